@@ -1,0 +1,85 @@
+package deploy
+
+import (
+	"fmt"
+	"net/url"
+)
+
+// Snapshot is all that a gateway needs to serve: an immutable picture of every
+// script that can be reached. Revision grows with every change that a gateway
+// could notice; zero means "no snapshot yet".
+type Snapshot struct {
+	Revision int64            `json:"revision"`
+	Scripts  []SnapshotScript `json:"scripts"`
+}
+
+// SnapshotScript is one script in a snapshot.
+type SnapshotScript struct {
+	AccountID string   `json:"account_id"`
+	Subdomain string   `json:"subdomain"` // of the account: <name>.<subdomain>.<gateway domain>
+	Name      string   `json:"name"`
+	Tags      []string `json:"tags,omitempty"`
+	Routes    []string `json:"routes,omitempty"`
+	// DeploymentID and Splits are those of the current deployment; both are empty
+	// while the script has none.
+	DeploymentID string  `json:"deployment_id,omitempty"`
+	Splits       []Split `json:"splits,omitempty"`
+	// Versions holds every version in Splits and, for their preview hosts, the
+	// other deployable ones, newest first.
+	Versions []SnapshotVersion `json:"versions"`
+}
+
+// SnapshotVersion is what a gateway knows of a version.
+type SnapshotVersion struct {
+	ID      string  `json:"id"`
+	Tag     string  `json:"tag,omitempty"`
+	Message string  `json:"message,omitempty"`
+	Alias   string  `json:"alias,omitempty"`
+	Origin  *Origin `json:"origin,omitempty"`
+}
+
+// Validate reports the first thing that would make the snapshot unsafe to serve.
+// A gateway refuses such a snapshot and keeps the one it has.
+func (s *Snapshot) Validate() error {
+	if s.Revision <= 0 {
+		return fmt.Errorf("snapshot: revision %d is not positive", s.Revision)
+	}
+	seen := make(map[string]bool, len(s.Scripts))
+	for i := range s.Scripts {
+		sc := &s.Scripts[i]
+		key := sc.AccountID + "/" + sc.Name
+		if sc.AccountID == "" || sc.Name == "" || sc.Subdomain == "" {
+			return fmt.Errorf("snapshot %d: script %d lacks an account, a subdomain or a name", s.Revision, i)
+		}
+		if seen[key] {
+			return fmt.Errorf("snapshot %d: script %s appears twice", s.Revision, key)
+		}
+		seen[key] = true
+		if err := sc.validate(); err != nil {
+			return fmt.Errorf("snapshot %d: script %s: %w", s.Revision, key, err)
+		}
+	}
+	return nil
+}
+
+func (sc *SnapshotScript) validate() error {
+	known := make(map[string]bool, len(sc.Versions))
+	for _, v := range sc.Versions {
+		known[v.ID] = true
+		if v.Origin == nil {
+			return fmt.Errorf("version %s has no backend", v.ID)
+		}
+		if u, err := url.Parse(v.Origin.URL); err != nil || u.Host == "" {
+			return fmt.Errorf("version %s has the origin URL %q, which is not absolute", v.ID, v.Origin.URL)
+		}
+	}
+	for _, split := range sc.Splits {
+		if !known[split.VersionID] {
+			return fmt.Errorf("the deployment names version %s, which is not in the snapshot", split.VersionID)
+		}
+	}
+	if len(sc.Splits) == 0 {
+		return nil
+	}
+	return ValidateSplits(sc.Splits, len(sc.Splits))
+}

@@ -1,0 +1,228 @@
+// Package schema holds the shapes that every part agrees on: the trace event,
+// the table of its fields, the row of a rollup, and the SQL and HTTP contracts.
+// It imports the standard library only.
+package schema
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Topic is the Kafka topic of trace events. A record's key is empty.
+const Topic = "workers_trace_events"
+
+// Kafka record headers.
+const (
+	HeaderAccount = "account" // account id, 32 hex digits
+	HeaderSchema  = "schema"  // version of the event's shape
+)
+
+// EventSchemaVersion is the value of HeaderSchema for the shape in this file.
+const EventSchemaVersion = "1"
+
+// Values of Outcome, named as in workerd's outcome.capnp. The set is open:
+// readers must accept others.
+const (
+	OutcomeOK                         = "ok"                         // the handler finished, whatever the status
+	OutcomeException                  = "exception"                  // an uncaught error
+	OutcomeCanceled                   = "canceled"                   // the client went away
+	OutcomeResponseStreamDisconnected = "responseStreamDisconnected" // the backend broke off after the response had begun
+	OutcomeInternalError              = "internalError"              // the backend could not be reached, or spoke no HTTP
+	OutcomeExceededWallTime           = "exceededWallTime"           // the backend did not answer in time
+)
+
+// Values of Gateway.Decision: what chose the version.
+const (
+	DecisionOverride = "override" // the override header
+	DecisionAffinity = "affinity" // the version key
+	DecisionSplit    = "split"    // the percentages
+	DecisionOnly     = "only"     // there was nothing to choose
+	DecisionObject   = "object"   // the assignment of a Durable Object
+	DecisionPreview  = "preview"  // a version's own host name, or an alias
+)
+
+// TraceEvent is one invocation: a request as the gateway saw it and what became
+// of it. Field names and meaning are those of Cloudflare's workers_trace_events.
+type TraceEvent struct {
+	// CPUTimeMs is CPU time in milliseconds; nil where nobody measured it.
+	CPUTimeMs         *int64          `json:"CPUTimeMs,omitempty"`
+	DispatchNamespace string          `json:"DispatchNamespace"`
+	Entrypoint        string          `json:"Entrypoint"`
+	Event             json.RawMessage `json:"Event"` // a FetchEvent when EventType is "fetch"
+	EventTimestampMs  int64           `json:"EventTimestampMs"`
+	EventType         string          `json:"EventType"`
+	Exceptions        []Exception     `json:"Exceptions"`
+	Logs              []Log           `json:"Logs"`
+	Outcome           string          `json:"Outcome"`
+	ScriptName        string          `json:"ScriptName"`
+	ScriptTags        []string        `json:"ScriptTags"`
+	ScriptVersion     ScriptVersion   `json:"ScriptVersion"`
+	WallTimeMs        int64           `json:"WallTimeMs"`
+
+	// Gateway and ErrorKind are ours. They leave Tidegate only when a job names them.
+	Gateway   Gateway `json:"Gateway"`
+	ErrorKind string  `json:"ErrorKind"` // why the backend failed: "connect", "timeout", ...; empty when it did not
+}
+
+// ScriptVersion names the version that served the request.
+type ScriptVersion struct {
+	ID      string `json:"id"`
+	Message string `json:"message"`
+	Tag     string `json:"tag"`
+}
+
+// Gateway is what only the gateway knows of a request.
+type Gateway struct {
+	Decision string `json:"Decision"`
+	RayID    string `json:"RayID"`
+	// UpstreamMs is the time to the backend's response header in milliseconds;
+	// nil when there was none.
+	UpstreamMs *float64 `json:"UpstreamMs,omitempty"`
+}
+
+// FetchEvent is Event for EventType "fetch".
+type FetchEvent struct {
+	RayID    string         `json:"RayID"`
+	Request  FetchRequest   `json:"Request"`
+	Response *FetchResponse `json:"Response,omitempty"` // nil when no response was sent
+}
+
+type FetchRequest struct {
+	URL     string            `json:"URL"`
+	Method  string            `json:"Method"`
+	Headers map[string]string `json:"Headers,omitempty"`
+}
+
+type FetchResponse struct {
+	Status int `json:"Status"`
+}
+
+// Exception is an uncaught error of the script.
+type Exception struct {
+	Name        string `json:"Name"`
+	Message     string `json:"Message"`
+	TimestampMs int64  `json:"TimestampMs"`
+	Stack       string `json:"Stack,omitempty"`
+}
+
+// Log is one console call; Message has one element an argument, in call order.
+type Log struct {
+	Level       string            `json:"Level"`
+	Message     []json.RawMessage `json:"Message"`
+	TimestampMs int64             `json:"TimestampMs"`
+}
+
+// Status returns the HTTP status that the client was sent, and false when there
+// was none or the event is not a fetch.
+func (e *TraceEvent) Status() (int, bool) {
+	if e.EventType != "fetch" || len(e.Event) == 0 {
+		return 0, false
+	}
+	var f struct{ Response *FetchResponse }
+	if json.Unmarshal(e.Event, &f) != nil || f.Response == nil {
+		return 0, false
+	}
+	return f.Response.Status, true
+}
+
+// Failed reports whether an invocation counts as a failure: its outcome is
+// neither ok nor canceled, or the response status (0 for none) is 500 or more.
+// The rollups and the rollback policy share this rule.
+func Failed(outcome string, status int) bool {
+	return (outcome != OutcomeOK && outcome != OutcomeCanceled) || status >= 500
+}
+
+// DecodeEvent decodes one record value into e, which it resets first. Unknown
+// members are ignored, so that an older reader survives a newer gateway; a value
+// without the members that every rollup needs is an error.
+func DecodeEvent(value []byte, e *TraceEvent) error {
+	*e = TraceEvent{}
+	if err := json.Unmarshal(value, e); err != nil {
+		return fmt.Errorf("decode trace event: %w", err)
+	}
+	switch {
+	case e.ScriptName == "":
+		return errors.New("decode trace event: ScriptName is missing")
+	case e.EventTimestampMs <= 0:
+		return errors.New("decode trace event: EventTimestampMs is missing")
+	case e.Outcome == "":
+		return errors.New("decode trace event: Outcome is missing")
+	}
+	return nil
+}
+
+// AppendJSON appends e as one JSON object. Event must hold valid JSON or be
+// empty; lists are never null, so that a consumer can index without a check.
+func (e *TraceEvent) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	if e.CPUTimeMs != nil {
+		b = append(b, `"CPUTimeMs":`...)
+		b = appendInt(b, *e.CPUTimeMs)
+		b = append(b, ',')
+	}
+	b = appendMember(b, `"DispatchNamespace":`, e.DispatchNamespace)
+	b = appendMember(b, `,"Entrypoint":`, e.Entrypoint)
+	b = append(b, `,"Event":`...)
+	if len(e.Event) == 0 {
+		b = append(b, `{}`...)
+	} else {
+		b = append(b, e.Event...)
+	}
+	b = append(b, `,"EventTimestampMs":`...)
+	b = appendInt(b, e.EventTimestampMs)
+	b = appendMember(b, `,"EventType":`, e.EventType)
+	b = append(b, `,"Exceptions":`...)
+	b = appendList(b, e.Exceptions, appendMarshaled[Exception])
+	b = append(b, `,"Logs":`...)
+	b = appendList(b, e.Logs, appendMarshaled[Log])
+	b = appendMember(b, `,"Outcome":`, e.Outcome)
+	b = appendMember(b, `,"ScriptName":`, e.ScriptName)
+	b = append(b, `,"ScriptTags":`...)
+	b = appendList(b, e.ScriptTags, AppendString)
+	b = appendMember(b, `,"ScriptVersion":{"id":`, e.ScriptVersion.ID)
+	b = appendMember(b, `,"message":`, e.ScriptVersion.Message)
+	b = appendMember(b, `,"tag":`, e.ScriptVersion.Tag)
+	b = append(b, `},"WallTimeMs":`...)
+	b = appendInt(b, e.WallTimeMs)
+	b = appendMember(b, `,"Gateway":{"Decision":`, e.Gateway.Decision)
+	b = appendMember(b, `,"RayID":`, e.Gateway.RayID)
+	if e.Gateway.UpstreamMs != nil {
+		b = append(b, `,"UpstreamMs":`...)
+		b = appendFloat(b, *e.Gateway.UpstreamMs)
+	}
+	b = appendMember(b, `},"ErrorKind":`, e.ErrorKind)
+	return append(b, '}')
+}
+
+// AppendJSON appends f as one JSON object, headers in the order of their names.
+func (f *FetchEvent) AppendJSON(b []byte) []byte {
+	b = appendMember(b, `{"RayID":`, f.RayID)
+	b = appendMember(b, `,"Request":{"URL":`, f.Request.URL)
+	b = appendMember(b, `,"Method":`, f.Request.Method)
+	if len(f.Request.Headers) > 0 {
+		b = append(b, `,"Headers":{`...)
+		names := make([]string, 0, len(f.Request.Headers))
+		for name := range f.Request.Headers {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for i, name := range names {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = AppendString(b, name)
+			b = append(b, ':')
+			b = AppendString(b, f.Request.Headers[name])
+		}
+		b = append(b, '}')
+	}
+	b = append(b, '}')
+	if f.Response != nil {
+		b = append(b, `,"Response":{"Status":`...)
+		b = appendInt(b, int64(f.Response.Status))
+		b = append(b, '}')
+	}
+	return append(b, '}')
+}

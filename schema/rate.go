@@ -1,0 +1,35 @@
+package schema
+
+import "time"
+
+// VersionRate is one row of a per-version rollup: what one version of one script
+// did in one bucket of time. Counts are exact. Requests counts every event,
+// Assigned only those whose version was chosen by the split or by affinity:
+// overrides and preview hosts are not a random sample and may not move traffic.
+type VersionRate struct {
+	AccountID  string
+	ScriptName string
+	VersionID  string
+	Time       time.Time // start of the bucket, UTC
+
+	Requests         int64
+	Failures         int64 // as Failed defines them
+	Assigned         int64
+	AssignedFailures int64
+	Exceptions       int64 // outcome neither ok nor canceled
+	Status2xx        int64
+	Status3xx        int64
+	Status4xx        int64
+	Status5xx        int64
+	NoStatus         int64 // no response was sent
+
+	WallMs Quantiles
+	CPUMs  *Quantiles // nil where CPU time was not measured
+}
+
+// Quantiles of a duration in milliseconds.
+type Quantiles struct {
+	P50 float64 `json:"p50"`
+	P90 float64 `json:"p90"`
+	P99 float64 `json:"p99"`
+}
