@@ -1,0 +1,384 @@
+package rollback
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+	"tidegate/schema"
+)
+
+func policy(action deploy.Action, ramp ...deploy.RampStep) deploy.RollbackPolicy {
+	p := limits(0.02, 0)
+	p.LookBackSeconds, p.Action, p.Ramp = 300, action, ramp
+	return p
+}
+
+func expectSummary(t *testing.T, w *world, want summary) {
+	t.Helper()
+	if diff := cmp.Diff(want, w.summary()); diff != "" {
+		t.Errorf("end state (-want +got):\n%s", diff)
+	}
+	w.checkChain()
+}
+
+func TestBadVersionIsRolledBack(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.failureRate[v2] = 0.1
+	c := w.controller("a", w.fakes("a"))
+	w.steps(c, clk, time.Minute)
+	w.deploy(split{v1: 90, v2: 10})
+	w.steps(c, clk, time.Minute)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v1 90% v2 10% by a person", "v1 100% by rollback"},
+		Decisions:   []string{"fail rollback"},
+	})
+	// 10 requests a second: the hundredth falls into the tenth second.
+	d := w.decisions[0]
+	const sentence = "rolled back 22222222: 10 of 100 requests failed (10 % > 2 %)"
+	if d.Sentence != sentence || w.deployments[0].Annotations.Message != sentence {
+		t.Errorf("sentence %q, message %q, want %q", d.Sentence, w.deployments[0].Annotations.Message, sentence)
+	}
+	if d.VersionID != v2 || d.BaselineVersionID != v1 || *d.Numbers.Limit != 0.02 || *d.Numbers.BaselineRequests != 900 {
+		t.Errorf("decision %+v", d)
+	}
+	if after := d.At.Sub(w.deployments[1].CreatedOn); after > 10*time.Second {
+		t.Errorf("rolled back %v after the deployment", after)
+	}
+}
+
+func TestVersionAlreadyAtFullShareIsRolledBack(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	c := w.controller("a", w.fakes("a"))
+	w.deploy(split{v2: 100})
+	w.steps(c, clk, time.Hour)
+	w.failureRate[v2] = 0.5 // long after the look-back window of its start
+	w.steps(c, clk, 10*time.Second)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v2 100% by a person", "v1 100% by rollback"},
+		Decisions:   []string{"fail rollback"},
+	})
+	// The baseline's numbers are from when it last served.
+	if n := w.decisions[0].Numbers; n.BaselineRequests == nil || *n.BaselineRequests != 30_000 {
+		t.Errorf("numbers %+v, want 300 s of the baseline at 100 requests/s", n)
+	}
+}
+
+func TestEarlierRunOfTheCandidateIsNotHeldAgainstIt(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.failureRate[v2] = 0.1
+	w.deploy(split{v1: 90, v2: 10})
+	clk.advance(20*time.Second + 300*time.Millisecond)
+	w.deploy(split{v1: 100})
+	var since time.Time
+	f := w.fakes("a")
+	f.rates = func(_ context.Context, _, _ string, s, until time.Time) ([]schema.VersionRate, error) {
+		since = s
+		return w.rates(s, until)
+	}
+	clk.advance(time.Second)
+	w.deploy(split{v1: 90, v2: 10})
+	clk.advance(5 * time.Second)
+	if err := w.controller("a", f).Step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if want := epoch.Add(22 * time.Second); !since.Equal(want) {
+		t.Errorf("judged since %v, want %v: the first whole second of the new attempt", since, want)
+	}
+}
+
+func TestBaselineThatIsNoBetterIsNotRestored(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.failureRate[v1], w.failureRate[v2] = 0.1, 0.1
+	c := w.controller("a", w.fakes("a"))
+	w.deploy(split{v1: 90, v2: 10})
+	w.steps(c, clk, time.Minute)
+	want := summary{
+		Deployments: []string{"v1 100% by a person", "v1 90% v2 10% by a person"},
+		Decisions:   []string{"fail "},
+	}
+	expectSummary(t, w, want)
+	const sentence = "kept 22222222: 10 of 100 requests failed (10 % > 2 %), but 11111111 was no better: 90 of 900 requests failed (10 %)"
+	if w.decisions[0].Sentence != sentence {
+		t.Errorf("sentence %q, want %q", w.decisions[0].Sentence, sentence)
+	}
+	// Once the baseline is better, the standing failure is acted upon.
+	w.failureRate[v1] = 0
+	w.steps(c, clk, time.Minute)
+	want.Deployments = append(want.Deployments, "v1 100% by rollback")
+	want.Decisions = append(want.Decisions, "fail rollback")
+	expectSummary(t, w, want)
+}
+
+func TestUnknownBaselineIsNotRestored(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.deployments[0].CreatedOn = clk.now() // v1 never had a request
+	w.failureRate[v2] = 0.1
+	w.deploy(split{v2: 100})
+	w.steps(w.controller("a", w.fakes("a")), clk, time.Minute)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v2 100% by a person"},
+		Decisions:   []string{"fail "},
+	})
+	const sentence = "kept 22222222: 10 of 100 requests failed (10 % > 2 %), but nothing is known of 11111111: it had no requests in its last look-back window"
+	if w.decisions[0].Sentence != sentence {
+		t.Errorf("sentence %q, want %q", w.decisions[0].Sentence, sentence)
+	}
+}
+
+func TestBaselineWithLittleTrafficIsJudgedByItsOwnWindow(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.failureRate[v2] = 0.1
+	w.deploy(split{v1: 1, v2: 99})
+	w.steps(w.controller("a", w.fakes("a")), clk, 10*time.Second)
+	if len(w.decisions) != 1 || w.decisions[0].Action != deploy.ActionRollback {
+		t.Fatalf("end state %+v", w.summary())
+	}
+	// 2 requests beside the candidate tell less than 300 s with those before it.
+	if n := *w.decisions[0].Numbers.BaselineRequests; n < 29_000 {
+		t.Errorf("the baseline was judged by %d requests", n)
+	}
+}
+
+func TestOutageOfTheRatesMovesNothing(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback,
+		deploy.RampStep{Percentage: 10_000, BakeSeconds: 30}, deploy.RampStep{Percentage: deploy.Full}))
+	c := w.controller("a", w.fakes("a"))
+	w.deploy(split{v1: 90, v2: 10})
+	w.steps(c, clk, 20*time.Second)
+	w.ratesDown = true
+	for range 120 {
+		if err := c.Step(t.Context()); err == nil || !strings.Contains(err.Error(), "connection refused") {
+			t.Fatalf("step without rates: %v", err)
+		}
+		clk.advance(stepInterval)
+	}
+	want := summary{
+		Deployments: []string{"v1 100% by a person", "v1 90% v2 10% by a person"},
+		Decisions:   []string{"error "},
+		Ramp:        "running 10%",
+	}
+	expectSummary(t, w, want)
+	if w.ramp.Reason != "waiting: the rates could not be read" {
+		t.Errorf("reason %q", w.ramp.Reason)
+	}
+	if d := w.decisions[0]; d.Sentence != "could not judge 22222222: the rates could not be read" || d.Numbers != (deploy.Numbers{}) {
+		t.Errorf("decision %+v", d)
+	}
+	// A failure during the outage is found after it.
+	w.ratesDown, w.failureRate[v2] = false, 0.1
+	w.steps(c, clk, time.Second)
+	want.Deployments = append(want.Deployments, "v1 100% by rollback")
+	want.Decisions = append(want.Decisions, "fail rollback")
+	want.Ramp = "aborted 10%"
+	expectSummary(t, w, want)
+}
+
+func TestImpossibleCountsAreAnErrorAndNotAFailure(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	f := w.fakes("a")
+	f.rates = func(context.Context, string, string, time.Time, time.Time) ([]schema.VersionRate, error) {
+		return []schema.VersionRate{*row(v2, 100, 101), *row(v1, 900, 0)}, nil
+	}
+	w.deploy(split{v1: 90, v2: 10})
+	clk.advance(time.Minute)
+	if err := w.controller("a", f).Step(t.Context()); err == nil {
+		t.Error("101 failures in 100 requests were believed")
+	}
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v1 90% v2 10% by a person"},
+		Decisions:   []string{"error "},
+	})
+}
+
+func TestStoppingIsNoOutage(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.deploy(split{v1: 90, v2: 10})
+	clk.advance(time.Minute)
+	ctx, cancel := context.WithCancel(t.Context())
+	f := w.fakes("a")
+	f.rates = func(ctx context.Context, _, _ string, _, _ time.Time) ([]schema.VersionRate, error) {
+		cancel()
+		return nil, ctx.Err()
+	}
+	if err := w.controller("a", f).Step(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("step: %v", err)
+	}
+	if len(w.decisions) > 0 {
+		t.Errorf("recorded %q", w.decisions[0].Sentence)
+	}
+}
+
+func TestNotifyIsToldOnce(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionNotify,
+		deploy.RampStep{Percentage: 10_000, BakeSeconds: 30}, deploy.RampStep{Percentage: deploy.Full}))
+	w.failureRate[v2] = 0.1
+	c := w.controller("a", w.fakes("a"))
+	w.deploy(split{v1: 90, v2: 10})
+	w.steps(c, clk, time.Minute)
+	// An outage in between does not tell it again.
+	w.ratesDown = true
+	if err := c.Step(t.Context()); err == nil {
+		t.Error("step without rates succeeded")
+	}
+	w.ratesDown = false
+	w.steps(c, clk, time.Minute)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v1 90% v2 10% by a person"},
+		Decisions:   []string{"fail notify"},
+		Ramp:        "running 10%",
+	})
+	if w.ramp.Reason != "held: 22222222 passed its max_failure_rate" {
+		t.Errorf("reason %q", w.ramp.Reason)
+	}
+}
+
+func TestPauseHoldsTheRamp(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionPause,
+		deploy.RampStep{Percentage: 10_000, BakeSeconds: 30}, deploy.RampStep{Percentage: deploy.Full}))
+	w.failureRate[v2] = 0.1
+	c := w.controller("a", w.fakes("a"))
+	w.deploy(split{v1: 90, v2: 10})
+	w.steps(c, clk, 20*time.Second)
+	w.failureRate[v2] = 0
+	w.steps(c, clk, time.Hour)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v1 90% v2 10% by a person"},
+		Decisions:   []string{"fail pause"},
+		Ramp:        "paused 10%",
+	})
+	const sentence = "paused the ramp of 22222222: 10 of 100 requests failed (10 % > 2 %)"
+	if w.ramp.Reason != sentence || w.decisions[0].Sentence != sentence {
+		t.Errorf("reason %q, sentence %q", w.ramp.Reason, w.decisions[0].Sentence)
+	}
+}
+
+func TestPauseWithoutARampSaysSo(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionPause))
+	w.failureRate[v2] = 0.1
+	w.deploy(split{v2: 100})
+	w.steps(w.controller("a", w.fakes("a")), clk, time.Minute)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v2 100% by a person"},
+		Decisions:   []string{"fail "},
+	})
+	const sentence = "kept 22222222: 10 of 100 requests failed (10 % > 2 %), but no ramp is running that could be paused"
+	if w.decisions[0].Sentence != sentence {
+		t.Errorf("sentence %q", w.decisions[0].Sentence)
+	}
+}
+
+func TestSecondOfTwoNewVersionsIsJudgedToo(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.failureRate[v3] = 0.1
+	w.deploy(split{v1: 80, v2: 10, v3: 10})
+	w.steps(w.controller("a", w.fakes("a")), clk, time.Minute)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v1 80% v2 10% v3 10% by a person", "v1 100% by rollback"},
+		Decisions:   []string{"fail rollback"},
+	})
+	if w.decisions[0].VersionID != v3 {
+		t.Errorf("blamed %s", w.decisions[0].VersionID)
+	}
+}
+
+func TestOneBrokenScriptDoesNotStopTheOthers(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.failureRate[v2] = 0.1
+	w.deploy(split{v1: 90, v2: 10})
+	clk.advance(20 * time.Second)
+	f := w.fakes("a")
+	f.watched = func(ctx context.Context) ([]deploy.Watched, error) {
+		watched, err := w.watched(ctx)
+		gone, empty := watched[0], watched[0]
+		gone.Script, empty.Script, empty.Deployments = "gone", "empty", nil
+		return append([]deploy.Watched{gone, empty}, watched...), err
+	}
+	c := w.controller("a", f)
+	if err := c.Step(t.Context()); err != nil {
+		t.Errorf("a script that was deleted meanwhile: %v", err)
+	}
+	if len(w.deployments) != 3 {
+		t.Errorf("%d deployments, want the rollback as the third", len(w.deployments))
+	}
+	f.watched = func(context.Context) ([]deploy.Watched, error) {
+		return nil, errs.New(errs.Unavailable, 0, "database is away")
+	}
+	if err := c.Step(t.Context()); errs.KindOf(err) != errs.Unavailable {
+		t.Errorf("step without a store: %v", err)
+	}
+}
+
+func TestMetricsTellWhatHappened(t *testing.T) {
+	reader := sdkmetric.NewManualReader()
+	before := otel.GetMeterProvider()
+	otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))
+	t.Cleanup(func() { otel.SetMeterProvider(before) })
+
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.failureRate[v2] = 0.1
+	w.deploy(split{v1: 90, v2: 10})
+	c := w.controller("a", w.fakes("a"))
+	clk.advance(5 * time.Second)
+	w.ratesDown = true
+	if err := c.Step(t.Context()); err == nil {
+		t.Error("step without rates succeeded")
+	}
+	w.ratesDown = false
+	w.steps(c, clk, time.Second)
+	clk.advance(5 * time.Second)
+	w.steps(c, clk, time.Second)
+
+	var data metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &data); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int64{}
+	for _, m := range data.ScopeMetrics[0].Metrics {
+		switch points := m.Data.(type) {
+		case metricdata.Sum[int64]:
+			for _, p := range points.DataPoints {
+				got[m.Name+"{"+p.Attributes.Encoded(attribute.DefaultEncoder())+"}"] = p.Value
+			}
+		case metricdata.Histogram[float64]:
+			got[m.Name] = int64(points.DataPoints[0].Count)
+		}
+	}
+	want := map[string]int64{
+		"tidegate_rollback_steps_total{}":                        5,
+		"tidegate_rollback_step_duration_seconds":                5,
+		"tidegate_rollback_verdicts_total{verdict=error}":        1,
+		"tidegate_rollback_verdicts_total{verdict=inconclusive}": 2,
+		"tidegate_rollback_verdicts_total{verdict=fail}":         1,
+		"tidegate_rollback_actions_total{action=rollback}":       1,
+		"tidegate_rollback_errors_total{stage=rates}":            1,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("metrics (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,283 @@
+package rollback
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+	"tidegate/schema"
+)
+
+// world is one script in one store, under traffic that follows its deployments: a
+// closed loop without a database. The fakes that controllers get are functions
+// made of its methods.
+type world struct {
+	mu          sync.Mutex
+	now         func() time.Time
+	policy      deploy.RollbackPolicy
+	deployments []deploy.Deployment // newest first
+	ramp        *deploy.Ramp
+	decisions   []deploy.RollbackDecision // newest first
+	holder      string                    // of the lease
+	heldUntil   time.Time
+
+	requestsPerSecond float64
+	failureRate       map[string]float64 // by version
+	ratesDown         bool
+	ratesCalls        map[string]int // by holder
+	t                 *testing.T
+}
+
+// newWorld has v1 at 100 %, for ten minutes, without failures, at 100 requests/s.
+func newWorld(t *testing.T, now func() time.Time, policy deploy.RollbackPolicy) *world {
+	w := &world{
+		t: t, now: now, policy: policy,
+		requestsPerSecond: 100, failureRate: map[string]float64{}, ratesCalls: map[string]int{},
+	}
+	d := person(split{v1: 100})
+	d.ID, d.CreatedOn = uuid.NewString(), now().Add(-10*time.Minute)
+	w.deployments = []deploy.Deployment{d}
+	return w
+}
+
+// deploy is a person's deployment.
+func (w *world) deploy(s split) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d := person(s)
+	d.ID, d.CreatedOn = uuid.NewString(), w.now()
+	w.deployments = slices.Insert(w.deployments, 0, d)
+}
+
+func (w *world) watched(context.Context) ([]deploy.Watched, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	one := deploy.Watched{AccountID: "account", Script: "shop", Policy: w.policy, Deployments: slices.Clone(w.deployments)}
+	if w.ramp != nil {
+		one.Ramp = new(*w.ramp)
+	}
+	for _, d := range w.decisions {
+		if d.FromDeployment == w.deployments[0].ID || d.ToDeployment == w.deployments[0].ID {
+			one.LastDecision = &d
+			break
+		}
+	}
+	return []deploy.Watched{one}, nil
+}
+
+// apply checks what any store would refuse, so that every test checks it.
+func (w *world) apply(_ context.Context, account, script, ifCurrent string, d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if account != "account" || script != "shop" {
+		return errs.New(errs.NotFound, 10007, "no script %s/%s", account, script)
+	}
+	if w.deployments[0].ID != ifCurrent {
+		return errs.New(errs.Conflict, 0, "the current deployment is %s", w.deployments[0].ID)
+	}
+	if d != nil {
+		if err := deploy.ValidateSplits(d.Versions, deploy.DefaultMaxVersions); err != nil {
+			w.t.Errorf("deployment of the controller: %v", err)
+		}
+		if d.AuthorEmail != Author || d.Source != "api" || d.Strategy != "percentage" || d.Annotations.Message == "" || uuid.Validate(d.ID) != nil {
+			w.t.Errorf("deployment of the controller lacks something: %+v", d)
+		}
+		w.deployments = slices.Insert(w.deployments, 0, *d)
+	}
+	if ramp != nil {
+		w.ramp = new(*ramp)
+	}
+	if decision != nil {
+		if decision.FromDeployment != ifCurrent || decision.Sentence == "" || uuid.Validate(decision.ID) != nil ||
+			(d != nil) != (decision.ToDeployment != "") {
+			w.t.Errorf("decision %q does not fit what was done: deployment %v", decision.Sentence, d)
+			return errors.New("refused")
+		}
+		w.decisions = slices.Insert(w.decisions, 0, *decision)
+	}
+	return nil
+}
+
+// rates counts the requests of each second by the deployment that served then.
+func (w *world) rates(since, until time.Time) ([]schema.VersionRate, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ratesDown {
+		return nil, errors.New("connection refused")
+	}
+	if since.Nanosecond() != 0 {
+		w.t.Errorf("rates asked from %v: not a whole second", since)
+	}
+	sums := map[string]float64{}
+	end := until
+	for _, d := range w.deployments {
+		start := wholeSecond(d.CreatedOn)
+		if start.Before(since) {
+			start = since
+		}
+		if !start.Before(end) {
+			continue
+		}
+		buckets := wholeSecond(end).Sub(start).Seconds()
+		for _, s := range d.Versions {
+			sums[s.VersionID] += buckets * w.requestsPerSecond * float64(s.Percentage) / float64(deploy.Full)
+		}
+		end = start
+	}
+	var rows []schema.VersionRate
+	for version, requests := range sums {
+		if requests > 0 {
+			rows = append(rows, *row(version, int64(requests), int64(requests*w.failureRate[version])))
+		}
+	}
+	return rows, nil
+}
+
+func (w *world) acquire(name, holder string, ttl time.Duration) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if name != leaseName {
+		w.t.Errorf("lease %q", name)
+	}
+	if w.holder != holder && w.now().Before(w.heldUntil) {
+		return false
+	}
+	w.holder, w.heldUntil = holder, w.now().Add(ttl)
+	return true
+}
+
+func (w *world) release(holder string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.holder == holder {
+		w.holder, w.heldUntil = "", time.Time{}
+	}
+}
+
+// fakes are the edges of a controller, as functions that a test can replace.
+type fakes struct {
+	rates   func(ctx context.Context, account, script string, since, until time.Time) ([]schema.VersionRate, error)
+	watched func(ctx context.Context) ([]deploy.Watched, error)
+	apply   func(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error
+	acquire func(ctx context.Context, name, holder string, ttl time.Duration) (bool, error)
+	release func(ctx context.Context, name, holder string) error
+}
+
+func (f *fakes) RatesBetween(ctx context.Context, account, script string, since, until time.Time) ([]schema.VersionRate, error) {
+	return f.rates(ctx, account, script, since, until)
+}
+
+func (f *fakes) Watched(ctx context.Context) ([]deploy.Watched, error) { return f.watched(ctx) }
+
+func (f *fakes) ApplyDecision(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error {
+	return f.apply(ctx, accountID, script, ifCurrent, d, ramp, decision)
+}
+
+func (f *fakes) AcquireLease(ctx context.Context, name, holder string, ttl time.Duration) (bool, error) {
+	return f.acquire(ctx, name, holder, ttl)
+}
+
+func (f *fakes) ReleaseLease(ctx context.Context, name, holder string) error {
+	return f.release(ctx, name, holder)
+}
+
+func (w *world) fakes(holder string) *fakes {
+	return &fakes{
+		watched: w.watched,
+		apply:   w.apply,
+		rates: func(_ context.Context, _, _ string, since, until time.Time) ([]schema.VersionRate, error) {
+			w.mu.Lock()
+			w.ratesCalls[holder]++
+			w.mu.Unlock()
+			return w.rates(since, until)
+		},
+		acquire: func(_ context.Context, name, holder string, ttl time.Duration) (bool, error) {
+			return w.acquire(name, holder, ttl), nil
+		},
+		release: func(_ context.Context, _, holder string) error {
+			w.release(holder)
+			return nil
+		},
+	}
+}
+
+func (w *world) controller(holder string, f *fakes) *Controller {
+	w.t.Helper()
+	c, err := New(Config{
+		Holder: holder, Rates: f, Deployments: f, Leases: f,
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: w.now,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+// clock is a time that a test moves.
+type clock struct{ time.Time }
+
+func newClock() *clock                   { return &clock{epoch} }
+func (c *clock) now() time.Time          { return c.Time }
+func (c *clock) advance(d time.Duration) { c.Time = c.Add(d) }
+
+// steps lets a controller step for a while, every 500 ms; no step may fail.
+func (w *world) steps(c *Controller, clk *clock, d time.Duration) {
+	w.t.Helper()
+	for end := clk.Add(d); clk.Before(end); clk.advance(stepInterval) {
+		if err := c.Step(w.t.Context()); err != nil {
+			w.t.Fatalf("step at +%v: %v", clk.Sub(epoch), err)
+		}
+	}
+}
+
+// summary is what a script has come to, without ids, times and counts.
+type summary struct {
+	Deployments []string // oldest first: splits, and who
+	Decisions   []string // oldest first: verdict and action
+	Ramp        string
+}
+
+func (w *world) summary() summary {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var s summary
+	for _, d := range slices.Backward(w.deployments) {
+		line := ""
+		for _, v := range d.Versions {
+			line += "v" + v.VersionID[:1] + " " + v.Percentage.String() + " "
+		}
+		if d.Annotations.TriggeredBy == "" {
+			line += "by a person"
+		} else {
+			line += "by " + d.Annotations.TriggeredBy
+		}
+		s.Deployments = append(s.Deployments, line)
+	}
+	for _, d := range slices.Backward(w.decisions) {
+		s.Decisions = append(s.Decisions, string(d.Verdict)+" "+string(d.Action))
+	}
+	if w.ramp != nil {
+		s.Ramp = string(w.ramp.State) + " " + w.ramp.Steps[w.ramp.Step].Percentage.String()
+	}
+	return s
+}
+
+// checkChain: every deployment by a decision follows right upon the one judged.
+func (w *world) checkChain() {
+	w.t.Helper()
+	for _, decision := range w.decisions {
+		i := slices.IndexFunc(w.deployments, func(d deploy.Deployment) bool { return d.ID == decision.ToDeployment })
+		if i >= 0 && w.deployments[i+1].ID != decision.FromDeployment {
+			w.t.Errorf("%q replaced another deployment than the one it judged", decision.Sentence)
+		}
+	}
+}
