@@ -1,0 +1,24 @@
+// Command tidegate is the whole platform in one binary. "tidegate up" starts
+// every role on embedded defaults.
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"tidegate/internal/app"
+	"tidegate/internal/embedded"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == engineChild {
+		os.Exit(embedded.RunEngineChild(os.Args[2:]))
+	}
+	root := &cobra.Command{
+		Use: "tidegate", Short: "Gradual deployments that watch themselves", Version: app.Version,
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	root.AddCommand(upCommand())
+	os.Exit(app.Execute(root))
+}

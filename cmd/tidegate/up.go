@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"tidegate/internal/app"
+	"tidegate/internal/embedded"
+	"tidegate/schema"
+)
+
+// engineChild is the hidden subcommand in which the ClickHouse engine runs.
+const engineChild = "engine-child"
+
+// services are the addresses and files of the embedded ones.
+type services struct {
+	kafkaAddr      string
+	clickHouseAddr string
+	library        string // path of libchdb.so; empty looks for it
+}
+
+func upCommand() *cobra.Command {
+	config := app.DefaultConfig(app.AllRoles...)
+	config.LogpushAllowHTTP = true
+	config.LogpushAllowLoopback = true
+	var local services
+	command := &cobra.Command{
+		Use: "up", Short: "Start the whole platform; without external services named, on embedded ones",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return up(cmd, config, local) },
+	}
+	flags := command.Flags()
+	config.Bind(flags)
+	flags.StringVar(&local.kafkaAddr, "kafka-addr", "127.0.0.1:9092", "address of the embedded Kafka broker, unless --kafka names another")
+	flags.StringVar(&local.clickHouseAddr, "clickhouse-addr", "127.0.0.1:8123", "address of the embedded ClickHouse engine, unless --clickhouse names another")
+	flags.StringVar(&local.library, "chdb-library", "", "path of libchdb.so; by default it is looked for beside the binary and in deps/")
+	return command
+}
+
+// up fills in what the command line left open, starts the embedded services that
+// it needs, plays the roles, and stops the services last.
+func up(cmd *cobra.Command, config app.Config, local services) (err error) {
+	if err := app.FromEnvironment(cmd.Flags()); err != nil {
+		return err
+	}
+	config.DataDir, err = filepath.Abs(config.DataDir)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(config.DataDir, 0o750); err != nil {
+		return err
+	}
+	if config.Database == "" {
+		config.Database = filepath.Join(config.DataDir, "control.db")
+	}
+	config.AdminTokenFile = filepath.Join(config.DataDir, "admin-token")
+	config.ReadyFile = filepath.Join(config.DataDir, "ready.json")
+	if len(config.LogpushFileRoots) == 0 {
+		config.LogpushFileRoots = []string{filepath.Join(config.DataDir, "logpush")}
+	}
+
+	log, err := app.NewLogger(config)
+	if err != nil {
+		return err
+	}
+	stops, err := startEmbedded(cmd.Context(), &config, local, log)
+	defer func() { err = errors.Join(err, stopAll(stops)) }()
+	if err != nil {
+		return err
+	}
+	if err := config.Validate(); err != nil {
+		return err
+	}
+	return app.Run(cmd.Context(), config)
+}
+
+// startEmbedded starts the services that config does not name and puts their
+// addresses into it. It returns how to stop them, also when it fails half-way.
+func startEmbedded(ctx context.Context, config *app.Config, local services, log *slog.Logger) (stops []func() error, err error) {
+	if len(config.Kafka) == 0 {
+		broker, err := embedded.StartBroker(ctx, embedded.BrokerConfig{
+			Addr: local.kafkaAddr, DataDir: filepath.Join(config.DataDir, "kafka"),
+			Topics: []embedded.Topic{{Name: schema.Topic, Partitions: int32(config.TopicPartitions), Retention: config.TopicRetention}}, //nolint:gosec // a handful
+			Logger: log,
+		})
+		if err != nil {
+			return stops, err
+		}
+		stops = append(stops, broker.Close)
+		config.Kafka = []string{broker.Addr()}
+	}
+	if config.ClickHouse == "" {
+		library := local.library
+		if library == "" {
+			if library, err = embedded.FindLibrary(); err != nil {
+				return stops, err
+			}
+		}
+		executable, err := os.Executable()
+		if err != nil {
+			return stops, fmt.Errorf("find the binary to run the ClickHouse engine with: %w", err)
+		}
+		engine, err := embedded.StartEngine(ctx, embedded.EngineConfig{
+			Addr: local.clickHouseAddr, DataDir: filepath.Join(config.DataDir, "clickhouse"),
+			Library: library, Command: []string{executable, engineChild}, Logger: log,
+		})
+		if err != nil {
+			return stops, err
+		}
+		stops = append(stops, engine.Close)
+		config.ClickHouse = "http://" + strings.TrimPrefix(engine.Addr(), "http://")
+	}
+	return stops, nil
+}
+
+// stopAll stops the newest first.
+func stopAll(stops []func() error) error {
+	var errs []error
+	for i := len(stops) - 1; i >= 0; i-- {
+		errs = append(errs, stops[i]())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,238 @@
+// Package app wires the parts into processes: it reads the configuration, builds
+// what the roles need, and starts and stops it in order. It is the only place
+// that sees every service and every adapter, and the only one that reads the
+// environment.
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"tidegate/internal/clickhouse"
+	"tidegate/internal/store"
+	"tidegate/internal/telemetry"
+	"tidegate/pipeline/stream"
+	"tidegate/schema"
+)
+
+// process is one process being put together. Only Run and the roles touch it,
+// before any service has started.
+type process struct {
+	config Config
+	log    *slog.Logger
+	tel    *telemetry.Telemetry
+
+	store *store.Store   // nil without a database
+	rates *clickhouse.DB // nil without ClickHouse
+
+	services []service
+	checks   []check
+	closers  []func() error
+	ready    Ready
+}
+
+// check is one condition of readiness.
+type check struct {
+	name string
+	run  func(context.Context) error
+}
+
+// Ready is the content of the ready file.
+type Ready struct {
+	API        string `json:"api,omitempty"`        // base URL
+	Gateway    string `json:"gateway,omitempty"`    // base URL
+	Kafka      string `json:"kafka,omitempty"`      // host:port of the first broker
+	ClickHouse string `json:"clickhouse,omitempty"` // base URL
+	AccountID  string `json:"account_id,omitempty"`
+	TokenFile  string `json:"token_file,omitempty"`
+}
+
+// Run plays the configured roles until ctx ends, and stops them in order.
+func Run(ctx context.Context, config Config) (err error) {
+	log, err := NewLogger(config)
+	if err != nil {
+		return err
+	}
+	p := &process{config: config, log: log}
+	if p.tel, err = telemetry.Start(ctx, "tidegate", Version); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close(context.WithoutCancel(ctx))) }()
+
+	if err := p.open(ctx); err != nil {
+		return err
+	}
+	for _, role := range AllRoles {
+		if !config.has(role) {
+			continue
+		}
+		if err := p.roles()[role](ctx); err != nil {
+			return fmt.Errorf("start the role %s: %w", role, err)
+		}
+	}
+	if config.OpsAddr != "" {
+		if err := p.addOps(ctx); err != nil {
+			return err
+		}
+	}
+	if config.ReadyFile != "" {
+		p.services = append(p.services, service{"ready file", p.announce})
+	}
+	p.log.Info("starting", "version", Version, "roles", config.Roles)
+	return runServices(ctx, p.log, stopGrace, p.services)
+}
+
+// NewLogger writes to standard error, as the configuration says.
+func NewLogger(config Config) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(config.LogLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level is %q: it must be debug, info, warn or error", config.LogLevel)
+	}
+	return telemetry.NewLogger(os.Stderr, level, config.LogFormat == "json"), nil
+}
+
+// roles says what each role adds to the process.
+func (p *process) roles() map[Role]func(context.Context) error {
+	return map[Role]func(context.Context) error{
+		RoleAPI:      p.addAPI,
+		RoleRollback: p.addRollback,
+		RoleIngest:   p.addIngest,
+		RoleLogpush:  p.addLogpush,
+		RoleGateway:  p.addGateway,
+	}
+}
+
+// open opens the stores that the roles share. The database must be there, because
+// its migrations run here; ClickHouse may be away, and then each role retries.
+func (p *process) open(ctx context.Context) (err error) {
+	if p.config.Database != "" {
+		if p.store, err = store.Open(ctx, p.config.Database, store.Options{Logger: p.log}); err != nil {
+			return fmt.Errorf("open the database: %w", err)
+		}
+		p.closers = append(p.closers, p.store.Close)
+		p.checks = append(p.checks, check{"database", p.store.Ready})
+	}
+	if p.config.ClickHouse != "" {
+		config := clickhouse.DefaultConfig(p.config.ClickHouse)
+		config.Cluster = p.config.Cluster
+		p.rates, err = clickhouse.Open(ctx, config)
+		if err != nil {
+			return fmt.Errorf("open ClickHouse: %w", err)
+		}
+		p.closers = append(p.closers, p.rates.Close)
+		p.checks = append(p.checks, check{"clickhouse", p.rates.Ping})
+	}
+	return nil
+}
+
+// close releases what open and the roles took, newest first.
+func (p *process) close(ctx context.Context) error {
+	var errs []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		errs = append(errs, p.closers[i]())
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := p.tel.Stop(ctx); err != nil {
+		p.log.Warn("telemetry was not flushed", "error", err)
+	}
+	return errors.Join(errs...)
+}
+
+func (p *process) stream() stream.Config {
+	return stream.Config{Brokers: p.config.Kafka, Topic: schema.Topic}
+}
+
+// checkReady returns the first condition that does not hold.
+func (p *process) checkReady(ctx context.Context) error {
+	for _, c := range p.checks {
+		if err := c.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// serve adds an HTTP server on a listener that is open already, so that requests
+// made before the start wait instead of being refused.
+func (p *process) serve(ctx context.Context, name, addr string, server *http.Server) (net.Addr, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s for %s: %w", addr, name, err)
+	}
+	p.services = append(p.services, service{name, func(ctx context.Context) error {
+		// Long polls end when the server is told to stop, not when they time out.
+		requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		server.BaseContext = func(net.Listener) context.Context { return requests }
+		server.RegisterOnShutdown(cancel)
+		return serveUntil(ctx, server, listener)
+	}})
+	return listener.Addr(), nil
+}
+
+// serveUntil serves until ctx ends, then finishes the requests in flight.
+func serveUntil(ctx context.Context, server *http.Server, listener net.Listener) error {
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainGrace)
+	defer cancel()
+	err := server.Shutdown(drain)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("requests were still in flight after %s: %w", drainGrace, err), server.Close())
+	}
+	<-failed // http.ErrServerClosed
+	return err
+}
+
+// drainGrace leaves the rest of stopGrace to the parts behind the listeners.
+const drainGrace = 4 * time.Second
+
+// announce writes the ready file once every check holds.
+func (p *process) announce(ctx context.Context) error {
+	var last error
+	for {
+		if last = p.checkReady(ctx); last == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			p.log.Warn("stopped before everything was ready", "missing", last)
+			return nil
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	if err := writeJSON(p.config.ReadyFile, p.ready); err != nil {
+		return err
+	}
+	p.log.Info("ready", "api", p.ready.API, "gateway", p.ready.Gateway, "kafka", p.ready.Kafka, "clickhouse", p.ready.ClickHouse)
+	<-ctx.Done()
+	return os.Remove(p.config.ReadyFile)
+}
+
+// writeJSON replaces a file in one step.
+func writeJSON(path string, value any) error {
+	b, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return err
+	}
+	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
+	if err := os.WriteFile(temporary, append(b, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temporary, path)
+}

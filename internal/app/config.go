@@ -1,0 +1,228 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Role is one part of the platform that a process can play.
+type Role string
+
+const (
+	RoleGateway  Role = "gateway"  // routes requests, emits trace events
+	RoleIngest   Role = "ingest"   // Kafka to ClickHouse
+	RoleLogpush  Role = "logpush"  // Kafka to the destinations of jobs
+	RoleAPI      Role = "api"      // the v4 API and the dashboard
+	RoleRollback Role = "rollback" // judges deployments
+)
+
+// AllRoles in the order in which they start.
+var AllRoles = []Role{RoleAPI, RoleRollback, RoleIngest, RoleLogpush, RoleGateway}
+
+// Config of a process. Each member is a flag, and an environment variable named
+// TIDEGATE_ and the flag's name in capitals.
+type Config struct {
+	Roles   []Role
+	DataDir string // local state: the gateway's snapshot and spool, embedded data
+
+	APIAddr       string // host:port; port 0 picks one
+	GatewayAddr   string
+	OpsAddr       string // health and metrics of a process without the API; empty for none
+	GatewayDomain string // scripts are served at <script>.<subdomain>.<domain>
+
+	Kafka      []string // brokers, host:port
+	ClickHouse string   // http://[user:password@]host:port[/database]
+	Cluster    string   // ClickHouse cluster; empty for a single server
+	Database   string   // path of a SQLite file, or postgres://...
+
+	APIURL         string // where a gateway without a database gets its snapshots
+	APITokenFile   string
+	AdminTokenFile string // the first start writes the admin token here, mode 0600
+	ReadyFile      string // written when everything serves; empty for none
+
+	TopicPartitions  int
+	TopicReplication int
+	TopicRetention   time.Duration
+
+	LogpushInterval      time.Duration // a job's batch closes after this, unless it says otherwise
+	LogpushAllowHTTP     bool          // destinations may be plain http://
+	LogpushAllowPrivate  bool          // destinations may be in private and link-local ranges
+	LogpushAllowLoopback bool
+	LogpushFileRoots     []string // file:// destinations must lie below one of these
+	LogLevel             string
+	LogFormat            string // "text" or "json"
+}
+
+// DefaultConfig is the configuration of a process with the given roles before
+// flags and environment are read.
+func DefaultConfig(roles ...Role) Config {
+	return Config{
+		Roles:            roles,
+		DataDir:          "./data",
+		APIAddr:          "127.0.0.1:8787",
+		GatewayAddr:      "127.0.0.1:8080",
+		GatewayDomain:    "localhost",
+		TopicPartitions:  4,
+		TopicReplication: 1,
+		TopicRetention:   24 * time.Hour,
+		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
+		LogLevel:         "info",
+		LogFormat:        "text",
+	}
+}
+
+// has reports whether the process plays a role.
+func (c *Config) has(role Role) bool { return slices.Contains(c.Roles, role) }
+
+// Bind adds the flags that the roles read.
+func (c *Config) Bind(f *pflag.FlagSet) {
+	f.Var((*rolesValue)(&c.Roles), "roles", "parts that this process plays, separated by commas")
+	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
+	f.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
+	f.StringVar(&c.OpsAddr, "ops-addr", c.OpsAddr, "address for /healthz, /readyz and /metrics; empty for none")
+
+	if c.has(RoleGateway) {
+		f.StringVar(&c.DataDir, "data-dir", c.DataDir, "folder for local state")
+		f.StringVar(&c.GatewayAddr, "gateway-addr", c.GatewayAddr, "address that serves scripts")
+		f.StringVar(&c.GatewayDomain, "gateway-domain", c.GatewayDomain, "scripts are served at <script>.<subdomain>.<domain>")
+		f.StringVar(&c.APIURL, "api-url", c.APIURL, "control plane to get snapshots from, where there is no --database")
+		f.StringVar(&c.APITokenFile, "api-token-file", c.APITokenFile, "file with the token for --api-url")
+	}
+	if c.has(RoleAPI) {
+		f.StringVar(&c.APIAddr, "api-addr", c.APIAddr, "address of the API and the dashboard")
+		f.StringVar(&c.AdminTokenFile, "admin-token-file", c.AdminTokenFile, "the first start writes the admin token to this file")
+	}
+	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleLogpush) {
+		f.StringVar(&c.Database, "database", c.Database, "control state: a SQLite file, or postgres://user:password@host/name")
+	}
+	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleIngest) {
+		f.StringVar(&c.ClickHouse, "clickhouse", c.ClickHouse, "ClickHouse's HTTP interface, http://[user:password@]host:8123[/database]")
+		f.StringVar(&c.Cluster, "clickhouse-cluster", c.Cluster, "cluster for replicated and distributed tables; empty for one server")
+	}
+	if c.has(RoleGateway) || c.has(RoleIngest) || c.has(RoleLogpush) {
+		f.StringSliceVar(&c.Kafka, "kafka", c.Kafka, "Kafka brokers, host:port, separated by commas")
+		f.IntVar(&c.TopicPartitions, "topic-partitions", c.TopicPartitions, "partitions of the event topic, if it has to be created")
+		f.IntVar(&c.TopicReplication, "topic-replication", c.TopicReplication, "replicas of the event topic, if it has to be created")
+		f.DurationVar(&c.TopicRetention, "topic-retention", c.TopicRetention, "how long the event topic keeps events, if it has to be created")
+	}
+	if c.has(RoleLogpush) || c.has(RoleAPI) { // the API tests a destination before it stores a job
+		f.BoolVar(&c.LogpushAllowHTTP, "logpush-allow-http", c.LogpushAllowHTTP, "allow plain http:// destinations")
+		f.BoolVar(&c.LogpushAllowPrivate, "logpush-allow-private", c.LogpushAllowPrivate, "allow destinations in private and link-local address ranges")
+		f.BoolVar(&c.LogpushAllowLoopback, "logpush-allow-loopback", c.LogpushAllowLoopback, "allow destinations on this machine's loopback addresses")
+		f.StringSliceVar(&c.LogpushFileRoots, "logpush-file-roots", c.LogpushFileRoots, "folders that file:// destinations may write below")
+	}
+	if c.has(RoleLogpush) {
+		f.DurationVar(&c.LogpushInterval, "logpush-interval", c.LogpushInterval, "how long a batch may wait, for jobs that do not say")
+	}
+}
+
+// FromEnvironment sets every flag that the command line left alone and whose
+// variable is set. It names the variable in its errors.
+func FromEnvironment(f *pflag.FlagSet) error {
+	var err error
+	f.VisitAll(func(flag *pflag.Flag) {
+		name := "TIDEGATE_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		value, ok := os.LookupEnv(name)
+		if !ok || flag.Changed || err != nil {
+			return
+		}
+		if setErr := f.Set(flag.Name, value); setErr != nil {
+			err = fmt.Errorf("environment variable %s: %w", name, setErr)
+		}
+	})
+	return err
+}
+
+// Validate names the first member that cannot be used, its value, and why.
+func (c *Config) Validate() error {
+	if len(c.Roles) == 0 {
+		return fmt.Errorf("roles is empty: name at least one of %v", AllRoles)
+	}
+	needs := func(member, value string, roles ...Role) error {
+		for _, role := range roles {
+			if c.has(role) && value == "" {
+				return fmt.Errorf("--%s is not set: the role %s needs it", member, role)
+			}
+		}
+		return nil
+	}
+	for _, err := range []error{
+		needs("database", c.Database, RoleAPI, RoleRollback, RoleLogpush),
+		needs("clickhouse", c.ClickHouse, RoleAPI, RoleRollback, RoleIngest),
+		needs("kafka", strings.Join(c.Kafka, ","), RoleGateway, RoleIngest, RoleLogpush),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	if c.has(RoleGateway) && c.Database == "" && c.APIURL == "" {
+		return fmt.Errorf("--api-url is not set: a gateway without a database gets its snapshots from there")
+	}
+	if err := validURL("api-url", c.APIURL); err != nil {
+		return err
+	}
+	if err := validURL("clickhouse", c.ClickHouse); err != nil {
+		return err
+	}
+	for member, addr := range map[string]string{"api-addr": c.APIAddr, "gateway-addr": c.GatewayAddr, "ops-addr": c.OpsAddr} {
+		if addr == "" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return fmt.Errorf("--%s is %q: it must be host:port", member, addr)
+		}
+	}
+	if c.TopicPartitions < 1 || c.TopicReplication < 1 || c.TopicRetention <= 0 || c.LogpushInterval <= 0 {
+		return fmt.Errorf("--topic-partitions (%d), --topic-replication (%d), --topic-retention (%s) and --logpush-interval (%s) must be positive",
+			c.TopicPartitions, c.TopicReplication, c.TopicRetention, c.LogpushInterval)
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		return fmt.Errorf("--log-format is %q: it must be text or json", c.LogFormat)
+	}
+	_, err := NewLogger(*c)
+	return err
+}
+
+func validURL(member, value string) error {
+	if value == "" {
+		return nil
+	}
+	u, err := url.Parse(value)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return fmt.Errorf("--%s is %q: it must be an http:// or https:// URL", member, value)
+	}
+	return nil
+}
+
+// rolesValue reads a list of roles and refuses unknown ones.
+type rolesValue []Role
+
+func (v *rolesValue) Type() string { return "roles" }
+
+func (v *rolesValue) String() string {
+	names := make([]string, len(*v))
+	for i, role := range *v {
+		names[i] = string(role)
+	}
+	return strings.Join(names, ",")
+}
+
+func (v *rolesValue) Set(s string) error {
+	var roles []Role
+	for name := range strings.SplitSeq(s, ",") {
+		role := Role(strings.TrimSpace(name))
+		if !slices.Contains(AllRoles, role) {
+			return fmt.Errorf("unknown role %q: there are %v", role, AllRoles)
+		}
+		roles = append(roles, role)
+	}
+	*v = roles
+	return nil
+}

@@ -1,0 +1,87 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"tidegate/internal/api/client"
+	"tidegate/internal/deploy"
+	"tidegate/internal/gateway"
+	"tidegate/internal/runtime"
+	"tidegate/internal/telemetry"
+	"tidegate/pipeline/stream"
+	"tidegate/schema"
+)
+
+// snapshots is the gateway's source: a function fits the interface.
+type snapshots func(ctx context.Context, after int64) (*deploy.Snapshot, error)
+
+func (f snapshots) Snapshot(ctx context.Context, after int64) (*deploy.Snapshot, error) {
+	return f(ctx, after)
+}
+
+// addGateway adds the producer of trace events, the loop that keeps the routing
+// fresh, and the listener, in this order: the listener stops first, and the
+// producer sends what the last requests left.
+func (p *process) addGateway(ctx context.Context) error {
+	if err := os.MkdirAll(p.config.DataDir, 0o750); err != nil {
+		return err
+	}
+	source, err := p.snapshotSource()
+	if err != nil {
+		return err
+	}
+	producer, err := stream.NewProducer(stream.ProducerConfig{
+		Config: p.stream(), Schema: schema.EventSchemaVersion,
+		SpoolDir: filepath.Join(p.config.DataDir, "spool"), Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	backends, err := runtime.New(runtime.DefaultConfig(), p.log)
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, func() error { backends.Close(); return nil })
+
+	config := gateway.DefaultConfig()
+	config.Domain = p.config.GatewayDomain
+	config.SnapshotFile = filepath.Join(p.config.DataDir, "snapshot.json")
+	gw, err := gateway.New(config, gateway.Deps{
+		Snapshots: source, Backends: backends, Emitter: producer,
+		Tracer: telemetry.Tracer("tidegate/internal/gateway"), Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	p.services = append(p.services, p.topicService(), service{"producer", producer.Run}, service{"routing", gw.Run})
+	addr, err := p.serve(ctx, "gateway", p.config.GatewayAddr, gateway.NewServer(gw))
+	if err != nil {
+		return err
+	}
+	p.ready.Gateway = "http://" + addr.String()
+	p.ready.Kafka = p.config.Kafka[0]
+	p.checks = append(p.checks, check{"gateway", func(context.Context) error { return gw.Ready() }})
+	return nil
+}
+
+// snapshotSource is the store where this process has one, else the control plane.
+func (p *process) snapshotSource() (gateway.Snapshots, error) {
+	const everyAccount = ""
+	if p.store != nil {
+		return snapshots(func(ctx context.Context, after int64) (*deploy.Snapshot, error) {
+			return p.store.Snapshot(ctx, everyAccount, after)
+		}), nil
+	}
+	token, err := os.ReadFile(p.config.APITokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.APIURL, err)
+	}
+	control := client.New(p.config.APIURL, strings.TrimSpace(string(token)), nil)
+	return snapshots(func(ctx context.Context, after int64) (*deploy.Snapshot, error) {
+		return control.Snapshot(ctx, everyAccount, after)
+	}), nil
+}

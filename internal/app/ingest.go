@@ -1,0 +1,80 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"tidegate/pipeline/ingest"
+	"tidegate/pipeline/stream"
+	"tidegate/schema"
+)
+
+// ingestGroup is the consumer group of every ingest process. The exactly-once
+// protocol lives in its offsets: a new name counts everything again.
+const ingestGroup = "tidegate-ingest"
+
+// retryPause between two attempts to reach a server that is needed to begin.
+const retryPause = 500 * time.Millisecond
+
+// addIngest adds the reader that counts each event once in ClickHouse.
+func (p *process) addIngest(context.Context) error {
+	in, err := ingest.New(ingest.DefaultConfig(schema.Topic), p.rates, p.log)
+	if err != nil {
+		return err
+	}
+	group := stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: ingestGroup, StartAt: stream.StartFirst, Logger: p.log})
+	var migrated atomic.Bool
+	p.services = append(p.services, p.topicService(), service{"ingest", func(ctx context.Context) error {
+		if err := p.untilDone(ctx, "bring the tables in ClickHouse up to date", p.rates.Migrate); err != nil {
+			return err
+		}
+		migrated.Store(true)
+		return group.Run(ctx, in.HandlePartition)
+	}})
+	p.ready.ClickHouse = p.config.ClickHouse
+	p.ready.Kafka = p.config.Kafka[0]
+	p.checks = append(p.checks, check{"ingest", func(context.Context) error {
+		if !migrated.Load() {
+			return fmt.Errorf("the tables in ClickHouse are not up to date yet")
+		}
+		return nil
+	}})
+	return nil
+}
+
+// topicService makes sure that the event topic exists, then waits for the stop.
+func (p *process) topicService() service {
+	return service{"topic", func(ctx context.Context) error {
+		err := p.untilDone(ctx, "make the topic "+schema.Topic, func(ctx context.Context) error {
+			return stream.EnsureTopic(ctx, p.stream(), p.config.TopicPartitions, p.config.TopicReplication, p.config.TopicRetention)
+		})
+		if err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return nil
+	}}
+}
+
+// untilDone repeats work until it succeeds or ctx ends, and logs the failures
+// sparingly.
+func (p *process) untilDone(ctx context.Context, what string, work func(context.Context) error) error {
+	var logged time.Time
+	for {
+		err := work(ctx)
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if time.Since(logged) > 5*time.Second {
+			p.log.WarnContext(ctx, "not possible yet, trying again", "what", what, "error", err)
+			logged = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(retryPause):
+		}
+	}
+}

@@ -1,0 +1,48 @@
+package app
+
+import (
+	"context"
+	"net/url"
+
+	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/egress"
+	"tidegate/pipeline/logpush/sink/file"
+	"tidegate/pipeline/logpush/sink/http"
+	"tidegate/pipeline/logpush/sink/s3"
+	"tidegate/pipeline/stream"
+)
+
+// addLogpush adds the deliveries of all jobs.
+func (p *process) addLogpush(context.Context) error {
+	groups := func(groupID string) logpush.Group {
+		// A job starts at "now": delivery itself looks up where that is.
+		return stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: groupID, StartAt: stream.StartFirst, Logger: p.log})
+	}
+	manager, err := logpush.New(logpush.Config{DefaultInterval: p.config.LogpushInterval}, p.store, p.sinks(), groups, p.log)
+	if err != nil {
+		return err
+	}
+	p.services = append(p.services, service{"logpush", manager.Run})
+	return nil
+}
+
+// sinks is the table of destinations: a new one is a folder below
+// pipeline/logpush/sink and a line here.
+func (p *process) sinks() logpush.Sinks {
+	policy := egress.Policy{
+		AllowHTTP:     p.config.LogpushAllowHTTP,
+		AllowLoopback: p.config.LogpushAllowLoopback,
+		AllowPrivate:  p.config.LogpushAllowPrivate,
+	}
+	openHTTP := func(u *url.URL) (logpush.Sink, error) { return http.New(u, http.Options{Egress: policy}) }
+	openS3 := func(u *url.URL) (logpush.Sink, error) { return s3.New(u, s3.Options{Egress: policy}) }
+	return logpush.Sinks{
+		"https": openHTTP,
+		"http":  openHTTP,
+		"s3":    openS3,
+		"r2":    openS3,
+		"file": func(u *url.URL) (logpush.Sink, error) {
+			return file.New(u, file.Options{Roots: p.config.LogpushFileRoots})
+		},
+	}
+}

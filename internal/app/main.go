@@ -1,0 +1,73 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Version of the build, set by the linker (see the Makefile).
+var Version = "dev"
+
+// Main is the main function of a binary that plays the given roles. It returns
+// the exit status: 0 after a clean stop, 1 after a failure, 2 for a command line
+// that cannot be used.
+func Main(name, short string, roles ...Role) int {
+	config := DefaultConfig(roles...)
+	command := &cobra.Command{
+		Use: name, Short: short, Version: Version, Args: cobra.NoArgs,
+		SilenceUsage: true, SilenceErrors: true,
+		PreRunE: func(cmd *cobra.Command, _ []string) error { return Prepare(cmd, &config) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return Run(cmd.Context(), config) },
+	}
+	config.Bind(command.Flags())
+	return Execute(command)
+}
+
+// Prepare reads the environment into the flags that were not given and checks
+// the result.
+func Prepare(cmd *cobra.Command, config *Config) error {
+	if err := FromEnvironment(cmd.Flags()); err != nil {
+		return usageError{err}
+	}
+	if err := config.Validate(); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// Execute runs a command until it ends or the process is told to stop. The first
+// SIGTERM or SIGINT stops in order; the second ends the process at once.
+func Execute(command *cobra.Command) int {
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer cancel()
+	context.AfterFunc(ctx, cancel)
+	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	err := command.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "%s: %v\n", command.Name(), err)
+	if errors.As(err, new(usageError)) {
+		fmt.Fprintf(os.Stderr, "See %s --help.\n", command.Name())
+		return 2
+	}
+	return 1
+}
+
+// usageError marks what a person can mend on the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func init() {
+	if info, ok := debug.ReadBuildInfo(); ok && Version == "dev" && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		Version = info.Main.Version
+	}
+}

@@ -1,0 +1,355 @@
+// Package compose checks docker-compose.yml and the files it mounts: what no
+// container engine is needed for to know that it is wrong.
+package compose
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/spf13/pflag"
+
+	"tidegate/internal/app"
+)
+
+var root = filepath.Join("..", "..")
+
+// secrets are the variables that .env.example leaves empty.
+var secrets = []string{"POSTGRES_PASSWORD", "CLICKHOUSE_PASSWORD", "GRAFANA_PASSWORD", "GRAFANA_CLICKHOUSE_PASSWORD", "S3_SECRET_KEY"}
+
+// secretValue would show up wherever a secret ends.
+const secretValue = "verysecret1"
+
+func load(t *testing.T, env ...string) (*types.Project, error) {
+	t.Helper()
+	options, err := cli.NewProjectOptions([]string{filepath.Join(root, "docker-compose.yml")},
+		cli.WithWorkingDirectory(root), cli.WithEnv(env), cli.WithConsistency(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return options.LoadProject(t.Context())
+}
+
+func loaded(t *testing.T) *types.Project {
+	t.Helper()
+	var env []string
+	for _, name := range secrets {
+		env = append(env, name+"="+secretValue)
+	}
+	project, err := load(t, env...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(project.Services) < 10 {
+		t.Fatalf("docker-compose.yml has %d services: %v", len(project.Services), project.ServiceNames())
+	}
+	return project
+}
+
+// reason is the text of an extension field that excuses a service from a rule.
+func reason(s types.ServiceConfig, extension string) string {
+	text, _ := s.Extensions[extension].(string)
+	return text
+}
+
+func TestTheProductionShapeIsThere(t *testing.T) {
+	project := loaded(t)
+	f := func(image string, services ...string) {
+		t.Helper()
+		for _, name := range services {
+			if s, ok := project.Services[name]; !ok || !strings.HasPrefix(s.Image, image+":") {
+				t.Errorf("service %s: got image %q, want %s", name, s.Image, image)
+			}
+		}
+	}
+	f("tidegate", "router-1", "router-2", "ingest-1", "ingest-2", "jobs-api-1", "jobs-api-2")
+	f("haproxy", "balancer")
+	f("apache/kafka", "kafka")
+	f("clickhouse/clickhouse-server", "clickhouse")
+	f("postgres", "postgres")
+	f("versity/versitygw", "s3")
+	f("grafana/grafana", "grafana")
+	f("prom/prometheus", "prometheus")
+	f("otel/opentelemetry-collector-contrib", "otel-collector")
+}
+
+func TestEveryServiceIsSafeToRun(t *testing.T) {
+	tag := regexp.MustCompile(`:[a-z0-9][a-zA-Z0-9._-]*$`)
+	for name, s := range loaded(t).Services {
+		switch {
+		case !tag.MatchString(s.Image) || strings.HasSuffix(s.Image, ":latest"):
+			t.Errorf("%s: image %q has no tag that stays", name, s.Image)
+		case s.Privileged || s.NetworkMode == "host" || s.Pid == "host":
+			t.Errorf("%s: is part of the host", name)
+		case !slices.Contains(s.CapDrop, "ALL") || !slices.Contains(s.SecurityOpt, "no-new-privileges:true"):
+			t.Errorf("%s: keeps capabilities or may gain some", name)
+		case s.User == "" || (strings.HasPrefix(s.User, "0") && reason(s, "x-root") == ""):
+			t.Errorf("%s: runs as user %q, and x-root gives no reason", name, s.User)
+		case s.HealthCheck == nil && reason(s, "x-no-healthcheck") == "":
+			t.Errorf("%s: has neither a health check nor a reason in x-no-healthcheck", name)
+		case s.Deploy == nil || s.Deploy.Resources.Limits == nil || s.Deploy.Resources.Limits.MemoryBytes == 0 || s.Deploy.Resources.Limits.NanoCPUs == 0:
+			t.Errorf("%s: has no limit of memory or processors", name)
+		}
+	}
+}
+
+func TestPortsAreDistinctAndLocalByDefault(t *testing.T) {
+	owner := map[string]string{}
+	for name, s := range loaded(t).Services {
+		for _, port := range s.Ports {
+			if port.HostIP != "127.0.0.1" {
+				t.Errorf("%s: publishes %s on %q, want 127.0.0.1 unless the operator says otherwise", name, port.Published, port.HostIP)
+			}
+			if other, taken := owner[port.Published]; taken {
+				t.Errorf("%s and %s both publish port %s", name, other, port.Published)
+			}
+			owner[port.Published] = name
+		}
+	}
+	for _, port := range []string{"8080", "8787"} {
+		if owner[port] != "balancer" {
+			t.Errorf("port %s belongs to %q, want the balancer", port, owner[port])
+		}
+	}
+}
+
+func TestMountsExist(t *testing.T) {
+	project := loaded(t)
+	used := map[string]bool{}
+	for name, s := range project.Services {
+		for _, v := range s.Volumes {
+			switch v.Type {
+			case types.VolumeTypeVolume:
+				used[v.Source] = true // an undeclared one does not load
+			case types.VolumeTypeBind:
+				if _, err := os.Stat(v.Source); err != nil {
+					t.Errorf("%s mounts %s: %v", name, v.Source, err)
+				}
+				if !v.ReadOnly {
+					t.Errorf("%s may write to %s, which git tracks", name, v.Source)
+				}
+			default:
+				t.Errorf("%s: unexpected %s mount", name, v.Type)
+			}
+		}
+	}
+	for volume := range project.Volumes {
+		if !used[volume] {
+			t.Errorf("volume %s is declared and not used", volume)
+		}
+	}
+}
+
+func TestDependenciesCanBeMet(t *testing.T) {
+	project := loaded(t)
+	for name, s := range project.Services {
+		for needed, d := range s.DependsOn {
+			dependency := project.Services[needed]
+			if d.Condition == types.ServiceConditionHealthy && dependency.HealthCheck == nil {
+				t.Errorf("%s waits until %s is healthy, which nobody checks", name, needed)
+			}
+			if d.Condition == types.ServiceConditionCompletedSuccessfully && dependency.Restart != "" {
+				t.Errorf("%s waits until %s has ended, which restarts for ever", name, needed)
+			}
+		}
+	}
+}
+
+// No secret has a default, and none is written down or shown on a command line.
+func TestSecretsComeFromTheOperator(t *testing.T) {
+	for _, missing := range secrets {
+		var env []string
+		for _, name := range secrets {
+			if name != missing {
+				env = append(env, name+"="+secretValue)
+			}
+		}
+		if _, err := load(t, env...); err == nil || !strings.Contains(err.Error(), missing) {
+			t.Errorf("without %s: got error %v, want one that names it", missing, err)
+		}
+	}
+	for name, s := range loaded(t).Services {
+		if strings.Contains(strings.Join(s.Command, " "), secretValue) {
+			t.Errorf("%s: its command line shows a secret", name)
+		}
+		for key, value := range s.Environment {
+			named := regexp.MustCompile(`PASSWORD|SECRET|TOKEN`).MatchString(key)
+			if named && value != nil && !strings.Contains(*value, secretValue) {
+				t.Errorf("%s: %s is written down in docker-compose.yml", name, key)
+			}
+		}
+	}
+	example := readFile(t, ".env.example")
+	for _, name := range secrets {
+		if !strings.Contains(example, "\n"+name+"=\n") {
+			t.Errorf(".env.example does not ask for %s", name)
+		}
+	}
+}
+
+// The processes would start: their own configuration takes the command line and
+// the environment, and finds nothing missing.
+func TestRolesAcceptTheirConfiguration(t *testing.T) {
+	binaries := map[string][]app.Role{
+		"router":   {app.RoleGateway},
+		"ingest":   {app.RoleIngest, app.RoleLogpush},
+		"jobs-api": {app.RoleAPI, app.RoleRollback},
+	}
+	checked := 0
+	for name, s := range loaded(t).Services {
+		if !strings.HasPrefix(s.Image, "tidegate:") {
+			continue
+		}
+		roles, ok := binaries[s.Command[0]]
+		if !ok {
+			t.Errorf("%s runs %q, which is no binary of ours", name, s.Command[0])
+			continue
+		}
+		checked++
+		config := app.DefaultConfig(roles...)
+		flags := pflag.NewFlagSet(s.Command[0], pflag.ContinueOnError)
+		flags.SetOutput(io.Discard)
+		config.Bind(flags)
+		if err := flags.Parse(s.Command[1:]); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		for key, value := range s.Environment {
+			if flag, ours := strings.CutPrefix(key, "TIDEGATE_"); ours {
+				if err := flags.Set(strings.ToLower(strings.ReplaceAll(flag, "_", "-")), *value); err != nil {
+					t.Errorf("%s: %s: %v", name, key, err)
+				}
+			}
+		}
+		if err := config.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		// The address that the health check, the balancer and Prometheus ask.
+		if config.OpsAddr != ":9464" {
+			t.Errorf("%s: operations are at %q, want :9464", name, config.OpsAddr)
+		}
+	}
+	if checked != 6 {
+		t.Errorf("checked %d processes, want 6", checked)
+	}
+}
+
+// The image holds the program that each process runs.
+func TestTheImageHoldsWhatIsStarted(t *testing.T) {
+	dockerfile := readFile(t, "Dockerfile")
+	for name, s := range loaded(t).Services {
+		if !strings.HasPrefix(s.Image, "tidegate:") {
+			continue
+		}
+		stage := regexp.MustCompile(`(?ms)^FROM \S+ AS ` + s.Build.Target + `$.*?(?:^FROM|\z)`).FindString(dockerfile)
+		if !strings.Contains(stage, "/src/bin/"+s.Command[0]+" ") {
+			t.Errorf("%s runs %s, which the stage %q of the Dockerfile does not copy", name, s.Command[0], s.Build.Target)
+		}
+		if _, err := os.Stat(filepath.Join(root, "cmd", s.Command[0])); err != nil {
+			t.Errorf("%s runs %s, which is not built: %v", name, s.Command[0], err)
+		}
+	}
+}
+
+// Files beside docker-compose.yml name services and ports; a name that no service
+// has would only be found out on the way up.
+func TestMountedFilesNameServicesThatExist(t *testing.T) {
+	project := loaded(t)
+	f := func(path, pattern string, atLeast int) {
+		t.Helper()
+		found := regexp.MustCompile(pattern).FindAllStringSubmatch(readFile(t, path), -1)
+		if len(found) < atLeast {
+			t.Errorf("%s names %d services, want at least %d", path, len(found), atLeast)
+		}
+		for _, match := range found {
+			if _, ok := project.Services[match[1]]; !ok {
+				t.Errorf("%s names %s, which is no service", path, match[1])
+			}
+		}
+	}
+	f("deploy/haproxy/haproxy.cfg", `(?m)^\s+server \S+ ([a-z0-9-]+):\d+`, 4)
+	f("deploy/prometheus/prometheus.yml", `([a-z][a-z0-9-]*):(?:9464|8888)`, 7)
+	f("deploy/otel-collector/config.yaml", `tcp://([a-z0-9-]+):9000`, 1)
+	f("deploy/grafana/provisioning/datasources/tidegate.yaml", `host: ([a-z0-9-]+)`, 1)
+	f("deploy/grafana/provisioning/datasources/tidegate.yaml", `url: http://([a-z0-9-]+):9090`, 1)
+}
+
+// Grafana shows an empty panel, and no error, for a source or a table that does
+// not exist.
+func TestGrafanaBoardsReadWhatExists(t *testing.T) {
+	boards, err := filepath.Glob(filepath.Join(root, "dashboards", "grafana", "*.json"))
+	if err != nil || len(boards) == 0 {
+		t.Fatalf("found no boards (%v)", err)
+	}
+	sources := map[string]bool{}
+	for _, match := range regexp.MustCompile(`uid: (\S+)`).FindAllStringSubmatch(readFile(t, "deploy/grafana/provisioning/datasources/tidegate.yaml"), -1) {
+		sources[match[1]] = true
+	}
+	tables := map[string]bool{"version_rates_1s": true, "version_rates_1m": true, "version_rates_1h": true, "trace_events": true}
+	type source struct{ UID string }
+	for _, path := range boards {
+		var board struct {
+			UID    string
+			Panels []struct {
+				ID      int
+				Targets []struct {
+					Datasource source
+					RawSQL     string
+				}
+			}
+			Templating struct {
+				List []struct {
+					Datasource source
+					Query      string
+				}
+			}
+		}
+		b, err := os.ReadFile(path)
+		if err == nil {
+			err = json.Unmarshal(b, &board)
+		}
+		if err != nil || board.UID == "" || len(board.Panels) == 0 {
+			t.Errorf("%s: %v; uid %q, %d panels", path, err, board.UID, len(board.Panels))
+			continue
+		}
+		check := func(what string, uid, query string) {
+			if !sources[uid] {
+				t.Errorf("%s: %s reads from %q, which is not provisioned", path, what, uid)
+			}
+			table := regexp.MustCompile(`FROM (\w+)`).FindStringSubmatch(query)
+			if table == nil || !tables[table[1]] {
+				t.Errorf("%s: %s asks no table of ours: %s", path, what, query)
+			}
+		}
+		seen := map[int]bool{}
+		for _, panel := range board.Panels {
+			if seen[panel.ID] {
+				t.Errorf("%s: two panels have the id %d", path, panel.ID)
+			}
+			seen[panel.ID] = true
+			for _, target := range panel.Targets {
+				check(fmt.Sprintf("panel %d", panel.ID), target.Datasource.UID, target.RawSQL)
+			}
+		}
+		for i, variable := range board.Templating.List {
+			check(fmt.Sprintf("variable %d", i), variable.Datasource.UID, variable.Query)
+		}
+	}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

@@ -1,0 +1,178 @@
+#!/usr/bin/env bash
+# Run the contract suites on real services: Apache Kafka, PostgreSQL and an S3
+# server, each started here on a free port of the loopback interface and stopped
+# at the end. A service that cannot be had fails the run.
+#
+# A suite takes part by reading one of these variables in a _test.go file:
+#   TIDEGATE_TEST_KAFKA     brokers, host:port
+#   TIDEGATE_TEST_POSTGRES  a database in which tests may make schemas, postgres://...
+#   TIDEGATE_TEST_S3        a bucket as a destination_conf, s3://bucket/path?endpoint=...
+# Arguments go to `go test`, such as -run or -v.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+VERSITYGW=github.com/versity/versitygw/cmd/versitygw@v1.8.0
+cache=$PWD/bin/real # what was installed here stays until `make clean`
+work=$(mktemp -d)
+chmod 755 "$work" # PostgreSQL runs as a user of its own
+pids=()
+names=()
+
+fail() {
+  echo "test-real: $*" >&2
+  exit 1
+}
+
+running() { kill -0 "$1" 2>/dev/null; }
+
+# Stop what was started, by its process id, newest first.
+cleanup() {
+  local status=$? i tries
+  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
+    kill -TERM "${pids[i]}" 2>/dev/null || true
+    for ((tries = 0; tries < 100; tries++)); do
+      running "${pids[i]}" || break
+      sleep 0.1
+    done
+    kill -KILL "${pids[i]}" 2>/dev/null || true
+    wait "${pids[i]}" 2>/dev/null || true
+    if ((status != 0)); then
+      printf '\n== last lines of %s\n' "${names[i]}" >&2
+      tail -n 20 "$work/${names[i]}.log" >&2 || true
+    fi
+  done
+  rm -rf "$work"
+  exit "$status"
+}
+trap cleanup EXIT
+
+# Below the range from which the kernel takes the ports of outgoing connections.
+free_port() {
+  local port
+  while :; do
+    port=$((20000 + RANDOM % 10000))
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+  done
+  echo "$port"
+}
+
+start() { # name, command...
+  local name=$1
+  shift
+  "$@" >"$work/$name.log" 2>&1 </dev/null &
+  pids+=($!)
+  names+=("$name")
+}
+
+# Wait until the newest service lets a command succeed.
+await() { # command...
+  local pid=${pids[-1]} name=${names[-1]} tries
+  for ((tries = 0; tries < 300; tries++)); do
+    if "$@" >/dev/null 2>&1; then
+      echo "test-real: $name is up"
+      return
+    fi
+    running "$pid" || fail "$name ended before it was ready"
+    sleep 0.2
+  done
+  fail "$name is not ready after 60 s"
+}
+
+accepts() { # port
+  (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+install_packages() { # Debian packages...
+  ((EUID == 0)) || fail "needs the packages $*: install them, or run as root"
+  echo "test-real: installing $*"
+  apt-get update -q >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >/dev/null
+}
+
+start_kafka() {
+  command -v mvn >/dev/null && command -v java >/dev/null || install_packages maven default-jre-headless
+  local stamp
+  stamp=$cache/kafka/$(cksum <test/real/kafka/pom.xml | cut -d ' ' -f 1)
+  if [[ ! -e $stamp ]]; then
+    rm -rf "$cache/kafka"
+    mvn -q -B -f test/real/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$cache/kafka"
+    touch "$stamp"
+  fi
+  local port controller
+  port=$(free_port)
+  controller=$(free_port)
+  # Short sessions and no pause before a rebalance: a group test need not wait
+  # for what it does not measure.
+  cat >"$work/kafka.properties" <<EOF
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=$work/kafka
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=100
+EOF
+  local java=(java -Xmx768m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$cache/kafka/*")
+  "${java[@]}" kafka.tools.StorageTool format -t AAAAAAAAAAAAAAAAAAAAAQ -c "$work/kafka.properties" >/dev/null 2>&1 ||
+    fail "Kafka could not format $work/kafka"
+  start kafka "${java[@]}" kafka.Kafka "$work/kafka.properties"
+  await accepts "$port"
+  export TIDEGATE_TEST_KAFKA=127.0.0.1:$port
+}
+
+# PostgreSQL's programs, which Debian keeps outside PATH.
+postgres_bin() {
+  local newest
+  newest=$(printf '%s\n' /usr/lib/postgresql/*/bin/postgres | sort -V | tail -n 1)
+  [[ -x $newest ]] && dirname "$newest"
+}
+
+start_postgres() {
+  local bin port as=()
+  if ! bin=$(postgres_bin); then
+    install_packages postgresql-common
+    echo 'create_main_cluster = false' >>/etc/postgresql-common/createcluster.conf
+    install_packages postgresql
+    bin=$(postgres_bin) || fail "the package postgresql holds no server"
+  fi
+  # The server refuses to run as root.
+  ((EUID != 0)) || as=(setpriv --reuid postgres --regid postgres --init-groups --)
+  install -d -m 700 "$work/postgres"
+  ((EUID != 0)) || chown postgres "$work/postgres"
+  port=$(free_port)
+  (cd / && ${as[@]+"${as[@]}"} "$bin/initdb" -D "$work/postgres" -U tidegate --auth=trust -E UTF8 --locale=C >/dev/null)
+  start postgres ${as[@]+"${as[@]}"} "$bin/postgres" -D "$work/postgres" -p "$port" -k "$work/postgres" -c listen_addresses=127.0.0.1
+  await "$bin/pg_isready" -q -U tidegate -d postgres -h 127.0.0.1 -p "$port"
+  export TIDEGATE_TEST_POSTGRES="postgres://tidegate@127.0.0.1:$port/postgres?sslmode=disable"
+}
+
+start_s3() {
+  local port gateway=$cache/${VERSITYGW##*@}/versitygw
+  [[ -x $gateway ]] || GOBIN=$(dirname "$gateway") go install "$VERSITYGW"
+  port=$(free_port)
+  mkdir -p "$work/buckets/logpush" # to this server a folder is a bucket
+  start s3 "$gateway" --quiet --port "127.0.0.1:$port" --access tidegate --secret tidegate-secret posix "$work/buckets"
+  await accepts "$port"
+  export TIDEGATE_TEST_S3="s3://logpush/tests?region=us-east-1&endpoint=http%3A%2F%2F127.0.0.1%3A$port&access-key-id=tidegate&secret-access-key=tidegate-secret"
+}
+
+# A renamed variable must not turn this into a second run on the embedded ones.
+declare -A suites=()
+for variable in TIDEGATE_TEST_KAFKA TIDEGATE_TEST_POSTGRES TIDEGATE_TEST_S3; do
+  found=$(grep -rl --include='*_test.go' --exclude-dir=node_modules "$variable" . | xargs -r -n1 dirname | sort -u)
+  [[ -n $found ]] || fail "no test reads $variable"
+  for package in $found; do suites[$package]=1; done
+done
+
+start_kafka
+start_postgres
+start_s3
+CGO_ENABLED=1 go test -race -shuffle=on -count=1 -timeout 20m "$@" "${!suites[@]}"
