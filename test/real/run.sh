@@ -6,7 +6,7 @@
 # A suite takes part by reading one of these variables in a _test.go file:
 #   TIDEGATE_TEST_KAFKA     brokers, host:port
 #   TIDEGATE_TEST_POSTGRES  a database in which tests may make schemas, postgres://...
-#   TIDEGATE_TEST_S3        a bucket as a destination_conf, s3://bucket/path?endpoint=...
+#   TIDEGATE_TEST_S3        a server in which tests may make buckets, http://key:secret@host:port
 # Arguments go to `go test`, such as -run or -v.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -158,10 +158,10 @@ start_s3() {
   local port gateway=$cache/${VERSITYGW##*@}/versitygw
   [[ -x $gateway ]] || GOBIN=$(dirname "$gateway") go install "$VERSITYGW"
   port=$(free_port)
-  mkdir -p "$work/buckets/logpush" # to this server a folder is a bucket
+  mkdir "$work/buckets"
   start s3 "$gateway" --quiet --port "127.0.0.1:$port" --access tidegate --secret tidegate-secret posix "$work/buckets"
   await accepts "$port"
-  export TIDEGATE_TEST_S3="s3://logpush/tests?region=us-east-1&endpoint=http%3A%2F%2F127.0.0.1%3A$port&access-key-id=tidegate&secret-access-key=tidegate-secret"
+  export TIDEGATE_TEST_S3=http://tidegate:tidegate-secret@127.0.0.1:$port
 }
 
 # A renamed variable must not turn this into a second run on the embedded ones.

@@ -1,0 +1,63 @@
+# Tidegate. `make` alone lists the targets.
+# Needs Go and npm; `make test` also a C compiler, for the race detector.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X tidegate/internal/app.Version=$(VERSION)
+
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# Nothing here needs cgo but the race detector. One setting for build, vet and
+# lint lets them share one compilation of every dependency.
+export CGO_ENABLED := 0
+GO_TEST := CGO_ENABLED=1 go test -race -shuffle=on
+
+.PHONY: help build deps demo up test e2e test-real bench check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+build: ## bin/tidegate, bin/router, bin/ingest, bin/jobs-api
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/tidegate ./cmd/router ./cmd/ingest ./cmd/jobs-api
+
+# The stamp lies inside the folder that `npm ci` replaces, so it is there exactly
+# when an installation of this lock file was completed.
+NPM_STAMP := deps/node_modules/.installed
+
+deps: $(NPM_STAMP) ## the locked npm packages in deps/ and the Go modules
+	go mod download
+
+$(NPM_STAMP): deps/package-lock.json deps/package.json
+	cd deps && npm ci --ignore-scripts
+	touch $@
+
+demo: build deps ## play the whole story on real traffic, on embedded defaults
+	go run ./test/demo
+
+up: build deps ## run everything in the foreground; ARGS="--api-addr ..." adds flags
+	exec bin/tidegate up $(ARGS)
+
+test: build deps ## all tests that need only Go and npm
+	$(GO_TEST) -timeout 20m ./...
+
+e2e: build deps ## only the end-to-end tests
+	$(GO_TEST) -timeout 20m -count=1 ./test/e2e/...
+
+test-real: build deps ## contract suites on Apache Kafka, PostgreSQL and an S3 server, which it starts
+	test/real/run.sh
+
+bench: build deps ## each area beside its limit or peer, as ratios
+	for area in bench/*/; do go run "./$$area"; done
+
+check: ## format, vet, lint, vulnerability scan
+	@unformatted=$$(find . -name node_modules -prune -o -name '*.go' -exec gofmt -s -l {} +); \
+	if [[ -n $$unformatted ]]; then printf 'gofmt -s -w would change:\n%s\n' "$$unformatted" >&2; exit 1; fi
+	go vet ./...
+	go run $(GOLANGCI_LINT) run ./...
+	.ci/vulnerabilities
+
+clean: ## remove what was built and installed; data/ stays
+	rm -rf bin coverage deps/node_modules
