@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -61,7 +62,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	if err != nil {
 		return err
 	}
-	p := &process{config: config, log: log}
+	p := &process{config: config, log: log, ready: Ready{Kafka: first(config.Kafka), ClickHouse: withoutPassword(config.ClickHouse)}}
 	if p.tel, err = telemetry.Start(ctx, "tidegate", Version); err != nil {
 		return err
 	}
@@ -222,6 +223,23 @@ func (p *process) announce(ctx context.Context) error {
 	p.log.Info("ready", "api", p.ready.API, "gateway", p.ready.Gateway, "kafka", p.ready.Kafka, "clickhouse", p.ready.ClickHouse)
 	<-ctx.Done()
 	return os.Remove(p.config.ReadyFile)
+}
+
+func first(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return list[0]
+}
+
+// withoutPassword is a URL that may be shown.
+func withoutPassword(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "" // Validate has refused it already
+	}
+	u.User = nil
+	return u.String()
 }
 
 // writeJSON replaces a file in one step.

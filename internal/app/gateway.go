@@ -63,7 +63,6 @@ func (p *process) addGateway(ctx context.Context) error {
 		return err
 	}
 	p.ready.Gateway = "http://" + addr.String()
-	p.ready.Kafka = p.config.Kafka[0]
 	p.checks = append(p.checks, check{"gateway", func(context.Context) error { return gw.Ready() }})
 	return nil
 }

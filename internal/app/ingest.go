@@ -33,8 +33,6 @@ func (p *process) addIngest(context.Context) error {
 		migrated.Store(true)
 		return group.Run(ctx, in.HandlePartition)
 	}})
-	p.ready.ClickHouse = p.config.ClickHouse
-	p.ready.Kafka = p.config.Kafka[0]
 	p.checks = append(p.checks, check{"ingest", func(context.Context) error {
 		if !migrated.Load() {
 			return fmt.Errorf("the tables in ClickHouse are not up to date yet")
