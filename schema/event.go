@@ -89,12 +89,14 @@ type FetchEvent struct {
 	Response *FetchResponse `json:"Response,omitempty"` // nil when no response was sent
 }
 
+// FetchRequest is the request as the client sent it; Headers holds a selection.
 type FetchRequest struct {
 	URL     string            `json:"URL"`
 	Method  string            `json:"Method"`
 	Headers map[string]string `json:"Headers,omitempty"`
 }
 
+// FetchResponse is the answer as the client got it.
 type FetchResponse struct {
 	Status int `json:"Status"`
 }

@@ -113,8 +113,8 @@ func serve(ctx context.Context, p *platform.Platform, script, origin string) err
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	return platform.Poll(ctx, func() (bool, error) {
-		res, _, err := p.Visit(ctx, http.DefaultClient, script, nil)
-		return err == nil && res.StatusCode == http.StatusOK, err
+		status, _, err := p.Visit(ctx, http.DefaultClient, script, nil)
+		return err == nil && status == http.StatusOK, err
 	})
 }
 
@@ -127,7 +127,7 @@ func sendSteadily(ctx context.Context, p *platform.Platform, client *http.Client
 			return
 		case <-tick.C:
 		}
-		if res, _, err := p.Visit(context.WithoutCancel(ctx), client, "load", nil); err == nil && res.StatusCode == http.StatusOK {
+		if status, _, err := p.Visit(context.WithoutCancel(ctx), client, "load", nil); err == nil && status == http.StatusOK {
 			answered.Add(1)
 		}
 	}

@@ -3,7 +3,6 @@ package rollback
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -214,7 +213,7 @@ func (w *world) controller(holder string, f *fakes) *Controller {
 	w.t.Helper()
 	c, err := New(Config{
 		Holder: holder, Rates: f, Deployments: f, Leases: f,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: w.now,
+		Log: slog.New(slog.DiscardHandler), Now: w.now,
 	})
 	if err != nil {
 		w.t.Fatal(err)

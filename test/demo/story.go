@@ -77,8 +77,8 @@ func (s *story) firstVersion(ctx context.Context) (err error) {
 	// The gateway has the deployment within a second; until then it answers 404
 	// for a script it does not know, and emits no event.
 	err = s.until(ctx, "the gateway serves v1", func() (bool, error) {
-		res, body, err := s.platform.Visit(ctx, &s.client, script, nil)
-		if err != nil || res.StatusCode != http.StatusOK {
+		status, body, err := s.platform.Visit(ctx, &s.client, script, nil)
+		if err != nil || status != http.StatusOK {
 			return false, err
 		}
 		s.answeredSeen++

@@ -160,8 +160,8 @@ func startTraffic(ctx context.Context, p *platform.Platform, script string, clie
 		t.done.Go(func() {
 			for ctx.Err() == nil && (requests == 0 || tickets.Add(1) <= int64(requests)) {
 				// A request that has begun is finished, so that every event has its answer.
-				res, body, err := p.Visit(context.WithoutCancel(ctx), client, script, nil)
-				t.note(res, body, err)
+				status, body, err := p.Visit(context.WithoutCancel(ctx), client, script, nil)
+				t.note(status, body, err)
 				if requests == 0 {
 					select {
 					case <-ctx.Done():
@@ -174,16 +174,16 @@ func startTraffic(ctx context.Context, p *platform.Platform, script string, clie
 	return t
 }
 
-func (t *traffic) note(res *http.Response, version string, err error) {
+func (t *traffic) note(status int, version string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case err != nil:
 		t.err = err
 		return
-	case res.StatusCode != http.StatusOK && res.StatusCode != http.StatusInternalServerError:
-		t.err = fmt.Errorf("the gateway answered %s: %s", res.Status, version)
-	case res.StatusCode == http.StatusInternalServerError:
+	case status != http.StatusOK && status != http.StatusInternalServerError:
+		t.err = fmt.Errorf("the gateway answered %d: %s", status, version)
+	case status == http.StatusInternalServerError:
 		t.failures[version]++
 	}
 	t.answers[version]++

@@ -19,7 +19,7 @@ const chaosRounds = 10
 func TestCountsSurviveKills(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	dice := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test's dice
+	dice := rand.New(rand.NewPCG(seed, 0))
 
 	// Ingest runs in a process of its own here, so that it can die alone.
 	dir := t.TempDir()

@@ -110,12 +110,12 @@ func (p *Platform) Deployments(ctx context.Context, script string) ([]deploy.Dep
 // Host is the script's host name at the gateway.
 func (p *Platform) Host(script string) string { return script + ".dev.localhost" }
 
-// Visit sends one GET to script through the gateway and returns the answer with
-// its body read.
-func (p *Platform) Visit(ctx context.Context, client *http.Client, script string, header http.Header) (*http.Response, string, error) {
+// Visit sends one GET to script through the gateway and returns the status and
+// the body of the answer.
+func (p *Platform) Visit(ctx context.Context, client *http.Client, script string, header http.Header) (status int, body string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Gateway+"/", nil)
 	if err != nil {
-		return nil, "", err
+		return 0, "", err
 	}
 	req.Host = p.Host(script)
 	if header != nil {
@@ -123,11 +123,11 @@ func (p *Platform) Visit(ctx context.Context, client *http.Client, script string
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return nil, "", err
+		return 0, "", err
 	}
 	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(res.Body)
-	return res, string(body), err
+	b, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(b), err
 }
 
 // Query runs a statement over ClickHouse's HTTP interface and returns the text

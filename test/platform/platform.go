@@ -60,10 +60,10 @@ type Process struct {
 	err  error // set before done is closed
 }
 
-// StartProcess starts a command. Its group is its own, so that a SIGINT at the
+// StartProcess starts a command, which lives until Kill or Terminate. Its group is its own, so that a SIGINT at the
 // terminal reaches only the parent, which then stops it in order.
 func StartProcess(output io.Writer, env []string, name string, args ...string) (*Process, error) {
-	cmd := exec.Command(name, args...) //nolint:noctx // lives until Kill or Terminate, not as long as a context
+	cmd := exec.Command(name, args...)
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
