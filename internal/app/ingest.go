@@ -2,7 +2,7 @@ package app
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -33,13 +33,18 @@ func (p *process) addIngest(context.Context) error {
 		migrated.Store(true)
 		return group.Run(ctx, in.HandlePartition)
 	}})
-	p.checks = append(p.checks, check{"ingest", func(context.Context) error {
+	p.checks = append(p.checks, p.kafkaCheck(), check{"clickhouse", func(ctx context.Context) error {
 		if !migrated.Load() {
-			return fmt.Errorf("the tables in ClickHouse are not up to date yet")
+			return errors.New("the tables are not up to date yet")
 		}
-		return nil
+		return p.rates.Ping(ctx)
 	}})
 	return nil
+}
+
+// kafkaCheck is for the readers of the event topic.
+func (p *process) kafkaCheck() check {
+	return check{"kafka", func(ctx context.Context) error { return stream.Ping(ctx, p.stream()) }}
 }
 
 // topicService makes sure that the event topic exists, then waits for the stop.

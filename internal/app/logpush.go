@@ -23,6 +23,7 @@ func (p *process) addLogpush(context.Context) error {
 		return err
 	}
 	p.services = append(p.services, service{"logpush", manager.Run})
+	p.checks = append(p.checks, p.kafkaCheck())
 	return nil
 }
 

@@ -5,6 +5,8 @@ package stream
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 )
 
@@ -40,12 +42,34 @@ type Partition interface {
 	// SeekTo makes the next Fetch start at offset.
 	SeekTo(offset int64)
 	// Fetch returns at least one record, in order, or an error. It blocks until
-	// there is one or ctx ends. Offsets may have gaps.
+	// there is one or ctx ends. Offsets may have gaps. The error is ctx's, or an
+	// *OutOfRangeError; a broker that is away is waited for.
 	Fetch(ctx context.Context) ([]Record, error)
 	// Commit stores offset as the next one to read, with metadata (at most 4 kB).
+	// A refusal is ErrFenced. After any other error, ctx's included, the commit
+	// may or may not be stored.
 	Commit(ctx context.Context, offset int64, metadata string) error
 }
 
-// Handler processes one partition until ctx ends. A returned error gives the
-// partition back to the group, after a pause.
+// Handler processes one partition until ctx ends. After a returned error it is
+// called again for the same partition, after a pause and with Committed read
+// anew; the group does not rebalance because of it.
 type Handler func(ctx context.Context, p Partition) error
+
+// ErrFenced is in the chain of a commit's error when the group went on without
+// this member: the partition belongs to somebody else, or soon will. The handler
+// returns it; what it did after its last commit will be done again.
+var ErrFenced = errors.New("the group has moved on without this member")
+
+// OutOfRangeError is returned by Fetch when its position is not, or no longer,
+// in the partition: retention removed it, or the topic was made anew. The handler
+// decides where to go on, and counts what is lost.
+type OutOfRangeError struct {
+	Position int64 // that Fetch was asked for
+	First    int64 // that is kept
+	Next     int64 // to be written
+}
+
+func (e *OutOfRangeError) Error() string {
+	return fmt.Sprintf("offset %d is not kept: the partition holds %d to %d", e.Position, e.First, e.Next-1)
+}

@@ -1,0 +1,166 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// EnsureTopic creates cfg.Topic unless it exists; an existing topic is left as it
+// is, and needs no right to create one. Retention is a time on the broker's clock;
+// zero keeps everything. It does not wait for a broker that is away.
+func EnsureTopic(ctx context.Context, cfg Config, partitions, replication int, retention time.Duration) error {
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	client := newClient(cfg)
+	defer closeClient(client)
+	_, err := topicPartitions(ctx, client, cfg.Topic)
+	if !errors.Is(err, kafka.UnknownTopicOrPartition) {
+		return err // nil when it exists
+	}
+	retentionMS := int64(-1)
+	if retention > 0 {
+		retentionMS = retention.Milliseconds()
+	}
+	answer, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
+		Topic: cfg.Topic, NumPartitions: partitions, ReplicationFactor: replication,
+		ConfigEntries: []kafka.ConfigEntry{
+			{ConfigName: "retention.ms", ConfigValue: strconv.FormatInt(retentionMS, 10)},
+			{ConfigName: "cleanup.policy", ConfigValue: "delete"},
+		},
+	}}})
+	if err == nil {
+		err = answer.Errors[cfg.Topic]
+	}
+	if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
+		return fmt.Errorf("create topic %s with %d partitions: %w", cfg.Topic, partitions, err)
+	}
+	return nil
+}
+
+// Lag returns, by partition, how many offsets lie between what groupID committed
+// and the end. A partition where the group never committed, or that has no leader
+// at the moment, is absent.
+func Lag(ctx context.Context, cfg Config, groupID string) (map[int]int64, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	client := newClient(cfg)
+	defer closeClient(client)
+	ids, err := ledPartitions(ctx, client, cfg.Topic)
+	if err != nil {
+		return nil, err
+	}
+	var answer *kafka.OffsetFetchResponse
+	err = whileTemporary(ctx, func() (err error) {
+		answer, err = client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: groupID, Topics: map[string][]int{cfg.Topic: ids}})
+		if err == nil {
+			err = answer.Error
+		}
+		return err
+	})
+	if errors.Is(err, kafka.GroupIdNotFound) {
+		return map[int]int64{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what group %s committed: %w", groupID, err)
+	}
+	var ask []kafka.OffsetRequest
+	for _, id := range ids {
+		ask = append(ask, kafka.FirstOffsetOf(id), kafka.LastOffsetOf(id))
+	}
+	listed, err := listOffsets(ctx, client, cfg.Topic, ask)
+	if err != nil {
+		return nil, err
+	}
+	lag := map[int]int64{}
+	for _, o := range answer.Topics[cfg.Topic] {
+		if o.Error != nil {
+			return nil, fmt.Errorf("read what group %s committed on %s/%d: %w", groupID, cfg.Topic, o.Partition, o.Error)
+		}
+		if o.CommittedOffset >= 0 {
+			// What retention removed can't be read any more.
+			bounds := listed[o.Partition]
+			lag[o.Partition] = max(bounds.LastOffset-max(o.CommittedOffset, bounds.FirstOffset), 0)
+		}
+	}
+	return lag, nil
+}
+
+// Ping asks one broker, over a new connection, for the partitions of cfg.Topic.
+// Nil means that Kafka answers and that the topic is there.
+func Ping(ctx context.Context, cfg Config) error {
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	var failed []error
+	for _, broker := range cfg.Brokers {
+		err := pingBroker(ctx, broker, cfg.Topic)
+		if err == nil {
+			return nil
+		}
+		failed = append(failed, fmt.Errorf("ask broker %s for topic %s: %w", broker, cfg.Topic, err))
+	}
+	return errors.Join(failed...)
+}
+
+func pingBroker(ctx context.Context, broker, topic string) error {
+	netConn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", broker)
+	if err != nil {
+		return err
+	}
+	conn := kafka.NewConn(netConn, "", 0)
+	defer func() { _ = conn.Close() }() // its answer is read already
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	partitions, err := conn.ReadPartitions(topic)
+	if err == nil && len(partitions) == 0 {
+		err = kafka.UnknownTopicOrPartition
+	}
+	return err
+}
+
+// whileTemporary repeats do while a broker says that it can't answer yet, such as
+// a coordinator that is moving, for requestTimeout at most.
+func whileTemporary(ctx context.Context, do func() error) error {
+	deadline := time.Now().Add(requestTimeout)
+	for attempt := 0; ; attempt++ {
+		err := do()
+		code, ok := errors.AsType[kafka.Error](err)
+		if !ok || !code.Temporary() || time.Now().After(deadline) || sleep(ctx, backoff(attempt)) != nil {
+			return err
+		}
+	}
+}
+
+// listOffsets returns what was asked, by partition, or the first error.
+func listOffsets(ctx context.Context, client *kafka.Client, topic string, ask []kafka.OffsetRequest) (map[int]kafka.PartitionOffsets, error) {
+	answer, err := client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: ask}})
+	if err != nil {
+		return nil, fmt.Errorf("list offsets of topic %s: %w", topic, err)
+	}
+	listed := map[int]kafka.PartitionOffsets{}
+	for _, o := range answer.Topics[topic] {
+		if o.Error != nil {
+			return nil, fmt.Errorf("list offsets of %s/%d: %w", topic, o.Partition, o.Error)
+		}
+		listed[o.Partition] = o
+	}
+	for _, a := range ask {
+		if _, ok := listed[a.Partition]; !ok {
+			return nil, fmt.Errorf("list offsets of %s/%d: the answer lacks it", topic, a.Partition)
+		}
+	}
+	return listed, nil
+}

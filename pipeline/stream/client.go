@@ -1,0 +1,144 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+const (
+	// dialTimeout for one connection, API version exchange included.
+	dialTimeout = 3 * time.Second
+	// requestTimeout for one request and its answer. The broker gets half of it
+	// to collect the acknowledgements of a produce.
+	requestTimeout = 5 * time.Second
+	// metadataTTL bounds how long a moved leader goes unnoticed. The metadata of
+	// one topic is small, so it may be read more often than kafka-go's 6 s.
+	metadataTTL = 2 * time.Second
+
+	// backoffMin and backoffMax bound the pause between two attempts.
+	backoffMin = 50 * time.Millisecond
+	backoffMax = 5 * time.Second
+	// logInterval is the shortest time between two lines about the same trouble.
+	logInterval = 5 * time.Second
+)
+
+func (c Config) validate() error {
+	if len(c.Brokers) == 0 {
+		return errors.New("stream: Brokers is empty: name at least one host:port")
+	}
+	for _, b := range c.Brokers {
+		if _, _, err := net.SplitHostPort(b); err != nil {
+			return fmt.Errorf("stream: Brokers: %q is not host:port: %w", b, err)
+		}
+	}
+	if c.Topic == "" {
+		return errors.New("stream: Topic is empty")
+	}
+	return nil
+}
+
+// newClient returns a client with its own connections. The caller ends it with
+// closeClient.
+func newClient(cfg Config) *kafka.Client {
+	return &kafka.Client{
+		Addr:    kafka.TCP(cfg.Brokers...),
+		Timeout: requestTimeout,
+		Transport: &kafka.Transport{
+			Dial:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			DialTimeout:    dialTimeout,
+			IdleTimeout:    30 * time.Second,
+			MetadataTTL:    metadataTTL,
+			MetadataTopics: []string{cfg.Topic},
+			ClientID:       "tidegate",
+		},
+	}
+}
+
+func closeClient(c *kafka.Client) {
+	c.Transport.(*kafka.Transport).CloseIdleConnections()
+}
+
+// topicPartitions returns the partitions of topic from the client's cached metadata.
+func topicPartitions(ctx context.Context, client *kafka.Client, topic string) ([]kafka.Partition, error) {
+	meta, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+	if err != nil {
+		return nil, fmt.Errorf("read the partitions of topic %s: %w", topic, err)
+	}
+	for _, t := range meta.Topics {
+		if t.Name == topic && t.Error == nil {
+			return t.Partitions, nil
+		}
+	}
+	return nil, fmt.Errorf("read the partitions of topic %s: %w", topic, kafka.UnknownTopicOrPartition)
+}
+
+// ledPartitions returns the ids of those partitions that have a leader, at least one.
+func ledPartitions(ctx context.Context, client *kafka.Client, topic string) ([]int, error) {
+	partitions, err := topicPartitions(ctx, client, topic)
+	if err != nil {
+		return nil, err
+	}
+	var ids []int
+	for _, p := range partitions {
+		if p.Error == nil && p.Leader.Host != "" {
+			ids = append(ids, p.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, fmt.Errorf("find a partition of topic %s with a leader: %w", topic, kafka.LeaderNotAvailable)
+	}
+	return ids, nil
+}
+
+// backoff returns the pause before attempt n (0 is the first repeat): doubling
+// from backoffMin to backoffMax, of which a random half to keep clients apart.
+func backoff(n int) time.Duration {
+	d := backoffMax
+	if n < 7 { // 50 ms << 7 exceeds backoffMax
+		d = min(backoffMin<<n, backoffMax)
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+// sleep returns early, with ctx's error, when ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// troubleLog writes at most one warning every logInterval, so that a broker that
+// is away for an hour does not fill a disk. It is safe for concurrent use.
+type troubleLog struct {
+	logger *slog.Logger
+	mu     sync.Mutex
+	last   time.Time
+	muted  int // since last
+}
+
+func (l *troubleLog) warn(ctx context.Context, msg string, err error, args ...any) {
+	l.mu.Lock()
+	if !l.last.IsZero() && time.Since(l.last) < logInterval {
+		l.muted++
+		l.mu.Unlock()
+		return
+	}
+	muted := l.muted
+	l.last, l.muted = time.Now(), 0
+	l.mu.Unlock()
+	args = append(args, "error", err.Error(), "muted", muted)
+	l.logger.WarnContext(ctx, msg, args...)
+}

@@ -1,0 +1,185 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// externalKafka names brokers, comma separated, to run the tests on instead of
+// the broker in this process. Tests that stop the broker need the latter.
+const externalKafka = "TIDEGATE_TEST_KAFKA"
+
+// broker is a Kafka for one test.
+type broker struct {
+	t       testing.TB
+	cluster *kfake.Cluster // nil when external
+	dir     string
+	port    int
+	addrs   []string
+	options []kfake.Opt
+}
+
+// startBroker returns the external Kafka if there is one, or else a broker in
+// this process that survives stop and start.
+func startBroker(t testing.TB) *broker {
+	t.Helper()
+	if addrs := os.Getenv(externalKafka); addrs != "" {
+		return &broker{t: t, addrs: strings.Split(addrs, ",")}
+	}
+	return startOwnBroker(t)
+}
+
+// startOwnBroker is for tests that stop the broker or look inside it.
+func startOwnBroker(t testing.TB, options ...kfake.Opt) *broker {
+	t.Helper()
+	b := &broker{t: t, dir: t.TempDir(), options: options}
+	b.start()
+	t.Cleanup(b.stop)
+	return b
+}
+
+func (b *broker) start() {
+	b.t.Helper()
+	options := append([]kfake.Opt{
+		kfake.NumBrokers(1), kfake.DataDir(b.dir), kfake.Ports(b.port),
+		kfake.GroupMinSessionTimeout(100 * time.Millisecond),
+		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}),
+	}, b.options...)
+	var err error
+	// The port may linger in the kernel for a moment after a stop.
+	eventually(b.t, "start the broker", func() error {
+		b.cluster, err = kfake.NewCluster(options...)
+		return err
+	})
+	b.addrs = b.cluster.ListenAddrs()
+	_, port, err := net.SplitHostPort(b.addrs[0])
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if b.port, err = strconv.Atoi(port); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *broker) stop() {
+	if b.cluster != nil {
+		b.cluster.Close()
+		b.cluster = nil
+	}
+}
+
+// hang makes the broker answer no produce request until hold is closed, and then
+// break the connection.
+func (b *broker) hang(hold <-chan struct{}) {
+	const produceKey = 0
+	b.cluster.ControlKey(produceKey, func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		b.cluster.SleepControl(func() { <-hold })
+		return nil, errors.New("the broker hung"), true
+	})
+}
+
+// topic makes a topic of its own for the test, and waits until it can be used.
+func (b *broker) topic(partitions int) Config {
+	b.t.Helper()
+	cfg := Config{Brokers: b.addrs, Topic: unique("events")}
+	if err := EnsureTopic(testContext(b.t), cfg, partitions, 1, 0); err != nil {
+		b.t.Fatal(err)
+	}
+	client := newClient(cfg)
+	defer closeClient(client)
+	eventually(b.t, "every partition answers", func() error {
+		for id := range partitions {
+			if _, err := listOffsets(testContext(b.t), client, cfg.Topic, []kafka.OffsetRequest{kafka.LastOffsetOf(id)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return cfg
+}
+
+func unique(prefix string) string { return fmt.Sprintf("%s_%d", prefix, rand.Uint64()) }
+
+// testContext ends when the test does, and after a minute at the latest.
+func testContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// eventually repeats check until it returns nil, for half a minute.
+func eventually(t testing.TB, what string, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// running is a Run in the background.
+type running struct {
+	cancel context.CancelFunc
+	done   chan error
+	once   sync.Once
+}
+
+// run starts f and stops it at the end of the test, if stop was not called.
+func run(t testing.TB, f func(context.Context) error) *running {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{cancel: cancel, done: make(chan error, 1)}
+	go func() { r.done <- f(ctx) }()
+	t.Cleanup(func() { r.stop(t) })
+	return r
+}
+
+// stop ends the Run and requires that it returns nil.
+func (r *running) stop(t testing.TB) {
+	t.Helper()
+	r.once.Do(func() {
+		r.cancel()
+		select {
+		case err := <-r.done:
+			if err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Error("Run did not return within 30 s of its context's end")
+		}
+	})
+}
+
+func testLogger(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(b []byte) (int, error) {
+	w.t.Log(strings.TrimSpace(string(b)))
+	return len(b), nil
+}
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))

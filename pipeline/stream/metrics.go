@@ -1,0 +1,86 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"tidegate/internal/telemetry"
+)
+
+const meterName = "tidegate/pipeline/stream"
+
+var (
+	stageProduce = metric.WithAttributes(attribute.String("stage", "produce"))
+	stageSpool   = metric.WithAttributes(attribute.String("stage", "spool"))
+)
+
+// producerMetrics are the instruments of a Producer. What Stats has is read from
+// there when somebody asks; only rare things are counted as they happen.
+type producerMetrics struct {
+	errors         metric.Int64Counter
+	produceSeconds metric.Float64Histogram
+	registration   metric.Registration
+}
+
+func newProducerMetrics(p *Producer) *producerMetrics {
+	meter := telemetry.Meter(meterName)
+	m := &producerMetrics{
+		errors: must(meter.Int64Counter("tidegate_stream_errors_total",
+			metric.WithDescription("Attempts that failed, by stage: produce, spool."))),
+		produceSeconds: must(meter.Float64Histogram("tidegate_stream_produce_duration_seconds", metric.WithUnit("s"),
+			metric.WithDescription("Time until Kafka confirmed or refused a batch."))),
+	}
+	count := func(name, description string) metric.Int64ObservableCounter {
+		return must(meter.Int64ObservableCounter(name, metric.WithDescription(description)))
+	}
+	gauge := func(name, description string) metric.Int64ObservableGauge {
+		return must(meter.Int64ObservableGauge(name, metric.WithDescription(description)))
+	}
+	eventsIn := count("tidegate_stream_events_in_total", "Events emitted.")
+	bytesIn := count("tidegate_stream_bytes_in_total", "Bytes of the events emitted.")
+	eventsOut := count("tidegate_stream_events_out_total", "Events that Kafka confirmed.")
+	bytesOut := count("tidegate_stream_bytes_out_total", "Bytes, compressed, that Kafka confirmed.")
+	spooled := count("tidegate_stream_events_spooled_total", "Events that went through the spool on disk.")
+	repeat := count("tidegate_stream_events_repeat_possible_total",
+		"Events sent again because the answer to the first attempt was lost; Kafka may hold them twice.")
+	dropped := count("tidegate_stream_events_dropped_total", "Events lost, by reason.")
+	damaged := count("tidegate_stream_spool_damaged_bytes_total", "Bytes of the spool that could not be read back.")
+	queueEvents := gauge("tidegate_stream_queue_events", "Events in memory, waiting for their batch.")
+	queueBytes := gauge("tidegate_stream_queue_bytes", "Bytes in memory, waiting for their batch.")
+	spoolBytes := gauge("tidegate_stream_spool_bytes", "Bytes of the spool on disk.")
+
+	m.registration = must(meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		s := p.Stats()
+		o.ObserveInt64(eventsIn, int64(s.EventsIn))
+		o.ObserveInt64(bytesIn, int64(s.BytesIn))
+		o.ObserveInt64(eventsOut, int64(s.EventsOut))
+		o.ObserveInt64(bytesOut, int64(s.BytesOut))
+		o.ObserveInt64(spooled, int64(s.EventsSpooled))
+		o.ObserveInt64(repeat, int64(s.EventsRepeatPossible))
+		for reason, n := range s.Dropped {
+			o.ObserveInt64(dropped, int64(n), metric.WithAttributes(attribute.String("reason", reason)))
+		}
+		o.ObserveInt64(damaged, int64(s.SpoolDamagedBytes))
+		o.ObserveInt64(queueEvents, int64(s.QueueEvents))
+		o.ObserveInt64(queueBytes, int64(s.QueueBytes))
+		o.ObserveInt64(spoolBytes, s.SpoolBytes)
+		return nil
+	}, eventsIn, bytesIn, eventsOut, bytesOut, spooled, repeat, dropped, damaged, queueEvents, queueBytes, spoolBytes))
+	return m
+}
+
+func (m *producerMetrics) unregister() {
+	_ = m.registration.Unregister() // fails only when done twice
+}
+
+// must returns an instrument. The SDK refuses only names that break its rules,
+// which every test that comes by here would show.
+func must[T any](instrument T, err error) T {
+	if err != nil {
+		panic(fmt.Sprintf("stream: declare a metric: %v", err))
+	}
+	return instrument
+}

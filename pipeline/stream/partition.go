@@ -1,0 +1,242 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+const (
+	// fetchBytesMax is the size of one answer as it is on the wire, compressed.
+	// Our batches come to a twelfth of their size, so this is about 6 MB of events.
+	fetchBytesMax = 512 << 10
+	// fetchWait is how long the broker holds a fetch while there is nothing to
+	// read. It answers at once when a record arrives, so this adds no latency; it
+	// bounds how many empty answers an idle partition costs.
+	fetchWait = 250 * time.Millisecond
+)
+
+// partition implements Partition. It belongs to the goroutine of its handler.
+// Every method repeats what failed for a passing reason until its ctx ends.
+type partition struct {
+	group      *Group
+	client     *kafka.Client
+	id         int
+	generation int
+	member     string
+
+	committed   int64
+	metadata    string
+	isCommitted bool
+	position    int64 // of the next fetch; negative until it is known
+	headers     interned
+}
+
+func (p *partition) ID() int { return p.id }
+
+func (p *partition) Committed() (int64, string, bool) {
+	return p.committed, p.metadata, p.isCommitted
+}
+
+func (p *partition) SeekTo(offset int64) { p.position = offset }
+
+// reset reads what the group committed and goes there. It fails only when ctx ends.
+func (p *partition) reset(ctx context.Context) error {
+	topic := p.group.cfg.Topic
+	return p.retry(ctx, "offsets", func() error {
+		answer, err := p.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{
+			GroupID: p.group.cfg.GroupID, Topics: map[string][]int{topic: {p.id}},
+		})
+		if err != nil {
+			return err
+		}
+		if answer.Error != nil {
+			return answer.Error
+		}
+		for _, o := range answer.Topics[topic] {
+			if o.Partition != p.id {
+				continue
+			}
+			if o.Error != nil {
+				return o.Error
+			}
+			p.committed, p.metadata, p.isCommitted = o.CommittedOffset, o.Metadata, o.CommittedOffset >= 0
+			p.position = -1
+			if p.isCommitted {
+				p.position = p.committed
+			}
+			return nil
+		}
+		return errors.New("the answer to an offset fetch lacks the partition")
+	})
+}
+
+func (p *partition) Bounds(ctx context.Context) (first, next int64, err error) {
+	err = p.retry(ctx, "offsets", func() error {
+		listed, err := p.listOffsets(ctx, kafka.FirstOffsetOf(p.id), kafka.LastOffsetOf(p.id))
+		first, next = listed.FirstOffset, listed.LastOffset
+		return err
+	})
+	return first, next, err
+}
+
+func (p *partition) OffsetAt(ctx context.Context, t time.Time) (offset int64, err error) {
+	// Records carry milliseconds: round up, or a record before t could match.
+	// Negative milliseconds mean something else to a broker.
+	at := time.UnixMilli(max(t.Add(time.Millisecond-1).UnixMilli(), 0))
+	err = p.retry(ctx, "offsets", func() error {
+		listed, err := p.listOffsets(ctx, kafka.TimeOffsetOf(p.id, at), kafka.LastOffsetOf(p.id))
+		offset = listed.LastOffset
+		for found := range listed.Offsets {
+			if found >= 0 { // -1 when every record is older
+				offset = found
+			}
+		}
+		return err
+	})
+	return offset, err
+}
+
+func (p *partition) listOffsets(ctx context.Context, ask ...kafka.OffsetRequest) (kafka.PartitionOffsets, error) {
+	listed, err := listOffsets(ctx, p.client, p.group.cfg.Topic, ask)
+	return listed[p.id], err
+}
+
+func (p *partition) Fetch(ctx context.Context) ([]Record, error) {
+	if p.position < 0 {
+		first, next, err := p.Bounds(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p.position = first
+		if p.group.cfg.StartAt == StartNext {
+			p.position = next
+		}
+	}
+	var records []Record
+	outOfRange := false
+	for len(records) == 0 && !outOfRange {
+		err := p.retry(ctx, "fetch", func() (err error) {
+			records, err = p.fetch(ctx)
+			if outOfRange = errors.Is(err, kafka.OffsetOutOfRange); outOfRange {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if outOfRange {
+		first, next, err := p.Bounds(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return nil, &OutOfRangeError{Position: p.position, First: first, Next: next}
+	}
+	return records, nil
+}
+
+// fetch asks once and moves the position behind what it returns, which is nothing
+// when no record came within fetchWait.
+func (p *partition) fetch(ctx context.Context) ([]Record, error) {
+	answer, err := p.client.Fetch(ctx, &kafka.FetchRequest{
+		Topic: p.group.cfg.Topic, Partition: p.id, Offset: p.position,
+		MinBytes: 1, MaxBytes: fetchBytesMax, MaxWait: fetchWait,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if answer.Error != nil {
+		return nil, answer.Error
+	}
+	batches, ok := answer.Records.(*protocol.RecordStream)
+	if !ok {
+		return nil, nil // nothing, or the first part of a batch
+	}
+	records, err := p.headers.decode(batches, p.position)
+	if err != nil {
+		return nil, err
+	}
+	if len(records) > 0 {
+		p.position = records[len(records)-1].Offset + 1
+	} else {
+		// A broker answers with the batch that holds the position, or with the one
+		// after it. Without a record in it there is none at this position: it was
+		// a transaction's marker, or compacted away.
+		p.position++
+	}
+	return records, nil
+}
+
+func (p *partition) Commit(ctx context.Context, offset int64, metadata string) error {
+	group, topic := p.group.cfg.GroupID, p.group.cfg.Topic
+	var refused error
+	err := p.retry(ctx, "commit", func() error {
+		answer, err := p.client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
+			GroupID: group, GenerationID: p.generation, MemberID: p.member,
+			Topics: map[string][]kafka.OffsetCommit{topic: {{Partition: p.id, Offset: offset, Metadata: metadata}}},
+		})
+		if err != nil {
+			return err
+		}
+		for _, o := range answer.Topics[topic] {
+			if o.Partition != p.id {
+				continue
+			}
+			if isFenced(o.Error) || errors.Is(o.Error, kafka.OffsetMetadataTooLarge) {
+				refused = o.Error
+				return nil
+			}
+			return o.Error
+		}
+		return errors.New("the answer to a commit lacks the partition")
+	})
+	switch {
+	case err != nil:
+		return err
+	case isFenced(refused):
+		return fmt.Errorf("commit offset %d of %s/%d for group %s, generation %d: %w: %w",
+			offset, topic, p.id, group, p.generation, ErrFenced, refused)
+	case refused != nil:
+		return fmt.Errorf("commit offset %d of %s/%d for group %s with %d bytes of metadata: %w",
+			offset, topic, p.id, group, len(metadata), refused)
+	}
+	p.committed, p.metadata, p.isCommitted = offset, metadata, true
+	return nil
+}
+
+// isFenced tells that the group went on without this member, or is about to. A
+// rebalance in progress counts: this generation is over and can't commit again.
+func isFenced(err error) bool {
+	return errors.Is(err, kafka.IllegalGeneration) || errors.Is(err, kafka.UnknownMemberId) ||
+		errors.Is(err, kafka.RebalanceInProgress) || errors.Is(err, kafka.FencedInstanceID)
+}
+
+// retry repeats do, with growing pauses, until it succeeds or ctx ends. What
+// fails here is a broker that is away, restarting or moving a leader, and a
+// configuration that an operator can mend meanwhile.
+func (p *partition) retry(ctx context.Context, stage string, do func() error) error {
+	for attempt := 0; ; attempt++ {
+		err := do()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			g := p.group
+			g.errors.Add(ctx, 1, metric.WithAttributes(g.attrs, attribute.String("stage", stage)))
+			g.trouble.warn(ctx, "speak to Kafka", err, "stage", stage, "group", g.cfg.GroupID, "partition", p.id)
+			err = sleep(ctx, backoff(attempt))
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s of %s/%d for group %s: %w", stage, p.group.cfg.Topic, p.id, p.group.cfg.GroupID,
+				errors.Join(ctx.Err(), err))
+		}
+	}
+}

@@ -1,0 +1,267 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// eventBytesMax is the largest event that is accepted at all. What Kafka takes is
+// its own business: it is asked.
+const eventBytesMax = 8 << 20
+
+// ProducerConfig describes a Producer. Zero means the default of a field.
+type ProducerConfig struct {
+	Config
+	// Schema is the value of the header "schema" of every record.
+	Schema string
+	// SpoolDir is where batches wait while Kafka is away; one process, one folder.
+	// It must be set.
+	SpoolDir string
+	// SpoolBytesMax bounds the spool on disk. What comes when it is full is
+	// dropped: the newest. 1 GiB.
+	SpoolBytesMax int64
+	// QueueEventsMax and QueueBytesMax bound what waits in memory to be put in a
+	// batch. What comes when one is reached is dropped. 200,000 and 64 MiB.
+	QueueEventsMax int
+	QueueBytesMax  int
+	// Linger is how long an event waits for others to share its batch. A crash
+	// loses the events of the last Linger, and those in batches that Kafka has not
+	// confirmed yet. 50 ms.
+	Linger time.Duration
+	// BatchEventsMax and BatchBytesMax end a batch early. Bytes are before
+	// compression, so that a batch fits Kafka's default message.max.bytes of 1 MiB
+	// whatever is in it. 10,000 and 960 KiB.
+	BatchEventsMax int
+	BatchBytesMax  int
+	// StopTimeout is how long Run goes on sending after its ctx ended; the rest
+	// goes to the spool. 3 s.
+	StopTimeout time.Duration
+	// Logger must be set.
+	Logger *slog.Logger
+}
+
+func (c *ProducerConfig) setDefaults() {
+	c.SpoolBytesMax = orDefault(c.SpoolBytesMax, 1<<30)
+	c.QueueEventsMax = orDefault(c.QueueEventsMax, 200_000)
+	c.QueueBytesMax = orDefault(c.QueueBytesMax, 64<<20)
+	c.Linger = orDefault(c.Linger, 50*time.Millisecond)
+	c.BatchEventsMax = orDefault(c.BatchEventsMax, 10_000)
+	c.BatchBytesMax = orDefault(c.BatchBytesMax, 960<<10)
+	c.StopTimeout = orDefault(c.StopTimeout, 3*time.Second)
+}
+
+func orDefault[T int | int64 | time.Duration](value, byDefault T) T {
+	if value > 0 {
+		return value
+	}
+	return byDefault
+}
+
+// Producer takes events without ever making its caller wait, and sends them to
+// Kafka in batches. While Kafka does not take them, batches go to a spool on disk
+// and are sent, oldest first, when it does, while new events flow beside them.
+//
+// An event that was accepted reaches Kafka at least once, unless the process
+// crashes within Linger or a bound is reached; the latter is counted by reason.
+// It may reach Kafka twice when the answer to a produce was lost, or when the
+// process died between the answer and the note of it; the former is counted too.
+//
+// Order is kept within a batch only: batches go to one partition after another.
+// A record's time is that of Emit.
+type Producer struct {
+	cfg     ProducerConfig
+	client  *kafka.Client
+	spool   *spool
+	metrics *producerMetrics
+	trouble troubleLog
+	wake    chan struct{} // gets a token when the queue stops being empty
+	full    chan struct{} // gets a token when there is enough for a batch
+
+	mu           sync.Mutex
+	pending      []event // taken by collect
+	pendingBytes int
+	queueEvents  int // pending, and taken but not yet in a batch that was handed on
+	queueBytes   int
+	stopped      bool
+	eventsIn     uint64
+	bytesIn      uint64
+
+	eventsOut, bytesOut  atomic.Uint64
+	eventsSpooled        atomic.Uint64
+	eventsRepeatPossible atomic.Uint64
+	spoolDamagedBytes    atomic.Uint64
+	dropped              [len(dropReasons)]atomic.Uint64
+	away                 atomic.Bool   // the last produce failed; only the drain asks again
+	partition            atomic.Uint64 // of the next batch, modulo their number
+}
+
+// dropReason says why an event was lost. Its name is the value of the label.
+type dropReason int
+
+const (
+	droppedQueueFull    dropReason = iota // events came faster than batches could be made
+	droppedSpoolFull                      // Kafka is away for longer than SpoolBytesMax lasts
+	droppedSpoolError                     // the disk refused, and Kafka did before
+	droppedSpoolCorrupt                   // a batch was damaged on disk
+	droppedTooLarge                       // the event is larger than Kafka accepts
+	droppedRefused                        // Kafka found fault with the event
+	droppedStopped                        // it came after Run had ended
+)
+
+var dropReasons = [...]string{"queue_full", "spool_full", "spool_error", "spool_corrupt", "too_large", "refused", "stopped"}
+
+// Stats are counts since the Producer was made, and sizes of now. EventsIn is the
+// sum of EventsOut, Dropped and what is still in the queue, in batches on their
+// way and in the spool, plus what an earlier process left in the spool.
+type Stats struct {
+	EventsIn             uint64 // passed to Emit
+	BytesIn              uint64 // their values
+	EventsOut            uint64 // confirmed by Kafka
+	BytesOut             uint64 // batches confirmed by Kafka, compressed
+	EventsSpooled        uint64 // that went through the spool
+	EventsRepeatPossible uint64 // sent again though Kafka may have had them
+	Dropped              map[string]uint64
+	SpoolDamagedBytes    uint64
+	QueueEvents          int
+	QueueBytes           int
+	SpoolBytes           int64
+}
+
+// NewProducer opens the spool. Events wait in the queue until Run is called.
+func NewProducer(cfg ProducerConfig) (*Producer, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if cfg.SpoolDir == "" {
+		return nil, errors.New("stream: SpoolDir is empty: name a folder for what Kafka does not take at once")
+	}
+	if cfg.Logger == nil {
+		return nil, errors.New("stream: Logger is nil")
+	}
+	cfg.setDefaults()
+	if cfg.BatchBytesMax > frameBytesMax {
+		return nil, fmt.Errorf("stream: BatchBytesMax %d is above %d", cfg.BatchBytesMax, frameBytesMax)
+	}
+	spool, err := openSpool(cfg.SpoolDir, cfg.SpoolBytesMax)
+	if err != nil {
+		return nil, err
+	}
+	p := &Producer{
+		cfg: cfg, client: newClient(cfg.Config), spool: spool,
+		trouble: troubleLog{logger: cfg.Logger},
+		wake:    make(chan struct{}, 1), full: make(chan struct{}, 1),
+	}
+	p.partition.Store(rand.Uint64N(1 << 16)) // many producers shall not walk in step
+	p.metrics = newProducerMetrics(p)
+	return p, nil
+}
+
+// Emit queues one event. It never blocks and never fails: what can't be queued is
+// dropped and counted. It takes ownership of value. Safe for concurrent use.
+func (p *Producer) Emit(account string, value []byte) {
+	e := event{timeMS: time.Now().UnixMilli(), account: account, value: value}
+	size := e.size()
+	// One lock and an append: at 50,000 calls a second it is free almost always,
+	// and the collector is woken twice a batch, where a channel would cost it a
+	// receive per event.
+	p.mu.Lock()
+	p.eventsIn++
+	p.bytesIn += uint64(len(value))
+	switch {
+	case p.stopped:
+		p.mu.Unlock()
+		p.drop(droppedStopped, 1)
+		return
+	case size > eventBytesMax:
+		p.mu.Unlock()
+		p.drop(droppedTooLarge, 1)
+		return
+	case p.queueEvents >= p.cfg.QueueEventsMax, p.queueBytes+size > p.cfg.QueueBytesMax:
+		p.mu.Unlock()
+		p.drop(droppedQueueFull, 1)
+		return
+	}
+	before := p.pendingBytes
+	p.pending = append(p.pending, e)
+	p.pendingBytes += size
+	p.queueEvents++
+	p.queueBytes += size
+	first := len(p.pending) == 1
+	full := len(p.pending) == p.cfg.BatchEventsMax ||
+		before < p.cfg.BatchBytesMax && p.pendingBytes >= p.cfg.BatchBytesMax
+	p.mu.Unlock()
+	if first {
+		token(p.wake)
+	}
+	if full {
+		token(p.full)
+	}
+}
+
+// token leaves a token in a channel that holds one, if it is not there already.
+func token(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// take empties the queue into a slice, and gives it spare to fill next. The
+// events still count as queued until release. The last take closes the queue.
+func (p *Producer) take(spare []event, last bool) []event {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	taken := p.pending
+	p.pending, p.pendingBytes = spare, 0
+	p.stopped = p.stopped || last
+	return taken
+}
+
+// release makes room in the queue for as many events and bytes as were handed on.
+func (p *Producer) release(events, bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queueEvents -= events
+	p.queueBytes -= bytes
+}
+
+func (p *Producer) drop(reason dropReason, events int) {
+	p.dropped[reason].Add(uint64(events))
+}
+
+// Stats may be called at any time, also after Run.
+func (p *Producer) Stats() Stats {
+	s := Stats{
+		EventsOut: p.eventsOut.Load(), BytesOut: p.bytesOut.Load(),
+		EventsSpooled:        p.eventsSpooled.Load(),
+		EventsRepeatPossible: p.eventsRepeatPossible.Load(),
+		SpoolDamagedBytes:    p.spoolDamagedBytes.Load(),
+		Dropped:              make(map[string]uint64, len(dropReasons)),
+		SpoolBytes:           p.spool.size(),
+	}
+	for i := range dropReasons {
+		s.Dropped[dropReasons[i]] = p.dropped[i].Load()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.EventsIn, s.BytesIn, s.QueueEvents, s.QueueBytes = p.eventsIn, p.bytesIn, p.queueEvents, p.queueBytes
+	return s
+}
+
+// nextPartition returns the partitions in turn, one a batch, without those that
+// have no leader.
+func (p *Producer) nextPartition(ctx context.Context) (int, error) {
+	ids, err := ledPartitions(ctx, p.client, p.cfg.Topic)
+	if err != nil {
+		return 0, err
+	}
+	return ids[p.partition.Add(1)%uint64(len(ids))], nil
+}

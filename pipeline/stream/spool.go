@@ -1,0 +1,367 @@
+package stream
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// The spool keeps batches on disk, in order, while Kafka does not take them. It
+// is a folder of
+//
+//	<20 digits>.seg   segments, append-only, read in the order of their numbers
+//	cursor            how far the oldest segment has been sent
+//	lock              held by the process that uses the folder
+//
+// A segment is a sequence of frames: 16 bytes of header, then the batch.
+//
+//	0  CRC-32C of bytes 4 to 15
+//	4  length of the batch in bytes
+//	8  CRC-32C of the batch
+//	12 events in the batch
+//
+// All numbers are big-endian. The header has its own checksum so that a damaged
+// batch can be counted, to the event, and passed over.
+//
+// Every append is one write and one fsync: a batch that counts as spooled
+// survives the loss of power. The cursor is written without fsync; if the machine
+// goes down, what was sent since the last flush of the kernel is sent again.
+//
+// A process never appends to a segment it did not make, so a torn tail stays the
+// end of its segment. At the bound the newest batch is refused: what is on disk
+// is safe already, and a drain that runs from the front needs no second hand at
+// the front.
+const (
+	frameHeaderBytes = 16
+	// frameBytesMax bounds what a reader allocates for a batch whose header it
+	// believes: the largest event there can be, and then some.
+	frameBytesMax   = 2 * eventBytesMax
+	segmentBytesMax = 16 << 20
+	segmentSuffix   = ".seg"
+	cursorBytes     = 20 // segment, offset, CRC-32C of both
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var errSpoolFull = errors.New("the spool is full")
+
+// spool is safe for concurrent use. Batches leave in the order they came in.
+type spool struct {
+	dir      string
+	bytesMax int64
+	lock     *os.File
+	cursor   *os.File
+	ready    chan struct{} // gets a token when a batch is appended
+
+	mu       sync.Mutex
+	segments []segment // oldest first; the last is written to if tail is open
+	tail     *os.File
+	head     *os.File // segments[0], for reading; nil until it is needed
+	offset   int64    // in head, of the next frame
+	bytes    int64    // in all segments, sent frames of the oldest included
+	last     uint64   // highest segment number that was ever given out; see readCursor
+}
+
+type segment struct {
+	number uint64
+	bytes  int64
+}
+
+// damage is what a reader could not use.
+type damage struct {
+	events int   // in batches with a good header and bad content
+	bytes  int64 // that they take up, and the rest of segments after a bad header
+}
+
+// openSpool takes dir, which no other process may use, and finds what an earlier
+// one left there.
+func openSpool(dir string, bytesMax int64) (*spool, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the spool folder: %w", err)
+	}
+	s := &spool{dir: dir, bytesMax: bytesMax, ready: make(chan struct{}, 1)}
+	if err := s.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open spool %s: %w", dir, err), s.close())
+	}
+	return s, nil
+}
+
+func (s *spool) open() (err error) {
+	if s.lock, err = os.OpenFile(filepath.Join(s.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return err
+	}
+	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("another process uses it; give each gateway a folder of its own: %w", err)
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name, ok := strings.CutSuffix(e.Name(), segmentSuffix)
+		number, err := strconv.ParseUint(name, 10, 64)
+		if !ok || err != nil {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		s.segments = append(s.segments, segment{number: number, bytes: info.Size()})
+		s.bytes += info.Size()
+		s.last = max(s.last, number)
+	}
+	slices.SortFunc(s.segments, func(a, b segment) int {
+		if a.number < b.number {
+			return -1
+		}
+		return 1
+	})
+	if s.cursor, err = os.OpenFile(filepath.Join(s.dir, "cursor"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return err
+	}
+	return s.readCursor()
+}
+
+// readCursor leaves the offset at 0 when the cursor is damaged or of another
+// segment: sending twice is better than not at all. Numbers go on from the
+// cursor's, or an old cursor could speak of a new segment and skip unsent frames.
+func (s *spool) readCursor() error {
+	var b [cursorBytes]byte
+	if _, err := s.cursor.ReadAt(b[:], 0); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	number, offset := binary.BigEndian.Uint64(b[:]), int64(binary.BigEndian.Uint64(b[8:]))
+	if binary.BigEndian.Uint32(b[16:]) != crc32.Checksum(b[:16], castagnoli) {
+		return nil
+	}
+	s.last = max(s.last, number)
+	if len(s.segments) > 0 && s.segments[0].number == number && offset >= 0 && offset <= s.segments[0].bytes {
+		s.offset = offset
+	}
+	return nil
+}
+
+// append stores b, or returns errSpoolFull, or an error of the disk. After an
+// error b is not in the spool.
+func (s *spool) append(b batch) error {
+	frame := appendFrame(make([]byte, 0, frameHeaderBytes+len(b.data)), b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bytes+int64(len(frame)) > s.bytesMax {
+		return errSpoolFull
+	}
+	if s.tail == nil || s.segments[len(s.segments)-1].bytes >= segmentBytesMax {
+		if err := s.beginSegmentLocked(); err != nil {
+			return fmt.Errorf("begin a spool segment: %w", err)
+		}
+	}
+	last := &s.segments[len(s.segments)-1]
+	_, err := s.tail.WriteAt(frame, last.bytes)
+	if err == nil {
+		err = s.tail.Sync()
+	}
+	if err != nil {
+		// The size is not moved on, and the next append writes over what this one
+		// left. If that can't be cut off, the segment ends here.
+		if errTruncate := s.tail.Truncate(last.bytes); errTruncate != nil {
+			err = errors.Join(err, errTruncate, s.endSegmentLocked())
+		}
+		return fmt.Errorf("append %d bytes to the spool: %w", len(frame), err)
+	}
+	last.bytes += int64(len(frame))
+	s.bytes += int64(len(frame))
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func appendFrame(to []byte, b batch) []byte {
+	var header [frameHeaderBytes]byte
+	binary.BigEndian.PutUint32(header[4:], uint32(len(b.data)))
+	binary.BigEndian.PutUint32(header[8:], crc32.Checksum(b.data, castagnoli))
+	binary.BigEndian.PutUint32(header[12:], uint32(b.events))
+	binary.BigEndian.PutUint32(header[0:], crc32.Checksum(header[4:], castagnoli))
+	return append(append(to, header[:]...), b.data...)
+}
+
+func (s *spool) beginSegmentLocked() error {
+	if err := s.endSegmentLocked(); err != nil {
+		return err
+	}
+	number := s.last + 1
+	file, err := os.OpenFile(s.path(number), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := syncFolder(s.dir); err != nil {
+		return errors.Join(err, file.Close(), os.Remove(file.Name()))
+	}
+	s.tail, s.last = file, number
+	s.segments = append(s.segments, segment{number: number})
+	return nil
+}
+
+func (s *spool) endSegmentLocked() error {
+	if s.tail == nil {
+		return nil
+	}
+	tail := s.tail
+	s.tail = nil
+	return tail.Close()
+}
+
+func (s *spool) path(number uint64) string {
+	return filepath.Join(s.dir, fmt.Sprintf("%020d%s", number, segmentSuffix))
+}
+
+// next returns the oldest batch without taking it out, and false when there is
+// none. What is damaged on the way there is removed and reported.
+func (s *spool) next() (b batch, ok bool, lost damage, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.segments) > 0 {
+		size := s.segments[0].bytes
+		if s.offset >= size {
+			if len(s.segments) == 1 && s.offset == 0 {
+				return batch{}, false, lost, nil // begun, and nothing appended yet
+			}
+			if err := s.removeHeadLocked(); err != nil {
+				return batch{}, false, lost, fmt.Errorf("remove a sent spool segment: %w", err)
+			}
+			continue
+		}
+		if s.head == nil {
+			if s.head, err = os.Open(s.path(s.segments[0].number)); err != nil {
+				return batch{}, false, lost, fmt.Errorf("read the spool: %w", err)
+			}
+		}
+		b, used, err := readFrame(io.NewSectionReader(s.head, s.offset, size-s.offset))
+		switch {
+		case err == nil:
+			return b, true, lost, nil
+		case errors.Is(err, errBadBatch):
+			lost.events += b.events
+			used = min(used, size-s.offset) // a torn batch ends early
+			lost.bytes += used
+			s.offset += used
+		case errors.Is(err, errBadHeader):
+			lost.bytes += size - s.offset
+			s.offset = size
+		default:
+			return batch{}, false, lost, fmt.Errorf("read the spool: %w", err)
+		}
+	}
+	return batch{}, false, lost, nil
+}
+
+var (
+	errBadHeader = errors.New("damaged frame header")
+	errBadBatch  = errors.New("damaged batch")
+)
+
+// readFrame reads one frame and returns how many bytes it takes. With errBadBatch
+// the number of events and the size are good, the content is not.
+func readFrame(r io.Reader) (b batch, used int64, err error) {
+	var header [frameHeaderBytes]byte
+	if _, err := io.ReadFull(r, header[:]); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return batch{}, 0, errBadHeader
+	} else if err != nil {
+		return batch{}, 0, err
+	}
+	length := binary.BigEndian.Uint32(header[4:])
+	if binary.BigEndian.Uint32(header[:]) != crc32.Checksum(header[4:], castagnoli) || length > frameBytesMax {
+		return batch{}, 0, errBadHeader
+	}
+	b.events = int(binary.BigEndian.Uint32(header[12:]))
+	used = frameHeaderBytes + int64(length)
+	b.data = make([]byte, length)
+	if _, err := io.ReadFull(r, b.data); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return b, used, errBadBatch
+	} else if err != nil {
+		return batch{}, 0, err
+	}
+	if binary.BigEndian.Uint32(header[8:]) != crc32.Checksum(b.data, castagnoli) {
+		return b, used, errBadBatch
+	}
+	return b, used, nil
+}
+
+// took removes the batch that next returned.
+func (s *spool) took(b batch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.offset += frameHeaderBytes + int64(len(b.data))
+	if s.offset >= s.segments[0].bytes {
+		return s.removeHeadLocked()
+	}
+	var c [cursorBytes]byte
+	binary.BigEndian.PutUint64(c[:], s.segments[0].number)
+	binary.BigEndian.PutUint64(c[8:], uint64(s.offset))
+	binary.BigEndian.PutUint32(c[16:], crc32.Checksum(c[:16], castagnoli))
+	if _, err := s.cursor.WriteAt(c[:], 0); err != nil {
+		return fmt.Errorf("write the spool's cursor: %w", err)
+	}
+	return nil
+}
+
+// removeHeadLocked deletes the oldest segment. If it is the one being written to,
+// the next append begins another.
+func (s *spool) removeHeadLocked() error {
+	head := s.segments[0]
+	var errs []error
+	if len(s.segments) == 1 {
+		errs = append(errs, s.endSegmentLocked())
+	}
+	if s.head != nil {
+		errs = append(errs, s.head.Close())
+		s.head = nil
+	}
+	if err := os.Remove(s.path(head.number)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return errors.Join(append(errs, err)...)
+	}
+	s.segments = s.segments[1:]
+	s.bytes -= head.bytes
+	s.offset = 0
+	return errors.Join(errs...)
+}
+
+// size returns how many bytes the spool takes up on disk.
+func (s *spool) size() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bytes
+}
+
+func (s *spool) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	errs := []error{s.endSegmentLocked()}
+	for _, file := range []*os.File{s.head, s.cursor, s.lock} { // the lock last
+		if file != nil {
+			errs = append(errs, file.Close())
+		}
+	}
+	s.head, s.cursor, s.lock = nil, nil, nil
+	return errors.Join(errs...)
+}
+
+// syncFolder makes a new name in a folder durable.
+func syncFolder(dir string) error {
+	folder, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}

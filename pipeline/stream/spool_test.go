@@ -1,0 +1,244 @@
+package stream
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// noise returns n bytes that don't compress.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(rand.Uint32())
+	}
+	return b
+}
+
+func mustOpenSpool(t testing.TB, dir string, bytesMax int64) *spool {
+	t.Helper()
+	s, err := openSpool(dir, bytesMax)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func numbered(i int) batch { return batch{data: fmt.Appendf(nil, "batch %d", i), events: i + 1} }
+
+func mustAppend(t testing.TB, s *spool, batches ...batch) {
+	t.Helper()
+	for _, b := range batches {
+		if err := s.append(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// takeAll empties s.
+func takeAll(t testing.TB, s *spool) (all []batch, lost damage) {
+	t.Helper()
+	for {
+		b, ok, l, err := s.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost.events, lost.bytes = lost.events+l.events, lost.bytes+l.bytes
+		if !ok {
+			return all, lost
+		}
+		all = append(all, b)
+		if err := s.took(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func requireBatches(t testing.TB, got []batch, want ...batch) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("read %d batches, want %d", len(got), len(want))
+	}
+	for i := range got {
+		if !bytes.Equal(got[i].data, want[i].data) || got[i].events != want[i].events {
+			t.Fatalf("batch %d is %q with %d events, want %q with %d", i, got[i].data, got[i].events, want[i].data, want[i].events)
+		}
+	}
+}
+
+func TestSpoolReturnsBatchesInOrderAcrossSegmentsAndRestarts(t *testing.T) {
+	dir := t.TempDir()
+	var want []batch
+	const big = segmentBytesMax/2 - 100 // three to a segment
+	for i := range 7 {
+		want = append(want, batch{data: append(numbered(i).data, make([]byte, big)...), events: i})
+	}
+	s := mustOpenSpool(t, dir, 1<<30)
+	mustAppend(t, s, want[:4]...)
+	first, _, _, err := s.next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.took(first), s.close()); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpenSpool(t, dir, 1<<30)
+	mustAppend(t, s, want[4:]...)
+	got, lost := takeAll(t, s)
+	requireBatches(t, append([]batch{first}, got...), want...)
+	if lost != (damage{}) || s.size() != 0 {
+		t.Errorf("lost %+v and left %d bytes, want none", lost, s.size())
+	}
+}
+
+// The cursor of a segment that is gone once skipped the frames of a new segment
+// with the same number.
+func TestSpoolCursorNeverSpeaksOfANewSegment(t *testing.T) {
+	dir := t.TempDir()
+	for range 3 {
+		s := mustOpenSpool(t, dir, 1<<20)
+		mustAppend(t, s, numbered(0), numbered(1))
+		got, _ := takeAll(t, s)
+		requireBatches(t, got, numbered(0), numbered(1))
+		if err := s.close(); err != nil {
+			t.Fatal(err)
+		}
+		s = mustOpenSpool(t, dir, 1<<20)
+		mustAppend(t, s, numbered(2), numbered(3))
+		if err := s.close(); err != nil {
+			t.Fatal(err)
+		}
+		s = mustOpenSpool(t, dir, 1<<20)
+		got, _ = takeAll(t, s)
+		requireBatches(t, got, numbered(2), numbered(3))
+		if err := s.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestSpoolRefusesAtItsBound(t *testing.T) {
+	s := mustOpenSpool(t, t.TempDir(), 2*(frameHeaderBytes+10))
+	mustAppend(t, s, batch{data: make([]byte, 10), events: 1}, batch{data: make([]byte, 10), events: 2})
+	if err := s.append(batch{data: []byte{1}, events: 3}); !errors.Is(err, errSpoolFull) {
+		t.Errorf("append at the bound: %v, want errSpoolFull", err)
+	}
+	if got, _ := takeAll(t, s); len(got) != 2 {
+		t.Errorf("%d batches, want the 2 that fit", len(got))
+	}
+	mustAppend(t, s, batch{data: make([]byte, 10), events: 4})
+}
+
+func TestSpoolPassesOverDamage(t *testing.T) {
+	frame := int64(frameHeaderBytes + len(numbered(0).data))
+	f := func(name string, harm func(b []byte) []byte, want []batch, lost damage) {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := mustOpenSpool(t, dir, 1<<20)
+			mustAppend(t, s, numbered(0), numbered(1), numbered(2))
+			path := s.path(1)
+			if err := s.close(); err != nil {
+				t.Fatal(err)
+			}
+			content, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, harm(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s = mustOpenSpool(t, dir, 1<<20)
+			mustAppend(t, s, numbered(9))
+			got, gotLost := takeAll(t, s)
+			requireBatches(t, got, append(want, numbered(9))...)
+			if gotLost != lost {
+				t.Errorf("lost %+v, want %+v", gotLost, lost)
+			}
+		})
+	}
+	f("torn batch", func(b []byte) []byte { return b[:3*frame-2] },
+		[]batch{numbered(0), numbered(1)}, damage{events: 3, bytes: frame - 2})
+	f("torn header", func(b []byte) []byte { return b[:2*frame+5] },
+		[]batch{numbered(0), numbered(1)}, damage{bytes: 5})
+	f("zeros at the end", func(b []byte) []byte { return append(b[:2*frame], make([]byte, 100)...) },
+		[]batch{numbered(0), numbered(1)}, damage{bytes: 100})
+	f("flipped bit in a batch", func(b []byte) []byte { b[frame+frameHeaderBytes+3] ^= 4; return b },
+		[]batch{numbered(0), numbered(2)}, damage{events: 2, bytes: frame})
+	f("flipped bit in a header", func(b []byte) []byte { b[frame+7] ^= 4; return b },
+		[]batch{numbered(0)}, damage{bytes: 2 * frame})
+}
+
+// Whatever a crash or a bad disk leaves: the reader ends, never panics, returns no
+// batch that was not written, and all those before the first damaged byte.
+func FuzzSpool(f *testing.F) {
+	f.Add([]byte("tail"), uint16(0), byte(0), uint16(1000))
+	f.Add([]byte{}, uint16(20), byte(1), uint16(1000))
+	f.Add(make([]byte, 40), uint16(30), byte(0), uint16(60))
+	f.Add(appendFrame(nil, numbered(1)), uint16(0), byte(0x80), uint16(1000))
+	var written []batch
+	var content []byte
+	for i := range 4 {
+		written = append(written, numbered(i))
+		content = appendFrame(content, numbered(i))
+	}
+	frame := len(content) / 4
+	f.Fuzz(func(t *testing.T, tail []byte, at uint16, flip byte, cut uint16) {
+		harmed := bytes.Clone(content)
+		intact := len(harmed)
+		if int(cut) < len(harmed) {
+			harmed = harmed[:cut]
+			intact = len(harmed)
+		}
+		if int(at) < len(harmed) && flip != 0 {
+			harmed[at] ^= flip
+			intact = min(intact, int(at))
+		}
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%020d%s", 1, segmentSuffix)), append(harmed, tail...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "cursor"), tail, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := mustOpenSpool(t, dir, 1<<20)
+		got, lost := takeAll(t, s)
+		// The tail may hold good frames of its own: they were written, by the fuzzer.
+		allowed := framesIn(tail)
+		for _, b := range written {
+			allowed[string(b.data)] = true
+		}
+		for i, b := range got {
+			if !allowed[string(b.data)] {
+				t.Errorf("batch %d, %q, was never written", i, b.data)
+			}
+		}
+		for i := range intact / frame {
+			if i >= len(got) || !bytes.Equal(got[i].data, written[i].data) {
+				t.Fatalf("batch %d is intact and was not returned", i)
+			}
+		}
+		if s.size() != 0 {
+			t.Errorf("%d bytes left, lost %+v", s.size(), lost)
+		}
+	})
+}
+
+// framesIn returns the content of every good frame in b, wherever it begins.
+func framesIn(b []byte) map[string]bool {
+	found := map[string]bool{}
+	for i := range b {
+		if frame, _, err := readFrame(bytes.NewReader(b[i:])); err == nil {
+			found[string(frame.data)] = true
+		}
+	}
+	return found
+}
