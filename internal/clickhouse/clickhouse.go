@@ -1,0 +1,181 @@
+// Package clickhouse is the only place that speaks to ClickHouse: it makes the
+// tables, stores blocks of events, and answers questions about versions. The
+// embedded engine and a server or cluster are the same to it, an address.
+package clickhouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"tidegate/internal/errs"
+)
+
+// DefaultDatabase is used where the address names none.
+const DefaultDatabase = "tidegate"
+
+const (
+	dialTimeout = 3 * time.Second
+	// queryTimeout bounds a question of the dashboard or the rollback controller.
+	queryTimeout = 15 * time.Second
+	// insertTimeout bounds one block. A repeat is harmless, so it only has to be
+	// longer than a healthy server takes for the largest block, views included.
+	insertTimeout = 60 * time.Second
+	// migrateTimeout bounds one statement, which on a cluster waits for all hosts.
+	migrateTimeout = 3 * time.Minute
+	// connectionsMax is enough for an insert of each partition of a large topic at
+	// once; connectionsIdle are kept.
+	connectionsMax  = 64
+	connectionsIdle = 8
+)
+
+// Config names a ClickHouse server or cluster.
+type Config struct {
+	// Addr is the HTTP interface, http(s)://[user:password@]host:port[,host:port][/database],
+	// with clickhouse-go's parameters, such as ?compress=lz4 for a server that is far away.
+	Addr string
+	// Database, if set, wins over the one in Addr.
+	Database string
+	// Cluster is the name of a cluster in the server's configuration. Empty makes
+	// tables for a single server; it cannot be changed once tables exist.
+	Cluster   string
+	Retention Retention
+}
+
+// Retention is how many days each table keeps its rows, at least; whole
+// partitions go at once. Zero keeps them for ever.
+type Retention struct {
+	EventDays      int // trace_events and its quarantine; partitions of a day
+	SecondRateDays int // version_rates_1s; of a day
+	MinuteRateDays int // version_rates_1m; of a month
+	HourRateDays   int // version_rates_1h; of a year
+}
+
+// DefaultConfig returns the configuration for a single server at addr.
+func DefaultConfig(addr string) Config {
+	return Config{Addr: addr, Retention: Retention{EventDays: 30, SecondRateDays: 7, MinuteRateDays: 180, HourRateDays: 5 * 365}}
+}
+
+// DB is a pool of connections to one database. It is safe for concurrent use.
+//
+// Its methods return an *errs.Error of kind unavailable where the server could
+// not be reached or is too busy, of kind invalid where the question cannot be
+// answered, and any other error where the server refused.
+type DB struct {
+	cfg  Config
+	conn driver.Conn
+	// root has no database of its own: it can make the one that conn needs.
+	root    driver.Conn
+	metrics metrics
+}
+
+// identifier is what may name a database or a cluster, because they end up in SQL.
+var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
+
+// Open checks cfg and prepares connections; it does not wait for the server.
+// The caller ends it with Close.
+func Open(_ context.Context, cfg Config) (*DB, error) {
+	if !strings.HasPrefix(cfg.Addr, "http://") && !strings.HasPrefix(cfg.Addr, "https://") {
+		return nil, fmt.Errorf("open ClickHouse: the address is %q: it must begin with http:// or https://", redact(cfg.Addr))
+	}
+	options, err := ch.ParseDSN(cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("open ClickHouse at %s: %w", redact(cfg.Addr), err)
+	}
+	if cfg.Database == "" {
+		cfg.Database = options.Auth.Database
+	}
+	if cfg.Database == "" {
+		cfg.Database = DefaultDatabase
+	}
+	if !identifier.MatchString(cfg.Database) {
+		return nil, fmt.Errorf("open ClickHouse: the database is %q: it must be letters, digits, '_', '.' and '-'", cfg.Database)
+	}
+	if cfg.Cluster != "" && !identifier.MatchString(cfg.Cluster) {
+		return nil, fmt.Errorf("open ClickHouse: the cluster is %q: it must be letters, digits, '_', '.' and '-'", cfg.Cluster)
+	}
+	r := cfg.Retention
+	if min(r.EventDays, r.SecondRateDays, r.MinuteRateDays, r.HourRateDays) < 0 {
+		return nil, fmt.Errorf("open ClickHouse: the retention is %+v: days cannot be negative; 0 keeps rows for ever", r)
+	}
+	if options.DialTimeout == 0 {
+		options.DialTimeout = dialTimeout
+	}
+	options.MaxOpenConns, options.MaxIdleConns = connectionsMax, connectionsIdle
+	db := &DB{cfg: cfg, metrics: newMetrics()}
+	root := *options
+	root.Auth.Database = ""
+	root.MaxIdleConns = 1
+	if db.root, err = ch.Open(&root); err != nil {
+		return nil, fmt.Errorf("open ClickHouse at %s: %w", redact(cfg.Addr), err)
+	}
+	options.Auth.Database = cfg.Database
+	if db.conn, err = ch.Open(options); err != nil {
+		return nil, errors.Join(fmt.Errorf("open ClickHouse at %s: %w", redact(cfg.Addr), err), db.root.Close())
+	}
+	return db, nil
+}
+
+// redact hides a password in an address, also in one that is no URL.
+func redact(addr string) string {
+	scheme, rest, found := strings.Cut(addr, "://")
+	if !found {
+		scheme, rest = "", addr
+	} else {
+		scheme += "://"
+	}
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		rest = "***" + rest[at:]
+	}
+	return scheme + rest
+}
+
+// Close ends the connections.
+func (db *DB) Close() error { return errors.Join(db.conn.Close(), db.root.Close()) }
+
+// Ping reports whether the server answers queries, whatever tables it has.
+func (db *DB) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	var one uint8
+	return failed("ping ClickHouse", db.root.QueryRow(ctx, "SELECT 1").Scan(&one))
+}
+
+// Error codes of a server that is busy, short of memory or without its replicas:
+// the same statement may succeed later.
+var busyCodes = map[int32]bool{
+	159: true, // TIMEOUT_EXCEEDED
+	202: true, // TOO_MANY_SIMULTANEOUS_QUERIES
+	209: true, // SOCKET_TIMEOUT
+	210: true, // NETWORK_ERROR
+	225: true, // NO_ZOOKEEPER
+	236: true, // ABORTED
+	241: true, // MEMORY_LIMIT_EXCEEDED
+	242: true, // TABLE_IS_READ_ONLY: the replica lost its Keeper
+	252: true, // TOO_MANY_PARTS: merges are behind
+	279: true, // ALL_CONNECTION_TRIES_FAILED
+	285: true, // TOO_FEW_LIVE_REPLICAS
+	319: true, // UNKNOWN_STATUS_OF_INSERT
+	394: true, // QUERY_WAS_CANCELLED
+	439: true, // CANNOT_SCHEDULE_TASK
+	999: true, // KEEPER_EXCEPTION
+}
+
+// failed wraps err with what was attempted and sorts it by what the caller can
+// do: errs.Unavailable where trying again may help, a plain error where the
+// server understood and refused. It returns nil for nil.
+func failed(attempt string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if refusal, ok := errors.AsType[*ch.Exception](err); ok && !busyCodes[refusal.Code] {
+		return fmt.Errorf("%s: %w", attempt, err)
+	}
+	return fmt.Errorf("%s: %w: %w", attempt, errs.New(errs.Unavailable, 0, "ClickHouse is not available"), err)
+}

@@ -1,0 +1,111 @@
+package clickhouse
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"tidegate/internal/telemetry"
+	tables "tidegate/schema/clickhouse"
+)
+
+// InsertEvents stores a block of events in trace_events and the rollups and
+// returns when it is in all of them. token names the block: a repeat with the
+// same token completes what the first try left undone and changes nothing else,
+// as long as at most DeduplicationBlocks others came in between. After an error
+// the block may be in some of the tables; repeat it until it succeeds. The rows
+// are only read.
+func (db *DB) InsertEvents(ctx context.Context, token string, rows *tables.Events) error {
+	return db.insert(ctx, "trace_events", token, rows.Len(), rows.Columns())
+}
+
+// InsertQuarantine stores records that are no events, under the rules of InsertEvents.
+func (db *DB) InsertQuarantine(ctx context.Context, token string, rows *tables.Quarantine) error {
+	return db.insert(ctx, "trace_events_quarantine", token, rows.Len(), rows.Columns())
+}
+
+func (db *DB) insert(ctx context.Context, table, token string, rows int, columns []tables.Column) error {
+	if rows == 0 {
+		return nil
+	}
+	start := time.Now()
+	attempt := fmt.Sprintf("insert block %s of %d rows into %s", token, rows, table)
+	if err := failed(attempt, db.send(ctx, table, token, columns)); err != nil {
+		return err
+	}
+	of := metric.WithAttributes(attribute.String("table", table))
+	db.metrics.rows.Add(ctx, int64(rows), of)
+	db.metrics.duration.Record(ctx, time.Since(start).Seconds(), of)
+	return nil
+}
+
+func (db *DB) send(ctx context.Context, table, token string, columns []tables.Column) error {
+	names := make([]string, len(columns))
+	types := make([]ch.ColumnNameAndType, len(columns))
+	for i, c := range columns {
+		names[i] = c.Name
+		types[i] = ch.ColumnNameAndType{Name: c.Name, Type: c.Type}
+	}
+	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
+	defer cancel()
+	ctx = ch.Context(ctx,
+		ch.WithSettings(insertSettings(token)),
+		ch.WithColumnNamesAndTypes(types)) // saves a DESCRIBE before every block
+	batch, err := db.conn.PrepareBatch(ctx, "INSERT INTO "+table+" ("+strings.Join(names, ", ")+")")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = batch.Close() }() // gives the connection back if Send was not reached
+	for i, c := range columns {
+		if err := batch.Column(i).Append(c.Values); err != nil {
+			return fmt.Errorf("column %s: %w", c.Name, err)
+		}
+	}
+	return batch.Send()
+}
+
+// insertSettings are what "once, in the table and in every view" depends on.
+// They are sent with each block because the defaults differ between versions.
+func insertSettings(token string) ch.Settings {
+	return ch.Settings{
+		"insert_deduplicate":         1,
+		"insert_deduplication_token": token,
+		// Without it a repeat stops at trace_events and never reaches the views
+		// that the first try did not get to.
+		"deduplicate_blocks_in_dependent_materialized_views": 1,
+		"materialized_views_ignore_errors":                   0,
+		// An answer must mean stored, here and on the other shards.
+		"async_insert":                    0,
+		"distributed_foreground_insert":   1,
+		"wait_end_of_query":               1,
+		"input_format_parallel_parsing":   0, // one block stays one block
+		"max_partitions_per_insert_block": 0, // times are bounded where rows are made; a limit here would stop a partition for ever
+	}
+}
+
+type metrics struct {
+	rows     metric.Int64Counter
+	duration metric.Float64Histogram
+}
+
+// newMetrics panics on a bad name: the names below are constants.
+func newMetrics() metrics {
+	meter := telemetry.Meter("tidegate/internal/clickhouse")
+	rows, err := meter.Int64Counter("tidegate_clickhouse_rows_inserted_total",
+		metric.WithDescription("Rows stored in ClickHouse, by table. A repeated block counts again."))
+	if err != nil {
+		panic(err)
+	}
+	duration, err := meter.Float64Histogram("tidegate_clickhouse_insert_duration_seconds",
+		metric.WithDescription("Time until a block was stored in a table and its views, by table."), metric.WithUnit("s"),
+		metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30))
+	if err != nil {
+		panic(err)
+	}
+	return metrics{rows, duration}
+}

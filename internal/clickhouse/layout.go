@@ -1,0 +1,118 @@
+package clickhouse
+
+import (
+	"fmt"
+	"io/fs"
+	"strings"
+	"text/template"
+
+	tables "tidegate/schema/clickhouse"
+)
+
+// DeduplicationBlocks is how many of a table's latest blocks ClickHouse
+// remembers by their token; a block that spans two days counts as two. A repeated
+// block is recognised as long as no more than this many came in between.
+//
+// They can only be other partitions' blocks: a partition goes on when its block is
+// settled. One that lost its reader waits for the session timeout (10 s) and the
+// rebalance (15 s), so a minute is ample; while ingest or ClickHouse is down
+// altogether nothing comes in between. At five blocks a second and partition,
+// 1000 blocks would be over after 8 s on 24 partitions, which is too short; 10000
+// last 80 s on 24, or 8 minutes on 4. Beyond that is a block that reached some
+// tables and then fails for longer, while other partitions' blocks succeed.
+//
+// A remembered block costs some hundred bytes of memory and a line in a file.
+const DeduplicationBlocks = 10_000
+
+// replicatedDeduplicationSeconds is the age at which Replicated tables forget a
+// block even if few came after it. A server that was away for a weekend must not
+// count its last block twice.
+const replicatedDeduplicationSeconds = 7 * 24 * 3600
+
+// rollup is one of the tables that hold rates.
+type rollup struct {
+	Table       string
+	Seconds     int64  // length of a bucket
+	Bucket      string // SQL: start of the bucket of "at"
+	PartitionBy string // SQL
+}
+
+// rollups from fine to coarse.
+var rollups = []rollup{
+	{"version_rates_1s", 1, "toDateTime(at, 'UTC')", "toDate(time)"},
+	{"version_rates_1m", 60, "toStartOfMinute(at)", "toYYYYMM(time)"},
+	{"version_rates_1h", 3600, "toStartOfHour(at)", "toYear(time)"},
+}
+
+// layout decides how tables are spread. On a cluster every table t becomes a
+// Replicated table t_local on each host and a Distributed face called t, so that
+// queries and inserts name the same table either way.
+type layout struct {
+	database, cluster string
+}
+
+func (l layout) local(table string) string {
+	if l.cluster == "" {
+		return table
+	}
+	return table + "_local"
+}
+
+func (l layout) onCluster() string {
+	if l.cluster == "" {
+		return ""
+	}
+	return " ON CLUSTER `" + l.cluster + "`"
+}
+
+func (l layout) engine(family string) string {
+	if l.cluster == "" {
+		return family
+	}
+	return "Replicated" + family // path and replica by the server's default macros
+}
+
+func (l layout) deduplication() string {
+	if l.cluster == "" {
+		return fmt.Sprintf("non_replicated_deduplication_window = %d", DeduplicationBlocks)
+	}
+	return fmt.Sprintf("replicated_deduplication_window = %d, replicated_deduplication_window_seconds = %d",
+		DeduplicationBlocks, replicatedDeduplicationSeconds)
+}
+
+// face is the statement that makes the Distributed table, or nothing. key decides
+// the shard of a row and must depend on the row alone: a repeated block has to
+// reach the shards that know it.
+func (l layout) face(table, key string) string {
+	if l.cluster == "" {
+		return ""
+	}
+	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s%s AS %s\nENGINE = Distributed(`%s`, `%s`, %s, %s);",
+		table, l.onCluster(), l.local(table), l.cluster, l.database, l.local(table), key)
+}
+
+// statements renders one migration and splits it at the semicolons that end a line.
+func (l layout) statements(name string) ([]string, error) {
+	text, err := fs.ReadFile(tables.Migrations, name)
+	if err != nil {
+		return nil, fmt.Errorf("read migration %s: %w", name, err)
+	}
+	t, err := template.New(name).Funcs(template.FuncMap{
+		"local": l.local, "onCluster": l.onCluster, "engine": l.engine, "deduplication": l.deduplication, "face": l.face,
+		"rollups": func() []rollup { return rollups },
+	}).Parse(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("parse migration %s: %w", name, err)
+	}
+	var sql strings.Builder
+	if err := t.Execute(&sql, nil); err != nil {
+		return nil, fmt.Errorf("render migration %s: %w", name, err)
+	}
+	var statements []string
+	for statement := range strings.SplitSeq(sql.String(), ";\n") {
+		if statement = strings.TrimSpace(statement); statement != "" {
+			statements = append(statements, statement)
+		}
+	}
+	return statements, nil
+}

@@ -1,0 +1,249 @@
+CREATE TABLE IF NOT EXISTS schema_migrations
+(
+    number     UInt32,
+    name       String,
+    applied_at DateTime64(3, 'UTC')
+)
+ENGINE = ReplacingMergeTree
+ORDER BY number;
+
+-- One row per event. "time" is the event's own, unless its clock was far from
+-- the record's; then it is the record's, and skew_ms says by how much the event
+-- was off (EventTimestampMs = time + skew_ms). Days are the partitions, so one
+-- block spans few of them and TTL drops whole parts.
+--
+-- status and upstream_ms: 0 and NULL say that there was no response. cpu_ms is
+-- NULL where nobody measured it. event, exceptions, logs and script_tags are JSON.
+CREATE TABLE IF NOT EXISTS trace_events
+(
+    account_id         LowCardinality(String),
+    script_name        LowCardinality(String),
+    time               DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    skew_ms            Int64 CODEC(ZSTD(1)),
+    version_id         LowCardinality(String),
+    version_tag        LowCardinality(String),
+    version_message    LowCardinality(String),
+    event_type         LowCardinality(String),
+    outcome            LowCardinality(String),
+    status             UInt16 CODEC(ZSTD(1)),
+    wall_ms            Int64 CODEC(ZSTD(1)),
+    cpu_ms             Nullable(Int64) CODEC(ZSTD(1)),
+    upstream_ms        Nullable(Float64) CODEC(ZSTD(1)),
+    decision           LowCardinality(String),
+    ray_id             String CODEC(ZSTD(1)),
+    error_kind         LowCardinality(String),
+    method             LowCardinality(String),
+    url                String CODEC(ZSTD(1)),
+    entrypoint         LowCardinality(String),
+    dispatch_namespace LowCardinality(String),
+    script_tags        String CODEC(ZSTD(1)),
+    event              String CODEC(ZSTD(3)),
+    exceptions         String CODEC(ZSTD(3)),
+    logs               String CODEC(ZSTD(3)),
+    kafka_partition    Int32 CODEC(ZSTD(1)),
+    kafka_offset       Int64 CODEC(Delta, ZSTD(1)),
+    inserted_at        DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(Delta, ZSTD(1))
+)
+ENGINE = MergeTree
+PARTITION BY toDate(time)
+ORDER BY (account_id, script_name, time)
+SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
+
+-- Records that are no trace event, with the reason and the first bytes of the
+-- value. Not partitioned: the time of a bad record can be anything, and a
+-- repeated block must meet the partition of the first try to be recognised.
+CREATE TABLE IF NOT EXISTS trace_events_quarantine
+(
+    kafka_partition Int32,
+    kafka_offset    Int64,
+    kafka_time      DateTime64(3, 'UTC'),
+    account_id      LowCardinality(String),
+    reason          LowCardinality(String),
+    detail          String CODEC(ZSTD(1)),
+    value           String CODEC(ZSTD(3)),
+    value_bytes     UInt64,
+    inserted_at     DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = MergeTree
+ORDER BY (kafka_partition, kafka_offset)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- What each version of each script did in each second, minute and hour. All
+-- three are fed from trace_events itself, not from each other, so that one block
+-- has one name in every table. A failure is schema.Failed; assigned are the
+-- requests whose version was drawn (schema.VersionRate). outcomes counts events
+-- by outcome. The quantile sketches are off by 1 % of the value at most.
+
+CREATE TABLE IF NOT EXISTS version_rates_1s
+(
+    account_id        LowCardinality(String),
+    script_name       LowCardinality(String),
+    version_id        LowCardinality(String),
+    time              DateTime('UTC') CODEC(Delta, ZSTD(1)),
+    requests          SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    failures          SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    assigned          SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    assigned_failures SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    exceptions        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    status_2xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    status_3xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    status_4xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    status_5xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    no_status         SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    cpu_measured      SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    outcomes          SimpleAggregateFunction(sumMap, Map(String, UInt64)) CODEC(ZSTD(1)),
+    wall_ms           AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Int64) CODEC(ZSTD(1)),
+    cpu_ms            AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Nullable(Int64)) CODEC(ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY toDate(time)
+ORDER BY (account_id, script_name, time, version_id)
+SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS version_rates_1s_view TO version_rates_1s AS
+SELECT
+    account_id,
+    script_name,
+    version_id,
+    toDateTime(at, 'UTC') AS time,
+    count() AS requests,
+    countIf(failed) AS failures,
+    countIf(drawn) AS assigned,
+    countIf(drawn AND failed) AS assigned_failures,
+    countIf(threw) AS exceptions,
+    countIf(intDiv(status, 100) = 2) AS status_2xx,
+    countIf(intDiv(status, 100) = 3) AS status_3xx,
+    countIf(intDiv(status, 100) = 4) AS status_4xx,
+    countIf(status >= 500) AS status_5xx,
+    countIf(status = 0) AS no_status,
+    count(cpu) AS cpu_measured,
+    sumMap(map(outcome, toUInt64(1))) AS outcomes,
+    quantilesDDState(0.01, 0.5, 0.9, 0.99)(wall) AS wall_ms,
+    quantilesDDState(0.01, 0.5, 0.9, 0.99)(cpu) AS cpu_ms
+FROM
+(
+    SELECT
+        account_id, script_name, version_id, status, outcome,
+        time AS at, wall_ms AS wall, cpu_ms AS cpu,
+        outcome NOT IN ('ok', 'canceled') AS threw,
+        threw OR status >= 500 AS failed,
+        decision IN ('split', 'affinity', 'only') AS drawn
+    FROM trace_events
+)
+GROUP BY account_id, script_name, version_id, time;
+
+CREATE TABLE IF NOT EXISTS version_rates_1m
+(
+    account_id        LowCardinality(String),
+    script_name       LowCardinality(String),
+    version_id        LowCardinality(String),
+    time              DateTime('UTC') CODEC(Delta, ZSTD(1)),
+    requests          SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    failures          SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    assigned          SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    assigned_failures SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    exceptions        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    status_2xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    status_3xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    status_4xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    status_5xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    no_status         SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    cpu_measured      SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    outcomes          SimpleAggregateFunction(sumMap, Map(String, UInt64)) CODEC(ZSTD(1)),
+    wall_ms           AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Int64) CODEC(ZSTD(1)),
+    cpu_ms            AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Nullable(Int64)) CODEC(ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY toYYYYMM(time)
+ORDER BY (account_id, script_name, time, version_id)
+SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS version_rates_1m_view TO version_rates_1m AS
+SELECT
+    account_id,
+    script_name,
+    version_id,
+    toStartOfMinute(at) AS time,
+    count() AS requests,
+    countIf(failed) AS failures,
+    countIf(drawn) AS assigned,
+    countIf(drawn AND failed) AS assigned_failures,
+    countIf(threw) AS exceptions,
+    countIf(intDiv(status, 100) = 2) AS status_2xx,
+    countIf(intDiv(status, 100) = 3) AS status_3xx,
+    countIf(intDiv(status, 100) = 4) AS status_4xx,
+    countIf(status >= 500) AS status_5xx,
+    countIf(status = 0) AS no_status,
+    count(cpu) AS cpu_measured,
+    sumMap(map(outcome, toUInt64(1))) AS outcomes,
+    quantilesDDState(0.01, 0.5, 0.9, 0.99)(wall) AS wall_ms,
+    quantilesDDState(0.01, 0.5, 0.9, 0.99)(cpu) AS cpu_ms
+FROM
+(
+    SELECT
+        account_id, script_name, version_id, status, outcome,
+        time AS at, wall_ms AS wall, cpu_ms AS cpu,
+        outcome NOT IN ('ok', 'canceled') AS threw,
+        threw OR status >= 500 AS failed,
+        decision IN ('split', 'affinity', 'only') AS drawn
+    FROM trace_events
+)
+GROUP BY account_id, script_name, version_id, time;
+
+CREATE TABLE IF NOT EXISTS version_rates_1h
+(
+    account_id        LowCardinality(String),
+    script_name       LowCardinality(String),
+    version_id        LowCardinality(String),
+    time              DateTime('UTC') CODEC(Delta, ZSTD(1)),
+    requests          SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    failures          SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    assigned          SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    assigned_failures SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    exceptions        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    status_2xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    status_3xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    status_4xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    status_5xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    no_status         SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    cpu_measured      SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    outcomes          SimpleAggregateFunction(sumMap, Map(String, UInt64)) CODEC(ZSTD(1)),
+    wall_ms           AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Int64) CODEC(ZSTD(1)),
+    cpu_ms            AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Nullable(Int64)) CODEC(ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY toYear(time)
+ORDER BY (account_id, script_name, time, version_id)
+SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS version_rates_1h_view TO version_rates_1h AS
+SELECT
+    account_id,
+    script_name,
+    version_id,
+    toStartOfHour(at) AS time,
+    count() AS requests,
+    countIf(failed) AS failures,
+    countIf(drawn) AS assigned,
+    countIf(drawn AND failed) AS assigned_failures,
+    countIf(threw) AS exceptions,
+    countIf(intDiv(status, 100) = 2) AS status_2xx,
+    countIf(intDiv(status, 100) = 3) AS status_3xx,
+    countIf(intDiv(status, 100) = 4) AS status_4xx,
+    countIf(status >= 500) AS status_5xx,
+    countIf(status = 0) AS no_status,
+    count(cpu) AS cpu_measured,
+    sumMap(map(outcome, toUInt64(1))) AS outcomes,
+    quantilesDDState(0.01, 0.5, 0.9, 0.99)(wall) AS wall_ms,
+    quantilesDDState(0.01, 0.5, 0.9, 0.99)(cpu) AS cpu_ms
+FROM
+(
+    SELECT
+        account_id, script_name, version_id, status, outcome,
+        time AS at, wall_ms AS wall, cpu_ms AS cpu,
+        outcome NOT IN ('ok', 'canceled') AS threw,
+        threw OR status >= 500 AS failed,
+        decision IN ('split', 'affinity', 'only') AS drawn
+    FROM trace_events
+)
+GROUP BY account_id, script_name, version_id, time;

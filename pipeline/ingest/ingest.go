@@ -1,0 +1,251 @@
+// Package ingest moves trace events from Kafka into ClickHouse, each exactly once.
+//
+// A block is a contiguous range of one partition's records. Its plan is committed
+// to Kafka as the metadata of its first offset; then it is inserted under a name
+// made of the plan; then its end is committed. Whatever dies in between, the next
+// reader of the partition finds the plan, builds the same block and inserts it
+// under the same name, and ClickHouse drops what it has already. (The protocol of
+// eBay's Block Aggregator, 2021.)
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"tidegate/pipeline/stream"
+	tables "tidegate/schema/clickhouse"
+)
+
+// Writer stores blocks. A method returns when the block is stored for good, or an
+// error after which it may be stored in part. A second block under the token of
+// an earlier one must complete that one and change nothing else, whatever its
+// rows. Writers keep nothing of rows, and are safe for concurrent use.
+type Writer interface {
+	InsertEvents(ctx context.Context, token string, rows *tables.Events) error
+	InsertQuarantine(ctx context.Context, token string, rows *tables.Quarantine) error
+}
+
+// Config of an Ingest.
+type Config struct {
+	Topic string // part of every block's name; the group's topic
+	// Interval is the shortest time between two blocks of one partition that has
+	// no backlog. A block makes a part in each of ClickHouse's tables, and merging
+	// many small parts is what small blocks cost. An event waits half of it on
+	// average. With a backlog, full blocks follow each other without a pause.
+	Interval time.Duration
+	RowsMax  int // of a block
+	BytesMax int // of a block's record values; one record may be larger
+	// StopGrace is how long a block whose plan is committed may go on after its
+	// partition's context ended. Less than the group's rebalance timeout.
+	StopGrace time.Duration
+}
+
+// DefaultConfig returns the configuration for a topic.
+func DefaultConfig(topic string) Config {
+	return Config{
+		Topic:     topic,
+		Interval:  200 * time.Millisecond,
+		RowsMax:   50_000,
+		BytesMax:  32 << 20,
+		StopGrace: 3 * time.Second,
+	}
+}
+
+func (c Config) validate() error {
+	switch {
+	case c.Topic == "":
+		return errors.New("ingest: Topic is empty")
+	case c.Interval <= 0:
+		return fmt.Errorf("ingest: Interval is %s: it must be positive", c.Interval)
+	case c.RowsMax < 1:
+		return fmt.Errorf("ingest: RowsMax is %d: it must be 1 or more", c.RowsMax)
+	case c.BytesMax < 1:
+		return fmt.Errorf("ingest: BytesMax is %d: it must be 1 or more", c.BytesMax)
+	case c.StopGrace <= 0:
+		return fmt.Errorf("ingest: StopGrace is %s: it must be positive", c.StopGrace)
+	}
+	return nil
+}
+
+// Ingest reads the partitions that it is handed. It is safe for concurrent use.
+type Ingest struct {
+	cfg     Config
+	writer  Writer
+	log     *slog.Logger
+	metrics *metrics
+}
+
+// New returns an Ingest that stores blocks with writer.
+func New(cfg Config, writer Writer, logger *slog.Logger) (*Ingest, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return &Ingest{cfg: cfg, writer: writer, log: logger, metrics: newMetrics()}, nil
+}
+
+// HandlePartition is a stream.Handler: it settles the block that the partition's
+// last reader left, and then block after block until ctx ends. The block in hand
+// is finished within Config.StopGrace. While ClickHouse is away it waits, without
+// losing its place. The error is stream.ErrFenced in the chain when the partition
+// went to another reader, who will do the block in hand again.
+func (in *Ingest) HandlePartition(ctx context.Context, p stream.Partition) error {
+	r := &reader{Ingest: in, p: p, log: in.log.With("topic", in.cfg.Topic, "partition", p.ID())}
+	defer in.metrics.track(p.ID(), &r.status)()
+	err := r.resume(ctx)
+	for err == nil && ctx.Err() == nil {
+		err = r.step(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil // stopped: what was not committed is done again by the next reader
+	}
+	return err
+}
+
+// reader is the state of one partition, owned by the goroutine of HandlePartition.
+type reader struct {
+	*Ingest
+	p   stream.Partition
+	log *slog.Logger
+
+	hand      []stream.Record // fetched and in no block yet, in order
+	handBytes int
+	block     block     // memory used again for each block
+	notBefore time.Time // when the next block may begin
+	logged    time.Time // when the last failure of an insert was logged
+	status    status    // read by the metrics
+}
+
+// step makes one block and settles it.
+func (r *reader) step(ctx context.Context) error {
+	if err := r.fill(ctx); err != nil || len(r.hand) == 0 {
+		return err
+	}
+	n := cut(r.hand, r.cfg.RowsMax, r.cfg.BytesMax)
+	records := r.hand[:n]
+	next := plan{Begin: records[0].Offset, End: records[n-1].Offset + 1, At: records[0].Time.UnixMilli()}
+	if err := r.p.Commit(ctx, next.Begin, next.encode()); err != nil {
+		return fmt.Errorf("plan block %d to %d: %w", next.Begin, next.End, err)
+	}
+	r.notBefore = time.Now().Add(r.cfg.Interval)
+	if r.full() {
+		r.notBefore = time.Time{}
+	}
+	if err := r.settle(ctx, next, next.End, records); err != nil {
+		return err
+	}
+	r.drop(n)
+	return nil
+}
+
+// fill takes records in hand: at least one, then what the partition holds beyond
+// it, up to a full block. It may return with empty hands after a gap.
+func (r *reader) fill(ctx context.Context) error {
+	if len(r.hand) == 0 {
+		if err := sleep(ctx, time.Until(r.notBefore)); err != nil {
+			return err
+		}
+		if err := r.fetch(ctx); err != nil {
+			return r.afterGap(ctx, err)
+		}
+	}
+	if r.full() {
+		return nil
+	}
+	// Up to the end as it is now; what is written meanwhile is for the next block.
+	_, end, err := r.p.Bounds(ctx)
+	if err != nil {
+		return fmt.Errorf("find the end of the partition: %w", err)
+	}
+	r.status.lag.Store(end - r.hand[0].Offset)
+	for !r.full() && r.position() < end {
+		// The last offsets may hold no record (the marker of a transaction), and
+		// then a fetch waits for the next one: not with records in hand.
+		fctx, cancel := context.WithTimeout(ctx, r.cfg.Interval)
+		err := r.fetch(fctx)
+		cancel()
+		if err != nil && fctx.Err() != nil && ctx.Err() == nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("fetch from offset %d: %w", r.position(), err)
+		}
+	}
+	return nil
+}
+
+func (r *reader) fetch(ctx context.Context) error {
+	records, err := r.p.Fetch(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range records {
+		r.handBytes += len(records[i].Value)
+	}
+	r.hand = append(r.hand, records...)
+	return nil
+}
+
+// afterGap goes on where the partition begins when the next record is no longer
+// kept, and returns any other error.
+func (r *reader) afterGap(ctx context.Context, err error) error {
+	gone, ok := errors.AsType[*stream.OutOfRangeError](err)
+	if !ok {
+		return fmt.Errorf("fetch: %w", err)
+	}
+	r.p.SeekTo(gone.First)
+	if gone.Position < gone.First {
+		r.metrics.lost(ctx, reasonRetention, gone.First-gone.Position)
+		r.log.Error("events were removed from Kafka before they were ingested: give the topic a longer retention, or ingest more room",
+			"from_offset", gone.Position, "to_offset", gone.First, "events", gone.First-gone.Position)
+		return nil
+	}
+	r.log.Error("the partition is shorter than what was ingested from it: the topic was made anew, or a broker lost its end; starting at its beginning",
+		"from_offset", gone.Position, "to_offset", gone.First, "next_offset", gone.Next)
+	return nil
+}
+
+// position is the offset after the last record in hand, which must not be empty.
+func (r *reader) position() int64 { return r.hand[len(r.hand)-1].Offset + 1 }
+
+// full reports whether there is a block's worth of records in hand.
+func (r *reader) full() bool { return len(r.hand) >= r.cfg.RowsMax || r.handBytes >= r.cfg.BytesMax }
+
+// drop lets go of the first n records in hand.
+func (r *reader) drop(n int) {
+	for _, record := range r.hand[:n] {
+		r.handBytes -= len(record.Value)
+	}
+	rest := copy(r.hand, r.hand[n:])
+	clear(r.hand[rest:])
+	r.hand = r.hand[:rest]
+}
+
+// cut returns how many of records, which must not be empty, make one block.
+func cut(records []stream.Record, rowsMax, bytesMax int) int {
+	bytes := 0
+	for i := range records {
+		bytes += len(records[i].Value)
+		if i == rowsMax || (i > 0 && bytes > bytesMax) {
+			return i
+		}
+	}
+	return len(records)
+}
+
+// sleep waits for d, or returns ctx's error when it ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

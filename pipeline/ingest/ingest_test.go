@@ -1,0 +1,293 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tidegate/internal/errs"
+	"tidegate/pipeline/stream"
+)
+
+func TestNewRefusesWhatCannotWork(t *testing.T) {
+	f := func(want string, change func(*Config)) {
+		t.Helper()
+		cfg := DefaultConfig("topic")
+		change(&cfg)
+		if _, err := New(cfg, &fakeWriter{}, testLog(t)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error is %v, want one with %q", err, want)
+		}
+	}
+	f("Topic is empty", func(c *Config) { c.Topic = "" })
+	f("Interval is 0s", func(c *Config) { c.Interval = 0 })
+	f("RowsMax is 0", func(c *Config) { c.RowsMax = 0 })
+	f("BytesMax is -1", func(c *Config) { c.BytesMax = -1 })
+	f("StopGrace is 0s", func(c *Config) { c.StopGrace = 0 })
+}
+
+func TestCut(t *testing.T) {
+	f := func(sizes []int, rowsMax, bytesMax, want int) {
+		t.Helper()
+		var records []stream.Record
+		for _, n := range sizes {
+			records = append(records, stream.Record{Value: make([]byte, n)})
+		}
+		if got := cut(records, rowsMax, bytesMax); got != want {
+			t.Errorf("cut(%v, %d, %d) = %d, want %d", sizes, rowsMax, bytesMax, got, want)
+		}
+	}
+	f([]int{1, 1, 1}, 10, 10, 3)
+	f([]int{1, 1, 1}, 2, 10, 2)
+	f([]int{1, 1, 1}, 3, 10, 3)
+	f([]int{4, 4, 4}, 10, 10, 2)
+	f([]int{5, 5, 1}, 10, 10, 2)
+	f([]int{50, 1}, 10, 10, 1) // larger than a block: alone
+	f([]int{0, 0, 50}, 10, 10, 2)
+}
+
+// The protocol, line by line: plan, insert, commit.
+func TestEveryBlockIsPlannedThenInsertedThenCommitted(t *testing.T) {
+	p, w := newFake(100, 25), &fakeWriter{}
+	p.fetchMax = 7
+	stop := start(t, newIngest(t, w, func(c *Config) { c.RowsMax = 10 }), p)
+	eventually(t, "all is committed", func() bool { offset, metadata, _ := p.Committed(); return offset == 125 && metadata == "" })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	at := func(offset int64) int64 { return good(offset).Time.UnixMilli() }
+	wantCommits := []string{
+		fmt.Sprintf(`100 {"begin":100,"end":110,"at":%d}`, at(100)), "110 ",
+		fmt.Sprintf(`110 {"begin":110,"end":120,"at":%d}`, at(110)), "120 ",
+		fmt.Sprintf(`120 {"begin":120,"end":125,"at":%d}`, at(120)), "125 ",
+	}
+	if !slices.Equal(p.commits, wantCommits) {
+		t.Errorf("commits are %q, want %q", p.commits, wantCommits)
+	}
+	wantTokens := []string{
+		fmt.Sprintf("topic-4-100-110-%d", at(100)), fmt.Sprintf("topic-4-110-120-%d", at(110)), fmt.Sprintf("topic-4-120-125-%d", at(120)),
+	}
+	if !slices.Equal(w.tokens, wantTokens) {
+		t.Errorf("tokens are %q, want %q", w.tokens, wantTokens)
+	}
+	if !slices.Equal(w.offsets(), seq(100, 125)) {
+		t.Errorf("stored offsets are %v", w.offsets())
+	}
+}
+
+func TestBytesCloseABlock(t *testing.T) {
+	p, w := newFake(0, 6), &fakeWriter{}
+	size := len(value(1))
+	stop := start(t, newIngest(t, w, func(c *Config) { c.BytesMax = 2*size + size/2 }), p)
+	eventually(t, "all is committed", func() bool { offset, metadata, _ := p.Committed(); return offset == 6 && metadata == "" })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.tokens) != 3 {
+		t.Errorf("blocks are %q, want three of two records", w.tokens)
+	}
+}
+
+// Who goes on after a crash builds the block that was planned and not the one it
+// would plan itself.
+func TestPlannedBlockIsRepeatedAsItWas(t *testing.T) {
+	old := plan{Begin: 103, End: 108, At: good(103).Time.UnixMilli()}
+	p, w := newFake(100, 20).committed(103, old.encode()), &fakeWriter{}
+	p.fetchMax = 3
+	stop := start(t, newIngest(t, w, nil), p)
+	eventually(t, "all is committed", func() bool { offset, metadata, _ := p.Committed(); return offset == 120 && metadata == "" })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if w.tokens[0] != old.token("topic", 4) || !slices.Equal(w.events[w.tokens[0]], seq(103, 108)) {
+		t.Errorf("first block is %s with %v", w.tokens[0], w.events[w.tokens[0]])
+	}
+	if p.commits[0] != "108 " {
+		t.Errorf("first commit is %q, want 108 without another plan", p.commits[0])
+	}
+	if !slices.Equal(w.offsets(), seq(103, 120)) {
+		t.Errorf("stored offsets are %v", w.offsets())
+	}
+}
+
+// What Kafka no longer has is skipped and the rest of the plan is stored.
+func TestStartAfterALoss(t *testing.T) {
+	at := func(offset int64) int64 { return good(offset).Time.UnixMilli() }
+	f := func(name string, p *fakePartition, want []int64, wantFirstToken string) {
+		t.Helper()
+		w := &fakeWriter{}
+		stop := start(t, newIngest(t, w, nil), p)
+		eventually(t, name+": all is committed", func() bool {
+			offset, metadata, _ := p.Committed()
+			return offset == p.next && metadata == ""
+		})
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(w.offsets(), want) {
+			t.Errorf("%s: stored offsets are %v, want %v", name, w.offsets(), want)
+		}
+		if len(w.tokens) > 0 && !strings.HasPrefix(w.tokens[0], wantFirstToken) {
+			t.Errorf("%s: first block is %s, want %s...", name, w.tokens[0], wantFirstToken)
+		}
+	}
+	f("no plan, offset removed", newFake(50, 10).committed(40, ""), seq(50, 60), "topic-4-50-60-")
+	f("head of the plan removed", newFake(50, 10).committed(45, plan{45, 55, at(45)}.encode()), seq(50, 60), "topic-4-45-55-")
+	f("whole plan removed", newFake(50, 10).committed(30, plan{30, 40, at(30)}.encode()), seq(50, 60), "topic-4-50-60-")
+	f("tail of the plan lost", newFake(50, 10).committed(55, plan{55, 70, at(55)}.encode()), seq(55, 60), "topic-4-55-70-")
+	f("partition shorter than the offset", newFake(0, 10).committed(30, ""), seq(0, 10), "topic-4-0-10-")
+	f("partition shorter than the plan", newFake(0, 10).committed(30, plan{30, 40, at(30)}.encode()), seq(0, 10), "topic-4-0-10-")
+	f("topic made anew", newFake(0, 50).committed(30, plan{30, 40, at(30) - 1}.encode()), seq(0, 50), "topic-4-0-50-")
+	f("metadata that is no plan", newFake(0, 10).committed(3, "moved by hand"), seq(3, 10), "topic-4-3-10-")
+	f("a plan for another offset", newFake(0, 10).committed(3, plan{5, 8, at(5)}.encode()), seq(3, 10), "topic-4-3-10-")
+}
+
+// The offsets of a partition may have gaps, where a transaction ended or records
+// were compacted away.
+func TestGapsBetweenOffsets(t *testing.T) {
+	p, w := newFake(0, 0), &fakeWriter{}
+	for _, offset := range []int64{2, 3, 7, 8, 20} {
+		p.write(good(offset))
+	}
+	p.mu.Lock()
+	p.next = 25 // the last five offsets hold no record
+	p.mu.Unlock()
+	stop := start(t, newIngest(t, w, func(c *Config) { c.RowsMax = 2 }), p)
+	eventually(t, "all is committed", func() bool { offset, metadata, _ := p.Committed(); return offset == 21 && metadata == "" })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(w.offsets(), []int64{2, 3, 7, 8, 20}) || len(w.tokens) != 3 {
+		t.Errorf("blocks are %v", w.events)
+	}
+}
+
+// A failing insert is repeated with the same rows under the same token; nothing
+// is committed meanwhile, and nothing is skipped.
+func TestInsertIsRepeatedUntilItSucceeds(t *testing.T) {
+	for _, failure := range []error{errs.New(errs.Unavailable, 0, "away"), errors.New("refused")} {
+		p, w := newFake(0, 10), &fakeWriter{}
+		var tries atomic.Int64
+		w.onInsert = func(_ context.Context, token string) error {
+			if !strings.HasPrefix(token, "topic-4-0-10-") {
+				t.Errorf("token is %s", token)
+			}
+			if offset, metadata, _ := p.Committed(); offset != 0 || metadata == "" {
+				t.Errorf("committed offset is %d %q before the block is stored", offset, metadata)
+			}
+			if tries.Add(1) < 4 {
+				return failure
+			}
+			return nil
+		}
+		stop := start(t, newIngest(t, w, nil), p)
+		eventually(t, "all is committed", func() bool { offset, metadata, _ := p.Committed(); return offset == 10 && metadata == "" })
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if tries.Load() != 4 || !slices.Equal(w.offsets(), seq(0, 10)) {
+			t.Errorf("%d tries stored %v", tries.Load(), w.offsets())
+		}
+	}
+}
+
+// While ClickHouse is away a stop must not wait for it, and must not commit.
+func TestStopWhileTheInsertFails(t *testing.T) {
+	p, w := newFake(0, 10), &fakeWriter{}
+	failing := make(chan struct{}, 100)
+	w.onInsert = func(context.Context, string) error {
+		failing <- struct{}{}
+		return errors.New("away")
+	}
+	stop := start(t, newIngest(t, w, nil), p)
+	<-failing
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if len(p.commits) != 1 || !strings.HasPrefix(p.commits[0], `0 {"begin":0,"end":10`) {
+		t.Errorf("commits are %q, want the plan alone", p.commits)
+	}
+}
+
+// A soft stop finishes the block in hand.
+func TestStopFinishesTheBlockInHand(t *testing.T) {
+	p, w := newFake(0, 10), &fakeWriter{}
+	inserting, release := make(chan struct{}), make(chan struct{})
+	w.onInsert = func(ctx context.Context, _ string) error {
+		close(inserting)
+		<-release
+		return ctx.Err()
+	}
+	in := newIngest(t, w, nil)
+	in.cfg.StopGrace = time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- in.HandlePartition(ctx, p) }()
+	<-inserting
+	cancel()
+	close(release)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if offset, metadata, _ := p.Committed(); offset != 10 || metadata != "" {
+		t.Errorf("committed %d %q, want 10", offset, metadata)
+	}
+}
+
+// An insert that hangs is given up after the grace period, and its plan stays for
+// the next reader.
+func TestStopGivesUpOnAHangingInsert(t *testing.T) {
+	p, w := newFake(0, 10), &fakeWriter{}
+	inserting := make(chan struct{})
+	w.onInsert = func(ctx context.Context, _ string) error {
+		close(inserting)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	stop := start(t, newIngest(t, w, func(c *Config) { c.StopGrace = 10 * time.Millisecond }), p)
+	<-inserting
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if offset, metadata, _ := p.Committed(); offset != 0 || metadata == "" {
+		t.Errorf("committed %d %q, want the plan at 0", offset, metadata)
+	}
+}
+
+func TestFencedReaderStops(t *testing.T) {
+	for name, fenceAt := range map[string]int{"at the plan": 1, "at the end": 2} {
+		p, w := newFake(0, 10), &fakeWriter{}
+		commits := 0
+		p.onCommit = func(int64, string) error {
+			if commits++; commits >= fenceAt {
+				return fmt.Errorf("commit: %w", stream.ErrFenced)
+			}
+			return nil
+		}
+		err := newIngest(t, w, nil).HandlePartition(t.Context(), p)
+		if !errors.Is(err, stream.ErrFenced) {
+			t.Errorf("%s: %v, want ErrFenced", name, err)
+		}
+		if w.inserts != fenceAt-1 {
+			t.Errorf("%s: %d inserts, want %d", name, w.inserts, fenceAt-1)
+		}
+	}
+}
+
+// Low load: a record that comes alone is stored at once, not when a block is full.
+func TestRecordsThatTrickleIn(t *testing.T) {
+	p, w := newFake(0, 1), &fakeWriter{}
+	stop := start(t, newIngest(t, w, nil), p)
+	for n := int64(1); n <= 5; n++ {
+		eventually(t, fmt.Sprint(n, " are stored"), func() bool { return int64(len(w.offsets())) == n })
+		p.write(good(n))
+	}
+	eventually(t, "all are stored", func() bool { return len(w.offsets()) == 6 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,221 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"tidegate/internal/clickhouse"
+	"tidegate/internal/embedded"
+	"tidegate/pipeline/stream"
+)
+
+// externalServer names a ClickHouse to run on instead of the embedded engine.
+// Tests that kill the engine need the latter.
+const externalServer = "TIDEGATE_TEST_CLICKHOUSE"
+
+// shared is the engine of the tests that don't kill it.
+var shared struct {
+	once   sync.Once
+	addr   string
+	err    error
+	engine *embedded.Engine
+	dir    string
+}
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "engine-child" {
+		os.Exit(embedded.RunEngineChild(os.Args[2:]))
+	}
+	code := m.Run()
+	if shared.engine != nil {
+		if err := shared.engine.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "stop the engine:", err)
+			code = 1
+		}
+		_ = os.RemoveAll(shared.dir) // a temporary folder
+	}
+	os.Exit(code)
+}
+
+func serverAddr(t testing.TB) string {
+	t.Helper()
+	shared.once.Do(func() {
+		if shared.addr = os.Getenv(externalServer); shared.addr != "" {
+			return
+		}
+		if shared.dir, shared.err = os.MkdirTemp("", "tidegate-ingest-"); shared.err != nil {
+			return
+		}
+		shared.engine, shared.err = embedded.StartEngine(context.Background(), embedded.EngineConfig{
+			Addr: "127.0.0.1:0", DataDir: shared.dir,
+			Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		})
+		if shared.err == nil {
+			shared.addr = "http://" + shared.engine.Addr()
+		}
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.addr
+}
+
+var databases atomic.Int64
+
+// openDB returns migrated tables in a database of their own.
+func openDB(t testing.TB, addr string) *clickhouse.DB {
+	t.Helper()
+	cfg := clickhouse.DefaultConfig(addr)
+	cfg.Database = fmt.Sprintf("ingest_%d_%d", time.Now().UnixNano(), databases.Add(1))
+	db, err := clickhouse.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(db.Close(), drop(addr, cfg.Database)); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// drop removes a test's database.
+func drop(addr, database string) error {
+	statement := "DROP DATABASE IF EXISTS " + database + " SYNC"
+	res, err := http.Post(addr, "text/plain", strings.NewReader(statement))
+	if err != nil {
+		return err
+	}
+	if err := res.Body.Close(); err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: HTTP %d", statement, res.StatusCode)
+	}
+	return nil
+}
+
+// cluster is a real broker with one topic.
+type cluster struct {
+	t          testing.TB
+	partitions int
+	addr       string
+	client     *kafka.Client
+	produced   atomic.Int64
+}
+
+func startKafka(t testing.TB, partitions int) *cluster {
+	t.Helper()
+	broker, err := embedded.StartBroker(t.Context(), embedded.BrokerConfig{
+		Addr: "127.0.0.1:0", DataDir: t.TempDir(),
+		Topics: []embedded.Topic{{Name: "topic", Partitions: int32(partitions)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := broker.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &cluster{t: t, partitions: partitions, addr: broker.Addr(), client: &kafka.Client{Addr: kafka.TCP(broker.Addr()), Transport: &kafka.Transport{}}}
+}
+
+// produce writes values to a partition, each a record of the test account.
+func (c *cluster) produce(partition int, values ...[]byte) {
+	c.t.Helper()
+	records := make([]kafka.Record, len(values))
+	for i, v := range values {
+		records[i] = kafka.Record{Time: noon, Value: kafka.NewBytes(v), Headers: []kafka.Header{
+			{Key: "account", Value: []byte(testAccount)}, {Key: "schema", Value: []byte("1")},
+		}}
+	}
+	answer, err := c.client.Produce(c.t.Context(), &kafka.ProduceRequest{
+		Topic: "topic", Partition: partition, RequiredAcks: kafka.RequireAll, Compression: kafka.Zstd, Records: kafka.NewRecordReader(records...),
+	})
+	if err == nil {
+		err = answer.Error
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.produced.Add(int64(len(values)))
+}
+
+// produceGood writes n good events to every partition.
+func (c *cluster) produceGood(n int) {
+	c.t.Helper()
+	values := make([][]byte, n)
+	for i := range values {
+		values[i] = value(i)
+	}
+	for p := range c.partitions {
+		c.produce(p, values...)
+	}
+}
+
+// run starts a member of the group with handler until stop.
+func (c *cluster) run(handler stream.Handler) (stop func()) {
+	ctx, cancel := context.WithCancel(c.t.Context())
+	group := stream.NewGroup(stream.GroupConfig{
+		Config: stream.Config{Brokers: []string{c.addr}, Topic: "topic"}, GroupID: "ingest",
+		SessionTimeout: 3 * time.Second, RebalanceTimeout: 10 * time.Second, Logger: testLog(c.t),
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := group.Run(ctx, handler); err != nil {
+			c.t.Error(err)
+		}
+	})
+	stop = func() {
+		cancel()
+		wg.Wait()
+	}
+	c.t.Cleanup(stop)
+	return stop
+}
+
+// settled reports whether the group's offsets are at the end of every partition,
+// with no plan left.
+func (c *cluster) settled() bool {
+	c.t.Helper()
+	lag, err := stream.Lag(c.t.Context(), stream.Config{Brokers: []string{c.addr}, Topic: "topic"}, "ingest")
+	if err != nil {
+		return false // a rebalance; asked again
+	}
+	for _, n := range lag {
+		if n != 0 {
+			return false
+		}
+	}
+	return len(lag) == c.partitions
+}
+
+// wantExactly waits until everything produced is settled, and fails unless each
+// table then holds every good event exactly once.
+func (c *cluster) wantExactly(db *clickhouse.DB, quarantined int64) {
+	c.t.Helper()
+	eventually(c.t, "everything is settled", c.settled)
+	got, err := db.Counts(c.t.Context())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	n := c.produced.Load() - quarantined
+	if want := (clickhouse.Counts{Events: n, Seconds: n, Minutes: n, Hours: n, Quarantined: quarantined}); got != want {
+		c.t.Fatalf("counts are %+v, want %+v", got, want)
+	}
+}

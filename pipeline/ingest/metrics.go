@@ -1,0 +1,145 @@
+package ingest
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"tidegate/internal/telemetry"
+	"tidegate/pipeline/stream"
+)
+
+// Reasons for which an event never reached ClickHouse; values of the label
+// "reason" of tidegate_ingest_events_dropped_total.
+const (
+	reasonRetention = "retention" // Kafka removed it before it was read
+	reasonTruncated = "truncated" // Kafka lost the end of the partition
+)
+
+type metrics struct {
+	eventsIn      metric.Int64Counter
+	bytesIn       metric.Int64Counter
+	eventsOut     metric.Int64Counter
+	quarantined   metric.Int64Counter
+	skewed        metric.Int64Counter
+	dropped       metric.Int64Counter
+	errors        metric.Int64Counter
+	retries       metric.Int64Counter
+	blockRows     metric.Int64Histogram
+	blockDuration metric.Float64Histogram
+	age           metric.Float64Histogram
+
+	mu      sync.Mutex
+	readers map[*status]int // partition of each reader, guarded by mu
+}
+
+// status is what the gauges show of one partition. Its reader writes it.
+type status struct {
+	lag          atomic.Int64 // offsets that are not settled, when it was last looked
+	blockedSince atomic.Int64 // Unix milliseconds of the first failure of the block in hand; 0 when it did not fail
+}
+
+func newMetrics() *metrics {
+	meter := telemetry.Meter("tidegate/pipeline/ingest")
+	count := func(name, description string) metric.Int64Counter {
+		return must(meter.Int64Counter(name, metric.WithDescription(description)))
+	}
+	seconds := func(name, description string) metric.Float64Histogram {
+		return must(meter.Float64Histogram(name, metric.WithDescription(description), metric.WithUnit("s"),
+			metric.WithExplicitBucketBoundaries(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600)))
+	}
+	m := &metrics{
+		eventsIn:    count("tidegate_ingest_events_in_total", "Records of settled blocks."),
+		bytesIn:     count("tidegate_ingest_bytes_in_total", "Bytes of the records of settled blocks."),
+		eventsOut:   count("tidegate_ingest_events_out_total", "Events stored in ClickHouse."),
+		quarantined: count("tidegate_ingest_events_quarantined_total", "Records stored in the quarantine because they are no event, by reason."),
+		skewed:      count("tidegate_ingest_events_skewed_total", "Events stored under their record's time because their own was far from it."),
+		dropped:     count("tidegate_ingest_events_dropped_total", "Offsets that Kafka no longer had, at most: of a repeated block some may have been stored before. By reason."),
+		errors:      count("tidegate_ingest_errors_total", "Failures, by stage: insert, plan."),
+		retries:     count("tidegate_ingest_retries_total", "Inserts that failed and are tried again, by reason: unavailable, refused."),
+		blockRows: must(meter.Int64Histogram("tidegate_ingest_block_rows", metric.WithDescription("Records of a block; the count is the number of blocks."),
+			metric.WithExplicitBucketBoundaries(1, 10, 100, 1_000, 10_000, 50_000))),
+		blockDuration: seconds("tidegate_ingest_block_duration_seconds", "Time to decode, store and commit a block, repeats included."),
+		age:           seconds("tidegate_ingest_age_seconds", "Age of a block's oldest record when the block became visible."),
+		readers:       map[*status]int{},
+	}
+	lag := must(meter.Int64ObservableGauge("tidegate_ingest_lag_offsets", metric.WithDescription("Offsets that are not stored yet, by partition.")))
+	blocked := must(meter.Float64ObservableGauge("tidegate_ingest_blocked_seconds", metric.WithUnit("s"),
+		metric.WithDescription("How long ClickHouse has refused the block in hand, by partition; 0 when it has not.")))
+	must(meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for s, partition := range m.readers {
+			of := metric.WithAttributes(attribute.String("partition", strconv.Itoa(partition)))
+			o.ObserveInt64(lag, s.lag.Load(), of)
+			since := 0.0
+			if ms := s.blockedSince.Load(); ms != 0 {
+				since = time.Since(time.UnixMilli(ms)).Seconds()
+			}
+			o.ObserveFloat64(blocked, since, of)
+		}
+		return nil
+	}, lag, blocked))
+	return m
+}
+
+// must is for instruments: their names are constants, so an error is a mistake
+// that the first run shows.
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+// track shows a partition in the gauges until the function that it returns is called.
+func (m *metrics) track(partition int, s *status) (untrack func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.readers[s] = partition
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.readers, s)
+	}
+}
+
+// settled counts a block that is stored and committed.
+func (m *metrics) settled(ctx context.Context, b *block, records []stream.Record, took time.Duration) {
+	bytes := 0
+	for i := range records {
+		bytes += len(records[i].Value)
+	}
+	m.eventsIn.Add(ctx, int64(len(records)))
+	m.bytesIn.Add(ctx, int64(bytes))
+	m.eventsOut.Add(ctx, int64(b.events.Len()))
+	m.skewed.Add(ctx, int64(b.skewed))
+	for _, reason := range b.quarantine.Reason {
+		m.quarantined.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", reason)))
+	}
+	m.blockRows.Record(ctx, int64(len(records)))
+	m.blockDuration.Record(ctx, took.Seconds())
+	if len(records) > 0 {
+		m.age.Record(ctx, time.Since(records[0].Time).Seconds())
+	}
+}
+
+// lost counts offsets that were gone before they could be read.
+func (m *metrics) lost(ctx context.Context, reason string, offsets int64) {
+	m.dropped.Add(ctx, offsets, metric.WithAttributes(attribute.String("reason", reason)))
+}
+
+func (m *metrics) failed(ctx context.Context, stage string) {
+	m.errors.Add(ctx, 1, metric.WithAttributes(attribute.String("stage", stage)))
+}
+
+// retried counts an insert that failed and is tried again.
+func (m *metrics) retried(ctx context.Context, reason string) {
+	m.failed(ctx, "insert")
+	m.retries.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", reason)))
+}

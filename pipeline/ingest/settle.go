@@ -1,0 +1,188 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"tidegate/internal/errs"
+	"tidegate/pipeline/stream"
+)
+
+const (
+	retryMin = 100 * time.Millisecond
+	retryMax = 5 * time.Second
+	// logInterval is the shortest time between two lines about one partition's trouble.
+	logInterval = 5 * time.Second
+)
+
+// resume settles the block that was planned before and perhaps not committed.
+func (r *reader) resume(ctx context.Context) error {
+	offset, metadata, committed := r.p.Committed()
+	if !committed {
+		return nil // the first reader ever; Fetch begins at the oldest record
+	}
+	planned, ok, err := decodePlan(metadata)
+	if err == nil && ok && planned.Begin != offset {
+		err = fmt.Errorf("the plan %q begins elsewhere than the commit, at %d", metadata, offset)
+	}
+	if err != nil {
+		// Nobody but ingest writes plans. Somebody has set the group's offset by
+		// hand; that is where to go on.
+		r.metrics.failed(ctx, "plan")
+		r.log.Error("the group's metadata is no plan of a block; going on at the committed offset", "offset", offset, "error", err.Error())
+		ok = false
+	}
+	r.p.SeekTo(offset)
+	if !ok {
+		return nil
+	}
+	return r.repeat(ctx, planned)
+}
+
+// repeat builds a planned block again and settles it.
+func (r *reader) repeat(ctx context.Context, planned plan) error {
+	first, next, err := r.p.Bounds(ctx)
+	if err != nil {
+		return fmt.Errorf("repeat block %d to %d: %w", planned.Begin, planned.End, err)
+	}
+	if next < planned.Begin {
+		return nil // the partition is another one now; the next fetch says so
+	}
+	from, to := max(planned.Begin, first), min(planned.End, next)
+	records, err := r.readRange(ctx, from, to)
+	if err != nil {
+		return fmt.Errorf("repeat block %d to %d: %w", planned.Begin, planned.End, err)
+	}
+	if len(records) > 0 && records[0].Offset == planned.Begin && records[0].Time.UnixMilli() != planned.At {
+		r.log.Error("the planned block's first record is another one now: the topic was made anew; starting at its beginning",
+			"from_offset", planned.Begin, "to_offset", first)
+		r.p.SeekTo(first)
+		return nil
+	}
+	// Where the first try stored the block, ClickHouse drops this one, and nothing
+	// is missing. Nobody knows here whether it did, so these are the most it can be.
+	r.missing(ctx, reasonRetention, planned.Begin, min(from, to))
+	r.missing(ctx, reasonTruncated, to, planned.End)
+	r.log.Info("repeating the block that was planned last", "begin", planned.Begin, "end", planned.End, "records", len(records))
+	r.p.SeekTo(to)
+	return r.settle(ctx, planned, to, records)
+}
+
+// missing counts and tells that Kafka no longer has a planned block's offsets
+// from from up to to, if there are any.
+func (r *reader) missing(ctx context.Context, reason string, from, to int64) {
+	if to <= from {
+		return
+	}
+	r.metrics.lost(ctx, reason, to-from)
+	r.log.Error("Kafka no longer has a part of a planned block; its events are missing unless they were stored before",
+		"reason", reason, "from_offset", from, "to_offset", to)
+}
+
+// readRange returns the records from offset from up to, but not including, to.
+func (r *reader) readRange(ctx context.Context, from, to int64) ([]stream.Record, error) {
+	var records []stream.Record
+	r.p.SeekTo(from)
+	for from < to {
+		more, err := r.p.Fetch(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("fetch from offset %d: %w", from, err)
+		}
+		for _, record := range more {
+			from = record.Offset + 1
+			if record.Offset < to {
+				records = append(records, record)
+			}
+		}
+	}
+	return records, nil
+}
+
+// settle stores the records of a plan that is committed, and commits end. It
+// repeats what fails until it succeeds or ctx ends; an insert that is under way
+// then may still finish.
+func (r *reader) settle(ctx context.Context, planned plan, end int64, records []stream.Record) error {
+	decodeBlock(&r.block, r.p.ID(), records)
+	token := planned.token(r.cfg.Topic, r.p.ID())
+	finishing, cancel := outlive(ctx, r.cfg.StopGrace)
+	defer cancel()
+
+	start := time.Now()
+	err := r.store(ctx, token, func() error {
+		// The quarantine first: its rows are few, and events that are visible
+		// mean that the block is complete.
+		if r.block.quarantine.Len() > 0 {
+			if err := r.writer.InsertQuarantine(finishing, token, &r.block.quarantine); err != nil {
+				return err
+			}
+		}
+		if r.block.events.Len() == 0 {
+			return nil
+		}
+		return r.writer.InsertEvents(finishing, token, &r.block.events)
+	})
+	if err != nil {
+		return fmt.Errorf("store block %s: %w", token, err)
+	}
+	if err := r.p.Commit(finishing, end, ""); err != nil {
+		return fmt.Errorf("commit block %s: %w", token, err)
+	}
+	r.metrics.settled(finishing, &r.block, records, time.Since(start))
+	r.status.lag.Store(max(0, r.status.lag.Load()-int64(len(records))))
+	return nil
+}
+
+// store calls insert until it succeeds, with growing pauses, or ctx ends. There is
+// no error after which giving up would be right: skipping the block would lose
+// events, and the next one would fail as well. So it stays, and makes it heard.
+func (r *reader) store(ctx context.Context, token string, insert func() error) error {
+	defer r.status.blockedSince.Store(0)
+	for attempt := 0; ; attempt++ {
+		err := insert()
+		if err == nil {
+			if attempt > 0 {
+				r.log.Info("block stored after all", "token", token, "attempts", attempt+1)
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		now := time.Now()
+		r.status.blockedSince.CompareAndSwap(0, now.UnixMilli())
+		reason := "refused"
+		if errs.KindOf(err) == errs.Unavailable {
+			reason = "unavailable"
+		}
+		r.metrics.retried(ctx, reason)
+		if now.Sub(r.logged) >= logInterval {
+			r.logged = now
+			r.log.Error("the block could not be stored; trying again", "token", token, "attempts", attempt+1, "reason", reason, "error", err.Error())
+		}
+		if err := sleep(ctx, backoff(attempt)); err != nil {
+			return err
+		}
+	}
+}
+
+// backoff doubles from retryMin to retryMax, of which a random half keeps the
+// partitions apart.
+func backoff(attempt int) time.Duration {
+	d := min(retryMin<<min(attempt, 10), retryMax)
+	return d/2 + rand.N(d/2+1)
+}
+
+// outlive returns a context with ctx's values that ends grace after ctx does.
+func outlive(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(grace, cancel)
+		context.AfterFunc(longer, func() { timer.Stop() })
+	})
+	return longer, func() {
+		stop()
+		cancel()
+	}
+}
