@@ -3,10 +3,12 @@
 // pure: no clock, no I/O.
 package logjob
 
-import (
-	"time"
+import "time"
 
-	"tidegate/schema"
+// Values of Job.Frequency, the deprecated way to ask for larger batches. Empty means high.
+const (
+	FrequencyHigh = "high" // about every 30 s or 100,000 records
+	FrequencyLow  = "low"  // about every 5 minutes or 1,000,000 records
 )
 
 // Job is one Logpush job. Its JSON is the answer of the API: settings that were
@@ -87,12 +89,4 @@ type Delivery struct {
 	// FailedAt and Message are set after a failure.
 	FailedAt time.Time
 	Message  string
-}
-
-// FieldNames returns the fields that the job sends, in order.
-func (j *Job) FieldNames() []string {
-	if j.OutputOptions != nil && len(j.OutputOptions.FieldNames) > 0 {
-		return j.OutputOptions.FieldNames
-	}
-	return schema.DefaultFields()
 }

@@ -1,0 +1,77 @@
+package logjob
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+)
+
+func TestMaskDestination(t *testing.T) {
+	f := func(conf, want string) {
+		t.Helper()
+		if got := MaskDestination(conf); got != want {
+			t.Errorf("%s is masked as\n  %s, want\n  %s", conf, got, want)
+		}
+	}
+	f("s3://lake/w/{DATE}?region=eu-west-1&access-key-id=AKIAABCDEFGH&secret-access-key=SK%2Fx&sse=AES256",
+		"s3://lake/w/{DATE}?region=eu-west-1&access-key-id=AKIA***&secret-access-key=***&sse=AES256")
+	f("https://h.example/in?header_Authorization=Bearer%20abc&tag=a&Api-Key=xyz", "https://h.example/in?header_Authorization=***&tag=a&Api-Key=***")
+	f("https://user:p@ss@h.example:8443/in", "https://***@h.example:8443/in")
+	f("https://user@h.example", "https://***@h.example")
+	f("azure://c/p?sv=2022&sig=abc", "azure://c/p?sv=2022&sig=***")
+	f("sumo://endpoint.example/receiver/v1/http/CODE", "sumo://endpoint.example/***")
+	f("https://h/?header_A=%zz&x=1", "https://***")
+	f("secret", "***")
+	f("file:///var/log/out", "file:///var/log/out")
+}
+
+// A credential never survives, wherever it stands in a destination and however
+// that is broken.
+func FuzzMaskDestination(f *testing.F) {
+	f.Add("https://h.example/in?tag=a", "header_Authorization")
+	f.Add("s3://bucket/{DATE}", "secret-access-key")
+	f.Add("https://u:p@h/?a=%zz", "Api-Key")
+	f.Add("?&#@", "X-Token")
+	f.Fuzz(func(t *testing.T, conf, name string) {
+		const secret = "s3cr3tv4lue"
+		if strings.Contains(conf, secret) || !secretName.MatchString(name) {
+			return
+		}
+		separator := "?"
+		if strings.Contains(conf, "?") {
+			separator = "&"
+		}
+		if got := MaskDestination(conf + separator + url.QueryEscape(name) + "=" + secret); strings.Contains(got, secret) {
+			t.Fatalf("the secret is in %q", got)
+		}
+	})
+}
+
+// ParseDestination never repeats the value in its error, and what it accepts has a scheme.
+func FuzzParseDestination(f *testing.F) {
+	f.Add("https://user:pa/ssw0rd@h.example/")
+	f.Add("s3://lake/workers/{DATE}?region=eu-west-1&endpoint=minio.example&access-key-id=AK&secret-access-key=SK")
+	f.Add("mailto:a@b")
+	f.Add("file:///a/../b")
+	f.Fuzz(func(t *testing.T, conf string) {
+		u, err := ParseDestination(conf)
+		if err != nil {
+			if len(conf) > 20 && strings.Contains(err.Error(), conf) {
+				t.Fatalf("the error repeats the value: %v", err)
+			}
+			return
+		}
+		if u.Scheme == "" || u.Opaque != "" {
+			t.Fatalf("%q was accepted as %+v", conf, u)
+		}
+	})
+}
+
+func TestRedactorHidesWhatADestinationRepeats(t *testing.T) {
+	r := Redactor("https://u:hunter22@h/?header_Authorization=Splunk%20abcd-1234&header_Content-Type=application/json&Api-Key=k%2Fkkk")
+	got := r.Replace(`bad token abcd-1234 ("Splunk abcd-1234"), user u/hunter22, key k/kkk or k%2Fkkk, want application/json`)
+	want := `bad token *** ("***"), user u/***, key *** or ***, want application/json`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

@@ -1,0 +1,165 @@
+package logjob
+
+import "bytes"
+
+// Format writes the batches of one job:
+//
+//	batch  = BatchPrefix + join(records, Delimiter) + BatchSuffix
+//	record = record_prefix + body + record_suffix
+//
+// where body is the template, or the fields with field_delimiter between them.
+// It is immutable and safe for concurrent use.
+type Format struct {
+	BatchPrefix, BatchSuffix, Delimiter []byte
+	ContentType                         string // of the uncompressed batch
+
+	parts  []formatPart
+	tail   []byte // follows the last part
+	csv    bool
+	defuse bool
+}
+
+// formatPart is a constant text and the field after it, as its place in schema.Fields.
+type formatPart struct {
+	before []byte
+	field  int
+}
+
+// Format compiles the output options in force. The job must have passed Apply.
+func (j *Job) Format() (*Format, error) {
+	o := j.Output()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	f := &Format{
+		BatchPrefix: []byte(deref(o.BatchPrefix)),
+		BatchSuffix: []byte(deref(o.BatchSuffix)),
+		Delimiter:   []byte(deref(o.RecordDelimiter)),
+		ContentType: "application/x-ndjson",
+		csv:         o.OutputType == CSV,
+		defuse:      deref(o.CVE202144228),
+	}
+	prefix, suffix := "{", "}\n"
+	if f.csv {
+		f.ContentType = "text/csv; charset=utf-8"
+		prefix, suffix = "", "\n"
+	}
+	f.add(orElse(o.RecordPrefix, prefix))
+	if err := f.addBody(o, j.FieldNames()); err != nil {
+		return nil, err
+	}
+	f.add(orElse(o.RecordSuffix, suffix))
+	return f, nil
+}
+
+func (f *Format) addBody(o *OutputOptions, names []string) error {
+	parts, err := parseTemplate(deref(o.RecordTemplate))
+	if err != nil {
+		return err
+	}
+	listed := map[string]bool{}
+	for _, name := range names {
+		listed[name] = true
+	}
+	for _, p := range parts {
+		switch {
+		case p.text != "":
+			f.add(p.text)
+		case listed[p.field]:
+			f.addField(p.field)
+		default: // as Logpush has it, for both output types
+			f.add("null")
+		}
+	}
+	if len(parts) > 0 {
+		return nil
+	}
+	for i, name := range names {
+		if i > 0 {
+			f.add(orElse(o.FieldDelimiter, ","))
+		}
+		if !f.csv {
+			f.add(`"` + name + `":`)
+		}
+		f.addField(name)
+	}
+	return nil
+}
+
+func (f *Format) add(text string) { f.tail = append(f.tail, text...) }
+
+func (f *Format) addField(name string) {
+	f.parts = append(f.parts, formatPart{before: f.tail, field: fieldIndex[name]})
+	f.tail = nil
+}
+
+// AppendRecord appends one record, without delimiter.
+func (f *Format) AppendRecord(b []byte, r *Record) []byte {
+	for i := range f.parts {
+		b = append(b, f.parts[i].before...)
+		raw := r.fields[f.parts[i].field]
+		switch {
+		case f.csv:
+			b = appendCSV(b, raw)
+		case raw == nil:
+			b = append(b, "null"...)
+		default:
+			b = append(b, raw...)
+		}
+	}
+	return append(b, f.tail...)
+}
+
+// appendCSV appends a value as a CSV cell: text in double quotes, with those
+// inside doubled (RFC 4180); numbers and booleans bare; lists and objects as the
+// text of their JSON; nothing for a missing value.
+func appendCSV(b, raw []byte) []byte {
+	if raw == nil {
+		return b
+	}
+	text := raw
+	switch raw[0] {
+	case 'n': // null
+		return b
+	case '"':
+		text, _ = unquote(raw)
+	case '{', '[':
+	default:
+		return append(b, raw...)
+	}
+	b = append(b, '"')
+	for {
+		i := bytes.IndexByte(text, '"')
+		if i < 0 {
+			break
+		}
+		b = append(b, text[:i+1]...)
+		b = append(b, '"')
+		text = text[i+1:]
+	}
+	b = append(b, text...)
+	return append(b, '"')
+}
+
+// Defuse rewrites "${" into "x{" throughout b, in place, if the job asks for it
+// (option CVE-2021-44228): no receiver's logger shall look anything up.
+func (f *Format) Defuse(b []byte) {
+	if !f.defuse {
+		return
+	}
+	for {
+		i := bytes.Index(b, []byte("${"))
+		if i < 0 {
+			return
+		}
+		b[i] = 'x'
+		b = b[i+2:]
+	}
+}
+
+func orElse(text *string, otherwise string) string {
+	if text == nil {
+		return otherwise
+	}
+	return *text
+}

@@ -1,0 +1,313 @@
+package logjob
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// maxDepth of nested values; encoding/json's own limit.
+const maxDepth = 10000
+
+// scanner walks one JSON text without decoding it. Every step checks the syntax
+// as strictly as encoding/json does, so that a value which was walked can be
+// copied into an output as it is.
+type scanner struct {
+	data []byte
+	pos  int
+	// spaced is set when a value held white space outside its strings. It is
+	// reset by whoever wants to know.
+	spaced bool
+}
+
+// space skips white space and returns the next byte, 0 at the end.
+func (s *scanner) space() byte {
+	for s.pos < len(s.data) {
+		switch c := s.data[s.pos]; c {
+		case ' ', '\t', '\n', '\r':
+			s.pos++
+			s.spaced = true
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+func (s *scanner) fail(want string) error {
+	if s.pos >= len(s.data) {
+		return fmt.Errorf("the JSON text ends where %s should be", want)
+	}
+	return fmt.Errorf("the JSON text has %q at byte %d where %s should be", s.data[s.pos], s.pos, want)
+}
+
+// members calls f with the name, quotes included, and the value of each member
+// of the object that is the whole of data. The slices point into data. The error
+// of f ends the walk.
+func members(data []byte, f func(name, value []byte, spaced bool) error) error {
+	s := scanner{data: data}
+	if s.space() != '{' {
+		return s.fail("an object")
+	}
+	s.pos++
+	if s.space() == '}' {
+		s.pos++
+		return s.end()
+	}
+	for {
+		s.space()
+		start := s.pos
+		if err := s.string(); err != nil {
+			return err
+		}
+		name := data[start:s.pos]
+		if s.space() != ':' {
+			return s.fail("a colon")
+		}
+		s.pos++
+		s.space()
+		start, s.spaced = s.pos, false
+		if err := s.value(1); err != nil {
+			return err
+		}
+		if err := f(name, data[start:s.pos], s.spaced); err != nil {
+			return err
+		}
+		switch s.space() {
+		case ',':
+			s.pos++
+		case '}':
+			s.pos++
+			return s.end()
+		default:
+			return s.fail("a comma or the object's end")
+		}
+	}
+}
+
+// elements calls f with each element of the array that is the whole of data,
+// until f returns false.
+func elements(data []byte, f func(value []byte) bool) error {
+	s := scanner{data: data}
+	if s.space() != '[' {
+		return s.fail("an array")
+	}
+	s.pos++
+	if s.space() == ']' {
+		s.pos++
+		return s.end()
+	}
+	for {
+		s.space()
+		start := s.pos
+		if err := s.value(1); err != nil {
+			return err
+		}
+		if !f(data[start:s.pos]) {
+			return nil
+		}
+		switch s.space() {
+		case ',':
+			s.pos++
+		case ']':
+			s.pos++
+			return s.end()
+		default:
+			return s.fail("a comma or the array's end")
+		}
+	}
+}
+
+func (s *scanner) end() error {
+	if s.space(); s.pos < len(s.data) {
+		return s.fail("the end")
+	}
+	return nil
+}
+
+// value skips one value, which begins at pos.
+func (s *scanner) value(depth int) error {
+	if s.pos >= len(s.data) {
+		return s.fail("a value")
+	}
+	switch s.data[s.pos] {
+	case '"':
+		return s.string()
+	case '{':
+		return s.nested(depth, '}', true)
+	case '[':
+		return s.nested(depth, ']', false)
+	case 't':
+		return s.literal("true")
+	case 'f':
+		return s.literal("false")
+	case 'n':
+		return s.literal("null")
+	}
+	return s.number()
+}
+
+// nested skips an object (named) or an array.
+func (s *scanner) nested(depth int, end byte, named bool) error {
+	if depth >= maxDepth {
+		return errors.New("the JSON text is nested too deeply")
+	}
+	s.pos++
+	if s.space() == end {
+		s.pos++
+		return nil
+	}
+	for {
+		if named {
+			s.space()
+			if err := s.string(); err != nil {
+				return err
+			}
+			if s.space() != ':' {
+				return s.fail("a colon")
+			}
+			s.pos++
+		}
+		s.space()
+		if err := s.value(depth + 1); err != nil {
+			return err
+		}
+		switch s.space() {
+		case ',':
+			s.pos++
+		case end:
+			s.pos++
+			return nil
+		default:
+			return s.fail("a comma or a closing bracket")
+		}
+	}
+}
+
+// plain marks the bytes that stand for themselves inside a string.
+var plain = func() (t [256]bool) {
+	for c := 0x20; c < len(t); c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
+
+func (s *scanner) string() error {
+	if s.pos >= len(s.data) || s.data[s.pos] != '"' {
+		return s.fail("a string")
+	}
+	data, i := s.data, s.pos+1
+	for i < len(data) {
+		c := data[i]
+		switch {
+		case plain[c]:
+			i++
+		case c == '"':
+			s.pos = i + 1
+			return nil
+		case c == '\\':
+			n := escapeLen(data[i:])
+			if n == 0 {
+				s.pos = i
+				return s.fail("a valid escape")
+			}
+			i += n
+		default:
+			s.pos = i
+			return s.fail("an escaped control character")
+		}
+	}
+	s.pos = i
+	return s.fail("a closing quote")
+}
+
+// escapeLen returns the length of the escape sequence that b begins with, 0 when
+// it is none.
+func escapeLen(b []byte) int {
+	if len(b) < 2 {
+		return 0
+	}
+	switch b[1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return 2
+	case 'u':
+		if len(b) < 6 {
+			return 0
+		}
+		for _, c := range b[2:6] {
+			if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F') {
+				return 0
+			}
+		}
+		return 6
+	}
+	return 0
+}
+
+func (s *scanner) literal(word string) error {
+	if len(s.data)-s.pos < len(word) || string(s.data[s.pos:s.pos+len(word)]) != word {
+		return s.fail("a value")
+	}
+	s.pos += len(word)
+	return nil
+}
+
+// number skips -?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?
+func (s *scanner) number() error {
+	if s.peek() == '-' {
+		s.pos++
+	}
+	if s.peek() == '0' {
+		s.pos++
+	} else if !s.digits() {
+		return s.fail("a value")
+	}
+	if s.peek() == '.' {
+		s.pos++
+		if !s.digits() {
+			return s.fail("a digit")
+		}
+	}
+	if c := s.peek(); c == 'e' || c == 'E' {
+		s.pos++
+		if c := s.peek(); c == '+' || c == '-' {
+			s.pos++
+		}
+		if !s.digits() {
+			return s.fail("a digit")
+		}
+	}
+	return nil
+}
+
+func (s *scanner) peek() byte {
+	if s.pos < len(s.data) {
+		return s.data[s.pos]
+	}
+	return 0
+}
+
+func (s *scanner) digits() bool {
+	start := s.pos
+	for c := s.peek(); '0' <= c && c <= '9'; c = s.peek() {
+		s.pos++
+	}
+	return s.pos > start
+}
+
+// unquote returns the text of a valid JSON string, and false for any other value.
+// It copies only where the string has escapes.
+func unquote(raw []byte) ([]byte, bool) {
+	if len(raw) < 2 || raw[0] != '"' {
+		return nil, false
+	}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1], true
+	}
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		return nil, false
+	}
+	return []byte(text), true
+}

@@ -1,0 +1,321 @@
+package logpush
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"tidegate/internal/logjob"
+	"tidegate/pipeline/stream"
+	"tidegate/schema"
+)
+
+const account = "0123456789abcdef0123456789abcdef"
+
+// memory is a partition and its group's offset in memory. It outlives the
+// deliveries that read it.
+type memory struct {
+	mu        sync.Mutex
+	records   []stream.Record
+	first     int64
+	next      int64
+	committed int64
+	metadata  string
+	ok        bool
+	refuse    error // of commits
+	grown     chan struct{}
+}
+
+func newMemory() *memory { return &memory{grown: make(chan struct{})} }
+
+// add appends events with the given outcomes, stamped now.
+func (m *memory) add(outcomes ...string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, outcome := range outcomes {
+		m.append(account, event(outcome, int(m.next)), time.Now())
+	}
+	close(m.grown)
+	m.grown = make(chan struct{})
+}
+
+func (m *memory) append(account string, value []byte, at time.Time) {
+	m.records = append(m.records, stream.Record{Offset: m.next, Time: at, Account: account, Schema: "1", Value: value})
+	m.next++
+}
+
+// forget removes what lies before an offset, as retention does.
+func (m *memory) forget(before int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.first = before
+}
+
+func (m *memory) offset() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.committed
+}
+
+// event is an event whose WallTimeMs is its number.
+func event(outcome string, number int) []byte {
+	e := schema.TraceEvent{ScriptName: "shop", EventTimestampMs: 1, EventType: "fetch", Outcome: outcome, WallTimeMs: int64(number)}
+	return e.AppendJSON(nil)
+}
+
+// reader is one delivery's hold of a memory.
+type reader struct {
+	*memory
+	position int64
+}
+
+func (*reader) ID() int { return 3 }
+
+func (r *reader) Committed() (int64, string, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.committed, r.metadata, r.ok
+}
+
+func (r *reader) Bounds(context.Context) (int64, int64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.first, r.next, nil
+}
+
+func (r *reader) OffsetAt(_ context.Context, t time.Time) (int64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, record := range r.records {
+		if record.Offset >= r.first && !record.Time.Before(t) {
+			return record.Offset, nil
+		}
+	}
+	return r.next, nil
+}
+
+func (r *reader) SeekTo(offset int64) { r.position = offset }
+
+func (r *reader) Fetch(ctx context.Context) ([]stream.Record, error) {
+	for {
+		r.mu.Lock()
+		grown, first, next := r.grown, r.first, r.next
+		var found []stream.Record
+		if first <= r.position && r.position < next {
+			// An odd size, so that answers cross the borders of batches.
+			found = slices.Clone(r.records[r.position:min(r.position+7, next)])
+		}
+		r.mu.Unlock()
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case r.position < first || r.position > next:
+			return nil, &stream.OutOfRangeError{Position: r.position, First: first, Next: next}
+		case len(found) > 0:
+			r.position = found[len(found)-1].Offset + 1
+			return found, nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-grown:
+		}
+	}
+}
+
+func (r *reader) Commit(ctx context.Context, offset int64, metadata string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if r.refuse != nil {
+		return r.refuse
+	}
+	r.committed, r.metadata, r.ok = offset, metadata, true
+	return nil
+}
+
+// bucket is a destination that keeps objects by name, like a bucket does.
+type bucket struct {
+	mu      sync.Mutex
+	objects map[string]Object
+	puts    []string // names, repeats included
+	tries   []time.Time
+	fail    func(o Object) error // asked before an object is kept
+	after   func(o Object) error // asked after it was kept
+}
+
+func newBucket() *bucket { return &bucket{objects: map[string]Object{}} }
+
+func (b *bucket) Put(ctx context.Context, o Object) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tries = append(b.tries, time.Now())
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if b.fail != nil {
+		if err := b.fail(o); err != nil {
+			return err
+		}
+	}
+	o.Body = bytes.Clone(o.Body)
+	b.objects[o.Name] = o
+	b.puts = append(b.puts, o.Name)
+	if b.after != nil {
+		return b.after(o)
+	}
+	return nil
+}
+
+func (b *bucket) set(fail func(Object) error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fail = fail
+}
+
+// names returns the objects' names in order.
+func (b *bucket) names() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var names []string
+	for name := range b.objects {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// text returns the lines of all objects, in the order in which the objects
+// first came.
+func (b *bucket) text(t testing.TB) string {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var text strings.Builder
+	seen := map[string]bool{}
+	for _, name := range b.puts {
+		if !seen[name] {
+			seen[name] = true
+			text.WriteString(unzip(t, b.objects[name].Body))
+		}
+	}
+	return text.String()
+}
+
+func unzip(t testing.TB, body []byte) string {
+	t.Helper()
+	zip, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(zip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// lines is the text of events with the numbers from up to, not including, to.
+func lines(from, to int) string {
+	var text strings.Builder
+	for i := from; i < to; i++ {
+		fmt.Fprintf(&text, "{\"WallTimeMs\":%d}\n", i)
+	}
+	return text.String()
+}
+
+// job sends the number of each event to a bucket.
+func job(id int64) logjob.Job {
+	return logjob.Job{
+		ID: id, AccountID: account, Dataset: schema.Dataset, Enabled: true, Revision: 1, EnabledAt: time.Now(),
+		DestinationConf: fmt.Sprintf("bucket://%d/?secret-access-key=hunter22", id),
+		OutputOptions:   &logjob.OutputOptions{FieldNames: []string{"WallTimeMs"}},
+	}
+}
+
+// reports is a health record.
+type reports struct {
+	mu   sync.Mutex
+	list []logjob.Delivery
+}
+
+func (r *reports) add(_ context.Context, d logjob.Delivery) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, d)
+	return nil
+}
+
+func (r *reports) all() []logjob.Delivery {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.list)
+}
+
+// world is one job's delivery on a memory and a bucket.
+type world struct {
+	t       testing.TB
+	memory  *memory
+	bucket  *bucket
+	job     logjob.Job
+	reports *reports
+	log     bytes.Buffer
+}
+
+func newWorld(t testing.TB) *world {
+	return &world{t: t, memory: newMemory(), bucket: newBucket(), job: job(42), reports: &reports{}}
+}
+
+func (w *world) sinks() Sinks {
+	return Sinks{"bucket": func(*url.URL) (Sink, error) { return w.bucket, nil }}
+}
+
+// run is one life of the delivery; it ends the hard way with kill and the soft
+// way with stop, which return when it is over.
+type run struct {
+	kill, stop func()
+	err        error // after its end
+}
+
+func (w *world) start() *run {
+	w.t.Helper()
+	settings, err := newSettings(w.job, w.sinks(), 30*time.Second)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	m, err := newMetrics()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	stopping, stop := context.WithCancel(ctx)
+	log := slog.New(slog.NewTextHandler(&w.log, nil))
+	h := newHealth(w.job.ID, w.reports.add, log)
+	d := &delivery{
+		settings: settings, partition: &reader{memory: w.memory}, stopping: stopping, health: h, metrics: m.of(w.job.ID), log: log,
+		logged: throttle{every: logInterval}, batch: batch{format: settings.format, bounds: settings.bounds},
+	}
+	r := &run{}
+	var running, helping sync.WaitGroup
+	running.Go(func() { r.err = d.run(ctx) })
+	helping.Go(func() { h.Run(ctx) })
+	wait := func() {
+		running.Wait()
+		cancel()
+		helping.Wait()
+	}
+	r.kill = func() { cancel(); wait() }
+	r.stop = func() { stop(); wait() }
+	return r
+}

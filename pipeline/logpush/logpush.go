@@ -1,0 +1,141 @@
+// Package logpush delivers trace events to the destinations of Logpush jobs:
+// filter, sample, select fields, format, batch, compress, upload, commit.
+//
+// Each enabled job is a consumer group of its own, so that a destination that is
+// away delays nobody else. Within a job each partition has one loop (delivery),
+// which keeps the order of its events. Delivery is at least once: a batch is
+// committed after its upload, and a repeat has the same name and content.
+package logpush
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"tidegate/internal/logjob"
+	"tidegate/pipeline/stream"
+)
+
+// Config of the service.
+type Config struct {
+	// DefaultInterval closes the batches of jobs that set no interval. 30 s when
+	// zero, Logpush's own default.
+	DefaultInterval time.Duration
+	// PollInterval is how often changes of the jobs are looked for. 1 s when zero.
+	PollInterval time.Duration
+	// StopGrace is how long batches in hand may take when a job or the service
+	// stops. 5 s when zero.
+	StopGrace time.Duration
+}
+
+// Jobs is where the jobs are kept. Its methods are safe for concurrent use.
+type Jobs interface {
+	// Jobs returns all jobs, enabled or not.
+	Jobs(ctx context.Context) ([]logjob.Job, error)
+	// ReportDelivery stores what became of an upload: a success clears the last
+	// error and raises LastComplete, which never goes back. A job that is gone is
+	// an errs.NotFound error.
+	ReportDelivery(ctx context.Context, d logjob.Delivery) error
+}
+
+// Group is one member of a consumer group of the event topic.
+type Group interface {
+	// Run runs handler for the partitions that this member is given, until ctx
+	// ends and every handler has returned.
+	Run(ctx context.Context, handler stream.Handler) error
+}
+
+// Manager runs the deliveries of all jobs. Several managers, on several machines,
+// share the partitions of each job.
+type Manager struct {
+	config  Config
+	jobs    Jobs
+	sinks   Sinks
+	groups  func(groupID string) Group
+	log     *slog.Logger
+	metrics *metrics
+}
+
+// New returns a manager; groups makes this process a member of a consumer group.
+func New(config Config, jobs Jobs, sinks Sinks, groups func(groupID string) Group, log *slog.Logger) (*Manager, error) {
+	if config.DefaultInterval == 0 {
+		config.DefaultInterval = 30 * time.Second
+	}
+	if config.PollInterval == 0 {
+		config.PollInterval = time.Second
+	}
+	if config.StopGrace == 0 {
+		config.StopGrace = 5 * time.Second
+	}
+	if config.DefaultInterval < 0 || config.DefaultInterval > maxInterval || config.PollInterval < 0 || config.StopGrace < 0 {
+		return nil, fmt.Errorf("logpush: the default interval %s must be at most %s, and no duration negative", config.DefaultInterval, maxInterval)
+	}
+	m, err := newMetrics()
+	if err != nil {
+		return nil, fmt.Errorf("logpush: declare metrics: %w", err)
+	}
+	return &Manager{config: config, jobs: jobs, sinks: sinks, groups: groups, log: log, metrics: m}, nil
+}
+
+// Run delivers the enabled jobs until ctx ends; then it lets batches in hand be
+// finished and returns nil. While the jobs cannot be read, those known go on.
+func (m *Manager) Run(ctx context.Context) error {
+	running := map[int64]*runner{}
+	ended := make(chan struct{}, 1) // a token when a runner ended
+	defer func() {
+		for _, r := range running {
+			r.stop()
+		}
+		for _, r := range running {
+			<-r.done
+		}
+	}()
+	logged := throttle{every: logInterval}
+	poll := time.NewTicker(m.config.PollInterval)
+	defer poll.Stop()
+	for {
+		jobs, err := m.jobs.Jobs(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			m.reconcile(ctx, running, jobs, ended)
+		case logged.allow(time.Now()):
+			m.log.WarnContext(ctx, "the jobs could not be read: going on with those known", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-poll.C:
+		case <-ended: // its successor need not wait for the next poll
+		}
+	}
+}
+
+// reconcile starts and stops runners until they match the jobs. A job whose
+// settings changed starts again when its old runner is over, so that the two
+// never hold the same partition.
+func (m *Manager) reconcile(ctx context.Context, running map[int64]*runner, jobs []logjob.Job, ended chan<- struct{}) {
+	wanted := map[int64]logjob.Job{}
+	for _, j := range jobs {
+		if j.Enabled {
+			wanted[j.ID] = j
+		}
+	}
+	for id, r := range running {
+		if j, ok := wanted[id]; !ok || j.Revision != r.job.Revision {
+			r.stop()
+		}
+		select {
+		case <-r.done:
+			delete(running, id)
+		default:
+		}
+	}
+	for id, j := range wanted {
+		if running[id] == nil {
+			running[id] = m.start(ctx, j, ended)
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package logpush
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"tidegate/internal/telemetry"
+)
+
+// Reasons for which an event of the job's account is not sent.
+const (
+	droppedFilter    = "filter"    // the job's filter does not want it
+	droppedSample    = "sample"    // not in the sample
+	droppedMalformed = "malformed" // not one JSON object
+	droppedRetention = "retention" // Kafka no longer has it; counts records of all accounts
+)
+
+// metrics of the service; each is counted by job.
+type metrics struct {
+	in        metric.Int64Counter
+	out       metric.Int64Counter
+	dropped   metric.Int64Counter
+	truncated metric.Int64Counter
+	bytes     metric.Int64Counter
+	gzipBytes metric.Int64Counter
+	uploads   metric.Int64Counter
+	errors    metric.Int64Counter
+	duration  metric.Float64Histogram
+	delay     metric.Float64Histogram
+}
+
+func newMetrics() (*metrics, error) {
+	meter := telemetry.Meter("tidegate/pipeline/logpush")
+	var m metrics
+	var failed error
+	counter := func(target *metric.Int64Counter, name, description string) {
+		c, err := meter.Int64Counter(name, metric.WithDescription(description))
+		*target = c
+		if err != nil {
+			failed = err
+		}
+	}
+	histogram := func(target *metric.Float64Histogram, name, description string, buckets ...float64) {
+		h, err := meter.Float64Histogram(name, metric.WithDescription(description), metric.WithUnit("s"),
+			metric.WithExplicitBucketBoundaries(buckets...))
+		*target = h
+		if err != nil {
+			failed = err
+		}
+	}
+	counter(&m.in, "tidegate_logpush_events_in_total", "Events of a job's account that were read.")
+	counter(&m.out, "tidegate_logpush_events_out_total", "Events that a destination accepted.")
+	counter(&m.dropped, "tidegate_logpush_events_dropped_total", "Events that are not sent, by reason: filter, sample, malformed, retention.")
+	counter(&m.truncated, "tidegate_logpush_events_truncated_total", "Events whose Logs or Exceptions were cut to the budget.")
+	counter(&m.bytes, "tidegate_logpush_bytes_total", "Uncompressed bytes that a destination accepted.")
+	counter(&m.gzipBytes, "tidegate_logpush_gzip_bytes_total", "Compressed bytes that a destination accepted.")
+	counter(&m.uploads, "tidegate_logpush_uploads_total", "Uploads that a destination accepted.")
+	counter(&m.errors, "tidegate_logpush_errors_total", "Failures, by stage: open, upload, refused.")
+	histogram(&m.duration, "tidegate_logpush_upload_duration_seconds", "Time of one accepted upload.",
+		0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+	histogram(&m.delay, "tidegate_logpush_delay_seconds", "Age of a batch's oldest event when the destination has it.",
+		0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 86400)
+	return &m, failed
+}
+
+// jobMetrics counts for one job.
+type jobMetrics struct {
+	*metrics
+	attrs     metric.MeasurementOption
+	byReason  map[string]metric.MeasurementOption
+	byFailure map[string]metric.MeasurementOption
+}
+
+func (m *metrics) of(jobID int64) *jobMetrics {
+	job := attribute.String("job", strconv.FormatInt(jobID, 10))
+	j := &jobMetrics{metrics: m, attrs: metric.WithAttributeSet(attribute.NewSet(job)),
+		byReason: map[string]metric.MeasurementOption{}, byFailure: map[string]metric.MeasurementOption{}}
+	for _, reason := range []string{droppedFilter, droppedSample, droppedMalformed, droppedRetention} {
+		j.byReason[reason] = metric.WithAttributeSet(attribute.NewSet(job, attribute.String("reason", reason)))
+	}
+	for _, stage := range []string{stageOpen, stageUpload, stageRefused} {
+		j.byFailure[stage] = metric.WithAttributeSet(attribute.NewSet(job, attribute.String("stage", stage)))
+	}
+	return j
+}
+
+// Stages of a failure.
+const (
+	stageOpen    = "open"    // the destination cannot be used as configured
+	stageUpload  = "upload"  // it did not take an object, this time
+	stageRefused = "refused" // it refused an object and will again
+)
+
+func (j *jobMetrics) fail(ctx context.Context, stage string) {
+	j.errors.Add(ctx, 1, j.byFailure[stage])
+}
+
+func (j *jobMetrics) drop(ctx context.Context, reason string, n int64) {
+	if n > 0 {
+		j.dropped.Add(ctx, n, j.byReason[reason])
+	}
+}
+
+func (j *jobMetrics) delivered(ctx context.Context, b *batch, compressed int, took time.Duration, age time.Duration) {
+	j.out.Add(ctx, int64(b.records), j.attrs)
+	j.bytes.Add(ctx, b.size, j.attrs)
+	j.gzipBytes.Add(ctx, int64(compressed), j.attrs)
+	j.uploads.Add(ctx, 1, j.attrs)
+	j.duration.Record(ctx, took.Seconds(), j.attrs)
+	j.delay.Record(ctx, age.Seconds(), j.attrs)
+}

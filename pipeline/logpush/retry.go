@@ -1,0 +1,60 @@
+package logpush
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// Pauses between tries of one upload. There is no last try: a batch waits until
+// the destination takes it, and its records stay in Kafka for as long as the
+// topic keeps them.
+const (
+	retryMin      = time.Second
+	retryMax      = time.Minute
+	retryAfterMax = 10 * time.Minute // the longest that a destination can ask for
+)
+
+// pauseAfter returns how long to wait after a failed try, the first being 0: the
+// pause doubles up to a limit, and half of it is random, so that the jobs of one
+// destination don't come back together. A destination's own wish counts if it is
+// longer.
+func pauseAfter(attempt int, asked time.Duration, dice float64) time.Duration {
+	pause := retryMax
+	if attempt < 6 { // 2^6 s is beyond the limit
+		pause = retryMin << attempt
+	}
+	pause = pause/2 + time.Duration(dice*float64(pause/2))
+	return max(pause, min(asked, retryAfterMax))
+}
+
+func dice() float64 { return rand.Float64() }
+
+// sleep waits; it returns ctx's error when that ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// logInterval between two log lines about the same trouble.
+const logInterval = 10 * time.Second
+
+// throttle lets one event pass in a while. Its owner is one goroutine.
+type throttle struct {
+	every time.Duration
+	next  time.Time
+}
+
+func (t *throttle) allow(now time.Time) bool {
+	if now.Before(t.next) {
+		return false
+	}
+	t.next = now.Add(t.every)
+	return true
+}

@@ -1,0 +1,166 @@
+package logpush
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
+	"tidegate/schema"
+)
+
+// Object is one upload. Uploading it again, after a crash or a failure, must
+// leave one object: its name and its content stay the same.
+type Object struct {
+	Name        string    // without folders: <start>_<end>_<hash>.log.gz
+	Date        time.Time // fills {DATE}: when the batch begins
+	Body        []byte    // gzip
+	ContentType string    // of what is inside the gzip
+	Records     int
+
+	// Identity of the batch, for destinations that can carry it. A test upload
+	// has neither job nor batch.
+	JobID   int64
+	BatchID string // <job>-<partition>-<offset>; the same for a repeat
+	Dataset string
+}
+
+// Key joins the folder of a destination_conf, in which {DATE} stands for the day
+// as YYYYMMDD, and the object's name. It has no leading slash.
+func (o *Object) Key(folder string) string {
+	folder = strings.ReplaceAll(folder, "{DATE}", o.Date.UTC().Format("20060102"))
+	return strings.TrimPrefix(path.Join("/", folder, o.Name), "/")
+}
+
+// Sink writes to one destination.
+type Sink interface {
+	// Put returns nil once the destination has the whole object, and otherwise an
+	// error that it classified, an *UploadError, or ctx's. An object with the same
+	// key is replaced, where the destination has keys. Put does not retry, blocks
+	// at most until ctx ends or the destination stops making progress, and keeps
+	// nothing of the object afterwards. It is safe for concurrent use.
+	Put(ctx context.Context, o Object) error
+}
+
+// UploadError says why a destination does not have an object.
+type UploadError struct {
+	// Status is the HTTP status, or, where there was no answer, one of the
+	// synthetic ones below; 0 when neither fits.
+	Status int
+	// Text is the start of the answer's body, or what went wrong instead. It is
+	// shown to the job's owner: no addresses of ours, no credentials.
+	Text string
+	// Permanent says that the destination understood and refused: the same object
+	// will be refused again until somebody changes something.
+	Permanent bool
+	// RetryAfter is how long the destination asked to be left alone.
+	RetryAfter time.Duration
+}
+
+// Synthetic statuses, as Logpush shows them where there was no HTTP answer.
+const (
+	StatusConnectTimeout = 1102
+	StatusNameUnresolved = 1105
+	StatusTimeout        = 1106
+)
+
+func (e *UploadError) Error() string {
+	switch {
+	case e.Status == 0:
+		return e.Text
+	case e.Text == "":
+		return fmt.Sprintf("status:%d", e.Status)
+	}
+	return fmt.Sprintf("%d %s", e.Status, e.Text)
+}
+
+// TextOf returns the start of an answer's body for UploadError.Text, on one line.
+func TextOf(body []byte) string {
+	const most = 256
+	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "")), " ")
+	for i := range text {
+		if i >= most {
+			return text[:i] + "..."
+		}
+	}
+	return text
+}
+
+// uploadMessage is the text for a job's error_message, as Logpush words it:
+// "error 500: error pushing: error uploading to https: status:500".
+func uploadMessage(conf string, err error) string {
+	scheme, _, _ := strings.Cut(conf, "://")
+	message := fmt.Sprintf("error pushing: error uploading to %s: %v", scheme, err)
+	if e, ok := errors.AsType[*UploadError](err); ok && e.Status != 0 {
+		message = fmt.Sprintf("error %d: %s", e.Status, message)
+	}
+	return logjob.Redactor(conf).Replace(message)
+}
+
+// Sinks is the table of destinations: the scheme of a destination_conf and the
+// constructor of its sink. A constructor connects to nothing; its error says
+// which parameter is missing or bad, without the value of a secret one.
+type Sinks map[string]func(*url.URL) (Sink, error)
+
+// Open returns the sink of a destination. Its error is an *errs.Error.
+func (s Sinks) Open(conf string) (Sink, error) {
+	u, err := logjob.ParseDestination(conf)
+	if err != nil {
+		return nil, err
+	}
+	open, ok := s[u.Scheme]
+	if !ok {
+		return nil, badDestination("destination_conf has the scheme %q; possible are %s",
+			u.Scheme, strings.Join(slices.Sorted(maps.Keys(s)), ", "))
+	}
+	sink, err := open(u)
+	if err != nil {
+		return nil, badDestination("destination_conf cannot be used: %s", logjob.Redactor(conf).Replace(err.Error()))
+	}
+	return sink, nil
+}
+
+// TestUpload writes test.txt.gz to a destination, as Logpush does before it
+// accepts one. Its error is an *errs.Error that says what the destination did.
+func (s Sinks) TestUpload(ctx context.Context, conf string) error {
+	sink, err := s.Open(conf)
+	if err != nil {
+		return err
+	}
+	var body bytes.Buffer
+	zip := gzip.NewWriter(&body)
+	if _, err := zip.Write([]byte(`{"content":"tests"}`)); err != nil {
+		return fmt.Errorf("compress the test upload: %w", err)
+	}
+	if err := zip.Close(); err != nil {
+		return fmt.Errorf("compress the test upload: %w", err)
+	}
+	err = sink.Put(ctx, Object{
+		Name: "test.txt.gz", Date: time.Now(), Body: body.Bytes(), Records: 1,
+		ContentType: "application/x-ndjson", Dataset: schema.Dataset,
+	})
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		scheme, _, _ := strings.Cut(conf, "://")
+		return badDestination("error validating destination: error writing object: error uploading to %s: %s",
+			scheme, logjob.Redactor(conf).Replace(err.Error()))
+	}
+	return nil
+}
+
+func badDestination(format string, args ...any) error {
+	const codeBadValue = 1002
+	return errs.New(errs.Invalid, codeBadValue, format, args...).At("/destination_conf")
+}

@@ -1,0 +1,195 @@
+// Package egress makes the connections to destinations. A destination is named
+// by a user, so each address is checked after its name is resolved and before
+// anything is sent: otherwise a job could reach our own network.
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"tidegate/pipeline/logpush"
+)
+
+// Limits of one connection, as Logpush documents them.
+const (
+	dialTimeout = 5 * time.Second
+	tlsTimeout  = 5 * time.Second
+	noProgress  = 10 * time.Second
+)
+
+// Policy says where destinations may be, besides public addresses. The zero
+// Policy is the safe one.
+type Policy struct {
+	AllowHTTP     bool // plain http, for whoever asks Scheme
+	AllowPrivate  bool // private, link-local and other special ranges
+	AllowLoopback bool
+
+	// NoProgress breaks a connection off on which no byte moved for so long, in
+	// either direction; 10 s when zero.
+	NoProgress time.Duration
+}
+
+// errBlocked is in the chain of a refused dial.
+var errBlocked = errors.New("destinations in this address range are not allowed")
+
+// special ranges that netip.Addr has no method for (IANA special-purpose
+// address registries).
+var special = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),
+	netip.MustParsePrefix("100.64.0.0/10"), // shared, carrier-grade NAT
+	netip.MustParsePrefix("192.0.0.0/24"),
+	netip.MustParsePrefix("192.0.2.0/24"),
+	netip.MustParsePrefix("198.18.0.0/15"),
+	netip.MustParsePrefix("198.51.100.0/24"),
+	netip.MustParsePrefix("203.0.113.0/24"),
+	netip.MustParsePrefix("240.0.0.0/4"),
+	// Translation prefixes carry an IPv4 address that would escape the check.
+	netip.MustParsePrefix("64:ff9b::/96"),
+	netip.MustParsePrefix("64:ff9b:1::/48"),
+	netip.MustParsePrefix("2001::/32"),
+	netip.MustParsePrefix("2002::/16"),
+	netip.MustParsePrefix("100::/64"),
+	netip.MustParsePrefix("2001:db8::/32"),
+	netip.MustParsePrefix("fec0::/10"),
+}
+
+// Allows reports whether a destination may be at addr.
+func (p Policy) Allows(addr netip.Addr) bool {
+	addr = addr.Unmap()
+	if addr.IsLoopback() {
+		return p.AllowLoopback
+	}
+	if addr.IsUnspecified() || addr.IsMulticast() {
+		return false
+	}
+	reserved := addr.IsPrivate() || addr.IsLinkLocalUnicast()
+	for _, prefix := range special {
+		reserved = reserved || prefix.Contains(addr)
+	}
+	return p.AllowPrivate || !reserved
+}
+
+// CheckScheme refuses plain http unless it is allowed.
+func (p Policy) CheckScheme(scheme string) error {
+	if scheme == "https" || scheme == "http" && p.AllowHTTP {
+		return nil
+	}
+	if scheme == "http" {
+		return errors.New("plain http:// is not allowed here: use https://, or ask the operator to allow it")
+	}
+	return fmt.Errorf("the scheme %q cannot be used: https:// is possible", scheme)
+}
+
+// Client returns an HTTP client that obeys the policy and follows no redirects:
+// a redirect would send credentials to wherever an answer says. It uses no proxy
+// from the environment, which would hide the address from the check.
+func (p Policy) Client() *http.Client {
+	progress := p.NoProgress
+	if progress == 0 {
+		progress = noProgress
+	}
+	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: p.control}
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return &watchedConn{Conn: conn, limit: progress}, nil
+		},
+		TLSHandshakeTimeout: tlsTimeout,
+		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: 4,
+		// Less than the limit above, which would break idle connections off too.
+		IdleConnTimeout: progress / 2,
+	}
+	return &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// control sees the address that is about to be connected to, after resolution.
+func (p Policy) control(_ context.Context, _, address string, _ syscall.RawConn) error {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("check the address %s: %w", address, err)
+	}
+	if !p.Allows(at.Addr()) {
+		return errBlocked
+	}
+	return nil
+}
+
+// watchedConn fails a read or a write during which nothing moved for a while.
+// Each byte in either direction is progress, so a large body on a slow line is
+// fine, and so is a slow answer after a fast upload only within the limit.
+type watchedConn struct {
+	net.Conn
+	limit time.Duration
+}
+
+func (c *watchedConn) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(c.limit)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
+}
+
+func (c *watchedConn) Write(b []byte) (int, error) {
+	// A pending read waits for the answer to what is written now.
+	if err := c.SetDeadline(time.Now().Add(c.limit)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+// Classify turns the error of an exchange that got no HTTP answer into an
+// *logpush.UploadError. It tells what failed and nothing of our network.
+func Classify(err error) *logpush.UploadError {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return &logpush.UploadError{Status: logpush.StatusNameUnresolved, Text: fmt.Sprintf("the name %s cannot be resolved", dns.Name)}
+	}
+	if errors.Is(err, errBlocked) {
+		return &logpush.UploadError{Text: errBlocked.Error(), Permanent: true}
+	}
+	timeout := errors.Is(err, os.ErrDeadlineExceeded) || isTimeout(err)
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		if timeout {
+			return &logpush.UploadError{Status: logpush.StatusConnectTimeout, Text: "connection timeout"}
+		}
+		return &logpush.UploadError{Text: "connection failed: " + reason(op.Err)}
+	}
+	if timeout {
+		return &logpush.UploadError{Status: logpush.StatusTimeout, Text: "timeout: the destination made no progress"}
+	}
+	if cert, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return &logpush.UploadError{Text: "the certificate is not trusted: " + reason(cert.Err)}
+	}
+	return &logpush.UploadError{Text: "the connection broke: " + reason(err)}
+}
+
+func isTimeout(err error) bool {
+	t, ok := errors.AsType[net.Error](err)
+	return ok && t.Timeout()
+}
+
+// reason is the innermost part of an error, which names neither URL nor addresses.
+func reason(err error) string {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err.Error()
+		}
+		err = inner
+	}
+}

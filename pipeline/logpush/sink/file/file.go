@@ -1,0 +1,130 @@
+// Package file is the destination for a folder of this machine, or one that is
+// mounted there: file:///srv/logs/{DATE}.
+package file
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"tidegate/pipeline/logpush"
+)
+
+// Options of every file destination.
+type Options struct {
+	// Roots are the folders, absolute, that destinations may lie below. They are
+	// made when they are missing. Without any there are no file destinations.
+	Roots []string
+}
+
+type sink struct {
+	root   string // one of Options.Roots
+	folder string // below root, with slashes and {DATE}
+}
+
+// New returns the sink of a file URL, whose path must lie below one of the roots.
+func New(u *url.URL, options Options) (logpush.Sink, error) {
+	switch {
+	case u.Host != "" && u.Host != "localhost", u.User != nil:
+		return nil, errors.New("a file destination has three slashes: file:///folder")
+	case u.RawQuery != "":
+		return nil, errors.New("a file destination has no parameters")
+	case len(options.Roots) == 0:
+		return nil, errors.New("file destinations are not allowed: the operator named no folder for them")
+	}
+	for element := range strings.SplitSeq(u.Path, "/") {
+		if element == ".." {
+			return nil, errors.New(`the path must not have ".." in it`)
+		}
+	}
+	if strings.ContainsRune(u.Path, 0) {
+		return nil, errors.New("the path must not have a zero byte in it")
+	}
+	folder := path.Clean("/" + u.Path)
+	for _, root := range options.Roots {
+		clean := filepath.ToSlash(filepath.Clean(root))
+		if folder == clean || strings.HasPrefix(folder, strings.TrimSuffix(clean, "/")+"/") {
+			return &sink{root: root, folder: strings.TrimPrefix(folder, clean)}, nil
+		}
+	}
+	return nil, fmt.Errorf("the path %s is not below a folder that the operator allows", folder)
+}
+
+// Put implements logpush.Sink. A reader sees the whole file or none: it is
+// written under another name, made durable, and renamed. After a crash a hidden
+// file ending in .partial may stay behind.
+func (s *sink) Put(ctx context.Context, o logpush.Object) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.write(filepath.FromSlash(o.Key(s.folder)), o.Body); err != nil {
+		return &logpush.UploadError{Text: err.Error()} // a full disk or a missing right may pass
+	}
+	return nil
+}
+
+func (s *sink) write(name string, body []byte) (err error) {
+	if err := os.MkdirAll(s.root, 0o750); err != nil {
+		return err
+	}
+	// Nothing below leaves the root, whatever links lie there.
+	root, err := os.OpenRoot(s.root)
+	if err != nil {
+		return err
+	}
+	defer root.Close() //nolint:errcheck // a directory that was only read
+	folder := filepath.Dir(name)
+	if err := root.MkdirAll(folder, 0o750); err != nil {
+		return err
+	}
+	// Two deliveries of the same object, one of them not yet aware that it lost
+	// its partition, must not write into one file.
+	partial := filepath.Join(folder, "."+filepath.Base(name)+"."+rand.Text()[:8]+".partial")
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ignoreMissing(root.Remove(partial)))
+		}
+	}()
+	if err := writeDurably(root, partial, body); err != nil {
+		return err
+	}
+	if err := root.Rename(partial, name); err != nil {
+		return err
+	}
+	return syncFolder(root, folder)
+}
+
+func writeDurably(root *os.Root, name string, body []byte) error {
+	file, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(body)
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
+}
+
+// syncFolder makes a rename survive a loss of power.
+func syncFolder(root *os.Root, folder string) error {
+	dir, err := root.Open(folder)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,259 @@
+package http
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/egress"
+	"tidegate/pipeline/logpush/sink/sinktest"
+)
+
+var loopback = Options{Egress: egress.Policy{AllowHTTP: true, AllowLoopback: true}}
+
+// receiver is an HTTP destination that keeps what it gets by path and batch.
+type receiver struct {
+	*httptest.Server
+	mu       sync.Mutex
+	bodies   map[string][]byte
+	requests []*http.Request
+	answer   func(http.ResponseWriter) // instead of 200
+}
+
+func receive(t *testing.T) *receiver {
+	t.Helper()
+	r := &receiver{bodies: map[string][]byte{}}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		body, err := io.ReadAll(q.Body)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.answer != nil {
+			r.answer(w)
+			return
+		}
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		r.bodies[q.URL.Path+" "+q.Header.Get(HeaderBatchID)] = body
+		r.requests = append(r.requests, q)
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+func open(t *testing.T, conf string, options Options) logpush.Sink {
+	t.Helper()
+	u, err := url.Parse(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(u, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestSink(t *testing.T) {
+	sinktest.Run(t, func(t *testing.T) sinktest.Subject {
+		r := receive(t)
+		return sinktest.Subject{
+			Sink: open(t, r.URL+"/in/{DATE}", loopback),
+			Stored: func(o logpush.Object) ([]byte, bool) {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				body, ok := r.bodies["/in/20261009 "+o.BatchID]
+				return body, ok
+			},
+			Count: func() int {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				return len(r.bodies)
+			},
+			Break: func() {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.answer = func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }
+			},
+		}
+	})
+}
+
+func TestTheRequest(t *testing.T) {
+	r := receive(t)
+	conf := r.URL + "/in?b=2&header_Authorization=Bearer%20a%2Bb&a=x%20y&header_X-Team=red"
+	if err := open(t, conf, loopback).Put(t.Context(), sinktest.Object("a.log.gz", "a")); err != nil {
+		t.Fatal(err)
+	}
+	q := r.requests[0]
+	if q.Method != http.MethodPost || q.URL.RawQuery != "b=2&a=x%20y" {
+		t.Errorf("%s with the parameters %q", q.Method, q.URL.RawQuery)
+	}
+	for name, want := range map[string]string{
+		"Authorization": "Bearer a+b", "X-Team": "red",
+		"Content-Encoding": "gzip", "Content-Type": "application/x-ndjson", "User-Agent": "Tidegate-Logpush/1.0",
+		HeaderBatchID: "7-0-a.log.gz", HeaderJobID: "7", HeaderDataset: "workers_trace_events", HeaderRecords: "1",
+	} {
+		if got := q.Header.Get(name); got != want {
+			t.Errorf("header %s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestTheOwnerMayChooseTheContentType(t *testing.T) {
+	r := receive(t)
+	if err := open(t, r.URL+"/?header_Content-Type=application%2Fjson", loopback).Put(t.Context(), sinktest.Object("a", "a")); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.requests[0].Header.Values("Content-Type"); len(got) != 1 || got[0] != "application/json" {
+		t.Errorf("Content-Type is %q", got)
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	f := func(status int, header, body string, want *logpush.UploadError) {
+		t.Helper()
+		r := receive(t)
+		r.answer = func(w http.ResponseWriter) {
+			if name, value, found := strings.Cut(header, ": "); found {
+				w.Header().Set(name, value)
+			}
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body) // the client may have gone
+		}
+		err := open(t, r.URL, loopback).Put(t.Context(), sinktest.Object("a", "a"))
+		if want == nil {
+			if err != nil {
+				t.Errorf("status %d gave %v", status, err)
+			}
+			return
+		}
+		if e, ok := errors.AsType[*logpush.UploadError](err); !ok || *e != *want {
+			t.Errorf("status %d gave %+v, want %+v", status, err, want)
+		}
+	}
+	refused := func(status int, text string) *logpush.UploadError {
+		return &logpush.UploadError{Status: status, Text: text, Permanent: true}
+	}
+	passing := func(status int, after time.Duration) *logpush.UploadError {
+		return &logpush.UploadError{Status: status, RetryAfter: after}
+	}
+	f(200, "", "ok", nil)
+	f(202, "", "", nil)
+	f(204, "", "", nil)
+	f(301, "Location: http://example.com/", "", refused(301, ""))
+	f(400, "", "", refused(400, ""))
+	f(401, "", "", refused(401, ""))
+	f(403, "", "", refused(403, ""))
+	f(404, "", "", refused(404, ""))
+	f(413, "", "", refused(413, ""))
+	f(415, "", "{\n \"message\": \"wrong\"\n}", refused(415, `{ "message": "wrong" }`))
+	f(408, "", "", passing(408, 0))
+	f(425, "", "", passing(425, 0))
+	f(429, "Retry-After: 7", "", passing(429, 7*time.Second))
+	f(500, "", "", passing(500, 0))
+	f(502, "", "", passing(502, 0))
+	f(503, "Retry-After: soon", "", passing(503, 0))
+	f(503, "Retry-After: -3", "", passing(503, 0))
+	f(503, "Retry-After: 99999999999999999999", "", passing(503, 0))
+	f(599, "", strings.Repeat("x", 300), &logpush.UploadError{Status: 599, Text: strings.Repeat("x", 256) + "..."})
+}
+
+func TestRetryAfterAsADate(t *testing.T) {
+	now := time.Date(2026, 10, 9, 12, 0, 0, 0, time.UTC)
+	if got := retryAfter(now.Add(90*time.Second).Format(http.TimeFormat), now); got != 90*time.Second {
+		t.Errorf("a date 90 s away gives %s", got)
+	}
+	if got := retryAfter(now.Add(-time.Hour).Format(http.TimeFormat), now); got != 0 {
+		t.Errorf("a past date gives %s", got)
+	}
+}
+
+func TestADestinationThatStallsIsGivenUp(t *testing.T) {
+	stalled := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+		_, _ = io.Copy(io.Discard, q.Body)
+		<-stalled
+	}))
+	defer server.Close()
+	defer close(stalled)
+	options := loopback
+	options.Egress.NoProgress = 50 * time.Millisecond
+	err := open(t, server.URL, options).Put(t.Context(), sinktest.Object("a", "a"))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Status != logpush.StatusTimeout || e.Permanent {
+		t.Errorf("a stalled destination gave %+v", err)
+	}
+}
+
+func TestSlowButSteadyIsFine(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		_, _ = io.Copy(io.Discard, q.Body)
+		w.WriteHeader(http.StatusInternalServerError)
+		for range 6 { // longer than the limit in all, never still for as long
+			fmt.Fprint(w, "x")
+			_ = http.NewResponseController(w).Flush()
+			<-time.After(300 * time.Millisecond)
+		}
+	}))
+	defer server.Close()
+	options := loopback
+	options.Egress.NoProgress = 1500 * time.Millisecond
+	err := open(t, server.URL, options).Put(t.Context(), sinktest.Object("a", "a"))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Status != 500 || e.Text != "xxxxxx" {
+		t.Errorf("a slow destination gave %+v", err)
+	}
+}
+
+func TestConnectionsThatFail(t *testing.T) {
+	f := func(conf string, options Options, want logpush.UploadError) {
+		t.Helper()
+		err := open(t, conf, options).Put(t.Context(), sinktest.Object("a", "a"))
+		e, ok := errors.AsType[*logpush.UploadError](err)
+		if !ok || e.Status != want.Status || e.Permanent != want.Permanent || !strings.Contains(e.Text, want.Text) {
+			t.Errorf("%s gave %+v, want %+v", conf, err, want)
+		}
+	}
+	r := receive(t)
+	_, port, _ := strings.Cut(strings.TrimPrefix(r.URL, "http://"), ":")
+	blocked := logpush.UploadError{Text: "not allowed", Permanent: true}
+	f(r.URL, Options{Egress: egress.Policy{AllowHTTP: true}}, blocked)
+	f("http://localhost:"+port, Options{Egress: egress.Policy{AllowHTTP: true}}, blocked)
+	f("http://[::ffff:127.0.0.1]:"+port, Options{Egress: egress.Policy{AllowHTTP: true}}, blocked)
+	f("http://127.1.2.3:"+port, Options{Egress: egress.Policy{AllowHTTP: true, AllowPrivate: true}}, blocked)
+	f("https://127.0.0.1:"+port, loopback, logpush.UploadError{Text: "HTTP response to HTTPS client"})
+	f("http://name.invalid/", loopback, logpush.UploadError{Status: logpush.StatusNameUnresolved, Text: "name.invalid"})
+	r.Close()
+	f("http://127.0.0.1:"+port, loopback, logpush.UploadError{Text: "connection failed: connection refused"})
+}
+
+func TestRefusedDestinations(t *testing.T) {
+	f := func(conf, want string) {
+		t.Helper()
+		u, err := url.Parse(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New(u, Options{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s gave %v, want an error with %q", conf, err, want)
+		}
+	}
+	f("http://h/", "plain http")
+	f("ftp://h/", "ftp")
+	f("https:///path", "host")
+	f("https://h/?header_Bad%20Name=x", "does not name a header")
+	f("https://h/?header_X=a%0d%0aEvil:%20b", "cannot have")
+	f("https://h/?header_Content-Encoding=br", "cannot be set")
+	f("https://h/?header_Host=other", "cannot be set")
+	f("https://h/?header_tidegate-batch-id=1", "cannot be set")
+	f("https://h/?header_X=1&header_x=2", "twice")
+	f("https://h/?header_X=%zz", "URL-encoded")
+}

@@ -1,0 +1,93 @@
+package logpush
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"tidegate/internal/errs"
+)
+
+func TestTestUpload(t *testing.T) {
+	b := newBucket()
+	sinks := Sinks{"bucket": func(u *url.URL) (Sink, error) {
+		if u.Host == "" {
+			return nil, errors.New("the bucket is missing")
+		}
+		return b, nil
+	}}
+	if err := sinks.TestUpload(t.Context(), "bucket://b/{DATE}"); err != nil {
+		t.Fatal(err)
+	}
+	o := b.objects["test.txt.gz"]
+	if got := unzip(t, o.Body); got != `{"content":"tests"}` {
+		t.Errorf("the test upload is %s", got)
+	}
+	if o.BatchID != "" || o.JobID != 0 {
+		t.Errorf("the test upload claims to be batch %q of job %d", o.BatchID, o.JobID)
+	}
+	if want := time.Now().UTC().Format("20060102"); !strings.HasPrefix(o.Key("/{DATE}"), want) {
+		t.Errorf("the test upload goes to %s", o.Key("/{DATE}"))
+	}
+
+	refused := func(conf string, kind errs.Kind, message string) {
+		t.Helper()
+		err := sinks.TestUpload(t.Context(), conf)
+		e, ok := errors.AsType[*errs.Error](err)
+		if !ok || e.Kind != kind || e.Code != 1002 || e.Pointer != "/destination_conf" || !strings.Contains(e.Message, message) {
+			t.Errorf("%s gave %#v, want %q", conf, err, message)
+		}
+		if strings.Contains(err.Error(), "hunter22") {
+			t.Errorf("a credential is in %s", err)
+		}
+	}
+	refused("tape://b/", errs.Invalid, `the scheme "tape"; possible are bucket`)
+	refused("bucket:///path", errs.Invalid, "the bucket is missing")
+	refused("nonsense", errs.Invalid, "not a URL")
+	b.fail = func(Object) error { return &UploadError{Status: 403, Text: "key hunter22 is bad", Permanent: true} }
+	refused("bucket://b/?token=hunter22", errs.Invalid,
+		"error validating destination: error writing object: error uploading to bucket: 403 key *** is bad")
+}
+
+func TestUploadMessages(t *testing.T) {
+	f := func(err error, want string) {
+		t.Helper()
+		if got := uploadMessage("https://h/", err); got != want {
+			t.Errorf("the message is %s, want %s", got, want)
+		}
+	}
+	f(&UploadError{Status: 500}, "error 500: error pushing: error uploading to https: status:500")
+	f(&UploadError{Status: 415, Text: `{"message":"wrong"}`}, `error 415: error pushing: error uploading to https: 415 {"message":"wrong"}`)
+	f(&UploadError{Status: StatusConnectTimeout, Text: "connection timeout"}, "error 1102: error pushing: error uploading to https: 1102 connection timeout")
+	f(&UploadError{Text: "connection failed: connection refused"}, "error pushing: error uploading to https: connection failed: connection refused")
+}
+
+func TestTextOfABody(t *testing.T) {
+	f := func(body, want string) {
+		t.Helper()
+		if got := TextOf([]byte(body)); got != want {
+			t.Errorf("the text is %q, want %q", got, want)
+		}
+	}
+	f("", "")
+	f(" a\r\n\tb ", "a b")
+	f("a\xffb", "ab")
+	f(strings.Repeat("ü", 200), strings.Repeat("ü", 128)+"...")
+}
+
+// Metadata that is not ours, or of another version, is no plan.
+func FuzzParseMark(f *testing.F) {
+	f.Add("")
+	f.Add(`{"enabled_at":1,"plan":{"revision":2,"end":3,"from":4,"until":5}}`)
+	f.Add(`{"end":3}`)
+	f.Add(`[`)
+	f.Fuzz(func(t *testing.T, metadata string) {
+		m := parseMark(metadata)
+		again := parseMark(m.String())
+		if again.EnabledAt != m.EnabledAt || (again.Plan == nil) != (m.Plan == nil) || m.Plan != nil && *again.Plan != *m.Plan {
+			t.Fatalf("%+v became %+v", m, again)
+		}
+	})
+}
