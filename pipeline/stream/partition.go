@@ -90,9 +90,14 @@ func (p *partition) OffsetAt(ctx context.Context, t time.Time) (offset int64, er
 	// Records carry milliseconds: round up, or a record before t could match.
 	// Negative milliseconds mean something else to a broker.
 	at := time.UnixMilli(max(t.Add(time.Millisecond-1).UnixMilli(), 0))
+	// The end first, in a question of its own: what is written before the second
+	// one is answered lies behind this end, and would be skipped by a later one.
+	_, offset, err = p.Bounds(ctx)
+	if err != nil {
+		return 0, err
+	}
 	err = p.retry(ctx, "offsets", func() error {
-		listed, err := p.listOffsets(ctx, kafka.TimeOffsetOf(p.id, at), kafka.LastOffsetOf(p.id))
-		offset = listed.LastOffset
+		listed, err := p.listOffsets(ctx, kafka.TimeOffsetOf(p.id, at))
 		for found := range listed.Offsets {
 			if found >= 0 { // -1 when every record is older
 				offset = found
