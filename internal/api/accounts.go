@@ -1,0 +1,201 @@
+package api
+
+import (
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"tidegate/internal/errs"
+	"tidegate/schema/control"
+)
+
+const nameCharsMax = 100
+
+// checkName accepts what can be shown on one line.
+func checkName(member, name string) error {
+	n := utf8.RuneCountInString(name)
+	if n == 0 || n > nameCharsMax || strings.ContainsFunc(name, unicode.IsControl) {
+		return errs.New(errs.Invalid, 0, "%s %q must have 1 to %d characters and no control characters", member, shown(name), nameCharsMax).At("/" + member)
+	}
+	return nil
+}
+
+type accountView struct {
+	ID        string          `json:"id"`
+	Name      string          `json:"name"`
+	Type      string          `json:"type"`
+	Subdomain string          `json:"subdomain"`
+	Settings  accountSettings `json:"settings"`
+	CreatedOn timestamp       `json:"created_on"`
+}
+
+type accountSettings struct {
+	MaxVersions int `json:"max_versions"`
+	MaxJobs     int `json:"max_jobs"`
+}
+
+func viewAccount(a control.Account) accountView {
+	return accountView{
+		ID: a.ID, Name: a.Name, Type: "standard", Subdomain: a.Subdomain,
+		Settings:  accountSettings{a.MaxVersions, a.MaxJobs},
+		CreatedOn: timestamp(a.CreatedOn),
+	}
+}
+
+// visibleAccounts are those that the token opens.
+func (s *Server) visibleAccounts(r *request) ([]control.Account, error) {
+	if r.token.Operator() {
+		return s.deps.Accounts.Accounts(r.ctx)
+	}
+	a, err := s.deps.Accounts.Account(r.ctx, r.token.AccountID)
+	return []control.Account{a}, err
+}
+
+func (s *Server) listAccounts(r *request) (any, error) {
+	list, err := s.visibleAccounts(r)
+	if err != nil {
+		return nil, err
+	}
+	list, err = paged(r, list)
+	return views(list, viewAccount), err
+}
+
+func (s *Server) getAccount(r *request) (any, error) {
+	a, err := s.deps.Accounts.Account(r.ctx, r.account)
+	return viewAccount(a), err
+}
+
+func (s *Server) createAccount(r *request) (any, error) {
+	var body struct {
+		Name string `json:"name"`
+	}
+	if err := r.decode(&body); err != nil {
+		return nil, err
+	}
+	if err := checkName("name", body.Name); err != nil {
+		return nil, err
+	}
+	a, err := s.deps.Accounts.CreateAccount(r.ctx, body.Name)
+	return viewAccount(a), err
+}
+
+type membershipView struct {
+	ID      string      `json:"id"`
+	Status  string      `json:"status"`
+	Account accountView `json:"account"`
+	Roles   []string    `json:"roles"`
+}
+
+func (s *Server) listMemberships(r *request) (any, error) {
+	list, err := s.visibleAccounts(r)
+	if err != nil {
+		return nil, err
+	}
+	list, err = paged(r, list)
+	return views(list, func(a control.Account) membershipView {
+		// One token is one member, so an account's id is enough to tell memberships apart.
+		return membershipView{ID: a.ID, Status: "accepted", Account: viewAccount(a), Roles: scopeNames(r.token.Scopes)}
+	}), err
+}
+
+func scopeNames(scopes []control.Scope) []string {
+	return views(scopes, func(scope control.Scope) string { return string(scope) })
+}
+
+func (s *Server) getUser(r *request) (any, error) {
+	return struct {
+		ID    string `json:"id"`
+		Email string `json:"email"`
+	}{r.token.ID, r.token.Email}, nil
+}
+
+func (s *Server) verifyToken(r *request) (any, error) {
+	return struct {
+		ID        string     `json:"id"`
+		Status    string     `json:"status"`
+		ExpiresOn *timestamp `json:"expires_on,omitempty"`
+	}{r.token.ID, "active", optional(r.token.ExpiresOn)}, nil
+}
+
+type tokenView struct {
+	ID         string     `json:"id"`
+	Name       string     `json:"name"`
+	Email      string     `json:"email"`
+	Status     string     `json:"status"`
+	Scopes     []string   `json:"scopes"`
+	IssuedOn   timestamp  `json:"issued_on"`
+	ExpiresOn  *timestamp `json:"expires_on,omitempty"`
+	LastUsedOn *timestamp `json:"last_used_on,omitempty"`
+	Value      string     `json:"value,omitempty"` // the secret, in the answer to its creation only
+}
+
+func (s *Server) viewToken(t control.Token) tokenView {
+	status := "active"
+	if !t.ExpiresOn.IsZero() && !s.now().Before(t.ExpiresOn) {
+		status = "expired"
+	}
+	return tokenView{
+		ID: t.ID, Name: t.Name, Email: t.Email, Status: status, Scopes: scopeNames(t.Scopes),
+		IssuedOn: timestamp(t.CreatedOn), ExpiresOn: optional(t.ExpiresOn), LastUsedOn: optional(t.LastUsedOn),
+	}
+}
+
+func (s *Server) listTokens(r *request) (any, error) {
+	list, err := s.deps.Tokens.Tokens(r.ctx, r.account)
+	return views(list, s.viewToken), err
+}
+
+func (s *Server) createToken(r *request) (any, error) {
+	var body struct {
+		Name      string     `json:"name"`
+		Email     *string    `json:"email"` // default: that of the caller
+		Scopes    []string   `json:"scopes"`
+		ExpiresOn *time.Time `json:"expires_on"`
+	}
+	if err := r.decode(&body); err != nil {
+		return nil, err
+	}
+	token := control.Token{AccountID: r.account, Name: body.Name, Email: r.token.Email}
+	if err := checkName("name", body.Name); err != nil {
+		return nil, err
+	}
+	if body.Email != nil {
+		if err := checkName("email", *body.Email); err != nil {
+			return nil, err
+		}
+		token.Email = *body.Email
+	}
+	if len(body.Scopes) == 0 {
+		return nil, errs.New(errs.Invalid, 0, "scopes is empty: name at least one of %s", joinScopes(control.Scopes)).At("/scopes")
+	}
+	for _, name := range body.Scopes {
+		scope := control.Scope(name)
+		if !slices.Contains(control.Scopes, scope) {
+			return nil, errs.New(errs.Invalid, 0, "scopes has %q: a scope is %s", shown(name), joinScopes(control.Scopes)).At("/scopes")
+		}
+		if !slices.Contains(token.Scopes, scope) {
+			token.Scopes = append(token.Scopes, scope)
+		}
+	}
+	if body.ExpiresOn != nil {
+		if !body.ExpiresOn.After(s.now()) {
+			return nil, errs.New(errs.Invalid, 0, "expires_on %s has passed", body.ExpiresOn.Format(time.RFC3339)).At("/expires_on")
+		}
+		token.ExpiresOn = body.ExpiresOn.UTC()
+	}
+	token, secret, err := s.deps.Tokens.CreateToken(r.ctx, token)
+	view := s.viewToken(token)
+	view.Value = secret
+	return view, err
+}
+
+func (s *Server) deleteToken(r *request) (any, error) {
+	return idView{r.param("id")}, s.deps.Tokens.DeleteToken(r.ctx, r.account, r.param("id"))
+}
+
+// idView answers a deletion.
+type idView struct {
+	ID string `json:"id"`
+}

@@ -1,0 +1,258 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tidegate/internal/api"
+	"tidegate/internal/api/apitest"
+	"tidegate/internal/api/client"
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+	"tidegate/internal/store"
+	"tidegate/schema"
+	"tidegate/schema/control"
+)
+
+const account = control.FirstAccountID
+
+// platform is an API on a database of its own.
+type platform struct {
+	*client.Client // with the operator's token
+	store          *store.Store
+	server         *api.Server
+	url            string
+	token          string
+	http           *http.Client // validates every answer
+	validator      *apitest.Validator
+}
+
+func newPlatform(t *testing.T) *platform {
+	t.Helper()
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var secret string
+	if _, err := db.Bootstrap(t.Context(), control.Account{}, func(token string) error { secret = token; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	server, err := api.New(api.Config{}, api.Deps{
+		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Snapshots: db,
+		Destinations: destinations(func(conf string) error {
+			if strings.Contains(conf, "refused") {
+				return errors.New("error writing object: the destination answered 403")
+			}
+			return nil
+		}),
+		Metrics: metrics{}, Ready: db.Ready,
+		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, "dashboard "+r.URL.Path) // to memory
+		}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener := httptest.NewServer(server.Handler())
+	t.Cleanup(listener.Close)
+	t.Cleanup(server.StopWaiting)
+	validator, err := apitest.NewValidator(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, violation := range validator.Violations() {
+			t.Error(violation)
+		}
+	})
+	p := &platform{store: db, server: server, url: listener.URL, token: secret, validator: validator}
+	p.http = &http.Client{Transport: validator}
+	p.Client = client.New(listener.URL, secret, p.http)
+	return p
+}
+
+type destinations func(conf string) error
+
+func (f destinations) Test(_ context.Context, conf string) error { return f(conf) }
+
+// metrics tells of two versions, one of which served nothing.
+type metrics struct{}
+
+const servedID = "11111111-1111-4111-8111-111111111111"
+
+func (metrics) VersionTotals(context.Context, string, string, time.Time, time.Time) ([]schema.VersionRate, error) {
+	return []schema.VersionRate{
+		{VersionID: servedID, Requests: 200, Failures: 3, Status2xx: 197, Status5xx: 3, WallMs: schema.Quantiles{P50: 1, P90: 2, P99: 3}},
+		{VersionID: "22222222-2222-4222-8222-222222222222"},
+	}, nil
+}
+
+func (metrics) VersionSeries(_ context.Context, _, _ string, since, _ time.Time, _ time.Duration) ([]schema.VersionRate, error) {
+	return []schema.VersionRate{{VersionID: servedID, Time: since, Requests: 200, Failures: 3}}, nil
+}
+
+// answer is an envelope as it arrived.
+type answer struct {
+	status int
+	header http.Header
+	text   string
+	Errors []struct {
+		Code    int
+		Message string
+		Source  struct{ Pointer string }
+	}
+	Result json.RawMessage
+}
+
+// do sends a request as it is.
+func (p *platform) do(t *testing.T, method, path string, header http.Header, body string) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, p.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	res, err := p.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := answer{status: res.StatusCode, header: res.Header, text: string(text)}
+	if strings.HasPrefix(path, "/client/v4/") {
+		if err := json.Unmarshal(text, &a); err != nil {
+			t.Fatalf("%s %s: %v in %s", method, path, err, text)
+		}
+	}
+	return a
+}
+
+func bearer(token string) http.Header {
+	return http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}}
+}
+
+// call sends a request of the operator below the first account.
+func (p *platform) call(t *testing.T, method, path, body string) answer {
+	t.Helper()
+	return p.do(t, method, "/client/v4/accounts/"+account+path, bearer(p.token), body)
+}
+
+func (a answer) want(t *testing.T, status, code int, parts ...string) {
+	t.Helper()
+	if a.status != status || len(a.Errors) != 1 || a.Errors[0].Code != code {
+		t.Fatalf("answered %d %s; want %d with code %d", a.status, a.text, status, code)
+	}
+	for _, part := range parts {
+		if !strings.Contains(a.Errors[0].Message, part) {
+			t.Errorf("the sentence %q does not name %q", a.Errors[0].Message, part)
+		}
+	}
+}
+
+// upload makes a version of a script.
+func (p *platform) upload(t *testing.T, script, tag string) deploy.Version {
+	t.Helper()
+	v, err := p.CreateVersion(t.Context(), account, script, deploy.Version{
+		Origin: &deploy.Origin{URL: "http://127.0.0.1:9000"}, Annotations: deploy.Annotations{Tag: tag},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func split(v deploy.Version, percent float64) deploy.Split {
+	return deploy.Split{VersionID: v.ID, Percentage: deploy.Percentage(percent * 1000)}
+}
+
+func wantKind(t *testing.T, err error, kind errs.Kind) {
+	t.Helper()
+	if errs.KindOf(err) != kind {
+		t.Fatalf("error %v has kind %q, want %q", err, errs.KindOf(err), kind)
+	}
+}
+
+func TestBesideTheAPI(t *testing.T) {
+	p := newPlatform(t)
+	for path, want := range map[string]string{
+		"/healthz": "ok\n", "/readyz": "ready\n", "/": "dashboard /", "/scripts/shop": "dashboard /scripts/shop",
+		"/openapi.yaml": string(schema.OpenAPI),
+	} {
+		if a := p.do(t, http.MethodGet, path, nil, ""); a.status != http.StatusOK || a.text != want {
+			t.Errorf("GET %s answered %d %.80q", path, a.status, a.text)
+		}
+	}
+	for _, unknown := range [][2]string{
+		{http.MethodGet, "/client/v4/nope"}, {http.MethodPost, "/client/v4/user"},
+		{http.MethodGet, "/client/v4/zones/x/logpush/jobs"}, {http.MethodPost, "/client/v4/accounts/" + account + "/logpush/ownership"},
+	} {
+		a := p.do(t, unknown[0], unknown[1], bearer(p.token), "")
+		a.want(t, http.StatusNotFound, 7003, unknown[0]+" "+unknown[1])
+	}
+	if err := p.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if a := p.do(t, http.MethodGet, "/readyz", nil, ""); a.status != http.StatusServiceUnavailable {
+		t.Errorf("without a database /readyz answered %d", a.status)
+	}
+	p.do(t, http.MethodGet, "/client/v4/user", bearer(p.token), "").want(t, http.StatusInternalServerError, 10013, "internal error")
+}
+
+func TestSnapshotWaitEndsWithTheServer(t *testing.T) {
+	p := newPlatform(t)
+	p.upload(t, "shop", "v1")
+	snap, err := p.Snapshot(t.Context(), "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		_, err := p.Snapshot(t.Context(), "", snap.Revision)
+		if errs.KindOf(err) != errs.Unavailable {
+			t.Errorf("a caller that waits got %v", err)
+		}
+	})
+	p.server.StopWaiting()
+	all.Wait()
+}
+
+func TestSnapshotWaitsForAChange(t *testing.T) {
+	p := newPlatform(t)
+	v := p.upload(t, "shop", "v1")
+	before, err := p.Snapshot(t.Context(), account, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for _, id := range []string{account, ""} {
+		all.Go(func() {
+			after, err := p.Snapshot(t.Context(), id, before.Revision)
+			if err != nil || after.Revision <= before.Revision || after.Scripts[0].Splits[0].VersionID != v.ID {
+				t.Errorf("account %q: %+v, error %v", id, after, err)
+			}
+		})
+	}
+	if _, err := p.Deploy(t.Context(), account, "shop", []deploy.Split{split(v, 100)}, ""); err != nil {
+		t.Fatal(err)
+	}
+	all.Wait()
+}

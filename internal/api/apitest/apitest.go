@@ -1,0 +1,138 @@
+// Package apitest holds HTTP answers against schema/openapi.yaml, for tests that
+// speak to the API.
+package apitest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/legacy"
+
+	"tidegate/schema"
+)
+
+const basePath = "/client/v4/"
+
+// Validator is a transport that checks every answer below /client/v4 on its way
+// to the caller, whom it never disturbs. It is safe for concurrent use.
+type Validator struct {
+	base   http.RoundTripper
+	doc    *openapi3.T
+	router routers.Router
+
+	mu         sync.Mutex
+	violations []string
+	answered   map[string]bool // operations that succeeded at least once, by operationId
+}
+
+// NewValidator returns a Validator on base; nil is http.DefaultTransport. The
+// error is about the document itself.
+func NewValidator(base http.RoundTripper) (*Validator, error) {
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(schema.OpenAPI)
+	if err != nil {
+		return nil, fmt.Errorf("load openapi.yaml: %w", err)
+	}
+	if err := doc.Validate(context.Background()); err != nil {
+		return nil, fmt.Errorf("openapi.yaml: %w", err)
+	}
+	router, err := legacy.NewRouter(doc)
+	if err != nil {
+		return nil, fmt.Errorf("route openapi.yaml: %w", err)
+	}
+	return &Validator{base: base, doc: doc, router: router, answered: make(map[string]bool)}, nil
+}
+
+// RoundTrip implements http.RoundTripper.
+func (v *Validator) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := v.base.RoundTrip(req)
+	if err != nil || !strings.HasPrefix(req.URL.Path, basePath) {
+		return res, err
+	}
+	body, err := io.ReadAll(res.Body)
+	_ = res.Body.Close() // read to its end, or err says why not
+	if err != nil {
+		return nil, err
+	}
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	v.check(req, res, body)
+	return res, nil
+}
+
+func (v *Validator) check(req *http.Request, res *http.Response, body []byte) {
+	// The document's server is a path, so that it holds for every host.
+	relative := req.Clone(req.Context())
+	relative.URL.Scheme, relative.URL.Host = "", ""
+	route, params, err := v.router.FindRoute(relative)
+	if err != nil {
+		if res.StatusCode != http.StatusNotFound || !bytes.Contains(body, []byte(`"code":7003`)) {
+			v.report(req, res, fmt.Sprintf("the operation is not in openapi.yaml, and the answer is not code 7003: %.500s", body))
+		}
+		return
+	}
+	err = openapi3filter.ValidateResponse(req.Context(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: req, PathParams: params, Route: route},
+		Status:                 res.StatusCode,
+		Header:                 res.Header,
+		Body:                   io.NopCloser(bytes.NewReader(body)),
+		Options:                &openapi3filter.Options{IncludeResponseStatus: true},
+	})
+	if err != nil {
+		v.report(req, res, fmt.Sprintf("%v\n%.500s", err, body))
+		return
+	}
+	if res.StatusCode == http.StatusOK {
+		v.mu.Lock()
+		v.answered[route.Operation.OperationID] = true
+		v.mu.Unlock()
+	}
+}
+
+func (v *Validator) report(req *http.Request, res *http.Response, problem string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.violations = append(v.violations, fmt.Sprintf("%s %s answered %d: %s", req.Method, req.URL.Path, res.StatusCode, problem))
+}
+
+// Violations returns what was wrong so far, in the order in which it was seen.
+func (v *Validator) Violations() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return append([]string(nil), v.violations...)
+}
+
+// Unanswered returns the ids of the operations that have not answered 200 yet.
+func (v *Validator) Unanswered() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var ids []string
+	for _, path := range v.doc.Paths.InMatchingOrder() {
+		for _, operation := range v.doc.Paths.Value(path).Operations() {
+			if !v.answered[operation.OperationID] {
+				ids = append(ids, operation.OperationID)
+			}
+		}
+	}
+	return ids
+}
+
+// Operations returns every operation of the document as "METHOD /path".
+func (v *Validator) Operations() []string {
+	var list []string
+	for _, path := range v.doc.Paths.InMatchingOrder() {
+		for method := range v.doc.Paths.Value(path).Operations() {
+			list = append(list, method+" "+path)
+		}
+	}
+	return list
+}

@@ -1,0 +1,148 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+)
+
+// sample has every kind of member that the API's bodies have.
+type sample struct {
+	Name   string             `json:"name"`
+	Count  *int64             `json:"count"`
+	Rate   float64            `json:"rate"`
+	On     bool               `json:"on"`
+	Share  *deploy.Percentage `json:"share"`
+	At     *time.Time         `json:"at"`
+	Later  *unsupported       `json:"later"`
+	List   []inner            `json:"list"`
+	Hidden string             `json:"-"`
+	inner
+}
+
+type inner struct {
+	Key  string `json:"a/b~c"`
+	Name string `json:"name"` // hidden by sample's
+}
+
+func TestDecodeStrictAccepts(t *testing.T) {
+	f := func(text string, want sample) {
+		t.Helper()
+		var got sample
+		if err := decodeStrict([]byte(text), &got); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, want %+v", text, got, want)
+		}
+	}
+	n, share := int64(7), deploy.Percentage(12346)
+	at := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	f(`{}`, sample{})
+	f(` {"name":"x","count":7,"rate":1e-2,"on":true} `, sample{Name: "x", Count: &n, Rate: 0.01, On: true})
+	f(`{"count":null,"share":null,"list":null,"later":null}`, sample{})
+	f(`{"share":12.3456,"at":"2026-01-31T12:00:00Z"}`, sample{Share: &share, At: &at})
+	f(`{"list":[{"a/b~c":"x"},{}],"a/b~c":"y"}`, sample{List: []inner{{Key: "x"}, {}}, inner: inner{Key: "y"}})
+}
+
+func TestDecodeStrictRefuses(t *testing.T) {
+	f := func(text, pointer, sentence string) {
+		t.Helper()
+		err := decodeStrict([]byte(text), &sample{})
+		e, ok := errors.AsType[*errs.Error](err)
+		if !ok || e.Kind != errs.Invalid || e.Pointer != pointer || !strings.Contains(e.Message, sentence) {
+			t.Errorf("%s: %+v, want %q at %q", text, err, sentence, pointer)
+		}
+	}
+	f(` `, "", "the body is empty")
+	f(`null`, "", "the body is null: it must be an object")
+	f(`7`, "", "the body is 7")
+	f(`{"name":"x"`, "", "ends too early")
+	f(`{"name":"x",}`, "", "not valid JSON")
+	f(`{"name":tru}`, "", "not valid JSON")
+	f(`{} {}`, "", "goes on after the JSON text")
+	f(`{}]`, "", "goes on after the JSON text")
+	f("{\"name\":\"\xff\"}", "", "not UTF-8")
+	f(`{"Name":"x"}`, "/Name", "Name is unknown")
+	f(`{"Hidden":"x"}`, "/Hidden", "the members here are a/b~c, at, count, later, list, name, on, rate, share")
+	f(`{"name":"x","name":"x"}`, "/name", "name appears twice")
+	f(`{"name":null}`, "/name", "name is null: it must be a string")
+	f(`{"name":{"a":1}}`, "/name", "name is an object: it must be a string")
+	f(`{"count":1.5}`, "/count", "count is 1.5: it must be a whole number")
+	f(`{"count":99999999999999999999}`, "/count", "99999999999999999999")
+	f(`{"rate":1e999}`, "/rate", "1e999")
+	f(`{"rate":"`+strings.Repeat("é", 100)+`"}`, "/rate", `é...: it must be a number`)
+	f(`{"on":0}`, "/on", "on is 0: it must be true or false")
+	f(`{"share":101}`, "/share", "share is 101: percentage 101 is not between 0 and 100")
+	f(`{"share":[1]}`, "/share", "share is [1]: it must be a number")
+	f(`{"at":"soon"}`, "/at", `at is "soon"`)
+	f(`{"later":0}`, "/later", "later is 0: it is not supported yet")
+	f(`{"list":{}}`, "/list", "list is an object: it must be an array")
+	f(`{"list":[{},{"a/b~c":1}]}`, "/list/1/a~1b~0c", "list[1].a/b~c is 1")
+	f(`{"list":[{"x":1}]}`, "/list/0/x", "list[0].x is unknown")
+}
+
+// FuzzDecodeStrict: what is accepted means the same to encoding/json; what is
+// refused is the client's fault, never a panic.
+func FuzzDecodeStrict(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, `{"name":"x","count":7,"rate":1e-2,"on":true}`, `{"share":12.3456,"at":"2026-01-31T12:00:00Z"}`,
+		`{"list":[{"a/b~c":"x"},{}],"later":null}`, `{"name":"\ud800"}`, `[[[[`, `{"list":[{"x":1}]}`, "{\"name\":\"\x00\"}",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var strict, lenient sample
+		err := decodeStrict(text, &strict)
+		if err != nil {
+			if errs.KindOf(err) != errs.Invalid || err.Error() == "" {
+				t.Fatalf("%q: %v", text, err)
+			}
+			return
+		}
+		if err := json.Unmarshal(text, &lenient); err != nil || !reflect.DeepEqual(strict, lenient) {
+			t.Fatalf("%q: %+v, but encoding/json has %+v, error %v", text, strict, lenient, err)
+		}
+	})
+}
+
+// FuzzDecodePolicy: a policy that is accepted is valid and, sent back as it is
+// answered, means the same again.
+func FuzzDecodePolicy(f *testing.F) {
+	for _, seed := range []string{
+		`{"enabled":true}`, `{"enabled":false,"max_failure_rate":0.02,"max_failure_ratio":3,"min_requests":100,"look_back_seconds":300}`,
+		`{"enabled":true,"action":"pause","ramp":[{"percentage":5,"bake_seconds":300},{"percentage":100,"bake_seconds":0}]}`,
+		`{"enabled":true,"confidence":0.999}`, `{"enabled":true,"ramp":[{"percentage":0.0001}]}`, `{"enabled":null}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := decodePolicy(text)
+		if err != nil {
+			if errs.KindOf(err) != errs.Invalid {
+				t.Fatalf("%q: %v", text, err)
+			}
+			return
+		}
+		if err := p.Validate(); err != nil {
+			t.Fatalf("%q was accepted: %v", text, err)
+		}
+		answer, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := decodePolicy(answer)
+		if err != nil {
+			t.Fatalf("%q was answered %s, which is refused: %v", text, answer, err)
+		}
+		if back, err := json.Marshal(again); err != nil || string(back) != string(answer) {
+			t.Fatalf("%q was answered %s, which is answered %s, error %v", text, answer, back, err)
+		}
+	})
+}

@@ -1,0 +1,113 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/logjob"
+	"tidegate/schema"
+	"tidegate/schema/control"
+)
+
+// Deps is what a server works on. Every method is safe for concurrent use. Where
+// something does not exist, or not in the account that is asked about, the error
+// has kind not_found. Who acts is in the context: control.ActorFrom.
+type Deps struct {
+	Accounts     Accounts
+	Tokens       Tokens
+	Scripts      Scripts
+	Policies     Policies
+	Jobs         Jobs
+	Snapshots    Snapshots
+	Destinations Destinations
+	Metrics      Metrics
+
+	Ready      func(context.Context) error // nil: always ready
+	Prometheus http.Handler                // /metrics; nil: none
+	Dashboard  http.Handler                // everything else that is not the API; nil: none
+}
+
+// Accounts of the platform.
+type Accounts interface {
+	Accounts(ctx context.Context) ([]control.Account, error)
+	Account(ctx context.Context, id string) (control.Account, error)
+	CreateAccount(ctx context.Context, name string) (control.Account, error)
+}
+
+// Tokens open accounts.
+type Tokens interface {
+	// Authenticate returns an unauthorized error for a secret that opens nothing.
+	Authenticate(ctx context.Context, secret string) (control.Token, error)
+	CreateToken(ctx context.Context, token control.Token) (created control.Token, secret string, err error)
+	Tokens(ctx context.Context, accountID string) ([]control.Token, error)
+	DeleteToken(ctx context.Context, accountID, id string) error
+}
+
+// Scripts with their versions and deployments.
+type Scripts interface {
+	Scripts(ctx context.Context, accountID string) ([]deploy.Script, error)
+	Script(ctx context.Context, accountID, name string) (deploy.Script, error)
+	SetTags(ctx context.Context, accountID, name string, tags []string) error
+	// SetRoutes is a conflict when another script has one of them.
+	SetRoutes(ctx context.Context, accountID, name string, patterns []string) error
+	DeleteScript(ctx context.Context, accountID, name string) error
+
+	// CreateVersion makes the script too if it is missing.
+	CreateVersion(ctx context.Context, accountID, script string, v deploy.Version) (deploy.Version, error)
+	// Versions is newest first; total counts all.
+	Versions(ctx context.Context, accountID, script string, limit, offset int) (list []deploy.Version, total int, err error)
+	Version(ctx context.Context, accountID, script, id string) (deploy.Version, error)
+
+	// Deploy is invalid for splits that the script or the account does not allow.
+	Deploy(ctx context.Context, accountID, script string, d deploy.Deployment, ifCurrent string) (deploy.Deployment, error)
+	// Deployments is newest first: the first one serves.
+	Deployments(ctx context.Context, accountID, script string) ([]deploy.Deployment, error)
+	Deployment(ctx context.Context, accountID, script, id string) (deploy.Deployment, error)
+	// DeleteDeployment is invalid for the one that serves.
+	DeleteDeployment(ctx context.Context, accountID, script, id string) error
+}
+
+// Policies that take bad versions out of traffic, and what came of them.
+type Policies interface {
+	Policy(ctx context.Context, accountID, script string) (deploy.RollbackPolicy, error)
+	SavePolicy(ctx context.Context, accountID, script string, p deploy.RollbackPolicy) error
+	DeletePolicy(ctx context.Context, accountID, script string) error
+	// Decisions is newest first.
+	Decisions(ctx context.Context, accountID, script string) ([]deploy.RollbackDecision, error)
+	Ramp(ctx context.Context, accountID, script string) (deploy.Ramp, error)
+	// ControlRamp applies deploy.Ramp.Control and has its errors.
+	ControlRamp(ctx context.Context, accountID, script, action string) (deploy.Ramp, error)
+}
+
+// Jobs of Logpush.
+type Jobs interface {
+	AccountJobs(ctx context.Context, accountID string) ([]logjob.Job, error)
+	Job(ctx context.Context, accountID string, id int64) (logjob.Job, error)
+	// CreateJob is forbidden at the account's quota.
+	CreateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
+	// UpdateJob is a conflict when the job's revision has moved on.
+	UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
+	DeleteJob(ctx context.Context, accountID string, id int64) error
+}
+
+// Destinations that jobs deliver to.
+type Destinations interface {
+	// Test uploads a test object to conf, a valid destination_conf. Its error is
+	// for the user and holds no credentials.
+	Test(ctx context.Context, conf string) error
+}
+
+// Snapshots are what gateways serve from.
+type Snapshots interface {
+	// Snapshot answers at once when there is something newer than revision after,
+	// and otherwise waits, up to 30 s. An empty accountID is all accounts.
+	Snapshot(ctx context.Context, accountID string, after int64) (*deploy.Snapshot, error)
+}
+
+// Metrics of the versions of a script, from since (inclusive) until until.
+type Metrics interface {
+	VersionTotals(ctx context.Context, accountID, script string, since, until time.Time) ([]schema.VersionRate, error)
+	VersionSeries(ctx context.Context, accountID, script string, since, until time.Time, step time.Duration) ([]schema.VersionRate, error)
+}

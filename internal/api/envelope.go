@@ -1,0 +1,149 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"tidegate/internal/errs"
+)
+
+// envelope is every answer below /client/v4.
+type envelope struct {
+	Success    bool        `json:"success"`
+	Errors     []apiError  `json:"errors"`
+	Messages   []apiError  `json:"messages"`
+	Result     any         `json:"result"`
+	ResultInfo *resultInfo `json:"result_info,omitempty"`
+}
+
+type apiError struct {
+	Code    int     `json:"code"`
+	Message string  `json:"message"`
+	Source  *source `json:"source,omitempty"`
+}
+
+type source struct {
+	Pointer string `json:"pointer"`
+}
+
+// resultInfo tells where in a paged list an answer is.
+type resultInfo struct {
+	Page       int `json:"page"`
+	PerPage    int `json:"per_page"`
+	Count      int `json:"count"`
+	TotalCount int `json:"total_count"`
+}
+
+const (
+	codeNoRoute      = 7003 // Cloudflare: could not route
+	codeForeign      = 9109 // Cloudflare: not authorised for this resource
+	codeInvalidToken = 1000 // Cloudflare: what the verification of a bad token answers
+	codeLogpush      = 1002 // Cloudflare: what Logpush answers to a bad value
+
+	// statusClientGone is nginx's number for a caller that did not wait.
+	statusClientGone = 499
+)
+
+// answers maps the kinds of errors to what a client sees. code is what an error
+// without one of its own gets.
+var answers = map[errs.Kind]struct{ status, code int }{
+	errs.Invalid:      {http.StatusBadRequest, 10001},
+	errs.NotFound:     {http.StatusNotFound, 10007},
+	errs.Conflict:     {http.StatusConflict, 10001},
+	errs.Unauthorized: {http.StatusUnauthorized, 10000},
+	errs.Forbidden:    {http.StatusForbidden, 10000},
+	errs.TooLarge:     {http.StatusRequestEntityTooLarge, 10027},
+	errs.Unavailable:  {http.StatusServiceUnavailable, 10013},
+	errs.Internal:     {http.StatusInternalServerError, 10013},
+}
+
+// succeed answers 200 with result.
+func (s *Server) succeed(c *gin.Context, result any, info *resultInfo) {
+	s.write(c, http.StatusOK, envelope{Success: true, Result: result, ResultInfo: info})
+}
+
+// fail answers err. What is not an *errs.Error is logged and shown as an
+// internal error, because its text was not written for users.
+func (s *Server) fail(c *gin.Context, err error) {
+	if errors.Is(err, context.Canceled) && c.Request.Context().Err() != nil {
+		c.AbortWithStatus(statusClientGone)
+		return
+	}
+	e, ok := errors.AsType[*errs.Error](err)
+	if !ok {
+		e = errs.New(errs.Internal, 0, "internal error: see the server's log for request %s", requestID(c))
+	}
+	answer, known := answers[e.Kind]
+	if !known {
+		answer = answers[errs.Internal]
+	}
+	shown := apiError{Code: e.Code, Message: e.Message}
+	if shown.Code == 0 {
+		shown.Code = answer.code
+		if strings.Contains(c.Request.URL.Path, "/logpush/") && e.Kind != errs.Unauthorized && e.Kind != errs.Forbidden {
+			shown.Code = codeLogpush
+		}
+	}
+	if e.Pointer != "" {
+		shown.Source = &source{e.Pointer}
+	}
+	if e.Kind == errs.Conflict {
+		// cloudflare-go repeats a request on 409 unless it is told not to.
+		c.Header("x-should-retry", "false")
+	}
+	s.write(c, answer.status, envelope{Errors: []apiError{shown}})
+	if answer.status >= http.StatusInternalServerError {
+		s.log.ErrorContext(c.Request.Context(), "request failed", "request_id", requestID(c),
+			"method", c.Request.Method, "path", c.Request.URL.Path, "status", answer.status, "error", err)
+	}
+}
+
+// write encodes before it sends, so that what cannot be encoded is not a success.
+func (s *Server) write(c *gin.Context, status int, e envelope) {
+	if e.Errors == nil {
+		e.Errors = []apiError{}
+	}
+	e.Messages = []apiError{}
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(e); err != nil {
+		s.fail(c, err) // its envelope is plain strings and can be encoded
+		return
+	}
+	c.Abort()
+	c.Data(status, "application/json; charset=utf-8", body.Bytes())
+}
+
+// timestamp is a time in an answer: UTC, always with six decimals, because
+// clients sort them as text.
+type timestamp time.Time
+
+// MarshalJSON implements json.Marshaler.
+func (t timestamp) MarshalJSON() ([]byte, error) {
+	return time.Time(t).UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000000Z"`), nil
+}
+
+// optional returns nil for the zero time.
+func optional(t time.Time) *timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return (*timestamp)(&t)
+}
+
+// views maps a list for an answer; an empty list is [], never null.
+func views[T, V any](list []T, view func(T) V) []V {
+	out := make([]V, len(list))
+	for i, item := range list {
+		out[i] = view(item)
+	}
+	return out
+}

@@ -1,0 +1,239 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"tidegate/internal/deploy"
+	"tidegate/schema/control"
+)
+
+// picture is all that a refused request might have changed.
+func (p *platform) picture(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	for _, path := range []string{
+		"/logpush/jobs", "/tokens", "/workers/scripts", "/workers/scripts/shop/versions", "/workers/scripts/shop/deployments",
+		"/workers/scripts/shop/rollback-policy", "/workers/scripts/shop/script-settings", "/routing/snapshot",
+	} {
+		fmt.Fprintln(&b, p.call(t, http.MethodGet, path, "").text)
+	}
+	fmt.Fprintln(&b, p.do(t, http.MethodGet, "/client/v4/accounts", bearer(p.token), "").text)
+	return b.String()
+}
+
+func TestBadInputIsRefusedByName(t *testing.T) {
+	p := newPlatform(t)
+	v1, v2, v3 := p.upload(t, "shop", "v1"), p.upload(t, "shop", "v2"), p.upload(t, "shop", "v3")
+	foreign := p.upload(t, "other", "v1")
+	if _, err := p.Deploy(t.Context(), account, "shop", []deploy.Split{split(v1, 100)}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if a := p.call(t, http.MethodPost, "/logpush/jobs", published); a.status != http.StatusOK {
+		t.Fatalf("answered %d %s", a.status, a.text)
+	}
+
+	const (
+		jobs        = "/logpush/jobs"
+		job         = "/logpush/jobs/1"
+		versions    = "/workers/scripts/shop/versions"
+		deployments = "/workers/scripts/shop/deployments"
+		policy      = "/workers/scripts/shop/rollback-policy"
+		routes      = "/workers/scripts/shop/routes"
+		settings    = "/workers/scripts/shop/script-settings"
+		tokens      = "/tokens"
+	)
+	const post, put, patch = http.MethodPost, http.MethodPut, http.MethodPatch
+	jobWith := func(members string) string {
+		return `{"dataset": "workers_trace_events", "destination_conf": "https://logs.example.com/", ` + members + `}`
+	}
+	splits := func(list ...string) string {
+		return `{"strategy": "percentage", "versions": [` + strings.Join(list, ", ") + `]}`
+	}
+	part := func(v deploy.Version, percentage string) string {
+		return fmt.Sprintf(`{"version_id": %q, "percentage": %s}`, v.ID, percentage)
+	}
+	origin := func(url string) string { return fmt.Sprintf(`{"metadata": {"origin": {"url": %q}}}`, url) }
+	annotated := func(annotations string) string {
+		return `{"metadata": {"origin": {"url": "http://a"}, "annotations": {` + annotations + `}}}`
+	}
+
+	before := p.picture(t)
+	for name, c := range map[string]struct {
+		method, path, body string
+		status, code       int
+		pointer            string
+		parts              []string
+	}{
+		"empty body":       {post, deployments, ``, 400, 10001, "", []string{"empty"}},
+		"no JSON":          {post, deployments, `{"strategy"`, 400, 10001, "", []string{"not valid JSON"}},
+		"two documents":    {post, deployments, splits(part(v1, "100")) + `{}`, 400, 10001, "", []string{"goes on"}},
+		"an array":         {post, deployments, `[]`, 400, 10001, "", []string{"an array", "an object"}},
+		"unknown member":   {post, deployments, `{"strategy": "percentage", "colour": 1}`, 400, 10001, "/colour", []string{"colour", "annotations, strategy, versions"}},
+		"other case":       {post, deployments, `{"Strategy": "percentage"}`, 400, 10001, "/Strategy", []string{"Strategy"}},
+		"repeated member":  {post, deployments, `{"strategy": "x", "strategy": "percentage"}`, 400, 10001, "/strategy", []string{"strategy appears twice"}},
+		"no strategy":      {post, deployments, `{"versions": []}`, 400, 10001, "/strategy", []string{"strategy"}},
+		"bad strategy":     {post, deployments, `{"strategy": "canary", "versions": []}`, 400, 10001, "/strategy", []string{"canary"}},
+		"no versions":      {post, deployments, splits(), 400, 10001, "/versions", []string{"versions is empty"}},
+		"wrong type":       {post, deployments, splits(part(v1, `"ten"`)), 400, 10001, "/versions/0/percentage", []string{"versions[0].percentage", `"ten"`, "a number"}},
+		"over 100":         {post, deployments, splits(part(v1, "100.5")), 400, 10001, "/versions/0/percentage", []string{"versions[0].percentage", "100.5"}},
+		"negative":         {post, deployments, splits(part(v1, "-1"), part(v2, "101")), 400, 10001, "/versions/0/percentage", []string{"-1"}},
+		"sum too small":    {post, deployments, splits(part(v1, "90"), part(v2, "9.99")), 400, 10001, "/versions", []string{"99.99%"}},
+		"sum too large":    {post, deployments, splits(part(v1, "90"), part(v2, "10.002")), 400, 10001, "/versions", []string{"100.002%"}},
+		"three versions":   {post, deployments, splits(part(v1, "50"), part(v2, "25"), part(v3, "25")), 400, 10001, "/versions", []string{"3 entries", "at most 2"}},
+		"repeated version": {post, deployments, splits(part(v1, "50"), part(v1, "50")), 400, 10001, "/versions/1/version_id", []string{v1.ID}},
+		"unknown version":  {post, deployments, splits(part(foreign, "100")), 400, 10001, "/versions/0/version_id", []string{foreign.ID, "shop"}},
+		"no percentage":    {post, deployments, `{"strategy": "percentage", "versions": [{"version_id": "x"}]}`, 400, 10001, "/versions/0", []string{"versions[0]", "percentage"}},
+		"own trigger": {post, deployments, `{"strategy": "percentage", "versions": [` + part(v1, "100") + `], "annotations": {"workers/triggered_by": "me"}}`,
+			400, 10001, "/annotations/workers~1triggered_by", []string{"workers/triggered_by", "me"}},
+		"unknown script": {post, "/workers/scripts/none/deployments", splits(part(v1, "100")), 404, 10007, "", []string{"none"}},
+
+		"no origin":         {post, versions, `{"metadata": {}}`, 400, 10001, "/metadata/origin", []string{"metadata.origin"}},
+		"relative origin":   {post, versions, origin("/x"), 400, 10001, "/metadata/origin/url", []string{"/x", "absolute"}},
+		"bad scheme":        {post, versions, origin("ftp://a/"), 400, 10001, "/metadata/origin/url", []string{"ftp://a/"}},
+		"origin with query": {post, versions, origin("http://a/?x=1"), 400, 10001, "/metadata/origin/url", []string{"query"}},
+		"origin with user":  {post, versions, origin("http://me:secret@a/"), 400, 10001, "/metadata/origin/url", []string{"user name"}},
+		"long tag":          {post, versions, annotated(`"workers/tag": "` + strings.Repeat("t", 101) + `"`), 400, 10001, "/metadata/annotations/workers~1tag", []string{"101 bytes"}},
+		"trigger":           {post, versions, annotated(`"workers/triggered_by": "upload"`), 400, 10001, "/metadata/annotations/workers~1triggered_by", []string{"upload"}},
+		"alias digit":       {post, versions, annotated(`"workers/alias": "1st"`), 400, 10001, "/metadata/annotations/workers~1alias", []string{"1st"}},
+		"alias too long":    {post, versions, annotated(`"workers/alias": "a` + strings.Repeat("b", 58) + `"`), 400, 10001, "/metadata/annotations/workers~1alias", []string{"63"}},
+		"unknown annotation": {post, versions, annotated(`"workers/color": "x"`), 400, 10001, "/metadata/annotations/workers~1color",
+			[]string{"metadata.annotations.workers/color"}},
+		"script name":       {post, "/workers/scripts/Shop/versions", origin("http://a"), 400, 10001, "", []string{"Shop"}},
+		"script name dash":  {post, "/workers/scripts/-shop/versions", origin("http://a"), 400, 10001, "", []string{"-shop"}},
+		"script name long":  {post, "/workers/scripts/" + strings.Repeat("s", 64) + "/versions", origin("http://a"), 400, 10001, "", []string{"63"}},
+		"too large":         {post, versions, `{"metadata": "` + strings.Repeat("x", 1<<20) + `"}`, 413, 10027, "", []string{"1048576"}},
+		"too large for job": {post, jobs, `{"name": "` + strings.Repeat("x", 1<<20) + `"}`, 413, 1002, "", []string{"1048576"}},
+		"route":             {put, routes, `[{"pattern": "a.example.com/*"}, {"pattern": "*x*/"}]`, 400, 10001, "/1/pattern", []string{"*x*/"}},
+		"repeated route":    {put, routes, `[{"pattern": "a.example.com/*"}, {"pattern": "A.example.com/*"}]`, 400, 10001, "/1/pattern", []string{"a.example.com/*", "repeated"}},
+		"null routes":       {put, routes, `null`, 400, 10001, "", []string{"null"}},
+		"tag":               {patch, settings, `{"tags": ["a", ""]}`, 400, 10001, "/tags/1", []string{"tags[1]"}},
+		"setting":           {patch, settings, `{"logpush": false}`, 400, 10001, "/logpush", []string{"logpush is false", "not supported yet"}},
+
+		"unknown job member": {post, jobs, jobWith(`"colour": "red"`), 400, 1002, "/colour", []string{"colour"}},
+		"job type":           {post, jobs, jobWith(`"enabled": "yes"`), 400, 1002, "/enabled", []string{"enabled", `"yes"`, "true or false"}},
+		"option member":      {post, jobs, jobWith(`"output_options": {"colour": 1}`), 400, 1002, "/output_options/colour", []string{"output_options.colour"}},
+		"unknown field":      {post, jobs, jobWith(`"output_options": {"field_names": ["Outcome", "ClientIP"]}`), 403, 1004, "", []string{"ClientIP"}},
+		"bad filter":         {post, jobs, jobWith(`"filter": "{\"where\":{\"key\":\"Event\",\"operator\":\"eq\",\"value\":\"x\"}}"`), 403, 1004, "", []string{"Event"}},
+		"filter type":        {post, jobs, jobWith(`"filter": {"where": {}}`), 400, 1002, "/filter", []string{"filter", "a string"}},
+		"other dataset":      {post, jobs, `{"dataset": "http_requests", "destination_conf": "https://a/"}`, 400, 1002, "/dataset", []string{"http_requests"}},
+		"no destination":     {post, jobs, `{"dataset": "workers_trace_events"}`, 400, 1002, "/destination_conf", []string{"destination_conf"}},
+		"bad destination":    {post, jobs, `{"dataset": "workers_trace_events", "destination_conf": "nonsense"}`, 400, 1002, "/destination_conf", []string{"destination_conf"}},
+		"failed test upload": {post, jobs, `{"dataset": "workers_trace_events", "destination_conf": "https://refused.example.com/"}`, 400, 1002, "/destination_conf",
+			[]string{"error validating destination: error writing object"}},
+		"failed test on change": {put, job, `{"destination_conf": "https://refused.example.com/"}`, 400, 1002, "/destination_conf", []string{"error validating destination"}},
+		"changed dataset":       {put, job, `{"dataset": "http_requests"}`, 400, 1002, "/dataset", []string{"http_requests"}},
+		"bound":                 {put, job, `{"max_upload_records": 7}`, 400, 1002, "/max_upload_records", []string{"max_upload_records", "7"}},
+		"unknown job":           {put, "/logpush/jobs/99", `{"enabled": false}`, 404, 1002, "", []string{"99"}},
+		"no job id":             {put, "/logpush/jobs/x", `{"enabled": false}`, 404, 1002, "", []string{"x"}},
+		"no destination_conf":   {post, "/logpush/validate/destination", `{}`, 400, 1002, "/destination_conf", []string{"destination_conf"}},
+
+		"policy without enabled": {put, policy, `{}`, 400, 10001, "/enabled", []string{"enabled"}},
+		"policy rate":            {put, policy, `{"enabled": true, "max_failure_rate": 2}`, 400, 10001, "/max_failure_rate", []string{"max_failure_rate", "2"}},
+		"policy ratio":           {put, policy, `{"enabled": true, "max_failure_ratio": 0.5}`, 400, 10001, "/max_failure_ratio", []string{"0.5"}},
+		"policy requests":        {put, policy, `{"enabled": true, "min_requests": 0}`, 400, 10001, "/min_requests", []string{"min_requests"}},
+		"policy fraction":        {put, policy, `{"enabled": true, "min_requests": 1.5}`, 400, 10001, "/min_requests", []string{"1.5", "a whole number"}},
+		"policy look-back":       {put, policy, `{"enabled": true, "look_back_seconds": 100000}`, 400, 10001, "/look_back_seconds", []string{"100000"}},
+		"policy action":          {put, policy, `{"enabled": true, "action": "panic"}`, 400, 10001, "/action", []string{"panic"}},
+		"policy later member":    {put, policy, `{"enabled": true, "confidence": 0.999}`, 400, 10001, "/confidence", []string{"confidence is 0.999", "not supported yet"}},
+		"policy notify":          {put, policy, `{"enabled": true, "notify": ["x"]}`, 400, 10001, "/notify", []string{"notify", "not supported yet"}},
+		"ramp falls": {put, policy, `{"enabled": true, "ramp": [{"percentage": 10, "bake_seconds": 1}, {"percentage": 5, "bake_seconds": 1}]}`,
+			400, 10001, "/ramp/1/percentage", []string{"ramp[1].percentage", "5%"}},
+		"ramp bake":   {put, policy, `{"enabled": true, "ramp": [{"percentage": 10, "bake_seconds": -1}]}`, 400, 10001, "/ramp/0/bake_seconds", []string{"-1"}},
+		"ramp action": {post, policy + "/ramp", `{"action": "jump"}`, 404, 10007, "", []string{"shop"}},
+
+		"token scope":    {post, tokens, `{"name": "x", "scopes": ["root"]}`, 400, 10001, "/scopes", []string{"root"}},
+		"token scopes":   {post, tokens, `{"name": "x", "scopes": []}`, 400, 10001, "/scopes", []string{"scopes"}},
+		"token name":     {post, tokens, `{"name": "", "scopes": ["admin"]}`, 400, 10001, "/name", []string{"name"}},
+		"token past":     {post, tokens, `{"name": "x", "scopes": ["admin"], "expires_on": "2020-01-01T00:00:00Z"}`, 400, 10001, "/expires_on", []string{"2020-01-01"}},
+		"token time":     {post, tokens, `{"name": "x", "scopes": ["admin"], "expires_on": "soon"}`, 400, 10001, "/expires_on", []string{"expires_on", "soon"}},
+		"NUL in a path":  {post, "/workers/scripts/a%00b/versions", origin("http://a"), 404, 7003, "", []string{"script"}},
+		"latin-1 in one": {post, "/workers/scripts/%e9/versions", origin("http://a"), 404, 7003, "", []string{"script"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := p.call(t, c.method, c.path, c.body)
+			a.want(t, c.status, c.code, c.parts...)
+			if c.pointer != "" && a.Errors[0].Source.Pointer != c.pointer {
+				t.Errorf("points at %q, want %q", a.Errors[0].Source.Pointer, c.pointer)
+			}
+		})
+	}
+	if after := p.picture(t); after != before {
+		t.Errorf("refused requests left something:\n%s\nbefore:\n%s", after, before)
+	}
+}
+
+func TestUploadsOfModulesAreRefusedByName(t *testing.T) {
+	p := newPlatform(t)
+	for contentType, part := range map[string]string{
+		"multipart/form-data; boundary=x": "Workers modules (multipart/form-data) are not supported yet",
+		"text/javascript":                 "text/javascript",
+		"":                                "Content-Type",
+	} {
+		header := http.Header{"Authorization": {"Bearer " + p.token}, "Content-Type": {contentType}}
+		a := p.do(t, http.MethodPost, "/client/v4/accounts/"+account+"/workers/scripts/shop/versions", header, `{"metadata": {"origin": {"url": "http://a"}}}`)
+		a.want(t, http.StatusBadRequest, 10001, part)
+	}
+	if list, err := p.Scripts(t.Context(), account); err != nil || len(list) != 0 {
+		t.Errorf("scripts %+v, error %v", list, err)
+	}
+}
+
+func TestBadQueriesAreRefused(t *testing.T) {
+	p := newPlatform(t)
+	p.upload(t, "shop", "v1")
+	for query, part := range map[string]string{
+		"/workers/scripts/shop/metrics?since=yesterday":                                       "yesterday",
+		"/workers/scripts/shop/metrics?since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z": "not before",
+		"/workers/scripts/shop/metrics?since=2025-01-01T00:00:00Z&until=2026-01-01T00:00:00Z": "31 days",
+		"/workers/scripts/shop/metrics?step=1":                                                "step",
+		"/workers/scripts/shop/metrics?step=1500ms":                                           "1500ms",
+		"/workers/scripts/shop/metrics?step=1s":                                               "1000 points",
+		"/workers/scripts/shop/versions?page=0":                                               "page",
+		"/workers/scripts/shop/versions?per_page=1000":                                        "per_page",
+		"/routing/snapshot?after=-1":                                                          "after",
+		"/workers/scripts/shop/versions?page=9999999999999999999":                             "page",
+	} {
+		p.call(t, http.MethodGet, query, "").want(t, http.StatusBadRequest, 10001, part)
+	}
+	p.call(t, http.MethodGet, "/logpush/datasets/http_requests/fields", "").want(t, http.StatusNotFound, 1002, "http_requests")
+	p.call(t, http.MethodGet, "/workers/scripts/none/metrics", "").want(t, http.StatusNotFound, 10007, "none")
+}
+
+// TestConflictsTellClientsNotToRetry: cloudflare-go repeats a POST that was
+// answered 409 unless the answer says otherwise.
+func TestConflictsTellClientsNotToRetry(t *testing.T) {
+	p := newPlatform(t)
+	p.upload(t, "shop", "v1")
+	p.upload(t, "other", "v1")
+	if err := p.SetRoutes(t.Context(), account, "shop", []string{"shop.example.com/*"}); err != nil {
+		t.Fatal(err)
+	}
+	a := p.call(t, http.MethodPut, "/workers/scripts/other/routes", `[{"pattern": "shop.example.com/*"}]`)
+	a.want(t, http.StatusConflict, 10020, "shop.example.com/*")
+	if a.header.Get("x-should-retry") != "false" {
+		t.Errorf("headers %v", a.header)
+	}
+}
+
+func TestAuthorsAndSourcesAreKept(t *testing.T) {
+	p := newPlatform(t)
+	_, secret, err := p.CreateToken(t.Context(), control.Token{AccountID: account, Name: "ci", Email: "ci@example.com", Scopes: []control.Scope{control.ScriptsEdit}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := bearer(secret)
+	header.Set("User-Agent", "wrangler/4.86.0")
+	a := p.do(t, http.MethodPost, "/client/v4/accounts/"+account+"/workers/scripts/shop/versions", header, `{"metadata": {"origin": {"url": "http://a"}}}`)
+	for _, member := range []string{`"source":"wrangler"`, `"author_email":"ci@example.com"`} {
+		if a.status != http.StatusOK || !strings.Contains(string(a.Result), member) {
+			t.Errorf("answered %d %s, want %s", a.status, a.text, member)
+		}
+	}
+	if !slices.Contains(a.header.Values("X-Content-Type-Options"), "nosniff") || a.header.Get("X-Request-Id") == "" {
+		t.Errorf("headers %v", a.header)
+	}
+}

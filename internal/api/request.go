@@ -1,0 +1,204 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
+
+	"tidegate/internal/errs"
+	"tidegate/schema/control"
+)
+
+// bodyBytesMax of a JSON body.
+const bodyBytesMax = 1 << 20
+
+// endpoint is one line of the table in endpoints.go.
+type endpoint struct {
+	method string
+	path   string // below basePath; :account is checked against the token
+	// scopes: a token needs one of them. None: any valid token will do.
+	scopes []control.Scope
+	// operator: the token must be one that opens every account.
+	operator bool
+	handle   func(*request) (any, error)
+}
+
+// request is a call whose token has been found good for the endpoint.
+type request struct {
+	ctx     context.Context // holds the actor; ends with the request
+	token   control.Token
+	account string // of the path; empty where the path has none
+	gin     *gin.Context
+	info    *resultInfo // set by handlers of paged lists
+}
+
+// serve checks who calls before it runs the endpoint.
+func (s *Server) serve(e endpoint) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		r, err := s.admit(c, e)
+		if err != nil {
+			s.fail(c, err)
+			return
+		}
+		result, err := e.handle(r)
+		if err != nil {
+			s.fail(c, err)
+			return
+		}
+		s.succeed(c, result, r.info)
+	}
+}
+
+func (s *Server) admit(c *gin.Context, e endpoint) (*request, error) {
+	ctx := c.Request.Context()
+	for _, param := range c.Params {
+		// No id has them, and PostgreSQL takes neither as text.
+		if !utf8.ValidString(param.Value) || strings.Contains(param.Value, "\x00") {
+			return nil, errs.New(errs.NotFound, codeNoRoute, "%s in the path is not valid text", param.Key)
+		}
+	}
+	token, err := s.authenticate(ctx, c.Request)
+	if errs.KindOf(err) == errs.Unauthorized && e.path == "/user/tokens/verify" {
+		return nil, errs.New(errs.Unauthorized, codeInvalidToken, "%v", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	account := c.Param("account")
+	if err := s.bind(ctx, token, account); err != nil {
+		return nil, err
+	}
+	if e.operator && !token.Operator() {
+		return nil, errs.New(errs.Forbidden, 0, "this needs the operator's token, which is bound to no account")
+	}
+	allowed := len(e.scopes) == 0
+	for _, scope := range e.scopes {
+		allowed = allowed || token.Allows(scope)
+	}
+	if !allowed {
+		return nil, errs.New(errs.Forbidden, 0, "this needs a token with the scope %s", joinScopes(e.scopes))
+	}
+	ctx = control.WithActor(ctx, control.Actor{TokenID: token.ID, Email: token.Email, Source: sourceOf(c.Request.UserAgent())})
+	return &request{ctx: ctx, token: token, account: account, gin: c}, nil
+}
+
+// authenticate finds the token of Authorization: Bearer, or of X-Auth-Key, which
+// older clients send.
+func (s *Server) authenticate(ctx context.Context, r *http.Request) (control.Token, error) {
+	secret := r.Header.Get("X-Auth-Key")
+	if header := r.Header.Get("Authorization"); header != "" {
+		scheme, rest, _ := strings.Cut(header, " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			return control.Token{}, errs.New(errs.Unauthorized, 0, "the Authorization header is not of the form: Bearer <token>")
+		}
+		secret = strings.TrimSpace(rest)
+	}
+	if secret == "" {
+		return control.Token{}, errs.New(errs.Unauthorized, 0, "no API token was sent: send the header Authorization: Bearer <token>")
+	}
+	return s.deps.Tokens.Authenticate(ctx, secret)
+}
+
+// bind refuses other accounts than the token's in the same words whether they
+// exist or not.
+func (s *Server) bind(ctx context.Context, token control.Token, account string) error {
+	switch {
+	case account == "" || account == token.AccountID:
+		return nil
+	case !token.Operator():
+		return errs.New(errs.Forbidden, codeForeign, "the API token does not open account %q", shown(account))
+	}
+	_, err := s.deps.Accounts.Account(ctx, account)
+	return err
+}
+
+func joinScopes(scopes []control.Scope) string {
+	names := make([]string, len(scopes))
+	for i, scope := range scopes {
+		names[i] = string(scope)
+	}
+	return strings.Join(names, " or ")
+}
+
+// sourceOf names the client for the history, in Cloudflare's words.
+func sourceOf(userAgent string) string {
+	agent := strings.ToLower(userAgent)
+	switch {
+	case strings.HasPrefix(agent, "wrangler/"):
+		return "wrangler"
+	case strings.Contains(agent, "terraform"):
+		return "terraform"
+	default:
+		return "api"
+	}
+}
+
+// param returns a parameter of the path.
+func (r *request) param(name string) string { return r.gin.Param(name) }
+
+// script returns the script of the path.
+func (r *request) script() string { return r.gin.Param("script") }
+
+// decode reads the body into v; see decodeStrict.
+func (r *request) decode(v any) error {
+	text, err := r.body()
+	if err != nil {
+		return err
+	}
+	return decodeStrict(text, v)
+}
+
+func (r *request) body() ([]byte, error) {
+	text, err := io.ReadAll(http.MaxBytesReader(r.gin.Writer, r.gin.Request.Body, bodyBytesMax))
+	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, errs.New(errs.TooLarge, 0, "the body is larger than %d bytes", e.Limit)
+	}
+	if err != nil {
+		return nil, errs.New(errs.Invalid, 0, "the body could not be read to its end")
+	}
+	return text, nil
+}
+
+// intQuery returns a whole number of the query, or fallback when it is absent.
+func (r *request) intQuery(name string, fallback, least, most int64) (int64, error) {
+	text := r.gin.Query(name)
+	if text == "" {
+		return fallback, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < least || n > most {
+		return 0, errs.New(errs.Invalid, 0, "%s is %q: it must be a whole number from %d to %d", name, shown(text), least, most)
+	}
+	return n, nil
+}
+
+const perPageMax = 100
+
+// page reads page and per_page.
+func (r *request) page() (page, perPage int, err error) {
+	p, err := r.intQuery("page", 1, 1, 1_000_000)
+	if err != nil {
+		return 0, 0, err
+	}
+	n, err := r.intQuery("per_page", 20, 1, perPageMax)
+	return int(p), int(n), err
+}
+
+// paged cuts the asked page out of a list that is at hand whole.
+func paged[T any](r *request, list []T) ([]T, error) {
+	page, perPage, err := r.page()
+	if err != nil {
+		return nil, err
+	}
+	total := len(list)
+	from := min((page-1)*perPage, total)
+	list = list[from:min(from+perPage, total)]
+	r.info = &resultInfo{Page: page, PerPage: perPage, Count: len(list), TotalCount: total}
+	return list, nil
+}

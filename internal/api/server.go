@@ -1,0 +1,175 @@
+// Package api is the HTTP face of the control plane: Cloudflare's v4 API and
+// Tidegate's additions to it, as schema/openapi.yaml describes them. Handlers
+// decode strictly, call one method and encode; what they call is declared in
+// deps.go.
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"tidegate/internal/errs"
+	"tidegate/internal/telemetry"
+	"tidegate/schema"
+)
+
+const basePath = "/client/v4"
+
+// Config of a server; the zero value works.
+type Config struct {
+	Now    func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: nothing is logged
+}
+
+// Server answers requests. Its methods are safe for concurrent use.
+type Server struct {
+	deps   Deps
+	now    func() time.Time
+	log    *slog.Logger
+	engine *gin.Engine
+
+	requests metric.Int64Counter
+	duration metric.Float64Histogram
+	tracer   trace.Tracer
+
+	stopping context.Context // ends when callers should not be kept waiting any longer
+	stop     context.CancelFunc
+}
+
+// New returns a server on deps.
+func New(config Config, deps Deps) (*Server, error) {
+	s := &Server{deps: deps, now: config.Now, log: config.Logger, tracer: telemetry.Tracer("tidegate/internal/api")}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	meter := telemetry.Meter("tidegate/internal/api")
+	var err error
+	if s.requests, err = meter.Int64Counter("tidegate_api_requests_total",
+		metric.WithDescription("Requests answered, by method, route and status.")); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	if s.duration, err = meter.Float64Histogram("tidegate_api_request_duration_seconds",
+		metric.WithUnit("s"), metric.WithDescription("Time to answer a request; long polls included.")); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	s.engine = s.newEngine()
+	return s, nil
+}
+
+// Handler serves the API, and beside it /healthz, /readyz, /metrics,
+// /openapi.yaml and the dashboard.
+func (s *Server) Handler() http.Handler { return s.engine }
+
+// StopWaiting ends the requests that wait for something to happen, now and from
+// now on. Call it when the HTTP server begins to shut down, or it would wait for
+// them; they are answered 503 and their callers ask again elsewhere.
+func (s *Server) StopWaiting() { s.stop() }
+
+func (s *Server) newEngine() *gin.Engine {
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	engine.RedirectTrailingSlash = false // an endpoint has one path
+	engine.Use(s.observe, s.recover)
+	for _, e := range s.endpoints() {
+		engine.Handle(e.method, basePath+e.path, s.serve(e))
+	}
+	engine.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
+	engine.GET("/readyz", s.ready)
+	engine.GET("/openapi.yaml", func(c *gin.Context) { c.Data(http.StatusOK, "application/yaml", schema.OpenAPI) })
+	if s.deps.Prometheus != nil {
+		engine.GET("/metrics", gin.WrapH(s.deps.Prometheus))
+	}
+	engine.NoRoute(s.noRoute)
+	return engine
+}
+
+func (s *Server) ready(c *gin.Context) {
+	if s.deps.Ready != nil {
+		if err := s.deps.Ready(c.Request.Context()); err != nil {
+			s.log.WarnContext(c.Request.Context(), "not ready", "error", err)
+			c.String(http.StatusServiceUnavailable, "not ready\n")
+			return
+		}
+	}
+	c.String(http.StatusOK, "ready\n")
+}
+
+// noRoute answers what no endpoint has: an error below the API, else the dashboard.
+func (s *Server) noRoute(c *gin.Context) {
+	path := c.Request.URL.Path
+	isRead := c.Request.Method == http.MethodGet || c.Request.Method == http.MethodHead
+	if s.deps.Dashboard != nil && isRead && path != basePath && !strings.HasPrefix(path, "/client/") {
+		c.Status(http.StatusOK) // gin begins with 404 here
+		s.deps.Dashboard.ServeHTTP(c.Writer, c.Request)
+		return
+	}
+	s.fail(c, errs.New(errs.NotFound, codeNoRoute, "there is no endpoint %s %s: the API is described at /openapi.yaml", c.Request.Method, path))
+}
+
+// observe gives the request an id and a span, and counts it.
+func (s *Server) observe(c *gin.Context) {
+	start := time.Now()
+	// What no endpoint has is one series: its path and method are the caller's invention.
+	method, route := c.Request.Method, c.FullPath()
+	if route == "" {
+		method, route = "any", "none"
+	}
+	ctx := otel.GetTextMapPropagator().Extract(c.Request.Context(), propagation.HeaderCarrier(c.Request.Header))
+	ctx, span := s.tracer.Start(ctx, method+" "+route, trace.WithSpanKind(trace.SpanKindServer))
+	defer span.End()
+	c.Request = c.Request.WithContext(ctx)
+	c.Header("X-Request-Id", uuid.NewString())
+	c.Header("X-Content-Type-Options", "nosniff")
+
+	c.Next()
+
+	status := c.Writer.Status()
+	attributes := []attribute.KeyValue{
+		attribute.String("method", method), attribute.String("route", route), attribute.Int("status", status),
+	}
+	span.SetAttributes(attribute.String("http.request.method", c.Request.Method),
+		attribute.String("http.route", route), attribute.Int("http.response.status_code", status))
+	if status >= http.StatusInternalServerError {
+		span.SetStatus(codes.Error, "")
+	}
+	s.requests.Add(ctx, 1, metric.WithAttributes(attributes...))
+	s.duration.Record(ctx, time.Since(start).Seconds(), metric.WithAttributes(attributes[:2]...))
+	s.log.DebugContext(ctx, "request answered", "request_id", requestID(c),
+		"method", c.Request.Method, "path", c.Request.URL.Path, "status", status, "duration", time.Since(start))
+}
+
+func requestID(c *gin.Context) string { return c.Writer.Header().Get("X-Request-Id") }
+
+// recover turns a panic into an answer, so that one bad request costs one
+// connection nothing.
+func (s *Server) recover(c *gin.Context) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if err, ok := p.(error); ok && err == http.ErrAbortHandler { //nolint:errorlint // the panic's own value, as net/http compares it
+			panic(p)
+		}
+		s.fail(c, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+	}()
+	c.Next()
+}

@@ -1,0 +1,275 @@
+package api_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"tidegate/internal/api/client"
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
+	"tidegate/schema"
+	"tidegate/schema/control"
+)
+
+// TestEveryOperation drives each operation of openapi.yaml to a success; the
+// validator holds the answers against the document.
+func TestEveryOperation(t *testing.T) {
+	p := newPlatform(t)
+	t.Run("accounts", func(t *testing.T) { accounts(t, p) })
+	t.Run("scripts", func(t *testing.T) { scripts(t, p) })
+	t.Run("rollback", func(t *testing.T) { rollback(t, p) })
+	t.Run("jobs", func(t *testing.T) { jobs(t, p) })
+	t.Run("snapshot", func(t *testing.T) {
+		for _, id := range []string{account, ""} {
+			if snap, err := p.Snapshot(t.Context(), id, 0); err != nil || snap.Validate() != nil {
+				t.Errorf("snapshot %+v, error %v", snap, err)
+			}
+		}
+	})
+	t.Run("delete", func(t *testing.T) {
+		if err := p.DeleteScript(t.Context(), account, "shop"); err != nil {
+			t.Fatal(err)
+		}
+		wantKind(t, p.DeleteScript(t.Context(), account, "shop"), errs.NotFound)
+	})
+	if rest := p.validator.Unanswered(); len(rest) > 0 {
+		t.Errorf("never answered 200 here: %v", rest)
+	}
+}
+
+func accounts(t *testing.T, p *platform) {
+	ctx := t.Context()
+	for _, path := range []string{"/user", "/user/tokens/verify", "/memberships"} {
+		if a := p.do(t, http.MethodGet, "/client/v4"+path, http.Header{"X-Auth-Key": {p.token}, "X-Auth-Email": {"me@example.com"}}, ""); a.status != http.StatusOK {
+			t.Errorf("GET %s answered %d %s", path, a.status, a.text)
+		}
+	}
+	second, err := p.CreateAccount(ctx, "Second")
+	if err != nil || second.Subdomain != "second" {
+		t.Fatalf("account %+v, error %v", second, err)
+	}
+	if list, err := p.Accounts(ctx); err != nil || len(list) != 2 {
+		t.Fatalf("accounts %+v, error %v", list, err)
+	}
+	if a, err := p.Account(ctx, account); err != nil || a.Subdomain != "dev" || a.MaxVersions != 2 {
+		t.Fatalf("account %+v, error %v", a, err)
+	}
+	token, secret, err := p.CreateToken(ctx, control.Token{
+		AccountID: second.ID, Name: "ci", Scopes: []control.Scope{control.ScriptsEdit}, ExpiresOn: time.Now().Add(time.Hour),
+	})
+	if err != nil || token.Email != "admin@localhost" {
+		t.Fatalf("token %+v, error %v", token, err)
+	}
+	theirs := client.New(p.url, secret, p.http)
+	if list, err := theirs.Accounts(ctx); err != nil || len(list) != 1 || list[0].ID != second.ID {
+		t.Fatalf("the second account's token sees %+v, error %v", list, err)
+	}
+	if list, err := p.Tokens(ctx, second.ID); err != nil || len(list) != 1 || list[0].ID != token.ID || list[0].LastUsedOn.IsZero() {
+		t.Fatalf("tokens %+v, error %v", list, err)
+	}
+	if err := p.DeleteToken(ctx, second.ID, token.ID); err != nil {
+		t.Fatal(err)
+	}
+	_, err = theirs.Accounts(ctx)
+	wantKind(t, err, errs.Unauthorized)
+}
+
+func scripts(t *testing.T, p *platform) {
+	ctx := t.Context()
+	long := strings.Repeat("é", 600) // 1200 bytes
+	v1, err := p.CreateVersion(ctx, account, "shop", deploy.Version{
+		Origin: &deploy.Origin{URL: "http://127.0.0.1:9001"}, Annotations: deploy.Annotations{Tag: "v1", Message: long, Alias: "stable"},
+	})
+	if err != nil || v1.Number != 1 || v1.Annotations.TriggeredBy != "version_upload" || v1.AuthorEmail != "admin@localhost" || v1.Source != "api" {
+		t.Fatalf("version %+v, error %v", v1, err)
+	}
+	if m := v1.Annotations.Message; len(m) != deploy.MessageBytesMax || !utf8.ValidString(m) {
+		t.Errorf("the message was cut to %d bytes", len(m))
+	}
+	v2 := p.upload(t, "shop", "v2")
+	if got, err := p.Version(ctx, account, "shop", v1.ID); err != nil || got.Origin.URL != "http://127.0.0.1:9001" || !got.CreatedOn.Equal(v1.CreatedOn) {
+		t.Fatalf("version %+v, error %v", got, err)
+	}
+	if list, err := p.DeployableVersions(ctx, account, "shop"); err != nil || len(list) != 2 || list[0].ID != v2.ID || list[0].Annotations.Tag != "v2" {
+		t.Fatalf("deployable %+v, error %v", list, err)
+	}
+	if list, total, err := p.Versions(ctx, account, "shop", 2, 1); err != nil || total != 2 || len(list) != 1 || list[0].ID != v1.ID {
+		t.Fatalf("page 2 %+v of %d, error %v", list, total, err)
+	}
+	if list, _, err := p.Versions(ctx, account, "shop", 3, 1); err != nil || len(list) != 0 {
+		t.Fatalf("page 3 %+v, error %v", list, err)
+	}
+	if list, err := p.Deployments(ctx, account, "shop"); err != nil || len(list) != 0 {
+		t.Fatalf("deployments %+v, error %v", list, err)
+	}
+	first, err := p.Deploy(ctx, account, "shop", []deploy.Split{split(v1, 100)}, "first")
+	if err != nil || first.Annotations.Message != "first" || first.Annotations.TriggeredBy != "deployment" {
+		t.Fatalf("deployment %+v, error %v", first, err)
+	}
+	second, err := p.Deploy(ctx, account, "shop", []deploy.Split{split(v2, 12.346), split(v1, 87.654)}, "")
+	if err != nil || second.Versions[0].Percentage != 12346 {
+		t.Fatalf("deployment %+v, error %v", second, err)
+	}
+	wantKind(t, p.DeleteDeployment(ctx, account, "shop", second.ID), errs.Invalid)
+	if list, err := p.Deployments(ctx, account, "shop"); err != nil || len(list) != 2 || list[0].ID != second.ID {
+		t.Fatalf("deployments %+v, error %v", list, err)
+	}
+	if got, err := p.Deployment(ctx, account, "shop", first.ID); err != nil || got.ID != first.ID || !got.CreatedOn.Equal(first.CreatedOn) {
+		t.Fatalf("deployment %+v, error %v", got, err)
+	}
+	if err := p.DeleteDeployment(ctx, account, "shop", first.ID); err != nil {
+		t.Fatal(err)
+	}
+	settings(t, p)
+	m, err := p.Metrics(ctx, account, "shop", time.Time{}, time.Time{}, 0)
+	if err != nil || m.StepSeconds != 15 || len(m.Versions) != 2 || *m.Versions[0].FailureRate != 0.015 || m.Versions[0].WallMs.P99 != 3 ||
+		m.Versions[1].FailureRate != nil || m.Versions[1].WallMs != nil || len(m.Series) != 1 || !m.Series[0].Time.Equal(m.Since) {
+		t.Fatalf("metrics %+v, error %v", m, err)
+	}
+}
+
+func settings(t *testing.T, p *platform) {
+	ctx := t.Context()
+	if err := p.SetRoutes(ctx, account, "shop", []string{"Shop.Example.com/*", "shop.example.org/api/*"}); err != nil {
+		t.Fatal(err)
+	}
+	p.upload(t, "other", "v1")
+	err := p.SetRoutes(ctx, account, "other", []string{"shop.example.com/*"})
+	wantKind(t, err, errs.Conflict)
+	if e, ok := errors.AsType[*errs.Error](err); !ok || e.Code != 10020 {
+		t.Errorf("a taken route: %v", err)
+	}
+	if list, err := p.Routes(ctx, account, "shop"); err != nil || len(list) != 2 || list[0] != "shop.example.com/*" {
+		t.Fatalf("routes %v, error %v", list, err)
+	}
+	if err := p.SetTags(ctx, account, "shop", []string{"team-a"}); err != nil {
+		t.Fatal(err)
+	}
+	if tags, err := p.Tags(ctx, account, "shop"); err != nil || len(tags) != 1 {
+		t.Fatalf("tags %v, error %v", tags, err)
+	}
+	list, err := p.Scripts(ctx, account)
+	if err != nil || len(list) != 2 || list[1].Name != "shop" || list[1].Tags[0] != "team-a" || len(list[1].Routes) != 2 || !list[1].Logpush {
+		t.Fatalf("scripts %+v, error %v", list, err)
+	}
+}
+
+func rollback(t *testing.T, p *platform) {
+	ctx := t.Context()
+	_, err := p.Policy(ctx, account, "shop")
+	wantKind(t, err, errs.NotFound)
+	if a := p.call(t, http.MethodPut, "/workers/scripts/shop/rollback-policy", `{"enabled": true, "max_failure_rate": 0.05}`); a.status != http.StatusOK {
+		t.Fatalf("answered %d %s", a.status, a.text)
+	}
+	policy, err := p.Policy(ctx, account, "shop")
+	if err != nil || !policy.Enabled || *policy.MaxFailureRate != 0.05 || policy.MinRequests != 100 || policy.LookBackSeconds != 300 || policy.Action != deploy.ActionRollback {
+		t.Fatalf("policy %+v, error %v", policy, err)
+	}
+	policy.Ramp = []deploy.RampStep{{Percentage: 5000, BakeSeconds: 300}, {Percentage: deploy.Full}}
+	if err := p.SavePolicy(ctx, account, "shop", policy); err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.Ramp(ctx, account, "shop")
+	wantKind(t, err, errs.NotFound)
+	if err := p.store.SaveRamp(ctx, account, "shop", &deploy.Ramp{State: deploy.RampRunning, Steps: policy.Ramp, StepStartedAt: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := p.ControlRamp(ctx, account, "shop", deploy.RampPause); err != nil || r.State != deploy.RampPaused {
+		t.Fatalf("ramp %+v, error %v", r, err)
+	}
+	_, err = p.ControlRamp(ctx, account, "shop", deploy.RampPause)
+	wantKind(t, err, errs.Conflict)
+	if r, err := p.Ramp(ctx, account, "shop"); err != nil || r.State != deploy.RampPaused || len(r.Steps) != 2 {
+		t.Fatalf("ramp %+v, error %v", r, err)
+	}
+	requests := int64(5120)
+	decision := deploy.RollbackDecision{
+		Verdict: deploy.VerdictFail, Action: deploy.ActionRollback, FromDeployment: "a", VersionID: "b",
+		Numbers: deploy.Numbers{Requests: &requests}, Sentence: "rolled back v2",
+	}
+	if err := p.store.RecordDecision(ctx, account, "shop", decision); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := p.Decisions(ctx, account, "shop"); err != nil || len(list) != 1 || *list[0].Numbers.Requests != requests || list[0].At.IsZero() {
+		t.Fatalf("decisions %+v, error %v", list, err)
+	}
+	if err := p.DeletePolicy(ctx, account, "shop"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// published is the request that Cloudflare's documentation prints.
+const published = `{
+  "name": "workers-logpush",
+  "output_options": {
+    "field_names": ["Event", "EventTimestampMs", "Outcome", "Logs", "ScriptName", "ScriptVersion"]
+  },
+  "destination_conf": "https://logs.example.com/?header_Authorization=Basic%20REDACTED",
+  "dataset": "workers_trace_events",
+  "enabled": true
+}`
+
+func jobs(t *testing.T, p *platform) {
+	ctx := t.Context()
+	a := p.call(t, http.MethodPost, "/logpush/jobs", published)
+	if a.status != http.StatusOK || !strings.Contains(a.text, `"error_message":null`) || !strings.Contains(a.text, "Basic%20REDACTED") || strings.Contains(a.text, "frequency") {
+		t.Fatalf("answered %d %s", a.status, a.text)
+	}
+	list, err := p.AccountJobs(ctx, account)
+	if err != nil || len(list) != 1 || list[0].OutputOptions.FieldNames[5] != "ScriptVersion" || !list[0].Enabled {
+		t.Fatalf("jobs %+v, error %v", list, err)
+	}
+	id := list[0].ID
+	if err := p.store.ReportDelivery(ctx, logjob.Delivery{JobID: id, CompleteUntil: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.store.ReportDelivery(ctx, logjob.Delivery{JobID: id, FailedAt: time.Now(), Message: "error 500"}); err != nil {
+		t.Fatal(err)
+	}
+	off, name := false, "renamed"
+	j, err := p.UpdateJob(ctx, account, id, logjob.Update{Enabled: &off, Name: &name})
+	if err != nil || j.Enabled || j.Name != "renamed" || len(j.OutputOptions.FieldNames) != 6 || j.LastComplete == nil || *j.ErrorMessage != "error 500" {
+		t.Fatalf("job %+v, error %v", j, err)
+	}
+	if j, err = p.Job(ctx, account, id); err != nil || j.Name != "renamed" {
+		t.Fatalf("job %+v, error %v", j, err)
+	}
+	dataset, conf := schema.Dataset, "https://other.example.com/"
+	second, err := p.CreateJob(ctx, account, logjob.Update{Dataset: &dataset, DestinationConf: &conf})
+	if err != nil || second.ID == id || second.Enabled {
+		t.Fatalf("job %+v, error %v", second, err)
+	}
+	for path, want := range map[string]string{
+		"/logpush/datasets/workers_trace_events/jobs":           "other.example.com",
+		"/logpush/datasets/workers_trace_events/fields/default": "ScriptVersion",
+	} {
+		if a := p.call(t, http.MethodGet, path, ""); a.status != http.StatusOK || !strings.Contains(a.text, want) {
+			t.Errorf("GET %s answered %d %s", path, a.status, a.text)
+		}
+	}
+	if fields, err := p.Fields(ctx, account, schema.Dataset); err != nil || len(fields) != len(schema.Fields) || fields["Outcome"] == "" {
+		t.Fatalf("fields %v, error %v", fields, err)
+	}
+	for conf, valid := range map[string]bool{"https://ok.example.com/": true, "https://refused.example.com/": false, "nonsense": false} {
+		if check, err := p.ValidateDestination(ctx, account, conf); err != nil || check.Valid != valid || (check.Message == "") != valid {
+			t.Errorf("%s: %+v, error %v", conf, check, err)
+		}
+		exists := p.call(t, http.MethodPost, "/logpush/validate/destination/exists", `{"destination_conf":"`+conf+`"}`)
+		if !strings.Contains(exists.text, `"exists":false`) {
+			t.Errorf("%s answered %s", conf, exists.text)
+		}
+	}
+	if a := p.call(t, http.MethodDelete, "/logpush/jobs/2", ""); a.status != http.StatusOK || string(a.Result) != `{"id":2}` {
+		t.Fatalf("answered %d %s", a.status, a.text)
+	}
+	if err := p.DeleteJob(ctx, account, id); err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.Job(ctx, account, id)
+	wantKind(t, err, errs.NotFound)
+}

@@ -1,0 +1,224 @@
+package api
+
+import (
+	"mime"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+)
+
+const originBytesMax = 2048
+
+// versionView has the shape that Cloudflare's clients read.
+type versionView struct {
+	ID          string             `json:"id"`
+	Number      int64              `json:"number"`
+	Metadata    versionMetadata    `json:"metadata"`
+	Annotations deploy.Annotations `json:"annotations"`
+	Resources   *versionResources  `json:"resources,omitempty"` // not in lists
+}
+
+type versionMetadata struct {
+	CreatedOn   timestamp `json:"created_on"`
+	ModifiedOn  timestamp `json:"modified_on"`
+	Source      string    `json:"source"`
+	AuthorID    string    `json:"author_id"`
+	AuthorEmail string    `json:"author_email"`
+	// The API's schema has one name, wrangler reads the other.
+	HasPreview      bool           `json:"hasPreview"`
+	HasPreviewSnake bool           `json:"has_preview"`
+	Origin          *deploy.Origin `json:"origin,omitempty"`
+}
+
+type versionResources struct {
+	Bindings      []struct{}    `json:"bindings"` // an origin has none
+	Script        scriptSummary `json:"script"`
+	ScriptRuntime scriptRuntime `json:"script_runtime"`
+}
+
+type scriptSummary struct {
+	Handlers         []string `json:"handlers"`
+	LastDeployedFrom string   `json:"last_deployed_from"`
+}
+
+type scriptRuntime struct {
+	UsageModel string `json:"usage_model"`
+}
+
+func viewListedVersion(v deploy.Version) versionView {
+	return versionView{
+		ID: v.ID, Number: v.Number, Annotations: v.Annotations,
+		Metadata: versionMetadata{
+			CreatedOn: timestamp(v.CreatedOn), ModifiedOn: timestamp(v.CreatedOn), // immutable
+			Source: v.Source, AuthorID: v.AuthorID, AuthorEmail: v.AuthorEmail,
+			HasPreview: true, HasPreviewSnake: true, Origin: v.Origin,
+		},
+	}
+}
+
+func viewVersion(v deploy.Version) versionView {
+	view := viewListedVersion(v)
+	view.Resources = &versionResources{
+		Bindings:      []struct{}{},
+		Script:        scriptSummary{Handlers: []string{"fetch"}, LastDeployedFrom: v.Source},
+		ScriptRuntime: scriptRuntime{UsageModel: "standard"},
+	}
+	return view
+}
+
+func (s *Server) listVersions(r *request) (any, error) {
+	page, perPage, err := r.page()
+	if err != nil {
+		return nil, err
+	}
+	if r.gin.Query("deployable") == "true" {
+		page, perPage = 1, deploy.DeployableVersions // one page, whatever was asked
+	}
+	list, total, err := s.deps.Scripts.Versions(r.ctx, r.account, r.script(), perPage, (page-1)*perPage)
+	if err != nil {
+		return nil, err
+	}
+	r.info = &resultInfo{Page: page, PerPage: perPage, Count: len(list), TotalCount: total}
+	return struct {
+		Items []versionView `json:"items"`
+	}{views(list, viewListedVersion)}, nil
+}
+
+func (s *Server) getVersion(r *request) (any, error) {
+	v, err := s.deps.Scripts.Version(r.ctx, r.account, r.script(), r.param("id"))
+	return viewVersion(v), err
+}
+
+// versionBody is the upload of an origin version.
+type versionBody struct {
+	Metadata *struct {
+		Origin      *deploy.Origin   `json:"origin"`
+		Annotations *annotationsBody `json:"annotations"`
+	} `json:"metadata"`
+}
+
+type annotationsBody struct {
+	Message     *string `json:"workers/message"`
+	Tag         *string `json:"workers/tag"`
+	Alias       *string `json:"workers/alias"`
+	TriggeredBy *string `json:"workers/triggered_by"` // the server's to set
+}
+
+func (s *Server) createVersion(r *request) (any, error) {
+	script := r.script()
+	if err := checkScriptName(script); err != nil {
+		return nil, err
+	}
+	if err := wantJSON(r.gin.Request.Header); err != nil {
+		return nil, err
+	}
+	var body versionBody
+	if err := r.decode(&body); err != nil {
+		return nil, err
+	}
+	if body.Metadata == nil || body.Metadata.Origin == nil {
+		return nil, errs.New(errs.Invalid, 0, "metadata.origin is missing: name the backend's URL").At("/metadata/origin")
+	}
+	if err := checkOrigin(body.Metadata.Origin.URL); err != nil {
+		return nil, err
+	}
+	v := deploy.Version{Origin: body.Metadata.Origin}
+	if body.Metadata.Annotations != nil {
+		annotations, err := body.Metadata.Annotations.check("/metadata/annotations", script)
+		if err != nil {
+			return nil, err
+		}
+		v.Annotations = annotations
+	}
+	v.Annotations.TriggeredBy = "version_upload"
+	v, err := s.deps.Scripts.CreateVersion(r.ctx, r.account, script, v)
+	return viewVersion(v), err
+}
+
+func wantJSON(header http.Header) error {
+	kind, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+	switch {
+	case err == nil && kind == "application/json":
+		return nil
+	case strings.HasPrefix(kind, "multipart/"):
+		return errs.New(errs.Invalid, 0, "Workers modules (%s) are not supported yet: upload an origin version as application/json", kind)
+	default:
+		return errs.New(errs.Invalid, 0, "Content-Type %q is not supported: upload an origin version as application/json", shown(header.Get("Content-Type")))
+	}
+}
+
+// scriptName is what may stand in a host name's first label. Cloudflare's rule
+// allows a dash at either end; a label does not.
+var scriptName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?$`)
+
+func checkScriptName(name string) error {
+	if len(name) > deploy.ScriptNameCharsMax || !scriptName.MatchString(name) {
+		return errs.New(errs.Invalid, 0, "script name %q must have 1 to %d lower-case letters, digits, dashes and underscores, with no dash at its ends",
+			shown(name), deploy.ScriptNameCharsMax)
+	}
+	return nil
+}
+
+func checkOrigin(text string) error {
+	refuse := func(why string) error {
+		return errs.New(errs.Invalid, 0, "metadata.origin.url %q %s", shown(text), why).At("/metadata/origin/url")
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return errs.New(errs.Invalid, 0, "metadata.origin.url is not a URL").At("/metadata/origin/url")
+	case u.User != nil: // before any message that would repeat the password
+		return errs.New(errs.Invalid, 0, "metadata.origin.url has a user name: every gateway and every reader of the version would see it").At("/metadata/origin/url")
+	case len(text) > originBytesMax:
+		return refuse("is too long")
+	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
+		return refuse("must be absolute, such as http://10.0.0.5:9000")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return refuse("must have no query and no fragment")
+	}
+	return nil
+}
+
+var aliasName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+
+// check applies Cloudflare's rules; at is the pointer of the annotations.
+func (a *annotationsBody) check(at, script string) (deploy.Annotations, error) {
+	var out deploy.Annotations
+	if a.TriggeredBy != nil {
+		return out, errs.New(errs.Invalid, 0, "workers/triggered_by %q cannot be sent: the server sets it", shown(*a.TriggeredBy)).At(at + "/workers~1triggered_by")
+	}
+	if a.Message != nil {
+		out.Message = cutMessage(*a.Message)
+	}
+	if a.Tag != nil {
+		if len(*a.Tag) > deploy.TagBytesMax {
+			return out, errs.New(errs.Invalid, 0, "workers/tag %q has %d bytes: at most %d are allowed", shown(*a.Tag), len(*a.Tag), deploy.TagBytesMax).At(at + "/workers~1tag")
+		}
+		out.Tag = *a.Tag
+	}
+	if a.Alias != nil {
+		if !aliasName.MatchString(*a.Alias) || len(*a.Alias)+1+len(script) > deploy.ScriptNameCharsMax {
+			return out, errs.New(errs.Invalid, 0, "workers/alias %q must begin with a lower-case letter, go on with such letters, digits and dashes, and have at most %d characters together with -%s",
+				shown(*a.Alias), deploy.ScriptNameCharsMax, script).At(at + "/workers~1alias")
+		}
+		out.Alias = *a.Alias
+	}
+	return out, nil
+}
+
+// cutMessage cuts at a rune's border; upstream cuts long messages too.
+func cutMessage(message string) string {
+	if len(message) <= deploy.MessageBytesMax {
+		return message
+	}
+	end := deploy.MessageBytesMax
+	for !utf8.RuneStart(message[end]) {
+		end--
+	}
+	return message[:end]
+}

@@ -1,0 +1,199 @@
+package store
+
+import (
+	"sync"
+	"testing"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+	"tidegate/schema/control"
+)
+
+func TestVersionsAreNumberedAndSigned(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := control.WithActor(t.Context(), control.Actor{TokenID: "tok", Email: "me@example.com", Source: "wrangler"})
+		v, err := s.CreateVersion(ctx, testAccount, "shop", deploy.Version{
+			Annotations: deploy.Annotations{Tag: "v1", Message: "first"}, Origin: &deploy.Origin{URL: "http://10.0.0.5:9000"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Version(ctx, testAccount, "shop", v.ID)
+		if err != nil || got.Number != 1 || got.Source != "wrangler" || got.AuthorID != "tok" || got.AuthorEmail != "me@example.com" ||
+			got.Annotations.Tag != "v1" || got.Origin.URL != "http://10.0.0.5:9000" || !got.CreatedOn.Equal(v.CreatedOn) {
+			t.Fatalf("version %+v, error %v", got, err)
+		}
+		var all sync.WaitGroup
+		for range 9 {
+			all.Go(func() {
+				if _, err := s.CreateVersion(ctx, testAccount, "shop", deploy.Version{Origin: &deploy.Origin{URL: "http://a"}}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		page, total, err := s.Versions(ctx, testAccount, "shop", 4, 0)
+		if err != nil || total != 10 || len(page) != 4 || page[0].Number != 10 || page[3].Number != 7 {
+			t.Fatalf("page %+v of %d, error %v", page, total, err)
+		}
+		if page, _, err = s.Versions(ctx, testAccount, "shop", 4, 12); err != nil || len(page) != 0 {
+			t.Fatalf("page past the end %+v, error %v", page, err)
+		}
+		_, err = s.Version(ctx, testAccount, "shop", "nope")
+		wantKind(t, err, errs.NotFound, "nope", "shop")
+		_, _, err = s.Versions(ctx, testAccount, "none", 4, 0)
+		wantKind(t, err, errs.NotFound, "none")
+		if found, err := s.Script(ctx, testAccount, "shop"); err != nil || !found.Logpush || len(found.Tag) != 32 {
+			t.Fatalf("script %+v, error %v", found, err)
+		}
+	})
+}
+
+func TestOnlyTheNewestHundredVersionsAreDeployable(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		idle, serving := mustVersion(t, s, "shop"), mustVersion(t, s, "shop")
+		served := mustDeploy(t, s, "shop", full(serving))
+		for range deploy.DeployableVersions - 1 {
+			mustVersion(t, s, "shop")
+		}
+		next := mustVersion(t, s, "shop")
+		_, err := s.Deploy(t.Context(), testAccount, "shop", deploy.Deployment{Versions: []deploy.Split{full(idle)}}, "")
+		wantKind(t, err, errs.Invalid, idle.ID, "not deployable")
+
+		snap, err := s.Snapshot(t.Context(), testAccount, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		script := snap.Scripts[0]
+		if len(script.Versions) != deploy.DeployableVersions+1 || script.DeploymentID != served.ID {
+			t.Fatalf("snapshot has %d versions and deployment %s", len(script.Versions), script.DeploymentID)
+		}
+		if err := snap.Validate(); err != nil { // the version that serves must be there although it is old
+			t.Fatal(err)
+		}
+		// A canary against the old version, and the way back.
+		mustDeploy(t, s, "shop", share(serving, 90), share(next, 10))
+		mustDeploy(t, s, "shop", full(serving))
+	})
+}
+
+func TestDeployRefusals(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := t.Context()
+		a, b, c := mustVersion(t, s, "shop"), mustVersion(t, s, "shop"), mustVersion(t, s, "shop")
+		foreign := mustVersion(t, s, "other")
+		revision, err := s.revision(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refuse := func(kind errs.Kind, ifCurrent string, splits []deploy.Split, parts ...string) {
+			t.Helper()
+			_, err := s.Deploy(ctx, testAccount, "shop", deploy.Deployment{Versions: splits}, ifCurrent)
+			wantKind(t, err, kind, parts...)
+		}
+		refuse(errs.Invalid, "", []deploy.Split{share(a, 50), share(b, 49)}, "99%")
+		refuse(errs.Invalid, "", []deploy.Split{share(a, 50), share(b, 25), share(c, 25)}, "3 entries", "at most 2")
+		refuse(errs.Invalid, "", []deploy.Split{full(foreign)}, foreign.ID)
+		refuse(errs.Conflict, "11111111-1111-4111-8111-111111111111", []deploy.Split{full(a)}, "none does")
+		_, err = s.Deploy(ctx, testAccount, "none", deploy.Deployment{Versions: []deploy.Split{full(a)}}, "")
+		wantKind(t, err, errs.NotFound, "none")
+
+		if list, err := s.Deployments(ctx, testAccount, "shop"); err != nil || len(list) != 0 {
+			t.Fatalf("%d deployments were stored, error %v", len(list), err)
+		}
+		if after, err := s.revision(ctx); err != nil || after != revision {
+			t.Fatalf("refusals moved the revision from %d to %d, error %v", revision, after, err)
+		}
+	})
+}
+
+func TestDeployComparesAndSets(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{Now: newClock().now}) // a clock that stands still
+		v := mustVersion(t, s, "shop")
+		current := mustDeploy(t, s, "shop", full(v))
+		var all sync.WaitGroup
+		results := make(chan error, 8)
+		for range 8 {
+			all.Go(func() {
+				_, err := s.Deploy(t.Context(), testAccount, "shop", deploy.Deployment{Versions: []deploy.Split{full(v)}}, current.ID)
+				results <- err
+			})
+		}
+		all.Wait()
+		close(results)
+		won := 0
+		for err := range results {
+			if err == nil {
+				won++
+				continue
+			}
+			wantKind(t, err, errs.Conflict, current.ID)
+		}
+		if won != 1 {
+			t.Fatalf("%d of 8 deployments replaced one", won)
+		}
+		list, err := s.Deployments(t.Context(), testAccount, "shop")
+		if err != nil || len(list) != 2 || list[1].ID != current.ID || !list[0].CreatedOn.After(list[1].CreatedOn) {
+			t.Fatalf("deployments %+v, error %v", list, err)
+		}
+	})
+}
+
+func TestDeleteDeployment(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		v := mustVersion(t, s, "shop")
+		old, current := mustDeploy(t, s, "shop", full(v)), mustDeploy(t, s, "shop", full(v))
+		wantKind(t, s.DeleteDeployment(t.Context(), testAccount, "shop", current.ID), errs.Invalid, current.ID)
+		wantKind(t, s.DeleteDeployment(t.Context(), testAccount, "shop", "nope"), errs.NotFound)
+		if err := s.DeleteDeployment(t.Context(), testAccount, "shop", old.ID); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.Deployment(t.Context(), testAccount, "shop", old.ID)
+		wantKind(t, err, errs.NotFound)
+		if _, err := s.Deployment(t.Context(), testAccount, "shop", current.ID); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestRoutesBelongToOneScript(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := t.Context()
+		mustVersion(t, s, "shop")
+		mustVersion(t, s, "other")
+		if err := s.SetRoutes(ctx, testAccount, "shop", []string{"b.example.com/*", "a.example.com/*"}); err != nil {
+			t.Fatal(err)
+		}
+		wantKind(t, s.SetRoutes(ctx, testAccount, "other", []string{"c.example.com/*", "a.example.com/*"}), errs.Conflict, "a.example.com/*")
+		if got, err := s.Script(ctx, testAccount, "other"); err != nil || len(got.Routes) != 0 {
+			t.Fatalf("a refused change left routes %v, error %v", got.Routes, err)
+		}
+		if err := s.SetRoutes(ctx, testAccount, "shop", []string{"b.example.com/*"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SetRoutes(ctx, testAccount, "other", []string{"a.example.com/*"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SetTags(ctx, testAccount, "other", []string{"team-a"}); err != nil {
+			t.Fatal(err)
+		}
+		list, err := s.Scripts(ctx, testAccount)
+		if err != nil || len(list) != 2 || list[0].Name != "other" || list[0].Tags[0] != "team-a" || list[0].Routes[0] != "a.example.com/*" {
+			t.Fatalf("scripts %+v, error %v", list, err)
+		}
+		if err := s.DeleteScript(ctx, testAccount, "other"); err != nil {
+			t.Fatal(err)
+		}
+		wantKind(t, s.DeleteScript(ctx, testAccount, "other"), errs.NotFound)
+		snap, err := s.Snapshot(ctx, "", 0)
+		if err != nil || len(snap.Scripts) != 1 || snap.Scripts[0].Routes[0] != "b.example.com/*" || snap.Scripts[0].Subdomain != "dev" {
+			t.Fatalf("snapshot %+v, error %v", snap, err)
+		}
+	})
+}

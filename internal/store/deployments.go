@@ -1,0 +1,235 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+	"tidegate/schema/control"
+)
+
+// deploymentsMax is the length of the list of deployments: as far as a rollback
+// reaches. Older ones stay readable by id.
+const deploymentsMax = 100
+
+const deploymentColumns = `d.id, d.created_on, d.source, d.author_email, d.strategy, d.splits_json, d.annotations_json`
+
+func scanDeployment(row scanner, also ...any) (deploy.Deployment, error) {
+	var d deploy.Deployment
+	var created int64
+	var splits, annotations string
+	dest := append([]any{&d.ID, &created, &d.Source, &d.AuthorEmail, &d.Strategy, &splits, &annotations}, also...)
+	if err := row.Scan(dest...); err != nil {
+		return d, err
+	}
+	d.CreatedOn = fromMicros(created)
+	return d, errors.Join(fromJSON(splits, &d.Versions), fromJSON(annotations, &d.Annotations))
+}
+
+// Deploy makes d the deployment that serves. ifCurrent, unless it is empty, is
+// the id of the deployment that must serve until then: another one is a conflict.
+// An id, a time, a source and an author that d lacks are given here. Splits that
+// name an unknown version, or one that neither serves nor is among the newest 100,
+// are invalid.
+func (s *Store) Deploy(ctx context.Context, accountID, script string, d deploy.Deployment, ifCurrent string) (deploy.Deployment, error) {
+	err := s.write(ctx, "deploy "+script, func(t *tx) error {
+		lastVersion, lastDeployment, err := t.lockScript(ctx, accountID, script)
+		if err != nil {
+			return err
+		}
+		if d, err = t.deploy(ctx, accountID, script, lastVersion, lastDeployment, d, ifCurrent); err != nil {
+			return err
+		}
+		return t.publish(ctx)
+	})
+	return d, err
+}
+
+// deploy needs the script to be locked.
+func (t *tx) deploy(ctx context.Context, accountID, script string, lastVersion, lastDeployment int64, d deploy.Deployment, ifCurrent string) (deploy.Deployment, error) {
+	current, err := t.currentDeployment(ctx, accountID, script, lastDeployment)
+	if err != nil {
+		return d, err
+	}
+	if err := checkCurrent(script, current, ifCurrent); err != nil {
+		return d, err
+	}
+	if err := t.checkSplits(ctx, accountID, script, lastVersion, current, d.Versions); err != nil {
+		return d, err
+	}
+	d = t.fillDeployment(ctx, d, current)
+	splits, err := toJSON(d.Versions)
+	if err != nil {
+		return d, err
+	}
+	annotations, err := toJSON(d.Annotations)
+	if err != nil {
+		return d, err
+	}
+	if _, err := t.ExecContext(ctx, `INSERT INTO deployments
+		(id, account_id, script, number, created_on, source, author_email, strategy, splits_json, annotations_json)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		d.ID, accountID, script, lastDeployment+1, d.CreatedOn.UnixMicro(), d.Source, d.AuthorEmail, d.Strategy, splits, annotations); err != nil {
+		return d, err
+	}
+	if _, err := t.ExecContext(ctx, `UPDATE scripts SET last_deployment = $1 WHERE account_id = $2 AND name = $3`,
+		lastDeployment+1, accountID, script); err != nil {
+		return d, err
+	}
+	var before any
+	if current != nil {
+		before = current
+	}
+	return d, t.audit(ctx, accountID, "deployment.create", script+"/"+d.ID, before, d)
+}
+
+func (t *tx) fillDeployment(ctx context.Context, d deploy.Deployment, current *deploy.Deployment) deploy.Deployment {
+	who := control.ActorFrom(ctx)
+	if d.ID == "" {
+		d.ID = uuid.NewString()
+	}
+	if d.Source == "" {
+		d.Source = who.Source
+	}
+	if d.AuthorEmail == "" {
+		d.AuthorEmail = who.Email
+	}
+	d.Strategy = "percentage"
+	d.CreatedOn = t.now
+	// Clients find the serving deployment by its time, so a clock that stands still
+	// or was set back must not put the new one behind the old.
+	if current != nil && !d.CreatedOn.After(current.CreatedOn) {
+		d.CreatedOn = current.CreatedOn.Add(time.Microsecond)
+	}
+	return d
+}
+
+// currentDeployment returns nil when the script has never been deployed.
+func (t *tx) currentDeployment(ctx context.Context, accountID, script string, number int64) (*deploy.Deployment, error) {
+	if number == 0 {
+		return nil, nil
+	}
+	d, err := scanDeployment(t.QueryRowContext(ctx, `SELECT `+deploymentColumns+` FROM deployments d
+		WHERE d.account_id = $1 AND d.script = $2 AND d.number = $3`, accountID, script, number))
+	if err != nil {
+		return nil, fmt.Errorf("read the current deployment: %w", err)
+	}
+	return &d, nil
+}
+
+func checkCurrent(script string, current *deploy.Deployment, want string) error {
+	if want == "" || current != nil && current.ID == want {
+		return nil
+	}
+	serving := "none"
+	if current != nil {
+		serving = current.ID
+	}
+	return errs.New(errs.Conflict, 0, "deployment %s of script %q no longer serves, %s does: read it again", want, script, serving)
+}
+
+func (t *tx) checkSplits(ctx context.Context, accountID, script string, lastVersion int64, current *deploy.Deployment, splits []deploy.Split) error {
+	owner, err := account(ctx, t, accountID)
+	if err != nil {
+		return err
+	}
+	if err := deploy.ValidateSplits(splits, owner.MaxVersions); err != nil {
+		return err
+	}
+	for i, split := range splits {
+		pointer := fmt.Sprintf("/versions/%d/version_id", i)
+		var number int64
+		err := t.QueryRowContext(ctx, `SELECT number FROM versions WHERE account_id = $1 AND script = $2 AND id = $3`,
+			accountID, script, split.VersionID).Scan(&number)
+		if errors.Is(err, sql.ErrNoRows) {
+			return errs.New(errs.Invalid, 0, "versions[%d].version_id %q is not a version of script %q", i, split.VersionID, script).At(pointer)
+		}
+		if err != nil {
+			return err
+		}
+		if number <= lastVersion-deploy.DeployableVersions && !serves(current, split.VersionID) {
+			return errs.New(errs.Invalid, 0, "versions[%d].version_id %q is not deployable: it is version %d, and only the newest %d of script %q are",
+				i, split.VersionID, number, deploy.DeployableVersions, script).At(pointer)
+		}
+	}
+	return nil
+}
+
+// serves reports whether a version is part of the current deployment. Traffic can
+// always be moved to such a one, however old: a rollback must not fail because
+// many versions were uploaded since.
+func serves(current *deploy.Deployment, versionID string) bool {
+	return current != nil && slices.ContainsFunc(current.Versions, func(s deploy.Split) bool { return s.VersionID == versionID })
+}
+
+// Deployments returns the newest deployments of a script, newest first: the
+// first one serves.
+func (s *Store) Deployments(ctx context.Context, accountID, scriptName string) ([]deploy.Deployment, error) {
+	var list []deploy.Deployment
+	err := s.read(ctx, "list deployments", func(t *sql.Tx) error {
+		if _, err := script(ctx, t, accountID, scriptName); err != nil {
+			return err
+		}
+		return each(ctx, t, func(row scanner) error {
+			d, err := scanDeployment(row)
+			list = append(list, d)
+			return err
+		}, `SELECT `+deploymentColumns+` FROM deployments d WHERE d.account_id = $1 AND d.script = $2
+			ORDER BY d.number DESC LIMIT $3`, accountID, scriptName, deploymentsMax)
+	})
+	return list, err
+}
+
+// Deployment returns one deployment, or a not_found error.
+func (s *Store) Deployment(ctx context.Context, accountID, scriptName, id string) (deploy.Deployment, error) {
+	var d deploy.Deployment
+	err := s.read(ctx, "read deployment", func(t *sql.Tx) (err error) {
+		if _, err := script(ctx, t, accountID, scriptName); err != nil {
+			return err
+		}
+		d, err = scanDeployment(t.QueryRowContext(ctx, `SELECT `+deploymentColumns+` FROM deployments d
+			WHERE d.account_id = $1 AND d.script = $2 AND d.id = $3`, accountID, scriptName, id))
+		if errors.Is(err, sql.ErrNoRows) {
+			return noDeployment(scriptName, id)
+		}
+		return err
+	})
+	return d, err
+}
+
+func noDeployment(script, id string) error {
+	return errs.New(errs.NotFound, 0, "deployment %q of script %q does not exist", id, script)
+}
+
+// DeleteDeployment removes a past deployment; the one that serves is refused.
+func (s *Store) DeleteDeployment(ctx context.Context, accountID, script, id string) error {
+	return s.write(ctx, "delete deployment", func(t *tx) error {
+		_, lastDeployment, err := t.lockScript(ctx, accountID, script)
+		if err != nil {
+			return err
+		}
+		var number int64
+		d, err := scanDeployment(t.QueryRowContext(ctx, `SELECT `+deploymentColumns+`, d.number FROM deployments d
+			WHERE d.account_id = $1 AND d.script = $2 AND d.id = $3`, accountID, script, id), &number)
+		if errors.Is(err, sql.ErrNoRows) {
+			return noDeployment(script, id)
+		}
+		if err != nil {
+			return err
+		}
+		if number == lastDeployment {
+			return errs.New(errs.Invalid, 0, "deployment %q serves: deploy other versions before you delete it", id)
+		}
+		if _, err := t.ExecContext(ctx, `DELETE FROM deployments WHERE id = $1`, id); err != nil {
+			return err
+		}
+		return t.audit(ctx, accountID, "deployment.delete", script+"/"+id, d, nil)
+	})
+}

@@ -1,0 +1,200 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
+)
+
+const codeQuota = 1004 // Cloudflare's code for "not allowed"
+
+const jobColumns = `id, account_id, settings_json, enabled_at, revision, last_complete, last_error, error_message`
+
+func scanJob(row scanner) (logjob.Job, error) {
+	var j logjob.Job
+	var id int64
+	var accountID, settings string
+	var enabledAt, complete, failed sql.NullInt64
+	var message sql.NullString
+	var revision int64
+	if err := row.Scan(&id, &accountID, &settings, &enabledAt, &revision, &complete, &failed, &message); err != nil {
+		return j, err
+	}
+	if err := fromJSON(settings, &j); err != nil {
+		return j, fmt.Errorf("job %d: %w", id, err)
+	}
+	j.ID, j.AccountID, j.EnabledAt, j.Revision = id, accountID, fromNullMicros(enabledAt), revision
+	if complete.Valid {
+		at := fromMicros(complete.Int64)
+		j.LastComplete = &at
+	}
+	if failed.Valid {
+		at := fromMicros(failed.Int64)
+		j.LastError = &at
+	}
+	if message.Valid {
+		j.ErrorMessage = &message.String
+	}
+	return j, nil
+}
+
+// settingsJSON leaves out what has columns of its own.
+func settingsJSON(j logjob.Job) (string, error) {
+	j.LastComplete, j.LastError, j.ErrorMessage = nil, nil, nil
+	return toJSON(j)
+}
+
+// masked is a job as the audit log may keep it.
+func masked(j logjob.Job) logjob.Job {
+	j.DestinationConf = logjob.MaskDestination(j.DestinationConf)
+	return j
+}
+
+// Jobs returns all jobs of all accounts, oldest first.
+func (s *Store) Jobs(ctx context.Context) ([]logjob.Job, error) { return s.AccountJobs(ctx, "") }
+
+// AccountJobs returns the jobs of an account, oldest first; "" is every account.
+func (s *Store) AccountJobs(ctx context.Context, accountID string) ([]logjob.Job, error) {
+	var list []logjob.Job
+	err := each(ctx, s.reader, func(row scanner) error {
+		j, err := scanJob(row)
+		list = append(list, j)
+		return err
+	}, `SELECT `+jobColumns+` FROM jobs WHERE $1 = '' OR account_id = $1 ORDER BY id`, accountID)
+	if err != nil {
+		return nil, fmt.Errorf("list jobs: %w", err)
+	}
+	return list, nil
+}
+
+// Job returns one job of an account, or a not_found error.
+func (s *Store) Job(ctx context.Context, accountID string, id int64) (logjob.Job, error) {
+	j, err := jobByID(ctx, s.reader, accountID, id)
+	if err != nil {
+		return j, fmt.Errorf("read job: %w", err)
+	}
+	return j, nil
+}
+
+func jobByID(ctx context.Context, q querier, accountID string, id int64) (logjob.Job, error) {
+	j, err := scanJob(q.QueryRowContext(ctx, `SELECT `+jobColumns+` FROM jobs WHERE account_id = $1 AND id = $2`, accountID, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return j, errs.New(errs.NotFound, 0, "job %d does not exist in this account", id)
+	}
+	return j, err
+}
+
+// CreateJob stores a job of j.AccountID and gives it its id. At the account's
+// quota it is forbidden.
+func (s *Store) CreateJob(ctx context.Context, j logjob.Job) (logjob.Job, error) {
+	err := s.write(ctx, "create job", func(t *tx) error {
+		// The counter's row is locked from here on, so that two creations cannot
+		// both take the last place.
+		err := t.QueryRowContext(ctx, `UPDATE counters SET value = value + 1 WHERE name = 'job_id' RETURNING value`).Scan(&j.ID)
+		if err != nil {
+			return err
+		}
+		owner, err := account(ctx, t, j.AccountID)
+		if err != nil {
+			return err
+		}
+		var have int
+		if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM jobs WHERE account_id = $1`, j.AccountID).Scan(&have); err != nil {
+			return err
+		}
+		if have >= owner.MaxJobs {
+			return errs.New(errs.Forbidden, codeQuota, "creating a new job is not allowed: exceeded max jobs allowed (%d)", owner.MaxJobs)
+		}
+		j.Revision = 1
+		if j.Enabled {
+			j.EnabledAt = t.now
+		}
+		settings, err := settingsJSON(j)
+		if err != nil {
+			return err
+		}
+		if _, err := t.ExecContext(ctx, `INSERT INTO jobs (id, account_id, settings_json, enabled_at, revision) VALUES ($1, $2, $3, $4, $5)`,
+			j.ID, j.AccountID, settings, nullMicros(j.EnabledAt), j.Revision); err != nil {
+			return err
+		}
+		return t.audit(ctx, j.AccountID, "job.create", fmt.Sprint(j.ID), nil, masked(j))
+	})
+	return j, err
+}
+
+// UpdateJob stores changed settings of a job that was read with j.Revision. When
+// it was changed since, the error is a conflict. EnabledAt and Revision are set
+// here; health stays as it is.
+func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error) {
+	err := s.write(ctx, "update job", func(t *tx) error {
+		before, err := jobByID(ctx, t, j.AccountID, j.ID)
+		if err != nil {
+			return err
+		}
+		j.EnabledAt = before.EnabledAt
+		if j.Enabled && !before.Enabled {
+			j.EnabledAt = t.now
+		}
+		settings, err := settingsJSON(j)
+		if err != nil {
+			return err
+		}
+		result, err := t.ExecContext(ctx, `UPDATE jobs SET settings_json = $1, enabled_at = $2, revision = revision + 1
+			WHERE account_id = $3 AND id = $4 AND revision = $5`,
+			settings, nullMicros(j.EnabledAt), j.AccountID, j.ID, j.Revision)
+		if err != nil {
+			return err
+		}
+		if n, err := result.RowsAffected(); err != nil {
+			return err
+		} else if n == 0 {
+			return errs.New(errs.Conflict, 0, "job %d was changed by somebody else meanwhile: read it again", j.ID)
+		}
+		if j, err = jobByID(ctx, t, j.AccountID, j.ID); err != nil {
+			return err
+		}
+		return t.audit(ctx, j.AccountID, "job.update", fmt.Sprint(j.ID), masked(before), masked(j))
+	})
+	return j, err
+}
+
+// DeleteJob removes a job. Its id is never given again.
+func (s *Store) DeleteJob(ctx context.Context, accountID string, id int64) error {
+	return s.write(ctx, "delete job", func(t *tx) error {
+		before, err := jobByID(ctx, t, accountID, id)
+		if err != nil {
+			return err
+		}
+		if _, err := t.ExecContext(ctx, `DELETE FROM jobs WHERE account_id = $1 AND id = $2`, accountID, id); err != nil {
+			return err
+		}
+		return t.audit(ctx, accountID, "job.delete", fmt.Sprint(id), masked(before), nil)
+	})
+}
+
+// ReportDelivery keeps a job's health: after a success the end of what was
+// delivered, which never goes back, and no error; after a failure its time and
+// text. A job that is gone is a not_found error.
+func (s *Store) ReportDelivery(ctx context.Context, d logjob.Delivery) error {
+	query, args := `UPDATE jobs SET last_error = $1, error_message = $2 WHERE id = $3`,
+		[]any{d.FailedAt.UnixMicro(), d.Message, d.JobID}
+	if d.FailedAt.IsZero() {
+		query, args = `UPDATE jobs SET last_error = NULL, error_message = NULL,
+			last_complete = CASE WHEN last_complete > $1 THEN last_complete ELSE $1 END WHERE id = $2`,
+			[]any{d.CompleteUntil.UnixMicro(), d.JobID}
+	}
+	result, err := s.writer.ExecContext(ctx, query, args...)
+	if err != nil {
+		return fmt.Errorf("report delivery of job %d: %w", d.JobID, err)
+	}
+	if n, err := result.RowsAffected(); err != nil {
+		return fmt.Errorf("report delivery of job %d: %w", d.JobID, err)
+	} else if n == 0 {
+		return errs.New(errs.NotFound, 0, "job %d does not exist", d.JobID)
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+)
+
+// codeNoScript is Cloudflare's code for a Worker that does not exist.
+const codeNoScript = 10007
+
+func noScript(name string) error {
+	return errs.New(errs.NotFound, codeNoScript, "script %q does not exist in this account", name)
+}
+
+const scriptColumns = `account_id, name, tag, created_on, modified_on, logpush, tags_json`
+
+func scanScript(row scanner) (deploy.Script, error) {
+	var s deploy.Script
+	var created, modified int64
+	var tags string
+	if err := row.Scan(&s.AccountID, &s.Name, &s.Tag, &created, &modified, &s.Logpush, &tags); err != nil {
+		return s, err
+	}
+	s.CreatedOn, s.ModifiedOn = fromMicros(created), fromMicros(modified)
+	return s, fromJSON(tags, &s.Tags)
+}
+
+// Scripts returns the scripts of an account in the order of their names.
+func (s *Store) Scripts(ctx context.Context, accountID string) ([]deploy.Script, error) {
+	var list []deploy.Script
+	err := s.read(ctx, "list scripts", func(t *sql.Tx) error {
+		err := each(ctx, t, func(row scanner) error {
+			script, err := scanScript(row)
+			list = append(list, script)
+			return err
+		}, `SELECT `+scriptColumns+` FROM scripts WHERE account_id = $1 ORDER BY name`, accountID)
+		if err != nil {
+			return err
+		}
+		routes, err := routesByScript(ctx, t, accountID)
+		for i := range list {
+			list[i].Routes = routes[scriptKey{accountID, list[i].Name}]
+		}
+		return err
+	})
+	return list, err
+}
+
+// Script returns one script, or a not_found error.
+func (s *Store) Script(ctx context.Context, accountID, name string) (deploy.Script, error) {
+	var found deploy.Script
+	err := s.read(ctx, "read script", func(t *sql.Tx) (err error) {
+		found, err = script(ctx, t, accountID, name)
+		return err
+	})
+	return found, err
+}
+
+func script(ctx context.Context, q querier, accountID, name string) (deploy.Script, error) {
+	found, err := scanScript(q.QueryRowContext(ctx,
+		`SELECT `+scriptColumns+` FROM scripts WHERE account_id = $1 AND name = $2`, accountID, name))
+	if errors.Is(err, sql.ErrNoRows) {
+		return found, noScript(name)
+	}
+	if err != nil {
+		return found, err
+	}
+	found.Routes, err = routes(ctx, q, accountID, name)
+	return found, err
+}
+
+// scriptKey names a script among all accounts.
+type scriptKey struct{ accountID, name string }
+
+func routes(ctx context.Context, q querier, accountID, script string) ([]string, error) {
+	var list []string
+	err := each(ctx, q, func(row scanner) error {
+		var pattern string
+		err := row.Scan(&pattern)
+		list = append(list, pattern)
+		return err
+	}, `SELECT pattern FROM routes WHERE account_id = $1 AND script = $2 ORDER BY pattern`, accountID, script)
+	return list, err
+}
+
+// routesByScript returns the routes of an account, or of all when accountID is empty.
+func routesByScript(ctx context.Context, q querier, accountID string) (map[scriptKey][]string, error) {
+	all := make(map[scriptKey][]string)
+	err := each(ctx, q, func(row scanner) error {
+		var key scriptKey
+		var pattern string
+		err := row.Scan(&key.accountID, &key.name, &pattern)
+		all[key] = append(all[key], pattern)
+		return err
+	}, `SELECT account_id, script, pattern FROM routes WHERE $1 = '' OR account_id = $1 ORDER BY pattern`, accountID)
+	return all, err
+}
+
+// lockScript marks a script as modified and keeps other writers away from it
+// until the transaction ends. It returns a not_found error when there is none.
+func (t *tx) lockScript(ctx context.Context, accountID, name string) (lastVersion, lastDeployment int64, err error) {
+	err = t.QueryRowContext(ctx, `UPDATE scripts SET modified_on = $1 WHERE account_id = $2 AND name = $3
+		RETURNING last_version, last_deployment`, t.now.UnixMicro(), accountID, name).Scan(&lastVersion, &lastDeployment)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = noScript(name)
+	}
+	return lastVersion, lastDeployment, err
+}
+
+// createScript makes the script unless it is there, and reports whether it made it.
+func (t *tx) createScript(ctx context.Context, accountID, name string) (bool, error) {
+	result, err := t.ExecContext(ctx, `INSERT INTO scripts
+		(account_id, name, tag, created_on, modified_on, logpush, tags_json, last_version, last_deployment)
+		VALUES ($1, $2, $3, $4, $4, TRUE, '[]', 0, 0) ON CONFLICT DO NOTHING`,
+		accountID, name, newHexID(), t.now.UnixMicro())
+	if err != nil {
+		return false, err
+	}
+	n, err := result.RowsAffected()
+	return n == 1, err
+}
+
+// SetTags replaces the tags of a script.
+func (s *Store) SetTags(ctx context.Context, accountID, name string, tags []string) error {
+	return s.write(ctx, "set tags", func(t *tx) error {
+		if _, _, err := t.lockScript(ctx, accountID, name); err != nil {
+			return err
+		}
+		before, err := script(ctx, t, accountID, name)
+		if err != nil {
+			return err
+		}
+		text, err := toJSON(tags)
+		if err != nil {
+			return err
+		}
+		if _, err := t.ExecContext(ctx, `UPDATE scripts SET tags_json = $1 WHERE account_id = $2 AND name = $3`, text, accountID, name); err != nil {
+			return err
+		}
+		if err := t.audit(ctx, accountID, "script.tags", name, before.Tags, tags); err != nil {
+			return err
+		}
+		return t.publish(ctx)
+	})
+}
+
+// SetRoutes replaces the routes of a script. A route that another script has, of
+// any account, is a conflict.
+func (s *Store) SetRoutes(ctx context.Context, accountID, name string, patterns []string) error {
+	return s.write(ctx, "set routes", func(t *tx) error {
+		if _, _, err := t.lockScript(ctx, accountID, name); err != nil {
+			return err
+		}
+		before, err := routes(ctx, t, accountID, name)
+		if err != nil {
+			return err
+		}
+		if _, err := t.ExecContext(ctx, `DELETE FROM routes WHERE account_id = $1 AND script = $2`, accountID, name); err != nil {
+			return err
+		}
+		// In one order for all writers, so that two of them cannot wait for each other.
+		for _, pattern := range slices.Sorted(slices.Values(patterns)) {
+			result, err := t.ExecContext(ctx, `INSERT INTO routes (pattern, account_id, script) VALUES ($1, $2, $3)
+				ON CONFLICT DO NOTHING`, pattern, accountID, name)
+			if err != nil {
+				return err
+			}
+			if n, err := result.RowsAffected(); err != nil {
+				return err
+			} else if n == 0 {
+				return errs.New(errs.Conflict, 10020, "route %q is taken by another script: remove it there first", pattern)
+			}
+		}
+		if err := t.audit(ctx, accountID, "script.routes", name, before, patterns); err != nil {
+			return err
+		}
+		return t.publish(ctx)
+	})
+}
+
+// DeleteScript removes a script with its versions, deployments, policy and routes.
+func (s *Store) DeleteScript(ctx context.Context, accountID, name string) error {
+	return s.write(ctx, "delete script", func(t *tx) error {
+		before, err := script(ctx, t, accountID, name)
+		if err != nil {
+			return err
+		}
+		if _, err := t.ExecContext(ctx, `DELETE FROM scripts WHERE account_id = $1 AND name = $2`, accountID, name); err != nil {
+			return fmt.Errorf("script %s: %w", name, err)
+		}
+		if err := t.audit(ctx, accountID, "script.delete", name, before, nil); err != nil {
+			return err
+		}
+		return t.publish(ctx)
+	})
+}

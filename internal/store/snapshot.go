@@ -1,0 +1,162 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"sync"
+	"time"
+
+	"tidegate/internal/deploy"
+)
+
+// Snapshot returns what the gateways of an account need, or of all accounts when
+// accountID is empty. It answers at once if there is something newer than
+// revision after; otherwise it waits for that, and after 30 s returns the current
+// snapshot, whose revision then tells that nothing is new. When ctx ends first
+// the error is that of ctx. Several callers may get the same snapshot: it must
+// not be changed.
+func (s *Store) Snapshot(ctx context.Context, accountID string, after int64) (*deploy.Snapshot, error) {
+	timeout := time.NewTimer(s.wait)
+	defer timeout.Stop()
+	for {
+		revision, changed := s.watch.state()
+		if revision > after {
+			break
+		}
+		select {
+		case <-changed:
+			continue
+		case <-timeout.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		break
+	}
+	return s.snapshot(ctx, accountID)
+}
+
+// snapshotCache holds the snapshots of one revision, so that many gateways that
+// wake at once cost one read.
+type snapshotCache struct {
+	mu       sync.Mutex // held while a snapshot is read
+	revision int64
+	byID     map[string]*deploy.Snapshot // by account id
+}
+
+func (s *Store) snapshot(ctx context.Context, accountID string) (*deploy.Snapshot, error) {
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	if revision, _ := s.watch.state(); s.cache.revision == revision {
+		if snap := s.cache.byID[accountID]; snap != nil {
+			return snap, nil
+		}
+	}
+	var snap *deploy.Snapshot
+	err := s.read(ctx, "read the snapshot", func(t *sql.Tx) (err error) {
+		snap, err = readSnapshot(ctx, t, accountID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.watch.advance(snap.Revision)
+	if s.cache.revision != snap.Revision {
+		s.cache.revision, s.cache.byID = snap.Revision, make(map[string]*deploy.Snapshot)
+	}
+	s.cache.byID[accountID] = snap
+	return snap, nil
+}
+
+func readSnapshot(ctx context.Context, t *sql.Tx, accountID string) (*deploy.Snapshot, error) {
+	snap := &deploy.Snapshot{Scripts: []deploy.SnapshotScript{}}
+	err := t.QueryRowContext(ctx, `SELECT value FROM counters WHERE name = 'revision'`).Scan(&snap.Revision)
+	if err != nil {
+		return nil, err
+	}
+	if err := readSnapshotScripts(ctx, t, accountID, snap); err != nil {
+		return nil, err
+	}
+	byKey := make(map[scriptKey]*deploy.SnapshotScript, len(snap.Scripts))
+	for i := range snap.Scripts {
+		byKey[scriptKey{snap.Scripts[i].AccountID, snap.Scripts[i].Name}] = &snap.Scripts[i]
+	}
+	routes, err := routesByScript(ctx, t, accountID)
+	if err != nil {
+		return nil, err
+	}
+	for key, script := range byKey {
+		script.Routes = routes[key]
+	}
+	if err := addSnapshotVersions(ctx, t, accountID, byKey); err != nil {
+		return nil, err
+	}
+	return snap, addServingVersions(ctx, t, snap)
+}
+
+// readSnapshotScripts reads the scripts, each with its current deployment.
+func readSnapshotScripts(ctx context.Context, t *sql.Tx, accountID string, snap *deploy.Snapshot) error {
+	return each(ctx, t, func(row scanner) error {
+		script := deploy.SnapshotScript{Versions: []deploy.SnapshotVersion{}}
+		var tags string
+		var id, splits sql.NullString
+		if err := row.Scan(&script.AccountID, &script.Subdomain, &script.Name, &tags, &id, &splits); err != nil {
+			return err
+		}
+		if id.Valid {
+			script.DeploymentID = id.String
+			if err := fromJSON(splits.String, &script.Splits); err != nil {
+				return err
+			}
+		}
+		err := fromJSON(tags, &script.Tags)
+		snap.Scripts = append(snap.Scripts, script)
+		return err
+	}, `SELECT s.account_id, a.subdomain, s.name, s.tags_json, d.id, d.splits_json FROM scripts s
+		JOIN accounts a ON a.id = s.account_id
+		LEFT JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name AND d.number = s.last_deployment
+		WHERE $1 = '' OR s.account_id = $1 ORDER BY s.account_id, s.name`, accountID)
+}
+
+func addSnapshotVersions(ctx context.Context, t *sql.Tx, accountID string, byKey map[scriptKey]*deploy.SnapshotScript) error {
+	return each(ctx, t, func(row scanner) error {
+		var key scriptKey
+		v, err := scanVersion(row, &key.accountID, &key.name)
+		if script := byKey[key]; script != nil {
+			script.Versions = append(script.Versions, snapshotVersion(v))
+		}
+		return err
+	}, `SELECT v.id, v.number, v.created_on, v.source, v.author_id, v.author_email, v.annotations_json, v.origin_json,
+		v.account_id, v.script FROM versions v
+		JOIN scripts s ON s.account_id = v.account_id AND s.name = v.script
+		WHERE ($1 = '' OR v.account_id = $1) AND v.number > s.last_version - $2
+		ORDER BY v.account_id, v.script, v.number DESC`, accountID, deploy.DeployableVersions)
+}
+
+// addServingVersions adds the versions that serve although they are no longer
+// among the deployable ones: a deployment stays as it was made.
+func addServingVersions(ctx context.Context, t *sql.Tx, snap *deploy.Snapshot) error {
+	for i := range snap.Scripts {
+		script := &snap.Scripts[i]
+		known := make(map[string]bool, len(script.Versions))
+		for _, v := range script.Versions {
+			known[v.ID] = true
+		}
+		for _, split := range script.Splits {
+			if known[split.VersionID] {
+				continue
+			}
+			v, err := scanVersion(t.QueryRowContext(ctx, `SELECT `+versionColumns+` FROM versions WHERE id = $1`, split.VersionID))
+			if err != nil {
+				return err
+			}
+			script.Versions = append(script.Versions, snapshotVersion(v))
+		}
+	}
+	return nil
+}
+
+func snapshotVersion(v deploy.Version) deploy.SnapshotVersion {
+	return deploy.SnapshotVersion{
+		ID: v.ID, Tag: v.Annotations.Tag, Message: v.Annotations.Message, Alias: v.Annotations.Alias, Origin: v.Origin,
+	}
+}

@@ -1,0 +1,318 @@
+// Package store keeps the control plane in SQL: accounts, tokens, scripts,
+// versions, deployments, jobs, policies, leases and the audit log. SQLite and
+// PostgreSQL serve the same statements; what differs between them is in Open.
+//
+// Every write is one transaction, and is on disk when the method returns. The
+// methods are safe for concurrent use, also by several processes on one database.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"tidegate/schema/control"
+)
+
+const (
+	// readersMax connections; a control plane answers a few dozen requests a second.
+	readersMax = 8
+	// busyTimeoutMS is how long SQLite waits for another process's write.
+	busyTimeoutMS = 5000
+	// lockRetry between two looks at a lock that another process holds.
+	lockRetry = 20 * time.Millisecond
+	// snapshotWaitDefault is the longest wait that the API promises.
+	snapshotWaitDefault = 30 * time.Second
+)
+
+// Options of Open; the zero value is what production uses.
+type Options struct {
+	Now          func() time.Time // nil: time.Now
+	Logger       *slog.Logger     // nil: nothing is logged
+	SnapshotWait time.Duration    // how long Snapshot waits for something newer; 0: 30 s
+}
+
+// Store is the control plane's database.
+type Store struct {
+	reader *sql.DB
+	writer *sql.DB // SQLite: one connection, so that writers queue here and not in busy loops; PostgreSQL: reader
+	now    func() time.Time
+	log    *slog.Logger
+	watch  *watch
+	cache  snapshotCache
+	wait   time.Duration
+}
+
+// Open connects to databaseURL, which is postgres://..., sqlite:///path or the
+// path of an SQLite file, and brings the schema up to date. An SQLite file and
+// its folder are made if they are missing, readable by their owner only: jobs
+// hold credentials.
+func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error) {
+	s := &Store{now: opts.Now, log: opts.Logger, wait: opts.SnapshotWait}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.wait == 0 {
+		s.wait = snapshotWaitDefault
+	}
+	open := s.openSQLite
+	if strings.HasPrefix(databaseURL, "postgres://") || strings.HasPrefix(databaseURL, "postgresql://") {
+		open = s.openPostgres
+	}
+	if err := open(ctx, databaseURL); err != nil {
+		return nil, errors.Join(err, s.closePools())
+	}
+	revision, err := s.revision(ctx)
+	if err != nil {
+		return nil, errors.Join(err, s.closePools())
+	}
+	s.watch = startWatch(revision, s.revision, s.log)
+	return s, nil
+}
+
+func (s *Store) openSQLite(ctx context.Context, databaseURL string) error {
+	path := strings.TrimPrefix(databaseURL, "sqlite://")
+	if path == "" || strings.Contains(path, "://") || strings.HasPrefix(path, ":memory:") {
+		return fmt.Errorf("open database %q: want postgres://..., sqlite:///path or the path of a file", redactURL(databaseURL))
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	// One process at a time makes the file and its tables. The lock has a file of its
+	// own, because to open and close the database's would end SQLite's locks on it.
+	unlock, err := lockFile(ctx, path+".lock")
+	if err != nil {
+		return fmt.Errorf("open database %s: %w", path, err)
+	}
+	defer unlock()
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("open database: %w", err)
+	}
+	query := url.Values{
+		// FULL syncs the log at every commit; WAL's usual NORMAL could lose the last
+		// acknowledged writes with the machine.
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeoutMS), "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"},
+		// A write transaction takes the write lock when it begins: what it read is
+		// still true when it writes.
+		"_txlock": {"immediate"},
+	}
+	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String()
+	if s.writer, err = sql.Open("sqlite", dsn); err != nil {
+		return fmt.Errorf("open database %s: %w", path, err)
+	}
+	s.writer.SetMaxOpenConns(1)
+	if s.reader, err = sql.Open("sqlite", dsn); err != nil {
+		return fmt.Errorf("open database %s: %w", path, err)
+	}
+	s.reader.SetMaxOpenConns(readersMax)
+	return migrate(ctx, goose.DialectSQLite3, s.writer, control.Migrations)
+}
+
+// lockFile waits for the exclusive lock of a file, which the kernel also ends with
+// the process.
+func lockFile(ctx context.Context, path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = f.Close() }, nil // nothing was written
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, ctx.Err()), f.Close())
+		case <-time.After(lockRetry):
+		}
+	}
+}
+
+func (s *Store) openPostgres(ctx context.Context, databaseURL string) error {
+	config, err := pgx.ParseConfig(databaseURL)
+	if err != nil {
+		return fmt.Errorf("open database %s: %w", redactURL(databaseURL), err)
+	}
+	s.writer = stdlib.OpenDB(*config)
+	s.reader = s.writer
+	s.writer.SetMaxOpenConns(2 * readersMax)
+	// Several processes may start at once: one migrates, the others wait.
+	locker, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	return migrate(ctx, goose.DialectPostgres, s.writer, control.Migrations, goose.WithSessionLocker(locker))
+}
+
+func migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB, files fs.FS, opts ...goose.ProviderOption) error {
+	provider, err := goose.NewProvider(dialect, db, files, opts...)
+	if err != nil {
+		return fmt.Errorf("migrate the control plane's database: %w", err)
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrate the control plane's database: %w", err)
+	}
+	return nil
+}
+
+func redactURL(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(not a URL)"
+	}
+	return u.Redacted()
+}
+
+// Close stops the watch and closes the connections. Calls in flight fail.
+func (s *Store) Close() error {
+	s.watch.stop()
+	return s.closePools()
+}
+
+func (s *Store) closePools() error {
+	var failed []error
+	if s.writer != nil {
+		failed = append(failed, s.writer.Close())
+	}
+	if s.reader != nil && s.reader != s.writer {
+		failed = append(failed, s.reader.Close())
+	}
+	return errors.Join(failed...)
+}
+
+// Ready reports whether the database answers.
+func (s *Store) Ready(ctx context.Context) error {
+	_, err := s.revision(ctx)
+	return err
+}
+
+func (s *Store) revision(ctx context.Context) (int64, error) {
+	var value int64
+	err := s.reader.QueryRowContext(ctx, `SELECT value FROM counters WHERE name = 'revision'`).Scan(&value)
+	if err != nil {
+		return 0, fmt.Errorf("read the revision: %w", err)
+	}
+	return value, nil
+}
+
+// tx is a write transaction.
+type tx struct {
+	*sql.Tx
+	now      time.Time // of every row that the transaction writes; whole microseconds, UTC
+	revision int64     // set by publish
+}
+
+// write runs fn in a transaction and commits it when fn returns nil. what names
+// the attempt in errors; an *errs.Error of fn comes back as it is.
+func (s *Store) write(ctx context.Context, what string, fn func(*tx) error) error {
+	begun, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	t := &tx{Tx: begun, now: s.now().UTC().Truncate(time.Microsecond)}
+	if err := fn(t); err != nil {
+		if rollback := begun.Rollback(); rollback != nil && !errors.Is(rollback, sql.ErrTxDone) {
+			err = errors.Join(err, rollback)
+		}
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if err := begun.Commit(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if t.revision > 0 {
+		s.watch.advance(t.revision)
+	}
+	return nil
+}
+
+// publish gives what the transaction did to the gateways. It is the last
+// statement of fn: the row stays locked until the commit.
+func (t *tx) publish(ctx context.Context) error {
+	return t.QueryRowContext(ctx,
+		`UPDATE counters SET value = value + 1 WHERE name = 'revision' RETURNING value`).Scan(&t.revision)
+}
+
+// read runs fn on one consistent picture of the database.
+func (s *Store) read(ctx context.Context, what string, fn func(*sql.Tx) error) error {
+	t, err := s.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	err = fn(t)
+	// Nothing was written, so ending the transaction cannot lose anything.
+	_ = t.Rollback()
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// each calls scan for every row.
+func each(ctx context.Context, q querier, scan func(row scanner) error, query string, args ...any) (err error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// scanner is one row.
+type scanner interface{ Scan(dest ...any) error }
+
+func toJSON(v any) (string, error) {
+	b, err := json.Marshal(v)
+	return string(b), err
+}
+
+func fromJSON(text string, v any) error { return json.Unmarshal([]byte(text), v) }
+
+func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
+
+func nullMicros(t time.Time) sql.NullInt64 {
+	return sql.NullInt64{Int64: t.UnixMicro(), Valid: !t.IsZero()}
+}
+
+func fromNullMicros(n sql.NullInt64) time.Time {
+	if !n.Valid {
+		return time.Time{}
+	}
+	return fromMicros(n.Int64)
+}

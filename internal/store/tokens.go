@@ -1,0 +1,105 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"tidegate/internal/errs"
+	"tidegate/schema/control"
+)
+
+// CreateToken makes a token of t.AccountID with the name, email, scopes and
+// expiry of t. The secret is returned this once; only its hash is kept.
+func (s *Store) CreateToken(ctx context.Context, token control.Token) (control.Token, string, error) {
+	secret := newSecret()
+	err := s.write(ctx, "create token", func(t *tx) error {
+		token.ID, token.CreatedOn = newHexID(), t.now
+		if err := t.insertToken(ctx, token, secret); err != nil {
+			return err
+		}
+		return t.audit(ctx, token.AccountID, "token.create", token.ID, nil, token)
+	})
+	return token, secret, err
+}
+
+func (t *tx) insertToken(ctx context.Context, token control.Token, secret string) error {
+	scopes := make([]string, len(token.Scopes))
+	for i, scope := range token.Scopes {
+		scopes[i] = string(scope)
+	}
+	_, err := t.ExecContext(ctx, `INSERT INTO tokens (id, account_id, name, email, hash, scopes, created_on, expires_on)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		token.ID, sql.NullString{String: token.AccountID, Valid: token.AccountID != ""}, token.Name, token.Email,
+		hashSecret(secret), strings.Join(scopes, " "), token.CreatedOn.UnixMicro(), nullMicros(token.ExpiresOn))
+	return err
+}
+
+const tokenColumns = `id, account_id, name, email, scopes, created_on, expires_on, last_used_on`
+
+func scanToken(row scanner) (control.Token, error) {
+	var t control.Token
+	var account sql.NullString
+	var scopes string
+	var created int64
+	var expires, used sql.NullInt64
+	err := row.Scan(&t.ID, &account, &t.Name, &t.Email, &scopes, &created, &expires, &used)
+	t.AccountID = account.String
+	for scope := range strings.FieldsSeq(scopes) {
+		t.Scopes = append(t.Scopes, control.Scope(scope))
+	}
+	t.CreatedOn, t.ExpiresOn, t.LastUsedOn = fromMicros(created), fromNullMicros(expires), fromNullMicros(used)
+	return t, err
+}
+
+// Authenticate returns the token that secret belongs to, or an unauthorized
+// error when there is none or it has expired. The error does not say which.
+func (s *Store) Authenticate(ctx context.Context, secret string) (control.Token, error) {
+	token, err := scanToken(s.reader.QueryRowContext(ctx,
+		`SELECT `+tokenColumns+` FROM tokens WHERE hash = $1`, hashSecret(secret)))
+	now := s.now().UTC()
+	if errors.Is(err, sql.ErrNoRows) || err == nil && !token.ExpiresOn.IsZero() && !now.Before(token.ExpiresOn) {
+		return control.Token{}, errs.New(errs.Unauthorized, 0, "the API token is not valid")
+	}
+	if err != nil {
+		return control.Token{}, fmt.Errorf("look up token: %w", err)
+	}
+	if now.Sub(token.LastUsedOn) >= lastUsedResolution {
+		if _, err := s.writer.ExecContext(ctx, `UPDATE tokens SET last_used_on = $1 WHERE id = $2`, now.UnixMicro(), token.ID); err != nil {
+			// The time of last use is a help to people, no reason to refuse the call.
+			s.log.WarnContext(ctx, "token use not recorded", "token_id", token.ID, "error", err)
+		}
+	}
+	return token, nil
+}
+
+// Tokens returns the tokens of an account, oldest first.
+func (s *Store) Tokens(ctx context.Context, accountID string) ([]control.Token, error) {
+	var list []control.Token
+	err := each(ctx, s.reader, func(row scanner) error {
+		t, err := scanToken(row)
+		list = append(list, t)
+		return err
+	}, `SELECT `+tokenColumns+` FROM tokens WHERE account_id = $1 ORDER BY created_on, id`, accountID)
+	if err != nil {
+		return nil, fmt.Errorf("list tokens: %w", err)
+	}
+	return list, nil
+}
+
+// DeleteToken ends a token of an account.
+func (s *Store) DeleteToken(ctx context.Context, accountID, id string) error {
+	return s.write(ctx, "delete token", func(t *tx) error {
+		token, err := scanToken(t.QueryRowContext(ctx,
+			`DELETE FROM tokens WHERE account_id = $1 AND id = $2 RETURNING `+tokenColumns, accountID, id))
+		if errors.Is(err, sql.ErrNoRows) {
+			return errs.New(errs.NotFound, 0, "token %q does not exist in this account", id)
+		}
+		if err != nil {
+			return err
+		}
+		return t.audit(ctx, accountID, "token.delete", id, token, nil)
+	})
+}

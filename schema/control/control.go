@@ -1,0 +1,97 @@
+// Package control holds the control plane's shapes that are neither deployments
+// nor jobs: accounts, tokens, and who acts. Its SQL files are the migrations of
+// the control plane's database. It imports the standard library only.
+package control
+
+import (
+	"context"
+	"embed"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Migrations are numbered goose files. SQLite and PostgreSQL run the same ones:
+// ids come from the counters table instead of an identity column, times are Unix
+// microseconds, and documents are JSON text.
+//
+//go:embed *.sql
+var Migrations embed.FS
+
+// FirstAccountID is the account that an empty database is given.
+const FirstAccountID = "00000000000000000000000000000001"
+
+// Account owns scripts, jobs and tokens, and shares nothing with other accounts
+// except the name space of subdomains and routes.
+type Account struct {
+	ID          string // 32 hex digits
+	Name        string
+	Subdomain   string // one DNS label, unique: <script>.<subdomain>.<gateway domain>
+	MaxVersions int    // versions in one deployment
+	MaxJobs     int    // Logpush jobs
+	CreatedOn   time.Time
+}
+
+// Scope is a right that a token carries.
+type Scope string
+
+// The scopes. Edit includes read; admin includes everything.
+const (
+	LogsRead    Scope = "logs:read"
+	LogsEdit    Scope = "logs:edit"
+	ScriptsRead Scope = "scripts:read"
+	ScriptsEdit Scope = "scripts:edit"
+	PolicyEdit  Scope = "policy:edit"
+	Admin       Scope = "admin"
+)
+
+// Scopes lists every scope, for validation and documentation.
+var Scopes = []Scope{LogsRead, LogsEdit, ScriptsRead, ScriptsEdit, PolicyEdit, Admin}
+
+// Token is a credential, without its secret: only the hash of that is stored.
+type Token struct {
+	ID string // 32 hex digits
+	// AccountID is the only account that the token opens. Empty for the operator's
+	// token, which opens all of them and may create more.
+	AccountID  string
+	Name       string
+	Email      string // named as the author of what the token makes
+	Scopes     []Scope
+	CreatedOn  time.Time
+	ExpiresOn  time.Time // zero: never
+	LastUsedOn time.Time // zero: never; kept to the minute
+}
+
+// Allows reports whether the token has the right to do what needs scope.
+func (t *Token) Allows(scope Scope) bool {
+	if slices.Contains(t.Scopes, Admin) || slices.Contains(t.Scopes, scope) {
+		return true
+	}
+	area, isRead := strings.CutSuffix(string(scope), ":read")
+	return isRead && slices.Contains(t.Scopes, Scope(area+":edit"))
+}
+
+// Operator reports whether the token opens every account.
+func (t *Token) Operator() bool { return t.AccountID == "" && t.Allows(Admin) }
+
+// Actor is who makes a change: the audit log and the authorship of versions and
+// deployments name it. The zero Actor is the system itself.
+type Actor struct {
+	TokenID string
+	Email   string
+	Source  string // "api", "wrangler", "terraform", ...
+}
+
+type actorKey struct{}
+
+// WithActor returns a context whose writes are on behalf of a.
+func WithActor(ctx context.Context, a Actor) context.Context {
+	return context.WithValue(ctx, actorKey{}, a)
+}
+
+// ActorFrom returns the actor of ctx; writes without one are the system's own,
+// such as a rollback.
+func ActorFrom(ctx context.Context) Actor {
+	a, _ := ctx.Value(actorKey{}).(Actor)
+	return a
+}
