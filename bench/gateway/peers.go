@@ -1,0 +1,262 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/pprof"
+	"sync"
+	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/embedded"
+	"tidegate/internal/gateway"
+	"tidegate/internal/runtime"
+	"tidegate/pipeline/stream"
+	"tidegate/schema"
+)
+
+// host is the name that every request asks for.
+const host = "shop.dev.localhost"
+
+// benchSnapshot splits the traffic between two versions, 90 to 10.
+func benchSnapshot(first, second string) *deploy.Snapshot {
+	const v1, v2 = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+	return &deploy.Snapshot{Revision: 1, Scripts: []deploy.SnapshotScript{{
+		AccountID: "00000000000000000000000000000001", Subdomain: "dev", Name: "shop", DeploymentID: "d",
+		Splits: []deploy.Split{{VersionID: v1, Percentage: 90_000}, {VersionID: v2, Percentage: 10_000}},
+		Versions: []deploy.SnapshotVersion{
+			{ID: v2, Tag: "v2", Origin: &deploy.Origin{URL: "http://" + second}},
+			{ID: v1, Tag: "v1", Origin: &deploy.Origin{URL: "http://" + first}},
+		},
+	}}}
+}
+
+// snapshotOnce gives one snapshot and then nothing new.
+type snapshotOnce struct{ snapshot *deploy.Snapshot }
+
+func (s snapshotOnce) Snapshot(ctx context.Context, after int64) (*deploy.Snapshot, error) {
+	if after < s.snapshot.Revision {
+		return s.snapshot, nil
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// serveGateway serves the way the router does: the real producer to the embedded
+// broker with -traced. The arguments are a folder and the two upstreams.
+func serveGateway(ctx context.Context) error {
+	traced := flag.Bool("traced", false, "")
+	profile := flag.String("cpuprofile", "", "")
+	flag.Parse()
+	dir, first, second := flag.Arg(0), flag.Arg(1), flag.Arg(2)
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close() //nolint:errcheck // a look inside, not a result
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	var background sync.WaitGroup
+	defer background.Wait()
+	start := func(run func(context.Context) error) {
+		background.Go(func() {
+			if err := run(ctx); err != nil {
+				log.Error("benchmark part failed", "error", err)
+			}
+		})
+	}
+
+	deps := gateway.Deps{Snapshots: snapshotOnce{benchSnapshot(first, second)}, Logger: log}
+	if *traced {
+		broker, err := embedded.StartBroker(ctx, embedded.BrokerConfig{
+			Addr: "127.0.0.1:0", DataDir: filepath.Join(dir, "kafka"),
+			Topics: []embedded.Topic{{Name: schema.Topic, Partitions: 4, Retention: time.Hour}}, Logger: log,
+		})
+		if err != nil {
+			return err
+		}
+		defer broker.Close() //nolint:errcheck // scratch
+		producer, err := stream.NewProducer(stream.ProducerConfig{
+			Config: stream.Config{Brokers: []string{broker.Addr()}, Topic: schema.Topic},
+			Schema: schema.EventSchemaVersion, SpoolDir: filepath.Join(dir, "spool"), Logger: log,
+		})
+		if err != nil {
+			return err
+		}
+		start(producer.Run)
+		deps.Emitter = producer
+		defer func() {
+			s := producer.Stats()
+			fmt.Fprintf(os.Stderr, "events: %d in, %d confirmed by Kafka, %d spooled, dropped %v\n", s.EventsIn, s.EventsOut, s.EventsSpooled, s.Dropped)
+		}()
+	}
+	backends, err := runtime.New(runtime.DefaultConfig(), log)
+	if err != nil {
+		return err
+	}
+	deps.Backends = backends
+	gw, err := gateway.New(gateway.DefaultConfig(), deps)
+	if err != nil {
+		return err
+	}
+	start(gw.Run)
+	for gw.Ready() != nil {
+		time.Sleep(time.Millisecond)
+	}
+	l, err := listen(ctx)
+	if err != nil {
+		return err
+	}
+	server := gateway.NewServer(gw)
+	go func() {
+		<-ctx.Done()
+		_ = server.Close() // the load has ended
+	}()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// builtCaddy is the peer's program, built from a module of its own.
+const builtCaddy = "bin/bench-caddy"
+
+// buildCaddy takes minutes the first time and nothing afterwards.
+func buildCaddy(ctx context.Context) error {
+	out, err := filepath.Abs(builtCaddy)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", out, ".")
+	cmd.Dir = filepath.Join("bench", "gateway", "caddy")
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("build Caddy in %s (run this from the root of the repository, or name a program with -caddy): %w", cmd.Dir, err)
+	}
+	return nil
+}
+
+// startCaddy starts the peer with the same split.
+func startCaddy(ctx context.Context, binary, dir, first, second string) (*child, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil { // Caddy wants to open the port itself
+		return nil, err
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	file := filepath.Join(dir, "Caddyfile")
+	config := fmt.Sprintf(caddyfile, port, first, second)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, binary, "run", "--config", file, "--adapter", "caddyfile")
+	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start Caddy: %w", err)
+	}
+	c := &child{cmd: cmd, addr: addr}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+		if err == nil {
+			return c, conn.Close()
+		}
+		if time.Now().After(deadline) {
+			c.stop()
+			return nil, fmt.Errorf("no Caddy on %s: %w", addr, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// caddyfile leaves out all that Caddy would do beyond proxying: no admin
+// interface, no access log.
+const caddyfile = `{
+	admin off
+	auto_https off
+	log {
+		output discard
+	}
+}
+http://:%[1]s {
+	bind 127.0.0.1
+	reverse_proxy %[2]s %[3]s {
+		lb_policy weighted_round_robin 9 1
+	}
+}
+`
+
+// serveUpstream answers every request with the same small JSON document, at a
+// fraction of what net/http costs: it shall not be what is measured.
+func serveUpstream(ctx context.Context) error {
+	l, err := listen(ctx)
+	if err != nil {
+		return err
+	}
+	go func() {
+		<-ctx.Done()
+		_ = l.Close() // ends Accept
+	}()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		go serveConn(c) // ends with its connection, or with the process
+	}
+}
+
+const (
+	upstreamBody     = `{"id":12345,"name":"tide","price":12.5,"tags":["a","b","c"]}` + "\r\n"
+	upstreamResponse = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nServer: bench\r\n" +
+		"Date: Mon, 02 Jan 2006 15:04:05 GMT\r\nContent-Length: 62\r\n\r\n" + upstreamBody
+)
+
+func serveConn(c net.Conn) {
+	defer c.Close() //nolint:errcheck // the other side has gone
+	r := bufio.NewReader(c)
+	for {
+		for {
+			line, err := r.ReadSlice('\n')
+			if err != nil {
+				return
+			}
+			if len(line) <= 2 {
+				break // requests have no bodies here
+			}
+		}
+		if _, err := io.WriteString(c, upstreamResponse); err != nil {
+			return
+		}
+	}
+}
+
+// listen opens a port and tells the parent.
+func listen(ctx context.Context) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err == nil {
+		fmt.Println(l.Addr())
+	}
+	return l, err
+}

@@ -1,0 +1,150 @@
+// Package gateway takes requests in, picks the version that serves each, passes
+// them on, and emits one trace event for every request that reached a script.
+//
+// The road of a request: ServeHTTP -> table.match -> deploy.Pick -> forward ->
+// record. Nothing on it waits for Kafka, SQL or the control plane.
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/time/rate"
+
+	"tidegate/internal/deploy"
+)
+
+// Config is what an operator may set. The zero value lacks a Domain.
+type Config struct {
+	// Domain is the name below which scripts are reached: <script>.<subdomain>.<domain>.
+	Domain string
+	// SnapshotFile keeps the last good snapshot, so that the gateway starts while
+	// the control plane is away. Empty keeps none.
+	SnapshotFile string
+	// TrustedProxies are the peers whose X-Forwarded-For, -Proto and -Host are
+	// believed and extended. From anybody else these headers are replaced.
+	TrustedProxies []netip.Prefix
+	// ShowVersion adds Tidegate-Version and Tidegate-Decision to every response.
+	ShowVersion bool
+	// EventHeaders are the request headers that an event records. The values of
+	// those that may hold a secret are redacted, and a Referer loses its query.
+	EventHeaders []string
+}
+
+// DefaultConfig records no more of a request than its kind.
+func DefaultConfig() Config {
+	return Config{Domain: "localhost", EventHeaders: []string{"content-type", "referer", "user-agent"}}
+}
+
+// Validate names the first setting that cannot work.
+func (c *Config) Validate() error {
+	if d := strings.ToLower(c.Domain); d == "" || strings.HasPrefix(d, ".") || strings.HasSuffix(d, ".") || strings.ContainsAny(d, ":/* ") {
+		return fmt.Errorf("gateway: domain is %q: it must be a plain host name such as example.com", c.Domain)
+	}
+	return nil
+}
+
+// Snapshots is where snapshots come from: the store in the same process, or the
+// control plane's API.
+type Snapshots interface {
+	// Snapshot blocks until there is a snapshot newer than the revision after, ctx
+	// ends, or some time has passed; in the last case it returns nil or the
+	// snapshot at hand. The gateway only reads what it is given.
+	Snapshot(ctx context.Context, after int64) (*deploy.Snapshot, error)
+}
+
+// Emitter takes trace events. It never blocks, may be called concurrently, and
+// owns value from then on.
+type Emitter interface {
+	Emit(account string, value []byte)
+}
+
+// Backends reach the versions. A backend sends the request's RequestURI, Host,
+// header and body to its version; an error whose chain has a method
+// ErrorKind() string tells the event's ErrorKind.
+type Backends interface {
+	// Update returns a backend for each version of the snapshot, by version id, and
+	// lets go of those no longer named; requests that hold one of these go on.
+	Update(s *deploy.Snapshot) map[string]http.RoundTripper
+}
+
+// Deps are the gateway's neighbours.
+type Deps struct {
+	Snapshots Snapshots
+	Backends  Backends
+	Emitter   Emitter      // nil emits nothing
+	Tracer    trace.Tracer // nil makes no spans, at no cost; traceparent travels on either way
+	Logger    *slog.Logger
+}
+
+// Gateway is the handler of all public traffic. Its methods may be called concurrently.
+type Gateway struct {
+	cfg     Config
+	deps    Deps
+	log     *slog.Logger
+	headers []eventHeader
+	metrics metrics
+
+	// table is replaced as a whole by Run, and by New before it; nil until there
+	// is a snapshot.
+	table atomic.Pointer[table]
+	sync  syncState
+
+	// Switched connections outlive their handler's place in http.Server: ending
+	// cuts them, upgrades waits for them.
+	ending   context.Context
+	end      context.CancelFunc
+	upgrades sync.WaitGroup
+
+	complain rate.Sometimes // spaces the log lines about failing backends
+}
+
+// New returns a gateway that serves the snapshot on disk, if there is a good one.
+func New(cfg Config, deps Deps) (*Gateway, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Snapshots == nil || deps.Backends == nil || deps.Logger == nil {
+		return nil, fmt.Errorf("gateway: Snapshots, Backends and Logger are all needed")
+	}
+	cfg.Domain = strings.ToLower(cfg.Domain)
+	g := &Gateway{
+		cfg: cfg, deps: deps, log: deps.Logger,
+		headers:  compileEventHeaders(cfg.EventHeaders),
+		complain: rate.Sometimes{Interval: time.Second},
+	}
+	g.ending, g.end = context.WithCancel(context.Background())
+	if err := g.metrics.register(g); err != nil {
+		return nil, err
+	}
+	g.loadFile()
+	return g, nil
+}
+
+// Revision returns the revision that is being served, 0 before the first.
+func (g *Gateway) Revision() int64 {
+	if t := g.table.Load(); t != nil {
+		return t.revision
+	}
+	return 0
+}
+
+// Ready returns nil when requests can be served, whether or not the control
+// plane can be reached; Status tells that.
+func (g *Gateway) Ready() error {
+	if g.table.Load() != nil {
+		return nil
+	}
+	if err := g.Status().SyncError; err != nil {
+		return fmt.Errorf("gateway: no snapshot to serve, neither on disk nor from the control plane: %w", err)
+	}
+	return fmt.Errorf("gateway: no snapshot to serve yet")
+}

@@ -1,0 +1,213 @@
+package gateway
+
+import (
+	"context"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/textproto"
+	"strings"
+	"sync"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// client is who sent a request, as far as it can be believed.
+type client struct {
+	ip      string // of the client itself
+	forward string // X-Forwarded-For as it goes to the backend
+	scheme  string // "http" or "https", as the client used it
+	host    string // that the client asked for
+}
+
+// clientOf believes the connection, and the X-Forwarded headers only when it
+// comes from a trusted proxy.
+func (g *Gateway) clientOf(r *http.Request) client {
+	peer, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		peer = r.RemoteAddr
+	}
+	c := client{ip: peer, forward: peer, scheme: "http", host: r.Host}
+	if r.TLS != nil {
+		c.scheme = "https"
+	}
+	if len(g.cfg.TrustedProxies) == 0 || !g.trusted(peer) {
+		return c
+	}
+	if list := strings.Join(r.Header["X-Forwarded-For"], ", "); list != "" {
+		c.forward = list + ", " + peer
+		c.ip = g.firstUntrusted(list, peer)
+	}
+	if proto := strings.ToLower(r.Header.Get("X-Forwarded-Proto")); proto == "http" || proto == "https" {
+		c.scheme = proto
+	}
+	if host := r.Header.Get("X-Forwarded-Host"); host != "" {
+		c.host = host
+	}
+	return c
+}
+
+// firstUntrusted walks back from the peer to the first address that no trusted
+// proxy vouches for: anything further left may be the client's invention.
+func (g *Gateway) firstUntrusted(list, peer string) string {
+	addresses := strings.Split(list, ",")
+	ip := peer
+	for i := len(addresses) - 1; i >= 0; i-- {
+		address := strings.TrimSpace(addresses[i])
+		if _, err := netip.ParseAddr(address); err != nil {
+			return ip
+		}
+		ip = address
+		if !g.trusted(ip) {
+			return ip
+		}
+	}
+	return ip
+}
+
+func (g *Gateway) trusted(address string) bool {
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return false
+	}
+	for _, p := range g.cfg.TrustedProxies {
+		if p.Contains(ip.Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+// connectionOnly reports whether a header is about one connection and not about
+// the message (RFC 9110, section 7.6.1, and the older names that proxies meet).
+func connectionOnly(name string) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
+}
+
+// dropListed removes the headers that the Connection header names.
+func dropListed(h http.Header, connection []string) {
+	for _, list := range connection {
+		for name := range strings.SplitSeq(list, ",") {
+			delete(h, textproto.CanonicalMIMEHeaderKey(textproto.TrimString(name)))
+		}
+	}
+}
+
+// requestHeader returns the header for the backend: the client's, without what
+// concerns the client's connection alone, with the gateway's word on who it was.
+// The values are shared with r and must not be changed.
+func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
+	h := make(http.Header, len(r.Header)+6)
+	for name, values := range r.Header {
+		if !connectionOnly(name) {
+			h[name] = values
+		}
+	}
+	if connection := r.Header["Connection"]; connection != nil {
+		dropListed(h, connection)
+		if protocol := upgradeOf(r.Header); protocol != "" {
+			h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{protocol}
+		}
+	}
+	if httpguts.HeaderValuesContainsToken(r.Header["Te"], "trailers") {
+		h["Te"] = []string{"trailers"} // gRPC wants to know
+	}
+	if _, ok := h["User-Agent"]; !ok {
+		h["User-Agent"] = []string{""} // or the transport would name itself
+	}
+	values := [...]string{x.client.forward, x.client.scheme, x.client.host, x.client.ip, x.ray}
+	all := values[:] // one allocation for five values
+	for i, name := range [...]string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Cf-Connecting-Ip", "Cf-Ray"} {
+		h[name] = all[i : i+1 : i+1]
+	}
+	delete(h, "Forwarded") // RFC 7239 says the same things and would contradict them
+	return h
+}
+
+// upgradeOf returns the protocol that a message wants to switch to, or "".
+func upgradeOf(h http.Header) string {
+	if !httpguts.HeaderValuesContainsToken(h["Connection"], "Upgrade") {
+		return ""
+	}
+	return h.Get("Upgrade")
+}
+
+// responseHeader fills the client's header from the backend's response.
+func (g *Gateway) responseHeader(h http.Header, resp *http.Response, x *exchange) {
+	ray := h["Cf-Ray"]
+	for name, values := range resp.Header {
+		if !connectionOnly(name) {
+			h[name] = values
+		}
+	}
+	dropListed(h, resp.Header["Connection"])
+	h["Cf-Ray"] = ray
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // net/http would guess one
+	}
+	if len(resp.Trailer) > 0 {
+		names := make([]string, 0, len(resp.Trailer))
+		for name := range resp.Trailer {
+			names = append(names, name)
+		}
+		h["Trailer"] = []string{strings.Join(names, ", ")}
+	}
+	g.show(h, x)
+}
+
+// show tells the client which version answered, where the operator wants that.
+func (g *Gateway) show(h http.Header, x *exchange) {
+	if g.cfg.ShowVersion {
+		h[headerShowVersion], h[headerShowDecision] = []string{x.version.ID}, []string{x.decision}
+	}
+}
+
+// informational passes informational responses such as 103 Early Hints on as
+// they come. A 100 is the server's own to send: it does when the body is read.
+type informational struct {
+	trace httptrace.ClientTrace
+	w     http.ResponseWriter
+
+	mu      sync.Mutex
+	stopped bool // the response proper is there, and w belongs to the handler again
+}
+
+// watch returns the context that makes a transport report to i.
+func (i *informational) watch(ctx context.Context) context.Context {
+	i.trace.Got1xxResponse = i.pass
+	return httptrace.WithClientTrace(ctx, &i.trace)
+}
+
+// stop must be called when RoundTrip has returned: transports with goroutines of
+// their own may report later still.
+func (i *informational) stop() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.stopped = true
+}
+
+func (i *informational) pass(code int, header textproto.MIMEHeader) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.stopped || code == http.StatusContinue {
+		return nil
+	}
+	h := i.w.Header()
+	before := h.Clone()
+	for name, values := range header {
+		if !connectionOnly(name) {
+			h[name] = values
+		}
+	}
+	i.w.WriteHeader(code)
+	clear(h)
+	maps.Copy(h, before)
+	return nil
+}

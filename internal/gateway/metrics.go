@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"tidegate/internal/telemetry"
+	"tidegate/schema"
+)
+
+// The label values that a request can have. Scripts and versions are no labels:
+// there may be thousands of them; their numbers are in version_rates.
+var (
+	decisions = []string{
+		schema.DecisionOverride, schema.DecisionAffinity, schema.DecisionSplit,
+		schema.DecisionOnly, schema.DecisionObject, schema.DecisionPreview,
+	}
+	outcomes = []string{
+		schema.OutcomeOK, schema.OutcomeCanceled, schema.OutcomeResponseStreamDisconnected,
+		schema.OutcomeInternalError, schema.OutcomeExceededWallTime,
+	}
+	unmatchedReasons = []string{reasonNoSnapshot, reasonBadTarget, reasonUnknownHost, reasonNoDeployment}
+	errorKinds       = []string{"connect", "dns", "tls", kindTimeout, kindReset, "protocol", kindOther}
+)
+
+// metrics are plain counters, because an attribute set per request would cost
+// more than picking a version; OpenTelemetry reads them when it collects.
+type metrics struct {
+	requests       [8][8]atomic.Int64 // by decision and outcome
+	unmatched      [8]atomic.Int64    // by reason
+	upstreamErrors [8]atomic.Int64    // by kind
+	inFlight       atomic.Int64
+
+	snapshotErrors  atomic.Int64
+	snapshotRefused atomic.Int64
+
+	observed metric.Registration // ends with Run, or a process with many gateways would keep them all
+}
+
+// index returns the place of s in a list of label values; a value outside it
+// counts as the last one.
+func index(list []string, s string) int {
+	for i, v := range list {
+		if v == s {
+			return i
+		}
+	}
+	return len(list) - 1
+}
+
+func (m *metrics) register(g *Gateway) error {
+	meter := telemetry.Meter("tidegate/gateway")
+	var errs [8]error
+	counter := func(i int, name, help string) (c metric.Int64ObservableCounter) {
+		c, errs[i] = meter.Int64ObservableCounter(name, metric.WithDescription(help))
+		return c
+	}
+	gauge := func(i int, name, help string) (c metric.Float64ObservableGauge) {
+		c, errs[i] = meter.Float64ObservableGauge(name, metric.WithDescription(help))
+		return c
+	}
+	requests := counter(0, "tidegate_gateway_requests_total", "Requests that reached a script, by decision and outcome. Each has emitted one trace event.")
+	unmatched := counter(1, "tidegate_gateway_unmatched_requests_total", "Requests that reached no script, by reason.")
+	upstream := counter(2, "tidegate_gateway_upstream_errors_total", "Failures of backends, by kind.")
+	inFlight := gauge(3, "tidegate_gateway_requests_in_flight", "Requests being served now, switched connections included.")
+	revision := gauge(4, "tidegate_gateway_snapshot_revision", "Revision of the snapshot that is being served; 0 for none.")
+	age := gauge(5, "tidegate_gateway_snapshot_age_seconds", "Time since the control plane last confirmed the snapshot. Absent before the first.")
+	failed := counter(6, "tidegate_gateway_snapshot_errors_total", "Snapshots that could not be fetched or kept on disk.")
+	refused := counter(7, "tidegate_gateway_snapshot_refused_total", "Snapshots that were not fit to serve.")
+	for _, err := range errs {
+		if err != nil {
+			return fmt.Errorf("gateway: declare metrics: %w", err)
+		}
+	}
+
+	var err error
+	m.observed, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		for i, decision := range decisions {
+			for j, outcome := range outcomes {
+				if n := m.requests[i][j].Load(); n > 0 {
+					o.ObserveInt64(requests, n, metric.WithAttributes(attribute.String("decision", decision), attribute.String("outcome", outcome)))
+				}
+			}
+		}
+		for i, reason := range unmatchedReasons {
+			o.ObserveInt64(unmatched, m.unmatched[i].Load(), metric.WithAttributes(attribute.String("reason", reason)))
+		}
+		for i, kind := range errorKinds {
+			o.ObserveInt64(upstream, m.upstreamErrors[i].Load(), metric.WithAttributes(attribute.String("kind", kind)))
+		}
+		o.ObserveFloat64(inFlight, float64(m.inFlight.Load()))
+		status := g.Status()
+		o.ObserveFloat64(revision, float64(status.Revision))
+		if !status.Confirmed.IsZero() {
+			o.ObserveFloat64(age, time.Since(status.Confirmed).Seconds())
+		}
+		o.ObserveInt64(failed, m.snapshotErrors.Load())
+		o.ObserveInt64(refused, m.snapshotRefused.Load())
+		return nil
+	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused)
+	if err != nil {
+		return fmt.Errorf("gateway: observe metrics: %w", err)
+	}
+	return nil
+}

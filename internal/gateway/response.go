@@ -1,0 +1,123 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+
+	"golang.org/x/net/http/httpguts"
+
+	"tidegate/schema"
+)
+
+// copyBuffers hold a piece of a response on its way; 32 kB is io.Copy's size.
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// copyBody passes the body on piece by piece as it comes: after each read that
+// was not the last one the client has all there is. It tells the backend's
+// errors from the client's.
+func copyBody(w http.ResponseWriter, resp *http.Response) (readErr, writeErr error) {
+	client := http.NewResponseController(w)
+	if resp.Body == http.NoBody {
+		return nil, nil
+	}
+	if resp.ContentLength < 0 {
+		// The client may wait for the header of a stream whose first piece is far
+		// off. It also makes a short body come in chunks, which trailers need.
+		if err := client.Flush(); err != nil {
+			return nil, err
+		}
+	}
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	left := resp.ContentLength // negative: unknown
+	for {
+		n, err := resp.Body.Read(*buf)
+		if n > 0 {
+			if _, err := w.Write((*buf)[:n]); err != nil {
+				return nil, err
+			}
+			left -= int64(n)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil, nil
+		}
+		if err != nil {
+			return err, nil
+		}
+		if left != 0 {
+			if err := client.Flush(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// copyTrailers passes on what came after the body, announced or not.
+func copyTrailers(h http.Header, resp *http.Response) {
+	for name, values := range resp.Trailer {
+		if !httpguts.HeaderValuesContainsToken(h["Trailer"], name) {
+			name = http.TrailerPrefix + name
+		}
+		h[name] = values
+	}
+}
+
+// upgrade joins the client's connection and the backend's after a 101, until one
+// of them ends or the gateway does.
+func (g *Gateway) upgrade(w http.ResponseWriter, out *http.Request, resp *http.Response, x *exchange) {
+	wanted, got := upgradeOf(out.Header), upgradeOf(resp.Header)
+	backend, ok := resp.Body.(io.ReadWriteCloser)
+	if !ok || !strings.EqualFold(wanted, got) {
+		g.fail(w, out, nil, x, fmt.Errorf("asked for a switch to %q, the backend switched to %q", wanted, got))
+		return
+	}
+	g.responseHeader(w.Header(), resp, x)
+	w.Header()["Connection"], w.Header()["Upgrade"] = []string{"Upgrade"}, []string{got}
+	resp.Header, resp.Body = w.Header(), nil // so that Write sends the header only
+	client, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		g.fail(w, out, nil, x, fmt.Errorf("take over the client's connection: %w", err))
+		return
+	}
+	g.upgrades.Add(1)
+	defer g.upgrades.Done()
+	x.status, x.outcome = resp.StatusCode, schema.OutcomeOK
+	if err := writeSwitch(buffered.Writer, resp); err != nil {
+		x.outcome = schema.OutcomeCanceled
+	} else {
+		joinConns(g.ending, client, buffered.Reader, backend)
+	}
+	_ = client.Close() // net/http leaves it to us, and the other side is gone
+}
+
+func writeSwitch(w *bufio.Writer, resp *http.Response) error {
+	if err := resp.Write(w); err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+// joinConns copies both ways. The end of either side ends both, because most
+// protocols over an upgraded connection have no half-closed state.
+func joinConns(ctx context.Context, client net.Conn, fromClient io.Reader, backend io.ReadWriteCloser) {
+	cut := func() {
+		_ = client.Close() // ends both copies
+		_ = backend.Close()
+	}
+	defer context.AfterFunc(ctx, cut)()
+	var other sync.WaitGroup
+	other.Go(func() {
+		_, _ = io.Copy(backend, fromClient) // either end of a tunnel is an ordinary one
+		cut()
+	})
+	_, _ = io.Copy(client, backend)
+	cut()
+	other.Wait()
+}

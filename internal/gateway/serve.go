@@ -1,0 +1,221 @@
+package gateway
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/schema"
+)
+
+// Reasons why a request reaches no script.
+const (
+	reasonNoSnapshot   = "no_snapshot"
+	reasonBadTarget    = "bad_target"
+	reasonUnknownHost  = "unknown_host"
+	reasonNoDeployment = "no_deployment"
+)
+
+// Response headers of Config.ShowVersion.
+const (
+	headerShowVersion  = "Tidegate-Version"
+	headerShowDecision = "Tidegate-Decision"
+)
+
+// exchange is one request that has reached a script, and what became of it.
+type exchange struct {
+	script   *script
+	version  *version
+	decision string
+	ray      string
+	client   client
+	received time.Time
+
+	outcome   string
+	errorKind string
+	status    int           // that the client was sent; 0 for none
+	upstream  time.Duration // to the backend's response header; 0 when there was none
+	// abort says that the client's connection must be cut, because a clean end
+	// would make a broken response look whole.
+	abort bool
+}
+
+// ServeHTTP serves one request of the public.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	received := time.Now()
+	ray := newRay()
+	w.Header()["Cf-Ray"] = []string{ray}
+	g.metrics.inFlight.Add(1)
+	defer g.metrics.inFlight.Add(-1)
+
+	t := g.table.Load()
+	if t == nil {
+		g.refuse(w, reasonNoSnapshot, http.StatusServiceUnavailable, "The gateway has no routing yet. Try again in a moment.")
+		return
+	}
+	target, ok := rawTarget(r)
+	if !ok {
+		g.refuse(w, reasonBadTarget, http.StatusBadRequest, "The request names no path: this gateway is no forward proxy.")
+		return
+	}
+	from := g.clientOf(r)
+	to, ok := t.match(r.Host, from.scheme, r.URL.Path)
+	if !ok {
+		g.refuse(w, reasonUnknownHost, http.StatusNotFound, "Nothing is served at this host name and path.")
+		return
+	}
+	x := exchange{script: to.script, version: to.preview, decision: schema.DecisionPreview, ray: ray, client: from, received: received}
+	if x.version == nil {
+		if len(to.script.Splits) == 0 {
+			g.refuse(w, reasonNoDeployment, http.StatusNotFound, "This script has no deployment yet.")
+			return
+		}
+		choice := deploy.Pick(to.script.SnapshotScript, factsOf(r.Header, to.script.Name), rand.Uint64())
+		x.version, x.decision = to.script.serving[choice.Index], choice.Reason
+	}
+
+	ctx, span := g.startSpan(r, &x)
+	g.forward(ctx, w, r, target, &x)
+	g.record(r, target, &x)
+	endSpan(span, &x)
+	if x.abort {
+		panic(http.ErrAbortHandler) // the one way to cut a connection that net/http has
+	}
+}
+
+func factsOf(h http.Header, script string) deploy.Facts {
+	facts := deploy.Facts{Override: overrideFor(h[headerOverrides], script)}
+	if keys := h[headerKey]; len(keys) > 0 {
+		facts.Key = keys[0]
+	}
+	return facts
+}
+
+// refuse answers a request that reaches no script.
+func (g *Gateway) refuse(w http.ResponseWriter, reason string, status int, sentence string) {
+	g.metrics.unmatched[index(unmatchedReasons, reason)].Add(1)
+	answer(w, status, sentence)
+}
+
+// answer sends a sentence of the gateway's own.
+func answer(w http.ResponseWriter, status int, sentence string) {
+	h := w.Header()
+	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
+	h["Cache-Control"] = []string{"no-store"}
+	h["Content-Length"] = []string{strconv.Itoa(len(sentence) + 1)}
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, sentence+"\n") // a client that is gone needs no answer
+}
+
+// rawTarget returns the path and query as the client wrote them, since decoding
+// and encoding them again is not the identity.
+func rawTarget(r *http.Request) (string, bool) {
+	if strings.HasPrefix(r.RequestURI, "/") {
+		return r.RequestURI, true
+	}
+	if r.URL.Host != "" && r.Method != http.MethodConnect { // absolute form, as sent to proxies
+		return r.URL.RequestURI(), true
+	}
+	return "", false
+}
+
+// newRay returns 16 hex digits. They tell requests apart and guard nothing.
+func newRay() string {
+	var raw [8]byte
+	var text [16]byte
+	binary.BigEndian.PutUint64(raw[:], rand.Uint64())
+	hex.Encode(text[:], raw[:])
+	return string(text[:])
+}
+
+// forward sends the request to x.version and its response to the client, and
+// notes in x how that ended.
+func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Request, target string, x *exchange) {
+	hints := &informational{w: w}
+	out := r.WithContext(hints.watch(ctx))
+	out.RequestURI = target
+	out.Header = g.requestHeader(r, x)
+	injectTrace(ctx, out.Header)
+	var body *clientBody
+	if r.Body != nil && r.Body != http.NoBody {
+		body = newClientBody(w, r.Body)
+		out.Body = body
+		defer body.detach()
+	}
+
+	started := time.Now()
+	resp, err := x.version.backend.RoundTrip(out)
+	hints.stop()
+	if err != nil {
+		g.fail(w, r, body, x, err)
+		return
+	}
+	x.upstream = time.Since(started)
+	respBody := resp.Body
+	defer func() {
+		body.detach()        // first: the backend may wait for a piece of it
+		_ = respBody.Close() // it was read to its end, or has failed
+	}()
+
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		g.upgrade(w, out, resp, x)
+		return
+	}
+	g.responseHeader(w.Header(), resp, x)
+	if body.pending() {
+		// The rest of the body will not be read, so that no request can follow it.
+		w.Header()["Connection"] = []string{"close"}
+	}
+	x.status, x.outcome = resp.StatusCode, schema.OutcomeOK
+	w.WriteHeader(resp.StatusCode)
+	readErr, writeErr := copyBody(w, resp)
+	switch {
+	case readErr == nil && writeErr == nil:
+		copyTrailers(w.Header(), resp)
+	case writeErr != nil || r.Context().Err() != nil:
+		x.outcome, x.abort = schema.OutcomeCanceled, true
+	default:
+		x.outcome, x.errorKind, x.abort = schema.OutcomeResponseStreamDisconnected, kindOf(readErr), true
+		g.blame(x, readErr)
+		_ = http.NewResponseController(w).Flush() // let the client see what came; the cut follows
+	}
+}
+
+// fail answers for a backend that gave no response.
+func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody, x *exchange, err error) {
+	if r.Context().Err() != nil || body.failed() {
+		// The client left. There is nobody to answer.
+		x.outcome, x.abort = schema.OutcomeCanceled, true
+		return
+	}
+	x.errorKind = kindOf(err)
+	if body.pending() {
+		w.Header()["Connection"] = []string{"close"}
+	}
+	g.show(w.Header(), x)
+	if x.errorKind == kindTimeout {
+		x.outcome, x.status = schema.OutcomeExceededWallTime, http.StatusGatewayTimeout
+		answer(w, x.status, "The service behind this gateway did not answer in time.")
+	} else {
+		x.outcome, x.status = schema.OutcomeInternalError, http.StatusBadGateway
+		answer(w, x.status, "The service behind this gateway could not be reached or gave no valid answer.")
+	}
+	g.blame(x, err)
+}
+
+// blame counts a failure of a backend, and logs one a second of them: under load
+// they come by the thousand, and each is in an event anyway.
+func (g *Gateway) blame(x *exchange, err error) {
+	g.metrics.upstreamErrors[index(errorKinds, x.errorKind)].Add(1)
+	g.complain.Do(func() {
+		g.log.Warn("backend failed", "script", x.script.Name, "version_id", x.version.ID, "outcome", x.outcome,
+			"error_kind", x.errorKind, "ray_id", x.ray, "error", err)
+	})
+}

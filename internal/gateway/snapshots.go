@@ -1,0 +1,219 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"tidegate/internal/deploy"
+)
+
+// Waits of the snapshot loop.
+const (
+	retryMin = 200 * time.Millisecond
+	retryMax = 10 * time.Second
+	// idlePause keeps a source that answers at once with nothing new from being
+	// asked in a tight loop.
+	idlePause = 50 * time.Millisecond
+)
+
+// Status says how fresh the routing is.
+type Status struct {
+	Revision int64
+	// Confirmed is when the control plane last answered, or, after a start from
+	// disk, when the file was written. Zero before either.
+	Confirmed time.Time
+	// SyncError is why the last attempt to get or use a snapshot failed; nil when
+	// it did not.
+	SyncError error
+}
+
+// syncState is what the snapshot loop knows; Run writes it, anyone reads it.
+type syncState struct {
+	mu        sync.Mutex
+	confirmed time.Time
+	err       error
+}
+
+func (s *syncState) set(confirmed time.Time, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !confirmed.IsZero() {
+		s.confirmed = confirmed
+	}
+	s.err = err
+}
+
+// Status returns the state of the snapshot loop.
+func (g *Gateway) Status() Status {
+	g.sync.mu.Lock()
+	defer g.sync.mu.Unlock()
+	return Status{Revision: g.Revision(), Confirmed: g.sync.confirmed, SyncError: g.sync.err}
+}
+
+// Run keeps the routing up to date until ctx ends, then cuts the switched
+// connections (WebSockets) and returns when the last of their events has been
+// emitted. Start it before the server and stop it after.
+func (g *Gateway) Run(ctx context.Context) error {
+	g.keepUpToDate(ctx)
+	g.end()
+	g.upgrades.Wait()
+	if err := g.metrics.observed.Unregister(); err != nil {
+		return fmt.Errorf("gateway: stop observing metrics: %w", err)
+	}
+	return nil
+}
+
+// keepUpToDate asks for snapshots, one after the other, until ctx ends.
+func (g *Gateway) keepUpToDate(ctx context.Context) {
+	backOff := retryMin
+	for {
+		wait := idlePause
+		switch news, err := g.poll(ctx); {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			wait = backOff/2 + rand.N(backOff/2)
+			backOff = min(2*backOff, retryMax)
+		case news:
+			wait, backOff = 0, retryMin
+		default:
+			backOff = retryMin
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// poll asks for a newer snapshot once and serves it. It reports whether there
+// was one; every error is logged and counted here.
+func (g *Gateway) poll(ctx context.Context) (news bool, err error) {
+	s, err := g.deps.Snapshots.Snapshot(ctx, g.Revision())
+	if ctx.Err() != nil {
+		return false, nil
+	}
+	if err != nil {
+		g.metrics.snapshotErrors.Add(1)
+		g.log.Warn("control plane not reached: serving the last snapshot", "revision", g.Revision(), "error", err)
+		g.sync.set(time.Time{}, err)
+		return false, err
+	}
+	if s == nil || s.Revision == g.Revision() {
+		g.sync.set(time.Now(), nil)
+		return false, nil
+	}
+	if err := g.accept(s); err != nil {
+		g.sync.set(time.Now(), err)
+		return false, err
+	}
+	g.sync.set(time.Now(), nil)
+	if err := writeSnapshot(g.cfg.SnapshotFile, s); err != nil {
+		// Serving goes on; only a start without the control plane would be stale.
+		g.metrics.snapshotErrors.Add(1)
+		g.log.Error("snapshot not kept on disk", "revision", s.Revision, "error", err)
+	}
+	return true, nil
+}
+
+// accept serves s from now on, or refuses it and leaves everything as it is.
+func (g *Gateway) accept(s *deploy.Snapshot) error {
+	err := s.Validate()
+	if err == nil && s.Revision < g.Revision() {
+		err = fmt.Errorf("snapshot %d is older than %d, which is being served: if the control plane was restored from a backup, remove %q and restart the gateway", s.Revision, g.Revision(), g.cfg.SnapshotFile)
+	}
+	if err != nil {
+		g.metrics.snapshotRefused.Add(1)
+		g.log.Error("snapshot refused: serving the last good one", "revision", g.Revision(), "error", err)
+		return err
+	}
+	t, warnings := compile(s, g.cfg.Domain, g.deps.Backends.Update(s))
+	for _, w := range warnings {
+		g.log.Warn("part of the snapshot is not served", "revision", s.Revision, "reason", w)
+	}
+	g.table.Store(t)
+	g.log.Info("snapshot in force", "revision", s.Revision, "scripts", len(s.Scripts))
+	return nil
+}
+
+// loadFile serves the snapshot on disk. Without one, or with a damaged one, the
+// gateway waits for the control plane.
+func (g *Gateway) loadFile() {
+	if g.cfg.SnapshotFile == "" {
+		return
+	}
+	s, written, err := readSnapshot(g.cfg.SnapshotFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return // the first start
+	}
+	if err == nil {
+		err = g.accept(s)
+	} else {
+		g.metrics.snapshotRefused.Add(1)
+		g.log.Error("snapshot on disk not used: waiting for the control plane", "error", err)
+	}
+	g.sync.set(written, err)
+}
+
+func readSnapshot(name string) (*deploy.Snapshot, time.Time, error) {
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("read the snapshot: %w", err)
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("read the snapshot: %w", err)
+	}
+	s := new(deploy.Snapshot)
+	if err := json.Unmarshal(raw, s); err != nil {
+		return nil, time.Time{}, fmt.Errorf("read the snapshot in %s: %w", name, err)
+	}
+	return s, info.ModTime(), nil
+}
+
+// writeSnapshot replaces the file as a whole: after a crash at any moment it
+// holds the old snapshot or the new one.
+func writeSnapshot(name string, s *deploy.Snapshot) error {
+	if name == "" {
+		return nil
+	}
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode snapshot %d: %w", s.Revision, err)
+	}
+	dir := filepath.Dir(name)
+	f, err := os.CreateTemp(dir, filepath.Base(name)+".*")
+	if err != nil {
+		return fmt.Errorf("write snapshot %d: %w", s.Revision, err)
+	}
+	_, err = f.Write(raw)
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write snapshot %d: %w", s.Revision, err), os.Remove(f.Name()))
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes a rename last.
+func syncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf("write the snapshot: %w", err)
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

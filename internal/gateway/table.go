@@ -1,0 +1,187 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"tidegate/internal/deploy"
+)
+
+// table is a snapshot made ready for look-ups. It is immutable.
+type table struct {
+	revision int64
+	// hosts are the platform's own names: a script's, its previews', its aliases'.
+	// They come before any route, so that no route can take them over.
+	hosts map[string]target
+	// routes by the host that they name, and under by the name whose subdomains
+	// they match ("" for all); each list has the most specific one first.
+	routes map[string][]route
+	under  map[string][]route
+}
+
+// target is what a host or a route leads to.
+type target struct {
+	script  *script
+	preview *version // for a preview host or an alias, else nil
+}
+
+type route struct {
+	deploy.Route
+	target target
+}
+
+// script is a script with its versions at hand.
+type script struct {
+	*deploy.SnapshotScript
+	serving []*version // parallel to Splits
+}
+
+type version struct {
+	*deploy.SnapshotVersion
+	backend http.RoundTripper
+}
+
+// previewIDChars of a version id begin its preview host.
+const previewIDChars = 8
+
+// compile builds the table. What cannot be served - a bad route, a name that is
+// taken - is left out with a warning, so that one script's mistake does not keep
+// another one's update away. Of two claims to one name the first one wins.
+func compile(s *deploy.Snapshot, domain string, backends map[string]http.RoundTripper) (t *table, warnings []string) {
+	t = &table{
+		revision: s.Revision, hosts: map[string]target{},
+		routes: map[string][]route{}, under: map[string][]route{},
+	}
+	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+	claim := func(host string, to target) bool {
+		_, taken := t.hosts[host]
+		if !taken {
+			t.hosts[host] = to
+		}
+		return !taken
+	}
+
+	scripts := make([]*script, len(s.Scripts))
+	for i := range s.Scripts {
+		sc := &script{SnapshotScript: &s.Scripts[i]}
+		scripts[i] = sc
+		if host := sc.host("", domain); !claim(host, target{script: sc}) {
+			warn("script %s/%s: the name %s is taken", sc.AccountID, sc.Name, host)
+		}
+		for _, pattern := range sc.Routes {
+			r, err := deploy.ParseRoute(pattern)
+			if err != nil {
+				warn("script %s/%s: %v", sc.AccountID, sc.Name, err)
+				continue
+			}
+			t.addRoute(route{r, target{script: sc}})
+		}
+	}
+	// Previews come after every script's own name: the script "abcdef01-shop" is
+	// not to be hidden by a version of "shop".
+	for _, sc := range scripts {
+		byID := make(map[string]*version, len(sc.Versions))
+		for i := range sc.Versions {
+			v := &version{&sc.Versions[i], backends[sc.Versions[i].ID]}
+			if v.backend == nil {
+				warn("script %s/%s: version %s has no backend", sc.AccountID, sc.Name, v.ID)
+				v.backend = noBackend{}
+			}
+			byID[v.ID] = v
+			to := target{script: sc, preview: v}
+			if len(v.ID) >= previewIDChars {
+				claim(sc.host(v.ID[:previewIDChars]+"-", domain), to)
+			}
+			if v.Alias != "" {
+				claim(sc.host(v.Alias+"-", domain), to) // versions come newest first: that one has the alias
+			}
+		}
+		for _, split := range sc.Splits {
+			sc.serving = append(sc.serving, byID[split.VersionID]) // Validate: it is there
+		}
+	}
+	t.sortRoutes()
+	return t, warnings
+}
+
+func (sc *script) host(prefix, domain string) string {
+	return strings.ToLower(prefix + sc.Name + "." + sc.Subdomain + "." + domain)
+}
+
+func (t *table) addRoute(r route) {
+	if r.Apex && r.Host != "" {
+		t.routes[r.Host] = append(t.routes[r.Host], r)
+	}
+	if r.Subdomains {
+		t.under[r.Host] = append(t.under[r.Host], r)
+	}
+}
+
+// sortRoutes puts hosts named exactly before "*.host" before "*host", and the
+// more specific path first among equals.
+func (t *table) sortRoutes() {
+	width := func(r *route) int {
+		switch {
+		case !r.Subdomains:
+			return 0
+		case !r.Apex:
+			return 1
+		}
+		return 2
+	}
+	for _, lists := range []map[string][]route{t.routes, t.under} {
+		for _, list := range lists {
+			slices.SortStableFunc(list, func(a, b route) int {
+				if d := width(&a) - width(&b); d != 0 {
+					return d
+				}
+				return deploy.CompareRoutes(&a.Route, &b.Route)
+			})
+		}
+	}
+}
+
+// match finds the script of a request. The host may carry a port, capitals and a
+// trailing dot; path is unescaped.
+func (t *table) match(host, scheme, path string) (target, bool) {
+	host = plainHost(host)
+	if to, ok := t.hosts[host]; ok {
+		return to, true
+	}
+	if to, ok := firstMatch(t.routes[host], scheme, path); ok {
+		return to, true
+	}
+	for parent := host; len(t.under) > 0 && parent != ""; {
+		_, parent, _ = strings.Cut(parent, ".")
+		if to, ok := firstMatch(t.under[parent], scheme, path); ok {
+			return to, true
+		}
+	}
+	return target{}, false
+}
+
+func firstMatch(routes []route, scheme, path string) (target, bool) {
+	for i := range routes {
+		if routes[i].MatchPath(scheme, path) {
+			return routes[i].target, true
+		}
+	}
+	return target{}, false
+}
+
+// plainHost strips the port and one trailing dot, and lowers the case. It
+// allocates only for capitals.
+func plainHost(host string) string {
+	// The colons of an IPv6 address are inside brackets.
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.IndexByte(host[i:], ']') < 0 {
+		host = host[:i]
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// noBackend stands in for a version that the runtime does not know.
+type noBackend struct{}
+
+func (noBackend) RoundTrip(*http.Request) (*http.Response, error) { return nil, errNoBackend }

@@ -1,0 +1,315 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dunglas/httpsfv"
+	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"tidegate/internal/deploy"
+	"tidegate/schema"
+)
+
+const testVersion = "aaaaaaaa-1111-4111-8111-111111111111"
+
+func TestOverrideFor(t *testing.T) {
+	f := func(want, script string, values ...string) {
+		t.Helper()
+		if got := overrideFor(values, script); got != want {
+			t.Errorf("%q for %s: got %q, want %q", values, script, got, want)
+		}
+	}
+	f("", "shop")
+	f("id", "shop", `shop="id"`)
+	f("id", "shop", `a="1", shop="id";p=1, b="2"`)
+	f("id", "shop", `a="1"`, `shop="id"`)
+	f("2", "shop", `shop="1", shop="2"`)
+	f("", "shop", `a="1"`)
+	f("", "shop", ``)
+	f("", "shop", `shop`)
+	f("", "shop", `shop=?1`)
+	f("", "shop", `shop=("id")`)
+	f("id", "shop", `shop=id`)
+	// What the RFC has not:
+	f("id", "2shop", `2shop="id"`)
+	f("id", "shop", `2shop="x", shop="id"`)
+	f("id", "Shop", `Shop="id"`)
+	f(testVersion, "shop", `shop=`+testVersion)
+	f("dc8dcd28-271b-4367-9840-6c244f84cb40", "shop", `shop=dc8dcd28-271b-4367-9840-6c244f84cb40, b=1-2`)
+	f("id", "shop", `shop = "id"`)
+	f("id", "shop", `shop='id'`)
+	f("2", "2shop", `2shop="1"`, `2shop="2"`)
+	f("", "shop", `=,;=;shop`)
+	f("", "shop", `2="shop"`)
+}
+
+// A well-formed header means what the RFC says, and whatever comes out stood in it.
+func FuzzOverrideFor(f *testing.F) {
+	for _, seed := range []string{`shop="id"`, `2shop="a", shop="b"`, `shop=x;a=1`, `shop`, `shop=("a" "b")`, `shop="a\"b"`, `*=1,shop=:YQ==:`, `shop="a,b"`} {
+		f.Add(seed, "shop")
+	}
+	f.Fuzz(func(t *testing.T, header, script string) {
+		got := overrideFor([]string{header}, script)
+		if got != "" && !strings.Contains(strings.ReplaceAll(header, `\`, ""), strings.ReplaceAll(got, `\`, "")) {
+			t.Fatalf("%q for %q gave %q, which is not in it", header, script, got)
+		}
+		dict, err := httpsfv.UnmarshalDictionary([]string{header})
+		if err != nil {
+			return
+		}
+		member, _ := dict.Get(script)
+		if item, ok := member.(httpsfv.Item); ok {
+			if want, ok := item.Value.(string); ok && got != want {
+				t.Fatalf("%q for %q gave %q, want %q", header, script, got, want)
+			}
+		}
+	})
+}
+
+func TestPlainHost(t *testing.T) {
+	for in, want := range map[string]string{
+		"a.com": "a.com", "A.Com:80": "a.com", "a.com.": "a.com", "a.com.:443": "a.com",
+		"[::1]:8080": "[::1]", "[::1]": "[::1]", "": "", ":80": "",
+	} {
+		if got := plainHost(in); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { plainHost("shop.dev.localhost:8080") }); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
+
+func testSnapshot(routes ...string) *deploy.Snapshot {
+	return &deploy.Snapshot{Revision: 1, Scripts: []deploy.SnapshotScript{{
+		AccountID: "00000000000000000000000000000001", Subdomain: "dev", Name: "shop", Routes: routes,
+		Splits:   []deploy.Split{{VersionID: testVersion, Percentage: deploy.Full}},
+		Versions: []deploy.SnapshotVersion{{ID: testVersion, Alias: "next", Origin: &deploy.Origin{URL: "http://127.0.0.1:1"}}},
+	}}}
+}
+
+// A script's own name is never hidden by a version of another script, nor by a route.
+func TestCompileKeepsScriptNames(t *testing.T) {
+	s := testSnapshot("aaaaaaaa-shop.dev.example.com/*")
+	s.Scripts = append(s.Scripts,
+		deploy.SnapshotScript{AccountID: "2", Subdomain: "dev", Name: "aaaaaaaa-shop"},
+		deploy.SnapshotScript{AccountID: "2", Subdomain: "dev", Name: "Shop", Routes: []string{"ftp://x/"}})
+	table, warnings := compile(s, "example.com", nil)
+	to, ok := table.match("aaaaaaaa-shop.dev.example.com", "http", "/")
+	if !ok || to.script.Name != "aaaaaaaa-shop" || to.preview != nil {
+		t.Errorf("got %+v", to)
+	}
+	if len(warnings) != 3 { // no backend, a name that is taken, a bad route
+		t.Errorf("warnings: %q", warnings)
+	}
+	if to, ok := table.match("next-shop.dev.example.com", "http", "/"); !ok || to.preview == nil || to.preview.ID != testVersion {
+		t.Errorf("the alias leads to %+v, %t", to, ok)
+	}
+}
+
+// Whatever the host and the route, matching ends, and a route that names the
+// host without wildcards matches it.
+func FuzzMatch(f *testing.F) {
+	f.Add("shop.example.com/*", "shop.example.com:80", "/x")
+	f.Add("*.example.com/a/*", "A.example.com.", "/a/")
+	f.Add("*/*", "[::1]:8080", "")
+	f.Add("*b/*", "a.b", "/")
+	f.Fuzz(func(t *testing.T, pattern, host, path string) {
+		table, _ := compile(testSnapshot(pattern), "example.net", nil)
+		to, ok := table.match(host, "http", path)
+		r, err := deploy.ParseRoute(pattern)
+		if err != nil {
+			if ok && len(table.routes)+len(table.under) > 0 {
+				t.Fatalf("the bad pattern %q matches", pattern)
+			}
+			return
+		}
+		plain := plainHost(host)
+		below := r.Subdomains && plain != "" && (r.Host == "" || strings.HasSuffix(plain, "."+r.Host))
+		at := r.Apex && r.Host != "" && plain == r.Host
+		want := (below || at) && r.MatchPath("http", path)
+		if _, own := table.hosts[plain]; own {
+			want = true
+		}
+		if ok != want || ok && to.script.Name != "shop" {
+			t.Fatalf("%q on %q %q: %t, want %t", pattern, host, path, ok, want)
+		}
+	})
+}
+
+func TestRedactQuery(t *testing.T) {
+	for in, want := range map[string]string{
+		"/a": "/a", "/token/x": "/token/x", "/a?b=1&c": "/a?b=1&c",
+		"/a?Access_Token=x&b=1&apikey=": "/a?Access_Token=REDACTED&b=1&apikey=REDACTED",
+		"/a?q=token":                    "/a?q=token",
+	} {
+		if got := redactQuery(in); got != want {
+			t.Errorf("%s became %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestEventBoundsAndRedactsHeaders(t *testing.T) {
+	headers := compileEventHeaders([]string{"X-Api-Key", "User-Agent"})
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/"+strings.Repeat("p", 20_000), nil)
+	r.Header.Set("X-Api-Key", "hunter2")
+	r.Header.Set("User-Agent", strings.Repeat("u", 5_000))
+	x := testExchange()
+	var e schema.TraceEvent
+	if err := schema.DecodeEvent((&recorder{fetch: schema.FetchEvent{Request: schema.FetchRequest{Headers: map[string]string{}}}}).encode(headers, r, r.RequestURI, x, time.Second), &e); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(e.Event); n > eventURLBytesMax+eventHeaderBytesMax+300 || strings.Contains(string(e.Event), "hunter2") || !strings.Contains(string(e.Event), `"x-api-key":"REDACTED"`) {
+		t.Errorf("the event has %d bytes: %.200s", n, e.Event)
+	}
+	if e.WallTimeMs != 1000 {
+		t.Errorf("wall time %d ms", e.WallTimeMs)
+	}
+}
+
+func testExchange() *exchange {
+	t, _ := compile(testSnapshot(), "localhost", map[string]http.RoundTripper{testVersion: instantBackend{}})
+	sc := t.hosts["shop.dev.localhost"].script
+	return &exchange{
+		script: sc, version: sc.serving[0], decision: schema.DecisionOnly, ray: "0123456789abcdef",
+		client: client{scheme: "http", host: "shop.dev.localhost"}, received: time.Now(), outcome: schema.OutcomeOK, status: 200, upstream: time.Millisecond,
+	}
+}
+
+func TestConfigValidate(t *testing.T) {
+	for _, domain := range []string{"", ".example.com", "a:80", "*.a", "a/b"} {
+		c := Config{Domain: domain}
+		if c.Validate() == nil {
+			t.Errorf("the domain %q passed", domain)
+		}
+	}
+}
+
+// An event costs at most three allocations: its own bytes, the URL, and the list
+// of header names.
+func TestEventAllocations(t *testing.T) {
+	headers := compileEventHeaders(DefaultConfig().EventHeaders)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/path?q=1", nil)
+	r.Header.Set("User-Agent", "test")
+	x := testExchange()
+	rec := recorders.New().(*recorder)
+	rec.encode(headers, r, r.RequestURI, x, time.Second)
+	if n := testing.AllocsPerRun(100, func() { rec.encode(headers, r, r.RequestURI, x, time.Second) }); n > 3 {
+		t.Errorf("%v allocations, want at most 3", n)
+	}
+}
+
+// instantBackend answers without a network, so that the benchmark sees the gateway alone.
+type instantBackend struct{}
+
+func (instantBackend) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/plain"}, "Content-Length": {"2"}},
+		ContentLength: 2, Body: io.NopCloser(strings.NewReader("ok")),
+	}, nil
+}
+
+func (instantBackend) Update(*deploy.Snapshot) map[string]http.RoundTripper {
+	return map[string]http.RoundTripper{testVersion: instantBackend{}}
+}
+
+func (instantBackend) Snapshot(context.Context, int64) (*deploy.Snapshot, error) { return nil, nil }
+func (instantBackend) Emit(string, []byte)                                       {}
+
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d discard) WriteHeader(int)             {}
+
+func BenchmarkServeHTTP(b *testing.B) {
+	f := func(name string, emitter Emitter) {
+		b.Run(name, func(b *testing.B) {
+			g, err := New(DefaultConfig(), Deps{Snapshots: instantBackend{}, Backends: instantBackend{}, Emitter: emitter, Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := g.accept(testSnapshot()); err != nil {
+				b.Fatal(err)
+			}
+			r := httptest.NewRequestWithContext(b.Context(), "GET", "http://shop.dev.localhost/path?q=1", nil)
+			r.RequestURI = "/path?q=1"
+			r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)")
+			r.Header.Set("Accept", "*/*")
+			w := discard{http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				clear(w.header)
+				g.ServeHTTP(w, r)
+			}
+		})
+	}
+	f("events", instantBackend{})
+	f("no events", nil)
+}
+
+// Everything that happens to a request is in a counter that a scrape can see.
+func TestMetrics(t *testing.T) {
+	reader := sdkmetric.NewManualReader()
+	before := otel.GetMeterProvider()
+	otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))
+	t.Cleanup(func() { otel.SetMeterProvider(before) })
+	g, err := New(DefaultConfig(), Deps{Snapshots: instantBackend{}, Backends: instantBackend{}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(url string) {
+		g.ServeHTTP(discard{http.Header{}}, httptest.NewRequestWithContext(t.Context(), http.MethodGet, url, nil))
+	}
+	send("http://shop.dev.localhost/")
+	if err := g.accept(testSnapshot()); err != nil {
+		t.Fatal(err)
+	}
+	if g.accept(&deploy.Snapshot{}) == nil {
+		t.Error("an empty snapshot was accepted")
+	}
+	send("http://shop.dev.localhost/")
+	send("http://next-shop.dev.localhost/")
+	send("http://elsewhere/")
+
+	var all metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int64{}
+	for _, m := range all.ScopeMetrics[0].Metrics {
+		switch data := m.Data.(type) {
+		case metricdata.Sum[int64]:
+			for _, p := range data.DataPoints {
+				if p.Value != 0 {
+					got[m.Name+p.Attributes.Encoded(attribute.DefaultEncoder())] = p.Value
+				}
+			}
+		case metricdata.Gauge[float64]:
+			got[m.Name] = int64(data.DataPoints[0].Value)
+		}
+	}
+	want := map[string]int64{
+		"tidegate_gateway_requests_totaldecision=only,outcome=ok":              1,
+		"tidegate_gateway_requests_totaldecision=preview,outcome=ok":           1,
+		"tidegate_gateway_unmatched_requests_totalreason=" + reasonNoSnapshot:  1,
+		"tidegate_gateway_unmatched_requests_totalreason=" + reasonUnknownHost: 1,
+		"tidegate_gateway_snapshot_refused_total":                              1,
+		"tidegate_gateway_snapshot_revision":                                   1,
+		"tidegate_gateway_requests_in_flight":                                  0,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("metrics (-want +got):\n%s", diff)
+	}
+}

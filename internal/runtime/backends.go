@@ -1,0 +1,178 @@
+// Package runtime is the way from the gateway to the versions: one
+// http.RoundTripper per version, opened when a snapshot names the version and
+// closed when no snapshot does any more.
+//
+// A backend takes the request as the gateway wants it sent: RequestURI holds the
+// raw target ("/path?query") and Host the Host header; where to connect is the
+// backend's own knowledge, so URL is not read. Errors carry their kind through
+// a method ErrorKind() string, with one of the Kind constants.
+package runtime
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"tidegate/internal/deploy"
+)
+
+// Config is how backends are reached. All durations must be positive.
+type Config struct {
+	DialTimeout           time.Duration // name look-up, TCP and TLS, each
+	ResponseHeaderTimeout time.Duration // from the request's last byte to the response's header
+	ContinueTimeout       time.Duration // how long a 100 Continue is waited for before the body is sent anyway
+	IdleTimeout           time.Duration // an unused connection is closed after it
+	IdleConnsMax          int           // unused connections kept per version; more are closed
+	// OriginHost sends the origin's own name as Host. Without it the backend sees
+	// the name that the client asked for, as behind Cloudflare.
+	OriginHost bool
+	// TLS is the base of the TLS configuration for https origins; nil trusts the
+	// system's roots.
+	TLS *tls.Config
+}
+
+// DefaultConfig returns the limits of a gateway in front of HTTP services.
+func DefaultConfig() Config {
+	return Config{
+		DialTimeout:           5 * time.Second,
+		ResponseHeaderTimeout: time.Minute,      // nginx's default too
+		ContinueTimeout:       time.Second,      // as net/http
+		IdleTimeout:           50 * time.Second, // below the 60 s after which common servers and balancers hang up
+		IdleConnsMax:          1024,
+	}
+}
+
+// Validate names the first setting that cannot work.
+func (c *Config) Validate() error {
+	for name, d := range map[string]time.Duration{
+		"dial timeout": c.DialTimeout, "response header timeout": c.ResponseHeaderTimeout,
+		"continue timeout": c.ContinueTimeout, "idle timeout": c.IdleTimeout,
+	} {
+		if d <= 0 {
+			return fmt.Errorf("backends: %s is %s: it must be positive", name, d)
+		}
+	}
+	if c.IdleConnsMax < 0 {
+		return fmt.Errorf("backends: idle connections per version is %d: it must not be negative", c.IdleConnsMax)
+	}
+	return nil
+}
+
+// Backends holds one backend per version. Its methods may be called concurrently.
+type Backends struct {
+	cfg Config
+	log *slog.Logger
+
+	mu   sync.Mutex
+	open map[string]*backend // by version id
+}
+
+// backend is one version's way in; origin tells whether it is still the right one.
+type backend struct {
+	origin string
+	http.RoundTripper
+	close func() // closes idle connections, now and as they become idle; requests in flight go on
+}
+
+// New returns an empty set of backends.
+func New(cfg Config, log *slog.Logger) (*Backends, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Backends{cfg: cfg, log: log, open: map[string]*backend{}}, nil
+}
+
+// Update returns the backend of every version in the snapshot, by version id.
+// Known ones are kept with their connections; those that the snapshot no longer
+// names are closed, yet serve the requests that already hold them. Nothing
+// connects before the first request.
+func (b *Backends) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make(map[string]http.RoundTripper)
+	keep := make(map[string]*backend)
+	for i := range s.Scripts {
+		for j := range s.Scripts[i].Versions {
+			v := &s.Scripts[i].Versions[j]
+			if v.Origin == nil {
+				continue
+			}
+			be := b.open[v.ID]
+			if be == nil || be.origin != v.Origin.URL {
+				be = b.newBackend(v.ID, v.Origin.URL)
+			}
+			all[v.ID], keep[v.ID] = be.RoundTripper, be
+		}
+	}
+	b.replaceLocked(keep)
+	return all
+}
+
+// Close closes every backend. Requests in flight go on.
+func (b *Backends) Close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.replaceLocked(map[string]*backend{})
+}
+
+func (b *Backends) replaceLocked(keep map[string]*backend) {
+	for id, be := range b.open {
+		if keep[id] != be {
+			be.close()
+		}
+	}
+	b.open = keep
+}
+
+// newBackend opens the backend of an origin. An origin that cannot be one costs
+// its own version 502 answers, not every other script its updates.
+func (b *Backends) newBackend(versionID, origin string) *backend {
+	u, err := url.Parse(origin)
+	switch {
+	case err != nil:
+	case u.Host == "":
+		err = fmt.Errorf("origin %q has no host", origin)
+	case u.Scheme == "http":
+		t := newHTTP1(b.cfg, u)
+		return &backend{origin, t, t.close}
+	case u.Scheme == "https":
+		t := newHTTPS(b.cfg, u)
+		return &backend{origin, t, t.close}
+	default:
+		err = fmt.Errorf("origin %q has the scheme %q: it must be http or https", origin, u.Scheme)
+	}
+	b.log.Warn("version cannot be served", "version_id", versionID, "error", err)
+	return &backend{origin, unusable{err}, func() {}}
+}
+
+// unusable answers for an origin that can never be reached.
+type unusable struct{ err error }
+
+func (u unusable) RoundTrip(req *http.Request) (*http.Response, error) {
+	closeBody(req)
+	return nil, &Error{KindConnect, "connect", u.err}
+}
+
+// hostPort returns the address to dial.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = u.Scheme // net.Dial knows the services "http" and "https"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// pathPrefix returns what precedes every request's target.
+func pathPrefix(u *url.URL) string { return strings.TrimRight(u.EscapedPath(), "/") }
+
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close() // the request has failed already
+	}
+}
