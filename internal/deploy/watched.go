@@ -7,7 +7,7 @@ type Watched struct {
 	Script    string
 	Policy    RollbackPolicy
 	// Deployments, newest first: the first one serves. Enough of them to find the
-	// version that served before; at most 20.
+	// version that served before, past the longest ramp.
 	Deployments []Deployment
 	Ramp        *Ramp // nil when none was ever started
 	// LastDecision is the newest decision about the current deployment, nil if none.

@@ -15,8 +15,9 @@ import (
 // decisionsMax is the length of the list of decisions.
 const decisionsMax = 100
 
-// watchedDeployments is how far back the controller looks for a baseline.
-const watchedDeployments = 20
+// watchedDeployments is how far back the controller looks for a baseline: past the
+// longest ramp, and a handful of changes by people in the middle of it.
+const watchedDeployments = 32
 
 // Policy returns the rollback policy of a script, or a not_found error.
 func (s *Store) Policy(ctx context.Context, accountID, scriptName string) (deploy.RollbackPolicy, error) {
@@ -237,7 +238,8 @@ func (t *tx) recordDecision(ctx context.Context, accountID, script string, d dep
 
 // ApplyDecision moves traffic to d, stores ramp and records decision, all or
 // nothing; each may be nil and is then left as it is. When another deployment
-// than ifCurrent serves, nothing happens and the error is a conflict.
+// than ifCurrent serves, or a person has held the ramp meanwhile, nothing happens
+// and the error is a conflict.
 func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, r *deploy.Ramp, decision *deploy.RollbackDecision) error {
 	return s.write(ctx, "apply decision about "+script, func(t *tx) error {
 		lastVersion, lastDeployment, err := t.lockScript(ctx, accountID, script)
@@ -252,7 +254,7 @@ func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent 
 			return err
 		}
 		if r != nil {
-			if err := t.saveRamp(ctx, accountID, script, r); err != nil {
+			if err := t.advanceRamp(ctx, accountID, script, ifCurrent, r); err != nil {
 				return err
 			}
 		}
@@ -269,6 +271,20 @@ func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent 
 		}
 		return t.publish(ctx)
 	})
+}
+
+// advanceRamp stores r unless it would go on with a ramp that a person paused or
+// aborted since it was read.
+func (t *tx) advanceRamp(ctx context.Context, accountID, script, ifCurrent string, r *deploy.Ramp) error {
+	stored, err := ramp(ctx, t, accountID, script)
+	if err != nil {
+		return err
+	}
+	held := stored != nil && stored.DeploymentID == ifCurrent && (stored.State == deploy.RampPaused || stored.State == deploy.RampAborted)
+	if held && r.State == deploy.RampRunning {
+		return errs.New(errs.Conflict, 0, "the ramp of %s is %s by now: read it again", script, stored.State)
+	}
+	return t.saveRamp(ctx, accountID, script, r)
 }
 
 // Watched returns every script with an enabled policy that has been deployed,

@@ -54,11 +54,11 @@ func TestWatchedIsWhatTheControllerNeeds(t *testing.T) {
 			}
 		}
 		var served []deploy.Deployment
-		for range 25 {
+		for range watchedDeployments + 5 {
 			served = append(served, mustDeploy(t, s, "shop", full(v)))
 		}
-		current := served[24]
-		for i, from := range []string{served[23].ID, current.ID, current.ID} {
+		current := served[len(served)-1]
+		for i, from := range []string{served[len(served)-2].ID, current.ID, current.ID} {
 			clock.add(time.Second)
 			err := s.RecordDecision(ctx, testAccount, "shop", deploy.RollbackDecision{
 				Verdict: deploy.VerdictInconclusive, FromDeployment: from, Sentence: []string{"old", "first", "second"}[i],
@@ -76,7 +76,7 @@ func TestWatchedIsWhatTheControllerNeeds(t *testing.T) {
 			t.Fatalf("%d watched, error %v", len(list), err)
 		}
 		w := list[0]
-		if w.Script != "shop" || len(w.Deployments) != 20 || w.Deployments[0].ID != current.ID || w.Deployments[19].ID != served[5].ID ||
+		if w.Script != "shop" || len(w.Deployments) != watchedDeployments || w.Deployments[0].ID != current.ID || w.Deployments[watchedDeployments-1].ID != served[5].ID ||
 			w.Ramp == nil || w.Ramp.DeploymentID != current.ID || w.LastDecision == nil || w.LastDecision.Sentence != "second" {
 			t.Fatalf("watched %+v", w)
 		}
@@ -92,6 +92,34 @@ func TestWatchedIsWhatTheControllerNeeds(t *testing.T) {
 		}
 		_, err = s.Ramp(ctx, testAccount, "shop")
 		wantKind(t, err, errs.NotFound)
+	})
+}
+
+// A person who pauses a ramp while the controller decides on its next step must
+// not be overruled by that step.
+func TestAHeldRampDoesNotGoOn(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := t.Context()
+		v1, v2 := mustVersion(t, s, "shop"), mustVersion(t, s, "shop")
+		current := mustDeploy(t, s, "shop", share(v1, 90), share(v2, 10))
+		running := deploy.Ramp{VersionID: v2.ID, DeploymentID: current.ID, State: deploy.RampRunning}
+		if err := s.SaveRamp(ctx, testAccount, "shop", &running); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampPause); err != nil {
+			t.Fatal(err)
+		}
+		next := deploy.Deployment{ID: uuid.NewString(), Versions: []deploy.Split{share(v1, 50), share(v2, 50)}}
+		advanced := running
+		advanced.DeploymentID, advanced.Step = next.ID, 1
+		wantKind(t, s.ApplyDecision(ctx, testAccount, "shop", current.ID, &next, &advanced, nil), errs.Conflict, "paused")
+		if list, err := s.Deployments(ctx, testAccount, "shop"); err != nil || list[0].ID != current.ID {
+			t.Fatalf("deployments %+v, error %v", list, err)
+		}
+		if r, err := s.Ramp(ctx, testAccount, "shop"); err != nil || r.State != deploy.RampPaused || r.Step != 0 {
+			t.Fatalf("ramp %+v, error %v", r, err)
+		}
 	})
 }
 
