@@ -43,6 +43,17 @@ const (
 	DecisionPreview  = "preview"  // a version's own host name, or an alias
 )
 
+// Values of ErrorKind: how the backend failed. Empty when it did not.
+const (
+	ErrorKindConnect  = "connect"  // no connection, also not in time
+	ErrorKindDNS      = "dns"      // no address for the name
+	ErrorKindTLS      = "tls"      // no trust, or no common protocol
+	ErrorKindTimeout  = "timeout"  // no response header in time
+	ErrorKindReset    = "reset"    // the connection broke
+	ErrorKindProtocol = "protocol" // what came was no HTTP, or more of it than allowed
+	ErrorKindOther    = "other"
+)
+
 // TraceEvent is one invocation: a request as the gateway saw it and what became
 // of it. Field names and meaning are those of Cloudflare's workers_trace_events.
 type TraceEvent struct {
@@ -63,7 +74,7 @@ type TraceEvent struct {
 
 	// Gateway and ErrorKind are ours. They leave Tidegate only when a job names them.
 	Gateway   Gateway `json:"Gateway"`
-	ErrorKind string  `json:"ErrorKind"` // why the backend failed: "connect", "timeout", ...; empty when it did not
+	ErrorKind string  `json:"ErrorKind"`
 }
 
 // ScriptVersion names the version that served the request.

@@ -171,14 +171,7 @@ func (p *process) serve(ctx context.Context, name, addr string, server *http.Ser
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s for %s: %w", addr, name, err)
 	}
-	p.services = append(p.services, service{name, func(ctx context.Context) error {
-		// Long polls end when the server is told to stop, not when they time out.
-		requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		defer cancel()
-		server.BaseContext = func(net.Listener) context.Context { return requests }
-		server.RegisterOnShutdown(cancel)
-		return serveUntil(ctx, server, listener)
-	}})
+	p.services = append(p.services, service{name, func(ctx context.Context) error { return serveUntil(ctx, server, listener) }})
 	return listener.Addr(), nil
 }
 

@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -36,6 +37,10 @@ type Config struct {
 	GatewayAddr   string
 	OpsAddr       string // health and metrics of a process without the API; empty for none
 	GatewayDomain string // scripts are served at <script>.<subdomain>.<domain>
+	// TrustedProxies are address ranges of balancers in front of the gateway, whose
+	// X-Forwarded-* headers are believed.
+	TrustedProxies []string
+	ShowVersion    bool // answer with the version and what chose it in response headers
 
 	Kafka      []string // brokers, host:port
 	ClickHouse string   // http://[user:password@]host:port[/database]
@@ -92,6 +97,8 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringVar(&c.DataDir, "data-dir", c.DataDir, "folder for local state")
 		f.StringVar(&c.GatewayAddr, "gateway-addr", c.GatewayAddr, "address that serves scripts")
 		f.StringVar(&c.GatewayDomain, "gateway-domain", c.GatewayDomain, "scripts are served at <script>.<subdomain>.<domain>")
+		f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", c.TrustedProxies, "address ranges, such as 10.0.0.0/8, of balancers whose X-Forwarded-* headers are believed")
+		f.BoolVar(&c.ShowVersion, "show-version", c.ShowVersion, "answer with the version and what chose it in Tidegate-Version and Tidegate-Decision")
 		f.StringVar(&c.APIURL, "api-url", c.APIURL, "control plane to get snapshots from, where there is no --database")
 		f.StringVar(&c.APITokenFile, "api-token-file", c.APITokenFile, "file with the token for --api-url")
 	}
@@ -183,11 +190,26 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("--topic-partitions (%d), --topic-replication (%d), --topic-retention (%s) and --logpush-interval (%s) must be positive",
 			c.TopicPartitions, c.TopicReplication, c.TopicRetention, c.LogpushInterval)
 	}
+	if _, err := prefixes(c.TrustedProxies); err != nil {
+		return err
+	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		return fmt.Errorf("--log-format is %q: it must be text or json", c.LogFormat)
 	}
 	_, err := NewLogger(*c)
 	return err
+}
+
+func prefixes(list []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range list {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("--trusted-proxies has %q: it must be an address range such as 10.0.0.0/8", text)
+		}
+		out = append(out, prefix)
+	}
+	return out, nil
 }
 
 func validURL(member, value string) error {

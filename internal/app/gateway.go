@@ -49,6 +49,10 @@ func (p *process) addGateway(ctx context.Context) error {
 
 	config := gateway.DefaultConfig()
 	config.Domain = p.config.GatewayDomain
+	config.ShowVersion = p.config.ShowVersion
+	if config.TrustedProxies, err = prefixes(p.config.TrustedProxies); err != nil {
+		return err
+	}
 	config.SnapshotFile = filepath.Join(p.config.DataDir, "snapshot.json")
 	gw, err := gateway.New(config, gateway.Deps{
 		Snapshots: source, Backends: backends, Emitter: producer,

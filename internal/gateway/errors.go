@@ -1,12 +1,9 @@
 package gateway
 
-import "errors"
+import (
+	"errors"
 
-// Error kinds that the gateway itself gives; the others are the backends' own.
-const (
-	kindTimeout = "timeout" // of the answer; a connection that cannot be made in time is "connect"
-	kindReset   = "reset"
-	kindOther   = "other"
+	"tidegate/schema"
 )
 
 var errNoBackend = errors.New("the snapshot names a version that the runtime has no backend for")
@@ -19,5 +16,5 @@ func kindOf(err error) string {
 	}](err); ok {
 		return e.ErrorKind()
 	}
-	return kindOther
+	return schema.ErrorKindOther
 }

@@ -25,7 +25,10 @@ var (
 		schema.OutcomeInternalError, schema.OutcomeExceededWallTime,
 	}
 	unmatchedReasons = []string{reasonNoSnapshot, reasonBadTarget, reasonUnknownHost, reasonNoDeployment}
-	errorKinds       = []string{"connect", "dns", "tls", kindTimeout, kindReset, "protocol", kindOther}
+	errorKinds       = []string{
+		schema.ErrorKindConnect, schema.ErrorKindDNS, schema.ErrorKindTLS, schema.ErrorKindTimeout,
+		schema.ErrorKindReset, schema.ErrorKindProtocol, schema.ErrorKindOther,
+	}
 )
 
 // metrics are plain counters, because an attribute set per request would cost

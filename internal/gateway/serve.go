@@ -200,7 +200,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody,
 		w.Header()["Connection"] = []string{"close"}
 	}
 	g.show(w.Header(), x)
-	if x.errorKind == kindTimeout {
+	if x.errorKind == schema.ErrorKindTimeout {
 		x.outcome, x.status = schema.OutcomeExceededWallTime, http.StatusGatewayTimeout
 		answer(w, x.status, "The service behind this gateway did not answer in time.")
 	} else {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"tidegate/internal/deploy"
+	"tidegate/schema"
 )
 
 // Config is how backends are reached. All durations must be positive.
@@ -156,7 +157,7 @@ type unusable struct{ err error }
 
 func (u unusable) RoundTrip(req *http.Request) (*http.Response, error) {
 	closeBody(req)
-	return nil, &Error{KindConnect, "connect", u.err}
+	return nil, &Error{schema.ErrorKindConnect, "connect", u.err}
 }
 
 // hostPort returns the address to dial.

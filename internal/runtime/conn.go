@@ -12,6 +12,8 @@ import (
 	"net/textproto"
 	"sync"
 	"time"
+
+	"tidegate/schema"
 )
 
 var (
@@ -95,7 +97,7 @@ func (c *conn) exchange(req *http.Request) (*http.Response, error) {
 	}
 	c.headLeft = headBytesMax
 	_, err := c.br.Peek(1)
-	if expects && err != nil && kindOf(err) == KindTimeout {
+	if expects && err != nil && kindOf(err) == schema.ErrorKindTimeout {
 		// RFC 9110, section 10.1.1: a client does not wait for ever.
 		c.startUpload(req)
 		_, err = c.br.Peek(1)

@@ -6,21 +6,13 @@ import (
 	"io"
 	"net"
 	"syscall"
-)
 
-// Kinds of failure of a backend, as they appear in an event's ErrorKind.
-const (
-	KindConnect  = "connect"  // no connection
-	KindDNS      = "dns"      // no address for the name
-	KindTLS      = "tls"      // no trust, or no common protocol
-	KindTimeout  = "timeout"  // no response header in time
-	KindReset    = "reset"    // the connection broke
-	KindProtocol = "protocol" // what came was no HTTP, or more of it than allowed
+	"tidegate/schema"
 )
 
 // Error is a failure of the backend, not of the client.
 type Error struct {
-	Kind string // one of the Kind constants
+	Kind string // one of the schema.ErrorKind constants
 	Op   string // what was attempted
 	Err  error
 }
@@ -50,16 +42,16 @@ func fault(ctx context.Context, op string, err error) error {
 func kindOf(err error) string {
 	if e, ok := errors.AsType[net.Error](err); ok {
 		if e.Timeout() {
-			return KindTimeout
+			return schema.ErrorKindTimeout
 		}
-		return KindReset
+		return schema.ErrorKindReset
 	}
 	for _, broken := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
 		if errors.Is(err, broken) {
-			return KindReset
+			return schema.ErrorKindReset
 		}
 	}
-	return KindProtocol
+	return schema.ErrorKindProtocol
 }
 
 // dialFault tells a name that has no address from an address that nobody answers at.
@@ -67,9 +59,9 @@ func dialFault(ctx context.Context, addr string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	kind := KindConnect
+	kind := schema.ErrorKindConnect
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		kind = KindDNS
+		kind = schema.ErrorKindDNS
 	}
 	return &Error{kind, "connect to " + addr, err}
 }

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"tidegate/schema"
 )
 
 // headBytesMax bounds a response's header, informational ones included; as in
@@ -53,7 +55,7 @@ func newHTTP1(cfg Config, u *url.URL) *http1 {
 func (t *http1) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := validHead(req); err != nil {
 		closeBody(req)
-		return nil, &Error{KindProtocol, "send the request", err}
+		return nil, &Error{schema.ErrorKindProtocol, "send the request", err}
 	}
 	if c := t.takeIdle(); c != nil {
 		resp, err := c.roundTrip(req)

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"tidegate/schema"
 )
 
 // https speaks HTTP/2 or HTTP/1.1 over TLS to one origin, through http.Transport:
@@ -61,7 +63,7 @@ func newTLSTransport(cfg Config, u *url.URL, protocols ...string) *http.Transpor
 			tc := tls.Client(c, tlsConfig)
 			if err := tc.HandshakeContext(ctx); err != nil {
 				_ = c.Close() // the handshake's error is the one that matters
-				return nil, &Error{KindTLS, "TLS handshake with " + addr, err}
+				return nil, &Error{schema.ErrorKindTLS, "TLS handshake with " + addr, err}
 			}
 			return tc, nil
 		},
@@ -83,7 +85,7 @@ func (t *https) RoundTrip(req *http.Request) (*http.Response, error) {
 	if strings.HasPrefix(path, "//") {
 		if err := setPath(out.URL, path); err != nil {
 			closeBody(req)
-			return nil, &Error{KindProtocol, "send the request", err}
+			return nil, &Error{schema.ErrorKindProtocol, "send the request", err}
 		}
 	} else {
 		out.URL.Opaque = path

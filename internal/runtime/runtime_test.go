@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"tidegate/internal/deploy"
+	"tidegate/schema"
 )
 
 const versionID = "11111111-1111-4111-8111-111111111111"
@@ -190,23 +191,23 @@ func TestErrorKinds(t *testing.T) {
 		_ = l.Close()
 		for _, scheme := range []string{"http://", "https://"} {
 			resp, err := get(t, shortConfig(), scheme+l.Addr().String())
-			wantKind(t, resp, err, KindConnect)
+			wantKind(t, resp, err, schema.ErrorKindConnect)
 		}
 	})
 	t.Run("an origin that cannot be one", func(t *testing.T) {
 		resp, err := get(t, shortConfig(), "ftp://127.0.0.1/")
-		wantKind(t, resp, err, KindConnect)
+		wantKind(t, resp, err, schema.ErrorKindConnect)
 	})
 	t.Run("dns", func(t *testing.T) {
 		resp, err := get(t, shortConfig(), "http://no-such-host.invalid/")
-		wantKind(t, resp, err, KindDNS)
+		wantKind(t, resp, err, schema.ErrorKindDNS)
 	})
 	t.Run("tls", func(t *testing.T) {
 		s := httptest.NewTLSServer(http.NotFoundHandler())
 		t.Cleanup(s.Close)
 		s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 		resp, err := get(t, DefaultConfig(), s.URL) // which does not trust it
-		wantKind(t, resp, err, KindTLS)
+		wantKind(t, resp, err, schema.ErrorKindTLS)
 	})
 	t.Run("timeout", func(t *testing.T) {
 		addr := rawServer(t, func(c net.Conn, _ *bufio.Reader) { _, _ = io.Copy(io.Discard, c) })
@@ -214,9 +215,9 @@ func TestErrorKinds(t *testing.T) {
 		cfg.ResponseHeaderTimeout = 20 * time.Millisecond
 		backend := open(t, cfg, "http://"+addr)
 		resp, err := backend.RoundTrip(request(t, "GET", "/", ""))
-		wantKind(t, resp, err, KindTimeout)
+		wantKind(t, resp, err, schema.ErrorKindTimeout)
 		resp, err = backend.RoundTrip(request(t, "POST", "/", "body"))
-		wantKind(t, resp, err, KindTimeout)
+		wantKind(t, resp, err, schema.ErrorKindTimeout)
 	})
 	t.Run("timeout over TLS", func(t *testing.T) {
 		release := make(chan struct{})
@@ -226,7 +227,7 @@ func TestErrorKinds(t *testing.T) {
 		cfg := shortConfig()
 		cfg.ResponseHeaderTimeout = 20 * time.Millisecond
 		resp, err := get(t, cfg, s.URL)
-		wantKind(t, resp, err, KindTimeout)
+		wantKind(t, resp, err, schema.ErrorKindTimeout)
 	})
 	for name, answer := range map[string]string{
 		"garbage":          "SSH-2.0-OpenSSH_9.9\r\n\r\n",
@@ -240,13 +241,13 @@ func TestErrorKinds(t *testing.T) {
 				_, _ = io.WriteString(c, answer)
 			})
 			resp, err := get(t, shortConfig(), "http://"+s)
-			wantKind(t, resp, err, KindProtocol)
+			wantKind(t, resp, err, schema.ErrorKindProtocol)
 		})
 	}
 	t.Run("reset before the header", func(t *testing.T) {
 		s := rawServer(t, func(_ net.Conn, r *bufio.Reader) { skipHead(r) })
 		resp, err := get(t, shortConfig(), "http://"+s)
-		wantKind(t, resp, err, KindReset)
+		wantKind(t, resp, err, schema.ErrorKindReset)
 	})
 	t.Run("reset in the body", func(t *testing.T) {
 		each(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -265,7 +266,7 @@ func TestErrorKinds(t *testing.T) {
 				t.Errorf("got %q before the end", got)
 			}
 			if s.TLS == nil {
-				wantKind(t, resp, err, KindReset)
+				wantKind(t, resp, err, schema.ErrorKindReset)
 			} else if err == nil {
 				t.Error("half a body passed for a whole one")
 			}
@@ -349,7 +350,7 @@ func TestDyingConnectionIsRetriedOnce(t *testing.T) {
 	before := seen.Load()
 	req := request(t, "POST", "/", "")
 	resp, err := backend.RoundTrip(req)
-	wantKind(t, resp, err, KindReset)
+	wantKind(t, resp, err, schema.ErrorKindReset)
 	if got := seen.Load() - before; got != 1 {
 		t.Errorf("a POST was sent %d times, want once", got)
 	}
@@ -572,7 +573,7 @@ func TestRefusesSplittingLines(t *testing.T) {
 		req := request(t, "GET", "/", "")
 		change(req)
 		resp, err := backend.RoundTrip(req)
-		wantKind(t, resp, err, KindProtocol)
+		wantKind(t, resp, err, schema.ErrorKindProtocol)
 	}
 	f(func(req *http.Request) { req.Header["X-A"] = []string{"1\r\nX-B: 2"} })
 	f(func(req *http.Request) { req.Header["X A"] = []string{"1"} })
