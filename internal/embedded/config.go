@@ -1,0 +1,84 @@
+package embedded
+
+import (
+	"bytes"
+	"encoding/xml"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// writeConfig writes the engine's configuration into dir and returns the name of its main file. The engine
+// is sized for a machine that it shares with everything else: a ClickHouse server's defaults would take
+// gigabytes of caches.
+func writeConfig(dir string, memoryLimitBytes int64) (string, error) {
+	var escaped bytes.Buffer
+	if err := xml.EscapeText(&escaped, []byte(dir)); err != nil {
+		return "", err
+	}
+	config := filepath.Join(dir, "engine.xml")
+	for name, text := range map[string]string{
+		config:                          fmt.Sprintf(engineConfig, escaped.String(), memoryLimitBytes),
+		filepath.Join(dir, "users.xml"): usersConfig,
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			return "", err
+		}
+	}
+	return config, nil
+}
+
+// Durability: an answered insert is in files that were fsynced, so it survives the machine, and a merge is
+// fsynced before the parts that it replaces go. That is why those parts need not be kept for the usual eight
+// minutes, during which thousands of small ones would fill memory.
+const engineConfig = `<!-- Written at each start; changes are lost. -->
+<clickhouse>
+	<users_config>%[1]s/users.xml</users_config>
+	<logger>
+		<log>%[1]s/engine.log</log>
+		<size>10M</size>
+		<count>2</count>
+	</logger>
+	<log-level>error</log-level>
+
+	<max_server_memory_usage>%[2]d</max_server_memory_usage>
+	<mark_cache_size>33554432</mark_cache_size>
+	<index_mark_cache_size>8388608</index_mark_cache_size>
+	<primary_index_cache_size>16777216</primary_index_cache_size>
+	<uncompressed_cache_size>0</uncompressed_cache_size>
+	<query_condition_cache_size>8388608</query_condition_cache_size>
+	<compiled_expression_cache_size>16777216</compiled_expression_cache_size>
+	<max_thread_pool_free_size>8</max_thread_pool_free_size>
+	<max_io_thread_pool_size>16</max_io_thread_pool_size>
+	<max_io_thread_pool_free_size>0</max_io_thread_pool_free_size>
+	<background_pool_size>2</background_pool_size>
+
+	<merge_tree>
+		<fsync_after_insert>1</fsync_after_insert>
+		<fsync_part_directory>1</fsync_part_directory>
+		<min_rows_to_fsync_after_merge>1</min_rows_to_fsync_after_merge>
+		<old_parts_lifetime>30</old_parts_lifetime>
+	</merge_tree>
+</clickhouse>
+`
+
+// An insert answers when its rows are in the table, not when they are queued. Nobody may reach other
+// machines or this machine's files through table functions: the engine does not ask who is calling.
+const usersConfig = `<!-- Written at each start; changes are lost. -->
+<clickhouse>
+	<profiles><default><async_insert>0</async_insert></default></profiles>
+	<quotas><default/></quotas>
+	<users>
+		<default>
+			<password/>
+			<profile>default</profile>
+			<quota>default</quota>
+			<networks><ip>::/0</ip></networks>
+			<grants>
+				<query>GRANT ALL ON *.*</query>
+				<query>REVOKE SOURCES ON *.*</query>
+			</grants>
+		</default>
+	</users>
+</clickhouse>
+`

@@ -1,0 +1,69 @@
+// Package embedded starts, on one machine and without any service installed, what production gets from
+// Apache Kafka and a ClickHouse server: a broker inside this process and the ClickHouse engine in a
+// supervised child process. Both listen on loopback and speak the real protocols, so everything past the
+// address is the same code as in production.
+//
+// It is the only package that loads a native library, and only the child process ever does.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// lockWait is how long a starting broker or engine waits for a predecessor to let go of the data directory.
+// A killed process lets go at once; one that was left behind by its parent needs the time of its last query.
+const lockWait = 10 * time.Second
+
+// listenLoopback listens on addr, which must name a loopback host: neither the broker nor the engine asks
+// who is calling.
+func listenLoopback(ctx context.Context, addr string) (*net.TCPListener, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := ln.(*net.TCPListener)
+	if ip, isTCP := ln.Addr().(*net.TCPAddr); !ok || !isTCP || !ip.IP.IsLoopback() {
+		return nil, errors.Join(
+			fmt.Errorf("%s is not a loopback address: the embedded services have no access control; name 127.0.0.1 or run a real service", addr),
+			ln.Close())
+	}
+	return tcp, nil
+}
+
+// lockDir creates dir and takes its lock, which the kernel releases when the process ends however it ends.
+// It waits up to lockWait for another holder, then says that the directory is in use.
+func lockDir(ctx context.Context, dir string) (unlock func() error, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	name := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600) // #nosec G304 -- the operator's data directory
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	for {
+		// flock belongs to the open file, so two brokers in one process exclude each other too.
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return f.Close, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), f.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("data directory %s is in use by another process; stop it or name another directory: %w", dir, ctx.Err()), f.Close())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

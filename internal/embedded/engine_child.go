@@ -1,0 +1,125 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// The parent hands the child its listening socket and the reading end of a pipe whose writing end the parent
+// alone holds: when it reads the end of the pipe, the parent is gone.
+const (
+	listenerFD = 3
+	lifelineFD = 4
+)
+
+// childGrace is how long a child that is told to stop lets queries finish before it cancels them.
+const childGrace = 4 * time.Second
+
+// RunEngineChild is the program of the engine's child process: it loads the ClickHouse engine and serves its
+// HTTP interface on the socket that StartEngine passes, until SIGTERM or the death of the parent. It returns
+// the exit code. args are the flags that StartEngine gives to EngineConfig.Command.
+func RunEngineChild(args []string) int {
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := runEngineChild(ctx, log, args); err != nil {
+		log.Error("engine failed", "error", err.Error())
+		return 1
+	}
+	return 0
+}
+
+func runEngineChild(ctx context.Context, log *slog.Logger, args []string) error {
+	flags := flag.NewFlagSet("engine-child", flag.ContinueOnError)
+	dir := flags.String("data-dir", "", "data directory, absolute")
+	library := flags.String("library", "", "path of libchdb.so")
+	memory := flags.Int64("memory-limit", 0, "bytes the engine may use")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	lifeline := os.NewFile(lifelineFD, "lifeline")
+	socket := os.NewFile(listenerFD, "listener")
+	ln, err := net.FileListener(socket)
+	if err != nil {
+		return fmt.Errorf("the engine child needs a listening socket as file %d, as StartEngine passes it: %w", listenerFD, err)
+	}
+	if err := socket.Close(); err != nil {
+		return fmt.Errorf("close the passed socket's first descriptor: %w", err)
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, lifeline) // any end is the end
+		// Answered inserts are on disk, and nobody is left to wait for the others.
+		os.Exit(1)
+	}()
+
+	unlock, err := lockDir(ctx, *dir)
+	if err != nil {
+		return err
+	}
+	// The engine reads a config.xml in the working directory if there is one, and temporary files go there.
+	if err := os.Chdir(*dir); err != nil {
+		return err
+	}
+	return errors.Join(serveEngine(ctx, log, ln, *dir, *library, *memory), unlock())
+}
+
+// serveEngine opens the engine, serves it on ln until ctx ends, and closes it.
+func serveEngine(ctx context.Context, log *slog.Logger, ln net.Listener, dir, library string, memory int64) error {
+	config, err := writeConfig(dir, memory)
+	if err != nil {
+		return fmt.Errorf("write the engine's configuration: %w", err)
+	}
+	lib, err := loadChdb(library)
+	if err != nil {
+		return err
+	}
+	e, err := openEngine(lib, dir, config)
+	if err != nil {
+		return err
+	}
+	defer e.close()
+	s, err := newServer(ctx, e, log)
+	if err != nil {
+		return err
+	}
+
+	// Queries outlive ctx for childGrace, then they are cancelled and waited for.
+	queries, cancelQueries := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelQueries()
+	web := &http.Server{
+		Handler:           s.handler(),
+		BaseContext:       func(net.Listener) context.Context { return queries },
+		ReadHeaderTimeout: receiveTimeout,
+		IdleTimeout:       10 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- web.Serve(ln) }()
+	log.Info("engine serves", "version", s.info.version, "data_dir", dir)
+
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve the engine: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), childGrace)
+	defer cancel()
+	err = web.Shutdown(grace)
+	if errors.Is(err, context.DeadlineExceeded) {
+		log.Warn("engine cancels the queries that are still running", "grace", childGrace.String())
+		cancelQueries()
+		err = web.Shutdown(context.WithoutCancel(ctx))
+	}
+	<-served // http.ErrServerClosed
+	return err
+}

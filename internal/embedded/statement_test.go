@@ -1,0 +1,87 @@
+package embedded
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseStatementFindsTheRowsOfAnInsert(t *testing.T) {
+	f := func(text, head, format, rows string) {
+		t.Helper()
+		st := parseStatement(text)
+		if !st.insert || st.head != head || st.format != format || text[st.data:] != rows {
+			t.Errorf("%q: got insert=%t head=%q format=%q rows=%q", text, st.insert, st.head, st.format, text[st.data:])
+		}
+	}
+	f("INSERT INTO t FORMAT CSV\n1,2\n", "INSERT INTO t ", "CSV", "1,2\n")
+	f("insert into t format Native\n\n\x00\x01", "insert into t ", "Native", "\n\x00\x01")
+	f("INSERT INTO t FORMAT CSV ; \r\n1", "INSERT INTO t ", "CSV", "1")
+	f("INSERT INTO t FORMAT JSONEachRow {\"a\":1}", "INSERT INTO t ", "JSONEachRow", "{\"a\":1}")
+	f("INSERT INTO t VALUES (1, 'FORMAT')", "INSERT INTO t ", "Values", " (1, 'FORMAT')")
+	f("INSERT INTO t(a,b)VALUES(1)", "INSERT INTO t(a,b)", "Values", "(1)")
+	f("INSERT INTO d.t (a, `format`) SETTINGS x = 'FORMAT y', y = 2 FORMAT CSV\n", "INSERT INTO d.t (a, `format`) SETTINGS x = 'FORMAT y', y = 2 ", "CSV", "")
+	f("INSERT INTO values VALUES (1)", "INSERT INTO values ", "Values", " (1)")
+	f("INSERT INTO format.values FORMAT CSV\n1", "INSERT INTO format.values ", "CSV", "1")
+	f("INSERT INTO `a``b\\`c` FORMAT CSV\n1", "INSERT INTO `a``b\\`c` ", "CSV", "1")
+	f("INSERT t FORMAT CSV\n1", "INSERT t ", "CSV", "1")
+	f("INSERT INTO TABLE FUNCTION null('a String') FORMAT CSV\n1", "INSERT INTO TABLE FUNCTION null('a String') ", "CSV", "1")
+	f("INSERT INTO {t:Identifier} FORMAT CSV\n1", "INSERT INTO {t:Identifier} ", "CSV", "1")
+	f("-- SELECT\n/* x */ # y\nINSERT INTO t /* FORMAT TSV */ -- VALUES\nFORMAT CSV\n1", "-- SELECT\n/* x */ # y\nINSERT INTO t /* FORMAT TSV */ -- VALUES\n", "CSV", "1")
+	f("INSERT INTO t SETTINGS a = $x$ FORMAT '$x$ FORMAT CSV\n1", "INSERT INTO t SETTINGS a = $x$ FORMAT '$x$ ", "CSV", "1")
+}
+
+func TestParseStatementLeavesOthersWhole(t *testing.T) {
+	f := func(text, format string, file bool) {
+		t.Helper()
+		if got, want := parseStatement(text), (statement{format: format, file: file}); got != want {
+			t.Errorf("%q: got %+v, want %+v", text, got, want)
+		}
+	}
+	f("SELECT 1", "", false)
+	f("SELECT 1 FORMAT JSON", "JSON", false)
+	f("SELECT 1 format JSON;", "JSON", false)
+	f("SELECT 1 FORMAT JSON SETTINGS max_threads = 1", "JSON", false)
+	f("SELECT (SELECT 1 FORMAT JSON)", "", false)
+	f("SELECT format FROM t", "", false)
+	f("SELECT format f FROM t", "", false)
+	f("SELECT ' FORMAT CSV'", "", false)
+	f("SELECT 1 -- FORMAT CSV", "", false)
+	f("INSERT INTO t SELECT 1", "", false)
+	f("INSERT INTO t (a) SELECT 'VALUES' FORMAT CSV", "CSV", false)
+	f("INSERT INTO t WITH x AS (SELECT 1) SELECT * FROM x", "", false)
+	f("INSERT INTO t (SELECT 1)", "", false)
+	f("WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x", "", false)
+	f("SELECT 1 INTO OUTFILE 'x' FORMAT CSV", "CSV", true)
+	f("SELECT 'unclosed", "", false)
+	f("/* unclosed", "", false)
+	f("", "", false)
+
+	if st := parseStatement("INSERT INTO t FROM INFILE 'x' FORMAT CSV"); !st.file {
+		t.Errorf("INFILE: got %+v", st)
+	}
+}
+
+// Whatever the text, the parts that are handed on are parts of it: nothing is lost between the statement and
+// its rows but the format's name and one line break.
+func FuzzParseStatement(f *testing.F) {
+	f.Add("INSERT INTO t (a) SETTINGS b = 'c' FORMAT CSV\n1,2")
+	f.Add("INSERT INTO `x`.y VALUES (1, $a$b$a$), ('\\'')")
+	f.Add("SELECT \"a\" FROM b WHERE c = ')' -- FORMAT x\n FORMAT JSON;")
+	f.Add("/* a */ INSERT # b\n INTO FUNCTION f(1, [2], {3:String}) FORMAT Native \r\n\x00")
+	f.Fuzz(func(t *testing.T, text string) {
+		st := parseStatement(text)
+		if !st.insert {
+			if st.head != "" || st.data != 0 {
+				t.Fatalf("%q: not an insert, but %+v", text, st)
+			}
+			return
+		}
+		if !strings.HasPrefix(text, st.head) || st.data < len(st.head) || st.data > len(text) {
+			t.Fatalf("%q: %+v", text, st)
+		}
+		// What is handed to the engine is an INSERT that has no rows and names no format.
+		if again := parseStatement(st.head); again.insert || again.format != "" {
+			t.Fatalf("%q: the statement %q is not its own: %+v", text, st.head, again)
+		}
+	})
+}
