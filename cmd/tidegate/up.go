@@ -48,7 +48,11 @@ func upCommand() *cobra.Command {
 // it needs, plays the roles, and stops the services last.
 func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 	if err := app.FromEnvironment(cmd.Flags()); err != nil {
-		return err
+		return usage(cmd, err)
+	}
+	log, err := app.NewLogger(config)
+	if err != nil {
+		return usage(cmd, err)
 	}
 	config.DataDir, err = filepath.Abs(config.DataDir)
 	if err != nil {
@@ -60,23 +64,21 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 	if config.Database == "" {
 		config.Database = filepath.Join(config.DataDir, "control.db")
 	}
-	config.AdminTokenFile = filepath.Join(config.DataDir, "admin-token")
+	if config.AdminTokenFile == "" {
+		config.AdminTokenFile = filepath.Join(config.DataDir, "admin-token")
+	}
 	config.ReadyFile = filepath.Join(config.DataDir, "ready.json")
 	if len(config.LogpushFileRoots) == 0 {
 		config.LogpushFileRoots = []string{filepath.Join(config.DataDir, "logpush")}
 	}
 
-	log, err := app.NewLogger(config)
-	if err != nil {
-		return err
-	}
 	stops, err := startEmbedded(cmd.Context(), &config, local, log)
 	defer func() { err = errors.Join(err, stopAll(stops)) }()
 	if err != nil {
 		return err
 	}
 	if err := config.Validate(); err != nil {
-		return err
+		return usage(cmd, err)
 	}
 	return app.Run(cmd.Context(), config)
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"tidegate/internal/api/apitest"
 	"tidegate/internal/deploy"
 	"tidegate/test/platform"
 )
@@ -44,7 +45,8 @@ func buildAndRun(m *testing.M) int {
 }
 
 // start runs "tidegate up" until the test ends; its log goes to the test's when
-// the test fails.
+// the test fails. Every answer of the API that the test sees through it is held
+// against openapi.yaml.
 func start(t *testing.T, o platform.Options) *platform.Platform {
 	t.Helper()
 	if o.DataDir == "" {
@@ -52,6 +54,16 @@ func start(t *testing.T, o platform.Options) *platform.Platform {
 	}
 	o.Binary = filepath.Join(bin, "tidegate")
 	o.Output = logOf(t, "tidegate up")
+	contract, err := apitest.NewValidator(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, violation := range contract.Violations() {
+			t.Errorf("an answer is not as openapi.yaml says: %s", violation)
+		}
+	})
+	o.Transport = contract
 	p, err := platform.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
