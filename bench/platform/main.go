@@ -76,7 +76,7 @@ func run(ctx context.Context, rate int, length time.Duration) (err error) {
 	defer cancel()
 	var work sync.WaitGroup
 	var answered atomic.Int64
-	const clients = 16
+	const clients = 32
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients + probes}}
 	for range clients {
 		work.Go(func() { sendSteadily(ctx, p, client, time.Second*clients/time.Duration(rate), &answered) })

@@ -204,7 +204,7 @@ func (e *Engine) runChild() (err error) {
 	cmd.Stderr, cmd.Stdout = relay, relay
 	cmd.SysProcAttr = dieWithParent()
 	// Dates and hours of a query do not depend on where the machine stands.
-	cmd.Env = append(os.Environ(), "TZ=UTC")
+	cmd.Env = append(cmd.Environ(), "TZ=UTC")
 	err = cmd.Start()
 	if err := errors.Join(err, lifeline.Close()); err != nil {
 		return fmt.Errorf("start %s: %w", cmd.Path, err)

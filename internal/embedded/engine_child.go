@@ -59,7 +59,7 @@ func runEngineChild(ctx context.Context, log *slog.Logger, args []string) error 
 	go func() {
 		_, _ = io.Copy(io.Discard, lifeline) // any end is the end
 		// Answered inserts are on disk, and nobody is left to wait for the others.
-		os.Exit(1)
+		os.Exit(1) //nolint:revive // this process is nothing but the engine, and its parent is gone
 	}()
 
 	unlock, err := lockDir(ctx, *dir)
