@@ -15,6 +15,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
@@ -217,11 +218,14 @@ func (c *Controller) judgeTrial(ctx context.Context, w *deploy.Watched, t trial,
 
 // apply stores a change, with the deployment that was judged as its condition.
 // Losing to somebody else is no error: the next step judges what they left.
-func (c *Controller) apply(ctx context.Context, w *deploy.Watched, ch change) error {
+func (c *Controller) apply(ctx context.Context, w *deploy.Watched, ch change) (err error) {
 	judged := w.Deployments[0].ID
+	ctx, span := telemetry.Tracer("tidegate/internal/rollback").Start(ctx, "rollback.apply", trace.WithAttributes(
+		attribute.String("account_id", w.AccountID), attribute.String("script", w.Script), attribute.String("from_deployment", judged)))
+	defer func() { telemetry.End(span, err) }()
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	err := c.Deployments.ApplyDecision(call, w.AccountID, w.Script, judged, ch.deployment, ch.ramp, ch.decision)
+	err = c.Deployments.ApplyDecision(call, w.AccountID, w.Script, judged, ch.deployment, ch.ramp, ch.decision)
 	switch kind := errs.KindOf(err); kind {
 	case "":
 	case errs.Conflict, errs.NotFound:

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/otlptranslator"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
@@ -107,6 +108,14 @@ func Meter(name string) metric.Meter { return otel.Meter(name) }
 
 // Tracer returns the tracer of a package.
 func Tracer(name string) trace.Tracer { return otel.Tracer(name) }
+
+// End ends a span, as failed when err is not nil.
+func End(span trace.Span, err error) {
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End()
+}
 
 // NewLogger writes one line an event to w, as JSON or as text, and adds the
 // trace id of the context to what is logged with one.

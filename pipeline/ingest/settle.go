@@ -6,7 +6,11 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
 	"tidegate/internal/errs"
+	"tidegate/internal/telemetry"
 	"tidegate/pipeline/stream"
 )
 
@@ -103,14 +107,17 @@ func (r *reader) readRange(ctx context.Context, from, to int64) ([]stream.Record
 // settle stores the records of a plan that is committed, and commits end. It
 // repeats what fails until it succeeds or ctx ends; an insert that is under way
 // then may still finish.
-func (r *reader) settle(ctx context.Context, planned plan, end int64, records []stream.Record) error {
-	decodeBlock(&r.block, r.p.ID(), records)
+func (r *reader) settle(ctx context.Context, planned plan, end int64, records []stream.Record) (err error) {
 	token := planned.token(r.cfg.Topic, r.p.ID())
+	ctx, span := telemetry.Tracer("tidegate/pipeline/ingest").Start(ctx, "ingest.block", trace.WithAttributes(
+		attribute.String("token", token), attribute.Int("records", len(records))))
+	defer func() { telemetry.End(span, err) }()
+	decodeBlock(&r.block, r.p.ID(), records)
 	finishing, cancel := outlive(ctx, r.cfg.StopGrace)
 	defer cancel()
 
 	start := time.Now()
-	err := r.store(ctx, token, func() error {
+	err = r.store(ctx, token, func() error {
 		// The quarantine first: its rows are few, and events that are visible
 		// mean that the block is complete.
 		if r.block.quarantine.Len() > 0 {

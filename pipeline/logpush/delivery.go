@@ -7,7 +7,11 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
 	"tidegate/internal/logjob"
+	"tidegate/internal/telemetry"
 	"tidegate/pipeline/stream"
 	"tidegate/schema"
 )
@@ -304,12 +308,15 @@ func (d *delivery) upload(ctx context.Context) error {
 	return d.commit(ctx, planned.End, nil)
 }
 
-func (d *delivery) send(ctx context.Context, planned *plan, begin int64) error {
+func (d *delivery) send(ctx context.Context, planned *plan, begin int64) (err error) {
+	id := batchID(d.job.ID, d.partition.ID(), begin)
+	ctx, span := telemetry.Tracer("tidegate/pipeline/logpush").Start(ctx, "logpush.upload", trace.WithAttributes(
+		attribute.Int64("job_id", d.job.ID), attribute.String("batch_id", id), attribute.Int("records", d.batch.records)))
+	defer func() { telemetry.End(span, err) }()
 	body, err := d.batch.Close()
 	if err != nil {
 		return err
 	}
-	id := batchID(d.job.ID, d.partition.ID(), begin)
 	object := Object{
 		Name: objectName(id, planned), Date: planned.start(), Body: body, ContentType: d.format.ContentType,
 		Records: d.batch.records, JobID: d.job.ID, BatchID: id, Dataset: schema.Dataset,
