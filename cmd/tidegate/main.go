@@ -1,5 +1,5 @@
 // Command tidegate is the whole platform in one binary. "tidegate up" starts
-// every role on embedded defaults.
+// every role on embedded defaults; the other commands are a client of its API.
 package main
 
 import (
@@ -19,6 +19,8 @@ func main() {
 		Use: "tidegate", Short: "Gradual deployments that watch themselves", Version: app.Version,
 		SilenceUsage: true, SilenceErrors: true,
 	}
+	onlyHolds(root)
 	root.AddCommand(upCommand())
+	root.AddCommand(clientCommands()...)
 	os.Exit(app.Execute(root))
 }

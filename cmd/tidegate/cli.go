@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// clientCommands are those that talk to the API of a running platform.
+func clientCommands() []*cobra.Command {
+	c := newConnection()
+	commands := []*cobra.Command{
+		group("versions", "Upload versions of a script, and deploy them",
+			versionsUpload(c), versionsList(c), versionsView(c), versionsDeploy(c)),
+		group("deployments", "Show how the traffic of a script is divided",
+			deploymentsList(c), deploymentsStatus(c)),
+		rollback(c),
+		group("policy", "Say when a version is taken out of traffic",
+			policyGet(c), policySet(c)),
+		group("jobs", "Deliver trace events with Logpush jobs",
+			jobsCreate(c), jobsList(c)),
+		group("token", "Make API tokens", tokenCreate(c)),
+	}
+	for _, command := range commands {
+		command.PersistentFlags().AddFlagSet(c.flags)
+	}
+	return commands
+}
+
+// group is a command that only holds others.
+func group(name, short string, children ...*cobra.Command) *cobra.Command {
+	command := &cobra.Command{Use: name, Short: short}
+	onlyHolds(command)
+	command.AddCommand(children...)
+	return command
+}
+
+// onlyHolds makes a command print its help when it is called alone, and refuse
+// the name of a command that it does not hold. Left to itself, cobra prints the
+// help of a group for any word, and the script goes on.
+func onlyHolds(command *cobra.Command) {
+	command.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		var names []string
+		for _, child := range cmd.Commands() {
+			if child.IsAvailableCommand() {
+				names = append(names, child.Name())
+			}
+		}
+		return usage(cmd, fmt.Errorf("%s has no command %q: it has %s", cmd.CommandPath(), args[0], strings.Join(names, ", ")))
+	}
+	command.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+}
+
+// usage marks an error as one to mend on the command line: exit status 2.
+func usage(cmd *cobra.Command, err error) error { return cmd.FlagErrorFunc()(cmd, err) }
+
+// arguments requires from least to most of them; most below zero is any number.
+func arguments(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || most >= 0 && len(args) > most {
+			return usage(cmd, fmt.Errorf("%d arguments do not fit: %s", len(args), cmd.UseLine()))
+		}
+		return nil
+	}
+}
+
+// required refuses flags that were left out.
+func required(cmd *cobra.Command, flags ...string) error {
+	for _, name := range flags {
+		if flag := cmd.Flags().Lookup(name); flag.Value.String() == "" || flag.Value.String() == "[]" {
+			return usage(cmd, fmt.Errorf("%s needs --%s: %s", cmd.CommandPath(), name, flag.Usage))
+		}
+	}
+	return nil
+}

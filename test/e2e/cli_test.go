@@ -1,0 +1,382 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tidegate/internal/deploy"
+	"tidegate/test/platform"
+)
+
+// cli runs the commands of bin/tidegate in a folder, as a person without a
+// terminal.
+type cli struct {
+	dir string
+	env []string
+}
+
+// exec runs a program and returns what it wrote and its exit status.
+func (c cli) exec(t *testing.T, name string, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = c.dir
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, "TIDEGATE_") {
+			cmd.Env = append(cmd.Env, variable)
+		}
+	}
+	cmd.Env = append(append(cmd.Env, "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH")), c.env...)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			t.Fatal(err)
+		}
+		status = exit.ExitCode()
+	}
+	return out.String(), errOut.String(), status
+}
+
+// run must succeed without a word on standard error.
+func (c cli) run(t *testing.T, args ...string) string {
+	t.Helper()
+	stdout, stderr, status := c.exec(t, filepath.Join(bin, "tidegate"), args...)
+	if status != 0 || stderr != "" {
+		t.Fatalf("tidegate %q: status %d\n%s", args, status, stderr)
+	}
+	if strings.Contains(stdout, "\x1b") {
+		t.Errorf("tidegate %q: escape codes without a terminal: %q", args, stdout)
+	}
+	return stdout
+}
+
+// result runs a command with --json and decodes what it prints.
+func (c cli) result(t *testing.T, out any, args ...string) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(c.run(t, append(args, "--json")...)), out); err != nil {
+		t.Fatalf("tidegate %q: %v", args, err)
+	}
+}
+
+// fail must end with the status, nothing on standard output, and the words in
+// its message.
+func (c cli) fail(t *testing.T, want int, words string, args ...string) {
+	t.Helper()
+	stdout, stderr, status := c.exec(t, filepath.Join(bin, "tidegate"), args...)
+	if status != want || stdout != "" || !strings.Contains(stderr, words) {
+		t.Errorf("tidegate %q: got status %d, %q on standard output and\n%s\nwant status %d and %q", args, status, stdout, stderr, want, words)
+	}
+}
+
+func TestCLI(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, platform.Options{DataDir: filepath.Join(dir, "data")})
+	c := cli{dir: dir}
+
+	t.Run("Documentation", func(t *testing.T) { documentedCommands(t, c, p) })
+	t.Run("Deploy", func(t *testing.T) { deployCommands(t, c, p) })
+	t.Run("Policy", func(t *testing.T) { policyCommands(t, c) })
+	t.Run("Jobs", func(t *testing.T) { jobCommands(t, c) })
+	t.Run("Token", func(t *testing.T) { tokenCommands(t, c, p) })
+	t.Run("Connection", func(t *testing.T) { connections(t, c, p) })
+	t.Run("BadInput", func(t *testing.T) { badInput(t, c) })
+}
+
+// documentedCommands runs docs/cli.md from top to bottom, and checks that it has
+// every command that --help lists.
+func documentedCommands(t *testing.T, c cli, p *platform.Platform) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "cli.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var script strings.Builder
+	for i, block := range strings.Split(string(text), "```") {
+		if commands, ok := strings.CutPrefix(block, "sh\n"); ok && i%2 == 1 {
+			script.WriteString(commands)
+		}
+	}
+	for _, noun := range helpCommands(t, c) {
+		if slices.Contains([]string{"up", "help", "completion"}, noun) {
+			continue
+		}
+		names := []string{"tidegate " + noun}
+		if verbs := helpCommands(t, c, noun); len(verbs) > 0 {
+			names = nil
+			for _, verb := range verbs {
+				names = append(names, "tidegate "+noun+" "+verb)
+			}
+		}
+		for _, name := range names {
+			if !strings.Contains(script.String(), name+" ") && !strings.Contains(script.String(), name+"\n") {
+				t.Errorf("docs/cli.md does not show %q", name)
+			}
+		}
+	}
+	example := strings.ReplaceAll(script.String(), "https://logs.example.com", startCollector(t).server.URL)
+	stdout, stderr, status := c.exec(t, "bash", "-euo", "pipefail", "-c", example)
+	if status != 0 || stderr != "" {
+		t.Fatalf("docs/cli.md: status %d\n%s\nafter\n%s", status, stderr, stdout)
+	}
+	deployments, err := p.Deployments(t.Context(), "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var messages []string
+	for _, d := range deployments {
+		messages = append(messages, d.Annotations.Message)
+	}
+	if diff := cmp.Diff([]string{"v2 loses carts", "Rollback", "Try v2", ""}, messages); diff != "" {
+		t.Errorf("the deployments of docs/cli.md (-want +got)\n%s", diff)
+	}
+}
+
+// helpCommands are the names below "Available Commands:".
+func helpCommands(t *testing.T, c cli, noun ...string) []string {
+	t.Helper()
+	_, after, found := strings.Cut(c.run(t, append(noun, "--help")...), "Available Commands:\n")
+	if !found {
+		return nil
+	}
+	list, _, _ := strings.Cut(after, "\n\n")
+	var names []string
+	for line := range strings.Lines(list) {
+		names = append(names, strings.Fields(line)[0])
+	}
+	return names
+}
+
+// upload makes a version of cart and returns its id.
+func (c cli) upload(t *testing.T, origin, tag string) string {
+	t.Helper()
+	var version struct{ ID string }
+	c.result(t, &version, "versions", "upload", "cart", "--origin", origin, "--tag", tag, "--message", "about "+tag)
+	return version.ID
+}
+
+func deployCommands(t *testing.T, c cli, p *platform.Platform) {
+	backend := func(answer string) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	first, second := c.upload(t, backend("one"), "v1"), c.upload(t, backend("two"), "v2")
+
+	// current reads the deployment back over the API.
+	current := func(want string, splits ...deploy.Split) {
+		t.Helper()
+		deployments, err := p.Deployments(t.Context(), "cart")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(splits, deployments[0].Versions); diff != "" || deployments[0].Annotations.Message != want {
+			t.Errorf("message %q, want %q; splits (-want +got)\n%s", deployments[0].Annotations.Message, want, diff)
+		}
+	}
+	c.run(t, "versions", "deploy", "cart", "v1", "-y")
+	c.run(t, "versions", "deploy", "cart", first+"@90", second[:8]+"@10%", "-y", "-m", "by id and prefix")
+	current("by id and prefix", deploy.Split{VersionID: first, Percentage: 90_000}, deploy.Split{VersionID: second, Percentage: 10_000})
+
+	var status deploy.Deployment
+	c.result(t, &status, "deployments", "status", "cart")
+	if status.Annotations.Message != "by id and prefix" || len(status.Versions) != 2 {
+		t.Errorf("status is %+v", status)
+	}
+	if text := c.run(t, "deployments", "status", "cart"); !strings.Contains(text, "90% v1 ("+first[:8]+"), 10% v2 ("+second[:8]+")") {
+		t.Errorf("status shows\n%s", text)
+	}
+	if text := c.run(t, "versions", "view", "cart", second[:13]); !strings.Contains(text, second) || !strings.Contains(text, "about v2") {
+		t.Errorf("view shows\n%s", text)
+	}
+	if text := c.run(t, "versions", "list", "cart"); strings.Index(text, second) > strings.Index(text, first) || !strings.Contains(text, first) {
+		t.Errorf("list shows not the newest first:\n%s", text)
+	}
+
+	c.run(t, "versions", "deploy", "cart", "v2", "-m", "no terminal, so no question")
+	c.run(t, "versions", "deploy", "cart", "v1@12.346", "v2")
+	current("", deploy.Split{VersionID: first, Percentage: 12_346}, deploy.Split{VersionID: second, Percentage: 87_654})
+	c.run(t, "rollback", "cart")
+	current("Rollback", deploy.Split{VersionID: second, Percentage: deploy.Full})
+	eventually(t, 20*time.Second, "traffic is back on v2", func() (bool, error) {
+		_, body, err := p.Visit(t.Context(), http.DefaultClient, "cart", nil)
+		return body == "two", err
+	})
+	c.run(t, "rollback", "cart", "v1", "-y", "-m", "further back")
+	current("further back", deploy.Split{VersionID: first, Percentage: deploy.Full})
+	eventually(t, 20*time.Second, "traffic is back on v1", func() (bool, error) {
+		_, body, err := p.Visit(t.Context(), http.DefaultClient, "cart", nil)
+		return body == "one", err
+	})
+}
+
+func policyCommands(t *testing.T, c cli) {
+	f := func(want string, args ...string) {
+		t.Helper()
+		var set, got, expected any
+		c.result(t, &set, append([]string{"policy", "set", "cart"}, args...)...)
+		c.result(t, &got, "policy", "get", "cart")
+		if err := json.Unmarshal([]byte(want), &expected); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]any{expected, expected}, []any{set, got}); diff != "" {
+			t.Errorf("policy set %q, its answer and what get shows (-want +got)\n%s", args, diff)
+		}
+	}
+	c.fail(t, 1, "no rollback policy", "policy", "get", "cart")
+	f(`{"enabled": true, "max_failure_rate": 0.02, "max_failure_ratio": 3, "min_requests": 50, "look_back_seconds": 300, "action": "rollback",
+		"ramp": [{"percentage": 5, "bake_seconds": 300}, {"percentage": 25, "bake_seconds": 90}, {"percentage": 100, "bake_seconds": 0}]}`,
+		"--max-failure-rate", "2%", "--max-failure-ratio", "3", "--min-requests", "50", "--look-back", "5m", "--action", "rollback", "--ramp", "5%:5m,25%:90s,100%")
+	f(`{"enabled": false, "max_failure_rate": 0.02, "min_requests": 50, "look_back_seconds": 300, "action": "notify"}`,
+		"--enabled=false", "--max-failure-ratio", "none", "--ramp", "none", "--action", "notify")
+	text := c.run(t, "policy", "get", "cart")
+	for _, words := range []string{"max-failure-rate   2%", "max-failure-ratio  none", "look-back          5m0s"} {
+		if !strings.Contains(text, words) {
+			t.Errorf("policy get does not show %q:\n%s", words, text)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "policy.json")
+	write(t, path, `{"enabled": true, "max_failure_rate": 0.5}`)
+	f(`{"enabled": true, "max_failure_rate": 0.5, "min_requests": 100, "look_back_seconds": 300, "action": "rollback"}`, "--file", path)
+	write(t, path, `{"enabled": true, "max_failure_rat": 0.5}`)
+	c.fail(t, 1, "max_failure_rat", "policy", "set", "cart", "--file", path)
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func jobCommands(t *testing.T, c cli) {
+	const secret = "correct-horse"
+	destination := startCollector(t).server.URL + "/cli?header_Authorization=" + secret
+	var made struct {
+		ID            int64
+		Enabled       bool
+		OutputOptions struct {
+			FieldNames []string `json:"field_names"`
+			OutputType string   `json:"output_type"`
+		} `json:"output_options"`
+	}
+	c.result(t, &made, "jobs", "create", "--name", "cli", "--destination", destination, "--fields", "Event,Outcome", "--output-type", "csv")
+	if made.ID == 0 || made.Enabled || made.OutputOptions.OutputType != "csv" || len(made.OutputOptions.FieldNames) != 2 {
+		t.Errorf("made %+v", made)
+	}
+	text := c.run(t, "jobs", "create", "--name", "running", "--destination", destination, "--enabled")
+	if !strings.Contains(text, "delivers from now on") || strings.Contains(text, secret) {
+		t.Errorf("create shows\n%s", text)
+	}
+	text = c.run(t, "jobs", "list")
+	if !strings.Contains(text, "cli") || !strings.Contains(text, "running") || strings.Contains(text, secret) {
+		t.Errorf("list shows\n%s", text)
+	}
+	c.fail(t, 1, "error validating destination", "jobs", "create", "--destination", "http://127.0.0.1:1/nobody")
+	c.fail(t, 1, "Nonsense", "jobs", "create", "--destination", destination, "--fields", "Event,Nonsense")
+	c.fail(t, 1, "filter", "jobs", "create", "--destination", destination, "--filter", "{")
+}
+
+func tokenCommands(t *testing.T, c cli, p *platform.Platform) {
+	var made struct {
+		Value  string
+		Scopes []string
+		Expiry time.Time `json:"expires_on"`
+	}
+	c.result(t, &made, "token", "create", "--name", "ci", "--scope", "scripts:edit,logs:read", "--expires-in", "1h")
+	if diff := cmp.Diff([]string{"scripts:edit", "logs:read"}, made.Scopes); diff != "" || made.Expiry.IsZero() {
+		t.Errorf("expires %s, scopes (-want +got)\n%s", made.Expiry, diff)
+	}
+	var short struct{ Value string }
+	c.result(t, &short, "token", "create", "--name", "reader", "--scope", "scripts:read")
+
+	// The variable comes before the ready file, and the flag before the variable.
+	reader := cli{dir: c.dir, env: []string{"TIDEGATE_TOKEN=" + short.Value}}
+	reader.run(t, "versions", "list", "cart")
+	reader.fail(t, 1, "scripts:edit", "versions", "upload", "cart", "--origin", "http://127.0.0.1:1")
+	reader.run(t, "versions", "upload", "cart", "--origin", "http://127.0.0.1:1", "--token-file", p.TokenFile)
+	path := filepath.Join(t.TempDir(), "token")
+	write(t, path, made.Value+"\n")
+	file := cli{dir: c.dir, env: []string{"TIDEGATE_TOKEN_FILE=" + path}}
+	file.run(t, "versions", "upload", "cart", "--origin", "http://127.0.0.1:1")
+	file.fail(t, 1, "policy:edit", "policy", "set", "cart", "--min-requests", "5")
+	c.fail(t, 1, "a scope is", "token", "create", "--name", "x", "--scope", "everything")
+	if text := c.run(t, "token", "create", "--name", "shown", "--scope", "admin"); !strings.Contains(text, "shown only now") {
+		t.Errorf("create shows\n%s", text)
+	}
+}
+
+// connections are commands far from the platform's folder.
+func connections(t *testing.T, c cli, p *platform.Platform) {
+	far := cli{dir: t.TempDir()}
+	far.run(t, "versions", "list", "cart", "--data-dir", p.DataDir)
+	far.run(t, "versions", "list", "cart", "--api", p.Ready.API+"/", "--token-file", p.TokenFile) // the account is looked up
+	far.fail(t, 1, "no API token for http://127.0.0.1:8787", "versions", "list", "cart")
+	far.env = []string{"TIDEGATE_API=" + p.Ready.API, "TIDEGATE_TOKEN=" + p.Token, "TIDEGATE_ACCOUNT=" + p.AccountID}
+	far.run(t, "versions", "list", "cart")
+	far.fail(t, 2, "must be an http:// or https:// URL", "versions", "list", "cart", "--api", "127.0.0.1:8787")
+	far.fail(t, 1, "does not exist", "versions", "list", "cart", "--account", strings.Repeat("9", 32))
+	far.env = []string{"TIDEGATE_API=" + p.Ready.API, "TIDEGATE_TOKEN=wrong"}
+	far.fail(t, 1, "refuses the token from TIDEGATE_TOKEN", "versions", "list", "cart")
+	far.env = []string{"TIDEGATE_JSON=maybe"}
+	far.fail(t, 2, "TIDEGATE_JSON", "versions", "list", "cart")
+
+	// The platform's token stays with the platform.
+	c.fail(t, 1, "no API token for http://127.0.0.1:1", "versions", "list", "cart", "--api", "http://127.0.0.1:1")
+	c.env = []string{"TIDEGATE_TOKEN=any"}
+	c.fail(t, 1, "the API at http://127.0.0.1:1 does not answer", "versions", "list", "cart", "--api", "http://127.0.0.1:1", "--account", p.AccountID)
+}
+
+func badInput(t *testing.T, c cli) {
+	c.run(t, "versions", "upload", "empty", "--origin", "http://127.0.0.1:1")
+	for _, bad := range []struct {
+		status  int
+		words   string
+		command string
+	}{
+		{2, `tidegate has no command "verions": it has`, "verions list"},
+		{2, `tidegate versions has no command "lst": it has deploy, list, upload, view`, "versions lst cart"},
+		{2, "unknown flag: --jsn", "versions list cart --jsn"},
+		{2, "0 arguments do not fit: tidegate versions list SCRIPT", "versions list"},
+		{2, "2 arguments do not fit", "deployments status cart shop"},
+		{2, "needs --origin", "versions upload cart"},
+		{1, "must be absolute", "versions upload cart --origin ftp://127.0.0.1"},
+		{1, `script "nobody" does not exist`, "versions list nobody"},
+		{1, `"v9" is neither the tag of a deployable version`, "versions view cart v9"},
+		{2, "name the versions", "versions deploy cart"},
+		{2, "name the versions", "versions deploy cart -y"},
+		{2, "sum to 110%", "versions deploy cart v1@90 v2@20"},
+		{2, `"ten" is not a percentage`, "versions deploy cart v1@ten v2"},
+		{2, "repeated", "versions deploy cart v1 v1"},
+		{1, `"v9" is neither`, "versions deploy cart v1@90 v9@10"},
+		{1, "is not a version of script", "versions deploy cart 00000000-0000-4000-8000-000000000000"},
+		{1, `"v9" is neither`, "rollback cart v9"},
+		{1, "no earlier deployment", "rollback empty"},
+		{1, "has never been deployed", "deployments status empty"},
+		{2, "say what to set", "policy set cart"},
+		{1, `script "nobody" does not exist`, "policy set nobody --action notify"},
+		{2, "but not with both", "policy set cart --file policy.json --action notify"},
+		{1, "no such file", "policy set cart --file nowhere.json"},
+		{2, `--max-failure-rate "much"`, "policy set cart --max-failure-rate much"},
+		{2, "max_failure_rate 2 must be above 0 and at most 1", "policy set cart --max-failure-rate 2"},
+		{2, "such as 90s or 5m", "policy set cart --look-back 300"},
+		{2, `action "explode"`, "policy set cart --action explode"},
+		{2, "must be above 25%", "policy set cart --ramp 25%,5%"},
+		{2, "needs --destination", "jobs create --name x"},
+		{2, "needs --scope", "token create --name x"},
+		{2, "has passed", "token create --name x --scope admin --expires-in -1h"},
+	} {
+		c.fail(t, bad.status, bad.words, strings.Fields(bad.command)...)
+	}
+}
