@@ -87,7 +87,7 @@ func Run(ctx context.Context, config Config) (err error) {
 		}
 	}
 	if config.ReadyFile != "" {
-		p.services = append(p.services, service{"ready file", p.announce})
+		p.services = append(p.services, service{"ready file", stageEdge, p.announce})
 	}
 	p.log.Info("starting", "version", Version, "roles", config.Roles)
 	return runServices(ctx, p.log, stopGrace, p.services)
@@ -171,12 +171,13 @@ func (p *process) serve(ctx context.Context, name, addr string, server *http.Ser
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s for %s: %w", addr, name, err)
 	}
-	p.services = append(p.services, service{name, func(ctx context.Context) error { return serveUntil(ctx, server, listener) }})
+	p.services = append(p.services, service{name, stageEdge, func(ctx context.Context) error { return serveUntil(ctx, p.log, name, server, listener) }})
 	return listener.Addr(), nil
 }
 
-// serveUntil serves until ctx ends, then finishes the requests in flight.
-func serveUntil(ctx context.Context, server *http.Server, listener net.Listener) error {
+// serveUntil serves until ctx ends, then finishes the requests in flight. Those
+// that take longer than drainGrace are cut off.
+func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http.Server, listener net.Listener) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
@@ -187,8 +188,9 @@ func serveUntil(ctx context.Context, server *http.Server, listener net.Listener)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainGrace)
 	defer cancel()
 	err := server.Shutdown(drain)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("requests were still in flight after %s: %w", drainGrace, err), server.Close())
+	if errors.Is(err, context.DeadlineExceeded) {
+		log.WarnContext(ctx, "requests were still in flight and are cut off", "service", name, "grace", drainGrace.String())
+		err = server.Close()
 	}
 	<-failed // http.ErrServerClosed
 	return err

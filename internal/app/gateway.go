@@ -61,7 +61,7 @@ func (p *process) addGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.services = append(p.services, p.topicService(), service{"producer", producer.Run}, service{"routing", gw.Run})
+	p.services = append(p.services, p.topicService(), service{"producer", stageProducer, producer.Run}, service{"routing", stageRouting, gw.Run})
 	addr, err := p.serve(ctx, "gateway", p.config.GatewayAddr, gateway.NewServer(gw))
 	if err != nil {
 		return err

@@ -26,7 +26,7 @@ func (p *process) addIngest(context.Context) error {
 	}
 	group := stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: ingestGroup, StartAt: stream.StartFirst, Logger: p.log})
 	var migrated atomic.Bool
-	p.services = append(p.services, p.topicService(), service{"ingest", func(ctx context.Context) error {
+	p.services = append(p.services, p.topicService(), service{"ingest", stageEdge, func(ctx context.Context) error {
 		if err := p.untilDone(ctx, "bring the tables in ClickHouse up to date", p.rates.Migrate); err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func (p *process) kafkaCheck() check {
 
 // topicService makes sure that the event topic exists, then waits for the stop.
 func (p *process) topicService() service {
-	return service{"topic", func(ctx context.Context) error {
+	return service{"topic", stageEdge, func(ctx context.Context) error {
 		err := p.untilDone(ctx, "make the topic "+schema.Topic, func(ctx context.Context) error {
 			return stream.EnsureTopic(ctx, p.stream(), p.config.TopicPartitions, p.config.TopicReplication, p.config.TopicRetention)
 		})

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"net/url"
+	"time"
 
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/egress"
@@ -12,17 +13,21 @@ import (
 	"tidegate/pipeline/stream"
 )
 
+// logpushGrace is how long an upload in hand may take at a stop. With what the
+// group and the last report of health take it stays within stopGrace.
+const logpushGrace = 2 * time.Second
+
 // addLogpush adds the deliveries of all jobs.
 func (p *process) addLogpush(context.Context) error {
 	groups := func(groupID string) logpush.Group {
 		// A job starts at "now": delivery itself looks up where that is.
 		return stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: groupID, StartAt: stream.StartFirst, Logger: p.log})
 	}
-	manager, err := logpush.New(logpush.Config{DefaultInterval: p.config.LogpushInterval}, p.store, p.sinks(), groups, p.log)
+	manager, err := logpush.New(logpush.Config{DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace}, p.store, p.sinks(), groups, p.log)
 	if err != nil {
 		return err
 	}
-	p.services = append(p.services, service{"logpush", manager.Run})
+	p.services = append(p.services, service{"logpush", stageEdge, manager.Run})
 	p.checks = append(p.checks, p.kafkaCheck())
 	return nil
 }

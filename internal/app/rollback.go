@@ -24,6 +24,6 @@ func (p *process) addRollback(context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.services = append(p.services, service{"rollback", controller.Run})
+	p.services = append(p.services, service{"rollback", stageEdge, controller.Run})
 	return nil
 }

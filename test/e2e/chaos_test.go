@@ -67,7 +67,7 @@ func TestCountsSurviveKills(t *testing.T) {
 			t.Errorf("killing %s made %d requests fail: %v", kind, traffic.refused.Load(), traffic.refusal())
 		}
 	}
-	if err := ingest.Terminate(15 * time.Second); err != nil {
+	if err := ingest.Terminate(platform.StopContract); err != nil {
 		t.Errorf("stop ingest: %v", err)
 	}
 }

@@ -111,7 +111,7 @@ func TestRouterAlone(t *testing.T) {
 	router.Kill()
 	router = run()
 	eventually(t, 20*time.Second, "a router that starts without the control plane serves its last snapshot", answers)
-	if err := router.Terminate(15 * time.Second); err != nil {
+	if err := router.Terminate(platform.StopContract); err != nil {
 		t.Errorf("stop the router: %v", err)
 	}
 }

@@ -146,8 +146,11 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 // Process is the running "tidegate up".
 func (p *Platform) Process() *Process { return p.process }
 
-// Stop ends it cleanly; the contract is 10 s after SIGTERM.
-func (p *Platform) Stop() error { return p.process.Terminate(15 * time.Second) }
+// StopContract is how long a clean stop may take after SIGTERM.
+const StopContract = 10 * time.Second
+
+// Stop ends it cleanly, within StopContract.
+func (p *Platform) Stop() error { return p.process.Terminate(StopContract) }
 
 // Poll calls f every 20 ms until it returns true or an error, or ctx ends.
 func Poll(ctx context.Context, f func() (bool, error)) error {
