@@ -144,14 +144,16 @@ func probe(ctx context.Context, p *platform.Platform, client *http.Client, scrip
 		return nil
 	}
 	for ctx.Err() == nil {
-		if _, _, err := p.Visit(ctx, client, script, nil); err != nil {
-			continue
+		if _, _, err := p.Visit(context.WithoutCancel(ctx), client, script, nil); err != nil {
+			return ages // its event would be taken for the next probe's
 		}
 		sent := time.Now()
-		if platform.Poll(ctx, func() (bool, error) { n, err := count(); return n > before, err }) != nil {
-			return ages
+		unseen := platform.Poll(ctx, func() (bool, error) { n, err := count(); return n > before, err })
+		// A probe that was never seen is as old as the wait: leaving it out would
+		// hide a stall.
+		if age := time.Since(sent); unseen == nil || age > freshnessLimit {
+			ages = append(ages, age)
 		}
-		ages = append(ages, time.Since(sent))
 		before++
 	}
 	return ages

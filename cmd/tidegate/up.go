@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -72,6 +73,10 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 		config.LogpushFileRoots = []string{filepath.Join(config.DataDir, "logpush")}
 	}
 
+	// One that a killed process left behind says nothing about this one.
+	if err := os.Remove(config.ReadyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the old ready file: %w", err)
+	}
 	stops, err := startEmbedded(cmd.Context(), &config, local, log)
 	defer func() { err = errors.Join(err, stopAll(stops)) }()
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"time"
 
 	"tidegate/dashboards"
@@ -29,7 +28,7 @@ func (p *process) addAPI(ctx context.Context) error {
 	}
 	server, err := api.New(api.Config{Logger: p.log}, api.Deps{
 		Accounts: p.store, Tokens: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Snapshots: p.store,
-		Destinations: destinations{p.sinks()}, Metrics: p.rates,
+		Destinations: destinations{p.sinks(ctx)}, Metrics: p.rates,
 		Ready: p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),
 	})
 	if err != nil {
@@ -37,11 +36,8 @@ func (p *process) addAPI(ctx context.Context) error {
 	}
 	listener := &http.Server{Handler: server.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	listener.RegisterOnShutdown(server.StopWaiting)
-	addr, err := p.serve(ctx, "api", p.config.APIAddr, listener)
-	if err != nil {
-		return err
-	}
-	p.ready.API = "http://" + addr.String()
+	p.serve(listenAPI, listener)
+	p.ready.API = p.baseURL(listenAPI)
 	p.ready.AccountID = control.FirstAccountID
 	p.ready.TokenFile = p.config.AdminTokenFile
 	return nil
@@ -57,7 +53,7 @@ func (p *process) bootstrap(ctx context.Context) error {
 		if p.config.AdminTokenFile == "" {
 			return errors.New("the database is empty: --admin-token-file must say where to leave the admin token")
 		}
-		if err := os.WriteFile(p.config.AdminTokenFile, []byte(token+"\n"), 0o600); err != nil {
+		if err := replaceFile(p.config.AdminTokenFile, []byte(token+"\n")); err != nil {
 			return fmt.Errorf("write the admin token: %w", err)
 		}
 		p.log.InfoContext(ctx, "made the first account", "account_id", first.ID, "token_file", p.config.AdminTokenFile)

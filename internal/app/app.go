@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -31,8 +30,9 @@ type process struct {
 	log    *slog.Logger
 	tel    *telemetry.Telemetry
 
-	store *store.Store   // nil without a database
-	rates *clickhouse.DB // nil without ClickHouse
+	store     *store.Store   // nil without a database
+	rates     *clickhouse.DB // nil without ClickHouse
+	listeners map[string]net.Listener
 
 	services []service
 	checks   []check
@@ -69,8 +69,10 @@ func Run(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close(context.WithoutCancel(ctx))) }()
-
 	if err := p.open(ctx); err != nil {
+		return err
+	}
+	if err := p.listen(ctx); err != nil {
 		return err
 	}
 	for _, role := range AllRoles {
@@ -82,9 +84,7 @@ func Run(ctx context.Context, config Config) (err error) {
 		}
 	}
 	if config.OpsAddr != "" {
-		if err := p.addOps(ctx); err != nil {
-			return err
-		}
+		p.addOps()
 	}
 	if config.ReadyFile != "" {
 		p.services = append(p.services, service{"ready file", stageEdge, p.announce})
@@ -163,42 +163,6 @@ func (p *process) checkReady(ctx context.Context) error {
 	return nil
 }
 
-// serve adds an HTTP server on a listener that is open already, so that requests
-// made before the start wait instead of being refused.
-func (p *process) serve(ctx context.Context, name, addr string, server *http.Server) (net.Addr, error) {
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s for %s: %w", addr, name, err)
-	}
-	p.services = append(p.services, service{name, stageEdge, func(ctx context.Context) error { return serveUntil(ctx, p.log, name, server, listener) }})
-	return listener.Addr(), nil
-}
-
-// serveUntil serves until ctx ends, then finishes the requests in flight. Those
-// that take longer than drainGrace are cut off.
-func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http.Server, listener net.Listener) error {
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainGrace)
-	defer cancel()
-	err := server.Shutdown(drain)
-	if errors.Is(err, context.DeadlineExceeded) {
-		log.WarnContext(ctx, "requests were still in flight and are cut off", "service", name, "grace", drainGrace.String())
-		err = server.Close()
-	}
-	<-failed // http.ErrServerClosed
-	return err
-}
-
-// drainGrace leaves the rest of stopGrace to the parts behind the listeners.
-const drainGrace = 4 * time.Second
-
 // announce writes the ready file once every check holds.
 func (p *process) announce(ctx context.Context) error {
 	var last error
@@ -244,9 +208,32 @@ func writeJSON(path string, value any) error {
 	if err != nil {
 		return err
 	}
-	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
-	if err := os.WriteFile(temporary, append(b, '\n'), 0o600); err != nil {
+	return replaceFile(path, append(b, '\n'))
+}
+
+// replaceFile writes a file that only its owner may read, in one step and for
+// good: after a crash there is the old content or the new.
+func replaceFile(path string, content []byte) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-") // mode 0600
+	if err != nil {
 		return err
 	}
-	return os.Rename(temporary, path)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	folder, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }

@@ -218,7 +218,7 @@ func validURL(member, value string) error {
 	}
 	u, err := url.Parse(value)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return fmt.Errorf("--%s is %q: it must be an http:// or https:// URL", member, value)
+		return fmt.Errorf("--%s is not an http:// or https:// URL", member) // without the value: it may hold a password
 	}
 	return nil
 }

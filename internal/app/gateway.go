@@ -26,7 +26,7 @@ func (f snapshots) Snapshot(ctx context.Context, after int64) (*deploy.Snapshot,
 // addGateway adds the producer of trace events, the loop that keeps the routing
 // fresh, and the listener, in this order: the listener stops first, and the
 // producer sends what the last requests left.
-func (p *process) addGateway(ctx context.Context) error {
+func (p *process) addGateway(context.Context) error {
 	if err := os.MkdirAll(p.config.DataDir, 0o750); err != nil {
 		return err
 	}
@@ -62,11 +62,8 @@ func (p *process) addGateway(ctx context.Context) error {
 		return err
 	}
 	p.services = append(p.services, p.topicService(), service{"producer", stageProducer, producer.Run}, service{"routing", stageRouting, gw.Run})
-	addr, err := p.serve(ctx, "gateway", p.config.GatewayAddr, gateway.NewServer(gw))
-	if err != nil {
-		return err
-	}
-	p.ready.Gateway = "http://" + addr.String()
+	p.serve(listenGateway, gateway.NewServer(gw))
+	p.ready.Gateway = p.baseURL(listenGateway)
 	p.checks = append(p.checks, check{"gateway", func(context.Context) error { return gw.Ready() }})
 	return nil
 }

@@ -18,12 +18,12 @@ import (
 const logpushGrace = 2 * time.Second
 
 // addLogpush adds the deliveries of all jobs.
-func (p *process) addLogpush(context.Context) error {
+func (p *process) addLogpush(ctx context.Context) error {
 	groups := func(groupID string) logpush.Group {
 		// A job starts at "now": delivery itself looks up where that is.
 		return stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: groupID, StartAt: stream.StartFirst, Logger: p.log})
 	}
-	manager, err := logpush.New(logpush.Config{DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace}, p.store, p.sinks(), groups, p.log)
+	manager, err := logpush.New(logpush.Config{DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace}, p.store, p.sinks(ctx), groups, p.log)
 	if err != nil {
 		return err
 	}
@@ -34,11 +34,12 @@ func (p *process) addLogpush(context.Context) error {
 
 // sinks is the table of destinations: a new one is a folder below
 // pipeline/logpush/sink and a line here.
-func (p *process) sinks() logpush.Sinks {
+func (p *process) sinks(ctx context.Context) logpush.Sinks {
 	policy := egress.Policy{
 		AllowHTTP:     p.config.LogpushAllowHTTP,
 		AllowLoopback: p.config.LogpushAllowLoopback,
 		AllowPrivate:  p.config.LogpushAllowPrivate,
+		Refuse:        p.ownAddresses(ctx),
 	}
 	openHTTP := func(u *url.URL) (logpush.Sink, error) { return http.New(u, http.Options{Egress: policy}) }
 	openS3 := func(u *url.URL) (logpush.Sink, error) { return s3.New(u, s3.Options{Egress: policy}) }

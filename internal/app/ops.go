@@ -1,14 +1,13 @@
 package app
 
 import (
-	"context"
 	"net/http"
 	"time"
 )
 
 // addOps serves health and metrics of a process on an address of their own: a
 // router's public listener belongs to the scripts, and ingest has none.
-func (p *process) addOps(ctx context.Context) error {
+func (p *process) addOps() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
@@ -19,8 +18,7 @@ func (p *process) addOps(ctx context.Context) error {
 		answer(w, http.StatusOK, "ready")
 	})
 	mux.Handle("GET /metrics", p.tel.Handler())
-	_, err := p.serve(ctx, "ops", p.config.OpsAddr, &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second})
-	return err
+	p.serve(listenOps, &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second})
 }
 
 func answer(w http.ResponseWriter, status int, text string) {

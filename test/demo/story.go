@@ -230,8 +230,11 @@ func (s *story) untilFolder(ctx context.Context, want int64) error {
 		lines, files, err = countLines(s.folder)
 		return lines >= want, err
 	})
-	if err != nil || lines != want {
+	if err != nil {
 		return fmt.Errorf("the folder holds %d lines, not %d: %w", lines, want, err)
+	}
+	if lines != want {
+		return fmt.Errorf("the folder holds %d lines, not %d", lines, want)
 	}
 	s.say("   folder: %d CSV lines in %d gzip files, such as %s", lines, files, firstFile(s.folder))
 	return nil

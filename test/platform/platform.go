@@ -5,10 +5,8 @@ package platform
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -106,9 +104,6 @@ func (p *Process) Terminate(grace time.Duration) error {
 // Start runs "tidegate up" and waits until it is ready.
 func Start(ctx context.Context, o Options) (*Platform, error) {
 	ready := filepath.Join(o.DataDir, "ready.json")
-	if err := os.Remove(ready); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
 	args := append([]string{"up", "--data-dir", o.DataDir, "--api-addr", "127.0.0.1:0", "--gateway-addr", "127.0.0.1:0",
 		"--kafka-addr", "127.0.0.1:0", "--clickhouse-addr", "127.0.0.1:0"}, o.Args...)
 	process, err := StartProcess(o.Output, o.Env, o.Binary, args...)

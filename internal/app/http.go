@@ -1,0 +1,129 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+)
+
+// Names of the listeners.
+const (
+	listenAPI     = "api"
+	listenGateway = "gateway"
+	listenOps     = "ops"
+)
+
+// listen opens every listener before anything else is built: requests made before
+// the start wait instead of being refused, and everybody can know the addresses.
+func (p *process) listen(ctx context.Context) error {
+	p.listeners = map[string]net.Listener{}
+	open := func(name, addr string, wanted bool) error {
+		if !wanted {
+			return nil
+		}
+		var config net.ListenConfig
+		listener, err := config.Listen(ctx, "tcp", addr)
+		if err != nil {
+			return fmt.Errorf("listen for the %s: %w", name, err)
+		}
+		p.listeners[name] = listener
+		p.closers = append(p.closers, func() error {
+			if err := listener.Close(); !errors.Is(err, net.ErrClosed) { // its server has closed it, if it got so far
+				return err
+			}
+			return nil
+		})
+		return nil
+	}
+	return errors.Join(
+		open(listenAPI, p.config.APIAddr, p.config.has(RoleAPI)),
+		open(listenGateway, p.config.GatewayAddr, p.config.has(RoleGateway)),
+		open(listenOps, p.config.OpsAddr, p.config.OpsAddr != ""),
+	)
+}
+
+// baseURL is how a listener is reached from this machine.
+func (p *process) baseURL(name string) string { return "http://" + p.listeners[name].Addr().String() }
+
+// ownAddresses are the platform's own: this process's listeners, and the broker
+// and the engine that it was given. They trust whoever reaches them, so no job may
+// send anything there.
+func (p *process) ownAddresses(ctx context.Context) []netip.AddrPort {
+	var names []string
+	for _, listener := range p.listeners {
+		names = append(names, listener.Addr().String())
+	}
+	names = append(names, p.config.Kafka...)
+	if u, err := url.Parse(p.config.ClickHouse); err == nil && u.Host != "" {
+		names = append(names, u.Host)
+	}
+	var own []netip.AddrPort
+	for _, name := range names {
+		addresses, err := resolve(ctx, name)
+		if err != nil {
+			p.log.WarnContext(ctx, "an address of our own could not be resolved: destinations are not kept from it", "address", name, "error", err)
+		}
+		own = append(own, addresses...)
+	}
+	return own
+}
+
+func resolve(ctx context.Context, hostPort string) ([]netip.AddrPort, error) {
+	host, portName, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return nil, err
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", portName)
+	if err != nil {
+		return nil, err
+	}
+	if host == "" {
+		host = "::" // a listener on every address
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	var out []netip.AddrPort
+	for _, ip := range ips {
+		out = append(out, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
+	}
+	return out, nil
+}
+
+// serve adds an HTTP server on one of the listeners.
+func (p *process) serve(name string, server *http.Server) {
+	p.services = append(p.services, service{name, stageEdge, func(ctx context.Context) error {
+		return serveUntil(ctx, p.log, name, server, p.listeners[name])
+	}})
+}
+
+// serveUntil serves until ctx ends, then finishes the requests in flight. Those
+// that take longer than drainGrace are cut off.
+func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http.Server, listener net.Listener) error {
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainGrace)
+	defer cancel()
+	err := server.Shutdown(drain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		log.WarnContext(ctx, "requests were still in flight and are cut off", "service", name, "grace", drainGrace.String())
+		err = server.Close()
+	}
+	<-failed // http.ErrServerClosed
+	return err
+}
+
+// drainGrace leaves the rest of stopGrace to the parts behind the listeners.
+const drainGrace = 4 * time.Second

@@ -1,0 +1,97 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// A job must not be able to send to the platform's own listeners: on a laptop
+// loopback destinations are allowed, and the engine there trusts whoever comes.
+func TestOwnAddressesAreKnown(t *testing.T) {
+	config := DefaultConfig(RoleAPI, RoleGateway)
+	config.APIAddr, config.GatewayAddr, config.OpsAddr = "127.0.0.1:0", "127.0.0.1:0", ":0"
+	config.Kafka = []string{"127.0.0.1:9092"}
+	config.ClickHouse = "http://user:secret@127.0.0.1:8123/tidegate"
+	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
+	if err := p.listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, closeIt := range p.closers {
+			if err := closeIt(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	own := p.ownAddresses(t.Context())
+	for _, want := range []string{
+		p.listeners[listenAPI].Addr().String(), p.listeners[listenGateway].Addr().String(), "127.0.0.1:9092", "127.0.0.1:8123",
+	} {
+		if !slices.Contains(own, netip.MustParseAddrPort(want)) {
+			t.Errorf("%s is not among the platform's own addresses %v", want, own)
+		}
+	}
+	ops := netip.MustParseAddrPort(p.listeners[listenOps].Addr().String())
+	if !slices.ContainsFunc(own, func(a netip.AddrPort) bool { return a.Addr().IsUnspecified() && a.Port() == ops.Port() }) {
+		t.Errorf("the listener on every address, %s, is not among %v", ops, own)
+	}
+}
+
+// A request that outlasts the grace is cut off; that is the planned end of a
+// stop, and no failure of it.
+func TestStopCutsOffWhatOutlastsTheGrace(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrived, hold := make(chan struct{}), make(chan struct{})
+	defer close(hold)
+	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { close(arrived); <-hold })}
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := make(chan error, 1)
+	go func() { stopped <- serveUntil(ctx, slog.New(slog.DiscardHandler), "api", server, listener) }()
+	answered := make(chan error, 1)
+	go func() {
+		res, err := http.Get("http://" + listener.Addr().String())
+		if err == nil {
+			_ = res.Body.Close()
+		}
+		answered <- err
+	}()
+	<-arrived
+	cancel()
+	if err := <-stopped; err != nil {
+		t.Errorf("the stop failed: %v", err)
+	}
+	if err := <-answered; err == nil {
+		t.Error("the request was answered after all")
+	}
+}
+
+func TestReplaceFileIsPrivateAndLeavesNothingElse(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "admin-token")
+	if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := replaceFile(path, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil || string(content) != "new" {
+		t.Errorf("the file holds %q, %v", content, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the mode is %v, %v", info.Mode(), err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("the folder holds %d files, %v", len(entries), err)
+	}
+}
