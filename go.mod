@@ -2,6 +2,13 @@ module tidegate
 
 go 1.26.0
 
+// Not ours, or in motion while the platform runs.
+ignore (
+	./bin
+	./data
+	./deps/node_modules
+)
+
 require (
 	charm.land/huh/v2 v2.0.3
 	github.com/ClickHouse/ch-go v0.74.0

@@ -91,9 +91,8 @@ func (c *connection) open(cmd *cobra.Command) (*session, error) {
 		return nil, err
 	}
 	if token == "" {
-		return nil, fmt.Errorf("no API token for %s, and the platform that serves there does not run in --data-dir %s: "+
-			"name a file that holds a token with --token-file, or set TIDEGATE_TOKEN; the first start of \"tidegate up\" "+
-			"leaves one in admin-token in its data folder, and \"tidegate token create\" makes more", address, c.dataDir)
+		return nil, fmt.Errorf("no API token for %s: no platform is running in --data-dir %s that serves there; start one "+
+			"with \"tidegate up\", or name a file that holds a token with --token-file, or set TIDEGATE_TOKEN", address, c.dataDir)
 	}
 	s := &session{
 		account: cmp.Or(c.account, ready.AccountID), address: address, tokenSource: source, answers: &recorder{},

@@ -12,6 +12,9 @@ import (
 	"tidegate/internal/deploy"
 )
 
+// optionsShown at once; the list scrolls beyond.
+const optionsShown = 12
+
 // errDeclined ends a command whose user said no.
 var errDeclined = errors.New("declined; nothing was changed")
 
@@ -73,7 +76,9 @@ func (p prompt) splits(ctx context.Context, script string, versions []deploy.Ver
 		options[i] = huh.NewOption(oneLine(label), v.ID).Selected(serves)
 	}
 	var chosen []string
-	if err := p.run(ctx, huh.NewMultiSelect[string]().Title("Versions of "+script+" that shall serve").Options(options...).Value(&chosen)); err != nil {
+	if err := p.run(ctx, huh.NewMultiSelect[string]().Title("Versions of "+script+" that shall serve").Options(options...).
+		Height(min(len(options), optionsShown)+2). // the title and the line below it count
+		Value(&chosen)); err != nil {
 		return nil, err
 	}
 	if len(chosen) == 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -13,8 +14,7 @@ func rollback(c *connection) *cobra.Command {
 	var yes bool
 	command := &cobra.Command{
 		Use: "rollback SCRIPT [VERSION]", Short: "Give all traffic back to an earlier version",
-		Long: "Give all traffic of a script to one version: the one named, or else the newest that had all traffic in an\n" +
-			"earlier deployment.",
+		Long: "Give all traffic of a script to one version: the one named, or else the one that had all of it before.",
 		Args: arguments(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			script, attempted := args[0], "roll back "+args[0]
@@ -49,19 +49,40 @@ func rollback(c *connection) *cobra.Command {
 	return command
 }
 
-// rollbackTarget returns the version that had all traffic in the newest
-// deployment before the current one that gave all of it to one; empty if there is
-// none. deployments are newest first. This is wrangler's choice, too.
+// rollbackTarget returns the version to go back to; empty if there is none.
+// deployments are newest first. Like a browser's back button it walks the versions
+// that had all traffic: while a split serves, to the last of them, as wrangler
+// does; else to the one before. A version that was left by going back is
+// forgotten, so that a second rollback goes further back and not forth again.
 func rollbackTarget(deployments []deploy.Deployment) string {
-	for i, d := range deployments {
-		if i == 0 {
-			continue // the one that serves
+	var visited []string
+	for _, d := range slices.Backward(deployments) {
+		full, ok := fullVersion(d)
+		if !ok {
+			continue
 		}
-		for _, split := range d.Versions {
-			if split.Percentage == deploy.Full {
-				return split.VersionID
-			}
+		if at := slices.Index(visited, full); at >= 0 {
+			visited = visited[:at]
+		}
+		visited = append(visited, full)
+	}
+	if len(deployments) == 0 || len(visited) == 0 {
+		return ""
+	}
+	if _, ok := fullVersion(deployments[0]); !ok {
+		return visited[len(visited)-1]
+	}
+	if len(visited) == 1 {
+		return ""
+	}
+	return visited[len(visited)-2]
+}
+
+func fullVersion(d deploy.Deployment) (id string, ok bool) {
+	for _, split := range d.Versions {
+		if split.Percentage == deploy.Full {
+			return split.VersionID, true
 		}
 	}
-	return ""
+	return "", false
 }

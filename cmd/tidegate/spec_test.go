@@ -130,6 +130,12 @@ func TestRollbackTarget(t *testing.T) {
 	f("b", full("a"), full("b"), full("c"))
 	f("c", full("a"), half, full("c"))
 	f("b", half, deployment(deploy.Split{VersionID: "a"}, deploy.Split{VersionID: "b", Percentage: deploy.Full}))
+
+	// Deployed twice, a bad version was once its own predecessor.
+	f("good", full("bad"), full("bad"), full("good"))
+	// A second rollback once brought the bad version back.
+	f("", full("good"), full("bad"), full("good"))
+	f("old", full("good"), full("bad"), full("good"), full("old"))
 }
 
 // Whatever parses has a share from 0 to 100 % and reads back the same.

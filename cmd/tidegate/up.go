@@ -34,7 +34,7 @@ func upCommand() *cobra.Command {
 	var local services
 	command := &cobra.Command{
 		Use: "up", Short: "Start the whole platform; without external services named, on embedded ones",
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return up(cmd, config, local) },
 	}
 	flags := command.Flags()
@@ -54,6 +54,9 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 	log, err := app.NewLogger(config)
 	if err != nil {
 		return usage(cmd, err)
+	}
+	if err := validate(config, local); err != nil {
+		return usage(cmd, err) // before anything is started or written
 	}
 	config.DataDir, err = filepath.Abs(config.DataDir)
 	if err != nil {
@@ -82,10 +85,22 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := config.Validate(); err != nil {
-		return usage(cmd, err)
-	}
 	return app.Run(cmd.Context(), config)
+}
+
+// validate checks the configuration as it will be once the embedded services
+// have filled in their addresses.
+func validate(config app.Config, local services) error {
+	if len(config.Kafka) == 0 {
+		config.Kafka = []string{local.kafkaAddr}
+	}
+	if config.ClickHouse == "" {
+		config.ClickHouse = "http://" + local.clickHouseAddr
+	}
+	if config.Database == "" {
+		config.Database = config.DataDir
+	}
+	return config.Validate()
 }
 
 // startEmbedded starts the services that config does not name and puts their

@@ -70,18 +70,13 @@ func (p *process) addGateway(context.Context) error {
 
 // snapshotSource is the store where this process has one, else the control plane.
 func (p *process) snapshotSource() (gateway.Snapshots, error) {
-	const everyAccount = ""
 	if p.store != nil {
-		return snapshots(func(ctx context.Context, after int64) (*deploy.Snapshot, error) {
-			return p.store.Snapshot(ctx, everyAccount, after)
-		}), nil
+		return snapshots(p.store.SnapshotAll), nil
 	}
 	token, err := os.ReadFile(p.config.APITokenFile)
 	if err != nil {
 		return nil, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.APIURL, err)
 	}
 	control := client.New(p.config.APIURL, strings.TrimSpace(string(token)), nil)
-	return snapshots(func(ctx context.Context, after int64) (*deploy.Snapshot, error) {
-		return control.Snapshot(ctx, everyAccount, after)
-	}), nil
+	return snapshots(control.SnapshotAll), nil
 }

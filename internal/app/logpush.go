@@ -21,7 +21,7 @@ const logpushGrace = 2 * time.Second
 func (p *process) addLogpush(ctx context.Context) error {
 	groups := func(groupID string) logpush.Group {
 		// A job starts at "now": delivery itself looks up where that is.
-		return stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: groupID, StartAt: stream.StartFirst, Logger: p.log})
+		return stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: groupID, Logger: p.log})
 	}
 	manager, err := logpush.New(logpush.Config{DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace}, p.store, p.sinks(ctx), groups, p.log)
 	if err != nil {

@@ -21,13 +21,20 @@ var Version = "dev"
 func Main(name, short string, roles ...Role) int {
 	config := DefaultConfig(roles...)
 	command := &cobra.Command{
-		Use: name, Short: short, Version: Version, Args: cobra.NoArgs,
+		Use: name, Short: short, Version: Version, Args: noArguments,
 		SilenceUsage: true, SilenceErrors: true,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return Prepare(cmd, &config) },
 		RunE:    func(cmd *cobra.Command, _ []string) error { return Run(cmd.Context(), config) },
 	}
 	config.Bind(command.Flags())
 	return Execute(command)
+}
+
+func noArguments(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return usageError{err}
+	}
+	return nil
 }
 
 // Prepare reads the environment into the flags that were not given and checks

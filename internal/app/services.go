@@ -72,6 +72,7 @@ func runServices(ctx context.Context, log *slog.Logger, grace time.Duration, ser
 	}
 	select {
 	case <-ctx.Done():
+		log.Info("stopping")
 	case e := <-results:
 		note(e, false)
 	}
