@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 	"tidegate/schema/control"
 )
@@ -18,6 +19,7 @@ var needed = map[string]string{
 	"GET /accounts":                                                      "",
 	"POST /accounts":                                                     "operator",
 	"GET /accounts/{account}":                                            "",
+	"PATCH /accounts/{account}":                                          "operator",
 	"GET /accounts/{account}/tokens":                                     "admin",
 	"POST /accounts/{account}/tokens":                                    "admin",
 	"DELETE /accounts/{account}/tokens/{id}":                             "admin",
@@ -135,6 +137,88 @@ func TestEveryOperationChecksWhoCalls(t *testing.T) {
 			} else {
 				send(secret).want(t, http.StatusForbidden, 10000)
 			}
+		}
+	}
+}
+
+// TestEmptySegmentsOpenNothing: the router takes an empty segment for an account,
+// and an empty account was every account: any token could read the jobs of all
+// and make itself a token that opens all. Nothing that is no name may get further
+// than the path, whatever the parameter and whoever calls.
+func TestEmptySegmentsOpenNothing(t *testing.T) {
+	p := newPlatform(t)
+	_, admin, err := p.CreateToken(t.Context(), control.Token{AccountID: account, Name: "admin", Scopes: []control.Scope{control.Admin}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]string{"{account}": account, "{script}": "shop", "{id}": "7", "{dataset}": "workers_trace_events"}
+	before := p.picture(t)
+	for _, operation := range p.validator.Operations() {
+		method, path, _ := strings.Cut(operation, " ")
+		for parameter := range names {
+			if !strings.Contains(path, parameter) {
+				continue
+			}
+			for _, value := range []string{"", "%2F", "%2f", account + "%2F", ".", "..", "%2e%2E", "%2E%2E%2F" + account, "%00", "%ff"} {
+				sent := strings.Replace(path, parameter, value, 1)
+				for other, name := range names {
+					sent = strings.Replace(sent, other, name, 1)
+				}
+				for _, secret := range []string{p.token, admin} {
+					a := p.do(t, method, "/client/v4"+sent, bearer(secret), `{"name": "own", "scopes": ["admin"]}`)
+					if a.status != http.StatusNotFound || len(a.Errors) != 1 || a.Errors[0].Code != 7003 {
+						t.Errorf("%s %s answered %d %s", method, sent, a.status, a.text)
+					}
+				}
+			}
+		}
+	}
+	if after := p.picture(t); after != before {
+		t.Errorf("left:\n%s\nbefore:\n%s", after, before)
+	}
+}
+
+// TestEncodedSlashStaysInItsName: the router decoded the path before it looked at
+// the segments, so that the name of a script could reach another endpoint.
+func TestEncodedSlashStaysInItsName(t *testing.T) {
+	p := newPlatform(t)
+	v := p.upload(t, "shop", "v1")
+	var first string
+	for range 2 {
+		d, err := p.Deploy(t.Context(), account, "shop", []deploy.Split{split(v, 100)}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == "" {
+			first = d.ID
+		}
+	}
+	wantKind(t, p.DeleteScript(t.Context(), account, "shop/deployments/"+first), errs.NotFound)
+	if _, err := p.Deployment(t.Context(), account, "shop", first); err != nil {
+		t.Errorf("deleting a script deleted a deployment: %v", err)
+	}
+	p.call(t, http.MethodGet, "/workers/scripts/a+b/routes", "").want(t, http.StatusNotFound, 10007, "a+b")
+	p.call(t, http.MethodGet, "/workers%2Fscripts", "").want(t, http.StatusNotFound, 7003)
+	if a := p.call(t, http.MethodGet, "/workers/scripts/%73hop/routes", ""); a.status != http.StatusOK {
+		t.Errorf("an encoded letter answered %d %s", a.status, a.text)
+	}
+}
+
+// TestRoutesOfEveryHostAreTheOperators: one account's route of every host gets
+// what other accounts' routes leave.
+func TestRoutesOfEveryHostAreTheOperators(t *testing.T) {
+	p := newPlatform(t)
+	p.upload(t, "shop", "v1")
+	_, admin, err := p.CreateToken(t.Context(), control.Token{AccountID: account, Name: "admin", Scopes: []control.Scope{control.Admin}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const path = "/client/v4/accounts/" + account + "/workers/scripts/shop/routes"
+	for _, pattern := range []string{"*", "*/*", "HTTP://*/*", "https://*/admin"} {
+		body := `[{"pattern": "` + pattern + `"}]`
+		p.do(t, http.MethodPut, path, bearer(admin), body).want(t, http.StatusForbidden, 10000, pattern, "operator")
+		if a := p.do(t, http.MethodPut, path, bearer(p.token), body); a.status != http.StatusOK {
+			t.Errorf("%s by the operator answered %d %s", pattern, a.status, a.text)
 		}
 	}
 }

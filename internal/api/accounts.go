@@ -7,6 +7,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 	"tidegate/schema/control"
 )
@@ -78,6 +79,38 @@ func (s *Server) createAccount(r *request) (any, error) {
 		return nil, err
 	}
 	a, err := s.deps.Accounts.CreateAccount(r.ctx, body.Name)
+	return viewAccount(a), err
+}
+
+// Bounds of an account's limits. A ramp holds two versions at a time.
+const (
+	maxVersionsLeast = 2
+	maxVersionsMost  = deploy.DeployableVersions
+	maxJobsMost      = 1000 // each one is a consumer group on the topic
+)
+
+func (s *Server) patchAccount(r *request) (any, error) {
+	var body struct {
+		Settings *struct {
+			MaxVersions *int `json:"max_versions"`
+			MaxJobs     *int `json:"max_jobs"`
+		} `json:"settings"`
+	}
+	if err := r.decode(&body); err != nil {
+		return nil, err
+	}
+	if body.Settings == nil {
+		return nil, errs.New(errs.Invalid, 0, "settings is missing: it may have max_versions and max_jobs").At("/settings")
+	}
+	if n := body.Settings.MaxVersions; n != nil && (*n < maxVersionsLeast || *n > maxVersionsMost) {
+		return nil, errs.New(errs.Invalid, 0, "settings.max_versions is %d: it must be from %d to %d", *n, maxVersionsLeast, maxVersionsMost).At("/settings/max_versions")
+	}
+	if n := body.Settings.MaxJobs; n != nil && (*n < 0 || *n > maxJobsMost) {
+		return nil, errs.New(errs.Invalid, 0, "settings.max_jobs is %d: it must be from 0 to %d", *n, maxJobsMost).At("/settings/max_jobs")
+	}
+	a, err := s.deps.Accounts.UpdateAccount(r.ctx, r.account, control.AccountUpdate{
+		MaxVersions: body.Settings.MaxVersions, MaxJobs: body.Settings.MaxJobs,
+	})
 	return viewAccount(a), err
 }
 

@@ -3,7 +3,6 @@ package api_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -54,8 +53,11 @@ func newPlatform(t *testing.T) *platform {
 	server, err := api.New(api.Config{}, api.Deps{
 		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Snapshots: db,
 		Destinations: destinations(func(conf string) error {
-			if strings.Contains(conf, "refused") {
-				return errors.New("error writing object: the destination answered 403")
+			switch {
+			case strings.Contains(conf, "refused"):
+				return errs.New(errs.Invalid, 1002, "error validating destination: error writing object: the destination answered 403").At("/destination_conf")
+			case strings.Contains(conf, "silent"):
+				return context.DeadlineExceeded
 			}
 			return nil
 		}),
@@ -211,8 +213,8 @@ func TestBesideTheAPI(t *testing.T) {
 	if err := p.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if a := p.do(t, http.MethodGet, "/readyz", nil, ""); a.status != http.StatusServiceUnavailable {
-		t.Errorf("without a database /readyz answered %d", a.status)
+	if a := p.do(t, http.MethodGet, "/readyz", nil, ""); a.status != http.StatusServiceUnavailable || !strings.HasPrefix(a.text, "not ready: read the revision: ") {
+		t.Errorf("without a database /readyz answered %d %q", a.status, a.text)
 	}
 	p.do(t, http.MethodGet, "/client/v4/user", bearer(p.token), "").want(t, http.StatusInternalServerError, 10013, "internal error")
 }
@@ -220,13 +222,13 @@ func TestBesideTheAPI(t *testing.T) {
 func TestSnapshotWaitEndsWithTheServer(t *testing.T) {
 	p := newPlatform(t)
 	p.upload(t, "shop", "v1")
-	snap, err := p.Snapshot(t.Context(), "", 0)
+	snap, err := p.SnapshotAll(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var all sync.WaitGroup
 	all.Go(func() {
-		_, err := p.Snapshot(t.Context(), "", snap.Revision)
+		_, err := p.SnapshotAll(t.Context(), snap.Revision)
 		if errs.KindOf(err) != errs.Unavailable {
 			t.Errorf("a caller that waits got %v", err)
 		}
@@ -243,14 +245,13 @@ func TestSnapshotWaitsForAChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all sync.WaitGroup
-	for _, id := range []string{account, ""} {
-		all.Go(func() {
-			after, err := p.Snapshot(t.Context(), id, before.Revision)
-			if err != nil || after.Revision <= before.Revision || after.Scripts[0].Splits[0].VersionID != v.ID {
-				t.Errorf("account %q: %+v, error %v", id, after, err)
-			}
-		})
+	changed := func(after *deploy.Snapshot, err error) {
+		if err != nil || after.Revision <= before.Revision || after.Scripts[0].Splits[0].VersionID != v.ID {
+			t.Errorf("%+v after revision %d, error %v", after, before.Revision, err)
+		}
 	}
+	all.Go(func() { changed(p.Snapshot(t.Context(), account, before.Revision)) })
+	all.Go(func() { changed(p.SnapshotAll(t.Context(), before.Revision)) })
 	if _, err := p.Deploy(t.Context(), account, "shop", []deploy.Split{split(v, 100)}, ""); err != nil {
 		t.Fatal(err)
 	}

@@ -17,8 +17,8 @@ import (
 
 // decodeStrict decodes a JSON text into v, a pointer to a struct or a slice. It
 // refuses what encoding/json lets pass and a person would want to know: members
-// that v has not (names are case-sensitive), members that appear twice, and
-// anything after the text. Errors are invalid *errs.Error that name the member and its value.
+// that v has not (names are case-sensitive), members that appear twice, strings
+// with a NUL, and anything after the text. Errors are invalid *errs.Error that name the member and its value.
 func decodeStrict(text []byte, v any) error {
 	w := walker{json.NewDecoder(bytes.NewReader(text))}
 	w.UseNumber()
@@ -102,6 +102,9 @@ func (w *walker) value(t reflect.Type, at place) error {
 			return w.array(t.Elem(), at)
 		}
 	case string:
+		if strings.Contains(x, "\x00") { // PostgreSQL has no text with it
+			return at.fail("has a NUL character")
+		}
 		if t.Kind() == reflect.String {
 			return nil
 		}

@@ -69,6 +69,7 @@ func TestDecodeStrictRefuses(t *testing.T) {
 	f(`{} {}`, "", "goes on after the JSON text")
 	f(`{}]`, "", "goes on after the JSON text")
 	f("{\"name\":\"\xff\"}", "", "not UTF-8")
+	f(`{"name":"a\u0000b"}`, "/name", "name has a NUL")
 	f(`{"Name":"x"}`, "/Name", "Name is unknown")
 	f(`{"Hidden":"x"}`, "/Hidden", "the members here are a/b~c, at, count, later, list, name, on, rate, share")
 	f(`{"name":"x","name":"x"}`, "/name", "name appears twice")

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 )
@@ -42,40 +44,68 @@ func (s *Server) deleteDeployment(r *request) (any, error) {
 	return nil, s.deps.Scripts.DeleteDeployment(r.ctx, r.account, r.script(), r.param("id"))
 }
 
+type deploymentBody struct {
+	Strategy string `json:"strategy"`
+	Versions []struct {
+		VersionID  *string  `json:"version_id"`
+		Percentage *float64 `json:"percentage"` // as sent: deploy.RoundShares
+	} `json:"versions"`
+	Annotations *struct {
+		Message     *string `json:"workers/message"`
+		TriggeredBy *string `json:"workers/triggered_by"`
+	} `json:"annotations"`
+	CodeUpdate *struct {
+		Mode     string   `json:"mode"`
+		MaxDelay *float64 `json:"max_delay"`
+	} `json:"code_update_strategy"`
+}
+
 func (s *Server) createDeployment(r *request) (any, error) {
-	var body struct {
-		Strategy string `json:"strategy"`
-		Versions []struct {
-			VersionID  *string            `json:"version_id"`
-			Percentage *deploy.Percentage `json:"percentage"`
-		} `json:"versions"`
-		Annotations *struct {
-			Message     *string `json:"workers/message"`
-			TriggeredBy *string `json:"workers/triggered_by"`
-		} `json:"annotations"`
-	}
+	var body deploymentBody
 	if err := r.decode(&body); err != nil {
 		return nil, err
 	}
 	if body.Strategy != "percentage" {
 		return nil, errs.New(errs.Invalid, 0, `strategy %q must be "percentage"`, shown(body.Strategy)).At("/strategy")
 	}
-	d := deploy.Deployment{Versions: make([]deploy.Split, len(body.Versions))}
-	for i, v := range body.Versions {
-		if v.VersionID == nil || v.Percentage == nil {
-			return nil, errs.New(errs.Invalid, 0, "versions[%d] must have version_id and percentage", i).At(fmt.Sprintf("/versions/%d", i))
+	splits, err := body.splits()
+	if err != nil {
+		return nil, err
+	}
+	d := deploy.Deployment{Versions: splits}
+	if body.CodeUpdate != nil {
+		asked := deploy.CodeUpdate{Mode: body.CodeUpdate.Mode, MaxDelaySeconds: body.CodeUpdate.MaxDelay}
+		if d.CodeUpdate, err = asked.Effective(); err != nil {
+			return nil, err
 		}
-		d.Versions[i] = deploy.Split{VersionID: *v.VersionID, Percentage: *v.Percentage}
 	}
 	if body.Annotations != nil {
 		checked := annotationsBody{Message: body.Annotations.Message, TriggeredBy: body.Annotations.TriggeredBy}
-		annotations, err := checked.check("/annotations", r.script())
-		if err != nil {
+		if d.Annotations, err = checked.check("/annotations", r.script()); err != nil {
 			return nil, err
 		}
-		d.Annotations = annotations
 	}
 	d.Annotations.TriggeredBy = "deployment"
-	d, err := s.deps.Scripts.Deploy(r.ctx, r.account, r.script(), d, "")
+	d, err = s.deps.Scripts.Deploy(r.ctx, r.account, r.script(), d, "")
 	return viewDeployment(d), err
+}
+
+func (b *deploymentBody) splits() ([]deploy.Split, error) {
+	splits := make([]deploy.Split, len(b.Versions))
+	percents := make([]float64, len(b.Versions))
+	for i, v := range b.Versions {
+		at := fmt.Sprintf("/versions/%d", i)
+		if v.VersionID == nil || v.Percentage == nil {
+			return nil, errs.New(errs.Invalid, 0, "versions[%d] must have version_id and percentage", i).At(at)
+		}
+		if uuid.Validate(*v.VersionID) != nil {
+			return nil, errs.New(errs.Invalid, 0, "versions[%d].version_id %q is not a UUID", i, shown(*v.VersionID)).At(at + "/version_id")
+		}
+		splits[i].VersionID, percents[i] = *v.VersionID, *v.Percentage
+	}
+	shares, err := deploy.RoundShares(percents)
+	for i, share := range shares {
+		splits[i].Percentage = share
+	}
+	return splits, err
 }

@@ -34,6 +34,7 @@ type Accounts interface {
 	Accounts(ctx context.Context) ([]control.Account, error)
 	Account(ctx context.Context, id string) (control.Account, error)
 	CreateAccount(ctx context.Context, name string) (control.Account, error)
+	UpdateAccount(ctx context.Context, id string, u control.AccountUpdate) (control.Account, error)
 }
 
 // Tokens open accounts.
@@ -50,7 +51,8 @@ type Scripts interface {
 	Scripts(ctx context.Context, accountID string) ([]deploy.Script, error)
 	Script(ctx context.Context, accountID, name string) (deploy.Script, error)
 	SetTags(ctx context.Context, accountID, name string, tags []string) error
-	// SetRoutes is a conflict when another script has one of them.
+	// SetRoutes is a conflict when another script has one of them, or another
+	// account one on the same host.
 	SetRoutes(ctx context.Context, accountID, name string, patterns []string) error
 	DeleteScript(ctx context.Context, accountID, name string) error
 
@@ -94,16 +96,18 @@ type Jobs interface {
 
 // Destinations that jobs deliver to.
 type Destinations interface {
-	// Test uploads a test object to conf, a valid destination_conf. Its error is
-	// for the user and holds no credentials.
+	// Test uploads a test object to conf, a valid destination_conf. Its error holds
+	// no credentials; an *errs.Error is the whole answer, another one the reason.
 	Test(ctx context.Context, conf string) error
 }
 
 // Snapshots are what gateways serve from.
 type Snapshots interface {
 	// Snapshot answers at once when there is something newer than revision after,
-	// and otherwise waits, up to 30 s. An empty accountID is all accounts.
+	// and otherwise waits, up to 30 s.
 	Snapshot(ctx context.Context, accountID string, after int64) (*deploy.Snapshot, error)
+	// SnapshotAll is Snapshot of every account.
+	SnapshotAll(ctx context.Context, after int64) (*deploy.Snapshot, error)
 }
 
 // Metrics of the versions of a script, from since (inclusive) until until.

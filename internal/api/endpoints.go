@@ -18,9 +18,10 @@ func (s *Server) endpoints() []endpoint {
 		policy  = script + "/rollback-policy"
 		logpush = account + "/logpush"
 	)
-	scopes := func(list ...control.Scope) []control.Scope { return list }
+	scopes := func(list ...control.Scope) access { return access{scopes: list} }
 	var (
-		anyToken   []control.Scope
+		anyToken   access
+		operator   = access{operator: true}
 		admin      = scopes(control.Admin)
 		logsRead   = scopes(control.LogsRead)
 		logsEdit   = scopes(control.LogsEdit) // also to read jobs: they hold credentials
@@ -30,50 +31,51 @@ func (s *Server) endpoints() []endpoint {
 		policyEdit = scopes(control.PolicyEdit)
 	)
 	return []endpoint{
-		{get, "/user", anyToken, false, s.getUser},
-		{get, "/user/tokens/verify", anyToken, false, s.verifyToken},
-		{get, "/memberships", anyToken, false, s.listMemberships},
-		{get, "/accounts", anyToken, false, s.listAccounts},
-		{post, "/accounts", admin, true, s.createAccount},
-		{get, account, anyToken, false, s.getAccount},
-		{get, account + "/tokens", admin, false, s.listTokens},
-		{post, account + "/tokens", admin, false, s.createToken},
-		{del, account + "/tokens/:id", admin, false, s.deleteToken},
+		{get, "/user", anyToken, byKind, s.getUser},
+		{get, "/user/tokens/verify", anyToken, byKind, s.verifyToken},
+		{get, "/memberships", anyToken, byKind, s.listMemberships},
+		{get, "/accounts", anyToken, byKind, s.listAccounts},
+		{post, "/accounts", operator, byKind, s.createAccount},
+		{get, account, anyToken, byKind, s.getAccount},
+		{patch, account, operator, byKind, s.patchAccount},
+		{get, account + "/tokens", admin, byKind, s.listTokens},
+		{post, account + "/tokens", admin, byKind, s.createToken},
+		{del, account + "/tokens/:id", admin, byKind, s.deleteToken},
 
-		{get, scripts, read, false, s.listScripts},
-		{del, script, edit, false, s.deleteScript},
-		{get, script + "/script-settings", read, false, s.getSettings},
-		{patch, script + "/script-settings", edit, false, s.patchSettings},
-		{get, script + "/routes", read, false, s.getRoutes},
-		{put, script + "/routes", edit, false, s.putRoutes},
-		{get, script + "/versions", read, false, s.listVersions},
-		{post, script + "/versions", edit, false, s.createVersion},
-		{get, script + "/versions/:id", read, false, s.getVersion},
-		{get, script + "/deployments", read, false, s.listDeployments},
-		{post, script + "/deployments", edit, false, s.createDeployment},
-		{get, script + "/deployments/:id", read, false, s.getDeployment},
-		{del, script + "/deployments/:id", edit, false, s.deleteDeployment},
-		{get, script + "/metrics", read, false, s.getMetrics},
+		{get, scripts, read, byKind, s.listScripts},
+		{del, script, edit, byKind, s.deleteScript},
+		{get, script + "/script-settings", read, byKind, s.getSettings},
+		{patch, script + "/script-settings", edit, byKind, s.patchSettings},
+		{get, script + "/routes", read, byKind, s.getRoutes},
+		{put, script + "/routes", edit, byKind, s.putRoutes},
+		{get, script + "/versions", read, byKind, s.listVersions},
+		{post, script + "/versions", edit, byKind, s.createVersion},
+		{get, script + "/versions/:id", read, byKind, s.getVersion},
+		{get, script + "/deployments", read, byKind, s.listDeployments},
+		{post, script + "/deployments", edit, byKind, s.createDeployment},
+		{get, script + "/deployments/:id", read, byKind, s.getDeployment},
+		{del, script + "/deployments/:id", edit, byKind, s.deleteDeployment},
+		{get, script + "/metrics", read, byKind, s.getMetrics},
 
-		{get, policy, policyRead, false, s.getPolicy},
-		{put, policy, policyEdit, false, s.putPolicy},
-		{del, policy, policyEdit, false, s.deletePolicy},
-		{get, policy + "/ramp", policyRead, false, s.getRamp},
-		{post, policy + "/ramp", policyEdit, false, s.controlRamp},
-		{get, script + "/rollback-decisions", policyRead, false, s.listDecisions},
+		{get, policy, policyRead, byKind, s.getPolicy},
+		{put, policy, policyEdit, byKind, s.putPolicy},
+		{del, policy, policyEdit, byKind, s.deletePolicy},
+		{get, policy + "/ramp", policyRead, byKind, s.getRamp},
+		{post, policy + "/ramp", policyEdit, byKind, s.controlRamp},
+		{get, script + "/rollback-decisions", policyRead, byKind, s.listDecisions},
 
-		{get, logpush + "/jobs", logsEdit, false, s.listJobs},
-		{post, logpush + "/jobs", logsEdit, false, s.createJob},
-		{get, logpush + "/jobs/:id", logsEdit, false, s.getJob},
-		{put, logpush + "/jobs/:id", logsEdit, false, s.updateJob},
-		{del, logpush + "/jobs/:id", logsEdit, false, s.deleteJob},
-		{get, logpush + "/datasets/:dataset/fields", logsRead, false, s.listFields},
-		{get, logpush + "/datasets/:dataset/fields/default", logsRead, false, s.listDefaultFields},
-		{get, logpush + "/datasets/:dataset/jobs", logsEdit, false, s.listDatasetJobs},
-		{post, logpush + "/validate/destination", logsEdit, false, s.validateDestination},
-		{post, logpush + "/validate/destination/exists", logsEdit, false, s.destinationExists},
+		{get, logpush + "/jobs", logsEdit, codeLogpush, s.listJobs},
+		{post, logpush + "/jobs", logsEdit, codeLogpush, s.createJob},
+		{get, logpush + "/jobs/:id", logsEdit, codeLogpush, s.getJob},
+		{put, logpush + "/jobs/:id", logsEdit, codeLogpush, s.updateJob},
+		{del, logpush + "/jobs/:id", logsEdit, codeLogpush, s.deleteJob},
+		{get, logpush + "/datasets/:dataset/fields", logsRead, codeLogpush, s.listFields},
+		{get, logpush + "/datasets/:dataset/fields/default", logsRead, codeLogpush, s.listDefaultFields},
+		{get, logpush + "/datasets/:dataset/jobs", logsEdit, codeLogpush, s.listDatasetJobs},
+		{post, logpush + "/validate/destination", logsEdit, codeLogpush, s.validateDestination},
+		{post, logpush + "/validate/destination/exists", logsEdit, codeLogpush, s.destinationExists},
 
-		{get, account + "/routing/snapshot", read, false, s.getSnapshot},
-		{get, "/routing/snapshot", admin, true, s.getSnapshot},
+		{get, account + "/routing/snapshot", read, byKind, s.getSnapshot},
+		{get, "/routing/snapshot", operator, byKind, s.getWholeSnapshot},
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -52,17 +51,24 @@ const (
 )
 
 // answers maps the kinds of errors to what a client sees. code is what an error
-// without one of its own gets.
-var answers = map[errs.Kind]struct{ status, code int }{
-	errs.Invalid:      {http.StatusBadRequest, 10001},
-	errs.NotFound:     {http.StatusNotFound, 10007},
-	errs.Conflict:     {http.StatusConflict, 10001},
-	errs.Unauthorized: {http.StatusUnauthorized, 10000},
-	errs.Forbidden:    {http.StatusForbidden, 10000},
-	errs.TooLarge:     {http.StatusRequestEntityTooLarge, 10027},
-	errs.Unavailable:  {http.StatusServiceUnavailable, 10013},
-	errs.Internal:     {http.StatusInternalServerError, 10013},
+// without one of its own gets, unless it is about what was asked for and the
+// endpoint has a code for that.
+var answers = map[errs.Kind]struct {
+	status, code int
+	asked        bool
+}{
+	errs.Invalid:      {http.StatusBadRequest, 10001, true},
+	errs.NotFound:     {http.StatusNotFound, 10007, true},
+	errs.Conflict:     {http.StatusConflict, 10001, true},
+	errs.Unauthorized: {http.StatusUnauthorized, 10000, false},
+	errs.Forbidden:    {http.StatusForbidden, 10000, false},
+	errs.TooLarge:     {http.StatusRequestEntityTooLarge, 10027, true},
+	errs.Unavailable:  {http.StatusServiceUnavailable, 10013, false},
+	errs.Internal:     {http.StatusInternalServerError, 10013, false},
 }
+
+// endpointCode is where a request's context has its endpoint's code.
+const endpointCode = "endpoint_code"
 
 // succeed answers 200 with result.
 func (s *Server) succeed(c *gin.Context, result any, info *resultInfo) {
@@ -87,8 +93,8 @@ func (s *Server) fail(c *gin.Context, err error) {
 	shown := apiError{Code: e.Code, Message: e.Message}
 	if shown.Code == 0 {
 		shown.Code = answer.code
-		if strings.Contains(c.Request.URL.Path, "/logpush/") && e.Kind != errs.Unauthorized && e.Kind != errs.Forbidden {
-			shown.Code = codeLogpush
+		if code := c.GetInt(endpointCode); code != byKind && answer.asked {
+			shown.Code = code
 		}
 	}
 	if e.Pointer != "" {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -113,10 +114,11 @@ func (s *Server) deleteJob(r *request) (any, error) {
 func (s *Server) testDestination(ctx context.Context, conf string) error {
 	ctx, cancel := context.WithTimeout(ctx, destinationTestTimeout)
 	defer cancel()
-	if err := s.deps.Destinations.Test(ctx, conf); err != nil {
-		return errs.New(errs.Invalid, codeLogpush, "error validating destination: %v", err).At("/destination_conf")
+	err := s.deps.Destinations.Test(ctx, conf)
+	if _, whole := errors.AsType[*errs.Error](err); err == nil || whole {
+		return err
 	}
-	return nil
+	return errs.New(errs.Invalid, codeLogpush, "error validating destination: %v", err).At("/destination_conf")
 }
 
 // destinationBody is the body of the two validations.

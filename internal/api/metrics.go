@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"math"
+	"strconv"
 	"time"
 
 	"tidegate/internal/errs"
@@ -96,9 +97,6 @@ func (s *Server) getMetrics(r *request) (any, error) {
 	if _, err := s.deps.Scripts.Script(r.ctx, r.account, script); err != nil {
 		return nil, err
 	}
-	if s.deps.Metrics == nil {
-		return nil, errs.New(errs.Unavailable, 0, "metrics are not available: this server was started without ClickHouse")
-	}
 	totals, err := s.deps.Metrics.VersionTotals(r.ctx, r.account, script, since, until)
 	if err != nil {
 		return nil, err
@@ -159,14 +157,26 @@ func (s *Server) metricsRange(r *request) (since, until time.Time, step time.Dur
 		}
 		return since, until, step, nil
 	}
-	step, err = time.ParseDuration(text)
-	if err != nil || step < time.Second || step%time.Second != 0 {
-		return since, until, step, errs.New(errs.Invalid, 0, "step is %q: it must be whole seconds such as 10s, 5m or 1h", shown(text))
+	if step, err = parseStep(text); err != nil {
+		return since, until, step, err
 	}
 	if length/step > metricsPointsMax {
 		return since, until, step, errs.New(errs.Invalid, 0, "step %s gives more than %d points between since and until: ask for a longer step or a shorter time", step, metricsPointsMax)
 	}
 	return since, until, step, nil
+}
+
+// parseStep reads whole seconds: 300, 300s or 5m.
+func parseStep(text string) (time.Duration, error) {
+	withUnit := text
+	if _, err := strconv.ParseUint(text, 10, 64); err == nil {
+		withUnit += "s"
+	}
+	step, err := time.ParseDuration(withUnit)
+	if err != nil || step < time.Second || step%time.Second != 0 {
+		return 0, errs.New(errs.Invalid, 0, "step is %q: it must be whole seconds such as 300, or a time such as 10s, 5m or 1h", shown(text))
+	}
+	return step, nil
 }
 
 func (r *request) timeQuery(name string, fallback time.Time) (time.Time, error) {

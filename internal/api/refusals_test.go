@@ -56,6 +56,9 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 	part := func(v deploy.Version, percentage string) string {
 		return fmt.Sprintf(`{"version_id": %q, "percentage": %s}`, v.ID, percentage)
 	}
+	update := func(strategy string) string {
+		return `{"strategy": "percentage", "versions": [` + part(v1, "100") + `], "code_update_strategy": ` + strategy + `}`
+	}
 	origin := func(url string) string { return fmt.Sprintf(`{"metadata": {"origin": {"url": %q}}}`, url) }
 	annotated := func(annotations string) string {
 		return `{"metadata": {"origin": {"url": "http://a"}, "annotations": {` + annotations + `}}}`
@@ -72,7 +75,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"no JSON":          {post, deployments, `{"strategy"`, 400, 10001, "", []string{"not valid JSON"}},
 		"two documents":    {post, deployments, splits(part(v1, "100")) + `{}`, 400, 10001, "", []string{"goes on"}},
 		"an array":         {post, deployments, `[]`, 400, 10001, "", []string{"an array", "an object"}},
-		"unknown member":   {post, deployments, `{"strategy": "percentage", "colour": 1}`, 400, 10001, "/colour", []string{"colour", "annotations, strategy, versions"}},
+		"unknown member":   {post, deployments, `{"strategy": "percentage", "colour": 1}`, 400, 10001, "/colour", []string{"colour", "annotations, code_update_strategy, strategy, versions"}},
 		"other case":       {post, deployments, `{"Strategy": "percentage"}`, 400, 10001, "/Strategy", []string{"Strategy"}},
 		"repeated member":  {post, deployments, `{"strategy": "x", "strategy": "percentage"}`, 400, 10001, "/strategy", []string{"strategy appears twice"}},
 		"no strategy":      {post, deployments, `{"versions": []}`, 400, 10001, "/strategy", []string{"strategy"}},
@@ -82,6 +85,13 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"over 100":         {post, deployments, splits(part(v1, "100.5")), 400, 10001, "/versions/0/percentage", []string{"versions[0].percentage", "100.5"}},
 		"negative":         {post, deployments, splits(part(v1, "-1"), part(v2, "101")), 400, 10001, "/versions/0/percentage", []string{"-1"}},
 		"sum too small":    {post, deployments, splits(part(v1, "90"), part(v2, "9.99")), 400, 10001, "/versions", []string{"99.99%"}},
+		"sum rounded down": {post, deployments, splits(part(v1, "50.00149"), part(v2, "50.00049")), 400, 10001, "/versions", []string{"100.00198%"}},
+		"sum rounded up":   {post, deployments, splits(part(v1, "49.9985"), part(v2, "50")), 400, 10001, "/versions", []string{"99.9985%"}},
+		"no UUID":          {post, deployments, `{"strategy": "percentage", "versions": [{"version_id": "v1", "percentage": 100}]}`, 400, 10001, "/versions/0/version_id", []string{"versions[0].version_id", "v1", "UUID"}},
+		"update mode":      {post, deployments, update(`{"mode": "later"}`), 400, 10001, "/code_update_strategy/mode", []string{"code_update_strategy.mode", "later"}},
+		"update delay":     {post, deployments, update(`{"max_delay": 86401}`), 400, 10001, "/code_update_strategy/max_delay", []string{"max_delay", "86401"}},
+		"update at once":   {post, deployments, update(`{"mode": "immediate", "max_delay": 1}`), 400, 10001, "/code_update_strategy/max_delay", []string{"max_delay is 1", "immediate"}},
+		"update member":    {post, deployments, update(`{"delay": 1}`), 400, 10001, "/code_update_strategy/delay", []string{"code_update_strategy.delay"}},
 		"sum too large":    {post, deployments, splits(part(v1, "90"), part(v2, "10.002")), 400, 10001, "/versions", []string{"100.002%"}},
 		"three versions":   {post, deployments, splits(part(v1, "50"), part(v2, "25"), part(v3, "25")), 400, 10001, "/versions", []string{"3 entries", "at most 2"}},
 		"repeated version": {post, deployments, splits(part(v1, "50"), part(v1, "50")), 400, 10001, "/versions/1/version_id", []string{v1.ID}},
@@ -96,6 +106,9 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"bad scheme":        {post, versions, origin("ftp://a/"), 400, 10001, "/metadata/origin/url", []string{"ftp://a/"}},
 		"origin with query": {post, versions, origin("http://a/?x=1"), 400, 10001, "/metadata/origin/url", []string{"query"}},
 		"origin with user":  {post, versions, origin("http://me:secret@a/"), 400, 10001, "/metadata/origin/url", []string{"user name"}},
+		"origin's password": {post, versions, origin("http://me:secret@a:x/"), 400, 10001, "/metadata/origin/url", []string{"http://a:x/", "not a URL"}},
+		"origin's port":     {post, versions, origin("http://127.0.0.1:99999"), 400, 10001, "/metadata/origin/url", []string{"http://127.0.0.1:99999", "65535"}},
+		"origin's host":     {post, versions, origin("http://a..b/"), 400, 10001, "/metadata/origin/url", []string{"http://a..b/", "host"}},
 		"long tag":          {post, versions, annotated(`"workers/tag": "` + strings.Repeat("t", 101) + `"`), 400, 10001, "/metadata/annotations/workers~1tag", []string{"101 bytes"}},
 		"trigger":           {post, versions, annotated(`"workers/triggered_by": "upload"`), 400, 10001, "/metadata/annotations/workers~1triggered_by", []string{"upload"}},
 		"alias digit":       {post, versions, annotated(`"workers/alias": "1st"`), 400, 10001, "/metadata/annotations/workers~1alias", []string{"1st"}},
@@ -125,6 +138,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"failed test upload": {post, jobs, `{"dataset": "workers_trace_events", "destination_conf": "https://refused.example.com/"}`, 400, 1002, "/destination_conf",
 			[]string{"error validating destination: error writing object"}},
 		"failed test on change": {put, job, `{"destination_conf": "https://refused.example.com/"}`, 400, 1002, "/destination_conf", []string{"error validating destination"}},
+		"silent destination":    {put, job, `{"destination_conf": "https://silent.example.com/"}`, 400, 1002, "/destination_conf", []string{"error validating destination: context deadline exceeded"}},
 		"changed dataset":       {put, job, `{"dataset": "http_requests"}`, 400, 1002, "/dataset", []string{"http_requests"}},
 		"bound":                 {put, job, `{"max_upload_records": 7}`, 400, 1002, "/max_upload_records", []string{"max_upload_records", "7"}},
 		"unknown job":           {put, "/logpush/jobs/99", `{"enabled": false}`, 404, 1002, "", []string{"99"}},
@@ -150,6 +164,12 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"token name":     {post, tokens, `{"name": "", "scopes": ["admin"]}`, 400, 10001, "/name", []string{"name"}},
 		"token past":     {post, tokens, `{"name": "x", "scopes": ["admin"], "expires_on": "2020-01-01T00:00:00Z"}`, 400, 10001, "/expires_on", []string{"2020-01-01"}},
 		"token time":     {post, tokens, `{"name": "x", "scopes": ["admin"], "expires_on": "soon"}`, 400, 10001, "/expires_on", []string{"expires_on", "soon"}},
+		"no settings":    {patch, "", `{}`, 400, 10001, "/settings", []string{"settings is missing"}},
+		"few versions":   {patch, "", `{"settings": {"max_versions": 1}}`, 400, 10001, "/settings/max_versions", []string{"settings.max_versions is 1"}},
+		"many versions":  {patch, "", `{"settings": {"max_versions": 101}}`, 400, 10001, "/settings/max_versions", []string{"101"}},
+		"negative jobs":  {patch, "", `{"settings": {"max_versions": 3, "max_jobs": -1}}`, 400, 10001, "/settings/max_jobs", []string{"-1"}},
+		"many jobs":      {patch, "", `{"settings": {"max_jobs": 1001}}`, 400, 10001, "/settings/max_jobs", []string{"1001"}},
+		"account member": {patch, "", `{"name": "x"}`, 400, 10001, "/name", []string{"name is unknown"}},
 		"NUL in a path":  {post, "/workers/scripts/a%00b/versions", origin("http://a"), 404, 7003, "", []string{"script"}},
 		"latin-1 in one": {post, "/workers/scripts/%e9/versions", origin("http://a"), 404, 7003, "", []string{"script"}},
 	} {
@@ -201,6 +221,29 @@ func TestBadQueriesAreRefused(t *testing.T) {
 	}
 	p.call(t, http.MethodGet, "/logpush/datasets/http_requests/fields", "").want(t, http.StatusNotFound, 1002, "http_requests")
 	p.call(t, http.MethodGet, "/workers/scripts/none/metrics", "").want(t, http.StatusNotFound, 10007, "none")
+}
+
+// TestDestinationRefusalIsSaidOnce: the API put its own words before a sentence
+// that begins with them.
+func TestDestinationRefusalIsSaidOnce(t *testing.T) {
+	p := newPlatform(t)
+	const want = "error validating destination: error writing object: the destination answered 403"
+	a := p.call(t, http.MethodPost, "/logpush/jobs", `{"dataset": "workers_trace_events", "destination_conf": "https://refused.example.com/"}`)
+	if len(a.Errors) != 1 || a.Errors[0].Message != want {
+		t.Errorf("answered %s", a.text)
+	}
+	if check, err := p.ValidateDestination(t.Context(), account, "https://refused.example.com/"); err != nil || check.Message != want {
+		t.Errorf("validated as %+v, error %v", check, err)
+	}
+}
+
+// TestCodesBelongToEndpoints: a script named logpush got Logpush's codes, because
+// they were chosen by what the path contains.
+func TestCodesBelongToEndpoints(t *testing.T) {
+	p := newPlatform(t)
+	p.call(t, http.MethodPost, "/workers/scripts/logpush/versions", `{}`).want(t, http.StatusBadRequest, 10001)
+	p.call(t, http.MethodGet, "/workers/scripts/logpush/routes", "").want(t, http.StatusNotFound, 10007)
+	p.call(t, http.MethodGet, "/logpush/jobs/1", "").want(t, http.StatusNotFound, 1002)
 }
 
 // TestConflictsTellClientsNotToRetry: cloudflare-go repeats a POST that was

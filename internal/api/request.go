@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -22,12 +24,19 @@ const bodyBytesMax = 1 << 20
 type endpoint struct {
 	method string
 	path   string // below basePath; :account is checked against the token
-	// scopes: a token needs one of them. None: any valid token will do.
-	scopes []control.Scope
-	// operator: the token must be one that opens every account.
-	operator bool
-	handle   func(*request) (any, error)
+	access access
+	// code is for refusals that have none of their own; byKind leaves it to their kind.
+	code   int
+	handle func(*request) (any, error)
 }
+
+// access is what an endpoint asks of a token.
+type access struct {
+	scopes   []control.Scope // one of them; none: any valid token will do
+	operator bool            // it must be one that opens every account
+}
+
+const byKind = 0
 
 // request is a call whose token has been found good for the endpoint.
 type request struct {
@@ -41,6 +50,7 @@ type request struct {
 // serve checks who calls before it runs the endpoint.
 func (s *Server) serve(e endpoint) gin.HandlerFunc {
 	return func(c *gin.Context) {
+		c.Set(endpointCode, e.code)
 		r, err := s.admit(c, e)
 		if err != nil {
 			s.fail(c, err)
@@ -57,10 +67,9 @@ func (s *Server) serve(e endpoint) gin.HandlerFunc {
 
 func (s *Server) admit(c *gin.Context, e endpoint) (*request, error) {
 	ctx := c.Request.Context()
-	for _, param := range c.Params {
-		// No id has them, and PostgreSQL takes neither as text.
-		if !utf8.ValidString(param.Value) || strings.Contains(param.Value, "\x00") {
-			return nil, errs.New(errs.NotFound, codeNoRoute, "%s in the path is not valid text", param.Key)
+	for i := range c.Params {
+		if err := unescape(&c.Params[i]); err != nil {
+			return nil, err
 		}
 	}
 	token, err := s.authenticate(ctx, c.Request)
@@ -70,22 +79,42 @@ func (s *Server) admit(c *gin.Context, e endpoint) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	account := c.Param("account")
-	if err := s.bind(ctx, token, account); err != nil {
+	account, bound := c.Params.Get("account")
+	if bound {
+		if err := s.bind(ctx, token, account); err != nil {
+			return nil, err
+		}
+	}
+	if err := e.access.check(token); err != nil {
 		return nil, err
-	}
-	if e.operator && !token.Operator() {
-		return nil, errs.New(errs.Forbidden, 0, "this needs the operator's token, which is bound to no account")
-	}
-	allowed := len(e.scopes) == 0
-	for _, scope := range e.scopes {
-		allowed = allowed || token.Allows(scope)
-	}
-	if !allowed {
-		return nil, errs.New(errs.Forbidden, 0, "this needs a token with the scope %s", joinScopes(e.scopes))
 	}
 	ctx = control.WithActor(ctx, control.Actor{TokenID: token.ID, Email: token.Email, Source: sourceOf(c.Request.UserAgent())})
 	return &request{ctx: ctx, token: token, account: account, gin: c}, nil
+}
+
+// unescape decodes a parameter of the path. The router leaves it as it was sent,
+// so that an encoded slash stays inside it. What no id can be is refused here: the
+// router takes an empty segment for a parameter too.
+func unescape(param *gin.Param) error {
+	value, err := url.PathUnescape(param.Value)
+	switch {
+	case err != nil || !utf8.ValidString(value) || strings.Contains(value, "\x00"): // PostgreSQL takes neither as text
+		return errs.New(errs.NotFound, codeNoRoute, "%s in the path is not valid text", param.Key)
+	case value == "" || value == "." || value == ".." || strings.Contains(value, "/"):
+		return errs.New(errs.NotFound, codeNoRoute, "%s in the path is %q, which is no name", param.Key, shown(value))
+	}
+	param.Value = value
+	return nil
+}
+
+func (a access) check(token control.Token) error {
+	if a.operator && !token.Operator() {
+		return errs.New(errs.Forbidden, 0, "this needs the operator's token, which is bound to no account")
+	}
+	if len(a.scopes) > 0 && !slices.ContainsFunc(a.scopes, token.Allows) {
+		return errs.New(errs.Forbidden, 0, "this needs a token with the scope %s", joinScopes(a.scopes))
+	}
+	return nil
 }
 
 // authenticate finds the token of Authorization: Bearer, or of X-Auth-Key, which
@@ -106,10 +135,10 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request) (control.Tok
 }
 
 // bind refuses other accounts than the token's in the same words whether they
-// exist or not.
+// exist or not. account is not empty.
 func (s *Server) bind(ctx context.Context, token control.Token, account string) error {
 	switch {
-	case account == "" || account == token.AccountID:
+	case account == token.AccountID:
 		return nil
 	case !token.Operator():
 		return errs.New(errs.Forbidden, codeForeign, "the API token does not open account %q", shown(account))

@@ -4,12 +4,23 @@ import (
 	"context"
 	"math"
 
+	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 )
 
-// getSnapshot serves gateways: those of one account, and with the operator's
-// token those of all, whose path has no account.
+// getSnapshot serves the gateways of one account.
 func (s *Server) getSnapshot(r *request) (any, error) {
+	return s.awaitSnapshot(r, func(ctx context.Context, after int64) (*deploy.Snapshot, error) {
+		return s.deps.Snapshots.Snapshot(ctx, r.account, after)
+	})
+}
+
+// getWholeSnapshot serves the gateways of all accounts.
+func (s *Server) getWholeSnapshot(r *request) (any, error) {
+	return s.awaitSnapshot(r, s.deps.Snapshots.SnapshotAll)
+}
+
+func (s *Server) awaitSnapshot(r *request, read func(ctx context.Context, after int64) (*deploy.Snapshot, error)) (any, error) {
 	after, err := r.intQuery("after", 0, 0, math.MaxInt64)
 	if err != nil {
 		return nil, err
@@ -17,7 +28,7 @@ func (s *Server) getSnapshot(r *request) (any, error) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
 	defer context.AfterFunc(s.stopping, cancel)()
-	snapshot, err := s.deps.Snapshots.Snapshot(ctx, r.account, after)
+	snapshot, err := read(ctx, after)
 	if err != nil && s.stopping.Err() != nil {
 		return nil, errs.New(errs.Unavailable, 0, "this server is stopping: ask again")
 	}

@@ -7,6 +7,7 @@ import (
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
+	"tidegate/schema/control"
 )
 
 // Bounds of what a script carries: every event repeats its tags, and every
@@ -121,7 +122,7 @@ func (s *Server) putRoutes(r *request) (any, error) {
 	patterns := make([]string, len(body))
 	seen := make(map[string]bool, len(body))
 	for i, route := range body {
-		pattern, err := checkRoute(route.Pattern)
+		pattern, err := checkRoute(route.Pattern, r.token)
 		if err == nil && seen[pattern] {
 			err = errs.New(errs.Invalid, 0, "route %q is repeated", pattern)
 		}
@@ -136,21 +137,17 @@ func (s *Server) putRoutes(r *request) (any, error) {
 	return s.getRoutes(r)
 }
 
-// checkRoute returns the pattern with its host in lower case, so that one route
-// is not two.
-func checkRoute(pattern string) (string, error) {
+// checkRoute returns the pattern in its one spelling, so that one route is not two.
+func checkRoute(pattern string, token control.Token) (string, error) {
 	if len(pattern) > patternBytes || strings.ContainsFunc(pattern, unicode.IsControl) {
 		return "", errs.New(errs.Invalid, 0, "route pattern %q must have at most %d bytes and no control characters", shown(pattern), patternBytes)
 	}
-	if _, err := deploy.ParseRoute(pattern); err != nil {
+	route, err := deploy.ParseRoute(pattern)
+	if err != nil {
 		return "", err
 	}
-	scheme, rest, found := strings.Cut(pattern, "://")
-	if !found {
-		scheme, rest = "", pattern
-	} else {
-		scheme += "://"
+	if route.EveryHost() && !token.Operator() {
+		return "", errs.New(errs.Forbidden, 0, "route pattern %q matches every host, also those of other accounts: only the operator's token may set it", pattern)
 	}
-	host, path, _ := strings.Cut(rest, "/")
-	return scheme + strings.ToLower(host) + "/" + path, nil
+	return route.String(), nil
 }

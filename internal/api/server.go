@@ -87,6 +87,9 @@ func (s *Server) newEngine() *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
 	engine.RedirectTrailingSlash = false // an endpoint has one path
+	// An encoded slash is part of a name. Parameters are unescaped in admit, because
+	// gin would read a plus as a space.
+	engine.UseEscapedPath, engine.UnescapePathValues = true, false
 	engine.Use(s.observe, s.recover)
 	for _, e := range s.endpoints() {
 		engine.Handle(e.method, basePath+e.path, s.serve(e))
@@ -105,7 +108,7 @@ func (s *Server) ready(c *gin.Context) {
 	if s.deps.Ready != nil {
 		if err := s.deps.Ready(c.Request.Context()); err != nil {
 			s.log.WarnContext(c.Request.Context(), "not ready", "error", err)
-			c.String(http.StatusServiceUnavailable, "not ready\n")
+			c.String(http.StatusServiceUnavailable, "not ready: %v\n", err)
 			return
 		}
 	}

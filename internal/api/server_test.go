@@ -29,6 +29,10 @@ func (f accountsFunc) CreateAccount(context.Context, string) (control.Account, e
 	return control.Account{}, nil
 }
 
+func (f accountsFunc) UpdateAccount(context.Context, string, control.AccountUpdate) (control.Account, error) {
+	return control.Account{}, nil
+}
+
 // tokens is the interface under a name that does not hide its method.
 type tokens = Tokens
 

@@ -25,11 +25,13 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("rollback", func(t *testing.T) { rollback(t, p) })
 	t.Run("jobs", func(t *testing.T) { jobs(t, p) })
 	t.Run("snapshot", func(t *testing.T) {
-		for _, id := range []string{account, ""} {
-			if snap, err := p.Snapshot(t.Context(), id, 0); err != nil || snap.Validate() != nil {
+		valid := func(snap *deploy.Snapshot, err error) {
+			if err != nil || snap.Validate() != nil {
 				t.Errorf("snapshot %+v, error %v", snap, err)
 			}
 		}
+		valid(p.Snapshot(t.Context(), account, 0))
+		valid(p.SnapshotAll(t.Context(), 0))
 	})
 	t.Run("delete", func(t *testing.T) {
 		if err := p.DeleteScript(t.Context(), account, "shop"); err != nil {
@@ -57,6 +59,16 @@ func accounts(t *testing.T, p *platform) {
 		t.Fatalf("accounts %+v, error %v", list, err)
 	}
 	if a, err := p.Account(ctx, account); err != nil || a.Subdomain != "dev" || a.MaxVersions != 2 {
+		t.Fatalf("account %+v, error %v", a, err)
+	}
+	three, hundred := 3, 100
+	if a, err := p.UpdateAccount(ctx, second.ID, control.AccountUpdate{MaxVersions: &three}); err != nil || a.MaxVersions != 3 || a.MaxJobs != second.MaxJobs {
+		t.Fatalf("account %+v, error %v", a, err)
+	}
+	if a, err := p.UpdateAccount(ctx, second.ID, control.AccountUpdate{MaxJobs: &hundred}); err != nil || a.MaxVersions != 3 || a.MaxJobs != 100 {
+		t.Fatalf("account %+v, error %v", a, err)
+	}
+	if a, err := p.Account(ctx, second.ID); err != nil || a.MaxVersions != 3 || a.MaxJobs != 100 {
 		t.Fatalf("account %+v, error %v", a, err)
 	}
 	token, secret, err := p.CreateToken(ctx, control.Token{
@@ -125,11 +137,42 @@ func scripts(t *testing.T, p *platform) {
 	if err := p.DeleteDeployment(ctx, account, "shop", first.ID); err != nil {
 		t.Fatal(err)
 	}
+	codeUpdates(t, p, v1)
 	settings(t, p)
+	for _, step := range []string{"300", "300s", "5m"} {
+		if a := p.call(t, http.MethodGet, "/workers/scripts/shop/metrics?step="+step, ""); !strings.Contains(a.text, `"step_seconds":300,`) {
+			t.Errorf("step %s answered %d %s", step, a.status, a.text)
+		}
+	}
 	m, err := p.Metrics(ctx, account, "shop", time.Time{}, time.Time{}, 0)
 	if err != nil || m.StepSeconds != 15 || len(m.Versions) != 2 || *m.Versions[0].FailureRate != 0.015 || m.Versions[0].WallMs.P99 != 3 ||
 		m.Versions[1].FailureRate != nil || m.Versions[1].WallMs != nil || len(m.Series) != 1 || !m.Series[0].Time.Equal(m.Since) {
 		t.Fatalf("metrics %+v, error %v", m, err)
+	}
+}
+
+// codeUpdates: current wrangler sends a strategy with every deployment.
+func codeUpdates(t *testing.T, p *platform, v deploy.Version) {
+	for sent, effective := range map[string]string{
+		``:                                     `{"mode":"deferred","max_delay":300}`,
+		`null`:                                 `{"mode":"deferred","max_delay":300}`,
+		`{}`:                                   `{"mode":"deferred","max_delay":300}`,
+		`{"mode":"immediate"}`:                 `{"mode":"immediate"}`,
+		`{"max_delay":0}`:                      `{"mode":"deferred","max_delay":0}`,
+		`{"mode":"deferred","max_delay":0.25}`: `{"mode":"deferred","max_delay":0.25}`,
+	} {
+		body := `{"strategy":"percentage","versions":[{"version_id":"` + v.ID + `","percentage":100}]`
+		if sent != "" {
+			body += `,"code_update_strategy":` + sent
+		}
+		a := p.call(t, http.MethodPost, "/workers/scripts/shop/deployments", body+"}")
+		want := `"code_update_strategy":` + effective
+		if a.status != http.StatusOK || !strings.Contains(a.text, want) {
+			t.Errorf("%s: answered %d %s, want %s", sent, a.status, a.text, want)
+		}
+		if a := p.call(t, http.MethodGet, "/workers/scripts/shop/deployments", ""); !strings.Contains(a.text, want) {
+			t.Errorf("%s: listed as %s, want %s", sent, a.text, want)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package api
 import (
 	"mime"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -11,8 +10,6 @@ import (
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 )
-
-const originBytesMax = 2048
 
 // versionView has the shape that Cloudflare's clients read.
 type versionView struct {
@@ -160,26 +157,6 @@ func checkScriptName(name string) error {
 	if len(name) > deploy.ScriptNameCharsMax || !scriptName.MatchString(name) {
 		return errs.New(errs.Invalid, 0, "script name %q must have 1 to %d lower-case letters, digits, dashes and underscores, with no dash at its ends",
 			shown(name), deploy.ScriptNameCharsMax)
-	}
-	return nil
-}
-
-func checkOrigin(text string) error {
-	refuse := func(why string) error {
-		return errs.New(errs.Invalid, 0, "metadata.origin.url %q %s", shown(text), why).At("/metadata/origin/url")
-	}
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return errs.New(errs.Invalid, 0, "metadata.origin.url is not a URL").At("/metadata/origin/url")
-	case u.User != nil: // before any message that would repeat the password
-		return errs.New(errs.Invalid, 0, "metadata.origin.url has a user name: every gateway and every reader of the version would see it").At("/metadata/origin/url")
-	case len(text) > originBytesMax:
-		return refuse("is too long")
-	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
-		return refuse("must be absolute, such as http://10.0.0.5:9000")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return refuse("must have no query and no fragment")
 	}
 	return nil
 }

@@ -21,6 +21,9 @@ const (
 	ScriptNameCharsMax   = 63   // one DNS label
 	percentageSumSlack   = Percentage(1)
 	percentageFullAmount = Percentage(100_000)
+	// percentSumSlack is that of the numbers as sent, with room for the error of
+	// binary fractions: 100 - 99.999 is a little above 0.001.
+	percentSumSlack = 0.001 + 1e-9
 )
 
 // Percentage is a share of traffic in thousandths of a percent: 12.346 % is 12346.
@@ -93,6 +96,7 @@ type Deployment struct {
 	Strategy    string      `json:"strategy"` // always "percentage"
 	Versions    []Split     `json:"versions"`
 	Annotations Annotations `json:"annotations"`
+	CodeUpdate  CodeUpdate  `json:"code_update_strategy"` // zero: the default
 }
 
 // Script is a service with versions.
@@ -106,6 +110,30 @@ type Script struct {
 	Logpush bool
 	Tags    []string
 	Routes  []string // patterns such as "shop.example.com/*"
+}
+
+// RoundShares turns the shares of a deployment's versions, in percent as they
+// were sent, into thousandths. It is the numbers as sent that must sum to 100
+// within 0.001. They are rounded along their running sum, so that errors do not
+// add up: seven times 14.2857 is 100, not 100.002. Shares with three decimals stay
+// what they are.
+func RoundShares(percents []float64) ([]Percentage, error) {
+	shares := make([]Percentage, len(percents))
+	var sum float64
+	var before Percentage
+	for i, percent := range percents {
+		if !(percent >= 0 && percent <= 100) {
+			return nil, errs.New(errs.Invalid, 0, "versions[%d].percentage is %v: it must be between 0 and 100", i, percent).At(fmt.Sprintf("/versions/%d/percentage", i))
+		}
+		sum += percent
+		upTo := Percentage(math.Round(sum * 1000))
+		shares[i], before = upTo-before, upTo
+	}
+	if len(percents) > 0 && math.Abs(sum-100) > percentSumSlack {
+		return nil, errs.New(errs.Invalid, 0, "percentages of versions sum to %s%%: they must sum to 100%% within 0.001",
+			strconv.FormatFloat(math.Round(sum*1e9)/1e9, 'f', -1, 64)).At("/versions")
+	}
+	return shares, nil
 }
 
 // ValidateSplits checks the rules that need no knowledge of the script's

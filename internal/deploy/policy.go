@@ -76,7 +76,7 @@ func badPolicy(member, format string, args ...any) *errs.Error {
 // Actions of a person on a ramp.
 const (
 	RampPause  = "pause"  // hold the current step
-	RampResume = "resume" // go on; the current step bakes from the beginning
+	RampResume = "resume" // go on; the current step bakes, and is judged, from now on
 	RampAbort  = "abort"  // end it where it is; traffic stays as it is
 )
 
@@ -100,7 +100,7 @@ func (r Ramp) Control(action string, now time.Time) (Ramp, error) {
 	case RampPause:
 		r.State, r.Reason = RampPaused, "paused by request"
 	case RampResume:
-		r.State, r.Reason, r.StepStartedAt = RampRunning, "", now
+		r.State, r.Reason, r.StepStartedAt, r.ResumedAt = RampRunning, "", now, now
 	case RampAbort:
 		r.State, r.Reason = RampAborted, "aborted by request"
 	}

@@ -71,8 +71,11 @@ func TestRampControl(t *testing.T) {
 			if err != nil || after.State != want || after.Step != 2 || after.DeploymentID != "d" {
 				t.Errorf("%s while %s: %+v, error %v", action, state, after, err)
 			}
-			if action == RampResume && !after.StepStartedAt.Equal(now) {
-				t.Errorf("a resumed step began at %s", after.StepStartedAt)
+			if action == RampResume && (!after.StepStartedAt.Equal(now) || !after.ResumedAt.Equal(now)) {
+				t.Errorf("a step resumed at %s began at %s", after.ResumedAt, after.StepStartedAt)
+			}
+			if action != RampResume && !after.ResumedAt.IsZero() {
+				t.Errorf("%s while %s: resumed at %s", action, state, after.ResumedAt)
 			}
 		}
 	}

@@ -77,14 +77,19 @@ type Numbers struct {
 // Ramp is the progress of one ramp of one script: stored, so that a restart at
 // any line goes on where it was.
 type Ramp struct {
-	VersionID         string     `json:"version_id"`          // the version that grows
-	BaselineVersionID string     `json:"baseline_version_id"` // the one it replaces
-	DeploymentID      string     `json:"deployment_id"`       // the deployment of the current step; another current one means a person took over
-	Step              int        `json:"step"`                // index into Steps
-	Steps             []RampStep `json:"steps"`
-	StepStartedAt     time.Time  `json:"step_started_at"`
-	State             RampState  `json:"state"`
-	Reason            string     `json:"reason,omitempty"`
+	VersionID         string `json:"version_id"`          // the version that grows
+	BaselineVersionID string `json:"baseline_version_id"` // the one it replaces
+	DeploymentID      string `json:"deployment_id"`       // the deployment of the current step; another current one means a person took over
+	Step              int    `json:"step"`                // index into Steps
+	// Steps of the policy when the ramp started, and the deployed share that it
+	// started from, if that is none of them.
+	Steps         []RampStep `json:"steps"`
+	StepStartedAt time.Time  `json:"step_started_at"`
+	// ResumedAt is when a person last resumed the ramp, zero if never. They knew what
+	// came before, so only what came since is judged.
+	ResumedAt time.Time `json:"resumed_at,omitzero"`
+	State     RampState `json:"state"`
+	Reason    string    `json:"reason,omitempty"`
 }
 
 // RampState is where a ramp stands.

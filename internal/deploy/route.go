@@ -26,7 +26,8 @@ func ParseRoute(pattern string) (Route, error) {
 	}
 	var r Route
 	rest := pattern
-	if scheme, after, ok := strings.Cut(pattern, "://"); ok {
+	if scheme, after, ok := strings.Cut(pattern, "://"); ok && !strings.Contains(scheme, "/") {
+		scheme = strings.ToLower(scheme)
 		if scheme != "http" && scheme != "https" {
 			return invalid("has a scheme other than http and https")
 		}
@@ -62,6 +63,45 @@ func ParseRoute(pattern string) (Route, error) {
 	}
 	r.Path = unescaped
 	return r, nil
+}
+
+// String returns the pattern in the one form that all its spellings share: scheme
+// and host in lower case, the path escaped where it must be.
+func (r *Route) String() string {
+	var b strings.Builder
+	if r.Scheme != "" {
+		b.WriteString(r.Scheme + "://")
+	}
+	if r.Subdomains {
+		b.WriteByte('*')
+		if !r.Apex {
+			b.WriteByte('.')
+		}
+	}
+	b.WriteString(r.Host)
+	b.WriteString((&url.URL{Path: r.Path}).EscapedPath())
+	if r.PathPrefix {
+		b.WriteByte('*')
+	}
+	return b.String()
+}
+
+// EveryHost reports whether the route matches whatever the host is.
+func (r *Route) EveryHost() bool { return r.Host == "" }
+
+// SharesHost reports whether two routes name one host: the same one, with or
+// without a wildcard, or one that the other's wildcard covers. Scheme and path
+// play no part, because what a host's users send, such as cookies, goes to all of
+// it. A route of every host names none.
+func (r *Route) SharesHost(other *Route) bool {
+	switch {
+	case r.EveryHost() || other.EveryHost():
+		return false
+	case r.Host == other.Host:
+		return true
+	}
+	return r.Subdomains && strings.HasSuffix(other.Host, "."+r.Host) ||
+		other.Subdomains && strings.HasSuffix(r.Host, "."+other.Host)
 }
 
 // MatchPath reports whether the unescaped path of a request over scheme is the

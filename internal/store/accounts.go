@@ -182,6 +182,26 @@ func account(ctx context.Context, q querier, id string) (control.Account, error)
 	return a, nil
 }
 
+// UpdateAccount changes the members of u that are not nil. What an account has
+// already, above a new limit, stays.
+func (s *Store) UpdateAccount(ctx context.Context, id string, u control.AccountUpdate) (control.Account, error) {
+	var after control.Account
+	err := s.write(ctx, "update account", func(t *tx) error {
+		before, err := account(ctx, t, id)
+		if err != nil {
+			return err
+		}
+		after, err = scanAccount(t.QueryRowContext(ctx, `UPDATE accounts
+			SET max_versions = COALESCE($1, max_versions), max_jobs = COALESCE($2, max_jobs)
+			WHERE id = $3 RETURNING `+accountColumns, u.MaxVersions, u.MaxJobs, id))
+		if err != nil {
+			return err
+		}
+		return t.audit(ctx, id, "account.update", id, before, after)
+	})
+	return after, err
+}
+
 // newHexID is 128 random bits, the form of account and token ids.
 func newHexID() string {
 	var b [16]byte

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"reflect"
 	"sync"
 	"testing"
 
@@ -143,6 +144,37 @@ func TestDeployComparesAndSets(t *testing.T) {
 	})
 }
 
+func TestCodeUpdateIsKept(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := t.Context()
+		splits := []deploy.Split{full(mustVersion(t, s, "shop"))}
+		want := func(id string, want deploy.CodeUpdate) {
+			t.Helper()
+			got, err := s.Deployment(ctx, testAccount, "shop", id)
+			if err != nil || !reflect.DeepEqual(got.CodeUpdate, want) {
+				t.Errorf("deployment %s: %+v, error %v", id, got, err)
+			}
+		}
+		immediate := deploy.CodeUpdate{Mode: deploy.CodeUpdateImmediate}
+		d, err := s.Deploy(ctx, testAccount, "shop", deploy.Deployment{Versions: splits, CodeUpdate: immediate}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(d.ID, immediate)
+		want(mustDeploy(t, s, "shop", splits...).ID, deploy.DefaultCodeUpdate())
+
+		// What was deployed before there was such a column.
+		if _, err := s.writer.ExecContext(ctx, `INSERT INTO deployments
+			(id, account_id, script, number, created_on, source, author_email, strategy, splits_json, annotations_json)
+			SELECT 'old', account_id, script, 100, created_on, source, author_email, strategy, splits_json, annotations_json
+			FROM deployments WHERE id = $1`, d.ID); err != nil {
+			t.Fatal(err)
+		}
+		want("old", deploy.DefaultCodeUpdate())
+	})
+}
+
 func TestDeleteDeployment(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		s := bootstrapped(t, open, Options{})
@@ -191,7 +223,7 @@ func TestRoutesBelongToOneScript(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantKind(t, s.DeleteScript(ctx, testAccount, "other"), errs.NotFound)
-		snap, err := s.Snapshot(ctx, "", 0)
+		snap, err := s.SnapshotAll(ctx, 0)
 		if err != nil || len(snap.Scripts) != 1 || snap.Scripts[0].Routes[0] != "b.example.com/*" || snap.Scripts[0].Subdomain != "dev" {
 			t.Fatalf("snapshot %+v, error %v", snap, err)
 		}

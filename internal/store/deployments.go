@@ -19,18 +19,18 @@ import (
 // reaches. Older ones stay readable by id.
 const deploymentsMax = 100
 
-const deploymentColumns = `d.id, d.created_on, d.source, d.author_email, d.strategy, d.splits_json, d.annotations_json`
+const deploymentColumns = `d.id, d.created_on, d.source, d.author_email, d.strategy, d.splits_json, d.annotations_json, d.code_update_json`
 
 func scanDeployment(row scanner, also ...any) (deploy.Deployment, error) {
 	var d deploy.Deployment
 	var created int64
-	var splits, annotations string
-	dest := append([]any{&d.ID, &created, &d.Source, &d.AuthorEmail, &d.Strategy, &splits, &annotations}, also...)
+	var splits, annotations, codeUpdate string
+	dest := append([]any{&d.ID, &created, &d.Source, &d.AuthorEmail, &d.Strategy, &splits, &annotations, &codeUpdate}, also...)
 	if err := row.Scan(dest...); err != nil {
 		return d, err
 	}
 	d.CreatedOn = fromMicros(created)
-	return d, errors.Join(fromJSON(splits, &d.Versions), fromJSON(annotations, &d.Annotations))
+	return d, errors.Join(fromJSON(splits, &d.Versions), fromJSON(annotations, &d.Annotations), fromJSON(codeUpdate, &d.CodeUpdate))
 }
 
 // Deploy makes d the deployment that serves. ifCurrent, unless it is empty, is
@@ -44,7 +44,18 @@ func (s *Store) Deploy(ctx context.Context, accountID, script string, d deploy.D
 		if err != nil {
 			return err
 		}
-		if d, err = t.deploy(ctx, accountID, script, lastVersion, lastDeployment, d, ifCurrent); err != nil {
+		current, err := t.currentDeployment(ctx, accountID, script, lastDeployment, ifCurrent)
+		if err != nil {
+			return err
+		}
+		numbers, err := t.checkSplits(ctx, accountID, script, d.Versions)
+		if err != nil {
+			return err
+		}
+		if err := checkAge(script, lastVersion, current, d.Versions, numbers); err != nil {
+			return err
+		}
+		if d, err = t.deploy(ctx, accountID, script, lastDeployment, current, d); err != nil {
 			return err
 		}
 		return t.publish(ctx)
@@ -52,18 +63,9 @@ func (s *Store) Deploy(ctx context.Context, accountID, script string, d deploy.D
 	return d, err
 }
 
-// deploy needs the script to be locked.
-func (t *tx) deploy(ctx context.Context, accountID, script string, lastVersion, lastDeployment int64, d deploy.Deployment, ifCurrent string) (deploy.Deployment, error) {
-	current, err := t.currentDeployment(ctx, accountID, script, lastDeployment)
-	if err != nil {
-		return d, err
-	}
-	if err := checkCurrent(script, current, ifCurrent); err != nil {
-		return d, err
-	}
-	if err := t.checkSplits(ctx, accountID, script, lastVersion, current, d.Versions); err != nil {
-		return d, err
-	}
+// deploy stores d, whose splits were checked, after current, nil if none. The
+// script is locked.
+func (t *tx) deploy(ctx context.Context, accountID, script string, lastDeployment int64, current *deploy.Deployment, d deploy.Deployment) (deploy.Deployment, error) {
 	d = t.fillDeployment(ctx, d, current)
 	splits, err := toJSON(d.Versions)
 	if err != nil {
@@ -73,10 +75,14 @@ func (t *tx) deploy(ctx context.Context, accountID, script string, lastVersion, 
 	if err != nil {
 		return d, err
 	}
+	codeUpdate, err := toJSON(d.CodeUpdate)
+	if err != nil {
+		return d, err
+	}
 	if _, err := t.ExecContext(ctx, `INSERT INTO deployments
-		(id, account_id, script, number, created_on, source, author_email, strategy, splits_json, annotations_json)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		d.ID, accountID, script, lastDeployment+1, d.CreatedOn.UnixMicro(), d.Source, d.AuthorEmail, d.Strategy, splits, annotations); err != nil {
+		(id, account_id, script, number, created_on, source, author_email, strategy, splits_json, annotations_json, code_update_json)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		d.ID, accountID, script, lastDeployment+1, d.CreatedOn.UnixMicro(), d.Source, d.AuthorEmail, d.Strategy, splits, annotations, codeUpdate); err != nil {
 		return d, err
 	}
 	if _, err := t.ExecContext(ctx, `UPDATE scripts SET last_deployment = $1 WHERE account_id = $2 AND name = $3`,
@@ -101,6 +107,9 @@ func (t *tx) fillDeployment(ctx context.Context, d deploy.Deployment, current *d
 	if d.AuthorEmail == "" {
 		d.AuthorEmail = who.Email
 	}
+	if d.CodeUpdate == (deploy.CodeUpdate{}) {
+		d.CodeUpdate = deploy.DefaultCodeUpdate()
+	}
 	d.Strategy = "percentage"
 	d.CreatedOn = t.now
 	// Clients find the serving deployment by its time, so a clock that stands still
@@ -111,60 +120,63 @@ func (t *tx) fillDeployment(ctx context.Context, d deploy.Deployment, current *d
 	return d
 }
 
-// currentDeployment returns nil when the script has never been deployed.
-func (t *tx) currentDeployment(ctx context.Context, accountID, script string, number int64) (*deploy.Deployment, error) {
-	if number == 0 {
-		return nil, nil
-	}
-	d, err := scanDeployment(t.QueryRowContext(ctx, `SELECT `+deploymentColumns+` FROM deployments d
-		WHERE d.account_id = $1 AND d.script = $2 AND d.number = $3`, accountID, script, number))
-	if err != nil {
-		return nil, fmt.Errorf("read the current deployment: %w", err)
-	}
-	return &d, nil
-}
-
-func checkCurrent(script string, current *deploy.Deployment, want string) error {
-	if want == "" || current != nil && current.ID == want {
-		return nil
-	}
+// currentDeployment returns nil when the script has never been deployed, and a
+// conflict when another deployment serves than ifCurrent, unless that is empty.
+func (t *tx) currentDeployment(ctx context.Context, accountID, script string, number int64, ifCurrent string) (*deploy.Deployment, error) {
+	var current *deploy.Deployment
 	serving := "none"
-	if current != nil {
-		serving = current.ID
+	if number > 0 {
+		d, err := scanDeployment(t.QueryRowContext(ctx, `SELECT `+deploymentColumns+` FROM deployments d
+			WHERE d.account_id = $1 AND d.script = $2 AND d.number = $3`, accountID, script, number))
+		if err != nil {
+			return nil, fmt.Errorf("read the current deployment: %w", err)
+		}
+		current, serving = &d, d.ID
 	}
-	return errs.New(errs.Conflict, 0, "deployment %s of script %q no longer serves, %s does: read it again", want, script, serving)
+	if ifCurrent != "" && ifCurrent != serving {
+		return nil, errs.New(errs.Conflict, 0, "deployment %s of script %q no longer serves, %s does: read it again", ifCurrent, script, serving)
+	}
+	return current, nil
 }
 
-func (t *tx) checkSplits(ctx context.Context, accountID, script string, lastVersion int64, current *deploy.Deployment, splits []deploy.Split) error {
+// checkSplits returns the numbers of the versions, which exist.
+func (t *tx) checkSplits(ctx context.Context, accountID, script string, splits []deploy.Split) ([]int64, error) {
 	owner, err := account(ctx, t, accountID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := deploy.ValidateSplits(splits, owner.MaxVersions); err != nil {
-		return err
+		return nil, err
 	}
+	numbers := make([]int64, len(splits))
 	for i, split := range splits {
-		pointer := fmt.Sprintf("/versions/%d/version_id", i)
-		var number int64
 		err := t.QueryRowContext(ctx, `SELECT number FROM versions WHERE account_id = $1 AND script = $2 AND id = $3`,
-			accountID, script, split.VersionID).Scan(&number)
+			accountID, script, split.VersionID).Scan(&numbers[i])
 		if errors.Is(err, sql.ErrNoRows) {
-			return errs.New(errs.Invalid, 0, "versions[%d].version_id %q is not a version of script %q", i, split.VersionID, script).At(pointer)
+			return nil, errs.New(errs.Invalid, 0, "versions[%d].version_id %q is not a version of script %q", i, split.VersionID, script).
+				At(fmt.Sprintf("/versions/%d/version_id", i))
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if number <= lastVersion-deploy.DeployableVersions && !serves(current, split.VersionID) {
+	}
+	return numbers, nil
+}
+
+// checkAge refuses the versions that are too old for a person to deploy.
+func checkAge(script string, lastVersion int64, current *deploy.Deployment, splits []deploy.Split, numbers []int64) error {
+	for i, split := range splits {
+		if numbers[i] <= lastVersion-deploy.DeployableVersions && !serves(current, split.VersionID) {
 			return errs.New(errs.Invalid, 0, "versions[%d].version_id %q is not deployable: it is version %d, and only the newest %d of script %q are",
-				i, split.VersionID, number, deploy.DeployableVersions, script).At(pointer)
+				i, split.VersionID, numbers[i], deploy.DeployableVersions, script).At(fmt.Sprintf("/versions/%d/version_id", i))
 		}
 	}
 	return nil
 }
 
 // serves reports whether a version is part of the current deployment. Traffic can
-// always be moved to such a one, however old: a rollback must not fail because
-// many versions were uploaded since.
+// always be moved to such a one, however old: a rollback by hand must not fail
+// because many versions were uploaded since.
 func serves(current *deploy.Deployment, versionID string) bool {
 	return current != nil && slices.ContainsFunc(current.Versions, func(s deploy.Split) bool { return s.VersionID == versionID })
 }

@@ -55,16 +55,20 @@ func masked(j logjob.Job) logjob.Job {
 }
 
 // Jobs returns all jobs of all accounts, oldest first.
-func (s *Store) Jobs(ctx context.Context) ([]logjob.Job, error) { return s.AccountJobs(ctx, "") }
+func (s *Store) Jobs(ctx context.Context) ([]logjob.Job, error) { return s.jobs(ctx, everyAccount) }
 
-// AccountJobs returns the jobs of an account, oldest first; "" is every account.
+// AccountJobs returns the jobs of an account, oldest first.
 func (s *Store) AccountJobs(ctx context.Context, accountID string) ([]logjob.Job, error) {
+	return s.jobs(ctx, oneAccount(accountID))
+}
+
+func (s *Store) jobs(ctx context.Context, which accountFilter) ([]logjob.Job, error) {
 	var list []logjob.Job
 	err := each(ctx, s.reader, func(row scanner) error {
 		j, err := scanJob(row)
 		list = append(list, j)
 		return err
-	}, `SELECT `+jobColumns+` FROM jobs WHERE $1 = '' OR account_id = $1 ORDER BY id`, accountID)
+	}, `SELECT `+jobColumns+` FROM jobs WHERE account_id = COALESCE($1, account_id) ORDER BY id`, which)
 	if err != nil {
 		return nil, fmt.Errorf("list jobs: %w", err)
 	}

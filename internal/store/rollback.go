@@ -15,10 +15,6 @@ import (
 // decisionsMax is the length of the list of decisions.
 const decisionsMax = 100
 
-// watchedDeployments is how far back the controller looks for a baseline: past the
-// longest ramp, and a handful of changes by people in the middle of it.
-const watchedDeployments = 32
-
 // Policy returns the rollback policy of a script, or a not_found error.
 func (s *Store) Policy(ctx context.Context, accountID, scriptName string) (deploy.RollbackPolicy, error) {
 	var p *deploy.RollbackPolicy
@@ -236,25 +232,27 @@ func (t *tx) recordDecision(ctx context.Context, accountID, script string, d dep
 	return err
 }
 
-// ApplyDecision moves traffic to d, stores ramp and records decision, all or
+// ApplyDecision moves traffic to d, stores the ramp r and records decision, all or
 // nothing; each may be nil and is then left as it is. When another deployment
 // than ifCurrent serves, or a person has held the ramp meanwhile, nothing happens
-// and the error is a conflict.
+// and the error is a conflict. Any version that exists may be put back: a script
+// with many uploads and few deployments may have last served one that is older than
+// the newest 100.
 func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, r *deploy.Ramp, decision *deploy.RollbackDecision) error {
 	return s.write(ctx, "apply decision about "+script, func(t *tx) error {
-		lastVersion, lastDeployment, err := t.lockScript(ctx, accountID, script)
+		_, lastDeployment, err := t.lockScript(ctx, accountID, script)
 		if err != nil {
 			return err
 		}
-		current, err := t.currentDeployment(ctx, accountID, script, lastDeployment)
+		current, err := t.currentDeployment(ctx, accountID, script, lastDeployment, ifCurrent)
 		if err != nil {
-			return err
-		}
-		if err := checkCurrent(script, current, ifCurrent); err != nil {
 			return err
 		}
 		if r != nil {
-			if err := t.advanceRamp(ctx, accountID, script, ifCurrent, r); err != nil {
+			if err := t.checkNotHeld(ctx, accountID, script, ifCurrent, d, r); err != nil {
+				return err
+			}
+			if err := t.saveRamp(ctx, accountID, script, r); err != nil {
 				return err
 			}
 		}
@@ -266,25 +264,30 @@ func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent 
 		if d == nil {
 			return nil
 		}
-		if _, err := t.deploy(ctx, accountID, script, lastVersion, lastDeployment, *d, ifCurrent); err != nil {
+		if _, err := t.checkSplits(ctx, accountID, script, d.Versions); err != nil {
+			return err
+		}
+		if _, err := t.deploy(ctx, accountID, script, lastDeployment, current, *d); err != nil {
 			return err
 		}
 		return t.publish(ctx)
 	})
 }
 
-// advanceRamp stores r unless it would go on with a ramp that a person paused or
-// aborted since it was read.
-func (t *tx) advanceRamp(ctx context.Context, accountID, script, ifCurrent string, r *deploy.Ramp) error {
+// checkNotHeld refuses any change of a ramp that a person paused or aborted since
+// it was read, to its last step too. Only the end of a ramp by a rollback passes:
+// to hold a ramp is not to keep a version that fails.
+func (t *tx) checkNotHeld(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, r *deploy.Ramp) error {
 	stored, err := ramp(ctx, t, accountID, script)
-	if err != nil {
+	if err != nil || stored == nil || stored.DeploymentID != ifCurrent {
 		return err
 	}
-	held := stored != nil && stored.DeploymentID == ifCurrent && (stored.State == deploy.RampPaused || stored.State == deploy.RampAborted)
-	if held && r.State == deploy.RampRunning {
+	held := stored.State == deploy.RampPaused || stored.State == deploy.RampAborted
+	rollsBack := d != nil && r.State == deploy.RampAborted
+	if held && !rollsBack {
 		return errs.New(errs.Conflict, 0, "the ramp of %s is %s by now: read it again", script, stored.State)
 	}
-	return t.saveRamp(ctx, accountID, script, r)
+	return nil
 }
 
 // Watched returns every script with an enabled policy that has been deployed,
@@ -340,7 +343,7 @@ func addDeployments(ctx context.Context, t *sql.Tx, watched map[scriptKey]*deplo
 		JOIN scripts s ON s.account_id = d.account_id AND s.name = d.script
 		JOIN policies p ON p.account_id = d.account_id AND p.script = d.script
 		WHERE p.enabled AND d.number > s.last_deployment - $1
-		ORDER BY d.account_id, d.script, d.number DESC`, watchedDeployments)
+		ORDER BY d.account_id, d.script, d.number DESC`, deploy.WatchedDeployments)
 }
 
 // addDecisions finds the newest decision about each current deployment.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -54,71 +55,155 @@ func TestWatchedIsWhatTheControllerNeeds(t *testing.T) {
 			}
 		}
 		var served []deploy.Deployment
-		for range watchedDeployments + 5 {
+		for range deploy.WatchedDeployments + 4 {
 			served = append(served, mustDeploy(t, s, "shop", full(v)))
 		}
-		current := served[len(served)-1]
-		for i, from := range []string{served[len(served)-2].ID, current.ID, current.ID} {
+		decide := func(sentence string) {
 			clock.add(time.Second)
-			err := s.RecordDecision(ctx, testAccount, "shop", deploy.RollbackDecision{
-				Verdict: deploy.VerdictInconclusive, FromDeployment: from, Sentence: []string{"old", "first", "second"}[i],
-			})
-			if err != nil {
+			current := served[len(served)-1].ID
+			ramp := deploy.Ramp{VersionID: v.ID, DeploymentID: current, State: deploy.RampRunning}
+			decision := deploy.RollbackDecision{
+				ID: uuid.NewString(), At: clock.now(), Verdict: deploy.VerdictInconclusive, FromDeployment: current, Sentence: sentence,
+			}
+			if err := s.ApplyDecision(ctx, testAccount, "shop", current, nil, &ramp, &decision); err != nil {
 				t.Fatal(err)
 			}
 		}
-		ramp := deploy.Ramp{VersionID: v.ID, DeploymentID: current.ID, State: deploy.RampRunning}
-		if err := s.SaveRamp(ctx, testAccount, "shop", &ramp); err != nil {
-			t.Fatal(err)
-		}
+		decide("old")
+		current := mustDeploy(t, s, "shop", full(v))
+		served = append(served, current)
+		decide("first")
+		decide("second")
 		list, err := s.Watched(ctx)
 		if err != nil || len(list) != 1 {
 			t.Fatalf("%d watched, error %v", len(list), err)
 		}
 		w := list[0]
-		if w.Script != "shop" || len(w.Deployments) != watchedDeployments || w.Deployments[0].ID != current.ID || w.Deployments[watchedDeployments-1].ID != served[5].ID ||
+		if w.Script != "shop" || len(w.Deployments) != deploy.WatchedDeployments || w.Deployments[0].ID != current.ID || w.Deployments[deploy.WatchedDeployments-1].ID != served[5].ID ||
 			w.Ramp == nil || w.Ramp.DeploymentID != current.ID || w.LastDecision == nil || w.LastDecision.Sentence != "second" {
 			t.Fatalf("watched %+v", w)
 		}
-		if list, err := s.Decisions(ctx, testAccount, "shop"); err != nil || len(list) != 3 || list[0].Sentence != "second" || list[0].ID == "" {
+		if list, err := s.Decisions(ctx, testAccount, "shop"); err != nil || len(list) != 3 || list[0].Sentence != "second" {
 			t.Fatalf("decisions %+v, error %v", list, err)
 		}
 		mustDeploy(t, s, "shop", full(v))
 		if list, err = s.Watched(ctx); err != nil || list[0].LastDecision != nil {
 			t.Fatalf("a decision about a past deployment is the last one: %+v, error %v", list[0].LastDecision, err)
 		}
-		if err := s.SaveRamp(ctx, testAccount, "shop", nil); err != nil {
-			t.Fatal(err)
-		}
-		_, err = s.Ramp(ctx, testAccount, "shop")
-		wantKind(t, err, errs.NotFound)
 	})
 }
 
-// A person who pauses a ramp while the controller decides on its next step must
-// not be overruled by that step.
+// mustRamp stores a ramp that runs on the script's current deployment.
+func mustRamp(t *testing.T, s *Store, script string, current deploy.Deployment, r deploy.Ramp) deploy.Ramp {
+	t.Helper()
+	r.DeploymentID, r.State = current.ID, deploy.RampRunning
+	if err := s.ApplyDecision(t.Context(), testAccount, script, current.ID, nil, &r, nil); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// A person paused a ramp while the controller decided on its next step. The step
+// came all the same, and later, when pauses won, the last step still did: a ramp is
+// not running but done with it.
 func TestAHeldRampDoesNotGoOn(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := t.Context()
+		for action, held := range map[string]deploy.RampState{deploy.RampPause: deploy.RampPaused, deploy.RampAbort: deploy.RampAborted} {
+			v1, v2 := mustVersion(t, s, action), mustVersion(t, s, action)
+			current := mustDeploy(t, s, action, share(v1, 90), share(v2, 10))
+			running := mustRamp(t, s, action, current, deploy.Ramp{VersionID: v2.ID})
+			if _, err := s.ControlRamp(ctx, testAccount, action, action); err != nil {
+				t.Fatal(err)
+			}
+			refuse := func(state deploy.RampState, next *deploy.Deployment) {
+				t.Helper()
+				r := running
+				r.State = state
+				if next != nil {
+					next.ID = uuid.NewString()
+					r.DeploymentID, r.Step = next.ID, 1
+				}
+				wantKind(t, s.ApplyDecision(ctx, testAccount, action, current.ID, next, &r, nil), errs.Conflict, string(held))
+				if list, err := s.Deployments(ctx, testAccount, action); err != nil || list[0].ID != current.ID {
+					t.Fatalf("deployments %+v, error %v", list, err)
+				}
+				if r, err := s.Ramp(ctx, testAccount, action); err != nil || r.State != held || r.Step != 0 {
+					t.Fatalf("ramp %+v, error %v", r, err)
+				}
+			}
+			refuse(deploy.RampRunning, &deploy.Deployment{Versions: []deploy.Split{share(v1, 50), share(v2, 50)}})
+			refuse(deploy.RampDone, &deploy.Deployment{Versions: []deploy.Split{full(v2)}})
+			refuse(deploy.RampRunning, nil) // a new reason
+			refuse(deploy.RampPaused, nil)
+			refuse(deploy.RampAborted, nil) // without a rollback
+		}
+	})
+}
+
+// Holding a ramp keeps it from going on, and not a failing version in traffic.
+func TestAHeldRampIsEndedByARollback(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		s := bootstrapped(t, open, Options{})
 		ctx := t.Context()
 		v1, v2 := mustVersion(t, s, "shop"), mustVersion(t, s, "shop")
 		current := mustDeploy(t, s, "shop", share(v1, 90), share(v2, 10))
-		running := deploy.Ramp{VersionID: v2.ID, DeploymentID: current.ID, State: deploy.RampRunning}
-		if err := s.SaveRamp(ctx, testAccount, "shop", &running); err != nil {
-			t.Fatal(err)
-		}
+		r := mustRamp(t, s, "shop", current, deploy.Ramp{VersionID: v2.ID})
 		if _, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampPause); err != nil {
 			t.Fatal(err)
 		}
-		next := deploy.Deployment{ID: uuid.NewString(), Versions: []deploy.Split{share(v1, 50), share(v2, 50)}}
-		advanced := running
-		advanced.DeploymentID, advanced.Step = next.ID, 1
-		wantKind(t, s.ApplyDecision(ctx, testAccount, "shop", current.ID, &next, &advanced, nil), errs.Conflict, "paused")
-		if list, err := s.Deployments(ctx, testAccount, "shop"); err != nil || list[0].ID != current.ID {
+		back := deploy.Deployment{ID: uuid.NewString(), Versions: []deploy.Split{full(v1)}}
+		r.State, r.Reason = deploy.RampAborted, "rolled back"
+		if err := s.ApplyDecision(ctx, testAccount, "shop", current.ID, &back, &r, nil); err != nil {
+			t.Fatal(err)
+		}
+		if list, err := s.Deployments(ctx, testAccount, "shop"); err != nil || list[0].ID != back.ID {
 			t.Fatalf("deployments %+v, error %v", list, err)
 		}
-		if r, err := s.Ramp(ctx, testAccount, "shop"); err != nil || r.State != deploy.RampPaused || r.Step != 0 {
+		if r, err := s.Ramp(ctx, testAccount, "shop"); err != nil || r.State != deploy.RampAborted || r.Reason != "rolled back" {
 			t.Fatalf("ramp %+v, error %v", r, err)
+		}
+	})
+}
+
+// A script with many uploads and few deployments was not rolled back: the version
+// that had served before was older than the newest 100, which are all that a person
+// may deploy, and the controller was refused it, step after step.
+func TestARollbackReachesAVersionOfAnyAge(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := t.Context()
+		v1 := mustVersion(t, s, "shop")
+		mustDeploy(t, s, "shop", full(v1))
+		for range deploy.DeployableVersions {
+			mustVersion(t, s, "shop")
+		}
+		v2, foreign := mustVersion(t, s, "shop"), mustVersion(t, s, "other")
+		current := mustDeploy(t, s, "shop", full(v2))
+		_, err := s.Deploy(ctx, testAccount, "shop", deploy.Deployment{Versions: []deploy.Split{full(v1)}}, "")
+		wantKind(t, err, errs.Invalid, v1.ID, "not deployable")
+
+		rollBack := func(splits ...deploy.Split) error {
+			d := deploy.Deployment{ID: uuid.NewString(), Versions: splits}
+			return s.ApplyDecision(ctx, testAccount, "shop", current.ID, &d, nil, nil)
+		}
+		wantKind(t, rollBack(full(foreign)), errs.Invalid, foreign.ID)
+		wantKind(t, rollBack(share(v1, 99)), errs.Invalid, "99%")
+		wantKind(t, rollBack(share(v1, 50), share(v2, 25), share(foreign, 25)), errs.Invalid, "at most 2")
+		if err := rollBack(full(v1)); err != nil {
+			t.Fatal(err)
+		}
+		snap, err := s.Snapshot(ctx, testAccount, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := snap.Validate(); err != nil { // the gateways must get the old version too
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(snap.Scripts, func(script deploy.SnapshotScript) bool { return script.Name == "shop" })
+		if got := snap.Scripts[i].Splits; len(got) != 1 || got[0].VersionID != v1.ID {
+			t.Fatalf("splits %+v, want version 1", got)
 		}
 	})
 }
@@ -131,7 +216,9 @@ func TestApplyDecisionIsAllOrNothing(t *testing.T) {
 		current := mustDeploy(t, s, "shop", share(v1, 90), share(v2, 10))
 		back := deploy.Deployment{ID: uuid.NewString(), Source: "rollback", Versions: []deploy.Split{full(v1)}}
 		ramp := deploy.Ramp{VersionID: v2.ID, DeploymentID: back.ID, State: deploy.RampAborted}
-		decision := deploy.RollbackDecision{Verdict: deploy.VerdictFail, FromDeployment: current.ID, ToDeployment: back.ID}
+		decision := deploy.RollbackDecision{
+			ID: uuid.NewString(), Verdict: deploy.VerdictFail, FromDeployment: current.ID, ToDeployment: back.ID,
+		}
 		apply := func(ifCurrent string, d deploy.Deployment) error {
 			return s.ApplyDecision(ctx, testAccount, "shop", ifCurrent, &d, &ramp, &decision)
 		}
@@ -169,6 +256,7 @@ func TestApplyDecisionIsAllOrNothing(t *testing.T) {
 		if r, err := s.Ramp(ctx, testAccount, "shop"); err != nil || r.State != deploy.RampAborted {
 			t.Fatalf("ramp %+v, error %v", r, err)
 		}
+		decision.ID = uuid.NewString()
 		if err := s.ApplyDecision(ctx, testAccount, "shop", back.ID, nil, nil, &decision); err != nil {
 			t.Fatal(err)
 		}
@@ -186,12 +274,10 @@ func TestControlRamp(t *testing.T) {
 		clock := newClock()
 		s := bootstrapped(t, open, Options{Now: clock.now})
 		ctx := t.Context()
-		mustVersion(t, s, "shop")
+		current := mustDeploy(t, s, "shop", full(mustVersion(t, s, "shop")))
 		_, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampPause)
 		wantKind(t, err, errs.NotFound)
-		if err := s.SaveRamp(ctx, testAccount, "shop", &deploy.Ramp{State: deploy.RampRunning}); err != nil {
-			t.Fatal(err)
-		}
+		mustRamp(t, s, "shop", current, deploy.Ramp{})
 		clock.add(time.Minute)
 		for _, step := range []struct {
 			action string
@@ -204,7 +290,7 @@ func TestControlRamp(t *testing.T) {
 		}
 		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampResume)
 		wantKind(t, err, errs.Conflict, "resume", "aborted")
-		if r, err := s.Ramp(ctx, testAccount, "shop"); err != nil || r.State != deploy.RampAborted || !r.StepStartedAt.Equal(clock.now()) {
+		if r, err := s.Ramp(ctx, testAccount, "shop"); err != nil || r.State != deploy.RampAborted || !r.StepStartedAt.Equal(clock.now()) || !r.ResumedAt.Equal(clock.now()) {
 			t.Fatalf("ramp %+v, error %v", r, err)
 		}
 	})

@@ -5,14 +5,15 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 )
 
-// codeNoScript is Cloudflare's code for a Worker that does not exist.
-const codeNoScript = 10007
+const (
+	codeNoScript   = 10007 // Cloudflare: the Worker does not exist
+	codeRouteTaken = 10020 // Cloudflare: the route is assigned already
+)
 
 func noScript(name string) error {
 	return errs.New(errs.NotFound, codeNoScript, "script %q does not exist in this account", name)
@@ -43,7 +44,7 @@ func (s *Store) Scripts(ctx context.Context, accountID string) ([]deploy.Script,
 		if err != nil {
 			return err
 		}
-		routes, err := routesByScript(ctx, t, accountID)
+		routes, err := routesByScript(ctx, t, oneAccount(accountID))
 		for i := range list {
 			list[i].Routes = routes[scriptKey{accountID, list[i].Name}]
 		}
@@ -89,8 +90,7 @@ func routes(ctx context.Context, q querier, accountID, script string) ([]string,
 	return list, err
 }
 
-// routesByScript returns the routes of an account, or of all when accountID is empty.
-func routesByScript(ctx context.Context, q querier, accountID string) (map[scriptKey][]string, error) {
+func routesByScript(ctx context.Context, q querier, which accountFilter) (map[scriptKey][]string, error) {
 	all := make(map[scriptKey][]string)
 	err := each(ctx, q, func(row scanner) error {
 		var key scriptKey
@@ -98,7 +98,8 @@ func routesByScript(ctx context.Context, q querier, accountID string) (map[scrip
 		err := row.Scan(&key.accountID, &key.name, &pattern)
 		all[key] = append(all[key], pattern)
 		return err
-	}, `SELECT account_id, script, pattern FROM routes WHERE $1 = '' OR account_id = $1 ORDER BY pattern`, accountID)
+	}, `SELECT account_id, script, pattern FROM routes
+		WHERE account_id = COALESCE($1, account_id) ORDER BY pattern`, which)
 	return all, err
 }
 
@@ -150,9 +151,20 @@ func (s *Store) SetTags(ctx context.Context, accountID, name string, tags []stri
 	})
 }
 
-// SetRoutes replaces the routes of a script. A route that another script has, of
-// any account, is a conflict.
+// SetRoutes replaces the routes of a script; they are kept in the spelling of
+// deploy.Route. A route that another script has is a conflict, and so is one that
+// shares its host with another account's: a host belongs to the first account that
+// has a route on it, until that has none left there.
 func (s *Store) SetRoutes(ctx context.Context, accountID, name string, patterns []string) error {
+	wanted := make([]deploy.Route, len(patterns))
+	written := make([]string, len(patterns))
+	for i, pattern := range patterns {
+		var err error
+		if wanted[i], err = deploy.ParseRoute(pattern); err != nil {
+			return err
+		}
+		written[i] = wanted[i].String()
+	}
 	return s.write(ctx, "set routes", func(t *tx) error {
 		if _, _, err := t.lockScript(ctx, accountID, name); err != nil {
 			return err
@@ -161,11 +173,13 @@ func (s *Store) SetRoutes(ctx context.Context, accountID, name string, patterns 
 		if err != nil {
 			return err
 		}
+		if err := t.checkHosts(ctx, accountID, wanted); err != nil {
+			return err
+		}
 		if _, err := t.ExecContext(ctx, `DELETE FROM routes WHERE account_id = $1 AND script = $2`, accountID, name); err != nil {
 			return err
 		}
-		// In one order for all writers, so that two of them cannot wait for each other.
-		for _, pattern := range slices.Sorted(slices.Values(patterns)) {
+		for _, pattern := range written {
 			result, err := t.ExecContext(ctx, `INSERT INTO routes (pattern, account_id, script) VALUES ($1, $2, $3)
 				ON CONFLICT DO NOTHING`, pattern, accountID, name)
 			if err != nil {
@@ -174,14 +188,38 @@ func (s *Store) SetRoutes(ctx context.Context, accountID, name string, patterns 
 			if n, err := result.RowsAffected(); err != nil {
 				return err
 			} else if n == 0 {
-				return errs.New(errs.Conflict, 10020, "route %q is taken by another script: remove it there first", pattern)
+				return errs.New(errs.Conflict, codeRouteTaken, "route %q is taken by another script: remove it there first", pattern)
 			}
 		}
-		if err := t.audit(ctx, accountID, "script.routes", name, before, patterns); err != nil {
+		if err := t.audit(ctx, accountID, "script.routes", name, before, written); err != nil {
 			return err
 		}
 		return t.publish(ctx)
 	})
+}
+
+// checkHosts keeps other writers of routes away until the transaction ends, and
+// refuses a host that another account has. The error does not say which one.
+func (t *tx) checkHosts(ctx context.Context, accountID string, wanted []deploy.Route) error {
+	if _, err := t.ExecContext(ctx, `UPDATE counters SET value = value + 1 WHERE name = 'routes'`); err != nil {
+		return err
+	}
+	return each(ctx, t, func(row scanner) error {
+		var pattern string
+		if err := row.Scan(&pattern); err != nil {
+			return err
+		}
+		theirs, err := deploy.ParseRoute(pattern)
+		if err != nil {
+			return err
+		}
+		for i := range wanted {
+			if wanted[i].SharesHost(&theirs) {
+				return errs.New(errs.Conflict, codeRouteTaken, "route %q is on a host that belongs to another account: use a host of your own", wanted[i].String())
+			}
+		}
+		return nil
+	}, `SELECT pattern FROM routes WHERE account_id <> $1`, accountID)
 }
 
 // DeleteScript removes a script with its versions, deployments, policy and routes.

@@ -9,13 +9,21 @@ import (
 	"tidegate/internal/deploy"
 )
 
-// Snapshot returns what the gateways of an account need, or of all accounts when
-// accountID is empty. It answers at once if there is something newer than
-// revision after; otherwise it waits for that, and after 30 s returns the current
-// snapshot, whose revision then tells that nothing is new. When ctx ends first
-// the error is that of ctx. Several callers may get the same snapshot: it must
-// not be changed.
+// Snapshot returns what the gateways of an account need. It answers at once if
+// there is something newer than revision after; otherwise it waits for that, and
+// after 30 s returns the current snapshot, whose revision then tells that nothing
+// is new. When ctx ends first the error is that of ctx. Several callers may get the
+// same snapshot: it must not be changed.
 func (s *Store) Snapshot(ctx context.Context, accountID string, after int64) (*deploy.Snapshot, error) {
+	return s.awaitSnapshot(ctx, oneAccount(accountID), after)
+}
+
+// SnapshotAll is Snapshot of every account.
+func (s *Store) SnapshotAll(ctx context.Context, after int64) (*deploy.Snapshot, error) {
+	return s.awaitSnapshot(ctx, everyAccount, after)
+}
+
+func (s *Store) awaitSnapshot(ctx context.Context, which accountFilter, after int64) (*deploy.Snapshot, error) {
 	timeout := time.NewTimer(s.wait)
 	defer timeout.Stop()
 	for {
@@ -32,7 +40,7 @@ func (s *Store) Snapshot(ctx context.Context, accountID string, after int64) (*d
 		}
 		break
 	}
-	return s.snapshot(ctx, accountID)
+	return s.snapshot(ctx, which)
 }
 
 // snapshotCache holds the snapshots of one revision, so that many gateways that
@@ -40,20 +48,20 @@ func (s *Store) Snapshot(ctx context.Context, accountID string, after int64) (*d
 type snapshotCache struct {
 	mu       sync.Mutex // held while a snapshot is read
 	revision int64
-	byID     map[string]*deploy.Snapshot // by account id
+	byWhich  map[accountFilter]*deploy.Snapshot
 }
 
-func (s *Store) snapshot(ctx context.Context, accountID string) (*deploy.Snapshot, error) {
+func (s *Store) snapshot(ctx context.Context, which accountFilter) (*deploy.Snapshot, error) {
 	s.cache.mu.Lock()
 	defer s.cache.mu.Unlock()
 	if revision, _ := s.watch.state(); s.cache.revision == revision {
-		if snap := s.cache.byID[accountID]; snap != nil {
+		if snap := s.cache.byWhich[which]; snap != nil {
 			return snap, nil
 		}
 	}
 	var snap *deploy.Snapshot
 	err := s.read(ctx, "read the snapshot", func(t *sql.Tx) (err error) {
-		snap, err = readSnapshot(ctx, t, accountID)
+		snap, err = readSnapshot(ctx, t, which)
 		return err
 	})
 	if err != nil {
@@ -61,40 +69,40 @@ func (s *Store) snapshot(ctx context.Context, accountID string) (*deploy.Snapsho
 	}
 	s.watch.advance(snap.Revision)
 	if s.cache.revision != snap.Revision {
-		s.cache.revision, s.cache.byID = snap.Revision, make(map[string]*deploy.Snapshot)
+		s.cache.revision, s.cache.byWhich = snap.Revision, make(map[accountFilter]*deploy.Snapshot)
 	}
-	s.cache.byID[accountID] = snap
+	s.cache.byWhich[which] = snap
 	return snap, nil
 }
 
-func readSnapshot(ctx context.Context, t *sql.Tx, accountID string) (*deploy.Snapshot, error) {
+func readSnapshot(ctx context.Context, t *sql.Tx, which accountFilter) (*deploy.Snapshot, error) {
 	snap := &deploy.Snapshot{Scripts: []deploy.SnapshotScript{}}
 	err := t.QueryRowContext(ctx, `SELECT value FROM counters WHERE name = 'revision'`).Scan(&snap.Revision)
 	if err != nil {
 		return nil, err
 	}
-	if err := readSnapshotScripts(ctx, t, accountID, snap); err != nil {
+	if err := readSnapshotScripts(ctx, t, which, snap); err != nil {
 		return nil, err
 	}
 	byKey := make(map[scriptKey]*deploy.SnapshotScript, len(snap.Scripts))
 	for i := range snap.Scripts {
 		byKey[scriptKey{snap.Scripts[i].AccountID, snap.Scripts[i].Name}] = &snap.Scripts[i]
 	}
-	routes, err := routesByScript(ctx, t, accountID)
+	routes, err := routesByScript(ctx, t, which)
 	if err != nil {
 		return nil, err
 	}
 	for key, script := range byKey {
 		script.Routes = routes[key]
 	}
-	if err := addSnapshotVersions(ctx, t, accountID, byKey); err != nil {
+	if err := addSnapshotVersions(ctx, t, which, byKey); err != nil {
 		return nil, err
 	}
 	return snap, addServingVersions(ctx, t, snap)
 }
 
 // readSnapshotScripts reads the scripts, each with its current deployment.
-func readSnapshotScripts(ctx context.Context, t *sql.Tx, accountID string, snap *deploy.Snapshot) error {
+func readSnapshotScripts(ctx context.Context, t *sql.Tx, which accountFilter, snap *deploy.Snapshot) error {
 	return each(ctx, t, func(row scanner) error {
 		script := deploy.SnapshotScript{Versions: []deploy.SnapshotVersion{}}
 		var tags string
@@ -114,10 +122,10 @@ func readSnapshotScripts(ctx context.Context, t *sql.Tx, accountID string, snap 
 	}, `SELECT s.account_id, a.subdomain, s.name, s.tags_json, d.id, d.splits_json FROM scripts s
 		JOIN accounts a ON a.id = s.account_id
 		LEFT JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name AND d.number = s.last_deployment
-		WHERE $1 = '' OR s.account_id = $1 ORDER BY s.account_id, s.name`, accountID)
+		WHERE s.account_id = COALESCE($1, s.account_id) ORDER BY s.account_id, s.name`, which)
 }
 
-func addSnapshotVersions(ctx context.Context, t *sql.Tx, accountID string, byKey map[scriptKey]*deploy.SnapshotScript) error {
+func addSnapshotVersions(ctx context.Context, t *sql.Tx, which accountFilter, byKey map[scriptKey]*deploy.SnapshotScript) error {
 	return each(ctx, t, func(row scanner) error {
 		var key scriptKey
 		v, err := scanVersion(row, &key.accountID, &key.name)
@@ -128,8 +136,8 @@ func addSnapshotVersions(ctx context.Context, t *sql.Tx, accountID string, byKey
 	}, `SELECT v.id, v.number, v.created_on, v.source, v.author_id, v.author_email, v.annotations_json, v.origin_json,
 		v.account_id, v.script FROM versions v
 		JOIN scripts s ON s.account_id = v.account_id AND s.name = v.script
-		WHERE ($1 = '' OR v.account_id = $1) AND v.number > s.last_version - $2
-		ORDER BY v.account_id, v.script, v.number DESC`, accountID, deploy.DeployableVersions)
+		WHERE v.account_id = COALESCE($1, v.account_id) AND v.number > s.last_version - $2
+		ORDER BY v.account_id, v.script, v.number DESC`, which, deploy.DeployableVersions)
 }
 
 // addServingVersions adds the versions that serve although they are no longer

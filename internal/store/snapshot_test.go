@@ -58,12 +58,12 @@ func TestSnapshotSeesOtherProcesses(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		a := bootstrapped(t, open, Options{SnapshotWait: time.Minute})
 		b := open(Options{SnapshotWait: time.Minute})
-		before, err := b.Snapshot(t.Context(), "", 0)
+		before, err := b.SnapshotAll(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		mustVersion(t, a, "shop")
-		after, err := b.Snapshot(t.Context(), "", before.Revision)
+		after, err := b.SnapshotAll(t.Context(), before.Revision)
 		if err != nil || after.Revision <= before.Revision || len(after.Scripts) != 1 {
 			t.Fatalf("snapshot %+v after %+v, error %v", after, before, err)
 		}
@@ -73,7 +73,7 @@ func TestSnapshotSeesOtherProcesses(t *testing.T) {
 func TestSnapshotWaitsNoLongerThanAsked(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		s := bootstrapped(t, open, Options{SnapshotWait: time.Millisecond})
-		snap, err := s.Snapshot(t.Context(), "", 0)
+		snap, err := s.SnapshotAll(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,13 +84,13 @@ func TestSnapshotWaitsNoLongerThanAsked(t *testing.T) {
 		if err := s.ReportDelivery(t.Context(), logjob.Delivery{JobID: j.ID, CompleteUntil: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
-		same, err := s.Snapshot(t.Context(), "", snap.Revision)
+		same, err := s.SnapshotAll(t.Context(), snap.Revision)
 		if err != nil || same.Revision != snap.Revision {
 			t.Fatalf("revision %d after %d, error %v: jobs are no business of the gateways", same.Revision, snap.Revision, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := open(Options{}).Snapshot(ctx, "", snap.Revision); !errors.Is(err, context.Canceled) {
+		if _, err := open(Options{}).SnapshotAll(ctx, snap.Revision); !errors.Is(err, context.Canceled) {
 			t.Fatalf("error %v for a caller that is gone", err)
 		}
 	})

@@ -279,6 +279,14 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// accountFilter is the accounts that a query looks at, for account_id =
+// COALESCE($1, account_id). No id of an account, not even an empty one, means all.
+type accountFilter = sql.NullString
+
+var everyAccount = accountFilter{}
+
+func oneAccount(id string) accountFilter { return accountFilter{String: id, Valid: true} }
+
 // each calls scan for every row.
 func each(ctx context.Context, q querier, scan func(row scanner) error, query string, args ...any) (err error) {
 	rows, err := q.QueryContext(ctx, query, args...)

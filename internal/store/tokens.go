@@ -12,8 +12,12 @@ import (
 )
 
 // CreateToken makes a token of t.AccountID with the name, email, scopes and
-// expiry of t. The secret is returned this once; only its hash is kept.
+// expiry of t. The secret is returned this once; only its hash is kept. A token of
+// no account would be an operator's, which only Bootstrap makes.
 func (s *Store) CreateToken(ctx context.Context, token control.Token) (control.Token, string, error) {
+	if token.AccountID == "" {
+		return control.Token{}, "", errs.New(errs.Invalid, 0, "create token %q: it names no account", token.Name)
+	}
 	secret := newSecret()
 	err := s.write(ctx, "create token", func(t *tx) error {
 		token.ID, token.CreatedOn = newHexID(), t.now

@@ -32,6 +32,12 @@ type Account struct {
 	CreatedOn   time.Time
 }
 
+// AccountUpdate changes an account; nil leaves a member as it is.
+type AccountUpdate struct {
+	MaxVersions *int
+	MaxJobs     *int
+}
+
 // Scope is a right that a token carries.
 type Scope string
 

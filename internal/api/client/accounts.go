@@ -59,6 +59,19 @@ func (c *Client) CreateAccount(ctx context.Context, name string) (control.Accoun
 	return w.account(), err
 }
 
+// UpdateAccount needs the operator's token.
+func (c *Client) UpdateAccount(ctx context.Context, id string, u control.AccountUpdate) (control.Account, error) {
+	settings := make(map[string]int)
+	if u.MaxVersions != nil {
+		settings["max_versions"] = *u.MaxVersions
+	}
+	if u.MaxJobs != nil {
+		settings["max_jobs"] = *u.MaxJobs
+	}
+	w, err := send[accountWire](ctx, c, http.MethodPatch, accountPath(id), map[string]any{"settings": settings})
+	return w.account(), err
+}
+
 type tokenWire struct {
 	ID         string          `json:"id"`
 	Name       string          `json:"name"`

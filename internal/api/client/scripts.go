@@ -163,13 +163,18 @@ func (c *Client) DeleteDeployment(ctx context.Context, accountID, script, id str
 	return c.delete(ctx, scriptPath(accountID, script, "deployments", id))
 }
 
-// Snapshot returns what gateways serve from: of one account, or of all with the
-// operator's token and an empty accountID. It waits up to 30 s for something
-// newer than revision after; the same revision means that there was nothing.
+// Snapshot returns what the gateways of an account serve from. It waits up to 30 s
+// for something newer than revision after; the same revision means that there was
+// nothing.
 func (c *Client) Snapshot(ctx context.Context, accountID string, after int64) (*deploy.Snapshot, error) {
-	path := "/routing/snapshot"
-	if accountID != "" {
-		path = accountPath(accountID, "routing", "snapshot")
-	}
+	return c.snapshot(ctx, accountPath(accountID, "routing", "snapshot"), after)
+}
+
+// SnapshotAll is Snapshot of every account; it needs the operator's token.
+func (c *Client) SnapshotAll(ctx context.Context, after int64) (*deploy.Snapshot, error) {
+	return c.snapshot(ctx, "/routing/snapshot", after)
+}
+
+func (c *Client) snapshot(ctx context.Context, path string, after int64) (*deploy.Snapshot, error) {
 	return get[*deploy.Snapshot](ctx, c, path+"?after="+strconv.FormatInt(after, 10))
 }
