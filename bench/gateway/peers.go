@@ -3,18 +3,15 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime/pprof"
-	"sync"
 	"time"
 
 	"tidegate/internal/deploy"
@@ -48,12 +45,17 @@ func (s snapshotOnce) Snapshot(ctx context.Context, after int64) (*deploy.Snapsh
 	if after < s.snapshot.Revision {
 		return s.snapshot, nil
 	}
-	<-ctx.Done()
-	return nil, ctx.Err()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(30 * time.Second): // as the control plane
+		return nil, nil
+	}
 }
 
 // serveGateway serves the way the router does: the real producer to the embedded
-// broker with -traced. The arguments are a folder and the two upstreams.
+// broker with -traced. The arguments are a folder and the two upstreams. It ends
+// with ctx, after every event is confirmed or accounted for.
 func serveGateway(ctx context.Context) error {
 	traced := flag.Bool("traced", false, "")
 	profile := flag.String("cpuprofile", "", "")
@@ -71,16 +73,6 @@ func serveGateway(ctx context.Context) error {
 		defer pprof.StopCPUProfile()
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	var background sync.WaitGroup
-	defer background.Wait()
-	start := func(run func(context.Context) error) {
-		background.Go(func() {
-			if err := run(ctx); err != nil {
-				log.Error("benchmark part failed", "error", err)
-			}
-		})
-	}
-
 	deps := gateway.Deps{Snapshots: snapshotOnce{benchSnapshot(first, second)}, Logger: log}
 	if *traced {
 		broker, err := embedded.StartBroker(ctx, embedded.BrokerConfig{
@@ -90,7 +82,7 @@ func serveGateway(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer broker.Close() //nolint:errcheck // scratch
+		defer broker.Close() //nolint:errcheck // scratch; after the producer, which writes to it to the end
 		producer, err := stream.NewProducer(stream.ProducerConfig{
 			Config: stream.Config{Brokers: []string{broker.Addr()}, Topic: schema.Topic},
 			Schema: schema.EventSchemaVersion, SpoolDir: filepath.Join(dir, "spool"), Logger: log,
@@ -98,9 +90,10 @@ func serveGateway(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		start(producer.Run)
+		stop := start(log, producer.Run)
 		deps.Emitter = producer
 		defer func() {
+			stop()
 			s := producer.Stats()
 			fmt.Fprintf(os.Stderr, "events: %d in, %d confirmed by Kafka, %d spooled, dropped %v\n", s.EventsIn, s.EventsOut, s.EventsSpooled, s.Dropped)
 		}()
@@ -114,7 +107,7 @@ func serveGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	start(gw.Run)
+	defer start(log, gw.Run)()
 	for gw.Ready() != nil {
 		time.Sleep(time.Millisecond)
 	}
@@ -123,14 +116,36 @@ func serveGateway(ctx context.Context) error {
 		return err
 	}
 	server := gateway.NewServer(gw)
-	go func() {
-		<-ctx.Done()
-		_ = server.Close() // the load has ended
-	}()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	select {
+	case err := <-served:
 		return err
+	case <-ctx.Done():
 	}
-	return nil
+	// The load has ended, and the last handlers emit their events before the
+	// producer is told to stop.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err = server.Shutdown(grace)
+	<-served
+	return err
+}
+
+// start runs a part of the benchmark until stop, which waits for its end.
+func start(log *slog.Logger, run func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := run(ctx); err != nil {
+			log.Error("benchmark part failed", "error", err)
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
 }
 
 // builtCaddy is the peer's program, built from a module of its own.

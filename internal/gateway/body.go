@@ -53,7 +53,7 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close does nothing: the server closes its body.
+// Close does nothing: the server closes its body, and detach ends reads.
 func (b *clientBody) Close() error { return nil }
 
 // pending reports whether some of the body has not been read.

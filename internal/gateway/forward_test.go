@@ -54,6 +54,7 @@ func TestHeadersTowardsTheBackend(t *testing.T) {
 		_, _ = io.WriteString(c, "GET /a?b HTTP/1.1\r\nHost: Shop.dev.localhost:8080\r\nConnection: X-Private, keep-alive\r\nX-Private: 1\r\n"+
 			"Keep-Alive: 5\r\nProxy-Authorization: Basic x\r\nTE: trailers, gzip\r\nUpgrade: h2c\r\nX-Public: 2\r\n"+
 			"X-Forwarded-For: 10.9.9.9, 10.0.0.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.example\r\nForwarded: for=1.2.3.4\r\n"+
+			"X-Real-IP: 7.7.7.7\r\nX_Real_IP: 7.7.7.8\r\nTrue-Client-IP: 7.7.7.9\r\nX-Forwarded-Port: 443\r\nX-Forwarded-Server: edge\r\nCF-IPCountry: XX\r\nX_Public: 3\r\n"+
 			"Cf-Connecting-Ip: 6.6.6.6\r\nCf-Ray: forged\r\nCloudflare-Workers-Version-Key: k\r\nCloudflare-Workers-Version-Overrides: shop=\"x\"\r\n\r\n")
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil {
@@ -79,6 +80,7 @@ func TestHeadersTowardsTheBackend(t *testing.T) {
 		h, a := send(t)
 		want(t, h, "Host", "Shop.dev.localhost:8080", "X-Public", "2", "Te", "trailers",
 			"X-Private", "", "Keep-Alive", "", "Proxy-Authorization", "", "Upgrade", "", "Connection", "", "Forwarded", "", "User-Agent", "",
+			"X-Real-Ip", "", "X_real_ip", "", "True-Client-Ip", "", "X-Forwarded-Port", "", "X-Forwarded-Server", "", "Cf-Ipcountry", "", "X_public", "3",
 			"X-Forwarded-For", "127.0.0.1", "X-Forwarded-Proto", "http", "X-Forwarded-Host", "Shop.dev.localhost:8080", "Cf-Connecting-Ip", "127.0.0.1",
 			"Cf-Ray", a.Header.Get("Cf-Ray"), "Cloudflare-Workers-Version-Key", "k", "Cloudflare-Workers-Version-Overrides", `shop="x"`)
 		want(t, a.Header, "X-Hop", "", "Keep-Alive", "", "X-End", "2", "Content-Type", "")
@@ -91,7 +93,8 @@ func TestHeadersTowardsTheBackend(t *testing.T) {
 			c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/24")}
 		})
 		want(t, h, "X-Forwarded-For", "10.9.9.9, 10.0.0.7, 127.0.0.1", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "evil.example",
-			"Cf-Connecting-Ip", "10.9.9.9")
+			"Cf-Connecting-Ip", "10.9.9.9", "Forwarded", "for=1.2.3.4", "X-Real-Ip", "7.7.7.7", "True-Client-Ip", "7.7.7.9",
+			"X-Forwarded-Port", "443", "X-Forwarded-Server", "edge", "Cf-Ipcountry", "XX")
 	})
 }
 

@@ -6,6 +6,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -22,16 +23,24 @@ import (
 	"tidegate/internal/deploy"
 )
 
-// Config is what an operator may set. The zero value lacks a Domain.
+// Config is what an operator may set. The zero value lacks a Domain and a
+// SnapshotTimeout.
 type Config struct {
 	// Domain is the name below which scripts are reached: <script>.<subdomain>.<domain>.
 	Domain string
 	// SnapshotFile keeps the last good snapshot, so that the gateway starts while
 	// the control plane is away. Empty keeps none.
 	SnapshotFile string
+	// SnapshotTimeout bounds one call of Snapshots.Snapshot. It must leave room for
+	// the time that the source waits for something newer.
+	SnapshotTimeout time.Duration
 	// TrustedProxies are the peers whose X-Forwarded-For, -Proto and -Host are
-	// believed and extended. From anybody else these headers are replaced.
+	// believed and extended, and whose other words on the client are passed on.
+	// From anybody else these headers are replaced or removed.
 	TrustedProxies []netip.Prefix
+	// LoopID names this installation in CDN-Loop (RFC 8586). All its gateways share
+	// it; two installations, one behind the other, must not. Empty means Domain.
+	LoopID string
 	// ShowVersion adds Tidegate-Version and Tidegate-Decision to every response.
 	ShowVersion bool
 	// EventHeaders are the request headers that an event records. The values of
@@ -41,7 +50,11 @@ type Config struct {
 
 // DefaultConfig records no more of a request than its kind.
 func DefaultConfig() Config {
-	return Config{Domain: "localhost", EventHeaders: []string{"content-type", "referer", "user-agent"}}
+	return Config{
+		Domain:          "localhost",
+		SnapshotTimeout: 45 * time.Second, // the control plane waits 30 s
+		EventHeaders:    []string{"content-type", "referer", "user-agent"},
+	}
 }
 
 // Validate names the first setting that cannot work.
@@ -49,15 +62,21 @@ func (c *Config) Validate() error {
 	if d := strings.ToLower(c.Domain); d == "" || strings.HasPrefix(d, ".") || strings.HasSuffix(d, ".") || strings.ContainsAny(d, ":/* ") {
 		return fmt.Errorf("gateway: domain is %q: it must be a plain host name such as example.com", c.Domain)
 	}
+	if c.SnapshotTimeout <= 0 {
+		return fmt.Errorf("gateway: snapshot timeout is %s: it must be positive", c.SnapshotTimeout)
+	}
+	if !validLoopID(c.LoopID) {
+		return fmt.Errorf("gateway: loop id is %q: it must be a host name or one word, such as edge.example.com", c.LoopID)
+	}
 	return nil
 }
 
 // Snapshots is where snapshots come from: the store in the same process, or the
 // control plane's API.
 type Snapshots interface {
-	// Snapshot blocks until there is a snapshot newer than the revision after, ctx
-	// ends, or some time has passed; in the last case it returns nil or the
-	// snapshot at hand. The gateway only reads what it is given.
+	// Snapshot blocks until there is a snapshot newer than the revision after, some
+	// time has passed, or ctx ends. Then it returns, in this order: that snapshot,
+	// the one at hand or nil, an error. The gateway only reads what it is given.
 	Snapshot(ctx context.Context, after int64) (*deploy.Snapshot, error)
 }
 
@@ -91,6 +110,7 @@ type Gateway struct {
 	deps    Deps
 	log     *slog.Logger
 	headers []eventHeader
+	loop    []string // the CDN-Loop header of a request that came without one
 	metrics metrics
 
 	// table is replaced as a whole by Run, and by New before it; nil until there
@@ -116,9 +136,11 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		return nil, fmt.Errorf("gateway: Snapshots, Backends and Logger are all needed")
 	}
 	cfg.Domain = strings.ToLower(cfg.Domain)
+	cfg.LoopID = cmp.Or(cfg.LoopID, cfg.Domain)
 	g := &Gateway{
 		cfg: cfg, deps: deps, log: deps.Logger,
 		headers:  compileEventHeaders(cfg.EventHeaders),
+		loop:     []string{cfg.LoopID},
 		complain: rate.Sometimes{Interval: time.Second},
 	}
 	g.ending, g.end = context.WithCancel(context.Background())

@@ -16,6 +16,7 @@ import (
 
 // client is who sent a request, as far as it can be believed.
 type client struct {
+	vouched bool   // a trusted proxy passed the request on
 	ip      string // of the client itself
 	forward string // X-Forwarded-For as it goes to the backend
 	scheme  string // "http" or "https", as the client used it
@@ -36,6 +37,7 @@ func (g *Gateway) clientOf(r *http.Request) client {
 	if len(g.cfg.TrustedProxies) == 0 || !g.trusted(peer) {
 		return c
 	}
+	c.vouched = true
 	if list := strings.Join(r.Header["X-Forwarded-For"], ", "); list != "" {
 		c.forward = list + ", " + peer
 		c.ip = g.firstUntrusted(list, peer)
@@ -91,6 +93,25 @@ func connectionOnly(name string) bool {
 	return false
 }
 
+// aboutClient reports whether a header is a proxy's word on who the client is or
+// how it came, which a backend may believe. The list has the names that servers,
+// balancers and frameworks read. Not all of Cf-, since clients send Cf-Access-
+// headers themselves.
+func aboutClient(name string) bool {
+	if strings.IndexByte(name, '_') >= 0 {
+		// CGI and its heirs spell - and _ alike: X_Real_IP would pass for X-Real-IP there.
+		name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+	}
+	switch name {
+	case "Forwarded", "Client-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Real-Ip", "X-Real-Port", "X-Remote-Addr", "X-Remote-Ip",
+		"X-Original-Forwarded-For", "X-Originating-Ip", "X-Original-Host", "X-Url-Scheme", "Front-End-Https",
+		"True-Client-Ip", "Fastly-Client-Ip", "Fly-Client-Ip", "X-Envoy-External-Address", "X-Azure-Clientip", "X-Appengine-User-Ip",
+		"Cf-Connecting-Ip", "Cf-Connecting-Ipv6", "Cf-Pseudo-Ipv4", "Cf-Ipcountry", "Cf-Visitor":
+		return true
+	}
+	return strings.HasPrefix(name, "X-Forwarded") // -For, -Port, -Server, -Ssl, -Prefix and more
+}
+
 // dropListed removes the headers that the Connection header names.
 func dropListed(h http.Header, connection []string) {
 	for _, list := range connection {
@@ -106,7 +127,7 @@ func dropListed(h http.Header, connection []string) {
 func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
 	h := make(http.Header, len(r.Header)+6)
 	for name, values := range r.Header {
-		if !connectionOnly(name) {
+		if !connectionOnly(name) && (x.client.vouched || !aboutClient(name)) {
 			h[name] = values
 		}
 	}
@@ -127,7 +148,7 @@ func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
 	for i, name := range [...]string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Cf-Connecting-Ip", "Cf-Ray"} {
 		h[name] = all[i : i+1 : i+1]
 	}
-	delete(h, "Forwarded") // RFC 7239 says the same things and would contradict them
+	h[headerLoop] = g.loopWith(r.Header[headerLoop])
 	return h
 }
 

@@ -24,7 +24,8 @@ var (
 		schema.OutcomeOK, schema.OutcomeCanceled, schema.OutcomeResponseStreamDisconnected,
 		schema.OutcomeInternalError, schema.OutcomeExceededWallTime,
 	}
-	unmatchedReasons = []string{reasonNoSnapshot, reasonBadTarget, reasonUnknownHost, reasonNoDeployment}
+	unmatchedReasons = []string{reasonLoop, reasonNoSnapshot, reasonBadTarget, reasonUnknownHost, reasonNoDeployment}
+	refusalReasons   = []string{refusedInvalid, refusedOlder}
 	errorKinds       = []string{
 		schema.ErrorKindConnect, schema.ErrorKindDNS, schema.ErrorKindTLS, schema.ErrorKindTimeout,
 		schema.ErrorKindReset, schema.ErrorKindProtocol, schema.ErrorKindOther,
@@ -40,7 +41,7 @@ type metrics struct {
 	inFlight       atomic.Int64
 
 	snapshotErrors  atomic.Int64
-	snapshotRefused atomic.Int64
+	snapshotRefused [2]atomic.Int64 // by reason
 
 	observed metric.Registration // ends with Run, or a process with many gateways would keep them all
 }
@@ -72,9 +73,9 @@ func (m *metrics) register(g *Gateway) error {
 	upstream := counter(2, "tidegate_gateway_upstream_errors_total", "Failures of backends, by kind.")
 	inFlight := gauge(3, "tidegate_gateway_requests_in_flight", "Requests being served now, switched connections included.")
 	revision := gauge(4, "tidegate_gateway_snapshot_revision", "Revision of the snapshot that is being served; 0 for none.")
-	age := gauge(5, "tidegate_gateway_snapshot_age_seconds", "Time since the control plane last confirmed the snapshot. Absent before the first.")
-	failed := counter(6, "tidegate_gateway_snapshot_errors_total", "Snapshots that could not be fetched or kept on disk.")
-	refused := counter(7, "tidegate_gateway_snapshot_refused_total", "Snapshots that were not fit to serve.")
+	age := gauge(5, "tidegate_gateway_snapshot_age_seconds", "Time since the control plane last said that the snapshot being served is the newest. Absent without one.")
+	failed := counter(6, "tidegate_gateway_snapshot_errors_total", "Snapshots that were not fetched in time or not kept on disk.")
+	refused := counter(7, "tidegate_gateway_snapshot_refused_total", "Snapshots that were not fit to serve, by reason; older is what a control plane restored from a backup sends.")
 	for _, err := range errs {
 		if err != nil {
 			return fmt.Errorf("gateway: declare metrics: %w", err)
@@ -103,7 +104,9 @@ func (m *metrics) register(g *Gateway) error {
 			o.ObserveFloat64(age, time.Since(status.Confirmed).Seconds())
 		}
 		o.ObserveInt64(failed, m.snapshotErrors.Load())
-		o.ObserveInt64(refused, m.snapshotRefused.Load())
+		for i, reason := range refusalReasons {
+			o.ObserveInt64(refused, m.snapshotRefused[i].Load(), metric.WithAttributes(attribute.String("reason", reason)))
+		}
 		return nil
 	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused)
 	if err != nil {

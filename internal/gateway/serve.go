@@ -18,6 +18,7 @@ import (
 // Reasons why a request reaches no script.
 const (
 	reasonNoSnapshot   = "no_snapshot"
+	reasonLoop         = "loop"
 	reasonBadTarget    = "bad_target"
 	reasonUnknownHost  = "unknown_host"
 	reasonNoDeployment = "no_deployment"
@@ -55,6 +56,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.metrics.inFlight.Add(1)
 	defer g.metrics.inFlight.Add(-1)
 
+	if g.looped(r.Header[headerLoop]) {
+		g.refuse(w, reasonLoop, http.StatusLoopDetected, "This request has been through this gateway already: the origin of a version leads back to it.")
+		return
+	}
 	t := g.table.Load()
 	if t == nil {
 		g.refuse(w, reasonNoSnapshot, http.StatusServiceUnavailable, "The gateway has no routing yet. Try again in a moment.")

@@ -24,14 +24,21 @@ const (
 	idlePause = 50 * time.Millisecond
 )
 
+// Reasons why a snapshot is not served.
+const (
+	refusedInvalid = "invalid"
+	refusedOlder   = "older"
+)
+
 // Status says how fresh the routing is.
 type Status struct {
 	Revision int64
-	// Confirmed is when the control plane last answered, or, after a start from
-	// disk, when the file was written. Zero before either.
+	// Confirmed is when the control plane last said that Revision is its newest, or,
+	// after a start from disk, when the file was written. Zero before either. A
+	// control plane that answers with what cannot be used confirms nothing.
 	Confirmed time.Time
-	// SyncError is why the last attempt to get or use a snapshot failed; nil when
-	// it did not.
+	// SyncError is why the last attempt to get or use a snapshot failed, and what to
+	// do where somebody can do something; nil when it did not.
 	SyncError error
 }
 
@@ -98,11 +105,17 @@ func (g *Gateway) keepUpToDate(ctx context.Context) {
 // poll asks for a newer snapshot once and serves it. It reports whether there
 // was one; every error is logged and counted here.
 func (g *Gateway) poll(ctx context.Context) (news bool, err error) {
-	s, err := g.deps.Snapshots.Snapshot(ctx, g.Revision())
+	// A control plane that takes the question and dies says nothing for ever.
+	call, cancel := context.WithTimeout(ctx, g.cfg.SnapshotTimeout)
+	defer cancel()
+	s, err := g.deps.Snapshots.Snapshot(call, g.Revision())
 	if ctx.Err() != nil {
 		return false, nil
 	}
 	if err != nil {
+		if call.Err() != nil {
+			err = fmt.Errorf("no answer within %s: %w", g.cfg.SnapshotTimeout, err)
+		}
 		g.metrics.snapshotErrors.Add(1)
 		g.log.Warn("control plane not reached: serving the last snapshot", "revision", g.Revision(), "error", err)
 		g.sync.set(time.Time{}, err)
@@ -113,7 +126,7 @@ func (g *Gateway) poll(ctx context.Context) (news bool, err error) {
 		return false, nil
 	}
 	if err := g.accept(s); err != nil {
-		g.sync.set(time.Now(), err)
+		g.sync.set(time.Time{}, err)
 		return false, err
 	}
 	g.sync.set(time.Now(), nil)
@@ -127,13 +140,13 @@ func (g *Gateway) poll(ctx context.Context) (news bool, err error) {
 
 // accept serves s from now on, or refuses it and leaves everything as it is.
 func (g *Gateway) accept(s *deploy.Snapshot) error {
-	err := s.Validate()
+	reason, err := refusedInvalid, s.Validate()
 	if err == nil && s.Revision < g.Revision() {
-		err = fmt.Errorf("snapshot %d is older than %d, which is being served: if the control plane was restored from a backup, remove %q and restart the gateway", s.Revision, g.Revision(), g.cfg.SnapshotFile)
+		reason, err = refusedOlder, g.olderError(s.Revision)
 	}
 	if err != nil {
-		g.metrics.snapshotRefused.Add(1)
-		g.log.Error("snapshot refused: serving the last good one", "revision", g.Revision(), "error", err)
+		g.metrics.snapshotRefused[index(refusalReasons, reason)].Add(1)
+		g.log.Error("snapshot refused: serving the last good one", "reason", reason, "revision", g.Revision(), "error", err)
 		return err
 	}
 	t, warnings := compile(s, g.cfg.Domain, g.deps.Backends.Update(s))
@@ -143,6 +156,18 @@ func (g *Gateway) accept(s *deploy.Snapshot) error {
 	g.table.Store(t)
 	g.log.Info("snapshot in force", "revision", s.Revision, "scripts", len(s.Scripts))
 	return nil
+}
+
+// olderError says what to do about a control plane that went back. The gateway
+// does not follow by itself: a replica that lags or the wrong database would take
+// back deployments, rollbacks among them.
+func (g *Gateway) olderError(revision int64) error {
+	cure := "restart the gateway"
+	if g.cfg.SnapshotFile != "" {
+		cure = fmt.Sprintf("stop the gateway, remove %s and start it again", g.cfg.SnapshotFile)
+	}
+	return fmt.Errorf("snapshot %d is older than %d, which is being served, so no change takes effect: if the control plane was restored from a backup, %s",
+		revision, g.Revision(), cure)
 }
 
 // loadFile serves the snapshot on disk. Without one, or with a damaged one, the
@@ -158,8 +183,11 @@ func (g *Gateway) loadFile() {
 	if err == nil {
 		err = g.accept(s)
 	} else {
-		g.metrics.snapshotRefused.Add(1)
+		g.metrics.snapshotRefused[index(refusalReasons, refusedInvalid)].Add(1)
 		g.log.Error("snapshot on disk not used: waiting for the control plane", "error", err)
+	}
+	if err != nil {
+		written = time.Time{} // nothing is being served whose age this could be
 	}
 	g.sync.set(written, err)
 }

@@ -173,26 +173,61 @@ func TestEventBoundsAndRedactsHeaders(t *testing.T) {
 	if n := len(e.Event); n > eventURLBytesMax+eventHeaderBytesMax+300 || strings.Contains(string(e.Event), "hunter2") || !strings.Contains(string(e.Event), `"x-api-key":"REDACTED"`) {
 		t.Errorf("the event has %d bytes: %.200s", n, e.Event)
 	}
-	if e.WallTimeMs != 1000 {
-		t.Errorf("wall time %d ms", e.WallTimeMs)
+	if e.EventTimestampMs != testReceived.UnixMilli() || e.WallTimeMs != 1000 || e.Gateway.UpstreamMs == nil || *e.Gateway.UpstreamMs != 1.5 {
+		t.Errorf("received at %d, took %d ms, the backend %v", e.EventTimestampMs, e.WallTimeMs, e.Gateway.UpstreamMs)
 	}
 }
+
+var testReceived = time.Date(2026, 3, 1, 12, 0, 0, 123_000_000, time.UTC)
 
 func testExchange() *exchange {
 	t, _ := compile(testSnapshot(), "localhost", map[string]http.RoundTripper{testVersion: instantBackend{}})
 	sc := t.hosts["shop.dev.localhost"].script
 	return &exchange{
 		script: sc, version: sc.serving[0], decision: schema.DecisionOnly, ray: "0123456789abcdef",
-		client: client{scheme: "http", host: "shop.dev.localhost"}, received: time.Now(), outcome: schema.OutcomeOK, status: 200, upstream: time.Millisecond,
+		client: client{scheme: "http", host: "shop.dev.localhost"}, received: testReceived, outcome: schema.OutcomeOK, status: 200, upstream: 1500 * time.Microsecond,
 	}
 }
 
 func TestConfigValidate(t *testing.T) {
-	for _, domain := range []string{"", ".example.com", "a:80", "*.a", "a/b"} {
-		c := Config{Domain: domain}
-		if c.Validate() == nil {
-			t.Errorf("the domain %q passed", domain)
+	f := func(change func(c *Config), word string) {
+		t.Helper()
+		c := DefaultConfig()
+		change(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("got %v, want an error about the %s", err, word)
 		}
+	}
+	for _, domain := range []string{"", ".example.com", "a:80", "*.a", "a/b"} {
+		f(func(c *Config) { c.Domain = domain }, "domain")
+	}
+	for _, id := range []string{"a,b", "a b", "a;b", `"a"`, "a\n"} {
+		f(func(c *Config) { c.LoopID = id }, "loop id")
+	}
+	f(func(c *Config) { c.SnapshotTimeout = 0 }, "snapshot timeout")
+	c := DefaultConfig()
+	if err := c.Validate(); err != nil {
+		t.Errorf("the default is not valid: %v", err)
+	}
+}
+
+func TestLooped(t *testing.T) {
+	g := &Gateway{cfg: Config{LoopID: "edge.example.com"}}
+	f := func(want bool, values ...string) {
+		t.Helper()
+		if got := g.looped(values); got != want {
+			t.Errorf("%q: got %t, want %t", values, got, want)
+		}
+	}
+	f(false)
+	f(false, "", ",;,")
+	f(true, "edge.example.com")
+	f(true, "a, Edge.Example.Com;v=1 , b")
+	f(true, "a", "b,edge.example.com")
+	f(false, "edge.example.com:8080", "x.edge.example.com", "a; edge.example.com")
+	values := []string{"a; b=c, edge.example.com"}
+	if n := testing.AllocsPerRun(100, func() { g.looped(values) }); n != 0 {
+		t.Errorf("%v allocations, want none", n)
 	}
 }
 
@@ -282,6 +317,12 @@ func TestMetrics(t *testing.T) {
 	send("http://shop.dev.localhost/")
 	send("http://next-shop.dev.localhost/")
 	send("http://elsewhere/")
+	again := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://shop.dev.localhost/", nil)
+	again.Header.Set("CDN-Loop", "localhost")
+	g.ServeHTTP(discard{http.Header{}}, again)
+	if g.accept(&deploy.Snapshot{Revision: 1}) != nil || g.accept(&deploy.Snapshot{Revision: 2}) != nil || g.accept(&deploy.Snapshot{Revision: 1}) == nil {
+		t.Error("only the older snapshot is to be refused")
+	}
 
 	var all metricdata.ResourceMetrics
 	if err := reader.Collect(t.Context(), &all); err != nil {
@@ -305,8 +346,10 @@ func TestMetrics(t *testing.T) {
 		"tidegate_gateway_requests_totaldecision=preview,outcome=ok":           1,
 		"tidegate_gateway_unmatched_requests_totalreason=" + reasonNoSnapshot:  1,
 		"tidegate_gateway_unmatched_requests_totalreason=" + reasonUnknownHost: 1,
-		"tidegate_gateway_snapshot_refused_total":                              1,
-		"tidegate_gateway_snapshot_revision":                                   1,
+		"tidegate_gateway_unmatched_requests_totalreason=" + reasonLoop:        1,
+		"tidegate_gateway_snapshot_refused_totalreason=" + refusedInvalid:      1,
+		"tidegate_gateway_snapshot_refused_totalreason=" + refusedOlder:        1,
+		"tidegate_gateway_snapshot_revision":                                   2,
 		"tidegate_gateway_requests_in_flight":                                  0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -16,6 +16,10 @@ import (
 	"tidegate/schema"
 )
 
+// uploadGrace is how long an upload may go on after the response has ended; as in
+// net/http.
+const uploadGrace = 50 * time.Millisecond
+
 var (
 	errUnanswered  = errors.New("the connection ended before a response")
 	errHeadTooLong = fmt.Errorf("the response's header is longer than %d bytes", headBytesMax)
@@ -66,11 +70,12 @@ func (c *conn) roundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := c.exchange(req)
 	if err != nil {
 		c.release(false)
-		if c.upload == nil {
-			closeBody(req)
-		} else if bodyErr := c.upload.failed(); bodyErr != nil {
-			return nil, bodyErr
+		if c.upload != nil {
+			if bodyErr := c.upload.failed(); bodyErr != nil {
+				return nil, bodyErr
+			}
 		}
+		closeBody(req)
 		return nil, err
 	}
 	return resp, nil
@@ -170,7 +175,7 @@ func (c *conn) attachBody(req *http.Request, resp *http.Response, unsent bool) {
 	case resp.Body == http.NoBody && c.upload == nil:
 		c.release(!resp.Close)
 	default:
-		resp.Body = &responseBody{src: resp.Body, conn: c, ctx: req.Context(), keep: !resp.Close}
+		resp.Body = &responseBody{src: resp.Body, conn: c, upload: c.upload, req: req, keep: !resp.Close}
 	}
 }
 
@@ -191,8 +196,9 @@ func (c *conn) release(keep bool) {
 // responseBody is the body of a response. Its owner reads and closes it from one goroutine.
 type responseBody struct {
 	src      io.ReadCloser
-	conn     *conn
-	ctx      context.Context
+	conn     *conn   // another request's once released is set
+	upload   *upload // of this request; nil if there is none
+	req      *http.Request
 	keep     bool
 	released bool
 }
@@ -211,13 +217,18 @@ func (b *responseBody) Read(p []byte) (int, error) {
 		return n, io.EOF
 	}
 	b.conn.release(false)
-	return n, fault(b.ctx, "read the response", err)
+	return n, fault(b.req.Context(), "read the response", err)
 }
 
+// Close waits for the upload: afterwards nobody reads the request's body.
 func (b *responseBody) Close() error {
 	if !b.released {
 		b.released = true
 		b.conn.release(false)
+	}
+	if b.upload != nil {
+		closeBody(b.req) // ends a read that waits for the client; release has bounded the writes
+		b.upload.sending.Wait()
 	}
 	return nil
 }
@@ -231,6 +242,7 @@ func (s *switched) Close() error                { s.conn.release(false); return 
 
 // upload is a request's body on its way while the response is read.
 type upload struct {
+	sending  sync.WaitGroup // the goroutine that sends it
 	mu       sync.Mutex
 	done     bool
 	bodyErr  error // the client's body could not be read
@@ -239,17 +251,17 @@ type upload struct {
 	released bool  // the response is read: whoever ends last decides what becomes of the connection
 }
 
-// startUpload sends the body from a goroutine that ends with the body, when the
-// connection is closed, or when the body's owner makes its Read return.
+// startUpload sends the body from a goroutine that ends with the body or, when
+// the exchange ends first, with the connection's writes and the body's Close.
 func (c *conn) startUpload(req *http.Request) {
 	u := &upload{}
 	c.upload = u
 	_ = c.SetReadDeadline(time.Time{}) // its time starts when the body is sent; a dead connection shows at the next read
-	go func() {
+	u.sending.Go(func() {
 		bodyErr, writeErr := writeBody(c.bw, req)
 		_ = req.Body.Close() // it was read to its end, or has failed
 		u.finish(c, bodyErr, writeErr)
-	}()
+	})
 }
 
 func (u *upload) finish(c *conn, bodyErr, writeErr error) {
@@ -269,18 +281,21 @@ func (u *upload) finish(c *conn, bodyErr, writeErr error) {
 }
 
 // release is conn.release for a connection with an upload. The last byte of a
-// response often overtakes the note that the body was sent.
+// response often overtakes the note that the body was sent; yet a backend that has
+// answered may also never read the rest, and nobody watches the writes any more.
 func (u *upload) release(c *conn) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.released = true
 	if u.done {
 		u.settleLocked(c)
+		return
 	}
+	_ = c.SetWriteDeadline(time.Now().Add(uploadGrace)) // fails on a closed connection only, whose writes fail too
 }
 
 func (u *upload) settleLocked(c *conn) {
-	if u.bodyErr != nil || u.writeErr != nil {
+	if u.bodyErr != nil || u.writeErr != nil || c.SetWriteDeadline(time.Time{}) != nil {
 		_ = c.Close() // the request was not sent whole
 		return
 	}

@@ -7,8 +7,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	goruntime "runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"tidegate/schema"
 )
@@ -33,6 +36,74 @@ func TestEarlyResponse(t *testing.T) {
 	resp, err = backend.RoundTrip(request(t, "GET", "/", "")) // on a connection of its own
 	if got := readAll(t, resp, err); got != "no\n" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// zeros is a body without an end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// A backend that answered before the body was sent, and then neither read on nor
+// closed, used to keep the upload's goroutine and its connection for ever.
+func TestEarlyResponseEndsTheUpload(t *testing.T) {
+	letGo := make(chan struct{})
+	var closed atomic.Int32
+	addr := rawServer(t, func(c net.Conn, r *bufio.Reader) {
+		skipHead(r)
+		_, _ = io.WriteString(c, "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno\n")
+		<-letGo
+		_, _ = io.Copy(io.Discard, r) // for ever on an open connection, as the body has no end
+		closed.Add(1)
+	})
+	backend := open(t, shortConfig(), "http://"+addr)
+	for range 5 {
+		req := request(t, "POST", "/", "")
+		req.Body, req.ContentLength = io.NopCloser(zeros{}), -1
+		resp, err := backend.RoundTrip(req)
+		if got := readAll(t, resp, err); got != "no\n" {
+			t.Errorf("got %q", got)
+		}
+	}
+	close(letGo)
+	waitFor(t, "the connections to be closed", func() bool { return closed.Load() == 5 })
+	waitFor(t, "the goroutines of the uploads to end", func() bool {
+		stacks := make([]byte, 1<<20)
+		return !strings.Contains(string(stacks[:goruntime.Stack(stacks, true)]), "runtime.writeBody")
+	})
+}
+
+// An upload that ends just after the response leaves a good connection behind:
+// the bound on its end is not one on what follows.
+func TestLateEndOfAnUploadLeavesNoDeadline(t *testing.T) {
+	addr := rawServer(t, func(c net.Conn, r *bufio.Reader) {
+		for body := "late"; skipHead(r); body = "" {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			if _, err := io.ReadFull(r, make([]byte, len(body))); err != nil {
+				return
+			}
+		}
+	})
+	backend := open(t, shortConfig(), "http://"+addr)
+	pr, pw := io.Pipe()
+	req := request(t, "POST", "/", "")
+	req.Body, req.ContentLength = io.NopCloser(pr), int64(len("late"))
+	resp, err := backend.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := io.ReadAll(resp.Body); string(body) != "ok" || err != nil {
+		t.Errorf("got %q, %v", body, err)
+	}
+	_, _ = io.WriteString(pw, "late")
+	if err := resp.Body.Close(); err != nil {
+		t.Error(err)
+	}
+	for began := time.Now(); time.Since(began) < 2*uploadGrace; {
+		resp, err := backend.RoundTrip(request(t, "POST", "/", "")) // which is sent once only
+		if got := readAll(t, resp, err); got != "ok" {
+			t.Fatalf("got %q", got)
+		}
 	}
 }
 

@@ -45,8 +45,10 @@ func newHTTP1(cfg Config, u *url.URL) *http1 {
 }
 
 // RoundTrip sends req and returns when the response's header is there. The
-// body must be closed and is read by one goroutine; its last byte or its Close
-// gives the connection back. With status 101 the body is also the writer of the
+// response's body must be closed and is read by one goroutine; its last byte or
+// its Close gives the connection back. Close also closes the request's body and
+// waits until nobody reads it: a read in progress must end by that, or have been
+// ended before. With status 101 the response's body is also the writer of the
 // switched connection.
 //
 // A reused connection can die before the backend has seen the request. If not a
