@@ -63,10 +63,13 @@ func (s *Server) listDecisions(r *request) (any, error) {
 
 type rampView struct {
 	deploy.Ramp
-	StepStartedAt timestamp `json:"step_started_at"`
+	StepStartedAt timestamp  `json:"step_started_at"`
+	ResumedAt     *timestamp `json:"resumed_at,omitempty"`
 }
 
-func viewRamp(r deploy.Ramp) rampView { return rampView{r, timestamp(r.StepStartedAt)} }
+func viewRamp(r deploy.Ramp) rampView {
+	return rampView{r, timestamp(r.StepStartedAt), optional(r.ResumedAt)}
+}
 
 func (s *Server) getRamp(r *request) (any, error) {
 	ramp, err := s.deps.Policies.Ramp(r.ctx, r.account, r.script())

@@ -219,7 +219,7 @@ func rollback(t *testing.T, p *platform) {
 	}
 	_, err = p.Ramp(ctx, account, "shop")
 	wantKind(t, err, errs.NotFound)
-	if err := p.store.SaveRamp(ctx, account, "shop", &deploy.Ramp{State: deploy.RampRunning, Steps: policy.Ramp, StepStartedAt: time.Now()}); err != nil {
+	if err := p.store.ApplyDecision(ctx, account, "shop", "", nil, &deploy.Ramp{State: deploy.RampRunning, Steps: policy.Ramp, StepStartedAt: time.Now()}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := p.ControlRamp(ctx, account, "shop", deploy.RampPause); err != nil || r.State != deploy.RampPaused {
@@ -230,12 +230,15 @@ func rollback(t *testing.T, p *platform) {
 	if r, err := p.Ramp(ctx, account, "shop"); err != nil || r.State != deploy.RampPaused || len(r.Steps) != 2 {
 		t.Fatalf("ramp %+v, error %v", r, err)
 	}
+	if r, err := p.ControlRamp(ctx, account, "shop", deploy.RampResume); err != nil || r.State != deploy.RampRunning || r.ResumedAt.IsZero() {
+		t.Fatalf("ramp %+v, error %v", r, err)
+	}
 	requests := int64(5120)
 	decision := deploy.RollbackDecision{
-		Verdict: deploy.VerdictFail, Action: deploy.ActionRollback, FromDeployment: "a", VersionID: "b",
+		ID: "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa", At: time.Now(), Verdict: deploy.VerdictFail, Action: deploy.ActionRollback, FromDeployment: "a", VersionID: "b",
 		Numbers: deploy.Numbers{Requests: &requests}, Sentence: "rolled back v2",
 	}
-	if err := p.store.RecordDecision(ctx, account, "shop", decision); err != nil {
+	if err := p.store.ApplyDecision(ctx, account, "shop", "", nil, nil, &decision); err != nil {
 		t.Fatal(err)
 	}
 	if list, err := p.Decisions(ctx, account, "shop"); err != nil || len(list) != 1 || *list[0].Numbers.Requests != requests || list[0].At.IsZero() {

@@ -52,7 +52,7 @@ type Assessment struct {
 // verdict error itself.
 func Assess(policy deploy.RollbackPolicy, candidate, baseline *schema.VersionRate) Assessment {
 	a := Assessment{Numbers: numbersOf(candidate, baseline)}
-	least := max(policy.MinRequests, 1)
+	least := requestsMin(policy)
 	if requests := assigned(candidate); requests < least {
 		a.Verdict = deploy.VerdictInconclusive
 		a.Sentence = fmt.Sprintf("%s of the %s requests that are needed", grouped(requests), grouped(least))
@@ -93,6 +93,9 @@ func (a Assessment) fail(limit Limit, value float64) Assessment {
 	a.Verdict, a.Limit, a.Numbers.Limit = deploy.VerdictFail, limit, &value
 	return a
 }
+
+// requestsMin is how many requests of a version it takes to say anything about it.
+func requestsMin(policy deploy.RollbackPolicy) int64 { return max(policy.MinRequests, 1) }
 
 func numbersOf(candidate, baseline *schema.VersionRate) deploy.Numbers {
 	var n deploy.Numbers

@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"slices"
 	"time"
 
 	"tidegate/internal/deploy"
@@ -24,38 +25,23 @@ type trial struct {
 	baselineUntil time.Time
 }
 
-// trialsOf finds what is on trial in a script's deployments, newest first. The
-// baseline is the version of the newest earlier deployment that had a version at
-// exactly 100 %, as a rollback by hand would choose it, and that leaves another
-// version serving now. Each of those others is a candidate; with the usual two
-// versions there is one. A version serves when its share is above 0 %: at 0 % only
-// overrides reach it, which are no sample.
+// trialsOf finds what is on trial in a script's deployments, newest first: the
+// versions that serve now and are newer at 100 % than the baseline, or have never
+// been there. With the usual two versions there is one. A version serves when its
+// share is above 0 %: at 0 % only overrides reach it, which are no sample.
 //
-// A version that has reached 100 % stays on trial for as long as such a baseline
-// exists: versions fail on the day the traffic changes too. Nothing is on trial
-// after a rollback, and no trial looks past one: the version that a rollback put
-// back must not be judged against the one it replaced.
+// A version that has reached 100 % stays on trial for as long as there is a
+// baseline: versions fail on the day the traffic changes too. Nothing is on trial
+// after a rollback, by the controller or by hand: the version that was put back
+// must not be judged against the one it replaced.
 func trialsOf(deployments []deploy.Deployment) []trial {
-	if len(deployments) == 0 || isRollback(deployments[0]) {
+	baseline, _ := baselineOf(deployments)
+	if baseline == "" {
 		return nil
 	}
-	for _, d := range deployments[1:] {
-		if full, ok := fullVersion(d); ok {
-			if trials := trialsAgainst(full, deployments); len(trials) > 0 {
-				return trials
-			}
-		}
-		if isRollback(d) {
-			return nil
-		}
-	}
-	return nil
-}
-
-func trialsAgainst(baseline string, deployments []deploy.Deployment) []trial {
 	var trials []trial
 	for _, split := range deployments[0].Versions {
-		if split.VersionID == baseline || split.Percentage == 0 {
+		if split.VersionID == baseline || split.Percentage == 0 || isReturn(deployments, split.VersionID, baseline) {
 			continue
 		}
 		trials = append(trials, trial{
@@ -66,6 +52,56 @@ func trialsAgainst(baseline string, deployments []deploy.Deployment) []trial {
 		})
 	}
 	return trials
+}
+
+// baselineOf finds the version to go back to: that of the newest earlier deployment
+// that had a version at exactly 100 %, as a rollback by hand would choose it, and
+// that leaves another version serving now. It is empty when there is none to be
+// had; the search has ended then if it came to a rollback, past which it does not
+// look, and not if it only came to the end of the deployments.
+func baselineOf(deployments []deploy.Deployment) (baseline string, ended bool) {
+	for i, d := range deployments {
+		if full, ok := fullVersion(d); ok && i > 0 && anotherServes(deployments[0], full) {
+			return full, true
+		}
+		if isRollback(d) {
+			return "", true
+		}
+	}
+	return "", false
+}
+
+// isReturn reports whether candidate had all traffic before baseline ever had, as
+// far back as the deployments go. Who deploys such a version again, at once or step
+// by step, leaves the baseline, and nothing may put that back in their place. A
+// version that is tried again after it was rolled back is no return: what it is
+// tried against was there first.
+func isReturn(deployments []deploy.Deployment, candidate, baseline string) bool {
+	for _, d := range slices.Backward(deployments[1:]) {
+		switch full, _ := fullVersion(d); full {
+		case candidate:
+			return true
+		case baseline:
+			return false
+		}
+	}
+	return false
+}
+
+// unwatched reports whether versions serve that cannot be judged, because none of
+// the known deployments tells what to go back to. A script that has had only one
+// version is no such case: nothing can be expected of its policy yet.
+func unwatched(deployments []deploy.Deployment) bool {
+	if len(deployments) == 0 {
+		return false
+	}
+	if _, ended := baselineOf(deployments); ended {
+		return false
+	}
+	now, alone := fullVersion(deployments[0])
+	first, _ := fullVersion(deployments[len(deployments)-1])
+	onlyOne := alone && now == first && len(deployments) < deploy.WatchedDeployments
+	return !onlyOne
 }
 
 // servesSince is the start of the run of deployments, up to the present one, in
@@ -94,29 +130,14 @@ func servedUntil(deployments []deploy.Deployment, version string) time.Time {
 	return time.Time{}
 }
 
-// growing finds the two versions of a deployment that a ramp can move between:
-// the one that served everything before, and one beside it below 100 %. A version
-// that was taken down to 0 % by hand is not growing: only one that is new at 0 %.
-func growing(deployments []deploy.Deployment) (candidate deploy.Split, baseline string, ok bool) {
-	if len(deployments) < 2 || len(deployments[0].Versions) != 2 {
-		return deploy.Split{}, "", false
+// growing finds the two versions of a deployment that a ramp can move between: the
+// one on trial, and its baseline beside it with the rest of the traffic.
+func growing(deployments []deploy.Deployment) (t trial, ok bool) {
+	trials := trialsOf(deployments)
+	if len(trials) != 1 || len(deployments[0].Versions) != 2 {
+		return trial{}, false
 	}
-	for _, d := range deployments[1:] {
-		if baseline, ok = fullVersion(d); ok {
-			break
-		}
-	}
-	a, b := deployments[0].Versions[0], deployments[0].Versions[1]
-	switch baseline {
-	case a.VersionID:
-		candidate = b
-	case b.VersionID:
-		candidate = a
-	default:
-		return deploy.Split{}, "", false
-	}
-	takenDown := candidate.Percentage == 0 && share(deployments[1], candidate.VersionID) >= 0
-	return candidate, baseline, candidate.Percentage < deploy.Full && !takenDown
+	return trials[0], share(deployments[0], trials[0].baseline) > 0
 }
 
 // fullVersion returns the version that has exactly 100 % of a deployment.
@@ -127,6 +148,11 @@ func fullVersion(d deploy.Deployment) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// anotherServes reports whether a version besides this one has traffic.
+func anotherServes(d deploy.Deployment, version string) bool {
+	return slices.ContainsFunc(d.Versions, func(s deploy.Split) bool { return s.VersionID != version && s.Percentage > 0 })
 }
 
 // share returns a version's percentage in a deployment, -1 when it is not in it.

@@ -1,6 +1,9 @@
 package rollback
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,6 +81,15 @@ func TestTrialsOf(t *testing.T) {
 		trial{v2, v1, at(1), time.Time{}}, trial{v3, v1, at(2), time.Time{}})
 	f("never at 100 % before", history(person(split{v1: 80, v2: 20}), person(split{v1: 90, v2: 10})))
 
+	f("step by step back to an earlier version: the baseline is what is left",
+		history(person(split{v1: 50, v2: 50}), person(split{v2: 100}), first))
+	f("a new version beside one that was returned to",
+		history(person(split{v1: 90, v3: 10}), first, person(split{v2: 100}), first), trial{v3, v1, at(3), time.Time{}})
+	f("two versions beside the second, one of them earlier",
+		history(person(split{v1: 10, v2: 80, v3: 10}), person(split{v2: 100}), first), trial{v3, v2, at(2), time.Time{}})
+	f("left by hand and tried again: on trial against what was there first",
+		history(person(split{v2: 100}), first, person(split{v2: 100}), first), trial{v2, v1, at(3), at(3)})
+
 	f("rolled back: nothing is judged", history(rolledBackTo(v1), person(split{v2: 100}), first))
 	f("rolled back, then deployed again by hand: not against the version that was left",
 		history(first, rolledBackTo(v1), person(split{v2: 100}), first))
@@ -89,24 +101,71 @@ func TestTrialsOf(t *testing.T) {
 		history(first, person(split{v1: 90, v2: 10}), rolledBackTo(v1), person(split{v2: 100}), first))
 }
 
+// The controller rolled forward onto a version that a person had left: after v1,
+// v2, and v1 again by hand, it took v2 for the baseline of v1, and put v2 back as
+// soon as v1 had a bad minute. A rollback by wrangler is a deployment as any other,
+// without the mark of a rollback.
+func TestVersionThatAPersonWentBackToIsNotOnTrial(t *testing.T) {
+	f := func(name string, deployments ...deploy.Deployment) {
+		t.Helper()
+		deployments[0].Annotations.TriggeredBy = triggeredByDeployment
+		if trials := trialsOf(history(deployments...)); len(trials) > 0 {
+			t.Errorf("%s: on trial %+v", name, trials)
+		}
+	}
+	v1Full, v2Full, v3Full := person(split{v1: 100}), person(split{v2: 100}), person(split{v3: 100})
+	f("to the one before", v1Full, v2Full, v1Full)
+	f("from the middle of a split", v1Full, person(split{v1: 50, v2: 50}), v2Full, v1Full)
+	f("by two", v1Full, v3Full, v2Full, v1Full)
+	f("to the one before, not against the first either", v2Full, v3Full, v2Full, v1Full)
+	f("a second time", v1Full, v2Full, v1Full, v2Full, v1Full)
+	f("and deployed once more", v1Full, v1Full, v2Full, v1Full)
+	f("with the left one at 0 %", person(split{v1: 100, v2: 0}), v2Full, v1Full)
+}
+
+// A version that replaced another stayed at 100 % while its routes were changed and
+// deployed again, until the deployment of the other fell out of those that are
+// looked at. From then on nothing was judged, and nothing said so.
+func TestUnwatched(t *testing.T) {
+	f := func(name string, want bool, deployments ...deploy.Deployment) {
+		t.Helper()
+		if got := unwatched(history(deployments...)); got != want {
+			t.Errorf("%s: unwatched %v, want %v", name, got, want)
+		}
+	}
+	first, second := person(split{v1: 100}), person(split{v2: 100})
+	f("the baseline fell out", true, slices.Repeat([]deploy.Deployment{second}, deploy.WatchedDeployments)...)
+	f("divided since the first deployment", true, person(split{v1: 50, v2: 50}))
+	f("never divided otherwise", true, second, person(split{v1: 90, v2: 10}))
+
+	f("on trial", false, second, first)
+	f("no deployment", false)
+	f("the first version", false, first)
+	f("the first version, deployed again beside one at 0 %", false, person(split{v1: 100, v2: 0}), first)
+	f("rolled back", false, rolledBackTo(v1), second, first)
+	f("rolled back, then deployed again by hand", false, first, rolledBackTo(v1), second, first)
+	f("returned to", false, first, second, first)
+}
+
 func TestGrowing(t *testing.T) {
 	f := func(name string, deployments []deploy.Deployment, wantCandidate, wantBaseline string) {
 		t.Helper()
-		candidate, baseline, ok := growing(deployments)
+		grown, ok := growing(deployments)
 		if !ok {
-			candidate.VersionID, baseline = "", ""
+			grown = trial{}
 		}
-		if candidate.VersionID != wantCandidate || baseline != wantBaseline {
-			t.Errorf("%s: %q grows against %q, want %q against %q", name, candidate.VersionID, baseline, wantCandidate, wantBaseline)
+		if grown.candidate != wantCandidate || grown.baseline != wantBaseline {
+			t.Errorf("%s: %q grows against %q, want %q against %q", name, grown.candidate, grown.baseline, wantCandidate, wantBaseline)
 		}
 	}
 	first := person(split{v1: 100})
 
 	f("beside the old", history(person(split{v1: 90, v2: 10}), first), v2, v1)
-	f("new at 0 %", history(person(split{v1: 100, v2: 0}), first), v2, v1)
 	f("raised from 0 %", history(person(split{v1: 95, v2: 5}), person(split{v1: 100, v2: 0}), first), v2, v1)
-	f("an older version beside the present one", history(person(split{v1: 10, v2: 90}), person(split{v2: 100}), first), v1, v2)
+	f("a new attempt after a rollback", history(person(split{v1: 90, v2: 10}), rolledBackTo(v1), person(split{v2: 100}), first), v2, v1)
 
+	f("new at 0 %", history(person(split{v1: 100, v2: 0}), first), "", "")
+	f("an earlier version beside the present one", history(person(split{v1: 10, v2: 90}), person(split{v2: 100}), first), "", "")
 	f("taken down to 0 %", history(person(split{v1: 100, v2: 0}), person(split{v1: 90, v2: 10}), first), "", "")
 	f("at 100 % with the old at 0 %", history(person(split{v1: 0, v2: 100}), person(split{v1: 50, v2: 50}), first), "", "")
 	f("the same once more", history(person(split{v1: 0, v2: 100}), person(split{v1: 0, v2: 100}), first), "", "")
@@ -116,22 +175,37 @@ func TestGrowing(t *testing.T) {
 	f("nothing before", history(person(split{v1: 90, v2: 10})), "", "")
 }
 
-func TestFirstStep(t *testing.T) {
-	f := func(share deploy.Percentage, want int, steps ...deploy.Percentage) {
+func TestStepsFrom(t *testing.T) {
+	policy := []deploy.RampStep{
+		{Percentage: 5_000, BakeSeconds: 1}, {Percentage: 25_000, BakeSeconds: 2}, {Percentage: deploy.Full, BakeSeconds: 3},
+	}
+	before := slices.Clone(policy)
+	f := func(steps []deploy.RampStep, share deploy.Percentage, want string) {
 		t.Helper()
-		var ramp []deploy.RampStep
-		for _, p := range steps {
-			ramp = append(ramp, deploy.RampStep{Percentage: p})
+		from, standing := stepsFrom(steps, share)
+		var got []string
+		for i, step := range from {
+			mark := ""
+			if i == standing {
+				mark = "*"
+			}
+			got = append(got, fmt.Sprintf("%s%s:%d", mark, step.Percentage, step.BakeSeconds))
 		}
-		if got := firstStep(ramp, share); got != want {
-			t.Errorf("from %s in %v: step %d, want %d", share, steps, got, want)
+		if text := strings.Join(got, " "); text != want {
+			t.Errorf("from %s: %q, want %q", share, text, want)
 		}
 	}
-	f(0, 0, 5_000, 25_000, 100_000)
-	f(5_000, 0, 5_000, 25_000, 100_000)
-	f(5_001, 1, 5_000, 25_000, 100_000)
-	f(60_000, 2, 5_000, 25_000, 100_000)
-	f(30_000, -1, 5_000, 25_000)
-	f(25_000, -1, 5_000, 25_000)
-	f(0, -1)
+	f(policy, 1, "*0.001%:1 5%:1 25%:2 100%:3")
+	f(policy, 5_000, "*5%:1 25%:2 100%:3")
+	f(policy, 5_001, "5%:1 *5.001%:1 25%:2 100%:3")
+	f(policy, 25_000, "5%:1 *25%:2 100%:3")
+	f(policy, 70_000, "5%:1 25%:2 *70%:2 100%:3")
+	f(policy[:2], 10_000, "5%:1 *10%:1 25%:2")
+	f(policy[2:], 10_000, "*10%:3 100%:3")
+	f(policy[:2], 25_000, "")
+	f(policy[:2], 30_000, "")
+	f(nil, 5_000, "")
+	if diff := cmp.Diff(before, policy); diff != "" {
+		t.Errorf("the policy was changed (-before +after):\n%s", diff)
+	}
 }

@@ -29,27 +29,27 @@ type story struct {
 
 func stories() []story {
 	quick := []deploy.RampStep{{Percentage: 10_000, BakeSeconds: 15}, {Percentage: 50_000, BakeSeconds: 5}, {Percentage: deploy.Full}}
-	bad := func(w *world) { w.failureRate[v2] = 0.1; w.deploy(split{v1: 90, v2: 10}) }
+	bad := func(w *world) { w.fails(v2, 0.1); w.deploy(split{v1: 90, v2: 10}) }
 	return []story{
 		{name: "a bad version", policy: policy(deploy.ActionRollback), prepare: bad, lasts: 40 * time.Second},
 		{name: "a bad version that replaced the good one", policy: policy(deploy.ActionRollback), prepare: func(w *world) {
-			w.failureRate[v2] = 0.1
+			w.fails(v2, 0.1)
 			w.deploy(split{v2: 100})
 		}, lasts: 40 * time.Second},
 		{name: "a bad version, notify", policy: policy(deploy.ActionNotify), prepare: bad, lasts: 40 * time.Second},
 		{name: "a bad version, pause", policy: policy(deploy.ActionPause, quick...), prepare: bad, lasts: 40 * time.Second},
 		{name: "nothing better to go back to", policy: policy(deploy.ActionRollback), prepare: func(w *world) {
-			w.failureRate[v1] = 0.2
+			w.fails(v1, 0.2)
 			bad(w)
 		}, lasts: 40 * time.Second},
 		{name: "a good version with a ramp", policy: policy(deploy.ActionRollback, quick...), prepare: func(w *world) {
-			w.deploy(split{v1: 100, v2: 0})
+			w.deploy(split{v1: 94, v2: 6})
 		}, lasts: 80 * time.Second},
 		{name: "a version that turns bad in its ramp", policy: policy(deploy.ActionRollback, quick...), prepare: func(w *world) {
 			w.deploy(split{v1: 90, v2: 10})
 		}, during: func(w *world, since time.Duration) {
 			if w.deployments[0].Versions[0].Percentage == 50_000 {
-				w.failureRate[v2] = 0.5
+				w.fails(v2, 0.5)
 			}
 		}, lasts: 80 * time.Second},
 		{name: "an outage of the rates", policy: policy(deploy.ActionRollback), prepare: bad, during: func(w *world, since time.Duration) {
@@ -220,7 +220,7 @@ func TestTwoControllersWithoutALeaseActOnce(t *testing.T) {
 	clk := newClock()
 	for range 50 {
 		w := newWorld(t, clk.now, policy(deploy.ActionRollback))
-		w.failureRate[v2] = 0.1
+		w.fails(v2, 0.1)
 		w.deploy(split{v1: 90, v2: 10})
 		clk.advance(20 * time.Second)
 		var wg sync.WaitGroup
@@ -338,9 +338,7 @@ func TestRunHandsOverWhenStoppedAndAfterADeath(t *testing.T) {
 		stopB = run("b", w.fakes("b"))
 		time.Sleep(leaseTTL - time.Second)
 		expect("the lease of a dead controller holds", "a 0 b 0 c 0")
-		w.mu.Lock()
-		w.failureRate[v2] = 0.5
-		w.mu.Unlock()
+		w.fails(v2, 0.5)
 		time.Sleep(2 * time.Second)
 		stopB()
 		expectSummary(t, w, summary{
@@ -353,7 +351,7 @@ func TestRunHandsOverWhenStoppedAndAfterADeath(t *testing.T) {
 func TestRunGoesOnAfterErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Now, policy(deploy.ActionRollback))
-		w.failureRate[v2] = 0.1
+		w.fails(v2, 0.1)
 		w.deploy(split{v1: 90, v2: 10})
 		f := w.fakes("a")
 		var tries int

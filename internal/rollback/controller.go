@@ -3,7 +3,8 @@
 // Controller.Step is the whole loop body: read what is watched, read the rates of
 // what is on trial (trialsOf), judge it (Assess), turn the judgement into a change
 // (decide, stepRamp), store the change. All but the reading and the storing is
-// pure. Step keeps nothing between calls but the time of its lease.
+// pure. Step keeps nothing between calls but the time of its lease, and what it has
+// logged as unwatched.
 package rollback
 
 import (
@@ -52,7 +53,9 @@ type Deployments interface {
 	// ApplyDecision stores a new current deployment, the progress of the ramp and a
 	// decision in one transaction; nil ones are left as they are. It returns
 	// errs.Conflict and stores nothing when the script's current deployment is not
-	// ifCurrent any more, errs.NotFound when the script is gone.
+	// ifCurrent any more, or a person has paused or aborted the ramp that it would
+	// change, unless by a rollback; errs.NotFound when the script is gone. A deployment
+	// may name any version that exists, however old.
 	ApplyDecision(ctx context.Context, accountID, script, ifCurrent string,
 		d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error
 }
@@ -82,7 +85,10 @@ type Config struct {
 type Controller struct {
 	Config
 	leasedAt time.Time // when the lease was last taken or renewed; zero without it
-	metrics  metrics
+	// unwatched are the current deployments that nothing can judge, by id; empty
+	// without the lease.
+	unwatched map[string]bool
+	metrics   metrics
 }
 
 // New returns a controller that does nothing before Run or Step.
@@ -123,13 +129,19 @@ func (c *Controller) Step(ctx context.Context) error {
 		c.metrics.steps.Add(ctx, 1)
 		c.metrics.duration.Record(ctx, time.Since(start).Seconds())
 	}()
-	if held, err := c.lease(ctx); err != nil || !held {
+	held, err := c.lease(ctx)
+	if err != nil {
 		return err
+	}
+	if !held {
+		c.reportUnwatched(ctx, nil)
+		return nil
 	}
 	watched, err := c.watched(ctx)
 	if err != nil {
 		return err
 	}
+	c.reportUnwatched(ctx, watched)
 	var failures []error
 	for i := range watched {
 		// A long step keeps its lease, or ends.
@@ -191,6 +203,9 @@ func (c *Controller) judgeTrial(ctx context.Context, w *deploy.Watched, t trial,
 	if t.since.After(since) {
 		since = t.since
 	}
+	if r := w.Ramp; r != nil && r.VersionID == t.candidate && r.ResumedAt.After(since) {
+		since = r.ResumedAt
+	}
 	rows, err := c.rates(ctx, w, since, now)
 	if err != nil {
 		return judgement{}, err
@@ -203,7 +218,7 @@ func (c *Controller) judgeTrial(ctx context.Context, w *deploy.Watched, t trial,
 	// Where to go to: what the baseline does beside the candidate tells most; with
 	// too little of that, what it did when it last served.
 	j.target = baseline
-	if assigned(baseline) < max(w.Policy.MinRequests, 1) {
+	if assigned(baseline) < requestsMin(w.Policy) {
 		until := now
 		if !t.baselineUntil.IsZero() {
 			until = t.baselineUntil
@@ -259,6 +274,26 @@ func (c *Controller) report(ctx context.Context, w *deploy.Watched, ch change) {
 	if action != "" {
 		c.metrics.actions.Add(ctx, 1, metric.WithAttributes(attribute.String("action", action)))
 	}
+}
+
+// reportUnwatched counts the scripts whose policy cannot protect them, and logs each
+// once for a deployment: protection must not end in silence. The watched are nil
+// when another controller has the lease, and counts them.
+func (c *Controller) reportUnwatched(ctx context.Context, watched []deploy.Watched) {
+	known := c.unwatched
+	c.unwatched = make(map[string]bool)
+	for _, w := range watched {
+		if !unwatched(w.Deployments) {
+			continue
+		}
+		id := w.Deployments[0].ID
+		c.unwatched[id] = true
+		if !known[id] {
+			c.Log.WarnContext(ctx, "script has a rollback policy, but no version to go back to: none had all traffic in the deployments before this one",
+				"account_id", w.AccountID, "script", w.Script, "deployment_id", id, "deployments", len(w.Deployments))
+		}
+	}
+	c.metrics.unwatched.Record(ctx, int64(len(c.unwatched)))
 }
 
 func (c *Controller) lease(ctx context.Context) (bool, error) {
@@ -347,29 +382,4 @@ func lookBack(policy deploy.RollbackPolicy) time.Duration {
 		return deploy.DefaultLookBackSeconds * time.Second
 	}
 	return time.Duration(policy.LookBackSeconds) * time.Second
-}
-
-type metrics struct {
-	steps    metric.Int64Counter
-	verdicts metric.Int64Counter
-	actions  metric.Int64Counter
-	errors   metric.Int64Counter
-	duration metric.Float64Histogram
-}
-
-func newMetrics() (metrics, error) {
-	meter := telemetry.Meter("tidegate/rollback")
-	var m metrics
-	var err [5]error
-	m.steps, err[0] = meter.Int64Counter("tidegate_rollback_steps_total",
-		metric.WithDescription("Steps of the rollback controller, with and without the lease."))
-	m.verdicts, err[1] = meter.Int64Counter("tidegate_rollback_verdicts_total",
-		metric.WithDescription("Judgements of scripts with a version on trial, by verdict."))
-	m.actions, err[2] = meter.Int64Counter("tidegate_rollback_actions_total",
-		metric.WithDescription("What was done and stored: rollback, pause, notify, or ramp for a ramp's deployment."))
-	m.errors, err[3] = meter.Int64Counter("tidegate_rollback_errors_total",
-		metric.WithDescription("Failed calls, by stage: lease, watched, rates, apply."))
-	m.duration, err[4] = meter.Float64Histogram("tidegate_rollback_step_duration_seconds",
-		metric.WithUnit("s"), metric.WithDescription("Duration of one step over all watched scripts."))
-	return m, errors.Join(err[:]...)
 }

@@ -8,10 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/attribute"
-	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
@@ -35,7 +31,7 @@ func expectSummary(t *testing.T, w *world, want summary) {
 func TestBadVersionIsRolledBack(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
-	w.failureRate[v2] = 0.1
+	w.fails(v2, 0.1)
 	c := w.controller("a", w.fakes("a"))
 	w.steps(c, clk, time.Minute)
 	w.deploy(split{v1: 90, v2: 10})
@@ -64,8 +60,8 @@ func TestVersionAlreadyAtFullShareIsRolledBack(t *testing.T) {
 	c := w.controller("a", w.fakes("a"))
 	w.deploy(split{v2: 100})
 	w.steps(c, clk, time.Hour)
-	w.failureRate[v2] = 0.5 // long after the look-back window of its start
-	w.steps(c, clk, 10*time.Second)
+	w.fails(v2, 0.5) // long after the look-back window of its start
+	w.steps(c, clk, 20*time.Second)
 	expectSummary(t, w, summary{
 		Deployments: []string{"v1 100% by a person", "v2 100% by a person", "v1 100% by rollback"},
 		Decisions:   []string{"fail rollback"},
@@ -79,7 +75,7 @@ func TestVersionAlreadyAtFullShareIsRolledBack(t *testing.T) {
 func TestEarlierRunOfTheCandidateIsNotHeldAgainstIt(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
-	w.failureRate[v2] = 0.1
+	w.fails(v2, 0.1)
 	w.deploy(split{v1: 90, v2: 10})
 	clk.advance(20*time.Second + 300*time.Millisecond)
 	w.deploy(split{v1: 100})
@@ -103,7 +99,8 @@ func TestEarlierRunOfTheCandidateIsNotHeldAgainstIt(t *testing.T) {
 func TestBaselineThatIsNoBetterIsNotRestored(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
-	w.failureRate[v1], w.failureRate[v2] = 0.1, 0.1
+	w.fails(v1, 0.1)
+	w.fails(v2, 0.1)
 	c := w.controller("a", w.fakes("a"))
 	w.deploy(split{v1: 90, v2: 10})
 	w.steps(c, clk, time.Minute)
@@ -117,34 +114,68 @@ func TestBaselineThatIsNoBetterIsNotRestored(t *testing.T) {
 		t.Errorf("sentence %q, want %q", w.decisions[0].Sentence, sentence)
 	}
 	// Once the baseline is better, the standing failure is acted upon.
-	w.failureRate[v1] = 0
+	w.fails(v1, 0)
 	w.steps(c, clk, time.Minute)
 	want.Deployments = append(want.Deployments, "v1 100% by rollback")
 	want.Decisions = append(want.Decisions, "fail rollback")
 	expectSummary(t, w, want)
 }
 
-func TestUnknownBaselineIsNotRestored(t *testing.T) {
+// A script without traffic at night got a bad release in the morning. The release
+// stayed, because nothing was known of the version before it in its last minutes;
+// nor would a few failed requests of those minutes have been evidence against it.
+func TestBaselineThatLittleIsKnownOfIsRestored(t *testing.T) {
+	f := func(baselineRequests, baselineFailures int64, sentence string) {
+		t.Helper()
+		clk := newClock()
+		w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+		w.deploy(split{v2: 100})
+		f := w.fakes("a")
+		f.rates = func(_ context.Context, _, _ string, _, until time.Time) ([]schema.VersionRate, error) {
+			if until.After(epoch) {
+				return []schema.VersionRate{*row(v2, 100, 10)}, nil
+			}
+			return []schema.VersionRate{*row(v1, baselineRequests, baselineFailures)}, nil
+		}
+		clk.advance(time.Minute)
+		w.steps(w.controller("a", f), clk, time.Second)
+		expectSummary(t, w, summary{
+			Deployments: []string{"v1 100% by a person", "v2 100% by a person", "v1 100% by rollback"},
+			Decisions:   []string{"fail rollback"},
+		})
+		if got := w.decisions[0].Sentence; got != sentence || w.deployments[0].Annotations.Message != sentence {
+			t.Errorf("sentence %q, message %q, want %q", got, w.deployments[0].Annotations.Message, sentence)
+		}
+	}
+	f(0, 0, "rolled back 22222222: 10 of 100 requests failed (10 % > 2 %)"+
+		"; nothing is known of 11111111, which had no requests in its last look-back window")
+	f(40, 8, "rolled back 22222222: 10 of 100 requests failed (10 % > 2 %)"+
+		"; little is known of 11111111: 8 of 40 requests failed in its last look-back window, and it takes 100 to tell")
+	f(99, 99, "rolled back 22222222: 10 of 100 requests failed (10 % > 2 %)"+
+		"; little is known of 11111111: 99 of 99 requests failed in its last look-back window, and it takes 100 to tell")
+	f(100, 9, "rolled back 22222222: 10 of 100 requests failed (10 % > 2 %)")
+}
+
+// See TestVersionThatAPersonWentBackToIsNotOnTrial: what it did to traffic.
+func TestVersionThatAPersonLeftIsNotRestored(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
-	w.deployments[0].CreatedOn = clk.now() // v1 never had a request
-	w.failureRate[v2] = 0.1
+	c := w.controller("a", w.fakes("a"))
 	w.deploy(split{v2: 100})
-	w.steps(w.controller("a", w.fakes("a")), clk, time.Minute)
+	w.steps(c, clk, time.Minute)
+	w.deploy(split{v1: 100})
+	w.deployments[0].Annotations = deploy.Annotations{Message: "Rollback", TriggeredBy: triggeredByDeployment}
+	w.fails(v1, 0.1)
+	w.steps(c, clk, time.Minute)
 	expectSummary(t, w, summary{
-		Deployments: []string{"v1 100% by a person", "v2 100% by a person"},
-		Decisions:   []string{"fail "},
+		Deployments: []string{"v1 100% by a person", "v2 100% by a person", "v1 100% by deployment"},
 	})
-	const sentence = "kept 22222222: 10 of 100 requests failed (10 % > 2 %), but nothing is known of 11111111: it had no requests in its last look-back window"
-	if w.decisions[0].Sentence != sentence {
-		t.Errorf("sentence %q, want %q", w.decisions[0].Sentence, sentence)
-	}
 }
 
 func TestBaselineWithLittleTrafficIsJudgedByItsOwnWindow(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
-	w.failureRate[v2] = 0.1
+	w.fails(v2, 0.1)
 	w.deploy(split{v1: 1, v2: 99})
 	w.steps(w.controller("a", w.fakes("a")), clk, 10*time.Second)
 	if len(w.decisions) != 1 || w.decisions[0].Action != deploy.ActionRollback {
@@ -164,6 +195,7 @@ func TestOutageOfTheRatesMovesNothing(t *testing.T) {
 	w.deploy(split{v1: 90, v2: 10})
 	w.steps(c, clk, 20*time.Second)
 	w.ratesDown = true
+	w.fails(v2, 0.1)
 	for range 120 {
 		if err := c.Step(t.Context()); err == nil || !strings.Contains(err.Error(), "connection refused") {
 			t.Fatalf("step without rates: %v", err)
@@ -183,7 +215,7 @@ func TestOutageOfTheRatesMovesNothing(t *testing.T) {
 		t.Errorf("decision %+v", d)
 	}
 	// A failure during the outage is found after it.
-	w.ratesDown, w.failureRate[v2] = false, 0.1
+	w.ratesDown = false
 	w.steps(c, clk, time.Second)
 	want.Deployments = append(want.Deployments, "v1 100% by rollback")
 	want.Decisions = append(want.Decisions, "fail rollback")
@@ -232,7 +264,7 @@ func TestNotifyIsToldOnce(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionNotify,
 		deploy.RampStep{Percentage: 10_000, BakeSeconds: 30}, deploy.RampStep{Percentage: deploy.Full}))
-	w.failureRate[v2] = 0.1
+	w.fails(v2, 0.1)
 	c := w.controller("a", w.fakes("a"))
 	w.deploy(split{v1: 90, v2: 10})
 	w.steps(c, clk, time.Minute)
@@ -257,11 +289,11 @@ func TestPauseHoldsTheRamp(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionPause,
 		deploy.RampStep{Percentage: 10_000, BakeSeconds: 30}, deploy.RampStep{Percentage: deploy.Full}))
-	w.failureRate[v2] = 0.1
+	w.fails(v2, 0.1)
 	c := w.controller("a", w.fakes("a"))
 	w.deploy(split{v1: 90, v2: 10})
 	w.steps(c, clk, 20*time.Second)
-	w.failureRate[v2] = 0
+	w.fails(v2, 0)
 	w.steps(c, clk, time.Hour)
 	expectSummary(t, w, summary{
 		Deployments: []string{"v1 100% by a person", "v1 90% v2 10% by a person"},
@@ -277,7 +309,7 @@ func TestPauseHoldsTheRamp(t *testing.T) {
 func TestPauseWithoutARampSaysSo(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionPause))
-	w.failureRate[v2] = 0.1
+	w.fails(v2, 0.1)
 	w.deploy(split{v2: 100})
 	w.steps(w.controller("a", w.fakes("a")), clk, time.Minute)
 	expectSummary(t, w, summary{
@@ -293,7 +325,7 @@ func TestPauseWithoutARampSaysSo(t *testing.T) {
 func TestSecondOfTwoNewVersionsIsJudgedToo(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
-	w.failureRate[v3] = 0.1
+	w.fails(v3, 0.1)
 	w.deploy(split{v1: 80, v2: 10, v3: 10})
 	w.steps(w.controller("a", w.fakes("a")), clk, time.Minute)
 	expectSummary(t, w, summary{
@@ -308,7 +340,7 @@ func TestSecondOfTwoNewVersionsIsJudgedToo(t *testing.T) {
 func TestOneBrokenScriptDoesNotStopTheOthers(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
-	w.failureRate[v2] = 0.1
+	w.fails(v2, 0.1)
 	w.deploy(split{v1: 90, v2: 10})
 	clk.advance(20 * time.Second)
 	f := w.fakes("a")
@@ -330,55 +362,5 @@ func TestOneBrokenScriptDoesNotStopTheOthers(t *testing.T) {
 	}
 	if err := c.Step(t.Context()); errs.KindOf(err) != errs.Unavailable {
 		t.Errorf("step without a store: %v", err)
-	}
-}
-
-func TestMetricsTellWhatHappened(t *testing.T) {
-	reader := sdkmetric.NewManualReader()
-	before := otel.GetMeterProvider()
-	otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))
-	t.Cleanup(func() { otel.SetMeterProvider(before) })
-
-	clk := newClock()
-	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
-	w.failureRate[v2] = 0.1
-	w.deploy(split{v1: 90, v2: 10})
-	c := w.controller("a", w.fakes("a"))
-	clk.advance(5 * time.Second)
-	w.ratesDown = true
-	if err := c.Step(t.Context()); err == nil {
-		t.Error("step without rates succeeded")
-	}
-	w.ratesDown = false
-	w.steps(c, clk, time.Second)
-	clk.advance(5 * time.Second)
-	w.steps(c, clk, time.Second)
-
-	var data metricdata.ResourceMetrics
-	if err := reader.Collect(t.Context(), &data); err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]int64{}
-	for _, m := range data.ScopeMetrics[0].Metrics {
-		switch points := m.Data.(type) {
-		case metricdata.Sum[int64]:
-			for _, p := range points.DataPoints {
-				got[m.Name+"{"+p.Attributes.Encoded(attribute.DefaultEncoder())+"}"] = p.Value
-			}
-		case metricdata.Histogram[float64]:
-			got[m.Name] = int64(points.DataPoints[0].Count)
-		}
-	}
-	want := map[string]int64{
-		"tidegate_rollback_steps_total{}":                        5,
-		"tidegate_rollback_step_duration_seconds":                5,
-		"tidegate_rollback_verdicts_total{verdict=error}":        1,
-		"tidegate_rollback_verdicts_total{verdict=inconclusive}": 2,
-		"tidegate_rollback_verdicts_total{verdict=fail}":         1,
-		"tidegate_rollback_actions_total{action=rollback}":       1,
-		"tidegate_rollback_errors_total{stage=rates}":            1,
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("metrics (-want +got):\n%s", diff)
 	}
 }

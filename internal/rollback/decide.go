@@ -64,10 +64,12 @@ func onFail(w *deploy.Watched, j judgement, now time.Time) change {
 	version := short(j.candidate)
 	running := runningRamp(w)
 	switch {
-	case w.Policy.Action == deploy.ActionRollback && refusal(j) == "":
+	case w.Policy.Action == deploy.ActionRollback && !baselineNoBetter(w.Policy, j):
 		return rollBack(w, j, now)
 	case w.Policy.Action == deploy.ActionRollback:
-		ch.decision.Sentence = fmt.Sprintf("kept %s: %s, but %s", version, j.Sentence, refusal(j))
+		_, _, rate := counts(j.target)
+		ch.decision.Sentence = fmt.Sprintf("kept %s: %s, but %s was no better: %s (%s %%)",
+			version, j.Sentence, short(j.baseline), failed(j.target), decimal(100**rate, 2))
 	case w.Policy.Action == deploy.ActionPause && running != nil:
 		ch.decision.Action = deploy.ActionPause
 		ch.decision.Sentence = fmt.Sprintf("paused the ramp of %s: %s", version, j.Sentence)
@@ -102,7 +104,7 @@ func onError(w *deploy.Watched, j judgement, now time.Time) *deploy.RollbackDeci
 func rollBack(w *deploy.Watched, j judgement, now time.Time) change {
 	ch := change{decision: decision(w, j, now)}
 	ch.decision.Action = deploy.ActionRollback
-	ch.decision.Sentence = fmt.Sprintf("rolled back %s: %s", short(j.candidate), j.Sentence)
+	ch.decision.Sentence = fmt.Sprintf("rolled back %s: %s%s", short(j.candidate), j.Sentence, caveat(w.Policy, j))
 	ch.deployment = newDeployment([]deploy.Split{{VersionID: j.baseline, Percentage: deploy.Full}},
 		triggeredByRollback, ch.decision.Sentence, now)
 	ch.decision.ToDeployment = ch.deployment.ID
@@ -112,17 +114,29 @@ func rollBack(w *deploy.Watched, j judgement, now time.Time) change {
 	return ch
 }
 
-// refusal says why the baseline must not be put back; empty when it may. A
-// baseline with any data is known, however little: it was good enough for all
-// traffic once, and the candidate is known to fail.
-func refusal(j judgement) string {
-	baseline := short(j.baseline)
+// baselineNoBetter reports whether the baseline must not be put back: traffic does
+// not move to something worse. That takes evidence, as much as a verdict does. With
+// less the baseline is put back: it was good enough for all traffic once, and the
+// candidate is known to fail. A quiet hour before a bad release must not be what
+// keeps the release. A version that is unknown as such, because the store does not
+// have it, is the store's to refuse.
+func baselineNoBetter(policy deploy.RollbackPolicy, j judgement) bool {
+	if assigned(j.target) < requestsMin(policy) {
+		return false
+	}
 	_, _, rate := counts(j.target)
-	switch {
-	case rate == nil:
-		return fmt.Sprintf("nothing is known of %s: it had no requests in its last look-back window", baseline)
-	case *rate >= *j.Numbers.FailureRate:
-		return fmt.Sprintf("%s was no better: %s (%s %%)", baseline, failed(j.target), decimal(100**rate, 2))
+	return *rate >= *j.Numbers.FailureRate
+}
+
+// caveat says that a version is put back about which too little is known to call
+// it better; empty when enough is.
+func caveat(policy deploy.RollbackPolicy, j judgement) string {
+	switch requests, least := assigned(j.target), requestsMin(policy); {
+	case requests == 0:
+		return fmt.Sprintf("; nothing is known of %s, which had no requests in its last look-back window", short(j.baseline))
+	case requests < least:
+		return fmt.Sprintf("; little is known of %s: %s in its last look-back window, and it takes %s to tell",
+			short(j.baseline), failed(j.target), grouped(least))
 	default:
 		return ""
 	}

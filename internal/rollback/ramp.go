@@ -2,16 +2,22 @@ package rollback
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"tidegate/internal/deploy"
 )
 
 // stepRamp moves a script's ramp on by at most one step. A ramp starts when a
-// person deploys a new version beside the one that served everything; it is bound
-// to its deployment, so the next deployment by a person ends it or starts another.
-// It keeps the steps that the policy had when it started. Only a pass at the end of
-// a step's bake time promotes; anything else waits, and Reason says for what.
+// person gives a new version a share beside the one that served everything; it is
+// bound to its deployment, so the next deployment by a person ends it or starts
+// another. It keeps the steps that the policy had when it started. Only a pass at
+// the end of a step's bake time promotes, from the deployed share on; anything else
+// waits, and Reason says for what.
+//
+// No ramp starts from 0 %, where a version is tested by override before it goes
+// live: no request is drawn for it, so no pass could ever come, and its first
+// traffic is for the person to give.
 //
 // The ramp is done once its last step is deployed: nothing follows that step's
 // bake time, and the version stays on trial without a ramp.
@@ -50,7 +56,7 @@ func waitsFor(policy deploy.RollbackPolicy, j judgement, baked bool) string {
 		return "waiting: the rates could not be read"
 	default:
 		return fmt.Sprintf("waiting: too little data for a verdict in the last %d s (at least %s requests of each version that is judged)",
-			lookBack(policy)/time.Second, grouped(max(policy.MinRequests, 1)))
+			lookBack(policy)/time.Second, grouped(requestsMin(policy)))
 	}
 }
 
@@ -58,9 +64,9 @@ func waitsFor(policy deploy.RollbackPolicy, j judgement, baked bool) string {
 // that this deployment replaced.
 func startRamp(w *deploy.Watched, j judgement, now time.Time) change {
 	current := w.Deployments[0]
-	candidate, baseline, ok := growing(w.Deployments)
-	first := firstStep(w.Policy.Ramp, candidate.Percentage)
-	if !ok || first < 0 || byController(current) {
+	t, ok := growing(w.Deployments)
+	steps, standing := stepsFrom(w.Policy.Ramp, share(current, t.candidate))
+	if !ok || len(steps) == 0 || byController(current) {
 		if r := w.Ramp; r != nil && (r.State == deploy.RampRunning || r.State == deploy.RampPaused) {
 			return change{ramp: ended(r, "another deployment took over")}
 		}
@@ -69,30 +75,32 @@ func startRamp(w *deploy.Watched, j judgement, now time.Time) change {
 	if j.Verdict == deploy.VerdictFail || j.Verdict == deploy.VerdictError {
 		return change{}
 	}
-	r := deploy.Ramp{
-		VersionID:         candidate.VersionID,
-		BaselineVersionID: baseline,
+	return change{ramp: &deploy.Ramp{
+		VersionID:         t.candidate,
+		BaselineVersionID: t.baseline,
 		DeploymentID:      current.ID,
-		Steps:             w.Policy.Ramp,
+		Step:              standing,
+		Steps:             steps,
 		StepStartedAt:     now,
 		State:             deploy.RampRunning,
-	}
-	if candidate.Percentage < r.Steps[first].Percentage {
-		return enter(w, &r, first, now)
-	}
-	r.Step = first
-	return change{ramp: &r}
+	}}
 }
 
-// firstStep is the first step at or above share; -1 when the deployment is
-// already where the ramp would end, or beyond.
-func firstStep(steps []deploy.RampStep, share deploy.Percentage) int {
-	for i, step := range steps {
-		if step.Percentage > share || (step.Percentage == share && i+1 < len(steps)) {
-			return i
-		}
+// stepsFrom returns the steps of a ramp that starts at share, and which of them it
+// stands at. A share between two steps becomes a step that bakes as long as the one
+// below it, or as the first if there is none. There are no steps when share is
+// where the ramp would end, or beyond.
+func stepsFrom(steps []deploy.RampStep, share deploy.Percentage) (from []deploy.RampStep, standing int) {
+	next := slices.IndexFunc(steps, func(s deploy.RampStep) bool { return s.Percentage > share })
+	if next < 0 {
+		return nil, 0
 	}
-	return -1
+	below := steps[max(next-1, 0)]
+	if below.Percentage == share {
+		return steps, next - 1
+	}
+	below.Percentage = share
+	return slices.Insert(slices.Clone(steps), next, below), next
 }
 
 func promote(w *deploy.Watched, r *deploy.Ramp, j judgement, now time.Time) change {
@@ -126,6 +134,7 @@ func enter(w *deploy.Watched, r *deploy.Ramp, step int, now time.Time) change {
 		}
 	}
 	d := newDeployment(splits, triggeredByDeployment, message, now)
+	d.CodeUpdate = w.Deployments[0].CodeUpdate // as the person chose it
 	next.DeploymentID, next.Step, next.StepStartedAt, next.Reason = d.ID, step, now, ""
 	if step == len(r.Steps)-1 {
 		next.State = deploy.RampDone

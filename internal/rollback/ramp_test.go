@@ -15,12 +15,11 @@ func TestGoodVersionRampsToTheEnd(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionRollback, threeSteps...))
 	c := w.controller("a", w.fakes("a"))
-	w.deploy(split{v1: 100, v2: 0})
+	w.deploy(split{v1: 95, v2: 5})
 	w.steps(c, clk, 10*time.Minute)
 	expectSummary(t, w, summary{
 		Deployments: []string{
-			"v1 100% by a person", "v1 100% v2 0% by a person", "v1 95% v2 5% by deployment",
-			"v1 75% v2 25% by deployment", "v2 100% by deployment",
+			"v1 100% by a person", "v1 95% v2 5% by a person", "v1 75% v2 25% by deployment", "v2 100% by deployment",
 		},
 		Decisions: []string{"pass ", "pass "},
 		Ramp:      "done 100%",
@@ -40,33 +39,133 @@ func TestGoodVersionRampsToTheEnd(t *testing.T) {
 		}
 	}
 	// At 100 % the version is still on trial.
-	w.failureRate[v2] = 1
-	w.steps(c, clk, 10*time.Second)
+	w.fails(v2, 1)
+	w.steps(c, clk, 20*time.Second)
 	if got := w.decisions[0].Action; got != deploy.ActionRollback {
 		t.Errorf("newest decision %q", w.decisions[0].Sentence)
 	}
 }
 
+// A ramp jumped from a person's split to the next step of its policy: deployed at
+// 70 % under 5, 25, 100 %, a version without a single request was at 100 % two
+// seconds later, with no verdict. Now it stands at the deployed share, and goes up
+// after that share's bake time and a pass only.
 func TestRampStartsAtTheDeployedShare(t *testing.T) {
-	f := func(percent float64, steps []deploy.RampStep, wantRamp string, wantDeployments int) {
+	f := func(percent float64, steps []deploy.RampStep, wantStart, wantNext string) {
 		t.Helper()
 		clk := newClock()
 		w := newWorld(t, clk.now, policy(deploy.ActionRollback, steps...))
+		w.requestsPerSecond = 0
 		w.deploy(split{v1: 100 - percent, v2: percent})
-		w.steps(w.controller("a", w.fakes("a")), clk, 10*time.Second)
-		if got := w.summary().Ramp; got != wantRamp || len(w.deployments)-2 != wantDeployments {
-			t.Errorf("from %v %%: ramp %q after %d deployments of the controller, want %q after %d",
-				percent, got, len(w.deployments)-2, wantRamp, wantDeployments)
+		c := w.controller("a", w.fakes("a"))
+		expect := func(when, ramp string, deployments int) {
+			t.Helper()
+			if got := w.summary(); got.Ramp != ramp || len(got.Deployments)-2 != deployments {
+				t.Errorf("from %v %%, %s: ramp %q, deployments %q", percent, when, got.Ramp, got.Deployments)
+			}
+		}
+		w.steps(c, clk, 2*time.Minute)
+		expect("baked without requests", wantStart, 0)
+		w.requestsPerSecond = 1000
+		if wantNext == "" {
+			w.steps(c, clk, 10*time.Minute)
+			expect("with requests", wantStart, 0)
+			return
+		}
+		w.steps(c, clk, stepInterval)
+		expect("with requests", wantNext, 1)
+		if d := w.decisions[0]; d.Verdict != deploy.VerdictPass || d.ToDeployment != w.deployments[0].ID {
+			t.Errorf("from %v %%: promoted by %+v", percent, d)
 		}
 	}
-	f(5, threeSteps, "running 5%", 0)
-	f(1, threeSteps, "running 5%", 1)
-	f(10, threeSteps, "running 25%", 1)
-	f(30, threeSteps, "done 100%", 1)
-	f(25, threeSteps[:2], "", 0)
-	f(30, threeSteps[:2], "", 0)
-	f(10, threeSteps[:2], "done 25%", 1)
-	f(5, nil, "", 0)
+	f(1, threeSteps, "running 1%", "running 5%")
+	f(5, threeSteps, "running 5%", "running 25%")
+	f(10, threeSteps, "running 10%", "running 25%")
+	f(30, threeSteps, "running 30%", "done 100%")
+	f(70, threeSteps, "running 70%", "done 100%")
+	f(10, threeSteps[:2], "running 10%", "done 25%")
+
+	f(25, threeSteps[:2], "", "")
+	f(30, threeSteps[:2], "", "")
+	f(5, nil, "", "")
+}
+
+func TestRampBakesAtAShareOfItsOwn(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback, threeSteps...))
+	c := w.controller("a", w.fakes("a"))
+	w.deploy(split{v1: 30, v2: 70})
+	w.steps(c, clk, time.Minute)
+	if got := w.summary().Ramp; got != "running 70%" {
+		t.Fatalf("ramp %q before the bake time of the step below was over", got)
+	}
+	w.steps(c, clk, time.Second)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v1 30% v2 70% by a person", "v2 100% by deployment"},
+		Decisions:   []string{"pass "},
+		Ramp:        "done 100%",
+	})
+	const sentence = "ended the ramp of 22222222 at step 4 of 4, 100%: 0 of 4 200 requests failed (0 % ≤ 2 %)"
+	if got := w.decisions[0].Sentence; got != sentence {
+		t.Errorf("sentence %q, want %q", got, sentence)
+	}
+}
+
+// A version at 0 % is tested by override before it goes live. A ramp took it into
+// live traffic within a second; now that is for the person to do.
+func TestNoRampStartsFromZero(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback, threeSteps...))
+	c := w.controller("a", w.fakes("a"))
+	w.deploy(split{v1: 100, v2: 0})
+	w.steps(c, clk, 10*time.Minute)
+	want := summary{Deployments: []string{"v1 100% by a person", "v1 100% v2 0% by a person"}}
+	expectSummary(t, w, want)
+	w.deploy(split{v1: 99, v2: 1})
+	w.steps(c, clk, 2*time.Minute) // 1 request/s: the hundredth comes after the bake time
+	want.Deployments = append(want.Deployments, "v1 99% v2 1% by a person", "v1 95% v2 5% by deployment")
+	want.Decisions = []string{"pass "}
+	want.Ramp = "running 5%"
+	expectSummary(t, w, want)
+}
+
+// A ramp that a policy had paused could not be resumed: within half a second the
+// failures from before, still in the look-back window, paused it again, and so at
+// each later step. A person who resumes knows of them.
+func TestResumedRampIsJudgedByWhatComesAfter(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionPause, threeSteps...))
+	c := w.controller("a", w.fakes("a"))
+	w.fails(v2, 0.9)
+	w.deploy(split{v1: 95, v2: 5})
+	w.steps(c, clk, time.Minute)
+	want := summary{
+		Deployments: []string{"v1 100% by a person", "v1 95% v2 5% by a person"},
+		Decisions:   []string{"fail pause"},
+		Ramp:        "paused 5%",
+	}
+	expectSummary(t, w, want)
+
+	w.fails(v2, 0)
+	w.control(deploy.RampResume)
+	w.steps(c, clk, time.Minute)
+	want.Ramp = "running 5%"
+	expectSummary(t, w, want)
+	w.steps(c, clk, 30*time.Second)
+	want.Deployments = append(want.Deployments, "v1 75% v2 25% by deployment")
+	want.Decisions = append(want.Decisions, "pass ")
+	want.Ramp = "running 25%"
+	expectSummary(t, w, want)
+
+	// New failures count.
+	w.fails(v2, 0.9)
+	w.steps(c, clk, 10*time.Second)
+	want.Decisions = append(want.Decisions, "fail pause")
+	want.Ramp = "paused 25%"
+	expectSummary(t, w, want)
+	if got := w.decisions[1].Sentence; got != "promoted 22222222 to step 2 of 3, 25%: 0 of 300 requests failed (0 % ≤ 2 %)" {
+		t.Errorf("sentence of the promotion %q", got)
+	}
 }
 
 func TestRampThatEndsBelowFullShareKeepsTheBaseline(t *testing.T) {
@@ -109,7 +208,7 @@ func TestBadVersionIsRolledBackDuringItsRamp(t *testing.T) {
 	c := w.controller("a", w.fakes("a"))
 	w.deploy(split{v1: 95, v2: 5})
 	w.steps(c, clk, 90*time.Second)
-	w.failureRate[v2] = 0.1
+	w.fails(v2, 0.1)
 	w.steps(c, clk, 10*time.Minute)
 	expectSummary(t, w, summary{
 		Deployments: []string{
@@ -148,29 +247,33 @@ func TestPersonEndsARamp(t *testing.T) {
 			t.Errorf("%s: ramp %q, reason %q, %d deployments: %q", name, got, w.ramp.Reason, len(w.deployments), w.summary().Deployments)
 		}
 	}
-	const took = "another deployment took over"
+	const (
+		took    = "another deployment took over"
+		lacking = "waiting: too little data for a verdict in the last 300 s (at least 100 requests of each version that is judged)"
+	)
 	f("goes back", func(w *world) { w.deploy(split{v1: 100}) }, "aborted 25%", took, 4)
 	f("takes the version down to 0 %", func(w *world) { w.deploy(split{v1: 100, v2: 0}) }, "aborted 25%", took, 4)
 	f("goes to the end", func(w *world) { w.deploy(split{v2: 100}) }, "aborted 25%", took, 4)
 	f("deploys something else", func(w *world) { w.deploy(split{v2: 50, v3: 50}) }, "aborted 25%", took, 4)
-	f("pauses", func(w *world) { w.ramp.State, w.ramp.Reason = deploy.RampPaused, "lunch" }, "paused 25%", "lunch", 3)
-	f("aborts", func(w *world) { w.ramp.State = deploy.RampAborted }, "aborted 25%", "", 3)
+	f("pauses", func(w *world) { w.control(deploy.RampPause) }, "paused 25%", "paused by request", 3)
+	f("aborts", func(w *world) { w.control(deploy.RampAbort) }, "aborted 25%", "aborted by request", 3)
 	f("removes the ramp from the policy", func(w *world) { w.policy.Ramp = nil }, "aborted 25%", "the policy has no ramp any more", 3)
 	f("changes the steps for the next ramp", func(w *world) { w.policy.Ramp = threeSteps[:1] }, "done 100%", "", 4)
 	f("goes one step back: a new ramp from there", func(w *world) { w.deploy(split{v1: 95, v2: 5}) }, "running 25%", "", 5)
-	f("starts with another version", func(w *world) { w.deploy(split{v1: 99, v3: 1}) }, "running 25%", "", 6)
+	f("starts with another version", func(w *world) { w.deploy(split{v1: 99, v3: 1}) }, "running 1%", lacking, 4)
 }
 
 func TestRampThatWasDeletedDoesNotStartAgain(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionRollback, threeSteps...))
 	c := w.controller("a", w.fakes("a"))
-	w.deploy(split{v1: 99, v2: 1})
-	w.steps(c, clk, time.Second)
+	w.deploy(split{v1: 95, v2: 5})
+	w.steps(c, clk, 90*time.Second)
 	w.ramp = nil
 	w.steps(c, clk, 10*time.Minute)
 	expectSummary(t, w, summary{
-		Deployments: []string{"v1 100% by a person", "v1 99% v2 1% by a person", "v1 95% v2 5% by deployment"},
+		Deployments: []string{"v1 100% by a person", "v1 95% v2 5% by a person", "v1 75% v2 25% by deployment"},
+		Decisions:   []string{"pass "},
 	})
 }
 
@@ -178,22 +281,22 @@ func TestRampDoesNotStartOnAFailureOrInAnOutage(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionNotify, threeSteps...))
 	c := w.controller("a", w.fakes("a"))
+	w.fails(v2, 0.1)
 	w.deploy(split{v1: 90, v2: 10})
 	clk.advance(time.Minute)
 	w.ratesDown = true
 	if err := c.Step(t.Context()); err == nil {
 		t.Error("step without rates succeeded")
 	}
-	w.ratesDown, w.failureRate[v2] = false, 0.1
+	w.ratesDown = false
 	w.steps(c, clk, time.Minute)
 	want := summary{
 		Deployments: []string{"v1 100% by a person", "v1 90% v2 10% by a person"},
 		Decisions:   []string{"error ", "fail notify"},
 	}
 	expectSummary(t, w, want)
-	w.failureRate[v2] = 0
-	w.steps(c, clk, time.Second)
-	want.Deployments = append(want.Deployments, "v1 75% v2 25% by deployment")
-	want.Ramp = "running 25%"
+	w.fails(v2, 0)
+	w.steps(c, clk, 4*time.Minute+30*time.Second) // one of the last five still failed
+	want.Ramp = "running 10%"
 	expectSummary(t, w, want)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -30,22 +31,48 @@ type world struct {
 	heldUntil   time.Time
 
 	requestsPerSecond float64
-	failureRate       map[string]float64 // by version
+	failures          map[string][]failing // by version, newest first
 	ratesDown         bool
 	ratesCalls        map[string]int // by holder
 	t                 *testing.T
+}
+
+// failing is a share of a version's requests that fail from some moment on.
+type failing struct {
+	since time.Time
+	rate  float64
 }
 
 // newWorld has v1 at 100 %, for ten minutes, without failures, at 100 requests/s.
 func newWorld(t *testing.T, now func() time.Time, policy deploy.RollbackPolicy) *world {
 	w := &world{
 		t: t, now: now, policy: policy,
-		requestsPerSecond: 100, failureRate: map[string]float64{}, ratesCalls: map[string]int{},
+		requestsPerSecond: 100, failures: map[string][]failing{}, ratesCalls: map[string]int{},
 	}
 	d := person(split{v1: 100})
 	d.ID, d.CreatedOn = uuid.NewString(), now().Add(-10*time.Minute)
 	w.deployments = []deploy.Deployment{d}
 	return w
+}
+
+// fails lets a share of a version's requests fail from now on. The past stays as it
+// was.
+func (w *world) fails(version string, rate float64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failures[version] = slices.Insert(w.failures[version], 0, failing{w.now(), rate})
+}
+
+// control is a person's action on the ramp.
+func (w *world) control(action string) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r, err := w.ramp.Control(action, w.now())
+	if err != nil {
+		w.t.Fatalf("%s the ramp: %v", action, err)
+	}
+	w.ramp = &r
 }
 
 // deploy is a person's deployment.
@@ -106,7 +133,8 @@ func (w *world) apply(_ context.Context, account, script, ifCurrent string, d *d
 	return nil
 }
 
-// rates counts the requests of each second by the deployment that served then.
+// rates counts the requests of each second by the deployment that served then, and
+// by the failure rates of then.
 func (w *world) rates(since, until time.Time) ([]schema.VersionRate, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -116,29 +144,61 @@ func (w *world) rates(since, until time.Time) ([]schema.VersionRate, error) {
 	if since.Nanosecond() != 0 {
 		w.t.Errorf("rates asked from %v: not a whole second", since)
 	}
-	sums := map[string]float64{}
-	end := until
-	for _, d := range w.deployments {
-		start := wholeSecond(d.CreatedOn)
-		if start.Before(since) {
-			start = since
-		}
-		if !start.Before(end) {
+	type sum struct{ requests, failures float64 }
+	sums := map[string]sum{}
+	changes := w.changes(since, wholeSecond(until))
+	for i, end := range changes[1:] {
+		start := changes[i]
+		began := func(d deploy.Deployment) bool { return !d.CreatedOn.After(start) }
+		serving := slices.IndexFunc(w.deployments, began)
+		if serving < 0 {
 			continue
 		}
-		buckets := wholeSecond(end).Sub(start).Seconds()
-		for _, s := range d.Versions {
-			sums[s.VersionID] += buckets * w.requestsPerSecond * float64(s.Percentage) / float64(deploy.Full)
+		for _, s := range w.deployments[serving].Versions {
+			requests := end.Sub(start).Seconds() * w.requestsPerSecond * float64(s.Percentage) / float64(deploy.Full)
+			sum := sums[s.VersionID]
+			sum.requests += requests
+			sum.failures += requests * w.failureRate(s.VersionID, start)
+			sums[s.VersionID] = sum
 		}
-		end = start
 	}
 	var rows []schema.VersionRate
-	for version, requests := range sums {
-		if requests > 0 {
-			rows = append(rows, *row(version, int64(requests), int64(requests*w.failureRate[version])))
+	for version, sum := range sums {
+		if sum.requests > 0 {
+			rows = append(rows, *row(version, int64(math.Round(sum.requests)), int64(math.Round(sum.failures))))
 		}
 	}
 	return rows, nil
+}
+
+// changes are the seconds from since to until at which anything changed, oldest
+// first, and both of these.
+func (w *world) changes(since, until time.Time) []time.Time {
+	list := []time.Time{since, until}
+	add := func(at time.Time) {
+		if at = wholeSecond(at); at.After(since) && at.Before(until) {
+			list = append(list, at)
+		}
+	}
+	for _, d := range w.deployments {
+		add(d.CreatedOn)
+	}
+	for _, version := range w.failures {
+		for _, f := range version {
+			add(f.since)
+		}
+	}
+	slices.SortFunc(list, time.Time.Compare)
+	return list
+}
+
+func (w *world) failureRate(version string, at time.Time) float64 {
+	for _, f := range w.failures[version] {
+		if !f.since.After(at) {
+			return f.rate
+		}
+	}
+	return 0
 }
 
 func (w *world) acquire(name, holder string, ttl time.Duration) bool {

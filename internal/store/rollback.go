@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/google/uuid"
-
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 )
@@ -181,21 +179,7 @@ func (s *Store) ControlRamp(ctx context.Context, accountID, script, action strin
 	return after, err
 }
 
-// SaveRamp stores the progress of a ramp; nil removes it.
-func (s *Store) SaveRamp(ctx context.Context, accountID, script string, r *deploy.Ramp) error {
-	return s.write(ctx, "save ramp", func(t *tx) error {
-		if _, _, err := t.lockScript(ctx, accountID, script); err != nil {
-			return err
-		}
-		return t.saveRamp(ctx, accountID, script, r)
-	})
-}
-
 func (t *tx) saveRamp(ctx context.Context, accountID, script string, r *deploy.Ramp) error {
-	if r == nil {
-		_, err := t.ExecContext(ctx, `DELETE FROM ramps WHERE account_id = $1 AND script = $2`, accountID, script)
-		return err
-	}
 	text, err := toJSON(r)
 	if err != nil {
 		return err
@@ -205,24 +189,7 @@ func (t *tx) saveRamp(ctx context.Context, accountID, script string, r *deploy.R
 	return err
 }
 
-// RecordDecision stores a decision that moved nothing. Its id and time are given
-// here if it lacks them.
-func (s *Store) RecordDecision(ctx context.Context, accountID, script string, d deploy.RollbackDecision) error {
-	return s.write(ctx, "record decision", func(t *tx) error {
-		if _, _, err := t.lockScript(ctx, accountID, script); err != nil {
-			return err
-		}
-		return t.recordDecision(ctx, accountID, script, d)
-	})
-}
-
 func (t *tx) recordDecision(ctx context.Context, accountID, script string, d deploy.RollbackDecision) error {
-	if d.ID == "" {
-		d.ID = uuid.NewString()
-	}
-	if d.At.IsZero() {
-		d.At = t.now
-	}
 	text, err := toJSON(d)
 	if err != nil {
 		return err

@@ -1,0 +1,37 @@
+package rollback
+
+import (
+	"errors"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"tidegate/internal/telemetry"
+)
+
+type metrics struct {
+	steps     metric.Int64Counter
+	verdicts  metric.Int64Counter
+	actions   metric.Int64Counter
+	errors    metric.Int64Counter
+	duration  metric.Float64Histogram
+	unwatched metric.Int64Gauge
+}
+
+func newMetrics() (metrics, error) {
+	meter := telemetry.Meter("tidegate/rollback")
+	var m metrics
+	var err [6]error
+	m.steps, err[0] = meter.Int64Counter("tidegate_rollback_steps_total",
+		metric.WithDescription("Steps of the rollback controller, with and without the lease."))
+	m.verdicts, err[1] = meter.Int64Counter("tidegate_rollback_verdicts_total",
+		metric.WithDescription("Judgements of scripts with a version on trial, by verdict."))
+	m.actions, err[2] = meter.Int64Counter("tidegate_rollback_actions_total",
+		metric.WithDescription("What was done and stored: rollback, pause, notify, or ramp for a ramp's deployment."))
+	m.errors, err[3] = meter.Int64Counter("tidegate_rollback_errors_total",
+		metric.WithDescription("Failed calls, by stage: lease, watched, rates, apply."))
+	m.duration, err[4] = meter.Float64Histogram("tidegate_rollback_step_duration_seconds",
+		metric.WithUnit("s"), metric.WithDescription("Duration of one step over all watched scripts."))
+	m.unwatched, err[5] = meter.Int64Gauge("tidegate_rollback_unwatched_scripts",
+		metric.WithDescription("Scripts with an enabled policy whose deployment cannot be judged, because no version to go back to is known; 0 without the lease."))
+	return m, errors.Join(err[:]...)
+}
