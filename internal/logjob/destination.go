@@ -1,6 +1,7 @@
 package logjob
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"strings"
@@ -52,7 +53,9 @@ var secretName = regexp.MustCompile(`(?i)^header_|secret|password|passwd|token|c
 // MaskDestination returns conf with its credentials hidden, for logs, error
 // messages and people: user info, header_* and every parameter that is named
 // like a secret; of access-key-id the first four characters stay, so that a
-// person can tell keys apart. What cannot be parsed is hidden whole.
+// person can tell keys apart. Of http and https only scheme, host and the number
+// of parameters stay: any part of a webhook's URL may be what lets one in. What
+// cannot be parsed is hidden whole.
 func MaskDestination(conf string) string {
 	u, err := ParseDestination(conf)
 	if err != nil {
@@ -61,6 +64,9 @@ func MaskDestination(conf string) string {
 			return masked
 		}
 		return scheme + "://" + masked
+	}
+	if isHTTP(u) {
+		return maskHTTP(u)
 	}
 	base, query, hasQuery := strings.Cut(conf, "?")
 	if u.User != nil {
@@ -90,6 +96,28 @@ func MaskDestination(conf string) string {
 	return base + "?" + strings.Join(params, "&")
 }
 
+func isHTTP(u *url.URL) bool { return u.Scheme == "http" || u.Scheme == "https" }
+
+// maskHTTP keeps the host of an HTTP URL: https://***@h.example:8443/*** (2 parameters).
+func maskHTTP(u *url.URL) string {
+	text := u.Scheme + "://"
+	if u.User != nil {
+		text += masked + "@"
+	}
+	text += u.Host
+	if u.Path != "" && u.Path != "/" {
+		text += "/" + masked
+	}
+	switch n := len(u.Query()); n {
+	case 0:
+	case 1:
+		text += " (1 parameter)"
+	default:
+		text += fmt.Sprintf(" (%d parameters)", n)
+	}
+	return text
+}
+
 // Redactor returns a replacer that hides the credentials of conf wherever they
 // turn up, such as in a destination's answer that repeats a header.
 func Redactor(conf string) *strings.Replacer {
@@ -105,9 +133,15 @@ func Redactor(conf string) *strings.Replacer {
 	}
 	if password, ok := u.User.Password(); ok {
 		hide(password)
+	} else {
+		hide(u.User.Username()) // a token, as many services take one
 	}
-	if u.Scheme == "sumo" {
-		hide(u.Path)
+	if u.Scheme == "sumo" || isHTTP(u) {
+		for part := range strings.SplitSeq(u.Path, "{DATE}") { // which a request has filled in
+			hide(part)
+			hide((&url.URL{Path: part}).EscapedPath())
+		}
+		hide(u.EscapedPath())
 	}
 	for name, values := range u.Query() {
 		if !secretName.MatchString(name) || strings.EqualFold(name, "header_Content-Type") {

@@ -15,9 +15,13 @@ func TestMaskDestination(t *testing.T) {
 	}
 	f("s3://lake/w/{DATE}?region=eu-west-1&access-key-id=AKIAABCDEFGH&secret-access-key=SK%2Fx&sse=AES256",
 		"s3://lake/w/{DATE}?region=eu-west-1&access-key-id=AKIA***&secret-access-key=***&sse=AES256")
-	f("https://h.example/in?header_Authorization=Bearer%20abc&tag=a&Api-Key=xyz", "https://h.example/in?header_Authorization=***&tag=a&Api-Key=***")
-	f("https://user:p@ss@h.example:8443/in", "https://***@h.example:8443/in")
+	f("https://h.example/in?header_Authorization=Bearer%20abc&tag=a&Api-Key=xyz", "https://h.example/*** (3 parameters)")
+	f("https://user:p@ss@h.example:8443/in", "https://***@h.example:8443/***")
 	f("https://user@h.example", "https://***@h.example")
+	f("http://h.example/?tag=a", "http://h.example (1 parameter)")
+	// A webhook's path is its password.
+	f("https://hooks.example/services/T000/B000/XXXXXXXX", "https://hooks.example/***")
+	f("splunk://h.example/in?header_Authorization=Bearer%20abc&tag=a&Api-Key=xyz", "splunk://h.example/in?header_Authorization=***&tag=a&Api-Key=***")
 	f("azure://c/p?sv=2022&sig=abc", "azure://c/p?sv=2022&sig=***")
 	f("sumo://endpoint.example/receiver/v1/http/CODE", "sumo://endpoint.example/***")
 	f("https://h/?header_A=%zz&x=1", "https://***")
@@ -68,10 +72,17 @@ func FuzzParseDestination(f *testing.F) {
 }
 
 func TestRedactorHidesWhatADestinationRepeats(t *testing.T) {
-	r := Redactor("https://u:hunter22@h/?header_Authorization=Splunk%20abcd-1234&header_Content-Type=application/json&Api-Key=k%2Fkkk")
-	got := r.Replace(`bad token abcd-1234 ("Splunk abcd-1234"), user u/hunter22, key k/kkk or k%2Fkkk, want application/json`)
-	want := `bad token *** ("***"), user u/***, key *** or ***, want application/json`
-	if got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
+	f := func(conf, text, want string) {
+		t.Helper()
+		if got := Redactor(conf).Replace(text); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
 	}
+	f("https://u:hunter22@h/?header_Authorization=Splunk%20abcd-1234&header_Content-Type=application/json&Api-Key=k%2Fkkk",
+		`bad token abcd-1234 ("Splunk abcd-1234"), user u/hunter22, key k/kkk or k%2Fkkk, want application/json`,
+		`bad token *** ("***"), user u/***, key *** or ***, want application/json`)
+	f("https://gl-token-1@h/", "nobody is called gl-token-1", "nobody is called ***")
+	f("https://hooks.example/services/T000/B0%20%C3%BC", "POST /services/T000/B0 ü or /services/T000/B0%20%C3%BC: no such hook", "POST *** or ***: no such hook")
+	f("https://h.example/in/{DATE}/s3cr3t", "404: /in/20261009/s3cr3t not found", "404: ***20261009*** not found")
+	f("https://h.example/", "cannot POST / here", "cannot POST / here")
 }

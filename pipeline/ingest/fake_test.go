@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -27,6 +28,7 @@ type fakePartition struct {
 	known    bool
 	commits  []string // "offset metadata"
 	onCommit func(offset int64, metadata string) error
+	away     error         // of Bounds
 	grown    chan struct{} // closed and replaced when records are added
 }
 
@@ -54,6 +56,13 @@ func (f *fakePartition) committed(offset int64, metadata string) *fakePartition 
 	return f
 }
 
+// settledAt reports whether the group is at an offset, with no block planned.
+func (f *fakePartition) settledAt(want int64) bool {
+	offset, metadata, _ := f.Committed()
+	m, err := parseMark(metadata)
+	return offset == want && err == nil && m.plan == (plan{})
+}
+
 func (f *fakePartition) ID() int { return 4 }
 
 func (f *fakePartition) Committed() (int64, string, bool) {
@@ -65,7 +74,7 @@ func (f *fakePartition) Committed() (int64, string, bool) {
 func (f *fakePartition) Bounds(ctx context.Context) (int64, int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.first, f.next, ctx.Err()
+	return f.first, f.next, errors.Join(f.away, ctx.Err())
 }
 
 func (f *fakePartition) OffsetAt(context.Context, time.Time) (int64, error) {

@@ -113,8 +113,10 @@ type reader struct {
 	hand      []stream.Record // fetched and in no block yet, in order
 	handBytes int
 	block     block     // memory used again for each block
+	newest    time.Time // of the records seen in the partition; see mark
 	notBefore time.Time // when the next block may begin
 	logged    time.Time // when the last failure of an insert was logged
+	looked    time.Time // when the end of the partition was last looked for
 	status    status    // read by the metrics
 }
 
@@ -126,7 +128,8 @@ func (r *reader) step(ctx context.Context) error {
 	n := cut(r.hand, r.cfg.RowsMax, r.cfg.BytesMax)
 	records := r.hand[:n]
 	next := plan{Begin: records[0].Offset, End: records[n-1].Offset + 1, At: records[0].Time.UnixMilli()}
-	if err := r.p.Commit(ctx, next.Begin, next.encode()); err != nil {
+	r.newest = stream.Newest(r.newest, records)
+	if err := r.p.Commit(ctx, next.Begin, newMark(next, r.newest).String()); err != nil {
 		return fmt.Errorf("plan block %d to %d: %w", next.Begin, next.End, err)
 	}
 	r.notBefore = time.Now().Add(r.cfg.Interval)
@@ -144,7 +147,7 @@ func (r *reader) step(ctx context.Context) error {
 // it, up to a full block. It may return with empty hands after a gap.
 func (r *reader) fill(ctx context.Context) error {
 	if len(r.hand) == 0 {
-		if err := sleep(ctx, time.Until(r.notBefore)); err != nil {
+		if err := stream.Sleep(ctx, time.Until(r.notBefore)); err != nil {
 			return err
 		}
 		if err := r.fetch(ctx); err != nil {
@@ -155,11 +158,10 @@ func (r *reader) fill(ctx context.Context) error {
 		return nil
 	}
 	// Up to the end as it is now; what is written meanwhile is for the next block.
-	_, end, err := r.p.Bounds(ctx)
+	end, err := r.look(ctx, r.hand[0].Offset)
 	if err != nil {
-		return fmt.Errorf("find the end of the partition: %w", err)
+		return err
 	}
-	r.status.lag.Store(end - r.hand[0].Offset)
 	for !r.full() && r.position() < end {
 		// The last offsets may hold no record (the marker of a transaction), and
 		// then a fetch waits for the next one: not with records in hand.
@@ -188,22 +190,48 @@ func (r *reader) fetch(ctx context.Context) error {
 	return nil
 }
 
-// afterGap goes on where the partition begins when the next record is no longer
-// kept, and returns any other error.
+// look finds the end of the partition, and keeps its distance from offset, up to
+// which everything is stored, as the lag.
+func (r *reader) look(ctx context.Context, offset int64) (end int64, err error) {
+	r.looked = time.Now()
+	_, end, err = r.p.Bounds(ctx)
+	if err != nil {
+		r.status.lag.Store(lagUnknown)
+		return 0, fmt.Errorf("find the end of the partition: %w", err)
+	}
+	r.status.lag.Store(max(0, end-offset))
+	return end, nil
+}
+
+// afterGap goes on elsewhere when the next record is not in the partition, and
+// returns any other error. All before that record was stored, so that a partition
+// which lost its end is not read again: each event counts once.
 func (r *reader) afterGap(ctx context.Context, err error) error {
 	gone, ok := errors.AsType[*stream.OutOfRangeError](err)
 	if !ok {
 		return fmt.Errorf("fetch: %w", err)
 	}
-	r.p.SeekTo(gone.First)
-	if gone.Position < gone.First {
-		r.metrics.lost(ctx, reasonRetention, gone.First-gone.Position)
-		r.log.Error("events were removed from Kafka before they were ingested: give the topic a longer retention, or ingest more room",
-			"from_offset", gone.Position, "to_offset", gone.First, "events", gone.First-gone.Position)
-		return nil
+	gap, err := gone.Resume(ctx, r.p, r.newest)
+	if err != nil {
+		return err
 	}
-	r.log.Error("the partition is shorter than what was ingested from it: the topic was made anew, or a broker lost its end; starting at its beginning",
-		"from_offset", gone.Position, "to_offset", gone.First, "next_offset", gone.Next)
+	log := r.log.With("from_offset", gone.Position, "to_offset", gap.Next, "offsets", gap.Lost)
+	switch gap.Cause {
+	case stream.GapRetention:
+		r.metrics.lost(ctx, reasonRetention, gap.Lost)
+		log.ErrorContext(ctx, "events were removed from Kafka before they were ingested: give the topic a longer retention, or ingest more room")
+	case stream.GapTruncated:
+		r.metrics.lost(ctx, reasonRewound, gap.Lost)
+		log.ErrorContext(ctx, "a broker lost the end of the partition: what was ingested of it is stored, and events behind it are lost, nobody knows how many; "+
+			"going on at the new end. Look for an unclean leader election or a disk that lost writes")
+	case stream.GapRemade:
+		r.newest = time.Time{}
+		log.ErrorContext(ctx, "the topic was made anew: the partition is another one than what was ingested; starting at its beginning")
+	}
+	// Counted: not to be counted again after a restart.
+	if err := r.p.Commit(ctx, gap.Next, newMark(plan{}, r.newest).String()); err != nil {
+		return fmt.Errorf("go on at offset %d: %w", gap.Next, err)
+	}
 	return nil
 }
 
@@ -233,19 +261,4 @@ func cut(records []stream.Record, rowsMax, bytesMax int) int {
 		}
 	}
 	return len(records)
-}
-
-// sleep waits for d, or returns ctx's error when it ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

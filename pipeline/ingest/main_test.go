@@ -193,16 +193,30 @@ func (c *cluster) run(handler stream.Handler) (stop func()) {
 // with no plan left.
 func (c *cluster) settled() bool {
 	c.t.Helper()
-	lag, err := stream.Lag(c.t.Context(), stream.Config{Brokers: []string{c.addr}, Topic: "topic"}, "ingest")
-	if err != nil {
+	var ids []int
+	var ends []kafka.OffsetRequest
+	for id := range c.partitions {
+		ids, ends = append(ids, id), append(ends, kafka.LastOffsetOf(id))
+	}
+	committed, err := c.client.OffsetFetch(c.t.Context(), &kafka.OffsetFetchRequest{GroupID: "ingest", Topics: map[string][]int{"topic": ids}})
+	if err != nil || committed.Error != nil {
 		return false // a rebalance; asked again
 	}
-	for _, n := range lag {
-		if n != 0 {
-			return false
+	listed, err := c.client.ListOffsets(c.t.Context(), &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{"topic": ends}})
+	if err != nil {
+		return false
+	}
+	next := map[int]int64{}
+	for _, o := range listed.Topics["topic"] {
+		next[o.Partition] = o.LastOffset
+	}
+	settled := 0
+	for _, o := range committed.Topics["topic"] {
+		if o.Error == nil && o.CommittedOffset == next[o.Partition] {
+			settled++
 		}
 	}
-	return len(lag) == c.partitions
+	return settled == c.partitions
 }
 
 // wantExactly waits until everything produced is settled, and fails unless each

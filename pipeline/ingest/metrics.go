@@ -18,7 +18,10 @@ import (
 // "reason" of tidegate_ingest_events_dropped_total.
 const (
 	reasonRetention = "retention" // Kafka removed it before it was read
-	reasonTruncated = "truncated" // Kafka lost the end of the partition
+	reasonTruncated = "truncated" // Kafka lost the end of the partition, and with it a part of a planned block
+	// Kafka lost the end of the partition after it was stored. These events are in
+	// ClickHouse; those that came behind them are lost in unknown number.
+	reasonRewound = "rewound"
 )
 
 type metrics struct {
@@ -40,9 +43,12 @@ type metrics struct {
 
 // status is what the gauges show of one partition. Its reader writes it.
 type status struct {
-	lag          atomic.Int64 // offsets that are not settled, when it was last looked
+	lag          atomic.Int64 // offsets that are not settled, when it was last looked, or lagUnknown
 	blockedSince atomic.Int64 // Unix milliseconds of the first failure of the block in hand; 0 when it did not fail
 }
+
+// lagUnknown is shown as nothing at all.
+const lagUnknown = -1
 
 func newMetrics() *metrics {
 	meter := telemetry.Meter("tidegate/pipeline/ingest")
@@ -59,7 +65,7 @@ func newMetrics() *metrics {
 		eventsOut:   count("tidegate_ingest_events_out_total", "Events stored in ClickHouse."),
 		quarantined: count("tidegate_ingest_events_quarantined_total", "Records stored in the quarantine because they are no event, by reason."),
 		skewed:      count("tidegate_ingest_events_skewed_total", "Events stored under their record's time because their own was far from it."),
-		dropped:     count("tidegate_ingest_events_dropped_total", "Offsets that Kafka no longer had, at most: of a repeated block some may have been stored before. By reason."),
+		dropped:     count("tidegate_ingest_events_dropped_total", "Offsets that Kafka no longer had, at most, by reason: retention, truncated (of a planned block; some may be stored), rewound (all stored; what came behind is lost uncounted)."),
 		errors:      count("tidegate_ingest_errors_total", "Failures, by stage: insert, plan."),
 		retries:     count("tidegate_ingest_retries_total", "Inserts that failed and are tried again, by reason: unavailable, refused."),
 		blockRows: must(meter.Int64Histogram("tidegate_ingest_block_rows", metric.WithDescription("Records of a block; the count is the number of blocks."),
@@ -76,7 +82,9 @@ func newMetrics() *metrics {
 		defer m.mu.Unlock()
 		for s, partition := range m.readers {
 			of := metric.WithAttributes(attribute.String("partition", strconv.Itoa(partition)))
-			o.ObserveInt64(lag, s.lag.Load(), of)
+			if n := s.lag.Load(); n != lagUnknown {
+				o.ObserveInt64(lag, n, of)
+			}
 			since := 0.0
 			if ms := s.blockedSince.Load(); ms != 0 {
 				since = time.Since(time.UnixMilli(ms)).Seconds()
@@ -99,6 +107,7 @@ func must[T any](value T, err error) T {
 
 // track shows a partition in the gauges until the function that it returns is called.
 func (m *metrics) track(partition int, s *status) (untrack func()) {
+	s.lag.Store(lagUnknown)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.readers[s] = partition

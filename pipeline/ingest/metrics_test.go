@@ -3,7 +3,10 @@ package ingest
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -13,11 +16,7 @@ import (
 
 // What goes wrong must be seen in the counters, with its reason.
 func TestMetricsTellWhatHappened(t *testing.T) {
-	reader := metric.NewManualReader()
-	before := otel.GetMeterProvider()
-	otel.SetMeterProvider(metric.NewMeterProvider(metric.WithReader(reader)))
-	t.Cleanup(func() { otel.SetMeterProvider(before) })
-
+	reader := collected(t)
 	p, w := newFake(50, 7).committed(45, ""), &fakeWriter{}
 	bad := good(57)
 	bad.Account = ""
@@ -33,7 +32,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 		return nil
 	}
 	stop := start(t, newIngest(t, w, nil), p)
-	eventually(t, "all is committed", func() bool { offset, metadata, _ := p.Committed(); return offset == 59 && metadata == "" })
+	eventually(t, "all is committed", func() bool { return p.settledAt(59) })
 	blocked, lag := seriesValue(t, reader, "tidegate_ingest_blocked_seconds"), seriesValue(t, reader, "tidegate_ingest_lag_offsets")
 	if blocked != 0 || lag != 0 {
 		t.Errorf("after the block: blocked for %v s, lag %v, want 0", blocked, lag)
@@ -56,9 +55,81 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	f(2, "tidegate_ingest_errors_total", attribute.String("stage", "insert"))
 }
 
-// seriesValue collects and returns the value of the series with exactly these labels,
-// or with any where none are given.
+// collected makes what is declared from here on readable, until the test ends.
+func collected(t *testing.T) *metric.ManualReader {
+	reader := metric.NewManualReader()
+	before := otel.GetMeterProvider()
+	otel.SetMeterProvider(metric.NewMeterProvider(metric.WithReader(reader)))
+	t.Cleanup(func() { otel.SetMeterProvider(before) })
+	return reader
+}
+
+// The story: the lag was 0 until it was first looked up, and whatever it had been
+// for as long as ClickHouse was away: on the chart of an outage everything was well.
+func TestLagIsFreshOrAbsent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reader := collected(t)
+		const lag = "tidegate_ingest_lag_offsets"
+		p, w := newFake(0, 0), &fakeWriter{}
+		var stored atomic.Bool
+		w.onInsert = func(context.Context, string) error {
+			if !stored.Load() {
+				return errors.New("away")
+			}
+			return nil
+		}
+		start(t, newIngest(t, w, nil), p)
+		pass := func() {
+			time.Sleep(3 * lagInterval)
+			synctest.Wait()
+		}
+		pass()
+		if got, ok := series(t, reader, lag); ok {
+			t.Errorf("before anything was read the lag is %v, want none", got)
+		}
+		for range 10 {
+			p.write(good(p.next))
+		}
+		pass()
+		for range 90 {
+			p.write(good(p.next))
+		}
+		pass()
+		if got, ok := series(t, reader, lag); got != 100 || !ok {
+			t.Errorf("while ClickHouse is away the lag is %v, want 100", got)
+		}
+		set := func(err error) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.away = err
+		}
+		set(errors.New("away"))
+		pass()
+		if got, ok := series(t, reader, lag); ok {
+			t.Errorf("while Kafka is away too the lag is %v, want none", got)
+		}
+		set(nil)
+		stored.Store(true)
+		pass()
+		if got, ok := series(t, reader, lag); got != 0 || !ok {
+			t.Errorf("at the end the lag is %v, want 0", got)
+		}
+	})
+}
+
+// seriesValue is series for one that must be there.
 func seriesValue(t *testing.T, reader *metric.ManualReader, name string, labels ...attribute.KeyValue) float64 {
+	t.Helper()
+	value, ok := series(t, reader, name, labels...)
+	if !ok {
+		t.Fatalf("there is no metric %s%v", name, labels)
+	}
+	return value
+}
+
+// series collects and returns the value of the series with exactly these labels,
+// or with any where none are given; not ok when there is none.
+func series(t *testing.T, reader *metric.ManualReader, name string, labels ...attribute.KeyValue) (value float64, ok bool) {
 	t.Helper()
 	var all metricdata.ResourceMetrics
 	if err := reader.Collect(t.Context(), &all); err != nil {
@@ -74,16 +145,15 @@ func seriesValue(t *testing.T, reader *metric.ManualReader, name string, labels 
 			case metricdata.Sum[int64]:
 				for _, point := range data.DataPoints {
 					if len(labels) == 0 || point.Attributes.Equals(&want) {
-						return float64(point.Value)
+						return float64(point.Value), true
 					}
 				}
 			case metricdata.Gauge[int64]:
-				return float64(data.DataPoints[0].Value)
+				return float64(data.DataPoints[0].Value), true
 			case metricdata.Gauge[float64]:
-				return data.DataPoints[0].Value
+				return data.DataPoints[0].Value, true
 			}
 		}
 	}
-	t.Fatalf("there is no metric %s%v", name, labels)
-	return 0
+	return 0, false
 }

@@ -7,48 +7,75 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"time"
 )
 
+// mark is the metadata of each commit.
+type mark struct {
+	plan // the block that begins at the offset and is being settled; zero when none is
+	// Newest is the time of the newest record seen in the partition, in Unix
+	// milliseconds; 0 is unknown. It tells a partition that lost its end from one
+	// that was made anew.
+	Newest int64 `json:"newest,omitempty"`
+}
+
 // plan is a block that is about to be inserted, or was: the records of one
-// partition from offset Begin up to, but not including, End. It is committed as
-// the metadata of Begin before the insert, so that whoever goes on after a crash
-// builds the same block again, under the same name.
+// partition from offset Begin up to, but not including, End. It is committed with
+// the offset Begin before the insert, so that whoever goes on after a crash builds
+// the same block again, under the same name.
 type plan struct {
-	Begin int64 `json:"begin"`
-	End   int64 `json:"end"`
+	Begin int64 `json:"begin,omitempty"`
+	End   int64 `json:"end,omitempty"`
 	// At is the time of the first record, in Unix milliseconds. It keeps the
 	// offsets of a topic that was deleted and made again apart from those of the
 	// old one, which ClickHouse may still remember.
-	At int64 `json:"at"`
+	At int64 `json:"at,omitempty"`
 }
 
-// encode returns the plan as the metadata of an offset commit.
-func (p plan) encode() string {
-	b, err := json.Marshal(p)
+// newMark returns the mark of a commit. Either may be zero.
+func newMark(planned plan, newest time.Time) mark {
+	m := mark{plan: planned}
+	if !newest.IsZero() {
+		m.Newest = newest.UnixMilli()
+	}
+	return m
+}
+
+// newest is the zero time when it is unknown.
+func (m mark) newest() time.Time {
+	if m.Newest == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(m.Newest)
+}
+
+// String returns the metadata of an offset commit.
+func (m mark) String() string {
+	b, err := json.Marshal(m)
 	if err != nil {
-		panic(err) // three numbers always marshal
+		panic(err) // numbers always marshal
 	}
 	return string(b)
 }
 
-// decodePlan reads the metadata of an offset commit. Empty metadata is no plan:
-// the block before the offset was settled and the next one is not planned yet.
-func decodePlan(metadata string) (p plan, ok bool, err error) {
+// parseMark reads the metadata of an offset commit. Empty metadata is the zero
+// mark: no block is planned and nothing is known.
+func parseMark(metadata string) (m mark, err error) {
 	if metadata == "" {
-		return plan{}, false, nil
+		return mark{}, nil
 	}
 	d := json.NewDecoder(bytes.NewReader([]byte(metadata)))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
-		return plan{}, false, fmt.Errorf("read the plan %.200q: %w", metadata, err)
+	if err := d.Decode(&m); err != nil {
+		return mark{}, fmt.Errorf("read the mark %.200q: %w", metadata, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return plan{}, false, fmt.Errorf("read the plan %.200q: something follows it", metadata)
+		return mark{}, fmt.Errorf("read the mark %.200q: something follows it", metadata)
 	}
-	if p.Begin < 0 || p.End <= p.Begin {
-		return plan{}, false, fmt.Errorf("read the plan %.200q: begin must be 0 or more and end greater than begin", metadata)
+	if p := m.plan; p != (plan{}) && (p.Begin < 0 || p.End <= p.Begin) {
+		return mark{}, fmt.Errorf("read the mark %.200q: begin must be 0 or more and end greater than begin", metadata)
 	}
-	return p, true, nil
+	return m, nil
 }
 
 // token names the plan's block in ClickHouse, which drops a second block of the

@@ -3,6 +3,7 @@ package ingest
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestPlanToken(t *testing.T) {
@@ -12,25 +13,26 @@ func TestPlanToken(t *testing.T) {
 	}
 }
 
-func TestDecodePlan(t *testing.T) {
-	f := func(metadata string, want plan) {
+func TestParseMark(t *testing.T) {
+	f := func(metadata string, want mark) {
 		t.Helper()
-		got, ok, err := decodePlan(metadata)
-		if err != nil || got != want || ok != (metadata != "") {
-			t.Errorf("decodePlan(%q) = %+v, %t, %v, want %+v", metadata, got, ok, err, want)
+		if got, err := parseMark(metadata); err != nil || got != want {
+			t.Errorf("parseMark(%q) = %+v, %v, want %+v", metadata, got, err, want)
 		}
 	}
-	f("", plan{})
-	f(`{"begin":0,"end":1,"at":5}`, plan{0, 1, 5})
-	f(` {"end":9,"begin":3} `, plan{3, 9, 0})
+	f("", mark{})
+	f("{}", mark{})
+	f(`{"newest":7}`, mark{Newest: 7})
+	f(`{"begin":0,"end":1,"at":5,"newest":7}`, mark{plan{0, 1, 5}, 7})
+	f(` {"end":9,"begin":3} `, mark{plan: plan{3, 9, 0}})
 }
 
-func TestDecodePlanRefuses(t *testing.T) {
+func TestParseMarkRefuses(t *testing.T) {
 	f := func(metadata, want string) {
 		t.Helper()
-		got, ok, err := decodePlan(metadata)
-		if err == nil || ok || got != (plan{}) || !strings.Contains(err.Error(), want) {
-			t.Errorf("decodePlan(%q) = %+v, %t, %v, want an error with %q", metadata, got, ok, err, want)
+		got, err := parseMark(metadata)
+		if err == nil || got != (mark{}) || !strings.Contains(err.Error(), want) {
+			t.Errorf("parseMark(%q) = %+v, %v, want an error with %q", metadata, got, err, want)
 		}
 	}
 	f("someone else's words", "invalid character")
@@ -38,29 +40,38 @@ func TestDecodePlanRefuses(t *testing.T) {
 	f(`{"begin":-1,"end":5}`, "begin must be 0 or more")
 	f(`{"begin":1,"end":5} {}`, "something follows it")
 	f(`{"begin":1,"end":5,"rows":3}`, "unknown field")
-	f(`null`, "end greater than begin")
+	f(`{"at":5}`, "end greater than begin")
 	f(strings.Repeat("x", 5000), "invalid character")
 }
 
-// What decodes is a usable range, and survives being written and read again.
-func FuzzDecodePlan(f *testing.F) {
-	for _, seed := range []string{"", `{"begin":0,"end":1,"at":5}`, `{"begin":9,"end":3}`, "null", `{"begin":1e3,"end":2e3}`, `{"Begin":1,"END":2}`, "\x00"} {
+func TestNothingIsNewestWhileNothingWasSeen(t *testing.T) {
+	if m := newMark(plan{}, time.Time{}); m != (mark{}) || !m.newest().IsZero() {
+		t.Errorf("the mark is %+v", m)
+	}
+	if at := good(3).Time; !newMark(plan{}, at).newest().Equal(at) {
+		t.Errorf("%s came back as %s", at, newMark(plan{}, at).newest())
+	}
+}
+
+// What is read is a usable range, and survives being written and read again.
+func FuzzParseMark(f *testing.F) {
+	for _, seed := range []string{"", `{"begin":0,"end":1,"at":5,"newest":7}`, `{"begin":9,"end":3}`, "null",
+		"{}", `{"begin":1e3,"end":2e3}`, `{"Begin":1,"END":2}`, "\x00"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, metadata string) {
-		p, ok, err := decodePlan(metadata)
-		if !ok || err != nil {
-			if p != (plan{}) || (ok && err != nil) {
-				t.Fatalf("decodePlan(%q) = %+v, %t, %v", metadata, p, ok, err)
+		m, err := parseMark(metadata)
+		if err != nil {
+			if m != (mark{}) {
+				t.Fatalf("parseMark(%q) = %+v, %v", metadata, m, err)
 			}
 			return
 		}
-		if p.Begin < 0 || p.End <= p.Begin {
-			t.Fatalf("decodePlan(%q) = %+v", metadata, p)
+		if p := m.plan; p != (plan{}) && (p.Begin < 0 || p.End <= p.Begin) {
+			t.Fatalf("parseMark(%q) = %+v", metadata, p)
 		}
-		again, ok, err := decodePlan(p.encode())
-		if again != p || !ok || err != nil {
-			t.Fatalf("%+v became %+v, %t, %v", p, again, ok, err)
+		if again, err := parseMark(m.String()); err != nil || again != m {
+			t.Fatalf("%+v became %+v, %v", m, again, err)
 		}
 	})
 }

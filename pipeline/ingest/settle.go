@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -14,11 +13,13 @@ import (
 	"tidegate/pipeline/stream"
 )
 
+// logInterval is the shortest time between two lines about one partition's trouble.
+const logInterval = 5 * time.Second
+
+// The lag is looked up so often, and for so long at most, while a block waits.
 const (
-	retryMin = 100 * time.Millisecond
-	retryMax = 5 * time.Second
-	// logInterval is the shortest time between two lines about one partition's trouble.
-	logInterval = 5 * time.Second
+	lagInterval = 5 * time.Second
+	lagTimeout  = time.Second
 )
 
 // resume settles the block that was planned before and perhaps not committed.
@@ -27,22 +28,26 @@ func (r *reader) resume(ctx context.Context) error {
 	if !committed {
 		return nil // the first reader ever; Fetch begins at the oldest record
 	}
-	planned, ok, err := decodePlan(metadata)
-	if err == nil && ok && planned.Begin != offset {
-		err = fmt.Errorf("the plan %q begins elsewhere than the commit, at %d", metadata, offset)
+	m, err := parseMark(metadata)
+	if err == nil && m.plan != (plan{}) && m.Begin != offset {
+		err = fmt.Errorf("the plan in %q begins elsewhere than the commit, at %d", metadata, offset)
+		m = mark{}
 	}
 	if err != nil {
-		// Nobody but ingest writes plans. Somebody has set the group's offset by
+		// Nobody but ingest writes marks. Somebody has set the group's offset by
 		// hand; that is where to go on.
 		r.metrics.failed(ctx, "plan")
-		r.log.Error("the group's metadata is no plan of a block; going on at the committed offset", "offset", offset, "error", err.Error())
-		ok = false
+		r.log.Error("the group's metadata is not what ingest writes; going on at the committed offset", "offset", offset, "error", err.Error())
+	}
+	r.newest = m.newest()
+	if _, err := r.look(ctx, offset); err != nil {
+		return err
 	}
 	r.p.SeekTo(offset)
-	if !ok {
+	if m.plan == (plan{}) {
 		return nil
 	}
-	return r.repeat(ctx, planned)
+	return r.repeat(ctx, m.plan)
 }
 
 // repeat builds a planned block again and settles it.
@@ -62,9 +67,11 @@ func (r *reader) repeat(ctx context.Context, planned plan) error {
 	if len(records) > 0 && records[0].Offset == planned.Begin && records[0].Time.UnixMilli() != planned.At {
 		r.log.Error("the planned block's first record is another one now: the topic was made anew; starting at its beginning",
 			"from_offset", planned.Begin, "to_offset", first)
+		r.newest = time.Time{}
 		r.p.SeekTo(first)
 		return nil
 	}
+	r.newest = stream.Newest(r.newest, records)
 	// Where the first try stored the block, ClickHouse drops this one, and nothing
 	// is missing. Nobody knows here whether it did, so these are the most it can be.
 	r.missing(ctx, reasonRetention, planned.Begin, min(from, to))
@@ -117,7 +124,7 @@ func (r *reader) settle(ctx context.Context, planned plan, end int64, records []
 	defer cancel()
 
 	start := time.Now()
-	err = r.store(ctx, token, func() error {
+	err = r.store(ctx, planned, func() error {
 		// The quarantine first: its rows are few, and events that are visible
 		// mean that the block is complete.
 		if r.block.quarantine.Len() > 0 {
@@ -133,18 +140,21 @@ func (r *reader) settle(ctx context.Context, planned plan, end int64, records []
 	if err != nil {
 		return fmt.Errorf("store block %s: %w", token, err)
 	}
-	if err := r.p.Commit(finishing, end, ""); err != nil {
+	if err := r.p.Commit(finishing, end, newMark(plan{}, r.newest).String()); err != nil {
 		return fmt.Errorf("commit block %s: %w", token, err)
 	}
 	r.metrics.settled(finishing, &r.block, records, time.Since(start))
-	r.status.lag.Store(max(0, r.status.lag.Load()-int64(len(records))))
+	if lag := r.status.lag.Load(); lag != lagUnknown {
+		r.status.lag.Store(max(0, lag-(end-planned.Begin)))
+	}
 	return nil
 }
 
 // store calls insert until it succeeds, with growing pauses, or ctx ends. There is
 // no error after which giving up would be right: skipping the block would lose
 // events, and the next one would fail as well. So it stays, and makes it heard.
-func (r *reader) store(ctx context.Context, token string, insert func() error) error {
+func (r *reader) store(ctx context.Context, planned plan, insert func() error) error {
+	token := planned.token(r.cfg.Topic, r.p.ID())
 	defer r.status.blockedSince.Store(0)
 	for attempt := 0; ; attempt++ {
 		err := insert()
@@ -168,17 +178,22 @@ func (r *reader) store(ctx context.Context, token string, insert func() error) e
 			r.logged = now
 			r.log.Error("the block could not be stored; trying again", "token", token, "attempts", attempt+1, "reason", reason, "error", err.Error())
 		}
-		if err := sleep(ctx, backoff(attempt)); err != nil {
+		r.lookAgain(ctx, planned.Begin)
+		if err := stream.Sleep(ctx, stream.Backoff(attempt)); err != nil {
 			return err
 		}
 	}
 }
 
-// backoff doubles from retryMin to retryMax, of which a random half keeps the
-// partitions apart.
-func backoff(attempt int) time.Duration {
-	d := min(retryMin<<min(attempt, 10), retryMax)
-	return d/2 + rand.N(d/2+1)
+// lookAgain keeps the lag fresh while a block that begins at offset waits, without
+// delaying it for long.
+func (r *reader) lookAgain(ctx context.Context, offset int64) {
+	if time.Since(r.looked) < lagInterval {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lagTimeout)
+	defer cancel()
+	_, _ = r.look(ctx, offset) // when Kafka is away too, the lag is unknown
 }
 
 // outlive returns a context with ctx's values that ends grace after ctx does.

@@ -93,8 +93,13 @@ func (b *batch) Empty() bool { return b.records == 0 }
 // without passing a bound. Anything fits into an empty batch. Old records among
 // new ones, from a gateway's spool, close no batch: there would be no end of them.
 func (b *batch) Fits(n int, at time.Time) bool {
+	return b.HasRoom(n) && (b.Empty() || at.Sub(b.first) <= b.bounds.span)
+}
+
+// HasRoom is Fits without the times.
+func (b *batch) HasRoom(n int) bool {
 	more := int64(n + len(b.format.Delimiter) + len(b.format.BatchSuffix))
-	return b.Empty() || b.size+more <= b.bounds.bytes && at.Sub(b.first) <= b.bounds.span
+	return b.Empty() || b.size+more <= b.bounds.bytes && b.records < b.bounds.records
 }
 
 // Full reports whether the batch has to be closed now.

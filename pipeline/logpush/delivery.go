@@ -66,6 +66,7 @@ type delivery struct {
 	committed int64
 	idleSince time.Time // when the position was committed last
 	rebuild   *plan     // of an upload that was begun and has to be repeated
+	newest    time.Time // of the records seen in the partition; see mark
 	counts    counts
 }
 
@@ -113,6 +114,7 @@ func (d *delivery) run(ctx context.Context) error {
 func (d *delivery) begin(ctx context.Context) error {
 	offset, metadata, ok := d.partition.Committed()
 	m := parseMark(metadata)
+	d.newest = m.newest()
 	if !ok || m.EnabledAt != d.job.EnabledAt.UnixMicro() {
 		m.Plan = nil
 		enabled, err := d.enabledOffset(ctx)
@@ -127,11 +129,11 @@ func (d *delivery) begin(ctx context.Context) error {
 			return err
 		}
 	}
+	d.position, d.committed, d.idleSince = offset, offset, time.Now()
+	d.partition.SeekTo(offset)
 	if m.Plan != nil && m.Plan.Revision == d.job.Revision && m.Plan.End > offset {
-		d.rebuild = m.Plan
+		return d.resume(ctx, m.Plan)
 	}
-	d.seek(offset)
-	d.committed, d.idleSince = offset, time.Now()
 	return nil
 }
 
@@ -145,11 +147,6 @@ func (d *delivery) enabledOffset(ctx context.Context) (int64, error) {
 	enabled, err := d.partition.OffsetAt(ctx, d.job.EnabledAt.Truncate(time.Millisecond))
 	// What is written from here on is new, also while OffsetAt looks for it.
 	return min(enabled, next), err
-}
-
-func (d *delivery) seek(offset int64) {
-	d.position = offset
-	d.partition.SeekTo(offset)
 }
 
 // fetch waits for records until something else is due; then it returns none.
@@ -174,26 +171,10 @@ func (d *delivery) fetch(ctx, waiting context.Context) ([]stream.Record, error) 
 	return records, err
 }
 
-// skip goes on behind what Kafka no longer has, and says what is lost.
-func (d *delivery) skip(ctx context.Context, gone *stream.OutOfRangeError) error {
-	message := fmt.Sprintf("partition %d was made anew: going on at offset %d", d.partition.ID(), gone.First)
-	if lost := gone.First - gone.Position; lost > 0 {
-		d.metrics.drop(ctx, droppedRetention, lost)
-		message = fmt.Sprintf("lost %d records of partition %d, offsets %d to %d: the topic's retention removed them before they were delivered",
-			lost, d.partition.ID(), gone.Position, gone.First-1)
-	}
-	d.health.Failed(time.Now(), message)
-	d.log.ErrorContext(ctx, "records were lost", "reason", message)
-	d.seek(gone.First)
-	if d.rebuild != nil || !d.batch.Empty() {
-		return nil // the commit behind the batch comes soon
-	}
-	return d.commit(ctx, gone.First, nil) // counted: not to be counted again
-}
-
 // takeAll looks at each record, uploading whenever a batch is complete.
 func (d *delivery) takeAll(ctx context.Context, records []stream.Record) error {
 	defer d.count(ctx)
+	d.newest = stream.Newest(d.newest, records)
 	for i := range records {
 		if err := d.take(ctx, &records[i]); err != nil {
 			return err
@@ -210,7 +191,8 @@ func (d *delivery) take(ctx context.Context, r *stream.Record) error {
 	}
 	if d.keep(r) {
 		d.text = d.format.AppendRecord(d.text[:0], &d.record)
-		if d.rebuild == nil && !d.batch.Fits(len(d.text), r.Time) {
+		if !d.fits(r) {
+			d.rebuild = nil // of other records than the plan's, or there would be room
 			if err := d.upload(ctx); err != nil {
 				return err
 			}
@@ -226,6 +208,15 @@ func (d *delivery) take(ctx context.Context, r *stream.Record) error {
 		return d.upload(ctx)
 	}
 	return nil
+}
+
+// fits reports whether there is room in the batch for a record and its text. One
+// that is built again ends with its plan; it only may not outgrow what a batch is.
+func (d *delivery) fits(r *stream.Record) bool {
+	if d.rebuild != nil {
+		return d.batch.HasRoom(len(d.text))
+	}
+	return d.batch.Fits(len(d.text), r.Time)
 }
 
 // keep decides whether a record is sent, and leaves it split in d.record.
@@ -326,7 +317,7 @@ func (d *delivery) send(ctx context.Context, planned *plan, begin int64) (err er
 		err := d.sink.Put(ctx, object)
 		if err == nil {
 			d.metrics.delivered(ctx, &d.batch, len(body), time.Since(started), time.Since(d.batch.lowest))
-			d.health.Succeeded(planned.until())
+			d.health.Succeeded(d.partition.ID(), planned.until())
 			level := slog.LevelDebug
 			if attempt > 0 { // the end of what was warned about
 				level = slog.LevelInfo
@@ -355,7 +346,7 @@ func (d *delivery) pause(ctx context.Context, attempt int, object string, failur
 	wait := pauseAfter(attempt, asked, dice())
 	message := uploadMessage(d.job.DestinationConf, failure)
 	d.metrics.fail(ctx, stage)
-	d.health.Failed(time.Now(), message)
+	d.health.Failed(d.partition.ID(), time.Now(), message)
 	if d.logged.allow(time.Now()) {
 		d.log.WarnContext(ctx, "upload failed, trying again", "object", object, "stage", stage,
 			"tries", attempt+1, "pause_ms", wait.Milliseconds(), "error", message)
@@ -373,6 +364,9 @@ func (d *delivery) pause(ctx context.Context, attempt int, object string, failur
 // commit stores where the next batch begins, and the plan of its upload if one begins.
 func (d *delivery) commit(ctx context.Context, offset int64, p *plan) error {
 	m := mark{EnabledAt: d.job.EnabledAt.UnixMicro(), Plan: p}
+	if !d.newest.IsZero() {
+		m.Newest = d.newest.UnixMilli()
+	}
 	if err := d.partition.Commit(ctx, offset, m.String()); err != nil {
 		return fmt.Errorf("commit offset %d of partition %d for job %d: %w", offset, d.partition.ID(), d.job.ID, err)
 	}

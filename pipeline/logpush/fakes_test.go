@@ -32,7 +32,8 @@ type memory struct {
 	committed int64
 	metadata  string
 	ok        bool
-	refuse    error // of commits
+	refuse    error                // of commits
+	fetching  func(position int64) // called before each fetch; may be nil
 	grown     chan struct{}
 }
 
@@ -59,6 +60,15 @@ func (m *memory) forget(before int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.first = before
+}
+
+// cut makes the partition end before an offset: a broker lost the rest.
+func (m *memory) cut(next int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.records, m.next = m.records[:next], next
+	close(m.grown)
+	m.grown = make(chan struct{})
 }
 
 func (m *memory) offset() int64 {
@@ -107,6 +117,9 @@ func (r *reader) OffsetAt(_ context.Context, t time.Time) (int64, error) {
 func (r *reader) SeekTo(offset int64) { r.position = offset }
 
 func (r *reader) Fetch(ctx context.Context) ([]stream.Record, error) {
+	if r.fetching != nil {
+		r.fetching(r.position)
+	}
 	for {
 		r.mu.Lock()
 		grown, first, next := r.grown, r.first, r.next

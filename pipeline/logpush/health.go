@@ -3,56 +3,83 @@ package logpush
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
+	"tidegate/pipeline/stream"
 )
 
 const (
-	healthInterval = time.Second     // between two writes of one job's health
-	healthGrace    = 2 * time.Second // for the last write of a delivery that stops
+	healthInterval = time.Second      // between two writes of one job's health
+	healthRepeat   = 10 * time.Second // between two writes of a failure that lasts
+	healthGrace    = 2 * time.Second  // for the last write of a delivery that stops
 )
 
+// wholeJob stands for a partition in failures that are of none.
+const wholeJob = -1
+
 // health writes what becomes of a job's uploads to its record, at most once a
-// second, and always the last state.
+// second, and always the last state. The record has one place for all partitions:
+// a success clears it, so none is written while any partition fails. A failure
+// that lasts is written again and again, because a runner on another machine,
+// whose partitions are well, clears it.
 type health struct {
 	jobID  int64
 	report func(context.Context, logjob.Delivery) error
 	log    *slog.Logger
 	wake   chan struct{} // holds one token while there is something to write
 
-	mu sync.Mutex
-	// pending has the latest success, the latest failure after it, or both.
-	pending []logjob.Delivery
+	mu      sync.Mutex
+	failing map[int]logjob.Delivery // last failure of each partition that has not delivered since
+	// complete is the end of the newest time range delivered; zero once it is written.
+	complete time.Time
+	// notice is a loss after the last success; it is written once. May be nil.
+	notice *logjob.Delivery
 }
 
 func newHealth(jobID int64, report func(context.Context, logjob.Delivery) error, log *slog.Logger) *health {
-	return &health{jobID: jobID, report: report, log: log, wake: make(chan struct{}, 1)}
+	return &health{jobID: jobID, report: report, log: log, wake: make(chan struct{}, 1), failing: map[int]logjob.Delivery{}}
 }
 
-// Succeeded notes that everything up to a time is delivered.
-func (h *health) Succeeded(until time.Time) {
+// Succeeded notes that a partition's events up to a time are delivered.
+func (h *health) Succeeded(partition int, until time.Time) {
 	h.mu.Lock()
-	for _, d := range h.pending {
-		if d.CompleteUntil.After(until) { // of another partition
-			until = d.CompleteUntil
-		}
+	_, recovered := h.failing[partition]
+	delete(h.failing, partition)
+	h.notice = nil
+	if until.After(h.complete) {
+		h.complete = until
 	}
-	h.pending = []logjob.Delivery{{JobID: h.jobID, CompleteUntil: until}}
+	news := recovered || len(h.failing) == 0
+	h.mu.Unlock()
+	if news {
+		h.signal()
+	}
+}
+
+// Failed notes that a partition cannot deliver; it stays so until it has Succeeded.
+func (h *health) Failed(partition int, at time.Time, message string) {
+	h.mu.Lock()
+	h.failing[partition] = logjob.Delivery{JobID: h.jobID, FailedAt: at, Message: message}
 	h.mu.Unlock()
 	h.signal()
 }
 
-// Failed notes a failure.
-func (h *health) Failed(at time.Time, message string) {
+// Lost notes what went wrong and is over; the next success clears it.
+func (h *health) Lost(at time.Time, message string) {
 	h.mu.Lock()
-	h.pending = slices.DeleteFunc(h.pending, func(d logjob.Delivery) bool { return d.CompleteUntil.IsZero() })
-	h.pending = append(h.pending, logjob.Delivery{JobID: h.jobID, FailedAt: at, Message: message})
+	h.notice = &logjob.Delivery{JobID: h.jobID, FailedAt: at, Message: message}
 	h.mu.Unlock()
 	h.signal()
+}
+
+// Gone notes that a partition went to another runner, whose business it now is.
+func (h *health) Gone(partition int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.failing, partition)
 }
 
 func (h *health) signal() {
@@ -65,15 +92,19 @@ func (h *health) signal() {
 // Run writes until ctx ends, and then what is left.
 func (h *health) Run(ctx context.Context) {
 	logged := throttle{every: logInterval}
+	repeat := time.NewTicker(healthRepeat)
+	defer repeat.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
+			continue
 		case <-h.wake:
-			if err := h.write(ctx); err != nil && ctx.Err() == nil && logged.allow(time.Now()) {
-				h.log.WarnContext(ctx, "the health of a job could not be stored", "error", err)
-			}
-			_ = sleep(ctx, healthInterval) // an early end is noticed above
+		case <-repeat.C:
 		}
+		if err := h.write(ctx); err != nil && ctx.Err() == nil && logged.allow(time.Now()) {
+			h.log.WarnContext(ctx, "the health of a job could not be stored", "error", err)
+		}
+		_ = stream.Sleep(ctx, healthInterval) // an early end is noticed above
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthGrace)
 	defer cancel()
@@ -82,25 +113,49 @@ func (h *health) Run(ctx context.Context) {
 	}
 }
 
-// write stores what is pending; after an error the rest is tried again later,
-// unless something newer came.
+// write stores the state as it is; after an error it is tried again later.
 func (h *health) write(ctx context.Context) error {
-	h.mu.Lock()
-	pending := h.pending
-	h.pending = nil
-	h.mu.Unlock()
-	for i, d := range pending {
-		err := h.report(ctx, d)
-		if err == nil || errs.KindOf(err) == errs.NotFound { // the job was deleted meanwhile
-			continue
+	for _, d := range h.state() {
+		if err := h.report(ctx, d); err != nil && errs.KindOf(err) != errs.NotFound { // the job was deleted meanwhile
+			h.signal()
+			return err
 		}
-		h.mu.Lock()
-		if len(h.pending) == 0 {
-			h.pending = pending[i:]
-		}
-		h.mu.Unlock()
-		h.signal()
-		return err
+		h.written(d)
 	}
 	return nil
+}
+
+// state returns what is to be written, in this order: the latest of the failures
+// that last, or else a success and a loss after it, if they are new.
+func (h *health) state() (list []logjob.Delivery) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var last logjob.Delivery
+	for _, d := range h.failing {
+		if d.FailedAt.After(last.FailedAt) {
+			last = d
+		}
+	}
+	if len(h.failing) > 0 {
+		return []logjob.Delivery{last}
+	}
+	if !h.complete.IsZero() {
+		list = append(list, logjob.Delivery{JobID: h.jobID, CompleteUntil: h.complete})
+	}
+	if h.notice != nil {
+		list = append(list, *h.notice)
+	}
+	return list
+}
+
+// written forgets what need not be written again.
+func (h *health) written(d logjob.Delivery) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if d.CompleteUntil.Equal(h.complete) {
+		h.complete = time.Time{}
+	}
+	if h.notice != nil && d == *h.notice {
+		h.notice = nil
+	}
 }

@@ -16,7 +16,10 @@ const (
 	droppedFilter    = "filter"    // the job's filter does not want it
 	droppedSample    = "sample"    // not in the sample
 	droppedMalformed = "malformed" // not one JSON object
-	droppedRetention = "retention" // Kafka no longer has it; counts records of all accounts
+	droppedRetention = "retention" // Kafka removed it too early; counts records of all accounts
+	// A broker lost the end of a partition; counts records of all accounts that are
+	// known to be gone, delivered ones among them.
+	droppedTruncated = "truncated"
 )
 
 // metrics of the service; each is counted by job.
@@ -54,7 +57,7 @@ func newMetrics() (*metrics, error) {
 	}
 	counter(&m.in, "tidegate_logpush_events_in_total", "Events of a job's account that were read.")
 	counter(&m.out, "tidegate_logpush_events_out_total", "Events that a destination accepted.")
-	counter(&m.dropped, "tidegate_logpush_events_dropped_total", "Events that are not sent, by reason: filter, sample, malformed, retention.")
+	counter(&m.dropped, "tidegate_logpush_events_dropped_total", "Events that are not sent, by reason: filter, sample, malformed, retention, truncated.")
 	counter(&m.truncated, "tidegate_logpush_events_truncated_total", "Events whose Logs or Exceptions were cut to the budget.")
 	counter(&m.bytes, "tidegate_logpush_bytes_total", "Uncompressed bytes that a destination accepted.")
 	counter(&m.gzipBytes, "tidegate_logpush_gzip_bytes_total", "Compressed bytes that a destination accepted.")
@@ -79,7 +82,7 @@ func (m *metrics) of(jobID int64) *jobMetrics {
 	job := attribute.String("job", strconv.FormatInt(jobID, 10))
 	j := &jobMetrics{metrics: m, attrs: metric.WithAttributeSet(attribute.NewSet(job)),
 		byReason: map[string]metric.MeasurementOption{}, byFailure: map[string]metric.MeasurementOption{}}
-	for _, reason := range []string{droppedFilter, droppedSample, droppedMalformed, droppedRetention} {
+	for _, reason := range []string{droppedFilter, droppedSample, droppedMalformed, droppedRetention, droppedTruncated} {
 		j.byReason[reason] = metric.WithAttributeSet(attribute.NewSet(job, attribute.String("reason", reason)))
 	}
 	for _, stage := range []string{stageOpen, stageUpload, stageRefused} {

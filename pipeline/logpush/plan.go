@@ -15,6 +15,18 @@ type mark struct {
 	EnabledAt int64 `json:"enabled_at"`
 	// Plan is there while the batch that begins at the offset is being uploaded.
 	Plan *plan `json:"plan,omitempty"`
+	// Newest is the time of the newest record seen in the partition, in Unix
+	// milliseconds; 0 is unknown. It tells a partition that lost its end from one
+	// that was made anew.
+	Newest int64 `json:"newest,omitempty"`
+}
+
+// newest is the zero time when it is unknown.
+func (m mark) newest() time.Time {
+	if m.Newest == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(m.Newest)
 }
 
 // plan fixes a batch before its upload begins. Whoever has to repeat the upload

@@ -1,7 +1,6 @@
 package logpush
 
 import (
-	"context"
 	"math/rand/v2"
 	"time"
 )
@@ -29,18 +28,6 @@ func pauseAfter(attempt int, asked time.Duration, dice float64) time.Duration {
 }
 
 func dice() float64 { return rand.Float64() }
-
-// sleep waits; it returns ctx's error when that ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}
 
 // logInterval between two log lines about the same trouble.
 const logInterval = 10 * time.Second

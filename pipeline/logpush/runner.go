@@ -69,7 +69,7 @@ func (r *runner) run(ctx context.Context) {
 		// Only a change of the job or of our configuration helps, and either
 		// starts another runner.
 		r.metrics.fail(ctx, stageOpen)
-		r.health.Failed(time.Now(), fmt.Sprintf("error opening the destination: %v", err))
+		r.health.Failed(wholeJob, time.Now(), fmt.Sprintf("error opening the destination: %v", err))
 		r.log.ErrorContext(ctx, "a job cannot run", "error", err)
 		<-working.Done()
 		return
@@ -78,7 +78,7 @@ func (r *runner) run(ctx context.Context) {
 	group := r.manager.groups(fmt.Sprintf("tidegate-logpush-%d", r.job.ID))
 	err = group.Run(working, func(ctx context.Context, p stream.Partition) error { return r.handle(ctx, p, settings) })
 	if err != nil {
-		r.health.Failed(time.Now(), "error reading events: the job is not running")
+		r.health.Failed(wholeJob, time.Now(), "error reading events: the job is not running")
 		r.log.ErrorContext(ctx, "a job's consumer group failed", "error", err)
 		<-working.Done()
 	}
@@ -106,6 +106,9 @@ func (r *runner) handle(ctx context.Context, p stream.Partition, s *settings) er
 		}
 		err := d.run(ctx)
 		r.active.leave()
+		if ctx.Err() != nil && r.stopping.Err() == nil {
+			r.health.Gone(p.ID())
+		}
 		if err != nil {
 			return err
 		}

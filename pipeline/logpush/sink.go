@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"path"
 	"slices"
@@ -103,6 +104,9 @@ func uploadMessage(conf string, err error) string {
 	message := fmt.Sprintf("error pushing: error uploading to %s: %v", scheme, err)
 	if e, ok := errors.AsType[*UploadError](err); ok && e.Status != 0 {
 		message = fmt.Sprintf("error %d: %s", e.Status, message)
+		if e.Status == http.StatusRequestEntityTooLarge {
+			message += "; the destination refuses the batch for its size: lower the job's max_upload_bytes or max_upload_records"
+		}
 	}
 	return logjob.Redactor(conf).Replace(message)
 }

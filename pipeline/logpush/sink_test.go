@@ -60,6 +60,8 @@ func TestUploadMessages(t *testing.T) {
 	}
 	f(&UploadError{Status: 500}, "error 500: error pushing: error uploading to https: status:500")
 	f(&UploadError{Status: 415, Text: `{"message":"wrong"}`}, `error 415: error pushing: error uploading to https: 415 {"message":"wrong"}`)
+	f(&UploadError{Status: 413, Text: "too large", Permanent: true}, "error 413: error pushing: error uploading to https: 413 too large; "+
+		"the destination refuses the batch for its size: lower the job's max_upload_bytes or max_upload_records")
 	f(&UploadError{Status: StatusConnectTimeout, Text: "connection timeout"}, "error 1102: error pushing: error uploading to https: 1102 connection timeout")
 	f(&UploadError{Text: "connection failed: connection refused"}, "error pushing: error uploading to https: connection failed: connection refused")
 }
@@ -82,11 +84,12 @@ func FuzzParseMark(f *testing.F) {
 	f.Add("")
 	f.Add(`{"enabled_at":1,"plan":{"revision":2,"end":3,"from":4,"until":5}}`)
 	f.Add(`{"end":3}`)
+	f.Add(`{"enabled_at":1,"newest":1700000000000}`)
 	f.Add(`[`)
 	f.Fuzz(func(t *testing.T, metadata string) {
 		m := parseMark(metadata)
 		again := parseMark(m.String())
-		if again.EnabledAt != m.EnabledAt || (again.Plan == nil) != (m.Plan == nil) || m.Plan != nil && *again.Plan != *m.Plan {
+		if again.EnabledAt != m.EnabledAt || again.Newest != m.Newest || (again.Plan == nil) != (m.Plan == nil) || m.Plan != nil && *again.Plan != *m.Plan {
 			t.Fatalf("%+v became %+v", m, again)
 		}
 	})

@@ -44,55 +44,6 @@ func EnsureTopic(ctx context.Context, cfg Config, partitions, replication int, r
 	return nil
 }
 
-// Lag returns, by partition, how many offsets lie between what groupID committed
-// and the end. A partition where the group never committed, or that has no leader
-// at the moment, is absent.
-func Lag(ctx context.Context, cfg Config, groupID string) (map[int]int64, error) {
-	if err := cfg.validate(); err != nil {
-		return nil, err
-	}
-	client := newClient(cfg)
-	defer closeClient(client)
-	ids, err := ledPartitions(ctx, client, cfg.Topic)
-	if err != nil {
-		return nil, err
-	}
-	var answer *kafka.OffsetFetchResponse
-	err = whileTemporary(ctx, func() (err error) {
-		answer, err = client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: groupID, Topics: map[string][]int{cfg.Topic: ids}})
-		if err == nil {
-			err = answer.Error
-		}
-		return err
-	})
-	if errors.Is(err, kafka.GroupIdNotFound) {
-		return map[int]int64{}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read what group %s committed: %w", groupID, err)
-	}
-	var ask []kafka.OffsetRequest
-	for _, id := range ids {
-		ask = append(ask, kafka.FirstOffsetOf(id), kafka.LastOffsetOf(id))
-	}
-	listed, err := listOffsets(ctx, client, cfg.Topic, ask)
-	if err != nil {
-		return nil, err
-	}
-	lag := map[int]int64{}
-	for _, o := range answer.Topics[cfg.Topic] {
-		if o.Error != nil {
-			return nil, fmt.Errorf("read what group %s committed on %s/%d: %w", groupID, cfg.Topic, o.Partition, o.Error)
-		}
-		if o.CommittedOffset >= 0 {
-			// What retention removed can't be read any more.
-			bounds := listed[o.Partition]
-			lag[o.Partition] = max(bounds.LastOffset-max(o.CommittedOffset, bounds.FirstOffset), 0)
-		}
-	}
-	return lag, nil
-}
-
 // Ping asks one broker, over a new connection, for the partitions of cfg.Topic.
 // Nil means that Kafka answers and that the topic is there.
 func Ping(ctx context.Context, cfg Config) error {
@@ -129,19 +80,6 @@ func pingBroker(ctx context.Context, broker, topic string) error {
 		err = kafka.UnknownTopicOrPartition
 	}
 	return err
-}
-
-// whileTemporary repeats do while a broker says that it can't answer yet, such as
-// a coordinator that is moving, for requestTimeout at most.
-func whileTemporary(ctx context.Context, do func() error) error {
-	deadline := time.Now().Add(requestTimeout)
-	for attempt := 0; ; attempt++ {
-		err := do()
-		code, ok := errors.AsType[kafka.Error](err)
-		if !ok || !code.Temporary() || time.Now().After(deadline) || sleep(ctx, backoff(attempt)) != nil {
-			return err
-		}
-	}
 }
 
 // listOffsets returns what was asked, by partition, or the first error.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -23,9 +22,6 @@ const (
 	// one topic is small, so it may be read more often than kafka-go's 6 s.
 	metadataTTL = 2 * time.Second
 
-	// backoffMin and backoffMax bound the pause between two attempts.
-	backoffMin = 50 * time.Millisecond
-	backoffMax = 5 * time.Second
 	// logInterval is the shortest time between two lines about the same trouble.
 	logInterval = 5 * time.Second
 )
@@ -96,28 +92,6 @@ func ledPartitions(ctx context.Context, client *kafka.Client, topic string) ([]i
 		return nil, fmt.Errorf("find a partition of topic %s with a leader: %w", topic, kafka.LeaderNotAvailable)
 	}
 	return ids, nil
-}
-
-// backoff returns the pause before attempt n (0 is the first repeat): doubling
-// from backoffMin to backoffMax, of which a random half to keep clients apart.
-func backoff(n int) time.Duration {
-	d := backoffMax
-	if n < 7 { // 50 ms << 7 exceeds backoffMax
-		d = min(backoffMin<<n, backoffMax)
-	}
-	return d/2 + rand.N(d/2+1)
-}
-
-// sleep returns early, with ctx's error, when ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // troubleLog writes at most one warning every logInterval, so that a broker that

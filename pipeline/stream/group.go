@@ -24,19 +24,10 @@ const (
 	partitionWatchInterval = 5 * time.Second
 )
 
-// StartAt says where a partition begins for a group that never committed there.
-type StartAt int
-
-const (
-	StartFirst StartAt = iota // at the oldest record that is kept
-	StartNext                 // at the next record to be written
-)
-
 // GroupConfig describes one member of a consumer group.
 type GroupConfig struct {
 	Config
 	GroupID string
-	StartAt StartAt
 	// SessionTimeout is how long the broker waits for a member that fell silent
 	// before it gives its partitions away. 10 s when zero; brokers refuse less
 	// than 6 s by default.
@@ -227,10 +218,10 @@ func (g *Group) runPartition(ctx context.Context, handler Handler, p *partition)
 			attempt = 0
 		}
 		g.errors.Add(ctx, 1, metric.WithAttributes(g.attrs, attribute.String("stage", "handler")))
-		pause := backoff(attempt)
+		pause := Backoff(attempt)
 		g.cfg.Logger.ErrorContext(ctx, "partition handler failed, starting it again", "group", g.cfg.GroupID,
 			"partition", p.id, "pause_ms", pause.Milliseconds(), "error", err.Error())
-		if sleep(ctx, pause) != nil {
+		if Sleep(ctx, pause) != nil {
 			return
 		}
 	}

@@ -22,9 +22,10 @@ var (
 type producerMetrics struct {
 	errors         metric.Int64Counter
 	produceSeconds metric.Float64Histogram
-	registration   metric.Registration
 }
 
+// newProducerMetrics shows p for as long as the process's meters are there: what
+// the last seconds of Run spooled or dropped is part of their last flush.
 func newProducerMetrics(p *Producer) *producerMetrics {
 	meter := telemetry.Meter(meterName)
 	m := &producerMetrics{
@@ -52,7 +53,7 @@ func newProducerMetrics(p *Producer) *producerMetrics {
 	queueBytes := gauge("tidegate_stream_queue_bytes", "Bytes in memory, waiting for their batch.")
 	spoolBytes := gauge("tidegate_stream_spool_bytes", "Bytes of the spool on disk.")
 
-	m.registration = must(meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	must(meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		s := p.Stats()
 		o.ObserveInt64(eventsIn, int64(s.EventsIn))
 		o.ObserveInt64(bytesIn, int64(s.BytesIn))
@@ -70,10 +71,6 @@ func newProducerMetrics(p *Producer) *producerMetrics {
 		return nil
 	}, eventsIn, bytesIn, eventsOut, bytesOut, spooled, repeat, dropped, damaged, queueEvents, queueBytes, spoolBytes))
 	return m
-}
-
-func (m *producerMetrics) unregister() {
-	_ = m.registration.Unregister() // fails only when done twice
 }
 
 // must returns an instrument. The SDK refuses only names that break its rules,

@@ -17,9 +17,10 @@ const (
 	// Our batches come to a twelfth of their size, so this is about 6 MB of events.
 	fetchBytesMax = 512 << 10
 	// fetchWait is how long the broker holds a fetch while there is nothing to
-	// read. It answers at once when a record arrives, so this adds no latency; it
-	// bounds how many empty answers an idle partition costs.
-	fetchWait = 250 * time.Millisecond
+	// read. It answers at once when a record arrives, and Fetch returns at once
+	// when its ctx ends, so this adds no latency; it bounds how many empty answers
+	// an idle partition costs. kafka-go asks for half of requestTimeout at most.
+	fetchWait = 2 * time.Second
 )
 
 // partition implements Partition. It belongs to the goroutine of its handler.
@@ -115,14 +116,11 @@ func (p *partition) listOffsets(ctx context.Context, ask ...kafka.OffsetRequest)
 
 func (p *partition) Fetch(ctx context.Context) ([]Record, error) {
 	if p.position < 0 {
-		first, next, err := p.Bounds(ctx)
+		first, _, err := p.Bounds(ctx)
 		if err != nil {
 			return nil, err
 		}
 		p.position = first
-		if p.group.cfg.StartAt == StartNext {
-			p.position = next
-		}
 	}
 	var records []Record
 	outOfRange := false
@@ -149,8 +147,13 @@ func (p *partition) Fetch(ctx context.Context) ([]Record, error) {
 }
 
 // fetch asks once and moves the position behind what it returns, which is nothing
-// when no record came within fetchWait.
+// when no record came within fetchWait. When ctx ends it returns at once; the
+// connection stays with kafka-go, which reads the answer before it uses it again.
 func (p *partition) fetch(ctx context.Context) ([]Record, error) {
+	// Without ctx's deadline: kafka-go would make the broker wait for half of what
+	// is left until then, and then half of the rest, and so on.
+	ctx, cancel := withoutDeadline(ctx)
+	defer cancel()
 	answer, err := p.client.Fetch(ctx, &kafka.FetchRequest{
 		Topic: p.group.cfg.Topic, Partition: p.id, Offset: p.position,
 		MinBytes: 1, MaxBytes: fetchBytesMax, MaxWait: fetchWait,
@@ -178,6 +181,17 @@ func (p *partition) fetch(ctx context.Context) ([]Record, error) {
 		p.position++
 	}
 	return records, nil
+}
+
+// withoutDeadline returns a context that is canceled when ctx ends, and does not
+// tell beforehand when that will be.
+func withoutDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	open, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	return open, func() {
+		stop()
+		cancel()
+	}
 }
 
 func (p *partition) Commit(ctx context.Context, offset int64, metadata string) error {
@@ -237,7 +251,7 @@ func (p *partition) retry(ctx context.Context, stage string, do func() error) er
 			g := p.group
 			g.errors.Add(ctx, 1, metric.WithAttributes(g.attrs, attribute.String("stage", stage)))
 			g.trouble.warn(ctx, "speak to Kafka", err, "stage", stage, "group", g.cfg.GroupID, "partition", p.id)
-			err = sleep(ctx, backoff(attempt))
+			err = Sleep(ctx, Backoff(attempt))
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s of %s/%d for group %s: %w", stage, p.group.cfg.Topic, p.id, p.group.cfg.GroupID,

@@ -19,7 +19,6 @@ const inFlightMax = 4
 // what is queued for at most StopTimeout, leaves the rest in the spool, and
 // returns nil, or an error if the spool could not be closed. Call it once.
 func (p *Producer) Run(ctx context.Context) error {
-	defer p.metrics.unregister()
 	defer closeClient(p.client)
 
 	// work ends StopTimeout after ctx.
@@ -178,7 +177,7 @@ func (p *Producer) drain(ctx, work context.Context) {
 		}
 		if err != nil {
 			p.trouble.warn(ctx, "drain the spool", err)
-			_ = sleep(ctx, backoff(attempt)) // the loop looks at ctx
+			_ = Sleep(ctx, Backoff(attempt)) // the loop looks at ctx
 			attempt++
 			continue
 		}
@@ -198,7 +197,7 @@ func (p *Producer) sendSpooled(ctx, work context.Context, b batch) error {
 		}
 		p.away.Store(true)
 		p.trouble.warn(ctx, "send a spooled batch", err)
-		if err := sleep(ctx, backoff(attempt)); err != nil {
+		if err := Sleep(ctx, Backoff(attempt)); err != nil {
 			return err
 		}
 	}

@@ -41,8 +41,9 @@ type Partition interface {
 	OffsetAt(ctx context.Context, t time.Time) (int64, error)
 	// SeekTo makes the next Fetch start at offset.
 	SeekTo(offset int64)
-	// Fetch returns at least one record, in order, or an error. It blocks until
-	// there is one or ctx ends. Offsets may have gaps. The error is ctx's, or an
+	// Fetch returns at least one record, in order, or an error. The first of a
+	// group that never committed is the oldest that is kept. It blocks until there
+	// is one or ctx ends. Offsets may have gaps. The error is ctx's, or an
 	// *OutOfRangeError; a broker that is away is waited for.
 	Fetch(ctx context.Context) ([]Record, error)
 	// Commit stores offset as the next one to read, with metadata (at most 4 kB).
@@ -62,8 +63,8 @@ type Handler func(ctx context.Context, p Partition) error
 var ErrFenced = errors.New("the group has moved on without this member")
 
 // OutOfRangeError is returned by Fetch when its position is not, or no longer,
-// in the partition: retention removed it, or the topic was made anew. The handler
-// decides where to go on, and counts what is lost.
+// in the partition: retention removed it, a broker lost it, or the topic was made
+// anew. Resume tells which and where to go on; the handler counts what is lost.
 type OutOfRangeError struct {
 	Position int64 // that Fetch was asked for
 	First    int64 // that is kept

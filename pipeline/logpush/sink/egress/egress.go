@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -32,13 +33,21 @@ type Policy struct {
 	AllowPrivate  bool // private, link-local and other special ranges
 	AllowLoopback bool
 
+	// Refuse are addresses that are never connected to, whatever is allowed: the
+	// platform's own listeners, which trust whoever reaches them. An unspecified
+	// address (0.0.0.0, ::) stands for every address of this machine.
+	Refuse []netip.AddrPort
+
 	// NoProgress breaks a connection off on which no byte moved for so long, in
 	// either direction; 10 s when zero.
 	NoProgress time.Duration
 }
 
-// errBlocked is in the chain of a refused dial.
-var errBlocked = errors.New("destinations in this address range are not allowed")
+// One of these is in the chain of a refused dial.
+var (
+	errBlocked = errors.New("destinations in this address range are not allowed")
+	errOwn     = errors.New("destinations must not be the platform's own addresses")
+)
 
 // special ranges that netip.Addr has no method for (IANA special-purpose
 // address registries).
@@ -75,6 +84,46 @@ func (p Policy) Allows(addr netip.Addr) bool {
 		reserved = reserved || prefix.Contains(addr)
 	}
 	return p.AllowPrivate || !reserved
+}
+
+// refuses reports whether to is one of the refused addresses. It errs on the
+// side of refusing when this machine's addresses cannot be listed.
+func (p Policy) refuses(to netip.AddrPort) bool {
+	dialled := plain(to.Addr())
+	if dialled.IsUnspecified() { // the kernel takes it for loopback
+		dialled = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		if to.Addr().Unmap().Is6() {
+			dialled = netip.IPv6Loopback()
+		}
+	}
+	for _, r := range p.Refuse {
+		if r.Port() != to.Port() {
+			continue
+		}
+		refused := plain(r.Addr())
+		if refused == dialled || refused.IsUnspecified() && isLocal(dialled) {
+			return true
+		}
+	}
+	return false
+}
+
+// plain is addr in the one form that can be compared: IPv4 out of IPv6, no zone.
+func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+
+// isLocal reports whether addr is an address of this machine, as of now.
+func isLocal(addr netip.Addr) bool {
+	if addr.IsLoopback() {
+		return true
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(own, func(a net.Addr) bool {
+		prefix, err := netip.ParsePrefix(a.String())
+		return err == nil && plain(prefix.Addr()) == addr
+	})
 }
 
 // CheckScheme refuses plain http unless it is allowed.
@@ -124,6 +173,9 @@ func (p Policy) control(_ context.Context, _, address string, _ syscall.RawConn)
 	if err != nil {
 		return fmt.Errorf("check the address %s: %w", address, err)
 	}
+	if p.refuses(at) {
+		return errOwn
+	}
 	if !p.Allows(at.Addr()) {
 		return errBlocked
 	}
@@ -159,8 +211,10 @@ func Classify(err error) *logpush.UploadError {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return &logpush.UploadError{Status: logpush.StatusNameUnresolved, Text: fmt.Sprintf("the name %s cannot be resolved", dns.Name)}
 	}
-	if errors.Is(err, errBlocked) {
-		return &logpush.UploadError{Text: errBlocked.Error(), Permanent: true}
+	for _, refusal := range []error{errBlocked, errOwn} {
+		if errors.Is(err, refusal) {
+			return &logpush.UploadError{Text: refusal.Error(), Permanent: true}
+		}
 	}
 	timeout := errors.Is(err, os.ErrDeadlineExceeded) || isTimeout(err)
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {

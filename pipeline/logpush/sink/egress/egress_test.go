@@ -1,7 +1,12 @@
 package egress
 
 import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -34,5 +39,78 @@ func TestAllows(t *testing.T) {
 	}
 	for _, never := range []string{"0.0.0.0", "::", "224.0.0.1", "ff02::1"} {
 		f(never, false, false, false)
+	}
+}
+
+// The story: a stack that allows loopback destinations (a collector beside it)
+// also let a job deliver to the platform's own API, log store and brokers on
+// the same machine, none of which ask a caller on loopback who it is.
+func TestThePlatformsOwnAddressesAreNeverReached(t *testing.T) {
+	reached := 0
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached++ }))
+	t.Cleanup(server.Close)
+	at := netip.MustParseAddrPort(server.Listener.Addr().String())
+	port := at.Port()
+	other := netip.AddrPortFrom(at.Addr(), port-1)
+
+	dial := func(refuse []netip.AddrPort, host netip.Addr) error {
+		t.Helper()
+		client := Policy{AllowHTTP: true, AllowPrivate: true, AllowLoopback: true, Refuse: refuse}.Client()
+		defer client.CloseIdleConnections()
+		url := "http://" + netip.AddrPortFrom(host, port).String()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return Classify(err)
+		}
+		return resp.Body.Close()
+	}
+	refused := func(refuse, host string) {
+		t.Helper()
+		err := dial([]netip.AddrPort{other, netip.AddrPortFrom(netip.MustParseAddr(refuse), port)}, netip.MustParseAddr(host))
+		if err == nil || !strings.Contains(err.Error(), "destinations must not be the platform's own addresses") {
+			t.Errorf("%s refused, dialled %s: %v", refuse, host, err)
+		}
+	}
+	if err := dial([]netip.AddrPort{other}, at.Addr()); err != nil || reached != 1 {
+		t.Fatalf("another port is refused: %v, %d requests arrived; want 1", err, reached)
+	}
+	for _, spelling := range []string{"127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "::ffff:0.0.0.0"} {
+		for _, listener := range []string{"127.0.0.1", "::ffff:127.0.0.1", "0.0.0.0", "::"} {
+			refused(listener, spelling)
+		}
+	}
+	refused("::", "127.9.9.9")
+	refused("0.0.0.0", "::")
+	refused("0.0.0.0", "::1")
+	refused("::1", "::")
+	if reached != 1 {
+		t.Errorf("%d requests arrived, want the 1 that was allowed", reached)
+	}
+}
+
+func TestUnspecifiedMeansThisMachineAlone(t *testing.T) {
+	everywhere := Policy{Refuse: []netip.AddrPort{netip.MustParseAddrPort("[::]:8123")}}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range own {
+		ip := netip.MustParsePrefix(a.String()).Addr()
+		if !everywhere.refuses(netip.AddrPortFrom(ip, 8123)) {
+			t.Errorf("%s is this machine's, and is let through", ip)
+		}
+		if everywhere.refuses(netip.AddrPortFrom(ip, 8124)) {
+			t.Errorf("%s is refused on a port nothing of ours listens on", ip)
+		}
+	}
+	if err := everywhere.control(context.Background(), "tcp", "1.1.1.1:8123", nil); err != nil {
+		t.Errorf("an address of another machine: %v", err)
+	}
+	if err := everywhere.control(context.Background(), "tcp6", "[fe80::1%lo]:8123", nil); err == nil {
+		t.Error("a link-local address is let through")
 	}
 }

@@ -27,6 +27,8 @@ type Options struct {
 type sink struct {
 	root   string // one of Options.Roots
 	folder string // below root, with slashes and {DATE}
+
+	syncFolder func(*os.File) error // makes the names in a folder durable
 }
 
 // New returns the sink of a file URL, whose path must lie below one of the roots.
@@ -51,7 +53,7 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 	for _, root := range options.Roots {
 		clean := filepath.ToSlash(filepath.Clean(root))
 		if folder == clean || strings.HasPrefix(folder, strings.TrimSuffix(clean, "/")+"/") {
-			return &sink{root: root, folder: strings.TrimPrefix(folder, clean)}, nil
+			return &sink{root: root, folder: strings.TrimPrefix(folder, clean), syncFolder: (*os.File).Sync}, nil
 		}
 	}
 	return nil, fmt.Errorf("the path %s is not below a folder that the operator allows", folder)
@@ -71,7 +73,7 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 }
 
 func (s *sink) write(name string, body []byte) (err error) {
-	if err := os.MkdirAll(s.root, 0o750); err != nil {
+	if err := s.makeRoot(); err != nil {
 		return err
 	}
 	// Nothing below leaves the root, whatever links lie there.
@@ -98,7 +100,46 @@ func (s *sink) write(name string, body []byte) (err error) {
 	if err := root.Rename(partial, name); err != nil {
 		return err
 	}
-	return syncFolder(root, folder)
+	// The new name, and those of the folders up to the root: {DATE} makes a new one
+	// every day, and another delivery may have made it and not come to this yet.
+	for {
+		if err := s.sync(root.Open(folder)); err != nil || folder == "." {
+			return err
+		}
+		folder = filepath.Dir(folder)
+	}
+}
+
+// makeRoot makes the root if it is missing, and the folders above it.
+func (s *sink) makeRoot() error {
+	var missing []string // deepest first
+	for at := filepath.Clean(s.root); ; at = filepath.Dir(at) {
+		_, err := os.Stat(at)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) || at == filepath.Dir(at) {
+			return err
+		}
+		missing = append(missing, at)
+	}
+	if err := os.MkdirAll(s.root, 0o750); err != nil {
+		return err
+	}
+	for _, made := range missing {
+		if err := s.sync(os.Open(filepath.Dir(made))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sync makes the names in a folder that was just opened survive a loss of power.
+func (s *sink) sync(folder *os.File, err error) error {
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.syncFolder(folder), folder.Close())
 }
 
 func writeDurably(root *os.Root, name string, body []byte) error {
@@ -111,15 +152,6 @@ func writeDurably(root *os.Root, name string, body []byte) error {
 		err = file.Sync()
 	}
 	return errors.Join(err, file.Close())
-}
-
-// syncFolder makes a rename survive a loss of power.
-func syncFolder(root *os.Root, folder string) error {
-	dir, err := root.Open(folder)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 func ignoreMissing(err error) error {

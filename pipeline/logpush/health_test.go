@@ -1,0 +1,155 @@
+package logpush
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tidegate/internal/logjob"
+)
+
+// watched runs f on a health that writes, in fake time. Last is what was written
+// last; its text is "" after a success.
+func watched(t *testing.T, f func(t *testing.T, h *health, r *reports, last func() string)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := &reports{}
+		h := newHealth(1, r.add, quiet)
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { h.Run(ctx) })
+		f(t, h, r, func() string {
+			list := r.all()
+			return list[len(list)-1].Message
+		})
+		cancel()
+		running.Wait()
+	})
+}
+
+// The story: a destination refused the batches of one partition for ever, for
+// what was in them. The other partitions delivered, each success cleared the
+// error, and the job looked healthy while a quarter of its events never left.
+func TestAPartitionThatFailsIsNotHiddenByOthers(t *testing.T) {
+	watched(t, func(t *testing.T, h *health, r *reports, last func() string) {
+		h.Failed(2, time.Now(), "refused")
+		for range 30 {
+			pass(time.Second)
+			h.Succeeded(0, time.Now())
+			h.Succeeded(1, time.Now())
+		}
+		for _, d := range r.all() {
+			if d.Message != "refused" {
+				t.Fatalf("while partition 2 fails %+v is written", d)
+			}
+		}
+		if n := len(r.all()); n < 2 || n > 6 {
+			t.Errorf("the failure is written %d times in 30 s, want now and then", n)
+		}
+
+		h.Failed(3, time.Now(), "refused as well")
+		pass(2 * time.Second)
+		if last() != "refused as well" {
+			t.Errorf("the health is %q, want the latest failure", last())
+		}
+		h.Succeeded(3, time.Now())
+		pass(2 * time.Second)
+		if last() != "refused" {
+			t.Errorf("after one of two recovered the health is %q, want the other's failure", last())
+		}
+		until := time.Now()
+		h.Succeeded(2, until.Add(-time.Hour)) // it has to catch up
+		pass(2 * time.Second)
+		list := r.all()
+		if d := list[len(list)-1]; d.Message != "" || d.CompleteUntil.Before(until.Add(-time.Minute)) {
+			t.Errorf("after all recovered the health is %+v", d)
+		}
+		before := len(r.all())
+		pass(time.Minute)
+		if n := len(r.all()); n != before {
+			t.Errorf("%d writes though nothing happened", n-before)
+		}
+	})
+}
+
+func TestAFailureLeavesWithItsPartition(t *testing.T) {
+	watched(t, func(t *testing.T, h *health, _ *reports, last func() string) {
+		h.Failed(2, time.Now(), "refused")
+		pass(2 * time.Second)
+		h.Gone(2)
+		h.Succeeded(0, time.Now())
+		pass(2 * time.Second)
+		if last() != "" {
+			t.Errorf("the health is %q after the failing partition went elsewhere", last())
+		}
+	})
+}
+
+func TestALossIsToldUntilTheNextSuccess(t *testing.T) {
+	watched(t, func(t *testing.T, h *health, _ *reports, last func() string) {
+		h.Succeeded(0, time.Now())
+		h.Lost(time.Now(), "lost")
+		pass(2 * time.Second)
+		if last() != "lost" {
+			t.Errorf("the health is %q, want the loss", last())
+		}
+		h.Succeeded(0, time.Now())
+		pass(2 * time.Second)
+		if last() != "" {
+			t.Errorf("the health is %q after a success", last())
+		}
+	})
+}
+
+func TestARefusedPartitionKeepsItsJobUnhealthy(t *testing.T) {
+	p := newPlatform(t)
+	_, b := p.addJob(1)
+	b.set(func(o Object) error {
+		if strings.HasPrefix(o.BatchID, "1-1-") {
+			return &UploadError{Status: 403, Text: "not this", Permanent: true}
+		}
+		return nil
+	})
+	p.manage()
+	p.produce(200)
+	health := func() (last logjob.Delivery) {
+		if list := p.reports.all(); len(list) > 0 {
+			last = list[len(list)-1]
+		}
+		return last
+	}
+	failed := func() error {
+		if d := health(); d.Message == "" {
+			return fmt.Errorf("the health is %+v", d)
+		}
+		return nil
+	}
+	eventually(t, failed)
+	before := len(b.names())
+	for range 3 {
+		p.produce(100)
+		eventually(t, func() error {
+			if n := len(b.names()); n <= before {
+				return errors.New("the other partition delivers nothing")
+			}
+			return nil
+		})
+		before = len(b.names())
+		if err := failed(); err != nil {
+			t.Error(err)
+		}
+	}
+	b.set(nil)
+	holds(t, b, 0, 500)
+	eventually(t, func() error {
+		if d := health(); d.Message != "" || d.CompleteUntil.IsZero() {
+			return fmt.Errorf("after the recovery the health is %+v", d)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,73 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// GapCause says why a position was not, or no longer, in its partition.
+type GapCause int
+
+const (
+	GapRetention GapCause = iota // Kafka removed the records before they were read
+	GapTruncated                 // a broker lost the end of the partition
+	GapRemade                    // the topic was deleted and made again
+)
+
+// Gap is what became of a position that was out of range.
+type Gap struct {
+	Cause GapCause
+	Next  int64 // where to go on; Resume has gone there
+	// Lost is how many offsets Kafka had before and no longer has, as far as the
+	// position tells. After GapTruncated that is what lies between the new end and
+	// the position: read before, perhaps for nothing. Records behind the position
+	// are lost too, and nobody knows how many. 0 after GapRemade.
+	Lost int64
+}
+
+// Resume decides where to go on after e, and seeks p there. Newest is the time of
+// the newest record that was ever read from the partition (see Newest), and zero
+// when that is not known.
+//
+// Where the partition is shorter than the position, its first record tells what
+// happened. In a partition that lost its end, that record was read before, so it
+// is no newer than newest: what is left was all processed, and the new end is the
+// place to go on. A newer one is that of another topic, which is read from its
+// beginning. A new topic that begins with events which waited for long in a
+// producer's spool looks like the old one. Nothing known counts as another topic.
+func (e *OutOfRangeError) Resume(ctx context.Context, p Partition, newest time.Time) (Gap, error) {
+	gap := Gap{Cause: GapRemade, Next: e.First}
+	switch {
+	case e.Position < e.First:
+		gap = Gap{Cause: GapRetention, Next: e.First, Lost: e.First - e.Position}
+	case e.First < e.Next && !newest.IsZero():
+		p.SeekTo(e.First)
+		kept, err := p.Fetch(ctx)
+		if err != nil {
+			return Gap{}, fmt.Errorf("read the first record of a partition that became shorter: %w", err)
+		}
+		if !kept[0].Time.After(newest) {
+			gap = Gap{Cause: GapTruncated, Next: e.Next, Lost: e.Position - e.Next}
+		}
+	}
+	p.SeekTo(gap.Next)
+	return gap, nil
+}
+
+// Newest returns the latest of newest and the times of records. A time that is
+// still to come, of a producer whose clock is ahead, counts as now: it would make
+// every later topic look like this one.
+func Newest(newest time.Time, records []Record) time.Time {
+	now := time.Now()
+	for i := range records {
+		at := records[i].Time
+		if at.After(now) {
+			at = now
+		}
+		if at.After(newest) {
+			newest = at
+		}
+	}
+	return newest
+}

@@ -1,0 +1,59 @@
+package stream
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+func TestResumeTellsALostEndFromANewTopic(t *testing.T) {
+	cfg := startBroker(t).topic(1)
+	at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
+	produce(t, cfg, 0, at, "a", "b")
+	produce(t, cfg, 0, at.Add(time.Minute), "c")
+	inPartition(t, testGroup(t, cfg, unique("g")), func(ctx context.Context, p Partition) {
+		f := func(name string, e OutOfRangeError, newest time.Time, want Gap, wantNext string) {
+			t.Helper()
+			got, err := e.Resume(ctx, p, newest)
+			if err != nil || got != want {
+				t.Errorf("%s: %+v, %v, want %+v", name, got, err, want)
+				return
+			}
+			if wantNext == "" {
+				return
+			}
+			if records, err := p.Fetch(ctx); err != nil || string(records[0].Value) != wantNext {
+				t.Errorf("%s: it goes on with %v, %v, want %s", name, records, err, wantNext)
+			}
+		}
+		shorter := OutOfRangeError{Position: 9, First: 0, Next: 2}
+		f("the first record was read before", shorter, at.Add(time.Second), Gap{GapTruncated, 2, 7}, "c")
+		f("it is the newest that was read", shorter, at, Gap{GapTruncated, 2, 7}, "c")
+		f("the first record is new", shorter, at.Add(-time.Millisecond), Gap{GapRemade, 0, 0}, "a")
+		f("nothing is known", shorter, time.Time{}, Gap{GapRemade, 0, 0}, "a")
+		f("the beginning is gone", OutOfRangeError{Position: 0, First: 1, Next: 3}, at, Gap{GapRetention, 1, 1}, "b")
+		f("it is empty", OutOfRangeError{Position: 9, First: 3, Next: 3}, at, Gap{GapRemade, 3, 0}, "")
+	})
+}
+
+func TestNewest(t *testing.T) {
+	now := time.Now()
+	f := func(want, newest time.Time, times ...time.Time) {
+		t.Helper()
+		var records []Record
+		for _, at := range times {
+			records = append(records, Record{Time: at})
+		}
+		if got := Newest(newest, records); !got.Equal(want) {
+			t.Errorf("Newest(%s, %v) = %s, want %s", newest, times, got, want)
+		}
+	}
+	f(time.Time{}, time.Time{})
+	f(now, now)
+	f(now, time.Time{}, now.Add(-time.Hour), now, now.Add(-time.Second))
+	f(now, now, now.Add(-time.Hour))
+	// A clock that is far ahead.
+	if got := Newest(time.Time{}, []Record{{Time: now.AddDate(50, 0, 0)}}); got.Before(now) || got.After(time.Now()) {
+		t.Errorf("a time that is still to come makes %s the newest", got)
+	}
+}
