@@ -40,6 +40,9 @@ const engineConfig = `<!-- Written at each start; changes are lost. -->
 		<count>2</count>
 	</logger>
 	<log-level>error</log-level>
+	<access_control_improvements>
+		<table_engines_require_grant>true</table_engines_require_grant>
+	</access_control_improvements>
 
 	<max_server_memory_usage>%[2]d</max_server_memory_usage>
 	<mark_cache_size>33554432</mark_cache_size>
@@ -62,11 +65,30 @@ const engineConfig = `<!-- Written at each start; changes are lost. -->
 </clickhouse>
 `
 
-// An insert answers when its rows are in the table, not when they are queued. Nobody may reach other
-// machines or this machine's files through table functions: the engine does not ask who is calling.
+// An insert answers when its rows are in the table, not when they are queued.
+//
+// The engine does not ask who is calling, so what callers may do is listed here: to read, write and define
+// tables, views and databases of its own. What reads other machines or this machine's files is left out:
+// SOURCES (table functions, and with table_engines_require_grant in the main file also table engines and
+// database engines), dictionaries, functions that run programs, named collections, disks defined in a statement
+// (merge_tree_disk), backups. So is SYSTEM, a statement of which stops the engine without ending it.
+//
+// Some doors have no lock here: the function file(), and the table engines that ClickHouse does not count
+// among the sources, such as EmbeddedRocksDB and Executable. Those are the sandbox's (enterSandbox), as
+// everything above is once more.
+//
+// By log_comment a statement is found to be cancelled (session.kill), so no statement may change it.
 const usersConfig = `<!-- Written at each start; changes are lost. -->
 <clickhouse>
-	<profiles><default><async_insert>0</async_insert></default></profiles>
+	<profiles>
+		<default>
+			<async_insert>0</async_insert>
+			<constraints>
+				<log_comment><const/></log_comment>
+				<merge_tree_disk><const/></merge_tree_disk>
+			</constraints>
+		</default>
+	</profiles>
 	<quotas><default/></quotas>
 	<users>
 		<default>
@@ -75,8 +97,8 @@ const usersConfig = `<!-- Written at each start; changes are lost. -->
 			<quota>default</quota>
 			<networks><ip>::/0</ip></networks>
 			<grants>
-				<query>GRANT ALL ON *.*</query>
-				<query>REVOKE SOURCES ON *.*</query>
+				<query>GRANT SHOW, SELECT, INSERT, ALTER, TRUNCATE, OPTIMIZE, CHECK, KILL QUERY ON *.*</query>
+				<query>GRANT CREATE DATABASE, CREATE TABLE, CREATE VIEW, DROP DATABASE, DROP TABLE, DROP VIEW ON *.*</query>
 			</grants>
 		</default>
 	</users>

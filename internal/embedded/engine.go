@@ -2,14 +2,13 @@ package embedded
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +20,9 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 
 	"tidegate/internal/telemetry"
 )
@@ -48,18 +50,24 @@ type EngineConfig struct {
 	// MemoryLimitBytes bounds the engine's resident memory. A query that would exceed it fails with
 	// ClickHouse's code 241. Zero is 1 GiB.
 	MemoryLimitBytes int64
-	Logger           *slog.Logger // nil is silent
+	// HangTimeout is how long a running engine may leave a SELECT 1 unanswered before it is killed and started
+	// again. Zero is 30 s.
+	HangTimeout time.Duration
+	Logger      *slog.Logger // nil is silent
 }
 
 // Engine is a ClickHouse engine in a child process. Its methods are safe for concurrent use.
 type Engine struct {
 	command  []string
+	dir      string // of the data
 	listener *net.TCPListener
 	socket   *os.File // listener's, as each child inherits it
 	log      *slog.Logger
 	pid      atomic.Int64 // of the child; 0 while none runs
 	restarts atomic.Int64
-	counted  func() // counts a restart
+	counted  func(reason string) // counts a restart
+
+	hangTimeout time.Duration
 
 	running context.Context // until Close
 	stop    context.CancelFunc
@@ -69,8 +77,8 @@ type Engine struct {
 
 // StartEngine starts the engine on DataDir and returns when it answers.
 //
-// The engine runs in a child process, which is started again whenever it dies; its data is as of the last
-// answered insert. The socket is this process's, so while no child runs clients wait instead of being
+// The engine runs in a child process, which is started again whenever it dies or no longer answers; its data is
+// as of the last answered insert. The socket is this process's, so while no child runs clients wait instead of being
 // refused; requests that were under way are broken off. The child dies with this process, however that dies.
 func StartEngine(ctx context.Context, cfg EngineConfig) (*Engine, error) {
 	e, err := newEngine(ctx, cfg)
@@ -103,10 +111,7 @@ func newEngine(ctx context.Context, cfg EngineConfig) (*Engine, error) {
 		}
 		command = []string{self, "engine-child"}
 	}
-	memory := cfg.MemoryLimitBytes
-	if memory == 0 {
-		memory = defaultMemoryLimitBytes
-	}
+	memory := cmp.Or(cfg.MemoryLimitBytes, defaultMemoryLimitBytes)
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -125,11 +130,15 @@ func newEngine(ctx context.Context, cfg EngineConfig) (*Engine, error) {
 	}
 	e := &Engine{
 		command:  append(command, "--data-dir", dir, "--library", library, "--memory-limit", strconv.FormatInt(memory, 10)),
+		dir:      dir,
 		listener: ln,
 		socket:   socket,
 		log:      log,
-		counted:  func() { restarts.Add(context.Background(), 1) },
-		done:     make(chan struct{}),
+		counted: func(reason string) {
+			restarts.Add(context.Background(), 1, metric.WithAttributes(attribute.String("reason", reason)))
+		},
+		hangTimeout: cmp.Or(cfg.HangTimeout, defaultHangTimeout),
+		done:        make(chan struct{}),
 	}
 	e.running, e.stop = context.WithCancel(context.Background())
 	e.close = sync.OnceValue(e.closeOnce)
@@ -177,14 +186,18 @@ func (e *Engine) supervise(first chan<- error) {
 		if lived := time.Since(started); lived >= stableAfter {
 			delay = 0
 		}
-		e.log.Error("embedded clickhouse died; starting it again", "error", err, "lived", time.Since(started).String(), "delay", delay.String())
+		reason := "died"
+		if errors.Is(err, errHung) {
+			reason = "hung"
+		}
+		e.log.Error("embedded clickhouse "+reason+"; starting it again", "error", err, "lived", time.Since(started).String(), "delay", delay.String())
 		select {
 		case <-e.running.Done():
 			return
 		case <-time.After(delay):
 		}
 		e.restarts.Add(1)
-		e.counted()
+		e.counted(reason)
 		delay = min(max(2*delay, restartDelay), restartDelayMax)
 	}
 }
@@ -203,15 +216,21 @@ func (e *Engine) runChild() (err error) {
 	cmd.ExtraFiles = []*os.File{listenerFD - 3: e.socket, lifelineFD - 3: lifeline}
 	cmd.Stderr, cmd.Stdout = relay, relay
 	cmd.SysProcAttr = dieWithParent()
-	// Dates and hours of a query do not depend on where the machine stands.
-	cmd.Env = append(cmd.Environ(), "TZ=UTC")
+	cmd.Env = childEnvironment(e.dir)
 	err = cmd.Start()
 	if err := errors.Join(err, lifeline.Close()); err != nil {
 		return fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	e.pid.Store(int64(cmd.Process.Pid))
+	watching, stopWatching := context.WithCancel(e.running)
+	hung := make(chan bool, 1)
+	go func() { hung <- e.watch(watching, cmd.Process) }()
 	err = cmd.Wait()
+	stopWatching()
 	e.pid.Store(0)
+	if <-hung {
+		return fmt.Errorf("%w: no answer for %s", errHung, e.hangTimeout)
+	}
 	if err == nil {
 		err = errors.New("exit status 0")
 	}
@@ -235,28 +254,6 @@ func (e *Engine) waitReady(ctx context.Context, first <-chan error) error {
 		<-ready
 		return fmt.Errorf("the engine's process ended before it answered: %w", err)
 	}
-}
-
-// ping asks for an answer. The request waits in the socket's queue until a child takes it.
-func (e *Engine) ping(ctx context.Context) error {
-	transport := &http.Transport{DisableKeepAlives: true}
-	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.Addr()+"/ping", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("it answers %s to /ping", resp.Status)
-	}
-	return nil
 }
 
 // logRelay passes a child's log on, line by line. The child logs JSON; other lines are the library's.
@@ -301,9 +298,11 @@ func (l *logRelay) line(line []byte) {
 			attrs = append(attrs, slog.Any(key, value))
 		}
 	}
-	if level >= slog.LevelError { // why it ends, which its end is reported with
-		l.last = fmt.Sprint(entry["error"])
-		return
+	if level >= slog.LevelError { // likely why it ends, which its end is reported with
+		l.last = message
+		if reason, ok := entry["error"]; ok {
+			l.last = fmt.Sprint(reason)
+		}
 	}
 	l.log.Log(context.Background(), level, message, attrs...)
 }

@@ -39,13 +39,27 @@ func RunEngineChild(args []string) int {
 	return 0
 }
 
+// childEnvironment is all that the child knows of its parent's environment, in which there may be secrets.
+// Dates and hours of a query do not depend on where the machine stands.
+func childEnvironment(dataDir string) []string { return []string{"TZ=UTC", "TMPDIR=" + dataDir} }
+
 func runEngineChild(ctx context.Context, log *slog.Logger, args []string) error {
 	flags := flag.NewFlagSet("engine-child", flag.ContinueOnError)
 	dir := flags.String("data-dir", "", "data directory, absolute")
 	library := flags.String("library", "", "path of libchdb.so")
 	memory := flags.Int64("memory-limit", 0, "bytes the engine may use")
+	sandbox := flags.String("sandbox", "", "what confines this process; set by itself")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *sandbox == "" {
+		err := enterSandbox("--sandbox", *dir, *library)
+		if !errors.Is(err, errNoSandbox) {
+			return err
+		}
+		log.Warn("engine is not confined: whoever can send it a query can read, through it, what this user can read", "reason", err.Error())
+	} else {
+		log.Info("engine is confined", "sandbox", *sandbox)
 	}
 	lifeline := os.NewFile(lifelineFD, "lifeline")
 	socket := os.NewFile(listenerFD, "listener")

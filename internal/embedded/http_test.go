@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -30,7 +32,8 @@ func TestHTTPInterface(t *testing.T) {
 		"gzip":                     testGzip,
 		"errors":                   testErrors,
 		"failure in mid-stream":    testFailureInMidStream,
-		"what the engine may not":  testPrivileges,
+		"files of queries":         testFilesOfQueries,
+		"hosts":                    testHosts,
 		"large results":            testLargeResults,
 		"the engine's own reading": testSummary,
 	} {
@@ -325,19 +328,61 @@ func testFailureInMidStream(t *testing.T, e *Engine) {
 	equal(t, "having waited for the end", b.status, http.StatusInternalServerError)
 }
 
-func testPrivileges(t *testing.T, e *Engine) {
+// A web page can send GET requests to any address, so a GET must not write files either.
+func testFilesOfQueries(t *testing.T, e *Engine) {
 	for _, query := range []string{
-		"SELECT * FROM file('/etc/hostname', 'LineAsString')",
-		"SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
-		"SELECT * FROM remote('127.0.0.1:1', system.one)",
+		"SELECT 1 INTO OUTFILE '%s'",
+		"(SELECT 1) INTO OUTFILE '%s'",
+		"SELECT 1 // '\n INTO OUTFILE '%s'",
+		"SELECT 1 // (\n INTO OUTFILE '%s'",
+		"SELECT ‘(’ INTO OUTFILE '%s'",
+		"SELECT 1 /* /* */ ( */ INTO OUTFILE '%s'",
+		"SELECT 1 AS a$b$ INTO OUTFILE '%s' -- $b$",
+		"EXPLAIN SELECT 1 INTO /**/ OUTFILE '%s'",
+		"INSERT INTO formats FROM INFILE '%s' FORMAT CSV",
 	} {
-		equal(t, query, ask(t, e, http.MethodPost, query).header.Get("X-ClickHouse-Exception-Code"), "497")
+		file := filepath.Join(t.TempDir(), "out")
+		query = fmt.Sprintf(query, file)
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			a := ask(t, e, method, "", "query", query)
+			if a.status != http.StatusNotImplemented || !strings.Contains(a.body, "INTO OUTFILE") {
+				t.Errorf("%s %s: status %d, %s", method, query, a.status, a.body)
+			}
+		}
+		if _, err := os.Stat(file); err == nil {
+			t.Errorf("%s: the file is there", query)
+		}
 	}
-	a, err := tryAsk(t.Context(), e, http.MethodPost, strings.NewReader("CREATE TABLE x (a Int8) ENGINE = Memory"), http.Header{"Origin": {"http://example.com"}, "Sec-Fetch-Site": {"cross-site"}})
-	if err != nil {
-		t.Fatal(err)
+}
+
+// A name that an attacker made to resolve to 127.0.0.1 is still the attacker's: its pages are of another site.
+func testHosts(t *testing.T, e *Engine) {
+	f := func(want int, host, origin string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+e.Addr()+"/", strings.NewReader("SELECT 1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		if origin != "" {
+			req.Header.Set("Origin", origin)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		equal(t, host+" from "+origin, resp.StatusCode, want)
 	}
-	equal(t, "a page of another site", a.status, http.StatusForbidden)
+	for _, host := range []string{e.Addr(), "127.0.0.1", "127.1.2.3:80", "localhost", "LOCALHOST:1", "[::1]", "[::1]:8123", "[::ffff:127.0.0.1]"} {
+		f(http.StatusOK, host, "")
+	}
+	for _, host := range []string{"evil.example", "evil.example:8123", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "0.0.0.0", "[fe80::1]:1", "2130706433", "a@127.0.0.1", ":8123"} {
+		f(http.StatusForbidden, host, "")
+	}
+	f(http.StatusForbidden, "evil.example:8123", "http://evil.example:8123")
+	f(http.StatusForbidden, e.Addr(), "http://evil.example")
+	f(http.StatusOK, e.Addr(), "http://"+e.Addr())
 }
 
 // A result passes through in pieces: this one has no end.

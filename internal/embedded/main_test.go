@@ -22,6 +22,8 @@ func TestMain(m *testing.M) {
 			os.Exit(RunEngineChild(os.Args[2:]))
 		case "broker-child":
 			os.Exit(runBrokerChild(os.Args[2:]))
+		case "sandbox-probe":
+			os.Exit(runSandboxProbe(os.Args[2:]))
 		case "engine-parent":
 			os.Exit(runEngineParent(os.Args[2:]))
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -23,6 +24,8 @@ const (
 	maxResultBytes = "134217728"
 	// receiveTimeout is how long a client may pause in its request, as ClickHouse's http_receive_timeout.
 	receiveTimeout = 30 * time.Second
+	// alivePath is where the parent asks whether the engine still works.
+	alivePath = "/alive"
 )
 
 // serverInfo is what the engine says of itself.
@@ -38,11 +41,12 @@ type server struct {
 	info    serverInfo
 	reads   chan struct{}
 	inserts chan struct{}
+	pings   chan struct{} // for /alive, which must be answered however many statements run
 	log     *slog.Logger
 }
 
 func newServer(ctx context.Context, e *engine, log *slog.Logger) (*server, error) {
-	s := &server{engine: e, reads: make(chan struct{}, readSlots), inserts: make(chan struct{}, insertSlots), log: log}
+	s := &server{engine: e, reads: make(chan struct{}, readSlots), inserts: make(chan struct{}, insertSlots), pings: make(chan struct{}, 1), log: log}
 	session, err := e.open("", nil)
 	if err != nil {
 		return nil, err
@@ -72,9 +76,29 @@ func newServer(ctx context.Context, e *engine, log *slog.Logger) (*server, error
 	return s, nil
 }
 
-// handler serves / and /ping. A page in a browser may not send anything but GET, which changes nothing.
+// handler serves /, /ping and /alive. A page in a browser may not send anything but GET, which changes nothing,
+// and that only from here: one of another site cannot read the answer, and one whose name was made to resolve
+// to this machine, so as to be of the same site, still gives that name as the host.
 func (s *server) handler() http.Handler {
-	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(s.serveHTTP))
+	queries := http.NewCrossOriginProtection().Handler(http.HandlerFunc(s.serveHTTP))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isLoopbackHost(r.Host) {
+			http.Error(w, fmt.Sprintf("the embedded engine answers to 127.0.0.1, [::1] and localhost only, not to %q", r.Host), http.StatusForbidden)
+			return
+		}
+		queries.ServeHTTP(w, r)
+	})
+}
+
+// isLoopbackHost reads a Host header, with or without a port.
+func isLoopbackHost(host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
+	ip := net.ParseIP(name)
+	return strings.EqualFold(name, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 func (s *server) serveHTTP(w http.ResponseWriter, r *http.Request) {
@@ -82,6 +106,8 @@ func (s *server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/ping", r.URL.Path == "/" && isGet && !r.URL.Query().Has("query"):
 		_, _ = io.WriteString(w, "Ok.\n") // a client that left needs no answer
+	case r.URL.Path == alivePath:
+		s.serveAlive(w, r)
 	case r.URL.Path != "/":
 		http.Error(w, "There is no handle "+r.URL.Path+"\n\nUse / or /ping for health checks, and / or /?query= for queries.", http.StatusNotFound)
 	case !isGet && r.Method != http.MethodPost:
@@ -89,6 +115,26 @@ func (s *server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.serveQuery(w, r)
 	}
+}
+
+// serveAlive answers when the engine has answered a statement, if with an error. It waits for the one before
+// it and for no other statement.
+func (s *server) serveAlive(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.pings <- struct{}{}:
+		defer func() { <-s.pings }()
+	case <-r.Context().Done():
+		return
+	}
+	session, err := s.engine.open("", nil)
+	if err == nil {
+		defer session.close()
+		_, err = session.run("SELECT 1", "Null", discard)
+	}
+	if err != nil {
+		s.log.Warn("engine fails the simplest statement", "error", err.Error())
+	}
+	_, _ = io.WriteString(w, "Ok.\n") // a supervisor that left needs no answer
 }
 
 func (s *server) serveQuery(w http.ResponseWriter, r *http.Request) {

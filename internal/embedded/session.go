@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -54,11 +55,13 @@ type session struct {
 
 // open begins a session in a database ("" for the default one) with settings that end with it.
 func (e *engine) open(database string, settings []setting) (*session, error) {
-	conn := e.lib.open(e.args...)
+	tag := fmt.Sprintf("request-%d", e.tags.Add(1))
+	// An argument may set what a statement may not (see usersConfig).
+	conn := e.lib.open(append(slices.Clip(e.args), "--log_comment="+tag)...)
 	if conn == nil {
 		return nil, errors.New("the ClickHouse engine refused a connection")
 	}
-	s := &session{e: e, conn: conn, tag: fmt.Sprintf("request-%d", e.tags.Add(1))}
+	s := &session{e: e, conn: conn, tag: tag}
 	if err := s.setUp(database, settings); err != nil {
 		s.close()
 		return nil, err
@@ -72,11 +75,14 @@ func (s *session) setUp(database string, settings []setting) error {
 			return err
 		}
 	}
-	set := "SET log_comment = " + quote('\'', s.tag)
-	for _, setting := range settings {
-		set += ", " + quote('`', setting.name) + " = " + quote('\'', setting.value)
+	if len(settings) == 0 {
+		return nil
 	}
-	_, err := s.run(set, "Null", discard)
+	set := make([]string, len(settings))
+	for i, setting := range settings {
+		set[i] = quote('`', setting.name) + " = " + quote('\'', setting.value)
+	}
+	_, err := s.run("SET "+strings.Join(set, ", "), "Null", discard)
 	return err
 }
 
@@ -235,12 +241,16 @@ func (s *session) cancelWhenDone(ctx context.Context) (stop func()) {
 	}
 }
 
-// kill asks the statements of the session with tag to stop. There is nobody to tell if it fails: it is asked
+// kill asks the statement of the session with tag to stop. There is nobody to tell if it fails: it is asked
 // again until the statement has ended.
+//
+// A statement cannot take another tag, but it can drop its own, with SETTINGS log_comment = DEFAULT, which the
+// engine does not count as a change. Every session has a tag, so one that runs without has dropped it to hide,
+// and goes with the first that is killed.
 func (e *engine) kill(tag string) {
 	if s, err := e.open("", nil); err == nil {
 		defer s.close()
-		_, _ = s.run("KILL QUERY WHERE Settings['log_comment'] = "+quote('\'', tag)+" ASYNC", "Null", discard)
+		_, _ = s.run("KILL QUERY WHERE Settings['log_comment'] IN ("+quote('\'', tag)+", '') ASYNC", "Null", discard)
 	}
 }
 

@@ -32,9 +32,9 @@ func parseStatement(text string) statement {
 			depth++
 		case t.kind == tokenClose:
 			depth--
-		case depth != 0:
 		case t.is("INTO") && s.peek().is("OUTFILE"), t.is("FROM") && s.peek().is("INFILE"):
 			st.file = true
+		case depth != 0:
 		case t.is("SELECT"), t.is("WITH"):
 			insert = false // rows come from a query; WITH before INSERT is one, too
 		case insert && t.is("VALUES"):
@@ -66,7 +66,7 @@ func (s *scanner) skipTarget() token {
 			t = s.next()
 		}
 	}
-	for t.kind == tokenWord || t.kind == tokenQuoted {
+	for t.kind == tokenWord || t.kind == tokenName {
 		t = s.next()
 		if t.text != "." {
 			break
@@ -96,130 +96,4 @@ func skipToRows(text string, at int) int {
 		return at + 1
 	}
 	return at
-}
-
-type tokenKind int
-
-const (
-	tokenEnd tokenKind = iota
-	tokenWord
-	tokenQuoted
-	tokenOpen  // ( [ {
-	tokenClose // ) ] }
-	tokenOther // any other single byte
-)
-
-type token struct {
-	kind       tokenKind
-	text       string
-	start, end int
-}
-
-// is reports whether t is the keyword, in any case.
-func (t token) is(keyword string) bool {
-	return t.kind == tokenWord && strings.EqualFold(t.text, keyword)
-}
-
-// scanner splits text into tokens as ClickHouse's lexer does, as far as quotes, comments and brackets go.
-type scanner struct {
-	text string
-	at   int
-}
-
-func (s *scanner) peek() token {
-	ahead := *s
-	return ahead.next()
-}
-
-func (s *scanner) next() token {
-	s.skipBlanks()
-	start := s.at
-	if start >= len(s.text) {
-		return token{kind: tokenEnd, start: start, end: start}
-	}
-	kind := tokenOther
-	switch c := s.text[start]; {
-	case isWordByte(c):
-		kind = tokenWord
-		for s.at < len(s.text) && isWordByte(s.text[s.at]) {
-			s.at++
-		}
-	case c == '\'' || c == '"' || c == '`':
-		kind = tokenQuoted
-		s.skipQuoted(c)
-	case c == '$' && s.skipHeredoc():
-		kind = tokenQuoted
-	default:
-		s.at++
-		if strings.IndexByte("([{", c) >= 0 {
-			kind = tokenOpen
-		} else if strings.IndexByte(")]}", c) >= 0 {
-			kind = tokenClose
-		}
-	}
-	return token{kind: kind, text: s.text[start:s.at], start: start, end: s.at}
-}
-
-// skipBlanks moves past white space and comments: --, # followed by a blank or !, and /* */, which nest
-// neither here nor in ClickHouse.
-func (s *scanner) skipBlanks() {
-	for s.at < len(s.text) {
-		rest := s.text[s.at:]
-		switch {
-		case strings.IndexByte(" \t\n\r\f\v\x00", rest[0]) >= 0:
-			s.at++
-		case strings.HasPrefix(rest, "--"), strings.HasPrefix(rest, "# "), strings.HasPrefix(rest, "#!"):
-			s.skipPast("\n", 2)
-		case strings.HasPrefix(rest, "/*"):
-			s.skipPast("*/", 2)
-		default:
-			return
-		}
-	}
-}
-
-// skipQuoted moves past a quoted token. A backslash escapes the next byte; a doubled quote reads as two
-// quoted tokens in a row, which makes no difference here.
-func (s *scanner) skipQuoted(quote byte) {
-	for s.at++; s.at < len(s.text); s.at++ {
-		switch s.text[s.at] {
-		case '\\':
-			s.at++
-		case quote:
-			s.at++
-			return
-		}
-	}
-	s.at = len(s.text)
-}
-
-// skipHeredoc moves past $tag$ ... $tag$ and reports whether there was one.
-func (s *scanner) skipHeredoc() bool {
-	rest := s.text[s.at:]
-	tagEnd := 1
-	for tagEnd < len(rest) && isWordByte(rest[tagEnd]) {
-		tagEnd++
-	}
-	if tagEnd >= len(rest) || rest[tagEnd] != '$' {
-		return false
-	}
-	tag := rest[:tagEnd+1]
-	if !strings.Contains(rest[len(tag):], tag) {
-		return false
-	}
-	s.skipPast(tag, len(tag))
-	return true
-}
-
-// skipPast moves past the next mark that begins at least from bytes ahead, or to the end.
-func (s *scanner) skipPast(mark string, from int) {
-	if i := strings.Index(s.text[s.at+from:], mark); i >= 0 {
-		s.at += from + i + len(mark)
-	} else {
-		s.at = len(s.text)
-	}
-}
-
-func isWordByte(c byte) bool {
-	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
 }
