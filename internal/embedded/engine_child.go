@@ -27,7 +27,8 @@ const childGrace = 4 * time.Second
 
 // RunEngineChild is the program of the engine's child process: it loads the ClickHouse engine and serves its
 // HTTP interface on the socket that StartEngine passes, until SIGTERM or the death of the parent. It returns
-// the exit code. args are the flags that StartEngine gives to EngineConfig.Command.
+// the exit code. args are the flags that StartEngine gives to EngineConfig.Command, the last of the program's
+// arguments: where the system has a sandbox, the program starts itself again in it before it does anything else.
 func RunEngineChild(args []string) int {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)

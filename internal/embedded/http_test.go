@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -326,63 +324,6 @@ func testFailureInMidStream(t *testing.T, e *Engine) {
 	}
 	b := ask(t, e, http.MethodPost, "SELECT throwIf(number = 5000000) FROM numbers(10000000)", "wait_end_of_query", "1")
 	equal(t, "having waited for the end", b.status, http.StatusInternalServerError)
-}
-
-// A web page can send GET requests to any address, so a GET must not write files either.
-func testFilesOfQueries(t *testing.T, e *Engine) {
-	for _, query := range []string{
-		"SELECT 1 INTO OUTFILE '%s'",
-		"(SELECT 1) INTO OUTFILE '%s'",
-		"SELECT 1 // '\n INTO OUTFILE '%s'",
-		"SELECT 1 // (\n INTO OUTFILE '%s'",
-		"SELECT ‘(’ INTO OUTFILE '%s'",
-		"SELECT 1 /* /* */ ( */ INTO OUTFILE '%s'",
-		"SELECT 1 AS a$b$ INTO OUTFILE '%s' -- $b$",
-		"EXPLAIN SELECT 1 INTO /**/ OUTFILE '%s'",
-		"INSERT INTO formats FROM INFILE '%s' FORMAT CSV",
-	} {
-		file := filepath.Join(t.TempDir(), "out")
-		query = fmt.Sprintf(query, file)
-		for _, method := range []string{http.MethodGet, http.MethodPost} {
-			a := ask(t, e, method, "", "query", query)
-			if a.status != http.StatusNotImplemented || !strings.Contains(a.body, "INTO OUTFILE") {
-				t.Errorf("%s %s: status %d, %s", method, query, a.status, a.body)
-			}
-		}
-		if _, err := os.Stat(file); err == nil {
-			t.Errorf("%s: the file is there", query)
-		}
-	}
-}
-
-// A name that an attacker made to resolve to 127.0.0.1 is still the attacker's: its pages are of another site.
-func testHosts(t *testing.T, e *Engine) {
-	f := func(want int, host, origin string) {
-		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+e.Addr()+"/", strings.NewReader("SELECT 1"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Host = host
-		if origin != "" {
-			req.Header.Set("Origin", origin)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		equal(t, host+" from "+origin, resp.StatusCode, want)
-	}
-	for _, host := range []string{e.Addr(), "127.0.0.1", "127.1.2.3:80", "localhost", "LOCALHOST:1", "[::1]", "[::1]:8123", "[::ffff:127.0.0.1]"} {
-		f(http.StatusOK, host, "")
-	}
-	for _, host := range []string{"evil.example", "evil.example:8123", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "0.0.0.0", "[fe80::1]:1", "2130706433", "a@127.0.0.1", ":8123"} {
-		f(http.StatusForbidden, host, "")
-	}
-	f(http.StatusForbidden, "evil.example:8123", "http://evil.example:8123")
-	f(http.StatusForbidden, e.Addr(), "http://evil.example")
-	f(http.StatusOK, e.Addr(), "http://"+e.Addr())
 }
 
 // A result passes through in pieces: this one has no end.

@@ -37,11 +37,11 @@ type protection struct {
 
 // Without the second version the engine cannot work in a sandbox: it moves files from one directory to another.
 var protections = []protection{
-	{abi: 2, what: "files outside its directories", fs: firstRights},
-	{abi: 3, what: "truncating them", fs: unix.LANDLOCK_ACCESS_FS_TRUNCATE},
-	{abi: 4, what: "TCP", net: unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP},
-	{abi: 5, what: "devices", fs: unix.LANDLOCK_ACCESS_FS_IOCTL_DEV},
-	{abi: 6, what: "other processes", scope: unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL},
+	{abi: 2, what: "files outside the data directory", fs: firstRights},
+	{abi: 3, what: "their truncation", fs: unix.LANDLOCK_ACCESS_FS_TRUNCATE},
+	{abi: 4, what: "TCP connections and listeners", net: unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP},
+	{abi: 5, what: "device controls", fs: unix.LANDLOCK_ACCESS_FS_IOCTL_DEV},
+	{abi: 6, what: "signals and abstract sockets", scope: unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL},
 	{abi: 9, what: "Unix sockets", fs: unix.LANDLOCK_ACCESS_FS_RESOLVE_UNIX},
 	{abi: 10, what: "UDP", net: unix.LANDLOCK_ACCESS_NET_BIND_UDP | unix.LANDLOCK_ACCESS_NET_CONNECT_SEND_UDP},
 }
@@ -110,9 +110,9 @@ func sandboxFor(version int) (all protection, description string) {
 		kept = append(kept, p.what)
 		all.fs, all.net, all.scope = all.fs|p.fs, all.net|p.net, all.scope|p.scope
 	}
-	description = fmt.Sprintf("Landlock %d keeps it from %s", version, strings.Join(kept, ", "))
+	description = fmt.Sprintf("Landlock %d denies %s", version, strings.Join(kept, ", "))
 	if len(missing) > 0 {
-		description += "; this kernel does not from " + strings.Join(missing, ", ")
+		description += "; too old to deny " + strings.Join(missing, ", ")
 	}
 	return all, description
 }
