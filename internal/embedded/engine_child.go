@@ -94,6 +94,9 @@ func serveEngine(ctx context.Context, log *slog.Logger, ln net.Listener, dir, li
 	if err != nil {
 		return fmt.Errorf("write the engine's configuration: %w", err)
 	}
+	if err := repairDeduplication(dir, log); err != nil {
+		return err
+	}
 	lib, err := loadChdb(library)
 	if err != nil {
 		return err

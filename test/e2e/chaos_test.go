@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
@@ -59,8 +60,10 @@ func TestCountsSurviveKills(t *testing.T) {
 		var counts platform.Counts
 		eventually(t, time.Minute, "counts agree after killing "+kind, func() (bool, error) {
 			var err error
-			counts, err = p.Counts(t.Context())
-			return err == nil && counts.Agree(), err
+			if counts, err = p.Counts(t.Context()); err == nil && !counts.Agree() {
+				return false, errors.New(counts.String())
+			}
+			return err == nil, err
 		})
 		t.Logf("round %d: killed %s after %s: %s; %d requests answered, %d refused", round+1, kind, wait, counts, traffic.answered.Load(), traffic.refused.Load())
 		if kind != "platform" && traffic.refused.Load() > 0 {
