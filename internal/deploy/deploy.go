@@ -64,7 +64,9 @@ type Version struct {
 	AuthorID    string      `json:"author_id"`
 	AuthorEmail string      `json:"author_email"`
 	Annotations Annotations `json:"annotations"`
-	Origin      *Origin     `json:"origin,omitempty"` // set for an origin version
+	// Exactly one of the two is set.
+	Origin *Origin `json:"origin,omitempty"`
+	Worker *Worker `json:"worker,omitempty"`
 }
 
 // Annotations of a version or a deployment.

@@ -20,6 +20,14 @@ type SnapshotScript struct {
 	Name      string   `json:"name"`
 	Tags      []string `json:"tags,omitempty"`
 	Routes    []string `json:"routes,omitempty"`
+	// HostDisabled takes away the script's own host, PreviewsDisabled those of its
+	// versions and aliases. Routes and service bindings stay.
+	HostDisabled     bool `json:"host_disabled,omitempty"`
+	PreviewsDisabled bool `json:"previews_disabled,omitempty"`
+	// Crons are the schedules of the scheduled handler, five fields in UTC.
+	Crons []string `json:"crons,omitempty"`
+	// Tailed says that somebody is watching: copies of its events go to schema.TailTopic.
+	Tailed bool `json:"tailed,omitempty"`
 	// DeploymentID and Splits are those of the current deployment; both are empty
 	// while the script has none.
 	DeploymentID string  `json:"deployment_id,omitempty"`
@@ -35,7 +43,15 @@ type SnapshotVersion struct {
 	Tag     string  `json:"tag,omitempty"`
 	Message string  `json:"message,omitempty"`
 	Alias   string  `json:"alias,omitempty"`
-	Origin  *Origin `json:"origin,omitempty"`
+	// Exactly one of the two is set.
+	Origin *Origin         `json:"origin,omitempty"`
+	Worker *SnapshotWorker `json:"worker,omitempty"`
+}
+
+// SnapshotWorker is what a gateway must know of a Workers version without its
+// code, which the runtime fetches as a Bundle.
+type SnapshotWorker struct {
+	Exports Exports `json:"exports"`
 }
 
 // Validate reports the first thing that would make the snapshot unsafe to serve.
@@ -66,8 +82,11 @@ func (sc *SnapshotScript) validate() error {
 	known := make(map[string]bool, len(sc.Versions))
 	for _, v := range sc.Versions {
 		known[v.ID] = true
+		if (v.Origin == nil) == (v.Worker == nil) {
+			return fmt.Errorf("version %s must have one backend, an origin or a worker", v.ID)
+		}
 		if v.Origin == nil {
-			return fmt.Errorf("version %s has no backend", v.ID)
+			continue
 		}
 		if u, err := url.Parse(v.Origin.URL); err != nil || u.Host == "" {
 			return fmt.Errorf("version %s has the origin URL %q, which is not absolute", v.ID, v.Origin.URL)
