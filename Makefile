@@ -34,16 +34,23 @@ $(NPM_STAMP): deps/package-lock.json deps/package.json
 	cd deps && npm ci --ignore-scripts
 	touch $@
 
+# The wranglers that the end-to-end tests run.
+WRANGLER_STAMP := test/wrangler/node_modules/.installed
+
+$(WRANGLER_STAMP): test/wrangler/package-lock.json test/wrangler/package.json test/wrangler/.npmrc
+	cd test/wrangler && npm ci --ignore-scripts
+	touch $@
+
 demo: build deps ## play the whole story on real traffic, on embedded defaults
 	go run ./test/demo
 
 up: build deps ## run everything in the foreground; ARGS="--api-addr ..." adds flags
 	exec bin/tidegate up $(ARGS)
 
-test: build deps ## all tests that need only Go and npm
+test: build deps $(WRANGLER_STAMP) ## all tests that need only Go and npm
 	$(GO_TEST) -timeout 20m ./...
 
-e2e: build deps ## only the end-to-end tests
+e2e: build deps $(WRANGLER_STAMP) ## only the end-to-end tests
 	$(GO_TEST) -timeout 20m -count=1 ./test/e2e/...
 
 test-real: build deps ## contract suites on Apache Kafka, PostgreSQL and an S3 server, which it starts
@@ -60,4 +67,4 @@ check: ## format, vet, lint, vulnerability scan
 	.ci/vulnerabilities
 
 clean: ## remove what was built and installed; data/ stays
-	rm -rf bin coverage deps/node_modules
+	rm -rf bin coverage deps/node_modules test/wrangler/node_modules
