@@ -1,0 +1,104 @@
+package e2e
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tidegate/test/platform"
+)
+
+// versionSecrets makes versions with secrets that are not deployed until they are.
+func (s *release) versionSecrets(t *testing.T) {
+	s.runWith(t, "first", "versions", "secret", "put", "SECRET")
+	if got := s.visit(t).Header.Get("x-secret"); got != "none" {
+		t.Errorf("a version that is not deployed has told its secret: %q", got)
+	}
+	list := decode[[]listed](t, s.run(t, "versions", "list", "--json"))
+	newest := slices.MaxFunc(list, func(a, b listed) int { return a.Number - b.Number })
+	s.run(t, "versions", "deploy", newest.ID+"@100", "-y")
+	s.secretIs(t, "first")
+	if out := s.run(t, "versions", "secret", "list"); !strings.Contains(out, "SECRET") {
+		t.Errorf("the secret is not listed:\n%s", out)
+	}
+	if out := s.run(t, "versions", "view", newest.ID); strings.Contains(out, "first") || !strings.Contains(out, "SECRET") {
+		t.Errorf("a version is shown without its secret's name or with its text:\n%s", out)
+	}
+}
+
+// secrets changes secrets of what is deployed.
+func (s *release) secrets(t *testing.T) {
+	s.runWith(t, "second", "secret", "put", "SECRET")
+	s.secretIs(t, "second")
+	s.write(t, "secrets.json", `{"SECRET": "third", "OTHER": "text"}`)
+	s.run(t, "secret", "bulk", "secrets.json")
+	s.secretIs(t, "third")
+	names := decode[[]struct{ Name, Type string }](t, s.run(t, "secret", "list", "--format", "json"))
+	if len(names) != 2 {
+		t.Errorf("the secrets are %+v", names)
+	}
+	s.run(t, "secret", "delete", "SECRET")
+	s.secretIs(t, "none")
+
+	// A deploy keeps secrets that the configuration does not name.
+	s.run(t, "deploy")
+	names = decode[[]struct{ Name, Type string }](t, s.run(t, "secret", "list", "--format", "json"))
+	if len(names) != 1 || names[0].Name != "OTHER" {
+		t.Errorf("after a deploy the secrets are %+v", names)
+	}
+}
+
+// secretIs waits until the Worker answers with this text of its secret.
+func (s *release) secretIs(t *testing.T, want string) {
+	t.Helper()
+	eventually(t, 30*time.Second, "the secret is "+want, func() (bool, error) {
+		return s.visit(t).Header.Get("x-secret") == want, nil
+	})
+}
+
+// triggers gives the Worker a route and a cron.
+func (s *release) triggers(t *testing.T) {
+	host := s.name + ".example.com"
+	s.configure(t, map[string]any{
+		"version_metadata": map[string]string{"binding": "VERSION"},
+		"routes":           []map[string]string{{"pattern": host + "/*", "zone_name": "example.com"}},
+		"triggers":         map[string][]string{"crons": {"*/5 * * * *"}},
+	})
+	s.run(t, "triggers", "deploy")
+	eventually(t, 30*time.Second, "the route leads to the Worker", func() (bool, error) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.platform.Gateway+"/", nil)
+		if err != nil {
+			return false, err
+		}
+		req.Host = host
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false, err
+		}
+		_ = res.Body.Close() // only its header is asked for
+		return res.Header.Get("x-version") != "", nil
+	})
+	var schedules struct{ Schedules []struct{ Cron string } }
+	if err := s.platform.API(t.Context(), http.MethodGet, "/accounts/{account}/workers/scripts/"+s.name+"/schedules", nil, &schedules); err != nil {
+		t.Fatal(err)
+	}
+	if len(schedules.Schedules) != 1 || schedules.Schedules[0].Cron != "*/5 * * * *" {
+		t.Errorf("the schedules are %+v", schedules)
+	}
+}
+
+func (s *release) remove(t *testing.T) {
+	s.run(t, "delete")
+	gone(t, s.platform, s.name)
+}
+
+// gone waits until nothing answers at the script's host.
+func gone(t *testing.T, p *platform.Platform, script string) {
+	t.Helper()
+	eventually(t, 30*time.Second, script+" is gone", func() (bool, error) {
+		status, _, err := p.Visit(t.Context(), http.DefaultClient, script, nil)
+		return status == http.StatusNotFound, err
+	})
+}
