@@ -43,14 +43,18 @@ func (p *Platform) API(ctx context.Context, method, path string, body, out any) 
 		}
 		reader = bytes.NewReader(encoded)
 	}
+	return p.send(ctx, method, path, "application/json", reader, out)
+}
+
+func (p *Platform) send(ctx context.Context, method, path, contentType string, body io.Reader, out any) error {
 	path = strings.ReplaceAll(path, "{account}", p.AccountID)
-	req, err := http.NewRequestWithContext(ctx, method, p.Ready.API+"/client/v4"+path, reader)
+	req, err := http.NewRequestWithContext(ctx, method, p.Ready.API+"/client/v4"+path, body)
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Authorization", "Bearer "+p.Token)
 	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", contentType)
 	}
 	res, err := p.client.Do(req)
 	if err != nil {
