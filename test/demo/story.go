@@ -15,7 +15,10 @@ import (
 	"tidegate/test/platform"
 )
 
-const script = "shop"
+const (
+	script = "shop"  // a Worker
+	stock  = "stock" // an HTTP service, which shop asks through a service binding
+)
 
 type step struct {
 	title string
@@ -28,21 +31,21 @@ type story struct {
 	dir      string
 	platform *platform.Platform
 	client   http.Client
-	origins  []*origin
+	stock    *origin
 	receiver *receiver
 	folder   string // where the second job writes
 
 	v1, v2, v3   string // version ids
 	beforeJobs   int64  // events from before there was a job
 	servedByTwo  int64  // requests that v2 answered
-	answeredSeen int64  // requests answered through the gateway so far
+	answeredSeen int64  // requests that shop answered through the gateway so far
 }
 
 func (s *story) say(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format+"\n", args...) }
 
 func (s *story) close() {
-	for _, o := range s.origins {
-		o.close()
+	if s.stock != nil {
+		s.stock.close()
 	}
 	if s.receiver != nil {
 		s.receiver.close()
@@ -51,7 +54,7 @@ func (s *story) close() {
 
 func (s *story) steps() []step {
 	return []step{
-		{"Upload a good version v1 of shop and deploy it at 100 %", s.firstVersion},
+		{"Deploy stock, an HTTP service, and shop, a Worker that asks it: version v1 at 100 %", s.firstVersion},
 		{"Create two Logpush jobs: the published example to an HTTP receiver, and one to a folder", s.jobs},
 		{"Upload v2, which fails one request in ten, and deploy 90/10", s.split},
 		{"The receiver's lines, Kafka and ClickHouse agree to the event", s.agree},
@@ -61,24 +64,30 @@ func (s *story) steps() []step {
 	}
 }
 
-func (s *story) addOrigin(name string, failEvery int64) *origin {
-	o := startOrigin(name, failEvery)
-	s.origins = append(s.origins, o)
-	return o
-}
-
 func (s *story) firstVersion(ctx context.Context) (err error) {
-	if s.v1, err = s.platform.UploadOrigin(ctx, script, s.addOrigin("v1", 0).url(), "v1", "first good version"); err != nil {
+	s.stock = startOrigin()
+	id, err := s.platform.UploadOrigin(ctx, stock, s.stock.url(), "v1", "a service in any language")
+	if err != nil {
 		return err
 	}
-	if _, err = s.platform.Deploy(ctx, script, deploy.Split{VersionID: s.v1, Percentage: deploy.Full}); err != nil {
+	if _, err = s.platform.Deploy(ctx, stock, deploy.Split{VersionID: id, Percentage: deploy.Full}); err != nil {
+		return err
+	}
+	err = s.until(ctx, "the gateway serves stock", func() (bool, error) {
+		status, _, err := s.platform.Visit(ctx, &s.client, stock, nil)
+		return status == http.StatusOK, err
+	})
+	if err != nil {
+		return err
+	}
+	if s.v1, err = s.platform.DeployWorker(ctx, script, shopWorker("v1", "first good version", 0)); err != nil {
 		return err
 	}
 	// The gateway has the deployment within a second; until then it answers 404
 	// for a script it does not know, and emits no event.
 	err = s.until(ctx, "the gateway serves v1", func() (bool, error) {
 		status, body, err := s.platform.Visit(ctx, &s.client, script, nil)
-		if err != nil || status != http.StatusOK {
+		if err != nil || status == http.StatusNotFound {
 			return false, err
 		}
 		s.answeredSeen++
@@ -94,7 +103,7 @@ func (s *story) firstVersion(ctx context.Context) (err error) {
 func (s *story) jobs(ctx context.Context) error {
 	// A job starts at "now": wait until what came before is counted, so that it
 	// can be told apart below.
-	if err := s.untilCounted(ctx, s.answeredSeen); err != nil {
+	if err := s.untilCounted(ctx, s.events()); err != nil {
 		return err
 	}
 	s.beforeJobs = s.answeredSeen
@@ -106,6 +115,7 @@ func (s *story) jobs(ctx context.Context) error {
   },
   "destination_conf": %q,
   "dataset": "workers_trace_events",
+  "filter": "{\"where\":{\"key\":\"ScriptName\",\"operator\":\"eq\",\"value\":\"shop\"}}",
   "enabled": true
 }`, s.receiver.url()+"/logs?header_X-Collector=demo")
 	var first, second struct{ ID int64 }
@@ -116,7 +126,7 @@ func (s *story) jobs(ctx context.Context) error {
 	folderJob := map[string]any{
 		"name": "to-a-folder", "dataset": "workers_trace_events", "enabled": true,
 		"destination_conf": "file://" + s.folder + "/{DATE}",
-		"filter":           `{"where":{"key":"Outcome","operator":"eq","value":"ok"}}`,
+		"filter":           `{"where":{"and":[{"key":"Outcome","operator":"eq","value":"ok"},{"key":"ScriptName","operator":"eq","value":"shop"}]}}`,
 		"output_options":   map[string]any{"output_type": "csv", "field_names": []string{"EventTimestampMs", "ScriptName", "Outcome", "WallTimeMs"}},
 	}
 	if err := s.platform.API(ctx, http.MethodPost, "/accounts/{account}/logpush/jobs", folderJob, &second); err != nil {
@@ -127,7 +137,7 @@ func (s *story) jobs(ctx context.Context) error {
 }
 
 func (s *story) split(ctx context.Context) (err error) {
-	if s.v2, err = s.platform.UploadOrigin(ctx, script, s.addOrigin("v2", 10).url(), "v2", "fails one request in ten"); err != nil {
+	if s.v2, err = s.platform.UploadWorker(ctx, script, shopWorker("v2", "fails one request in ten", 10)); err != nil {
 		return err
 	}
 	if err := s.deployAndWait(ctx, deploy.Split{VersionID: s.v1, Percentage: 90_000}, deploy.Split{VersionID: s.v2, Percentage: 10_000}); err != nil {
@@ -189,7 +199,7 @@ func (s *story) overrideAndAffinity(ctx context.Context) error {
 }
 
 func (s *story) agree(ctx context.Context) error {
-	if err := s.untilCounted(ctx, s.answeredSeen); err != nil {
+	if err := s.untilCounted(ctx, s.events()); err != nil {
 		return err
 	}
 	want := s.answeredSeen - s.beforeJobs
@@ -204,15 +214,15 @@ func (s *story) agree(ctx context.Context) error {
 		return err
 	}
 	received := s.receiver.byVersion()
-	s.say("   answered %d; %s", s.answeredSeen, counts)
+	s.say("   shop answered %d, stock %d; %s", s.answeredSeen, s.stock.hits.Load(), counts)
 	s.say("   receiver: %d lines since the job began, v1 %d, v2 %d (ScriptVersion tells them apart)", s.receiver.events(), received[s.v1], received[s.v2])
 	inClickHouse, err := s.platform.Count(ctx, "SELECT sum(requests) FROM version_rates_1h WHERE version_id = '"+s.v2+"'")
 	if err != nil {
 		return err
 	}
 	switch {
-	case counts.Kafka != s.answeredSeen || !counts.Agree():
-		return fmt.Errorf("counts differ: answered %d; %s", s.answeredSeen, counts)
+	case counts.Kafka != s.events() || !counts.Agree():
+		return fmt.Errorf("counts differ: shop and stock answered %d; %s", s.events(), counts)
 	case s.receiver.events() != want || received[s.v2] != s.servedByTwo || inClickHouse != s.servedByTwo:
 		return fmt.Errorf("v2 answered %d requests, the receiver has %d of them (%d lines in all, %d expected), ClickHouse %d",
 			s.servedByTwo, received[s.v2], s.receiver.events(), want, inClickHouse)
@@ -283,7 +293,7 @@ func (s *story) rollback(ctx context.Context) error {
 }
 
 func (s *story) ramp(ctx context.Context) (err error) {
-	if s.v3, err = s.platform.UploadOrigin(ctx, script, s.addOrigin("v3", 0).url(), "v3", "a good one again"); err != nil {
+	if s.v3, err = s.platform.UploadWorker(ctx, script, shopWorker("v3", "a good one again", 0)); err != nil {
 		return err
 	}
 	policy := map[string]any{
@@ -334,17 +344,17 @@ func (s *story) ramp(ctx context.Context) (err error) {
 }
 
 func (s *story) finish(ctx context.Context) error {
-	if err := s.untilCounted(ctx, s.answeredSeen); err != nil {
+	if err := s.untilCounted(ctx, s.events()); err != nil {
 		return err
 	}
 	counts, err := s.platform.Counts(ctx)
 	if err != nil {
 		return err
 	}
-	if counts.Kafka != s.answeredSeen || !counts.Agree() {
-		return fmt.Errorf("counts differ: answered %d; %s", s.answeredSeen, counts)
+	if counts.Kafka != s.events() || !counts.Agree() {
+		return fmt.Errorf("counts differ: shop and stock answered %d; %s", s.events(), counts)
 	}
-	s.say("   answered %d; %s", s.answeredSeen, counts)
+	s.say("   shop answered %d, stock %d; %s", s.answeredSeen, s.stock.hits.Load(), counts)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.platform.Ready.API+"/", nil)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,20 +24,37 @@ import (
 	"tidegate/test/platform"
 )
 
-// origin is a service of one version: it answers its name, and 500 to every
-// failEvery-th request.
+// shopWorker is a version of shop. It asks stock, answers its name, and fails
+// every failEvery-th request, unless that is zero.
+func shopWorker(name, message string, failEvery int) platform.Worker {
+	w := platform.JavaScript(name, fmt.Sprintf(`let requests = 0;
+export default {
+  async fetch(request, env) {
+    const left = await (await env.STOCK.fetch("http://stock/")).text();
+    const failEvery = %d;
+    if (failEvery > 0 && ++requests %% failEvery === 0) {
+      console.error("no price, and", left, "left");
+      return new Response(%[2]q, { status: 500 });
+    }
+    return new Response(%[2]q, { headers: { "x-left": left, "x-version": env.VERSION.id } });
+  },
+};
+`, failEvery, name))
+	w.Bindings = append(w.Bindings, map[string]any{"name": "STOCK", "type": deploy.BindingService, "service": stock})
+	w.Message = message
+	return w
+}
+
+// origin is the service behind stock. Each request makes one event.
 type origin struct {
 	server *httptest.Server
 	hits   atomic.Int64
 }
 
-func startOrigin(name string, failEvery int64) *origin {
+func startOrigin() *origin {
 	o := &origin{}
 	o.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if n := o.hits.Add(1); failEvery > 0 && n%failEvery == 0 {
-			w.WriteHeader(http.StatusInternalServerError)
-		}
-		_, _ = io.WriteString(w, name)
+		_, _ = io.WriteString(w, strconv.FormatInt(1_000_000-o.hits.Add(1), 10))
 	}))
 	return o
 }
@@ -88,6 +106,7 @@ func (r *receiver) take(req *http.Request) error {
 			Outcome          string
 			ScriptName       string
 			ScriptVersion    schema.ScriptVersion
+			Logs             []schema.Log
 		}
 		decoder := json.NewDecoder(bytes.NewReader(line))
 		if err := decoder.Decode(&record); err != nil {
@@ -95,6 +114,9 @@ func (r *receiver) take(req *http.Request) error {
 		}
 		if record.ScriptName != script || record.Event.Response.Status == 0 || record.EventTimestampMs == 0 || record.ScriptVersion.ID == "" {
 			return fmt.Errorf("line %q lacks a field", line)
+		}
+		if record.Event.Response.Status == http.StatusInternalServerError && len(record.Logs) == 0 {
+			return fmt.Errorf("line %q lacks what the Worker logged", line)
 		}
 		counts[record.ScriptVersion.ID]++
 	}
@@ -234,6 +256,10 @@ func (t *traffic) streak(version string) int64 {
 	}
 	return t.inARow
 }
+
+// events is how many there must be: one for each request to shop, and one for each
+// that stock got.
+func (s *story) events() int64 { return s.answeredSeen + s.stock.hits.Load() }
 
 func (s *story) addTraffic(t *traffic) {
 	s.answeredSeen += t.total()

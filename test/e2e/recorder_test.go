@@ -42,7 +42,7 @@ func record(t *testing.T, p *platform.Platform) *recorder {
 	proxy := &httputil.ReverseProxy{
 		Transport: contract,
 		// The Host header stays what the client sent, so that addresses in answers lead back here.
-		Rewrite: func(req *httputil.ProxyRequest) { req.SetURL(target); req.Out.Host = req.In.Host },
+		Rewrite:        func(req *httputil.ProxyRequest) { req.SetURL(target); req.Out.Host = req.In.Host },
 		ModifyResponse: r.note,
 	}
 	r.server = httptest.NewServer(proxy)
