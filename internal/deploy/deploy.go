@@ -112,6 +112,8 @@ type Script struct {
 	Logpush bool
 	Tags    []string
 	Routes  []string // patterns such as "shop.example.com/*"
+	// Settings are kept and shown, and interpreted by nobody here, such as "observability".
+	Settings map[string]json.RawMessage
 }
 
 // RoundShares turns the shares of a deployment's versions, in percent as they
