@@ -108,6 +108,7 @@ type Script struct {
 	Tag        string // 32 hex digits, given once
 	CreatedOn  time.Time
 	ModifiedOn time.Time
+	DeployedOn time.Time // zero: never
 	// Logpush says whether events of this script may leave through Logpush jobs.
 	Logpush bool
 	Tags    []string

@@ -22,16 +22,18 @@ func noScript(name string) error {
 	return errs.New(errs.NotFound, codeNoScript, "script %q does not exist in this account", name)
 }
 
-const scriptColumns = `account_id, name, tag, created_on, modified_on, logpush, tags_json, settings_json`
+const selectScripts = `SELECT s.account_id, s.name, s.tag, s.created_on, s.modified_on, s.logpush, s.tags_json, s.settings_json, d.created_on
+	FROM scripts s LEFT JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name AND d.number = s.last_deployment `
 
 func scanScript(row scanner) (deploy.Script, error) {
 	var s deploy.Script
 	var created, modified int64
 	var tags, settings string
-	if err := row.Scan(&s.AccountID, &s.Name, &s.Tag, &created, &modified, &s.Logpush, &tags, &settings); err != nil {
+	var deployed sql.NullInt64
+	if err := row.Scan(&s.AccountID, &s.Name, &s.Tag, &created, &modified, &s.Logpush, &tags, &settings, &deployed); err != nil {
 		return s, err
 	}
-	s.CreatedOn, s.ModifiedOn = fromMicros(created), fromMicros(modified)
+	s.CreatedOn, s.ModifiedOn, s.DeployedOn = fromMicros(created), fromMicros(modified), fromNullMicros(deployed)
 	return s, errors.Join(fromJSON(tags, &s.Tags), fromJSON(settings, &s.Settings))
 }
 
@@ -43,7 +45,7 @@ func (s *Store) Scripts(ctx context.Context, accountID string) ([]deploy.Script,
 			script, err := scanScript(row)
 			list = append(list, script)
 			return err
-		}, `SELECT `+scriptColumns+` FROM scripts WHERE account_id = $1 ORDER BY name`, accountID)
+		}, selectScripts+`WHERE s.account_id = $1 ORDER BY s.name`, accountID)
 		if err != nil {
 			return err
 		}
@@ -68,7 +70,7 @@ func (s *Store) Script(ctx context.Context, accountID, name string) (deploy.Scri
 
 func script(ctx context.Context, q querier, accountID, name string) (deploy.Script, error) {
 	found, err := scanScript(q.QueryRowContext(ctx,
-		`SELECT `+scriptColumns+` FROM scripts WHERE account_id = $1 AND name = $2`, accountID, name))
+		selectScripts+`WHERE s.account_id = $1 AND s.name = $2`, accountID, name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return found, noScript(name)
 	}
