@@ -15,20 +15,22 @@ import (
 	"tidegate/internal/errs"
 )
 
-// decodeStrict decodes a JSON text into v, a pointer to a struct or a slice. It
-// refuses what encoding/json lets pass and a person would want to know: members
+// decodeStrict decodes a JSON text into v, a pointer to a struct, a slice or a map.
+// It refuses what encoding/json lets pass and a person would want to know: members
 // that v has not (names are case-sensitive), members that appear twice, strings
 // with a NUL, and anything after the text. Errors are invalid *errs.Error that name the member and its value.
-func decodeStrict(text []byte, v any) error {
-	w := walker{json.NewDecoder(bytes.NewReader(text))}
-	w.UseNumber()
+func decodeStrict(text []byte, v any) error { return decodeAt(text, v, place{}) }
+
+// decodeAt is decodeStrict of a part of a document, which is at a place in it.
+func decodeAt(text []byte, v any, at place) error {
+	w := newWalker(text)
 	if len(bytes.TrimSpace(text)) == 0 {
 		return errs.New(errs.Invalid, 0, "the body is empty: JSON is wanted")
 	}
 	if !utf8.Valid(text) {
 		return errs.New(errs.Invalid, 0, "the body is not UTF-8")
 	}
-	if err := w.value(reflect.TypeOf(v).Elem(), place{}); err != nil {
+	if err := w.value(reflect.TypeOf(v).Elem(), at); err != nil {
 		return err
 	}
 	if _, err := w.Token(); !errors.Is(err, io.EOF) {
@@ -72,12 +74,23 @@ func (p place) fail(format string, args ...any) error {
 // walker reads a document along the type that it will be decoded into.
 type walker struct{ *json.Decoder }
 
+func newWalker(text []byte) *walker {
+	w := walker{json.NewDecoder(bytes.NewReader(text))}
+	w.UseNumber()
+	return &w
+}
+
+var rawType = reflect.TypeFor[json.RawMessage]()
+
 var unmarshalerType = reflect.TypeFor[json.Unmarshaler]()
 
 func (w *walker) value(t reflect.Type, at place) error {
 	nullable := false
 	for t.Kind() == reflect.Pointer {
 		t, nullable = t.Elem(), true
+	}
+	if t == rawType {
+		return w.raw(at)
 	}
 	nullable = nullable || t.Kind() == reflect.Slice || t.Kind() == reflect.Map
 	// A type that decodes itself is asked, except a struct with members: its own
@@ -97,7 +110,9 @@ func (w *walker) value(t reflect.Type, at place) error {
 	case json.Delim:
 		switch {
 		case x == '{' && t.Kind() == reflect.Struct:
-			return w.object(t, at)
+			return w.object(members(t), at)
+		case x == '{' && t.Kind() == reflect.Map:
+			return w.mapping(t.Elem(), at)
 		case x == '[' && t.Kind() == reflect.Slice:
 			return w.array(t.Elem(), at)
 		}
@@ -138,8 +153,56 @@ func (w *walker) leaf(t reflect.Type, nullable bool, at place) error {
 	return nil
 }
 
-func (w *walker) object(t reflect.Type, at place) error {
-	known := members(t)
+// raw looks through a value of any shape. It is read whole first, which bounds how
+// deep it is.
+func (w *walker) raw(at place) error {
+	var text json.RawMessage
+	if err := w.Decode(&text); err != nil {
+		return syntaxError(err)
+	}
+	return newWalker(text).anything(at)
+}
+
+func (w *walker) anything(at place) error {
+	token, err := w.Token()
+	if err != nil {
+		return syntaxError(err)
+	}
+	switch x := token.(type) {
+	case json.Delim:
+		if x == '{' {
+			return w.each(at, func(_ string, here place) error { return w.anything(here) })
+		}
+		for i := 0; w.More(); i++ {
+			if err := w.anything(at.element(i)); err != nil {
+				return err
+			}
+		}
+		return w.end()
+	case string:
+		if strings.Contains(x, "\x00") {
+			return at.fail("has a NUL character")
+		}
+	}
+	return nil
+}
+
+func (w *walker) mapping(element reflect.Type, at place) error {
+	return w.each(at, func(_ string, here place) error { return w.value(element, here) })
+}
+
+func (w *walker) object(known map[string]reflect.Type, at place) error {
+	return w.each(at, func(key string, here place) error {
+		member, ok := known[key]
+		if !ok {
+			return here.fail("is unknown: the members here are %s", strings.Join(sortedKeys(known), ", "))
+		}
+		return w.value(member, here)
+	})
+}
+
+// each reads the members of an object, the opening brace of which was read.
+func (w *walker) each(at place, member func(key string, here place) error) error {
 	seen := make(map[string]bool)
 	for w.More() {
 		token, err := w.Token()
@@ -148,15 +211,14 @@ func (w *walker) object(t reflect.Type, at place) error {
 		}
 		key, _ := token.(string) // between braces the decoder gives nothing else
 		here := at.member(key)
-		if seen[key] {
+		switch {
+		case seen[key]:
 			return here.fail("appears twice")
+		case strings.Contains(key, "\x00"):
+			return at.fail("has a member with a NUL character")
 		}
 		seen[key] = true
-		member, ok := known[key]
-		if !ok {
-			return here.fail("is unknown: the members here are %s", strings.Join(sortedKeys(known), ", "))
-		}
-		if err := w.value(member, here); err != nil {
+		if err := member(key, here); err != nil {
 			return err
 		}
 	}

@@ -54,10 +54,7 @@ type deploymentBody struct {
 		Message     *string `json:"workers/message"`
 		TriggeredBy *string `json:"workers/triggered_by"`
 	} `json:"annotations"`
-	CodeUpdate *struct {
-		Mode     string   `json:"mode"`
-		MaxDelay *float64 `json:"max_delay"`
-	} `json:"code_update_strategy"`
+	CodeUpdate *codeUpdateBody `json:"code_update_strategy"`
 }
 
 func (s *Server) createDeployment(r *request) (any, error) {
@@ -73,11 +70,8 @@ func (s *Server) createDeployment(r *request) (any, error) {
 		return nil, err
 	}
 	d := deploy.Deployment{Versions: splits}
-	if body.CodeUpdate != nil {
-		asked := deploy.CodeUpdate{Mode: body.CodeUpdate.Mode, MaxDelaySeconds: body.CodeUpdate.MaxDelay}
-		if d.CodeUpdate, err = asked.Effective(); err != nil {
-			return nil, err
-		}
+	if d.CodeUpdate, err = body.CodeUpdate.effective(); err != nil {
+		return nil, err
 	}
 	if body.Annotations != nil {
 		checked := annotationsBody{Message: body.Annotations.Message, TriggeredBy: body.Annotations.TriggeredBy}
@@ -86,7 +80,11 @@ func (s *Server) createDeployment(r *request) (any, error) {
 		}
 	}
 	d.Annotations.TriggeredBy = "deployment"
-	d, err = s.deps.Scripts.Deploy(r.ctx, r.account, r.script(), d, "")
+	if r.gin.Query("force") == "true" {
+		d, err = s.deps.Scripts.DeployForced(r.ctx, r.account, r.script(), d)
+	} else {
+		d, err = s.deps.Scripts.Deploy(r.ctx, r.account, r.script(), d, "")
+	}
 	return viewDeployment(d), err
 }
 

@@ -23,6 +23,8 @@ type Deps struct {
 	Snapshots    Snapshots
 	Destinations Destinations
 	Metrics      Metrics
+	Runtime      Runtime // nil: uploads of code are refused
+	Hosts        Hosts   // nil: every script has its hosts, and they cannot be switched
 
 	Ready      func(context.Context) error // nil: always ready
 	Prometheus http.Handler                // /metrics; nil: none
@@ -50,7 +52,11 @@ type Tokens interface {
 type Scripts interface {
 	Scripts(ctx context.Context, accountID string) ([]deploy.Script, error)
 	Script(ctx context.Context, accountID, name string) (deploy.Script, error)
-	SetTags(ctx context.Context, accountID, name string, tags []string) error
+	// FindScript takes a name or a tag.
+	FindScript(ctx context.Context, accountID, nameOrTag string) (deploy.Script, error)
+	// CreateScript makes one without versions; it is a conflict when it exists.
+	CreateScript(ctx context.Context, accountID, name string, u deploy.ScriptUpdate) error
+	UpdateScript(ctx context.Context, accountID, name string, u deploy.ScriptUpdate) error
 	// SetRoutes is a conflict when another script has one of them, or another
 	// account one on the same host.
 	SetRoutes(ctx context.Context, accountID, name string, patterns []string) error
@@ -58,17 +64,41 @@ type Scripts interface {
 
 	// CreateVersion makes the script too if it is missing.
 	CreateVersion(ctx context.Context, accountID, script string, v deploy.Version) (deploy.Version, error)
+	// Upload stores a version with all that deploy.Upload names, and has its errors.
+	Upload(ctx context.Context, accountID, script string, u deploy.Upload) (deploy.Version, error)
 	// Versions is newest first; total counts all.
 	Versions(ctx context.Context, accountID, script string, limit, offset int) (list []deploy.Version, total int, err error)
 	Version(ctx context.Context, accountID, script, id string) (deploy.Version, error)
+	// DeleteVersion is invalid for one that a deployment names.
+	DeleteVersion(ctx context.Context, accountID, script, id string) error
+	// Bundle has the text of secrets.
+	Bundle(ctx context.Context, accountID, versionID string) (deploy.Bundle, error)
+	// Module finds only what a version of the account has.
+	Module(ctx context.Context, accountID, sha256 string) ([]byte, error)
 
-	// Deploy is invalid for splits that the script or the account does not allow.
+	// Deploy is invalid for splits that the script or the account does not allow, and
+	// for a rollback to other secrets, which DeployForced lets pass.
 	Deploy(ctx context.Context, accountID, script string, d deploy.Deployment, ifCurrent string) (deploy.Deployment, error)
+	DeployForced(ctx context.Context, accountID, script string, d deploy.Deployment) (deploy.Deployment, error)
 	// Deployments is newest first: the first one serves.
 	Deployments(ctx context.Context, accountID, script string) ([]deploy.Deployment, error)
 	Deployment(ctx context.Context, accountID, script, id string) (deploy.Deployment, error)
 	// DeleteDeployment is invalid for the one that serves.
 	DeleteDeployment(ctx context.Context, accountID, script, id string) error
+}
+
+// Runtime runs Workers.
+type Runtime interface {
+	// Check runs the code of w up to the end of its top level, and tells what it
+	// exports and how long that took. contents are its modules by SHA-256. A broken
+	// script is an *errs.Error of kind invalid with code 10021, in the runtime's words.
+	Check(ctx context.Context, w *deploy.Worker, contents map[string][]byte) (exports deploy.Exports, startupMs int64, err error)
+}
+
+// Hosts of a script: whether its own one and those of its versions serve.
+type Hosts interface {
+	Hosts(ctx context.Context, accountID, script string) (deploy.Hosts, error)
+	UpdateHosts(ctx context.Context, accountID, script string, u deploy.HostsUpdate) (deploy.Hosts, error)
 }
 
 // Policies that take bad versions out of traffic, and what came of them.

@@ -16,6 +16,8 @@ func (s *Server) endpoints() []endpoint {
 		scripts = account + "/workers/scripts"
 		script  = scripts + "/:script"
 		policy  = script + "/rollback-policy"
+		workers = account + "/workers/workers"
+		worker  = workers + "/:worker"
 		logpush = account + "/logpush"
 	)
 	scopes := func(list ...control.Scope) access { return access{scopes: list} }
@@ -44,8 +46,22 @@ func (s *Server) endpoints() []endpoint {
 
 		{get, scripts, read, byKind, s.listScripts},
 		{del, script, edit, byKind, s.deleteScript},
-		{get, script + "/script-settings", read, byKind, s.getSettings},
-		{patch, script + "/script-settings", edit, byKind, s.patchSettings},
+		{get, script, read, byKind, s.getContent},
+		{put, script, edit, byKind, s.putScript},
+		{get, script + "/content", read, byKind, s.getContent},
+		{put, script + "/content", edit, byKind, s.putContent},
+		{get, script + "/content/v2", read, byKind, s.getContent},
+		{get, script + "/settings", read, byKind, s.getSettings},
+		{patch, script + "/settings", edit, byKind, s.patchSettings},
+		{get, script + "/script-settings", read, byKind, s.getScriptSettings},
+		{patch, script + "/script-settings", edit, byKind, s.patchScriptSettings},
+		{get, script + "/usage-model", read, byKind, s.getUsageModel},
+		{put, script + "/usage-model", edit, byKind, s.putUsageModel},
+		{get, script + "/secrets", read, byKind, s.listSecrets},
+		{put, script + "/secrets", edit, byKind, s.putSecret},
+		{get, script + "/secrets/:name", read, byKind, s.getSecret},
+		{del, script + "/secrets/:name", edit, byKind, s.deleteSecret},
+		{patch, script + "/secrets-bulk", edit, byKind, s.patchSecrets},
 		{get, script + "/routes", read, byKind, s.getRoutes},
 		{put, script + "/routes", edit, byKind, s.putRoutes},
 		{get, script + "/versions", read, byKind, s.listVersions},
@@ -56,6 +72,18 @@ func (s *Server) endpoints() []endpoint {
 		{get, script + "/deployments/:id", read, byKind, s.getDeployment},
 		{del, script + "/deployments/:id", edit, byKind, s.deleteDeployment},
 		{get, script + "/metrics", read, byKind, s.getMetrics},
+
+		{get, workers, read, byKind, s.listWorkers},
+		{post, workers, edit, byKind, s.createWorker},
+		{get, worker, read, byKind, s.getWorker},
+		{patch, worker, edit, byKind, s.patchWorker},
+		{put, worker, edit, byKind, s.putWorker},
+		{del, worker, edit, byKind, s.deleteWorker},
+		{get, worker + "/versions", read, byKind, s.listWorkerVersions},
+		{post, worker + "/versions", edit, byKind, s.createWorkerVersion},
+		{patch, worker + "/versions/latest", edit, byKind, s.patchLatestVersion},
+		{get, worker + "/versions/:id", read, byKind, s.getWorkerVersion},
+		{del, worker + "/versions/:id", edit, byKind, s.deleteWorkerVersion},
 
 		{get, policy, policyRead, byKind, s.getPolicy},
 		{put, policy, policyEdit, byKind, s.putPolicy},
@@ -76,6 +104,9 @@ func (s *Server) endpoints() []endpoint {
 		{post, logpush + "/validate/destination/exists", logsEdit, codeLogpush, s.destinationExists},
 
 		{get, account + "/routing/snapshot", read, byKind, s.getSnapshot},
+		// They have the text of secrets, and code.
+		{get, account + "/routing/versions/:id", operator, byKind, s.getBundle},
+		{get, account + "/routing/modules/:sha256", operator, byKind, s.getModule},
 		{get, "/routing/snapshot", operator, byKind, s.getWholeSnapshot},
 	}
 }

@@ -75,6 +75,15 @@ func (s *Server) succeed(c *gin.Context, result any, info *resultInfo) {
 	s.write(c, http.StatusOK, envelope{Success: true, Result: result, ResultInfo: info})
 }
 
+// succeedRaw answers 200 without an envelope.
+func (s *Server) succeedRaw(c *gin.Context, raw rawAnswer) {
+	for name, value := range raw.header {
+		c.Header(name, value)
+	}
+	c.Abort()
+	c.Data(http.StatusOK, raw.contentType, raw.body)
+}
+
 // fail answers err. What is not an *errs.Error is logged and shown as an
 // internal error, because its text was not written for users.
 func (s *Server) fail(c *gin.Context, err error) {
@@ -90,8 +99,34 @@ func (s *Server) fail(c *gin.Context, err error) {
 	if !known {
 		answer = answers[errs.Internal]
 	}
+	list := []apiError{viewError(c, e)}
+	if several, joined := err.(interface{ Unwrap() []error }); ok && joined { //nolint:errorlint // a list of refusals is never wrapped
+		list = list[:0]
+		for _, one := range several.Unwrap() {
+			if e, ok := errors.AsType[*errs.Error](one); ok {
+				list = append(list, viewError(c, e))
+			}
+		}
+	}
+	if e.Kind == errs.Conflict {
+		// cloudflare-go repeats a request on 409 unless it is told not to.
+		c.Header("x-should-retry", "false")
+	}
+	s.write(c, answer.status, envelope{Errors: list})
+	if answer.status >= http.StatusInternalServerError {
+		s.log.ErrorContext(c.Request.Context(), "request failed", "request_id", requestID(c),
+			"method", c.Request.Method, "path", c.Request.URL.Path, "status", answer.status, "error", err)
+	}
+}
+
+// viewError gives an error without a code that of its kind or of the endpoint.
+func viewError(c *gin.Context, e *errs.Error) apiError {
 	shown := apiError{Code: e.Code, Message: e.Message}
 	if shown.Code == 0 {
+		answer, known := answers[e.Kind]
+		if !known {
+			answer = answers[errs.Internal]
+		}
 		shown.Code = answer.code
 		if code := c.GetInt(endpointCode); code != byKind && answer.asked {
 			shown.Code = code
@@ -100,15 +135,7 @@ func (s *Server) fail(c *gin.Context, err error) {
 	if e.Pointer != "" {
 		shown.Source = &source{e.Pointer}
 	}
-	if e.Kind == errs.Conflict {
-		// cloudflare-go repeats a request on 409 unless it is told not to.
-		c.Header("x-should-retry", "false")
-	}
-	s.write(c, answer.status, envelope{Errors: []apiError{shown}})
-	if answer.status >= http.StatusInternalServerError {
-		s.log.ErrorContext(c.Request.Context(), "request failed", "request_id", requestID(c),
-			"method", c.Request.Method, "path", c.Request.URL.Path, "status", answer.status, "error", err)
-	}
+	return shown
 }
 
 // write encodes before it sends, so that what cannot be encoded is not a success.

@@ -61,6 +61,10 @@ func (s *Server) serve(e endpoint) gin.HandlerFunc {
 			s.fail(c, err)
 			return
 		}
+		if raw, ok := result.(rawAnswer); ok {
+			s.succeedRaw(c, raw)
+			return
+		}
 		s.succeed(c, result, r.info)
 	}
 }

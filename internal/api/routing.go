@@ -34,3 +34,14 @@ func (s *Server) awaitSnapshot(r *request, read func(ctx context.Context, after 
 	}
 	return snapshot, err
 }
+
+// getBundle gives a router what it needs to run a version, secrets included.
+func (s *Server) getBundle(r *request) (any, error) {
+	return s.deps.Scripts.Bundle(r.ctx, r.account, r.param("id"))
+}
+
+// getModule gives a router the content of a module.
+func (s *Server) getModule(r *request) (any, error) {
+	content, err := s.deps.Scripts.Module(r.ctx, r.account, r.param("sha256"))
+	return rawAnswer{contentType: "application/octet-stream", body: content}, err
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
@@ -53,6 +54,10 @@ func orEmpty(list []string) []string {
 	return list
 }
 
+func validTag(tag string) bool {
+	return tag != "" && utf8.RuneCountInString(tag) <= tagCharsMax && !strings.ContainsFunc(tag, unicode.IsControl)
+}
+
 func (s *Server) listScripts(r *request) (any, error) {
 	list, err := s.deps.Scripts.Scripts(r.ctx, r.account)
 	return views(list, viewScript), err
@@ -60,45 +65,6 @@ func (s *Server) listScripts(r *request) (any, error) {
 
 func (s *Server) deleteScript(r *request) (any, error) {
 	return idView{r.script()}, s.deps.Scripts.DeleteScript(r.ctx, r.account, r.script())
-}
-
-// settingsView is what of a script is not versioned.
-type settingsView struct {
-	Logpush bool     `json:"logpush"`
-	Tags    []string `json:"tags"`
-}
-
-func (s *Server) getSettings(r *request) (any, error) {
-	script, err := s.deps.Scripts.Script(r.ctx, r.account, r.script())
-	return settingsView{script.Logpush, orEmpty(script.Tags)}, err
-}
-
-func (s *Server) patchSettings(r *request) (any, error) {
-	var body struct {
-		Tags                   []string     `json:"tags"`
-		Logpush                *unsupported `json:"logpush"`
-		Observability          *unsupported `json:"observability"`
-		TailConsumers          *unsupported `json:"tail_consumers"`
-		StreamingTailConsumers *unsupported `json:"streaming_tail_consumers"`
-	}
-	if err := r.decode(&body); err != nil {
-		return nil, err
-	}
-	if len(body.Tags) > tagsMax {
-		return nil, errs.New(errs.Invalid, 0, "tags has %d entries: at most %d are allowed", len(body.Tags), tagsMax).At("/tags")
-	}
-	for i, tag := range body.Tags {
-		if tag == "" || len([]rune(tag)) > tagCharsMax || strings.ContainsFunc(tag, unicode.IsControl) {
-			return nil, errs.New(errs.Invalid, 0, "tags[%d] %q must have 1 to %d characters and no control characters", i, shown(tag), tagCharsMax).
-				At(fmt.Sprintf("/tags/%d", i))
-		}
-	}
-	if body.Tags != nil {
-		if err := s.deps.Scripts.SetTags(r.ctx, r.account, r.script(), body.Tags); err != nil {
-			return nil, err
-		}
-	}
-	return s.getSettings(r)
 }
 
 func (s *Server) getRoutes(r *request) (any, error) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -33,6 +34,10 @@ const basePath = "/client/v4"
 type Config struct {
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: nothing is logged
+	// GatewayURL is where clients reach the gateway: its scheme, its domain and, unless
+	// it is that of the scheme, its port, such as http://localhost:8080. The addresses
+	// of scripts in answers are made from it; empty leaves them out.
+	GatewayURL string
 }
 
 // Server answers requests. Its methods are safe for concurrent use.
@@ -41,6 +46,8 @@ type Server struct {
 	now    func() time.Time
 	log    *slog.Logger
 	engine *gin.Engine
+	// gateway is Config.GatewayURL; nil when that is empty.
+	gateway *url.URL
 
 	requests metric.Int64Counter
 	duration metric.Float64Histogram
@@ -58,6 +65,12 @@ func New(config Config, deps Deps) (*Server, error) {
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if config.GatewayURL != "" {
+		var err error
+		if s.gateway, err = url.Parse(config.GatewayURL); err != nil || s.gateway.Host == "" {
+			return nil, fmt.Errorf("api: the gateway's URL %q is not absolute, such as http://localhost:8080", config.GatewayURL)
+		}
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	meter := telemetry.Meter("tidegate/internal/api")

@@ -1,10 +1,10 @@
 package api
 
 import (
+	"cmp"
 	"mime"
 	"net/http"
 	"regexp"
-	"strings"
 	"unicode/utf8"
 
 	"tidegate/internal/deploy"
@@ -17,7 +17,9 @@ type versionView struct {
 	Number      int64              `json:"number"`
 	Metadata    versionMetadata    `json:"metadata"`
 	Annotations deploy.Annotations `json:"annotations"`
-	Resources   *versionResources  `json:"resources,omitempty"` // not in lists
+	// Not in lists.
+	Resources     *versionResources `json:"resources,omitempty"`
+	StartupTimeMs *int64            `json:"startup_time_ms,omitempty"` // of a Workers version
 }
 
 type versionMetadata struct {
@@ -33,18 +35,51 @@ type versionMetadata struct {
 }
 
 type versionResources struct {
-	Bindings      []struct{}    `json:"bindings"` // an origin has none
+	Bindings      []bindingView `json:"bindings"` // an origin has none
 	Script        scriptSummary `json:"script"`
 	ScriptRuntime scriptRuntime `json:"script_runtime"`
 }
 
 type scriptSummary struct {
-	Handlers         []string `json:"handlers"`
-	LastDeployedFrom string   `json:"last_deployed_from"`
+	ETag             string             `json:"etag,omitempty"`
+	Handlers         []string           `json:"handlers"`
+	NamedHandlers    []namedHandlerView `json:"named_handlers"`
+	LastDeployedFrom string             `json:"last_deployed_from"`
+}
+
+type namedHandlerView struct {
+	Name     string   `json:"name"`
+	Handlers []string `json:"handlers"`
 }
 
 type scriptRuntime struct {
-	UsageModel string `json:"usage_model"`
+	CompatibilityDate  string        `json:"compatibility_date,omitempty"`
+	CompatibilityFlags []string      `json:"compatibility_flags"`
+	UsageModel         string        `json:"usage_model"`
+	Limits             deploy.Limits `json:"limits"`
+}
+
+func viewScriptSummary(v deploy.Version) scriptSummary {
+	if v.Worker == nil {
+		return scriptSummary{Handlers: []string{"fetch"}, NamedHandlers: []namedHandlerView{}, LastDeployedFrom: v.Source}
+	}
+	return scriptSummary{
+		ETag: v.Worker.ETag, Handlers: orEmpty(v.Worker.Exports.Handlers), LastDeployedFrom: v.Source,
+		NamedHandlers: views(v.Worker.Exports.Named, func(e deploy.NamedExport) namedHandlerView {
+			return namedHandlerView{e.Name, orEmpty(e.Handlers)}
+		}),
+	}
+}
+
+const usageModelDefault = "standard"
+
+func viewScriptRuntime(v deploy.Version) scriptRuntime {
+	view := scriptRuntime{CompatibilityFlags: []string{}, UsageModel: usageModelDefault}
+	if w := v.Worker; w != nil {
+		view.CompatibilityDate, view.CompatibilityFlags, view.Limits = w.CompatibilityDate, orEmpty(w.CompatibilityFlags), w.Limits
+		view.UsageModel = cmp.Or(w.UsageModel, usageModelDefault)
+	}
+	return view
 }
 
 func viewListedVersion(v deploy.Version) versionView {
@@ -61,9 +96,12 @@ func viewListedVersion(v deploy.Version) versionView {
 func viewVersion(v deploy.Version) versionView {
 	view := viewListedVersion(v)
 	view.Resources = &versionResources{
-		Bindings:      []struct{}{},
-		Script:        scriptSummary{Handlers: []string{"fetch"}, LastDeployedFrom: v.Source},
-		ScriptRuntime: scriptRuntime{UsageModel: "standard"},
+		Bindings:      views(bindingsOf(&v), viewBinding),
+		Script:        viewScriptSummary(v),
+		ScriptRuntime: viewScriptRuntime(v),
+	}
+	if v.Worker != nil {
+		view.StartupTimeMs = &v.Worker.StartupTimeMs
 	}
 	return view
 }
@@ -106,10 +144,14 @@ type annotationsBody struct {
 	TriggeredBy *string `json:"workers/triggered_by"` // the server's to set
 }
 
+// createVersion uploads modules as multipart/form-data, or names an origin as JSON.
 func (s *Server) createVersion(r *request) (any, error) {
 	script := r.script()
 	if err := checkScriptName(script); err != nil {
 		return nil, err
+	}
+	if isMultipart(r.gin.Request.Header) {
+		return s.postVersion(r)
 	}
 	if err := wantJSON(r.gin.Request.Header); err != nil {
 		return nil, err
@@ -132,21 +174,17 @@ func (s *Server) createVersion(r *request) (any, error) {
 		}
 		v.Annotations = annotations
 	}
-	v.Annotations.TriggeredBy = "version_upload"
+	v.Annotations.TriggeredBy = triggeredByVersionUpload
 	v, err := s.deps.Scripts.CreateVersion(r.ctx, r.account, script, v)
 	return viewVersion(v), err
 }
 
 func wantJSON(header http.Header) error {
 	kind, _, err := mime.ParseMediaType(header.Get("Content-Type"))
-	switch {
-	case err == nil && kind == "application/json":
-		return nil
-	case strings.HasPrefix(kind, "multipart/"):
-		return errs.New(errs.Invalid, 0, "Workers modules (%s) are not supported yet: upload an origin version as application/json", kind)
-	default:
-		return errs.New(errs.Invalid, 0, "Content-Type %q is not supported: upload an origin version as application/json", shown(header.Get("Content-Type")))
+	if err != nil || kind != "application/json" {
+		return errs.New(errs.Invalid, 0, "Content-Type %q is not supported: upload modules as multipart/form-data, or an origin as application/json", shown(header.Get("Content-Type")))
 	}
+	return nil
 }
 
 // scriptName is what may stand in a host name's first label. Cloudflare's rule

@@ -108,10 +108,13 @@ type Script struct {
 	Tag        string // 32 hex digits, given once
 	CreatedOn  time.Time
 	ModifiedOn time.Time
+	DeployedOn time.Time // zero: never
 	// Logpush says whether events of this script may leave through Logpush jobs.
 	Logpush bool
 	Tags    []string
 	Routes  []string // patterns such as "shop.example.com/*"
+	// Settings are kept and shown, and interpreted by nobody here, such as "observability".
+	Settings map[string]json.RawMessage
 }
 
 // RoundShares turns the shares of a deployment's versions, in percent as they

@@ -212,7 +212,7 @@ func TestRoutesBelongToOneScript(t *testing.T) {
 		if err := s.SetRoutes(ctx, testAccount, "other", []string{"a.example.com/*"}); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.SetTags(ctx, testAccount, "other", []string{"team-a"}); err != nil {
+		if err := s.UpdateScript(ctx, testAccount, "other", deploy.ScriptUpdate{Tags: &[]string{"team-a"}}); err != nil {
 			t.Fatal(err)
 		}
 		list, err := s.Scripts(ctx, testAccount)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -37,8 +38,17 @@ func scanDeployment(row scanner, also ...any) (deploy.Deployment, error) {
 // the id of the deployment that must serve until then: another one is a conflict.
 // An id, a time, a source and an author that d lacks are given here. Splits that
 // name an unknown version, or one that neither serves nor is among the newest 100,
-// are invalid.
+// are invalid. So is a rollback to other secrets: code 10220 names them.
 func (s *Store) Deploy(ctx context.Context, accountID, script string, d deploy.Deployment, ifCurrent string) (deploy.Deployment, error) {
+	return s.deployVersions(ctx, accountID, script, d, ifCurrent, false)
+}
+
+// DeployForced is Deploy for who knows that secrets will change.
+func (s *Store) DeployForced(ctx context.Context, accountID, script string, d deploy.Deployment) (deploy.Deployment, error) {
+	return s.deployVersions(ctx, accountID, script, d, "", true)
+}
+
+func (s *Store) deployVersions(ctx context.Context, accountID, script string, d deploy.Deployment, ifCurrent string, force bool) (deploy.Deployment, error) {
 	err := s.write(ctx, "deploy "+script, func(t *tx) error {
 		lastVersion, lastDeployment, err := t.lockScript(ctx, accountID, script)
 		if err != nil {
@@ -54,6 +64,11 @@ func (s *Store) Deploy(ctx context.Context, accountID, script string, d deploy.D
 		}
 		if err := checkAge(script, lastVersion, current, d.Versions, numbers); err != nil {
 			return err
+		}
+		if !force {
+			if err := t.checkSecrets(ctx, accountID, script, current, d.Versions); err != nil {
+				return err
+			}
 		}
 		if d, err = t.deploy(ctx, accountID, script, lastDeployment, current, d); err != nil {
 			return err
@@ -172,6 +187,40 @@ func checkAge(script string, lastVersion int64, current *deploy.Deployment, spli
 		}
 	}
 	return nil
+}
+
+// checkSecrets refuses to go back to a version whose secrets are not those of a
+// later version that serves: a person who rolls code back may not know that a
+// secret was replaced since.
+func (t *tx) checkSecrets(ctx context.Context, accountID, script string, current *deploy.Deployment, splits []deploy.Split) error {
+	if current == nil || len(splits) != 1 {
+		return nil
+	}
+	read := func(id string) (deploy.Version, error) {
+		return scanVersion(t.QueryRowContext(ctx, `SELECT `+versionColumns+` FROM versions WHERE account_id = $1 AND script = $2 AND id = $3`,
+			accountID, script, id))
+	}
+	target, err := read(splits[0].VersionID)
+	if err != nil || target.Worker == nil {
+		return err
+	}
+	var changed []string
+	for _, split := range current.Versions {
+		serving, err := read(split.VersionID)
+		if err != nil {
+			return err
+		}
+		if serving.Worker != nil && serving.Number > target.Number && split.Percentage > 0 {
+			changed = append(changed, deploy.ChangedSecrets(serving.Worker, target.Worker)...)
+		}
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	slices.Sort(changed)
+	// Clients find the names behind the colon.
+	return errs.New(errs.Invalid, codeSecretsChanged, "version %s of script %q has other secrets than the version that serves: deploy it with force=true if that is meant. The following secrets have changed: %s",
+		target.ID, script, strings.Join(slices.Compact(changed), ", "))
 }
 
 // serves reports whether a version is part of the current deployment. Traffic can

@@ -3,33 +3,38 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 )
 
 const (
-	codeNoScript   = 10007 // Cloudflare: the Worker does not exist
-	codeRouteTaken = 10020 // Cloudflare: the route is assigned already
+	codeNoScript       = 10007 // Cloudflare: the Worker does not exist
+	codeRouteTaken     = 10020 // Cloudflare: the route is assigned already
+	codeSecretsChanged = 10220 // Cloudflare: a rollback across changed secrets
 )
 
 func noScript(name string) error {
 	return errs.New(errs.NotFound, codeNoScript, "script %q does not exist in this account", name)
 }
 
-const scriptColumns = `account_id, name, tag, created_on, modified_on, logpush, tags_json`
+const selectScripts = `SELECT s.account_id, s.name, s.tag, s.created_on, s.modified_on, s.logpush, s.tags_json, s.settings_json, d.created_on
+	FROM scripts s LEFT JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name AND d.number = s.last_deployment `
 
 func scanScript(row scanner) (deploy.Script, error) {
 	var s deploy.Script
 	var created, modified int64
-	var tags string
-	if err := row.Scan(&s.AccountID, &s.Name, &s.Tag, &created, &modified, &s.Logpush, &tags); err != nil {
+	var tags, settings string
+	var deployed sql.NullInt64
+	if err := row.Scan(&s.AccountID, &s.Name, &s.Tag, &created, &modified, &s.Logpush, &tags, &settings, &deployed); err != nil {
 		return s, err
 	}
-	s.CreatedOn, s.ModifiedOn = fromMicros(created), fromMicros(modified)
-	return s, fromJSON(tags, &s.Tags)
+	s.CreatedOn, s.ModifiedOn, s.DeployedOn = fromMicros(created), fromMicros(modified), fromNullMicros(deployed)
+	return s, errors.Join(fromJSON(tags, &s.Tags), fromJSON(settings, &s.Settings))
 }
 
 // Scripts returns the scripts of an account in the order of their names.
@@ -40,7 +45,7 @@ func (s *Store) Scripts(ctx context.Context, accountID string) ([]deploy.Script,
 			script, err := scanScript(row)
 			list = append(list, script)
 			return err
-		}, `SELECT `+scriptColumns+` FROM scripts WHERE account_id = $1 ORDER BY name`, accountID)
+		}, selectScripts+`WHERE s.account_id = $1 ORDER BY s.name`, accountID)
 		if err != nil {
 			return err
 		}
@@ -65,7 +70,7 @@ func (s *Store) Script(ctx context.Context, accountID, name string) (deploy.Scri
 
 func script(ctx context.Context, q querier, accountID, name string) (deploy.Script, error) {
 	found, err := scanScript(q.QueryRowContext(ctx,
-		`SELECT `+scriptColumns+` FROM scripts WHERE account_id = $1 AND name = $2`, accountID, name))
+		selectScripts+`WHERE s.account_id = $1 AND s.name = $2`, accountID, name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return found, noScript(name)
 	}
@@ -127,28 +132,96 @@ func (t *tx) createScript(ctx context.Context, accountID, name string) (bool, er
 	return n == 1, err
 }
 
-// SetTags replaces the tags of a script.
-func (s *Store) SetTags(ctx context.Context, accountID, name string, tags []string) error {
-	return s.write(ctx, "set tags", func(t *tx) error {
-		if _, _, err := t.lockScript(ctx, accountID, name); err != nil {
-			return err
-		}
-		before, err := script(ctx, t, accountID, name)
+// CreateScript makes a script without a version; one of that name is a conflict.
+func (s *Store) CreateScript(ctx context.Context, accountID, name string, u deploy.ScriptUpdate) error {
+	return s.write(ctx, "create script", func(t *tx) error {
+		created, err := t.createScript(ctx, accountID, name)
 		if err != nil {
 			return err
 		}
-		text, err := toJSON(tags)
-		if err != nil {
+		if !created {
+			return errs.New(errs.Conflict, 0, "script %q exists already", name)
+		}
+		if err := t.audit(ctx, accountID, "script.create", name, nil, name); err != nil {
 			return err
 		}
-		if _, err := t.ExecContext(ctx, `UPDATE scripts SET tags_json = $1 WHERE account_id = $2 AND name = $3`, text, accountID, name); err != nil {
-			return err
-		}
-		if err := t.audit(ctx, accountID, "script.tags", name, before.Tags, tags); err != nil {
+		if err := t.updateScript(ctx, accountID, name, u); err != nil {
 			return err
 		}
 		return t.publish(ctx)
 	})
+}
+
+// FindScript returns the script of that name or, if there is none, that tag; else
+// a not_found error.
+func (s *Store) FindScript(ctx context.Context, accountID, nameOrTag string) (deploy.Script, error) {
+	var found deploy.Script
+	err := s.read(ctx, "find script", func(t *sql.Tx) error {
+		name := nameOrTag
+		err := t.QueryRowContext(ctx, `SELECT name FROM scripts WHERE account_id = $1 AND (name = $2 OR tag = $2)
+			ORDER BY CASE WHEN name = $2 THEN 0 ELSE 1 END LIMIT 1`, accountID, nameOrTag).Scan(&name)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		found, err = script(ctx, t, accountID, name)
+		return err
+	})
+	return found, err
+}
+
+// UpdateScript changes the members of u that are not nil, at once and without a version.
+func (s *Store) UpdateScript(ctx context.Context, accountID, name string, u deploy.ScriptUpdate) error {
+	return s.write(ctx, "update script", func(t *tx) error {
+		if _, _, err := t.lockScript(ctx, accountID, name); err != nil {
+			return err
+		}
+		if err := t.updateScript(ctx, accountID, name, u); err != nil {
+			return err
+		}
+		return t.publish(ctx)
+	})
+}
+
+// updateScript changes a script that is locked.
+func (t *tx) updateScript(ctx context.Context, accountID, name string, u deploy.ScriptUpdate) error {
+	if u.Empty() {
+		return nil
+	}
+	before, err := script(ctx, t, accountID, name)
+	if err != nil {
+		return err
+	}
+	after := before
+	if u.Tags != nil {
+		after.Tags = append([]string{}, *u.Tags...)
+	}
+	after.Settings = maps.Clone(before.Settings)
+	for member, value := range u.Settings {
+		if string(value) == "null" {
+			delete(after.Settings, member)
+			continue
+		}
+		after.Settings[member] = value
+	}
+	tags, err := toJSON(after.Tags)
+	if err != nil {
+		return err
+	}
+	settings, err := toJSON(after.Settings)
+	if err != nil {
+		return err
+	}
+	if _, err := t.ExecContext(ctx, `UPDATE scripts SET tags_json = $1, settings_json = $2 WHERE account_id = $3 AND name = $4`,
+		tags, settings, accountID, name); err != nil {
+		return err
+	}
+	return t.audit(ctx, accountID, "script.update", name, scriptState{before.Tags, before.Settings}, scriptState{after.Tags, after.Settings})
+}
+
+// scriptState is what an update can change, for the audit log.
+type scriptState struct {
+	Tags     []string                   `json:"tags"`
+	Settings map[string]json.RawMessage `json:"settings"`
 }
 
 // SetRoutes replaces the routes of a script; they are kept in the spelling of
@@ -222,7 +295,8 @@ func (t *tx) checkHosts(ctx context.Context, accountID string, wanted []deploy.R
 	}, `SELECT pattern FROM routes WHERE account_id <> $1`, accountID)
 }
 
-// DeleteScript removes a script with its versions, deployments, policy and routes.
+// DeleteScript removes a script with its versions, deployments, policy and routes,
+// and the modules that no other version has.
 func (s *Store) DeleteScript(ctx context.Context, accountID, name string) error {
 	return s.write(ctx, "delete script", func(t *tx) error {
 		before, err := script(ctx, t, accountID, name)
@@ -231,6 +305,9 @@ func (s *Store) DeleteScript(ctx context.Context, accountID, name string) error 
 		}
 		if _, err := t.ExecContext(ctx, `DELETE FROM scripts WHERE account_id = $1 AND name = $2`, accountID, name); err != nil {
 			return fmt.Errorf("script %s: %w", name, err)
+		}
+		if err := t.dropUnusedModules(ctx); err != nil {
+			return err
 		}
 		if err := t.audit(ctx, accountID, "script.delete", name, before, nil); err != nil {
 			return err

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"sync"
 	"time"
 
@@ -128,13 +129,12 @@ func readSnapshotScripts(ctx context.Context, t *sql.Tx, which accountFilter, sn
 func addSnapshotVersions(ctx context.Context, t *sql.Tx, which accountFilter, byKey map[scriptKey]*deploy.SnapshotScript) error {
 	return each(ctx, t, func(row scanner) error {
 		var key scriptKey
-		v, err := scanVersion(row, &key.accountID, &key.name)
+		v, err := scanSnapshotVersion(row, &key.accountID, &key.name)
 		if script := byKey[key]; script != nil {
-			script.Versions = append(script.Versions, snapshotVersion(v))
+			script.Versions = append(script.Versions, v)
 		}
 		return err
-	}, `SELECT v.id, v.number, v.created_on, v.source, v.author_id, v.author_email, v.annotations_json, v.origin_json,
-		v.account_id, v.script FROM versions v
+	}, `SELECT `+snapshotVersionColumns+`, v.account_id, v.script FROM versions v
 		JOIN scripts s ON s.account_id = v.account_id AND s.name = v.script
 		WHERE v.account_id = COALESCE($1, v.account_id) AND v.number > s.last_version - $2
 		ORDER BY v.account_id, v.script, v.number DESC`, which, deploy.DeployableVersions)
@@ -153,18 +153,34 @@ func addServingVersions(ctx context.Context, t *sql.Tx, snap *deploy.Snapshot) e
 			if known[split.VersionID] {
 				continue
 			}
-			v, err := scanVersion(t.QueryRowContext(ctx, `SELECT `+versionColumns+` FROM versions WHERE id = $1`, split.VersionID))
+			v, err := scanSnapshotVersion(t.QueryRowContext(ctx, `SELECT `+snapshotVersionColumns+` FROM versions v WHERE v.id = $1`, split.VersionID))
 			if err != nil {
 				return err
 			}
-			script.Versions = append(script.Versions, snapshotVersion(v))
+			script.Versions = append(script.Versions, v)
 		}
 	}
 	return nil
 }
 
-func snapshotVersion(v deploy.Version) deploy.SnapshotVersion {
-	return deploy.SnapshotVersion{
-		ID: v.ID, Tag: v.Annotations.Tag, Message: v.Annotations.Message, Alias: v.Annotations.Alias, Origin: v.Origin,
+// snapshotVersionColumns have neither code nor secrets.
+const snapshotVersionColumns = `v.id, v.annotations_json, v.origin_json, v.exports_json`
+
+func scanSnapshotVersion(row scanner, also ...any) (deploy.SnapshotVersion, error) {
+	var v deploy.SnapshotVersion
+	var annotations string
+	var origin, exports sql.NullString
+	if err := row.Scan(append([]any{&v.ID, &annotations, &origin, &exports}, also...)...); err != nil {
+		return v, err
 	}
+	var said deploy.Annotations
+	if err := errors.Join(fromJSON(annotations, &said), fromNullJSON(origin, &v.Origin)); err != nil {
+		return v, err
+	}
+	v.Tag, v.Message, v.Alias = said.Tag, said.Message, said.Alias
+	if exports.Valid {
+		v.Worker = &deploy.SnapshotWorker{}
+		return v, fromJSON(exports.String, &v.Worker.Exports)
+	}
+	return v, nil
 }

@@ -312,6 +312,23 @@ func toJSON(v any) (string, error) {
 
 func fromJSON(text string, v any) error { return json.Unmarshal([]byte(text), v) }
 
+// toNullJSON writes nil as SQL's null.
+func toNullJSON[T any](v *T) (sql.NullString, error) {
+	if v == nil {
+		return sql.NullString{}, nil
+	}
+	text, err := toJSON(v)
+	return sql.NullString{String: text, Valid: true}, err
+}
+
+// fromNullJSON leaves nil where the column is null.
+func fromNullJSON[T any](text sql.NullString, v **T) error {
+	if !text.Valid {
+		return nil
+	}
+	return fromJSON(text.String, v)
+}
+
 func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
 
 func nullMicros(t time.Time) sql.NullInt64 {

@@ -5,64 +5,30 @@ import (
 	"database/sql"
 	"errors"
 
-	"github.com/google/uuid"
-
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
-	"tidegate/schema/control"
 )
 
-const versionColumns = `id, number, created_on, source, author_id, author_email, annotations_json, origin_json`
+const versionColumns = `id, number, created_on, source, author_id, author_email, annotations_json, origin_json, worker_json`
 
 func scanVersion(row scanner, also ...any) (deploy.Version, error) {
 	var v deploy.Version
 	var created int64
 	var annotations string
-	var origin sql.NullString
-	dest := append([]any{&v.ID, &v.Number, &created, &v.Source, &v.AuthorID, &v.AuthorEmail, &annotations, &origin}, also...)
+	var origin, worker sql.NullString
+	dest := append([]any{&v.ID, &v.Number, &created, &v.Source, &v.AuthorID, &v.AuthorEmail, &annotations, &origin, &worker}, also...)
 	if err := row.Scan(dest...); err != nil {
 		return v, err
 	}
 	v.CreatedOn = fromMicros(created)
-	if err := fromJSON(annotations, &v.Annotations); err != nil {
-		return v, err
-	}
-	if origin.Valid {
-		return v, fromJSON(origin.String, &v.Origin)
-	}
-	return v, nil
+	return v, errors.Join(fromJSON(annotations, &v.Annotations), fromNullJSON(origin, &v.Origin), fromNullJSON(worker, &v.Worker))
 }
 
-// CreateVersion stores an upload: its backend and annotations. Id, number, time
-// and author are given here. A script that does not exist is made, because an
+// CreateVersion stores an origin version, its backend and annotations. Id, number,
+// time and author are given here. A script that does not exist is made, because an
 // origin has no other way to begin.
 func (s *Store) CreateVersion(ctx context.Context, accountID, script string, v deploy.Version) (deploy.Version, error) {
-	err := s.write(ctx, "create version", func(t *tx) error {
-		created, err := t.createScript(ctx, accountID, script)
-		if err != nil {
-			return err
-		}
-		if created {
-			if err := t.audit(ctx, accountID, "script.create", script, nil, script); err != nil {
-				return err
-			}
-		}
-		last, _, err := t.lockScript(ctx, accountID, script)
-		if err != nil {
-			return err
-		}
-		who := control.ActorFrom(ctx)
-		v.ID, v.Number, v.CreatedOn = uuid.NewString(), last+1, t.now
-		v.Source, v.AuthorID, v.AuthorEmail = who.Source, who.TokenID, who.Email
-		if err := t.insertVersion(ctx, accountID, script, v); err != nil {
-			return err
-		}
-		if err := t.audit(ctx, accountID, "version.create", script+"/"+v.ID, nil, v); err != nil {
-			return err
-		}
-		return t.publish(ctx)
-	})
-	return v, err
+	return s.Upload(ctx, accountID, script, deploy.Upload{Version: v, Create: true})
 }
 
 func (t *tx) insertVersion(ctx context.Context, accountID, script string, v deploy.Version) error {
@@ -70,17 +36,26 @@ func (t *tx) insertVersion(ctx context.Context, accountID, script string, v depl
 	if err != nil {
 		return err
 	}
-	var origin sql.NullString
-	if v.Origin != nil {
-		if origin.String, err = toJSON(v.Origin); err != nil {
-			return err
-		}
-		origin.Valid = true
+	origin, err := toNullJSON(v.Origin)
+	if err != nil {
+		return err
+	}
+	worker, err := toNullJSON(v.Worker)
+	if err != nil {
+		return err
+	}
+	var exported *deploy.Exports
+	if v.Worker != nil {
+		exported = &v.Worker.Exports
+	}
+	exports, err := toNullJSON(exported)
+	if err != nil {
+		return err
 	}
 	_, err = t.ExecContext(ctx, `INSERT INTO versions
-		(id, account_id, script, number, created_on, source, author_id, author_email, annotations_json, origin_json)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		v.ID, accountID, script, v.Number, v.CreatedOn.UnixMicro(), v.Source, v.AuthorID, v.AuthorEmail, annotations, origin)
+		(id, account_id, script, number, created_on, source, author_id, author_email, annotations_json, origin_json, worker_json, exports_json)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		v.ID, accountID, script, v.Number, v.CreatedOn.UnixMicro(), v.Source, v.AuthorID, v.AuthorEmail, annotations, origin, worker, exports)
 	if err != nil {
 		return err
 	}
@@ -121,9 +96,54 @@ func (s *Store) Version(ctx context.Context, accountID, scriptName, id string) (
 		v, err = scanVersion(t.QueryRowContext(ctx,
 			`SELECT `+versionColumns+` FROM versions WHERE account_id = $1 AND script = $2 AND id = $3`, accountID, scriptName, id))
 		if errors.Is(err, sql.ErrNoRows) {
-			return errs.New(errs.NotFound, 0, "version %q of script %q does not exist", id, scriptName)
+			return noVersion(scriptName, id)
 		}
 		return err
 	})
 	return v, err
+}
+
+func noVersion(script, id string) error {
+	return errs.New(errs.NotFound, 0, "version %q of script %q does not exist", id, script)
+}
+
+// DeleteVersion removes a version that no deployment names; the deployment that
+// serves is one of them. Its number is not given again.
+func (s *Store) DeleteVersion(ctx context.Context, accountID, script, id string) error {
+	return s.write(ctx, "delete version", func(t *tx) error {
+		if _, _, err := t.lockScript(ctx, accountID, script); err != nil {
+			return err
+		}
+		v, err := scanVersion(t.QueryRowContext(ctx,
+			`SELECT `+versionColumns+` FROM versions WHERE account_id = $1 AND script = $2 AND id = $3`, accountID, script, id))
+		if errors.Is(err, sql.ErrNoRows) {
+			return noVersion(script, id)
+		}
+		if err != nil {
+			return err
+		}
+		if err := t.checkUndeployed(ctx, accountID, script, id); err != nil {
+			return err
+		}
+		if _, err := t.ExecContext(ctx, `DELETE FROM versions WHERE id = $1`, id); err != nil {
+			return err
+		}
+		if err := t.dropUnusedModules(ctx); err != nil {
+			return err
+		}
+		if err := t.audit(ctx, accountID, "version.delete", script+"/"+id, maskedVersion(v), nil); err != nil {
+			return err
+		}
+		return t.publish(ctx)
+	})
+}
+
+func (t *tx) checkUndeployed(ctx context.Context, accountID, script, id string) error {
+	return each(ctx, t, func(row scanner) error {
+		d, err := scanDeployment(row)
+		if err == nil && serves(&d, id) {
+			err = errs.New(errs.Invalid, 0, "version %q cannot be deleted: deployment %s of script %q names it", id, d.ID, script)
+		}
+		return err
+	}, `SELECT `+deploymentColumns+` FROM deployments d WHERE d.account_id = $1 AND d.script = $2 ORDER BY d.number DESC`, accountID, script)
 }
