@@ -9,7 +9,9 @@
 package runtime
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -20,6 +22,7 @@ import (
 	"time"
 
 	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
 	"tidegate/schema"
 )
 
@@ -36,6 +39,17 @@ type Config struct {
 	// TLS is the base of the TLS configuration for https origins; nil trusts the
 	// system's roots.
 	TLS *tls.Config
+
+	// Workers is how versions that are Workers run; nil answers for them with an error.
+	Workers *WorkerConfig
+	Bundles Bundles // where their code comes from
+	// Invocations is given what has ended in a Worker's process, soon after; it may be
+	// called concurrently and must not wait. nil ignores it.
+	Invocations func(versionID string, inv schema.Invocation)
+	// Ended is told when a process that served has ended and its last invocations were
+	// given to Invocations: outcome is what became of what it still had in hand, or ""
+	// if it finished that. It may be called concurrently. nil ignores it.
+	Ended func(versionID, outcome string)
 }
 
 // DefaultConfig returns the limits of a gateway in front of HTTP services.
@@ -62,13 +76,17 @@ func (c *Config) Validate() error {
 	if c.IdleConnsMax < 0 {
 		return fmt.Errorf("backends: idle connections per version is %d: it must not be negative", c.IdleConnsMax)
 	}
+	if c.Workers != nil && c.Bundles == nil {
+		return errors.New("backends: Workers can run, but there is no place that their code comes from")
+	}
 	return nil
 }
 
 // Backends holds one backend per version. Its methods may be called concurrently.
 type Backends struct {
-	cfg Config
-	log *slog.Logger
+	cfg     Config
+	log     *slog.Logger
+	workers *workers // nil if none run here
 
 	mu   sync.Mutex
 	open map[string]*backend // by version id
@@ -86,13 +104,25 @@ func New(cfg Config, log *slog.Logger) (*Backends, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Backends{cfg: cfg, log: log, open: map[string]*backend{}}, nil
+	b := &Backends{cfg: cfg, log: log, open: map[string]*backend{}}
+	if cfg.Workers != nil {
+		var err error
+		if b.workers, err = newWorkers(cfg, log); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
 }
 
 // Update returns the backend of every version in the snapshot, by version id.
 // Known ones are kept with their connections; those that the snapshot no longer
 // names are closed, yet serve the requests that already hold them. Nothing
-// connects before the first request.
+// connects to an origin before the first request.
+//
+// The backend of a Worker also has State() deploy.BackendState,
+// Entrypoint(name string) http.RoundTripper and DialRPC(ctx, entrypoint) (net.Conn,
+// error). Those that a deployment names are started now, the others by their first
+// request.
 func (b *Backends) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -102,6 +132,9 @@ func (b *Backends) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 		for j := range s.Scripts[i].Versions {
 			v := &s.Scripts[i].Versions[j]
 			if v.Origin == nil {
+				if b.workers == nil {
+					all[v.ID] = unusable{errors.New("this router runs no Workers")}
+				}
 				continue
 			}
 			be := b.open[v.ID]
@@ -112,14 +145,55 @@ func (b *Backends) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 		}
 	}
 	b.replaceLocked(keep)
+	if b.workers != nil {
+		b.workers.update(s, all)
+	}
 	return all
 }
 
-// Close closes every backend. Requests in flight go on.
+// Changed holds a signal when the state of a Worker has changed since it was read;
+// one signal may stand for many changes. nil where no Workers run.
+func (b *Backends) Changed() <-chan struct{} {
+	if b.workers == nil {
+		return nil
+	}
+	return b.workers.changed
+}
+
+// Scheduled runs the scheduled handler of a Worker and returns its outcome, which
+// also comes as an invocation. errs.NotFound if the snapshot has no such Worker.
+func (b *Backends) Scheduled(ctx context.Context, versionID, cron string, at time.Time) (string, error) {
+	var v *version
+	if b.workers != nil {
+		v = b.workers.version(versionID)
+	}
+	if v == nil {
+		return "", errs.New(errs.NotFound, 0, "No Worker has the version %s here.", versionID)
+	}
+	return v.scheduled(ctx, cron, at)
+}
+
+// Caller returns who calls through a service binding, by the nonce that
+// deploy.ParseBinding read; false if no process has it.
+func (b *Backends) Caller(nonce string) (deploy.Caller, bool) {
+	if b.workers == nil {
+		return deploy.Caller{}, false
+	}
+	b.workers.mu.Lock()
+	defer b.workers.mu.Unlock()
+	c, ok := b.workers.callers[nonce]
+	return c, ok
+}
+
+// Close closes every backend. Requests to origins go on; Workers finish what they
+// have in hand, within their grace, and Close returns when their processes have ended.
 func (b *Backends) Close() {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.replaceLocked(map[string]*backend{})
+	b.mu.Unlock()
+	if b.workers != nil {
+		b.workers.close()
+	}
 }
 
 func (b *Backends) replaceLocked(keep map[string]*backend) {

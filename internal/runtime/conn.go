@@ -82,7 +82,7 @@ func (c *conn) roundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func (c *conn) exchange(req *http.Request) (*http.Response, error) {
-	writeHead(c.bw, req, c.pool.host, c.pool.prefix)
+	writeHead(c.bw, req, c.pool)
 	if err := c.bw.Flush(); err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnanswered, err)
 	}
@@ -171,12 +171,19 @@ func (c *conn) attachBody(req *http.Request, resp *http.Response, unsent bool) {
 	}
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
-		resp.Body = &switched{c}
+		resp.Body = &switched{conn: c}
 	case resp.Body == http.NoBody && c.upload == nil:
-		c.release(!resp.Close)
+		c.end(!resp.Close)
 	default:
 		resp.Body = &responseBody{src: resp.Body, conn: c, upload: c.upload, req: req, keep: !resp.Close}
 	}
+}
+
+// end is the end of an exchange whose response was given out.
+func (c *conn) end(keep bool) {
+	busy := c.pool.busy
+	c.release(keep)
+	busy.Add(-1)
 }
 
 // release ends the request's hold on c. It is kept for another one only if keep
@@ -213,18 +220,18 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	}
 	b.released = true
 	if errors.Is(err, io.EOF) {
-		b.conn.release(b.keep)
+		b.conn.end(b.keep)
 		return n, io.EOF
 	}
-	b.conn.release(false)
-	return n, fault(b.req.Context(), "read the response", err)
+	b.conn.end(false)
+	return n, b.conn.pool.fault(b.req.Context(), "read the response", err)
 }
 
 // Close waits for the upload: afterwards nobody reads the request's body.
 func (b *responseBody) Close() error {
 	if !b.released {
 		b.released = true
-		b.conn.release(false)
+		b.conn.end(false)
 	}
 	if b.upload != nil {
 		closeBody(b.req) // ends a read that waits for the client; release has bounded the writes
@@ -234,11 +241,14 @@ func (b *responseBody) Close() error {
 }
 
 // switched is the connection after a 101: raw bytes both ways.
-type switched struct{ conn *conn }
+type switched struct {
+	conn *conn
+	once sync.Once
+}
 
 func (s *switched) Read(p []byte) (int, error)  { return s.conn.br.Read(p) }
 func (s *switched) Write(p []byte) (int, error) { return s.conn.Write(p) }
-func (s *switched) Close() error                { s.conn.release(false); return nil }
+func (s *switched) Close() error                { s.once.Do(func() { s.conn.end(false) }); return nil }
 
 // upload is a request's body on its way while the response is read.
 type upload struct {

@@ -65,3 +65,21 @@ func dialFault(ctx context.Context, addr string, err error) error {
 	}
 	return &Error{kind, "connect to " + addr, err}
 }
+
+// endedError is the failure of a request whose process ended with it in hand.
+type endedError struct {
+	fault   *Error
+	outcome string
+}
+
+func (e *endedError) Error() string {
+	return e.fault.Error() + ": the Worker's process ended: " + e.outcome
+}
+
+func (e *endedError) Unwrap() error { return e.fault }
+
+// ErrorKind returns the kind, as the gateway asks for it.
+func (e *endedError) ErrorKind() string { return e.fault.Kind }
+
+// Outcome returns what became of the invocation: one of the schema.Outcome constants.
+func (e *endedError) Outcome() string { return e.outcome }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tidegate/schema"
@@ -16,16 +17,23 @@ import (
 // net/http.
 const headBytesMax = 1 << 20
 
-// http1 speaks HTTP/1.1 in clear text to one origin. http.Transport hands every
+// http1 speaks HTTP/1.1 in clear text to one origin, or to one entry point of a
+// Workers process. http.Transport hands every
 // request to a second goroutine and its response to a third; here the caller's
 // goroutine writes the one and reads the other, which halves the gateway's cost.
 // Only a request's body, if it has one, is sent from a goroutine of its own.
 type http1 struct {
 	cfg    Config
 	dialer net.Dialer
-	addr   string // to dial
-	host   string // for the Host header; empty sends the client's
-	prefix string // before every target
+	// network and addr are what to dial: "tcp" and an address, or "unix" and a path.
+	network, addr string
+	host          string // for the Host header; empty sends the client's
+	prefix        string // before every target
+	worker        bool   // the other side is workerd; see writeHead
+	// busy counts the requests in hand, bodies included. Several may share one.
+	busy *atomic.Int64
+	// explain may replace the error of a broken exchange by one that knows more.
+	explain func(error) error
 
 	mu     sync.Mutex
 	idle   []*conn // the longest unused first
@@ -36,13 +44,25 @@ type http1 struct {
 func newHTTP1(cfg Config, u *url.URL) *http1 {
 	t := &http1{
 		cfg: cfg, dialer: net.Dialer{Timeout: cfg.DialTimeout},
-		addr: hostPort(u), prefix: pathPrefix(u),
+		network: "tcp", addr: hostPort(u), prefix: pathPrefix(u),
+		busy: new(atomic.Int64), explain: unexplained,
 	}
 	if cfg.OriginHost {
 		t.host = u.Host
 	}
 	return t
 }
+
+// newWorkerHTTP1 speaks to a socket of workerd.
+func newWorkerHTTP1(cfg Config, path string, busy *atomic.Int64, explain func(error) error) *http1 {
+	return &http1{
+		cfg: cfg, dialer: net.Dialer{Timeout: cfg.DialTimeout},
+		network: "unix", addr: path, worker: true,
+		busy: busy, explain: explain,
+	}
+}
+
+func unexplained(err error) error { return err }
 
 // RoundTrip sends req and returns when the response's header is there. The
 // response's body must be closed and is read by one goroutine; its last byte or
@@ -55,29 +75,50 @@ func newHTTP1(cfg Config, u *url.URL) *http1 {
 // byte of a response came and repeating does no harm, the request is sent once
 // more on a new connection.
 func (t *http1) RoundTrip(req *http.Request) (*http.Response, error) {
+	t.busy.Add(1)
+	resp, err := t.roundTrip(req)
+	if err != nil {
+		t.busy.Add(-1) // otherwise the response's end does it
+		return nil, err
+	}
+	return resp, nil
+}
+
+func (t *http1) roundTrip(req *http.Request) (*http.Response, error) {
 	if err := validHead(req); err != nil {
 		closeBody(req)
 		return nil, &Error{schema.ErrorKindProtocol, "send the request", err}
 	}
+	var first error
 	if c := t.takeIdle(); c != nil {
-		resp, err := c.roundTrip(req)
-		if err == nil {
+		var resp *http.Response
+		if resp, first = c.roundTrip(req); first == nil {
 			return resp, nil
 		}
-		if !errors.Is(err, errUnanswered) || !repeatable(req) || req.Context().Err() != nil {
-			return nil, fault(req.Context(), "use the connection to "+t.addr, err)
+		if !errors.Is(first, errUnanswered) || !repeatable(req) || req.Context().Err() != nil {
+			return nil, t.fault(req.Context(), "use the connection to "+t.addr, first)
 		}
 	}
 	c, err := t.dial(req.Context())
 	if err != nil {
 		closeBody(req)
+		if first != nil && t.worker {
+			// The process ended with the request in hand: that it cannot be reached
+			// since is the smaller half of the truth.
+			return nil, t.fault(req.Context(), "use the connection to "+t.addr, first)
+		}
 		return nil, err
 	}
 	resp, err := c.roundTrip(req)
 	if err != nil {
-		return nil, fault(req.Context(), "use the connection to "+t.addr, err)
+		return nil, t.fault(req.Context(), "use the connection to "+t.addr, err)
 	}
 	return resp, nil
+}
+
+// fault is what the caller sees of an exchange that broke.
+func (t *http1) fault(ctx context.Context, op string, err error) error {
+	return t.explain(fault(ctx, op, err))
 }
 
 // repeatable reports whether sending req twice is like sending it once and its
@@ -94,7 +135,7 @@ func repeatable(req *http.Request) bool {
 }
 
 func (t *http1) dial(ctx context.Context) (*conn, error) {
-	nc, err := t.dialer.DialContext(ctx, "tcp", t.addr)
+	nc, err := t.dialer.DialContext(ctx, t.network, t.addr)
 	if err != nil {
 		return nil, dialFault(ctx, t.addr, err)
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/net/http/httpguts"
+
+	"tidegate/internal/deploy"
 )
 
 // copyBuffers hold a piece of a request body; 32 kB is io.Copy's size.
@@ -59,11 +61,16 @@ func validTarget(s string) bool {
 // writeHead writes the request line and the header. The framing is decided here
 // from ContentLength and never taken from the header map, so that the two cannot
 // disagree. Errors show at the flush.
-func writeHead(bw *bufio.Writer, req *http.Request, host, prefix string) {
+//
+// workerd takes the scheme of request.url and request.cf from headers of ours, and
+// takes those away; the first is a copy, so that the Worker still sees
+// X-Forwarded-Proto. What a client sends under these names goes nowhere.
+func writeHead(bw *bufio.Writer, req *http.Request, to *http1) {
+	host := to.host
 	if host == "" {
 		host = req.Host
 	}
-	for _, s := range [...]string{req.Method, " ", prefix, req.RequestURI, " HTTP/1.1\r\nHost: ", host, "\r\n"} {
+	for _, s := range [...]string{req.Method, " ", to.prefix, req.RequestURI, " HTTP/1.1\r\nHost: ", host, "\r\n"} {
 		_, _ = bw.WriteString(s) // a bufio.Writer keeps its error for Flush
 	}
 	for name, values := range req.Header {
@@ -72,6 +79,14 @@ func writeHead(bw *bufio.Writer, req *http.Request, host, prefix string) {
 			continue
 		case "User-Agent": // an empty one means none, as in net/http
 			if len(values) == 1 && values[0] == "" {
+				continue
+			}
+		case "X-Forwarded-Proto":
+			if to.worker && len(values) == 1 {
+				writeField(bw, protoHeader, values[0])
+			}
+		case protoHeader, cfHeader, deploy.BindingHeader:
+			if to.worker {
 				continue
 			}
 		}

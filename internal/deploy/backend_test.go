@@ -1,0 +1,37 @@
+package deploy
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestServiceCallSurvivesItsHeader(t *testing.T) {
+	f := func(c ServiceCall) {
+		t.Helper()
+		header := c.Header()
+		if strings.ContainsFunc(header, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			t.Errorf("%+v: %q cannot be a header's value", c, header)
+		}
+		if got, err := ParseBinding(header); err != nil || got != c {
+			t.Errorf("ParseBinding(%q) = %+v, %v; want %+v", header, got, err, c)
+		}
+	}
+	f(ServiceCall{"0123", "shop", ""})
+	f(ServiceCall{"0123", "shop-2_x", "Admin"})
+	f(ServiceCall{"a&b=c", "sh op\r\n", "Größe$"})
+}
+
+func TestParseBindingRefuses(t *testing.T) {
+	f := func(header string) {
+		t.Helper()
+		if got, err := ParseBinding(header); err == nil {
+			t.Errorf("ParseBinding(%q) = %+v, without an error", header, got)
+		}
+	}
+	f("")
+	f("nonce=1&script=shop")
+	f("nonce=&script=shop&entrypoint=")
+	f("nonce=1&script=&entrypoint=")
+	f("nonce=1&nonce=2&script=shop&entrypoint=")
+	f("nonce=%zz&script=shop&entrypoint=")
+}

@@ -1,0 +1,145 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+)
+
+func newChecker(t testing.TB) *Checker {
+	t.Helper()
+	dir := t.TempDir()
+	c, err := NewChecker("", dir, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("the checks left %v, %v", left, err)
+		}
+	})
+	return c
+}
+
+// upload makes a Worker of modules, the main one first: name, type, content, ...
+func upload(parts ...string) (*deploy.Worker, map[string][]byte) {
+	w := &deploy.Worker{MainModule: parts[0], CompatibilityDate: "2026-01-01"}
+	contents := map[string][]byte{}
+	for i := 0; i < len(parts); i += 3 {
+		content := []byte(parts[i+2])
+		w.Modules = append(w.Modules, deploy.Module{Name: parts[i], ContentType: parts[i+1], SHA256: hashOf(content), Bytes: int64(len(content))})
+		contents[hashOf(content)] = content
+	}
+	return w, contents
+}
+
+func TestCheckTellsExports(t *testing.T) {
+	c := newChecker(t)
+	f := func(code string, want deploy.Exports) {
+		t.Helper()
+		w, contents := upload("src/main é\".mjs", deploy.ModuleTypeESM, code, "src/x.js", deploy.ModuleTypeESM, "export const x = 1")
+		got, ms, err := c.Check(t.Context(), w, contents)
+		if err != nil {
+			t.Errorf("%s: %v", code, err)
+			return
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, want %+v", code, got, want)
+		}
+		if ms <= 0 {
+			t.Errorf("%s: the start took %d ms", code, ms)
+		}
+	}
+	f(`import {x} from "./x.js"; export default { fetch() {}, async scheduled() {}, other: x }`, deploy.Exports{Handlers: []string{"fetch", "scheduled"}})
+	f(``, deploy.Exports{Handlers: []string{}})
+	f(`import {DurableObject, WorkerEntrypoint, WorkflowEntrypoint} from "cloudflare:workers";
+		export default class extends WorkerEntrypoint { fetch() {} add(a, b) { return a + b } get n() { throw 1 } }
+		export class Room extends DurableObject { alarm() {} }
+		class Base extends WorkerEntrypoint { base() {} }
+		export class Admin extends Base { own() {} }
+		export class Flow extends WorkflowEntrypoint { run() {} }
+		export class Plain { fetch() {} }
+		export const aux = { fetch() {} };
+		export const limit = 3;`,
+		deploy.Exports{Handlers: []string{"add", "fetch"}, Named: []deploy.NamedExport{
+			{Name: "Admin", Kind: deploy.ExportEntrypoint, Handlers: []string{"base", "own"}},
+			{Name: "Flow", Kind: deploy.ExportWorkflow, Handlers: []string{"run"}},
+			{Name: "Plain", Kind: deploy.ExportOther, Handlers: []string{"fetch"}},
+			{Name: "Room", Kind: deploy.ExportDurableObject, Handlers: []string{"alarm"}},
+			{Name: "aux", Kind: deploy.ExportOther, Handlers: []string{"fetch"}},
+		}})
+}
+
+func TestCheckTellsListeners(t *testing.T) {
+	w, contents := upload("script", deploy.ModuleTypeCommonJS,
+		`"use strict"; addEventListener("fetch", () => {}); self.addEventListener("scheduled", function () {}); addEventListener("fetch", () => {})`)
+	w.MainModule, w.BodyPart = "", "script"
+	got, _, err := newChecker(t).Check(t.Context(), w, contents)
+	if want := []string{"fetch", "scheduled"}; err != nil || !reflect.DeepEqual(got.Handlers, want) {
+		t.Errorf("got %+v, %v; want %v", got, err, want)
+	}
+}
+
+// What does not run is refused in the runtime's words, with the places of the user's
+// own files.
+func TestCheckRefuses(t *testing.T) {
+	c := newChecker(t)
+	f := func(code, want string) {
+		t.Helper()
+		w, contents := upload("sub/user.mjs", deploy.ModuleTypeESM, code)
+		_, _, err := c.Check(t.Context(), w, contents)
+		e, ok := errors.AsType[*errs.Error](err)
+		if !ok || e.Kind != errs.Invalid || e.Code != 10021 {
+			t.Errorf("%s: got %v", code, err)
+			return
+		}
+		if !strings.HasPrefix(e.Message, want) || strings.Contains(e.Message, "probe") || strings.Contains(e.Message, "service user") {
+			t.Errorf("%s: got %q, want %q", code, e.Message, want)
+		}
+	}
+	f(`export default {`, "Uncaught SyntaxError: Unexpected end of input\n  at sub/user.mjs:1:16")
+	f(`console.error("x"); throw new TypeError("boom\nservice user: no")`, "Uncaught TypeError: boom\nservice user: no")
+	f(`import "./no.mjs"`, "Uncaught Error: No such module \"sub/no.mjs\".\n  imported from \"sub/user.mjs\"")
+	f(`await new Promise(() => {})`, "Uncaught Error: Top-level await in module is unsettled.")
+	f(`await fetch("http://example.com")`, "Uncaught Error: Disallowed operation called within global scope.")
+	f(`for (;;);`, "Script startup timed out: its top level has not ended after 5s.")
+	f(`const a = []; for (;;) a.push(new Uint8Array(1 << 20).fill(1))`, "the script used more memory than it may")
+}
+
+func TestCheckRefusesWhatCannotRun(t *testing.T) {
+	c := newChecker(t)
+	f := func(change func(*deploy.Worker), want string) {
+		t.Helper()
+		w, contents := upload("index.js", deploy.ModuleTypeESM, "export default {}")
+		change(w)
+		_, _, err := c.Check(t.Context(), w, contents)
+		if errs.KindOf(err) != errs.Invalid || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	f(func(w *deploy.Worker) { w.Bindings = []deploy.Binding{{Name: "KV", Type: "kv_namespace"}} }, `"KV" has the type "kv_namespace"`)
+	f(func(w *deploy.Worker) { w.Bindings = []deploy.Binding{{Name: "D", Type: deploy.BindingDataBlob, Part: "no"}} }, `"D" names the part "no"`)
+	f(func(w *deploy.Worker) {
+		w.Bindings = []deploy.Binding{{Name: "B", Type: deploy.BindingService, Service: "x", Props: []byte(`{"a":1}`)}}
+	}, `"B" has props`)
+	f(func(w *deploy.Worker) { w.Modules[0].ContentType = "text/x-python" }, `"text/x-python"`)
+	f(func(w *deploy.Worker) { w.MainModule = "no.js" }, `"no.js"`)
+	f(func(w *deploy.Worker) { w.CompatibilityDate = "2999-01-01" }, "2999-01-01")
+	f(func(w *deploy.Worker) { w.CompatibilityFlags = []string{"experimental"} }, "experimental")
+}
+
+func TestCheckEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w, contents := upload("index.js", deploy.ModuleTypeESM, "for (;;);")
+	if _, _, err := newChecker(t).Check(ctx, w, contents); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}

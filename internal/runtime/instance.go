@@ -1,0 +1,274 @@
+package runtime
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/schema"
+)
+
+// cronWallMax is how long a scheduled handler may run: Cloudflare's limit.
+const cronWallMax = 15 * time.Minute
+
+// instance is one process of a version.
+type instance struct {
+	set         *workers
+	versionID   string
+	nonce       string
+	dirs        []string // its own, removed at the end
+	proc        *process
+	sink        *sink
+	entrypoints map[string]*http1 // by name; "" is the default one
+	router      *http1            // our own Worker
+	busy        atomic.Int64      // requests in hand
+	watchers    sync.WaitGroup    // that end with the process
+}
+
+// start runs a process of v and returns when it listens.
+func (w *workers) start(v *version) (*instance, error) {
+	ctx, cancel := context.WithTimeout(w.running, fetchTimeout)
+	defer cancel()
+	bundle, modules, err := w.cache.get(ctx, v.AccountID, v.VersionID)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case w.starting <- struct{}{}:
+		defer func() { <-w.starting }()
+	case <-w.running.Done():
+		return nil, w.running.Err()
+	}
+	in := &instance{set: w, versionID: v.VersionID, entrypoints: map[string]*http1{}, nonce: rand.Text()}
+	if err := in.launch(bundle, modules); err != nil {
+		in.abandon()
+		return nil, err
+	}
+	w.mu.Lock()
+	w.callers[in.nonce] = v.Caller
+	w.mu.Unlock()
+	return in, nil
+}
+
+// fetchTimeout bounds the way of a bundle and its modules to this machine.
+const fetchTimeout = time.Minute
+
+func (in *instance) launch(bundle *deploy.Bundle, modules map[string]string) error {
+	config, err := in.prepare(bundle, modules)
+	if err != nil {
+		return err
+	}
+	w := in.set
+	sockets := len(in.entrypoints) + 1
+	log := w.log.With("version_id", in.versionID)
+	// --experimental is what a Worker needs to trigger another's scheduled handler.
+	in.proc, err = startProcess(w.spawner, w.workerd, config, sockets, []string{"--experimental"}, log)
+	if err != nil {
+		return err
+	}
+	in.watchers.Go(func() { watchMemory(in.proc, w.cfg.MemoryBytes) })
+	if err := in.proc.waitReady(w.running, w.cfg.StartTimeout); err != nil {
+		if errors.Is(err, errStartTimeout) {
+			err = fmt.Errorf("it does not listen after %s: %w", w.cfg.StartTimeout, err)
+		}
+		return err
+	}
+	// The runtime has read it, and it holds the secrets.
+	if err := os.Remove(config); err != nil {
+		return err
+	}
+	limit := cpuLimit(w.cfg.CPULimit, bundle.Worker.Limits)
+	in.watchers.Go(func() { watchLoop(in.proc, in.router.addr, w.http, limit) })
+	return nil
+}
+
+// prepare makes the folder, the sink and the configuration, whose path it returns.
+func (in *instance) prepare(bundle *deploy.Bundle, modules map[string]string) (string, error) {
+	w := in.set
+	w.mu.Lock()
+	w.seq++
+	name := strconv.FormatInt(int64(w.seq), 16)
+	w.mu.Unlock()
+	dir, sockets := filepath.Join(w.runDir, name), filepath.Join(w.socketDir, name)
+	in.dirs = []string{dir, sockets}
+	for _, d := range in.dirs {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return "", err
+		}
+	}
+	c := &processConfig{
+		bundle: bundle, modules: make(map[string]string, len(modules)),
+		privateNetwork: w.cfg.AllowPrivateNetwork,
+		nonce:          in.nonce, bindings: w.cfg.BindingsSocket,
+		heapBytes: heapFor(w.cfg.MemoryBytes),
+		router:    filepath.Join(sockets, "router"), sink: filepath.Join(sockets, "sink"),
+	}
+	for hash, path := range modules {
+		relative, err := filepath.Rel(dir, path)
+		if err != nil {
+			return "", err
+		}
+		c.modules[hash] = relative
+	}
+	for i, name := range entrypoints(bundle.Worker.Exports) {
+		path := filepath.Join(sockets, "u"+strconv.Itoa(i))
+		c.sockets = append(c.sockets, socket{name, path})
+		in.entrypoints[name] = newWorkerHTTP1(w.http, path, &in.busy, in.explain)
+	}
+	patient := w.http
+	patient.ResponseHeaderTimeout = cronWallMax
+	in.router = newWorkerHTTP1(patient, c.router, &in.busy, in.explain)
+	text, err := c.render()
+	if err != nil {
+		return "", err
+	}
+	config := filepath.Join(dir, "config.capnp")
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		return "", err
+	}
+	in.sink, err = listenSink(c.sink, in.versionID, &w.metrics, w.invocations, w.log)
+	return config, err
+}
+
+// explain adds to the error of a broken exchange what became of the process.
+func (in *instance) explain(err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Kind != schema.ErrorKindReset {
+		return err
+	}
+	in.proc.endsWithin(deathNotice)
+	if outcome := in.proc.outcome(); outcome != "" {
+		return &endedError{e, outcome}
+	}
+	return err
+}
+
+// drain waits until nothing is in hand.
+func (in *instance) drain(grace time.Duration) {
+	deadline := time.NewTimer(grace)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for in.busy.Load() > 0 {
+		select {
+		case <-in.proc.done:
+			return
+		case <-deadline.C:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// abandon cleans up after a start that failed.
+func (in *instance) abandon() {
+	if in.proc != nil {
+		in.proc.kill(schema.OutcomeInternalError)
+		<-in.proc.done
+	}
+	in.cleanUp()
+}
+
+// close reads the last invocations of a process that has ended, and then tells.
+func (in *instance) close(outcome string) {
+	in.cleanUp()
+	in.set.ended(in.versionID, outcome)
+}
+
+func (in *instance) cleanUp() {
+	in.set.mu.Lock()
+	delete(in.set.callers, in.nonce)
+	in.set.mu.Unlock()
+	in.watchers.Wait()
+	for _, t := range in.entrypoints {
+		t.close()
+	}
+	if in.router != nil {
+		in.router.close()
+	}
+	if in.sink != nil {
+		in.sink.close()
+	}
+	for _, dir := range in.dirs {
+		if err := os.RemoveAll(dir); err != nil {
+			in.set.log.Warn("the folder of a Worker's process could not be removed", "error", err)
+		}
+	}
+}
+
+// dialRPC opens an RPC session with an entry point, by a CONNECT.
+func (in *instance) dialRPC(ctx context.Context, t *http1) (net.Conn, error) {
+	nc, err := t.dialer.DialContext(ctx, t.network, t.addr)
+	if err != nil {
+		return nil, dialFault(ctx, t.addr, err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = nc.Close() }) // whoever uses it sees the end
+	br := bufio.NewReader(nc)
+	err = connectRPC(nc, br)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		_ = nc.Close() // the error of the exchange is the one that matters
+		return nil, t.fault(ctx, "open an RPC session at "+t.addr, err)
+	}
+	in.busy.Add(1)
+	return &rpcConn{Conn: nc, br: br, in: in}, nil
+}
+
+func connectRPC(nc net.Conn, br *bufio.Reader) error {
+	if err := nc.SetDeadline(time.Now().Add(rpcConnectTimeout)); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(nc, "CONNECT %s HTTP/1.1\r\nHost: %[1]s\r\n\r\n", deploy.RPCHost); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(br, &http.Request{Method: http.MethodConnect})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("the runtime answered %s", resp.Status)
+	}
+	return nc.SetDeadline(time.Time{})
+}
+
+// rpcConnectTimeout bounds the answer to a CONNECT, which runs no user code.
+const rpcConnectTimeout = 10 * time.Second
+
+// rpcConn is an RPC session; its process is busy until it is closed.
+type rpcConn struct {
+	net.Conn
+	br     *bufio.Reader // what came after the answer to CONNECT, then Conn
+	in     *instance
+	closed atomic.Bool
+}
+
+func (c *rpcConn) Read(p []byte) (int, error) { return c.br.Read(p) }
+
+func (c *rpcConn) Close() error {
+	if c.closed.CompareAndSwap(false, true) {
+		c.in.busy.Add(-1)
+	}
+	return c.Conn.Close()
+}
+
+// CloseWrite ends our half, as a TCP connection's.
+func (c *rpcConn) CloseWrite() error {
+	if u, ok := c.Conn.(*net.UnixConn); ok {
+		return u.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}

@@ -1,0 +1,108 @@
+// The router's own Worker inside every process: it hands ended invocations to the
+// router, answers its health checks, and triggers the scheduled handler.
+const BATCH_ITEMS_MAX = 512;
+const BATCH_CHARS_MAX = 1 << 20; // the first item may be longer; the router takes 8 MiB
+const QUEUE_CHARS_MAX = 8 << 20; // while the router is slow; more is dropped and counted
+
+let queue = [];
+let queued = 0; // characters in queue
+let dropped = 0; // since the router was told
+let sending = false;
+
+// Only what the router needs: every member of an item that is read is work on the
+// one thread that also runs the user's code.
+function toLine(item) {
+  let event = item.event;
+  if (event?.request) {
+    const { url, method, headers } = event.request;
+    event = { request: { url, method, ray: headers["cf-ray"] }, response: event.response && { status: event.response.status } };
+  } else if (event?.consumedEvents) {
+    event = { consumedEvents: event.consumedEvents.map((e) => ({ scriptName: e.scriptName })) };
+  } else if (event && "getWebSocketEvent" in event) {
+    event = { webSocket: event.getWebSocketEvent };
+  }
+  return JSON.stringify({
+    event,
+    eventTimestamp: item.eventTimestamp,
+    outcome: item.outcome,
+    executionModel: item.executionModel,
+    entrypoint: item.entrypoint,
+    durableObjectId: item.durableObjectId,
+    truncated: item.truncated,
+    exceptions: item.exceptions,
+    logs: item.logs,
+  });
+}
+
+function push(item) {
+  let line;
+  try {
+    line = toLine(item);
+  } catch (e) {
+    dropped++;
+    console.error("an invocation could not be read:", e.message);
+    return;
+  }
+  if (queued + line.length > QUEUE_CHARS_MAX && queue.length > 0) {
+    dropped++;
+    return;
+  }
+  queue.push(line);
+  queued += line.length;
+}
+
+function takeBatch() {
+  let n = 1;
+  let chars = queue[0].length;
+  while (n < queue.length && n < BATCH_ITEMS_MAX && chars + queue[n].length <= BATCH_CHARS_MAX) {
+    chars += queue[n++].length;
+  }
+  queued -= chars;
+  const batch = n === queue.length ? queue : queue.slice(0, n);
+  queue = n === queue.length ? [] : queue.slice(n);
+  return batch;
+}
+
+// One sender at a time, so that batches grow while one is under way.
+async function sendAll(sink) {
+  while (queue.length > 0) {
+    const batch = takeBatch();
+    const lost = dropped;
+    dropped = 0;
+    try {
+      const response = await sink.fetch("http://router/", {
+        method: "POST",
+        headers: { "Tidegate-Dropped": String(lost) },
+        body: batch.join("\n") + "\n",
+      });
+      if (!response.ok) throw new Error(`the router answered ${response.status}`);
+    } catch (e) {
+      dropped += lost + batch.length;
+      console.error("invocations could not be handed over:", e.message);
+    }
+  }
+}
+
+export default {
+  async fetch(request, env) {
+    const url = new URL(request.url);
+    if (url.pathname !== "/scheduled") return new Response(null, { status: 204 });
+    return Response.json(
+      await env.USER.scheduled({
+        cron: url.searchParams.get("cron"),
+        scheduledTime: new Date(Number(url.searchParams.get("time"))),
+      }),
+    );
+  },
+
+  async tail(items, env) {
+    for (const item of items) push(item);
+    if (sending) return;
+    sending = true;
+    try {
+      await sendAll(env.SINK);
+    } finally {
+      sending = false;
+    }
+  },
+};

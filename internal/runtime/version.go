@@ -1,0 +1,410 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"tidegate/internal/deploy"
+	"tidegate/schema"
+)
+
+const (
+	// A process that served for stableAfter is replaced at once. One that ends sooner,
+	// or cannot start, waits restartDelay, doubled each time, up to restartDelayMax.
+	stableAfter     = 10 * time.Second
+	restartDelay    = 250 * time.Millisecond
+	restartDelayMax = 30 * time.Second
+	// deathNotice is how long a request that broke waits to learn why its process
+	// ended: the connection's end is seen before the process's.
+	deathNotice = 250 * time.Millisecond
+	// lastGrace is for a process whose requests took all of the grace.
+	lastGrace = 500 * time.Millisecond
+)
+
+// version is one Workers version: the http.RoundTripper of its default entry point,
+// and the goroutine that keeps its process. Its methods may be called concurrently.
+type version struct {
+	deploy.Caller
+	set *workers
+
+	current  atomic.Pointer[instance] // that serves; nil while none does
+	lastUsed atomic.Int64             // nanoseconds, Unix
+
+	mu      sync.Mutex
+	state   deploy.BackendState
+	waiting chan struct{} // closed and replaced when the state changes
+	kept    bool          // the goroutine runs
+	wanted  bool          // a deployment names it
+	gone    bool          // the snapshot does not
+	poked   chan struct{} // holds one signal at most: wanted has changed
+	// warmUntil is when it may stop after it left the deployment.
+	warmUntil time.Time
+	// retryAt is when the next request may start it, after a start that failed.
+	retryAt time.Time
+	delay   time.Duration // the last pause before a start; only the goroutine writes it
+}
+
+func newVersion(set *workers, c deploy.Caller) *version {
+	return &version{
+		Caller: c, set: set, waiting: make(chan struct{}), poked: make(chan struct{}, 1),
+		state: deploy.BackendState{Phase: deploy.BackendIdle},
+	}
+}
+
+// State tells whether a request would be served now.
+func (v *version) State() deploy.BackendState {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.state
+}
+
+// want says whether a deployment names the version.
+func (v *version) want(wanted bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.gone = false
+	v.setWantedLocked(wanted)
+	if wanted && !v.kept {
+		v.keepLocked()
+	}
+}
+
+// letGo says that the snapshot no longer names the version. It reports whether the
+// version still runs.
+func (v *version) letGo() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.gone = true
+	v.setWantedLocked(false)
+	return v.kept
+}
+
+func (v *version) setWantedLocked(wanted bool) {
+	if v.wanted && !wanted {
+		v.warmUntil = time.Now().Add(v.set.cfg.WarmFor)
+	}
+	if v.wanted != wanted {
+		v.wanted = wanted
+		select {
+		case v.poked <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// keepLocked starts the goroutine. Once the set is closed none may start.
+func (v *version) keepLocked() {
+	if !v.set.goUnlessClosed(v.keep) {
+		return
+	}
+	v.kept = true
+	v.setStateLocked(deploy.BackendState{Phase: deploy.BackendStarting})
+}
+
+func (v *version) setStateLocked(s deploy.BackendState) {
+	if v.state == s {
+		return
+	}
+	v.state = s
+	close(v.waiting)
+	v.waiting = make(chan struct{})
+	v.set.signal()
+}
+
+// keep starts the process, and starts it again when it ends, for as long as somebody
+// wants it.
+func (v *version) keep() {
+	for {
+		in, err := v.set.start(v)
+		if err != nil {
+			if !v.pause(err.Error()) {
+				return
+			}
+			continue
+		}
+		if !v.serve(in) {
+			return
+		}
+		v.set.metrics.restarts.Add(context.Background(), 1)
+	}
+}
+
+// serve gives requests to in until it ends. It reports whether another is wanted.
+func (v *version) serve(in *instance) bool {
+	began := time.Now()
+	v.lastUsed.Store(began.UnixNano())
+	v.current.Store(in)
+	v.mu.Lock()
+	v.setStateLocked(deploy.BackendState{Phase: deploy.BackendReady})
+	v.mu.Unlock()
+	// A fraction of the shortest time that a stop waits for; not shorter than a
+	// second would notice.
+	tick := time.NewTicker(max(min(v.set.cfg.IdleStop, v.set.cfg.WarmFor, 10*time.Second)/4, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-in.proc.done:
+			v.current.Store(nil)
+			return v.again(in, time.Since(began))
+		case <-v.set.running.Done():
+			v.current.Store(nil)
+			v.finish(in)
+			return false
+		case <-tick.C:
+			if v.stopIdle(in) {
+				v.finish(in)
+				return false
+			}
+		}
+	}
+}
+
+// again decides what follows the end of a process that nobody asked to end.
+func (v *version) again(in *instance, lived time.Duration) bool {
+	outcome := in.proc.outcome()
+	v.set.log.Warn("a Worker's process ended", "script", v.Script, "version_id", v.VersionID,
+		"outcome", outcome, "error", in.proc.err, "lived", lived.String())
+	v.set.metrics.kills.Add(context.Background(), 1, metric.WithAttributes(attribute.String("outcome", outcome)))
+	// Not here: reading its last invocations must not hold back the next process.
+	v.set.tasks.Go(func() { in.close(outcome) })
+	switch {
+	case lived >= stableAfter:
+		v.delay = 0
+	case v.delay == 0: // once is chance
+		v.delay = restartDelay
+	default:
+		return v.pause(fmt.Sprintf("its process ended (%s) after %s", outcome, lived.Round(time.Millisecond)))
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.wanted {
+		v.idleLocked()
+		return false
+	}
+	v.setStateLocked(deploy.BackendState{Phase: deploy.BackendStarting})
+	return true
+}
+
+// pause waits before the next start. It reports whether there is to be one: of a
+// version that no deployment names, the next request makes it.
+func (v *version) pause(reason string) bool {
+	v.delay = min(max(2*v.delay, restartDelay), restartDelayMax)
+	v.mu.Lock()
+	v.retryAt = time.Now().Add(v.delay)
+	v.setStateLocked(deploy.BackendState{Phase: deploy.BackendFailed, Error: reason})
+	v.mu.Unlock()
+	v.set.log.Warn("a Worker cannot serve", "script", v.Script, "version_id", v.VersionID, "error", reason, "next_start_in", v.delay.String())
+	timer := time.NewTimer(v.delay)
+	defer timer.Stop()
+	for {
+		v.mu.Lock()
+		if !v.wanted || v.set.running.Err() != nil {
+			v.kept = false
+			gone := v.gone
+			v.mu.Unlock()
+			if gone {
+				v.set.forget(v)
+			}
+			return false
+		}
+		v.mu.Unlock()
+		select {
+		case <-timer.C:
+			return true
+		case <-v.poked:
+		case <-v.set.running.Done():
+		}
+	}
+}
+
+// stopIdle takes in from the requests if it may stop.
+func (v *version) stopIdle(in *instance) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	if v.wanted || now.Before(v.warmUntil) || in.busy.Load() > 0 ||
+		now.Sub(time.Unix(0, v.lastUsed.Load())) < v.set.cfg.IdleStop {
+		return false
+	}
+	v.current.Store(nil)
+	v.idleLocked()
+	return true
+}
+
+// idleLocked is the end of the goroutine's work; the next request starts another.
+func (v *version) idleLocked() {
+	v.kept, v.delay = false, 0
+	v.setStateLocked(deploy.BackendState{Phase: deploy.BackendIdle})
+	if v.gone {
+		v.set.tasks.Go(func() { v.set.forget(v) }) // which locks the set before a version
+	}
+}
+
+// finish stops a process that takes no more requests.
+func (v *version) finish(in *instance) {
+	began := time.Now()
+	in.drain(v.set.cfg.StopGrace)
+	in.proc.stop(max(v.set.cfg.StopGrace-time.Since(began), lastGrace))
+	in.close(in.proc.outcome())
+}
+
+// acquire returns the process that serves, starting it if need be, and counts the
+// caller as busy in it.
+func (v *version) acquire(ctx context.Context) (*instance, error) {
+	if in := v.take(); in != nil {
+		return in, nil
+	}
+	timer := time.NewTimer(v.set.cfg.StartWait)
+	defer timer.Stop()
+	for {
+		v.mu.Lock()
+		if !v.kept && time.Now().After(v.retryAt) {
+			v.keepLocked()
+		}
+		state, waiting := v.state, v.waiting
+		v.mu.Unlock()
+		switch state.Phase {
+		case deploy.BackendReady:
+			if in := v.take(); in != nil {
+				return in, nil
+			}
+		case deploy.BackendFailed:
+			return nil, v.notServed(schema.ErrorKindConnect, errors.New(state.Error))
+		case deploy.BackendIdle: // nothing was started
+			return nil, v.notServed(schema.ErrorKindConnect, errors.New("this router is stopping"))
+		}
+		select {
+		case <-waiting:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-timer.C:
+			return nil, v.notServed(schema.ErrorKindTimeout, fmt.Errorf("it does not serve after %s", v.set.cfg.StartWait))
+		}
+	}
+}
+
+// take counts the caller before it looks again: whoever stops a process takes it
+// away first, and then waits for those that count.
+func (v *version) take() *instance {
+	in := v.current.Load()
+	if in == nil {
+		return nil
+	}
+	in.busy.Add(1)
+	if v.current.Load() != in || in.proc.isDone() {
+		in.busy.Add(-1)
+		return nil
+	}
+	v.lastUsed.Store(time.Now().UnixNano())
+	return in
+}
+
+func (v *version) notServed(kind string, err error) error {
+	return &Error{kind, "start version " + v.VersionID, err}
+}
+
+// RoundTrip sends req to the default entry point, as http1.RoundTrip does. It waits,
+// within bounds, for a process that is starting. If the process ended with the
+// request in hand, the error also has a method Outcome() string.
+func (v *version) RoundTrip(req *http.Request) (*http.Response, error) {
+	return v.roundTrip(req, "")
+}
+
+func (v *version) roundTrip(req *http.Request, entrypoint string) (*http.Response, error) {
+	for first := true; ; first = false {
+		in, err := v.acquire(req.Context())
+		if err != nil {
+			closeBody(req)
+			return nil, err
+		}
+		t := in.entrypoints[entrypoint]
+		if t == nil {
+			in.busy.Add(-1)
+			closeBody(req)
+			return nil, v.noEntrypoint(entrypoint)
+		}
+		resp, err := t.RoundTrip(req)
+		in.busy.Add(-1)
+		if first && err != nil && !hasBody(req) && unsent(err) && in.proc.endsWithin(deathNotice) {
+			continue // it died between two requests: the next process can have this one
+		}
+		return resp, err
+	}
+}
+
+func (v *version) noEntrypoint(name string) error {
+	return &Error{schema.ErrorKindProtocol, "call version " + v.VersionID, fmt.Errorf("it exports no entry point %q that can be called", name)}
+}
+
+// unsent reports whether err says that there was no connection to send a request on.
+func unsent(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Kind == schema.ErrorKindConnect
+}
+
+// Entrypoint returns the way to a named entry point of the version, for service
+// bindings; "" is the default one. That there is none shows at the request.
+func (v *version) Entrypoint(name string) http.RoundTripper { return entrypoint{v, name} }
+
+type entrypoint struct {
+	version *version
+	name    string
+}
+
+func (e entrypoint) RoundTrip(req *http.Request) (*http.Response, error) {
+	return e.version.roundTrip(req, e.name)
+}
+
+// DialRPC opens an RPC session with an entry point: the answer to a CONNECT for
+// deploy.RPCHost has been read, and Cap'n Proto follows. The process counts as busy
+// until the connection is closed.
+func (v *version) DialRPC(ctx context.Context, name string) (net.Conn, error) {
+	in, err := v.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer in.busy.Add(-1)
+	t := in.entrypoints[name]
+	if t == nil {
+		return nil, v.noEntrypoint(name)
+	}
+	return in.dialRPC(ctx, t)
+}
+
+// scheduled triggers the scheduled handler and returns its outcome.
+func (v *version) scheduled(ctx context.Context, cron string, at time.Time) (string, error) {
+	in, err := v.acquire(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer in.busy.Add(-1)
+	target := "/scheduled?" + url.Values{"cron": {cron}, "time": {strconv.FormatInt(at.UnixMilli(), 10)}}.Encode()
+	resp, err := in.router.RoundTrip(internalRequest(ctx, target))
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return "", err
+	}
+	var result struct{ Outcome string }
+	if resp.StatusCode != http.StatusOK || json.Unmarshal(body, &result) != nil || result.Outcome == "" {
+		return "", &Error{schema.ErrorKindProtocol, "trigger the scheduled handler of version " + v.VersionID,
+			fmt.Errorf("the runtime answered %s", resp.Status)}
+	}
+	return result.Outcome, nil
+}
