@@ -39,6 +39,7 @@ type metrics struct {
 	unmatched      [8]atomic.Int64    // by reason
 	upstreamErrors [8]atomic.Int64    // by kind
 	inFlight       atomic.Int64
+	startWaiting   atomic.Int64
 
 	snapshotErrors  atomic.Int64
 	snapshotRefused [2]atomic.Int64 // by reason
@@ -59,7 +60,7 @@ func index(list []string, s string) int {
 
 func (m *metrics) register(g *Gateway) error {
 	meter := telemetry.Meter("tidegate/gateway")
-	var errs [8]error
+	var errs [10]error
 	counter := func(i int, name, help string) (c metric.Int64ObservableCounter) {
 		c, errs[i] = meter.Int64ObservableCounter(name, metric.WithDescription(help))
 		return c
@@ -76,6 +77,8 @@ func (m *metrics) register(g *Gateway) error {
 	age := gauge(5, "tidegate_gateway_snapshot_age_seconds", "Time since the control plane last said that the snapshot being served is the newest. Absent without one.")
 	failed := counter(6, "tidegate_gateway_snapshot_errors_total", "Snapshots that were not fetched in time or not kept on disk.")
 	refused := counter(7, "tidegate_gateway_snapshot_refused_total", "Snapshots that were not fit to serve, by reason; older is what a control plane restored from a backup sends.")
+	startWaiting := gauge(8, "tidegate_gateway_requests_waiting_for_start", "Requests that wait for a version which is starting.")
+	heldBack := gauge(9, "tidegate_gateway_deployments_waiting", "Scripts whose newest deployment waits for its versions to start; the one before it serves.")
 	for _, err := range errs {
 		if err != nil {
 			return fmt.Errorf("gateway: declare metrics: %w", err)
@@ -98,6 +101,10 @@ func (m *metrics) register(g *Gateway) error {
 			o.ObserveInt64(upstream, m.upstreamErrors[i].Load(), metric.WithAttributes(attribute.String("kind", kind)))
 		}
 		o.ObserveFloat64(inFlight, float64(m.inFlight.Load()))
+		o.ObserveFloat64(startWaiting, float64(m.startWaiting.Load()))
+		if t := g.table.Load(); t != nil {
+			o.ObserveFloat64(heldBack, float64(t.waiting))
+		}
 		status := g.Status()
 		o.ObserveFloat64(revision, float64(status.Revision))
 		if !status.Confirmed.IsZero() {
@@ -108,7 +115,7 @@ func (m *metrics) register(g *Gateway) error {
 			o.ObserveInt64(refused, m.snapshotRefused[i].Load(), metric.WithAttributes(attribute.String("reason", reason)))
 		}
 		return nil
-	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused)
+	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused, startWaiting, heldBack)
 	if err != nil {
 		return fmt.Errorf("gateway: observe metrics: %w", err)
 	}

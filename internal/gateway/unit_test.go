@@ -105,7 +105,7 @@ func TestCompileKeepsScriptNames(t *testing.T) {
 	s.Scripts = append(s.Scripts,
 		deploy.SnapshotScript{AccountID: "2", Subdomain: "dev", Name: "aaaaaaaa-shop"},
 		deploy.SnapshotScript{AccountID: "2", Subdomain: "dev", Name: "Shop", Routes: []string{"ftp://x/"}})
-	table, warnings := compile(s, "example.com", nil)
+	table, warnings := compile(s, "example.com", nil, nil)
 	to, ok := table.match("aaaaaaaa-shop.dev.example.com", "http", "/")
 	if !ok || to.script.Name != "aaaaaaaa-shop" || to.preview != nil {
 		t.Errorf("got %+v", to)
@@ -126,7 +126,7 @@ func FuzzMatch(f *testing.F) {
 	f.Add("*/*", "[::1]:8080", "")
 	f.Add("*b/*", "a.b", "/")
 	f.Fuzz(func(t *testing.T, pattern, host, path string) {
-		table, _ := compile(testSnapshot(pattern), "example.net", nil)
+		table, _ := compile(testSnapshot(pattern), "example.net", nil, nil)
 		to, ok := table.match(host, "http", path)
 		r, err := deploy.ParseRoute(pattern)
 		if err != nil {
@@ -181,10 +181,10 @@ func TestEventBoundsAndRedactsHeaders(t *testing.T) {
 var testReceived = time.Date(2026, 3, 1, 12, 0, 0, 123_000_000, time.UTC)
 
 func testExchange() *exchange {
-	t, _ := compile(testSnapshot(), "localhost", map[string]http.RoundTripper{testVersion: instantBackend{}})
+	t, _ := compile(testSnapshot(), "localhost", map[string]http.RoundTripper{testVersion: instantBackend{}}, nil)
 	sc := t.hosts["shop.dev.localhost"].script
 	return &exchange{
-		script: sc, version: sc.serving[0], decision: schema.DecisionOnly, ray: "0123456789abcdef",
+		picked: picked{sc, sc.serving[0], schema.DecisionOnly}, ray: "0123456789abcdef",
 		client: client{scheme: "http", host: "shop.dev.localhost"}, received: testReceived, outcome: schema.OutcomeOK, status: 200, upstream: 1500 * time.Microsecond,
 	}
 }
@@ -205,6 +205,7 @@ func TestConfigValidate(t *testing.T) {
 		f(func(c *Config) { c.LoopID = id }, "loop id")
 	}
 	f(func(c *Config) { c.SnapshotTimeout = 0 }, "snapshot timeout")
+	f(func(c *Config) { c.StartWait = 0 }, "start wait")
 	c := DefaultConfig()
 	if err := c.Validate(); err != nil {
 		t.Errorf("the default is not valid: %v", err)
@@ -351,6 +352,8 @@ func TestMetrics(t *testing.T) {
 		"tidegate_gateway_snapshot_refused_totalreason=" + refusedOlder:        1,
 		"tidegate_gateway_snapshot_revision":                                   2,
 		"tidegate_gateway_requests_in_flight":                                  0,
+		"tidegate_gateway_requests_waiting_for_start":                          0,
+		"tidegate_gateway_deployments_waiting":                                 0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)

@@ -1,0 +1,42 @@
+package deploy
+
+// BackendState is how far a version's backend is with being able to serve.
+type BackendState struct {
+	Phase BackendPhase
+	Error string // why it failed, as a person can read it; empty in other phases
+}
+
+// BackendPhase is one of the constants below.
+type BackendPhase string
+
+const (
+	BackendReady    BackendPhase = "ready"
+	BackendStarting BackendPhase = "starting" // neither serves nor has failed yet
+	BackendFailed   BackendPhase = "failed"   // cannot serve now; it may be tried again
+)
+
+// Available returns the splits for drawing when the versions that failed names
+// cannot serve: they have no share, so that the others divide the traffic in the
+// proportions that they have among themselves. An override still finds them. If no
+// version with a share is left, the splits stay as they are: any answer of a
+// failed version tells more than none. Splits is not changed; the result may be it.
+func Available(splits []Split, failed func(versionID string) bool) []Split {
+	var without []Split
+	left := false
+	for i, s := range splits {
+		switch {
+		case s.Percentage == 0:
+		case !failed(s.VersionID):
+			left = true
+		default:
+			if without == nil {
+				without = append([]Split(nil), splits...)
+			}
+			without[i].Percentage = 0
+		}
+	}
+	if without == nil || !left {
+		return splits
+	}
+	return without
+}
