@@ -54,6 +54,7 @@ type recorder struct {
 	fetch    schema.FetchEvent
 	response schema.FetchResponse
 	upstream float64
+	wall     int64
 	buf      []byte
 }
 
@@ -92,6 +93,7 @@ func (rec *recorder) encode(headers []eventHeader, r *http.Request, target strin
 	rec.buf = rec.fetch.AppendJSON(rec.buf[:0])
 	fetchEnd := len(rec.buf)
 
+	rec.wall = wall.Milliseconds()
 	rec.event = schema.TraceEvent{
 		Event:            rec.buf[:fetchEnd:fetchEnd],
 		EventTimestampMs: x.received.UnixMilli(),
@@ -100,7 +102,7 @@ func (rec *recorder) encode(headers []eventHeader, r *http.Request, target strin
 		ScriptName:       x.script.Name,
 		ScriptTags:       x.script.Tags,
 		ScriptVersion:    schema.ScriptVersion{ID: x.version.ID, Message: x.version.Message, Tag: x.version.Tag},
-		WallTimeMs:       wall.Milliseconds(),
+		WallTimeMs:       &rec.wall,
 		Gateway:          schema.Gateway{Decision: x.decision, RayID: x.ray},
 		ErrorKind:        x.errorKind,
 	}

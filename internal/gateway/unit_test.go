@@ -173,8 +173,8 @@ func TestEventBoundsAndRedactsHeaders(t *testing.T) {
 	if n := len(e.Event); n > eventURLBytesMax+eventHeaderBytesMax+300 || strings.Contains(string(e.Event), "hunter2") || !strings.Contains(string(e.Event), `"x-api-key":"REDACTED"`) {
 		t.Errorf("the event has %d bytes: %.200s", n, e.Event)
 	}
-	if e.EventTimestampMs != testReceived.UnixMilli() || e.WallTimeMs != 1000 || e.Gateway.UpstreamMs == nil || *e.Gateway.UpstreamMs != 1.5 {
-		t.Errorf("received at %d, took %d ms, the backend %v", e.EventTimestampMs, e.WallTimeMs, e.Gateway.UpstreamMs)
+	if e.EventTimestampMs != testReceived.UnixMilli() || e.WallTimeMs == nil || *e.WallTimeMs != 1000 || e.Gateway.UpstreamMs == nil || *e.Gateway.UpstreamMs != 1.5 {
+		t.Errorf("received at %d, took %v ms, the backend %v", e.EventTimestampMs, e.WallTimeMs, e.Gateway.UpstreamMs)
 	}
 }
 
