@@ -25,6 +25,7 @@ const EventSchemaVersion = "1"
 // Values of Outcome, named as in workerd's outcome.capnp. The set is open:
 // readers must accept others.
 const (
+	OutcomeUnknown                    = "unknown"                    // the runtime did not say
 	OutcomeOK                         = "ok"                         // the handler finished, whatever the status
 	OutcomeException                  = "exception"                  // an uncaught error
 	OutcomeExceededCPU                = "exceededCpu"                // the process did nothing else for too long, and was killed

@@ -127,6 +127,7 @@ type Gateway struct {
 	deps    Deps
 	log     *slog.Logger
 	headers []eventHeader
+	joins   joins
 	loop    []string // the CDN-Loop header of a request that came without one
 	metrics metrics
 
@@ -163,6 +164,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		loop:     []string{cfg.LoopID},
 		complain: rate.Sometimes{Interval: time.Second},
 	}
+	g.joins.now, g.joins.emit = time.Now, g.emitJoined
 	g.ending, g.end = context.WithCancel(context.Background())
 	if err := g.metrics.register(g); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"tidegate/internal/deploy"
+	"tidegate/schema"
 )
 
 // script is a script with its versions at hand. It is immutable.
@@ -32,6 +33,11 @@ func newVersion(v *deploy.SnapshotVersion, backend http.RoundTripper) *version {
 		return &version{v, noBackend{}, deploy.BackendState{Phase: deploy.BackendFailed, Error: errNoBackend.Error()}}
 	}
 	return &version{v, backend, stateOf(backend)}
+}
+
+// stamp is what events say of the version.
+func (v *version) stamp() schema.ScriptVersion {
+	return schema.ScriptVersion{ID: v.ID, Message: v.Message, Tag: v.Tag}
 }
 
 // stateOf asks a backend for its state. One that has none, such as an origin's, is

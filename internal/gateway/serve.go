@@ -33,9 +33,10 @@ const (
 // exchange is one request that has reached a script, and what became of it.
 type exchange struct {
 	picked
-	ray      string
-	client   client
-	received time.Time
+	ray        string
+	entrypoint string // of the version; empty for the default one, as all the public reaches
+	client     client
+	received   time.Time
 
 	outcome   string
 	errorKind string
@@ -86,12 +87,14 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := exchange{picked: choice, ray: ray, client: from, received: received}
 
 	ctx, span := g.startSpan(r, &x)
+	var waiting *pending
 	if late != nil {
 		g.notStarted(w, r, &x, late)
 	} else {
+		waiting = g.expect(&x)
 		g.forward(ctx, w, r, target, &x)
 	}
-	g.record(r, target, &x)
+	g.record(r, target, &x, waiting)
 	endSpan(span, &x)
 	if x.abort {
 		panic(http.ErrAbortHandler) // the one way to cut a connection that net/http has

@@ -73,10 +73,12 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.deps.Workers != nil {
 		loops.Go(func() { g.watchBackends(ctx) })
 	}
+	loops.Go(func() { g.keepJoining(ctx) })
 	g.keepUpToDate(ctx)
 	loops.Wait()
 	g.end()
 	g.upgrades.Wait()
+	g.finishJoining()
 	if err := g.metrics.observed.Unregister(); err != nil {
 		return fmt.Errorf("gateway: stop observing metrics: %w", err)
 	}

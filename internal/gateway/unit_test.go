@@ -167,7 +167,7 @@ func TestEventBoundsAndRedactsHeaders(t *testing.T) {
 	r.Header.Set("User-Agent", strings.Repeat("u", 5_000))
 	x := testExchange()
 	var e schema.TraceEvent
-	if err := schema.DecodeEvent((&recorder{fetch: schema.FetchEvent{Request: schema.FetchRequest{Headers: map[string]string{}}}}).encode(headers, r, r.RequestURI, x, time.Second), &e); err != nil {
+	if err := schema.DecodeEvent(encodeExchange(recorders.New().(*recorder), headers, r, x), &e); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(e.Event); n > eventURLBytesMax+eventHeaderBytesMax+300 || strings.Contains(string(e.Event), "hunter2") || !strings.Contains(string(e.Event), `"x-api-key":"REDACTED"`) {
@@ -176,6 +176,11 @@ func TestEventBoundsAndRedactsHeaders(t *testing.T) {
 	if e.EventTimestampMs != testReceived.UnixMilli() || e.WallTimeMs == nil || *e.WallTimeMs != 1000 || e.Gateway.UpstreamMs == nil || *e.Gateway.UpstreamMs != 1.5 {
 		t.Errorf("received at %d, took %v ms, the backend %v", e.EventTimestampMs, e.WallTimeMs, e.Gateway.UpstreamMs)
 	}
+}
+
+func encodeExchange(rec *recorder, headers []eventHeader, r *http.Request, x *exchange) []byte {
+	rec.note(&rec.half, headers, r, r.RequestURI, x, time.Second)
+	return rec.encode(&rec.half, nil)
 }
 
 var testReceived = time.Date(2026, 3, 1, 12, 0, 0, 123_000_000, time.UTC)
@@ -240,8 +245,8 @@ func TestEventAllocations(t *testing.T) {
 	r.Header.Set("User-Agent", "test")
 	x := testExchange()
 	rec := recorders.New().(*recorder)
-	rec.encode(headers, r, r.RequestURI, x, time.Second)
-	if n := testing.AllocsPerRun(100, func() { rec.encode(headers, r, r.RequestURI, x, time.Second) }); n > 3 {
+	encodeExchange(rec, headers, r, x)
+	if n := testing.AllocsPerRun(100, func() { encodeExchange(rec, headers, r, x) }); n > 3 {
 		t.Errorf("%v allocations, want at most 3", n)
 	}
 }
@@ -354,6 +359,7 @@ func TestMetrics(t *testing.T) {
 		"tidegate_gateway_requests_in_flight":                                  0,
 		"tidegate_gateway_requests_waiting_for_start":                          0,
 		"tidegate_gateway_deployments_waiting":                                 0,
+		"tidegate_gateway_events_waiting":                                      0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
