@@ -25,8 +25,11 @@ const EventSchemaVersion = "1"
 // Values of Outcome, named as in workerd's outcome.capnp. The set is open:
 // readers must accept others.
 const (
+	OutcomeUnknown                    = "unknown"                    // the runtime did not say
 	OutcomeOK                         = "ok"                         // the handler finished, whatever the status
 	OutcomeException                  = "exception"                  // an uncaught error
+	OutcomeExceededCPU                = "exceededCpu"                // the process did nothing else for too long, and was killed
+	OutcomeExceededMemory             = "exceededMemory"             // the process passed its memory, and was killed
 	OutcomeCanceled                   = "canceled"                   // the client went away
 	OutcomeResponseStreamDisconnected = "responseStreamDisconnected" // the backend broke off after the response had begun
 	OutcomeInternalError              = "internalError"              // the backend could not be reached, or spoke no HTTP
@@ -57,7 +60,7 @@ const (
 )
 
 // TraceEvent is one invocation: a request as the gateway saw it and what became
-// of it. Field names and meaning are those of Cloudflare's workers_trace_events.
+// of it, or what began inside the Workers runtime. Field names and meaning are those of Cloudflare's workers_trace_events.
 type TraceEvent struct {
 	// CPUTimeMs is CPU time in milliseconds; nil where nobody measured it.
 	CPUTimeMs         *int64          `json:"CPUTimeMs,omitempty"`
@@ -72,7 +75,10 @@ type TraceEvent struct {
 	ScriptName        string          `json:"ScriptName"`
 	ScriptTags        []string        `json:"ScriptTags"`
 	ScriptVersion     ScriptVersion   `json:"ScriptVersion"`
-	WallTimeMs        int64           `json:"WallTimeMs"`
+	// WallTimeMs is the elapsed time in milliseconds, for a request as the gateway
+	// measured it: from its receipt to the end of its response. Work that a Worker
+	// does after that (waitUntil) is not in it. Nil where nobody measured.
+	WallTimeMs *int64 `json:"WallTimeMs,omitempty"`
 
 	// Gateway and ErrorKind are ours. They leave Tidegate only when a job names them.
 	Gateway   Gateway `json:"Gateway"`
@@ -86,7 +92,8 @@ type ScriptVersion struct {
 	Tag     string `json:"tag"`
 }
 
-// Gateway is what only the gateway knows of a request.
+// Gateway is what only the gateway knows of a request. Decision is empty for an
+// invocation that began inside the Workers runtime.
 type Gateway struct {
 	Decision string `json:"Decision"`
 	RayID    string `json:"RayID"`
@@ -169,7 +176,8 @@ func DecodeEvent(value []byte, e *TraceEvent) error {
 }
 
 // AppendJSON appends e as one JSON object. Event must hold valid JSON or be
-// empty; lists are never null, so that a consumer can index without a check.
+// empty; lists are never null, so that a consumer can index without a check. An
+// element of a log message that is no valid JSON is written as a string.
 func (e *TraceEvent) AppendJSON(b []byte) []byte {
 	b = append(b, '{')
 	if e.CPUTimeMs != nil {
@@ -189,9 +197,9 @@ func (e *TraceEvent) AppendJSON(b []byte) []byte {
 	b = appendInt(b, e.EventTimestampMs)
 	b = appendMember(b, `,"EventType":`, e.EventType)
 	b = append(b, `,"Exceptions":`...)
-	b = appendList(b, e.Exceptions, appendMarshaled[Exception])
+	b = appendList(b, e.Exceptions, appendException)
 	b = append(b, `,"Logs":`...)
-	b = appendList(b, e.Logs, appendMarshaled[Log])
+	b = appendList(b, e.Logs, appendLog)
 	b = appendMember(b, `,"Outcome":`, e.Outcome)
 	b = appendMember(b, `,"ScriptName":`, e.ScriptName)
 	b = append(b, `,"ScriptTags":`...)
@@ -199,8 +207,11 @@ func (e *TraceEvent) AppendJSON(b []byte) []byte {
 	b = appendMember(b, `,"ScriptVersion":{"id":`, e.ScriptVersion.ID)
 	b = appendMember(b, `,"message":`, e.ScriptVersion.Message)
 	b = appendMember(b, `,"tag":`, e.ScriptVersion.Tag)
-	b = append(b, `},"WallTimeMs":`...)
-	b = appendInt(b, e.WallTimeMs)
+	b = append(b, '}')
+	if e.WallTimeMs != nil {
+		b = append(b, `,"WallTimeMs":`...)
+		b = appendInt(b, *e.WallTimeMs)
+	}
 	b = appendMember(b, `,"Gateway":{"Decision":`, e.Gateway.Decision)
 	b = appendMember(b, `,"RayID":`, e.Gateway.RayID)
 	if e.Gateway.UpstreamMs != nil {

@@ -42,7 +42,7 @@ var Fields = []Field{
 	{Name: "ScriptName", Type: TypeString, Description: "The script's name."},
 	{Name: "ScriptTags", Type: TypeStringArray, Description: "Tags that the user gave the script."},
 	{Name: "ScriptVersion", Type: TypeObject, Description: "The version that served the invocation: id, message and tag."},
-	{Name: "WallTimeMs", Type: TypeInt, Description: "The elapsed time of the invocation in milliseconds."},
+	{Name: "WallTimeMs", Type: TypeInt, Description: "The elapsed time of the invocation in milliseconds, for a request from its receipt to the end of its response. Absent where it was not measured."},
 }
 
 // FieldByName finds a field; names are case-sensitive.

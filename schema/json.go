@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"unicode/utf8"
@@ -76,12 +77,33 @@ func appendList[T any](b []byte, list []T, item func([]byte, T) []byte) []byte {
 	return append(b, ']')
 }
 
-// appendMarshaled is for the rare, deep members; the gateway writes none of them
-// for an origin that answers.
-func appendMarshaled[T any](b []byte, v T) []byte {
-	out, err := json.Marshal(v)
-	if err != nil { // only an invalid RawMessage can fail here
-		return append(b, "null"...)
+func appendException(b []byte, e Exception) []byte {
+	b = appendMember(b, `{"Name":`, e.Name)
+	b = appendMember(b, `,"Message":`, e.Message)
+	b = append(b, `,"TimestampMs":`...)
+	b = appendInt(b, e.TimestampMs)
+	if e.Stack != "" {
+		b = appendMember(b, `,"Stack":`, e.Stack)
 	}
-	return append(b, out...)
+	return append(b, '}')
+}
+
+func appendLog(b []byte, l Log) []byte {
+	b = appendMember(b, `{"Level":`, l.Level)
+	b = append(b, `,"Message":`...)
+	b = appendList(b, l.Message, AppendRaw)
+	b = append(b, `,"TimestampMs":`...)
+	b = appendInt(b, l.TimestampMs)
+	return append(b, '}')
+}
+
+// AppendRaw appends JSON on one line. What is no valid JSON becomes a string of
+// the same bytes: one argument of a Worker's console call must neither break the
+// event around it nor get lost.
+func AppendRaw(b []byte, raw json.RawMessage) []byte {
+	line := bytes.NewBuffer(b)
+	if err := json.Compact(line, raw); err != nil {
+		return AppendString(b, string(raw))
+	}
+	return line.Bytes()
 }

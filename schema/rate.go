@@ -23,8 +23,9 @@ type VersionRate struct {
 	Status5xx        int64
 	NoStatus         int64 // no response was sent
 
-	WallMs Quantiles
-	CPUMs  *Quantiles // nil where CPU time was not measured
+	// Nil where nobody measured that time of any event.
+	WallMs *Quantiles
+	CPUMs  *Quantiles
 }
 
 // Quantiles of a duration in milliseconds.

@@ -98,7 +98,7 @@ const servedID = "11111111-1111-4111-8111-111111111111"
 
 func (metrics) VersionTotals(context.Context, string, string, time.Time, time.Time) ([]schema.VersionRate, error) {
 	return []schema.VersionRate{
-		{VersionID: servedID, Requests: 200, Failures: 3, Status2xx: 197, Status5xx: 3, WallMs: schema.Quantiles{P50: 1, P90: 2, P99: 3}},
+		{VersionID: servedID, Requests: 200, Failures: 3, Status2xx: 197, Status5xx: 3, WallMs: &schema.Quantiles{P50: 1, P90: 2, P99: 3}},
 		{VersionID: "22222222-2222-4222-8222-222222222222"},
 	}, nil
 }

@@ -74,9 +74,8 @@ func viewRates(v schema.VersionRate) ratesView {
 	if v.Requests > 0 {
 		rate := float64(v.Failures) / float64(v.Requests)
 		view.FailureRate = &rate
-		view.WallMs = known(&v.WallMs)
 	}
-	view.CPUMs = known(v.CPUMs)
+	view.WallMs, view.CPUMs = known(v.WallMs), known(v.CPUMs)
 	return view
 }
 

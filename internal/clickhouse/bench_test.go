@@ -11,7 +11,7 @@ func realistic(n int) []row {
 	rows := make([]row, n)
 	for i := range rows {
 		rows[i] = served(time.Duration(i) * time.Millisecond / 10)
-		rows[i].wall = int64(i*7919%200 + 3)
+		rows[i].wall = new(int64(i*7919%200 + 3))
 		if i%10 == 0 {
 			rows[i].version = v2
 		}

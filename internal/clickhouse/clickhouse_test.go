@@ -151,7 +151,7 @@ func TestRollupsFollowTheFailureRule(t *testing.T) {
 		if len(got) != 1 {
 			t.Fatalf("%s: %d rows, want 1", r.Table, len(got))
 		}
-		got[0].WallMs = schema.Quantiles{}
+		got[0].WallMs = nil
 		if got[0] != want {
 			t.Errorf("%s: got  %+v\nwant %+v", r.Table, got[0], want)
 		}

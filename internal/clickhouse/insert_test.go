@@ -138,11 +138,11 @@ func TestEveryTableRemembersItsBlocks(t *testing.T) {
 
 func TestEveryColumnArrives(t *testing.T) {
 	db := migrated(t)
-	cpu, upstream := int64(3), 12.5
+	wall, cpu, upstream := int64(17), int64(3), 12.5
 	b := &tables.Events{
 		AccountID: []string{account}, ScriptName: []string{script}, Time: []time.Time{noon.Add(123 * time.Millisecond)}, SkewMs: []int64{-5},
 		VersionID: []string{v1}, VersionTag: []string{"v1"}, VersionMessage: []string{"line\nbreak"}, EventType: []string{"fetch"},
-		Outcome: []string{"exception"}, Status: []uint16{502}, WallMs: []int64{17}, CPUMs: []*int64{&cpu}, UpstreamMs: []*float64{&upstream},
+		Outcome: []string{"exception"}, Status: []uint16{502}, WallMs: []*int64{&wall}, CPUMs: []*int64{&cpu}, UpstreamMs: []*float64{&upstream},
 		Decision: []string{"affinity"}, RayID: []string{"0123456789abcdef"}, ErrorKind: []string{"connect"}, Method: []string{"POST"},
 		URL: []string{"http://shop.dev.localhost/ü?\x00\xff"}, Entrypoint: []string{"Counter"}, DispatchNamespace: []string{"ns"},
 		ScriptTags: []string{`["a","b"]`}, Event: []string{`{"Request":{"URL":"x"}}`},

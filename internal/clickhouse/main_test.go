@@ -124,8 +124,7 @@ type row struct {
 	at                       time.Time
 	outcome, decision        string
 	status                   uint16
-	wall                     int64
-	cpu                      *int64
+	wall, cpu                *int64
 }
 
 const (
@@ -140,7 +139,7 @@ var noon = time.Now().UTC().Add(-24 * time.Hour).Truncate(24 * time.Hour).Add(12
 
 // served is a plain event of v1 at noon plus d.
 func served(d time.Duration) row {
-	return row{account: account, script: script, version: v1, at: noon.Add(d), outcome: "ok", decision: "split", status: 200, wall: 10}
+	return row{account: account, script: script, version: v1, at: noon.Add(d), outcome: "ok", decision: "split", status: 200, wall: new(int64(10))}
 }
 
 func blockOf(rows ...row) *tables.Events {

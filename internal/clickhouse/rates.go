@@ -112,7 +112,7 @@ func (db *DB) rates(ctx context.Context, r rollup, account, script string, since
 		version_id, ` + at + ` AS at,
 		toInt64(sum(requests)), toInt64(sum(failures)), toInt64(sum(assigned)), toInt64(sum(assigned_failures)),
 		toInt64(sum(exceptions)), toInt64(sum(status_2xx)), toInt64(sum(status_3xx)), toInt64(sum(status_4xx)),
-		toInt64(sum(status_5xx)), toInt64(sum(no_status)), toInt64(sum(cpu_measured)),
+		toInt64(sum(status_5xx)), toInt64(sum(no_status)), toInt64(sum(wall_measured)), toInt64(sum(cpu_measured)),
 		quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(wall_ms), quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(cpu_ms)
 	FROM ` + r.Table + `
 	WHERE account_id = {account:String} AND script_name = {script:String}
@@ -130,25 +130,26 @@ func (db *DB) rates(ctx context.Context, r rollup, account, script string, since
 	rates := []schema.VersionRate{}
 	for rows.Next() {
 		rate := schema.VersionRate{AccountID: account, ScriptName: script}
-		var measured int64
+		var wallMeasured, cpuMeasured int64
 		var wall, cpu []float64
 		if err := rows.Scan(&rate.VersionID, &rate.Time, &rate.Requests, &rate.Failures, &rate.Assigned, &rate.AssignedFailures,
-			&rate.Exceptions, &rate.Status2xx, &rate.Status3xx, &rate.Status4xx, &rate.Status5xx, &rate.NoStatus, &measured, &wall, &cpu); err != nil {
+			&rate.Exceptions, &rate.Status2xx, &rate.Status3xx, &rate.Status4xx, &rate.Status5xx, &rate.NoStatus, &wallMeasured, &cpuMeasured, &wall, &cpu); err != nil {
 			return nil, failed(attempt, err)
 		}
 		rate.Time = rate.Time.UTC()
-		rate.WallMs = quantiles(wall)
-		if measured > 0 {
-			q := quantiles(cpu)
-			rate.CPUMs = &q
-		}
+		rate.WallMs, rate.CPUMs = quantiles(wall, wallMeasured), quantiles(cpu, cpuMeasured)
 		rates = append(rates, rate)
 	}
 	return rates, failed(attempt, rows.Err())
 }
 
-func quantiles(q []float64) schema.Quantiles {
-	return schema.Quantiles{P50: q[0], P90: q[1], P99: q[2]}
+// quantiles returns nil where nothing was measured: a sketch without values
+// answers NaN.
+func quantiles(q []float64, measured int64) *schema.Quantiles {
+	if measured == 0 {
+		return nil
+	}
+	return &schema.Quantiles{P50: q[0], P90: q[1], P99: q[2]}
 }
 
 // Counts are the events in each table. They agree once ingest has caught up, as

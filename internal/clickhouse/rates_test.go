@@ -55,7 +55,7 @@ func twoVersions(t *testing.T, db *DB) {
 		good.version = v2
 		rows = append(rows, repeat(9, good)...)
 		bad := good
-		bad.outcome, bad.status, bad.wall = schema.OutcomeException, 500, 1000
+		bad.outcome, bad.status, bad.wall = schema.OutcomeException, 500, new(int64(1000))
 		rows = append(rows, bad)
 	}
 	other := served(0)
@@ -178,7 +178,7 @@ func TestQuantilesOfWallTime(t *testing.T) {
 		var rows []row
 		for ms := int64(part); ms < 1000; ms += 4 {
 			r := served(time.Duration(part) * time.Second)
-			r.wall = ms + 1
+			r.wall = new(ms + 1)
 			rows = append(rows, r)
 		}
 		insert(t, db, "part-"+time.Duration(part).String(), rows...)
@@ -198,7 +198,7 @@ func TestQuantilesOfOddTimes(t *testing.T) {
 	db := migrated(t)
 	for i, wall := range []int64{0, 0, 0, -3, math.MaxInt64, math.MinInt64} {
 		r := served(0)
-		r.wall = wall
+		r.wall = &wall
 		insert(t, db, "odd-"+time.Duration(i).String(), r)
 		rates, err := db.RatesBetween(t.Context(), account, script, noon, noon.Add(time.Second))
 		if err != nil {
@@ -207,6 +207,31 @@ func TestQuantilesOfOddTimes(t *testing.T) {
 		if rates[0].Requests != int64(i+1) || math.IsNaN(rates[0].WallMs.P50) {
 			t.Errorf("after %d: %+v", wall, rates[0])
 		}
+	}
+}
+
+// An invocation whose time nobody measured counts, and has no part in the quantiles.
+func TestUnmeasuredTimes(t *testing.T) {
+	db := migrated(t)
+	unmeasured := served(0)
+	unmeasured.wall = nil
+	insert(t, db, "unmeasured", unmeasured)
+	read := func() schema.VersionRate {
+		t.Helper()
+		rates, err := db.RatesBetween(t.Context(), account, script, noon, noon.Add(time.Second))
+		if err != nil || len(rates) != 1 {
+			t.Fatalf("%v, %v", rates, err)
+		}
+		return rates[0]
+	}
+	if rate := read(); rate.Requests != 1 || rate.WallMs != nil || rate.CPUMs != nil {
+		t.Errorf("nothing was measured: %+v", rate)
+	}
+	measured := served(0)
+	measured.wall, measured.cpu = new(int64(100)), new(int64(3))
+	insert(t, db, "measured", measured, unmeasured)
+	if rate := read(); rate.Requests != 3 || !near(rate.WallMs.P50, 100) || !near(rate.CPUMs.P99, 3) {
+		t.Errorf("one of three was measured: %+v, wall %+v, CPU %+v", rate, rate.WallMs, rate.CPUMs)
 	}
 }
 

@@ -6,7 +6,10 @@ import (
 	"tidegate/schema"
 )
 
-var errNoBackend = errors.New("the snapshot names a version that the runtime has no backend for")
+var (
+	errNoBackend = errors.New("the snapshot names a version that the runtime has no backend for")
+	errStarting  = errors.New("the version has not started in time")
+)
 
 // kindOf asks an error for its kind.
 func kindOf(err error) string {

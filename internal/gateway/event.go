@@ -48,12 +48,38 @@ func compileEventHeaders(names []string) []eventHeader {
 	return list
 }
 
+// half is what the gateway knows of a request that has ended: all of the event
+// for an origin, and the part of it that the Workers runtime does not know.
+type half struct {
+	script     *script
+	version    *version
+	decision   string
+	ray        string
+	entrypoint string // that was called; empty for the default one
+	clientIP   string
+	receivedMs int64
+	wallMs     int64
+	upstreamMs float64 // 0 for none
+	outcome    string
+	errorKind  string
+	status     int    // 0 for none
+	fetch      []byte // the event's Event
+	tail       []byte // the tail message's request, while somebody is watching; else empty
+}
+
+// failed reports whether the client was served badly by the backend.
+func (h *half) failed() bool {
+	return h.outcome != schema.OutcomeOK && h.outcome != schema.OutcomeCanceled
+}
+
 // recorder holds what an event is built in, to be used again.
 type recorder struct {
+	half     half
 	event    schema.TraceEvent
 	fetch    schema.FetchEvent
 	response schema.FetchResponse
 	upstream float64
+	wall     int64
 	buf      []byte
 }
 
@@ -61,20 +87,26 @@ var recorders = sync.Pool{New: func() any {
 	return &recorder{fetch: schema.FetchEvent{Request: schema.FetchRequest{Headers: map[string]string{}}}}
 }}
 
-// record counts the exchange and emits its trace event.
-func (g *Gateway) record(r *http.Request, target string, x *exchange) {
-	g.metrics.requests[index(decisions, x.decision)][index(outcomes, x.outcome)].Add(1)
+// record ends an exchange. Its event is emitted, or, if waiting is set, waits for
+// the runtime's half.
+func (g *Gateway) record(r *http.Request, target string, x *exchange, waiting *pending) {
 	if g.deps.Emitter == nil {
+		g.metrics.count(x.decision, x.outcome)
 		return
 	}
 	rec := recorders.Get().(*recorder)
 	defer recorders.Put(rec)
-	g.deps.Emitter.Emit(x.script.AccountID, rec.encode(g.headers, r, target, x, time.Since(x.received)))
+	if waiting == nil {
+		rec.note(&rec.half, g.headers, r, target, x, time.Since(x.received))
+		g.emit(rec, &rec.half, nil)
+		return
+	}
+	rec.note(&waiting.half, g.headers, r, target, x, time.Since(x.received))
+	g.joins.finish(waiting)
 }
 
-// encode returns the event as a slice of exactly its size: it waits in a queue,
-// where a pooled buffer's spare room would cost memory.
-func (rec *recorder) encode(headers []eventHeader, r *http.Request, target string, x *exchange, wall time.Duration) []byte {
+// note fills h from an exchange. Its lists are appended to what h has room for.
+func (rec *recorder) note(h *half, headers []eventHeader, r *http.Request, target string, x *exchange, wall time.Duration) {
 	request := &rec.fetch.Request
 	rec.fetch.RayID, request.Method = x.ray, r.Method
 	request.URL = cut(x.client.scheme+"://"+x.client.host+redactQuery(target), eventURLBytesMax)
@@ -89,27 +121,45 @@ func (rec *recorder) encode(headers []eventHeader, r *http.Request, target strin
 		rec.response.Status = x.status
 		rec.fetch.Response = &rec.response
 	}
-	rec.buf = rec.fetch.AppendJSON(rec.buf[:0])
-	fetchEnd := len(rec.buf)
-
-	rec.event = schema.TraceEvent{
-		Event:            rec.buf[:fetchEnd:fetchEnd],
-		EventTimestampMs: x.received.UnixMilli(),
-		EventType:        "fetch",
-		Outcome:          x.outcome,
-		ScriptName:       x.script.Name,
-		ScriptTags:       x.script.Tags,
-		ScriptVersion:    schema.ScriptVersion{ID: x.version.ID, Message: x.version.Message, Tag: x.version.Tag},
-		WallTimeMs:       wall.Milliseconds(),
-		Gateway:          schema.Gateway{Decision: x.decision, RayID: x.ray},
-		ErrorKind:        x.errorKind,
+	*h = half{
+		script: x.script, version: x.version, decision: x.decision, ray: x.ray, entrypoint: x.entrypoint, clientIP: x.client.ip,
+		receivedMs: x.received.UnixMilli(), wallMs: wall.Milliseconds(), upstreamMs: float64(x.upstream.Microseconds()) / 1000,
+		outcome: x.outcome, errorKind: x.errorKind, status: x.status,
+		fetch: rec.fetch.AppendJSON(h.fetch[:0]), tail: h.tail[:0],
 	}
-	if x.upstream > 0 {
-		rec.upstream = float64(x.upstream.Microseconds()) / 1000
+}
+
+// encode returns the event of both halves, inv being nil where the runtime's is
+// missing, as a slice of exactly its size: it waits in a queue, where a pooled
+// buffer's spare room would cost memory.
+func (rec *recorder) encode(h *half, inv *schema.Invocation) []byte {
+	rec.event = schema.TraceEvent{
+		Entrypoint:       h.entrypoint,
+		Event:            h.fetch,
+		EventTimestampMs: h.receivedMs,
+		EventType:        "fetch",
+		Outcome:          h.outcome,
+		ScriptName:       h.script.Name,
+		ScriptTags:       h.script.Tags,
+		ScriptVersion:    h.version.stamp(),
+		Gateway:          schema.Gateway{Decision: h.decision, RayID: h.ray},
+		ErrorKind:        h.errorKind,
+	}
+	rec.wall = h.wallMs
+	rec.event.WallTimeMs = &rec.wall
+	if h.upstreamMs > 0 {
+		rec.upstream = h.upstreamMs
 		rec.event.Gateway.UpstreamMs = &rec.upstream
 	}
-	rec.buf = rec.event.AppendJSON(rec.buf)
-	return append(make([]byte, 0, len(rec.buf)-fetchEnd), rec.buf[fetchEnd:]...)
+	if inv != nil {
+		rec.event.Exceptions, rec.event.Logs = inv.Exceptions, inv.Logs
+	}
+	return rec.bytes()
+}
+
+func (rec *recorder) bytes() []byte {
+	rec.buf = rec.event.AppendJSON(rec.buf[:0])
+	return append(make([]byte, 0, len(rec.buf)), rec.buf...)
 }
 
 func (h *eventHeader) value(v string) string {

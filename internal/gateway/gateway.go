@@ -23,8 +23,8 @@ import (
 	"tidegate/internal/deploy"
 )
 
-// Config is what an operator may set. The zero value lacks a Domain and a
-// SnapshotTimeout.
+// Config is what an operator may set. The zero value lacks a Domain, a
+// SnapshotTimeout and a StartWait.
 type Config struct {
 	// Domain is the name below which scripts are reached: <script>.<subdomain>.<domain>.
 	Domain string
@@ -41,6 +41,9 @@ type Config struct {
 	// LoopID names this installation in CDN-Loop (RFC 8586). All its gateways share
 	// it; two installations, one behind the other, must not. Empty means Domain.
 	LoopID string
+	// StartWait bounds how long a request waits for a version that is starting,
+	// where no other deployment can serve it.
+	StartWait time.Duration
 	// ShowVersion adds Tidegate-Version and Tidegate-Decision to every response.
 	ShowVersion bool
 	// EventHeaders are the request headers that an event records. The values of
@@ -53,6 +56,7 @@ func DefaultConfig() Config {
 	return Config{
 		Domain:          "localhost",
 		SnapshotTimeout: 45 * time.Second, // the control plane waits 30 s
+		StartWait:       5 * time.Second,  // the runtime's own limit for a start
 		EventHeaders:    []string{"content-type", "referer", "user-agent"},
 	}
 }
@@ -64,6 +68,9 @@ func (c *Config) Validate() error {
 	}
 	if c.SnapshotTimeout <= 0 {
 		return fmt.Errorf("gateway: snapshot timeout is %s: it must be positive", c.SnapshotTimeout)
+	}
+	if c.StartWait <= 0 {
+		return fmt.Errorf("gateway: start wait is %s: it must be positive", c.StartWait)
 	}
 	if !validLoopID(c.LoopID) {
 		return fmt.Errorf("gateway: loop id is %q: it must be a host name or one word, such as edge.example.com", c.LoopID)
@@ -95,10 +102,20 @@ type Backends interface {
 	Update(s *deploy.Snapshot) map[string]http.RoundTripper
 }
 
+// Workers is the runtime of Workers versions. Its backends, those of Backends.Update
+// among them, may have a method State() deploy.BackendState; one without it is
+// always ready.
+type Workers interface {
+	// Changed returns a channel that is closed, or gets a value, when the State of
+	// a backend has changed after the call.
+	Changed() <-chan struct{}
+}
+
 // Deps are the gateway's neighbours.
 type Deps struct {
 	Snapshots Snapshots
 	Backends  Backends
+	Workers   Workers      // nil where only origins are served
 	Emitter   Emitter      // nil emits nothing
 	Tracer    trace.Tracer // nil makes no spans, at no cost; traceparent travels on either way
 	Logger    *slog.Logger
@@ -110,13 +127,17 @@ type Gateway struct {
 	deps    Deps
 	log     *slog.Logger
 	headers []eventHeader
+	joins   joins
 	loop    []string // the CDN-Loop header of a request that came without one
 	metrics metrics
 
-	// table is replaced as a whole by Run, and by New before it; nil until there
-	// is a snapshot.
+	// table is replaced as a whole, under routing; nil until there is a snapshot.
 	table atomic.Pointer[table]
 	sync  syncState
+
+	routing  sync.Mutex
+	latest   *deploy.Snapshot             // that was accepted; under routing
+	backends map[string]http.RoundTripper // of its versions; under routing
 
 	// Switched connections outlive their handler's place in http.Server: ending
 	// cuts them, upgrades waits for them.
@@ -143,6 +164,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		loop:     []string{cfg.LoopID},
 		complain: rate.Sometimes{Interval: time.Second},
 	}
+	g.joins.now, g.joins.emit = time.Now, g.emitJoined
 	g.ending, g.end = context.WithCancel(context.Background())
 	if err := g.metrics.register(g); err != nil {
 		return nil, err

@@ -154,7 +154,9 @@ func start(t *testing.T, s *deploy.Snapshot, settings ...setting) *env {
 		t.Fatal(err)
 	}
 	t.Cleanup(backends.Close)
-	deps.Backends = backends
+	if deps.Backends == nil {
+		deps.Backends = backends
+	}
 	if e.Gateway, err = gateway.New(cfg, deps); err != nil {
 		t.Fatal(err)
 	}

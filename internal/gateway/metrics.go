@@ -23,6 +23,10 @@ var (
 	outcomes = []string{
 		schema.OutcomeOK, schema.OutcomeCanceled, schema.OutcomeResponseStreamDisconnected,
 		schema.OutcomeInternalError, schema.OutcomeExceededWallTime,
+		schema.OutcomeException, schema.OutcomeExceededCPU, schema.OutcomeExceededMemory, schema.OutcomeUnknown,
+	}
+	invocationTypes = []string{
+		"fetch", "scheduled", "alarm", "queue", "email", "tail", "worker_rpc", "hibernatable_web_socket", "other",
 	}
 	unmatchedReasons = []string{reasonLoop, reasonNoSnapshot, reasonBadTarget, reasonUnknownHost, reasonNoDeployment}
 	refusalReasons   = []string{refusedInvalid, refusedOlder}
@@ -35,10 +39,15 @@ var (
 // metrics are plain counters, because an attribute set per request would cost
 // more than picking a version; OpenTelemetry reads them when it collects.
 type metrics struct {
-	requests       [8][8]atomic.Int64 // by decision and outcome
-	unmatched      [8]atomic.Int64    // by reason
-	upstreamErrors [8]atomic.Int64    // by kind
+	requests       [8][16]atomic.Int64 // by decision and outcome
+	unmatched      [8]atomic.Int64     // by reason
+	upstreamErrors [8]atomic.Int64     // by kind
 	inFlight       atomic.Int64
+	startWaiting   atomic.Int64
+	invocations    [16]atomic.Int64 // that began inside the runtime, by event type
+	unjoined       [8]atomic.Int64  // by reason
+	dropped        atomic.Int64     // for dropUnknownVersion
+	malformed      atomic.Int64     // invocations whose Event was no JSON
 
 	snapshotErrors  atomic.Int64
 	snapshotRefused [2]atomic.Int64 // by reason
@@ -57,9 +66,14 @@ func index(list []string, s string) int {
 	return len(list) - 1
 }
 
+// count counts an exchange whose event is complete.
+func (m *metrics) count(decision, outcome string) {
+	m.requests[index(decisions, decision)][index(outcomes, outcome)].Add(1)
+}
+
 func (m *metrics) register(g *Gateway) error {
 	meter := telemetry.Meter("tidegate/gateway")
-	var errs [8]error
+	var errs [15]error
 	counter := func(i int, name, help string) (c metric.Int64ObservableCounter) {
 		c, errs[i] = meter.Int64ObservableCounter(name, metric.WithDescription(help))
 		return c
@@ -76,6 +90,13 @@ func (m *metrics) register(g *Gateway) error {
 	age := gauge(5, "tidegate_gateway_snapshot_age_seconds", "Time since the control plane last said that the snapshot being served is the newest. Absent without one.")
 	failed := counter(6, "tidegate_gateway_snapshot_errors_total", "Snapshots that were not fetched in time or not kept on disk.")
 	refused := counter(7, "tidegate_gateway_snapshot_refused_total", "Snapshots that were not fit to serve, by reason; older is what a control plane restored from a backup sends.")
+	startWaiting := gauge(8, "tidegate_gateway_requests_waiting_for_start", "Requests that wait for a version which is starting.")
+	heldBack := gauge(9, "tidegate_gateway_deployments_waiting", "Scripts whose newest deployment waits for its versions to start; the one before it serves.")
+	invocations := counter(10, "tidegate_gateway_invocations_total", "Invocations of Workers that began inside the runtime, by event type. Each has emitted one trace event.")
+	unjoined := counter(11, "tidegate_gateway_events_unjoined_total", "Trace events of Workers that went out without the runtime's half, by reason; late is a half that came after that and was dropped.")
+	dropped := counter(12, "tidegate_gateway_events_dropped_total", "Trace events that were not emitted, by reason.")
+	joinsWaiting := gauge(13, "tidegate_gateway_events_waiting", "Requests that have ended and whose trace event waits for the runtime's half.")
+	malformed := counter(14, "tidegate_gateway_invocations_malformed_total", "Invocations whose Event was no JSON; their trace events have an empty one.")
 	for _, err := range errs {
 		if err != nil {
 			return fmt.Errorf("gateway: declare metrics: %w", err)
@@ -98,6 +119,21 @@ func (m *metrics) register(g *Gateway) error {
 			o.ObserveInt64(upstream, m.upstreamErrors[i].Load(), metric.WithAttributes(attribute.String("kind", kind)))
 		}
 		o.ObserveFloat64(inFlight, float64(m.inFlight.Load()))
+		for i, eventType := range invocationTypes {
+			if n := m.invocations[i].Load(); n > 0 {
+				o.ObserveInt64(invocations, n, metric.WithAttributes(attribute.String("event_type", eventType)))
+			}
+		}
+		for i, reason := range unjoinedReasons {
+			o.ObserveInt64(unjoined, m.unjoined[i].Load(), metric.WithAttributes(attribute.String("reason", reason)))
+		}
+		o.ObserveInt64(dropped, m.dropped.Load(), metric.WithAttributes(attribute.String("reason", dropUnknownVersion)))
+		o.ObserveInt64(malformed, m.malformed.Load())
+		o.ObserveFloat64(joinsWaiting, float64(g.joins.waiting()))
+		o.ObserveFloat64(startWaiting, float64(m.startWaiting.Load()))
+		if t := g.table.Load(); t != nil {
+			o.ObserveFloat64(heldBack, float64(t.waiting))
+		}
 		status := g.Status()
 		o.ObserveFloat64(revision, float64(status.Revision))
 		if !status.Confirmed.IsZero() {
@@ -108,7 +144,7 @@ func (m *metrics) register(g *Gateway) error {
 			o.ObserveInt64(refused, m.snapshotRefused[i].Load(), metric.WithAttributes(attribute.String("reason", reason)))
 		}
 		return nil
-	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused)
+	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused, startWaiting, heldBack, invocations, unjoined, dropped, malformed, joinsWaiting)
 	if err != nil {
 		return fmt.Errorf("gateway: observe metrics: %w", err)
 	}

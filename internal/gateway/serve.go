@@ -32,12 +32,11 @@ const (
 
 // exchange is one request that has reached a script, and what became of it.
 type exchange struct {
-	script   *script
-	version  *version
-	decision string
-	ray      string
-	client   client
-	received time.Time
+	picked
+	ray        string
+	entrypoint string // of the version; empty for the default one, as all the public reaches
+	client     client
+	received   time.Time
 
 	outcome   string
 	errorKind string
@@ -76,19 +75,26 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, reasonUnknownHost, http.StatusNotFound, "Nothing is served at this host name and path.")
 		return
 	}
-	x := exchange{script: to.script, version: to.preview, decision: schema.DecisionPreview, ray: ray, client: from, received: received}
-	if x.version == nil {
+	choice := picked{to.script, to.preview, schema.DecisionPreview}
+	var late error
+	if to.preview == nil {
 		if len(to.script.Splits) == 0 {
 			g.refuse(w, reasonNoDeployment, http.StatusNotFound, "This script has no deployment yet.")
 			return
 		}
-		choice := deploy.Pick(to.script.SnapshotScript, factsOf(r.Header, to.script.Name), rand.Uint64())
-		x.version, x.decision = to.script.serving[choice.Index], choice.Reason
+		choice, late = g.pick(r.Context(), to.script, factsOf(r.Header, to.script.Name))
 	}
+	x := exchange{picked: choice, ray: ray, client: from, received: received}
 
 	ctx, span := g.startSpan(r, &x)
-	g.forward(ctx, w, r, target, &x)
-	g.record(r, target, &x)
+	var waiting *pending
+	if late != nil {
+		g.notStarted(w, r, &x, late)
+	} else {
+		waiting = g.expect(&x)
+		g.forward(ctx, w, r, target, &x)
+	}
+	g.record(r, target, &x, waiting)
 	endSpan(span, &x)
 	if x.abort {
 		panic(http.ErrAbortHandler) // the one way to cut a connection that net/http has

@@ -69,9 +69,16 @@ func (g *Gateway) Status() Status {
 // connections (WebSockets) and returns when the last of their events has been
 // emitted. Start it before the server and stop it after.
 func (g *Gateway) Run(ctx context.Context) error {
+	var loops sync.WaitGroup
+	if g.deps.Workers != nil {
+		loops.Go(func() { g.watchBackends(ctx) })
+	}
+	loops.Go(func() { g.keepJoining(ctx) })
 	g.keepUpToDate(ctx)
+	loops.Wait()
 	g.end()
 	g.upgrades.Wait()
+	g.finishJoining()
 	if err := g.metrics.observed.Unregister(); err != nil {
 		return fmt.Errorf("gateway: stop observing metrics: %w", err)
 	}
@@ -149,11 +156,13 @@ func (g *Gateway) accept(s *deploy.Snapshot) error {
 		g.log.Error("snapshot refused: serving the last good one", "reason", reason, "revision", g.Revision(), "error", err)
 		return err
 	}
-	t, warnings := compile(s, g.cfg.Domain, g.deps.Backends.Update(s))
+	g.routing.Lock()
+	g.latest, g.backends = s, g.deps.Backends.Update(s)
+	warnings := g.serveLocked()
+	g.routing.Unlock()
 	for _, w := range warnings {
 		g.log.Warn("part of the snapshot is not served", "revision", s.Revision, "reason", w)
 	}
-	g.table.Store(t)
 	g.log.Info("snapshot in force", "revision", s.Revision, "scripts", len(s.Scripts))
 	return nil
 }

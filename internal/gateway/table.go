@@ -19,6 +19,20 @@ type table struct {
 	// they match ("" for all); each list has the most specific one first.
 	routes map[string][]route
 	under  map[string][]route
+	// scripts by account and name, for calls that come by name and not by host.
+	scripts map[scriptKey]*script
+	// versions by id, those that only a held-back script still names included.
+	versions map[string]servedVersion
+	waiting  int           // scripts whose newest deployment is held back
+	replaced chan struct{} // closed when another table serves
+}
+
+type scriptKey struct{ account, name string }
+
+// servedVersion is a version with the script that it belongs to.
+type servedVersion struct {
+	script  *script
+	version *version
 }
 
 // target is what a host or a route leads to.
@@ -32,42 +46,35 @@ type route struct {
 	target target
 }
 
-// script is a script with its versions at hand.
-type script struct {
-	*deploy.SnapshotScript
-	serving []*version // parallel to Splits
-}
-
-type version struct {
-	*deploy.SnapshotVersion
-	backend http.RoundTripper
-}
-
 // previewIDChars of a version id begin its preview host.
 const previewIDChars = 8
 
 // compile builds the table. What cannot be served - a bad route, a name that is
 // taken - is left out with a warning, so that one script's mistake does not keep
-// another one's update away. Of two claims to one name the first one wins.
-func compile(s *deploy.Snapshot, domain string, backends map[string]http.RoundTripper) (t *table, warnings []string) {
+// another one's update away. Of two claims to one name the first one wins. A new
+// deployment that is not ready gives way to the one of before, the table in force,
+// which may be nil.
+func compile(s *deploy.Snapshot, domain string, backends map[string]http.RoundTripper, before *table) (t *table, warnings []string) {
 	t = &table{
 		revision: s.Revision, hosts: map[string]target{},
 		routes: map[string][]route{}, under: map[string][]route{},
+		scripts: make(map[scriptKey]*script, len(s.Scripts)), versions: map[string]servedVersion{},
+		replaced: make(chan struct{}),
 	}
 	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
-	claim := func(host string, to target) bool {
-		_, taken := t.hosts[host]
-		if !taken {
-			t.hosts[host] = to
-		}
-		return !taken
-	}
-
 	scripts := make([]*script, len(s.Scripts))
 	for i := range s.Scripts {
-		sc := &script{SnapshotScript: &s.Scripts[i]}
+		next := &s.Scripts[i]
+		sc := newScript(next, backends, before.script(scriptKey{next.AccountID, next.Name}), warn)
 		scripts[i] = sc
-		if host := sc.host("", domain); !claim(host, target{script: sc}) {
+		t.scripts[scriptKey{sc.AccountID, sc.Name}] = sc
+		for _, v := range sc.versions {
+			t.versions[v.ID] = servedVersion{sc, v}
+		}
+		if sc.heldBack {
+			t.waiting++
+		}
+		if host := sc.host("", domain); !t.claim(host, target{script: sc}) {
 			warn("script %s/%s: the name %s is taken", sc.AccountID, sc.Name, host)
 		}
 		for _, pattern := range sc.Routes {
@@ -82,32 +89,35 @@ func compile(s *deploy.Snapshot, domain string, backends map[string]http.RoundTr
 	// Previews come after every script's own name: the script "abcdef01-shop" is
 	// not to be hidden by a version of "shop".
 	for _, sc := range scripts {
-		byID := make(map[string]*version, len(sc.Versions))
-		for i := range sc.Versions {
-			v := &version{&sc.Versions[i], backends[sc.Versions[i].ID]}
-			if v.backend == nil {
-				warn("script %s/%s: version %s has no backend", sc.AccountID, sc.Name, v.ID)
-				v.backend = noBackend{}
-			}
-			byID[v.ID] = v
+		for _, v := range sc.versions {
 			to := target{script: sc, preview: v}
 			if len(v.ID) >= previewIDChars {
-				claim(sc.host(v.ID[:previewIDChars]+"-", domain), to)
+				t.claim(sc.host(v.ID[:previewIDChars]+"-", domain), to)
 			}
 			if v.Alias != "" {
-				claim(sc.host(v.Alias+"-", domain), to) // versions come newest first: that one has the alias
+				t.claim(sc.host(v.Alias+"-", domain), to) // versions come newest first: that one has the alias
 			}
-		}
-		for _, split := range sc.Splits {
-			sc.serving = append(sc.serving, byID[split.VersionID]) // Validate: it is there
 		}
 	}
 	t.sortRoutes()
 	return t, warnings
 }
 
-func (sc *script) host(prefix, domain string) string {
-	return strings.ToLower(prefix + sc.Name + "." + sc.Subdomain + "." + domain)
+// claim gives a host its target, unless it has one already.
+func (t *table) claim(host string, to target) bool {
+	_, taken := t.hosts[host]
+	if !taken {
+		t.hosts[host] = to
+	}
+	return !taken
+}
+
+// script returns a script of the table, or nil; a nil table has none.
+func (t *table) script(key scriptKey) *script {
+	if t == nil {
+		return nil
+	}
+	return t.scripts[key]
 }
 
 func (t *table) addRoute(r route) {
@@ -180,8 +190,3 @@ func plainHost(host string) string {
 	}
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
-
-// noBackend stands in for a version that the runtime does not know.
-type noBackend struct{}
-
-func (noBackend) RoundTrip(*http.Request) (*http.Response, error) { return nil, errNoBackend }

@@ -105,7 +105,7 @@ func TestCompileKeepsScriptNames(t *testing.T) {
 	s.Scripts = append(s.Scripts,
 		deploy.SnapshotScript{AccountID: "2", Subdomain: "dev", Name: "aaaaaaaa-shop"},
 		deploy.SnapshotScript{AccountID: "2", Subdomain: "dev", Name: "Shop", Routes: []string{"ftp://x/"}})
-	table, warnings := compile(s, "example.com", nil)
+	table, warnings := compile(s, "example.com", nil, nil)
 	to, ok := table.match("aaaaaaaa-shop.dev.example.com", "http", "/")
 	if !ok || to.script.Name != "aaaaaaaa-shop" || to.preview != nil {
 		t.Errorf("got %+v", to)
@@ -126,7 +126,7 @@ func FuzzMatch(f *testing.F) {
 	f.Add("*/*", "[::1]:8080", "")
 	f.Add("*b/*", "a.b", "/")
 	f.Fuzz(func(t *testing.T, pattern, host, path string) {
-		table, _ := compile(testSnapshot(pattern), "example.net", nil)
+		table, _ := compile(testSnapshot(pattern), "example.net", nil, nil)
 		to, ok := table.match(host, "http", path)
 		r, err := deploy.ParseRoute(pattern)
 		if err != nil {
@@ -167,24 +167,29 @@ func TestEventBoundsAndRedactsHeaders(t *testing.T) {
 	r.Header.Set("User-Agent", strings.Repeat("u", 5_000))
 	x := testExchange()
 	var e schema.TraceEvent
-	if err := schema.DecodeEvent((&recorder{fetch: schema.FetchEvent{Request: schema.FetchRequest{Headers: map[string]string{}}}}).encode(headers, r, r.RequestURI, x, time.Second), &e); err != nil {
+	if err := schema.DecodeEvent(encodeExchange(recorders.New().(*recorder), headers, r, x), &e); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(e.Event); n > eventURLBytesMax+eventHeaderBytesMax+300 || strings.Contains(string(e.Event), "hunter2") || !strings.Contains(string(e.Event), `"x-api-key":"REDACTED"`) {
 		t.Errorf("the event has %d bytes: %.200s", n, e.Event)
 	}
-	if e.EventTimestampMs != testReceived.UnixMilli() || e.WallTimeMs != 1000 || e.Gateway.UpstreamMs == nil || *e.Gateway.UpstreamMs != 1.5 {
-		t.Errorf("received at %d, took %d ms, the backend %v", e.EventTimestampMs, e.WallTimeMs, e.Gateway.UpstreamMs)
+	if e.EventTimestampMs != testReceived.UnixMilli() || e.WallTimeMs == nil || *e.WallTimeMs != 1000 || e.Gateway.UpstreamMs == nil || *e.Gateway.UpstreamMs != 1.5 {
+		t.Errorf("received at %d, took %v ms, the backend %v", e.EventTimestampMs, e.WallTimeMs, e.Gateway.UpstreamMs)
 	}
+}
+
+func encodeExchange(rec *recorder, headers []eventHeader, r *http.Request, x *exchange) []byte {
+	rec.note(&rec.half, headers, r, r.RequestURI, x, time.Second)
+	return rec.encode(&rec.half, nil)
 }
 
 var testReceived = time.Date(2026, 3, 1, 12, 0, 0, 123_000_000, time.UTC)
 
 func testExchange() *exchange {
-	t, _ := compile(testSnapshot(), "localhost", map[string]http.RoundTripper{testVersion: instantBackend{}})
+	t, _ := compile(testSnapshot(), "localhost", map[string]http.RoundTripper{testVersion: instantBackend{}}, nil)
 	sc := t.hosts["shop.dev.localhost"].script
 	return &exchange{
-		script: sc, version: sc.serving[0], decision: schema.DecisionOnly, ray: "0123456789abcdef",
+		picked: picked{sc, sc.serving[0], schema.DecisionOnly}, ray: "0123456789abcdef",
 		client: client{scheme: "http", host: "shop.dev.localhost"}, received: testReceived, outcome: schema.OutcomeOK, status: 200, upstream: 1500 * time.Microsecond,
 	}
 }
@@ -205,6 +210,7 @@ func TestConfigValidate(t *testing.T) {
 		f(func(c *Config) { c.LoopID = id }, "loop id")
 	}
 	f(func(c *Config) { c.SnapshotTimeout = 0 }, "snapshot timeout")
+	f(func(c *Config) { c.StartWait = 0 }, "start wait")
 	c := DefaultConfig()
 	if err := c.Validate(); err != nil {
 		t.Errorf("the default is not valid: %v", err)
@@ -239,8 +245,8 @@ func TestEventAllocations(t *testing.T) {
 	r.Header.Set("User-Agent", "test")
 	x := testExchange()
 	rec := recorders.New().(*recorder)
-	rec.encode(headers, r, r.RequestURI, x, time.Second)
-	if n := testing.AllocsPerRun(100, func() { rec.encode(headers, r, r.RequestURI, x, time.Second) }); n > 3 {
+	encodeExchange(rec, headers, r, x)
+	if n := testing.AllocsPerRun(100, func() { encodeExchange(rec, headers, r, x) }); n > 3 {
 		t.Errorf("%v allocations, want at most 3", n)
 	}
 }
@@ -351,6 +357,9 @@ func TestMetrics(t *testing.T) {
 		"tidegate_gateway_snapshot_refused_totalreason=" + refusedOlder:        1,
 		"tidegate_gateway_snapshot_revision":                                   2,
 		"tidegate_gateway_requests_in_flight":                                  0,
+		"tidegate_gateway_requests_waiting_for_start":                          0,
+		"tidegate_gateway_deployments_waiting":                                 0,
+		"tidegate_gateway_events_waiting":                                      0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)

@@ -143,7 +143,7 @@ func BenchmarkAppend(b *testing.B) {
 			Headers: map[string]string{"user-agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36", "accept": "text/html"}},
 			Response: &schema.FetchResponse{Status: 200}}).AppendJSON(nil),
 		EventTimestampMs: 1714878560011, EventType: "fetch", Outcome: "ok", ScriptName: "shop",
-		ScriptVersion: schema.ScriptVersion{ID: "11111111-1111-4111-8111-111111111111", Tag: "v1"}, WallTimeMs: 12,
+		ScriptVersion: schema.ScriptVersion{ID: "11111111-1111-4111-8111-111111111111", Tag: "v1"}, WallTimeMs: new(int64(12)),
 		Gateway: schema.Gateway{Decision: "split", RayID: "8a1f00000000abcd"},
 	}).AppendJSON(nil)
 	filter, err := ParseFilter(`{"where":{"and":[{"key":"Outcome","operator":"!eq","value":"canceled"},{"key":"WallTimeMs","operator":"lt","value":1000}]}}`)

@@ -25,7 +25,7 @@ func value(n int) []byte {
 	}
 	e := schema.TraceEvent{
 		Event: fetch.AppendJSON(nil), EventTimestampMs: noon.UnixMilli() + int64(n), EventType: "fetch", Outcome: schema.OutcomeOK,
-		ScriptName: "shop", ScriptVersion: schema.ScriptVersion{ID: "11111111-1111-4111-8111-111111111111", Tag: "v1"}, WallTimeMs: 7,
+		ScriptName: "shop", ScriptVersion: schema.ScriptVersion{ID: "11111111-1111-4111-8111-111111111111", Tag: "v1"}, WallTimeMs: new(int64(7)),
 		Gateway: schema.Gateway{Decision: schema.DecisionSplit, RayID: fetch.RayID},
 	}
 	return e.AppendJSON(nil)
@@ -54,7 +54,7 @@ func TestDecodeBlockKeepsEveryMember(t *testing.T) {
 	}
 	e := &b.events
 	got := []any{e.AccountID[0], e.ScriptName[0], e.Time[0], e.SkewMs[0], e.VersionID[0], e.VersionTag[0], e.VersionMessage[0], e.EventType[0],
-		e.Outcome[0], e.Status[0], e.WallMs[0], *e.CPUMs[0], *e.UpstreamMs[0], e.Decision[0], e.RayID[0], e.ErrorKind[0], e.Method[0], e.URL[0],
+		e.Outcome[0], e.Status[0], *e.WallMs[0], *e.CPUMs[0], *e.UpstreamMs[0], e.Decision[0], e.RayID[0], e.ErrorKind[0], e.Method[0], e.URL[0],
 		e.Entrypoint[0], e.DispatchNamespace[0], e.ScriptTags[0], e.Exceptions[0], e.Logs[0], e.KafkaPartition[0], e.KafkaOffset[0]}
 	want := []any{testAccount, "shop", noon, int64(0), "v", "g", "m", "fetch",
 		"exception", uint16(503), int64(9), int64(3), 1.5, "affinity", "ray", "connect", "PUT", "http://x/y",

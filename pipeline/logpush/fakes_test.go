@@ -79,7 +79,7 @@ func (m *memory) offset() int64 {
 
 // event is an event whose WallTimeMs is its number.
 func event(outcome string, number int) []byte {
-	e := schema.TraceEvent{ScriptName: "shop", EventTimestampMs: 1, EventType: "fetch", Outcome: outcome, WallTimeMs: int64(number)}
+	e := schema.TraceEvent{ScriptName: "shop", EventTimestampMs: 1, EventType: "fetch", Outcome: outcome, WallTimeMs: new(int64(number))}
 	return e.AppendJSON(nil)
 }
 

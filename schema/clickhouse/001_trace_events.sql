@@ -3,8 +3,8 @@
 -- was off (EventTimestampMs = time + skew_ms). Days are the partitions, so one
 -- block spans few of them and TTL drops whole parts.
 --
--- status and upstream_ms: 0 and NULL say that there was no response. cpu_ms is
--- NULL where nobody measured it. event, exceptions, logs and script_tags are JSON.
+-- status and upstream_ms: 0 and NULL say that there was no response. wall_ms
+-- and cpu_ms are NULL where nobody measured. event, exceptions, logs and script_tags are JSON.
 CREATE TABLE IF NOT EXISTS {{local "trace_events"}}{{onCluster}}
 (
     account_id         LowCardinality(String),
@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS {{local "trace_events"}}{{onCluster}}
     event_type         LowCardinality(String),
     outcome            LowCardinality(String),
     status             UInt16 CODEC(ZSTD(1)),
-    wall_ms            Int64 CODEC(ZSTD(1)),
+    wall_ms            Nullable(Int64) CODEC(ZSTD(1)),
     cpu_ms             Nullable(Int64) CODEC(ZSTD(1)),
     upstream_ms        Nullable(Float64) CODEC(ZSTD(1)),
     decision           LowCardinality(String),

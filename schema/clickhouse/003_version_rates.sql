@@ -20,9 +20,10 @@ CREATE TABLE IF NOT EXISTS {{local .Table}}{{onCluster}}
     status_4xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     status_5xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     no_status         SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    wall_measured     SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     cpu_measured      SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     outcomes          SimpleAggregateFunction(sumMap, Map(String, UInt64)) CODEC(ZSTD(1)),
-    wall_ms           AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Int64) CODEC(ZSTD(1)),
+    wall_ms           AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Nullable(Int64)) CODEC(ZSTD(1)),
     cpu_ms            AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Nullable(Int64)) CODEC(ZSTD(1))
 )
 ENGINE = {{engine "AggregatingMergeTree"}}
@@ -48,6 +49,7 @@ SELECT
     countIf(intDiv(status, 100) = 4) AS status_4xx,
     countIf(status >= 500) AS status_5xx,
     countIf(status = 0) AS no_status,
+    count(wall) AS wall_measured,
     count(cpu) AS cpu_measured,
     sumMap(map(outcome, toUInt64(1))) AS outcomes,
     quantilesDDState(0.01, 0.5, 0.9, 0.99)(wall) AS wall_ms,

@@ -19,7 +19,7 @@ type Events struct {
 	EventType         []string
 	Outcome           []string
 	Status            []uint16
-	WallMs            []int64
+	WallMs            []*int64
 	CPUMs             []*int64
 	UpstreamMs        []*float64
 	Decision          []string
@@ -74,7 +74,7 @@ func (b *Events) Columns() []Column {
 		column("event_type", "String", &b.EventType),
 		column("outcome", "String", &b.Outcome),
 		column("status", "UInt16", &b.Status),
-		column("wall_ms", "Int64", &b.WallMs),
+		column("wall_ms", "Nullable(Int64)", &b.WallMs),
 		column("cpu_ms", "Nullable(Int64)", &b.CPUMs),
 		column("upstream_ms", "Nullable(Float64)", &b.UpstreamMs),
 		column("decision", "String", &b.Decision),

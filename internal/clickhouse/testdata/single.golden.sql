@@ -12,8 +12,8 @@ ORDER BY number;
 -- was off (EventTimestampMs = time + skew_ms). Days are the partitions, so one
 -- block spans few of them and TTL drops whole parts.
 --
--- status and upstream_ms: 0 and NULL say that there was no response. cpu_ms is
--- NULL where nobody measured it. event, exceptions, logs and script_tags are JSON.
+-- status and upstream_ms: 0 and NULL say that there was no response. wall_ms
+-- and cpu_ms are NULL where nobody measured. event, exceptions, logs and script_tags are JSON.
 CREATE TABLE IF NOT EXISTS trace_events
 (
     account_id         LowCardinality(String),
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS trace_events
     event_type         LowCardinality(String),
     outcome            LowCardinality(String),
     status             UInt16 CODEC(ZSTD(1)),
-    wall_ms            Int64 CODEC(ZSTD(1)),
+    wall_ms            Nullable(Int64) CODEC(ZSTD(1)),
     cpu_ms             Nullable(Int64) CODEC(ZSTD(1)),
     upstream_ms        Nullable(Float64) CODEC(ZSTD(1)),
     decision           LowCardinality(String),
@@ -90,9 +90,10 @@ CREATE TABLE IF NOT EXISTS version_rates_1s
     status_4xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     status_5xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     no_status         SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    wall_measured     SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     cpu_measured      SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     outcomes          SimpleAggregateFunction(sumMap, Map(String, UInt64)) CODEC(ZSTD(1)),
-    wall_ms           AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Int64) CODEC(ZSTD(1)),
+    wall_ms           AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Nullable(Int64)) CODEC(ZSTD(1)),
     cpu_ms            AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Nullable(Int64)) CODEC(ZSTD(1))
 )
 ENGINE = AggregatingMergeTree
@@ -116,6 +117,7 @@ SELECT
     countIf(intDiv(status, 100) = 4) AS status_4xx,
     countIf(status >= 500) AS status_5xx,
     countIf(status = 0) AS no_status,
+    count(wall) AS wall_measured,
     count(cpu) AS cpu_measured,
     sumMap(map(outcome, toUInt64(1))) AS outcomes,
     quantilesDDState(0.01, 0.5, 0.9, 0.99)(wall) AS wall_ms,
@@ -148,9 +150,10 @@ CREATE TABLE IF NOT EXISTS version_rates_1m
     status_4xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     status_5xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     no_status         SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    wall_measured     SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     cpu_measured      SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     outcomes          SimpleAggregateFunction(sumMap, Map(String, UInt64)) CODEC(ZSTD(1)),
-    wall_ms           AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Int64) CODEC(ZSTD(1)),
+    wall_ms           AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Nullable(Int64)) CODEC(ZSTD(1)),
     cpu_ms            AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Nullable(Int64)) CODEC(ZSTD(1))
 )
 ENGINE = AggregatingMergeTree
@@ -174,6 +177,7 @@ SELECT
     countIf(intDiv(status, 100) = 4) AS status_4xx,
     countIf(status >= 500) AS status_5xx,
     countIf(status = 0) AS no_status,
+    count(wall) AS wall_measured,
     count(cpu) AS cpu_measured,
     sumMap(map(outcome, toUInt64(1))) AS outcomes,
     quantilesDDState(0.01, 0.5, 0.9, 0.99)(wall) AS wall_ms,
@@ -206,9 +210,10 @@ CREATE TABLE IF NOT EXISTS version_rates_1h
     status_4xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     status_5xx        SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     no_status         SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
+    wall_measured     SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     cpu_measured      SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
     outcomes          SimpleAggregateFunction(sumMap, Map(String, UInt64)) CODEC(ZSTD(1)),
-    wall_ms           AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Int64) CODEC(ZSTD(1)),
+    wall_ms           AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Nullable(Int64)) CODEC(ZSTD(1)),
     cpu_ms            AggregateFunction(quantilesDD(0.01, 0.5, 0.9, 0.99), Nullable(Int64)) CODEC(ZSTD(1))
 )
 ENGINE = AggregatingMergeTree
@@ -232,6 +237,7 @@ SELECT
     countIf(intDiv(status, 100) = 4) AS status_4xx,
     countIf(status >= 500) AS status_5xx,
     countIf(status = 0) AS no_status,
+    count(wall) AS wall_measured,
     count(cpu) AS cpu_measured,
     sumMap(map(outcome, toUInt64(1))) AS outcomes,
     quantilesDDState(0.01, 0.5, 0.9, 0.99)(wall) AS wall_ms,

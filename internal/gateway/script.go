@@ -1,0 +1,112 @@
+package gateway
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"tidegate/internal/deploy"
+	"tidegate/schema"
+)
+
+// script is a script with its versions at hand. It is immutable.
+type script struct {
+	*deploy.SnapshotScript
+	versions []*version // newest first
+	// draw is what deploy.Pick chooses from: the script, without the shares of
+	// versions that cannot serve.
+	draw     *deploy.SnapshotScript
+	serving  []*version // parallel to Splits
+	heldBack bool       // the newest deployment waits for its versions
+}
+
+// version is a version with its way in, and what was known of that when the table
+// was made.
+type version struct {
+	*deploy.SnapshotVersion
+	backend http.RoundTripper
+	state   deploy.BackendState
+}
+
+func newVersion(v *deploy.SnapshotVersion, backend http.RoundTripper) *version {
+	if backend == nil {
+		return &version{v, noBackend{}, deploy.BackendState{Phase: deploy.BackendFailed, Error: errNoBackend.Error()}}
+	}
+	return &version{v, backend, stateOf(backend)}
+}
+
+// stamp is what events say of the version.
+func (v *version) stamp() schema.ScriptVersion {
+	return schema.ScriptVersion{ID: v.ID, Message: v.Message, Tag: v.Tag}
+}
+
+// stateOf asks a backend for its state. One that has none, such as an origin's, is
+// always ready: it is connected to when a request comes.
+func stateOf(backend http.RoundTripper) deploy.BackendState {
+	if b, ok := backend.(interface{ State() deploy.BackendState }); ok {
+		return b.State()
+	}
+	return deploy.BackendState{Phase: deploy.BackendReady}
+}
+
+// newScript puts next in the place of before, which is nil for a new script. The
+// deployment of before stays in force, its versions' previews included, while one
+// of the new one's versions is starting. All else is taken from next at once: a
+// route or a setting is no part of a deployment.
+func newScript(next *deploy.SnapshotScript, backends map[string]http.RoundTripper, before *script, warn func(string, ...any)) *script {
+	sc := &script{SnapshotScript: next}
+	byID := make(map[string]*version, len(next.Versions))
+	for i := range next.Versions {
+		v := newVersion(&next.Versions[i], backends[next.Versions[i].ID])
+		if backends[v.ID] == nil {
+			warn("script %s/%s: version %s has no backend", next.AccountID, next.Name, v.ID)
+		}
+		byID[v.ID] = v
+		sc.versions = append(sc.versions, v)
+	}
+	if before != nil && len(before.Splits) > 0 && !slices.Equal(before.Splits, next.Splits) && starting(next.Splits, byID) {
+		sc.holdBack(before, byID)
+	}
+	for _, split := range sc.Splits {
+		sc.serving = append(sc.serving, byID[split.VersionID]) // Validate and holdBack: it is there
+	}
+	sc.draw = sc.SnapshotScript
+	splits := deploy.Available(sc.Splits, func(id string) bool { return byID[id].state.Phase == deploy.BackendFailed })
+	if !slices.Equal(splits, sc.Splits) {
+		draw := *sc.SnapshotScript
+		draw.Splits = splits
+		sc.draw = &draw
+	}
+	return sc
+}
+
+func starting(splits []deploy.Split, byID map[string]*version) bool {
+	return slices.ContainsFunc(splits, func(s deploy.Split) bool { return byID[s.VersionID].state.Phase == deploy.BackendStarting })
+}
+
+// holdBack keeps the deployment of before, with the versions that it needs and
+// that the snapshot no longer names.
+func (sc *script) holdBack(before *script, byID map[string]*version) {
+	held := *sc.SnapshotScript
+	held.DeploymentID, held.Splits = before.DeploymentID, before.Splits
+	held.Versions = slices.Clip(held.Versions)
+	for _, v := range before.versions {
+		if byID[v.ID] != nil {
+			continue
+		}
+		old := newVersion(v.SnapshotVersion, v.backend)
+		byID[v.ID] = old
+		held.Versions = append(held.Versions, *v.SnapshotVersion)
+		sc.versions = append(sc.versions, old)
+	}
+	sc.SnapshotScript, sc.heldBack = &held, true
+}
+
+func (sc *script) host(prefix, domain string) string {
+	return strings.ToLower(prefix + sc.Name + "." + sc.Subdomain + "." + domain)
+}
+
+// noBackend stands in for a version that the runtime does not know.
+type noBackend struct{}
+
+func (noBackend) RoundTrip(*http.Request) (*http.Response, error) { return nil, errNoBackend }
