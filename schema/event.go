@@ -34,8 +34,6 @@ const (
 	OutcomeResponseStreamDisconnected = "responseStreamDisconnected" // the backend broke off after the response had begun
 	OutcomeInternalError              = "internalError"              // the backend could not be reached, or spoke no HTTP
 	OutcomeExceededWallTime           = "exceededWallTime"           // the backend did not answer in time
-	OutcomeExceededCPU                = "exceededCpu"                // the Worker's process was killed for its CPU time
-	OutcomeExceededMemory             = "exceededMemory"             // the Worker's process was killed for its memory
 )
 
 // Values of Gateway.Decision: what chose the version.

@@ -26,11 +26,19 @@ func (p *process) addAPI(ctx context.Context) error {
 	if err := p.bootstrap(ctx); err != nil {
 		return err
 	}
-	server, err := api.New(api.Config{Logger: p.log}, api.Deps{
+	deps := api.Deps{
 		Accounts: p.store, Tokens: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Snapshots: p.store,
 		Destinations: destinations{p.sinks(ctx)}, Metrics: p.rates,
 		Ready: p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),
-	})
+	}
+	checker, err := p.checker()
+	if err != nil {
+		return err
+	}
+	if checker != nil {
+		deps.Runtime = checker
+	}
+	server, err := api.New(api.Config{Logger: p.log}, deps)
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,8 @@ type Config struct {
 	TrustedProxies []string
 	ShowVersion    bool // answer with the version and what chose it in response headers
 
+	Workerd string // path of the Workers runtime; empty for the one beside the executable
+
 	Kafka      []string // brokers, host:port
 	ClickHouse string   // http://[user:password@]host:port[/database]
 	Cluster    string   // ClickHouse cluster; empty for a single server
@@ -105,6 +107,9 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	if c.has(RoleAPI) {
 		f.StringVar(&c.APIAddr, "api-addr", c.APIAddr, "address of the API and the dashboard")
 		f.StringVar(&c.AdminTokenFile, "admin-token-file", c.AdminTokenFile, "the first start writes the admin token to this file")
+	}
+	if c.has(RoleAPI) || c.has(RoleGateway) {
+		f.StringVar(&c.Workerd, "workerd", c.Workerd, "the Workers runtime; without it the one that make deps installs")
 	}
 	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleLogpush) {
 		f.StringVar(&c.Database, "database", c.Database, "control state: a SQLite file, or postgres://user:password@host/name")

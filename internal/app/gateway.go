@@ -30,7 +30,7 @@ func (p *process) addGateway(context.Context) error {
 	if err := os.MkdirAll(p.config.DataDir, 0o750); err != nil {
 		return err
 	}
-	source, err := p.snapshotSource()
+	source, bundles, err := p.controlPlane()
 	if err != nil {
 		return err
 	}
@@ -41,11 +41,11 @@ func (p *process) addGateway(context.Context) error {
 	if err != nil {
 		return err
 	}
-	backends, err := runtime.New(runtime.DefaultConfig(), p.log)
+	told := newEar()
+	backends, err := p.backends(bundles, told)
 	if err != nil {
 		return err
 	}
-	p.closers = append(p.closers, func() error { backends.Close(); return nil })
 
 	config := gateway.DefaultConfig()
 	config.Domain = p.config.GatewayDomain
@@ -55,9 +55,10 @@ func (p *process) addGateway(context.Context) error {
 	}
 	config.SnapshotFile = filepath.Join(p.config.DataDir, "snapshot.json")
 	gw, err := gateway.New(config, gateway.Deps{
-		Snapshots: source, Backends: backends, Emitter: producer,
+		Snapshots: source, Backends: backends, Workers: backends, Emitter: producer,
 		Tracer: telemetry.Tracer("tidegate/internal/gateway"), Logger: p.log,
 	})
+	told.attach(gw)
 	if err != nil {
 		return err
 	}
@@ -68,15 +69,16 @@ func (p *process) addGateway(context.Context) error {
 	return nil
 }
 
-// snapshotSource is the store where this process has one, else the control plane.
-func (p *process) snapshotSource() (gateway.Snapshots, error) {
+// controlPlane is where snapshots and the code of Workers come from: the store
+// where this process has one, else the API.
+func (p *process) controlPlane() (gateway.Snapshots, runtime.Bundles, error) {
 	if p.store != nil {
-		return snapshots(p.store.SnapshotAll), nil
+		return snapshots(p.store.SnapshotAll), p.store, nil
 	}
 	token, err := os.ReadFile(p.config.APITokenFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.APIURL, err)
+		return nil, nil, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.APIURL, err)
 	}
 	control := client.New(p.config.APIURL, strings.TrimSpace(string(token)), nil)
-	return snapshots(control.SnapshotAll), nil
+	return snapshots(control.SnapshotAll), control, nil
 }

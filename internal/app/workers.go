@@ -1,0 +1,85 @@
+package app
+
+import (
+	"path/filepath"
+
+	"tidegate/internal/gateway"
+	"tidegate/internal/runtime"
+	"tidegate/schema"
+)
+
+// findWorkerd returns the path of the Workers runtime, or "" where none is
+// installed and none was asked for: origins are served without it.
+func (p *process) findWorkerd() (string, error) {
+	path, err := runtime.FindWorkerd(p.config.Workerd)
+	if err != nil && p.config.Workerd != "" {
+		return "", err
+	}
+	if err != nil {
+		p.log.Warn("Workers are neither taken nor run", "error", err)
+	}
+	return path, nil
+}
+
+// checker runs uploaded code once; nil where there is no runtime.
+func (p *process) checker() (*runtime.Checker, error) {
+	path, err := p.findWorkerd()
+	if path == "" {
+		return nil, err
+	}
+	checker, err := runtime.NewChecker(path, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, func() error { checker.Close(); return nil })
+	return checker, nil
+}
+
+// backends returns the ways to the versions, Workers among them where there is a
+// runtime.
+func (p *process) backends(bundles runtime.Bundles, told *ear) (*runtime.Backends, error) {
+	config := runtime.DefaultConfig()
+	path, err := p.findWorkerd()
+	if err != nil {
+		return nil, err
+	}
+	if path != "" {
+		config.Workers = &runtime.WorkerConfig{Workerd: path, DataDir: filepath.Join(p.config.DataDir, "workers")}
+		config.Bundles = bundles
+		config.Invocations, config.Ended = told.invocation, told.ended
+	}
+	backends, err := runtime.New(config, p.log)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, func() error { backends.Close(); return nil })
+	return backends, nil
+}
+
+// ear is what the runtime tells the gateway through: each of the two needs the
+// other to be made. Processes may start, and end, while the gateway is being made;
+// what they tell waits for it.
+type ear struct {
+	made    chan struct{} // closed once gateway is set, or will never be
+	gateway *gateway.Gateway
+}
+
+func newEar() *ear { return &ear{made: make(chan struct{})} }
+
+// attach sets whom to tell; nil means that nobody will ever listen.
+func (e *ear) attach(g *gateway.Gateway) {
+	e.gateway = g
+	close(e.made)
+}
+
+func (e *ear) invocation(versionID string, inv schema.Invocation) {
+	if <-e.made; e.gateway != nil {
+		e.gateway.Invocation(versionID, inv)
+	}
+}
+
+func (e *ear) ended(versionID, outcome string) {
+	if <-e.made; e.gateway != nil {
+		e.gateway.Ended(versionID, outcome)
+	}
+}
