@@ -23,6 +23,9 @@ type Deps struct {
 	Snapshots    Snapshots
 	Destinations Destinations
 	Metrics      Metrics
+	Triggers     Triggers
+	Tails        Tails
+	TailEvents   TailEvents // nil: scripts cannot be watched
 
 	Ready      func(context.Context) error // nil: always ready
 	Prometheus http.Handler                // /metrics; nil: none
@@ -35,6 +38,9 @@ type Accounts interface {
 	Account(ctx context.Context, id string) (control.Account, error)
 	CreateAccount(ctx context.Context, name string) (control.Account, error)
 	UpdateAccount(ctx context.Context, id string, u control.AccountUpdate) (control.Account, error)
+	SubdomainOwner(ctx context.Context, subdomain string) (control.Account, error)
+	// SetSubdomain is a conflict when another account has it.
+	SetSubdomain(ctx context.Context, accountID, subdomain string) error
 }
 
 // Tokens open accounts.
@@ -54,7 +60,9 @@ type Scripts interface {
 	// SetRoutes is a conflict when another script has one of them, or another
 	// account one on the same host.
 	SetRoutes(ctx context.Context, accountID, name string, patterns []string) error
-	DeleteScript(ctx context.Context, accountID, name string) error
+	// DeleteScript is a conflict while others use the script, unless it is forced.
+	DeleteScript(ctx context.Context, accountID, name string, force bool) error
+	References(ctx context.Context, accountID, name string) (deploy.References, error)
 
 	// CreateVersion makes the script too if it is missing.
 	CreateVersion(ctx context.Context, accountID, script string, v deploy.Version) (deploy.Version, error)
