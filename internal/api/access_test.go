@@ -56,6 +56,42 @@ var needed = map[string]string{
 	"GET /accounts/{account}/workers/scripts/{script}/rollback-policy/ramp":  "scripts:read policy:edit",
 	"POST /accounts/{account}/workers/scripts/{script}/rollback-policy/ramp": "policy:edit",
 	"GET /accounts/{account}/workers/scripts/{script}/rollback-decisions":    "scripts:read policy:edit",
+
+	"GET /accounts/{account}/workers/services/{script}":                                      "scripts:read",
+	"DELETE /accounts/{account}/workers/services/{script}":                                   "scripts:edit",
+	"GET /accounts/{account}/workers/services/{script}/environments/{environment}":           "scripts:read",
+	"GET /accounts/{account}/workers/services/{script}/environments/{environment}/bindings":  "scripts:read",
+	"GET /accounts/{account}/workers/services/{script}/environments/{environment}/routes":    "scripts:read",
+	"GET /accounts/{account}/workers/services/{script}/environments/{environment}/subdomain": "scripts:read",
+	"GET /accounts/{account}/workers/scripts/{script}/references":                            "scripts:read",
+	"GET /accounts/{account}/workers/tails/by-consumer/{script}":                             "scripts:read",
+	"GET /accounts/{account}/workers/durable_objects/namespaces":                             "scripts:read",
+	"GET /accounts/{account}/storage/kv/namespaces":                                          "scripts:read",
+	"GET /accounts/{account}/workers/subdomain":                                              "scripts:read",
+	"PUT /accounts/{account}/workers/subdomain":                                              "admin",
+	"GET /accounts/{account}/workers/subdomains/{name}":                                      "scripts:read",
+	"GET /accounts/{account}/workers/scripts/{script}/subdomain":                             "scripts:read",
+	"POST /accounts/{account}/workers/scripts/{script}/subdomain":                            "scripts:edit",
+	"DELETE /accounts/{account}/workers/scripts/{script}/subdomain":                          "scripts:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/schedules":                             "scripts:read",
+	"PUT /accounts/{account}/workers/scripts/{script}/schedules":                             "scripts:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/tails":                                 "scripts:edit logs:read",
+	"POST /accounts/{account}/workers/scripts/{script}/tails":                                "scripts:edit logs:read",
+	"DELETE /accounts/{account}/workers/scripts/{script}/tails/{id}":                         "scripts:edit logs:read",
+	"POST /accounts/{account}/workers/scripts/{script}/domains/changeset":                    "scripts:read",
+	"PUT /accounts/{account}/workers/scripts/{script}/domains/records":                       "scripts:edit",
+	"GET /accounts/{account}/workers/domains":                                                "scripts:read",
+	"PUT /accounts/{account}/workers/domains":                                                "scripts:edit",
+	"GET /accounts/{account}/workers/domains/records":                                        "scripts:read",
+	"GET /accounts/{account}/workers/domains/records/{id}":                                   "scripts:read",
+	"GET /accounts/{account}/workers/domains/{id}":                                           "scripts:read",
+	"DELETE /accounts/{account}/workers/domains/{id}":                                        "scripts:edit",
+	"GET /zones":                               "scripts:read",
+	"GET /zones/{zone}/workers/routes":         "scripts:read",
+	"POST /zones/{zone}/workers/routes":        "scripts:edit",
+	"GET /zones/{zone}/workers/routes/{id}":    "scripts:read",
+	"PUT /zones/{zone}/workers/routes/{id}":    "scripts:edit",
+	"DELETE /zones/{zone}/workers/routes/{id}": "scripts:edit",
 }
 
 // opens says which scopes a scope opens.
@@ -111,7 +147,8 @@ func TestEveryOperationChecksWhoCalls(t *testing.T) {
 		}
 		method, path, _ := strings.Cut(operation, " ")
 		bound := strings.Contains(path, "{account}")
-		path = "/client/v4" + strings.NewReplacer("{account}", account, "{script}", "none", "{id}", "7", "{dataset}", "workers_trace_events").Replace(path)
+		path = "/client/v4" + strings.NewReplacer("{account}", account, "{script}", "none", "{id}", "7", "{dataset}", "workers_trace_events",
+			"{zone}", "7", "{name}", "free", "{environment}", "production").Replace(path)
 		send := func(secret string) answer { return p.do(t, method, path, bearer(secret), "") }
 		passes := func(who string, a answer) {
 			t.Helper()
@@ -151,7 +188,8 @@ func TestEmptySegmentsOpenNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := map[string]string{"{account}": account, "{script}": "shop", "{id}": "7", "{dataset}": "workers_trace_events"}
+	names := map[string]string{"{account}": account, "{script}": "shop", "{id}": "7", "{dataset}": "workers_trace_events",
+		"{zone}": "7", "{name}": "free", "{environment}": "production"}
 	before := p.picture(t)
 	for _, operation := range p.validator.Operations() {
 		method, path, _ := strings.Cut(operation, " ")

@@ -29,6 +29,7 @@ type platform struct {
 	*client.Client // with the operator's token
 	store          *store.Store
 	server         *api.Server
+	feed           *feed
 	url            string
 	token          string
 	http           *http.Client // validates every answer
@@ -50,6 +51,7 @@ func newPlatform(t *testing.T) *platform {
 	if _, err := db.Bootstrap(t.Context(), control.Account{}, func(token string) error { secret = token; return nil }); err != nil {
 		t.Fatal(err)
 	}
+	feed := newFeed()
 	server, err := api.New(api.Config{}, api.Deps{
 		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Snapshots: db,
 		Destinations: destinations(func(conf string) error {
@@ -61,7 +63,7 @@ func newPlatform(t *testing.T) *platform {
 			}
 			return nil
 		}),
-		Metrics: metrics{}, Ready: db.Ready,
+		Metrics: metrics{}, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, "dashboard "+r.URL.Path) // to memory
 		}),
@@ -81,7 +83,7 @@ func newPlatform(t *testing.T) *platform {
 			t.Error(violation)
 		}
 	})
-	p := &platform{store: db, server: server, url: listener.URL, token: secret, validator: validator}
+	p := &platform{store: db, server: server, feed: feed, url: listener.URL, token: secret, validator: validator}
 	p.http = &http.Client{Transport: validator}
 	p.Client = client.New(listener.URL, secret, p.http)
 	return p

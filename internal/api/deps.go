@@ -24,7 +24,9 @@ type Deps struct {
 	Destinations Destinations
 	Metrics      Metrics
 	Runtime      Runtime // nil: uploads of code are refused
-	Hosts        Hosts   // nil: every script has its hosts, and they cannot be switched
+	Triggers     Triggers
+	Tails        Tails
+	TailEvents   TailEvents // nil: scripts cannot be watched
 
 	Ready      func(context.Context) error // nil: always ready
 	Prometheus http.Handler                // /metrics; nil: none
@@ -37,6 +39,9 @@ type Accounts interface {
 	Account(ctx context.Context, id string) (control.Account, error)
 	CreateAccount(ctx context.Context, name string) (control.Account, error)
 	UpdateAccount(ctx context.Context, id string, u control.AccountUpdate) (control.Account, error)
+	SubdomainOwner(ctx context.Context, subdomain string) (control.Account, error)
+	// SetSubdomain is a conflict when another account has it.
+	SetSubdomain(ctx context.Context, accountID, subdomain string) error
 }
 
 // Tokens open accounts.
@@ -60,7 +65,9 @@ type Scripts interface {
 	// SetRoutes is a conflict when another script has one of them, or another
 	// account one on the same host.
 	SetRoutes(ctx context.Context, accountID, name string, patterns []string) error
-	DeleteScript(ctx context.Context, accountID, name string) error
+	// DeleteScript is a conflict while others use the script, unless it is forced.
+	DeleteScript(ctx context.Context, accountID, name string, force bool) error
+	References(ctx context.Context, accountID, name string) (deploy.References, error)
 
 	// CreateVersion makes the script too if it is missing.
 	CreateVersion(ctx context.Context, accountID, script string, v deploy.Version) (deploy.Version, error)
@@ -93,12 +100,6 @@ type Runtime interface {
 	// exports and how long that took. contents are its modules by SHA-256. A broken
 	// script is an *errs.Error of kind invalid with code 10021, in the runtime's words.
 	Check(ctx context.Context, w *deploy.Worker, contents map[string][]byte) (exports deploy.Exports, startupMs int64, err error)
-}
-
-// Hosts of a script: whether its own one and those of its versions serve.
-type Hosts interface {
-	Hosts(ctx context.Context, accountID, script string) (deploy.Hosts, error)
-	UpdateHosts(ctx context.Context, accountID, script string, u deploy.HostsUpdate) (deploy.Hosts, error)
 }
 
 // Policies that take bad versions out of traffic, and what came of them.

@@ -19,6 +19,11 @@ func (s *Server) endpoints() []endpoint {
 		workers = account + "/workers/workers"
 		worker  = workers + "/:worker"
 		logpush = account + "/logpush"
+
+		service     = account + "/workers/services/:script"
+		environment = service + "/environments/:environment"
+		domains     = account + "/workers/domains"
+		zoneRoutes  = "/zones/:zone/workers/routes"
 	)
 	scopes := func(list ...control.Scope) access { return access{scopes: list} }
 	var (
@@ -31,6 +36,8 @@ func (s *Server) endpoints() []endpoint {
 		edit       = scopes(control.ScriptsEdit)
 		policyRead = scopes(control.ScriptsRead, control.PolicyEdit)
 		policyEdit = scopes(control.PolicyEdit)
+		// Who may change a script may see what it logs, and so may who reads logs.
+		watch = scopes(control.ScriptsEdit, control.LogsRead)
 	)
 	return []endpoint{
 		{get, "/user", anyToken, byKind, s.getUser},
@@ -102,6 +109,42 @@ func (s *Server) endpoints() []endpoint {
 		{get, logpush + "/datasets/:dataset/jobs", logsEdit, codeLogpush, s.listDatasetJobs},
 		{post, logpush + "/validate/destination", logsEdit, codeLogpush, s.validateDestination},
 		{post, logpush + "/validate/destination/exists", logsEdit, codeLogpush, s.destinationExists},
+
+		{get, service, read, byKind, s.getService},
+		{del, service, edit, byKind, s.deleteService},
+		{get, environment, read, byKind, s.getEnvironment},
+		{get, environment + "/bindings", read, byKind, s.getEnvironmentBindings},
+		{get, environment + "/routes", read, byKind, s.getEnvironmentRoutes},
+		{get, environment + "/subdomain", read, byKind, s.getEnvironmentSubdomain},
+		{get, script + "/references", read, byKind, s.getReferences},
+		{get, account + "/workers/tails/by-consumer/:script", read, byKind, s.listTailConsumption},
+		{get, account + "/workers/durable_objects/namespaces", read, byKind, s.listNoNamespaces},
+		{get, account + "/storage/kv/namespaces", read, byKind, s.listNoNamespaces},
+		{get, account + "/workers/subdomain", read, byKind, s.getSubdomain},
+		{put, account + "/workers/subdomain", admin, byKind, s.putSubdomain},
+		{get, account + "/workers/subdomains/:name", read, byKind, s.findSubdomain},
+		{get, script + "/subdomain", read, byKind, s.getScriptSubdomain},
+		{post, script + "/subdomain", edit, byKind, s.postScriptSubdomain},
+		{del, script + "/subdomain", edit, byKind, s.deleteScriptSubdomain},
+		{get, script + "/schedules", read, byKind, s.getSchedules},
+		{put, script + "/schedules", edit, byKind, s.putSchedules},
+		{get, script + "/tails", watch, byKind, s.listTails},
+		{post, script + "/tails", watch, byKind, s.createTail},
+		{del, script + "/tails/:id", watch, byKind, s.deleteTail},
+		{post, script + "/domains/changeset", read, byKind, s.domainChangeset},
+		{put, script + "/domains/records", edit, byKind, s.putScriptDomains},
+		{get, domains, read, byKind, s.listDomains},
+		{put, domains, edit, byKind, s.attachDomain},
+		{get, domains + "/records", read, byKind, s.listDomains},
+		{get, domains + "/records/:id", read, byKind, s.getDomain},
+		{get, domains + "/:id", read, byKind, s.getDomain},
+		{del, domains + "/:id", edit, byKind, s.deleteDomain},
+		{get, "/zones", read, byKind, s.listZones},
+		{get, zoneRoutes, read, byKind, s.listZoneRoutes},
+		{post, zoneRoutes, edit, byKind, s.createZoneRoute},
+		{get, zoneRoutes + "/:id", read, byKind, s.getZoneRoute},
+		{put, zoneRoutes + "/:id", edit, byKind, s.putZoneRoute},
+		{del, zoneRoutes + "/:id", edit, byKind, s.deleteZoneRoute},
 
 		{get, account + "/routing/snapshot", read, byKind, s.getSnapshot},
 		// They have the text of secrets, and code.

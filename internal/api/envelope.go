@@ -115,7 +115,7 @@ func (s *Server) fail(c *gin.Context, err error) {
 	s.write(c, answer.status, envelope{Errors: list})
 	if answer.status >= http.StatusInternalServerError {
 		s.log.ErrorContext(c.Request.Context(), "request failed", "request_id", requestID(c),
-			"method", c.Request.Method, "path", c.Request.URL.Path, "status", answer.status, "error", err)
+			"method", c.Request.Method, "path", loggedPath(c), "status", answer.status, "error", err)
 	}
 }
 

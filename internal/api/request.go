@@ -211,6 +211,18 @@ func (r *request) intQuery(name string, fallback, least, most int64) (int64, err
 	return n, nil
 }
 
+// boolQuery returns a switch of the query; absent is false.
+func (r *request) boolQuery(name string) (bool, error) {
+	switch text := r.gin.Query(name); text {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, errs.New(errs.Invalid, 0, "%s is %q: it must be true or false", name, shown(text))
+	}
+}
+
 const perPageMax = 100
 
 // page reads page and per_page.

@@ -31,8 +31,19 @@ type scriptView struct {
 }
 
 type routeView struct {
-	Pattern string `json:"pattern"`
-	Script  string `json:"script"`
+	ID       string `json:"id"`
+	Pattern  string `json:"pattern"`
+	Script   string `json:"script"`
+	ZoneID   string `json:"zone_id,omitempty"` // none for a route of every host
+	ZoneName string `json:"zone_name,omitempty"`
+}
+
+func viewRoute(accountID, pattern, script string) routeView {
+	view := routeView{ID: routeID(accountID, pattern), Pattern: pattern, Script: script}
+	if name, ok := routeZone(pattern); ok {
+		view.ZoneID, view.ZoneName = zoneID(accountID, name), name
+	}
+	return view
 }
 
 func viewScript(s deploy.Script) scriptView {
@@ -43,7 +54,7 @@ func viewScript(s deploy.Script) scriptView {
 }
 
 func viewRoutes(s deploy.Script) []routeView {
-	return views(s.Routes, func(pattern string) routeView { return routeView{pattern, s.Name} })
+	return views(s.Routes, func(pattern string) routeView { return viewRoute(s.AccountID, pattern, s.Name) })
 }
 
 // orEmpty keeps null out of an answer.
@@ -64,7 +75,11 @@ func (s *Server) listScripts(r *request) (any, error) {
 }
 
 func (s *Server) deleteScript(r *request) (any, error) {
-	return idView{r.script()}, s.deps.Scripts.DeleteScript(r.ctx, r.account, r.script())
+	force, err := r.boolQuery("force")
+	if err != nil {
+		return nil, err
+	}
+	return idView{r.script()}, s.deps.Scripts.DeleteScript(r.ctx, r.account, r.script(), force)
 }
 
 func (s *Server) getRoutes(r *request) (any, error) {
@@ -73,9 +88,7 @@ func (s *Server) getRoutes(r *request) (any, error) {
 }
 
 func (s *Server) putRoutes(r *request) (any, error) {
-	var body []struct {
-		Pattern string `json:"pattern"`
-	}
+	var body []routeBody
 	if err := r.decode(&body); err != nil {
 		return nil, err
 	}
@@ -88,12 +101,12 @@ func (s *Server) putRoutes(r *request) (any, error) {
 	patterns := make([]string, len(body))
 	seen := make(map[string]bool, len(body))
 	for i, route := range body {
-		pattern, err := checkRoute(route.Pattern, r.token)
-		if err == nil && seen[pattern] {
-			err = errs.New(errs.Invalid, 0, "route %q is repeated", pattern)
-		}
+		pattern, err := route.check(fmt.Sprintf("/%d", i), r.token)
 		if err != nil {
-			return nil, atPointer(err, fmt.Sprintf("/%d/pattern", i))
+			return nil, err
+		}
+		if seen[pattern] {
+			return nil, errs.New(errs.Invalid, 0, "route %q is repeated", pattern).At(fmt.Sprintf("/%d/pattern", i))
 		}
 		seen[pattern], patterns[i] = true, pattern
 	}
@@ -101,6 +114,33 @@ func (s *Server) putRoutes(r *request) (any, error) {
 		return nil, err
 	}
 	return s.getRoutes(r)
+}
+
+// routeBody is a route as wrangler's configuration has it.
+type routeBody struct {
+	Pattern      string  `json:"pattern"`
+	ZoneID       *string `json:"zone_id"` // not looked at, see checkZoneName
+	ZoneName     *string `json:"zone_name"`
+	CustomDomain bool    `json:"custom_domain"`
+}
+
+// check returns the pattern in its one spelling; at is the pointer of the route.
+func (b *routeBody) check(at string, token control.Token) (string, error) {
+	if b.CustomDomain {
+		return "", errs.New(errs.Invalid, 0, "custom_domain is true for %q: put custom domains to domains/records", shown(b.Pattern)).At(at + "/custom_domain")
+	}
+	pattern, err := checkRoute(b.Pattern, token)
+	if err != nil {
+		return "", atPointer(err, at+"/pattern")
+	}
+	route, err := deploy.ParseRoute(pattern)
+	if err != nil {
+		return "", err
+	}
+	if err := checkZoneName(b.ZoneName, route.Host); err != nil {
+		return "", err.At(at + "/zone_name")
+	}
+	return pattern, nil
 }
 
 // checkRoute returns the pattern in its one spelling, so that one route is not two.

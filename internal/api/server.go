@@ -53,6 +53,11 @@ type Server struct {
 	duration metric.Float64Histogram
 	tracer   trace.Tracer
 
+	viewers      viewers
+	tailViewers  metric.Int64UpDownCounter
+	tailMessages metric.Int64Counter
+	tailDropped  metric.Int64Counter
+
 	stopping context.Context // ends when callers should not be kept waiting any longer
 	stop     context.CancelFunc
 }
@@ -83,6 +88,9 @@ func New(config Config, deps Deps) (*Server, error) {
 		metric.WithUnit("s"), metric.WithDescription("Time to answer a request; long polls included.")); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
+	if err := s.declareTailMetrics(meter); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
 	s.engine = s.newEngine()
 	return s, nil
 }
@@ -93,8 +101,12 @@ func (s *Server) Handler() http.Handler { return s.engine }
 
 // StopWaiting ends the requests that wait for something to happen, now and from
 // now on. Call it when the HTTP server begins to shut down, or it would wait for
-// them; they are answered 503 and their callers ask again elsewhere.
-func (s *Server) StopWaiting() { s.stop() }
+// them; they are answered 503 and their callers ask again elsewhere. Those who
+// watch a script are sent away: WaitForViewers.
+func (s *Server) StopWaiting() {
+	s.viewers.stop()
+	s.stop()
+}
 
 func (s *Server) newEngine() *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
@@ -107,6 +119,7 @@ func (s *Server) newEngine() *gin.Engine {
 	for _, e := range s.endpoints() {
 		engine.Handle(e.method, basePath+e.path, s.serve(e))
 	}
+	engine.GET(tailPath, s.watchTail)
 	engine.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	engine.GET("/readyz", s.ready)
 	engine.GET("/openapi.yaml", func(c *gin.Context) { c.Data(http.StatusOK, "application/yaml", schema.OpenAPI) })
@@ -169,7 +182,15 @@ func (s *Server) observe(c *gin.Context) {
 	s.requests.Add(ctx, 1, metric.WithAttributes(attributes...))
 	s.duration.Record(ctx, time.Since(start).Seconds(), metric.WithAttributes(attributes[:2]...))
 	s.log.DebugContext(ctx, "request answered", "request_id", requestID(c),
-		"method", c.Request.Method, "path", c.Request.URL.Path, "status", status, "duration", time.Since(start))
+		"method", c.Request.Method, "path", loggedPath(c), "status", status, "duration", time.Since(start))
+}
+
+// loggedPath is the path without the secret that the one of a tail has.
+func loggedPath(c *gin.Context) string {
+	if c.FullPath() == tailPath {
+		return tailPath
+	}
+	return c.Request.URL.Path
 }
 
 func requestID(c *gin.Context) string { return c.Writer.Header().Get("X-Request-Id") }

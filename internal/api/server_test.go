@@ -33,6 +33,12 @@ func (f accountsFunc) UpdateAccount(context.Context, string, control.AccountUpda
 	return control.Account{}, nil
 }
 
+func (f accountsFunc) SubdomainOwner(context.Context, string) (control.Account, error) {
+	return control.Account{}, nil
+}
+
+func (f accountsFunc) SetSubdomain(context.Context, string, string) error { return nil }
+
 // tokens is the interface under a name that does not hide its method.
 type tokens = Tokens
 

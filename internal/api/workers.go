@@ -20,14 +20,14 @@ type workerView struct {
 	DeployedOn    *timestamp      `json:"deployed_on"` // null: never
 	Logpush       bool            `json:"logpush"`
 	Observability json.RawMessage `json:"observability,omitempty"`
-	Subdomain     subdomainView   `json:"subdomain"`
+	Subdomain     workerHosts   `json:"subdomain"`
 	Tags          []string        `json:"tags"`
 	TailConsumers []struct{}      `json:"tail_consumers"` // others are refused
 }
 
-// subdomainView tells where the gateway serves the script and its versions. A
+// workerHosts tells where the gateway serves the script and its versions. A
 // version is at its first eight digits, or its alias, before the suffix.
-type subdomainView struct {
+type workerHosts struct {
 	Enabled          bool   `json:"enabled"`
 	PreviewsEnabled  bool   `json:"previews_enabled"`
 	URL              string `json:"url,omitempty"`
@@ -45,15 +45,12 @@ func (s *Server) viewWorker(r *request, script deploy.Script) (workerView, error
 	}, err
 }
 
-func (s *Server) subdomain(r *request, script string) (subdomainView, error) {
-	var hosts deploy.Hosts
-	if s.deps.Hosts != nil {
-		var err error
-		if hosts, err = s.deps.Hosts.Hosts(r.ctx, r.account, script); err != nil {
-			return subdomainView{}, err
-		}
+func (s *Server) subdomain(r *request, script string) (workerHosts, error) {
+	hosts, err := s.deps.Triggers.Hosts(r.ctx, r.account, script)
+	if err != nil {
+		return workerHosts{}, err
 	}
-	view := subdomainView{Enabled: !hosts.Disabled, PreviewsEnabled: !hosts.PreviewsDisabled}
+	view := workerHosts{Enabled: !hosts.Disabled, PreviewsEnabled: !hosts.PreviewsDisabled}
 	if s.gateway == nil {
 		return view, nil
 	}
@@ -132,15 +129,12 @@ func (b *workerBody) hosts() deploy.HostsUpdate {
 	return deploy.HostsUpdate{Enabled: b.Subdomain.Enabled, PreviewsEnabled: b.Subdomain.PreviewsEnabled}
 }
 
-// updateHosts switches hosts, where they can be switched.
-func (s *Server) updateHosts(r *request, script string, u deploy.HostsUpdate) error {
+// switchHosts does nothing for an update that changes nothing.
+func (s *Server) switchHosts(r *request, script string, u deploy.HostsUpdate) error {
 	if u == (deploy.HostsUpdate{}) {
 		return nil
 	}
-	if s.deps.Hosts == nil {
-		return errs.New(errs.Invalid, 0, "subdomain cannot be switched on this server").At("/subdomain")
-	}
-	_, err := s.deps.Hosts.UpdateHosts(r.ctx, r.account, script, u)
+	_, err := s.deps.Triggers.UpdateHosts(r.ctx, r.account, script, u)
 	return err
 }
 
@@ -163,7 +157,7 @@ func (s *Server) createWorker(r *request) (any, error) {
 	if err := s.deps.Scripts.CreateScript(r.ctx, r.account, *body.Name, update); err != nil {
 		return nil, err
 	}
-	if err := s.updateHosts(r, *body.Name, body.hosts()); err != nil {
+	if err := s.switchHosts(r, *body.Name, body.hosts()); err != nil {
 		return nil, err
 	}
 	script, err := s.deps.Scripts.Script(r.ctx, r.account, *body.Name)
@@ -206,7 +200,7 @@ func (s *Server) updateWorker(r *request, replace bool) (any, error) {
 			return nil, err
 		}
 	}
-	if err := s.updateHosts(r, script.Name, body.hosts()); err != nil {
+	if err := s.switchHosts(r, script.Name, body.hosts()); err != nil {
 		return nil, err
 	}
 	return s.getWorker(r)
@@ -217,5 +211,5 @@ func (s *Server) deleteWorker(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return idView{script.Tag}, s.deps.Scripts.DeleteScript(r.ctx, r.account, script.Name)
+	return idView{script.Tag}, s.deps.Scripts.DeleteScript(r.ctx, r.account, script.Name, false)
 }

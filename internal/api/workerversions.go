@@ -36,7 +36,7 @@ type moduleView struct {
 	Content     []byte `json:"content_base64"`
 }
 
-func viewWorkerVersion(v deploy.Version, at subdomainView) workerVersionView {
+func viewWorkerVersion(v deploy.Version, at workerHosts) workerVersionView {
 	view := workerVersionView{
 		ID: v.ID, Number: v.Number, CreatedOn: timestamp(v.CreatedOn), Source: v.Source, AuthorEmail: v.AuthorEmail, Annotations: v.Annotations,
 		URLs: at.versionURLs(v), Bindings: views(bindingsOf(&v), viewBinding), scriptRuntime: viewScriptRuntime(v), Origin: v.Origin,
@@ -52,7 +52,7 @@ func viewWorkerVersion(v deploy.Version, at subdomainView) workerVersionView {
 const previewDigits = 8
 
 // versionURLs are the preview hosts of a version.
-func (at subdomainView) versionURLs(v deploy.Version) []string {
+func (at workerHosts) versionURLs(v deploy.Version) []string {
 	urls := []string{}
 	if !at.PreviewsEnabled || at.URL == "" {
 		return urls

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -28,6 +29,7 @@ func (p *process) addAPI(ctx context.Context) error {
 	}
 	deps := api.Deps{
 		Accounts: p.store, Tokens: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Snapshots: p.store,
+		Triggers: p.store, Tails: p.store,
 		Destinations: destinations{p.sinks(ctx)}, Metrics: p.rates,
 		Ready: p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),
 	}
@@ -38,7 +40,7 @@ func (p *process) addAPI(ctx context.Context) error {
 	if checker != nil {
 		deps.Runtime = checker
 	}
-	server, err := api.New(api.Config{Logger: p.log}, deps)
+	server, err := api.New(api.Config{Logger: p.log, GatewayURL: p.gatewayURL()}, deps)
 	if err != nil {
 		return err
 	}
@@ -49,6 +51,19 @@ func (p *process) addAPI(ctx context.Context) error {
 	p.ready.AccountID = control.FirstAccountID
 	p.ready.TokenFile = p.config.AdminTokenFile
 	return nil
+}
+
+// gatewayURL is where clients reach scripts: what the operator says, else this
+// process's own gateway, and "" for a control plane that has none and was told of none.
+func (p *process) gatewayURL() string {
+	if p.config.GatewayURL != "" || p.listeners[listenGateway] == nil {
+		return p.config.GatewayURL
+	}
+	_, port, err := net.SplitHostPort(p.listeners[listenGateway].Addr().String())
+	if err != nil {
+		return ""
+	}
+	return "http://" + net.JoinHostPort(p.config.GatewayDomain, port)
 }
 
 // bootstrap makes the first account on an empty database and leaves its token in

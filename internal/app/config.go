@@ -37,6 +37,9 @@ type Config struct {
 	GatewayAddr   string
 	OpsAddr       string // health and metrics of a process without the API; empty for none
 	GatewayDomain string // scripts are served at <script>.<subdomain>.<domain>
+	// GatewayURL is where clients reach the gateway, such as https://example.com; empty
+	// where the API's own process has the gateway.
+	GatewayURL string
 	// TrustedProxies are address ranges of balancers in front of the gateway, whose
 	// X-Forwarded-* headers are believed.
 	TrustedProxies []string
@@ -106,6 +109,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	}
 	if c.has(RoleAPI) {
 		f.StringVar(&c.APIAddr, "api-addr", c.APIAddr, "address of the API and the dashboard")
+		f.StringVar(&c.GatewayURL, "gateway-url", c.GatewayURL, "where clients reach the gateway, such as https://example.com, for the addresses of scripts that the API shows")
 		f.StringVar(&c.AdminTokenFile, "admin-token-file", c.AdminTokenFile, "the first start writes the admin token to this file")
 	}
 	if c.has(RoleAPI) || c.has(RoleGateway) {
@@ -181,6 +185,9 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if err := validURL("clickhouse", c.ClickHouse); err != nil {
+		return err
+	}
+	if err := validURL("gateway-url", c.GatewayURL); err != nil {
 		return err
 	}
 	for member, addr := range map[string]string{"api-addr": c.APIAddr, "gateway-addr": c.GatewayAddr, "ops-addr": c.OpsAddr} {

@@ -38,7 +38,7 @@ func TestNoAccountIsNotEveryAccount(t *testing.T) {
 		_, err = s.Deployment(ctx, "", "shop", d.ID)
 		wantKind(t, err, errs.NotFound)
 		wantKind(t, s.SetRoutes(ctx, "", "shop", nil), errs.NotFound)
-		wantKind(t, s.DeleteScript(ctx, "", "shop"), errs.NotFound)
+		wantKind(t, s.DeleteScript(ctx, "", "shop", false), errs.NotFound)
 
 		if list, err := s.Tokens(ctx, ""); err != nil || len(list) != 0 {
 			t.Errorf("tokens %+v, error %v", list, err)

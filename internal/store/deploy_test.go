@@ -219,10 +219,10 @@ func TestRoutesBelongToOneScript(t *testing.T) {
 		if err != nil || len(list) != 2 || list[0].Name != "other" || list[0].Tags[0] != "team-a" || list[0].Routes[0] != "a.example.com/*" {
 			t.Fatalf("scripts %+v, error %v", list, err)
 		}
-		if err := s.DeleteScript(ctx, testAccount, "other"); err != nil {
+		if err := s.DeleteScript(ctx, testAccount, "other", false); err != nil {
 			t.Fatal(err)
 		}
-		wantKind(t, s.DeleteScript(ctx, testAccount, "other"), errs.NotFound)
+		wantKind(t, s.DeleteScript(ctx, testAccount, "other", false), errs.NotFound)
 		snap, err := s.SnapshotAll(ctx, 0)
 		if err != nil || len(snap.Scripts) != 1 || snap.Scripts[0].Routes[0] != "b.example.com/*" || snap.Scripts[0].Subdomain != "dev" {
 			t.Fatalf("snapshot %+v, error %v", snap, err)

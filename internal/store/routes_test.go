@@ -69,7 +69,7 @@ func TestHostBelongsToOneAccount(t *testing.T) {
 		if err := s.SetRoutes(ctx, victim, "shop", nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.DeleteScript(ctx, victim, "admin"); err != nil {
+		if err := s.DeleteScript(ctx, victim, "admin", false); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.SetRoutes(ctx, other, "trap", []string{"victim.example.com/*"}); err != nil {

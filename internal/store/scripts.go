@@ -253,15 +253,8 @@ func (s *Store) SetRoutes(ctx context.Context, accountID, name string, patterns 
 			return err
 		}
 		for _, pattern := range written {
-			result, err := t.ExecContext(ctx, `INSERT INTO routes (pattern, account_id, script) VALUES ($1, $2, $3)
-				ON CONFLICT DO NOTHING`, pattern, accountID, name)
-			if err != nil {
+			if err := t.insertRoute(ctx, accountID, name, pattern); err != nil {
 				return err
-			}
-			if n, err := result.RowsAffected(); err != nil {
-				return err
-			} else if n == 0 {
-				return errs.New(errs.Conflict, codeRouteTaken, "route %q is taken by another script: remove it there first", pattern)
 			}
 		}
 		if err := t.audit(ctx, accountID, "script.routes", name, before, written); err != nil {
@@ -292,16 +285,23 @@ func (t *tx) checkHosts(ctx context.Context, accountID string, wanted []deploy.R
 			}
 		}
 		return nil
-	}, `SELECT pattern FROM routes WHERE account_id <> $1`, accountID)
+	}, `SELECT pattern FROM routes WHERE account_id <> $1
+		UNION ALL SELECT hostname || '/*' FROM domains WHERE account_id <> $1`, accountID)
 }
 
-// DeleteScript removes a script with its versions, deployments, policy and routes,
-// and the modules that no other version has.
-func (s *Store) DeleteScript(ctx context.Context, accountID, name string) error {
+// DeleteScript removes a script with all that belongs to it, and the modules that
+// no other version has. One that a deployed version of another script binds to is a
+// conflict, unless force says that it may break.
+func (s *Store) DeleteScript(ctx context.Context, accountID, name string, force bool) error {
 	return s.write(ctx, "delete script", func(t *tx) error {
 		before, err := script(ctx, t, accountID, name)
 		if err != nil {
 			return err
+		}
+		if !force {
+			if err := t.checkUnused(ctx, accountID, name); err != nil {
+				return err
+			}
 		}
 		if _, err := t.ExecContext(ctx, `DELETE FROM scripts WHERE account_id = $1 AND name = $2`, accountID, name); err != nil {
 			return fmt.Errorf("script %s: %w", name, err)

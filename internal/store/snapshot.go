@@ -96,6 +96,9 @@ func readSnapshot(ctx context.Context, t *sql.Tx, which accountFilter) (*deploy.
 	for key, script := range byKey {
 		script.Routes = routes[key]
 	}
+	if err := addTriggers(ctx, t, which, byKey); err != nil {
+		return nil, err
+	}
 	if err := addSnapshotVersions(ctx, t, which, byKey); err != nil {
 		return nil, err
 	}

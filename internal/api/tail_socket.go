@@ -1,0 +1,290 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/gobwas/ws"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+)
+
+const (
+	// tailProtocol is the one version of the protocol that there is.
+	tailProtocol = "trace-v1"
+	// tailFrameBytesMax of what a viewer sends: pings, and a text that asks for nothing.
+	tailFrameBytesMax = 64 << 10
+	// tailWriteTimeout ends a viewer that takes nothing at all for this long.
+	tailWriteTimeout = 10 * time.Second
+	// codeTailExpired is of the private range. Any code but 1000 makes wrangler come
+	// back with a new tail, which is what its user wants.
+	codeTailExpired = ws.StatusCode(4000)
+)
+
+// closing is how a viewer's connection ends.
+type closing struct {
+	code   ws.StatusCode // 0: without a word
+	reason string
+}
+
+func (c closing) Error() string { return c.reason }
+
+// viewers counts the connections that were switched to WebSockets, which an HTTP
+// server no longer knows.
+type viewers struct {
+	mu      sync.Mutex
+	stopped bool
+	open    sync.WaitGroup
+}
+
+// enter reports false when nobody may come any more.
+func (v *viewers) enter() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.stopped {
+		return false
+	}
+	v.open.Add(1)
+	return true
+}
+
+func (v *viewers) stop() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.stopped = true
+}
+
+// WaitForViewers returns when everybody who watched a script was sent away, which
+// StopWaiting begins.
+func (s *Server) WaitForViewers() { s.viewers.open.Wait() }
+
+// viewer is one connection of one person who watches a script.
+type viewer struct {
+	server *Server
+	tail   deploy.Tail
+	conn   net.Conn
+	in     *bufio.Reader
+	queue  *tailQueue
+
+	writing sync.Mutex // one frame at a time
+}
+
+// watchTail serves a tail's WebSocket until one side ends it.
+func (s *Server) watchTail(c *gin.Context) {
+	tail, err := s.openTail(c)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	if !s.viewers.enter() {
+		s.fail(c, errs.New(errs.Unavailable, 0, "this server is stopping: connect again"))
+		return
+	}
+	defer s.viewers.open.Done()
+	c.Abort()
+	c.Status(http.StatusSwitchingProtocols)
+	upgrader := ws.HTTPUpgrader{Protocol: func(name string) bool { return name == tailProtocol }}
+	conn, buffered, _, err := upgrader.Upgrade(c.Request, c.Writer)
+	if err != nil { // and the upgrader has answered
+		s.log.DebugContext(c.Request.Context(), "a viewer was not let in", "error", err)
+		return
+	}
+	v := &viewer{server: s, tail: tail, conn: conn, in: buffered.Reader, queue: newTailQueue()}
+	s.tailViewers.Add(c.Request.Context(), 1)
+	defer s.tailViewers.Add(c.Request.Context(), -1)
+	v.serve(c.Request.Context())
+}
+
+func (s *Server) openTail(c *gin.Context) (deploy.Tail, error) {
+	if s.deps.TailEvents == nil {
+		return deploy.Tail{}, errs.New(errs.Unavailable, 0, "scripts cannot be watched: this server was started without Kafka")
+	}
+	if !strings.EqualFold(c.GetHeader("Upgrade"), "websocket") || !offersTail(c.Request.Header.Values("Sec-WebSocket-Protocol")) {
+		return deploy.Tail{}, errs.New(errs.Invalid, 0, "connect here with a WebSocket that offers the subprotocol %s", tailProtocol)
+	}
+	return s.deps.Tails.OpenTail(c.Request.Context(), c.Param("secret"))
+}
+
+func offersTail(lists []string) bool {
+	for _, list := range lists {
+		for name := range strings.SplitSeq(list, ",") {
+			if strings.TrimSpace(name) == tailProtocol {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// serve runs the viewer's parts until one of them has a reason to end.
+func (v *viewer) serve(ctx context.Context) {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer context.AfterFunc(v.server.stopping, func() { end(closing{ws.StatusGoingAway, "this server is stopping"}) })()
+	var parts sync.WaitGroup
+	parts.Go(func() { end(v.read()) })
+	parts.Go(func() { end(v.awaitEnd(ctx)) })
+	parts.Go(func() {
+		err := v.server.deps.TailEvents.Tail(ctx, v.tail.AccountID, v.tail.Script, func(m deploy.TailMessage) { v.offer(ctx, m) })
+		end(v.failed(ctx, "follow the events", err))
+	})
+	if err := v.write(ctx); err != nil {
+		end(err)
+	}
+	v.bye(context.Cause(ctx))
+	parts.Wait()
+	if left := len(v.queue.take()); left > 0 {
+		v.server.dropTail(ctx, int64(left), "closed")
+	}
+}
+
+// failed makes a fault of ours a reason to end, and logs it.
+func (v *viewer) failed(ctx context.Context, what string, err error) error {
+	if ctx.Err() == nil {
+		v.server.log.WarnContext(ctx, "a viewer was sent away", "account", v.tail.AccountID, "script", v.tail.Script, "tail", v.tail.ID, "what", what, "error", err)
+	}
+	return closing{ws.StatusInternalServerError, "the server could not " + what}
+}
+
+func (v *viewer) awaitEnd(ctx context.Context) error {
+	if err := v.server.deps.Tails.AwaitTailEnd(ctx, v.tail); err != nil {
+		return v.failed(ctx, "see whether the tail is still there", err)
+	}
+	if !v.server.now().Before(v.tail.ExpiresOn) {
+		return closing{codeTailExpired, "the tail has expired: make another one"}
+	}
+	return closing{ws.StatusNormalClosure, "the tail was deleted"}
+}
+
+// offer puts what the filters let through into the queue.
+func (v *viewer) offer(ctx context.Context, m deploy.TailMessage) {
+	next := queued{value: m.Value, notice: m.Notice}
+	if m.Notice == "" {
+		e, err := deploy.DecodeTailEvent(m.Value)
+		if err != nil {
+			v.server.dropTail(ctx, 1, "undecodable")
+			return
+		}
+		if !e.Matches(v.tail.Filters, m.ClientIP, rand.Float64) { // #nosec G404 -- a sample, not a secret
+			return
+		}
+	}
+	if !v.queue.put(next) {
+		v.server.dropTail(ctx, 1, "slow_viewer")
+	}
+}
+
+// write sends what is queued until ctx ends, or returns why it could not.
+func (v *viewer) write(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-v.queue.ready:
+		}
+		list := v.queue.take()
+		for i, m := range list {
+			text := m.value
+			if m.notice != "" {
+				text = v.notice(m.notice)
+			}
+			if ctx.Err() != nil || v.send(ws.NewTextFrame(text)) != nil {
+				v.server.dropTail(ctx, int64(len(list)-i), "closed")
+				return closing{0, "the viewer is gone, or takes nothing"}
+			}
+			v.server.tailMessages.Add(ctx, 1)
+		}
+	}
+}
+
+// notice is a message without an event. It has the members that viewers read
+// without looking whether they are there.
+func (v *viewer) notice(sentence string) []byte {
+	type info struct {
+		Message string `json:"message"`
+		Type    string `json:"type"`
+	}
+	text, err := json.Marshal(struct {
+		Outcome        string     `json:"outcome"`
+		ScriptName     string     `json:"scriptName"`
+		Exceptions     []struct{} `json:"exceptions"`
+		Logs           []struct{} `json:"logs"`
+		EventTimestamp int64      `json:"eventTimestamp"`
+		Event          info       `json:"event"`
+	}{"ok", v.tail.Script, []struct{}{}, []struct{}{}, v.server.now().UnixMilli(), info{sentence, "overload"}})
+	if err != nil {
+		panic(fmt.Sprintf("api: encode a notice: %v", err)) // plain text and numbers
+	}
+	return text
+}
+
+// send writes one frame in one piece.
+func (v *viewer) send(frame ws.Frame) error {
+	var piece bytes.Buffer
+	if err := ws.WriteFrame(&piece, frame); err != nil {
+		return err
+	}
+	v.writing.Lock()
+	defer v.writing.Unlock()
+	if err := v.conn.SetWriteDeadline(time.Now().Add(tailWriteTimeout)); err != nil {
+		return err
+	}
+	_, err := v.conn.Write(piece.Bytes())
+	return err
+}
+
+// bye ends the connection, and with it read.
+func (v *viewer) bye(cause error) {
+	if why, ok := errors.AsType[closing](cause); ok && why.code != 0 {
+		// Whether it arrives or not, the connection is over.
+		_ = v.send(ws.NewCloseFrame(ws.NewCloseFrameBody(why.code, why.reason)))
+	}
+	_ = v.conn.Close()
+}
+
+// read answers pings until the viewer leaves, and returns how it did. Nothing else
+// that it sends has a meaning. Its frames need no mask: wrangler sends its first
+// one without.
+func (v *viewer) read() error {
+	for {
+		header, err := ws.ReadHeader(v.in)
+		if err != nil {
+			return closing{0, "the viewer is gone"}
+		}
+		control := header.OpCode.IsControl()
+		switch {
+		case header.Rsv != 0 || header.OpCode.IsReserved() || control && (!header.Fin || header.Length > ws.MaxControlFramePayloadSize):
+			return closing{ws.StatusProtocolError, "this frame is not one that was agreed on"}
+		case header.Length > tailFrameBytesMax:
+			return closing{ws.StatusMessageTooBig, "this frame is too large"}
+		}
+		payload := make([]byte, header.Length)
+		if _, err := io.ReadFull(v.in, payload); err != nil {
+			return closing{0, "the viewer is gone"}
+		}
+		if header.Masked {
+			ws.Cipher(payload, header.Mask, 0)
+		}
+		switch header.OpCode {
+		case ws.OpPing:
+			if v.send(ws.NewPongFrame(payload)) != nil {
+				return closing{0, "the viewer is gone"}
+			}
+		case ws.OpClose:
+			return closing{ws.StatusNormalClosure, ""}
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+)
+
+const tailColumns = `id, account_id, script, secret, filters_json, created_on, expires_on`
+
+func scanTail(row scanner) (deploy.Tail, error) {
+	var tail deploy.Tail
+	var filters string
+	var created, expires int64
+	if err := row.Scan(&tail.ID, &tail.AccountID, &tail.Script, &tail.Secret, &filters, &created, &expires); err != nil {
+		return tail, err
+	}
+	tail.CreatedOn, tail.ExpiresOn = fromMicros(created), fromMicros(expires)
+	return tail, fromJSON(filters, &tail.Filters)
+}
+
+// CreateTail begins to watch a script with valid filters. Id, secret and times are
+// given here. A script that has deploy.TailsMax already is refused as invalid.
+func (s *Store) CreateTail(ctx context.Context, accountID, name string, filters []deploy.TailFilter) (deploy.Tail, error) {
+	tail := deploy.Tail{ID: newHexID(), AccountID: accountID, Script: name, Secret: newSecret(), Filters: filters}
+	err := s.write(ctx, "create tail", func(t *tx) error {
+		if err := t.lockTails(ctx, accountID, name); err != nil {
+			return err
+		}
+		var live int
+		if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM tails WHERE account_id = $1 AND script = $2 AND expires_on > $3`,
+			accountID, name, t.now.UnixMicro()).Scan(&live); err != nil {
+			return err
+		}
+		if live >= deploy.TailsMax {
+			return errs.New(errs.Invalid, 0, "script %q is watched by %d tails, and more are not allowed: end one of them, or wait until it expires", name, live)
+		}
+		tail.CreatedOn, tail.ExpiresOn = t.now, t.now.Add(deploy.TailLifetime)
+		text, err := toJSON(filters)
+		if err != nil {
+			return err
+		}
+		if _, err := t.ExecContext(ctx, `INSERT INTO tails (`+tailColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			tail.ID, accountID, name, tail.Secret, text, tail.CreatedOn.UnixMicro(), tail.ExpiresOn.UnixMicro()); err != nil {
+			return err
+		}
+		if err := t.audit(ctx, accountID, "tail.create", name+"/"+tail.ID, nil, filters); err != nil {
+			return err
+		}
+		return t.publish(ctx)
+	})
+	return tail, err
+}
+
+// lockTails keeps other makers of tails away until the transaction ends. To watch
+// a script does not modify it. It returns a not_found error when there is none.
+func (t *tx) lockTails(ctx context.Context, accountID, name string) error {
+	err := t.QueryRowContext(ctx, `UPDATE scripts SET modified_on = modified_on WHERE account_id = $1 AND name = $2 RETURNING name`,
+		accountID, name).Scan(&name)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = noScript(name)
+	}
+	return err
+}
+
+// Tails returns the live tails of a script, oldest first, or a not_found error.
+func (s *Store) Tails(ctx context.Context, accountID, name string) ([]deploy.Tail, error) {
+	var list []deploy.Tail
+	err := s.read(ctx, "list tails", func(t *sql.Tx) error {
+		if _, err := script(ctx, t, accountID, name); err != nil {
+			return err
+		}
+		return each(ctx, t, func(row scanner) error {
+			tail, err := scanTail(row)
+			list = append(list, tail)
+			return err
+		}, `SELECT `+tailColumns+` FROM tails WHERE account_id = $1 AND script = $2 AND expires_on > $3 ORDER BY created_on, id`,
+			accountID, name, s.now().UnixMicro())
+	})
+	return list, err
+}
+
+// OpenTail returns the live tail that a secret opens, or a not_found error.
+func (s *Store) OpenTail(ctx context.Context, secret string) (deploy.Tail, error) {
+	tail, err := scanTail(s.reader.QueryRowContext(ctx, `SELECT `+tailColumns+` FROM tails WHERE secret = $1 AND expires_on > $2`,
+		secret, s.now().UnixMicro()))
+	if errors.Is(err, sql.ErrNoRows) {
+		return tail, errs.New(errs.NotFound, 0, "there is no such tail: it has expired, was deleted or never was")
+	}
+	if err != nil {
+		err = fmt.Errorf("open tail: %w", err)
+	}
+	return tail, err
+}
+
+// AwaitTailEnd returns nil when a tail is deleted or has expired, and otherwise the
+// error of ctx. A deletion by another process is seen as soon as any other change.
+func (s *Store) AwaitTailEnd(ctx context.Context, tail deploy.Tail) error {
+	expiry := time.NewTimer(tail.ExpiresOn.Sub(s.now()))
+	defer expiry.Stop()
+	for {
+		_, changed := s.watch.state()
+		if _, err := s.OpenTail(ctx, tail.Secret); err != nil {
+			if errs.KindOf(err) == errs.NotFound {
+				return nil
+			}
+			return err
+		}
+		select {
+		case <-changed:
+		case <-expiry.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// DeleteTail ends a tail, or returns a not_found error.
+func (s *Store) DeleteTail(ctx context.Context, accountID, name, id string) error {
+	return s.write(ctx, "delete tail", func(t *tx) error {
+		if err := t.lockTails(ctx, accountID, name); err != nil {
+			return err
+		}
+		result, err := t.ExecContext(ctx, `DELETE FROM tails WHERE account_id = $1 AND script = $2 AND id = $3 AND expires_on > $4`,
+			accountID, name, id, t.now.UnixMicro())
+		if err != nil {
+			return err
+		}
+		if n, err := result.RowsAffected(); err != nil {
+			return err
+		} else if n == 0 {
+			return errs.New(errs.NotFound, 0, "tail %q of script %q does not exist, or no longer", id, name)
+		}
+		if err := t.audit(ctx, accountID, "tail.delete", name+"/"+id, nil, nil); err != nil {
+			return err
+		}
+		return t.publish(ctx)
+	})
+}
+
+// SweepTails removes the tails that have expired, so that gateways stop copying
+// for nobody, and returns how many there were.
+func (s *Store) SweepTails(ctx context.Context) (int64, error) {
+	now := s.now().UnixMicro()
+	var expired int64 // a look first, because a write would wait for other writers each time
+	if err := s.reader.QueryRowContext(ctx, `SELECT COUNT(*) FROM tails WHERE expires_on <= $1`, now).Scan(&expired); err != nil {
+		return 0, fmt.Errorf("sweep tails: %w", err)
+	}
+	if expired == 0 {
+		return 0, nil
+	}
+	err := s.write(ctx, "sweep tails", func(t *tx) error {
+		result, err := t.ExecContext(ctx, `DELETE FROM tails WHERE expires_on <= $1`, now)
+		if err != nil {
+			return err
+		}
+		if expired, err = result.RowsAffected(); err != nil || expired == 0 { // another process was first
+			return err
+		}
+		return t.publish(ctx)
+	})
+	return expired, err
+}

@@ -1,0 +1,142 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+)
+
+// inSnapshot returns what gateways know of a script of the first account.
+func inSnapshot(t *testing.T, s *Store, name string) (deploy.SnapshotScript, int64) {
+	t.Helper()
+	snap, err := s.SnapshotAll(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(snap.Scripts, func(sc deploy.SnapshotScript) bool { return sc.AccountID == testAccount && sc.Name == name })
+	if i < 0 {
+		t.Fatalf("script %s is not in the snapshot", name)
+	}
+	return snap.Scripts[i], snap.Revision
+}
+
+func mustTail(t *testing.T, s *Store, name string) deploy.Tail {
+	t.Helper()
+	query := "paid"
+	tail, err := s.CreateTail(t.Context(), testAccount, name, []deploy.TailFilter{{Query: &query}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tail
+}
+
+func TestTailLivesUntilItIsDeletedOrExpires(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		ctx := t.Context()
+		mustVersion(t, s, "shop")
+		_, err := s.CreateTail(ctx, testAccount, "none", nil)
+		wantKind(t, err, errs.NotFound, "none")
+		_, err = s.Tails(ctx, testAccount, "none")
+		wantKind(t, err, errs.NotFound)
+		if sc, _ := inSnapshot(t, s, "shop"); sc.Tailed {
+			t.Fatal("a script is tailed before anybody asked")
+		}
+
+		first := mustTail(t, s, "shop")
+		clock.add(time.Minute)
+		second := mustTail(t, s, "shop")
+		if !first.ExpiresOn.Equal(first.CreatedOn.Add(deploy.TailLifetime)) || len(first.Secret) < 40 || first.Secret == second.Secret {
+			t.Fatalf("tail %+v", first)
+		}
+		if list, err := s.Tails(ctx, testAccount, "shop"); err != nil || len(list) != 2 || list[0].ID != first.ID || *list[1].Filters[0].Query != "paid" {
+			t.Fatalf("tails %+v, error %v", list, err)
+		}
+		if sc, _ := inSnapshot(t, s, "shop"); !sc.Tailed {
+			t.Fatal("gateways do not know that the script is watched")
+		}
+		if got, err := s.OpenTail(ctx, second.Secret); err != nil || got.ID != second.ID || got.Script != "shop" || got.AccountID != testAccount {
+			t.Fatalf("the secret opens %+v, error %v", got, err)
+		}
+		_, err = s.OpenTail(ctx, "wrong")
+		wantKind(t, err, errs.NotFound)
+
+		wantKind(t, s.DeleteTail(ctx, testAccount, "shop", "wrong"), errs.NotFound)
+		if err := s.DeleteTail(ctx, testAccount, "shop", second.ID); err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.OpenTail(ctx, second.Secret)
+		wantKind(t, err, errs.NotFound)
+		if n, err := s.SweepTails(ctx); err != nil || n != 0 {
+			t.Fatalf("swept %d live tails, error %v", n, err)
+		}
+		if sc, _ := inSnapshot(t, s, "shop"); !sc.Tailed {
+			t.Fatal("one tail is left, and gateways think that there is none")
+		}
+
+		clock.add(deploy.TailLifetime - time.Minute)
+		_, err = s.OpenTail(ctx, first.Secret)
+		wantKind(t, err, errs.NotFound)
+		wantKind(t, s.DeleteTail(ctx, testAccount, "shop", first.ID), errs.NotFound)
+		if list, err := s.Tails(ctx, testAccount, "shop"); err != nil || len(list) != 0 {
+			t.Fatalf("expired tails %+v, error %v", list, err)
+		}
+		_, before := inSnapshot(t, s, "shop")
+		if n, err := s.SweepTails(ctx); err != nil || n != 1 {
+			t.Fatalf("swept %d tails, error %v", n, err)
+		}
+		if sc, after := inSnapshot(t, s, "shop"); sc.Tailed || after <= before {
+			t.Errorf("after the sweep gateways have revision %d after %d, tailed %v", after, before, sc.Tailed)
+		}
+	})
+}
+
+func TestTenTailsAScript(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		mustVersion(t, s, "shop")
+		for range deploy.TailsMax {
+			mustTail(t, s, "shop")
+		}
+		_, err := s.CreateTail(t.Context(), testAccount, "shop", nil)
+		wantKind(t, err, errs.Invalid, "10 tails", "shop")
+		clock.add(deploy.TailLifetime) // not swept yet
+		mustTail(t, s, "shop")
+	})
+}
+
+func TestEndOfATailIsAwaited(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		mustVersion(t, s, "shop")
+		deleted, expired, left := mustTail(t, s, "shop"), mustTail(t, s, "shop"), mustTail(t, s, "shop")
+		expired.ExpiresOn = time.Now()
+		await := func(ctx context.Context, tail deploy.Tail) <-chan error {
+			end := make(chan error, 1)
+			go func() { end <- s.AwaitTailEnd(ctx, tail) }()
+			return end
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ends := []<-chan error{await(ctx, deleted), await(ctx, expired), await(ctx, left)}
+		if err := s.DeleteTail(ctx, testAccount, "shop", deleted.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ends[0]; err != nil {
+			t.Errorf("deleted: %v", err)
+		}
+		if err := <-ends[1]; err != nil {
+			t.Errorf("expired: %v", err)
+		}
+		cancel()
+		if err := <-ends[2]; !errors.Is(err, context.Canceled) {
+			t.Errorf("given up: %v", err)
+		}
+	})
+}
