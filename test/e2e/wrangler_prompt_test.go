@@ -32,20 +32,25 @@ func TestWranglerPrompts(t *testing.T) {
 
 			terminal := s.atTerminal(t, "versions", "deploy")
 			terminal.expect("Which version(s) do you want to deploy?")
-			// The newest is marked first and the one in force is chosen already.
-			terminal.press(" \r")
+			terminal.press(" ", arrowDown, " ", "\r") // both; the newest is first
 			terminal.expect("What percentage of traffic should Worker Version 1")
-			terminal.press("20\r")
+			terminal.press("2", "0", "\r")
 			terminal.expect("What percentage of traffic should Worker Version 2")
-			terminal.press("80\r")
+			terminal.press("8", "0", "\r")
 			terminal.expect("Add a deployment message")
-			terminal.press("by hand\r")
+			terminal.press("by hand", "\r")
 			terminal.expect("Are you sure you want to proceed?", "deploy")
 			terminal.press("\r")
 			terminal.ends()
 			status := decode[deploy.Deployment](t, s.run(t, "deployments", "status", "--json"))
-			if len(status.Versions) != 2 {
+			want := map[string]deploy.Percentage{s.v2: 20_000, s.v1: 80_000}
+			if len(status.Versions) != 2 || status.Message != "by hand" {
 				t.Errorf("the status is %+v", status)
+			}
+			for _, split := range status.Versions {
+				if split.Percentage != want[split.VersionID] {
+					t.Errorf("version %s has %s", split.VersionID, split.Percentage)
+				}
 			}
 		})
 	}
@@ -118,11 +123,14 @@ func (term *terminal) expect(texts ...string) {
 	})
 }
 
-// press types keys.
-func (term *terminal) press(keys string) {
+// arrowDown is the key as a terminal sends it.
+const arrowDown = "\x1b[B"
+
+// press types keys, each in a write of its own: a prompt reads keys, not lines.
+func (term *terminal) press(keys ...string) {
 	term.t.Helper()
-	for _, key := range keys { // one at a time, as a person would: the prompt reads keys, not lines
-		if _, err := term.file.WriteString(string(key)); err != nil {
+	for _, key := range keys {
+		if _, err := term.file.WriteString(key); err != nil {
 			term.t.Fatal(err)
 		}
 	}
