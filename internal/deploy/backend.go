@@ -1,42 +1,73 @@
 package deploy
 
-// BackendState is how far a version's backend is with being able to serve.
+import (
+	"errors"
+	"fmt"
+	"net/url"
+)
+
+// BackendState is what a router can say of a version's backend. Origins are always
+// ready: nobody asks them before a request does.
 type BackendState struct {
-	Phase BackendPhase
-	Error string // why it failed, as a person can read it; empty in other phases
+	Phase BackendPhase `json:"phase"`
+	Error string       `json:"error,omitempty"` // why it failed, for a person
 }
 
-// BackendPhase is one of the constants below.
+// BackendPhase is where a backend is between a snapshot and its first request.
 type BackendPhase string
 
 const (
 	BackendReady    BackendPhase = "ready"
-	BackendStarting BackendPhase = "starting" // neither serves nor has failed yet
-	BackendFailed   BackendPhase = "failed"   // cannot serve now; it may be tried again
+	BackendStarting BackendPhase = "starting" // requests wait for it
+	BackendFailed   BackendPhase = "failed"   // requests fail; it may be tried again
+	// BackendIdle is a version that no deployment names: its first request starts it.
+	BackendIdle BackendPhase = "idle"
 )
 
-// Available returns the splits for drawing when the versions that failed names
-// cannot serve: they have no share, so that the others divide the traffic in the
-// proportions that they have among themselves. An override still finds them. If no
-// version with a share is left, the splits stay as they are: any answer of a
-// failed version tells more than none. Splits is not changed; the result may be it.
-func Available(splits []Split, failed func(versionID string) bool) []Split {
-	var without []Split
-	left := false
-	for i, s := range splits {
-		switch {
-		case s.Percentage == 0:
-		case !failed(s.VersionID):
-			left = true
-		default:
-			if without == nil {
-				without = append([]Split(nil), splits...)
-			}
-			without[i].Percentage = 0
+const (
+	// BindingHeader is on every request that a service binding sends to a gateway. The
+	// runtime sets it, and takes away what the Worker may have put there.
+	BindingHeader = "Tidegate-Binding"
+	// RPCHost is the authority of a CONNECT that opens an RPC session, on a gateway's
+	// bindings socket and on the socket of an entry point. No name server knows it.
+	RPCHost = "rpc.tidegate.invalid:443"
+)
+
+// Caller is the Worker version behind a service binding's nonce.
+type Caller struct {
+	AccountID string
+	Script    string
+	VersionID string
+}
+
+// ServiceCall is what BindingHeader holds: who calls, proven by a secret of the
+// calling process, and what is called.
+type ServiceCall struct {
+	Nonce      string
+	Script     string // of the caller's account
+	Entrypoint string // empty for the default one
+}
+
+// Header returns the value of BindingHeader, in printable ASCII whatever the names are.
+func (c ServiceCall) Header() string {
+	return url.Values{"nonce": {c.Nonce}, "script": {c.Script}, "entrypoint": {c.Entrypoint}}.Encode()
+}
+
+// ParseBinding reads the value of BindingHeader. Whether the nonce is one that was
+// given out is for the caller to find.
+func ParseBinding(header string) (ServiceCall, error) {
+	v, err := url.ParseQuery(header)
+	if err != nil {
+		return ServiceCall{}, errors.New("read " + BindingHeader + ": it is not form-encoded") // err would repeat the secret
+	}
+	for _, name := range [...]string{"nonce", "script", "entrypoint"} {
+		if len(v[name]) != 1 {
+			return ServiceCall{}, fmt.Errorf("read %s: it has %d values of %q, not one", BindingHeader, len(v[name]), name)
 		}
 	}
-	if without == nil || !left {
-		return splits
+	c := ServiceCall{Nonce: v.Get("nonce"), Script: v.Get("script"), Entrypoint: v.Get("entrypoint")}
+	if c.Nonce == "" || c.Script == "" {
+		return ServiceCall{}, fmt.Errorf("read %s: its nonce or its script is empty", BindingHeader)
 	}
-	return without
+	return c, nil
 }

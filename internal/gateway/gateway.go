@@ -117,6 +117,7 @@ type Deps struct {
 	Backends  Backends
 	Workers   Workers      // nil where only origins are served
 	Emitter   Emitter      // nil emits nothing
+	Tail      TailEmitter  // nil shows events to nobody
 	Tracer    trace.Tracer // nil makes no spans, at no cost; traceparent travels on either way
 	Logger    *slog.Logger
 }
@@ -128,6 +129,7 @@ type Gateway struct {
 	log     *slog.Logger
 	headers []eventHeader
 	joins   joins
+	tails   tails
 	loop    []string // the CDN-Loop header of a request that came without one
 	metrics metrics
 

@@ -47,6 +47,7 @@ type metrics struct {
 	invocations    [16]atomic.Int64 // that began inside the runtime, by event type
 	unjoined       [8]atomic.Int64  // by reason
 	dropped        atomic.Int64     // for dropUnknownVersion
+	tailDropped    atomic.Int64     // copies of events beyond tailRate
 	malformed      atomic.Int64     // invocations whose Event was no JSON
 
 	snapshotErrors  atomic.Int64
@@ -73,7 +74,7 @@ func (m *metrics) count(decision, outcome string) {
 
 func (m *metrics) register(g *Gateway) error {
 	meter := telemetry.Meter("tidegate/gateway")
-	var errs [15]error
+	var errs [16]error
 	counter := func(i int, name, help string) (c metric.Int64ObservableCounter) {
 		c, errs[i] = meter.Int64ObservableCounter(name, metric.WithDescription(help))
 		return c
@@ -97,6 +98,7 @@ func (m *metrics) register(g *Gateway) error {
 	dropped := counter(12, "tidegate_gateway_events_dropped_total", "Trace events that were not emitted, by reason.")
 	joinsWaiting := gauge(13, "tidegate_gateway_events_waiting", "Requests that have ended and whose trace event waits for the runtime's half.")
 	malformed := counter(14, "tidegate_gateway_invocations_malformed_total", "Invocations whose Event was no JSON; their trace events have an empty one.")
+	tailDropped := counter(15, "tidegate_gateway_tail_dropped_total", "Copies of events for people who watch a script that were not sent, because there were too many a second.")
 	for _, err := range errs {
 		if err != nil {
 			return fmt.Errorf("gateway: declare metrics: %w", err)
@@ -128,6 +130,7 @@ func (m *metrics) register(g *Gateway) error {
 			o.ObserveInt64(unjoined, m.unjoined[i].Load(), metric.WithAttributes(attribute.String("reason", reason)))
 		}
 		o.ObserveInt64(dropped, m.dropped.Load(), metric.WithAttributes(attribute.String("reason", dropUnknownVersion)))
+		o.ObserveInt64(tailDropped, m.tailDropped.Load())
 		o.ObserveInt64(malformed, m.malformed.Load())
 		o.ObserveFloat64(joinsWaiting, float64(g.joins.waiting()))
 		o.ObserveFloat64(startWaiting, float64(m.startWaiting.Load()))
@@ -144,7 +147,7 @@ func (m *metrics) register(g *Gateway) error {
 			o.ObserveInt64(refused, m.snapshotRefused[i].Load(), metric.WithAttributes(attribute.String("reason", reason)))
 		}
 		return nil
-	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused, startWaiting, heldBack, invocations, unjoined, dropped, malformed, joinsWaiting)
+	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused, startWaiting, heldBack, invocations, unjoined, dropped, malformed, tailDropped, joinsWaiting)
 	if err != nil {
 		return fmt.Errorf("gateway: observe metrics: %w", err)
 	}
