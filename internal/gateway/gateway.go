@@ -104,11 +104,13 @@ type Backends interface {
 
 // Workers is the runtime of Workers versions. Its backends, those of Backends.Update
 // among them, may have a method State() deploy.BackendState; one without it is
-// always ready.
+// always ready. One of a Workers version is also a namedEntrypoints.
 type Workers interface {
 	// Changed returns a channel that is closed, or gets a value, when the State of
 	// a backend has changed after the call.
 	Changed() <-chan struct{}
+	// Caller returns who calls through a service binding, by the nonce of its process.
+	Caller(nonce string) (deploy.Caller, bool)
 }
 
 // Deps are the gateway's neighbours.

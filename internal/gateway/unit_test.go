@@ -360,6 +360,7 @@ func TestMetrics(t *testing.T) {
 		"tidegate_gateway_requests_waiting_for_start":                          0,
 		"tidegate_gateway_deployments_waiting":                                 0,
 		"tidegate_gateway_events_waiting":                                      0,
+		"tidegate_gateway_binding_calls_in_flight":                             0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
