@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"tidegate/internal/api/client"
 	"tidegate/internal/deploy"
@@ -23,9 +24,20 @@ func (f snapshots) Snapshot(ctx context.Context, after int64) (*deploy.Snapshot,
 	return f(ctx, after)
 }
 
-// addGateway adds the producer of trace events, the loop that keeps the routing
+// tailStopTimeout bounds what a stop does for those who watch.
+const tailStopTimeout = time.Second
+
+// tailEmitter puts copies of events on schema.TailTopic.
+type tailEmitter struct{ *stream.Producer }
+
+func (e tailEmitter) EmitTail(account, script, clientIP string, value []byte) {
+	headers := []stream.Header{{Name: schema.HeaderScript, Value: script}, {Name: schema.HeaderClientIP, Value: clientIP}}
+	e.EmitHeaders(account, headers, value)
+}
+
+// addGateway adds the producers of trace events and of their copies, the loop that keeps the routing
 // fresh, and the listener, in this order: the listener stops first, and the
-// producer sends what the last requests left.
+// producers send what the last requests left.
 func (p *process) addGateway(context.Context) error {
 	if err := os.MkdirAll(p.config.DataDir, 0o750); err != nil {
 		return err
@@ -37,6 +49,12 @@ func (p *process) addGateway(context.Context) error {
 	producer, err := stream.NewProducer(stream.ProducerConfig{
 		Config: p.stream(), Schema: schema.EventSchemaVersion,
 		SpoolDir: filepath.Join(p.config.DataDir, "spool"), Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	tail, err := stream.NewProducer(stream.ProducerConfig{
+		Config: p.tailStream(), Schema: schema.EventSchemaVersion, NoSpool: true, StopTimeout: tailStopTimeout, Logger: p.log,
 	})
 	if err != nil {
 		return err
@@ -55,14 +73,16 @@ func (p *process) addGateway(context.Context) error {
 	}
 	config.SnapshotFile = filepath.Join(p.config.DataDir, "snapshot.json")
 	gw, err := gateway.New(config, gateway.Deps{
-		Snapshots: source, Backends: backends, Workers: backends, Emitter: producer,
+		Snapshots: source, Backends: backends, Workers: backends, Emitter: producer, Tail: tailEmitter{tail},
 		Tracer: telemetry.Tracer("tidegate/internal/gateway"), Logger: p.log,
 	})
 	told.attach(gw)
 	if err != nil {
 		return err
 	}
-	p.services = append(p.services, p.topicService(), service{"producer", stageProducer, producer.Run}, service{"routing", stageRouting, gw.Run})
+	p.services = append(p.services, p.topicService(), p.tailTopicService(),
+		service{"producer", stageProducer, producer.Run}, service{"tail producer", stageProducer, tail.Run}, service{"routing", stageRouting, gw.Run})
+	p.serveBindings(gw)
 	p.serve(listenGateway, gateway.NewServer(gw))
 	p.ready.Gateway = p.baseURL(listenGateway)
 	p.checks = append(p.checks, check{"gateway", func(context.Context) error { return gw.Ready() }})

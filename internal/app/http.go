@@ -17,6 +17,8 @@ const (
 	listenAPI     = "api"
 	listenGateway = "gateway"
 	listenOps     = "ops"
+	// listenBindings is a Unix socket, opened by the gateway's role.
+	listenBindings = "bindings"
 )
 
 // listen opens every listener before anything else is built: requests made before
@@ -32,13 +34,7 @@ func (p *process) listen(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("listen for the %s: %w", name, err)
 		}
-		p.listeners[name] = listener
-		p.closers = append(p.closers, func() error {
-			if err := listener.Close(); !errors.Is(err, net.ErrClosed) { // its server has closed it, if it got so far
-				return err
-			}
-			return nil
-		})
+		p.keepListener(name, listener)
 		return nil
 	}
 	return errors.Join(
@@ -46,6 +42,16 @@ func (p *process) listen(ctx context.Context) error {
 		open(listenGateway, p.config.GatewayAddr, p.config.has(RoleGateway)),
 		open(listenOps, p.config.OpsAddr, p.config.OpsAddr != ""),
 	)
+}
+
+func (p *process) keepListener(name string, listener net.Listener) {
+	p.listeners[name] = listener
+	p.closers = append(p.closers, func() error {
+		if err := listener.Close(); !errors.Is(err, net.ErrClosed) { // its server has closed it, if it got so far
+			return err
+		}
+		return nil
+	})
 }
 
 // baseURL is how a listener is reached from this machine.

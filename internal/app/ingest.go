@@ -15,6 +15,13 @@ import (
 // protocol lives in its offsets: a new name counts everything again.
 const ingestGroup = "tidegate-ingest"
 
+// The topic of what people watch: one partition keeps events in order, and whoever
+// looks after minutes has Logpush or the database.
+const (
+	TailTopicPartitions = 1
+	TailTopicRetention  = 10 * time.Minute
+)
+
 // retryPause between two attempts to reach a server that is needed to begin.
 const retryPause = 500 * time.Millisecond
 
@@ -49,9 +56,18 @@ func (p *process) kafkaCheck() check {
 
 // topicService makes sure that the event topic exists, then waits for the stop.
 func (p *process) topicService() service {
-	return service{"topic", stageEdge, func(ctx context.Context) error {
-		err := p.untilDone(ctx, "make the topic "+schema.Topic, func(ctx context.Context) error {
-			return stream.EnsureTopic(ctx, p.stream(), p.config.TopicPartitions, p.config.TopicReplication, p.config.TopicRetention)
+	return p.ensureTopic("topic", p.stream(), p.config.TopicPartitions, p.config.TopicRetention)
+}
+
+// tailTopicService does the same for the topic of what people watch.
+func (p *process) tailTopicService() service {
+	return p.ensureTopic("tail topic", p.tailStream(), TailTopicPartitions, TailTopicRetention)
+}
+
+func (p *process) ensureTopic(name string, topic stream.Config, partitions int, retention time.Duration) service {
+	return service{name, stageEdge, func(ctx context.Context) error {
+		err := p.untilDone(ctx, "make the topic "+topic.Topic, func(ctx context.Context) error {
+			return stream.EnsureTopic(ctx, topic, partitions, p.config.TopicReplication, retention)
 		})
 		if err != nil {
 			return err

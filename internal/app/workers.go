@@ -1,6 +1,13 @@
 package app
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
 	"path/filepath"
 
 	"tidegate/internal/gateway"
@@ -44,7 +51,13 @@ func (p *process) backends(bundles runtime.Bundles, told *ear) (*runtime.Backend
 		return nil, err
 	}
 	if path != "" {
-		config.Workers = &runtime.WorkerConfig{Workerd: path, DataDir: filepath.Join(p.config.DataDir, "workers")}
+		if err := p.listenBindings(); err != nil {
+			return nil, err
+		}
+		config.Workers = &runtime.WorkerConfig{
+			Workerd: path, DataDir: filepath.Join(p.config.DataDir, "workers"),
+			BindingsSocket: p.listeners[listenBindings].Addr().String(),
+		}
 		config.Bundles = bundles
 		config.Invocations, config.Ended = told.invocation, told.ended
 	}
@@ -54,6 +67,50 @@ func (p *process) backends(bundles runtime.Bundles, told *ear) (*runtime.Backend
 	}
 	p.closers = append(p.closers, func() error { backends.Close(); return nil })
 	return backends, nil
+}
+
+// socketPathMax is what the shortest limit of a Unix socket's path leaves: 104 bytes
+// with its end on macOS, 108 on Linux.
+const socketPathMax = 103
+
+// listenBindings opens the socket that calls from Worker to Worker come in on. Only
+// this user may reach it.
+func (p *process) listenBindings() error {
+	dir, err := filepath.Abs(p.config.DataDir)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, "bindings.sock")
+	if len(path) > socketPathMax {
+		if dir, err = os.MkdirTemp("", "tidegate-"); err != nil { // mode 0700
+			return fmt.Errorf("make a folder for the bindings' socket, because %s is too long for one: %w", path, err)
+		}
+		p.closers = append(p.closers, func() error { return os.RemoveAll(dir) })
+		path = filepath.Join(dir, "bindings.sock")
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a predecessor that was killed
+		return fmt.Errorf("listen for calls from Worker to Worker: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return fmt.Errorf("listen for calls from Worker to Worker: %w", err)
+	}
+	p.keepListener(listenBindings, listener)
+	return os.Chmod(path, 0o600)
+}
+
+// serveBindings adds the server of that socket. It stops after the public listener,
+// whose last requests may call other Workers.
+func (p *process) serveBindings(gw *gateway.Gateway) {
+	listener := p.listeners[listenBindings]
+	if listener == nil {
+		return // no Workers run here
+	}
+	server := gateway.NewServer(gw.BindingHandler())
+	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
+	p.services = append(p.services, service{listenBindings, stageRouting, func(ctx context.Context) error {
+		return serveUntil(ctx, p.log, listenBindings, server, listener)
+	}})
 }
 
 // ear is what the runtime tells the gateway through: each of the two needs the

@@ -1,9 +1,11 @@
 package deploy
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 )
 
 // BackendState is what a router can say of a version's backend. Origins are always
@@ -28,8 +30,9 @@ const (
 	// BindingHeader is on every request that a service binding sends to a gateway. The
 	// runtime sets it, and takes away what the Worker may have put there.
 	BindingHeader = "Tidegate-Binding"
-	// RPCHost is the authority of a CONNECT that opens an RPC session, on a gateway's
-	// bindings socket and on the socket of an entry point. No name server knows it.
+	// RPCHost is the authority of a CONNECT that opens an RPC session on the socket of
+	// an entry point. On a gateway's bindings socket a call is in front of it, because
+	// the runtime adds no header to a CONNECT: see ParseRPCHost. No name server knows it.
 	RPCHost = "rpc.tidegate.invalid:443"
 )
 
@@ -53,6 +56,20 @@ func (c ServiceCall) Header() string {
 	return url.Values{"nonce": {c.Nonce}, "script": {c.Script}, "entrypoint": {c.Entrypoint}}.Encode()
 }
 
+// RPCHost returns the authority of the CONNECT by which a service binding opens an
+// RPC session on a gateway's bindings socket. It is a secret like the nonce.
+func (c ServiceCall) RPCHost() string { return hex.EncodeToString([]byte(c.Header())) + "." + RPCHost }
+
+// ParseRPCHost reads the authority of a CONNECT on a gateway's bindings socket.
+func ParseRPCHost(host string) (ServiceCall, error) {
+	label, ok := strings.CutSuffix(host, "."+RPCHost)
+	header, err := hex.DecodeString(label)
+	if !ok || err != nil {
+		return ServiceCall{}, errors.New("read the host of a CONNECT: it is not one of a service binding")
+	}
+	return ParseBinding(string(header))
+}
+
 // ParseBinding reads the value of BindingHeader. Whether the nonce is one that was
 // given out is for the caller to find.
 func ParseBinding(header string) (ServiceCall, error) {
@@ -70,30 +87,4 @@ func ParseBinding(header string) (ServiceCall, error) {
 		return ServiceCall{}, fmt.Errorf("read %s: its nonce or its script is empty", BindingHeader)
 	}
 	return c, nil
-}
-
-// Available returns the splits for drawing when the versions that failed names
-// cannot serve: they have no share, so that the others divide the traffic in the
-// proportions that they have among themselves. An override still finds them. If no
-// version with a share is left, the splits stay as they are: any answer of a
-// failed version tells more than none. Splits is not changed; the result may be it.
-func Available(splits []Split, failed func(versionID string) bool) []Split {
-	var without []Split
-	left := false
-	for i, s := range splits {
-		switch {
-		case s.Percentage == 0:
-		case !failed(s.VersionID):
-			left = true
-		default:
-			if without == nil {
-				without = append([]Split(nil), splits...)
-			}
-			without[i].Percentage = 0
-		}
-	}
-	if without == nil || !left {
-		return splits
-	}
-	return without
 }

@@ -81,6 +81,7 @@ type recorder struct {
 	upstream float64
 	wall     int64
 	buf      []byte
+	tail     []byte
 }
 
 var recorders = sync.Pool{New: func() any {
@@ -98,11 +99,20 @@ func (g *Gateway) record(r *http.Request, target string, x *exchange, waiting *p
 	defer recorders.Put(rec)
 	if waiting == nil {
 		rec.note(&rec.half, g.headers, r, target, x, time.Since(x.received))
+		g.noteTail(&rec.half, r, rec.fetch.Request.URL, x)
 		g.emit(rec, &rec.half, nil)
 		return
 	}
 	rec.note(&waiting.half, g.headers, r, target, x, time.Since(x.received))
+	g.noteTail(&waiting.half, r, rec.fetch.Request.URL, x)
 	g.joins.finish(waiting)
+}
+
+// noteTail keeps what a copy of the event needs beside it, if somebody watches.
+func (g *Gateway) noteTail(h *half, r *http.Request, url string, x *exchange) {
+	if g.watched(x.script) {
+		h.tail = appendTailRequest(h.tail, r, url, x)
+	}
 }
 
 // note fills h from an exchange. Its lists are appended to what h has room for.

@@ -104,11 +104,13 @@ type Backends interface {
 
 // Workers is the runtime of Workers versions. Its backends, those of Backends.Update
 // among them, may have a method State() deploy.BackendState; one without it is
-// always ready.
+// always ready. One of a Workers version is also a namedEntrypoints.
 type Workers interface {
 	// Changed returns a channel that is closed, or gets a value, when the State of
 	// a backend has changed after the call.
 	Changed() <-chan struct{}
+	// Caller returns who calls through a service binding, by the nonce of its process.
+	Caller(nonce string) (deploy.Caller, bool)
 }
 
 // Deps are the gateway's neighbours.
@@ -117,6 +119,7 @@ type Deps struct {
 	Backends  Backends
 	Workers   Workers      // nil where only origins are served
 	Emitter   Emitter      // nil emits nothing
+	Tail      TailEmitter  // nil shows events to nobody
 	Tracer    trace.Tracer // nil makes no spans, at no cost; traceparent travels on either way
 	Logger    *slog.Logger
 }
@@ -128,6 +131,7 @@ type Gateway struct {
 	log     *slog.Logger
 	headers []eventHeader
 	joins   joins
+	tails   tails
 	loop    []string // the CDN-Loop header of a request that came without one
 	metrics metrics
 

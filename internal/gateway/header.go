@@ -12,7 +12,12 @@ import (
 	"sync"
 
 	"golang.org/x/net/http/httpguts"
+
+	"tidegate/internal/deploy"
 )
+
+// headerBinding names the callee of a service binding; see BindingHandler.
+const headerBinding = deploy.BindingHeader
 
 // client is who sent a request, as far as it can be believed.
 type client struct {

@@ -74,6 +74,10 @@ func (g *Gateway) emit(rec *recorder, h *half, inv *schema.Invocation) {
 	}
 	g.metrics.count(h.decision, h.outcome)
 	g.deps.Emitter.Emit(h.script.AccountID, rec.encode(h, inv))
+	if len(h.tail) > 0 {
+		rec.tail = appendTailFetch(rec.tail[:0], h.tail, h.status)
+		g.emitTail(rec, h.script, h.clientIP, rec.tail)
+	}
 }
 
 // jointOutcome is the runtime's word, unless the gateway knows better: a client
@@ -128,6 +132,9 @@ func (g *Gateway) emitInvocation(versionID string, inv *schema.Invocation) {
 		ScriptVersion:    of.version.stamp(),
 	}
 	g.deps.Emitter.Emit(of.script.AccountID, rec.bytes())
+	if g.watched(of.script) {
+		g.emitTail(rec, of.script, "", tailEvent(inv.Event))
+	}
 }
 
 // keepJoining lets exchanges go that wait in vain, until ctx ends.

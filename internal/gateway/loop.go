@@ -22,16 +22,19 @@ func validLoopID(id string) bool {
 
 // looped reports whether a request with this CDN-Loop has been here before. A
 // client that writes our id itself refuses nobody but itself.
-func (g *Gateway) looped(values []string) bool {
+func (g *Gateway) looped(values []string) bool { return g.passed(values) > 0 }
+
+// passed returns how often a request with this CDN-Loop has been here.
+func (g *Gateway) passed(values []string) (times int) {
 	for _, value := range values {
 		for network := range strings.SplitSeq(value, ",") {
 			id, _, _ := strings.Cut(network, ";") // parameters
 			if strings.EqualFold(strings.TrimSpace(id), g.cfg.LoopID) {
-				return true
+				times++
 			}
 		}
 	}
-	return false
+	return times
 }
 
 // loopWith returns the header for the backend: what the client sent, and us.

@@ -47,7 +47,11 @@ type metrics struct {
 	invocations    [16]atomic.Int64 // that began inside the runtime, by event type
 	unjoined       [8]atomic.Int64  // by reason
 	dropped        atomic.Int64     // for dropUnknownVersion
-	malformed      atomic.Int64     // invocations whose Event was no JSON
+	bindingCalls   atomic.Int64     // under way
+	bindingRefused [8]atomic.Int64  // by reason
+	rpcSessions    atomic.Int64
+	tailDropped    atomic.Int64 // copies of events beyond tailRate
+	malformed      atomic.Int64 // invocations whose Event was no JSON
 
 	snapshotErrors  atomic.Int64
 	snapshotRefused [2]atomic.Int64 // by reason
@@ -73,7 +77,7 @@ func (m *metrics) count(decision, outcome string) {
 
 func (m *metrics) register(g *Gateway) error {
 	meter := telemetry.Meter("tidegate/gateway")
-	var errs [15]error
+	var errs [19]error
 	counter := func(i int, name, help string) (c metric.Int64ObservableCounter) {
 		c, errs[i] = meter.Int64ObservableCounter(name, metric.WithDescription(help))
 		return c
@@ -97,6 +101,10 @@ func (m *metrics) register(g *Gateway) error {
 	dropped := counter(12, "tidegate_gateway_events_dropped_total", "Trace events that were not emitted, by reason.")
 	joinsWaiting := gauge(13, "tidegate_gateway_events_waiting", "Requests that have ended and whose trace event waits for the runtime's half.")
 	malformed := counter(14, "tidegate_gateway_invocations_malformed_total", "Invocations whose Event was no JSON; their trace events have an empty one.")
+	tailDropped := counter(15, "tidegate_gateway_tail_dropped_total", "Copies of events for people who watch a script that were not sent, because there were too many a second.")
+	bindingCalls := gauge(16, "tidegate_gateway_binding_calls_in_flight", "Calls from Worker to Worker that are under way, RPC sessions included.")
+	bindingRefused := counter(17, "tidegate_gateway_binding_calls_refused_total", "Calls from Worker to Worker that reached no version, by reason.")
+	rpcSessions := counter(18, "tidegate_gateway_rpc_sessions_total", "RPC sessions between Workers that were opened.")
 	for _, err := range errs {
 		if err != nil {
 			return fmt.Errorf("gateway: declare metrics: %w", err)
@@ -128,6 +136,12 @@ func (m *metrics) register(g *Gateway) error {
 			o.ObserveInt64(unjoined, m.unjoined[i].Load(), metric.WithAttributes(attribute.String("reason", reason)))
 		}
 		o.ObserveInt64(dropped, m.dropped.Load(), metric.WithAttributes(attribute.String("reason", dropUnknownVersion)))
+		o.ObserveFloat64(bindingCalls, float64(m.bindingCalls.Load()))
+		for i, reason := range bindingReasons {
+			o.ObserveInt64(bindingRefused, m.bindingRefused[i].Load(), metric.WithAttributes(attribute.String("reason", reason)))
+		}
+		o.ObserveInt64(rpcSessions, m.rpcSessions.Load())
+		o.ObserveInt64(tailDropped, m.tailDropped.Load())
 		o.ObserveInt64(malformed, m.malformed.Load())
 		o.ObserveFloat64(joinsWaiting, float64(g.joins.waiting()))
 		o.ObserveFloat64(startWaiting, float64(m.startWaiting.Load()))
@@ -144,7 +158,7 @@ func (m *metrics) register(g *Gateway) error {
 			o.ObserveInt64(refused, m.snapshotRefused[i].Load(), metric.WithAttributes(attribute.String("reason", reason)))
 		}
 		return nil
-	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused, startWaiting, heldBack, invocations, unjoined, dropped, malformed, joinsWaiting)
+	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused, startWaiting, heldBack, invocations, unjoined, dropped, malformed, bindingCalls, bindingRefused, rpcSessions, tailDropped, joinsWaiting)
 	if err != nil {
 		return fmt.Errorf("gateway: observe metrics: %w", err)
 	}

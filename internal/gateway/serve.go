@@ -35,6 +35,8 @@ type exchange struct {
 	picked
 	ray        string
 	entrypoint string // of the version; empty for the default one, as all the public reaches
+	backend    http.RoundTripper
+	internal   bool // a call from Worker to Worker
 	client     client
 	received   time.Time
 
@@ -84,18 +86,23 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		choice, late = g.pick(r.Context(), to.script, factsOf(r.Header, to.script.Name))
 	}
-	x := exchange{picked: choice, ray: ray, client: from, received: received}
+	x := exchange{picked: choice, backend: choice.version.backend, ray: ray, client: from, received: received}
+	g.serve(w, r, target, &x, late)
+}
 
-	ctx, span := g.startSpan(r, &x)
+// serve answers a request that has reached a script, and sees to its event. An
+// error of pick is answered here, too.
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, target string, x *exchange, late error) {
+	ctx, span := g.startSpan(r, x)
 	var waiting *pending
 	if late != nil {
-		g.notStarted(w, r, &x, late)
+		g.notStarted(w, r, x, late)
 	} else {
-		waiting = g.expect(&x)
-		g.forward(ctx, w, r, target, &x)
+		waiting = g.expect(x)
+		g.forward(ctx, w, r, target, x)
 	}
-	g.record(r, target, &x, waiting)
-	endSpan(span, &x)
+	g.record(r, target, x, waiting)
+	endSpan(span, x)
 	if x.abort {
 		panic(http.ErrAbortHandler) // the one way to cut a connection that net/http has
 	}
@@ -152,7 +159,11 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	hints := &informational{w: w}
 	out := r.WithContext(hints.watch(ctx))
 	out.RequestURI = target
-	out.Header = g.requestHeader(r, x)
+	if x.internal {
+		out.Header = g.callHeader(r, x)
+	} else {
+		out.Header = g.requestHeader(r, x)
+	}
 	injectTrace(ctx, out.Header)
 	var body *clientBody
 	if r.Body != nil && r.Body != http.NoBody {
@@ -162,7 +173,7 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	}
 
 	started := time.Now()
-	resp, err := x.version.backend.RoundTrip(out)
+	resp, err := x.backend.RoundTrip(out)
 	hints.stop()
 	if err != nil {
 		g.fail(w, r, body, x, err)
@@ -215,7 +226,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody,
 		x.outcome, x.status = schema.OutcomeExceededWallTime, http.StatusGatewayTimeout
 		answer(w, x.status, "The service behind this gateway did not answer in time.")
 	} else {
-		x.outcome, x.status = schema.OutcomeInternalError, http.StatusBadGateway
+		x.outcome, x.status = outcomeOf(err), http.StatusBadGateway
 		answer(w, x.status, "The service behind this gateway could not be reached or gave no valid answer.")
 	}
 	g.blame(x, err)

@@ -13,7 +13,8 @@ import (
 type table struct {
 	revision int64
 	// hosts are the platform's own names: a script's, its previews', its aliases'.
-	// They come before any route, so that no route can take them over.
+	// They come before any route, so that no route can take them over. One without a
+	// script is switched off.
 	hosts map[string]target
 	// routes by the host that they name, and under by the name whose subdomains
 	// they match ("" for all); each list has the most specific one first.
@@ -74,7 +75,11 @@ func compile(s *deploy.Snapshot, domain string, backends map[string]http.RoundTr
 		if sc.heldBack {
 			t.waiting++
 		}
-		if host := sc.host("", domain); !t.claim(host, target{script: sc}) {
+		own := target{script: sc}
+		if sc.HostDisabled {
+			own = target{} // nothing is served there, be it by a preview or a route
+		}
+		if host := sc.host("", domain); !t.claim(host, own) {
 			warn("script %s/%s: the name %s is taken", sc.AccountID, sc.Name, host)
 		}
 		for _, pattern := range sc.Routes {
@@ -89,6 +94,9 @@ func compile(s *deploy.Snapshot, domain string, backends map[string]http.RoundTr
 	// Previews come after every script's own name: the script "abcdef01-shop" is
 	// not to be hidden by a version of "shop".
 	for _, sc := range scripts {
+		if sc.PreviewsDisabled {
+			continue
+		}
 		for _, v := range sc.versions {
 			to := target{script: sc, preview: v}
 			if len(v.ID) >= previewIDChars {
@@ -158,7 +166,7 @@ func (t *table) sortRoutes() {
 func (t *table) match(host, scheme, path string) (target, bool) {
 	host = plainHost(host)
 	if to, ok := t.hosts[host]; ok {
-		return to, true
+		return to, to.script != nil
 	}
 	if to, ok := firstMatch(t.routes[host], scheme, path); ok {
 		return to, true

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +117,26 @@ func TestCompileKeepsScriptNames(t *testing.T) {
 	if to, ok := table.match("next-shop.dev.example.com", "http", "/"); !ok || to.preview == nil || to.preview.ID != testVersion {
 		t.Errorf("the alias leads to %+v, %t", to, ok)
 	}
+}
+
+// A script whose host is switched off keeps the name, its routes and its previews;
+// one whose previews are switched off keeps the rest.
+func TestHostsThatAreSwitchedOff(t *testing.T) {
+	f := func(host, previews bool, reached ...string) {
+		t.Helper()
+		s := testSnapshot("www.example.net/*", "shop.dev.example.com/*")
+		s.Scripts[0].HostDisabled, s.Scripts[0].PreviewsDisabled = host, previews
+		table, _ := compile(s, "example.com", nil, nil)
+		for _, name := range []string{"shop.dev.example.com", "aaaaaaaa-shop.dev.example.com", "next-shop.dev.example.com", "www.example.net"} {
+			if _, ok := table.match(name, "http", "/"); ok != slices.Contains(reached, name) {
+				t.Errorf("host off %t, previews off %t: %s is reached: %t", host, previews, name, ok)
+			}
+		}
+	}
+	f(false, false, "shop.dev.example.com", "aaaaaaaa-shop.dev.example.com", "next-shop.dev.example.com", "www.example.net")
+	f(true, false, "aaaaaaaa-shop.dev.example.com", "next-shop.dev.example.com", "www.example.net")
+	f(false, true, "shop.dev.example.com", "www.example.net")
+	f(true, true, "www.example.net")
 }
 
 // Whatever the host and the route, matching ends, and a route that names the
@@ -360,6 +381,7 @@ func TestMetrics(t *testing.T) {
 		"tidegate_gateway_requests_waiting_for_start":                          0,
 		"tidegate_gateway_deployments_waiting":                                 0,
 		"tidegate_gateway_events_waiting":                                      0,
+		"tidegate_gateway_binding_calls_in_flight":                             0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)

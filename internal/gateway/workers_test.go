@@ -2,6 +2,8 @@ package gateway_test
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -17,6 +19,7 @@ type workers struct {
 	mu       sync.Mutex
 	changed  chan struct{}
 	versions map[string]*worker
+	callers  map[string]deploy.Caller // by nonce; not changed after the start
 }
 
 type worker struct {
@@ -25,6 +28,8 @@ type worker struct {
 	state deploy.BackendState
 	serve http.HandlerFunc
 	seen  int
+	named map[string]http.HandlerFunc // entry points
+	dial  func(entrypoint string) (net.Conn, error)
 }
 
 func newWorkers(ids ...string) *workers {
@@ -85,6 +90,32 @@ func (v *worker) RoundTrip(r *http.Request) (*http.Response, error) {
 	rec := httptest.NewRecorder()
 	v.serve(rec, r)
 	return rec.Result(), nil
+}
+
+func (w *workers) Caller(nonce string) (deploy.Caller, bool) {
+	c, ok := w.callers[nonce]
+	return c, ok
+}
+
+type entrypoint struct {
+	*worker
+	name string
+}
+
+func (v *worker) Entrypoint(name string) http.RoundTripper { return entrypoint{v, name} }
+
+func (e entrypoint) RoundTrip(r *http.Request) (*http.Response, error) {
+	serve := e.named[e.name]
+	if serve == nil {
+		return nil, &runtime.Error{Kind: "protocol", Op: "call", Err: errors.New("no such entry point")}
+	}
+	rec := httptest.NewRecorder()
+	serve(rec, r)
+	return rec.Result(), nil
+}
+
+func (v *worker) DialRPC(_ context.Context, entrypoint string) (net.Conn, error) {
+	return v.dial(entrypoint)
 }
 
 func (w *workers) use(_ *gateway.Config, deps *gateway.Deps, _ *runtime.Config) {

@@ -24,16 +24,9 @@ func EnsureTopic(ctx context.Context, cfg Config, partitions, replication int, r
 	if !errors.Is(err, kafka.UnknownTopicOrPartition) {
 		return err // nil when it exists
 	}
-	retentionMS := int64(-1)
-	if retention > 0 {
-		retentionMS = retention.Milliseconds()
-	}
 	answer, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
 		Topic: cfg.Topic, NumPartitions: partitions, ReplicationFactor: replication,
-		ConfigEntries: []kafka.ConfigEntry{
-			{ConfigName: "retention.ms", ConfigValue: strconv.FormatInt(retentionMS, 10)},
-			{ConfigName: "cleanup.policy", ConfigValue: "delete"},
-		},
+		ConfigEntries: topicConfig(retention),
 	}}})
 	if err == nil {
 		err = answer.Errors[cfg.Topic]
@@ -42,6 +35,25 @@ func EnsureTopic(ctx context.Context, cfg Config, partitions, replication int, r
 		return fmt.Errorf("create topic %s with %d partitions: %w", cfg.Topic, partitions, err)
 	}
 	return nil
+}
+
+// rollBelow is the retention below which a topic's segments are closed as often:
+// Kafka deletes closed ones only, and would close one after a week or a gigabyte.
+const rollBelow = 24 * time.Hour
+
+func topicConfig(retention time.Duration) []kafka.ConfigEntry {
+	retentionMS := int64(-1)
+	if retention > 0 {
+		retentionMS = retention.Milliseconds()
+	}
+	entries := []kafka.ConfigEntry{
+		{ConfigName: "retention.ms", ConfigValue: strconv.FormatInt(retentionMS, 10)},
+		{ConfigName: "cleanup.policy", ConfigValue: "delete"},
+	}
+	if retention > 0 && retention < rollBelow {
+		entries = append(entries, kafka.ConfigEntry{ConfigName: "segment.ms", ConfigValue: strconv.FormatInt(retentionMS, 10)})
+	}
+	return entries
 }
 
 // Ping asks one broker, over a new connection, for the partitions of cfg.Topic.

@@ -20,12 +20,20 @@ const (
 type event struct {
 	timeMS  int64 // Unix milliseconds, when it was emitted
 	account string
+	headers []Header // beside account and schema
 	value   []byte
 }
 
 // size is what an event adds to a batch before compression: its value, its
-// account and at most 48 bytes of lengths, deltas and header names.
-func (e *event) size() int { return len(e.value) + len(e.account) + 48 }
+// account, its other headers, and at most 48 bytes of lengths, deltas and the
+// names of the headers that all have.
+func (e *event) size() int {
+	size := len(e.value) + len(e.account) + 48
+	for _, h := range e.headers {
+		size += len(h.Name) + len(h.Value) + 10
+	}
+	return size
+}
 
 // batch is a Kafka record batch as it goes over the wire and into the spool:
 // encoded and compressed once, whatever happens to it.
@@ -62,7 +70,7 @@ type eventReader struct {
 
 	record  protocol.Record
 	value   valueBytes
-	headers [2]protocol.Header
+	headers []protocol.Header
 	account []byte
 }
 
@@ -74,8 +82,11 @@ func (r *eventReader) ReadRecord() (*protocol.Record, error) {
 	r.events = r.events[1:]
 	r.value.Reset(e.value)
 	r.account = append(r.account[:0], e.account...)
-	r.headers = [2]protocol.Header{{Key: headerAccount, Value: r.account}, {Key: headerSchema, Value: r.schema}}
-	r.record = protocol.Record{Time: time.UnixMilli(e.timeMS), Value: &r.value, Headers: r.headers[:]}
+	r.headers = append(r.headers[:0], protocol.Header{Key: headerAccount, Value: r.account}, protocol.Header{Key: headerSchema, Value: r.schema})
+	for _, h := range e.headers {
+		r.headers = append(r.headers, protocol.Header{Key: h.Name, Value: []byte(h.Value)})
+	}
+	r.record = protocol.Record{Time: time.UnixMilli(e.timeMS), Value: &r.value, Headers: r.headers}
 	return &r.record, nil
 }
 
@@ -101,7 +112,7 @@ func decode(b batch) ([]event, string, error) {
 	events := make([]event, len(records))
 	schema := ""
 	for i, r := range records {
-		events[i] = event{timeMS: r.Time.UnixMilli(), account: r.Account, value: r.Value}
+		events[i] = event{timeMS: r.Time.UnixMilli(), account: r.Account, headers: r.Headers, value: r.Value}
 		schema = r.Schema
 	}
 	return events, schema, nil
@@ -163,6 +174,8 @@ func (in *interned) decode(stream *protocol.RecordStream, first int64) ([]Record
 				record.Account = in.string(h.Value)
 			case headerSchema:
 				record.Schema = in.string(h.Value)
+			default:
+				record.Headers = append(record.Headers, Header{in.string([]byte(h.Key)), in.string(h.Value)})
 			}
 		}
 		records, values = append(records, record), append(values, value)

@@ -53,21 +53,23 @@ func newProducerMetrics(p *Producer) *producerMetrics {
 	queueBytes := gauge("tidegate_stream_queue_bytes", "Bytes in memory, waiting for their batch.")
 	spoolBytes := gauge("tidegate_stream_spool_bytes", "Bytes of the spool on disk.")
 
+	topic := attribute.String("topic", p.cfg.Topic)
+	of := metric.WithAttributes(topic) // a process may have producers for several topics
 	must(meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		s := p.Stats()
-		o.ObserveInt64(eventsIn, int64(s.EventsIn))
-		o.ObserveInt64(bytesIn, int64(s.BytesIn))
-		o.ObserveInt64(eventsOut, int64(s.EventsOut))
-		o.ObserveInt64(bytesOut, int64(s.BytesOut))
-		o.ObserveInt64(spooled, int64(s.EventsSpooled))
-		o.ObserveInt64(repeat, int64(s.EventsRepeatPossible))
+		o.ObserveInt64(eventsIn, int64(s.EventsIn), of)
+		o.ObserveInt64(bytesIn, int64(s.BytesIn), of)
+		o.ObserveInt64(eventsOut, int64(s.EventsOut), of)
+		o.ObserveInt64(bytesOut, int64(s.BytesOut), of)
+		o.ObserveInt64(spooled, int64(s.EventsSpooled), of)
+		o.ObserveInt64(repeat, int64(s.EventsRepeatPossible), of)
 		for reason, n := range s.Dropped {
-			o.ObserveInt64(dropped, int64(n), metric.WithAttributes(attribute.String("reason", reason)))
+			o.ObserveInt64(dropped, int64(n), metric.WithAttributes(topic, attribute.String("reason", reason)))
 		}
-		o.ObserveInt64(damaged, int64(s.SpoolDamagedBytes))
-		o.ObserveInt64(queueEvents, int64(s.QueueEvents))
-		o.ObserveInt64(queueBytes, int64(s.QueueBytes))
-		o.ObserveInt64(spoolBytes, s.SpoolBytes)
+		o.ObserveInt64(damaged, int64(s.SpoolDamagedBytes), of)
+		o.ObserveInt64(queueEvents, int64(s.QueueEvents), of)
+		o.ObserveInt64(queueBytes, int64(s.QueueBytes), of)
+		o.ObserveInt64(spoolBytes, s.SpoolBytes, of)
 		return nil
 	}, eventsIn, bytesIn, eventsOut, bytesOut, spooled, repeat, dropped, damaged, queueEvents, queueBytes, spoolBytes))
 	return m

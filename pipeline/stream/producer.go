@@ -23,8 +23,11 @@ type ProducerConfig struct {
 	// Schema is the value of the header "schema" of every record.
 	Schema string
 	// SpoolDir is where batches wait while Kafka is away; one process, one folder.
-	// It must be set.
+	// It must be set, unless NoSpool is.
 	SpoolDir string
+	// NoSpool drops what Kafka does not take at once: for records that nobody would
+	// want later.
+	NoSpool bool
 	// SpoolBytesMax bounds the spool on disk. What comes when it is full is
 	// dropped: the newest. 1 GiB.
 	SpoolBytesMax int64
@@ -79,7 +82,7 @@ func orDefault[T int | int64 | time.Duration](value, byDefault T) T {
 type Producer struct {
 	cfg     ProducerConfig
 	client  *kafka.Client
-	spool   *spool
+	spool   *spool // nil with NoSpool
 	metrics *producerMetrics
 	trouble troubleLog
 	wake    chan struct{} // gets a token when the queue stops being empty
@@ -114,9 +117,10 @@ const (
 	droppedTooLarge                       // the event is larger than Kafka accepts
 	droppedRefused                        // Kafka found fault with the event
 	droppedStopped                        // it came after Run had ended
+	droppedAway                           // Kafka did not take it, and there is no spool
 )
 
-var dropReasons = [...]string{"queue_full", "spool_full", "spool_error", "spool_corrupt", "too_large", "refused", "stopped"}
+var dropReasons = [...]string{"queue_full", "spool_full", "spool_error", "spool_corrupt", "too_large", "refused", "stopped", "away"}
 
 // Stats are counts since the Producer was made, and sizes of now. EventsIn is the
 // sum of EventsOut, Dropped and what is still in the queue, in batches on their
@@ -135,12 +139,15 @@ type Stats struct {
 	SpoolBytes           int64
 }
 
-// NewProducer opens the spool. Events wait in the queue until Run is called.
+// NewProducer opens the spool, if there is to be one. Events wait in the queue until Run is called.
 func NewProducer(cfg ProducerConfig) (*Producer, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	if cfg.SpoolDir == "" {
+	if (cfg.SpoolDir == "") != cfg.NoSpool {
+		if cfg.NoSpool {
+			return nil, fmt.Errorf("stream: SpoolDir is %s and NoSpool is set: choose one", cfg.SpoolDir)
+		}
 		return nil, errors.New("stream: SpoolDir is empty: name a folder for what Kafka does not take at once")
 	}
 	if cfg.Logger == nil {
@@ -150,9 +157,12 @@ func NewProducer(cfg ProducerConfig) (*Producer, error) {
 	if cfg.BatchBytesMax > frameBytesMax {
 		return nil, fmt.Errorf("stream: BatchBytesMax %d is above %d", cfg.BatchBytesMax, frameBytesMax)
 	}
-	spool, err := openSpool(cfg.SpoolDir, cfg.SpoolBytesMax)
-	if err != nil {
-		return nil, err
+	var spool *spool
+	if !cfg.NoSpool {
+		var err error
+		if spool, err = openSpool(cfg.SpoolDir, cfg.SpoolBytesMax); err != nil {
+			return nil, err
+		}
 	}
 	p := &Producer{
 		cfg: cfg, client: newClient(cfg.Config), spool: spool,
@@ -166,8 +176,12 @@ func NewProducer(cfg ProducerConfig) (*Producer, error) {
 
 // Emit queues one event. It never blocks and never fails: what can't be queued is
 // dropped and counted. It takes ownership of value. Safe for concurrent use.
-func (p *Producer) Emit(account string, value []byte) {
-	e := event{timeMS: time.Now().UnixMilli(), account: account, value: value}
+func (p *Producer) Emit(account string, value []byte) { p.EmitHeaders(account, nil, value) }
+
+// EmitHeaders is Emit for a record with more headers than all have. It takes
+// ownership of them, too.
+func (p *Producer) EmitHeaders(account string, headers []Header, value []byte) {
+	e := event{timeMS: time.Now().UnixMilli(), account: account, headers: headers, value: value}
 	size := e.size()
 	// One lock and an append: at 50,000 calls a second it is free almost always,
 	// and the collector is woken twice a batch, where a channel would cost it a
@@ -245,7 +259,9 @@ func (p *Producer) Stats() Stats {
 		EventsRepeatPossible: p.eventsRepeatPossible.Load(),
 		SpoolDamagedBytes:    p.spoolDamagedBytes.Load(),
 		Dropped:              make(map[string]uint64, len(dropReasons)),
-		SpoolBytes:           p.spool.size(),
+	}
+	if p.spool != nil {
+		s.SpoolBytes = p.spool.size()
 	}
 	for i := range dropReasons {
 		s.Dropped[dropReasons[i]] = p.dropped[i].Load()

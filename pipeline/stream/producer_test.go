@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
@@ -285,6 +286,91 @@ func TestQueueBoundDropsAndCounts(t *testing.T) {
 
 // A batch that Kafka refuses for its size must not take its good events with it,
 // neither on the way nor from the spool.
+// Headers of one record are that record's alone, also when a batch is cut in two.
+func TestMoreHeadersArriveWithTheirRecord(t *testing.T) {
+	cfg := startBroker(t).topic(1)
+	producerConfig := testProducer(t, cfg, "")
+	producerConfig.NoSpool = true
+	p := newProducer(t, producerConfig)
+	want := []event{
+		{account: "a", headers: []Header{{"script", "shop"}, {"client_ip", "192.0.2.1"}}, value: []byte("1")},
+		{account: "b", value: []byte("2")},
+		{account: "c", headers: []Header{{"script", ""}}, value: []byte("3")},
+	}
+	b, err := encode(want, "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	halves, err := split(b, kafka.MessageSizeTooLarge)
+	if err != nil || len(halves) != 2 {
+		t.Fatalf("%d halves, %v", len(halves), err)
+	}
+	for i, events := range [][]event{want[:1], want[1:]} {
+		got, _, err := decode(halves[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j := range got {
+			if !slices.Equal(got[j].headers, events[j].headers) {
+				t.Errorf("half %d: headers %v, want %v", i, got[j].headers, events[j].headers)
+			}
+		}
+	}
+
+	run(t, p.Run)
+	for _, e := range want {
+		p.EmitHeaders(e.account, e.headers, e.value)
+	}
+	inPartition(t, testGroup(t, cfg, unique("g")), func(ctx context.Context, part Partition) {
+		for n := 0; n < len(want); {
+			records, err := part.Fetch(ctx)
+			if err != nil {
+				t.Errorf("Fetch: %v", err)
+				return
+			}
+			for _, r := range records {
+				if r.Account != want[n].account || !slices.Equal(r.Headers, want[n].headers) {
+					t.Errorf("record %d: %+v, want headers %v", n, r, want[n].headers)
+				}
+				if n == 0 && (r.Header("client_ip") != "192.0.2.1" || r.Header("other") != "") {
+					t.Errorf("client_ip is %q", r.Header("client_ip"))
+				}
+				n++
+			}
+		}
+	})
+}
+
+// Without a spool, what Kafka does not take is dropped and counted, and the next
+// events go out when Kafka is back.
+func TestNoSpoolDropsWhileKafkaIsAway(t *testing.T) {
+	b := startOwnBroker(t)
+	cfg := b.topic(1)
+	b.stop()
+	producerConfig := testProducer(t, cfg, "")
+	producerConfig.NoSpool = true
+	p := newProducer(t, producerConfig)
+	run(t, p.Run)
+	p.Emit("acme", []byte("lost"))
+	eventually(t, "the event is dropped", func() error {
+		if s := p.Stats(); s.Dropped["away"] != 1 || s.QueueEvents != 0 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	b.start()
+	s := consume(t, cfg)
+	n := 0
+	eventually(t, "a later event arrives", func() error {
+		p.Emit("acme", fmt.Appendf(nil, "%d", n))
+		n++
+		if s.count() == 0 {
+			return fmt.Errorf("%+v", p.Stats())
+		}
+		return nil
+	})
+}
+
 func TestOneEventTooLargeForKafkaIsDroppedAlone(t *testing.T) {
 	f := func(name string, away bool) {
 		t.Run(name, func(t *testing.T) {
@@ -396,6 +482,7 @@ func TestNewProducerRefusesBadConfig(t *testing.T) {
 	f(func(c *ProducerConfig) { c.Brokers = []string{"nowhere"} }, "nowhere")
 	f(func(c *ProducerConfig) { c.Topic = "" }, "Topic")
 	f(func(c *ProducerConfig) { c.SpoolDir = "" }, "SpoolDir")
+	f(func(c *ProducerConfig) { c.NoSpool = true }, "NoSpool")
 	f(func(c *ProducerConfig) { c.Logger = nil }, "Logger")
 	f(func(c *ProducerConfig) {
 		other := newProducer(t, *c)

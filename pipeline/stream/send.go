@@ -35,10 +35,15 @@ func (p *Producer) Run(ctx context.Context) error {
 			}
 		})
 	}
-	workers.Go(func() { p.drain(ctx, work) })
+	if p.spool != nil {
+		workers.Go(func() { p.drain(ctx, work) })
+	}
 	p.collect(ctx, work, ready)
 	close(ready)
 	workers.Wait()
+	if p.spool == nil {
+		return nil
+	}
 	if err := p.spool.close(); err != nil {
 		return fmt.Errorf("close spool %s: %w", p.cfg.SpoolDir, err)
 	}
@@ -121,8 +126,12 @@ func (p *Producer) send(ctx context.Context, b batch) {
 	if err == nil {
 		return
 	}
-	p.away.Store(true)
-	p.trouble.warn(ctx, "send a batch, spooling it", err)
+	if p.spool == nil {
+		p.trouble.warn(ctx, "send a batch, dropping it", err)
+	} else {
+		p.away.Store(true)
+		p.trouble.warn(ctx, "send a batch, spooling it", err)
+	}
 	for _, b := range rest {
 		p.store(ctx, b)
 	}
@@ -130,6 +139,10 @@ func (p *Producer) send(ctx context.Context, b batch) {
 
 // store spools b, or drops it.
 func (p *Producer) store(ctx context.Context, b batch) {
+	if p.spool == nil {
+		p.drop(droppedAway, b.events)
+		return
+	}
 	err := p.spool.append(b)
 	if err == nil {
 		p.eventsSpooled.Add(uint64(b.events))

@@ -22,7 +22,21 @@ type Record struct {
 	Time    time.Time // when the producer stamped it
 	Account string    // header "account"
 	Schema  string    // header "schema"
+	Headers []Header  // the others, in the record's order
 	Value   []byte
+}
+
+// Header is a record header beside those of every record.
+type Header struct{ Name, Value string }
+
+// Header returns the value of a header of Headers, "" if there is none.
+func (r *Record) Header(name string) string {
+	for _, h := range r.Headers {
+		if h.Name == name {
+			return h.Value
+		}
+	}
+	return ""
 }
 
 // Partition is one partition that the group gave to this member. Its methods are

@@ -44,7 +44,7 @@ func TestWranglerPrompts(t *testing.T) {
 			terminal.ends()
 			status := decode[deploy.Deployment](t, s.run(t, "deployments", "status", "--json"))
 			want := map[string]deploy.Percentage{s.v2: 20_000, s.v1: 80_000}
-			if len(status.Versions) != 2 || status.Message != "by hand" {
+			if len(status.Versions) != 2 || status.Annotations.Message != "by hand" {
 				t.Errorf("the status is %+v", status)
 			}
 			for _, split := range status.Versions {
