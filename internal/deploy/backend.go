@@ -1,9 +1,11 @@
 package deploy
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 )
 
 // BackendState is what a router can say of a version's backend. Origins are always
@@ -28,8 +30,9 @@ const (
 	// BindingHeader is on every request that a service binding sends to a gateway. The
 	// runtime sets it, and takes away what the Worker may have put there.
 	BindingHeader = "Tidegate-Binding"
-	// RPCHost is the authority of a CONNECT that opens an RPC session, on a gateway's
-	// bindings socket and on the socket of an entry point. No name server knows it.
+	// RPCHost is the authority of a CONNECT that opens an RPC session on the socket of
+	// an entry point. On a gateway's bindings socket a call is in front of it, because
+	// the runtime adds no header to a CONNECT: see ParseRPCHost. No name server knows it.
 	RPCHost = "rpc.tidegate.invalid:443"
 )
 
@@ -51,6 +54,20 @@ type ServiceCall struct {
 // Header returns the value of BindingHeader, in printable ASCII whatever the names are.
 func (c ServiceCall) Header() string {
 	return url.Values{"nonce": {c.Nonce}, "script": {c.Script}, "entrypoint": {c.Entrypoint}}.Encode()
+}
+
+// RPCHost returns the authority of the CONNECT by which a service binding opens an
+// RPC session on a gateway's bindings socket. It is a secret like the nonce.
+func (c ServiceCall) RPCHost() string { return hex.EncodeToString([]byte(c.Header())) + "." + RPCHost }
+
+// ParseRPCHost reads the authority of a CONNECT on a gateway's bindings socket.
+func ParseRPCHost(host string) (ServiceCall, error) {
+	label, ok := strings.CutSuffix(host, "."+RPCHost)
+	header, err := hex.DecodeString(label)
+	if !ok || err != nil {
+		return ServiceCall{}, errors.New("read the host of a CONNECT: it is not one of a service binding")
+	}
+	return ParseBinding(string(header))
 }
 
 // ParseBinding reads the value of BindingHeader. Whether the nonce is one that was

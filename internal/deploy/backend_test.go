@@ -15,6 +15,9 @@ func TestServiceCallSurvivesItsHeader(t *testing.T) {
 		if got, err := ParseBinding(header); err != nil || got != c {
 			t.Errorf("ParseBinding(%q) = %+v, %v; want %+v", header, got, err, c)
 		}
+		if got, err := ParseRPCHost(c.RPCHost()); err != nil || got != c {
+			t.Errorf("ParseRPCHost(%q) = %+v, %v; want %+v", c.RPCHost(), got, err, c)
+		}
 	}
 	f(ServiceCall{"0123", "shop", ""})
 	f(ServiceCall{"0123", "shop-2_x", "Admin"})
@@ -34,4 +37,18 @@ func TestParseBindingRefuses(t *testing.T) {
 	f("nonce=1&script=&entrypoint=")
 	f("nonce=1&nonce=2&script=shop&entrypoint=")
 	f("nonce=%zz&script=shop&entrypoint=")
+}
+
+func TestParseRPCHostRefuses(t *testing.T) {
+	f := func(host string) {
+		t.Helper()
+		if got, err := ParseRPCHost(host); err == nil {
+			t.Errorf("ParseRPCHost(%q) = %+v, without an error", host, got)
+		}
+	}
+	f("")
+	f(RPCHost)
+	f("zz." + RPCHost)
+	f("00." + RPCHost)
+	f("example.com:443")
 }

@@ -89,10 +89,11 @@ func (c *processConfig) render() ([]byte, error) {
 	w.line(`    (name = "nowhere", network = (allow = [])),`)
 	for i, b := range c.bundle.Worker.Bindings {
 		if b.Type == deploy.BindingService {
+			call := deploy.ServiceCall{Nonce: c.nonce, Script: b.Service, Entrypoint: b.Entrypoint}
 			w.line(`    (name = "binding-%d", external = (address = %s, http = (`, i, quote("unix:"+c.bindings))
-			w.line(`      forwardedProtoHeader = "X-Forwarded-Proto", capnpConnectHost = %s,`, quote(deploy.RPCHost))
-			w.line(`      injectRequestHeaders = [(name = %s, value = %s)]))),`, quote(deploy.BindingHeader),
-				quote(deploy.ServiceCall{Nonce: c.nonce, Script: b.Service, Entrypoint: b.Entrypoint}.Header()))
+			w.line(`      forwardedProtoHeader = "X-Forwarded-Proto", capnpConnectHost = %s,`, quote(call.RPCHost()))
+			w.line(`      injectRequestHeaders = [(name = %s, value = %s)]))),`,
+				quote(deploy.BindingHeader), quote(call.Header()))
 		}
 	}
 	w.line(`  ],`)
