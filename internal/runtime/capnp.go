@@ -92,7 +92,8 @@ func (c *processConfig) render() ([]byte, error) {
 			call := deploy.ServiceCall{Nonce: c.nonce, Script: b.Service, Entrypoint: b.Entrypoint}
 			w.line(`    (name = "binding-%d", external = (address = %s, http = (`, i, quote("unix:"+c.bindings))
 			w.line(`      forwardedProtoHeader = "X-Forwarded-Proto", capnpConnectHost = %s,`, quote(call.RPCHost()))
-			w.line(`      injectRequestHeaders = [(name = %s, value = %s)]))),`, quote(deploy.BindingHeader), quote(call.Header()))
+			w.line(`      injectRequestHeaders = [(name = %s, value = %s)]))),`,
+				quote(deploy.BindingHeader), quote(call.Header()))
 		}
 	}
 	w.line(`  ],`)

@@ -28,8 +28,8 @@ func newChecker(t testing.TB) *Checker {
 	return c
 }
 
-// upload makes a Worker of modules, the main one first: name, type, content, ...
-func upload(parts ...string) (*deploy.Worker, map[string][]byte) {
+// workerOf makes a Worker of modules, the main one first: name, type, content, ...
+func workerOf(parts ...string) (*deploy.Worker, map[string][]byte) {
 	w := &deploy.Worker{MainModule: parts[0], CompatibilityDate: "2026-01-01"}
 	contents := map[string][]byte{}
 	for i := 0; i < len(parts); i += 3 {
@@ -44,7 +44,7 @@ func TestCheckTellsExports(t *testing.T) {
 	c := newChecker(t)
 	f := func(code string, want deploy.Exports) {
 		t.Helper()
-		w, contents := upload("src/main é\".mjs", deploy.ModuleTypeESM, code, "src/x.js", deploy.ModuleTypeESM, "export const x = 1")
+		w, contents := workerOf("src/main é\".mjs", deploy.ModuleTypeESM, code, "src/x.js", deploy.ModuleTypeESM, "export const x = 1")
 		got, ms, err := c.Check(t.Context(), w, contents)
 		if err != nil {
 			t.Errorf("%s: %v", code, err)
@@ -78,7 +78,7 @@ func TestCheckTellsExports(t *testing.T) {
 }
 
 func TestCheckTellsListeners(t *testing.T) {
-	w, contents := upload("script", deploy.ModuleTypeCommonJS,
+	w, contents := workerOf("script", deploy.ModuleTypeCommonJS,
 		`"use strict"; addEventListener("fetch", () => {}); self.addEventListener("scheduled", function () {}); addEventListener("fetch", () => {})`)
 	w.MainModule, w.BodyPart = "", "script"
 	got, _, err := newChecker(t).Check(t.Context(), w, contents)
@@ -93,7 +93,7 @@ func TestCheckRefuses(t *testing.T) {
 	c := newChecker(t)
 	f := func(code, want string) {
 		t.Helper()
-		w, contents := upload("sub/user.mjs", deploy.ModuleTypeESM, code)
+		w, contents := workerOf("sub/user.mjs", deploy.ModuleTypeESM, code)
 		_, _, err := c.Check(t.Context(), w, contents)
 		e, ok := errors.AsType[*errs.Error](err)
 		if !ok || e.Kind != errs.Invalid || e.Code != 10021 {
@@ -105,7 +105,7 @@ func TestCheckRefuses(t *testing.T) {
 		}
 	}
 	f(`export default {`, "Uncaught SyntaxError: Unexpected end of input\n  at sub/user.mjs:1:16")
-	f(`console.error("x"); throw new TypeError("boom\nservice user: no")`, "Uncaught TypeError: boom\nservice user: no")
+	f(`console.error("x"); throw new TypeError("boom\nsecond line")`, "Uncaught TypeError: boom\nsecond line")
 	f(`import "./no.mjs"`, "Uncaught Error: No such module \"sub/no.mjs\".\n  imported from \"sub/user.mjs\"")
 	f(`await new Promise(() => {})`, "Uncaught Error: Top-level await in module is unsettled.")
 	f(`await fetch("http://example.com")`, "Uncaught Error: Disallowed operation called within global scope.")
@@ -117,7 +117,7 @@ func TestCheckRefusesWhatCannotRun(t *testing.T) {
 	c := newChecker(t)
 	f := func(change func(*deploy.Worker), want string) {
 		t.Helper()
-		w, contents := upload("index.js", deploy.ModuleTypeESM, "export default {}")
+		w, contents := workerOf("index.js", deploy.ModuleTypeESM, "export default {}")
 		change(w)
 		_, _, err := c.Check(t.Context(), w, contents)
 		if errs.KindOf(err) != errs.Invalid || !strings.Contains(err.Error(), want) {
@@ -138,7 +138,7 @@ func TestCheckRefusesWhatCannotRun(t *testing.T) {
 func TestCheckEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	w, contents := upload("index.js", deploy.ModuleTypeESM, "for (;;);")
+	w, contents := workerOf("index.js", deploy.ModuleTypeESM, "for (;;);")
 	if _, _, err := newChecker(t).Check(ctx, w, contents); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}

@@ -33,6 +33,8 @@ type instance struct {
 	entrypoints map[string]*http1 // by name; "" is the default one
 	router      *http1            // our own Worker
 	busy        atomic.Int64      // requests in hand
+	// untold is how many requests were sent whose invocations have not come.
+	untold atomic.Int64
 	watchers    sync.WaitGroup    // that end with the process
 }
 
@@ -137,8 +139,16 @@ func (in *instance) prepare(bundle *deploy.Bundle, modules map[string]string) (s
 	if err := os.WriteFile(config, text, 0o600); err != nil {
 		return "", err
 	}
-	in.sink, err = listenSink(c.sink, in.versionID, &w.metrics, w.invocations, w.log)
+	in.sink, err = listenSink(c.sink, in.versionID, &w.metrics, in.told, w.log)
 	return config, err
+}
+
+// told passes on an invocation that has ended.
+func (in *instance) told(versionID string, inv schema.Invocation) {
+	if inv.EventType == "fetch" && inv.ExecutionModel == executionStateless {
+		in.untold.Add(-1)
+	}
+	in.set.invocations(versionID, inv)
 }
 
 // explain adds to the error of a broken exchange what became of the process.
@@ -154,13 +164,14 @@ func (in *instance) explain(err error) error {
 	return err
 }
 
-// drain waits until nothing is in hand.
+// drain waits until nothing is in hand and every invocation has been told, which is
+// later: workerd drops what it has not told when it is asked to stop.
 func (in *instance) drain(grace time.Duration) {
 	deadline := time.NewTimer(grace)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for in.busy.Load() > 0 {
+	for in.busy.Load() > 0 || in.untold.Load() > 0 {
 		select {
 		case <-in.proc.done:
 			return

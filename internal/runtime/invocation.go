@@ -286,8 +286,8 @@ func (b *budget) logs(in []traceLog) []schema.Log {
 // arguments returns the elements of a list, or the one thing that is none.
 func arguments(raw json.RawMessage) []json.RawMessage {
 	var list []json.RawMessage
-	if json.Unmarshal(raw, &list) == nil {
-		return list // null is no argument
+	if len(raw) == 0 || json.Unmarshal(raw, &list) == nil {
+		return list // nothing, and null, is no argument
 	}
 	return []json.RawMessage{raw}
 }

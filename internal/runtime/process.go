@@ -142,7 +142,7 @@ func (p *process) startupError() string {
 	}
 	text := p.log.tail()
 	const subject = "service user: "
-	if i := strings.LastIndex("\n"+text, "\n"+subject); i >= 0 {
+	if i := strings.Index("\n"+text, "\n"+subject); i >= 0 {
 		return strings.TrimSpace(text[i+len(subject):])
 	}
 	text = strings.ReplaceAll(text, `Worker "user"'s`, "The Worker's")

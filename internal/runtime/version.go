@@ -336,7 +336,11 @@ func (v *version) roundTrip(req *http.Request, entrypoint string) (*http.Respons
 			closeBody(req)
 			return nil, v.noEntrypoint(entrypoint)
 		}
+		in.untold.Add(1)
 		resp, err := t.RoundTrip(req)
+		if err != nil && unsent(err) {
+			in.untold.Add(-1)
+		}
 		in.busy.Add(-1)
 		if first && err != nil && !hasBody(req) && unsent(err) && in.proc.endsWithin(deathNotice) {
 			continue // it died between two requests: the next process can have this one

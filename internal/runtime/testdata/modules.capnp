@@ -1,0 +1,40 @@
+using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  v8Flags = ["--max-heap-size=192"],
+  services = [
+    (name = "user", worker = (
+      modules = [
+        (name = "src/index.js", esModule = embed "../modules/main"),
+        (name = "li\"b\\\xc3\xa9.js", esModule = embed "../modules/lib"),
+        (name = "a.wasm", wasm = embed "../modules/wasm"),
+        (name = "c.cjs", commonJsModule = embed "../modules/cjs"),
+      ],
+      compatibilityDate = "2021-11-02", compatibilityFlags = ["nodejs_compat"],
+      bindings = [
+        (name = "DATA", data = embed "../modules/wasm"),
+        (name = "JSON", json = "{\"a\": [1, \"\\n\"]}"),
+        (name = "SECRET", text = "two\nlines\x00\x7f"),
+        (name = "SVC", service = "binding-3"),
+        (name = "VERSION", json = "{\"id\":\"11111111-1111-4111-8111-111111111111\",\"tag\":\"a \\\"tag\\\"\",\"timestamp\":\"2026-11-01T12:00:00.5Z\"}"),
+      ],
+      tails = ["router"],
+      globalOutbound = "outbound")),
+    (name = "router", worker = (
+      modules = [(name = "router", esModule = "router.js")],
+      compatibilityDate = "2026-01-01", compatibilityFlags = ["service_binding_extra_handlers"],
+      bindings = [(name = "USER", service = "user"), (name = "SINK", service = "sink")],
+      globalOutbound = "nowhere")),
+    (name = "sink", external = (address = "unix:/run/sink", http = ())),
+    (name = "outbound", network = (allow = ["public"], tlsOptions = (trustBrowserCas = true))),
+    (name = "nowhere", network = (allow = [])),
+    (name = "binding-3", external = (address = "unix:/run/bindings", http = (
+      forwardedProtoHeader = "X-Forwarded-Proto", capnpConnectHost = "656e747279706f696e743d41646d696e266e6f6e63653d4e4f4e4345267363726970743d6f74686572.rpc.tidegate.invalid:443",
+      injectRequestHeaders = [(name = "Tidegate-Binding", value = "entrypoint=Admin&nonce=NONCE&script=other")]))),
+  ],
+  sockets = [
+    (name = "user-0", address = "unix:/run/u0", http = (forwardedProtoHeader = "Tidegate-Proto", cfBlobHeader = "Tidegate-Cf", capnpConnectHost = "rpc.tidegate.invalid:443"),
+      service = "user"),
+    (name = "user-1", address = "unix:/run/u1", http = (forwardedProtoHeader = "Tidegate-Proto", cfBlobHeader = "Tidegate-Cf", capnpConnectHost = "rpc.tidegate.invalid:443"),
+      service = (name = "user", entrypoint = "Admin")),
+    (name = "router", address = "unix:/run/router", http = (), service = "router"),
+  ]);

@@ -1,0 +1,26 @@
+using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  v8Flags = ["--max-heap-size=192"],
+  services = [
+    (name = "user", worker = (
+      serviceWorkerScript = embed "../modules/main",
+      compatibilityDate = "2021-11-02", compatibilityFlags = ["nodejs_compat"],
+      bindings = [
+        (name = "W", wasmModule = embed "../modules/wasm"),
+      ],
+      tails = ["router"],
+      globalOutbound = "outbound")),
+    (name = "router", worker = (
+      modules = [(name = "router", esModule = "router.js")],
+      compatibilityDate = "2026-01-01", compatibilityFlags = ["service_binding_extra_handlers"],
+      bindings = [(name = "USER", service = "user"), (name = "SINK", service = "sink")],
+      globalOutbound = "nowhere")),
+    (name = "sink", external = (address = "unix:/run/sink", http = ())),
+    (name = "outbound", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
+    (name = "nowhere", network = (allow = [])),
+  ],
+  sockets = [
+    (name = "user-0", address = "unix:/run/u0", http = (forwardedProtoHeader = "Tidegate-Proto", cfBlobHeader = "Tidegate-Cf", capnpConnectHost = "rpc.tidegate.invalid:443"),
+      service = "user"),
+    (name = "router", address = "unix:/run/router", http = (), service = "router"),
+  ]);
