@@ -56,6 +56,34 @@ var needed = map[string]string{
 	"GET /accounts/{account}/workers/scripts/{script}/rollback-policy/ramp":  "scripts:read policy:edit",
 	"POST /accounts/{account}/workers/scripts/{script}/rollback-policy/ramp": "policy:edit",
 	"GET /accounts/{account}/workers/scripts/{script}/rollback-decisions":    "scripts:read policy:edit",
+
+	"GET /accounts/{account}/workers/scripts/{script}":                   "scripts:read",
+	"PUT /accounts/{account}/workers/scripts/{script}":                   "scripts:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/content":           "scripts:read",
+	"PUT /accounts/{account}/workers/scripts/{script}/content":           "scripts:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/content/v2":        "scripts:read",
+	"GET /accounts/{account}/workers/scripts/{script}/settings":          "scripts:read",
+	"PATCH /accounts/{account}/workers/scripts/{script}/settings":        "scripts:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/usage-model":       "scripts:read",
+	"PUT /accounts/{account}/workers/scripts/{script}/usage-model":       "scripts:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/secrets":           "scripts:read",
+	"PUT /accounts/{account}/workers/scripts/{script}/secrets":           "scripts:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/secrets/{name}":    "scripts:read",
+	"DELETE /accounts/{account}/workers/scripts/{script}/secrets/{name}": "scripts:edit",
+	"PATCH /accounts/{account}/workers/scripts/{script}/secrets-bulk":    "scripts:edit",
+	"GET /accounts/{account}/workers/workers":                            "scripts:read",
+	"POST /accounts/{account}/workers/workers":                           "scripts:edit",
+	"GET /accounts/{account}/workers/workers/{worker}":                   "scripts:read",
+	"PATCH /accounts/{account}/workers/workers/{worker}":                 "scripts:edit",
+	"PUT /accounts/{account}/workers/workers/{worker}":                   "scripts:edit",
+	"DELETE /accounts/{account}/workers/workers/{worker}":                "scripts:edit",
+	"GET /accounts/{account}/workers/workers/{worker}/versions":          "scripts:read",
+	"POST /accounts/{account}/workers/workers/{worker}/versions":         "scripts:edit",
+	"PATCH /accounts/{account}/workers/workers/{worker}/versions/latest": "scripts:edit",
+	"GET /accounts/{account}/workers/workers/{worker}/versions/{id}":     "scripts:read",
+	"DELETE /accounts/{account}/workers/workers/{worker}/versions/{id}":  "scripts:edit",
+	"GET /accounts/{account}/routing/versions/{id}":                      "operator",
+	"GET /accounts/{account}/routing/modules/{sha256}":                   "operator",
 }
 
 // opens says which scopes a scope opens.
@@ -111,7 +139,8 @@ func TestEveryOperationChecksWhoCalls(t *testing.T) {
 		}
 		method, path, _ := strings.Cut(operation, " ")
 		bound := strings.Contains(path, "{account}")
-		path = "/client/v4" + strings.NewReplacer("{account}", account, "{script}", "none", "{id}", "7", "{dataset}", "workers_trace_events").Replace(path)
+		path = "/client/v4" + strings.NewReplacer("{account}", account, "{script}", "none", "{id}", "7", "{dataset}", "workers_trace_events",
+			"{worker}", "none", "{name}", "KEY", "{sha256}", "00").Replace(path)
 		send := func(secret string) answer { return p.do(t, method, path, bearer(secret), "") }
 		passes := func(who string, a answer) {
 			t.Helper()
@@ -151,7 +180,9 @@ func TestEmptySegmentsOpenNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := map[string]string{"{account}": account, "{script}": "shop", "{id}": "7", "{dataset}": "workers_trace_events"}
+	names := map[string]string{
+		"{account}": account, "{script}": "shop", "{id}": "7", "{dataset}": "workers_trace_events", "{worker}": "shop", "{name}": "KEY", "{sha256}": "00",
+	}
 	before := p.picture(t)
 	for _, operation := range p.validator.Operations() {
 		method, path, _ := strings.Cut(operation, " ")

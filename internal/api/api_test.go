@@ -29,6 +29,7 @@ type platform struct {
 	*client.Client // with the operator's token
 	store          *store.Store
 	server         *api.Server
+	runtime        *runtime
 	url            string
 	token          string
 	http           *http.Client // validates every answer
@@ -50,7 +51,8 @@ func newPlatform(t *testing.T) *platform {
 	if _, err := db.Bootstrap(t.Context(), control.Account{}, func(token string) error { secret = token; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	server, err := api.New(api.Config{}, api.Deps{
+	run := new(runtime)
+	server, err := api.New(api.Config{GatewayURL: "http://localhost:8080"}, api.Deps{
 		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Snapshots: db,
 		Destinations: destinations(func(conf string) error {
 			switch {
@@ -61,7 +63,7 @@ func newPlatform(t *testing.T) *platform {
 			}
 			return nil
 		}),
-		Metrics: metrics{}, Ready: db.Ready,
+		Metrics: metrics{}, Runtime: run, Hosts: &hosts{}, Ready: db.Ready,
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, "dashboard "+r.URL.Path) // to memory
 		}),
@@ -81,7 +83,7 @@ func newPlatform(t *testing.T) *platform {
 			t.Error(violation)
 		}
 	})
-	p := &platform{store: db, server: server, url: listener.URL, token: secret, validator: validator}
+	p := &platform{store: db, server: server, runtime: run, url: listener.URL, token: secret, validator: validator}
 	p.http = &http.Client{Transport: validator}
 	p.Client = client.New(listener.URL, secret, p.http)
 	return p
@@ -140,7 +142,7 @@ func (p *platform) do(t *testing.T, method, path string, header http.Header, bod
 		t.Fatal(err)
 	}
 	a := answer{status: res.StatusCode, header: res.Header, text: string(text)}
-	if strings.HasPrefix(path, "/client/v4/") {
+	if strings.HasPrefix(path, "/client/v4/") && strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
 		if err := json.Unmarshal(text, &a); err != nil {
 			t.Fatalf("%s %s: %v in %s", method, path, err, text)
 		}
