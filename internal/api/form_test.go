@@ -83,7 +83,7 @@ func FuzzMetadata(f *testing.F) {
 				t.Errorf("%s was lost", name)
 			}
 		}
-		bindings, err := decodeBindings(m.Bindings, place{"bindings", "/bindings"})
+		bindings, err := decodeBindings(m.Bindings)
 		if err != nil {
 			wantRefusal(t, err)
 			return

@@ -143,6 +143,13 @@ func TestSettingsMakeAVersion(t *testing.T) {
 	if v.Number != 2 || v.Annotations.Message != "m" || v.Worker.Secrets()["A"] != "1" {
 		t.Errorf("version %+v", v)
 	}
+	// So does wrangler 4.86 set secrets in bulk.
+	p.call(t, http.MethodPatch, settings, `{"bindings": [{"name": "W", "type": "plain_text"}, {"name": "A", "type": "secret_text"}, {"name": "B", "type": "secret_text", "text": "2"}]}`).
+		ok(t, `"bindings":[{"name":"A","type":"secret_text"},{"name":"B","type":"secret_text"},{"name":"W","type":"plain_text","text":"w"}]`)
+	if got := p.newest(t, "shop").Worker.Secrets(); got["A"] != "1" || got["B"] != "2" {
+		t.Errorf("secrets %v", got)
+	}
+	p.call(t, http.MethodPatch, settings, `{"bindings": [1]}`).want(t, http.StatusBadRequest, 10001, "bindings[0]")
 	p.call(t, http.MethodPatch, settings, `{"main_module": "index.js"}`).want(t, http.StatusBadRequest, 10001, "main_module")
 	p.runtime.check = func(w *deploy.Worker, _ map[string][]byte) (deploy.Exports, int64, error) {
 		return deploy.Exports{}, 0, errs.New(errs.Invalid, 10021, "Uncaught Error: %s", w.CompatibilityDate)
