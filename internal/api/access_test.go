@@ -86,12 +86,39 @@ var needed = map[string]string{
 	"GET /accounts/{account}/workers/domains/records/{id}":                                   "scripts:read",
 	"GET /accounts/{account}/workers/domains/{id}":                                           "scripts:read",
 	"DELETE /accounts/{account}/workers/domains/{id}":                                        "scripts:edit",
-	"GET /zones":                               "scripts:read",
-	"GET /zones/{zone}/workers/routes":         "scripts:read",
-	"POST /zones/{zone}/workers/routes":        "scripts:edit",
-	"GET /zones/{zone}/workers/routes/{id}":    "scripts:read",
-	"PUT /zones/{zone}/workers/routes/{id}":    "scripts:edit",
-	"DELETE /zones/{zone}/workers/routes/{id}": "scripts:edit",
+	"GET /zones":                                                         "scripts:read",
+	"GET /zones/{zone}/workers/routes":                                   "scripts:read",
+	"POST /zones/{zone}/workers/routes":                                  "scripts:edit",
+	"GET /zones/{zone}/workers/routes/{id}":                              "scripts:read",
+	"PUT /zones/{zone}/workers/routes/{id}":                              "scripts:edit",
+	"DELETE /zones/{zone}/workers/routes/{id}":                           "scripts:edit",
+	"GET /accounts/{account}/workers/scripts/{script}":                   "scripts:read",
+	"PUT /accounts/{account}/workers/scripts/{script}":                   "scripts:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/content":           "scripts:read",
+	"PUT /accounts/{account}/workers/scripts/{script}/content":           "scripts:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/content/v2":        "scripts:read",
+	"GET /accounts/{account}/workers/scripts/{script}/settings":          "scripts:read",
+	"PATCH /accounts/{account}/workers/scripts/{script}/settings":        "scripts:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/usage-model":       "scripts:read",
+	"PUT /accounts/{account}/workers/scripts/{script}/usage-model":       "scripts:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/secrets":           "scripts:read",
+	"PUT /accounts/{account}/workers/scripts/{script}/secrets":           "scripts:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/secrets/{name}":    "scripts:read",
+	"DELETE /accounts/{account}/workers/scripts/{script}/secrets/{name}": "scripts:edit",
+	"PATCH /accounts/{account}/workers/scripts/{script}/secrets-bulk":    "scripts:edit",
+	"GET /accounts/{account}/workers/workers":                            "scripts:read",
+	"POST /accounts/{account}/workers/workers":                           "scripts:edit",
+	"GET /accounts/{account}/workers/workers/{worker}":                   "scripts:read",
+	"PATCH /accounts/{account}/workers/workers/{worker}":                 "scripts:edit",
+	"PUT /accounts/{account}/workers/workers/{worker}":                   "scripts:edit",
+	"DELETE /accounts/{account}/workers/workers/{worker}":                "scripts:edit",
+	"GET /accounts/{account}/workers/workers/{worker}/versions":          "scripts:read",
+	"POST /accounts/{account}/workers/workers/{worker}/versions":         "scripts:edit",
+	"PATCH /accounts/{account}/workers/workers/{worker}/versions/latest": "scripts:edit",
+	"GET /accounts/{account}/workers/workers/{worker}/versions/{id}":     "scripts:read",
+	"DELETE /accounts/{account}/workers/workers/{worker}/versions/{id}":  "scripts:edit",
+	"GET /accounts/{account}/routing/versions/{id}":                      "operator",
+	"GET /accounts/{account}/routing/modules/{sha256}":                   "operator",
 }
 
 // opens says which scopes a scope opens.
@@ -148,7 +175,7 @@ func TestEveryOperationChecksWhoCalls(t *testing.T) {
 		method, path, _ := strings.Cut(operation, " ")
 		bound := strings.Contains(path, "{account}")
 		path = "/client/v4" + strings.NewReplacer("{account}", account, "{script}", "none", "{id}", "7", "{dataset}", "workers_trace_events",
-			"{zone}", "7", "{name}", "free", "{environment}", "production").Replace(path)
+			"{zone}", "7", "{name}", "free", "{environment}", "production", "{worker}", "none", "{sha256}", "00").Replace(path)
 		send := func(secret string) answer { return p.do(t, method, path, bearer(secret), "") }
 		passes := func(who string, a answer) {
 			t.Helper()
@@ -188,8 +215,10 @@ func TestEmptySegmentsOpenNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := map[string]string{"{account}": account, "{script}": "shop", "{id}": "7", "{dataset}": "workers_trace_events",
-		"{zone}": "7", "{name}": "free", "{environment}": "production"}
+	names := map[string]string{
+		"{account}": account, "{script}": "shop", "{id}": "7", "{dataset}": "workers_trace_events", "{worker}": "shop", "{sha256}": "00",
+		"{zone}": "7", "{name}": "free", "{environment}": "production",
+	}
 	before := p.picture(t)
 	for _, operation := range p.validator.Operations() {
 		method, path, _ := strings.Cut(operation, " ")

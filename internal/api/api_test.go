@@ -30,6 +30,7 @@ type platform struct {
 	store          *store.Store
 	server         *api.Server
 	feed           *feed
+	runtime        *runtime
 	url            string
 	token          string
 	http           *http.Client // validates every answer
@@ -51,8 +52,8 @@ func newPlatform(t *testing.T) *platform {
 	if _, err := db.Bootstrap(t.Context(), control.Account{}, func(token string) error { secret = token; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	feed := newFeed()
-	server, err := api.New(api.Config{}, api.Deps{
+	feed, run := newFeed(), new(runtime)
+	server, err := api.New(api.Config{GatewayURL: "http://localhost:8080"}, api.Deps{
 		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Snapshots: db,
 		Destinations: destinations(func(conf string) error {
 			switch {
@@ -63,7 +64,7 @@ func newPlatform(t *testing.T) *platform {
 			}
 			return nil
 		}),
-		Metrics: metrics{}, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
+		Metrics: metrics{}, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, "dashboard "+r.URL.Path) // to memory
 		}),
@@ -83,7 +84,7 @@ func newPlatform(t *testing.T) *platform {
 			t.Error(violation)
 		}
 	})
-	p := &platform{store: db, server: server, feed: feed, url: listener.URL, token: secret, validator: validator}
+	p := &platform{store: db, server: server, feed: feed, runtime: run, url: listener.URL, token: secret, validator: validator}
 	p.http = &http.Client{Transport: validator}
 	p.Client = client.New(listener.URL, secret, p.http)
 	return p
@@ -142,7 +143,7 @@ func (p *platform) do(t *testing.T, method, path string, header http.Header, bod
 		t.Fatal(err)
 	}
 	a := answer{status: res.StatusCode, header: res.Header, text: string(text)}
-	if strings.HasPrefix(path, "/client/v4/") {
+	if strings.HasPrefix(path, "/client/v4/") && strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
 		if err := json.Unmarshal(text, &a); err != nil {
 			t.Fatalf("%s %s: %v in %s", method, path, err, text)
 		}

@@ -44,8 +44,12 @@ var runsHere = map[string]string{
 	deploy.BindingInherit: "",
 }
 
-// decodeBindings reads a list of bindings; at is its place.
-func decodeBindings(list []json.RawMessage, at place) ([]sentBinding, error) {
+// bindingsAt is the place of the bindings in an upload.
+var bindingsAt = place{"bindings", "/bindings"}
+
+// decodeBindings reads the bindings of an upload.
+func decodeBindings(list []json.RawMessage) ([]sentBinding, error) {
+	at := bindingsAt
 	sent := make([]sentBinding, len(list))
 	seen := make(map[string]bool, len(list))
 	for i, text := range list {
@@ -59,6 +63,28 @@ func decodeBindings(list []json.RawMessage, at place) ([]sentBinding, error) {
 		seen[b.Name], sent[i] = true, b
 	}
 	return sent, nil
+}
+
+// inheritBare turns bindings that have a name and a type alone, although the type
+// needs more, into inherit ones: so do older wranglers say in settings that a
+// binding stays as it is.
+func inheritBare(list []json.RawMessage) error {
+	for i, text := range list {
+		all := make(map[string]json.RawMessage)
+		if err := decodeAt(text, &all, bindingsAt.element(i)); err != nil {
+			return err
+		}
+		var kind string
+		if len(all) != 2 || all["name"] == nil || json.Unmarshal(all["type"], &kind) != nil || runsHere[kind] == "" {
+			continue // judged with the rest
+		}
+		all["type"] = json.RawMessage(`"` + deploy.BindingInherit + `"`)
+		var err error
+		if list[i], err = json.Marshal(all); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // decodeBinding reads one binding. Its name is given where it is not a member.

@@ -186,10 +186,11 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestUploadsOfModulesAreRefusedByName(t *testing.T) {
+func TestUploadsOfAnotherTypeAreRefusedByName(t *testing.T) {
 	p := newPlatform(t)
 	for contentType, part := range map[string]string{
-		"multipart/form-data; boundary=x": "Workers modules (multipart/form-data) are not supported yet",
+		"multipart/form-data; boundary=x": "broken or ends too early",
+		"multipart/form-data":             "boundary",
 		"text/javascript":                 "text/javascript",
 		"":                                "Content-Type",
 	} {

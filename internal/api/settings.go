@@ -113,7 +113,10 @@ func (s *Server) patchSettings(r *request) (any, error) {
 		return nil, errs.New(errs.Invalid, 0, "settings do not change code: main_module and body_part cannot be part of them")
 	}
 	sent := sentWorker{keep: m.KeepBindings, strict: r.gin.Query("bindings_inherit") == "strict"}
-	if sent.bindings, err = decodeBindings(m.Bindings, place{"bindings", "/bindings"}); err != nil {
+	if err := inheritBare(m.Bindings); err != nil {
+		return nil, err
+	}
+	if sent.bindings, err = decodeBindings(m.Bindings); err != nil {
 		return nil, err
 	}
 	if m.Annotations != nil {

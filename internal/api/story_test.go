@@ -22,6 +22,7 @@ func TestEveryOperation(t *testing.T) {
 	p := newPlatform(t)
 	t.Run("accounts", func(t *testing.T) { accounts(t, p) })
 	t.Run("scripts", func(t *testing.T) { scripts(t, p) })
+	t.Run("workers", func(t *testing.T) { workers(t, p) })
 	t.Run("rollback", func(t *testing.T) { rollback(t, p) })
 	t.Run("jobs", func(t *testing.T) { jobs(t, p) })
 	t.Run("snapshot", func(t *testing.T) {

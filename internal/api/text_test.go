@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -13,16 +14,31 @@ import (
 func TestNoStringHoldsNUL(t *testing.T) {
 	p := newPlatform(t)
 	v := p.upload(t, "shop", "v1")
+	p.deployWorker(t, "code", `{"main_module": "index.js"}`)
 	if a := p.call(t, http.MethodPost, "/logpush/jobs", published); a.status != http.StatusOK {
 		t.Fatalf("answered %d %s", a.status, a.text)
 	}
 	job := published[:strings.LastIndex(published, "}")] + `, "kind": "", "filter": "", "frequency": "high", "logpull_options": "", "ownership_challenge": ""}`
-	const script = "/accounts/{account}/workers/scripts/{script}"
+	const (
+		script  = "/accounts/{account}/workers/scripts/{script}"
+		workers = "/accounts/{account}/workers/workers"
+	)
+	// A body of these has parts; their JSON is tested with the uploads.
+	multipart := []string{"PUT " + script, "PUT " + script + "/content"}
 	bodies := map[string]string{
 		"POST /accounts":                                               `{"name": "Second"}`,
 		"PATCH /accounts/{account}":                                    `{"settings": {"max_jobs": 10}}`,
 		"POST /accounts/{account}/tokens":                              `{"name": "ci", "email": "ci@example.com", "scopes": ["admin"], "expires_on": "2100-01-01T00:00:00Z"}`,
 		"PATCH " + script + "/script-settings":                         `{"tags": ["team-a"]}`,
+		"PATCH " + script + "/settings":                                `{"bindings": [{"name": "A", "type": "plain_text", "text": "a"}], "compatibility_date": "2026-01-01", "unknown": ["x"]}`,
+		"PUT " + script + "/usage-model":                               `{"usage_model": "standard"}`,
+		"PUT " + script + "/secrets":                                   `{"name": "KEY", "type": "secret_text", "text": "x"}`,
+		"PATCH " + script + "/secrets-bulk":                            `{"secrets": {"KEY": {"type": "secret_text", "text": "x"}}}`,
+		"POST " + workers:                                              `{"name": "third", "tags": ["a"]}`,
+		"PATCH " + workers + "/{worker}":                               `{"tags": ["a"]}`,
+		"PUT " + workers + "/{worker}":                                 `{"tags": ["a"]}`,
+		"POST " + workers + "/{worker}/versions":                       `{"main_module": "a.js", "modules": [{"name": "a.js", "content_type": "application/javascript+module", "content_base64": ""}]}`,
+		"PATCH " + workers + "/{worker}/versions/latest":               `{"env": {"KEY": {"type": "secret_text", "text": "x"}}}`,
 		"PUT " + script + "/routes":                                    `[{"pattern": "shop.example.com/*"}]`,
 		"POST " + script + "/versions":                                 `{"metadata": {"origin": {"url": "http://a"}, "annotations": {"workers/message": "m", "workers/tag": "t", "workers/alias": "a"}}}`,
 		"POST " + script + "/deployments":                              `{"strategy": "percentage", "versions": [{"version_id": "` + v.ID + `", "percentage": 100}], "annotations": {"workers/message": "m"}, "code_update_strategy": {"mode": "deferred"}}`,
@@ -36,14 +52,14 @@ func TestNoStringHoldsNUL(t *testing.T) {
 	for _, operation := range p.validator.Operations() {
 		method, path, _ := strings.Cut(operation, " ")
 		body, listed := bodies[operation]
-		if method == http.MethodGet || method == http.MethodDelete {
+		if method == http.MethodGet || method == http.MethodDelete || slices.Contains(multipart, operation) {
 			continue
 		}
 		if !listed {
 			t.Errorf("%s is not in this table", operation)
 			continue
 		}
-		path = "/client/v4" + strings.NewReplacer("{account}", account, "{script}", "shop", "{id}", "1").Replace(path)
+		path = "/client/v4" + strings.NewReplacer("{account}", account, "{script}", "shop", "{id}", "1", "{worker}", "code").Replace(path)
 		for _, spoilt := range withNUL(t, body) {
 			a := p.do(t, method, path, bearer(p.token), spoilt)
 			if a.status != http.StatusBadRequest || len(a.Errors) != 1 || a.Errors[0].Source.Pointer == "" {

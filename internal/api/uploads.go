@@ -52,7 +52,7 @@ func (r *request) sentWorker(m *metadata, modules []deploy.Module, contents map[
 	if sent.worker, err = m.worker(modules); err != nil {
 		return sent, err
 	}
-	if sent.bindings, err = decodeBindings(m.Bindings, place{"bindings", "/bindings"}); err != nil {
+	if sent.bindings, err = decodeBindings(m.Bindings); err != nil {
 		return sent, err
 	}
 	if m.Annotations != nil {

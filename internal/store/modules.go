@@ -95,5 +95,8 @@ func (s *Store) Module(ctx context.Context, accountID, sha256 string) ([]byte, e
 	if err != nil {
 		return nil, fmt.Errorf("read module %s: %w", sha256, err)
 	}
+	if content == nil { // an empty one is null to the driver
+		content = []byte{}
+	}
 	return content, nil
 }

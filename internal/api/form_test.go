@@ -1,0 +1,121 @@
+package api
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+)
+
+const fuzzBoundary = "multipart/form-data; boundary=x"
+
+// formText writes parts as they travel.
+func formText(parts ...[3]string) string {
+	var b strings.Builder
+	for _, p := range parts {
+		b.WriteString("--x\r\nContent-Disposition: form-data; " + p[0] + "\r\n")
+		if p[1] != "" {
+			b.WriteString("Content-Type: " + p[1] + "\r\n")
+		}
+		b.WriteString("\r\n" + p[2] + "\r\n")
+	}
+	return b.String() + "--x--\r\n"
+}
+
+// FuzzReadForm: whatever arrives, a form is read or refused in words for its
+// sender, and no module gets a name that leaves its folder.
+func FuzzReadForm(f *testing.F) {
+	f.Add(formText([3]string{`name="metadata"`, "", `{"main_module": "a.js"}`}, [3]string{`name="lib/a.js"; filename="lib/a.js"`, deploy.ModuleTypeESM, "export default {}"}))
+	f.Add(formText([3]string{`name="metadata.bindings.0.name"`, "", "A"}, [3]string{`name="metadata.bindings"`, "", "B"}))
+	f.Add(formText([3]string{`name="files.0"; filename="../a"`, "text/plain", ""}, [3]string{`name="a\\b"`, "text/x-python", ""}))
+	f.Add(formText([3]string{`name="metadata.a.1"`, "", ""}, [3]string{`name="metadata.a.0"`, "", ""}, [3]string{`name="metadata.limits.cpu_ms"`, "", "1e999"}))
+	f.Add("--x\r\n\r\n--x")
+	f.Fuzz(func(t *testing.T, body string) {
+		form, err := readForm(fuzzBoundary, strings.NewReader(body), "metadata")
+		if err != nil {
+			wantRefusal(t, err)
+			return
+		}
+		if form.document != nil {
+			if m, err := decodeMetadata(form.document, false); err == nil && m == nil {
+				t.Error("no metadata and no error")
+			}
+		}
+		modules, contents, err := form.modules()
+		if err != nil {
+			wantRefusal(t, err)
+			return
+		}
+		for _, m := range modules {
+			if checkModuleName(m.Name) != nil || int64(len(contents[m.SHA256])) != m.Bytes {
+				t.Errorf("module %+v", m)
+			}
+		}
+	})
+}
+
+// FuzzMetadata: what is accepted is one entry point or none, keeps what nobody
+// knows, and loses nothing that was sent; the rest is refused in words for its
+// sender.
+func FuzzMetadata(f *testing.F) {
+	f.Add([]byte(`{"main_module": "a.js", "bindings": [{"name": "A", "type": "json", "json": null}], "invented": {"a": [1]}, "tags": null}`), true)
+	f.Add([]byte(`{"body_part": "a", "limits": {"cpu_ms": 1}, "observability": {"enabled": true}, "annotations": {"workers/tag": "v1"}}`), false)
+	f.Add([]byte(`{"migrations": {"steps": []}}`), true)
+	f.Add([]byte(`{"bindings": [{"name": "\u0000", "type": "inherit"}, 1, []]}`), false)
+	f.Fuzz(func(t *testing.T, text []byte, versioned bool) {
+		m, err := decodeMetadata(text, versioned)
+		if err != nil {
+			wantRefusal(t, err)
+			return
+		}
+		var sent map[string]json.RawMessage
+		if err := json.Unmarshal(text, &sent); err != nil {
+			t.Fatalf("accepted although %v", err)
+		}
+		known := members(reflect.TypeFor[metadata]())
+		for name := range sent {
+			if _, kept := m.kept[name]; !kept && known[name] == nil {
+				t.Errorf("%s was lost", name)
+			}
+		}
+		bindings, err := decodeBindings(m.Bindings)
+		if err != nil {
+			wantRefusal(t, err)
+			return
+		}
+		for i := range bindings {
+			if bindings[i].Type != deploy.BindingInherit {
+				bindings[i].binding() // has the member that its type needs
+			}
+		}
+		if w, err := m.worker(nil); err == nil {
+			t.Errorf("the worker %+v has no module", w)
+		}
+	})
+}
+
+func wantRefusal(t *testing.T, err error) {
+	t.Helper()
+	if kind := errs.KindOf(err); kind != errs.Invalid && kind != errs.TooLarge {
+		t.Errorf("error %v has kind %q", err, kind)
+	}
+}
+
+// TestUploadsOfUnknownLengthAreBounded: a body that does not say how long it is
+// must not be read without end.
+func TestUploadsOfUnknownLengthAreBounded(t *testing.T) {
+	endless := io.MultiReader(strings.NewReader("--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n"), zeros{})
+	_, err := readForm(fuzzBoundary, http.MaxBytesReader(nil, io.NopCloser(endless), uploadBytesMax), "metadata")
+	if errs.KindOf(err) != errs.TooLarge {
+		t.Errorf("error %v", err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
