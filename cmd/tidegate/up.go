@@ -109,7 +109,10 @@ func startEmbedded(ctx context.Context, config *app.Config, local services, log 
 	if len(config.Kafka) == 0 {
 		broker, err := embedded.StartBroker(ctx, embedded.BrokerConfig{
 			Addr: local.kafkaAddr, DataDir: filepath.Join(config.DataDir, "kafka"),
-			Topics: []embedded.Topic{{Name: schema.Topic, Partitions: int32(config.TopicPartitions), Retention: config.TopicRetention}},
+			Topics: []embedded.Topic{
+				{Name: schema.Topic, Partitions: int32(config.TopicPartitions), Retention: config.TopicRetention},
+				{Name: schema.TailTopic, Partitions: int32(config.TopicPartitions), Retention: app.TailRetention},
+			},
 			Logger: log,
 		})
 		if err != nil {

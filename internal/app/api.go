@@ -26,9 +26,14 @@ func (p *process) addAPI(ctx context.Context) error {
 	if err := p.bootstrap(ctx); err != nil {
 		return err
 	}
+	events, err := p.tailEvents()
+	if err != nil {
+		return err
+	}
 	server, err := api.New(api.Config{Logger: p.log}, api.Deps{
 		Accounts: p.store, Tokens: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Snapshots: p.store,
 		Destinations: destinations{p.sinks(ctx)}, Metrics: p.rates,
+		Triggers: p.store, Tails: p.store, TailEvents: events,
 		Ready: p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),
 	})
 	if err != nil {
@@ -37,6 +42,7 @@ func (p *process) addAPI(ctx context.Context) error {
 	listener := &http.Server{Handler: server.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	listener.RegisterOnShutdown(server.StopWaiting)
 	p.serve(listenAPI, listener)
+	p.addTails(server)
 	p.ready.API = p.baseURL(listenAPI)
 	p.ready.AccountID = control.FirstAccountID
 	p.ready.TokenFile = p.config.AdminTokenFile

@@ -61,7 +61,7 @@ func (p *process) addGateway(context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.services = append(p.services, p.topicService(), service{"producer", stageProducer, producer.Run}, service{"routing", stageRouting, gw.Run})
+	p.services = append(p.services, p.topicService(p.stream(), p.config.TopicRetention), service{"producer", stageProducer, producer.Run}, service{"routing", stageRouting, gw.Run})
 	p.serve(listenGateway, gateway.NewServer(gw))
 	p.ready.Gateway = p.baseURL(listenGateway)
 	p.checks = append(p.checks, check{"gateway", func(context.Context) error { return gw.Ready() }})

@@ -26,7 +26,7 @@ func (p *process) addIngest(context.Context) error {
 	}
 	group := stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: ingestGroup, Logger: p.log})
 	var migrated atomic.Bool
-	p.services = append(p.services, p.topicService(), service{"ingest", stageEdge, func(ctx context.Context) error {
+	p.services = append(p.services, p.topicService(p.stream(), p.config.TopicRetention), service{"ingest", stageEdge, func(ctx context.Context) error {
 		if err := p.untilDone(ctx, "bring the tables in ClickHouse up to date", p.rates.Migrate); err != nil {
 			return err
 		}
@@ -47,11 +47,11 @@ func (p *process) kafkaCheck() check {
 	return check{"kafka", func(ctx context.Context) error { return stream.Ping(ctx, p.stream()) }}
 }
 
-// topicService makes sure that the event topic exists, then waits for the stop.
-func (p *process) topicService() service {
-	return service{"topic", stageEdge, func(ctx context.Context) error {
-		err := p.untilDone(ctx, "make the topic "+schema.Topic, func(ctx context.Context) error {
-			return stream.EnsureTopic(ctx, p.stream(), p.config.TopicPartitions, p.config.TopicReplication, p.config.TopicRetention)
+// topicService makes sure that a topic exists, then waits for the stop.
+func (p *process) topicService(topic stream.Config, retention time.Duration) service {
+	return service{"topic " + topic.Topic, stageEdge, func(ctx context.Context) error {
+		err := p.untilDone(ctx, "make the topic "+topic.Topic, func(ctx context.Context) error {
+			return stream.EnsureTopic(ctx, topic, p.config.TopicPartitions, p.config.TopicReplication, retention)
 		})
 		if err != nil {
 			return err
