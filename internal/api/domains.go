@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 const domainsMax = routesMax
 
 type domainView struct {
-	ID              string `json:"id"`
+	ID              string `json:"id,omitempty"` // none before it is attached
 	Hostname        string `json:"hostname"`
 	Service         string `json:"service"`
 	Environment     string `json:"environment"`
@@ -31,13 +32,15 @@ func viewDomain(d deploy.Domain) domainView {
 	}
 }
 
+// hostName is labels of a name, which need not be one that DNS would sell.
+var hostName = regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$`)
+
 // checkHostname accepts the name of one host, in lower case.
 func checkHostname(name string) *errs.Error {
-	route, err := deploy.ParseRoute(name + "/*")
-	if err != nil || route.Subdomains || route.Host != name || len(name) > 253 {
-		return errs.New(errs.Invalid, 0, "hostname %q must be the name of one host, such as shop.example.com", shown(name))
+	if len(name) <= 253 && hostName.MatchString(name) {
+		return nil
 	}
-	return nil
+	return errs.New(errs.Invalid, 0, "hostname %q must be the name of one host, such as shop.example.com", shown(name))
 }
 
 // checkZoneName refuses a zone that a host is not in. Ids of zones are not looked

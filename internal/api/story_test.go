@@ -23,6 +23,12 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("accounts", func(t *testing.T) { accounts(t, p) })
 	t.Run("scripts", func(t *testing.T) { scripts(t, p) })
 	t.Run("workers", func(t *testing.T) { workers(t, p) })
+	t.Run("services", func(t *testing.T) { services(t, p) })
+	t.Run("hosts", func(t *testing.T) { hosts(t, p) })
+	t.Run("schedules", func(t *testing.T) { schedules(t, p) })
+	t.Run("zones", func(t *testing.T) { zones(t, p) })
+	t.Run("domains", func(t *testing.T) { domains(t, p) })
+	t.Run("tails", func(t *testing.T) { tails(t, p) })
 	t.Run("rollback", func(t *testing.T) { rollback(t, p) })
 	t.Run("jobs", func(t *testing.T) { jobs(t, p) })
 	t.Run("snapshot", func(t *testing.T) {

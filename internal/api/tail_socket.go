@@ -29,6 +29,9 @@ const (
 	tailFrameBytesMax = 64 << 10
 	// tailWriteTimeout ends a viewer that takes nothing at all for this long.
 	tailWriteTimeout = 10 * time.Second
+	// tailCloseTimeout for a viewer to read the reason and close its side. To close
+	// ours at once could take the reason back, if something of the viewer's is unread.
+	tailCloseTimeout = time.Second
 	// codeTailExpired is of the private range. Any code but 1000 makes wrangler come
 	// back with a new tail, which is what its user wants.
 	codeTailExpired = ws.StatusCode(4000)
@@ -80,6 +83,7 @@ type viewer struct {
 	queue  *tailQueue
 
 	writing sync.Mutex // one frame at a time
+	over    bool       // the last frame was a close, or did not get through
 }
 
 // watchTail serves a tail's WebSocket until one side ends it.
@@ -135,7 +139,12 @@ func (v *viewer) serve(ctx context.Context) {
 	defer end(nil)
 	defer context.AfterFunc(v.server.stopping, func() { end(closing{ws.StatusGoingAway, "this server is stopping"}) })()
 	var parts sync.WaitGroup
-	parts.Go(func() { end(v.read()) })
+	defer context.AfterFunc(ctx, v.hurry)()
+	left := make(chan struct{}) // closed when the viewer has left
+	parts.Go(func() {
+		defer close(left)
+		end(v.read(ctx))
+	})
 	parts.Go(func() { end(v.awaitEnd(ctx)) })
 	parts.Go(func() {
 		err := v.server.deps.TailEvents.Tail(ctx, v.tail.AccountID, v.tail.Script, func(m deploy.TailMessage) { v.offer(ctx, m) })
@@ -144,10 +153,10 @@ func (v *viewer) serve(ctx context.Context) {
 	if err := v.write(ctx); err != nil {
 		end(err)
 	}
-	v.bye(context.Cause(ctx))
+	v.bye(ctx, left)
 	parts.Wait()
-	if left := len(v.queue.take()); left > 0 {
-		v.server.dropTail(ctx, int64(left), "closed")
+	if unsent := len(v.queue.take()); unsent > 0 {
+		v.server.dropTail(ctx, int64(unsent), "closed")
 	}
 }
 
@@ -201,7 +210,7 @@ func (v *viewer) write(ctx context.Context) error {
 			if m.notice != "" {
 				text = v.notice(m.notice)
 			}
-			if ctx.Err() != nil || v.send(ws.NewTextFrame(text)) != nil {
+			if ctx.Err() != nil || v.send(ctx, ws.NewTextFrame(text)) != nil {
 				v.server.dropTail(ctx, int64(len(list)-i), "closed")
 				return closing{0, "the viewer is gone, or takes nothing"}
 			}
@@ -232,33 +241,49 @@ func (v *viewer) notice(sentence string) []byte {
 }
 
 // send writes one frame in one piece.
-func (v *viewer) send(frame ws.Frame) error {
+func (v *viewer) send(ctx context.Context, frame ws.Frame) error {
 	var piece bytes.Buffer
 	if err := ws.WriteFrame(&piece, frame); err != nil {
 		return err
 	}
 	v.writing.Lock()
 	defer v.writing.Unlock()
+	if v.over {
+		return net.ErrClosed
+	}
+	// The second one is for a ctx that ended in between: see hurry.
 	if err := v.conn.SetWriteDeadline(time.Now().Add(tailWriteTimeout)); err != nil {
 		return err
 	}
+	if ctx.Err() != nil {
+		v.hurry()
+	}
 	_, err := v.conn.Write(piece.Bytes())
+	v.over = err != nil || frame.Header.OpCode == ws.OpClose
 	return err
 }
 
+// hurry ends a write that a viewer holds up, once the connection is to end.
+func (v *viewer) hurry() {
+	_ = v.conn.SetWriteDeadline(time.Now().Add(tailCloseTimeout)) // fails on a closed connection only
+}
+
 // bye ends the connection, and with it read.
-func (v *viewer) bye(cause error) {
-	if why, ok := errors.AsType[closing](cause); ok && why.code != 0 {
-		// Whether it arrives or not, the connection is over.
-		_ = v.send(ws.NewCloseFrame(ws.NewCloseFrameBody(why.code, why.reason)))
+func (v *viewer) bye(ctx context.Context, left <-chan struct{}) {
+	defer func() { _ = v.conn.Close() }() // whatever comes of it, the connection is over
+	why, ok := errors.AsType[closing](context.Cause(ctx))
+	if !ok || why.code == 0 || v.send(ctx, ws.NewCloseFrame(ws.NewCloseFrameBody(why.code, why.reason))) != nil {
+		return
 	}
-	_ = v.conn.Close()
+	if v.conn.SetReadDeadline(time.Now().Add(tailCloseTimeout)) == nil {
+		<-left
+	}
 }
 
 // read answers pings until the viewer leaves, and returns how it did. Nothing else
 // that it sends has a meaning. Its frames need no mask: wrangler sends its first
 // one without.
-func (v *viewer) read() error {
+func (v *viewer) read(ctx context.Context) error {
 	for {
 		header, err := ws.ReadHeader(v.in)
 		if err != nil {
@@ -280,7 +305,7 @@ func (v *viewer) read() error {
 		}
 		switch header.OpCode {
 		case ws.OpPing:
-			if v.send(ws.NewPongFrame(payload)) != nil {
+			if err := v.send(ctx, ws.NewPongFrame(payload)); err != nil && !errors.Is(err, net.ErrClosed) {
 				return closing{0, "the viewer is gone"}
 			}
 		case ws.OpClose:

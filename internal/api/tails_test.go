@@ -161,12 +161,23 @@ func (s *socket) text() string {
 	return string(f.Payload)
 }
 
+// close sends a close frame.
+func (s *socket) close() {
+	s.t.Helper()
+	raw, err := ws.CompileFrame(ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "bye"))))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.write(raw)
+}
+
 func (s *socket) wantClose(code ws.StatusCode) {
 	s.t.Helper()
 	f := s.read()
 	if got, reason := ws.ParseCloseFrameData(f.Payload); f.Header.OpCode != ws.OpClose || got != code || (reason == "") != (code == 0) {
 		s.t.Fatalf("got a frame %+v, code %d, %q; want a close with %d", f.Header, got, reason, code)
 	}
+	s.close()
 	if _, err := s.in.ReadByte(); !errors.Is(err, io.EOF) {
 		s.t.Errorf("after the close: %v", err)
 	}
@@ -245,11 +256,7 @@ func TestViewerKeepsItsConnectionAlive(t *testing.T) {
 			t.Errorf("the ping was answered by %+v %q", f.Header, f.Payload)
 		}
 	}
-	raw, err := ws.CompileFrame(ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "bye"))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.write(raw)
+	s.close()
 	if f := s.read(); f.Header.OpCode != ws.OpClose {
 		t.Errorf("the close was answered by %+v", f.Header)
 	}
@@ -298,7 +305,9 @@ func TestSlowViewerIsToldWhatItMissed(t *testing.T) {
 			got++
 			continue
 		}
-		var notice struct{ Event struct{ Message, Type string } }
+		var notice struct {
+			Event struct{ Message, Type string }
+		}
 		var n int
 		if err := json.Unmarshal([]byte(text), &notice); err != nil || notice.Event.Type != "overload" {
 			t.Fatalf("got %.200s", text)

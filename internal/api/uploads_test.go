@@ -43,36 +43,6 @@ func (r *runtime) Check(_ context.Context, w *deploy.Worker, contents map[string
 	return deploy.Exports{Handlers: []string{"fetch"}, Named: []deploy.NamedExport{{Name: "Admin", Kind: deploy.ExportEntrypoint, Handlers: []string{"reset"}}}}, 7, nil
 }
 
-// hosts are the switches of scripts' hosts.
-type hosts struct {
-	mu   sync.Mutex
-	byID map[string]deploy.Hosts
-}
-
-func (h *hosts) Hosts(_ context.Context, accountID, script string) (deploy.Hosts, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.byID[accountID+"/"+script], nil
-}
-
-func (h *hosts) UpdateHosts(_ context.Context, accountID, script string, u deploy.HostsUpdate) (deploy.Hosts, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	key := accountID + "/" + script
-	after := h.byID[key]
-	if u.Enabled != nil {
-		after.Disabled = !*u.Enabled
-	}
-	if u.PreviewsEnabled != nil {
-		after.PreviewsDisabled = !*u.PreviewsEnabled
-	}
-	if h.byID == nil {
-		h.byID = make(map[string]deploy.Hosts)
-	}
-	h.byID[key] = after
-	return after, nil
-}
-
 // file is a module as it is uploaded.
 type file struct{ name, contentType, content string }
 

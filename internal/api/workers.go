@@ -20,7 +20,7 @@ type workerView struct {
 	DeployedOn    *timestamp      `json:"deployed_on"` // null: never
 	Logpush       bool            `json:"logpush"`
 	Observability json.RawMessage `json:"observability,omitempty"`
-	Subdomain     workerHosts   `json:"subdomain"`
+	Subdomain     workerHosts     `json:"subdomain"`
 	Tags          []string        `json:"tags"`
 	TailConsumers []struct{}      `json:"tail_consumers"` // others are refused
 }

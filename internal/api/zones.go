@@ -62,7 +62,7 @@ func (s *Server) listZones(r *request) (any, error) {
 			if names, err = s.zonesInUse(r, a.ID); err != nil {
 				return nil, err
 			}
-		} else if checkHostname(wanted) == nil && zoneName(wanted) == wanted {
+		} else if name, err := publicsuffix.EffectiveTLDPlusOne(wanted); err == nil && name == wanted && checkHostname(wanted) == nil {
 			names = append(names, wanted)
 		}
 		for _, name := range names {
@@ -74,15 +74,16 @@ func (s *Server) listZones(r *request) (any, error) {
 
 // zoneAccounts are the accounts that the token opens, or the one that is asked for.
 func (s *Server) zoneAccounts(r *request) ([]control.Account, error) {
+	accounts, err := s.visibleAccounts(r)
 	asked := r.gin.Query("account.id")
-	if asked == "" {
-		return s.visibleAccounts(r)
+	if err != nil || asked == "" {
+		return accounts, err
 	}
-	if err := s.bind(r.ctx, r.token, asked); err != nil {
-		return nil, err
+	i := slices.IndexFunc(accounts, func(a control.Account) bool { return a.ID == asked })
+	if i < 0 {
+		return nil, errs.New(errs.Forbidden, codeForeign, "the API token does not open account %q", shown(asked))
 	}
-	a, err := s.deps.Accounts.Account(r.ctx, asked)
-	return []control.Account{a}, err
+	return accounts[i : i+1], nil
 }
 
 func (s *Server) zonesInUse(r *request, accountID string) ([]string, error) {
@@ -187,11 +188,11 @@ func (s *Server) createZoneRoute(r *request) (any, error) {
 }
 
 func (s *Server) putZoneRoute(r *request) (any, error) {
-	from, err := s.findZoneRoute(r)
+	to, err := s.decodeZoneRoute(r)
 	if err != nil {
 		return nil, err
 	}
-	to, err := s.decodeZoneRoute(r)
+	from, err := s.findZoneRoute(r)
 	if err != nil {
 		return nil, err
 	}

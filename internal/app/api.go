@@ -27,9 +27,13 @@ func (p *process) addAPI(ctx context.Context) error {
 	if err := p.bootstrap(ctx); err != nil {
 		return err
 	}
+	events, err := p.tailEvents()
+	if err != nil {
+		return err
+	}
 	deps := api.Deps{
 		Accounts: p.store, Tokens: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Snapshots: p.store,
-		Triggers: p.store, Tails: p.store,
+		Triggers: p.store, Tails: p.store, TailEvents: events,
 		Destinations: destinations{p.sinks(ctx)}, Metrics: p.rates,
 		Ready: p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),
 	}
@@ -47,6 +51,7 @@ func (p *process) addAPI(ctx context.Context) error {
 	listener := &http.Server{Handler: server.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	listener.RegisterOnShutdown(server.StopWaiting)
 	p.serve(listenAPI, listener)
+	p.addTails(server)
 	p.ready.API = p.baseURL(listenAPI)
 	p.ready.AccountID = control.FirstAccountID
 	p.ready.TokenFile = p.config.AdminTokenFile

@@ -122,10 +122,13 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringVar(&c.ClickHouse, "clickhouse", c.ClickHouse, "ClickHouse's HTTP interface, http://[user:password@]host:8123[/database]")
 		f.StringVar(&c.Cluster, "clickhouse-cluster", c.Cluster, "cluster for replicated and distributed tables; empty for one server")
 	}
-	if c.has(RoleGateway) || c.has(RoleIngest) || c.has(RoleLogpush) {
+	reader := c.has(RoleGateway) || c.has(RoleIngest) || c.has(RoleLogpush)
+	if reader || c.has(RoleAPI) { // the API needs Kafka for those who watch a script
 		f.StringSliceVar(&c.Kafka, "kafka", c.Kafka, "Kafka brokers, host:port, separated by commas")
-		f.IntVar(&c.TopicPartitions, "topic-partitions", c.TopicPartitions, "partitions of the event topic, if it has to be created")
-		f.IntVar(&c.TopicReplication, "topic-replication", c.TopicReplication, "replicas of the event topic, if it has to be created")
+		f.IntVar(&c.TopicPartitions, "topic-partitions", c.TopicPartitions, "partitions of a topic, if it has to be created")
+		f.IntVar(&c.TopicReplication, "topic-replication", c.TopicReplication, "replicas of a topic, if it has to be created")
+	}
+	if reader {
 		f.DurationVar(&c.TopicRetention, "topic-retention", c.TopicRetention, "how long the event topic keeps events, if it has to be created")
 	}
 	if c.has(RoleLogpush) || c.has(RoleAPI) { // the API tests a destination before it stores a job

@@ -15,13 +15,6 @@ import (
 // protocol lives in its offsets: a new name counts everything again.
 const ingestGroup = "tidegate-ingest"
 
-// The topic of what people watch: one partition keeps events in order, and whoever
-// looks after minutes has Logpush or the database.
-const (
-	TailTopicPartitions = 1
-	TailTopicRetention  = 10 * time.Minute
-)
-
 // retryPause between two attempts to reach a server that is needed to begin.
 const retryPause = 500 * time.Millisecond
 
@@ -61,7 +54,7 @@ func (p *process) topicService() service {
 
 // tailTopicService does the same for the topic of what people watch.
 func (p *process) tailTopicService() service {
-	return p.ensureTopic("tail topic", p.tailStream(), TailTopicPartitions, TailTopicRetention)
+	return p.ensureTopic("tail topic", p.tailStream(), TailTopicPartitions, TailRetention)
 }
 
 func (p *process) ensureTopic(name string, topic stream.Config, partitions int, retention time.Duration) service {

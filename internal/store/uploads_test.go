@@ -182,7 +182,7 @@ func TestModulesLiveAsLongAsAVersionNeedsThem(t *testing.T) {
 		if _, err := s.Module(ctx, testAccount, sum); err != nil {
 			t.Errorf("another version's module: %v", err)
 		}
-		if err := s.DeleteScript(ctx, testAccount, "shop"); err != nil {
+		if err := s.DeleteScript(ctx, testAccount, "shop", false); err != nil {
 			t.Fatal(err)
 		}
 		if n := modulesOf(t, s); n != 1 {

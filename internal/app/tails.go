@@ -1,0 +1,196 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"tidegate/internal/api"
+	"tidegate/internal/deploy"
+	"tidegate/internal/telemetry"
+	"tidegate/pipeline/stream"
+	"tidegate/schema"
+)
+
+const (
+	// TailRetention of the topic that viewers read: as long as a broker may be away
+	// without anything missing.
+	TailRetention = 10 * time.Minute
+	// TailTopicPartitions of it: one keeps events in order.
+	TailTopicPartitions = 1
+	// tailSweepInterval bounds how long gateways copy events for a tail that has expired.
+	tailSweepInterval = 10 * time.Second
+)
+
+// tailFeed hands the records of the tail topic to those who watch. One reader
+// serves all of them, and there is none while nobody watches. It implements
+// api.TailEvents.
+type tailFeed struct {
+	config  stream.Config
+	log     *slog.Logger
+	dropped metric.Int64Counter
+
+	mu       sync.RWMutex
+	watchers map[watched]map[*tailWatcher]bool
+	stop     func() // ends the reader and waits for it; nil while nobody watches
+}
+
+// watched is a script of an account.
+type watched struct{ accountID, script string }
+
+// tailWatcher is one call of Tail.
+type tailWatcher struct{ deliver func(deploy.TailMessage) }
+
+func newTailFeed(config stream.Config, log *slog.Logger) (*tailFeed, error) {
+	dropped, err := telemetry.Meter("tidegate/internal/app").Int64Counter("tidegate_tail_records_dropped_total",
+		metric.WithDescription("Records of the tail topic that nobody could be given, by reason: unnamed."))
+	return &tailFeed{config: config, log: log, dropped: dropped, watchers: map[watched]map[*tailWatcher]bool{}}, err
+}
+
+// Tail implements api.TailEvents.
+func (f *tailFeed) Tail(ctx context.Context, accountID, script string, deliver func(deploy.TailMessage)) error {
+	key, w := watched{accountID, script}, &tailWatcher{deliver}
+	f.join(key, w)
+	<-ctx.Done()
+	if stop := f.leave(key, w); stop != nil {
+		stop()
+	}
+	return ctx.Err()
+}
+
+func (f *tailFeed) join(key watched, w *tailWatcher) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.watchers[key] == nil {
+		f.watchers[key] = map[*tailWatcher]bool{}
+	}
+	f.watchers[key][w] = true
+	if f.stop == nil {
+		f.start()
+	}
+}
+
+// leave returns what ends the reader when nobody is left.
+func (f *tailFeed) leave(key watched, w *tailWatcher) (stop func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.watchers[key], w)
+	if len(f.watchers[key]) == 0 {
+		delete(f.watchers, key)
+	}
+	if len(f.watchers) == 0 {
+		stop, f.stop = f.stop, nil
+	}
+	return stop
+}
+
+// start begins to read at this moment. The lock is held.
+func (f *tailFeed) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	since, ended := time.Now(), make(chan struct{})
+	go func() {
+		defer close(ended)
+		err := stream.Follow(ctx, stream.FollowConfig{
+			Config: f.config, Since: since, Logger: f.log,
+			Handle: func(m stream.Message) { f.hand(ctx, m) },
+			Outage: func(err error) { f.tell(ctx, err) },
+		})
+		if err != nil {
+			f.log.Error("the tail topic cannot be followed", "error", err)
+			f.tell(ctx, err)
+		}
+	}()
+	f.stop = func() {
+		cancel()
+		<-ended
+	}
+}
+
+// hand gives a record to those who watch its script.
+func (f *tailFeed) hand(ctx context.Context, m stream.Message) {
+	key := watched{m.Headers[schema.HeaderAccount], m.Headers[schema.HeaderScript]}
+	if key.accountID == "" || key.script == "" {
+		f.dropped.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", "unnamed")))
+		return
+	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if ctx.Err() != nil {
+		return // a later reader has this record too
+	}
+	for w := range f.watchers[key] {
+		w.deliver(deploy.TailMessage{ClientIP: m.Headers[schema.HeaderClientIP], Value: m.Value})
+	}
+}
+
+// tell says to everybody that the feed stands still, or moves again.
+func (f *tailFeed) tell(ctx context.Context, outage error) {
+	notice := "Kafka can be read again: events go on, from where they stopped if that is still kept"
+	if outage != nil {
+		notice = "Kafka cannot be read at the moment: events will go on when it can"
+	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if ctx.Err() != nil {
+		return
+	}
+	for _, watchers := range f.watchers {
+		for w := range watchers {
+			w.deliver(deploy.TailMessage{Notice: notice})
+		}
+	}
+}
+
+// tailEvents is the feed of this process, or nil without Kafka.
+func (p *process) tailEvents() (api.TailEvents, error) {
+	if len(p.config.Kafka) == 0 {
+		return nil, nil
+	}
+	return newTailFeed(p.tailStream(), p.log)
+}
+
+func (p *process) tailStream() stream.Config {
+	return stream.Config{Brokers: p.config.Kafka, Topic: schema.TailTopic}
+}
+
+// addTails adds what keeps tails in order: the topic, the sweep of those that have
+// expired, and at the end the wait for those who were still watching.
+func (p *process) addTails(server *api.Server) {
+	p.services = append(p.services, service{"tails", stageRouting, func(ctx context.Context) error {
+		p.sweepTails(ctx)
+		server.StopWaiting()
+		server.WaitForViewers()
+		return nil
+	}})
+	if len(p.config.Kafka) > 0 {
+		p.services = append(p.services, p.tailTopicService())
+	}
+}
+
+// sweepTails logs a failing database once, and again when it answers.
+func (p *process) sweepTails(ctx context.Context) {
+	ticker := time.NewTicker(tailSweepInterval)
+	defer ticker.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		removed, err := p.store.SweepTails(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !failing:
+			p.log.WarnContext(ctx, "tails that expired could not be removed, trying again", "error", err)
+		case removed > 0:
+			p.log.DebugContext(ctx, "removed tails that expired", "count", removed)
+		}
+		failing = err != nil
+	}
+}

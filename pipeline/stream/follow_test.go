@@ -1,0 +1,183 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// followerLog is what a follower was given.
+type followerLog struct {
+	mu      sync.Mutex
+	values  []string
+	headers map[string]string // of the last one
+	outages []error
+}
+
+func (s *followerLog) handle(m Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.values, s.headers = append(s.values, string(m.Value)), m.Headers
+}
+
+func (s *followerLog) outage(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outages = append(s.outages, err)
+}
+
+func (s *followerLog) await(t *testing.T, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	eventually(t, "records arrive", func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		got := slices.Sorted(slices.Values(s.values))
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("got %q, want %q", got, want)
+		}
+		return nil
+	})
+}
+
+// awaitOutage returns the n-th thing that was said about outages.
+func (s *followerLog) awaitOutage(t *testing.T, n int) (reported error) {
+	t.Helper()
+	eventually(t, "an outage begins or ends", func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.outages) != n {
+			return fmt.Errorf("outages %v", s.outages)
+		}
+		reported = s.outages[n-1]
+		return nil
+	})
+	return reported
+}
+
+// write puts one record into each of the partitions.
+func write(t *testing.T, cfg Config, at time.Time, values ...string) {
+	t.Helper()
+	client := newClient(cfg)
+	defer closeClient(client)
+	for id, value := range values {
+		eventually(t, "write a record", func() error {
+			answer, err := client.Produce(testContext(t), &kafka.ProduceRequest{
+				Topic: cfg.Topic, Partition: id, RequiredAcks: kafka.RequireAll,
+				Records: kafka.NewRecordReader(kafka.Record{
+					Time: at, Value: kafka.NewBytes([]byte(value)),
+					Headers: []kafka.Header{{Key: "account", Value: []byte("a1")}, {Key: "script", Value: []byte("shop")}, {Key: "client_ip", Value: nil}},
+				}),
+			})
+			if err == nil {
+				err = answer.Error
+			}
+			return err
+		})
+	}
+}
+
+func follow(t *testing.T, cfg Config, since time.Time) (*followerLog, *running) {
+	s := &followerLog{}
+	return s, run(t, func(ctx context.Context) error {
+		return Follow(ctx, FollowConfig{Config: cfg, Since: since, Handle: s.handle, Outage: s.outage, Logger: testLogger(t)})
+	})
+}
+
+func TestFollowersGetWhatCameSince(t *testing.T) {
+	b := startBroker(t)
+	cfg := b.topic(3)
+	since := time.Now()
+	write(t, cfg, since.Add(-time.Minute), "old 0", "old 1")
+	write(t, cfg, since, "new 0")
+	one, first := follow(t, cfg, since)
+	two, _ := follow(t, cfg, since.Add(-time.Hour))
+	one.await(t, "new 0")
+	two.await(t, "old 0", "old 1", "new 0")
+	write(t, cfg, since.Add(time.Second), "a", "b", "c")
+	one.await(t, "new 0", "a", "b", "c")
+	two.await(t, "old 0", "old 1", "new 0", "a", "b", "c")
+	if h := one.headers; h["account"] != "a1" || h["script"] != "shop" || len(h) != 3 {
+		t.Errorf("headers %v", h)
+	}
+	first.stop(t)
+	write(t, cfg, since.Add(2*time.Second), "d")
+	two.await(t, "old 0", "old 1", "new 0", "a", "b", "c", "d")
+	one.await(t, "new 0", "a", "b", "c")
+}
+
+func TestFollowerWaitsForItsTopic(t *testing.T) {
+	b := startBroker(t)
+	cfg := Config{Brokers: b.addrs, Topic: unique("late")}
+	s, _ := follow(t, cfg, time.Now())
+	if err := s.awaitOutage(t, 1); !errors.Is(err, kafka.UnknownTopicOrPartition) {
+		t.Errorf("the outage is %v", err)
+	}
+	if err := EnsureTopic(testContext(t), cfg, 1, 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	write(t, cfg, time.Now(), "first")
+	s.await(t, "first")
+	if err := s.awaitOutage(t, 2); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+func TestFollowerOutlivesTheBroker(t *testing.T) {
+	b := startOwnBroker(t)
+	cfg := b.topic(2)
+	s, _ := follow(t, cfg, time.Now())
+	write(t, cfg, time.Now(), "before")
+	s.await(t, "before")
+	b.stop()
+	if err := s.awaitOutage(t, 1); err == nil {
+		t.Error("the outage has no reason")
+	}
+	b.start()
+	write(t, cfg, time.Now(), "after 0", "after 1")
+	s.await(t, "before", "after 0", "after 1")
+	if err := s.awaitOutage(t, 2); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestFollowerSkipsWhatIsGone: retention is minutes long, and an outage may be longer.
+func TestFollowerSkipsWhatIsGone(t *testing.T) {
+	b := startOwnBroker(t)
+	cfg := b.topic(1)
+	s, _ := follow(t, cfg, time.Now())
+	write(t, cfg, time.Now(), "one")
+	s.await(t, "one")
+	var failing atomic.Bool
+	failing.Store(true)
+	const fetchKey = 1
+	b.cluster.ControlKey(fetchKey, func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		return nil, errors.New("no fetches now"), failing.Load()
+	})
+	s.awaitOutage(t, 1)
+	write(t, cfg, time.Now(), "two")
+	write(t, cfg, time.Now(), "three")
+	if err := b.cluster.DeleteRecords(cfg.Topic, 0, 2); err != nil {
+		t.Fatal(err)
+	}
+	failing.Store(false)
+	s.await(t, "one", "three")
+}
+
+func TestFollowRefusesWhatCannotWork(t *testing.T) {
+	if err := Follow(t.Context(), FollowConfig{Config: Config{Topic: "x"}}); err == nil {
+		t.Error("without brokers it returned nil")
+	}
+	if err := Follow(t.Context(), FollowConfig{Config: Config{Brokers: []string{"127.0.0.1:1"}, Topic: "x"}}); err == nil {
+		t.Error("without functions it returned nil")
+	}
+}
