@@ -193,7 +193,7 @@ func TestModulesLiveAsLongAsAVersionNeedsThem(t *testing.T) {
 		if content, err := s.Module(ctx, other.ID, sum); err != nil || string(content) != "shared" {
 			t.Errorf("module %q, error %v", content, err)
 		}
-		if err := s.DeleteScript(ctx, other.ID, "theirs"); err != nil {
+		if err := s.DeleteScript(ctx, other.ID, "theirs", false); err != nil {
 			t.Fatal(err)
 		}
 		if n := modulesOf(t, s); n != 0 {
@@ -212,7 +212,7 @@ func TestModulesAreNotDroppedUnderAnUpload(t *testing.T) {
 			mustUpload(t, s, "old", workerOf("shared"))
 			var all sync.WaitGroup
 			all.Go(func() {
-				if err := s.DeleteScript(t.Context(), testAccount, "old"); err != nil {
+				if err := s.DeleteScript(t.Context(), testAccount, "old", false); err != nil {
 					t.Error(err)
 				}
 			})
@@ -225,7 +225,7 @@ func TestModulesAreNotDroppedUnderAnUpload(t *testing.T) {
 			if _, err := s.Module(t.Context(), testAccount, sum); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.DeleteScript(t.Context(), testAccount, "new"); err != nil {
+			if err := s.DeleteScript(t.Context(), testAccount, "new", false); err != nil {
 				t.Fatal(err)
 			}
 		}

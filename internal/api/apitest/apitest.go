@@ -22,7 +22,7 @@ import (
 const basePath = "/client/v4/"
 
 // Validator is a transport that checks every answer below /client/v4 on its way
-// to the caller, whom it never disturbs. It is safe for concurrent use.
+// to the caller, whom it never disturbs; a WebSocket is none. It is safe for concurrent use.
 type Validator struct {
 	base   http.RoundTripper
 	doc    *openapi3.T
@@ -56,7 +56,7 @@ func NewValidator(base http.RoundTripper) (*Validator, error) {
 // RoundTrip implements http.RoundTripper.
 func (v *Validator) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := v.base.RoundTrip(req)
-	if err != nil || !strings.HasPrefix(req.URL.Path, basePath) {
+	if err != nil || !strings.HasPrefix(req.URL.Path, basePath) || res.StatusCode == http.StatusSwitchingProtocols {
 		return res, err
 	}
 	body, err := io.ReadAll(res.Body)
