@@ -39,6 +39,11 @@ type platform struct {
 
 func newPlatform(t *testing.T) *platform {
 	t.Helper()
+	return newPlatformWith(t, api.Config{GatewayURL: "http://localhost:8080", DurableObjects: true})
+}
+
+func newPlatformWith(t *testing.T, config api.Config) *platform {
+	t.Helper()
 	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +58,7 @@ func newPlatform(t *testing.T) *platform {
 		t.Fatal(err)
 	}
 	feed, run := newFeed(), new(runtime)
-	server, err := api.New(api.Config{GatewayURL: "http://localhost:8080"}, api.Deps{
+	server, err := api.New(config, api.Deps{
 		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Snapshots: db,
 		Destinations: destinations(func(conf string) error {
 			switch {

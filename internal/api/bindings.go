@@ -33,15 +33,18 @@ type sentBinding struct {
 	Entrypoint  *string         `json:"entrypoint"`
 	Props       json.RawMessage `json:"props"`
 	CrossGrant  *string         `json:"cross_account_grant"`
-	OldName     *string         `json:"old_name"`   // of inherit
-	VersionID   *string         `json:"version_id"` // of inherit
+	ClassName   *string         `json:"class_name"`   // of durable_object_namespace
+	ScriptName  *string         `json:"script_name"`  // of durable_object_namespace
+	NamespaceID *string         `json:"namespace_id"` // of durable_object_namespace; found by the class if it is absent
+	OldName     *string         `json:"old_name"`     // of inherit
+	VersionID   *string         `json:"version_id"`   // of inherit
 }
 
 // runsHere says which member a type of binding needs.
 var runsHere = map[string]string{
 	deploy.BindingPlainText: "text", deploy.BindingJSON: "json", deploy.BindingSecretText: "text", deploy.BindingService: "service",
 	deploy.BindingVersionMetadata: "", deploy.BindingWasmModule: "part", deploy.BindingTextBlob: "part", deploy.BindingDataBlob: "part",
-	deploy.BindingInherit: "",
+	deploy.BindingDurableObject: "class_name", deploy.BindingInherit: "",
 }
 
 // bindingsAt is the place of the bindings in an upload.
@@ -126,7 +129,7 @@ func validBindingName(name string) bool {
 
 // check holds the binding to what its type needs, and refuses what cannot be honoured.
 func (b *sentBinding) check(at place) error {
-	given := map[string]bool{"text": b.Text != nil, "json": b.JSON != nil, "part": b.Part != nil, "service": b.Service != nil}
+	given := map[string]bool{"text": b.Text != nil, "json": b.JSON != nil, "part": b.Part != nil, "service": b.Service != nil, "class_name": b.ClassName != nil}
 	if need := runsHere[b.Type]; need != "" && !given[need] {
 		return at.member(need).fail("is missing: binding %s of type %s needs it", shown(b.Name), b.Type)
 	}
@@ -164,8 +167,18 @@ func (b *sentBinding) binding() deploy.Binding {
 		}
 	case deploy.BindingWasmModule, deploy.BindingTextBlob, deploy.BindingDataBlob:
 		out.Part = *b.Part
+	case deploy.BindingDurableObject:
+		out.ClassName, out.ScriptName, out.NamespaceID = *b.ClassName, value(b.ScriptName), value(b.NamespaceID)
 	}
 	return out
+}
+
+// value is what p points to; "" for nil.
+func value(p *string) string {
+	if p == nil {
+		return ""
+	}
+	return *p
 }
 
 // earlier is what an upload may take over from.
@@ -232,6 +245,7 @@ func (e earlier) inherit(sent *sentBinding) (deploy.Binding, error) {
 	for _, b := range bindingsOf(from) {
 		if b.Name == oldName {
 			b.Name = sent.Name
+			b.NamespaceID = "" // of the class now, which may have been made anew since then
 			return b, nil
 		}
 	}
@@ -279,10 +293,13 @@ type bindingView struct {
 	Service    string          `json:"service,omitempty"`
 	Entrypoint string          `json:"entrypoint,omitempty"`
 	Props      json.RawMessage `json:"props,omitempty"`
+	// Of a durable_object_namespace.
+	ClassName   string `json:"class_name,omitempty"`
+	NamespaceID string `json:"namespace_id,omitempty"`
 }
 
 func viewBinding(b deploy.Binding) bindingView {
-	view := bindingView{Name: b.Name, Type: b.Type, JSON: b.JSON, Part: b.Part, Service: b.Service, Entrypoint: b.Entrypoint, Props: b.Props}
+	view := bindingView{Name: b.Name, Type: b.Type, JSON: b.JSON, Part: b.Part, Service: b.Service, Entrypoint: b.Entrypoint, Props: b.Props, ClassName: b.ClassName, NamespaceID: b.NamespaceID}
 	if b.Type == deploy.BindingPlainText {
 		view.Text = &b.Text
 	}

@@ -69,6 +69,9 @@ type Scripts interface {
 	DeleteScript(ctx context.Context, accountID, name string, force bool) error
 	References(ctx context.Context, accountID, name string) (deploy.References, error)
 
+	// DurableObjectNamespaces is in the order of scripts and classes.
+	DurableObjectNamespaces(ctx context.Context, accountID string) ([]deploy.ScriptNamespace, error)
+
 	// CreateVersion makes the script too if it is missing.
 	CreateVersion(ctx context.Context, accountID, script string, v deploy.Version) (deploy.Version, error)
 	// Upload stores a version with all that deploy.Upload names, and has its errors.

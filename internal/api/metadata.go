@@ -114,10 +114,8 @@ func (m *metadata) checkSupported(versioned bool) error {
 	switch {
 	case holds(m.Migrations) && versioned:
 		return errs.New(errs.Invalid, codeMigration, "migrations cannot be part of a version upload: deploy the script instead").At("/migrations")
-	case holds(m.Migrations):
-		return unsupported("migrations", "Durable Objects do not run here")
 	case holds(m.Exports):
-		return unsupported("exports", "Durable Objects do not run here")
+		return unsupported("exports", "declare classes of Durable Objects by migrations")
 	case holds(m.Assets):
 		return unsupported("assets", "static assets are not served here")
 	}

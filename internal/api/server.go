@@ -38,6 +38,8 @@ type Config struct {
 	// it is that of the scheme, its port, such as http://localhost:8080. The addresses
 	// of scripts in answers are made from it; empty leaves them out.
 	GatewayURL string
+	// DurableObjects says that a router runs them; otherwise uploads that need them are refused.
+	DurableObjects bool
 }
 
 // Server answers requests. Its methods are safe for concurrent use.
@@ -47,7 +49,8 @@ type Server struct {
 	log    *slog.Logger
 	engine *gin.Engine
 	// gateway is Config.GatewayURL; nil when that is empty.
-	gateway *url.URL
+	gateway        *url.URL
+	durableObjects bool
 
 	requests metric.Int64Counter
 	duration metric.Float64Histogram
@@ -64,7 +67,7 @@ type Server struct {
 
 // New returns a server on deps.
 func New(config Config, deps Deps) (*Server, error) {
-	s := &Server{deps: deps, now: config.Now, log: config.Logger, tracer: telemetry.Tracer("tidegate/internal/api")}
+	s := &Server{deps: deps, durableObjects: config.DurableObjects, now: config.Now, log: config.Logger, tracer: telemetry.Tracer("tidegate/internal/api")}
 	if s.now == nil {
 		s.now = time.Now
 	}

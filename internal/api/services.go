@@ -112,7 +112,7 @@ func (f service) name() environmentName {
 
 func (f service) environment() environmentView {
 	view := serviceScript{
-		ID: f.script.Name, Tag: f.script.Tag, Handlers: []string{}, LastDeployedFrom: lastDeployedFrom, UsageModel: "standard",
+		ID: f.script.Name, Tag: f.script.Tag, Handlers: []string{}, LastDeployedFrom: lastDeployedFrom, UsageModel: "standard", MigrationTag: f.script.MigrationTag,
 		CreatedOn: timestamp(f.script.CreatedOn), ModifiedOn: timestamp(f.script.ModifiedOn),
 	}
 	if len(f.script.Tags) > 0 {
@@ -225,7 +225,7 @@ func (s *Server) getReferences(r *request) (any, error) {
 		DurableObjects: views(found.DurableObjects, func(use deploy.DurableObjectReference) objectReferenceView {
 			return objectReferenceView{
 				referenceView: referenceView{use.Binding, use.Script, production},
-				NamespaceID:   use.NamespaceID, NamespaceName: r.script() + "_" + use.ClassName,
+				NamespaceID:   use.NamespaceID, NamespaceName: namespaceName(r.script(), use.ClassName),
 			}
 		}),
 		DispatchOutbounds: []struct{}{},

@@ -129,13 +129,17 @@ func (s *Server) patchSettings(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	migrations, err := m.migrations()
+	if err != nil {
+		return nil, err
+	}
 	_, err = s.upload(r, r.script(), false, func(newest *deploy.Version) (deploy.Upload, error) {
 		v, contents, err := s.reconfigured(r, m, sent, newest)
 		if err != nil {
 			return deploy.Upload{}, err
 		}
 		u := deployed(v, v.Annotations.Message, codeUpdate)
-		u.Serving, u.Settings = codeSettingsUndeployed, m.settings()
+		u.Serving, u.Settings, u.Migrations = codeSettingsUndeployed, m.settings(), migrations
 		return u, s.check(r, v.Worker, contents)
 	})
 	if err != nil {

@@ -128,6 +128,9 @@ func (s *Server) upload(r *request, script string, create bool, build func(newes
 		if err != nil {
 			return deploy.Version{}, err
 		}
+		if err := s.checkObjects(u); err != nil {
+			return deploy.Version{}, err
+		}
 		base := ""
 		if newest != nil {
 			base = newest.ID
@@ -167,11 +170,15 @@ func (s *Server) putScript(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	migrations, err := m.migrations()
+	if err != nil {
+		return nil, err
+	}
 	sent.annotations.TriggeredBy = triggeredByUpload
 	v, err := s.upload(r, name, true, func(newest *deploy.Version) (deploy.Upload, error) {
 		v, err := s.version(r, name, sent, newest)
 		u := deployed(v, automaticDeployment, codeUpdate)
-		u.Contents, u.Settings = sent.contents, m.settings()
+		u.Contents, u.Settings, u.Migrations = sent.contents, m.settings(), migrations
 		return u, err
 	})
 	if err != nil {
@@ -238,6 +245,10 @@ func (s *Server) putContent(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	migrations, err := m.migrations()
+	if err != nil {
+		return nil, err
+	}
 	sent.annotations.TriggeredBy = triggeredByUpload
 	v, err := s.upload(r, name, false, func(newest *deploy.Version) (deploy.Upload, error) {
 		if err := wantWorker(name, newest); err != nil {
@@ -250,7 +261,7 @@ func (s *Server) putContent(r *request) (any, error) {
 		}
 		v := deploy.Version{Worker: &w, Annotations: sent.annotations}
 		u := deployed(v, automaticDeployment, deploy.CodeUpdate{})
-		u.Contents = sent.contents
+		u.Contents, u.Migrations = sent.contents, migrations
 		return u, s.check(r, &w, sent.contents)
 	})
 	if err != nil {

@@ -57,6 +57,7 @@ type scriptRuntime struct {
 	CompatibilityFlags []string      `json:"compatibility_flags"`
 	UsageModel         string        `json:"usage_model"`
 	Limits             deploy.Limits `json:"limits"`
+	MigrationTag       string        `json:"migration_tag,omitempty"` // of the script when the version was uploaded
 }
 
 func viewScriptSummary(v deploy.Version) scriptSummary {
@@ -77,18 +78,20 @@ func viewScriptRuntime(v deploy.Version) scriptRuntime {
 	view := scriptRuntime{CompatibilityFlags: []string{}, UsageModel: usageModelDefault}
 	if w := v.Worker; w != nil {
 		view.CompatibilityDate, view.CompatibilityFlags, view.Limits = w.CompatibilityDate, orEmpty(w.CompatibilityFlags), w.Limits
+		view.MigrationTag = w.MigrationTag
 		view.UsageModel = cmp.Or(w.UsageModel, usageModelDefault)
 	}
 	return view
 }
 
 func viewListedVersion(v deploy.Version) versionView {
+	preview := !v.HasDurableObjects() // as upstream: a preview would be a second version of its objects
 	return versionView{
 		ID: v.ID, Number: v.Number, Annotations: v.Annotations,
 		Metadata: versionMetadata{
 			CreatedOn: timestamp(v.CreatedOn), ModifiedOn: timestamp(v.CreatedOn), // immutable
 			Source: v.Source, AuthorID: v.AuthorID, AuthorEmail: v.AuthorEmail,
-			HasPreview: true, HasPreviewSnake: true, Origin: v.Origin,
+			HasPreview: preview, HasPreviewSnake: preview, Origin: v.Origin,
 		},
 	}
 }

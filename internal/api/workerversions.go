@@ -54,7 +54,7 @@ const previewDigits = 8
 // versionURLs are the preview hosts of a version.
 func (at workerHosts) versionURLs(v deploy.Version) []string {
 	urls := []string{}
-	if !at.PreviewsEnabled || at.URL == "" {
+	if !at.PreviewsEnabled || at.URL == "" || v.HasDurableObjects() {
 		return urls
 	}
 	for _, label := range []string{v.ID[:previewDigits], v.Annotations.Alias} {

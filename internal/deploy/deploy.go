@@ -112,7 +112,9 @@ type Script struct {
 	// Logpush says whether events of this script may leave through Logpush jobs.
 	Logpush bool
 	Tags    []string
-	Routes  []string // patterns such as "shop.example.com/*"
+	// MigrationTag names the last migration of its Durable Objects; empty if none ran.
+	MigrationTag string
+	Routes       []string // patterns such as "shop.example.com/*"
 	// Settings are kept and shown, and interpreted by nobody here, such as "observability".
 	Settings map[string]json.RawMessage
 }

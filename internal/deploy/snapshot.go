@@ -3,6 +3,7 @@ package deploy
 import (
 	"fmt"
 	"net/url"
+	"slices"
 )
 
 // Snapshot is all that a gateway needs to serve: an immutable picture of every
@@ -11,7 +12,16 @@ import (
 type Snapshot struct {
 	Revision int64            `json:"revision"`
 	Scripts  []SnapshotScript `json:"scripts"`
+	// DeletedDurableObjects are ids of namespaces whose storage may be removed, because
+	// their class or their script was deleted. That a namespace is not in the snapshot
+	// says nothing: only an id that is in this list is gone for good. The list has the
+	// newest SnapshotDeletedMax ones.
+	DeletedDurableObjects []string `json:"deleted_durable_objects,omitempty"`
 }
+
+// SnapshotDeletedMax bounds Snapshot.DeletedDurableObjects: a router that missed an
+// id keeps a folder that nobody needs, and loses nothing.
+const SnapshotDeletedMax = 1000
 
 // SnapshotScript is one script in a snapshot.
 type SnapshotScript struct {
@@ -32,6 +42,9 @@ type SnapshotScript struct {
 	// while the script has none.
 	DeploymentID string  `json:"deployment_id,omitempty"`
 	Splits       []Split `json:"splits,omitempty"`
+	// ObjectsImmediate says that Durable Objects of the version before are to end at
+	// once (CodeUpdateImmediate), and not to finish what they have in hand.
+	ObjectsImmediate bool `json:"objects_immediate,omitempty"`
 	// Versions holds every version in Splits and, for their preview hosts, the
 	// other deployable ones, newest first.
 	Versions []SnapshotVersion `json:"versions"`
@@ -52,6 +65,9 @@ type SnapshotVersion struct {
 // code, which the runtime fetches as a Bundle.
 type SnapshotWorker struct {
 	Exports Exports `json:"exports"`
+	// Objects says that it implements Durable Objects: of the versions of one script
+	// that do, at most one may run at any time.
+	Objects bool `json:"objects,omitempty"`
 }
 
 // Validate reports the first thing that would make the snapshot unsafe to serve.
@@ -90,6 +106,13 @@ func (sc *SnapshotScript) validate() error {
 		}
 		if u, err := url.Parse(v.Origin.URL); err != nil || u.Host == "" {
 			return fmt.Errorf("version %s has the origin URL %q, which is not absolute", v.ID, v.Origin.URL)
+		}
+	}
+	if len(sc.Splits) > 1 {
+		for _, v := range sc.Versions {
+			if v.Worker != nil && v.Worker.Objects && slices.ContainsFunc(sc.Splits, func(s Split) bool { return s.VersionID == v.ID }) {
+				return fmt.Errorf("the deployment splits between version %s, which has Durable Objects, and another", v.ID)
+			}
 		}
 	}
 	for _, split := range sc.Splits {

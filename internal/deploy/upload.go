@@ -25,6 +25,10 @@ type Upload struct {
 	// Deploy gives the version all traffic.
 	Deploy     bool
 	Deployment Deployment // its annotations and code update; the rest is given
+	// Migrations change the script's Durable Object namespaces with the upload; nil
+	// leaves them as they are. The refusals are those of Migrations and of
+	// Worker.Implementing.
+	Migrations *Migrations
 	// Settings of the script that change with the upload.
 	Settings ScriptUpdate
 }

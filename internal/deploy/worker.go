@@ -19,6 +19,10 @@ type Worker struct {
 	Bindings           []Binding `json:"bindings,omitempty"` // in the order of their names
 	Limits             Limits    `json:"limits,omitzero"`
 	UsageModel         string    `json:"usage_model,omitempty"`
+	// DurableObjects are the namespaces that its script had when it was uploaded, in the
+	// order of their classes. It is deployed only while the script has the same.
+	DurableObjects []DurableObjectNamespace `json:"durable_objects,omitempty"`
+	MigrationTag   string                   `json:"migration_tag,omitempty"` // of the script then
 	// Kept are members of the upload's metadata that are stored and shown, and that
 	// nothing here interprets, such as "placement".
 	Kept map[string]json.RawMessage `json:"kept,omitempty"`
@@ -74,6 +78,7 @@ const (
 	BindingWasmModule      = "wasm_module"
 	BindingTextBlob        = "text_blob"
 	BindingDataBlob        = "data_blob"
+	BindingDurableObject   = "durable_object_namespace"
 	BindingInherit         = "inherit" // in uploads only: replaced by the binding that it names
 )
 

@@ -38,7 +38,8 @@ func scanDeployment(row scanner, also ...any) (deploy.Deployment, error) {
 // the id of the deployment that must serve until then: another one is a conflict.
 // An id, a time, a source and an author that d lacks are given here. Splits that
 // name an unknown version, or one that neither serves nor is among the newest 100,
-// are invalid. So is a rollback to other secrets: code 10220 names them.
+// are invalid. So is a rollback to other secrets, whose code 10220 names them, and
+// what deploy.CheckDurableObjects refuses.
 func (s *Store) Deploy(ctx context.Context, accountID, script string, d deploy.Deployment, ifCurrent string) (deploy.Deployment, error) {
 	return s.deployVersions(ctx, accountID, script, d, ifCurrent, false)
 }
@@ -63,6 +64,9 @@ func (s *Store) deployVersions(ctx context.Context, accountID, script string, d 
 			return err
 		}
 		if err := checkAge(script, lastVersion, current, d.Versions, numbers); err != nil {
+			return err
+		}
+		if err := t.checkObjects(ctx, accountID, script, d.Versions); err != nil {
 			return err
 		}
 		if !force {

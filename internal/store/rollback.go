@@ -234,6 +234,9 @@ func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent 
 		if _, err := t.checkSplits(ctx, accountID, script, d.Versions); err != nil {
 			return err
 		}
+		if err := t.checkObjects(ctx, accountID, script, d.Versions); err != nil {
+			return err
+		}
 		if _, err := t.deploy(ctx, accountID, script, lastDeployment, current, *d); err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ func noScript(name string) error {
 	return errs.New(errs.NotFound, codeNoScript, "script %q does not exist in this account", name)
 }
 
-const selectScripts = `SELECT s.account_id, s.name, s.tag, s.created_on, s.modified_on, s.logpush, s.tags_json, s.settings_json, d.created_on
+const selectScripts = `SELECT s.account_id, s.name, s.tag, s.created_on, s.modified_on, s.logpush, s.tags_json, s.settings_json, s.migration_tag, d.created_on
 	FROM scripts s LEFT JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name AND d.number = s.last_deployment `
 
 func scanScript(row scanner) (deploy.Script, error) {
@@ -30,7 +30,7 @@ func scanScript(row scanner) (deploy.Script, error) {
 	var created, modified int64
 	var tags, settings string
 	var deployed sql.NullInt64
-	if err := row.Scan(&s.AccountID, &s.Name, &s.Tag, &created, &modified, &s.Logpush, &tags, &settings, &deployed); err != nil {
+	if err := row.Scan(&s.AccountID, &s.Name, &s.Tag, &created, &modified, &s.Logpush, &tags, &settings, &s.MigrationTag, &deployed); err != nil {
 		return s, err
 	}
 	s.CreatedOn, s.ModifiedOn, s.DeployedOn = fromMicros(created), fromMicros(modified), fromNullMicros(deployed)
@@ -302,6 +302,9 @@ func (s *Store) DeleteScript(ctx context.Context, accountID, name string, force 
 			if err := t.checkUnused(ctx, accountID, name); err != nil {
 				return err
 			}
+		}
+		if err := t.deleteNamespaces(ctx, accountID, name); err != nil {
+			return err
 		}
 		if _, err := t.ExecContext(ctx, `DELETE FROM scripts WHERE account_id = $1 AND name = $2`, accountID, name); err != nil {
 			return fmt.Errorf("script %s: %w", name, err)

@@ -99,6 +99,9 @@ func readSnapshot(ctx context.Context, t *sql.Tx, which accountFilter) (*deploy.
 	if err := addTriggers(ctx, t, which, byKey); err != nil {
 		return nil, err
 	}
+	if err := addDeletedNamespaces(ctx, t, which, snap); err != nil {
+		return nil, err
+	}
 	if err := addSnapshotVersions(ctx, t, which, byKey); err != nil {
 		return nil, err
 	}
@@ -110,20 +113,22 @@ func readSnapshotScripts(ctx context.Context, t *sql.Tx, which accountFilter, sn
 	return each(ctx, t, func(row scanner) error {
 		script := deploy.SnapshotScript{Versions: []deploy.SnapshotVersion{}}
 		var tags string
-		var id, splits sql.NullString
-		if err := row.Scan(&script.AccountID, &script.Subdomain, &script.Name, &tags, &id, &splits); err != nil {
+		var id, splits, codeUpdate sql.NullString
+		if err := row.Scan(&script.AccountID, &script.Subdomain, &script.Name, &tags, &id, &splits, &codeUpdate); err != nil {
 			return err
 		}
 		if id.Valid {
 			script.DeploymentID = id.String
-			if err := fromJSON(splits.String, &script.Splits); err != nil {
+			var update deploy.CodeUpdate
+			if err := errors.Join(fromJSON(splits.String, &script.Splits), fromJSON(codeUpdate.String, &update)); err != nil {
 				return err
 			}
+			script.ObjectsImmediate = update.Mode == deploy.CodeUpdateImmediate
 		}
 		err := fromJSON(tags, &script.Tags)
 		snap.Scripts = append(snap.Scripts, script)
 		return err
-	}, `SELECT s.account_id, a.subdomain, s.name, s.tags_json, d.id, d.splits_json FROM scripts s
+	}, `SELECT s.account_id, a.subdomain, s.name, s.tags_json, d.id, d.splits_json, d.code_update_json FROM scripts s
 		JOIN accounts a ON a.id = s.account_id
 		LEFT JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name AND d.number = s.last_deployment
 		WHERE s.account_id = COALESCE($1, s.account_id) ORDER BY s.account_id, s.name`, which)
@@ -167,13 +172,14 @@ func addServingVersions(ctx context.Context, t *sql.Tx, snap *deploy.Snapshot) e
 }
 
 // snapshotVersionColumns have neither code nor secrets.
-const snapshotVersionColumns = `v.id, v.annotations_json, v.origin_json, v.exports_json`
+const snapshotVersionColumns = `v.id, v.annotations_json, v.origin_json, v.exports_json, v.objects`
 
 func scanSnapshotVersion(row scanner, also ...any) (deploy.SnapshotVersion, error) {
 	var v deploy.SnapshotVersion
 	var annotations string
 	var origin, exports sql.NullString
-	if err := row.Scan(append([]any{&v.ID, &annotations, &origin, &exports}, also...)...); err != nil {
+	var objects bool
+	if err := row.Scan(append([]any{&v.ID, &annotations, &origin, &exports, &objects}, also...)...); err != nil {
 		return v, err
 	}
 	var said deploy.Annotations
@@ -182,7 +188,7 @@ func scanSnapshotVersion(row scanner, also ...any) (deploy.SnapshotVersion, erro
 	}
 	v.Tag, v.Message, v.Alias = said.Tag, said.Message, said.Alias
 	if exports.Valid {
-		v.Worker = &deploy.SnapshotWorker{}
+		v.Worker = &deploy.SnapshotWorker{Objects: objects}
 		return v, fromJSON(exports.String, &v.Worker.Exports)
 	}
 	return v, nil

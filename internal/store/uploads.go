@@ -40,6 +40,9 @@ func (s *Store) Upload(ctx context.Context, accountID, script string, u deploy.U
 		if err := t.checkBase(ctx, accountID, script, u, current); err != nil {
 			return err
 		}
+		if v.Worker, err = t.migrate(ctx, accountID, script, u.Migrations, u.Version.Worker); err != nil {
+			return err
+		}
 		who := control.ActorFrom(ctx)
 		v.ID, v.Number, v.CreatedOn = uuid.NewString(), lastVersion+1, t.now
 		v.Source, v.AuthorID, v.AuthorEmail = who.Source, who.TokenID, who.Email

@@ -53,9 +53,9 @@ func (t *tx) insertVersion(ctx context.Context, accountID, script string, v depl
 		return err
 	}
 	_, err = t.ExecContext(ctx, `INSERT INTO versions
-		(id, account_id, script, number, created_on, source, author_id, author_email, annotations_json, origin_json, worker_json, exports_json)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		v.ID, accountID, script, v.Number, v.CreatedOn.UnixMicro(), v.Source, v.AuthorID, v.AuthorEmail, annotations, origin, worker, exports)
+		(id, account_id, script, number, created_on, source, author_id, author_email, annotations_json, origin_json, worker_json, exports_json, objects)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		v.ID, accountID, script, v.Number, v.CreatedOn.UnixMicro(), v.Source, v.AuthorID, v.AuthorEmail, annotations, origin, worker, exports, v.HasDurableObjects())
 	if err != nil {
 		return err
 	}

@@ -111,14 +111,16 @@ func (v *Validator) Violations() []string {
 	return append([]string(nil), v.violations...)
 }
 
-// Unanswered returns the ids of the operations that have not answered 200 yet.
+// Unanswered returns the ids of the operations that have not answered 200 yet,
+// except those that the document says only refuse.
 func (v *Validator) Unanswered() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var ids []string
 	for _, path := range v.doc.Paths.InMatchingOrder() {
 		for _, operation := range v.doc.Paths.Value(path).Operations() {
-			if !v.answered[operation.OperationID] {
+			refuses := operation.Responses.Status(http.StatusOK) == nil && operation.Responses.Len() == 1
+			if !v.answered[operation.OperationID] && !refuses {
 				ids = append(ids, operation.OperationID)
 			}
 		}
