@@ -54,8 +54,9 @@ type Deployments interface {
 	// decision in one transaction; nil ones are left as they are. It returns
 	// errs.Conflict and stores nothing when the script's current deployment is not
 	// ifCurrent any more, or a person has paused or aborted the ramp that it would
-	// change, unless by a rollback; errs.NotFound when the script is gone. A deployment
-	// may name any version that exists, however old.
+	// change, unless by a rollback; errs.NotFound when the script is gone;
+	// errs.Invalid when the deployment is refused. It may name any version that exists,
+	// however old.
 	ApplyDecision(ctx context.Context, accountID, script, ifCurrent string,
 		d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error
 }
@@ -88,6 +89,8 @@ type Controller struct {
 	// unwatched are the current deployments that nothing can judge, by id; empty
 	// without the lease.
 	unwatched map[string]bool
+	// refused are the current deployments, by id, whose successor was refused.
+	refused map[string]bool
 	metrics   metrics
 }
 
@@ -97,7 +100,7 @@ func New(config Config) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rollback: declare the metrics: %w", err)
 	}
-	return &Controller{Config: config, metrics: m}, nil
+	return &Controller{Config: config, refused: make(map[string]bool), metrics: m}, nil
 }
 
 // Run steps every 500 ms until ctx ends, then gives up the lease and returns nil.
@@ -142,6 +145,7 @@ func (c *Controller) Step(ctx context.Context) error {
 		return err
 	}
 	c.reportUnwatched(ctx, watched)
+	c.forgetRefused(watched)
 	var failures []error
 	for i := range watched {
 		// A long step keeps its lease, or ends.
@@ -169,7 +173,7 @@ func (c *Controller) stepScript(ctx context.Context, w *deploy.Watched) error {
 	if j.Verdict != "" {
 		c.metrics.verdicts.Add(ctx, 1, metric.WithAttributes(attribute.String("verdict", string(j.Verdict))))
 	}
-	if ch := decide(w, j, now); !ch.empty() {
+	if ch := decide(w, j, now); !ch.empty() && !c.skips(w, ch) {
 		failure = errors.Join(failure, c.apply(ctx, w, ch))
 	}
 	return failure
@@ -247,6 +251,12 @@ func (c *Controller) apply(ctx context.Context, w *deploy.Watched, ch change) (e
 		c.Log.InfoContext(ctx, "script changed while it was judged, starting over",
 			"account_id", w.AccountID, "script", w.Script, "from_deployment", judged)
 		return nil
+	case errs.Invalid:
+		if ch.deployment != nil {
+			c.countError(ctx, "refused")
+			return c.applyRefused(ctx, w, ch, reasonOf(err))
+		}
+		fallthrough
 	default:
 		c.countError(ctx, "apply")
 		return fmt.Errorf("store the decision about script %s/%s, deployment %s: %w", w.AccountID, w.Script, judged, err)

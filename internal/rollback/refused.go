@@ -1,0 +1,64 @@
+package rollback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+)
+
+// A deployment that the store refuses, because it could not be served, is refused
+// for as long as the one that was judged serves: what it depends on, such as the
+// classes of Durable Objects, changes with a deployment only. So it is tried once,
+// and recorded.
+
+// skips reports whether a change was refused already. A restarted controller tries
+// once more.
+func (c *Controller) skips(w *deploy.Watched, ch change) bool {
+	return ch.deployment != nil && c.refused[w.Deployments[0].ID]
+}
+
+// forgetRefused keeps what is known of the deployments that still serve.
+func (c *Controller) forgetRefused(watched []deploy.Watched) {
+	still := make(map[string]bool)
+	for _, w := range watched {
+		if len(w.Deployments) > 0 && c.refused[w.Deployments[0].ID] {
+			still[w.Deployments[0].ID] = true
+		}
+	}
+	c.refused = still
+}
+
+// applyRefused stores, in place of a change whose deployment was refused, that it
+// was: the ramp ends, and the decision moves nothing.
+func (c *Controller) applyRefused(ctx context.Context, w *deploy.Watched, ch change, reason string) error {
+	c.refused[w.Deployments[0].ID] = true
+	c.Log.WarnContext(ctx, "deployment refused: traffic stays where it is", "account_id", w.AccountID, "script", w.Script,
+		"from_deployment", w.Deployments[0].ID, "reason", reason)
+	return c.apply(ctx, w, withoutDeployment(w, ch, reason))
+}
+
+// withoutDeployment is what is left of a change whose deployment was refused.
+func withoutDeployment(w *deploy.Watched, ch change, reason string) change {
+	var left change
+	if r := w.Ramp; r != nil && ch.ramp != nil {
+		left.ramp = ended(r, "refused: "+reason)
+	}
+	if ch.decision != nil {
+		d := *ch.decision
+		d.Action, d.ToDeployment = "", ""
+		d.Sentence = fmt.Sprintf("nothing was deployed for %s, because that was refused: %s", short(d.VersionID), reason)
+		left.decision = &d
+	}
+	return left
+}
+
+// reasonOf is the sentence of a refusal, without what was attempted.
+func reasonOf(err error) string {
+	if e, ok := errors.AsType[*errs.Error](err); ok {
+		return e.Message
+	}
+	return err.Error()
+}

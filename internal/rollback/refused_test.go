@@ -1,0 +1,64 @@
+package rollback
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+)
+
+// refusing is a store that takes no deployment, and counts how often it was asked.
+func refusing(f *fakes, asked *int) *fakes {
+	apply := f.apply
+	f.apply = func(ctx context.Context, account, script, ifCurrent string, d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error {
+		if d != nil {
+			*asked++
+			return errs.New(errs.Invalid, 0, "a Durable Object lifecycle change lies between")
+		}
+		return apply(ctx, account, script, ifCurrent, d, ramp, decision)
+	}
+	return f
+}
+
+func TestRefusedRollbackIsRecordedOnce(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.fails(v2, 0.1)
+	var asked int
+	c := w.controller("a", refusing(w.fakes("a"), &asked))
+	w.deploy(split{v2: 100})
+	w.steps(c, clk, time.Minute)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v2 100% by a person"},
+		Decisions:   []string{"fail "},
+	})
+	if s := w.decisions[0].Sentence; asked != 1 || w.decisions[0].ToDeployment != "" || !strings.Contains(s, "22222222") || !strings.HasSuffix(s, "lifecycle change lies between") {
+		t.Errorf("asked %d times, decision %+v", asked, w.decisions[0])
+	}
+	// The next deployment is another matter.
+	w.deploy(split{v2: 100})
+	w.steps(c, clk, time.Minute)
+	if asked != 2 || len(w.decisions) != 2 {
+		t.Errorf("asked %d times, decisions %+v", asked, w.decisions)
+	}
+}
+
+func TestRefusedStepEndsTheRamp(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback, threeSteps...))
+	var asked int
+	c := w.controller("a", refusing(w.fakes("a"), &asked))
+	w.deploy(split{v1: 95, v2: 5})
+	w.steps(c, clk, 10*time.Minute)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v1 95% v2 5% by a person"},
+		Decisions:   []string{"pass "},
+		Ramp:        "aborted 5%",
+	})
+	if asked != 1 || w.ramp.Reason != "refused: a Durable Object lifecycle change lies between" {
+		t.Errorf("asked %d times, reason %q", asked, w.ramp.Reason)
+	}
+}
