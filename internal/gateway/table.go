@@ -98,6 +98,9 @@ func compile(s *deploy.Snapshot, domain string, backends map[string]http.RoundTr
 			continue
 		}
 		for _, v := range sc.versions {
+			if v.Worker != nil && v.Worker.Objects {
+				continue // a second version of objects of which only one may run
+			}
 			to := target{script: sc, preview: v}
 			if len(v.ID) >= previewIDChars {
 				t.claim(sc.host(v.ID[:previewIDChars]+"-", domain), to)

@@ -139,6 +139,22 @@ func TestHostsThatAreSwitchedOff(t *testing.T) {
 	f(true, true, "www.example.net")
 }
 
+// A version with Durable Objects has no host of its own: it would run beside the one
+// that is deployed.
+func TestVersionsWithObjectsHaveNoPreview(t *testing.T) {
+	s := testSnapshot("www.example.net/*")
+	v := &s.Scripts[0].Versions[0]
+	v.Origin, v.Worker = nil, &deploy.SnapshotWorker{Objects: true}
+	table, _ := compile(s, "example.com", nil, nil)
+	for name, want := range map[string]bool{
+		"shop.dev.example.com": true, "www.example.net": true, "aaaaaaaa-shop.dev.example.com": false, "next-shop.dev.example.com": false,
+	} {
+		if _, ok := table.match(name, "http", "/"); ok != want {
+			t.Errorf("%s is reached: %t", name, ok)
+		}
+	}
+}
+
 // Whatever the host and the route, matching ends, and a route that names the
 // host without wildcards matches it.
 func FuzzMatch(f *testing.F) {

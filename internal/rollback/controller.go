@@ -91,7 +91,7 @@ type Controller struct {
 	unwatched map[string]bool
 	// refused are the current deployments, by id, whose successor was refused.
 	refused map[string]bool
-	metrics   metrics
+	metrics metrics
 }
 
 // New returns a controller that does nothing before Run or Step.

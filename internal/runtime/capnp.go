@@ -35,6 +35,7 @@ type processConfig struct {
 
 	privateNetwork bool
 	heapBytes      int64    // of V8, for each isolate
+	objects        string   // the folder of the storage of Durable Objects; a check keeps it in memory
 	sockets        []socket // of the user's Worker
 	// nonce and bindings are the calling secret and the gateway's socket.
 	nonce, bindings string
@@ -84,6 +85,9 @@ func (c *processConfig) render() ([]byte, error) {
 		w.line(`      bindings = [(name = "USER", service = "user"), (name = "SINK", service = "sink")],`)
 		w.line(`      globalOutbound = "nowhere")),`)
 		w.line(`    (name = "sink", external = (address = %s, http = ())),`, quote("unix:"+c.sink))
+	}
+	if c.onDisk() {
+		w.line(`    (name = "objects", disk = (path = %s, writable = true)),`, quote(c.objects))
 	}
 	w.line(`    (name = "outbound", network = (allow = [%s], tlsOptions = (trustBrowserCas = true))),`, c.networks())
 	w.line(`    (name = "nowhere", network = (allow = [])),`)
@@ -149,11 +153,34 @@ func (c *processConfig) userWorker() (string, error) {
 		w.line(`        (name = %s, %s),`, quote(worker.Bindings[i].Name), value)
 	}
 	w.line(`      ],`)
+	c.durableObjects(w)
 	if c.router != "" {
 		w.line(`      tails = ["router"],`)
 	}
 	w.line(`      globalOutbound = "outbound")),`)
 	return w.String(), nil
+}
+
+// onDisk reports whether Durable Objects need the disk.
+func (c *processConfig) onDisk() bool { return len(c.bundle.Worker.DurableObjects) > 0 && !c.checking }
+
+// durableObjects writes the namespaces. Their ids name the folders of their storage,
+// and are in the ids of their objects.
+func (c *processConfig) durableObjects(w *capnpWriter) {
+	namespaces := c.bundle.Worker.DurableObjects
+	if len(namespaces) == 0 {
+		return
+	}
+	w.line(`      durableObjectNamespaces = [`)
+	for _, n := range namespaces {
+		w.line(`        (className = %s, uniqueKey = %s, enableSql = %t),`, quote(n.Class), quote(n.ID), n.SQLite)
+	}
+	w.line(`      ],`)
+	if c.onDisk() {
+		w.line(`      durableObjectStorage = (localDisk = "objects"),`)
+	} else {
+		w.line(`      durableObjectStorage = (inMemory = void),`)
+	}
 }
 
 // code writes the modules, the main one first, or the one script.
@@ -231,6 +258,8 @@ func (c *processConfig) binding(i int) (string, error) {
 			return "", errs.New(errs.Invalid, codeUnrunnable, "The service binding %q has props, which cannot be passed to another process here.", b.Name)
 		}
 		return fmt.Sprintf(`service = "binding-%d"`, i), nil
+	case deploy.BindingDurableObject:
+		return fmt.Sprintf("durableObjectNamespace = (className = %s)", quote(b.ClassName)), nil
 	}
 	return "", errs.New(errs.Invalid, codeUnrunnable, "The binding %q has the type %q, which does not run here.", b.Name, b.Type)
 }

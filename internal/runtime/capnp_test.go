@@ -86,6 +86,11 @@ func TestConfigGolden(t *testing.T) {
 	c.sockets = c.sockets[:1]
 	c.privateNetwork = true
 	f("script.capnp", c)
+	objects := []deploy.DurableObjectNamespace{{ID: "0123456789abcdef0123456789abcdef", Class: "Room"}, {ID: "fedcba9876543210fedcba9876543210", Class: "Raum\"ü", SQLite: true}}
+	c = goldenConfig()
+	c.objects, c.bundle.Worker.DurableObjects = "/data/objects", objects
+	c.bundle.Worker.Bindings = []deploy.Binding{{Name: "ROOM", Type: deploy.BindingDurableObject, ClassName: "Room", NamespaceID: objects[0].ID}}
+	f("objects.capnp", c)
 	c = goldenConfig()
 	c.checking, c.router, c.sink = true, "", ""
 	c.probeName, c.probe = "probe", "export default {}"

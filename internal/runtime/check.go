@@ -113,13 +113,16 @@ func (c *Checker) check(ctx context.Context, dir string, w *deploy.Worker, conte
 		return exports, startupMs, err
 	}
 	config.probeName = unusedName(w)
-	config.probe = "import * as user from " + jsString(w.MainModule) + ";\n" + probeModule
+	main := jsString(w.MainModule)
+	// The runtime looks for classes of Durable Objects in the probe's exports, and
+	// refuses a constant there, as it would when the module itself starts.
+	config.probe = "import * as user from " + main + "; export * from " + main + ";\n" + probeModule
 	return c.run(ctx, dir, config, true)
 }
 
 // checkConfig writes the modules to dir and describes the process.
 func checkConfig(dir string, w *deploy.Worker, contents map[string][]byte) (*processConfig, error) {
-	bundle := &deploy.Bundle{Worker: *w, VersionID: "00000000-0000-0000-0000-000000000000", CreatedOn: time.Unix(0, 0)}
+	bundle := &deploy.Bundle{Worker: withObjects(w), VersionID: "00000000-0000-0000-0000-000000000000", CreatedOn: time.Unix(0, 0)}
 	c := &processConfig{
 		bundle: bundle, modules: map[string]string{}, checking: true, heapBytes: heapFor(checkMemory),
 		nonce: "check", bindings: filepath.Join(dir, "none"), // nobody listens there
@@ -137,6 +140,21 @@ func checkConfig(dir string, w *deploy.Worker, contents map[string][]byte) (*pro
 		}
 	}
 	return c, nil
+}
+
+// withObjects gives the classes that w binds a namespace each: those that the store
+// will give it are not known yet. Whether a class is exported is the store's to say.
+func withObjects(w *deploy.Worker) deploy.Worker {
+	out := *w
+	out.DurableObjects = nil
+	for _, b := range w.Bindings {
+		bound := func(n deploy.DurableObjectNamespace) bool { return n.Class == b.ClassName }
+		if b.Type == deploy.BindingDurableObject && !slices.ContainsFunc(out.DurableObjects, bound) {
+			id := fmt.Sprintf("%032x", len(out.DurableObjects))
+			out.DurableObjects = append(out.DurableObjects, deploy.DurableObjectNamespace{ID: id, Class: b.ClassName, SQLite: true})
+		}
+	}
+	return out
 }
 
 // run starts a process and, if it is to be probed, asks what the code exports.

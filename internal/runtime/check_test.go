@@ -66,8 +66,7 @@ func TestCheckTellsExports(t *testing.T) {
 		export class Admin extends Base { own() {} }
 		export class Flow extends WorkflowEntrypoint { run() {} }
 		export class Plain { fetch() {} }
-		export const aux = { fetch() {} };
-		export const limit = 3;`,
+		export const aux = { fetch() {} };`,
 		deploy.Exports{Handlers: []string{"add", "fetch"}, Named: []deploy.NamedExport{
 			{Name: "Admin", Kind: deploy.ExportEntrypoint, Handlers: []string{"base", "own"}},
 			{Name: "Flow", Kind: deploy.ExportWorkflow, Handlers: []string{"run"}},
@@ -75,6 +74,23 @@ func TestCheckTellsExports(t *testing.T) {
 			{Name: "Room", Kind: deploy.ExportDurableObject, Handlers: []string{"alarm"}},
 			{Name: "aux", Kind: deploy.ExportOther, Handlers: []string{"fetch"}},
 		}})
+}
+
+// Classes of Durable Objects are there for the bindings when the top level runs. What
+// is not exported is for the store to refuse.
+func TestCheckBindsDurableObjects(t *testing.T) {
+	w, contents := workerOf("src/main.mjs", deploy.ModuleTypeESM, `import { DurableObject, env } from "cloudflare:workers";
+		export class Room extends DurableObject {}
+		export class Plain {}
+		if (env.ROOM.idFromName("a").toString().length !== 64 || env.SAME.idFromName("a").toString() !== env.ROOM.idFromName("a").toString() || !env.NONE) throw 1;
+		export default {}`)
+	for _, b := range [][2]string{{"ROOM", "Room"}, {"SAME", "Room"}, {"PLAIN", "Plain"}, {"NONE", "None"}} {
+		w.Bindings = append(w.Bindings, deploy.Binding{Name: b[0], Type: deploy.BindingDurableObject, ClassName: b[1]})
+	}
+	got, _, err := newChecker(t).Check(t.Context(), w, contents)
+	if err != nil || len(got.Named) != 2 || got.Named[1].Kind != deploy.ExportDurableObject || len(w.DurableObjects) != 0 {
+		t.Errorf("got %+v, %v", got, err)
+	}
 }
 
 func TestCheckTellsListeners(t *testing.T) {
@@ -107,6 +123,7 @@ func TestCheckRefuses(t *testing.T) {
 	f(`export default {`, "Uncaught SyntaxError: Unexpected end of input\n  at sub/user.mjs:1:16")
 	f(`console.error("x"); throw new TypeError("boom\nsecond line")`, "Uncaught TypeError: boom\nsecond line")
 	f(`import "./no.mjs"`, "Uncaught Error: No such module \"sub/no.mjs\".\n  imported from \"sub/user.mjs\"")
+	f(`export const limit = 3; export default {}`, "Uncaught TypeError: Incorrect type for map entry 'limit'")
 	f(`await new Promise(() => {})`, "Uncaught Error: Top-level await in module is unsettled.")
 	f(`await fetch("http://example.com")`, "Uncaught Error: Disallowed operation called within global scope.")
 	f(`for (;;);`, "Script startup timed out: its top level has not ended after 5s.")

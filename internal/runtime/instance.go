@@ -36,10 +36,17 @@ type instance struct {
 	// untold is how many requests were sent whose invocations have not come.
 	untold   atomic.Int64
 	watchers sync.WaitGroup // that end with the process
+	turn     *turn          // nil without Durable Objects; ends with the process
 }
 
-// start runs a process of v and returns when it listens.
-func (w *workers) start(v *version) (*instance, error) {
+// start runs a process of v and returns when it listens. The turn, if v has Durable
+// Objects, ends with the process, or with the start if that fails.
+func (w *workers) start(v *version, mine *turn) (_ *instance, err error) {
+	defer func() {
+		if err != nil {
+			mine.end()
+		}
+	}()
 	ctx, cancel := context.WithTimeout(w.running, fetchTimeout)
 	defer cancel()
 	bundle, modules, err := w.cache.get(ctx, v.AccountID, v.VersionID)
@@ -52,7 +59,7 @@ func (w *workers) start(v *version) (*instance, error) {
 	case <-w.running.Done():
 		return nil, w.running.Err()
 	}
-	in := &instance{set: w, versionID: v.VersionID, entrypoints: map[string]*http1{}, nonce: rand.Text()}
+	in := &instance{set: w, turn: mine, versionID: v.VersionID, entrypoints: map[string]*http1{}, nonce: rand.Text()}
 	if err := in.launch(bundle, modules); err != nil {
 		in.abandon()
 		return nil, err
@@ -61,6 +68,20 @@ func (w *workers) start(v *version) (*instance, error) {
 	w.callers[in.nonce] = v.Caller
 	w.mu.Unlock()
 	return in, nil
+}
+
+// lockObjects makes sure that no other process has the storage of the version's
+// Durable Objects.
+func (in *instance) lockObjects(bundle *deploy.Bundle) (locks, error) {
+	w := in.set
+	switch namespaces := bundle.Worker.DurableObjects; {
+	case (len(namespaces) > 0) != (in.turn != nil):
+		return nil, errors.New("its snapshot and its bundle differ in whether it has Durable Objects")
+	case len(namespaces) == 0:
+		return nil, nil
+	default:
+		return w.objects.lock(w.running, namespaces, w.cfg.StartTimeout)
+	}
 }
 
 // fetchTimeout bounds the way of a bundle and its modules to this machine.
@@ -72,13 +93,22 @@ func (in *instance) launch(bundle *deploy.Bundle, modules map[string]string) err
 		return err
 	}
 	w := in.set
-	sockets := len(in.entrypoints) + 1
-	log := w.log.With("version_id", in.versionID)
-	// --experimental is what a Worker needs to trigger another's scheduled handler.
-	in.proc, err = startProcess(w.spawner, w.workerd, config, sockets, []string{"--experimental"}, log)
+	held, err := in.lockObjects(bundle)
 	if err != nil {
 		return err
 	}
+	sockets := len(in.entrypoints) + 1
+	log := w.log.With("version_id", in.versionID)
+	// --experimental is what a Worker needs to trigger another's scheduled handler.
+	in.proc, err = startProcess(w.spawner, w.workerd, config, sockets, []string{"--experimental"}, log, held...)
+	// The process has the locks now, and has them until it ends.
+	if err := errors.Join(err, held.close()); err != nil {
+		return err
+	}
+	in.watchers.Go(func() {
+		<-in.proc.done
+		in.turn.end()
+	})
 	in.watchers.Go(func() { watchMemory(in.proc, w.cfg.MemoryBytes) })
 	if err := in.proc.waitReady(w.running, w.cfg.StartTimeout); err != nil {
 		if errors.Is(err, errStartTimeout) {
@@ -114,6 +144,7 @@ func (in *instance) prepare(bundle *deploy.Bundle, modules map[string]string) (s
 		privateNetwork: w.cfg.AllowPrivateNetwork,
 		nonce:          in.nonce, bindings: w.cfg.BindingsSocket,
 		heapBytes: heapFor(w.cfg.MemoryBytes),
+		objects:   w.objects.path(),
 		router:    filepath.Join(sockets, "router"), sink: filepath.Join(sockets, "sink"),
 	}
 	for hash, path := range modules {

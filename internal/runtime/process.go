@@ -67,8 +67,9 @@ type process struct {
 }
 
 // startProcess runs a configuration whose sockets are counted. It does not wait
-// until they listen.
-func startProcess(s *spawner, workerd, config string, sockets int, flags []string, log *slog.Logger) (*process, error) {
+// until they listen. The process inherits the files of held and leaves them alone:
+// their locks end with it.
+func startProcess(s *spawner, workerd, config string, sockets int, flags []string, log *slog.Logger, held ...*os.File) (*process, error) {
 	control, theirs, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -76,7 +77,7 @@ func startProcess(s *spawner, workerd, config string, sockets int, flags []strin
 	p := &process{log: newLogRelay(log), ready: make(chan struct{}), done: make(chan struct{})}
 	args := append([]string{"serve", fmt.Sprintf("--control-fd=%d", controlFD)}, flags...)
 	p.cmd = exec.Command(workerd, append(args, config, "config")...) //nolint:noctx // it outlives the call; stop and kill end it
-	p.cmd.ExtraFiles = []*os.File{controlFD - 3: theirs}
+	p.cmd.ExtraFiles = append([]*os.File{controlFD - 3: theirs}, held...)
 	// Standard output is the Worker's console, which its events carry already.
 	p.cmd.Stdout, p.cmd.Stderr = nil, p.log
 	p.cmd.Env = []string{} // the router's is none of its business

@@ -40,8 +40,12 @@ type version struct {
 	deploy.Caller
 	set *workers
 
+	// turns are those of its script, if it has Durable Objects; else nil.
+	turns *turns
+
 	current  atomic.Pointer[instance] // that serves; nil while none does
 	lastUsed atomic.Int64             // nanoseconds, Unix
+	awaited  atomic.Int64             // requests that wait for it to serve
 
 	mu      sync.Mutex
 	state   deploy.BackendState
@@ -49,7 +53,10 @@ type version struct {
 	kept    bool          // the goroutine runs
 	wanted  bool          // a deployment names it
 	gone    bool          // the snapshot does not
-	poked   chan struct{} // holds one signal at most: wanted has changed
+	// handOver says that it starts when the version before it has ended.
+	handOver bool
+	leaving  leaving       // how it goes, once it is not wanted and has Durable Objects
+	poked    chan struct{} // holds one signal at most: wanted has changed
 	// warmUntil is when it may stop after it left the deployment.
 	warmUntil time.Time
 	// retryAt is when the next request may start it, after a start that failed.
@@ -57,25 +64,38 @@ type version struct {
 	delay   time.Duration // the last pause before a start; only the goroutine writes it
 }
 
-func newVersion(set *workers, c deploy.Caller) *version {
+// leaving is how a version with Durable Objects makes room.
+type leaving struct {
+	after time.Duration // until it takes no more requests
+	grace time.Duration // for what it has in hand then
+}
+
+func newVersion(set *workers, c deploy.Caller, t *turns) *version {
 	return &version{
-		Caller: c, set: set, waiting: make(chan struct{}), poked: make(chan struct{}, 1),
+		Caller: c, set: set, turns: t, waiting: make(chan struct{}), poked: make(chan struct{}, 1),
 		state: deploy.BackendState{Phase: deploy.BackendIdle},
 	}
 }
 
 // State tells whether a request would be served now.
+//
+// A version that takes over the Durable Objects of another one is idle until it
+// serves, not starting: it cannot start before the other has ended, so a deployment
+// that waited for it would wait for ever. Its requests wait in acquire.
 func (v *version) State() deploy.BackendState {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.handOver && v.state.Phase == deploy.BackendStarting {
+		return deploy.BackendState{Phase: deploy.BackendIdle}
+	}
 	return v.state
 }
 
-// want says whether a deployment names the version.
-func (v *version) want(wanted bool) {
+// want says whether a deployment names the version, and how it leaves if not.
+func (v *version) want(wanted bool, l leaving) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.gone = false
+	v.gone, v.leaving = false, l
 	v.setWantedLocked(wanted)
 	if wanted && !v.kept {
 		v.keepLocked()
@@ -84,10 +104,10 @@ func (v *version) want(wanted bool) {
 
 // letGo says that the snapshot no longer names the version. It reports whether the
 // version still runs.
-func (v *version) letGo() bool {
+func (v *version) letGo(l leaving) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.gone = true
+	v.gone, v.leaving = true, l
 	v.setWantedLocked(false)
 	return v.kept
 }
@@ -98,6 +118,10 @@ func (v *version) setWantedLocked(wanted bool) {
 	}
 	if v.wanted != wanted {
 		v.wanted = wanted
+		if wanted && v.turns != nil && v.state.Phase != deploy.BackendReady {
+			// The queue still has those that the same update lets go.
+			v.handOver = v.turns.taken()
+		}
 		select {
 		case v.poked <- struct{}{}:
 		default:
@@ -107,6 +131,10 @@ func (v *version) setWantedLocked(wanted bool) {
 
 // keepLocked starts the goroutine. Once the set is closed none may start.
 func (v *version) keepLocked() {
+	if v.turns != nil && v.set.objects == nil {
+		v.setStateLocked(deploy.BackendState{Phase: deploy.BackendFailed, Error: errNoObjects})
+		return
+	}
 	if !v.set.goUnlessClosed(v.keep) {
 		return
 	}
@@ -119,6 +147,9 @@ func (v *version) setStateLocked(s deploy.BackendState) {
 		return
 	}
 	v.state = s
+	if s.Phase != deploy.BackendStarting {
+		v.handOver = false
+	}
 	close(v.waiting)
 	v.waiting = make(chan struct{})
 	v.set.signal()
@@ -128,7 +159,11 @@ func (v *version) setStateLocked(s deploy.BackendState) {
 // wants it.
 func (v *version) keep() {
 	for {
-		in, err := v.set.start(v)
+		mine, ok := v.awaitTurn()
+		if !ok {
+			return
+		}
+		in, err := v.set.start(v, mine)
 		if err != nil {
 			if !v.pause(err.Error()) {
 				return
@@ -154,6 +189,8 @@ func (v *version) serve(in *instance) bool {
 	// second would notice.
 	tick := time.NewTicker(max(min(v.set.cfg.IdleStop, v.set.cfg.WarmFor, 10*time.Second)/4, time.Millisecond))
 	defer tick.Stop()
+	leave := newLeave(v)
+	defer leave.stop()
 	for {
 		select {
 		case <-in.proc.done:
@@ -161,11 +198,18 @@ func (v *version) serve(in *instance) bool {
 			return v.again(in, time.Since(began))
 		case <-v.set.running.Done():
 			v.current.Store(nil)
-			v.finish(in)
+			v.finish(in, v.set.cfg.StopGrace)
 			return false
+		case <-v.poked:
+			leave.look()
+		case <-leave.due():
+			if grace, ok := v.leave(); ok {
+				v.finish(in, grace)
+				return false
+			}
 		case <-tick.C:
 			if v.stopIdle(in) {
-				v.finish(in)
+				v.finish(in, v.set.cfg.StopGrace)
 				return false
 			}
 		}
@@ -235,7 +279,7 @@ func (v *version) stopIdle(in *instance) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
-	if v.wanted || now.Before(v.warmUntil) || in.busy.Load() > 0 ||
+	if v.turns != nil || v.wanted || now.Before(v.warmUntil) || in.busy.Load() > 0 ||
 		now.Sub(time.Unix(0, v.lastUsed.Load())) < v.set.cfg.IdleStop {
 		return false
 	}
@@ -254,10 +298,10 @@ func (v *version) idleLocked() {
 }
 
 // finish stops a process that takes no more requests.
-func (v *version) finish(in *instance) {
+func (v *version) finish(in *instance, grace time.Duration) {
 	began := time.Now()
-	in.drain(v.set.cfg.StopGrace)
-	in.proc.stop(max(v.set.cfg.StopGrace-time.Since(began), lastGrace))
+	in.drain(grace)
+	in.proc.stop(max(grace-time.Since(began), lastGrace))
 	in.close(in.proc.outcome())
 }
 
@@ -267,14 +311,16 @@ func (v *version) acquire(ctx context.Context) (*instance, error) {
 	if in := v.take(); in != nil {
 		return in, nil
 	}
+	v.awaited.Add(1)
+	defer v.awaited.Add(-1)
 	timer := time.NewTimer(v.set.cfg.StartWait)
 	defer timer.Stop()
 	for {
 		v.mu.Lock()
-		if !v.kept && time.Now().After(v.retryAt) {
+		if !v.kept && v.mayStartLocked() && time.Now().After(v.retryAt) {
 			v.keepLocked()
 		}
-		state, waiting := v.state, v.waiting
+		state, waiting, may := v.state, v.waiting, v.mayStartLocked()
 		v.mu.Unlock()
 		switch state.Phase {
 		case deploy.BackendReady:
@@ -284,6 +330,9 @@ func (v *version) acquire(ctx context.Context) (*instance, error) {
 		case deploy.BackendFailed:
 			return nil, v.notServed(schema.ErrorKindConnect, errors.New(state.Error))
 		case deploy.BackendIdle: // nothing was started
+			if !may {
+				return nil, v.notServed(schema.ErrorKindConnect, errors.New("it has Durable Objects and is not deployed: only one version of them runs at a time"))
+			}
 			return nil, v.notServed(schema.ErrorKindConnect, errors.New("this router is stopping"))
 		}
 		select {

@@ -135,7 +135,9 @@ func (r *rig) snapshot(deployed ...string) *deploy.Snapshot {
 	r.source.mu.Lock()
 	defer r.source.mu.Unlock()
 	for id, b := range r.source.bundles {
-		s.Versions = append(s.Versions, deploy.SnapshotVersion{ID: id, Worker: &deploy.SnapshotWorker{Exports: b.Worker.Exports}})
+		s.Versions = append(s.Versions, deploy.SnapshotVersion{ID: id, Worker: &deploy.SnapshotWorker{
+			Exports: b.Worker.Exports, Objects: len(b.Worker.DurableObjects) > 0,
+		}})
 	}
 	for _, id := range deployed {
 		s.Splits = append(s.Splits, deploy.Split{VersionID: id})

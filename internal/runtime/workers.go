@@ -42,6 +42,9 @@ type WorkerConfig struct {
 	// CPULimit is how long a process may be busy without a pause: 30 s, as one
 	// invocation may on Cloudflare. A version may ask for less, down to one second.
 	CPULimit time.Duration
+	// DurableObjects lets versions with Durable Objects run here. Their storage is in
+	// DataDir, so that no other router may run them.
+	DurableObjects bool
 	// MemoryBytes is what a process may use above the size of an idle one: 256 MiB.
 	// That is twice what Cloudflare gives an isolate, because the process also holds
 	// garbage that is not collected yet, and the bodies that pass through.
@@ -86,6 +89,7 @@ type workers struct {
 	log         *slog.Logger
 	workerd     string
 	cache       *bundleCache
+	objects     *objectStorage // nil if Durable Objects do not run here
 	invocations func(versionID string, inv schema.Invocation)
 	ended       func(versionID, outcome string)
 	metrics     metrics
@@ -108,6 +112,8 @@ type workers struct {
 	callers  map[string]deploy.Caller // by the nonce of a live process
 	seq      int                      // of the last process
 	sweeping bool
+	unswept  bool     // something has changed since the sweep began
+	deleted  []string // namespaces of Durable Objects that are gone for good
 	closed   bool
 }
 
@@ -143,6 +149,11 @@ func newWorkers(cfg Config, log *slog.Logger) (*workers, error) {
 	}
 	if w.cache, err = newBundleCache(cfg.Bundles, dir); err != nil {
 		return nil, err
+	}
+	if w.cfg.DurableObjects {
+		if w.objects, err = openObjectStorage(filepath.Join(dir, "objects")); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.makeDirs(dir); err != nil {
 		return nil, err
@@ -185,9 +196,12 @@ func (w *workers) update(s *deploy.Snapshot, all map[string]http.RoundTripper) {
 	if w.closed {
 		return
 	}
+	w.deleted = s.DeletedDurableObjects
+	objects := w.scriptObjectsLocked(s)
 	named := map[string]bool{}
 	for i := range s.Scripts {
 		sc := &s.Scripts[i]
+		own := objects[deploy.Caller{AccountID: sc.AccountID, Script: sc.Name}]
 		deployed := make(map[string]bool, len(sc.Splits))
 		for _, split := range sc.Splits {
 			deployed[split.VersionID] = true
@@ -198,28 +212,41 @@ func (w *workers) update(s *deploy.Snapshot, all map[string]http.RoundTripper) {
 			}
 			v := w.versions[sv.ID]
 			if v == nil {
-				v = newVersion(w, deploy.Caller{AccountID: sc.AccountID, Script: sc.Name, VersionID: sv.ID})
+				v = newVersion(w, deploy.Caller{AccountID: sc.AccountID, Script: sc.Name, VersionID: sv.ID}, own.turnsFor(sv.Worker))
 				w.versions[sv.ID] = v
 			}
-			v.want(deployed[sv.ID])
+			v.want(deployed[sv.ID], own.leavingOf(v))
 			named[sv.ID], all[sv.ID] = true, v
 		}
 	}
 	for id, v := range w.versions {
-		if !named[id] && !v.letGo() {
+		if !named[id] && !v.letGo(objects[v.script()].leavingOf(v)) {
 			delete(w.versions, id)
 		}
 	}
 	w.sweepLocked()
 }
 
+// sweep is sweepLocked for who does not have the lock.
+func (w *workers) sweep() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sweepLocked()
+}
+
 // sweepLocked cleans the disk once the versions have changed.
 func (w *workers) sweepLocked() {
-	if w.sweeping || w.closed {
+	if w.sweeping {
+		w.unswept = true
 		return
 	}
-	w.sweeping = true
+	if w.closed {
+		return
+	}
+	w.sweeping, w.unswept = true, false
+	deleted := w.deleted
 	w.tasks.Go(func() {
+		w.removeDeleted(deleted)
 		err := w.cache.sweep(func(id string) bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -229,8 +256,11 @@ func (w *workers) sweepLocked() {
 			w.log.Warn("Workers that are no longer needed could not be removed from disk", "error", err)
 		}
 		w.mu.Lock()
+		defer w.mu.Unlock()
 		w.sweeping = false
-		w.mu.Unlock()
+		if w.unswept {
+			w.sweepLocked()
+		}
 	})
 }
 

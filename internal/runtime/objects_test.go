@@ -1,0 +1,325 @@
+package runtime
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tidegate/internal/deploy"
+)
+
+const (
+	v3          = "33333333-3333-4333-8333-333333333333"
+	counterID   = "0123456789abcdef0123456789abcdef"
+	otherID     = "fedcba9876543210fedcba9876543210"
+	counterName = "Counter"
+)
+
+// counter has objects that count in SQLite. Every answer is the version that ran
+// the object, the count, and what the alarm did.
+const counter = `import { DurableObject } from "cloudflare:workers";
+export class Counter extends DurableObject {
+	constructor(ctx, env) {
+		super(ctx, env);
+		ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS log (n INTEGER PRIMARY KEY, version TEXT)");
+	}
+	add() {
+		const n = this.ctx.storage.sql.exec("INSERT INTO log (version) VALUES (?) RETURNING n", this.env.V.id).one().n;
+		return { version: this.env.V.id, n };
+	}
+	log() { return this.ctx.storage.sql.exec("SELECT n, version FROM log ORDER BY n").toArray(); }
+	async later() { await this.ctx.storage.setAlarm(Date.now() + 20); return {}; }
+	async alarm() { this.add(); }
+	async fetch(request) {
+		const { pathname } = new URL(request.url);
+		if (pathname === "/socket") {
+			const [client, server] = Object.values(new WebSocketPair());
+			this.ctx.acceptWebSocket(server);
+			return new Response(null, { status: 101, webSocket: client });
+		}
+		return Response.json(this.add());
+	}
+	webSocketMessage(socket) { socket.send(JSON.stringify(this.add())); }
+}
+export default { async fetch(request, env) {
+	const { pathname } = new URL(request.url);
+	const stub = env.COUNTER.get(env.COUNTER.idFromName("one"));
+	const method = pathname.slice(1);
+	if (["add", "log", "later"].includes(method)) return Response.json(await stub[method]());
+	return stub.fetch(request);
+} }`
+
+func withCounter(b *deploy.Bundle) {
+	b.Worker.DurableObjects = []deploy.DurableObjectNamespace{{ID: counterID, Class: counterName, SQLite: true}}
+	b.Worker.Bindings = []deploy.Binding{
+		{Name: "COUNTER", Type: deploy.BindingDurableObject, ClassName: counterName, NamespaceID: counterID},
+		{Name: "V", Type: deploy.BindingVersionMetadata},
+	}
+	b.Worker.Exports.Named = []deploy.NamedExport{{Name: counterName, Kind: deploy.ExportDurableObject}}
+}
+
+func withObjectsHere(c *Config) { c.Workers.DurableObjects = true }
+
+// newObjects is a rig with versions of the counter.
+func newObjects(t *testing.T, ids ...string) *rig {
+	t.Helper()
+	r := newRig(t, withObjectsHere)
+	for _, id := range ids {
+		r.add(id, counter, withCounter)
+	}
+	return r
+}
+
+// counted is one answer of the counter.
+type counted struct {
+	Version string
+	N       int
+}
+
+func count(t *testing.T, w worker, path string) counted {
+	t.Helper()
+	var c counted
+	if err := json.Unmarshal([]byte(mustGet(t, w, path)), &c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// logOf is what the object has written down, in order.
+func logOf(t *testing.T, w worker) []counted {
+	t.Helper()
+	var list []counted
+	if err := json.Unmarshal([]byte(mustGet(t, w, "/log")), &list); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// until asks until ok, and fails the test if that takes too long.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("did not come: " + what)
+		}
+	}
+}
+
+func TestObjectsKeepTheirData(t *testing.T) {
+	r := newObjects(t, v1)
+	w := r.deploy(v1)[v1]
+	for i, path := range []string{"/fetch", "/add", "/fetch"} {
+		if got := count(t, w, path); got != (counted{v1, i + 1}) {
+			t.Errorf("%s counted %+v", path, got)
+		}
+	}
+	object := r.next(func(e event) bool { return e.inv != nil && e.inv.ExecutionModel == "durableObject" }).inv
+	if object.Entrypoint != counterName || object.DurableObjectID == "" || object.Outcome != "ok" {
+		t.Errorf("invocation %+v", object)
+	}
+	mustGet(t, w, "/later")
+	until(t, "the alarm", func() bool { return len(logOf(t, w)) == 4 })
+	alarm := r.next(func(e event) bool { return e.inv != nil && e.inv.EventType == "alarm" }).inv
+	if alarm.ExecutionModel != "durableObject" || alarm.Outcome != "ok" {
+		t.Errorf("invocation %+v", alarm)
+	}
+	dir, err := os.Stat(filepath.Join(r.dir, "objects"))
+	if err != nil || dir.Mode().Perm() != 0o700 {
+		t.Errorf("the storage has mode %v, error %v", dir.Mode(), err)
+	}
+
+	// A new router on the same disk.
+	r.Close()
+	r.Backends = r.open(withObjectsHere)
+	w = r.deploy(v1)[v1]
+	if got := count(t, w, "/add"); got != (counted{v1, 5}) {
+		t.Errorf("after a restart it counted %+v", got)
+	}
+}
+
+// A socket that its object may sleep behind.
+func TestObjectsTakeWebSockets(t *testing.T) {
+	r := newObjects(t, v1)
+	w := r.deploy(v1)[v1]
+	req := request(t, http.MethodGet, "/socket", "")
+	req.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"},
+		"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
+	resp, err := w.RoundTrip(req)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("got %v, %v", resp, err)
+	}
+	ws := resp.Body.(io.ReadWriteCloser)
+	defer ws.Close()
+	if _, err := ws.Write([]byte{0x81, 0x82, 0, 0, 0, 0, 'h', 'i'}); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"version":"` + v1 + `","n":1}`
+	frame := make([]byte, 2+len(want))
+	if _, err := io.ReadFull(ws, frame); err != nil || string(frame[2:]) != want {
+		t.Errorf("got %q, %v", frame, err)
+	}
+	inv := r.next(func(e event) bool { return e.inv != nil && e.inv.EventType == "hibernatable_web_socket" }).inv
+	if inv.Outcome != "ok" || inv.DurableObjectID == "" {
+		t.Errorf("invocation %+v", inv)
+	}
+}
+
+// A class without SQLite has key-value storage; a plain class may be one of objects.
+func TestObjectsWithKeyValueStorage(t *testing.T) {
+	r := newRig(t, withObjectsHere)
+	r.add(v1, `export class Counter {
+		constructor(state) { this.storage = state.storage; }
+		async fetch() {
+			let sql = "sql";
+			try { this.storage.sql.exec("SELECT 1") } catch { sql = "no sql" }
+			const n = ((await this.storage.get("n")) ?? 0) + 1;
+			await this.storage.put("n", n);
+			return new Response(n + " " + sql);
+		}
+	}
+	export default { fetch: (request, env) => env.COUNTER.get(env.COUNTER.idFromName("one")).fetch(request) }`, func(b *deploy.Bundle) {
+		withCounter(b)
+		b.Worker.DurableObjects[0].SQLite = false
+	})
+	w := r.deploy(v1)[v1]
+	for _, want := range []string{"1 no sql", "2 no sql"} {
+		if got := mustGet(t, w, "/"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// What was acknowledged is there after the process was killed, in the middle of
+// writes.
+func TestKilledObjectsKeepWhatTheyAcknowledged(t *testing.T) {
+	r := newObjects(t, v1)
+	w := r.deploy(v1)[v1]
+	for range 3 {
+		var mu sync.Mutex
+		var acknowledged []int
+		var writers sync.WaitGroup
+		stop := make(chan struct{})
+		for range 4 {
+			writers.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					_, body, err := get(t, w, "/add")
+					var c counted
+					if err != nil || json.Unmarshal([]byte(body), &c) != nil || c.N == 0 {
+						continue // it died with this one in hand
+					}
+					mu.Lock()
+					acknowledged = append(acknowledged, c.N)
+					mu.Unlock()
+				}
+			})
+		}
+		many := func(n int) func() bool {
+			return func() bool { mu.Lock(); defer mu.Unlock(); return len(acknowledged) >= n }
+		}
+		until(t, "writes", many(50))
+		pid := pidOf(t, w)
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "writes after the kill", func() bool {
+			in := w.(*version).current.Load()
+			return in != nil && in.proc.pid != pid && many(100)()
+		})
+		close(stop)
+		writers.Wait()
+		there := map[int]bool{}
+		for _, c := range logOf(t, w) {
+			there[c.N] = true
+		}
+		for _, n := range acknowledged {
+			if !there[n] {
+				t.Errorf("write %d was acknowledged and is not there", n)
+			}
+		}
+	}
+}
+
+func TestStorageGoesWhenTheSnapshotSaysSo(t *testing.T) {
+	r := newObjects(t, v1)
+	r.add(v2, fmt.Sprintf(echo, "plain"), nil)
+	w := r.deploy(v1)
+	mustGet(t, w[v1], "/add")
+	there := func(id string) bool {
+		_, err := os.Stat(filepath.Join(r.dir, "objects", id))
+		return err == nil
+	}
+	if err := os.MkdirAll(filepath.Join(r.dir, "objects", otherID), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// That nothing names it any more takes nothing away, whatever is swept.
+	r.Update(&deploy.Snapshot{Revision: 100})
+	if got := r.nextEnd(v1); got != "" {
+		t.Errorf("it ended with %q", got)
+	}
+	r.workers.sweep()
+	r.workers.tasks.Wait()
+	if !there(counterID) {
+		t.Fatal("the storage is gone")
+	}
+	w = r.deploy(v1)
+	if got := count(t, w[v1], "/add").N; got != 2 {
+		t.Fatalf("counted %d", got)
+	}
+
+	// While a process has it open it stays; then it goes, and nothing else does.
+	s := r.snapshot(v1)
+	s.DeletedDurableObjects = []string{counterID, "../" + otherID}
+	r.Update(s)
+	if got := count(t, w[v1], "/add").N; got != 3 || !there(counterID) {
+		t.Fatalf("counted %d", got)
+	}
+	s = r.snapshot(v2)
+	s.DeletedDurableObjects = []string{counterID}
+	all := r.Update(s)
+	if got := mustGet(t, all[v2], "/"); got != "plain" {
+		t.Errorf("got %q", got)
+	}
+	if got := mustGet(t, all[v1], "/add"); !strings.Contains(got, v1) {
+		t.Errorf("the version before answered %q, which the gateway may still ask", got)
+	}
+	r.Close() // it would leave after the time that a start may take
+	r.Backends = r.open(withObjectsHere)
+	r.Update(s)
+	until(t, "the removal", func() bool { return !there(counterID) && !there(counterID+".lock") })
+	if !there(otherID) {
+		t.Error("what was not named is gone")
+	}
+}
+
+func TestObjectsAreRefusedWithoutTheFlag(t *testing.T) {
+	r := newRig(t, nil)
+	r.add(v1, counter, withCounter)
+	w := r.deploy(v1)[v1]
+	if s := w.State(); s.Phase != deploy.BackendFailed || !strings.Contains(s.Error, "--durable-objects") {
+		t.Errorf("state %+v", s)
+	}
+	if _, _, err := get(t, w, "/add"); err == nil || !strings.Contains(err.Error(), "--durable-objects") {
+		t.Errorf("it answered with %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(r.dir, "objects")); err == nil {
+		t.Error("there is a folder for their storage")
+	}
+}
