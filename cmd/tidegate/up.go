@@ -31,6 +31,7 @@ func upCommand() *cobra.Command {
 	config := app.DefaultConfig(app.AllRoles...)
 	config.LogpushAllowHTTP = true
 	config.LogpushAllowLoopback = true
+	config.DurableObjects = true // it has the one router
 	var local services
 	command := &cobra.Command{
 		Use: "up", Short: "Start the whole platform; without external services named, on embedded ones",

@@ -44,7 +44,7 @@ func (p *process) addAPI(ctx context.Context) error {
 	if checker != nil {
 		deps.Runtime = checker
 	}
-	server, err := api.New(api.Config{Logger: p.log, GatewayURL: p.gatewayURL()}, deps)
+	server, err := api.New(api.Config{Logger: p.log, GatewayURL: p.gatewayURL(), DurableObjects: p.config.DurableObjects}, deps)
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,10 @@ type Config struct {
 	ShowVersion    bool // answer with the version and what chose it in response headers
 
 	Workerd string // path of the Workers runtime; empty for the one beside the executable
+	// DurableObjects says that the one router of this platform keeps their storage: the
+	// API takes versions that have them, and the gateway runs them. With several routers
+	// each would find other objects.
+	DurableObjects bool
 
 	Kafka      []string // brokers, host:port
 	ClickHouse string   // http://[user:password@]host:port[/database]
@@ -114,6 +118,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	}
 	if c.has(RoleAPI) || c.has(RoleGateway) {
 		f.StringVar(&c.Workerd, "workerd", c.Workerd, "the Workers runtime; without it the one that make deps installs")
+		f.BoolVar(&c.DurableObjects, "durable-objects", c.DurableObjects, "take and run Durable Objects; set it on the control planes and on one single router, which keeps their storage in its data directory")
 	}
 	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleLogpush) {
 		f.StringVar(&c.Database, "database", c.Database, "control state: a SQLite file, or postgres://user:password@host/name")

@@ -57,6 +57,7 @@ func (p *process) backends(bundles runtime.Bundles, told *ear) (*runtime.Backend
 		config.Workers = &runtime.WorkerConfig{
 			Workerd: path, DataDir: filepath.Join(p.config.DataDir, "workers"),
 			BindingsSocket: p.listeners[listenBindings].Addr().String(),
+			DurableObjects: p.config.DurableObjects,
 		}
 		config.Bundles = bundles
 		config.Invocations, config.Ended = told.invocation, told.ended
