@@ -67,6 +67,7 @@ var needed = map[string]string{
 	"GET /accounts/{account}/workers/tails/by-consumer/{script}":                             "scripts:read",
 	"GET /accounts/{account}/workers/durable_objects/namespaces":                             "scripts:read",
 	"GET /accounts/{account}/workers/durable_objects/namespaces/{id}/objects":                "scripts:read",
+	"GET /accounts/{account}/containers/applications":                                        "scripts:read",
 	"GET /accounts/{account}/storage/kv/namespaces":                                          "scripts:read",
 	"GET /accounts/{account}/workers/subdomain":                                              "scripts:read",
 	"PUT /accounts/{account}/workers/subdomain":                                              "admin",

@@ -120,6 +120,7 @@ func (s *Server) endpoints() []endpoint {
 		{get, account + "/workers/tails/by-consumer/:script", read, byKind, s.listTailConsumption},
 		{get, account + "/workers/durable_objects/namespaces", read, byKind, s.listNamespaces},
 		{get, account + "/workers/durable_objects/namespaces/:id/objects", read, byKind, s.listObjects},
+		{get, account + "/containers/applications", read, byKind, s.listNoContainers},
 		{get, account + "/storage/kv/namespaces", read, byKind, s.listNoNamespaces},
 		{get, account + "/workers/subdomain", read, byKind, s.getSubdomain},
 		{put, account + "/workers/subdomain", admin, byKind, s.putSubdomain},

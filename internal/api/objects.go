@@ -141,3 +141,7 @@ func (s *Server) listObjects(r *request) (any, error) {
 	}
 	return nil, errs.New(errs.Invalid, 0, "the objects of namespace %s cannot be listed: only the router that runs them has their storage", id)
 }
+
+// listNoContainers answers which containers belong to Durable Objects: none, because
+// there are no containers here. wrangler asks for them when it deletes a script.
+func (s *Server) listNoContainers(*request) (any, error) { return []struct{}{}, nil }

@@ -41,6 +41,7 @@ func TestDurableObjectUploads(t *testing.T) {
 	p.call(t, http.MethodGet, namespaces+"/"+id+"/objects", "").want(t, http.StatusBadRequest, 10001, id, "router")
 	p.call(t, http.MethodGet, namespaces+"/none/objects", "").want(t, http.StatusNotFound, 10007, "none")
 	p.call(t, http.MethodGet, "/workers/services/shop", "").ok(t, `"migration_tag":"v1"`)
+	p.call(t, http.MethodGet, "/workers/scripts", "").ok(t, `"id":"shop"`, `"migration_tag":"v1"`)
 	p.call(t, http.MethodGet, path+"/versions/"+first.ID, "").
 		ok(t, `"migration_tag":"v1"`, `"has_preview":false`, `"hasPreview":false`, `"class_name":"Counter","namespace_id":"`+id+`"`)
 	p.call(t, http.MethodGet, path+"/settings", "").ok(t, `"migration_tag":"v1"`, `"namespace_id":"`+id+`"`)

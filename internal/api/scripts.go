@@ -28,6 +28,8 @@ type scriptView struct {
 	Logpush    bool        `json:"logpush"`
 	Tags       []string    `json:"tags"`
 	Routes     []routeView `json:"routes"`
+	// MigrationTag is read here by older wranglers.
+	MigrationTag string `json:"migration_tag,omitempty"`
 }
 
 type routeView struct {
@@ -49,7 +51,7 @@ func viewRoute(accountID, pattern, script string) routeView {
 func viewScript(s deploy.Script) scriptView {
 	return scriptView{
 		ID: s.Name, Tag: s.Tag, CreatedOn: timestamp(s.CreatedOn), ModifiedOn: timestamp(s.ModifiedOn),
-		Logpush: s.Logpush, Tags: orEmpty(s.Tags), Routes: viewRoutes(s),
+		Logpush: s.Logpush, Tags: orEmpty(s.Tags), Routes: viewRoutes(s), MigrationTag: s.MigrationTag,
 	}
 }
 

@@ -88,6 +88,7 @@ func services(t *testing.T, p *platform) {
 	for path, info := range map[string]string{
 		"/workers/tails/by-consumer/shop":                                         "",
 		"/workers/durable_objects/namespaces?per_page=1000&page=1":                `"result_info":{"page":1,"per_page":1000,"count":0,"total_count":0}`,
+		"/containers/applications":                                                "",
 		"/storage/kv/namespaces?per_page=100&order=title&direction=asc&page=1":    `"result_info":{"page":1,"per_page":100,"count":0,"total_count":0}`,
 		"/workers/durable_objects/namespaces":                                     `"total_count":0`,
 		"/workers/services/shop/environments/production/bindings?anything=at-all": "",

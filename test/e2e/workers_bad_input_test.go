@@ -34,7 +34,7 @@ func TestBadUploads(t *testing.T) {
 		"import of nothing":      {platform.JavaScript("", "import './absent.js';\nexport default {};"), []string{"absent.js", "10021"}},
 		"500 modules":            {many, []string{"modules"}},
 		"name with ..":           {climbing, []string{"../../admin-token"}},
-		"Durable Object binding": {objects, []string{"COUNTER", "durable_object_namespace"}},
+		"Durable Object binding": {objects, []string{"COUNTER", "Counter", "10061"}},
 		"KV binding":             {namespace, []string{"CACHE", "kv_namespace"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,7 +25,7 @@ func TestWranglerProjects(t *testing.T) {
 			})
 			t.Run("service-worker syntax", func(t *testing.T) { serviceWorkerSyntax(t, newRelease(t, "classic")) })
 			t.Run("modules of every kind", func(t *testing.T) { moduleKinds(t, newRelease(t, "kinds")) })
-			t.Run("Durable Object", func(t *testing.T) { durableObject(t, newRelease(t, "counter")) })
+			t.Run("Durable Object", func(t *testing.T) { durableObject(t, newRelease(t, "counter"), newRelease(t, "teller")) })
 			t.Run("broken JavaScript", func(t *testing.T) { broken(t, newRelease(t, "bad")) })
 		})
 	}
@@ -120,25 +120,6 @@ export default {
 `)
 	s.run(t, "deploy")
 	s.answers(t, "text 3 42 other plain 4")
-}
-
-// durableObject is refused by the name of its binding.
-func durableObject(t *testing.T, s *release) {
-	s.configure(t, map[string]any{
-		"durable_objects": map[string]any{"bindings": []map[string]string{{"name": "COUNTER", "class_name": "Counter"}}},
-		"migrations":      []map[string]any{{"tag": "v1", "new_sqlite_classes": []string{"Counter"}}},
-	})
-	s.write(t, "src/index.js", `import { DurableObject } from "cloudflare:workers";
-export class Counter extends DurableObject {
-  async add() { const n = ((await this.ctx.storage.get("n")) ?? 0) + 1; await this.ctx.storage.put("n", n); return n; }
-}
-export default {
-  async fetch(request, env) { return new Response(await env.COUNTER.getByName("one").add()); },
-};
-`)
-	if out := s.refused(t, "deploy"); !strings.Contains(out, "COUNTER") && !strings.Contains(out, "Counter") {
-		t.Errorf("the refusal does not name the binding or its class:\n%s", out)
-	}
 }
 
 // broken is refused in the runtime's words. A syntax error never gets that far:
