@@ -18,31 +18,7 @@ import (
 // record no version comes back after the next one has begun.
 func TestObjectsChangeHandsUnderLoad(t *testing.T) {
 	r := newObjects(t, v1, v2, v3)
-	var mu sync.Mutex
-	serving := r.deploy(v1)[v1] // as the gateway's table has it
-	mustGet(t, serving, "/add")
-	var requests sync.WaitGroup
-	stop := make(chan struct{})
-	for range 8 {
-		requests.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				mu.Lock()
-				w := serving
-				mu.Unlock()
-				status, body, err := get(t, w, "/add")
-				var c counted
-				if err != nil || status != http.StatusOK || json.Unmarshal([]byte(body), &c) != nil || c.Version != w.(*version).VersionID {
-					t.Errorf("version %s answered %d %q, %v", w.(*version).VersionID, status, body, err)
-					return
-				}
-			}
-		})
-	}
+	traffic := startTraffic(t, r.deploy(v1)[v1])
 	order := []string{v1, v2, v3, v1, v2}
 	for i, id := range order[1:] {
 		all := r.Update(r.snapshot(id))
@@ -50,9 +26,7 @@ func TestObjectsChangeHandsUnderLoad(t *testing.T) {
 		if s := next.State(); s.Phase != deploy.BackendIdle {
 			t.Errorf("a version that takes over is %+v", s)
 		}
-		mu.Lock()
-		serving = next
-		mu.Unlock()
+		traffic.serve(next)
 		if i == 1 { // the next deployment comes while requests wait for this one
 			until(t, "a request that waits", func() bool { return next.(*version).awaited.Load() > 0 })
 			continue
@@ -60,11 +34,10 @@ func TestObjectsChangeHandsUnderLoad(t *testing.T) {
 		r.waitState(next, func(s deploy.BackendState) bool { return s.Phase == deploy.BackendReady })
 		mustGet(t, next, "/add")
 	}
-	close(stop)
-	requests.Wait()
+	traffic.stop()
 	var seen []string
 	last := 0
-	for _, c := range logOf(t, serving) {
+	for _, c := range logOf(t, traffic.serving()) {
 		if c.N != last+1 {
 			t.Fatalf("write %d came after %d", c.N, last)
 		}
@@ -76,6 +49,80 @@ func TestObjectsChangeHandsUnderLoad(t *testing.T) {
 	if !slices.Equal(seen, order) {
 		t.Errorf("the object was run by %v, want %v", seen, order)
 	}
+}
+
+// Deployments that follow each other faster than versions can change hands: every
+// request is served by the version that was deployed when it came, and none starves.
+func TestObjectsChangeHandsQuickly(t *testing.T) {
+	r := newObjects(t, v1, v2, v3)
+	traffic := startTraffic(t, r.deploy(v1)[v1])
+	for i := range 30 {
+		id := []string{v2, v1, v3}[i%3]
+		next := r.Update(r.snapshot(id))[id].(worker)
+		traffic.serve(next)
+		until(t, "a request", func() bool {
+			return next.(*version).awaited.Load() > 0 || next.State().Phase == deploy.BackendReady
+		})
+	}
+	r.waitState(traffic.serving(), func(s deploy.BackendState) bool { return s.Phase == deploy.BackendReady })
+	traffic.stop()
+	last := 0
+	for _, c := range logOf(t, traffic.serving()) {
+		if c.N != last+1 {
+			t.Fatalf("write %d came after %d", c.N, last)
+		}
+		last = c.N
+	}
+}
+
+// traffic are requests to the version that the gateway's table names, each of which
+// must be answered by that version.
+type traffic struct {
+	mu      sync.Mutex
+	current worker
+	stopped chan struct{}
+	tasks   sync.WaitGroup
+}
+
+func startTraffic(t *testing.T, first worker) *traffic {
+	mustGet(t, first, "/add")
+	f := &traffic{current: first, stopped: make(chan struct{})}
+	for range 8 {
+		f.tasks.Go(func() {
+			for {
+				select {
+				case <-f.stopped:
+					return
+				default:
+				}
+				w := f.serving()
+				status, body, err := get(t, w, "/add")
+				var c counted
+				if err != nil || status != http.StatusOK || json.Unmarshal([]byte(body), &c) != nil || c.Version != w.(*version).VersionID {
+					t.Errorf("version %s answered %d %q, %v", w.(*version).VersionID, status, body, err)
+					return
+				}
+			}
+		})
+	}
+	return f
+}
+
+func (f *traffic) serve(w worker) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.current = w
+}
+
+func (f *traffic) serving() worker {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.current
+}
+
+func (f *traffic) stop() {
+	close(f.stopped)
+	f.tasks.Wait()
 }
 
 // The lock outlives the router and this package's own order: a second router on the
@@ -160,7 +207,8 @@ func TestFailedTakeOverIsReported(t *testing.T) {
 func TestTurnsComeInOrder(t *testing.T) {
 	var q turns
 	var over []int
-	ask := func(i int) *turn { return q.ask(func() { over = append(over, i) }) }
+	wanted := 0
+	ask := func(i int) *turn { return q.ask(func() { wanted++ }, func() { over = append(over, i) }) }
 	come := func(m *turn) bool {
 		select {
 		case <-m.come:
@@ -188,6 +236,9 @@ func TestTurnsComeInOrder(t *testing.T) {
 	}
 	d.end()
 	(*turn)(nil).end()
+	if wanted != 3 || q.contended() {
+		t.Errorf("the first one was told %d times that others wait", wanted)
+	}
 	if q.taken() || !slices.Equal(over, []int{1, 3, 4}) {
 		t.Errorf("over were %v", over)
 	}

@@ -8,7 +8,9 @@ import (
 
 // A version with Durable Objects does not stay warm: the one that is deployed waits
 // for its end. It takes requests for a moment longer (handOverPause), finishes what
-// it has in hand, and ends.
+// it has in hand, and ends. If another waits for its turn it makes room even if it is
+// wanted, and queues again: of versions that follow each other quickly each has
+// requests that were sent to it while it was deployed, and all are to be served.
 
 // mayStartLocked reports whether a request may start it. Nothing but a deployment
 // starts a version with Durable Objects.
@@ -22,8 +24,8 @@ func (v *version) awaitTurn() (*turn, bool) {
 	if v.turns == nil {
 		return nil, true
 	}
-	mine := v.turns.ask(v.set.sweep)
-	leave := newLeave(v)
+	mine := v.turns.ask(v.poke, v.set.sweep)
+	leave := newLeave(v, false)
 	defer leave.stop()
 	for {
 		select {
@@ -58,28 +60,35 @@ func (v *version) giveUp() bool {
 	return true
 }
 
-// leave takes the process from the requests, unless it is wanted again, and returns
-// the grace for those in hand.
-func (v *version) leave() (grace time.Duration, ok bool) {
+// leave takes the process from the requests, unless it may stay by now, and returns
+// the grace for those in hand, and whether another process is wanted later.
+func (v *version) leave() (grace time.Duration, left, again bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.wanted {
-		return 0, false
+	if v.wanted && !v.turns.contended() {
+		return 0, false, false
 	}
 	v.current.Store(nil)
+	if v.wanted {
+		v.handOver = true
+		v.setStateLocked(deploy.BackendState{Phase: deploy.BackendStarting})
+		return v.set.cfg.StopGrace, true, true
+	}
 	v.idleLocked()
-	return v.leaving.grace, true
+	return v.leaving.grace, true, false
 }
 
 // leave is the timer of a version that is to make room; it stands still while the
-// version is wanted, or has no Durable Objects. Only the version's goroutine uses it.
+// version may stay, and for one without Durable Objects. Only the version's goroutine
+// uses it.
 type leave struct {
-	v     *version
-	timer *time.Timer // nil while it stands still
+	v       *version
+	serving bool        // it has the turn that others may wait for
+	timer   *time.Timer // nil while it stands still
 }
 
-func newLeave(v *version) *leave {
-	l := &leave{v: v}
+func newLeave(v *version, serving bool) *leave {
+	l := &leave{v: v, serving: serving}
 	l.look()
 	return l
 }
@@ -92,6 +101,9 @@ func (l *leave) look() {
 	l.v.mu.Lock()
 	wanted, after := l.v.wanted, l.v.leaving.after
 	l.v.mu.Unlock()
+	if l.serving && l.v.turns.contended() {
+		wanted, after = false, handOverPause
+	}
 	switch {
 	case wanted:
 		l.stop()

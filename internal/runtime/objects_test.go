@@ -36,7 +36,7 @@ export class Counter extends DurableObject {
 		return { version: this.env.V.id, n };
 	}
 	log() { return this.ctx.storage.sql.exec("SELECT n, version FROM log ORDER BY n").toArray(); }
-	async later() { await this.ctx.storage.setAlarm(Date.now() + 20); return {}; }
+	async later(ms) { await this.ctx.storage.setAlarm(Date.now() + Number(ms ?? 20)); return {}; }
 	async alarm() { this.add(); }
 	async fetch(request) {
 		const { pathname } = new URL(request.url);
@@ -50,10 +50,10 @@ export class Counter extends DurableObject {
 	webSocketMessage(socket) { socket.send(JSON.stringify(this.add())); }
 }
 export default { async fetch(request, env) {
-	const { pathname } = new URL(request.url);
+	const { pathname, searchParams } = new URL(request.url);
 	const stub = env.COUNTER.get(env.COUNTER.idFromName("one"));
 	const method = pathname.slice(1);
-	if (["add", "log", "later"].includes(method)) return Response.json(await stub[method]());
+	if (["add", "log", "later"].includes(method)) return Response.json(await stub[method](searchParams.get("ms")));
 	return stub.fetch(request);
 } }`
 
@@ -300,12 +300,40 @@ func TestStorageGoesWhenTheSnapshotSaysSo(t *testing.T) {
 	if got := mustGet(t, all[v1], "/add"); !strings.Contains(got, v1) {
 		t.Errorf("the version before answered %q, which the gateway may still ask", got)
 	}
-	r.Close() // it would leave after the time that a start may take
+	r.Close() // it would leave after the time that a start may take; that it is removed then is below
 	r.Backends = r.open(withObjectsHere)
 	r.Update(s)
 	until(t, "the removal", func() bool { return !there(counterID) && !there(counterID+".lock") })
 	if !there(otherID) {
 		t.Error("what was not named is gone")
+	}
+
+	// A script that is deleted while its objects run.
+	mustGet(t, r.deploy(v1)[v1], "/add")
+	if !there(counterID) {
+		t.Fatal("there is no storage")
+	}
+	r.Update(&deploy.Snapshot{Revision: 200, DeletedDurableObjects: []string{counterID}})
+	until(t, "the removal", func() bool { return !there(counterID) && !there(counterID+".lock") })
+}
+
+// An alarm that was set before the process was killed wakes its object in the next
+// one, without any request.
+func TestAlarmsOutliveTheirProcess(t *testing.T) {
+	r := newObjects(t, v1)
+	w := r.deploy(v1)[v1]
+	mustGet(t, w, "/later?ms=1000")
+	pid := pidOf(t, w)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the next process", func() bool {
+		in := w.(*version).current.Load()
+		return in != nil && in.proc.pid != pid
+	})
+	alarm := r.next(func(e event) bool { return e.inv != nil && e.inv.EventType == "alarm" }).inv
+	if alarm.Outcome != "ok" {
+		t.Errorf("invocation %+v", alarm)
 	}
 }
 

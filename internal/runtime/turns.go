@@ -22,17 +22,21 @@ type turns struct {
 type turn struct {
 	turns *turns
 	come  chan struct{} // closed when it has come
-	over  func()        // told once it has ended, if it had come; may be nil
+	// wanted is told when another joins the queue behind the first one, and over once
+	// the turn has ended, if it had come.
+	wanted, over func()
 }
 
-// ask joins the queue.
-func (t *turns) ask(over func()) *turn {
+// ask joins the queue. The functions must not call back.
+func (t *turns) ask(wanted, over func()) *turn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	mine := &turn{turns: t, come: make(chan struct{}), over: over}
+	mine := &turn{turns: t, come: make(chan struct{}), wanted: wanted, over: over}
 	t.queue = append(t.queue, mine)
 	if len(t.queue) == 1 {
 		close(mine.come)
+	} else {
+		t.queue[0].wanted()
 	}
 	return mine
 }
@@ -58,9 +62,16 @@ func (m *turn) end() {
 		break
 	}
 	t.mu.Unlock()
-	if had && m.over != nil {
-		m.over()
+	if had {
+		m.over() // which may take locks that are held where turns are looked at
 	}
+}
+
+// contended reports whether somebody waits.
+func (t *turns) contended() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.queue) > 1
 }
 
 // taken reports whether somebody has it, or waits for it.

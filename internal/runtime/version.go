@@ -56,7 +56,7 @@ type version struct {
 	// handOver says that it starts when the version before it has ended.
 	handOver bool
 	leaving  leaving       // how it goes, once it is not wanted and has Durable Objects
-	poked    chan struct{} // holds one signal at most: wanted has changed
+	poked    chan struct{} // holds one signal at most: wanted has changed, or its turn is wanted
 	// warmUntil is when it may stop after it left the deployment.
 	warmUntil time.Time
 	// retryAt is when the next request may start it, after a start that failed.
@@ -122,10 +122,15 @@ func (v *version) setWantedLocked(wanted bool) {
 			// The queue still has those that the same update lets go.
 			v.handOver = v.turns.taken()
 		}
-		select {
-		case v.poked <- struct{}{}:
-		default:
-		}
+		v.poke()
+	}
+}
+
+// poke has the goroutine look at what has changed.
+func (v *version) poke() {
+	select {
+	case v.poked <- struct{}{}:
+	default:
 	}
 }
 
@@ -173,7 +178,6 @@ func (v *version) keep() {
 		if !v.serve(in) {
 			return
 		}
-		v.set.metrics.restarts.Add(context.Background(), 1)
 	}
 }
 
@@ -189,13 +193,17 @@ func (v *version) serve(in *instance) bool {
 	// second would notice.
 	tick := time.NewTicker(max(min(v.set.cfg.IdleStop, v.set.cfg.WarmFor, 10*time.Second)/4, time.Millisecond))
 	defer tick.Stop()
-	leave := newLeave(v)
+	leave := newLeave(v, true)
 	defer leave.stop()
 	for {
 		select {
 		case <-in.proc.done:
 			v.current.Store(nil)
-			return v.again(in, time.Since(began))
+			if !v.again(in, time.Since(began)) {
+				return false
+			}
+			v.set.metrics.restarts.Add(context.Background(), 1)
+			return true
 		case <-v.set.running.Done():
 			v.current.Store(nil)
 			v.finish(in, v.set.cfg.StopGrace)
@@ -203,10 +211,11 @@ func (v *version) serve(in *instance) bool {
 		case <-v.poked:
 			leave.look()
 		case <-leave.due():
-			if grace, ok := v.leave(); ok {
+			if grace, left, again := v.leave(); left {
 				v.finish(in, grace)
-				return false
+				return again
 			}
+			leave.again()
 		case <-tick.C:
 			if v.stopIdle(in) {
 				v.finish(in, v.set.cfg.StopGrace)

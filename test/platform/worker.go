@@ -20,6 +20,8 @@ type Worker struct {
 	Bindings []map[string]any
 	Tag      string
 	Message  string
+	// Migrations of Durable Objects; nil for none.
+	Migrations map[string]any
 }
 
 // Module is a part of an upload.
@@ -40,10 +42,14 @@ func JavaScript(tag, source string) Worker {
 
 // Form returns the upload as wrangler sends it.
 func (w Worker) Form() (body *bytes.Buffer, contentType string, err error) {
-	metadata, err := json.Marshal(map[string]any{
+	members := map[string]any{
 		"main_module": w.Modules[0].Name, "bindings": w.Bindings, "compatibility_date": "2026-10-06",
 		"annotations": map[string]string{"workers/tag": w.Tag, "workers/message": w.Message},
-	})
+	}
+	if w.Migrations != nil {
+		members["migrations"] = w.Migrations
+	}
+	metadata, err := json.Marshal(members)
 	if err != nil {
 		return nil, "", err
 	}
