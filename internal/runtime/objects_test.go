@@ -161,8 +161,8 @@ func TestObjectsTakeWebSockets(t *testing.T) {
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("got %v, %v", resp, err)
 	}
+	defer resp.Body.Close()
 	ws := resp.Body.(io.ReadWriteCloser)
-	defer ws.Close()
 	if _, err := ws.Write([]byte{0x81, 0x82, 0, 0, 0, 0, 'h', 'i'}); err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func (s *release) counts(t *testing.T, by string) int {
 	eventually(t, 30*time.Second, by+" answers", func() (bool, error) {
 		text := s.body(t, nil)
 		if err := json.Unmarshal([]byte(text), &c); err != nil {
-			return false, fmt.Errorf("%s in %q", err, text)
+			return false, fmt.Errorf("%w in %q", err, text)
 		}
 		return c.By == by, nil
 	})
