@@ -34,7 +34,7 @@ export default { async fetch(request) {
 	return new Response("held");
 } }`
 
-func pidOf(t *testing.T, w worker) int {
+func pidOf(t testing.TB, w worker) int {
 	t.Helper()
 	in := w.(*version).current.Load()
 	if in == nil {
