@@ -125,7 +125,9 @@ func TestCheckRefusesWhatCannotRun(t *testing.T) {
 		}
 	}
 	f(func(w *deploy.Worker) { w.Bindings = []deploy.Binding{{Name: "KV", Type: "kv_namespace"}} }, `"KV" has the type "kv_namespace"`)
-	f(func(w *deploy.Worker) { w.Bindings = []deploy.Binding{{Name: "D", Type: deploy.BindingDataBlob, Part: "no"}} }, `"D" names the part "no"`)
+	f(func(w *deploy.Worker) {
+		w.Bindings = []deploy.Binding{{Name: "D", Type: deploy.BindingDataBlob, Part: "no"}}
+	}, `"D" names the part "no"`)
 	f(func(w *deploy.Worker) {
 		w.Bindings = []deploy.Binding{{Name: "B", Type: deploy.BindingService, Service: "x", Props: []byte(`{"a":1}`)}}
 	}, `"B" has props`)

@@ -34,8 +34,8 @@ type instance struct {
 	router      *http1            // our own Worker
 	busy        atomic.Int64      // requests in hand
 	// untold is how many requests were sent whose invocations have not come.
-	untold atomic.Int64
-	watchers    sync.WaitGroup    // that end with the process
+	untold   atomic.Int64
+	watchers sync.WaitGroup // that end with the process
 }
 
 // start runs a process of v and returns when it listens.

@@ -80,7 +80,9 @@ func TestTruncation(t *testing.T) {
 			t.Errorf("got %+v\nwant %+v", gotLogs, wantLogs)
 		}
 	}
-	ex := func(name, message string) traceException { return traceException{Name: name, Message: raw(`"` + message + `"`)} }
+	ex := func(name, message string) traceException {
+		return traceException{Name: name, Message: raw(`"` + message + `"`)}
+	}
 	log := func(args string) traceLog { return traceLog{Level: "log", Message: raw(args)} }
 	want := func(args ...string) schema.Log {
 		l := schema.Log{Level: "log", Message: []json.RawMessage{}}

@@ -297,6 +297,33 @@ func TestStopLosesNoInvocation(t *testing.T) {
 	}
 }
 
+// A request for a router that has stopped is answered, at once.
+func TestRequestAfterClose(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Workers.StartWait = time.Hour })
+	r.add(v1, fmt.Sprintf(echo, "v1"), nil)
+	r.add(v2, fmt.Sprintf(echo, "v2"), nil)
+	w := r.deploy(v1)
+	r.Close()
+	for _, id := range []string{v1, v2} {
+		resp, err := w[id].RoundTrip(request(t, "POST", "/", "body"))
+		wantKind(t, resp, err, schema.ErrorKindConnect)
+	}
+}
+
+// The signal of a change is there when the state is.
+func TestChangedTells(t *testing.T) {
+	r := newRig(t, nil)
+	r.add(v1, `throw new Error("no")`, nil)
+	w := r.Update(r.snapshot(v1))[v1].(worker)
+	for w.State().Phase != deploy.BackendFailed {
+		select {
+		case <-r.Changed():
+		case <-time.After(20 * time.Second):
+			t.Fatalf("no signal; the state is %+v", w.State())
+		}
+	}
+}
+
 // A router starts what it has on disk while the control plane is away, unless that
 // is damaged.
 func TestStartWithoutControlPlane(t *testing.T) {

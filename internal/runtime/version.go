@@ -161,6 +161,9 @@ func (v *version) serve(in *instance) bool {
 			return v.again(in, time.Since(began))
 		case <-v.set.running.Done():
 			v.current.Store(nil)
+			v.mu.Lock()
+			v.idleLocked()
+			v.mu.Unlock()
 			v.finish(in)
 			return false
 		case <-tick.C:
