@@ -127,7 +127,7 @@ func TestKilledProcess(t *testing.T) {
 	f(v2, schema.OutcomeExceededMemory, request(v2, "/buffers"))
 	f(v2, schema.OutcomeExceededMemory, request(v2, "/objects"))
 	f(v2, schema.OutcomeInternalError, func(pid int) error {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", "/", nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -48,7 +48,7 @@ func benchRequests(b *testing.B, rt http.RoundTripper, pid int) {
 	b.SetParallelism(16)
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
-		req := httptest.NewRequest(http.MethodGet, "/", nil) //nolint:noctx // a benchmark
+		req := httptest.NewRequest(http.MethodGet, "/", nil)
 		req.Host = "shop.dev.localhost"
 		req.Header = http.Header{"Cf-Ray": {"8f00000000000001"}, "User-Agent": {"bench"}, "Accept": {"*/*"}}
 		for pb.Next() {
