@@ -150,7 +150,7 @@ func (c *processConfig) userWorker() (string, error) {
 	}
 	w.line(`      ],`)
 	if c.router != "" {
-		w.line(`      tails = ["router"],`)
+		w.line(`      tails = ["router"], cacheApiOutbound = (name = "router", entrypoint = "cache"),`)
 	}
 	w.line(`      globalOutbound = "outbound")),`)
 	return w.String(), nil

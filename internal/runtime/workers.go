@@ -107,7 +107,9 @@ type workers struct {
 	versions map[string]*version      // every one of the snapshot, and those that still run
 	callers  map[string]deploy.Caller // by the nonce of a live process
 	seq      int                      // of the last process
-	sweeping bool
+	sweeping bool                     // a goroutine is at it
+	unswept  bool                     // a version is no longer known since it looked
+	swept    bool                     // once since the start: a predecessor may have left something
 	closed   bool
 }
 
@@ -205,33 +207,41 @@ func (w *workers) update(s *deploy.Snapshot, all map[string]http.RoundTripper) {
 			named[sv.ID], all[sv.ID] = true, v
 		}
 	}
+	changed := !w.swept
 	for id, v := range w.versions {
 		if !named[id] && !v.letGo() {
 			delete(w.versions, id)
+			changed = true
 		}
 	}
-	w.sweepLocked()
+	if changed {
+		w.sweepLocked()
+	}
 }
 
-// sweepLocked cleans the disk once the versions have changed.
+// sweepLocked cleans the disk of versions that are no longer known.
 func (w *workers) sweepLocked() {
+	w.unswept = true
 	if w.sweeping || w.closed {
 		return
 	}
 	w.sweeping = true
 	w.tasks.Go(func() {
-		err := w.cache.sweep(func(id string) bool {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			return w.versions[id] != nil
-		})
-		if err != nil {
-			w.log.Warn("Workers that are no longer needed could not be removed from disk", "error", err)
+		for w.takeUnswept() {
+			if err := w.cache.sweep(func(id string) bool { return w.version(id) != nil }); err != nil {
+				w.log.Warn("Workers that are no longer needed could not be removed from disk", "error", err)
+			}
 		}
-		w.mu.Lock()
-		w.sweeping = false
-		w.mu.Unlock()
 	})
+}
+
+// takeUnswept reports whether something has changed since it was last asked.
+func (w *workers) takeUnswept() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sweeping, w.swept = w.unswept, true
+	w.unswept = false
+	return w.sweeping
 }
 
 // forget drops a version that the snapshot no longer names and that has stopped.
