@@ -224,7 +224,10 @@ func zones(t *testing.T, p *platform) {
 	p.do(t, get, "/client/v4/zones?account.id="+strings.Repeat("f", 32), bearer(p.token), "").want(t, http.StatusForbidden, 9109)
 
 	routes := "/client/v4/zones/" + list[0].ID + "/workers/routes"
-	call := func(method, path, body string) answer { t.Helper(); return p.do(t, method, path, bearer(p.token), body) }
+	call := func(method, path, body string) answer {
+		t.Helper()
+		return p.do(t, method, path, bearer(p.token), body)
+	}
 	if got := decoded[[]route](t, call(get, routes, "")); len(got) != 1 || got[0].Pattern != "shop.example.com/*" || got[0].Script != "shop" || got[0].ZoneID != list[0].ID {
 		t.Fatalf("routes %+v", got)
 	}
