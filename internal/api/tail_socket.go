@@ -224,17 +224,26 @@ func (v *viewer) awaitEnd(ctx context.Context) error {
 
 // offer puts what the filters let through into the queue.
 func (v *viewer) offer(ctx context.Context, m deploy.TailMessage) {
-	next := queued{value: m.Value, notice: m.Notice}
-	if m.Notice == "" {
+	passes := true
+	switch {
+	case m.Notice != "":
+	case len(v.tail.Filters) == 0:
+		if !json.Valid(m.Value) {
+			v.server.dropTail(ctx, 1, "undecodable")
+			return
+		}
+	default:
 		e, err := deploy.DecodeTailEvent(m.Value)
 		if err != nil {
 			v.server.dropTail(ctx, 1, "undecodable")
 			return
 		}
-		if !e.Matches(v.tail.Filters, m.ClientIP, rand.Float64) { // #nosec G404 -- a sample, not a secret
-			return
-		}
+		passes = e.Matches(v.tail.Filters, m.ClientIP, rand.Float64) // #nosec G404 -- a sample, not a secret
 	}
+	if !passes {
+		return
+	}
+	next := queued{value: m.Value, notice: m.Notice}
 	if !v.queue.put(next) {
 		v.server.dropTail(ctx, 1, "slow_viewer")
 	}

@@ -325,7 +325,7 @@ func TestSlowViewerIsToldWhatItMissed(t *testing.T) {
 	s := watch(t, p.newTail(t, "shop", "").URL)
 	p.feed.await(t, 1)
 	// Far more than a connection and the queue hold, before the viewer reads anything.
-	const sent = 100
+	const sent = 32
 	large := event("ok", "GET", strings.Repeat("x", 1<<20))
 	for range sent {
 		p.feed.send(large)
