@@ -64,7 +64,6 @@ func New(config Config, deps Deps) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.viewers.of = make(map[string]int)
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	meter := telemetry.Meter("tidegate/internal/api")
 	var err error

@@ -63,6 +63,9 @@ func (v *viewers) enter(tailID string) bool {
 		return false
 	}
 	v.open.Add(1)
+	if v.of == nil {
+		v.of = make(map[string]int)
+	}
 	v.of[tailID]++
 	return true
 }
