@@ -207,7 +207,8 @@ func TestBesideTheAPI(t *testing.T) {
 		}
 	}
 	for _, unknown := range [][2]string{
-		{http.MethodGet, "/client/v4/nope"}, {http.MethodPost, "/client/v4/user"},
+		{http.MethodGet, "/client/v4/nope"}, {http.MethodPost, "/client/v4/user"}, {http.MethodPost, "/client/v4/graphql"},
+		{http.MethodPut, "/client/v4/accounts/" + account + "/workers/scripts/shop/usage"}, {http.MethodPatch, "/client/v4/zones/x"},
 		{http.MethodGet, "/client/v4/zones/x/logpush/jobs"}, {http.MethodPost, "/client/v4/accounts/" + account + "/logpush/ownership"},
 	} {
 		a := p.do(t, unknown[0], unknown[1], bearer(p.token), "")
