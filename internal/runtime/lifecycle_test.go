@@ -89,7 +89,7 @@ func steady(t *testing.T, w worker) func() {
 // replaced, and the other version notices nothing.
 func TestKilledProcess(t *testing.T) {
 	r := newRig(t, func(c *Config) {
-		c.Workers.MemoryBytes = 128 << 20
+		c.Workers.MemoryBytes = 512 << 20
 	})
 	const v3 = "33333333-3333-4333-8333-333333333333"
 	r.add(v1, fmt.Sprintf(echo, "v1"), nil)

@@ -42,9 +42,10 @@ type WorkerConfig struct {
 	// CPULimit is how long a process may be busy without a pause: 30 s, as one
 	// invocation may on Cloudflare. A version may ask for less, down to one second.
 	CPULimit time.Duration
-	// MemoryBytes is what a process may use above the size of an idle one: 256 MiB.
-	// That is twice what Cloudflare gives an isolate, because the process also holds
-	// garbage that is not collected yet, and the bodies that pass through.
+	// MemoryBytes is what a process may use above the size of an idle one: 1 GiB. A
+	// quarter of it is the bound of V8's heap, twice what Cloudflare gives an isolate.
+	// The rest is for buffers, and for what V8 frees late: the process of a Worker that
+	// only says hello grows to half a gigabyte under load.
 	MemoryBytes int64
 }
 
@@ -56,7 +57,7 @@ func (c WorkerConfig) withDefaults() WorkerConfig {
 	c.WarmFor = cmp.Or(c.WarmFor, 10*time.Minute)
 	c.StopGrace = cmp.Or(c.StopGrace, 5*time.Second)
 	c.CPULimit = cmp.Or(c.CPULimit, 30*time.Second)
-	c.MemoryBytes = cmp.Or(c.MemoryBytes, 256<<20)
+	c.MemoryBytes = cmp.Or(c.MemoryBytes, defaultMemory)
 	return c
 }
 
