@@ -111,6 +111,9 @@ type Workers interface {
 	Changed() <-chan struct{}
 	// Caller returns who calls through a service binding, by the nonce of its process.
 	Caller(nonce string) (deploy.Caller, bool)
+	// Scheduled runs the scheduled handler of a version and returns its outcome when
+	// it has ended. The error says why it could not be called.
+	Scheduled(ctx context.Context, versionID, cron string, at time.Time) (outcome string, err error)
 }
 
 // Deps are the gateway's neighbours.
@@ -118,6 +121,7 @@ type Deps struct {
 	Snapshots Snapshots
 	Backends  Backends
 	Workers   Workers      // nil where only origins are served
+	Claims    Claims       // nil for the only gateway: every schedule is its own
 	Emitter   Emitter      // nil emits nothing
 	Tail      TailEmitter  // nil shows events to nobody
 	Tracer    trace.Tracer // nil makes no spans, at no cost; traceparent travels on either way
