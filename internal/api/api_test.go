@@ -51,7 +51,7 @@ func newPlatform(t *testing.T) *platform {
 		t.Fatal(err)
 	}
 	server, err := api.New(api.Config{}, api.Deps{
-		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Snapshots: db,
+		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Snapshots: db, Routers: db,
 		Destinations: destinations(func(conf string) error {
 			switch {
 			case strings.Contains(conf, "refused"):

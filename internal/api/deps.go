@@ -23,6 +23,7 @@ type Deps struct {
 	Snapshots    Snapshots
 	Destinations Destinations
 	Metrics      Metrics
+	Routers      Routers // nil: routers report nothing and claim nothing
 
 	Ready      func(context.Context) error // nil: always ready
 	Prometheus http.Handler                // /metrics; nil: none

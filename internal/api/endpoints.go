@@ -77,5 +77,7 @@ func (s *Server) endpoints() []endpoint {
 
 		{get, account + "/routing/snapshot", read, byKind, s.getSnapshot},
 		{get, "/routing/snapshot", operator, byKind, s.getWholeSnapshot},
+		{put, "/routing/reports", operator, byKind, s.putReports},
+		{post, "/routing/cron-claims", operator, byKind, s.claimCron},
 	}
 }

@@ -28,6 +28,8 @@ func TestNoStringHoldsNUL(t *testing.T) {
 		"POST " + script + "/deployments":                              `{"strategy": "percentage", "versions": [{"version_id": "` + v.ID + `", "percentage": 100}], "annotations": {"workers/message": "m"}, "code_update_strategy": {"mode": "deferred"}}`,
 		"PUT " + script + "/rollback-policy":                           `{"enabled": true, "action": "pause"}`,
 		"POST " + script + "/rollback-policy/ramp":                     `{"action": "pause"}`,
+		"PUT /routing/reports":                                         `{"reports": [{"account_id": "a", "script": "shop", "version_id": "v", "router_id": "r", "phase": "failed", "error": "e", "at": "2026-11-23T12:00:00Z"}]}`,
+		"POST /routing/cron-claims":                                    `{"account_id": "a", "script": "shop", "cron": "* * * * *", "scheduled_on": "2026-11-23T12:00:00Z"}`,
 		"POST /accounts/{account}/logpush/jobs":                        job,
 		"PUT /accounts/{account}/logpush/jobs/{id}":                    job,
 		"POST /accounts/{account}/logpush/validate/destination":        `{"destination_conf": "https://ok.example.com/"}`,

@@ -27,7 +27,7 @@ func (p *process) addAPI(ctx context.Context) error {
 		return err
 	}
 	server, err := api.New(api.Config{Logger: p.log}, api.Deps{
-		Accounts: p.store, Tokens: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Snapshots: p.store,
+		Accounts: p.store, Tokens: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Snapshots: p.store, Routers: p.store,
 		Destinations: destinations{p.sinks(ctx)}, Metrics: p.rates,
 		Ready: p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),
 	})

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,11 +18,19 @@ import (
 	"tidegate/schema"
 )
 
-// snapshots is the gateway's source: a function fits the interface.
-type snapshots func(ctx context.Context, after int64) (*deploy.Snapshot, error)
+// controlPlane is what a gateway wants of the control plane, here or elsewhere.
+type controlPlane struct {
+	snapshot func(ctx context.Context, after int64) (*deploy.Snapshot, error)
+	report   func(ctx context.Context, reports []deploy.VersionReport) error
+	gateway.Claims
+}
 
-func (f snapshots) Snapshot(ctx context.Context, after int64) (*deploy.Snapshot, error) {
-	return f(ctx, after)
+func (c controlPlane) Snapshot(ctx context.Context, after int64) (*deploy.Snapshot, error) {
+	return c.snapshot(ctx, after)
+}
+
+func (c controlPlane) Report(ctx context.Context, reports []deploy.VersionReport) error {
+	return c.report(ctx, reports)
 }
 
 // tailStopTimeout bounds what a stop does for those who watch.
@@ -42,7 +51,7 @@ func (p *process) addGateway(context.Context) error {
 	if err := os.MkdirAll(p.config.DataDir, 0o750); err != nil {
 		return err
 	}
-	source, err := p.snapshotSource()
+	control, err := p.controlPlane()
 	if err != nil {
 		return err
 	}
@@ -71,9 +80,12 @@ func (p *process) addGateway(context.Context) error {
 	if config.TrustedProxies, err = prefixes(p.config.TrustedProxies); err != nil {
 		return err
 	}
+	if config.RouterID, err = p.routerID(); err != nil {
+		return err
+	}
 	config.SnapshotFile = filepath.Join(p.config.DataDir, "snapshot.json")
 	gw, err := gateway.New(config, gateway.Deps{
-		Snapshots: source, Backends: backends, Emitter: producer, Tail: tailEmitter{tail},
+		Snapshots: control, Reports: control, Claims: control, Backends: backends, Emitter: producer, Tail: tailEmitter{tail},
 		Tracer: telemetry.Tracer("tidegate/internal/gateway"), Logger: p.log,
 	})
 	if err != nil {
@@ -87,15 +99,28 @@ func (p *process) addGateway(context.Context) error {
 	return nil
 }
 
-// snapshotSource is the store where this process has one, else the control plane.
-func (p *process) snapshotSource() (gateway.Snapshots, error) {
+// routerID tells this gateway from others, and is the same after a restart.
+func (p *process) routerID() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("name this gateway: %w", err)
+	}
+	_, port, err := net.SplitHostPort(p.listeners[listenGateway].Addr().String())
+	if err != nil {
+		return "", fmt.Errorf("name this gateway: %w", err)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// controlPlane is the store where this process has one, else the API elsewhere.
+func (p *process) controlPlane() (controlPlane, error) {
 	if p.store != nil {
-		return snapshots(p.store.SnapshotAll), nil
+		return controlPlane{p.store.SnapshotAll, p.store.SaveReports, p.store}, nil
 	}
 	token, err := os.ReadFile(p.config.APITokenFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.APIURL, err)
+		return controlPlane{}, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.APIURL, err)
 	}
 	control := client.New(p.config.APIURL, strings.TrimSpace(string(token)), nil)
-	return snapshots(control.SnapshotAll), nil
+	return controlPlane{control.SnapshotAll, control.Report, control}, nil
 }

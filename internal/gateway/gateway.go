@@ -41,6 +41,8 @@ type Config struct {
 	// LoopID names this installation in CDN-Loop (RFC 8586). All its gateways share
 	// it; two installations, one behind the other, must not. Empty means Domain.
 	LoopID string
+	// RouterID names this gateway in what it reports of versions. Needed with Reports.
+	RouterID string
 	// StartWait bounds how long a request waits for a version that is starting,
 	// where no other deployment can serve it.
 	StartWait time.Duration
@@ -121,6 +123,7 @@ type Deps struct {
 	Snapshots Snapshots
 	Backends  Backends
 	Workers   Workers      // nil where only origins are served
+	Reports   Reports      // nil tells nobody which versions cannot start
 	Claims    Claims       // nil for the only gateway: every schedule is its own
 	Emitter   Emitter      // nil emits nothing
 	Tail      TailEmitter  // nil shows events to nobody
@@ -163,6 +166,9 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	}
 	if deps.Snapshots == nil || deps.Backends == nil || deps.Logger == nil {
 		return nil, fmt.Errorf("gateway: Snapshots, Backends and Logger are all needed")
+	}
+	if deps.Reports != nil && cfg.RouterID == "" {
+		return nil, fmt.Errorf("gateway: RouterID is needed to report states of versions")
 	}
 	cfg.Domain = strings.ToLower(cfg.Domain)
 	cfg.LoopID = cmp.Or(cfg.LoopID, cfg.Domain)

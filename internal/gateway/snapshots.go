@@ -74,6 +74,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 		loops.Go(func() { g.watchBackends(ctx) })
 		loops.Go(func() { g.keepSchedules(ctx) })
 	}
+	if g.deps.Reports != nil {
+		loops.Go(func() { g.keepReporting(ctx) })
+	}
 	loops.Go(func() { g.keepJoining(ctx) })
 	if g.deps.Tail != nil {
 		loops.Go(func() { g.keepTailing(ctx) })
