@@ -58,7 +58,7 @@ func DefaultConfig() Config {
 	return Config{
 		Domain:          "localhost",
 		SnapshotTimeout: 45 * time.Second, // the control plane waits 30 s
-		StartWait:       5 * time.Second,  // the runtime's own limit for a start
+		StartWait:       10 * time.Second, // the runtime's own limit for a start
 		EventHeaders:    []string{"content-type", "referer", "user-agent"},
 	}
 }
