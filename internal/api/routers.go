@@ -106,9 +106,9 @@ func (s *Server) versionStatuses(r *request, list ...deploy.Deployment) ([][]ver
 	if err != nil {
 		return nil, err
 	}
-	for i := range list {
+	for i, d := range list {
 		for _, report := range reports {
-			if slices.ContainsFunc(list[i].Versions, func(split deploy.Split) bool { return split.VersionID == report.VersionID }) {
+			if slices.ContainsFunc(d.Versions, func(split deploy.Split) bool { return split.VersionID == report.VersionID }) {
 				out[i] = append(out[i], versionStatus{report.VersionID, report.RouterID, report.Phase, report.Error, timestamp(report.At)})
 			}
 		}

@@ -39,10 +39,10 @@ type SnapshotScript struct {
 
 // SnapshotVersion is what a gateway knows of a version.
 type SnapshotVersion struct {
-	ID      string  `json:"id"`
-	Tag     string  `json:"tag,omitempty"`
-	Message string  `json:"message,omitempty"`
-	Alias   string  `json:"alias,omitempty"`
+	ID      string `json:"id"`
+	Tag     string `json:"tag,omitempty"`
+	Message string `json:"message,omitempty"`
+	Alias   string `json:"alias,omitempty"`
 	// Exactly one of the two is set.
 	Origin *Origin         `json:"origin,omitempty"`
 	Worker *SnapshotWorker `json:"worker,omitempty"`
