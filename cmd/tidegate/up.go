@@ -111,7 +111,7 @@ func startEmbedded(ctx context.Context, config *app.Config, local services, log 
 			Addr: local.kafkaAddr, DataDir: filepath.Join(config.DataDir, "kafka"),
 			Topics: []embedded.Topic{
 				{Name: schema.Topic, Partitions: int32(config.TopicPartitions), Retention: config.TopicRetention},
-				{Name: schema.TailTopic, Partitions: app.TailTopicPartitions, Retention: app.TailTopicRetention},
+				{Name: schema.TailTopic, Partitions: app.TailPartitions, Retention: app.TailRetention},
 			},
 			Logger: log,
 		})

@@ -153,10 +153,6 @@ func (p *process) stream() stream.Config {
 	return stream.Config{Brokers: p.config.Kafka, Topic: schema.Topic}
 }
 
-func (p *process) tailStream() stream.Config {
-	return stream.Config{Brokers: p.config.Kafka, Topic: schema.TailTopic}
-}
-
 // checkReady returns the first condition that does not hold.
 func (p *process) checkReady(ctx context.Context) error {
 	for _, c := range p.checks {

@@ -91,7 +91,7 @@ func (p *process) addGateway(context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.services = append(p.services, p.topicService(), p.tailTopicService(),
+	p.services = append(p.services, p.topicService(p.stream(), p.config.TopicRetention), p.topicService(p.tailStream(), TailRetention),
 		service{"producer", stageProducer, producer.Run}, service{"tail producer", stageProducer, tail.Run}, service{"routing", stageRouting, gw.Run})
 	p.serve(listenGateway, gateway.NewServer(gw))
 	p.ready.Gateway = p.baseURL(listenGateway)

@@ -15,12 +15,8 @@ import (
 // protocol lives in its offsets: a new name counts everything again.
 const ingestGroup = "tidegate-ingest"
 
-// The topic of what people watch: one partition keeps events in order, and whoever
-// looks after minutes has Logpush or the database.
-const (
-	TailTopicPartitions = 1
-	TailTopicRetention  = 10 * time.Minute
-)
+// TailPartitions of the topic that viewers read: one keeps what they see in order.
+const TailPartitions = 1
 
 // retryPause between two attempts to reach a server that is needed to begin.
 const retryPause = 500 * time.Millisecond
@@ -33,7 +29,7 @@ func (p *process) addIngest(context.Context) error {
 	}
 	group := stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: ingestGroup, Logger: p.log})
 	var migrated atomic.Bool
-	p.services = append(p.services, p.topicService(), service{"ingest", stageEdge, func(ctx context.Context) error {
+	p.services = append(p.services, p.topicService(p.stream(), p.config.TopicRetention), service{"ingest", stageEdge, func(ctx context.Context) error {
 		if err := p.untilDone(ctx, "bring the tables in ClickHouse up to date", p.rates.Migrate); err != nil {
 			return err
 		}
@@ -54,18 +50,13 @@ func (p *process) kafkaCheck() check {
 	return check{"kafka", func(ctx context.Context) error { return stream.Ping(ctx, p.stream()) }}
 }
 
-// topicService makes sure that the event topic exists, then waits for the stop.
-func (p *process) topicService() service {
-	return p.ensureTopic("topic", p.stream(), p.config.TopicPartitions, p.config.TopicRetention)
-}
-
-// tailTopicService does the same for the topic of what people watch.
-func (p *process) tailTopicService() service {
-	return p.ensureTopic("tail topic", p.tailStream(), TailTopicPartitions, TailTopicRetention)
-}
-
-func (p *process) ensureTopic(name string, topic stream.Config, partitions int, retention time.Duration) service {
-	return service{name, stageEdge, func(ctx context.Context) error {
+// topicService makes sure that a topic exists, then waits for the stop.
+func (p *process) topicService(topic stream.Config, retention time.Duration) service {
+	partitions := p.config.TopicPartitions
+	if topic.Topic == schema.TailTopic {
+		partitions = TailPartitions
+	}
+	return service{"topic " + topic.Topic, stageEdge, func(ctx context.Context) error {
 		err := p.untilDone(ctx, "make the topic "+topic.Topic, func(ctx context.Context) error {
 			return stream.EnsureTopic(ctx, topic, partitions, p.config.TopicReplication, retention)
 		})
