@@ -54,7 +54,7 @@ func newPlatform(t *testing.T) *platform {
 	}
 	feed, run := newFeed(), new(runtime)
 	server, err := api.New(api.Config{GatewayURL: "http://localhost:8080"}, api.Deps{
-		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Snapshots: db,
+		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Snapshots: db, Routers: db,
 		Destinations: destinations(func(conf string) error {
 			switch {
 			case strings.Contains(conf, "refused"):
