@@ -19,6 +19,10 @@ import (
 // a person would, with each wrangler on a Worker of its own.
 func TestWrangler(t *testing.T) {
 	p := start(t, platform.Options{})
+	t.Run("cron", func(t *testing.T) {
+		t.Parallel() // it waits for the next minute
+		cron(t, p)
+	})
 	for _, w := range wranglers {
 		t.Run(w.version, func(t *testing.T) {
 			t.Parallel()
