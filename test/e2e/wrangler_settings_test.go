@@ -14,7 +14,7 @@ import (
 // versionSecrets makes versions with secrets that are not deployed until they are.
 func (s *release) versionSecrets(t *testing.T) {
 	s.runWith(t, "first", "versions", "secret", "put", "SECRET")
-	if got := s.visit(t).Header.Get("x-secret"); got != "none" {
+	if got := s.header(t).Get("x-secret"); got != "none" {
 		t.Errorf("a version that is not deployed has told its secret: %q", got)
 	}
 	list := decode[[]listed](t, s.run(t, "versions", "list", "--json"))
@@ -55,7 +55,7 @@ func (s *release) secrets(t *testing.T) {
 func (s *release) secretIs(t *testing.T, want string) {
 	t.Helper()
 	eventually(t, 30*time.Second, "the secret is "+want, func() (bool, error) {
-		return s.visit(t).Header.Get("x-secret") == want, nil
+		return s.header(t).Get("x-secret") == want, nil
 	})
 }
 
