@@ -28,12 +28,12 @@ const (
 	OutcomeUnknown                    = "unknown"                    // the runtime did not say
 	OutcomeOK                         = "ok"                         // the handler finished, whatever the status
 	OutcomeException                  = "exception"                  // an uncaught error
-	OutcomeExceededCPU                = "exceededCpu"                // the process did nothing else for too long, and was killed
-	OutcomeExceededMemory             = "exceededMemory"             // the process passed its memory, and was killed
 	OutcomeCanceled                   = "canceled"                   // the client went away
 	OutcomeResponseStreamDisconnected = "responseStreamDisconnected" // the backend broke off after the response had begun
 	OutcomeInternalError              = "internalError"              // the backend could not be reached, or spoke no HTTP
 	OutcomeExceededWallTime           = "exceededWallTime"           // the backend did not answer in time
+	OutcomeExceededCPU                = "exceededCpu"                // the Worker's process was killed for its CPU time
+	OutcomeExceededMemory             = "exceededMemory"             // the Worker's process was killed for its memory
 )
 
 // Values of Gateway.Decision: what chose the version.
@@ -58,7 +58,8 @@ const (
 )
 
 // TraceEvent is one invocation: a request as the gateway saw it and what became
-// of it, or what began inside the Workers runtime. Field names and meaning are those of Cloudflare's workers_trace_events.
+// of it, or what began inside the Workers runtime. Field names and meaning are
+// those of Cloudflare's workers_trace_events.
 type TraceEvent struct {
 	// CPUTimeMs is CPU time in milliseconds; nil where nobody measured it.
 	CPUTimeMs         *int64          `json:"CPUTimeMs,omitempty"`

@@ -40,6 +40,8 @@ var needed = map[string]string{
 	"POST /accounts/{account}/logpush/validate/destination":              "logs:edit",
 	"GET /accounts/{account}/routing/snapshot":                           "scripts:read",
 	"GET /routing/snapshot":                                              "operator",
+	"PUT /routing/reports":                                               "operator",
+	"POST /routing/cron-claims":                                          "operator",
 	"POST /accounts/{account}/logpush/validate/destination/exists":       "logs:edit",
 	"GET /accounts/{account}/logpush/datasets/{dataset}/fields/default":  "logs:read",
 	"GET /accounts/{account}/workers/scripts/{script}/versions/{id}":     "scripts:read",

@@ -59,7 +59,7 @@ func newPlatformWith(t *testing.T, config api.Config) *platform {
 	}
 	feed, run := newFeed(), new(runtime)
 	server, err := api.New(config, api.Deps{
-		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Snapshots: db,
+		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Snapshots: db, Routers: db,
 		Destinations: destinations(func(conf string) error {
 			switch {
 			case strings.Contains(conf, "refused"):
@@ -212,7 +212,8 @@ func TestBesideTheAPI(t *testing.T) {
 		}
 	}
 	for _, unknown := range [][2]string{
-		{http.MethodGet, "/client/v4/nope"}, {http.MethodPost, "/client/v4/user"},
+		{http.MethodGet, "/client/v4/nope"}, {http.MethodPost, "/client/v4/user"}, {http.MethodPost, "/client/v4/graphql"},
+		{http.MethodPut, "/client/v4/accounts/" + account + "/workers/scripts/shop/usage"}, {http.MethodPatch, "/client/v4/zones/x"},
 		{http.MethodGet, "/client/v4/zones/x/logpush/jobs"}, {http.MethodPost, "/client/v4/accounts/" + account + "/logpush/ownership"},
 	} {
 		a := p.do(t, unknown[0], unknown[1], bearer(p.token), "")

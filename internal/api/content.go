@@ -6,6 +6,8 @@ import (
 	"net/textproto"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 )
@@ -39,8 +41,8 @@ func (s *Server) askedVersion(r *request) (*deploy.Version, error) {
 	if id == "" {
 		return s.serving(r, r.script())
 	}
-	if strings.Contains(id, "\x00") {
-		return nil, errs.New(errs.Invalid, 0, "version has a NUL character")
+	if uuid.Validate(id) != nil { // PostgreSQL takes no text but UTF-8
+		return nil, errs.New(errs.Invalid, 0, "version %q is not a UUID", shown(id))
 	}
 	v, err := s.deps.Scripts.Version(r.ctx, r.account, r.script(), id)
 	return &v, err

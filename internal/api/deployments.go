@@ -21,23 +21,44 @@ func atPointer(err error, pointer string) error {
 // deploymentView is a deployment with its time in the API's form.
 type deploymentView struct {
 	deploy.Deployment
-	CreatedOn timestamp `json:"created_on"`
+	CreatedOn     timestamp       `json:"created_on"`
+	VersionStatus []versionStatus `json:"version_status,omitempty"`
 }
 
 func viewDeployment(d deploy.Deployment) deploymentView {
-	return deploymentView{d, timestamp(d.CreatedOn)}
+	return deploymentView{Deployment: d, CreatedOn: timestamp(d.CreatedOn)}
 }
 
 func (s *Server) listDeployments(r *request) (any, error) {
 	list, err := s.deps.Scripts.Deployments(r.ctx, r.account, r.script())
+	if err != nil {
+		return nil, err
+	}
+	statuses, err := s.versionStatuses(r, list...)
+	if err != nil {
+		return nil, err
+	}
+	shown := views(list, viewDeployment)
+	for i := range shown {
+		shown[i].VersionStatus = statuses[i]
+	}
 	return struct {
 		Deployments []deploymentView `json:"deployments"`
-	}{views(list, viewDeployment)}, err
+	}{shown}, nil
 }
 
 func (s *Server) getDeployment(r *request) (any, error) {
 	d, err := s.deps.Scripts.Deployment(r.ctx, r.account, r.script(), r.param("id"))
-	return viewDeployment(d), err
+	if err != nil {
+		return nil, err
+	}
+	statuses, err := s.versionStatuses(r, d)
+	if err != nil {
+		return nil, err
+	}
+	view := viewDeployment(d)
+	view.VersionStatus = statuses[0]
+	return view, nil
 }
 
 func (s *Server) deleteDeployment(r *request) (any, error) {

@@ -27,6 +27,7 @@ type Deps struct {
 	Triggers     Triggers
 	Tails        Tails
 	TailEvents   TailEvents // nil: scripts cannot be watched
+	Routers      Routers    // nil: routers report nothing and claim nothing
 
 	Ready      func(context.Context) error // nil: always ready
 	Prometheus http.Handler                // /metrics; nil: none

@@ -153,5 +153,7 @@ func (s *Server) endpoints() []endpoint {
 		{get, account + "/routing/versions/:id", operator, byKind, s.getBundle},
 		{get, account + "/routing/modules/:sha256", operator, byKind, s.getModule},
 		{get, "/routing/snapshot", operator, byKind, s.getWholeSnapshot},
+		{put, "/routing/reports", operator, byKind, s.putReports},
+		{post, "/routing/cron-claims", operator, byKind, s.claimCron},
 	}
 }

@@ -100,7 +100,7 @@ func (s *Server) fail(c *gin.Context, err error) {
 		answer = answers[errs.Internal]
 	}
 	list := []apiError{viewError(c, e)}
-	if several, joined := err.(interface{ Unwrap() []error }); ok && joined { //nolint:errorlint // a list of refusals is never wrapped
+	if several, joined := err.(interface{ Unwrap() []error }); ok && joined {
 		list = list[:0]
 		for _, one := range several.Unwrap() {
 			if e, ok := errors.AsType[*errs.Error](one); ok {

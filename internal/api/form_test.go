@@ -106,6 +106,31 @@ func wantRefusal(t *testing.T, err error) {
 	}
 }
 
+func TestDocumentOfParts(t *testing.T) {
+	f := func(members map[string]string, want string) {
+		t.Helper()
+		got, err := documentOf(members)
+		if err != nil || string(got) != want {
+			t.Errorf("%v: %s, error %v, want %s", members, got, err, want)
+		}
+	}
+	f(map[string]string{"a": "1"}, `{"a":"1"}`)
+	f(map[string]string{"bindings.0.name": "A", "bindings.1.name": "B", "bindings.1.text": "true"}, `{"bindings":[{"name":"A"},{"name":"B","text":"true"}]}`)
+	f(map[string]string{"observability.enabled": "true", "observability.head_sampling_rate": "0.5", "limits.cpu_ms": "50", "bindings.0.json": `{"a":1}`},
+		`{"bindings":[{"json":{"a":1}}],"limits":{"cpu_ms":50},"observability":{"enabled":true,"head_sampling_rate":0.5}}`)
+	f(map[string]string{"limits.cpu_ms": "many", "a.1": "x", "a.2": "y", "b.00": "z"}, `{"a":{"1":"x","2":"y"},"b":{"00":"z"},"limits":{"cpu_ms":"many"}}`)
+}
+
+func TestPartsThatMakeNoDocument(t *testing.T) {
+	for _, members := range []map[string]string{
+		{"a": "1", "a.b": "2"}, {strings.Repeat("a.", 20) + "b": "1"}, {"a": "\xff"}, {"\xff": "a"},
+	} {
+		if got, err := documentOf(members); errs.KindOf(err) != errs.Invalid {
+			t.Errorf("%q: %s, error %v", members, got, err)
+		}
+	}
+}
+
 // TestUploadsOfUnknownLengthAreBounded: a body that does not say how long it is
 // must not be read without end.
 func TestUploadsOfUnknownLengthAreBounded(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"tidegate/internal/deploy"
@@ -29,7 +30,7 @@ type metadata struct {
 	KeepAssets         bool              `json:"keep_assets"` // there are none to keep
 	Assets             json.RawMessage   `json:"assets"`
 	Migrations         json.RawMessage   `json:"migrations"`
-	Exports            json.RawMessage   `json:"exports"`
+	Containers         json.RawMessage   `json:"containers"`
 
 	// Of the script or the deployment, not of the version.
 	CodeUpdate             *codeUpdateBody   `json:"code_update_strategy"`
@@ -114,12 +115,42 @@ func (m *metadata) checkSupported(versioned bool) error {
 	switch {
 	case holds(m.Migrations) && versioned:
 		return errs.New(errs.Invalid, codeMigration, "migrations cannot be part of a version upload: deploy the script instead").At("/migrations")
-	case holds(m.Exports):
-		return unsupported("exports", "declare classes of Durable Objects by migrations")
+	case holds(m.Containers):
+		return unsupported("containers", "containers do not run here")
 	case holds(m.Assets):
 		return unsupported("assets", "static assets are not served here")
 	}
+	if err := checkExports(m.kept["exports"]); err != nil {
+		return err
+	}
 	return checkTelemetry(m.Logpush, m.Observability, m.TailConsumers, m.StreamingTailConsumers)
+}
+
+// exportWorker is the type of an export that is declared and needs nothing: what
+// the code exports is found by running it.
+const exportWorker = "worker"
+
+func checkExports(text json.RawMessage) error {
+	if !holds(text) {
+		return nil
+	}
+	var exports map[string]json.RawMessage
+	if err := decodeAt(text, &exports, place{"exports", "/exports"}); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(exports)) {
+		var export struct {
+			Type string `json:"type"`
+		}
+		at := place{"exports", "/exports"}.member(name)
+		if err := json.Unmarshal(exports[name], &export); err != nil {
+			return at.fail("must be an object with the text type")
+		}
+		if export.Type != exportWorker {
+			return errs.New(errs.Invalid, 0, "export %s: type %s is not supported yet", shown(name), shown(export.Type)).At(at.pointer)
+		}
+	}
+	return nil
 }
 
 // holds reports whether a value is more than nothing.

@@ -43,7 +43,7 @@ func (s *Server) putSchedules(r *request) (any, error) {
 	crons := make([]string, 0, len(body))
 	for i, schedule := range body {
 		cron := strings.Join(strings.Fields(schedule.Cron), " ")
-		err := deploy.ParseCron(cron)
+		_, err := deploy.ParseCron(cron)
 		if err == nil && slices.Contains(crons, cron) {
 			err = errs.New(errs.Invalid, 0, "cron %q is repeated", cron)
 		}

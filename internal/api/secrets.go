@@ -87,7 +87,8 @@ func (s *Server) deleteSecret(r *request) (any, error) {
 	return nil, s.editSecrets(r, map[string]*sentBinding{name: nil})
 }
 
-// patchSecrets sets and removes several secrets in one version.
+// patchSecrets sets and removes several secrets in one version, and answers all
+// that there are, by name.
 func (s *Server) patchSecrets(r *request) (any, error) {
 	var body struct {
 		Secrets map[string]json.RawMessage `json:"secrets"`
@@ -113,7 +114,12 @@ func (s *Server) patchSecrets(r *request) (any, error) {
 	if err := s.editSecrets(r, edits); err != nil {
 		return nil, err
 	}
-	return s.secrets(r)
+	list, err := s.secrets(r)
+	byName := make(map[string]secretView, len(list))
+	for _, secret := range list {
+		byName[secret.Name] = secret
+	}
+	return byName, err
 }
 
 // decodeEdits reads a merge patch of bindings by name; nil removes one.

@@ -41,6 +41,7 @@ const (
 type closing struct {
 	code   ws.StatusCode // 0: without a word
 	reason string
+	left   bool // it was the viewer who ended it
 }
 
 func (c closing) Error() string { return c.reason }
@@ -51,16 +52,33 @@ type viewers struct {
 	mu      sync.Mutex
 	stopped bool
 	open    sync.WaitGroup
+	of      map[string]int // by the id of their tail
 }
 
 // enter reports false when nobody may come any more.
-func (v *viewers) enter() bool {
+func (v *viewers) enter(tailID string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.stopped {
 		return false
 	}
 	v.open.Add(1)
+	if v.of == nil {
+		v.of = make(map[string]int)
+	}
+	v.of[tailID]++
+	return true
+}
+
+// leave reports whether nobody has the tail open any more. The caller calls
+// open.Done when it has done what follows from that.
+func (v *viewers) leave(tailID string) (last bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.of[tailID]--; v.of[tailID] > 0 {
+		return false
+	}
+	delete(v.of, tailID)
 	return true
 }
 
@@ -93,23 +111,46 @@ func (s *Server) watchTail(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	if !s.viewers.enter() {
+	if !s.viewers.enter(tail.ID) {
 		s.fail(c, errs.New(errs.Unavailable, 0, "this server is stopping: connect again"))
 		return
 	}
 	defer s.viewers.open.Done()
+	// Not the request's context as it is: net/http ends it at the first error of a
+	// connection that it has given away, before we know the reason.
+	ctx := context.WithoutCancel(c.Request.Context())
+	how := s.upgradeAndServe(ctx, c, tail)
+	if s.viewers.leave(tail.ID) && how.left {
+		s.endTail(ctx, tail)
+	}
+}
+
+// endTail deletes a tail that its viewer left: wrangler makes a new one each time
+// and, when it is interrupted, does not get to delete the old one. Left alone, ten
+// of them would lock people out for hours.
+func (s *Server) endTail(ctx context.Context, tail deploy.Tail) {
+	ctx, cancel := context.WithTimeout(ctx, tailWriteTimeout)
+	defer cancel()
+	err := s.deps.Tails.DeleteTail(ctx, tail.AccountID, tail.Script, tail.ID)
+	if err != nil && errs.KindOf(err) != errs.NotFound { // it may have been quicker
+		s.log.WarnContext(ctx, "a tail that nobody watches stays until it expires", "account", tail.AccountID, "script", tail.Script, "tail", tail.ID, "error", err)
+	}
+}
+
+// upgradeAndServe returns how the connection ended.
+func (s *Server) upgradeAndServe(ctx context.Context, c *gin.Context, tail deploy.Tail) closing {
 	c.Abort()
 	c.Status(http.StatusSwitchingProtocols)
 	upgrader := ws.HTTPUpgrader{Protocol: func(name string) bool { return name == tailProtocol }}
 	conn, buffered, _, err := upgrader.Upgrade(c.Request, c.Writer)
 	if err != nil { // and the upgrader has answered
-		s.log.DebugContext(c.Request.Context(), "a viewer was not let in", "error", err)
-		return
+		s.log.DebugContext(ctx, "a viewer was not let in", "error", err)
+		return closing{reason: "the connection was not switched"}
 	}
 	v := &viewer{server: s, tail: tail, conn: conn, in: buffered.Reader, queue: newTailQueue()}
-	s.tailViewers.Add(c.Request.Context(), 1)
-	defer s.tailViewers.Add(c.Request.Context(), -1)
-	v.serve(c.Request.Context())
+	s.tailViewers.Add(ctx, 1)
+	defer s.tailViewers.Add(ctx, -1)
+	return v.serve(ctx)
 }
 
 func (s *Server) openTail(c *gin.Context) (deploy.Tail, error) {
@@ -133,17 +174,21 @@ func offersTail(lists []string) bool {
 	return false
 }
 
-// serve runs the viewer's parts until one of them has a reason to end.
-func (v *viewer) serve(ctx context.Context) {
+// serve runs the viewer's parts until one of them has a reason to end, and returns it.
+func (v *viewer) serve(ctx context.Context) closing {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	defer context.AfterFunc(v.server.stopping, func() { end(closing{ws.StatusGoingAway, "this server is stopping"}) })()
+	defer context.AfterFunc(v.server.stopping, func() { end(closing{code: ws.StatusGoingAway, reason: "this server is stopping"}) })()
 	var parts sync.WaitGroup
 	defer context.AfterFunc(ctx, v.hurry)()
 	left := make(chan struct{}) // closed when the viewer has left
 	parts.Go(func() {
 		defer close(left)
-		end(v.read(ctx))
+		how := v.read(ctx)
+		end(how)
+		if !how.left {
+			_, _ = io.Copy(io.Discard, v.in) // until bye's deadline: see tailCloseTimeout
+		}
 	})
 	parts.Go(func() { end(v.awaitEnd(ctx)) })
 	parts.Go(func() {
@@ -158,6 +203,8 @@ func (v *viewer) serve(ctx context.Context) {
 	if unsent := len(v.queue.take()); unsent > 0 {
 		v.server.dropTail(ctx, int64(unsent), "closed")
 	}
+	how, _ := errors.AsType[closing](context.Cause(ctx))
+	return how
 }
 
 // failed makes a fault of ours a reason to end, and logs it.
@@ -165,7 +212,7 @@ func (v *viewer) failed(ctx context.Context, what string, err error) error {
 	if ctx.Err() == nil {
 		v.server.log.WarnContext(ctx, "a viewer was sent away", "account", v.tail.AccountID, "script", v.tail.Script, "tail", v.tail.ID, "what", what, "error", err)
 	}
-	return closing{ws.StatusInternalServerError, "the server could not " + what}
+	return closing{code: ws.StatusInternalServerError, reason: "the server could not " + what}
 }
 
 func (v *viewer) awaitEnd(ctx context.Context) error {
@@ -173,24 +220,33 @@ func (v *viewer) awaitEnd(ctx context.Context) error {
 		return v.failed(ctx, "see whether the tail is still there", err)
 	}
 	if !v.server.now().Before(v.tail.ExpiresOn) {
-		return closing{codeTailExpired, "the tail has expired: make another one"}
+		return closing{code: codeTailExpired, reason: "the tail has expired: make another one"}
 	}
-	return closing{ws.StatusNormalClosure, "the tail was deleted"}
+	return closing{code: ws.StatusNormalClosure, reason: "the tail was deleted"}
 }
 
 // offer puts what the filters let through into the queue.
 func (v *viewer) offer(ctx context.Context, m deploy.TailMessage) {
-	next := queued{value: m.Value, notice: m.Notice}
-	if m.Notice == "" {
+	passes := true
+	switch {
+	case m.Notice != "":
+	case len(v.tail.Filters) == 0:
+		if !json.Valid(m.Value) {
+			v.server.dropTail(ctx, 1, "undecodable")
+			return
+		}
+	default:
 		e, err := deploy.DecodeTailEvent(m.Value)
 		if err != nil {
 			v.server.dropTail(ctx, 1, "undecodable")
 			return
 		}
-		if !e.Matches(v.tail.Filters, m.ClientIP, rand.Float64) { // #nosec G404 -- a sample, not a secret
-			return
-		}
+		passes = e.Matches(v.tail.Filters, m.ClientIP, rand.Float64) // #nosec G404 -- a sample, not a secret
 	}
+	if !passes {
+		return
+	}
+	next := queued{value: m.Value, notice: m.Notice}
 	if !v.queue.put(next) {
 		v.server.dropTail(ctx, 1, "slow_viewer")
 	}
@@ -212,7 +268,7 @@ func (v *viewer) write(ctx context.Context) error {
 			}
 			if ctx.Err() != nil || v.send(ctx, ws.NewTextFrame(text)) != nil {
 				v.server.dropTail(ctx, int64(len(list)-i), "closed")
-				return closing{0, "the viewer is gone, or takes nothing"}
+				return closing{reason: "the viewer is gone, or takes nothing", left: true}
 			}
 			v.server.tailMessages.Add(ctx, 1)
 		}
@@ -283,22 +339,22 @@ func (v *viewer) bye(ctx context.Context, left <-chan struct{}) {
 // read answers pings until the viewer leaves, and returns how it did. Nothing else
 // that it sends has a meaning. Its frames need no mask: wrangler sends its first
 // one without.
-func (v *viewer) read(ctx context.Context) error {
+func (v *viewer) read(ctx context.Context) closing {
 	for {
 		header, err := ws.ReadHeader(v.in)
 		if err != nil {
-			return closing{0, "the viewer is gone"}
+			return closing{reason: "the viewer is gone", left: true}
 		}
 		control := header.OpCode.IsControl()
 		switch {
 		case header.Rsv != 0 || header.OpCode.IsReserved() || control && (!header.Fin || header.Length > ws.MaxControlFramePayloadSize):
-			return closing{ws.StatusProtocolError, "this frame is not one that was agreed on"}
+			return closing{code: ws.StatusProtocolError, reason: "this frame is not one that was agreed on"}
 		case header.Length > tailFrameBytesMax:
-			return closing{ws.StatusMessageTooBig, "this frame is too large"}
+			return closing{code: ws.StatusMessageTooBig, reason: "this frame is too large"}
 		}
 		payload := make([]byte, header.Length)
 		if _, err := io.ReadFull(v.in, payload); err != nil {
-			return closing{0, "the viewer is gone"}
+			return closing{reason: "the viewer is gone", left: true}
 		}
 		if header.Masked {
 			ws.Cipher(payload, header.Mask, 0)
@@ -306,10 +362,10 @@ func (v *viewer) read(ctx context.Context) error {
 		switch header.OpCode {
 		case ws.OpPing:
 			if err := v.send(ctx, ws.NewPongFrame(payload)); err != nil && !errors.Is(err, net.ErrClosed) {
-				return closing{0, "the viewer is gone"}
+				return closing{reason: "the viewer is gone", left: true}
 			}
 		case ws.OpClose:
-			return closing{ws.StatusNormalClosure, ""}
+			return closing{code: ws.StatusNormalClosure, left: true}
 		}
 	}
 }

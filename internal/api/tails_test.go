@@ -263,10 +263,42 @@ func TestViewerKeepsItsConnectionAlive(t *testing.T) {
 	p.feed.await(t, 0)
 }
 
+// TestTailEndsWithItsViewer: wrangler that is interrupted does not delete its tail,
+// and ten of them kept everybody else from watching the script.
+func TestTailEndsWithItsViewer(t *testing.T) {
+	p := newPlatform(t)
+	p.upload(t, "shop", "v1")
+	for range deploy.TailsMax {
+		p.newTail(t, "shop", "") // nobody has come yet
+	}
+	list := result[[]tailAnswer](t, p, get, shop+"/tails", "")
+	one, same := watch(t, list[0].URL), watch(t, list[0].URL)
+	p.feed.await(t, 2)
+	if err := one.conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p.feed.await(t, 1)
+	p.call(t, post, shop+"/tails", "").want(t, http.StatusBadRequest, 10001, "10 tails") // somebody still has it open
+	if err := same.conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p.feed.await(t, 0)
+	p.server.WaitForViewers()
+	left := result[[]tailAnswer](t, p, get, shop+"/tails", "")
+	if len(left) != deploy.TailsMax-1 || left[0] != list[1] {
+		t.Errorf("left %+v", left)
+	}
+}
+
 func TestBadFramesEndAConnection(t *testing.T) {
 	p := newPlatform(t)
 	p.upload(t, "shop", "v1")
 	url := p.newTail(t, "shop", "").URL
+	t.Run("frames", func(t *testing.T) { badFrames(t, url) })
+	p.feed.await(t, 0)
+}
+
+func badFrames(t *testing.T, url string) {
 	for name, c := range map[string]struct {
 		raw  []byte
 		code ws.StatusCode
@@ -279,12 +311,12 @@ func TestBadFramesEndAConnection(t *testing.T) {
 		"65537 bytes once": {[]byte{0x81, 127, 0, 0, 0, 0, 0, 1, 0, 1}, ws.StatusMessageTooBig},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := watch(t, url)
 			s.write(c.raw)
 			s.wantClose(c.code)
 		})
 	}
-	p.feed.await(t, 0)
 }
 
 func TestSlowViewerIsToldWhatItMissed(t *testing.T) {
@@ -293,7 +325,7 @@ func TestSlowViewerIsToldWhatItMissed(t *testing.T) {
 	s := watch(t, p.newTail(t, "shop", "").URL)
 	p.feed.await(t, 1)
 	// Far more than a connection and the queue hold, before the viewer reads anything.
-	const sent = 100
+	const sent = 32
 	large := event("ok", "GET", strings.Repeat("x", 1<<20))
 	for range sent {
 		p.feed.send(large)

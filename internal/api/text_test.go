@@ -53,6 +53,8 @@ func TestNoStringHoldsNUL(t *testing.T) {
 		"POST " + script + "/tails":                                    `{"filters": [{"outcome": ["ok"], "method": ["GET"], "header": {"key": "a", "query": "b"}, "client_ip": ["self"], "query": "c", "scriptVersion": "d"}]}`,
 		"POST /zones/{zone}/workers/routes":                            `{"pattern": "shop.example.com/*", "script": "shop"}`,
 		"PUT /zones/{zone}/workers/routes/{id}":                        `{"pattern": "shop.example.com/*", "script": "shop"}`,
+		"PUT /routing/reports":                                         `{"reports": [{"account_id": "a", "script": "shop", "version_id": "v", "router_id": "r", "phase": "failed", "error": "e", "at": "2026-11-23T12:00:00Z"}]}`,
+		"POST /routing/cron-claims":                                    `{"account_id": "a", "script": "shop", "cron": "* * * * *", "scheduled_on": "2026-11-23T12:00:00Z"}`,
 		"POST /accounts/{account}/logpush/jobs":                        job,
 		"PUT /accounts/{account}/logpush/jobs/{id}":                    job,
 		"POST /accounts/{account}/logpush/validate/destination":        `{"destination_conf": "https://ok.example.com/"}`,

@@ -220,6 +220,10 @@ func (s *Server) uploadedScript(r *request, name string, v deploy.Version) (any,
 // postVersion uploads a version of a script that exists, and deploys nothing.
 func (s *Server) postVersion(r *request) (any, error) {
 	name := r.script()
+	// Known before megabytes are read.
+	if _, err := s.deps.Scripts.Script(r.ctx, r.account, name); err != nil {
+		return nil, err
+	}
 	m, sent, err := r.readWorker(name, true)
 	if err != nil {
 		return nil, err

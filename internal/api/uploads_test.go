@@ -2,8 +2,8 @@ package api_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -20,113 +20,6 @@ import (
 	"tidegate/internal/errs"
 	"tidegate/schema/control"
 )
-
-// runtime is a runtime whose check is a function; nil finds a fetch handler.
-type runtime struct {
-	mu     sync.Mutex
-	check  func(w *deploy.Worker, contents map[string][]byte) (deploy.Exports, int64, error)
-	checks int
-}
-
-func (r *runtime) Check(_ context.Context, w *deploy.Worker, contents map[string][]byte) (deploy.Exports, int64, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.checks++
-	for _, m := range w.Modules {
-		if int64(len(contents[m.SHA256])) != m.Bytes {
-			return deploy.Exports{}, 0, fmt.Errorf("module %s has %d bytes, not %d", m.Name, len(contents[m.SHA256]), m.Bytes)
-		}
-	}
-	if r.check != nil {
-		return r.check(w, contents)
-	}
-	return deploy.Exports{Handlers: []string{"fetch"}, Named: []deploy.NamedExport{{Name: "Admin", Kind: deploy.ExportEntrypoint, Handlers: []string{"reset"}}}}, 7, nil
-}
-
-// file is a module as it is uploaded.
-type file struct{ name, contentType, content string }
-
-const esm = "application/javascript+module"
-
-var index = file{"index.js", esm, "export default { fetch() { return new Response('hello') } }"}
-
-// formBody is an upload as wrangler sends it: the description has neither a type
-// nor a file name, and comes wherever.
-func formBody(t *testing.T, document, text string, files ...file) (contentType, body string) {
-	t.Helper()
-	var b bytes.Buffer
-	form := multipart.NewWriter(&b)
-	write := func(header textproto.MIMEHeader, content string) {
-		p, err := form.CreatePart(header)
-		if err == nil {
-			_, err = io.WriteString(p, content)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i, f := range files {
-		if i == 1 {
-			write(textproto.MIMEHeader{"Content-Disposition": {`form-data; name="` + document + `"`}}, text)
-		}
-		write(textproto.MIMEHeader{
-			"Content-Disposition": {fmt.Sprintf(`form-data; name="%s"; filename="%[1]s"`, f.name)}, "Content-Type": {f.contentType},
-		}, f.content)
-	}
-	if len(files) < 2 {
-		write(textproto.MIMEHeader{"Content-Disposition": {`form-data; name="` + document + `"`}}, text)
-	}
-	if err := form.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return form.FormDataContentType(), b.String()
-}
-
-// send uploads below the first account, by the operator.
-func (p *platform) send(t *testing.T, method, path, metadata string, files ...file) answer {
-	t.Helper()
-	contentType, body := formBody(t, "metadata", metadata, files...)
-	header := bearer(p.token)
-	header.Set("Content-Type", contentType)
-	return p.do(t, method, "/client/v4/accounts/"+account+path, header, body)
-}
-
-// deployWorker puts a script with one module, and returns its newest version.
-func (p *platform) deployWorker(t *testing.T, script, metadata string) deploy.Version {
-	t.Helper()
-	p.send(t, http.MethodPut, "/workers/scripts/"+script, metadata, index).ok(t)
-	return p.newest(t, script)
-}
-
-func (p *platform) newest(t *testing.T, script string) deploy.Version {
-	t.Helper()
-	list, _, err := p.store.Versions(t.Context(), account, script, 1, 0)
-	if err != nil || len(list) != 1 {
-		t.Fatalf("versions %+v, error %v", list, err)
-	}
-	return list[0]
-}
-
-func (a answer) ok(t *testing.T, parts ...string) {
-	t.Helper()
-	if a.status != http.StatusOK {
-		t.Fatalf("answered %d %s", a.status, a.text)
-	}
-	for _, part := range parts {
-		if !strings.Contains(a.text, part) {
-			t.Errorf("answered %s, which lacks %s", a.text, part)
-		}
-	}
-}
-
-func (a answer) lacks(t *testing.T, parts ...string) {
-	t.Helper()
-	for _, part := range parts {
-		if strings.Contains(a.text, part) {
-			t.Errorf("answered %s, which has %s", a.text, part)
-		}
-	}
-}
 
 func TestDeployOfANewWorker(t *testing.T) {
 	p := newPlatform(t)
@@ -164,7 +57,7 @@ func TestDeployOfANewWorker(t *testing.T) {
 	// What the clients read back.
 	got := p.call(t, http.MethodGet, "/workers/scripts/shop/versions/"+v.ID, "")
 	got.ok(t, `"handlers":["fetch"]`, `"named_handlers":[{"name":"Admin","handlers":["reset"]}]`, `"startup_time_ms":7`, `"compatibility_date":"2026-01-01"`,
-		`"limits":{"cpu_ms":50}`, `"has_preview":true`, `"bindings":[{"name":"API","type":"service","service":"api","entrypoint":"Admin","props":{"a":1}},{"name":"CONF","type":"json","json":{"a":[1,null]}},`+
+		`"limits":{"cpu_ms":50}`, `"placement_mode":"smart"`, `"has_preview":true`, `"bindings":[{"name":"API","type":"service","service":"api","entrypoint":"Admin","props":{"a":1}},{"name":"CONF","type":"json","json":{"a":[1,null]}},`+
 			`{"name":"KEY","type":"secret_text"},{"name":"META","type":"version_metadata"},{"name":"TEXT","type":"plain_text","text":""}]`)
 	got.lacks(t, "hunter2")
 	p.call(t, http.MethodGet, "/workers/scripts/shop/settings", "").ok(t, `"observability":{"enabled":false}`, `"placement":{"mode":"smart"}`, `"name":"KEY"`)
@@ -195,7 +88,7 @@ func TestContentComesBackAsItWasSent(t *testing.T) {
 		var got []file
 		for {
 			part, err := reader.NextRawPart()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
@@ -211,7 +104,8 @@ func TestContentComesBackAsItWasSent(t *testing.T) {
 			t.Errorf("%s answered %q", path, got)
 		}
 	}
-	p.call(t, http.MethodGet, "/workers/scripts/shop/content/v2?version=nope", "").want(t, http.StatusNotFound, 10007, "nope")
+	p.call(t, http.MethodGet, "/workers/scripts/shop/content/v2?version=%ff", "").want(t, http.StatusBadRequest, 10001, "version")
+	p.call(t, http.MethodGet, "/workers/scripts/shop/content/v2?version=11111111-1111-4111-8111-111111111111", "").want(t, http.StatusNotFound, 10007, "11111111")
 	p.upload(t, "origin", "v1")
 	p.call(t, http.MethodGet, "/workers/scripts/origin", "").want(t, http.StatusBadRequest, 10001, "origin")
 }

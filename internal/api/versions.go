@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"encoding/json"
 	"mime"
 	"net/http"
 	"regexp"
@@ -45,6 +46,7 @@ type scriptSummary struct {
 	Handlers         []string           `json:"handlers"`
 	NamedHandlers    []namedHandlerView `json:"named_handlers"`
 	LastDeployedFrom string             `json:"last_deployed_from"`
+	PlacementMode    string             `json:"placement_mode,omitempty"` // as it was sent
 }
 
 type namedHandlerView struct {
@@ -65,11 +67,22 @@ func viewScriptSummary(v deploy.Version) scriptSummary {
 		return scriptSummary{Handlers: []string{"fetch"}, NamedHandlers: []namedHandlerView{}, LastDeployedFrom: v.Source}
 	}
 	return scriptSummary{
-		ETag: v.Worker.ETag, Handlers: orEmpty(v.Worker.Exports.Handlers), LastDeployedFrom: v.Source,
+		PlacementMode: placementMode(v.Worker), ETag: v.Worker.ETag, Handlers: orEmpty(v.Worker.Exports.Handlers), LastDeployedFrom: v.Source,
 		NamedHandlers: views(v.Worker.Exports.Named, func(e deploy.NamedExport) namedHandlerView {
 			return namedHandlerView{e.Name, orEmpty(e.Handlers)}
 		}),
 	}
+}
+
+// placementMode is the mode of a placement that has one: clients read it there.
+func placementMode(w *deploy.Worker) string {
+	var placement struct {
+		Mode string `json:"mode"`
+	}
+	if json.Unmarshal(w.Kept["placement"], &placement) != nil {
+		return "" // nobody here holds it to a shape
+	}
+	return placement.Mode
 }
 
 const usageModelDefault = "standard"

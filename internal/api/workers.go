@@ -19,7 +19,7 @@ type workerView struct {
 	UpdatedOn     timestamp       `json:"updated_on"`
 	DeployedOn    *timestamp      `json:"deployed_on"` // null: never
 	Logpush       bool            `json:"logpush"`
-	Observability json.RawMessage `json:"observability,omitempty"`
+	Observability json.RawMessage `json:"observability"`
 	Subdomain     workerHosts     `json:"subdomain"`
 	Tags          []string        `json:"tags"`
 	TailConsumers []struct{}      `json:"tail_consumers"` // others are refused
@@ -36,11 +36,18 @@ type workerHosts struct {
 	scheme string // of both
 }
 
+// observabilityDefault is the setting of a script for which nobody has set it.
+var observabilityDefault = json.RawMessage(`{"enabled":false}`)
+
 func (s *Server) viewWorker(r *request, script deploy.Script) (workerView, error) {
+	observability, set := script.Settings["observability"]
+	if !set {
+		observability = observabilityDefault
+	}
 	subdomain, err := s.subdomain(r, script.Name)
 	return workerView{
 		ID: script.Tag, Name: script.Name, CreatedOn: timestamp(script.CreatedOn), UpdatedOn: timestamp(script.ModifiedOn),
-		DeployedOn: optional(script.DeployedOn), Logpush: script.Logpush, Observability: script.Settings["observability"],
+		DeployedOn: optional(script.DeployedOn), Logpush: script.Logpush, Observability: observability,
 		Subdomain: subdomain, Tags: orEmpty(script.Tags), TailConsumers: []struct{}{},
 	}, err
 }

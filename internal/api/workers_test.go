@@ -59,7 +59,7 @@ func TestSecretChangesAreVersions(t *testing.T) {
 	checks := p.runtime.checks
 	put("A", "1").ok(t)
 	p.call(t, http.MethodPatch, "/workers/scripts/shop/secrets-bulk", `{"secrets": {"B": {"type": "secret_text", "text": "2"}, "A": {"type": "secret_text", "text": "3"}}}`).
-		ok(t, `[{"name":"A","type":"secret_text"},{"name":"B","type":"secret_text"}]`)
+		ok(t, `"result":{"A":{"name":"A","type":"secret_text"},"B":{"name":"B","type":"secret_text"}}`)
 	p.call(t, http.MethodDelete, secrets+"/B", "").ok(t)
 	v := p.newest(t, "shop")
 	if got := v.Worker.Secrets(); len(got) != 1 || got["A"] != "3" || v.Number != 4 || v.Annotations != (deploy.Annotations{TriggeredBy: "secret"}) || v.Worker.ETag != first.Worker.ETag {
@@ -262,7 +262,9 @@ func TestBadUploadsAreRefusedByName(t *testing.T) {
 		"two forms":        {put, `{"main_module": "index.js", "migrations": {"new_tag": "v1", "new_classes": ["A"], "steps": [{"new_classes": ["A"]}]}}`, files, 400, 10001, []string{"migrations.steps"}},
 		"late migrations":  {post, `{"main_module": "index.js", "migrations": {"new_tag": "v1"}}`, files, 400, 10211, []string{"migrations"}},
 		"assets":           {put, `{"main_module": "index.js", "assets": {"jwt": "x"}}`, files, 400, 10001, []string{"assets is not supported yet"}},
-		"exports":          {put, `{"main_module": "index.js", "exports": {"A": {}}}`, files, 400, 10001, []string{"exports is not supported yet"}},
+		"exports":          {put, `{"main_module": "index.js", "exports": {"A": {"type": "worker"}, "B": {"type": "durable-object"}}}`, files, 400, 10001, []string{"export B: type durable-object is not supported yet"}},
+		"exports' shape":   {put, `{"main_module": "index.js", "exports": {"A": 1}}`, files, 400, 10001, []string{"exports.A"}},
+		"containers":       {put, `{"main_module": "index.js", "containers": [{"class_name": "C"}]}`, files, 400, 10001, []string{"containers is not supported yet"}},
 		"tail consumers":   {put, `{"main_module": "index.js", "tail_consumers": [{"service": "t"}]}`, files, 400, 10001, []string{"tail_consumers is not supported yet"}},
 		"logpush":          {put, `{"main_module": "index.js", "logpush": false}`, files, 400, 10001, []string{"logpush is false"}},
 		"no class":         {put, binding(`{"name": "COUNTER", "type": "durable_object_namespace"}`), files, 400, 10001, []string{"bindings[0].class_name is missing", "COUNTER"}},

@@ -27,6 +27,8 @@ type workerVersionView struct {
 	StartupTimeMs *int64          `json:"startup_time_ms,omitempty"`
 	Placement     json.RawMessage `json:"placement,omitempty"`
 	Dependencies  json.RawMessage `json:"package_dependencies,omitempty"`
+	Exports       json.RawMessage `json:"exports,omitempty"` // as they were declared
+	CacheOptions  json.RawMessage `json:"cache_options,omitempty"`
 	Origin        *deploy.Origin  `json:"origin,omitempty"`
 }
 
@@ -44,6 +46,7 @@ func viewWorkerVersion(v deploy.Version, at workerHosts) workerVersionView {
 	if w := v.Worker; w != nil {
 		view.MainModule, view.StartupTimeMs = w.MainModule, &w.StartupTimeMs
 		view.Placement, view.Dependencies = w.Kept["placement"], w.Kept["package_dependencies"]
+		view.Exports, view.CacheOptions = w.Kept["exports"], w.Kept["cache_options"]
 	}
 	return view
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,11 +18,20 @@ import (
 	"tidegate/schema"
 )
 
-// snapshots is the gateway's source: a function fits the interface.
-type snapshots func(ctx context.Context, after int64) (*deploy.Snapshot, error)
+// controlPlane is what a gateway wants of the control plane, here or elsewhere.
+type controlPlane struct {
+	snapshot func(ctx context.Context, after int64) (*deploy.Snapshot, error)
+	report   func(ctx context.Context, reports []deploy.VersionReport) error
+	gateway.Claims
+	runtime.Bundles
+}
 
-func (f snapshots) Snapshot(ctx context.Context, after int64) (*deploy.Snapshot, error) {
-	return f(ctx, after)
+func (c controlPlane) Snapshot(ctx context.Context, after int64) (*deploy.Snapshot, error) {
+	return c.snapshot(ctx, after)
+}
+
+func (c controlPlane) Report(ctx context.Context, reports []deploy.VersionReport) error {
+	return c.report(ctx, reports)
 }
 
 // tailStopTimeout bounds what a stop does for those who watch.
@@ -38,11 +48,11 @@ func (e tailEmitter) EmitTail(account, script, clientIP string, value []byte) {
 // addGateway adds the producers of trace events and of their copies, the loop that keeps the routing
 // fresh, and the listener, in this order: the listener stops first, and the
 // producers send what the last requests left.
-func (p *process) addGateway(context.Context) error {
+func (p *process) addGateway(ctx context.Context) error {
 	if err := os.MkdirAll(p.config.DataDir, 0o750); err != nil {
 		return err
 	}
-	source, bundles, err := p.controlPlane()
+	control, err := p.controlPlane()
 	if err != nil {
 		return err
 	}
@@ -60,7 +70,7 @@ func (p *process) addGateway(context.Context) error {
 		return err
 	}
 	told := newEar()
-	backends, err := p.backends(bundles, told)
+	backends, err := p.backends(ctx, control, told)
 	if err != nil {
 		return err
 	}
@@ -71,9 +81,12 @@ func (p *process) addGateway(context.Context) error {
 	if config.TrustedProxies, err = prefixes(p.config.TrustedProxies); err != nil {
 		return err
 	}
+	if config.RouterID, err = p.routerID(); err != nil {
+		return err
+	}
 	config.SnapshotFile = filepath.Join(p.config.DataDir, "snapshot.json")
 	gw, err := gateway.New(config, gateway.Deps{
-		Snapshots: source, Backends: backends, Workers: backends, Emitter: producer, Tail: tailEmitter{tail},
+		Snapshots: control, Reports: control, Claims: control, Backends: backends, Workers: backends, Emitter: producer, Tail: tailEmitter{tail},
 		Tracer: telemetry.Tracer("tidegate/internal/gateway"), Logger: p.log,
 	})
 	told.attach(gw)
@@ -89,16 +102,28 @@ func (p *process) addGateway(context.Context) error {
 	return nil
 }
 
-// controlPlane is where snapshots and the code of Workers come from: the store
-// where this process has one, else the API.
-func (p *process) controlPlane() (gateway.Snapshots, runtime.Bundles, error) {
+// routerID tells this gateway from others, and is the same after a restart.
+func (p *process) routerID() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("name this gateway: %w", err)
+	}
+	_, port, err := net.SplitHostPort(p.listeners[listenGateway].Addr().String())
+	if err != nil {
+		return "", fmt.Errorf("name this gateway: %w", err)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// controlPlane is the store where this process has one, else the API elsewhere.
+func (p *process) controlPlane() (controlPlane, error) {
 	if p.store != nil {
-		return snapshots(p.store.SnapshotAll), p.store, nil
+		return controlPlane{p.store.SnapshotAll, p.store.SaveReports, p.store, p.store}, nil
 	}
 	token, err := os.ReadFile(p.config.APITokenFile)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.APIURL, err)
+		return controlPlane{}, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.APIURL, err)
 	}
 	control := client.New(p.config.APIURL, strings.TrimSpace(string(token)), nil)
-	return snapshots(control.SnapshotAll), control, nil
+	return controlPlane{control.SnapshotAll, control.Report, control, control}, nil
 }

@@ -44,14 +44,14 @@ func (p *process) checker() (*runtime.Checker, error) {
 
 // backends returns the ways to the versions, Workers among them where there is a
 // runtime.
-func (p *process) backends(bundles runtime.Bundles, told *ear) (*runtime.Backends, error) {
+func (p *process) backends(ctx context.Context, bundles runtime.Bundles, told *ear) (*runtime.Backends, error) {
 	config := runtime.DefaultConfig()
 	path, err := p.findWorkerd()
 	if err != nil {
 		return nil, err
 	}
 	if path != "" {
-		if err := p.listenBindings(); err != nil {
+		if err := p.listenBindings(ctx); err != nil {
 			return nil, err
 		}
 		config.Workers = &runtime.WorkerConfig{
@@ -76,7 +76,7 @@ const socketPathMax = 103
 
 // listenBindings opens the socket that calls from Worker to Worker come in on. Only
 // this user may reach it.
-func (p *process) listenBindings() error {
+func (p *process) listenBindings(ctx context.Context) error {
 	dir, err := filepath.Abs(p.config.DataDir)
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func (p *process) listenBindings() error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a predecessor that was killed
 		return fmt.Errorf("listen for calls from Worker to Worker: %w", err)
 	}
-	listener, err := net.Listen("unix", path)
+	listener, err := new(net.ListenConfig).Listen(ctx, "unix", path)
 	if err != nil {
 		return fmt.Errorf("listen for calls from Worker to Worker: %w", err)
 	}

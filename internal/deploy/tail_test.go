@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -95,7 +96,7 @@ func TestTailFiltersAreRefusedByName(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := CheckTailFilters(list, self)
-		e, ok := err.(*errs.Error)
+		e, ok := errors.AsType[*errs.Error](err)
 		if !ok || e.Kind != errs.Invalid || e.Pointer != pointer {
 			t.Errorf("%s: error %v at %+v, want one at %s", filters, err, e, pointer)
 			return

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"tidegate/internal/deploy"
@@ -199,7 +200,14 @@ func (g *Gateway) openRPC(w http.ResponseWriter, r *http.Request, choice picked,
 	defer g.upgrades.Done()
 	if _, err := io.WriteString(caller, "HTTP/1.1 200 OK\r\n\r\n"); err == nil {
 		g.metrics.rpcSessions.Add(1)
-		joinConns(g.ending, caller, buffered.Reader, callee)
+		ctx, cut := context.WithCancel(g.ending)
+		session := &rpcSession{cut: cut}
+		var watch sync.WaitGroup
+		watch.Go(func() { g.retireWithDeployment(ctx, session, choice.script) })
+		joinConns(ctx, caller, io.TeeReader(buffered.Reader, &rpcReader{session: session}),
+			tunnel{io.TeeReader(callee, &rpcReader{session: session}), callee})
+		cut()
+		watch.Wait()
 	}
 	_ = caller.Close() // one of the two has ended, and so has the session
 	_ = callee.Close()

@@ -185,6 +185,7 @@ func connect(t *testing.T, socket, host string) (net.Conn, *bufio.Reader, int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_ = resp.Body.Close() // of a 200 to CONNECT it is empty, and r goes on
 	return c, r, resp.StatusCode
 }
 

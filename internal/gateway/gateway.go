@@ -41,6 +41,8 @@ type Config struct {
 	// LoopID names this installation in CDN-Loop (RFC 8586). All its gateways share
 	// it; two installations, one behind the other, must not. Empty means Domain.
 	LoopID string
+	// RouterID names this gateway in what it reports of versions. Needed with Reports.
+	RouterID string
 	// StartWait bounds how long a request waits for a version that is starting,
 	// where no other deployment can serve it.
 	StartWait time.Duration
@@ -56,7 +58,7 @@ func DefaultConfig() Config {
 	return Config{
 		Domain:          "localhost",
 		SnapshotTimeout: 45 * time.Second, // the control plane waits 30 s
-		StartWait:       5 * time.Second,  // the runtime's own limit for a start
+		StartWait:       10 * time.Second, // the runtime's own limit for a start
 		EventHeaders:    []string{"content-type", "referer", "user-agent"},
 	}
 }
@@ -111,6 +113,9 @@ type Workers interface {
 	Changed() <-chan struct{}
 	// Caller returns who calls through a service binding, by the nonce of its process.
 	Caller(nonce string) (deploy.Caller, bool)
+	// Scheduled runs the scheduled handler of a version and returns its outcome when
+	// it has ended. The error says why it could not be called.
+	Scheduled(ctx context.Context, versionID, cron string, at time.Time) (outcome string, err error)
 }
 
 // Deps are the gateway's neighbours.
@@ -118,6 +123,8 @@ type Deps struct {
 	Snapshots Snapshots
 	Backends  Backends
 	Workers   Workers      // nil where only origins are served
+	Reports   Reports      // nil tells nobody which versions cannot start
+	Claims    Claims       // nil for the only gateway: every schedule is its own
 	Emitter   Emitter      // nil emits nothing
 	Tail      TailEmitter  // nil shows events to nobody
 	Tracer    trace.Tracer // nil makes no spans, at no cost; traceparent travels on either way
@@ -159,6 +166,9 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	}
 	if deps.Snapshots == nil || deps.Backends == nil || deps.Logger == nil {
 		return nil, fmt.Errorf("gateway: Snapshots, Backends and Logger are all needed")
+	}
+	if deps.Reports != nil && cfg.RouterID == "" {
+		return nil, fmt.Errorf("gateway: RouterID is needed to report states of versions")
 	}
 	cfg.Domain = strings.ToLower(cfg.Domain)
 	cfg.LoopID = cmp.Or(cfg.LoopID, cfg.Domain)

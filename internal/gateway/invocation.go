@@ -52,9 +52,14 @@ func (g *Gateway) Invocation(versionID string, inv schema.Invocation) {
 
 // Ended says that the process of a version has ended, after the last call of
 // Invocation for it. The outcome is "exceededCpu" or "exceededMemory" if it was
-// killed for that, "internalError" if it died by itself. May be called
-// concurrently with anything.
-func (g *Gateway) Ended(versionID, outcome string) { g.joins.processEnded(versionID, outcome) }
+// killed for that, "internalError" if it died by itself, and empty if it had
+// finished all: then it has told of all, and what still waits is another
+// process's. May be called concurrently with anything.
+func (g *Gateway) Ended(versionID, outcome string) {
+	if outcome != "" {
+		g.joins.processEnded(versionID, outcome)
+	}
+}
 
 // emitJoined sends the event of an exchange that has left joins.
 func (g *Gateway) emitJoined(p *pending, inv *schema.Invocation, reason string) {

@@ -234,6 +234,7 @@ func TestProcessEnded(t *testing.T) {
 				g.Ended(otherVersion, "exceededMemory")
 				g.Ended(testVersion, processOutcome)
 			}
+			g.Ended(testVersion, "") // another one, that stopped in peace
 			if gateway == schema.OutcomeCanceled && open {
 				g.joins.close()
 			}

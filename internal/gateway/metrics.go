@@ -50,8 +50,11 @@ type metrics struct {
 	bindingCalls   atomic.Int64     // under way
 	bindingRefused [8]atomic.Int64  // by reason
 	rpcSessions    atomic.Int64
-	tailDropped    atomic.Int64 // copies of events beyond tailRate
-	malformed      atomic.Int64 // invocations whose Event was no JSON
+	reportErrors   atomic.Int64
+	scheduledNow   atomic.Int64    // runs of schedules under way
+	schedules      [8]atomic.Int64 // by result
+	tailDropped    atomic.Int64    // copies of events beyond tailRate
+	malformed      atomic.Int64    // invocations whose Event was no JSON
 
 	snapshotErrors  atomic.Int64
 	snapshotRefused [2]atomic.Int64 // by reason
@@ -77,7 +80,7 @@ func (m *metrics) count(decision, outcome string) {
 
 func (m *metrics) register(g *Gateway) error {
 	meter := telemetry.Meter("tidegate/gateway")
-	var errs [19]error
+	var errs [22]error
 	counter := func(i int, name, help string) (c metric.Int64ObservableCounter) {
 		c, errs[i] = meter.Int64ObservableCounter(name, metric.WithDescription(help))
 		return c
@@ -105,6 +108,9 @@ func (m *metrics) register(g *Gateway) error {
 	bindingCalls := gauge(16, "tidegate_gateway_binding_calls_in_flight", "Calls from Worker to Worker that are under way, RPC sessions included.")
 	bindingRefused := counter(17, "tidegate_gateway_binding_calls_refused_total", "Calls from Worker to Worker that reached no version, by reason.")
 	rpcSessions := counter(18, "tidegate_gateway_rpc_sessions_total", "RPC sessions between Workers that were opened.")
+	schedules := counter(19, "tidegate_gateway_schedules_total", "Runs of schedules that were due, by what became of them; ran says that the handler was called.")
+	scheduledNow := gauge(20, "tidegate_gateway_schedules_in_flight", "Runs of schedules that are under way.")
+	reportErrors := counter(21, "tidegate_gateway_report_errors_total", "Attempts to tell the control plane of versions that cannot start, or serve again, that failed. They are repeated.")
 	for _, err := range errs {
 		if err != nil {
 			return fmt.Errorf("gateway: declare metrics: %w", err)
@@ -141,6 +147,13 @@ func (m *metrics) register(g *Gateway) error {
 			o.ObserveInt64(bindingRefused, m.bindingRefused[i].Load(), metric.WithAttributes(attribute.String("reason", reason)))
 		}
 		o.ObserveInt64(rpcSessions, m.rpcSessions.Load())
+		for i, result := range scheduleResults {
+			if n := m.schedules[i].Load(); n > 0 {
+				o.ObserveInt64(schedules, n, metric.WithAttributes(attribute.String("result", result)))
+			}
+		}
+		o.ObserveFloat64(scheduledNow, float64(m.scheduledNow.Load()))
+		o.ObserveInt64(reportErrors, m.reportErrors.Load())
 		o.ObserveInt64(tailDropped, m.tailDropped.Load())
 		o.ObserveInt64(malformed, m.malformed.Load())
 		o.ObserveFloat64(joinsWaiting, float64(g.joins.waiting()))
@@ -158,7 +171,7 @@ func (m *metrics) register(g *Gateway) error {
 			o.ObserveInt64(refused, m.snapshotRefused[i].Load(), metric.WithAttributes(attribute.String("reason", reason)))
 		}
 		return nil
-	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused, startWaiting, heldBack, invocations, unjoined, dropped, malformed, bindingCalls, bindingRefused, rpcSessions, tailDropped, joinsWaiting)
+	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused, startWaiting, heldBack, invocations, unjoined, dropped, malformed, bindingCalls, bindingRefused, rpcSessions, schedules, scheduledNow, reportErrors, tailDropped, joinsWaiting)
 	if err != nil {
 		return fmt.Errorf("gateway: observe metrics: %w", err)
 	}

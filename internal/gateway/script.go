@@ -18,6 +18,8 @@ type script struct {
 	draw     *deploy.SnapshotScript
 	serving  []*version // parallel to Splits
 	heldBack bool       // the newest deployment waits for its versions
+
+	schedules []schedule
 }
 
 // version is a version with its way in, and what was known of that when the table
@@ -54,7 +56,7 @@ func stateOf(backend http.RoundTripper) deploy.BackendState {
 // of the new one's versions is starting. All else is taken from next at once: a
 // route or a setting is no part of a deployment.
 func newScript(next *deploy.SnapshotScript, backends map[string]http.RoundTripper, before *script, warn func(string, ...any)) *script {
-	sc := &script{SnapshotScript: next}
+	sc := &script{SnapshotScript: next, schedules: compileSchedules(next, warn)}
 	byID := make(map[string]*version, len(next.Versions))
 	for i := range next.Versions {
 		v := newVersion(&next.Versions[i], backends[next.Versions[i].ID])

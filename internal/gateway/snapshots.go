@@ -72,6 +72,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var loops sync.WaitGroup
 	if g.deps.Workers != nil {
 		loops.Go(func() { g.watchBackends(ctx) })
+		loops.Go(func() { g.keepSchedules(ctx) })
+	}
+	if g.deps.Reports != nil {
+		loops.Go(func() { g.keepReporting(ctx) })
 	}
 	loops.Go(func() { g.keepJoining(ctx) })
 	if g.deps.Tail != nil {

@@ -397,6 +397,7 @@ func TestMetrics(t *testing.T) {
 		"tidegate_gateway_requests_waiting_for_start":                          0,
 		"tidegate_gateway_deployments_waiting":                                 0,
 		"tidegate_gateway_events_waiting":                                      0,
+		"tidegate_gateway_schedules_in_flight":                                 0,
 		"tidegate_gateway_binding_calls_in_flight":                             0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

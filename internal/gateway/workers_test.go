@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"time"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/gateway"
@@ -116,6 +117,10 @@ func (e entrypoint) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (v *worker) DialRPC(_ context.Context, entrypoint string) (net.Conn, error) {
 	return v.dial(entrypoint)
+}
+
+func (w *workers) Scheduled(context.Context, string, string, time.Time) (string, error) {
+	return "", errors.New("no schedule is due in these tests")
 }
 
 func (w *workers) use(_ *gateway.Config, deps *gateway.Deps, _ *runtime.Config) {

@@ -87,6 +87,7 @@ var Owners = []Owner{
 	{"C", nil, "every binary builds without a C compiler"},
 
 	{"github.com/gin-gonic/gin", []string{"internal/api"}, "the HTTP API is one place; a change of framework must stay there"},
+	{"github.com/gobwas/ws", []string{"internal/api"}, "those who watch a script get frames by hand, because wrangler breaks the protocol; nobody else should"},
 	{"database/sql", []string{"internal/store", "internal/clickhouse"}, "SQL lives in the stores, written out"},
 	{"github.com/jackc/pgx", []string{"internal/store"}, "the control plane's SQL lives in internal/store"},
 	{"modernc.org/sqlite", []string{"internal/store"}, "the control plane's SQL lives in internal/store"},

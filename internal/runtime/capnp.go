@@ -155,7 +155,7 @@ func (c *processConfig) userWorker() (string, error) {
 	w.line(`      ],`)
 	c.durableObjects(w)
 	if c.router != "" {
-		w.line(`      tails = ["router"],`)
+		w.line(`      tails = ["router"], cacheApiOutbound = (name = "router", entrypoint = "cache"),`)
 	}
 	w.line(`      globalOutbound = "outbound")),`)
 	return w.String(), nil

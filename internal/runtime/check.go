@@ -28,7 +28,7 @@ const (
 	// included, which is a fraction of a second.
 	checkTimeout = 5 * time.Second
 	// checkMemory is what it may use above an idle process: as when it serves.
-	checkMemory = 256 << 20
+	checkMemory = defaultMemory
 	// Bounds of what a script may say of itself, and of the runtime's message.
 	exportsMax      = 1000
 	exportNameMax   = 256

@@ -1,13 +1,10 @@
 package runtime
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -247,70 +244,4 @@ func (in *instance) cleanUp() {
 			in.set.log.Warn("the folder of a Worker's process could not be removed", "error", err)
 		}
 	}
-}
-
-// dialRPC opens an RPC session with an entry point, by a CONNECT.
-func (in *instance) dialRPC(ctx context.Context, t *http1) (net.Conn, error) {
-	nc, err := t.dialer.DialContext(ctx, t.network, t.addr)
-	if err != nil {
-		return nil, dialFault(ctx, t.addr, err)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = nc.Close() }) // whoever uses it sees the end
-	br := bufio.NewReader(nc)
-	err = connectRPC(nc, br)
-	if !stop() && err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		_ = nc.Close() // the error of the exchange is the one that matters
-		return nil, t.fault(ctx, "open an RPC session at "+t.addr, err)
-	}
-	in.busy.Add(1)
-	return &rpcConn{Conn: nc, br: br, in: in}, nil
-}
-
-func connectRPC(nc net.Conn, br *bufio.Reader) error {
-	if err := nc.SetDeadline(time.Now().Add(rpcConnectTimeout)); err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintf(nc, "CONNECT %s HTTP/1.1\r\nHost: %[1]s\r\n\r\n", deploy.RPCHost); err != nil {
-		return err
-	}
-	resp, err := http.ReadResponse(br, &http.Request{Method: http.MethodConnect})
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the runtime answered %s", resp.Status)
-	}
-	return nc.SetDeadline(time.Time{})
-}
-
-// rpcConnectTimeout bounds the answer to a CONNECT, which runs no user code.
-const rpcConnectTimeout = 10 * time.Second
-
-// rpcConn is an RPC session; its process is busy until it is closed.
-type rpcConn struct {
-	net.Conn
-	br     *bufio.Reader // what came after the answer to CONNECT, then Conn
-	in     *instance
-	closed atomic.Bool
-}
-
-func (c *rpcConn) Read(p []byte) (int, error) { return c.br.Read(p) }
-
-func (c *rpcConn) Close() error {
-	if c.closed.CompareAndSwap(false, true) {
-		c.in.busy.Add(-1)
-	}
-	return c.Conn.Close()
-}
-
-// CloseWrite ends our half, as a TCP connection's.
-func (c *rpcConn) CloseWrite() error {
-	if u, ok := c.Conn.(*net.UnixConn); ok {
-		return u.CloseWrite()
-	}
-	return errors.ErrUnsupported
 }

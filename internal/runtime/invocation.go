@@ -20,7 +20,7 @@ const (
 // traceItem is one line of the sink's body: the members of workerd's TraceItem that
 // router.js passes on.
 type traceItem struct {
-	Event           json.RawMessage  `json:"event"`
+	Event           traceEvent       `json:"event"`
 	EventTimestamp  float64          `json:"eventTimestamp"`
 	Outcome         string           `json:"outcome"`
 	ExecutionModel  string           `json:"executionModel"`
@@ -70,7 +70,7 @@ func decodeInvocation(line []byte) (schema.Invocation, error) {
 		Entrypoint: item.Entrypoint, ExecutionModel: item.ExecutionModel, DurableObjectID: item.DurableObjectID,
 		Truncated: item.Truncated,
 	}
-	if err := setEvent(&inv, item.Event); err != nil {
+	if err := setEvent(&inv, &item.Event); err != nil {
 		return schema.Invocation{}, err
 	}
 	budget := budget{left: textBudget}
@@ -111,13 +111,7 @@ type traceEvent struct {
 
 // setEvent finds the event's type by its shape and gives it the dataset's member
 // names (reference/logpush.md, section 5.4).
-func setEvent(inv *schema.Invocation, raw json.RawMessage) error {
-	var e traceEvent
-	if len(raw) > 0 {
-		if err := json.Unmarshal(raw, &e); err != nil {
-			return fmt.Errorf("decode an invocation's event: %w", err)
-		}
-	}
+func setEvent(inv *schema.Invocation, e *traceEvent) error {
 	at, err := scheduledTime(e.ScheduledTime)
 	if err != nil {
 		return err

@@ -160,7 +160,7 @@ func postSink(body io.Reader, header http.Header) (int, int, map[string]int) {
 		log:     slog.New(slog.DiscardHandler),
 	}
 	w := httptest.NewRecorder()
-	r := httptest.NewRequest(http.MethodPost, "/", body) //nolint:noctx // there is no connection
+	r := httptest.NewRequest(http.MethodPost, "/", body)
 	r.Header = header
 	s.ServeHTTP(w, r)
 	return w.Code, delivered, dropped

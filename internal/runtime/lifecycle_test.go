@@ -34,7 +34,7 @@ export default { async fetch(request) {
 	return new Response("held");
 } }`
 
-func pidOf(t *testing.T, w worker) int {
+func pidOf(t testing.TB, w worker) int {
 	t.Helper()
 	in := w.(*version).current.Load()
 	if in == nil {
@@ -89,7 +89,7 @@ func steady(t *testing.T, w worker) func() {
 // replaced, and the other version notices nothing.
 func TestKilledProcess(t *testing.T) {
 	r := newRig(t, func(c *Config) {
-		c.Workers.MemoryBytes = 128 << 20
+		c.Workers.MemoryBytes = 512 << 20
 	})
 	const v3 = "33333333-3333-4333-8333-333333333333"
 	r.add(v1, fmt.Sprintf(echo, "v1"), nil)
@@ -127,7 +127,7 @@ func TestKilledProcess(t *testing.T) {
 	f(v2, schema.OutcomeExceededMemory, request(v2, "/buffers"))
 	f(v2, schema.OutcomeExceededMemory, request(v2, "/objects"))
 	f(v2, schema.OutcomeInternalError, func(pid int) error {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", "/", nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -294,6 +294,33 @@ func TestStopLosesNoInvocation(t *testing.T) {
 	}
 	if told != n {
 		t.Errorf("%d of %d invocations were told", told, n)
+	}
+}
+
+// A request for a router that has stopped is answered, at once.
+func TestRequestAfterClose(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Workers.StartWait = time.Hour })
+	r.add(v1, fmt.Sprintf(echo, "v1"), nil)
+	r.add(v2, fmt.Sprintf(echo, "v2"), nil)
+	w := r.deploy(v1)
+	r.Close()
+	for _, id := range []string{v1, v2} {
+		resp, err := w[id].RoundTrip(request(t, "POST", "/", "body"))
+		wantKind(t, resp, err, schema.ErrorKindConnect)
+	}
+}
+
+// The signal of a change is there when the state is.
+func TestChangedTells(t *testing.T) {
+	r := newRig(t, nil)
+	r.add(v1, `throw new Error("no")`, nil)
+	w := r.Update(r.snapshot(v1))[v1].(worker)
+	for w.State().Phase != deploy.BackendFailed {
+		select {
+		case <-r.Changed():
+		case <-time.After(20 * time.Second):
+			t.Fatalf("no signal; the state is %+v", w.State())
+		}
 	}
 }
 

@@ -146,11 +146,14 @@ func (s *objectStorage) remove(id string) (bool, error) {
 // removeDeleted removes the storage of the namespaces that the snapshot says are
 // deleted. Nothing else ever removes any: not that a snapshot does not name a
 // namespace, a script or a version.
-func (w *workers) removeDeleted(ids []string) {
+func (w *workers) removeDeleted() {
 	if w.objects == nil {
 		return
 	}
-	for _, id := range ids {
+	w.mu.Lock()
+	deleted := w.deleted // of a snapshot, which nobody changes
+	w.mu.Unlock()
+	for _, id := range deleted {
 		if _, err := w.objects.remove(id); err != nil {
 			w.log.Warn("the storage of deleted Durable Objects could not be removed", "namespace_id", id, "error", err)
 		}

@@ -132,8 +132,7 @@ func TestNoSuchEntrypoint(t *testing.T) {
 	resp, err := v.Entrypoint("Admin").RoundTrip(request(t, "GET", "/", ""))
 	wantKind(t, resp, err, schema.ErrorKindProtocol)
 	if c, err := v.DialRPC(t.Context(), "Admin"); err == nil {
-		c.Close()
-		t.Error("there is an RPC session with an entry point that is not exported")
+		t.Error(c.Close(), "there is an RPC session with an entry point that is not exported")
 	}
 }
 
@@ -222,6 +221,7 @@ func TestWebSocket(t *testing.T) {
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("got %v, %v", resp, err)
 	}
+	defer resp.Body.Close()
 	ws := resp.Body.(io.ReadWriteCloser)
 	// A text frame of "hi", masked with zeros.
 	if _, err := ws.Write([]byte{0x81, 0x82, 0, 0, 0, 0, 'h', 'i'}); err != nil {

@@ -2,14 +2,9 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/url"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -206,6 +201,9 @@ func (v *version) serve(in *instance) bool {
 			return true
 		case <-v.set.running.Done():
 			v.current.Store(nil)
+			v.mu.Lock()
+			v.idleLocked()
+			v.mu.Unlock()
 			v.finish(in, v.set.cfg.StopGrace)
 			return false
 		case <-v.poked:
@@ -415,58 +413,4 @@ func (v *version) noEntrypoint(name string) error {
 func unsent(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && e.Kind == schema.ErrorKindConnect
-}
-
-// Entrypoint returns the way to a named entry point of the version, for service
-// bindings; "" is the default one. That there is none shows at the request.
-func (v *version) Entrypoint(name string) http.RoundTripper { return entrypoint{v, name} }
-
-type entrypoint struct {
-	version *version
-	name    string
-}
-
-func (e entrypoint) RoundTrip(req *http.Request) (*http.Response, error) {
-	return e.version.roundTrip(req, e.name)
-}
-
-// DialRPC opens an RPC session with an entry point: the answer to a CONNECT for
-// deploy.RPCHost has been read, and Cap'n Proto follows. The process counts as busy
-// until the connection is closed.
-func (v *version) DialRPC(ctx context.Context, name string) (net.Conn, error) {
-	in, err := v.acquire(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer in.busy.Add(-1)
-	t := in.entrypoints[name]
-	if t == nil {
-		return nil, v.noEntrypoint(name)
-	}
-	return in.dialRPC(ctx, t)
-}
-
-// scheduled triggers the scheduled handler and returns its outcome.
-func (v *version) scheduled(ctx context.Context, cron string, at time.Time) (string, error) {
-	in, err := v.acquire(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer in.busy.Add(-1)
-	target := "/scheduled?" + url.Values{"cron": {cron}, "time": {strconv.FormatInt(at.UnixMilli(), 10)}}.Encode()
-	resp, err := in.router.RoundTrip(internalRequest(ctx, target))
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if err != nil {
-		return "", err
-	}
-	var result struct{ Outcome string }
-	if resp.StatusCode != http.StatusOK || json.Unmarshal(body, &result) != nil || result.Outcome == "" {
-		return "", &Error{schema.ErrorKindProtocol, "trigger the scheduled handler of version " + v.VersionID,
-			fmt.Errorf("the runtime answered %s", resp.Status)}
-	}
-	return result.Outcome, nil
 }

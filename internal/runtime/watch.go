@@ -16,8 +16,9 @@ import (
 const (
 	// idleMemory is the size of a process whose Worker does nothing: about 50 MiB,
 	// and room for its threads.
-	idleMemory = 64 << 20
-	memoryMin  = 32 << 20
+	idleMemory    = 64 << 20
+	defaultMemory = 1 << 30
+	memoryMin     = 128 << 20
 	// memoryInterval: a loop that fills buffers takes about 200 MiB in it.
 	memoryInterval = 100 * time.Millisecond
 	// cpuLimitMin is the shortest silence that tells a busy Worker from a busy machine.
@@ -30,9 +31,9 @@ const (
 	hungFactor = 4
 )
 
-// heapFor is what V8 may use of a process's memory. The bound makes it collect
-// garbage rather than grow; buffers lie outside of it.
-func heapFor(memory int64) int64 { return memory / 4 * 3 }
+// heapFor is what V8 may use of a process's memory. At the bound it ends the
+// process, which counts as exceeded memory too; buffers lie outside of it.
+func heapFor(memory int64) int64 { return memory / 4 }
 
 // cpuLimit is what a version asks for, within what the operator allows.
 func cpuLimit(operators time.Duration, l deploy.Limits) time.Duration {

@@ -91,7 +91,7 @@ func (r *rig) open(change func(*Config)) *Backends {
 		change(&cfg)
 	}
 	log := slog.New(slog.DiscardHandler)
-	if os.Getenv("TIDEGATE_TEST_LOG") != "" { //nolint:forbidigo // a person who looks for a fault
+	if os.Getenv("TIDEGATE_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	b, err := New(cfg, log)
@@ -342,5 +342,19 @@ func TestServiceWorkerSyntax(t *testing.T) {
 	})
 	if got := mustGet(t, r.deploy(v1)[v1], "/"); got != "classic hitrue" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// The cache is there and empty, as on a workers.dev host.
+func TestCacheMisses(t *testing.T) {
+	r := newRig(t, nil)
+	r.add(v1, `export default { async fetch(request) {
+		const key = "http://x/";
+		await caches.default.put(key, new Response("kept", {headers: {"cache-control": "max-age=60"}}));
+		const named = await caches.open("mine");
+		return Response.json([await caches.default.match(key) ?? null, await caches.default.delete(key), await named.match(key) ?? null]);
+	} }`, nil)
+	if got, want := mustGet(t, r.deploy(v1)[v1], "/"), `[null,false,null]`; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

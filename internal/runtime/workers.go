@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,9 +46,10 @@ type WorkerConfig struct {
 	// DurableObjects lets versions with Durable Objects run here. Their storage is in
 	// DataDir, so that no other router may run them.
 	DurableObjects bool
-	// MemoryBytes is what a process may use above the size of an idle one: 256 MiB.
-	// That is twice what Cloudflare gives an isolate, because the process also holds
-	// garbage that is not collected yet, and the bodies that pass through.
+	// MemoryBytes is what a process may use above the size of an idle one: 1 GiB. A
+	// quarter of it is the bound of V8's heap, twice what Cloudflare gives an isolate.
+	// The rest is for buffers, and for what V8 frees late: the process of a Worker that
+	// only says hello grows to half a gigabyte under load.
 	MemoryBytes int64
 }
 
@@ -59,7 +61,7 @@ func (c WorkerConfig) withDefaults() WorkerConfig {
 	c.WarmFor = cmp.Or(c.WarmFor, 10*time.Minute)
 	c.StopGrace = cmp.Or(c.StopGrace, 5*time.Second)
 	c.CPULimit = cmp.Or(c.CPULimit, 30*time.Second)
-	c.MemoryBytes = cmp.Or(c.MemoryBytes, 256<<20)
+	c.MemoryBytes = cmp.Or(c.MemoryBytes, defaultMemory)
 	return c
 }
 
@@ -111,9 +113,10 @@ type workers struct {
 	versions map[string]*version      // every one of the snapshot, and those that still run
 	callers  map[string]deploy.Caller // by the nonce of a live process
 	seq      int                      // of the last process
-	sweeping bool
-	unswept  bool     // something has changed since the sweep began
-	deleted  []string // namespaces of Durable Objects that are gone for good
+	sweeping bool                     // a goroutine is at it
+	unswept  bool                     // a version is no longer known since it looked
+	swept    bool                     // once since the start: a predecessor may have left something
+	deleted  []string                 // namespaces of Durable Objects that are gone for good
 	closed   bool
 }
 
@@ -196,7 +199,6 @@ func (w *workers) update(s *deploy.Snapshot, all map[string]http.RoundTripper) {
 	if w.closed {
 		return
 	}
-	w.deleted = s.DeletedDurableObjects
 	objects := w.scriptObjectsLocked(s)
 	named := map[string]bool{}
 	for i := range s.Scripts {
@@ -219,12 +221,17 @@ func (w *workers) update(s *deploy.Snapshot, all map[string]http.RoundTripper) {
 			named[sv.ID], all[sv.ID] = true, v
 		}
 	}
+	changed := !w.swept || !slices.Equal(w.deleted, s.DeletedDurableObjects)
+	w.deleted = s.DeletedDurableObjects
 	for id, v := range w.versions {
 		if !named[id] && !v.letGo(objects[v.script()].leavingOf(v)) {
 			delete(w.versions, id)
+			changed = true
 		}
 	}
-	w.sweepLocked()
+	if changed {
+		w.sweepLocked()
+	}
 }
 
 // sweep is sweepLocked for who does not have the lock.
@@ -234,34 +241,30 @@ func (w *workers) sweep() {
 	w.sweepLocked()
 }
 
-// sweepLocked cleans the disk once the versions have changed.
+// sweepLocked cleans the disk of versions that are no longer known.
 func (w *workers) sweepLocked() {
-	if w.sweeping {
-		w.unswept = true
+	w.unswept = true
+	if w.sweeping || w.closed {
 		return
 	}
-	if w.closed {
-		return
-	}
-	w.sweeping, w.unswept = true, false
-	deleted := w.deleted
+	w.sweeping = true
 	w.tasks.Go(func() {
-		w.removeDeleted(deleted)
-		err := w.cache.sweep(func(id string) bool {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			return w.versions[id] != nil
-		})
-		if err != nil {
-			w.log.Warn("Workers that are no longer needed could not be removed from disk", "error", err)
-		}
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.sweeping = false
-		if w.unswept {
-			w.sweepLocked()
+		for w.takeUnswept() {
+			w.removeDeleted()
+			if err := w.cache.sweep(func(id string) bool { return w.version(id) != nil }); err != nil {
+				w.log.Warn("Workers that are no longer needed could not be removed from disk", "error", err)
+			}
 		}
 	})
+}
+
+// takeUnswept reports whether something has changed since it was last asked.
+func (w *workers) takeUnswept() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sweeping, w.swept = w.unswept, true
+	w.unswept = false
+	return w.sweeping
 }
 
 // forget drops a version that the snapshot no longer names and that has stopped.

@@ -111,11 +111,12 @@ func (t *tx) lockDomains(ctx context.Context, accountID, name string, hostnames 
 	if err := t.checkHosts(ctx, accountID, wanted); err != nil {
 		return nil, err
 	}
-	for i, route := range wanted {
+	for _, hostname := range hostnames {
+		pattern := deploy.Domain{Hostname: hostname}.Route()
 		var owner string
-		err := t.QueryRowContext(ctx, `SELECT script FROM routes WHERE pattern = $1 AND script <> $2`, route.String(), name).Scan(&owner)
+		err := t.QueryRowContext(ctx, `SELECT script FROM routes WHERE pattern = $1 AND script <> $2`, pattern, name).Scan(&owner)
 		if err == nil {
-			return nil, errs.New(errs.Conflict, codeRouteTaken, "domain %q: its requests go to script %q by the route %s: remove that first", hostnames[i], owner, route.String())
+			return nil, errs.New(errs.Conflict, codeRouteTaken, "domain %q: its requests go to script %q by the route %s: remove that first", hostname, owner, pattern)
 		}
 		if !errors.Is(err, sql.ErrNoRows) {
 			return nil, err

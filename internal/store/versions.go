@@ -11,13 +11,12 @@ import (
 
 const versionColumns = `id, number, created_on, source, author_id, author_email, annotations_json, origin_json, worker_json`
 
-func scanVersion(row scanner, also ...any) (deploy.Version, error) {
+func scanVersion(row scanner) (deploy.Version, error) {
 	var v deploy.Version
 	var created int64
 	var annotations string
 	var origin, worker sql.NullString
-	dest := append([]any{&v.ID, &v.Number, &created, &v.Source, &v.AuthorID, &v.AuthorEmail, &annotations, &origin, &worker}, also...)
-	if err := row.Scan(dest...); err != nil {
+	if err := row.Scan(&v.ID, &v.Number, &created, &v.Source, &v.AuthorID, &v.AuthorEmail, &annotations, &origin, &worker); err != nil {
 		return v, err
 	}
 	v.CreatedOn = fromMicros(created)

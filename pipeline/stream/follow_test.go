@@ -163,7 +163,9 @@ func TestFollowerSkipsWhatIsGone(t *testing.T) {
 		b.cluster.KeepControl()
 		return nil, errors.New("no fetches now"), failing.Load()
 	})
-	s.awaitOutage(t, 1)
+	if err := s.awaitOutage(t, 1); err == nil {
+		t.Error("the outage has no reason")
+	}
 	write(t, cfg, time.Now(), "two")
 	write(t, cfg, time.Now(), "three")
 	if err := b.cluster.DeleteRecords(cfg.Topic, 0, 2); err != nil {

@@ -69,6 +69,11 @@ func (c *collector) events() int64 {
 func TestBrokenDestination(t *testing.T) {
 	p := start(t, platform.Options{Args: []string{"--logpush-interval", "1s"}})
 	serve(t, p, "shop", okHandler)
+	// A job begins at "now": the request that serve waited for must be past by then.
+	eventually(t, 30*time.Second, "the first event is stored", func() (bool, error) {
+		counts, err := p.Counts(t.Context())
+		return counts.Rows > 0, err
+	})
 	broken, healthy := startCollector(t), startCollector(t)
 	brokenJob := createJob(t, p, broken)
 	createJob(t, p, healthy)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"tidegate/schema"
 	"tidegate/test/platform"
 )
 
@@ -87,10 +88,17 @@ func TestHostileWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	answersAt(t, p, "calm", calm)
-	for _, path := range []string{"/spin", "/grow", "/shout", "/wait"} {
+	for path, outcome := range map[string]string{
+		"/spin":  schema.OutcomeExceededCPU,
+		"/grow":  schema.OutcomeExceededMemory,
+		"/shout": schema.OutcomeOK,
+		"/wait":  schema.OutcomeException, // the runtime sees that nothing can wake it
+	} {
 		t.Run(strings.TrimPrefix(path, "/"), func(t *testing.T) {
 			script := "hostile-" + strings.TrimPrefix(path, "/")
-			if _, err := p.DeployWorker(t.Context(), script, platform.JavaScript("hostile", hostile)); err != nil {
+			worker := platform.JavaScript("hostile", hostile)
+			worker.CPUMs = 1000
+			if _, err := p.DeployWorker(t.Context(), script, worker); err != nil {
 				t.Fatal(err)
 			}
 			answersAt(t, p, script, "still here")
@@ -117,8 +125,11 @@ func TestHostileWorkers(t *testing.T) {
 				t.Errorf("%d requests to another script failed, the first: %v", len(w.failures), w.failures[0])
 			}
 			eventually(t, 30*time.Second, "the event of "+path+" is stored", func() (bool, error) {
-				n, err := p.Count(t.Context(), "SELECT count() FROM trace_events WHERE script_name = '"+script+"' AND url LIKE '%"+path+"'")
-				return n == 1, err
+				got, err := p.Query(t.Context(), "SELECT outcome FROM trace_events WHERE script_name = '"+script+"' AND url LIKE '%"+path+"'")
+				if err == nil && got != outcome {
+					err = fmt.Errorf("its outcome is %q, not %q", got, outcome)
+				}
+				return err == nil, err
 			})
 		})
 	}

@@ -89,7 +89,7 @@ func newProject(t *testing.T, w wrangler, p *platform.Platform, api *recorder, n
 }
 
 // command is wrangler with these arguments, not yet started.
-func (p *project) command(t *testing.T, ctx context.Context, args ...string) *exec.Cmd {
+func (p *project) command(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	node := "node"
 	if p.node != "" {
@@ -108,7 +108,7 @@ func (p *project) try(t *testing.T, input string, args ...string) (stdout, stder
 	ctx, cancel := context.WithTimeout(t.Context(), commandDeadline)
 	defer cancel()
 	var out, errOut bytes.Buffer
-	command := p.command(t, ctx, args...)
+	command := p.command(ctx, t, args...)
 	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(input), &out, &errOut
 	err = command.Run()
 	return out.String(), errOut.String(), err

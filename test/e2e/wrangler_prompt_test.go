@@ -76,7 +76,7 @@ func (p *project) atTerminal(t *testing.T, args ...string) *terminal {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandDeadline)
 	t.Cleanup(cancel)
-	command := p.command(t, ctx, args...)
+	command := p.command(ctx, t, args...)
 	command.Env = append(p.env, "TERM=xterm")
 	file, err := pty.StartWithSize(command, &pty.Winsize{Rows: 50, Cols: 200})
 	if err != nil {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ import (
 // versionSecrets makes versions with secrets that are not deployed until they are.
 func (s *release) versionSecrets(t *testing.T) {
 	s.runWith(t, "first", "versions", "secret", "put", "SECRET")
-	if got := s.visit(t).Header.Get("x-secret"); got != "none" {
+	if got := s.header(t).Get("x-secret"); got != "none" {
 		t.Errorf("a version that is not deployed has told its secret: %q", got)
 	}
 	list := decode[[]listed](t, s.run(t, "versions", "list", "--json"))
@@ -54,7 +55,7 @@ func (s *release) secrets(t *testing.T) {
 func (s *release) secretIs(t *testing.T, want string) {
 	t.Helper()
 	eventually(t, 30*time.Second, "the secret is "+want, func() (bool, error) {
-		return s.visit(t).Header.Get("x-secret") == want, nil
+		return s.header(t).Get("x-secret") == want, nil
 	})
 }
 
@@ -87,6 +88,24 @@ func (s *release) triggers(t *testing.T) {
 	if len(schedules.Schedules) != 1 || schedules.Schedules[0].Cron != "*/5 * * * *" {
 		t.Errorf("the schedules are %+v", schedules)
 	}
+}
+
+// cron has a scheduled handler run by its schedule, as an event of its own.
+func cron(t *testing.T, p *platform.Platform) {
+	w := newProject(t, wranglers[len(wranglers)-1], p, record(t, p), "clock")
+	w.configure(t, map[string]any{"triggers": map[string][]string{"crons": {"* * * * *"}}})
+	w.write(t, "src/index.js", `export default {
+  scheduled(controller, env, ctx) { console.log("it is time", controller.cron); },
+};
+`)
+	w.run(t, "deploy")
+	eventually(t, 90*time.Second, "the scheduled handler has run", func() (bool, error) {
+		row, err := p.Query(t.Context(), "SELECT outcome, position(logs, 'it is time') > 0 FROM trace_events WHERE script_name = 'clock' AND event_type = 'scheduled' LIMIT 1")
+		if err == nil && row != "ok\t1" {
+			err = fmt.Errorf("the events are %q", row)
+		}
+		return err == nil, err
+	})
 }
 
 func (s *release) remove(t *testing.T) {

@@ -111,7 +111,7 @@ type viewer struct {
 // tail starts `wrangler tail --format json` until the test ends.
 func (s *release) tail(t *testing.T, filters ...string) *viewer {
 	t.Helper()
-	command := s.command(t, t.Context(), append([]string{"tail", s.name, "--format", "json"}, filters...)...)
+	command := s.command(t.Context(), t, append([]string{"tail", s.name, "--format", "json"}, filters...)...)
 	v := &viewer{}
 	stdout, err := command.StdoutPipe()
 	if err != nil {

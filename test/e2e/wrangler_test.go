@@ -19,6 +19,10 @@ import (
 // a person would, with each wrangler on a Worker of its own.
 func TestWrangler(t *testing.T) {
 	p := start(t, platform.Options{})
+	t.Run("cron", func(t *testing.T) {
+		t.Parallel() // it waits for the next minute
+		cron(t, p)
+	})
 	for _, w := range wranglers {
 		t.Run(w.version, func(t *testing.T) {
 			t.Parallel()
@@ -104,7 +108,7 @@ func (s *release) deploy(t *testing.T) {
 	s.write(t, "src/index.js", named("v1"))
 	s.v1 = versionID(t, s.run(t, "deploy"))
 	s.answers(t, "v1")
-	if got := s.visit(t).Header.Get("x-version"); got != s.v1 {
+	if got := s.header(t).Get("x-version"); got != s.v1 {
 		t.Errorf("the version says it is %s, not %s", got, s.v1)
 	}
 }
@@ -244,8 +248,8 @@ func answersAt(t *testing.T, p *platform.Platform, script, want string) {
 	})
 }
 
-// visit sends one request, which must succeed. The body is closed.
-func (s *release) visit(t *testing.T) *http.Response {
+// header sends one request, which must succeed, and returns the answer's header.
+func (s *release) header(t *testing.T) http.Header {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.platform.Gateway+"/", nil)
 	if err != nil {
@@ -260,7 +264,7 @@ func (s *release) visit(t *testing.T) *http.Response {
 	if res.StatusCode != http.StatusOK {
 		t.Fatalf("%s answered %s", s.name, res.Status)
 	}
-	return res
+	return res.Header
 }
 
 // body sends one request and returns what the Worker answered.

@@ -20,6 +20,7 @@ type Worker struct {
 	Bindings []map[string]any
 	Tag      string
 	Message  string
+	CPUMs    int64 // limit of an invocation; zero is the default
 	// Migrations of Durable Objects; nil for none.
 	Migrations map[string]any
 }
@@ -42,14 +43,17 @@ func JavaScript(tag, source string) Worker {
 
 // Form returns the upload as wrangler sends it.
 func (w Worker) Form() (body *bytes.Buffer, contentType string, err error) {
-	members := map[string]any{
+	description := map[string]any{
 		"main_module": w.Modules[0].Name, "bindings": w.Bindings, "compatibility_date": "2026-10-06",
 		"annotations": map[string]string{"workers/tag": w.Tag, "workers/message": w.Message},
 	}
-	if w.Migrations != nil {
-		members["migrations"] = w.Migrations
+	if w.CPUMs > 0 {
+		description["limits"] = map[string]int64{"cpu_ms": w.CPUMs}
 	}
-	metadata, err := json.Marshal(members)
+	if w.Migrations != nil {
+		description["migrations"] = w.Migrations
+	}
+	metadata, err := json.Marshal(description)
 	if err != nil {
 		return nil, "", err
 	}

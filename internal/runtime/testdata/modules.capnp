@@ -17,7 +17,7 @@ const config :Workerd.Config = (
         (name = "SVC", service = "binding-3"),
         (name = "VERSION", json = "{\"id\":\"11111111-1111-4111-8111-111111111111\",\"tag\":\"a \\\"tag\\\"\",\"timestamp\":\"2026-11-01T12:00:00.5Z\"}"),
       ],
-      tails = ["router"],
+      tails = ["router"], cacheApiOutbound = (name = "router", entrypoint = "cache"),
       globalOutbound = "outbound")),
     (name = "router", worker = (
       modules = [(name = "router", esModule = "router.js")],

@@ -8,7 +8,7 @@ const config :Workerd.Config = (
       bindings = [
         (name = "W", wasmModule = embed "../modules/wasm"),
       ],
-      tails = ["router"],
+      tails = ["router"], cacheApiOutbound = (name = "router", entrypoint = "cache"),
       globalOutbound = "outbound")),
     (name = "router", worker = (
       modules = [(name = "router", esModule = "router.js")],

@@ -1,0 +1,18 @@
+package deploy
+
+import "time"
+
+// VersionReport is what a router says of a Workers version: whether its process
+// serves there or cannot start. Of several of one router the newest counts.
+type VersionReport struct {
+	AccountID string       `json:"account_id"`
+	Script    string       `json:"script"`
+	VersionID string       `json:"version_id"`
+	RouterID  string       `json:"router_id"`
+	Phase     BackendPhase `json:"phase"` // BackendReady or BackendFailed
+	Error     string       `json:"error"` // why it failed, in the runtime's words
+	At        time.Time    `json:"at"`    // when the router noticed
+}
+
+// ReportErrorBytesMax of a report's error are sent and kept.
+const ReportErrorBytesMax = 4 << 10
