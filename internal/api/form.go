@@ -18,7 +18,7 @@ import (
 	"tidegate/internal/errs"
 )
 
-// Bounds of an upload (docs/workers.md, section 7).
+// Bounds of an upload (docs/workers.md, section 9).
 const (
 	uploadBytesMax     = 64 << 20
 	modulesMax         = 400 // source maps are not counted, and have the same bound

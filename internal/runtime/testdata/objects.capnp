@@ -18,7 +18,7 @@ const config :Workerd.Config = (
         (className = "Raum\"\xc3\xbc", uniqueKey = "fedcba9876543210fedcba9876543210", enableSql = true),
       ],
       durableObjectStorage = (localDisk = "objects"),
-      tails = ["router"],
+      tails = ["router"], cacheApiOutbound = (name = "router", entrypoint = "cache"),
       globalOutbound = "outbound")),
     (name = "router", worker = (
       modules = [(name = "router", esModule = "router.js")],
