@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,9 @@ func checkName(member, name string) error {
 	return nil
 }
 
+// accountType is the one that accounts have.
+const accountType = "standard"
+
 type accountView struct {
 	ID        string          `json:"id"`
 	Name      string          `json:"name"`
@@ -39,7 +43,7 @@ type accountSettings struct {
 
 func viewAccount(a control.Account) accountView {
 	return accountView{
-		ID: a.ID, Name: a.Name, Type: "standard", Subdomain: a.Subdomain,
+		ID: a.ID, Name: a.Name, Type: accountType, Subdomain: a.Subdomain,
 		Settings:  accountSettings{a.MaxVersions, a.MaxJobs},
 		CreatedOn: timestamp(a.CreatedOn),
 	}
@@ -70,13 +74,21 @@ func (s *Server) getAccount(r *request) (any, error) {
 
 func (s *Server) createAccount(r *request) (any, error) {
 	var body struct {
-		Name string `json:"name"`
+		Name string          `json:"name"`
+		Type *string         `json:"type"`
+		Unit json.RawMessage `json:"unit"`
 	}
 	if err := r.decode(&body); err != nil {
 		return nil, err
 	}
 	if err := checkName("name", body.Name); err != nil {
 		return nil, err
+	}
+	if body.Type != nil && *body.Type != accountType {
+		return nil, errs.New(errs.Invalid, 0, "type is %q: every account is %s", shown(*body.Type), accountType).At("/type")
+	}
+	if holds(body.Unit) {
+		return nil, errs.New(errs.Invalid, 0, "unit is not supported: accounts belong to no tenant").At("/unit")
 	}
 	a, err := s.deps.Accounts.CreateAccount(r.ctx, body.Name)
 	return viewAccount(a), err

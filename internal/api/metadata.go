@@ -213,13 +213,19 @@ func (m *metadata) configure(w *deploy.Worker) {
 	if m.Limits != nil {
 		w.Limits = m.Limits.limits()
 	}
-	all := maps.Clone(w.Kept) // shared with the version that w was copied from
-	for name, value := range m.kept {
-		if all == nil {
-			all = make(map[string]json.RawMessage)
-		}
-		all[name] = value
+	keep(w, m.kept)
+}
+
+// keep adds members to those that w keeps.
+func keep(w *deploy.Worker, more map[string]json.RawMessage) {
+	if len(more) == 0 {
+		return
 	}
+	all := maps.Clone(w.Kept) // shared with the version that w was copied from
+	if all == nil {
+		all = make(map[string]json.RawMessage, len(more))
+	}
+	maps.Copy(all, more)
 	w.Kept = all
 }
 

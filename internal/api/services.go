@@ -225,7 +225,7 @@ func (s *Server) getReferences(r *request) (any, error) {
 		DurableObjects: views(found.DurableObjects, func(use deploy.DurableObjectReference) objectReferenceView {
 			return objectReferenceView{
 				referenceView: referenceView{use.Binding, use.Script, production},
-				NamespaceID:   use.NamespaceID, NamespaceName: r.script() + "_" + use.ClassName,
+				NamespaceID:   use.NamespaceID, NamespaceName: objectNamespace(r.script(), use.ClassName),
 			}
 		}),
 		DispatchOutbounds: []struct{}{},
