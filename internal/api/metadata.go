@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"tidegate/internal/deploy"
@@ -100,6 +101,9 @@ func (m *metadata) check(versioned bool) error {
 			}
 		}
 	}
+	if m.UsageModel != "" && !slices.Contains(usageModels, m.UsageModel) {
+		return errs.New(errs.Invalid, 0, "usage_model is %q: it must be one of %s", shown(m.UsageModel), strings.Join(usageModels, ", ")).At("/usage_model")
+	}
 	if m.Tags != nil {
 		return checkTags(m.Tags)
 	}
@@ -174,10 +178,8 @@ func checkTelemetry(logpush *bool, observability json.RawMessage, tail, streamin
 		return errs.New(errs.Invalid, 0, "tail_consumers is not supported yet: no script is called with the events of another").At("/tail_consumers")
 	case len(streaming) > 0:
 		return errs.New(errs.Invalid, 0, "streaming_tail_consumers is not supported yet: no script is called with the events of another").At("/streaming_tail_consumers")
-	case observability != nil && string(observability) != "null" && observability[0] != '{':
-		return errs.New(errs.Invalid, 0, "observability is %s: it must be an object", shown(string(observability))).At("/observability")
 	}
-	return nil
+	return checkObservability(observability)
 }
 
 // settings are the members that belong to the script.

@@ -19,7 +19,7 @@ type workerView struct {
 	UpdatedOn     timestamp        `json:"updated_on"`
 	DeployedOn    *timestamp       `json:"deployed_on"` // null: never
 	Logpush       bool             `json:"logpush"`
-	Observability json.RawMessage  `json:"observability"`
+	Observability map[string]any   `json:"observability"`
 	References    workerReferences `json:"references"`
 	Subdomain     workerHosts      `json:"subdomain"`
 	Tags          []string         `json:"tags"`
@@ -48,7 +48,7 @@ func (s *Server) viewWorker(r *request, script deploy.Script, among ties) (worke
 	subdomain, err := s.subdomain(r, script.Name)
 	return workerView{
 		ID: script.Tag, Name: script.Name, CreatedOn: timestamp(script.CreatedOn), UpdatedOn: timestamp(script.ModifiedOn),
-		DeployedOn: optional(script.DeployedOn), Logpush: script.Logpush, Observability: observability,
+		DeployedOn: optional(script.DeployedOn), Logpush: script.Logpush, Observability: viewObservability(observability),
 		References: among.of(script.Name), Subdomain: subdomain, Tags: orEmpty(script.Tags), TailConsumers: []struct{}{},
 	}, err
 }
