@@ -58,12 +58,17 @@ func (s *Server) visibleAccounts(r *request) ([]control.Account, error) {
 	return []control.Account{a}, err
 }
 
+// accountsNamed are those of them that have the name; an empty one is every name.
+func accountsNamed(list []control.Account, name string) []control.Account {
+	return slices.DeleteFunc(list, func(a control.Account) bool { return name != "" && a.Name != name })
+}
+
 func (s *Server) listAccounts(r *request) (any, error) {
 	list, err := s.visibleAccounts(r)
 	if err != nil {
 		return nil, err
 	}
-	list, err = paged(r, list)
+	list, err = paged(r, accountsNamed(list, r.gin.Query("name")))
 	return views(list, viewAccount), err
 }
 
@@ -126,6 +131,9 @@ func (s *Server) patchAccount(r *request) (any, error) {
 	return viewAccount(a), err
 }
 
+// membershipStatus is that of every membership: nobody is asked whether they want one.
+const membershipStatus = "accepted"
+
 type membershipView struct {
 	ID      string      `json:"id"`
 	Status  string      `json:"status"`
@@ -138,10 +146,14 @@ func (s *Server) listMemberships(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	list = accountsNamed(accountsNamed(list, r.gin.Query("name")), r.gin.Query("account.name"))
+	if status := r.gin.Query("status"); status != "" && status != membershipStatus {
+		list = nil
+	}
 	list, err = paged(r, list)
 	return views(list, func(a control.Account) membershipView {
 		// One token is one member, so an account's id is enough to tell memberships apart.
-		return membershipView{ID: a.ID, Status: "accepted", Account: viewAccount(a), Roles: scopeNames(r.token.Scopes)}
+		return membershipView{ID: a.ID, Status: membershipStatus, Account: viewAccount(a), Roles: scopeNames(r.token.Scopes)}
 	}), err
 }
 

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"net/http"
+	"net/url"
 	"reflect"
 	"strings"
 	"testing"
@@ -124,4 +125,35 @@ func TestZonesHaveWhatTheirClientsRequire(t *testing.T) {
 	p.do(t, http.MethodGet, "/client/v4/zones?name=example.com", bearer(p.token), "").ok(t,
 		`"created_on":"`+since+`"`, `"modified_on":"`+since+`"`, `"activated_on":"`+since+`"`, `"owner":{"id":"`+account+`"`,
 		`"name_servers":[]`, `"original_name_servers":null`, `"original_dnshost":null`, `"original_registrar":null`, `"development_mode":0`, `"meta":{}`, `"plan":{}`)
+}
+
+// TestListsObeyTheirFilters: a client that asks for one account by its name takes
+// the first of the answer.
+func TestListsObeyTheirFilters(t *testing.T) {
+	p := newPlatform(t)
+	a, err := p.store.Account(t.Context(), account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.store.CreateAccount(t.Context(), "Second"); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{
+		"/accounts":                    2,
+		"/accounts?name=Second":        1,
+		"/accounts?name=Third":         0,
+		"/memberships?name=Second":     1,
+		"/memberships?status=accepted": 2,
+		"/memberships?status=pending":  0,
+		"/memberships?account.name=Second&name=" + url.QueryEscape(a.Name): 0,
+		"/zones?name=example.com":                                   2,
+		"/zones?name=example.com&account.name=Second&status=active": 1,
+		"/zones?name=example.com&status=pending":                    0,
+	} {
+		list := decoded[[]any](t, p.do(t, http.MethodGet, "/client/v4"+path, bearer(p.token), ""))
+		if len(list) != want {
+			t.Errorf("%s has %d, want %d: %v", path, len(list), want, list)
+		}
+	}
+	p.do(t, http.MethodGet, "/client/v4/zones?name=contains:example", bearer(p.token), "").want(t, http.StatusBadRequest, 10001, "contains:example", "whole name")
 }

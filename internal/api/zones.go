@@ -35,6 +35,9 @@ func hashID(parts ...string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
+// zoneStatus is that of every zone.
+const zoneStatus = "active"
+
 // zoneView has what clients require of a zone. There is no DNS and no plan behind
 // it, and it is as old as its account.
 type zoneView struct {
@@ -58,7 +61,7 @@ type zoneView struct {
 func viewZone(a control.Account, name string) zoneView {
 	of, since := zoneAccount{a.ID, a.Name}, timestamp(a.CreatedOn)
 	return zoneView{
-		ID: zoneID(a.ID, name), Name: name, Status: "active", Account: of, Owner: of,
+		ID: zoneID(a.ID, name), Name: name, Status: zoneStatus, Account: of, Owner: of,
 		CreatedOn: since, ModifiedOn: since, ActivatedOn: since, NameServers: []string{},
 	}
 }
@@ -75,7 +78,14 @@ func (s *Server) listZones(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	accounts = accountsNamed(accounts, r.gin.Query("account.name"))
 	wanted := strings.ToLower(r.gin.Query("name"))
+	if strings.Contains(wanted, ":") {
+		return nil, errs.New(errs.Invalid, 0, "name is %q: operators such as contains: are not supported, ask for a whole name", shown(wanted))
+	}
+	if status := r.gin.Query("status"); status != "" && status != zoneStatus {
+		accounts = nil
+	}
 	list := []zoneView{}
 	for _, a := range accounts {
 		names := []string{}
