@@ -204,14 +204,37 @@ func (s *Server) listTokens(r *request) (any, error) {
 	return views(list, s.viewToken), err
 }
 
-func (s *Server) createToken(r *request) (any, error) {
-	var body struct {
-		Name      string     `json:"name"`
-		Email     *string    `json:"email"` // default: that of the caller
-		Scopes    []string   `json:"scopes"`
-		ExpiresOn *time.Time `json:"expires_on"`
+type tokenBody struct {
+	Name      string     `json:"name"`
+	Email     *string    `json:"email"` // default: that of the caller
+	Scopes    []string   `json:"scopes"`
+	ExpiresOn *time.Time `json:"expires_on"`
+
+	// How Cloudflare's tokens are bound, and ours are not.
+	Policies  json.RawMessage `json:"policies"`
+	Condition json.RawMessage `json:"condition"`
+	NotBefore *time.Time      `json:"not_before"`
+}
+
+// checkSupported refuses bounds that a token would not have.
+func (b *tokenBody) checkSupported() error {
+	switch {
+	case holds(b.Policies):
+		return errs.New(errs.Invalid, 0, "policies is not supported: scopes say what a token may do").At("/policies")
+	case holds(b.Condition):
+		return errs.New(errs.Invalid, 0, "condition is not supported: a token opens from every address").At("/condition")
+	case b.NotBefore != nil:
+		return errs.New(errs.Invalid, 0, "not_before is not supported: a token opens at once").At("/not_before")
 	}
+	return nil
+}
+
+func (s *Server) createToken(r *request) (any, error) {
+	var body tokenBody
 	if err := r.decode(&body); err != nil {
+		return nil, err
+	}
+	if err := body.checkSupported(); err != nil {
 		return nil, err
 	}
 	token := control.Token{AccountID: r.account, Name: body.Name, Email: r.token.Email}

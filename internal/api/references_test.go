@@ -99,6 +99,15 @@ func TestBodiesThatTheirSchemaAllows(t *testing.T) {
 	create(`{"name": "Third", "type": "enterprise"}`).want(t, http.StatusBadRequest, 10001, "enterprise", "standard")
 	create(`{"name": "Third", "unit": {"id": "x"}}`).want(t, http.StatusBadRequest, 10001, "unit", "tenant")
 
+	for member, part := range map[string]string{
+		`"policies": [{"effect": "allow"}]`:       "scopes",
+		`"condition": {"request_ip": {"in": []}}`: "condition",
+		`"not_before": "2026-01-01T00:00:00Z"`:    "not_before",
+	} {
+		p.call(t, http.MethodPost, "/tokens", `{"name": "ci", "scopes": ["admin"], `+member+`}`).want(t, http.StatusBadRequest, 10001, part, "not supported")
+	}
+	p.call(t, http.MethodPost, "/tokens", `{"name": "ci", "scopes": ["admin"], "policies": [], "condition": {}, "not_before": null}`).ok(t, `"status":"active"`)
+
 	v := p.deployWorker(t, "shop", `{"main_module": "index.js", "invented": 1}`)
 	bulk := func(tags string) answer {
 		return p.call(t, http.MethodPatch, "/workers/scripts/shop/secrets-bulk", `{"secrets": {"A": {"type": "secret_text", "text": "1"}}, "version_tags": `+tags+`}`)
