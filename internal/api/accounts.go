@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,9 @@ func checkName(member, name string) error {
 	return nil
 }
 
+// accountType is the one that accounts have.
+const accountType = "standard"
+
 type accountView struct {
 	ID        string          `json:"id"`
 	Name      string          `json:"name"`
@@ -39,7 +43,7 @@ type accountSettings struct {
 
 func viewAccount(a control.Account) accountView {
 	return accountView{
-		ID: a.ID, Name: a.Name, Type: "standard", Subdomain: a.Subdomain,
+		ID: a.ID, Name: a.Name, Type: accountType, Subdomain: a.Subdomain,
 		Settings:  accountSettings{a.MaxVersions, a.MaxJobs},
 		CreatedOn: timestamp(a.CreatedOn),
 	}
@@ -54,12 +58,17 @@ func (s *Server) visibleAccounts(r *request) ([]control.Account, error) {
 	return []control.Account{a}, err
 }
 
+// accountsNamed are those of them that have the name; an empty one is every name.
+func accountsNamed(list []control.Account, name string) []control.Account {
+	return slices.DeleteFunc(list, func(a control.Account) bool { return name != "" && a.Name != name })
+}
+
 func (s *Server) listAccounts(r *request) (any, error) {
 	list, err := s.visibleAccounts(r)
 	if err != nil {
 		return nil, err
 	}
-	list, err = paged(r, list)
+	list, err = paged(r, accountsNamed(list, r.gin.Query("name")))
 	return views(list, viewAccount), err
 }
 
@@ -70,13 +79,21 @@ func (s *Server) getAccount(r *request) (any, error) {
 
 func (s *Server) createAccount(r *request) (any, error) {
 	var body struct {
-		Name string `json:"name"`
+		Name string          `json:"name"`
+		Type *string         `json:"type"`
+		Unit json.RawMessage `json:"unit"`
 	}
 	if err := r.decode(&body); err != nil {
 		return nil, err
 	}
 	if err := checkName("name", body.Name); err != nil {
 		return nil, err
+	}
+	if body.Type != nil && *body.Type != accountType {
+		return nil, errs.New(errs.Invalid, 0, "type is %q: every account is %s", shown(*body.Type), accountType).At("/type")
+	}
+	if holds(body.Unit) {
+		return nil, errs.New(errs.Invalid, 0, "unit is not supported: accounts belong to no tenant").At("/unit")
 	}
 	a, err := s.deps.Accounts.CreateAccount(r.ctx, body.Name)
 	return viewAccount(a), err
@@ -114,6 +131,9 @@ func (s *Server) patchAccount(r *request) (any, error) {
 	return viewAccount(a), err
 }
 
+// membershipStatus is that of every membership: nobody is asked whether they want one.
+const membershipStatus = "accepted"
+
 type membershipView struct {
 	ID      string      `json:"id"`
 	Status  string      `json:"status"`
@@ -126,10 +146,14 @@ func (s *Server) listMemberships(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	list = accountsNamed(accountsNamed(list, r.gin.Query("name")), r.gin.Query("account.name"))
+	if status := r.gin.Query("status"); status != "" && status != membershipStatus {
+		list = nil
+	}
 	list, err = paged(r, list)
 	return views(list, func(a control.Account) membershipView {
 		// One token is one member, so an account's id is enough to tell memberships apart.
-		return membershipView{ID: a.ID, Status: "accepted", Account: viewAccount(a), Roles: scopeNames(r.token.Scopes)}
+		return membershipView{ID: a.ID, Status: membershipStatus, Account: viewAccount(a), Roles: scopeNames(r.token.Scopes)}
 	}), err
 }
 
@@ -180,14 +204,37 @@ func (s *Server) listTokens(r *request) (any, error) {
 	return views(list, s.viewToken), err
 }
 
-func (s *Server) createToken(r *request) (any, error) {
-	var body struct {
-		Name      string     `json:"name"`
-		Email     *string    `json:"email"` // default: that of the caller
-		Scopes    []string   `json:"scopes"`
-		ExpiresOn *time.Time `json:"expires_on"`
+type tokenBody struct {
+	Name      string     `json:"name"`
+	Email     *string    `json:"email"` // default: that of the caller
+	Scopes    []string   `json:"scopes"`
+	ExpiresOn *time.Time `json:"expires_on"`
+
+	// How Cloudflare's tokens are bound, and ours are not.
+	Policies  json.RawMessage `json:"policies"`
+	Condition json.RawMessage `json:"condition"`
+	NotBefore *time.Time      `json:"not_before"`
+}
+
+// checkSupported refuses bounds that a token would not have.
+func (b *tokenBody) checkSupported() error {
+	switch {
+	case holds(b.Policies):
+		return errs.New(errs.Invalid, 0, "policies is not supported: scopes say what a token may do").At("/policies")
+	case holds(b.Condition):
+		return errs.New(errs.Invalid, 0, "condition is not supported: a token opens from every address").At("/condition")
+	case b.NotBefore != nil:
+		return errs.New(errs.Invalid, 0, "not_before is not supported: a token opens at once").At("/not_before")
 	}
+	return nil
+}
+
+func (s *Server) createToken(r *request) (any, error) {
+	var body tokenBody
 	if err := r.decode(&body); err != nil {
+		return nil, err
+	}
+	if err := body.checkSupported(); err != nil {
 		return nil, err
 	}
 	token := control.Token{AccountID: r.account, Name: body.Name, Email: r.token.Email}

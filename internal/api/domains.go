@@ -13,8 +13,13 @@ import (
 // domainsMax of a script, as of its routes.
 const domainsMax = routesMax
 
+// noCertificate stands where clients require the id of a certificate, which is the
+// operator's to make and has none here.
+const noCertificate = "00000000-0000-0000-0000-000000000000"
+
 type domainView struct {
 	ID              string `json:"id,omitempty"` // none before it is attached
+	CertificateID   string `json:"cert_id"`
 	Hostname        string `json:"hostname"`
 	Service         string `json:"service"`
 	Environment     string `json:"environment"`
@@ -27,7 +32,7 @@ type domainView struct {
 func viewDomain(d deploy.Domain) domainView {
 	zone := zoneName(d.Hostname)
 	return domainView{
-		ID: d.ID, Hostname: d.Hostname, Service: d.Script, Environment: production,
+		ID: d.ID, CertificateID: noCertificate, Hostname: d.Hostname, Service: d.Script, Environment: production,
 		ZoneID: zoneID(d.AccountID, zone), ZoneName: zone, Enabled: true,
 	}
 }

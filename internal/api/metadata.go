@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"tidegate/internal/deploy"
@@ -100,6 +101,9 @@ func (m *metadata) check(versioned bool) error {
 			}
 		}
 	}
+	if m.UsageModel != "" && !slices.Contains(usageModels, m.UsageModel) {
+		return errs.New(errs.Invalid, 0, "usage_model is %q: it must be one of %s", shown(m.UsageModel), strings.Join(usageModels, ", ")).At("/usage_model")
+	}
 	if m.Tags != nil {
 		return checkTags(m.Tags)
 	}
@@ -172,10 +176,8 @@ func checkTelemetry(logpush *bool, observability json.RawMessage, tail, streamin
 		return errs.New(errs.Invalid, 0, "tail_consumers is not supported yet: no script is called with the events of another").At("/tail_consumers")
 	case len(streaming) > 0:
 		return errs.New(errs.Invalid, 0, "streaming_tail_consumers is not supported yet: no script is called with the events of another").At("/streaming_tail_consumers")
-	case observability != nil && string(observability) != "null" && observability[0] != '{':
-		return errs.New(errs.Invalid, 0, "observability is %s: it must be an object", shown(string(observability))).At("/observability")
 	}
-	return nil
+	return checkObservability(observability)
 }
 
 // settings are the members that belong to the script.
@@ -211,13 +213,19 @@ func (m *metadata) configure(w *deploy.Worker) {
 	if m.Limits != nil {
 		w.Limits = m.Limits.limits()
 	}
-	all := maps.Clone(w.Kept) // shared with the version that w was copied from
-	for name, value := range m.kept {
-		if all == nil {
-			all = make(map[string]json.RawMessage)
-		}
-		all[name] = value
+	keep(w, m.kept)
+}
+
+// keep adds members to those that w keeps.
+func keep(w *deploy.Worker, more map[string]json.RawMessage) {
+	if len(more) == 0 {
+		return
 	}
+	all := maps.Clone(w.Kept) // shared with the version that w was copied from
+	if all == nil {
+		all = make(map[string]json.RawMessage, len(more))
+	}
+	maps.Copy(all, more)
 	w.Kept = all
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -72,8 +73,37 @@ func validTag(tag string) bool {
 }
 
 func (s *Server) listScripts(r *request) (any, error) {
+	wanted, err := tagFilter(r.gin.Query("tags"))
+	if err != nil {
+		return nil, err
+	}
 	list, err := s.deps.Scripts.Scripts(r.ctx, r.account)
+	list = slices.DeleteFunc(list, func(script deploy.Script) bool {
+		for tag, has := range wanted {
+			if slices.Contains(script.Tags, tag) != has {
+				return true
+			}
+		}
+		return false
+	})
 	return views(list, viewScript), err
+}
+
+// tagFilter reads pairs such as team-a:yes,old:no: the tags that a script must have,
+// and those that it must not have.
+func tagFilter(text string) (map[string]bool, error) {
+	wanted := make(map[string]bool)
+	if text == "" {
+		return wanted, nil
+	}
+	for pair := range strings.SplitSeq(text, ",") {
+		colon := strings.LastIndexByte(pair, ':')
+		if colon <= 0 || pair[colon+1:] != "yes" && pair[colon+1:] != "no" {
+			return nil, errs.New(errs.Invalid, 0, "tags has %q: each part is a tag, a colon and yes or no", shown(pair))
+		}
+		wanted[pair[:colon]] = pair[colon+1:] == "yes"
+	}
+	return wanted, nil
 }
 
 func (s *Server) deleteScript(r *request) (any, error) {

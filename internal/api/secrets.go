@@ -65,7 +65,7 @@ func (s *Server) putSecret(r *request) (any, error) {
 	if err := wantSecret(&b, "/type"); err != nil {
 		return nil, err
 	}
-	return secretView{b.Name, b.Type}, s.editSecrets(r, map[string]*sentBinding{b.Name: &b})
+	return secretView{b.Name, b.Type}, s.editSecrets(r, map[string]*sentBinding{b.Name: &b}, nil)
 }
 
 func wantSecret(b *sentBinding, pointer string) error {
@@ -84,20 +84,24 @@ func (s *Server) deleteSecret(r *request) (any, error) {
 	if !hasSecret(newest, name) {
 		return nil, noSecret(r.script(), name)
 	}
-	return nil, s.editSecrets(r, map[string]*sentBinding{name: nil})
+	return nil, s.editSecrets(r, map[string]*sentBinding{name: nil}, nil)
 }
 
 // patchSecrets sets and removes several secrets in one version, and answers all
 // that there are, by name.
 func (s *Server) patchSecrets(r *request) (any, error) {
 	var body struct {
-		Secrets map[string]json.RawMessage `json:"secrets"`
+		Secrets     map[string]json.RawMessage `json:"secrets"`
+		VersionTags json.RawMessage            `json:"version_tags"`
 	}
 	if err := r.decode(&body); err != nil {
 		return nil, err
 	}
 	if n := len(body.Secrets); n == 0 || n > secretsBulkMax {
 		return nil, errs.New(errs.Invalid, 0, "secrets has %d members: it must have 1 to %d", n, secretsBulkMax).At("/secrets")
+	}
+	if kind := string(body.VersionTags); kind != "" && kind != "null" && kind[0] != '{' {
+		return nil, errs.New(errs.Invalid, 0, "version_tags is %s: it must be an object", shown(kind)).At("/version_tags")
 	}
 	edits, err := decodeEdits(body.Secrets, place{"secrets", "/secrets"})
 	if err != nil {
@@ -111,7 +115,11 @@ func (s *Server) patchSecrets(r *request) (any, error) {
 			return nil, err
 		}
 	}
-	if err := s.editSecrets(r, edits); err != nil {
+	kept := map[string]json.RawMessage{}
+	if holds(body.VersionTags) {
+		kept["version_tags"] = body.VersionTags
+	}
+	if err := s.editSecrets(r, edits, kept); err != nil {
 		return nil, err
 	}
 	list, err := s.secrets(r)
@@ -140,8 +148,8 @@ func decodeEdits(patch map[string]json.RawMessage, at place) (map[string]*sentBi
 }
 
 // editSecrets makes a version of the newest code with other secrets and deploys
-// it. The code was run when it was uploaded, and it is the same.
-func (s *Server) editSecrets(r *request, edits map[string]*sentBinding) error {
+// it, with kept beside what that code keeps. The code was run when it was uploaded, and it is the same.
+func (s *Server) editSecrets(r *request, edits map[string]*sentBinding, kept map[string]json.RawMessage) error {
 	_, err := s.upload(r, r.script(), false, func(newest *deploy.Version) (deploy.Upload, error) {
 		if err := wantWorker(r.script(), newest); err != nil {
 			return deploy.Upload{}, err
@@ -153,6 +161,7 @@ func (s *Server) editSecrets(r *request, edits map[string]*sentBinding) error {
 		}
 		w := *newest.Worker
 		w.Bindings = edited(w.Bindings, edits)
+		keep(&w, kept)
 		u := deployed(deploy.Version{Worker: &w, Annotations: deploy.Annotations{TriggeredBy: triggeredBySecret}}, "", deploy.CodeUpdate{})
 		u.Serving = codeSecretUndeployed
 		return u, nil

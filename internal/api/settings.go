@@ -11,15 +11,15 @@ const codeSettingsUndeployed = 10214 // Cloudflare: a settings edit while the la
 
 // scriptSettingsView is what of a script is not versioned.
 type scriptSettingsView struct {
-	Logpush       bool            `json:"logpush"`
-	Tags          []string        `json:"tags"`
-	TailConsumers []struct{}      `json:"tail_consumers"` // others are refused
-	Observability json.RawMessage `json:"observability,omitempty"`
+	Logpush       bool           `json:"logpush"`
+	Tags          []string       `json:"tags"`
+	TailConsumers []struct{}     `json:"tail_consumers"` // others are refused
+	Observability map[string]any `json:"observability,omitempty"`
 }
 
 func viewScriptSettings(s deploy.Script) scriptSettingsView {
 	return scriptSettingsView{
-		Logpush: s.Logpush, Tags: orEmpty(s.Tags), TailConsumers: []struct{}{}, Observability: s.Settings["observability"],
+		Logpush: s.Logpush, Tags: orEmpty(s.Tags), TailConsumers: []struct{}{}, Observability: viewObservability(s.Settings["observability"]),
 	}
 }
 

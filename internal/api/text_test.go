@@ -26,14 +26,14 @@ func TestNoStringHoldsNUL(t *testing.T) {
 	// A body of these has parts; their JSON is tested with the uploads.
 	multipart := []string{"PUT " + script, "PUT " + script + "/content"}
 	bodies := map[string]string{
-		"POST /accounts":                                               `{"name": "Second"}`,
+		"POST /accounts":                                               `{"name": "Second", "type": "standard"}`,
 		"PATCH /accounts/{account}":                                    `{"settings": {"max_jobs": 10}}`,
 		"POST /accounts/{account}/tokens":                              `{"name": "ci", "email": "ci@example.com", "scopes": ["admin"], "expires_on": "2100-01-01T00:00:00Z"}`,
 		"PATCH " + script + "/script-settings":                         `{"tags": ["team-a"]}`,
 		"PATCH " + script + "/settings":                                `{"bindings": [{"name": "A", "type": "plain_text", "text": "a"}], "compatibility_date": "2026-01-01", "unknown": ["x"]}`,
 		"PUT " + script + "/usage-model":                               `{"usage_model": "standard"}`,
 		"PUT " + script + "/secrets":                                   `{"name": "KEY", "type": "secret_text", "text": "x"}`,
-		"PATCH " + script + "/secrets-bulk":                            `{"secrets": {"KEY": {"type": "secret_text", "text": "x"}}}`,
+		"PATCH " + script + "/secrets-bulk":                            `{"secrets": {"KEY": {"type": "secret_text", "text": "x"}}, "version_tags": {"a": "b"}}`,
 		"POST " + workers:                                              `{"name": "third", "tags": ["a"]}`,
 		"PATCH " + workers + "/{worker}":                               `{"tags": ["a"]}`,
 		"PUT " + workers + "/{worker}":                                 `{"tags": ["a"]}`,

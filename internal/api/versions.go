@@ -87,6 +87,9 @@ func placementMode(w *deploy.Worker) string {
 
 const usageModelDefault = "standard"
 
+// usageModels are how Cloudflare may bill; they change nothing here.
+var usageModels = []string{usageModelDefault, "bundled", "unbound"}
+
 func viewScriptRuntime(v deploy.Version) scriptRuntime {
 	view := scriptRuntime{CompatibilityFlags: []string{}, UsageModel: usageModelDefault}
 	if w := v.Worker; w != nil {

@@ -13,16 +13,17 @@ import (
 
 // workerView is a script in the newer of Cloudflare's two shapes.
 type workerView struct {
-	ID            string          `json:"id"` // the tag
-	Name          string          `json:"name"`
-	CreatedOn     timestamp       `json:"created_on"`
-	UpdatedOn     timestamp       `json:"updated_on"`
-	DeployedOn    *timestamp      `json:"deployed_on"` // null: never
-	Logpush       bool            `json:"logpush"`
-	Observability json.RawMessage `json:"observability"`
-	Subdomain     workerHosts     `json:"subdomain"`
-	Tags          []string        `json:"tags"`
-	TailConsumers []struct{}      `json:"tail_consumers"` // others are refused
+	ID            string           `json:"id"` // the tag
+	Name          string           `json:"name"`
+	CreatedOn     timestamp        `json:"created_on"`
+	UpdatedOn     timestamp        `json:"updated_on"`
+	DeployedOn    *timestamp       `json:"deployed_on"` // null: never
+	Logpush       bool             `json:"logpush"`
+	Observability map[string]any   `json:"observability"`
+	References    workerReferences `json:"references"`
+	Subdomain     workerHosts      `json:"subdomain"`
+	Tags          []string         `json:"tags"`
+	TailConsumers []struct{}       `json:"tail_consumers"` // others are refused
 }
 
 // workerHosts tells where the gateway serves the script and its versions. A
@@ -39,7 +40,7 @@ type workerHosts struct {
 // observabilityDefault is the setting of a script for which nobody has set it.
 var observabilityDefault = json.RawMessage(`{"enabled":false}`)
 
-func (s *Server) viewWorker(r *request, script deploy.Script) (workerView, error) {
+func (s *Server) viewWorker(r *request, script deploy.Script, among ties) (workerView, error) {
 	observability, set := script.Settings["observability"]
 	if !set {
 		observability = observabilityDefault
@@ -47,8 +48,8 @@ func (s *Server) viewWorker(r *request, script deploy.Script) (workerView, error
 	subdomain, err := s.subdomain(r, script.Name)
 	return workerView{
 		ID: script.Tag, Name: script.Name, CreatedOn: timestamp(script.CreatedOn), UpdatedOn: timestamp(script.ModifiedOn),
-		DeployedOn: optional(script.DeployedOn), Logpush: script.Logpush, Observability: observability,
-		Subdomain: subdomain, Tags: orEmpty(script.Tags), TailConsumers: []struct{}{},
+		DeployedOn: optional(script.DeployedOn), Logpush: script.Logpush, Observability: viewObservability(observability),
+		References: among.of(script.Name), Subdomain: subdomain, Tags: orEmpty(script.Tags), TailConsumers: []struct{}{},
 	}, err
 }
 
@@ -100,9 +101,13 @@ func (s *Server) listWorkers(r *request) (any, error) {
 	if list, err = paged(r, list); err != nil {
 		return nil, err
 	}
+	among, err := s.ties(r)
+	if err != nil {
+		return nil, err
+	}
 	workers := make([]workerView, len(list))
 	for i, script := range list {
-		if workers[i], err = s.viewWorker(r, script); err != nil {
+		if workers[i], err = s.viewWorker(r, script, among); err != nil {
 			return nil, err
 		}
 	}
@@ -114,7 +119,15 @@ func (s *Server) getWorker(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.viewWorker(r, script)
+	return s.oneWorker(r, script)
+}
+
+func (s *Server) oneWorker(r *request, script deploy.Script) (any, error) {
+	among, err := s.ties(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.viewWorker(r, script, among)
 }
 
 // workerBody changes a script; what is absent or null stays, or gets its default in a PUT.
@@ -171,7 +184,7 @@ func (s *Server) createWorker(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.viewWorker(r, script)
+	return s.oneWorker(r, script)
 }
 
 func (s *Server) patchWorker(r *request) (any, error) { return s.updateWorker(r, false) }

@@ -35,11 +35,35 @@ func hashID(parts ...string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
+// zoneStatus is that of every zone.
+const zoneStatus = "active"
+
+// zoneView has what clients require of a zone. There is no DNS and no plan behind
+// it, and it is as old as its account.
 type zoneView struct {
-	ID      string      `json:"id"`
-	Name    string      `json:"name"`
-	Status  string      `json:"status"`
-	Account zoneAccount `json:"account"`
+	ID                  string      `json:"id"`
+	Name                string      `json:"name"`
+	Status              string      `json:"status"`
+	Account             zoneAccount `json:"account"`
+	Owner               zoneAccount `json:"owner"`
+	CreatedOn           timestamp   `json:"created_on"`
+	ModifiedOn          timestamp   `json:"modified_on"`
+	ActivatedOn         timestamp   `json:"activated_on"`
+	DevelopmentMode     int         `json:"development_mode"` // 0: never on
+	NameServers         []string    `json:"name_servers"`
+	OriginalNameServers []string    `json:"original_name_servers"` // null, as the next two: nothing moved here
+	OriginalDNSHost     *string     `json:"original_dnshost"`
+	OriginalRegistrar   *string     `json:"original_registrar"`
+	Meta                struct{}    `json:"meta"`
+	Plan                struct{}    `json:"plan"`
+}
+
+func viewZone(a control.Account, name string) zoneView {
+	of, since := zoneAccount{a.ID, a.Name}, timestamp(a.CreatedOn)
+	return zoneView{
+		ID: zoneID(a.ID, name), Name: name, Status: zoneStatus, Account: of, Owner: of,
+		CreatedOn: since, ModifiedOn: since, ActivatedOn: since, NameServers: []string{},
+	}
 }
 
 type zoneAccount struct {
@@ -54,7 +78,14 @@ func (s *Server) listZones(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	accounts = accountsNamed(accounts, r.gin.Query("account.name"))
 	wanted := strings.ToLower(r.gin.Query("name"))
+	if strings.Contains(wanted, ":") {
+		return nil, errs.New(errs.Invalid, 0, "name is %q: operators such as contains: are not supported, ask for a whole name", shown(wanted))
+	}
+	if status := r.gin.Query("status"); status != "" && status != zoneStatus {
+		accounts = nil
+	}
 	list := []zoneView{}
 	for _, a := range accounts {
 		names := []string{}
@@ -66,7 +97,7 @@ func (s *Server) listZones(r *request) (any, error) {
 			names = append(names, wanted)
 		}
 		for _, name := range names {
-			list = append(list, zoneView{zoneID(a.ID, name), name, "active", zoneAccount{a.ID, a.Name}})
+			list = append(list, viewZone(a, name))
 		}
 	}
 	return paged(r, list)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"tidegate/internal/deploy"
@@ -28,9 +30,23 @@ func (s *Store) References(ctx context.Context, accountID, name string) (deploy.
 	return found, err
 }
 
-// deployedVersions returns the versions that serve, by the name of their script.
+// DeployedVersions returns the versions that serve, by the name of their script.
+func (s *Store) DeployedVersions(ctx context.Context, accountID string) (map[string][]deploy.Version, error) {
+	var deployed map[string][]deploy.Version
+	err := s.read(ctx, "read deployed versions", func(t *sql.Tx) (err error) {
+		deployed, err = deployedVersions(ctx, t, accountID)
+		return err
+	})
+	return deployed, err
+}
+
+// deployedAtOnce is how many versions one query reads, below what a database allows
+// in parameters.
+const deployedAtOnce = 500
+
+// deployedVersions is DeployedVersions in a transaction.
 func deployedVersions(ctx context.Context, q querier, accountID string) (map[string][]deploy.Version, error) {
-	serving := make(map[string][]deploy.Split)
+	scripts := make(map[string]string) // by the id of a version
 	err := each(ctx, q, func(row scanner) error {
 		var name, text string
 		if err := row.Scan(&name, &text); err != nil {
@@ -38,7 +54,9 @@ func deployedVersions(ctx context.Context, q querier, accountID string) (map[str
 		}
 		var splits []deploy.Split
 		err := fromJSON(text, &splits)
-		serving[name] = splits
+		for _, split := range splits {
+			scripts[split.VersionID] = name
+		}
 		return err
 	}, `SELECT s.name, d.splits_json FROM scripts s
 		JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name AND d.number = s.last_deployment
@@ -46,14 +64,20 @@ func deployedVersions(ctx context.Context, q querier, accountID string) (map[str
 	if err != nil {
 		return nil, err
 	}
-	deployed := make(map[string][]deploy.Version, len(serving))
-	for name, splits := range serving {
-		for _, split := range splits {
-			v, err := scanVersion(q.QueryRowContext(ctx, `SELECT `+versionColumns+` FROM versions WHERE id = $1`, split.VersionID))
-			if err != nil {
-				return nil, fmt.Errorf("version %s of script %s: %w", split.VersionID, name, err)
-			}
+	deployed := make(map[string][]deploy.Version)
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(scripts)), deployedAtOnce) {
+		args, marks := make([]any, len(ids)), make([]string, len(ids))
+		for i, id := range ids {
+			args[i], marks[i] = id, fmt.Sprintf("$%d", i+1)
+		}
+		err := each(ctx, q, func(row scanner) error {
+			v, err := scanVersion(row)
+			name := scripts[v.ID]
 			deployed[name] = append(deployed[name], v)
+			return err
+		}, `SELECT `+versionColumns+` FROM versions WHERE id IN (`+strings.Join(marks, ", ")+`)`, args...)
+		if err != nil {
+			return nil, fmt.Errorf("read %d deployed versions: %w", len(ids), err)
 		}
 	}
 	return deployed, nil

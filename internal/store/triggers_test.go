@@ -1,7 +1,10 @@
 package store
 
 import (
+	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -205,8 +208,6 @@ func TestRoutesMove(t *testing.T) {
 	})
 }
 
-// TestScriptInUseIsKept needs versions with Worker, which migration 00003 brings:
-// until CreateVersion keeps Worker it is skipped. INTEGRATOR: delete the skip.
 func TestScriptInUseIsKept(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		s := bootstrapped(t, open, Options{})
@@ -217,9 +218,6 @@ func TestScriptInUseIsKept(t *testing.T) {
 		}})
 		if err != nil {
 			t.Fatal(err)
-		}
-		if stored, err := s.Version(ctx, testAccount, "shop", uses.ID); err != nil || stored.Worker == nil {
-			t.Skipf("versions do not keep Worker yet (error %v)", err)
 		}
 		wantUsers := func(names ...string) {
 			t.Helper()
@@ -241,5 +239,43 @@ func TestScriptInUseIsKept(t *testing.T) {
 		}
 		_, err = s.References(ctx, testAccount, "stock")
 		wantKind(t, err, errs.NotFound, "stock")
+	})
+}
+
+// TestDeployedVersions has more of them than one query reads.
+func TestDeployedVersions(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := t.Context()
+		want := make(map[string][]string)
+		for i := range deployedAtOnce + 1 {
+			name := fmt.Sprintf("script-%d", i)
+			v := mustVersion(t, s, name)
+			mustDeploy(t, s, name, full(v))
+			want[name] = []string{v.ID}
+		}
+		old, next := mustVersion(t, s, "script-0"), mustVersion(t, s, "script-0")
+		mustVersion(t, s, "script-0")
+		mustDeploy(t, s, "script-0", share(old, 60), share(next, 40))
+		want["script-0"] = []string{old.ID, next.ID}
+		mustVersion(t, s, "never-deployed")
+		deployed, err := s.DeployedVersions(ctx, testAccount)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(map[string][]string, len(deployed))
+		for name, versions := range deployed {
+			for _, v := range versions {
+				got[name] = append(got[name], v.ID)
+			}
+			slices.Sort(got[name])
+		}
+		slices.Sort(want["script-0"])
+		if !maps.EqualFunc(got, want, slices.Equal) {
+			t.Errorf("%d scripts are deployed, want %d; script-0 has %v, want %v", len(got), len(want), got["script-0"], want["script-0"])
+		}
+		if other, err := s.DeployedVersions(ctx, strings.Repeat("f", 32)); err != nil || len(other) != 0 {
+			t.Errorf("another account has %v, error %v", other, err)
+		}
 	})
 }
