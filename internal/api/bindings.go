@@ -45,7 +45,7 @@ var runsHere = map[string]string{
 }
 
 // bindingsAt is the place of the bindings in an upload.
-var bindingsAt = place{"bindings", "/bindings"}
+var bindingsAt = place{}.member("bindings")
 
 // decodeBindings reads the bindings of an upload.
 func decodeBindings(list []json.RawMessage) ([]sentBinding, error) {
@@ -115,9 +115,9 @@ func decodeBinding(text json.RawMessage, name *string, at place) (sentBinding, e
 
 func unsupportedBinding(name, kind string, at place) error {
 	if kind == "" {
-		return errs.New(errs.Invalid, 0, "binding %s has no type", shown(name)).At(at.member("type").pointer)
+		return errs.New(errs.Invalid, 0, "binding %s has no type", shown(name)).At(at.member("type").pointer())
 	}
-	return errs.New(errs.Invalid, 0, "binding %s: type %s is not supported yet", shown(name), shown(kind)).At(at.member("type").pointer)
+	return errs.New(errs.Invalid, 0, "binding %s: type %s is not supported yet", shown(name), shown(kind)).At(at.member("type").pointer())
 }
 
 func validBindingName(name string) bool {
@@ -131,7 +131,7 @@ func (b *sentBinding) check(at place) error {
 		return at.member(need).fail("is missing: binding %s of type %s needs it", shown(b.Name), b.Type)
 	}
 	refuse := func(member, why string) error {
-		return errs.New(errs.Invalid, 0, "binding %s: %s %s", shown(b.Name), member, why).At(at.member(member).pointer)
+		return errs.New(errs.Invalid, 0, "binding %s: %s %s", shown(b.Name), member, why).At(at.member(member).pointer())
 	}
 	switch {
 	case b.Environment != nil && *b.Environment != "" && *b.Environment != serviceProduction:

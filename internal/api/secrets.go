@@ -99,7 +99,7 @@ func (s *Server) patchSecrets(r *request) (any, error) {
 	if n := len(body.Secrets); n == 0 || n > secretsBulkMax {
 		return nil, errs.New(errs.Invalid, 0, "secrets has %d members: it must have 1 to %d", n, secretsBulkMax).At("/secrets")
 	}
-	edits, err := decodeEdits(body.Secrets, place{"secrets", "/secrets"})
+	edits, err := decodeEdits(body.Secrets, place{}.member("secrets"))
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func (s *Server) patchSecrets(r *request) (any, error) {
 		if b == nil {
 			continue
 		}
-		if err := wantSecret(b, place{pointer: "/secrets"}.member(name).pointer+"/type"); err != nil {
+		if err := wantSecret(b, place{}.member("secrets").member(name).member("type").pointer()); err != nil {
 			return nil, err
 		}
 	}

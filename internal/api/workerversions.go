@@ -194,7 +194,7 @@ func formOfJSON(text []byte) (form, error) {
 			ContentType string `json:"content_type"`
 			Content     string `json:"content_base64"`
 		}
-		at := place{"modules", "/modules"}
+		at := place{}.member("modules")
 		if err := decodeAt(all["modules"], &modules, at); err != nil {
 			return f, err
 		}
@@ -226,7 +226,7 @@ func (s *Server) patchLatestVersion(r *request) (any, error) {
 	if err := r.decode(&body); err != nil {
 		return nil, err
 	}
-	edits, err := decodeEdits(body.Env, place{"env", "/env"})
+	edits, err := decodeEdits(body.Env, place{}.member("env"))
 	if err != nil {
 		return nil, err
 	}
