@@ -203,12 +203,14 @@ func formOfJSON(text []byte) (form, error) {
 			if err != nil {
 				return f, at.element(i).member("content_base64").fail("is not base64")
 			}
-			f.parts = append(f.parts, part{m.Name, m.ContentType, content})
+			f.parts = append(f.parts, part{name: m.Name, contentType: m.ContentType, content: content})
 		}
 	}
 	delete(all, "modules")
 	var err error
-	f.document, err = json.Marshal(all)
+	if f.document, err = json.Marshal(all); err == nil && len(f.document) > documentBytesMax {
+		err = documentTooLarge("the JSON without its modules")
+	}
 	return f, err
 }
 
