@@ -18,7 +18,7 @@ import (
 	"tidegate/internal/errs"
 )
 
-// Bounds of an upload (docs/workers.md, section 7).
+// Bounds of an upload (docs/workers.md, section 8).
 const (
 	uploadBytesMax     = 64 << 20
 	modulesMax         = 400 // source maps are not counted, and have the same bound
@@ -45,11 +45,15 @@ type part struct {
 	content     []byte
 }
 
-// form reads a multipart body whose describing part has the name document.
+// form reads a multipart body whose describing part has the name document, when it
+// is the request's turn.
 func (r *request) form(document string) (form, error) {
 	req := r.gin.Request
 	if req.ContentLength > uploadBytesMax {
 		return form{}, uploadTooLarge()
+	}
+	if err := r.takeTurn(); err != nil {
+		return form{}, err
 	}
 	return readForm(req.Header.Get("Content-Type"), http.MaxBytesReader(r.gin.Writer, req.Body, uploadBytesMax), document)
 }

@@ -166,10 +166,13 @@ func (s *Server) createWorkerVersion(r *request) (any, error) {
 	return s.versionView(r, script.Name, v)
 }
 
-// uploadBody reads a JSON body that has modules in it.
+// uploadBody reads a JSON body that has modules in it, when it is the request's turn.
 func (r *request) uploadBody() ([]byte, error) {
 	if r.gin.Request.ContentLength > uploadBytesMax {
 		return nil, uploadTooLarge()
+	}
+	if err := r.takeTurn(); err != nil {
+		return nil, err
 	}
 	text, err := io.ReadAll(http.MaxBytesReader(r.gin.Writer, r.gin.Request.Body, uploadBytesMax))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
