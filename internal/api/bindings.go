@@ -13,12 +13,11 @@ import (
 )
 
 const (
-	codeInherit       = 10057 // Cloudflare: an inherit binding is invalid
-	codeBindingTaken  = 10053 // Cloudflare: the name is that of a binding of another type
-	codeNoBinding     = 10056 // Cloudflare: there is no such binding
-	bindingNameBytes  = 256
-	bindingSecretKey  = "secret_key" // does not run here; clients name it beside secret_text
-	serviceProduction = "production" // the one environment
+	codeInherit      = 10057 // Cloudflare: an inherit binding is invalid
+	codeBindingTaken = 10053 // Cloudflare: the name is that of a binding of another type
+	codeNoBinding    = 10056 // Cloudflare: there is no such binding
+	bindingNameBytes = 256
+	bindingSecretKey = "secret_key" // does not run here; clients name it beside secret_text
 )
 
 // sentBinding is a binding as clients write it.
@@ -96,8 +95,11 @@ func decodeBinding(text json.RawMessage, name *string, at place) (sentBinding, e
 	if err := json.Unmarshal(text, &head); err != nil {
 		return sentBinding{}, at.fail("must be an object with the texts name and type")
 	}
-	if name == nil {
+	switch {
+	case name == nil:
 		name = head.Name
+	case head.Name != nil && *head.Name != *name:
+		return sentBinding{}, at.member("name").fail("is %q, but the binding stands under %q", shown(*head.Name), shown(*name))
 	}
 	if name == nil || !validBindingName(*name) {
 		return sentBinding{}, at.member("name").fail("must have 1 to %d bytes and no control characters", bindingNameBytes)
@@ -134,8 +136,8 @@ func (b *sentBinding) check(at place) error {
 		return errs.New(errs.Invalid, 0, "binding %s: %s %s", shown(b.Name), member, why).At(at.member(member).pointer())
 	}
 	switch {
-	case b.Environment != nil && *b.Environment != "" && *b.Environment != serviceProduction:
-		return refuse("environment", fmt.Sprintf("%q does not exist: there is only %q", shown(*b.Environment), serviceProduction))
+	case b.Environment != nil && *b.Environment != "" && *b.Environment != production:
+		return refuse("environment", fmt.Sprintf("%q does not exist: there is only %q", shown(*b.Environment), production))
 	case b.CrossGrant != nil && *b.CrossGrant != "":
 		return refuse("cross_account_grant", "is not supported yet: a service is a script of the same account")
 	case holds(b.Props) && b.Props[0] != '{':

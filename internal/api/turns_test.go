@@ -52,7 +52,7 @@ func TestOneAccountDoesNotTakeAllMemory(t *testing.T) {
 	}
 	until(http.StatusServiceUnavailable)
 	p.call(t, http.MethodGet, "/workers/scripts/shop/versions", "").ok(t) // has no modules
-	p.send(t, http.MethodPut, "/workers/scripts/more", `{"main_module": "index.js"}`, index).wants(t, http.StatusServiceUnavailable)
+	p.send(t, http.MethodPut, "/workers/scripts/more", `{"main_module": "index.js"}`, index).want(t, http.StatusServiceUnavailable, 10013, "too many uploads")
 	if _, err := p.store.CreateVersion(t.Context(), other.ID, "theirs", deploy.Version{Origin: &deploy.Origin{URL: "http://localhost"}}); err != nil {
 		t.Fatal(err)
 	}

@@ -113,13 +113,6 @@ func (a answer) ok(t *testing.T, parts ...string) {
 	}
 }
 
-func (a answer) wants(t *testing.T, status int) {
-	t.Helper()
-	if a.status != status {
-		t.Errorf("answered %d %s, want %d", a.status, a.text, status)
-	}
-}
-
 func (a answer) lacks(t *testing.T, parts ...string) {
 	t.Helper()
 	for _, part := range parts {

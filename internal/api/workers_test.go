@@ -80,6 +80,9 @@ func TestSecretChangesAreVersions(t *testing.T) {
 	p.call(t, http.MethodPut, secrets, `{"name": "V", "text": "x", "type": "plain_text"}`).want(t, http.StatusBadRequest, 10001, "plain_text")
 	p.call(t, http.MethodPut, secrets, `{"name": "K", "type": "secret_key"}`).want(t, http.StatusBadRequest, 10001, "binding K: type secret_key is not supported yet")
 	p.call(t, http.MethodPut, secrets, `{"name": "K", "type": "secret_text"}`).want(t, http.StatusBadRequest, 10001, "text")
+	// The name in the body was ignored: one of two names was not what the sender meant.
+	p.call(t, http.MethodPatch, "/workers/scripts/shop/secrets-bulk", `{"secrets": {"A": {"name": "B", "text": "x", "type": "secret_text"}}}`).
+		want(t, http.StatusBadRequest, 10001, `secrets.A.name is "B"`)
 
 	// A newer version that is not deployed, or only in part, must not be released by a secret.
 	p.send(t, http.MethodPost, "/workers/scripts/shop/versions", `{"main_module": "index.js"}`, index).ok(t)
