@@ -193,6 +193,17 @@ func TestPatchOfTheLatestVersion(t *testing.T) {
 	patch(`{"env": {"A": {"type": "d1", "id": "x"}}}`).want(t, http.StatusBadRequest, 10001, "binding A: type d1 is not supported yet")
 	patch(`{"env": {"A": {"type": "wasm_module", "part": "x"}}}`).want(t, http.StatusBadRequest, 10021, "A", "x")
 	patch(`{"main_module": "x"}`).want(t, http.StatusBadRequest, 10001, "main_module is unknown")
+
+	// Bindings that the runtime refuses were found out when the version was deployed.
+	newest := p.newest(t, "shop")
+	p.runtime.check = func(*deploy.Worker, map[string][]byte) (deploy.Exports, int64, error) {
+		return deploy.Exports{}, 0, errs.New(errs.Invalid, 10021, "Wasm bindings are not allowed")
+	}
+	patch(`{"env": {"W": {"type": "wasm_module", "part": "index.js"}}}`).want(t, http.StatusBadRequest, 10021, "Wasm bindings are not allowed")
+	if after := p.newest(t, "shop"); after.ID != newest.ID {
+		t.Errorf("a refused patch made version %d", after.Number)
+	}
+	patch(`{"env": {"A": {"type": "secret_text", "text": "4"}}}`).ok(t)
 }
 
 func TestWorkersByIdAndName(t *testing.T) {

@@ -242,7 +242,15 @@ func (s *Server) patchLatestVersion(r *request) (any, error) {
 		}
 	}
 	v, err := s.upload(r, script.Name, false, func(newest *deploy.Version) (deploy.Upload, error) {
-		return patched(script.Name, newest, edits, said)
+		u, err := patched(script.Name, newest, edits, said)
+		if err != nil || u.Version.Annotations.TriggeredBy == triggeredBySecret {
+			return u, err // no secret keeps code from running that ran before
+		}
+		contents, err := s.contents(r, u.Version.Worker)
+		if err != nil {
+			return u, err
+		}
+		return u, s.check(r, u.Version.Worker, contents)
 	})
 	if err != nil {
 		return nil, err
@@ -269,5 +277,5 @@ func patched(script string, newest *deploy.Version, edits map[string]*sentBindin
 	}
 	w := *newest.Worker
 	w.Bindings = edited(w.Bindings, edits)
-	return deploy.Upload{Version: deploy.Version{Worker: &w, Annotations: said}}, checkParts(&w)
+	return deploy.Upload{Version: deploy.Version{Worker: &w, Annotations: said}}, nil
 }
