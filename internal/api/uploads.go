@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -128,6 +129,9 @@ func (s *Server) upload(r *request, script string, create bool, build func(newes
 		if err != nil {
 			return deploy.Version{}, err
 		}
+		if err := checkConfiguration(u.Version.Worker); err != nil {
+			return deploy.Version{}, err
+		}
 		base := ""
 		if newest != nil {
 			base = newest.ID
@@ -138,6 +142,21 @@ func (s *Server) upload(r *request, script string, create bool, build func(newes
 			return v, err
 		}
 	}
+}
+
+// checkConfiguration bounds what a version carries beside its modules. Each request
+// that adds to it is small, but a version keeps what the one before had.
+func checkConfiguration(w *deploy.Worker) error {
+	configuration := *w
+	configuration.Modules, configuration.Exports = nil, deploy.Exports{}
+	text, err := json.Marshal(configuration)
+	if err != nil {
+		return err
+	}
+	if len(text) > documentBytesMax {
+		return errs.New(errs.TooLarge, codeTooLarge, "the configuration of this version, with what it keeps of the one before, has %d bytes: at most %d are allowed", len(text), documentBytesMax)
+	}
+	return nil
 }
 
 // overtaken reports whether the script has another newest version meanwhile.

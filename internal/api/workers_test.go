@@ -113,6 +113,28 @@ func TestSecretChangesAreVersions(t *testing.T) {
 	p.call(t, http.MethodPut, "/workers/scripts/origin/secrets", `{"name": "A", "text": "x", "type": "secret_text"}`).want(t, http.StatusBadRequest, 10001, "origin")
 }
 
+// Each new version had all bindings of the one before and one megabyte more, so a
+// few hundred small requests made versions that nobody could read any more.
+func TestVersionsDoNotGrowWithoutEnd(t *testing.T) {
+	p := newPlatform(t)
+	p.deployWorker(t, "shop", `{"main_module": "index.js"}`)
+	half := strings.Repeat("x", 600<<10)
+	secret := func(name string) answer {
+		return p.call(t, http.MethodPut, "/workers/scripts/shop/secrets", `{"name": "`+name+`", "type": "secret_text", "text": "`+half+`"}`)
+	}
+	secret("A").ok(t)
+	before := p.newest(t, "shop")
+	secret("B").want(t, http.StatusRequestEntityTooLarge, 10027, "the configuration of this version", "1048576")
+	p.call(t, http.MethodPatch, "/workers/workers/shop/versions/latest", `{"env": {"B": {"type": "secret_text", "text": "`+half+`"}}}`).
+		want(t, http.StatusRequestEntityTooLarge, 10027)
+	p.call(t, http.MethodPatch, "/workers/scripts/shop/settings", `{"invented": "`+half+`"}`).want(t, http.StatusRequestEntityTooLarge, 10027)
+	p.send(t, http.MethodPut, "/workers/scripts/shop", `{"main_module": "index.js", "invented": "`+half+`"}`, index).want(t, http.StatusRequestEntityTooLarge, 10027)
+	if after := p.newest(t, "shop"); after.ID != before.ID {
+		t.Errorf("a refused change made version %d", after.Number)
+	}
+	secret("A").ok(t) // in place of the one there
+}
+
 func TestRollbackToOtherSecrets(t *testing.T) {
 	p := newPlatform(t)
 	old := p.deployWorker(t, "shop", `{"main_module": "index.js", "bindings": [{"name": "A", "type": "secret_text", "text": "1"}, {"name": "C", "type": "secret_text", "text": "1"}]}`)
