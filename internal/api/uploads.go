@@ -17,6 +17,10 @@ const (
 	// inherits anew.
 	uploadTries = 3
 
+	// exportsBytesMax of a version. The snapshot has what the newest hundred versions
+	// of every script export, so that one account could make it too large for all.
+	exportsBytesMax = 32 << 10
+
 	triggeredByUpload        = "upload"
 	triggeredByVersionUpload = "version_upload"
 	triggeredBySecret        = "secret"
@@ -104,8 +108,21 @@ func (s *Server) check(r *request, w *deploy.Worker, contents map[string][]byte)
 	if err := checkParts(w); err != nil {
 		return err
 	}
-	w.Exports, w.StartupTimeMs, err = s.deps.Runtime.Check(r.ctx, w, contents)
-	return err
+	if w.Exports, w.StartupTimeMs, err = s.deps.Runtime.Check(r.ctx, w, contents); err != nil {
+		return err
+	}
+	return checkExported(w.Exports)
+}
+
+func checkExported(exports deploy.Exports) error {
+	text, err := json.Marshal(exports)
+	if err != nil {
+		return err
+	}
+	if len(text) > exportsBytesMax {
+		return errs.New(errs.Invalid, codeBadScript, "the names of what the script exports, with their methods, take %d bytes: at most %d are allowed", len(text), exportsBytesMax)
+	}
+	return nil
 }
 
 // newest returns the latest version of a script, nil when it has none.

@@ -344,6 +344,12 @@ func TestBadUploadsAreRefusedByName(t *testing.T) {
 	}
 	p.send(t, put, "/workers/scripts/shop", `{"main_module": "index.js"}`, index).want(t, 400, 10021, "Uncaught SyntaxError: Unexpected token '}'")
 	p.send(t, post, "/workers/scripts/shop/versions", `{"main_module": "index.js"}`, index).want(t, 400, 10021, "Uncaught SyntaxError")
+	// Every gateway is told what versions export: some hundred megabytes of names would
+	// have kept all of them from the next snapshot.
+	p.runtime.check = func(*deploy.Worker, map[string][]byte) (deploy.Exports, int64, error) {
+		return deploy.Exports{Handlers: []string{"fetch"}, Named: []deploy.NamedExport{{Name: "A", Handlers: []string{strings.Repeat("x", 32<<10)}}}}, 0, nil
+	}
+	p.send(t, put, "/workers/scripts/shop", `{"main_module": "index.js"}`, index).want(t, 400, 10021, "what the script exports", "32768")
 	if after := p.picture(t); after != before {
 		t.Errorf("refused uploads left something:\n%s\nbefore:\n%s", after, before)
 	}
