@@ -13,12 +13,11 @@ import (
 )
 
 const (
-	codeInherit       = 10057 // Cloudflare: an inherit binding is invalid
-	codeBindingTaken  = 10053 // Cloudflare: the name is that of a binding of another type
-	codeNoBinding     = 10056 // Cloudflare: there is no such binding
-	bindingNameBytes  = 256
-	bindingSecretKey  = "secret_key" // does not run here; clients name it beside secret_text
-	serviceProduction = "production" // the one environment
+	codeInherit      = 10057 // Cloudflare: an inherit binding is invalid
+	codeBindingTaken = 10053 // Cloudflare: the name is that of a binding of another type
+	codeNoBinding    = 10056 // Cloudflare: there is no such binding
+	bindingNameBytes = 256
+	bindingSecretKey = "secret_key" // does not run here; clients name it beside secret_text
 )
 
 // sentBinding is a binding as clients write it.
@@ -48,7 +47,7 @@ var runsHere = map[string]string{
 }
 
 // bindingsAt is the place of the bindings in an upload.
-var bindingsAt = place{"bindings", "/bindings"}
+var bindingsAt = place{}.member("bindings")
 
 // decodeBindings reads the bindings of an upload.
 func decodeBindings(list []json.RawMessage) ([]sentBinding, error) {
@@ -99,8 +98,11 @@ func decodeBinding(text json.RawMessage, name *string, at place) (sentBinding, e
 	if err := json.Unmarshal(text, &head); err != nil {
 		return sentBinding{}, at.fail("must be an object with the texts name and type")
 	}
-	if name == nil {
+	switch {
+	case name == nil:
 		name = head.Name
+	case head.Name != nil && *head.Name != *name:
+		return sentBinding{}, at.member("name").fail("is %q, but the binding stands under %q", shown(*head.Name), shown(*name))
 	}
 	if name == nil || !validBindingName(*name) {
 		return sentBinding{}, at.member("name").fail("must have 1 to %d bytes and no control characters", bindingNameBytes)
@@ -118,9 +120,9 @@ func decodeBinding(text json.RawMessage, name *string, at place) (sentBinding, e
 
 func unsupportedBinding(name, kind string, at place) error {
 	if kind == "" {
-		return errs.New(errs.Invalid, 0, "binding %s has no type", shown(name)).At(at.member("type").pointer)
+		return errs.New(errs.Invalid, 0, "binding %s has no type", shown(name)).At(at.member("type").pointer())
 	}
-	return errs.New(errs.Invalid, 0, "binding %s: type %s is not supported yet", shown(name), shown(kind)).At(at.member("type").pointer)
+	return errs.New(errs.Invalid, 0, "binding %s: type %s is not supported yet", shown(name), shown(kind)).At(at.member("type").pointer())
 }
 
 func validBindingName(name string) bool {
@@ -134,11 +136,11 @@ func (b *sentBinding) check(at place) error {
 		return at.member(need).fail("is missing: binding %s of type %s needs it", shown(b.Name), b.Type)
 	}
 	refuse := func(member, why string) error {
-		return errs.New(errs.Invalid, 0, "binding %s: %s %s", shown(b.Name), member, why).At(at.member(member).pointer)
+		return errs.New(errs.Invalid, 0, "binding %s: %s %s", shown(b.Name), member, why).At(at.member(member).pointer())
 	}
 	switch {
-	case b.Environment != nil && *b.Environment != "" && *b.Environment != serviceProduction:
-		return refuse("environment", fmt.Sprintf("%q does not exist: there is only %q", shown(*b.Environment), serviceProduction))
+	case b.Environment != nil && *b.Environment != "" && *b.Environment != production:
+		return refuse("environment", fmt.Sprintf("%q does not exist: there is only %q", shown(*b.Environment), production))
 	case b.CrossGrant != nil && *b.CrossGrant != "":
 		return refuse("cross_account_grant", "is not supported yet: a service is a script of the same account")
 	case holds(b.Props) && b.Props[0] != '{':

@@ -42,33 +42,67 @@ func decodeAt(text []byte, v any, at place) error {
 	return nil
 }
 
-// place is where in a document a value is.
+// place is where in a document a value is. It is written out only when something is
+// to be said about it: names of all the values of a deep or wide document would take
+// much more memory and time than the document.
 type place struct {
-	name    string // for people: versions[0].percentage
-	pointer string // for programs: /versions/0/percentage
+	in  *place // nil: this is the whole document
+	key string // of a member
+	i   int    // of an element, where key is empty and isElement is set
+
+	isElement bool
 }
 
-func (p place) member(key string) place {
-	name := key
-	if p.name != "" {
-		name = p.name + "." + key
+func (p place) member(key string) place { return place{in: &p, key: key} }
+
+func (p place) element(i int) place { return place{in: &p, i: i, isElement: true} }
+
+// path returns the steps to p, the outermost first.
+func (p place) path() []place {
+	var steps []place
+	for ; p.in != nil; p = *p.in {
+		steps = append(steps, p)
 	}
-	return place{name, p.pointer + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key)}
+	slices.Reverse(steps)
+	return steps
 }
 
-func (p place) element(i int) place {
-	return place{fmt.Sprintf("%s[%d]", p.name, i), fmt.Sprintf("%s/%d", p.pointer, i)}
-}
-
+// String is for people: versions[0].percentage.
 func (p place) String() string {
-	if p.name == "" {
+	var b strings.Builder
+	for _, step := range p.path() {
+		switch {
+		case step.isElement:
+			fmt.Fprintf(&b, "[%d]", step.i)
+		case b.Len() > 0:
+			b.WriteString("." + step.key)
+		default:
+			b.WriteString(step.key)
+		}
+	}
+	if b.Len() == 0 {
 		return "the body"
 	}
-	return p.name
+	return b.String()
 }
 
+// pointer is for programs: /versions/0/percentage.
+func (p place) pointer() string {
+	var b strings.Builder
+	for _, step := range p.path() {
+		if step.isElement {
+			fmt.Fprintf(&b, "/%d", step.i)
+		} else {
+			b.WriteString("/" + pointerEscape.Replace(step.key))
+		}
+	}
+	return b.String()
+}
+
+var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")
+
 func (p place) fail(format string, args ...any) error {
-	return errs.New(errs.Invalid, 0, p.String()+" "+format, args...).At(p.pointer)
+	return errs.New(errs.Invalid, 0, "%s %s", p, fmt.Sprintf(format, args...)).At(p.pointer())
 }
 
 // walker reads a document along the type that it will be decoded into.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -146,4 +147,39 @@ func FuzzDecodePolicy(f *testing.F) {
 			t.Fatalf("%q was answered %s, which is answered %s, error %v", text, answer, back, err)
 		}
 	})
+}
+
+// One megabyte of JSON took gigabytes, or minutes: each value's place was written
+// out as it was read, so deep objects with long names cost the square of their
+// depth, and every element of a list cost the name of the list.
+func TestDecodeStrictTakesMemoryInProportion(t *testing.T) {
+	f := func(what, value string) {
+		t.Helper()
+		text := []byte(`{"any":` + value + `}`)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := decodeStrict(text, &struct {
+			Any json.RawMessage `json:"any"`
+		}{}); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		runtime.ReadMemStats(&after)
+		// About 60 bytes for one of text: the two bytes of an element are a token and a place.
+		if used := (after.TotalAlloc - before.TotalAlloc) / uint64(len(text)); used > 300 {
+			t.Errorf("%s: %d bytes were allocated for each of the document's", what, used)
+		}
+	}
+	long := strings.Repeat("k", 100)
+	f("deep", strings.Repeat(`{"`+long+`":`, 5000)+"0"+strings.Repeat("}", 5000))
+	f("wide", `{"`+strings.Repeat(long, 1000)+`":[`+strings.Repeat("0,", 50_000)+`0]}`)
+}
+
+// A member's name was part of a format, so one with a percent sign made nonsense of
+// the sentence about it.
+func TestDecodeStrictNamesPercentSigns(t *testing.T) {
+	err := decodeStrict([]byte(`{"list":[{"%d%s":1}]}`), &sample{})
+	e, ok := errors.AsType[*errs.Error](err)
+	if !ok || e.Pointer != "/list/0/%d%s" || !strings.HasPrefix(e.Message, "list[0].%d%s is unknown: the members here are a/b~c") {
+		t.Errorf("error %+v", err)
+	}
 }

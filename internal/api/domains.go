@@ -10,9 +10,6 @@ import (
 	"tidegate/internal/errs"
 )
 
-// domainsMax of a script, as of its routes.
-const domainsMax = routesMax
-
 // noCertificate stands where clients require the id of a certificate, which is the
 // operator's to make and has none here.
 const noCertificate = "00000000-0000-0000-0000-000000000000"
@@ -140,8 +137,8 @@ type domainOrigin struct {
 
 // checkOrigins returns the host names; at is the pointer of the list.
 func checkOrigins(origins []domainOrigin, at string) ([]string, error) {
-	if len(origins) > domainsMax {
-		return nil, errs.New(errs.Invalid, 0, "there are %d domains: at most %d are allowed", len(origins), domainsMax).At(at)
+	if len(origins) > deploy.RoutesMax {
+		return nil, errs.New(errs.Invalid, 0, "there are %d domains: at most %d are allowed", len(origins), deploy.RoutesMax).At(at)
 	}
 	names := make([]string, 0, len(origins))
 	for i, origin := range origins {

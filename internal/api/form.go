@@ -23,6 +23,8 @@ const (
 	uploadBytesMax     = 64 << 20
 	modulesMax         = 400 // source maps are not counted, and have the same bound
 	moduleNameBytesMax = 1024
+	documentBytesMax   = 1 << 20 // of what describes the modules, all its parts together
+	membersMax         = 10_000  // parts that are members of it
 )
 
 const (
@@ -38,15 +40,20 @@ type form struct {
 
 type part struct {
 	name        string
+	isFile      bool   // it was sent with the name of a file
 	contentType string // as it was sent
 	content     []byte
 }
 
-// form reads a multipart body whose describing part has the name document.
+// form reads a multipart body whose describing part has the name document, when it
+// is the request's turn.
 func (r *request) form(document string) (form, error) {
 	req := r.gin.Request
 	if req.ContentLength > uploadBytesMax {
 		return form{}, uploadTooLarge()
+	}
+	if err := r.takeTurn(); err != nil {
+		return form{}, err
 	}
 	return readForm(req.Header.Get("Content-Type"), http.MaxBytesReader(r.gin.Writer, req.Body, uploadBytesMax), document)
 }
@@ -69,6 +76,7 @@ func readForm(contentType string, body io.Reader, document string) (form, error)
 	}
 	reader := multipart.NewReader(body, parameters["boundary"])
 	members := make(map[string]string)
+	described := 0 // bytes
 	for {
 		// Raw, because nothing that sends modules encodes them for transfer.
 		next, err := reader.NextRawPart()
@@ -79,25 +87,45 @@ func readForm(contentType string, body io.Reader, document string) (form, error)
 			return f, formError(err)
 		}
 		p, err := readPart(next)
-		switch {
-		case err != nil:
+		if err != nil {
 			return f, err
-		case p.name == document && f.document != nil:
-			return f, errs.New(errs.Invalid, 0, "the part %q appears twice", document)
+		}
+		// One with the name of a file is a module, though it may be called metadata.js.
+		member, isMember := strings.CutPrefix(p.name, document+".")
+		isMember = isMember && !p.isFile
+		_, repeated := members[member]
+		if p.name == document || isMember {
+			if described += len(p.name) + len(p.content); described > documentBytesMax {
+				return f, documentTooLarge(document)
+			}
+		}
+		switch {
+		case p.name == document && f.document != nil, isMember && repeated:
+			return f, errs.New(errs.Invalid, 0, "the part %q appears twice", shown(p.name))
 		case p.name == document:
 			f.document = append([]byte{}, p.content...)
-		case strings.HasPrefix(p.name, document+"."):
-			members[strings.TrimPrefix(p.name, document+".")] = string(p.content)
+		case isMember && len(members) == membersMax:
+			return f, errs.New(errs.Invalid, 0, "the upload has more than %d parts whose names begin with %q", membersMax, document+".")
+		case isMember:
+			members[member] = string(p.content)
 		case len(f.parts) == 2*modulesMax:
 			return f, errs.New(errs.Invalid, codeTooLarge, "the upload has more than %d modules", modulesMax)
 		default:
 			f.parts = append(f.parts, p)
 		}
 	}
-	if f.document == nil && len(members) > 0 {
+	switch {
+	case len(members) == 0:
+	case f.document != nil:
+		return f, errs.New(errs.Invalid, 0, "the upload has a part %q, and parts for single members of it: send one or the others", document)
+	default:
 		f.document, err = documentOf(members)
 	}
 	return f, err
+}
+
+func documentTooLarge(document string) error {
+	return errs.New(errs.TooLarge, codeTooLarge, "%s, which describes the modules, is larger than %d bytes", document, documentBytesMax)
 }
 
 func formError(err error) error {
@@ -118,14 +146,15 @@ func readPart(p *multipart.Part) (part, error) {
 		return part{}, errs.New(errs.Invalid, 0, "a part of the upload has no name in its Content-Disposition %q", shown(p.Header.Get("Content-Disposition")))
 	}
 	name := parameters["name"]
-	if file := parameters["filename"]; file != "" && listedFile.MatchString(name) {
+	file, isFile := parameters["filename"]
+	if file != "" && listedFile.MatchString(name) {
 		name = file
 	}
 	content, err := io.ReadAll(p)
 	if err != nil {
 		return part{}, formError(err)
 	}
-	return part{name, p.Header.Get("Content-Type"), content}, nil
+	return part{name, isFile, p.Header.Get("Content-Type"), content}, nil
 }
 
 // modules checks the parts as modules and returns them with their contents by hash.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"reflect"
@@ -144,3 +145,45 @@ func TestUploadsOfUnknownLengthAreBounded(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// A part that was sent twice counted as it came last, and single members beside a
+// whole description counted not at all, so that what a person or a proxy checked
+// was not what ran.
+func TestFormsThatCanBeReadInTwoWays(t *testing.T) {
+	module := [3]string{`name="a.js"; filename="a.js"`, deploy.ModuleTypeESM, ""}
+	main := [3]string{`name="metadata.main_module"`, "", "a.js"}
+	for what, parts := range map[string][][3]string{
+		"member twice":            {main, main, module},
+		"members and whole":       {{`name="metadata"`, "", `{"main_module": "b.js"}`}, main, module},
+		"whole description twice": {{`name="metadata"`, "", `{}`}, {`name="metadata"`, "", `{}`}},
+	} {
+		if f, err := readForm(fuzzBoundary, strings.NewReader(formText(parts...)), "metadata"); errs.KindOf(err) != errs.Invalid {
+			t.Errorf("%s: %s, error %v", what, f.document, err)
+		}
+	}
+}
+
+// A description may be as large as all of an upload, in one part or in a million,
+// and is decoded several times over.
+func TestDescriptionsAreBounded(t *testing.T) {
+	members := make([][3]string, membersMax+1)
+	for i := range members {
+		members[i] = [3]string{fmt.Sprintf(`name="metadata.tags.%d"`, i), "", ""}
+	}
+	half := strings.Repeat("x", documentBytesMax/2)
+	for what, c := range map[string]struct {
+		parts [][3]string
+		want  errs.Kind
+	}{
+		"one part":    {[][3]string{{`name="metadata"`, "", half + half}}, errs.TooLarge},
+		"large parts": {[][3]string{{`name="metadata.a"`, "", half}, {`name="metadata.b"`, "", half}}, errs.TooLarge},
+		"many parts":  {members, errs.Invalid},
+	} {
+		if _, err := readForm(fuzzBoundary, strings.NewReader(formText(c.parts...)), "metadata"); errs.KindOf(err) != c.want {
+			t.Errorf("%s: error %v", what, err)
+		}
+	}
+	if _, err := formOfJSON([]byte(`{"placement": "` + half + half + `"}`)); errs.KindOf(err) != errs.TooLarge {
+		t.Errorf("JSON: error %v", err)
+	}
+}

@@ -139,19 +139,19 @@ func checkExports(text json.RawMessage) error {
 		return nil
 	}
 	var exports map[string]json.RawMessage
-	if err := decodeAt(text, &exports, place{"exports", "/exports"}); err != nil {
+	if err := decodeAt(text, &exports, place{}.member("exports")); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(exports)) {
 		var export struct {
 			Type string `json:"type"`
 		}
-		at := place{"exports", "/exports"}.member(name)
+		at := place{}.member("exports").member(name)
 		if err := json.Unmarshal(exports[name], &export); err != nil {
 			return at.fail("must be an object with the text type")
 		}
 		if export.Type != exportWorker {
-			return errs.New(errs.Invalid, 0, "export %s: type %s is not supported yet", shown(name), shown(export.Type)).At(at.pointer)
+			return errs.New(errs.Invalid, 0, "export %s: type %s is not supported yet", shown(name), shown(export.Type)).At(at.pointer())
 		}
 	}
 	return nil

@@ -33,7 +33,7 @@ func (b *migrationStepBody) empty() bool {
 func (b *migrationStepBody) step(at place) (deploy.MigrationStep, error) {
 	if len(b.TransferredClasses) > 0 {
 		return deploy.MigrationStep{}, errs.New(errs.Invalid, 0, "%s is not supported yet: the storage of a script's Durable Objects cannot be given to another script", at.member("transferred_classes")).
-			At(at.member("transferred_classes").pointer)
+			At(at.member("transferred_classes").pointer())
 	}
 	return deploy.MigrationStep{
 		NewClasses: b.NewClasses, NewSQLiteClasses: b.NewSQLiteClasses, RenamedClasses: b.RenamedClasses, DeletedClasses: b.DeletedClasses,
@@ -45,7 +45,7 @@ func (m *metadata) migrations() (*deploy.Migrations, error) {
 	if !holds(m.Migrations) {
 		return nil, nil
 	}
-	at := place{"migrations", "/migrations"}
+	at := place{}.member("migrations")
 	var body migrationsBody
 	if err := decodeAt(m.Migrations, &body, at); err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ func checkObservability(text json.RawMessage) error {
 	if len(text) == 0 || string(text) == "null" {
 		return nil
 	}
-	at := place{"observability", "/observability"}
+	at := place{}.member("observability")
 	if text[0] != '{' {
 		return at.fail("is %s: it must be an object", shown(string(text)))
 	}
@@ -42,7 +42,7 @@ func checkObservability(text json.RawMessage) error {
 		return at.fail("must be %s, not %s", wanted(e.Type), e.Value)
 	}
 	if err != nil {
-		return errs.New(errs.Invalid, 0, "observability cannot be read: %v", err).At(at.pointer)
+		return errs.New(errs.Invalid, 0, "observability cannot be read: %v", err).At(at.pointer())
 	}
 	return nil
 }

@@ -45,6 +45,8 @@ type request struct {
 	account string // of the path; empty where the path has none
 	gin     *gin.Context
 	info    *resultInfo // set by handlers of paged lists
+	server  *Server
+	endTurn func() // nil until takeTurn
 }
 
 // serve checks who calls before it runs the endpoint.
@@ -56,6 +58,7 @@ func (s *Server) serve(e endpoint) gin.HandlerFunc {
 			s.fail(c, err)
 			return
 		}
+		defer r.leave()
 		result, err := e.handle(r)
 		if err != nil {
 			s.fail(c, err)
@@ -93,7 +96,7 @@ func (s *Server) admit(c *gin.Context, e endpoint) (*request, error) {
 		return nil, err
 	}
 	ctx = control.WithActor(ctx, control.Actor{TokenID: token.ID, Email: token.Email, Source: sourceOf(c.Request.UserAgent())})
-	return &request{ctx: ctx, token: token, account: account, gin: c}, nil
+	return &request{ctx: ctx, token: token, account: account, gin: c, server: s}, nil
 }
 
 // unescape decodes a parameter of the path. The router leaves it as it was sent,

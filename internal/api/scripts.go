@@ -12,12 +12,10 @@ import (
 	"tidegate/schema/control"
 )
 
-// Bounds of what a script carries: every event repeats its tags, and every
-// gateway holds its routes.
+// Bounds of what a script carries: every event repeats its tags.
 const (
 	tagsMax      = 8 // Cloudflare's bound
 	tagCharsMax  = 63
-	routesMax    = 100
 	patternBytes = 500
 )
 
@@ -127,8 +125,8 @@ func (s *Server) putRoutes(r *request) (any, error) {
 	if body == nil {
 		return nil, errs.New(errs.Invalid, 0, "the body is null: it must be an array")
 	}
-	if len(body) > routesMax {
-		return nil, errs.New(errs.Invalid, 0, "the body has %d routes: at most %d are allowed", len(body), routesMax)
+	if len(body) > deploy.RoutesMax {
+		return nil, errs.New(errs.Invalid, 0, "the body has %d routes: at most %d are allowed", len(body), deploy.RoutesMax)
 	}
 	patterns := make([]string, len(body))
 	seen := make(map[string]bool, len(body))

@@ -103,7 +103,7 @@ func (s *Server) patchSecrets(r *request) (any, error) {
 	if kind := string(body.VersionTags); kind != "" && kind != "null" && kind[0] != '{' {
 		return nil, errs.New(errs.Invalid, 0, "version_tags is %s: it must be an object", shown(kind)).At("/version_tags")
 	}
-	edits, err := decodeEdits(body.Secrets, place{"secrets", "/secrets"})
+	edits, err := decodeEdits(body.Secrets, place{}.member("secrets"))
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (s *Server) patchSecrets(r *request) (any, error) {
 		if b == nil {
 			continue
 		}
-		if err := wantSecret(b, place{pointer: "/secrets"}.member(name).pointer+"/type"); err != nil {
+		if err := wantSecret(b, place{}.member("secrets").member(name).member("type").pointer()); err != nil {
 			return nil, err
 		}
 	}

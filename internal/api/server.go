@@ -56,6 +56,8 @@ type Server struct {
 	duration metric.Float64Histogram
 	tracer   trace.Tracer
 
+	turns *turns
+
 	viewers      viewers
 	tailViewers  metric.Int64UpDownCounter
 	tailMessages metric.Int64Counter
@@ -67,7 +69,10 @@ type Server struct {
 
 // New returns a server on deps.
 func New(config Config, deps Deps) (*Server, error) {
-	s := &Server{deps: deps, durableObjects: config.DurableObjects, now: config.Now, log: config.Logger, tracer: telemetry.Tracer("tidegate/internal/api")}
+	s := &Server{
+		deps: deps, durableObjects: config.DurableObjects, now: config.Now, log: config.Logger,
+		tracer: telemetry.Tracer("tidegate/internal/api"), turns: newTurns(),
+	}
 	if s.now == nil {
 		s.now = time.Now
 	}

@@ -1,7 +1,7 @@
 package api
 
 import (
-	"context"
+	"cmp"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
@@ -62,32 +62,13 @@ type service struct {
 	current *deploy.Version
 }
 
-func (s *Server) findService(ctx context.Context, accountID, name string) (service, error) {
-	script, err := s.deps.Scripts.Script(ctx, accountID, name)
+func (s *Server) findService(r *request) (service, error) {
+	script, err := s.deps.Scripts.Script(r.ctx, r.account, r.script())
 	if err != nil {
 		return service{}, asService(err)
 	}
-	found := service{script: script}
-	deployments, err := s.deps.Scripts.Deployments(ctx, accountID, name)
-	if err != nil {
-		return found, err
-	}
-	if len(deployments) == 0 {
-		versions, _, err := s.deps.Scripts.Versions(ctx, accountID, name, 1, 0)
-		if err == nil && len(versions) > 0 {
-			found.current = &versions[0]
-		}
-		return found, err
-	}
-	most := deployments[0].Versions[0]
-	for _, split := range deployments[0].Versions {
-		if split.Percentage > most.Percentage {
-			most = split
-		}
-	}
-	v, err := s.deps.Scripts.Version(ctx, accountID, name, most.VersionID)
-	found.current = &v
-	return found, err
+	current, err := s.serving(r, script.Name)
+	return service{script, current}, err
 }
 
 // asService gives a missing script the code that clients of services know.
@@ -103,7 +84,7 @@ func (s *Server) findEnvironment(r *request) (service, error) {
 	if name := r.param("environment"); name != production {
 		return service{}, errs.New(errs.NotFound, codeNoEnvironment, "environment %q does not exist: a script has only %s", shown(name), production)
 	}
-	return s.findService(r.ctx, r.account, r.script())
+	return s.findService(r)
 }
 
 func (f service) name() environmentName {
@@ -112,7 +93,7 @@ func (f service) name() environmentName {
 
 func (f service) environment() environmentView {
 	view := serviceScript{
-		ID: f.script.Name, Tag: f.script.Tag, Handlers: []string{}, LastDeployedFrom: lastDeployedFrom, UsageModel: "standard", MigrationTag: f.script.MigrationTag,
+		ID: f.script.Name, Tag: f.script.Tag, Handlers: []string{}, LastDeployedFrom: lastDeployedFrom, UsageModel: usageModelDefault, MigrationTag: f.script.MigrationTag,
 		CreatedOn: timestamp(f.script.CreatedOn), ModifiedOn: timestamp(f.script.ModifiedOn),
 	}
 	if len(f.script.Tags) > 0 {
@@ -126,9 +107,7 @@ func (f service) environment() environmentView {
 		w := f.current.Worker
 		view.Handlers, view.ETag = orEmpty(w.Exports.Handlers), w.ETag
 		view.CompatibilityDate, view.CompatibilityFlags = w.CompatibilityDate, w.CompatibilityFlags
-		if w.UsageModel != "" {
-			view.UsageModel = w.UsageModel
-		}
+		view.UsageModel = cmp.Or(w.UsageModel, usageModelDefault)
 		if w.Limits != (deploy.Limits{}) {
 			view.Limits = &w.Limits
 		}
@@ -137,7 +116,7 @@ func (f service) environment() environmentView {
 }
 
 func (s *Server) getService(r *request) (any, error) {
-	found, err := s.findService(r.ctx, r.account, r.script())
+	found, err := s.findService(r)
 	if err != nil {
 		return nil, err
 	}
@@ -162,18 +141,7 @@ func (s *Server) getEnvironment(r *request) (any, error) {
 
 func (s *Server) getEnvironmentBindings(r *request) (any, error) {
 	found, err := s.findEnvironment(r)
-	if err != nil || found.current == nil || found.current.Worker == nil {
-		return []deploy.Binding{}, err
-	}
-	return views(found.current.Worker.Bindings, withoutSecret), nil
-}
-
-// withoutSecret is a binding as it may be shown.
-func withoutSecret(b deploy.Binding) deploy.Binding {
-	if b.Type == deploy.BindingSecretText {
-		b.Text = ""
-	}
-	return b
+	return views(bindingsOf(found.current), viewBinding), err
 }
 
 func (s *Server) getEnvironmentRoutes(r *request) (any, error) {

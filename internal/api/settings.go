@@ -184,8 +184,11 @@ func (s *Server) reconfigured(r *request, m *metadata, sent sentWorker, newest *
 	return deploy.Version{Worker: &w, Annotations: sent.annotations}, contents, err
 }
 
-// contents reads the modules of a worker.
+// contents reads the modules of a worker, when it is the request's turn.
 func (s *Server) contents(r *request, w *deploy.Worker) (map[string][]byte, error) {
+	if err := r.takeTurn(); err != nil {
+		return nil, err
+	}
 	contents := make(map[string][]byte, len(w.Modules))
 	for _, m := range w.Modules {
 		if _, ok := contents[m.SHA256]; ok {

@@ -27,6 +27,9 @@ const (
 	tailProtocol = "trace-v1"
 	// tailFrameBytesMax of what a viewer sends: pings, and a text that asks for nothing.
 	tailFrameBytesMax = 64 << 10
+	// tailViewersMax of one tail on one server. Clients have one; each may let
+	// tailQueueBytesMax wait.
+	tailViewersMax = 10
 	// tailWriteTimeout ends a viewer that takes nothing at all for this long.
 	tailWriteTimeout = 10 * time.Second
 	// tailCloseTimeout for a viewer to read the reason and close its side. To close
@@ -55,19 +58,22 @@ type viewers struct {
 	of      map[string]int // by the id of their tail
 }
 
-// enter reports false when nobody may come any more.
-func (v *viewers) enter(tailID string) bool {
+// enter refuses when nobody may come any more, or nobody else to this tail.
+func (v *viewers) enter(tailID string) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.stopped {
-		return false
+	switch {
+	case v.stopped:
+		return errs.New(errs.Unavailable, 0, "this server is stopping: connect again")
+	case v.of[tailID] == tailViewersMax:
+		return errs.New(errs.Invalid, 0, "%d viewers have this tail open, and more are not allowed: make one of your own", tailViewersMax)
 	}
 	v.open.Add(1)
 	if v.of == nil {
 		v.of = make(map[string]int)
 	}
 	v.of[tailID]++
-	return true
+	return nil
 }
 
 // leave reports whether nobody has the tail open any more. The caller calls
@@ -111,8 +117,8 @@ func (s *Server) watchTail(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	if !s.viewers.enter(tail.ID) {
-		s.fail(c, errs.New(errs.Unavailable, 0, "this server is stopping: connect again"))
+	if err := s.viewers.enter(tail.ID); err != nil {
+		s.fail(c, err)
 		return
 	}
 	defer s.viewers.open.Done()

@@ -401,6 +401,38 @@ func TestOnlyViewersOfLiveTailsAreLetIn(t *testing.T) {
 	}
 }
 
+// Whoever had the URL of a tail could open it any number of times, and let four
+// megabytes wait for each.
+func TestTailHasFewViewers(t *testing.T) {
+	p := newPlatform(t)
+	p.upload(t, "shop", "v1")
+	tail := p.newTail(t, "shop", "")
+	first := watch(t, tail.URL)
+	for range 9 {
+		watch(t, tail.URL)
+	}
+	dialer := ws.Dialer{Protocols: []string{"trace-v1"}}
+	_, _, _, err := dialer.Dial(t.Context(), tail.URL)
+	if refused, ok := errors.AsType[ws.StatusError](err); !ok || int(refused) != http.StatusBadRequest {
+		t.Errorf("the eleventh viewer got the error %v", err)
+	}
+	watch(t, p.newTail(t, "shop", "").URL) // another tail is another matter
+	first.close()
+	first.read() // the answer
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		conn, _, _, err := dialer.Dial(t.Context(), tail.URL)
+		if err == nil {
+			if err := conn.Close(); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nobody may come for one that left: %v", err)
+		}
+	}
+}
+
 func TestTailURLLeadsBackThroughAProxy(t *testing.T) {
 	p := newPlatform(t)
 	p.upload(t, "shop", "v1")

@@ -358,3 +358,16 @@ func tails(t *testing.T, p *platform) {
 		t.Errorf("answered %d %s", a.status, a.text)
 	}
 }
+
+// The bindings of an environment had a masking of secrets of their
+// own, and an empty text was left out, so that it looked changed.
+func TestBindingsOfAnEnvironment(t *testing.T) {
+	p := newPlatform(t)
+	p.deployWorker(t, "shop", `{"main_module": "index.js", "bindings": [
+		{"name": "EMPTY", "type": "plain_text", "text": ""}, {"name": "KEY", "type": "secret_text", "text": "hunter2"}
+	]}`)
+	a := p.call(t, http.MethodGet, "/workers/services/shop/environments/production/bindings", "")
+	if want := `[{"name":"EMPTY","type":"plain_text","text":""},{"name":"KEY","type":"secret_text"}]`; string(a.Result) != want {
+		t.Errorf("bindings %s, want %s", a.Result, want)
+	}
+}

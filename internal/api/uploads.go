@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,6 +16,10 @@ const (
 	// uploadTries of one upload that others overtake: each try resolves what it
 	// inherits anew.
 	uploadTries = 3
+
+	// exportsBytesMax of a version. The snapshot has what the newest hundred versions
+	// of every script export, so that one account could make it too large for all.
+	exportsBytesMax = 32 << 10
 
 	triggeredByUpload        = "upload"
 	triggeredByVersionUpload = "version_upload"
@@ -103,8 +108,21 @@ func (s *Server) check(r *request, w *deploy.Worker, contents map[string][]byte)
 	if err := checkParts(w); err != nil {
 		return err
 	}
-	w.Exports, w.StartupTimeMs, err = s.deps.Runtime.Check(r.ctx, w, contents)
-	return err
+	if w.Exports, w.StartupTimeMs, err = s.deps.Runtime.Check(r.ctx, w, contents); err != nil {
+		return err
+	}
+	return checkExported(w.Exports)
+}
+
+func checkExported(exports deploy.Exports) error {
+	text, err := json.Marshal(exports)
+	if err != nil {
+		return err
+	}
+	if len(text) > exportsBytesMax {
+		return errs.New(errs.Invalid, codeBadScript, "the names of what the script exports, with their methods, take %d bytes: at most %d are allowed", len(text), exportsBytesMax)
+	}
+	return nil
 }
 
 // newest returns the latest version of a script, nil when it has none.
@@ -131,6 +149,9 @@ func (s *Server) upload(r *request, script string, create bool, build func(newes
 		if err := s.checkObjects(u); err != nil {
 			return deploy.Version{}, err
 		}
+		if err := checkConfiguration(u.Version.Worker); err != nil {
+			return deploy.Version{}, err
+		}
 		base := ""
 		if newest != nil {
 			base = newest.ID
@@ -141,6 +162,21 @@ func (s *Server) upload(r *request, script string, create bool, build func(newes
 			return v, err
 		}
 	}
+}
+
+// checkConfiguration bounds what a version carries beside its modules. Each request
+// that adds to it is small, but a version keeps what the one before had.
+func checkConfiguration(w *deploy.Worker) error {
+	configuration := *w
+	configuration.Modules, configuration.Exports = nil, deploy.Exports{}
+	text, err := json.Marshal(configuration)
+	if err != nil {
+		return err
+	}
+	if len(text) > documentBytesMax {
+		return errs.New(errs.TooLarge, codeTooLarge, "the configuration of this version, with what it keeps of the one before, has %d bytes: at most %d are allowed", len(text), documentBytesMax)
+	}
+	return nil
 }
 
 // overtaken reports whether the script has another newest version meanwhile.

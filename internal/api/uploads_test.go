@@ -292,3 +292,14 @@ func TestUploadsDoNotLoseEachOther(t *testing.T) {
 		t.Errorf("version %d has the bindings %+v", v.Number, v.Worker.Bindings)
 	}
 }
+
+// A script whose entry point is metadata.js could not be deployed: its code was
+// taken for a member of the description.
+func TestModulesMayBeCalledLikeTheDescription(t *testing.T) {
+	p := newPlatform(t)
+	p.send(t, http.MethodPut, "/workers/scripts/shop", `{"main_module": "metadata.js"}`, file{"metadata.js", esm, "export default {}"},
+		file{"metadata.wasm", "application/wasm", "x"}).ok(t)
+	if w := p.newest(t, "shop").Worker; len(w.Modules) != 2 || w.Modules[1].Name != "metadata.wasm" {
+		t.Errorf("modules %+v", w.Modules)
+	}
+}

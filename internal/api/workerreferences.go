@@ -86,4 +86,3 @@ func (t ties) of(script string) workerReferences {
 	}
 	return view
 }
-

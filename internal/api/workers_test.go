@@ -80,6 +80,9 @@ func TestSecretChangesAreVersions(t *testing.T) {
 	p.call(t, http.MethodPut, secrets, `{"name": "V", "text": "x", "type": "plain_text"}`).want(t, http.StatusBadRequest, 10001, "plain_text")
 	p.call(t, http.MethodPut, secrets, `{"name": "K", "type": "secret_key"}`).want(t, http.StatusBadRequest, 10001, "binding K: type secret_key is not supported yet")
 	p.call(t, http.MethodPut, secrets, `{"name": "K", "type": "secret_text"}`).want(t, http.StatusBadRequest, 10001, "text")
+	// The name in the body was ignored: one of two names was not what the sender meant.
+	p.call(t, http.MethodPatch, "/workers/scripts/shop/secrets-bulk", `{"secrets": {"A": {"name": "B", "text": "x", "type": "secret_text"}}}`).
+		want(t, http.StatusBadRequest, 10001, `secrets.A.name is "B"`)
 
 	// A newer version that is not deployed, or only in part, must not be released by a secret.
 	p.send(t, http.MethodPost, "/workers/scripts/shop/versions", `{"main_module": "index.js"}`, index).ok(t)
@@ -108,6 +111,28 @@ func TestSecretChangesAreVersions(t *testing.T) {
 	put("A", "4").ok(t)
 	p.upload(t, "origin", "v1")
 	p.call(t, http.MethodPut, "/workers/scripts/origin/secrets", `{"name": "A", "text": "x", "type": "secret_text"}`).want(t, http.StatusBadRequest, 10001, "origin")
+}
+
+// Each new version had all bindings of the one before and one megabyte more, so a
+// few hundred small requests made versions that nobody could read any more.
+func TestVersionsDoNotGrowWithoutEnd(t *testing.T) {
+	p := newPlatform(t)
+	p.deployWorker(t, "shop", `{"main_module": "index.js"}`)
+	half := strings.Repeat("x", 600<<10)
+	secret := func(name string) answer {
+		return p.call(t, http.MethodPut, "/workers/scripts/shop/secrets", `{"name": "`+name+`", "type": "secret_text", "text": "`+half+`"}`)
+	}
+	secret("A").ok(t)
+	before := p.newest(t, "shop")
+	secret("B").want(t, http.StatusRequestEntityTooLarge, 10027, "the configuration of this version", "1048576")
+	p.call(t, http.MethodPatch, "/workers/workers/shop/versions/latest", `{"env": {"B": {"type": "secret_text", "text": "`+half+`"}}}`).
+		want(t, http.StatusRequestEntityTooLarge, 10027)
+	p.call(t, http.MethodPatch, "/workers/scripts/shop/settings", `{"invented": "`+half+`"}`).want(t, http.StatusRequestEntityTooLarge, 10027)
+	p.send(t, http.MethodPut, "/workers/scripts/shop", `{"main_module": "index.js", "invented": "`+half+`"}`, index).want(t, http.StatusRequestEntityTooLarge, 10027)
+	if after := p.newest(t, "shop"); after.ID != before.ID {
+		t.Errorf("a refused change made version %d", after.Number)
+	}
+	secret("A").ok(t) // in place of the one there
 }
 
 func TestRollbackToOtherSecrets(t *testing.T) {
@@ -190,6 +215,17 @@ func TestPatchOfTheLatestVersion(t *testing.T) {
 	patch(`{"env": {"A": {"type": "d1", "id": "x"}}}`).want(t, http.StatusBadRequest, 10001, "binding A: type d1 is not supported yet")
 	patch(`{"env": {"A": {"type": "wasm_module", "part": "x"}}}`).want(t, http.StatusBadRequest, 10021, "A", "x")
 	patch(`{"main_module": "x"}`).want(t, http.StatusBadRequest, 10001, "main_module is unknown")
+
+	// Bindings that the runtime refuses were found out when the version was deployed.
+	newest := p.newest(t, "shop")
+	p.runtime.check = func(*deploy.Worker, map[string][]byte) (deploy.Exports, int64, error) {
+		return deploy.Exports{}, 0, errs.New(errs.Invalid, 10021, "Wasm bindings are not allowed")
+	}
+	patch(`{"env": {"W": {"type": "wasm_module", "part": "index.js"}}}`).want(t, http.StatusBadRequest, 10021, "Wasm bindings are not allowed")
+	if after := p.newest(t, "shop"); after.ID != newest.ID {
+		t.Errorf("a refused patch made version %d", after.Number)
+	}
+	patch(`{"env": {"A": {"type": "secret_text", "text": "4"}}}`).ok(t)
 }
 
 func TestWorkersByIdAndName(t *testing.T) {
@@ -312,6 +348,12 @@ func TestBadUploadsAreRefusedByName(t *testing.T) {
 	}
 	p.send(t, put, "/workers/scripts/shop", `{"main_module": "index.js"}`, index).want(t, 400, 10021, "Uncaught SyntaxError: Unexpected token '}'")
 	p.send(t, post, "/workers/scripts/shop/versions", `{"main_module": "index.js"}`, index).want(t, 400, 10021, "Uncaught SyntaxError")
+	// Every gateway is told what versions export: some hundred megabytes of names would
+	// have kept all of them from the next snapshot.
+	p.runtime.check = func(*deploy.Worker, map[string][]byte) (deploy.Exports, int64, error) {
+		return deploy.Exports{Handlers: []string{"fetch"}, Named: []deploy.NamedExport{{Name: "A", Handlers: []string{strings.Repeat("x", 32<<10)}}}}, 0, nil
+	}
+	p.send(t, put, "/workers/scripts/shop", `{"main_module": "index.js"}`, index).want(t, 400, 10021, "what the script exports", "32768")
 	if after := p.picture(t); after != before {
 		t.Errorf("refused uploads left something:\n%s\nbefore:\n%s", after, before)
 	}

@@ -166,10 +166,13 @@ func (s *Server) createWorkerVersion(r *request) (any, error) {
 	return s.versionView(r, script.Name, v)
 }
 
-// uploadBody reads a JSON body that has modules in it.
+// uploadBody reads a JSON body that has modules in it, when it is the request's turn.
 func (r *request) uploadBody() ([]byte, error) {
 	if r.gin.Request.ContentLength > uploadBytesMax {
 		return nil, uploadTooLarge()
+	}
+	if err := r.takeTurn(); err != nil {
+		return nil, err
 	}
 	text, err := io.ReadAll(http.MaxBytesReader(r.gin.Writer, r.gin.Request.Body, uploadBytesMax))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -194,7 +197,7 @@ func formOfJSON(text []byte) (form, error) {
 			ContentType string `json:"content_type"`
 			Content     string `json:"content_base64"`
 		}
-		at := place{"modules", "/modules"}
+		at := place{}.member("modules")
 		if err := decodeAt(all["modules"], &modules, at); err != nil {
 			return f, err
 		}
@@ -203,12 +206,14 @@ func formOfJSON(text []byte) (form, error) {
 			if err != nil {
 				return f, at.element(i).member("content_base64").fail("is not base64")
 			}
-			f.parts = append(f.parts, part{m.Name, m.ContentType, content})
+			f.parts = append(f.parts, part{name: m.Name, contentType: m.ContentType, content: content})
 		}
 	}
 	delete(all, "modules")
 	var err error
-	f.document, err = json.Marshal(all)
+	if f.document, err = json.Marshal(all); err == nil && len(f.document) > documentBytesMax {
+		err = documentTooLarge("the JSON without its modules")
+	}
 	return f, err
 }
 
@@ -226,7 +231,7 @@ func (s *Server) patchLatestVersion(r *request) (any, error) {
 	if err := r.decode(&body); err != nil {
 		return nil, err
 	}
-	edits, err := decodeEdits(body.Env, place{"env", "/env"})
+	edits, err := decodeEdits(body.Env, place{}.member("env"))
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +242,15 @@ func (s *Server) patchLatestVersion(r *request) (any, error) {
 		}
 	}
 	v, err := s.upload(r, script.Name, false, func(newest *deploy.Version) (deploy.Upload, error) {
-		return patched(script.Name, newest, edits, said)
+		u, err := patched(script.Name, newest, edits, said)
+		if err != nil || u.Version.Annotations.TriggeredBy == triggeredBySecret {
+			return u, err // no secret keeps code from running that ran before
+		}
+		contents, err := s.contents(r, u.Version.Worker)
+		if err != nil {
+			return u, err
+		}
+		return u, s.check(r, u.Version.Worker, contents)
 	})
 	if err != nil {
 		return nil, err
@@ -264,5 +277,5 @@ func patched(script string, newest *deploy.Version, edits map[string]*sentBindin
 	}
 	w := *newest.Worker
 	w.Bindings = edited(w.Bindings, edits)
-	return deploy.Upload{Version: deploy.Version{Worker: &w, Annotations: said}}, checkParts(&w)
+	return deploy.Upload{Version: deploy.Version{Worker: &w, Annotations: said}}, nil
 }

@@ -33,6 +33,9 @@ type Domain struct {
 // Route is the pattern that stands for the domain.
 func (d Domain) Route() string { return d.Hostname + "/*" }
 
+// RoutesMax of a script, and as many domains: every gateway holds them.
+const RoutesMax = 100
+
 // ScriptRoute is a route and the script that it leads to. The zero ScriptRoute is
 // none.
 type ScriptRoute struct {

@@ -73,7 +73,8 @@ func (s *Store) SetDomains(ctx context.Context, accountID, name string, hostname
 }
 
 // AttachDomain gives one host name, in lower case, to a script, and takes it from
-// the one that has it. Its refusals are those of SetDomains.
+// the one that has it. Its refusals are those of SetDomains; one above
+// deploy.RoutesMax is invalid.
 func (s *Store) AttachDomain(ctx context.Context, accountID, name, hostname string) (deploy.Domain, error) {
 	var d deploy.Domain
 	err := s.write(ctx, "attach domain", func(t *tx) error {
@@ -83,7 +84,14 @@ func (s *Store) AttachDomain(ctx context.Context, accountID, name, hostname stri
 		if err := t.attachDomain(ctx, accountID, name, hostname, true); err != nil {
 			return err
 		}
-		var err error
+		var attached int
+		err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM domains WHERE account_id = $1 AND script = $2`, accountID, name).Scan(&attached)
+		if err != nil {
+			return err
+		}
+		if attached > deploy.RoutesMax {
+			return errs.New(errs.Invalid, 0, "script %q has %d domains, and more are not allowed: detach one first", name, deploy.RoutesMax)
+		}
 		if d, err = scanDomain(t.QueryRowContext(ctx, `SELECT `+domainColumns+` FROM domains WHERE hostname = $1`, hostname)); err != nil {
 			return err
 		}

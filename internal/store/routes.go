@@ -10,7 +10,8 @@ import (
 )
 
 // MoveRoute replaces one route of the account, which may be none, by another, which
-// may be none. The errors of SetRoutes hold; a route that is not there is not_found.
+// may be none. The errors of SetRoutes hold; a route that is not there is not_found,
+// and one above deploy.RoutesMax is invalid.
 func (s *Store) MoveRoute(ctx context.Context, accountID string, from, to deploy.ScriptRoute) error {
 	none := deploy.ScriptRoute{}
 	return s.write(ctx, "move route", func(t *tx) error {
@@ -33,6 +34,11 @@ func (s *Store) MoveRoute(ctx context.Context, accountID string, from, to deploy
 		if to != none {
 			if err := t.insertRoute(ctx, accountID, to.Script, to.Pattern); err != nil {
 				return err
+			}
+			if list, err := routes(ctx, t, accountID, to.Script); err != nil {
+				return err
+			} else if len(list) > deploy.RoutesMax {
+				return errs.New(errs.Invalid, 0, "script %q has %d routes, and more are not allowed: remove one first", to.Script, deploy.RoutesMax)
 			}
 		}
 		if err := t.audit(ctx, accountID, "route.move", to.Script, from, to); err != nil {

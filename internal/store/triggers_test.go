@@ -279,3 +279,36 @@ func TestDeployedVersions(t *testing.T) {
 		}
 	})
 }
+
+// Routes and domains that came one by one had no bound: a script of one account
+// could fill the snapshot of every gateway.
+func TestRoutesAndDomainsAreBoundedOneByOne(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := t.Context()
+		mustVersion(t, s, "shop")
+		patterns, hostnames := make([]string, deploy.RoutesMax), make([]string, deploy.RoutesMax)
+		for i := range deploy.RoutesMax {
+			hostnames[i] = fmt.Sprintf("h%d.example.com", i)
+			patterns[i] = fmt.Sprintf("r%d.example.com/*", i)
+		}
+		if err := s.SetRoutes(ctx, testAccount, "shop", patterns); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SetDomains(ctx, testAccount, "shop", hostnames, false); err != nil {
+			t.Fatal(err)
+		}
+		more := deploy.ScriptRoute{Pattern: "more.example.com/*", Script: "shop"}
+		wantKind(t, s.MoveRoute(ctx, testAccount, deploy.ScriptRoute{}, more), errs.Invalid, "100 routes")
+		_, err := s.AttachDomain(ctx, testAccount, "shop", "more.example.com")
+		wantKind(t, err, errs.Invalid, "100 domains")
+
+		// What is there already may be said again, or be exchanged.
+		if err := s.MoveRoute(ctx, testAccount, deploy.ScriptRoute{Pattern: patterns[0], Script: "shop"}, more); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.AttachDomain(ctx, testAccount, "shop", hostnames[0]); err != nil {
+			t.Error(err)
+		}
+	})
+}

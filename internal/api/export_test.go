@@ -1,0 +1,9 @@
+package api
+
+import "time"
+
+// NeverWaitForTurns refuses at once who would have to wait.
+func (s *Server) NeverWaitForTurns() { s.turns.wait = time.Nanosecond }
+
+// Turns of an account that are allowed at once.
+const Turns = accountTurnsMax
