@@ -48,7 +48,7 @@ func (e tailEmitter) EmitTail(account, script, clientIP string, value []byte) {
 // addGateway adds the producers of trace events and of their copies, the loop that keeps the routing
 // fresh, and the listener, in this order: the listener stops first, and the
 // producers send what the last requests left.
-func (p *process) addGateway(context.Context) error {
+func (p *process) addGateway(ctx context.Context) error {
 	if err := os.MkdirAll(p.config.DataDir, 0o750); err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (p *process) addGateway(context.Context) error {
 		return err
 	}
 	told := newEar()
-	backends, err := p.backends(control, told)
+	backends, err := p.backends(ctx, control, told)
 	if err != nil {
 		return err
 	}

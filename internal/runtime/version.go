@@ -253,9 +253,12 @@ func (v *version) idleLocked() {
 
 // finish stops a process that takes no more requests.
 func (v *version) finish(in *instance) {
-	began := time.Now()
-	in.drain(v.set.cfg.StopGrace)
-	in.proc.stop(max(v.set.cfg.StopGrace-time.Since(began), lastGrace))
+	deadline := time.Now().Add(v.set.cfg.StopGrace)
+	if v.set.running.Err() != nil && v.set.stopBy.Before(deadline) {
+		deadline = v.set.stopBy
+	}
+	in.drain(time.Until(deadline))
+	in.proc.stop(max(time.Until(deadline), lastGrace))
 	in.close(in.proc.outcome())
 }
 

@@ -96,6 +96,7 @@ type workers struct {
 
 	running  context.Context // until close
 	cancel   context.CancelFunc
+	stopBy   time.Time     // of what is in hand at close; set before running ends
 	starting chan struct{} // holds a place for each start under way
 	changed  chan struct{} // holds one signal at most
 
@@ -283,8 +284,9 @@ func (w *workers) goUnlessClosed(f func()) bool {
 	return !w.shut
 }
 
-// close stops every process and returns when all have ended.
-func (w *workers) close() {
+// close stops every process, with what it has in hand at the deadline, and returns
+// when all have ended.
+func (w *workers) close(deadline time.Time) {
 	w.mu.Lock()
 	if w.closed {
 		w.mu.Unlock()
@@ -292,6 +294,7 @@ func (w *workers) close() {
 	}
 	w.closed = true
 	w.mu.Unlock()
+	w.stopBy = deadline
 	w.gate.Lock()
 	w.shut = true
 	w.gate.Unlock()
