@@ -63,6 +63,7 @@ type half struct {
 	outcome    string
 	errorKind  string
 	status     int    // 0 for none
+	left       bool   // the client, or the gateway's stop, ended a switched connection
 	fetch      []byte // the event's Event
 	tail       []byte // the tail message's request, while somebody is watching; else empty
 }
@@ -134,7 +135,7 @@ func (rec *recorder) note(h *half, headers []eventHeader, r *http.Request, targe
 	*h = half{
 		script: x.script, version: x.version, decision: x.decision, ray: x.ray, entrypoint: x.entrypoint, clientIP: x.client.ip,
 		receivedMs: x.received.UnixMilli(), wallMs: wall.Milliseconds(), upstreamMs: float64(x.upstream.Microseconds()) / 1000,
-		outcome: x.outcome, errorKind: x.errorKind, status: x.status,
+		outcome: x.outcome, errorKind: x.errorKind, status: x.status, left: x.left,
 		fetch: rec.fetch.AppendJSON(h.fetch[:0]), tail: h.tail[:0],
 	}
 }
