@@ -30,9 +30,8 @@ type instance struct {
 	entrypoints map[string]*http1 // by name; "" is the default one
 	router      *http1            // our own Worker
 	busy        atomic.Int64      // requests in hand
-	// untold is how many requests were sent whose invocations have not come.
-	untold   atomic.Int64
-	watchers sync.WaitGroup // that end with the process
+	untold      untold
+	watchers    sync.WaitGroup // that end with the process
 }
 
 // start runs a process of v and returns when it listens.
@@ -143,7 +142,7 @@ func (in *instance) prepare(bundle *deploy.Bundle, modules map[string]string) (s
 // told passes on an invocation that has ended.
 func (in *instance) told(versionID string, inv schema.Invocation) {
 	if inv.EventType == "fetch" && inv.ExecutionModel == executionStateless {
-		in.untold.Add(-1)
+		in.untold.remove(inv.RayID)
 	}
 	in.set.invocations(versionID, inv)
 }
@@ -168,7 +167,7 @@ func (in *instance) drain(grace time.Duration) {
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for in.busy.Load() > 0 || in.untold.Load() > 0 {
+	for in.busy.Load() > 0 || in.untold.len() > 0 {
 		select {
 		case <-in.proc.done:
 			return

@@ -337,10 +337,11 @@ func (v *version) roundTrip(req *http.Request, entrypoint string) (*http.Respons
 			closeBody(req)
 			return nil, v.noEntrypoint(entrypoint)
 		}
-		in.untold.Add(1)
+		ray := req.Header.Get("Cf-Ray")
+		in.untold.add(ray)
 		resp, err := t.RoundTrip(req)
-		if err != nil && unsent(err) {
-			in.untold.Add(-1)
+		if err != nil && (unsent(err) || req.Context().Err() != nil) {
+			in.untold.remove(ray) // it may never have got there; nothing of it is waited for
 		}
 		in.busy.Add(-1)
 		if first && err != nil && !hasBody(req) && unsent(err) && in.proc.endsWithin(deathNotice) {
