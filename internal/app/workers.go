@@ -57,7 +57,7 @@ func (p *process) backends(ctx context.Context, bundles runtime.Bundles, told *e
 		}
 		config.Workers = &runtime.WorkerConfig{
 			Workerd: path, DataDir: filepath.Join(p.config.DataDir, "workers"),
-			BindingsSocket: p.listeners[listenBindings].Addr().String(),
+			ProcessesMax: p.config.WorkersMax, BindingsSocket: p.listeners[listenBindings].Addr().String(),
 		}
 		config.Bundles = bundles
 		config.Invocations, config.Ended = told.invocation, told.ended

@@ -48,6 +48,9 @@ func (w *workers) start(v *version) (*instance, error) {
 	case <-w.running.Done():
 		return nil, w.running.Err()
 	}
+	if err := w.places.take(); err != nil {
+		return nil, err
+	}
 	in := &instance{set: w, versionID: v.VersionID, entrypoints: map[string]*http1{}, nonce: rand.Text()}
 	if err := in.launch(bundle, modules); err != nil {
 		in.abandon()
@@ -194,6 +197,7 @@ func (in *instance) close(outcome string) {
 }
 
 func (in *instance) cleanUp() {
+	in.set.places.giveBack()
 	in.set.mu.Lock()
 	delete(in.set.callers, in.nonce)
 	in.set.mu.Unlock()

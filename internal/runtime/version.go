@@ -232,9 +232,12 @@ func (v *version) pause(reason string) bool {
 func (v *version) stopIdle(in *instance) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.wanted || in.busy.Load() > 0 {
+		return false
+	}
 	now := time.Now()
-	if v.wanted || now.Before(v.warmUntil) || in.busy.Load() > 0 ||
-		now.Sub(time.Unix(0, v.lastUsed.Load())) < v.set.cfg.IdleStop {
+	idle := now.Sub(time.Unix(0, v.lastUsed.Load())) >= v.set.cfg.IdleStop && !now.Before(v.warmUntil)
+	if !idle && !v.set.places.crowded() {
 		return false
 	}
 	v.current.Store(nil)
