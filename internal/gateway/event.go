@@ -73,6 +73,12 @@ func (h *half) failed() bool {
 	return h.outcome != schema.OutcomeOK && h.outcome != schema.OutcomeCanceled
 }
 
+// cutOff reports whether the end of the version's process may be what ended the
+// exchange: it failed, or the version's side ended a switched connection.
+func (h *half) cutOff() bool {
+	return h.failed() || h.status == http.StatusSwitchingProtocols && h.outcome == schema.OutcomeOK && !h.left
+}
+
 // recorder holds what an event is built in, to be used again.
 type recorder struct {
 	half     half

@@ -51,26 +51,52 @@ func TestClientThatDropsAWebSocketIsNoFailureOfTheVersion(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := &switching{newWorkers(v1), make(chan string, 1), make(chan net.Conn, 1)}
-			e := start(t, snapshot(1, workerScript("shop", []string{v1}, 100_000)), func(_ *gateway.Config, deps *gateway.Deps, _ *runtime.Config) {
-				deps.Backends, deps.Workers = s, s
-			})
-			echoed := make(chan struct{})
-			go func() {
-				defer close(echoed)
-				version := <-s.pipes
-				if _, err := io.CopyN(version, version, int64(len("first second"))); err != nil {
-					t.Errorf("echo: %v", err)
-				}
-				s.pipes <- version
-			}()
-			client, _ := dialWebSocket(t, e)
-			<-echoed
-			version := <-s.pipes
+			e, client, version, ray := openSwitched(t)
 			test.end(client, version, e)
 			_, _ = io.Copy(io.Discard, version) // until the gateway has seen the end
-			e.Invocation(v1, schema.Invocation{EventType: "fetch", RayID: <-s.rays, TimestampMs: 1, Outcome: test.told})
+			e.Invocation(v1, schema.Invocation{EventType: "fetch", RayID: ray, TimestampMs: 1, Outcome: test.told})
 			wantEvent(t, e.events.nth(1), test.want, "", http.StatusSwitchingProtocols)
 		})
 	}
+}
+
+// The end of a process is the end of its WebSockets, and nothing that the runtime
+// lives to tell: their events said "ok".
+func TestWebSocketsOfAProcessThatDied(t *testing.T) {
+	for name, test := range map[string]struct {
+		end  func(client, version net.Conn)
+		want string
+	}{
+		"with an open one":             {func(_, version net.Conn) { _ = version.Close() }, schema.OutcomeInternalError},
+		"after its client had left it": {func(client, _ net.Conn) { _ = client.Close() }, schema.OutcomeOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, client, version, _ := openSwitched(t)
+			test.end(client, version)
+			_, _ = io.Copy(io.Discard, version) // until the gateway has seen the end
+			for len(e.events.all()) == 0 {
+				e.Ended(v1, schema.OutcomeInternalError)
+			}
+			wantEvent(t, e.events.nth(1), test.want, "", http.StatusSwitchingProtocols)
+		})
+	}
+}
+
+// openSwitched opens a WebSocket, and returns both of its ends and its ray.
+func openSwitched(t *testing.T) (e *env, client, version net.Conn, ray string) {
+	t.Helper()
+	s := &switching{newWorkers(v1), make(chan string, 1), make(chan net.Conn, 1)}
+	e = start(t, snapshot(1, workerScript("shop", []string{v1}, 100_000)), func(_ *gateway.Config, deps *gateway.Deps, _ *runtime.Config) {
+		deps.Backends, deps.Workers = s, s
+	})
+	echoed := make(chan net.Conn, 1)
+	go func() {
+		version := <-s.pipes
+		if _, err := io.CopyN(version, version, int64(len("first second"))); err != nil {
+			t.Errorf("echo: %v", err)
+		}
+		echoed <- version
+	}()
+	client, _ = dialWebSocket(t, e)
+	return e, client, <-echoed, <-s.rays
 }
