@@ -50,6 +50,8 @@ type Config struct {
 	// API takes versions that have them, and the gateway runs them. With several routers
 	// each would find other objects.
 	DurableObjects bool
+	// WorkersMax bounds the processes of Workers; 0 is as many as fit into the machine's memory.
+	WorkersMax int
 
 	Kafka      []string // brokers, host:port
 	ClickHouse string   // http://[user:password@]host:port[/database]
@@ -107,6 +109,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringVar(&c.GatewayAddr, "gateway-addr", c.GatewayAddr, "address that serves scripts")
 		f.StringVar(&c.GatewayDomain, "gateway-domain", c.GatewayDomain, "scripts are served at <script>.<subdomain>.<domain>")
 		f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", c.TrustedProxies, "address ranges, such as 10.0.0.0/8, of balancers whose X-Forwarded-* headers are believed")
+		f.IntVar(&c.WorkersMax, "workers-max", c.WorkersMax, "processes of Workers at once, one for each version; 0 for one for each 32 MiB of memory")
 		f.BoolVar(&c.ShowVersion, "show-version", c.ShowVersion, "answer with the version and what chose it in Tidegate-Version and Tidegate-Decision")
 		f.StringVar(&c.APIURL, "api-url", c.APIURL, "control plane to get snapshots from, where there is no --database")
 		f.StringVar(&c.APITokenFile, "api-token-file", c.APITokenFile, "file with the token for --api-url")

@@ -107,13 +107,13 @@ func resolve(ctx context.Context, hostPort string) ([]netip.AddrPort, error) {
 func (p *process) serve(name string, server *http.Server) {
 	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
 	p.services = append(p.services, service{name, stageEdge, func(ctx context.Context) error {
-		return serveUntil(ctx, p.log, name, server, p.listeners[name])
+		return serveUntil(ctx, p.log, name, server, p.listeners[name], drainGrace)
 	}})
 }
 
 // serveUntil serves until ctx ends, then finishes the requests in flight. Those
-// that take longer than drainGrace are cut off.
-func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http.Server, listener net.Listener) error {
+// that take longer than grace are cut off.
+func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http.Server, listener net.Listener, grace time.Duration) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
@@ -121,11 +121,11 @@ func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http
 		return err
 	case <-ctx.Done():
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainGrace)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	err := server.Shutdown(drain)
 	if errors.Is(err, context.DeadlineExceeded) {
-		log.WarnContext(ctx, "requests were still in flight and are cut off", "service", name, "grace", drainGrace.String())
+		log.WarnContext(ctx, "requests were still in flight and are cut off", "service", name, "grace", grace.String())
 		err = server.Close()
 	}
 	<-failed // http.ErrServerClosed

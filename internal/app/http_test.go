@@ -56,7 +56,7 @@ func TestStopCutsOffWhatOutlastsTheGrace(t *testing.T) {
 	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { close(arrived); <-hold })}
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error, 1)
-	go func() { stopped <- serveUntil(ctx, slog.New(slog.DiscardHandler), "api", server, listener) }()
+	go func() { stopped <- serveUntil(ctx, slog.New(slog.DiscardHandler), "api", server, listener, drainGrace) }()
 	answered := make(chan error, 1)
 	go func() {
 		res, err := http.Get("http://" + listener.Addr().String())

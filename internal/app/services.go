@@ -20,6 +20,7 @@ type stage int
 // The stages, in the order of the start; the stop goes the other way round.
 const (
 	stageProducer stage = iota // sends what the last requests left
+	stageRuntime               // runs Workers, which tell of their last invocations as they end
 	stageRouting               // holds the connections that were switched to another protocol
 	stageEdge                  // listeners, readers of the topic, controllers
 	stages

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"tidegate/internal/gateway"
 	"tidegate/internal/runtime"
@@ -58,6 +59,7 @@ func (p *process) backends(ctx context.Context, bundles runtime.Bundles, told *e
 			Workerd: path, DataDir: filepath.Join(p.config.DataDir, "workers"),
 			BindingsSocket: p.listeners[listenBindings].Addr().String(),
 			DurableObjects: p.config.DurableObjects,
+			ProcessesMax:   p.config.WorkersMax,
 		}
 		config.Bundles = bundles
 		config.Invocations, config.Ended = told.invocation, told.ended
@@ -66,8 +68,29 @@ func (p *process) backends(ctx context.Context, bundles runtime.Bundles, told *e
 	if err != nil {
 		return nil, err
 	}
-	p.closers = append(p.closers, func() error { backends.Close(); return nil })
+	p.closers = append(p.closers, func() error { backends.Close(); return nil }) // for a start that fails half-way
+	p.services = append(p.services, service{"runtime", stageRuntime, func(stage context.Context) error {
+		return closeWithin(ctx, stage, workersGrace, backends.CloseBy)
+	}})
 	return backends, nil
+}
+
+// workersGrace is how long after the beginning of a stop Workers may go on with what
+// they have in hand. The rest of stopGrace is for processes that have to be killed
+// then, and for the producers.
+const workersGrace = stopGrace - 3*time.Second/2
+
+// closeWithin waits for the stage and closes by a deadline that counts from the
+// beginning of the stop, so that what came before has used up its own time only.
+func closeWithin(stop, stage context.Context, grace time.Duration, closeBy func(time.Time)) error {
+	select {
+	case <-stop.Done():
+	case <-stage.Done():
+	}
+	deadline := time.Now().Add(grace)
+	<-stage.Done()
+	closeBy(deadline)
+	return nil
 }
 
 // socketPathMax is what the shortest limit of a Unix socket's path leaves: 104 bytes
@@ -110,9 +133,13 @@ func (p *process) serveBindings(gw *gateway.Gateway) {
 	server := gateway.NewServer(gw.BindingHandler())
 	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
 	p.services = append(p.services, service{listenBindings, stageRouting, func(ctx context.Context) error {
-		return serveUntil(ctx, p.log, listenBindings, server, listener)
+		return serveUntil(ctx, p.log, listenBindings, server, listener, bindingsGrace)
 	}})
 }
+
+// bindingsGrace is short: no client waits for these calls any more, because the
+// public listener has stopped. Only work that goes on after a response makes them.
+const bindingsGrace = time.Second
 
 // ear is what the runtime tells the gateway through: each of the two needs the
 // other to be made. Processes may start, and end, while the gateway is being made;

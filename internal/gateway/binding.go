@@ -16,7 +16,10 @@ import (
 // Bounds of calls from Worker to Worker. A Worker may call itself through another
 // one, and each call waits for the one below it.
 const (
-	bindingCallsMax = 1000 // at once, RPC sessions included
+	bindingCallsMax = 1000 // of one account at once
+	// rpcSessionsMax is for an account, too. A session is no call: each process has one
+	// for each of its bindings that it has called by RPC, and keeps it.
+	rpcSessionsMax = 4000
 	// bindingDepthMax is Cloudflare's limit of invocations that one request may
 	// cause through service bindings. A chain is known as long as its Workers pass
 	// the headers on; bindingCallsMax ends the others.
@@ -57,17 +60,23 @@ func (g *Gateway) BindingHandler() http.Handler { return http.HandlerFunc(g.serv
 
 func (g *Gateway) serveBinding(w http.ResponseWriter, r *http.Request) {
 	received := time.Now()
+	g.metrics.bindingCalls.Add(1)
 	defer g.metrics.bindingCalls.Add(-1)
-	if g.metrics.bindingCalls.Add(1) > bindingCallsMax {
-		w.Header()["Retry-After"] = []string{"1"}
-		g.refuseCall(w, bindingTooMany, http.StatusServiceUnavailable, "Too many calls between Workers are under way.")
-		return
-	}
 	caller, call, ok := g.callerOf(r)
 	if !ok {
 		g.refuseCall(w, bindingUnknownCaller, http.StatusForbidden, "This call comes from no Worker of this gateway.")
 		return
 	}
+	under := &g.calls
+	if r.Method == http.MethodConnect {
+		under = &g.rpcSessions
+	}
+	if !under.enter(caller.AccountID) {
+		w.Header()["Retry-After"] = []string{"1"}
+		g.refuseCall(w, bindingTooMany, http.StatusServiceUnavailable, "Too many calls between Workers of this account are under way.")
+		return
+	}
+	defer under.leave(caller.AccountID)
 	if g.passed(r.Header[headerLoop]) > bindingDepthMax {
 		g.refuseCall(w, bindingTooDeep, http.StatusServiceUnavailable, fmt.Sprintf("This request has caused %d calls between Workers, one below the other.", bindingDepthMax))
 		return
@@ -83,6 +92,38 @@ func (g *Gateway) serveBinding(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	g.callWorker(w, r, choice, call.Entrypoint, late, received)
+}
+
+// accountLimit bounds what is under way for each account, so that a Worker that
+// calls itself for ever takes nothing from another account's. Its methods may be
+// called concurrently.
+type accountLimit struct {
+	max int
+
+	mu       sync.Mutex
+	underWay map[string]int
+}
+
+// enter reports false, and counts nothing, at the limit.
+func (l *accountLimit) enter(account string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.underWay[account] >= l.max {
+		return false
+	}
+	if l.underWay == nil {
+		l.underWay = map[string]int{}
+	}
+	l.underWay[account]++
+	return true
+}
+
+func (l *accountLimit) leave(account string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.underWay[account]--; l.underWay[account] == 0 {
+		delete(l.underWay, account)
+	}
 }
 
 // callerOf returns who calls, and what. The runtime says so in a header that it

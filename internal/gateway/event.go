@@ -63,6 +63,7 @@ type half struct {
 	outcome    string
 	errorKind  string
 	status     int    // 0 for none
+	left       bool   // the client, or the gateway's stop, ended a switched connection
 	fetch      []byte // the event's Event
 	tail       []byte // the tail message's request, while somebody is watching; else empty
 }
@@ -70,6 +71,12 @@ type half struct {
 // failed reports whether the client was served badly by the backend.
 func (h *half) failed() bool {
 	return h.outcome != schema.OutcomeOK && h.outcome != schema.OutcomeCanceled
+}
+
+// cutOff reports whether the end of the version's process may be what ended the
+// exchange: it failed, or the version's side ended a switched connection.
+func (h *half) cutOff() bool {
+	return h.failed() || h.status == http.StatusSwitchingProtocols && h.outcome == schema.OutcomeOK && !h.left
 }
 
 // recorder holds what an event is built in, to be used again.
@@ -134,7 +141,7 @@ func (rec *recorder) note(h *half, headers []eventHeader, r *http.Request, targe
 	*h = half{
 		script: x.script, version: x.version, decision: x.decision, ray: x.ray, entrypoint: x.entrypoint, clientIP: x.client.ip,
 		receivedMs: x.received.UnixMilli(), wallMs: wall.Milliseconds(), upstreamMs: float64(x.upstream.Microseconds()) / 1000,
-		outcome: x.outcome, errorKind: x.errorKind, status: x.status,
+		outcome: x.outcome, errorKind: x.errorKind, status: x.status, left: x.left,
 		fetch: rec.fetch.AppendJSON(h.fetch[:0]), tail: h.tail[:0],
 	}
 }

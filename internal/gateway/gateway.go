@@ -142,6 +142,8 @@ type Gateway struct {
 	loop    []string // the CDN-Loop header of a request that came without one
 	metrics metrics
 
+	calls, rpcSessions accountLimit // from Worker to Worker, by the caller's account
+
 	// table is replaced as a whole, under routing; nil until there is a snapshot.
 	table atomic.Pointer[table]
 	sync  syncState
@@ -178,6 +180,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		loop:     []string{cfg.LoopID},
 		complain: rate.Sometimes{Interval: time.Second},
 	}
+	g.calls.max, g.rpcSessions.max = bindingCallsMax, rpcSessionsMax
 	g.joins.now, g.joins.emit = time.Now, g.emitJoined
 	g.ending, g.end = context.WithCancel(context.Background())
 	if err := g.metrics.register(g); err != nil {

@@ -87,13 +87,17 @@ func (g *Gateway) emit(rec *recorder, h *half, inv *schema.Invocation) {
 
 // jointOutcome is the runtime's word, unless the gateway knows better: a client
 // that left, or a response that came broken or not at all, is nothing that the
-// runtime notices.
+// runtime notices. Of a WebSocket the runtime notices its end, and takes a client
+// that goes without the closing handshake, as phones and closed tabs do, for a
+// broken response; the version must not answer for it.
 func jointOutcome(h *half, inv *schema.Invocation) string {
 	switch {
 	case h.outcome == schema.OutcomeCanceled, h.outcome == schema.OutcomeResponseStreamDisconnected, inv.Outcome == "":
 		return h.outcome
 	case inv.Outcome == schema.OutcomeOK && h.failed():
 		return h.outcome
+	case inv.Outcome == schema.OutcomeResponseStreamDisconnected && h.left:
+		return schema.OutcomeCanceled
 	}
 	return inv.Outcome
 }

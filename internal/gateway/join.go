@@ -116,7 +116,7 @@ func (j *joins) finish(p *pending) {
 	case s.closed:
 		delete(s.all, p.key)
 		reason = unjoinedStop
-	case p.ended != "" && p.half.failed():
+	case p.ended != "" && p.half.cutOff():
 		p.half.outcome = p.ended
 		s.bury(p, j.now())
 		reason = unjoinedEnded
@@ -212,7 +212,7 @@ func (j *joins) processEnded(versionID, outcome string) {
 			case !p.done:
 				p.ended = outcome
 			default:
-				if p.half.outcome != schema.OutcomeCanceled && (outcome != schema.OutcomeInternalError || p.half.failed()) {
+				if p.half.outcome != schema.OutcomeCanceled && (outcome != schema.OutcomeInternalError || p.half.cutOff()) {
 					p.half.outcome = outcome
 				}
 				s.waiting.Remove(p.place)

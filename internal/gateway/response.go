@@ -92,7 +92,7 @@ func (g *Gateway) upgrade(w http.ResponseWriter, out *http.Request, resp *http.R
 	if err := writeSwitch(buffered.Writer, resp); err != nil {
 		x.outcome = schema.OutcomeCanceled
 	} else {
-		joinConns(g.ending, client, buffered.Reader, backend)
+		x.left = !joinConns(g.ending, client, buffered.Reader, backend)
 	}
 	_ = client.Close() // net/http leaves it to us, and the other side is gone
 }
@@ -105,19 +105,43 @@ func writeSwitch(w *bufio.Writer, resp *http.Response) error {
 }
 
 // joinConns copies both ways. The end of either side ends both, because most
-// protocols over an upgraded connection have no half-closed state.
-func joinConns(ctx context.Context, client net.Conn, fromClient io.Reader, backend io.ReadWriteCloser) {
-	cut := func() {
-		_ = client.Close() // ends both copies
-		_ = backend.Close()
+// protocols over an upgraded connection have no half-closed state. It reports
+// whether the backend ended first, not the client or ctx.
+func joinConns(ctx context.Context, client net.Conn, fromClient io.Reader, backend io.ReadWriteCloser) (backendFirst bool) {
+	var once sync.Once
+	end := func(byBackend bool) {
+		once.Do(func() {
+			backendFirst = byBackend
+			_ = client.Close() // ends both copies
+			_ = backend.Close()
+		})
 	}
-	defer context.AfterFunc(ctx, cut)()
+	stop := context.AfterFunc(ctx, func() { end(false) })
 	var other sync.WaitGroup
 	other.Go(func() {
-		_, _ = io.Copy(backend, fromClient) // either end of a tunnel is an ordinary one
-		cut()
+		read := &endReader{Reader: fromClient}
+		_, _ = io.Copy(backend, read) // either end of a tunnel is an ordinary one
+		end(!read.ended)
 	})
-	_, _ = io.Copy(client, backend)
-	cut()
+	read := &endReader{Reader: backend}
+	_, _ = io.Copy(client, read)
+	end(read.ended)
 	other.Wait()
+	if !stop() {
+		end(false) // waits for the one that is under way
+	}
+	return backendFirst
+}
+
+// endReader knows whether it came to its end, or failed: if not, it was a write that
+// ended a copy.
+type endReader struct {
+	io.Reader
+	ended bool
+}
+
+func (r *endReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.ended = r.ended || err != nil
+	return n, err
 }

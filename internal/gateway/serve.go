@@ -44,6 +44,7 @@ type exchange struct {
 	errorKind string
 	status    int           // that the client was sent; 0 for none
 	upstream  time.Duration // to the backend's response header; 0 when there was none
+	left      bool          // the client, or the gateway's stop, ended a switched connection
 	// abort says that the client's connection must be cut, because a clean end
 	// would make a broken response look whole.
 	abort bool

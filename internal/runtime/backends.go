@@ -188,11 +188,21 @@ func (b *Backends) Caller(nonce string) (deploy.Caller, bool) {
 // Close closes every backend. Requests to origins go on; Workers finish what they
 // have in hand, within their grace, and Close returns when their processes have ended.
 func (b *Backends) Close() {
+	if b.workers == nil {
+		b.CloseBy(time.Time{})
+		return
+	}
+	b.CloseBy(time.Now().Add(b.workers.cfg.StopGrace))
+}
+
+// CloseBy is Close for a caller with less time: what Workers have in hand at the
+// deadline is lost. It returns within a second of it.
+func (b *Backends) CloseBy(deadline time.Time) {
 	b.mu.Lock()
 	b.replaceLocked(map[string]*backend{})
 	b.mu.Unlock()
 	if b.workers != nil {
-		b.workers.close()
+		b.workers.close(deadline)
 	}
 }
 

@@ -89,7 +89,7 @@ func (c *processConfig) render() ([]byte, error) {
 	if c.onDisk() {
 		w.line(`    (name = "objects", disk = (path = %s, writable = true)),`, quote(c.objects))
 	}
-	w.line(`    (name = "outbound", network = (allow = [%s], tlsOptions = (trustBrowserCas = true))),`, c.networks())
+	w.line(`    (name = "outbound", network = (%s, tlsOptions = (trustBrowserCas = true))),`, c.networks())
 	w.line(`    (name = "nowhere", network = (allow = [])),`)
 	for i, b := range c.bundle.Worker.Bindings {
 		if b.Type == deploy.BindingService {
@@ -121,11 +121,14 @@ func (c *processConfig) render() ([]byte, error) {
 func (c *processConfig) networks() string {
 	switch {
 	case c.checking:
-		return ""
+		return `allow = []`
 	case c.privateNetwork:
-		return `"public", "private"`
+		return `allow = ["public", "private"]`
 	}
-	return `"public"`
+	// The runtime takes for public what is not: "this network", which some systems take
+	// for themselves, and old IPv6 ranges that carry an IPv4 address, so also a private
+	// one. NAT64 carries one too; without it a machine with IPv6 only reaches nothing.
+	return `allow = ["public"], deny = ["0.0.0.0/8", "::/96", "2002::/16"]`
 }
 
 func (c *processConfig) userWorker() (string, error) {

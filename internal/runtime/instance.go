@@ -30,10 +30,9 @@ type instance struct {
 	entrypoints map[string]*http1 // by name; "" is the default one
 	router      *http1            // our own Worker
 	busy        atomic.Int64      // requests in hand
-	// untold is how many requests were sent whose invocations have not come.
-	untold   atomic.Int64
-	watchers sync.WaitGroup // that end with the process
-	turn     *turn          // nil without Durable Objects; ends with the process
+	untold      untold
+	watchers    sync.WaitGroup // that end with the process
+	turn        *turn          // nil without Durable Objects; ends with the process
 }
 
 // start runs a process of v and returns when it listens. The turn, if v has Durable
@@ -55,6 +54,9 @@ func (w *workers) start(v *version, mine *turn) (_ *instance, err error) {
 		defer func() { <-w.starting }()
 	case <-w.running.Done():
 		return nil, w.running.Err()
+	}
+	if err := w.places.take(); err != nil {
+		return nil, err
 	}
 	in := &instance{set: w, turn: mine, versionID: v.VersionID, entrypoints: map[string]*http1{}, nonce: rand.Text()}
 	if err := in.launch(bundle, modules); err != nil {
@@ -174,7 +176,7 @@ func (in *instance) prepare(bundle *deploy.Bundle, modules map[string]string) (s
 // told passes on an invocation that has ended.
 func (in *instance) told(versionID string, inv schema.Invocation) {
 	if inv.EventType == "fetch" && inv.ExecutionModel == executionStateless {
-		in.untold.Add(-1)
+		in.untold.remove(inv.RayID)
 	}
 	in.set.invocations(versionID, inv)
 }
@@ -199,7 +201,7 @@ func (in *instance) drain(grace time.Duration) {
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for in.busy.Load() > 0 || in.untold.Load() > 0 {
+	for in.busy.Load() > 0 || in.untold.len() > 0 {
 		select {
 		case <-in.proc.done:
 			return
@@ -226,6 +228,7 @@ func (in *instance) close(outcome string) {
 }
 
 func (in *instance) cleanUp() {
+	in.set.places.giveBack()
 	in.set.mu.Lock()
 	delete(in.set.callers, in.nonce)
 	in.set.mu.Unlock()

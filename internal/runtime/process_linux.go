@@ -33,6 +33,22 @@ func memoryOf(pid int) (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
+// memoryTotal returns the memory of the machine, or what its control group has of it.
+func memoryTotal() (int64, error) {
+	var info syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&info); err != nil {
+		return 0, err
+	}
+	total := int64(info.Totalram) * int64(info.Unit)
+	// Absent outside of a container, and "max" in one without a limit.
+	if b, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
+		if limit, err := strconv.ParseInt(string(bytes.TrimSpace(b)), 10, 64); err == nil {
+			total = min(total, limit)
+		}
+	}
+	return total, nil
+}
+
 // cpuOf returns the CPU time that a process has used.
 func cpuOf(pid int) (time.Duration, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

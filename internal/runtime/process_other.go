@@ -17,5 +17,8 @@ func dieWithParent() *syscall.SysProcAttr {
 // memoryOf has no cheap answer here, so that memory is not bounded.
 func memoryOf(int) (int64, error) { return 0, errors.ErrUnsupported }
 
+// memoryTotal is not known here.
+func memoryTotal() (int64, error) { return 0, errors.ErrUnsupported }
+
 // cpuOf has no cheap answer here: a silent process counts as a busy one.
 func cpuOf(int) (time.Duration, error) { return 0, errors.ErrUnsupported }

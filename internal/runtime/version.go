@@ -285,9 +285,12 @@ func (v *version) pause(reason string) bool {
 func (v *version) stopIdle(in *instance) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.turns != nil || v.wanted || in.busy.Load() > 0 {
+		return false
+	}
 	now := time.Now()
-	if v.turns != nil || v.wanted || now.Before(v.warmUntil) || in.busy.Load() > 0 ||
-		now.Sub(time.Unix(0, v.lastUsed.Load())) < v.set.cfg.IdleStop {
+	idle := now.Sub(time.Unix(0, v.lastUsed.Load())) >= v.set.cfg.IdleStop && !now.Before(v.warmUntil)
+	if !idle && !v.set.places.crowded() {
 		return false
 	}
 	v.current.Store(nil)
@@ -306,9 +309,12 @@ func (v *version) idleLocked() {
 
 // finish stops a process that takes no more requests.
 func (v *version) finish(in *instance, grace time.Duration) {
-	began := time.Now()
-	in.drain(grace)
-	in.proc.stop(max(grace-time.Since(began), lastGrace))
+	deadline := time.Now().Add(grace)
+	if v.set.running.Err() != nil && v.set.stopBy.Before(deadline) {
+		deadline = v.set.stopBy
+	}
+	in.drain(time.Until(deadline))
+	in.proc.stop(max(time.Until(deadline), lastGrace))
 	in.close(in.proc.outcome())
 }
 
@@ -392,10 +398,11 @@ func (v *version) roundTrip(req *http.Request, entrypoint string) (*http.Respons
 			closeBody(req)
 			return nil, v.noEntrypoint(entrypoint)
 		}
-		in.untold.Add(1)
+		ray := req.Header.Get("Cf-Ray")
+		in.untold.add(ray)
 		resp, err := t.RoundTrip(req)
-		if err != nil && unsent(err) {
-			in.untold.Add(-1)
+		if err != nil && (unsent(err) || req.Context().Err() != nil) {
+			in.untold.remove(ray) // it may never have got there; nothing of it is waited for
 		}
 		in.busy.Add(-1)
 		if first && err != nil && !hasBody(req) && unsent(err) && in.proc.endsWithin(deathNotice) {

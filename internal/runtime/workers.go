@@ -51,6 +51,10 @@ type WorkerConfig struct {
 	// The rest is for buffers, and for what V8 frees late: the process of a Worker that
 	// only says hello grows to half a gigabyte under load.
 	MemoryBytes int64
+	// ProcessesMax is how many processes run at once: one for each 32 MiB of the
+	// machine's memory, of which an idle one takes 13. Beyond it, versions that no
+	// deployment names and nobody uses give way, and others cannot start.
+	ProcessesMax int
 }
 
 // withDefaults returns c with its zeros filled in.
@@ -62,6 +66,7 @@ func (c WorkerConfig) withDefaults() WorkerConfig {
 	c.StopGrace = cmp.Or(c.StopGrace, 5*time.Second)
 	c.CPULimit = cmp.Or(c.CPULimit, 30*time.Second)
 	c.MemoryBytes = cmp.Or(c.MemoryBytes, defaultMemory)
+	c.ProcessesMax = cmp.Or(c.ProcessesMax, defaultProcesses())
 	return c
 }
 
@@ -80,6 +85,9 @@ func (c *WorkerConfig) validate() error {
 	}
 	if c.MemoryBytes != 0 && c.MemoryBytes < memoryMin {
 		return fmt.Errorf("workers: memory is %d bytes: it must be at least %d, or nothing could start", c.MemoryBytes, memoryMin)
+	}
+	if c.ProcessesMax < 0 {
+		return fmt.Errorf("workers: at most %d processes: it must not be negative", c.ProcessesMax)
 	}
 	return nil
 }
@@ -101,6 +109,8 @@ type workers struct {
 
 	running  context.Context // until close
 	cancel   context.CancelFunc
+	stopBy   time.Time // of what is in hand at close; set before running ends
+	places   places
 	starting chan struct{} // holds a place for each start under way
 	changed  chan struct{} // holds one signal at most
 
@@ -161,6 +171,7 @@ func newWorkers(cfg Config, log *slog.Logger) (*workers, error) {
 	if err := w.makeDirs(dir); err != nil {
 		return nil, err
 	}
+	w.places.max = w.cfg.ProcessesMax
 	w.running, w.cancel = context.WithCancel(context.Background())
 	w.spawner = newSpawner()
 	return w, nil
@@ -305,8 +316,9 @@ func (w *workers) goUnlessClosed(f func()) bool {
 	return !w.shut
 }
 
-// close stops every process and returns when all have ended.
-func (w *workers) close() {
+// close stops every process, with what it has in hand at the deadline, and returns
+// when all have ended.
+func (w *workers) close(deadline time.Time) {
 	w.mu.Lock()
 	if w.closed {
 		w.mu.Unlock()
@@ -314,6 +326,7 @@ func (w *workers) close() {
 	}
 	w.closed = true
 	w.mu.Unlock()
+	w.stopBy = deadline
 	w.gate.Lock()
 	w.shut = true
 	w.gate.Unlock()

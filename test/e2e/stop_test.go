@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -48,4 +49,71 @@ func TestStopWithASlowRequestAndAHungDestination(t *testing.T) {
 		t.Errorf("stop: %v", err)
 	}
 	traffic.stop()
+}
+
+// A busy loop, a WebSocket and work under waitUntil that never ends each have a grace
+// of their own, one after the other: 13 s passed.
+func TestStopWithWorkersThatHang(t *testing.T) {
+	const source = `export default { fetch(request, env, ctx) {
+		switch (new URL(request.url).pathname) {
+			case "/loop": for (;;);
+			case "/after": ctx.waitUntil(new Promise(() => setInterval(() => {}, 1000))); return new Response("after");
+			case "/socket": {
+				const [client, server] = Object.values(new WebSocketPair());
+				server.accept();
+				return new Response(null, { status: 101, webSocket: client });
+			}
+		}
+		return new Response("ok");
+	} }`
+	p := start(t, platform.Options{})
+	for _, script := range []string{"loops", "waits"} {
+		if _, err := p.DeployWorker(t.Context(), script, platform.JavaScript("v1", source)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 30*time.Second, script+" serves", func() (bool, error) {
+			status, err := askWorker(t, p, script, "/", nil)
+			return status == http.StatusOK, err
+		})
+	}
+	upgrade := http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"websocket"},
+		"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
+	}
+	for path, want := range map[string]int{"/after": http.StatusOK, "/socket": http.StatusSwitchingProtocols} {
+		if status, err := askWorker(t, p, "waits", path, upgrade); err != nil || status != want {
+			t.Fatalf("%s: %d, %v", path, status, err)
+		}
+	}
+	looping := make(chan struct{})
+	go func() {
+		defer close(looping)
+		_, _ = askWorker(t, p, "loops", "/loop", nil) // cut off by the stop
+	}()
+	eventually(t, 10*time.Second, "the loop has begun", func() (bool, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		_, _, err := p.Visit(ctx, http.DefaultClient, "loops", nil)
+		return errors.Is(err, context.DeadlineExceeded), nil
+	})
+	if err := p.Stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	<-looping
+}
+
+// askWorker returns the status of an answer, whose connection is closed when the test
+// has ended.
+func askWorker(t *testing.T, p *platform.Platform, script, path string, header http.Header) (int, error) {
+	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, p.Ready.Gateway+path, nil)
+	if err != nil {
+		return 0, err
+	}
+	req.Host, req.Header = p.Host(script), header
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	return resp.StatusCode, nil
 }

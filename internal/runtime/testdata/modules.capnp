@@ -25,7 +25,7 @@ const config :Workerd.Config = (
       bindings = [(name = "USER", service = "user"), (name = "SINK", service = "sink")],
       globalOutbound = "nowhere")),
     (name = "sink", external = (address = "unix:/run/sink", http = ())),
-    (name = "outbound", network = (allow = ["public"], tlsOptions = (trustBrowserCas = true))),
+    (name = "outbound", network = (allow = ["public"], deny = ["0.0.0.0/8", "::/96", "2002::/16"], tlsOptions = (trustBrowserCas = true))),
     (name = "nowhere", network = (allow = [])),
     (name = "binding-3", external = (address = "unix:/run/bindings", http = (
       forwardedProtoHeader = "X-Forwarded-Proto", capnpConnectHost = "656e747279706f696e743d41646d696e266e6f6e63653d4e4f4e4345267363726970743d6f74686572.rpc.tidegate.invalid:443",
