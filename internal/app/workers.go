@@ -113,7 +113,7 @@ func (p *process) listenBindings() error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a predecessor that was killed
 		return fmt.Errorf("listen for calls from Worker to Worker: %w", err)
 	}
-	listener, err := net.Listen("unix", path)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "unix", path)
 	if err != nil {
 		return fmt.Errorf("listen for calls from Worker to Worker: %w", err)
 	}
