@@ -23,12 +23,12 @@ export default { async fetch(request) {
 // on this machine. One version may reach private addresses, which shows that the
 // others fail for their addresses.
 func TestWorkersReachPublicAddressesOnly(t *testing.T) {
-	listener, err := net.Listen("tcp", ":0") //nolint:noctx,gosec // on every address, that is the point
+	listener, err := net.Listen("tcp", ":0") // on every address, that is the point
 	if err != nil {
 		t.Fatal(err)
 	}
 	var reached atomic.Int64
-	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})} //nolint:gosec // no client is slow here
+	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
 	server.ConnState = func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
 			reached.Add(1)

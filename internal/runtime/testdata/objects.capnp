@@ -27,7 +27,7 @@ const config :Workerd.Config = (
       globalOutbound = "nowhere")),
     (name = "sink", external = (address = "unix:/run/sink", http = ())),
     (name = "objects", disk = (path = "/data/objects", writable = true)),
-    (name = "outbound", network = (allow = ["public"], tlsOptions = (trustBrowserCas = true))),
+    (name = "outbound", network = (allow = ["public"], deny = ["0.0.0.0/8", "::/96", "2002::/16"], tlsOptions = (trustBrowserCas = true))),
     (name = "nowhere", network = (allow = [])),
   ],
   sockets = [
