@@ -124,6 +124,11 @@ func (m *metadata) checkSupported(versioned bool) error {
 	case holds(m.Assets):
 		return unsupported("assets", "static assets are not served here")
 	}
+	for i, flag := range m.CompatibilityFlags {
+		if strings.HasPrefix(flag, "python_") { // the runtime would fetch an interpreter
+			return errs.New(errs.Invalid, 0, "compatibility_flags[%d] %q: Python is not supported yet", i, shown(flag)).At(fmt.Sprintf("/compatibility_flags/%d", i))
+		}
+	}
 	if err := checkExports(m.kept["exports"]); err != nil {
 		return err
 	}

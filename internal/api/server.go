@@ -158,6 +158,10 @@ func (s *Server) noRoute(c *gin.Context) {
 		s.deps.Dashboard.ServeHTTP(c.Writer, c.Request)
 		return
 	}
+	if product := absentProduct(path); product != "" {
+		s.fail(c, errs.New(errs.NotFound, codeNoRoute, "Tidegate does not support %s yet, and has no endpoint %s %s", product, c.Request.Method, path))
+		return
+	}
 	s.fail(c, errs.New(errs.NotFound, codeNoRoute, "there is no endpoint %s %s: the API is described at /openapi.yaml", c.Request.Method, path))
 }
 

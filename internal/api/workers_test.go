@@ -326,6 +326,7 @@ func TestBadUploadsAreRefusedByName(t *testing.T) {
 		"module twice":     {put, `{"main_module": "index.js"}`, named("index.js"), 400, 10001, []string{"index.js", "twice"}},
 		"module type":      {put, `{"main_module": "index.js"}`, []file{index, {"a", "image/png", ""}}, 400, 10001, []string{`"a"`, "image/png"}},
 		"Python":           {put, `{"main_module": "index.js"}`, []file{index, {"a.py", "text/x-python", ""}}, 400, 10001, []string{"a.py", "Python"}},
+		"Python flag":      {put, `{"main_module": "index.js", "compatibility_flags": ["nodejs_compat", "python_workers"]}`, files, 400, 10001, []string{"compatibility_flags[1]", "Python"}},
 		"too many modules": {put, `{"main_module": "index.js"}`, many(400), 400, 10027, []string{"401 modules"}},
 		"far too many":     {put, `{"main_module": "index.js"}`, many(900), 400, 10027, []string{"more than 400"}},
 		"too large":        {put, `{"main_module": "index.js"}`, []file{index, {"a.txt", "text/plain", strings.Repeat("x", 64<<20)}}, 413, 10027, []string{"67108864"}},

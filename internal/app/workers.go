@@ -59,7 +59,7 @@ func (p *process) backends(ctx context.Context, bundles runtime.Bundles, told *e
 			Workerd: path, DataDir: filepath.Join(p.config.DataDir, "workers"),
 			BindingsSocket: p.listeners[listenBindings].Addr().String(),
 			DurableObjects: p.config.DurableObjects,
-			ProcessesMax:   p.config.WorkersMax,
+			ProcessesMax:   p.config.WorkersMax, AllowPrivateNetwork: p.config.WorkersAllowPrivate,
 		}
 		config.Bundles = bundles
 		config.Invocations, config.Ended = told.invocation, told.ended

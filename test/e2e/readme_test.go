@@ -40,7 +40,7 @@ func TestReadmeWrangler(t *testing.T) {
 	project := newProject(t, newest, p, api, "readme")
 	node := modules(t, newest.node)
 	for name, script := range map[string]string{
-		"npm": fmt.Sprintf("#!/bin/sh\n[ \"$1\" = create ] || exit 0\nshift 3\nexec %s %s \"$@\" --no-auto-update\n", node, modules(t, "create-cloudflare/bin/c3.js")),
+		"npm": fmt.Sprintf("#!/bin/sh\n[ \"$1\" = create ] || exit 0\nshift 4\nexec %s %s \"$@\" --no-auto-update\n", node, modules(t, "create-cloudflare/bin/c3.js")),
 		"npx": fmt.Sprintf("#!/bin/sh\nshift\nexec %s %s \"$@\"\n", node, modules(t, newest.folder, "bin/wrangler.js")),
 	} {
 		if err := os.WriteFile(filepath.Join(tools, name), []byte(script), 0o755); err != nil {
