@@ -32,7 +32,7 @@ func rollback(c *connection) *cobra.Command {
 					return fmt.Errorf("%s: %w", attempted, err)
 				}
 			} else if target = rollbackTarget(deployments); target == "" {
-				return fmt.Errorf("%s: no earlier deployment gave all traffic to one version: name the version", attempted)
+				return fmt.Errorf("%s: no earlier deployment gave all traffic to another version: name the version", attempted)
 			}
 			splits := []deploy.Split{{VersionID: target, Percentage: deploy.Full}}
 			if person := newPrompt(); !yes && person.there() {
