@@ -56,7 +56,7 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 			return &sink{root: root, folder: strings.TrimPrefix(folder, clean), syncFolder: (*os.File).Sync}, nil
 		}
 	}
-	return nil, fmt.Errorf("the path %s is not below a folder that the operator allows", folder)
+	return nil, fmt.Errorf("the path %s is not below a folder that the operator allows (--logpush-file-roots)", folder)
 }
 
 // Put implements logpush.Sink. A reader sees the whole file or none: it is
