@@ -130,7 +130,7 @@ func documentedCommands(t *testing.T, c cli, p *platform.Platform) {
 	if status != 0 || stderr != "" {
 		t.Fatalf("docs/cli.md: status %d\n%s\nafter\n%s", status, stderr, stdout)
 	}
-	deployments, err := p.Deployments(t.Context(), "cart")
+	deployments, err := p.Deployments(t.Context(), "basket")
 	if err != nil {
 		t.Fatal(err)
 	}
