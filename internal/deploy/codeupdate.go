@@ -29,6 +29,17 @@ func DefaultCodeUpdate() CodeUpdate {
 	return CodeUpdate{Mode: CodeUpdateDeferred, MaxDelaySeconds: &delay}
 }
 
+// DelayMS is the delay in milliseconds: zero if objects restart at once.
+func (c CodeUpdate) DelayMS() int64 {
+	switch {
+	case c.Mode == CodeUpdateImmediate:
+		return 0
+	case c.MaxDelaySeconds == nil:
+		return codeUpdateDelayDefault * 1000
+	}
+	return int64(math.Round(*c.MaxDelaySeconds * 1000))
+}
+
 // Effective returns c with its defaults filled in, or an invalid error that names
 // the member at fault.
 func (c CodeUpdate) Effective() (CodeUpdate, error) {

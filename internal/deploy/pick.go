@@ -45,6 +45,17 @@ func Pick(s *SnapshotScript, facts Facts, dice uint64) Choice {
 	return Choice{pickByDice(s.Splits, dice), schema.DecisionSplit}
 }
 
+// PickObject returns the index of the version that runs the Durable Object with the
+// id, 64 hex digits: by its id and the percentages alone, so that everybody who
+// knows the deployment agrees. While the share of a version grows, objects move to
+// that version and none from it. The splits must have passed ValidateSplits.
+func PickObject(splits []Split, id string) int {
+	if i, ok := only(splits); ok {
+		return i
+	}
+	return pickByKey(splits, id)
+}
+
 // only returns the single version with a share, if there is just one.
 func only(splits []Split) (index int, ok bool) {
 	index = -1

@@ -42,9 +42,10 @@ type SnapshotScript struct {
 	// while the script has none.
 	DeploymentID string  `json:"deployment_id,omitempty"`
 	Splits       []Split `json:"splits,omitempty"`
-	// ObjectsImmediate says that Durable Objects of the version before are to end at
-	// once (CodeUpdateImmediate), and not to finish what they have in hand.
-	ObjectsImmediate bool `json:"objects_immediate,omitempty"`
+	// ObjectsDelayMS is how long a Durable Object that is busy may stay on the version
+	// that it runs once this deployment gives it another one, in milliseconds. Zero
+	// does not let it finish what it has in hand (CodeUpdateImmediate).
+	ObjectsDelayMS int64 `json:"objects_delay_ms,omitempty"`
 	// Versions holds every version in Splits and, for their preview hosts, the
 	// other deployable ones, newest first.
 	Versions []SnapshotVersion `json:"versions"`
@@ -65,9 +66,9 @@ type SnapshotVersion struct {
 // code, which the runtime fetches as a Bundle.
 type SnapshotWorker struct {
 	Exports Exports `json:"exports"`
-	// Objects says that it implements Durable Objects: of the versions of one script
-	// that do, at most one may run at any time.
-	Objects bool `json:"objects,omitempty"`
+	// Objects are the namespaces of Durable Objects that it implements, in the order of
+	// their classes.
+	Objects []DurableObjectNamespace `json:"objects,omitempty"`
 }
 
 // Validate reports the first thing that would make the snapshot unsafe to serve.
@@ -108,13 +109,6 @@ func (sc *SnapshotScript) validate() error {
 			return fmt.Errorf("version %s has the origin URL %q, which is not absolute", v.ID, v.Origin.URL)
 		}
 	}
-	if len(sc.Splits) > 1 {
-		for _, v := range sc.Versions {
-			if v.Worker != nil && v.Worker.Objects && slices.ContainsFunc(sc.Splits, func(s Split) bool { return s.VersionID == v.ID }) {
-				return fmt.Errorf("the deployment splits between version %s, which has Durable Objects, and another", v.ID)
-			}
-		}
-	}
 	for _, split := range sc.Splits {
 		if !known[split.VersionID] {
 			return fmt.Errorf("the deployment names version %s, which is not in the snapshot", split.VersionID)
@@ -123,5 +117,34 @@ func (sc *SnapshotScript) validate() error {
 	if len(sc.Splits) == 0 {
 		return nil
 	}
-	return ValidateSplits(sc.Splits, len(sc.Splits))
+	if err := ValidateSplits(sc.Splits, len(sc.Splits)); err != nil {
+		return err
+	}
+	return sc.validateObjects()
+}
+
+// validateObjects makes sure that each object has a version to run, whichever of the
+// deployment it is given.
+func (sc *SnapshotScript) validateObjects() error {
+	var first *SnapshotVersion
+	for i := range sc.Versions {
+		v := &sc.Versions[i]
+		if !slices.ContainsFunc(sc.Splits, func(s Split) bool { return s.VersionID == v.ID }) {
+			continue
+		}
+		if first == nil {
+			first = v
+		}
+		if !slices.Equal(v.objects(), first.objects()) {
+			return fmt.Errorf("the deployment splits between versions %s and %s, which implement different Durable Objects", first.ID, v.ID)
+		}
+	}
+	return nil
+}
+
+func (v *SnapshotVersion) objects() []DurableObjectNamespace {
+	if v.Worker == nil {
+		return nil
+	}
+	return v.Worker.Objects
 }

@@ -98,7 +98,7 @@ func compile(s *deploy.Snapshot, domain string, backends map[string]http.RoundTr
 			continue
 		}
 		for _, v := range sc.versions {
-			if v.Worker != nil && v.Worker.Objects {
+			if v.Worker != nil && len(v.Worker.Objects) > 0 {
 				continue // a second version of objects of which only one may run
 			}
 			to := target{script: sc, preview: v}

@@ -144,7 +144,7 @@ func TestHostsThatAreSwitchedOff(t *testing.T) {
 func TestVersionsWithObjectsHaveNoPreview(t *testing.T) {
 	s := testSnapshot("www.example.net/*")
 	v := &s.Scripts[0].Versions[0]
-	v.Origin, v.Worker = nil, &deploy.SnapshotWorker{Objects: true}
+	v.Origin, v.Worker = nil, &deploy.SnapshotWorker{Objects: []deploy.DurableObjectNamespace{{ID: strings.Repeat("0", 32), Class: "Counter"}}}
 	table, _ := compile(s, "example.com", nil, nil)
 	for name, want := range map[string]bool{
 		"shop.dev.example.com": true, "www.example.net": true, "aaaaaaaa-shop.dev.example.com": false, "next-shop.dev.example.com": false,

@@ -178,7 +178,7 @@ func TestImmediateUpdateEndsWhatIsInHand(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	s := r.snapshot(v2)
-	s.Scripts[0].ObjectsImmediate = true
+	s.Scripts[0].ObjectsDelayMS = 0
 	if got := count(t, r.Update(s)[v2].(worker), "/add"); got != (counted{v2, 1}) {
 		t.Errorf("counted %+v", got)
 	}

@@ -140,7 +140,7 @@ type scriptObjects struct {
 }
 
 func (o *scriptObjects) turnsFor(w *deploy.SnapshotWorker) *turns {
-	if o == nil || !w.Objects {
+	if o == nil || len(w.Objects) == 0 {
 		return nil
 	}
 	return o.turns
@@ -173,7 +173,7 @@ func (w *workers) scriptObjectsLocked(s *deploy.Snapshot) map[deploy.Caller]*scr
 		key := deploy.Caller{AccountID: sc.AccountID, Script: sc.Name}
 		own := found[key]
 		for _, sv := range sc.Versions {
-			if own == nil && sv.Worker != nil && sv.Worker.Objects {
+			if own == nil && sv.Worker != nil && len(sv.Worker.Objects) > 0 {
 				own = &scriptObjects{turns: new(turns)}
 				found[key] = own
 			}
@@ -191,11 +191,11 @@ func (w *workers) leavingFor(sc *deploy.SnapshotScript) leaving {
 	if sc == nil || len(sc.Splits) == 0 {
 		return l // nothing does
 	}
-	if sc.ObjectsImmediate {
+	if sc.ObjectsDelayMS == 0 {
 		l.grace = 0
 	}
 	for _, v := range sc.Versions {
-		if v.ID == sc.Splits[0].VersionID && (v.Worker == nil || !v.Worker.Objects) {
+		if v.ID == sc.Splits[0].VersionID && (v.Worker == nil || len(v.Worker.Objects) == 0) {
 			// It needs no storage, and the gateway keeps to the one before until it serves
 			// or has failed.
 			l.after += w.cfg.StartTimeout

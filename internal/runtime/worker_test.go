@@ -136,7 +136,7 @@ func (r *rig) snapshot(deployed ...string) *deploy.Snapshot {
 	defer r.source.mu.Unlock()
 	for id, b := range r.source.bundles {
 		s.Versions = append(s.Versions, deploy.SnapshotVersion{ID: id, Worker: &deploy.SnapshotWorker{
-			Exports: b.Worker.Exports, Objects: len(b.Worker.DurableObjects) > 0,
+			Exports: b.Worker.Exports, Objects: b.Worker.DurableObjects,
 		}})
 	}
 	for _, id := range deployed {

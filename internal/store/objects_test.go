@@ -57,7 +57,7 @@ func TestMigrationsComeWithTheirVersion(t *testing.T) {
 			t.Fatalf("script %+v, error %v", script, err)
 		}
 		snap, err := s.Snapshot(ctx, testAccount, 0)
-		if err != nil || snap.Validate() != nil || !snap.Scripts[0].Versions[0].Worker.Objects || snap.Scripts[0].Versions[1].Worker.Objects || len(snap.DeletedDurableObjects) != 0 {
+		if err != nil || snap.Validate() != nil || len(snap.Scripts[0].Versions[0].Worker.Objects) == 0 || len(snap.Scripts[0].Versions[1].Worker.Objects) > 0 || len(snap.DeletedDurableObjects) != 0 {
 			t.Fatalf("snapshot %+v, error %v", snap, err)
 		}
 
@@ -133,17 +133,17 @@ func TestDeletedNamespacesAreTold(t *testing.T) {
 	})
 }
 
-func TestSnapshotTellsImmediateUpdates(t *testing.T) {
+func TestSnapshotTellsTheDelayOfUpdates(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		s := bootstrapped(t, open, Options{})
 		u := objectsOf("1", migration("", "v1", deploy.MigrationStep{NewClasses: []string{"A"}}), "A")
-		for _, immediate := range []bool{false, true} {
-			if immediate {
+		for _, want := range []int64{300_000, 0} {
+			if want == 0 {
 				u.Migrations, u.Deployment.CodeUpdate = nil, deploy.CodeUpdate{Mode: deploy.CodeUpdateImmediate}
 			}
 			mustUpload(t, s, "shop", u)
-			if snap, err := s.SnapshotAll(t.Context(), 0); err != nil || snap.Scripts[0].ObjectsImmediate != immediate {
-				t.Errorf("immediate is %v, error %v", snap.Scripts[0].ObjectsImmediate, err)
+			if snap, err := s.SnapshotAll(t.Context(), 0); err != nil || snap.Scripts[0].ObjectsDelayMS != want {
+				t.Errorf("the delay is %d ms, error %v; want %d", snap.Scripts[0].ObjectsDelayMS, err, want)
 			}
 		}
 	})

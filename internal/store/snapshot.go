@@ -123,7 +123,7 @@ func readSnapshotScripts(ctx context.Context, t *sql.Tx, which accountFilter, sn
 			if err := errors.Join(fromJSON(splits.String, &script.Splits), fromJSON(codeUpdate.String, &update)); err != nil {
 				return err
 			}
-			script.ObjectsImmediate = update.Mode == deploy.CodeUpdateImmediate
+			script.ObjectsDelayMS = update.DelayMS()
 		}
 		err := fromJSON(tags, &script.Tags)
 		snap.Scripts = append(snap.Scripts, script)
@@ -172,13 +172,12 @@ func addServingVersions(ctx context.Context, t *sql.Tx, snap *deploy.Snapshot) e
 }
 
 // snapshotVersionColumns have neither code nor secrets.
-const snapshotVersionColumns = `v.id, v.annotations_json, v.origin_json, v.exports_json, v.objects`
+const snapshotVersionColumns = `v.id, v.annotations_json, v.origin_json, v.exports_json, v.objects_json`
 
 func scanSnapshotVersion(row scanner, also ...any) (deploy.SnapshotVersion, error) {
 	var v deploy.SnapshotVersion
 	var annotations string
-	var origin, exports sql.NullString
-	var objects bool
+	var origin, exports, objects sql.NullString
 	if err := row.Scan(append([]any{&v.ID, &annotations, &origin, &exports, &objects}, also...)...); err != nil {
 		return v, err
 	}
@@ -188,7 +187,13 @@ func scanSnapshotVersion(row scanner, also ...any) (deploy.SnapshotVersion, erro
 	}
 	v.Tag, v.Message, v.Alias = said.Tag, said.Message, said.Alias
 	if exports.Valid {
-		v.Worker = &deploy.SnapshotWorker{Objects: objects}
+		v.Worker = &deploy.SnapshotWorker{}
+		if objects.Valid {
+			err := fromJSON(objects.String, &v.Worker.Objects)
+			if err != nil {
+				return v, err
+			}
+		}
 		return v, fromJSON(exports.String, &v.Worker.Exports)
 	}
 	return v, nil

@@ -44,17 +44,25 @@ func (t *tx) insertVersion(ctx context.Context, accountID, script string, v depl
 		return err
 	}
 	var exported *deploy.Exports
+	var implemented *[]deploy.DurableObjectNamespace
 	if v.Worker != nil {
 		exported = &v.Worker.Exports
+		if v.HasDurableObjects() {
+			implemented = &v.Worker.DurableObjects
+		}
 	}
 	exports, err := toNullJSON(exported)
 	if err != nil {
 		return err
 	}
+	objects, err := toNullJSON(implemented)
+	if err != nil {
+		return err
+	}
 	_, err = t.ExecContext(ctx, `INSERT INTO versions
-		(id, account_id, script, number, created_on, source, author_id, author_email, annotations_json, origin_json, worker_json, exports_json, objects)
+		(id, account_id, script, number, created_on, source, author_id, author_email, annotations_json, origin_json, worker_json, exports_json, objects_json)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
-		v.ID, accountID, script, v.Number, v.CreatedOn.UnixMicro(), v.Source, v.AuthorID, v.AuthorEmail, annotations, origin, worker, exports, v.HasDurableObjects())
+		v.ID, accountID, script, v.Number, v.CreatedOn.UnixMicro(), v.Source, v.AuthorID, v.AuthorEmail, annotations, origin, worker, exports, objects)
 	if err != nil {
 		return err
 	}

@@ -21,11 +21,11 @@ CREATE TABLE deleted_durable_object_namespaces (
 CREATE INDEX deleted_durable_object_namespaces_deleted_on ON deleted_durable_object_namespaces (deleted_on);
 
 ALTER TABLE scripts ADD COLUMN migration_tag TEXT NOT NULL DEFAULT '';
--- Whether the version implements Durable Objects: gateways are told, without its code.
-ALTER TABLE versions ADD COLUMN objects BOOLEAN NOT NULL DEFAULT FALSE;
+-- The namespaces that the version implements, if any: gateways are told, without its code.
+ALTER TABLE versions ADD COLUMN objects_json TEXT;
 
 -- +goose Down
-ALTER TABLE versions DROP COLUMN objects;
+ALTER TABLE versions DROP COLUMN objects_json;
 ALTER TABLE scripts DROP COLUMN migration_tag;
 DROP TABLE deleted_durable_object_namespaces;
 DROP TABLE durable_object_namespaces;
