@@ -88,9 +88,9 @@ var Owners = []Owner{
 
 	{"github.com/gin-gonic/gin", []string{"internal/api"}, "the HTTP API is one place; a change of framework must stay there"},
 	{"github.com/gobwas/ws", []string{"internal/api"}, "those who watch a script get frames by hand, because wrangler breaks the protocol; nobody else should"},
-	{"database/sql", []string{"internal/store", "internal/clickhouse"}, "SQL lives in the stores, written out"},
+	{"database/sql", []string{"internal/store", "internal/clickhouse", "internal/runtime"}, "SQL lives in the stores, written out; the storage of Durable Objects is SQLite too"},
 	{"github.com/jackc/pgx", []string{"internal/store"}, "the control plane's SQL lives in internal/store"},
-	{"modernc.org/sqlite", []string{"internal/store"}, "the control plane's SQL lives in internal/store"},
+	{"modernc.org/sqlite", []string{"internal/store", "internal/runtime"}, "the control plane's SQL lives in internal/store; the storage of Durable Objects is SQLite"},
 	{"github.com/pressly/goose", []string{"internal/store", "internal/clickhouse"}, "a migration belongs to the store that reads the tables"},
 
 	{"github.com/aws", []string{"pipeline/logpush/sink"}, "buckets end in a sink"},

@@ -35,10 +35,13 @@ type processConfig struct {
 
 	privateNetwork bool
 	heapBytes      int64    // of V8, for each isolate
-	objects        string   // the folder of the storage of Durable Objects; a check keeps it in memory
 	sockets        []socket // of the user's Worker
 	// nonce and bindings are the calling secret and the gateway's socket.
 	nonce, bindings string
+
+	// objects is the disk of the version's Durable Objects, and secret what the router's
+	// control of them carries. A check has neither: its objects are in memory.
+	objects, secret string
 
 	// router and sink are the sockets of our own Worker and of the router; both
 	// empty for a check, which has neither.
@@ -82,13 +85,11 @@ func (c *processConfig) render() ([]byte, error) {
 		w.line(`    (name = "router", worker = (`)
 		w.line(`      modules = [(name = "router", esModule = %s)],`, quote(routerModule))
 		w.line(`      compatibilityDate = %s, compatibilityFlags = ["service_binding_extra_handlers"],`, quote(routerDate))
-		w.line(`      bindings = [(name = "USER", service = "user"), (name = "SINK", service = "sink")],`)
+		w.line(`      bindings = [(name = "USER", service = "user"), (name = "SINK", service = "sink")%s],`, c.routerBindings())
 		w.line(`      globalOutbound = "nowhere")),`)
 		w.line(`    (name = "sink", external = (address = %s, http = ())),`, quote("unix:"+c.sink))
 	}
-	if c.onDisk() {
-		w.line(`    (name = "objects", disk = (path = %s, writable = true)),`, quote(c.objects))
-	}
+	c.objectServices(w)
 	w.line(`    (name = "outbound", network = (%s, tlsOptions = (trustBrowserCas = true))),`, c.networks())
 	w.line(`    (name = "nowhere", network = (allow = [])),`)
 	for i, b := range c.bundle.Worker.Bindings {
@@ -101,6 +102,7 @@ func (c *processConfig) render() ([]byte, error) {
 		}
 	}
 	w.line(`  ],`)
+	c.extensions(w)
 	w.line(`  sockets = [`)
 	for i, s := range c.sockets {
 		w.line(`    (name = "user-%d", address = %s, http = (forwardedProtoHeader = %s, cfBlobHeader = %s, capnpConnectHost = %s),`,
@@ -156,34 +158,12 @@ func (c *processConfig) userWorker() (string, error) {
 		w.line(`        (name = %s, %s),`, quote(worker.Bindings[i].Name), value)
 	}
 	w.line(`      ],`)
-	c.durableObjects(w)
+	c.ownObjects(w)
 	if c.router != "" {
 		w.line(`      tails = ["router"], cacheApiOutbound = (name = "router", entrypoint = "cache"),`)
 	}
 	w.line(`      globalOutbound = "outbound")),`)
 	return w.String(), nil
-}
-
-// onDisk reports whether Durable Objects need the disk.
-func (c *processConfig) onDisk() bool { return len(c.bundle.Worker.DurableObjects) > 0 && !c.checking }
-
-// durableObjects writes the namespaces. Their ids name the folders of their storage,
-// and are in the ids of their objects.
-func (c *processConfig) durableObjects(w *capnpWriter) {
-	namespaces := c.bundle.Worker.DurableObjects
-	if len(namespaces) == 0 {
-		return
-	}
-	w.line(`      durableObjectNamespaces = [`)
-	for _, n := range namespaces {
-		w.line(`        (className = %s, uniqueKey = %s, enableSql = %t),`, quote(n.Class), quote(n.ID), n.SQLite)
-	}
-	w.line(`      ],`)
-	if c.onDisk() {
-		w.line(`      durableObjectStorage = (localDisk = "objects"),`)
-	} else {
-		w.line(`      durableObjectStorage = (inMemory = void),`)
-	}
 }
 
 // code writes the modules, the main one first, or the one script.
@@ -214,6 +194,7 @@ func (c *processConfig) code(w *capnpWriter) error {
 	if c.probe != "" {
 		w.line(`        (name = %s, esModule = %s),`, quote(c.probeName), quote(c.probe))
 	}
+	c.hostModules(w)
 	order := append([]deploy.Module{worker.Modules[first]}, worker.Modules[:first]...)
 	for _, m := range append(order, worker.Modules[first+1:]...) {
 		if m.ContentType == deploy.ModuleTypeSourceMap {
@@ -262,7 +243,7 @@ func (c *processConfig) binding(i int) (string, error) {
 		}
 		return fmt.Sprintf(`service = "binding-%d"`, i), nil
 	case deploy.BindingDurableObject:
-		return fmt.Sprintf("durableObjectNamespace = (className = %s)", quote(b.ClassName)), nil
+		return c.objectBinding(b), nil
 	}
 	return "", errs.New(errs.Invalid, codeUnrunnable, "The binding %q has the type %q, which does not run here.", b.Name, b.Type)
 }

@@ -64,7 +64,9 @@ func TestConfigGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Our own module has tests of its own, and would be a thousand escapes here.
-		got = []byte(strings.Replace(string(got), quote(routerModule), `"router.js"`, 1))
+		for name, module := range map[string]string{"router.js": routerModule, "objects.js": objectsModule, "hosted.js": hostedModule, "namespace.js": namespaceModule} {
+			got = []byte(strings.Replace(string(got), quote(module), quote(name), 1))
+		}
 		path := filepath.Join("testdata", name)
 		if *update {
 			if err := os.WriteFile(path, got, 0o600); err != nil {
@@ -88,7 +90,7 @@ func TestConfigGolden(t *testing.T) {
 	f("script.capnp", c)
 	objects := []deploy.DurableObjectNamespace{{ID: "0123456789abcdef0123456789abcdef", Class: "Room"}, {ID: "fedcba9876543210fedcba9876543210", Class: "Raum\"ü", SQLite: true}}
 	c = goldenConfig()
-	c.objects, c.bundle.Worker.DurableObjects = "/data/objects", objects
+	c.objects, c.secret, c.bundle.Worker.DurableObjects = "/data/objects", "SECRET", objects
 	c.bundle.Worker.Bindings = []deploy.Binding{{Name: "ROOM", Type: deploy.BindingDurableObject, ClassName: "Room", NamespaceID: objects[0].ID}}
 	f("objects.capnp", c)
 	c = goldenConfig()

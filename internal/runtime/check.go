@@ -112,7 +112,7 @@ func (c *Checker) check(ctx context.Context, dir string, w *deploy.Worker, conte
 		exports, _, err := c.run(ctx, dir, config, true)
 		return exports, startupMs, err
 	}
-	config.probeName = unusedName(w)
+	config.probeName = unusedName(w, "tidegate-probe")
 	main := jsString(w.MainModule)
 	// The runtime looks for classes of Durable Objects in the probe's exports, and
 	// refuses a constant there, as it would when the module itself starts.
@@ -309,9 +309,9 @@ func exportName(n string) error {
 }
 
 // unusedName is a module's name that the upload has not.
-func unusedName(w *deploy.Worker) string {
+func unusedName(w *deploy.Worker, prefix string) string {
 	for i := 0; ; i++ {
-		name := "tidegate-probe-" + strconv.Itoa(i)
+		name := prefix + "-" + strconv.Itoa(i)
 		if !slices.ContainsFunc(w.Modules, func(m deploy.Module) bool { return m.Name == name }) {
 			return name
 		}

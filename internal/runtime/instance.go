@@ -21,28 +21,27 @@ const cronWallMax = 15 * time.Minute
 
 // instance is one process of a version.
 type instance struct {
-	set         *workers
-	versionID   string
-	nonce       string
-	dirs        []string // its own, removed at the end
-	proc        *process
-	sink        *sink
-	entrypoints map[string]*http1 // by name; "" is the default one
-	router      *http1            // our own Worker
-	busy        atomic.Int64      // requests in hand
-	untold      untold
-	watchers    sync.WaitGroup // that end with the process
-	turn        *turn          // nil without Durable Objects; ends with the process
+	set       *workers
+	versionID string
+	caller    deploy.Caller
+	nonce     string
+	secret    string                          // of orders to its Durable Objects
+	objects   []deploy.DurableObjectNamespace // whose storage it has
+	locks     *locks                          // on that
+	// debugAddress is where other processes reach them.
+	debugAddress string
+	dirs         []string // its own, removed at the end
+	proc         *process
+	sink         *sink
+	entrypoints  map[string]*http1 // by name; "" is the default one
+	router       *http1            // our own Worker
+	busy         atomic.Int64      // requests in hand
+	untold       untold
+	watchers     sync.WaitGroup // that end with the process
 }
 
-// start runs a process of v and returns when it listens. The turn, if v has Durable
-// Objects, ends with the process, or with the start if that fails.
-func (w *workers) start(v *version, mine *turn) (_ *instance, err error) {
-	defer func() {
-		if err != nil {
-			mine.end()
-		}
-	}()
+// start runs a process of v and returns when it listens.
+func (w *workers) start(v *version) (*instance, error) {
 	ctx, cancel := context.WithTimeout(w.running, fetchTimeout)
 	defer cancel()
 	bundle, modules, err := w.cache.get(ctx, v.AccountID, v.VersionID)
@@ -58,8 +57,11 @@ func (w *workers) start(v *version, mine *turn) (_ *instance, err error) {
 	if err := w.places.take(); err != nil {
 		return nil, err
 	}
-	in := &instance{set: w, turn: mine, versionID: v.VersionID, entrypoints: map[string]*http1{}, nonce: rand.Text()}
-	if err := in.launch(bundle, modules); err != nil {
+	in := &instance{set: w, versionID: v.VersionID, caller: v.Caller, entrypoints: map[string]*http1{}, nonce: rand.Text(), secret: rand.Text()}
+	in.objects = v.ownObjects()
+	own := *bundle
+	own.Worker.DurableObjects = in.objects // the bundle tells what was at the upload
+	if err := in.launch(&own, modules); err != nil {
 		in.abandon()
 		return nil, err
 	}
@@ -70,17 +72,16 @@ func (w *workers) start(v *version, mine *turn) (_ *instance, err error) {
 }
 
 // lockObjects makes sure that no other process has the storage of the version's
-// Durable Objects.
-func (in *instance) lockObjects(bundle *deploy.Bundle) (locks, error) {
+// Durable Objects, and makes its folder.
+func (in *instance) lockObjects() (err error) {
 	w := in.set
-	switch namespaces := bundle.Worker.DurableObjects; {
-	case (len(namespaces) > 0) != (in.turn != nil):
-		return nil, errors.New("its snapshot and its bundle differ in whether it has Durable Objects")
-	case len(namespaces) == 0:
-		return nil, nil
-	default:
-		return w.objects.lock(w.running, namespaces, w.cfg.StartTimeout)
+	if len(in.objects) == 0 {
+		return nil
 	}
+	if in.locks, err = w.objects.lock(w.running, in.versionID, in.objects, w.cfg.StartTimeout); err != nil {
+		return err
+	}
+	return os.MkdirAll(w.objects.versionDir(in.versionID), 0o700)
 }
 
 // fetchTimeout bounds the way of a bundle and its modules to this machine.
@@ -92,22 +93,21 @@ func (in *instance) launch(bundle *deploy.Bundle, modules map[string]string) err
 		return err
 	}
 	w := in.set
-	held, err := in.lockObjects(bundle)
-	if err != nil {
+	if err := in.lockObjects(); err != nil {
 		return err
 	}
 	sockets := len(in.entrypoints) + 1
-	log := w.log.With("version_id", in.versionID)
 	// --experimental is what a Worker needs to trigger another's scheduled handler.
-	in.proc, err = startProcess(w.spawner, w.workerd, config, sockets, []string{"--experimental"}, log, held...)
-	// The process has the locks now, and has them until it ends.
-	if err := errors.Join(err, held.close()); err != nil {
+	flags := []string{"--experimental"}
+	if in.debugAddress != "" {
+		flags, sockets = append(flags, "--debug-port="+in.debugAddress), sockets+1
+	}
+	log := w.log.With("version_id", in.versionID)
+	in.proc, err = startProcess(w.spawner, w.workerd, config, sockets, flags, log, in.locks.files()...)
+	// The process has the version's lock now, and has it until it ends.
+	if err := errors.Join(err, in.locks.inherited()); err != nil {
 		return err
 	}
-	in.watchers.Go(func() {
-		<-in.proc.done
-		in.turn.end()
-	})
 	in.watchers.Go(func() { watchMemory(in.proc, w.cfg.MemoryBytes) })
 	if err := in.proc.waitReady(w.running, w.cfg.StartTimeout); err != nil {
 		if errors.Is(err, errStartTimeout) {
@@ -143,8 +143,8 @@ func (in *instance) prepare(bundle *deploy.Bundle, modules map[string]string) (s
 		privateNetwork: w.cfg.AllowPrivateNetwork,
 		nonce:          in.nonce, bindings: w.cfg.BindingsSocket,
 		heapBytes: heapFor(w.cfg.MemoryBytes),
-		objects:   w.objects.path(),
-		router:    filepath.Join(sockets, "router"), sink: filepath.Join(sockets, "sink"),
+		objects:   w.objects.versionDir(in.versionID), secret: in.secret,
+		router: filepath.Join(sockets, "router"), sink: filepath.Join(sockets, "sink"),
 	}
 	for hash, path := range modules {
 		relative, err := filepath.Rel(dir, path)
@@ -169,7 +169,10 @@ func (in *instance) prepare(bundle *deploy.Bundle, modules map[string]string) (s
 	if err := os.WriteFile(config, text, 0o600); err != nil {
 		return "", err
 	}
-	in.sink, err = listenSink(c.sink, in.versionID, &w.metrics, in.told, w.log)
+	if c.hasObjects() {
+		in.debugAddress = "unix:" + filepath.Join(sockets, "debug")
+	}
+	in.sink, err = listenSink(c.sink, in.versionID, &w.metrics, in.told, in.servePermit, w.log)
 	return config, err
 }
 
@@ -228,9 +231,16 @@ func (in *instance) close(outcome string) {
 }
 
 func (in *instance) cleanUp() {
+	in.set.homes.ended(in)
+	if err := in.locks.close(); err != nil {
+		in.set.log.Warn("the locks of a process with Durable Objects were not closed", "error", err)
+	}
 	in.set.places.giveBack()
 	in.set.mu.Lock()
 	delete(in.set.callers, in.nonce)
+	if in.debugAddress != "" {
+		in.set.sweepLocked() // storage that was to be removed once it is closed
+	}
 	in.set.mu.Unlock()
 	in.watchers.Wait()
 	for _, t := range in.entrypoints {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"time"
 
 	"tidegate/internal/deploy"
@@ -19,65 +20,144 @@ const errNoObjects = "it has Durable Objects, which this router does not run: th
 // lockPoll is how often a lock that another process has is tried again.
 const lockPoll = 20 * time.Millisecond
 
-var namespacePattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
+var (
+	namespacePattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
+	versionPattern   = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+)
 
-// objectStorage is the folder of the storage of Durable Objects. Each namespace has
-// a folder in it that is named by its id, which the runtime makes and fills, and
-// beside that a file <id>.lock. Whoever opens or removes the storage holds a lock on
-// that file; a process of the runtime inherits it and has it until it ends, however
-// that is, also when it outlives its router. So at most one process has a namespace's
-// storage open, whatever goes wrong between routers or in this package.
-type objectStorage struct{ dir string }
+// objectStorage is the folder of the storage of Durable Objects:
+//
+//	<version id>/<namespace id>/<object id>.sqlite  what a process of the version has
+//	<version id>.lock, <namespace id>.lock          see below
+//	alarms/<namespace id>-<object id>               see objectFiles.owe
+//
+// An object's file is in the folder of one version at a time, its home, whose process
+// alone may open it. Two locks make sure of that, whatever goes wrong between routers
+// or in this package; processes inherit them, and have them until they end, also when
+// they outlive their router. That of a version is for one process, or for whoever
+// takes objects out of the folder of a version without one. That of a namespace is for
+// one router and all its processes, and for whoever removes the storage.
+type objectStorage struct {
+	dir string
+
+	mu     sync.Mutex
+	shared map[string]*sharedLock // of namespaces, by id
+}
+
+// sharedLock is open as long as somebody in this router needs it.
+type sharedLock struct {
+	file  *os.File
+	users int
+}
 
 func openObjectStorage(dir string) (*objectStorage, error) {
-	s := &objectStorage{dir}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	s := &objectStorage{dir: dir, shared: map[string]*sharedLock{}}
+	if err := os.MkdirAll(filepath.Join(dir, alarmsDir), 0o700); err != nil {
 		return nil, fmt.Errorf("prepare the storage of Durable Objects: %w", err)
 	}
 	return s, nil
 }
 
-// path is "" for nil.
-func (s *objectStorage) path() string {
+// versionDir is what the process of a version has as its disk; "" for nil.
+func (s *objectStorage) versionDir(versionID string) string {
 	if s == nil {
 		return ""
 	}
-	return s.dir
+	return filepath.Join(s.dir, versionID)
 }
 
-// locks are held by whoever has the files open.
-type locks []*os.File
+// locks are what a process inherits.
+type locks struct {
+	storage    *objectStorage
+	version    *os.File
+	namespaces []string // of which this router has the locks open for it
+}
 
-func (l locks) close() error {
-	var failed []error
-	for _, f := range l {
-		failed = append(failed, f.Close())
+// files are those that hold the locks.
+func (l *locks) files() []*os.File {
+	if l == nil {
+		return nil
 	}
+	l.storage.mu.Lock()
+	defer l.storage.mu.Unlock()
+	files := []*os.File{l.version}
+	for _, id := range l.namespaces {
+		files = append(files, l.storage.shared[id].file)
+	}
+	return files
+}
+
+// inherited closes what only the process needs once it has started.
+func (l *locks) inherited() error {
+	if l == nil || l.version == nil {
+		return nil
+	}
+	f := l.version
+	l.version = nil
+	return f.Close()
+}
+
+// close is for when the process has ended. nil has nothing.
+func (l *locks) close() error {
+	if l == nil {
+		return nil
+	}
+	failed := []error{l.inherited()}
+	l.storage.mu.Lock()
+	defer l.storage.mu.Unlock()
+	for _, id := range l.namespaces {
+		lock := l.storage.shared[id]
+		if lock.users--; lock.users == 0 {
+			delete(l.storage.shared, id)
+			failed = append(failed, lock.file.Close())
+		}
+	}
+	l.namespaces = nil
 	return errors.Join(failed...)
 }
 
-// lock takes the locks of namespaces, and waits for those that another process
-// has, for as long as patience.
-func (s *objectStorage) lock(ctx context.Context, namespaces []deploy.DurableObjectNamespace, patience time.Duration) (held locks, err error) {
+// lock takes the locks that a process of the version needs, and waits for those that
+// processes of another router, or one before it, have, for as long as patience.
+func (s *objectStorage) lock(ctx context.Context, versionID string, namespaces []deploy.DurableObjectNamespace, patience time.Duration) (_ *locks, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	held := &locks{storage: s}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, held.close())
-			held = nil
 		}
 	}()
+	if !versionPattern.MatchString(versionID) {
+		return nil, fmt.Errorf("the id %q of the version is not one", versionID)
+	}
 	for _, n := range namespaces {
 		if !namespacePattern.MatchString(n.ID) {
-			return held, fmt.Errorf("the id %q of the namespace of class %s is not one", n.ID, n.Class)
+			return nil, fmt.Errorf("the id %q of the namespace of class %s is not one", n.ID, n.Class)
 		}
-		f, err := s.await(ctx, n.ID)
-		if err != nil {
-			return held, fmt.Errorf("lock the storage of the Durable Objects of class %s: %w", n.Class, err)
+		if err := s.share(ctx, n.ID); err != nil {
+			return nil, fmt.Errorf("lock the storage of the Durable Objects of class %s: %w", n.Class, err)
 		}
-		held = append(held, f)
+		held.namespaces = append(held.namespaces, n.ID)
 	}
-	return held, nil
+	held.version, err = s.await(ctx, versionID)
+	return held, err
+}
+
+// share opens the lock of a namespace, or counts one more who needs it.
+func (s *objectStorage) share(ctx context.Context, id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lock := s.shared[id]
+	if lock == nil {
+		f, err := s.await(ctx, id)
+		if err != nil {
+			return err
+		}
+		lock = &sharedLock{file: f}
+		s.shared[id] = lock
+	}
+	lock.users++
+	return nil
 }
 
 func (s *objectStorage) await(ctx context.Context, id string) (*os.File, error) {
@@ -128,19 +208,45 @@ func (s *objectStorage) remove(id string) (bool, error) {
 	if !namespacePattern.MatchString(id) {
 		return false, fmt.Errorf("remove the storage of Durable Objects: the namespace id %q is not one", id)
 	}
-	path := filepath.Join(s.dir, id)
-	if _, err := os.Lstat(path + ".lock"); errors.Is(err, fs.ErrNotExist) {
+	path := filepath.Join(s.dir, id+".lock")
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return true, nil // it was never opened here, or is removed already
 	}
 	f, err := s.tryLock(id)
 	if f == nil {
 		return false, err
 	}
+	err = s.removeFolders(id)
 	// The lock's file goes last: while it is there, an interrupted removal goes on.
-	if err = os.RemoveAll(path); err == nil {
-		err = remove(path + ".lock")
+	if err == nil {
+		err = remove(path)
 	}
 	return err == nil, errors.Join(err, f.Close())
+}
+
+func (s *objectStorage) removeFolders(namespace string) error {
+	versions, err := s.versions()
+	if err != nil {
+		return err
+	}
+	for _, v := range versions {
+		if err := os.RemoveAll(filepath.Join(s.dir, v, namespace)); err != nil {
+			return err
+		}
+	}
+	return s.forgetAlarms(namespace)
+}
+
+// versions lists those that have a folder.
+func (s *objectStorage) versions() ([]string, error) {
+	entries, err := os.ReadDir(s.dir)
+	var ids []string
+	for _, e := range entries {
+		if e.IsDir() && versionPattern.MatchString(e.Name()) {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, err
 }
 
 // removeDeleted removes the storage of the namespaces that the snapshot says are

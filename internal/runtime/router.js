@@ -19,7 +19,7 @@ function toLine(item) {
     `,"event":${JSON.stringify(eventOf(item.event))}`;
   if (logs.length > 0) line += `,"logs":${JSON.stringify(logs)}`;
   if (exceptions.length > 0) line += `,"exceptions":${JSON.stringify(exceptions)}`;
-  if (entrypoint) line += `,"entrypoint":${JSON.stringify(entrypoint)}`;
+  if (entrypoint) line += `,"entrypoint":${JSON.stringify(entrypoint.startsWith(OWN) ? entrypoint.slice(OWN.length) : entrypoint)}`;
   if (durableObjectId) line += `,"durableObjectId":${JSON.stringify(durableObjectId)}`;
   if (item.truncated) line += `,"truncated":true`;
   return line + "}";
@@ -40,9 +40,18 @@ function eventOf(event) {
   return event;
 }
 
-function push(item) {
+const OWN = "tidegate:"; // entry points of ours in the user's Worker
+
+// ours reports whether an invocation of the user's Worker was of our making.
+function ours({ entrypoint, event }, secret) {
+  if (!entrypoint?.startsWith(OWN)) return false;
+  return entrypoint === OWN + "notes" || event?.request?.headers["tidegate-object-control"] === secret;
+}
+
+function push(item, secret) {
   let line;
   try {
+    if (secret && ours(item, secret)) return;
     line = toLine(item);
   } catch (e) {
     dropped++;
@@ -107,6 +116,7 @@ export const cache = {
 export default {
   async fetch(request, env) {
     const url = new URL(request.url);
+    if (url.pathname.startsWith("/objects/")) return env.OBJECTS.fetch(request);
     if (url.pathname !== "/scheduled") return new Response(null, { status: 204 });
     return Response.json(
       await env.USER.scheduled({
@@ -117,7 +127,7 @@ export default {
   },
 
   async tail(items, env) {
-    for (const item of items) push(item);
+    for (const item of items) push(item, env.SECRET);
     if (sending) return;
     sending = true;
     try {

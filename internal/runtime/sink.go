@@ -38,18 +38,19 @@ type sink struct {
 	versionID string
 	deliver   func(versionID string, inv schema.Invocation)
 	dropped   func(n int, reason string)
+	permit    http.HandlerFunc // of calls to Durable Objects
 	log       *slog.Logger
 	server    *http.Server
 	served    chan struct{}
 }
 
-func listenSink(path, versionID string, m *metrics, deliver func(string, schema.Invocation), log *slog.Logger) (*sink, error) {
+func listenSink(path, versionID string, m *metrics, deliver func(string, schema.Invocation), permit http.HandlerFunc, log *slog.Logger) (*sink, error) {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(context.Background(), "unix", path)
 	if err != nil {
 		return nil, err
 	}
-	s := &sink{versionID: versionID, deliver: deliver, dropped: m.dropped, log: log, served: make(chan struct{})}
+	s := &sink{versionID: versionID, deliver: deliver, dropped: m.dropped, permit: permit, log: log, served: make(chan struct{})}
 	s.server = &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	go func() {
 		defer close(s.served)
@@ -71,8 +72,12 @@ func (s *sink) close() {
 	<-s.served
 }
 
-// ServeHTTP takes one batch: a JSON object a line.
+// ServeHTTP takes one batch, a JSON object a line, or asks for a permit.
 func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == permitPath {
+		s.permit(w, r)
+		return
+	}
 	if n, err := strconv.Atoi(r.Header.Get("Tidegate-Dropped")); err == nil && n > 0 {
 		s.dropped(n, dropQueue)
 	}
@@ -145,7 +150,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 
 // metrics counts what happens to processes and their invocations.
 type metrics struct {
-	drops, restarts, kills metric.Int64Counter
+	drops, restarts, kills, moves metric.Int64Counter
 }
 
 func (m *metrics) dropped(n int, reason string) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,23 +36,17 @@ type version struct {
 	deploy.Caller
 	set *workers
 
-	// turns are those of its script, if it has Durable Objects; else nil.
-	turns *turns
-
 	current  atomic.Pointer[instance] // that serves; nil while none does
 	lastUsed atomic.Int64             // nanoseconds, Unix
-	awaited  atomic.Int64             // requests that wait for it to serve
 
 	mu      sync.Mutex
 	state   deploy.BackendState
-	waiting chan struct{} // closed and replaced when the state changes
-	kept    bool          // the goroutine runs
-	wanted  bool          // a deployment names it
-	gone    bool          // the snapshot does not
-	// handOver says that it starts when the version before it has ended.
-	handOver bool
-	leaving  leaving       // how it goes, once it is not wanted and has Durable Objects
-	poked    chan struct{} // holds one signal at most: wanted has changed, or its turn is wanted
+	waiting chan struct{}                   // closed and replaced when the state changes
+	kept    bool                            // the goroutine runs
+	wanted  bool                            // a deployment names it
+	gone    bool                            // the snapshot does not
+	objects []deploy.DurableObjectNamespace // that it implements, as the snapshot says
+	poked   chan struct{}                   // holds one signal at most: wanted has changed
 	// warmUntil is when it may stop after it left the deployment.
 	warmUntil time.Time
 	// retryAt is when the next request may start it, after a start that failed.
@@ -59,38 +54,25 @@ type version struct {
 	delay   time.Duration // the last pause before a start; only the goroutine writes it
 }
 
-// leaving is how a version with Durable Objects makes room.
-type leaving struct {
-	after time.Duration // until it takes no more requests
-	grace time.Duration // for what it has in hand then
-}
-
-func newVersion(set *workers, c deploy.Caller, t *turns) *version {
+func newVersion(set *workers, c deploy.Caller) *version {
 	return &version{
-		Caller: c, set: set, turns: t, waiting: make(chan struct{}), poked: make(chan struct{}, 1),
+		Caller: c, set: set, waiting: make(chan struct{}), poked: make(chan struct{}, 1),
 		state: deploy.BackendState{Phase: deploy.BackendIdle},
 	}
 }
 
 // State tells whether a request would be served now.
-//
-// A version that takes over the Durable Objects of another one is idle until it
-// serves, not starting: it cannot start before the other has ended, so a deployment
-// that waited for it would wait for ever. Its requests wait in acquire.
 func (v *version) State() deploy.BackendState {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.handOver && v.state.Phase == deploy.BackendStarting {
-		return deploy.BackendState{Phase: deploy.BackendIdle}
-	}
 	return v.state
 }
 
-// want says whether a deployment names the version, and how it leaves if not.
-func (v *version) want(wanted bool, l leaving) {
+// want says whether a deployment names the version, and what it implements.
+func (v *version) want(wanted bool, objects []deploy.DurableObjectNamespace) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.gone, v.leaving = false, l
+	v.gone, v.objects = false, objects
 	v.setWantedLocked(wanted)
 	if wanted && !v.kept {
 		v.keepLocked()
@@ -99,10 +81,10 @@ func (v *version) want(wanted bool, l leaving) {
 
 // letGo says that the snapshot no longer names the version. It reports whether the
 // version still runs.
-func (v *version) letGo(l leaving) bool {
+func (v *version) letGo() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.gone, v.leaving = true, l
+	v.gone = true
 	v.setWantedLocked(false)
 	return v.kept
 }
@@ -113,10 +95,6 @@ func (v *version) setWantedLocked(wanted bool) {
 	}
 	if v.wanted != wanted {
 		v.wanted = wanted
-		if wanted && v.turns != nil && v.state.Phase != deploy.BackendReady {
-			// The queue still has those that the same update lets go.
-			v.handOver = v.turns.taken()
-		}
 		v.poke()
 	}
 }
@@ -131,7 +109,7 @@ func (v *version) poke() {
 
 // keepLocked starts the goroutine. Once the set is closed none may start.
 func (v *version) keepLocked() {
-	if v.turns != nil && v.set.objects == nil {
+	if len(v.objects) > 0 && v.set.objects == nil {
 		v.setStateLocked(deploy.BackendState{Phase: deploy.BackendFailed, Error: errNoObjects})
 		return
 	}
@@ -147,9 +125,6 @@ func (v *version) setStateLocked(s deploy.BackendState) {
 		return
 	}
 	v.state = s
-	if s.Phase != deploy.BackendStarting {
-		v.handOver = false
-	}
 	close(v.waiting)
 	v.waiting = make(chan struct{})
 	v.set.signal()
@@ -159,11 +134,7 @@ func (v *version) setStateLocked(s deploy.BackendState) {
 // wants it.
 func (v *version) keep() {
 	for {
-		mine, ok := v.awaitTurn()
-		if !ok {
-			return
-		}
-		in, err := v.set.start(v, mine)
+		in, err := v.set.start(v)
 		if err != nil {
 			if !v.pause(err.Error()) {
 				return
@@ -188,8 +159,6 @@ func (v *version) serve(in *instance) bool {
 	// second would notice.
 	tick := time.NewTicker(max(min(v.set.cfg.IdleStop, v.set.cfg.WarmFor, 10*time.Second)/4, time.Millisecond))
 	defer tick.Stop()
-	leave := newLeave(v, true)
-	defer leave.stop()
 	for {
 		select {
 		case <-in.proc.done:
@@ -207,13 +176,9 @@ func (v *version) serve(in *instance) bool {
 			v.finish(in, v.set.cfg.StopGrace)
 			return false
 		case <-v.poked:
-			leave.look()
-		case <-leave.due():
-			if grace, left, again := v.leave(); left {
-				v.finish(in, grace)
-				return again
+			if !slices.Equal(in.objects, v.ownObjects()) {
+				return v.giveUp(in)
 			}
-			leave.again()
 		case <-tick.C:
 			if v.stopIdle(in) {
 				v.finish(in, v.set.cfg.StopGrace)
@@ -281,11 +246,33 @@ func (v *version) pause(reason string) bool {
 	}
 }
 
+// ownObjects lists the namespaces whose storage its process is to have.
+func (v *version) ownObjects() []deploy.DurableObjectNamespace {
+	v.mu.Lock()
+	implemented := v.objects
+	v.mu.Unlock()
+	return v.set.homes.owned(v.Caller, implemented)
+}
+
+// giveUp ends a process that has the storage of other Durable Objects than it should. It reports whether another is wanted.
+func (v *version) giveUp(in *instance) (again bool) {
+	v.current.Store(nil)
+	v.mu.Lock()
+	if again = v.wanted; again {
+		v.setStateLocked(deploy.BackendState{Phase: deploy.BackendStarting})
+	} else {
+		v.idleLocked()
+	}
+	v.mu.Unlock()
+	v.finish(in, v.set.cfg.StopGrace)
+	return again
+}
+
 // stopIdle takes in from the requests if it may stop.
 func (v *version) stopIdle(in *instance) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.turns != nil || v.wanted || in.busy.Load() > 0 {
+	if v.wanted || in.busy.Load() > 0 || v.set.homes.needs(v.VersionID) {
 		return false
 	}
 	now := time.Now()
@@ -324,16 +311,14 @@ func (v *version) acquire(ctx context.Context) (*instance, error) {
 	if in := v.take(); in != nil {
 		return in, nil
 	}
-	v.awaited.Add(1)
-	defer v.awaited.Add(-1)
 	timer := time.NewTimer(v.set.cfg.StartWait)
 	defer timer.Stop()
 	for {
 		v.mu.Lock()
-		if !v.kept && v.mayStartLocked() && time.Now().After(v.retryAt) {
+		if !v.kept && time.Now().After(v.retryAt) {
 			v.keepLocked()
 		}
-		state, waiting, may := v.state, v.waiting, v.mayStartLocked()
+		state, waiting := v.state, v.waiting
 		v.mu.Unlock()
 		switch state.Phase {
 		case deploy.BackendReady:
@@ -343,9 +328,6 @@ func (v *version) acquire(ctx context.Context) (*instance, error) {
 		case deploy.BackendFailed:
 			return nil, v.notServed(schema.ErrorKindConnect, errors.New(state.Error))
 		case deploy.BackendIdle: // nothing was started
-			if !may {
-				return nil, v.notServed(schema.ErrorKindConnect, errors.New("it has Durable Objects and is not deployed: only one version of them runs at a time"))
-			}
 			return nil, v.notServed(schema.ErrorKindConnect, errors.New("this router is stopping"))
 		}
 		select {

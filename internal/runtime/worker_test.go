@@ -140,7 +140,7 @@ func (r *rig) snapshot(deployed ...string) *deploy.Snapshot {
 		}})
 	}
 	for _, id := range deployed {
-		s.Splits = append(s.Splits, deploy.Split{VersionID: id})
+		s.Splits = append(s.Splits, deploy.Split{VersionID: id, Percentage: deploy.Full / deploy.Percentage(len(deployed))})
 	}
 	return &deploy.Snapshot{Revision: r.rev, Scripts: []deploy.SnapshotScript{s}}
 }

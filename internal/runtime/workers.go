@@ -100,6 +100,7 @@ type workers struct {
 	workerd     string
 	cache       *bundleCache
 	objects     *objectStorage // nil if Durable Objects do not run here
+	homes       *homes
 	invocations func(versionID string, inv schema.Invocation)
 	ended       func(versionID, outcome string)
 	metrics     metrics
@@ -168,6 +169,7 @@ func newWorkers(cfg Config, log *slog.Logger) (*workers, error) {
 			return nil, err
 		}
 	}
+	w.homes = newHomes(w)
 	if err := w.makeDirs(dir); err != nil {
 		return nil, err
 	}
@@ -210,11 +212,9 @@ func (w *workers) update(s *deploy.Snapshot, all map[string]http.RoundTripper) {
 	if w.closed {
 		return
 	}
-	objects := w.scriptObjectsLocked(s)
 	named := map[string]bool{}
 	for i := range s.Scripts {
 		sc := &s.Scripts[i]
-		own := objects[deploy.Caller{AccountID: sc.AccountID, Script: sc.Name}]
 		deployed := make(map[string]bool, len(sc.Splits))
 		for _, split := range sc.Splits {
 			deployed[split.VersionID] = true
@@ -225,23 +225,27 @@ func (w *workers) update(s *deploy.Snapshot, all map[string]http.RoundTripper) {
 			}
 			v := w.versions[sv.ID]
 			if v == nil {
-				v = newVersion(w, deploy.Caller{AccountID: sc.AccountID, Script: sc.Name, VersionID: sv.ID}, own.turnsFor(sv.Worker))
+				v = newVersion(w, deploy.Caller{AccountID: sc.AccountID, Script: sc.Name, VersionID: sv.ID})
 				w.versions[sv.ID] = v
 			}
-			v.want(deployed[sv.ID], own.leavingOf(v))
+			v.want(deployed[sv.ID], sv.Worker.Objects)
 			named[sv.ID], all[sv.ID] = true, v
 		}
 	}
 	changed := !w.swept || !slices.Equal(w.deleted, s.DeletedDurableObjects)
 	w.deleted = s.DeletedDurableObjects
 	for id, v := range w.versions {
-		if !named[id] && !v.letGo(objects[v.script()].leavingOf(v)) {
+		if !named[id] && !v.letGo() {
 			delete(w.versions, id)
 			changed = true
 		}
 	}
 	if changed {
 		w.sweepLocked()
+	}
+	w.homes.update(s)
+	for _, v := range w.versions {
+		v.poke() // it may have lost the storage of Durable Objects
 	}
 }
 
@@ -342,9 +346,10 @@ func (w *workers) close(deadline time.Time) {
 
 func (m *metrics) register() error {
 	meter := telemetry.Meter("tidegate/runtime")
-	var errs [3]error
+	var errs [4]error
 	m.drops, errs[0] = meter.Int64Counter("tidegate_runtime_invocations_dropped_total")
 	m.restarts, errs[1] = meter.Int64Counter("tidegate_runtime_worker_restarts_total")
 	m.kills, errs[2] = meter.Int64Counter("tidegate_runtime_worker_kills_total")
+	m.moves, errs[3] = meter.Int64Counter("tidegate_runtime_object_moves_total")
 	return errors.Join(errs[:]...)
 }

@@ -4,6 +4,8 @@ const config :Workerd.Config = (
   services = [
     (name = "user", worker = (
       modules = [
+        (name = "tidegate-host-0", esModule = "import { hosted, notes } from \"tidegate-hosted-0\";\nimport * as user from \"src/index.js\";\nexport * from \"src/index.js\";\nconst main = user.default;\nexport { main as default };\nexport { notes as \"tidegate:notes\" };\nconst Class0 = hosted(user[\"Room\"], \"SECRET\");\nexport { Class0 as \"tidegate:Room\" };\nconst Class1 = hosted(user[\"Raum\\\"\xc3\xbc\"], \"SECRET\");\nexport { Class1 as \"tidegate:Raum\\\"\xc3\xbc\" };\n"),
+        (name = "tidegate-hosted-0", esModule = "hosted.js"),
         (name = "src/index.js", esModule = embed "../modules/main"),
         (name = "li\"b\\\xc3\xa9.js", esModule = embed "../modules/lib"),
         (name = "a.wasm", wasm = embed "../modules/wasm"),
@@ -11,25 +13,36 @@ const config :Workerd.Config = (
       ],
       compatibilityDate = "2021-11-02", compatibilityFlags = ["nodejs_compat"],
       bindings = [
-        (name = "ROOM", durableObjectNamespace = (className = "Room")),
+        (name = "ROOM", wrapped = (moduleName = "tidegate:namespace", innerBindings = [(name = "ids", durableObjectNamespace = (className = "tidegate:Room")), (name = "proxies", durableObjectNamespace = (className = "Proxy0", serviceName = "objects"))])),
       ],
       durableObjectNamespaces = [
-        (className = "Room", uniqueKey = "0123456789abcdef0123456789abcdef", enableSql = false),
-        (className = "Raum\"\xc3\xbc", uniqueKey = "fedcba9876543210fedcba9876543210", enableSql = true),
+        (className = "tidegate:Room", uniqueKey = "0123456789abcdef0123456789abcdef", enableSql = false),
+        (className = "tidegate:Raum\"\xc3\xbc", uniqueKey = "fedcba9876543210fedcba9876543210", enableSql = true),
       ],
-      durableObjectStorage = (localDisk = "objects"),
+      durableObjectStorage = (localDisk = "disk"),
       tails = ["router"], cacheApiOutbound = (name = "router", entrypoint = "cache"),
       globalOutbound = "outbound")),
     (name = "router", worker = (
       modules = [(name = "router", esModule = "router.js")],
       compatibilityDate = "2026-01-01", compatibilityFlags = ["service_binding_extra_handlers"],
-      bindings = [(name = "USER", service = "user"), (name = "SINK", service = "sink")],
+      bindings = [(name = "USER", service = "user"), (name = "SINK", service = "sink"), (name = "OBJECTS", service = "objects"), (name = "SECRET", text = "SECRET")],
       globalOutbound = "nowhere")),
     (name = "sink", external = (address = "unix:/run/sink", http = ())),
-    (name = "objects", disk = (path = "/data/objects", writable = true)),
+    (name = "disk", disk = (path = "/data/objects", writable = true)),
+    (name = "objects", worker = (
+      modules = [(name = "main", esModule = "import { control, proxyOf } from \"objects\";\nimport { DurableObject } from \"cloudflare:workers\";\nexport default control;\nexport const Proxy0 = proxyOf(\"0123456789abcdef0123456789abcdef\");\nexport class Ids0 extends DurableObject {}\nexport const Proxy1 = proxyOf(\"fedcba9876543210fedcba9876543210\");\nexport class Ids1 extends DurableObject {}\n"), (name = "objects", esModule = "objects.js")],
+      compatibilityDate = "2026-01-01",
+      bindings = [(name = "DEBUG", workerdDebugPort = void), (name = "ROUTER", service = "sink"), (name = "SECRET", text = "SECRET")],
+      durableObjectNamespaces = [
+        (className = "Proxy0", ephemeralLocal = void),
+        (className = "Proxy1", ephemeralLocal = void),
+      ],
+      durableObjectStorage = (inMemory = void),
+      globalOutbound = "nowhere")),
     (name = "outbound", network = (allow = ["public"], deny = ["0.0.0.0/8", "::/96", "2002::/16"], tlsOptions = (trustBrowserCas = true))),
     (name = "nowhere", network = (allow = [])),
   ],
+  extensions = [(modules = [(name = "tidegate:namespace", internal = true, esModule = "namespace.js")])],
   sockets = [
     (name = "user-0", address = "unix:/run/u0", http = (forwardedProtoHeader = "Tidegate-Proto", cfBlobHeader = "Tidegate-Cf", capnpConnectHost = "rpc.tidegate.invalid:443"),
       service = "user"),

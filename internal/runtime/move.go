@@ -1,0 +1,373 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"tidegate/internal/deploy"
+)
+
+// errBusy is that an object may finish first what it has in hand.
+var errBusy = errors.New("it is busy")
+
+// revokePoll is how often a process that has calls in hand is asked again.
+const revokePoll = 5 * time.Millisecond
+
+// patience returns how long the calls that an object has in hand are waited for, and
+// whether it moves even if they have not ended then.
+func (n *namespace) patience() (grace time.Duration, last bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	left := time.Until(n.since.Add(n.delay))
+	switch {
+	case n.delay == 0:
+		return 0, true
+	case left <= 0:
+		return n.set.cfg.StopGrace, true
+	}
+	return min(left, busyPatience), false
+}
+
+// move brings an object to a version that runs. errBusy leaves it where it is, and so
+// does any other error. The caller has its turn.
+func (n *namespace) move(ctx context.Context, o *object, target string) (err error) {
+	defer func() {
+		result := "moved"
+		if err != nil {
+			result = "failed"
+		}
+		if errors.Is(err, errBusy) {
+			result = "busy"
+		}
+		n.set.metrics.moves.Add(context.Background(), 1, metric.WithAttributes(attribute.String("result", result)))
+	}()
+	if _, err := n.start(ctx, target); err != nil {
+		return err
+	}
+	// A caller that leaves must not leave it half moved.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.set.cfg.StopGrace+vacateTimeout)
+	defer cancel()
+	grace, last := n.patience()
+	deadline := time.Now().Add(grace)
+	if err := n.revoke(ctx, o, deadline, last); err != nil {
+		return err
+	}
+	if from := n.set.process(o.home); from != nil {
+		err = n.vacate(ctx, o, from, deadline, last)
+		if err == nil {
+			err = n.files.move(o.objectName, o.home, target)
+		}
+	} else {
+		err = n.moveAsleep(ctx, o, target)
+	}
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	o.home, o.placed = target, nil
+	return nil
+}
+
+// revoke takes the permits back and waits for the calls that were made with them.
+func (n *namespace) revoke(ctx context.Context, o *object, deadline time.Time, last bool) error {
+	n.mu.Lock()
+	holders, serial := slices.Collect(maps.Keys(o.permits)), n.serial
+	n.mu.Unlock()
+	for _, in := range holders {
+		for {
+			calls, err := in.revoke(ctx, serial, []string{n.id + o.id})
+			if in.proc.isDone() {
+				break
+			}
+			if calls == 0 && err == nil {
+				break
+			}
+			if time.Now().After(deadline) || ctx.Err() != nil {
+				if last {
+					break // what it still calls there finds nothing
+				}
+				return errors.Join(errBusy, err)
+			}
+			if err := pause(ctx, revokePoll); err != nil {
+				return err
+			}
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	clear(o.permits)
+	return nil
+}
+
+// revokeAll is for permits that lead nowhere: the calls fail by themselves.
+func (n *namespace) revokeAll(ctx context.Context, o *object) {
+	if err := n.revoke(ctx, o, time.Now(), true); err != nil {
+		n.set.log.Warn("permits to call a Durable Object were not taken back", "namespace_id", n.id, "object_id", o.id, "error", err)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// vacate takes the object out of the process that has it: nothing of it is in memory
+// then, its file is closed, and its alarm is noted.
+func (n *namespace) vacate(ctx context.Context, o *object, from *instance, deadline time.Time, last bool) error {
+	n.mu.Lock()
+	what := order{ID: o.id, Entrypoint: ownEntrypoint + n.classes[o.home]}
+	n.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)+vacateTimeout)
+	defer cancel()
+	alarm, err := n.look(ctx, what, from, deadline, last)
+	if err != nil {
+		return errors.Join(err, from.order(ctx, "/objects/stay", what, nil))
+	}
+	if alarm != 0 {
+		if err := n.owe(o, alarm); err != nil {
+			return errors.Join(err, from.order(ctx, "/objects/stay", what, nil))
+		}
+	}
+	err = from.order(ctx, "/objects/leave", what, nil)
+	for err == nil {
+		if _, err = settle(n.files.file(o.home, o.objectName)); !errors.Is(err, errOpen) {
+			break
+		}
+		err = pause(ctx, revokePoll)
+	}
+	return err // what is owed is paid where the object stays, too
+}
+
+// look waits until no handler of the object is running, and returns its alarm.
+func (n *namespace) look(ctx context.Context, what order, from *instance, deadline time.Time, last bool) (alarm int64, err error) {
+	for {
+		var found struct {
+			Alarm    int64
+			Handlers int
+		}
+		if err := from.order(ctx, "/objects/look", what, &found); err != nil {
+			return 0, err
+		}
+		if found.Handlers == 0 || last && time.Now().After(deadline) {
+			return found.Alarm, nil
+		}
+		if time.Now().After(deadline) {
+			return 0, errBusy
+		}
+		if err := pause(ctx, revokePoll); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// owe notes an alarm, on disk first.
+func (n *namespace) owe(o *object, alarm int64) error {
+	if err := n.files.owe(o.objectName, alarm); err != nil {
+		return fmt.Errorf("note the alarm of a Durable Object that moves: %w", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.owed[o.id] = alarm
+	return nil
+}
+
+// moveAsleep moves an object whose version has no process, and keeps it from starting
+// one meanwhile.
+func (n *namespace) moveAsleep(ctx context.Context, o *object, target string) (err error) {
+	lock, err := n.files.tryLock(o.home)
+	if err != nil {
+		return err
+	}
+	if lock == nil {
+		return errBusy // one is starting, or ending
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	path := n.files.file(o.home, o.objectName)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil // nobody called it yet, so it is new
+	}
+	alarm, err := settle(path)
+	if err != nil {
+		return err
+	}
+	if alarm != 0 {
+		if err := n.owe(o, alarm); err != nil {
+			return err
+		}
+	}
+	if err := n.files.unschedule(o.home, o.objectName); err != nil {
+		return err
+	}
+	return n.files.move(o.objectName, o.home, target)
+}
+
+// tidyAfter tidies once more when a process of a version that implements the class
+// has ended.
+func (n *namespace) tidyAfter(version string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, ok := n.classes[version]; ok && len(n.splits) > 0 {
+		n.tidyLocked()
+	}
+}
+
+// tidyLocked has every object brought to its target, also those that nobody calls:
+// they may have alarms, and the version before is to end some time.
+func (n *namespace) tidyLocked() {
+	n.untidy = true
+	if n.files == nil {
+		return
+	}
+	for version := range n.classes {
+		n.left[version] = true // until it was looked
+	}
+	if !n.tidying && n.set.goUnlessClosed(n.tidy) {
+		n.tidying = true
+	}
+}
+
+func (n *namespace) tidy() {
+	for n.takeUntidy() {
+		for n.tidyOnce() > 0 {
+			if pause(n.set.running, busyPause/4) != nil {
+				break
+			}
+		}
+	}
+}
+
+func (n *namespace) takeUntidy() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.tidying = n.untidy && n.set.running.Err() == nil
+	n.untidy = false
+	return n.tidying
+}
+
+// tidyOnce tries to move what is not where it belongs, and pays what is owed. It
+// returns how many objects it could not bring to their target.
+func (n *namespace) tidyOnce() int {
+	versions, err := n.files.versions()
+	if err != nil {
+		n.set.log.Error("the storage of Durable Objects cannot be read", "error", err)
+		return 1
+	}
+	missed := n.payAll()
+	for _, version := range versions {
+		here, wrong := 0, 0
+		err := n.files.each(version, n.id, func(id string) bool {
+			here++
+			if !n.bring(version, id) {
+				wrong++
+			}
+			return n.set.running.Err() == nil
+		})
+		if err != nil {
+			n.set.log.Error("the storage of Durable Objects cannot be read", "version_id", version, "error", err)
+			wrong++
+		}
+		missed += wrong
+		if here == 0 && err == nil {
+			n.dropFolder(version)
+		}
+		n.mu.Lock()
+		if wrong == 0 {
+			delete(n.left, version)
+		}
+		n.mu.Unlock()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for version := range n.left {
+		if !slices.Contains(versions, version) {
+			delete(n.left, version)
+		}
+	}
+	return missed
+}
+
+// dropFolder removes what is left of a version without objects, if it is over.
+func (n *namespace) dropFolder(version string) {
+	idle := n.set.process(version) == nil
+	n.mu.Lock()
+	over := idle && !slices.ContainsFunc(n.splits, func(s deploy.Split) bool { return s.VersionID == version })
+	n.mu.Unlock()
+	if !over {
+		return
+	}
+	lock, err := n.files.tryLock(version)
+	if lock == nil {
+		return // a process is starting or ending
+	}
+	if err = errors.Join(n.files.dropFolder(version, n.id), lock.Close()); err != nil {
+		n.set.log.Warn("an empty folder of Durable Objects could not be removed", "version_id", version, "error", err)
+	}
+}
+
+// bring settles an object that version has. It reports whether that is its target now.
+func (n *namespace) bring(version, id string) bool {
+	n.mu.Lock()
+	target := n.targetLocked(id)
+	n.mu.Unlock()
+	if target == version || target == "" {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(n.set.running, n.set.cfg.StartWait+vacateTimeout)
+	defer cancel()
+	o, err := n.take(ctx, objectName{n.id, id})
+	if err != nil {
+		return false
+	}
+	defer n.giveBack(o)
+	if _, err := n.settle(ctx, o); err != nil {
+		return false
+	}
+	return o.home == target
+}
+
+// payAll settles the objects whose alarms are owed. It returns how many still are.
+func (n *namespace) payAll() int {
+	owed, err := n.files.owed(n.id)
+	if err != nil {
+		n.set.log.Error("the alarms of Durable Objects that have moved cannot be read", "error", err)
+		return 1
+	}
+	failed := 0
+	for id := range owed {
+		ctx, cancel := context.WithTimeout(n.set.running, n.set.cfg.StartWait+vacateTimeout)
+		o, err := n.take(ctx, objectName{n.id, id})
+		if err == nil {
+			if _, err = n.settle(ctx, o); err != nil {
+				failed++
+			}
+			n.giveBack(o)
+		}
+		cancel()
+	}
+	return failed
+}
+
+// process returns the process of a version, nil if there is none.
+func (w *workers) process(version string) *instance {
+	v := w.version(version)
+	if v == nil {
+		return nil
+	}
+	return v.current.Load()
+}

@@ -1,0 +1,208 @@
+// How Workers reach Durable Objects, whichever process runs them. A stub leads to a
+// proxy in the caller's own process, of a class of this module. It asks the router
+// once which process has the object, may call it there until the router revokes that,
+// and passes calls on. The router moves an object when no process has a call to it in
+// hand, or when they have taken too long.
+import { DurableObject } from "cloudflare:workers";
+
+const CONTROL = "Tidegate-Object-Control"; // a header with this process's secret
+const RESET = "Durable Object reset because its code was updated."; // hosted.js ends objects so
+const ID_CHARS = 64;
+const SLOTS_MAX = 4096; // before unused ones are looked for
+const UNUSED_MS = 60_000;
+
+// By namespace and object: the place where the object may be called, or null, and
+// the calls in hand. Permits up to the serial "voided" are void, also one that is
+// still on its way.
+const slots = new Map();
+let sweepAt = SLOTS_MAX;
+let released = []; // permits that were given up, until the router was told
+
+function slotOf(key) {
+  let slot = slots.get(key);
+  if (!slot) {
+    slot = { place: null, calls: 0, voided: 0, used: 0 };
+    slots.set(key, slot);
+  }
+  return slot;
+}
+
+function sweep() {
+  if (slots.size < sweepAt) return;
+  const before = Date.now() - UNUSED_MS;
+  for (const [key, slot] of slots) {
+    if (slot.calls > 0 || slot.used > before) continue;
+    slots.delete(key);
+    if (slot.place) released.push({ object: key, serial: slot.place.serial });
+  }
+  sweepAt = Math.max(SLOTS_MAX, 2 * slots.size);
+}
+
+// What the runtime looks for on an instance, and a stub cannot call.
+const absent = new Set(["alarm", "connect", "self", "webSocketClose", "webSocketError", "webSocketMessage"]);
+
+// proxyOf returns the class whose instances stand for the objects of a namespace.
+// They are named by an object's id and, if it is known, its name.
+export function proxyOf(namespace) {
+  return class extends DurableObject {
+    constructor(ctx, env) {
+      super(ctx, env);
+      const remote = new Remote(ctx, env, namespace);
+      return new Proxy(this, {
+        get(target, name) {
+          if (name === "fetch") return (request) => remote.fetch(request);
+          if (typeof name !== "string" || Reflect.has(target, name)) return Reflect.get(target, name);
+          return absent.has(name) ? undefined : remote.member(name);
+        },
+      });
+    }
+  };
+}
+
+class Remote {
+  #ctx;
+  #env;
+  #id;
+  #name;
+  #key;
+  #asking = null;
+  #address; // of #process
+  #process = null;
+
+  constructor(ctx, env, namespace) {
+    this.#ctx = ctx;
+    this.#env = env;
+    this.#id = ctx.id.slice(0, ID_CHARS);
+    this.#name = ctx.id.slice(ID_CHARS);
+    this.#key = namespace + this.#id;
+  }
+
+  async fetch(request) {
+    const slot = await this.#enter();
+    let response;
+    try {
+      response = await this.#object(slot.place).fetch(request);
+    } catch (e) {
+      slot.calls--;
+      throw e;
+    }
+    const { body, headers } = response;
+    // A socket is no call. An encoded body could not be passed on as it is once it was
+    // touched, so its end is not seen.
+    if (!body || response.webSocket || headers.has("content-encoding")) {
+      slot.calls--;
+      return response;
+    }
+    const length = headers.get("content-length");
+    const { readable, writable } = length === null ? new IdentityTransformStream() : new FixedLengthStream(BigInt(length));
+    const passed = body.pipeTo(writable).catch(() => {}); // both ends see the error
+    this.#ctx.waitUntil(passed.then(() => slot.calls--));
+    return new Response(readable, response);
+  }
+
+  // member is what a stub's property is: a method, or with "await" a value.
+  member(name) {
+    const method = (...args) => this.#call((object) => object[name](...args));
+    method.then = (resolve, reject) => this.#call((object) => object[name]).then(resolve, reject);
+    return method;
+  }
+
+  async #call(use) {
+    const slot = await this.#enter();
+    try {
+      return await use(this.#object(slot.place));
+    } finally {
+      slot.calls--;
+    }
+  }
+
+  // enter counts a call in, once the object may be called.
+  async #enter() {
+    const slot = slotOf(this.#key);
+    while (!slot.place) await (this.#asking ??= this.#ask(slot).finally(() => (this.#asking = null)));
+    slot.calls++;
+    slot.used = Date.now();
+    return slot;
+  }
+
+  async #ask(slot) {
+    slot.used = Date.now();
+    sweep();
+    const gone = released;
+    released = [];
+    const response = await this.#env.ROUTER.fetch("http://router/objects/permit", {
+      method: "POST",
+      body: JSON.stringify({ object: this.#key, released: gone }),
+    });
+    if (!response.ok) throw new Error(await response.text());
+    const place = await response.json();
+    if (this.#name) await note(this.#at(place.address), "/name", [this.#id, this.#name]);
+    if (place.serial > slot.voided) slot.place = place;
+  }
+
+  #at(address) {
+    if (!this.#process || this.#address !== address) {
+      this.#process = address ? this.#env.DEBUG.connect(address) : this.#env.DEBUG.current();
+      this.#address = address;
+    }
+    return this.#process;
+  }
+
+  // object is asked for anew by each call: the way to one that was reset stays broken.
+  #object({ address, entrypoint }) {
+    return this.#at(address).getActor("user", entrypoint, this.#id);
+  }
+}
+
+async function note(process, path, body) {
+  await process.getEntrypoint("user", "tidegate:notes").fetch("http://notes" + path, { method: "POST", body: JSON.stringify(body) });
+}
+
+// The router's control of this process.
+export const control = {
+  async fetch(request, env) {
+    const { pathname } = new URL(request.url);
+    const body = await request.json();
+    if (pathname === "/objects/revoke") {
+      return Response.json({ calls: body.objects.reduce((calls, key) => calls + revoke(key, body.serial), 0) });
+    }
+    try {
+      return Response.json(await order(env, pathname.slice("/objects".length), body));
+    } catch (e) {
+      return new Response(String(e.message), { status: 500 });
+    }
+  },
+};
+
+function revoke(key, serial) {
+  const slot = slots.get(key);
+  if (!slot) return 0;
+  slot.voided = Math.max(slot.voided, serial);
+  if (slot.place && slot.place.serial <= serial) slot.place = null;
+  return slot.calls;
+}
+
+// order has an object of this process prepare for its move, or for its start here.
+async function order(env, path, body) {
+  const process = env.DEBUG.current();
+  const ask = async () => {
+    const response = await process.getActor("user", body.entrypoint, body.id).fetch("http://object" + path, {
+      method: "POST",
+      headers: { [CONTROL]: env.SECRET },
+      body: JSON.stringify(body),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`the object answered ${response.status}: ${text}`);
+    return text ? JSON.parse(text) : {};
+  };
+  if (path !== "/stay") await note(process, "/moving", [body.id]);
+  if (path === "/look") return ask();
+  try {
+    return await ask();
+  } catch (e) {
+    if (String(e.message).includes(RESET)) return {}; // it has, and so could not answer
+    throw e;
+  } finally {
+    await note(process, "/moved", [body.id]);
+  }
+}
