@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"tidegate/internal/deploy"
 	"tidegate/internal/gateway"
 	"tidegate/internal/runtime"
 	"tidegate/schema"
@@ -163,8 +164,8 @@ func (e *ear) invocation(versionID string, inv schema.Invocation) {
 	}
 }
 
-func (e *ear) ended(versionID, outcome string) {
+func (e *ear) ended(p deploy.Process, outcome string) {
 	if <-e.made; e.gateway != nil {
-		e.gateway.Ended(versionID, outcome)
+		e.gateway.Ended(p, outcome)
 	}
 }

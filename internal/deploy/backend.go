@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -25,6 +26,35 @@ const (
 	// BackendIdle is a version that no deployment names: its first request starts it.
 	BackendIdle BackendPhase = "idle"
 )
+
+// Process is one process of a Workers version. Two of a version may be alive at
+// once, when one of them still finishes what it has in hand.
+type Process struct {
+	VersionID string
+	Number    int // among all that the router has started
+}
+
+// RequestWatcher learns which process a request to a Workers version goes to.
+type RequestWatcher interface {
+	// SentTo is called before the process gets the request, and again if it turns out
+	// to be gone and another one gets it; not after RoundTrip has returned. It must
+	// not block.
+	SentTo(Process)
+}
+
+type watcherKey struct{}
+
+// WatchRequest returns the context of a request that w watches.
+func WatchRequest(ctx context.Context, w RequestWatcher) context.Context {
+	return context.WithValue(ctx, watcherKey{}, w)
+}
+
+// RequestSentTo tells whoever watches the request.
+func RequestSentTo(ctx context.Context, p Process) {
+	if w, ok := ctx.Value(watcherKey{}).(RequestWatcher); ok {
+		w.SentTo(p)
+	}
+}
 
 const (
 	// BindingHeader is on every request that a service binding sends to a gateway. The

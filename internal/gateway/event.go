@@ -79,6 +79,16 @@ func (h *half) cutOff() bool {
 	return h.failed() || h.status == http.StatusSwitchingProtocols && h.outcome == schema.OutcomeOK && !h.left
 }
 
+// blame gives an exchange that the runtime has not told of the outcome of its
+// process. One that was killed for its resources is to blame for all of them, one that
+// died by itself (internalError) for what failed, and one that stopped in peace
+// (empty) for nothing.
+func (h *half) blame(outcome string) {
+	if outcome != "" && h.outcome != schema.OutcomeCanceled && (outcome != schema.OutcomeInternalError || h.cutOff()) {
+		h.outcome = outcome
+	}
+}
+
 // recorder holds what an event is built in, to be used again.
 type recorder struct {
 	half     half

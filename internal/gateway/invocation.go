@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"tidegate/internal/deploy"
 	"tidegate/schema"
 )
 
@@ -50,15 +51,13 @@ func (g *Gateway) Invocation(versionID string, inv schema.Invocation) {
 	g.emitInvocation(versionID, &inv)
 }
 
-// Ended says that the process of a version has ended, after the last call of
-// Invocation for it. The outcome is "exceededCpu" or "exceededMemory" if it was
-// killed for that, "internalError" if it died by itself, and empty if it had
-// finished all: then it has told of all, and what still waits is another
-// process's. May be called concurrently with anything.
-func (g *Gateway) Ended(versionID, outcome string) {
-	if outcome != "" {
-		g.joins.processEnded(versionID, outcome)
-	}
+// Ended says that a process has ended, after the last call of Invocation for it: what
+// it has not told of, it never will. The outcome is "exceededCpu" or "exceededMemory"
+// if it was killed for that, "internalError" if it died by itself, and empty if it
+// stopped in peace. Other processes of its version go on. May be called concurrently
+// with anything.
+func (g *Gateway) Ended(process deploy.Process, outcome string) {
+	g.joins.processEnded(process, outcome)
 }
 
 // emitJoined sends the event of an exchange that has left joins.

@@ -33,7 +33,7 @@ func TestEventOfAWorker(t *testing.T) {
 	// A process that is killed takes the event with it, not away.
 	w.versions[v2].serve = func(http.ResponseWriter, *http.Request) {}
 	e.get(t, "http://bbbbbbbb-shop.dev.localhost/")
-	e.Ended(v2, schema.OutcomeExceededMemory)
+	e.Ended(processOf(v2), schema.OutcomeExceededMemory)
 	wantEvent(t, e.events.nth(2), schema.OutcomeExceededMemory, "", 200)
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"tidegate/internal/deploy"
 	"tidegate/schema"
 )
 
@@ -26,7 +27,7 @@ const (
 const (
 	unjoinedTimeout = "timeout"       // the runtime told nothing for joinWait
 	unjoinedBound   = "bound"         // joinsMax was reached, and this was the oldest
-	unjoinedEnded   = "process_ended" // the version's process ended first
+	unjoinedEnded   = "process_ended" // the process that had the request ended first
 	unjoinedStop    = "stop"          // the gateway stopped
 	unjoinedLate    = "late"          // a runtime's half whose event had gone out: dropped
 )
@@ -70,14 +71,17 @@ func (j *joins) shard(k joinKey) *joinShard {
 // half before finish, which belongs to the exchange.
 type pending struct {
 	key        joinKey
+	shard      *joinShard
 	entrypoint string
+	process    deploy.Process // that the request was sent to; zero before
 	half       half
 	done       bool               // half is complete
 	gone       bool               // its event went out; half is not kept
 	inv        *schema.Invocation // that came before the response ended
-	ended      string             // outcome of the process, if that ended meanwhile
-	since      time.Time          // done or gone
-	place      *list.Element      // in waiting or gone
+	over       bool               // the process ended meanwhile, with the outcome ended
+	ended      string
+	since      time.Time     // done or gone
+	place      *list.Element // in waiting or gone
 }
 
 var pendings = sync.Pool{New: func() any { return new(pending) }}
@@ -93,6 +97,7 @@ func (j *joins) open(versionID, ray, entrypoint string) *pending {
 	p := pendings.Get().(*pending)
 	p.key, p.entrypoint = joinKey{versionID, ray}, entrypoint
 	s := j.shard(p.key)
+	p.shard = s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.all == nil {
@@ -102,22 +107,29 @@ func (j *joins) open(versionID, ray, entrypoint string) *pending {
 	return p
 }
 
+// SentTo implements deploy.RequestWatcher.
+func (p *pending) SentTo(process deploy.Process) {
+	p.shard.mu.Lock()
+	defer p.shard.mu.Unlock()
+	p.process, p.over, p.ended = process, false, ""
+}
+
 // finish says that p.half is complete.
 func (j *joins) finish(p *pending) {
-	s := j.shard(p.key)
+	s := p.shard
 	s.mu.Lock()
 	inv, reason := p.inv, ""
 	var oldest *pending
 	switch {
 	case inv != nil:
 		delete(s.all, p.key)
-	case p.half.errorKind == schema.ErrorKindConnect:
+	case p.half.errorKind == schema.ErrorKindConnect, p.process == deploy.Process{}:
 		delete(s.all, p.key) // it never reached the runtime
 	case s.closed:
 		delete(s.all, p.key)
 		reason = unjoinedStop
-	case p.ended != "" && p.half.cutOff():
-		p.half.outcome = p.ended
+	case p.over:
+		p.half.blame(p.ended)
 		s.bury(p, j.now())
 		reason = unjoinedEnded
 	default:
@@ -197,24 +209,20 @@ func (j *joins) tell(versionID string, inv *schema.Invocation) joined {
 	return joinedDone
 }
 
-// processEnded lets go of the exchanges of a version whose process has ended. A
-// process that was killed for its resources (outcome) is to blame for all that it
-// had not told of; one that died by itself (internalError) for what failed.
-// Exchanges whose response is still coming learn it from finish.
-func (j *joins) processEnded(versionID, outcome string) {
+// processEnded lets go of the exchanges that a process has not told of and that was
+// the last to have them. Those whose response is still coming learn it from finish.
+func (j *joins) processEnded(process deploy.Process, outcome string) {
 	for i := range j.shards {
 		s := &j.shards[i]
 		var out []*pending
 		s.mu.Lock()
-		for key, p := range s.all {
+		for _, p := range s.all {
 			switch {
-			case key.version != versionID, p.gone, p.inv != nil:
+			case p.process != process, p.gone, p.inv != nil:
 			case !p.done:
-				p.ended = outcome
+				p.over, p.ended = true, outcome
 			default:
-				if p.half.outcome != schema.OutcomeCanceled && (outcome != schema.OutcomeInternalError || p.half.cutOff()) {
-					p.half.outcome = outcome
-				}
+				p.half.blame(outcome)
 				s.waiting.Remove(p.place)
 				s.bury(p, j.now())
 				out = append(out, p.take())

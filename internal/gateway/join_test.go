@@ -77,6 +77,13 @@ func exchangeOf(g *Gateway, versionID, ray string) *exchange {
 	return &exchange{picked: picked{of.script, of.version, schema.DecisionSplit}, ray: ray, received: time.Now(), outcome: schema.OutcomeOK, status: 200}
 }
 
+// sent enters an exchange whose request goes to the one process of its version.
+func sent(g *Gateway, x *exchange) *pending {
+	p := g.expect(x)
+	p.SentTo(deploy.Process{VersionID: x.version.ID, Number: 1})
+	return p
+}
+
 var joinRequest = httptest.NewRequest(http.MethodGet, "http://shop.dev.localhost/path?q=1", nil)
 
 func (g *Gateway) endExchange(x *exchange, p *pending) { g.record(joinRequest, "/path?q=1", x, p) }
@@ -97,7 +104,7 @@ func TestJoinInEitherOrder(t *testing.T) {
 	for _, runtimeFirst := range []bool{true, false} {
 		g, events, _ := joining(t)
 		x := exchangeOf(g, testVersion, "0123456789abcdef")
-		p := g.expect(x)
+		p := sent(g, x)
 		steps := []func(){
 			func() { g.Invocation(testVersion, invocationOf(x.ray, schema.OutcomeException)) },
 			func() { g.endExchange(x, p) },
@@ -139,7 +146,7 @@ func TestJointOutcome(t *testing.T) {
 func TestForgedRay(t *testing.T) {
 	g, events, now := joining(t)
 	x := exchangeOf(g, testVersion, "0123456789abcdef")
-	p := g.expect(x)
+	p := sent(g, x)
 	g.endExchange(x, p)
 	g.Invocation(otherVersion, invocationOf(x.ray, schema.OutcomeException))
 	entrypoint := invocationOf(x.ray, schema.OutcomeException)
@@ -160,11 +167,42 @@ func TestForgedRay(t *testing.T) {
 	}
 }
 
+// A Worker that calls itself with the request that it got is told of twice, and
+// nothing says which is which: docs/workers.md, section 4. Neither of the two is lost.
+func TestSelfCall(t *testing.T) {
+	for _, open := range []bool{true, false} {
+		g, events, _ := joining(t)
+		x := exchangeOf(g, testVersion, "0123456789abcdef")
+		p := sent(g, x)
+		if !open {
+			g.endExchange(x, p)
+		}
+		for range 2 {
+			g.Invocation(testVersion, invocationOf(x.ray, schema.OutcomeOK))
+		}
+		if open {
+			g.endExchange(x, p)
+		}
+		joined := 0
+		for _, e := range events.only(2) {
+			if e.Gateway.RayID == x.ray {
+				joined++
+			}
+			if len(e.Logs) != 1 {
+				t.Errorf("the event is %+v", e)
+			}
+		}
+		if joined != 1 {
+			t.Errorf("open %t: %d events of the exchange", open, joined)
+		}
+	}
+}
+
 // What the runtime tells too late is no second event.
 func TestJoinTimesOut(t *testing.T) {
 	g, events, now := joining(t)
 	x := exchangeOf(g, testVersion, "0123456789abcdef")
-	g.endExchange(x, g.expect(x))
+	g.endExchange(x, sent(g, x))
 	*now = now.Add(joinWait - 1)
 	g.joins.expire()
 	events.only(0)
@@ -177,7 +215,7 @@ func TestJoinTimesOut(t *testing.T) {
 	wantUnjoined(t, g, unjoinedLate, 1)
 	// It is forgotten in the end.
 	x = exchangeOf(g, testVersion, "fedcba9876543210")
-	g.endExchange(x, g.expect(x))
+	g.endExchange(x, sent(g, x))
 	*now = now.Add(joinWait)
 	g.joins.expire()
 	*now = now.Add(goneWait)
@@ -190,13 +228,14 @@ func TestJoinTimesOut(t *testing.T) {
 	events.only(1)
 }
 
-// At the bound the oldest goes out; a connection that failed waits for nobody.
+// At the bound the oldest goes out. A connection that failed waits for nobody, and so
+// does a request that no process got, because its client left or none started in time.
 func TestJoinBound(t *testing.T) {
 	g, events, _ := joining(t)
 	const perShard = joinsMax / joinShards
 	for i := range perShard + 3 {
 		x := exchangeOf(g, testVersion, fmt.Sprintf("%014xab", i)) // all in one shard
-		g.endExchange(x, g.expect(x))
+		g.endExchange(x, sent(g, x))
 	}
 	for i, e := range events.only(3) {
 		if want := fmt.Sprintf("%014xab", i); e.Gateway.RayID != want {
@@ -206,38 +245,43 @@ func TestJoinBound(t *testing.T) {
 	wantUnjoined(t, g, unjoinedBound, 3)
 	x := exchangeOf(g, testVersion, "0123456789abcdef")
 	x.outcome, x.errorKind = schema.OutcomeInternalError, schema.ErrorKindConnect
+	g.endExchange(x, sent(g, x))
+	events.only(1)
+	x.outcome, x.errorKind = schema.OutcomeCanceled, ""
 	g.endExchange(x, g.expect(x))
 	events.only(1)
 	g.joins.close()
 	events.only(perShard)
 	wantUnjoined(t, g, unjoinedStop, perShard)
-	g.endExchange(x, g.expect(exchangeOf(g, testVersion, "1")))
+	g.endExchange(x, sent(g, exchangeOf(g, testVersion, "1")))
 	events.only(1)
 }
+
+// The processes of the versions, and one more of testVersion.
+var (
+	testProcess  = deploy.Process{VersionID: testVersion, Number: 1}
+	otherProcess = deploy.Process{VersionID: otherVersion, Number: 1}
+	nextProcess  = deploy.Process{VersionID: testVersion, Number: 2}
+)
 
 func TestProcessEnded(t *testing.T) {
 	f := func(processOutcome, gateway, want string) {
 		t.Helper()
 		for _, open := range []bool{true, false} {
-			if open && gateway == schema.OutcomeOK {
-				continue // it was answered by the process that came after
-			}
 			g, events, _ := joining(t)
 			x := exchangeOf(g, testVersion, "0123456789abcdef")
 			x.outcome = gateway
-			p := g.expect(x)
+			p := sent(g, x)
 			if open {
-				g.Ended(testVersion, processOutcome)
+				g.Ended(testProcess, processOutcome)
 			}
 			g.endExchange(x, p)
 			if !open {
-				g.Ended(otherVersion, "exceededMemory")
-				g.Ended(testVersion, processOutcome)
+				g.Ended(otherProcess, "exceededMemory")
+				events.only(0)
+				g.Ended(testProcess, processOutcome)
 			}
-			g.Ended(testVersion, "") // another one, that stopped in peace
-			if gateway == schema.OutcomeCanceled && open {
-				g.joins.close()
-			}
+			wantUnjoined(t, g, unjoinedEnded, 1)
 			if e := events.only(1)[0]; e.Outcome != want {
 				t.Errorf("process %s, gateway %s, open %t: %s, want %s", processOutcome, gateway, open, e.Outcome, want)
 			}
@@ -249,6 +293,52 @@ func TestProcessEnded(t *testing.T) {
 	f("exceededMemory", "canceled", "canceled")
 	f("internalError", "ok", "ok")
 	f("internalError", "responseStreamDisconnected", "internalError")
+	f("", "ok", "ok")
+	f("", "responseStreamDisconnected", "responseStreamDisconnected")
+}
+
+// A version that stopped for being idle finishes what it has in hand while the next
+// request has started another process of it. When the first was killed, requests of
+// the second went out as killed, without what the runtime told of them afterwards.
+func TestEndOfOneOfTwoProcesses(t *testing.T) {
+	for _, waiting := range []bool{true, false} {
+		g, events, _ := joining(t)
+		first, second := exchangeOf(g, testVersion, "0123456789abcdef"), exchangeOf(g, testVersion, "fedcba9876543210")
+		p, q := sent(g, first), sent(g, second)
+		q.SentTo(nextProcess)
+		g.endExchange(first, p)
+		if waiting {
+			g.endExchange(second, q)
+		}
+		g.Ended(testProcess, schema.OutcomeExceededCPU)
+		if e := events.only(1)[0]; e.Gateway.RayID != first.ray || e.Outcome != schema.OutcomeExceededCPU {
+			t.Errorf("after the end the event is %+v", e)
+		}
+		if !waiting {
+			g.endExchange(second, q)
+		}
+		events.only(0)
+		g.Invocation(testVersion, invocationOf(second.ray, schema.OutcomeException))
+		if e := events.only(1)[0]; e.Gateway.RayID != second.ray || e.Outcome != schema.OutcomeException || len(e.Logs) != 1 {
+			t.Errorf("the event of the other process is %+v", e)
+		}
+	}
+}
+
+// A process may end before the request that it was picked for has begun; the next one
+// has it then.
+func TestRequestOfAProcessThatIsGoneGoesToTheNext(t *testing.T) {
+	g, events, _ := joining(t)
+	x := exchangeOf(g, testVersion, "0123456789abcdef")
+	p := sent(g, x)
+	g.Ended(testProcess, schema.OutcomeExceededMemory)
+	p.SentTo(nextProcess)
+	g.endExchange(x, p)
+	events.only(0)
+	g.Invocation(testVersion, invocationOf(x.ray, schema.OutcomeOK))
+	if e := events.only(1)[0]; e.Outcome != schema.OutcomeOK || len(e.Logs) != 1 {
+		t.Errorf("the event is %+v", e)
+	}
 }
 
 // Halves in every order, processes that die, halves that never come: one event
@@ -262,13 +352,15 @@ func TestOneEventPerExchangeUnderChaos(t *testing.T) {
 			for range each {
 				id := []string{testVersion, otherVersion}[rand.N(2)]
 				x := exchangeOf(g, id, newRay())
-				p := g.expect(x)
+				p := sent(g, x)
+				process := deploy.Process{VersionID: id, Number: rand.N(3)}
+				p.SentTo(process)
 				var other sync.WaitGroup
 				if rand.N(4) > 0 {
 					other.Go(func() { g.Invocation(id, invocationOf(x.ray, schema.OutcomeOK)) })
 				}
 				if rand.N(20) == 0 {
-					other.Go(func() { g.Ended(id, schema.OutcomeExceededCPU) })
+					other.Go(func() { g.Ended(process, schema.OutcomeExceededCPU) })
 				}
 				if rand.N(10) == 0 {
 					x.outcome = schema.OutcomeInternalError
@@ -300,7 +392,7 @@ func BenchmarkJoin(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
 			x := exchangeOf(g, testVersion, newRay())
-			p := g.expect(x)
+			p := sent(g, x)
 			if i%2 == 0 {
 				g.Invocation(testVersion, invocationOf(x.ray, schema.OutcomeOK))
 				g.endExchange(x, p)

@@ -99,7 +99,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, target string, x
 	if late != nil {
 		g.notStarted(w, r, x, late)
 	} else {
-		waiting = g.expect(x)
+		if waiting = g.expect(x); waiting != nil {
+			ctx = deploy.WatchRequest(ctx, waiting)
+		}
 		g.forward(ctx, w, r, target, x)
 	}
 	g.record(r, target, x, waiting)

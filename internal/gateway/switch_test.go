@@ -25,6 +25,7 @@ func (s *switching) Update(*deploy.Snapshot) map[string]http.RoundTripper {
 }
 
 func (s *switching) RoundTrip(r *http.Request) (*http.Response, error) {
+	deploy.RequestSentTo(r.Context(), processOf(v1))
 	ours, theirs := net.Pipe()
 	s.rays <- r.Header.Get("Cf-Ray")
 	s.pipes <- theirs
@@ -75,7 +76,7 @@ func TestWebSocketsOfAProcessThatDied(t *testing.T) {
 			test.end(client, version)
 			_, _ = io.Copy(io.Discard, version) // until the gateway has seen the end
 			for len(e.events.all()) == 0 {
-				e.Ended(v1, schema.OutcomeInternalError)
+				e.Ended(processOf(v1), schema.OutcomeInternalError)
 			}
 			wantEvent(t, e.events.nth(1), test.want, "", http.StatusSwitchingProtocols)
 		})

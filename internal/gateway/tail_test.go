@@ -73,7 +73,7 @@ func TestTailMessageOfARequest(t *testing.T) {
 	x := exchangeOf(g, testVersion, "0123456789abcdef")
 	x.client = client{scheme: "http", host: "shop.dev.localhost", ip: "192.0.2.7"}
 	x.received = testReceived
-	p := g.expect(x)
+	p := sent(g, x)
 	g.record(r, r.RequestURI, x, p)
 	if n := len(w.all()); n != 0 {
 		t.Fatalf("%d copies before the event", n)
@@ -122,7 +122,7 @@ func TestNoTail(t *testing.T) {
 	w := &watching{}
 	g.deps.Tail = w
 	x := exchangeOf(g, testVersion, "0123456789abcdef")
-	g.endExchange(x, g.expect(x))
+	g.endExchange(x, sent(g, x))
 	g.Invocation(testVersion, invocationOf(x.ray, "ok"))
 	events.only(1)
 	if n := len(w.all()); n != 0 {

@@ -74,6 +74,11 @@ func (w *workers) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 	return all
 }
 
+// processOf is the one process that a version has here.
+func processOf(versionID string) deploy.Process {
+	return deploy.Process{VersionID: versionID, Number: 1}
+}
+
 func (v *worker) State() deploy.BackendState {
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
@@ -88,6 +93,7 @@ func (v *worker) RoundTrip(r *http.Request) (*http.Response, error) {
 	if failed {
 		return nil, &runtime.Error{Kind: "connect", Op: "start", Err: context.DeadlineExceeded}
 	}
+	deploy.RequestSentTo(r.Context(), processOf(v.id))
 	rec := httptest.NewRecorder()
 	v.serve(rec, r)
 	return rec.Result(), nil
@@ -110,6 +116,7 @@ func (e entrypoint) RoundTrip(r *http.Request) (*http.Response, error) {
 	if serve == nil {
 		return nil, &runtime.Error{Kind: "protocol", Op: "call", Err: errors.New("no such entry point")}
 	}
+	deploy.RequestSentTo(r.Context(), processOf(e.id))
 	rec := httptest.NewRecorder()
 	serve(rec, r)
 	return rec.Result(), nil

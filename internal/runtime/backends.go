@@ -48,8 +48,10 @@ type Config struct {
 	Invocations func(versionID string, inv schema.Invocation)
 	// Ended is told when a process that served has ended and its last invocations were
 	// given to Invocations: outcome is what became of what it still had in hand, or ""
-	// if it finished that. It may be called concurrently. nil ignores it.
-	Ended func(versionID, outcome string)
+	// if it finished that. Requests that were sent to it are those whose
+	// deploy.RequestWatcher was told of it last. It may be called concurrently. nil
+	// ignores it.
+	Ended func(p deploy.Process, outcome string)
 }
 
 // DefaultConfig returns the limits of a gateway in front of HTTP services.

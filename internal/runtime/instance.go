@@ -23,6 +23,7 @@ const cronWallMax = 15 * time.Minute
 type instance struct {
 	set       *workers
 	versionID string
+	number    int // among all processes
 	caller    deploy.Caller
 	nonce     string
 	secret    string                          // of orders to its Durable Objects
@@ -129,6 +130,7 @@ func (in *instance) prepare(bundle *deploy.Bundle, modules map[string]string) (s
 	w := in.set
 	w.mu.Lock()
 	w.seq++
+	in.number = w.seq
 	name := strconv.FormatInt(int64(w.seq), 16)
 	w.mu.Unlock()
 	dir, sockets := filepath.Join(w.runDir, name), filepath.Join(w.socketDir, name)
@@ -215,6 +217,11 @@ func (in *instance) drain(grace time.Duration) {
 	}
 }
 
+// name is what others know the process by.
+func (in *instance) name() deploy.Process {
+	return deploy.Process{VersionID: in.versionID, Number: in.number}
+}
+
 // abandon cleans up after a start that failed.
 func (in *instance) abandon() {
 	if in.proc != nil {
@@ -227,7 +234,7 @@ func (in *instance) abandon() {
 // close reads the last invocations of a process that has ended, and then tells.
 func (in *instance) close(outcome string) {
 	in.cleanUp()
-	in.set.ended(in.versionID, outcome)
+	in.set.ended(in.name(), outcome)
 }
 
 func (in *instance) cleanUp() {

@@ -3,12 +3,64 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
 	"tidegate/internal/deploy"
 )
+
+// sentTo keeps the process that a request went to last.
+type sentTo struct {
+	mu sync.Mutex
+	deploy.Process
+}
+
+func (s *sentTo) SentTo(p deploy.Process) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Process = p
+}
+
+// processOf sends a request, and returns the process that it went to.
+func processOf(t *testing.T, rt http.RoundTripper, path, ray string) deploy.Process {
+	t.Helper()
+	s := &sentTo{}
+	req := httptest.NewRequestWithContext(deploy.WatchRequest(t.Context(), s), "GET", path, nil)
+	req.Header.Set("Cf-Ray", ray)
+	resp, err := rt.RoundTrip(req)
+	readAll(t, resp, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Process
+}
+
+// A version that stopped for being idle, with work under waitUntil, has another
+// process as soon as it is asked again. The ends of the two have names.
+func TestEndNamesTheProcess(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Workers.IdleStop, c.Workers.StopGrace = time.Millisecond, time.Second })
+	r.add(v1, `export default { fetch(request, _, ctx) {
+		if (request.url.endsWith("/late")) ctx.waitUntil(scheduler.wait(600_000));
+		return new Response("v1");
+	} }`, nil)
+	w := r.deploy()[v1]
+	first := processOf(t, w, "/late", "8f00000000000001")
+	r.waitState(w, func(s deploy.BackendState) bool { return s.Phase == deploy.BackendIdle })
+	second := processOf(t, w, "/", "8f00000000000002")
+	if second == first {
+		t.Fatalf("the second request went to %+v, which is stopping", first)
+	}
+	ended := map[deploy.Process]bool{}
+	for !ended[first] || !ended[second] {
+		e := r.next(func(e event) bool { return e.inv == nil })
+		if e.versionID != v1 || ended[e.process] || e.process != first && e.process != second {
+			t.Fatalf("%+v ended, of %+v and %+v", e.process, first, second)
+		}
+		ended[e.process] = true
+	}
+}
 
 // A request whose client leaves at once may never get to the runtime, which then
 // tells nothing of it: each stop of such a process took all of its grace.

@@ -308,7 +308,7 @@ func (v *version) finish(in *instance, grace time.Duration) {
 // acquire returns the process that serves, starting it if need be, and counts the
 // caller as busy in it.
 func (v *version) acquire(ctx context.Context) (*instance, error) {
-	if in := v.take(); in != nil {
+	if in := v.take(ctx); in != nil {
 		return in, nil
 	}
 	timer := time.NewTimer(v.set.cfg.StartWait)
@@ -322,7 +322,7 @@ func (v *version) acquire(ctx context.Context) (*instance, error) {
 		v.mu.Unlock()
 		switch state.Phase {
 		case deploy.BackendReady:
-			if in := v.take(); in != nil {
+			if in := v.take(ctx); in != nil {
 				return in, nil
 			}
 		case deploy.BackendFailed:
@@ -341,13 +341,15 @@ func (v *version) acquire(ctx context.Context) (*instance, error) {
 }
 
 // take counts the caller before it looks again: whoever stops a process takes it
-// away first, and then waits for those that count.
-func (v *version) take() *instance {
+// away first, and then waits for those that count. Whoever watches the request is told
+// before that look too: that the process has ended is told after it.
+func (v *version) take(ctx context.Context) *instance {
 	in := v.current.Load()
 	if in == nil {
 		return nil
 	}
 	in.busy.Add(1)
+	deploy.RequestSentTo(ctx, in.name())
 	if v.current.Load() != in || in.proc.isDone() {
 		in.busy.Add(-1)
 		return nil

@@ -56,6 +56,7 @@ func (b *bundles) Module(_ context.Context, _, hash string) ([]byte, error) {
 // event is something that a process told: an invocation, or its end.
 type event struct {
 	versionID string
+	process   deploy.Process // of an end
 	inv       *schema.Invocation
 	outcome   string
 }
@@ -86,7 +87,9 @@ func (r *rig) open(change func(*Config)) *Backends {
 	cfg.Workers = &WorkerConfig{DataDir: r.dir, StopGrace: 2 * time.Second}
 	cfg.Bundles = r.source
 	cfg.Invocations = func(id string, inv schema.Invocation) { r.events <- event{versionID: id, inv: &inv} }
-	cfg.Ended = func(id, outcome string) { r.events <- event{versionID: id, outcome: outcome} }
+	cfg.Ended = func(p deploy.Process, outcome string) {
+		r.events <- event{versionID: p.VersionID, process: p, outcome: outcome}
+	}
 	if change != nil {
 		change(&cfg)
 	}

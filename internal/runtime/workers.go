@@ -102,7 +102,7 @@ type workers struct {
 	objects     *objectStorage // nil if Durable Objects do not run here
 	homes       *homes
 	invocations func(versionID string, inv schema.Invocation)
-	ended       func(versionID, outcome string)
+	ended       func(p deploy.Process, outcome string)
 	metrics     metrics
 	spawner     *spawner
 	runDir      string // of the processes' folders
@@ -148,7 +148,7 @@ func newWorkers(cfg Config, log *slog.Logger) (*workers, error) {
 		w.invocations = func(string, schema.Invocation) {}
 	}
 	if w.ended == nil {
-		w.ended = func(string, string) {}
+		w.ended = func(deploy.Process, string) {}
 	}
 	var err error
 	if w.workerd, err = FindWorkerd(w.cfg.Workerd); err != nil {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"regexp"
@@ -16,8 +17,9 @@ import (
 	"tidegate/test/platform"
 )
 
-// TestWranglerPrompts answers the questions of `wrangler versions deploy` at a
-// terminal.
+// TestWranglerPrompts answers wrangler's questions at a terminal: those of
+// `versions deploy`, and those of `rollback`, which has one more when a secret was
+// changed since.
 func TestWranglerPrompts(t *testing.T) {
 	p := start(t, platform.Options{})
 	for _, w := range wranglers {
@@ -29,30 +31,88 @@ func TestWranglerPrompts(t *testing.T) {
 			s.v1 = versionID(t, s.run(t, "deploy"))
 			s.write(t, "src/index.js", named("v2"))
 			s.v2 = versionID(t, s.run(t, "versions", "upload", "--tag", "two"))
-
-			terminal := s.atTerminal(t, "versions", "deploy")
-			terminal.expect("Which version(s) do you want to deploy?")
-			terminal.press(" ", arrowDown, " ", "\r") // both; the newest is first
-			terminal.expect("What percentage of traffic should Worker Version 1")
-			terminal.press("2", "0", "\r")
-			terminal.expect("What percentage of traffic should Worker Version 2")
-			terminal.press("8", "0", "\r")
-			terminal.expect("Add a deployment message")
-			terminal.press("by hand", "\r")
-			terminal.expect("Are you sure you want to proceed?", "deploy")
-			terminal.press("\r")
-			terminal.ends()
-			status := decode[deploy.Deployment](t, s.run(t, "deployments", "status", "--json"))
-			want := map[string]deploy.Percentage{s.v2: 20_000, s.v1: 80_000}
-			if len(status.Versions) != 2 || status.Annotations.Message != "by hand" {
-				t.Errorf("the status is %+v", status)
-			}
-			for _, split := range status.Versions {
-				if split.Percentage != want[split.VersionID] {
-					t.Errorf("version %s has %s", split.VersionID, split.Percentage)
+			for _, step := range []struct {
+				name string
+				play func(*testing.T)
+			}{
+				{"versions deploy", s.deployByHand},
+				{"rollback", s.rollbackByHand},
+				{"rollback across a changed secret", s.rollbackSecretByHand},
+			} {
+				if !t.Run(step.name, step.play) {
+					t.FailNow() // later steps stand on earlier ones
 				}
 			}
 		})
+	}
+}
+
+func (s *release) deployByHand(t *testing.T) {
+	terminal := s.atTerminal(t, "versions", "deploy")
+	terminal.expect("Which version(s) do you want to deploy?")
+	terminal.press(" ", arrowDown, " ", "\r") // both; the newest is first
+	terminal.expect("What percentage of traffic should Worker Version 1")
+	terminal.press("2", "0", "\r")
+	terminal.expect("What percentage of traffic should Worker Version 2")
+	terminal.press("8", "0", "\r")
+	terminal.expect("Add a deployment message")
+	terminal.press("by hand", "\r")
+	terminal.expect("Are you sure you want to proceed?", "deploy")
+	terminal.press("\r")
+	terminal.expect(fmt.Sprintf("Deployed %s version %s at 20%% and version %s at 80%%", s.name, s.v2, s.v1))
+	terminal.ends()
+	s.isDeployed(t, "by hand", map[string]deploy.Percentage{s.v2: 20_000, s.v1: 80_000})
+}
+
+// rollbackByHand goes back to the version that had everything before.
+func (s *release) rollbackByHand(t *testing.T) {
+	terminal := s.atTerminal(t, "rollback")
+	terminal.rollback(s.v1, "two was bad")
+	terminal.expect("Current Version ID: " + s.v1)
+	terminal.ends()
+	s.isDeployed(t, "two was bad", map[string]deploy.Percentage{s.v1: deploy.Full})
+	s.answers(t, "v1")
+}
+
+// rollbackSecretByHand says no to losing a secret, then yes.
+func (s *release) rollbackSecretByHand(t *testing.T) {
+	withSecret := uuid.FindString(s.runWith(t, "text", "versions", "secret", "put", "SECRET"))
+	s.run(t, "versions", "deploy", withSecret+"@100", "-y", "--message", "with it")
+	question := "The following secrets have changed since version " + s.v1
+
+	terminal := s.atTerminal(t, "rollback", s.v1)
+	terminal.rollback(s.v1, "never mind it")
+	terminal.expect(question)
+	terminal.expect("* SECRET")
+	terminal.press("n")
+	terminal.expect("Aborting rollback")
+	terminal.ends()
+	s.isDeployed(t, "with it", map[string]deploy.Percentage{withSecret: deploy.Full})
+
+	terminal = s.atTerminal(t, "rollback", s.v1)
+	terminal.rollback(s.v1, "never mind it")
+	terminal.expect(question)
+	terminal.expect("* SECRET")
+	terminal.press("y")
+	terminal.expect("Current Version ID: " + s.v1)
+	terminal.ends()
+	s.isDeployed(t, "never mind it", map[string]deploy.Percentage{s.v1: deploy.Full})
+}
+
+// isDeployed compares the deployment in force, as the API has it.
+func (s *release) isDeployed(t *testing.T, message string, want map[string]deploy.Percentage) {
+	t.Helper()
+	deployments, err := s.platform.Deployments(t.Context(), s.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	current := deployments[0]
+	got := map[string]deploy.Percentage{}
+	for _, split := range current.Versions {
+		got[split.VersionID] = split.Percentage
+	}
+	if !maps.Equal(got, want) || current.Annotations.Message != message {
+		t.Errorf("the deployment is %+v, not %v with the message %q", current, want, message)
 	}
 }
 
@@ -134,6 +194,16 @@ func (term *terminal) press(keys ...string) {
 			term.t.Fatal(err)
 		}
 	}
+}
+
+// rollback answers what `wrangler rollback` asks of everybody.
+func (term *terminal) rollback(versionID, message string) {
+	term.t.Helper()
+	term.expect("Please provide an optional message for this rollback")
+	term.press(message, "\r")
+	term.expect("You are about to rollback to Worker Version " + versionID)
+	term.expect("Are you sure you want to deploy this Worker Version to 100% of traffic?")
+	term.press("y")
 }
 
 // ends waits for a successful end.
