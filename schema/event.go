@@ -17,7 +17,13 @@ const Topic = "workers_trace_events"
 const (
 	HeaderAccount = "account" // account id, 32 hex digits
 	HeaderSchema  = "schema"  // version of the event's shape
+	// HeaderLogpush is LogpushDisabled on an event that no Logpush job gets, because
+	// its script said so when the event began. Others have no such header.
+	HeaderLogpush = "logpush"
 )
+
+// LogpushDisabled is the one value of HeaderLogpush, that of the script's setting.
+const LogpushDisabled = "false"
 
 // EventSchemaVersion is the value of HeaderSchema for the shape in this file.
 const EventSchemaVersion = "1"

@@ -53,6 +53,11 @@ func (s snapshotOnce) Snapshot(ctx context.Context, after int64) (*deploy.Snapsh
 	}
 }
 
+// emitter sends every event as one that Logpush jobs may get.
+type emitter struct{ *stream.Producer }
+
+func (e emitter) Emit(account string, value []byte, _ bool) { e.Producer.Emit(account, value) }
+
 // serveGateway serves the way the router does: the real producer to the embedded
 // broker with -traced. The arguments are a folder and the two upstreams. It ends
 // with ctx, after every event is confirmed or accounted for.
@@ -91,7 +96,7 @@ func serveGateway(ctx context.Context) error {
 			return err
 		}
 		stop := start(log, producer.Run)
-		deps.Emitter = producer
+		deps.Emitter = emitter{producer}
 		defer func() {
 			stop()
 			s := producer.Stats()

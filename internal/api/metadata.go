@@ -132,7 +132,7 @@ func (m *metadata) checkSupported(versioned bool) error {
 	if err := checkExports(m.kept["exports"]); err != nil {
 		return err
 	}
-	return checkTelemetry(m.Logpush, m.Observability, m.TailConsumers, m.StreamingTailConsumers)
+	return checkTelemetry(m.Observability, m.TailConsumers, m.StreamingTailConsumers)
 }
 
 // exportWorker is the type of an export that is declared and needs nothing: what
@@ -173,10 +173,8 @@ func holds(value json.RawMessage) bool {
 
 // checkTelemetry checks what a script says about its events, at upload and in its
 // settings. What is let through changes nothing here, or asks for what is so anyway.
-func checkTelemetry(logpush *bool, observability json.RawMessage, tail, streaming []json.RawMessage) error {
+func checkTelemetry(observability json.RawMessage, tail, streaming []json.RawMessage) error {
 	switch {
-	case logpush != nil && !*logpush:
-		return errs.New(errs.Invalid, 0, "logpush is false: that is not supported yet, each Logpush job chooses its events with a filter").At("/logpush")
 	case len(tail) > 0:
 		return errs.New(errs.Invalid, 0, "tail_consumers is not supported yet: no script is called with the events of another").At("/tail_consumers")
 	case len(streaming) > 0:
@@ -191,10 +189,19 @@ func (m *metadata) settings() deploy.ScriptUpdate {
 	if m.Tags != nil {
 		u.Tags = &m.Tags
 	}
+	u.Logpush = logpushSaid(m.Logpush)
 	if m.Observability != nil {
 		u.Settings = map[string]json.RawMessage{"observability": m.Observability}
 	}
 	return u
+}
+
+// logpushSaid is nil for a client that said nothing.
+func logpushSaid(enabled *bool) *deploy.Logpush {
+	if enabled == nil {
+		return nil
+	}
+	return new(deploy.LogpushOf(*enabled))
 }
 
 // worker is the configuration, without bindings, on the modules that came with it.

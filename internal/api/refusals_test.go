@@ -124,7 +124,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"repeated route":    {put, routes, `[{"pattern": "a.example.com/*"}, {"pattern": "A.example.com/*"}]`, 400, 10001, "/1/pattern", []string{"a.example.com/*", "repeated"}},
 		"null routes":       {put, routes, `null`, 400, 10001, "", []string{"null"}},
 		"tag":               {patch, settings, `{"tags": ["a", ""]}`, 400, 10001, "/tags/1", []string{"tags[1]"}},
-		"setting":           {patch, settings, `{"logpush": false}`, 400, 10001, "/logpush", []string{"logpush is false", "not supported yet"}},
+		"setting":           {patch, settings, `{"logpush": "no"}`, 400, 10001, "/logpush", []string{"logpush", `"no"`, "true or false"}},
 
 		"unknown job member": {post, jobs, jobWith(`"colour": "red"`), 400, 1002, "/colour", []string{"colour"}},
 		"job type":           {post, jobs, jobWith(`"enabled": "yes"`), 400, 1002, "/enabled", []string{"enabled", `"yes"`, "true or false"}},

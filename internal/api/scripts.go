@@ -50,7 +50,7 @@ func viewRoute(accountID, pattern, script string) routeView {
 func viewScript(s deploy.Script) scriptView {
 	return scriptView{
 		ID: s.Name, Tag: s.Tag, CreatedOn: timestamp(s.CreatedOn), ModifiedOn: timestamp(s.ModifiedOn),
-		Logpush: s.Logpush, Tags: orEmpty(s.Tags), Routes: viewRoutes(s), MigrationTag: s.MigrationTag,
+		Logpush: s.Logpush.Enabled(), Tags: orEmpty(s.Tags), Routes: viewRoutes(s), MigrationTag: s.MigrationTag,
 	}
 }
 

@@ -11,7 +11,7 @@ const codeSettingsUndeployed = 10214 // Cloudflare: a settings edit while the la
 
 // scriptSettingsView is what of a script is not versioned.
 type scriptSettingsView struct {
-	Logpush       bool           `json:"logpush"`
+	Logpush       bool           `json:"logpush"` // also true where nobody has said, because events leave then
 	Tags          []string       `json:"tags"`
 	TailConsumers []struct{}     `json:"tail_consumers"` // others are refused
 	Observability map[string]any `json:"observability,omitempty"`
@@ -19,7 +19,7 @@ type scriptSettingsView struct {
 
 func viewScriptSettings(s deploy.Script) scriptSettingsView {
 	return scriptSettingsView{
-		Logpush: s.Logpush, Tags: orEmpty(s.Tags), TailConsumers: []struct{}{}, Observability: viewObservability(s.Settings["observability"]),
+		Logpush: s.Logpush.Enabled(), Tags: orEmpty(s.Tags), TailConsumers: []struct{}{}, Observability: viewObservability(s.Settings["observability"]),
 	}
 }
 
@@ -39,12 +39,13 @@ type scriptSettingsBody struct {
 
 func (b *scriptSettingsBody) update() (deploy.ScriptUpdate, error) {
 	var u deploy.ScriptUpdate
-	if err := checkTelemetry(b.Logpush, b.Observability, b.TailConsumers, b.StreamingTailConsumers); err != nil {
+	if err := checkTelemetry(b.Observability, b.TailConsumers, b.StreamingTailConsumers); err != nil {
 		return u, err
 	}
 	if b.Tags != nil {
 		u.Tags = &b.Tags
 	}
+	u.Logpush = logpushSaid(b.Logpush)
 	if b.Observability != nil && string(b.Observability) != "null" {
 		u.Settings = map[string]json.RawMessage{"observability": b.Observability}
 	}

@@ -205,7 +205,7 @@ func settings(t *testing.T, p *platform) {
 		t.Fatalf("tags %v, error %v", tags, err)
 	}
 	list, err := p.Scripts(ctx, account)
-	if err != nil || len(list) != 2 || list[1].Name != "shop" || list[1].Tags[0] != "team-a" || len(list[1].Routes) != 2 || !list[1].Logpush {
+	if err != nil || len(list) != 2 || list[1].Name != "shop" || list[1].Tags[0] != "team-a" || len(list[1].Routes) != 2 || !list[1].Logpush.Enabled() {
 		t.Fatalf("scripts %+v, error %v", list, err)
 	}
 }

@@ -48,7 +48,7 @@ func (s *Server) viewWorker(r *request, script deploy.Script, among ties) (worke
 	subdomain, err := s.subdomain(r, script.Name)
 	return workerView{
 		ID: script.Tag, Name: script.Name, CreatedOn: timestamp(script.CreatedOn), UpdatedOn: timestamp(script.ModifiedOn),
-		DeployedOn: optional(script.DeployedOn), Logpush: script.Logpush, Observability: viewObservability(observability),
+		DeployedOn: optional(script.DeployedOn), Logpush: script.Logpush.Enabled(), Observability: viewObservability(observability),
 		References: among.of(script.Name), Subdomain: subdomain, Tags: orEmpty(script.Tags), TailConsumers: []struct{}{},
 	}, err
 }
@@ -210,6 +210,9 @@ func (s *Server) updateWorker(r *request, replace bool) (any, error) {
 	if replace {
 		if update.Tags == nil {
 			update.Tags = &[]string{}
+		}
+		if update.Logpush == nil {
+			update.Logpush = new(deploy.LogpushUnset)
 		}
 		if update.Settings == nil {
 			update.Settings = map[string]json.RawMessage{"observability": json.RawMessage("null")}

@@ -302,7 +302,7 @@ func TestBadUploadsAreRefusedByName(t *testing.T) {
 		"exports' shape":   {put, `{"main_module": "index.js", "exports": {"A": 1}}`, files, 400, 10001, []string{"exports.A"}},
 		"containers":       {put, `{"main_module": "index.js", "containers": [{"class_name": "C"}]}`, files, 400, 10001, []string{"containers is not supported yet"}},
 		"tail consumers":   {put, `{"main_module": "index.js", "tail_consumers": [{"service": "t"}]}`, files, 400, 10001, []string{"tail_consumers is not supported yet"}},
-		"logpush":          {put, `{"main_module": "index.js", "logpush": false}`, files, 400, 10001, []string{"logpush is false"}},
+		"logpush":          {put, `{"main_module": "index.js", "logpush": "no"}`, files, 400, 10001, []string{"logpush", "true or false"}},
 		"no class":         {put, binding(`{"name": "COUNTER", "type": "durable_object_namespace"}`), files, 400, 10001, []string{"bindings[0].class_name is missing", "COUNTER"}},
 		"no namespace":     {put, binding(`{"name": "COUNTER", "type": "durable_object_namespace", "class_name": "C"}`), files, 400, 10061, []string{"COUNTER", "'C'", "new_sqlite_classes"}},
 		"other script":     {put, binding(`{"name": "COUNTER", "type": "durable_object_namespace", "class_name": "C", "script_name": "other"}`), files, 400, 10001, []string{"binding COUNTER", `script_name "other"`, "not supported yet"}},

@@ -37,6 +37,20 @@ func (c controlPlane) Report(ctx context.Context, reports []deploy.VersionReport
 // tailStopTimeout bounds what a stop does for those who watch.
 const tailStopTimeout = time.Second
 
+// eventEmitter puts trace events on schema.Topic.
+type eventEmitter struct{ *stream.Producer }
+
+// logpushDisabled is shared by all records that have it.
+var logpushDisabled = []stream.Header{{Name: schema.HeaderLogpush, Value: schema.LogpushDisabled}}
+
+func (e eventEmitter) Emit(account string, value []byte, logpush bool) {
+	if logpush {
+		e.Producer.Emit(account, value)
+		return
+	}
+	e.EmitHeaders(account, logpushDisabled, value)
+}
+
 // tailEmitter puts copies of events on schema.TailTopic.
 type tailEmitter struct{ *stream.Producer }
 
@@ -86,7 +100,7 @@ func (p *process) addGateway(ctx context.Context) error {
 	}
 	config.SnapshotFile = filepath.Join(p.config.DataDir, "snapshot.json")
 	gw, err := gateway.New(config, gateway.Deps{
-		Snapshots: control, Reports: control, Claims: control, Backends: backends, Workers: backends, Emitter: producer, Tail: tailEmitter{tail},
+		Snapshots: control, Reports: control, Claims: control, Backends: backends, Workers: backends, Emitter: eventEmitter{producer}, Tail: tailEmitter{tail},
 		Tracer: telemetry.Tracer("tidegate/internal/gateway"), Logger: p.log,
 	})
 	told.attach(gw)

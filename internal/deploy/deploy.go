@@ -109,9 +109,8 @@ type Script struct {
 	CreatedOn  time.Time
 	ModifiedOn time.Time
 	DeployedOn time.Time // zero: never
-	// Logpush says whether events of this script may leave through Logpush jobs.
-	Logpush bool
-	Tags    []string
+	Logpush    Logpush
+	Tags       []string
 	// MigrationTag names the last migration of its Durable Objects; empty if none ran.
 	MigrationTag string
 	Routes       []string // patterns such as "shop.example.com/*"

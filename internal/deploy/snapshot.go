@@ -38,6 +38,9 @@ type SnapshotScript struct {
 	Crons []string `json:"crons,omitempty"`
 	// Tailed says that somebody is watching: copies of its events go to schema.TailTopic.
 	Tailed bool `json:"tailed,omitempty"`
+	// LogpushDisabled says that no Logpush job gets its events; they are marked with
+	// schema.HeaderLogpush.
+	LogpushDisabled bool `json:"logpush_disabled,omitempty"`
 	// DeploymentID and Splits are those of the current deployment; both are empty
 	// while the script has none.
 	DeploymentID string  `json:"deployment_id,omitempty"`

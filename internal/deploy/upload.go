@@ -35,13 +35,14 @@ type Upload struct {
 
 // ScriptUpdate changes what of a script is not versioned; nil leaves a member as it is.
 type ScriptUpdate struct {
-	Tags *[]string
+	Tags    *[]string
+	Logpush *Logpush
 	// Settings are merged into those of the script by name; null removes one.
 	Settings map[string]json.RawMessage
 }
 
 // Empty reports whether u changes nothing.
-func (u ScriptUpdate) Empty() bool { return u.Tags == nil && len(u.Settings) == 0 }
+func (u ScriptUpdate) Empty() bool { return u.Tags == nil && u.Logpush == nil && len(u.Settings) == 0 }
 
 // Masked is the worker without the text of its secrets, for answers and records.
 func (w *Worker) Masked() *Worker {

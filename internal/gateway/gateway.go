@@ -90,9 +90,9 @@ type Snapshots interface {
 }
 
 // Emitter takes trace events. It never blocks, may be called concurrently, and
-// owns value from then on.
+// owns value from then on. Without logpush no Logpush job is to get the event.
 type Emitter interface {
-	Emit(account string, value []byte)
+	Emit(account string, value []byte, logpush bool)
 }
 
 // Backends reach the versions. A backend sends the request's RequestURI, Host,

@@ -70,7 +70,7 @@ type events struct {
 	list []schema.TraceEvent
 }
 
-func (e *events) Emit(acc string, value []byte) {
+func (e *events) Emit(acc string, value []byte, _ bool) {
 	var ev schema.TraceEvent
 	if err := schema.DecodeEvent(value, &ev); err != nil {
 		e.t.Errorf("the event %s: %v", value, err)

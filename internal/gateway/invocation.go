@@ -77,7 +77,7 @@ func (g *Gateway) emit(rec *recorder, h *half, inv *schema.Invocation) {
 		h.outcome = jointOutcome(h, inv)
 	}
 	g.metrics.count(h.decision, h.outcome)
-	g.deps.Emitter.Emit(h.script.AccountID, rec.encode(h, inv))
+	g.deps.Emitter.Emit(h.script.AccountID, rec.encode(h, inv), !h.script.LogpushDisabled)
 	if len(h.tail) > 0 {
 		rec.tail = appendTailFetch(rec.tail[:0], h.tail, h.status)
 		g.emitTail(rec, h.script, h.clientIP, rec.tail)
@@ -139,7 +139,7 @@ func (g *Gateway) emitInvocation(versionID string, inv *schema.Invocation) {
 		ScriptTags:       of.script.Tags,
 		ScriptVersion:    of.version.stamp(),
 	}
-	g.deps.Emitter.Emit(of.script.AccountID, rec.bytes())
+	g.deps.Emitter.Emit(of.script.AccountID, rec.bytes(), !of.script.LogpushDisabled)
 	if g.watched(of.script) {
 		g.emitTail(rec, of.script, "", tailEvent(inv.Event))
 	}

@@ -23,7 +23,7 @@ type collected struct {
 	list []schema.TraceEvent
 }
 
-func (c *collected) Emit(_ string, value []byte) {
+func (c *collected) Emit(_ string, value []byte, _ bool) {
 	var e schema.TraceEvent
 	if err := schema.DecodeEvent(value, &e); err != nil {
 		c.t.Errorf("the event %s: %v", value, err)

@@ -303,7 +303,7 @@ func (instantBackend) Update(*deploy.Snapshot) map[string]http.RoundTripper {
 }
 
 func (instantBackend) Snapshot(context.Context, int64) (*deploy.Snapshot, error) { return nil, nil }
-func (instantBackend) Emit(string, []byte)                                       {}
+func (instantBackend) Emit(string, []byte, bool)                                 {}
 
 type discard struct{ header http.Header }
 

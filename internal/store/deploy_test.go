@@ -45,7 +45,7 @@ func TestVersionsAreNumberedAndSigned(t *testing.T) {
 		wantKind(t, err, errs.NotFound, "nope", "shop")
 		_, _, err = s.Versions(ctx, testAccount, "none", 4, 0)
 		wantKind(t, err, errs.NotFound, "none")
-		if found, err := s.Script(ctx, testAccount, "shop"); err != nil || !found.Logpush || len(found.Tag) != 32 {
+		if found, err := s.Script(ctx, testAccount, "shop"); err != nil || found.Logpush != deploy.LogpushUnset || len(found.Tag) != 32 {
 			t.Fatalf("script %+v, error %v", found, err)
 		}
 	})

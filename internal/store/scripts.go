@@ -22,16 +22,20 @@ func noScript(name string) error {
 	return errs.New(errs.NotFound, codeNoScript, "script %q does not exist in this account", name)
 }
 
-const selectScripts = `SELECT s.account_id, s.name, s.tag, s.created_on, s.modified_on, s.logpush, s.tags_json, s.settings_json, s.migration_tag, d.created_on
+const selectScripts = `SELECT s.account_id, s.name, s.tag, s.created_on, s.modified_on, s.logpush, s.logpush_set, s.tags_json, s.settings_json, s.migration_tag, d.created_on
 	FROM scripts s LEFT JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name AND d.number = s.last_deployment `
 
 func scanScript(row scanner) (deploy.Script, error) {
 	var s deploy.Script
 	var created, modified int64
+	var logpush, logpushSet bool
 	var tags, settings string
 	var deployed sql.NullInt64
-	if err := row.Scan(&s.AccountID, &s.Name, &s.Tag, &created, &modified, &s.Logpush, &tags, &settings, &s.MigrationTag, &deployed); err != nil {
+	if err := row.Scan(&s.AccountID, &s.Name, &s.Tag, &created, &modified, &logpush, &logpushSet, &tags, &settings, &s.MigrationTag, &deployed); err != nil {
 		return s, err
+	}
+	if logpushSet {
+		s.Logpush = deploy.LogpushOf(logpush)
 	}
 	s.CreatedOn, s.ModifiedOn, s.DeployedOn = fromMicros(created), fromMicros(modified), fromNullMicros(deployed)
 	return s, errors.Join(fromJSON(tags, &s.Tags), fromJSON(settings, &s.Settings))
@@ -195,6 +199,9 @@ func (t *tx) updateScript(ctx context.Context, accountID, name string, u deploy.
 	if u.Tags != nil {
 		after.Tags = append([]string{}, *u.Tags...)
 	}
+	if u.Logpush != nil {
+		after.Logpush = *u.Logpush
+	}
 	after.Settings = maps.Clone(before.Settings)
 	for member, value := range u.Settings {
 		if string(value) == "null" {
@@ -211,18 +218,22 @@ func (t *tx) updateScript(ctx context.Context, accountID, name string, u deploy.
 	if err != nil {
 		return err
 	}
-	if _, err := t.ExecContext(ctx, `UPDATE scripts SET tags_json = $1, settings_json = $2 WHERE account_id = $3 AND name = $4`,
-		tags, settings, accountID, name); err != nil {
+	if _, err := t.ExecContext(ctx, `UPDATE scripts SET tags_json = $1, settings_json = $2, logpush = $3, logpush_set = $4
+		WHERE account_id = $5 AND name = $6`,
+		tags, settings, after.Logpush.Enabled(), after.Logpush != deploy.LogpushUnset, accountID, name); err != nil {
 		return err
 	}
-	return t.audit(ctx, accountID, "script.update", name, scriptState{before.Tags, before.Settings}, scriptState{after.Tags, after.Settings})
+	return t.audit(ctx, accountID, "script.update", name, stateOf(before), stateOf(after))
 }
 
 // scriptState is what an update can change, for the audit log.
 type scriptState struct {
 	Tags     []string                   `json:"tags"`
+	Logpush  deploy.Logpush             `json:"logpush"`
 	Settings map[string]json.RawMessage `json:"settings"`
 }
+
+func stateOf(s deploy.Script) scriptState { return scriptState{s.Tags, s.Logpush, s.Settings} }
 
 // SetRoutes replaces the routes of a script; they are kept in the spelling of
 // deploy.Route. A route that another script has is a conflict, and so is one that

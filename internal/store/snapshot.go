@@ -113,10 +113,12 @@ func readSnapshotScripts(ctx context.Context, t *sql.Tx, which accountFilter, sn
 	return each(ctx, t, func(row scanner) error {
 		script := deploy.SnapshotScript{Versions: []deploy.SnapshotVersion{}}
 		var tags string
+		var logpush bool
 		var id, splits, codeUpdate sql.NullString
-		if err := row.Scan(&script.AccountID, &script.Subdomain, &script.Name, &tags, &id, &splits, &codeUpdate); err != nil {
+		if err := row.Scan(&script.AccountID, &script.Subdomain, &script.Name, &logpush, &tags, &id, &splits, &codeUpdate); err != nil {
 			return err
 		}
+		script.LogpushDisabled = !logpush
 		if id.Valid {
 			script.DeploymentID = id.String
 			var update deploy.CodeUpdate
@@ -128,7 +130,7 @@ func readSnapshotScripts(ctx context.Context, t *sql.Tx, which accountFilter, sn
 		err := fromJSON(tags, &script.Tags)
 		snap.Scripts = append(snap.Scripts, script)
 		return err
-	}, `SELECT s.account_id, a.subdomain, s.name, s.tags_json, d.id, d.splits_json, d.code_update_json FROM scripts s
+	}, `SELECT s.account_id, a.subdomain, s.name, s.logpush, s.tags_json, d.id, d.splits_json, d.code_update_json FROM scripts s
 		JOIN accounts a ON a.id = s.account_id
 		LEFT JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name AND d.number = s.last_deployment
 		WHERE s.account_id = COALESCE($1, s.account_id) ORDER BY s.account_id, s.name`, which)

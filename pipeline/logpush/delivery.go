@@ -72,7 +72,7 @@ type delivery struct {
 
 // counts of events since they were last added to the metrics.
 type counts struct {
-	in, filtered, sampled, malformed, truncated int64
+	in, disabled, filtered, sampled, malformed, truncated int64
 }
 
 // run delivers until ctx ends or it is told to stop; then it finishes the batch
@@ -225,6 +225,10 @@ func (d *delivery) keep(r *stream.Record) bool {
 		return false
 	}
 	d.counts.in++
+	if r.Header(schema.HeaderLogpush) == schema.LogpushDisabled {
+		d.counts.disabled++
+		return false
+	}
 	if err := d.record.Split(r.Value); err != nil {
 		d.counts.malformed++
 		return false
@@ -249,6 +253,7 @@ func (d *delivery) count(ctx context.Context) {
 	if c.in > 0 {
 		d.metrics.in.Add(ctx, c.in, d.metrics.attrs)
 	}
+	d.metrics.drop(ctx, droppedLogpush, c.disabled)
 	d.metrics.drop(ctx, droppedFilter, c.filtered)
 	d.metrics.drop(ctx, droppedSample, c.sampled)
 	d.metrics.drop(ctx, droppedMalformed, c.malformed)

@@ -13,10 +13,11 @@ import (
 
 // Reasons for which an event of the job's account is not sent.
 const (
-	droppedFilter    = "filter"    // the job's filter does not want it
-	droppedSample    = "sample"    // not in the sample
-	droppedMalformed = "malformed" // not one JSON object
-	droppedRetention = "retention" // Kafka removed it too early; counts records of all accounts
+	droppedLogpush   = "logpush_disabled" // its script's logpush is false
+	droppedFilter    = "filter"           // the job's filter does not want it
+	droppedSample    = "sample"           // not in the sample
+	droppedMalformed = "malformed"        // not one JSON object
+	droppedRetention = "retention"        // Kafka removed it too early; counts records of all accounts
 	// A broker lost the end of a partition; counts records of all accounts that are
 	// known to be gone, delivered ones among them.
 	droppedTruncated = "truncated"
@@ -57,7 +58,7 @@ func newMetrics() (*metrics, error) {
 	}
 	counter(&m.in, "tidegate_logpush_events_in_total", "Events of a job's account that were read.")
 	counter(&m.out, "tidegate_logpush_events_out_total", "Events that a destination accepted.")
-	counter(&m.dropped, "tidegate_logpush_events_dropped_total", "Events that are not sent, by reason: filter, sample, malformed, retention, truncated.")
+	counter(&m.dropped, "tidegate_logpush_events_dropped_total", "Events that are not sent, by reason: logpush_disabled, filter, sample, malformed, retention, truncated.")
 	counter(&m.truncated, "tidegate_logpush_events_truncated_total", "Events whose Logs or Exceptions were cut to the budget.")
 	counter(&m.bytes, "tidegate_logpush_bytes_total", "Uncompressed bytes that a destination accepted.")
 	counter(&m.gzipBytes, "tidegate_logpush_gzip_bytes_total", "Compressed bytes that a destination accepted.")
@@ -82,7 +83,7 @@ func (m *metrics) of(jobID int64) *jobMetrics {
 	job := attribute.String("job", strconv.FormatInt(jobID, 10))
 	j := &jobMetrics{metrics: m, attrs: metric.WithAttributeSet(attribute.NewSet(job)),
 		byReason: map[string]metric.MeasurementOption{}, byFailure: map[string]metric.MeasurementOption{}}
-	for _, reason := range []string{droppedFilter, droppedSample, droppedMalformed, droppedRetention, droppedTruncated} {
+	for _, reason := range []string{droppedLogpush, droppedFilter, droppedSample, droppedMalformed, droppedRetention, droppedTruncated} {
 		j.byReason[reason] = metric.WithAttributeSet(attribute.NewSet(job, attribute.String("reason", reason)))
 	}
 	for _, stage := range []string{stageOpen, stageUpload, stageRefused} {

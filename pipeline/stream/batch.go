@@ -71,7 +71,7 @@ type eventReader struct {
 	record  protocol.Record
 	value   valueBytes
 	headers []protocol.Header
-	account []byte
+	values  []byte // of headers
 }
 
 func (r *eventReader) ReadRecord() (*protocol.Record, error) {
@@ -81,13 +81,20 @@ func (r *eventReader) ReadRecord() (*protocol.Record, error) {
 	e := &r.events[0]
 	r.events = r.events[1:]
 	r.value.Reset(e.value)
-	r.account = append(r.account[:0], e.account...)
-	r.headers = append(r.headers[:0], protocol.Header{Key: headerAccount, Value: r.account}, protocol.Header{Key: headerSchema, Value: r.schema})
+	r.values = r.values[:0]
+	r.headers = append(r.headers[:0], protocol.Header{Key: headerAccount, Value: r.bytes(e.account)}, protocol.Header{Key: headerSchema, Value: r.schema})
 	for _, h := range e.headers {
-		r.headers = append(r.headers, protocol.Header{Key: h.Name, Value: []byte(h.Value)})
+		r.headers = append(r.headers, protocol.Header{Key: h.Name, Value: r.bytes(h.Value)})
 	}
 	r.record = protocol.Record{Time: time.UnixMilli(e.timeMS), Value: &r.value, Headers: r.headers}
 	return &r.record, nil
+}
+
+// bytes returns a header's value as bytes, until the next record.
+func (r *eventReader) bytes(value string) []byte {
+	before := len(r.values)
+	r.values = append(r.values, value...)
+	return r.values[before:]
 }
 
 type valueBytes struct{ bytes.Reader }

@@ -178,8 +178,8 @@ func NewProducer(cfg ProducerConfig) (*Producer, error) {
 // dropped and counted. It takes ownership of value. Safe for concurrent use.
 func (p *Producer) Emit(account string, value []byte) { p.EmitHeaders(account, nil, value) }
 
-// EmitHeaders is Emit for a record with more headers than all have. It takes
-// ownership of them, too.
+// EmitHeaders is Emit for a record with more headers than all have. They must not
+// be changed afterwards; many records may share them.
 func (p *Producer) EmitHeaders(account string, headers []Header, value []byte) {
 	e := event{timeMS: time.Now().UnixMilli(), account: account, headers: headers, value: value}
 	size := e.size()

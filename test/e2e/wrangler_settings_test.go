@@ -59,6 +59,38 @@ func (s *release) secretIs(t *testing.T, want string) {
 	})
 }
 
+// logpush opts the Worker out of Logpush and in again, by its configuration.
+func (s *release) logpush(t *testing.T) {
+	is := func(what string, want bool) {
+		t.Helper()
+		var settings struct{ Logpush bool }
+		if err := s.platform.API(t.Context(), http.MethodGet, "/accounts/{account}/workers/scripts/"+s.name+"/script-settings", nil, &settings); err != nil {
+			t.Fatal(err)
+		}
+		if settings.Logpush != want {
+			t.Errorf("%s: logpush is %v", what, settings.Logpush)
+		}
+	}
+	configure := func(logpush any) {
+		t.Helper()
+		config := map[string]any{"version_metadata": map[string]string{"binding": "VERSION"}}
+		if logpush != nil {
+			config["logpush"] = logpush
+		}
+		s.configure(t, config)
+	}
+	is("a configuration that never named it", true)
+	configure(false)
+	latest := versionID(t, s.run(t, "deploy"))
+	is("a deploy with false", false)
+	configure(nil)
+	s.run(t, "versions", "deploy", latest+"@100", "-y")
+	is("a deployment that does not name it", false)
+	configure(true)
+	s.run(t, "versions", "deploy", latest+"@100", "-y")
+	is("a deployment with true", true)
+}
+
 // triggers gives the Worker a route and a cron.
 func (s *release) triggers(t *testing.T) {
 	host := s.name + ".example.com"

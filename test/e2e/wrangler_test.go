@@ -43,6 +43,7 @@ func TestWrangler(t *testing.T) {
 				{"rollback", s.rollback},
 				{"versions secret", s.versionSecrets},
 				{"secret", s.secrets},
+				{"logpush", s.logpush},
 				{"triggers deploy", s.triggers},
 				{"delete", s.remove},
 			} {

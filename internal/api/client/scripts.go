@@ -38,7 +38,7 @@ func (c *Client) Scripts(ctx context.Context, accountID string) ([]deploy.Script
 	for i, w := range wires {
 		list[i] = deploy.Script{
 			AccountID: accountID, Name: w.ID, Tag: w.Tag, CreatedOn: w.CreatedOn, ModifiedOn: w.ModifiedOn,
-			Logpush: w.Logpush, Tags: w.Tags, Routes: patterns(w.Routes),
+			Logpush: deploy.LogpushOf(w.Logpush), Tags: w.Tags, Routes: patterns(w.Routes),
 		}
 	}
 	return list, err
