@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -92,6 +93,16 @@ func (m *Migrations) Apply(script string, before []DurableObjectNamespace, other
 	}
 	slices.SortFunc(run.Namespaces, func(a, b DurableObjectNamespace) int { return strings.Compare(a.Class, b.Class) })
 	return run.Migrated, nil
+}
+
+// CheckTransfer refuses to take n from a script while several versions of it serve:
+// none of them could be deployed again, so that a bad one could not be taken out of
+// traffic any more.
+func CheckTransfer(n ScriptNamespace, serving []Split) error {
+	if len(serving) <= 1 {
+		return nil
+	}
+	return refuseMigration("transfer-class", n.Class, fmt.Sprintf("of script '%s' while its deployment is split between %d versions, none of which could be deployed afterwards. Deploy one of them at 100%% first.", n.Script, len(serving)))
 }
 
 // migrating is a run of Apply, up to some step.
