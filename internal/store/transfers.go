@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"slices"
 
 	"tidegate/internal/deploy"
@@ -24,8 +25,8 @@ func (t *tx) takeFromSources(ctx context.Context, accountID string, transferred 
 	for _, n := range transferred {
 		bySource[n.Script] = append(bySource[n.Script], n)
 	}
-	for source, gone := range bySource {
-		if err := t.takeFrom(ctx, accountID, source, gone, all[source]); err != nil {
+	for _, source := range slices.Sorted(maps.Keys(bySource)) {
+		if err := t.takeFrom(ctx, accountID, source, bySource[source], all[source]); err != nil {
 			return fmt.Errorf("transfer from %s: %w", source, err)
 		}
 	}
