@@ -113,7 +113,7 @@ func (b *Binding) leadHome(before, after []DurableObjectNamespace) error {
 	case indexClass(before, b.ClassName) >= 0:
 		return errs.New(errs.Invalid, codeNotNamespace, "Cannot apply --delete-class or --rename-class migration to class '%s' without also removing the binding that references it.", b.ClassName)
 	}
-	return errs.New(errs.Invalid, codeNotNamespace, "Cannot create binding %s for class '%s' because it is not currently configured to implement Durable Objects. Ensure a new_sqlite_classes or new_classes migration has been applied to it.", b.Name, b.ClassName)
+	return errs.New(errs.Invalid, codeNotNamespace, "Cannot create binding %s for class '%s' because it is not currently configured to implement Durable Objects. Ensure a new_sqlite_classes or new_classes migration has been applied to it, or name the script that implements it as script_name.", b.Name, b.ClassName)
 }
 
 // leadAway gives the binding the id of a namespace of another script.
