@@ -185,6 +185,7 @@ func value(p *string) string {
 
 // earlier is what an upload may take over from.
 type earlier struct {
+	script string
 	newest *deploy.Version                         // nil when there is none
 	find   func(id string) (deploy.Version, error) // a version of the script
 	strict bool                                    // refuse what cannot be inherited instead of leaving it out
@@ -222,7 +223,7 @@ func (e earlier) resolve(sent []sentBinding, keep func(kind string) bool) ([]dep
 		}
 	}
 	slices.SortFunc(list, func(a, b deploy.Binding) int { return strings.Compare(a.Name, b.Name) })
-	return list, nil
+	return ownClasses(e.script, list), nil
 }
 
 func (e earlier) inherit(sent *sentBinding) (deploy.Binding, error) {
@@ -242,12 +243,11 @@ func (e earlier) inherit(sent *sentBinding) (deploy.Binding, error) {
 		if err != nil {
 			return deploy.Binding{}, err
 		}
-		from = &v
+		from = unresolved(&v)
 	}
 	for _, b := range bindingsOf(from) {
 		if b.Name == oldName {
 			b.Name = sent.Name
-			b.NamespaceID = "" // of the class now, which may have been made anew since then
 			return b, nil
 		}
 	}
@@ -297,11 +297,15 @@ type bindingView struct {
 	Props      json.RawMessage `json:"props,omitempty"`
 	// Of a durable_object_namespace.
 	ClassName   string `json:"class_name,omitempty"`
+	ScriptName  string `json:"script_name,omitempty"` // none for the own script
 	NamespaceID string `json:"namespace_id,omitempty"`
 }
 
 func viewBinding(b deploy.Binding) bindingView {
-	view := bindingView{Name: b.Name, Type: b.Type, JSON: b.JSON, Part: b.Part, Service: b.Service, Entrypoint: b.Entrypoint, Props: b.Props, ClassName: b.ClassName, NamespaceID: b.NamespaceID}
+	view := bindingView{
+		Name: b.Name, Type: b.Type, JSON: b.JSON, Part: b.Part, Service: b.Service, Entrypoint: b.Entrypoint, Props: b.Props,
+		ClassName: b.ClassName, ScriptName: b.ScriptName, NamespaceID: b.NamespaceID,
+	}
 	if b.Type == deploy.BindingPlainText {
 		view.Text = &b.Text
 	}

@@ -69,9 +69,9 @@ type Scripts interface {
 	// DeleteScript is a conflict while others use the script, unless it is forced.
 	DeleteScript(ctx context.Context, accountID, name string, force bool) error
 	References(ctx context.Context, accountID, name string) (deploy.References, error)
-	// DeployedVersions are those that serve, by the name of their script. They have
-	// the text of secrets.
-	DeployedVersions(ctx context.Context, accountID string) (map[string][]deploy.Version, error)
+	// Ties is what References finds them in, for all scripts. Its versions have the text
+	// of secrets.
+	Ties(ctx context.Context, accountID string) (deploy.Ties, error)
 
 	// DurableObjectNamespaces is in the order of scripts and classes.
 	DurableObjectNamespaces(ctx context.Context, accountID string) ([]deploy.ScriptNamespace, error)

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"slices"
 
 	"tidegate/internal/deploy"
@@ -18,27 +17,19 @@ type migrationsBody struct {
 }
 
 type migrationStepBody struct {
-	NewClasses         []string             `json:"new_classes"`
-	NewSQLiteClasses   []string             `json:"new_sqlite_classes"`
-	RenamedClasses     []deploy.ClassRename `json:"renamed_classes"`
-	DeletedClasses     []string             `json:"deleted_classes"`
-	TransferredClasses []json.RawMessage    `json:"transferred_classes"`
+	NewClasses         []string               `json:"new_classes"`
+	NewSQLiteClasses   []string               `json:"new_sqlite_classes"`
+	RenamedClasses     []deploy.ClassRename   `json:"renamed_classes"`
+	DeletedClasses     []string               `json:"deleted_classes"`
+	TransferredClasses []deploy.ClassTransfer `json:"transferred_classes"`
 }
 
 func (b *migrationStepBody) empty() bool {
 	return len(b.NewClasses)+len(b.NewSQLiteClasses)+len(b.RenamedClasses)+len(b.DeletedClasses)+len(b.TransferredClasses) == 0
 }
 
-// step checks what can be checked without the script.
-func (b *migrationStepBody) step(at place) (deploy.MigrationStep, error) {
-	if len(b.TransferredClasses) > 0 {
-		return deploy.MigrationStep{}, errs.New(errs.Invalid, 0, "%s is not supported yet: the storage of a script's Durable Objects cannot be given to another script", at.member("transferred_classes")).
-			At(at.member("transferred_classes").pointer())
-	}
-	return deploy.MigrationStep{
-		NewClasses: b.NewClasses, NewSQLiteClasses: b.NewSQLiteClasses, RenamedClasses: b.RenamedClasses, DeletedClasses: b.DeletedClasses,
-	}, nil
-}
+// step is b: whether it can be taken is for the script's namespaces to say.
+func (b *migrationStepBody) step() deploy.MigrationStep { return deploy.MigrationStep(*b) }
 
 // migrations reads the member of that name; nil when it was not sent.
 func (m *metadata) migrations() (*deploy.Migrations, error) {
@@ -55,18 +46,40 @@ func (m *metadata) migrations() (*deploy.Migrations, error) {
 		if len(body.Steps) > 0 {
 			return nil, at.member("steps").fail("must not be there beside classes that migrations names itself")
 		}
-		step, err := body.step(at)
-		out.Steps = []deploy.MigrationStep{step}
-		return out, err
+		out.Steps = []deploy.MigrationStep{body.step()}
+		return out, nil
 	}
 	for i := range body.Steps {
-		step, err := body.Steps[i].step(at.member("steps").element(i))
-		if err != nil {
-			return nil, err
-		}
-		out.Steps = append(out.Steps, step)
+		out.Steps = append(out.Steps, body.Steps[i].step())
 	}
 	return out, nil
+}
+
+// ownClasses leaves the name of the own script out of bindings to its classes: clients
+// may name it.
+func ownClasses(script string, list []deploy.Binding) []deploy.Binding {
+	for i := range list {
+		if list[i].ScriptName == script {
+			list[i].ScriptName = ""
+		}
+	}
+	return list
+}
+
+// unresolved is v as an upload takes it over: its bindings name classes of Durable Objects,
+// and the namespaces that these have now are found when the upload is stored. A class
+// may have been made anew since then, or have gone to another script.
+func unresolved(v *deploy.Version) *deploy.Version {
+	if v == nil || v.Worker == nil {
+		return v
+	}
+	out, w := *v, *v.Worker
+	w.Bindings = slices.Clone(w.Bindings)
+	for i := range w.Bindings {
+		w.Bindings[i].NamespaceID = ""
+	}
+	out.Worker = &w
+	return &out
 }
 
 const needsObjects = "Durable Objects need one router that keeps their storage: start the control plane and that router with --durable-objects, as tidegate up does"

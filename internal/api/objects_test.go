@@ -50,8 +50,11 @@ func TestDurableObjectUploads(t *testing.T) {
 	// Later uploads have no migration; a secret is a version too.
 	upload(http.MethodPost, path+"/versions", `"bindings": [`+counterBinding+`]`).ok(t, `"has_preview":false`, `"namespace_id":"`+id+`"`)
 	next := p.newest(t, "shop")
-	p.call(t, http.MethodPost, path+"/deployments", `{"strategy": "percentage", "versions": [{"version_id": "`+first.ID+`", "percentage": 50}, {"version_id": "`+next.ID+`", "percentage": 50}]}`).
-		want(t, http.StatusBadRequest, 10001, "split", "Durable Objects", "100%")
+	split := func(a, b string) answer {
+		t.Helper()
+		return p.call(t, http.MethodPost, path+"/deployments", `{"strategy": "percentage", "versions": [{"version_id": "`+a+`", "percentage": 50}, {"version_id": "`+b+`", "percentage": 50}]}`)
+	}
+	split(first.ID, next.ID).ok(t)
 	p.call(t, http.MethodPost, path+"/deployments", `{"strategy": "percentage", "versions": [{"version_id": "`+next.ID+`", "percentage": 100}]}`).ok(t)
 	p.call(t, http.MethodPut, path+"/secrets", `{"name": "KEY", "text": "x", "type": "secret_text"}`).ok(t)
 	if v := p.newest(t, "shop"); len(v.Worker.DurableObjects) != 1 || v.Worker.DurableObjects[0].ID != id {
@@ -76,6 +79,7 @@ func TestDurableObjectUploads(t *testing.T) {
 	}
 	p.call(t, http.MethodPost, path+"/deployments?force=true", `{"strategy": "percentage", "versions": [{"version_id": "`+next.ID+`", "percentage": 100}]}`).
 		want(t, http.StatusBadRequest, 10001, next.ID, "lifecycle change", "Counter", "Tally")
+	split(p.newest(t, "shop").ID, next.ID).want(t, http.StatusBadRequest, 100405, next.ID, "split", "Counter", "Tally")
 }
 
 func TestDurableObjectsNeedARouter(t *testing.T) {

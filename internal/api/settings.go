@@ -172,7 +172,7 @@ func (s *Server) reconfigured(r *request, m *metadata, sent sentWorker, newest *
 	}
 	w := *newest.Worker
 	if m.Bindings != nil {
-		from := earlier{newest: newest, strict: sent.strict, find: func(id string) (deploy.Version, error) {
+		from := earlier{script: r.script(), newest: newest, strict: sent.strict, find: func(id string) (deploy.Version, error) {
 			return s.deps.Scripts.Version(r.ctx, r.account, r.script(), id)
 		}}
 		var err error

@@ -90,7 +90,7 @@ func (r *request) readWorker(script string, versioned bool) (*metadata, sentWork
 // version resolves what the upload takes over from earlier versions, and runs it once.
 func (s *Server) version(r *request, script string, sent sentWorker, newest *deploy.Version) (deploy.Version, error) {
 	w := sent.worker
-	from := earlier{newest: newest, strict: sent.strict, find: func(id string) (deploy.Version, error) {
+	from := earlier{script: script, newest: newest, strict: sent.strict, find: func(id string) (deploy.Version, error) {
 		return s.deps.Scripts.Version(r.ctx, r.account, script, id)
 	}}
 	var err error
@@ -142,7 +142,7 @@ func (s *Server) upload(r *request, script string, create bool, build func(newes
 		if err != nil && (!create || errs.KindOf(err) != errs.NotFound) {
 			return deploy.Version{}, err
 		}
-		u, err := build(newest)
+		u, err := build(unresolved(newest))
 		if err != nil {
 			return deploy.Version{}, err
 		}

@@ -38,9 +38,9 @@ type domainReference struct {
 
 // ties are what the references of all workers of an account are found in.
 type ties struct {
-	ids      map[string]string // of workers, by name
-	deployed map[string][]deploy.Version
-	domains  []deploy.Domain
+	deploy.Ties
+	ids     map[string]string // of workers, by name
+	domains []deploy.Domain
 }
 
 func (s *Server) ties(r *request) (ties, error) {
@@ -52,7 +52,7 @@ func (s *Server) ties(r *request) (ties, error) {
 	for _, script := range scripts {
 		found.ids[script.Name] = script.Tag
 	}
-	if found.deployed, err = s.deps.Scripts.DeployedVersions(r.ctx, r.account); err != nil {
+	if found.Ties, err = s.deps.Scripts.Ties(r.ctx, r.account); err != nil {
 		return found, err
 	}
 	found.domains, err = s.deps.Triggers.Domains(r.ctx, r.account)
@@ -66,7 +66,7 @@ func (t ties) of(script string) workerReferences {
 		Workers: []workerName{}, DurableObjects: []objectUser{}, Domains: []domainReference{},
 		DispatchOutbounds: []struct{}{}, Queues: []struct{}{},
 	}
-	found := deploy.FindReferences(script, t.deployed)
+	found := t.References(script)
 	for _, use := range found.Incoming {
 		if id, there := t.ids[use.Script]; there { // it may have gone, or come, since the ids were read
 			view.Workers = append(view.Workers, workerName{id, use.Script})

@@ -276,6 +276,6 @@ func patched(script string, newest *deploy.Version, edits map[string]*sentBindin
 		}
 	}
 	w := *newest.Worker
-	w.Bindings = edited(w.Bindings, edits)
+	w.Bindings = ownClasses(script, edited(w.Bindings, edits))
 	return deploy.Upload{Version: deploy.Version{Worker: &w, Annotations: said}}, nil
 }

@@ -3,36 +3,12 @@ package deploy
 import (
 	"errors"
 	"reflect"
-	"strconv"
+	"slices"
 	"strings"
 	"testing"
 
 	"tidegate/internal/errs"
 )
-
-func TestMigrationsApply(t *testing.T) {
-	before := []DurableObjectNamespace{{"a", "A", false}, {"b", "B", true}}
-	f := func(want []DurableObjectNamespace, wantDeleted []string, steps ...MigrationStep) {
-		t.Helper()
-		n := 0
-		newID := func() string { n++; return strconv.Itoa(n) }
-		got, deleted, err := (&Migrations{Steps: steps}).Apply(before, newID)
-		if err != nil || !reflect.DeepEqual(got, want) || !reflect.DeepEqual(deleted, wantDeleted) {
-			t.Errorf("%+v gives %+v, deleted %v, error %v", steps, got, deleted, err)
-		}
-	}
-	f(before, nil)
-	f([]DurableObjectNamespace{{"a", "A", false}, {"b", "B", true}, {"1", "C", false}, {"2", "D", true}}, nil,
-		MigrationStep{NewClasses: []string{"C"}, NewSQLiteClasses: []string{"D"}})
-	f([]DurableObjectNamespace{{"b", "A", true}, {"a", "B", false}}, nil, // names changed with each other
-		MigrationStep{RenamedClasses: []ClassRename{{"A", "X"}, {"B", "A"}, {"X", "B"}}})
-	f([]DurableObjectNamespace{{"1", "A", true}, {"b", "B", true}}, []string{"a"}, // another storage under the old name
-		MigrationStep{DeletedClasses: []string{"A"}}, MigrationStep{NewSQLiteClasses: []string{"A"}})
-	f(before, nil, MigrationStep{NewClasses: []string{"C"}}, MigrationStep{DeletedClasses: []string{"C"}}) // never was
-	if !reflect.DeepEqual(before, []DurableObjectNamespace{{"a", "A", false}, {"b", "B", true}}) {
-		t.Errorf("what was before is now %+v", before)
-	}
-}
 
 func wantCode(t *testing.T, err error, code int, parts ...string) {
 	t.Helper()
@@ -47,27 +23,6 @@ func wantCode(t *testing.T, err error, code int, parts ...string) {
 	}
 }
 
-func TestMigrationsRefused(t *testing.T) {
-	f := func(step MigrationStep, parts ...string) {
-		t.Helper()
-		_, _, err := (&Migrations{Steps: []MigrationStep{step}}).Apply([]DurableObjectNamespace{{"a", "A", false}, {"b", "B", true}}, func() string { return "n" })
-		wantCode(t, err, codeClassConflict, parts...)
-	}
-	f(MigrationStep{NewClasses: []string{"A"}}, "new-class", "'A'")
-	f(MigrationStep{NewSQLiteClasses: []string{"C", "C"}}, "new-sqlite-class", "'C'")
-	f(MigrationStep{NewClasses: []string{""}}, "no name")
-	f(MigrationStep{DeletedClasses: []string{"C"}}, "delete-class", "'C'")
-	f(MigrationStep{RenamedClasses: []ClassRename{{"C", "D"}}}, "rename-class", "'C'")
-	f(MigrationStep{RenamedClasses: []ClassRename{{"A", "B"}}}, "rename-class", "'A'", "'B'")
-
-	m := Migrations{OldTag: "v1"}
-	if err := m.CheckTag("v1"); err != nil {
-		t.Error(err)
-	}
-	wantCode(t, m.CheckTag("v2"), codeMigrationTag, "v1", "v2")
-	wantCode(t, m.CheckTag(""), codeMigrationTag, "v1")
-}
-
 func TestImplementing(t *testing.T) {
 	w := &Worker{
 		Exports: Exports{Named: []NamedExport{
@@ -76,7 +31,7 @@ func TestImplementing(t *testing.T) {
 		Bindings: []Binding{{Name: "ONE", Type: BindingDurableObject, ClassName: "A", ScriptName: "shop"}, {Name: "T", Type: BindingPlainText}},
 	}
 	a, b := DurableObjectNamespace{"a", "A", false}, DurableObjectNamespace{"b", "B", true}
-	got, err := w.Implementing("shop", nil, []DurableObjectNamespace{a, b})
+	got, err := w.Implementing("shop", nil, []DurableObjectNamespace{a, b}, nil)
 	if err != nil || !reflect.DeepEqual(got.Bindings[0], Binding{Name: "ONE", Type: BindingDurableObject, ClassName: "A", NamespaceID: "a"}) ||
 		got.Exports.Named[2].Kind != ExportDurableObject || len(got.DurableObjects) != 2 {
 		t.Fatalf("%+v, error %v", got, err)
@@ -91,7 +46,7 @@ func TestImplementing(t *testing.T) {
 		if change != nil {
 			change(&changed)
 		}
-		_, err := changed.Implementing("shop", before, after)
+		_, err := changed.Implementing("shop", before, after, map[string][]DurableObjectNamespace{"other": {{"o", "Theirs", true}}, "bare": nil})
 		wantCode(t, err, code, parts...)
 	}
 	c, entry := DurableObjectNamespace{"c", "C", true}, DurableObjectNamespace{"d", "Admin", true}
@@ -102,7 +57,39 @@ func TestImplementing(t *testing.T) {
 	f(codeNotNamespace, nil, both, []DurableObjectNamespace{b}, "'A'", "delete-class")
 	f(codeNotNamespace, func(w *Worker) { w.Bindings[0].ClassName = "X" }, both, both, "ONE", "'X'")
 	f(codeNotNamespace, func(w *Worker) { w.Bindings[0].NamespaceID = "b" }, both, both, "ONE", "namespace_id", `"b"`)
-	f(0, func(w *Worker) { w.Bindings[0].ScriptName = "other" }, both, both, "ONE", `"other"`, "not supported yet")
+	away := func(script, class, id string) func(w *Worker) {
+		return func(w *Worker) {
+			w.Bindings[0].ScriptName, w.Bindings[0].ClassName, w.Bindings[0].NamespaceID = script, class, id
+		}
+	}
+	f(codeNotNamespace, away("other", "A", ""), both, both, "ONE", "'A'", "'other'", "not currently configured") // an own class of that name is no other's
+	f(codeNotNamespace, away("bare", "A", ""), both, both, "ONE", "'A'", "'bare'", "not currently configured")
+	f(codeNotNamespace, away("none", "A", ""), both, both, "ONE", "'A'", "'none'", "does not exist")
+	f(codeNotNamespace, away("other", "Theirs", "a"), both, both, "ONE", "namespace_id", `"a"`, "o")
+}
+
+func TestImplementingWithTheObjectsOfOthers(t *testing.T) {
+	theirs := Binding{Name: "ROOM", Type: BindingDurableObject, ClassName: "Room", ScriptName: "rooms"}
+	w := &Worker{
+		Exports:  Exports{Named: []NamedExport{{Name: "A", Kind: ExportDurableObject}}},
+		Bindings: []Binding{{Name: "ONE", Type: BindingDurableObject, ClassName: "A"}, theirs, {Name: "S", Type: BindingService, Service: "front"}},
+	}
+	if names := w.OtherScripts("shop"); !slices.Equal(names, []string{"rooms"}) {
+		t.Errorf("the bindings lead to %v", names)
+	}
+	if names := w.OtherScripts("rooms"); len(names) != 0 {
+		t.Errorf("the bindings of rooms lead to %v", names)
+	}
+	own := []DurableObjectNamespace{{"a", "A", true}}
+	for _, id := range []string{"", "r"} { // which a client may know
+		w.Bindings[1].NamespaceID = id
+		got, err := w.Implementing("shop", nil, own, map[string][]DurableObjectNamespace{"rooms": {{"r", "Room", true}}})
+		theirs.NamespaceID = "r"
+		if err != nil || !reflect.DeepEqual(got.DurableObjects, own) || got.Bindings[1].NamespaceID != "r" ||
+			!reflect.DeepEqual(got.Bindings[1], theirs) || got.Bindings[0].NamespaceID != "a" {
+			t.Errorf("%+v, error %v", got, err)
+		}
+	}
 }
 
 func TestCheckDurableObjects(t *testing.T) {
@@ -111,7 +98,8 @@ func TestCheckDurableObjects(t *testing.T) {
 		return Version{ID: id, Worker: &Worker{DurableObjects: has}}
 	}
 	for _, versions := range [][]Version{
-		{version("1", a, b)}, {version("1"), version("2")}, {{ID: "1", Origin: &Origin{}}},
+		{version("1", a, b)}, {version("1", a, b), version("2", a, b), version("3", a, b)},
+		{version("1"), version("2")}, {{ID: "1", Origin: &Origin{}}}, {version("1"), {ID: "2", Origin: &Origin{}}},
 	} {
 		has := versions[0].Worker
 		var namespaces []DurableObjectNamespace
@@ -122,14 +110,23 @@ func TestCheckDurableObjects(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	f := func(namespaces []DurableObjectNamespace, versions []Version, parts ...string) {
+	f := func(code int, namespaces []DurableObjectNamespace, versions []Version, pointer string, parts ...string) {
 		t.Helper()
-		wantCode(t, CheckDurableObjects("shop", namespaces, versions), 0, parts...)
+		err := CheckDurableObjects("shop", namespaces, versions)
+		wantCode(t, err, code, parts...)
+		if e, _ := errors.AsType[*errs.Error](err); e.Pointer != pointer {
+			t.Errorf("the error points at %s, want %s", e.Pointer, pointer)
+		}
 	}
-	two := []DurableObjectNamespace{a, b}
-	f(two, []Version{version("1", a, b), version("2", a, b)}, "split", "not supported yet", "two processes", "100%")
-	f(nil, []Version{version("1", a), version("2")}, "split")
-	f(two, []Version{version("1", a)}, "1", "lifecycle change", "It implements A,", "now has A, B (SQLite)")
-	f(nil, []Version{version("1", a)}, "lifecycle change", "now has no class")
-	f(two, []Version{{ID: "1", Origin: &Origin{}}}, "lifecycle change")
+	two, first, second := []DurableObjectNamespace{a, b}, "/versions/0/version_id", "/versions/1/version_id"
+	f(0, two, []Version{version("1", a)}, first, "1", "lifecycle change", "It implements A,", "now has A, B (SQLite)")
+	f(0, nil, []Version{version("1", a)}, first, "lifecycle change", "now has no class")
+	f(0, two, []Version{{ID: "1", Origin: &Origin{}}}, first, "lifecycle change")
+
+	f(codeInconsistentObjects, two, []Version{version("1", a, b), version("2", a)}, second, "version 2", "split", "implements A,", "has A, B (SQLite)")
+	f(codeInconsistentObjects, two, []Version{version("1", a), version("2", a)}, first, "version 1") // alike, but from before
+	f(codeInconsistentObjects, nil, []Version{version("1", a), version("2", a)}, first, "has no class")
+	f(codeInconsistentObjects, two, []Version{version("1", a, b), {ID: "2", Origin: &Origin{}}}, second, "version 2", "no class of Durable Objects")
+	renamed := DurableObjectNamespace{"a", "C", false}
+	f(codeInconsistentObjects, two, []Version{version("1", a, b), version("2", renamed, b)}, second, "C, B")
 }

@@ -47,8 +47,10 @@ func Pick(s *SnapshotScript, facts Facts, dice uint64) Choice {
 
 // PickObject returns the index of the version that runs the Durable Object with the
 // id, 64 hex digits: by its id and the percentages alone, so that everybody who
-// knows the deployment agrees. While the share of a version grows, objects move to
-// that version and none from it. The splits must have passed ValidateSplits.
+// knows the deployment agrees. While the share of one version grows and that of no
+// other does, no object leaves it. The splits must have passed ValidateSplits.
+//
+// PickObject allocates nothing and is safe for concurrent use.
 func PickObject(splits []Split, id string) int {
 	if i, ok := only(splits); ok {
 		return i

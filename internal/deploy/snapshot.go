@@ -70,7 +70,9 @@ type SnapshotVersion struct {
 type SnapshotWorker struct {
 	Exports Exports `json:"exports"`
 	// Objects are the namespaces of Durable Objects that it implements, in the order of
-	// their classes.
+	// their classes. A version that serves has none that was transferred to another
+	// script since it was deployed: the bundle tells what it was uploaded with, this what
+	// it may open. A version that does not serve opens none.
 	Objects []DurableObjectNamespace `json:"objects,omitempty"`
 }
 

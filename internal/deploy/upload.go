@@ -26,8 +26,8 @@ type Upload struct {
 	Deploy     bool
 	Deployment Deployment // its annotations and code update; the rest is given
 	// Migrations change the script's Durable Object namespaces with the upload; nil
-	// leaves them as they are. The refusals are those of Migrations and of
-	// Worker.Implementing.
+	// leaves them as they are. The refusals are those of Migrations, of CheckTransfer and
+	// of Worker.Implementing.
 	Migrations *Migrations
 	// Settings of the script that change with the upload.
 	Settings ScriptUpdate

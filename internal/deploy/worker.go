@@ -20,7 +20,8 @@ type Worker struct {
 	Limits             Limits    `json:"limits,omitzero"`
 	UsageModel         string    `json:"usage_model,omitempty"`
 	// DurableObjects are the namespaces that its script had when it was uploaded, in the
-	// order of their classes. It is deployed only while the script has the same.
+	// order of their classes. It is deployed only while the script has the same; what it
+	// may open while it serves is in SnapshotWorker.Objects.
 	DurableObjects []DurableObjectNamespace `json:"durable_objects,omitempty"`
 	MigrationTag   string                   `json:"migration_tag,omitempty"` // of the script then
 	// Kept are members of the upload's metadata that are stored and shown, and that

@@ -15,15 +15,43 @@ import (
 // their scripts and classes.
 func (s *Store) DurableObjectNamespaces(ctx context.Context, accountID string) ([]deploy.ScriptNamespace, error) {
 	var list []deploy.ScriptNamespace
-	err := s.read(ctx, "list namespaces of Durable Objects", func(t *sql.Tx) error {
-		return each(ctx, t, func(row scanner) error {
-			var n deploy.ScriptNamespace
-			err := row.Scan(&n.ID, &n.Class, &n.SQLite, &n.Script)
-			list = append(list, n)
-			return err
-		}, `SELECT id, class, use_sqlite, script FROM durable_object_namespaces WHERE account_id = $1 ORDER BY script, class`, accountID)
+	err := s.read(ctx, "list namespaces of Durable Objects", func(t *sql.Tx) (err error) {
+		list, err = scriptNamespaces(ctx, t, accountID)
+		return err
 	})
 	return list, err
+}
+
+// scriptNamespaces is DurableObjectNamespaces in a transaction.
+func scriptNamespaces(ctx context.Context, q querier, accountID string) ([]deploy.ScriptNamespace, error) {
+	var list []deploy.ScriptNamespace
+	err := each(ctx, q, func(row scanner) error {
+		var n deploy.ScriptNamespace
+		err := row.Scan(&n.ID, &n.Class, &n.SQLite, &n.Script)
+		list = append(list, n)
+		return err
+	}, `SELECT id, class, use_sqlite, script FROM durable_object_namespaces WHERE account_id = $1 ORDER BY script, class`, accountID)
+	return list, err
+}
+
+// namespacesByScript has every script of the account, also those without namespaces:
+// nothing of another account can be reached from here.
+func namespacesByScript(ctx context.Context, q querier, accountID string) (map[string][]deploy.DurableObjectNamespace, error) {
+	byScript := make(map[string][]deploy.DurableObjectNamespace)
+	err := each(ctx, q, func(row scanner) error {
+		var name string
+		err := row.Scan(&name)
+		byScript[name] = nil
+		return err
+	}, `SELECT name FROM scripts WHERE account_id = $1`, accountID)
+	if err != nil {
+		return nil, err
+	}
+	list, err := scriptNamespaces(ctx, q, accountID)
+	for _, n := range list {
+		byScript[n.Script] = append(byScript[n.Script], n.DurableObjectNamespace)
+	}
+	return byScript, err
 }
 
 // namespaces of a script in the order of their classes.
@@ -41,8 +69,9 @@ func namespaces(ctx context.Context, q querier, accountID, script string) ([]dep
 }
 
 // migrate applies the migrations of an upload, if any, and returns the version's
-// worker, nil for an origin's, as one that implements what the script then has. The
-// script is locked.
+// worker, nil for an origin's, as one that implements what the script then has, and
+// whose bindings lead to namespaces of the account. The script and those that classes
+// are transferred from are locked.
 func (t *tx) migrate(ctx context.Context, accountID, name string, m *deploy.Migrations, w *deploy.Worker) (*deploy.Worker, error) {
 	before, err := namespaces(ctx, t, accountID, name)
 	if err != nil {
@@ -63,7 +92,13 @@ func (t *tx) migrate(ctx context.Context, accountID, name string, m *deploy.Migr
 	if w == nil {
 		return nil, nil
 	}
-	w, err = w.Implementing(name, before, after)
+	var others map[string][]deploy.DurableObjectNamespace
+	if len(w.OtherScripts(name)) > 0 {
+		if others, err = namespacesByScript(ctx, t, accountID); err != nil {
+			return nil, err
+		}
+	}
+	w, err = w.Implementing(name, before, after, others)
 	if err == nil {
 		w.MigrationTag = tag
 	}
@@ -74,7 +109,14 @@ func (t *tx) applyMigrations(ctx context.Context, accountID, name, tag string, m
 	if err := m.CheckTag(tag); err != nil {
 		return nil, err
 	}
-	after, deleted, err := m.Apply(before, newHexID)
+	var others map[string][]deploy.DurableObjectNamespace
+	if len(m.Sources()) > 0 {
+		var err error
+		if others, err = namespacesByScript(ctx, t, accountID); err != nil {
+			return nil, err
+		}
+	}
+	done, err := m.Apply(name, before, others, newHexID)
 	if err != nil {
 		return nil, err
 	}
@@ -83,23 +125,34 @@ func (t *tx) applyMigrations(ctx context.Context, accountID, name, tag string, m
 			return nil, err
 		}
 	}
-	// All at once: two classes may have changed names with each other.
-	if _, err := t.ExecContext(ctx, `DELETE FROM durable_object_namespaces WHERE account_id = $1 AND script = $2`, accountID, name); err != nil {
+	if err := t.takeFromSources(ctx, accountID, done.Transferred, others); err != nil {
 		return nil, err
 	}
-	for _, n := range after {
+	if err := t.replaceNamespaces(ctx, accountID, name, done); err != nil {
+		return nil, err
+	}
+	return done.Namespaces, t.audit(ctx, accountID, "script.migrate", name, migrated{tag, before}, migrated{cmp.Or(m.NewTag, tag), done.Namespaces})
+}
+
+// replaceNamespaces gives a script its namespaces after migrations, all at once,
+// because two classes may have changed names with each other.
+func (t *tx) replaceNamespaces(ctx context.Context, accountID, name string, done deploy.Migrated) error {
+	if _, err := t.ExecContext(ctx, `DELETE FROM durable_object_namespaces WHERE account_id = $1 AND script = $2`, accountID, name); err != nil {
+		return err
+	}
+	for _, n := range done.Namespaces {
 		if _, err := t.ExecContext(ctx, `INSERT INTO durable_object_namespaces (id, account_id, script, class, use_sqlite) VALUES ($1, $2, $3, $4, $5)`,
 			n.ID, accountID, name, n.Class, n.SQLite); err != nil {
-			return nil, fmt.Errorf("class %s: %w", n.Class, err)
+			return fmt.Errorf("class %s: %w", n.Class, err)
 		}
 	}
-	for _, id := range deleted {
+	for _, id := range done.Deleted {
 		if _, err := t.ExecContext(ctx, `INSERT INTO deleted_durable_object_namespaces (id, account_id, deleted_on) VALUES ($1, $2, $3)`,
 			id, accountID, t.now.UnixMicro()); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return after, t.audit(ctx, accountID, "script.migrate", name, migrated{tag, before}, migrated{cmp.Or(m.NewTag, tag), after})
+	return nil
 }
 
 // migrated is what migrations change, for the audit log.

@@ -71,22 +71,30 @@ func TestMigrationsComeWithTheirVersion(t *testing.T) {
 		_, err = s.Upload(ctx, testAccount, "shop", objectsOf("3", migration("", "v2"), "A", "b"))
 		wantCode(t, err, 10079)
 
-		// One deployment has one version, and no way back leads across a migration.
-		for _, splits := range [][]deploy.Split{
-			{{VersionID: first.ID, Percentage: 50_000}, {VersionID: second.ID, Percentage: 50_000}},
-			{{VersionID: first.ID}, {VersionID: second.ID, Percentage: deploy.Full}},
-			{{VersionID: plain.ID, Percentage: deploy.Full}},
-		} {
+		// Versions that implement the same share a deployment, in every way to one.
+		mustDeploy(t, s, "shop", share(first, 60), share(second, 40))
+		mustDeploy(t, s, "shop", share(first, 0), share(second, 100))
+		snap, err = s.Snapshot(ctx, testAccount, 0)
+		if err != nil || snap.Validate() != nil || len(snap.Scripts[0].Splits) != 2 {
+			t.Fatalf("snapshot %+v, error %v", snap, err)
+		}
+		// No way back leads across a migration, and none shares a deployment across one.
+		refuse := func(code int, splits ...deploy.Split) {
+			t.Helper()
 			_, err := s.Deploy(ctx, testAccount, "shop", deploy.Deployment{Versions: splits}, "")
-			wantCode(t, err, 0)
+			wantCode(t, err, code)
 			_, err = s.DeployForced(ctx, testAccount, "shop", deploy.Deployment{Versions: splits})
-			wantCode(t, err, 0)
+			wantCode(t, err, code)
 			current, err := s.Deployments(ctx, testAccount, "shop")
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantCode(t, s.ApplyDecision(ctx, testAccount, "shop", current[0].ID, &deploy.Deployment{ID: "11111111-1111-4111-8111-111111111111", Versions: splits}, nil, nil), 0)
+			wantCode(t, s.ApplyDecision(ctx, testAccount, "shop", current[0].ID, &deploy.Deployment{ID: "11111111-1111-4111-8111-111111111111", Versions: splits}, nil, nil), code)
 		}
+		refuse(0, full(plain))
+		refuse(100405, share(plain, 50), share(second, 50))
+		refuse(100405, share(second, 100), share(plain, 0))
+		refuse(100405, share(mustVersion(t, s, "shop"), 1), share(second, 99)) // an origin has no objects
 		mustDeploy(t, s, "shop", full(first))
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
@@ -121,6 +122,23 @@ func (t *tx) lockScript(ctx context.Context, accountID, name string) (lastVersio
 		err = noScript(name)
 	}
 	return lastVersion, lastDeployment, err
+}
+
+// lockScripts is lockScript for a script and for others, which may be missing. It
+// locks in the order of the names, so that no two transactions wait for each other.
+func (t *tx) lockScripts(ctx context.Context, accountID, name string, others []string) (lastVersion, lastDeployment int64, err error) {
+	names := append(slices.Clone(others), name)
+	slices.Sort(names)
+	for _, each := range slices.Compact(names) {
+		version, deployment, err := t.lockScript(ctx, accountID, each)
+		switch {
+		case each == name && err == nil:
+			lastVersion, lastDeployment = version, deployment
+		case err != nil && (each == name || errs.KindOf(err) != errs.NotFound):
+			return 0, 0, err
+		}
+	}
+	return lastVersion, lastDeployment, nil
 }
 
 // createScript makes the script unless it is there, and reports whether it made it.
@@ -301,10 +319,16 @@ func (t *tx) checkHosts(ctx context.Context, accountID string, wanted []deploy.R
 }
 
 // DeleteScript removes a script with all that belongs to it, and the modules that
-// no other version has. One that a deployed version of another script binds to is a
-// conflict, unless force says that it may break.
+// no other version has. One that another script depends on (deploy.References) is a
+// conflict, unless force says that it may break: the versions of the other one stay as
+// they are, and what they call is no longer there.
 func (s *Store) DeleteScript(ctx context.Context, accountID, name string, force bool) error {
 	return s.write(ctx, "delete script", func(t *tx) error {
+		// Locked, because a class that another script takes over meanwhile is not to be
+		// told as deleted.
+		if _, _, err := t.lockScript(ctx, accountID, name); err != nil {
+			return err
+		}
 		before, err := script(ctx, t, accountID, name)
 		if err != nil {
 			return err

@@ -105,7 +105,10 @@ func readSnapshot(ctx context.Context, t *sql.Tx, which accountFilter) (*deploy.
 	if err := addSnapshotVersions(ctx, t, which, byKey); err != nil {
 		return nil, err
 	}
-	return snap, addServingVersions(ctx, t, snap)
+	if err := addServingVersions(ctx, t, snap); err != nil {
+		return nil, err
+	}
+	return snap, leaveOutTransferred(ctx, t, which, byKey)
 }
 
 // readSnapshotScripts reads the scripts, each with its current deployment.

@@ -242,29 +242,36 @@ func TestScriptInUseIsKept(t *testing.T) {
 	})
 }
 
-// TestDeployedVersions has more of them than one query reads.
-func TestDeployedVersions(t *testing.T) {
+// TestTies has more versions than one query reads.
+func TestTies(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		s := bootstrapped(t, open, Options{})
 		ctx := t.Context()
 		want := make(map[string][]string)
-		for i := range deployedAtOnce + 1 {
+		for i := range tiesAtOnce + 1 {
 			name := fmt.Sprintf("script-%d", i)
 			v := mustVersion(t, s, name)
 			mustDeploy(t, s, name, full(v))
 			want[name] = []string{v.ID}
 		}
 		old, next := mustVersion(t, s, "script-0"), mustVersion(t, s, "script-0")
-		mustVersion(t, s, "script-0")
+		newest := mustVersion(t, s, "script-0")
 		mustDeploy(t, s, "script-0", share(old, 60), share(next, 40))
 		want["script-0"] = []string{old.ID, next.ID}
-		mustVersion(t, s, "never-deployed")
-		deployed, err := s.DeployedVersions(ctx, testAccount)
+		// The newest of a script need not have the last number.
+		kept, gone := mustVersion(t, s, "never-deployed"), mustVersion(t, s, "never-deployed")
+		if err := s.DeleteVersion(ctx, testAccount, "never-deployed", gone.ID); err != nil {
+			t.Fatal(err)
+		}
+		ties, err := s.Ties(ctx, testAccount)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := make(map[string][]string, len(deployed))
-		for name, versions := range deployed {
+		if len(ties.Newest) != 2 || ties.Newest["script-0"].ID != newest.ID || ties.Newest["never-deployed"].ID != kept.ID {
+			t.Errorf("newest are %+v", ties.Newest)
+		}
+		got := make(map[string][]string, len(ties.Deployed))
+		for name, versions := range ties.Deployed {
 			for _, v := range versions {
 				got[name] = append(got[name], v.ID)
 			}
@@ -274,7 +281,7 @@ func TestDeployedVersions(t *testing.T) {
 		if !maps.EqualFunc(got, want, slices.Equal) {
 			t.Errorf("%d scripts are deployed, want %d; script-0 has %v, want %v", len(got), len(want), got["script-0"], want["script-0"])
 		}
-		if other, err := s.DeployedVersions(ctx, strings.Repeat("f", 32)); err != nil || len(other) != 0 {
+		if other, err := s.Ties(ctx, strings.Repeat("f", 32)); err != nil || len(other.Deployed)+len(other.Newest)+len(other.Namespaces) != 0 {
 			t.Errorf("another account has %v, error %v", other, err)
 		}
 	})

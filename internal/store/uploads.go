@@ -29,7 +29,11 @@ func (s *Store) Upload(ctx context.Context, accountID, script string, u deploy.U
 				return err
 			}
 		}
-		lastVersion, lastDeployment, err := t.lockScript(ctx, accountID, script)
+		var sources []string
+		if u.Migrations != nil {
+			sources = u.Migrations.Sources()
+		}
+		lastVersion, lastDeployment, err := t.lockScripts(ctx, accountID, script, sources)
 		if err != nil {
 			return err
 		}

@@ -51,7 +51,7 @@ func (s *release) counts(t *testing.T, by string) int {
 }
 
 // durableObject deploys a project with a Durable Object and a service binding, and
-// new versions of it, which find its data. A split is refused.
+// new versions of it, which find its data. A split across a migration is refused.
 func durableObject(t *testing.T, s, teller *release) {
 	teller.configure(t, nil)
 	teller.write(t, "src/index.js", `export default { fetch() { return new Response("told"); } };`)
@@ -89,10 +89,11 @@ func durableObject(t *testing.T, s, teller *release) {
 	if strings.Contains(out, "Preview URL") {
 		t.Errorf("a version with Durable Objects has a preview:\n%s", out)
 	}
-	for _, split := range [][2]string{{"@50", "@50"}, {"@100", "@0"}} {
-		if out := s.refused(t, "versions", "deploy", s.v2+split[0], third+split[1], "-y"); !strings.Contains(out, "a split of a script with Durable Objects is not supported yet") {
-			t.Errorf("a split is refused with\n%s", out)
-		}
+	s.run(t, "versions", "deploy", s.v2+"@100", third+"@0", "-y")
+	if next := s.counts(t, "two"); next <= n {
+		t.Errorf("beside a version at 0 %% the count is %d, after %d", next, n)
+	} else {
+		n = next
 	}
 	s.run(t, "versions", "deploy", third+"@100", "-y")
 	if next := s.counts(t, "three"); next <= n {
@@ -110,12 +111,17 @@ func durableObject(t *testing.T, s, teller *release) {
 	config["durable_objects"] = map[string]any{"bindings": []map[string]string{{"name": "COUNTER", "class_name": "Tally"}}}
 	s.configure(t, config)
 	s.write(t, "src/index.js", strings.ReplaceAll(fmt.Sprintf(counting, "four"), "class Counter", "class Tally"))
-	s.run(t, "deploy")
+	fourth := versionID(t, s.run(t, "deploy"))
 	if next := s.counts(t, "four"); next <= n {
 		t.Errorf("after the class was renamed the count is %d, after %d", next, n)
 	}
 	if out := s.refused(t, "rollback", third, "-y", "-m", "back"); !strings.Contains(out, "lifecycle change") {
 		t.Errorf("the rollback is refused with\n%s", out)
+	}
+	// A wrangler that knows the code says what to do instead of printing it.
+	out = s.refused(t, "versions", "deploy", third+"@50", fourth+"@50", "-y")
+	if !strings.Contains(out, "cannot be part of a split") || !strings.Contains(out, "100405") && !strings.Contains(out, "percentage-split deployment") {
+		t.Errorf("a split across the migration is refused with\n%s", out)
 	}
 	s.run(t, "delete", "--force")
 	gone(t, s.platform, s.name)
