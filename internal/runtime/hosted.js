@@ -93,6 +93,8 @@ async function control(state, request) {
       if (!state.empty) return new Response();
       break;
     case "/alarm":
+      // First none: to set the time that its storage has already schedules nothing.
+      await storage.deleteAlarm();
       await storage.setAlarm((await request.json()).alarm);
       break;
     case "/leave":

@@ -190,12 +190,9 @@ func (n *namespace) owe(o *object, alarm int64) error {
 // moveAsleep moves an object whose version has no process, and keeps it from starting
 // one meanwhile.
 func (n *namespace) moveAsleep(ctx context.Context, o *object, target string) (err error) {
-	lock, err := n.files.tryLock(o.home)
+	lock, err := n.files.await(ctx, o.home)
 	if err != nil {
 		return err
-	}
-	if lock == nil {
-		return errBusy // one is starting, or ending
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	path := n.files.file(o.home, o.objectName)

@@ -33,8 +33,9 @@ export class Counter extends DurableObject {
 	}
 	add() {
 		const n = this.ctx.storage.sql.exec("INSERT INTO log (version) VALUES (?) RETURNING n", this.env.V.id).one().n;
-		return { version: this.env.V.id, n };
+		return { version: this.env.V.id, n, id: this.ctx.id.toString(), name: this.ctx.id.name };
 	}
+	async hold(ms) { await scheduler.wait(Number(ms)); return this.add(); }
 	log() { return this.ctx.storage.sql.exec("SELECT n, version FROM log ORDER BY n").toArray(); }
 	async later(ms) { await this.ctx.storage.setAlarm(Date.now() + Number(ms ?? 20)); return {}; }
 	async alarm() { this.add(); }
@@ -47,15 +48,15 @@ export class Counter extends DurableObject {
 		}
 		return Response.json(this.add());
 	}
-	webSocketMessage(socket) { socket.send(JSON.stringify(this.add())); }
+	webSocketMessage(socket) { const { version, n } = this.add(); socket.send(JSON.stringify({ version, n })); }
 }
 export default { async fetch(request, env) {
 	try { return await this.answer(request, env) } catch (e) { return new Response(e.message, { status: 500 }) }
 }, async answer(request, env) {
 	const { pathname, searchParams } = new URL(request.url);
-	const stub = env.COUNTER.get(env.COUNTER.idFromName("one"));
+	const stub = env.COUNTER.get(env.COUNTER.idFromName(searchParams.get("name") ?? "one"));
 	const method = pathname.slice(1);
-	if (["add", "log", "later"].includes(method)) return Response.json(await stub[method](searchParams.get("ms")));
+	if (["add", "log", "later", "hold"].includes(method)) return Response.json(await stub[method](searchParams.get("ms")));
 	return stub.fetch(request);
 } }`
 
@@ -82,8 +83,9 @@ func newObjects(t *testing.T, ids ...string) *rig {
 
 // counted is one answer of the counter.
 type counted struct {
-	Version string
-	N       int
+	Version  string
+	N        int
+	ID, Name string // of the object
 }
 
 func count(t *testing.T, w worker, path string) counted {
@@ -124,7 +126,7 @@ func TestObjectsKeepTheirData(t *testing.T) {
 	r := newObjects(t, v1)
 	w := r.deploy(v1)[v1]
 	for i, path := range []string{"/fetch", "/add", "/fetch"} {
-		if got := count(t, w, path); got != (counted{v1, i + 1}) {
+		if got := count(t, w, path); got.Version != v1 || got.N != i+1 || got.Name != "one" || !objectPattern.MatchString(got.ID) {
 			t.Errorf("%s counted %+v", path, got)
 		}
 	}
@@ -147,7 +149,7 @@ func TestObjectsKeepTheirData(t *testing.T) {
 	r.Close()
 	r.Backends = r.open(withObjectsHere)
 	w = r.deploy(v1)[v1]
-	if got := count(t, w, "/add"); got != (counted{v1, 5}) {
+	if got := count(t, w, "/add"); got.Version != v1 || got.N != 5 {
 		t.Errorf("after a restart it counted %+v", got)
 	}
 }
