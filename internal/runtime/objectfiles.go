@@ -228,8 +228,12 @@ func (s *objectStorage) each(version, namespace string, do func(id string) bool)
 	}
 }
 
-// dropFolder removes what is left of a version that has no process and no object of
-// the namespace: its schedule, and the folders that stand for objects that went.
+// dropFolder removes all that a version without a process has of a namespace.
 func (s *objectStorage) dropFolder(version, namespace string) error {
-	return os.RemoveAll(filepath.Join(s.dir, version, namespace))
+	dir := filepath.Join(s.dir, version)
+	err := errors.Join(os.RemoveAll(filepath.Join(dir, namespace)), remove(filepath.Join(dir, namespace+".lock")))
+	if left, e := os.ReadDir(dir); e == nil && len(left) == 0 {
+		return errors.Join(err, remove(dir))
+	}
+	return err
 }
