@@ -57,7 +57,28 @@ func openObjectStorage(dir string) (*objectStorage, error) {
 	if err := os.MkdirAll(filepath.Join(dir, alarmsDir), 0o700); err != nil {
 		return nil, fmt.Errorf("prepare the storage of Durable Objects: %w", err)
 	}
+	if err := s.adopt(); err != nil {
+		return nil, fmt.Errorf("take over the storage of Durable Objects: %w", err)
+	}
 	return s, nil
+}
+
+// nobody is the version of what an earlier layout, with one folder for each
+// namespace, has left. Its objects move to the versions that run them as any others.
+const nobody = "00000000-0000-0000-0000-000000000000"
+
+func (s *objectStorage) adopt() error {
+	entries, err := os.ReadDir(s.dir)
+	for _, e := range entries {
+		if !e.IsDir() || !namespacePattern.MatchString(e.Name()) {
+			continue
+		}
+		to := s.versionDir(nobody)
+		if err := errors.Join(os.MkdirAll(to, 0o700), os.Rename(filepath.Join(s.dir, e.Name()), filepath.Join(to, e.Name()))); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // versionDir is what the process of a version has as its disk; "" for nil.
