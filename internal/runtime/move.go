@@ -68,7 +68,7 @@ func (n *namespace) move(ctx context.Context, o *object, target string) (err err
 			if err == nil {
 				err = n.files.move(o.objectName, o.home, target)
 			}
-		} else if moved, err = n.moveAsleep(o, target); !moved && err == nil {
+		} else if moved, err = n.moveAsleep(ctx, o, target); !moved && err == nil {
 			err = pause(ctx, lockPoll) // a process is starting, or ending
 		}
 		if err != nil {
@@ -148,7 +148,7 @@ func (n *namespace) vacate(ctx context.Context, o *object, from *instance, deadl
 	}
 	err = from.order(ctx, "/objects/leave", what, nil)
 	for err == nil {
-		if _, err = settle(n.files.file(o.home, o.objectName)); !errors.Is(err, errOpen) {
+		if _, err = settle(ctx, n.files.file(o.home, o.objectName)); !errors.Is(err, errOpen) {
 			break
 		}
 		err = pause(ctx, revokePoll)
@@ -191,21 +191,21 @@ func (n *namespace) owe(o *object, alarm int64) error {
 
 // moveAsleep moves an object whose version has no process, and keeps it from starting
 // one meanwhile. It reports false, and has done nothing, if there is one.
-func (n *namespace) moveAsleep(o *object, target string) (moved bool, err error) {
+func (n *namespace) moveAsleep(ctx context.Context, o *object, target string) (moved bool, err error) {
 	lock, err := n.files.tryLock(filepath.Join(o.home, n.id))
 	if lock == nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	return true, n.moveFile(o, target)
+	return true, n.moveFile(ctx, o, target)
 }
 
-func (n *namespace) moveFile(o *object, target string) error {
+func (n *namespace) moveFile(ctx context.Context, o *object, target string) error {
 	path := n.files.file(o.home, o.objectName)
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil // nobody called it yet, so it is new
 	}
-	alarm, err := settle(path)
+	alarm, err := settle(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (n *namespace) moveFile(o *object, target string) error {
 			return err
 		}
 	}
-	if err := n.files.unschedule(o.home, o.objectName); err != nil {
+	if err := n.files.unschedule(ctx, o.home, o.objectName); err != nil {
 		return err
 	}
 	return n.files.move(o.objectName, o.home, target)
@@ -315,10 +315,10 @@ func (n *namespace) dropFolder(version string) {
 		return
 	}
 	lock, err := n.files.tryLock(filepath.Join(version, n.id))
-	if lock == nil {
-		return // a process is starting or ending
+	if lock != nil { // else a process is starting or ending
+		err = errors.Join(n.files.dropFolder(version, n.id), lock.Close())
 	}
-	if err = errors.Join(n.files.dropFolder(version, n.id), lock.Close()); err != nil {
+	if err != nil {
 		n.set.log.Warn("an empty folder of Durable Objects could not be removed", "version_id", version, "error", err)
 	}
 }
