@@ -195,14 +195,13 @@ async function order(env, path, body) {
     if (!response.ok) throw new Error(`the object answered ${response.status}: ${text}`);
     return text ? JSON.parse(text) : {};
   };
-  if (path !== "/stay") await note(process, "/moving", [body.id]);
-  if (path === "/look") return ask();
+  if (path !== "/stay" && path !== "/moved") await note(process, "/moving", [body.id]);
   try {
-    return await ask();
+    return path === "/moved" ? {} : await ask();
   } catch (e) {
     if (String(e.message).includes(RESET)) return {}; // it has, and so could not answer
     throw e;
   } finally {
-    await note(process, "/moved", [body.id]);
+    if (path !== "/reset") await note(process, "/moved", [body.id]); // it is opened without the user's code until it has left
   }
 }
