@@ -147,21 +147,22 @@ func (n *namespace) vacate(ctx context.Context, o *object, from *instance, deadl
 	if err := from.reset(ctx, what, deadline, last); err != nil {
 		return err
 	}
-	alarm, err := n.closed(ctx, o)
+	alarm, err := n.closed(ctx, o, what, from)
 	if err != nil {
 		return err
 	}
-	if alarm == 0 {
-		return from.order(ctx, "/objects/moved", what, nil)
+	if alarm != 0 {
+		if err := n.owe(o, alarm); err != nil { // it is paid where the object stays, too
+			return err
+		}
+		if err := from.order(ctx, "/objects/leave", what, nil); err != nil {
+			return err
+		}
+		if _, err := n.closed(ctx, o, what, from); err != nil {
+			return err
+		}
 	}
-	if err := n.owe(o, alarm); err != nil { // it is paid where the object stays, too
-		return err
-	}
-	if err := from.order(ctx, "/objects/leave", what, nil); err != nil {
-		return err
-	}
-	_, err = n.closed(ctx, o)
-	return err
+	return from.order(ctx, "/objects/moved", what, nil)
 }
 
 // reset ends the object's life in the process, when no handler of it is running. From
@@ -190,13 +191,18 @@ func (in *instance) stay(ctx context.Context, what order) error {
 	return in.order(ctx, "/objects/stay", what, nil)
 }
 
-// closed waits until the object's file is closed, and returns its alarm.
-func (n *namespace) closed(ctx context.Context, o *object) (alarm int64, err error) {
+// closed waits until the object's file is closed, and returns its alarm. That may have
+// opened the file again, when it was due.
+func (n *namespace) closed(ctx context.Context, o *object, what order, from *instance) (alarm int64, err error) {
+	what.Force = true
 	for {
 		if alarm, err = settle(n.files.file(o.home, o.objectName)); !errors.Is(err, errOpen) {
 			return alarm, err
 		}
 		if err := pause(ctx, revokePoll); err != nil {
+			return 0, err
+		}
+		if err := from.order(ctx, "/objects/reset", what, nil); err != nil {
 			return 0, err
 		}
 	}

@@ -182,7 +182,8 @@ function revoke(key, serial) {
   return slot.calls;
 }
 
-// order has an object of this process prepare for its move, or for its start here.
+// order has an object of this process prepare for its move, or for its start here. It is
+// opened without the user's code from a reset until it has moved or stays.
 async function order(env, path, body) {
   const process = env.DEBUG.current();
   const ask = async () => {
@@ -202,6 +203,6 @@ async function order(env, path, body) {
     if (String(e.message).includes(RESET)) return {}; // it has, and so could not answer
     throw e;
   } finally {
-    if (path !== "/reset") await note(process, "/moved", [body.id]); // it is opened without the user's code until it has left
+    if (path !== "/reset" && path !== "/leave") await note(process, "/moved", [body.id]);
   }
 }
