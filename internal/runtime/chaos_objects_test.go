@@ -86,6 +86,8 @@ type chaos struct {
 	tolerant atomic.Bool // calls may fail, because something was killed
 	tokens   atomic.Int64
 	made     int // versions
+	// acknowledged is told of each answer, if it is set.
+	acknowledged func(name string, e entry)
 
 	gate     sync.RWMutex // of what follows
 	pair     [2]string    // the versions of the deployment
@@ -122,13 +124,26 @@ func rounds(t *testing.T, short int) int {
 
 func newChaos(t *testing.T, objects int) *chaos {
 	t.Helper()
-	c := &chaos{rig: newRig(t, here), objects: objects, acked: map[string]map[string]entry{}}
-	c.next()
-	c.next()
+	c := chaosOn(t, t.TempDir())
+	c.objects = objects
 	c.ramp(0)
 	for _, w := range c.backends {
 		c.waitState(w, func(s deploy.BackendState) bool { return s.Phase == deploy.BackendReady })
 	}
+	return c
+}
+
+// chaosOn has two versions, of which none is deployed yet, and a folder that others
+// may have had before.
+func chaosOn(t *testing.T, dir string) *chaos {
+	t.Helper()
+	r := &rig{t: t, dir: dir, events: make(chan event, 1_000_000),
+		source: &bundles{bundles: map[string]deploy.Bundle{}, modules: map[string][]byte{}}}
+	r.Backends = r.open(here)
+	t.Cleanup(func() { r.Close() })
+	c := &chaos{rig: r, objects: 40, acked: map[string]map[string]entry{}}
+	c.next()
+	c.next()
 	return c
 }
 
@@ -178,6 +193,9 @@ func (c *chaos) token() string { return strconv.FormatInt(c.tokens.Add(1), 10) }
 func (c *chaos) ack(name string, e entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.acknowledged != nil {
+		c.acknowledged(name, e)
+	}
 	if c.acked[name] == nil {
 		c.acked[name] = map[string]entry{}
 	}
@@ -186,22 +204,42 @@ func (c *chaos) ack(name string, e entry) {
 
 // call asks an object to write, by any version.
 func (c *chaos) call(t *testing.T, rng *rand.Rand, name string) {
-	via := rng.IntN(2)
-	query := url.Values{"name": {name}, "token": {c.token()}, "ms": {strconv.Itoa(rng.IntN(150))}}
 	method := []string{"add", "fetch", "arm", "slow"}[min(rng.IntN(15)/4, 3)]
+	c.callVia(t, c.backend(rng.IntN(2)), method, name, rng.IntN(150))
+}
+
+func (c *chaos) callVia(t *testing.T, w worker, method, name string, ms int) {
+	query := url.Values{"name": {name}, "token": {c.token()}, "ms": {strconv.Itoa(ms)}}
 	tolerant := c.tolerant.Load()
-	status, body, err := get(t, c.backend(via), "/"+method+"?"+query.Encode())
+	status, body, err := get(t, w, "/"+method+"?"+query.Encode())
 	if err == nil && status == http.StatusOK {
 		var e entry
 		if err := json.Unmarshal([]byte(body), &e); err != nil {
-			t.Errorf("%s of object %s by version %d: %q", method, name, via, body)
+			t.Errorf("%s of object %s: %q", method, name, body)
 			return
 		}
 		c.ack(name, e)
 		return
 	}
 	if !tolerant && !c.tolerant.Load() {
-		t.Errorf("%s of object %s by version %d: %d %q, %v", method, name, via, status, body, err)
+		t.Errorf("%s of object %s: %d %q, %v", method, name, status, body, err)
+	}
+}
+
+// callFirst calls every object by the first version until the returned function is
+// called.
+func (c *chaos) callFirst(t *testing.T, rng *rand.Rand) (stop func()) {
+	via := c.backend(0)
+	ctx, cancel := context.WithCancel(t.Context())
+	var task sync.WaitGroup
+	task.Go(func() {
+		for ctx.Err() == nil {
+			c.callVia(t, via, "add", strconv.Itoa(rng.IntN(c.objects)), 0)
+		}
+	})
+	return func() {
+		cancel()
+		task.Wait()
 	}
 }
 
