@@ -47,6 +47,10 @@ export class Counter extends DurableObject {
 		await this.ctx.storage.setAlarm(at);
 		return this.write("arm", token, at);
 	}
+	block(token, ms) {
+		this.ctx.waitUntil(scheduler.wait(20).then(() => this.ctx.blockConcurrencyWhile(() => scheduler.wait(ms))));
+		return this.add(token);
+	}
 	alarm() { this.write("ring", "", Date.now()); }
 	log() { return this.ctx.storage.sql.exec("SELECT * FROM log ORDER BY n").toArray(); }
 	fetch(request) {
@@ -259,7 +263,7 @@ func (c *chaos) load(t *testing.T, rng *rand.Rand, callers, sockets int) (stop f
 		own := rand.New(rand.NewPCG(rng.Uint64(), 0))
 		tasks.Go(func() {
 			for ctx.Err() == nil {
-				c.talk(ctx, t, own, strconv.Itoa(own.IntN(c.objects)))
+				c.talk(ctx, t, own, strconv.Itoa(own.IntN(c.objects)), "add", "arm")
 			}
 		})
 	}
@@ -270,7 +274,7 @@ func (c *chaos) load(t *testing.T, rng *rand.Rand, callers, sockets int) (stop f
 }
 
 // talk sends messages to an object until its socket ends: a move ends it.
-func (c *chaos) talk(ctx context.Context, t *testing.T, rng *rand.Rand, name string) {
+func (c *chaos) talk(ctx context.Context, t *testing.T, rng *rand.Rand, name string, kinds ...string) {
 	req := request(t, http.MethodGet, "/fetch?name="+name, "")
 	req.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"},
 		"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
@@ -287,7 +291,7 @@ func (c *chaos) talk(ctx context.Context, t *testing.T, rng *rand.Rand, name str
 	defer context.AfterFunc(ctx, func() { _ = ws.Close() })()
 	in := bufio.NewReader(ws)
 	for range 200 {
-		text := fmt.Sprintf(`{"kind":%q,"token":%q,"ms":%d}`, []string{"add", "arm"}[rng.IntN(2)], c.token(), rng.IntN(150))
+		text := fmt.Sprintf(`{"kind":%q,"token":%q,"ms":%d}`, kinds[rng.IntN(len(kinds))], c.token(), rng.IntN(150))
 		if err := writeFrame(ws, text); err != nil {
 			return
 		}
@@ -494,4 +498,85 @@ func TestKilledVersionsLoseNothing(t *testing.T) {
 		c.next() // one whose processes died often is not started again at once
 	}
 	c.check(t, -1)
+}
+
+// The alarm of an object is read when it moves. One that a message set right after
+// that was deleted with it, and never rang.
+func TestAlarmsThatMessagesSetDuringMovesRing(t *testing.T) {
+	rng := seeded(t)
+	c := newChaos(t, 8)
+	ctx, cancel := context.WithCancel(t.Context())
+	var tasks sync.WaitGroup
+	for i := range c.objects {
+		tasks.Go(func() {
+			for ctx.Err() == nil {
+				c.talk(ctx, t, rand.New(rand.NewPCG(uint64(i), 0)), strconv.Itoa(i), "arm")
+			}
+		})
+	}
+	for range rounds(t, 3) {
+		for _, share := range []int{100, 0} {
+			c.ramp(share)
+			pass(rng, 500*time.Millisecond)
+		}
+	}
+	cancel()
+	tasks.Wait()
+	c.check(t, -1)
+}
+
+// A move that was cut short had noted an alarm. What the object has set since counts:
+// to be paid, the note made the alarm ring before its time, and then never.
+func TestNotedAlarmsDoNotReplaceLaterOnes(t *testing.T) {
+	c := newChaos(t, 1)
+	c.callVia(t, c.backend(0), "arm", "0", 1500)
+	n, name := c.only(t)
+	if err := n.owe(&object{objectName: name}, time.Now().Add(-time.Hour).UnixMilli()); err != nil {
+		t.Fatal(err)
+	}
+	if failed := n.payAll(); failed > 0 {
+		t.Fatalf("%d alarms were not paid", failed)
+	}
+	for _, list := range c.logs(t) {
+		if len(list) != 2 {
+			t.Errorf("it wrote %+v", list)
+		}
+	}
+}
+
+// only returns the one object that was called.
+func (c *chaos) only(t *testing.T) (*namespace, objectName) {
+	t.Helper()
+	n := c.workers.homes.namespaces[counterID]
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, o := range n.objects {
+		return n, o.objectName
+	}
+	t.Fatal("nobody may call an object")
+	return nil, objectName{}
+}
+
+// An object that does not answer in time stays, and can be called as before, also when
+// it has slept since.
+func TestObjectsThatDoNotAnswerStay(t *testing.T) {
+	if os.Getenv(longRounds) == "" {
+		t.Skip("it takes half a minute; " + longRounds + " is not set")
+	}
+	c := newChaos(t, 1)
+	c.callVia(t, c.backend(0), "block", "0", 13_000)
+	n, name := c.only(t)
+	o, err := n.take(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = n.move(t.Context(), o, c.pair[1])
+	n.giveBack(o)
+	if err == nil {
+		t.Error("it moved")
+	}
+	c.callVia(t, c.backend(1), "add", "0", 0)
+	<-time.After(13 * time.Second) // the runtime lets it sleep after ten
+	c.callVia(t, c.backend(1), "add", "0", 0)
+	c.check(t, 0)
 }

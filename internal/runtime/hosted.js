@@ -88,6 +88,9 @@ async function control(state, request) {
   const { storage } = state.ctx;
   const { alarm, force } = await request.json();
   const { pathname } = new URL(request.url);
+  if ((pathname === "/reset" || pathname === "/leave") && !moving.has(state.ctx.id.toString())) {
+    return new Response("it stays by now", { status: 409 });
+  }
   switch (pathname) {
     case "/stay":
       if (!state.empty) return new Response();

@@ -196,13 +196,15 @@ async function order(env, path, body) {
     if (!response.ok) throw new Error(`the object answered ${response.status}: ${text}`);
     return text ? JSON.parse(text) : {};
   };
-  if (path !== "/stay" && path !== "/moved") await note(process, "/moving", [body.id]);
+  const over = path === "/stay" || path === "/moved";
+  await note(process, over ? "/moved" : "/moving", [body.id]);
+  if (path === "/moved") return {};
   try {
-    return path === "/moved" ? {} : await ask();
+    return await ask();
   } catch (e) {
     if (String(e.message).includes(RESET)) return {}; // it has, and so could not answer
     throw e;
   } finally {
-    if (path !== "/reset" && path !== "/leave") await note(process, "/moved", [body.id]);
+    if (path === "/alarm") await note(process, "/moved", [body.id]);
   }
 }
