@@ -88,21 +88,29 @@ const absent = new Set(["connect", "self", "webSocketMessage", "webSocketClose",
 
 async function control(state, request) {
   const { storage } = state.ctx;
-  switch (new URL(request.url).pathname) {
-    case "/look":
-      return Response.json({ alarm: await storage.getAlarm(), handlers: state.handlers });
+  const { alarm, force } = await request.json();
+  const { pathname } = new URL(request.url);
+  if ((pathname === "/reset" || pathname === "/leave") && !moving.has(state.ctx.id.toString())) {
+    return new Response("it stays by now", { status: 409 });
+  }
+  switch (pathname) {
     case "/stay":
       if (!state.empty) return new Response();
       break;
-    case "/alarm":
-      // First none: to set the time that its storage has already schedules nothing.
+    case "/alarm": {
+      const own = await storage.getAlarm();
+      if (own !== null && own !== alarm) break; // it was set since, and is scheduled
+      // First none, on disk: to set the time that is there already schedules nothing.
       await storage.deleteAlarm();
-      await storage.setAlarm((await request.json()).alarm);
+      await storage.sync();
+      await storage.setAlarm(alarm);
       break;
+    }
     case "/leave":
       await storage.deleteAlarm();
   }
   await storage.sync();
+  if (pathname === "/reset" && state.handlers > 0 && !force) return Response.json({ handlers: state.handlers });
   state.ctx.abort(new Error(RESET));
 }
 

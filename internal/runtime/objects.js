@@ -182,7 +182,8 @@ function revoke(key, serial) {
   return slot.calls;
 }
 
-// order has an object of this process prepare for its move, or for its start here.
+// order has an object of this process prepare for its move, or for its start here. It is
+// opened without the user's code from a reset until it has moved or stays.
 async function order(env, path, body) {
   const process = env.DEBUG.current();
   const ask = async () => {
@@ -195,14 +196,15 @@ async function order(env, path, body) {
     if (!response.ok) throw new Error(`the object answered ${response.status}: ${text}`);
     return text ? JSON.parse(text) : {};
   };
-  if (path !== "/stay") await note(process, "/moving", [body.id]);
-  if (path === "/look") return ask();
+  const over = path === "/stay" || path === "/moved";
+  await note(process, over ? "/moved" : "/moving", [body.id]);
+  if (path === "/moved") return {};
   try {
     return await ask();
   } catch (e) {
     if (String(e.message).includes(RESET)) return {}; // it has, and so could not answer
     throw e;
   } finally {
-    await note(process, "/moved", [body.id]);
+    if (path === "/alarm") await note(process, "/moved", [body.id]);
   }
 }
