@@ -200,7 +200,7 @@ func TestObjectsAreLikeNativeOnes(t *testing.T) {
 		})
 	}
 	f("2022-01-01")
-	f("2024-04-01")
+	f("2024-04-01", "rpc")
 	f("2026-10-01", "nodejs_compat")
 }
 

@@ -191,7 +191,7 @@ export class Obj extends Base {
 
   // Alarms.
   async setAlarm(in_, plan) {
-    await this.ctx.storage.put("plan", plan);
+    await this.ctx.storage.put("plan", plan ?? "once");
     await this.ctx.storage.put("rang", []);
     await this.ctx.storage.setAlarm(Date.now() + in_);
     return typeof (await this.ctx.storage.getAlarm());
