@@ -16,8 +16,8 @@ export function described(value, seen = new Map()) {
   if (Array.isArray(value)) return value.map(nested);
   const tag = tagOf(value);
   if (value instanceof Error) {
-    const own = Object.fromEntries(Object.getOwnPropertyNames(value).filter((n) => n !== "stack" && n !== "message").sort().map((n) => [n, nested(value[n])]));
-    return { error: value.name, message: nested(value.message), constructor: value.constructor.name, own, stack: stackOf(value) };
+    const own = Object.fromEntries(Object.getOwnPropertyNames(value).filter((n) => !unstable.has(n)).sort().map((n) => [n, nested(value[n])]));
+    return { error: value.name, message: nested(value.message), constructor: value.constructor.name, own };
   }
   if (value instanceof Date) return `<date ${value.getTime()}>`;
   if (value instanceof RegExp) return `<${value}>`;
@@ -25,6 +25,7 @@ export function described(value, seen = new Map()) {
   if (value instanceof Set) return { set: [...value].map(nested) };
   if (value instanceof ArrayBuffer) return { buffer: [...new Uint8Array(value)] };
   if (ArrayBuffer.isView(value)) return { [tag]: value instanceof DataView ? value.byteLength : [...value].map(nested) };
+  if ("durableObjectId" in value && "message" in value) value = { ...value, durableObjectId: undefined }; // an object that was thrown
   if (tag === "[object Object]" && [Object.prototype, null].includes(Object.getPrototypeOf(value))) {
     return Object.fromEntries(Object.keys(value).map((n) => [n, nested(value[n])]));
   }
@@ -35,11 +36,23 @@ function tagOf(value) {
   try { return Object.prototype.toString.call(value); } catch (e) { return "no tag: " + e.message; }
 }
 
+// What of an error has probes of its own.
+const unstable = new Set(["stack", "message", "durableObjectId"]);
+
 // The frames of a stack that are in no module of the user's. Which of the user's are
 // there depends on where the runtime makes the error.
-function stackOf(e) {
-  if (typeof e.stack !== "string") return described(e.stack);
+export function framesOf(e) {
   return e.stack.split("\n").filter((line) => /^ +at /.test(line) && !/[( ](index|describe|objects|serve|storage|probe-\w+)\.js:/.test(line) && !/^ +at async Promise.all/.test(line));
+}
+
+export async function thrown(f) {
+  try { await f(); } catch (e) { return e; }
+}
+
+// ended is what became of a call whose object was reset. Members that only tell of that
+// are left to a probe of their own.
+export async function ended(f) {
+  try { return described(await f()); } catch (e) { return { name: e.name, message: e.message }; }
 }
 
 export async function attempt(f) {

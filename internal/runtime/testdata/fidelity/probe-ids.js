@@ -1,5 +1,5 @@
 // Namespaces, ids and stubs.
-import { attempt, described } from "./describe.js";
+import { attempt, described, framesOf, thrown } from "./describe.js";
 
 const methods = ["newUniqueId", "idFromName", "idFromString", "get", "getByName", "getExisting", "jurisdiction"];
 
@@ -8,9 +8,14 @@ export default {
     return [
       Object.prototype.toString.call(ns), ns.constructor.name, Object.keys(ns), JSON.stringify(ns), typeof ns, String(ns),
       methods.map((n) => [n, typeof ns[n], n in ns, ns[n]?.length, ns[n]?.name]), Object.getOwnPropertyNames(Object.getPrototypeOf(ns)).sort(),
-      Object.getOwnPropertyNames(ns), Object.isFrozen(ns), Object.isExtensible(ns), env.OBJ === env.OBJ, await attempt(() => structuredClone(ns)),
-      await attempt(() => new ns.constructor()), await attempt(() => ns.get.call({}, 1)), ns.then, Object.hasOwn(globalThis, "DurableObjectNamespace"),
+      Object.getOwnPropertyNames(ns), Object.isFrozen(ns), Object.isExtensible(ns), env.OBJ === env.OBJ, ns.then, Object.hasOwn(globalThis, "DurableObjectNamespace"),
     ];
+  },
+  async misused({ ns }) {
+    return [await attempt(() => structuredClone(ns)), await attempt(() => new ns.constructor()), await attempt(() => ns.get.call({}, 1))];
+  },
+  async stacks({ ns }) {
+    return [framesOf(await thrown(() => ns.idFromString("x"))), framesOf(await thrown(() => ns.get()))];
   },
   async extended({ ns }) {
     return [await attempt(() => { ns.mine = 1; return ns.mine; }), await attempt(() => delete ns.mine)];
@@ -106,9 +111,10 @@ export default {
     const first = await ns.getByName(name).whoami();
     return [first.name, (await ns.get(ns.idFromString(first.text)).whoami()).name];
   },
+  async longNameAtTheLimit({ ns, name }) { return [(await ns.getByName(name.padEnd(960, "x")).whoami()).name?.length, (await ns.getByName(name.padEnd(1024, "x")).whoami()).name?.length]; },
   async longName({ ns, name }) {
     const out = [];
-    for (const n of [1023, 1024, 1025, 5000]) {
+    for (const n of [959, 1025, 5000]) {
       const long = name.padEnd(n, "x");
       const stub = ns.getByName(long);
       out.push(stub.name.length, stub.id.name.length, (await stub.whoami()).name?.length ?? null);

@@ -1,5 +1,5 @@
 // Storage, alarms, and how objects start and end.
-import { attempt } from "./describe.js";
+import { attempt, ended, thrown } from "./describe.js";
 
 export default {
   async storage({ stub }) { const out = {}; for (const which of ["async", "sql", "kv", "context"]) out[which] = await attempt(() => stub(" " + which).storageOf(which)); return out; },
@@ -10,7 +10,7 @@ export default {
   async gatesAcrossStubs({ stub }) { await Promise.all(Array.from({ length: 10 }, () => stub().increment(2))); return stub().stored(); },
   async noGate({ stub }) { const s = stub(); return (await Promise.all([s.incrementSlowly(), s.incrementSlowly()])).length; },
   async blocking({ stub }) { return [await attempt(() => stub().block()), await attempt(() => stub().classes().then((c) => c.started))]; },
-  async blockThrows({ stub }) { const s = stub(); await s.count(); return [await attempt(() => s.blockAndThrow()), await attempt(() => s.count()), await attempt(() => stub().count())]; },
+  async blockThrows({ stub }) { const s = stub(); await s.count(); return [await ended(() => s.blockAndThrow()), await attempt(() => stub().count())]; },
   async background({ stub }) {
     const first = await stub().background();
     for (let i = 0; i < 100; i++) {
@@ -23,27 +23,32 @@ export default {
   async abort({ stub }) {
     const s = stub();
     await s.count();
-    return [await attempt(() => s.abort("on purpose")), await attempt(() => s.count()), await attempt(() => stub().count()), await attempt(() => stub().get("before"))];
+    return [await ended(() => s.abort("on purpose")), await attempt(() => stub().count()), await attempt(() => stub().get("before"))];
   },
-  async abortWithoutReason({ stub }) { await stub().count(); return [await attempt(() => stub().abort()), await attempt(() => stub().count())]; },
-  async abortAfterSync({ stub }) { await stub().count(); return [await attempt(() => stub().abortAfterSync("reason")), await attempt(() => stub().keptAfterAbort())]; },
+  async abortWithoutReason({ stub }) { await stub().count(); return [await ended(() => stub().abort()), await attempt(() => stub().count())]; },
+  async abortAfterSync({ stub }) { await stub().count(); return [await ended(() => stub().abortAfterSync("reason")), await attempt(() => stub().keptAfterAbort())]; },
   async abortOthers({ stub }) {
     const s = stub();
     await s.count();
-    const waiting = attempt(() => s.callBack(() => new Promise((done) => setTimeout(done, 200))));
+    const waiting = ended(() => s.callBack(() => new Promise((done) => setTimeout(done, 200))));
     await new Promise((done) => setTimeout(done, 10));
-    return [await attempt(() => stub().abort("others too")), await waiting];
+    return [await ended(() => stub().abort("others too")), await waiting];
   },
   async constructorFails({ env, name }) {
     const f = (n) => env.FAILS.getByName(name + n);
     const s = f("");
-    return [await attempt(() => s.hello()), await attempt(() => s.hello()), await attempt(() => f("").hello()), await attempt(() => f("").fetch("http://x/")), await attempt(() => f(" fine").hello()), await attempt(async () => (await f(" fine").fetch("http://x/")).text())];
+    return [await ended(() => s.hello()), await ended(() => s.hello()), await ended(() => f("").hello()), await ended(() => f("").fetch("http://x/")), await attempt(() => f(" fine").hello()), await attempt(async () => (await f(" fine").fetch("http://x/")).text())];
   },
-  async stubOutlivesItsObject({ stub }) {
+  // What else an error of a reset says.
+  async resetErrors({ stub, env, name }) {
+    const member = async (f) => { const e = await thrown(f); return [e.remote, e.durableObjectReset, e.retryable, e.overloaded]; };
+    return [await member(() => stub().abort("gone")), await member(() => stub().fetch("http://x/abort")), await member(() => env.FAILS.getByName(name).hello()), await member(() => env.FAILS.getByName(name).fetch("http://x/"))];
+  },
+  async brokenStub({ stub }) {
     const s = stub();
     const sub = await s.target(1);
-    await attempt(() => stub().abort("gone"));
-    return [await attempt(() => sub.value()), await attempt(() => s.echo(1)), await attempt(() => s.echo(2))];
+    await ended(() => stub().abort("gone"));
+    return [await attempt(() => sub.value()), await attempt(() => s.echo(1)), await attempt(() => s.fetch("http://x/hello").then((r) => r.status))];
   },
 
   alarms: ({ stub }) => stub().alarms(),

@@ -1,6 +1,6 @@
 // Calls, their arguments and results.
 import { RpcTarget } from "cloudflare:workers";
-import { attempt, described } from "./describe.js";
+import { attempt, described, framesOf, thrown } from "./describe.js";
 
 class Local extends RpcTarget {
   constructor(log) { super(); this.log = log; }
@@ -59,6 +59,8 @@ export default {
     for (const kind of throwing) out[kind] = [await attempt(() => stub().fail(kind)), await attempt(() => stub().failLater(kind))];
     return out;
   },
+  async errorStacks({ stub }) { return [framesOf(await thrown(() => stub().fail("plain"))), framesOf(await thrown(() => stub().missing()))]; },
+  async errorIds({ stub }) { return [(await thrown(() => stub().fail("plain"))).durableObjectId === stub().id.toString(), "durableObjectId" in (await thrown(() => stub().missing()))]; },
   errorInBackground: ({ stub }) => stub().failAfterWait(),
   async stack({ stub }) { return (await stub().rejectStack()).split("\n").map((l) => l.trim().replace(/:\d+:\d+/g, "")); },
   async stubAfterError({ stub }) { const s = stub(); return [await s.count(), await attempt(() => s.fail("plain")), await s.count()]; },
@@ -90,13 +92,15 @@ export default {
     result[Symbol.dispose]?.();
     return [await attempt(() => sub.value()), value, await copy.value(), await attempt(() => kept.value()), await attempt(() => result.sub.value()), typeof result[Symbol.dispose], typeof stub()[Symbol.dispose], await attempt(() => stub().dup)];
   },
-  async passedOn({ stub, env }) {
+  serviceBindingPassedOn: ({ stub, env }) => stub().callStub(env.SELF, "a service binding"),
+  callToAService: ({ env }) => env.SELF.echo(5),
+  async passedOn({ stub }) {
     return [
-      await attempt(() => stub().callStub(stub(" 2"), "passed on")), await attempt(() => stub().fetchStub(stub(" 2"))), await attempt(() => stub().callStub(env.SELF, "a service binding")),
+      await attempt(() => stub().callStub(stub(" 2"), "passed on")), await attempt(() => stub().fetchStub(stub(" 2"))),
       await attempt(() => stub().echo(stub(" 3")).then((s) => [described(s), s.id, s.name])),
     ];
   },
-  async passedToAService({ stub, env }) { return [await attempt(() => env.SELF.echo(5)), await attempt(() => env.SELF.callStub(stub(), 1))]; },
+  async passedToAService({ stub, env }) { return attempt(() => env.SELF.callStub(stub(), 1)); },
   async passedToOwnEntrypoint({ stub, ctx }) { return attempt(() => ctx.exports.Entry.callStub(stub(), 1)); },
   async streams({ stub }) {
     const writable = new IdentityTransformStream();
