@@ -125,6 +125,8 @@ func startBare(t testing.TB, dir, config, socket string) (http.RoundTripper, int
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	deadline := time.Now().Add(20 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		if c, err := net.Dial("unix", socket); err == nil { //nolint:noctx // as above
 			_ = c.Close()
@@ -132,7 +134,7 @@ func startBare(t testing.TB, dir, config, socket string) (http.RoundTripper, int
 		} else if time.Now().After(deadline) {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Millisecond)
+		<-tick.C
 	}
 }
 
@@ -183,25 +185,54 @@ func fidelityOf(t *testing.T, rt http.RoundTripper) map[string]string {
 	return seen
 }
 
+// knownDifferences are probes whose answers differ from native ones, and why they stay so.
+var knownDifferences = map[string]string{
+	"fetches/socketClosedWithoutCode": "the way between processes loses the object's answer to a close without a code: 1006 instead of 1000",
+	"ids/exports":                     "the classes with the storage, and what the router tells the process, are exports of the user's Worker",
+	"ids/exportsNamespace":            "the user's class is one without storage, so that nobody passes by the proxies: use a binding",
+	"ids/longNameAtTheLimit":          "the proxy is named by id and name, so that names above 959 bytes are not told to the object, instead of 1024",
+	"ids/misused":                     "a binding is an object of JavaScript: it can be cloned, to nothing, and its class be constructed",
+	"ids/stacks":                      "the methods of a binding are frames in the stacks of their errors",
+	"life/brokenStub":                 "a stub whose object was reset leads to the next one, instead of failing for good",
+	"life/resetErrors":                "what the proxy throws is an error of JavaScript: it is remote, and before 2026-04-21 no reset",
+	"rpc/errorIds":                    "the runtime writes the proxy's id into errors of RPC",
+	"rpc/passedOn":                    "a stub is known to its own process only; where the object is in another version's, that fails",
+	"rpc/passedToAService":            "as above: another script has another process",
+	"rpc/pipelinedStub":               "as above",
+	"rpc/serviceBindingPassedOn":      "a service binding leads out of the process, and the runtime does not pass on such a one",
+}
+
+// Nothing that an object, or who calls it, can see tells of proxies, moves and other
+// versions' processes.
 func TestObjectsAreLikeNativeOnes(t *testing.T) {
-	f := func(date string, flags ...string) {
-		t.Run(date, func(t *testing.T) {
-			want := fidelityOf(t, fidelityNative(t, date, flags))
-			for place, second := range map[string]int{"own process": 0, "other process": 100, "both": 50} {
-				t.Run(place, func(t *testing.T) {
-					got := fidelityOf(t, fidelityRig(t, date, flags, second))
-					for _, name := range slices.Sorted(maps.Keys(want)) {
-						if got[name] != want[name] {
-							t.Errorf("%s: %s", name, differences(want[name], got[name]))
-						}
+	differed := map[string]bool{}
+	// places give the second version's process its share of the objects.
+	places := map[string]int{"own process": 0, "other process": 100, "both": 50}
+	f := func(places map[string]int, date string, flags ...string) {
+		want := fidelityOf(t, fidelityNative(t, date, flags))
+		for place, second := range places {
+			t.Run(date+" "+place, func(t *testing.T) {
+				got := fidelityOf(t, fidelityRig(t, date, flags, second))
+				for _, name := range slices.Sorted(maps.Keys(want)) {
+					if got[name] == want[name] {
+						continue
 					}
-				})
-			}
-		})
+					differed[name] = true
+					if knownDifferences[name] == "" {
+						t.Errorf("%s: %s", name, differences(want[name], got[name]))
+					}
+				}
+			})
+		}
 	}
-	f("2022-01-01")
-	f("2024-04-01", "rpc")
-	f("2026-10-01", "nodejs_compat")
+	f(map[string]int{"both": 50}, "2022-01-01")
+	f(map[string]int{"both": 50}, "2024-04-01", "rpc")
+	f(places, "2026-10-01", "nodejs_compat")
+	for name := range knownDifferences {
+		if !differed[name] && os.Getenv("TIDEGATE_TEST_PROBE") == "" {
+			t.Errorf("%s does not differ any more", name)
+		}
+	}
 }
 
 // differences names the members of two JSON values that differ.

@@ -39,7 +39,7 @@ function sweep() {
 }
 
 // What the runtime looks for on an instance, and a stub cannot call.
-const absent = new Set(["alarm", "connect", "self", "webSocketClose", "webSocketError", "webSocketMessage"]);
+const absent = new Set(["alarm", "connect", "webSocketClose", "webSocketError", "webSocketMessage"]);
 
 // proxyOf returns the class whose instances stand for the objects of a namespace.
 // They are named by an object's id and, if it is known, its name.

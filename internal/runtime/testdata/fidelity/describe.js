@@ -25,9 +25,8 @@ export function described(value, seen = new Map()) {
   if (value instanceof Set) return { set: [...value].map(nested) };
   if (value instanceof ArrayBuffer) return { buffer: [...new Uint8Array(value)] };
   if (ArrayBuffer.isView(value)) return { [tag]: value instanceof DataView ? value.byteLength : [...value].map(nested) };
-  if ("durableObjectId" in value && "message" in value) value = { ...value, durableObjectId: undefined }; // an object that was thrown
   if (tag === "[object Object]" && [Object.prototype, null].includes(Object.getPrototypeOf(value))) {
-    return Object.fromEntries(Object.keys(value).map((n) => [n, nested(value[n])]));
+    return Object.fromEntries(Object.keys(value).filter((n) => n !== "durableObjectId").map((n) => [n, nested(value[n])]));
   }
   return { tag, class: Object.getPrototypeOf(value)?.constructor?.name, keys: Object.keys(value) };
 }

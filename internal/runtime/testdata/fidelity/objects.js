@@ -107,7 +107,7 @@ export class Obj extends Base {
   // Values that are more than data.
   async callBack(f, ...args) { return ["answered", await f(...args)]; }
   async callBackTwice(f) { const kept = f.dup(); const first = await f(1); const second = await kept(2); kept[Symbol.dispose](); return [first, second]; }
-  async callObject(o) { return [await o.a(1), await o.b.c(2), o.d]; }
+  async callObject(o) { return [await o.a(1), await o.b.c(2), await o.d]; }
   keep(f) { this.kept?.[Symbol.dispose]?.(); this.kept = f.dup(); return "kept"; }
   async callKept(x) { return this.kept(x); }
   target(n) { return new Sub(n); }

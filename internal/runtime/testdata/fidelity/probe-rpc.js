@@ -48,7 +48,7 @@ export default {
   },
   async missing({ stub }) { return [await attempt(() => stub().missing()), await attempt(() => stub().missing), await attempt(() => stub().deep.missing()), await attempt(() => stub().echo.missing())]; },
   async odd({ stub }) {
-    const out = {};
+    const out = Object.create(null); // so that "__proto__" is a name like others
     for (const name of odd) out[name] = [await attempt(() => stub()[name]("x")), await attempt(async () => described(await stub()[name]))];
     return out;
   },
@@ -107,7 +107,7 @@ export default {
     const written = new Response(writable.readable).text();
     const wrote = await attempt(() => stub().writeTo(writable.writable, "to you"));
     return [
-      await attempt(() => stub().readAll(new Response("from me").body)), await attempt(() => stub().readBytes(new Response(new Uint8Array(1 << 20)).body)), wrote, await written,
+      await attempt(() => stub().readAll(new Response("from me").body)), await attempt(() => stub().readBytes(new Response(new Uint8Array(1 << 20)).body)), wrote, wrote.threw ? null : await written,
       await attempt(async () => new Response(await stub().stream("to me")).text()), await attempt(async () => (await new Response(await stub().byteStream(1 << 20)).arrayBuffer()).byteLength),
       await attempt(async () => new Response(await stub().failingStream()).text()), await attempt(() => stub().valueStream()), await attempt(() => stub().readAll(new ReadableStream({ start(c) { c.error(new TypeError("mine broke")); } }))),
     ];
