@@ -52,6 +52,7 @@ func TestEventsAreMarkedByTheSettingWhenTheRequestCame(t *testing.T) {
 	exchange := func(ray string) (end func()) {
 		x := exchangeOf(g, testVersion, ray)
 		p := g.expect(x)
+		p.SentTo(testProcess)
 		return func() {
 			g.endExchange(x, p)
 			g.Invocation(testVersion, invocationOf(ray, schema.OutcomeOK))
@@ -100,6 +101,7 @@ func TestLogpushDisabledTakesNothingFromWatchersAndCounts(t *testing.T) {
 	setLogpush(t, g, true)
 	x := exchangeOf(g, testVersion, "0123456789abcdef")
 	p := g.expect(x)
+	p.SentTo(testProcess)
 	g.endExchange(x, p)
 	g.Invocation(testVersion, invocationOf(x.ray, schema.OutcomeOK))
 	events.only(1)

@@ -218,7 +218,8 @@ func (h *homes) permit(ctx context.Context, from *instance, name objectName) (pl
 	}
 	n.serial++
 	o.permits[from] = n.serial
-	p := place{Serial: n.serial, Entrypoint: ownEntrypoint + n.classes[o.home]}
+	p := place{Serial: n.serial}
+	p.Entrypoint, _ = in.class(n.id)
 	if in != from {
 		p.Address = in.debugAddress
 	}
@@ -363,7 +364,7 @@ func (n *namespace) start(ctx context.Context, version string) (*instance, error
 			return nil, err
 		}
 		in.busy.Add(-1) // needs keeps it
-		if slices.ContainsFunc(in.objects, func(own deploy.DurableObjectNamespace) bool { return own.ID == n.id }) {
+		if _, ok := in.class(n.id); ok {
 			return in, nil
 		}
 		// It started before the namespace was its script's, and makes room for another.
@@ -378,11 +379,11 @@ func (n *namespace) start(ctx context.Context, version string) (*instance, error
 func (n *namespace) pay(ctx context.Context, o *object, in *instance) error {
 	n.mu.Lock()
 	alarm, owed := n.owed[o.id]
-	entrypoint := ownEntrypoint + n.classes[o.home]
 	n.mu.Unlock()
 	if !owed {
 		return nil
 	}
+	entrypoint, _ := in.class(n.id)
 	if err := in.order(ctx, "/objects/alarm", order{ID: o.id, Entrypoint: entrypoint, Alarm: alarm}, nil); err != nil {
 		return fmt.Errorf("set the alarm of a Durable Object that has moved: %w", err)
 	}

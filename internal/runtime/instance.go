@@ -73,16 +73,25 @@ func (w *workers) start(v *version) (*instance, error) {
 }
 
 // lockObjects makes sure that no other process has the storage of the version's
-// Durable Objects, and makes its folder.
+// Durable Objects.
 func (in *instance) lockObjects() (err error) {
 	w := in.set
 	if len(in.objects) == 0 {
 		return nil
 	}
-	if in.locks, err = w.objects.lock(w.running, in.versionID, in.objects, w.cfg.StartTimeout); err != nil {
-		return err
+	in.locks, err = w.objects.lock(w.running, in.versionID, in.objects, w.cfg.StartTimeout)
+	return err
+}
+
+// class returns the entry point of a namespace's objects in the process, false if it
+// has none of them.
+func (in *instance) class(namespace string) (string, bool) {
+	for _, n := range in.objects {
+		if n.ID == namespace {
+			return ownEntrypoint + n.Class, true
+		}
 	}
-	return os.MkdirAll(w.objects.versionDir(in.versionID), 0o700)
+	return "", false
 }
 
 // fetchTimeout bounds the way of a bundle and its modules to this machine.

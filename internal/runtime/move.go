@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -61,16 +62,18 @@ func (n *namespace) move(ctx context.Context, o *object, target string) (err err
 	if err := n.revoke(ctx, o, deadline, last); err != nil {
 		return err
 	}
-	if from := n.set.process(o.home); from != nil {
-		err = n.vacate(ctx, o, from, deadline, last)
-		if err == nil {
-			err = n.files.move(o.objectName, o.home, target)
+	for moved := false; !moved; {
+		if from := n.process(o.home); from != nil {
+			err, moved = n.vacate(ctx, o, from, deadline, last), true
+			if err == nil {
+				err = n.files.move(o.objectName, o.home, target)
+			}
+		} else if moved, err = n.moveAsleep(ctx, o, target); !moved && err == nil {
+			err = pause(ctx, lockPoll) // a process is starting, or ending
 		}
-	} else {
-		err = n.moveAsleep(ctx, o, target)
-	}
-	if err != nil {
-		return err
+		if err != nil {
+			return err
+		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -130,9 +133,8 @@ func pause(ctx context.Context, d time.Duration) error {
 // vacate takes the object out of the process that has it: nothing of it is in memory
 // then, its file is closed, and its alarm is noted.
 func (n *namespace) vacate(ctx context.Context, o *object, from *instance, deadline time.Time, last bool) error {
-	n.mu.Lock()
-	what := order{ID: o.id, Entrypoint: ownEntrypoint + n.classes[o.home]}
-	n.mu.Unlock()
+	what := order{ID: o.id}
+	what.Entrypoint, _ = from.class(n.id)
 	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)+vacateTimeout)
 	defer cancel()
 	alarm, err := n.look(ctx, what, from, deadline, last)
@@ -146,7 +148,7 @@ func (n *namespace) vacate(ctx context.Context, o *object, from *instance, deadl
 	}
 	err = from.order(ctx, "/objects/leave", what, nil)
 	for err == nil {
-		if _, err = settle(n.files.file(o.home, o.objectName)); !errors.Is(err, errOpen) {
+		if _, err = settle(ctx, n.files.file(o.home, o.objectName)); !errors.Is(err, errOpen) {
 			break
 		}
 		err = pause(ctx, revokePoll)
@@ -188,18 +190,22 @@ func (n *namespace) owe(o *object, alarm int64) error {
 }
 
 // moveAsleep moves an object whose version has no process, and keeps it from starting
-// one meanwhile.
-func (n *namespace) moveAsleep(ctx context.Context, o *object, target string) (err error) {
-	lock, err := n.files.await(ctx, o.home)
-	if err != nil {
-		return err
+// one meanwhile. It reports false, and has done nothing, if there is one.
+func (n *namespace) moveAsleep(ctx context.Context, o *object, target string) (moved bool, err error) {
+	lock, err := n.files.tryLock(filepath.Join(o.home, n.id))
+	if lock == nil {
+		return false, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
+	return true, n.moveFile(ctx, o, target)
+}
+
+func (n *namespace) moveFile(ctx context.Context, o *object, target string) error {
 	path := n.files.file(o.home, o.objectName)
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil // nobody called it yet, so it is new
 	}
-	alarm, err := settle(path)
+	alarm, err := settle(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -208,7 +214,7 @@ func (n *namespace) moveAsleep(ctx context.Context, o *object, target string) (e
 			return err
 		}
 	}
-	if err := n.files.unschedule(o.home, o.objectName); err != nil {
+	if err := n.files.unschedule(ctx, o.home, o.objectName); err != nil {
 		return err
 	}
 	return n.files.move(o.objectName, o.home, target)
@@ -301,18 +307,18 @@ func (n *namespace) tidyOnce() int {
 
 // dropFolder removes what is left of a version without objects, if it is over.
 func (n *namespace) dropFolder(version string) {
-	idle := n.set.process(version) == nil
+	idle := n.process(version) == nil
 	n.mu.Lock()
 	over := idle && !slices.ContainsFunc(n.splits, func(s deploy.Split) bool { return s.VersionID == version })
 	n.mu.Unlock()
 	if !over {
 		return
 	}
-	lock, err := n.files.tryLock(version)
-	if lock == nil {
-		return // a process is starting or ending
+	lock, err := n.files.tryLock(filepath.Join(version, n.id))
+	if lock != nil { // else a process is starting or ending
+		err = errors.Join(n.files.dropFolder(version, n.id), lock.Close())
 	}
-	if err = errors.Join(n.files.dropFolder(version, n.id), lock.Close()); err != nil {
+	if err != nil {
 		n.set.log.Warn("an empty folder of Durable Objects could not be removed", "version_id", version, "error", err)
 	}
 }
@@ -360,11 +366,16 @@ func (n *namespace) payAll() int {
 	return failed
 }
 
-// process returns the process of a version, nil if there is none.
-func (w *workers) process(version string) *instance {
-	v := w.version(version)
+// process returns the process that has the objects of a version, nil if there is none.
+func (n *namespace) process(version string) *instance {
+	v := n.set.version(version)
 	if v == nil {
 		return nil
 	}
-	return v.current.Load()
+	if in := v.current.Load(); in != nil {
+		if _, ok := in.class(n.id); ok {
+			return in
+		}
+	}
+	return nil
 }

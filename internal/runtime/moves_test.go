@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -269,6 +271,22 @@ func TestObjectsMoveWithoutTheirProcess(t *testing.T) {
 		}
 		return found == 6
 	})
+}
+
+// Before objects moved, all of a namespace had one folder.
+func TestObjectsOfTheLayoutBeforeAreTakenOver(t *testing.T) {
+	r := newObjects(t, v1)
+	all := r.deploy(v1)
+	mustGet(t, all[v1], "/add")
+	r.Close()
+	dir := filepath.Join(r.dir, "objects")
+	if err := os.Rename(filepath.Join(dir, v1, counterID), filepath.Join(dir, counterID)); err != nil {
+		t.Fatal(err)
+	}
+	r.Backends = r.open(withObjectsHere)
+	if got := count(t, r.deploy(v1)[v1], "/add"); got.N != 2 {
+		t.Errorf("counted %+v", got)
+	}
 }
 
 func TestPatienceFollowsTheDeployment(t *testing.T) {

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -82,18 +83,18 @@ var errOpen = errors.New("its storage is open")
 
 // settle makes sure that nobody has the file open and that all of it is in it, not in
 // the log beside it. It returns the alarm that is set, in milliseconds; 0 for none.
-func settle(path string) (alarm int64, err error) {
+func settle(ctx context.Context, path string) (alarm int64, err error) {
 	err = withDatabase(path, func(db *sql.DB) error {
 		// Leaving the mode with a log needs the file alone. The runtime sets it anew.
 		var mode string
-		if err := db.QueryRow(`PRAGMA journal_mode = DELETE`).Scan(&mode); err != nil {
+		if err := db.QueryRowContext(ctx, `PRAGMA journal_mode = DELETE`).Scan(&mode); err != nil {
 			return err
 		}
 		if mode != "delete" {
 			return errOpen
 		}
 		var at sql.NullInt64 // nanoseconds; workerd's ActorSqlite keeps it under this key
-		err := db.QueryRow(`SELECT value FROM _cf_METADATA WHERE key = 1`).Scan(&at)
+		err := db.QueryRowContext(ctx, `SELECT value FROM _cf_METADATA WHERE key = 1`).Scan(&at)
 		if err == nil && at.Valid {
 			alarm = max(1, at.Int64/int64(time.Millisecond))
 		}
@@ -103,13 +104,13 @@ func settle(path string) (alarm int64, err error) {
 }
 
 // unschedule takes an object out of the alarms of a version that has no process.
-func (s *objectStorage) unschedule(version string, o objectName) error {
+func (s *objectStorage) unschedule(ctx context.Context, version string, o objectName) error {
 	path := filepath.Join(s.dir, version, o.namespace, schedule)
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return withDatabase(path, func(db *sql.DB) error {
-		_, err := db.Exec(`DELETE FROM _cf_ALARM WHERE actor_id = ?`, o.id)
+		_, err := db.ExecContext(ctx, `DELETE FROM _cf_ALARM WHERE actor_id = ?`, o.id)
 		return unlessMissing(err)
 	})
 }
@@ -202,7 +203,7 @@ func (s *objectStorage) forgetAlarms(namespace string) error {
 
 // each calls do for every object that the version has of the namespace, until do
 // returns false.
-func (s *objectStorage) each(version, namespace string, do func(id string) bool) error {
+func (s *objectStorage) each(version, namespace string, do func(id string) bool) (err error) {
 	dir, err := os.Open(filepath.Join(s.dir, version, namespace))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -210,7 +211,7 @@ func (s *objectStorage) each(version, namespace string, do func(id string) bool)
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	defer func() { err = errors.Join(err, dir.Close()) }()
 	for {
 		entries, err := dir.ReadDir(1000)
 		for _, e := range entries {
@@ -228,8 +229,12 @@ func (s *objectStorage) each(version, namespace string, do func(id string) bool)
 	}
 }
 
-// dropFolder removes what is left of a version that has no process and no object of
-// the namespace: its schedule, and the folders that stand for objects that went.
+// dropFolder removes all that a version without a process has of a namespace.
 func (s *objectStorage) dropFolder(version, namespace string) error {
-	return os.RemoveAll(filepath.Join(s.dir, version, namespace))
+	dir := filepath.Join(s.dir, version)
+	err := errors.Join(os.RemoveAll(filepath.Join(dir, namespace)), remove(filepath.Join(dir, namespace+".lock")))
+	if left, e := os.ReadDir(dir); e == nil && len(left) == 0 {
+		return errors.Join(err, remove(dir))
+	}
+	return err
 }

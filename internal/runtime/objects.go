@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,15 +29,16 @@ var (
 // objectStorage is the folder of the storage of Durable Objects:
 //
 //	<version id>/<namespace id>/<object id>.sqlite  what a process of the version has
-//	<version id>.lock, <namespace id>.lock          see below
-//	alarms/<namespace id>-<object id>               see objectFiles.owe
+//	<version id>/<namespace id>.lock                the lock on that folder
+//	<namespace id>.lock                             the lock on all folders of a namespace
+//	alarms/<namespace id>-<object id>               see owe
 //
 // An object's file is in the folder of one version at a time, its home, whose process
-// alone may open it. Two locks make sure of that, whatever goes wrong between routers
+// alone may open it. The locks make sure of that, whatever goes wrong between routers
 // or in this package; processes inherit them, and have them until they end, also when
-// they outlive their router. That of a version is for one process, or for whoever
-// takes objects out of the folder of a version without one. That of a namespace is for
-// one router and all its processes, and for whoever removes the storage.
+// they outlive their router. That of a folder is for one process, or for whoever takes
+// objects out of a folder without one. That of a namespace is for one router and all
+// its processes, or for whoever removes the storage.
 type objectStorage struct {
 	dir string
 
@@ -55,7 +57,28 @@ func openObjectStorage(dir string) (*objectStorage, error) {
 	if err := os.MkdirAll(filepath.Join(dir, alarmsDir), 0o700); err != nil {
 		return nil, fmt.Errorf("prepare the storage of Durable Objects: %w", err)
 	}
+	if err := s.adopt(); err != nil {
+		return nil, fmt.Errorf("take over the storage of Durable Objects: %w", err)
+	}
 	return s, nil
+}
+
+// nobody is the version of what an earlier layout, with one folder for each
+// namespace, has left. Its objects move to the versions that run them as any others.
+const nobody = "00000000-0000-0000-0000-000000000000"
+
+func (s *objectStorage) adopt() error {
+	entries, err := os.ReadDir(s.dir)
+	for _, e := range entries {
+		if !e.IsDir() || !namespacePattern.MatchString(e.Name()) {
+			continue
+		}
+		to := s.versionDir(nobody)
+		if err := errors.Join(os.MkdirAll(to, 0o700), os.Rename(filepath.Join(s.dir, e.Name()), filepath.Join(to, e.Name()))); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // versionDir is what the process of a version has as its disk; "" for nil.
@@ -69,7 +92,7 @@ func (s *objectStorage) versionDir(versionID string) string {
 // locks are what a process inherits.
 type locks struct {
 	storage    *objectStorage
-	version    *os.File
+	folders    []*os.File
 	namespaces []string // of which this router has the locks open for it
 }
 
@@ -80,7 +103,7 @@ func (l *locks) files() []*os.File {
 	}
 	l.storage.mu.Lock()
 	defer l.storage.mu.Unlock()
-	files := []*os.File{l.version}
+	files := slices.Clone(l.folders)
 	for _, id := range l.namespaces {
 		files = append(files, l.storage.shared[id].file)
 	}
@@ -89,12 +112,15 @@ func (l *locks) files() []*os.File {
 
 // inherited closes what only the process needs once it has started.
 func (l *locks) inherited() error {
-	if l == nil || l.version == nil {
+	if l == nil {
 		return nil
 	}
-	f := l.version
-	l.version = nil
-	return f.Close()
+	var failed []error
+	for _, f := range l.folders {
+		failed = append(failed, f.Close())
+	}
+	l.folders = nil
+	return errors.Join(failed...)
 }
 
 // close is for when the process has ended. nil has nothing.
@@ -122,14 +148,17 @@ func (s *objectStorage) lock(ctx context.Context, versionID string, namespaces [
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	held := &locks{storage: s}
+	if !versionPattern.MatchString(versionID) {
+		return nil, fmt.Errorf("the id %q of the version is not one", versionID)
+	}
+	if err := os.MkdirAll(s.versionDir(versionID), 0o700); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, held.close())
 		}
 	}()
-	if !versionPattern.MatchString(versionID) {
-		return nil, fmt.Errorf("the id %q of the version is not one", versionID)
-	}
 	for _, n := range namespaces {
 		if !namespacePattern.MatchString(n.ID) {
 			return nil, fmt.Errorf("the id %q of the namespace of class %s is not one", n.ID, n.Class)
@@ -138,9 +167,13 @@ func (s *objectStorage) lock(ctx context.Context, versionID string, namespaces [
 			return nil, fmt.Errorf("lock the storage of the Durable Objects of class %s: %w", n.Class, err)
 		}
 		held.namespaces = append(held.namespaces, n.ID)
+		f, err := s.await(ctx, filepath.Join(versionID, n.ID))
+		if err != nil {
+			return nil, fmt.Errorf("lock the storage of the Durable Objects of class %s: %w", n.Class, err)
+		}
+		held.folders = append(held.folders, f)
 	}
-	held.version, err = s.await(ctx, versionID)
-	return held, err
+	return held, nil
 }
 
 // share opens the lock of a namespace, or counts one more who needs it.
@@ -230,7 +263,7 @@ func (s *objectStorage) removeFolders(namespace string) error {
 		return err
 	}
 	for _, v := range versions {
-		if err := os.RemoveAll(filepath.Join(s.dir, v, namespace)); err != nil {
+		if err := s.dropFolder(v, namespace); err != nil {
 			return err
 		}
 	}
