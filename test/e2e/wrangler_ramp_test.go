@@ -71,7 +71,7 @@ func rampObjects(t *testing.T, s *release) {
 	c.settle(t, names, deploy.Split{VersionID: s.v1, Percentage: deploy.Full})
 	s.v2 = versionID(t, s.run(t, "versions", "upload"))
 
-	load := c.load(t, names)
+	load := c.load(t, names, 50)
 	for _, percent := range []int{20, 50} {
 		s.run(t, "versions", "deploy", fmt.Sprintf("%s@%d", s.v2, percent), fmt.Sprintf("%s@%d", s.v1, 100-percent), "-y")
 		c.settle(t, names, s.shares(percent)...)
@@ -83,7 +83,11 @@ func rampObjects(t *testing.T, s *release) {
 	load.mustStop(t)
 
 	for _, name := range names {
-		if ran := slices.Compact(c.read(t, name)); !slices.Equal(ran, []string{s.v1, s.v2, s.v1}) {
+		versions := c.read(t, name)
+		if answered := c.answered(name); len(versions) != answered {
+			t.Errorf("%s has counted %d calls; %d were answered", name, len(versions), answered)
+		}
+		if ran := slices.Compact(versions); !slices.Equal(ran, []string{s.v1, s.v2, s.v1}) {
 			t.Errorf("%s ran version after version %v; the versions are %s and %s", name, ran, s.v1, s.v2)
 		}
 	}

@@ -102,7 +102,7 @@ func (s *release) isMissed(t *testing.T, c *counters, others ...*release) {
 	}
 	out := s.run(t, "delete") // without an input it says yes to itself
 	for _, other := range others {
-		if want := other.name + ` has a binding to the Durable Object Namespace`; !strings.Contains(out, want) {
+		if want := other.name + ` (production) has a binding to the Durable Object Namespace`; !strings.Contains(out, want) {
 			t.Errorf("wrangler does not say that %s:\n%s", want, out)
 		}
 		if !strings.Contains(refusal.Message, other.name) {

@@ -1,0 +1,84 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/test/platform"
+)
+
+// TestObjectsSurviveRestartsInARamp stops and kills the whole platform while objects
+// are on their way to the second version. What they had acknowledged is there
+// afterwards, and each of them runs the version of its id.
+func TestObjectsSurviveRestartsInARamp(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, platform.Options{DataDir: dir})
+	worker := platform.JavaScript("one", counterClass+counterCalls)
+	worker.Bindings = append(worker.Bindings, map[string]any{"name": "COUNTER", "type": deploy.BindingDurableObject, "class_name": "Counter"})
+	worker.Migrations = map[string]any{"new_tag": "v1", "new_sqlite_classes": []string{"Counter"}}
+	one, err := p.DeployWorker(t.Context(), "ramp", worker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker.Migrations = nil
+	two, err := p.UploadWorker(t.Context(), "ramp", worker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answersAt(t, p, "ramp", one)
+	c := newCounters(t, p, "ramp")
+	names := counterNames(60)
+	shares := func(percent int) []deploy.Split {
+		second := deploy.Percentage(percent) * deploy.Full / 100
+		return []deploy.Split{{VersionID: one, Percentage: deploy.Full - second}, {VersionID: two, Percentage: second}}
+	}
+	c.settle(t, names, shares(0)...)
+
+	for _, step := range []struct {
+		name    string
+		percent int
+		end     func()
+	}{
+		{"SIGTERM", 30, func() {
+			if err := p.Stop(); err != nil {
+				t.Errorf("stop: %v", err)
+			}
+		}},
+		{"SIGKILL", 70, func() {
+			p.Process().Kill()
+			if err := os.Remove(filepath.Join(dir, "ready.json")); err != nil { // it tells of the one that is dead
+				t.Fatal(err)
+			}
+		}},
+	} {
+		splits := shares(step.percent)
+		settled := c.settled(splits)
+		load := c.load(t, names, 300)
+		if _, err := p.Deploy(t.Context(), "ramp", splits...); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 30*time.Second, "objects are on their way", func() (bool, error) { return c.settled(splits) >= settled+3, nil })
+		moved := c.settled(splits)
+		step.end()
+		load.stop()
+		t.Logf("%s after %d of %d objects had moved; %d calls were answered, %d were not", step.name, moved-settled, len(names)-settled, load.answered, len(load.failures))
+
+		p = start(t, platform.Options{DataDir: dir})
+		c.platform = p
+		c.settle(t, names, splits...)
+		for _, name := range names {
+			versions := c.read(t, name)
+			answered := c.answered(name)
+			if len(versions) < answered || len(versions) > answered+len(load.failures) {
+				t.Errorf("after %s %s has counted %d calls; %d were answered", step.name, name, len(versions), answered)
+			}
+			if ran := slices.Compact(versions); len(ran) > 2 || ran[0] != one {
+				t.Errorf("after %s %s has run version after version %v; the versions are %s and %s", step.name, name, ran, one, two)
+			}
+		}
+	}
+}
