@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -17,20 +15,7 @@ import (
 func TestObjectsSurviveRestartsInARamp(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, platform.Options{DataDir: dir})
-	worker := platform.JavaScript("one", counterClass+counterCalls)
-	worker.Bindings = append(worker.Bindings, map[string]any{"name": "COUNTER", "type": deploy.BindingDurableObject, "class_name": "Counter"})
-	worker.Migrations = map[string]any{"new_tag": "v1", "new_sqlite_classes": []string{"Counter"}}
-	one, err := p.DeployWorker(t.Context(), "ramp", worker)
-	if err != nil {
-		t.Fatal(err)
-	}
-	worker.Migrations = nil
-	two, err := p.UploadWorker(t.Context(), "ramp", worker)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answersAt(t, p, "ramp", one)
-	c := newCounters(t, p, "ramp")
+	one, two, c := deployCounters(t, p, "ramp")
 	names := counterNames(60)
 	shares := func(percent int) []deploy.Split {
 		second := deploy.Percentage(percent) * deploy.Full / 100
@@ -48,12 +33,7 @@ func TestObjectsSurviveRestartsInARamp(t *testing.T) {
 				t.Errorf("stop: %v", err)
 			}
 		}},
-		{"SIGKILL", 70, func() {
-			p.Process().Kill()
-			if err := os.Remove(filepath.Join(dir, "ready.json")); err != nil { // it tells of the one that is dead
-				t.Fatal(err)
-			}
-		}},
+		{"SIGKILL", 70, func() { kill(t, p) }},
 	} {
 		splits := shares(step.percent)
 		settled := c.settled(splits)
