@@ -211,46 +211,67 @@ func (c *counters) read(t *testing.T, name string) []string {
 	return versions
 }
 
-// checkEvents waits for an event of each call of an object, and holds the version of
-// every event of the script to what its code logged. What an object logs while it has
-// several calls in hand is told with the latest of them, so only the sums are known.
-func (c *counters) checkEvents(t *testing.T) {
-	t.Helper()
-	type of struct{ events, logged int } // with the name of the version
-	want := map[string]of{}
-	c.mu.Lock()
-	for id, n := range c.ran {
-		want[id] = of{n, n}
+// ranEvents is what the events of calls of objects are, by the name of a version.
+type ranEvents struct{ events, logged int }
+
+// objectEvents reads how many events calls of the scripts' objects have, and how often
+// these name their version in what was logged.
+func objectEvents(t *testing.T, p *platform.Platform, scripts string) (map[string]ranEvents, error) {
+	rows, err := p.Query(t.Context(), "SELECT version_id, count(), sum(countSubstrings(logs, version_id))"+
+		" FROM trace_events WHERE script_name IN ("+scripts+") AND entrypoint = 'Counter' GROUP BY version_id")
+	if err != nil {
+		return nil, err
 	}
-	c.mu.Unlock()
-	events := " FROM trace_events WHERE script_name = '" + c.script + "' AND "
+	found := map[string]ranEvents{}
+	for row := range strings.Lines(rows) {
+		var id string
+		var n ranEvents
+		if _, err := fmt.Sscan(row, &id, &n.events, &n.logged); err != nil {
+			return nil, err
+		}
+		found[id] = n
+	}
+	return found, nil
+}
+
+// checkEvents waits for an event of each call of an object that was answered to any of
+// the callers, and holds the version of every event of their scripts to what its code
+// logged. What an object logs while it has several calls in hand is told with the
+// latest of them, so only the sums are known.
+func checkEvents(t *testing.T, callers ...*counters) {
+	t.Helper()
+	p := callers[0].platform
+	want := map[string]ranEvents{}
+	var names []string
+	for _, c := range callers {
+		names = append(names, "'"+c.script+"'")
+		c.mu.Lock()
+		for id, n := range c.ran {
+			want[id] = ranEvents{want[id].events + n, want[id].logged + n}
+		}
+		c.mu.Unlock()
+	}
+	scripts := strings.Join(names, ", ")
 	eventually(t, time.Minute, "the objects' events are stored", func() (bool, error) {
-		rows, err := c.platform.Query(t.Context(), "SELECT version_id, count(), sum(countSubstrings(logs, version_id))"+
-			events+"entrypoint = 'Counter' GROUP BY version_id")
-		if err != nil {
-			return false, err
+		got, err := objectEvents(t, p, scripts)
+		if err == nil && !maps.Equal(got, want) {
+			err = fmt.Errorf("by version there are %v, for the answers %v", got, want)
 		}
-		got := map[string]of{}
-		for row := range strings.Lines(rows) {
-			var id string
-			var n of
-			if _, err := fmt.Sscan(row, &id, &n.events, &n.logged); err != nil {
-				return false, err
-			}
-			got[id] = n
-		}
-		if !maps.Equal(got, want) {
-			return false, fmt.Errorf("by version there are %v, for the answers %v", got, want)
-		}
-		return true, nil
+		return err == nil, err
 	})
-	wrong, err := c.platform.Query(t.Context(), "SELECT entrypoint, event_type, version_id, logs"+
-		events+"position(logs, version_id) = 0 AND (entrypoint = '' OR logs != '[]') LIMIT 5")
+	mustNameVersions(t, p, scripts, "(entrypoint = '' OR logs != '[]')")
+}
+
+// mustNameVersions holds events of scripts to the version that their code has logged.
+func mustNameVersions(t *testing.T, p *platform.Platform, scripts, condition string) {
+	t.Helper()
+	wrong, err := p.Query(t.Context(), "SELECT script_name, entrypoint, event_type, version_id, logs FROM trace_events"+
+		" WHERE script_name IN ("+scripts+") AND "+condition+" AND position(logs, version_id) = 0 LIMIT 5")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if wrong != "" {
-		t.Errorf("events of %s name another version than the one that ran:\n%s", c.script, wrong)
+		t.Errorf("events of %s name another version than the one that ran:\n%s", scripts, wrong)
 	}
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -26,14 +27,15 @@ func TestObjectsSurviveRestartsInARamp(t *testing.T) {
 	for _, step := range []struct {
 		name    string
 		percent int
+		clean   bool
 		end     func()
 	}{
-		{"SIGTERM", 30, func() {
+		{"SIGTERM", 30, true, func() {
 			if err := p.Stop(); err != nil {
 				t.Errorf("stop: %v", err)
 			}
 		}},
-		{"SIGKILL", 70, func() { kill(t, p) }},
+		{"SIGKILL", 70, false, func() { kill(t, p) }},
 	} {
 		splits := shares(step.percent)
 		settled := c.settled(splits)
@@ -60,5 +62,28 @@ func TestObjectsSurviveRestartsInARamp(t *testing.T) {
 				t.Errorf("after %s %s has run version after version %v; the versions are %s and %s", step.name, name, ran, one, two)
 			}
 		}
+		if step.clean { // a kill loses the events of the last moment
+			c.checkEventsOfAnswers(t, len(load.failures))
+		}
 	}
+	mustNameVersions(t, p, "'ramp'", "logs != '[]'")
+}
+
+// checkEventsOfAnswers waits for an event of each call of an object that was answered.
+// As many as unanswered may have run nevertheless.
+func (c *counters) checkEventsOfAnswers(t *testing.T, unanswered int) {
+	t.Helper()
+	answers := 0
+	c.mu.Lock()
+	for _, n := range c.ran {
+		answers += n
+	}
+	c.mu.Unlock()
+	eventually(t, time.Minute, "the objects' events are stored", func() (bool, error) {
+		n, err := c.platform.Count(t.Context(), "SELECT count() FROM trace_events WHERE entrypoint = 'Counter' AND script_name = '"+c.script+"'")
+		if err == nil && (n < int64(answers) || n > int64(answers+unanswered)) {
+			err = fmt.Errorf("%d events for %d answers and %d calls without one", n, answers, unanswered)
+		}
+		return err == nil, err
+	})
 }

@@ -65,7 +65,7 @@ func TestObjectsUnderDeployments(t *testing.T) {
 	if waited := objectFlips / 3; moves < waited || moves > objectFlips {
 		t.Errorf("%d deployments moved the object %d times; it was waited for %d times", objectFlips, moves, waited)
 	}
-	c.checkEvents(t)
+	checkEvents(t, c)
 
 	// The whole platform dies at once, and starts again on its disk.
 	kill(t, p)

@@ -91,7 +91,7 @@ func rampObjects(t *testing.T, s *release) {
 			t.Errorf("%s ran version after version %v; the versions are %s and %s", name, ran, s.v1, s.v2)
 		}
 	}
-	c.checkEvents(t)
+	checkEvents(t, c)
 }
 
 // shares are the splits that give the second version so many percent.

@@ -76,6 +76,7 @@ func objectsOfOthers(t *testing.T, first, second, third *release) {
 		}
 	}
 	first.movesOut(t, own, third)
+	checkEvents(t, own, borrowed, taken)
 	third.isMissed(t, borrowed, first, second)
 }
 
