@@ -15,7 +15,8 @@ function isControl(request, secret) {
 }
 
 const names = new Map(); // by object id: what ctx.id.name is
-const moving = new Set(); // objects that are opened without the user's code
+const moving = new Map(); // until when objects are opened without the user's code, by object id
+const MOVING_MS = 30_000; // longer than the router takes, should it not say that it is over
 const states = new WeakMap(); // of instances of user's classes
 
 // hosted returns a class that is Class, but for the router's control, whose requests
@@ -24,7 +25,7 @@ export function hosted(Class, secret) {
   const Hosted = class extends Class {
     constructor(ctx, env) {
       const id = ctx.id.toString();
-      if (moving.has(id)) return new Moving(ctx, secret);
+      if (moving.get(id) > Date.now()) return movingObject(ctx, secret);
       tellName(ctx, names.get(id));
       super(ctx, env);
       states.set(this, { ctx, handlers: 0 });
@@ -64,25 +65,26 @@ function counted(handler) {
   };
 }
 
-// Moving stands for an object that was not in memory when it was to move.
-class Moving {
-  #state;
-  #secret;
-
-  constructor(ctx, secret) {
-    this.#state = { ctx, handlers: 0, empty: true };
-    this.#secret = secret;
-  }
-
-  fetch(request) {
-    if (isControl(request, this.#secret)) return control(this.#state, request);
+// movingObject stands for an object that was not in memory when it was to move. Who
+// calls it as if it were the object ends it: the next call finds out what is the case.
+function movingObject(ctx, secret) {
+  const state = { ctx, handlers: 0, empty: true };
+  const end = () => {
+    ctx.abort(new Error(RESET));
     throw new Error(RESET);
-  }
-
-  alarm() {
-    throw new Error(RESET); // so that it is tried again, by the version that has it then
-  }
+  };
+  const own = {
+    fetch: (request) => (isControl(request, secret) ? control(state, request) : end()),
+    alarm() {
+      throw new Error(RESET); // so that it is tried again, by the version that has it then
+    },
+  };
+  const get = (target, name) => (typeof name !== "string" || absent.has(name) || Reflect.has(target, name) ? Reflect.get(target, name) : end);
+  return new Proxy(own, { get });
 }
+
+// What the runtime looks for on an instance, and nobody can call.
+const absent = new Set(["connect", "self", "webSocketMessage", "webSocketClose", "webSocketError"]);
 
 async function control(state, request) {
   const { storage } = state.ctx;
@@ -110,7 +112,7 @@ export const notes = {
     const [id, name] = await request.json();
     switch (new URL(request.url).pathname) {
       case "/moving":
-        moving.add(id);
+        moving.set(id, Date.now() + MOVING_MS);
         break;
       case "/moved":
         moving.delete(id);

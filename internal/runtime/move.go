@@ -138,13 +138,13 @@ func (n *namespace) vacate(ctx context.Context, o *object, from *instance, deadl
 	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)+vacateTimeout)
 	defer cancel()
 	alarm, err := n.look(ctx, what, from, deadline, last)
-	if err != nil {
-		return errors.Join(err, from.order(ctx, "/objects/stay", what, nil))
+	if err == nil && alarm != 0 {
+		err = n.owe(o, alarm)
 	}
-	if alarm != 0 {
-		if err := n.owe(o, alarm); err != nil {
-			return errors.Join(err, from.order(ctx, "/objects/stay", what, nil))
-		}
+	if err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), vacateTimeout)
+		defer cancel()
+		return errors.Join(err, from.order(ctx, "/objects/stay", what, nil))
 	}
 	err = from.order(ctx, "/objects/leave", what, nil)
 	for err == nil {
