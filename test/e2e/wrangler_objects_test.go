@@ -2,11 +2,15 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/test/platform"
 )
 
 // counting has an object that counts its calls in SQLite, and calls another Worker.
@@ -51,7 +55,8 @@ func (s *release) counts(t *testing.T, by string) int {
 }
 
 // durableObject deploys a project with a Durable Object and a service binding, and
-// new versions of it, which find its data. A split across a migration is refused.
+// new versions of it, which find its data. A split across a migration is refused, at 0 %
+// too.
 func durableObject(t *testing.T, s, teller *release) {
 	teller.configure(t, nil)
 	teller.write(t, "src/index.js", `export default { fetch() { return new Response("told"); } };`)
@@ -122,6 +127,11 @@ func durableObject(t *testing.T, s, teller *release) {
 	out = s.refused(t, "versions", "deploy", third+"@50", fourth+"@50", "-y")
 	if !strings.Contains(out, "cannot be part of a split") || !strings.Contains(out, "100405") && !strings.Contains(out, "percentage-split deployment") {
 		t.Errorf("a split across the migration is refused with\n%s", out)
+	}
+	_, err := s.platform.Deploy(t.Context(), s.name,
+		deploy.Split{VersionID: third, Percentage: 0}, deploy.Split{VersionID: fourth, Percentage: deploy.Full})
+	if refusal, ok := errors.AsType[*platform.APIError](err); !ok || refusal.Code != 100405 {
+		t.Errorf("at 0 %% beside a version after the migration it answers %v", err)
 	}
 	s.run(t, "delete", "--force")
 	gone(t, s.platform, s.name)
