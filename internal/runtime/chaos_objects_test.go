@@ -48,7 +48,7 @@ export class Counter extends DurableObject {
 		return this.write("arm", token, at);
 	}
 	block(token, ms) {
-		this.ctx.waitUntil(scheduler.wait(20).then(() => this.ctx.blockConcurrencyWhile(() => scheduler.wait(ms))));
+		this.ctx.blockConcurrencyWhile(() => scheduler.wait(ms));
 		return this.add(token);
 	}
 	alarm() { this.write("ring", "", Date.now()); }
@@ -234,6 +234,7 @@ func (c *chaos) callVia(t *testing.T, w worker, method, name string, ms int) {
 // called.
 func (c *chaos) callFirst(t *testing.T, rng *rand.Rand) (stop func()) {
 	via := c.backend(0)
+	rng = rand.New(rand.NewPCG(rng.Uint64(), 0))
 	ctx, cancel := context.WithCancel(t.Context())
 	var task sync.WaitGroup
 	task.Go(func() {
@@ -343,40 +344,35 @@ func (c *chaos) logs(t *testing.T) map[string][]entry {
 	all := map[string][]entry{}
 	for i := range c.objects {
 		name := strconv.Itoa(i)
-		var list []entry
-		var problem string
-		ok := poll(20*time.Second, func() bool {
-			status, body, err := get(t, c.backend(0), "/log?name="+name)
-			list = nil
-			if err != nil || status != http.StatusOK || json.Unmarshal([]byte(body), &list) != nil {
-				problem = fmt.Sprintf("its log: %d %q, %v", status, body, err)
-				return false
-			}
-			problem = "its last alarm did not ring"
-			return !awaits(list)
-		})
-		if !ok {
-			t.Errorf("object %s: %s", name, problem)
-			for _, e := range list[max(0, len(list)-12):] {
-				t.Logf("  %+v", e)
-			}
-			if h := c.workers.homes.namespaces[counterID]; h != nil {
-				t.Logf("  owed %v", h.owed)
-			}
-		}
-		all[name] = list
+		all[name] = c.rung(t, name)
 	}
 	return all
+}
+
+// rung waits until an object's alarm has rung, if it set one, and returns what it wrote.
+func (c *chaos) rung(t *testing.T, name string) (list []entry) {
+	t.Helper()
+	var problem string
+	ok := poll(20*time.Second, func() bool {
+		status, body, err := get(t, c.backend(0), "/log?name="+name)
+		list = nil
+		if err != nil || status != http.StatusOK || json.Unmarshal([]byte(body), &list) != nil {
+			problem = fmt.Sprintf("its log: %d %q, %v", status, body, err)
+			return false
+		}
+		problem = "its last alarm did not ring"
+		return !awaits(list)
+	})
+	if !ok {
+		t.Errorf("object %s: %s; it wrote last %+v", name, problem, list[max(0, len(list)-5):])
+	}
+	return list
 }
 
 // quiet waits until every alarm has rung: none may be lost, and hidden by a later one.
 func (c *chaos) quiet(t *testing.T) {
 	t.Helper()
-	began := time.Now()
 	c.logs(t)
-	if d := time.Since(began); d > 3*time.Second {
-		t.Logf("quiet took %v", d)
-	}
 }
 
 func poll(d time.Duration, ok func() bool) bool {
@@ -508,9 +504,11 @@ func TestAlarmsThatMessagesSetDuringMovesRing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var tasks sync.WaitGroup
 	for i := range c.objects {
+		own := rand.New(rand.NewPCG(rng.Uint64(), 0))
 		tasks.Go(func() {
 			for ctx.Err() == nil {
-				c.talk(ctx, t, rand.New(rand.NewPCG(uint64(i), 0)), strconv.Itoa(i), "arm")
+				c.talk(ctx, t, own, strconv.Itoa(i), "arm")
+				c.rung(t, strconv.Itoa(i))
 			}
 		})
 	}
