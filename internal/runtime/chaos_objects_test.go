@@ -172,8 +172,9 @@ func (c *chaos) next() {
 func chaosVersion(n int) string { return fmt.Sprintf("%08d-0000-4000-8000-000000000000", n) }
 
 // ramp gives the newest version a share, in percent. It does not wait.
-func (c *chaos) ramp(share int) {
-	s := c.snapshot()
+func (c *chaos) ramp(share int) { c.rampTo(share, c.snapshot()) }
+
+func (c *chaos) rampTo(share int, s *deploy.Snapshot) {
 	s.Scripts[0].Splits = []deploy.Split{
 		{VersionID: c.pair[0], Percentage: deploy.Percentage(100-share) * deploy.Full / 100},
 		{VersionID: c.pair[1], Percentage: deploy.Percentage(share) * deploy.Full / 100},

@@ -295,6 +295,8 @@ func (n *namespace) settle(ctx context.Context, o *object) (*instance, error) {
 		n.mu.Lock()
 		o.home = target
 		n.mu.Unlock()
+	case n.set.process(target) == nil && n.set.process(o.home) != nil:
+		// It is moved when the target runs (bring): nobody waits for that meanwhile.
 	case !stays:
 		if moveErr = n.move(ctx, o, target); moveErr != nil {
 			n.stay(o, moveErr)

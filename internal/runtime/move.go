@@ -56,6 +56,11 @@ func (n *namespace) move(ctx context.Context, o *object, target string) (err err
 	// A caller that leaves must not leave it half moved.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.set.cfg.StopGrace+vacateTimeout)
 	defer cancel()
+	release, err := n.keep(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	grace, last := n.patience()
 	deadline := time.Now().Add(grace)
 	if err := n.revoke(ctx, o, deadline, last); err != nil {
@@ -79,6 +84,26 @@ func (n *namespace) move(ctx context.Context, o *object, target string) (err err
 	defer n.mu.Unlock()
 	o.home, o.placed = target, nil
 	return nil
+}
+
+// keep has the namespace's lock until the returned function is called: its storage is
+// not removed meanwhile, or a move would bring some of it back.
+func (n *namespace) keep(ctx context.Context) (release func() error, err error) {
+	held := &locks{storage: n.files}
+	if err := n.files.share(ctx, n.id); err != nil {
+		return nil, err
+	}
+	held.namespaces = []string{n.id}
+	return func() error {
+		err := held.close()
+		n.mu.Lock()
+		gone := n.owner.AccountID == ""
+		n.mu.Unlock()
+		if gone {
+			n.set.sweep() // which may have found it locked
+		}
+		return err
+	}, nil
 }
 
 // revoke takes the permits back and waits for the calls that were made with them.
@@ -369,6 +394,11 @@ func (n *namespace) bring(version, id string) bool {
 	}
 	ctx, cancel := context.WithTimeout(n.set.running, n.set.cfg.StartWait+vacateTimeout)
 	defer cancel()
+	// Before it has the turn: calls go on meanwhile. That a version cannot start is told
+	// by the version.
+	if _, err := n.start(ctx, target); err != nil {
+		return false
+	}
 	o, err := n.take(ctx, objectName{n.id, id})
 	if err != nil {
 		return false
