@@ -14,7 +14,6 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
-	"tidegate/internal/deploy"
 )
 
 // errBusy is that an object may finish first what it has in hand.
@@ -57,6 +56,11 @@ func (n *namespace) move(ctx context.Context, o *object, target string) (err err
 	// A caller that leaves must not leave it half moved.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.set.cfg.StopGrace+vacateTimeout)
 	defer cancel()
+	release, err := n.keep(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	grace, last := n.patience()
 	deadline := time.Now().Add(grace)
 	if err := n.revoke(ctx, o, deadline, last); err != nil {
@@ -78,6 +82,25 @@ func (n *namespace) move(ctx context.Context, o *object, target string) (err err
 	defer n.mu.Unlock()
 	o.home, o.placed = target, nil
 	return nil
+}
+
+// keep has the namespace's lock until release is called: its storage is not removed
+// meanwhile, or a move would bring some of it back.
+func (n *namespace) keep(ctx context.Context) (release func() error, err error) {
+	lock, err := n.files.share(ctx, n.id)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		err := n.files.unshare(n.id, lock)
+		n.mu.Lock()
+		gone := n.owner.AccountID == ""
+		n.mu.Unlock()
+		if gone {
+			n.set.sweep() // which may have found it locked
+		}
+		return err
+	}, nil
 }
 
 // revoke takes the permits back and waits for the calls that were made with them.

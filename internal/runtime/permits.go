@@ -19,27 +19,36 @@ func (h *homes) permit(ctx context.Context, from *instance, name objectName) (pl
 	}
 	defer n.giveBack(o)
 	for {
+		since := n.deployedSince()
 		in, err := n.settle(ctx, o)
 		if err != nil {
 			return place{}, err
 		}
-		if p, ok := n.give(from, o, in); ok {
+		if p, ok := n.give(from, o, in, since); ok {
 			return p, nil
 		}
 		if err := ctx.Err(); err != nil {
 			return place{}, err
 		}
+		if from.forgotten.Load() {
+			return place{}, errors.New("the process that asks has ended")
+		}
 	}
 }
 
-// give writes down that from may call the object in a process. It reports false if
-// either has ended meanwhile, or the object's target has changed.
-func (n *namespace) give(from *instance, o *object, in *instance) (place, bool) {
+// deployedSince is when the deployment last gave objects other targets.
+func (n *namespace) deployedSince() time.Time {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	target := n.targetLocked(o.id)
-	if from.forgotten.Load() || in.forgotten.Load() || o.placed != in ||
-		target != "" && target != o.home && !time.Now().Before(o.stays) {
+	return n.since
+}
+
+// give writes down that from may call the object in a process. It reports false if
+// either has ended meanwhile, or the deployment is not that of since any more.
+func (n *namespace) give(from *instance, o *object, in *instance, since time.Time) (place, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if from.forgotten.Load() || in.forgotten.Load() || o.placed != in || n.since != since {
 		return place{}, false
 	}
 	n.serial++
@@ -144,6 +153,8 @@ func (n *namespace) bring(ctx context.Context, o *object) error {
 		return nil
 	case o.home == "":
 		return n.settleNew(ctx, o, target)
+	case n.process(target) == nil && n.process(o.home) != nil:
+		return nil // nobody waits for its target to start: tidy does
 	}
 	err := n.move(ctx, o, target)
 	if err == nil {

@@ -254,7 +254,8 @@ func (v *version) ownObjects() []deploy.DurableObjectNamespace {
 	return v.set.homes.owned(v.Caller, implemented)
 }
 
-// giveUp ends a process that has the storage of other Durable Objects than it should. It reports whether another is wanted.
+// giveUp ends a process that has the storage of other Durable Objects than it should.
+// It reports whether another is wanted.
 func (v *version) giveUp(in *instance) (again bool) {
 	v.current.Store(nil)
 	v.mu.Lock()
