@@ -53,7 +53,7 @@ func TestKilledRoutersLoseNothing(t *testing.T) {
 	rng := seeded(t)
 	dir := t.TempDir()
 	c := &chaos{acked: map[string]map[string]entry{}}
-	for range rounds(t, 6) {
+	for range rounds(t, 4) {
 		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChaosRouter$")
 		child.Env = append(os.Environ(), chaosDir+"="+dir)
 		out, err := child.StdoutPipe()
@@ -133,7 +133,7 @@ func TestReopenedRoutersLoseNothing(t *testing.T) {
 	rng := seeded(t)
 	c := newChaos(t, 40)
 	c.tolerant.Store(true)
-	for range rounds(t, 5) {
+	for range rounds(t, 2) {
 		stop := c.load(t, rng, 4, 4)
 		c.ramp(rng.IntN(101))
 		pass(rng, 300*time.Millisecond)
@@ -266,7 +266,7 @@ func TestSecondRouterIsRefused(t *testing.T) {
 // A namespace that is deleted in the middle of a ramp goes whole.
 func TestNamespaceIsDeletedWhileItMoves(t *testing.T) {
 	rng := seeded(t)
-	for range rounds(t, 3) {
+	for range rounds(t, 2) {
 		c := newChaos(t, 30)
 		c.tolerant.Store(true)
 		stop := c.load(t, rng, 4, 2)
