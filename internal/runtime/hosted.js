@@ -17,31 +17,41 @@ function isControl(request, secret) {
 const names = new Map(); // by object id: what ctx.id.name is
 const moving = new Map(); // until when objects are opened without the user's code, by object id
 const MOVING_MS = 30_000; // longer than the router takes, should it not say that it is over
-const states = new WeakMap(); // of instances of user's classes
 
-// hosted returns a class that is Class, but for the router's control, whose requests
-// carry the secret.
+// What the runtime calls by itself, past the proxies.
+const handlers = new Set(["alarm", "webSocketMessage", "webSocketClose", "webSocketError"]);
+
+// hosted returns a class whose instances are Class's, but for the router's control,
+// whose requests carry the secret. What of them the user's code sees is its own: the
+// runtime alone gets them by a proxy.
 export function hosted(Class, secret) {
   const Hosted = class extends Class {
     constructor(ctx, env) {
       const id = ctx.id.toString();
       if (moving.get(id) > Date.now()) return movingObject(ctx, secret);
       tellName(ctx, names.get(id));
-      super(ctx, env);
-      states.set(this, { ctx, handlers: 0 });
-    }
-
-    fetch(request, ...rest) {
-      if (isControl(request, secret)) return control(states.get(this), request);
-      if (typeof super.fetch !== "function") throw new TypeError("Handler does not export a fetch() function.");
-      return super.fetch(request, ...rest);
+      const object = new Class(ctx, env);
+      const state = { ctx, handlers: 0 };
+      return new Proxy(object, {
+        get(target, name) {
+          if (name === "fetch") return fetcher(target, state, secret);
+          const value = Reflect.get(target, name, target);
+          if (typeof value !== "function" || name === "constructor") return value;
+          return handlers.has(name) ? counted(target, state, value) : value.bind(target);
+        },
+      });
     }
   };
-  for (const handler of ["alarm", "webSocketMessage", "webSocketClose", "webSocketError"]) {
-    if (typeof Class.prototype[handler] === "function") Hosted.prototype[handler] = counted(Class.prototype[handler]);
-  }
   Object.defineProperty(Hosted, "name", { value: Class.name });
   return Hosted;
+}
+
+function fetcher(object, state, secret) {
+  return (request, ...rest) => {
+    if (isControl(request, secret)) return control(state, request);
+    if (typeof object.fetch !== "function") throw new Error("Handler does not export a fetch() function.");
+    return object.fetch(request, ...rest);
+  };
 }
 
 // The proxy told the name before its first call; the runtime gives an id without one.
@@ -52,13 +62,11 @@ function tellName(ctx, name) {
   Object.defineProperty(ctx, "id", { value: id, enumerable: true });
 }
 
-// counted is a handler that the runtime calls by itself, past the proxies.
-function counted(handler) {
-  return async function (...args) {
-    const state = states.get(this);
+function counted(object, state, handler) {
+  return async (...args) => {
     state.handlers++;
     try {
-      return await handler.apply(this, args);
+      return await handler.apply(object, args);
     } finally {
       state.handlers--;
     }
@@ -88,21 +96,29 @@ const absent = new Set(["connect", "self", "webSocketMessage", "webSocketClose",
 
 async function control(state, request) {
   const { storage } = state.ctx;
-  switch (new URL(request.url).pathname) {
-    case "/look":
-      return Response.json({ alarm: await storage.getAlarm(), handlers: state.handlers });
+  const { alarm, force } = await request.json();
+  const { pathname } = new URL(request.url);
+  if ((pathname === "/reset" || pathname === "/leave") && !moving.has(state.ctx.id.toString())) {
+    return new Response("it stays by now", { status: 409 });
+  }
+  switch (pathname) {
     case "/stay":
       if (!state.empty) return new Response();
       break;
-    case "/alarm":
-      // First none: to set the time that its storage has already schedules nothing.
+    case "/alarm": {
+      const own = await storage.getAlarm();
+      if (own !== null && own !== alarm) break; // it was set since, and is scheduled
+      // First none, on disk: to set the time that is there already schedules nothing.
       await storage.deleteAlarm();
-      await storage.setAlarm((await request.json()).alarm);
+      await storage.sync();
+      await storage.setAlarm(alarm);
       break;
+    }
     case "/leave":
       await storage.deleteAlarm();
   }
   await storage.sync();
+  if (pathname === "/reset" && state.handlers > 0 && !force) return Response.json({ handlers: state.handlers });
   state.ctx.abort(new Error(RESET));
 }
 

@@ -62,18 +62,19 @@ func (n *namespace) move(ctx context.Context, o *object, target string) (err err
 	if err := n.revoke(ctx, o, deadline, last); err != nil {
 		return err
 	}
-	for moved := false; !moved; {
-		if from := n.process(o.home); from != nil {
-			err, moved = n.vacate(ctx, o, from, deadline, last), true
-			if err == nil {
-				err = n.files.move(o.objectName, o.home, target)
-			}
-		} else if moved, err = n.moveAsleep(ctx, o, target); !moved && err == nil {
-			err = pause(ctx, lockPoll) // a process is starting, or ending
+	from, lock, err := n.holder(ctx, o.home)
+	switch {
+	case err != nil:
+		return err
+	case lock != nil:
+		err = errors.Join(n.moveAsleep(ctx, o, target), lock.Close())
+	default:
+		if err = n.vacate(ctx, o, from, deadline, last); err == nil {
+			err = n.files.move(o.objectName, o.home, target)
 		}
-		if err != nil {
-			return err
-		}
+	}
+	if err != nil {
+		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -131,48 +132,77 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // vacate takes the object out of the process that has it: nothing of it is in memory
-// then, its file is closed, and its alarm is noted.
-func (n *namespace) vacate(ctx context.Context, o *object, from *instance, deadline time.Time, last bool) error {
+// then, its file is closed, and its alarm is noted. What the alarm is can be told only
+// once no code of the user's runs: until then it may be set anew at any time.
+func (n *namespace) vacate(ctx context.Context, o *object, from *instance, deadline time.Time, last bool) (err error) {
 	what := order{ID: o.id}
 	what.Entrypoint, _ = from.class(n.id)
 	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)+vacateTimeout)
 	defer cancel()
-	alarm, err := n.look(ctx, what, from, deadline, last)
-	if err == nil && alarm != 0 {
-		err = n.owe(o, alarm)
-	}
-	if err != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), vacateTimeout)
-		defer cancel()
-		return errors.Join(err, from.order(ctx, "/objects/stay", what, nil))
-	}
-	err = from.order(ctx, "/objects/leave", what, nil)
-	for err == nil {
-		if _, err = settle(ctx, n.files.file(o.home, o.objectName)); !errors.Is(err, errOpen) {
-			break
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, from.stay(ctx, what))
 		}
-		err = pause(ctx, revokePoll)
+	}()
+	if err := from.reset(ctx, what, deadline, last); err != nil {
+		return err
 	}
-	return err // what is owed is paid where the object stays, too
+	alarm, err := n.closed(ctx, o, what, from)
+	if err != nil {
+		return err
+	}
+	if alarm != 0 {
+		if err := n.owe(o, alarm); err != nil { // it is paid where the object stays, too
+			return err
+		}
+		if err := from.order(ctx, "/objects/leave", what, nil); err != nil {
+			return err
+		}
+		if _, err := n.closed(ctx, o, what, from); err != nil {
+			return err
+		}
+	}
+	return from.order(ctx, "/objects/moved", what, nil)
 }
 
-// look waits until no handler of the object is running, and returns its alarm.
-func (n *namespace) look(ctx context.Context, what order, from *instance, deadline time.Time, last bool) (alarm int64, err error) {
+// reset ends the object's life in the process, when no handler of it is running. From
+// then on it is not opened with the user's code.
+func (in *instance) reset(ctx context.Context, what order, deadline time.Time, last bool) error {
 	for {
-		var found struct {
-			Alarm    int64
-			Handlers int
+		what.Force = last && time.Now().After(deadline)
+		var found struct{ Handlers int }
+		if err := in.order(ctx, "/objects/reset", what, &found); err != nil || found.Handlers == 0 {
+			return err
 		}
-		if err := from.order(ctx, "/objects/look", what, &found); err != nil {
-			return 0, err
-		}
-		if found.Handlers == 0 || last && time.Now().After(deadline) {
-			return found.Alarm, nil
-		}
-		if time.Now().After(deadline) {
-			return 0, errBusy
+		if !last && time.Now().After(deadline) {
+			return errBusy
 		}
 		if err := pause(ctx, revokePoll); err != nil {
+			return err
+		}
+	}
+}
+
+// stay has the process open the object as before. That does not depend on what became
+// of the move: the object answers nobody until then.
+func (in *instance) stay(ctx context.Context, what order) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), vacateTimeout)
+	defer cancel()
+	return in.order(ctx, "/objects/stay", what, nil)
+}
+
+// closed waits until the object's file is closed, and returns its alarm. That may have
+// opened the file again, when it was due.
+func (n *namespace) closed(ctx context.Context, o *object, what order, from *instance) (alarm int64, err error) {
+	what.Force = true
+	for {
+		if alarm, err = settle(ctx, n.files.file(o.home, o.objectName)); !errors.Is(err, errOpen) {
+			return alarm, err
+		}
+		if err := pause(ctx, revokePoll); err != nil {
+			return 0, err
+		}
+		if err := from.order(ctx, "/objects/reset", what, nil); err != nil {
 			return 0, err
 		}
 	}
@@ -189,18 +219,24 @@ func (n *namespace) owe(o *object, alarm int64) error {
 	return nil
 }
 
-// moveAsleep moves an object whose version has no process, and keeps it from starting
-// one meanwhile. It reports false, and has done nothing, if there is one.
-func (n *namespace) moveAsleep(ctx context.Context, o *object, target string) (moved bool, err error) {
-	lock, err := n.files.tryLock(filepath.Join(o.home, n.id))
-	if lock == nil {
-		return false, err
+// holder returns the process of a version or, without one, the lock that keeps one
+// from starting. It waits for one that is starting or ending.
+func (n *namespace) holder(ctx context.Context, version string) (*instance, *os.File, error) {
+	for {
+		if in := n.process(version); in != nil {
+			return in, nil, nil
+		}
+		if lock, err := n.files.tryLock(filepath.Join(version, n.id)); lock != nil || err != nil {
+			return nil, lock, err
+		}
+		if err := pause(ctx, lockPoll); err != nil {
+			return nil, nil, fmt.Errorf("wait for the process of version %s to start or to end: %w", version, err)
+		}
 	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
-	return true, n.moveFile(ctx, o, target)
 }
 
-func (n *namespace) moveFile(ctx context.Context, o *object, target string) error {
+// moveAsleep moves an object whose version has no process, and cannot start one.
+func (n *namespace) moveAsleep(ctx context.Context, o *object, target string) error {
 	path := n.files.file(o.home, o.objectName)
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil // nobody called it yet, so it is new

@@ -64,6 +64,7 @@ type order struct {
 	ID         string `json:"id"`
 	Entrypoint string `json:"entrypoint"`
 	Alarm      int64  `json:"alarm,omitempty"` // Unix milliseconds
+	Force      bool   `json:"force,omitempty"` // with handlers of it running, too
 }
 
 func (in *instance) order(ctx context.Context, path string, o order, answer any) error {

@@ -39,7 +39,7 @@ function sweep() {
 }
 
 // What the runtime looks for on an instance, and a stub cannot call.
-const absent = new Set(["alarm", "connect", "self", "webSocketClose", "webSocketError", "webSocketMessage"]);
+const absent = new Set(["alarm", "connect", "webSocketClose", "webSocketError", "webSocketMessage"]);
 
 // proxyOf returns the class whose instances stand for the objects of a namespace.
 // They are named by an object's id and, if it is known, its name.
@@ -52,7 +52,7 @@ export function proxyOf(namespace) {
         get(target, name) {
           if (name === "fetch") return (request) => remote.fetch(request);
           if (typeof name !== "string" || Reflect.has(target, name)) return Reflect.get(target, name);
-          return absent.has(name) ? undefined : remote.member(name);
+          return absent.has(name) ? undefined : remote.member([name]);
         },
       });
     }
@@ -72,8 +72,8 @@ class Remote {
   constructor(ctx, env, namespace) {
     this.#ctx = ctx;
     this.#env = env;
-    this.#id = ctx.id.slice(0, ID_CHARS);
-    this.#name = ctx.id.slice(ID_CHARS);
+    this.#id = ctx.id.name.slice(0, ID_CHARS);
+    if (ctx.id.name.length > ID_CHARS) this.#name = ctx.id.name.slice(ID_CHARS + 1);
     this.#key = namespace + this.#id;
   }
 
@@ -100,11 +100,18 @@ class Remote {
     return new Response(readable, response);
   }
 
-  // member is what a stub's property is: a method, or with "await" a value.
-  member(name) {
-    const method = (...args) => this.#call((object) => object[name](...args));
-    method.then = (resolve, reject) => this.#call((object) => object[name]).then(resolve, reject);
-    return method;
+  // member is what a stub's property is: a method, or with "await" a value, or what has
+  // properties itself. Whether there is one the object knows.
+  member(path) {
+    const value = (object) => path.reduce((of, name) => of[name], object);
+    const last = path.at(-1);
+    const method = (...args) => this.#call((object) => path.slice(0, -1).reduce((of, name) => of[name], object)[last](...args));
+    method.then = (resolve, reject) => this.#call(value).then(resolve, reject);
+    return new Proxy(method, {
+      get: (target, name) => (typeof name !== "string" || Object.hasOwn(target, name) ? Reflect.get(target, name) : this.member([...path, name])),
+      getOwnPropertyDescriptor: (target, name) =>
+        Reflect.getOwnPropertyDescriptor(target, name) ?? { value: undefined, writable: true, enumerable: false, configurable: true },
+    });
   }
 
   async #call(use) {
@@ -136,7 +143,7 @@ class Remote {
     });
     if (!response.ok) throw new Error(await response.text());
     const place = await response.json();
-    if (this.#name) await note(this.#at(place.address), "/name", [this.#id, this.#name]);
+    if (this.#name !== undefined) await note(this.#at(place.address), "/name", [this.#id, this.#name]);
     if (place.serial > slot.voided) slot.place = place;
   }
 
@@ -182,7 +189,8 @@ function revoke(key, serial) {
   return slot.calls;
 }
 
-// order has an object of this process prepare for its move, or for its start here.
+// order has an object of this process prepare for its move, or for its start here. It is
+// opened without the user's code from a reset until it has moved or stays.
 async function order(env, path, body) {
   const process = env.DEBUG.current();
   const ask = async () => {
@@ -195,14 +203,15 @@ async function order(env, path, body) {
     if (!response.ok) throw new Error(`the object answered ${response.status}: ${text}`);
     return text ? JSON.parse(text) : {};
   };
-  if (path !== "/stay") await note(process, "/moving", [body.id]);
-  if (path === "/look") return ask();
+  const over = path === "/stay" || path === "/moved";
+  await note(process, over ? "/moved" : "/moving", [body.id]);
+  if (path === "/moved") return {};
   try {
     return await ask();
   } catch (e) {
     if (String(e.message).includes(RESET)) return {}; // it has, and so could not answer
     throw e;
   } finally {
-    await note(process, "/moved", [body.id]);
+    if (path === "/alarm") await note(process, "/moved", [body.id]);
   }
 }
