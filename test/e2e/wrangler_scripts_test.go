@@ -84,6 +84,9 @@ func objectsOfOthers(t *testing.T, first, second, third *release) {
 // binding to the new home it calls the same objects.
 func (s *release) movesOut(t *testing.T, c *counters, home *release) {
 	t.Helper()
+	if out := s.refused(t, "deploy"); !strings.Contains(out, "10061") || !strings.Contains(out, "script_name") {
+		t.Errorf("a binding to a class that was transferred is refused with\n%s", out)
+	}
 	was := c.mustAdd(t, "first")
 	s.borrowing(t, home.name)
 	s.v2 = versionID(t, s.run(t, "deploy"))
@@ -111,11 +114,13 @@ func (s *release) isMissed(t *testing.T, c *counters, others ...*release) {
 		}
 	}
 	gone(t, s.platform, s.name)
-	eventually(t, 30*time.Second, "calls of the others fail", func() (bool, error) {
-		_, err := c.add(t.Context(), "add", "first")
-		if err != nil && strings.Contains(err.Error(), "The Durable Object cannot be called: the ") {
+	for _, method := range []string{"add", "fetch"} {
+		eventually(t, 30*time.Second, "calls of the others fail", func() (bool, error) {
+			_, err := c.add(t.Context(), method, "first")
+			if err == nil || !strings.Contains(err.Error(), "does not exist any more") {
+				return false, fmt.Errorf("%s got %w", method, err)
+			}
 			return true, nil
-		}
-		return false, fmt.Errorf("the call got %w", err)
-	})
+		})
+	}
 }
