@@ -103,7 +103,7 @@ function movingObject(ctx, secret) {
       return order ? control(state, order) : end();
     },
     alarm() {
-      throw new Error(RESET); // so that it is tried again, by the version that has it then
+      throw new Error(secret); // it is tried again, by the version that has it then; router.js tells nobody
     },
   };
   const get = (target, name) => (typeof name !== "string" || absent.has(name) || Reflect.has(target, name) ? Reflect.get(target, name) : end);

@@ -42,10 +42,15 @@ function eventOf(event) {
 
 const OWN = "tidegate:"; // entry points of ours in the user's Worker
 
-// ours reports whether an invocation of the user's Worker was of our making.
-function ours({ entrypoint, event }, secret) {
+// ours reports whether an invocation of the user's Worker was of our making: a note, an
+// order to an object, or an alarm of one that was moving.
+function ours({ entrypoint, event, exceptions }, secret) {
   if (!entrypoint?.startsWith(OWN)) return false;
-  return entrypoint === OWN + "notes" || event?.request?.headers["tidegate-object-control"]?.startsWith(secret + " ");
+  return (
+    entrypoint === OWN + "notes" ||
+    event?.request?.headers["tidegate-object-control"]?.startsWith(secret + " ") ||
+    exceptions[0]?.message.includes(secret)
+  );
 }
 
 function push(item, secret) {
