@@ -13,7 +13,7 @@ export default {
   async blockThrows({ stub }) { const s = stub(); await s.count(); return [await ended(() => s.blockAndThrow()), await attempt(() => stub().count())]; },
   async background({ stub }) {
     const first = await stub().background();
-    for (let i = 0; i < 100; i++) {
+    for (let i = 0; i < 2000; i++) {
       const got = await stub().get("background");
       if (got) return [first, got];
       await new Promise((done) => setTimeout(done, 5));
