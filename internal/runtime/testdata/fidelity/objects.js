@@ -181,8 +181,8 @@ export class Obj extends Base {
   abort(message) { this.ctx.storage.put("before", message); this.ctx.abort(message && new Error(message)); }
   async abortAfterSync(message) { this.ctx.storage.put("synced", message); await this.ctx.storage.sync(); this.ctx.abort(message); }
   keptAfterAbort() { return [this.n, this.ctx.storage.kv?.get("synced"), this.started]; }
-  async get(key) { return this.ctx.storage.get(key); }
-  async put(key, value) { await this.ctx.storage.put(key, value); return "put"; }
+  async load(key) { return this.ctx.storage.get(key); }
+  async store(key, value) { await this.ctx.storage.put(key, value); return "put"; }
   async blockAndThrow() { await this.ctx.blockConcurrencyWhile(async () => { await sleep(1); throw new Error("blocked"); }); }
   async block() { return this.ctx.blockConcurrencyWhile(async () => { await sleep(1); return "was blocked"; }); }
   async background() {
@@ -205,7 +205,7 @@ export class Obj extends Base {
     const plan = await storage.get("plan");
     if (plan === "throw" && rang.length < 2) { await storage.sync(); throw new Error("alarm " + rang.length); }
     if (plan === "again" && rang.length < 3) await storage.setAlarm(Date.now());
-    if (plan === "stub" && this.started === 1) await this.env.OBJ.getByName(this.ctx.id.name + " helper").put("by", "alarm");
+    if (plan === "stub" && this.started === 1) await this.env.OBJ.getByName(this.ctx.id.name + " helper").store("by", "alarm");
   }
   async rang(least) {
     for (let i = 0; i < 800; i++) {
