@@ -115,7 +115,7 @@ func startBare(t testing.TB, dir, config, socket string) (http.RoundTripper, int
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(workerd, "serve", path, "config") //nolint:noctx // the clean-up ends it
+	cmd := exec.Command(workerd, "serve", path, "config")
 	cmd.SysProcAttr = dieWithParent()
 	if os.Getenv("TIDEGATE_TEST_LOG") != "" {
 		cmd.Stderr = os.Stderr
@@ -128,7 +128,7 @@ func startBare(t testing.TB, dir, config, socket string) (http.RoundTripper, int
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if c, err := net.Dial("unix", socket); err == nil { //nolint:noctx // as above
+		if c, err := net.Dial("unix", socket); err == nil {
 			_ = c.Close()
 			return newWorkerHTTP1(DefaultConfig(), socket, new(atomic.Int64), unexplained), cmd.Process.Pid
 		} else if time.Now().After(deadline) {
@@ -143,7 +143,7 @@ func startBare(t testing.TB, dir, config, socket string) (http.RoundTripper, int
 func fidelityRig(t *testing.T, date string, flags []string, second int) worker {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "b")
-	ln, err := net.Listen("unix", socket) //nolint:noctx // it does not block
+	ln, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,8 +44,8 @@ function sweep() {
 // What the runtime looks for on an instance, and a stub cannot call.
 const absent = new Set(["alarm", "connect", "webSocketClose", "webSocketError", "webSocketMessage"]);
 
-// proxyOf returns the class whose instances stand for the objects of a namespace.
-// They are named by an object's id and, if it is known, its name.
+// proxyOf returns the class whose instances stand for the objects of a namespace. They
+// are named by an object's id and, if it is known, a colon and its name.
 export function proxyOf(namespace) {
   return class extends DurableObject {
     constructor(ctx, env) {
@@ -108,12 +108,13 @@ class Remote {
   // member is what a stub's property is: a method, or with "await" a value, or what has
   // properties itself. Whether there is one the object knows.
   member(path) {
-    const value = (object) => path.reduce((of, name) => of[name], object);
     const last = path.at(-1);
-    const method = (...args) => this.#call((object) => path.slice(0, -1).reduce((of, name) => of[name], object)[last](...args));
-    method.then = (resolve, reject) => this.#call(value).then(resolve, reject);
+    const owner = (object) => path.slice(0, -1).reduce((of, name) => of[name], object);
+    const method = (...args) => this.#call((object) => owner(object)[last](...args));
+    const then = (resolve, reject) => this.#call((object) => owner(object)[last]).then(resolve, reject);
     return new Proxy(method, {
-      get: (target, name) => (typeof name !== "string" || Object.hasOwn(target, name) ? Reflect.get(target, name) : this.member([...path, name])),
+      get: (target, name) => (name === "then" ? then : typeof name === "string" ? this.member([...path, name]) : Reflect.get(target, name)),
+      // The runtime takes only own properties of a function.
       getOwnPropertyDescriptor: (target, name) =>
         Reflect.getOwnPropertyDescriptor(target, name) ?? { value: undefined, writable: true, enumerable: false, configurable: true },
     });

@@ -43,6 +43,7 @@ export class Obj extends Base {
   get asyncGetter() { return Promise.resolve("later"); }
   get throwing() { throw new SyntaxError("from a getter"); }
   get nested() { return { deep: { er: () => "nested method" } }; }
+  get named() { return { name: "its name", length: 5, deeper: { name: "deep", then: 1 } }; }
   _underscore() { return "underscore"; }
   "with-dash"() { return "dash"; }
   [Symbol.iterator]() { return [].values(); }
@@ -180,8 +181,8 @@ export class Obj extends Base {
   abort(message) { this.ctx.storage.put("before", message); this.ctx.abort(message && new Error(message)); }
   async abortAfterSync(message) { this.ctx.storage.put("synced", message); await this.ctx.storage.sync(); this.ctx.abort(message); }
   keptAfterAbort() { return [this.n, this.ctx.storage.kv?.get("synced"), this.started]; }
-  async get(key) { return this.ctx.storage.get(key); }
-  async put(key, value) { await this.ctx.storage.put(key, value); return "put"; }
+  async load(key) { return this.ctx.storage.get(key); }
+  async store(key, value) { await this.ctx.storage.put(key, value); return "put"; }
   async blockAndThrow() { await this.ctx.blockConcurrencyWhile(async () => { await sleep(1); throw new Error("blocked"); }); }
   async block() { return this.ctx.blockConcurrencyWhile(async () => { await sleep(1); return "was blocked"; }); }
   async background() {
@@ -204,10 +205,10 @@ export class Obj extends Base {
     const plan = await storage.get("plan");
     if (plan === "throw" && rang.length < 2) { await storage.sync(); throw new Error("alarm " + rang.length); }
     if (plan === "again" && rang.length < 3) await storage.setAlarm(Date.now());
-    if (plan === "stub" && this.started === 1) await this.env.OBJ.getByName(this.ctx.id.name + " helper").put("by", "alarm");
+    if (plan === "stub" && this.started === 1) await this.env.OBJ.getByName(this.ctx.id.name + " helper").store("by", "alarm");
   }
   async rang(least) {
-    for (let i = 0; i < 200; i++) {
+    for (let i = 0; i < 800; i++) {
       const rang = (await this.ctx.storage.get("rang")) ?? [];
       if (rang.length >= least && (await this.ctx.storage.getAlarm()) === null) return rang;
       await sleep(25);
@@ -247,7 +248,7 @@ export class Obj extends Base {
     if (ws.readyState === 2) ws.close(code === 1005 ? 1000 : code, "bye " + reason);
   }
   async webSocketError(ws, e) { await this.ctx.storage.put("error", described(e)); }
-  async closed() { for (let i = 0; i < 100; i++) { const c = await this.ctx.storage.get("closed"); if (c) return c; await sleep(10); } return "never"; }
+  async closed() { for (let i = 0; i < 1000; i++) { const c = await this.ctx.storage.get("closed"); if (c) return c; await sleep(10); } return "never"; }
 }
 
 // As they were written before there was a class to extend.
@@ -264,7 +265,7 @@ export class Old {
     if (pathname === "/sql") try { return Response.json(this.state.storage.sql.exec("SELECT 1").toArray()); } catch (e) { return Response.json(described(e)); }
     if (pathname === "/storage") return Response.json(described(await (await import("./storage.js")).storage.async(this.state)));
     if (pathname === "/alarm") { await this.state.storage.setAlarm(Date.now() + 5); return new Response("set"); }
-    if (pathname === "/rang") { for (let i = 0; i < 100 && !this.rang; i++) await sleep(10); return Response.json(this.rang ?? "never"); }
+    if (pathname === "/rang") { for (let i = 0; i < 1000 && !this.rang; i++) await sleep(10); return Response.json(this.rang ?? "never"); }
     if (pathname === "/throw") throw new TypeError("old and broken");
     return new Response("old " + pathname);
   }

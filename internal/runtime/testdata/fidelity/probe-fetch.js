@@ -25,7 +25,7 @@ async function events(ws, messages) {
     const until = log.length + answers;
     if (Array.isArray(send)) ws.close(...send);
     else if (send !== null) ws.send(send);
-    for (let i = 0; i < 200 && log.length < until; i++) await Promise.race([new Promise((done) => (wake = done)), sleep(10)]);
+    for (let i = 0; i < 2000 && log.length < until; i++) await Promise.race([new Promise((done) => (wake = done)), sleep(10)]);
   }
   return [log, ws.readyState];
 }

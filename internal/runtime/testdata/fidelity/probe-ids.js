@@ -136,8 +136,8 @@ export default {
   async exportsNamespace({ ctx, ns, name, stub }) {
     return [
       await attempt(() => ctx.exports.Obj.constructor.name), await attempt(() => typeof ctx.exports.Obj.getByName),
-      await attempt(() => ctx.exports.Obj.idFromName(name).equals(ns.idFromName(name))), await attempt(() => ctx.exports.Obj.getByName(name).put("a", 1)),
-      await attempt(() => stub().get("a")), await attempt(() => stub().throughExports(name + " other")),
+      await attempt(() => ctx.exports.Obj.idFromName(name).equals(ns.idFromName(name))), await attempt(() => ctx.exports.Obj.getByName(name).store("a", 1)),
+      await attempt(() => stub().load("a")), await attempt(() => stub().throughExports(name + " other")),
     ];
   },
 };

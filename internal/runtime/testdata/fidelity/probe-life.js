@@ -13,8 +13,8 @@ export default {
   async blockThrows({ stub }) { const s = stub(); await s.count(); return [await ended(() => s.blockAndThrow()), await attempt(() => stub().count())]; },
   async background({ stub }) {
     const first = await stub().background();
-    for (let i = 0; i < 100; i++) {
-      const got = await stub().get("background");
+    for (let i = 0; i < 2000; i++) {
+      const got = await stub().load("background");
       if (got) return [first, got];
       await new Promise((done) => setTimeout(done, 5));
     }
@@ -23,7 +23,7 @@ export default {
   async abort({ stub }) {
     const s = stub();
     await s.count();
-    return [await ended(() => s.abort("on purpose")), await attempt(() => stub().count()), await attempt(() => stub().get("before"))];
+    return [await ended(() => s.abort("on purpose")), await attempt(() => stub().count()), await attempt(() => stub().load("before"))];
   },
   async abortWithoutReason({ stub }) { await stub().count(); return [await ended(() => stub().abort()), await attempt(() => stub().count())]; },
   async abortAfterSync({ stub }) { await stub().count(); return [await ended(() => stub().abortAfterSync("reason")), await attempt(() => stub().keptAfterAbort())]; },
@@ -56,5 +56,5 @@ export default {
   async alarmInThePast({ stub }) { return [await stub().setAlarm(-1000), await stub().rang(1)]; },
   async alarmAgain({ stub }) { return [await stub().setAlarm(1, "again"), await stub().rang(3)]; },
   async alarmThrows({ stub }) { return [await stub().setAlarm(1, "throw"), await stub().rang(2)]; },
-  async alarmCallsAnother({ stub }) { return [await stub().setAlarm(1, "stub"), await stub().rang(1), await stub(" helper").get("by")]; },
+  async alarmCallsAnother({ stub }) { return [await stub().setAlarm(1, "stub"), await stub().rang(1), await stub(" helper").load("by")]; },
 };

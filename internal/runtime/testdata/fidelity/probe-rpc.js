@@ -40,7 +40,7 @@ export default {
   },
   async getters({ stub }) {
     const s = stub();
-    return [await attempt(() => s.getter), await attempt(() => s.asyncGetter), await attempt(() => s.throwing), await attempt(() => s.getter()), await attempt(() => s.nested.deep.er()), await attempt(() => s.nested), await attempt(() => s.missing), await attempt(() => s.missing.more), await attempt(() => s.missing.more())];
+    return [await attempt(() => s.getter), await attempt(() => s.asyncGetter), await attempt(() => s.throwing), await attempt(() => s.getter()), await attempt(() => s.nested.deep.er()), await attempt(() => s.nested), await attempt(() => s.named.name), await attempt(() => s.named.length), await attempt(() => s.named.deeper.name), await attempt(() => s.named.deeper), await attempt(() => s.named.none), await attempt(() => s.missing), await attempt(() => s.missing.more), await attempt(() => s.missing.more())];
   },
   async methodAsValue({ stub }) {
     const s = stub();

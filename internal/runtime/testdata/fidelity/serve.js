@@ -54,7 +54,7 @@ const paths = {
     }));
   },
   async "was-cancelled"(object) {
-    for (let i = 0; i < 100 && object.cancelled === undefined; i++) await sleep(5);
+    for (let i = 0; i < 2000 && object.cancelled === undefined; i++) await sleep(5);
     return Response.json(object.cancelled === undefined ? "never" : "cancelled");
   },
   async wait(object, request) {
