@@ -105,6 +105,7 @@ type workers struct {
 	ended       func(p deploy.Process, outcome string)
 	metrics     metrics
 	spawner     *spawner
+	lock        *os.File
 	runDir      string // of the processes' folders
 	socketDir   string // the same, unless its path is too long for a socket's
 
@@ -131,7 +132,7 @@ type workers struct {
 	closed   bool
 }
 
-func newWorkers(cfg Config, log *slog.Logger) (*workers, error) {
+func newWorkers(cfg Config, log *slog.Logger) (_ *workers, err error) {
 	if err := cfg.Workers.validate(); err != nil {
 		return nil, err
 	}
@@ -150,7 +151,6 @@ func newWorkers(cfg Config, log *slog.Logger) (*workers, error) {
 	if w.ended == nil {
 		w.ended = func(deploy.Process, string) {}
 	}
-	var err error
 	if w.workerd, err = FindWorkerd(w.cfg.Workerd); err != nil {
 		return nil, err
 	}
@@ -161,6 +161,14 @@ func newWorkers(cfg Config, log *slog.Logger) (*workers, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.lockDir(dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.lock.Close())
+		}
+	}()
 	if w.cache, err = newBundleCache(cfg.Bundles, dir); err != nil {
 		return nil, err
 	}
@@ -186,6 +194,29 @@ const (
 	// socketNameMax is the longest path of a socket below the folder of all of them.
 	socketNameMax = len("/ffffffff/router")
 )
+
+// lockDir makes sure that no other router has the folder.
+func (w *workers) lockDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	ok, err := lockFile(f)
+	if errors.Is(err, errors.ErrUnsupported) {
+		ok, err = true, nil
+	}
+	if err == nil && !ok {
+		err = fmt.Errorf("another router has the folder of Workers %s: give this one another", dir)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	w.lock = f
+	return nil
+}
 
 // makeDirs leaves nothing of a predecessor that was killed.
 func (w *workers) makeDirs(dir string) error {
@@ -337,6 +368,9 @@ func (w *workers) close(deadline time.Time) {
 	w.cancel()
 	w.tasks.Wait()
 	w.spawner.close()
+	if err := w.lock.Close(); err != nil {
+		w.log.Warn("the lock of the folder of Workers was not closed", "error", err)
+	}
 	if w.socketDir != w.runDir {
 		if err := os.RemoveAll(w.socketDir); err != nil {
 			w.log.Warn("the folder of Workers' sockets could not be removed", "error", err)
