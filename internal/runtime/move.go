@@ -325,20 +325,30 @@ func (n *namespace) tidyOnce() int {
 		if here == 0 && err == nil {
 			n.dropFolder(version)
 		}
-		n.mu.Lock()
 		if wrong == 0 {
-			delete(n.left, version)
+			n.nothingLeft(version)
 		}
-		n.mu.Unlock()
 	}
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	for version := range n.left {
-		if !slices.Contains(versions, version) {
-			delete(n.left, version)
-		}
+	empty := slices.DeleteFunc(slices.Collect(maps.Keys(n.left)), func(version string) bool { return slices.Contains(versions, version) })
+	n.mu.Unlock()
+	for _, version := range empty {
+		n.nothingLeft(version)
 	}
 	return missed
+}
+
+// nothingLeft notes that no object has to leave the version, whose process may wait for
+// that.
+func (n *namespace) nothingLeft(version string) {
+	n.mu.Lock()
+	if !n.untidy { // else the deployment has changed since
+		delete(n.left, version)
+	}
+	n.mu.Unlock()
+	if v := n.set.version(version); v != nil {
+		v.poke()
+	}
 }
 
 // dropFolder removes what is left of a version without objects, if it is over.
