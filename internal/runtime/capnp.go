@@ -157,6 +157,7 @@ func (c *processConfig) userWorker() (string, error) {
 		}
 		w.line(`        (name = %s, %s),`, quote(worker.Bindings[i].Name), value)
 	}
+	c.exportedObjects(w)
 	w.line(`      ],`)
 	c.ownObjects(w)
 	if c.router != "" {
@@ -243,7 +244,7 @@ func (c *processConfig) binding(i int) (string, error) {
 		}
 		return fmt.Sprintf(`service = "binding-%d"`, i), nil
 	case deploy.BindingDurableObject:
-		return c.objectBinding(b), nil
+		return c.objectBinding(b.NamespaceID, b.ClassName), nil
 	}
 	return "", errs.New(errs.Invalid, codeUnrunnable, "The binding %q has the type %q, which does not run here.", b.Name, b.Type)
 }

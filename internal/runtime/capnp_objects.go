@@ -70,6 +70,16 @@ func (c *processConfig) ownObjects(w *capnpWriter) {
 	w.line(`      durableObjectStorage = (%s),`, storage)
 }
 
+// exportedObjects writes the bindings that hosted.js puts into ctx.exports.
+func (c *processConfig) exportedObjects(w *capnpWriter) {
+	if !c.hasObjects() {
+		return
+	}
+	for _, n := range c.bundle.Worker.DurableObjects {
+		w.line(`        (name = %s, %s),`, quote(ownEntrypoint+n.Class), c.objectBinding(n.ID, n.Class))
+	}
+}
+
 // hostModules writes the main module of a version with Durable Objects, which exports
 // what the user's does, and the classes that have the storage.
 func (c *processConfig) hostModules(w *capnpWriter) {
@@ -143,14 +153,14 @@ func (c *processConfig) extensions(w *capnpWriter) {
 
 // objectBinding returns a namespace as a member of env. The runtime makes the ids: it
 // needs a namespace with the same key, be it one without objects.
-func (c *processConfig) objectBinding(b *deploy.Binding) string {
+func (c *processConfig) objectBinding(id, class string) string {
 	if c.checking {
-		return fmt.Sprintf("durableObjectNamespace = (className = %s)", quote(b.ClassName))
+		return fmt.Sprintf("durableObjectNamespace = (className = %s)", quote(class))
 	}
-	i := slices.Index(c.namespaceIDs(), b.NamespaceID)
+	i := slices.Index(c.namespaceIDs(), id)
 	ids := fmt.Sprintf(`(className = "Ids%d", serviceName = "objects")`, i)
 	for _, n := range c.bundle.Worker.DurableObjects {
-		if n.ID == b.NamespaceID {
+		if n.ID == id {
 			ids = fmt.Sprintf(`(className = %s)`, quote(ownEntrypoint+n.Class))
 		}
 	}

@@ -48,7 +48,7 @@ export class Counter extends DurableObject {
 		return this.write("arm", token, at);
 	}
 	block(token, ms) {
-		this.ctx.waitUntil(scheduler.wait(20).then(() => this.ctx.blockConcurrencyWhile(() => scheduler.wait(ms))));
+		this.ctx.blockConcurrencyWhile(() => scheduler.wait(ms));
 		return this.add(token);
 	}
 	alarm() { this.write("ring", "", Date.now()); }
@@ -172,8 +172,9 @@ func (c *chaos) next() {
 func chaosVersion(n int) string { return fmt.Sprintf("%08d-0000-4000-8000-000000000000", n) }
 
 // ramp gives the newest version a share, in percent. It does not wait.
-func (c *chaos) ramp(share int) {
-	s := c.snapshot()
+func (c *chaos) ramp(share int) { c.rampTo(share, c.snapshot()) }
+
+func (c *chaos) rampTo(share int, s *deploy.Snapshot) {
 	s.Scripts[0].Splits = []deploy.Split{
 		{VersionID: c.pair[0], Percentage: deploy.Percentage(100-share) * deploy.Full / 100},
 		{VersionID: c.pair[1], Percentage: deploy.Percentage(share) * deploy.Full / 100},
@@ -234,6 +235,7 @@ func (c *chaos) callVia(t *testing.T, w worker, method, name string, ms int) {
 // called.
 func (c *chaos) callFirst(t *testing.T, rng *rand.Rand) (stop func()) {
 	via := c.backend(0)
+	rng = rand.New(rand.NewPCG(rng.Uint64(), 0))
 	ctx, cancel := context.WithCancel(t.Context())
 	var task sync.WaitGroup
 	task.Go(func() {
@@ -343,40 +345,35 @@ func (c *chaos) logs(t *testing.T) map[string][]entry {
 	all := map[string][]entry{}
 	for i := range c.objects {
 		name := strconv.Itoa(i)
-		var list []entry
-		var problem string
-		ok := poll(20*time.Second, func() bool {
-			status, body, err := get(t, c.backend(0), "/log?name="+name)
-			list = nil
-			if err != nil || status != http.StatusOK || json.Unmarshal([]byte(body), &list) != nil {
-				problem = fmt.Sprintf("its log: %d %q, %v", status, body, err)
-				return false
-			}
-			problem = "its last alarm did not ring"
-			return !awaits(list)
-		})
-		if !ok {
-			t.Errorf("object %s: %s", name, problem)
-			for _, e := range list[max(0, len(list)-12):] {
-				t.Logf("  %+v", e)
-			}
-			if h := c.workers.homes.namespaces[counterID]; h != nil {
-				t.Logf("  owed %v", h.owed)
-			}
-		}
-		all[name] = list
+		all[name] = c.rung(t, name)
 	}
 	return all
+}
+
+// rung waits until an object's alarm has rung, if it set one, and returns what it wrote.
+func (c *chaos) rung(t *testing.T, name string) (list []entry) {
+	t.Helper()
+	var problem string
+	ok := poll(20*time.Second, func() bool {
+		status, body, err := get(t, c.backend(0), "/log?name="+name)
+		list = nil
+		if err != nil || status != http.StatusOK || json.Unmarshal([]byte(body), &list) != nil {
+			problem = fmt.Sprintf("its log: %d %q, %v", status, body, err)
+			return false
+		}
+		problem = "its last alarm did not ring"
+		return !awaits(list)
+	})
+	if !ok {
+		t.Errorf("object %s: %s; it wrote last %+v", name, problem, list[max(0, len(list)-5):])
+	}
+	return list
 }
 
 // quiet waits until every alarm has rung: none may be lost, and hidden by a later one.
 func (c *chaos) quiet(t *testing.T) {
 	t.Helper()
-	began := time.Now()
 	c.logs(t)
-	if d := time.Since(began); d > 3*time.Second {
-		t.Logf("quiet took %v", d)
-	}
 }
 
 func poll(d time.Duration, ok func() bool) bool {
@@ -508,9 +505,11 @@ func TestAlarmsThatMessagesSetDuringMovesRing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var tasks sync.WaitGroup
 	for i := range c.objects {
+		own := rand.New(rand.NewPCG(rng.Uint64(), 0))
 		tasks.Go(func() {
 			for ctx.Err() == nil {
-				c.talk(ctx, t, rand.New(rand.NewPCG(uint64(i), 0)), strconv.Itoa(i), "arm")
+				c.talk(ctx, t, own, strconv.Itoa(i), "arm")
+				c.rung(t, strconv.Itoa(i))
 			}
 		})
 	}
@@ -534,8 +533,9 @@ func TestNotedAlarmsDoNotReplaceLaterOnes(t *testing.T) {
 	if err := n.owe(&object{objectName: name}, time.Now().Add(-time.Hour).UnixMilli()); err != nil {
 		t.Fatal(err)
 	}
-	if failed := n.payAll(); failed > 0 {
-		t.Fatalf("%d alarms were not paid", failed)
+	pass := &tidying{namespace: n}
+	if pass.payAll(); pass.missed > 0 {
+		t.Fatalf("an alarm was not paid: %v", pass.failed)
 	}
 	for _, list := range c.logs(t) {
 		if len(list) != 2 {

@@ -208,6 +208,34 @@ func TestObjectsDoNotWaitForTheNextVersion(t *testing.T) {
 	c.check(t, -1)
 }
 
+// A version that hangs as it starts holds up nobody whose objects run elsewhere.
+func TestCallsGoOnWhileTheNextVersionHangs(t *testing.T) {
+	c := newChaos(t, 20)
+	add := func() {
+		for i := range c.objects {
+			c.callVia(t, c.backend(0), "add", strconv.Itoa(i), 0)
+		}
+	}
+	add()
+	c.next()
+	s := c.snapshot()
+	c.source.mu.Lock() // no version can be fetched
+	c.rampTo(100, s)
+	called := make(chan struct{})
+	go func() {
+		defer close(called)
+		add() // by a process that was not told before where they are
+	}()
+	select {
+	case <-called:
+	case <-time.After(c.workers.cfg.StartWait):
+		t.Error("calls wait for the version")
+	}
+	c.source.mu.Unlock()
+	<-called
+	c.check(t, 1)
+}
+
 // A router finds its folder in use by another, and serves no objects; the other's go
 // on.
 func TestSecondRouterIsRefused(t *testing.T) {

@@ -2,8 +2,6 @@ package runtime
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -14,9 +12,11 @@ import (
 
 const (
 	// busyPatience is how long new calls to an object that is to move wait for those in
-	// hand; then it stays for busyPause, and they go on.
+	// hand; then it stays for busyPause, doubled each time up to busyPauseMax, and they
+	// go on.
 	busyPatience = 250 * time.Millisecond
 	busyPause    = 2 * time.Second
+	busyPauseMax = 30 * time.Second
 	// vacateTimeout bounds the steps that take an object out of a process.
 	vacateTimeout = 5 * time.Second
 )
@@ -65,6 +65,7 @@ type object struct {
 	placed  *instance            // where the permits lead
 	permits map[*instance]uint64 // the serial of the last permit of each process that may have calls to it in hand
 	stays   time.Time            // it does not try to move before
+	missed  int                  // how often it tried since the deployment changed
 }
 
 // place is where a process may call an object, until a revocation with this serial or
@@ -98,6 +99,9 @@ func (h *homes) update(s *deploy.Snapshot) {
 	for id, n := range h.namespaces {
 		if !seen[id] {
 			n.update(&deploy.SnapshotScript{}, nil)
+			if n.unused() {
+				delete(h.namespaces, id)
+			}
 		}
 	}
 }
@@ -134,7 +138,7 @@ func (n *namespace) update(sc *deploy.SnapshotScript, classes map[string]string)
 	owner := deploy.Caller{AccountID: sc.AccountID, Script: sc.Name}
 	same := n.owner == owner && slices.Equal(n.splits, sc.Splits) && maps.Equal(n.classes, classes)
 	for version := range n.classes {
-		if _, ok := classes[version]; !ok {
+		if _, ok := classes[version]; !ok && len(sc.Splits) > 0 {
 			n.left[version] = true // of a script that it was transferred from
 		}
 	}
@@ -145,11 +149,18 @@ func (n *namespace) update(sc *deploy.SnapshotScript, classes map[string]string)
 	}
 	n.splits, n.since = sc.Splits, time.Now()
 	for _, o := range n.objects {
-		o.stays = time.Time{}
+		o.stays, o.missed = time.Time{}, 0
 	}
 	if len(n.splits) > 0 {
 		n.tidyLocked()
 	}
+}
+
+// unused reports whether nobody has an object of it in hand.
+func (n *namespace) unused() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.objects) == 0 && !n.tidying
 }
 
 // targetLocked returns the version that the deployment gives an object, "" without one.
@@ -179,7 +190,15 @@ func (h *homes) needs(version string) bool {
 func (n *namespace) needs(version string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.left[version] && len(n.splits) > 0
+	if len(n.splits) == 0 {
+		return false // nothing is to go on
+	}
+	for _, o := range n.objects {
+		if o.home == version && len(o.permits) > 0 {
+			return true
+		}
+	}
+	return n.left[version]
 }
 
 // leaving reports whether objects of a namespace may still be in the process of a version,
@@ -188,7 +207,12 @@ func (h *homes) leaving(version, namespace string) bool {
 	h.mu.Lock()
 	n := h.namespaces[namespace]
 	h.mu.Unlock()
-	return n != nil && n.needs(version)
+	if n == nil {
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.left[version] && len(n.splits) > 0
 }
 
 // owned returns those of the namespaces that belong to the version's script.
@@ -210,206 +234,10 @@ func (n *namespace) belongsTo(v deploy.Caller) bool {
 	return n.owner.AccountID == v.AccountID && n.owner.Script == v.Script
 }
 
-// permit lets a process call an object, and says where.
-func (h *homes) permit(ctx context.Context, from *instance, name objectName) (place, error) {
-	n, err := h.reachable(from, name)
-	if err != nil {
-		return place{}, err
-	}
-	o, err := n.take(ctx, name)
-	if err != nil {
-		return place{}, err
-	}
-	defer n.giveBack(o)
-	in, err := n.settle(ctx, o)
-	if err != nil {
-		return place{}, err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if from.proc.isDone() {
-		return place{}, errors.New("the process that asks has ended")
-	}
-	n.serial++
-	o.permits[from] = n.serial
-	p := place{Serial: n.serial}
-	p.Entrypoint, _ = in.class(n.id)
-	if in != from {
-		p.Address = in.debugAddress
-	}
-	return p, nil
-}
-
-// reachable finds the namespace of an object. Only processes of its account may call it.
-func (h *homes) reachable(from *instance, name objectName) (*namespace, error) {
-	h.mu.Lock()
-	n := h.namespaces[name.namespace]
-	h.mu.Unlock()
-	if n == nil || !objectPattern.MatchString(name.id) {
-		return nil, errors.New("the namespace of the Durable Object does not exist any more")
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	switch {
-	case h.files == nil:
-		return nil, errors.New(errNoObjects)
-	case n.owner.AccountID == "":
-		return nil, errors.New("the script of the Durable Object does not exist any more")
-	case n.owner.AccountID != from.caller.AccountID:
-		return nil, errors.New("the Durable Object belongs to another account")
-	}
-	return n, nil
-}
-
-// take waits for the turn to move an object, or to say where it is.
-func (n *namespace) take(ctx context.Context, name objectName) (*object, error) {
-	n.mu.Lock()
-	o := n.objects[name.id]
-	if o == nil {
-		o = &object{objectName: name, turn: make(chan struct{}, 1), permits: map[*instance]uint64{}}
-		n.objects[name.id] = o
-	}
-	o.users++
-	n.mu.Unlock()
-	select {
-	case o.turn <- struct{}{}:
-		return o, nil
-	case <-ctx.Done():
-		n.drop(o)
-		return nil, ctx.Err()
-	}
-}
-
-func (n *namespace) giveBack(o *object) {
-	<-o.turn
-	n.drop(o)
-}
-
-// drop forgets an object that nobody calls: where it is can be read from the disk.
-func (n *namespace) drop(o *object) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if o.users--; o.users == 0 && len(o.permits) == 0 {
-		delete(n.objects, o.id)
-	}
-}
-
-// settle moves the object to its target, if it may, and returns the process that has
-// it then. The caller has its turn.
-func (n *namespace) settle(ctx context.Context, o *object) (*instance, error) {
-	if err := n.find(o); err != nil {
-		return nil, err
-	}
-	n.mu.Lock()
-	target, stays := n.targetLocked(o.id), time.Now().Before(o.stays)
-	n.mu.Unlock()
-	var moveErr error
-	switch {
-	case target == "" || target == o.home:
-	case o.home == "":
-		n.mu.Lock()
-		o.home = target
-		n.mu.Unlock()
-	case !stays:
-		if moveErr = n.move(ctx, o, target); moveErr != nil {
-			n.stay(o, moveErr)
-		}
-	}
-	if o.home == "" {
-		return nil, errors.New("the script of the Durable Object has no deployment whose version implements its class")
-	}
-	in, err := n.start(ctx, o.home)
-	if err != nil {
-		return nil, errors.Join(err, moveErr)
-	}
-	if err := n.pay(ctx, o, in); err != nil {
-		return nil, err
-	}
-	n.mu.Lock()
-	lost := o.placed != nil && o.placed != in
-	o.placed = in
-	n.mu.Unlock()
-	if lost {
-		n.revokeAll(ctx, o) // they lead to a process that has ended
-	}
-	return in, nil
-}
-
-// stay keeps the object where it is for a while.
-func (n *namespace) stay(o *object, err error) {
-	n.mu.Lock()
-	o.stays = time.Now().Add(busyPause)
-	script := n.owner.Script
-	n.mu.Unlock()
-	if !errors.Is(err, errBusy) {
-		n.set.log.Warn("a Durable Object could not move to its version", "script", script, "namespace_id", n.id, "object_id", o.id, "version_id", o.home, "error", err)
-	}
-}
-
-// find reads from the disk where an object is.
-func (n *namespace) find(o *object) error {
-	if o.home != "" {
-		return nil
-	}
-	home, err := n.files.home(o.objectName)
-	if err != nil {
-		return err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	o.home = home
-	if n.owed == nil {
-		n.owed, err = n.files.owed(n.id)
-	}
-	return err
-}
-
-// start returns the process of a version, which it starts if need be.
-func (n *namespace) start(ctx context.Context, version string) (*instance, error) {
-	ctx, cancel := context.WithTimeout(ctx, n.set.cfg.StartWait)
-	defer cancel()
-	for {
-		v := n.set.version(version)
-		if v == nil {
-			return nil, fmt.Errorf("version %s, which has the Durable Object, is not known any more", version)
-		}
-		in, err := v.acquire(ctx)
-		if err != nil {
-			return nil, err
-		}
-		in.busy.Add(-1) // needs keeps it
-		if _, ok := in.class(n.id); ok {
-			return in, nil
-		}
-		// It started before the namespace was its script's, and makes room for another.
-		v.poke()
-		if err := pause(ctx, revokePoll); err != nil {
-			return nil, fmt.Errorf("version %s does not serve the class of the Durable Object: %w", version, err)
-		}
-	}
-}
-
-// pay gives an alarm that was taken from the object's old home to the new one.
-func (n *namespace) pay(ctx context.Context, o *object, in *instance) error {
-	n.mu.Lock()
-	alarm, owed := n.owed[o.id]
-	n.mu.Unlock()
-	if !owed {
-		return nil
-	}
-	entrypoint, _ := in.class(n.id)
-	if err := in.order(ctx, "/objects/alarm", order{ID: o.id, Entrypoint: entrypoint, Alarm: alarm}, nil); err != nil {
-		return fmt.Errorf("set the alarm of a Durable Object that has moved: %w", err)
-	}
-	n.mu.Lock()
-	delete(n.owed, o.id)
-	n.mu.Unlock()
-	return n.files.paid(o.objectName)
-}
-
 // ended forgets a process: what it was permitted, and the objects that it had. Those
 // who may still call them there are told.
 func (h *homes) ended(in *instance) {
+	in.forgotten.Store(true)
 	h.mu.Lock()
 	all := slices.Collect(maps.Values(h.namespaces))
 	h.mu.Unlock()

@@ -29,6 +29,7 @@ type instance struct {
 	secret    string                          // of orders to its Durable Objects
 	objects   []deploy.DurableObjectNamespace // whose storage it has
 	locks     *locks                          // on that
+	forgotten atomic.Bool                     // homes knows it no longer
 	// debugAddress is where other processes reach them.
 	debugAddress string
 	dirs         []string // its own, removed at the end
@@ -124,6 +125,13 @@ func (in *instance) launch(bundle *deploy.Bundle, modules map[string]string) err
 			err = fmt.Errorf("it does not listen after %s: %w", w.cfg.StartTimeout, err)
 		}
 		return err
+	}
+	if len(in.objects) > 0 {
+		ctx, cancel := context.WithTimeout(w.running, w.cfg.StartTimeout)
+		defer cancel()
+		if err := in.control(ctx, "/objects/begin", order{}, nil); err != nil {
+			return err
+		}
 	}
 	// The runtime has read it, and it holds the secrets.
 	if err := os.Remove(config); err != nil {

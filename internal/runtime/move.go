@@ -14,7 +14,6 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
-	"tidegate/internal/deploy"
 )
 
 // errBusy is that an object may finish first what it has in hand.
@@ -57,6 +56,11 @@ func (n *namespace) move(ctx context.Context, o *object, target string) (err err
 	// A caller that leaves must not leave it half moved.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.set.cfg.StopGrace+vacateTimeout)
 	defer cancel()
+	release, err := n.keep(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	grace, last := n.patience()
 	deadline := time.Now().Add(grace)
 	if err := n.revoke(ctx, o, deadline, last); err != nil {
@@ -69,9 +73,7 @@ func (n *namespace) move(ctx context.Context, o *object, target string) (err err
 	case lock != nil:
 		err = errors.Join(n.moveAsleep(ctx, o, target), lock.Close())
 	default:
-		if err = n.vacate(ctx, o, from, deadline, last); err == nil {
-			err = n.files.move(o.objectName, o.home, target)
-		}
+		err = n.moveAwake(ctx, o, target, from, deadline, last)
 	}
 	if err != nil {
 		return err
@@ -80,6 +82,25 @@ func (n *namespace) move(ctx context.Context, o *object, target string) (err err
 	defer n.mu.Unlock()
 	o.home, o.placed = target, nil
 	return nil
+}
+
+// keep has the namespace's lock until release is called: its storage is not removed
+// meanwhile, or a move would bring some of it back.
+func (n *namespace) keep(ctx context.Context) (release func() error, err error) {
+	lock, err := n.files.share(ctx, n.id)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		err := n.files.unshare(n.id, lock)
+		n.mu.Lock()
+		gone := n.owner.AccountID == ""
+		n.mu.Unlock()
+		if gone {
+			n.set.sweep() // which may have found it locked
+		}
+		return err
+	}, nil
 }
 
 // revoke takes the permits back and waits for the calls that were made with them.
@@ -131,19 +152,33 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// moveAwake moves an object that a process may have in memory. Until it has moved, or
+// stays after all, the process opens it without the user's code.
+func (n *namespace) moveAwake(ctx context.Context, o *object, target string, from *instance, deadline time.Time, last bool) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)+vacateTimeout)
+	defer cancel()
+	what := order{ID: o.id}
+	what.Entrypoint, _ = from.class(n.id)
+	err := n.vacate(ctx, o, what, from, deadline, last)
+	if err == nil {
+		err = n.handOver(ctx, o, target)
+	}
+	// Whatever became of it: the object answers nobody until the process is told.
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), vacateTimeout)
+	defer cancel()
+	if err != nil {
+		return errors.Join(err, from.order(after, "/objects/stay", what, nil))
+	}
+	if err := from.order(after, "/objects/moved", what, nil); err != nil {
+		n.set.log.Warn("a process was not told that a Durable Object has moved", "version_id", from.versionID, "object_id", o.id, "error", err)
+	}
+	return nil
+}
+
 // vacate takes the object out of the process that has it: nothing of it is in memory
 // then, its file is closed, and its alarm is noted. What the alarm is can be told only
 // once no code of the user's runs: until then it may be set anew at any time.
-func (n *namespace) vacate(ctx context.Context, o *object, from *instance, deadline time.Time, last bool) (err error) {
-	what := order{ID: o.id}
-	what.Entrypoint, _ = from.class(n.id)
-	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)+vacateTimeout)
-	defer cancel()
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, from.stay(ctx, what))
-		}
-	}()
+func (n *namespace) vacate(ctx context.Context, o *object, what order, from *instance, deadline time.Time, last bool) error {
 	if err := from.reset(ctx, what, deadline, last); err != nil {
 		return err
 	}
@@ -162,7 +197,19 @@ func (n *namespace) vacate(ctx context.Context, o *object, from *instance, deadl
 			return err
 		}
 	}
-	return from.order(ctx, "/objects/moved", what, nil)
+	return nil
+}
+
+// handOver exchanges the file, which nobody has open, and makes sure that nobody had:
+// whoever has it open under its old name must not meet the next process in it.
+func (n *namespace) handOver(ctx context.Context, o *object, target string) error {
+	if err := n.files.move(o.objectName, o.home, target); err != nil {
+		return err
+	}
+	if _, err := closeLog(ctx, n.files.file(target, o.objectName)); err != nil {
+		return errors.Join(err, n.files.move(o.objectName, target, o.home))
+	}
+	return nil
 }
 
 // reset ends the object's life in the process, when no handler of it is running. From
@@ -183,20 +230,12 @@ func (in *instance) reset(ctx context.Context, what order, deadline time.Time, l
 	}
 }
 
-// stay has the process open the object as before. That does not depend on what became
-// of the move: the object answers nobody until then.
-func (in *instance) stay(ctx context.Context, what order) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), vacateTimeout)
-	defer cancel()
-	return in.order(ctx, "/objects/stay", what, nil)
-}
-
 // closed waits until the object's file is closed, and returns its alarm. That may have
 // opened the file again, when it was due.
 func (n *namespace) closed(ctx context.Context, o *object, what order, from *instance) (alarm int64, err error) {
 	what.Force = true
 	for {
-		if alarm, err = settle(ctx, n.files.file(o.home, o.objectName)); !errors.Is(err, errOpen) {
+		if alarm, err = closeLog(ctx, n.files.file(o.home, o.objectName)); !errors.Is(err, errOpen) {
 			return alarm, err
 		}
 		if err := pause(ctx, revokePoll); err != nil {
@@ -241,7 +280,7 @@ func (n *namespace) moveAsleep(ctx context.Context, o *object, target string) er
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil // nobody called it yet, so it is new
 	}
-	alarm, err := settle(ctx, path)
+	alarm, err := closeLog(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -253,163 +292,7 @@ func (n *namespace) moveAsleep(ctx context.Context, o *object, target string) er
 	if err := n.files.unschedule(ctx, o.home, o.objectName); err != nil {
 		return err
 	}
-	return n.files.move(o.objectName, o.home, target)
-}
-
-// tidyAfter tidies once more when a process of a version that implements the class
-// has ended.
-func (n *namespace) tidyAfter(version string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if _, ok := n.classes[version]; ok && len(n.splits) > 0 {
-		n.tidyLocked()
-	}
-}
-
-// tidyLocked has every object brought to its target, also those that nobody calls:
-// they may have alarms, and the version before is to end some time.
-func (n *namespace) tidyLocked() {
-	n.untidy = true
-	if n.files == nil {
-		return
-	}
-	for version := range n.classes {
-		n.left[version] = true // until it was looked
-	}
-	if !n.tidying && n.set.goUnlessClosed(n.tidy) {
-		n.tidying = true
-	}
-}
-
-func (n *namespace) tidy() {
-	for n.takeUntidy() {
-		for n.tidyOnce() > 0 {
-			if pause(n.set.running, busyPause/4) != nil {
-				break
-			}
-		}
-	}
-}
-
-func (n *namespace) takeUntidy() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.tidying = n.untidy && n.set.running.Err() == nil
-	n.untidy = false
-	return n.tidying
-}
-
-// tidyOnce tries to move what is not where it belongs, and pays what is owed. It
-// returns how many objects it could not bring to their target.
-func (n *namespace) tidyOnce() int {
-	versions, err := n.files.versions()
-	if err != nil {
-		n.set.log.Error("the storage of Durable Objects cannot be read", "error", err)
-		return 1
-	}
-	missed := n.payAll()
-	for _, version := range versions {
-		here, wrong := 0, 0
-		err := n.files.each(version, n.id, func(id string) bool {
-			here++
-			if !n.bring(version, id) {
-				wrong++
-			}
-			return n.set.running.Err() == nil
-		})
-		if err != nil {
-			n.set.log.Error("the storage of Durable Objects cannot be read", "version_id", version, "error", err)
-			wrong++
-		}
-		missed += wrong
-		if here == 0 && err == nil {
-			n.dropFolder(version)
-		}
-		if wrong == 0 {
-			n.nothingLeft(version)
-		}
-	}
-	n.mu.Lock()
-	empty := slices.DeleteFunc(slices.Collect(maps.Keys(n.left)), func(version string) bool { return slices.Contains(versions, version) })
-	n.mu.Unlock()
-	for _, version := range empty {
-		n.nothingLeft(version)
-	}
-	return missed
-}
-
-// nothingLeft notes that no object has to leave the version, whose process may wait for
-// that.
-func (n *namespace) nothingLeft(version string) {
-	n.mu.Lock()
-	if !n.untidy { // else the deployment has changed since
-		delete(n.left, version)
-	}
-	n.mu.Unlock()
-	if v := n.set.version(version); v != nil {
-		v.poke()
-	}
-}
-
-// dropFolder removes what is left of a version without objects, if it is over.
-func (n *namespace) dropFolder(version string) {
-	idle := n.process(version) == nil
-	n.mu.Lock()
-	over := idle && !slices.ContainsFunc(n.splits, func(s deploy.Split) bool { return s.VersionID == version })
-	n.mu.Unlock()
-	if !over {
-		return
-	}
-	lock, err := n.files.tryLock(filepath.Join(version, n.id))
-	if lock != nil { // else a process is starting or ending
-		err = errors.Join(n.files.dropFolder(version, n.id), lock.Close())
-	}
-	if err != nil {
-		n.set.log.Warn("an empty folder of Durable Objects could not be removed", "version_id", version, "error", err)
-	}
-}
-
-// bring settles an object that version has. It reports whether that is its target now.
-func (n *namespace) bring(version, id string) bool {
-	n.mu.Lock()
-	target := n.targetLocked(id)
-	n.mu.Unlock()
-	if target == version || target == "" {
-		return true
-	}
-	ctx, cancel := context.WithTimeout(n.set.running, n.set.cfg.StartWait+vacateTimeout)
-	defer cancel()
-	o, err := n.take(ctx, objectName{n.id, id})
-	if err != nil {
-		return false
-	}
-	defer n.giveBack(o)
-	if _, err := n.settle(ctx, o); err != nil {
-		return false
-	}
-	return o.home == target
-}
-
-// payAll settles the objects whose alarms are owed. It returns how many still are.
-func (n *namespace) payAll() int {
-	owed, err := n.files.owed(n.id)
-	if err != nil {
-		n.set.log.Error("the alarms of Durable Objects that have moved cannot be read", "error", err)
-		return 1
-	}
-	failed := 0
-	for id := range owed {
-		ctx, cancel := context.WithTimeout(n.set.running, n.set.cfg.StartWait+vacateTimeout)
-		o, err := n.take(ctx, objectName{n.id, id})
-		if err == nil {
-			if _, err = n.settle(ctx, o); err != nil {
-				failed++
-			}
-			n.giveBack(o)
-		}
-		cancel()
-	}
-	return failed
+	return n.handOver(ctx, o, target)
 }
 
 // process returns the process that has the objects of a version, nil if there is none.

@@ -63,9 +63,12 @@ func (s *objectStorage) home(o objectName) (string, error) {
 }
 
 // move gives the file to another version, in one step. Nobody may have it open:
-// settle has said so, and nothing can open it since.
+// closeLog has said so, and nothing can open it since.
 func (s *objectStorage) move(o objectName, from, to string) error {
 	source, target := s.file(from, o), s.file(to, o)
+	if _, err := os.Lstat(strings.TrimSuffix(source, objectSuffix) + ".facets"); err == nil {
+		return fmt.Errorf("the object %s has facets, which do not move", o.id)
+	}
 	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
 		return err
 	}
@@ -81,9 +84,9 @@ func (s *objectStorage) move(o objectName, from, to string) error {
 // errOpen is that somebody has the file open.
 var errOpen = errors.New("its storage is open")
 
-// settle makes sure that nobody has the file open and that all of it is in it, not in
+// closeLog makes sure that nobody has the file open and that all of it is in it, not in
 // the log beside it. It returns the alarm that is set, in milliseconds; 0 for none.
-func settle(ctx context.Context, path string) (alarm int64, err error) {
+func closeLog(ctx context.Context, path string) (alarm int64, err error) {
 	err = withDatabase(path, func(db *sql.DB) error {
 		// Leaving the mode with a log needs the file alone. The runtime sets it anew.
 		var mode string
@@ -229,12 +232,32 @@ func (s *objectStorage) each(version, namespace string, do func(id string) bool)
 	}
 }
 
-// dropFolder removes all that a version without a process has of a namespace.
+// dropFolder removes what is left of a namespace in the folder of a version that has
+// neither a process nor an object of it: the schedule, and what stands for objects that
+// went. Anything else stays.
 func (s *objectStorage) dropFolder(version, namespace string) error {
 	dir := filepath.Join(s.dir, version)
-	err := errors.Join(os.RemoveAll(filepath.Join(dir, namespace)), remove(filepath.Join(dir, namespace+".lock")))
-	if left, e := os.ReadDir(dir); e == nil && len(left) == 0 {
-		return errors.Join(err, remove(dir))
+	entries, err := os.ReadDir(filepath.Join(dir, namespace))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return err
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), schedule) || e.IsDir() {
+			continue
+		}
+		return nil
+	}
+	return errors.Join(os.RemoveAll(filepath.Join(dir, namespace)), s.unlist(version, namespace))
+}
+
+// unlist removes the lock of a folder that is gone, and the version's if it was the last.
+func (s *objectStorage) unlist(version, namespace string) error {
+	dir := filepath.Join(s.dir, version)
+	if err := remove(filepath.Join(dir, namespace+".lock")); err != nil {
+		return err
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		return nil
+	}
+	return remove(dir)
 }

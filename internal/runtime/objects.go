@@ -48,8 +48,10 @@ type objectStorage struct {
 
 // sharedLock is open as long as somebody in this router needs it.
 type sharedLock struct {
+	users int           // under the storage's mu
+	done  chan struct{} // closed when file or err is there
 	file  *os.File
-	users int
+	err   error
 }
 
 func openObjectStorage(dir string) (*objectStorage, error) {
@@ -57,10 +59,27 @@ func openObjectStorage(dir string) (*objectStorage, error) {
 	if err := os.MkdirAll(filepath.Join(dir, alarmsDir), 0o700); err != nil {
 		return nil, fmt.Errorf("prepare the storage of Durable Objects: %w", err)
 	}
+	if err := s.probe(); err != nil {
+		return nil, fmt.Errorf("Durable Objects do not run on the file system of %s: two names cannot be exchanged in one step: %w", dir, err)
+	}
 	if err := s.adopt(); err != nil {
 		return nil, fmt.Errorf("take over the storage of Durable Objects: %w", err)
 	}
 	return s, nil
+}
+
+// probe tries what a move needs of the file system.
+func (s *objectStorage) probe() error {
+	dir, err := os.MkdirTemp(s.dir, "probe-")
+	if err != nil {
+		return err
+	}
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	err = errors.Join(os.WriteFile(a, nil, 0o600), os.Mkdir(b, 0o700))
+	if err == nil {
+		err = exchange(a, b)
+	}
+	return errors.Join(err, os.RemoveAll(dir))
 }
 
 // nobody is the version of what an earlier layout, with one folder for each
@@ -93,7 +112,7 @@ func (s *objectStorage) versionDir(versionID string) string {
 type locks struct {
 	storage    *objectStorage
 	folders    []*os.File
-	namespaces []string // of which this router has the locks open for it
+	namespaces map[string]*sharedLock // that this router has open for it, by id
 }
 
 // files are those that hold the locks.
@@ -101,11 +120,9 @@ func (l *locks) files() []*os.File {
 	if l == nil {
 		return nil
 	}
-	l.storage.mu.Lock()
-	defer l.storage.mu.Unlock()
 	files := slices.Clone(l.folders)
-	for _, id := range l.namespaces {
-		files = append(files, l.storage.shared[id].file)
+	for _, lock := range l.namespaces {
+		files = append(files, lock.file)
 	}
 	return files
 }
@@ -128,18 +145,12 @@ func (l *locks) close() error {
 	if l == nil {
 		return nil
 	}
-	failed := []error{l.inherited()}
-	l.storage.mu.Lock()
-	defer l.storage.mu.Unlock()
-	for _, id := range l.namespaces {
-		lock := l.storage.shared[id]
-		if lock.users--; lock.users == 0 {
-			delete(l.storage.shared, id)
-			failed = append(failed, lock.file.Close())
-		}
+	failed := l.inherited()
+	for id, lock := range l.namespaces {
+		failed = errors.Join(failed, l.storage.unshare(id, lock))
 	}
 	l.namespaces = nil
-	return errors.Join(failed...)
+	return failed
 }
 
 // lock takes the locks that a process of the version needs, and waits for those that
@@ -147,7 +158,7 @@ func (l *locks) close() error {
 func (s *objectStorage) lock(ctx context.Context, versionID string, namespaces []deploy.DurableObjectNamespace, patience time.Duration) (_ *locks, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	held := &locks{storage: s}
+	held := &locks{storage: s, namespaces: map[string]*sharedLock{}}
 	if !versionPattern.MatchString(versionID) {
 		return nil, fmt.Errorf("the id %q of the version is not one", versionID)
 	}
@@ -163,10 +174,11 @@ func (s *objectStorage) lock(ctx context.Context, versionID string, namespaces [
 		if !namespacePattern.MatchString(n.ID) {
 			return nil, fmt.Errorf("the id %q of the namespace of class %s is not one", n.ID, n.Class)
 		}
-		if err := s.share(ctx, n.ID); err != nil {
+		lock, err := s.share(ctx, n.ID)
+		if err != nil {
 			return nil, fmt.Errorf("lock the storage of the Durable Objects of class %s: %w", n.Class, err)
 		}
-		held.namespaces = append(held.namespaces, n.ID)
+		held.namespaces[n.ID] = lock
 		f, err := s.await(ctx, filepath.Join(versionID, n.ID))
 		if err != nil {
 			return nil, fmt.Errorf("lock the storage of the Durable Objects of class %s: %w", n.Class, err)
@@ -177,20 +189,40 @@ func (s *objectStorage) lock(ctx context.Context, versionID string, namespaces [
 }
 
 // share opens the lock of a namespace, or counts one more who needs it.
-func (s *objectStorage) share(ctx context.Context, id string) error {
+func (s *objectStorage) share(ctx context.Context, id string) (*sharedLock, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	lock := s.shared[id]
-	if lock == nil {
-		f, err := s.await(ctx, id)
-		if err != nil {
-			return err
-		}
-		lock = &sharedLock{file: f}
+	first := lock == nil
+	if first {
+		lock = &sharedLock{done: make(chan struct{})}
 		s.shared[id] = lock
 	}
 	lock.users++
-	return nil
+	s.mu.Unlock()
+	if first {
+		lock.file, lock.err = s.await(ctx, id)
+		close(lock.done)
+	}
+	<-lock.done
+	if lock.err != nil {
+		return nil, errors.Join(lock.err, s.unshare(id, lock))
+	}
+	return lock, nil
+}
+
+func (s *objectStorage) unshare(id string, lock *sharedLock) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if lock.users--; lock.users > 0 {
+		return nil
+	}
+	if s.shared[id] == lock {
+		delete(s.shared, id)
+	}
+	if lock.file == nil {
+		return nil
+	}
+	return lock.file.Close()
 }
 
 func (s *objectStorage) await(ctx context.Context, id string) (*os.File, error) {
@@ -263,7 +295,10 @@ func (s *objectStorage) removeFolders(namespace string) error {
 		return err
 	}
 	for _, v := range versions {
-		if err := s.dropFolder(v, namespace); err != nil {
+		if err := os.RemoveAll(filepath.Join(s.dir, v, namespace)); err != nil {
+			return err
+		}
+		if err := s.unlist(v, namespace); err != nil {
 			return err
 		}
 	}

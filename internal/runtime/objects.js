@@ -8,6 +8,8 @@ import { DurableObject } from "cloudflare:workers";
 const CONTROL = "Tidegate-Object-Control"; // a header with this process's secret
 const RESET = "Durable Object reset because its code was updated."; // hosted.js ends objects so
 const ID_CHARS = 64;
+const ASKS_MAX = 64; // at once: each takes a connection of the router's
+const RELEASES_MAX = 1000; // told at once
 const SLOTS_MAX = 4096; // before unused ones are looked for
 const UNUSED_MS = 60_000;
 
@@ -16,7 +18,8 @@ const UNUSED_MS = 60_000;
 // still on its way.
 const slots = new Map();
 let sweepAt = SLOTS_MAX;
-let released = []; // permits that were given up, until the router was told
+let asks = 0;
+const released = []; // permits that were given up, until the router was told
 
 function slotOf(key) {
   let slot = slots.get(key);
@@ -79,11 +82,13 @@ class Remote {
 
   async fetch(request) {
     const slot = await this.#enter();
+    const { place } = slot;
     let response;
     try {
-      response = await this.#object(slot.place).fetch(request);
+      response = await this.#object(place).fetch(request);
     } catch (e) {
       slot.calls--;
+      doubt(slot, place, e);
       throw e;
     }
     const { body, headers } = response;
@@ -116,8 +121,12 @@ class Remote {
 
   async #call(use) {
     const slot = await this.#enter();
+    const { place } = slot;
     try {
-      return await use(this.#object(slot.place));
+      return await use(this.#object(place));
+    } catch (e) {
+      doubt(slot, place, e);
+      throw e;
     } finally {
       slot.calls--;
     }
@@ -135,14 +144,7 @@ class Remote {
   async #ask(slot) {
     slot.used = Date.now();
     sweep();
-    const gone = released;
-    released = [];
-    const response = await this.#env.ROUTER.fetch("http://router/objects/permit", {
-      method: "POST",
-      body: JSON.stringify({ object: this.#key, released: gone }),
-    });
-    if (!response.ok) throw new Error(await response.text());
-    const place = await response.json();
+    const place = await askRouter(this.#env, this.#key);
     if (this.#name !== undefined) await note(this.#at(place.address), "/name", [this.#id, this.#name]);
     if (place.serial > slot.voided) slot.place = place;
   }
@@ -161,6 +163,31 @@ class Remote {
   }
 }
 
+// A call that did not get there may have had a place that is gone.
+function doubt(slot, place, e) {
+  if (!e.remote && slot.place === place) slot.place = null;
+}
+
+async function askRouter(env, object) {
+  while (asks >= ASKS_MAX) await scheduler.wait(5);
+  asks++;
+  const gone = released.splice(0, RELEASES_MAX);
+  try {
+    const response = await env.ROUTER.fetch("http://router/objects/permit", {
+      method: "POST",
+      body: JSON.stringify({ object, released: gone }),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(text);
+    return JSON.parse(text);
+  } catch (e) {
+    released.push(...gone);
+    throw e;
+  } finally {
+    asks--;
+  }
+}
+
 async function note(process, path, body) {
   await process.getEntrypoint("user", "tidegate:notes").fetch("http://notes" + path, { method: "POST", body: JSON.stringify(body) });
 }
@@ -174,7 +201,7 @@ export const control = {
       return Response.json({ calls: body.objects.reduce((calls, key) => calls + revoke(key, body.serial), 0) });
     }
     try {
-      return Response.json(await order(env, pathname.slice("/objects".length), body));
+      return Response.json(await order(env, pathname.slice("/objects/".length), body));
     } catch (e) {
       return new Response(String(e.message), { status: 500 });
     }
@@ -191,27 +218,27 @@ function revoke(key, serial) {
 
 // order has an object of this process prepare for its move, or for its start here. It is
 // opened without the user's code from a reset until it has moved or stays.
-async function order(env, path, body) {
+async function order(env, what, { entrypoint, id, alarm, force }) {
   const process = env.DEBUG.current();
-  const ask = async () => {
-    const response = await process.getActor("user", body.entrypoint, body.id).fetch("http://object" + path, {
-      method: "POST",
-      headers: { [CONTROL]: env.SECRET },
-      body: JSON.stringify(body),
-    });
+  switch (what) {
+    case "begin":
+      await note(process, "/begin", []);
+      return {};
+    case "moved":
+      await note(process, "/moved", [id]);
+      return {};
+  }
+  await note(process, what === "stay" ? "/moved" : "/moving", [id]);
+  try {
+    const rest = alarm ?? (force ? "force" : "");
+    const response = await process.getActor("user", entrypoint, id).fetch("http://object/", { headers: { [CONTROL]: `${env.SECRET} ${what} ${rest}` } });
     const text = await response.text();
     if (!response.ok) throw new Error(`the object answered ${response.status}: ${text}`);
-    return text ? JSON.parse(text) : {};
-  };
-  const over = path === "/stay" || path === "/moved";
-  await note(process, over ? "/moved" : "/moving", [body.id]);
-  if (path === "/moved") return {};
-  try {
-    return await ask();
+    return { handlers: Number(text) };
   } catch (e) {
     if (String(e.message).includes(RESET)) return {}; // it has, and so could not answer
     throw e;
   } finally {
-    if (path === "/alarm") await note(process, "/moved", [body.id]);
+    if (what === "alarm") await note(process, "/moved", [id]);
   }
 }

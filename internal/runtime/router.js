@@ -45,7 +45,7 @@ const OWN = "tidegate:"; // entry points of ours in the user's Worker
 // ours reports whether an invocation of the user's Worker was of our making.
 function ours({ entrypoint, event }, secret) {
   if (!entrypoint?.startsWith(OWN)) return false;
-  return entrypoint === OWN + "notes" || event?.request?.headers["tidegate-object-control"] === secret;
+  return entrypoint === OWN + "notes" || event?.request?.headers["tidegate-object-control"]?.startsWith(secret + " ");
 }
 
 function push(item, secret) {

@@ -266,7 +266,8 @@ func (v *version) outgrown(in *instance) bool {
 	})
 }
 
-// giveUp ends a process that has the storage of other Durable Objects than it should. It reports whether another is wanted.
+// giveUp ends a process that has the storage of other Durable Objects than it should.
+// It reports whether another is wanted.
 func (v *version) giveUp(in *instance) (again bool) {
 	v.current.Store(nil)
 	v.mu.Lock()
@@ -284,12 +285,13 @@ func (v *version) giveUp(in *instance) (again bool) {
 func (v *version) stopIdle(in *instance) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.wanted || in.busy.Load() > 0 || v.set.homes.needs(v.VersionID) {
+	crowded := v.set.places.crowded()
+	if v.wanted || in.busy.Load() > 0 || !crowded && v.set.homes.needs(v.VersionID) {
 		return false
 	}
 	now := time.Now()
 	idle := now.Sub(time.Unix(0, v.lastUsed.Load())) >= v.set.cfg.IdleStop && !now.Before(v.warmUntil)
-	if !idle && !v.set.places.crowded() {
+	if !idle && !crowded {
 		return false
 	}
 	v.current.Store(nil)

@@ -212,6 +212,7 @@ func (w *workers) update(s *deploy.Snapshot, all map[string]http.RoundTripper) {
 	if w.closed {
 		return
 	}
+	w.homes.update(s) // before processes start: it says which storage they have
 	named := map[string]bool{}
 	for i := range s.Scripts {
 		sc := &s.Scripts[i]
@@ -243,7 +244,6 @@ func (w *workers) update(s *deploy.Snapshot, all map[string]http.RoundTripper) {
 	if changed {
 		w.sweepLocked()
 	}
-	w.homes.update(s)
 	for _, v := range w.versions {
 		v.poke() // it may have lost the storage of Durable Objects
 	}

@@ -14,6 +14,8 @@ const config :Workerd.Config = (
       compatibilityDate = "2021-11-02", compatibilityFlags = ["nodejs_compat"],
       bindings = [
         (name = "ROOM", wrapped = (moduleName = "tidegate:namespace", innerBindings = [(name = "ids", durableObjectNamespace = (className = "tidegate:Room")), (name = "proxies", durableObjectNamespace = (className = "Proxy0", serviceName = "objects"))])),
+        (name = "tidegate:Room", wrapped = (moduleName = "tidegate:namespace", innerBindings = [(name = "ids", durableObjectNamespace = (className = "tidegate:Room")), (name = "proxies", durableObjectNamespace = (className = "Proxy0", serviceName = "objects"))])),
+        (name = "tidegate:Raum\"\xc3\xbc", wrapped = (moduleName = "tidegate:namespace", innerBindings = [(name = "ids", durableObjectNamespace = (className = "tidegate:Raum\"\xc3\xbc")), (name = "proxies", durableObjectNamespace = (className = "Proxy1", serviceName = "objects"))])),
       ],
       durableObjectNamespaces = [
         (className = "tidegate:Room", uniqueKey = "0123456789abcdef0123456789abcdef", enableSql = false),
@@ -31,11 +33,11 @@ const config :Workerd.Config = (
     (name = "disk", disk = (path = "/data/objects", writable = true)),
     (name = "objects", worker = (
       modules = [(name = "main", esModule = "import { control, proxyOf } from \"objects\";\nimport { DurableObject } from \"cloudflare:workers\";\nexport default control;\nexport const Proxy0 = proxyOf(\"0123456789abcdef0123456789abcdef\");\nexport class Ids0 extends DurableObject {}\nexport const Proxy1 = proxyOf(\"fedcba9876543210fedcba9876543210\");\nexport class Ids1 extends DurableObject {}\n"), (name = "objects", esModule = "objects.js")],
-      compatibilityDate = "2026-01-01",
+      compatibilityDate = "2026-01-01", compatibilityFlags = ["enhanced_error_serialization"],
       bindings = [(name = "DEBUG", workerdDebugPort = void), (name = "ROUTER", service = "sink"), (name = "SECRET", text = "SECRET")],
       durableObjectNamespaces = [
-        (className = "Proxy0", ephemeralLocal = void),
-        (className = "Proxy1", ephemeralLocal = void),
+        (className = "Proxy0", uniqueKey = "tidegate:0123456789abcdef0123456789abcdef"),
+        (className = "Proxy1", uniqueKey = "tidegate:fedcba9876543210fedcba9876543210"),
       ],
       durableObjectStorage = (inMemory = void),
       globalOutbound = "nowhere")),
