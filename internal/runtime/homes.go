@@ -137,6 +137,11 @@ func (n *namespace) update(sc *deploy.SnapshotScript, classes map[string]string)
 	defer n.mu.Unlock()
 	owner := deploy.Caller{AccountID: sc.AccountID, Script: sc.Name}
 	same := n.owner == owner && slices.Equal(n.splits, sc.Splits) && maps.Equal(n.classes, classes)
+	for version := range n.classes {
+		if _, ok := classes[version]; !ok && len(sc.Splits) > 0 {
+			n.left[version] = true // of a script that it was transferred from
+		}
+	}
 	n.owner, n.classes = owner, classes
 	n.delay = time.Duration(sc.ObjectsDelayMS) * time.Millisecond
 	if same {
@@ -194,6 +199,20 @@ func (n *namespace) needs(version string) bool {
 		}
 	}
 	return n.left[version]
+}
+
+// leaving reports whether objects of a namespace may still be in the process of a version,
+// on their way to another one.
+func (h *homes) leaving(version, namespace string) bool {
+	h.mu.Lock()
+	n := h.namespaces[namespace]
+	h.mu.Unlock()
+	if n == nil {
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.left[version] && len(n.splits) > 0
 }
 
 // owned returns those of the namespaces that belong to the version's script.

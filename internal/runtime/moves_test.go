@@ -304,3 +304,61 @@ func TestPatienceFollowsTheDeployment(t *testing.T) {
 		t.Errorf("for an immediate update it is %v, %v", grace, last)
 	}
 }
+
+// A transfer is a move, too: no call of a third script fails while the objects leave the
+// process of the script that loses the class.
+func TestTransferredObjectsLeaveBeforeTheirProcessEnds(t *testing.T) {
+	r := newObjects(t, v1)
+	r.add(v2, counter, func(b *deploy.Bundle) { withCounter(b); b.Script = "home" })
+	r.add(v3, counter, func(b *deploy.Bundle) { withCounter(b); b.Script, b.Worker.DurableObjects = "caller", nil })
+	scripts := func(name, id string, has ...deploy.DurableObjectNamespace) deploy.SnapshotScript {
+		return deploy.SnapshotScript{
+			AccountID: testAccount, Subdomain: "dev", Name: name, ObjectsDelayMS: 300_000,
+			Splits:   []deploy.Split{{VersionID: id, Percentage: deploy.Full}},
+			Versions: []deploy.SnapshotVersion{{ID: id, Worker: &deploy.SnapshotWorker{Exports: r.source.bundles[id].Worker.Exports, Objects: has}}},
+		}
+	}
+	class := r.source.bundles[v1].Worker.DurableObjects[0]
+	before := r.Update(&deploy.Snapshot{Revision: 1, Scripts: []deploy.SnapshotScript{scripts("shop", v1, class), scripts("caller", v3)}})
+	source, caller := before[v1].(worker), before[v3].(worker)
+	const objects = 12
+	was := make([]counted, objects)
+	for i := range was {
+		was[i] = count(t, caller, fmt.Sprintf("/add?name=%d", i))
+	}
+	stop := make(chan struct{})
+	var callers sync.WaitGroup
+	for first := range 4 {
+		callers.Go(func() {
+			for i := first; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				path := fmt.Sprintf("/add?name=%d", i%objects)
+				if status, body, err := get(t, caller, path); err != nil || status != http.StatusOK {
+					t.Errorf("%s: %d %q, %v", path, status, body, err)
+					return
+				}
+			}
+		})
+	}
+	after := &deploy.Snapshot{Revision: 2, Scripts: []deploy.SnapshotScript{scripts("shop", v1), scripts("caller", v3), scripts("home", v2, class)}}
+	target := r.Update(after)[v2].(worker)
+	for i := range was {
+		until(t, "the move", func() bool {
+			got := count(t, target, fmt.Sprintf("/add?name=%d", i))
+			if got.ID != was[i].ID || got.N <= was[i].N {
+				t.Fatalf("object %d was %+v, and is %+v", i, was[i], got)
+			}
+			return got.Version == v2
+		})
+	}
+	until(t, "the old process to let go of the class", func() bool {
+		in := source.(*version).current.Load()
+		return in != nil && len(in.objects) == 0
+	})
+	close(stop)
+	callers.Wait()
+}

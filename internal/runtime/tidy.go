@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -212,18 +213,22 @@ func (n *namespace) astray() []string {
 // settled says that a version has only objects that belong there.
 func (n *namespace) settled(version string) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.left, version)
+	if !n.untidy { // else the deployment has changed since
+		delete(n.left, version)
+	}
+	n.mu.Unlock()
+	if v := n.set.version(version); v != nil {
+		v.poke() // its process may wait for that
+	}
 }
 
 // settledBut is settled for the versions that have no folder.
 func (n *namespace) settledBut(versions []string) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	for version := range n.left {
-		if !slices.Contains(versions, version) {
-			delete(n.left, version)
-		}
+	empty := slices.DeleteFunc(slices.Collect(maps.Keys(n.left)), func(version string) bool { return slices.Contains(versions, version) })
+	n.mu.Unlock()
+	for _, version := range empty {
+		n.settled(version)
 	}
 }
 

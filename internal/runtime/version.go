@@ -176,7 +176,7 @@ func (v *version) serve(in *instance) bool {
 			v.finish(in, v.set.cfg.StopGrace)
 			return false
 		case <-v.poked:
-			if !slices.Equal(in.objects, v.ownObjects()) {
+			if v.outgrown(in) {
 				return v.giveUp(in)
 			}
 		case <-tick.C:
@@ -252,6 +252,18 @@ func (v *version) ownObjects() []deploy.DurableObjectNamespace {
 	implemented := v.objects
 	v.mu.Unlock()
 	return v.set.homes.owned(v.Caller, implemented)
+}
+
+// outgrown reports whether the process has the storage of other Durable Objects than
+// it should. Of what it should not have any more the objects leave it first.
+func (v *version) outgrown(in *instance) bool {
+	own := v.ownObjects()
+	if slices.Equal(in.objects, own) {
+		return false
+	}
+	return !slices.ContainsFunc(in.objects, func(n deploy.DurableObjectNamespace) bool {
+		return !slices.Contains(own, n) && v.set.homes.leaving(v.VersionID, n.ID)
+	})
 }
 
 // giveUp ends a process that has the storage of other Durable Objects than it should.

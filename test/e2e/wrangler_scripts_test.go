@@ -65,10 +65,12 @@ func objectsOfOthers(t *testing.T, first, second, third *release) {
 		t.Fatal(err)
 	}
 	borrowed.settle(t, names, all)
+	load := borrowed.load(t, names, 20)
 	third.v1 = versionID(t, third.run(t, "deploy"))
 	taken := third.counters(t)
 	all.VersionID = third.v1
 	taken.settle(t, names, all)
+	load.mustStop(t)
 	for _, name := range names {
 		got, again := taken.mustAdd(t, name), borrowed.mustAdd(t, name)
 		if got.ID != before[name].ID || got.N <= before[name].N || again.N != got.N+1 || again.Version != third.v1 {
