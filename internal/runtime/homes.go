@@ -66,6 +66,7 @@ type object struct {
 	permits map[*instance]uint64 // the serial of the last permit of each process that may have calls to it in hand
 	stays   time.Time            // it does not try to move before
 	missed  int                  // how often it tried since the deployment changed
+	due     time.Time            // from then on it moves, busy or not; zero before it was to move
 }
 
 // place is where a process may call an object, until a revocation with this serial or
@@ -150,9 +151,23 @@ func (n *namespace) update(sc *deploy.SnapshotScript, classes map[string]string)
 	n.splits, n.since = sc.Splits, time.Now()
 	for _, o := range n.objects {
 		o.stays, o.missed = time.Time{}, 0
+		n.bringForwardLocked(o)
 	}
 	if len(n.splits) > 0 {
 		n.tidyLocked()
+	}
+}
+
+// bringForwardLocked sets when a busy object is no longer waited for: a deployment that
+// comes while it waits already can only bring that forward.
+func (n *namespace) bringForwardLocked(o *object) {
+	target := n.targetLocked(o.id)
+	due := n.since.Add(n.delay)
+	switch {
+	case target == "" || o.home == "" || target == o.home:
+		o.due = time.Time{}
+	case o.due.IsZero() || due.Before(o.due):
+		o.due = due
 	}
 }
 

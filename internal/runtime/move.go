@@ -23,10 +23,13 @@ const revokePoll = 5 * time.Millisecond
 
 // patience returns how long the calls that an object has in hand are waited for, and
 // whether it moves even if they have not ended then.
-func (n *namespace) patience() (grace time.Duration, last bool) {
+func (n *namespace) patience(o *object) (grace time.Duration, last bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	left := time.Until(n.since.Add(n.delay))
+	if o.due.IsZero() {
+		n.bringForwardLocked(o)
+	}
+	left := time.Until(o.due)
 	switch {
 	case n.delay == 0:
 		return 0, true
@@ -60,7 +63,7 @@ func (n *namespace) move(ctx context.Context, o *object, target string) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	grace, last := n.patience()
+	grace, last := n.patience(o)
 	deadline := time.Now().Add(grace)
 	if err := n.revoke(ctx, o, deadline, last); err != nil {
 		return err
@@ -79,7 +82,7 @@ func (n *namespace) move(ctx context.Context, o *object, target string) (err err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	o.home, o.placed = target, nil
+	o.home, o.placed, o.due = target, nil, time.Time{}
 	return nil
 }
 

@@ -289,76 +289,41 @@ func TestObjectsOfTheLayoutBeforeAreTakenOver(t *testing.T) {
 	}
 }
 
+// A deployment that comes while an object waits can only bring its move forward.
 func TestPatienceFollowsTheDeployment(t *testing.T) {
 	set := &workers{cfg: WorkerConfig{}.withDefaults()}
-	n := &namespace{homes: &homes{set: set}, since: time.Now(), delay: time.Hour}
-	if grace, last := n.patience(); grace != busyPatience || last {
-		t.Errorf("patience is %v, %v", grace, last)
+	n := newHomes(set).namespaceLocked(counterID)
+	o := &object{objectName: objectName{counterID, strings.Repeat("0", 64)}, home: v1}
+	n.objects[o.id] = o
+	deployed := func(version string, delay time.Duration) {
+		n.update(&deploy.SnapshotScript{
+			AccountID: testAccount, Name: "shop", ObjectsDelayMS: delay.Milliseconds(),
+			Splits: []deploy.Split{{VersionID: version, Percentage: deploy.Full}},
+		}, map[string]string{v1: counterName, v2: counterName, v3: counterName})
 	}
-	n.since = time.Now().Add(-2 * time.Hour)
-	if grace, last := n.patience(); grace != set.cfg.StopGrace || !last {
-		t.Errorf("after the delay it is %v, %v", grace, last)
-	}
-	n.delay = 0
-	if grace, last := n.patience(); grace != 0 || !last {
-		t.Errorf("for an immediate update it is %v, %v", grace, last)
-	}
-}
-
-// A transfer is a move, too: no call of a third script fails while the objects leave the
-// process of the script that loses the class.
-func TestTransferredObjectsLeaveBeforeTheirProcessEnds(t *testing.T) {
-	r := newObjects(t, v1)
-	r.add(v2, counter, func(b *deploy.Bundle) { withCounter(b); b.Script = "home" })
-	r.add(v3, counter, func(b *deploy.Bundle) { withCounter(b); b.Script, b.Worker.DurableObjects = "caller", nil })
-	scripts := func(name, id string, has ...deploy.DurableObjectNamespace) deploy.SnapshotScript {
-		return deploy.SnapshotScript{
-			AccountID: testAccount, Subdomain: "dev", Name: name, ObjectsDelayMS: 300_000,
-			Splits:   []deploy.Split{{VersionID: id, Percentage: deploy.Full}},
-			Versions: []deploy.SnapshotVersion{{ID: id, Worker: &deploy.SnapshotWorker{Exports: r.source.bundles[id].Worker.Exports, Objects: has}}},
+	f := func(what string, wantGrace time.Duration, wantLast bool) {
+		t.Helper()
+		if grace, last := n.patience(o); grace != wantGrace || last != wantLast {
+			t.Errorf("%s: patience is %v, %v; want %v, %v", what, grace, last, wantGrace, wantLast)
 		}
 	}
-	class := r.source.bundles[v1].Worker.DurableObjects[0]
-	before := r.Update(&deploy.Snapshot{Revision: 1, Scripts: []deploy.SnapshotScript{scripts("shop", v1, class), scripts("caller", v3)}})
-	source, caller := before[v1].(worker), before[v3].(worker)
-	const objects = 12
-	was := make([]counted, objects)
-	for i := range was {
-		was[i] = count(t, caller, fmt.Sprintf("/add?name=%d", i))
+	deployed(v2, time.Hour)
+	f("a delay of an hour", busyPatience, false)
+	due := o.due
+	deployed(v3, 2*time.Hour)
+	if o.due != due {
+		t.Errorf("a later deployment moved the end from %v to %v", due, o.due)
 	}
-	stop := make(chan struct{})
-	var callers sync.WaitGroup
-	for first := range 4 {
-		callers.Go(func() {
-			for i := first; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				path := fmt.Sprintf("/add?name=%d", i%objects)
-				if status, body, err := get(t, caller, path); err != nil || status != http.StatusOK {
-					t.Errorf("%s: %d %q, %v", path, status, body, err)
-					return
-				}
-			}
-		})
+	deployed(v2, time.Minute)
+	if !o.due.Before(due) {
+		t.Errorf("a shorter delay left the end at %v", o.due)
 	}
-	after := &deploy.Snapshot{Revision: 2, Scripts: []deploy.SnapshotScript{scripts("shop", v1), scripts("caller", v3), scripts("home", v2, class)}}
-	target := r.Update(after)[v2].(worker)
-	for i := range was {
-		until(t, "the move", func() bool {
-			got := count(t, target, fmt.Sprintf("/add?name=%d", i))
-			if got.ID != was[i].ID || got.N <= was[i].N {
-				t.Fatalf("object %d was %+v, and is %+v", i, was[i], got)
-			}
-			return got.Version == v2
-		})
+	o.due = time.Now().Add(-time.Second)
+	f("after the delay", set.cfg.StopGrace, true)
+	deployed(v3, 0)
+	f("an immediate update", 0, true)
+	deployed(v1, time.Hour)
+	if !o.due.IsZero() {
+		t.Errorf("it is to move at %v, though it is where it belongs", o.due)
 	}
-	until(t, "the old process to let go of the class", func() bool {
-		in := source.(*version).current.Load()
-		return in != nil && len(in.objects) == 0
-	})
-	close(stop)
-	callers.Wait()
 }
