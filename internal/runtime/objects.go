@@ -60,7 +60,7 @@ func openObjectStorage(dir string) (*objectStorage, error) {
 		return nil, fmt.Errorf("prepare the storage of Durable Objects: %w", err)
 	}
 	if err := s.probe(); err != nil {
-		return nil, fmt.Errorf("Durable Objects do not run on the file system of %s: two names cannot be exchanged in one step: %w", dir, err)
+		return nil, fmt.Errorf("exchange two names on the file system of %s, which Durable Objects need: %w", dir, err)
 	}
 	if err := s.adopt(); err != nil {
 		return nil, fmt.Errorf("take over the storage of Durable Objects: %w", err)
