@@ -109,11 +109,11 @@ func (c *processConfig) objectServices(w *capnpWriter) {
 	}
 	w.line(`    (name = "objects", worker = (`)
 	w.line(`      modules = [(name = "main", esModule = %s), (name = "objects", esModule = %s)],`, quote(js.String()), quote(objectsModule))
-	w.line(`      compatibilityDate = %s,`, quote(routerDate))
+	w.line(`      compatibilityDate = %s, compatibilityFlags = ["enhanced_error_serialization"],`, quote(routerDate))
 	w.line(`      bindings = [(name = "DEBUG", workerdDebugPort = void), (name = "ROUTER", service = "sink"), (name = "SECRET", text = %s)],`, quote(c.secret))
 	w.line(`      durableObjectNamespaces = [`)
 	for i, id := range ids {
-		w.line(`        (className = "Proxy%d", ephemeralLocal = void),`, i)
+		w.line(`        (className = "Proxy%d", uniqueKey = %s),`, i, quote(ownEntrypoint+id))
 		if !c.implements(id) {
 			w.line(`        (className = "Ids%d", uniqueKey = %s),`, i, quote(id))
 		}

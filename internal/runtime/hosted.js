@@ -5,7 +5,9 @@ const RESET = "Durable Object reset because its code was updated."; // as Cloudf
 const NAMES_MAX = 100_000;
 
 // As they are before the user's modules run, which must not learn the secret.
-const { apply } = Reflect;
+const { Proxy } = globalThis;
+const { apply, get: getMember } = Reflect;
+const { bind } = Function.prototype;
 const getHeader = Headers.prototype.get;
 const getHeaders = Object.getOwnPropertyDescriptor(Request.prototype, "headers")?.get;
 
@@ -16,31 +18,41 @@ function isControl(request, secret) {
 
 const names = new Map(); // by object id: what ctx.id.name is
 const moving = new Set(); // objects that are opened without the user's code
-const states = new WeakMap(); // of instances of user's classes
 
-// hosted returns a class that is Class, but for the router's control, whose requests
-// carry the secret.
+// What the runtime calls by itself, past the proxies.
+const handlers = new Set(["alarm", "webSocketMessage", "webSocketClose", "webSocketError"]);
+
+// hosted returns a class whose instances are Class's, but for the router's control,
+// whose requests carry the secret. What of them the user's code sees is its own: the
+// runtime alone gets them by a proxy.
 export function hosted(Class, secret) {
   const Hosted = class extends Class {
     constructor(ctx, env) {
       const id = ctx.id.toString();
       if (moving.has(id)) return new Moving(ctx, secret);
       tellName(ctx, names.get(id));
-      super(ctx, env);
-      states.set(this, { ctx, handlers: 0 });
-    }
-
-    fetch(request, ...rest) {
-      if (isControl(request, secret)) return control(states.get(this), request);
-      if (typeof super.fetch !== "function") throw new TypeError("Handler does not export a fetch() function.");
-      return super.fetch(request, ...rest);
+      const object = new Class(ctx, env);
+      const state = { ctx, handlers: 0 };
+      return new Proxy(object, {
+        get(target, name) {
+          if (name === "fetch") return fetcher(target, state, secret);
+          const value = getMember(target, name, target);
+          if (typeof value !== "function" || name === "constructor") return value;
+          return handlers.has(name) ? counted(target, state, value) : apply(bind, value, [target]);
+        },
+      });
     }
   };
-  for (const handler of ["alarm", "webSocketMessage", "webSocketClose", "webSocketError"]) {
-    if (typeof Class.prototype[handler] === "function") Hosted.prototype[handler] = counted(Class.prototype[handler]);
-  }
   Object.defineProperty(Hosted, "name", { value: Class.name });
   return Hosted;
+}
+
+function fetcher(object, state, secret) {
+  return (request, ...rest) => {
+    if (isControl(request, secret)) return control(state, request);
+    if (typeof object.fetch !== "function") throw new Error("Handler does not export a fetch() function.");
+    return object.fetch(request, ...rest);
+  };
 }
 
 // The proxy told the name before its first call; the runtime gives an id without one.
@@ -51,13 +63,11 @@ function tellName(ctx, name) {
   Object.defineProperty(ctx, "id", { value: id, enumerable: true });
 }
 
-// counted is a handler that the runtime calls by itself, past the proxies.
-function counted(handler) {
-  return async function (...args) {
-    const state = states.get(this);
+function counted(object, state, handler) {
+  return async (...args) => {
     state.handlers++;
     try {
-      return await handler.apply(this, args);
+      return await apply(handler, object, args);
     } finally {
       state.handlers--;
     }

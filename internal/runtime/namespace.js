@@ -1,8 +1,9 @@
 // The API of a binding to Durable Objects. Ids are the runtime's own; a stub leads to
-// the proxy of its object.
-const NAME_BYTES_MAX = 1024; // above, an object is not told its name by the runtime either
+// the proxy of its object, and is otherwise what the runtime would give.
+const NAME_BYTES_MAX = 1024 - 65; // as much as a proxy, named by its object's id too, is told
 const utf8 = new TextEncoder();
 
+// Methods take what they get, so that the runtime checks arguments and names them.
 class DurableObjectNamespace {
   #ids;
   #proxies;
@@ -12,35 +13,43 @@ class DurableObjectNamespace {
     this.#proxies = proxies;
   }
 
-  newUniqueId(options) {
-    return this.#ids.newUniqueId(options);
+  newUniqueId(...args) {
+    return this.#ids.newUniqueId(...args);
   }
 
-  idFromName(name) {
-    return this.#ids.idFromName(name);
+  idFromName(...args) {
+    return this.#ids.idFromName(...args);
   }
 
-  idFromString(id) {
-    return this.#ids.idFromString(id);
+  idFromString(...args) {
+    return this.#ids.idFromString(...args);
   }
 
-  get(id, options) {
-    this.#ids.get(id, options); // which refuses what is no id, and unknown options
-    const { name } = id;
-    const told = name !== undefined && utf8.encode(name).length <= NAME_BYTES_MAX ? name : "";
-    const stub = this.#proxies.get(id.toString() + told);
-    Object.defineProperty(stub, "id", { value: id, enumerable: true });
-    Object.defineProperty(stub, "name", { value: name, enumerable: true });
-    return stub;
+  get(...args) {
+    return this.#proxy(this.#ids.get(...args));
   }
 
-  getByName(name, options) {
-    return this.get(this.#ids.idFromName(name), options);
+  getByName(...args) {
+    return this.#proxy(this.#ids.getByName(...args));
   }
 
-  jurisdiction(jurisdiction) {
-    return new DurableObjectNamespace(this.#ids.jurisdiction(jurisdiction), this.#proxies);
+  jurisdiction(...args) {
+    return new DurableObjectNamespace(this.#ids.jurisdiction(...args), this.#proxies);
   }
+
+  #proxy({ id, name }) {
+    let known = id.toString();
+    if (name !== undefined && utf8.encode(name).length <= NAME_BYTES_MAX) known += ":" + name;
+    const stub = this.#proxies.getByName(known);
+    const shown = { enumerable: true, configurable: true };
+    Object.defineProperty(stub, "name", { ...shown, value: name });
+    return Object.defineProperty(stub, "id", { ...shown, value: id });
+  }
+}
+
+// As the runtime's classes have it, by the Worker's compatibility date.
+if (Symbol.toStringTag in Headers.prototype) {
+  Object.defineProperty(DurableObjectNamespace.prototype, Symbol.toStringTag, { value: "DurableObjectNamespace", configurable: true });
 }
 
 export default ({ ids, proxies }) => new DurableObjectNamespace(ids, proxies);

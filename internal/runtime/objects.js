@@ -39,10 +39,10 @@ function sweep() {
 }
 
 // What the runtime looks for on an instance, and a stub cannot call.
-const absent = new Set(["alarm", "connect", "self", "webSocketClose", "webSocketError", "webSocketMessage"]);
+const absent = new Set(["alarm", "connect", "webSocketClose", "webSocketError", "webSocketMessage"]);
 
-// proxyOf returns the class whose instances stand for the objects of a namespace.
-// They are named by an object's id and, if it is known, its name.
+// proxyOf returns the class whose instances stand for the objects of a namespace. They
+// are named by an object's id and, if it is known, a colon and its name.
 export function proxyOf(namespace) {
   return class extends DurableObject {
     constructor(ctx, env) {
@@ -52,7 +52,7 @@ export function proxyOf(namespace) {
         get(target, name) {
           if (name === "fetch") return (request) => remote.fetch(request);
           if (typeof name !== "string" || Reflect.has(target, name)) return Reflect.get(target, name);
-          return absent.has(name) ? undefined : remote.member(name);
+          return absent.has(name) ? undefined : remote.member([name]);
         },
       });
     }
@@ -72,8 +72,8 @@ class Remote {
   constructor(ctx, env, namespace) {
     this.#ctx = ctx;
     this.#env = env;
-    this.#id = ctx.id.slice(0, ID_CHARS);
-    this.#name = ctx.id.slice(ID_CHARS);
+    this.#id = ctx.id.name.slice(0, ID_CHARS);
+    if (ctx.id.name.length > ID_CHARS) this.#name = ctx.id.name.slice(ID_CHARS + 1);
     this.#key = namespace + this.#id;
   }
 
@@ -100,11 +100,19 @@ class Remote {
     return new Response(readable, response);
   }
 
-  // member is what a stub's property is: a method, or with "await" a value.
-  member(name) {
-    const method = (...args) => this.#call((object) => object[name](...args));
-    method.then = (resolve, reject) => this.#call((object) => object[name]).then(resolve, reject);
-    return method;
+  // member is what a stub's property is: a method, or with "await" a value, or what has
+  // properties itself. Whether there is one the object knows.
+  member(path) {
+    const last = path.at(-1);
+    const owner = (object) => path.slice(0, -1).reduce((of, name) => of[name], object);
+    const method = (...args) => this.#call((object) => owner(object)[last](...args));
+    const then = (resolve, reject) => this.#call((object) => owner(object)[last]).then(resolve, reject);
+    return new Proxy(method, {
+      get: (target, name) => (name === "then" ? then : typeof name === "string" ? this.member([...path, name]) : Reflect.get(target, name)),
+      // The runtime takes only own properties of a function.
+      getOwnPropertyDescriptor: (target, name) =>
+        Reflect.getOwnPropertyDescriptor(target, name) ?? { value: undefined, writable: true, enumerable: false, configurable: true },
+    });
   }
 
   async #call(use) {
@@ -136,7 +144,7 @@ class Remote {
     });
     if (!response.ok) throw new Error(await response.text());
     const place = await response.json();
-    if (this.#name) await note(this.#at(place.address), "/name", [this.#id, this.#name]);
+    if (this.#name !== undefined) await note(this.#at(place.address), "/name", [this.#id, this.#name]);
     if (place.serial > slot.voided) slot.place = place;
   }
 

@@ -18,11 +18,18 @@ function toLine(item) {
     `{"outcome":"${item.outcome}","executionModel":"${item.executionModel}","eventTimestamp":${+item.eventTimestamp}` +
     `,"event":${JSON.stringify(eventOf(item.event))}`;
   if (logs.length > 0) line += `,"logs":${JSON.stringify(logs)}`;
-  if (exceptions.length > 0) line += `,"exceptions":${JSON.stringify(exceptions)}`;
+  if (exceptions.length > 0) line += `,"exceptions":${JSON.stringify(exceptions.map(withoutOurs))}`;
   if (entrypoint) line += `,"entrypoint":${JSON.stringify(entrypoint.startsWith(OWN) ? entrypoint.slice(OWN.length) : entrypoint)}`;
   if (durableObjectId) line += `,"durableObjectId":${JSON.stringify(durableObjectId)}`;
   if (item.truncated) line += `,"truncated":true`;
   return line + "}";
+}
+
+// The frame below that of an object's constructor or handler is ours.
+const HOSTED = /\n +at [^\n]*\(tidegate-hosted-\d+:[^\n]*/g;
+
+function withoutOurs({ name, message, stack, timestamp }) {
+  return { name, message, stack: stack?.replace(HOSTED, ""), timestamp };
 }
 
 function eventOf(event) {

@@ -31,11 +31,11 @@ const config :Workerd.Config = (
     (name = "disk", disk = (path = "/data/objects", writable = true)),
     (name = "objects", worker = (
       modules = [(name = "main", esModule = "import { control, proxyOf } from \"objects\";\nimport { DurableObject } from \"cloudflare:workers\";\nexport default control;\nexport const Proxy0 = proxyOf(\"0123456789abcdef0123456789abcdef\");\nexport class Ids0 extends DurableObject {}\nexport const Proxy1 = proxyOf(\"fedcba9876543210fedcba9876543210\");\nexport class Ids1 extends DurableObject {}\n"), (name = "objects", esModule = "objects.js")],
-      compatibilityDate = "2026-01-01",
+      compatibilityDate = "2026-01-01", compatibilityFlags = ["enhanced_error_serialization"],
       bindings = [(name = "DEBUG", workerdDebugPort = void), (name = "ROUTER", service = "sink"), (name = "SECRET", text = "SECRET")],
       durableObjectNamespaces = [
-        (className = "Proxy0", ephemeralLocal = void),
-        (className = "Proxy1", ephemeralLocal = void),
+        (className = "Proxy0", uniqueKey = "tidegate:0123456789abcdef0123456789abcdef"),
+        (className = "Proxy1", uniqueKey = "tidegate:fedcba9876543210fedcba9876543210"),
       ],
       durableObjectStorage = (inMemory = void),
       globalOutbound = "nowhere")),
