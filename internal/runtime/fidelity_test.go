@@ -196,8 +196,8 @@ var knownDifferences = map[string]string{
 	"life/resetErrors":                "what the proxy throws is an error of JavaScript: it is remote, and before 2026-04-21 no reset",
 	"rpc/errorIds":                    "the runtime writes the proxy's id into errors of RPC",
 	"rpc/passedOn":                    "a stub is known to its own process only; where the object is in another version's, that fails",
-	"rpc/passedToAService":            "as above: another script has another process",
-	"rpc/pipelinedStub":               "as above",
+	"rpc/passedToAService":            "a stub is known to its own process only, and another script has another one",
+	"rpc/pipelinedStub":               "the same for a stub that an object of another process returns",
 	"rpc/serviceBindingPassedOn":      "a service binding leads out of the process, and the runtime does not pass on such a one",
 }
 

@@ -6,7 +6,9 @@ const RESET = "Durable Object reset because its code was updated."; // as Cloudf
 const NAMES_MAX = 100_000;
 
 // As they are before the user's modules run, which must not learn the secret.
-const { apply } = Reflect;
+const { Proxy } = globalThis;
+const { apply, get: getMember } = Reflect;
+const { bind } = Function.prototype;
 const getHeader = Headers.prototype.get;
 const getHeaders = Object.getOwnPropertyDescriptor(Request.prototype, "headers")?.get;
 const { split } = String.prototype;
@@ -44,9 +46,9 @@ export function hosted(Class, secret) {
       return new Proxy(object, {
         get(target, name) {
           if (name === "fetch") return fetcher(target, state, secret);
-          const value = Reflect.get(target, name, target);
+          const value = getMember(target, name, target);
           if (typeof value !== "function" || name === "constructor") return value;
-          return handlers.has(name) ? counted(target, state, value) : value.bind(target);
+          return handlers.has(name) ? counted(target, state, value) : apply(bind, value, [target]);
         },
       });
     }
@@ -82,7 +84,7 @@ function counted(object, state, handler) {
   return async (...args) => {
     state.handlers++;
     try {
-      return await handler.apply(object, args);
+      return await apply(handler, object, args);
     } finally {
       state.handlers--;
     }

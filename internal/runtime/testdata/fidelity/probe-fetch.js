@@ -1,5 +1,5 @@
 // Requests, responses and sockets.
-import { attempt, described, ended, thrown } from "./describe.js";
+import { attempt, described, ended } from "./describe.js";
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -8,7 +8,7 @@ async function seen(response) {
   const { status, statusText, url, redirected, headers, cf, type, ok, webSocket } = response;
   const noBody = response.body === null;
   const body = await attempt(() => response.arrayBuffer().then((b) => (b.byteLength > 300 ? b.byteLength : new TextDecoder().decode(b))));
-  return { status, statusText, url, redirected, headers: [...headers].filter(([n]) => n !== "content-length" || true), cookies: headers.getSetCookie?.() ?? headers.getAll("set-cookie"), cf, type, ok, webSocket, noBody, body };
+  return { status, statusText, url, redirected, headers: [...headers], cookies: headers.getSetCookie?.() ?? headers.getAll("set-cookie"), cf, type, ok, webSocket, noBody, body };
 }
 
 const plain = ["hello", "empty", "none", "204", "304", "418", "redirect", "redirect-307", "cookies", "json", "headers", "gzip", "gzipped", "brotli", "unknown", "fixed", "fixed-short", "large", "large-stream", "slow", "broken", "throw", "throw-later", "throw-string", "nothing", "number", "no-such"];
