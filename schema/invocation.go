@@ -18,8 +18,10 @@ type Invocation struct {
 	ExecutionModel  string
 	DurableObjectID string
 	Outcome         string
-	Exceptions      []Exception
-	Logs            []Log
+	// CPUTimeMs is CPU time in milliseconds; nil where it could not be attributed.
+	CPUTimeMs  *int64
+	Exceptions []Exception
+	Logs       []Log
 	// Truncated says that the runtime left something out of Exceptions or Logs.
 	Truncated bool
 }
