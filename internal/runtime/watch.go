@@ -24,6 +24,8 @@ const (
 	// cpuLimitMin is the shortest silence that tells a busy Worker from a busy machine.
 	cpuLimitMin  = time.Second
 	pingInterval = time.Second
+	// pingsAtStart follow each other, so that meter knows soon what one costs.
+	pingsAtStart = 3
 	// busyShare is what a silent process must have computed, in parts of the limit, to
 	// be called busy. One that has not is kept from its processor, or waits for
 	// something; it gets hungFactor times as long.
@@ -78,7 +80,7 @@ func watchLoop(p *process, router string, cfg Config, m *meter, limit time.Durat
 		<-p.done
 		cancel()
 	}()
-	for {
+	for n := 1; ; n++ {
 		outcome := silence(ctx, p, t, m, limit)
 		if ctx.Err() != nil {
 			return
@@ -86,6 +88,9 @@ func watchLoop(p *process, router string, cfg Config, m *meter, limit time.Durat
 		if outcome != "" {
 			p.kill(outcome)
 			return
+		}
+		if n < pingsAtStart {
+			continue
 		}
 		select {
 		case <-ctx.Done():
