@@ -18,7 +18,7 @@ type Invocation struct {
 	ExecutionModel  string
 	DurableObjectID string
 	Outcome         string
-	// CPUTimeMs is CPU time in milliseconds; nil where it could not be attributed.
+	// CPUTimeMs is as in TraceEvent.
 	CPUTimeMs  *int64
 	Exceptions []Exception
 	Logs       []Log

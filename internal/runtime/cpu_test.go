@@ -151,27 +151,26 @@ func TestStopDoesNotWaitForSchedulesThatFailed(t *testing.T) {
 
 // held is a request whose handler waits for the rest of its body.
 type held struct {
-	t    *testing.T
 	send *io.PipeWriter
-	done chan struct{}
+	done chan error
 }
 
-func hold2(t *testing.T, w worker, path string) *held {
+// holdOpen sends a request that ends with ctx or with finish. It returns when the
+// request's head was sent.
+func holdOpen(ctx context.Context, t *testing.T, w worker, path, ray string) *held {
 	t.Helper()
 	body, send := io.Pipe()
-	h := &held{t: t, send: send, done: make(chan struct{})}
-	req := httptest.NewRequestWithContext(context.Background(), http.MethodPost, path, body)
+	h := &held{send: send, done: make(chan error, 1)}
+	req := httptest.NewRequestWithContext(ctx, http.MethodPost, path, body)
 	req.Host, req.ContentLength = "shop.dev.localhost", -1
-	req.Header.Set("Cf-Ray", "8f000000000000aa")
+	req.Header.Set("Cf-Ray", ray)
 	go func() {
-		defer close(h.done)
 		resp, err := w.RoundTrip(req)
-		if err != nil {
-			t.Error(err)
-			return
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
 		}
-		_, _ = io.Copy(io.Discard, resp.Body)
-		_ = resp.Body.Close()
+		h.done <- err
 	}()
 	if _, err := send.Write([]byte("x")); err != nil {
 		t.Fatal(err)
@@ -179,15 +178,13 @@ func hold2(t *testing.T, w worker, path string) *held {
 	return h
 }
 
-func (h *held) finish() {
-	h.t.Helper()
-	if err := h.send.Close(); err != nil {
-		h.t.Error(err)
-	}
-	<-h.done
+// finish sends the end of the body, and returns the error of the exchange.
+func (h *held) finish() error {
+	_ = h.send.Close() // it never fails
+	return <-h.done
 }
 
-func TestNoCPUTimeBesideAnotherRequest(t *testing.T) {
+func TestNoCPUTimeBesideAnotherInvocation(t *testing.T) {
 	r, w := newBurner(t, nil)
 	absent := func(what string, ray string) {
 		t.Helper()
@@ -196,21 +193,42 @@ func TestNoCPUTimeBesideAnotherRequest(t *testing.T) {
 			t.Errorf("%s has %d ms", what, *inv.CPUTimeMs)
 		}
 	}
+	const firstRay, streamRay = "8f000000000000aa", "8f000000000000ab"
 	for range 5 {
 		quiet(t, w)
-		first := hold2(t, w, "/?body&burn=1000000")
+		first := holdOpen(t.Context(), t, w, "/?body&burn=1000000", firstRay)
 		mustGet(t, w, "/?burn=1000000")
 		absent("the second request", "8f00000000000001")
-		first.finish()
-		absent("the first request", "8f000000000000aa")
+		if err := first.finish(); err != nil {
+			t.Error(err)
+		}
+		absent("the first request", firstRay)
 
 		quiet(t, w)
-		stream := hold2(t, w, "/?echo")
+		stream := holdOpen(t.Context(), t, w, "/?echo", streamRay)
 		mustGet(t, w, "/?burn=1000000")
 		absent("a request beside a response", "8f00000000000001")
-		stream.finish()
-		r.nextInvocation() // the stream's, which may be told before its end
+		if err := stream.finish(); err != nil {
+			t.Error(err)
+		}
 	}
+	// A response that is still there when its invocation was told.
+	quiet(t, w)
+	unread, err := w.RoundTrip(request(t, "GET", "/", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.nextInvocation()
+	until(t, "the thread's rest", func() bool {
+		_, ok := w.(*version).current.Load().meter.clock.read()
+		return ok
+	})
+	mustGet(t, w, "/?burn=1000000")
+	absent("a request beside an unread response", "8f00000000000001")
+	if err := unread.Body.Close(); err != nil {
+		t.Error(err)
+	}
+
 	quiet(t, w)
 	req := request(t, "GET", "/?socket", "")
 	req.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Cf-Ray": {"8f000000000000bb"},
@@ -250,6 +268,9 @@ func TestNoCPUTimeAfterAnRPCSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, empty := w.(*version).current.Load().untold.empty(); empty {
+		t.Error("a process with an open session counts as empty")
+	}
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -277,33 +298,20 @@ func TestNoCPUTimeBesideWhatAClientLeft(t *testing.T) {
 	r, w := newBurner(t, nil)
 	quiet(t, w)
 	ctx, leave := context.WithCancel(t.Context())
-	body, send := io.Pipe()
-	req := httptest.NewRequestWithContext(ctx, http.MethodPost, "/?wait=300&burn=1000000", body)
-	req.Host, req.ContentLength = "shop.dev.localhost", -1
-	req.Header.Set("Cf-Ray", "8f000000000000cc")
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if resp, err := w.RoundTrip(req); err == nil {
-			_ = resp.Body.Close()
-			t.Error("a request without a client was answered")
-		}
-	}()
-	if _, err := send.Write([]byte("x")); err != nil { // it is on its way
-		t.Fatal(err)
-	}
-	mustGet(t, w, "/") // which comes after it
+	left := holdOpen(ctx, t, w, "/?body", "8f000000000000cc")
+	mustGet(t, w, "/") // by then it has arrived
 	r.nextInvocation()
 	leave()
-	_ = send.Close()
-	<-done
+	if err := left.finish(); err == nil {
+		t.Error("a request without a client was answered")
+	}
 	if n := w.(*version).current.Load().untold.len(); n != 0 {
 		t.Fatalf("%d requests are waited for", n)
 	}
 	mustGet(t, w, "/")
-	for range 2 { // the other one, and the one that was left, in whatever order
-		if inv := r.nextInvocation(); inv.CPUTimeMs != nil {
-			t.Errorf("%s has %d ms", inv.RayID, *inv.CPUTimeMs)
+	for range 2 { // that, and what was left, in whatever order
+		if inv := r.nextInvocation(); inv.RayID != "8f00000000000001" && inv.CPUTimeMs != nil {
+			t.Errorf("what was left has %d ms", *inv.CPUTimeMs)
 		}
 	}
 	cpuTime(t, r, w, func() { mustGet(t, w, "/") })
@@ -314,42 +322,20 @@ func TestCPUTimeAfterAKill(t *testing.T) {
 	r, w := newBurner(t, nil)
 	quiet(t, w)
 	killed := w.(*version).current.Load()
-	first := hold2NoAnswer(t, w, "/?body")
-	if err := syscall.Kill(pidOf(t, w), syscall.SIGKILL); err != nil {
+	request := holdOpen(t.Context(), t, w, "/?body", "8f000000000000dd")
+	if err := syscall.Kill(killed.proc.pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	first()
-	e := r.next(func(event) bool { return true })
-	if e.inv != nil || e.outcome != schema.OutcomeInternalError {
+	if err := request.finish(); err == nil {
+		t.Error("a killed process answered")
+	}
+	if e := r.next(func(event) bool { return true }); e.inv != nil || e.outcome != schema.OutcomeInternalError {
 		t.Errorf("a killed process told %+v", e)
 	}
 	if used, ok := killed.meter.used(); ok {
 		t.Errorf("it used %s", used)
 	}
 	cpuTime(t, r, w, func() { mustGet(t, w, "/") })
-}
-
-// hold2NoAnswer is hold2 for a request that must break.
-func hold2NoAnswer(t *testing.T, w worker, path string) (wait func()) {
-	t.Helper()
-	body, send := io.Pipe()
-	req := httptest.NewRequestWithContext(context.Background(), http.MethodPost, path, body)
-	req.Host, req.ContentLength = "shop.dev.localhost", -1
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if resp, err := w.RoundTrip(req); err == nil {
-			_ = resp.Body.Close()
-			t.Error("a killed process answered")
-		}
-	}()
-	if _, err := send.Write([]byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	return func() {
-		_ = send.Close()
-		<-done
-	}
 }
 
 func TestAttributable(t *testing.T) {
@@ -372,56 +358,6 @@ func TestAttributable(t *testing.T) {
 	worker := deploy.Worker{Modules: []deploy.Module{{Name: "m", SHA256: "x"}}}
 	if _, err := attributable(&worker, map[string]string{"x": "/nowhere/m"}); err == nil {
 		t.Error("a module that cannot be read passed")
-	}
-}
-
-func TestSole(t *testing.T) {
-	type step func(*untold) bool
-	add := func(ray string) step { return func(u *untold) bool { return u.add(ray, true) } }
-	busy := func(ray string) step { return func(u *untold) bool { return u.add(ray, false) } }
-	told := func(ray string) step { return func(u *untold) bool { return u.told(ray) } }
-	do := func(f func(*untold)) step { return func(u *untold) bool { f(u); return u.sole.Load() } }
-	leave := func(ray string) step { return do(func(u *untold) { u.leave(ray) }) }
-	remove := func(ray string) step { return do(func(u *untold) { u.remove(ray) }) }
-	mix := do((*untold).mix)
-	f := func(want string, steps ...step) { // a letter for each step: + if it was alone, or is
-		t.Helper()
-		u, got := &untold{}, ""
-		for _, s := range steps {
-			if s(u) {
-				got += "+"
-			} else {
-				got += "-"
-			}
-		}
-		if got != want {
-			t.Errorf("got %s, want %s", got, want)
-		}
-	}
-	f("++++", add("a"), told("a"), add("a"), told("a"))
-	f("+---++", add("a"), add("b"), told("b"), told("a"), add("c"), told("c"))
-	f("+---", add("a"), add("a"), told("a"), told("a"))
-	f("--++", busy("a"), told("a"), add("b"), told("b"))
-	// It was sent with the process busy, and is still there.
-	f("--", busy("a"), add("b"))
-	f("+-++", add("a"), remove("a"), add("b"), told("b"))
-	f("+--", add("a"), add("b"), remove("b"))
-	f("+---", add("a"), add("b"), remove("b"), told("a"))
-	// What was left may run until it is told.
-	f("+----++", add("a"), leave("a"), add("b"), told("b"), told("a"), add("c"), told("c"))
-	f("++-++", add("a"), told("a"), leave("a"), add("b"), told("b")) // it was told first
-	// What nobody asked for, once, is never forgotten.
-	f("+----", add("a"), told("x"), told("a"), add("b"), told("b"))
-	f("+----", add("a"), mix, told("a"), add("b"), told("b"))
-
-	u := &untold{}
-	for i := range leftMax + 1 {
-		ray := fmt.Sprint(i)
-		u.add(ray, true)
-		u.leave(ray)
-	}
-	if len(u.left) != 0 || !u.mixed || u.len() != 0 {
-		t.Errorf("%d clients that left are remembered, mixed %t, %d are waited for", len(u.left), u.mixed, u.len())
 	}
 }
 
