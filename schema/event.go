@@ -67,7 +67,8 @@ const (
 // of it, or what began inside the Workers runtime. Field names and meaning are
 // those of Cloudflare's workers_trace_events.
 type TraceEvent struct {
-	// CPUTimeMs is CPU time in milliseconds; nil where nobody measured it.
+	// CPUTimeMs is CPU time in whole milliseconds, rounded down; nil where it could not
+	// be attributed. Zero was measured.
 	CPUTimeMs         *int64          `json:"CPUTimeMs,omitempty"`
 	DispatchNamespace string          `json:"DispatchNamespace"`
 	Entrypoint        string          `json:"Entrypoint"`

@@ -18,8 +18,10 @@ type Invocation struct {
 	ExecutionModel  string
 	DurableObjectID string
 	Outcome         string
-	Exceptions      []Exception
-	Logs            []Log
+	// CPUTimeMs is as in TraceEvent.
+	CPUTimeMs  *int64
+	Exceptions []Exception
+	Logs       []Log
 	// Truncated says that the runtime left something out of Exceptions or Logs.
 	Truncated bool
 }

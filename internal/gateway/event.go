@@ -179,7 +179,7 @@ func (rec *recorder) encode(h *half, inv *schema.Invocation) []byte {
 		rec.event.Gateway.UpstreamMs = &rec.upstream
 	}
 	if inv != nil {
-		rec.event.Exceptions, rec.event.Logs = inv.Exceptions, inv.Logs
+		rec.event.Exceptions, rec.event.Logs, rec.event.CPUTimeMs = inv.Exceptions, inv.Logs, inv.CPUTimeMs
 	}
 	return rec.bytes()
 }

@@ -128,6 +128,7 @@ func (g *Gateway) emitInvocation(versionID string, inv *schema.Invocation) {
 	rec := recorders.Get().(*recorder)
 	defer recorders.Put(rec)
 	rec.event = schema.TraceEvent{
+		CPUTimeMs:        inv.CPUTimeMs,
 		Entrypoint:       inv.Entrypoint,
 		Event:            inv.Event,
 		EventTimestampMs: inv.TimestampMs,

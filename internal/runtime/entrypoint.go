@@ -44,6 +44,8 @@ func (v *version) DialRPC(ctx context.Context, name string) (net.Conn, error) {
 	if t == nil {
 		return nil, v.noEntrypoint(name)
 	}
+	// A session's calls are told of when they have ended, which may be after the session.
+	in.untold.mix()
 	return in.dialRPC(ctx, t)
 }
 
@@ -55,7 +57,9 @@ func (v *version) scheduled(ctx context.Context, cron string, at time.Time) (str
 	}
 	defer in.busy.Add(-1)
 	target := "/scheduled?" + url.Values{"cron": {cron}, "time": {strconv.FormatInt(at.UnixMilli(), 10)}}.Encode()
+	in.meter.begin(scheduledKey)
 	resp, err := in.router.RoundTrip(internalRequest(ctx, target))
+	in.meter.failed(ctx, scheduledKey, err)
 	if err != nil {
 		return "", err
 	}

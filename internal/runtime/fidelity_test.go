@@ -188,7 +188,7 @@ func fidelityOf(t *testing.T, rt http.RoundTripper) map[string]string {
 // knownDifferences are probes whose answers differ from native ones, and why they stay so.
 var knownDifferences = map[string]string{
 	"fetches/socketClosedWithoutCode": "the way between processes loses the object's answer to a close without a code: 1006 instead of 1000",
-	"ids/exportsNamespace":            "the user's class is one without storage, so that nobody passes by the proxies: use a binding",
+	"ids/exportsNamespace":            "in ctx.exports the namespace is the binding's object, whose class has another name than one of the runtime",
 	"ids/longNameAtTheLimit":          "the proxy is named by id and name, so that names above 959 bytes are not told to the object, instead of 1024",
 	"ids/misused":                     "a binding is an object of JavaScript: it can be cloned, to nothing, and its class be constructed",
 	"ids/stacks":                      "the methods of a binding are frames in the stacks of their errors",

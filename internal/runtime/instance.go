@@ -39,6 +39,7 @@ type instance struct {
 	router       *http1            // our own Worker
 	busy         atomic.Int64      // requests in hand
 	untold       untold
+	meter        meter
 	watchers     sync.WaitGroup // that end with the process
 }
 
@@ -60,6 +61,7 @@ func (w *workers) start(v *version) (*instance, error) {
 		return nil, err
 	}
 	in := &instance{set: w, versionID: v.VersionID, caller: v.Caller, entrypoints: map[string]*http1{}, nonce: rand.Text(), secret: rand.Text()}
+	in.meter.busy, in.meter.untold = &in.busy, &in.untold
 	in.objects = v.ownObjects()
 	own := *bundle
 	own.Worker.DurableObjects = in.objects // the bundle tells what was at the upload
@@ -137,8 +139,11 @@ func (in *instance) launch(bundle *deploy.Bundle, modules map[string]string) err
 	if err := os.Remove(config); err != nil {
 		return err
 	}
+	if err := in.openMeter(&bundle.Worker, modules); err != nil {
+		return err
+	}
 	limit := cpuLimit(w.cfg.CPULimit, bundle.Worker.Limits)
-	in.watchers.Go(func() { watchLoop(in.proc, in.router.addr, w.http, limit) })
+	in.watchers.Go(func() { watchLoop(in.proc, in.router.addr, w.http, &in.meter, limit) })
 	return nil
 }
 
@@ -197,9 +202,7 @@ func (in *instance) prepare(bundle *deploy.Bundle, modules map[string]string) (s
 
 // told passes on an invocation that has ended.
 func (in *instance) told(versionID string, inv schema.Invocation) {
-	if inv.EventType == "fetch" && inv.ExecutionModel == executionStateless {
-		in.untold.remove(inv.RayID)
-	}
+	in.meter.told(&inv)
 	in.set.invocations(versionID, inv)
 }
 
@@ -275,6 +278,9 @@ func (in *instance) cleanUp() {
 	}
 	if in.sink != nil {
 		in.sink.close()
+	}
+	if err := in.meter.close(); err != nil {
+		in.set.log.Warn("the CPU clock of a Worker's process was not closed", "error", err)
 	}
 	for _, dir := range in.dirs {
 		if err := os.RemoveAll(dir); err != nil {

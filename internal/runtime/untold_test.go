@@ -117,3 +117,53 @@ func TestStopWaitsBesideCallsOfAWorkersOwnExports(t *testing.T) {
 		t.Errorf("%d of %d invocations were told", late, n)
 	}
 }
+
+func TestSole(t *testing.T) {
+	type step func(*untold) bool
+	add := func(ray string) step { return func(u *untold) bool { return u.add(ray, true) } }
+	busy := func(ray string) step { return func(u *untold) bool { return u.add(ray, false) } }
+	told := func(ray string) step { return func(u *untold) bool { return u.told(ray) } }
+	do := func(f func(*untold)) step { return func(u *untold) bool { f(u); return u.sole.Load() } }
+	leave := func(ray string) step { return do(func(u *untold) { u.leave(ray) }) }
+	remove := func(ray string) step { return do(func(u *untold) { u.remove(ray) }) }
+	mix := do((*untold).mix)
+	f := func(want string, steps ...step) { // a letter for each step: + if it was alone, or is
+		t.Helper()
+		u, got := &untold{}, ""
+		for _, s := range steps {
+			if s(u) {
+				got += "+"
+			} else {
+				got += "-"
+			}
+		}
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	f("++++", add("a"), told("a"), add("a"), told("a"))
+	f("+---++", add("a"), add("b"), told("b"), told("a"), add("c"), told("c"))
+	f("+---", add("a"), add("a"), told("a"), told("a"))
+	f("--++", busy("a"), told("a"), add("b"), told("b"))
+	// It was sent with the process busy, and is still there.
+	f("--", busy("a"), add("b"))
+	f("+-++", add("a"), remove("a"), add("b"), told("b"))
+	f("+--", add("a"), add("b"), remove("b"))
+	f("+---", add("a"), add("b"), remove("b"), told("a"))
+	// What was left may run until it is told.
+	f("+----++", add("a"), leave("a"), add("b"), told("b"), told("a"), add("c"), told("c"))
+	f("++-++", add("a"), told("a"), leave("a"), add("b"), told("b")) // it was told first
+	// What nobody asked for, once, is never forgotten.
+	f("+----", add("a"), told("x"), told("a"), add("b"), told("b"))
+	f("+----", add("a"), mix, told("a"), add("b"), told("b"))
+
+	u := &untold{}
+	for i := range leftMax + 1 {
+		ray := fmt.Sprint(i)
+		u.add(ray, true)
+		u.leave(ray)
+	}
+	if len(u.left) != 0 || !u.mixed || u.len() != 0 {
+		t.Errorf("%d clients that left are remembered, mixed %t, %d are waited for", len(u.left), u.mixed, u.len())
+	}
+}

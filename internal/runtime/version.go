@@ -397,11 +397,9 @@ func (v *version) roundTrip(req *http.Request, entrypoint string) (*http.Respons
 			return nil, v.noEntrypoint(entrypoint)
 		}
 		ray := req.Header.Get("Cf-Ray")
-		in.untold.add(ray)
+		in.meter.begin(ray)
 		resp, err := t.RoundTrip(req)
-		if err != nil && (unsent(err) || req.Context().Err() != nil) {
-			in.untold.remove(ray) // it may never have got there; nothing of it is waited for
-		}
+		in.meter.failed(req.Context(), ray, err)
 		in.busy.Add(-1)
 		if first && err != nil && !hasBody(req) && unsent(err) && in.proc.endsWithin(deathNotice) {
 			continue // it died between two requests: the next process can have this one

@@ -24,6 +24,8 @@ const (
 	// cpuLimitMin is the shortest silence that tells a busy Worker from a busy machine.
 	cpuLimitMin  = time.Second
 	pingInterval = time.Second
+	// pingsAtStart follow each other, so that meter knows soon what one costs.
+	pingsAtStart = 3
 	// busyShare is what a silent process must have computed, in parts of the limit, to
 	// be called busy. One that has not is kept from its processor, or waits for
 	// something; it gets hungFactor times as long.
@@ -68,7 +70,7 @@ func watchMemory(p *process, limit int64) {
 
 // watchLoop kills a process whose event loop does not turn, until it has ended. Our
 // own Worker shares the loop with the user's, so that its answer shows that it turns.
-func watchLoop(p *process, router string, cfg Config, limit time.Duration) {
+func watchLoop(p *process, router string, cfg Config, m *meter, limit time.Duration) {
 	cfg.ResponseHeaderTimeout = hungFactor * limit
 	t := newWorkerHTTP1(cfg, router, new(atomic.Int64), unexplained)
 	defer t.close()
@@ -78,14 +80,17 @@ func watchLoop(p *process, router string, cfg Config, limit time.Duration) {
 		<-p.done
 		cancel()
 	}()
-	for {
-		outcome := silence(ctx, p, t, limit)
+	for n := 1; ; n++ {
+		outcome := silence(ctx, p, t, m, limit)
 		if ctx.Err() != nil {
 			return
 		}
 		if outcome != "" {
 			p.kill(outcome)
 			return
+		}
+		if n < pingsAtStart {
+			continue
 		}
 		select {
 		case <-ctx.Done():
@@ -97,7 +102,7 @@ func watchLoop(p *process, router string, cfg Config, limit time.Duration) {
 
 // silence asks the process until it answers, and returns "", or the outcome to kill
 // it with.
-func silence(ctx context.Context, p *process, t *http1, limit time.Duration) string {
+func silence(ctx context.Context, p *process, t *http1, m *meter, limit time.Duration) string {
 	before, cpuErr := cpuOf(p.pid)
 	began := time.Now()
 	answered := make(chan struct{})
@@ -105,7 +110,7 @@ func silence(ctx context.Context, p *process, t *http1, limit time.Duration) str
 	defer cancel()
 	go func() {
 		defer close(answered)
-		for ctx.Err() == nil && ping(ctx, t) != nil {
+		for ctx.Err() == nil && m.ping(func() error { return ping(ctx, t) }) != nil {
 			select { // a connection that broke: it may be ending, or out of files
 			case <-ctx.Done():
 			case <-time.After(min(pingInterval, limit/4)):

@@ -29,6 +29,21 @@ func BenchmarkWorker(b *testing.B) {
 		benchRequests(b, w, "/", pidOf(b, w))
 		b.ReportMetric(float64(told.Load())/float64(b.N), "told/op")
 	})
+	b.Run("alone", func(b *testing.B) {
+		var cpu atomic.Int64
+		told := make(chan struct{}, 1)
+		r := newRig(b, func(c *Config) {
+			c.Invocations = func(_ string, inv schema.Invocation) {
+				if inv.CPUTimeMs != nil {
+					cpu.Add(1)
+				}
+				told <- struct{}{}
+			}
+		})
+		r.add(v1, benchWorker, nil)
+		benchAlone(b, r.deploy(v1)[v1], told)
+		b.ReportMetric(float64(cpu.Load())/float64(b.N), "cpu-times/op")
+	})
 	b.Run("workerd", func(b *testing.B) {
 		rt, pid := bareWorkerd(b)
 		benchRequests(b, rt, "/", pid)
@@ -73,6 +88,27 @@ func cpuOfAll(b *testing.B, pids []int) time.Duration {
 		sum += d
 	}
 	return sum
+}
+
+// benchAlone sends one request after the other, each when the thread of the one before
+// has had the time to sleep.
+func benchAlone(b *testing.B, rt http.RoundTripper, told <-chan struct{}) {
+	req := httptest.NewRequest(http.MethodGet, "/", nil)
+	req.Host = "shop.dev.localhost"
+	req.Header = http.Header{"Cf-Ray": {"8f00000000000001"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		resp, err := rt.RoundTrip(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		b.StopTimer()
+		<-told
+		time.Sleep(2 * time.Millisecond)
+		b.StartTimer()
+	}
 }
 
 // bareWorkerd starts a workerd with the user's Worker alone.
