@@ -39,9 +39,10 @@ type processConfig struct {
 	// nonce and bindings are the calling secret and the gateway's socket.
 	nonce, bindings string
 
-	// objects is the disk of the version's Durable Objects, and secret what the router's
-	// control of them carries. A check has neither: its objects are in memory.
-	objects, secret string
+	// objects is the disk of the version's Durable Objects, secret what the router's
+	// control of them carries, and movingAlarm the error of an alarm that comes while its
+	// object is moving. A check has none of them: its objects are in memory.
+	objects, secret, movingAlarm string
 
 	// router and sink are the sockets of our own Worker and of the router; both
 	// empty for a check, which has neither.

@@ -96,8 +96,8 @@ func (c *processConfig) hostModules(w *capnpWriter) {
 	js.WriteString("const main = user.default;\nexport { main as default };\n")
 	fmt.Fprintf(&js, "export { notes as %s };\n", jsString(ownEntrypoint+"notes"))
 	for i, n := range worker.DurableObjects {
-		fmt.Fprintf(&js, "const Class%d = hosted(user[%s], %s);\nexport { Class%[1]d as %[4]s };\n",
-			i, jsString(n.Class), jsString(c.secret), jsString(ownEntrypoint+n.Class))
+		fmt.Fprintf(&js, "const Class%d = hosted(user[%s], %s, %s);\nexport { Class%[1]d as %[5]s };\n",
+			i, jsString(n.Class), jsString(c.secret), jsString(c.movingAlarm), jsString(ownEntrypoint+n.Class))
 	}
 	w.line(`        (name = %s, esModule = %s),`, quote(host), quote(js.String()))
 	w.line(`        (name = %s, esModule = %s),`, quote(hosted), quote(hostedModule))
@@ -142,7 +142,7 @@ func (c *processConfig) routerBindings() string {
 	if !c.callsObjects() {
 		return ""
 	}
-	return fmt.Sprintf(`, (name = "OBJECTS", service = "objects"), (name = "SECRET", text = %s)`, quote(c.secret))
+	return fmt.Sprintf(`, (name = "OBJECTS", service = "objects"), (name = "SECRET", text = %s), (name = "MOVING_ALARM", text = %s)`, quote(c.secret), quote(c.movingAlarm))
 }
 
 func (c *processConfig) extensions(w *capnpWriter) {

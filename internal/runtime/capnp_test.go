@@ -91,6 +91,7 @@ func TestConfigGolden(t *testing.T) {
 	objects := []deploy.DurableObjectNamespace{{ID: "0123456789abcdef0123456789abcdef", Class: "Room"}, {ID: "fedcba9876543210fedcba9876543210", Class: "Raum\"ü", SQLite: true}}
 	c = goldenConfig()
 	c.objects, c.secret, c.bundle.Worker.DurableObjects = "/data/objects", "SECRET", objects
+	c.movingAlarm = "MOVING"
 	c.bundle.Worker.Bindings = []deploy.Binding{{Name: "ROOM", Type: deploy.BindingDurableObject, ClassName: "Room", NamespaceID: objects[0].ID}}
 	f("objects.capnp", c)
 	c = goldenConfig()

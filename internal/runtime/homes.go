@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -100,9 +99,6 @@ func (h *homes) update(s *deploy.Snapshot) {
 	for id, n := range h.namespaces {
 		if !seen[id] {
 			n.update(&deploy.SnapshotScript{}, nil)
-			if n.unused() {
-				delete(h.namespaces, id)
-			}
 		}
 	}
 }
@@ -171,13 +167,6 @@ func (n *namespace) bringForwardLocked(o *object) {
 	}
 }
 
-// unused reports whether nobody has an object of it in hand.
-func (n *namespace) unused() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return len(n.objects) == 0 && !n.tidying
-}
-
 // targetLocked returns the version that the deployment gives an object, "" without one.
 func (n *namespace) targetLocked(id string) string {
 	if len(n.splits) == 0 {
@@ -205,8 +194,8 @@ func (h *homes) needs(version string) bool {
 func (n *namespace) needs(version string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.splits) == 0 {
-		return false // nothing is to go on
+	if _, ok := n.classes[version]; !ok && !n.left[version] || len(n.splits) == 0 {
+		return false // it has nothing that is to go on
 	}
 	for _, o := range n.objects {
 		if o.home == version && len(o.permits) > 0 {
@@ -249,56 +238,6 @@ func (n *namespace) belongsTo(v deploy.Caller) bool {
 	return n.owner.AccountID == v.AccountID && n.owner.Script == v.Script
 }
 
-// ended forgets a process: what it was permitted, and the objects that it had. Those
-// who may still call them there are told.
-func (h *homes) ended(in *instance) {
-	in.forgotten.Store(true)
-	h.mu.Lock()
-	all := slices.Collect(maps.Values(h.namespaces))
-	h.mu.Unlock()
-	for _, n := range all {
-		n.tidyAfter(in.versionID)
-		for holder, names := range n.forget(in) {
-			h.set.goUnlessClosed(func() {
-				ctx, cancel := context.WithTimeout(h.set.running, vacateTimeout)
-				defer cancel()
-				if _, err := holder.revoke(ctx, names.serial, names.objects); err != nil && !holder.proc.isDone() {
-					h.set.log.Warn("a process was not told that Durable Objects are gone", "version_id", holder.versionID, "error", err)
-				}
-			})
-		}
-	}
-}
-
-// revocation is what one process is told.
-type revocation struct {
-	serial  uint64
-	objects []string
-}
-
-func (n *namespace) forget(in *instance) map[*instance]*revocation {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	told := map[*instance]*revocation{}
-	for id, o := range n.objects {
-		delete(o.permits, in)
-		if o.placed == in {
-			o.placed = nil
-			for holder := range o.permits {
-				if told[holder] == nil {
-					told[holder] = &revocation{serial: n.serial}
-				}
-				told[holder].objects = append(told[holder].objects, n.id+id)
-			}
-			clear(o.permits)
-		}
-		if o.users == 0 && len(o.permits) == 0 {
-			delete(n.objects, id)
-		}
-	}
-	return told
-}
-
 // release takes back a permit that a process gave up, unless it has a later one.
 func (h *homes) release(in *instance, name objectName, serial uint64) {
 	h.mu.Lock()
@@ -311,8 +250,6 @@ func (h *homes) release(in *instance, name objectName, serial uint64) {
 	defer n.mu.Unlock()
 	if o := n.objects[name.id]; o != nil && o.permits[in] <= serial {
 		delete(o.permits, in)
-		if o.users == 0 && len(o.permits) == 0 {
-			delete(n.objects, name.id)
-		}
+		n.dropLocked(o)
 	}
 }

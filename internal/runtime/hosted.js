@@ -6,7 +6,7 @@ const RESET = "Durable Object reset because its code was updated."; // as Cloudf
 const NAMES_MAX = 100_000;
 
 // As they are before the user's modules run, which must not learn the secret.
-const { Proxy } = globalThis;
+const { Proxy, Error } = globalThis;
 const { apply, get: getMember } = Reflect;
 const { bind } = Function.prototype;
 const getHeader = Headers.prototype.get;
@@ -34,11 +34,12 @@ const handlers = new Set(["alarm", "webSocketMessage", "webSocketClose", "webSoc
 // hosted returns a class whose instances are Class's, but for the router's control,
 // whose requests carry the secret. What of them the user's code sees is its own: the
 // runtime alone gets them by a proxy.
-export function hosted(Class, secret) {
+export function hosted(Class, secret, movingAlarm) {
   const Hosted = class extends Class {
     constructor(ctx, env) {
       const id = ctx.id.toString();
-      if (isMoving(id)) return movingObject(ctx, secret);
+      if (isMoving(id)) return movingObject(ctx, secret, movingAlarm);
+      begin(env, ctx.exports ?? {}); // alarms may come before the router says so
       tellName(ctx, names.get(id));
       Object.defineProperty(ctx, "facets", { value: noFacets, enumerable: true });
       const object = new Class(ctx, env);
@@ -93,7 +94,7 @@ function counted(object, state, handler) {
 
 // movingObject stands for an object that was not in memory when it was to move. Who
 // calls it as if it were the object ends it: the next call finds out what is the case.
-function movingObject(ctx, secret) {
+function movingObject(ctx, secret, movingAlarm) {
   const state = { ctx, handlers: 0, empty: true };
   const end = () => {
     ctx.abort(new Error(RESET));
@@ -105,7 +106,7 @@ function movingObject(ctx, secret) {
       return order ? control(state, order) : end();
     },
     alarm() {
-      throw new Error(secret); // it is tried again, by the version that has it then; router.js tells nobody
+      throw new Error(movingAlarm); // it is tried again, by the version that has it then; router.js tells nobody
     },
   };
   const get = (target, name) => (typeof name !== "string" || absent.has(name) || Reflect.has(target, name) ? Reflect.get(target, name) : end);
@@ -150,7 +151,7 @@ async function giveAlarm(storage, alarm) {
 }
 
 // notes is what is told before an object starts: its name, and whether it is moving;
-// and, before the first request, that the process begins.
+// and, before the first request to the Worker, that the process begins.
 export const notes = {
   async fetch(request, env, ctx) {
     const [id, name] = await request.json();

@@ -167,7 +167,7 @@ func (in *instance) prepare(bundle *deploy.Bundle, modules map[string]string) (s
 		privateNetwork: w.cfg.AllowPrivateNetwork,
 		nonce:          in.nonce, bindings: w.cfg.BindingsSocket,
 		heapBytes: heapFor(w.cfg.MemoryBytes),
-		objects:   w.objects.versionDir(in.versionID), secret: in.secret,
+		objects:   w.objects.versionDir(in.versionID), secret: in.secret, movingAlarm: rand.Text(),
 		router: filepath.Join(sockets, "router"), sink: filepath.Join(sockets, "sink"),
 	}
 	for hash, path := range modules {

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -31,10 +29,8 @@ func (n *namespace) patience(o *object) (grace time.Duration, last bool) {
 	}
 	left := time.Until(o.due)
 	switch {
-	case n.delay == 0:
+	case n.delay == 0, left <= 0:
 		return 0, true
-	case left <= 0:
-		return n.set.cfg.StopGrace, true
 	}
 	return min(left, busyPatience), false
 }
@@ -103,44 +99,6 @@ func (n *namespace) keep(ctx context.Context) (release func() error, err error) 
 		}
 		return err
 	}, nil
-}
-
-// revoke takes the permits back and waits for the calls that were made with them.
-func (n *namespace) revoke(ctx context.Context, o *object, deadline time.Time, last bool) error {
-	n.mu.Lock()
-	holders, serial := slices.Collect(maps.Keys(o.permits)), n.serial
-	n.mu.Unlock()
-	for _, in := range holders {
-		for {
-			calls, err := in.revoke(ctx, serial, []string{n.id + o.id})
-			if in.proc.isDone() {
-				break
-			}
-			if calls == 0 && err == nil {
-				break
-			}
-			if time.Now().After(deadline) || ctx.Err() != nil {
-				if last {
-					break // what it still calls there finds nothing
-				}
-				return errors.Join(errBusy, err)
-			}
-			if err := pause(ctx, revokePoll); err != nil {
-				return err
-			}
-		}
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	clear(o.permits)
-	return nil
-}
-
-// revokeAll is for permits that lead nowhere: the calls fail by themselves.
-func (n *namespace) revokeAll(ctx context.Context, o *object) {
-	if err := n.revoke(ctx, o, time.Now(), true); err != nil {
-		n.set.log.Warn("permits to call a Durable Object were not taken back", "namespace_id", n.id, "object_id", o.id, "error", err)
-	}
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -127,30 +127,113 @@ func TestObjectsMoveUnderLoad(t *testing.T) {
 	}
 }
 
-// The alarm goes with its object, and rings once, in the version that has it.
+// The alarm goes with its object, and rings once, in the version that has it, though
+// nobody calls it.
 func TestAlarmsMoveWithTheirObjects(t *testing.T) {
 	r := newObjects(t, v1, v2)
 	_, all := r.split(100, 0)
-	for i := range 10 {
-		mustGet(t, all[v1], fmt.Sprintf("/later?ms=1500&name=%d", i))
+	const objects = 10
+	for i := range objects {
+		mustGet(t, all[v1], fmt.Sprintf("/later?ms=3000&name=%d", i))
 	}
 	r.split(0, 100)
-	for i := range 10 {
-		path := fmt.Sprintf("/log?name=%d", i)
+	for range objects {
+		if e := r.next(isAlarm); e.versionID != v2 || e.inv.Outcome != "ok" {
+			t.Errorf("an alarm rang in version %s with %q", e.versionID, e.inv.Outcome)
+		}
+	}
+	for i := range objects {
 		var list []counted
-		until(t, "the alarm", func() bool {
-			list = nil
-			if err := json.Unmarshal([]byte(mustGet(t, all[v2], path)), &list); err != nil {
-				t.Fatal(err)
-			}
-			return len(list) > 0
-		})
+		if err := json.Unmarshal([]byte(mustGet(t, all[v2], fmt.Sprintf("/log?name=%d", i))), &list); err != nil {
+			t.Fatal(err)
+		}
 		if len(list) != 1 || list[0].Version != v2 {
 			t.Errorf("object %d: its alarm wrote %+v", i, list)
 		}
 	}
 	if owed, err := r.workers.objects.owed(counterID); err != nil || len(owed) != 0 {
 		t.Errorf("owed are still %v, error %v", owed, err)
+	}
+}
+
+func isAlarm(e event) bool { return e.inv != nil && e.inv.EventType == "alarm" }
+
+// An alarm that is overdue rings before the process serves, and sees nothing of ours.
+func TestOverdueAlarmsSeeTheirOwnExports(t *testing.T) {
+	r := newRig(t, withObjectsHere)
+	r.add(v1, `import { DurableObject } from "cloudflare:workers";
+	export class Counter extends DurableObject {
+		later() { return this.ctx.storage.setAlarm(Date.now() + 1000); }
+		alarm() { console.log(Object.keys(this.env).sort().join(), Object.keys(this.ctx.exports).sort().join(), typeof this.ctx.exports.Counter.getByName); }
+	}
+	export default { async fetch(request, env) { await env.COUNTER.getByName("one").later(); return new Response("set"); } }`, withCounter)
+	mustGet(t, r.deploy(v1)[v1], "/")
+	due := time.Now().Add(1100 * time.Millisecond)
+	r.Close()
+	until(t, "the time of the alarm", func() bool { return time.Now().After(due) })
+	r.Backends = r.open(withObjectsHere)
+	r.deploy(v1)
+	logs := r.next(isAlarm).inv.Logs
+	if len(logs) != 1 || fmt.Sprintf("%s", logs[0].Message) != `["COUNTER,V" "Counter,default" "function"]` {
+		t.Errorf("the alarm logged %v", logs)
+	}
+}
+
+// When the deployment changes, whoever calls an object next has it moved: also who has
+// called it before.
+func TestCalledObjectsMoveFirst(t *testing.T) {
+	r := newObjects(t, v1, v2)
+	_, all := r.split(50, 50)
+	for i := range 30 {
+		mustGet(t, all[v2], fmt.Sprintf("/add?name=%d", i))
+	}
+	r.split(0, 100)
+	until(t, "the end of the old permits", func() bool { return count(t, all[v2], "/add?name=0").Version == v2 })
+	for i := range 30 {
+		if got := count(t, all[v2], fmt.Sprintf("/add?name=%d", i)); got.Version != v2 {
+			t.Errorf("object %d was run by version %s", i, got.Version)
+		}
+	}
+}
+
+// A process that loses the storage of one class goes when the calls to another one that
+// it has in hand have ended.
+func TestLosingAClassSparesTheOthers(t *testing.T) {
+	r := newRig(t, withObjectsHere)
+	both := func(b *deploy.Bundle) {
+		withCounter(b)
+		b.Worker.DurableObjects = append(b.Worker.DurableObjects, deploy.DurableObjectNamespace{ID: otherID, Class: "Other", SQLite: true})
+		b.Worker.Exports.Named = append(b.Worker.Exports.Named, deploy.NamedExport{Name: "Other", Kind: deploy.ExportDurableObject})
+	}
+	for _, id := range []string{v1, v2} {
+		r.add(id, counter+"\nexport class Other extends DurableObject {}", both)
+	}
+	_, all := r.split(100, 0)
+	mustGet(t, all[v1], "/add")
+	mustGet(t, all[v2], "/add")
+	held := make(chan string)
+	go func() {
+		_, body, err := get(t, all[v2], "/hold?ms=1000")
+		held <- fmt.Sprint(body, err)
+	}()
+	until(t, "the call", func() bool { return r.calls(t, all[v2]) > 0 })
+	s := r.shares(100, 0)
+	for i := range s.Scripts[0].Versions {
+		w := *s.Scripts[0].Versions[i].Worker
+		w.Objects = w.Objects[:1]
+		s.Scripts[0].Versions[i].Worker = &w
+	}
+	r.Update(s) // Other is another script's now
+	for {
+		select {
+		case got := <-held:
+			if !strings.HasPrefix(got, `{"version"`) {
+				t.Errorf("the call in hand got %s", got)
+			}
+			return
+		default:
+			mustGet(t, all[v2], "/add")
+		}
 	}
 }
 
@@ -319,7 +402,7 @@ func TestPatienceFollowsTheDeployment(t *testing.T) {
 		t.Errorf("a shorter delay left the end at %v", o.due)
 	}
 	o.due = time.Now().Add(-time.Second)
-	f("after the delay", set.cfg.StopGrace, true)
+	f("after the delay", 0, true)
 	deployed(v3, 0)
 	f("an immediate update", 0, true)
 	deployed(v1, time.Hour)

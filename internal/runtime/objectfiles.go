@@ -62,6 +62,19 @@ func (s *objectStorage) home(o objectName) (string, error) {
 	return found, nil
 }
 
+// create makes the empty file of an object that is new, so that home finds it.
+func (s *objectStorage) create(o objectName, version string) error {
+	path := s.file(version, o)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("make the storage of a Durable Object: %w", err)
+	}
+	return f.Close()
+}
+
 // move gives the file to another version, in one step. Nobody may have it open:
 // closeLog has said so, and nothing can open it since.
 func (s *objectStorage) move(o objectName, from, to string) error {

@@ -241,10 +241,17 @@ func (s *objectStorage) await(ctx context.Context, id string) (*os.File, error) 
 	}
 }
 
-// tryLock returns nil without an error if another has the lock.
+// tryLock returns nil without an error if another has the lock, or removes the folder
+// that it is in.
 func (s *objectStorage) tryLock(id string) (*os.File, error) {
 	path := filepath.Join(s.dir, id+".lock")
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -303,6 +310,15 @@ func (s *objectStorage) removeFolders(namespace string) error {
 		}
 	}
 	return s.forgetAlarms(namespace)
+}
+
+// versionsWith lists those that have a folder of a namespace.
+func (s *objectStorage) versionsWith(namespace string) ([]string, error) {
+	versions, err := s.versions()
+	return slices.DeleteFunc(versions, func(v string) bool {
+		_, err := os.Lstat(filepath.Join(s.dir, v, namespace))
+		return err != nil
+	}), err
 }
 
 // versions lists those that have a folder.

@@ -8,7 +8,7 @@ import { DurableObject } from "cloudflare:workers";
 const CONTROL = "Tidegate-Object-Control"; // a header with this process's secret
 const RESET = "Durable Object reset because its code was updated."; // hosted.js ends objects so
 const ID_CHARS = 64;
-const ASKS_MAX = 64; // at once: each takes a connection of the router's
+const ASKS_MAX = 64; // at once of a namespace: each takes a connection of the router's
 const RELEASES_MAX = 1000; // told at once
 const SLOTS_MAX = 4096; // before unused ones are looked for
 const UNUSED_MS = 60_000;
@@ -18,13 +18,13 @@ const UNUSED_MS = 60_000;
 // still on its way.
 const slots = new Map();
 let sweepAt = SLOTS_MAX;
-let asks = 0;
+const asks = new Map(); // under way, by namespace
 const released = []; // permits that were given up, until the router was told
 
 function slotOf(key) {
   let slot = slots.get(key);
   if (!slot) {
-    slot = { place: null, calls: 0, voided: 0, used: 0 };
+    slot = { place: null, asking: 0, calls: 0, voided: 0, used: 0 };
     slots.set(key, slot);
   }
   return slot;
@@ -34,7 +34,7 @@ function sweep() {
   if (slots.size < sweepAt) return;
   const before = Date.now() - UNUSED_MS;
   for (const [key, slot] of slots) {
-    if (slot.calls > 0 || slot.used > before) continue;
+    if (slot.asking > 0 || slot.calls > 0 || slot.used > before) continue;
     slots.delete(key);
     if (slot.place) released.push({ object: key, serial: slot.place.serial });
   }
@@ -88,7 +88,7 @@ class Remote {
       response = await this.#object(place).fetch(request);
     } catch (e) {
       slot.calls--;
-      doubt(slot, place, e);
+      doubt(this.#key, slot, place, e);
       throw e;
     }
     const { body, headers } = response;
@@ -126,7 +126,7 @@ class Remote {
     try {
       return await use(this.#object(place));
     } catch (e) {
-      doubt(slot, place, e);
+      doubt(this.#key, slot, place, e);
       throw e;
     } finally {
       slot.calls--;
@@ -136,7 +136,14 @@ class Remote {
   // enter counts a call in, once the object may be called.
   async #enter() {
     const slot = slotOf(this.#key);
-    while (!slot.place) await (this.#asking ??= this.#ask(slot).finally(() => (this.#asking = null)));
+    while (!slot.place) {
+      slot.asking++;
+      try {
+        await (this.#asking ??= this.#ask(slot).finally(() => (this.#asking = null)));
+      } finally {
+        slot.asking--;
+      }
+    }
     slot.calls++;
     slot.used = Date.now();
     return slot;
@@ -146,7 +153,12 @@ class Remote {
     slot.used = Date.now();
     sweep();
     const place = await askRouter(this.#env, this.#key);
-    if (this.#name !== undefined) await note(this.#at(place.address), "/name", [this.#id, this.#name]);
+    try {
+      if (this.#name !== undefined) await note(this.#at(place.address), "/name", [this.#id, this.#name]);
+    } catch (e) {
+      released.push({ object: this.#key, serial: place.serial });
+      throw e;
+    }
     if (place.serial > slot.voided) slot.place = place;
   }
 
@@ -165,13 +177,17 @@ class Remote {
 }
 
 // A call that did not get there may have had a place that is gone.
-function doubt(slot, place, e) {
-  if (!e.remote && slot.place === place) slot.place = null;
+function doubt(key, slot, place, e) {
+  if (e.remote || slot.place !== place) return;
+  slot.place = null;
+  released.push({ object: key, serial: place.serial });
 }
 
 async function askRouter(env, object) {
-  while (asks >= ASKS_MAX) await scheduler.wait(5);
-  asks++;
+  const namespace = object.slice(0, -ID_CHARS);
+  const under = () => asks.get(namespace) ?? 0;
+  while (under() >= ASKS_MAX) await scheduler.wait(5);
+  asks.set(namespace, under() + 1);
   const gone = released.splice(0, RELEASES_MAX);
   try {
     const response = await env.ROUTER.fetch("http://router/objects/permit", {
@@ -185,7 +201,7 @@ async function askRouter(env, object) {
     released.push(...gone);
     throw e;
   } finally {
-    asks--;
+    asks.set(namespace, under() - 1);
   }
 }
 

@@ -25,7 +25,10 @@ func (h *homes) permit(ctx context.Context, from *instance, name objectName) (pl
 			return place{}, err
 		}
 		if p, ok := n.give(from, o, in, since); ok {
-			return p, nil
+			if n.process(o.home) == in { // else it stops, and may have looked before
+				return p, nil
+			}
+			h.release(from, name, p.Serial)
 		}
 		if err := ctx.Err(); err != nil {
 			return place{}, err
@@ -110,7 +113,12 @@ func (n *namespace) giveBack(o *object) {
 func (n *namespace) drop(o *object) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if o.users--; o.users == 0 && len(o.permits) == 0 {
+	o.users--
+	n.dropLocked(o)
+}
+
+func (n *namespace) dropLocked(o *object) {
+	if o.users == 0 && len(o.permits) == 0 {
 		delete(n.objects, o.id)
 	}
 }
@@ -122,6 +130,9 @@ func (n *namespace) settle(ctx context.Context, o *object) (*instance, error) {
 		return nil, err
 	}
 	moveErr := n.bring(ctx, o)
+	if o.home == "" && moveErr != nil {
+		return nil, moveErr
+	}
 	if o.home == "" {
 		return nil, errors.New("the script of the Durable Object has no deployment whose version implements its class")
 	}
@@ -133,12 +144,14 @@ func (n *namespace) settle(ctx context.Context, o *object) (*instance, error) {
 		return nil, err
 	}
 	n.mu.Lock()
-	lost := o.placed != nil && o.placed != in
-	o.placed = in
+	before := o.placed
 	n.mu.Unlock()
-	if lost {
-		n.revokeAll(ctx, o) // they lead to a process that has ended
+	if before != nil && before != in {
+		n.tell(n.forgetPlace(before)) // it has ended
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	o.placed = in
 	return in, nil
 }
 
@@ -162,10 +175,18 @@ func (n *namespace) bring(ctx context.Context, o *object) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	o.stays = time.Now().Add(min(busyPause<<min(o.missed, 10), busyPauseMax))
+	now := time.Now()
+	o.stays = now.Add(min(busyPause<<min(o.missed, 10), busyPauseMax))
+	if o.due.After(now) && o.due.Before(o.stays) {
+		o.stays = o.due
+	}
 	o.missed++
 	return err
 }
+
+// settleNewPatience is how long a new object waits for its target to start while
+// another version of the deployment runs.
+const settleNewPatience = time.Second
 
 // settleNew gives a new object its target for a home or, if that cannot start, another
 // version of the deployment: it moves as soon as it can.
@@ -179,11 +200,17 @@ func (n *namespace) settleNew(ctx context.Context, o *object, target string) err
 	}
 	n.mu.Unlock()
 	var failed error
-	for _, home := range homes {
-		_, err := n.start(ctx, home)
-		if err != nil {
+	for i, home := range homes {
+		patience := n.set.cfg.StartWait
+		if v := n.set.version(home); v != nil && i+1 < len(homes) && n.process(homes[i+1]) != nil {
+			patience = settleNewPatience - v.startingFor() // another one runs
+		}
+		if err := n.startWithin(ctx, home, patience); err != nil {
 			failed = errors.Join(failed, err)
 			continue
+		}
+		if err := n.files.create(o.objectName, home); err != nil {
+			return err
 		}
 		n.mu.Lock()
 		o.home = home
@@ -194,10 +221,14 @@ func (n *namespace) settleNew(ctx context.Context, o *object, target string) err
 		n.mu.Unlock()
 		return nil
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	o.home = target // whose start tells the caller why there is none
 	return failed
+}
+
+func (n *namespace) startWithin(ctx context.Context, version string, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err := n.start(ctx, version)
+	return err
 }
 
 // find reads from the disk where an object is, and once what is owed.
@@ -253,8 +284,14 @@ func (n *namespace) pay(ctx context.Context, o *object, in *instance) error {
 	if !owed {
 		return nil
 	}
+	// A caller that leaves must not leave it half paid.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), vacateTimeout)
+	defer cancel()
 	entrypoint, _ := in.class(n.id)
 	if err := in.order(ctx, "/objects/alarm", order{ID: o.id, Entrypoint: entrypoint, Alarm: alarm}, nil); err != nil {
+		n.mu.Lock()
+		n.tidyLocked()
+		n.mu.Unlock()
 		return fmt.Errorf("set the alarm of a Durable Object that has moved: %w", err)
 	}
 	n.mu.Lock()

@@ -51,19 +51,19 @@ const OWN = "tidegate:"; // entry points of ours in the user's Worker
 
 // ours reports whether an invocation of the user's Worker was of our making: a note, an
 // order to an object, or an alarm of one that was moving.
-function ours({ entrypoint, event, exceptions }, secret) {
+function ours({ entrypoint, event, exceptions }, { SECRET: secret, MOVING_ALARM: movingAlarm }) {
   if (!entrypoint?.startsWith(OWN)) return false;
   return (
     entrypoint === OWN + "notes" ||
     event?.request?.headers["tidegate-object-control"]?.startsWith(secret + " ") ||
-    exceptions[0]?.message.includes(secret)
+    exceptions[0]?.message.includes(movingAlarm)
   );
 }
 
-function push(item, secret) {
+function push(item, env) {
   let line;
   try {
-    if (secret && ours(item, secret)) return;
+    if (env.SECRET && ours(item, env)) return;
     line = toLine(item);
   } catch (e) {
     dropped++;
@@ -139,7 +139,7 @@ export default {
   },
 
   async tail(items, env) {
-    for (const item of items) push(item, env.SECRET);
+    for (const item of items) push(item, env);
     if (sending) return;
     sending = true;
     try {

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -52,8 +53,8 @@ func (n *namespace) tidy() {
 				break
 			}
 			if err != nil && n.set.running.Err() == nil {
-				n.set.log.Warn("Durable Objects could not move to their versions", "namespace_id", n.id, "objects", missed, "error", err)
 				wait = min(2*wait, tidyPauseMax)
+				n.set.log.Warn("Durable Objects could not move to their versions yet", "namespace_id", n.id, "objects", missed, "error", err, "next_try_in", wait.String())
 			}
 			if pause(n.set.running, wait) != nil || n.isUntidy() {
 				break
@@ -80,7 +81,7 @@ func (n *namespace) takeUntidy() bool {
 // returns how many objects it could not bring to their target, and why, if not because
 // they are busy.
 func (n *namespace) tidyOnce() (missed int, err error) {
-	versions, err := n.files.versions()
+	versions, err := n.files.versionsWith(n.id)
 	if err != nil {
 		return 1, err
 	}
@@ -88,7 +89,10 @@ func (n *namespace) tidyOnce() (missed int, err error) {
 	for _, err := range pass.cannot {
 		pass.failed = errors.Join(pass.failed, err)
 	}
-	pass.payAll()
+	n.recallAstray(pass.cannot)
+	for _, id := range n.astray() { // somebody calls them, or their files are not there yet
+		pass.bring(id, "")
+	}
 	for _, version := range versions {
 		here, before := 0, pass.missed
 		err := n.files.each(version, n.id, func(id string) bool {
@@ -104,10 +108,8 @@ func (n *namespace) tidyOnce() (missed int, err error) {
 			n.settled(version)
 		}
 	}
-	for _, id := range n.astray() { // their files may not have been there yet
-		pass.bring(id, "")
-	}
 	n.settledBut(versions)
+	pass.payAll() // what a move that was cut short has left
 	return pass.missed, pass.failed
 }
 
@@ -142,12 +144,22 @@ func (p *tidying) bring(id, version string) {
 		p.missed++
 		return
 	}
-	p.note(p.do(id, func(ctx context.Context, o *object) error {
+	p.note(p.do(id, func(ctx context.Context, o *object) (err error) {
+		defer func() {
+			if err != nil {
+				err = fmt.Errorf("object %s, from version %s to %s: %w", id, o.home, target, err)
+			}
+		}()
 		if err := p.find(o); err != nil {
 			return err
 		}
 		if err := p.namespace.bring(ctx, o); err != nil {
 			return err
+		}
+		if in := p.process(o.home); in != nil {
+			if err := p.pay(ctx, o, in); err != nil {
+				return err
+			}
 		}
 		if o.home != "" && o.home != target {
 			return errBusy // it stays for a while
@@ -195,6 +207,30 @@ func (n *namespace) cannotStart() map[string]error {
 		}
 	}
 	return failed
+}
+
+// recallAstray takes back the permits for objects that are to move, so that whoever
+// calls one next has it moved at once. Calls in hand go on and are counted.
+func (n *namespace) recallAstray(cannot map[string]error) {
+	n.mu.Lock()
+	objects := map[*instance][]string{}
+	for id, o := range n.objects {
+		target := n.targetLocked(id)
+		if target == "" || o.home == "" || o.home == target || cannot[target] != nil || time.Now().Before(o.stays) {
+			continue
+		}
+		for holder := range o.permits {
+			objects[holder] = append(objects[holder], n.id+id)
+		}
+	}
+	var list []revocation
+	for holder, keys := range objects {
+		list = append(list, revocation{holder, n.serial, keys})
+	}
+	n.mu.Unlock()
+	if _, err := recallOnce(n.set.running, list, time.Now()); err != nil {
+		n.set.log.Debug("a process was slow to give up permits for Durable Objects", "namespace_id", n.id, "error", err)
+	}
 }
 
 // astray lists the objects that somebody calls and that are not at their target.

@@ -39,14 +39,15 @@ type version struct {
 	current  atomic.Pointer[instance] // that serves; nil while none does
 	lastUsed atomic.Int64             // nanoseconds, Unix
 
-	mu      sync.Mutex
-	state   deploy.BackendState
-	waiting chan struct{}                   // closed and replaced when the state changes
-	kept    bool                            // the goroutine runs
-	wanted  bool                            // a deployment names it
-	gone    bool                            // the snapshot does not
-	objects []deploy.DurableObjectNamespace // that it implements, as the snapshot says
-	poked   chan struct{}                   // holds one signal at most: wanted has changed
+	mu            sync.Mutex
+	state         deploy.BackendState
+	startingSince time.Time                       // the last start
+	waiting       chan struct{}                   // closed and replaced when the state changes
+	kept          bool                            // the goroutine runs
+	wanted        bool                            // a deployment names it
+	gone          bool                            // the snapshot does not
+	objects       []deploy.DurableObjectNamespace // that it implements, as the snapshot says
+	poked         chan struct{}                   // holds one signal at most: wanted has changed
 	// warmUntil is when it may stop after it left the deployment.
 	warmUntil time.Time
 	// retryAt is when the next request may start it, after a start that failed.
@@ -66,6 +67,16 @@ func (v *version) State() deploy.BackendState {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.state
+}
+
+// startingFor returns how long the version has been starting, 0 if it is not.
+func (v *version) startingFor() time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.state.Phase != deploy.BackendStarting {
+		return 0
+	}
+	return time.Since(v.startingSince)
 }
 
 // want says whether a deployment names the version, and what it implements.
@@ -123,6 +134,9 @@ func (v *version) keepLocked() {
 func (v *version) setStateLocked(s deploy.BackendState) {
 	if v.state == s {
 		return
+	}
+	if s.Phase == deploy.BackendStarting {
+		v.startingSince = time.Now()
 	}
 	v.state = s
 	close(v.waiting)
@@ -314,6 +328,7 @@ func (v *version) finish(in *instance, grace time.Duration) {
 	if v.set.running.Err() != nil && v.set.stopBy.Before(deadline) {
 		deadline = v.set.stopBy
 	}
+	v.set.homes.recallFrom(in, deadline)
 	in.drain(time.Until(deadline))
 	in.proc.stop(max(time.Until(deadline), lastGrace))
 	in.close(in.proc.outcome())

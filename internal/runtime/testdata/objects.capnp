@@ -4,7 +4,7 @@ const config :Workerd.Config = (
   services = [
     (name = "user", worker = (
       modules = [
-        (name = "tidegate-host-0", esModule = "import { hosted, notes } from \"tidegate-hosted-0\";\nimport * as user from \"src/index.js\";\nexport * from \"src/index.js\";\nconst main = user.default;\nexport { main as default };\nexport { notes as \"tidegate:notes\" };\nconst Class0 = hosted(user[\"Room\"], \"SECRET\");\nexport { Class0 as \"tidegate:Room\" };\nconst Class1 = hosted(user[\"Raum\\\"\xc3\xbc\"], \"SECRET\");\nexport { Class1 as \"tidegate:Raum\\\"\xc3\xbc\" };\n"),
+        (name = "tidegate-host-0", esModule = "import { hosted, notes } from \"tidegate-hosted-0\";\nimport * as user from \"src/index.js\";\nexport * from \"src/index.js\";\nconst main = user.default;\nexport { main as default };\nexport { notes as \"tidegate:notes\" };\nconst Class0 = hosted(user[\"Room\"], \"SECRET\", \"MOVING\");\nexport { Class0 as \"tidegate:Room\" };\nconst Class1 = hosted(user[\"Raum\\\"\xc3\xbc\"], \"SECRET\", \"MOVING\");\nexport { Class1 as \"tidegate:Raum\\\"\xc3\xbc\" };\n"),
         (name = "tidegate-hosted-0", esModule = "hosted.js"),
         (name = "src/index.js", esModule = embed "../modules/main"),
         (name = "li\"b\\\xc3\xa9.js", esModule = embed "../modules/lib"),
@@ -27,7 +27,7 @@ const config :Workerd.Config = (
     (name = "router", worker = (
       modules = [(name = "router", esModule = "router.js")],
       compatibilityDate = "2026-01-01", compatibilityFlags = ["service_binding_extra_handlers"],
-      bindings = [(name = "USER", service = "user"), (name = "SINK", service = "sink"), (name = "OBJECTS", service = "objects"), (name = "SECRET", text = "SECRET")],
+      bindings = [(name = "USER", service = "user"), (name = "SINK", service = "sink"), (name = "OBJECTS", service = "objects"), (name = "SECRET", text = "SECRET"), (name = "MOVING_ALARM", text = "MOVING")],
       globalOutbound = "nowhere")),
     (name = "sink", external = (address = "unix:/run/sink", http = ())),
     (name = "disk", disk = (path = "/data/objects", writable = true)),
