@@ -9,10 +9,9 @@ import (
 	"tidegate/internal/errs"
 )
 
-func TestAffinity(t *testing.T) {
-	p := newPlatform(t)
+// affinity is a part of TestEveryOperation.
+func affinity(t *testing.T, p *platform) {
 	ctx := t.Context()
-	p.upload(t, "shop", "v1")
 	const path = "/workers/scripts/shop/affinity"
 	p.call(t, http.MethodGet, path, "").want(t, http.StatusNotFound, 10007, "shop", "no affinity rules")
 	const body = `{"rules":[{"source":"cookie","name":"user_id"},{"source":"path","prefix":"/rooms/"},{"source":"path","segment":2},{"source":"client_ip"}]}`
@@ -29,8 +28,13 @@ func TestAffinity(t *testing.T) {
 		t.Errorf("the client reads %+v, error %v", got, err)
 	}
 	snapshot, err := p.Snapshot(ctx, account, 0)
-	if err != nil || !slices.Equal(snapshot.Scripts[0].Affinity, want.Rules) {
-		t.Errorf("gateways get %+v, error %v", snapshot, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, script := range snapshot.Scripts {
+		if (script.Name == "shop") != slices.Equal(script.Affinity, want.Rules) {
+			t.Errorf("gateways get %+v for %s", script.Affinity, script.Name)
+		}
 	}
 	for range 2 { // the second finds none
 		if err := p.DeleteAffinity(ctx, account, "shop"); err != nil {

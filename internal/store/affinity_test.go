@@ -69,7 +69,7 @@ func TestAffinityIsKeptInOrderAndInTheSnapshot(t *testing.T) {
 			t.Fatal(err)
 		}
 		slices.Sort(audited) // some happened in one microsecond
-		if len(audited) != 4 || !strings.HasPrefix(audited[3], "affinity.save {") || !strings.Contains(strings.Join(audited, "\n"), `"name":"user"}]} {"rules":[{"source":"query"`) {
+		if len(audited) != 4 || !strings.HasPrefix(audited[3], "affinity.save {") || !strings.Contains(strings.Join(audited, "\n"), `"segment":2}]} {"rules":[{"source":"query"`) {
 			t.Errorf("the audit log says\n%s", strings.Join(audited, "\n"))
 		}
 	})
