@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -34,7 +35,7 @@ func TestAffinityRefusesBadValues(t *testing.T) {
 		t.Helper()
 		a := Affinity{Rules: rules}
 		err := a.Validate()
-		e, ok := err.(*errs.Error)
+		e, ok := errors.AsType[*errs.Error](err)
 		if !ok || e.Kind != errs.Invalid || e.Pointer != pointer || !strings.Contains(e.Message, words) {
 			t.Errorf("%+v: got %#v, want %s and %q", rules, err, pointer, words)
 		}

@@ -167,13 +167,15 @@ func (c cli) upload(t *testing.T, origin, tag string) string {
 	return version.ID
 }
 
+// answering serves one answer while the test runs, and returns its URL.
+func answering(t *testing.T, answer string) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
 func deployCommands(t *testing.T, c cli, p *platform.Platform) {
-	backend := func(answer string) string {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
-		t.Cleanup(server.Close)
-		return server.URL
-	}
-	first, second := c.upload(t, backend("one"), "v1"), c.upload(t, backend("two"), "v2")
+	first, second := c.upload(t, answering(t, "one"), "v1"), c.upload(t, answering(t, "two"), "v2")
 
 	// current reads the deployment back over the API.
 	current := func(want string, splits ...deploy.Split) {
@@ -271,9 +273,11 @@ func affinityCommands(t *testing.T, c cli, p *platform.Platform) {
 	if text := c.run(t, "affinity", "get", "cart"); !strings.Contains(text, "1       cookie:user_id\n2       query:user\n3       path:/carts/\n") {
 		t.Errorf("get shows\n%s", text)
 	}
-	// By dice both versions would be met soon: forty visits of one user are on one version
-	// by chance in one of 2^39 runs, and on the way there they may not be.
-	c.run(t, "versions", "deploy", "cart", "v1@50", "v2@50", "-y")
+	// Forty draws meet both versions but in one of 2^39 runs. Until the gateway has the
+	// deployment and the rules, a user may be anywhere.
+	c.upload(t, answering(t, "north"), "north")
+	c.upload(t, answering(t, "south"), "south")
+	c.run(t, "versions", "deploy", "cart", "north@50", "south@50", "-y")
 	cookie := http.Header{"Cookie": {"theme=dark; user_id=7"}}
 	eventually(t, 20*time.Second, "one user stays on one version while others are on both", func() (bool, error) {
 		_, first, err := p.Visit(t.Context(), http.DefaultClient, "cart", cookie)
@@ -286,7 +290,7 @@ func affinityCommands(t *testing.T, c cli, p *platform.Platform) {
 			}
 			drawn[other] = true
 		}
-		return len(drawn) == 2, err
+		return drawn["north"] && drawn["south"], err
 	})
 	if text := c.run(t, "affinity", "delete", "cart"); text != "cart has no affinity rules.\n" {
 		t.Errorf("delete shows\n%s", text)
