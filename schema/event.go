@@ -104,8 +104,8 @@ type Gateway struct {
 	Decision string `json:"Decision"`
 	RayID    string `json:"RayID"`
 	// AffinityRule is the number, from 1, of the script's rule that gave the version
-	// key; 0 when the client sent it, and for other decisions. The key itself may be
-	// the value of a cookie, and is in no event.
+	// key; 0 when the client sent it, and for other decisions. The key is not here: it
+	// may be the value of a cookie.
 	AffinityRule int `json:"AffinityRule,omitempty"`
 	// UpstreamMs is the time to the backend's response header in milliseconds;
 	// nil when there was none.

@@ -46,8 +46,8 @@ func compileAffinity(sc *deploy.SnapshotScript, warn func(string, ...any)) (list
 // without a key of its own by the script's rules. target is the request's path and
 // query as the client wrote them, empty where it has none.
 //
-// A derived key goes no further: no backend, event, span or log gets it, since it may
-// be the value of a cookie. A call through a service binding is asked again, by the
+// A derived key goes no further, to no backend, event, span or log, since it may be
+// the value of a cookie. A call through a service binding is asked again, by the
 // callee's rules and with what the calling Worker passes on.
 func factsOf(r *http.Request, sc *script, target, clientIP string) deploy.Facts {
 	facts := deploy.Facts{Override: overrideFor(r.Header[headerOverrides], sc.Name)}
