@@ -45,7 +45,7 @@ const (
 // Values of Gateway.Decision: what chose the version.
 const (
 	DecisionOverride = "override" // the override header
-	DecisionAffinity = "affinity" // the version key
+	DecisionAffinity = "affinity" // the version key, sent by the client or derived by a rule
 	DecisionSplit    = "split"    // the percentages
 	DecisionOnly     = "only"     // there was nothing to choose
 	DecisionObject   = "object"   // the assignment of a Durable Object
@@ -103,6 +103,10 @@ type ScriptVersion struct {
 type Gateway struct {
 	Decision string `json:"Decision"`
 	RayID    string `json:"RayID"`
+	// AffinityRule is the number, from 1, of the script's rule that gave the version
+	// key; 0 when the client sent it, and for other decisions. The key is not here: it
+	// may be the value of a cookie.
+	AffinityRule int `json:"AffinityRule,omitempty"`
 	// UpstreamMs is the time to the backend's response header in milliseconds;
 	// nil when there was none.
 	UpstreamMs *float64 `json:"UpstreamMs,omitempty"`
@@ -220,6 +224,10 @@ func (e *TraceEvent) AppendJSON(b []byte) []byte {
 	}
 	b = appendMember(b, `,"Gateway":{"Decision":`, e.Gateway.Decision)
 	b = appendMember(b, `,"RayID":`, e.Gateway.RayID)
+	if e.Gateway.AffinityRule != 0 {
+		b = append(b, `,"AffinityRule":`...)
+		b = appendInt(b, int64(e.Gateway.AffinityRule))
+	}
 	if e.Gateway.UpstreamMs != nil {
 		b = append(b, `,"UpstreamMs":`...)
 		b = appendFloat(b, *e.Gateway.UpstreamMs)

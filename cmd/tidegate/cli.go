@@ -18,6 +18,8 @@ func clientCommands() []*cobra.Command {
 		rollback(c),
 		group("policy", "Say when a version is taken out of traffic",
 			policyGet(c), policySet(c)),
+		group("affinity", "Keep clients and objects on one version",
+			affinityGet(c), affinitySet(c), affinityDelete(c)),
 		group("jobs", "Deliver trace events with Logpush jobs",
 			jobsCreate(c), jobsList(c)),
 		group("token", "Make API tokens", tokenCreate(c)),

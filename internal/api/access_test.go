@@ -53,6 +53,9 @@ var needed = map[string]string{
 	"GET /accounts/{account}/workers/scripts/{script}/rollback-policy":   "scripts:read policy:edit",
 	"PUT /accounts/{account}/workers/scripts/{script}/rollback-policy":   "policy:edit",
 
+	"GET /accounts/{account}/workers/scripts/{script}/affinity":              "scripts:read",
+	"PUT /accounts/{account}/workers/scripts/{script}/affinity":              "scripts:edit",
+	"DELETE /accounts/{account}/workers/scripts/{script}/affinity":           "scripts:edit",
 	"DELETE /accounts/{account}/workers/scripts/{script}/deployments/{id}":   "scripts:edit",
 	"DELETE /accounts/{account}/workers/scripts/{script}/rollback-policy":    "policy:edit",
 	"GET /accounts/{account}/workers/scripts/{script}/rollback-policy/ramp":  "scripts:read policy:edit",

@@ -183,3 +183,30 @@ func TestDecodeStrictNamesPercentSigns(t *testing.T) {
 		t.Errorf("error %+v", err)
 	}
 }
+
+// FuzzDecodeAffinity: rules that are accepted are valid and, sent back as they are
+// answered, mean the same again.
+func FuzzDecodeAffinity(f *testing.F) {
+	for _, seed := range []string{
+		`{"rules":[{"source":"cookie","name":"a"},{"source":"client_ip"}]}`, `{"rules":[{"source":"path","segment":2},{"source":"path","prefix":"/a/"}]}`,
+		`{"rules":[]}`, `{"rules":null}`, `{"rules":[{"source":"header","name":"Host"}]}`, `{"rules":[{"source":"path","segment":0,"prefix":"/"}]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		a, err := decodeAffinity(text)
+		if err != nil {
+			if errs.KindOf(err) != errs.Invalid {
+				t.Fatalf("%q: %v", text, err)
+			}
+			return
+		}
+		answer, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := decodeAffinity(answer); err != nil || !reflect.DeepEqual(a, again) {
+			t.Fatalf("%q was answered %s, which is %+v, error %v", text, answer, again, err)
+		}
+	})
+}

@@ -73,6 +73,11 @@ type Scripts interface {
 	// of secrets.
 	Ties(ctx context.Context, accountID string) (deploy.Ties, error)
 
+	// Affinity is not_found for a script without rules.
+	Affinity(ctx context.Context, accountID, script string) (deploy.Affinity, error)
+	SaveAffinity(ctx context.Context, accountID, script string, a deploy.Affinity) error
+	DeleteAffinity(ctx context.Context, accountID, script string) error
+
 	// DurableObjectNamespaces is in the order of scripts and classes.
 	DurableObjectNamespaces(ctx context.Context, accountID string) ([]deploy.ScriptNamespace, error)
 

@@ -17,7 +17,7 @@ func (p *platform) picture(t *testing.T) string {
 	var b strings.Builder
 	for _, path := range []string{
 		"/logpush/jobs", "/tokens", "/workers/scripts", "/workers/scripts/shop/versions", "/workers/scripts/shop/deployments",
-		"/workers/scripts/shop/rollback-policy", "/workers/scripts/shop/script-settings", "/routing/snapshot",
+		"/workers/scripts/shop/affinity", "/workers/scripts/shop/rollback-policy", "/workers/scripts/shop/script-settings", "/routing/snapshot",
 	} {
 		fmt.Fprintln(&b, p.call(t, http.MethodGet, path, "").text)
 	}
@@ -43,6 +43,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		deployments = "/workers/scripts/shop/deployments"
 		policy      = "/workers/scripts/shop/rollback-policy"
 		routes      = "/workers/scripts/shop/routes"
+		affinity    = "/workers/scripts/shop/affinity"
 		settings    = "/workers/scripts/shop/script-settings"
 		tokens      = "/tokens"
 	)
@@ -158,6 +159,16 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 			400, 10001, "/ramp/1/percentage", []string{"ramp[1].percentage", "5%"}},
 		"ramp bake":   {put, policy, `{"enabled": true, "ramp": [{"percentage": 10, "bake_seconds": -1}]}`, 400, 10001, "/ramp/0/bake_seconds", []string{"-1"}},
 		"ramp action": {post, policy + "/ramp", `{"action": "jump"}`, 404, 10007, "", []string{"shop"}},
+
+		"no affinity":             {put, affinity, `{}`, 400, 10001, "/rules", []string{"rules has 0 entries"}},
+		"affinity of nobody":      {put, "/workers/scripts/none/affinity", `{"rules": [{"source": "client_ip"}]}`, 404, 10007, "", []string{"none"}},
+		"affinity member":         {put, affinity, `{"rules": [{"source": "client_ip", "salt": "x"}]}`, 400, 10001, "/rules/0/salt", []string{"unknown"}},
+		"affinity source":         {put, affinity, `{"rules": [{"source": "client_ip"}, {"source": "moon"}]}`, 400, 10001, "/rules/1/source", []string{"moon", "client_ip"}},
+		"affinity name":           {put, affinity, `{"rules": [{"source": "cookie", "name": "a b"}]}`, 400, 10001, "/rules/0/name", []string{"a b", "letters"}},
+		"affinity header refused": {put, affinity, `{"rules": [{"source": "header", "name": "HOST"}]}`, 400, 10001, "/rules/0/name", []string{"HOST", "cannot give a key"}},
+		"affinity segment":        {put, affinity, `{"rules": [{"source": "path", "segment": 1.5}]}`, 400, 10001, "/rules/0/segment", []string{"1.5", "a whole number"}},
+		"affinity prefix":         {put, affinity, `{"rules": [{"source": "path", "prefix": "/rooms"}]}`, 400, 10001, "/rules/0/prefix", []string{"/rooms", "end with a slash"}},
+		"affinity twice":          {put, affinity, `{"rules": [{"source": "header", "name": "X-A"}, {"source": "header", "name": "x-a"}]}`, 400, 10001, "/rules/1", []string{"rules[0]"}},
 
 		"token scope":    {post, tokens, `{"name": "x", "scopes": ["root"]}`, 400, 10001, "/scopes", []string{"root"}},
 		"token scopes":   {post, tokens, `{"name": "x", "scopes": []}`, 400, 10001, "/scopes", []string{"scopes"}},

@@ -114,7 +114,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", c.TrustedProxies, "address ranges, such as 10.0.0.0/8, of balancers whose X-Forwarded-* headers are believed")
 		f.IntVar(&c.WorkersMax, "workers-max", c.WorkersMax, "processes of Workers at once, one for each version; 0 for one for each 32 MiB of memory")
 		f.BoolVar(&c.WorkersAllowPrivate, "workers-allow-private", c.WorkersAllowPrivate, "Workers may reach private and loopback addresses, also what trusts everybody there")
-		f.BoolVar(&c.ShowVersion, "show-version", c.ShowVersion, "answer with the version and what chose it in Tidegate-Version and Tidegate-Decision")
+		f.BoolVar(&c.ShowVersion, "show-version", c.ShowVersion, "answer with the version and what chose it in Tidegate-Version, Tidegate-Decision and Tidegate-Affinity-Rule")
 		f.StringVar(&c.APIURL, "api-url", c.APIURL, "control plane to get snapshots from, where there is no --database")
 		f.StringVar(&c.APITokenFile, "api-token-file", c.APITokenFile, "file with the token for --api-url")
 	}

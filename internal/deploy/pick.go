@@ -14,6 +14,7 @@ import (
 type Facts struct {
 	Override string // version id asked for this script; ignored unless it is in the deployment
 	Key      string // affinity key: equal keys get equal versions for the whole of a deployment
+	Rule     int    // the number, from 1, of the affinity rule that Key is from; 0 if the client sent it. Pick does not look at it
 }
 
 // Choice is the version that serves a request, and why.

@@ -45,6 +45,9 @@ type SnapshotScript struct {
 	// while the script has none.
 	DeploymentID string  `json:"deployment_id,omitempty"`
 	Splits       []Split `json:"splits,omitempty"`
+	// Affinity are the rules that derive a key from a request that brings none, in the
+	// order in which they are tried.
+	Affinity []AffinityRule `json:"affinity,omitempty"`
 	// ObjectsDelayMS is how long a Durable Object that is busy may stay on the version
 	// that it runs once this deployment gives it another one, in milliseconds. Zero
 	// does not let it finish what it has in hand (CodeUpdateImmediate).

@@ -86,7 +86,8 @@ func (g *Gateway) serveBinding(w http.ResponseWriter, r *http.Request) {
 		g.refuseCall(w, bindingUnknownScript, http.StatusNotFound, "The script "+call.Script+" of this service binding does not exist or has no deployment.")
 		return
 	}
-	choice, late := g.pick(r.Context(), sc, factsOf(r.Header, sc.Name))
+	target, _ := rawTarget(r) // an RPC session has none
+	choice, late := g.pick(r.Context(), sc, factsOf(r, sc, target, callerClient(r).ip))
 	if r.Method == http.MethodConnect {
 		g.openRPC(w, r, choice, call.Entrypoint, late)
 		return

@@ -54,6 +54,7 @@ type half struct {
 	script     *script
 	version    *version
 	decision   string
+	rule       int // of affinity; 0 for none
 	ray        string
 	entrypoint string // that was called; empty for the default one
 	clientIP   string
@@ -149,7 +150,7 @@ func (rec *recorder) note(h *half, headers []eventHeader, r *http.Request, targe
 		rec.fetch.Response = &rec.response
 	}
 	*h = half{
-		script: x.script, version: x.version, decision: x.decision, ray: x.ray, entrypoint: x.entrypoint, clientIP: x.client.ip,
+		script: x.script, version: x.version, decision: x.decision, rule: x.rule, ray: x.ray, entrypoint: x.entrypoint, clientIP: x.client.ip,
 		receivedMs: x.received.UnixMilli(), wallMs: wall.Milliseconds(), upstreamMs: float64(x.upstream.Microseconds()) / 1000,
 		outcome: x.outcome, errorKind: x.errorKind, status: x.status, left: x.left,
 		fetch: rec.fetch.AppendJSON(h.fetch[:0]), tail: h.tail[:0],
@@ -169,7 +170,7 @@ func (rec *recorder) encode(h *half, inv *schema.Invocation) []byte {
 		ScriptName:       h.script.Name,
 		ScriptTags:       h.script.Tags,
 		ScriptVersion:    h.version.stamp(),
-		Gateway:          schema.Gateway{Decision: h.decision, RayID: h.ray},
+		Gateway:          schema.Gateway{Decision: h.decision, RayID: h.ray, AffinityRule: h.rule},
 		ErrorKind:        h.errorKind,
 	}
 	rec.wall = h.wallMs

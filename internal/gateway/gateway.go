@@ -46,7 +46,8 @@ type Config struct {
 	// StartWait bounds how long a request waits for a version that is starting,
 	// where no other deployment can serve it.
 	StartWait time.Duration
-	// ShowVersion adds Tidegate-Version and Tidegate-Decision to every response.
+	// ShowVersion adds Tidegate-Version, Tidegate-Decision and, where a rule gave the
+	// key, Tidegate-Affinity-Rule to every response.
 	ShowVersion bool
 	// EventHeaders are the request headers that an event records. The values of
 	// those that may hold a secret are redacted, and a Referer loses its query.

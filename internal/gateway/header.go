@@ -8,6 +8,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/textproto"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -192,6 +193,10 @@ func (g *Gateway) responseHeader(h http.Header, resp *http.Response, x *exchange
 func (g *Gateway) show(h http.Header, x *exchange) {
 	if g.cfg.ShowVersion {
 		h[headerShowVersion], h[headerShowDecision] = []string{x.version.ID}, []string{x.decision}
+		delete(h, headerShowRule) // a backend may have sent one
+		if x.rule != 0 {
+			h[headerShowRule] = []string{strconv.Itoa(x.rule)}
+		}
 	}
 }
 

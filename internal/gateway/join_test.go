@@ -74,7 +74,7 @@ func joining(t testing.TB) (*Gateway, *collected, *time.Time) {
 // exchangeOf is a request that was passed on to a version.
 func exchangeOf(g *Gateway, versionID, ray string) *exchange {
 	of := g.table.Load().versions[versionID]
-	return &exchange{picked: picked{of.script, of.version, schema.DecisionSplit}, ray: ray, received: time.Now(), outcome: schema.OutcomeOK, status: 200}
+	return &exchange{picked: picked{script: of.script, version: of.version, decision: schema.DecisionSplit}, ray: ray, received: time.Now(), outcome: schema.OutcomeOK, status: 200}
 }
 
 // sent enters an exchange whose request goes to the one process of its version.

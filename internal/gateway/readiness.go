@@ -70,6 +70,17 @@ type picked struct {
 	script   *script
 	version  *version
 	decision string
+	rule     int // number of the affinity rule that gave the key; 0 for none
+}
+
+// choose picks the version of a script that has a deployment.
+func (sc *script) choose(facts deploy.Facts, dice uint64) picked {
+	choice := deploy.Pick(sc.draw, facts, dice)
+	p := picked{script: sc, version: sc.serving[choice.Index], decision: choice.Reason}
+	if choice.Reason == schema.DecisionAffinity {
+		p.rule = facts.Rule
+	}
+	return p
 }
 
 // pick chooses the version of a script that has a deployment, and waits while it
@@ -77,8 +88,7 @@ type picked struct {
 // change the odds. The error is ctx's, or errStarting.
 func (g *Gateway) pick(ctx context.Context, sc *script, facts deploy.Facts) (picked, error) {
 	dice := rand.Uint64()
-	choice := deploy.Pick(sc.draw, facts, dice)
-	p := picked{sc, sc.serving[choice.Index], choice.Reason}
+	p := sc.choose(facts, dice)
 	if p.version.state.Phase != deploy.BackendStarting {
 		return p, nil // fast path
 	}
@@ -96,8 +106,7 @@ func (g *Gateway) pick(ctx context.Context, sc *script, facts deploy.Facts) (pic
 		if sc == nil || len(sc.Splits) == 0 {
 			return p, errStarting // it was deleted meanwhile
 		}
-		choice := deploy.Pick(sc.draw, facts, dice)
-		p = picked{sc, sc.serving[choice.Index], choice.Reason}
+		p = sc.choose(facts, dice)
 		if p.version.state.Phase != deploy.BackendStarting {
 			return p, nil
 		}

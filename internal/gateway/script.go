@@ -20,6 +20,7 @@ type script struct {
 	heldBack bool       // the newest deployment waits for its versions
 
 	schedules []schedule
+	affinity  []affinityRule // in the order in which they are tried
 }
 
 // version is a version with its way in, and what was known of that when the table
@@ -56,7 +57,7 @@ func stateOf(backend http.RoundTripper) deploy.BackendState {
 // of the new one's versions is starting. All else is taken from next at once: a
 // route or a setting is no part of a deployment.
 func newScript(next *deploy.SnapshotScript, backends map[string]http.RoundTripper, before *script, warn func(string, ...any)) *script {
-	sc := &script{SnapshotScript: next, schedules: compileSchedules(next, warn)}
+	sc := &script{SnapshotScript: next, schedules: compileSchedules(next, warn), affinity: compileAffinity(next, warn)}
 	byID := make(map[string]*version, len(next.Versions))
 	for i := range next.Versions {
 		v := newVersion(&next.Versions[i], backends[next.Versions[i].ID])

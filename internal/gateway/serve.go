@@ -28,6 +28,7 @@ const (
 const (
 	headerShowVersion  = "Tidegate-Version"
 	headerShowDecision = "Tidegate-Decision"
+	headerShowRule     = "Tidegate-Affinity-Rule"
 )
 
 // exchange is one request that has reached a script, and what became of it.
@@ -78,14 +79,14 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, reasonUnknownHost, http.StatusNotFound, "Nothing is served at this host name and path.")
 		return
 	}
-	choice := picked{to.script, to.preview, schema.DecisionPreview}
+	choice := picked{script: to.script, version: to.preview, decision: schema.DecisionPreview}
 	var late error
 	if to.preview == nil {
 		if len(to.script.Splits) == 0 {
 			g.refuse(w, reasonNoDeployment, http.StatusNotFound, "This script has no deployment yet.")
 			return
 		}
-		choice, late = g.pick(r.Context(), to.script, factsOf(r.Header, to.script.Name))
+		choice, late = g.pick(r.Context(), to.script, factsOf(r, to.script, target, from.ip))
 	}
 	x := exchange{picked: choice, backend: choice.version.backend, ray: ray, client: from, received: received}
 	g.serve(w, r, target, &x, late)
@@ -109,14 +110,6 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, target string, x
 	if x.abort {
 		panic(http.ErrAbortHandler) // the one way to cut a connection that net/http has
 	}
-}
-
-func factsOf(h http.Header, script string) deploy.Facts {
-	facts := deploy.Facts{Override: overrideFor(h[headerOverrides], script)}
-	if keys := h[headerKey]; len(keys) > 0 {
-		facts.Key = keys[0]
-	}
-	return facts
 }
 
 // refuse answers a request that reaches no script.

@@ -226,7 +226,7 @@ func testExchange() *exchange {
 	t, _ := compile(testSnapshot(), "localhost", map[string]http.RoundTripper{testVersion: instantBackend{}}, nil)
 	sc := t.hosts["shop.dev.localhost"].script
 	return &exchange{
-		picked: picked{sc, sc.serving[0], schema.DecisionOnly}, ray: "0123456789abcdef",
+		picked: picked{script: sc, version: sc.serving[0], decision: schema.DecisionOnly}, ray: "0123456789abcdef",
 		client: client{scheme: "http", host: "shop.dev.localhost"}, received: testReceived, outcome: schema.OutcomeOK, status: 200, upstream: 1500 * time.Microsecond,
 	}
 }

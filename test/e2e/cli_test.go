@@ -89,6 +89,7 @@ func TestCLI(t *testing.T) {
 	t.Run("Documentation", func(t *testing.T) { documentedCommands(t, c, p) })
 	t.Run("Deploy", func(t *testing.T) { deployCommands(t, c, p) })
 	t.Run("Policy", func(t *testing.T) { policyCommands(t, c) })
+	t.Run("Affinity", func(t *testing.T) { affinityCommands(t, c, p) })
 	t.Run("Jobs", func(t *testing.T) { jobCommands(t, c) })
 	t.Run("Token", func(t *testing.T) { tokenCommands(t, c, p) })
 	t.Run("Connection", func(t *testing.T) { connections(t, c, p) })
@@ -166,13 +167,15 @@ func (c cli) upload(t *testing.T, origin, tag string) string {
 	return version.ID
 }
 
+// answering serves one answer while the test runs, and returns its URL.
+func answering(t *testing.T, answer string) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
 func deployCommands(t *testing.T, c cli, p *platform.Platform) {
-	backend := func(answer string) string {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
-		t.Cleanup(server.Close)
-		return server.URL
-	}
-	first, second := c.upload(t, backend("one"), "v1"), c.upload(t, backend("two"), "v2")
+	first, second := c.upload(t, answering(t, "one"), "v1"), c.upload(t, answering(t, "two"), "v2")
 
 	// current reads the deployment back over the API.
 	current := func(want string, splits ...deploy.Split) {
@@ -251,6 +254,49 @@ func policyCommands(t *testing.T, c cli) {
 	f(`{"enabled": true, "max_failure_rate": 0.5, "min_requests": 100, "look_back_seconds": 300, "action": "rollback"}`, "--file", path)
 	write(t, path, `{"enabled": true, "max_failure_rat": 0.5}`)
 	c.fail(t, 1, "max_failure_rat", "policy", "set", "cart", "--file", path)
+}
+
+// affinityCommands sets rules, and sees the gateway follow them.
+func affinityCommands(t *testing.T, c cli, p *platform.Platform) {
+	c.fail(t, 1, "no affinity rules", "affinity", "get", "cart")
+	c.run(t, "affinity", "set", "cart", "client_ip")
+	var set, got, expected any
+	c.result(t, &set, "affinity", "set", "cart", "cookie:user_id", "query:user", "path:/carts/")
+	c.result(t, &got, "affinity", "get", "cart")
+	if err := json.Unmarshal([]byte(`{"rules": [{"source": "cookie", "name": "user_id"}, {"source": "query", "name": "user"},
+		{"source": "path", "prefix": "/carts/"}]}`), &expected); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]any{expected, expected}, []any{set, got}); diff != "" {
+		t.Errorf("what set answers and what get shows (-want +got)\n%s", diff)
+	}
+	if text := c.run(t, "affinity", "get", "cart"); !strings.Contains(text, "1       cookie:user_id\n2       query:user\n3       path:/carts/\n") {
+		t.Errorf("get shows\n%s", text)
+	}
+	// Forty draws meet both versions but in one of 2^39 runs. Until the gateway has the
+	// deployment and the rules, a user may be anywhere.
+	c.upload(t, answering(t, "north"), "north")
+	c.upload(t, answering(t, "south"), "south")
+	c.run(t, "versions", "deploy", "cart", "north@50", "south@50", "-y")
+	cookie := http.Header{"Cookie": {"theme=dark; user_id=7"}}
+	eventually(t, 20*time.Second, "one user stays on one version while others are on both", func() (bool, error) {
+		_, first, err := p.Visit(t.Context(), http.DefaultClient, "cart", cookie)
+		drawn := map[string]bool{}
+		for range 40 {
+			_, body, sent := p.Visit(t.Context(), http.DefaultClient, "cart", cookie)
+			_, other, drew := p.Visit(t.Context(), http.DefaultClient, "cart", nil)
+			if err = errors.Join(err, sent, drew); err != nil || body != first {
+				return false, err
+			}
+			drawn[other] = true
+		}
+		return drawn["north"] && drawn["south"], err
+	})
+	if text := c.run(t, "affinity", "delete", "cart"); text != "cart has no affinity rules.\n" {
+		t.Errorf("delete shows\n%s", text)
+	}
+	c.run(t, "affinity", "delete", "cart") // may have none
+	c.fail(t, 1, "no affinity rules", "affinity", "get", "cart")
 }
 
 func write(t *testing.T, path, text string) {
@@ -373,6 +419,11 @@ func badInput(t *testing.T, c cli) {
 		{2, "such as 90s or 5m", "policy set cart --look-back 300"},
 		{2, `action "explode"`, "policy set cart --action explode"},
 		{2, "must be above 25%", "policy set cart --ramp 25%,5%"},
+		{2, "1 arguments do not fit", "affinity set cart"},
+		{2, `source is "moon"`, "affinity set cart moon:x"},
+		{2, "end with a slash", "affinity set cart path:/carts"},
+		{1, `script "nobody" does not exist`, "affinity set nobody client_ip"},
+		{1, `script "nobody" does not exist`, "affinity delete nobody"},
 		{2, "needs --destination", "jobs create --name x"},
 		{2, "needs --scope", "token create --name x"},
 		{2, "has passed", "token create --name x --scope admin --expires-in -1h"},

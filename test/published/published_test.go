@@ -34,8 +34,8 @@ var onlyHere = []struct {
 	operations []string
 }{
 	{"additions: docs/extensions.md", []string{
-		"claimCron", "controlRamp", "deletePolicy", "getBundle", "getMetrics", "getModule", "getPolicy", "getRamp", "getSnapshot",
-		"getWholeSnapshot", "listDecisions", "patchAccount", "putPolicy", "putReports"}},
+		"claimCron", "controlRamp", "deleteAffinity", "deletePolicy", "getAffinity", "getBundle", "getMetrics", "getModule", "getPolicy", "getRamp",
+		"getSnapshot", "getWholeSnapshot", "listDecisions", "patchAccount", "putAffinity", "putPolicy", "putReports"}},
 	{"wrangler calls them, and nobody publishes them", []string{
 		"deleteService", "domainChangeset", "findSubdomain", "getEnvironment", "getEnvironmentBindings", "getEnvironmentRoutes",
 		"getEnvironmentSubdomain", "getReferences", "getRoutes", "getService", "listContainerApplications", "listTailConsumption",

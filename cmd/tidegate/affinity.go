@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"tidegate/internal/deploy"
+)
+
+func affinityGet(c *connection) *cobra.Command {
+	return &cobra.Command{
+		Use: "get SCRIPT", Short: "Show the affinity rules of a script",
+		Args: arguments(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := c.open(cmd)
+			if err != nil {
+				return err
+			}
+			a, err := s.api.Affinity(cmd.Context(), s.account, args[0])
+			if err != nil {
+				return s.explain("read the affinity rules of "+args[0], err)
+			}
+			return s.show(func(out io.Writer) { s.writeAffinity(out, a) })
+		},
+	}
+}
+
+func affinitySet(c *connection) *cobra.Command {
+	return &cobra.Command{
+		Use: "set SCRIPT RULE...", Short: "Replace the affinity rules of a script",
+		Long: "The first rule that finds a value in a request gives it its key; equal keys get the same version. A rule is one of\n\n" +
+			"  cookie:NAME, header:NAME, query:NAME   the value of that name\n" +
+			"  client_ip                              the address of the client\n" +
+			"  path:NUMBER                            a segment of the path, counted from 1\n" +
+			"  path:/PREFIX/                          the segment of the path after the prefix",
+		Example: "  tidegate affinity set shop cookie:user_id client_ip",
+		Args:    arguments(2, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			script, attempted := args[0], "set the affinity rules of "+args[0]
+			a, err := parseAffinity(args[1:])
+			if err != nil { // refused before anything is asked of the API
+				return usage(cmd, err)
+			}
+			s, err := c.open(cmd)
+			if err != nil {
+				return err
+			}
+			if err := s.api.SaveAffinity(cmd.Context(), s.account, script, a); err != nil {
+				return s.explain(attempted, err)
+			}
+			return s.show(func(out io.Writer) { s.writeAffinity(out, a) })
+		},
+	}
+}
+
+func affinityDelete(c *connection) *cobra.Command {
+	return &cobra.Command{
+		Use: "delete SCRIPT", Short: "Remove the affinity rules of a script",
+		Args: arguments(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := c.open(cmd)
+			if err != nil {
+				return err
+			}
+			if err := s.api.DeleteAffinity(cmd.Context(), s.account, args[0]); err != nil {
+				return s.explain("delete the affinity rules of "+args[0], err)
+			}
+			return s.show(func(out io.Writer) { fmt.Fprintf(out, "%s has no affinity rules.\n", oneLine(args[0])) })
+		},
+	}
+}
+
+func parseAffinity(texts []string) (deploy.Affinity, error) {
+	var a deploy.Affinity
+	for _, text := range texts {
+		rule, err := parseAffinityRule(text)
+		if err != nil {
+			return a, fmt.Errorf("rule %q: %w", text, err)
+		}
+		a.Rules = append(a.Rules, rule)
+	}
+	return a, a.Validate()
+}
+
+// parseAffinityRule reads SOURCE or SOURCE:VALUE.
+func parseAffinityRule(text string) (deploy.AffinityRule, error) {
+	source, value, valued := strings.Cut(text, ":")
+	r := deploy.AffinityRule{Source: deploy.AffinitySource(source)}
+	switch {
+	case r.Source == deploy.AffinityPath && strings.HasPrefix(value, "/"):
+		r.Prefix = value
+	case r.Source == deploy.AffinityPath:
+		number, err := strconv.Atoi(value)
+		if err != nil {
+			return r, errors.New("after path: comes the number of a segment, such as path:2, or a prefix, such as path:/rooms/")
+		}
+		r.Segment = number
+	case r.Source == deploy.AffinityClientIP && valued:
+		return r, errors.New("nothing comes after client_ip")
+	default:
+		r.Name = value
+	}
+	return r, r.Validate()
+}
+
+// formatAffinityRule writes what parseAffinityRule reads.
+func formatAffinityRule(r deploy.AffinityRule) string {
+	value := r.Name + r.Prefix
+	if r.Segment != 0 {
+		value = strconv.Itoa(r.Segment)
+	}
+	if value == "" {
+		return string(r.Source)
+	}
+	return string(r.Source) + ":" + value
+}
+
+// writeAffinity numbers the rules as events and response headers do.
+func (s *session) writeAffinity(out io.Writer, a deploy.Affinity) {
+	rows := make([][]string, len(a.Rules))
+	for i, r := range a.Rules {
+		rows[i] = []string{strconv.Itoa(i + 1), formatAffinityRule(r)}
+	}
+	s.table(out, []string{"NUMBER", "RULE"}, rows)
+}

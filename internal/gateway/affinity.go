@@ -1,0 +1,202 @@
+package gateway
+
+import (
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+
+	"tidegate/internal/deploy"
+)
+
+// affinityRule is a rule made ready for requests.
+type affinityRule struct {
+	source   deploy.AffinitySource
+	number   int      // among the script's rules, from 1
+	name     string   // of a header in canonical form; of a cookie or a query parameter as it is
+	before   int      // segments of the path before the one that is the key
+	segments []string // what those must be; empty for anything
+}
+
+// compileAffinity leaves out a rule that it cannot follow, such as one of a newer
+// control plane, with a warning: the others go on.
+func compileAffinity(sc *deploy.SnapshotScript, warn func(string, ...any)) (list []affinityRule) {
+	for i := range sc.Affinity {
+		r := &sc.Affinity[i]
+		if err := r.Validate(); err != nil {
+			warn("script %s/%s: affinity rule %d is left out: %v", sc.AccountID, sc.Name, i+1, err)
+			continue
+		}
+		rule := affinityRule{source: r.Source, number: i + 1, name: r.Name, before: r.Segment - 1}
+		if r.Source == deploy.AffinityHeader {
+			rule.name = http.CanonicalHeaderKey(r.Name)
+		}
+		if r.Prefix == "/" {
+			rule.before = 0
+		} else if r.Prefix != "" {
+			rule.segments = strings.Split(r.Prefix[1:len(r.Prefix)-1], "/")
+			rule.before = len(rule.segments)
+		}
+		list = append(list, rule)
+	}
+	return list
+}
+
+// factsOf returns what a request wants of a script: by the headers that say so, and
+// without a key of its own by the script's rules. target is the request's path and
+// query as the client wrote them, empty where it has none.
+//
+// A derived key goes no further, to no backend, event, span or log, since it may be
+// the value of a cookie. A call through a service binding is asked again, by the
+// callee's rules and with what the calling Worker passes on.
+func factsOf(r *http.Request, sc *script, target, clientIP string) deploy.Facts {
+	facts := deploy.Facts{Override: overrideFor(r.Header[headerOverrides], sc.Name)}
+	if keys := r.Header[headerKey]; len(keys) > 0 {
+		facts.Key = keys[0]
+	}
+	if facts.Key != "" {
+		return facts
+	}
+	for i := range sc.affinity {
+		if key := sc.affinity[i].key(r, target, clientIP); key != "" {
+			facts.Key, facts.Rule = key, sc.affinity[i].number
+			break
+		}
+	}
+	return facts
+}
+
+// key returns what the rule finds, or "". It allocates only to decode a value with
+// percent-encoding.
+func (rule *affinityRule) key(r *http.Request, target, clientIP string) string {
+	switch rule.source {
+	case deploy.AffinityHeader:
+		if values := r.Header[rule.name]; len(values) > 0 {
+			return values[0]
+		}
+	case deploy.AffinityCookie:
+		return cookieValue(r.Header["Cookie"], rule.name)
+	case deploy.AffinityQuery:
+		_, query, _ := strings.Cut(target, "?")
+		return queryValue(query, rule.name)
+	case deploy.AffinityClientIP:
+		return clientIP
+	case deploy.AffinityPath:
+		path, _, _ := strings.Cut(target, "?")
+		return rule.segment(path)
+	}
+	return ""
+}
+
+// segment returns the segment of the path that is the key. Percent-encoding makes no
+// difference, be it in the key or before it.
+func (rule *affinityRule) segment(path string) string {
+	path, ok := strings.CutPrefix(path, "/")
+	for i := 0; ok && i < rule.before; i++ {
+		var segment string
+		segment, path, ok = strings.Cut(path, "/")
+		if len(rule.segments) > 0 && !decodesTo(segment, rule.segments[i], false) {
+			return ""
+		}
+	}
+	if !ok {
+		return ""
+	}
+	id, _, _ := strings.Cut(path, "/")
+	if decoded, err := url.PathUnescape(id); err == nil {
+		return decoded
+	}
+	return id
+}
+
+// cookieValue returns the value of the first cookie of the name, "" for none. What
+// is a cookie is read as net/http reads it, without making a list of them.
+func cookieValue(lines []string, name string) string {
+	for _, line := range lines {
+		for line != "" {
+			var part string
+			part, line, _ = strings.Cut(line, ";")
+			key, value, _ := strings.Cut(textproto.TrimString(part), "=")
+			if textproto.TrimString(key) != name {
+				continue
+			}
+			if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
+				value = value[1 : n-1]
+			}
+			if validCookieValue(value) {
+				return value
+			}
+		}
+	}
+	return ""
+}
+
+func validCookieValue(value string) bool {
+	for i := range len(value) {
+		if c := value[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false // a semicolon has ended the value already
+		}
+	}
+	return true
+}
+
+// queryValue returns the value of the first parameter of the name, "" for none. What
+// is a parameter is read as url.ParseQuery reads it, without making a map of them.
+func queryValue(query, name string) string {
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		if strings.IndexByte(pair, ';') >= 0 {
+			continue
+		}
+		key, value, _ := strings.Cut(pair, "=")
+		if !decodesTo(key, name, true) {
+			continue
+		}
+		if value, err := url.QueryUnescape(value); err == nil {
+			return value
+		}
+	}
+	return ""
+}
+
+// decodesTo reports whether text is plain in percent-encoding, in which a plus stands
+// for a space if spaces is set. Broken encoding is nothing at all.
+func decodesTo(text, plain string, spaces bool) bool {
+	n := 0
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case c == '%':
+			if i+2 >= len(text) {
+				return false
+			}
+			high, ok1 := hexDigit(text[i+1])
+			low, ok2 := hexDigit(text[i+2])
+			if !ok1 || !ok2 {
+				return false
+			}
+			c = high<<4 | low
+			i += 2
+		case c == '+' && spaces:
+			c = ' '
+		}
+		if n >= len(plain) || plain[n] != c {
+			return false
+		}
+		n++
+	}
+	return n == len(plain)
+}
+
+func hexDigit(c byte) (byte, bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0', true
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10, true
+	case 'A' <= c && c <= 'F':
+		return c - 'A' + 10, true
+	}
+	return 0, false
+}
