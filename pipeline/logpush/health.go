@@ -35,7 +35,8 @@ type health struct {
 	failing map[int]logjob.Delivery // last failure of each partition that has not delivered since
 	// complete is the end of the newest time range delivered; zero once it is written.
 	complete time.Time
-	// notice is a loss after the last success; it is written once. May be nil.
+	// notice is a loss that was not written yet: it is told once, also if a success
+	// follows at once. May be nil.
 	notice *logjob.Delivery
 }
 
@@ -48,7 +49,6 @@ func (h *health) Succeeded(partition int, until time.Time) {
 	h.mu.Lock()
 	_, recovered := h.failing[partition]
 	delete(h.failing, partition)
-	h.notice = nil
 	if until.After(h.complete) {
 		h.complete = until
 	}
@@ -67,7 +67,7 @@ func (h *health) Failed(partition int, at time.Time, message string) {
 	h.signal()
 }
 
-// Lost notes what went wrong and is over; the next success clears it.
+// Lost notes what went wrong and is over; the next success after it was written clears it.
 func (h *health) Lost(at time.Time, message string) {
 	h.mu.Lock()
 	h.notice = &logjob.Delivery{JobID: h.jobID, FailedAt: at, Message: message}
@@ -126,7 +126,7 @@ func (h *health) write(ctx context.Context) error {
 }
 
 // state returns what is to be written, in this order: the latest of the failures
-// that last, or else a success and a loss after it, if they are new.
+// that last, or else a success and a loss, if they are new.
 func (h *health) state() (list []logjob.Delivery) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
