@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"tidegate/internal/deploy"
 	"tidegate/internal/telemetry"
 	"tidegate/schema"
@@ -384,6 +386,7 @@ func (m *metrics) register() error {
 	m.drops, errs[0] = meter.Int64Counter("tidegate_runtime_invocations_dropped_total")
 	m.restarts, errs[1] = meter.Int64Counter("tidegate_runtime_worker_restarts_total")
 	m.kills, errs[2] = meter.Int64Counter("tidegate_runtime_worker_kills_total")
-	m.moves, errs[3] = meter.Int64Counter("tidegate_runtime_object_moves_total")
+	m.moves, errs[3] = meter.Int64Counter("tidegate_runtime_object_moves_total",
+		metric.WithDescription("Moves of Durable Objects to another version, by result: moved, busy (tried again), failed (tried again)."))
 	return errors.Join(errs[:]...)
 }
