@@ -16,6 +16,8 @@ func malformed(r *http.Request) string {
 		return "The method of this request is no token."
 	case r.Host == "" || !httpguts.ValidHostHeader(r.Host):
 		return "This request names no valid host."
+	case r.RequestURI != "*" && !strings.HasPrefix(r.RequestURI, "/"):
+		return "The path of this request does not begin with a slash." // the absolute form is for HTTP/1.1
 	case strings.ContainsFunc(r.RequestURI, func(c rune) bool { return c <= ' ' || c == 0x7f }):
 		return "The path of this request has a space or a control character in it."
 	}
