@@ -26,6 +26,8 @@ const (
 	// its streams. One of them alone may fill half of it, so that it cannot stop the rest.
 	uploadBytesMax       = 1 << 20
 	streamUploadBytesMax = uploadBytesMax / 2
+	// frameBytesMax is the protocol's least, and enough; a connection keeps a buffer of it.
+	frameBytesMax = 16 << 10
 	// pingAfter is how long a connection may say nothing before it is asked whether
 	// it lives; without an answer within pingTimeout it is closed.
 	pingAfter   = 30 * time.Second
@@ -50,6 +52,7 @@ func NewServer(h http.Handler) *http.Server {
 		Protocols:         new(http.Protocols),
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          streamsMax,
+			MaxReadFrameSize:              frameBytesMax,
 			MaxReceiveBufferPerConnection: uploadBytesMax,
 			MaxReceiveBufferPerStream:     streamUploadBytesMax,
 			SendPingTimeout:               pingAfter,
