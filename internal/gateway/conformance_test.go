@@ -440,3 +440,32 @@ func TestBrokenResponseByEachProtocol(t *testing.T) {
 		wantEvent(t, s.events.nth(2), schema.OutcomeOK, "", 200)
 	})
 }
+
+// A WebSocket is HTTP/1.1's, in clear text and over TLS.
+func TestWebSocketOverHTTP1(t *testing.T) {
+	for _, protocol := range []string{"HTTP/1.1", "HTTP/1.1 over TLS"} {
+		t.Run(protocol, func(t *testing.T) {
+			s := speak(t, start(t, snapshot(1, script([]string{origin(t, echoSwitch)}, 100_000))), protocol)
+			resp, err := s.client.Do(s.request(t, "GET", "/", nil, "Connection", "Upgrade", "Upgrade", "websocket"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			c, ok := resp.Body.(io.ReadWriter)
+			if !ok || resp.StatusCode != http.StatusSwitchingProtocols {
+				t.Fatalf("got %d", resp.StatusCode)
+			}
+			for _, text := range []string{"first", "second"} {
+				if _, err := io.WriteString(c, text); err != nil {
+					t.Fatal(err)
+				}
+				got := make([]byte, len(text))
+				if _, err := io.ReadFull(c, got); string(got) != text || err != nil {
+					t.Fatalf("got %q, %v, want %q", got, err, text)
+				}
+			}
+			_ = resp.Body.Close()
+			wantEvent(t, s.events.nth(1), schema.OutcomeOK, "", http.StatusSwitchingProtocols)
+		})
+	}
+}

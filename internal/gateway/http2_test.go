@@ -15,7 +15,9 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"tidegate/internal/deploy"
 	"tidegate/internal/gateway"
+	"tidegate/internal/runtime"
 	"tidegate/schema"
 )
 
@@ -357,6 +359,46 @@ func TestShutdownOfHTTP2(t *testing.T) {
 	}
 	<-served
 	wantEvent(t, e.events.nth(1), schema.OutcomeOK, "", 200)
+}
+
+// slowToEnd is a backend that notices late that its client has gone.
+type slowToEnd struct{ arrived, gone, release chan struct{} }
+
+func (b *slowToEnd) Update(*deploy.Snapshot) map[string]http.RoundTripper {
+	return map[string]http.RoundTripper{v1: b}
+}
+
+func (b *slowToEnd) RoundTrip(r *http.Request) (*http.Response, error) {
+	close(b.arrived)
+	<-r.Context().Done()
+	close(b.gone)
+	<-b.release
+	return nil, r.Context().Err()
+}
+
+// A server's Shutdown takes a broken HTTP/2 connection for an ended one while its
+// handlers still run; Run, the last to use the emitter, waits for their events.
+func TestEventsOfBrokenHTTP2ConnectionsOutliveTheServer(t *testing.T) {
+	b := &slowToEnd{make(chan struct{}), make(chan struct{}), make(chan struct{})}
+	e := start(t, snapshot(1, script([]string{"http://127.0.0.1:1"}, 100_000)), func(_ *gateway.Config, d *gateway.Deps, _ *runtime.Config) { d.Backends = b })
+	c := dialFrames(t, e.addr, false)
+	c.send(true, get("/")...)
+	<-b.arrived
+	_ = c.conn.Close()
+	<-b.gone
+	stopped := make(chan struct{})
+	go func() { e.stop(); close(stopped) }()
+	select {
+	case <-stopped:
+		t.Error("Run has ended before the handler")
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(b.release)
+	<-stopped
+	if n := len(e.events.all()); n != 1 {
+		t.Fatalf("%d events when Run returned, want 1", n)
+	}
+	wantEvent(t, e.events.nth(1), schema.OutcomeCanceled, "", 0)
 }
 
 // An offer to switch to HTTP/2 is declined and goes no further: behind it requests
