@@ -33,25 +33,25 @@ type Config struct {
 	Roles   []Role
 	DataDir string // local state: the gateway's snapshot and spool, embedded data
 
-	APIAddr     string // host:port; port 0 picks one
-	GatewayAddr string
-	// GatewayTLSAddr serves the same over TLS; empty for no TLS. The pairs are in files of
-	// PEM, the nth certificate with the nth key, and are chosen by the name that a client
-	// asks for.
-	GatewayTLSAddr string
-	GatewayTLSCert []string
-	GatewayTLSKey  []string
-	// GatewayProxyProtocol says that the TrustedProxies begin every connection with a
-	// header of the PROXY protocol.
-	GatewayProxyProtocol bool
-	OpsAddr              string // health and metrics of a process without the API; empty for none
-	GatewayDomain        string // scripts are served at <script>.<subdomain>.<domain>
+	APIAddr       string // host:port; port 0 picks one
+	GatewayAddr   string
+	OpsAddr       string // health and metrics of a process without the API; empty for none
+	GatewayDomain string // scripts are served at <script>.<subdomain>.<domain>
 	// GatewayURL is where clients reach the gateway, such as https://example.com; empty
 	// where the API's own process has the gateway.
 	GatewayURL string
 	// TrustedProxies are address ranges of balancers in front of the gateway, whose
 	// X-Forwarded-* or Forwarded headers are believed.
 	TrustedProxies []string
+	// GatewayProxyProtocol says that they begin every connection with a header of the
+	// PROXY protocol.
+	GatewayProxyProtocol bool
+	// GatewayTLSAddr serves the same as GatewayAddr over TLS; empty for no TLS. The pairs
+	// are in files of PEM, the nth certificate with the nth key, and are chosen by the name
+	// that a client asks for.
+	GatewayTLSAddr string
+	GatewayTLSCert []string
+	GatewayTLSKey  []string
 	ShowVersion    bool // answer with the version and what chose it in response headers
 
 	Workerd string // path of the Workers runtime; empty for the one beside the executable

@@ -107,7 +107,9 @@ func resolve(ctx context.Context, hostPort string) ([]netip.AddrPort, error) {
 
 // serve adds an HTTP server on one of the listeners.
 func (p *process) serve(name string, server *http.Server) {
-	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
+	if server.ErrorLog == nil {
+		server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
+	}
 	p.services = append(p.services, service{name, stageEdge, func(ctx context.Context) error {
 		return serveUntil(ctx, p.log, name, server, p.listeners[name], drainGrace)
 	}})

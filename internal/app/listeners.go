@@ -23,7 +23,11 @@ func (p *process) serveGateway(handler http.Handler, trusted []netip.Prefix) err
 			return err
 		}
 		p.listeners[name] = public
-		p.serve(name, gateway.NewServer(handler))
+		server := gateway.NewServer(handler)
+		if server.ErrorLog, err = listen.ErrorLog(p.log); err != nil {
+			return err
+		}
+		p.serve(name, server)
 	}
 	p.ready.Gateway = p.baseURL(listenGateway)
 	if tlsListener := p.listeners[listenTLS]; tlsListener != nil {
