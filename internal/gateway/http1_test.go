@@ -33,9 +33,7 @@ func sendRaw(t *testing.T, addr string, overTLS bool, bytes string) (statuses []
 			t.Fatal(err)
 		}
 	}
-	if _, err := io.WriteString(c, bytes); err != nil {
-		t.Fatal(err)
-	}
+	_, _ = io.WriteString(c, bytes) // the server may have refused it half-way
 	for r := bufio.NewReader(c); ; {
 		resp, err := http.ReadResponse(r, nil)
 		if err != nil {
@@ -86,7 +84,7 @@ func TestMalformedHTTP1(t *testing.T) {
 		f(501, "POST / HTTP/1.1\r\n"+host+"Transfer-Encoding: xchunked\r\n", "0\r\n\r\n")
 		f(501, "POST / HTTP/1.1\r\n"+host+"Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n")
 		f(501, "POST / HTTP/1.1\r\n"+host+"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n")
-		f(431, "GET / HTTP/1.1\r\n"+host+"X: "+strings.Repeat("x", 256<<10)+"\r\n", "")
+		f(431, "GET / HTTP/1.1\r\n"+host+"X: "+strings.Repeat("x", 140<<10)+"\r\n", "")
 		f(501, "CONNECT shop.dev.localhost:443 HTTP/1.1\r\n"+host+"Connection: close\r\n", "")
 		if n, events := reached.Load(), len(e.events.all()); n != 0 || events != 0 {
 			t.Errorf("%d requests reached the origin, with %d events", n, events)
