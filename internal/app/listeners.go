@@ -27,6 +27,9 @@ func (p *process) serveGateway(handler http.Handler, trusted []netip.Prefix) err
 		if server.ErrorLog, err = listen.ErrorLog(p.log); err != nil {
 			return err
 		}
+		if err := listen.CountHTTP2Errors(server); err != nil {
+			return err
+		}
 		p.serve(name, server)
 	}
 	p.ready.Gateway = p.baseURL(listenGateway)
