@@ -50,10 +50,11 @@ type check struct {
 
 // Ready is the content of the ready file.
 type Ready struct {
-	API        string `json:"api,omitempty"`        // base URL
-	Gateway    string `json:"gateway,omitempty"`    // base URL
-	Kafka      string `json:"kafka,omitempty"`      // host:port of the first broker
-	ClickHouse string `json:"clickhouse,omitempty"` // base URL
+	API        string `json:"api,omitempty"`         // base URL
+	Gateway    string `json:"gateway,omitempty"`     // base URL
+	GatewayTLS string `json:"gateway_tls,omitempty"` // base URL
+	Kafka      string `json:"kafka,omitempty"`       // host:port of the first broker
+	ClickHouse string `json:"clickhouse,omitempty"`  // base URL
 	AccountID  string `json:"account_id,omitempty"`
 	TokenFile  string `json:"token_file,omitempty"`
 }
@@ -180,7 +181,7 @@ func (p *process) announce(ctx context.Context) error {
 	if err := writeJSON(p.config.ReadyFile, p.ready); err != nil {
 		return err
 	}
-	p.log.Info("ready", "api", p.ready.API, "gateway", p.ready.Gateway, "kafka", p.ready.Kafka, "clickhouse", p.ready.ClickHouse)
+	p.log.Info("ready", "api", p.ready.API, "gateway", p.ready.Gateway, "gateway_tls", p.ready.GatewayTLS, "kafka", p.ready.Kafka, "clickhouse", p.ready.ClickHouse)
 	<-ctx.Done()
 	return os.Remove(p.config.ReadyFile)
 }

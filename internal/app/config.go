@@ -41,8 +41,17 @@ type Config struct {
 	// where the API's own process has the gateway.
 	GatewayURL string
 	// TrustedProxies are address ranges of balancers in front of the gateway, whose
-	// X-Forwarded-* headers are believed.
+	// X-Forwarded-* or Forwarded headers are believed.
 	TrustedProxies []string
+	// GatewayProxyProtocol says that they begin every connection with a header of the
+	// PROXY protocol.
+	GatewayProxyProtocol bool
+	// GatewayTLSAddr serves the same as GatewayAddr over TLS; empty for no TLS. The pairs
+	// are in files of PEM, the nth certificate with the nth key, and are chosen by the name
+	// that a client asks for.
+	GatewayTLSAddr string
+	GatewayTLSCert []string
+	GatewayTLSKey  []string
 	ShowVersion    bool // answer with the version and what chose it in response headers
 
 	Workerd string // path of the Workers runtime; empty for the one beside the executable
@@ -111,7 +120,11 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringVar(&c.DataDir, "data-dir", c.DataDir, "folder for local state")
 		f.StringVar(&c.GatewayAddr, "gateway-addr", c.GatewayAddr, "address that serves scripts")
 		f.StringVar(&c.GatewayDomain, "gateway-domain", c.GatewayDomain, "scripts are served at <script>.<subdomain>.<domain>")
-		f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", c.TrustedProxies, "address ranges, such as 10.0.0.0/8, of balancers whose X-Forwarded-* headers are believed")
+		f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", c.TrustedProxies, "address ranges, such as 10.0.0.0/8, of balancers whose X-Forwarded-* or Forwarded headers are believed")
+		f.StringVar(&c.GatewayTLSAddr, "gateway-tls-addr", c.GatewayTLSAddr, "address that serves scripts over TLS, beside --gateway-addr; empty for none")
+		f.StringSliceVar(&c.GatewayTLSCert, "gateway-tls-cert", c.GatewayTLSCert, "PEM files of certificates with their chains, separated by commas; read again when they change")
+		f.StringSliceVar(&c.GatewayTLSKey, "gateway-tls-key", c.GatewayTLSKey, "PEM files of the certificates' keys, in the same order")
+		f.BoolVar(&c.GatewayProxyProtocol, "gateway-proxy-protocol", c.GatewayProxyProtocol, "--trusted-proxies begin every connection with a PROXY protocol header, version 1 or 2")
 		f.IntVar(&c.WorkersMax, "workers-max", c.WorkersMax, "processes of Workers at once, one for each version; 0 for one for each 32 MiB of memory")
 		f.BoolVar(&c.WorkersAllowPrivate, "workers-allow-private", c.WorkersAllowPrivate, "Workers may reach private and loopback addresses, also what trusts everybody there")
 		f.BoolVar(&c.ShowVersion, "show-version", c.ShowVersion, "answer with the version and what chose it in Tidegate-Version, Tidegate-Decision and Tidegate-Affinity-Rule")
@@ -205,7 +218,7 @@ func (c *Config) Validate() error {
 	if err := validURL("gateway-url", c.GatewayURL); err != nil {
 		return err
 	}
-	for member, addr := range map[string]string{"api-addr": c.APIAddr, "gateway-addr": c.GatewayAddr, "ops-addr": c.OpsAddr} {
+	for member, addr := range map[string]string{"api-addr": c.APIAddr, "gateway-addr": c.GatewayAddr, "gateway-tls-addr": c.GatewayTLSAddr, "ops-addr": c.OpsAddr} {
 		if addr == "" {
 			continue
 		}
@@ -220,11 +233,27 @@ func (c *Config) Validate() error {
 	if _, err := prefixes(c.TrustedProxies); err != nil {
 		return err
 	}
+	if err := c.validateTLS(); err != nil {
+		return err
+	}
+	if c.GatewayProxyProtocol && len(c.TrustedProxies) == 0 {
+		return fmt.Errorf("--gateway-proxy-protocol needs --trusted-proxies: from anybody else the header is not believed")
+	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		return fmt.Errorf("--log-format is %q: it must be text or json", c.LogFormat)
 	}
 	_, err := NewLogger(*c)
 	return err
+}
+
+func (c *Config) validateTLS() error {
+	if len(c.GatewayTLSCert) != len(c.GatewayTLSKey) {
+		return fmt.Errorf("--gateway-tls-cert names %d files and --gateway-tls-key %d: each certificate needs its key, in the same order", len(c.GatewayTLSCert), len(c.GatewayTLSKey))
+	}
+	if (c.GatewayTLSAddr == "") != (len(c.GatewayTLSCert) == 0) {
+		return fmt.Errorf("--gateway-tls-addr, --gateway-tls-cert and --gateway-tls-key are needed together")
+	}
+	return nil
 }
 
 func prefixes(list []string) ([]netip.Prefix, error) {

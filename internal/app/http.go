@@ -16,6 +16,7 @@ import (
 const (
 	listenAPI     = "api"
 	listenGateway = "gateway"
+	listenTLS     = "gateway over TLS"
 	listenOps     = "ops"
 	// listenBindings is a Unix socket, opened by the gateway's role.
 	listenBindings = "bindings"
@@ -40,6 +41,7 @@ func (p *process) listen(ctx context.Context) error {
 	return errors.Join(
 		open(listenAPI, p.config.APIAddr, p.config.has(RoleAPI)),
 		open(listenGateway, p.config.GatewayAddr, p.config.has(RoleGateway)),
+		open(listenTLS, p.config.GatewayTLSAddr, p.config.has(RoleGateway) && p.config.GatewayTLSAddr != ""),
 		open(listenOps, p.config.OpsAddr, p.config.OpsAddr != ""),
 	)
 }
@@ -105,7 +107,9 @@ func resolve(ctx context.Context, hostPort string) ([]netip.AddrPort, error) {
 
 // serve adds an HTTP server on one of the listeners.
 func (p *process) serve(name string, server *http.Server) {
-	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
+	if server.ErrorLog == nil {
+		server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
+	}
 	p.services = append(p.services, service{name, stageEdge, func(ctx context.Context) error {
 		return serveUntil(ctx, p.log, name, server, p.listeners[name], drainGrace)
 	}})

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -132,6 +133,8 @@ func (p *process) serveBindings(gw *gateway.Gateway) {
 		return // no Workers run here
 	}
 	server := gateway.NewServer(gw.BindingHandler())
+	server.Protocols = new(http.Protocols) // the runtime has HTTP/1.1 only
+	server.Protocols.SetHTTP1(true)
 	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
 	p.services = append(p.services, service{listenBindings, stageRouting, func(ctx context.Context) error {
 		return serveUntil(ctx, p.log, listenBindings, server, listener, bindingsGrace)

@@ -34,8 +34,9 @@ type Config struct {
 	// SnapshotTimeout bounds one call of Snapshots.Snapshot. It must leave room for
 	// the time that the source waits for something newer.
 	SnapshotTimeout time.Duration
-	// TrustedProxies are the peers whose X-Forwarded-For, -Proto and -Host are
-	// believed and extended, and whose other words on the client are passed on.
+	// TrustedProxies are the peers whose X-Forwarded-For, -Proto and -Host, or in
+	// their absence Forwarded, are believed, and whose other words on the client are
+	// passed on. X-Forwarded-For is extended.
 	// From anybody else these headers are replaced or removed.
 	TrustedProxies []netip.Prefix
 	// LoopID names this installation in CDN-Loop (RFC 8586). All its gateways share

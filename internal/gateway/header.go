@@ -29,21 +29,27 @@ type client struct {
 	host    string // that the client asked for
 }
 
-// clientOf believes the connection, and the X-Forwarded headers only when it
-// comes from a trusted proxy.
+// clientOf believes the connection, and the X-Forwarded headers or Forwarded only
+// when it comes from a trusted proxy.
 func (g *Gateway) clientOf(r *http.Request) client {
 	peer, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		peer = r.RemoteAddr
 	}
 	c := client{ip: peer, forward: peer, scheme: "http", host: r.Host}
-	if r.TLS != nil {
+	if encrypted(r) {
 		c.scheme = "https"
 	}
 	if len(g.cfg.TrustedProxies) == 0 || !g.trusted(peer) {
 		return c
 	}
 	c.vouched = true
+	// X-Forwarded-* goes before Forwarded, as a whole: a proxy that writes the one
+	// may let the other through as the client sent it.
+	if lines := r.Header["Forwarded"]; lines != nil && !tellsOfClient(r.Header) {
+		g.believeForwarded(&c, lines, peer)
+		return c
+	}
 	if list := strings.Join(r.Header["X-Forwarded-For"], ", "); list != "" {
 		c.forward = list + ", " + peer
 		c.ip = g.firstUntrusted(list, peer)
@@ -55,6 +61,11 @@ func (g *Gateway) clientOf(r *http.Request) client {
 		c.host = host
 	}
 	return c
+}
+
+// tellsOfClient reports whether there is one of the X-Forwarded headers that are read.
+func tellsOfClient(h http.Header) bool {
+	return h["X-Forwarded-For"] != nil || h["X-Forwarded-Proto"] != nil || h["X-Forwarded-Host"] != nil
 }
 
 // firstUntrusted walks back from the peer to the first address that no trusted
@@ -93,7 +104,7 @@ func (g *Gateway) trusted(address string) bool {
 func connectionOnly(name string) bool {
 	switch name {
 	case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
-		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings":
 		return true
 	}
 	return false
@@ -158,9 +169,14 @@ func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
 	return h
 }
 
-// upgradeOf returns the protocol that a message wants to switch to, or "".
+// upgradeOf returns the protocol that a message wants to switch to, or "". A switch
+// to HTTP/2 is none: RFC 9113 has given it up, and behind it requests would pass that
+// nobody has routed.
 func upgradeOf(h http.Header) string {
 	if !httpguts.HeaderValuesContainsToken(h["Connection"], "Upgrade") {
+		return ""
+	}
+	if httpguts.HeaderValuesContainsToken(h["Upgrade"], "h2c") {
 		return ""
 	}
 	return h.Get("Upgrade")

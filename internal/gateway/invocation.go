@@ -160,14 +160,15 @@ func (g *Gateway) keepJoining(ctx context.Context) {
 	}
 }
 
-// finishJoining gives the runtime a moment to tell what it has yet to tell, and
-// sends what is left without it.
+// finishJoining gives handlers that were cut off a moment to record how they ended,
+// and the runtime one to tell what it has yet to tell, and sends what is left without
+// it. Servers do not wait for the handlers of HTTP/2 connections that have broken.
 func (g *Gateway) finishJoining() {
 	patience := time.NewTimer(stopJoinWait)
 	defer patience.Stop()
 	tick := time.NewTicker(stopJoinTick)
 	defer tick.Stop()
-	for g.joins.waiting() > 0 {
+	for g.joins.waiting() > 0 || g.metrics.inFlight.Load() > 0 {
 		select {
 		case <-tick.C:
 			continue

@@ -28,7 +28,7 @@ var (
 	invocationTypes = []string{
 		"fetch", "scheduled", "alarm", "queue", "email", "tail", "worker_rpc", "hibernatable_web_socket", "other",
 	}
-	unmatchedReasons = []string{reasonLoop, reasonNoSnapshot, reasonBadTarget, reasonUnknownHost, reasonNoDeployment}
+	unmatchedReasons = []string{reasonLoop, reasonNoSnapshot, reasonBadTarget, reasonConnect, reasonMalformed, reasonUnknownHost, reasonNoDeployment}
 	refusalReasons   = []string{refusedInvalid, refusedOlder}
 	errorKinds       = []string{
 		schema.ErrorKindConnect, schema.ErrorKindDNS, schema.ErrorKindTLS, schema.ErrorKindTimeout,

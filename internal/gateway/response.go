@@ -74,7 +74,7 @@ func copyTrailers(h http.Header, resp *http.Response) {
 func (g *Gateway) upgrade(w http.ResponseWriter, out *http.Request, resp *http.Response, x *exchange) {
 	wanted, got := upgradeOf(out.Header), upgradeOf(resp.Header)
 	backend, ok := resp.Body.(io.ReadWriteCloser)
-	if !ok || !strings.EqualFold(wanted, got) {
+	if !ok || wanted == "" || !strings.EqualFold(wanted, got) {
 		g.fail(w, out, nil, x, fmt.Errorf("asked for a switch to %q, the backend switched to %q", wanted, got))
 		return
 	}

@@ -122,8 +122,8 @@ func TestNoForwardProxy(t *testing.T) {
 	}
 	defer c.Close()
 	_, _ = io.WriteString(c, "CONNECT shop.dev.localhost:443 HTTP/1.1\r\nHost: shop.dev.localhost:443\r\n\r\n")
-	answer := make([]byte, len("HTTP/1.1 400"))
-	if _, err := io.ReadFull(c, answer); err != nil || string(answer) != "HTTP/1.1 400" {
+	answer := make([]byte, len("HTTP/1.1 501"))
+	if _, err := io.ReadFull(c, answer); err != nil || string(answer) != "HTTP/1.1 501" {
 		t.Errorf("got %q, %v", answer, err)
 	}
 }

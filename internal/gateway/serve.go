@@ -20,6 +20,8 @@ const (
 	reasonNoSnapshot   = "no_snapshot"
 	reasonLoop         = "loop"
 	reasonBadTarget    = "bad_target"
+	reasonConnect      = "connect"
+	reasonMalformed    = "malformed"
 	reasonUnknownHost  = "unknown_host"
 	reasonNoDeployment = "no_deployment"
 )
@@ -67,6 +69,16 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if t == nil {
 		g.refuse(w, reasonNoSnapshot, http.StatusServiceUnavailable, "The gateway has no routing yet. Try again in a moment.")
 		return
+	}
+	if r.Method == http.MethodConnect {
+		g.refuse(w, reasonConnect, http.StatusNotImplemented, "This gateway opens no tunnels: CONNECT is for forward proxies.")
+		return
+	}
+	if r.ProtoMajor == 2 {
+		if fault := malformed(r); fault != "" {
+			g.refuse(w, reasonMalformed, http.StatusBadRequest, fault)
+			return
+		}
 	}
 	target, ok := rawTarget(r)
 	if !ok {
@@ -134,7 +146,7 @@ func rawTarget(r *http.Request) (string, bool) {
 	if strings.HasPrefix(r.RequestURI, "/") {
 		return r.RequestURI, true
 	}
-	if r.URL.Host != "" && r.Method != http.MethodConnect { // absolute form, as sent to proxies
+	if r.URL.Host != "" { // absolute form, as sent to proxies
 		return r.URL.RequestURI(), true
 	}
 	return "", false
@@ -162,7 +174,9 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	}
 	injectTrace(ctx, out.Header)
 	var body *clientBody
-	if r.Body != nil && r.Body != http.NoBody {
+	if r.ContentLength == 0 {
+		out.Body = http.NoBody // over HTTP/2 it is something else
+	} else if r.Body != nil && r.Body != http.NoBody {
 		body = newClientBody(w, r.Body)
 		out.Body = body
 		defer body.detach()
@@ -187,10 +201,7 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 		return
 	}
 	g.responseHeader(w.Header(), resp, x)
-	if body.pending() {
-		// The rest of the body will not be read, so that no request can follow it.
-		w.Header()["Connection"] = []string{"close"}
-	}
+	endAfter(w, r, body)
 	x.status, x.outcome = resp.StatusCode, schema.OutcomeOK
 	w.WriteHeader(resp.StatusCode)
 	readErr, writeErr := copyBody(w, resp)
@@ -206,6 +217,15 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	}
 }
 
+// endAfter closes the connection after the response if the rest of the body will
+// not be read, so that no request can follow it. Over HTTP/2 the end of the
+// stream is enough, and net/http takes the header for the end of all streams.
+func endAfter(w http.ResponseWriter, r *http.Request, body *clientBody) {
+	if body.pending() && r.ProtoMajor == 1 {
+		w.Header()["Connection"] = []string{"close"}
+	}
+}
+
 // fail answers for a backend that gave no response.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody, x *exchange, err error) {
 	if r.Context().Err() != nil || body.failed() {
@@ -214,9 +234,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody,
 		return
 	}
 	x.errorKind = kindOf(err)
-	if body.pending() {
-		w.Header()["Connection"] = []string{"close"}
-	}
+	endAfter(w, r, body)
 	g.show(w.Header(), x)
 	if x.errorKind == schema.ErrorKindTimeout {
 		x.outcome, x.status = schema.OutcomeExceededWallTime, http.StatusGatewayTimeout

@@ -35,6 +35,7 @@ type Options struct {
 type Ready struct {
 	API        string `json:"api"`
 	Gateway    string `json:"gateway"`
+	GatewayTLS string `json:"gateway_tls"`
 	Kafka      string `json:"kafka"`
 	ClickHouse string `json:"clickhouse"`
 	AccountID  string `json:"account_id"`

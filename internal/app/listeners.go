@@ -1,0 +1,64 @@
+package app
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/netip"
+
+	"tidegate/internal/gateway"
+	"tidegate/internal/gateway/listen"
+)
+
+// serveGateway adds the public's servers: in clear text and, where there are
+// certificates, over TLS, with one handler.
+func (p *process) serveGateway(handler http.Handler, trusted []netip.Prefix) error {
+	for _, name := range []string{listenGateway, listenTLS} {
+		inner := p.listeners[name]
+		if inner == nil {
+			continue
+		}
+		public, err := p.publicListener(name, inner, trusted)
+		if err != nil {
+			return err
+		}
+		p.listeners[name] = public
+		server := gateway.NewServer(handler)
+		if server.ErrorLog, err = listen.ErrorLog(p.log); err != nil {
+			return err
+		}
+		if err := listen.CountHTTP2Errors(server); err != nil {
+			return err
+		}
+		p.serve(name, server)
+	}
+	p.ready.Gateway = p.baseURL(listenGateway)
+	if tlsListener := p.listeners[listenTLS]; tlsListener != nil {
+		p.ready.GatewayTLS = "https://" + tlsListener.Addr().String()
+	}
+	return nil
+}
+
+// publicListener puts what the configuration asks for around a listener: the PROXY
+// header comes before TLS.
+func (p *process) publicListener(name string, l net.Listener, trusted []netip.Prefix) (net.Listener, error) {
+	if p.config.GatewayProxyProtocol {
+		var err error
+		if l, err = listen.ProxyProtocol(l, trusted); err != nil {
+			return nil, err
+		}
+	}
+	if name != listenTLS {
+		return l, nil
+	}
+	var files []listen.KeyPair
+	for i, cert := range p.config.GatewayTLSCert {
+		files = append(files, listen.KeyPair{Cert: cert, Key: p.config.GatewayTLSKey[i]})
+	}
+	certificates, err := listen.LoadCertificates(files, p.log)
+	if err != nil {
+		return nil, err
+	}
+	p.services = append(p.services, service{"certificates", stageRouting, certificates.Run})
+	return tls.NewListener(l, certificates.TLS()), nil
+}

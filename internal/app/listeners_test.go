@@ -1,0 +1,120 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestListenerFlagsThatDoNotFit(t *testing.T) {
+	f := func(want string, change func(*Config)) {
+		t.Helper()
+		c := DefaultConfig(RoleGateway)
+		c.Kafka, c.APIURL = []string{"127.0.0.1:9092"}, "http://127.0.0.1:8787"
+		change(&c)
+		err := c.Validate()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("got %v, want an error with %q", err, want)
+		}
+	}
+	pairs := func(c *Config) {
+		c.GatewayTLSCert, c.GatewayTLSKey = []string{"a.crt", "b.crt"}, []string{"a.key", "b.key"}
+	}
+	f("", func(c *Config) { pairs(c); c.GatewayTLSAddr = ":8443" })
+	f("are needed together", pairs)
+	f("are needed together", func(c *Config) { c.GatewayTLSAddr = ":8443" })
+	f("2 files and --gateway-tls-key 1", func(c *Config) { pairs(c); c.GatewayTLSAddr, c.GatewayTLSKey = ":8443", c.GatewayTLSKey[:1] })
+	f("must be host:port", func(c *Config) { pairs(c); c.GatewayTLSAddr = "8443" })
+	f("needs --trusted-proxies", func(c *Config) { c.GatewayProxyProtocol = true })
+	f("", func(c *Config) { c.GatewayProxyProtocol, c.TrustedProxies = true, []string{"10.0.0.0/8"} })
+}
+
+// Both listeners lead to the handler, and on both the PROXY header comes first.
+func TestGatewayListeners(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "a.crt"), filepath.Join(dir, "a.key")
+	made := httptest.NewTLSServer(nil) // for its certificate
+	made.Close()
+	pair := made.TLS.Certificates[0]
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, key: {Type: "PRIVATE KEY", Bytes: pkcs8}} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := DefaultConfig(RoleGateway)
+	config.GatewayAddr, config.GatewayTLSAddr = "127.0.0.1:0", "127.0.0.1:0"
+	config.GatewayTLSCert, config.GatewayTLSKey = []string{cert}, []string{key}
+	config.GatewayProxyProtocol = true
+	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
+	if err := p.listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, closeIt := range p.closers {
+			if err := closeIt(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RemoteAddr+" "+r.Proto) })
+	if err := p.serveGateway(handler, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}); err != nil {
+		t.Fatal(err)
+	}
+	stop := runUntilStopped(t, p)
+	for _, base := range []string{p.ready.Gateway, p.ready.GatewayTLS} {
+		transport := &http.Transport{
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, // the name is an address
+		}
+		transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+			if err == nil {
+				_, err = io.WriteString(c, "PROXY TCP4 203.0.113.9 127.0.0.1 4711 443\r\n")
+			}
+			return c, err
+		}
+		resp, err := (&http.Client{Transport: transport}).Get(base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		want := "203.0.113.9:4711 HTTP/1.1"
+		if strings.HasPrefix(base, "https:") {
+			want = "203.0.113.9:4711 HTTP/2.0"
+		}
+		if string(body) != want || err != nil {
+			t.Errorf("%s answered %q, %v, want %q", base, body, err, want)
+		}
+		transport.CloseIdleConnections()
+	}
+	stop()
+}
+
+// runUntilStopped runs the services of p as a process would.
+func runUntilStopped(t *testing.T, p *process) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- runServices(ctx, p.log, stopGrace, p.services) }()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the stop: %v", err)
+		}
+	}
+}
