@@ -27,7 +27,7 @@ func checkOrigin(text string) error {
 	switch {
 	case u.User != nil:
 		return refuse("has a user name: every gateway and every reader of the version would see it")
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "h2c", u.Host == "":
 		return refuse("must be absolute, such as http://10.0.0.5:9000")
 	case !validPort(u):
 		return refuse("has a bad port: it is a number from 1 to 65535, or left out with its colon")

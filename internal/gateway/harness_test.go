@@ -171,6 +171,7 @@ func start(t *testing.T, s *deploy.Snapshot, settings ...setting) *env {
 	e.stop = func() { cancel(); running.Wait() }
 	server := httptest.NewUnstartedServer(nil)
 	server.Config = gateway.NewServer(e)
+	server.Config.Protocols = bothProtocols()
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	server.Start()
 	e.addr = server.Listener.Addr().String()
@@ -236,3 +237,37 @@ func says(text string) http.HandlerFunc {
 }
 
 const shop = "http://shop.dev.localhost"
+
+// bothProtocols are HTTP/1.1 and HTTP/2 without TLS, told apart by the first bytes.
+func bothProtocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
+}
+
+// originH2C is an origin that speaks HTTP/2 without TLS, and HTTP/1.1.
+func originH2C(t *testing.T, h http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	s.Config.Protocols = bothProtocols()
+	s.Start()
+	t.Cleanup(s.Close)
+	return "h2c://" + s.Listener.Addr().String()
+}
+
+// h2Client speaks HTTP/2 without TLS to the gateway.
+func (e *env) h2Client(t *testing.T) *http.Client {
+	t.Helper()
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{
+		Protocols: p, DisableCompression: true,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, e.addr)
+		},
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}

@@ -117,6 +117,15 @@ func aboutClient(name string) bool {
 	return strings.HasPrefix(name, "X-Forwarded") // -For, -Port, -Server, -Ssl, -Prefix and more
 }
 
+// setByGateway reports whether a header is the gateway's own word in every request.
+func setByGateway(name string) bool {
+	switch name {
+	case "Cf-Ray", "Cf-Connecting-Ip", headerLoop, headerBinding:
+		return true
+	}
+	return strings.HasPrefix(name, "X-Forwarded")
+}
+
 // dropListed removes the headers that the Connection header names.
 func dropListed(h http.Header, connection []string) {
 	for _, list := range connection {

@@ -59,9 +59,13 @@ func copyBody(w http.ResponseWriter, resp *http.Response) (readErr, writeErr err
 	}
 }
 
-// copyTrailers passes on what came after the body, announced or not.
-func copyTrailers(h http.Header, resp *http.Response) {
-	for name, values := range resp.Trailer {
+// copyTrailers passes on what came after the body, announced or not. What cannot be a
+// trailer, such as Content-Length, goes nowhere (RFC 9110, section 6.5.1).
+func copyTrailers(h, trailer http.Header) {
+	for name, values := range trailer {
+		if !httpguts.ValidTrailerHeader(name) || connectionOnly(name) {
+			continue
+		}
 		if !httpguts.HeaderValuesContainsToken(h["Trailer"], name) {
 			name = http.TrailerPrefix + name
 		}

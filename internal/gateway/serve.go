@@ -139,7 +139,8 @@ func answer(w http.ResponseWriter, status int, sentence string) {
 // and encoding them again is not the identity.
 func rawTarget(r *http.Request) (string, bool) {
 	if strings.HasPrefix(r.RequestURI, "/") {
-		return r.RequestURI, true
+		// A path in HTTP/2 may hold a blank, which would end a target in HTTP/1.1.
+		return r.RequestURI, !strings.ContainsAny(r.RequestURI, " \t")
 	}
 	if r.URL.Host != "" && r.Method != http.MethodConnect { // absolute form, as sent to proxies
 		return r.URL.RequestURI(), true
@@ -168,12 +169,8 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 		out.Header = g.requestHeader(r, x)
 	}
 	injectTrace(ctx, out.Header)
-	var body *clientBody
-	if r.Body != nil && r.Body != http.NoBody {
-		body = newClientBody(w, r.Body)
-		out.Body = body
-		defer body.detach()
-	}
+	body := takeBody(w, r, out, x.client.vouched)
+	defer body.detach()
 
 	started := time.Now()
 	resp, err := x.backend.RoundTrip(out)
@@ -194,16 +191,16 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 		return
 	}
 	g.responseHeader(w.Header(), resp, x)
-	if body.pending() {
-		// The rest of the body will not be read, so that no request can follow it.
-		w.Header()["Connection"] = []string{"close"}
+	if len(resp.Trailer) > 0 && r.ProtoMajor == 1 && r.Method != http.MethodHead {
+		delete(w.Header(), "Content-Length") // in HTTP/1.1 trailers follow chunks only
 	}
+	body.leave(w.Header(), r)
 	x.status, x.outcome = resp.StatusCode, schema.OutcomeOK
 	w.WriteHeader(resp.StatusCode)
 	readErr, writeErr := copyBody(w, resp)
 	switch {
 	case readErr == nil && writeErr == nil:
-		copyTrailers(w.Header(), resp)
+		copyTrailers(w.Header(), resp.Trailer)
 	case writeErr != nil || r.Context().Err() != nil:
 		x.outcome, x.abort = schema.OutcomeCanceled, true
 	default:
@@ -221,9 +218,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody,
 		return
 	}
 	x.errorKind = kindOf(err)
-	if body.pending() {
-		w.Header()["Connection"] = []string{"close"}
-	}
+	body.leave(w.Header(), r)
 	g.show(w.Header(), x)
 	if x.errorKind == schema.ErrorKindTimeout {
 		x.outcome, x.status = schema.OutcomeExceededWallTime, http.StatusGatewayTimeout
