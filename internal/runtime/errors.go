@@ -72,6 +72,7 @@ var connectionEnds = []string{
 	"http2: Transport received Server's graceful shutdown GOAWAY",
 	"http2: client connection lost", // a ping was not answered
 	"http2: client conn not usable",
+	"http2: client conn could not be established",
 	"http2: client connection force closed",
 }
 

@@ -97,13 +97,13 @@ func each(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, s *htt
 		t.Run(protocol, func(t *testing.T) {
 			s := httptest.NewUnstartedServer(handler)
 			s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-			s.Config.Protocols = new(http.Protocols)
-			s.Config.Protocols.SetHTTP1(true)
 			switch protocol {
 			case "https":
 				s.EnableHTTP2 = true
 				s.StartTLS()
 			case "h2c":
+				s.Config.Protocols = new(http.Protocols)
+				s.Config.Protocols.SetHTTP1(true)
 				s.Config.Protocols.SetUnencryptedHTTP2(true)
 				s.Start()
 				s.URL = "h2c://" + s.Listener.Addr().String()
