@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -20,14 +21,16 @@ const lingerMax = 500 * time.Millisecond
 // handler has returned; detach makes sure of it. A nil *clientBody is a request
 // without a body.
 type clientBody struct {
-	src      io.ReadCloser
-	trailer  http.Header // of the request; filled when src is at its end
-	vouched  bool        // a trusted proxy passed the request on
-	client   *http.ResponseController
-	ended    atomic.Bool // at its end
-	readErr  atomic.Bool // the client did not send it whole
-	mu       sync.Mutex  // held while reading
-	detached bool        // under mu
+	src     io.ReadCloser
+	trailer http.Header // of the request; filled when src is at its end
+	vouched bool        // a trusted proxy passed the request on
+	client  *http.ResponseController
+	ended   atomic.Bool // at its end
+	readErr atomic.Bool // the client did not send it whole
+	// malformed says that what came was no body, as in bad chunks: the client is there.
+	malformed atomic.Bool
+	mu        sync.Mutex // held while reading
+	detached  bool       // under mu
 }
 
 // takeBody puts the body of r, with the trailers that follow it, into out. Only
@@ -66,6 +69,8 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		b.cleanTrailer()
 		b.ended.Store(true)
 	default:
+		_, network := errors.AsType[net.Error](err)
+		b.malformed.Store(!network && !errors.Is(err, io.ErrUnexpectedEOF))
 		b.readErr.Store(true)
 	}
 	return n, err

@@ -65,7 +65,7 @@ func (c *control) Snapshot(ctx context.Context, after int64) (*deploy.Snapshot, 
 
 // events collects what the gateway emits.
 type events struct {
-	t    *testing.T
+	t    testing.TB
 	mu   sync.Mutex
 	list []schema.TraceEvent
 }
@@ -103,7 +103,7 @@ func (e *events) nth(n int) schema.TraceEvent {
 	return all[n-1]
 }
 
-func waitFor(t *testing.T, what string, ok func() bool) {
+func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -141,7 +141,7 @@ type env struct {
 
 type setting func(*gateway.Config, *gateway.Deps, *runtime.Config)
 
-func start(t *testing.T, s *deploy.Snapshot, settings ...setting) *env {
+func start(t testing.TB, s *deploy.Snapshot, settings ...setting) *env {
 	t.Helper()
 	e := &env{control: newControl(s), events: &events{t: t}}
 	cfg, backendCfg := gateway.DefaultConfig(), runtime.DefaultConfig()
@@ -198,7 +198,7 @@ type answer struct {
 }
 
 // get sends a GET to the script with header pairs.
-func (e *env) get(t *testing.T, url string, headers ...string) answer {
+func (e *env) get(t testing.TB, url string, headers ...string) answer {
 	t.Helper()
 	a, err := e.try(t.Context(), http.MethodGet, url, nil, headers...)
 	if err != nil {
@@ -223,7 +223,7 @@ func (e *env) try(ctx context.Context, method, url string, body io.Reader, heade
 	return answer{resp, string(text)}, errors.Join(err, resp.Body.Close())
 }
 
-func origin(t *testing.T, h http.HandlerFunc) string {
+func origin(t testing.TB, h http.HandlerFunc) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
@@ -247,7 +247,7 @@ func bothProtocols() *http.Protocols {
 }
 
 // originH2C is an origin that speaks HTTP/2 without TLS, and HTTP/1.1.
-func originH2C(t *testing.T, h http.HandlerFunc) string {
+func originH2C(t testing.TB, h http.HandlerFunc) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
@@ -258,7 +258,7 @@ func originH2C(t *testing.T, h http.HandlerFunc) string {
 }
 
 // h2Client speaks HTTP/2 without TLS to the gateway.
-func (e *env) h2Client(t *testing.T) *http.Client {
+func (e *env) h2Client(t testing.TB) *http.Client {
 	t.Helper()
 	p := new(http.Protocols)
 	p.SetUnencryptedHTTP2(true)

@@ -147,7 +147,7 @@ func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
 	}
 	if connection := r.Header["Connection"]; connection != nil {
 		dropListed(h, connection)
-		if protocol := upgradeOf(r.Header); protocol != "" {
+		if protocol := upgradeOf(r.Header); protocol != "" && !morePlainHTTP(protocol) {
 			h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{protocol}
 		}
 	}
@@ -164,6 +164,19 @@ func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
 	}
 	h[headerLoop] = g.loopWith(r.Header[headerLoop])
 	return h
+}
+
+// morePlainHTTP reports whether a switch to protocol would let requests through that
+// nobody picks a version for and no event tells of: HTTP itself, also over TLS.
+// Ignoring a wish to switch is always right (RFC 9110, section 7.8).
+func morePlainHTTP(protocol string) bool {
+	for p := range strings.SplitSeq(strings.ToLower(protocol), ",") {
+		p, _, _ = strings.Cut(textproto.TrimString(p), "/")
+		if p == "h2c" || p == "h2" || p == "http" || p == "tls" {
+			return true
+		}
+	}
+	return false
 }
 
 // upgradeOf returns the protocol that a message wants to switch to, or "".

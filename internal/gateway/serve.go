@@ -138,11 +138,14 @@ func answer(w http.ResponseWriter, status int, sentence string) {
 // rawTarget returns the path and query as the client wrote them, since decoding
 // and encoding them again is not the identity.
 func rawTarget(r *http.Request) (string, bool) {
+	if r.Method == http.MethodConnect {
+		return "", false // with a path it is no request at all, yet net/http lets it through
+	}
 	if strings.HasPrefix(r.RequestURI, "/") {
 		// A path in HTTP/2 may hold a blank, which would end a target in HTTP/1.1.
 		return r.RequestURI, !strings.ContainsAny(r.RequestURI, " \t")
 	}
-	if r.URL.Host != "" && r.Method != http.MethodConnect { // absolute form, as sent to proxies
+	if r.URL.Host != "" { // absolute form, as sent to proxies
 		return r.URL.RequestURI(), true
 	}
 	return "", false
@@ -201,7 +204,7 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	switch {
 	case readErr == nil && writeErr == nil:
 		copyTrailers(w.Header(), resp.Trailer)
-	case writeErr != nil || r.Context().Err() != nil:
+	case writeErr != nil || body.failed() || r.Context().Err() != nil:
 		x.outcome, x.abort = schema.OutcomeCanceled, true
 	default:
 		x.outcome, x.errorKind, x.abort = schema.OutcomeResponseStreamDisconnected, kindOf(readErr), true
@@ -213,8 +216,14 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 // fail answers for a backend that gave no response.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody, x *exchange, err error) {
 	if r.Context().Err() != nil || body.failed() {
-		// The client left. There is nobody to answer.
-		x.outcome, x.abort = schema.OutcomeCanceled, true
+		x.outcome = schema.OutcomeCanceled
+		if r.Context().Err() == nil && body.malformed.Load() {
+			body.leave(w.Header(), r)
+			x.status = http.StatusBadRequest
+			answer(w, x.status, "The request's body is not in the form that its header says.")
+			return
+		}
+		x.abort = true // the client left: there is nobody to answer
 		return
 	}
 	x.errorKind = kindOf(err)
