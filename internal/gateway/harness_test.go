@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -90,6 +91,13 @@ func (e *events) all() []schema.TraceEvent {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return append([]schema.TraceEvent(nil), e.list...)
+}
+
+// keep forgets all but the last n events.
+func (e *events) keep(n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.list = slices.Clone(e.list[max(0, len(e.list)-n):])
 }
 
 // one waits for the n-th event, counted from 1, and checks that it is the last.
