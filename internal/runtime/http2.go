@@ -155,6 +155,12 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 	if err != nil {
 		return nil, fault(req.Context(), "send the request to "+t.host, err)
 	}
+	if resp.ProtoMajor != 2 {
+		if err := checkHead(resp); err != nil {
+			_ = resp.Body.Close() // nothing of it is used
+			return nil, &Error{schema.ErrorKindProtocol, "read the response of " + t.host, err}
+		}
+	}
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols: // whose body is also a writer
 	case resp.ProtoMajor == 2 && withoutState(resp.Body) && resp.ContentLength <= 0:
