@@ -85,7 +85,7 @@ func readRelayed(t *testing.T, r *bufio.Reader) string {
 	t.Helper()
 	resp, err := http.ReadResponse(r, nil)
 	for err == nil && resp.StatusCode < 200 {
-		resp, err = http.ReadResponse(r, nil) //nolint:bodyclose // it has none
+		resp, err = http.ReadResponse(r, nil)
 	}
 	if err != nil {
 		return err.Error()
