@@ -54,11 +54,7 @@ func newH2C(cfg Config, u *url.URL) *http2 {
 	t := newHTTP2(newTransport(cfg, &only), cfg, u)
 	addr, dialer := hostPort(u), net.Dialer{Timeout: cfg.DialTimeout}
 	t.transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
-		c, err := dialer.DialContext(ctx, network, addr)
-		if err != nil {
-			return nil, dialFault(ctx, addr, err)
-		}
-		return c, nil
+		return dialOrigin(ctx, &dialer, network, addr)
 	}
 	upgrades := newHTTP1(cfg, u)
 	t.upgrades, t.closeIdle = upgrades, upgrades.close
@@ -96,9 +92,9 @@ func dialTLS(cfg Config, u *url.URL, protocols ...string) func(ctx context.Conte
 	tlsConfig.NextProtos = protocols
 	addr, dialer := hostPort(u), net.Dialer{Timeout: cfg.DialTimeout}
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
-		c, err := dialer.DialContext(ctx, network, addr)
+		c, err := dialOrigin(ctx, &dialer, network, addr)
 		if err != nil {
-			return nil, dialFault(ctx, addr, err)
+			return nil, err
 		}
 		ctx, cancel := context.WithTimeout(ctx, cfg.DialTimeout)
 		defer cancel()
