@@ -147,7 +147,7 @@ func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
 	}
 	if connection := r.Header["Connection"]; connection != nil {
 		dropListed(h, connection)
-		if protocol := upgradeOf(r.Header); protocol != "" && !morePlainHTTP(protocol) {
+		if protocol := wantedSwitch(r.Header); protocol != "" {
 			h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{protocol}
 		}
 	}
@@ -164,6 +164,15 @@ func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
 	}
 	h[headerLoop] = g.loopWith(r.Header[headerLoop])
 	return h
+}
+
+// wantedSwitch returns the protocol that a request wants to switch to, or "" where
+// that is none or not to be.
+func wantedSwitch(h http.Header) string {
+	if protocol := upgradeOf(h); !morePlainHTTP(protocol) {
+		return protocol
+	}
+	return ""
 }
 
 // morePlainHTTP reports whether a switch to protocol would let requests through that
