@@ -179,10 +179,14 @@ func speakInTurn(t *testing.T, e *env) {
 // A backend that answers at once while the client goes on sending must not leave
 // the rest of the body on the connection, where it would pass for a request.
 func TestEarlyAnswerLeavesNoRest(t *testing.T) {
-	e := start(t, snapshot(1, script([]string{origin(t, func(w http.ResponseWriter, _ *http.Request) {
+	overBoth(t, func(w http.ResponseWriter, _ *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex() // or net/http itself waits for the body
 		_, _ = io.WriteString(w, "early")
-	})}, 100_000)))
+	}, goOnSending)
+}
+
+func goOnSending(t *testing.T, e *env) {
+	t.Helper()
 	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", e.addr)
 	if err != nil {
 		t.Fatal(err)

@@ -107,6 +107,8 @@ func dialTLS(cfg Config, u *url.URL, protocols ...string) func(ctx context.Conte
 	}
 }
 
+// close ends what is idle. A connection with a stream in hand ends when it has been
+// idle for as long as the configuration says.
 func (t *http2) close() {
 	t.transport.CloseIdleConnections()
 	t.closeIdle()
