@@ -79,8 +79,8 @@ func (b *clientBody) Read(p []byte) (int, error) {
 // cleanTrailer removes from the trailers what requestHeader would not take from a
 // header: a backend may merge the two.
 func (b *clientBody) cleanTrailer() {
-	for name := range b.trailer {
-		if connectionOnly(name) || setByGateway(name) || !b.vouched && aboutClient(name) {
+	for name, values := range b.trailer {
+		if !validTrailer(name, values) || connectionOnly(name) || setByGateway(name) || !b.vouched && aboutClient(name) {
 			delete(b.trailer, name)
 		}
 	}

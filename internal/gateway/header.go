@@ -212,7 +212,9 @@ func (g *Gateway) responseHeader(h http.Header, resp *http.Response, x *exchange
 	if len(resp.Trailer) > 0 {
 		names := make([]string, 0, len(resp.Trailer))
 		for name := range resp.Trailer {
-			names = append(names, name)
+			if validTrailer(name, nil) {
+				names = append(names, name)
+			}
 		}
 		h["Trailer"] = []string{strings.Join(names, ", ")}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -63,7 +64,7 @@ func copyBody(w http.ResponseWriter, resp *http.Response) (readErr, writeErr err
 // trailer, such as Content-Length, goes nowhere (RFC 9110, section 6.5.1).
 func copyTrailers(h, trailer http.Header) {
 	for name, values := range trailer {
-		if !httpguts.ValidTrailerHeader(name) || connectionOnly(name) {
+		if !validTrailer(name, values) {
 			continue
 		}
 		if !httpguts.HeaderValuesContainsToken(h["Trailer"], name) {
@@ -71,6 +72,13 @@ func copyTrailers(h, trailer http.Header) {
 		}
 		h[name] = values
 	}
+}
+
+// validTrailer reports whether a field may be a trailer. net/http reads trailers
+// without the checks that it has for headers.
+func validTrailer(name string, values []string) bool {
+	return httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name) &&
+		!slices.ContainsFunc(values, func(v string) bool { return !httpguts.ValidHeaderFieldValue(v) })
 }
 
 // upgrade joins the client's connection and the backend's after a 101, until one
