@@ -27,8 +27,8 @@ func checkOrigin(text string) error {
 	switch {
 	case u.User != nil:
 		return refuse("has a user name: every gateway and every reader of the version would see it")
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		return refuse("must be absolute, such as http://10.0.0.5:9000")
+	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "h2c", u.Host == "":
+		return refuse("must be absolute, such as http://10.0.0.5:9000; it may also begin with https:// or h2c://")
 	case !validPort(u):
 		return refuse("has a bad port: it is a number from 1 to 65535, or left out with its colon")
 	case !validHost(u.Hostname()):

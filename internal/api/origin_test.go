@@ -12,6 +12,7 @@ func TestOriginsThatCanBeReached(t *testing.T) {
 		"http://a", "http://a/", "https://shop.example.com/api/", "HTTP://Shop.Example.COM:1", "http://10.0.0.5:9000", "http://[::1]:65535/x",
 		"http://[fe80::1%25eth0]/", "http://shop.example.com./", "http://my_service:8080", "http://1and1.example", "http://xn--bcher-kva.example",
 		"http://" + strings.Repeat("a", 63) + ".example", "http://a-b--c", "http://h:0080",
+		"h2c://10.0.0.5:50051", "h2c://grpc.internal",
 	} {
 		if err := checkOrigin(text); err != nil {
 			t.Errorf("%s: %v", text, err)
@@ -36,6 +37,8 @@ func TestOriginsThatCannot(t *testing.T) {
 	same("http:///x", "absolute")
 	same("http:a", "absolute")
 	same("ftp://a/", "absolute")
+	same("h2://a/", "absolute")
+	same("h2c:///x", "absolute")
 	same("http://127.0.0.1:99999", "port")
 	same("http://h:65536", "port")
 	same("http://h:0", "port")

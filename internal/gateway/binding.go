@@ -201,7 +201,7 @@ func (g *Gateway) callHeader(r *http.Request, x *exchange) http.Header {
 		}
 	}
 	dropListed(h, r.Header["Connection"])
-	if protocol := upgradeOf(r.Header); protocol != "" {
+	if protocol := wantedSwitch(r.Header); protocol != "" {
 		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{protocol}
 	}
 	if _, ok := h["User-Agent"]; !ok {

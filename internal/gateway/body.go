@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -20,20 +21,39 @@ const lingerMax = 500 * time.Millisecond
 // handler has returned; detach makes sure of it. A nil *clientBody is a request
 // without a body.
 type clientBody struct {
-	src      io.ReadCloser
-	client   *http.ResponseController
-	ended    atomic.Bool // at its end
-	readErr  atomic.Bool // the client did not send it whole
-	mu       sync.Mutex  // held while reading
-	detached bool        // under mu
+	src     io.ReadCloser
+	trailer http.Header // of the request; filled when src is at its end
+	vouched bool        // a trusted proxy passed the request on
+	client  *http.ResponseController
+	ended   atomic.Bool // at its end
+	readErr atomic.Bool // the client did not send it whole
+	// malformed says that what came was no body, as in bad chunks: the client is there.
+	malformed atomic.Bool
+	mu        sync.Mutex // held while reading
+	detached  bool       // under mu
 }
 
-func newClientBody(w http.ResponseWriter, src io.ReadCloser) *clientBody {
-	client := http.NewResponseController(w)
+// takeBody puts the body of r, with the trailers that follow it, into out. Only
+// ContentLength tells whether there is one: in HTTP/2, net/http gives every request a
+// Body.
+func takeBody(w http.ResponseWriter, r, out *http.Request, vouched bool) *clientBody {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		out.Body = http.NoBody
+		return nil
+	}
+	if r.ContentLength < 0 && r.Trailer == nil {
+		// Trailers that were not announced appear in r alone, and in a map that is
+		// there already if there is one.
+		r.Trailer = http.Header{}
+		out.Trailer = r.Trailer
+	}
+	body := &clientBody{src: r.Body, trailer: r.Trailer, vouched: vouched, client: http.NewResponseController(w)}
+	body.cleanTrailer() // of what was announced
 	// Backends may answer while the body is still coming. HTTP/2 always can; for
 	// HTTP/1 net/http wants to be told.
-	_ = client.EnableFullDuplex()
-	return &clientBody{src: src, client: client}
+	_ = body.client.EnableFullDuplex()
+	out.Body = body
+	return body
 }
 
 func (b *clientBody) Read(p []byte) (int, error) {
@@ -46,11 +66,24 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):
+		b.cleanTrailer()
 		b.ended.Store(true)
 	default:
+		_, network := errors.AsType[net.Error](err)
+		b.malformed.Store(!network && !errors.Is(err, io.ErrUnexpectedEOF))
 		b.readErr.Store(true)
 	}
 	return n, err
+}
+
+// cleanTrailer removes from the trailers what requestHeader would not take from a
+// header: a backend may merge the two.
+func (b *clientBody) cleanTrailer() {
+	for name, values := range b.trailer {
+		if !validTrailer(name, values) || connectionOnly(name) || setByGateway(name) || !b.vouched && aboutClient(name) {
+			delete(b.trailer, name)
+		}
+	}
 }
 
 // Close does nothing: the server closes its body, and detach ends reads.
@@ -58,6 +91,14 @@ func (b *clientBody) Close() error { return nil }
 
 // pending reports whether some of the body has not been read.
 func (b *clientBody) pending() bool { return b != nil && !b.ended.Load() }
+
+// leave tells the client of r that nobody will read the rest of its body, so that no
+// request can follow on its connection. In HTTP/2 the stream's end says so.
+func (b *clientBody) leave(h http.Header, r *http.Request) {
+	if b.pending() && r.ProtoMajor == 1 {
+		h["Connection"] = []string{"close"}
+	}
+}
 
 // failed reports whether the client broke off.
 func (b *clientBody) failed() bool { return b != nil && b.readErr.Load() }

@@ -101,14 +101,18 @@ func TestHeadersTowardsTheBackend(t *testing.T) {
 // Each event reaches the client before the next one is made.
 func TestServerSentEventsAreNotHeldBack(t *testing.T) {
 	next := make(chan struct{})
-	e := start(t, snapshot(1, script([]string{origin(t, func(w http.ResponseWriter, _ *http.Request) {
+	overOrigins(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for i := range 3 {
 			_, _ = fmt.Fprintf(w, "data: %d\n\n", i)
 			flush(w)
 			<-next
 		}
-	})}, 100_000)))
+	}, func(t *testing.T, e *env) { readEvents(t, e, next) })
+}
+
+func readEvents(t *testing.T, e *env, next chan<- struct{}) {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, shop+"/", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +135,7 @@ func TestServerSentEventsAreNotHeldBack(t *testing.T) {
 
 // Both directions at once: every line comes back before the next one is sent.
 func TestFullDuplex(t *testing.T) {
-	e := start(t, snapshot(1, script([]string{origin(t, func(w http.ResponseWriter, r *http.Request) {
+	overOrigins(t, func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		flush(w)
 		for in := bufio.NewReader(r.Body); ; {
@@ -142,7 +146,11 @@ func TestFullDuplex(t *testing.T) {
 			_, _ = io.WriteString(w, line)
 			flush(w)
 		}
-	})}, 100_000)))
+	}, speakInTurn)
+}
+
+func speakInTurn(t *testing.T, e *env) {
+	t.Helper()
 	pr, pw := io.Pipe()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, shop+"/", pr)
 	if err != nil {
@@ -171,10 +179,14 @@ func TestFullDuplex(t *testing.T) {
 // A backend that answers at once while the client goes on sending must not leave
 // the rest of the body on the connection, where it would pass for a request.
 func TestEarlyAnswerLeavesNoRest(t *testing.T) {
-	e := start(t, snapshot(1, script([]string{origin(t, func(w http.ResponseWriter, _ *http.Request) {
+	overOrigins(t, func(w http.ResponseWriter, _ *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex() // or net/http itself waits for the body
 		_, _ = io.WriteString(w, "early")
-	})}, 100_000)))
+	}, goOnSending)
+}
+
+func goOnSending(t *testing.T, e *env) {
+	t.Helper()
 	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", e.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -292,21 +304,66 @@ func TestWebSocketEndsWithTheGateway(t *testing.T) {
 }
 
 func TestExpectContinue(t *testing.T) {
-	e := start(t, snapshot(1, script([]string{origin(t, func(w http.ResponseWriter, r *http.Request) {
+	overOrigins(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/no" {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
 		_, _ = io.Copy(w, r.Body)
-	})}, 100_000)))
-	a, err := e.try(t.Context(), http.MethodPost, shop+"/yes", strings.NewReader("payload"), "Expect", "100-continue")
-	if err != nil || a.body != "payload" {
-		t.Errorf("got %q, %v", a.body, err)
-	}
-	a, err = e.try(t.Context(), http.MethodPost, shop+"/no", strings.NewReader("payload"), "Expect", "100-continue")
-	if err != nil || a.StatusCode != http.StatusForbidden {
-		t.Errorf("got %d, %v", a.StatusCode, err)
-	}
+	}, func(t *testing.T, e *env) {
+		a, err := e.try(t.Context(), http.MethodPost, shop+"/yes", strings.NewReader("payload"), "Expect", "100-continue")
+		if err != nil || a.body != "payload" {
+			t.Errorf("got %q, %v", a.body, err)
+		}
+		a, err = e.try(t.Context(), http.MethodPost, shop+"/no", strings.NewReader("payload"), "Expect", "100-continue")
+		if err != nil || a.StatusCode != http.StatusForbidden {
+			t.Errorf("got %d, %v", a.StatusCode, err)
+		}
+		e.events.nth(2)
+	})
+}
+
+// The client is asked for its body only when the origin asks, and not at all if that
+// refuses: what it would send then never travels.
+func TestExpectContinueIsTheOriginsWord(t *testing.T) {
+	asked := make(chan struct{})
+	overOrigins(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/no" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		close(asked)
+		_, _ = io.Copy(w, r.Body) // the read sends a 100
+	}, func(t *testing.T, e *env) {
+		asked = make(chan struct{})
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", e.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		r := bufio.NewReader(c)
+		_, _ = io.WriteString(c, "POST /yes HTTP/1.1\r\nHost: shop.dev.localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+		if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != http.StatusContinue { //nolint:bodyclose // it has none
+			t.Fatalf("got %v, %v, want 100", resp, err)
+		}
+		<-asked
+		_, _ = io.WriteString(c, "hi")
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, _ := io.ReadAll(resp.Body); string(body) != "hi" {
+			t.Errorf("got %d %q", resp.StatusCode, body)
+		}
+		_ = resp.Body.Close()
+		_, _ = io.WriteString(c, "POST /no HTTP/1.1\r\nHost: shop.dev.localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+		resp, err = http.ReadResponse(r, nil)
+		if err != nil || resp.StatusCode != http.StatusForbidden || !resp.Close {
+			t.Fatalf("got %v, %v, want 403 and the end", resp, err)
+		}
+		_ = resp.Body.Close()
+		e.events.nth(2)
+	})
 }
 
 // The gateway's span is a child of the client's, and the backend's parent.

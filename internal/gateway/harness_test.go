@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -65,7 +66,7 @@ func (c *control) Snapshot(ctx context.Context, after int64) (*deploy.Snapshot, 
 
 // events collects what the gateway emits.
 type events struct {
-	t    *testing.T
+	t    testing.TB
 	mu   sync.Mutex
 	list []schema.TraceEvent
 }
@@ -92,6 +93,13 @@ func (e *events) all() []schema.TraceEvent {
 	return append([]schema.TraceEvent(nil), e.list...)
 }
 
+// keep forgets all but the last n events.
+func (e *events) keep(n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.list = slices.Clone(e.list[max(0, len(e.list)-n):])
+}
+
 // one waits for the n-th event, counted from 1, and checks that it is the last.
 func (e *events) nth(n int) schema.TraceEvent {
 	e.t.Helper()
@@ -103,7 +111,7 @@ func (e *events) nth(n int) schema.TraceEvent {
 	return all[n-1]
 }
 
-func waitFor(t *testing.T, what string, ok func() bool) {
+func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -141,7 +149,7 @@ type env struct {
 
 type setting func(*gateway.Config, *gateway.Deps, *runtime.Config)
 
-func start(t *testing.T, s *deploy.Snapshot, settings ...setting) *env {
+func start(t testing.TB, s *deploy.Snapshot, settings ...setting) *env {
 	t.Helper()
 	e := &env{control: newControl(s), events: &events{t: t}}
 	cfg, backendCfg := gateway.DefaultConfig(), runtime.DefaultConfig()
@@ -171,6 +179,7 @@ func start(t *testing.T, s *deploy.Snapshot, settings ...setting) *env {
 	e.stop = func() { cancel(); running.Wait() }
 	server := httptest.NewUnstartedServer(nil)
 	server.Config = gateway.NewServer(e)
+	server.Config.Protocols = bothProtocols()
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	server.Start()
 	e.addr = server.Listener.Addr().String()
@@ -197,7 +206,7 @@ type answer struct {
 }
 
 // get sends a GET to the script with header pairs.
-func (e *env) get(t *testing.T, url string, headers ...string) answer {
+func (e *env) get(t testing.TB, url string, headers ...string) answer {
 	t.Helper()
 	a, err := e.try(t.Context(), http.MethodGet, url, nil, headers...)
 	if err != nil {
@@ -222,7 +231,7 @@ func (e *env) try(ctx context.Context, method, url string, body io.Reader, heade
 	return answer{resp, string(text)}, errors.Join(err, resp.Body.Close())
 }
 
-func origin(t *testing.T, h http.HandlerFunc) string {
+func origin(t testing.TB, h http.HandlerFunc) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
@@ -236,3 +245,37 @@ func says(text string) http.HandlerFunc {
 }
 
 const shop = "http://shop.dev.localhost"
+
+// bothProtocols are HTTP/1.1 and HTTP/2 without TLS, told apart by the first bytes.
+func bothProtocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
+}
+
+// originH2C is an origin that speaks HTTP/2 without TLS, and HTTP/1.1.
+func originH2C(t testing.TB, h http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	s.Config.Protocols = bothProtocols()
+	s.Start()
+	t.Cleanup(s.Close)
+	return "h2c://" + s.Listener.Addr().String()
+}
+
+// h2Client speaks HTTP/2 without TLS to the gateway.
+func (e *env) h2Client(t testing.TB) *http.Client {
+	t.Helper()
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{
+		Protocols: p, DisableCompression: true,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, e.addr)
+		},
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}

@@ -129,6 +129,15 @@ func aboutClient(name string) bool {
 	return strings.HasPrefix(name, "X-Forwarded") // -For, -Port, -Server, -Ssl, -Prefix and more
 }
 
+// setByGateway reports whether a header is the gateway's own word in every request.
+func setByGateway(name string) bool {
+	switch name {
+	case "Cf-Ray", "Cf-Connecting-Ip", headerLoop, headerBinding:
+		return true
+	}
+	return strings.HasPrefix(name, "X-Forwarded")
+}
+
 // dropListed removes the headers that the Connection header names.
 func dropListed(h http.Header, connection []string) {
 	for _, list := range connection {
@@ -150,7 +159,7 @@ func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
 	}
 	if connection := r.Header["Connection"]; connection != nil {
 		dropListed(h, connection)
-		if protocol := upgradeOf(r.Header); protocol != "" {
+		if protocol := wantedSwitch(r.Header); protocol != "" {
 			h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{protocol}
 		}
 	}
@@ -169,14 +178,31 @@ func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
 	return h
 }
 
-// upgradeOf returns the protocol that a message wants to switch to, or "". A switch
-// to HTTP/2 is none: RFC 9113 has given it up, and behind it requests would pass that
-// nobody has routed.
+// wantedSwitch returns the protocol that a request wants to switch to, or "" where
+// that is none or not to be.
+func wantedSwitch(h http.Header) string {
+	if protocol := upgradeOf(h); !morePlainHTTP(protocol) {
+		return protocol
+	}
+	return ""
+}
+
+// morePlainHTTP reports whether a switch to protocol would let requests through that
+// nobody picks a version for and no event tells of: HTTP itself, also over TLS.
+// Ignoring a wish to switch is always right (RFC 9110, section 7.8).
+func morePlainHTTP(protocol string) bool {
+	for p := range strings.SplitSeq(strings.ToLower(protocol), ",") {
+		p, _, _ = strings.Cut(textproto.TrimString(p), "/")
+		if p == "h2c" || p == "h2" || p == "http" || p == "tls" {
+			return true
+		}
+	}
+	return false
+}
+
+// upgradeOf returns the protocol that a message wants to switch to, or "".
 func upgradeOf(h http.Header) string {
 	if !httpguts.HeaderValuesContainsToken(h["Connection"], "Upgrade") {
-		return ""
-	}
-	if httpguts.HeaderValuesContainsToken(h["Upgrade"], "h2c") {
 		return ""
 	}
 	return h.Get("Upgrade")
@@ -198,7 +224,9 @@ func (g *Gateway) responseHeader(h http.Header, resp *http.Response, x *exchange
 	if len(resp.Trailer) > 0 {
 		names := make([]string, 0, len(resp.Trailer))
 		for name := range resp.Trailer {
-			names = append(names, name)
+			if validTrailer(name, nil) {
+				names = append(names, name)
+			}
 		}
 		h["Trailer"] = []string{strings.Join(names, ", ")}
 	}

@@ -297,12 +297,14 @@ func TestBodiesOfHTTP2(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 		e.events.nth(1)
-		for i, length := range []string{"2", "4"} {
-			if got := post(c, "abc", length); !strings.HasPrefix(got, " reset ") {
-				t.Errorf("3 bytes for %s got %q", length, got)
-			}
-			wantEvent(t, e.events.nth(i+2), schema.OutcomeCanceled, "", 0)
+		if got := post(c, "abc", "2"); !strings.HasPrefix(got, " reset ") {
+			t.Errorf("3 bytes for 2 got %q", got)
 		}
+		wantEvent(t, e.events.nth(2), schema.OutcomeCanceled, "", 0)
+		if got := post(c, "abc", "4"); !strings.HasPrefix(got, "400 ") {
+			t.Errorf("3 bytes for 4 got %q", got)
+		}
+		wantEvent(t, e.events.nth(3), schema.OutcomeCanceled, "", http.StatusBadRequest)
 		if got := post(c, "abc", "3"); got != "200 abc" {
 			t.Errorf("the connection after that: %q", got)
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -59,14 +60,25 @@ func copyBody(w http.ResponseWriter, resp *http.Response) (readErr, writeErr err
 	}
 }
 
-// copyTrailers passes on what came after the body, announced or not.
-func copyTrailers(h http.Header, resp *http.Response) {
-	for name, values := range resp.Trailer {
+// copyTrailers passes on what came after the body, announced or not. What cannot be a
+// trailer, such as Content-Length, goes nowhere (RFC 9110, section 6.5.1).
+func copyTrailers(h, trailer http.Header) {
+	for name, values := range trailer {
+		if !validTrailer(name, values) {
+			continue
+		}
 		if !httpguts.HeaderValuesContainsToken(h["Trailer"], name) {
 			name = http.TrailerPrefix + name
 		}
 		h[name] = values
 	}
+}
+
+// validTrailer reports whether a field may be a trailer. net/http reads trailers
+// without the checks that it has for headers.
+func validTrailer(name string, values []string) bool {
+	return httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name) &&
+		!slices.ContainsFunc(values, func(v string) bool { return !httpguts.ValidHeaderFieldValue(v) })
 }
 
 // upgrade joins the client's connection and the backend's after a 101, until one

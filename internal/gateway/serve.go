@@ -143,8 +143,12 @@ func answer(w http.ResponseWriter, status int, sentence string) {
 // rawTarget returns the path and query as the client wrote them, since decoding
 // and encoding them again is not the identity.
 func rawTarget(r *http.Request) (string, bool) {
+	if r.Method == http.MethodConnect {
+		return "", false // with a path it is no request at all, yet net/http lets it through
+	}
 	if strings.HasPrefix(r.RequestURI, "/") {
-		return r.RequestURI, true
+		// A path in HTTP/2 may hold a blank, which would end a target in HTTP/1.1.
+		return r.RequestURI, !strings.ContainsAny(r.RequestURI, " \t")
 	}
 	if r.URL.Host != "" { // absolute form, as sent to proxies
 		return r.URL.RequestURI(), true
@@ -173,14 +177,8 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 		out.Header = g.requestHeader(r, x)
 	}
 	injectTrace(ctx, out.Header)
-	var body *clientBody
-	if r.ContentLength == 0 {
-		out.Body = http.NoBody // over HTTP/2 it is something else
-	} else if r.Body != nil && r.Body != http.NoBody {
-		body = newClientBody(w, r.Body)
-		out.Body = body
-		defer body.detach()
-	}
+	body := takeBody(w, r, out, x.client.vouched)
+	defer body.detach()
 
 	started := time.Now()
 	resp, err := x.backend.RoundTrip(out)
@@ -201,14 +199,17 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 		return
 	}
 	g.responseHeader(w.Header(), resp, x)
-	endAfter(w, r, body)
+	if len(resp.Trailer) > 0 && r.ProtoMajor == 1 && r.Method != http.MethodHead {
+		delete(w.Header(), "Content-Length") // in HTTP/1.1 trailers follow chunks only
+	}
+	body.leave(w.Header(), r)
 	x.status, x.outcome = resp.StatusCode, schema.OutcomeOK
 	w.WriteHeader(resp.StatusCode)
 	readErr, writeErr := copyBody(w, resp)
 	switch {
 	case readErr == nil && writeErr == nil:
-		copyTrailers(w.Header(), resp)
-	case writeErr != nil || r.Context().Err() != nil:
+		copyTrailers(w.Header(), resp.Trailer)
+	case writeErr != nil || body.failed() || r.Context().Err() != nil:
 		x.outcome, x.abort = schema.OutcomeCanceled, true
 	default:
 		x.outcome, x.errorKind, x.abort = schema.OutcomeResponseStreamDisconnected, kindOf(readErr), true
@@ -217,24 +218,21 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	}
 }
 
-// endAfter closes the connection after the response if the rest of the body will
-// not be read, so that no request can follow it. Over HTTP/2 the end of the
-// stream is enough, and net/http takes the header for the end of all streams.
-func endAfter(w http.ResponseWriter, r *http.Request, body *clientBody) {
-	if body.pending() && r.ProtoMajor == 1 {
-		w.Header()["Connection"] = []string{"close"}
-	}
-}
-
 // fail answers for a backend that gave no response.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody, x *exchange, err error) {
 	if r.Context().Err() != nil || body.failed() {
-		// The client left. There is nobody to answer.
-		x.outcome, x.abort = schema.OutcomeCanceled, true
+		x.outcome = schema.OutcomeCanceled
+		if r.Context().Err() == nil && body.malformed.Load() {
+			body.leave(w.Header(), r)
+			x.status = http.StatusBadRequest
+			answer(w, x.status, "The request's body is not in the form that its header says.")
+			return
+		}
+		x.abort = true // the client left: there is nobody to answer
 		return
 	}
 	x.errorKind = kindOf(err)
-	endAfter(w, r, body)
+	body.leave(w.Header(), r)
 	g.show(w.Header(), x)
 	if x.errorKind == schema.ErrorKindTimeout {
 		x.outcome, x.status = schema.OutcomeExceededWallTime, http.StatusGatewayTimeout

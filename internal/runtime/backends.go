@@ -33,6 +33,8 @@ type Config struct {
 	ContinueTimeout       time.Duration // how long a 100 Continue is waited for before the body is sent anyway
 	IdleTimeout           time.Duration // an unused connection is closed after it
 	IdleConnsMax          int           // unused connections kept per version; more are closed
+	PingAfter             time.Duration // how long an HTTP/2 connection may be silent before it is asked for a sign of life
+	PingTimeout           time.Duration // how long that may take; then the connection is closed
 	// OriginHost sends the origin's own name as Host. Without it the backend sees
 	// the name that the client asked for, as behind Cloudflare.
 	OriginHost bool
@@ -62,6 +64,8 @@ func DefaultConfig() Config {
 		ContinueTimeout:       time.Second,      // as net/http
 		IdleTimeout:           50 * time.Second, // below the 60 s after which common servers and balancers hang up
 		IdleConnsMax:          1024,
+		PingAfter:             15 * time.Second, // a dead connection takes every stream with it: nobody waits a minute
+		PingTimeout:           5 * time.Second,
 	}
 }
 
@@ -70,6 +74,7 @@ func (c *Config) Validate() error {
 	for name, d := range map[string]time.Duration{
 		"dial timeout": c.DialTimeout, "response header timeout": c.ResponseHeaderTimeout,
 		"continue timeout": c.ContinueTimeout, "idle timeout": c.IdleTimeout,
+		"ping after": c.PingAfter, "ping timeout": c.PingTimeout,
 	} {
 		if d <= 0 {
 			return fmt.Errorf("backends: %s is %s: it must be positive", name, d)
@@ -231,8 +236,11 @@ func (b *Backends) newBackend(versionID, origin string) *backend {
 	case u.Scheme == "https":
 		t := newHTTPS(b.cfg, u)
 		return &backend{origin, t, t.close}
+	case u.Scheme == "h2c":
+		t := newH2C(b.cfg, u)
+		return &backend{origin, t, t.close}
 	default:
-		err = fmt.Errorf("origin %q has the scheme %q: it must be http or https", origin, u.Scheme)
+		err = fmt.Errorf("origin %q has the scheme %q: it must be http, https or h2c", origin, u.Scheme)
 	}
 	b.log.Warn("version cannot be served", "version_id", versionID, "error", err)
 	return &backend{origin, unusable{err}, func() {}}
@@ -249,7 +257,11 @@ func (u unusable) RoundTrip(req *http.Request) (*http.Response, error) {
 // hostPort returns the address to dial.
 func hostPort(u *url.URL) string {
 	port := u.Port()
-	if port == "" {
+	switch {
+	case port != "":
+	case u.Scheme == "h2c":
+		port = "http"
+	default:
 		port = u.Scheme // net.Dial knows the services "http" and "https"
 	}
 	return net.JoinHostPort(u.Hostname(), port)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"strings"
 	"sync"
 	"time"
 
@@ -138,9 +139,10 @@ func (c *conn) readFinal(req *http.Request, expects bool) (*http.Response, error
 		if err != nil {
 			return nil, err
 		}
+		if err := checkHead(resp); err != nil {
+			return nil, err
+		}
 		switch {
-		case resp.StatusCode < 100:
-			return nil, fmt.Errorf("the response has the status %d", resp.StatusCode)
 		case resp.StatusCode == http.StatusSwitchingProtocols:
 			if req.Header.Get("Upgrade") == "" {
 				return nil, errors.New("the backend switched protocols unasked")
@@ -160,6 +162,24 @@ func (c *conn) readFinal(req *http.Request, expects bool) (*http.Response, error
 			}
 		}
 	}
+}
+
+// checkHead refuses what http.ReadResponse lets through and nobody can rely on. A name
+// with a blank before its colon is one that the next reader may take for the name
+// without it, and Content-Length then says where two readers part.
+func checkHead(resp *http.Response) error {
+	if resp.ProtoMajor != 1 {
+		return fmt.Errorf("the response says to be %s", resp.Proto)
+	}
+	if resp.StatusCode < 100 {
+		return fmt.Errorf("the response has the status %d", resp.StatusCode)
+	}
+	for name := range resp.Header {
+		if strings.IndexByte(name, ' ') >= 0 {
+			return fmt.Errorf("the response's header name %q has a blank", name)
+		}
+	}
+	return nil
 }
 
 // attachBody makes resp.Body give the connection back. unsent says that the

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"syscall"
+
+	h2 "golang.org/x/net/http2"
 
 	"tidegate/schema"
 )
@@ -51,7 +54,45 @@ func kindOf(err error) string {
 			return schema.ErrorKindReset
 		}
 	}
+	if e, ok := errors.AsType[h2.StreamError](err); ok {
+		return kindOfStream(e.Code)
+	}
+	for _, ended := range connectionEnds {
+		if strings.Contains(err.Error(), ended) {
+			return schema.ErrorKindReset
+		}
+	}
 	return schema.ErrorKindProtocol
+}
+
+// connectionEnds are the words of net/http for the end of an HTTP/2 connection, for
+// which it has no type and no variable.
+var connectionEnds = []string{
+	"http2: server sent GOAWAY",
+	"http2: Transport received Server's graceful shutdown GOAWAY",
+	"http2: client connection lost", // a ping was not answered
+	"http2: client conn not usable",
+	"http2: client conn could not be established",
+	"http2: client connection force closed",
+}
+
+// connectionEnded reports whether a connection broke that was there, and not just one
+// request on it.
+func connectionEnded(err error) bool {
+	if _, ours := errors.AsType[*Error](err); ours {
+		return false // from the dialer
+	}
+	_, stream := errors.AsType[h2.StreamError](err)
+	return !stream && kindOf(err) == schema.ErrorKindReset
+}
+
+// kindOfStream tells a stream that the origin ended from one that broke the rules.
+func kindOfStream(code h2.ErrCode) string {
+	switch code {
+	case h2.ErrCodeProtocol, h2.ErrCodeFlowControl, h2.ErrCodeFrameSize, h2.ErrCodeCompression, h2.ErrCodeStreamClosed, h2.ErrCodeHTTP11Required:
+		return schema.ErrorKindProtocol
+	}
+	return schema.ErrorKindReset
 }
 
 // dialFault tells a name that has no address from an address that nobody answers at.

@@ -135,9 +135,16 @@ func repeatable(req *http.Request) bool {
 }
 
 func (t *http1) dial(ctx context.Context) (*conn, error) {
-	nc, err := t.dialer.DialContext(ctx, t.network, t.addr)
+	if t.worker { // whose process is supervised: if it refuses, it has ended
+		nc, err := t.dialer.DialContext(ctx, t.network, t.addr)
+		if err != nil {
+			return nil, dialFault(ctx, t.addr, err)
+		}
+		return newConn(t, nc), nil
+	}
+	nc, err := dialOrigin(ctx, &t.dialer, t.network, t.addr)
 	if err != nil {
-		return nil, dialFault(ctx, t.addr, err)
+		return nil, err
 	}
 	return newConn(t, nc), nil
 }

@@ -100,7 +100,7 @@ func writeHead(bw *bufio.Writer, req *http.Request, to *http1) {
 	case hasBody(req):
 		writeField(bw, "Transfer-Encoding", "chunked")
 		for name := range req.Trailer {
-			if httpguts.ValidTrailerHeader(name) {
+			if validTrailerName(name) {
 				writeField(bw, "Trailer", name)
 			}
 		}
@@ -108,6 +108,10 @@ func writeHead(bw *bufio.Writer, req *http.Request, to *http1) {
 		writeField(bw, "Content-Length", "0") // RFC 9110, section 8.6: these are expected to say so
 	}
 	_, _ = bw.WriteString("\r\n") // as above
+}
+
+func validTrailerName(name string) bool {
+	return httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name)
 }
 
 func writeField(bw *bufio.Writer, name, value string) {
@@ -159,7 +163,7 @@ func writeBody(bw *bufio.Writer, req *http.Request) (bodyErr, writeErr error) {
 	for name, values := range req.Trailer {
 		for _, v := range values {
 			// What cannot be a trailer has no meaning as one (RFC 9110, section 6.5.1).
-			if httpguts.ValidTrailerHeader(name) && httpguts.ValidHeaderFieldValue(v) {
+			if validTrailerName(name) && httpguts.ValidHeaderFieldValue(v) {
 				writeField(bw, name, v)
 			}
 		}

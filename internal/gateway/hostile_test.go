@@ -1,0 +1,116 @@
+package gateway_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// hostileOrigin answers /hostile with the bytes of the case, and all else well.
+func hostileOrigin(t *testing.T, raw string) string {
+	t.Helper()
+	raw, closes := strings.CutSuffix(raw, "CLOSE")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return // closed
+			}
+			go func() {
+				defer c.Close()
+				for r := bufio.NewReader(c); ; {
+					_, target, _, _, err := readStrict(r)
+					if err != nil {
+						return
+					}
+					if target != "/hostile" {
+						_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext")
+						continue
+					}
+					_, _ = io.WriteString(c, raw)
+					if closes {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return "http://" + l.Addr().String()
+}
+
+// A client gets each response whole, cut so that it shows, or as a 502, and never a
+// piece of one as the answer to its next request.
+func TestHostileResponses(t *testing.T) {
+	for _, c := range corpus(t, "testdata/responses.txt") {
+		t.Run(c.name, func(t *testing.T) {
+			e := start(t, snapshot(1, script([]string{hostileOrigin(t, c.raw)}, 100_000)))
+			get := func(target string) string {
+				t.Helper()
+				conn, err := net.Dial("tcp", e.addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+				_, _ = io.WriteString(conn, "GET "+target+" HTTP/1.1\r\nHost: shop.dev.localhost\r\nConnection: close\r\n\r\n")
+				return readRelayed(t, bufio.NewReader(conn))
+			}
+			if got := get("/hostile"); got != c.want[0] {
+				t.Errorf("got %s, want %s", got, c.want[0])
+			}
+			for range 3 {
+				if got := get("/next"); got != `200 "next"` {
+					t.Errorf("the next request got %s", got)
+				}
+			}
+			waitFor(t, "four events", func() bool { return len(e.events.all()) == 4 })
+		})
+	}
+}
+
+// readRelayed reads one response and the end of the connection. It tells the body of
+// what the gateway answers by itself as "".
+func readRelayed(t *testing.T, r *bufio.Reader) string {
+	t.Helper()
+	resp, err := http.ReadResponse(r, nil)
+	for err == nil && resp.StatusCode < 200 {
+		resp, err = http.ReadResponse(r, nil)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	for name, values := range resp.Header {
+		if strings.ContainsAny(strings.Join(values, ""), "\x00\r\n") {
+			return "a header that is none: " + name
+		}
+	}
+	if resp.StatusCode == http.StatusBadGateway {
+		return "502"
+	}
+	body, err := io.ReadAll(resp.Body)
+	got := fmt.Sprintf("%d %q", resp.StatusCode, body)
+	if err != nil {
+		return got + " cut"
+	}
+	names := make([]string, 0, len(resp.Trailer))
+	for name := range resp.Trailer {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	if rest, _ := io.ReadAll(r); len(rest) > 0 {
+		return fmt.Sprintf("%s and then %q", got, rest)
+	}
+	return strings.TrimSpace(got + " " + strings.Join(names, " "))
+}

@@ -1,0 +1,218 @@
+package runtime
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strings"
+
+	"tidegate/schema"
+)
+
+// http2 speaks HTTP/2 to one origin through http.Transport: over TLS where the
+// origin offers it, and HTTP/1.1 where not; or in clear text, where the origin's
+// scheme says that it speaks nothing else (RFC 9113, section 3.3).
+//
+// The Transport opens a connection more when the origin's limit of concurrent
+// streams is reached, and repeats a request without a body that the origin says it
+// has not looked at (GOAWAY, REFUSED_STREAM). What was in flight on a connection that
+// died is sent once more if repeating does no harm, as in http1.
+type http2 struct {
+	transport *http.Transport
+	upgrades  http.RoundTripper // HTTP/1.1 only, because HTTP/2 has no Upgrade
+	closeIdle func()
+	scheme    string // as the origin is to see it: "http" or "https"
+	host      string // of the origin, with its port
+	prefix    string
+	own       bool // send host as Host
+}
+
+func newHTTPS(cfg Config, u *url.URL) *http2 {
+	var both, one http.Protocols
+	both.SetHTTP1(true)
+	both.SetHTTP2(true)
+	one.SetHTTP1(true)
+	t := newHTTP2(newTransport(cfg, &both), cfg, u)
+	t.transport.DialTLSContext = dialTLS(cfg, u, "h2", "http/1.1")
+	upgrades := newTransport(cfg, &one)
+	upgrades.DialTLSContext = dialTLS(cfg, u, "http/1.1")
+	t.upgrades, t.closeIdle = requestOnly{t, upgrades}, upgrades.CloseIdleConnections
+	t.scheme = "https"
+	return t
+}
+
+// newH2C opens an origin that speaks HTTP/2 without TLS. A request for a switch of
+// protocols goes there in HTTP/1.1: most servers take both on one port.
+func newH2C(cfg Config, u *url.URL) *http2 {
+	var only http.Protocols
+	only.SetUnencryptedHTTP2(true)
+	t := newHTTP2(newTransport(cfg, &only), cfg, u)
+	addr, dialer := hostPort(u), net.Dialer{Timeout: cfg.DialTimeout}
+	t.transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return dialOrigin(ctx, &dialer, network, addr)
+	}
+	upgrades := newHTTP1(cfg, u)
+	t.upgrades, t.closeIdle = upgrades, upgrades.close
+	t.scheme = "http"
+	return t
+}
+
+func newHTTP2(transport *http.Transport, cfg Config, u *url.URL) *http2 {
+	return &http2{transport: transport, host: u.Host, prefix: pathPrefix(u), own: cfg.OriginHost}
+}
+
+func newTransport(cfg Config, protocols *http.Protocols) *http.Transport {
+	return &http.Transport{
+		Proxy:                  nil, // the environment is not the operator's word on where traffic goes
+		Protocols:              protocols,
+		DisableCompression:     true,
+		MaxIdleConns:           cfg.IdleConnsMax,
+		MaxIdleConnsPerHost:    cfg.IdleConnsMax,
+		IdleConnTimeout:        cfg.IdleTimeout,
+		ResponseHeaderTimeout:  cfg.ResponseHeaderTimeout,
+		ExpectContinueTimeout:  cfg.ContinueTimeout,
+		MaxResponseHeaderBytes: headBytesMax,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: cfg.PingAfter, PingTimeout: cfg.PingTimeout},
+	}
+}
+
+func dialTLS(cfg Config, u *url.URL, protocols ...string) func(ctx context.Context, network, _ string) (net.Conn, error) {
+	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
+	if cfg.TLS != nil {
+		tlsConfig = cfg.TLS.Clone()
+	}
+	if tlsConfig.ServerName == "" {
+		tlsConfig.ServerName = u.Hostname()
+	}
+	tlsConfig.NextProtos = protocols
+	addr, dialer := hostPort(u), net.Dialer{Timeout: cfg.DialTimeout}
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		c, err := dialOrigin(ctx, &dialer, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, cfg.DialTimeout)
+		defer cancel()
+		tc := tls.Client(c, tlsConfig)
+		if err := tc.HandshakeContext(ctx); err != nil {
+			_ = c.Close() // the handshake's error is the one that matters
+			return nil, &Error{schema.ErrorKindTLS, "TLS handshake with " + addr, err}
+		}
+		return tc, nil
+	}
+}
+
+// close ends what is idle. A connection with a stream in hand ends when it has been
+// idle for as long as the configuration says.
+func (t *http2) close() {
+	t.transport.CloseIdleConnections()
+	t.closeIdle()
+}
+
+// RoundTrip sends the request. It never changes req.
+func (t *http2) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := validHead(req); err != nil {
+		closeBody(req)
+		return nil, &Error{schema.ErrorKindProtocol, "send the request", err}
+	}
+	if req.Header.Get("Upgrade") != "" {
+		return t.upgrades.RoundTrip(req)
+	}
+	return t.send(t.transport, req)
+}
+
+// requestOnly sends requests as http2 has them through another Transport.
+type requestOnly struct {
+	*http2
+	transport *http.Transport
+}
+
+func (t requestOnly) RoundTrip(req *http.Request) (*http.Response, error) {
+	return t.send(t.transport, req)
+}
+
+func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Response, error) {
+	out := *req
+	if err := t.address(&out); err != nil {
+		closeBody(req)
+		return nil, &Error{schema.ErrorKindProtocol, "send the request", err}
+	}
+	if !hasBody(req) {
+		closeBody(req)
+		out.Body = http.NoBody // or the Transport would look for its first byte
+	}
+	resp, err := transport.RoundTrip(&out)
+	if err != nil && connectionEnded(err) && repeatable(req) && req.Context().Err() == nil {
+		resp, err = transport.RoundTrip(&out)
+	}
+	if err != nil {
+		return nil, fault(req.Context(), "send the request to "+t.host, err)
+	}
+	if resp.ProtoMajor != 2 {
+		if err := checkHead(resp); err != nil {
+			_ = resp.Body.Close() // nothing of it is used
+			return nil, &Error{schema.ErrorKindProtocol, "read the response of " + t.host, err}
+		}
+	}
+	switch {
+	case resp.StatusCode == http.StatusSwitchingProtocols: // whose body is also a writer
+	case resp.ProtoMajor == 2 && withoutState(resp.Body) && resp.ContentLength <= 0:
+		resp.Body = http.NoBody
+	default:
+		resp.Body = &faultReader{resp.Body, req.Context()}
+	}
+	return resp, nil
+}
+
+// address gives the request the URL that the Transport wants, with the target as it
+// was written.
+func (t *http2) address(out *http.Request) error {
+	out.URL = &url.URL{Scheme: t.scheme, Host: t.host}
+	path, query, hasQuery := strings.Cut(t.prefix+out.RequestURI, "?")
+	// Opaque reaches the wire as it is, where Path would be escaped anew. Only a
+	// leading // would be taken for a host.
+	if strings.HasPrefix(path, "//") {
+		if err := setPath(out.URL, path); err != nil {
+			return err
+		}
+	} else {
+		out.URL.Opaque = path
+	}
+	out.URL.RawQuery, out.URL.ForceQuery = query, hasQuery && query == ""
+	out.RequestURI = ""
+	if t.own {
+		out.Host = t.host
+	}
+	return nil
+}
+
+func setPath(u *url.URL, escaped string) error {
+	path, err := url.PathUnescape(escaped)
+	u.Path, u.RawPath = path, escaped
+	return err
+}
+
+// withoutState tells the body of a response that ended with its header, which has a
+// type of its own in net/http, from one that is still to come. It matters to gRPC: a
+// call's status is in the header only if the stream ends with that, so the gateway
+// must end its own stream there, too.
+func withoutState(body io.ReadCloser) bool { return reflect.TypeOf(body).Size() == 0 }
+
+// faultReader gives the errors of a response body their kind.
+type faultReader struct {
+	io.ReadCloser
+	ctx context.Context
+}
+
+func (b *faultReader) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fault(b.ctx, "read the response", err)
+	}
+	return n, err
+}

@@ -1,0 +1,152 @@
+package runtime
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	h2 "golang.org/x/net/http2"
+
+	"tidegate/schema"
+)
+
+// statusOK is the header block ":status: 200" (RFC 7541, appendix A).
+var statusOK = []byte{0x88}
+
+// h2Server is an origin of frames: it greets, and then calls serve for each header
+// that comes, with the number of its connection, from 1. The connection ends
+// when serve returns false.
+func h2Server(t *testing.T, serve func(conn int32, fr *h2.Framer, stream uint32) (keep bool)) (origin string) {
+	t.Helper()
+	var conns atomic.Int32
+	return "h2c://" + rawServer(t, func(c net.Conn, r *bufio.Reader) {
+		number := conns.Add(1)
+		if _, err := io.ReadFull(r, make([]byte, len(h2.ClientPreface))); err != nil {
+			return
+		}
+		fr := h2.NewFramer(c, r)
+		_ = fr.WriteSettings()
+		for {
+			f, err := fr.ReadFrame()
+			if err != nil {
+				return
+			}
+			switch f := f.(type) {
+			case *h2.SettingsFrame:
+				if !f.IsAck() {
+					_ = fr.WriteSettingsAck()
+				}
+			case *h2.HeadersFrame:
+				if !serve(number, fr, f.StreamID) {
+					return
+				}
+			}
+		}
+	})
+}
+
+func respond(fr *h2.Framer, stream uint32) (keep bool) {
+	return fr.WriteHeaders(h2.HeadersFrameParam{StreamID: stream, BlockFragment: statusOK, EndHeaders: true, EndStream: true}) == nil
+}
+
+// A request that the origin says it has not looked at goes to the next connection,
+// whatever its method, as long as nothing of a body is gone.
+func TestRefusedStreamsAreRepeated(t *testing.T) {
+	for name, refuse := range map[string]func(fr *h2.Framer, stream uint32){
+		"GOAWAY":         func(fr *h2.Framer, _ uint32) { _ = fr.WriteGoAway(0, h2.ErrCodeNo, nil) },
+		"REFUSED_STREAM": func(fr *h2.Framer, stream uint32) { _ = fr.WriteRSTStream(stream, h2.ErrCodeRefusedStream) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, method := range []string{http.MethodGet, http.MethodPost} {
+				var seen atomic.Int32
+				backend := open(t, shortConfig(), h2Server(t, func(_ int32, fr *h2.Framer, stream uint32) bool {
+					if seen.Add(1) == 1 {
+						refuse(fr, stream)
+						return true
+					}
+					return respond(fr, stream)
+				}))
+				resp, err := backend.RoundTrip(request(t, method, "/", ""))
+				readAll(t, resp, err)
+				if seen.Load() != 2 {
+					t.Errorf("%s was sent %d times, want twice", method, seen.Load())
+				}
+			}
+		})
+	}
+}
+
+// What may have been acted on is sent twice only if that does no harm.
+func TestDyingHTTP2ConnectionIsRetriedOnce(t *testing.T) {
+	var seen atomic.Int32
+	origin := h2Server(t, func(conn int32, fr *h2.Framer, stream uint32) bool {
+		seen.Add(1)
+		if conn == 1 { // processed, and then the end without an answer
+			_ = fr.WriteGoAway(stream, h2.ErrCodeInternal, nil)
+			return false
+		}
+		return respond(fr, stream)
+	})
+	resp, err := open(t, shortConfig(), origin).RoundTrip(request(t, http.MethodGet, "/", ""))
+	readAll(t, resp, err)
+	if seen.Load() != 2 {
+		t.Errorf("a GET was sent %d times, want twice", seen.Load())
+	}
+
+	seen.Store(0)
+	always := h2Server(t, func(_ int32, fr *h2.Framer, stream uint32) bool {
+		seen.Add(1)
+		_ = fr.WriteGoAway(stream, h2.ErrCodeInternal, nil)
+		return false
+	})
+	for _, body := range []string{"", "body"} {
+		seen.Store(0)
+		resp, err = open(t, shortConfig(), always).RoundTrip(request(t, http.MethodPost, "/", body))
+		wantKind(t, resp, err, schema.ErrorKindReset)
+		if seen.Load() != 1 {
+			t.Errorf("a POST was sent %d times, want once", seen.Load())
+		}
+	}
+}
+
+func TestErrorKindsOfStreams(t *testing.T) {
+	for code, kind := range map[h2.ErrCode]string{
+		h2.ErrCodeInternal: schema.ErrorKindReset, h2.ErrCodeCancel: schema.ErrorKindReset, h2.ErrCodeFrameSize: schema.ErrorKindProtocol,
+	} {
+		backend := open(t, shortConfig(), h2Server(t, func(_ int32, fr *h2.Framer, stream uint32) bool {
+			return fr.WriteRSTStream(stream, code) == nil
+		}))
+		resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
+		wantKind(t, resp, err, kind)
+	}
+	backend := open(t, shortConfig(), "h2c://"+rawServer(t, func(c net.Conn, r *bufio.Reader) { // that speaks HTTP/1.1
+		skipHead(r)
+		_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+	}))
+	if resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", "")); err == nil {
+		_ = resp.Body.Close()
+		t.Error("an HTTP/1.1 server passed for one of HTTP/2")
+	}
+}
+
+// A connection that has gone silent without an end, as behind a firewall that forgot
+// it, is found out by a ping and not used again.
+func TestSilentHTTP2ConnectionIsGivenUp(t *testing.T) {
+	cfg := shortConfig()
+	cfg.PingAfter, cfg.PingTimeout = 20*time.Millisecond, 20*time.Millisecond
+	backend := open(t, cfg, h2Server(t, func(conn int32, fr *h2.Framer, stream uint32) bool {
+		return conn == 1 || respond(fr, stream) // the first one says nothing, to pings neither
+	}))
+	resp, err := backend.RoundTrip(request(t, http.MethodPost, "/", ""))
+	wantKind(t, resp, err, schema.ErrorKindReset)
+	if !strings.Contains(err.Error(), "connection lost") {
+		t.Errorf("the error is %v", err)
+	}
+	resp, err = backend.RoundTrip(request(t, http.MethodPost, "/", ""))
+	readAll(t, resp, err)
+}
