@@ -104,6 +104,11 @@ func TestRouterAlone(t *testing.T) {
 		return res.StatusCode == http.StatusOK, nil
 	})
 
+	eventually(t, 20*time.Second, "the router keeps its snapshot", func() (bool, error) {
+		kept, err := os.ReadFile(filepath.Join(dir, "snapshot.json"))
+		return strings.Contains(string(kept), `"shop"`), err
+	})
+
 	p.Process().Kill()
 	if ok, err := answers(); !ok {
 		t.Fatalf("the router does not answer without the control plane: %v", err)
