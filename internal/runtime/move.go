@@ -36,7 +36,8 @@ func (n *namespace) patience(o *object) (grace time.Duration, last bool) {
 }
 
 // move brings an object to a version that runs. errBusy leaves it where it is, and so
-// does any other error. The caller has its turn.
+// does any other error, unless it says that the file could not be exchanged back: then
+// the next process that looks finds it on the disk. The caller has its turn.
 func (n *namespace) move(ctx context.Context, o *object, target string) (err error) {
 	defer func() {
 		result := "moved"
