@@ -22,11 +22,12 @@ func TestOneAccountDoesNotTakeAllMemory(t *testing.T) {
 	}
 	p.server.NeverWaitForTurns()
 	content := func() int { return p.call(t, http.MethodGet, "/workers/scripts/shop/content", "").status }
-	until := func(status int) {
+	// Asking for a turn to see whether one is free could take it from an upload.
+	untilTaken := func(want int) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); content() != status; {
+		for deadline := time.Now().Add(10 * time.Second); p.server.TurnsTaken(account) != want; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("answered %d, want %d", content(), status)
+				t.Fatalf("%d turns are taken, want %d", p.server.TurnsTaken(account), want)
 			}
 		}
 	}
@@ -50,7 +51,10 @@ func TestOneAccountDoesNotTakeAllMemory(t *testing.T) {
 			slow <- err
 		}()
 	}
-	until(http.StatusServiceUnavailable)
+	untilTaken(api.Turns)
+	if status := content(); status != http.StatusServiceUnavailable {
+		t.Errorf("a download beyond the turns was answered %d", status)
+	}
 	p.call(t, http.MethodGet, "/workers/scripts/shop/versions", "").ok(t) // has no modules
 	p.send(t, http.MethodPut, "/workers/scripts/more", `{"main_module": "index.js"}`, index).want(t, http.StatusServiceUnavailable, 10013, "too many uploads")
 	if _, err := p.store.CreateVersion(t.Context(), other.ID, "theirs", deploy.Version{Origin: &deploy.Origin{URL: "http://localhost"}}); err != nil {
@@ -69,5 +73,8 @@ func TestOneAccountDoesNotTakeAllMemory(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	until(http.StatusOK)
+	untilTaken(0)
+	if status := content(); status != http.StatusOK {
+		t.Errorf("a download after the uploads was answered %d", status)
+	}
 }
