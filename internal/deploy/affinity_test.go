@@ -117,7 +117,7 @@ func TestAffinityCookiesRefuseBadValues(t *testing.T) {
 	set("secure", `"never"`, AffinityCookieAttributes{Secure: "never"})
 	set("secure", `same_site "none"`, AffinityCookieAttributes{SameSite: CookieNone})
 	set("secure", "partitioned", AffinityCookieAttributes{Partitioned: true, Secure: CookieSecureAuto})
-	for _, domain := range []string{".example.com", "example.com.", "Example.com", "a b", "-a.com", "a-.com", "a..b", "127.0.0.1:80", "a;b", "ü.de", strings.Repeat("a", 64), strings.Repeat("a.", 127) + "a"} {
+	for _, domain := range []string{".example.com", "example.com.", "Example.com", "a b", "-a.com", "a-.com", "a..b", "127.0.0.1:80", "127.0.0.1", "a.1-2", "a;b", "ü.de", strings.Repeat("a", 64), strings.Repeat("a.", 127) + "a"} {
 		set("domain", "", AffinityCookieAttributes{Domain: domain})
 	}
 	for _, path := range []string{"a", "/a;b", "/a b", "/a\r\n", "/ü", "/a?b", "/" + strings.Repeat("a", affinityTextMax)} {

@@ -74,12 +74,23 @@ func (c *AffinityCookieAttributes) checkDomain(name string) (why string) {
 	case len(c.Domain) > cookieDomainMax:
 		return fmt.Sprintf("has %d bytes: at most %d are allowed", len(c.Domain), cookieDomainMax)
 	}
+	last := ""
 	for label := range strings.SplitSeq(c.Domain, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.ContainsFunc(label, notInHostName) {
-			return fmt.Sprintf("is %.60q: it must be a plain host name in lower case, such as example.com", c.Domain)
+		if last = label; !plainLabel(label) {
+			break
 		}
 	}
+	if !plainLabel(last) || !strings.ContainsAny(last, "abcdefghijklmnopqrstuvwxyz") { // an address has no subdomains
+		return fmt.Sprintf("is %.60q: it must be a plain host name in lower case, such as example.com", c.Domain)
+	}
 	return ""
+}
+
+// plainLabel reports whether a part of a host name has letters, digits and inner
+// hyphens only.
+func plainLabel(label string) bool {
+	return label != "" && len(label) <= 63 && label[0] != '-' && label[len(label)-1] != '-' &&
+		!strings.ContainsFunc(label, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' })
 }
 
 func (c *AffinityCookieAttributes) checkPath(name string) (why string) {
@@ -95,8 +106,6 @@ func (c *AffinityCookieAttributes) checkPath(name string) (why string) {
 	}
 	return ""
 }
-
-func notInHostName(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' }
 
 func notInCookiePath(c rune) bool { return c <= ' ' || c >= 0x7f || strings.ContainsRune(";?#", c) }
 
