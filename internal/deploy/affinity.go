@@ -142,7 +142,7 @@ func (r *AffinityRule) check() (member, why string) {
 	named := r.Source == AffinityHeader || r.Source == AffinityCookie || r.Source == AffinityQuery
 	switch {
 	case r.unknown != "":
-		return "", fmt.Sprintf("has a member that is not known here, and half of it is not followed: %s", r.unknown)
+		return "", fmt.Sprintf("has a member that is not known here, and is not followed in part: %s", r.unknown)
 	case !named && r.Source != AffinityClientIP && r.Source != AffinityPath:
 		return "source", fmt.Sprintf("is %.60q: it must be %q, %q, %q, %q or %q", r.Source,
 			AffinityHeader, AffinityCookie, AffinityQuery, AffinityClientIP, AffinityPath)
