@@ -34,7 +34,7 @@ export default {
 // calledWorker says who it is.
 const calledWorker = `export default { fetch() { return new Response(%q); } };`
 
-// versions uploads two versions of a Worker and returns their ids by name.
+// twoVersions uploads two versions of a Worker and returns their ids by name.
 func twoVersions(t *testing.T, p *platform.Platform, script, source string, bindings ...map[string]any) (names map[string]string, ids [2]string) {
 	t.Helper()
 	names = map[string]string{}
@@ -59,6 +59,7 @@ type visitor struct {
 	p      *platform.Platform
 	client *http.Client
 	site   *url.URL        // whose cookies the visitor has
+	header http.Header     // of each request; nil for none
 	moved  map[string]bool // scripts whose new version it has been on
 }
 
@@ -68,7 +69,10 @@ func newVisitor(t *testing.T, p *platform.Platform) *visitor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &visitor{p, &http.Client{Jar: jar}, &url.URL{Scheme: "http", Host: p.Host("front")}, map[string]bool{}}
+	return &visitor{
+		p: p, client: &http.Client{Jar: jar},
+		site: &url.URL{Scheme: "http", Host: p.Host("front")}, moved: map[string]bool{},
+	}
 }
 
 // get visits front, and returns the names of the versions that took part. It fails if the
@@ -80,6 +84,9 @@ func (v *visitor) get(t *testing.T, path string) []string {
 		t.Fatal(err)
 	}
 	req.Host = v.site.Host
+	for name, values := range v.header {
+		req.Header[name] = values
+	}
 	res, err := v.client.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -185,6 +192,12 @@ func TestSkew(t *testing.T) {
 	}
 	if len(seen) != 4 || seen["front-new stock-new"] < visitors {
 		t.Errorf("the visitors were on %v", seen)
+	}
+	// One header names versions of both scripts, here those at 0 %, and goes on with the request.
+	tester := newVisitor(t, p)
+	tester.header = http.Header{"Cloudflare-Workers-Version-Overrides": {fmt.Sprintf("front=%q, stock=%q", front[0], stock[0])}}
+	if got := tester.get(t, "/api"); !slices.Equal(got, []string{"front-old", "stock-old"}) {
+		t.Errorf("an override of both scripts reached %v", got)
 	}
 }
 
