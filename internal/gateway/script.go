@@ -21,6 +21,7 @@ type script struct {
 
 	schedules []schedule
 	affinity  []affinityRule // in the order in which they are tried
+	drawn     bool           // more than one version has a share
 }
 
 // version is a version with its way in, and what was known of that when the table
@@ -80,6 +81,13 @@ func newScript(next *deploy.SnapshotScript, backends map[string]http.RoundTrippe
 		draw.Splits = splits
 		sc.draw = &draw
 	}
+	shares := 0
+	for i := range sc.draw.Splits {
+		if sc.draw.Splits[i].Percentage > 0 {
+			shares++
+		}
+	}
+	sc.drawn = shares > 1
 	return sc
 }
 

@@ -168,7 +168,9 @@ func newRay() string {
 // forward sends the request to x.version and its response to the client, and
 // notes in x how that ended.
 func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Request, target string, x *exchange) {
-	hints := &informational{w: w}
+	// What a 103 names is asked for at once, before a cookie of this response is there:
+	// a client that is to have one does without hints.
+	hints := &informational{w: w, stopped: x.cookie != ""}
 	out := r.WithContext(hints.watch(ctx))
 	out.RequestURI = target
 	if x.internal {
