@@ -44,7 +44,7 @@ func newConn(pool *http1, nc net.Conn) *conn {
 
 // readBufferBytes holds a whole header, as a rule, and a small body with it. Large
 // bodies are read past it.
-const readBufferBytes = 4 << 10
+const readBufferBytes = 8 << 10
 
 // Read bounds the header of a response; http.ReadResponse does not.
 func (c *conn) Read(p []byte) (int, error) {

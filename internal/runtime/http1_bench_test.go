@@ -49,12 +49,29 @@ func byteOrigin(tb testing.TB, requestBytes int, response []byte) (addr string) 
 	return l.Addr().String()
 }
 
-// exchange is one kind of request and response of a benchmark.
+// benchExchange is one kind of request and response.
 type benchExchange struct {
 	name     string
 	method   string
 	body     []byte
 	response []byte
+	atHand   bool // the body says that it can be read without waiting
+	allocs   float64
+}
+
+// heldBody is a body that is there already, and says so if held is set.
+type heldBody struct {
+	bytes.Reader
+	held bool
+}
+
+func (b *heldBody) Close() error { return nil }
+
+func (b *heldBody) Buffered() int {
+	if b.held {
+		return b.Len()
+	}
+	return 0
 }
 
 // apiHeader is what a service behind frameworks of our day answers with.
@@ -62,7 +79,7 @@ const apiHeader = "HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Thu, 26 Nov 2026 12
 	"Cache-Control: no-store\r\nVary: Accept-Encoding\r\nX-Request-Id: 0123456789abcdef\r\n"
 
 func benchExchanges() []benchExchange {
-	small, large := strings.Repeat("s", 256), strings.Repeat("l", 1<<20)
+	small, page, large := strings.Repeat("s", 256), strings.Repeat("p", 6<<10), strings.Repeat("l", 1<<20)
 	fixed := func(body string) []byte {
 		return fmt.Appendf(nil, "%sContent-Length: %d\r\n\r\n%s", apiHeader, len(body), body)
 	}
@@ -73,14 +90,18 @@ func benchExchanges() []benchExchange {
 		}
 		return append(b, "0\r\n\r\n"...)
 	}
+	// A response, its header's text, and two for the map; of a reader of chunks one more.
+	// An upload has a goroutine, its closure, and what the two share.
 	return []benchExchange{
-		{"get", http.MethodGet, nil, fixed(small)},
-		{"get chunked", http.MethodGet, nil, chunked(small, 256)},
-		{"get 304", http.MethodGet, nil, []byte(strings.Replace(apiHeader, "200 OK", "304 Not Modified", 1) + "\r\n")},
-		{"post", http.MethodPost, []byte(small), fixed(small)},
-		{"get 1 MB", http.MethodGet, nil, fixed(large)},
-		{"get 1 MB chunked", http.MethodGet, nil, chunked(large, 16<<10)},
-		{"post 1 MB", http.MethodPost, []byte(large), fixed(small)},
+		{"get", http.MethodGet, nil, fixed(small), false, 4},
+		{"get chunked", http.MethodGet, nil, chunked(small, 256), false, 5},
+		{"get 304", http.MethodGet, nil, []byte(strings.Replace(apiHeader, "200 OK", "304 Not Modified", 1) + "\r\n"), false, 4},
+		{"post", http.MethodPost, []byte(small), fixed(small), false, 7},
+		{"post at hand", http.MethodPost, []byte(small), fixed(small), true, 4},
+		{"get 6 kB", http.MethodGet, nil, fixed(page), false, 4},
+		{"get 1 MB", http.MethodGet, nil, fixed(large), false, 4},
+		{"get 1 MB chunked", http.MethodGet, nil, chunked(large, 16<<10), false, 5},
+		{"post 1 MB", http.MethodPost, []byte(large), fixed(small), false, 7},
 	}
 }
 
@@ -126,38 +147,59 @@ func sentBytes(tb testing.TB, req *http.Request) int {
 	return <-length
 }
 
+// repeatExchange returns a function that has x once more on one connection.
+func repeatExchange(tb testing.TB, x *benchExchange) (once func()) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
+	tb.Cleanup(cancel)
+	req, body := apiRequest(ctx, x.method), &heldBody{held: x.atHand}
+	if x.body != nil {
+		req.Body, req.ContentLength = body, int64(len(x.body))
+	}
+	body.Reset(x.body)
+	head := sentBytes(tb, req)
+	t := newHTTP1(DefaultConfig(), &url.URL{Scheme: "http", Host: byteOrigin(tb, head+len(x.body), x.response)})
+	tb.Cleanup(t.close)
+	buf := make([]byte, copyBufferBytes)
+	return func() {
+		body.Reset(x.body)
+		resp, err := t.RoundTrip(req)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		for err == nil {
+			_, err = resp.Body.Read(buf)
+		}
+		if err != io.EOF { //nolint:errorlint // by itself, as io.Reader has it
+			tb.Fatal(err)
+		}
+		_ = resp.Body.Close()
+	}
+}
+
 // BenchmarkHTTP1 is one request after the other on one connection; the origin's part
 // is in the time, but not in the allocations.
 func BenchmarkHTTP1(b *testing.B) {
 	for _, x := range benchExchanges() {
 		b.Run(x.name, func(b *testing.B) {
-			ctx, cancel := context.WithCancel(b.Context())
-			defer cancel()
-			req := apiRequest(ctx, x.method)
-			body := bytes.NewReader(x.body)
-			if x.body != nil {
-				req.Body, req.ContentLength = io.NopCloser(body), int64(len(x.body))
-			}
-			head := sentBytes(b, req)
-			t := newHTTP1(DefaultConfig(), &url.URL{Scheme: "http", Host: byteOrigin(b, head+len(x.body), x.response)})
-			b.Cleanup(t.close)
-			buf := make([]byte, 32<<10)
+			once := repeatExchange(b, &x)
 			b.ReportAllocs()
 			b.SetBytes(int64(len(x.body) + len(x.response)))
 			for b.Loop() {
-				body.Reset(x.body)
-				resp, err := t.RoundTrip(req)
-				if err != nil {
-					b.Fatal(err)
-				}
-				for err == nil {
-					_, err = resp.Body.Read(buf)
-				}
-				if err != io.EOF {
-					b.Fatal(err)
-				}
-				_ = resp.Body.Close()
+				once()
 			}
 		})
+	}
+}
+
+// What is allocated for a request is the caller's to keep; whatever else came back
+// would come back for each of some ten thousand a second.
+func TestAllocationsOfARequest(t *testing.T) {
+	for _, x := range benchExchanges() {
+		once := repeatExchange(t, &x)
+		once() // dials
+		if got := testing.AllocsPerRun(100, once); got > x.allocs {
+			t.Errorf("%s: %v allocations, want %v", x.name, got, x.allocs)
+		}
 	}
 }
