@@ -179,8 +179,13 @@ func (c *conn) readHead(req *http.Request, buf *[]byte) (*http.Response, error) 
 	return resp, checkHead(resp)
 }
 
-// bufferedHead returns the bytes up to the next empty line, if they came already.
+// bufferedHead returns the bytes up to the next empty line, if they came with the
+// first ones. It waits for those alone: whoever sends half a header may send no more,
+// and http.ReadResponse knows what is wrong with it already.
 func (c *conn) bufferedHead() []byte {
+	if _, err := c.br.Peek(1); err != nil {
+		return nil // the next read fails like this one
+	}
 	b, err := c.br.Peek(c.br.Buffered())
 	end := bytes.Index(b, []byte("\r\n\r\n"))
 	if err != nil || end < 0 {

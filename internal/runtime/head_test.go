@@ -92,7 +92,6 @@ func responseReaders(raw []byte, split int, method string) (theirs, ours reading
 	c.watch.begin(req.Context())
 	c.headLeft = -1
 	buf := new([]byte)
-	_, _ = c.br.Peek(1) // as before each header
 	resp, err = c.readHead(req, buf)
 	if err == nil {
 		_, lean = resp.Body.(*responseBody)

@@ -104,6 +104,10 @@ func (t *http1) roundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, &Error{schema.ErrorKindProtocol, "send the request", err}
 	}
+	if err := req.Context().Err(); err != nil {
+		closeBody(req)
+		return nil, t.fault(req.Context(), "send the request", err)
+	}
 	var first error
 	if c := t.takeIdle(); c != nil {
 		var resp *http.Response
