@@ -116,6 +116,9 @@ func (c *conn) exchange(req *http.Request, buf *[]byte) (*http.Response, error) 
 		c.watch.await(patience)
 	}
 	resp, err := c.readFinal(req, expects, buf)
+	if err == nil {
+		err = req.Context().Err() // nobody wants the response, be it that the patrol has not noticed yet
+	}
 	if err != nil {
 		return nil, err
 	}

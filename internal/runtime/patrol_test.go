@@ -187,3 +187,33 @@ func TestDeadlineOfOneRequestSparesTheNext(t *testing.T) {
 		t.Errorf("four requests took %d connections, want one", n)
 	}
 }
+
+// A client that has left gets nothing, however soon the response comes, and leaves no
+// connection on which one could still be on its way.
+func TestResponseForNobody(t *testing.T) {
+	var conns, requests atomic.Int32
+	reached, left := make(chan struct{}), make(chan struct{})
+	addr := rawServer(t, func(c net.Conn, r *bufio.Reader) {
+		conns.Add(1)
+		for skipHead(r) {
+			if requests.Add(1) == 1 {
+				close(reached)
+				<-left
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})
+	backend := open(t, shortConfig(), "http://"+addr)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-reached; cancel(); close(left) }()
+	for range 2 { // the second time it has left before the request is sent
+		_, err := backend.RoundTrip(request(t, http.MethodGet, "/", "").WithContext(ctx)) //nolint:bodyclose // there is none
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want context.Canceled", err)
+		}
+	}
+	resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
+	if got := readAll(t, resp, err); got != "ok" || conns.Load() != 2 || requests.Load() != 2 {
+		t.Errorf("got %q, by request %d on connection %d", got, requests.Load(), conns.Load())
+	}
+}
