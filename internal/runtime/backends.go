@@ -54,6 +54,8 @@ type Config struct {
 	// deploy.RequestWatcher was told of it last. It may be called concurrently. nil
 	// ignores it.
 	Ended func(p deploy.Process, outcome string)
+
+	patrol *patrol // of the connections of all versions; New sets it
 }
 
 // DefaultConfig returns the limits of a gateway in front of HTTP services.
@@ -111,6 +113,7 @@ func New(cfg Config, log *slog.Logger) (*Backends, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	cfg.patrol = new(patrol)
 	b := &Backends{cfg: cfg, log: log, open: map[string]*backend{}}
 	if cfg.Workers != nil {
 		var err error
