@@ -34,9 +34,9 @@ type AffinityRule struct {
 	// Set has the gateway give a cookie to clients that have none. Nil sets none.
 	Set *AffinityCookieAttributes `json:"set,omitempty"`
 
-	// unknown is why the rule says more than this program understands; empty for all
-	// that was not decoded from JSON.
-	unknown string
+	// unknown is why the rule says more than this program understands, and text the rule
+	// as it was read then; both are empty for others.
+	unknown, text string
 }
 
 // UnmarshalJSON also takes a rule with members that it does not know, from a newer
@@ -51,10 +51,20 @@ func (r *AffinityRule) UnmarshalJSON(text []byte) error {
 	strict := json.NewDecoder(bytes.NewReader(text))
 	strict.DisallowUnknownFields()
 	if err := strict.Decode(new(plain)); err != nil {
-		p.unknown = strings.TrimPrefix(err.Error(), "json: ")
+		p.unknown, p.text = strings.TrimPrefix(err.Error(), "json: "), string(text)
 	}
 	*r = AffinityRule(p)
 	return nil
+}
+
+// MarshalJSON writes a rule with unknown members as it was read: a gateway that starts
+// from its snapshot on disk must not take it for a shorter one.
+func (r AffinityRule) MarshalJSON() ([]byte, error) {
+	if r.text != "" {
+		return []byte(r.text), nil
+	}
+	type plain AffinityRule // without this method
+	return json.Marshal(plain(r))
 }
 
 // AffinitySource is a part of a request.

@@ -153,10 +153,18 @@ func TestUnknownMembersMakeARuleInvalid(t *testing.T) {
 		if (err == nil) != valid || !valid && !strings.Contains(err.Error(), `"dream"`) {
 			t.Errorf("%s: %v", text, err)
 		}
+		written, err := json.Marshal([]AffinityRule{r})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again []AffinityRule
+		if err := json.Unmarshal(written, &again); err != nil || (again[0].Validate() == nil) != valid || !valid && string(written) != "["+text+"]" {
+			t.Errorf("%s is written as %s and then %+v, %v", text, written, again, err)
+		}
 	}
 	f(true, `{"source": "cookie", "name": "a", "set": {"max_age": 60}, "forward": false}`)
-	f(false, `{"source": "cookie", "name": "a", "dream": false}`)
-	f(false, `{"source": "cookie", "name": "a", "set": {"dream": 1}}`)
+	f(false, `{"source":"cookie","name":"a","dream":false}`)
+	f(false, `{"source":"cookie","name":"a","set":{"dream":1}}`)
 	if err := json.Unmarshal([]byte(`{"source": 1, "dream": 1}`), new(AffinityRule)); err == nil {
 		t.Error("a source that is no text was read")
 	}

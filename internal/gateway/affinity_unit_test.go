@@ -372,6 +372,7 @@ func BenchmarkServeHTTPWithAffinity(b *testing.B) {
 	}
 	f("no rules")
 	f("cookie", deploy.AffinityRule{Source: deploy.AffinityCookie, Name: "user_id"})
+	f("a cookie that is set", setting(deploy.AffinityCookieAttributes{MaxAge: 3600}))
 }
 
 // bothBackends is instantBackend for both versions of scriptWith.

@@ -67,7 +67,9 @@ func newIssuer(r *deploy.AffinityRule) *issuer {
 		name: r.Name, path: cmp.Or(set.Path, "/"), domain: set.Domain,
 		lax: set.SameSite != deploy.CookieNone, always: set.Secure == deploy.CookieSecureAlways,
 	}
-	c := http.Cookie{Name: r.Name, Value: "v", Path: is.path, MaxAge: int(set.MaxAge), HttpOnly: true, SameSite: http.SameSiteLaxMode, Partitioned: set.Partitioned}
+	c := http.Cookie{ //nolint:gosec // Secure is one of the four combinations below
+		Name: r.Name, Value: "v", Path: is.path, MaxAge: int(set.MaxAge), HttpOnly: true, SameSite: http.SameSiteLaxMode, Partitioned: set.Partitioned,
+	}
 	if !is.lax {
 		c.SameSite = http.SameSiteNoneMode
 	}
