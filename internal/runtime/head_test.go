@@ -92,7 +92,7 @@ func responseReaders(raw []byte, split int, method string) (theirs, ours reading
 	c.watch.begin(req.Context())
 	c.headLeft = -1
 	buf := new([]byte)
-	resp, err = c.readHead(req, buf)
+	resp, err = c.readHead(req, buf) //nolint:bodyclose // it is read to its end
 	if err == nil {
 		_, lean = resp.Body.(*responseBody)
 		if resp.StatusCode >= 200 {
@@ -175,6 +175,9 @@ var leanResponses = []string{
 // oddResponses are for net/http to take or to refuse, and end the connection.
 var oddResponses = []string{
 	"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi\r\n\r\n",
+	"HTTP/1.1 200 OK\r\nX-A: 1\nContent-Length: 2\r\n\r\nhi",
+	"HTTP/1.1 200 OK\r\nContent-Length: 22\nX-A: 1\r\n\r\nhi",
+	"HTTP/1.1 200 OK\nX-A: 1\r\nContent-Length: 2\r\n\r\nhi",
 	"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: 1\r\n folded\r\n\r\nhi",
 	"HTTP/1.1 200 OK\r\n Content-Length: 2\r\n\r\nhi",
 	"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nhi",
@@ -242,6 +245,11 @@ func TestHeadsAreReadAsNetHTTPReadsThem(t *testing.T) {
 	}
 	for _, raw := range oddResponses {
 		f(raw, false)
+		for _, method := range readerMethods {
+			if _, _, kept, lean := responseReaders([]byte(raw), 0, method); kept != nil && !lean {
+				t.Errorf("%s, then %q: the connection is kept", method, raw)
+			}
+		}
 	}
 	for _, raw := range originResponses(t) {
 		for _, method := range readerMethods {
