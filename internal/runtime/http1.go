@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,7 +96,7 @@ func (t *http1) roundTrip(req *http.Request) (*http.Response, error) {
 		if resp, first = c.roundTrip(req); first == nil {
 			return resp, nil
 		}
-		if !errors.Is(first, errUnanswered) || !repeatable(req) || req.Context().Err() != nil {
+		if !errors.Is(first, errUnanswered) || errors.Is(first, os.ErrDeadlineExceeded) || !repeatable(req) || req.Context().Err() != nil {
 			return nil, t.fault(req.Context(), "use the connection to "+t.addr, first)
 		}
 	}
@@ -142,7 +143,7 @@ func (t *http1) dial(ctx context.Context) (*conn, error) {
 		}
 		return newConn(t, nc), nil
 	}
-	nc, err := dialOrigin(ctx, &t.dialer, t.network, t.addr)
+	nc, err := dialOrigin(ctx, &t.dialer, t.network, t.addr, t.cfg.failover)
 	if err != nil {
 		return nil, err
 	}
