@@ -131,7 +131,7 @@ func New(cfg Config, log *slog.Logger) (*Backends, error) {
 		return nil, err
 	}
 	b := &Backends{cfg: cfg, log: log, open: map[string]*backend{}, changed: make(chan struct{}, 1)}
-	b.upstreams = upstreamDeps{log: log, metrics: new(originMetrics), changed: b.signal}
+	b.upstreams = upstreamDeps{log: log, metrics: new(originMetrics), changed: b.signal, checkSlots: make(chan struct{}, checksAtOnce)}
 	if err := b.upstreams.metrics.register(b.countEndpoints); err != nil {
 		return nil, err
 	}
@@ -148,9 +148,10 @@ func New(cfg Config, log *slog.Logger) (*Backends, error) {
 // Update returns the backend of every version in the snapshot, by version id.
 // Known ones are kept with their connections; those that the snapshot no longer
 // names are closed, yet serve the requests that already hold them. Nothing
-// connects to an origin before the first request.
+// connects to an origin before the first request, except a monitor that it has.
 //
-// The backend of a Worker also has State() deploy.BackendState,
+// The backend of an origin with several endpoints, or one that is watched or bounded,
+// also has State() deploy.BackendState. The backend of a Worker has that, and State() deploy.BackendState,
 // Entrypoint(name string) http.RoundTripper and DialRPC(ctx, entrypoint) (net.Conn,
 // error). Those that a deployment names are started now, the others by their first
 // request.
@@ -274,12 +275,15 @@ func (b *Backends) replaceLocked(keep map[string]*backend) {
 // its own version 502 answers, not every other script its updates.
 func (b *Backends) newBackend(versionID string, o *deploy.Origin) *backend {
 	cfg := b.cfg.of(o)
+	never := func(err error) *backend {
+		b.log.Warn("version cannot be served", "version_id", versionID, "error", err)
+		return &backend{origin: o, RoundTripper: unusable{err}, serve: func(bool) {}, close: func() {}}
+	}
 	var transports []transport
 	for _, e := range o.All() {
 		t, err := newTransport(cfg, e.URL)
 		if err != nil {
-			b.log.Warn("version cannot be served", "version_id", versionID, "error", err)
-			return &backend{origin: o, RoundTripper: unusable{err}, serve: func(bool) {}, close: func() {}}
+			return never(err)
 		}
 		transports = append(transports, t)
 	}
@@ -287,7 +291,10 @@ func (b *Backends) newBackend(versionID string, o *deploy.Origin) *backend {
 		t := transports[0] // fast path: there is nothing to choose, to know or to bound
 		return &backend{origin: o, RoundTripper: t, serve: keepWhile(t), close: t.close}
 	}
-	u := newUpstream(versionID, o, transports, cfg, b.upstreams)
+	u, err := newUpstream(versionID, o, transports, cfg, b.upstreams)
+	if err != nil {
+		return never(err)
+	}
 	return &backend{origin: o, RoundTripper: u, serve: u.serve, close: u.close}
 }
 

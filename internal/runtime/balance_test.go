@@ -43,7 +43,10 @@ func balancer(tb testing.TB, change func(*deploy.Origin), weights ...float64) *u
 			tb.Error(err)
 		}
 	})
-	u := newUpstream(versionID, &o, transports, DefaultConfig(), upstreamDeps{slog.New(slog.DiscardHandler), metrics, func() {}})
+	u, err := newUpstream(versionID, &o, transports, DefaultConfig(), upstreamDeps{slog.New(slog.DiscardHandler), metrics, func() {}, make(chan struct{}, 1)})
+	if err != nil {
+		tb.Fatal(err)
+	}
 	tb.Cleanup(u.close)
 	return u
 }

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -42,14 +43,25 @@ type upstream struct {
 	state    atomic.Pointer[deploy.BackendState]
 	retrying atomic.Int64 // repeats under way that the budget is for
 
+	monitor    *monitor // nil if nobody asks
+	checkSlots chan struct{}
+	stopChecks context.CancelFunc // while they run
+	checks     sync.WaitGroup
+
 	mu     sync.Mutex // guards what endpoints are, not what they do: no request waits for it while nothing changes
 	closed bool
 }
 
-func newUpstream(versionID string, o *deploy.Origin, transports []transport, cfg Config, deps upstreamDeps) *upstream {
+func newUpstream(versionID string, o *deploy.Origin, transports []transport, cfg Config, deps upstreamDeps) (*upstream, error) {
 	u := &upstream{
-		versionID: versionID, cfg: cfg, log: deps.log, metrics: deps.metrics, changed: deps.changed,
+		versionID: versionID, cfg: cfg, log: deps.log, metrics: deps.metrics, changed: deps.changed, checkSlots: deps.checkSlots,
 		requestsMax: int64(o.MaxRequests), retries: o.RetriesMax(),
+	}
+	if o.Monitor != nil {
+		var err error
+		if u.monitor, err = newMonitor(o.Monitor); err != nil {
+			return nil, err
+		}
 	}
 	for i, e := range o.All() {
 		u.endpoints = append(u.endpoints, &endpoint{
@@ -59,14 +71,15 @@ func newUpstream(versionID string, o *deploy.Origin, transports []transport, cfg
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.rebuildLocked()
-	return u
+	return u, nil
 }
 
 // upstreamDeps are what all upstreams of a gateway share.
 type upstreamDeps struct {
-	log     *slog.Logger
-	metrics *originMetrics
-	changed func()
+	log        *slog.Logger
+	metrics    *originMetrics
+	changed    func()
+	checkSlots chan struct{} // one is held by each check
 }
 
 // State tells which endpoints are out. An origin is always ready.
@@ -233,6 +246,11 @@ func (b *keptBody) release() {
 func (u *upstream) serve(deployed bool) {
 	for _, e := range u.endpoints {
 		keepWhile(e.transport)(deployed)
+	}
+	if deployed {
+		u.startMonitor()
+	} else {
+		u.stopMonitor()
 	}
 }
 
