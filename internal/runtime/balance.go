@@ -142,20 +142,14 @@ type pick struct {
 }
 
 // pick chooses an endpoint for a request that has been sent to those in tried, a set
-// of bits. At the second try it takes the least loaded of the others, and one
-// that is out rather than none. It reports false if every endpoint is tried or full.
+// of bits. At a second try it takes the least loaded of the others, and one that is out
+// rather than none; it probes nothing, for the request has failed once already. It reports false if every endpoint is tried or full.
 func (u *upstream) pick(tried uint64, repeatable bool) (pick, bool) {
 	p := u.pool.Load()
-	for _, e := range p.probes {
-		if tried&e.bit != 0 || !e.mayProbe(repeatable) {
-			continue
-		}
-		if e.acquire(u.requestsMax) {
+	if tried == 0 {
+		if e := p.probe(u.requestsMax, repeatable); e != nil {
 			return pick{e, true, true}, true
 		}
-		e.probing.Store(false)
-	}
-	if tried == 0 {
 		if e := p.draw(rand.Uint64()); e.acquire(u.requestsMax) {
 			return pick{e, p.desperate, false}, true
 		}
@@ -169,6 +163,20 @@ func (u *upstream) pick(tried uint64, repeatable bool) (pick, bool) {
 		}
 	}
 	return pick{}, false
+}
+
+// probe acquires an endpoint that waits for a request, and the right to send it one.
+func (p *pool) probe(most int64, repeatable bool) *endpoint {
+	for _, e := range p.probes {
+		if !e.mayProbe(repeatable) {
+			continue
+		}
+		if e.acquire(most) {
+			return e
+		}
+		e.probing.Store(false)
+	}
+	return nil
 }
 
 // leastLoaded acquires the best of a list, or nil. Equals are chosen in turn, since the
