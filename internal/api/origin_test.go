@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -239,4 +241,22 @@ func FuzzOrigin(f *testing.F) {
 			t.Errorf("%q passes here and not at a gateway: %v", text, err)
 		}
 	})
+}
+
+// The example of the documentation is an origin, and shows every member.
+func TestDocumentedOrigin(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "extensions.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Origins\n")
+	_, example, _ := strings.Cut(section, "```json\n")
+	example, _, _ = strings.Cut(example, "```")
+	o, err := decodeOrigin(example)
+	if err != nil {
+		t.Fatalf("%s\n%v", example, err)
+	}
+	if len(o.Endpoints) < 2 || o.Monitor == nil || o.Timeouts == nil || o.MaxRequests == 0 || o.Retries == nil {
+		t.Errorf("the example has become %+v", o)
+	}
 }
