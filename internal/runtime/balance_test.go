@@ -201,3 +201,53 @@ func BenchmarkPick(b *testing.B) {
 		})
 	}
 }
+
+// answering is a transport whose every answer has ended when it comes.
+type answering struct {
+	idleTransport
+	response http.Response
+}
+
+func (t *answering) roundTrip(*http.Request) (*http.Response, error) {
+	t.done()
+	return &t.response, nil
+}
+
+// A request without a body costs an upstream no allocation beside the transport's.
+func TestUpstreamAllocatesNothing(t *testing.T) {
+	u := balancer(t, nil, 1, 1, 1)
+	for _, e := range u.endpoints {
+		a := &answering{}
+		e.transport, e.busy = a, a.inHand()
+	}
+	req := request(t, http.MethodGet, "/", "")
+	if got := testing.AllocsPerRun(1000, func() {
+		if resp, err := u.RoundTrip(req); err != nil || resp == nil { //nolint:bodyclose // it has none
+			t.Error(err)
+		}
+	}); got != 0 {
+		t.Errorf("%v allocations, want none", got)
+	}
+}
+
+// An origin of one server, without a monitor and a bound, has nothing above its transport.
+func TestOneEndpointCostsNothing(t *testing.T) {
+	one := []deploy.Endpoint{{URL: "http://a", Weight: 1}}
+	for _, o := range []*deploy.Origin{{URL: "http://a"}, {Endpoints: one}, {Endpoints: one, Retries: retries(3)}} {
+		if _, is := openOrigin(t, shortConfig(), o).(*http1); !is {
+			t.Errorf("%+v has something above its transport", o)
+		}
+	}
+	timeouts := &deploy.OriginTimeouts{ConnectMS: 1500, FirstByteMS: 2500, IdleMS: 3500}
+	backend, is := openOrigin(t, shortConfig(), &deploy.Origin{URL: "http://a", Timeouts: timeouts}).(*http1)
+	if !is {
+		t.Fatal("time-outs of its own put something above the transport")
+	}
+	if d := backend.dialer.Timeout; d.Milliseconds() != 1500 || backend.cfg.ResponseHeaderTimeout.Milliseconds() != 2500 || backend.cfg.IdleTimeout.Milliseconds() != 3500 {
+		t.Errorf("the time-outs are %s, %s and %s", d, backend.cfg.ResponseHeaderTimeout, backend.cfg.IdleTimeout)
+	}
+	secure := openOrigin(t, shortConfig(), &deploy.Origin{URL: "https://a", Timeouts: timeouts}).(*http2)
+	if s := secure.transport; s.ResponseHeaderTimeout.Milliseconds() != 2500 || s.IdleConnTimeout.Milliseconds() != 3500 {
+		t.Errorf("over TLS the time-outs are %s and %s", s.ResponseHeaderTimeout, s.IdleConnTimeout)
+	}
+}

@@ -24,9 +24,15 @@ func healthMonitor(change func(*deploy.Monitor)) *deploy.Monitor {
 	return &m
 }
 
-// hasten makes checks of an upstream that is not deployed yet come faster than an
-// origin may ask for.
-func hasten(u *upstream, interval time.Duration) { u.monitor.interval = interval }
+// deployQuickly deploys an origin whose checks come faster than it may ask for.
+func deployQuickly(b *Backends, o *deploy.Origin) *upstream {
+	s := deployedSnapshot(o)
+	s.Scripts[0].Splits = nil
+	u := b.Update(s)[versionID].(*upstream)
+	u.monitor.interval = 5 * time.Millisecond
+	b.Update(deployedSnapshot(o))
+	return u
+}
 
 // monitored returns an upstream whose monitor asks every few milliseconds.
 func monitored(t *testing.T, o *deploy.Origin) (b *Backends, u *upstream) {
@@ -36,12 +42,7 @@ func monitored(t *testing.T, o *deploy.Origin) (b *Backends, u *upstream) {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	s := deployedSnapshot(o)
-	s.Scripts[0].Splits = nil
-	u = b.Update(s)[versionID].(*upstream)
-	hasten(u, 5*time.Millisecond)
-	b.Update(deployedSnapshot(o))
-	return b, u
+	return b, deployQuickly(b, o)
 }
 
 // A monitor's word takes an endpoint out without a request having failed, and lets it
@@ -216,7 +217,7 @@ func TestChecksAreBounded(t *testing.T) {
 	}
 	t.Cleanup(b.Close)
 	b.upstreams.checkSlots = make(chan struct{}, 2)
-	b.Update(deployedSnapshot(o))
+	deployQuickly(b, o)
 	waitFor(t, "checks", func() bool { return now.Load() == 2 && len(b.upstreams.checkSlots) == 2 })
 	for range 50 {
 		release <- struct{}{}
