@@ -151,7 +151,7 @@ func New(cfg Config, log *slog.Logger) (*Backends, error) {
 // connects to an origin before the first request, except a monitor that it has.
 //
 // The backend of an origin with several endpoints, or one that is watched or bounded,
-// also has State() deploy.BackendState. The backend of a Worker has that, and State() deploy.BackendState,
+// also has State() deploy.BackendState. The backend of a Worker has that, and
 // Entrypoint(name string) http.RoundTripper and DialRPC(ctx, entrypoint) (net.Conn,
 // error). Those that a deployment names are started now, the others by their first
 // request.

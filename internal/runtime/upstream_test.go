@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	h2 "golang.org/x/net/http2"
+
 	"tidegate/internal/deploy"
 	"tidegate/schema"
 )
@@ -551,5 +553,51 @@ func TestRequestsInHandAreCountedDown(t *testing.T) {
 		defer resp.Body.Close()
 		more, err := backend.RoundTrip(request(t, http.MethodPost, "/", "body"))
 		wantKind(t, more, err, schema.ErrorKindOverloaded)
+	})
+}
+
+// Over each protocol a dead endpoint costs nobody an answer, whatever was to be sent: what
+// found no connection goes to the other one with its whole body.
+func TestFailoverOverEachProtocol(t *testing.T) {
+	echo := func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // what of it is missing shows in the answer
+		_, _ = w.Write(body)
+	}
+	each(t, echo, func(t *testing.T, alive *httptest.Server, cfg Config) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Close()
+		scheme, _, _ := strings.Cut(alive.URL, "://")
+		backend := openOrigin(t, cfg, &deploy.Origin{Endpoints: []deploy.Endpoint{{URL: alive.URL, Weight: 1}, {URL: scheme + "://" + l.Addr().String(), Weight: 1}}})
+		for outOf(t, backend) == "" {
+			for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPatch} {
+				body := ""
+				if method != http.MethodGet {
+					body = strings.Repeat(method, 50_000)
+				}
+				resp, err := backend.RoundTrip(request(t, method, "/", body))
+				if got := readAll(t, resp, err); got != body {
+					t.Fatalf("%s: %d bytes came back of %d", method, len(got), len(body))
+				}
+			}
+		}
+	})
+}
+
+// A stream that an endpoint resets is a failure of it, and is repeated elsewhere.
+func TestResetStreamsAreRepeatedElsewhere(t *testing.T) {
+	bad := h2Server(t, func(_ int32, fr *h2.Framer, stream uint32) bool {
+		return fr.WriteRSTStream(stream, h2.ErrCodeInternal) == nil
+	})
+	good := h2Server(t, func(_ int32, fr *h2.Framer, stream uint32) bool { return respond(fr, stream) })
+	cfg := quickConfig()
+	cfg.Ejection, cfg.EjectionMax = time.Hour, time.Hour
+	backend := openOrigin(t, cfg, &deploy.Origin{Endpoints: []deploy.Endpoint{{URL: bad, Weight: 1}, {URL: good, Weight: 1}}})
+	waitFor(t, "the endpoint to be out", func() bool {
+		resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
+		readAll(t, resp, err)
+		return strings.Contains(outOf(t, backend), bad+" (reset)")
 	})
 }
