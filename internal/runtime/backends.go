@@ -195,12 +195,12 @@ func (b *Backends) signal() {
 	}
 }
 
-func (b *Backends) countEndpoints(by map[string]int64) {
+func (b *Backends) countEndpoints(n *endpointCount) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, be := range b.open {
 		if u, ok := be.RoundTripper.(*upstream); ok {
-			u.countStates(by)
+			u.count(n)
 		}
 	}
 }

@@ -83,9 +83,10 @@ func newPool(all []*endpoint) *pool {
 // draw picks the less loaded of two random endpoints, which takes the worst load
 // far below that of one random choice (Mitzenmacher, "The Power of Two Choices in
 // Randomized Load Balancing", 2001). Weights count twice: an endpoint is drawn in
-// proportion to its weight, and its load is its requests in hand divided by that. So
-// idle endpoints share by weight, because the first one drawn wins a tie, and busy
-// ones have requests in hand by weight. dice are 64 random bits.
+// proportion to its weight, and its load is its requests in hand divided by that, which
+// is how Cloudflare's least_outstanding_requests takes weights. So idle endpoints share
+// by weight, because the first one drawn wins a tie, and busy ones have requests in
+// hand by weight. dice are 64 random bits.
 func (p *pool) draw(dice uint64) *endpoint {
 	if len(p.candidates) == 1 {
 		return p.candidates[0] // fast path

@@ -35,7 +35,7 @@ func balancer(tb testing.TB, change func(*deploy.Origin), weights ...float64) *u
 		change(&o)
 	}
 	metrics := new(originMetrics)
-	if err := metrics.register(func(map[string]int64) {}); err != nil {
+	if err := metrics.register(func(*endpointCount) {}); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {

@@ -189,15 +189,16 @@ func (u *upstream) describeLocked() string {
 	return fmt.Sprintf("%d of %d endpoints are out: %s", len(out), len(u.endpoints), strings.Join(out, ", "))
 }
 
-// countStates counts the endpoints by what they are.
-func (u *upstream) countStates(by map[string]int64) {
+// count adds the endpoints to what those of other versions are.
+func (u *upstream) count(n *endpointCount) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, e := range u.endpoints {
+		n.inHand += e.busy.Load()
 		if e.down {
-			by[stateDown]++
+			n.by[stateDown]++
 		} else {
-			by[e.state.String()]++
+			n.by[e.state.String()]++
 		}
 	}
 }

@@ -27,10 +27,16 @@ type originMetrics struct {
 	observed metric.Registration // ends with Backends, or a process with many would keep them all
 }
 
-// register declares the metrics; count is asked for the endpoints by state.
-func (m *originMetrics) register(count func(by map[string]int64)) error {
+// endpointCount is what the endpoints of all versions are at one moment.
+type endpointCount struct {
+	by     map[string]int64 // state
+	inHand int64            // requests
+}
+
+// register declares the metrics; count is asked to add up the endpoints.
+func (m *originMetrics) register(count func(*endpointCount)) error {
 	meter := telemetry.Meter("tidegate/runtime")
-	var errs [7]error
+	var errs [8]error
 	counter := func(i int, name, help string) (c metric.Int64Counter) {
 		c, errs[i] = meter.Int64Counter(name, metric.WithDescription(help))
 		return c
@@ -43,14 +49,18 @@ func (m *originMetrics) register(count func(by map[string]int64)) error {
 	var states metric.Int64ObservableGauge
 	states, errs[5] = meter.Int64ObservableGauge("tidegate_runtime_endpoints",
 		metric.WithDescription("Endpoints of versions with several of them, with a monitor or with a bound, by state. One that is half_open waits for a request that tells whether it is back; down is the word of a monitor."))
-	m.observed, errs[6] = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		by := map[string]int64{}
-		count(by)
+	var inHand metric.Int64ObservableGauge
+	inHand, errs[6] = meter.Int64ObservableGauge("tidegate_runtime_endpoint_requests_in_flight",
+		metric.WithDescription("Requests that the same endpoints have in hand, bodies included."))
+	m.observed, errs[7] = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		n := endpointCount{by: map[string]int64{}}
+		count(&n)
+		o.ObserveInt64(inHand, n.inHand)
 		for _, state := range endpointStates {
-			o.ObserveInt64(states, by[state], metric.WithAttributes(attribute.String("state", state)))
+			o.ObserveInt64(states, n.by[state], metric.WithAttributes(attribute.String("state", state)))
 		}
 		return nil
-	}, states)
+	}, states, inHand)
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("backends: declare metrics: %w", err)
 	}

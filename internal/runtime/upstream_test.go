@@ -3,6 +3,7 @@ package runtime
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -600,4 +601,47 @@ func TestResetStreamsAreRepeatedElsewhere(t *testing.T) {
 		readAll(t, resp, err)
 		return strings.Contains(outOf(t, backend), bad+" (reset)")
 	})
+}
+
+// The story: a request on a connection that was kept got no answer in time, and was
+// sent once more, to the same server on a new connection, to wait there as long again.
+func TestTimeoutIsNotRepeatedAtTheSameServer(t *testing.T) {
+	a := newMoodyServer(t, "a")
+	backend := openOrigin(t, shortConfig(), &deploy.Origin{URL: a.url(), Timeouts: &deploy.OriginTimeouts{FirstByteMS: 50}})
+	ask(t, backend) // leaves a connection
+	a.mood.Store(moodHang)
+	resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
+	wantKind(t, resp, err, schema.ErrorKindTimeout)
+	if n := a.requests.Load(); n != 2 {
+		t.Errorf("the server saw %d requests, want 2", n)
+	}
+}
+
+func BenchmarkRoundTripOfEndpoints(b *testing.B) {
+	for _, n := range []int{1, 2, 16} {
+		b.Run(fmt.Sprintf("endpoints=%d", n), func(b *testing.B) {
+			var o deploy.Origin
+			for range n {
+				s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
+				b.Cleanup(s.Close)
+				o.Endpoints = append(o.Endpoints, deploy.Endpoint{URL: s.URL, Weight: 1})
+			}
+			backends, err := New(DefaultConfig(), slog.New(slog.DiscardHandler))
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(backends.Close)
+			backend := backends.Update(deployedSnapshot(&o))[versionID]
+			req := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/", nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				resp, err := backend.RoundTrip(req)
+				if err != nil {
+					b.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+			}
+		})
+	}
 }
