@@ -44,13 +44,22 @@ func (v *version) stamp() schema.ScriptVersion {
 	return schema.ScriptVersion{ID: v.ID, Message: v.Message, Tag: v.Tag}
 }
 
-// stateOf asks a backend for its state. One that has none, such as an origin's, is
-// always ready: it is connected to when a request comes.
+// stated is a backend with a state that changes.
+type stated interface{ State() deploy.BackendState }
+
+// stateOf asks a backend for its state. One that has none, such as an origin's with one
+// endpoint, is always ready: it is connected to when a request comes.
 func stateOf(backend http.RoundTripper) deploy.BackendState {
-	if b, ok := backend.(interface{ State() deploy.BackendState }); ok {
+	if b, ok := backend.(stated); ok {
 		return b.State()
 	}
 	return deploy.BackendState{Phase: deploy.BackendReady}
+}
+
+// reported reports whether the control plane hears of the version.
+func (v *version) reported() bool {
+	_, ok := v.backend.(stated)
+	return ok || v.Worker != nil
 }
 
 // newScript puts next in the place of before, which is nil for a new script. The

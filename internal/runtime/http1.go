@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -114,7 +115,7 @@ func (t *http1) roundTrip(req *http.Request) (*http.Response, error) {
 		if resp, first = c.roundTrip(req, buf); first == nil {
 			return resp, nil
 		}
-		if !errors.Is(first, errUnanswered) || !repeatable(req) || req.Context().Err() != nil {
+		if !errors.Is(first, errUnanswered) || errors.Is(first, os.ErrDeadlineExceeded) || !repeatable(req) || req.Context().Err() != nil {
 			return nil, t.fault(req.Context(), "use the connection to "+t.addr, first)
 		}
 	}
@@ -161,7 +162,7 @@ func (t *http1) dial(ctx context.Context) (*conn, error) {
 		}
 		return newConn(t, nc), nil
 	}
-	nc, err := dialOrigin(ctx, &t.dialer, t.network, t.addr)
+	nc, err := dialOrigin(ctx, &t.dialer, t.network, t.addr, t.cfg.failover)
 	if err != nil {
 		return nil, err
 	}
