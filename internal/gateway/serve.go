@@ -61,6 +61,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.metrics.inFlight.Add(1)
 	defer g.metrics.inFlight.Add(-1)
 
+	if unsureOfEnd(r) {
+		w.Header()["Connection"] = []string{"close"}
+	}
 	if g.looped(r.Header[headerLoop]) {
 		g.refuse(w, reasonLoop, http.StatusLoopDetected, "This request has been through this gateway already: the origin of a version leads back to it.")
 		return
@@ -80,13 +83,21 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if lacksLength(r) {
+		g.refuse(w, reasonMalformed, http.StatusBadRequest, "A request like this must have a Content-Length in HTTP/1.0.")
+		return
+	}
 	target, ok := rawTarget(r)
 	if !ok {
-		g.refuse(w, reasonBadTarget, http.StatusBadRequest, "The request names no path: this gateway is no forward proxy.")
+		g.refuse(w, reasonBadTarget, http.StatusBadRequest, "The request names no path, or a fragment with it.")
 		return
 	}
 	from := g.clientOf(r)
 	to, ok := t.match(r.Host, from.scheme, r.URL.Path)
+	if !ok && strings.ContainsAny(plainHost(r.Host), "@/?#\\,:") && !strings.HasPrefix(r.Host, "[") {
+		g.refuse(w, reasonMalformed, http.StatusBadRequest, "This request names no valid host.") // RFC 9112, section 3.2
+		return
+	}
 	if !ok {
 		g.refuse(w, reasonUnknownHost, http.StatusNotFound, "Nothing is served at this host name and path.")
 		return
@@ -147,11 +158,13 @@ func rawTarget(r *http.Request) (string, bool) {
 		return "", false // with a path it is no request at all, yet net/http lets it through
 	}
 	if strings.HasPrefix(r.RequestURI, "/") {
-		// A path in HTTP/2 may hold a blank, which would end a target in HTTP/1.1.
-		return r.RequestURI, !strings.ContainsAny(r.RequestURI, " \t")
+		// A path in HTTP/2 may hold a blank, which would end a target in HTTP/1.1. A
+		// fragment stays with the client (RFC 9112, section 3.2); servers disagree on
+		// where the path of a target ends that has one.
+		return r.RequestURI, !strings.ContainsAny(r.RequestURI, " \t#")
 	}
 	if r.URL.Host != "" { // absolute form, as sent to proxies
-		return r.URL.RequestURI(), true
+		return r.URL.RequestURI(), strings.IndexByte(r.RequestURI, '#') < 0
 	}
 	return "", false
 }
