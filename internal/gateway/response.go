@@ -23,8 +23,9 @@ var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return 
 // copyBody passes the body on piece by piece as it comes: after each read that
 // was not the last one the client has all there is. It tells the backend's
 // errors from the client's.
-func copyBody(w http.ResponseWriter, resp *http.Response) (readErr, writeErr error) {
+func copyBody(w http.ResponseWriter, resp *http.Response, wait *patience) (readErr, writeErr error) {
 	client := http.NewResponseController(w)
+	defer wait.stop()
 	if resp.Body == http.NoBody {
 		return nil, nil
 	}
@@ -41,10 +42,14 @@ func copyBody(w http.ResponseWriter, resp *http.Response) (readErr, writeErr err
 	for {
 		n, err := resp.Body.Read(*buf)
 		if n > 0 {
+			left -= int64(n)
+			if left != 0 || n > quietBytes {
+				wait.of(client.SetWriteDeadline)
+				wait.begin()
+			}
 			if _, err := w.Write((*buf)[:n]); err != nil {
 				return nil, err
 			}
-			left -= int64(n)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil, nil
@@ -57,6 +62,7 @@ func copyBody(w http.ResponseWriter, resp *http.Response) (readErr, writeErr err
 				return nil, err
 			}
 		}
+		wait.end()
 	}
 }
 

@@ -51,6 +51,7 @@ type exchange struct {
 	// abort says that the client's connection must be cut, because a clean end
 	// would make a broken response look whole.
 	abort bool
+	wait  patience // with the client while it is sent the response
 }
 
 // ServeHTTP serves one request of the public.
@@ -61,6 +62,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.metrics.inFlight.Add(1)
 	defer g.metrics.inFlight.Add(-1)
 
+	if r.ProtoMajor == 2 {
+		defer g.boundEnd(w)
+	}
 	if unsureOfEnd(r) {
 		w.Header()["Connection"] = []string{"close"}
 	}
@@ -192,6 +196,10 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	injectTrace(ctx, out.Header)
 	body := takeBody(w, r, out, x.client.vouched)
 	defer body.detach()
+	if !x.internal {
+		body.bound(g.cfg.BodyTimeout)
+		x.wait.max = g.cfg.SendTimeout
+	}
 
 	started := time.Now()
 	resp, err := x.backend.RoundTrip(out)
@@ -200,6 +208,7 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 		g.fail(w, r, body, x, err)
 		return
 	}
+	body.answered()
 	x.upstream = time.Since(started)
 	respBody := resp.Body
 	defer func() {
@@ -218,7 +227,10 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	body.leave(w.Header(), r)
 	x.status, x.outcome = resp.StatusCode, schema.OutcomeOK
 	w.WriteHeader(resp.StatusCode)
-	readErr, writeErr := copyBody(w, resp)
+	readErr, writeErr := copyBody(w, resp, &x.wait)
+	if x.wait.gaveUp.Load() {
+		g.metrics.stalled[index(stallReasons, stalledResponse)].Add(1)
+	}
 	switch {
 	case readErr == nil && writeErr == nil:
 		copyTrailers(w.Header(), resp.Trailer)
@@ -233,6 +245,13 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 
 // fail answers for a backend that gave no response.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody, x *exchange, err error) {
+	if body.stalled() {
+		g.metrics.stalled[index(stallReasons, stalledBody)].Add(1)
+		body.leave(w.Header(), r)
+		x.outcome, x.status = schema.OutcomeCanceled, http.StatusRequestTimeout
+		answer(w, x.status, "The rest of the request's body did not come in time.")
+		return
+	}
 	if r.Context().Err() != nil || body.failed() {
 		x.outcome = schema.OutcomeCanceled
 		if r.Context().Err() == nil && body.malformed.Load() {

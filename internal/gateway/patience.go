@@ -1,0 +1,95 @@
+package gateway
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// What clients are given up for.
+const (
+	stalledBody     = "request_body" // they announced more and do not send it
+	stalledResponse = "response"     // they asked for it and do not take it
+)
+
+var stallReasons = []string{stalledBody, stalledResponse}
+
+// quietBytes of a response fit into what the server buffers, so that writing them
+// waits for nobody.
+const quietBytes = 2 << 10
+
+var epoch = time.Now()
+
+// patience gives a client up whom the gateway has waited for too long at one stretch,
+// which is from begin to end. One timer serves all stretches of an exchange: it is
+// not set for each, but looks, when it fires, at how long the one in hand has lasted.
+// Stretches do not overlap; stop may be called at any time and by anybody.
+type patience struct {
+	max    time.Duration // 0 waits for ever
+	since  atomic.Int64  // when the stretch in hand began, in ns since epoch; 0 for none
+	gaveUp atomic.Bool
+
+	mu      sync.Mutex // of what follows
+	expire  func(time.Time) error
+	timer   *time.Timer // nil before the first stretch
+	stopped bool
+}
+
+// of says how to end a wait: by a deadline in the past. It is set once at most, and
+// not after stop has returned.
+func (p *patience) of(setDeadline func(time.Time) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expire = setDeadline
+}
+
+func (p *patience) begin() {
+	if p.max <= 0 {
+		return
+	}
+	p.since.Store(max(1, int64(time.Since(epoch))))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.timer == nil && !p.stopped {
+		p.timer = time.AfterFunc(p.max, p.look)
+	}
+}
+
+func (p *patience) end() { p.since.Store(0) }
+
+func (p *patience) look() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped {
+		return
+	}
+	left := p.max
+	if since := p.since.Load(); since != 0 {
+		left -= time.Since(epoch) - time.Duration(since)
+	}
+	if left > 0 {
+		p.timer.Reset(left)
+		return
+	}
+	p.gaveUp.Store(true)
+	_ = p.expire(time.Unix(1, 0)) // a connection that has none ends with its client
+}
+
+func (p *patience) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+// boundEnd has what is still to be sent when the handler has returned sent within
+// Config.SendTimeout. In HTTP/2 a client may take nothing of a stream for ever, and
+// no write that the handler sees waits for the last few kilobytes.
+func (g *Gateway) boundEnd(w http.ResponseWriter) {
+	if g.cfg.SendTimeout > 0 {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.cfg.SendTimeout)) // HTTP/2 has them
+	}
+}
