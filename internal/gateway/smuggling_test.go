@@ -153,13 +153,13 @@ func readStrict(r *bufio.Reader) (method, target, body, ray string, err error) {
 	case len(codings) == 1:
 		body, err = readChunks(r)
 	case len(lengths) == 1:
-		n, convErr := strconv.ParseUint(lengths[0], 10, 31)
+		n, convErr := strconv.ParseUint(lengths[0], 10, 63)
 		if convErr != nil || lengths[0] != strconv.FormatUint(n, 10) {
 			return "", "", "", "", strictError("the length " + lengths[0])
 		}
-		text := make([]byte, n)
-		_, err = io.ReadFull(r, text)
-		body = string(text)
+		var text strings.Builder // grows with what comes, not with what is announced
+		_, err = io.CopyN(&text, r, int64(n))
+		body = text.String()
 	}
 	return parts[0], parts[1], body, strings.Join(h["cf-ray"], ""), err
 }
@@ -171,7 +171,7 @@ func readChunks(r *bufio.Reader) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		n, err := strconv.ParseUint(line, 16, 31)
+		n, err := strconv.ParseUint(line, 16, 63)
 		if err != nil || line[0] == '+' {
 			return "", strictError(fmt.Sprintf("the chunk size %q", line))
 		}
