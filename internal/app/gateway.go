@@ -114,6 +114,7 @@ func (p *process) addGateway(ctx context.Context) error {
 	if err := p.serveGateway(gw, config.TrustedProxies); err != nil {
 		return err
 	}
+	p.notes = append(p.notes, gw.Note)
 	p.checks = append(p.checks, check{"gateway", func(context.Context) error { return gw.Ready() }})
 	return nil
 }
