@@ -85,6 +85,13 @@ func (p *patience) stop() {
 	}
 }
 
+// hurryBody must be called before an answer that does not look at the request's body:
+// the server reads the rest of that first, to keep the connection, and would wait for
+// it as long as the client likes.
+func hurryBody(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerMax)) // where there are none, nobody waits
+}
+
 // boundEnd has what is still to be sent when the handler has returned sent within
 // Config.SendTimeout. In HTTP/2 a client may take nothing of a stream for ever, and
 // no write that the handler sees waits for the last few kilobytes.

@@ -142,6 +142,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, target string, x
 // refuse answers a request that reaches no script.
 func (g *Gateway) refuse(w http.ResponseWriter, reason string, status int, sentence string) {
 	g.metrics.unmatched[index(unmatchedReasons, reason)].Add(1)
+	hurryBody(w)
 	answer(w, status, sentence)
 }
 

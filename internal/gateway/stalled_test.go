@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"tidegate/internal/deploy"
 	"tidegate/internal/gateway"
 	"tidegate/internal/runtime"
 	"tidegate/schema"
@@ -251,4 +252,19 @@ func serveOn(t *testing.T, server *http.Server) (addr string) {
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() { _ = server.Close(); <-served })
 	return l.Addr().String()
+}
+
+// A request that reaches no script, or whose version does not start, is answered
+// although its body does not come: the server used to wait for that first, and for ever.
+func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
+	slow := newWorkers(v1)
+	slow.become(deploy.BackendStarting, v1)
+	e := start(t, snapshot(1, workerScript("shop", []string{v1}, 100_000)), slow.use, func(c *gateway.Config, _ *gateway.Deps, _ *runtime.Config) { c.StartWait = soon })
+	for host, want := range map[string]int{"nobody.dev.localhost": http.StatusNotFound, "shop.dev.localhost": http.StatusServiceUnavailable} {
+		for _, framing := range []string{"Content-Length: 1000\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n5\r\nx"} {
+			if got := sendRaw(t, e.addr, false, "POST / HTTP/1.1\r\nHost: "+host+"\r\n"+framing); len(got) != 1 || got[0] != want {
+				t.Errorf("%s, %q: got %v, want %d", host, framing, got, want)
+			}
+		}
+	}
 }
