@@ -55,8 +55,10 @@ type Config struct {
 	GatewayTLSCert []string
 	GatewayTLSKey  []string
 	// GatewayMaxConnections bounds the clients' connections, over all listeners of the
-	// gateway; 0 takes as many as the operating system does.
-	GatewayMaxConnections int
+	// gateway; 0 takes as many as the operating system does. GatewayMaxConnectionsPerClient
+	// bounds those of one address that is not a trusted proxy's.
+	GatewayMaxConnections          int
+	GatewayMaxConnectionsPerClient int
 	// GatewayBodyTimeout and GatewaySendTimeout are how long a client may send nothing
 	// of a body that it has announced, and take nothing of a response; 0 is for ever.
 	GatewayBodyTimeout time.Duration
@@ -139,6 +141,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringSliceVar(&c.GatewayTLSKey, "gateway-tls-key", c.GatewayTLSKey, "PEM files of the certificates' keys, in the same order")
 		f.BoolVar(&c.GatewayProxyProtocol, "gateway-proxy-protocol", c.GatewayProxyProtocol, "--trusted-proxies begin every connection with a PROXY protocol header, version 1 or 2")
 		f.IntVar(&c.GatewayMaxConnections, "gateway-max-connections", c.GatewayMaxConnections, "connections of clients at once, over both listeners; the next one gets a 503, or over TLS is closed. 0 for as many as the system allows")
+		f.IntVar(&c.GatewayMaxConnectionsPerClient, "gateway-max-connections-per-client", c.GatewayMaxConnectionsPerClient, "connections at once of one address, or one /64 of IPv6, other than --trusted-proxies; 0 for no bound")
 		f.DurationVar(&c.GatewayBodyTimeout, "gateway-body-timeout", c.GatewayBodyTimeout, "how long a client may send nothing of a body that its version waits for before it answers; 0 for ever")
 		f.DurationVar(&c.GatewaySendTimeout, "gateway-send-timeout", c.GatewaySendTimeout, "how long a client may take nothing of a response; 0 for ever")
 		f.IntVar(&c.WorkersMax, "workers-max", c.WorkersMax, "processes of Workers at once, one for each version; 0 for one for each 32 MiB of memory")
@@ -252,9 +255,9 @@ func (c *Config) Validate() error {
 	if err := c.validateTLS(); err != nil {
 		return err
 	}
-	if c.GatewayMaxConnections < 0 || c.GatewayBodyTimeout < 0 || c.GatewaySendTimeout < 0 {
-		return fmt.Errorf("--gateway-max-connections (%d), --gateway-body-timeout (%s) and --gateway-send-timeout (%s) must not be negative: 0 is no bound",
-			c.GatewayMaxConnections, c.GatewayBodyTimeout, c.GatewaySendTimeout)
+	if c.GatewayMaxConnections < 0 || c.GatewayMaxConnectionsPerClient < 0 || c.GatewayBodyTimeout < 0 || c.GatewaySendTimeout < 0 {
+		return fmt.Errorf("--gateway-max-connections (%d), --gateway-max-connections-per-client (%d), --gateway-body-timeout (%s) and --gateway-send-timeout (%s) must not be negative: 0 is no bound",
+			c.GatewayMaxConnections, c.GatewayMaxConnectionsPerClient, c.GatewayBodyTimeout, c.GatewaySendTimeout)
 	}
 	if c.GatewayProxyProtocol && len(c.TrustedProxies) == 0 {
 		return fmt.Errorf("--gateway-proxy-protocol needs --trusted-proxies: from anybody else the header is not believed")

@@ -13,7 +13,10 @@ import (
 // serveGateway adds the public's servers: in clear text and, where there are
 // certificates, over TLS, with one handler.
 func (p *process) serveGateway(handler http.Handler, trusted []netip.Prefix) error {
-	bounds, err := listen.NewBounds(listen.BoundsConfig{ConnectionsMax: p.config.GatewayMaxConnections, SendTimeout: p.config.GatewaySendTimeout})
+	bounds, err := listen.NewBounds(listen.BoundsConfig{
+		ConnectionsMax: p.config.GatewayMaxConnections, ConnectionsPerClientMax: p.config.GatewayMaxConnectionsPerClient, Exempt: trusted,
+		SendTimeout: p.config.GatewaySendTimeout,
+	})
 	if err != nil {
 		return err
 	}

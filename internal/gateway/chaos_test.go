@@ -248,7 +248,12 @@ func TestEachRequestIsOneEvent(t *testing.T) {
 	producing, stopProducer := context.WithCancel(context.Background())
 	produced := make(chan error, 1)
 	go func() { produced <- producer.Run(producing) }()
-	t.Cleanup(func() { stopProducer(); <-produced })
+	t.Cleanup(func() {
+		stopProducer()
+		if err := <-produced; err != nil {
+			t.Errorf("the producer: %v", err)
+		}
+	})
 
 	o := &unruly{seen: map[string]int{}}
 	urlOne, restartOne := restarting(t, o)

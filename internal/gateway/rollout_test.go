@@ -289,7 +289,7 @@ func TestDeploymentsReachEveryGateway(t *testing.T) {
 	t.Logf("%d deployments to %d gateways under load: median %s, longest %s", len(took), len(gateways), took[len(took)/2], took[len(took)-1])
 
 	p.server.CloseClientConnections()
-	p.server.Listener.Close()
+	_ = p.server.Listener.Close() // the server does so again
 	for _, e := range gateways {
 		waitFor(t, "the loss of the control plane to show", func() bool { return e.Status().SyncError != nil })
 		if e.Ready() != nil {

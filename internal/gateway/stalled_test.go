@@ -224,7 +224,8 @@ func TestClientThatStopsInItsHeader(t *testing.T) {
 		case <-tick.C:
 			_, _ = io.WriteString(c, sent[i:i+1]) // the other end says when it is enough
 			continue
-		case <-ended:
+		case err := <-ended:
+			t.Logf("after %d bytes: %v", i, err)
 		}
 		break
 	}

@@ -105,13 +105,15 @@ func FuzzOverrideFor(f *testing.F) {
 func TestPlainHost(t *testing.T) {
 	for in, want := range map[string]string{
 		"a.com": "a.com", "A.Com:80": "a.com", "a.com.": "a.com", "a.com.:443": "a.com",
-		"[::1]:8080": "[::1]", "[::1]": "[::1]", "": "", ":80": "",
+		"[::1]:8080": "[::1]", "[::1]": "[::1]", "": "", ":80": "", "a.com:": "a.com",
+		"a.com:x": "a.com:x", "a.com:80@b.com": "a.com:80@b.com", "a.com:80:81": "a.com:80",
 	} {
 		if got := plainHost(in); got != want {
 			t.Errorf("%q became %q, want %q", in, got, want)
 		}
 	}
-	if n := testing.AllocsPerRun(100, func() { plainHost("shop.dev.localhost:8080") }); n != 0 {
+	var plain string
+	if n := testing.AllocsPerRun(100, func() { plain = plainHost("shop.dev.localhost:8080") }); n != 0 || plain != "shop.dev.localhost" {
 		t.Errorf("%v allocations, want none", n)
 	}
 }

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
 	"tidegate/internal/telemetry"
@@ -32,25 +34,39 @@ var epoch = time.Now()
 
 // BoundsConfig says what a gateway bears of its clients' connections. Zero bounds nothing.
 type BoundsConfig struct {
-	ConnectionsMax int           // open at once, over all listeners
-	SendTimeout    time.Duration // how long a client may take nothing that it is sent
+	ConnectionsMax int // open at once, over all listeners
+	// ConnectionsPerClientMax is the part of them that one address may have, or one /64
+	// of IPv6. Exempt are the balancers in front, which have the connections of many.
+	ConnectionsPerClientMax int
+	Exempt                  []netip.Prefix
+	SendTimeout             time.Duration // how long a client may take nothing that it is sent
 }
+
+// Reasons why a connection is refused.
+const (
+	refusedTotal  = "total"
+	refusedClient = "client"
+)
 
 // Bounds hold the connections of all of a gateway's listeners together.
 type Bounds struct {
 	cfg                BoundsConfig
 	open               atomic.Int64
+	clients            perClient
 	refusing           chan struct{} // has an element for each refusal that is under way
 	refused, exhausted metric.Int64Counter
 }
 
 // NewBounds returns bounds for listeners that Listener makes.
 func NewBounds(cfg BoundsConfig) (*Bounds, error) {
-	b := &Bounds{cfg: cfg, refusing: make(chan struct{}, refusalsMax)}
+	b := &Bounds{
+		cfg: cfg, refusing: make(chan struct{}, refusalsMax),
+		clients: perClient{max: cfg.ConnectionsPerClientMax, exempt: cfg.Exempt},
+	}
 	meter := telemetry.Meter("tidegate/gateway/listen")
 	var errs [3]error
 	b.refused, errs[0] = meter.Int64Counter("tidegate_gateway_connections_refused_total",
-		metric.WithDescription("Connections that were refused because as many as are allowed were open."))
+		metric.WithDescription("Connections that were refused because as many as are allowed were open, in total or of that client."))
 	b.exhausted, errs[1] = meter.Int64Counter("tidegate_gateway_connections_timed_out_total",
 		metric.WithDescription("Connections that were closed because their client took nothing of what it was sent for too long."))
 	_, errs[2] = meter.Int64ObservableGauge("tidegate_gateway_connections", metric.WithDescription("Connections of clients that are open."),
@@ -81,14 +97,27 @@ func (l *boundListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		b := l.bounds
-		if n := b.open.Add(1); b.cfg.ConnectionsMax == 0 || n <= int64(b.cfg.ConnectionsMax) {
-			return &boundConn{Conn: c, bounds: b}, nil
+		bound, reason := l.bounds.admit(c)
+		if bound != nil {
+			return bound, nil
 		}
-		b.open.Add(-1)
-		b.refused.Add(context.Background(), 1)
+		l.bounds.refused.Add(context.Background(), 1, metric.WithAttributes(attribute.String("reason", reason)))
 		l.refuse(c)
 	}
+}
+
+// admit counts c, or says why it must not be.
+func (b *Bounds) admit(c net.Conn) (bound *boundConn, reason string) {
+	if n := b.open.Add(1); b.cfg.ConnectionsMax > 0 && n > int64(b.cfg.ConnectionsMax) {
+		b.open.Add(-1)
+		return nil, refusedTotal
+	}
+	client, counted := b.clients.key(c.RemoteAddr())
+	if counted && !b.clients.take(client) {
+		b.open.Add(-1)
+		return nil, refusedClient
+	}
+	return &boundConn{Conn: c, bounds: b, client: client}, ""
 }
 
 // refuse ends c, and does not wait for its client.
@@ -132,6 +161,7 @@ func (l *boundListener) Close() error {
 type boundConn struct {
 	net.Conn
 	bounds *Bounds
+	client netip.Addr // that it is counted under; invalid for none
 	closed atomic.Bool
 	moved  atomic.Int64 // when the deadline was moved last, in ns since epoch; 0 for never
 	theirs atomic.Bool  // the deadline is the user's
@@ -184,6 +214,9 @@ func (c *boundConn) NetConn() net.Conn { return c.Conn }
 func (c *boundConn) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
 		c.bounds.open.Add(-1)
+		if c.client.IsValid() {
+			c.bounds.clients.release(c.client)
+		}
 	}
 	return c.Conn.Close()
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -72,7 +73,12 @@ func TestConnectionsMax(t *testing.T) {
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "served") })}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	t.Cleanup(func() { _ = server.Close(); <-served })
+	t.Cleanup(func() {
+		_ = server.Close()
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
 	ask := func(c net.Conn) (int, string) {
 		t.Helper()
 		_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
@@ -130,7 +136,7 @@ func TestConnectionsMaxOverTLS(t *testing.T) {
 	}()
 	dial(t, l)
 	kept := <-accepted
-	defer kept.Close()
+	defer func() { _ = kept.Close() }()
 	if n, err := dial(t, l).Read(make([]byte, 1)); n != 0 || err == nil {
 		t.Errorf("read %d bytes, %v", n, err)
 	}
@@ -151,7 +157,7 @@ func TestSendTimeout(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		prepare(c)
 		piece := make([]byte, 32<<10)
 		for err == nil {
@@ -175,4 +181,62 @@ func TestSendTimeout(t *testing.T) {
 			t.Errorf("the write after a pause: %v", err)
 		}
 	}, 1)
+}
+
+// A client that has as many connections as it may leaves room for the others.
+func TestConnectionsPerClient(t *testing.T) {
+	f := func(exempt string, want int64) {
+		t.Helper()
+		l, counts := bounded(t, BoundsConfig{ConnectionsPerClientMax: 2, Exempt: []netip.Prefix{netip.MustParsePrefix(exempt)}}, false)
+		accepted := make(chan net.Conn, 4)
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return // closed
+				}
+				accepted <- c
+			}
+		}()
+		for range 3 {
+			dial(t, l)
+		}
+		for deadline := time.Now().Add(10 * time.Second); counts()["_refused_total"] != want || counts()[""] != 3-want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("the counts are %v", counts())
+			}
+		}
+		if want == 0 {
+			return
+		}
+		_ = (<-accepted).Close()
+		dial(t, l)
+		for range 2 {
+			_ = (<-accepted).Close()
+		}
+		if got := counts(); got[""] != 0 || got["_refused_total"] != want {
+			t.Errorf("at last the counts are %v", got)
+		}
+	}
+	f("192.0.2.0/24", 1)
+	f("127.0.0.0/8", 0)
+}
+
+func TestClientKey(t *testing.T) {
+	p := perClient{max: 1, exempt: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	f := func(address, want string) {
+		t.Helper()
+		key, ok := p.key(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address)))
+		if got := key.String(); ok != (want != "") || ok && got != want {
+			t.Errorf("%s is counted under %s: %t", address, got, ok)
+		}
+	}
+	f("192.0.2.7:1", "192.0.2.7")
+	f("[::ffff:192.0.2.7]:1", "192.0.2.7")
+	f("[2001:db8:1:2:3:4:5:6]:1", "2001:db8:1:2::")
+	f("[fe80::1%eth0]:1", "fe80::")
+	f("10.1.2.3:1", "")
+	if _, ok := p.key(&net.UnixAddr{}); ok {
+		t.Error("a Unix socket is counted")
+	}
 }
