@@ -143,11 +143,9 @@ func startTraffic(t *testing.T, e *env) *traffic {
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(t.Context()))
 	t.Cleanup(l.stop)
 	for range keptConns {
-		l.running.Go(func() { l.keepAsking(&http.Transport{DialContext: l.dial}) })
+		l.running.Go(l.keepAsking)
 	}
-	h2 := &http.Transport{DialContext: l.dial, Protocols: new(http.Protocols)}
-	h2.Protocols.SetUnencryptedHTTP2(true)
-	l.running.Go(func() { l.keepAsking(h2) })
+	l.running.Go(l.keepAskingHTTP2)
 	l.running.Go(func() { l.keepStreaming() })
 	l.running.Go(func() { l.keepTalking() })
 	return l
@@ -160,10 +158,32 @@ func (l *traffic) dial(ctx context.Context, network, _ string) (net.Conn, error)
 	return (&net.Dialer{}).DialContext(ctx, network, l.e.addr)
 }
 
-// keepAsking sends one request after the other on one connection.
-func (l *traffic) keepAsking(transport *http.Transport) {
+// keepAsking sends one request after the other on one connection, which
+// http.Transport would replace without a word.
+func (l *traffic) keepAsking() {
+	c, err := l.dial(l.ctx, "tcp", "")
+	if err != nil {
+		l.t.Errorf("connect: %v", err)
+		return
+	}
+	defer func() { _ = c.Close() }()
+	r := bufio.NewReader(c)
+	l.askUntilStopped(func(req *http.Request) (*http.Response, error) {
+		if err := req.Write(c); err != nil {
+			return nil, err
+		}
+		return http.ReadResponse(r, req)
+	})
+}
+
+func (l *traffic) keepAskingHTTP2() {
+	transport := &http.Transport{DialContext: l.dial, Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport}
+	l.askUntilStopped(transport.RoundTrip)
+}
+
+func (l *traffic) askUntilStopped(send func(*http.Request) (*http.Response, error)) {
 	for i := 0; l.ctx.Err() == nil; i++ {
 		method, body, want := http.MethodGet, "", " 0 <nil>"
 		if i%3 == 0 {
@@ -174,7 +194,7 @@ func (l *traffic) keepAsking(transport *http.Transport) {
 			l.t.Error(err)
 			return
 		}
-		resp, err := client.Do(req)
+		resp, err := send(req)
 		if err != nil {
 			l.t.Errorf("a request failed: %v", err)
 			return
