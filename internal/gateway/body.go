@@ -49,7 +49,7 @@ func takeBody(w http.ResponseWriter, r, out *http.Request, vouched bool) *client
 		out.Trailer = r.Trailer
 	}
 	body := &clientBody{src: r.Body, trailer: r.Trailer, vouched: vouched, client: http.NewResponseController(w)}
-	body.wait.of(body.client.SetReadDeadline)
+	body.wait.expire = body.client.SetReadDeadline
 	body.cleanTrailer() // of what was announced
 	// Backends may answer while the body is still coming. HTTP/2 always can; for
 	// HTTP/1 net/http wants to be told.
@@ -121,7 +121,7 @@ func (b *clientBody) answered() {
 }
 
 // stalled reports whether the client was given up for not sending the rest.
-func (b *clientBody) stalled() bool { return b != nil && b.wait.gaveUp.Load() }
+func (b *clientBody) stalled() bool { return b != nil && b.wait.expired() }
 
 // failed reports whether the client broke off.
 func (b *clientBody) failed() bool { return b != nil && b.readErr.Load() }

@@ -24,24 +24,22 @@ var epoch = time.Now()
 // patience gives a client up whom the gateway has waited for too long at one stretch,
 // which is from begin to end. One timer serves all stretches of an exchange: it is
 // not set for each, but looks, when it fires, at how long the one in hand has lasted.
-// Stretches do not overlap; stop may be called at any time and by anybody.
+// Stretches do not overlap; the rest may be called at any time and by anybody. A nil
+// *patience has had no stretch.
 type patience struct {
-	max    time.Duration // 0 waits for ever
-	since  atomic.Int64  // when the stretch in hand began, in ns since epoch; 0 for none
+	max    time.Duration         // 0 waits for ever; set before the first stretch, as expire
+	expire func(time.Time) error // sets the deadline of what is waited for
+	since  atomic.Int64          // when the stretch in hand began, in ns since epoch; 0 for none
 	gaveUp atomic.Bool
 
-	mu      sync.Mutex // of what follows
-	expire  func(time.Time) error
+	mu      sync.Mutex  // of what follows
 	timer   *time.Timer // nil before the first stretch
 	stopped bool
 }
 
-// of says how to end a wait: by a deadline in the past. It is set once at most, and
-// not after stop has returned.
-func (p *patience) of(setDeadline func(time.Time) error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.expire = setDeadline
+// sendPatience is that with a client that is to take a response.
+func sendPatience(w http.ResponseWriter, limit time.Duration) *patience {
+	return &patience{max: limit, expire: http.NewResponseController(w).SetWriteDeadline}
 }
 
 func (p *patience) begin() {
@@ -56,7 +54,14 @@ func (p *patience) begin() {
 	}
 }
 
-func (p *patience) end() { p.since.Store(0) }
+func (p *patience) end() {
+	if p != nil {
+		p.since.Store(0)
+	}
+}
+
+// expired reports whether the client was given up.
+func (p *patience) expired() bool { return p != nil && p.gaveUp.Load() }
 
 func (p *patience) look() {
 	p.mu.Lock()
@@ -76,7 +81,11 @@ func (p *patience) look() {
 	_ = p.expire(time.Unix(1, 0)) // a connection that has none ends with its client
 }
 
+// stop ends it: when it has returned, nobody is given up any more.
 func (p *patience) stop() {
+	if p == nil {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stopped = true

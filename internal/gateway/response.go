@@ -22,10 +22,10 @@ var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return 
 
 // copyBody passes the body on piece by piece as it comes: after each read that
 // was not the last one the client has all there is. It tells the backend's
-// errors from the client's.
-func copyBody(w http.ResponseWriter, resp *http.Response, wait *patience) (readErr, writeErr error) {
+// errors from the client's, which is given up at x.sendTimeout.
+func copyBody(w http.ResponseWriter, resp *http.Response, x *exchange) (readErr, writeErr error) {
 	client := http.NewResponseController(w)
-	defer wait.stop()
+	defer func() { x.wait.stop() }() // which may be made below
 	if resp.Body == http.NoBody {
 		return nil, nil
 	}
@@ -44,8 +44,10 @@ func copyBody(w http.ResponseWriter, resp *http.Response, wait *patience) (readE
 		if n > 0 {
 			left -= int64(n)
 			if left != 0 || n > quietBytes {
-				wait.of(client.SetWriteDeadline)
-				wait.begin()
+				if x.wait == nil {
+					x.wait = sendPatience(w, x.sendTimeout)
+				}
+				x.wait.begin()
 			}
 			if _, err := w.Write((*buf)[:n]); err != nil {
 				return nil, err
@@ -62,7 +64,7 @@ func copyBody(w http.ResponseWriter, resp *http.Response, wait *patience) (readE
 				return nil, err
 			}
 		}
-		wait.end()
+		x.wait.end()
 	}
 }
 

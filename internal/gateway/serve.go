@@ -51,7 +51,10 @@ type exchange struct {
 	// abort says that the client's connection must be cut, because a clean end
 	// would make a broken response look whole.
 	abort bool
-	wait  patience // with the client while it is sent the response
+	// wait is the patience with a client that is sent a response of some length; nil
+	// for others.
+	wait        *patience
+	sendTimeout time.Duration
 }
 
 // ServeHTTP serves one request of the public.
@@ -199,7 +202,7 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	defer body.detach()
 	if !x.internal {
 		body.bound(g.cfg.BodyTimeout)
-		x.wait.max = g.cfg.SendTimeout
+		x.sendTimeout = g.cfg.SendTimeout
 	}
 
 	started := time.Now()
@@ -228,8 +231,8 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	body.leave(w.Header(), r)
 	x.status, x.outcome = resp.StatusCode, schema.OutcomeOK
 	w.WriteHeader(resp.StatusCode)
-	readErr, writeErr := copyBody(w, resp, &x.wait)
-	if x.wait.gaveUp.Load() {
+	readErr, writeErr := copyBody(w, resp, x)
+	if x.wait.expired() {
 		g.metrics.stalled[index(stallReasons, stalledResponse)].Add(1)
 	}
 	switch {
