@@ -10,6 +10,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -208,8 +209,14 @@ func (c *boundConn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// NetConn returns the connection itself. What is written to it has no bound.
-func (c *boundConn) NetConn() net.Conn { return c.Conn }
+// SyscallConn lets a server look at the socket, and read of it. What is written to it
+// has no bound.
+func (c *boundConn) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := c.Conn.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
 
 func (c *boundConn) Close() error {
 	if c.closed.CompareAndSwap(false, true) {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -165,6 +166,11 @@ func TestSendTimeout(t *testing.T) {
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("the write failed with %v", err)
+		}
+		if sc, ok := c.(syscall.Conn); !ok {
+			t.Error("the socket cannot be looked at")
+		} else if _, err := sc.SyscallConn(); err != nil {
+			t.Errorf("look at the socket: %v", err)
 		}
 		if got := counts()["_timed_out_total"]; got != want {
 			t.Errorf("%d are counted, want %d", got, want)
