@@ -36,6 +36,7 @@ type process struct {
 
 	services []service
 	checks   []check
+	notes    []func() string // what an operator should know of a process that is ready; "" for nothing
 	closers  []func() error
 	ready    Ready
 }

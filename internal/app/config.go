@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"tidegate/internal/gateway"
 )
 
 // Role is one part of the platform that a process can play.
@@ -52,7 +54,16 @@ type Config struct {
 	GatewayTLSAddr string
 	GatewayTLSCert []string
 	GatewayTLSKey  []string
-	ShowVersion    bool // answer with the version and what chose it in response headers
+	// GatewayMaxConnections bounds the clients' connections, over all listeners of the
+	// gateway; 0 takes as many as the operating system does. GatewayMaxConnectionsPerClient
+	// bounds those of one address that is not a trusted proxy's.
+	GatewayMaxConnections          int
+	GatewayMaxConnectionsPerClient int
+	// GatewayBodyTimeout and GatewaySendTimeout are how long a client may send nothing
+	// of a body that it has announced, and take nothing of a response; 0 is for ever.
+	GatewayBodyTimeout time.Duration
+	GatewaySendTimeout time.Duration
+	ShowVersion        bool // answer with the version and what chose it in response headers
 
 	Workerd string // path of the Workers runtime; empty for the one beside the executable
 	// DurableObjects says that the one router of this platform keeps their storage: the
@@ -92,11 +103,15 @@ type Config struct {
 // flags and environment are read.
 func DefaultConfig(roles ...Role) Config {
 	return Config{
-		Roles:            roles,
-		DataDir:          "./data",
-		APIAddr:          "127.0.0.1:8787",
-		GatewayAddr:      "127.0.0.1:8080",
-		GatewayDomain:    "localhost",
+		Roles:         roles,
+		DataDir:       "./data",
+		APIAddr:       "127.0.0.1:8787",
+		GatewayAddr:   "127.0.0.1:8080",
+		GatewayDomain: "localhost",
+
+		GatewayBodyTimeout: gateway.DefaultConfig().BodyTimeout,
+		GatewaySendTimeout: gateway.DefaultConfig().SendTimeout,
+
 		TopicPartitions:  4,
 		TopicReplication: 1,
 		TopicRetention:   24 * time.Hour,
@@ -125,6 +140,10 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringSliceVar(&c.GatewayTLSCert, "gateway-tls-cert", c.GatewayTLSCert, "PEM files of certificates with their chains, separated by commas; read again when they change")
 		f.StringSliceVar(&c.GatewayTLSKey, "gateway-tls-key", c.GatewayTLSKey, "PEM files of the certificates' keys, in the same order")
 		f.BoolVar(&c.GatewayProxyProtocol, "gateway-proxy-protocol", c.GatewayProxyProtocol, "--trusted-proxies begin every connection with a PROXY protocol header, version 1 or 2")
+		f.IntVar(&c.GatewayMaxConnections, "gateway-max-connections", c.GatewayMaxConnections, "connections of clients at once, over both listeners; the next one gets a 503, or over TLS is closed. 0 for as many as the system allows")
+		f.IntVar(&c.GatewayMaxConnectionsPerClient, "gateway-max-connections-per-client", c.GatewayMaxConnectionsPerClient, "connections at once of one address, or one /64 of IPv6, other than --trusted-proxies; 0 for no bound")
+		f.DurationVar(&c.GatewayBodyTimeout, "gateway-body-timeout", c.GatewayBodyTimeout, "how long a client may send nothing of a body that its version waits for before it answers; 0 for ever")
+		f.DurationVar(&c.GatewaySendTimeout, "gateway-send-timeout", c.GatewaySendTimeout, "how long a client may take nothing of a response; 0 for ever")
 		f.IntVar(&c.WorkersMax, "workers-max", c.WorkersMax, "processes of Workers at once, one for each version; 0 for one for each 32 MiB of memory")
 		f.BoolVar(&c.WorkersAllowPrivate, "workers-allow-private", c.WorkersAllowPrivate, "Workers may reach private and loopback addresses, also what trusts everybody there")
 		f.BoolVar(&c.ShowVersion, "show-version", c.ShowVersion, "answer with the version and what chose it in Tidegate-Version, Tidegate-Decision and Tidegate-Affinity-Rule")
@@ -235,6 +254,10 @@ func (c *Config) Validate() error {
 	}
 	if err := c.validateTLS(); err != nil {
 		return err
+	}
+	if c.GatewayMaxConnections < 0 || c.GatewayMaxConnectionsPerClient < 0 || c.GatewayBodyTimeout < 0 || c.GatewaySendTimeout < 0 {
+		return fmt.Errorf("--gateway-max-connections (%d), --gateway-max-connections-per-client (%d), --gateway-body-timeout (%s) and --gateway-send-timeout (%s) must not be negative: 0 is no bound",
+			c.GatewayMaxConnections, c.GatewayMaxConnectionsPerClient, c.GatewayBodyTimeout, c.GatewaySendTimeout)
 	}
 	if c.GatewayProxyProtocol && len(c.TrustedProxies) == 0 {
 		return fmt.Errorf("--gateway-proxy-protocol needs --trusted-proxies: from anybody else the header is not believed")

@@ -92,6 +92,7 @@ func (p *process) addGateway(ctx context.Context) error {
 	config := gateway.DefaultConfig()
 	config.Domain = p.config.GatewayDomain
 	config.ShowVersion = p.config.ShowVersion
+	config.BodyTimeout, config.SendTimeout = p.config.GatewayBodyTimeout, p.config.GatewaySendTimeout
 	if config.TrustedProxies, err = prefixes(p.config.TrustedProxies); err != nil {
 		return err
 	}
@@ -113,6 +114,7 @@ func (p *process) addGateway(ctx context.Context) error {
 	if err := p.serveGateway(gw, config.TrustedProxies); err != nil {
 		return err
 	}
+	p.notes = append(p.notes, gw.Note)
 	p.checks = append(p.checks, check{"gateway", func(context.Context) error { return gw.Ready() }})
 	return nil
 }

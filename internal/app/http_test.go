@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -94,4 +95,24 @@ func TestReplaceFileIsPrivateAndLeavesNothingElse(t *testing.T) {
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("the folder holds %d files, %v", len(entries), err)
 	}
+}
+
+// A process that serves is ready, whatever there is to say beside.
+func TestReadiness(t *testing.T) {
+	note, fault := "", errors.New("no snapshot")
+	p := &process{
+		checks: []check{{"gateway", func(context.Context) error { return fault }}},
+		notes:  []func() string{func() string { return note }},
+	}
+	f := func(wantStatus int, wantText string) {
+		t.Helper()
+		if status, text := p.readiness(t.Context()); status != wantStatus || text != wantText {
+			t.Errorf("got %d %q, want %d %q", status, text, wantStatus, wantText)
+		}
+	}
+	f(503, "not ready: gateway: no snapshot")
+	fault = nil
+	f(200, "ready")
+	note = "gateway: serves an old snapshot"
+	f(200, "ready\ngateway: serves an old snapshot")
 }

@@ -13,12 +13,19 @@ import (
 // serveGateway adds the public's servers: in clear text and, where there are
 // certificates, over TLS, with one handler.
 func (p *process) serveGateway(handler http.Handler, trusted []netip.Prefix) error {
+	bounds, err := listen.NewBounds(listen.BoundsConfig{
+		ConnectionsMax: p.config.GatewayMaxConnections, ConnectionsPerClientMax: p.config.GatewayMaxConnectionsPerClient, Exempt: trusted,
+		SendTimeout: p.config.GatewaySendTimeout,
+	})
+	if err != nil {
+		return err
+	}
 	for _, name := range []string{listenGateway, listenTLS} {
 		inner := p.listeners[name]
 		if inner == nil {
 			continue
 		}
-		public, err := p.publicListener(name, inner, trusted)
+		public, err := p.publicListener(name, bounds.Listener(inner, name != listenTLS), trusted)
 		if err != nil {
 			return err
 		}

@@ -37,6 +37,9 @@ func TestListenerFlagsThatDoNotFit(t *testing.T) {
 	f("2 files and --gateway-tls-key 1", func(c *Config) { pairs(c); c.GatewayTLSAddr, c.GatewayTLSKey = ":8443", c.GatewayTLSKey[:1] })
 	f("must be host:port", func(c *Config) { pairs(c); c.GatewayTLSAddr = "8443" })
 	f("needs --trusted-proxies", func(c *Config) { c.GatewayProxyProtocol = true })
+	f("must not be negative", func(c *Config) { c.GatewayMaxConnections = -1 })
+	f("must not be negative", func(c *Config) { c.GatewaySendTimeout = -1 })
+	f("", func(c *Config) { c.GatewayMaxConnections, c.GatewayBodyTimeout = 1000, 0 })
 	f("", func(c *Config) { c.GatewayProxyProtocol, c.TrustedProxies = true, []string{"10.0.0.0/8"} })
 }
 

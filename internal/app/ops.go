@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"net/http"
 	"time"
 )
@@ -11,14 +12,26 @@ func (p *process) addOps() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if err := p.checkReady(r.Context()); err != nil {
-			answer(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
-			return
-		}
-		answer(w, http.StatusOK, "ready")
+		status, text := p.readiness(r.Context())
+		answer(w, status, text)
 	})
 	mux.Handle("GET /metrics", p.tel.Handler())
 	p.serve(listenOps, &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second})
+}
+
+// readiness is the answer of /readyz: the first condition that does not hold, or
+// that all do, with what somebody should know all the same.
+func (p *process) readiness(ctx context.Context) (status int, text string) {
+	if err := p.checkReady(ctx); err != nil {
+		return http.StatusServiceUnavailable, "not ready: " + err.Error()
+	}
+	text = "ready"
+	for _, note := range p.notes {
+		if n := note(); n != "" {
+			text += "\n" + n
+		}
+	}
+	return http.StatusOK, text
 }
 
 func answer(w http.ResponseWriter, status int, text string) {

@@ -105,6 +105,9 @@ func (s *Snapshot) Validate() error {
 func (sc *SnapshotScript) validate() error {
 	known := make(map[string]bool, len(sc.Versions))
 	for _, v := range sc.Versions {
+		if known[v.ID] {
+			return fmt.Errorf("version %s appears twice", v.ID)
+		}
 		known[v.ID] = true
 		if (v.Origin == nil) == (v.Worker == nil) {
 			return fmt.Errorf("version %s must have one backend, an origin or a worker", v.ID)

@@ -31,6 +31,7 @@ type clientBody struct {
 	malformed atomic.Bool
 	mu        sync.Mutex // held while reading
 	detached  bool       // under mu
+	wait      patience   // with the client, until the version answers
 }
 
 // takeBody puts the body of r, with the trailers that follow it, into out. Only
@@ -48,6 +49,7 @@ func takeBody(w http.ResponseWriter, r, out *http.Request, vouched bool) *client
 		out.Trailer = r.Trailer
 	}
 	body := &clientBody{src: r.Body, trailer: r.Trailer, vouched: vouched, client: http.NewResponseController(w)}
+	body.wait.expire = body.client.SetReadDeadline
 	body.cleanTrailer() // of what was announced
 	// Backends may answer while the body is still coming. HTTP/2 always can; for
 	// HTTP/1 net/http wants to be told.
@@ -62,10 +64,13 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	if b.detached {
 		return 0, errDetached
 	}
+	b.wait.begin()
 	n, err := b.src.Read(p)
+	b.wait.end()
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):
+		b.wait.stop()
 		b.cleanTrailer()
 		b.ended.Store(true)
 	default:
@@ -100,6 +105,24 @@ func (b *clientBody) leave(h http.Header, r *http.Request) {
 	}
 }
 
+// bound gives the client at most d for each piece. It must be called before the first
+// Read; without it there is no bound.
+func (b *clientBody) bound(d time.Duration) {
+	if b != nil {
+		b.wait.max = d
+	}
+}
+
+// answered lifts the bound: the version has begun to answer.
+func (b *clientBody) answered() {
+	if b != nil {
+		b.wait.stop()
+	}
+}
+
+// stalled reports whether the client was given up for not sending the rest.
+func (b *clientBody) stalled() bool { return b != nil && b.wait.expired() }
+
 // failed reports whether the client broke off.
 func (b *clientBody) failed() bool { return b != nil && b.readErr.Load() }
 
@@ -108,6 +131,7 @@ func (b *clientBody) detach() {
 	if b == nil || b.ended.Load() {
 		return
 	}
+	b.wait.stop()                                 // or it might outlive the handler
 	_ = b.client.SetReadDeadline(time.Unix(1, 0)) // what cannot be interrupted is waited for below
 	b.mu.Lock()
 	defer b.mu.Unlock()

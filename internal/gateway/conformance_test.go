@@ -30,11 +30,11 @@ type speaker struct {
 
 // overEach runs a test by each protocol that the public has, on a gateway of its
 // own before the same origin.
-func overEach(t *testing.T, h http.HandlerFunc, test func(t *testing.T, s speaker)) {
+func overEach(t *testing.T, h http.HandlerFunc, test func(t *testing.T, s speaker), settings ...setting) {
 	t.Helper()
 	for _, protocol := range []string{"HTTP/1.1", "HTTP/1.1 over TLS", "HTTP/2 over TLS", "h2c"} {
 		t.Run(protocol, func(t *testing.T) {
-			e := start(t, snapshot(1, script([]string{origin(t, h)}, 100_000)))
+			e := start(t, snapshot(1, script([]string{origin(t, h)}, 100_000)), settings...)
 			test(t, speak(t, e, protocol))
 		})
 	}

@@ -47,6 +47,13 @@ type Config struct {
 	// StartWait bounds how long a request waits for a version that is starting,
 	// where no other deployment can serve it.
 	StartWait time.Duration
+	// BodyTimeout bounds the wait for the next piece of a request's body, until its
+	// version has begun to answer; from then on the two agree on their pace. Zero waits
+	// for ever.
+	BodyTimeout time.Duration
+	// SendTimeout bounds how long a client may take nothing of its response. Zero waits
+	// for ever.
+	SendTimeout time.Duration
 	// ShowVersion adds Tidegate-Version, Tidegate-Decision and, where a rule gave the
 	// key, Tidegate-Affinity-Rule to every response.
 	ShowVersion bool
@@ -61,6 +68,8 @@ func DefaultConfig() Config {
 		Domain:          "localhost",
 		SnapshotTimeout: 45 * time.Second, // the control plane waits 30 s
 		StartWait:       10 * time.Second, // the runtime's own limit for a start
+		BodyTimeout:     time.Minute,      // these two are nginx's
+		SendTimeout:     time.Minute,
 		EventHeaders:    []string{"content-type", "referer", "user-agent"},
 	}
 }
@@ -75,6 +84,9 @@ func (c *Config) Validate() error {
 	}
 	if c.StartWait <= 0 {
 		return fmt.Errorf("gateway: start wait is %s: it must be positive", c.StartWait)
+	}
+	if c.BodyTimeout < 0 || c.SendTimeout < 0 {
+		return fmt.Errorf("gateway: body timeout is %s and send timeout %s: neither may be negative", c.BodyTimeout, c.SendTimeout)
 	}
 	if !validLoopID(c.LoopID) {
 		return fmt.Errorf("gateway: loop id is %q: it must be a host name or one word, such as edge.example.com", c.LoopID)

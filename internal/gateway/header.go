@@ -213,7 +213,7 @@ func upgradeOf(h http.Header) string {
 
 // responseHeader fills the client's header from the backend's response.
 func (g *Gateway) responseHeader(h http.Header, resp *http.Response, x *exchange) {
-	ray := h["Cf-Ray"]
+	ray, closing := h["Cf-Ray"], h["Connection"]
 	for name, values := range resp.Header {
 		if !connectionOnly(name) {
 			h[name] = values
@@ -221,6 +221,9 @@ func (g *Gateway) responseHeader(h http.Header, resp *http.Response, x *exchange
 	}
 	dropListed(h, resp.Header["Connection"])
 	h["Cf-Ray"] = ray
+	if closing != nil {
+		h["Connection"] = closing
+	}
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // net/http would guess one
 	}
@@ -282,6 +285,7 @@ func (i *informational) pass(code int, header textproto.MIMEHeader) error {
 	}
 	h := i.w.Header()
 	before := h.Clone()
+	delete(h, "Connection") // it is for the response proper
 	for name, values := range header {
 		if !connectionOnly(name) {
 			h[name] = values

@@ -27,5 +27,5 @@ func malformed(r *http.Request) string {
 			return "This request names two hosts, in :authority and in Host."
 		}
 	}
-	return ""
+	return lengthFault(r)
 }

@@ -54,6 +54,7 @@ type metrics struct {
 	scheduledNow   atomic.Int64    // runs of schedules under way
 	schedules      [8]atomic.Int64 // by result
 	tailDropped    atomic.Int64    // copies of events beyond tailRate
+	stalled        [2]atomic.Int64 // clients that were given up, by reason
 	malformed      atomic.Int64    // invocations whose Event was no JSON
 
 	snapshotErrors  atomic.Int64
@@ -80,7 +81,7 @@ func (m *metrics) count(decision, outcome string) {
 
 func (m *metrics) register(g *Gateway) error {
 	meter := telemetry.Meter("tidegate/gateway")
-	var errs [22]error
+	var errs [23]error
 	counter := func(i int, name, help string) (c metric.Int64ObservableCounter) {
 		c, errs[i] = meter.Int64ObservableCounter(name, metric.WithDescription(help))
 		return c
@@ -111,6 +112,7 @@ func (m *metrics) register(g *Gateway) error {
 	schedules := counter(19, "tidegate_gateway_schedules_total", "Runs of schedules that were due, by what became of them; ran says that the handler was called.")
 	scheduledNow := gauge(20, "tidegate_gateway_schedules_in_flight", "Runs of schedules that are under way.")
 	reportErrors := counter(21, "tidegate_gateway_report_errors_total", "Attempts to tell the control plane of versions that cannot start, or serve again, that failed. They are repeated.")
+	stalled := counter(22, "tidegate_gateway_client_timeouts_total", "Requests that were given up because their client did not send the rest of the body, or took nothing of the response, for too long, by reason.")
 	for _, err := range errs {
 		if err != nil {
 			return fmt.Errorf("gateway: declare metrics: %w", err)
@@ -154,6 +156,9 @@ func (m *metrics) register(g *Gateway) error {
 		}
 		o.ObserveFloat64(scheduledNow, float64(m.scheduledNow.Load()))
 		o.ObserveInt64(reportErrors, m.reportErrors.Load())
+		for i, reason := range stallReasons {
+			o.ObserveInt64(stalled, m.stalled[i].Load(), metric.WithAttributes(attribute.String("reason", reason)))
+		}
 		o.ObserveInt64(tailDropped, m.tailDropped.Load())
 		o.ObserveInt64(malformed, m.malformed.Load())
 		o.ObserveFloat64(joinsWaiting, float64(g.joins.waiting()))
@@ -171,7 +176,7 @@ func (m *metrics) register(g *Gateway) error {
 			o.ObserveInt64(refused, m.snapshotRefused[i].Load(), metric.WithAttributes(attribute.String("reason", reason)))
 		}
 		return nil
-	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused, startWaiting, heldBack, invocations, unjoined, dropped, malformed, bindingCalls, bindingRefused, rpcSessions, schedules, scheduledNow, reportErrors, tailDropped, joinsWaiting)
+	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused, startWaiting, heldBack, invocations, unjoined, dropped, malformed, bindingCalls, bindingRefused, rpcSessions, schedules, scheduledNow, reportErrors, tailDropped, stalled, joinsWaiting)
 	if err != nil {
 		return fmt.Errorf("gateway: observe metrics: %w", err)
 	}

@@ -142,6 +142,7 @@ func (g *Gateway) notStarted(w http.ResponseWriter, r *http.Request, x *exchange
 	x.outcome, x.errorKind, x.status = schema.OutcomeInternalError, schema.ErrorKindConnect, http.StatusServiceUnavailable
 	w.Header()["Retry-After"] = []string{"1"}
 	g.show(w.Header(), x)
+	hurryBody(w)
 	answer(w, x.status, "The service behind this gateway is starting. Try again in a moment.")
 	g.blame(x, err)
 }

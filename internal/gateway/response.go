@@ -22,9 +22,10 @@ var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return 
 
 // copyBody passes the body on piece by piece as it comes: after each read that
 // was not the last one the client has all there is. It tells the backend's
-// errors from the client's.
-func copyBody(w http.ResponseWriter, resp *http.Response) (readErr, writeErr error) {
+// errors from the client's, which is given up at x.sendTimeout.
+func copyBody(w http.ResponseWriter, resp *http.Response, x *exchange) (readErr, writeErr error) {
 	client := http.NewResponseController(w)
+	defer func() { x.wait.stop() }() // which may be made below
 	if resp.Body == http.NoBody {
 		return nil, nil
 	}
@@ -41,10 +42,16 @@ func copyBody(w http.ResponseWriter, resp *http.Response) (readErr, writeErr err
 	for {
 		n, err := resp.Body.Read(*buf)
 		if n > 0 {
+			left -= int64(n)
+			if left != 0 || n > quietBytes {
+				if x.wait == nil {
+					x.wait = sendPatience(w, x.sendTimeout)
+				}
+				x.wait.begin()
+			}
 			if _, err := w.Write((*buf)[:n]); err != nil {
 				return nil, err
 			}
-			left -= int64(n)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil, nil
@@ -57,6 +64,7 @@ func copyBody(w http.ResponseWriter, resp *http.Response) (readErr, writeErr err
 				return nil, err
 			}
 		}
+		x.wait.end()
 	}
 }
 

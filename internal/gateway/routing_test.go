@@ -196,8 +196,14 @@ func TestStartWithoutTheControlPlane(t *testing.T) {
 	if e.Status().Confirmed.IsZero() {
 		t.Error("the age of the snapshot is unknown")
 	}
+	if note := e.Note(); !strings.Contains(note, "serves snapshot 7") || !strings.Contains(note, away.Error()) {
+		t.Errorf("the note is %q", note)
+	}
 	e.control.set(snapshot(8, s.Scripts...), nil) // it comes back
 	waitFor(t, "the news", func() bool { return e.Revision() == 8 && e.Status().SyncError == nil })
+	if note := e.Note(); note != "" {
+		t.Errorf("the note is %q", note)
+	}
 }
 
 func TestNothingToServe(t *testing.T) {

@@ -51,6 +51,10 @@ type exchange struct {
 	// abort says that the client's connection must be cut, because a clean end
 	// would make a broken response look whole.
 	abort bool
+	// wait is the patience with a client that is sent a response of some length; nil
+	// for others.
+	wait        *patience
+	sendTimeout time.Duration
 }
 
 // ServeHTTP serves one request of the public.
@@ -61,6 +65,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.metrics.inFlight.Add(1)
 	defer g.metrics.inFlight.Add(-1)
 
+	if r.ProtoMajor == 2 {
+		defer g.boundEnd(w)
+	}
+	if unsureOfEnd(r) {
+		w.Header()["Connection"] = []string{"close"}
+	}
 	if g.looped(r.Header[headerLoop]) {
 		g.refuse(w, reasonLoop, http.StatusLoopDetected, "This request has been through this gateway already: the origin of a version leads back to it.")
 		return
@@ -80,13 +90,21 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if lacksLength(r) {
+		g.refuse(w, reasonMalformed, http.StatusBadRequest, "A request like this must have a Content-Length in HTTP/1.0.")
+		return
+	}
 	target, ok := rawTarget(r)
 	if !ok {
-		g.refuse(w, reasonBadTarget, http.StatusBadRequest, "The request names no path: this gateway is no forward proxy.")
+		g.refuse(w, reasonBadTarget, http.StatusBadRequest, "The request names no path, or a fragment with it.")
 		return
 	}
 	from := g.clientOf(r)
 	to, ok := t.match(r.Host, from.scheme, r.URL.Path)
+	if !ok && strings.ContainsAny(plainHost(r.Host), "@/?#\\,:") && !strings.HasPrefix(r.Host, "[") {
+		g.refuse(w, reasonMalformed, http.StatusBadRequest, "This request names no valid host.") // RFC 9112, section 3.2
+		return
+	}
 	if !ok {
 		g.refuse(w, reasonUnknownHost, http.StatusNotFound, "Nothing is served at this host name and path.")
 		return
@@ -127,6 +145,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, target string, x
 // refuse answers a request that reaches no script.
 func (g *Gateway) refuse(w http.ResponseWriter, reason string, status int, sentence string) {
 	g.metrics.unmatched[index(unmatchedReasons, reason)].Add(1)
+	hurryBody(w)
 	answer(w, status, sentence)
 }
 
@@ -147,11 +166,13 @@ func rawTarget(r *http.Request) (string, bool) {
 		return "", false // with a path it is no request at all, yet net/http lets it through
 	}
 	if strings.HasPrefix(r.RequestURI, "/") {
-		// A path in HTTP/2 may hold a blank, which would end a target in HTTP/1.1.
-		return r.RequestURI, !strings.ContainsAny(r.RequestURI, " \t")
+		// A path in HTTP/2 may hold a blank, which would end a target in HTTP/1.1. A
+		// fragment stays with the client (RFC 9112, section 3.2); servers disagree on
+		// where the path of a target ends that has one.
+		return r.RequestURI, !strings.ContainsAny(r.RequestURI, " \t#")
 	}
 	if r.URL.Host != "" { // absolute form, as sent to proxies
-		return r.URL.RequestURI(), true
+		return r.URL.RequestURI(), strings.IndexByte(r.RequestURI, '#') < 0
 	}
 	return "", false
 }
@@ -181,6 +202,10 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	injectTrace(ctx, out.Header)
 	body := takeBody(w, r, out, x.client.vouched)
 	defer body.detach()
+	if !x.internal {
+		body.bound(g.cfg.BodyTimeout)
+		x.sendTimeout = g.cfg.SendTimeout
+	}
 
 	started := time.Now()
 	resp, err := x.backend.RoundTrip(out)
@@ -189,6 +214,7 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 		g.fail(w, r, body, x, err)
 		return
 	}
+	body.answered()
 	x.upstream = time.Since(started)
 	respBody := resp.Body
 	defer func() {
@@ -207,7 +233,10 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	body.leave(w.Header(), r)
 	x.status, x.outcome = resp.StatusCode, schema.OutcomeOK
 	w.WriteHeader(resp.StatusCode)
-	readErr, writeErr := copyBody(w, resp)
+	readErr, writeErr := copyBody(w, resp, x)
+	if x.wait.expired() {
+		g.metrics.stalled[index(stallReasons, stalledResponse)].Add(1)
+	}
 	switch {
 	case readErr == nil && writeErr == nil:
 		copyTrailers(w.Header(), resp.Trailer)
@@ -222,6 +251,13 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 
 // fail answers for a backend that gave no response.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody, x *exchange, err error) {
+	if body.stalled() {
+		g.metrics.stalled[index(stallReasons, stalledBody)].Add(1)
+		body.leave(w.Header(), r)
+		x.outcome, x.status = schema.OutcomeCanceled, http.StatusRequestTimeout
+		answer(w, x.status, "The rest of the request's body did not come in time.")
+		return
+	}
 	if r.Context().Err() != nil || body.failed() {
 		x.outcome = schema.OutcomeCanceled
 		if r.Context().Err() == nil && body.malformed.Load() {

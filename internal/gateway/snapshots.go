@@ -65,6 +65,17 @@ func (g *Gateway) Status() Status {
 	return Status{Revision: g.Revision(), Confirmed: g.sync.confirmed, SyncError: g.sync.err}
 }
 
+// Note says in a sentence that the routing may be out of date, and since when; empty
+// while the control plane confirms it, and while there is none (see Ready).
+func (g *Gateway) Note() string {
+	s := g.Status()
+	if s.SyncError == nil || s.Revision == 0 {
+		return ""
+	}
+	return fmt.Sprintf("gateway: serves snapshot %d, which the control plane confirmed last at %s: %v",
+		s.Revision, s.Confirmed.UTC().Format(time.RFC3339), s.SyncError)
+}
+
 // Run keeps the routing up to date until ctx ends, then cuts the switched
 // connections (WebSockets) and returns when the last of their events has been
 // emitted. Start it before the server and stop it after.

@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"tidegate/internal/api/client"
 	"tidegate/internal/deploy"
 	"tidegate/internal/gateway"
 	"tidegate/internal/runtime"
+	accounts "tidegate/schema/control"
 )
 
 // source is a control plane that is asked over a network or answers oddly.
@@ -101,4 +103,110 @@ func TestRestoredControlPlane(t *testing.T) {
 	}
 	revision.Store(9)
 	waitFor(t, "the confirmation", func() bool { return e.Status().Confirmed.After(confirmed) && e.Status().SyncError == nil })
+}
+
+// Whatever a control plane answers that is no snapshot, the last good one serves, the
+// trouble shows, and it ends when the control plane is well again. Members that only a
+// newer control plane knows are no trouble: it is upgraded before its gateways.
+func TestBadAnswersOfTheControlPlane(t *testing.T) {
+	sc := script([]string{origin(t, says("good"))}, 100_000)
+	snapshotOf := func(revision int64) string {
+		raw, err := json.Marshal(snapshot(revision, sc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	envelope := func(result string) string {
+		return `{"success":true,"errors":[],"messages":[],"result":` + result + `}`
+	}
+	var answer atomic.Pointer[http.HandlerFunc]
+	say := func(h http.HandlerFunc) { answer.Store(&h) }
+	text := func(status int, body string) {
+		say(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(body))
+		})
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*answer.Load())(w, r) }))
+	t.Cleanup(server.Close)
+	text(http.StatusOK, envelope(snapshotOf(5)))
+	control := client.New(server.URL, "token", nil)
+	e := start(t, nil, from(control.SnapshotAll), func(c *gateway.Config, _ *gateway.Deps, _ *runtime.Config) { c.SnapshotTimeout = time.Second })
+	waitFor(t, "the first snapshot", func() bool { return e.Revision() == 5 })
+
+	next := int64(5)
+	f := func(name string, bad func()) {
+		t.Helper()
+		bad()
+		waitFor(t, name+" to show", func() bool { return e.Status().SyncError != nil })
+		if a := e.get(t, shop+"/"); a.body != "good" || e.Revision() != next || e.Ready() != nil {
+			t.Errorf("%s: got %q at revision %d, %v", name, a.body, e.Revision(), e.Ready())
+		}
+		next++
+		text(http.StatusOK, envelope(snapshotOf(next)))
+		waitFor(t, "the end of "+name, func() bool { return e.Revision() == next && e.Status().SyncError == nil })
+	}
+	good := envelope(snapshotOf(99))
+	f("half an answer", func() { text(http.StatusOK, good[:len(good)/2]) })
+	f("an answer that breaks off", func() {
+		say(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(good[:len(good)/2]))
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		})
+	})
+	f("a page", func() { text(http.StatusOK, "<html>Login</html>") })
+	f("an error", func() {
+		text(http.StatusInternalServerError, `{"success":false,"errors":[{"code":10001,"message":"internal error"}]}`)
+	})
+	f("a wrong token", func() {
+		text(http.StatusForbidden, `{"success":false,"errors":[{"code":10000,"message":"Authentication error"}]}`)
+	})
+	f("a number for a name", func() { text(http.StatusOK, strings.Replace(good, `"name":"shop"`, `"name":7`, 1)) })
+	f("more than all", func() { text(http.StatusOK, strings.Replace(good, `"percentage":100`, `"percentage":100.5`, 1)) })
+	f("less than all", func() { text(http.StatusOK, strings.Replace(good, `"percentage":100`, `"percentage":99.5`, 1)) })
+	f("no account", func() { text(http.StatusOK, strings.Replace(good, account, "", 1)) })
+	f("two versions of one id", func() {
+		double := sc
+		double.Versions = append(double.Versions, deploy.SnapshotVersion{ID: v1, Origin: &deploy.Origin{URL: "http://10.0.0.1"}})
+		raw, err := json.Marshal(snapshot(99, double))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text(http.StatusOK, envelope(string(raw)))
+	})
+	f("an older one", func() { text(http.StatusOK, envelope(snapshotOf(1))) })
+	f("silence", func() {
+		say(func(_ http.ResponseWriter, r *http.Request) {
+			select {
+			case <-r.Context().Done():
+			case <-time.After(10 * time.Second):
+			}
+		})
+	})
+
+	text(http.StatusOK, envelope(strings.Replace(snapshotOf(next+1), `"scripts":`, `"newer":{"a":1},"scripts":`, 1)))
+	waitFor(t, "the snapshot with an unknown member", func() bool { return e.Revision() == next+1 && e.Status().SyncError == nil })
+}
+
+// A token for one account opens no snapshot of all: a gateway never serves the half of
+// its scripts for the whole.
+func TestTokenOfOneAccountGivesNoSnapshot(t *testing.T) {
+	p := newPlane(t)
+	other, err := p.CreateAccount(t.Context(), "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, secret, err := p.CreateToken(t.Context(), accounts.Token{AccountID: other.ID, Name: "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.upload(t, "http://127.0.0.1:1")
+	e := start(t, nil, from(client.New(p.server.URL, secret, nil).SnapshotAll))
+	waitFor(t, "the refusal", func() bool { return e.Status().SyncError != nil })
+	if e.Ready() == nil || e.Revision() != 0 {
+		t.Errorf("serves revision %d", e.Revision())
+	}
 }

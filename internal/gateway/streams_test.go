@@ -21,11 +21,11 @@ import (
 )
 
 // overBoth runs a test with an origin of HTTP/1.1 and one of HTTP/2.
-func overOrigins(t *testing.T, h http.HandlerFunc, test func(t *testing.T, e *env)) {
+func overOrigins(t *testing.T, h http.HandlerFunc, test func(t *testing.T, e *env), settings ...setting) {
 	t.Helper()
 	for name, open := range map[string]func(testing.TB, http.HandlerFunc) string{"http": origin, "h2c": originH2C} {
 		t.Run(name, func(t *testing.T) {
-			test(t, start(t, snapshot(1, script([]string{open(t, h)}, 100_000))))
+			test(t, start(t, snapshot(1, script([]string{open(t, h)}, 100_000)), settings...))
 		})
 	}
 }

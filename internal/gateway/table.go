@@ -193,10 +193,12 @@ func firstMatch(routes []route, scheme, path string) (target, bool) {
 }
 
 // plainHost strips the port and one trailing dot, and lowers the case. It
-// allocates only for capitals.
+// allocates only for capitals. What follows a colon and is no port stays, so that
+// nothing is served there: in shop.example.com:80@evil.example a backend that makes
+// links of its Host would name the latter.
 func plainHost(host string) string {
 	// The colons of an IPv6 address are inside brackets.
-	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.IndexByte(host[i:], ']') < 0 {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.Trim(host[i+1:], "0123456789") == "" {
 		host = host[:i]
 	}
 	return strings.ToLower(strings.TrimSuffix(host, "."))

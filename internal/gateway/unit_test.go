@@ -53,6 +53,30 @@ func TestOverrideFor(t *testing.T) {
 	f("2", "2shop", `2shop="1"`, `2shop="2"`)
 	f("", "shop", `=,;=;shop`)
 	f("", "shop", `2="shop"`)
+	// RFC 8941, section 4.2, and the types that RFC 9651 adds.
+	f("id", "shop", `shop="id";x="a,shop=1";y=?0`)
+	f("id", "shop", "shop=\"id\"\t ,\t b")
+	f("id", "shop", `a=:YQ==:, shop="id"`)
+	f("id", "shop", `a=@1659578233, shop="id"`)
+	f("id", "shop", `a=%"%c3%bc", shop="id"`)
+	f("id", "shop", `a=("x" "y";z);w, shop="id"`)
+	f("id", "*shop", `*shop="id"`)
+	f("", "shop", `shop="id", shop`)
+	f("", "shop", `shop="id", shop=1`)
+	f("", "shop", `shop=:aWQ=:`)
+	f("", "shop", `shop=1.5`)
+	// Not well-formed, and read all the same.
+	f("id", "shop", `shop="id",`)
+	f("id", "shop", `,shop="id"`)
+	f("id", "shop", "a=\x00, shop=\"id\"")
+	f("id", "shop", `a="ü", shop="id"`)
+	f("id", "shop", `a=1234567890123456, shop="id"`)
+	f("id", "shop", `a=1.2345, shop="id"`)
+	f("id", "shop", `SHOP="id"`)
+	f("id", "shop", `shop="id`)
+	f("", "shop", `shop;="id"`)
+	f("", "shop", strings.Repeat(`a="b",`, 10_000)+`shop`)
+	f("id", "shop", strings.Repeat(`a="b",`, 10_000)+`shop="id"`)
 }
 
 // A well-formed header means what the RFC says, and whatever comes out stood in it.
@@ -81,13 +105,15 @@ func FuzzOverrideFor(f *testing.F) {
 func TestPlainHost(t *testing.T) {
 	for in, want := range map[string]string{
 		"a.com": "a.com", "A.Com:80": "a.com", "a.com.": "a.com", "a.com.:443": "a.com",
-		"[::1]:8080": "[::1]", "[::1]": "[::1]", "": "", ":80": "",
+		"[::1]:8080": "[::1]", "[::1]": "[::1]", "": "", ":80": "", "a.com:": "a.com",
+		"a.com:x": "a.com:x", "a.com:80@b.com": "a.com:80@b.com", "a.com:80:81": "a.com:80",
 	} {
 		if got := plainHost(in); got != want {
 			t.Errorf("%q became %q, want %q", in, got, want)
 		}
 	}
-	if n := testing.AllocsPerRun(100, func() { plainHost("shop.dev.localhost:8080") }); n != 0 {
+	var plain string
+	if n := testing.AllocsPerRun(100, func() { plain = plainHost("shop.dev.localhost:8080") }); n != 0 || plain != "shop.dev.localhost" {
 		t.Errorf("%v allocations, want none", n)
 	}
 }

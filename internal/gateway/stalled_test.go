@@ -1,0 +1,277 @@
+package gateway_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/gateway"
+	"tidegate/internal/runtime"
+	"tidegate/schema"
+)
+
+// patient has limits that a test can wait for.
+func patient(d time.Duration) setting {
+	return func(c *gateway.Config, _ *gateway.Deps, _ *runtime.Config) { c.BodyTimeout, c.SendTimeout = d, d }
+}
+
+const (
+	soon = 200 * time.Millisecond // for what must end
+	long = 500 * time.Millisecond // for what must go on, also on a machine that is busy
+)
+
+// A client that announces a body and stops sending used to hold its connection, and
+// one to the origin, for ever. It is told so, and the origin gets no whole request.
+func TestClientThatStopsSending(t *testing.T) {
+	broken := make(chan error, 1)
+	h := func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.ReadAll(r.Body)
+		broken <- err
+	}
+	overOrigins(t, h, func(t *testing.T, e *env) {
+		for i, framing := range []string{
+			"Content-Length: 10\r\n\r\nhello",
+			"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+			"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nhello",
+			"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-A: 1",
+		} {
+			if got := sendRaw(t, e.addr, false, "POST / HTTP/1.1\r\nHost: shop.dev.localhost\r\n"+framing); len(got) != 1 || got[0] != http.StatusRequestTimeout {
+				t.Errorf("%q: got %v", framing, got)
+			}
+			wantEvent(t, e.events.nth(i+1), schema.OutcomeCanceled, "", http.StatusRequestTimeout)
+			if err := <-broken; err == nil {
+				t.Errorf("%q: the origin took half a body for a whole one", framing)
+			}
+		}
+	}, patient(soon))
+}
+
+func TestHTTP2ClientThatStopsSending(t *testing.T) {
+	broken := make(chan error, 1)
+	e := start(t, snapshot(1, script([]string{origin(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.ReadAll(r.Body)
+		broken <- err
+	})}, 100_000)), patient(soon))
+	c := dialFrames(t, e.addr, false)
+	id := c.send(false, ":method", "POST", ":scheme", "http", ":authority", "shop.dev.localhost", ":path", "/")
+	if err := c.WriteData(id, false, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.result(id); !strings.HasPrefix(got, "408 ") {
+		t.Errorf("got %q", got)
+	}
+	wantEvent(t, e.events.nth(1), schema.OutcomeCanceled, "", http.StatusRequestTimeout)
+	if err := <-broken; err == nil {
+		t.Error("the origin took half a body for a whole one")
+	}
+	if got := c.result(c.send(true, get("/")...)); got != "200" {
+		t.Errorf("the connection after that: %q", got)
+	}
+	<-broken
+}
+
+// What comes piece by piece may take longer than the bound, and a client whose version
+// has begun to answer may be silent for as long as the two agree.
+func TestSlowClientsAreNotGivenUp(t *testing.T) {
+	h := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/talk" {
+			_ = http.NewResponseController(w).EnableFullDuplex()
+			flush(w)
+		}
+		body, err := io.ReadAll(r.Body)
+		_, _ = fmt.Fprint(w, len(body), " ", err)
+	}
+	overEach(t, h, func(t *testing.T, s speaker) {
+		send := func(path string, pieces int, pause time.Duration) {
+			t.Helper()
+			pr, pw := io.Pipe()
+			next := time.NewTicker(pause)
+			defer next.Stop()
+			go func() {
+				for range pieces {
+					<-next.C
+					if _, err := pw.Write([]byte("x")); err != nil {
+						return // the test says why
+					}
+				}
+				_ = pw.Close()
+			}()
+			resp, err := s.client.Do(s.request(t, "POST", path, pr))
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if want := fmt.Sprint(pieces, " <nil>"); string(body) != want || err != nil {
+				t.Errorf("%s: got %q, %v, want %q", path, body, err, want)
+			}
+		}
+		send("/", 24, long/16)
+		wantEvent(t, s.events.nth(1), schema.OutcomeOK, "", 200)
+		send("/talk", 1, 3*long/2)
+		wantEvent(t, s.events.nth(2), schema.OutcomeOK, "", 200)
+	}, patient(long))
+}
+
+// A client that does not read its response used to hold it, and the version's
+// connection, for ever.
+func TestClientThatDoesNotReadItsResponse(t *testing.T) {
+	var ended atomic.Int64
+	h := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/next" {
+			return
+		}
+		_, _ = io.Copy(w, endless{})
+		ended.Add(1)
+	}
+	e := start(t, snapshot(1, script([]string{origin(t, h)}, 100_000)), patient(soon))
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", e.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: shop.dev.localhost\r\n\r\n")
+	wantEvent(t, e.events.nth(1), schema.OutcomeCanceled, "", 200)
+	waitFor(t, "the origin to be told", func() bool { return ended.Load() == 1 })
+
+	// One stream of HTTP/2 does not take the others with it.
+	f := dialFrames(t, e.addr, false)
+	id := f.send(true, get("/")...)
+	wantEvent(t, e.events.nth(2), schema.OutcomeCanceled, "", 200)
+	if got := f.result(id); !strings.Contains(got, "reset") {
+		t.Errorf("the stream ended with %.50q", got)
+	}
+	if got := f.result(f.send(true, get("/next")...)); got != "200" {
+		t.Errorf("the connection after that: %.50q", got)
+	}
+}
+
+// A response that is short and is not taken ends, too: its handler has long returned.
+func TestHTTP2ClientThatTakesNothing(t *testing.T) {
+	e := start(t, snapshot(1, script([]string{origin(t, says("served"))}, 100_000)), patient(soon))
+	f := dialFrames(t, e.addr, false)
+	if err := f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}); err != nil {
+		t.Fatal(err)
+	}
+	for _, fields := range [][]string{get("/"), {":method", "GET", ":scheme", "http", ":authority", "nobody.example", ":path", "/"}} {
+		if got := f.result(f.send(true, fields...)); !strings.Contains(got, "reset") {
+			t.Errorf("%s got %q", fields[5], got)
+		}
+	}
+	e.events.nth(1)
+}
+
+// A stream that says nothing for longer than the bound goes on: it is the version that
+// is silent, not the client.
+func TestSilentStreamsGoOn(t *testing.T) {
+	overEach(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, strings.Repeat("x", 10_000)+"\n")
+		flush(w)
+		select {
+		case <-time.After(5 * long / 4):
+		case <-r.Context().Done():
+		}
+		_, _ = io.WriteString(w, strings.Repeat("y", 10_000)+"\n")
+	}, func(t *testing.T, s speaker) {
+		resp, err := s.client.Do(s.request(t, "GET", "/", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		r := bufio.NewReader(resp.Body)
+		for range 2 {
+			if line, err := r.ReadString('\n'); len(line) != 10_001 || err != nil {
+				t.Fatalf("got %d bytes, %v", len(line), err)
+			}
+		}
+		wantEvent(t, s.events.nth(1), schema.OutcomeOK, "", 200)
+	}, patient(long))
+}
+
+// A header that comes byte by byte, or not to its end, reaches nothing.
+func TestClientThatStopsInItsHeader(t *testing.T) {
+	var reached atomic.Int64
+	e := start(t, nil)
+	server := gateway.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
+	if server.ReadHeaderTimeout <= 0 || server.IdleTimeout <= 0 || server.HTTP2.SendPingTimeout <= 0 || server.HTTP2.PingTimeout <= 0 {
+		t.Fatal("a limit is missing")
+	}
+	server.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	server.ReadHeaderTimeout, server.HTTP2.SendPingTimeout, server.HTTP2.PingTimeout = soon, soon, soon
+	e.addr = serveOn(t, server)
+
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", e.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ended := make(chan error, 1)
+	go func() { _, err := io.Copy(io.Discard, c); ended <- err }()
+	tick := time.NewTicker(soon / 10)
+	defer tick.Stop()
+	for sent, i := "GET / HTTP/1.1\r\nHost: shop.dev.localhost\r\nX-A: "+strings.Repeat("x", 10_000), 0; ; i++ {
+		select {
+		case <-tick.C:
+			_, _ = io.WriteString(c, sent[i:i+1]) // the other end says when it is enough
+			continue
+		case err := <-ended:
+			t.Logf("after %d bytes: %v", i, err)
+		}
+		break
+	}
+
+	f := dialFrames(t, e.addr, false)
+	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x82}}); err != nil {
+		t.Fatal(err)
+	}
+	for err == nil { // pings, which cannot be answered between two parts of a header
+		_, err = f.ReadFrame()
+	}
+	if n := reached.Load(); n != 0 {
+		t.Errorf("%d requests were served", n)
+	}
+}
+
+// serveOn serves on loopback until the test ends.
+func serveOn(t *testing.T, server *http.Server) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	t.Cleanup(func() {
+		_ = server.Close()
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String()
+}
+
+// A request that reaches no script, or whose version does not start, is answered
+// although its body does not come: the server used to wait for that first, and for ever.
+func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
+	slow := newWorkers(v1)
+	slow.become(deploy.BackendStarting, v1)
+	e := start(t, snapshot(1, workerScript("shop", []string{v1}, 100_000)), slow.use, func(c *gateway.Config, _ *gateway.Deps, _ *runtime.Config) { c.StartWait = soon })
+	for host, want := range map[string]int{"nobody.dev.localhost": http.StatusNotFound, "shop.dev.localhost": http.StatusServiceUnavailable} {
+		for _, framing := range []string{"Content-Length: 1000\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n5\r\nx"} {
+			if got := sendRaw(t, e.addr, false, "POST / HTTP/1.1\r\nHost: "+host+"\r\n"+framing); len(got) != 1 || got[0] != want {
+				t.Errorf("%s, %q: got %v, want %d", host, framing, got, want)
+			}
+		}
+	}
+}
