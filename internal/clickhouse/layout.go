@@ -91,6 +91,15 @@ func (l layout) face(table, key string) string {
 		table, l.onCluster(), l.local(table), l.cluster, l.database, l.local(table), key)
 }
 
+// spread lists the tables that a change of a table's columns must reach, in their
+// order: who writes to the face writes to the local ones.
+func (l layout) spread(table string) []string {
+	if l.cluster == "" {
+		return []string{table}
+	}
+	return []string{l.local(table), table}
+}
+
 // statements renders one migration and splits it at the semicolons that end a line.
 func (l layout) statements(name string) ([]string, error) {
 	text, err := fs.ReadFile(tables.Migrations, name)
@@ -99,7 +108,7 @@ func (l layout) statements(name string) ([]string, error) {
 	}
 	t, err := template.New(name).Funcs(template.FuncMap{
 		"local": l.local, "onCluster": l.onCluster, "engine": l.engine, "deduplication": l.deduplication, "face": l.face,
-		"rollups": func() []rollup { return rollups },
+		"spread": l.spread, "rollups": func() []rollup { return rollups },
 	}).Parse(string(text))
 	if err != nil {
 		return nil, fmt.Errorf("parse migration %s: %w", name, err)
