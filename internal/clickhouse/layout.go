@@ -18,7 +18,8 @@ import (
 // rebalance (15 s), so a minute is ample; while ingest or ClickHouse is down
 // altogether nothing comes in between. At five blocks a second and partition,
 // 1000 blocks would be over after 8 s on 24 partitions, which is too short; 10000
-// last 80 s on 24, or 8 minutes on 4. Beyond that is a block that reached some
+// last 80 s on 24, or 8 minutes on 4. A block whose events stand for others is two in
+// the rollups (InsertEvents). Beyond that is a block that reached some
 // tables and then fails for longer, while other partitions' blocks succeed.
 //
 // A remembered block costs some hundred bytes of memory and a line in a file.

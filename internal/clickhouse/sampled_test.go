@@ -66,6 +66,38 @@ func TestRatesCountWhatAnEventStandsFor(t *testing.T) {
 	}
 }
 
+// A block may be repeated from any point at which its reader was killed: between its
+// two inserts, after both, and in the middle of one.
+func TestWhatAnEventStandsForCountsOnce(t *testing.T) {
+	db := migrated(t)
+	failed := served(0)
+	failed.status = 500
+	rows := []row{standsFor(100, served(0)), served(time.Second), failed}
+	others, columns := othersOf(blockOf(rows...))
+	if others != 2 {
+		t.Fatalf("%d rows are for trace_events_others, want the one that stands for others and the failure", others)
+	}
+	for range 2 {
+		if err := db.insert(t.Context(), "trace_events_others", "a", others, columns); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		insert(t, db, "a", rows...)
+	}
+	insert(t, db, "b", rows...) // another block with the same rows is no repeat
+	got, err := db.Counts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (Counts{Events: 6, SampledOut: 198, Seconds: 204, Minutes: 204, Hours: 204}); got != want {
+		t.Errorf("counts are %+v, want %+v", got, want)
+	}
+	if n, _ := othersOf(blockOf(served(0), failed)); n != 0 {
+		t.Errorf("%d rows of a block without sampling are inserted a second time", n)
+	}
+}
+
 // All failures are kept and few of the other requests, so that without weights the
 // times would be those of failures.
 func TestTimesAreWeighted(t *testing.T) {

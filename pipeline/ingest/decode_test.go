@@ -16,7 +16,8 @@ const testAccount = "00000000000000000000000000000001"
 
 var noon = time.Now().UTC().Add(-24 * time.Hour).Truncate(24 * time.Hour).Add(12 * time.Hour)
 
-// value is the record value of one good event; n makes it unlike others.
+// value is the record value of one good event; n makes it unlike others. One in three
+// stands for more.
 func value(n int) []byte {
 	fetch := schema.FetchEvent{
 		RayID:    fmt.Sprintf("%016x", n),
@@ -26,7 +27,7 @@ func value(n int) []byte {
 	e := schema.TraceEvent{
 		Event: fetch.AppendJSON(nil), EventTimestampMs: noon.UnixMilli() + int64(n), EventType: "fetch", Outcome: schema.OutcomeOK,
 		ScriptName: "shop", ScriptVersion: schema.ScriptVersion{ID: "11111111-1111-4111-8111-111111111111", Tag: "v1"}, WallTimeMs: new(int64(7)),
-		Gateway: schema.Gateway{Decision: schema.DecisionSplit, RayID: fetch.RayID},
+		Gateway: schema.Gateway{Decision: schema.DecisionSplit, RayID: fetch.RayID, SampledOut: int64(n % 3 / 2 * 7)},
 	}
 	return e.AppendJSON(nil)
 }

@@ -276,19 +276,39 @@ GROUP BY account_id, script_name, version_id, time;
 -- its version, second, decision, outcome and status, whose events were left out. Old
 -- rows stand for themselves alone.
 --
--- The views of 003 go on counting the events themselves; those below add the others
--- to the same rows. They leave the old views alone, because MODIFY QUERY changes the
--- name under which ClickHouse remembers a block: one that was half stored before and
--- repeated afterwards would count twice.
+-- The views of 003 go on counting the events themselves. What events stand for is
+-- inserted into trace_events_others, which keeps nothing: its views add the others to
+-- the same rows of the rollups. They leave the old views alone, because MODIFY QUERY
+-- changes the name under which ClickHouse remembers a block: one that was half stored
+-- before and repeated afterwards would count twice. And they are no views of
+-- trace_events, because each of those costs every insert some milliseconds, also
+-- where nothing is sampled.
 --
 -- quantilesDD knows no weights, so times have a second sketch. It holds what stands
 -- for others and what failed, which are all but few of the requests where a script is
--- sampled, each with its weight; wall_weighted is how many requests that makes. Where
--- nothing is sampled it costs nothing but for failures, and nobody reads it.
+-- sampled, each with its weight; wall_weighted is how many requests that makes.
 
 ALTER TABLE trace_events_local ON CLUSTER `main` ADD COLUMN IF NOT EXISTS sampled_out UInt64 CODEC(ZSTD(1)) AFTER decision;
 
 ALTER TABLE trace_events ON CLUSTER `main` ADD COLUMN IF NOT EXISTS sampled_out UInt64 CODEC(ZSTD(1)) AFTER decision;
+
+CREATE TABLE IF NOT EXISTS trace_events_others_local ON CLUSTER `main`
+(
+    account_id  String,
+    script_name String,
+    time        DateTime64(3, 'UTC'),
+    version_id  String,
+    outcome     String,
+    status      UInt16,
+    wall_ms     Nullable(Int64),
+    cpu_ms      Nullable(Int64),
+    decision    String,
+    sampled_out UInt64
+)
+ENGINE = Null;
+
+CREATE TABLE IF NOT EXISTS trace_events_others ON CLUSTER `main` AS trace_events_others_local
+ENGINE = Distributed(`main`, `tidegate`, trace_events_others_local, cityHash64(account_id, script_name));
 
 ALTER TABLE version_rates_1s_local ON CLUSTER `main`
     ADD COLUMN IF NOT EXISTS sampled_out SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)),
@@ -336,8 +356,7 @@ FROM
         outcome NOT IN ('ok', 'canceled') AS threw,
         threw OR status >= 500 AS failed,
         decision IN ('split', 'affinity', 'only') AS drawn
-    FROM trace_events_local
-    WHERE sampled_out > 0 OR failed
+    FROM trace_events_others_local
 )
 GROUP BY account_id, script_name, version_id, time;
 
@@ -387,8 +406,7 @@ FROM
         outcome NOT IN ('ok', 'canceled') AS threw,
         threw OR status >= 500 AS failed,
         decision IN ('split', 'affinity', 'only') AS drawn
-    FROM trace_events_local
-    WHERE sampled_out > 0 OR failed
+    FROM trace_events_others_local
 )
 GROUP BY account_id, script_name, version_id, time;
 
@@ -438,7 +456,6 @@ FROM
         outcome NOT IN ('ok', 'canceled') AS threw,
         threw OR status >= 500 AS failed,
         decision IN ('split', 'affinity', 'only') AS drawn
-    FROM trace_events_local
-    WHERE sampled_out > 0 OR failed
+    FROM trace_events_others_local
 )
 GROUP BY account_id, script_name, version_id, time;
