@@ -175,7 +175,7 @@ func TestShareOfKeptEvents(t *testing.T) {
 		g.record(joinRequest, "/path?q=1", x, nil)
 	}
 	g.sampler.close()
-	kept, held, failed := 0, 0, 0
+	kept, failed := 0, 0
 	for i := range events.list {
 		switch status, _ := events.list[i].Status(); {
 		case status == 503:
@@ -184,7 +184,7 @@ func TestShareOfKeptEvents(t *testing.T) {
 			kept++
 		}
 	}
-	held = failures + 1 // at most: one goes out before each failure, and at the end
+	held := failures + 1 // at most: one goes out before each failure, and at the end
 	mean := rate * (n - float64(failures))
 	sigma := math.Sqrt(mean * (1 - rate))
 	if failed != failures || float64(kept) < mean-5*sigma || float64(kept) > mean+5*sigma+float64(held) {

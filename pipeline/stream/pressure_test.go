@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"runtime"
 	"sync"
@@ -207,7 +206,7 @@ func TestFsyncFlag(t *testing.T) {
 			t.Errorf("%q is read as %s, error %v", text, f.String(), err)
 		}
 	}
-	if got := fmt.Sprint((*Fsync)(new(Fsync))); got != "always" {
+	if got := new(Fsync).String(); got != "always" {
 		t.Errorf("the default is %q", got)
 	}
 }
