@@ -4,6 +4,7 @@
 package schema
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -113,7 +114,16 @@ type Gateway struct {
 	// UpstreamMs is the time to the backend's response header in milliseconds;
 	// nil when there was none.
 	UpstreamMs *float64 `json:"UpstreamMs,omitempty"`
+	// SampledOut is how many further invocations this event stands for, whose own events
+	// the script's sampling left out. They are of the same version, began in the same
+	// second and had the same event type, decision, outcome and status, and their CPU
+	// time was measured if this one's was: what is counted of this event counts
+	// 1 + SampledOut times.
+	SampledOut int64 `json:"SampledOut,omitempty"`
 }
+
+// sampledOutMax is more than any gateway serves in a second.
+const sampledOutMax = 1 << 32
 
 // FetchEvent is Event for EventType "fetch".
 type FetchEvent struct {
@@ -184,6 +194,8 @@ func DecodeEvent(value []byte, e *TraceEvent) error {
 		return errors.New("decode trace event: EventTimestampMs is missing")
 	case e.Outcome == "":
 		return errors.New("decode trace event: Outcome is missing")
+	case e.Gateway.SampledOut < 0 || e.Gateway.SampledOut > sampledOutMax:
+		return fmt.Errorf("decode trace event: SampledOut is %d, which cannot be", e.Gateway.SampledOut)
 	}
 	return nil
 }
@@ -235,8 +247,34 @@ func (e *TraceEvent) AppendJSON(b []byte) []byte {
 		b = append(b, `,"UpstreamMs":`...)
 		b = appendFloat(b, *e.Gateway.UpstreamMs)
 	}
-	b = appendMember(b, `},"ErrorKind":`, e.ErrorKind)
+	b = appendSampledOut(b, e.Gateway.SampledOut)
+	b = appendMember(b, gatewayEnd, e.ErrorKind)
 	return append(b, '}')
+}
+
+// gatewayEnd is where an encoded event goes on after the members of Gateway.
+const gatewayEnd = `},"ErrorKind":`
+
+func appendSampledOut(b []byte, n int64) []byte {
+	if n == 0 {
+		return b
+	}
+	return appendInt(append(b, `,"SampledOut":`...), n)
+}
+
+// WithSampledOut returns a copy of exactly its size of an event that AppendJSON has
+// encoded without SampledOut, with it. What comes after Gateway is a name, which cannot hold a quote
+// that is not escaped: so the last gatewayEnd is the event's own.
+func WithSampledOut(event []byte, n int64) []byte {
+	at := bytes.LastIndex(event, []byte(gatewayEnd))
+	if at < 0 {
+		panic("schema: WithSampledOut of what AppendJSON has not written")
+	}
+	var member [40]byte
+	added := appendSampledOut(member[:0], n)
+	b := make([]byte, 0, len(event)+len(added))
+	b = append(append(b, event[:at]...), added...)
+	return append(b, event[at:]...)
 }
 
 // AppendJSON appends f as one JSON object, headers in the order of their names.

@@ -2,6 +2,7 @@ package schema_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"tidegate/schema"
@@ -49,4 +50,51 @@ func FuzzAppendRaw(f *testing.F) {
 			t.Fatalf("%q became %q, which is no JSON", raw, out)
 		}
 	})
+}
+
+// An event that waited while others were left out says the same, and how many.
+func FuzzWithSampledOut(f *testing.F) {
+	f.Add("shop", "connect", `{"RayID":"},\"ErrorKind\":"}`, 1.5, int64(7))
+	f.Add(`},"ErrorKind":`, `},"ErrorKind":"x`, `{}`, 0.0, int64(0))
+	f.Add("", "\\", ``, -1.0, int64(1)<<32)
+	f.Fuzz(func(t *testing.T, name, kind, event string, upstream float64, n int64) {
+		if !json.Valid([]byte(event)) || n < 0 || upstream != upstream || upstream-upstream != 0 {
+			return
+		}
+		e := schema.TraceEvent{
+			ScriptName: name, ErrorKind: kind, Event: json.RawMessage(event), Outcome: schema.OutcomeOK,
+			Gateway: schema.Gateway{Decision: schema.DecisionSplit, RayID: name},
+		}
+		if upstream != 0 {
+			e.Gateway.UpstreamMs = &upstream
+		}
+		got := schema.WithSampledOut(e.AppendJSON(nil), n)
+		e.Gateway.SampledOut = n
+		if want := e.AppendJSON(nil); string(got) != string(want) {
+			t.Fatalf("got  %s\nwant %s", got, want)
+		}
+		if len(got) != cap(got) {
+			t.Fatalf("an event of %d bytes holds on to %d", len(got), cap(got))
+		}
+	})
+}
+
+// A count that no gateway writes would outweigh all others in the rates.
+func TestImpossibleSampledOutIsNoEvent(t *testing.T) {
+	const event = `{"ScriptName":"shop","EventTimestampMs":1,"Outcome":"ok","Gateway":{"SampledOut":%s}}`
+	f := func(n string, want int64, ok bool) {
+		t.Helper()
+		var e schema.TraceEvent
+		err := schema.DecodeEvent([]byte(strings.Replace(event, "%s", n, 1)), &e)
+		if (err == nil) != ok || ok && e.Gateway.SampledOut != want {
+			t.Errorf("SampledOut %s: read as %d, error %v", n, e.Gateway.SampledOut, err)
+		}
+	}
+	f("0", 0, true)
+	f("99", 99, true)
+	f("4294967296", 1<<32, true)
+	f("4294967297", 0, false)
+	f("-1", 0, false)
+	f("1.5", 0, false)
+	f("1e99", 0, false)
 }

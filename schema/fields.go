@@ -36,7 +36,7 @@ var Fields = []Field{
 	{Name: "EventTimestampMs", Type: TypeInt, Description: "When the event was received, in Unix milliseconds."},
 	{Name: "EventType", Type: TypeString, Description: "The kind of event: fetch, scheduled, alarm, queue, email, worker_rpc, ..."},
 	{Name: "Exceptions", Type: TypeObjectArray, Description: "Uncaught exceptions of the invocation."},
-	{Name: "Gateway", Type: TypeObject, Description: "What chose the version (and which affinity rule, if one did), the ray id, and the time to the backend's response header.", Extension: true},
+	{Name: "Gateway", Type: TypeObject, Description: "What chose the version (and which affinity rule, if one did), the ray id, the time to the backend's response header, and how many further requests a sampled event stands for.", Extension: true},
 	{Name: "Logs", Type: TypeObjectArray, Description: "Console messages of the invocation."},
 	{Name: "Outcome", Type: TypeString, Description: "How the invocation ended: ok, exception, canceled, exceededCpu, ..."},
 	{Name: "ScriptName", Type: TypeString, Description: "The script's name."},

@@ -3,7 +3,8 @@ package schema
 import "time"
 
 // VersionRate is one row of a per-version rollup: what one version of one script
-// did in one bucket of time. Counts are exact. Requests counts every event,
+// did in one bucket of time. Counts are exact, those of a sampled script too: an event
+// counts for all requests that it stands for (Gateway.SampledOut). Requests counts every event,
 // Assigned only those whose version was chosen by the split or by affinity:
 // overrides and preview hosts are not a random sample and may not move traffic.
 type VersionRate struct {
@@ -23,7 +24,9 @@ type VersionRate struct {
 	Status5xx        int64
 	NoStatus         int64 // no response was sent
 
-	// Nil where nobody measured that time of any event.
+	// Nil where nobody measured that time of any event. Of a sampled script they are
+	// estimates: of the requests left out, the times are taken for those of the events
+	// that stand for them.
 	WallMs *Quantiles
 	CPUMs  *Quantiles
 }

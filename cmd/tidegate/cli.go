@@ -20,6 +20,8 @@ func clientCommands() []*cobra.Command {
 			policyGet(c), policySet(c)),
 		group("affinity", "Keep clients and objects on one version",
 			affinityGet(c), affinitySet(c), affinityDelete(c)),
+		group("sampling", "Keep fewer trace events of a busy script",
+			samplingGet(c), samplingSet(c)),
 		group("jobs", "Deliver trace events with Logpush jobs",
 			jobsCreate(c), jobsList(c)),
 		group("token", "Make API tokens", tokenCreate(c)),

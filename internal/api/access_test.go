@@ -56,6 +56,8 @@ var needed = map[string]string{
 	"GET /accounts/{account}/workers/scripts/{script}/affinity":              "scripts:read",
 	"PUT /accounts/{account}/workers/scripts/{script}/affinity":              "scripts:edit",
 	"DELETE /accounts/{account}/workers/scripts/{script}/affinity":           "scripts:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/sampling":              "scripts:read",
+	"PUT /accounts/{account}/workers/scripts/{script}/sampling":              "scripts:edit",
 	"DELETE /accounts/{account}/workers/scripts/{script}/deployments/{id}":   "scripts:edit",
 	"DELETE /accounts/{account}/workers/scripts/{script}/rollback-policy":    "policy:edit",
 	"GET /accounts/{account}/workers/scripts/{script}/rollback-policy/ramp":  "scripts:read policy:edit",

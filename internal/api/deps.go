@@ -78,6 +78,10 @@ type Scripts interface {
 	SaveAffinity(ctx context.Context, accountID, script string, a deploy.Affinity) error
 	DeleteAffinity(ctx context.Context, accountID, script string) error
 
+	// Sampling is deploy.DefaultSampling for a script for which nobody has said anything.
+	Sampling(ctx context.Context, accountID, script string) (deploy.Sampling, error)
+	SaveSampling(ctx context.Context, accountID, script string, sampling deploy.Sampling) error
+
 	// DurableObjectNamespaces is in the order of scripts and classes.
 	DurableObjectNamespaces(ctx context.Context, accountID string) ([]deploy.ScriptNamespace, error)
 

@@ -74,6 +74,8 @@ func (s *Server) endpoints() []endpoint {
 		{get, script + "/affinity", read, byKind, s.getAffinity},
 		{put, script + "/affinity", edit, byKind, s.putAffinity},
 		{del, script + "/affinity", edit, byKind, s.deleteAffinity},
+		{get, script + "/sampling", read, byKind, s.getSampling},
+		{put, script + "/sampling", edit, byKind, s.putSampling},
 		{get, script + "/versions", read, byKind, s.listVersions},
 		{post, script + "/versions", edit, byKind, s.createVersion},
 		{get, script + "/versions/:id", read, byKind, s.getVersion},

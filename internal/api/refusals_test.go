@@ -17,7 +17,7 @@ func (p *platform) picture(t *testing.T) string {
 	var b strings.Builder
 	for _, path := range []string{
 		"/logpush/jobs", "/tokens", "/workers/scripts", "/workers/scripts/shop/versions", "/workers/scripts/shop/deployments",
-		"/workers/scripts/shop/affinity", "/workers/scripts/shop/rollback-policy", "/workers/scripts/shop/script-settings", "/routing/snapshot",
+		"/workers/scripts/shop/affinity", "/workers/scripts/shop/sampling", "/workers/scripts/shop/rollback-policy", "/workers/scripts/shop/script-settings", "/routing/snapshot",
 	} {
 		fmt.Fprintln(&b, p.call(t, http.MethodGet, path, "").text)
 	}
@@ -44,6 +44,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		policy      = "/workers/scripts/shop/rollback-policy"
 		routes      = "/workers/scripts/shop/routes"
 		affinity    = "/workers/scripts/shop/affinity"
+		sampling    = "/workers/scripts/shop/sampling"
 		settings    = "/workers/scripts/shop/script-settings"
 		tokens      = "/tokens"
 	)
@@ -160,6 +161,11 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"ramp bake":   {put, policy, `{"enabled": true, "ramp": [{"percentage": 10, "bake_seconds": -1}]}`, 400, 10001, "/ramp/0/bake_seconds", []string{"-1"}},
 		"ramp action": {post, policy + "/ramp", `{"action": "jump"}`, 404, 10007, "", []string{"shop"}},
 
+		"no sampling rate":        {put, sampling, `{}`, 400, 10001, "/head_sampling_rate", []string{"head_sampling_rate is 0", "above 0"}},
+		"sampling rate":           {put, sampling, `{"head_sampling_rate": 1.5}`, 400, 10001, "/head_sampling_rate", []string{"1.5", "at most 1"}},
+		"sampling rate in text":   {put, sampling, `{"head_sampling_rate": "1%"}`, 400, 10001, "/head_sampling_rate", []string{"number"}},
+		"sampling member":         {put, sampling, `{"head_sampling_rate": 1, "keep": "all"}`, 400, 10001, "/keep", []string{"unknown"}},
+		"sampling of nobody":      {put, "/workers/scripts/none/sampling", `{"head_sampling_rate": 1}`, 404, 10007, "", []string{"none"}},
 		"no affinity":             {put, affinity, `{}`, 400, 10001, "/rules", []string{"rules has 0 entries"}},
 		"affinity of nobody":      {put, "/workers/scripts/none/affinity", `{"rules": [{"source": "client_ip"}]}`, 404, 10007, "", []string{"none"}},
 		"affinity member":         {put, affinity, `{"rules": [{"source": "client_ip", "salt": "x"}]}`, 400, 10001, "/rules/0/salt", []string{"unknown"}},

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tidegate/internal/gateway"
+	"tidegate/pipeline/stream"
 )
 
 // Role is one part of the platform that a process can play.
@@ -86,6 +87,13 @@ type Config struct {
 	AdminTokenFile string // the first start writes the admin token here, mode 0600
 	ReadyFile      string // written when everything serves; empty for none
 
+	// What the gateway's events may take while Kafka is away, in memory and on disk, and
+	// what a loss of power may cost of the latter.
+	EventQueueMaxEvents int
+	EventQueueMaxBytes  int
+	SpoolMaxBytes       int64
+	SpoolFsync          stream.Fsync
+
 	TopicPartitions  int
 	TopicReplication int
 	TopicRetention   time.Duration
@@ -111,6 +119,10 @@ func DefaultConfig(roles ...Role) Config {
 
 		GatewayBodyTimeout: gateway.DefaultConfig().BodyTimeout,
 		GatewaySendTimeout: gateway.DefaultConfig().SendTimeout,
+
+		EventQueueMaxEvents: stream.QueueEventsDefault,
+		EventQueueMaxBytes:  stream.QueueBytesDefault,
+		SpoolMaxBytes:       stream.SpoolBytesDefault,
 
 		TopicPartitions:  4,
 		TopicReplication: 1,
@@ -147,6 +159,10 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.IntVar(&c.WorkersMax, "workers-max", c.WorkersMax, "processes of Workers at once, one for each version; 0 for one for each 32 MiB of memory")
 		f.BoolVar(&c.WorkersAllowPrivate, "workers-allow-private", c.WorkersAllowPrivate, "Workers may reach private and loopback addresses, also what trusts everybody there")
 		f.BoolVar(&c.ShowVersion, "show-version", c.ShowVersion, "answer with the version and what chose it in Tidegate-Version, Tidegate-Decision and Tidegate-Affinity-Rule")
+		f.IntVar(&c.EventQueueMaxEvents, "event-queue-max-events", c.EventQueueMaxEvents, "events that wait in memory to be sent, at most; what comes beyond is dropped and counted")
+		f.IntVar(&c.EventQueueMaxBytes, "event-queue-max-bytes", c.EventQueueMaxBytes, "bytes of events that wait in memory to be sent, at most")
+		f.Int64Var(&c.SpoolMaxBytes, "spool-max-bytes", c.SpoolMaxBytes, "bytes on disk of events that wait for Kafka, at most; what comes beyond is dropped and counted")
+		f.Var(&c.SpoolFsync, "spool-fsync", "when events on disk are made to survive a loss of power: always (before they count as spooled), never (as the kernel likes), or an interval such as 200ms")
 		f.StringVar(&c.APIURL, "api-url", c.APIURL, "control plane to get snapshots from, where there is no --database")
 		f.StringVar(&c.APITokenFile, "api-token-file", c.APITokenFile, "file with the token for --api-url")
 	}
@@ -203,6 +219,9 @@ func FromEnvironment(f *pflag.FlagSet) error {
 	return err
 }
 
+// eventBoundMin has room for one batch of events.
+const eventBoundMin = 1 << 20
+
 // Validate names the first member that cannot be used, its value, and why.
 func (c *Config) Validate() error {
 	if len(c.Roles) == 0 {
@@ -248,6 +267,10 @@ func (c *Config) Validate() error {
 	if c.TopicPartitions < 1 || c.TopicReplication < 1 || c.TopicRetention <= 0 || c.LogpushInterval <= 0 {
 		return fmt.Errorf("--topic-partitions (%d), --topic-replication (%d), --topic-retention (%s) and --logpush-interval (%s) must be positive",
 			c.TopicPartitions, c.TopicReplication, c.TopicRetention, c.LogpushInterval)
+	}
+	if c.has(RoleGateway) && (c.EventQueueMaxEvents < 1 || c.EventQueueMaxBytes < eventBoundMin || c.SpoolMaxBytes < eventBoundMin) {
+		return fmt.Errorf("--event-queue-max-events (%d) must be at least 1, --event-queue-max-bytes (%d) and --spool-max-bytes (%d) at least %d, which is a batch",
+			c.EventQueueMaxEvents, c.EventQueueMaxBytes, c.SpoolMaxBytes, eventBoundMin)
 	}
 	if _, err := prefixes(c.TrustedProxies); err != nil {
 		return err

@@ -72,7 +72,8 @@ func (p *process) addGateway(ctx context.Context) error {
 	}
 	producer, err := stream.NewProducer(stream.ProducerConfig{
 		Config: p.stream(), Schema: schema.EventSchemaVersion,
-		SpoolDir: filepath.Join(p.config.DataDir, "spool"), Logger: p.log,
+		SpoolDir: filepath.Join(p.config.DataDir, "spool"), SpoolBytesMax: p.config.SpoolMaxBytes, SpoolFsync: p.config.SpoolFsync,
+		QueueEventsMax: p.config.EventQueueMaxEvents, QueueBytesMax: p.config.EventQueueMaxBytes, Logger: p.log,
 	})
 	if err != nil {
 		return err

@@ -17,10 +17,16 @@ import (
 // InsertEvents stores a block of events in trace_events and the rollups and
 // returns when it is in all of them. token names the block: a repeat with the
 // same token completes what the first try left undone and changes nothing else,
-// as long as at most DeduplicationBlocks others came in between. After an error
+// as long as at most half of DeduplicationBlocks others came in between. After an error
 // the block may be in some of the tables; repeat it until it succeeds. The rows
 // are only read.
 func (db *DB) InsertEvents(ctx context.Context, token string, rows *tables.Events) error {
+	// What events stand for comes first: failures, which stand for themselves, are not to
+	// be seen without the successes that were left out before them.
+	others, columns := othersOf(rows)
+	if err := db.insert(ctx, "trace_events_others", token, others, columns); err != nil {
+		return err
+	}
 	return db.insert(ctx, "trace_events", token, rows.Len(), rows.Columns())
 }
 

@@ -18,7 +18,8 @@ import (
 // rebalance (15 s), so a minute is ample; while ingest or ClickHouse is down
 // altogether nothing comes in between. At five blocks a second and partition,
 // 1000 blocks would be over after 8 s on 24 partitions, which is too short; 10000
-// last 80 s on 24, or 8 minutes on 4. Beyond that is a block that reached some
+// last 80 s on 24, or 8 minutes on 4. A block whose events stand for others is two in
+// the rollups (InsertEvents). Beyond that is a block that reached some
 // tables and then fails for longer, while other partitions' blocks succeed.
 //
 // A remembered block costs some hundred bytes of memory and a line in a file.
@@ -91,6 +92,15 @@ func (l layout) face(table, key string) string {
 		table, l.onCluster(), l.local(table), l.cluster, l.database, l.local(table), key)
 }
 
+// spread lists the tables that a change of a table's columns must reach, in their
+// order: who writes to the face writes to the local ones.
+func (l layout) spread(table string) []string {
+	if l.cluster == "" {
+		return []string{table}
+	}
+	return []string{l.local(table), table}
+}
+
 // statements renders one migration and splits it at the semicolons that end a line.
 func (l layout) statements(name string) ([]string, error) {
 	text, err := fs.ReadFile(tables.Migrations, name)
@@ -99,7 +109,7 @@ func (l layout) statements(name string) ([]string, error) {
 	}
 	t, err := template.New(name).Funcs(template.FuncMap{
 		"local": l.local, "onCluster": l.onCluster, "engine": l.engine, "deduplication": l.deduplication, "face": l.face,
-		"rollups": func() []rollup { return rollups },
+		"spread": l.spread, "rollups": func() []rollup { return rollups },
 	}).Parse(string(text))
 	if err != nil {
 		return nil, fmt.Errorf("parse migration %s: %w", name, err)

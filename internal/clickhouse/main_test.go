@@ -125,6 +125,7 @@ type row struct {
 	outcome, decision        string
 	status                   uint16
 	wall, cpu                *int64
+	sampledOut               uint64
 }
 
 const (
@@ -159,6 +160,7 @@ func blockOf(rows ...row) *tables.Events {
 		b.CPUMs = append(b.CPUMs, r.cpu)
 		b.UpstreamMs = append(b.UpstreamMs, nil)
 		b.Decision = append(b.Decision, r.decision)
+		b.SampledOut = append(b.SampledOut, r.sampledOut)
 		b.RayID = append(b.RayID, fmt.Sprintf("%016x", i))
 		b.ErrorKind = append(b.ErrorKind, "")
 		b.Method = append(b.Method, "GET")

@@ -113,7 +113,9 @@ func (db *DB) rates(ctx context.Context, r rollup, account, script string, since
 		toInt64(sum(requests)), toInt64(sum(failures)), toInt64(sum(assigned)), toInt64(sum(assigned_failures)),
 		toInt64(sum(exceptions)), toInt64(sum(status_2xx)), toInt64(sum(status_3xx)), toInt64(sum(status_4xx)),
 		toInt64(sum(status_5xx)), toInt64(sum(no_status)), toInt64(sum(wall_measured)), toInt64(sum(cpu_measured)),
-		quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(wall_ms), quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(cpu_ms)
+		toInt64(sum(sampled_out)), toInt64(sum(wall_weighted)), toInt64(sum(cpu_weighted)),
+		quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(wall_ms), quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(cpu_ms),
+		quantilesTDigestWeightedMerge(0.5, 0.9, 0.99)(wall_ms_weighted), quantilesTDigestWeightedMerge(0.5, 0.9, 0.99)(cpu_ms_weighted)
 	FROM ` + r.Table + `
 	WHERE account_id = {account:String} AND script_name = {script:String}
 		AND time >= toDateTime({from:Int64}, 'UTC') AND time < toDateTime({to:Int64}, 'UTC')
@@ -130,17 +132,35 @@ func (db *DB) rates(ctx context.Context, r rollup, account, script string, since
 	rates := []schema.VersionRate{}
 	for rows.Next() {
 		rate := schema.VersionRate{AccountID: account, ScriptName: script}
-		var wallMeasured, cpuMeasured int64
+		var wallMeasured, cpuMeasured, sampledOut, wallTotal, cpuTotal int64
 		var wall, cpu []float64
+		var wallWeighted, cpuWeighted []float32
 		if err := rows.Scan(&rate.VersionID, &rate.Time, &rate.Requests, &rate.Failures, &rate.Assigned, &rate.AssignedFailures,
-			&rate.Exceptions, &rate.Status2xx, &rate.Status3xx, &rate.Status4xx, &rate.Status5xx, &rate.NoStatus, &wallMeasured, &cpuMeasured, &wall, &cpu); err != nil {
+			&rate.Exceptions, &rate.Status2xx, &rate.Status3xx, &rate.Status4xx, &rate.Status5xx, &rate.NoStatus, &wallMeasured, &cpuMeasured, &sampledOut, &wallTotal, &cpuTotal,
+			&wall, &cpu, &wallWeighted, &cpuWeighted); err != nil {
 			return nil, failed(attempt, err)
+		}
+		// The sketch with weights lacks what was served while nothing was sampled; the
+		// other one lacks what was left out.
+		if sampledOut > 0 && 2*wallTotal > wallMeasured {
+			wall = widened(wallWeighted)
+		}
+		if sampledOut > 0 && 2*cpuTotal > cpuMeasured {
+			cpu = widened(cpuWeighted)
 		}
 		rate.Time = rate.Time.UTC()
 		rate.WallMs, rate.CPUMs = quantiles(wall, wallMeasured), quantiles(cpu, cpuMeasured)
 		rates = append(rates, rate)
 	}
 	return rates, failed(attempt, rows.Err())
+}
+
+func widened(q []float32) []float64 {
+	wide := make([]float64, len(q))
+	for i, v := range q {
+		wide[i] = float64(v)
+	}
+	return wide
 }
 
 // quantiles returns nil where nothing was measured: a sketch without values
@@ -152,11 +172,13 @@ func quantiles(q []float64, measured int64) *schema.Quantiles {
 	return &schema.Quantiles{P50: q[0], P90: q[1], P99: q[2]}
 }
 
-// Counts are the events in each table. They agree once ingest has caught up, as
-// far back as every table still keeps its rows.
+// Counts are the events in each table, and the requests that those in trace_events
+// stand for beside their own. Once ingest has caught up, each rollup counts
+// Events + SampledOut requests, as far back as every table still keeps its rows.
 type Counts struct {
-	Events, Seconds, Minutes, Hours int64
-	Quarantined                     int64
+	Events, SampledOut      int64
+	Seconds, Minutes, Hours int64
+	Quarantined             int64
 }
 
 // Counts reads every table once.
@@ -166,9 +188,10 @@ func (db *DB) Counts(ctx context.Context) (Counts, error) {
 	var c Counts
 	err := db.conn.QueryRow(ctx, `SELECT
 		(SELECT toInt64(count()) FROM trace_events),
+		(SELECT toInt64(sum(sampled_out)) FROM trace_events),
 		(SELECT toInt64(sum(requests)) FROM version_rates_1s),
 		(SELECT toInt64(sum(requests)) FROM version_rates_1m),
 		(SELECT toInt64(sum(requests)) FROM version_rates_1h),
-		(SELECT toInt64(count()) FROM trace_events_quarantine)`).Scan(&c.Events, &c.Seconds, &c.Minutes, &c.Hours, &c.Quarantined)
+		(SELECT toInt64(count()) FROM trace_events_quarantine)`).Scan(&c.Events, &c.SampledOut, &c.Seconds, &c.Minutes, &c.Hours, &c.Quarantined)
 	return c, failed("count events", err)
 }

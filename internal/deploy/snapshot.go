@@ -40,6 +40,9 @@ type SnapshotScript struct {
 	// LogpushDisabled says that no Logpush job gets its events; they are marked with
 	// schema.HeaderLogpush.
 	LogpushDisabled bool `json:"logpush_disabled,omitempty"`
+	// HeadSamplingRate is that of Sampling; zero, as in snapshots from before there was
+	// one, keeps every event.
+	HeadSamplingRate float64 `json:"head_sampling_rate,omitempty"`
 	// DeploymentID and Splits are those of the current deployment; both are empty
 	// while the script has none.
 	DeploymentID string  `json:"deployment_id,omitempty"`
@@ -103,6 +106,11 @@ func (s *Snapshot) Validate() error {
 }
 
 func (sc *SnapshotScript) validate() error {
+	if sc.HeadSamplingRate != 0 {
+		if err := (Sampling{sc.HeadSamplingRate}).Validate(); err != nil {
+			return err
+		}
+	}
 	known := make(map[string]bool, len(sc.Versions))
 	for _, v := range sc.Versions {
 		if known[v.ID] {

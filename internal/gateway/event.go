@@ -65,6 +65,7 @@ type half struct {
 	errorKind  string
 	status     int    // 0 for none
 	left       bool   // the client, or the gateway's stop, ended a switched connection
+	kept       bool   // by the script's sampling, however it ended
 	fetch      []byte // the event's Event
 	tail       []byte // the tail message's request, while somebody is watching; else empty
 }
@@ -115,14 +116,24 @@ func (g *Gateway) record(r *http.Request, target string, x *exchange, waiting *p
 	}
 	rec := recorders.Get().(*recorder)
 	defer recorders.Put(rec)
+	kept := x.script.keepsEvent()
+	if !kept && waiting == nil && !x.script.Tailed && !schema.Failed(x.outcome, x.status) {
+		if g.leaveOut(rec, r, target, x) {
+			return
+		}
+		kept = true
+	}
+	h := &rec.half
+	if waiting != nil {
+		h = &waiting.half
+	}
+	rec.note(h, g.headers, r, target, x, time.Since(x.received))
+	g.noteTail(h, r, rec.fetch.Request.URL, x)
+	h.kept = kept
 	if waiting == nil {
-		rec.note(&rec.half, g.headers, r, target, x, time.Since(x.received))
-		g.noteTail(&rec.half, r, rec.fetch.Request.URL, x)
-		g.emit(rec, &rec.half, nil)
+		g.emit(rec, h, nil)
 		return
 	}
-	rec.note(&waiting.half, g.headers, r, target, x, time.Since(x.received))
-	g.noteTail(&waiting.half, r, rec.fetch.Request.URL, x)
 	g.joins.finish(waiting)
 }
 
@@ -157,10 +168,8 @@ func (rec *recorder) note(h *half, headers []eventHeader, r *http.Request, targe
 	}
 }
 
-// encode returns the event of both halves, inv being nil where the runtime's is
-// missing, as a slice of exactly its size: it waits in a queue, where a pooled
-// buffer's spare room would cost memory.
-func (rec *recorder) encode(h *half, inv *schema.Invocation) []byte {
+// fill makes the event of both halves, inv being nil where the runtime's is missing.
+func (rec *recorder) fill(h *half, inv *schema.Invocation) {
 	rec.event = schema.TraceEvent{
 		Entrypoint:       h.entrypoint,
 		Event:            h.fetch,
@@ -182,9 +191,10 @@ func (rec *recorder) encode(h *half, inv *schema.Invocation) []byte {
 	if inv != nil {
 		rec.event.Exceptions, rec.event.Logs, rec.event.CPUTimeMs = inv.Exceptions, inv.Logs, inv.CPUTimeMs
 	}
-	return rec.bytes()
 }
 
+// bytes returns the event as a slice of exactly its size: it waits in a queue, where a
+// pooled buffer's spare room would cost memory.
 func (rec *recorder) bytes() []byte {
 	rec.buf = rec.event.AppendJSON(rec.buf[:0])
 	return append(make([]byte, 0, len(rec.buf)), rec.buf...)

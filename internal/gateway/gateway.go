@@ -8,6 +8,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -153,6 +154,7 @@ type Gateway struct {
 	headers []eventHeader
 	joins   joins
 	tails   tails
+	sampler sampler
 	loop    []string // the CDN-Loop header of a request that came without one
 	metrics metrics
 
@@ -197,7 +199,8 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	g.calls.max, g.rpcSessions.max = bindingCallsMax, rpcSessionsMax
 	g.joins.now, g.joins.emit = time.Now, g.emitJoined
 	g.ending, g.end = context.WithCancel(context.Background())
-	if err := g.metrics.register(g); err != nil {
+	g.sampler.emit = func(account string, value []byte, logpush bool) { g.deps.Emitter.Emit(account, value, logpush) }
+	if err := errors.Join(g.metrics.register(g), g.sampler.register()); err != nil {
 		return nil, err
 	}
 	g.loadFile()

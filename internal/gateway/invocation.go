@@ -77,7 +77,8 @@ func (g *Gateway) emit(rec *recorder, h *half, inv *schema.Invocation) {
 		h.outcome = jointOutcome(h, inv)
 	}
 	g.metrics.count(h.decision, h.outcome)
-	g.deps.Emitter.Emit(h.script.AccountID, rec.encode(h, inv), !h.script.LogpushDisabled)
+	rec.fill(h, inv)
+	g.deliver(rec, h.script, h.version, h.kept, h.status)
 	if len(h.tail) > 0 {
 		rec.tail = appendTailFetch(rec.tail[:0], h.tail, h.status)
 		g.emitTail(rec, h.script, h.clientIP, rec.tail)
@@ -140,7 +141,11 @@ func (g *Gateway) emitInvocation(versionID string, inv *schema.Invocation) {
 		ScriptTags:       of.script.Tags,
 		ScriptVersion:    of.version.stamp(),
 	}
-	g.deps.Emitter.Emit(of.script.AccountID, rec.bytes(), !of.script.LogpushDisabled)
+	status := 0
+	if of.script.samples() || of.version.leftOut.size.Load() > 0 {
+		status, _ = rec.event.Status()
+	}
+	g.deliver(rec, of.script, of.version, !sampledTypes[inv.EventType] || of.script.keepsEvent(), status)
 	if g.watched(of.script) {
 		g.emitTail(rec, of.script, "", tailEvent(inv.Event))
 	}

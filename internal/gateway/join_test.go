@@ -54,7 +54,7 @@ func joining(t testing.TB) (*Gateway, *collected, *time.Time) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := g.metrics.observed.Unregister(); err != nil {
+		if err := g.stopObserving(); err != nil {
 			t.Error(err)
 		}
 	})

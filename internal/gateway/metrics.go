@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -60,7 +61,7 @@ type metrics struct {
 	snapshotErrors  atomic.Int64
 	snapshotRefused [2]atomic.Int64 // by reason
 
-	observed metric.Registration // ends with Run, or a process with many gateways would keep them all
+	observed metric.Registration // see stopObserving
 }
 
 // index returns the place of s in a list of label values; a value outside it
@@ -90,7 +91,7 @@ func (m *metrics) register(g *Gateway) error {
 		c, errs[i] = meter.Float64ObservableGauge(name, metric.WithDescription(help))
 		return c
 	}
-	requests := counter(0, "tidegate_gateway_requests_total", "Requests that reached a script, by decision and outcome. Each has emitted one trace event.")
+	requests := counter(0, "tidegate_gateway_requests_total", "Requests that reached a script, by decision and outcome. Each has emitted one trace event, or is counted in another one's SampledOut.")
 	unmatched := counter(1, "tidegate_gateway_unmatched_requests_total", "Requests that reached no script, by reason.")
 	upstream := counter(2, "tidegate_gateway_upstream_errors_total", "Failures of backends, by kind.")
 	inFlight := gauge(3, "tidegate_gateway_requests_in_flight", "Requests being served now, switched connections included.")
@@ -100,7 +101,7 @@ func (m *metrics) register(g *Gateway) error {
 	refused := counter(7, "tidegate_gateway_snapshot_refused_total", "Snapshots that were not fit to serve, by reason; older is what a control plane restored from a backup sends.")
 	startWaiting := gauge(8, "tidegate_gateway_requests_waiting_for_start", "Requests that wait for a version which is starting.")
 	heldBack := gauge(9, "tidegate_gateway_deployments_waiting", "Scripts whose newest deployment waits for its versions to start; the one before it serves.")
-	invocations := counter(10, "tidegate_gateway_invocations_total", "Invocations of Workers that began inside the runtime, by event type. Each has emitted one trace event.")
+	invocations := counter(10, "tidegate_gateway_invocations_total", "Invocations of Workers that began inside the runtime, by event type. Each has emitted one trace event, or is counted in another one's SampledOut.")
 	unjoined := counter(11, "tidegate_gateway_events_unjoined_total", "Trace events of Workers that went out without the runtime's half, by reason; late is a half that came after that and was dropped.")
 	dropped := counter(12, "tidegate_gateway_events_dropped_total", "Trace events that were not emitted, by reason.")
 	joinsWaiting := gauge(13, "tidegate_gateway_events_waiting", "Requests that have ended and whose trace event waits for the runtime's half.")
@@ -179,6 +180,14 @@ func (m *metrics) register(g *Gateway) error {
 	}, requests, unmatched, upstream, inFlight, revision, age, failed, refused, startWaiting, heldBack, invocations, unjoined, dropped, malformed, bindingCalls, bindingRefused, rpcSessions, schedules, scheduledNow, reportErrors, tailDropped, stalled, joinsWaiting)
 	if err != nil {
 		return fmt.Errorf("gateway: observe metrics: %w", err)
+	}
+	return nil
+}
+
+// stopObserving ends with Run, or a process with many gateways would keep them all.
+func (g *Gateway) stopObserving() error {
+	if err := errors.Join(g.metrics.observed.Unregister(), g.sampler.observed.Unregister()); err != nil {
+		return fmt.Errorf("gateway: stop observing metrics: %w", err)
 	}
 	return nil
 }

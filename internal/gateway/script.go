@@ -30,13 +30,16 @@ type version struct {
 	*deploy.SnapshotVersion
 	backend http.RoundTripper
 	state   deploy.BackendState
+	// leftOut counts its requests that leave no event. It stays with the version when
+	// another snapshot comes.
+	leftOut *tally
 }
 
 func newVersion(v *deploy.SnapshotVersion, backend http.RoundTripper) *version {
 	if backend == nil {
-		return &version{v, noBackend{}, deploy.BackendState{Phase: deploy.BackendFailed, Error: errNoBackend.Error()}}
+		return &version{v, noBackend{}, deploy.BackendState{Phase: deploy.BackendFailed, Error: errNoBackend.Error()}, &tally{}}
 	}
-	return &version{v, backend, stateOf(backend)}
+	return &version{v, backend, stateOf(backend), &tally{}}
 }
 
 // stamp is what events say of the version.

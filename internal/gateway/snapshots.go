@@ -89,6 +89,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		loops.Go(func() { g.keepReporting(ctx) })
 	}
 	loops.Go(func() { g.keepJoining(ctx) })
+	loops.Go(func() { g.sampler.keepTelling(ctx) })
 	if g.deps.Tail != nil {
 		loops.Go(func() { g.keepTailing(ctx) })
 	}
@@ -97,10 +98,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.end()
 	g.upgrades.Wait()
 	g.finishJoining()
-	if err := g.metrics.observed.Unregister(); err != nil {
-		return fmt.Errorf("gateway: stop observing metrics: %w", err)
-	}
-	return nil
+	g.sampler.close()
+	return g.stopObserving()
 }
 
 // keepUpToDate asks for snapshots, one after the other, until ctx ends.

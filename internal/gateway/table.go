@@ -70,6 +70,9 @@ func compile(s *deploy.Snapshot, domain string, backends map[string]http.RoundTr
 		scripts[i] = sc
 		t.scripts[scriptKey{sc.AccountID, sc.Name}] = sc
 		for _, v := range sc.versions {
+			if old := before.version(v.ID); old != nil {
+				v.leftOut = old.leftOut
+			}
 			t.versions[v.ID] = servedVersion{sc, v}
 		}
 		if sc.heldBack {
@@ -129,6 +132,14 @@ func (t *table) script(key scriptKey) *script {
 		return nil
 	}
 	return t.scripts[key]
+}
+
+// version returns a version of the table, or nil; a nil table has none.
+func (t *table) version(id string) *version {
+	if t == nil {
+		return nil
+	}
+	return t.versions[id].version
 }
 
 func (t *table) addRoute(r route) {

@@ -243,7 +243,8 @@ func TestEventBoundsAndRedactsHeaders(t *testing.T) {
 
 func encodeExchange(rec *recorder, headers []eventHeader, r *http.Request, x *exchange) []byte {
 	rec.note(&rec.half, headers, r, r.RequestURI, x, time.Second)
-	return rec.encode(&rec.half, nil)
+	rec.fill(&rec.half, nil)
+	return rec.bytes()
 }
 
 var testReceived = time.Date(2026, 3, 1, 12, 0, 0, 123_000_000, time.UTC)

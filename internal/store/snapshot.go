@@ -120,11 +120,15 @@ func readSnapshotScripts(ctx context.Context, t *sql.Tx, which accountFilter, sn
 		script := deploy.SnapshotScript{Versions: []deploy.SnapshotVersion{}}
 		var tags string
 		var logpush bool
+		var sampling deploy.Sampling
 		var id, splits, codeUpdate sql.NullString
-		if err := row.Scan(&script.AccountID, &script.Subdomain, &script.Name, &logpush, &tags, &id, &splits, &codeUpdate); err != nil {
+		if err := row.Scan(&script.AccountID, &script.Subdomain, &script.Name, &logpush, &sampling.HeadSamplingRate, &tags, &id, &splits, &codeUpdate); err != nil {
 			return err
 		}
 		script.LogpushDisabled = !logpush
+		if sampling != deploy.DefaultSampling() {
+			script.HeadSamplingRate = sampling.HeadSamplingRate
+		}
 		if id.Valid {
 			script.DeploymentID = id.String
 			var update deploy.CodeUpdate
@@ -136,7 +140,7 @@ func readSnapshotScripts(ctx context.Context, t *sql.Tx, which accountFilter, sn
 		err := fromJSON(tags, &script.Tags)
 		snap.Scripts = append(snap.Scripts, script)
 		return err
-	}, `SELECT s.account_id, a.subdomain, s.name, s.logpush, s.tags_json, d.id, d.splits_json, d.code_update_json FROM scripts s
+	}, `SELECT s.account_id, a.subdomain, s.name, s.logpush, s.head_sampling_rate, s.tags_json, d.id, d.splits_json, d.code_update_json FROM scripts s
 		JOIN accounts a ON a.id = s.account_id
 		LEFT JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name AND d.number = s.last_deployment
 		WHERE s.account_id = COALESCE($1, s.account_id) ORDER BY s.account_id, s.name`, which)

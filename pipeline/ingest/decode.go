@@ -105,6 +105,7 @@ func (b *block) add(partition int, r *stream.Record, e *schema.TraceEvent) (reas
 	c.CPUMs = append(c.CPUMs, e.CPUTimeMs)
 	c.UpstreamMs = append(c.UpstreamMs, e.Gateway.UpstreamMs)
 	c.Decision = append(c.Decision, e.Gateway.Decision)
+	c.SampledOut = append(c.SampledOut, uint64(e.Gateway.SampledOut))
 	c.RayID = append(c.RayID, e.Gateway.RayID)
 	c.ErrorKind = append(c.ErrorKind, e.ErrorKind)
 	c.Method = append(c.Method, request.method)

@@ -16,7 +16,8 @@ const testAccount = "00000000000000000000000000000001"
 
 var noon = time.Now().UTC().Add(-24 * time.Hour).Truncate(24 * time.Hour).Add(12 * time.Hour)
 
-// value is the record value of one good event; n makes it unlike others.
+// value is the record value of one good event; n makes it unlike others. One in three
+// stands for more.
 func value(n int) []byte {
 	fetch := schema.FetchEvent{
 		RayID:    fmt.Sprintf("%016x", n),
@@ -26,7 +27,7 @@ func value(n int) []byte {
 	e := schema.TraceEvent{
 		Event: fetch.AppendJSON(nil), EventTimestampMs: noon.UnixMilli() + int64(n), EventType: "fetch", Outcome: schema.OutcomeOK,
 		ScriptName: "shop", ScriptVersion: schema.ScriptVersion{ID: "11111111-1111-4111-8111-111111111111", Tag: "v1"}, WallTimeMs: new(int64(7)),
-		Gateway: schema.Gateway{Decision: schema.DecisionSplit, RayID: fetch.RayID},
+		Gateway: schema.Gateway{Decision: schema.DecisionSplit, RayID: fetch.RayID, SampledOut: int64(n % 3 / 2 * 7)},
 	}
 	return e.AppendJSON(nil)
 }
@@ -46,7 +47,7 @@ func TestDecodeBlockKeepsEveryMember(t *testing.T) {
 		"EventTimestampMs":` + fmt.Sprint(noon.UnixMilli()) + `,"EventType":"fetch",
 		"Exceptions":[{"Name":"Error","Message":"no","TimestampMs":1}],"Logs":[{"Level":"log","Message":["a",{"b":1}],"TimestampMs":2}],
 		"Outcome":"exception","ScriptName":"shop","ScriptTags":["t"],"ScriptVersion":{"id":"v","message":"m","tag":"g"},"WallTimeMs":9,
-		"Gateway":{"Decision":"affinity","RayID":"ray","UpstreamMs":1.5},"ErrorKind":"connect","Newer":true}`)
+		"Gateway":{"Decision":"affinity","RayID":"ray","UpstreamMs":1.5,"SampledOut":99},"ErrorKind":"connect","Newer":true}`)
 	var b block
 	decodeBlock(&b, 3, []stream.Record{r})
 	if b.quarantine.Len() != 0 || b.events.Len() != 1 {
@@ -54,10 +55,10 @@ func TestDecodeBlockKeepsEveryMember(t *testing.T) {
 	}
 	e := &b.events
 	got := []any{e.AccountID[0], e.ScriptName[0], e.Time[0], e.SkewMs[0], e.VersionID[0], e.VersionTag[0], e.VersionMessage[0], e.EventType[0],
-		e.Outcome[0], e.Status[0], *e.WallMs[0], *e.CPUMs[0], *e.UpstreamMs[0], e.Decision[0], e.RayID[0], e.ErrorKind[0], e.Method[0], e.URL[0],
+		e.Outcome[0], e.Status[0], *e.WallMs[0], *e.CPUMs[0], *e.UpstreamMs[0], e.Decision[0], e.SampledOut[0], e.RayID[0], e.ErrorKind[0], e.Method[0], e.URL[0],
 		e.Entrypoint[0], e.DispatchNamespace[0], e.ScriptTags[0], e.Exceptions[0], e.Logs[0], e.KafkaPartition[0], e.KafkaOffset[0]}
 	want := []any{testAccount, "shop", noon, int64(0), "v", "g", "m", "fetch",
-		"exception", uint16(503), int64(9), int64(3), 1.5, "affinity", "ray", "connect", "PUT", "http://x/y",
+		"exception", uint16(503), int64(9), int64(3), 1.5, "affinity", uint64(99), "ray", "connect", "PUT", "http://x/y",
 		"Counter", "ns", `["t"]`, `[{"Name":"Error","Message":"no","TimestampMs":1}]`, `[{"Level":"log","Message":["a",{"b":1}],"TimestampMs":2}]`,
 		int32(3), int64(42)}
 	if !reflect.DeepEqual(got, want) {

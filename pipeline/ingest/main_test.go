@@ -18,6 +18,7 @@ import (
 	"tidegate/internal/clickhouse"
 	"tidegate/internal/embedded"
 	"tidegate/pipeline/stream"
+	"tidegate/schema"
 )
 
 // externalServer names a ClickHouse to run on instead of the embedded engine.
@@ -116,6 +117,7 @@ type cluster struct {
 	addr       string
 	client     *kafka.Client
 	produced   atomic.Int64
+	sampledOut atomic.Int64 // that the good ones stand for
 }
 
 func startKafka(t testing.TB, partitions int) *cluster {
@@ -139,7 +141,11 @@ func startKafka(t testing.TB, partitions int) *cluster {
 func (c *cluster) produce(partition int, values ...[]byte) {
 	c.t.Helper()
 	records := make([]kafka.Record, len(values))
+	var e schema.TraceEvent
 	for i, v := range values {
+		if schema.DecodeEvent(v, &e) == nil {
+			c.sampledOut.Add(e.Gateway.SampledOut)
+		}
 		records[i] = kafka.Record{Time: noon, Value: kafka.NewBytes(v), Headers: []kafka.Header{
 			{Key: "account", Value: []byte(testAccount)}, {Key: "schema", Value: []byte("1")},
 		}}
@@ -228,8 +234,9 @@ func (c *cluster) wantExactly(db *clickhouse.DB, quarantined int64) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	n := c.produced.Load() - quarantined
-	if want := (clickhouse.Counts{Events: n, Seconds: n, Minutes: n, Hours: n, Quarantined: quarantined}); got != want {
+	events, others := c.produced.Load()-quarantined, c.sampledOut.Load()
+	n := events + others
+	if want := (clickhouse.Counts{Events: events, SampledOut: others, Seconds: n, Minutes: n, Hours: n, Quarantined: quarantined}); got != want {
 		c.t.Fatalf("counts are %+v, want %+v", got, want)
 	}
 }

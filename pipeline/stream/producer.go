@@ -29,10 +29,13 @@ type ProducerConfig struct {
 	// want later.
 	NoSpool bool
 	// SpoolBytesMax bounds the spool on disk. What comes when it is full is
-	// dropped: the newest. 1 GiB.
+	// dropped: the newest. SpoolBytesDefault.
 	SpoolBytesMax int64
+	// SpoolFsync says what a loss of power may take out of the spool. FsyncAlways.
+	SpoolFsync Fsync
 	// QueueEventsMax and QueueBytesMax bound what waits in memory to be put in a
-	// batch. What comes when one is reached is dropped. 200,000 and 64 MiB.
+	// batch. What comes when one is reached is dropped. QueueEventsDefault and
+	// QueueBytesDefault.
 	QueueEventsMax int
 	QueueBytesMax  int
 	// Linger is how long an event waits for others to share its batch. A crash
@@ -51,10 +54,17 @@ type ProducerConfig struct {
 	Logger *slog.Logger
 }
 
+// Bounds of a producer that names none.
+const (
+	SpoolBytesDefault  = 1 << 30
+	QueueEventsDefault = 200_000
+	QueueBytesDefault  = 64 << 20
+)
+
 func (c *ProducerConfig) setDefaults() {
-	c.SpoolBytesMax = orDefault(c.SpoolBytesMax, 1<<30)
-	c.QueueEventsMax = orDefault(c.QueueEventsMax, 200_000)
-	c.QueueBytesMax = orDefault(c.QueueBytesMax, 64<<20)
+	c.SpoolBytesMax = orDefault(c.SpoolBytesMax, SpoolBytesDefault)
+	c.QueueEventsMax = orDefault(c.QueueEventsMax, QueueEventsDefault)
+	c.QueueBytesMax = orDefault(c.QueueBytesMax, QueueBytesDefault)
 	c.Linger = orDefault(c.Linger, 50*time.Millisecond)
 	c.BatchEventsMax = orDefault(c.BatchEventsMax, 10_000)
 	c.BatchBytesMax = orDefault(c.BatchBytesMax, 960<<10)
@@ -163,6 +173,7 @@ func NewProducer(cfg ProducerConfig) (*Producer, error) {
 		if spool, err = openSpool(cfg.SpoolDir, cfg.SpoolBytesMax); err != nil {
 			return nil, err
 		}
+		spool.fsync = cfg.SpoolFsync
 	}
 	p := &Producer{
 		cfg: cfg, client: newClient(cfg.Config), spool: spool,

@@ -37,6 +37,9 @@ func (p *Producer) Run(ctx context.Context) error {
 	}
 	if p.spool != nil {
 		workers.Go(func() { p.drain(ctx, work) })
+		if p.cfg.SpoolFsync > FsyncAlways {
+			workers.Go(func() { p.keepSynced(ctx) })
+		}
 	}
 	p.collect(ctx, work, ready)
 	close(ready)

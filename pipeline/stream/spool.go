@@ -32,8 +32,8 @@ import (
 // All numbers are big-endian. The header has its own checksum so that a damaged
 // batch can be counted, to the event, and passed over.
 //
-// Every append is one write and one fsync: a batch that counts as spooled
-// survives the loss of power. The cursor is written without fsync; if the machine
+// Every append is one write and, with FsyncAlways, one fsync: a batch that counts as
+// spooled survives the loss of power. The cursor is written without fsync; if the machine
 // goes down, what was sent since the last flush of the kernel is sent again.
 //
 // A process never appends to a segment it did not make, so a torn tail stays the
@@ -58,6 +58,8 @@ var errSpoolFull = errors.New("the spool is full")
 type spool struct {
 	dir      string
 	bytesMax int64
+	fsync    Fsync
+	flush    func(*os.File) error // (*os.File).Sync
 	lock     *os.File
 	cursor   *os.File
 	ready    chan struct{} // gets a token when a batch is appended
@@ -69,6 +71,7 @@ type spool struct {
 	offset   int64    // in head, of the next frame
 	bytes    int64    // in all segments, sent frames of the oldest included
 	last     uint64   // highest segment number that was ever given out; see readCursor
+	unsynced bool     // tail has what sync is to flush
 }
 
 type segment struct {
@@ -88,7 +91,7 @@ func openSpool(dir string, bytesMax int64) (*spool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the spool folder: %w", err)
 	}
-	s := &spool{dir: dir, bytesMax: bytesMax, ready: make(chan struct{}, 1)}
+	s := &spool{dir: dir, bytesMax: bytesMax, flush: (*os.File).Sync, ready: make(chan struct{}, 1)}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open spool %s: %w", dir, err), s.close())
 	}
@@ -167,8 +170,8 @@ func (s *spool) append(b batch) error {
 	}
 	last := &s.segments[len(s.segments)-1]
 	_, err := s.tail.WriteAt(frame, last.bytes)
-	if err == nil {
-		err = s.tail.Sync()
+	if err == nil && s.fsync == FsyncAlways {
+		err = s.flush(s.tail)
 	}
 	if err != nil {
 		// The size is not moved on, and the next append writes over what this one
@@ -180,6 +183,7 @@ func (s *spool) append(b batch) error {
 	}
 	last.bytes += int64(len(frame))
 	s.bytes += int64(len(frame))
+	s.unsynced = s.fsync > FsyncAlways
 	select {
 	case s.ready <- struct{}{}:
 	default:
@@ -205,8 +209,10 @@ func (s *spool) beginSegmentLocked() error {
 	if err != nil {
 		return err
 	}
-	if err := syncFolder(s.dir); err != nil {
-		return errors.Join(err, file.Close(), os.Remove(file.Name()))
+	if s.fsync != FsyncNever {
+		if err := syncFolder(s.dir); err != nil {
+			return errors.Join(err, file.Close(), os.Remove(file.Name()))
+		}
 	}
 	s.tail, s.last = file, number
 	s.segments = append(s.segments, segment{number: number})
@@ -217,9 +223,10 @@ func (s *spool) endSegmentLocked() error {
 	if s.tail == nil {
 		return nil
 	}
+	err := s.syncLocked()
 	tail := s.tail
 	s.tail = nil
-	return tail.Close()
+	return errors.Join(err, tail.Close())
 }
 
 func (s *spool) path(number uint64) string {

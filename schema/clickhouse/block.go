@@ -7,7 +7,7 @@ import (
 
 // Events is a block of rows for trace_events, a slice a column, all of one
 // length, in the order of their offsets. The columns mean what the table's do
-// (001_trace_events.sql). Its owner may Reset and fill it again.
+// (001_trace_events.sql and what follows it). Its owner may Reset and fill it again.
 type Events struct {
 	AccountID         []string
 	ScriptName        []string
@@ -23,6 +23,7 @@ type Events struct {
 	CPUMs             []*int64
 	UpstreamMs        []*float64
 	Decision          []string
+	SampledOut        []uint64
 	RayID             []string
 	ErrorKind         []string
 	Method            []string
@@ -78,6 +79,7 @@ func (b *Events) Columns() []Column {
 		column("cpu_ms", "Nullable(Int64)", &b.CPUMs),
 		column("upstream_ms", "Nullable(Float64)", &b.UpstreamMs),
 		column("decision", "String", &b.Decision),
+		column("sampled_out", "UInt64", &b.SampledOut),
 		column("ray_id", "String", &b.RayID),
 		column("error_kind", "String", &b.ErrorKind),
 		column("method", "String", &b.Method),

@@ -90,6 +90,7 @@ func TestCLI(t *testing.T) {
 	t.Run("Deploy", func(t *testing.T) { deployCommands(t, c, p) })
 	t.Run("Policy", func(t *testing.T) { policyCommands(t, c) })
 	t.Run("Affinity", func(t *testing.T) { affinityCommands(t, c, p) })
+	t.Run("Sampling", func(t *testing.T) { samplingCommands(t, c) })
 	t.Run("Jobs", func(t *testing.T) { jobCommands(t, c) })
 	t.Run("Token", func(t *testing.T) { tokenCommands(t, c, p) })
 	t.Run("Connection", func(t *testing.T) { connections(t, c, p) })
@@ -256,6 +257,26 @@ func policyCommands(t *testing.T, c cli) {
 	c.fail(t, 1, "max_failure_rat", "policy", "set", "cart", "--file", path)
 }
 
+func samplingCommands(t *testing.T, c cli) {
+	if text := c.run(t, "sampling", "get", "cart"); text != "cart keeps every trace event.\n" {
+		t.Errorf("before anything was set get shows\n%s", text)
+	}
+	const sampled = "cart keeps the trace events of failures, and of 7% of its other requests.\n"
+	for _, text := range []string{c.run(t, "sampling", "set", "cart", "7%"), c.run(t, "sampling", "get", "cart")} {
+		if text != sampled {
+			t.Errorf("shown is\n%s", text)
+		}
+	}
+	var got struct {
+		Rate float64 `json:"head_sampling_rate"`
+	}
+	c.result(t, &got, "sampling", "get", "cart")
+	if got.Rate != 0.07 {
+		t.Errorf("the rate is %v", got.Rate)
+	}
+	c.run(t, "sampling", "set", "cart", "1")
+}
+
 func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -386,6 +407,10 @@ func badInput(t *testing.T, c cli) {
 		{2, "end with a slash", "affinity set cart path:/carts"},
 		{1, `script "nobody" does not exist`, "affinity set nobody client_ip"},
 		{1, `script "nobody" does not exist`, "affinity delete nobody"},
+		{2, "at most 1", "sampling set cart 101%"},
+		{2, "must be a share", "sampling set cart few"},
+		{1, `script "nobody" does not exist`, "sampling get nobody"},
+		{1, `script "nobody" does not exist`, "sampling set nobody 1%"},
 		{2, "needs --destination", "jobs create --name x"},
 		{2, "needs --scope", "token create --name x"},
 		{2, "has passed", "token create --name x --scope admin --expires-in -1h"},

@@ -1,0 +1,44 @@
+package app
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"tidegate/pipeline/stream"
+)
+
+// parsed is the configuration of a router with some flags.
+func parsed(t *testing.T, flags ...string) (Config, error) {
+	t.Helper()
+	c := DefaultConfig(RoleGateway)
+	set := pflag.NewFlagSet("router", pflag.ContinueOnError)
+	c.Bind(set)
+	if err := set.Parse(append([]string{"--kafka", "127.0.0.1:9092", "--api-url", "http://127.0.0.1:8787"}, flags...)); err != nil {
+		return c, err
+	}
+	return c, c.Validate()
+}
+
+func TestBoundsOfEventsAreFlags(t *testing.T) {
+	c, err := parsed(t)
+	if err != nil || c.SpoolFsync != stream.FsyncAlways || c.SpoolMaxBytes != stream.SpoolBytesDefault ||
+		c.EventQueueMaxBytes != stream.QueueBytesDefault || c.EventQueueMaxEvents != stream.QueueEventsDefault {
+		t.Errorf("the default is %+v, %v", c, err)
+	}
+	c, err = parsed(t, "--spool-max-bytes", "5368709120", "--spool-fsync", "200ms", "--event-queue-max-bytes", "1048576", "--event-queue-max-events", "1")
+	if err != nil || c.SpoolFsync.String() != "200ms" || c.SpoolMaxBytes != 5<<30 || c.EventQueueMaxBytes != 1<<20 || c.EventQueueMaxEvents != 1 {
+		t.Errorf("read as %+v, %v", c, err)
+	}
+	f := func(want string, flags ...string) {
+		t.Helper()
+		if _, err := parsed(t, flags...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: the error is %v, want one with %q", flags, err, want)
+		}
+	}
+	f("must be always, never", "--spool-fsync", "often")
+	f("--spool-max-bytes (0)", "--spool-max-bytes", "0")
+	f("--event-queue-max-bytes (1048575)", "--event-queue-max-bytes", "1048575")
+	f("--event-queue-max-events (0)", "--event-queue-max-events", "0")
+}
