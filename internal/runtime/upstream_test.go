@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -46,11 +47,26 @@ const (
 
 func newMoodyServer(t *testing.T, name string) *moodyServer {
 	t.Helper()
-	s := &moodyServer{t: t, name: name, addr: "127.0.0.1:0", conns: map[net.Conn]bool{}}
+	s := &moodyServer{t: t, name: name, addr: "127.0.0.1:" + strconv.Itoa(fixedPort(t)), conns: map[net.Conn]bool{}}
 	s.mood.Store(moodGood)
 	s.start()
 	t.Cleanup(func() { s.kill(); s.tasks.Wait() })
 	return s
+}
+
+// fixedPort returns a port to which a server can come back: it is below those that systems
+// give to connections, one of which would take it while the server is dead.
+func fixedPort(t *testing.T) int {
+	t.Helper()
+	for range 1000 {
+		port := 20_000 + rand.IntN(10_000)
+		if l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)); err == nil {
+			_ = l.Close() // to be opened again at once
+			return port
+		}
+	}
+	t.Fatal("there is no free port from 20000 to 29999")
+	return 0
 }
 
 func (s *moodyServer) url() string { return "http://" + s.addr }
@@ -67,7 +83,7 @@ func (s *moodyServer) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.l, s.addr = l, l.Addr().String()
+	s.l = l
 	s.tasks.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -140,6 +156,10 @@ func (s *moodyServer) serve(c net.Conn) {
 		}
 	}
 }
+
+// firstByteMS is a time-out that a test can wait for, and that a server which is well
+// keeps on a busy machine.
+const firstByteMS = 250
 
 // quickConfig ejects for so short that a test can wait for it.
 func quickConfig() Config {
@@ -225,7 +245,7 @@ func TestWhatEjects(t *testing.T) {
 		t.Run(mood, func(t *testing.T) {
 			a, b := newMoodyServer(t, "a"), newMoodyServer(t, "b")
 			o := originOf(a, b)
-			o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: 50}
+			o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: firstByteMS}
 			cfg := quickConfig()
 			cfg.Ejection, cfg.EjectionMax = time.Hour, time.Hour
 			backend := openOrigin(t, cfg, o)
@@ -269,8 +289,10 @@ func TestWhatEjects(t *testing.T) {
 func TestOneProbeAtATime(t *testing.T) {
 	a, b := newMoodyServer(t, "a"), newMoodyServer(t, "b")
 	o := originOf(a, b)
-	o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: 100}
-	backend := openOrigin(t, quickConfig(), o)
+	o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: firstByteMS}
+	cfg := quickConfig()
+	cfg.Ejection, cfg.EjectionMax = 400*time.Millisecond, time.Hour // no second probe comes while the test looks
+	backend := openOrigin(t, cfg, o)
 	a.mood.Store(moodHang)
 	waitFor(t, "the endpoint to be out", func() bool { ask(t, backend); return outOf(t, backend) != "" })
 
@@ -322,7 +344,7 @@ func TestWhatIsRepeated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, b := newMoodyServer(t, "a"), newMoodyServer(t, "b")
 			o := originOf(a, b)
-			o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: 50}
+			o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: firstByteMS}
 			cfg := quickConfig()
 			cfg.Ejection, cfg.EjectionMax = time.Hour, time.Hour
 			backend := openOrigin(t, cfg, o)
@@ -607,7 +629,7 @@ func TestResetStreamsAreRepeatedElsewhere(t *testing.T) {
 // sent once more, to the same server on a new connection, to wait there as long again.
 func TestTimeoutIsNotRepeatedAtTheSameServer(t *testing.T) {
 	a := newMoodyServer(t, "a")
-	backend := openOrigin(t, shortConfig(), &deploy.Origin{URL: a.url(), Timeouts: &deploy.OriginTimeouts{FirstByteMS: 50}})
+	backend := openOrigin(t, shortConfig(), &deploy.Origin{URL: a.url(), Timeouts: &deploy.OriginTimeouts{FirstByteMS: firstByteMS}})
 	ask(t, backend) // leaves a connection
 	a.mood.Store(moodHang)
 	resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
