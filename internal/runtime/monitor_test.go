@@ -149,7 +149,7 @@ func TestMonitorTimeouts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.timeout = 20 * time.Millisecond
+	m.timeout = firstByteMS * time.Millisecond
 	for s, want := range map[*moodyServer]string{a: "timeout", b: ""} {
 		c, err := newEndpointMonitor(m, shortConfig(), s.url())
 		if err != nil {

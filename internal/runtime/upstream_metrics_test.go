@@ -44,20 +44,14 @@ func TestMetricsOfEndpoints(t *testing.T) {
 	want(states, 2)
 	want("tidegate_runtime_endpoints ejected", 0)
 
-	held := [2]*http.Response{}
-	for i := range held {
-		if held[i], err = u.RoundTrip(request(t, http.MethodGet, "/", "")); err != nil {
-			t.Fatal(err)
-		}
-		defer held[i].Body.Close()
-	}
+	first, firstErr := u.RoundTrip(request(t, http.MethodGet, "/", ""))
+	second, secondErr := u.RoundTrip(request(t, http.MethodGet, "/", ""))
 	want("tidegate_runtime_endpoint_requests_in_flight", 2)
 	resp, err := u.RoundTrip(request(t, http.MethodGet, "/", ""))
 	wantKind(t, resp, err, schema.ErrorKindOverloaded)
 	want("tidegate_runtime_requests_rejected_total", 1)
-	for _, resp := range held {
-		readAll(t, resp, nil)
-	}
+	readAll(t, first, firstErr)
+	readAll(t, second, secondErr)
 	want("tidegate_runtime_endpoint_requests_in_flight", 0)
 
 	a.mood.Store(moodReset)

@@ -1,192 +1,19 @@
 package runtime
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	h2 "golang.org/x/net/http2"
 
 	"tidegate/internal/deploy"
 	"tidegate/schema"
 )
-
-// moodyServer is a server that can be told to misbehave. Its answers name it.
-type moodyServer struct {
-	t        *testing.T
-	addr     string
-	name     string
-	mood     atomic.Value // a string
-	requests atomic.Int32 // whose header was read
-	checks   atomic.Int32 // of those, for /health
-
-	mu    sync.Mutex
-	l     net.Listener // nil while it is dead
-	conns map[net.Conn]bool
-	tasks sync.WaitGroup
-}
-
-const (
-	moodGood  = "good"
-	moodHang  = "hang"  // reads, and never answers
-	moodReset = "reset" // reads, and hangs up
-	moodBad   = "bad"   // answers 503
-)
-
-func newMoodyServer(t *testing.T, name string) *moodyServer {
-	t.Helper()
-	s := &moodyServer{t: t, name: name, addr: "127.0.0.1:0", conns: map[net.Conn]bool{}}
-	s.mood.Store(moodGood)
-	s.start()
-	t.Cleanup(func() { s.kill(); s.tasks.Wait() })
-	return s
-}
-
-func (s *moodyServer) url() string { return "http://" + s.addr }
-
-// start listens, at the same address as before.
-func (s *moodyServer) start() {
-	s.t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.l != nil {
-		return
-	}
-	l, err := net.Listen("tcp", s.addr)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.l, s.addr = l, l.Addr().String()
-	s.tasks.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			s.mu.Lock()
-			if s.l != l {
-				_ = c.Close()
-			} else {
-				s.conns[c] = true
-				s.tasks.Go(func() { s.serve(c) })
-			}
-			s.mu.Unlock()
-		}
-	})
-}
-
-// kill closes the listener and every connection, as the end of a process does.
-func (s *moodyServer) kill() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.l == nil {
-		return
-	}
-	_ = s.l.Close()
-	s.l = nil
-	for c := range s.conns {
-		_ = c.Close()
-	}
-}
-
-func (s *moodyServer) serve(c net.Conn) {
-	defer func() {
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
-		_ = c.Close()
-	}()
-	r := bufio.NewReader(c)
-	for {
-		req, err := http.ReadRequest(r)
-		if err != nil {
-			return
-		}
-		s.requests.Add(1)
-		if req.URL.Path == "/health" {
-			s.checks.Add(1)
-		}
-		body, err := io.ReadAll(req.Body)
-		if err != nil {
-			return
-		}
-		status := "200 OK"
-		switch s.mood.Load() {
-		case moodHang:
-			_, _ = r.Peek(1) // until the other side gives up, or this one is killed
-			return
-		case moodReset:
-			return
-		case moodBad:
-			status = "503 Service Unavailable"
-		}
-		answer := s.name + string(body)
-		if req.Method == http.MethodHead {
-			answer = ""
-		}
-		if _, err := io.WriteString(c, "HTTP/1.1 "+status+"\r\nContent-Length: "+strconv.Itoa(len(answer))+"\r\n\r\n"+answer); err != nil {
-			return
-		}
-	}
-}
-
-// quickConfig ejects for so short that a test can wait for it.
-func quickConfig() Config {
-	cfg := shortConfig()
-	cfg.Ejection, cfg.EjectionMax = 20*time.Millisecond, 80*time.Millisecond
-	return cfg
-}
-
-// openOrigin returns the backend of an origin, deployed.
-func openOrigin(t *testing.T, cfg Config, o *deploy.Origin) http.RoundTripper {
-	t.Helper()
-	b, err := New(cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.Close)
-	return b.Update(deployedSnapshot(o))[versionID]
-}
-
-func deployedSnapshot(o *deploy.Origin) *deploy.Snapshot {
-	return &deploy.Snapshot{Revision: 1, Scripts: []deploy.SnapshotScript{{
-		AccountID: "a", Subdomain: "dev", Name: "shop", Splits: []deploy.Split{{VersionID: versionID, Percentage: deploy.Full}},
-		Versions: []deploy.SnapshotVersion{{ID: versionID, Origin: o}},
-	}}}
-}
-
-func originOf(servers ...*moodyServer) *deploy.Origin {
-	o := &deploy.Origin{}
-	for _, s := range servers {
-		o.Endpoints = append(o.Endpoints, deploy.Endpoint{URL: s.url(), Weight: 1})
-	}
-	return o
-}
-
-func retries(n int) *int { return &n }
-
-// ask sends a GET and returns the answer, which names the server.
-func ask(t *testing.T, backend http.RoundTripper) string {
-	t.Helper()
-	resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
-	return readAll(t, resp, err)
-}
-
-func outOf(t *testing.T, backend http.RoundTripper) string {
-	t.Helper()
-	return backend.(interface{ State() deploy.BackendState }).State().Error
-}
 
 func TestRequestsGoToEveryEndpoint(t *testing.T) {
 	a, b := newMoodyServer(t, "a"), newMoodyServer(t, "b")
@@ -225,7 +52,7 @@ func TestWhatEjects(t *testing.T) {
 		t.Run(mood, func(t *testing.T) {
 			a, b := newMoodyServer(t, "a"), newMoodyServer(t, "b")
 			o := originOf(a, b)
-			o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: 50}
+			o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: firstByteMS}
 			cfg := quickConfig()
 			cfg.Ejection, cfg.EjectionMax = time.Hour, time.Hour
 			backend := openOrigin(t, cfg, o)
@@ -269,8 +96,10 @@ func TestWhatEjects(t *testing.T) {
 func TestOneProbeAtATime(t *testing.T) {
 	a, b := newMoodyServer(t, "a"), newMoodyServer(t, "b")
 	o := originOf(a, b)
-	o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: 100}
-	backend := openOrigin(t, quickConfig(), o)
+	o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: firstByteMS}
+	cfg := quickConfig()
+	cfg.Ejection, cfg.EjectionMax = 400*time.Millisecond, time.Hour // no second probe comes while the test looks
+	backend := openOrigin(t, cfg, o)
 	a.mood.Store(moodHang)
 	waitFor(t, "the endpoint to be out", func() bool { ask(t, backend); return outOf(t, backend) != "" })
 
@@ -312,139 +141,6 @@ func TestRequestsThatCannotBeRepeatedDoNotProbe(t *testing.T) {
 	}
 	if h.mayProbe(true) {
 		t.Error("a second probe begins beside the first")
-	}
-}
-
-// A request that may have been acted on is not sent twice; one that was not sent is,
-// whatever it is, with its whole body.
-func TestWhatIsRepeated(t *testing.T) {
-	f := func(name, method, body, mood string, wantRepeated bool) {
-		t.Run(name, func(t *testing.T) {
-			a, b := newMoodyServer(t, "a"), newMoodyServer(t, "b")
-			o := originOf(a, b)
-			o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: 50}
-			cfg := quickConfig()
-			cfg.Ejection, cfg.EjectionMax = time.Hour, time.Hour
-			backend := openOrigin(t, cfg, o)
-			if a.mood.Store(mood); mood == "" {
-				a.kill()
-			}
-			failed := 0
-			for outOf(t, backend) == "" {
-				var before, after int32
-				before = a.requests.Load() + b.requests.Load()
-				req := request(t, method, "/", body)
-				closes := &closeCounter{ReadCloser: req.Body}
-				req.Body = closes
-				resp, err := backend.RoundTrip(req)
-				after = a.requests.Load() + b.requests.Load()
-				if err != nil {
-					failed++
-					if body != "" && closes.n.Load() == 0 {
-						t.Error("the body was not closed")
-					}
-					if after-before > 1 {
-						t.Errorf("a request that must not be repeated was seen %d times", after-before)
-					}
-					continue
-				}
-				if got := readAll(t, resp, nil); got != "b"+body {
-					t.Errorf("got %q, want %q", got, "b"+body)
-				}
-			}
-			if (failed == 0) != wantRepeated {
-				t.Errorf("%d requests failed; repeated should be %v", failed, wantRepeated)
-			}
-		})
-	}
-	f("GET, reset", http.MethodGet, "", moodReset, true)
-	f("DELETE, timeout", http.MethodDelete, "", moodHang, true)
-	f("POST, reset", http.MethodPost, "", moodReset, false)
-	f("POST with a body, timeout", http.MethodPost, "hello", moodHang, false)
-	f("PUT with a body, reset", http.MethodPut, "hello", moodReset, false)
-	f("POST with a body, refused", http.MethodPost, "hello", "", true)
-	f("POST, refused", http.MethodPost, "", "", true)
-}
-
-type closeCounter struct {
-	io.ReadCloser
-	n atomic.Int32
-}
-
-func (c *closeCounter) Close() error { c.n.Add(1); return c.ReadCloser.Close() }
-
-// After a byte of a response there is no second attempt.
-func TestBrokenResponseIsNotRepeated(t *testing.T) {
-	var seen atomic.Int32
-	broken := func() string {
-		return rawServer(t, func(c net.Conn, r *bufio.Reader) {
-			skipHead(r)
-			seen.Add(1)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n")
-		})
-	}
-	o := &deploy.Origin{Endpoints: []deploy.Endpoint{{URL: "http://" + broken(), Weight: 1}, {URL: "http://" + broken(), Weight: 1}}}
-	resp, err := openOrigin(t, quickConfig(), o).RoundTrip(request(t, http.MethodGet, "/", ""))
-	wantKind(t, resp, err, schema.ErrorKindReset)
-	if seen.Load() != 1 {
-		t.Errorf("the request was sent %d times", seen.Load())
-	}
-}
-
-// A request is sent as often as the origin says, and no more.
-func TestRetriesAreBounded(t *testing.T) {
-	for n := range 4 {
-		servers := []*moodyServer{newMoodyServer(t, "a"), newMoodyServer(t, "b"), newMoodyServer(t, "c")}
-		for _, s := range servers {
-			s.mood.Store(moodReset)
-		}
-		o := originOf(servers...)
-		o.Retries = retries(n)
-		resp, err := openOrigin(t, quickConfig(), o).RoundTrip(request(t, http.MethodGet, "/", ""))
-		wantKind(t, resp, err, schema.ErrorKindReset)
-		seen := int32(0)
-		for _, s := range servers {
-			seen += s.requests.Load()
-			if s.requests.Load() > 1 {
-				t.Errorf("%d retries: one endpoint got the request %d times", n, s.requests.Load())
-			}
-		}
-		if want := int32(min(n+1, 3)); seen != want {
-			t.Errorf("%d retries: the request was sent %d times, want %d", n, seen, want)
-		}
-	}
-}
-
-// When everything fails, repeats stay a part of the load.
-func TestRetryBudget(t *testing.T) {
-	u := balancer(t, nil, 1, 1)
-	spent := 0
-	for u.spend() {
-		spent++
-	}
-	if spent != retryFloor {
-		t.Errorf("an idle origin may repeat %d requests at once, want %d", spent, retryFloor)
-	}
-	for range 100 {
-		mustPick(t, u)
-	}
-	for u.spend() {
-		spent++
-	}
-	if want := retryFloor + 100/retryShare; spent != want {
-		t.Errorf("with 100 requests in hand %d may be repeats, want %d", spent, want)
-	}
-	s := sending{upstream: u, req: request(t, http.MethodGet, "/", ""), left: 1}
-	reset := &Error{schema.ErrorKindReset, "test", errUnanswered}
-	if _, _, ok := s.next(reset); ok {
-		t.Error("a request was repeated beyond the budget")
-	}
-	u.retrying.Add(-1)
-	if _, budgeted, ok := s.next(reset); !ok || !budgeted {
-		t.Error("a request was not repeated within the budget")
-	}
-	if _, budgeted, ok := s.next(&Error{schema.ErrorKindConnect, "test", errors.New("refused")}); !ok || budgeted {
-		t.Error("what was not sent is held to the budget")
 	}
 }
 
@@ -555,66 +251,6 @@ func TestRequestsInHandAreCountedDown(t *testing.T) {
 		more, err := backend.RoundTrip(request(t, http.MethodPost, "/", "body"))
 		wantKind(t, more, err, schema.ErrorKindOverloaded)
 	})
-}
-
-// Over each protocol a dead endpoint costs nobody an answer, whatever was to be sent: what
-// found no connection goes to the other one with its whole body.
-func TestFailoverOverEachProtocol(t *testing.T) {
-	echo := func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body) // what of it is missing shows in the answer
-		_, _ = w.Write(body)
-	}
-	each(t, echo, func(t *testing.T, alive *httptest.Server, cfg Config) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = l.Close()
-		scheme, _, _ := strings.Cut(alive.URL, "://")
-		backend := openOrigin(t, cfg, &deploy.Origin{Endpoints: []deploy.Endpoint{{URL: alive.URL, Weight: 1}, {URL: scheme + "://" + l.Addr().String(), Weight: 1}}})
-		for outOf(t, backend) == "" {
-			for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPatch} {
-				body := ""
-				if method != http.MethodGet {
-					body = strings.Repeat(method, 50_000)
-				}
-				resp, err := backend.RoundTrip(request(t, method, "/", body))
-				if got := readAll(t, resp, err); got != body {
-					t.Fatalf("%s: %d bytes came back of %d", method, len(got), len(body))
-				}
-			}
-		}
-	})
-}
-
-// A stream that an endpoint resets is a failure of it, and is repeated elsewhere.
-func TestResetStreamsAreRepeatedElsewhere(t *testing.T) {
-	bad := h2Server(t, func(_ int32, fr *h2.Framer, stream uint32) bool {
-		return fr.WriteRSTStream(stream, h2.ErrCodeInternal) == nil
-	})
-	good := h2Server(t, func(_ int32, fr *h2.Framer, stream uint32) bool { return respond(fr, stream) })
-	cfg := quickConfig()
-	cfg.Ejection, cfg.EjectionMax = time.Hour, time.Hour
-	backend := openOrigin(t, cfg, &deploy.Origin{Endpoints: []deploy.Endpoint{{URL: bad, Weight: 1}, {URL: good, Weight: 1}}})
-	waitFor(t, "the endpoint to be out", func() bool {
-		resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
-		readAll(t, resp, err)
-		return strings.Contains(outOf(t, backend), bad+" (reset)")
-	})
-}
-
-// The story: a request on a connection that was kept got no answer in time, and was
-// sent once more, to the same server on a new connection, to wait there as long again.
-func TestTimeoutIsNotRepeatedAtTheSameServer(t *testing.T) {
-	a := newMoodyServer(t, "a")
-	backend := openOrigin(t, shortConfig(), &deploy.Origin{URL: a.url(), Timeouts: &deploy.OriginTimeouts{FirstByteMS: 50}})
-	ask(t, backend) // leaves a connection
-	a.mood.Store(moodHang)
-	resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
-	wantKind(t, resp, err, schema.ErrorKindTimeout)
-	if n := a.requests.Load(); n != 2 {
-		t.Errorf("the server saw %d requests, want 2", n)
-	}
 }
 
 func BenchmarkRoundTripOfEndpoints(b *testing.B) {

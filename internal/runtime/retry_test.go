@@ -1,0 +1,212 @@
+package runtime
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	h2 "golang.org/x/net/http2"
+
+	"tidegate/internal/deploy"
+	"tidegate/schema"
+)
+
+// A request that may have been acted on is not sent twice; one that was not sent is,
+// whatever it is, with its whole body.
+func TestWhatIsRepeated(t *testing.T) {
+	f := func(name, method, body, mood string, wantRepeated bool) {
+		t.Run(name, func(t *testing.T) {
+			a, b := newMoodyServer(t, "a"), newMoodyServer(t, "b")
+			o := originOf(a, b)
+			o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: firstByteMS}
+			cfg := quickConfig()
+			cfg.Ejection, cfg.EjectionMax = time.Hour, time.Hour
+			backend := openOrigin(t, cfg, o)
+			if a.mood.Store(mood); mood == "" {
+				a.kill()
+			}
+			failed := 0
+			for outOf(t, backend) == "" {
+				var before, after int32
+				before = a.requests.Load() + b.requests.Load()
+				req := request(t, method, "/", body)
+				closes := &closeCounter{ReadCloser: req.Body}
+				req.Body = closes
+				resp, err := backend.RoundTrip(req)
+				after = a.requests.Load() + b.requests.Load()
+				if err != nil {
+					failed++
+					if body != "" && closes.n.Load() == 0 {
+						t.Error("the body was not closed")
+					}
+					if after-before > 1 {
+						t.Errorf("a request that must not be repeated was seen %d times", after-before)
+					}
+					continue
+				}
+				if got := readAll(t, resp, nil); got != "b"+body {
+					t.Errorf("got %q, want %q", got, "b"+body)
+				}
+			}
+			if (failed == 0) != wantRepeated {
+				t.Errorf("%d requests failed; repeated should be %v", failed, wantRepeated)
+			}
+		})
+	}
+	f("GET, reset", http.MethodGet, "", moodReset, true)
+	f("DELETE, timeout", http.MethodDelete, "", moodHang, true)
+	f("POST, reset", http.MethodPost, "", moodReset, false)
+	f("POST with a body, timeout", http.MethodPost, "hello", moodHang, false)
+	f("PUT with a body, reset", http.MethodPut, "hello", moodReset, false)
+	f("POST with a body, refused", http.MethodPost, "hello", "", true)
+	f("POST, refused", http.MethodPost, "", "", true)
+}
+
+type closeCounter struct {
+	io.ReadCloser
+	n atomic.Int32
+}
+
+func (c *closeCounter) Close() error { c.n.Add(1); return c.ReadCloser.Close() }
+
+// After a byte of a response there is no second attempt.
+func TestBrokenResponseIsNotRepeated(t *testing.T) {
+	var seen atomic.Int32
+	broken := func() string {
+		return rawServer(t, func(c net.Conn, r *bufio.Reader) {
+			skipHead(r)
+			seen.Add(1)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n")
+		})
+	}
+	o := &deploy.Origin{Endpoints: []deploy.Endpoint{{URL: "http://" + broken(), Weight: 1}, {URL: "http://" + broken(), Weight: 1}}}
+	resp, err := openOrigin(t, quickConfig(), o).RoundTrip(request(t, http.MethodGet, "/", ""))
+	wantKind(t, resp, err, schema.ErrorKindReset)
+	if seen.Load() != 1 {
+		t.Errorf("the request was sent %d times", seen.Load())
+	}
+}
+
+// A request is sent as often as the origin says, and no more.
+func TestRetriesAreBounded(t *testing.T) {
+	for n := range 4 {
+		servers := []*moodyServer{newMoodyServer(t, "a"), newMoodyServer(t, "b"), newMoodyServer(t, "c")}
+		for _, s := range servers {
+			s.mood.Store(moodReset)
+		}
+		o := originOf(servers...)
+		o.Retries = retries(n)
+		resp, err := openOrigin(t, quickConfig(), o).RoundTrip(request(t, http.MethodGet, "/", ""))
+		wantKind(t, resp, err, schema.ErrorKindReset)
+		seen := int32(0)
+		for _, s := range servers {
+			seen += s.requests.Load()
+			if s.requests.Load() > 1 {
+				t.Errorf("%d retries: one endpoint got the request %d times", n, s.requests.Load())
+			}
+		}
+		if want := int32(min(n+1, 3)); seen != want {
+			t.Errorf("%d retries: the request was sent %d times, want %d", n, seen, want)
+		}
+	}
+}
+
+// When everything fails, repeats stay a part of the load.
+func TestRetryBudget(t *testing.T) {
+	u := balancer(t, nil, 1, 1)
+	spent := 0
+	for u.spend() {
+		spent++
+	}
+	if spent != retryFloor {
+		t.Errorf("an idle origin may repeat %d requests at once, want %d", spent, retryFloor)
+	}
+	for range 100 {
+		mustPick(t, u)
+	}
+	for u.spend() {
+		spent++
+	}
+	if want := retryFloor + 100/retryShare; spent != want {
+		t.Errorf("with 100 requests in hand %d may be repeats, want %d", spent, want)
+	}
+	s := sending{upstream: u, req: request(t, http.MethodGet, "/", ""), left: 1}
+	reset := &Error{schema.ErrorKindReset, "test", errUnanswered}
+	if _, _, ok := s.next(reset); ok {
+		t.Error("a request was repeated beyond the budget")
+	}
+	u.retrying.Add(-1)
+	if _, budgeted, ok := s.next(reset); !ok || !budgeted {
+		t.Error("a request was not repeated within the budget")
+	}
+	if _, budgeted, ok := s.next(&Error{schema.ErrorKindConnect, "test", errors.New("refused")}); !ok || budgeted {
+		t.Error("what was not sent is held to the budget")
+	}
+}
+
+// Over each protocol a dead endpoint costs nobody an answer, whatever was to be sent: what
+// found no connection goes to the other one with its whole body.
+func TestFailoverOverEachProtocol(t *testing.T) {
+	echo := func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // what of it is missing shows in the answer
+		_, _ = w.Write(body)
+	}
+	each(t, echo, func(t *testing.T, alive *httptest.Server, cfg Config) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Close()
+		scheme, _, _ := strings.Cut(alive.URL, "://")
+		backend := openOrigin(t, cfg, &deploy.Origin{Endpoints: []deploy.Endpoint{{URL: alive.URL, Weight: 1}, {URL: scheme + "://" + l.Addr().String(), Weight: 1}}})
+		for outOf(t, backend) == "" {
+			for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPatch} {
+				body := ""
+				if method != http.MethodGet {
+					body = strings.Repeat(method, 50_000)
+				}
+				resp, err := backend.RoundTrip(request(t, method, "/", body))
+				if got := readAll(t, resp, err); got != body {
+					t.Fatalf("%s: %d bytes came back of %d", method, len(got), len(body))
+				}
+			}
+		}
+	})
+}
+
+// A stream that an endpoint resets is a failure of it, and is repeated elsewhere.
+func TestResetStreamsAreRepeatedElsewhere(t *testing.T) {
+	bad := h2Server(t, func(_ int32, fr *h2.Framer, stream uint32) bool {
+		return fr.WriteRSTStream(stream, h2.ErrCodeInternal) == nil
+	})
+	good := h2Server(t, func(_ int32, fr *h2.Framer, stream uint32) bool { return respond(fr, stream) })
+	cfg := quickConfig()
+	cfg.Ejection, cfg.EjectionMax = time.Hour, time.Hour
+	backend := openOrigin(t, cfg, &deploy.Origin{Endpoints: []deploy.Endpoint{{URL: bad, Weight: 1}, {URL: good, Weight: 1}}})
+	waitFor(t, "the endpoint to be out", func() bool {
+		resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
+		readAll(t, resp, err)
+		return strings.Contains(outOf(t, backend), bad+" (reset)")
+	})
+}
+
+// The story: a request on a connection that was kept got no answer in time, and was
+// sent once more, to the same server on a new connection, to wait there as long again.
+func TestTimeoutIsNotRepeatedAtTheSameServer(t *testing.T) {
+	a := newMoodyServer(t, "a")
+	backend := openOrigin(t, shortConfig(), &deploy.Origin{URL: a.url(), Timeouts: &deploy.OriginTimeouts{FirstByteMS: firstByteMS}})
+	ask(t, backend) // leaves a connection
+	a.mood.Store(moodHang)
+	resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
+	wantKind(t, resp, err, schema.ErrorKindTimeout)
+	if n := a.requests.Load(); n != 2 {
+		t.Errorf("the server saw %d requests, want 2", n)
+	}
+}
