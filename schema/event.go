@@ -60,7 +60,10 @@ const (
 	ErrorKindTimeout  = "timeout"  // no response header in time
 	ErrorKindReset    = "reset"    // the connection broke
 	ErrorKindProtocol = "protocol" // what came was no HTTP, or more of it than allowed
-	ErrorKindOther    = "other"
+	// ErrorKindOverloaded is a request that was sent nowhere, because the version had as
+	// many in hand as it may.
+	ErrorKindOverloaded = "overloaded"
+	ErrorKindOther      = "other"
 )
 
 // TraceEvent is one invocation: a request as the gateway saw it and what became

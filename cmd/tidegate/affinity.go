@@ -31,31 +31,47 @@ func affinityGet(c *connection) *cobra.Command {
 }
 
 func affinitySet(c *connection) *cobra.Command {
-	return &cobra.Command{
+	var o affinityOptions
+	command := &cobra.Command{
 		Use: "set SCRIPT RULE...", Short: "Replace the affinity rules of a script",
 		Long: "The first rule that finds a value in a request gives it its key; equal keys get the same version. A rule is one of\n\n" +
 			"  cookie:NAME, header:NAME, query:NAME   the value of that name\n" +
 			"  client_ip                              the address of the client\n" +
 			"  path:NUMBER                            a segment of the path, counted from 1\n" +
-			"  path:/PREFIX/                          the segment of the path after the prefix",
-		Example: "  tidegate affinity set shop cookie:user_id client_ip",
-		Args:    arguments(2, -1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			script, attempted := args[0], "set the affinity rules of "+args[0]
-			a, err := parseAffinity(args[1:])
-			if err != nil { // refused before anything is asked of the API
-				return usage(cmd, err)
-			}
-			s, err := c.open(cmd)
-			if err != nil {
-				return err
-			}
-			if err := s.api.SaveAffinity(cmd.Context(), s.account, script, a); err != nil {
-				return s.explain(attempted, err)
-			}
-			return s.show(func(out io.Writer) { s.writeAffinity(out, a) })
-		},
+			"  path:/PREFIX/                          the segment of the path after the prefix\n\n" +
+			"With --set-cookie the last rule is one of a cookie, and a client that has none is given one. --file replaces the\n" +
+			"rules by the JSON of a file, in which --forward may differ from rule to rule.",
+		Example: "  tidegate affinity set shop cookie:user_id client_ip\n" +
+			"  tidegate affinity set shop cookie:visitor --set-cookie --cookie-max-age 720h",
+		Args: arguments(1, -1),
 	}
+	flags := command.Flags()
+	o.declare(flags)
+	command.RunE = func(cmd *cobra.Command, args []string) error {
+		script, attempted := args[0], "set the affinity rules of "+args[0]
+		byFile := o.file != ""
+		if byFile == (len(args) > 1) || byFile && o.given(flags) {
+			return usage(cmd, errors.New("say what to set, by rules and flags or with --file, but not with both"))
+		}
+		var a deploy.Affinity
+		var err error
+		if byFile {
+			if a, err = readAffinity(cmd.InOrStdin(), o.file); err != nil {
+				return fmt.Errorf("%s: %w", attempted, err)
+			}
+		} else if a, err = o.affinity(flags, args[1:]); err != nil { // refused before anything is asked of the API
+			return usage(cmd, err)
+		}
+		s, err := c.open(cmd)
+		if err != nil {
+			return err
+		}
+		if err := s.api.SaveAffinity(cmd.Context(), s.account, script, a); err != nil {
+			return s.explain(attempted, err)
+		}
+		return s.show(func(out io.Writer) { s.writeAffinity(out, a) })
+	}
+	return command
 }
 
 func affinityDelete(c *connection) *cobra.Command {
@@ -73,18 +89,6 @@ func affinityDelete(c *connection) *cobra.Command {
 			return s.show(func(out io.Writer) { fmt.Fprintf(out, "%s has no affinity rules.\n", oneLine(args[0])) })
 		},
 	}
-}
-
-func parseAffinity(texts []string) (deploy.Affinity, error) {
-	var a deploy.Affinity
-	for _, text := range texts {
-		rule, err := parseAffinityRule(text)
-		if err != nil {
-			return a, fmt.Errorf("rule %q: %w", text, err)
-		}
-		a.Rules = append(a.Rules, rule)
-	}
-	return a, a.Validate()
 }
 
 // parseAffinityRule reads SOURCE or SOURCE:VALUE.
@@ -122,9 +126,16 @@ func formatAffinityRule(r deploy.AffinityRule) string {
 
 // writeAffinity numbers the rules as events and response headers do.
 func (s *session) writeAffinity(out io.Writer, a deploy.Affinity) {
-	rows := make([][]string, len(a.Rules))
+	header, rows, options := []string{"NUMBER", "RULE"}, make([][]string, len(a.Rules)), make([]string, len(a.Rules))
 	for i, r := range a.Rules {
 		rows[i] = []string{strconv.Itoa(i + 1), formatAffinityRule(r)}
+		options[i] = formatAffinityOptions(r)
 	}
-	s.table(out, []string{"NUMBER", "RULE"}, rows)
+	if strings.Join(options, "") != "" {
+		header = append(header, "OPTIONS")
+		for i := range rows {
+			rows[i] = append(rows[i], options[i])
+		}
+	}
+	s.table(out, header, rows)
 }

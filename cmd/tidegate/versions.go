@@ -1,8 +1,11 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -11,22 +14,35 @@ import (
 )
 
 func versionsUpload(c *connection) *cobra.Command {
-	var v deploy.Version
-	v.Origin = &deploy.Origin{}
+	var urls []string
+	var file string
+	var said deploy.Annotations
 	command := &cobra.Command{
 		Use: "upload SCRIPT --origin URL", Short: "Make a version of a script; it serves once it is deployed",
-		Example: "  tidegate versions upload shop --origin http://127.0.0.1:9000 --tag v1 --message 'First release'",
-		Args:    arguments(1, 1),
+		Long: "Make a version of a script; it serves once it is deployed. A version is one server, or several that serve the\n" +
+			"same, between which the gateway balances. Weights, a monitor, time-outs and bounds are in a file of JSON.",
+		Example: "  tidegate versions upload shop --origin http://127.0.0.1:9000 --tag v1 --message 'First release'\n" +
+			"  tidegate versions upload shop --origin http://10.0.0.5:9000 --origin http://10.0.0.6:9000\n" +
+			"  tidegate versions upload shop --origin-file origin.json",
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			script := args[0]
-			if err := required(cmd, "origin"); err != nil {
-				return err
+			if file == "" {
+				if err := required(cmd, "origin"); err != nil {
+					return err
+				}
+			} else if len(urls) > 0 {
+				return usage(cmd, errors.New("--origin and --origin-file exclude each other: a file names its servers itself"))
+			}
+			origin, err := originJSON(cmd.InOrStdin(), file, urls)
+			if err != nil {
+				return fmt.Errorf("upload a version of %s: %w", script, err)
 			}
 			s, err := c.open(cmd)
 			if err != nil {
 				return err
 			}
-			made, err := s.api.CreateVersion(cmd.Context(), s.account, script, v)
+			made, err := s.api.UploadOrigin(cmd.Context(), s.account, script, origin, said)
 			if err != nil {
 				return s.explain("upload a version of "+script, err)
 			}
@@ -36,11 +52,51 @@ func versionsUpload(c *connection) *cobra.Command {
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&v.Origin.URL, "origin", "", "URL of the server that answers this version's requests")
-	flags.StringVar(&v.Annotations.Tag, "tag", "", "short name, to be used instead of the id")
-	flags.StringVar(&v.Annotations.Alias, "alias", "", "name of a host at which this version can always be reached")
-	flags.StringVarP(&v.Annotations.Message, "message", "m", "", "what the version is about")
+	flags.StringArrayVar(&urls, "origin", nil, "`URL` of a server that answers this version's requests; may be repeated")
+	flags.StringVar(&file, "origin-file", "", "JSON of the whole origin, as the API has it; - reads standard input")
+	flags.StringVar(&said.Tag, "tag", "", "short name, to be used instead of the id")
+	flags.StringVar(&said.Alias, "alias", "", "name of a host at which this version can always be reached")
+	flags.StringVarP(&said.Message, "message", "m", "", "what the version is about")
 	return command
+}
+
+// originBytesMax bounds a file of an origin; 64 endpoints are a fraction of it.
+const originBytesMax = 1 << 20
+
+// originJSON is the origin as the API has it: the content of the file, or the servers.
+// What is in a file is for the API to judge, as it is complete only there.
+func originJSON(stdin io.Reader, file string, urls []string) (json.RawMessage, error) {
+	if file == "" {
+		var o deploy.Origin
+		if len(urls) == 1 {
+			o.URL = urls[0]
+		} else {
+			for _, u := range urls {
+				o.Endpoints = append(o.Endpoints, deploy.Endpoint{URL: u, Weight: 1})
+			}
+		}
+		return json.Marshal(o)
+	}
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = f.Close() }() // it was only read
+		stdin = f
+	}
+	text, err := io.ReadAll(io.LimitReader(stdin, originBytesMax+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	case len(text) > originBytesMax:
+		return nil, fmt.Errorf("read %s: it is longer than %d bytes", file, originBytesMax)
+	}
+	var origin map[string]json.RawMessage
+	if err := json.Unmarshal(text, &origin); err != nil || origin == nil {
+		return nil, fmt.Errorf("read %s: it must be one JSON object, such as {\"endpoints\": [{\"url\": \"http://10.0.0.5:9000\"}]}", file)
+	}
+	return text, nil
 }
 
 func versionsList(c *connection) *cobra.Command {
@@ -75,7 +131,7 @@ func origin(v deploy.Version) string {
 	if v.Origin == nil {
 		return ""
 	}
-	return v.Origin.URL
+	return v.Origin.String()
 }
 
 func versionsView(c *connection) *cobra.Command {

@@ -190,6 +190,8 @@ func FuzzDecodeAffinity(f *testing.F) {
 	for _, seed := range []string{
 		`{"rules":[{"source":"cookie","name":"a"},{"source":"client_ip"}]}`, `{"rules":[{"source":"path","segment":2},{"source":"path","prefix":"/a/"}]}`,
 		`{"rules":[]}`, `{"rules":null}`, `{"rules":[{"source":"header","name":"Host"}]}`, `{"rules":[{"source":"path","segment":0,"prefix":"/"}]}`,
+		`{"rules":[{"source":"query","name":"a","forward":false},{"source":"cookie","name":"a","set":{"max_age":60,"same_site":"none","domain":"a.b","path":"/a","secure":"always","partitioned":true}}]}`,
+		`{"rules":[{"source":"cookie","name":"a","set":{}}]}`, `{"rules":[{"source":"cookie","name":"a","set":null,"forward":null}]}`,
 	} {
 		f.Add([]byte(seed))
 	}

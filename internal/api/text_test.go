@@ -42,7 +42,7 @@ func TestNoStringHoldsNUL(t *testing.T) {
 		"PUT " + script + "/routes":                                    `[{"pattern": "shop.example.com/*", "zone_id": "z", "zone_name": "example.com"}]`,
 		"POST " + script + "/versions":                                 `{"metadata": {"origin": {"url": "http://a"}, "annotations": {"workers/message": "m", "workers/tag": "t", "workers/alias": "a"}}}`,
 		"POST " + script + "/deployments":                              `{"strategy": "percentage", "versions": [{"version_id": "` + v.ID + `", "percentage": 100}], "annotations": {"workers/message": "m"}, "code_update_strategy": {"mode": "deferred"}}`,
-		"PUT " + script + "/affinity":                                  `{"rules": [{"source": "cookie", "name": "a"}, {"source": "path", "prefix": "/a/"}]}`,
+		"PUT " + script + "/affinity":                                  `{"rules": [{"source": "path", "prefix": "/a/"}, {"source": "cookie", "name": "a", "forward": true, "set": {"same_site": "lax", "domain": "a.example.com", "path": "/a", "secure": "always"}}]}`,
 		"PUT " + script + "/rollback-policy":                           `{"enabled": true, "action": "pause"}`,
 		"POST " + script + "/rollback-policy/ramp":                     `{"action": "pause"}`,
 		"PUT /accounts/{account}/workers/subdomain":                    `{"subdomain": "dev"}`,

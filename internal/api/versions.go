@@ -151,7 +151,7 @@ func (s *Server) getVersion(r *request) (any, error) {
 // versionBody is the upload of an origin version.
 type versionBody struct {
 	Metadata *struct {
-		Origin      *deploy.Origin   `json:"origin"`
+		Origin      *originBody      `json:"origin"`
 		Annotations *annotationsBody `json:"annotations"`
 	} `json:"metadata"`
 }
@@ -182,10 +182,11 @@ func (s *Server) createVersion(r *request) (any, error) {
 	if body.Metadata == nil || body.Metadata.Origin == nil {
 		return nil, errs.New(errs.Invalid, 0, "metadata.origin is missing: name the backend's URL").At("/metadata/origin")
 	}
-	if err := checkOrigin(body.Metadata.Origin.URL); err != nil {
+	origin, err := body.Metadata.Origin.check(place{}.member("metadata").member("origin"))
+	if err != nil {
 		return nil, err
 	}
-	v := deploy.Version{Origin: body.Metadata.Origin}
+	v := deploy.Version{Origin: origin}
 	if body.Metadata.Annotations != nil {
 		annotations, err := body.Metadata.Annotations.check("/metadata/annotations", script)
 		if err != nil {
@@ -194,7 +195,7 @@ func (s *Server) createVersion(r *request) (any, error) {
 		v.Annotations = annotations
 	}
 	v.Annotations.TriggeredBy = triggeredByVersionUpload
-	v, err := s.deps.Scripts.CreateVersion(r.ctx, r.account, script, v)
+	v, err = s.deps.Scripts.CreateVersion(r.ctx, r.account, script, v)
 	return viewVersion(v), err
 }
 

@@ -1,6 +1,8 @@
 package deploy
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode"
@@ -16,7 +18,8 @@ type Affinity struct {
 	Rules []AffinityRule `json:"rules"`
 }
 
-// AffinityRule is one place to look for a key. Source says which other member it has.
+// AffinityRule is one place to look for a key. Source says which of Name, Segment and
+// Prefix it has.
 type AffinityRule struct {
 	Source AffinitySource `json:"source"`
 	// Name is that of the header, in any case, or of the cookie or the query parameter.
@@ -25,6 +28,43 @@ type AffinityRule struct {
 	Segment int `json:"segment,omitempty"`
 	// Prefix is a path of whole segments, such as /rooms/; the one after it is the key.
 	Prefix string `json:"prefix,omitempty"`
+	// Forward says whether the key goes on to the version, as
+	// Cloudflare-Workers-Version-Key. Nil is no, and with Set: if the gateway made it.
+	Forward *bool `json:"forward,omitempty"`
+	// Set has the gateway give a cookie to clients that have none. Nil sets none.
+	Set *AffinityCookieAttributes `json:"set,omitempty"`
+
+	// unknown is why the rule says more than this program understands, and text the rule
+	// as it was read then; both are empty for others.
+	unknown, text string
+}
+
+// UnmarshalJSON also takes a rule with members that it does not know, from a newer
+// control plane, but Validate refuses that: half of a rule may do the opposite of the
+// whole.
+func (r *AffinityRule) UnmarshalJSON(text []byte) error {
+	type plain AffinityRule // without this method
+	var p plain
+	if err := json.Unmarshal(text, &p); err != nil {
+		return err
+	}
+	strict := json.NewDecoder(bytes.NewReader(text))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(new(plain)); err != nil {
+		p.unknown, p.text = strings.TrimPrefix(err.Error(), "json: "), string(text)
+	}
+	*r = AffinityRule(p)
+	return nil
+}
+
+// MarshalJSON writes a rule with unknown members as it was read: a gateway that starts
+// from its snapshot on disk must not take it for a shorter one.
+func (r AffinityRule) MarshalJSON() ([]byte, error) {
+	if r.text != "" {
+		return []byte(r.text), nil
+	}
+	type plain AffinityRule // without this method
+	return json.Marshal(plain(r))
 }
 
 // AffinitySource is a part of a request.
@@ -76,6 +116,9 @@ func (a *Affinity) Validate() error {
 				return badRule(i, "", fmt.Sprintf("is the same as rules[%d]: it would never be reached", j))
 			}
 		}
+		if a.Rules[i].Set != nil && i < len(a.Rules)-1 {
+			return badRule(i, "set", "gives every client a key, so that the rules after it would never be reached: put this one last")
+		}
 	}
 	return nil
 }
@@ -83,24 +126,33 @@ func (a *Affinity) Validate() error {
 func badRule(i int, member, why string) error {
 	name, pointer := fmt.Sprintf("rules[%d]", i), fmt.Sprintf("/rules/%d", i)
 	if member != "" {
-		name, pointer = name+"."+member, pointer+"/"+member
+		name, pointer = name+"."+member, pointer+memberPointer(member)
 	}
 	return errs.New(errs.Invalid, 0, "%s %s", name, why).At(pointer)
 }
 
+// memberPointer is the JSON pointer of a member such as set.path.
+func memberPointer(member string) string { return "/" + strings.ReplaceAll(member, ".", "/") }
+
 // Validate is that of Affinity, for a rule that stands alone.
 func (r *AffinityRule) Validate() error {
-	if member, why := r.check(); why != "" {
-		return errs.New(errs.Invalid, 0, "%s %s", member, why).At("/" + member)
+	switch member, why := r.check(); {
+	case why == "":
+		return nil
+	case member == "":
+		return errs.New(errs.Invalid, 0, "the rule %s", why)
+	default:
+		return errs.New(errs.Invalid, 0, "%s %s", member, why).At(memberPointer(member))
 	}
-	return nil
 }
 
-// check returns the first member with a bad value, and what is wrong with it; why
-// is empty for a good rule.
+// check returns the first member with a bad value, empty for the rule as a whole, and
+// what is wrong with it; why is empty for a good rule.
 func (r *AffinityRule) check() (member, why string) {
 	named := r.Source == AffinityHeader || r.Source == AffinityCookie || r.Source == AffinityQuery
 	switch {
+	case r.unknown != "":
+		return "", fmt.Sprintf("has a member that is not known here, and is not followed in part: %s", r.unknown)
 	case !named && r.Source != AffinityClientIP && r.Source != AffinityPath:
 		return "source", fmt.Sprintf("is %.60q: it must be %q, %q, %q, %q or %q", r.Source,
 			AffinityHeader, AffinityCookie, AffinityQuery, AffinityClientIP, AffinityPath)
@@ -110,8 +162,13 @@ func (r *AffinityRule) check() (member, why string) {
 		return "segment", fmt.Sprintf("does not go with the source %q", r.Source)
 	case r.Source != AffinityPath && r.Prefix != "":
 		return "prefix", fmt.Sprintf("does not go with the source %q", r.Source)
+	case r.Source != AffinityCookie && r.Set != nil:
+		return "set", fmt.Sprintf("does not go with the source %q: the gateway gives out cookies only", r.Source)
 	case named:
-		return "name", r.checkName()
+		if why := r.checkName(); why != "" || r.Set == nil {
+			return "name", why
+		}
+		return r.checkSet()
 	case r.Source == AffinityPath:
 		return r.checkPath()
 	}
@@ -169,5 +226,5 @@ func (r *AffinityRule) same(other *AffinityRule) bool {
 	if r.Source == AffinityHeader && other.Source == AffinityHeader {
 		return strings.EqualFold(r.Name, other.Name)
 	}
-	return *r == *other
+	return r.Source == other.Source && r.Name == other.Name && r.Segment == other.Segment && r.Prefix == other.Prefix
 }

@@ -10,10 +10,10 @@ import (
 )
 
 // BackendState is what a router can say of a version's backend. Origins are always
-// ready: nobody asks them before a request does.
+// ready, whatever their endpoints are: their share of the traffic is theirs.
 type BackendState struct {
 	Phase BackendPhase `json:"phase"`
-	Error string       `json:"error,omitempty"` // why it failed, for a person
+	Error string       `json:"error,omitempty"` // why it failed, or which endpoints are out, for a person
 }
 
 // BackendPhase is where a backend is between a snapshot and its first request.

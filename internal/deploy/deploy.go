@@ -77,13 +77,6 @@ type Annotations struct {
 	TriggeredBy string `json:"workers/triggered_by,omitempty"`
 }
 
-// Origin is the backend of an origin version: any HTTP server. The scheme says how
-// it is spoken to: http is HTTP/1.1, https is HTTP/2 or HTTP/1.1 as the server
-// offers, and h2c is HTTP/2 without TLS.
-type Origin struct {
-	URL string `json:"url"` // scheme, host, optional port and path prefix
-}
-
 // Split is one version's share of a deployment.
 type Split struct {
 	VersionID  string     `json:"version_id"`

@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"fmt"
-	"net/url"
 	"slices"
 )
 
@@ -116,8 +115,8 @@ func (sc *SnapshotScript) validate() error {
 		if v.Origin == nil {
 			continue
 		}
-		if u, err := url.Parse(v.Origin.URL); err != nil || u.Host == "" {
-			return fmt.Errorf("version %s has the origin URL %q, which is not absolute", v.ID, v.Origin.URL)
+		if err := v.Origin.validate(); err != nil {
+			return fmt.Errorf("version %s: %w", v.ID, err)
 		}
 	}
 	for _, split := range sc.Splits {

@@ -16,6 +16,27 @@ type affinityRule struct {
 	name     string   // of a header in canonical form; of a cookie or a query parameter as it is
 	before   int      // segments of the path before the one that is the key
 	segments []string // what those must be; empty for anything
+	forward  forwarding
+	issuer   *issuer // sets the cookie where there is none; nil does not
+}
+
+// forwarding says which keys of a rule go on to the version.
+type forwarding int
+
+const (
+	forwardNone forwarding = iota
+	forwardMade            // those that a gateway has made, which mean nothing
+	forwardAll
+)
+
+func forwardingOf(r *deploy.AffinityRule) forwarding {
+	switch {
+	case r.Forward == nil && r.Set != nil:
+		return forwardMade
+	case r.Forward != nil && *r.Forward:
+		return forwardAll
+	}
+	return forwardNone
 }
 
 // compileAffinity leaves out a rule that it cannot follow, such as one of a newer
@@ -27,7 +48,7 @@ func compileAffinity(sc *deploy.SnapshotScript, warn func(string, ...any)) (list
 			warn("script %s/%s: affinity rule %d is left out: %v", sc.AccountID, sc.Name, i+1, err)
 			continue
 		}
-		rule := affinityRule{source: r.Source, number: i + 1, name: r.Name, before: r.Segment - 1}
+		rule := affinityRule{source: r.Source, number: i + 1, name: r.Name, before: r.Segment - 1, forward: forwardingOf(r)}
 		if r.Source == deploy.AffinityHeader {
 			rule.name = http.CanonicalHeaderKey(r.Name)
 		}
@@ -37,33 +58,70 @@ func compileAffinity(sc *deploy.SnapshotScript, warn func(string, ...any)) (list
 			rule.segments = strings.Split(r.Prefix[1:len(r.Prefix)-1], "/")
 			rule.before = len(rule.segments)
 		}
+		if r.Set != nil {
+			rule.issuer = newIssuer(r)
+		}
 		list = append(list, rule)
 	}
 	return list
 }
 
-// factsOf returns what a request wants of a script: by the headers that say so, and
-// without a key of its own by the script's rules. target is the request's path and
-// query as the client wrote them, empty where it has none.
+// facts are what a request says of its version, and what becomes of its key.
+type facts struct {
+	deploy.Facts
+	forward bool // the key goes on to the version as Cloudflare-Workers-Version-Key
+	made    bool // the key is new: the client is to have it as a cookie
+}
+
+// factsOf returns what a request of the public wants of a script: by the headers that
+// say so, and without a key of its own by the script's rules. target is the request's
+// path and query as the client wrote them, empty where it has none.
 //
-// A derived key goes no further, to no backend, event, span or log, since it may be
-// the value of a cookie. A call through a service binding is asked again, by the
-// callee's rules and with what the calling Worker passes on.
-func factsOf(r *http.Request, sc *script, target, clientIP string) deploy.Facts {
-	facts := deploy.Facts{Override: overrideFor(r.Header[headerOverrides], sc.Name)}
-	if keys := r.Header[headerKey]; len(keys) > 0 {
-		facts.Key = keys[0]
+// A derived key goes no further unless its rule forwards it, to no backend, event, span
+// or log, since it may be the value of a cookie.
+func factsOf(r *http.Request, sc *script, target, clientIP string) facts {
+	f := callFacts(r, sc, target, clientIP)
+	if f.Key != "" || len(sc.affinity) == 0 {
+		return f
 	}
-	if facts.Key != "" {
-		return facts
+	rule := &sc.affinity[len(sc.affinity)-1] // Validate: no other one sets a cookie
+	if rule.issuer == nil || !sc.drawn && rule.forward == forwardNone || !rule.issuer.mayIssue(r, target) {
+		return f
+	}
+	f.Key, f.Rule, f.made, f.forward = newKey(), rule.number, true, rule.forward != forwardNone
+	return f
+}
+
+// callFacts is factsOf for a call through a service binding, which is asked again, by
+// the callee's rules and with what the calling Worker passes on. The answer is the
+// Worker's, not a client's, so no cookie is set.
+func callFacts(r *http.Request, sc *script, target, clientIP string) facts {
+	f := facts{Facts: deploy.Facts{Override: overrideFor(r.Header[headerOverrides], sc.Name)}}
+	if keys := r.Header[headerKey]; len(keys) > 0 {
+		f.Key = keys[0]
+	}
+	if f.Key != "" {
+		return f
 	}
 	for i := range sc.affinity {
-		if key := sc.affinity[i].key(r, target, clientIP); key != "" {
-			facts.Key, facts.Rule = key, sc.affinity[i].number
+		rule := &sc.affinity[i]
+		if key := rule.key(r, target, clientIP); key != "" {
+			f.Key, f.Rule = key, rule.number
+			f.forward = rule.forward == forwardAll && forwardable(key) || rule.forward == forwardMade && isMade(key)
 			break
 		}
 	}
-	return facts
+	return f
+}
+
+// forwardable reports whether a key is the same after a way as a header's value.
+func forwardable(key string) bool {
+	for i := range len(key) {
+		if key[i] < ' ' || key[i] > '~' {
+			return false
+		}
+	}
+	return key[0] != ' ' && key[len(key)-1] != ' '
 }
 
 // key returns what the rule finds, or "". It allocates only to decode a value with

@@ -97,7 +97,7 @@ func TestAffinityPrecedence(t *testing.T) {
 		t.Helper()
 		r := parse(t, target, lines...)
 		got := factsOf(r, sc, r.RequestURI, "192.0.2.1")
-		if got != want {
+		if got != (facts{Facts: want}) {
 			t.Errorf("%s %q: got %+v, want %+v", target, lines, got, want)
 		}
 		if p := sc.choose(got, 0); p.decision != decision || p.rule != rule {
@@ -141,7 +141,7 @@ func TestAffinityLeavesRPCAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	target, ok := rawTarget(r)
-	if got := factsOf(r, sc, target, callerClient(r).ip); ok || got != (deploy.Facts{}) {
+	if got := callFacts(r, sc, target, callerClient(r).ip); ok || got != (facts{}) {
 		t.Errorf("got %+v of target %q", got, target)
 	}
 }
@@ -372,6 +372,7 @@ func BenchmarkServeHTTPWithAffinity(b *testing.B) {
 	}
 	f("no rules")
 	f("cookie", deploy.AffinityRule{Source: deploy.AffinityCookie, Name: "user_id"})
+	f("a cookie that is set", setting(deploy.AffinityCookieAttributes{MaxAge: 3600}))
 }
 
 // bothBackends is instantBackend for both versions of scriptWith.

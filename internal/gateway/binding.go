@@ -87,7 +87,7 @@ func (g *Gateway) serveBinding(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	target, _ := rawTarget(r) // an RPC session has none
-	choice, late := g.pick(r.Context(), sc, factsOf(r, sc, target, callerClient(r).ip))
+	choice, late := g.pick(r.Context(), sc, callFacts(r, sc, target, callerClient(r).ip))
 	if r.Method == http.MethodConnect {
 		g.openRPC(w, r, choice, call.Entrypoint, late)
 		return
@@ -206,6 +206,9 @@ func (g *Gateway) callHeader(r *http.Request, x *exchange) http.Header {
 	}
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = []string{""} // or the transport would name itself
+	}
+	if x.forward != "" {
+		h[headerKey] = []string{x.forward}
 	}
 	h["Cf-Ray"] = []string{x.ray}
 	h[headerLoop] = g.loopWith(r.Header[headerLoop])

@@ -124,7 +124,7 @@ func (g *Gateway) runSchedule(ctx context.Context, sc *script, expression string
 	case !claimed:
 		return scheduleElsewhere
 	}
-	choice, err := g.pick(ctx, sc, deploy.Facts{})
+	choice, err := g.pick(ctx, sc, facts{})
 	if err != nil {
 		g.log.Error("schedule not run: the version did not start in time", "script", sc.Name, "cron", expression, "at", at, "version_id", choice.version.ID)
 		return scheduleNotStarted

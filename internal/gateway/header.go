@@ -169,6 +169,9 @@ func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = []string{""} // or the transport would name itself
 	}
+	if x.forward != "" {
+		h[headerKey] = []string{x.forward}
+	}
 	values := [...]string{x.client.forward, x.client.scheme, x.client.host, x.client.ip, x.ray}
 	all := values[:] // one allocation for five values
 	for i, name := range [...]string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Cf-Connecting-Ip", "Cf-Ray"} {
@@ -232,6 +235,9 @@ func (g *Gateway) responseHeader(h http.Header, resp *http.Response, x *exchange
 			}
 		}
 		h["Trailer"] = []string{strings.Join(names, ", ")}
+	}
+	if x.cookie != "" {
+		giveCookie(h, x)
 	}
 	g.show(h, x)
 }

@@ -32,7 +32,7 @@ var (
 	refusalReasons   = []string{refusedInvalid, refusedOlder}
 	errorKinds       = []string{
 		schema.ErrorKindConnect, schema.ErrorKindDNS, schema.ErrorKindTLS, schema.ErrorKindTimeout,
-		schema.ErrorKindReset, schema.ErrorKindProtocol, schema.ErrorKindOther,
+		schema.ErrorKindReset, schema.ErrorKindProtocol, schema.ErrorKindOverloaded, schema.ErrorKindOther,
 	}
 )
 

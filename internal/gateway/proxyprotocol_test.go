@@ -96,7 +96,13 @@ func TestProxyProtocol(t *testing.T) {
 		f("version 2, IPv6", proxyV2(1, 0x21, v6), "2001:db8::9", "2001:db8::9")
 		f("version 2 with more", proxyV2(1, 0x11, tlv), "203.0.113.9", "203.0.113.9")
 		f("the proxy's own", proxyV2(0, 0, nil), "127.0.0.1", "127.0.0.1")
+		// Of a connection whose client it does not know, a balancer tells nothing: it is the
+		// balancer's own, as if there were no header, whatever follows the word.
 		f("unknown", "PROXY UNKNOWN\r\n", "127.0.0.1", "127.0.0.1")
+		f("unknown, with addresses", "PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n", "127.0.0.1", "127.0.0.1")
+		f("unknown, with a client's address", "PROXY UNKNOWN 203.0.113.9 127.0.0.1 4711 80\r\n", "127.0.0.1", "127.0.0.1")
+		f("unknown, behind a proxy", "PROXY UNKNOWN\r\n", "198.51.100.1", "198.51.100.1, 127.0.0.1", "X-Forwarded-For: 198.51.100.1\r\n")
+		f("the proxy's own, with addresses", proxyV2(0, 0x11, v4), "127.0.0.1", "127.0.0.1")
 		// The client's words are believed no more than they would be without the proxy between.
 		f("a client that claims", "PROXY TCP4 203.0.113.9 127.0.0.1 4711 80\r\n", "203.0.113.9", "203.0.113.9", "X-Forwarded-For: 6.6.6.6\r\n", "Forwarded: for=6.6.6.7\r\n")
 		f("a proxy behind it", "PROXY TCP4 10.0.0.5 127.0.0.1 4711 80\r\n", "198.51.100.1", "198.51.100.1, 10.0.0.5", "X-Forwarded-For: 198.51.100.1\r\n")
@@ -105,6 +111,7 @@ func TestProxyProtocol(t *testing.T) {
 			"none": "", "another protocol": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "not an address": "PROXY TCP4 shop 127.0.0.1 4711 80\r\n",
 			"too long": "PROXY TCP4 " + strings.Repeat("1", 200) + "\r\n", "version 3": "\r\n\r\n\x00\r\nQUIT\n\x31\x11\x00\x0c" + string(v4),
 			"short": proxyV2(1, 0x11, v4[:8]), "a Unix socket": proxyV2(1, 0x31, make([]byte, 216)), "UDP": proxyV2(1, 0x12, v4),
+			"version 2 of an unknown client": proxyV2(1, 0, nil), "the same, with addresses": proxyV2(1, 0, v4),
 		} {
 			if got := request(t, addr, header); got != 0 && got != http.StatusBadRequest {
 				t.Errorf("%s: got %d", name, got)

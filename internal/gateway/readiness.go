@@ -70,15 +70,24 @@ type picked struct {
 	script   *script
 	version  *version
 	decision string
-	rule     int // number of the affinity rule that gave the key; 0 for none
+	rule     int    // number of the affinity rule whose key decided; 0 for none
+	forward  string // the key that goes on to the version; empty for none beyond the client's own
+	cookie   string // the key that the client is to have as a cookie; empty for none
 }
 
-// choose picks the version of a script that has a deployment.
-func (sc *script) choose(facts deploy.Facts, dice uint64) picked {
-	choice := deploy.Pick(sc.draw, facts, dice)
+// choose picks the version of a script that has a deployment. Whatever decided, a key
+// that goes on does so: a callee may have something to decide where this script has not.
+func (sc *script) choose(f facts, dice uint64) picked {
+	choice := deploy.Pick(sc.draw, f.Facts, dice)
 	p := picked{script: sc, version: sc.serving[choice.Index], decision: choice.Reason}
 	if choice.Reason == schema.DecisionAffinity {
-		p.rule = facts.Rule
+		p.rule = f.Rule
+	}
+	if f.forward {
+		p.forward = f.Key
+	}
+	if f.made && (f.forward || p.rule != 0) {
+		p.cookie = f.Key
 	}
 	return p
 }
@@ -86,9 +95,9 @@ func (sc *script) choose(facts deploy.Facts, dice uint64) picked {
 // pick chooses the version of a script that has a deployment, and waits while it
 // is starting. Every look at a newer table uses the same dice: waiting does not
 // change the odds. The error is ctx's, or errStarting.
-func (g *Gateway) pick(ctx context.Context, sc *script, facts deploy.Facts) (picked, error) {
+func (g *Gateway) pick(ctx context.Context, sc *script, f facts) (picked, error) {
 	dice := rand.Uint64()
-	p := sc.choose(facts, dice)
+	p := sc.choose(f, dice)
 	if p.version.state.Phase != deploy.BackendStarting {
 		return p, nil // fast path
 	}
@@ -106,7 +115,7 @@ func (g *Gateway) pick(ctx context.Context, sc *script, facts deploy.Facts) (pic
 		if sc == nil || len(sc.Splits) == 0 {
 			return p, errStarting // it was deleted meanwhile
 		}
-		p = sc.choose(facts, dice)
+		p = sc.choose(f, dice)
 		if p.version.state.Phase != deploy.BackendStarting {
 			return p, nil
 		}

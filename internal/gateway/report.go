@@ -15,7 +15,7 @@ const (
 	reportsAtOnce  = 500 // a call; the API takes 1,000
 )
 
-// Reports takes what this gateway sees of Workers versions to where people look:
+// Reports takes what this gateway sees of versions to where people look:
 // the store in the same process, or the control plane's API.
 type Reports interface {
 	Report(ctx context.Context, reports []deploy.VersionReport) error
@@ -28,7 +28,8 @@ type reported struct {
 }
 
 // keepReporting tells the control plane of versions that cannot start, that serve
-// again, and that serve in a new deployment, until ctx ends. Only the newest state
+// again, that serve in a new deployment, and of endpoints of theirs that are out, until
+// ctx ends. Only the newest state
 // of a version matters: what changes while the control plane is away is told once.
 func (g *Gateway) keepReporting(ctx context.Context) {
 	told := map[string]deploy.BackendState{} // by version id, as the control plane has it
@@ -89,7 +90,7 @@ func (t *table) dueReports(told map[string]deploy.BackendState, seen map[string]
 		state := v.version.state
 		state.Error = cut(state.Error, deploy.ReportErrorBytesMax)
 		before, known := told[id]
-		wanted := v.version.Worker != nil && (state.Phase == deploy.BackendFailed || state.Phase == deploy.BackendReady && (known || deployed[id]))
+		wanted := v.version.reported() && (state.Phase == deploy.BackendFailed || state.Phase == deploy.BackendReady && (known || deployed[id] || state.Error != ""))
 		if !wanted || known && state == before {
 			delete(seen, id)
 			continue

@@ -21,6 +21,7 @@ type script struct {
 
 	schedules []schedule
 	affinity  []affinityRule // in the order in which they are tried
+	drawn     bool           // more than one version has a share
 }
 
 // version is a version with its way in, and what was known of that when the table
@@ -43,13 +44,22 @@ func (v *version) stamp() schema.ScriptVersion {
 	return schema.ScriptVersion{ID: v.ID, Message: v.Message, Tag: v.Tag}
 }
 
-// stateOf asks a backend for its state. One that has none, such as an origin's, is
-// always ready: it is connected to when a request comes.
+// stated is a backend with a state that changes.
+type stated interface{ State() deploy.BackendState }
+
+// stateOf asks a backend for its state. One that has none, such as an origin's with one
+// endpoint, is always ready: it is connected to when a request comes.
 func stateOf(backend http.RoundTripper) deploy.BackendState {
-	if b, ok := backend.(interface{ State() deploy.BackendState }); ok {
+	if b, ok := backend.(stated); ok {
 		return b.State()
 	}
 	return deploy.BackendState{Phase: deploy.BackendReady}
+}
+
+// reported reports whether the control plane hears of the version.
+func (v *version) reported() bool {
+	_, ok := v.backend.(stated)
+	return ok || v.Worker != nil
 }
 
 // newScript puts next in the place of before, which is nil for a new script. The
@@ -80,6 +90,13 @@ func newScript(next *deploy.SnapshotScript, backends map[string]http.RoundTrippe
 		draw.Splits = splits
 		sc.draw = &draw
 	}
+	shares := 0
+	for i := range sc.draw.Splits {
+		if sc.draw.Splits[i].Percentage > 0 {
+			shares++
+		}
+	}
+	sc.drawn = shares > 1
 	return sc
 }
 

@@ -189,7 +189,9 @@ func newRay() string {
 // forward sends the request to x.version and its response to the client, and
 // notes in x how that ended.
 func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Request, target string, x *exchange) {
-	hints := &informational{w: w}
+	// What a 103 names is asked for at once, before a cookie of this response is there:
+	// a client that is to have one does without hints.
+	hints := &informational{w: w, stopped: x.cookie != ""}
 	out := r.WithContext(hints.watch(ctx))
 	out.RequestURI = target
 	if x.internal {
@@ -270,10 +272,15 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody,
 	x.errorKind = kindOf(err)
 	body.leave(w.Header(), r)
 	g.show(w.Header(), x)
-	if x.errorKind == schema.ErrorKindTimeout {
+	switch x.errorKind {
+	case schema.ErrorKindTimeout:
 		x.outcome, x.status = schema.OutcomeExceededWallTime, http.StatusGatewayTimeout
 		answer(w, x.status, "The service behind this gateway did not answer in time.")
-	} else {
+	case schema.ErrorKindOverloaded:
+		x.outcome, x.status = outcomeOf(err), http.StatusServiceUnavailable
+		w.Header()["Retry-After"] = []string{"1"}
+		answer(w, x.status, "The service behind this gateway has as many requests in hand as it may. Try again in a moment.")
+	default:
 		x.outcome, x.status = outcomeOf(err), http.StatusBadGateway
 		answer(w, x.status, "The service behind this gateway could not be reached or gave no valid answer.")
 	}

@@ -71,7 +71,7 @@ func FuzzSnapshot(f *testing.F) {
 			g.table.Store(table)
 			for host, to := range table.hosts {
 				if to.script != nil && to.preview == nil && len(to.script.Splits) > 0 {
-					p := to.script.choose(deploy.Facts{}, rand.Uint64())
+					p := to.script.choose(facts{}, rand.Uint64())
 					if share(to.script, p.version.ID) == 0 {
 						t.Fatalf("%s drew %s, which has no share", host, p.version.ID)
 					}

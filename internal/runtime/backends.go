@@ -9,6 +9,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,9 +34,13 @@ type Config struct {
 	ResponseHeaderTimeout time.Duration // from the request's last byte to the response's header
 	ContinueTimeout       time.Duration // how long a 100 Continue is waited for before the body is sent anyway
 	IdleTimeout           time.Duration // an unused connection is closed after it
-	IdleConnsMax          int           // unused connections kept per version; more are closed
+	IdleConnsMax          int           // unused connections kept per endpoint; more are closed
 	PingAfter             time.Duration // how long an HTTP/2 connection may be silent before it is asked for a sign of life
 	PingTimeout           time.Duration // how long that may take; then the connection is closed
+	// Ejection is how long an endpoint is out after it has failed several requests in a row;
+	// twice as long when it fails again soon, up to EjectionMax. Up to half of it is taken
+	// off by chance.
+	Ejection, EjectionMax time.Duration
 	// OriginHost sends the origin's own name as Host. Without it the backend sees
 	// the name that the client asked for, as behind Cloudflare.
 	OriginHost bool
@@ -54,6 +60,9 @@ type Config struct {
 	// deploy.RequestWatcher was told of it last. It may be called concurrently. nil
 	// ignores it.
 	Ended func(p deploy.Process, outcome string)
+
+	patrol   *patrol // of the connections of all versions; New sets it
+	failover bool    // of the backend that this is for: there is another endpoint
 }
 
 // DefaultConfig returns the limits of a gateway in front of HTTP services.
@@ -66,6 +75,8 @@ func DefaultConfig() Config {
 		IdleConnsMax:          1024,
 		PingAfter:             15 * time.Second, // a dead connection takes every stream with it: nobody waits a minute
 		PingTimeout:           5 * time.Second,
+		Ejection:              time.Second,
+		EjectionMax:           time.Minute,
 	}
 }
 
@@ -75,13 +86,14 @@ func (c *Config) Validate() error {
 		"dial timeout": c.DialTimeout, "response header timeout": c.ResponseHeaderTimeout,
 		"continue timeout": c.ContinueTimeout, "idle timeout": c.IdleTimeout,
 		"ping after": c.PingAfter, "ping timeout": c.PingTimeout,
+		"ejection": c.Ejection, "longest ejection": c.EjectionMax,
 	} {
 		if d <= 0 {
 			return fmt.Errorf("backends: %s is %s: it must be positive", name, d)
 		}
 	}
 	if c.IdleConnsMax < 0 {
-		return fmt.Errorf("backends: idle connections per version is %d: it must not be negative", c.IdleConnsMax)
+		return fmt.Errorf("backends: idle connections per endpoint is %d: it must not be negative", c.IdleConnsMax)
 	}
 	if c.Workers != nil && c.Bundles == nil {
 		return errors.New("backends: Workers can run, but there is no place that their code comes from")
@@ -95,15 +107,23 @@ type Backends struct {
 	log     *slog.Logger
 	workers *workers // nil if none run here
 
+	upstreams upstreamDeps
+	changed   chan struct{} // holds a signal when the state of a backend has changed
+
 	mu   sync.Mutex
 	open map[string]*backend // by version id
 }
 
-// backend is one version's way in; origin tells whether it is still the right one.
+// backend is the way to one origin version; origin tells whether it is still the right one.
 type backend struct {
-	origin string
+	origin *deploy.Origin
 	http.RoundTripper
-	close func() // closes idle connections, now and as they become idle; requests in flight go on
+	// serve says whether a deployment names the version. If not, no connection is kept
+	// and nobody asks its endpoints how they are; it serves all the same.
+	serve func(deployed bool)
+	close func() // the end of serve(true); requests in flight go on
+
+	deployed bool // as serve was told last
 }
 
 // New returns an empty set of backends.
@@ -111,12 +131,18 @@ func New(cfg Config, log *slog.Logger) (*Backends, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	b := &Backends{cfg: cfg, log: log, open: map[string]*backend{}}
+	cfg.patrol = new(patrol)
+	b := &Backends{cfg: cfg, log: log, open: map[string]*backend{}, changed: make(chan struct{}, 1)}
+	b.upstreams = upstreamDeps{log: log, metrics: new(originMetrics), changed: b.signal, checkSlots: make(chan struct{}, checksAtOnce)}
+	if err := b.upstreams.metrics.register(b.countEndpoints); err != nil {
+		return nil, err
+	}
 	if cfg.Workers != nil {
 		var err error
 		if b.workers, err = newWorkers(cfg, log); err != nil {
-			return nil, err
+			return nil, errors.Join(err, b.upstreams.metrics.observed.Unregister())
 		}
+		b.changed = b.workers.changed
 	}
 	return b, nil
 }
@@ -124,9 +150,10 @@ func New(cfg Config, log *slog.Logger) (*Backends, error) {
 // Update returns the backend of every version in the snapshot, by version id.
 // Known ones are kept with their connections; those that the snapshot no longer
 // names are closed, yet serve the requests that already hold them. Nothing
-// connects to an origin before the first request.
+// connects to an origin before the first request, except a monitor that it has.
 //
-// The backend of a Worker also has State() deploy.BackendState,
+// The backend of an origin with several endpoints, or one that is watched or bounded,
+// also has State() deploy.BackendState. The backend of a Worker has that, and
 // Entrypoint(name string) http.RoundTripper and DialRPC(ctx, entrypoint) (net.Conn,
 // error). Those that a deployment names are started now, the others by their first
 // request.
@@ -145,8 +172,12 @@ func (b *Backends) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 				continue
 			}
 			be := b.open[v.ID]
-			if be == nil || be.origin != v.Origin.URL {
-				be = b.newBackend(v.ID, v.Origin.URL)
+			if be == nil || !be.origin.Equal(v.Origin) {
+				be = b.newBackend(v.ID, v.Origin)
+			}
+			if is := deployed(&s.Scripts[i], v.ID); is != be.deployed {
+				be.serve(is)
+				be.deployed = is
 			}
 			all[v.ID], keep[v.ID] = be.RoundTripper, be
 		}
@@ -158,14 +189,27 @@ func (b *Backends) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 	return all
 }
 
-// Changed holds a signal when the state of a Worker has changed since it was read;
-// one signal may stand for many changes. nil where no Workers run.
-func (b *Backends) Changed() <-chan struct{} {
-	if b.workers == nil {
-		return nil
+// signal tells of a change; a signal that nobody has taken yet stands for it.
+func (b *Backends) signal() {
+	select {
+	case b.changed <- struct{}{}:
+	default:
 	}
-	return b.workers.changed
 }
+
+func (b *Backends) countEndpoints(n *endpointCount) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, be := range b.open {
+		if u, ok := be.RoundTripper.(*upstream); ok {
+			u.count(n)
+		}
+	}
+}
+
+// Changed holds a signal when the state of a Worker, or of an origin's endpoints, has
+// changed since it was read; one signal may stand for many changes.
+func (b *Backends) Changed() <-chan struct{} { return b.changed }
 
 // Scheduled runs the scheduled handler of a Worker and returns its outcome, which
 // also comes as an invocation. errs.NotFound if the snapshot has no such Worker.
@@ -208,9 +252,16 @@ func (b *Backends) CloseBy(deadline time.Time) {
 	b.mu.Lock()
 	b.replaceLocked(map[string]*backend{})
 	b.mu.Unlock()
+	if err := b.upstreams.metrics.observed.Unregister(); err != nil {
+		b.log.Warn("metrics of endpoints were not unregistered", "error", err)
+	}
 	if b.workers != nil {
 		b.workers.close(deadline)
 	}
+}
+
+func deployed(sc *deploy.SnapshotScript, versionID string) bool {
+	return slices.ContainsFunc(sc.Splits, func(s deploy.Split) bool { return s.VersionID == versionID })
 }
 
 func (b *Backends) replaceLocked(keep map[string]*backend) {
@@ -224,26 +275,40 @@ func (b *Backends) replaceLocked(keep map[string]*backend) {
 
 // newBackend opens the backend of an origin. An origin that cannot be one costs
 // its own version 502 answers, not every other script its updates.
-func (b *Backends) newBackend(versionID, origin string) *backend {
-	u, err := url.Parse(origin)
-	switch {
-	case err != nil:
-	case u.Host == "":
-		err = fmt.Errorf("origin %q has no host", origin)
-	case u.Scheme == "http":
-		t := newHTTP1(b.cfg, u)
-		return &backend{origin, t, t.close}
-	case u.Scheme == "https":
-		t := newHTTPS(b.cfg, u)
-		return &backend{origin, t, t.close}
-	case u.Scheme == "h2c":
-		t := newH2C(b.cfg, u)
-		return &backend{origin, t, t.close}
-	default:
-		err = fmt.Errorf("origin %q has the scheme %q: it must be http, https or h2c", origin, u.Scheme)
+func (b *Backends) newBackend(versionID string, o *deploy.Origin) *backend {
+	cfg := b.cfg.of(o)
+	never := func(err error) *backend {
+		b.log.Warn("version cannot be served", "version_id", versionID, "error", err)
+		return &backend{origin: o, RoundTripper: unusable{err}, serve: func(bool) {}, close: func() {}}
 	}
-	b.log.Warn("version cannot be served", "version_id", versionID, "error", err)
-	return &backend{origin, unusable{err}, func() {}}
+	var transports []transport
+	for _, e := range o.All() {
+		t, err := newTransport(cfg, e.URL)
+		if err != nil {
+			return never(err)
+		}
+		transports = append(transports, t)
+	}
+	if len(transports) == 1 && o.Monitor == nil && o.MaxRequests == 0 {
+		t := transports[0] // fast path: there is nothing to choose, to know or to bound
+		return &backend{origin: o, RoundTripper: t, serve: keepWhile(t), close: t.close}
+	}
+	u, err := newUpstream(versionID, o, transports, cfg, b.upstreams)
+	if err != nil {
+		return never(err)
+	}
+	return &backend{origin: o, RoundTripper: u, serve: u.serve, close: u.close}
+}
+
+// of returns the configuration with an origin's own time-outs.
+func (c Config) of(o *deploy.Origin) Config {
+	c.failover = len(o.Endpoints) > 1
+	if t := o.Timeouts; t != nil {
+		c.DialTimeout = cmp.Or(time.Duration(t.ConnectMS)*time.Millisecond, c.DialTimeout)
+		c.ResponseHeaderTimeout = cmp.Or(time.Duration(t.FirstByteMS)*time.Millisecond, c.ResponseHeaderTimeout)
+		c.IdleTimeout = cmp.Or(time.Duration(t.IdleMS)*time.Millisecond, c.IdleTimeout)
+	}
+	return c
 }
 
 // unusable answers for an origin that can never be reached.

@@ -13,9 +13,17 @@ import (
 // then more often than not, and nothing of the request has been sent.
 const refusedPause = 100 * time.Millisecond
 
-// dialOrigin connects to an origin. Its error has a kind.
-func dialOrigin(ctx context.Context, dialer *net.Dialer, network, addr string) (net.Conn, error) {
-	c, err := twice(ctx, refusedPause, func() (net.Conn, error) { return dialer.DialContext(ctx, network, addr) })
+// dialOrigin connects to an origin. Its error has a kind. With failover a refused
+// connection is not tried again: another endpoint takes the request at once.
+func dialOrigin(ctx context.Context, dialer *net.Dialer, network, addr string, failover bool) (net.Conn, error) {
+	dial := func() (net.Conn, error) { return dialer.DialContext(ctx, network, addr) }
+	var c net.Conn
+	var err error
+	if failover {
+		c, err = dial()
+	} else {
+		c, err = twice(ctx, refusedPause, dial)
+	}
 	if err != nil {
 		return nil, dialFault(ctx, addr, err)
 	}

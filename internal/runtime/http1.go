@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,21 +31,23 @@ type http1 struct {
 	network, addr string
 	host          string // for the Host header; empty sends the client's
 	prefix        string // before every target
-	worker        bool   // the other side is workerd; see writeHead
+	worker        bool   // the other side is workerd; see appendHead
 	// busy counts the requests in hand, bodies included. Several may share one.
 	busy *atomic.Int64
 	// explain may replace the error of a broken exchange by one that knows more.
 	explain func(error) error
+	patrol  *patrol
 
-	mu     sync.Mutex
-	idle   []*conn // the longest unused first
-	closed bool    // connections are no longer kept
-	reaper *time.Timer
+	mu      sync.Mutex
+	idle    []*conn // the longest unused first
+	closed  bool    // connections are no longer kept
+	reaper  *time.Timer
+	reaping bool // the reaper's timer runs
 }
 
 func newHTTP1(cfg Config, u *url.URL) *http1 {
 	t := &http1{
-		cfg: cfg, dialer: net.Dialer{Timeout: cfg.DialTimeout},
+		cfg: cfg, dialer: net.Dialer{Timeout: cfg.DialTimeout}, patrol: patrolOf(cfg),
 		network: "tcp", addr: hostPort(u), prefix: pathPrefix(u),
 		busy: new(atomic.Int64), explain: unexplained,
 	}
@@ -56,10 +60,19 @@ func newHTTP1(cfg Config, u *url.URL) *http1 {
 // newWorkerHTTP1 speaks to a socket of workerd.
 func newWorkerHTTP1(cfg Config, path string, busy *atomic.Int64, explain func(error) error) *http1 {
 	return &http1{
-		cfg: cfg, dialer: net.Dialer{Timeout: cfg.DialTimeout},
+		cfg: cfg, dialer: net.Dialer{Timeout: cfg.DialTimeout}, patrol: patrolOf(cfg),
 		network: "unix", addr: path, worker: true,
 		busy: busy, explain: explain,
 	}
+}
+
+// patrolOf returns the patrol that connections share, or where nobody set one up, one
+// for those of a pool.
+func patrolOf(cfg Config) *patrol {
+	if cfg.patrol != nil {
+		return cfg.patrol
+	}
+	return new(patrol)
 }
 
 func unexplained(err error) error { return err }
@@ -85,17 +98,24 @@ func (t *http1) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func (t *http1) roundTrip(req *http.Request) (*http.Response, error) {
-	if err := validHead(req); err != nil {
+	buf := headBuffers.Get().(*[]byte)
+	defer putHeadBuffer(buf)
+	var err error
+	if *buf, err = appendHead((*buf)[:0], req, t); err != nil {
 		closeBody(req)
 		return nil, &Error{schema.ErrorKindProtocol, "send the request", err}
+	}
+	if err := req.Context().Err(); err != nil {
+		closeBody(req)
+		return nil, t.fault(req.Context(), "send the request", err)
 	}
 	var first error
 	if c := t.takeIdle(); c != nil {
 		var resp *http.Response
-		if resp, first = c.roundTrip(req); first == nil {
+		if resp, first = c.roundTrip(req, buf); first == nil {
 			return resp, nil
 		}
-		if !errors.Is(first, errUnanswered) || !repeatable(req) || req.Context().Err() != nil {
+		if !errors.Is(first, errUnanswered) || errors.Is(first, os.ErrDeadlineExceeded) || !repeatable(req) || req.Context().Err() != nil {
 			return nil, t.fault(req.Context(), "use the connection to "+t.addr, first)
 		}
 	}
@@ -109,7 +129,7 @@ func (t *http1) roundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	resp, err := c.roundTrip(req)
+	resp, err := c.roundTrip(req, buf)
 	if err != nil {
 		return nil, t.fault(req.Context(), "use the connection to "+t.addr, err)
 	}
@@ -142,7 +162,7 @@ func (t *http1) dial(ctx context.Context) (*conn, error) {
 		}
 		return newConn(t, nc), nil
 	}
-	nc, err := dialOrigin(ctx, &t.dialer, t.network, t.addr)
+	nc, err := dialOrigin(ctx, &t.dialer, t.network, t.addr, t.cfg.failover)
 	if err != nil {
 		return nil, err
 	}
@@ -179,13 +199,15 @@ func (t *http1) putIdle(c *conn) {
 	}
 	c.idleSince = time.Now()
 	t.idle = append(t.idle, c)
-	if len(t.idle) == 1 {
+	if !t.reaping {
 		t.reapAfterLocked(t.cfg.IdleTimeout)
 	}
 }
 
-// reapAfterLocked keeps at most one timer, and only while there is something to reap.
+// reapAfterLocked keeps at most one timer. It runs on when the last idle connection is
+// taken, because that is often the only one, and is back at once.
 func (t *http1) reapAfterLocked(d time.Duration) {
+	t.reaping = true
 	if t.reaper == nil {
 		t.reaper = time.AfterFunc(d, t.reap)
 		return
@@ -202,7 +224,8 @@ func (t *http1) reap() {
 		_ = t.idle[n].Close() // nothing is in flight on it
 		n++
 	}
-	t.idle = append(t.idle[:0], t.idle[n:]...)
+	t.idle = slices.Delete(t.idle, 0, n)
+	t.reaping = false
 	if len(t.idle) > 0 {
 		t.reapAfterLocked(t.cfg.IdleTimeout - time.Since(t.idle[0].idleSince))
 	}

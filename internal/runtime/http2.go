@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"reflect"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"tidegate/schema"
 )
@@ -24,8 +27,9 @@ import (
 // died is sent once more if repeating does no harm, as in http1.
 type http2 struct {
 	transport *http.Transport
-	upgrades  http.RoundTripper // HTTP/1.1 only, because HTTP/2 has no Upgrade
-	closeIdle func()
+	upgrades  transport     // HTTP/1.1 only, because HTTP/2 has no Upgrade
+	busy      *atomic.Int64 // the requests in hand, bodies included
+	draining  drain
 	scheme    string // as the origin is to see it: "http" or "https"
 	host      string // of the origin, with its port
 	prefix    string
@@ -37,11 +41,11 @@ func newHTTPS(cfg Config, u *url.URL) *http2 {
 	both.SetHTTP1(true)
 	both.SetHTTP2(true)
 	one.SetHTTP1(true)
-	t := newHTTP2(newTransport(cfg, &both), cfg, u)
+	t := newHTTP2(newHTTPTransport(cfg, &both), cfg, u)
 	t.transport.DialTLSContext = dialTLS(cfg, u, "h2", "http/1.1")
-	upgrades := newTransport(cfg, &one)
+	upgrades := newHTTPTransport(cfg, &one)
 	upgrades.DialTLSContext = dialTLS(cfg, u, "http/1.1")
-	t.upgrades, t.closeIdle = requestOnly{t, upgrades}, upgrades.CloseIdleConnections
+	t.upgrades = requestOnly{t, upgrades}
 	t.scheme = "https"
 	return t
 }
@@ -51,22 +55,25 @@ func newHTTPS(cfg Config, u *url.URL) *http2 {
 func newH2C(cfg Config, u *url.URL) *http2 {
 	var only http.Protocols
 	only.SetUnencryptedHTTP2(true)
-	t := newHTTP2(newTransport(cfg, &only), cfg, u)
+	t := newHTTP2(newHTTPTransport(cfg, &only), cfg, u)
 	addr, dialer := hostPort(u), net.Dialer{Timeout: cfg.DialTimeout}
 	t.transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return dialOrigin(ctx, &dialer, network, addr)
+		return dialOrigin(ctx, &dialer, network, addr, cfg.failover)
 	}
 	upgrades := newHTTP1(cfg, u)
-	t.upgrades, t.closeIdle = upgrades, upgrades.close
+	upgrades.busy = t.busy
+	t.upgrades = upgrades
 	t.scheme = "http"
 	return t
 }
 
 func newHTTP2(transport *http.Transport, cfg Config, u *url.URL) *http2 {
-	return &http2{transport: transport, host: u.Host, prefix: pathPrefix(u), own: cfg.OriginHost}
+	t := &http2{transport: transport, busy: new(atomic.Int64), host: u.Host, prefix: pathPrefix(u), own: cfg.OriginHost}
+	t.draining.sweep = t.closeIdle
+	return t
 }
 
-func newTransport(cfg Config, protocols *http.Protocols) *http.Transport {
+func newHTTPTransport(cfg Config, protocols *http.Protocols) *http.Transport {
 	return &http.Transport{
 		Proxy:                  nil, // the environment is not the operator's word on where traffic goes
 		Protocols:              protocols,
@@ -92,7 +99,7 @@ func dialTLS(cfg Config, u *url.URL, protocols ...string) func(ctx context.Conte
 	tlsConfig.NextProtos = protocols
 	addr, dialer := hostPort(u), net.Dialer{Timeout: cfg.DialTimeout}
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
-		c, err := dialOrigin(ctx, &dialer, network, addr)
+		c, err := dialOrigin(ctx, &dialer, network, addr, cfg.failover)
 		if err != nil {
 			return nil, err
 		}
@@ -107,21 +114,45 @@ func dialTLS(cfg Config, u *url.URL, protocols ...string) func(ctx context.Conte
 	}
 }
 
-// close ends what is idle. A connection with a stream in hand ends when it has been
-// idle for as long as the configuration says.
+// close ends what is idle now, and what is in use as soon as its last stream has ended.
 func (t *http2) close() {
-	t.transport.CloseIdleConnections()
-	t.closeIdle()
+	t.draining.begin()
+	t.upgrades.close()
+}
+
+func (t *http2) reopen() {
+	t.draining.end()
+	t.upgrades.reopen()
+}
+
+func (t *http2) inHand() *atomic.Int64 { return t.busy }
+
+func (t *http2) closeIdle() { t.transport.CloseIdleConnections() }
+
+// done is the end of a request, with its body.
+func (t *http2) done() {
+	t.busy.Add(-1)
+	t.draining.ended()
 }
 
 // RoundTrip sends the request. It never changes req.
 func (t *http2) RoundTrip(req *http.Request) (*http.Response, error) {
+	t.busy.Add(1)
+	resp, err := t.roundTrip(req)
+	if err != nil {
+		t.done() // otherwise the response's end does it
+		return nil, err
+	}
+	return resp, nil
+}
+
+func (t *http2) roundTrip(req *http.Request) (*http.Response, error) {
 	if err := validHead(req); err != nil {
 		closeBody(req)
 		return nil, &Error{schema.ErrorKindProtocol, "send the request", err}
 	}
 	if req.Header.Get("Upgrade") != "" {
-		return t.upgrades.RoundTrip(req)
+		return t.upgrades.roundTrip(req)
 	}
 	return t.send(t.transport, req)
 }
@@ -132,9 +163,13 @@ type requestOnly struct {
 	transport *http.Transport
 }
 
-func (t requestOnly) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t requestOnly) roundTrip(req *http.Request) (*http.Response, error) {
 	return t.send(t.transport, req)
 }
+
+func (t requestOnly) close() { t.transport.CloseIdleConnections() }
+
+func (t requestOnly) reopen() {}
 
 func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Response, error) {
 	out := *req
@@ -151,7 +186,7 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		resp, err = transport.RoundTrip(&out)
 	}
 	if err != nil {
-		return nil, fault(req.Context(), "send the request to "+t.host, err)
+		return nil, fault(req.Context(), "send the request to "+t.host, unanswered(err))
 	}
 	if resp.ProtoMajor != 2 {
 		if err := checkHead(resp); err != nil {
@@ -160,11 +195,18 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		}
 	}
 	switch {
-	case resp.StatusCode == http.StatusSwitchingProtocols: // whose body is also a writer
+	case resp.StatusCode == http.StatusSwitchingProtocols:
+		rw, ok := resp.Body.(io.ReadWriteCloser)
+		if !ok {
+			_ = resp.Body.Close() // nothing of it is used
+			return nil, &Error{schema.ErrorKindProtocol, "switch protocols with " + t.host, errors.New("the connection cannot be written to")}
+		}
+		resp.Body = &switchedTLS{ReadWriteCloser: rw, t: t}
 	case resp.ProtoMajor == 2 && withoutState(resp.Body) && resp.ContentLength <= 0:
 		resp.Body = http.NoBody
+		t.done()
 	default:
-		resp.Body = &faultReader{resp.Body, req.Context()}
+		resp.Body = &responseReader{ReadCloser: resp.Body, ctx: req.Context(), t: t}
 	}
 	return resp, nil
 }
@@ -203,16 +245,58 @@ func setPath(u *url.URL, escaped string) error {
 // must end its own stream there, too.
 func withoutState(body io.ReadCloser) bool { return reflect.TypeOf(body).Size() == 0 }
 
-// faultReader gives the errors of a response body their kind.
-type faultReader struct {
-	io.ReadCloser
-	ctx context.Context
+// unanswered marks an error of a Transport that came before the response. What it has
+// from the dialer has its kind already: nothing was sent.
+func unanswered(err error) error {
+	if _, ours := errors.AsType[*Error](err); ours || kindOf(err) == schema.ErrorKindProtocol {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errUnanswered, err)
 }
 
-func (b *faultReader) Read(p []byte) (int, error) {
+// responseReader is the body of a response. It gives errors their kind and notes the
+// end. Its owner reads and closes it from one goroutine.
+type responseReader struct {
+	io.ReadCloser
+	ctx  context.Context
+	t    *http2
+	over bool
+}
+
+func (b *responseReader) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err == nil {
+		return n, nil
+	}
+	b.end()
+	if !errors.Is(err, io.EOF) {
 		err = fault(b.ctx, "read the response", err)
 	}
 	return n, err
+}
+
+func (b *responseReader) Close() error {
+	err := b.ReadCloser.Close()
+	b.end()
+	return err
+}
+
+func (b *responseReader) end() {
+	if !b.over {
+		b.over = true
+		b.t.done()
+	}
+}
+
+// switchedTLS is the connection after a 101.
+type switchedTLS struct {
+	io.ReadWriteCloser
+	t    *http2
+	once sync.Once
+}
+
+func (s *switchedTLS) Close() error {
+	err := s.ReadWriteCloser.Close()
+	s.once.Do(s.t.done)
+	return err
 }

@@ -115,6 +115,7 @@ func TestUpdateClosesWhatIsNoLongerNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(b.Close)
 	old := b.Update(snapshotOf(s.URL))[versionID]
 	if again := b.Update(snapshotOf(s.URL))[versionID]; again != old {
 		t.Error("an update that changed nothing opened a new backend")

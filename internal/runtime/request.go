@@ -1,12 +1,8 @@
 package runtime
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httputil"
 	"strconv"
 	"sync"
 
@@ -15,8 +11,17 @@ import (
 	"tidegate/internal/deploy"
 )
 
-// copyBuffers hold a piece of a request body; 32 kB is io.Copy's size.
-var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+// headBuffers hold the header of a request, and of its response when that is read.
+var headBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
+
+// headBufferMax is what is kept of a buffer that grew.
+const headBufferMax = 64 << 10
+
+func putHeadBuffer(b *[]byte) {
+	if cap(*b) <= headBufferMax {
+		headBuffers.Put(b)
+	}
+}
 
 func hasBody(req *http.Request) bool {
 	return req.Body != nil && req.Body != http.NoBody && req.ContentLength != 0
@@ -25,26 +30,39 @@ func hasBody(req *http.Request) bool {
 // validHead refuses what could end a line early. The server's parser lets none
 // of it through; what the gateway adds, and other callers, must not either.
 func validHead(req *http.Request) error {
-	if !validToken(req.Method) {
-		return fmt.Errorf("the method %q is not a token", req.Method)
-	}
-	if !validTarget(req.RequestURI) || !httpguts.ValidHostHeader(req.Host) {
-		return fmt.Errorf("the target %q at host %q is not valid", req.RequestURI, req.Host)
+	if err := validTop(req); err != nil {
+		return err
 	}
 	for name, values := range req.Header {
-		if !httpguts.ValidHeaderFieldName(name) {
-			return fmt.Errorf("the header name %q is not a token", name)
+		if !validToken(name) {
+			return badName(name)
 		}
 		for _, v := range values {
 			if !httpguts.ValidHeaderFieldValue(v) {
-				return fmt.Errorf("the header %s has a value that cannot be sent", name) // which may be a secret
+				return badValue(name)
 			}
 		}
 	}
 	return nil
 }
 
-func validToken(s string) bool { return httpguts.ValidHeaderFieldName(s) }
+func badName(name string) error { return fmt.Errorf("the header name %q is not a token", name) }
+
+// badValue does not tell the value, which may be a secret.
+func badValue(name string) error {
+	return fmt.Errorf("the header %s has a value that cannot be sent", name)
+}
+
+// validTop is validHead without the header.
+func validTop(req *http.Request) error {
+	if !validToken(req.Method) {
+		return fmt.Errorf("the method %q is not a token", req.Method)
+	}
+	if !validTarget(req.RequestURI) || !httpguts.ValidHostHeader(req.Host) {
+		return fmt.Errorf("the target %q at host %q is not valid", req.RequestURI, req.Host)
+	}
+	return nil
+}
 
 func validTarget(s string) bool {
 	if s != "*" && (s == "" || s[0] != '/') {
@@ -58,20 +76,23 @@ func validTarget(s string) bool {
 	return true
 }
 
-// writeHead writes the request line and the header. The framing is decided here
-// from ContentLength and never taken from the header map, so that the two cannot
-// disagree. Errors show at the flush.
+// appendHead appends the request line and the header, and refuses what validHead does.
+// The framing is decided here from ContentLength and never taken from the header map,
+// so that the two cannot disagree.
 //
 // workerd takes the scheme of request.url and request.cf from headers of ours, and
 // takes those away; the first is a copy, so that the Worker still sees
 // X-Forwarded-Proto. What a client sends under these names goes nowhere.
-func writeHead(bw *bufio.Writer, req *http.Request, to *http1) {
+func appendHead(out []byte, req *http.Request, to *http1) ([]byte, error) {
+	if err := validTop(req); err != nil {
+		return out, err
+	}
 	host := to.host
 	if host == "" {
 		host = req.Host
 	}
 	for _, s := range [...]string{req.Method, " ", to.prefix, req.RequestURI, " HTTP/1.1\r\nHost: ", host, "\r\n"} {
-		_, _ = bw.WriteString(s) // a bufio.Writer keeps its error for Flush
+		out = append(out, s...)
 	}
 	for name, values := range req.Header {
 		switch name {
@@ -83,91 +104,51 @@ func writeHead(bw *bufio.Writer, req *http.Request, to *http1) {
 			}
 		case "X-Forwarded-Proto":
 			if to.worker && len(values) == 1 {
-				writeField(bw, protoHeader, values[0])
+				out = appendField(out, protoHeader, values[0])
 			}
 		case protoHeader, cfHeader, deploy.BindingHeader:
 			if to.worker {
 				continue
 			}
 		}
+		if !validToken(name) {
+			return out, badName(name)
+		}
 		for _, v := range values {
-			writeField(bw, name, v)
+			out = appendField(out, name, v)
+			if !validValue(out[len(out)-len(v)-len("\r\n") : len(out)-len("\r\n")]) {
+				return out, badValue(name)
+			}
 		}
 	}
+	return append(appendFraming(out, req), "\r\n"...), nil
+}
+
+func appendFraming(out []byte, req *http.Request) []byte {
 	switch {
 	case hasBody(req) && req.ContentLength > 0:
-		writeField(bw, "Content-Length", strconv.FormatInt(req.ContentLength, 10))
+		out = append(out, "Content-Length: "...)
+		out = append(strconv.AppendInt(out, req.ContentLength, 10), "\r\n"...)
 	case hasBody(req):
-		writeField(bw, "Transfer-Encoding", "chunked")
+		out = appendField(out, "Transfer-Encoding", "chunked")
 		for name := range req.Trailer {
 			if validTrailerName(name) {
-				writeField(bw, "Trailer", name)
+				out = appendField(out, "Trailer", name)
 			}
 		}
 	case req.Method == http.MethodPost || req.Method == http.MethodPut || req.Method == http.MethodPatch:
-		writeField(bw, "Content-Length", "0") // RFC 9110, section 8.6: these are expected to say so
+		out = appendField(out, "Content-Length", "0") // RFC 9110, section 8.6: these are expected to say so
 	}
-	_, _ = bw.WriteString("\r\n") // as above
+	return out
 }
 
 func validTrailerName(name string) bool {
 	return httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name)
 }
 
-func writeField(bw *bufio.Writer, name, value string) {
-	for _, s := range [...]string{name, ": ", value, "\r\n"} {
-		_, _ = bw.WriteString(s) // a bufio.Writer keeps its error for Flush
-	}
-}
-
-// writeBody sends the body piece by piece as it comes. It says whose fault an
-// error is: the body's, which is the client's, or the connection's.
-func writeBody(bw *bufio.Writer, req *http.Request) (bodyErr, writeErr error) {
-	var dst io.Writer = bw
-	chunked := req.ContentLength < 0
-	if chunked {
-		dst = httputil.NewChunkedWriter(bw)
-	}
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
-	left := req.ContentLength
-	for chunked || left > 0 {
-		p := *buf
-		if !chunked {
-			p = p[:min(int64(len(p)), left)]
-		}
-		n, err := req.Body.Read(p)
-		if n > 0 {
-			if _, werr := dst.Write(p[:n]); werr != nil {
-				return nil, werr
-			}
-			if werr := bw.Flush(); werr != nil {
-				return nil, werr
-			}
-			left -= int64(n)
-		}
-		if errors.Is(err, io.EOF) {
-			if !chunked && left > 0 {
-				return fmt.Errorf("read the request's body: %d bytes are missing: %w", left, io.ErrUnexpectedEOF), nil
-			}
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("read the request's body: %w", err), nil
-		}
-	}
-	if !chunked {
-		return nil, nil
-	}
-	_, _ = bw.WriteString("0\r\n") // a bufio.Writer keeps its error for Flush
-	for name, values := range req.Trailer {
-		for _, v := range values {
-			// What cannot be a trailer has no meaning as one (RFC 9110, section 6.5.1).
-			if validTrailerName(name) && httpguts.ValidHeaderFieldValue(v) {
-				writeField(bw, name, v)
-			}
-		}
-	}
-	_, _ = bw.WriteString("\r\n") // as above
-	return nil, bw.Flush()
+func appendField(out []byte, name, value string) []byte {
+	out = append(out, name...)
+	out = append(out, ": "...)
+	out = append(out, value...)
+	return append(out, "\r\n"...)
 }

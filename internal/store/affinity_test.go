@@ -1,6 +1,7 @@
 package store
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -21,12 +22,12 @@ func TestAffinityIsKeptInOrderAndInTheSnapshot(t *testing.T) {
 			a, err := s.Affinity(ctx, testAccount, "shop")
 			if rules == nil {
 				wantKind(t, err, errs.NotFound, "shop", "affinity")
-			} else if err != nil || !slices.Equal(a.Rules, rules) {
+			} else if err != nil || !reflect.DeepEqual(a.Rules, rules) {
 				t.Errorf("%s: the script has %+v, error %v", what, a, err)
 			}
 			shop, now := inSnapshot(t, s, "shop")
 			other, _ := inSnapshot(t, s, "other")
-			if !slices.Equal(shop.Affinity, rules) || other.Affinity != nil {
+			if !reflect.DeepEqual(shop.Affinity, rules) || other.Affinity != nil {
 				t.Errorf("%s: in the snapshot shop has %+v, other %+v", what, shop.Affinity, other.Affinity)
 			}
 			if what != "a new script" && now <= revision {
@@ -39,7 +40,12 @@ func TestAffinityIsKeptInOrderAndInTheSnapshot(t *testing.T) {
 			{Source: deploy.AffinityPath, Prefix: "/räume/"}, {Source: deploy.AffinityClientIP},
 			{Source: deploy.AffinityCookie, Name: "user"}, {Source: deploy.AffinityPath, Segment: 2},
 		}
-		for _, rules := range [][]deploy.AffinityRule{first, {{Source: deploy.AffinityQuery, Name: "user"}}} {
+		yes := true
+		second := []deploy.AffinityRule{
+			{Source: deploy.AffinityQuery, Name: "user", Forward: &yes},
+			{Source: deploy.AffinityCookie, Name: "visitor", Set: &deploy.AffinityCookieAttributes{MaxAge: 60, Domain: "example.com", Secure: deploy.CookieSecureAlways, Partitioned: true}},
+		}
+		for _, rules := range [][]deploy.AffinityRule{first, second} {
 			if err := s.SaveAffinity(ctx, testAccount, "shop", deploy.Affinity{Rules: rules}); err != nil {
 				t.Fatal(err)
 			}

@@ -51,6 +51,37 @@ func TestVersionsAreNumberedAndSigned(t *testing.T) {
 	})
 }
 
+// An origin comes back whole, in a version and in what gateways get.
+func TestOriginsAreKeptWhole(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		none := 0
+		monitor := deploy.DefaultMonitor()
+		monitor.Header, monitor.ConsecutiveUp = map[string][]string{"Host": {"shop"}, "X-A": {"1", "2"}}, 2
+		for _, origin := range []*deploy.Origin{
+			{URL: "http://10.0.0.5:9000"},
+			{
+				Endpoints: []deploy.Endpoint{{URL: "http://10.0.0.5:9000", Weight: 1}, {URL: "http://10.0.0.6:9000", Weight: 0.25}}, Monitor: &monitor,
+				Timeouts: &deploy.OriginTimeouts{ConnectMS: 500, FirstByteMS: 2000, IdleMS: 1000}, MaxRequests: 100, Retries: &none,
+			},
+		} {
+			made, err := s.CreateVersion(t.Context(), testAccount, "shop", deploy.Version{Origin: origin})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := s.Version(t.Context(), testAccount, "shop", made.ID)
+			if err != nil || !reflect.DeepEqual(got.Origin, origin) {
+				t.Errorf("the version has %+v, %v, want %+v", got.Origin, err, origin)
+			}
+			mustDeploy(t, s, "shop", full(made))
+			snapshot, err := s.Snapshot(t.Context(), testAccount, 0)
+			if err != nil || !reflect.DeepEqual(snapshot.Scripts[0].Versions[0].Origin, origin) {
+				t.Errorf("the snapshot has %+v, %v, want %+v", snapshot.Scripts[0].Versions[0].Origin, err, origin)
+			}
+		}
+	})
+}
+
 func TestOnlyTheNewestHundredVersionsAreDeployable(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		s := bootstrapped(t, open, Options{})

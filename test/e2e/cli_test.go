@@ -256,49 +256,6 @@ func policyCommands(t *testing.T, c cli) {
 	c.fail(t, 1, "max_failure_rat", "policy", "set", "cart", "--file", path)
 }
 
-// affinityCommands sets rules, and sees the gateway follow them.
-func affinityCommands(t *testing.T, c cli, p *platform.Platform) {
-	c.fail(t, 1, "no affinity rules", "affinity", "get", "cart")
-	c.run(t, "affinity", "set", "cart", "client_ip")
-	var set, got, expected any
-	c.result(t, &set, "affinity", "set", "cart", "cookie:user_id", "query:user", "path:/carts/")
-	c.result(t, &got, "affinity", "get", "cart")
-	if err := json.Unmarshal([]byte(`{"rules": [{"source": "cookie", "name": "user_id"}, {"source": "query", "name": "user"},
-		{"source": "path", "prefix": "/carts/"}]}`), &expected); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]any{expected, expected}, []any{set, got}); diff != "" {
-		t.Errorf("what set answers and what get shows (-want +got)\n%s", diff)
-	}
-	if text := c.run(t, "affinity", "get", "cart"); !strings.Contains(text, "1       cookie:user_id\n2       query:user\n3       path:/carts/\n") {
-		t.Errorf("get shows\n%s", text)
-	}
-	// Forty draws meet both versions but in one of 2^39 runs. Until the gateway has the
-	// deployment and the rules, a user may be anywhere.
-	c.upload(t, answering(t, "north"), "north")
-	c.upload(t, answering(t, "south"), "south")
-	c.run(t, "versions", "deploy", "cart", "north@50", "south@50", "-y")
-	cookie := http.Header{"Cookie": {"theme=dark; user_id=7"}}
-	eventually(t, 20*time.Second, "one user stays on one version while others are on both", func() (bool, error) {
-		_, first, err := p.Visit(t.Context(), http.DefaultClient, "cart", cookie)
-		drawn := map[string]bool{}
-		for range 40 {
-			_, body, sent := p.Visit(t.Context(), http.DefaultClient, "cart", cookie)
-			_, other, drew := p.Visit(t.Context(), http.DefaultClient, "cart", nil)
-			if err = errors.Join(err, sent, drew); err != nil || body != first {
-				return false, err
-			}
-			drawn[other] = true
-		}
-		return drawn["north"] && drawn["south"], err
-	})
-	if text := c.run(t, "affinity", "delete", "cart"); text != "cart has no affinity rules.\n" {
-		t.Errorf("delete shows\n%s", text)
-	}
-	c.run(t, "affinity", "delete", "cart") // may have none
-	c.fail(t, 1, "no affinity rules", "affinity", "get", "cart")
-}
-
 func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -419,7 +376,12 @@ func badInput(t *testing.T, c cli) {
 		{2, "such as 90s or 5m", "policy set cart --look-back 300"},
 		{2, `action "explode"`, "policy set cart --action explode"},
 		{2, "must be above 25%", "policy set cart --ramp 25%,5%"},
-		{2, "1 arguments do not fit", "affinity set cart"},
+		{2, "say what to set", "affinity set cart"},
+		{2, "but not with both", "affinity set cart client_ip --file rules.json"},
+		{2, "but not with both", "affinity set cart --forward --file rules.json"},
+		{2, "goes with --set-cookie", "affinity set cart cookie:a --cookie-path /a"},
+		{2, "set.secure must be", "affinity set cart cookie:a --set-cookie --cookie-same-site none"},
+		{1, "no such file", "affinity set cart --file nowhere.json"},
 		{2, `source is "moon"`, "affinity set cart moon:x"},
 		{2, "end with a slash", "affinity set cart path:/carts"},
 		{1, `script "nobody" does not exist`, "affinity set nobody client_ip"},

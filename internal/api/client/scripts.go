@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
@@ -101,7 +102,17 @@ func (w versionWire) version() deploy.Version {
 // CreateVersion uploads an origin version with the origin and annotations of v;
 // the script is made if it is missing.
 func (c *Client) CreateVersion(ctx context.Context, accountID, script string, v deploy.Version) (deploy.Version, error) {
-	body := map[string]any{"metadata": map[string]any{"origin": v.Origin, "annotations": v.Annotations}}
+	return c.uploadOrigin(ctx, accountID, script, v.Origin, v.Annotations)
+}
+
+// UploadOrigin is CreateVersion of an origin as the API has it, in JSON, which completes
+// what it leaves out.
+func (c *Client) UploadOrigin(ctx context.Context, accountID, script string, origin json.RawMessage, said deploy.Annotations) (deploy.Version, error) {
+	return c.uploadOrigin(ctx, accountID, script, origin, said)
+}
+
+func (c *Client) uploadOrigin(ctx context.Context, accountID, script string, origin any, said deploy.Annotations) (deploy.Version, error) {
+	body := map[string]any{"metadata": map[string]any{"origin": origin, "annotations": said}}
 	w, err := send[versionWire](ctx, c, http.MethodPost, scriptPath(accountID, script, "versions"), body)
 	return w.version(), err
 }

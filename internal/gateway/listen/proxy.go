@@ -59,8 +59,11 @@ func ProxyProtocol(inner net.Listener, trusted []netip.Prefix) (net.Listener, er
 }
 
 // tellsClient refuses addresses that no HTTP client over TCP has. A connection of
-// the balancer's own (LOCAL), or one whose client it does not know (UNKNOWN), is
-// taken for the balancer's, as the protocol says.
+// the balancer's own (LOCAL), or one whose client it does not know (UNKNOWN), has the
+// connection's own addresses, as if there were no header: so section 2.1 of the protocol
+// says, whatever addresses follow the word. What such a client tells of itself is
+// therefore believed as far as the balancer is. An unknown client in version 2 (PROXY with
+// UNSPEC) is refused, as section 2.2 allows.
 func tellsClient(h *proxyproto.Header) error {
 	if h.Command.IsLocal() || h.SourceAddr == nil {
 		return nil

@@ -1,0 +1,132 @@
+package runtime
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// recorded answers well, and notes each write.
+type recorded struct {
+	scripted
+	writes []string
+}
+
+func (r *recorded) Write(p []byte) (int, error) {
+	r.writes = append(r.writes, string(p))
+	return len(p), nil
+}
+
+func (r *recorded) SetWriteDeadline(time.Time) error { return nil }
+
+// onRecorded sends req on a connection of its own and reads the response.
+func onRecorded(t *testing.T, req *http.Request) (writes []string, kept bool, err error) {
+	t.Helper()
+	pool := newHTTP1(DefaultConfig(), &url.URL{Scheme: "http", Host: "origin"})
+	defer pool.close()
+	r := &recorded{scripted: scripted{pieces: [][]byte{[]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")}}}
+	head, err := appendHead(nil, req, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := newConn(pool, r).roundTrip(req, &head)
+	if err == nil {
+		if got := readAll(t, resp, nil); got != "ok" {
+			t.Errorf("got %q", got)
+		}
+	}
+	return r.writes, len(pool.idle) == 1, err
+}
+
+// A body that need not be waited for is not worth a goroutine.
+func TestBodyAtHandGoesWithTheHeader(t *testing.T) {
+	f := func(held bool, size int, want ...string) {
+		t.Helper()
+		body := &heldBody{held: held}
+		body.Reset([]byte(strings.Repeat("b", size)))
+		req := request(t, http.MethodPost, "/", "")
+		req.Body, req.ContentLength = body, int64(size)
+		writes, kept, err := onRecorded(t, req)
+		if err != nil || !kept || body.Len() != 0 {
+			t.Errorf("kept %t, %d bytes left, %v", kept, body.Len(), err)
+		}
+		for i := range writes {
+			writes[i] = strings.NewReplacer("\r\n\r\n", " head ", "POST / HTTP/1.1\r\nHost: shop.example.com\r\nContent-Length: ", "").Replace(writes[i])
+		}
+		if !slices.Equal(writes, want) {
+			t.Errorf("wrote %.100q, want %.100q", writes, want)
+		}
+	}
+	f(true, 3, "3 head bbb")
+	f(true, atHandMax, "8192 head "+strings.Repeat("b", atHandMax))
+	f(false, 3, "3 head ", "bbb")
+	f(true, atHandMax+1, "8193 head ", strings.Repeat("b", atHandMax+1))
+}
+
+// Half of a body must not be sent as a whole one, and with it no header that says so.
+func TestBrokenBodyAtHandSendsNothing(t *testing.T) {
+	for _, broken := range []io.Reader{io.MultiReader(strings.NewReader("half"), failingReader{}), strings.NewReader("half")} {
+		req := request(t, http.MethodPost, "/", "")
+		req.Body, req.ContentLength = claimed{broken}, 100
+		writes, kept, err := onRecorded(t, req)
+		if !errors.Is(err, errClientGone) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("got %v, want the body's own error", err)
+		}
+		if len(writes) > 0 || kept {
+			t.Errorf("wrote %q, kept the connection: %t", writes, kept)
+		}
+	}
+}
+
+// claimed says that it has more than it has.
+type claimed struct{ io.Reader }
+
+func (claimed) Buffered() int { return 1 << 20 }
+func (claimed) Close() error  { return nil }
+
+// writeCounter counts writes and keeps what they wrote.
+type writeCounter struct {
+	bytes.Buffer
+	writes int
+}
+
+func (w *writeCounter) Write(p []byte) (int, error) { w.writes++; return w.Buffer.Write(p) }
+
+// endsAtOnce gives its end with the last bytes, as net/http's bodies do.
+type endsAtOnce struct{ text string }
+
+func (e *endsAtOnce) Read(p []byte) (int, error) {
+	n := copy(p, e.text)
+	if e.text = e.text[n:]; e.text == "" {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// Each piece of a body is one write, the end with the last one if it comes with it.
+func TestChunksAreWrittenPieceByPiece(t *testing.T) {
+	f := func(body io.Reader, trailer http.Header, want string, writes int) {
+		t.Helper()
+		req := &http.Request{Body: io.NopCloser(body), ContentLength: -1, Trailer: trailer}
+		var w writeCounter
+		if bodyErr, writeErr := writeBody(&w, req); bodyErr != nil || writeErr != nil {
+			t.Errorf("%v, %v", bodyErr, writeErr)
+		}
+		if got := w.String(); got != want || w.writes != writes {
+			t.Errorf("%d writes of %.100q, want %d of %.100q", w.writes, got, writes, want)
+		}
+	}
+	f(strings.NewReader(""), nil, "0\r\n\r\n", 1)
+	f(&endsAtOnce{"tide"}, nil, "4\r\ntide\r\n0\r\n\r\n", 1)
+	f(io.MultiReader(strings.NewReader("ti"), strings.NewReader("de")), nil, "2\r\nti\r\n2\r\nde\r\n0\r\n\r\n", 3)
+	f(strings.NewReader("tide"), http.Header{"X-Sum": {"1", "a\r\nb"}, "Content-Length": {"9"}, "X A": {"1"}},
+		"4\r\ntide\r\n0\r\nX-Sum: 1\r\n\r\n", 2)
+	long := strings.Repeat("t", copyBufferBytes-len(chunkHead)-len(chunkTail))
+	f(&endsAtOnce{long}, nil, "7ff3\r\n"+long+"\r\n0\r\n\r\n", 1)
+}
