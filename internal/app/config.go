@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"tidegate/internal/gateway/listen"
 )
 
 // Role is one part of the platform that a process can play.
@@ -52,6 +54,7 @@ type Config struct {
 	GatewayTLSAddr string
 	GatewayTLSCert []string
 	GatewayTLSKey  []string
+	GatewayACME    ACMEConfig
 	ShowVersion    bool // answer with the version and what chose it in response headers
 
 	Workerd string // path of the Workers runtime; empty for the one beside the executable
@@ -100,6 +103,7 @@ func DefaultConfig(roles ...Role) Config {
 		TopicPartitions:  4,
 		TopicReplication: 1,
 		TopicRetention:   24 * time.Hour,
+		GatewayACME:      ACMEConfig{Directory: listen.LetsEncrypt},
 		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
 		LogLevel:         "info",
 		LogFormat:        "text",
@@ -124,6 +128,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringVar(&c.GatewayTLSAddr, "gateway-tls-addr", c.GatewayTLSAddr, "address that serves scripts over TLS, beside --gateway-addr; empty for none")
 		f.StringSliceVar(&c.GatewayTLSCert, "gateway-tls-cert", c.GatewayTLSCert, "PEM files of certificates with their chains, separated by commas; read again when they change")
 		f.StringSliceVar(&c.GatewayTLSKey, "gateway-tls-key", c.GatewayTLSKey, "PEM files of the certificates' keys, in the same order")
+		c.GatewayACME.bind(f)
 		f.BoolVar(&c.GatewayProxyProtocol, "gateway-proxy-protocol", c.GatewayProxyProtocol, "--trusted-proxies begin every connection with a PROXY protocol header, version 1 or 2")
 		f.IntVar(&c.WorkersMax, "workers-max", c.WorkersMax, "processes of Workers at once, one for each version; 0 for one for each 32 MiB of memory")
 		f.BoolVar(&c.WorkersAllowPrivate, "workers-allow-private", c.WorkersAllowPrivate, "Workers may reach private and loopback addresses, also what trusts everybody there")
@@ -250,10 +255,10 @@ func (c *Config) validateTLS() error {
 	if len(c.GatewayTLSCert) != len(c.GatewayTLSKey) {
 		return fmt.Errorf("--gateway-tls-cert names %d files and --gateway-tls-key %d: each certificate needs its key, in the same order", len(c.GatewayTLSCert), len(c.GatewayTLSKey))
 	}
-	if (c.GatewayTLSAddr == "") != (len(c.GatewayTLSCert) == 0) {
-		return fmt.Errorf("--gateway-tls-addr, --gateway-tls-cert and --gateway-tls-key are needed together")
+	if (c.GatewayTLSAddr == "") != (len(c.GatewayTLSCert) == 0 && !c.GatewayACME.Agree) {
+		return fmt.Errorf("--gateway-tls-addr is needed together with --gateway-tls-cert and --gateway-tls-key, or with --gateway-acme-agree")
 	}
-	return nil
+	return c.GatewayACME.validate()
 }
 
 func prefixes(list []string) ([]netip.Prefix, error) {

@@ -110,7 +110,7 @@ func (p *process) addGateway(ctx context.Context) error {
 	p.services = append(p.services, p.topicService(), p.tailTopicService(),
 		service{"producer", stageProducer, producer.Run}, service{"tail producer", stageProducer, tail.Run}, service{"routing", stageRouting, gw.Run})
 	p.serveBindings(gw)
-	if err := p.serveGateway(gw, config.TrustedProxies); err != nil {
+	if err := p.serveGateway(gw, gw, config.TrustedProxies); err != nil {
 		return err
 	}
 	p.checks = append(p.checks, check{"gateway", func(context.Context) error { return gw.Ready() }})

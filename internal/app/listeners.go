@@ -11,19 +11,24 @@ import (
 )
 
 // serveGateway adds the public's servers: in clear text and, where there are
-// certificates, over TLS, with one handler.
-func (p *process) serveGateway(handler http.Handler, trusted []netip.Prefix) error {
+// certificates, over TLS, with one handler. With ACME, hosts says for whom certificates
+// may be asked for.
+func (p *process) serveGateway(handler http.Handler, hosts servedHosts, trusted []netip.Prefix) error {
+	acme, err := p.acme(hosts)
+	if err != nil {
+		return err
+	}
 	for _, name := range []string{listenGateway, listenTLS} {
 		inner := p.listeners[name]
 		if inner == nil {
 			continue
 		}
-		public, err := p.publicListener(name, inner, trusted)
+		public, err := p.publicListener(name, inner, acme, trusted)
 		if err != nil {
 			return err
 		}
 		p.listeners[name] = public
-		server := gateway.NewServer(handler)
+		server := gateway.NewServer(answersChallenges(name, acme, handler))
 		if server.ErrorLog, err = listen.ErrorLog(p.log); err != nil {
 			return err
 		}
@@ -41,7 +46,7 @@ func (p *process) serveGateway(handler http.Handler, trusted []netip.Prefix) err
 
 // publicListener puts what the configuration asks for around a listener: the PROXY
 // header comes before TLS.
-func (p *process) publicListener(name string, l net.Listener, trusted []netip.Prefix) (net.Listener, error) {
+func (p *process) publicListener(name string, l net.Listener, acme *listen.ACME, trusted []netip.Prefix) (net.Listener, error) {
 	if p.config.GatewayProxyProtocol {
 		var err error
 		if l, err = listen.ProxyProtocol(l, trusted); err != nil {
@@ -55,7 +60,7 @@ func (p *process) publicListener(name string, l net.Listener, trusted []netip.Pr
 	for i, cert := range p.config.GatewayTLSCert {
 		files = append(files, listen.KeyPair{Cert: cert, Key: p.config.GatewayTLSKey[i]})
 	}
-	certificates, err := listen.LoadCertificates(files, p.log)
+	certificates, err := listen.LoadCertificates(files, acme, p.log)
 	if err != nil {
 		return nil, err
 	}
