@@ -73,7 +73,11 @@ func Run(ctx context.Context, config Config) (err error) {
 	if err := p.open(ctx); err != nil {
 		return err
 	}
-	if err := p.listen(ctx); err != nil {
+	passed, err := activated()
+	if err != nil {
+		return err
+	}
+	if err := p.listen(ctx, passed); err != nil {
 		return err
 	}
 	for _, role := range AllRoles {
@@ -89,6 +93,9 @@ func Run(ctx context.Context, config Config) (err error) {
 	}
 	if config.ReadyFile != "" {
 		p.services = append(p.services, service{"ready file", stageEdge, p.announce})
+	}
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		p.services = append(p.services, service{"service manager", stageEdge, p.keepNotified})
 	}
 	p.log.Info("starting", "version", Version, "roles", config.Roles)
 	return runServices(ctx, p.log, stopGrace, p.services)
@@ -164,19 +171,27 @@ func (p *process) checkReady(ctx context.Context) error {
 	return nil
 }
 
-// announce writes the ready file once every check holds.
-func (p *process) announce(ctx context.Context) error {
-	var last error
+// awaitReady returns nil once every check holds, or the error of the one that did not
+// when ctx ended.
+func (p *process) awaitReady(ctx context.Context) error {
 	for {
-		if last = p.checkReady(ctx); last == nil {
-			break
+		err := p.checkReady(ctx)
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			p.log.Warn("stopped before everything was ready", "missing", last)
-			return nil
+			return err
 		case <-time.After(50 * time.Millisecond):
 		}
+	}
+}
+
+// announce writes the ready file once every check holds.
+func (p *process) announce(ctx context.Context) error {
+	if err := p.awaitReady(ctx); err != nil {
+		p.log.Warn("stopped before everything was ready", "missing", err)
+		return nil
 	}
 	if err := writeJSON(p.config.ReadyFile, p.ready); err != nil {
 		return err

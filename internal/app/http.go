@@ -24,14 +24,23 @@ const (
 
 // listen opens every listener before anything else is built: requests made before
 // the start wait instead of being refused, and everybody can know the addresses.
-func (p *process) listen(ctx context.Context) error {
+// Listeners in passed, which are open already, come before addresses.
+func (p *process) listen(ctx context.Context, passed map[string]net.Listener) error {
 	p.listeners = map[string]net.Listener{}
 	open := func(name, addr string, wanted bool) error {
-		if !wanted {
+		listener := passed[name]
+		if listener != nil {
+			p.keepListener(name, listener)
+		}
+		if listener != nil && !wanted {
+			return fmt.Errorf("a socket for the %s was passed to this process, which has none: name an address by its flag, or do not pass it", name)
+		}
+		if listener != nil || !wanted {
 			return nil
 		}
 		var config net.ListenConfig
-		listener, err := config.Listen(ctx, "tcp", addr)
+		var err error
+		listener, err = config.Listen(ctx, "tcp", addr)
 		if err != nil {
 			return fmt.Errorf("listen for the %s: %w", name, err)
 		}

@@ -20,7 +20,7 @@ func TestOwnAddressesAreKnown(t *testing.T) {
 	config.Kafka = []string{"127.0.0.1:9092"}
 	config.ClickHouse = "http://user:secret@127.0.0.1:8123/tidegate"
 	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
-	if err := p.listen(t.Context()); err != nil {
+	if err := p.listen(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

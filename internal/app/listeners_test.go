@@ -70,7 +70,7 @@ func TestGatewayListeners(t *testing.T) {
 	config.GatewayTLSCert, config.GatewayTLSKey = []string{cert}, []string{key}
 	config.GatewayProxyProtocol = true
 	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
-	if err := p.listen(t.Context()); err != nil {
+	if err := p.listen(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
