@@ -34,6 +34,8 @@ type process struct {
 	rates     *clickhouse.DB // nil without ClickHouse
 	listeners map[string]net.Listener
 
+	replacement *replacement // nil for what is no router of its own
+
 	services []service
 	checks   []check
 	closers  []func() error
@@ -61,6 +63,8 @@ type Ready struct {
 
 // Run plays the configured roles until ctx ends, and stops them in order.
 func Run(ctx context.Context, config Config) (err error) {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	log, err := NewLogger(config)
 	if err != nil {
 		return err
@@ -73,11 +77,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	if err := p.open(ctx); err != nil {
 		return err
 	}
-	passed, err := activated()
-	if err != nil {
-		return err
-	}
-	if err := p.listen(ctx, passed); err != nil {
+	if err := p.openListeners(ctx, end); err != nil {
 		return err
 	}
 	for _, role := range AllRoles {
@@ -94,11 +94,46 @@ func Run(ctx context.Context, config Config) (err error) {
 	if config.ReadyFile != "" {
 		p.services = append(p.services, service{"ready file", stageEdge, p.announce})
 	}
+	if p.replacement != nil {
+		p.services = append(p.services, service{"take-over", stageEdge, p.keepReplaceable})
+	}
 	if os.Getenv("NOTIFY_SOCKET") != "" {
 		p.services = append(p.services, service{"service manager", stageEdge, p.keepNotified})
 	}
 	p.log.Info("starting", "version", Version, "roles", config.Roles)
-	return runServices(ctx, p.log, stopGrace, p.services)
+	return runServices(ctx, p.log, p.stopGrace(), p.services)
+}
+
+// openListeners opens the listeners, or takes those that the service manager or the
+// router before has opened.
+func (p *process) openListeners(ctx context.Context, end context.CancelFunc) error {
+	passed, err := p.takeOver(ctx, end)
+	if err != nil {
+		return err
+	}
+	if err := p.fitting(passed); err != nil {
+		return err
+	}
+	fromManager, err := activated()
+	if err != nil {
+		return err
+	}
+	for name, l := range fromManager {
+		if before := passed[name]; before != nil {
+			if err := before.Close(); err != nil { // very likely the same socket
+				return err
+			}
+		}
+		if passed == nil {
+			passed = map[string]net.Listener{}
+		}
+		passed[name] = l
+	}
+	if err := p.listen(ctx, passed); err != nil {
+		return err
+	}
+	p.gated()
+	return nil
 }
 
 // NewLogger writes to standard error, as the configuration says.

@@ -78,6 +78,11 @@ type Config struct {
 	AdminTokenFile string // the first start writes the admin token here, mode 0600
 	ReadyFile      string // written when everything serves; empty for none
 
+	// DrainTimeout is how long requests in flight may go on at a stop and after a take-over.
+	DrainTimeout time.Duration
+	// TakeOver has a router take the sockets of the one that uses the same DataDir.
+	TakeOver bool
+
 	TopicPartitions  int
 	TopicReplication int
 	TopicRetention   time.Duration
@@ -104,6 +109,7 @@ func DefaultConfig(roles ...Role) Config {
 		TopicReplication: 1,
 		TopicRetention:   24 * time.Hour,
 		GatewayACME:      ACMEConfig{Directory: listen.LetsEncrypt},
+		DrainTimeout:     drainTimeout,
 		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
 		LogLevel:         "info",
 		LogFormat:        "text",
@@ -135,6 +141,12 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.BoolVar(&c.ShowVersion, "show-version", c.ShowVersion, "answer with the version and what chose it in Tidegate-Version, Tidegate-Decision and Tidegate-Affinity-Rule")
 		f.StringVar(&c.APIURL, "api-url", c.APIURL, "control plane to get snapshots from, where there is no --database")
 		f.StringVar(&c.APITokenFile, "api-token-file", c.APITokenFile, "file with the token for --api-url")
+	}
+	if c.has(RoleGateway) || c.has(RoleAPI) {
+		f.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "how long requests in flight may go on at a stop, and after a take-over; WebSockets only after a take-over")
+	}
+	if c.replaceable() {
+		f.BoolVar(&c.TakeOver, "take-over", c.TakeOver, "take the listening sockets of the router that uses the same --data-dir, if there is one, which then drains and ends")
 	}
 	if c.has(RoleAPI) {
 		f.StringVar(&c.APIAddr, "api-addr", c.APIAddr, "address of the API and the dashboard")
@@ -234,6 +246,15 @@ func (c *Config) Validate() error {
 	if c.TopicPartitions < 1 || c.TopicReplication < 1 || c.TopicRetention <= 0 || c.LogpushInterval <= 0 {
 		return fmt.Errorf("--topic-partitions (%d), --topic-replication (%d), --topic-retention (%s) and --logpush-interval (%s) must be positive",
 			c.TopicPartitions, c.TopicReplication, c.TopicRetention, c.LogpushInterval)
+	}
+	if c.DrainTimeout <= 0 {
+		return fmt.Errorf("--drain-timeout is %s: it must be positive", c.DrainTimeout)
+	}
+	if c.TakeOver && !c.replaceable() {
+		return fmt.Errorf("--take-over is for a router alone: the roles %v keep what one process has at a time", c.Roles)
+	}
+	if c.TakeOver && c.DurableObjects {
+		return fmt.Errorf("--take-over and --durable-objects do not go together: one process at a time may open the storage of Durable Objects, so stop the old router, then start the new one")
 	}
 	if _, err := prefixes(c.TrustedProxies); err != nil {
 		return err

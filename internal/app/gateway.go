@@ -70,9 +70,13 @@ func (p *process) addGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	spool, others := filepath.Join(p.config.DataDir, "spool"), []string(nil)
+	if s := p.slot(); s != nil {
+		spool, others = s.spool()
+	}
 	producer, err := stream.NewProducer(stream.ProducerConfig{
 		Config: p.stream(), Schema: schema.EventSchemaVersion,
-		SpoolDir: filepath.Join(p.config.DataDir, "spool"), Logger: p.log,
+		SpoolDir: spool, SpoolOthers: others, Logger: p.log,
 	})
 	if err != nil {
 		return err
@@ -112,6 +116,9 @@ func (p *process) addGateway(ctx context.Context) error {
 	p.serveBindings(gw)
 	if err := p.serveGateway(gw, gw, config.TrustedProxies); err != nil {
 		return err
+	}
+	if p.replacement != nil {
+		p.replacement.gateway = gw
 	}
 	p.checks = append(p.checks, check{"gateway", func(context.Context) error { return gw.Ready() }})
 	return nil

@@ -120,13 +120,13 @@ func (p *process) serve(name string, server *http.Server) {
 		server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
 	}
 	p.services = append(p.services, service{name, stageEdge, func(ctx context.Context) error {
-		return serveUntil(ctx, p.log, name, server, p.listeners[name], drainGrace)
+		return serveUntil(ctx, p.log, name, server, p.listeners[name], p.drainGrace)
 	}})
 }
 
 // serveUntil serves until ctx ends, then finishes the requests in flight. Those
-// that take longer than grace are cut off.
-func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http.Server, listener net.Listener, grace time.Duration) error {
+// that take longer than graceOf then says are cut off.
+func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http.Server, listener net.Listener, graceOf func() time.Duration) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
@@ -134,6 +134,7 @@ func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http
 		return err
 	case <-ctx.Done():
 	}
+	grace := graceOf()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	err := server.Shutdown(drain)
@@ -145,5 +146,6 @@ func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http
 	return err
 }
 
-// drainGrace leaves the rest of stopGrace to the parts behind the listeners.
-const drainGrace = 4 * time.Second
+// drainTimeout is Config.DrainTimeout unless somebody sets another one. It leaves the
+// rest of stopGrace to the parts behind the listeners.
+const drainTimeout = 4 * time.Second

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 )
 
 // A job must not be able to send to the platform's own listeners: on a laptop
@@ -56,7 +57,9 @@ func TestStopCutsOffWhatOutlastsTheGrace(t *testing.T) {
 	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { close(arrived); <-hold })}
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error, 1)
-	go func() { stopped <- serveUntil(ctx, slog.New(slog.DiscardHandler), "api", server, listener, drainGrace) }()
+	go func() {
+		stopped <- serveUntil(ctx, slog.New(slog.DiscardHandler), "api", server, listener, func() time.Duration { return drainTimeout })
+	}()
 	answered := make(chan error, 1)
 	go func() {
 		res, err := http.Get("http://" + listener.Addr().String())

@@ -33,11 +33,24 @@ func (p *process) keepNotified(ctx context.Context) error {
 			p.log.Warn("the service manager was not told", "error", err)
 		}
 	}
-	if p.awaitReady(ctx) == nil {
+	if p.awaitServing(ctx) == nil {
 		// After a take-over the process that the manager started is another one.
 		tell(fmt.Sprintf("READY=1\nMAINPID=%d", os.Getpid()))
 		<-ctx.Done()
 	}
 	tell("STOPPING=1")
 	return nil
+}
+
+// awaitServing returns nil once everything is ready and the listeners accept.
+func (p *process) awaitServing(ctx context.Context) error {
+	if err := p.awaitReady(ctx); err != nil || p.replacement == nil {
+		return err
+	}
+	select {
+	case <-p.replacement.serving:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -230,6 +230,7 @@ func (g *Gateway) responseHeader(h http.Header, resp *http.Response, x *exchange
 		}
 		h["Trailer"] = []string{strings.Join(names, ", ")}
 	}
+	g.leave(h)
 	g.show(h, x)
 }
 

@@ -233,6 +233,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody,
 	}
 	x.errorKind = kindOf(err)
 	body.leave(w.Header(), r)
+	g.leave(w.Header())
 	g.show(w.Header(), x)
 	if x.errorKind == schema.ErrorKindTimeout {
 		x.outcome, x.status = schema.OutcomeExceededWallTime, http.StatusGatewayTimeout
