@@ -34,6 +34,8 @@ type process struct {
 	rates     *clickhouse.DB // nil without ClickHouse
 	listeners map[string]net.Listener
 
+	replacement *replacement // nil for what is no router of its own
+
 	services []service
 	checks   []check
 	notes    []func() string // what an operator should know of a process that is ready; "" for nothing
@@ -62,6 +64,8 @@ type Ready struct {
 
 // Run plays the configured roles until ctx ends, and stops them in order.
 func Run(ctx context.Context, config Config) (err error) {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	log, err := NewLogger(config)
 	if err != nil {
 		return err
@@ -74,7 +78,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	if err := p.open(ctx); err != nil {
 		return err
 	}
-	if err := p.listen(ctx); err != nil {
+	if err := p.openListeners(ctx, end); err != nil {
 		return err
 	}
 	for _, role := range AllRoles {
@@ -91,8 +95,46 @@ func Run(ctx context.Context, config Config) (err error) {
 	if config.ReadyFile != "" {
 		p.services = append(p.services, service{"ready file", stageEdge, p.announce})
 	}
+	if p.replacement != nil {
+		p.services = append(p.services, service{"take-over", stageEdge, p.keepReplaceable})
+	}
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		p.services = append(p.services, service{"service manager", stageEdge, p.keepNotified})
+	}
 	p.log.Info("starting", "version", Version, "roles", config.Roles)
-	return runServices(ctx, p.log, stopGrace, p.services)
+	return runServices(ctx, p.log, p.stopGrace(), p.services)
+}
+
+// openListeners opens the listeners, or takes those that the service manager or the
+// router before has opened.
+func (p *process) openListeners(ctx context.Context, end context.CancelFunc) error {
+	passed, err := p.takeOver(ctx, end)
+	if err != nil {
+		return err
+	}
+	if err := p.fitting(passed); err != nil {
+		return err
+	}
+	fromManager, err := activated()
+	if err != nil {
+		return err
+	}
+	for name, l := range fromManager {
+		if before := passed[name]; before != nil {
+			if err := before.Close(); err != nil { // very likely the same socket
+				return err
+			}
+		}
+		if passed == nil {
+			passed = map[string]net.Listener{}
+		}
+		passed[name] = l
+	}
+	if err := p.listen(ctx, passed); err != nil {
+		return err
+	}
+	p.gated()
+	return nil
 }
 
 // NewLogger writes to standard error, as the configuration says.
@@ -165,19 +207,27 @@ func (p *process) checkReady(ctx context.Context) error {
 	return nil
 }
 
-// announce writes the ready file once every check holds.
-func (p *process) announce(ctx context.Context) error {
-	var last error
+// awaitReady returns nil once every check holds, or the error of the one that did not
+// when ctx ended.
+func (p *process) awaitReady(ctx context.Context) error {
 	for {
-		if last = p.checkReady(ctx); last == nil {
-			break
+		err := p.checkReady(ctx)
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			p.log.Warn("stopped before everything was ready", "missing", last)
-			return nil
+			return err
 		case <-time.After(50 * time.Millisecond):
 		}
+	}
+}
+
+// announce writes the ready file once every check holds.
+func (p *process) announce(ctx context.Context) error {
+	if err := p.awaitReady(ctx); err != nil {
+		p.log.Warn("stopped before everything was ready", "missing", err)
+		return nil
 	}
 	if err := writeJSON(p.config.ReadyFile, p.ready); err != nil {
 		return err

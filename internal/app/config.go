@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tidegate/internal/gateway"
+	"tidegate/internal/gateway/listen"
 	"tidegate/pipeline/stream"
 )
 
@@ -55,6 +56,7 @@ type Config struct {
 	GatewayTLSAddr string
 	GatewayTLSCert []string
 	GatewayTLSKey  []string
+	GatewayACME    ACMEConfig
 	// GatewayMaxConnections bounds the clients' connections, over all listeners of the
 	// gateway; 0 takes as many as the operating system does. GatewayMaxConnectionsPerClient
 	// bounds those of one address that is not a trusted proxy's.
@@ -94,6 +96,11 @@ type Config struct {
 	SpoolMaxBytes       int64
 	SpoolFsync          stream.Fsync
 
+	// DrainTimeout is how long requests in flight may go on at a stop and after a take-over.
+	DrainTimeout time.Duration
+	// TakeOver has a router take the sockets of the one that uses the same DataDir.
+	TakeOver bool
+
 	TopicPartitions  int
 	TopicReplication int
 	TopicRetention   time.Duration
@@ -127,6 +134,8 @@ func DefaultConfig(roles ...Role) Config {
 		TopicPartitions:  4,
 		TopicReplication: 1,
 		TopicRetention:   24 * time.Hour,
+		GatewayACME:      ACMEConfig{Directory: listen.LetsEncrypt},
+		DrainTimeout:     drainTimeout,
 		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
 		LogLevel:         "info",
 		LogFormat:        "text",
@@ -151,6 +160,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringVar(&c.GatewayTLSAddr, "gateway-tls-addr", c.GatewayTLSAddr, "address that serves scripts over TLS, beside --gateway-addr; empty for none")
 		f.StringSliceVar(&c.GatewayTLSCert, "gateway-tls-cert", c.GatewayTLSCert, "PEM files of certificates with their chains, separated by commas; read again when they change")
 		f.StringSliceVar(&c.GatewayTLSKey, "gateway-tls-key", c.GatewayTLSKey, "PEM files of the certificates' keys, in the same order")
+		c.GatewayACME.bind(f)
 		f.BoolVar(&c.GatewayProxyProtocol, "gateway-proxy-protocol", c.GatewayProxyProtocol, "--trusted-proxies begin every connection with a PROXY protocol header, version 1 or 2")
 		f.IntVar(&c.GatewayMaxConnections, "gateway-max-connections", c.GatewayMaxConnections, "connections of clients at once, over both listeners; the next one gets a 503, or over TLS is closed. 0 for as many as the system allows")
 		f.IntVar(&c.GatewayMaxConnectionsPerClient, "gateway-max-connections-per-client", c.GatewayMaxConnectionsPerClient, "connections at once of one address, or one /64 of IPv6, other than --trusted-proxies; 0 for no bound")
@@ -165,6 +175,12 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.Var(&c.SpoolFsync, "spool-fsync", "when events on disk are made to survive a loss of power: always (before they count as spooled), never (as the kernel likes), or an interval such as 200ms")
 		f.StringVar(&c.APIURL, "api-url", c.APIURL, "control plane to get snapshots from, where there is no --database")
 		f.StringVar(&c.APITokenFile, "api-token-file", c.APITokenFile, "file with the token for --api-url")
+	}
+	if c.has(RoleGateway) || c.has(RoleAPI) {
+		f.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "how long requests in flight may go on at a stop, and after a take-over; WebSockets only after a take-over")
+	}
+	if c.replaceable() {
+		f.BoolVar(&c.TakeOver, "take-over", c.TakeOver, "take the listening sockets of the router that uses the same --data-dir, if there is one, which then drains and ends")
 	}
 	if c.has(RoleAPI) {
 		f.StringVar(&c.APIAddr, "api-addr", c.APIAddr, "address of the API and the dashboard")
@@ -272,6 +288,15 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("--event-queue-max-events (%d) must be at least 1, --event-queue-max-bytes (%d) and --spool-max-bytes (%d) at least %d, which is a batch",
 			c.EventQueueMaxEvents, c.EventQueueMaxBytes, c.SpoolMaxBytes, eventBoundMin)
 	}
+	if c.DrainTimeout <= 0 {
+		return fmt.Errorf("--drain-timeout is %s: it must be positive", c.DrainTimeout)
+	}
+	if c.TakeOver && !c.replaceable() {
+		return fmt.Errorf("--take-over is for a router alone: the roles %v keep what one process has at a time", c.Roles)
+	}
+	if c.TakeOver && c.DurableObjects {
+		return fmt.Errorf("--take-over and --durable-objects do not go together: one process at a time may open the storage of Durable Objects, so stop the old router, then start the new one")
+	}
 	if _, err := prefixes(c.TrustedProxies); err != nil {
 		return err
 	}
@@ -296,10 +321,10 @@ func (c *Config) validateTLS() error {
 	if len(c.GatewayTLSCert) != len(c.GatewayTLSKey) {
 		return fmt.Errorf("--gateway-tls-cert names %d files and --gateway-tls-key %d: each certificate needs its key, in the same order", len(c.GatewayTLSCert), len(c.GatewayTLSKey))
 	}
-	if (c.GatewayTLSAddr == "") != (len(c.GatewayTLSCert) == 0) {
-		return fmt.Errorf("--gateway-tls-addr, --gateway-tls-cert and --gateway-tls-key are needed together")
+	if (c.GatewayTLSAddr == "") != (len(c.GatewayTLSCert) == 0 && !c.GatewayACME.Agree) {
+		return fmt.Errorf("--gateway-tls-addr is needed together with --gateway-tls-cert and --gateway-tls-key, or with --gateway-acme-agree")
 	}
-	return nil
+	return c.GatewayACME.validate()
 }
 
 func prefixes(list []string) ([]netip.Prefix, error) {

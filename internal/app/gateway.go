@@ -70,9 +70,13 @@ func (p *process) addGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	spool, others := filepath.Join(p.config.DataDir, "spool"), []string(nil)
+	if s := p.slot(); s != nil {
+		spool, others = s.spool()
+	}
 	producer, err := stream.NewProducer(stream.ProducerConfig{
 		Config: p.stream(), Schema: schema.EventSchemaVersion,
-		SpoolDir: filepath.Join(p.config.DataDir, "spool"), SpoolBytesMax: p.config.SpoolMaxBytes, SpoolFsync: p.config.SpoolFsync,
+		SpoolDir: spool, SpoolOthers: others, SpoolBytesMax: p.config.SpoolMaxBytes, SpoolFsync: p.config.SpoolFsync,
 		QueueEventsMax: p.config.EventQueueMaxEvents, QueueBytesMax: p.config.EventQueueMaxBytes, Logger: p.log,
 	})
 	if err != nil {
@@ -112,10 +116,13 @@ func (p *process) addGateway(ctx context.Context) error {
 	p.services = append(p.services, p.topicService(), p.tailTopicService(),
 		service{"producer", stageProducer, producer.Run}, service{"tail producer", stageProducer, tail.Run}, service{"routing", stageRouting, gw.Run})
 	p.serveBindings(gw)
-	if err := p.serveGateway(gw, config.TrustedProxies); err != nil {
+	if err := p.serveGateway(gw, gw, config.TrustedProxies); err != nil {
 		return err
 	}
 	p.notes = append(p.notes, gw.Note)
+	if p.replacement != nil {
+		p.replacement.gateway = gw
+	}
 	p.checks = append(p.checks, check{"gateway", func(context.Context) error { return gw.Ready() }})
 	return nil
 }

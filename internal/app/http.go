@@ -24,14 +24,23 @@ const (
 
 // listen opens every listener before anything else is built: requests made before
 // the start wait instead of being refused, and everybody can know the addresses.
-func (p *process) listen(ctx context.Context) error {
+// Listeners in passed, which are open already, come before addresses.
+func (p *process) listen(ctx context.Context, passed map[string]net.Listener) error {
 	p.listeners = map[string]net.Listener{}
 	open := func(name, addr string, wanted bool) error {
-		if !wanted {
+		listener := passed[name]
+		if listener != nil {
+			p.keepListener(name, listener)
+		}
+		if listener != nil && !wanted {
+			return fmt.Errorf("a socket for the %s was passed to this process, which has none: name an address by its flag, or do not pass it", name)
+		}
+		if listener != nil || !wanted {
 			return nil
 		}
 		var config net.ListenConfig
-		listener, err := config.Listen(ctx, "tcp", addr)
+		var err error
+		listener, err = config.Listen(ctx, "tcp", addr)
 		if err != nil {
 			return fmt.Errorf("listen for the %s: %w", name, err)
 		}
@@ -111,13 +120,13 @@ func (p *process) serve(name string, server *http.Server) {
 		server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
 	}
 	p.services = append(p.services, service{name, stageEdge, func(ctx context.Context) error {
-		return serveUntil(ctx, p.log, name, server, p.listeners[name], drainGrace)
+		return serveUntil(ctx, p.log, name, server, p.listeners[name], p.drainGrace)
 	}})
 }
 
 // serveUntil serves until ctx ends, then finishes the requests in flight. Those
-// that take longer than grace are cut off.
-func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http.Server, listener net.Listener, grace time.Duration) error {
+// that take longer than graceOf then says are cut off.
+func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http.Server, listener net.Listener, graceOf func() time.Duration) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
@@ -125,6 +134,7 @@ func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http
 		return err
 	case <-ctx.Done():
 	}
+	grace := graceOf()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	err := server.Shutdown(drain)
@@ -136,5 +146,6 @@ func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http
 	return err
 }
 
-// drainGrace leaves the rest of stopGrace to the parts behind the listeners.
-const drainGrace = 4 * time.Second
+// drainTimeout is Config.DrainTimeout unless somebody sets another one. It leaves the
+// rest of stopGrace to the parts behind the listeners.
+const drainTimeout = 4 * time.Second

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 )
 
 // A job must not be able to send to the platform's own listeners: on a laptop
@@ -21,7 +22,7 @@ func TestOwnAddressesAreKnown(t *testing.T) {
 	config.Kafka = []string{"127.0.0.1:9092"}
 	config.ClickHouse = "http://user:secret@127.0.0.1:8123/tidegate"
 	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
-	if err := p.listen(t.Context()); err != nil {
+	if err := p.listen(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -57,7 +58,9 @@ func TestStopCutsOffWhatOutlastsTheGrace(t *testing.T) {
 	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { close(arrived); <-hold })}
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error, 1)
-	go func() { stopped <- serveUntil(ctx, slog.New(slog.DiscardHandler), "api", server, listener, drainGrace) }()
+	go func() {
+		stopped <- serveUntil(ctx, slog.New(slog.DiscardHandler), "api", server, listener, func() time.Duration { return drainTimeout })
+	}()
 	answered := make(chan error, 1)
 	go func() {
 		res, err := http.Get("http://" + listener.Addr().String())

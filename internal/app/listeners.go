@@ -11,8 +11,13 @@ import (
 )
 
 // serveGateway adds the public's servers: in clear text and, where there are
-// certificates, over TLS, with one handler.
-func (p *process) serveGateway(handler http.Handler, trusted []netip.Prefix) error {
+// certificates, over TLS, with one handler. With ACME, hosts says for whom certificates
+// may be asked for.
+func (p *process) serveGateway(handler http.Handler, hosts servedHosts, trusted []netip.Prefix) error {
+	acme, err := p.acme(hosts)
+	if err != nil {
+		return err
+	}
 	bounds, err := listen.NewBounds(listen.BoundsConfig{
 		ConnectionsMax: p.config.GatewayMaxConnections, ConnectionsPerClientMax: p.config.GatewayMaxConnectionsPerClient, Exempt: trusted,
 		SendTimeout: p.config.GatewaySendTimeout,
@@ -25,12 +30,12 @@ func (p *process) serveGateway(handler http.Handler, trusted []netip.Prefix) err
 		if inner == nil {
 			continue
 		}
-		public, err := p.publicListener(name, bounds.Listener(inner, name != listenTLS), trusted)
+		public, err := p.publicListener(name, bounds.Listener(inner, name != listenTLS), acme, trusted)
 		if err != nil {
 			return err
 		}
 		p.listeners[name] = public
-		server := gateway.NewServer(handler)
+		server := gateway.NewServer(answersChallenges(name, acme, handler))
 		if server.ErrorLog, err = listen.ErrorLog(p.log); err != nil {
 			return err
 		}
@@ -48,7 +53,7 @@ func (p *process) serveGateway(handler http.Handler, trusted []netip.Prefix) err
 
 // publicListener puts what the configuration asks for around a listener: the PROXY
 // header comes before TLS.
-func (p *process) publicListener(name string, l net.Listener, trusted []netip.Prefix) (net.Listener, error) {
+func (p *process) publicListener(name string, l net.Listener, acme *listen.ACME, trusted []netip.Prefix) (net.Listener, error) {
 	if p.config.GatewayProxyProtocol {
 		var err error
 		if l, err = listen.ProxyProtocol(l, trusted); err != nil {
@@ -62,7 +67,7 @@ func (p *process) publicListener(name string, l net.Listener, trusted []netip.Pr
 	for i, cert := range p.config.GatewayTLSCert {
 		files = append(files, listen.KeyPair{Cert: cert, Key: p.config.GatewayTLSKey[i]})
 	}
-	certificates, err := listen.LoadCertificates(files, p.log)
+	certificates, err := listen.LoadCertificates(files, acme, p.log)
 	if err != nil {
 		return nil, err
 	}

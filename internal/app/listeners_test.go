@@ -32,10 +32,25 @@ func TestListenerFlagsThatDoNotFit(t *testing.T) {
 		c.GatewayTLSCert, c.GatewayTLSKey = []string{"a.crt", "b.crt"}, []string{"a.key", "b.key"}
 	}
 	f("", func(c *Config) { pairs(c); c.GatewayTLSAddr = ":8443" })
-	f("are needed together", pairs)
-	f("are needed together", func(c *Config) { c.GatewayTLSAddr = ":8443" })
+	f("is needed together", pairs)
+	f("is needed together", func(c *Config) { c.GatewayTLSAddr = ":8443" })
+	acme := func(c *Config) { c.GatewayTLSAddr, c.GatewayACME.Agree = ":8443", true }
+	f("", acme)
+	f("", func(c *Config) { acme(c); pairs(c) })
+	f("is needed together", func(c *Config) { c.GatewayACME.Agree = true })
+	f("need --gateway-acme-agree", func(c *Config) { c.GatewayACME.Hosts = []string{"a.example.com"} })
+	f("must be an https:// URL", func(c *Config) { acme(c); c.GatewayACME.Directory = "http://ca.example.com" })
+	f("without a wildcard", func(c *Config) { acme(c); c.GatewayACME.Hosts = []string{"*.example.com"} })
+	f("is not known here", func(c *Config) { acme(c); c.GatewayACME.Challenges = []string{"dns-01"} })
+	f("are needed together", func(c *Config) { acme(c); c.GatewayACME.EABKeyID = "kid-1" })
 	f("2 files and --gateway-tls-key 1", func(c *Config) { pairs(c); c.GatewayTLSAddr, c.GatewayTLSKey = ":8443", c.GatewayTLSKey[:1] })
 	f("must be host:port", func(c *Config) { pairs(c); c.GatewayTLSAddr = "8443" })
+	f("", func(c *Config) { c.TakeOver = true })
+	f("for a router alone", func(c *Config) {
+		c.TakeOver, c.Roles, c.ClickHouse = true, []Role{RoleGateway, RoleIngest}, "http://127.0.0.1:8123"
+	})
+	f("do not go together", func(c *Config) { c.TakeOver, c.DurableObjects = true, true })
+	f("must be positive", func(c *Config) { c.DrainTimeout = 0 })
 	f("needs --trusted-proxies", func(c *Config) { c.GatewayProxyProtocol = true })
 	f("must not be negative", func(c *Config) { c.GatewayMaxConnections = -1 })
 	f("must not be negative", func(c *Config) { c.GatewaySendTimeout = -1 })
@@ -64,7 +79,7 @@ func TestGatewayListeners(t *testing.T) {
 	config.GatewayTLSCert, config.GatewayTLSKey = []string{cert}, []string{key}
 	config.GatewayProxyProtocol = true
 	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
-	if err := p.listen(t.Context()); err != nil {
+	if err := p.listen(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -75,7 +90,7 @@ func TestGatewayListeners(t *testing.T) {
 		}
 	})
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RemoteAddr+" "+r.Proto) })
-	if err := p.serveGateway(handler, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}); err != nil {
+	if err := p.serveGateway(handler, nil, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}); err != nil {
 		t.Fatal(err)
 	}
 	stop := runUntilStopped(t, p)

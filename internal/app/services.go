@@ -10,9 +10,12 @@ import (
 	"time"
 )
 
-// stopGrace bounds a clean stop of the services. The contract of SIGTERM is 10 s
-// for all of it: the rest is for the embedded broker and engine.
+// stopGrace bounds a clean stop of the services with the default drain timeout. The
+// contract of SIGTERM is 10 s for all of it: the rest is for the embedded broker and engine.
 const stopGrace = 7 * time.Second
+
+// stopGrace is as much longer or shorter as the drain timeout is.
+func (p *process) stopGrace() time.Duration { return stopGrace - drainTimeout + p.config.DrainTimeout }
 
 // stage groups services that need nothing of each other to stop.
 type stage int

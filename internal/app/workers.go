@@ -57,8 +57,12 @@ func (p *process) backends(ctx context.Context, bundles runtime.Bundles, told *e
 		if err := p.listenBindings(ctx); err != nil {
 			return nil, err
 		}
+		dir, err := p.workersDir()
+		if err != nil {
+			return nil, err
+		}
 		config.Workers = &runtime.WorkerConfig{
-			Workerd: path, DataDir: filepath.Join(p.config.DataDir, "workers"),
+			Workerd: path, DataDir: dir,
 			BindingsSocket: p.listeners[listenBindings].Addr().String(),
 			DurableObjects: p.config.DurableObjects,
 			ProcessesMax:   p.config.WorkersMax, AllowPrivateNetwork: p.config.WorkersAllowPrivate,
@@ -72,15 +76,14 @@ func (p *process) backends(ctx context.Context, bundles runtime.Bundles, told *e
 	}
 	p.closers = append(p.closers, func() error { backends.Close(); return nil }) // for a start that fails half-way
 	p.services = append(p.services, service{"runtime", stageRuntime, func(stage context.Context) error {
-		return closeWithin(ctx, stage, workersGrace, backends.CloseBy)
+		return closeWithin(ctx, stage, p.stopGrace()-workersRest, backends.CloseBy)
 	}})
 	return backends, nil
 }
 
-// workersGrace is how long after the beginning of a stop Workers may go on with what
-// they have in hand. The rest of stopGrace is for processes that have to be killed
-// then, and for the producers.
-const workersGrace = stopGrace - 3*time.Second/2
+// workersRest is how long before the end of a stop Workers must have ended what they
+// have in hand. It is for processes that have to be killed then, and for the producers.
+const workersRest = 3 * time.Second / 2
 
 // closeWithin waits for the stage and closes by a deadline that counts from the
 // beginning of the stop, so that what came before has used up its own time only.
@@ -106,13 +109,14 @@ func (p *process) listenBindings(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, "bindings.sock")
+	name := "bindings" + p.slot().suffix() + ".sock"
+	path := filepath.Join(dir, name)
 	if len(path) > socketPathMax {
 		if dir, err = os.MkdirTemp("", "tidegate-"); err != nil { // mode 0700
 			return fmt.Errorf("make a folder for the bindings' socket, because %s is too long for one: %w", path, err)
 		}
 		p.closers = append(p.closers, func() error { return os.RemoveAll(dir) })
-		path = filepath.Join(dir, "bindings.sock")
+		path = filepath.Join(dir, name)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a predecessor that was killed
 		return fmt.Errorf("listen for calls from Worker to Worker: %w", err)
@@ -137,7 +141,7 @@ func (p *process) serveBindings(gw *gateway.Gateway) {
 	server.Protocols.SetHTTP1(true)
 	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
 	p.services = append(p.services, service{listenBindings, stageRouting, func(ctx context.Context) error {
-		return serveUntil(ctx, p.log, listenBindings, server, listener, bindingsGrace)
+		return serveUntil(ctx, p.log, listenBindings, server, listener, func() time.Duration { return bindingsGrace })
 	}})
 }
 

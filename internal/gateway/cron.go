@@ -80,6 +80,9 @@ func (g *Gateway) keepSchedules(ctx context.Context) {
 		// was set back waits for the next new one.
 		if at := time.Now().Truncate(time.Minute); at.After(last) {
 			last = at
+			if g.retired.Load() {
+				continue // the other gateway was there before this minute
+			}
 			g.runSchedules(ctx, at, &running)
 		}
 	}

@@ -164,6 +164,8 @@ type Gateway struct {
 	table atomic.Pointer[table]
 	sync  syncState
 
+	retired atomic.Bool // see Retire
+
 	routing  sync.Mutex
 	latest   *deploy.Snapshot             // that was accepted; under routing
 	backends map[string]http.RoundTripper // of its versions; under routing

@@ -239,6 +239,7 @@ func (g *Gateway) responseHeader(h http.Header, resp *http.Response, x *exchange
 	if x.cookie != "" {
 		giveCookie(h, x)
 	}
+	g.leave(h)
 	g.show(h, x)
 }
 

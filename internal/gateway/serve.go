@@ -271,6 +271,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody,
 	}
 	x.errorKind = kindOf(err)
 	body.leave(w.Header(), r)
+	g.leave(w.Header())
 	g.show(w.Header(), x)
 	switch x.errorKind {
 	case schema.ErrorKindTimeout:

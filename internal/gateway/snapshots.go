@@ -154,6 +154,9 @@ func (g *Gateway) poll(ctx context.Context) (news bool, err error) {
 		return false, err
 	}
 	g.sync.set(time.Now(), nil)
+	if g.retired.Load() {
+		return true, nil // the file is another process's, which may know more
+	}
 	if err := writeSnapshot(g.cfg.SnapshotFile, s); err != nil {
 		// Serving goes on; only a start without the control plane would be stale.
 		g.metrics.snapshotErrors.Add(1)

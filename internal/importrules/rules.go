@@ -89,6 +89,7 @@ var Owners = []Owner{
 	{"github.com/gin-gonic/gin", []string{"internal/api"}, "the HTTP API is one place; a change of framework must stay there"},
 	{"github.com/gobwas/ws", []string{"internal/api"}, "those who watch a script get frames by hand, because wrangler breaks the protocol; nobody else should"},
 	{"github.com/pires/go-proxyproto", []string{"internal/gateway/listen"}, "who may say where a connection comes from is decided in one place"},
+	{"github.com/mholt/acmez", []string{"internal/gateway/listen"}, "who may be asked for certificates, and for whom, is decided in one place"},
 	{"database/sql", []string{"internal/store", "internal/clickhouse", "internal/runtime"}, "SQL lives in the stores, written out; the storage of Durable Objects is SQLite too"},
 	{"github.com/jackc/pgx", []string{"internal/store"}, "the control plane's SQL lives in internal/store"},
 	{"modernc.org/sqlite", []string{"internal/store", "internal/runtime"}, "the control plane's SQL lives in internal/store; the storage of Durable Objects is SQLite"},

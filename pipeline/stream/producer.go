@@ -25,6 +25,9 @@ type ProducerConfig struct {
 	// SpoolDir is where batches wait while Kafka is away; one process, one folder.
 	// It must be set, unless NoSpool is.
 	SpoolDir string
+	// SpoolOthers are the folders of processes that may run beside this one. What they
+	// leave there when they end is sent, too.
+	SpoolOthers []string
 	// NoSpool drops what Kafka does not take at once: for records that nobody would
 	// want later.
 	NoSpool bool
@@ -92,7 +95,8 @@ func orDefault[T int | int64 | time.Duration](value, byDefault T) T {
 type Producer struct {
 	cfg     ProducerConfig
 	client  *kafka.Client
-	spool   *spool // nil with NoSpool
+	spool   *spool                // nil with NoSpool
+	adopted atomic.Pointer[spool] // of another process, while it is being sent
 	metrics *producerMetrics
 	trouble troubleLog
 	wake    chan struct{} // gets a token when the queue stops being empty
@@ -170,7 +174,7 @@ func NewProducer(cfg ProducerConfig) (*Producer, error) {
 	var spool *spool
 	if !cfg.NoSpool {
 		var err error
-		if spool, err = openSpool(cfg.SpoolDir, cfg.SpoolBytesMax); err != nil {
+		if spool, err = openOwnSpool(&cfg); err != nil {
 			return nil, err
 		}
 		spool.fsync = cfg.SpoolFsync
@@ -273,6 +277,9 @@ func (p *Producer) Stats() Stats {
 	}
 	if p.spool != nil {
 		s.SpoolBytes = p.spool.size()
+	}
+	if adopted := p.adopted.Load(); adopted != nil {
+		s.SpoolBytes += adopted.size()
 	}
 	for i := range dropReasons {
 		s.Dropped[dropReasons[i]] = p.dropped[i].Load()

@@ -40,6 +40,7 @@ func (p *Producer) Run(ctx context.Context) error {
 		if p.cfg.SpoolFsync > FsyncAlways {
 			workers.Go(func() { p.keepSynced(ctx) })
 		}
+		workers.Go(func() { p.adopt(ctx, work) })
 	}
 	p.collect(ctx, work, ready)
 	close(ready)
@@ -169,12 +170,7 @@ func (p *Producer) drain(ctx, work context.Context) {
 	drained := 0
 	for attempt := 0; ctx.Err() == nil; {
 		b, ok, lost, err := p.spool.next()
-		if lost.bytes > 0 {
-			p.drop(droppedSpoolCorrupt, lost.events)
-			p.spoolDamagedBytes.Add(uint64(lost.bytes))
-			p.cfg.Logger.WarnContext(ctx, "the spool was damaged, perhaps by a crash", "dir", p.cfg.SpoolDir,
-				"lost_bytes", lost.bytes, "lost_events_known", lost.events)
-		}
+		p.damaged(ctx, p.cfg.SpoolDir, lost)
 		if err == nil && !ok {
 			if drained > 0 {
 				p.cfg.Logger.InfoContext(ctx, "the spool is empty again", "events_sent", drained)

@@ -1,5 +1,5 @@
 // Package listen is what stands between the network and the gateway's HTTP
-// servers: TLS with certificates from files, and the PROXY protocol.
+// servers: TLS with certificates from files and from ACME, and the PROXY protocol.
 package listen
 
 import (
@@ -34,12 +34,14 @@ const (
 // KeyPair names the PEM files of a certificate, with its chain, and of its key.
 type KeyPair struct{ Cert, Key string }
 
-// Certificates are the pairs that TLS listeners present. A connection gets the first
-// one that fits the name it asks for and what it can verify, else the first of all.
+// Certificates are what TLS listeners present. A connection gets the first of the
+// files' pairs that fits the name it asks for and what it can verify, else what ACME has
+// or gets for that name, else the first of all pairs.
 // Their methods may be called concurrently, but for Run and Reload.
 type Certificates struct {
 	log      *slog.Logger
 	pairs    []*pair
+	acme     *ACME // nil for files alone
 	interval time.Duration
 	reloads  [2]atomic.Int64 // by result
 }
@@ -55,12 +57,13 @@ type pair struct {
 
 // LoadCertificates reads all pairs. One that cannot be read, or whose key belongs to
 // another certificate, is an error; one that is out of date is logged only, because
-// a gateway that does not start serves nobody.
-func LoadCertificates(files []KeyPair, log *slog.Logger) (*Certificates, error) {
-	if len(files) == 0 {
+// a gateway that does not start serves nobody. There may be none with ACME, which may
+// be nil and whose Run is the caller's.
+func LoadCertificates(files []KeyPair, acme *ACME, log *slog.Logger) (*Certificates, error) {
+	if len(files) == 0 && acme == nil {
 		return nil, fmt.Errorf("load certificates: there must be one at least")
 	}
-	c := &Certificates{log: log, interval: reloadInterval}
+	c := &Certificates{log: log, acme: acme, interval: reloadInterval}
 	for _, f := range files {
 		p := &pair{KeyPair: f}
 		content, err := p.read()
@@ -84,17 +87,32 @@ func LoadCertificates(files []KeyPair, log *slog.Logger) (*Certificates, error) 
 // TLS returns the configuration of a listener: TLS 1.2 or newer, HTTP/2 where the
 // client has it.
 func (c *Certificates) TLS() *tls.Config {
-	return &tls.Config{
+	config := &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"h2", "http/1.1"},
 		GetCertificate: c.get,
 	}
+	if c.acme != nil {
+		challenge := c.acme.challengeTLS()
+		config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if isChallenge(hello) {
+				return challenge, nil
+			}
+			return nil, nil // the listener's own
+		}
+	}
+	return config
 }
 
 func (c *Certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	for _, p := range c.pairs {
 		if current := p.current.Load(); hello.SupportsCertificate(current) == nil {
 			return current, nil
+		}
+	}
+	if c.acme != nil {
+		if certificate, err := c.acme.get(hello); err == nil || len(c.pairs) == 0 {
+			return certificate, err
 		}
 	}
 	// The client may know better than its hello; if not, it says why it goes.
@@ -199,6 +217,12 @@ func inDate(c *tls.Certificate, now time.Time) error {
 	return nil
 }
 
+// The gauge of both kinds of certificates.
+const (
+	expiryName = "tidegate_gateway_certificate_expiry_timestamp_seconds"
+	expiryHelp = "When a certificate in use ceases to be valid, in seconds since 1970, by its file."
+)
+
 func (c *Certificates) observe() (metric.Registration, error) {
 	meter := telemetry.Meter("tidegate/gateway/listen")
 	reloads, err := meter.Int64ObservableCounter("tidegate_gateway_certificate_reloads_total",
@@ -206,8 +230,7 @@ func (c *Certificates) observe() (metric.Registration, error) {
 	if err != nil {
 		return nil, fmt.Errorf("declare metrics of certificates: %w", err)
 	}
-	expiry, err := meter.Float64ObservableGauge("tidegate_gateway_certificate_expiry_timestamp_seconds",
-		metric.WithDescription("When a certificate in use ceases to be valid, in seconds since 1970, by its file."))
+	expiry, err := meter.Float64ObservableGauge(expiryName, metric.WithDescription(expiryHelp))
 	if err != nil {
 		return nil, fmt.Errorf("declare metrics of certificates: %w", err)
 	}

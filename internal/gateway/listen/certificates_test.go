@@ -87,7 +87,7 @@ func TestCertificateIsChosenByName(t *testing.T) {
 	a, b := pairIn(dir, "a"), pairIn(dir, "b")
 	write(t, a, now, "a.example")
 	write(t, b, now, "b.example", "*.b.example")
-	c, err := LoadCertificates([]KeyPair{a, b}, slog.New(slog.DiscardHandler))
+	c, err := LoadCertificates([]KeyPair{a, b}, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestBadPairsAtTheStart(t *testing.T) {
 	write(t, b, now, "b.example")
 	f := func(want string, pairs ...KeyPair) {
 		t.Helper()
-		if _, err := LoadCertificates(pairs, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := LoadCertificates(pairs, nil, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: got %v, want an error with %q", pairs, err, want)
 		}
 	}
@@ -132,7 +132,7 @@ func TestBadPairsAtTheStart(t *testing.T) {
 	f("a.crt with the key "+b.Key, KeyPair{a.Cert, b.Key})
 	var log bytes.Buffer
 	write(t, a, now.Add(-2*time.Hour), "a.example")
-	if _, err := LoadCertificates([]KeyPair{a}, slog.New(slog.NewTextHandler(&log, nil))); err != nil || !strings.Contains(log.String(), "valid until") {
+	if _, err := LoadCertificates([]KeyPair{a}, nil, slog.New(slog.NewTextHandler(&log, nil))); err != nil || !strings.Contains(log.String(), "valid until") {
 		t.Errorf("one that is out of date: %v, logged %q", err, log.String())
 	}
 }
@@ -144,7 +144,7 @@ func TestReload(t *testing.T) {
 	a := pairIn(dir, "a")
 	write(t, a, now, "first.example")
 	var log bytes.Buffer
-	c, err := LoadCertificates([]KeyPair{a}, slog.New(slog.NewTextHandler(&log, nil)))
+	c, err := LoadCertificates([]KeyPair{a}, nil, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func TestRunReadsTheFilesAgain(t *testing.T) {
 	dir := t.TempDir()
 	a := pairIn(dir, "a")
 	write(t, a, time.Now(), "first.example")
-	c, err := LoadCertificates([]KeyPair{a}, slog.New(slog.DiscardHandler))
+	c, err := LoadCertificates([]KeyPair{a}, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

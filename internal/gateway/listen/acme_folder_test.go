@@ -1,0 +1,93 @@
+package listen
+
+import (
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/mholt/acmez/v3"
+	"github.com/mholt/acmez/v3/acme"
+)
+
+func TestChallengesUnderWayAreAnsweredAndNoOthers(t *testing.T) {
+	dir := t.TempDir()
+	a := newTestACME(t, dir, &authority{lifetime: time.Hour}, time.Now)
+	other := newTestACME(t, dir, &authority{lifetime: time.Hour}, time.Now) // the authority may reach any router
+	const token = "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0"
+	byHTTP := acme.Challenge{Type: acme.ChallengeTypeHTTP01, Token: token, KeyAuthorization: token + ".thumb", Identifier: acme.Identifier{Type: "dns", Value: "shop.example.com"}}
+	byTLS := byHTTP
+	byTLS.Type = acme.ChallengeTypeTLSALPN01
+
+	handler := other.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "a script") }))
+	f := func(method, host, path, want string) {
+		t.Helper()
+		r := httptest.NewRequest(method, "http://"+host+path, nil)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if got := w.Body.String(); got != want {
+			t.Errorf("%s http://%s%s: %q, want %q", method, host, path, got, want)
+		}
+	}
+	const path = "/.well-known/acme-challenge/"
+	f(http.MethodGet, "shop.example.com", path+token, "a script")
+	for _, c := range []acme.Challenge{byHTTP, byTLS} {
+		if err := (solver{a.folder}).Present(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f(http.MethodGet, "shop.example.com", path+token, token+".thumb")
+	f(http.MethodGet, "Shop.example.com:80", path+token, token+".thumb")
+	f(http.MethodPost, "shop.example.com", path+token, "a script")
+	f(http.MethodGet, "blog.example.com", path+token, "a script")
+	f(http.MethodGet, "shop.example.com", path+token+"x", "a script")
+	f(http.MethodGet, "shop.example.com", path+"..%2faccount.json", "a script")
+	f(http.MethodGet, "shop.example.com", path, "a script")
+
+	c := loadWith(t, other)
+	leaf, err := visit(t, c, "shop.example.com", acmez.ACMETLS1Protocol)
+	if err != nil || len(leaf.UnhandledCriticalExtensions) != 1 {
+		t.Errorf("tls-alpn-01 got %v, %v", leaf, err)
+	}
+	for _, c := range []acme.Challenge{byHTTP, byTLS} {
+		if err := (solver{a.folder}).CleanUp(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f(http.MethodGet, "shop.example.com", path+token, "a script")
+	if _, err := visit(t, c, "shop.example.com", acmez.ACMETLS1Protocol); err == nil {
+		t.Error("tls-alpn-01 is answered though it is over")
+	}
+	if err := (solver{a.folder}).Present(t.Context(), acme.Challenge{Type: acme.ChallengeTypeHTTP01, Token: "../../x"}); err == nil {
+		t.Error("a token that is a path was taken")
+	}
+}
+
+func TestNobodyElseReadsACMEKeys(t *testing.T) {
+	dir := t.TempDir()
+	a := newTestACME(t, dir, &authority{lifetime: time.Hour}, time.Now)
+	if _, err := visit(t, loadWith(t, a), "shop.example.com"); err != nil {
+		t.Fatal(err)
+	}
+	files := 0
+	err := filepath.WalkDir(a.folder.dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		files++
+		if mode := info.Mode().Perm(); mode&0o077 != 0 {
+			t.Errorf("%s has mode %o", path, mode)
+		}
+		return nil
+	})
+	if err != nil || files < 5 {
+		t.Errorf("looked at %d files, %v", files, err)
+	}
+}
