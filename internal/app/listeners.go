@@ -24,13 +24,13 @@ func (p *process) serveGateway(handler http.Handler, trusted []netip.Prefix) err
 		}
 		p.listeners[name] = public
 		server := gateway.NewServer(handler)
-		if server.ErrorLog, err = listen.ErrorLog(p.log); err != nil {
+		if server.HTTP.ErrorLog, err = listen.ErrorLog(p.log); err != nil {
 			return err
 		}
-		if err := listen.CountHTTP2Errors(server); err != nil {
+		if err := listen.CountHTTP2Errors(server.HTTP); err != nil {
 			return err
 		}
-		p.serve(name, server)
+		p.serveOn(name, server)
 	}
 	p.ready.Gateway = p.baseURL(listenGateway)
 	if tlsListener := p.listeners[listenTLS]; tlsListener != nil {

@@ -71,7 +71,7 @@ func speak(t *testing.T, e *env, protocol string) speaker {
 func overTLS(t *testing.T, e *env) string {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
-	server.Config = gateway.NewServer(e)
+	server.Config = gateway.NewServer(e).HTTP
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	server.EnableHTTP2 = true
 	server.StartTLS()

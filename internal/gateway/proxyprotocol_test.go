@@ -39,7 +39,7 @@ func TestProxyProtocol(t *testing.T) {
 		serve := func(trusted ...netip.Prefix) (*env, string) {
 			e := start(t, snapshot(1, script([]string{o}, 100_000)), func(c *gateway.Config, _ *gateway.Deps, _ *runtime.Config) { c.TrustedProxies = trusted })
 			server := httptest.NewUnstartedServer(nil)
-			server.Config = gateway.NewServer(e)
+			server.Config = gateway.NewServer(e).HTTP
 			server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 			l, err := listen.ProxyProtocol(server.Listener, trusted)
 			if err != nil {
