@@ -36,9 +36,11 @@ type conn struct {
 	tryRead  func(fd uintptr) bool
 	readErr  error // of the last tryRead
 	gotBytes int   // by the last tryRead
-	lastPost bool  // the last request was a POST
-	gone     bool  // left's answer
-	look     func(fd uintptr)
+	// mayEndLines is how many bytes of empty lines may follow a POST, as net/http has
+	// it: old clients end a body with one (RFC 9112, section 2.2).
+	mayEndLines int
+	gone        bool // left's answer
+	look        func(fd uintptr)
 }
 
 // work is what a connection needs while there is a request, and no longer: thousands
@@ -157,8 +159,9 @@ func (c *conn) left() bool {
 func (c *conn) readHead() (reason, bool) {
 	for {
 		if w := c.work; w != nil && w.w > w.r {
-			if c.lastPost && w.head.next == 0 && (w.in[w.r] == '\r' || w.in[w.r] == '\n') {
-				w.r++ // old clients end a body with an empty line (RFC 9112, section 2.2)
+			if c.mayEndLines > 0 && w.head.next == 0 && (w.in[w.r] == '\r' || w.in[w.r] == '\n') {
+				w.r++
+				c.mayEndLines--
 				continue
 			}
 			done, why := w.head.advance(w.in[w.r:w.w])

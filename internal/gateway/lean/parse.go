@@ -34,11 +34,11 @@ func (h *head) reset() {
 func (h *head) advance(b []byte) (done bool, why reason) {
 	for {
 		rest := b[h.next:]
+		if h.next == 0 && len(rest) > 0 && !isUpper(rest[0]) {
+			return false, reasonLine // no request begins like that
+		}
 		i := bytes.IndexByte(rest, '\n')
 		if i < 0 {
-			if h.next == 0 && len(rest) > 0 && !isUpper(rest[0]) {
-				return false, reasonLine // no request begins like that
-			}
 			return false, reasonNone
 		}
 		if i == 0 || rest[i-1] != '\r' {

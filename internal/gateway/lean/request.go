@@ -39,7 +39,10 @@ func (c *conn) prepare() bool {
 		r.Body = w.response.body
 	}
 	c.bodyRead.Store(h.length == 0)
-	c.lastPost = r.Method == http.MethodPost
+	c.mayEndLines = 0
+	if r.Method == http.MethodPost {
+		c.mayEndLines = len("\r\n\r\n")
+	}
 	return true
 }
 
