@@ -30,7 +30,7 @@ func TestSuiteByNetHTTP(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes as long as all other tests")
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.v=test2json", "-test.timeout=10m")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.v=test2json", "-test.short", "-test.timeout=10m")
 	cmd.Env = append(os.Environ(), "TIDEGATE_TEST_BY_NET_HTTP=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -51,6 +51,8 @@ type exchange struct {
 	// abort says that the client's connection must be cut, because a clean end
 	// would make a broken response look whole.
 	abort bool
+	// memory is for what the backend gets; nil where it may keep that.
+	memory *passage
 }
 
 // ServeHTTP serves one request of the public.
@@ -100,8 +102,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		choice, late = g.pick(r.Context(), to.script, factsOf(r, to.script, target, from.ip))
 	}
-	x := exchange{picked: choice, backend: choice.version.backend, ray: ray, client: from, received: received}
-	g.serve(w, r, target, &x, late)
+	p := passages.Get().(*passage)
+	p.exchange = exchange{picked: choice, backend: choice.version.backend, ray: ray, client: from, received: received, memory: p}
+	g.serve(w, r, target, &p.exchange, late)
+	p.release()
 }
 
 // serve answers a request that has reached a script, and sees to its event. An
@@ -168,14 +172,7 @@ func newRay() string {
 // forward sends the request to x.version and its response to the client, and
 // notes in x how that ended.
 func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Request, target string, x *exchange) {
-	hints := &informational{w: w}
-	out := r.WithContext(hints.watch(ctx))
-	out.RequestURI = target
-	if x.internal {
-		out.Header = g.callHeader(r, x)
-	} else {
-		out.Header = g.requestHeader(r, x)
-	}
+	out, hints := g.outgoing(ctx, w, r, target, x)
 	injectTrace(ctx, out.Header)
 	body := takeBody(w, r, out, x.client.vouched)
 	defer body.detach()

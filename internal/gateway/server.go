@@ -53,6 +53,7 @@ func NewServer(h http.Handler) *lean.Server {
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		NewConnGrace:      newConnGrace,
+		ConnContext:       withConnMemory,
 	}
 }
 

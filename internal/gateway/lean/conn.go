@@ -74,6 +74,9 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c.tryRead, c.look = c.readOnce, func(fd uintptr) { c.gone = peerLeft(fd) }
 	ctx := context.WithValue(context.Background(), http.ServerContextKey, s.HTTP)
 	ctx = context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr())
+	if s.ConnContext != nil {
+		ctx = s.ConnContext(ctx)
+	}
 	ctx, c.cancel = context.WithCancel(ctx)
 	c.base = new(http.Request).WithContext(ctx)
 	c.word.Store(wordOf(stateNew, s.ticks.Load()))

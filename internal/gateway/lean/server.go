@@ -30,6 +30,9 @@ type Server struct {
 	// for the first request, from the connection's start; IdleTimeout the wait for
 	// the next request. Both are kept to within a tick.
 	ReadHeaderTimeout, IdleTimeout time.Duration
+	// ConnContext may add to the context of a connection, which all its requests have, one
+	// after the other. Nil adds nothing.
+	ConnContext func(context.Context) context.Context
 	// NewConnGrace is how long after the start of a Shutdown the first request of a
 	// connection is awaited. It may be on its way.
 	NewConnGrace time.Duration
