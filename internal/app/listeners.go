@@ -30,6 +30,9 @@ func (p *process) serveGateway(handler http.Handler, trusted []netip.Prefix) err
 		if err := listen.CountHTTP2Errors(server.HTTP); err != nil {
 			return err
 		}
+		if err := listen.CountPaths(server, name); err != nil {
+			return err
+		}
 		p.serveOn(name, server)
 	}
 	p.ready.Gateway = p.baseURL(listenGateway)

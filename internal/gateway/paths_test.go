@@ -46,7 +46,7 @@ func TestSuiteByNetHTTP(t *testing.T) {
 func (s speaker) tookPath(t *testing.T, protocol string) {
 	t.Helper()
 	stats := s.server.Stats()
-	onLean := stats.Requests+stats.HandedOff["framing"] > 0
+	onLean := stats.Requests+stats.HandedOver["framing"] > 0
 	if want := protocol == "HTTP/1.1" && !byNetHTTP; onLean != want {
 		t.Errorf("on the lean path: %t, want %t; %+v", onLean, want, stats)
 	}
@@ -85,7 +85,7 @@ func TestLeanPathServesTheCommonCase(t *testing.T) {
 		}
 		n++
 		if stats := e.server.Stats(); stats.Requests != n {
-			t.Errorf("%s %s: %d requests on the lean path, want %d; %v", method, path, stats.Requests, n, stats.HandedOff)
+			t.Errorf("%s %s: %d requests on the lean path, want %d; %v", method, path, stats.Requests, n, stats.HandedOver)
 		}
 	}
 	f("GET", "/", "")
@@ -97,19 +97,19 @@ func TestLeanPathServesTheCommonCase(t *testing.T) {
 	f("GET", "/trailers", "", "Te", "trailers")
 	f("GET", "/stream", "")
 	f("GET", "/fails", "")
-	if got := strings.Join(handedOff(e.server), " "); got != "" {
-		t.Errorf("handed off: %s", got)
+	if got := strings.Join(handedOver(e.server), " "); got != "" {
+		t.Errorf("handed over: %s", got)
 	}
 	if _, err := e.try(t.Context(), "POST", shop+"/", io.MultiReader(strings.NewReader("of unknown length"))); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(handedOff(e.server), " "); got != "framing 1" || e.server.Stats().Requests != n {
-		t.Errorf("handed off: %q", got)
+	if got := strings.Join(handedOver(e.server), " "); got != "framing 1" || e.server.Stats().Requests != n {
+		t.Errorf("handed over: %q", got)
 	}
 }
 
-func handedOff(s *lean.Server) (list []string) {
-	for reason, n := range s.Stats().HandedOff {
+func handedOver(s *lean.Server) (list []string) {
+	for reason, n := range s.Stats().HandedOver {
 		if n > 0 {
 			list = append(list, fmt.Sprint(reason, " ", n))
 		}
@@ -233,10 +233,10 @@ func TestBothPathsAnswerAlike(t *testing.T) {
 		comparePaths(t, paths, c.raw+sentinel)
 		comparePaths(t, paths, moreRequests[0]+c.raw+sentinel) // after one that was served
 	}
-	if stats := paths[0].server.Stats(); stats.Requests < 100 || stats.HandedOff["field"] == 0 {
+	if stats := paths[0].server.Stats(); stats.Requests < 100 || stats.HandedOver["field"] == 0 {
 		t.Errorf("%+v", stats)
 	}
-	if stats := paths[1].server.Stats(); stats.Requests > 0 || slices.Max([]int64{stats.HandedOff["field"], stats.HandedOff["framing"]}) > 0 {
+	if stats := paths[1].server.Stats(); stats.Requests > 0 || slices.Max([]int64{stats.HandedOver["field"], stats.HandedOver["framing"]}) > 0 {
 		t.Errorf("without the lean path: %+v", stats)
 	}
 }

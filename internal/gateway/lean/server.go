@@ -56,9 +56,9 @@ type Server struct {
 
 // Stats are the numbers of a server since its start.
 type Stats struct {
-	Requests  int64            // that were served here
-	Conns     int              // that are served here now
-	HandedOff map[string]int64 // connections that went to net/http, by reason; all reasons are there
+	Requests   int64            // that were served here
+	Conns      int              // that are served here now
+	HandedOver map[string]int64 // connections that went to net/http, by reason; all reasons are there
 }
 
 func (s *Server) init() {
@@ -251,12 +251,12 @@ func (s *Server) closeThose(st state) {
 func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stats := Stats{Requests: s.served, Conns: len(s.conns), HandedOff: map[string]int64{}}
+	stats := Stats{Requests: s.served, Conns: len(s.conns), HandedOver: map[string]int64{}}
 	for c := range s.conns {
 		stats.Requests += c.requests.Load()
 	}
 	for r, name := range reasonNames {
-		stats.HandedOff[name] = s.handovers[r]
+		stats.HandedOver[name] = s.handovers[r]
 	}
 	return stats
 }

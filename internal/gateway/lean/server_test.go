@@ -277,7 +277,7 @@ func TestResponsesAreThoseOfNetHTTP(t *testing.T) {
 					}
 				})
 				got[i] = strings.Join(replies(t, s.exchange(t, raw), test.method), "\n")
-				if stats := s.Stats(); (stats.Requests > 0) != onLean || stats.HandedOff["request_line"]+stats.HandedOff["field"] != 0 {
+				if stats := s.Stats(); (stats.Requests > 0) != onLean || stats.HandedOver["request_line"]+stats.HandedOver["field"] != 0 {
 					t.Errorf("lean %t: %+v", onLean, stats)
 				}
 			}
@@ -319,7 +319,7 @@ func TestHandOver(t *testing.T) {
 			if strings.Join(got, " ") != want {
 				t.Errorf("got %q", got)
 			}
-			if stats := s.Stats(); stats.Requests != 2 || stats.HandedOff[reason] != 1 {
+			if stats := s.Stats(); stats.Requests != 2 || stats.HandedOver[reason] != 1 {
 				t.Errorf("%+v", stats)
 			}
 		})
