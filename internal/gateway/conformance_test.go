@@ -86,13 +86,19 @@ func withoutLean(t *testing.T, e *env) string {
 // overTLS serves e over TLS too and returns the address.
 func overTLS(t *testing.T, e *env) string {
 	t.Helper()
-	server := httptest.NewUnstartedServer(nil)
-	server.Config = gateway.NewServer(e).HTTP
-	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	server.EnableHTTP2 = true
-	server.StartTLS()
-	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
-	return server.Listener.Addr().String()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveOn(t, e, tls.NewListener(l, &tls.Config{Certificates: testCertificates(), NextProtos: []string{"h2", "http/1.1"}}))
+	return l.Addr().String()
+}
+
+// testCertificates are for any name.
+func testCertificates() []tls.Certificate {
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	return server.TLS.Certificates
 }
 
 // do sends a request and reads the response to its end.

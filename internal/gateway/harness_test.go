@@ -207,6 +207,12 @@ func serve(t testing.TB, h http.Handler) (*lean.Server, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, h, l), l.Addr().String()
+}
+
+// serveOn serves the public on a listener.
+func serveOn(t testing.TB, h http.Handler, l net.Listener) *lean.Server {
+	t.Helper()
 	server := gateway.NewServer(h)
 	server.HTTP.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	run := server.Serve
@@ -220,7 +226,7 @@ func serve(t testing.TB, h http.Handler) (*lean.Server, string) {
 		}
 	})
 	t.Cleanup(func() { _ = server.Close(); serving.Wait() })
-	return server, l.Addr().String()
+	return server
 }
 
 // answer is a response that was read to its end.
