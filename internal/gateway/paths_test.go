@@ -127,7 +127,7 @@ type onePath struct {
 // bothPaths returns a gateway on the lean path and one without it, which give a client
 // little time.
 func bothPaths(t testing.TB) (paths [2]onePath) {
-	const patience = 250 * time.Millisecond
+	const patience = time.Second
 	for i := range paths {
 		o, url := newStrictOrigin(t)
 		e := start(t, snapshot(1, script([]string{url}, 100_000)), func(_ *gateway.Config, _ *gateway.Deps, c *runtime.Config) { c.IdleTimeout = time.Minute })
@@ -203,7 +203,7 @@ func comparePaths(t *testing.T, paths [2]onePath, raw string) {
 			return
 		}
 	}
-	t.Errorf("%q: the lean path has\n%s\nnet/http\n%s", raw, got[0], got[1])
+	t.Errorf("%.300q: the lean path has\n%s\nnet/http\n%s", raw, got[0], got[1])
 }
 
 // moreRequests are about what the lean path serves, as the corpus is about what is refused.

@@ -167,6 +167,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	grace := time.AfterFunc(s.NewConnGrace, func() {
 		s.ended.Store(true)
 		s.closeThose(stateNew)
+		s.closeThose(stateReading) // or slow senders would hold the stop
 	})
 	defer grace.Stop()
 	s.closeThose(stateIdle)

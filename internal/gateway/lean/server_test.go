@@ -471,6 +471,26 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// After its grace Shutdown waits neither for the first request of a connection nor for the
+// rest of one.
+func TestShutdownDoesNotWaitForSenders(t *testing.T) {
+	s := serve(t, true, func(http.ResponseWriter, *http.Request) {}, func(s *lean.Server) { s.NewConnGrace = time.Nanosecond })
+	silent, slow := s.dial(t), s.dial(t)
+	_, _ = io.WriteString(slow, get+"GET / HT")
+	if _, err := http.ReadResponse(bufio.NewReader(slow), nil); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "two connections", func() bool { return s.Stats().Conns == 2 })
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	for _, c := range []net.Conn{silent, slow} {
+		if b, _ := io.ReadAll(c); len(b) > 0 {
+			t.Errorf("got %q", b)
+		}
+	}
+}
+
 // Shutdown gives up with its context; Close then cuts what is left.
 func TestClose(t *testing.T) {
 	inHand, ended := make(chan struct{}), make(chan struct{})
