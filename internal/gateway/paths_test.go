@@ -179,6 +179,7 @@ func (p onePath) talk(t testing.TB, raw string, patience time.Duration) (got []s
 			resp.Header.Del(name)
 		}
 		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
 		if resp.StatusCode >= 400 && (err != nil || resp.Close) {
 			err, body = nil, nil // a refusal may be cut by what the server did not care to read
 		}

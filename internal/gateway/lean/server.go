@@ -8,6 +8,7 @@
 package lean
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log"
@@ -110,9 +111,8 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 func temporary(err error) bool {
-	//nolint:staticcheck // Temporary is deprecated for its vagueness, and all there is for Accept.
 	ne, ok := errors.AsType[net.Error](err)
-	return ok && ne.Temporary()
+	return ok && ne.Temporary() //nolint:staticcheck // deprecated for its vagueness, and all there is for Accept
 }
 
 // take serves a connection here if its socket can be watched.
@@ -263,9 +263,5 @@ func (s *Server) Stats() Stats {
 }
 
 func (s *Server) logf(format string, args ...any) {
-	if s.HTTP.ErrorLog != nil {
-		s.HTTP.ErrorLog.Printf(format, args...)
-		return
-	}
-	log.Printf(format, args...)
+	cmp.Or(s.HTTP.ErrorLog, log.Default()).Printf(format, args...) // as net/http has it
 }

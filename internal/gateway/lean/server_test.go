@@ -116,6 +116,7 @@ func replies(t *testing.T, raw, method string) (list []string) {
 			return append(list, err.Error())
 		}
 		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
 		if date := resp.Header.Get("Date"); date != "" {
 			if _, err := http.ParseTime(date); err != nil {
 				t.Errorf("the date %q: %v", date, err)
@@ -149,15 +150,15 @@ func TestResponsesAreThoseOfNetHTTP(t *testing.T) {
 		h      http.HandlerFunc
 	}{
 		"nothing":        {h: func(http.ResponseWriter, *http.Request) {}},
-		"status":         {h: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(418) }},
+		"status":         {h: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }},
 		"unknown status": {h: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(599) }},
 		"no content": {h: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "0")
-			w.WriteHeader(204)
+			w.WriteHeader(http.StatusNoContent)
 		}},
 		"not modified": {h: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header()["Content-Type"], w.Header()["Content-Length"] = []string{"a/b"}, []string{"5"}
-			w.WriteHeader(304)
+			w.WriteHeader(http.StatusNotModified)
 			if _, err := io.WriteString(w, "x"); !errors.Is(err, http.ErrBodyNotAllowed) {
 				t.Errorf("a body with 304: %v", err)
 			}
@@ -170,7 +171,7 @@ func TestResponsesAreThoseOfNetHTTP(t *testing.T) {
 			typed(w).Set("Content-Length", "5")
 			_, _ = io.WriteString(w, "hello")
 		}},
-		"head without length": {method: "HEAD", h: func(w http.ResponseWriter, _ *http.Request) { typed(w); w.WriteHeader(200) }},
+		"head without length": {method: "HEAD", h: func(w http.ResponseWriter, _ *http.Request) { typed(w); w.WriteHeader(http.StatusOK) }},
 		"too short": {h: func(w http.ResponseWriter, _ *http.Request) {
 			typed(w).Set("Content-Length", "5")
 			_, _ = io.WriteString(w, "hell")
@@ -214,11 +215,11 @@ func TestResponsesAreThoseOfNetHTTP(t *testing.T) {
 		}},
 		"hints": {h: func(w http.ResponseWriter, _ *http.Request) {
 			typed(w)["Link"] = []string{"</a>", "</b>"}
-			w.WriteHeader(103)
+			w.WriteHeader(http.StatusEarlyHints)
 			w.Header().Del("Link")
-			w.WriteHeader(103)
-			w.WriteHeader(200)
-			w.WriteHeader(201)
+			w.WriteHeader(http.StatusEarlyHints)
+			w.WriteHeader(http.StatusOK)
+			w.WriteHeader(http.StatusCreated)
 		}},
 		"close":    {h: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Connection", "close") }},
 		"own date": {h: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Date", "Mon, 02 Jan 2006 15:04:05 GMT") }},
@@ -229,7 +230,7 @@ func TestResponsesAreThoseOfNetHTTP(t *testing.T) {
 		}},
 		"late header": {h: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-A", "1")
-			w.WriteHeader(200)
+			w.WriteHeader(http.StatusOK)
 			w.Header().Set("X-A", "2")
 			w.Header().Set("X-B", "3")
 		}},
@@ -310,6 +311,7 @@ func TestHandOver(t *testing.T) {
 				if err != nil {
 					break
 				}
+				_ = resp.Body.Close()
 				got = append(got, resp.Header.Get("X-Got"))
 			}
 			want := "/ /pho / / /last"
