@@ -60,13 +60,18 @@ func startAll(ctx context.Context, o options, dir string) (*everybody, error) {
 		}
 		return self(name, "gateway", append(args, folder, first, second)...)
 	}
-	if e.traced, err = gateway("gateway, trace events to Kafka", "traced", "-traced"); err != nil {
+	broker, err := self("broker", "broker", dir)
+	if err != nil {
+		return e, err
+	}
+	kafka := "-kafka=" + broker.process.addr
+	if e.traced, err = gateway("gateway, trace events to Kafka", "traced", kafka); err != nil {
 		return e, err
 	}
 	if e.plain, err = gateway("gateway, no trace events", "plain", "-cpuprofile="+o.profile); err != nil {
 		return e, err
 	}
-	if e.many, err = gateway("gateway, traced, 1,000 scripts", "many", "-traced", fmt.Sprintf("-scripts=%d", manyScripts)); err != nil {
+	if e.many, err = gateway("gateway, traced, 1,000 scripts", "many", kafka, fmt.Sprintf("-scripts=%d", manyScripts)); err != nil {
 		return e, err
 	}
 	if program, lookErr := exec.LookPath("nginx"); lookErr != nil {

@@ -36,6 +36,8 @@ func main() {
 		err = serveUpstream(ctx)
 	case "gateway":
 		err = serveGateway(ctx)
+	case "broker":
+		err = serveBroker(ctx, os.Args[1])
 	case "load":
 		err = serveLoad(ctx, os.Args[1:])
 	}

@@ -70,11 +70,26 @@ type emitter struct{ *stream.Producer }
 
 func (e emitter) Emit(account string, value []byte, _ bool) { e.Producer.Emit(account, value) }
 
-// serveGateway serves the way the router does: the real producer to the embedded
-// broker with -traced. The arguments are a folder and the two upstreams. It ends
+// serveBroker is the embedded broker in a process of its own, as Kafka would be: what it costs
+// is not the gateway's.
+func serveBroker(ctx context.Context, dir string) error {
+	broker, err := embedded.StartBroker(ctx, embedded.BrokerConfig{
+		Addr: "127.0.0.1:0", DataDir: filepath.Join(dir, "kafka"),
+		Topics: []embedded.Topic{{Name: schema.Topic, Partitions: 4, Retention: time.Hour}}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Println(broker.Addr())
+	<-ctx.Done()
+	return broker.Close()
+}
+
+// serveGateway serves the way the router does: the real producer to the broker
+// at -kafka. The arguments are a folder and the two upstreams. It ends
 // with ctx, after every event is confirmed or accounted for.
 func serveGateway(ctx context.Context) error {
-	traced := flag.Bool("traced", false, "")
+	kafka := flag.String("kafka", "", "")
 	scripts := flag.Int("scripts", 1, "")
 	profile := flag.String("cpuprofile", "", "")
 	flag.Parse()
@@ -92,17 +107,9 @@ func serveGateway(ctx context.Context) error {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	deps := gateway.Deps{Snapshots: snapshotOnce{benchSnapshot(*scripts, first, second)}, Logger: log}
-	if *traced {
-		broker, err := embedded.StartBroker(ctx, embedded.BrokerConfig{
-			Addr: "127.0.0.1:0", DataDir: filepath.Join(dir, "kafka"),
-			Topics: []embedded.Topic{{Name: schema.Topic, Partitions: 4, Retention: time.Hour}}, Logger: log,
-		})
-		if err != nil {
-			return err
-		}
-		defer broker.Close() //nolint:errcheck // scratch; after the producer, which writes to it to the end
+	if *kafka != "" {
 		producer, err := stream.NewProducer(stream.ProducerConfig{
-			Config: stream.Config{Brokers: []string{broker.Addr()}, Topic: schema.Topic},
+			Config: stream.Config{Brokers: []string{*kafka}, Topic: schema.Topic},
 			Schema: schema.EventSchemaVersion, SpoolDir: filepath.Join(dir, "spool"), Logger: log,
 		})
 		if err != nil {
