@@ -1,31 +1,27 @@
-// Command gateway measures the gateway side by side with Caddy's weighted reverse
-// proxy and with itself without trace events. Each of the upstream, the three
-// proxies and the load is a process of its own; rounds are interleaved, so that
-// whatever else the machine does falls on all alike.
+// Command gateway measures the gateway side by side with nginx, HAProxy and Caddy, and with
+// itself without trace events. Each of the upstreams, the proxies and the load is a
+// process of its own; rounds are interleaved, so that whatever else the machine does falls on
+// all alike. nginx, HAProxy and h2load are taken from PATH, and left out by name where they are not
+// there.
 //
 //	go run ./bench/gateway
 package main
 
 import (
-	"bufio"
-	"cmp"
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
-	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
 
 // targets of the ratios, as the project promises them.
 const (
-	targetCaddy   = 1.5  // traced gateway against Caddy
+	targetNginx   = 1.0  // traced gateway against nginx with a JSON access log
+	targetCaddy   = 2.5  // traced gateway against Caddy
 	targetTracing = 0.85 // traced gateway against the same without events
 )
 
@@ -40,6 +36,8 @@ func main() {
 		err = serveUpstream(ctx)
 	case "gateway":
 		err = serveGateway(ctx)
+	case "broker":
+		err = serveBroker(ctx, os.Args[1])
 	case "load":
 		err = serveLoad(ctx, os.Args[1:])
 	}
@@ -87,52 +85,38 @@ func compare(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // scratch
-	var children []*child
-	defer func() {
-		for _, c := range slices.Backward(children) {
-			c.stop()
-		}
-	}()
-	run := func(role string, args ...string) (*child, error) {
-		c, err := startSelf(ctx, role, args...)
-		if err == nil {
-			children = append(children, c)
-		}
-		return c, err
+	all, err := startAll(ctx, o, dir)
+	defer all.stop()
+	if err != nil {
+		return err
 	}
+	if err := measure(ctx, o, all.peers()); err != nil {
+		return err
+	}
+	report(all)
+	return measureMore(ctx, o, all)
+}
 
-	upstream, err := run("upstream")
-	if err != nil {
+// measureMore looks at what a rate at full load does not tell.
+func measureMore(ctx context.Context, o options, all *everybody) error {
+	fmt.Println()
+	if all.nginx == nil {
+		fmt.Println("left out: p99 at half of the load, 1 MiB bodies, HTTP/2, idle connections: there is no nginx in PATH")
+		return nil
+	}
+	pair := []*peer{all.traced, all.nginx}
+	if err := latencies(ctx, o, all.traced.rate(), all.traced, all.nginx); err != nil {
 		return err
 	}
-	second, err := run("upstream")
-	if err != nil {
+	if err := largeBodies(ctx, o, pair); err != nil {
 		return err
 	}
-	traced, err := run("gateway", "-traced", dir, upstream.addr, second.addr)
-	if err != nil {
+	if h2load, err := exec.LookPath("h2load"); err != nil {
+		fmt.Println("left out: HTTP/2: there is no h2load in PATH (Debian: nghttp2-client)")
+	} else if err := overHTTP2(ctx, o, h2load, pair, []string{all.traced.process.addr, all.nginxHTTP2}); err != nil {
 		return err
 	}
-	plain, err := run("gateway", "-cpuprofile="+o.profile, dir, upstream.addr, second.addr)
-	if err != nil {
-		return err
-	}
-	caddy, err := startCaddy(ctx, o.caddy, dir, upstream.addr, second.addr)
-	if err != nil {
-		return err
-	}
-	children = append(children, caddy)
-	peers := []*peer{
-		{name: "gateway, trace events to Kafka", process: traced},
-		{name: "gateway, no trace events", process: plain},
-		{name: "Caddy, weighted reverse proxy", process: caddy},
-		{name: "upstream alone", process: upstream},
-	}
-	if err := measure(ctx, o, peers); err != nil {
-		return err
-	}
-	report(peers)
-	return nil
+	return idleMemory(ctx, pair)
 }
 
 // measure warms every peer up and then takes turns.
@@ -144,9 +128,9 @@ func measure(ctx context.Context, o options, peers []*peer) error {
 				d = time.Second
 			}
 			before := p.process.cpuTime()
-			r, err := runLoad(ctx, p.process.addr, o.conns, d)
+			r, err := runLoad(ctx, p.process.addr, loadOptions{Conns: o.conns, Duration: d})
 			if err != nil {
-				return fmt.Errorf("load on %s: %w", p.name, err)
+				return fmt.Errorf("%s: %w", p.name, err)
 			}
 			r.CPU = (p.process.cpuTime() - before) / time.Duration(r.Requests)
 			if round > 0 {
@@ -159,20 +143,41 @@ func measure(ctx context.Context, o options, peers []*peer) error {
 	return nil
 }
 
+// rate returns the median of the peer's rates.
+func (p *peer) rate() float64 {
+	var list []float64
+	for _, r := range p.results {
+		list = append(list, r.Rate)
+	}
+	return middle(list)
+}
+
+// cpu returns the median of what a request cost the peer, in microseconds.
+func (p *peer) cpu() float64 {
+	var list []float64
+	for _, r := range p.results {
+		list = append(list, float64(r.CPU.Nanoseconds())/1000)
+	}
+	return middle(list)
+}
+
 // report prints medians and the ratios of medians.
-func report(peers []*peer) {
+func report(all *everybody) {
 	fmt.Println()
-	median := map[*peer]float64{}
-	for _, p := range peers {
-		slices.SortFunc(p.results, func(a, b result) int { return cmp.Compare(a.Rate, b.Rate) })
-		middle, last := p.results[len(p.results)/2], p.results[len(p.results)-1]
-		median[p] = middle.Rate
-		fmt.Printf("median   %-32s %8.0f requests/s  (%.0f to %.0f)\n", p.name, middle.Rate, p.results[0].Rate, last.Rate)
+	for _, p := range all.peers() {
+		fmt.Printf("median   %-32s %8.0f requests/s  %5.1f µs of CPU a request\n", p.name, p.rate(), p.cpu())
 	}
 	fmt.Println()
-	traced, plain, caddy := peers[0], peers[1], peers[2]
-	printRatio("traced / untraced", median[traced]/median[plain], targetTracing)
-	printRatio("traced / Caddy", median[traced]/median[caddy], targetCaddy)
+	traced := all.traced.rate()
+	if all.nginx != nil {
+		printRatio("traced / nginx", traced/all.nginx.rate(), targetNginx)
+		fmt.Printf("ratio    %-32s %8.2f\n", "1,000 scripts / nginx", all.many.rate()/all.nginx.rate())
+	}
+	if all.haproxy != nil {
+		fmt.Printf("ratio    %-32s %8.2f\n", "traced / HAProxy", traced/all.haproxy.rate())
+	}
+	printRatio("traced / Caddy", traced/all.caddy.rate(), targetCaddy)
+	printRatio("traced / untraced", traced/all.plain.rate(), targetTracing)
 }
 
 func printRatio(name string, ratio, target float64) {
@@ -183,73 +188,11 @@ func printRatio(name string, ratio, target float64) {
 	fmt.Printf("ratio    %-32s %8.2f  (target %.2f: %s)\n", name, ratio, target, verdict)
 }
 
-// child is a process of the benchmark.
-type child struct {
-	cmd  *exec.Cmd
-	addr string
-}
-
-// startSelf starts this program in a role and waits for the address that it prints.
-func startSelf(ctx context.Context, role string, args ...string) (*child, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+// printLimit is printRatio for what must not be more.
+func printLimit(name string, ratio, limit float64) {
+	verdict := "met"
+	if ratio > limit {
+		verdict = "MISSED"
 	}
-	cmd := exec.CommandContext(ctx, self, args...)
-	cmd.Env = append(os.Environ(), roleVariable+"="+role)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", role, err)
-	}
-	c := &child{cmd: cmd}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		c.stop()
-		return nil, fmt.Errorf("%s did not say where it listens: %w", role, err)
-	}
-	c.addr = strings.TrimSpace(line)
-	return c, nil
-}
-
-// cpuTime returns what the process has used so far, in steps of 10 ms; 0 where
-// there is no /proc. On a busy machine CPU per request says more than a rate.
-func (c *child) cpuTime() time.Duration {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	// proc(5): after the name in parentheses, utime and stime are the 12th and 13th, in ticks of 10 ms.
-	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
-	var ticks int
-	for _, field := range fields[11:13] {
-		n, _ := strconv.Atoi(field) // the kernel writes numbers
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
-}
-
-func (c *child) stop() {
-	_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-	_ = c.cmd.Wait()                          // its exit after a signal tells nothing
-}
-
-// runLoad runs one measurement in a process of its own.
-func runLoad(ctx context.Context, addr string, conns int, d time.Duration) (result, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return result{}, err
-	}
-	cmd := exec.CommandContext(ctx, self, addr, fmt.Sprint(conns), d.String())
-	cmd.Env = append(os.Environ(), roleVariable+"=load")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return result{}, err
-	}
-	var r result
-	return r, json.Unmarshal(out, &r)
+	fmt.Printf("ratio    %-32s %8.2f  (limit %.2f: %s)\n", name, ratio, limit, verdict)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/pprof"
+	"strings"
 	"time"
 
 	"tidegate/internal/deploy"
@@ -25,17 +27,27 @@ import (
 // host is the name that every request asks for.
 const host = "shop.dev.localhost"
 
-// benchSnapshot splits the traffic between two versions, 90 to 10.
-func benchSnapshot(first, second string) *deploy.Snapshot {
-	const v1, v2 = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
-	return &deploy.Snapshot{Revision: 1, Scripts: []deploy.SnapshotScript{{
-		AccountID: "00000000000000000000000000000001", Subdomain: "dev", Name: "shop", DeploymentID: "d",
-		Splits: []deploy.Split{{VersionID: v1, Percentage: 90_000}, {VersionID: v2, Percentage: 10_000}},
-		Versions: []deploy.SnapshotVersion{
-			{ID: v2, Tag: "v2", Origin: &deploy.Origin{URL: "http://" + second}},
-			{ID: v1, Tag: "v1", Origin: &deploy.Origin{URL: "http://" + first}},
-		},
-	}}}
+// benchSnapshot splits the traffic of each script between two versions, 90 to 10. The
+// first script is the one that is asked for.
+func benchSnapshot(scripts int, first, second string) *deploy.Snapshot {
+	s := &deploy.Snapshot{Revision: 1}
+	for i := range scripts {
+		v1, v2 := fmt.Sprintf("1%07d-1111-4111-8111-111111111111", i), fmt.Sprintf("2%07d-2222-4222-8222-222222222222", i)
+		name := "shop"
+		if i > 0 {
+			name += fmt.Sprint(i)
+		}
+		s.Scripts = append(s.Scripts, deploy.SnapshotScript{
+			AccountID: "00000000000000000000000000000001", Subdomain: "dev", Name: name, DeploymentID: "d",
+			Splits: []deploy.Split{{VersionID: v1, Percentage: 90_000}, {VersionID: v2, Percentage: 10_000}},
+			Versions: []deploy.SnapshotVersion{
+				{ID: v2, Tag: "v2", Origin: &deploy.Origin{URL: "http://" + second}},
+				{ID: v1, Tag: "v1", Origin: &deploy.Origin{URL: "http://" + first}},
+			},
+			Routes: []string{name + ".example.com/*"},
+		})
+	}
+	return s
 }
 
 // snapshotOnce gives one snapshot and then nothing new.
@@ -58,11 +70,27 @@ type emitter struct{ *stream.Producer }
 
 func (e emitter) Emit(account string, value []byte, _ bool) { e.Producer.Emit(account, value) }
 
-// serveGateway serves the way the router does: the real producer to the embedded
-// broker with -traced. The arguments are a folder and the two upstreams. It ends
+// serveBroker is the embedded broker in a process of its own, as Kafka would be: what it costs
+// is not the gateway's.
+func serveBroker(ctx context.Context, dir string) error {
+	broker, err := embedded.StartBroker(ctx, embedded.BrokerConfig{
+		Addr: "127.0.0.1:0", DataDir: filepath.Join(dir, "kafka"),
+		Topics: []embedded.Topic{{Name: schema.Topic, Partitions: 4, Retention: time.Hour}}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Println(broker.Addr())
+	<-ctx.Done()
+	return broker.Close()
+}
+
+// serveGateway serves the way the router does: the real producer to the broker
+// at -kafka. The arguments are a folder and the two upstreams. It ends
 // with ctx, after every event is confirmed or accounted for.
 func serveGateway(ctx context.Context) error {
-	traced := flag.Bool("traced", false, "")
+	kafka := flag.String("kafka", "", "")
+	scripts := flag.Int("scripts", 1, "")
 	profile := flag.String("cpuprofile", "", "")
 	flag.Parse()
 	dir, first, second := flag.Arg(0), flag.Arg(1), flag.Arg(2)
@@ -78,18 +106,10 @@ func serveGateway(ctx context.Context) error {
 		defer pprof.StopCPUProfile()
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	deps := gateway.Deps{Snapshots: snapshotOnce{benchSnapshot(first, second)}, Logger: log}
-	if *traced {
-		broker, err := embedded.StartBroker(ctx, embedded.BrokerConfig{
-			Addr: "127.0.0.1:0", DataDir: filepath.Join(dir, "kafka"),
-			Topics: []embedded.Topic{{Name: schema.Topic, Partitions: 4, Retention: time.Hour}}, Logger: log,
-		})
-		if err != nil {
-			return err
-		}
-		defer broker.Close() //nolint:errcheck // scratch; after the producer, which writes to it to the end
+	deps := gateway.Deps{Snapshots: snapshotOnce{benchSnapshot(*scripts, first, second)}, Logger: log}
+	if *kafka != "" {
 		producer, err := stream.NewProducer(stream.ProducerConfig{
-			Config: stream.Config{Brokers: []string{broker.Addr()}, Topic: schema.Topic},
+			Config: stream.Config{Brokers: []string{*kafka}, Topic: schema.Topic},
 			Schema: schema.EventSchemaVersion, SpoolDir: filepath.Join(dir, "spool"), Logger: log,
 		})
 		if err != nil {
@@ -173,12 +193,8 @@ func buildCaddy(ctx context.Context) error {
 
 // startCaddy starts the peer with the same split.
 func startCaddy(ctx context.Context, binary, dir, first, second string) (*child, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	addr, err := freePort(ctx) // Caddy wants to open the port itself
 	if err != nil {
-		return nil, err
-	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil { // Caddy wants to open the port itself
 		return nil, err
 	}
 	_, port, _ := net.SplitHostPort(addr)
@@ -187,24 +203,8 @@ func startCaddy(ctx context.Context, binary, dir, first, second string) (*child,
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, binary, "run", "--config", file, "--adapter", "caddyfile")
-	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start Caddy: %w", err)
-	}
-	c := &child{cmd: cmd, addr: addr}
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-		if err == nil {
-			return c, conn.Close()
-		}
-		if time.Now().After(deadline) {
-			c.stop()
-			return nil, fmt.Errorf("no Caddy on %s: %w", addr, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	return startPeer(ctx, addr, []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir},
+		binary, "run", "--config", file, "--adapter", "caddyfile")
 }
 
 // caddyfile leaves out all that Caddy would do beyond proxying: no admin
@@ -249,14 +249,19 @@ func serveUpstream(ctx context.Context) error {
 
 const (
 	upstreamBody     = `{"id":12345,"name":"tide","price":12.5,"tags":["a","b","c"]}` + "\r\n"
+	largePath        = "/large"
+	largeBytes       = 1 << 20
 	upstreamResponse = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nServer: bench\r\n" +
 		"Date: Mon, 02 Jan 2006 15:04:05 GMT\r\nContent-Length: 62\r\n\r\n" + upstreamBody
 )
+
+var largeResponse = fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n", largeBytes) + strings.Repeat("x", largeBytes)
 
 func serveConn(c net.Conn) {
 	defer c.Close() //nolint:errcheck // the other side has gone
 	r := bufio.NewReader(c)
 	for {
+		answer := upstreamResponse
 		for {
 			line, err := r.ReadSlice('\n')
 			if err != nil {
@@ -265,8 +270,11 @@ func serveConn(c net.Conn) {
 			if len(line) <= 2 {
 				break // requests have no bodies here
 			}
+			if bytes.HasPrefix(line, []byte("GET "+largePath)) {
+				answer = largeResponse
+			}
 		}
-		if _, err := io.WriteString(c, upstreamResponse); err != nil {
+		if _, err := io.WriteString(c, answer); err != nil {
 			return
 		}
 	}

@@ -119,6 +119,17 @@ func (p *process) serve(name string, server *http.Server) {
 	if server.ErrorLog == nil {
 		server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)
 	}
+	p.serveOn(name, server)
+}
+
+// httpServer is what http.Server has for those who serve with it.
+type httpServer interface {
+	Serve(l net.Listener) error
+	Shutdown(ctx context.Context) error
+	Close() error
+}
+
+func (p *process) serveOn(name string, server httpServer) {
 	p.services = append(p.services, service{name, stageEdge, func(ctx context.Context) error {
 		return serveUntil(ctx, p.log, name, server, p.listeners[name], p.drainGrace)
 	}})
@@ -126,7 +137,7 @@ func (p *process) serve(name string, server *http.Server) {
 
 // serveUntil serves until ctx ends, then finishes the requests in flight. Those
 // that take longer than graceOf then says are cut off.
-func serveUntil(ctx context.Context, log *slog.Logger, name string, server *http.Server, listener net.Listener, graceOf func() time.Duration) error {
+func serveUntil(ctx context.Context, log *slog.Logger, name string, server httpServer, listener net.Listener, graceOf func() time.Duration) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {

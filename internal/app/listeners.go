@@ -36,13 +36,16 @@ func (p *process) serveGateway(handler http.Handler, hosts servedHosts, trusted 
 		}
 		p.listeners[name] = public
 		server := gateway.NewServer(answersChallenges(name, acme, handler))
-		if server.ErrorLog, err = listen.ErrorLog(p.log); err != nil {
+		if server.HTTP.ErrorLog, err = listen.ErrorLog(p.log); err != nil {
 			return err
 		}
-		if err := listen.CountHTTP2Errors(server); err != nil {
+		if err := listen.CountHTTP2Errors(server.HTTP); err != nil {
 			return err
 		}
-		p.serve(name, server)
+		if err := listen.CountPaths(server, name); err != nil {
+			return err
+		}
+		p.serveOn(name, server)
 	}
 	p.ready.Gateway = p.baseURL(listenGateway)
 	if tlsListener := p.listeners[listenTLS]; tlsListener != nil {

@@ -136,7 +136,7 @@ func (p *process) serveBindings(gw *gateway.Gateway) {
 	if listener == nil {
 		return // no Workers run here
 	}
-	server := gateway.NewServer(gw.BindingHandler())
+	server := gateway.NewServer(gw.BindingHandler()).HTTP
 	server.Protocols = new(http.Protocols) // the runtime has HTTP/1.1 only
 	server.Protocols.SetHTTP1(true)
 	server.ErrorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelWarn)

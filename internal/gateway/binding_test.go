@@ -32,7 +32,7 @@ func bindings(t *testing.T) (e *env, w *workers, socket string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := gateway.NewServer(e.BindingHandler())
+	server := gateway.NewServer(e.BindingHandler()).HTTP
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {

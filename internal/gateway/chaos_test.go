@@ -263,9 +263,8 @@ func TestEachRequestIsOneEvent(t *testing.T) {
 		d.Emitter = emitter{producer}
 	})
 	l := &ledger{entered: map[string]int{}, told: map[string]int{}}
-	server := gateway.NewServer(l.watch(e))
-	server.ErrorLog = discardLog()
-	e.addr = serveOn(t, server)
+	server, addr := serve(t, l.watch(e))
+	e.addr = addr
 
 	clients, stopClients := context.WithCancel(t.Context())
 	defer stopClients()

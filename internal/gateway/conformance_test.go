@@ -32,10 +32,12 @@ type speaker struct {
 // own before the same origin.
 func overEach(t *testing.T, h http.HandlerFunc, test func(t *testing.T, s speaker), settings ...setting) {
 	t.Helper()
-	for _, protocol := range []string{"HTTP/1.1", "HTTP/1.1 over TLS", "HTTP/2 over TLS", "h2c"} {
+	for _, protocol := range []string{"HTTP/1.1", "HTTP/1.1 by net/http", "HTTP/1.1 over TLS", "HTTP/2 over TLS", "h2c"} {
 		t.Run(protocol, func(t *testing.T) {
 			e := start(t, snapshot(1, script([]string{origin(t, h)}, 100_000)), settings...)
-			test(t, speak(t, e, protocol))
+			s := speak(t, e, protocol)
+			test(t, s)
+			s.tookPath(t, protocol)
 		})
 	}
 }
@@ -48,6 +50,9 @@ func speak(t *testing.T, e *env, protocol string) speaker {
 	switch protocol {
 	case "HTTP/1.1":
 		transport.Protocols.SetHTTP1(true)
+	case "HTTP/1.1 by net/http":
+		transport.Protocols.SetHTTP1(true)
+		addr = withoutLean(t, e)
 	case "HTTP/1.1 over TLS":
 		transport.Protocols.SetHTTP1(true)
 		s.base, addr = "https"+strings.TrimPrefix(shop, "http"), overTLS(t, e)
@@ -67,16 +72,30 @@ func speak(t *testing.T, e *env, protocol string) speaker {
 	return s
 }
 
+// withoutLean serves e by net/http alone and returns the address.
+func withoutLean(t *testing.T, e *env) string {
+	t.Helper()
+	server := httptest.NewUnstartedServer(nil)
+	server.Config = gateway.NewServer(e).HTTP
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	server.Start()
+	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
+	return server.Listener.Addr().String()
+}
+
 // overTLS serves e over TLS too and returns the address.
 func overTLS(t *testing.T, e *env) string {
 	t.Helper()
-	server := httptest.NewUnstartedServer(nil)
-	server.Config = gateway.NewServer(e)
-	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	server.EnableHTTP2 = true
-	server.StartTLS()
-	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
-	return server.Listener.Addr().String()
+	l := loopback(t)
+	serveOn(t, e, tls.NewListener(l, &tls.Config{Certificates: testCertificates(), NextProtos: []string{"h2", "http/1.1"}}))
+	return l.Addr().String()
+}
+
+// testCertificates are for any name.
+func testCertificates() []tls.Certificate {
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	return server.TLS.Certificates
 }
 
 // do sends a request and reads the response to its end.

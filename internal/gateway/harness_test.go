@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/gateway"
+	"tidegate/internal/gateway/lean"
 	"tidegate/internal/runtime"
 	"tidegate/schema"
 )
@@ -141,6 +143,7 @@ func snapshot(revision int64, scripts ...deploy.SnapshotScript) *deploy.Snapshot
 type env struct {
 	*gateway.Gateway
 	addr    string
+	server  *lean.Server
 	control *control
 	events  *events
 	client  *http.Client
@@ -177,13 +180,8 @@ func start(t testing.TB, s *deploy.Snapshot, settings ...setting) *env {
 		}
 	})
 	e.stop = func() { cancel(); running.Wait() }
-	server := httptest.NewUnstartedServer(nil)
-	server.Config = gateway.NewServer(e)
-	server.Config.Protocols = bothProtocols()
-	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	server.Start()
-	e.addr = server.Listener.Addr().String()
-	t.Cleanup(func() { e.stop(); server.CloseClientConnections(); server.Close() })
+	e.server, e.addr = serve(t, e)
+	t.Cleanup(e.stop) // before the server is closed
 
 	transport := &http.Transport{
 		DisableCompression: true,
@@ -197,6 +195,49 @@ func start(t testing.TB, s *deploy.Snapshot, settings ...setting) *env {
 		waitFor(t, "the first snapshot", func() bool { return e.Ready() == nil })
 	}
 	return e
+}
+
+// byNetHTTP has the suite run without the lean path; see TestSuiteByNetHTTP.
+var byNetHTTP = os.Getenv("TIDEGATE_TEST_BY_NET_HTTP") != ""
+
+// serve serves the public on a port of its own.
+func serve(t testing.TB, h http.Handler) (*lean.Server, string) {
+	t.Helper()
+	server := gateway.NewServer(h)
+	return server, run(t, server, loopback(t))
+}
+
+// serveOn serves the public on a listener.
+func serveOn(t testing.TB, h http.Handler, l net.Listener) {
+	t.Helper()
+	run(t, gateway.NewServer(h), l)
+}
+
+func loopback(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// run serves until the test ends and returns the address.
+func run(t testing.TB, server *lean.Server, l net.Listener) (addr string) {
+	t.Helper()
+	server.HTTP.ErrorLog = discardLog()
+	serve := server.Serve
+	if byNetHTTP {
+		serve = server.HTTP.Serve
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	t.Cleanup(func() { _ = server.Close(); serving.Wait() })
+	return l.Addr().String()
 }
 
 // answer is a response that was read to its end.

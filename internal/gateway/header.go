@@ -151,7 +151,13 @@ func dropListed(h http.Header, connection []string) {
 // concerns the client's connection alone, with the gateway's word on who it was.
 // The values are shared with r and must not be changed.
 func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
-	h := make(http.Header, len(r.Header)+6)
+	var h http.Header
+	var all []string // one allocation for five values
+	if x.memory != nil {
+		h, all = x.memory.header, x.memory.values[:]
+	} else {
+		h, all = make(http.Header, len(r.Header)+6), make([]string, 5)
+	}
 	for name, values := range r.Header {
 		if !connectionOnly(name) && (x.client.vouched || !aboutClient(name)) {
 			h[name] = values
@@ -167,19 +173,21 @@ func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
 		h["Te"] = []string{"trailers"} // gRPC wants to know
 	}
 	if _, ok := h["User-Agent"]; !ok {
-		h["User-Agent"] = []string{""} // or the transport would name itself
+		h["User-Agent"] = noUserAgent
 	}
 	if x.forward != "" {
 		h[headerKey] = []string{x.forward}
 	}
-	values := [...]string{x.client.forward, x.client.scheme, x.client.host, x.client.ip, x.ray}
-	all := values[:] // one allocation for five values
+	copy(all, []string{x.client.forward, x.client.scheme, x.client.host, x.client.ip, x.ray})
 	for i, name := range [...]string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Cf-Connecting-Ip", "Cf-Ray"} {
 		h[name] = all[i : i+1 : i+1]
 	}
 	h[headerLoop] = g.loopWith(r.Header[headerLoop])
 	return h
 }
+
+// noUserAgent keeps a transport from naming itself.
+var noUserAgent = []string{""}
 
 // wantedSwitch returns the protocol that a request wants to switch to, or "" where
 // that is none or not to be.
@@ -270,12 +278,22 @@ func (i *informational) watch(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &i.trace)
 }
 
+// start makes i pass on what comes for w, if anything is to pass. What a 103 names is
+// asked for at once, before the response is there: a client that is to get a cookie by
+// that does without hints. A stopped one may be started again only if nobody can report
+// for the request before.
+func (i *informational) start(w http.ResponseWriter, pass bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.w, i.stopped = w, !pass
+}
+
 // stop must be called when RoundTrip has returned: transports with goroutines of
 // their own may report later still.
 func (i *informational) stop() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.stopped = true
+	i.w, i.stopped = nil, true
 }
 
 func (i *informational) pass(code int, header textproto.MIMEHeader) error {

@@ -5,10 +5,8 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -38,20 +36,19 @@ func TestProxyProtocol(t *testing.T) {
 	for _, overTLS := range []bool{false, true} {
 		serve := func(trusted ...netip.Prefix) (*env, string) {
 			e := start(t, snapshot(1, script([]string{o}, 100_000)), func(c *gateway.Config, _ *gateway.Deps, _ *runtime.Config) { c.TrustedProxies = trusted })
-			server := httptest.NewUnstartedServer(nil)
-			server.Config = gateway.NewServer(e)
-			server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-			l, err := listen.ProxyProtocol(server.Listener, trusted)
+			inner, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if server.Listener = l; overTLS {
-				server.StartTLS()
-			} else {
-				server.Start()
+			l, err := listen.ProxyProtocol(inner, trusted)
+			if err != nil {
+				t.Fatal(err)
 			}
-			t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
-			return e, server.Listener.Addr().String()
+			if overTLS {
+				l = tls.NewListener(l, &tls.Config{Certificates: testCertificates()})
+			}
+			serveOn(t, e, l)
+			return e, inner.Addr().String()
 		}
 		// request sends a header and a request, and returns the response's status, or
 		// 0 if there was none.

@@ -55,6 +55,8 @@ type exchange struct {
 	// for others.
 	wait        *patience
 	sendTimeout time.Duration
+	// memory is for what the backend gets; nil where it may keep that.
+	memory *passage
 }
 
 // ServeHTTP serves one request of the public.
@@ -118,8 +120,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		choice, late = g.pick(r.Context(), to.script, factsOf(r, to.script, target, from.ip))
 	}
-	x := exchange{picked: choice, backend: choice.version.backend, ray: ray, client: from, received: received}
-	g.serve(w, r, target, &x, late)
+	p := passages.Get().(*passage)
+	p.exchange = exchange{picked: choice, backend: choice.version.backend, ray: ray, client: from, received: received, memory: p}
+	g.serve(w, r, target, &p.exchange, late)
+	p.release()
 }
 
 // serve answers a request that has reached a script, and sees to its event. An
@@ -189,16 +193,7 @@ func newRay() string {
 // forward sends the request to x.version and its response to the client, and
 // notes in x how that ended.
 func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Request, target string, x *exchange) {
-	// What a 103 names is asked for at once, before a cookie of this response is there:
-	// a client that is to have one does without hints.
-	hints := &informational{w: w, stopped: x.cookie != ""}
-	out := r.WithContext(hints.watch(ctx))
-	out.RequestURI = target
-	if x.internal {
-		out.Header = g.callHeader(r, x)
-	} else {
-		out.Header = g.requestHeader(r, x)
-	}
+	out, hints := g.outgoing(ctx, w, r, target, x)
 	injectTrace(ctx, out.Header)
 	body := takeBody(w, r, out, x.client.vouched)
 	defer body.detach()

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tidegate/internal/gateway/lean"
 )
 
 // Limits towards clients. Bodies have none: they stream.
@@ -40,7 +42,22 @@ const (
 // listener is one of TLS, agree on it there. Its Shutdown waits for the
 // requests in flight, except switched connections, which end with Gateway.Run;
 // HTTP/2 connections get a GOAWAY first.
-func NewServer(h http.Handler) *http.Server {
+//
+// Plain HTTP/1.1 is served by a lean path, everything else by net/http, with the same
+// behaviour. The HTTP of the server is a server of its own, which does without the
+// lean path.
+func NewServer(h http.Handler) *lean.Server {
+	return &lean.Server{
+		Handler:           h,
+		HTTP:              newHTTPServer(h),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		NewConnGrace:      newConnGrace,
+		ConnContext:       withConnMemory,
+	}
+}
+
+func newHTTPServer(h http.Handler) *http.Server {
 	fresh := &newConns{}
 	s := &http.Server{
 		Handler:           h,

@@ -21,27 +21,21 @@ func TestShutdownDoesNotWaitForSilentConnections(t *testing.T) {
 		<-finish
 		_, _ = io.WriteString(w, "whole")
 	}))
-	known := make(chan struct{}, 2)
-	note := server.ConnState
-	server.ConnState = func(c net.Conn, state http.ConnState) {
-		note(c, state)
-		if state == http.StateNew {
-			known <- struct{}{}
-		}
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
+	known := 0
 	dial := func() net.Conn {
 		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = c.Close() })
-		<-known
+		known++
+		waitFor(t, "the connection", func() bool { return server.Stats().Conns == known })
 		return c
 	}
 	silent, busy := dial(), dial()

@@ -2,10 +2,8 @@ package gateway_test
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -204,12 +202,13 @@ func TestClientThatStopsInItsHeader(t *testing.T) {
 	var reached atomic.Int64
 	e := start(t, nil)
 	server := gateway.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
-	if server.ReadHeaderTimeout <= 0 || server.IdleTimeout <= 0 || server.HTTP2.SendPingTimeout <= 0 || server.HTTP2.PingTimeout <= 0 {
+	other := server.HTTP
+	if server.ReadHeaderTimeout <= 0 || server.IdleTimeout <= 0 || other.ReadHeaderTimeout <= 0 || other.IdleTimeout <= 0 ||
+		other.HTTP2.SendPingTimeout <= 0 || other.HTTP2.PingTimeout <= 0 {
 		t.Fatal("a limit is missing")
 	}
-	server.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	server.ReadHeaderTimeout, server.HTTP2.SendPingTimeout, server.HTTP2.PingTimeout = soon, soon, soon
-	e.addr = serveOn(t, server)
+	server.ReadHeaderTimeout, other.ReadHeaderTimeout, other.HTTP2.SendPingTimeout, other.HTTP2.PingTimeout = soon, soon, soon, soon
+	e.addr = run(t, server, loopback(t))
 
 	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", e.addr)
 	if err != nil {
@@ -241,24 +240,6 @@ func TestClientThatStopsInItsHeader(t *testing.T) {
 	if n := reached.Load(); n != 0 {
 		t.Errorf("%d requests were served", n)
 	}
-}
-
-// serveOn serves on loopback until the test ends.
-func serveOn(t *testing.T, server *http.Server) (addr string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	t.Cleanup(func() {
-		_ = server.Close()
-		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-			t.Error(err)
-		}
-	})
-	return l.Addr().String()
 }
 
 // A request that reaches no script, or whose version does not start, is answered

@@ -37,13 +37,25 @@ type Result struct {
 // Run sends requests over conns connections for d. Every connection sends its next
 // request when the last one is answered. The first wrong answer is an error.
 func Run(ctx context.Context, t Target, conns int, d time.Duration) (Result, error) {
+	return t.run(ctx, conns, d, 0)
+}
+
+// RunPaced is Run at a rate of requests a second, all connections together. A request that
+// could not be sent in time, because the one before it was not answered, has waited
+// since then: a slow answer counts for all that it held up.
+func RunPaced(ctx context.Context, t Target, conns int, d time.Duration, rate float64) (Result, error) {
+	return t.run(ctx, conns, d, time.Duration(float64(conns)/rate*float64(time.Second)))
+}
+
+func (t Target) run(ctx context.Context, conns int, d, every time.Duration) (Result, error) {
 	latencies := make([][]time.Duration, conns)
 	failures := make([]error, conns)
 	started := time.Now()
 	deadline := started.Add(d)
 	var all sync.WaitGroup
 	for i := range conns {
-		all.Go(func() { latencies[i], failures[i] = t.loop(ctx, deadline) })
+		offset := every * time.Duration(i) / time.Duration(conns) // not all at once
+		all.Go(func() { latencies[i], failures[i] = t.loop(ctx, started.Add(offset), deadline, every) })
 	}
 	all.Wait()
 	elapsed := time.Since(started)
@@ -60,7 +72,9 @@ func Run(ctx context.Context, t Target, conns int, d time.Duration) (Result, err
 	return Result{Requests: n, Rate: float64(n) / elapsed.Seconds(), P50ms: ms(sorted[n/2]), P99ms: ms(sorted[n*99/100])}, nil
 }
 
-func (t Target) loop(ctx context.Context, deadline time.Time) ([]time.Duration, error) {
+// loop sends a request when the last one is answered and, if every is not 0, the next one
+// is due.
+func (t Target) loop(ctx context.Context, due, deadline time.Time, every time.Duration) ([]time.Duration, error) {
 	c, err := (&net.Dialer{}).DialContext(ctx, t.Network, t.Addr)
 	if err != nil {
 		return nil, err
@@ -69,6 +83,15 @@ func (t Target) loop(ctx context.Context, deadline time.Time) ([]time.Duration, 
 	r := bufio.NewReader(c)
 	latencies := make([]time.Duration, 0, 1<<16)
 	for now := time.Now(); now.Before(deadline) && ctx.Err() == nil; {
+		if every > 0 {
+			if wait := due.Sub(now); wait > 0 {
+				time.Sleep(wait)
+				now = time.Now() // a late timer is not the server's fault
+			} else {
+				now = due
+			}
+			due = due.Add(every)
+		}
 		if _, err := io.WriteString(c, t.Request); err != nil {
 			return nil, err
 		}

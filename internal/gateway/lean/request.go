@@ -1,0 +1,132 @@
+package lean
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"sync"
+)
+
+// prepare makes the request and its response of a complete header, as net/http would. It returns
+// false for a target that net/url does not take; then nothing is changed.
+func (c *conn) prepare() bool {
+	w := c.work
+	h := &w.head
+	// One string holds all that is taken from the header, because handlers may keep
+	// parts of it: in events, in spans, and in headers that are still being sent.
+	text := string(w.in[w.r : w.r+h.next])
+	target := text[h.target.from:h.target.to]
+	u, err := h.url(target)
+	if err != nil {
+		return false
+	}
+	w.r += h.next
+
+	r := &w.request
+	*r = *c.base
+	r.Method, r.URL, r.RequestURI = text[h.method.from:h.method.to], u, target
+	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
+	r.Host, r.RemoteAddr = text[h.host.from:h.host.to], c.remote
+	r.Close, r.ContentLength = h.close, h.length
+	r.Header = w.readHeader(text)
+	r.Body = http.NoBody
+	w.response.begin(c, r)
+	if h.length > 0 {
+		w.response.body = &body{conn: c, left: h.length}
+		r.Body = w.response.body
+	}
+	c.bodyRead.Store(h.length == 0)
+	c.mayEndLines = 0
+	if r.Method == http.MethodPost {
+		c.mayEndLines = len("\r\n\r\n")
+	}
+	return true
+}
+
+func (h *head) url(target string) (*url.URL, error) {
+	if !h.plainPath {
+		return url.ParseRequestURI(target)
+	}
+	path, query, asked := strings.Cut(target, "?")
+	return &url.URL{Path: path, RawQuery: query, ForceQuery: asked && query == ""}, nil
+}
+
+// readHeader fills the map that is there. The values are in an array of their own,
+// since a backend may have the request's header in hand for longer than we do.
+func (w *work) readHeader(text string) http.Header {
+	clear(w.header)
+	values := make([]string, 0, len(w.head.fields))
+	for _, f := range w.head.fields {
+		name, value := textproto.CanonicalMIMEHeaderKey(text[f.name.from:f.name.to]), text[f.value.from:f.value.to]
+		if before, ok := w.header[name]; ok {
+			w.header[name] = append(before, value)
+			continue
+		}
+		values = append(values, value)
+		n := len(values)
+		w.header[name] = values[n-1 : n : n]
+	}
+	if list := w.header["Pragma"]; len(list) > 0 && list[0] == "no-cache" && w.header["Cache-Control"] == nil {
+		w.header["Cache-Control"] = []string{"no-cache"} // as net/http has it
+	}
+	return w.header
+}
+
+var errBodyClosed = errors.New("the request's body is closed")
+
+// body is a request's body of a known length.
+type body struct {
+	mu     sync.Mutex // held while reading
+	conn   *conn
+	left   int64
+	closed bool
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, errBodyClosed
+	}
+	return b.readLocked(p)
+}
+
+func (b *body) readLocked(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := b.conn.readBody(p, b.left)
+	b.left -= int64(n)
+	if b.left == 0 {
+		b.conn.bodyRead.Store(true)
+		err = io.EOF
+	}
+	return n, err
+}
+
+// Close ends reading. The rest is read, or not, when the handler has returned.
+func (b *body) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	return nil
+}
+
+// drain reads on for a moment, and reports whether it came to the end.
+func (b *body) drain() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.left > drainBytesMax {
+		return false
+	}
+	var rest [4 << 10]byte
+	for b.left > 0 {
+		if _, err := b.readLocked(rest[:]); err != nil && !errors.Is(err, io.EOF) {
+			return false
+		}
+	}
+	return true
+}

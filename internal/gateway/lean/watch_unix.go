@@ -1,0 +1,36 @@
+//go:build unix
+
+package lean
+
+import (
+	"errors"
+	"syscall"
+)
+
+// readFD reads without waiting.
+func readFD(fd uintptr, p []byte) (n int, wait bool, err error) {
+	for {
+		n, err = syscall.Read(int(fd), p)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case errors.Is(err, syscall.EAGAIN):
+			return 0, true, nil
+		}
+		return max(n, 0), false, err
+	}
+}
+
+// peerLeft reports whether the other side has closed its end, and all that it sent
+// before has been read.
+func peerLeft(fd uintptr) bool {
+	var b [1]byte
+	n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	if err != nil {
+		return !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
+	}
+	return n == 0
+}
+
+// watchable says that sockets can be looked at here.
+const watchable = true

@@ -1,0 +1,83 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"sync"
+)
+
+// passage is the memory of one request on its way through, used again for others.
+type passage struct {
+	exchange
+	out    http.Request // as it goes to the backend
+	header http.Header  // of out
+	values [5]string    // of header: those that the gateway sets
+}
+
+var passages = sync.Pool{New: func() any { return &passage{header: http.Header{}} }}
+
+// release gives p back. It must not follow a panic, which may come from a backend
+// that still has the request.
+func (p *passage) release() {
+	p.exchange, p.out, p.values = exchange{}, http.Request{}, [5]string{}
+	clear(p.header)
+	passages.Put(p)
+}
+
+// lettingGo is a backend that keeps nothing of a request without a body when its
+// response's body has been closed or RoundTrip has failed: neither the request, nor its
+// header, nor its context, nor in a goroutine of its own. http.Transport does not promise it.
+type lettingGo interface{ LetsGo() }
+
+// connMemory is what one request after the other on a connection uses. It is in the
+// context of connections on which they come in turns.
+type connMemory struct {
+	hints   informational
+	request *http.Request // an empty one whose context reports to hints; nil before the first
+}
+
+type connMemoryKey struct{}
+
+func withConnMemory(ctx context.Context) context.Context {
+	return context.WithValue(ctx, connMemoryKey{}, &connMemory{})
+}
+
+// outgoing returns the request for the backend, less its body, and what passes its
+// informational responses on. Where nobody can have a hand on them afterwards, both are in
+// memory that was used before.
+func (g *Gateway) outgoing(ctx context.Context, w http.ResponseWriter, r *http.Request, target string, x *exchange) (*http.Request, *informational) {
+	if conn := memoryOf(ctx, r, x); conn != nil {
+		conn.hints.start(w, x.cookie == "")
+		if conn.request == nil {
+			conn.request = new(http.Request).WithContext(conn.hints.watch(ctx))
+		}
+		out := &x.memory.out
+		*out = *conn.request
+		out.Method, out.URL, out.RequestURI, out.Host, out.RemoteAddr = r.Method, r.URL, target, r.Host, r.RemoteAddr
+		out.Proto, out.ProtoMajor, out.ProtoMinor, out.Close = r.Proto, r.ProtoMajor, r.ProtoMinor, r.Close
+		out.Header = g.requestHeader(r, x)
+		return out, &conn.hints
+	}
+	x.memory = nil
+	hints := &informational{}
+	hints.start(w, x.cookie == "")
+	out := r.WithContext(hints.watch(ctx))
+	out.RequestURI = target
+	if x.internal {
+		out.Header = g.callHeader(r, x)
+	} else {
+		out.Header = g.requestHeader(r, x)
+	}
+	return out, hints
+}
+
+func memoryOf(ctx context.Context, r *http.Request, x *exchange) *connMemory {
+	if x.memory == nil || r.Body != http.NoBody || ctx != r.Context() {
+		return nil
+	}
+	if _, ok := x.backend.(lettingGo); !ok {
+		return nil
+	}
+	conn, _ := ctx.Value(connMemoryKey{}).(*connMemory)
+	return conn
+}
