@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -146,4 +147,45 @@ func TestClose(t *testing.T) {
 		t.Errorf("got %q", b)
 	}
 	waitFor(t, "the end of the connection", func() bool { return s.Stats().Conns == 0 })
+}
+
+// A client may read its answer late, or after it has sent everything else.
+func TestPipeline(t *testing.T) {
+	s := serve(t, true, func(w http.ResponseWriter, r *http.Request) { w.Header().Set("X-Query", r.URL.RawQuery) })
+	var raw strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&raw, "GET /?%d HTTP/1.1\r\nHost: a\r\nX-Fill: %s\r\n\r\n", i, strings.Repeat("x", i%300+1))
+	}
+	raw.WriteString(last)
+	r := bufio.NewReader(strings.NewReader(s.exchange(t, raw.String())))
+	for i := range 1000 {
+		if h, err := readReply(r); err != nil || h.Get("X-Query") != fmt.Sprint(i) {
+			t.Fatalf("response %d: %v, %v", i, h, err)
+		}
+	}
+	if got := s.Stats().Requests; got != 1001 {
+		t.Errorf("%d requests on the lean path", got)
+	}
+}
+
+// A header, and a body, may come byte by byte.
+func TestSlowSender(t *testing.T) {
+	s := serve(t, true, func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		w.Header().Set("X-Got", fmt.Sprint(string(b), err))
+	})
+	c := s.dial(t)
+	for i := range 2 {
+		for _, b := range []byte("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello") {
+			if _, err := c.Write([]byte{b}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if h, err := readReply(bufio.NewReader(c)); err != nil || h.Get("X-Got") != "hello<nil>" {
+			t.Fatalf("request %d: %v, %v", i, h, err)
+		}
+	}
+	if got := s.Stats().Requests; got != 2 {
+		t.Errorf("%d requests on the lean path", got)
+	}
 }
