@@ -293,7 +293,7 @@ func TestEachRequestIsOneEvent(t *testing.T) {
 	progress := func(n uint64) {
 		t.Helper()
 		from := producer.Stats().EventsIn
-		waitFor(t, "requests to go on", func() bool { return producer.Stats().EventsIn >= from+n })
+		waitForLong(t, "requests to go on", func() bool { return producer.Stats().EventsIn >= from+n })
 	}
 	flip := func() {
 		revision++
