@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -98,17 +99,15 @@ func TestSecondSIGTERMEndsAtOnce(t *testing.T) {
 	if err := <-answered; err == nil {
 		t.Error("the request was answered")
 	}
-	state, ok := exitOf(router).(*exec.ExitError)
+	ended := router.Terminate(time.Second) // it has ended: this is how
+	state, ok := errors.AsType[*exec.ExitError](ended)
 	if !ok {
-		t.Fatalf("the router ended with %v", exitOf(router))
+		t.Fatalf("the router ended with %v", ended)
 	}
 	if status, ok := state.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGTERM {
 		t.Errorf("the router ended with %v, not by the signal", state)
 	}
 }
-
-// exitOf is how a process that has ended did so.
-func exitOf(p *platform.Process) error { return p.Terminate(time.Second) }
 
 // A drain timeout that has passed cuts off what hangs, and the stop is a clean one.
 func TestDrainTimeoutCutsOffWhatHangs(t *testing.T) {
