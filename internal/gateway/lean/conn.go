@@ -147,8 +147,8 @@ func (c *conn) retire(word int64) {
 // cut closes the connection whatever it does.
 func (c *conn) cut() {
 	c.word.Store(wordOf(stateRetired, 0))
+	_ = c.nc.Close() // first, or its handler could still answer that it was cut off
 	c.cancel()
-	_ = c.nc.Close() // as above
 }
 
 // left reports whether the client has closed its side. The sweeper calls it.
@@ -247,7 +247,13 @@ func (c *conn) handOver(why reason) bool {
 	if !c.enter(stateRetired) {
 		return false
 	}
-	read := append([]byte(nil), c.work.in[c.work.r:c.work.w]...)
+	var read []byte
+	if why == reasonHTTP2 && c.requests.Load() > 0 {
+		// net/http would begin to speak HTTP/2 here. In the middle of a connection this is
+		// no request, as nothing is that begins with an empty line.
+		read = append(read, "\r\n"...)
+	}
+	read = append(read, c.work.in[c.work.r:c.work.w]...)
 	c.cancel() // nobody has this context
 	c.giveBack()
 	c.server.remove(c)

@@ -12,7 +12,7 @@ type reason uint8
 const (
 	reasonNone      reason = iota
 	reasonTransport        // its socket cannot be watched: TLS, PROXY headers, other systems
-	reasonHTTP2            // the preface of HTTP/2, or what begins like it
+	reasonHTTP2            // the preface of HTTP/2
 	reasonLine             // a request line outside of the subset
 	reasonField            // a field line outside of the subset
 	reasonFraming          // a body that is not of a plain length, or is announced first

@@ -63,11 +63,14 @@ func (h *head) advance(b []byte) (done bool, why reason) {
 	}
 }
 
-const lineEnd = " HTTP/1.1"
+const (
+	lineEnd     = " HTTP/1.1"
+	prefaceLine = "PRI * HTTP/2.0" // of HTTP/2 (RFC 9113, section 3.4)
+)
 
 // requestLine accepts a method in capitals, a path, and this version of the protocol.
 func (h *head) requestLine(line []byte) reason {
-	if bytes.HasPrefix(line, []byte("PRI ")) {
+	if string(line) == prefaceLine {
 		return reasonHTTP2
 	}
 	i := 0
