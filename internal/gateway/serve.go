@@ -267,9 +267,13 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody,
 		x.outcome = schema.OutcomeCanceled
 		if r.Context().Err() == nil && body.malformed.Load() {
 			body.leave(w.Header(), r)
-			x.status = http.StatusBadRequest
-			answer(w, x.status, "The request's body is not in the form that its header says.")
-			return
+			answer(w, http.StatusBadRequest, "The request's body is not in the form that its header says.")
+			// After more than was announced, HTTP/2's server resets the stream by itself,
+			// and tells the reader of the body first: then nothing was sent.
+			if http.NewResponseController(w).Flush() == nil {
+				x.status = http.StatusBadRequest
+				return
+			}
 		}
 		x.abort = true // the client left: there is nobody to answer
 		return
