@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -224,5 +226,70 @@ func TestGRPCCancellation(t *testing.T) {
 	if err := <-service.ended; !strings.Contains(err.Error(), "deadline true") {
 		t.Errorf("the server saw %v, and no deadline", err)
 	}
-	e.events.nth(2)
+	if ev := e.events.nth(2); ev.Outcome != schema.OutcomeCanceled {
+		t.Errorf("the outcome is %s", ev.Outcome)
+	}
+}
+
+// Each of three clocks may be the first at which a call's time is over. When a client's
+// was not, an origin's reset at the deadline, as gRPC for Go sends it, came to the client as
+// a 502, which means "unavailable", and the event blamed the version.
+func TestGRPCDeadlineWithoutTheClient(t *testing.T) {
+	f := func(timeout, path, want, outcome, kind string, status int) {
+		t.Helper()
+		e := start(t, snapshot(1, script([]string{originH2C(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/grpc")
+			if r.URL.Path == "/stream" {
+				flush(w)
+			}
+			if r.URL.Path != "/breaks" {
+				<-r.Context().Done() // the deadline is the gateway's, too
+			}
+			panic(http.ErrAbortHandler)
+		})}, 100_000)))
+		c := dialFrames(t, e.addr, false)
+		id := c.send(true, ":method", "POST", ":scheme", "http", ":authority", "shop.dev.localhost", ":path", path,
+			"content-type", "application/grpc", "te", "trailers", "grpc-timeout", timeout)
+		if got := c.callResult(id); got != want {
+			t.Errorf("%s with %s: got %q, want %q", path, timeout, got, want)
+		}
+		wantEvent(t, e.events.nth(1), outcome, kind, status)
+	}
+	f("20m", "/unary", "200 grpc-status 4", schema.OutcomeCanceled, "", 200)
+	f("20m", "/stream", "200 grpc-status 4", schema.OutcomeCanceled, "", 200)
+	f("1H", "/breaks", "502 grpc-status ", schema.OutcomeInternalError, schema.ErrorKindReset, 502)
+}
+
+// callResult waits for the end of a stream: its HTTP status, and gRPC's.
+func (f *frames) callResult(id uint32) string {
+	f.t.Helper()
+	status, call := "", ""
+	for {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if frame.Header().StreamID != id {
+			continue
+		}
+		switch frame := frame.(type) {
+		case *http2.RSTStreamFrame:
+			return fmt.Sprintf("%s reset %s", status, frame.ErrCode)
+		case *http2.MetaHeadersFrame:
+			if s := frame.PseudoValue("status"); s != "" {
+				status = s
+			}
+			for _, field := range frame.RegularFields() {
+				if field.Name == "grpc-status" {
+					call = field.Value
+				}
+			}
+		case *http2.DataFrame:
+		default:
+			continue
+		}
+		if frame.Header().Flags.Has(http2.FlagDataEndStream) { // the same bit for HEADERS
+			return status + " grpc-status " + call
+		}
+	}
 }

@@ -193,6 +193,8 @@ func newRay() string {
 // forward sends the request to x.version and its response to the client, and
 // notes in x how that ended.
 func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Request, target string, x *exchange) {
+	ctx, cancel := withCallDeadline(ctx, r, x.received)
+	defer cancel()
 	out, hints := g.outgoing(ctx, w, r, target, x)
 	injectTrace(ctx, out.Header)
 	body := takeBody(w, r, out, x.client.vouched)
@@ -205,6 +207,12 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	started := time.Now()
 	resp, err := x.backend.RoundTrip(out)
 	hints.stop()
+	if err != nil && r.Context().Err() == nil && overdue(ctx) {
+		g.leave(w.Header())
+		g.show(w.Header(), x)
+		answerOverdue(w, x)
+		return
+	}
 	if err != nil {
 		g.fail(w, r, body, x, err)
 		return
@@ -237,6 +245,8 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 		copyTrailers(w.Header(), resp.Trailer)
 	case writeErr != nil || body.failed() || r.Context().Err() != nil:
 		x.outcome, x.abort = schema.OutcomeCanceled, true
+	case overdue(ctx) && resp.ContentLength < 0:
+		endOverdue(w, x)
 	default:
 		x.outcome, x.errorKind, x.abort = schema.OutcomeResponseStreamDisconnected, kindOf(readErr), true
 		g.blame(x, readErr)
@@ -257,9 +267,13 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, body *clientBody,
 		x.outcome = schema.OutcomeCanceled
 		if r.Context().Err() == nil && body.malformed.Load() {
 			body.leave(w.Header(), r)
-			x.status = http.StatusBadRequest
-			answer(w, x.status, "The request's body is not in the form that its header says.")
-			return
+			answer(w, http.StatusBadRequest, "The request's body is not in the form that its header says.")
+			// After more than was announced, HTTP/2's server resets the stream by itself,
+			// and tells the reader of the body first: then nothing was sent.
+			if http.NewResponseController(w).Flush() == nil {
+				x.status = http.StatusBadRequest
+				return
+			}
 		}
 		x.abort = true // the client left: there is nobody to answer
 		return

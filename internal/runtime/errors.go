@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"syscall"
+	"time"
 
 	h2 "golang.org/x/net/http2"
 
@@ -28,13 +29,17 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) ErrorKind() string { return e.Kind }
 
 // fault wraps what went wrong during op. An ended context is its own reason: the
-// client left, which is nobody's fault.
+// client left, which is nobody's fault. So is one whose deadline has passed and whose
+// timer is late: an origin that knows the deadline may be the first to end a call at it.
 func fault(ctx context.Context, op string, err error) error {
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
 	}
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err

@@ -146,7 +146,7 @@ func toldNatively(t *testing.T) []string {
 	all := make(chan schema.Invocation, 1000)
 	handler := &sink{deliver: func(_ string, inv schema.Invocation) { all <- inv }, log: slog.New(slog.DiscardHandler),
 		dropped: func(n int, reason string) { t.Errorf("%d dropped: %s", n, reason) }}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Second}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: callerPatience}
 	t.Cleanup(func() { _ = server.Close() })
 	go func() { _ = server.Serve(ln) }()
 

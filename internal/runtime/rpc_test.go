@@ -17,6 +17,10 @@ import (
 	"tidegate/schema"
 )
 
+// callerPatience is how long servers of these tests wait for a header. The runtime may open a
+// connection and be busy with other code for seconds before it writes.
+const callerPatience = time.Minute
+
 // joinBindings is what the gateway does at its bindings socket: it finds the caller
 // and the callee by the header, and passes on requests and RPC sessions.
 func joinBindings(t *testing.T, ln net.Listener, b func() *Backends, callee func() worker) {
@@ -86,7 +90,7 @@ func joinBindings(t *testing.T, ln net.Listener, b func() *Backends, callee func
 		_ = here.Close()
 		<-done
 	})
-	s := &http.Server{Handler: handler, ReadHeaderTimeout: time.Second}
+	s := &http.Server{Handler: handler, ReadHeaderTimeout: callerPatience}
 	t.Cleanup(func() { _ = s.Close() })
 	go func() { _ = s.Serve(ln) }()
 }
@@ -188,7 +192,7 @@ func TestPrivateNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "inside") })}
+	s := &http.Server{ReadHeaderTimeout: callerPatience, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "inside") })}
 	t.Cleanup(func() { _ = s.Close() })
 	go func() { _ = s.Serve(ln) }()
 	f := func(allow bool, want string) {
