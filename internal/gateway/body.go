@@ -31,7 +31,8 @@ type clientBody struct {
 	malformed atomic.Bool
 	mu        sync.Mutex // held while reading
 	detached  bool       // under mu
-	wait      patience   // with the client, until the version answers
+	detaching sync.Once
+	wait      patience // with the client, until the version answers
 }
 
 // takeBody puts the body of r, with the trailers that follow it, into out. Only
@@ -126,17 +127,18 @@ func (b *clientBody) stalled() bool { return b != nil && b.wait.expired() }
 // failed reports whether the client broke off.
 func (b *clientBody) failed() bool { return b != nil && b.readErr.Load() }
 
-// detach ends a read that is waiting for the client and makes all later ones fail.
+// detach ends a read that is waiting for the client and makes all later ones fail. It may
+// be called again, which changes nothing: the server needs the deadline that it leaves.
 func (b *clientBody) detach() {
 	if b == nil || b.ended.Load() {
 		return
 	}
-	b.wait.stop()                                 // or it might outlive the handler
-	_ = b.client.SetReadDeadline(time.Unix(1, 0)) // what cannot be interrupted is waited for below
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.detached {
+	b.detaching.Do(func() {
+		b.wait.stop()                                 // or it might outlive the handler
+		_ = b.client.SetReadDeadline(time.Unix(1, 0)) // what cannot be interrupted is waited for below
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		b.detached = true
 		_ = b.client.SetReadDeadline(time.Now().Add(lingerMax)) // for the server, which drains the body
-	}
+	})
 }

@@ -134,13 +134,17 @@ func giveCookie(h http.Header, x *exchange) {
 	}
 	h["Set-Cookie"] = append(slices.Clip(h["Set-Cookie"]), is.setCookie(x.cookie, &x.client))
 	control := h["Cache-Control"]
-	if !httpguts.HeaderValuesContainsToken(control, "private") && !httpguts.HeaderValuesContainsToken(control, "no-store") {
+	stored := !httpguts.HeaderValuesContainsToken(control, "no-store") ||
+		httpguts.HeaderValuesContainsToken(control, "must-understand") // which takes no-store back (RFC 9111, section 5.2.2.3)
+	if stored && !httpguts.HeaderValuesContainsToken(control, "private") {
 		// Of directives that contradict each other the most restrictive one holds
 		// (RFC 9111, section 4.2.1).
 		h["Cache-Control"] = append(slices.Clip(control), "private")
 	}
 	for name := range h {
-		if name == "Surrogate-Control" || name == "Edge-Control" || strings.HasSuffix(name, "Cdn-Cache-Control") { // RFC 9213 and before
+		switch {
+		case strings.HasSuffix(name, "Cdn-Cache-Control"), // RFC 9213
+			name == "Surrogate-Control", name == "Edge-Control", name == "X-Accel-Expires": // and before
 			delete(h, name)
 		}
 	}

@@ -267,6 +267,9 @@ func TestCookiesKeepResponsesPrivate(t *testing.T) {
 	f(http.Header{"Cache-Control": {"public, max-age=60", "private"}}, http.Header{"Cache-Control": {"public, max-age=60"}})
 	f(http.Header{"Cache-Control": {"Private, max-age=60"}}, http.Header{"Cache-Control": {"Private, max-age=60"}})
 	f(http.Header{"Cache-Control": {"no-store"}}, http.Header{"Cache-Control": {"no-store"}})
+	// A cache that knows must-understand is to ignore no-store beside it (RFC 9111, section 5.2.2.3).
+	f(http.Header{"Cache-Control": {"must-understand, no-store, max-age=60", "private"}}, http.Header{"Cache-Control": {"must-understand, no-store, max-age=60"}})
+	f(http.Header{"Cache-Control": {"private"}}, http.Header{"X-Accel-Expires": {"60"}}) // goes before Cache-Control at nginx
 	f(http.Header{"Cache-Control": {`private="x"`, "private"}}, http.Header{"Cache-Control": {`private="x"`}})
 	f(http.Header{"Cache-Control": {"max-age=1", "private"}, "Expires": {"x"}},
 		http.Header{"Cache-Control": {"max-age=1"}, "Expires": {"x"}, "Cdn-Cache-Control": {"max-age=60"}, "Cloudflare-Cdn-Cache-Control": {"max-age=60"}, "Surrogate-Control": {"max-age=60"}, "Edge-Control": {"!no-store"}})

@@ -1,0 +1,39 @@
+package gateway
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// deadlineWriter notes the deadline for reading that was set last.
+type deadlineWriter struct {
+	http.ResponseWriter
+	last time.Time
+}
+
+func (w *deadlineWriter) SetReadDeadline(t time.Time) error {
+	w.last = t
+	return nil
+}
+
+// A handler that has passed on an early response detaches the body twice: before it
+// closes the response's, and when it returns. The second time used to leave the deadline
+// in the past, so that the server could not read the rest of the body, and its client got
+// a reset in place of the response.
+func TestDetachLeavesTimeToLinger(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("body"))
+	w := &deadlineWriter{ResponseWriter: httptest.NewRecorder()}
+	body := takeBody(w, r, r, false)
+	for i := range 2 {
+		body.detach()
+		if !w.last.After(time.Unix(1, 0)) {
+			t.Errorf("after call %d the server may not read any more", i+1)
+		}
+	}
+	if _, err := body.Read(make([]byte, 1)); err == nil {
+		t.Error("the body can still be read")
+	}
+}
