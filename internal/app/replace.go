@@ -265,12 +265,19 @@ func (p *process) drainGrace() time.Duration {
 	if p.replacement == nil {
 		return p.config.DrainTimeout
 	}
-	p.replacement.mu.Lock()
-	defer p.replacement.mu.Unlock()
-	if p.replacement.deadline.IsZero() {
+	deadline := p.replacement.drainsUntil()
+	if deadline.IsZero() {
 		return p.config.DrainTimeout
 	}
-	return min(p.config.DrainTimeout, max(time.Until(p.replacement.deadline), time.Second))
+	return min(p.config.DrainTimeout, max(time.Until(deadline), time.Second))
+}
+
+// drainsUntil is the deadline of the requests in flight after a take-over, and zero
+// before.
+func (r *replacement) drainsUntil() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.deadline
 }
 
 // workersDir is where this router keeps Workers. After a take-over it begins with what
