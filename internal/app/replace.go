@@ -191,7 +191,7 @@ func (p *process) handOver(ctx context.Context, conn *net.UnixConn) (err error) 
 	if err := conn.SetDeadline(time.Now().Add(takeOverTimeout)); err != nil {
 		return err
 	}
-	asked, _, err := readMessage(conn)
+	asked, err := readMessage(conn)
 	if err != nil {
 		return err
 	}
@@ -210,7 +210,7 @@ func (p *process) handOver(ctx context.Context, conn *net.UnixConn) (err error) 
 		return err
 	}
 	p.log.InfoContext(ctx, "another router is about to take over")
-	serving, _, err := readMessage(conn)
+	serving, err := readMessage(conn)
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func askPredecessor(ctx context.Context, dataDir string) (_ *predecessor, err er
 	if err := writeMessage(conn, takeOverMessage{Version: takeOverVersion}); err != nil {
 		return nil, err
 	}
-	message, fds, err := readMessage(conn)
+	message, fds, err := receive(conn)
 	for i, fd := range fds {
 		if i >= len(message.Sockets) || socketNames[message.Sockets[i]] == "" {
 			err = errors.Join(err, syscall.Close(fd))
@@ -115,7 +115,7 @@ func askPredecessor(ctx context.Context, dataDir string) (_ *predecessor, err er
 func (p *predecessor) relieve() error {
 	err := writeMessage(p.conn, takeOverMessage{Serving: true})
 	if err == nil {
-		_, _, err = readMessage(p.conn)
+		_, err = readMessage(p.conn)
 	}
 	return errors.Join(err, p.conn.Close())
 }
@@ -134,9 +134,18 @@ func writeMessage(conn *net.UnixConn, message takeOverMessage, fds ...int) error
 	return err
 }
 
-// readMessage returns a message of the other side with its descriptors, which are the
+// readMessage returns a message of the other side, and closes what came with it.
+func readMessage(conn *net.UnixConn) (takeOverMessage, error) {
+	message, fds, err := receive(conn)
+	for _, fd := range fds {
+		err = errors.Join(err, syscall.Close(fd))
+	}
+	return message, err
+}
+
+// receive returns a message of the other side with its descriptors, which are the
 // caller's also if there is an error. Messages take turns, so that one read gives one.
-func readMessage(conn *net.UnixConn) (message takeOverMessage, fds []int, err error) {
+func receive(conn *net.UnixConn) (message takeOverMessage, fds []int, err error) {
 	b, rights := make([]byte, messageBytesMax), make([]byte, syscall.CmsgSpace(4*len(socketNames)))
 	n, rightsN, _, _, err := conn.ReadMsgUnix(b, rights)
 	if err != nil {

@@ -295,3 +295,37 @@ func TestSlotsOfADataFolder(t *testing.T) {
 		_ = s.lock.Close() // one of them has been closed
 	}
 }
+
+// Descriptors come with whatever a process says. Those that nobody asked for must not
+// stay open in the router.
+func TestUnwantedDescriptorsAreClosed(t *testing.T) {
+	dir := t.TempDir()
+	first := newTestRouter(t, dir, "first", nil)
+	first.serves(t)
+	path, err := takeOverPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = read.Close() }()
+	if err := errors.Join(writeMessage(conn, takeOverMessage{Version: takeOverVersion + 1}, int(write.Fd())), write.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readMessage(conn); err == nil || !strings.Contains(err.Error(), "version 1 of the protocol") {
+		t.Fatalf("the router says %v", err)
+	}
+	if err := read.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the other end of the pipe is still open in the router: %v", err)
+	}
+}
