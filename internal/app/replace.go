@@ -198,7 +198,7 @@ func (p *process) handOver(ctx context.Context, conn *net.UnixConn) (err error) 
 	if refusal := p.refusal(asked); refusal != "" {
 		return errors.Join(errors.New(refusal), writeMessage(conn, takeOverMessage{Error: refusal}))
 	}
-	answer := takeOverMessage{Slot: p.replacement.slot.number}
+	var answer takeOverMessage
 	var listeners []net.Listener
 	for name, inside := range socketNames {
 		if g := p.replacement.gates[inside]; g != nil {
@@ -280,22 +280,24 @@ func (r *replacement) drainsUntil() time.Time {
 	return r.deadline
 }
 
-// workersDir is where this router keeps Workers. After a take-over it begins with what
-// the predecessor has fetched, so that Workers start while the control plane is away.
+// workersDir is where this router keeps Workers. It begins with what other routers of the
+// data folder have fetched, so that Workers start while the control plane is away: after
+// a take-over, and after the end of a router that had another slot.
 func (p *process) workersDir() (string, error) {
 	dir := filepath.Join(p.config.DataDir, "workers")
-	r := p.replacement
-	if r == nil {
+	if p.replacement == nil {
 		return dir, nil
 	}
-	own := dir + r.slot.suffix()
-	if r.predecessor == nil {
-		return own, nil
-	}
-	from := dir + (&slot{number: r.predecessor.slot}).suffix()
-	for _, kind := range []string{"bundles", "modules"} {
-		if err := linkAll(filepath.Join(from, kind), filepath.Join(own, kind)); err != nil {
-			return "", fmt.Errorf("take over the code of Workers: %w", err)
+	own := dir + p.replacement.slot.suffix()
+	for n := 1; n <= slotsMax; n++ {
+		from := dir + (&slot{number: n}).suffix()
+		if from == own {
+			continue
+		}
+		for _, kind := range []string{"bundles", "modules"} {
+			if err := linkAll(filepath.Join(from, kind), filepath.Join(own, kind)); err != nil {
+				return "", fmt.Errorf("take over the code of Workers: %w", err)
+			}
 		}
 	}
 	return own, nil

@@ -16,9 +16,9 @@ import (
 // A take-over. The new router asks the old one, over a Unix socket in the data folder:
 //
 //	new: {"version": 1}
-//	old: {"sockets": ["gateway", ...], "slot": 1}   with a descriptor for each socket
-//	new: {"serving": true}                          it is ready, and accepts
-//	old: {"draining": true}                         it accepts no more
+//	old: {"sockets": ["gateway", ...]}    with a descriptor for each socket
+//	new: {"serving": true}                it is ready, and accepts
+//	old: {"draining": true}               it accepts no more
 //
 // Both accept for a moment, from one queue, so no connection is refused or reset. If
 // the new one ends before it serves, the old one goes on as if nothing had been. With
@@ -42,7 +42,6 @@ const (
 type takeOverMessage struct {
 	Version  int      `json:"version,omitempty"`
 	Sockets  []string `json:"sockets,omitempty"`
-	Slot     int      `json:"slot,omitempty"`
 	Serving  bool     `json:"serving,omitempty"`
 	Draining bool     `json:"draining,omitempty"`
 	Error    string   `json:"error,omitempty"` // why there will be no take-over
@@ -63,7 +62,6 @@ func takeOverPath(dataDir string) (string, error) {
 // predecessor is the router that this one takes over from.
 type predecessor struct {
 	conn    *net.UnixConn
-	slot    int
 	sockets map[string]net.Listener
 }
 
@@ -107,7 +105,6 @@ func askPredecessor(ctx context.Context, dataDir string) (_ *predecessor, err er
 	if err == nil && len(fds) != len(message.Sockets) {
 		err = fmt.Errorf("it names %d sockets and passed %d", len(message.Sockets), len(fds))
 	}
-	p.slot = message.Slot
 	return p, err
 }
 

@@ -329,3 +329,30 @@ func TestUnwantedDescriptorsAreClosed(t *testing.T) {
 		t.Errorf("the other end of the pipe is still open in the router: %v", err)
 	}
 }
+
+// The story: a router in the second place was killed while the control plane was away.
+// The next one began in the first place, where the code of its Workers was not.
+func TestCodeOfWorkersOutlivesARouterThatWasKilled(t *testing.T) {
+	dir := t.TempDir()
+	code := filepath.Join("bundles", "8f2d.json")
+	if err := os.MkdirAll(filepath.Join(dir, "workers-2", "bundles"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "workers-2", code), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := takeSlot(dir, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.lock.Close() }()
+	p := &process{config: DefaultConfig(RoleGateway), replacement: &replacement{slot: s}}
+	p.config.DataDir = dir
+	own, err := p.workersDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(own, code)); err != nil || string(got) != "{}" {
+		t.Errorf("%s has %q: %v", own, got, err)
+	}
+}
