@@ -173,13 +173,35 @@ func (p *process) begin(ctx context.Context) error {
 		return nil // the one before goes on
 	}
 	open()
-	if err := r.predecessor.relieve(); err != nil {
+	if err := p.relieve(ctx); err != nil && ctx.Err() == nil {
 		// This one serves, whatever the other one does.
 		p.log.Warn("the router before does not say that it is draining: see whether it ends", "error", err)
 	}
 	p.log.Info("took over")
 	return nil
 }
+
+// relieve has the predecessor drain. One that no longer listens to this process either
+// has ended, or has given up waiting and would serve beside it: it is asked anew.
+func (p *process) relieve(ctx context.Context) error {
+	before := p.replacement.predecessor
+	for left := relieveAttempts; ; left-- {
+		err := before.relieve()
+		if err == nil || left == 1 || ctx.Err() != nil {
+			return err
+		}
+		if before, err = askPredecessor(ctx, p.config.DataDir); before == nil || err != nil {
+			return err
+		}
+		if err := closeListeners(before.sockets); err != nil { // which this process has
+			return errors.Join(err, before.conn.Close())
+		}
+	}
+}
+
+// relieveAttempts is how often a predecessor is asked to drain; the second one does,
+// unless something is wrong.
+const relieveAttempts = 3
 
 // warmPoll is how often Workers and requests are looked at.
 const warmPoll = 20 * time.Millisecond

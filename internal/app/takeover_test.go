@@ -36,6 +36,16 @@ type testRouter struct {
 
 func newTestRouter(t *testing.T, dir, name string, change func(*Config)) *testRouter {
 	t.Helper()
+	r := openTestRouter(t, dir, name, change)
+	if r.replacement != nil { // it was opened
+		r.run(t, name)
+	}
+	return r
+}
+
+// openTestRouter is a router that has its sockets and does not run yet.
+func openTestRouter(t *testing.T, dir, name string, change func(*Config)) *testRouter {
+	t.Helper()
 	r := &testRouter{process: &process{log: slog.New(slog.DiscardHandler), config: DefaultConfig(RoleGateway)}, gw: &quietGateway{}, ended: make(chan struct{}), err: make(chan error, 1)}
 	r.config.DataDir, r.config.GatewayAddr, r.config.TakeOver = dir, "127.0.0.1:0", true
 	if change != nil {
@@ -47,9 +57,14 @@ func newTestRouter(t *testing.T, dir, name string, change func(*Config)) *testRo
 		}
 		t.Logf("%s: %v", name, err)
 		r.err <- err
+		r.replacement = nil
 		return r
 	}
 	r.replacement.gateway = r.gw
+	return r
+}
+
+func (r *testRouter) run(t *testing.T, name string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	accepting := make(chan struct{})
@@ -79,7 +94,6 @@ func newTestRouter(t *testing.T, dir, name string, change func(*Config)) *testRo
 		}
 		<-accepting
 	})
-	return r
 }
 
 // greeting connects and returns who answers.
@@ -354,5 +368,25 @@ func TestCodeOfWorkersOutlivesARouterThatWasKilled(t *testing.T) {
 	}
 	if got, err := os.ReadFile(filepath.Join(own, code)); err != nil || string(got) != "{}" {
 		t.Errorf("%s has %q: %v", own, got, err)
+	}
+}
+
+// The story: a new router was not ready in the time that the old one gives it, because
+// its machine stood still. The old one went on, the new one served all the same, and
+// both did for ever.
+func TestRouterThatGaveUpWaitingIsRelieved(t *testing.T) {
+	dir := t.TempDir()
+	first := newTestRouter(t, dir, "first", nil)
+	first.serves(t)
+	second := openTestRouter(t, dir, "second", nil)
+	if err := second.replacement.predecessor.conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second.run(t, "second")
+	second.serves(t)
+	select {
+	case <-first.ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the first does not end")
 	}
 }
