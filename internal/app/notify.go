@@ -38,7 +38,9 @@ func (p *process) keepNotified(ctx context.Context) error {
 		tell(fmt.Sprintf("READY=1\nMAINPID=%d", os.Getpid()))
 		<-ctx.Done()
 	}
-	tell("STOPPING=1")
+	if p.replacement == nil || p.replacement.drainsUntil().IsZero() { // else the service goes on in another process
+		tell("STOPPING=1")
+	}
 	return nil
 }
 

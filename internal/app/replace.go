@@ -173,13 +173,35 @@ func (p *process) begin(ctx context.Context) error {
 		return nil // the one before goes on
 	}
 	open()
-	if err := r.predecessor.relieve(); err != nil {
+	if err := p.relieve(ctx); err != nil && ctx.Err() == nil {
 		// This one serves, whatever the other one does.
 		p.log.Warn("the router before does not say that it is draining: see whether it ends", "error", err)
 	}
 	p.log.Info("took over")
 	return nil
 }
+
+// relieve has the predecessor drain. One that no longer listens to this process either
+// has ended, or has given up waiting and would serve beside it: it is asked anew.
+func (p *process) relieve(ctx context.Context) error {
+	before := p.replacement.predecessor
+	for left := relieveAttempts; ; left-- {
+		err := before.relieve()
+		if err == nil || left == 1 || ctx.Err() != nil {
+			return err
+		}
+		if before, err = askPredecessor(ctx, p.config.DataDir); before == nil || err != nil {
+			return err
+		}
+		if err := closeListeners(before.sockets); err != nil { // which this process has
+			return errors.Join(err, before.conn.Close())
+		}
+	}
+}
+
+// relieveAttempts is how often a predecessor is asked to drain; the second one does,
+// unless something is wrong.
+const relieveAttempts = 3
 
 // warmPoll is how often Workers and requests are looked at.
 const warmPoll = 20 * time.Millisecond
@@ -191,14 +213,14 @@ func (p *process) handOver(ctx context.Context, conn *net.UnixConn) (err error) 
 	if err := conn.SetDeadline(time.Now().Add(takeOverTimeout)); err != nil {
 		return err
 	}
-	asked, _, err := readMessage(conn)
+	asked, err := readMessage(conn)
 	if err != nil {
 		return err
 	}
 	if refusal := p.refusal(asked); refusal != "" {
 		return errors.Join(errors.New(refusal), writeMessage(conn, takeOverMessage{Error: refusal}))
 	}
-	answer := takeOverMessage{Slot: p.replacement.slot.number}
+	var answer takeOverMessage
 	var listeners []net.Listener
 	for name, inside := range socketNames {
 		if g := p.replacement.gates[inside]; g != nil {
@@ -210,7 +232,7 @@ func (p *process) handOver(ctx context.Context, conn *net.UnixConn) (err error) 
 		return err
 	}
 	p.log.InfoContext(ctx, "another router is about to take over")
-	serving, _, err := readMessage(conn)
+	serving, err := readMessage(conn)
 	if err != nil {
 		return err
 	}
@@ -265,30 +287,39 @@ func (p *process) drainGrace() time.Duration {
 	if p.replacement == nil {
 		return p.config.DrainTimeout
 	}
-	p.replacement.mu.Lock()
-	defer p.replacement.mu.Unlock()
-	if p.replacement.deadline.IsZero() {
+	deadline := p.replacement.drainsUntil()
+	if deadline.IsZero() {
 		return p.config.DrainTimeout
 	}
-	return min(p.config.DrainTimeout, max(time.Until(p.replacement.deadline), time.Second))
+	return min(p.config.DrainTimeout, max(time.Until(deadline), time.Second))
 }
 
-// workersDir is where this router keeps Workers. After a take-over it begins with what
-// the predecessor has fetched, so that Workers start while the control plane is away.
+// drainsUntil is the deadline of the requests in flight after a take-over, and zero
+// before.
+func (r *replacement) drainsUntil() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.deadline
+}
+
+// workersDir is where this router keeps Workers. It begins with what other routers of the
+// data folder have fetched, so that Workers start while the control plane is away: after
+// a take-over, and after the end of a router that had another slot.
 func (p *process) workersDir() (string, error) {
 	dir := filepath.Join(p.config.DataDir, "workers")
-	r := p.replacement
-	if r == nil {
+	if p.replacement == nil {
 		return dir, nil
 	}
-	own := dir + r.slot.suffix()
-	if r.predecessor == nil {
-		return own, nil
-	}
-	from := dir + (&slot{number: r.predecessor.slot}).suffix()
-	for _, kind := range []string{"bundles", "modules"} {
-		if err := linkAll(filepath.Join(from, kind), filepath.Join(own, kind)); err != nil {
-			return "", fmt.Errorf("take over the code of Workers: %w", err)
+	own := dir + p.replacement.slot.suffix()
+	for n := 1; n <= slotsMax; n++ {
+		from := dir + (&slot{number: n}).suffix()
+		if from == own {
+			continue
+		}
+		for _, kind := range []string{"bundles", "modules"} {
+			if err := linkAll(filepath.Join(from, kind), filepath.Join(own, kind)); err != nil {
+				return "", fmt.Errorf("take over the code of Workers: %w", err)
+			}
 		}
 	}
 	return own, nil

@@ -16,9 +16,9 @@ import (
 // A take-over. The new router asks the old one, over a Unix socket in the data folder:
 //
 //	new: {"version": 1}
-//	old: {"sockets": ["gateway", ...], "slot": 1}   with a descriptor for each socket
-//	new: {"serving": true}                          it is ready, and accepts
-//	old: {"draining": true}                         it accepts no more
+//	old: {"sockets": ["gateway", ...]}    with a descriptor for each socket
+//	new: {"serving": true}                it is ready, and accepts
+//	old: {"draining": true}               it accepts no more
 //
 // Both accept for a moment, from one queue, so no connection is refused or reset. If
 // the new one ends before it serves, the old one goes on as if nothing had been. With
@@ -42,7 +42,6 @@ const (
 type takeOverMessage struct {
 	Version  int      `json:"version,omitempty"`
 	Sockets  []string `json:"sockets,omitempty"`
-	Slot     int      `json:"slot,omitempty"`
 	Serving  bool     `json:"serving,omitempty"`
 	Draining bool     `json:"draining,omitempty"`
 	Error    string   `json:"error,omitempty"` // why there will be no take-over
@@ -63,7 +62,6 @@ func takeOverPath(dataDir string) (string, error) {
 // predecessor is the router that this one takes over from.
 type predecessor struct {
 	conn    *net.UnixConn
-	slot    int
 	sockets map[string]net.Listener
 }
 
@@ -93,7 +91,7 @@ func askPredecessor(ctx context.Context, dataDir string) (_ *predecessor, err er
 	if err := writeMessage(conn, takeOverMessage{Version: takeOverVersion}); err != nil {
 		return nil, err
 	}
-	message, fds, err := readMessage(conn)
+	message, fds, err := receive(conn)
 	for i, fd := range fds {
 		if i >= len(message.Sockets) || socketNames[message.Sockets[i]] == "" {
 			err = errors.Join(err, syscall.Close(fd))
@@ -107,7 +105,6 @@ func askPredecessor(ctx context.Context, dataDir string) (_ *predecessor, err er
 	if err == nil && len(fds) != len(message.Sockets) {
 		err = fmt.Errorf("it names %d sockets and passed %d", len(message.Sockets), len(fds))
 	}
-	p.slot = message.Slot
 	return p, err
 }
 
@@ -115,7 +112,7 @@ func askPredecessor(ctx context.Context, dataDir string) (_ *predecessor, err er
 func (p *predecessor) relieve() error {
 	err := writeMessage(p.conn, takeOverMessage{Serving: true})
 	if err == nil {
-		_, _, err = readMessage(p.conn)
+		_, err = readMessage(p.conn)
 	}
 	return errors.Join(err, p.conn.Close())
 }
@@ -134,9 +131,18 @@ func writeMessage(conn *net.UnixConn, message takeOverMessage, fds ...int) error
 	return err
 }
 
-// readMessage returns a message of the other side with its descriptors, which are the
+// readMessage returns a message of the other side, and closes what came with it.
+func readMessage(conn *net.UnixConn) (takeOverMessage, error) {
+	message, fds, err := receive(conn)
+	for _, fd := range fds {
+		err = errors.Join(err, syscall.Close(fd))
+	}
+	return message, err
+}
+
+// receive returns a message of the other side with its descriptors, which are the
 // caller's also if there is an error. Messages take turns, so that one read gives one.
-func readMessage(conn *net.UnixConn) (message takeOverMessage, fds []int, err error) {
+func receive(conn *net.UnixConn) (message takeOverMessage, fds []int, err error) {
 	b, rights := make([]byte, messageBytesMax), make([]byte, syscall.CmsgSpace(4*len(socketNames)))
 	n, rightsN, _, _, err := conn.ReadMsgUnix(b, rights)
 	if err != nil {

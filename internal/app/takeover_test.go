@@ -36,6 +36,16 @@ type testRouter struct {
 
 func newTestRouter(t *testing.T, dir, name string, change func(*Config)) *testRouter {
 	t.Helper()
+	r := openTestRouter(t, dir, name, change)
+	if r.replacement != nil { // it was opened
+		r.run(t, name)
+	}
+	return r
+}
+
+// openTestRouter is a router that has its sockets and does not run yet.
+func openTestRouter(t *testing.T, dir, name string, change func(*Config)) *testRouter {
+	t.Helper()
 	r := &testRouter{process: &process{log: slog.New(slog.DiscardHandler), config: DefaultConfig(RoleGateway)}, gw: &quietGateway{}, ended: make(chan struct{}), err: make(chan error, 1)}
 	r.config.DataDir, r.config.GatewayAddr, r.config.TakeOver = dir, "127.0.0.1:0", true
 	if change != nil {
@@ -47,9 +57,14 @@ func newTestRouter(t *testing.T, dir, name string, change func(*Config)) *testRo
 		}
 		t.Logf("%s: %v", name, err)
 		r.err <- err
+		r.replacement = nil
 		return r
 	}
 	r.replacement.gateway = r.gw
+	return r
+}
+
+func (r *testRouter) run(t *testing.T, name string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	accepting := make(chan struct{})
@@ -79,7 +94,6 @@ func newTestRouter(t *testing.T, dir, name string, change func(*Config)) *testRo
 		}
 		<-accepting
 	})
-	return r
 }
 
 // greeting connects and returns who answers.
@@ -293,5 +307,86 @@ func TestSlotsOfADataFolder(t *testing.T) {
 	}
 	for _, s := range append(held, s) {
 		_ = s.lock.Close() // one of them has been closed
+	}
+}
+
+// Descriptors come with whatever a process says. Those that nobody asked for must not
+// stay open in the router.
+func TestUnwantedDescriptorsAreClosed(t *testing.T) {
+	dir := t.TempDir()
+	first := newTestRouter(t, dir, "first", nil)
+	first.serves(t)
+	path, err := takeOverPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = read.Close() }()
+	if err := errors.Join(writeMessage(conn, takeOverMessage{Version: takeOverVersion + 1}, int(write.Fd())), write.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readMessage(conn); err == nil || !strings.Contains(err.Error(), "version 1 of the protocol") {
+		t.Fatalf("the router says %v", err)
+	}
+	if err := read.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the other end of the pipe is still open in the router: %v", err)
+	}
+}
+
+// The story: a router in the second place was killed while the control plane was away.
+// The next one began in the first place, where the code of its Workers was not.
+func TestCodeOfWorkersOutlivesARouterThatWasKilled(t *testing.T) {
+	dir := t.TempDir()
+	code := filepath.Join("bundles", "8f2d.json")
+	if err := os.MkdirAll(filepath.Join(dir, "workers-2", "bundles"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "workers-2", code), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := takeSlot(dir, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.lock.Close() }()
+	p := &process{config: DefaultConfig(RoleGateway), replacement: &replacement{slot: s}}
+	p.config.DataDir = dir
+	own, err := p.workersDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(own, code)); err != nil || string(got) != "{}" {
+		t.Errorf("%s has %q: %v", own, got, err)
+	}
+}
+
+// The story: a new router was not ready in the time that the old one gives it, because
+// its machine stood still. The old one went on, the new one served all the same, and
+// both did for ever.
+func TestRouterThatGaveUpWaitingIsRelieved(t *testing.T) {
+	dir := t.TempDir()
+	first := newTestRouter(t, dir, "first", nil)
+	first.serves(t)
+	second := openTestRouter(t, dir, "second", nil)
+	if err := second.replacement.predecessor.conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second.run(t, "second")
+	second.serves(t)
+	select {
+	case <-first.ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the first does not end")
 	}
 }

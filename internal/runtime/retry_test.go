@@ -210,3 +210,42 @@ func TestTimeoutIsNotRepeatedAtTheSameServer(t *testing.T) {
 		t.Errorf("the server saw %d requests, want 2", n)
 	}
 }
+
+// The story: the first endpoint refused the connection, the second one answered before
+// the body had ended, as a gRPC server does, and the body was closed under the upload
+// because the first attempt had wanted it closed.
+func TestUploadGoesOnAfterAFailover(t *testing.T) {
+	echo := func(w http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(w)
+		_ = c.EnableFullDuplex() // in HTTP/2 it always is
+		_, _ = io.CopyN(w, r.Body, 3)
+		_ = c.Flush()
+		_, _ = io.Copy(w, r.Body) // what of it is missing shows in the answer
+	}
+	each(t, echo, func(t *testing.T, alive *httptest.Server, cfg Config) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Close()
+		scheme, _, _ := strings.Cut(alive.URL, "://")
+		backend := openOrigin(t, cfg, &deploy.Origin{Endpoints: []deploy.Endpoint{{URL: alive.URL, Weight: 1e-6}, {URL: scheme + "://" + l.Addr().String(), Weight: 1}}})
+		for outOf(t, backend) == "" {
+			req := request(t, http.MethodPost, "/", "")
+			body, send := io.Pipe()
+			req.Body, req.ContentLength = body, -1
+			go func() { _, _ = io.WriteString(send, "one") }()
+			resp, err := backend.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() { // fails if the body was closed
+				_, _ = io.WriteString(send, "two")
+				_ = send.Close()
+			}()
+			if got := readAll(t, resp, nil); got != "onetwo" {
+				t.Fatalf("got %q", got)
+			}
+		}
+	})
+}

@@ -139,6 +139,9 @@ func (s *sending) send(p pick) (*http.Response, error) {
 // attempt sends the request to the endpoint that was picked, which counts it already.
 func (s *sending) attempt(p pick) (*http.Response, error) {
 	s.tried |= p.bit
+	if s.body != nil {
+		s.body.begin()
+	}
 	resp, err := p.transport.roundTrip(s.out)
 	if err == nil {
 		s.learn(p, "", true)
@@ -204,8 +207,16 @@ type keptBody struct {
 
 	mu      sync.Mutex
 	started bool
-	closed  bool // Close was put off
+	closed  bool // Close was put off, in the attempt under way
 	free    bool // Close is no longer put off
+}
+
+// begin is the start of an attempt: that the one before wanted the body closed no longer
+// counts.
+func (b *keptBody) begin() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = false
 }
 
 func (b *keptBody) Read(p []byte) (int, error) {
@@ -230,7 +241,7 @@ func (b *keptBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// release makes good for a Close that was put off.
+// release makes good for a Close that the last attempt put off.
 func (b *keptBody) release() {
 	b.mu.Lock()
 	b.free = true
