@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -27,10 +26,6 @@ import (
 	"tidegate/pipeline/stream"
 	"tidegate/schema"
 )
-
-// longRounds is how many rounds the chaos has if it is set: the default is for every
-// day.
-const longRounds = "TIDEGATE_LONG"
 
 // brokerDir, if it is set, makes TestBrokerProcess a Kafka broker that keeps its log
 // there, on the address that is its argument.
@@ -226,13 +221,7 @@ func (l *ledger) watch(h http.Handler) http.Handler {
 // away, and a Kafka that is killed in the middle. At the end each request that entered
 // is told of by one event in Kafka, and everybody's counters say so.
 func TestEachRequestIsOneEvent(t *testing.T) {
-	rounds := 2
-	if text := os.Getenv(longRounds); text != "" {
-		var err error
-		if rounds, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	rounds := chaosRounds(t, 2)
 	reader := sdkmetric.NewManualReader()
 	before := otel.GetMeterProvider()
 	otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))
