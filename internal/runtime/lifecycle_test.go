@@ -100,8 +100,14 @@ func TestKilledProcess(t *testing.T) {
 		t.Helper()
 		other := steady(t, w[v1])
 		defer other()
-		pid := pidOf(t, w[v2])
+		pid, proc := pidOf(t, w[v2]), w[v2].(*version).current.Load().proc
+		before, cpuErr := cpuOf(pid)
 		err := end(pid)
+		<-proc.done
+		used := proc.cmd.ProcessState.UserTime() + proc.cmd.ProcessState.SystemTime() - before
+		if outcome == schema.OutcomeExceededCPU && cpuErr == nil && used < cpuLimitMin/busyShare {
+			outcome = schema.OutcomeExceededWallTime // the machine had next to no processor for it
+		}
 		e, ok := errors.AsType[interface {
 			error
 			ErrorKind() string
