@@ -283,6 +283,7 @@ func (c *conn) answer() (again bool) {
 		if fault := recover(); fault != nil {
 			again = false
 			w.response.abort()
+			c.work = nil // is not used again: the panic may come from what still has the request
 			if err, ok := fault.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 				stack := make([]byte, 64<<10)
 				c.server.logf("http: panic serving %s: %v\n%s", c.remote, fault, stack[:runtime.Stack(stack, false)])
