@@ -33,7 +33,8 @@ type lettingGo interface{ LetsGo() }
 // context of connections on which they come in turns.
 type connMemory struct {
 	hints   informational
-	request *http.Request // an empty one whose context reports to hints; nil before the first
+	ctx     context.Context // of the last request; as a rule that of all
+	request *http.Request   // an empty one with ctx, which reports to hints; nil before the first
 }
 
 type connMemoryKey struct{}
@@ -48,7 +49,8 @@ func withConnMemory(ctx context.Context) context.Context {
 func (g *Gateway) outgoing(ctx context.Context, w http.ResponseWriter, r *http.Request, target string, x *exchange) (*http.Request, *informational) {
 	if conn := memoryOf(ctx, r, x); conn != nil {
 		conn.hints.start(w, x.cookie == "")
-		if conn.request == nil {
+		if conn.ctx != ctx {
+			conn.ctx = ctx
 			conn.request = new(http.Request).WithContext(conn.hints.watch(ctx))
 		}
 		out := &x.memory.out

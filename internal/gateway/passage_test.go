@@ -1,7 +1,9 @@
 package gateway_test
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -74,5 +76,47 @@ func TestBackendsMayKeepRequests(t *testing.T) {
 	f("let go with a body", &lettingWithBody, &lettingWithBody.keeper, "body", true)
 	if !byNetHTTP && !raceDetector { // which has pools forget things
 		f("let go", &letting, &letting.keeper, "", false)
+	}
+}
+
+type userKey struct{}
+
+// contextual is a backend that lets go, and notes what it found in the contexts.
+type contextual struct{ keeper }
+
+func (*contextual) LetsGo() {}
+
+func (c *contextual) RoundTrip(r *http.Request) (*http.Response, error) {
+	user, _ := r.Context().Value(userKey{}).(string)
+	resp, err := c.keeper.RoundTrip(&http.Request{RequestURI: user})
+	return resp, err
+}
+
+// Whoever stands before the gateway may give each request a context of its own, also
+// those of one connection.
+func TestRequestsOfAConnectionHaveTheirContexts(t *testing.T) {
+	var backend contextual
+	e := start(t, snapshot(1, script([]string{"http://a"}, 100_000)), func(_ *gateway.Config, d *gateway.Deps, _ *runtime.Config) {
+		d.Backends = oneBackend{&backend}
+	})
+	server := gateway.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, r.URL.Path)))
+	}))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = server.Serve(l) }() // ends with Close
+	defer func() { _ = server.Close() }()
+	sendRaw(t, l.Addr().String(), false, strings.Repeat("GET /a HTTP/1.1\r\nHost: shop.dev.localhost\r\n\r\n", 2)+
+		"GET /b HTTP/1.1\r\nHost: shop.dev.localhost\r\nConnection: close\r\n\r\n")
+	backend.mu.Lock()
+	defer backend.mu.Unlock()
+	var got []string
+	for _, r := range backend.kept {
+		got = append(got, r.RequestURI)
+	}
+	if fmt.Sprint(got) != "[/a /a /b]" {
+		t.Errorf("the contexts are those of %v", got)
 	}
 }

@@ -1,6 +1,7 @@
 package lean
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -103,16 +104,28 @@ func (c *conn) serve() {
 			handed = c.handOver(why)
 			return
 		}
-		if !c.enter(stateActive) || !c.answer() || c.server.closing.Load() || !c.enter(stateIdle) {
+		if !c.enter(stateActive) || !c.answer() {
 			return
 		}
-		if c.server.closing.Load() { // Shutdown may have looked before it was idle
+		next := stateIdle
+		if c.pipelined() {
+			next = stateReading // Shutdown closes what is idle
+		}
+		if !c.enter(next) {
+			return
+		}
+		if next == stateIdle && c.server.closing.Load() { // Shutdown may have looked before it was idle
 			return
 		}
 		if c.work.r == c.work.w {
 			c.giveBack()
 		}
 	}
+}
+
+// pipelined reports whether some of the next request is here. Empty lines are of none.
+func (c *conn) pipelined() bool {
+	return len(bytes.TrimLeft(c.work.in[c.work.r:c.work.w], "\r\n")) > 0
 }
 
 // finish is the end of the connection here.
@@ -177,7 +190,7 @@ func (c *conn) readHead() (reason, bool) {
 				return 0, false
 			}
 		}
-		if !c.fill() {
+		if c.server.ended.Load() || !c.fill() { // Shutdown may have looked before it was reading
 			return 0, false
 		}
 	}
@@ -256,8 +269,8 @@ func (c *conn) handOver(why reason) bool {
 	read = append(read, c.work.in[c.work.r:c.work.w]...)
 	c.cancel() // nobody has this context
 	c.giveBack()
-	c.server.remove(c)
 	c.server.handOver(&prefixed{c.nc, read}, why)
+	c.server.remove(c) // after it: Shutdown has net/http take connections while there are any here
 	return true
 }
 
@@ -270,6 +283,7 @@ func (c *conn) answer() (again bool) {
 		if fault := recover(); fault != nil {
 			again = false
 			w.response.abort()
+			c.work = nil // is not used again: the panic may come from what still has the request
 			if err, ok := fault.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 				stack := make([]byte, 64<<10)
 				c.server.logf("http: panic serving %s: %v\n%s", c.remote, fault, stack[:runtime.Stack(stack, false)])

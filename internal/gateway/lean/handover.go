@@ -33,6 +33,9 @@ func (s *Server) handOver(nc net.Conn, why reason) {
 	s.mu.Unlock()
 	select {
 	case s.handed.conns <- nc:
+		if s.closing.Load() {
+			s.handedLate.Store(true)
+		}
 	case <-s.handed.closed:
 		_ = nc.Close() // the server is stopping; nothing was promised on it
 	}

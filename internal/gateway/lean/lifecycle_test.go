@@ -189,3 +189,24 @@ func TestSlowSender(t *testing.T) {
 		t.Errorf("%d requests on the lean path", got)
 	}
 }
+
+// A panic may come from what still has the request in hand. Its memory must not become
+// another client's.
+func TestPanicKeepsItsMemory(t *testing.T) {
+	kept := make(chan http.Header, 1)
+	s := serve(t, true, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/panic" {
+			kept <- r.Header
+			panic(http.ErrAbortHandler)
+		}
+	})
+	for range 20 { // pools forget now and then
+		s.exchange(t, "GET /panic HTTP/1.1\r\nHost: a\r\nX-Of: mine\r\n\r\n")
+		waitFor(t, "the end of the connection", func() bool { return s.Stats().Conns == 0 })
+		h := <-kept
+		s.exchange(t, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Of: another's\r\n\r\n")
+		if got := h.Get("X-Of"); got != "mine" {
+			t.Fatalf("the header says %q", got)
+		}
+	}
+}

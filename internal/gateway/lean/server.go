@@ -38,14 +38,15 @@ type Server struct {
 	// connection is awaited. It may be on its way.
 	NewConnGrace time.Duration
 
-	closing atomic.Bool
-	ended   atomic.Bool // the grace is over
-	ticks   atomic.Int64
-	date    atomic.Pointer[string]
-	handed  handedListener
-	setUp   sync.Once
-	stop    chan struct{} // closed with Close, and by Shutdown when all has ended
-	wake    chan struct{} // holds one signal at most: there are connections again
+	closing    atomic.Bool
+	ended      atomic.Bool // the grace is over
+	ticks      atomic.Int64
+	date       atomic.Pointer[string]
+	handed     handedListener
+	handedLate atomic.Bool // a connection went to HTTP while closing
+	setUp      sync.Once
+	stop       chan struct{} // closed with Close, and by Shutdown when all has ended
+	wake       chan struct{} // holds one signal at most: there are connections again
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -158,12 +159,12 @@ func (s *Server) remove(c *conn) {
 }
 
 // Shutdown closes the listeners and idle connections, waits for the requests in
-// flight, here and in HTTP, and returns ctx's error if that ends first.
+// flight, here and in HTTP, and returns ctx's error if that ends first. HTTP, which
+// answers nothing new once it is shut down, is so after the connections here, or after
+// NewConnGrace: their requests may be for it.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.init()
 	listenErr := s.closeListeners()
-	rest := make(chan error, 1)
-	go func() { rest <- s.HTTP.Shutdown(ctx) }()
 	grace := time.AfterFunc(s.NewConnGrace, func() {
 		s.ended.Store(true)
 		s.closeThose(stateNew)
@@ -171,6 +172,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	})
 	defer grace.Stop()
 	s.closeThose(stateIdle)
+	early, cancel := context.WithTimeout(ctx, s.NewConnGrace)
+	defer cancel()
+	if s.wait(early) == nil && s.handedLate.Load() {
+		<-early.Done() // net/http may not have read the request yet
+	}
+	rest := make(chan error, 1)
+	go func() { rest <- s.HTTP.Shutdown(ctx) }()
 	err := s.wait(ctx)
 	if httpErr := <-rest; err == nil {
 		err = httpErr
