@@ -58,7 +58,7 @@ type ACMEConfig struct {
 	// Allowed reports whether a host may be asked for. It is called on every handshake
 	// without a certificate, and may be called concurrently.
 	Allowed func(host string) bool
-	// Challenges are tried in the order in which the authority accepted most; nil is
+	// Challenges are tried in the order in which the authority accepted most; none is
 	// tls-alpn-01, which the TLS listener answers, and http-01, the other one's.
 	Challenges []string
 	Logger     *slog.Logger
@@ -149,7 +149,7 @@ func NewACME(cfg ACMEConfig) (*ACME, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if cfg.Challenges == nil {
+	if len(cfg.Challenges) == 0 {
 		cfg.Challenges = acmeChallenges
 	}
 	folder, err := openACMEFolder(filepath.Join(cfg.Dir, fileName(cfg.Directory)))

@@ -330,3 +330,17 @@ func pipe(t *testing.T) (server, client net.Conn) {
 	t.Cleanup(func() { _, _ = server.Close(), client.Close() })
 	return server, client
 }
+
+// The story: --gateway-acme-challenges= is an empty list and not nil, which left no
+// challenge at all, and every order failed.
+func TestNoChallengesNamedAreAll(t *testing.T) {
+	for _, named := range [][]string{nil, {}} {
+		a, err := NewACME(ACMEConfig{Directory: "https://ca.example.com/directory", Dir: t.TempDir(), Challenges: named})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(a.client().ChallengeSolvers); n != len(acmeChallenges) {
+			t.Errorf("%#v: %d challenges can be answered", named, n)
+		}
+	}
+}
