@@ -312,6 +312,31 @@ func TestACMEFolderIsShared(t *testing.T) {
 	}
 }
 
+// The story: two routers failed for a name that did not lead to them. It did later, and
+// one of them got a certificate; the other one had none for up to six hours.
+func TestCertificateOfAnotherRouterEndsAFailure(t *testing.T) {
+	at := newClock()
+	dir := t.TempDir()
+	ca := &authority{lifetime: 24 * time.Hour}
+	first, second := newTestACME(t, dir, ca, at.now), newTestACME(t, dir, ca, at.now)
+	c := loadWith(t, second)
+	ca.fails.Store(true)
+	if _, err := visit(t, c, "shop.example.com"); err == nil {
+		t.Fatal("there is a certificate")
+	}
+	ca.fails.Store(false)
+	if _, err := visit(t, loadWith(t, first), "shop.example.com"); err != nil {
+		t.Fatal(err)
+	}
+	second.renew(at.now())
+	if _, err := visit(t, c, "shop.example.com"); err != nil {
+		t.Error(err)
+	}
+	if n := ca.asked.Load(); n != 2 {
+		t.Errorf("the authority was asked %d times", n)
+	}
+}
+
 // pipe is a connection over loopback: a pipe in memory would stop a handshake that
 // both sides end at once.
 func pipe(t *testing.T) (server, client net.Conn) {
