@@ -20,7 +20,6 @@ const (
 	originBytesMax      = 2048
 	monitorHeadersMax   = 20
 	monitorHeaderMax    = 4096 // bytes of all names and values
-	originTimeoutMSMax  = 3_600_000
 	originMaxRequestMax = 1_000_000
 )
 
@@ -156,7 +155,7 @@ func (b *timeoutsBody) check(at place) (*deploy.OriginTimeouts, error) {
 		sent *int64
 		to   *int64
 	}{{"connect_ms", b.ConnectMS, &t.ConnectMS}, {"first_byte_ms", b.FirstByteMS, &t.FirstByteMS}, {"idle_ms", b.IdleMS, &t.IdleMS}} {
-		if err := inRange(m.sent, 1, originTimeoutMSMax, at.member(m.name), m.to); err != nil {
+		if err := inRange(m.sent, 1, deploy.OriginTimeoutMSMax, at.member(m.name), m.to); err != nil {
 			return nil, err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 const (
 	EndpointsMax       = 64
 	OriginRetriesMax   = 5
+	OriginTimeoutMSMax = 3_600_000
 	MonitorIntervalMax = 3600 // seconds, as upstream
 	MonitorTimeoutMax  = 60   // seconds
 	MonitorRetriesMax  = 5
@@ -138,13 +139,30 @@ func (o *Origin) validate() error {
 			return fmt.Errorf("the endpoint %q has the weight %v: it must be above 0 and at most 1", e.URL, e.Weight)
 		}
 	}
+	if o.MaxRequests < 0 || o.RetriesMax() < 0 {
+		return fmt.Errorf("the origin has max_requests %d and retries %d: neither can be negative", o.MaxRequests, o.RetriesMax())
+	}
+	if t := o.Timeouts; t != nil {
+		for _, ms := range []int64{t.ConnectMS, t.FirstByteMS, t.IdleMS} {
+			if ms < 0 || ms > OriginTimeoutMSMax {
+				return fmt.Errorf("the origin has a time-out of %d ms: it must be from 0 to %d", ms, OriginTimeoutMSMax)
+			}
+		}
+	}
 	if o.Monitor == nil {
 		return nil
 	}
-	if o.Monitor.Interval <= 0 || o.Monitor.Timeout <= 0 {
-		return fmt.Errorf("the origin's monitor has no interval or no timeout")
+	return o.Monitor.validate()
+}
+
+func (m *Monitor) validate() error {
+	if m.Interval <= 0 || m.Interval > MonitorIntervalMax || m.Timeout <= 0 || m.Timeout > MonitorTimeoutMax {
+		return fmt.Errorf("the origin's monitor has the interval %d s and the timeout %d s: they must be from 1 to %d and %d", m.Interval, m.Timeout, MonitorIntervalMax, MonitorTimeoutMax)
 	}
-	_, err := ParseStatusCodes(o.Monitor.ExpectedCodes)
+	if m.Retries < 0 || m.Retries > MonitorRetriesMax {
+		return fmt.Errorf("the origin's monitor has %d retries: they must be from 0 to %d", m.Retries, MonitorRetriesMax)
+	}
+	_, err := ParseStatusCodes(m.ExpectedCodes)
 	return err
 }
 

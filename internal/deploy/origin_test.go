@@ -159,4 +159,13 @@ func TestSnapshotRefusesOriginsThatCannotBeServed(t *testing.T) {
 	f(Origin{Endpoints: make([]Endpoint, EndpointsMax+1)}, "64")
 	f(Origin{URL: "http://a", Monitor: &Monitor{ExpectedCodes: "2xx"}}, "interval")
 	f(Origin{URL: "http://a", Monitor: &Monitor{Interval: 1, Timeout: 1, ExpectedCodes: "ok"}}, `"ok"`)
+	// What would be a negative duration, at which a monitor's timer panics, or a bound
+	// that nothing is below.
+	f(Origin{URL: "http://a", Monitor: &Monitor{Interval: 1e10, Timeout: 1, ExpectedCodes: "2xx"}}, "interval")
+	f(Origin{URL: "http://a", Monitor: &Monitor{Interval: 1, Timeout: 1e10, ExpectedCodes: "2xx"}}, "timeout")
+	f(Origin{URL: "http://a", Monitor: &Monitor{Interval: 1, Timeout: 1, Retries: -1, ExpectedCodes: "2xx"}}, "retries")
+	f(Origin{URL: "http://a", MaxRequests: -1}, "max_requests")
+	f(Origin{URL: "http://a", Retries: new(-1)}, "retries")
+	f(Origin{URL: "http://a", Timeouts: &OriginTimeouts{ConnectMS: -1}}, "time-out")
+	f(Origin{URL: "http://a", Timeouts: &OriginTimeouts{FirstByteMS: 1e15}}, "time-out")
 }

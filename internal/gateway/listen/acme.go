@@ -6,14 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/mholt/acmez/v3/acme"
 	"golang.org/x/time/rate"
 )
 
@@ -33,57 +29,6 @@ const (
 	// net/http gives a handshake 10 s.
 	handshakeWait = 8 * time.Second
 )
-
-// Challenges by which an authority finds out that a name leads here.
-var acmeChallenges = []string{acme.ChallengeTypeTLSALPN01, acme.ChallengeTypeHTTP01}
-
-// LetsEncrypt is the directory of the authority that most people use.
-const LetsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
-
-// ACMEConfig says where certificates come from (RFC 8555), and for whom they may be
-// asked for. To name an authority is to agree to its terms.
-type ACMEConfig struct {
-	// Directory is the authority's URL.
-	Directory string
-	// Email is given to the authority with a new account; it may be empty.
-	Email string
-	// EABKeyID and EABKey bind a new account to one that its holder has with the
-	// authority already, where that is asked for. The key is in base64 for URLs.
-	EABKeyID, EABKey string
-	// Dir keeps the account, certificates and keys. Routers that share it answer each
-	// other's challenges, and one of them at a time asks for a name.
-	Dir string
-	// Hosts are asked for without waiting for a visit.
-	Hosts []string
-	// Allowed reports whether a host may be asked for. It is called on every handshake
-	// without a certificate, and may be called concurrently.
-	Allowed func(host string) bool
-	// Challenges are tried in the order in which the authority accepted most; nil is
-	// tls-alpn-01, which the TLS listener answers, and http-01, the other one's.
-	Challenges []string
-	Logger     *slog.Logger
-}
-
-// Validate names the first member that cannot be used.
-func (c *ACMEConfig) Validate() error {
-	if u, err := url.Parse(c.Directory); err != nil || u.Scheme != "https" || u.Host == "" {
-		return fmt.Errorf("the ACME directory is %q: it must be an https:// URL", c.Directory)
-	}
-	if (c.EABKeyID == "") != (c.EABKey == "") {
-		return errors.New("the key id and the key of an external ACME account are needed together")
-	}
-	for _, host := range c.Hosts {
-		if !validHost(host) {
-			return fmt.Errorf("the ACME host %q is not the full name of a host, without a wildcard", host)
-		}
-	}
-	for _, challenge := range c.Challenges {
-		if !slices.Contains(acmeChallenges, challenge) {
-			return fmt.Errorf("the ACME challenge %q is not known here: there are %s", challenge, strings.Join(acmeChallenges, " and "))
-		}
-	}
-	return nil
-}
 
 // ACME gets certificates from an authority, keeps and renews them. Its methods may be
 // called concurrently, but for Run, which is called once.
@@ -149,7 +94,7 @@ func NewACME(cfg ACMEConfig) (*ACME, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if cfg.Challenges == nil {
+	if len(cfg.Challenges) == 0 {
 		cfg.Challenges = acmeChallenges
 	}
 	folder, err := openACMEFolder(filepath.Join(cfg.Dir, fileName(cfg.Directory)))
@@ -198,9 +143,10 @@ func (a *ACME) Run(ctx context.Context) error {
 	}
 }
 
-// renew begins what is due, and forgets what has run out and is no longer served.
+// renew takes what others have got, begins what is due, and forgets what has run out and is no longer served.
 func (a *ACME) renew(now time.Time) {
 	a.folder.removeOldChallenges(now)
+	a.adopt(now)
 	var wanted, expired []string
 	a.mu.Lock()
 	for host, i := range a.hosts {
@@ -229,6 +175,25 @@ func (a *ACME) renew(now time.Time) {
 			a.log.Warn("a certificate that has run out, and whose host is no longer served, stays on disk", "host", host, "error", err)
 		}
 	}
+}
+
+// adopt takes what another process has got for hosts that this one failed for.
+func (a *ACME) adopt(now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for host, i := range a.hosts {
+		if i.failures == 0 || i.attempt != nil {
+			continue
+		}
+		if certificate, err := a.folder.certificate(host); err == nil && !due(certificate, now) {
+			i.succeeded(certificate)
+		}
+	}
+}
+
+// succeeded forgets the failures before.
+func (i *issued) succeeded(certificate *tls.Certificate) {
+	i.certificate, i.failures, i.err, i.retryAt = certificate, 0, nil, time.Time{}
 }
 
 // due says that two thirds of a certificate's life are over, which is when authorities
@@ -348,7 +313,7 @@ func (a *ACME) try(host string, i *issued) {
 	defer close(this.done)
 	switch {
 	case err == nil:
-		i.certificate, i.failures, i.err, i.retryAt = certificate, 0, nil, time.Time{}
+		i.succeeded(certificate)
 		if asked {
 			a.counts.results[resultIssued].Add(1)
 			a.log.Info("a certificate was issued", "host", host, "until", certificate.Leaf.NotAfter)

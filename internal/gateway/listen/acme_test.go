@@ -312,6 +312,31 @@ func TestACMEFolderIsShared(t *testing.T) {
 	}
 }
 
+// The story: two routers failed for a name that did not lead to them. It did later, and
+// one of them got a certificate; the other one had none for up to six hours.
+func TestCertificateOfAnotherRouterEndsAFailure(t *testing.T) {
+	at := newClock()
+	dir := t.TempDir()
+	ca := &authority{lifetime: 24 * time.Hour}
+	first, second := newTestACME(t, dir, ca, at.now), newTestACME(t, dir, ca, at.now)
+	c := loadWith(t, second)
+	ca.fails.Store(true)
+	if _, err := visit(t, c, "shop.example.com"); err == nil {
+		t.Fatal("there is a certificate")
+	}
+	ca.fails.Store(false)
+	if _, err := visit(t, loadWith(t, first), "shop.example.com"); err != nil {
+		t.Fatal(err)
+	}
+	second.renew(at.now())
+	if _, err := visit(t, c, "shop.example.com"); err != nil {
+		t.Error(err)
+	}
+	if n := ca.asked.Load(); n != 2 {
+		t.Errorf("the authority was asked %d times", n)
+	}
+}
+
 // pipe is a connection over loopback: a pipe in memory would stop a handshake that
 // both sides end at once.
 func pipe(t *testing.T) (server, client net.Conn) {
@@ -329,4 +354,18 @@ func pipe(t *testing.T) (server, client net.Conn) {
 	}
 	t.Cleanup(func() { _, _ = server.Close(), client.Close() })
 	return server, client
+}
+
+// The story: --gateway-acme-challenges= is an empty list and not nil, which left no
+// challenge at all, and every order failed.
+func TestNoChallengesNamedAreAll(t *testing.T) {
+	for _, named := range [][]string{nil, {}} {
+		a, err := NewACME(ACMEConfig{Directory: "https://ca.example.com/directory", Dir: t.TempDir(), Challenges: named})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(a.client().ChallengeSolvers); n != len(acmeChallenges) {
+			t.Errorf("%#v: %d challenges can be answered", named, n)
+		}
+	}
 }
