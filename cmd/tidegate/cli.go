@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // clientCommands are those that talk to the API of a running platform.
@@ -76,7 +77,8 @@ func arguments(least, most int) cobra.PositionalArgs {
 func required(cmd *cobra.Command, flags ...string) error {
 	for _, name := range flags {
 		if flag := cmd.Flags().Lookup(name); flag.Value.String() == "" || flag.Value.String() == "[]" {
-			return usage(cmd, fmt.Errorf("%s needs --%s: %s", cmd.CommandPath(), name, flag.Usage))
+			_, meaning := pflag.UnquoteUsage(flag)
+			return usage(cmd, fmt.Errorf("%s needs --%s: %s", cmd.CommandPath(), name, meaning))
 		}
 	}
 	return nil

@@ -59,13 +59,30 @@ func deploymentsStatus(c *connection) *cobra.Command {
 				return s.explain("show the deployment of "+script, err)
 			}
 			return s.show(func(out io.Writer) {
-				properties(out, [][]string{
+				properties(out, append([][]string{
 					{"Deployment", d.ID}, {"Versions", splitText(d.Versions, versions)}, {"Message", d.Annotations.Message},
 					{"Created", moment(d.CreatedOn)}, {"Author", d.AuthorEmail}, {"Source", d.Source},
-				})
+				}, troubles(d.VersionStatus, versions)...))
 			})
 		},
 	}
+}
+
+// troubles has one row for each version that has failed on a router, or has endpoints
+// out there. Versions that are well need no row.
+func troubles(reports []deploy.VersionReport, versions []deploy.Version) [][]string {
+	var rows [][]string
+	for _, r := range reports {
+		if r.Phase == deploy.BackendReady && r.Error == "" {
+			continue
+		}
+		text := versionName(versions, r.VersionID) + ", " + string(r.Phase)
+		if r.Error != "" {
+			text += ": " + r.Error
+		}
+		rows = append(rows, []string{"On " + r.RouterID, text})
+	}
+	return rows
 }
 
 // history returns the deployments of a script, and the versions that give their

@@ -67,6 +67,12 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 	if err := os.MkdirAll(config.DataDir, 0o750); err != nil {
 		return err
 	}
+	// Before anything there is touched: the folder may be that of a running platform.
+	unlock, err := embedded.Lock(cmd.Context(), config.DataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	if config.Database == "" {
 		config.Database = filepath.Join(config.DataDir, "control.db")
 	}

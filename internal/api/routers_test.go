@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,11 @@ func routers(t *testing.T, p *platform) {
 		if a := p.do(t, http.MethodGet, path, bearer(p.token), ""); !strings.Contains(a.text, want) {
 			t.Errorf("GET %s says %s, want %s in it", path, a.text, want)
 		}
+	}
+	told := report
+	told.AccountID, told.Script = "", ""
+	if d, err := p.Deployment(ctx, account, "shop", list[0].ID); err != nil || !slices.Equal(d.VersionStatus, []deploy.VersionReport{told}) {
+		t.Errorf("the client reads %+v, error %v, want %+v", d, err, told)
 	}
 	for _, phase := range []deploy.BackendPhase{deploy.BackendStarting, ""} {
 		bad := report

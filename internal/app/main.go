@@ -60,13 +60,13 @@ func Execute(command *cobra.Command) int {
 	defer cancel()
 	context.AfterFunc(ctx, cancel)
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	err := command.ExecuteContext(ctx)
+	called, err := command.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
 	fmt.Fprintf(os.Stderr, "%s: %v\n", command.Name(), err)
 	if errors.As(err, new(usageError)) {
-		fmt.Fprintf(os.Stderr, "See %s --help.\n", command.Name())
+		fmt.Fprintf(os.Stderr, "See %s --help.\n", called.CommandPath())
 		return 2
 	}
 	return 1

@@ -66,7 +66,7 @@ func StartBroker(ctx context.Context, cfg BrokerConfig) (*Broker, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	unlock, err := lockDir(ctx, cfg.DataDir)
+	unlock, err := Lock(ctx, cfg.DataDir)
 	if err != nil {
 		return nil, fmt.Errorf("start embedded Kafka: %w", err)
 	}

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// lockWait is how long a starting broker or engine waits for a predecessor to let go of the data directory.
+// lockWait is how long a starting platform, broker or engine waits for a predecessor to let go of the data directory.
 // A killed process lets go at once; one that was left behind by its parent needs the time of its last query.
 const lockWait = 10 * time.Second
 
@@ -38,9 +38,9 @@ func listenLoopback(ctx context.Context, addr string) (*net.TCPListener, error) 
 	return tcp, nil
 }
 
-// lockDir creates dir and takes its lock, which the kernel releases when the process ends however it ends.
+// Lock creates dir and takes its lock, which the kernel releases when the process ends however it ends.
 // It waits up to lockWait for another holder, then says that the directory is in use.
-func lockDir(ctx context.Context, dir string) (unlock func() error, err error) {
+func Lock(ctx context.Context, dir string) (unlock func() error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func lockDir(ctx context.Context, dir string) (unlock func() error, err error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("data directory %s is in use by another process; stop it or name another directory: %w", dir, ctx.Err()), f.Close())
+			return nil, errors.Join(fmt.Errorf("data directory %s is in use by another process; stop it or name another directory (%w)", dir, ctx.Err()), f.Close())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -77,7 +77,7 @@ func runEngineChild(ctx context.Context, log *slog.Logger, args []string) error 
 		os.Exit(1) //nolint:revive // this process is nothing but the engine, and its parent is gone
 	}()
 
-	unlock, err := lockDir(ctx, *dir)
+	unlock, err := Lock(ctx, *dir)
 	if err != nil {
 		return err
 	}

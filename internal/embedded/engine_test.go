@@ -127,13 +127,13 @@ func TestEngineStopsStartingWhenAskedTo(t *testing.T) {
 
 func TestDataDirectoryIsWaitedFor(t *testing.T) {
 	dir := t.TempDir()
-	unlock, err := lockDir(t.Context(), dir)
+	unlock, err := Lock(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	taken := make(chan error)
 	go func() {
-		unlock, err := lockDir(t.Context(), dir)
+		unlock, err := Lock(t.Context(), dir)
 		if err == nil {
 			err = unlock()
 		}

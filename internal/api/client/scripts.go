@@ -164,9 +164,16 @@ func (c *Client) Deployments(ctx context.Context, accountID, script string) ([]d
 	return result.Deployments, err
 }
 
+// DeploymentStatus is a deployment with what routers say of its versions: the newest
+// word of each router, if it has said any.
+type DeploymentStatus struct {
+	deploy.Deployment
+	VersionStatus []deploy.VersionReport `json:"version_status"` // without account and script
+}
+
 // Deployment returns one deployment.
-func (c *Client) Deployment(ctx context.Context, accountID, script, id string) (deploy.Deployment, error) {
-	return get[deploy.Deployment](ctx, c, scriptPath(accountID, script, "deployments", id))
+func (c *Client) Deployment(ctx context.Context, accountID, script, id string) (DeploymentStatus, error) {
+	return get[DeploymentStatus](ctx, c, scriptPath(accountID, script, "deployments", id))
 }
 
 // DeleteDeployment removes a past deployment.

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tidegate/internal/embedded"
+)
+
+// A second platform in the folder of a running one is refused and leaves its ready
+// file alone, by which every other command finds the running one.
+func TestUpInAFolderInUse(t *testing.T) {
+	dir := t.TempDir()
+	unlock, err := embedded.Lock(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unlock() }()
+	ready := filepath.Join(dir, "ready.json")
+	if err := os.WriteFile(ready, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // it need not wait for the other to end
+	command := upCommand()
+	command.SetArgs([]string{"--data-dir", dir, "--kafka-addr", "127.0.0.1:0", "--clickhouse-addr", "127.0.0.1:0"})
+	command.SetOut(io.Discard)
+	command.SetErr(io.Discard)
+	if err := command.ExecuteContext(ctx); err == nil || !strings.Contains(err.Error(), dir+" is in use by another process") {
+		t.Errorf("got %v, want that the folder is in use", err)
+	}
+	if _, err := os.Stat(ready); err != nil {
+		t.Errorf("the ready file of the running platform: %v", err)
+	}
+}
