@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"tidegate/internal/deploy"
@@ -13,6 +14,11 @@ const (
 	reportRetryMin = time.Second
 	reportRetryMax = 30 * time.Second
 	reportsAtOnce  = 500 // a call; the API takes 1,000
+	// reportsBytesMax of a call, of which the API takes 1 MiB. reportBytes is what a
+	// report has beside its error, and errorByteMax what one byte of that may become in JSON.
+	reportsBytesMax = 1000 << 10
+	reportBytes     = 1 << 10
+	errorByteMax    = 6
 )
 
 // Reports takes what this gateway sees of versions to where people look:
@@ -80,6 +86,7 @@ func (t *table) dueReports(told map[string]deploy.BackendState, seen map[string]
 			delete(seen, id)
 		}
 	}
+	room := reportsBytesMax
 	deployed := map[string]bool{}
 	for _, sc := range t.scripts {
 		for _, split := range sc.Splits {
@@ -88,7 +95,7 @@ func (t *table) dueReports(told map[string]deploy.BackendState, seen map[string]
 	}
 	for id, v := range t.versions {
 		state := v.version.state
-		state.Error = cut(state.Error, deploy.ReportErrorBytesMax)
+		state.Error = strings.ToValidUTF8(cut(state.Error, deploy.ReportErrorBytesMax), "") // the cut may be inside a character
 		before, known := told[id]
 		wanted := v.version.reported() && (state.Phase == deploy.BackendFailed || state.Phase == deploy.BackendReady && (known || deployed[id] || state.Error != ""))
 		if !wanted || known && state == before {
@@ -98,7 +105,7 @@ func (t *table) dueReports(told map[string]deploy.BackendState, seen map[string]
 		if seen[id].state != state {
 			seen[id] = reported{state, now}
 		}
-		if len(due) < reportsAtOnce {
+		if room -= reportBytes + errorByteMax*len(state.Error); len(due) < reportsAtOnce && room >= 0 {
 			due = append(due, deploy.VersionReport{
 				AccountID: v.script.AccountID, Script: v.script.Name, VersionID: id, RouterID: router,
 				Phase: state.Phase, Error: state.Error, At: seen[id].at,
