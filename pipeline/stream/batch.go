@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/segmentio/kafka-go/protocol"
 )
@@ -40,61 +39,6 @@ func (e *event) size() int {
 type batch struct {
 	data   []byte // 4 bytes of length, then one record batch of format 2
 	events int
-}
-
-// encode makes a batch of events, which must not be empty.
-func encode(events []event, schema string) (batch, error) {
-	records := protocol.RecordSet{
-		Version:    2,
-		Attributes: compression,
-		Records:    &eventReader{events: events, schema: []byte(schema)},
-	}
-	var data bytes.Buffer
-	if _, err := records.WriteTo(&data); err != nil {
-		return batch{}, fmt.Errorf("encode a batch of %d events: %w", len(events), err)
-	}
-	return batch{data: data.Bytes(), events: len(events)}, nil
-}
-
-// compression of the batches: zstd takes 1.9 µs for an event of 700 bytes and
-// leaves an eighth to a fifteenth of it; lz4 takes 1.1 µs and leaves an eighth.
-// At 50,000 events a second that is 4 % of a core for two thirds of the network,
-// disk and spool (BenchmarkEncode).
-const compression = protocol.Zstd
-
-// eventReader hands events to the encoder one by one, each in the same record,
-// so that a batch costs no allocation per event.
-type eventReader struct {
-	events []event
-	schema []byte
-
-	record  protocol.Record
-	value   valueBytes
-	headers []protocol.Header
-	values  []byte // of headers
-}
-
-func (r *eventReader) ReadRecord() (*protocol.Record, error) {
-	if len(r.events) == 0 {
-		return nil, io.EOF
-	}
-	e := &r.events[0]
-	r.events = r.events[1:]
-	r.value.Reset(e.value)
-	r.values = r.values[:0]
-	r.headers = append(r.headers[:0], protocol.Header{Key: headerAccount, Value: r.bytes(e.account)}, protocol.Header{Key: headerSchema, Value: r.schema})
-	for _, h := range e.headers {
-		r.headers = append(r.headers, protocol.Header{Key: h.Name, Value: r.bytes(h.Value)})
-	}
-	r.record = protocol.Record{Time: time.UnixMilli(e.timeMS), Value: &r.value, Headers: r.headers}
-	return &r.record, nil
-}
-
-// bytes returns a header's value as bytes, until the next record.
-func (r *eventReader) bytes(value string) []byte {
-	before := len(r.values)
-	r.values = append(r.values, value...)
-	return r.values[before:]
 }
 
 type valueBytes struct{ bytes.Reader }

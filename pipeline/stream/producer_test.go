@@ -297,10 +297,7 @@ func TestMoreHeadersArriveWithTheirRecord(t *testing.T) {
 		{account: "b", value: []byte("2")},
 		{account: "c", headers: []Header{{"script", ""}}, value: []byte("3")},
 	}
-	b, err := encode(want, "1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := encode(want, "1")
 	halves, err := split(b, kafka.MessageSizeTooLarge)
 	if err != nil || len(halves) != 2 {
 		t.Fatalf("%d halves, %v", len(halves), err)

@@ -84,14 +84,7 @@ func (p *Producer) collect(ctx, work context.Context, ready chan<- batch) {
 func (p *Producer) flush(work context.Context, events []event, ready chan<- batch) {
 	for len(events) > 0 {
 		n, bytes := p.fit(events)
-		b, err := encode(events[:n], p.cfg.Schema)
-		if err != nil {
-			// The encoder only fails on its output, which is memory.
-			p.trouble.warn(work, "encode a batch", err)
-			p.drop(droppedRefused, n)
-		} else {
-			p.handOver(work, b, ready)
-		}
+		p.handOver(work, encode(events[:n], p.cfg.Schema), ready)
 		p.release(n, bytes)
 		events = events[n:]
 	}
@@ -281,11 +274,7 @@ func split(b batch, fault error) ([]batch, error) {
 	}
 	var halves []batch
 	for _, part := range [][]event{events[:len(events)/2], events[len(events)/2:]} {
-		half, err := encode(part, schema)
-		if err != nil {
-			return nil, err
-		}
-		halves = append(halves, half)
+		halves = append(halves, encode(part, schema))
 	}
 	return halves, nil
 }

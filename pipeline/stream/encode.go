@@ -1,0 +1,125 @@
+package stream
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"slices"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// compression of the batches: zstd at its fastest takes 1 µs for an event of 700 bytes, as
+// lz4 does, and leaves 50 to 60 bytes of it where lz4 leaves 90. Its slower levels take
+// longer and leave no less: events repeat each other in long pieces, and soon
+// (BenchmarkEncode).
+const compression = protocol.Zstd
+
+// Where the fields of a batch are, from its base offset on (Kafka's record batch of
+// format 2), and how long the header is before the records.
+const (
+	atBatchLength    = 8
+	atLeaderEpoch    = 12
+	atMagic          = 16
+	atChecksum       = 17
+	atAttributes     = 21
+	atLastOffset     = 23
+	atFirstTimestamp = 27
+	atMaxTimestamp   = 35
+	atProducer       = 43 // its id, its epoch, its first sequence: 14 bytes, all ones for none
+	atRecordCount    = 57
+	batchHeaderBytes = 61
+)
+
+// windowBytes is how far back repetitions are looked for, some 90 events. Further back
+// there is nothing new, and a small window stays in a processor's cache.
+const windowBytes = 64 << 10
+
+// encoder has the memory for one batch at a time.
+type encoder struct {
+	zstd    *zstd.Encoder
+	records []byte
+	data    []byte
+}
+
+var encoders = sync.Pool{New: func() any {
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(windowBytes), zstd.WithEncoderCRC(false)) // the batch has a checksum
+	if err != nil {
+		panic(err) // the options are ours, and constants
+	}
+	return &encoder{zstd: z}
+}}
+
+// encode makes a batch of events, which must not be empty. kafka-go's own way compresses at a
+// slower level, a field at a time, for 2.5 µs an event.
+func encode(events []event, schema string) batch {
+	e := encoders.Get().(*encoder)
+	defer encoders.Put(e)
+	first, last := events[0].timeMS, int64(0)
+	e.records = e.records[:0]
+	for i := range events {
+		e.records = events[i].append(e.records, int64(i), first, schema)
+		last = max(last, events[i].timeMS)
+	}
+	const sizeBytes = 4
+	e.data = slices.Grow(e.data[:0], sizeBytes+batchHeaderBytes)[:sizeBytes+batchHeaderBytes]
+	e.data = e.zstd.EncodeAll(e.records, e.data)
+
+	data := slices.Clone(e.data) // exactly as large as it must be, since it may wait
+	b, be := data[sizeBytes:], binary.BigEndian
+	be.PutUint32(data, uint32(len(b)))
+	be.PutUint64(b, 0) // the base offset, which the broker sets
+	be.PutUint32(b[atBatchLength:], uint32(len(b)-atLeaderEpoch))
+	be.PutUint32(b[atLeaderEpoch:], ^uint32(0))
+	b[atMagic] = 2
+	be.PutUint16(b[atAttributes:], uint16(compression))
+	be.PutUint32(b[atLastOffset:], uint32(len(events)-1))
+	be.PutUint64(b[atFirstTimestamp:], uint64(first))
+	be.PutUint64(b[atMaxTimestamp:], uint64(last))
+	for i := atProducer; i < atRecordCount; i++ {
+		b[i] = 0xff
+	}
+	be.PutUint32(b[atRecordCount:], uint32(len(events)))
+	be.PutUint32(b[atChecksum:], crc32.Checksum(b[atAttributes:], castagnoli))
+	return batch{data: data, events: len(events)}
+}
+
+// append writes the event as the record of a batch: its length, attributes, time and
+// offset as differences to the first one's, no key, its value, and its headers.
+func (e *event) append(b []byte, offset, firstMS int64, schema string) []byte {
+	size := 1 + varintSize(e.timeMS-firstMS) + varintSize(offset) + varintSize(-1) + stringSize(len(e.value)) + varintSize(int64(2+len(e.headers))) +
+		stringSize(len(headerAccount)) + stringSize(len(e.account)) + stringSize(len(headerSchema)) + stringSize(len(schema))
+	for _, h := range e.headers {
+		size += stringSize(len(h.Name)) + stringSize(len(h.Value))
+	}
+	b = append(binary.AppendVarint(b, int64(size)), 0)
+	b = binary.AppendVarint(b, e.timeMS-firstMS)
+	b = binary.AppendVarint(b, offset)
+	b = binary.AppendVarint(b, -1)
+	b = append(binary.AppendVarint(b, int64(len(e.value))), e.value...)
+	b = binary.AppendVarint(b, int64(2+len(e.headers)))
+	b = appendHeader(b, headerAccount, e.account)
+	b = appendHeader(b, headerSchema, schema)
+	for _, h := range e.headers {
+		b = appendHeader(b, h.Name, h.Value)
+	}
+	return b
+}
+
+func appendHeader(b []byte, name, value string) []byte {
+	b = append(binary.AppendVarint(b, int64(len(name))), name...)
+	return append(binary.AppendVarint(b, int64(len(value))), value...)
+}
+
+func stringSize(n int) int { return varintSize(int64(n)) + n }
+
+// varintSize is how many bytes binary.AppendVarint takes.
+func varintSize(v int64) int {
+	size := 1
+	for u := uint64(v<<1) ^ uint64(v>>63); u >= 0x80; u >>= 7 {
+		size++
+	}
+	return size
+}
