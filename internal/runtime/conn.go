@@ -17,6 +17,7 @@ import (
 
 var (
 	errUnanswered  = errors.New("the connection ended before a response")
+	errStale       = errors.New("the connection was no longer good")
 	errHeadTooLong = fmt.Errorf("the response's header is longer than %d bytes", headBytesMax)
 )
 
@@ -26,17 +27,20 @@ type conn struct {
 	net.Conn
 	pool      *http1
 	br        *bufio.Reader
-	alive     func() bool
+	socket    rawSocket
 	idleSince time.Time // under pool.mu
 
 	watch    watch   // of the request's context, and of deadlines for reading
+	unsent   []byte  // a request without a body, which goes out with the first read
+	unproven bool    // the connection was idle, and may have ended since
 	headLeft int     // bytes of a response's header that may still come; negative: no bound
 	doubtful bool    // a response's header was not as it should be: no other request may follow
 	upload   *upload // nil for a request without a body, or with one that was sent with the header
 }
 
 func newConn(pool *http1, nc net.Conn) *conn {
-	c := &conn{Conn: nc, pool: pool, alive: newProbe(nc)}
+	c := &conn{Conn: nc, pool: pool}
+	c.socket.init(nc)
 	c.watch.init(nc, pool.patrol)
 	c.br = bufio.NewReaderSize(c, readBufferBytes)
 	return c
@@ -54,14 +58,34 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.headLeft == 0 {
 		return 0, errHeadTooLong
 	}
-	n, err := c.Conn.Read(p[:min(len(p), c.headLeft)])
+	p = p[:min(len(p), c.headLeft)]
+	read := c.Conn.Read
+	if c.unsent != nil {
+		read = c.sendAndRead
+	}
+	n, err := read(p)
 	c.headLeft -= n
 	return n, err
 }
 
+// sendAndRead sends the request and reads the first bytes of the answer.
+func (c *conn) sendAndRead(p []byte) (int, error) {
+	out := c.unsent
+	c.unsent = nil
+	sent, n, err := c.socket.exchange(out, p, c.unproven)
+	if err != nil || sent == len(out) {
+		return n, err
+	}
+	if _, err := c.Write(out[sent:]); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
 // roundTrip sends req, whose header is in buf, and reads the header of its response.
 // After an error the connection is closed. An error that wraps errUnanswered came
-// before the first byte of a response, and left buf as it was.
+// before the first byte of a response, and left buf as it was; one that is errStale, too,
+// came before the first byte of the request.
 func (c *conn) roundTrip(req *http.Request, buf *[]byte) (*http.Response, error) {
 	c.upload, c.doubtful = nil, false
 	c.watch.begin(req.Context())
@@ -90,7 +114,9 @@ func (c *conn) exchange(req *http.Request, buf *[]byte) (*http.Response, error) 
 		}
 		*buf, body = out, false
 	}
-	if _, err := c.Write(out); err != nil {
+	if !hasBody(req) && c.socket.canExchange() {
+		c.unsent = out
+	} else if _, err := c.Write(out); err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnanswered, err)
 	}
 	patience := c.pool.cfg.ResponseHeaderTimeout

@@ -110,14 +110,19 @@ func (t *http1) roundTrip(req *http.Request) (*http.Response, error) {
 		return nil, t.fault(req.Context(), "send the request", err)
 	}
 	var first error
-	if c := t.takeIdle(); c != nil {
+	for c := t.takeIdle(hasBody(req)); c != nil; c = t.takeIdle(true) {
 		var resp *http.Response
 		if resp, first = c.roundTrip(req, buf); first == nil {
 			return resp, nil
 		}
+		if errors.Is(first, errStale) { // nobody has seen anything of the request
+			first = nil
+			continue
+		}
 		if !errors.Is(first, errUnanswered) || errors.Is(first, os.ErrDeadlineExceeded) || !repeatable(req) || req.Context().Err() != nil {
 			return nil, t.fault(req.Context(), "use the connection to "+t.addr, first)
 		}
+		break
 	}
 	c, err := t.dial(req.Context())
 	if err != nil {
@@ -169,8 +174,9 @@ func (t *http1) dial(ctx context.Context) (*conn, error) {
 	return newConn(t, nc), nil
 }
 
-// takeIdle returns the connection used last, which is the likeliest to live, or nil.
-func (t *http1) takeIdle() *conn {
+// takeIdle returns the connection used last, which is the likeliest to live, or nil. If
+// proven is not set, its first exchange may find out that it lives no longer.
+func (t *http1) takeIdle(proven bool) *conn {
 	for {
 		t.mu.Lock()
 		n := len(t.idle)
@@ -182,7 +188,7 @@ func (t *http1) takeIdle() *conn {
 		t.idle[n-1] = nil
 		t.idle = t.idle[:n-1]
 		t.mu.Unlock()
-		if c.alive() {
+		if c.unproven = !proven && c.socket.canExchange(); c.unproven || c.socket.alive() {
 			return c
 		}
 		_ = c.Close() // the other side has closed it already

@@ -2,11 +2,14 @@ package runtime
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,19 +19,78 @@ import (
 )
 
 // A server may close a connection while it is idle; the next request must not
-// notice, whatever its method.
+// notice, whatever its method, and with a body or without: neither of these may be sent twice.
 func TestClosedIdleConnectionIsNotUsed(t *testing.T) {
+	for _, body := range []string{"x", ""} {
+		t.Run("body="+body, func(t *testing.T) { closeIdle(t, body) })
+	}
+}
+
+func closeIdle(t *testing.T, body string) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(w, r.Body)
 	}))
 	t.Cleanup(s.Close)
 	backend := open(t, shortConfig(), s.URL)
 	for range 20 {
-		resp, err := backend.RoundTrip(request(t, "POST", "/", "x"))
-		if got := readAll(t, resp, err); got != "x" {
+		resp, err := backend.RoundTrip(request(t, "POST", "/", body))
+		if got := readAll(t, resp, err); got != body {
 			t.Fatalf("got %q", got)
 		}
 		s.CloseClientConnections()
+	}
+}
+
+// A response that nobody asked for, on a connection that is idle, must not be taken for
+// the answer to the next request.
+func TestBytesOnAnIdleConnectionAreNoAnswer(t *testing.T) {
+	idle, written := make(chan struct{}), make(chan struct{})
+	addr := rawServer(t, func(c net.Conn, r *bufio.Reader) {
+		for skipHead(r) {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+			<-idle
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale")
+			written <- struct{}{}
+		}
+	})
+	backend := open(t, shortConfig(), "http://"+addr)
+	for i, body := range []string{"", "x", "", ""} {
+		resp, err := backend.RoundTrip(request(t, "POST", "/", body))
+		if got := readAll(t, resp, err); got != "good" {
+			t.Errorf("request %d got %q", i, got)
+		}
+		idle <- struct{}{}
+		<-written
+	}
+}
+
+// The socket may have no room for a request, which then goes out piece by piece.
+func TestRequestThatIsLongerThanTheSocketHolds(t *testing.T) {
+	const bytes = 12 << 20
+	addr := rawServer(t, func(c net.Conn, r *bufio.Reader) {
+		for {
+			n := 0
+			for {
+				line, err := r.ReadString('\n')
+				if err != nil {
+					return
+				}
+				if n += len(line); line == "\r\n" {
+					break
+				}
+			}
+			answer := strconv.FormatBool(n > bytes)
+			_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(answer), answer)
+		}
+	})
+	backend := open(t, shortConfig(), "http://"+addr)
+	for range 3 { // on a new connection, and on one that was idle
+		req := request(t, "GET", "/", "")
+		req.Header.Set("X-Long", strings.Repeat("x", bytes))
+		resp, err := backend.RoundTrip(req)
+		if got := readAll(t, resp, err); got != "true" {
+			t.Fatalf("got %q", got)
+		}
 	}
 }
 
