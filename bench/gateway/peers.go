@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"tidegate/internal/app"
 	"tidegate/internal/deploy"
 	"tidegate/internal/embedded"
 	"tidegate/internal/gateway"
@@ -86,13 +87,14 @@ func serveBroker(ctx context.Context, dir string) error {
 }
 
 // serveGateway serves the way the router does: the real producer to the broker
-// at -kafka. The arguments are a folder and the two upstreams. It ends
+// at -kafka, and its garbage collector. The arguments are a folder and the two upstreams. It ends
 // with ctx, after every event is confirmed or accounted for.
 func serveGateway(ctx context.Context) error {
 	kafka := flag.String("kafka", "", "")
 	scripts := flag.Int("scripts", 1, "")
 	profile := flag.String("cpuprofile", "", "")
 	flag.Parse()
+	app.TuneCollector()
 	dir, first, second := flag.Arg(0), flag.Arg(1), flag.Arg(2)
 	if *profile != "" {
 		f, err := os.Create(*profile)

@@ -49,6 +49,7 @@ func upCommand() *cobra.Command {
 // up fills in what the command line left open, starts the embedded services that
 // it needs, plays the roles, and stops the services last.
 func up(cmd *cobra.Command, config app.Config, local services) (err error) {
+	app.TuneCollector()
 	if err := app.FromEnvironment(cmd.Flags()); err != nil {
 		return usage(cmd, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,9 @@ var Version = "dev"
 // the exit status: 0 after a clean stop, 1 after a failure, 2 for a command line
 // that cannot be used.
 func Main(name, short string, roles ...Role) int {
+	if slices.Contains(roles, RoleGateway) {
+		TuneCollector()
+	}
 	config := DefaultConfig(roles...)
 	command := &cobra.Command{
 		Use: name, Short: short, Version: Version, Args: noArguments,
