@@ -6,9 +6,9 @@ import (
 )
 
 // collectorPercent is how much garbage may pile up before it is collected, in percent of
-// what is in use. A gateway has little in use and makes some hundred megabytes of
-// garbage a second at full load; Go's default of 100 would collect it every few
-// milliseconds, which costs a twentieth of the CPU and shows in the p99.
+// what is in use. A gateway has little in use and makes some ten megabytes of garbage a
+// second at full load; Go's default of 100 would collect it many times a second, which
+// takes about a twentieth of the CPU and shows in the p99.
 const collectorPercent = 400
 
 // TuneCollector sets the garbage collector of a process that serves traffic, unless GOGC
