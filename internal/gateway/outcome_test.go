@@ -77,9 +77,9 @@ func TestOutcomes(t *testing.T) {
 			_ = c.Close()
 		}
 	}
-	f := func(name, origin string, status int, outcome, kind string) {
+	f := func(name, origin string, status int, outcome, kind string, settings ...setting) {
 		t.Run(name, func(t *testing.T) {
-			e := start(t, snapshot(1, script([]string{origin}, 100_000)), shortHeaderTimeout)
+			e := start(t, snapshot(1, script([]string{origin}, 100_000)), settings...)
 			for i, method := range []string{"GET", "POST"} {
 				a, err := e.try(t.Context(), method, shop+"/", strings.NewReader("body"))
 				if err != nil {
@@ -104,7 +104,7 @@ func TestOutcomes(t *testing.T) {
 	f("not HTTP", origin(t, hijack("hello?\r\n\r\n")), 502, schema.OutcomeInternalError, "protocol")
 	silent := origin(t, func(http.ResponseWriter, *http.Request) { <-release })
 	t.Cleanup(func() { close(release) })
-	f("no answer in time", silent, 504, schema.OutcomeExceededWallTime, "timeout")
+	f("no answer in time", silent, 504, schema.OutcomeExceededWallTime, "timeout", shortHeaderTimeout)
 }
 
 // A backend that breaks off in the middle: the client must see that, too.
@@ -235,7 +235,7 @@ func sendChaos(t *testing.T, protocol string) {
 		})
 	}
 	clients.Wait()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	e.client.CloseIdleConnections()
 	if err := server.Shutdown(ctx); err != nil {

@@ -117,6 +117,7 @@ func (c counts) addExchange(x *exchange) {
 // Whatever is left out, changed in the middle and stopped: what the events say of
 // every second, decision, outcome and status is what was served.
 func TestEventsOfASampledScriptCountEveryRequest(t *testing.T) {
+	const exchanges = 1000 // of each of four handlers: hundreds in a cell of successes, a few in one of failures
 	for _, rate := range []float64{never, 0.01, 0.3, 1} {
 		g, events := sampledGateway(t, rate)
 		want := counts{}
@@ -131,12 +132,12 @@ func TestEventsOfASampledScriptCountEveryRequest(t *testing.T) {
 		}()
 		for range 4 {
 			emitters.Go(func() {
-				for i := range 5000 {
+				for i := range exchanges {
 					x := anyExchange(g, 3)
 					g.record(joinRequest, "/path?q=1", x, nil)
 					mu.Lock()
 					want.addExchange(x)
-					if i == 2500 {
+					if i == exchanges/2 {
 						setSampling(t, g, rate/2)
 					}
 					mu.Unlock()

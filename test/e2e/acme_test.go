@@ -162,6 +162,7 @@ func (p *pebble) makeCertificate(t *testing.T) {
 // TestACME gets certificates for scripts from a real ACME server, by each challenge,
 // keeps them over a restart without the authority, and renews them.
 func TestACME(t *testing.T) {
+	t.Parallel() // it waits for most of a certificate's life
 	gatewayPort, tlsPort := freePort(t), freePort(t)
 	ca := newPebble(t, gatewayPort, tlsPort)
 	options := func(dir, challenge string) platform.Options {

@@ -121,6 +121,7 @@ func (v *visitor) key() string {
 // version, on the real runtime, while two Workers go from their old version to their new
 // one step by step, and nobody goes back. The callee has no rules: it is given the key.
 func TestSkew(t *testing.T) {
+	t.Parallel() // beside one that waits
 	const visitors = 200
 	p := start(t, platform.Options{DataDir: t.TempDir()})
 	names, stock := twoVersions(t, p, "stock", calledWorker)
