@@ -26,7 +26,7 @@ func (c *canned) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 }
 
 func (c *canned) RoundTrip(*http.Request) (*http.Response, error) { return &c.response, nil }
-func (c *canned) LetsGo()                                         {}
+func (c *canned) LetsGo() bool                                    { return true }
 
 type discard struct{}
 

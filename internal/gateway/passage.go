@@ -24,10 +24,11 @@ func (p *passage) release() {
 	passages.Put(p)
 }
 
-// lettingGo is a backend that keeps nothing of a request without a body when its
-// response's body has been closed or RoundTrip has failed: neither the request, nor its
-// header, nor its context, nor in a goroutine of its own. http.Transport does not promise it.
-type lettingGo interface{ LetsGo() }
+// lettingGo is a backend that, if LetsGo says so, keeps nothing of a request without a
+// body when its response's body has been closed or RoundTrip has failed: neither the
+// request, nor its header, nor its context, nor in a goroutine of its own. http.Transport
+// does not promise it.
+type lettingGo interface{ LetsGo() bool }
 
 // connMemory is what one request after the other on a connection uses. It is in the
 // context of connections on which they come in turns.
@@ -77,7 +78,7 @@ func memoryOf(ctx context.Context, r *http.Request, x *exchange) *connMemory {
 	if x.memory == nil || r.Body != http.NoBody || ctx != r.Context() {
 		return nil
 	}
-	if _, ok := x.backend.(lettingGo); !ok {
+	if backend, ok := x.backend.(lettingGo); !ok || !backend.LetsGo() {
 		return nil
 	}
 	conn, _ := ctx.Value(connMemoryKey{}).(*connMemory)

@@ -31,7 +31,7 @@ func (k *keeper) RoundTrip(r *http.Request) (*http.Response, error) {
 // lettingKeeper promises to keep nothing, and breaks it to show what the promise is about.
 type lettingKeeper struct{ keeper }
 
-func (*lettingKeeper) LetsGo() {}
+func (*lettingKeeper) LetsGo() bool { return true }
 
 type oneBackend struct{ http.RoundTripper }
 
@@ -84,7 +84,7 @@ type userKey struct{}
 // contextual is a backend that lets go, and notes what it found in the contexts.
 type contextual struct{ keeper }
 
-func (*contextual) LetsGo() {}
+func (*contextual) LetsGo() bool { return true }
 
 func (c *contextual) RoundTrip(r *http.Request) (*http.Response, error) {
 	user, _ := r.Context().Value(userKey{}).(string)

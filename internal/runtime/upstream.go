@@ -38,6 +38,7 @@ type upstream struct {
 	endpoints   []*endpoint
 	requestsMax int64 // in hand at one endpoint; 0 is no bound
 	retries     int
+	letsGo      bool
 
 	pool     atomic.Pointer[pool]
 	state    atomic.Pointer[deploy.BackendState]
@@ -55,7 +56,7 @@ type upstream struct {
 func newUpstream(versionID string, o *deploy.Origin, transports []transport, cfg Config, deps upstreamDeps) (*upstream, error) {
 	u := &upstream{
 		versionID: versionID, cfg: cfg, log: deps.log, metrics: deps.metrics, changed: deps.changed, checkSlots: deps.checkSlots,
-		requestsMax: int64(o.MaxRequests), retries: o.RetriesMax(),
+		requestsMax: int64(o.MaxRequests), retries: o.RetriesMax(), letsGo: allLetGo(transports),
 	}
 	if o.Monitor != nil {
 		var err error
