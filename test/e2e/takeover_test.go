@@ -112,6 +112,12 @@ func askHost(client *http.Client, base, host, method, path string, body io.Reade
 		return err
 	}
 	req.Host = host
+	if upload, ok := body.(*slowly); ok {
+		// Over HTTP/2 a GOAWAY says which streams nobody has looked at. A client sends them
+		// elsewhere, if it can have the body again.
+		again := *upload
+		req.GetBody = func() (io.ReadCloser, error) { body := again; return io.NopCloser(&body), nil }
+	}
 	res, err := client.Do(req)
 	if err != nil {
 		return err
@@ -124,7 +130,7 @@ func askHost(client *http.Client, base, host, method, path string, body io.Reade
 	return err
 }
 
-// slowly is an upload that takes a while, and cannot be sent a second time.
+// slowly is an upload that takes a while.
 type slowly struct{ pieces int }
 
 const pieceBytes = 10_000
