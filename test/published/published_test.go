@@ -35,7 +35,7 @@ var onlyHere = []struct {
 }{
 	{"additions: docs/extensions.md", []string{
 		"claimCron", "controlRamp", "deleteAffinity", "deletePolicy", "getAffinity", "getBundle", "getMetrics", "getModule", "getPolicy", "getRamp",
-		"getSnapshot", "getWholeSnapshot", "listDecisions", "patchAccount", "putAffinity", "putPolicy", "putReports"}},
+		"getSampling", "getSnapshot", "getWholeSnapshot", "listDecisions", "patchAccount", "putAffinity", "putPolicy", "putReports", "putSampling"}},
 	{"wrangler calls them, and nobody publishes them", []string{
 		"deleteService", "domainChangeset", "findSubdomain", "getEnvironment", "getEnvironmentBindings", "getEnvironmentRoutes",
 		"getEnvironmentSubdomain", "getReferences", "getRoutes", "getService", "listContainerApplications", "listTailConsumption",
