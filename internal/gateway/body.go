@@ -82,6 +82,15 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Buffered returns how many bytes Read returns without waiting for the client, as far as
+// the server says.
+func (b *clientBody) Buffered() int {
+	if src, ok := b.src.(interface{ Buffered() int }); ok {
+		return src.Buffered()
+	}
+	return 0
+}
+
 // cleanTrailer removes from the trailers what requestHeader would not take from a
 // header: a backend may merge the two.
 func (b *clientBody) cleanTrailer() {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -35,5 +36,25 @@ func TestDetachLeavesTimeToLinger(t *testing.T) {
 	}
 	if _, err := body.Read(make([]byte, 1)); err == nil {
 		t.Error("the body can still be read")
+	}
+}
+
+type bufferedBody struct {
+	io.ReadCloser
+	n int
+}
+
+func (b bufferedBody) Buffered() int { return b.n }
+
+// A backend learns from the body how much of it is at hand, if the server knows.
+func TestBodySaysWhatIsAtHand(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("body"))
+	if n := takeBody(httptest.NewRecorder(), r, r, false).Buffered(); n != 0 {
+		t.Errorf("%d bytes are at hand, which nobody said", n)
+	}
+	r = httptest.NewRequest(http.MethodPost, "/", strings.NewReader("body"))
+	r.Body = bufferedBody{r.Body, 3}
+	if n := takeBody(httptest.NewRecorder(), r, r, false).Buffered(); n != 3 {
+		t.Errorf("%d bytes are at hand, not 3", n)
 	}
 }

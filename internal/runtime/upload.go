@@ -23,11 +23,14 @@ const atHandMax = 8 << 10
 // atHand reports whether the body of req can be read without waiting for the client,
 // because the body says so: by a method Buffered, as bufio.Reader has it.
 func atHand(req *http.Request) bool {
-	if req.ContentLength <= 0 || req.ContentLength > atHandMax {
-		return false
+	return req.ContentLength > 0 && req.ContentLength <= atHandMax && int64(buffered(req.Body)) >= req.ContentLength
+}
+
+func buffered(body io.ReadCloser) int {
+	if b, ok := body.(interface{ Buffered() int }); ok {
+		return b.Buffered()
 	}
-	b, ok := req.Body.(interface{ Buffered() int })
-	return ok && int64(b.Buffered()) >= req.ContentLength
+	return 0
 }
 
 // appendBody appends the body of req, and closes it.

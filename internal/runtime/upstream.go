@@ -212,6 +212,9 @@ type keptBody struct {
 	free    bool // Close is no longer put off
 }
 
+// Buffered is that of the body, which nobody has read from when it is asked.
+func (b *keptBody) Buffered() int { return buffered(b.ReadCloser) }
+
 // begin is the start of an attempt: that the one before wanted the body closed no longer
 // counts.
 func (b *keptBody) begin() {

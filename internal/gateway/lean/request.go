@@ -107,6 +107,17 @@ func (b *body) readLocked(p []byte) (int, error) {
 	return n, err
 }
 
+// Buffered returns how many bytes Read returns without waiting for the client.
+func (b *body) Buffered() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0
+	}
+	w := b.conn.work
+	return int(min(b.left, int64(w.w-w.r)))
+}
+
 // Close ends reading. The rest is read, or not, when the handler has returned.
 func (b *body) Close() error {
 	b.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -388,5 +389,25 @@ func TestMany(t *testing.T) {
 	clients.Wait()
 	if n := wrong.Load(); n > 0 {
 		t.Errorf("%d wrong answers", n)
+	}
+}
+
+// What came with the header can be read at once, and a body says how much that is.
+func TestBodySaysWhatIsThere(t *testing.T) {
+	var got []int
+	s := serve(t, true, func(_ http.ResponseWriter, r *http.Request) {
+		body, ok := r.Body.(interface{ Buffered() int })
+		if !ok {
+			return // without a body
+		}
+		got = append(got, body.Buffered())
+		_, _ = io.ReadFull(r.Body, make([]byte, 2))
+		got = append(got, body.Buffered())
+		_ = r.Body.Close()
+		got = append(got, body.Buffered())
+	})
+	s.exchange(t, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"+last)
+	if want := []int{5, 3, 0}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
