@@ -308,10 +308,12 @@ func TestDeploymentsReachEveryGateway(t *testing.T) {
 	slices.Sort(took)
 	t.Logf("%d deployments to %d gateways under load: median %s, longest %s", len(took), len(gateways), took[len(took)/2], took[len(took)-1])
 
-	p.server.CloseClientConnections()
 	_ = p.server.Listener.Close() // the server does so again
 	for _, e := range gateways {
-		waitFor(t, "the loss of the control plane to show", func() bool { return e.Status().SyncError != nil })
+		waitFor(t, "the loss of the control plane to show", func() bool {
+			p.server.CloseClientConnections() // and those that were on their way the last time
+			return e.Status().SyncError != nil
+		})
 		if e.Ready() != nil {
 			t.Errorf("not ready without the control plane: %v", e.Ready())
 		}
