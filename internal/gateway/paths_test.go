@@ -31,7 +31,7 @@ import (
 // would do the same work again.
 func TestSuiteByNetHTTP(t *testing.T) {
 	if byNetHTTP {
-		t.Skip("this is it")
+		t.Skip("this is the run that the test starts")
 	}
 	if testing.Short() {
 		t.Skip("takes as long as all other tests")
