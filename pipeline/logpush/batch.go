@@ -9,6 +9,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"tidegate/internal/logjob"
+	"tidegate/schema"
 )
 
 // bounds close a batch; whichever is reached first.
@@ -81,6 +82,7 @@ type batch struct {
 	size     int64        // uncompressed bytes so far
 	records  int
 	openedAt time.Time // when the first record was added
+	index    []place
 
 	begin, end      int64     // offsets: of the first record, after the last one seen
 	first           time.Time // of the first record
@@ -125,6 +127,7 @@ func (b *batch) Add(now time.Time, text []byte, offset int64, at time.Time) erro
 	}
 	b.append(text)
 	b.records++
+	b.index = append(b.index, place{end: uint32(b.size), offset: uint32(offset - b.begin)})
 	b.Extend(offset+1, at)
 	if len(b.pending) < chunk {
 		return nil
@@ -163,8 +166,25 @@ func (b *batch) Plan(revision int64) *plan {
 	return &plan{Revision: revision, End: b.end, From: b.lowest.Unix(), Until: b.highest.Unix() + 1}
 }
 
-// Close ends the batch and returns its gzip file, valid until Reset.
-func (b *batch) Close() ([]byte, error) {
+// sealed is a batch that is ready to be sent: the object, and what it takes to
+// tell of it or to send parts of it.
+type sealed struct {
+	Object
+	size   int64     // uncompressed bytes
+	begin  int64     // offset of the first record
+	until  time.Time // end of the batch's time range
+	oldest time.Time // time of the oldest record
+	index  []place   // of each record
+}
+
+// place of a record in its batch.
+type place struct {
+	end    uint32 // in the uncompressed body: where its text ends
+	offset uint32 // in the partition, from the batch's first record
+}
+
+// Seal ends the batch. What it returns is valid until Reset.
+func (b *batch) Seal(job int64, partition int, planned *plan, begin int64) (*sealed, error) {
 	b.append(b.format.BatchSuffix)
 	if err := b.compress(len(b.pending)); err != nil {
 		return nil, err
@@ -172,7 +192,14 @@ func (b *batch) Close() ([]byte, error) {
 	if err := b.zip.Close(); err != nil {
 		return nil, fmt.Errorf("compress a batch: %w", err)
 	}
-	return b.body.Bytes(), nil
+	id := batchID(job, partition, begin)
+	return &sealed{
+		Object: Object{
+			Name: objectName(id, planned), Date: planned.start(), Body: b.body.Bytes(), ContentType: b.format.ContentType,
+			Records: b.records, JobID: job, BatchID: id, Dataset: schema.Dataset,
+		},
+		size: b.size, begin: b.begin, until: planned.until(), oldest: b.lowest, index: b.index,
+	}, nil
 }
 
 // Reset makes the batch empty.
@@ -180,7 +207,7 @@ func (b *batch) Reset() {
 	if b.zip != nil {
 		gzipWriters.Put(b.zip)
 	}
-	*b = batch{format: b.format, bounds: b.bounds, body: b.body, pending: b.pending[:0]}
+	*b = batch{format: b.format, bounds: b.bounds, body: b.body, pending: b.pending[:0], index: b.index[:0]}
 	b.body.Reset()
 	if b.body.Cap() > keepBuffer { // a large batch does not hold its memory for ever
 		b.body = bytes.Buffer{}

@@ -7,21 +7,13 @@ import (
 	"log/slog"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/trace"
-
 	"tidegate/internal/logjob"
-	"tidegate/internal/telemetry"
 	"tidegate/pipeline/stream"
 	"tidegate/schema"
 )
 
 // idleCommit is how often the position is committed while nothing has to be sent.
 const idleCommit = 5 * time.Second
-
-// errStopping ends a delivery that was told to stop while its batch waits for a
-// destination. The batch is not lost: its plan is committed.
-var errStopping = errors.New("told to stop")
 
 // settings is a job made ready to run. Immutable; shared by its partitions.
 type settings struct {
@@ -54,6 +46,7 @@ type delivery struct {
 	*settings
 	partition stream.Partition
 	stopping  context.Context // ends when no new work is to be begun
+	uploader  *uploader
 	health    *health
 	metrics   *jobMetrics
 	log       *slog.Logger
@@ -68,6 +61,19 @@ type delivery struct {
 	rebuild   *plan     // of an upload that was begun and has to be repeated
 	newest    time.Time // of the records seen in the partition; see mark
 	counts    counts
+}
+
+func newDelivery(stopping context.Context, s *settings, p stream.Partition, h *health, m *jobMetrics, log *slog.Logger) *delivery {
+	log = log.With("partition", p.ID())
+	return &delivery{
+		settings: s, partition: p, stopping: stopping, health: h, metrics: m, log: log,
+		logged: throttle{every: logInterval},
+		batch:  batch{format: s.format, bounds: s.bounds},
+		uploader: &uploader{
+			settings: s, partition: p.ID(), stopping: stopping, health: h, metrics: m, log: log,
+			logged: throttle{every: logInterval},
+		},
+	}
 }
 
 // counts of events since they were last added to the metrics.
@@ -295,75 +301,17 @@ func (d *delivery) upload(ctx context.Context) error {
 		}
 	}
 	if !d.batch.Empty() { // retention can leave nothing to rebuild
-		if err := d.send(ctx, planned, begin); err != nil {
+		sealed, err := d.batch.Seal(d.job.ID, d.partition.ID(), planned, begin)
+		if err != nil {
+			return err
+		}
+		if err := d.uploader.deliver(ctx, sealed); err != nil {
 			return err
 		}
 	}
 	d.rebuild = nil
 	d.batch.Reset()
 	return d.commit(ctx, planned.End, nil)
-}
-
-func (d *delivery) send(ctx context.Context, planned *plan, begin int64) (err error) {
-	id := batchID(d.job.ID, d.partition.ID(), begin)
-	ctx, span := telemetry.Tracer("tidegate/pipeline/logpush").Start(ctx, "logpush.upload", trace.WithAttributes(
-		attribute.Int64("job_id", d.job.ID), attribute.String("batch_id", id), attribute.Int("records", d.batch.records)))
-	defer func() { telemetry.End(span, err) }()
-	body, err := d.batch.Close()
-	if err != nil {
-		return err
-	}
-	object := Object{
-		Name: objectName(id, planned), Date: planned.start(), Body: body, ContentType: d.format.ContentType,
-		Records: d.batch.records, JobID: d.job.ID, BatchID: id, Dataset: schema.Dataset,
-	}
-	for attempt := 0; ; attempt++ {
-		started := time.Now()
-		err := d.sink.Put(ctx, object)
-		if err == nil {
-			d.metrics.delivered(ctx, &d.batch, len(body), time.Since(started), time.Since(d.batch.lowest))
-			d.health.Succeeded(d.partition.ID(), planned.until())
-			level := slog.LevelDebug
-			if attempt > 0 { // the end of what was warned about
-				level = slog.LevelInfo
-			}
-			d.log.Log(ctx, level, "batch delivered", "object", object.Name, "records", object.Records, "bytes", len(body), "tries", attempt+1)
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err := d.pause(ctx, attempt, object.Name, err); err != nil {
-			return err
-		}
-	}
-}
-
-// pause records a failed try and waits for the next one.
-func (d *delivery) pause(ctx context.Context, attempt int, object string, failure error) error {
-	stage, asked := stageUpload, time.Duration(0)
-	if e, ok := errors.AsType[*UploadError](failure); ok {
-		asked = e.RetryAfter
-		if e.Permanent {
-			stage = stageRefused
-		}
-	}
-	wait := pauseAfter(attempt, asked, dice())
-	message := uploadMessage(d.job.DestinationConf, failure)
-	d.metrics.fail(ctx, stage)
-	d.health.Failed(d.partition.ID(), time.Now(), message)
-	if d.logged.allow(time.Now()) {
-		d.log.WarnContext(ctx, "upload failed, trying again", "object", object, "stage", stage,
-			"tries", attempt+1, "pause_ms", wait.Milliseconds(), "error", message)
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-d.stopping.Done():
-		return errStopping
-	case <-time.After(wait):
-		return nil
-	}
 }
 
 // commit stores where the next batch begins, and the plan of its upload if one begins.

@@ -315,10 +315,7 @@ func (w *world) start() *run {
 	stopping, stop := context.WithCancel(ctx)
 	log := slog.New(slog.NewTextHandler(&w.log, nil))
 	h := newHealth(w.job.ID, w.reports.add, log)
-	d := &delivery{
-		settings: settings, partition: &reader{memory: w.memory}, stopping: stopping, health: h, metrics: m.of(w.job.ID), log: log,
-		logged: throttle{every: logInterval}, batch: batch{format: settings.format, bounds: settings.bounds},
-	}
+	d := newDelivery(stopping, settings, &reader{memory: w.memory}, h, m.of(w.job.ID), log)
 	r := &run{}
 	var running, helping sync.WaitGroup
 	running.Go(func() { r.err = d.run(ctx) })

@@ -109,11 +109,11 @@ func (j *jobMetrics) drop(ctx context.Context, reason string, n int64) {
 	}
 }
 
-func (j *jobMetrics) delivered(ctx context.Context, b *batch, compressed int, took time.Duration, age time.Duration) {
-	j.out.Add(ctx, int64(b.records), j.attrs)
-	j.bytes.Add(ctx, b.size, j.attrs)
-	j.gzipBytes.Add(ctx, int64(compressed), j.attrs)
+func (j *jobMetrics) delivered(ctx context.Context, s *sealed, took time.Duration) {
+	j.out.Add(ctx, int64(s.Records), j.attrs)
+	j.bytes.Add(ctx, s.size, j.attrs)
+	j.gzipBytes.Add(ctx, int64(len(s.Body)), j.attrs)
 	j.uploads.Add(ctx, 1, j.attrs)
 	j.duration.Record(ctx, took.Seconds(), j.attrs)
-	j.delay.Record(ctx, age.Seconds(), j.attrs)
+	j.delay.Record(ctx, time.Since(s.oldest).Seconds(), j.attrs)
 }

@@ -98,12 +98,7 @@ func (r *runner) drain(ctx context.Context) {
 // handle delivers one partition; it returns when the partition is taken away.
 func (r *runner) handle(ctx context.Context, p stream.Partition, s *settings) error {
 	if r.active.enter() {
-		d := &delivery{
-			settings: s, partition: p, stopping: r.stopping, health: r.health, metrics: r.metrics,
-			log:    r.log.With("partition", p.ID()),
-			logged: throttle{every: logInterval},
-			batch:  batch{format: s.format, bounds: s.bounds},
-		}
+		d := newDelivery(r.stopping, s, p, r.health, r.metrics, r.log)
 		err := d.run(ctx)
 		r.active.leave()
 		if ctx.Err() != nil && r.stopping.Err() == nil {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,8 +25,9 @@ import (
 // leave one object: its name and its content stay the same.
 type Object struct {
 	Name        string    // without folders: <start>_<end>_<hash>.log.gz
-	Date        time.Time // fills {DATE}: when the batch begins
-	Body        []byte    // gzip
+	Date        time.Time // fills {DATE} and {HOUR}: when the batch begins
+	Body        []byte    // gzip; nil where the sink wants Items
+	Items       []Item    // the records one by one, for sinks whose Traits say so
 	ContentType string    // of what is inside the gzip
 	Records     int
 
@@ -34,13 +36,85 @@ type Object struct {
 	JobID   int64
 	BatchID string // <job>-<partition>-<offset>; the same for a repeat
 	Dataset string
+
+	// Script and Version are those of every record of the object, where the folder
+	// names them; otherwise empty.
+	Script, Version string
 }
 
-// Key joins the folder of a destination_conf, in which {DATE} stands for the day
-// as YYYYMMDD, and the object's name. It has no leading slash.
+// Item is one record of an object.
+type Item struct {
+	Text []byte    // formatted, with record_prefix and record_suffix
+	Time time.Time // when the event began
+
+	Script, Version, Outcome, EventType string
+}
+
+// Placeholders that the path of a destination_conf may hold, for sinks that use Object.Key.
+const (
+	placeDate    = "{DATE}"    // the day of the batch's begin, YYYYMMDD, UTC
+	placeHour    = "{HOUR}"    // the hour of the batch's begin, 00 to 23, UTC
+	placeJob     = "{JOB}"     // the job's id
+	placeScript  = "{SCRIPT}"  // the Worker's name
+	placeVersion = "{VERSION}" // the id of the version that served
+)
+
+// Key fills the placeholders of a destination_conf's folder and joins it and the
+// object's name. It has no leading slash. What stands for a placeholder never
+// holds one, or "..", or stands for more than one folder; where it is unknown it is "_".
 func (o *Object) Key(folder string) string {
-	folder = strings.ReplaceAll(folder, "{DATE}", o.Date.UTC().Format("20060102"))
+	job := ""
+	if o.JobID != 0 {
+		job = strconv.FormatInt(o.JobID, 10)
+	}
+	at := o.Date.UTC()
+	folder = strings.NewReplacer(
+		placeDate, at.Format("20060102"),
+		placeHour, at.Format("15"),
+		placeJob, segment(job),
+		placeScript, segment(o.Script),
+		placeVersion, segment(o.Version),
+	).Replace(folder)
 	return strings.TrimPrefix(path.Join("/", folder, o.Name), "/")
+}
+
+// segment makes text one harmless part of a path.
+func segment(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r == '/' || r == '\\' || r < ' ' {
+			return '_'
+		}
+		return r
+	}, text)
+	if strings.Trim(text, ".") == "" {
+		return "_"
+	}
+	return text
+}
+
+// Traits of a destination. The zero value is a destination without caps of its
+// own, which takes gzip files and does not replace what it got before.
+type Traits struct {
+	// Caps of one object, whatever the job says; 0 is none.
+	MaxBytes       int64 // uncompressed
+	MaxRecords     int
+	MaxRecordBytes int
+	// Records says that the sink wants Object.Items instead of Object.Body.
+	Records bool
+	// Overwrites says that a repeat under the same key replaces what is there.
+	Overwrites bool
+}
+
+// Traiter is implemented by sinks with other Traits than the zero value. They
+// never change.
+type Traiter interface{ Traits() Traits }
+
+// TraitsOf returns the traits of a sink.
+func TraitsOf(s Sink) Traits {
+	if t, ok := s.(Traiter); ok {
+		return t.Traits()
+	}
+	return Traits{}
 }
 
 // Sink writes to one destination.
@@ -66,6 +140,9 @@ type UploadError struct {
 	Permanent bool
 	// RetryAfter is how long the destination asked to be left alone.
 	RetryAfter time.Duration
+	// Records are the places of the records that the destination refused, where it
+	// took the others and said so. Nil when the object as a whole failed.
+	Records []int
 }
 
 // Synthetic statuses, as Logpush shows them where there was no HTTP answer.

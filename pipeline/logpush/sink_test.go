@@ -94,3 +94,17 @@ func FuzzParseMark(f *testing.F) {
 		}
 	})
 }
+
+func TestKeys(t *testing.T) {
+	o := Object{Name: "x.log.gz", Date: time.Date(2026, 10, 9, 23, 59, 59, 0, time.UTC), JobID: 7, Script: "shop", Version: "v/../1"}
+	f := func(o Object, folder, want string) {
+		t.Helper()
+		if got := o.Key(folder); got != want {
+			t.Errorf("the key in %s is %s, want %s", folder, got, want)
+		}
+	}
+	f(o, "", "x.log.gz")
+	f(o, "/logs/{DATE}/{HOUR}/", "logs/20261009/23/x.log.gz")
+	f(o, "/job={JOB}/{SCRIPT}/{VERSION}", "job=7/shop/v_.._1/x.log.gz")
+	f(Object{Name: "x", Script: "..", Version: "{DATE}"}, "/{JOB}/{SCRIPT}/{VERSION}", "_/_/{DATE}/x")
+}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -137,7 +138,7 @@ func TestAnswers(t *testing.T) {
 			}
 			return
 		}
-		if e, ok := errors.AsType[*logpush.UploadError](err); !ok || *e != *want {
+		if e, ok := errors.AsType[*logpush.UploadError](err); !ok || !reflect.DeepEqual(e, want) {
 			t.Errorf("status %d gave %+v, want %+v", status, err, want)
 		}
 	}

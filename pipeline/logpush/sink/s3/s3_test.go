@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -180,7 +181,7 @@ func TestRetryAfterIsPassedOn(t *testing.T) {
 	s.broken.Store(true)
 	err := s.sink(t, "", "").Put(t.Context(), sinktest.Object("a.log.gz", "a"))
 	want := logpush.UploadError{Status: 503, Text: "SlowDown: Please reduce your request rate.", RetryAfter: 3 * time.Second}
-	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || *e != want {
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || !reflect.DeepEqual(*e, want) {
 		t.Errorf("put returned %+v, want %+v", err, want)
 	}
 }
