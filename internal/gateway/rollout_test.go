@@ -110,6 +110,9 @@ func rolling(name string) http.HandlerFunc {
 			}
 		case "/socket":
 			c, err := websocket.Accept(w, r, nil)
+			if err == nil {
+				defer func() { _ = c.CloseNow() }() // the other side may have
+			}
 			for err == nil {
 				var kind websocket.MessageType
 				var message []byte
