@@ -141,30 +141,52 @@ func (p Policy) CheckScheme(scheme string) error {
 // a redirect would send credentials to wherever an answer says. It uses no proxy
 // from the environment, which would hide the address from the check.
 func (p Policy) Client() *http.Client {
-	progress := p.NoProgress
-	if progress == 0 {
-		progress = noProgress
-	}
-	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: p.control}
 	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
-			return &watchedConn{Conn: conn, limit: progress}, nil
-		},
+		DialContext:         p.Dial,
 		TLSHandshakeTimeout: tlsTimeout,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2:   true,
 		MaxIdleConnsPerHost: 4,
 		// Less than the limit above, which would break idle connections off too.
-		IdleConnTimeout: progress / 2,
+		IdleConnTimeout: p.progress() / 2,
 	}
 	return &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// Dial connects as the policy allows, for destinations that do not speak HTTP. The
+// connection fails once nothing moved on it for NoProgress.
+func (p Policy) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: p.control}
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &watchedConn{Conn: conn, limit: p.progress()}, nil
+}
+
+// DialTLS is Dial with a TLS handshake, in which the server must prove to be name.
+func (p Policy) DialTLS(ctx context.Context, network, address, name string) (net.Conn, error) {
+	conn, err := p.Dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, tlsTimeout)
+	defer cancel()
+	secure := tls.Client(conn, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name})
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return secure, nil
+}
+
+func (p Policy) progress() time.Duration {
+	if p.NoProgress == 0 {
+		return noProgress
+	}
+	return p.NoProgress
 }
 
 // control sees the address that is about to be connected to, after resolution.
