@@ -127,6 +127,13 @@ type Sink interface {
 	Put(ctx context.Context, o Object) error
 }
 
+// Tester is implemented by sinks whose destination would choke on the test upload,
+// such as a table: Test finds out in another way whether an object could be written.
+// Its errors are those of Put.
+type Tester interface {
+	Test(ctx context.Context) error
+}
+
 // UploadError says why a destination does not have an object.
 type UploadError struct {
 	// Status is the HTTP status, or, where there was no answer, one of the
@@ -218,18 +225,11 @@ func (s Sinks) TestUpload(ctx context.Context, conf string) error {
 	if err != nil {
 		return err
 	}
-	var body bytes.Buffer
-	zip := gzip.NewWriter(&body)
-	if _, err := zip.Write([]byte(`{"content":"tests"}`)); err != nil {
-		return fmt.Errorf("compress the test upload: %w", err)
+	if tester, ok := sink.(Tester); ok {
+		err = tester.Test(ctx)
+	} else {
+		err = putTest(ctx, sink)
 	}
-	if err := zip.Close(); err != nil {
-		return fmt.Errorf("compress the test upload: %w", err)
-	}
-	err = sink.Put(ctx, Object{
-		Name: "test.txt.gz", Date: time.Now(), Body: body.Bytes(), Records: 1,
-		ContentType: "application/x-ndjson", Dataset: schema.Dataset,
-	})
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -239,6 +239,26 @@ func (s Sinks) TestUpload(ctx context.Context, conf string) error {
 			scheme, logjob.Redactor(conf).Replace(err.Error()))
 	}
 	return nil
+}
+
+// putTest writes the content that Logpush documents.
+func putTest(ctx context.Context, sink Sink) error {
+	const content = `{"content":"tests"}`
+	o := Object{Name: "test.txt.gz", Date: time.Now(), Records: 1, ContentType: "application/x-ndjson", Dataset: schema.Dataset}
+	if TraitsOf(sink).Records {
+		o.Items = []Item{{Text: []byte(content), Time: o.Date}}
+		return sink.Put(ctx, o)
+	}
+	var body bytes.Buffer
+	zip := gzip.NewWriter(&body)
+	if _, err := zip.Write([]byte(content)); err != nil {
+		return fmt.Errorf("compress the test upload: %w", err)
+	}
+	if err := zip.Close(); err != nil {
+		return fmt.Errorf("compress the test upload: %w", err)
+	}
+	o.Body = body.Bytes()
+	return sink.Put(ctx, o)
 }
 
 func badDestination(format string, args ...any) error {

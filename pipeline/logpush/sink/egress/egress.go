@@ -227,6 +227,15 @@ func (c *watchedConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// CloseWrite tells the other side that nothing more comes, as net.TCPConn does.
+func (c *watchedConn) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
+}
+
 // Classify turns the error of an exchange that got no HTTP answer into an
 // *logpush.UploadError. It tells what failed and nothing of our network.
 func Classify(err error) *logpush.UploadError {
