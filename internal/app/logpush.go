@@ -6,10 +6,14 @@ import (
 	"time"
 
 	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/clickhouse"
 	"tidegate/pipeline/logpush/sink/egress"
 	"tidegate/pipeline/logpush/sink/file"
 	"tidegate/pipeline/logpush/sink/http"
+	"tidegate/pipeline/logpush/sink/kafka"
+	"tidegate/pipeline/logpush/sink/kinesis"
 	"tidegate/pipeline/logpush/sink/s3"
+	"tidegate/pipeline/logpush/sink/syslog"
 	"tidegate/pipeline/stream"
 )
 
@@ -48,6 +52,12 @@ func (p *process) sinks(ctx context.Context) logpush.Sinks {
 		"http":  openHTTP,
 		"s3":    openS3,
 		"r2":    openS3,
+		"clickhouse": func(u *url.URL) (logpush.Sink, error) {
+			return clickhouse.New(u, clickhouse.Options{Egress: policy})
+		},
+		"kafka":   func(u *url.URL) (logpush.Sink, error) { return kafka.New(u, kafka.Options{Egress: policy}) },
+		"kinesis": func(u *url.URL) (logpush.Sink, error) { return kinesis.New(u, kinesis.Options{Egress: policy}) },
+		"syslog":  func(u *url.URL) (logpush.Sink, error) { return syslog.New(u, syslog.Options{Egress: policy}) },
 		"file": func(u *url.URL) (logpush.Sink, error) {
 			return file.New(u, file.Options{Roots: p.config.LogpushFileRoots})
 		},
