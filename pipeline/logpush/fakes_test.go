@@ -2,6 +2,7 @@ package logpush
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -117,25 +118,29 @@ func (r *reader) OffsetAt(_ context.Context, t time.Time) (int64, error) {
 func (r *reader) SeekTo(offset int64) { r.position = offset }
 
 func (r *reader) Fetch(ctx context.Context) ([]stream.Record, error) {
-	if r.fetching != nil {
-		r.fetching(r.position)
+	return r.memory.Fetch(ctx, r.ID(), r.position, true)
+}
+
+// Fetch makes the memory what all jobs read.
+func (m *memory) Fetch(ctx context.Context, _ int, offset int64, wait bool) ([]stream.Record, error) {
+	if m.fetching != nil {
+		m.fetching(offset)
 	}
 	for {
-		r.mu.Lock()
-		grown, first, next := r.grown, r.first, r.next
+		m.mu.Lock()
+		grown, first, next := m.grown, m.first, m.next
 		var found []stream.Record
-		if first <= r.position && r.position < next {
+		if first <= offset && offset < next {
 			// An odd size, so that answers cross the borders of batches.
-			found = slices.Clone(r.records[r.position:min(r.position+7, next)])
+			found = slices.Clone(m.records[offset:min(offset+7, next)])
 		}
-		r.mu.Unlock()
+		m.mu.Unlock()
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case r.position < first || r.position > next:
-			return nil, &stream.OutOfRangeError{Position: r.position, First: first, Next: next}
-		case len(found) > 0:
-			r.position = found[len(found)-1].Offset + 1
+		case offset < first || offset > next:
+			return nil, &stream.OutOfRangeError{Position: offset, First: first, Next: next}
+		case len(found) > 0 || !wait:
 			return found, nil
 		}
 		select {
@@ -284,6 +289,9 @@ type world struct {
 	job     logjob.Job
 	reports *reports
 	log     bytes.Buffer
+
+	parallel int   // 1 when zero
+	budget   int64 // of all batches, in bytes; 1 GiB when zero
 }
 
 func newWorld(t testing.TB) *world {
@@ -303,7 +311,7 @@ type run struct {
 
 func (w *world) start() *run {
 	w.t.Helper()
-	settings, err := newSettings(w.job, w.sinks(), 30*time.Second)
+	settings, err := newSettings(w.job, w.sinks(), Config{DefaultInterval: 30 * time.Second, Parallel: max(w.parallel, 1)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -315,7 +323,8 @@ func (w *world) start() *run {
 	stopping, stop := context.WithCancel(ctx)
 	log := slog.New(slog.NewTextHandler(&w.log, nil))
 	h := newHealth(w.job.ID, w.reports.add, log)
-	d := newDelivery(stopping, settings, &reader{memory: w.memory}, h, m.of(w.job.ID), log)
+	with := &shared{chunks: newChunks(w.memory, 1<<20, m), budget: &budget{limit: cmp.Or(w.budget, 1<<30)}}
+	d := newDelivery(stopping, settings, &reader{memory: w.memory}, with, h, m.of(w.job.ID), log)
 	r := &run{}
 	var running, helping sync.WaitGroup
 	running.Go(func() { r.err = d.run(ctx) })
@@ -324,6 +333,7 @@ func (w *world) start() *run {
 		running.Wait()
 		cancel()
 		helping.Wait()
+		with.chunks.wait()
 	}
 	r.kill = func() { cancel(); wait() }
 	r.stop = func() { stop(); wait() }
