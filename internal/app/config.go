@@ -143,8 +143,8 @@ func DefaultConfig(roles ...Role) Config {
 
 		LogpushParallel:    4,
 		LogpushMemoryBytes: 512 << 20,
-		LogLevel:         "info",
-		LogFormat:        "text",
+		LogLevel:           "info",
+		LogFormat:          "text",
 	}
 }
 
