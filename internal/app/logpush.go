@@ -27,11 +27,22 @@ func (p *process) addLogpush(ctx context.Context) error {
 		// A job starts at "now": delivery itself looks up where that is.
 		return stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: groupID, Logger: p.log})
 	}
-	manager, err := logpush.New(logpush.Config{DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace}, p.store, p.sinks(ctx), groups, p.log)
+	reader, err := stream.NewReader(p.stream(), p.log)
 	if err != nil {
 		return err
 	}
-	p.services = append(p.services, service{"logpush", stageEdge, manager.Run})
+	config := logpush.Config{
+		DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace,
+		Parallel: p.config.LogpushParallel, MemoryBytes: p.config.LogpushMemoryBytes,
+	}
+	manager, err := logpush.New(config, p.store, p.sinks(ctx), groups, reader, p.log)
+	if err != nil {
+		return err
+	}
+	p.services = append(p.services, service{"logpush", stageEdge, func(ctx context.Context) error {
+		defer reader.Close()
+		return manager.Run(ctx)
+	}})
 	p.checks = append(p.checks, p.kafkaCheck())
 	return nil
 }
