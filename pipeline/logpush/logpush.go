@@ -27,6 +27,11 @@ type Config struct {
 	// StopGrace is how long batches in hand may take when a job or the service
 	// stops. 5 s when zero.
 	StopGrace time.Duration
+
+	// Letters keeps what destinations refuse for good; nil: it is tried again for ever.
+	Letters Letters
+	// LetterLimits of each job.
+	LetterLimits logjob.LetterLimits
 }
 
 // Jobs is where the jobs are kept. Its methods are safe for concurrent use.
