@@ -2,6 +2,7 @@ package logpush
 
 import (
 	"math/rand/v2"
+	"sync"
 	"time"
 )
 
@@ -32,13 +33,17 @@ func dice() float64 { return rand.Float64() }
 // logInterval between two log lines about the same trouble.
 const logInterval = 10 * time.Second
 
-// throttle lets one event pass in a while. Its owner is one goroutine.
+// throttle lets one event pass in a while. It is safe for concurrent use.
 type throttle struct {
 	every time.Duration
-	next  time.Time
+
+	mu   sync.Mutex
+	next time.Time
 }
 
 func (t *throttle) allow(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if now.Before(t.next) {
 		return false
 	}

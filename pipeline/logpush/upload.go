@@ -16,7 +16,8 @@ import (
 // destination. The batch is not lost: its plan is committed.
 var errStopping = errors.New("told to stop")
 
-// uploader brings sealed batches of one partition of one job to the destination.
+// uploader brings sealed batches of one partition of one job to the destination. It
+// is safe for concurrent use.
 type uploader struct {
 	*settings
 	partition int
