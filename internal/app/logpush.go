@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"time"
 
+	"tidegate/internal/logjob"
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/egress"
 	"tidegate/pipeline/logpush/sink/file"
@@ -23,7 +24,10 @@ func (p *process) addLogpush(ctx context.Context) error {
 		// A job starts at "now": delivery itself looks up where that is.
 		return stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: groupID, Logger: p.log})
 	}
-	manager, err := logpush.New(logpush.Config{DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace}, p.store, p.sinks(ctx), groups, p.log)
+	manager, err := logpush.New(logpush.Config{
+		DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace, Letters: p.store,
+		LetterLimits: logjob.LetterLimits{Letters: p.config.DeadLettersMax, Bytes: p.config.DeadLettersMaxBytes},
+	}, p.store, p.sinks(ctx), groups, p.log)
 	if err != nil {
 		return err
 	}
