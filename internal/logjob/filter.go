@@ -159,15 +159,15 @@ func anyOf(keeps []predicate) predicate {
 }
 
 func comparison(key, operator, value []byte) (predicate, error) {
-	name, ok := unquote(key)
+	name, ok := Unquote(key)
 	if !ok {
 		return nil, fmt.Errorf("%s %s must be a string", "Key", key)
 	}
-	index, ok := fieldIndex[string(name)]
-	if !ok {
+	index := fieldNumber(name)
+	if index < 0 {
 		return nil, fmt.Errorf("the dataset %s has no field %q", schema.Dataset, name)
 	}
-	op, ok := unquote(operator)
+	op, ok := Unquote(operator)
 	if !ok {
 		return nil, fmt.Errorf("%s %s must be a string", "Operator", operator)
 	}
@@ -255,7 +255,7 @@ func stringTest(op string, value []byte) (func([]byte) bool, error) {
 	case "in":
 		wanted, err := decodeList(value, "[]string", decodeString)
 		return func(raw []byte) bool {
-			s, ok := unquote(raw)
+			s, ok := Unquote(raw)
 			return ok && slices.ContainsFunc(wanted, func(w []byte) bool { return bytes.Equal(s, w) })
 		}, err
 	default:
@@ -263,7 +263,7 @@ func stringTest(op string, value []byte) (func([]byte) bool, error) {
 	}
 	wanted, err := decodeString(value)
 	return func(raw []byte) bool {
-		s, ok := unquote(raw)
+		s, ok := Unquote(raw)
 		return ok && compare(s, wanted)
 	}, err
 }
@@ -278,7 +278,7 @@ func listTest(op string, value []byte) (func([]byte) bool, error) {
 		// The record was split, so its JSON is valid; another shape than a list
 		// contains nothing.
 		_ = elements(raw, func(element []byte) bool {
-			s, ok := unquote(element)
+			s, ok := Unquote(element)
 			found = ok && bytes.Equal(s, wanted)
 			return !found
 		})
@@ -294,7 +294,7 @@ func parseInt(raw []byte) (int64, bool) {
 // decodeInt accepts 30 and "30": the documentation's own examples quote numbers.
 func decodeInt(value []byte) (int64, error) {
 	raw := value
-	if text, ok := unquote(value); ok {
+	if text, ok := Unquote(value); ok {
 		raw = text
 	}
 	n, ok := parseInt(raw)
@@ -305,7 +305,7 @@ func decodeInt(value []byte) (int64, error) {
 }
 
 func decodeString(value []byte) ([]byte, error) {
-	text, ok := unquote(value)
+	text, ok := Unquote(value)
 	if !ok {
 		return nil, badPredicate(value, "string")
 	}
@@ -334,7 +334,7 @@ func badPredicate(value []byte, kind string) error {
 // is an error, because one of the two would be ignored.
 func uniqueMembers(text []byte, f func(name string, value []byte) error) error {
 	seen := map[string]bool{}
-	return members(text, func(raw, value []byte, _ bool) error {
+	return members(text, func(raw, value []byte) error {
 		var name string
 		if err := json.Unmarshal(raw, &name); err != nil {
 			return err
