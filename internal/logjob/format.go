@@ -13,10 +13,11 @@ type Format struct {
 	BatchPrefix, BatchSuffix, Delimiter []byte
 	ContentType                         string // of the uncompressed batch
 
-	parts  []formatPart
-	tail   []byte // follows the last part
-	csv    bool
-	defuse bool
+	parts     []formatPart
+	tail      []byte // follows the last part
+	csv       bool
+	stringify bool
+	defuse    bool
 }
 
 // formatPart is a constant text and the field after it, as its place in schema.Fields.
@@ -37,6 +38,7 @@ func (j *Job) Format() (*Format, error) {
 		Delimiter:   []byte(deref(o.RecordDelimiter)),
 		ContentType: "application/x-ndjson",
 		csv:         o.OutputType == CSV,
+		stringify:   deref(o.StringifyObject),
 		defuse:      deref(o.CVE202144228),
 	}
 	prefix, suffix := "{", "}\n"
@@ -103,11 +105,26 @@ func (f *Format) AppendRecord(b []byte, r *Record) []byte {
 			b = appendCSV(b, raw)
 		case raw == nil:
 			b = append(b, "null"...)
+		case f.stringify && (raw[0] == '{' || raw[0] == '['):
+			b = appendJSONString(b, raw)
 		default:
 			b = append(b, raw...)
 		}
 	}
 	return append(b, f.tail...)
+}
+
+// appendJSONString appends valid JSON as a JSON string: it has no control characters.
+func appendJSONString(b, raw []byte) []byte {
+	b = append(b, '"')
+	start := 0
+	for i, c := range raw {
+		if c == '"' || c == '\\' {
+			b = append(append(b, raw[start:i]...), '\\', c)
+			start = i + 1
+		}
+	}
+	return append(append(b, raw[start:]...), '"')
 }
 
 // appendCSV appends a value as a CSV cell: text in double quotes, with those
