@@ -1,4 +1,4 @@
-package http
+package intake
 
 import (
 	"errors"
@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,77 +16,6 @@ import (
 	"tidegate/pipeline/logpush/sink/egress"
 	"tidegate/pipeline/logpush/sink/sinktest"
 )
-
-var loopback = Options{Egress: egress.Policy{AllowHTTP: true, AllowLoopback: true}}
-
-// receiver is an HTTP destination that keeps what it gets by path and batch.
-type receiver struct {
-	*httptest.Server
-	mu       sync.Mutex
-	bodies   map[string][]byte
-	requests []*http.Request
-	answer   func(http.ResponseWriter) // instead of 200
-}
-
-func receive(t *testing.T) *receiver {
-	t.Helper()
-	r := &receiver{bodies: map[string][]byte{}}
-	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		body, err := io.ReadAll(q.Body)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.answer != nil {
-			r.answer(w)
-			return
-		}
-		if err != nil {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		r.bodies[q.URL.Path+" "+q.Header.Get(HeaderBatchID)] = body
-		r.requests = append(r.requests, q)
-	}))
-	t.Cleanup(r.Close)
-	return r
-}
-
-func open(t *testing.T, conf string, options Options) logpush.Sink {
-	t.Helper()
-	u, err := url.Parse(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(u, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func TestSink(t *testing.T) {
-	sinktest.Run(t, func(t *testing.T) sinktest.Subject {
-		r := receive(t)
-		return sinktest.Subject{
-			Sink: open(t, r.URL+"/in/{DATE}", loopback),
-			Stored: func(o logpush.Object) ([]byte, bool) {
-				r.mu.Lock()
-				defer r.mu.Unlock()
-				body, ok := r.bodies["/in/20261009 "+o.BatchID]
-				return body, ok
-			},
-			Count: func() int {
-				r.mu.Lock()
-				defer r.mu.Unlock()
-				return len(r.bodies)
-			},
-			Break: func() {
-				r.mu.Lock()
-				defer r.mu.Unlock()
-				r.answer = func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }
-			},
-		}
-	})
-}
 
 func TestTheRequest(t *testing.T) {
 	r := receive(t)
