@@ -2,7 +2,6 @@ package logpush
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -169,13 +168,30 @@ type bucket struct {
 	objects map[string]Object
 	puts    []string // names, repeats included
 	tries   []time.Time
+	traits  Traits
+	hang    chan struct{} // Put waits until it is closed; may be nil
+	slow    func(o Object) chan struct{}
 	fail    func(o Object) error // asked before an object is kept
 	after   func(o Object) error // asked after it was kept
 }
 
 func newBucket() *bucket { return &bucket{objects: map[string]Object{}} }
 
+func (b *bucket) Traits() Traits { return b.traits }
+
 func (b *bucket) Put(ctx context.Context, o Object) error {
+	b.mu.Lock()
+	hang := b.hang
+	if b.slow != nil {
+		hang = b.slow(o)
+	}
+	b.mu.Unlock()
+	if hang != nil {
+		select {
+		case <-hang:
+		case <-ctx.Done():
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.tries = append(b.tries, time.Now())
@@ -188,6 +204,10 @@ func (b *bucket) Put(ctx context.Context, o Object) error {
 		}
 	}
 	o.Body = bytes.Clone(o.Body)
+	o.Items = slices.Clone(o.Items)
+	for i := range o.Items {
+		o.Items[i].Text = bytes.Clone(o.Items[i].Text)
+	}
 	b.objects[o.Name] = o
 	b.puts = append(b.puts, o.Name)
 	if b.after != nil {
@@ -290,12 +310,13 @@ type world struct {
 	reports *reports
 	log     bytes.Buffer
 
-	parallel int   // 1 when zero
-	budget   int64 // of all batches, in bytes; 1 GiB when zero
+	parallel int     // 1 when zero
+	chunks   *chunks // of its own when nil
+	budget   *budget
 }
 
 func newWorld(t testing.TB) *world {
-	return &world{t: t, memory: newMemory(), bucket: newBucket(), job: job(42), reports: &reports{}}
+	return &world{t: t, memory: newMemory(), bucket: newBucket(), job: job(42), reports: &reports{}, budget: &budget{limit: 1 << 30}}
 }
 
 func (w *world) sinks() Sinks {
@@ -323,7 +344,10 @@ func (w *world) start() *run {
 	stopping, stop := context.WithCancel(ctx)
 	log := slog.New(slog.NewTextHandler(&w.log, nil))
 	h := newHealth(w.job.ID, w.reports.add, log)
-	with := &shared{chunks: newChunks(w.memory, 1<<20, m), budget: &budget{limit: cmp.Or(w.budget, 1<<30)}}
+	with := &shared{chunks: w.chunks, budget: w.budget}
+	if with.chunks == nil {
+		with.chunks = newChunks(w.memory, 1<<20, m)
+	}
 	d := newDelivery(stopping, settings, &reader{memory: w.memory}, with, h, m.of(w.job.ID), log)
 	r := &run{}
 	var running, helping sync.WaitGroup
@@ -333,7 +357,9 @@ func (w *world) start() *run {
 		running.Wait()
 		cancel()
 		helping.Wait()
-		with.chunks.wait()
+		if w.chunks == nil {
+			with.chunks.wait()
+		}
 	}
 	r.kill = func() { cancel(); wait() }
 	r.stop = func() { stop(); wait() }

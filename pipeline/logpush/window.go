@@ -14,7 +14,7 @@ const partsMax = 100
 type window struct {
 	*settings
 	batches []*batch
-	byPart map[part]*batch
+	byPart  map[part]*batch
 
 	size     int64 // uncompressed bytes of all batches
 	records  int
