@@ -35,16 +35,11 @@ func decode(t *testing.T, body []byte, to any) {
 
 func textsOfDatadog(t *testing.T, body []byte) []byte {
 	t.Helper()
-	var elements []json.RawMessage
-	decode(t, body, &elements)
+	var logs []struct{ Message string }
+	decode(t, body, &logs)
 	var texts [][]byte
-	for _, element := range elements {
-		var wrapped struct{ Message *string }
-		decode(t, element, &wrapped)
-		if wrapped.Message != nil {
-			element = []byte(*wrapped.Message)
-		}
-		texts = append(texts, element)
+	for _, l := range logs {
+		texts = append(texts, []byte(l.Message))
 	}
 	return lines(texts)
 }
@@ -190,21 +185,39 @@ func TestSplunkMayHaveItsOwnCertificate(t *testing.T) {
 }
 
 func TestDatadogRequest(t *testing.T) {
-	r := receive(t)
-	conf := "datadog://" + r.Listener.Addr().String() + "/v1/input?header_DD-API-KEY=k3y&ddsource=cloudflare&service=shop&host=h&ddtags=env%3Aprod,team%3Ared&insecure=true"
-	o := sinktest.Items("a", `{"Outcome":"ok"}`+"\n"+`"ok",1`+"\n{broken\n")
-	if err := open(t, conf, loopback).Put(t.Context(), o); err != nil {
-		t.Fatal(err)
+	f := func(parameters, url, service string) {
+		t.Helper()
+		r := receive(t)
+		o := sinktest.Items("a", `{"Outcome":"<ok>"}`+"\n"+`"exception",1`+"\n")
+		if err := open(t, "datadog://"+r.Listener.Addr().String()+parameters, loopback).Put(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		q, body := r.only(t)
+		if got := q.URL.String(); got != url {
+			t.Errorf("the URL is %s, want %s", got, url)
+		}
+		if q.Header.Get("Dd-Api-Key") != "k3y" || q.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("the headers are %v", q.Header)
+		}
+		at := o.Date.UnixMilli()
+		want := fmt.Sprintf(`[{"timestamp":%d,"status":"info"%s,"message":"{\"Outcome\":\"<ok>\"}"},{"timestamp":%d,"status":"error"%[2]s,"message":"\"exception\",1"}]`,
+			at, service, at+1)
+		if got := string(unzip(t, body)); got != want {
+			t.Errorf("the body is\n%s, want\n%s", got, want)
+		}
 	}
-	q, body := r.only(t)
-	if got, want := q.URL.String(), "/v1/input?ddsource=cloudflare&service=shop&host=h&ddtags=env%3Aprod,team%3Ared"; got != want {
-		t.Errorf("the URL is %s, want %s", got, want)
-	}
-	if q.Header.Get("Dd-Api-Key") != "k3y" || q.Header.Get("Content-Type") != "application/json" {
-		t.Errorf("the headers are %v", q.Header)
-	}
-	if got, want := string(unzip(t, body)), `[{"Outcome":"ok"},{"message":"\"ok\",1"},{"message":"{broken"}]`; got != want {
-		t.Errorf("the body is %s, want %s", got, want)
+	f("/v1/input?header_DD-API-KEY=k3y&ddsource=cloudflare&service=web&host=h&ddtags=env%3Aprod,team%3Ared&insecure=true",
+		"/v1/input?ddsource=cloudflare&service=web&host=h&ddtags=env%3Aprod,team%3Ared", "")
+	f("?insecure=true&header_DD-API-KEY=k3y", "/api/v2/logs", `,"service":"shop"`)
+}
+
+// What stands around records must fit into what the cap leaves, when each byte of
+// them is escaped.
+func TestDatadogBatchesStayBelowItsLimit(t *testing.T) {
+	traits := datadog{}.Traits()
+	const around = len(`,{"timestamp":1790000000000,"status":"error","service":"","message":""}`) + 63
+	if most := 2*int(traits.MaxBytes) + traits.MaxRecords*around + 2; most > 5_000_000 {
+		t.Errorf("a batch may have %d bytes", most)
 	}
 }
 
