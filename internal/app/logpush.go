@@ -6,13 +6,13 @@ import (
 	"time"
 
 	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/bucket"
 	"tidegate/pipeline/logpush/sink/clickhouse"
 	"tidegate/pipeline/logpush/sink/egress"
 	"tidegate/pipeline/logpush/sink/file"
 	"tidegate/pipeline/logpush/sink/http"
 	"tidegate/pipeline/logpush/sink/kafka"
 	"tidegate/pipeline/logpush/sink/kinesis"
-	"tidegate/pipeline/logpush/sink/s3"
 	"tidegate/pipeline/logpush/sink/syslog"
 	"tidegate/pipeline/stream"
 )
@@ -46,12 +46,16 @@ func (p *process) sinks(ctx context.Context) logpush.Sinks {
 		Refuse:        p.ownAddresses(ctx),
 	}
 	openHTTP := func(u *url.URL) (logpush.Sink, error) { return http.New(u, http.Options{Egress: policy}) }
-	openS3 := func(u *url.URL) (logpush.Sink, error) { return s3.New(u, s3.Options{Egress: policy}) }
+	openBucket := func(u *url.URL) (logpush.Sink, error) {
+		return bucket.New(u, bucket.Options{Egress: policy, GoogleAmbient: p.config.LogpushGoogleAmbient})
+	}
 	return logpush.Sinks{
 		"https": openHTTP,
 		"http":  openHTTP,
-		"s3":    openS3,
-		"r2":    openS3,
+		"s3":    openBucket,
+		"r2":    openBucket,
+		"gs":    openBucket,
+		"azure": openBucket,
 		"clickhouse": func(u *url.URL) (logpush.Sink, error) {
 			return clickhouse.New(u, clickhouse.Options{Egress: policy})
 		},
