@@ -78,6 +78,14 @@ func (h *health) Lost(at time.Time, message string) {
 	h.signal()
 }
 
+// isFailing reports whether the last upload of a partition failed.
+func (h *health) isFailing(partition int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, failing := h.failing[partition]
+	return failing
+}
+
 // Gone notes that a partition went to another runner, whose business it now is.
 func (h *health) Gone(partition int) {
 	h.mu.Lock()

@@ -32,6 +32,9 @@ type metrics struct {
 	bytes     metric.Int64Counter
 	gzipBytes metric.Int64Counter
 	uploads   metric.Int64Counter
+	closed    metric.Int64Counter
+	fetches   metric.Int64Counter
+	shared    metric.Int64Counter
 	errors    metric.Int64Counter
 	retries   metric.Int64Counter
 	letters   metric.Int64Counter
@@ -66,6 +69,9 @@ func newMetrics() (*metrics, error) {
 	counter(&m.bytes, "tidegate_logpush_bytes_total", "Uncompressed bytes that a destination accepted.")
 	counter(&m.gzipBytes, "tidegate_logpush_gzip_bytes_total", "Compressed bytes that a destination accepted.")
 	counter(&m.uploads, "tidegate_logpush_uploads_total", "Uploads that a destination accepted.")
+	counter(&m.closed, "tidegate_logpush_batches_closed_early_total", "Batches that were closed before their bounds, because the memory for batches was used up.")
+	counter(&m.fetches, "tidegate_logpush_fetches_total", "Fetches from the topic, for all jobs together.")
+	counter(&m.shared, "tidegate_logpush_shared_reads_total", "Times that a job got records which were fetched for another one.")
 	counter(&m.errors, "tidegate_logpush_errors_total", "Failures, by stage: open, upload, refused, letter.")
 	counter(&m.retries, "tidegate_logpush_retries_total", "Uploads that are to be tried again after a pause.")
 	counter(&m.letters, "tidegate_logpush_dead_letters_total", "Parts of batches that a destination refused for good.")
@@ -98,6 +104,24 @@ func (m *metrics) of(jobID int64) *jobMetrics {
 	return j
 }
 
+// observe shows what is in memory for as long as the process's meters are there.
+func (m *metrics) observe(with *shared) error {
+	meter := telemetry.Meter("tidegate/pipeline/logpush")
+	bytes, err := meter.Int64ObservableGauge("tidegate_logpush_memory_bytes",
+		metric.WithDescription("Bytes of events in memory, by what they are in: batches, the cache."))
+	if err != nil {
+		return err
+	}
+	batches := metric.WithAttributes(attribute.String("in", "batches"))
+	cache := metric.WithAttributes(attribute.String("in", "cache"))
+	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveInt64(bytes, with.budget.used.Load(), batches)
+		o.ObserveInt64(bytes, with.chunks.size(), cache)
+		return nil
+	}, bytes)
+	return err
+}
+
 // Stages of a failure.
 const (
 	stageOpen    = "open"    // the destination cannot be used as configured
@@ -109,6 +133,8 @@ const (
 func (j *jobMetrics) fail(ctx context.Context, stage string) {
 	j.errors.Add(ctx, 1, j.byFailure[stage])
 }
+
+func (j *jobMetrics) early(ctx context.Context) { j.closed.Add(ctx, 1, j.attrs) }
 
 func (j *jobMetrics) drop(ctx context.Context, reason string, n int64) {
 	if n > 0 {

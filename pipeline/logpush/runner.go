@@ -65,7 +65,7 @@ func (r *runner) run(ctx context.Context) {
 		breakOff()
 	})
 
-	settings, err := newSettings(r.job, r.manager.sinks, r.manager.config.DefaultInterval)
+	settings, err := newSettings(r.job, r.manager.sinks, r.manager.config)
 	if err != nil {
 		// Only a change of the job or of our configuration helps, and either
 		// starts another runner.
@@ -99,7 +99,7 @@ func (r *runner) drain(ctx context.Context) {
 // handle delivers one partition; it returns when the partition is taken away.
 func (r *runner) handle(ctx context.Context, p stream.Partition, s *settings) error {
 	if r.active.enter() {
-		d := newDelivery(r.stopping, s, p, r.health, r.metrics, r.log)
+		d := newDelivery(r.stopping, s, p, r.manager.shared, r.health, r.metrics, r.log)
 		err := d.run(ctx)
 		r.active.leave()
 		if ctx.Err() != nil && r.stopping.Err() == nil {

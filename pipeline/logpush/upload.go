@@ -40,7 +40,7 @@ type uploader struct {
 
 // refusal is a part that the destination refused for good.
 type refusal struct {
-	part
+	section
 	attempts int
 	err      *UploadError
 }
@@ -80,7 +80,7 @@ func (u *uploader) deliver(ctx context.Context, s *sealed) (err error) {
 // the destination took.
 func (u *uploader) spread(ctx context.Context, s *sealed) (refused []refusal, accepted int, err error) {
 	splits := 0
-	for todo := []part{s.whole()}; len(todo) > 0; {
+	for todo := []section{s.whole()}; len(todo) > 0; {
 		p := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		attempts, e, err := u.send(ctx, s, p)
@@ -114,7 +114,7 @@ func (u *uploader) spread(ctx context.Context, s *sealed) (refused []refusal, ac
 
 // pick returns the records of a part with the given places, neighbours together.
 // Places that the part doesn't have are left out.
-func (p part) pick(places []int) (list []part) {
+func (p section) pick(places []int) (list []section) {
 	for _, place := range slices.Compact(slices.Sorted(slices.Values(places))) {
 		at := p.from + place
 		switch n := len(list); {
@@ -122,7 +122,7 @@ func (p part) pick(places []int) (list []part) {
 		case n > 0 && list[n-1].to == at:
 			list[n-1].to++
 		default:
-			list = append(list, part{at, at + 1})
+			list = append(list, section{at, at + 1})
 		}
 	}
 	return list
@@ -145,7 +145,7 @@ func (u *uploader) insist(ctx context.Context, s *sealed, failure error) (accept
 
 // send tries to upload a part until the destination has it, or refuses it because of
 // its content, which is no error.
-func (u *uploader) send(ctx context.Context, s *sealed, p part) (attempts int, refused *UploadError, err error) {
+func (u *uploader) send(ctx context.Context, s *sealed, p section) (attempts int, refused *UploadError, err error) {
 	if p != s.whole() { // the search of a large batch may take longer than a stop waits
 		select {
 		case <-u.stopping.Done():
@@ -193,10 +193,8 @@ func (u *uploader) refusalOf(err error) *UploadError {
 	if u.health.letters == nil {
 		return nil
 	}
-	return refusalOf(err, u.traits())
+	return refusalOf(err, u.traits)
 }
-
-func (u *uploader) traits() Traits { return TraitsOf(u.sink) }
 
 func (u *uploader) redacted(err error) string {
 	return logjob.Redactor(u.job.DestinationConf).Replace(err.Error())

@@ -21,28 +21,28 @@ type Letters interface {
 	AddDeadLetter(ctx context.Context, l logjob.DeadLetter, limits logjob.LetterLimits) error
 }
 
-// part is a range of the records of a sealed batch.
-type part struct{ from, to int }
+// section is a range of the records of a sealed batch.
+type section struct{ from, to int }
 
-func (p part) len() int { return p.to - p.from }
+func (p section) len() int { return p.to - p.from }
 
 // halves of a part with more than one record.
-func (p part) halves() (part, part) {
+func (p section) halves() (section, section) {
 	middle := p.from + p.len()/2
-	return part{p.from, middle}, part{middle, p.to}
+	return section{p.from, middle}, section{middle, p.to}
 }
 
 // whole is the part that is the batch.
-func (s *sealed) whole() part { return part{0, len(s.index)} }
+func (s *sealed) whole() section { return section{0, len(s.index)} }
 
 // offsets returns where a part's records begin and end in the partition.
-func (s *sealed) offsets(p part) (begin, end int64) {
+func (s *sealed) offsets(p section) (begin, end int64) {
 	return s.begin + int64(s.index[p.from].offset), s.begin + int64(s.index[p.to-1].offset) + 1
 }
 
 // span returns where the texts of a part begin and end in the uncompressed body,
 // without prefix and suffix of the batch.
-func (s *sealed) span(p part, f *logjob.Format) (begin, end int64) {
+func (s *sealed) span(p section, f *logjob.Format) (begin, end int64) {
 	begin = int64(len(f.BatchPrefix))
 	if p.from > 0 {
 		begin = int64(s.index[p.from-1].end) + int64(len(f.Delimiter))
@@ -53,7 +53,7 @@ func (s *sealed) span(p part, f *logjob.Format) (begin, end int64) {
 // cut returns a part as a batch of its own. Its id and name say which records it
 // holds: a repeat overwrites itself, and a receiver that remembers ids never takes
 // a part for the batch.
-func (s *sealed) cut(p part, f *logjob.Format) (*sealed, error) {
+func (s *sealed) cut(p section, f *logjob.Format) (*sealed, error) {
 	if p == s.whole() {
 		return s, nil
 	}
@@ -109,11 +109,11 @@ func zip(f *logjob.Format, write func(io.Writer) error) ([]byte, error) {
 
 // letter is a part as it is kept.
 func (s *sealed) letter(partition int, r refusal, f *logjob.Format) (logjob.DeadLetter, error) {
-	cut, err := s.cut(r.part, f)
+	cut, err := s.cut(r.section, f)
 	if err != nil {
 		return logjob.DeadLetter{}, err
 	}
-	begin, end := s.offsets(r.part)
+	begin, end := s.offsets(r.section)
 	l := logjob.DeadLetter{
 		JobID: s.JobID, Partition: partition, BatchID: cut.BatchID, BeginOffset: begin, EndOffset: end, Records: cut.Records,
 		From: s.Date, Until: s.until, Status: r.err.Status, Reason: r.err.Error(), Attempts: r.attempts, Body: cut.Body,
