@@ -142,9 +142,9 @@ func DefaultConfig(roles ...Role) Config {
 		TopicRetention:   24 * time.Hour,
 		GatewayACME:      ACMEConfig{Directory: listen.LetsEncrypt},
 		DrainTimeout:     drainTimeout,
-		DeadLettersMax:   1000, DeadLettersMaxBytes: 100 << 20,
-		LogpushInterval: 30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
+		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
 
+		DeadLettersMax: 1000, DeadLettersMaxBytes: 100 << 20,
 		LogpushParallel:    4,
 		LogpushMemoryBytes: 512 << 20,
 		LogLevel:           "info",
