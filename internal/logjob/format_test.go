@@ -32,11 +32,11 @@ func FuzzFormat(f *testing.F) {
 			return
 		}
 		line := plain.AppendRecord(nil, &r)
-		var values, strung_ map[string]json.RawMessage
+		var values, objects map[string]json.RawMessage
 		if err := json.Unmarshal(line, &values); err != nil || strings.Count(string(line), "\n") != 1 {
 			t.Fatalf("%q is not a line of JSON: %v", line, err)
 		}
-		if err := json.Unmarshal(strung.AppendRecord(nil, &r), &strung_); err != nil {
+		if err := json.Unmarshal(strung.AppendRecord(nil, &r), &objects); err != nil {
 			t.Fatal(err)
 		}
 		row := table.AppendRecord(nil, &r)
@@ -50,11 +50,11 @@ func FuzzFormat(f *testing.F) {
 			want, isObject := string(raw), raw[0] == '{' || raw[0] == '['
 			var text string
 			if isObject {
-				if err := json.Unmarshal(strung_[name], &text); err != nil || len(text) == 0 || !json.Valid([]byte(text)) {
-					t.Fatalf("%s as a string is %s: %v", name, strung_[name], err)
+				if err := json.Unmarshal(objects[name], &text); err != nil || len(text) == 0 || !json.Valid([]byte(text)) {
+					t.Fatalf("%s as a string is %s: %v", name, objects[name], err)
 				}
-			} else if string(strung_[name]) != want {
-				t.Fatalf("%s is %s, want %s", name, strung_[name], want)
+			} else if string(objects[name]) != want {
+				t.Fatalf("%s is %s, want %s", name, objects[name], want)
 			}
 			if inner, ok := Unquote(raw); ok {
 				want = string(inner)
