@@ -37,6 +37,7 @@ func (m *Manager) start(ctx context.Context, j logjob.Job, ended chan<- struct{}
 		done:   make(chan struct{}),
 		active: active{idle: make(chan struct{})},
 	}
+	r.health.letters, r.health.letterLimits = m.config.Letters, m.config.LetterLimits
 	r.stopping, r.stop = context.WithCancel(ctx)
 	go func() {
 		r.run(ctx)
