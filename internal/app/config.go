@@ -14,6 +14,7 @@ import (
 
 	"tidegate/internal/gateway"
 	"tidegate/internal/gateway/listen"
+	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/stream"
 )
 
@@ -106,6 +107,8 @@ type Config struct {
 	TopicRetention   time.Duration
 
 	LogpushInterval      time.Duration // a job's batch closes after this, unless it says otherwise
+	LogpushParallel      int           // uploads that a partition of a job may have under way
+	LogpushMemoryBytes   int64         // what deliveries may hold of events
 	LogpushAllowHTTP     bool          // destinations may be plain http://
 	LogpushAllowPrivate  bool          // destinations may be in private and link-local ranges
 	LogpushAllowLoopback bool
@@ -138,8 +141,11 @@ func DefaultConfig(roles ...Role) Config {
 		GatewayACME:      ACMEConfig{Directory: listen.LetsEncrypt},
 		DrainTimeout:     drainTimeout,
 		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
-		LogLevel:         "info",
-		LogFormat:        "text",
+
+		LogpushParallel:    4,
+		LogpushMemoryBytes: 512 << 20,
+		LogLevel:           "info",
+		LogFormat:          "text",
 	}
 }
 
@@ -217,6 +223,8 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	}
 	if c.has(RoleLogpush) {
 		f.DurationVar(&c.LogpushInterval, "logpush-interval", c.LogpushInterval, "how long a batch may wait, for jobs that do not say")
+		f.IntVar(&c.LogpushParallel, "logpush-parallel", c.LogpushParallel, "how many uploads a partition of a job may have under way, 1 to 16")
+		f.Int64Var(&c.LogpushMemoryBytes, "logpush-memory-bytes", c.LogpushMemoryBytes, "what Logpush may hold of events in memory")
 	}
 }
 
@@ -285,6 +293,10 @@ func (c *Config) Validate() error {
 	if c.TopicPartitions < 1 || c.TopicReplication < 1 || c.TopicRetention <= 0 || c.LogpushInterval <= 0 {
 		return fmt.Errorf("--topic-partitions (%d), --topic-replication (%d), --topic-retention (%s) and --logpush-interval (%s) must be positive",
 			c.TopicPartitions, c.TopicReplication, c.TopicRetention, c.LogpushInterval)
+	}
+	if c.has(RoleLogpush) && (c.LogpushParallel < 1 || c.LogpushParallel > logpush.ParallelMax || c.LogpushMemoryBytes < logpush.MemoryBytesMin) {
+		return fmt.Errorf("--logpush-parallel (%d) must be from 1 to %d, --logpush-memory-bytes (%d) at least %d",
+			c.LogpushParallel, logpush.ParallelMax, c.LogpushMemoryBytes, logpush.MemoryBytesMin)
 	}
 	if c.has(RoleGateway) && (c.EventQueueMaxEvents < 1 || c.EventQueueMaxBytes < eventBoundMin || c.SpoolMaxBytes < eventBoundMin) {
 		return fmt.Errorf("--event-queue-max-events (%d) must be at least 1, --event-queue-max-bytes (%d) and --spool-max-bytes (%d) at least %d, which is a batch",

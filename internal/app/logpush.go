@@ -10,7 +10,7 @@ import (
 	"tidegate/pipeline/logpush/sink/clickhouse"
 	"tidegate/pipeline/logpush/sink/egress"
 	"tidegate/pipeline/logpush/sink/file"
-	"tidegate/pipeline/logpush/sink/http"
+	"tidegate/pipeline/logpush/sink/intake"
 	"tidegate/pipeline/logpush/sink/kafka"
 	"tidegate/pipeline/logpush/sink/kinesis"
 	"tidegate/pipeline/logpush/sink/syslog"
@@ -27,17 +27,29 @@ func (p *process) addLogpush(ctx context.Context) error {
 		// A job starts at "now": delivery itself looks up where that is.
 		return stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: groupID, Logger: p.log})
 	}
-	manager, err := logpush.New(logpush.Config{DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace}, p.store, p.sinks(ctx), groups, p.log)
+	reader, err := stream.NewReader(p.stream(), p.log)
 	if err != nil {
 		return err
 	}
-	p.services = append(p.services, service{"logpush", stageEdge, manager.Run})
+	config := logpush.Config{
+		DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace,
+		Parallel: p.config.LogpushParallel, MemoryBytes: p.config.LogpushMemoryBytes,
+	}
+	manager, err := logpush.New(config, p.store, p.sinks(ctx), groups, reader, p.log)
+	if err != nil {
+		return err
+	}
+	p.services = append(p.services, service{"logpush", stageEdge, func(ctx context.Context) error {
+		defer reader.Close()
+		return manager.Run(ctx)
+	}})
 	p.checks = append(p.checks, p.kafkaCheck())
 	return nil
 }
 
 // sinks is the table of destinations: a new one is a folder below
-// pipeline/logpush/sink and a line here.
+// pipeline/logpush/sink and a line here, or, if it is reached over HTTP, a line in
+// the table of sink/intake.
 func (p *process) sinks(ctx context.Context) logpush.Sinks {
 	policy := egress.Policy{
 		AllowHTTP:     p.config.LogpushAllowHTTP,
@@ -45,13 +57,10 @@ func (p *process) sinks(ctx context.Context) logpush.Sinks {
 		AllowPrivate:  p.config.LogpushAllowPrivate,
 		Refuse:        p.ownAddresses(ctx),
 	}
-	openHTTP := func(u *url.URL) (logpush.Sink, error) { return http.New(u, http.Options{Egress: policy}) }
 	openBucket := func(u *url.URL) (logpush.Sink, error) {
 		return bucket.New(u, bucket.Options{Egress: policy, GoogleAmbient: p.config.LogpushGoogleAmbient})
 	}
-	return logpush.Sinks{
-		"https": openHTTP,
-		"http":  openHTTP,
+	sinks := logpush.Sinks{
 		"s3":    openBucket,
 		"r2":    openBucket,
 		"gs":    openBucket,
@@ -66,4 +75,8 @@ func (p *process) sinks(ctx context.Context) logpush.Sinks {
 			return file.New(u, file.Options{Roots: p.config.LogpushFileRoots})
 		},
 	}
+	for _, scheme := range intake.Schemes() {
+		sinks[scheme] = func(u *url.URL) (logpush.Sink, error) { return intake.New(u, intake.Options{Egress: policy}) }
+	}
+	return sinks
 }

@@ -103,6 +103,9 @@ type Traits struct {
 	Records bool
 	// Overwrites says that a repeat under the same key replaces what is there.
 	Overwrites bool
+	// InOrder says that the batches of a partition must come one after the other.
+	// Otherwise several may be under way at a time.
+	InOrder bool
 }
 
 // Traiter is implemented by sinks with other Traits than the zero value. They
