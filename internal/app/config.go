@@ -110,6 +110,7 @@ type Config struct {
 	LogpushAllowPrivate  bool          // destinations may be in private and link-local ranges
 	LogpushAllowLoopback bool
 	LogpushFileRoots     []string // file:// destinations must lie below one of these
+	LogpushJobsMax       int      // of one dataset in one account; 0 for none
 	LogLevel             string
 	LogFormat            string // "text" or "json"
 }
@@ -137,6 +138,7 @@ func DefaultConfig(roles ...Role) Config {
 		GatewayACME:      ACMEConfig{Directory: listen.LetsEncrypt},
 		DrainTimeout:     drainTimeout,
 		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
+		LogpushJobsMax:   1000,             // as much as an account's own max_jobs can be
 		LogLevel:         "info",
 		LogFormat:        "text",
 	}
@@ -213,6 +215,9 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.BoolVar(&c.LogpushAllowLoopback, "logpush-allow-loopback", c.LogpushAllowLoopback, "allow destinations on this machine's loopback addresses")
 		f.StringSliceVar(&c.LogpushFileRoots, "logpush-file-roots", c.LogpushFileRoots, "folders that file:// destinations may write below")
 	}
+	if c.has(RoleAPI) {
+		f.IntVar(&c.LogpushJobsMax, "logpush-jobs-max", c.LogpushJobsMax, "Logpush jobs of one dataset that any account may have, whatever its own max_jobs says; 0 for none")
+	}
 	if c.has(RoleLogpush) {
 		f.DurationVar(&c.LogpushInterval, "logpush-interval", c.LogpushInterval, "how long a batch may wait, for jobs that do not say")
 	}
@@ -287,6 +292,9 @@ func (c *Config) Validate() error {
 	if c.has(RoleGateway) && (c.EventQueueMaxEvents < 1 || c.EventQueueMaxBytes < eventBoundMin || c.SpoolMaxBytes < eventBoundMin) {
 		return fmt.Errorf("--event-queue-max-events (%d) must be at least 1, --event-queue-max-bytes (%d) and --spool-max-bytes (%d) at least %d, which is a batch",
 			c.EventQueueMaxEvents, c.EventQueueMaxBytes, c.SpoolMaxBytes, eventBoundMin)
+	}
+	if c.LogpushJobsMax < 0 {
+		return fmt.Errorf("--logpush-jobs-max is %d: it must be 0, for none, or more", c.LogpushJobsMax)
 	}
 	if c.DrainTimeout <= 0 {
 		return fmt.Errorf("--drain-timeout is %s: it must be positive", c.DrainTimeout)
