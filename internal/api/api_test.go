@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +18,7 @@ import (
 	"tidegate/internal/api/client"
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
 	"tidegate/internal/store"
 	"tidegate/schema"
 	"tidegate/schema/control"
@@ -76,7 +78,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 		return nil
 	}}
 	server, err := api.New(config, api.Deps{
-		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Snapshots: db, Routers: db,
+		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Letters: db, Snapshots: db, Routers: db,
 		Destinations: written, Keys: db, InstantLogs: db, InstantEvents: instant,
 		Metrics: metrics{}, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -120,6 +122,14 @@ func (d destinations) NeedsChallenge(conf string) (bool, error) {
 func (d destinations) PutChallenge(_ context.Context, conf, name, text string) (string, error) {
 	d.written[name] = text
 	return "logs/" + name, d.test(conf)
+}
+
+// SendLetter is refused as often as a letter was tried only once.
+func (d destinations) SendLetter(_ context.Context, j logjob.Job, l logjob.DeadLetter) (int, error) {
+	if l.Attempts == 1 {
+		return http.StatusUnprocessableEntity, errors.New("422 still no")
+	}
+	return 0, d.test(j.DestinationConf)
 }
 
 // metrics tells of two versions, one of which served nothing.

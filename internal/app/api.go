@@ -10,6 +10,7 @@ import (
 
 	"tidegate/dashboards"
 	"tidegate/internal/api"
+	"tidegate/internal/logjob"
 	"tidegate/pipeline/logpush"
 	"tidegate/schema/control"
 )
@@ -27,6 +28,10 @@ func (d destinations) PutChallenge(ctx context.Context, conf, name, text string)
 	return d.sinks.PutChallenge(ctx, conf, name, text)
 }
 
+func (d destinations) SendLetter(ctx context.Context, j logjob.Job, l logjob.DeadLetter) (int, error) {
+	return d.sinks.SendLetter(ctx, j.DestinationConf, j.Dataset, &l)
+}
+
 // addAPI makes the first account on an empty database and adds the control
 // plane's server.
 func (p *process) addAPI(ctx context.Context) error {
@@ -42,7 +47,7 @@ func (p *process) addAPI(ctx context.Context) error {
 		return err
 	}
 	deps := api.Deps{
-		Accounts: p.store, Tokens: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Snapshots: p.store,
+		Accounts: p.store, Tokens: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Letters: p.store, Snapshots: p.store,
 		Routers: p.store, Triggers: p.store, Tails: p.store, TailEvents: events, InstantLogs: p.store, InstantEvents: instant,
 		Destinations: destinations{p.sinks(ctx)}, Keys: p.store, Metrics: p.rates,
 		Ready: p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),

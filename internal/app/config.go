@@ -14,6 +14,7 @@ import (
 
 	"tidegate/internal/gateway"
 	"tidegate/internal/gateway/listen"
+	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/stream"
 )
 
@@ -106,9 +107,13 @@ type Config struct {
 	TopicRetention   time.Duration
 
 	LogpushInterval      time.Duration // a job's batch closes after this, unless it says otherwise
+	LogpushParallel      int           // uploads that a partition of a job may have under way
+	LogpushMemoryBytes   int64         // what deliveries may hold of events
 	LogpushAllowHTTP     bool          // destinations may be plain http://
 	LogpushAllowPrivate  bool          // destinations may be in private and link-local ranges
 	LogpushAllowLoopback bool
+	DeadLettersMax       int64    // of one job
+	DeadLettersMaxBytes  int64    // of one job
 	LogpushFileRoots     []string // file:// destinations must lie below one of these
 	LogpushJobsMax       int      // of one dataset in one account; 0 for none
 	LogLevel             string
@@ -137,10 +142,14 @@ func DefaultConfig(roles ...Role) Config {
 		TopicRetention:   24 * time.Hour,
 		GatewayACME:      ACMEConfig{Directory: listen.LetsEncrypt},
 		DrainTimeout:     drainTimeout,
-		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
-		LogpushJobsMax:   1000,             // as much as an account's own max_jobs can be
-		LogLevel:         "info",
-		LogFormat:        "text",
+		DeadLettersMax:   1000, DeadLettersMaxBytes: 100 << 20,
+		LogpushInterval: 30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
+		LogpushJobsMax:  1000,             // as much as an account's own max_jobs can be
+
+		LogpushParallel:    4,
+		LogpushMemoryBytes: 512 << 20,
+		LogLevel:           "info",
+		LogFormat:          "text",
 	}
 }
 
@@ -219,7 +228,11 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.IntVar(&c.LogpushJobsMax, "logpush-jobs-max", c.LogpushJobsMax, "Logpush jobs of one dataset that any account may have, whatever its own max_jobs says; 0 for none")
 	}
 	if c.has(RoleLogpush) {
+		f.Int64Var(&c.DeadLettersMax, "logpush-dead-letters-max", c.DeadLettersMax, "dead letters of a job that may wait; at the bound its delivery waits")
+		f.Int64Var(&c.DeadLettersMaxBytes, "logpush-dead-letters-max-bytes", c.DeadLettersMaxBytes, "bytes, compressed, of a job's dead letters that may wait")
 		f.DurationVar(&c.LogpushInterval, "logpush-interval", c.LogpushInterval, "how long a batch may wait, for jobs that do not say")
+		f.IntVar(&c.LogpushParallel, "logpush-parallel", c.LogpushParallel, "how many uploads a partition of a job may have under way, 1 to 16")
+		f.Int64Var(&c.LogpushMemoryBytes, "logpush-memory-bytes", c.LogpushMemoryBytes, "what Logpush may hold of events in memory")
 	}
 }
 
@@ -285,9 +298,16 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("--%s is %q: it must be host:port", member, addr)
 		}
 	}
+	if c.DeadLettersMax < 1 || c.DeadLettersMaxBytes < 1 {
+		return fmt.Errorf("--logpush-dead-letters-max (%d) and --logpush-dead-letters-max-bytes (%d) must be positive", c.DeadLettersMax, c.DeadLettersMaxBytes)
+	}
 	if c.TopicPartitions < 1 || c.TopicReplication < 1 || c.TopicRetention <= 0 || c.LogpushInterval <= 0 {
 		return fmt.Errorf("--topic-partitions (%d), --topic-replication (%d), --topic-retention (%s) and --logpush-interval (%s) must be positive",
 			c.TopicPartitions, c.TopicReplication, c.TopicRetention, c.LogpushInterval)
+	}
+	if c.has(RoleLogpush) && (c.LogpushParallel < 1 || c.LogpushParallel > logpush.ParallelMax || c.LogpushMemoryBytes < logpush.MemoryBytesMin) {
+		return fmt.Errorf("--logpush-parallel (%d) must be from 1 to %d, --logpush-memory-bytes (%d) at least %d",
+			c.LogpushParallel, logpush.ParallelMax, c.LogpushMemoryBytes, logpush.MemoryBytesMin)
 	}
 	if c.has(RoleGateway) && (c.EventQueueMaxEvents < 1 || c.EventQueueMaxBytes < eventBoundMin || c.SpoolMaxBytes < eventBoundMin) {
 		return fmt.Errorf("--event-queue-max-events (%d) must be at least 1, --event-queue-max-bytes (%d) and --spool-max-bytes (%d) at least %d, which is a batch",

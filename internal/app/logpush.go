@@ -5,11 +5,16 @@ import (
 	"net/url"
 	"time"
 
+	"tidegate/internal/logjob"
 	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/clickhouse"
 	"tidegate/pipeline/logpush/sink/egress"
 	"tidegate/pipeline/logpush/sink/file"
-	"tidegate/pipeline/logpush/sink/http"
+	"tidegate/pipeline/logpush/sink/intake"
+	"tidegate/pipeline/logpush/sink/kafka"
+	"tidegate/pipeline/logpush/sink/kinesis"
 	"tidegate/pipeline/logpush/sink/s3"
+	"tidegate/pipeline/logpush/sink/syslog"
 	"tidegate/pipeline/stream"
 )
 
@@ -23,17 +28,30 @@ func (p *process) addLogpush(ctx context.Context) error {
 		// A job starts at "now": delivery itself looks up where that is.
 		return stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: groupID, Logger: p.log})
 	}
-	manager, err := logpush.New(logpush.Config{DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace}, p.store, p.sinks(ctx), groups, p.log)
+	reader, err := stream.NewReader(p.stream(), p.log)
 	if err != nil {
 		return err
 	}
-	p.services = append(p.services, service{"logpush", stageEdge, manager.Run})
+	config := logpush.Config{
+		DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace,
+		Parallel: p.config.LogpushParallel, MemoryBytes: p.config.LogpushMemoryBytes,
+		Letters: p.store, LetterLimits: logjob.LetterLimits{Letters: p.config.DeadLettersMax, Bytes: p.config.DeadLettersMaxBytes},
+	}
+	manager, err := logpush.New(config, p.store, p.sinks(ctx), groups, reader, p.log)
+	if err != nil {
+		return err
+	}
+	p.services = append(p.services, service{"logpush", stageEdge, func(ctx context.Context) error {
+		defer reader.Close()
+		return manager.Run(ctx)
+	}})
 	p.checks = append(p.checks, p.kafkaCheck())
 	return nil
 }
 
 // sinks is the table of destinations: a new one is a folder below
-// pipeline/logpush/sink and a line here.
+// pipeline/logpush/sink and a line here, or, if it is reached over HTTP, a line in
+// the table of sink/intake.
 func (p *process) sinks(ctx context.Context) logpush.Sinks {
 	policy := egress.Policy{
 		AllowHTTP:     p.config.LogpushAllowHTTP,
@@ -41,15 +59,22 @@ func (p *process) sinks(ctx context.Context) logpush.Sinks {
 		AllowPrivate:  p.config.LogpushAllowPrivate,
 		Refuse:        p.ownAddresses(ctx),
 	}
-	openHTTP := func(u *url.URL) (logpush.Sink, error) { return http.New(u, http.Options{Egress: policy}) }
 	openS3 := func(u *url.URL) (logpush.Sink, error) { return s3.New(u, s3.Options{Egress: policy}) }
-	return logpush.Sinks{
-		"https": openHTTP,
-		"http":  openHTTP,
-		"s3":    openS3,
-		"r2":    openS3,
+	sinks := logpush.Sinks{
+		"s3": openS3,
+		"r2": openS3,
+		"clickhouse": func(u *url.URL) (logpush.Sink, error) {
+			return clickhouse.New(u, clickhouse.Options{Egress: policy})
+		},
+		"kafka":   func(u *url.URL) (logpush.Sink, error) { return kafka.New(u, kafka.Options{Egress: policy}) },
+		"kinesis": func(u *url.URL) (logpush.Sink, error) { return kinesis.New(u, kinesis.Options{Egress: policy}) },
+		"syslog":  func(u *url.URL) (logpush.Sink, error) { return syslog.New(u, syslog.Options{Egress: policy}) },
 		"file": func(u *url.URL) (logpush.Sink, error) {
 			return file.New(u, file.Options{Roots: p.config.LogpushFileRoots})
 		},
 	}
+	for _, scheme := range intake.Schemes() {
+		sinks[scheme] = func(u *url.URL) (logpush.Sink, error) { return intake.New(u, intake.Options{Egress: policy}) }
+	}
+	return sinks
 }

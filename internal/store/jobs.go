@@ -141,6 +141,11 @@ func (s *Store) CreateJob(ctx context.Context, j logjob.Job, most int) (logjob.J
 			j.ID, j.AccountID, settings, nullMicros(j.EnabledAt), j.Revision); err != nil {
 			return err
 		}
+		if !j.Start.IsZero() {
+			if _, err := createReplay(ctx, t, j.AccountID, j.ID, logjob.ReplayRequest{From: j.Start}); err != nil {
+				return err
+			}
+		}
 		return t.audit(ctx, j.AccountID, "job.create", fmt.Sprint(j.ID), nil, masked(j))
 	})
 	return j, err

@@ -40,7 +40,7 @@ func TestSampling(t *testing.T) {
 func TestBoundsOfAJob(t *testing.T) {
 	f := func(j logjob.Job, want bounds) {
 		t.Helper()
-		if got := boundsOf(&j, 30*time.Second); got != want {
+		if got := boundsOf(&j, Traits{}, 30*time.Second); got != want {
 			t.Errorf("bounds are %+v, want %+v", got, want)
 		}
 	}
@@ -68,7 +68,7 @@ func TestPauseAfter(t *testing.T) {
 
 func BenchmarkDelivery(b *testing.B) {
 	// The path of a record from a fetch into the compressed batch.
-	settings, err := newSettings(job(1), Sinks{"bucket": newWorld(b).sinks()["bucket"]}, time.Minute)
+	settings, err := newSettings(job(1), Sinks{"bucket": newWorld(b).sinks()["bucket"]}, Config{DefaultInterval: time.Minute, Parallel: 1})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -77,18 +77,20 @@ func BenchmarkDelivery(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	d := &delivery{settings: settings, partition: &reader{memory: newMemory()}, metrics: m.of(1),
-		batch: batch{format: settings.format, bounds: settings.bounds}}
+	budget := &budget{limit: 1 << 30}
+	d := &delivery{settings: settings, partition: &reader{memory: newMemory()}, metrics: m.of(1), window: newWindow(settings),
+		facts: newFacts("", Traits{}), holding: budget.open()}
 	now := time.Now()
 	value := event("ok", 12)
 	b.SetBytes(int64(len(value)))
 	b.ReportAllocs()
 	for i := range b.N {
 		if i%100_000 == 99_999 {
-			d.batch.Reset()
+			d.window = newWindow(settings)
 		}
-		if err := d.take(b.Context(), &stream.Record{Offset: int64(i), Time: now, Account: account, Value: value}); err != nil {
-			b.Fatal(err)
+		c := newChunk(spot{0, int64(i)}, []stream.Record{{Offset: int64(i), Time: now, Account: account, Value: value}})
+		if taken, err := d.take(now, &c.records[0]); !taken || err != nil {
+			b.Fatal(taken, err)
 		}
 	}
 }

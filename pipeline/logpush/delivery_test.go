@@ -288,7 +288,7 @@ func TestDollarBracesAreDefusedAcrossChunks(t *testing.T) {
 		w.job.OutputOptions.CVE202144228 = ptr(true)
 		w.job.OutputOptions.RecordSuffix = ptr("}$")
 		r := w.start()
-		const n = 5 * chunk / len(`{"WallTimeMs":0}$`)
+		const n = 5 * pieceBytes / len(`{"WallTimeMs":0}$`)
 		w.memory.add(fill(n)...)
 		pass(0)
 		r.stop()

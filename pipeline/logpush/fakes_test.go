@@ -117,25 +117,29 @@ func (r *reader) OffsetAt(_ context.Context, t time.Time) (int64, error) {
 func (r *reader) SeekTo(offset int64) { r.position = offset }
 
 func (r *reader) Fetch(ctx context.Context) ([]stream.Record, error) {
-	if r.fetching != nil {
-		r.fetching(r.position)
+	return r.memory.Fetch(ctx, r.ID(), r.position, true)
+}
+
+// Fetch makes the memory what all jobs read.
+func (m *memory) Fetch(ctx context.Context, _ int, offset int64, wait bool) ([]stream.Record, error) {
+	if m.fetching != nil {
+		m.fetching(offset)
 	}
 	for {
-		r.mu.Lock()
-		grown, first, next := r.grown, r.first, r.next
+		m.mu.Lock()
+		grown, first, next := m.grown, m.first, m.next
 		var found []stream.Record
-		if first <= r.position && r.position < next {
+		if first <= offset && offset < next {
 			// An odd size, so that answers cross the borders of batches.
-			found = slices.Clone(r.records[r.position:min(r.position+7, next)])
+			found = slices.Clone(m.records[offset:min(offset+7, next)])
 		}
-		r.mu.Unlock()
+		m.mu.Unlock()
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case r.position < first || r.position > next:
-			return nil, &stream.OutOfRangeError{Position: r.position, First: first, Next: next}
-		case len(found) > 0:
-			r.position = found[len(found)-1].Offset + 1
+		case offset < first || offset > next:
+			return nil, &stream.OutOfRangeError{Position: offset, First: first, Next: next}
+		case len(found) > 0 || !wait:
 			return found, nil
 		}
 		select {
@@ -164,13 +168,30 @@ type bucket struct {
 	objects map[string]Object
 	puts    []string // names, repeats included
 	tries   []time.Time
+	traits  Traits
+	hang    chan struct{} // Put waits until it is closed; may be nil
+	slow    func(o Object) chan struct{}
 	fail    func(o Object) error // asked before an object is kept
 	after   func(o Object) error // asked after it was kept
 }
 
 func newBucket() *bucket { return &bucket{objects: map[string]Object{}} }
 
+func (b *bucket) Traits() Traits { return b.traits }
+
 func (b *bucket) Put(ctx context.Context, o Object) error {
+	b.mu.Lock()
+	hang := b.hang
+	if b.slow != nil {
+		hang = b.slow(o)
+	}
+	b.mu.Unlock()
+	if hang != nil {
+		select {
+		case <-hang:
+		case <-ctx.Done():
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.tries = append(b.tries, time.Now())
@@ -183,6 +204,10 @@ func (b *bucket) Put(ctx context.Context, o Object) error {
 		}
 	}
 	o.Body = bytes.Clone(o.Body)
+	o.Items = slices.Clone(o.Items)
+	for i := range o.Items {
+		o.Items[i].Text = bytes.Clone(o.Items[i].Text)
+	}
 	b.objects[o.Name] = o
 	b.puts = append(b.puts, o.Name)
 	if b.after != nil {
@@ -284,10 +309,14 @@ type world struct {
 	job     logjob.Job
 	reports *reports
 	log     bytes.Buffer
+
+	parallel int     // 1 when zero
+	chunks   *chunks // of its own when nil
+	budget   *budget
 }
 
 func newWorld(t testing.TB) *world {
-	return &world{t: t, memory: newMemory(), bucket: newBucket(), job: job(42), reports: &reports{}}
+	return &world{t: t, memory: newMemory(), bucket: newBucket(), job: job(42), reports: &reports{}, budget: &budget{limit: 1 << 30}}
 }
 
 func (w *world) sinks() Sinks {
@@ -303,7 +332,7 @@ type run struct {
 
 func (w *world) start() *run {
 	w.t.Helper()
-	settings, err := newSettings(w.job, w.sinks(), 30*time.Second)
+	settings, err := newSettings(w.job, w.sinks(), Config{DefaultInterval: 30 * time.Second, Parallel: max(w.parallel, 1)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -315,7 +344,11 @@ func (w *world) start() *run {
 	stopping, stop := context.WithCancel(ctx)
 	log := slog.New(slog.NewTextHandler(&w.log, nil))
 	h := newHealth(w.job.ID, w.reports.add, log)
-	d := newDelivery(stopping, settings, &reader{memory: w.memory}, h, m.of(w.job.ID), log)
+	with := &shared{chunks: w.chunks, budget: w.budget}
+	if with.chunks == nil {
+		with.chunks = newChunks(w.memory, 1<<20, m)
+	}
+	d := newDelivery(stopping, settings, &reader{memory: w.memory}, with, h, m.of(w.job.ID), log)
 	r := &run{}
 	var running, helping sync.WaitGroup
 	running.Go(func() { r.err = d.run(ctx) })
@@ -324,6 +357,9 @@ func (w *world) start() *run {
 		running.Wait()
 		cancel()
 		helping.Wait()
+		if w.chunks == nil {
+			with.chunks.wait()
+		}
 	}
 	r.kill = func() { cancel(); wait() }
 	r.stop = func() { stop(); wait() }

@@ -8,40 +8,61 @@ import (
 	"tidegate/pipeline/stream"
 )
 
-// resume repeats the upload that was begun, if its records can still be there. A
-// plan that ends behind the partition's end would never be complete, or take in
+// resume repeats the uploads that were begun, if their records can still be there.
+// A plan that ends behind the partition's end would never be complete, or take in
 // whatever is written there next.
-func (d *delivery) resume(ctx context.Context, planned *plan) error {
+func (d *delivery) resume(ctx context.Context, plans []plan) error {
 	_, next, err := d.partition.Bounds(ctx)
 	if err != nil {
 		return fmt.Errorf("find the end of partition %d for job %d: %w", d.partition.ID(), d.job.ID, err)
 	}
+	end := plans[len(plans)-1].End
 	switch {
-	case planned.End <= next:
-		d.rebuild = planned
+	case end <= next:
+		d.repeat(plans)
 		return nil
 	case d.position > next:
 		return nil // the first fetch says what happened
 	}
-	d.lost(ctx, droppedTruncated, planned.End-next, fmt.Sprintf(
+	for i := range plans {
+		if plans[i].End > next {
+			plans = plans[:i]
+			break
+		}
+	}
+	d.repeat(plans)
+	d.lost(ctx, droppedTruncated, end-next, fmt.Sprintf(
 		"lost up to %d records of partition %d, offsets %d to %d: a broker lost the end of the partition, and they may not have been delivered before",
-		planned.End-next, d.partition.ID(), next, planned.End-1))
-	return d.commit(ctx, d.position, nil) // counted: not to be counted again
+		end-next, d.partition.ID(), next, end-1))
+	return d.commit(ctx) // counted: not to be counted again
+}
+
+// repeat makes the delivery rebuild the windows of plans that are not done. Those
+// that are done stay until earlier ones are.
+func (d *delivery) repeat(plans []plan) {
+	d.rebuild = plans
+	d.passDone()
+}
+
+// passDone goes on behind plans that are done, where they are the next to be rebuilt.
+func (d *delivery) passDone() {
+	for len(d.rebuild) > 0 && d.rebuild[0].Done {
+		d.position = d.rebuild[0].End
+		if len(d.uploads) > 0 {
+			over := make(chan struct{})
+			close(over)
+			d.uploads = append(d.uploads, &upload{plan: d.rebuild[0], over: over, gone: true})
+		}
+		d.rebuild = d.rebuild[1:]
+	}
 }
 
 // skip goes on where a partition continues that no longer has the next record,
-// and says what is lost.
-func (d *delivery) skip(ctx context.Context, gone *stream.OutOfRangeError) error {
-	if gone.Position > gone.Next {
-		// The partition is not the one that the plan was made for. What was read of
-		// it is nowhere but here: it leaves as a batch of its own.
-		d.rebuild = nil
-		if !d.batch.Empty() {
-			if err := d.upload(ctx); err != nil {
-				return err
-			}
-		}
-	}
+// and says what is lost. Nothing is being uploaded or, if the partition became
+// shorter, built.
+func (d *delivery) skip(ctx context.Context) error {
+	gone := d.gone
+	d.gone = nil
 	gap, err := gone.Resume(ctx, d.partition, d.newest)
 	if err != nil {
 		return err
@@ -61,10 +82,10 @@ func (d *delivery) skip(ctx context.Context, gone *stream.OutOfRangeError) error
 		d.lost(ctx, droppedTruncated, 0, fmt.Sprintf("partition %d was made anew: going on at offset %d", id, gap.Next))
 	}
 	d.position = gap.Next
-	if d.rebuild != nil || !d.batch.Empty() {
-		return nil // the commit behind the batch comes soon
+	if len(d.rebuild) > 0 || !d.window.Empty() {
+		return nil // the commit behind the window comes soon
 	}
-	return d.commit(ctx, gap.Next, nil) // counted: not to be counted again
+	return d.commit(ctx) // counted: not to be counted again
 }
 
 // lost counts and tells that offsets are gone.

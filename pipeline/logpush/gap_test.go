@@ -33,7 +33,7 @@ func (w *world) planned(t *testing.T, n int) {
 	if got := w.memory.offset(); got != int64(n) {
 		t.Fatalf("committed %d, want %d", got, n)
 	}
-	if m := parseMark(w.memory.metadata); m.Plan == nil || m.Plan.End != int64(n+20) {
+	if m := parseMark(0, w.memory.metadata); len(m.Plans) != 1 || m.Plans[0].End != int64(n+20) {
 		t.Fatalf("the mark is %s, want a plan up to %d", w.memory.metadata, n+20)
 	}
 }

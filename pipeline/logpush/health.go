@@ -31,6 +31,9 @@ type health struct {
 	log    *slog.Logger
 	wake   chan struct{} // holds one token while there is something to write
 
+	letters      Letters // nil: nothing is refused for good
+	letterLimits logjob.LetterLimits
+
 	mu      sync.Mutex
 	failing map[int]logjob.Delivery // last failure of each partition that has not delivered since
 	// complete is the end of the newest time range delivered; zero once it is written.
@@ -73,6 +76,14 @@ func (h *health) Lost(at time.Time, message string) {
 	h.notice = &logjob.Delivery{JobID: h.jobID, FailedAt: at, Message: message}
 	h.mu.Unlock()
 	h.signal()
+}
+
+// isFailing reports whether the last upload of a partition failed.
+func (h *health) isFailing(partition int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, failing := h.failing[partition]
+	return failing
 }
 
 // Gone notes that a partition went to another runner, whose business it now is.

@@ -27,7 +27,24 @@ type Config struct {
 	// StopGrace is how long batches in hand may take when a job or the service
 	// stops. 5 s when zero.
 	StopGrace time.Duration
+	// Parallel is how many uploads one partition of one job may have under way, at
+	// most 16. 4 when zero.
+	Parallel int
+	// MemoryBytes bounds what is held of events: three quarters of it in batches,
+	// a quarter in the cache of records. 512 MiB when zero.
+	MemoryBytes int64
+
+	// Letters keeps what destinations refuse for good; nil: it is tried again for ever.
+	Letters Letters
+	// LetterLimits of each job.
+	LetterLimits logjob.LetterLimits
 }
+
+// What Config may ask for.
+const (
+	ParallelMax    = plansMax
+	MemoryBytesMin = 32 << 20
+)
 
 // Jobs is where the jobs are kept. Its methods are safe for concurrent use.
 type Jobs interface {
@@ -53,12 +70,14 @@ type Manager struct {
 	jobs    Jobs
 	sinks   Sinks
 	groups  func(groupID string) Group
+	shared  *shared
 	log     *slog.Logger
 	metrics *metrics
 }
 
-// New returns a manager; groups makes this process a member of a consumer group.
-func New(config Config, jobs Jobs, sinks Sinks, groups func(groupID string) Group, log *slog.Logger) (*Manager, error) {
+// New returns a manager; groups makes this process a member of a consumer group,
+// and reader reads the topic for all of them.
+func New(config Config, jobs Jobs, sinks Sinks, groups func(groupID string) Group, reader Reader, log *slog.Logger) (*Manager, error) {
 	if config.DefaultInterval == 0 {
 		config.DefaultInterval = 30 * time.Second
 	}
@@ -68,6 +87,18 @@ func New(config Config, jobs Jobs, sinks Sinks, groups func(groupID string) Grou
 	if config.StopGrace == 0 {
 		config.StopGrace = 5 * time.Second
 	}
+	if config.Parallel == 0 {
+		config.Parallel = 4
+	}
+	if config.MemoryBytes == 0 {
+		config.MemoryBytes = 512 << 20
+	}
+	if config.Parallel < 1 || config.Parallel > ParallelMax {
+		return nil, fmt.Errorf("logpush: %d uploads at a time must be from 1 to %d", config.Parallel, ParallelMax)
+	}
+	if config.MemoryBytes < MemoryBytesMin {
+		return nil, fmt.Errorf("logpush: a memory of %d bytes must be at least %d", config.MemoryBytes, MemoryBytesMin)
+	}
 	if config.DefaultInterval < 0 || config.DefaultInterval > maxInterval || config.PollInterval < 0 || config.StopGrace < 0 {
 		return nil, fmt.Errorf("logpush: the default interval %s must be at most %s, and no duration negative", config.DefaultInterval, maxInterval)
 	}
@@ -75,7 +106,11 @@ func New(config Config, jobs Jobs, sinks Sinks, groups func(groupID string) Grou
 	if err != nil {
 		return nil, fmt.Errorf("logpush: declare metrics: %w", err)
 	}
-	return &Manager{config: config, jobs: jobs, sinks: sinks, groups: groups, log: log, metrics: m}, nil
+	with := &shared{chunks: newChunks(reader, config.MemoryBytes/4, m), budget: &budget{limit: config.MemoryBytes / 4 * 3}}
+	if err := m.observe(with); err != nil {
+		return nil, fmt.Errorf("logpush: declare metrics: %w", err)
+	}
+	return &Manager{config: config, jobs: jobs, sinks: sinks, groups: groups, shared: with, log: log, metrics: m}, nil
 }
 
 // Run delivers the enabled jobs until ctx ends; then it lets batches in hand be
@@ -90,6 +125,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		for _, r := range running {
 			<-r.done
 		}
+		m.shared.chunks.wait()
 	}()
 	logged := throttle{every: logInterval}
 	poll := time.NewTicker(m.config.PollInterval)

@@ -32,7 +32,13 @@ type metrics struct {
 	bytes     metric.Int64Counter
 	gzipBytes metric.Int64Counter
 	uploads   metric.Int64Counter
+	closed    metric.Int64Counter
+	fetches   metric.Int64Counter
+	shared    metric.Int64Counter
 	errors    metric.Int64Counter
+	retries   metric.Int64Counter
+	letters   metric.Int64Counter
+	lettered  metric.Int64Counter
 	duration  metric.Float64Histogram
 	delay     metric.Float64Histogram
 }
@@ -63,7 +69,13 @@ func newMetrics() (*metrics, error) {
 	counter(&m.bytes, "tidegate_logpush_bytes_total", "Uncompressed bytes that a destination accepted.")
 	counter(&m.gzipBytes, "tidegate_logpush_gzip_bytes_total", "Compressed bytes that a destination accepted.")
 	counter(&m.uploads, "tidegate_logpush_uploads_total", "Uploads that a destination accepted.")
-	counter(&m.errors, "tidegate_logpush_errors_total", "Failures, by stage: open, upload, refused.")
+	counter(&m.closed, "tidegate_logpush_batches_closed_early_total", "Batches that were closed before their bounds, because the memory for batches was used up.")
+	counter(&m.fetches, "tidegate_logpush_fetches_total", "Fetches from the topic, for all jobs together.")
+	counter(&m.shared, "tidegate_logpush_shared_reads_total", "Times that a job got records which were fetched for another one.")
+	counter(&m.errors, "tidegate_logpush_errors_total", "Failures, by stage: open, upload, refused, letter.")
+	counter(&m.retries, "tidegate_logpush_retries_total", "Uploads that are to be tried again after a pause.")
+	counter(&m.letters, "tidegate_logpush_dead_letters_total", "Parts of batches that a destination refused for good.")
+	counter(&m.lettered, "tidegate_logpush_dead_letter_records_total", "Records of these parts.")
 	histogram(&m.duration, "tidegate_logpush_upload_duration_seconds", "Time of one accepted upload.",
 		0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 	histogram(&m.delay, "tidegate_logpush_delay_seconds", "Age of a batch's oldest event when the destination has it.",
@@ -86,10 +98,28 @@ func (m *metrics) of(jobID int64) *jobMetrics {
 	for _, reason := range []string{droppedLogpush, droppedFilter, droppedSample, droppedMalformed, droppedRetention, droppedTruncated} {
 		j.byReason[reason] = metric.WithAttributeSet(attribute.NewSet(job, attribute.String("reason", reason)))
 	}
-	for _, stage := range []string{stageOpen, stageUpload, stageRefused} {
+	for _, stage := range []string{stageOpen, stageUpload, stageRefused, stageLetter} {
 		j.byFailure[stage] = metric.WithAttributeSet(attribute.NewSet(job, attribute.String("stage", stage)))
 	}
 	return j
+}
+
+// observe shows what is in memory for as long as the process's meters are there.
+func (m *metrics) observe(with *shared) error {
+	meter := telemetry.Meter("tidegate/pipeline/logpush")
+	bytes, err := meter.Int64ObservableGauge("tidegate_logpush_memory_bytes",
+		metric.WithDescription("Bytes of events in memory, by what they are in: batches, the cache."))
+	if err != nil {
+		return err
+	}
+	batches := metric.WithAttributes(attribute.String("in", "batches"))
+	cache := metric.WithAttributes(attribute.String("in", "cache"))
+	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveInt64(bytes, with.budget.used.Load(), batches)
+		o.ObserveInt64(bytes, with.chunks.size(), cache)
+		return nil
+	}, bytes)
+	return err
 }
 
 // Stages of a failure.
@@ -97,16 +127,25 @@ const (
 	stageOpen    = "open"    // the destination cannot be used as configured
 	stageUpload  = "upload"  // it did not take an object, this time
 	stageRefused = "refused" // it refused an object and will again
+	stageLetter  = "letter"  // what it refused could not be kept
 )
 
 func (j *jobMetrics) fail(ctx context.Context, stage string) {
 	j.errors.Add(ctx, 1, j.byFailure[stage])
 }
 
+func (j *jobMetrics) early(ctx context.Context) { j.closed.Add(ctx, 1, j.attrs) }
+
 func (j *jobMetrics) drop(ctx context.Context, reason string, n int64) {
 	if n > 0 {
 		j.dropped.Add(ctx, n, j.byReason[reason])
 	}
+}
+
+// buried counts a dead letter.
+func (j *jobMetrics) buried(ctx context.Context, records int) {
+	j.letters.Add(ctx, 1, j.attrs)
+	j.lettered.Add(ctx, int64(records), j.attrs)
 }
 
 func (j *jobMetrics) delivered(ctx context.Context, s *sealed, took time.Duration) {

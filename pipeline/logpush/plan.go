@@ -2,23 +2,44 @@ package logpush
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"time"
 )
 
-// mark is the metadata of each commit. The committed offset is where the next
-// batch begins.
+// plansMax bounds the plans of a commit, whose metadata brokers keep up to 4,096
+// bytes of (offset.metadata.max.bytes). A plan takes 110 at most.
+const plansMax = 16
+
+// mark is the metadata of each commit. The committed offset is where the first
+// plan begins, or else the next window.
 type mark struct {
 	// EnabledAt of the job, in Unix microseconds, when the offset was committed.
 	// When the job was switched on again since, what lies between is not sent.
 	EnabledAt int64 `json:"enabled_at"`
-	// Plan is there while the batch that begins at the offset is being uploaded.
-	Plan *plan `json:"plan,omitempty"`
+	// Revision of the job's settings that the plans were made under. Under other
+	// settings they are void: the destination may have refused a batch because of
+	// its size.
+	Revision int64 `json:"revision,omitempty"`
+	// Plans are those of the windows that are being uploaded, in the order of their
+	// offsets. Between one's end and the next one's begin no record is sent.
+	Plans []plan `json:"plans,omitempty"`
 	// Newest is the time of the newest record seen in the partition, in Unix
 	// milliseconds; 0 is unknown. It tells a partition that lost its end from one
 	// that was made anew.
 	Newest int64 `json:"newest,omitempty"`
+
+	// Plan is what marks had before there could be several.
+	Plan *oldPlan `json:"plan,omitempty"`
+}
+
+// oldPlan is a plan of the window that begins at the committed offset.
+type oldPlan struct {
+	Revision int64 `json:"revision"`
+	End      int64 `json:"end"`
+	From     int64 `json:"from"`
+	Until    int64 `json:"until"`
 }
 
 // newest is the zero time when it is unknown.
@@ -29,16 +50,15 @@ func (m mark) newest() time.Time {
 	return time.UnixMilli(m.Newest)
 }
 
-// plan fixes a batch before its upload begins. Whoever has to repeat the upload
-// builds the same batch under the same name, and so overwrites what is there.
+// plan fixes a window before its upload begins. Whoever has to repeat the upload
+// builds the same batches under the same names, and so overwrites what is there.
 // Without it a repeat would end elsewhere and leave its records twice.
 type plan struct {
-	// Revision of the job's settings. Under other settings the plan is void: the
-	// destination may have refused a batch because of its size.
-	Revision int64 `json:"revision"`
-	End      int64 `json:"end"`   // offset after the last record
-	From     int64 `json:"from"`  // Unix second of the earliest record
-	Until    int64 `json:"until"` // Unix second after the latest record
+	Begin int64 `json:"begin"`          // offset of the first record
+	End   int64 `json:"end"`            // offset after the last record
+	From  int64 `json:"from"`           // Unix second of the earliest record
+	Until int64 `json:"until"`          // Unix second after the latest record
+	Done  bool  `json:"done,omitempty"` // delivered, while an earlier one is not
 }
 
 func (m mark) String() string {
@@ -49,10 +69,15 @@ func (m mark) String() string {
 	return string(b)
 }
 
-// parseMark returns the zero mark for metadata that is not ours.
-func parseMark(metadata string) (m mark) {
+// parseMark returns the mark that was committed with an offset, the zero mark for
+// metadata that is not ours.
+func parseMark(offset int64, metadata string) (m mark) {
 	if json.Unmarshal([]byte(metadata), &m) != nil {
 		return mark{}
+	}
+	if old := m.Plan; old != nil {
+		m.Revision, m.Plan = old.Revision, nil
+		m.Plans = []plan{{Begin: offset, End: old.End, From: old.From, Until: old.Until}}
 	}
 	return m
 }
@@ -60,7 +85,7 @@ func parseMark(metadata string) (m mark) {
 func (p *plan) start() time.Time { return time.Unix(p.From, 0).UTC() }
 func (p *plan) until() time.Time { return time.Unix(p.Until, 0).UTC() }
 
-// batchID names the batch of a job that begins at an offset.
+// batchID names the window of a job that begins at an offset.
 func batchID(job int64, partition int, begin int64) string {
 	return fmt.Sprintf("%d-%d-%d", job, partition, begin)
 }
@@ -70,8 +95,19 @@ func batchID(job int64, partition int, begin int64) string {
 // range apart.
 func objectName(id string, p *plan) string {
 	const second = "20060102T150405Z"
+	return fmt.Sprintf("%s_%s_%s.log.gz", p.start().Format(second), p.until().Format(second), digits(id))
+}
+
+// name returns the id and the object's name of the part's part of a batch.
+func (g part) name(batchID string, p *plan) (id, object string) {
+	full := batchID + "\x00" + g.script + "\x00" + g.version
+	return batchID + "-" + digits(full), objectName(full, p)
+}
+
+// digits are 8 hexadecimal digits made of an id.
+func digits(id string) string {
 	hash := sha256.Sum256([]byte(id))
-	return fmt.Sprintf("%s_%s_%x.log.gz", p.start().Format(second), p.until().Format(second), hash[:4])
+	return hex.EncodeToString(hash[:4])
 }
 
 // sampled decides by job, partition and offset whether a record is in the

@@ -130,12 +130,17 @@ func (p *platform) addJob(id int64) (logjob.Job, *bucket) {
 // manage starts a manager.
 func (p *platform) manage() (stop func()) {
 	p.t.Helper()
+	reader, err := stream.NewReader(p.stream, quiet)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(reader.Close)
 	m, err := New(Config{DefaultInterval: 100 * time.Millisecond, PollInterval: 20 * time.Millisecond}, p,
 		Sinks{"bucket": func(u *url.URL) (Sink, error) { return p.buckets[u.Host], nil }},
 		func(groupID string) Group {
 			return &group{platform: p, id: groupID,
 				Group: stream.NewGroup(stream.GroupConfig{Config: p.stream, GroupID: groupID + p.stream.Topic, Logger: quiet})}
-		}, quiet)
+		}, reader, quiet)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ func (m *Manager) start(ctx context.Context, j logjob.Job, ended chan<- struct{}
 		done:   make(chan struct{}),
 		active: active{idle: make(chan struct{})},
 	}
+	r.health.letters, r.health.letterLimits = m.config.Letters, m.config.LetterLimits
 	r.stopping, r.stop = context.WithCancel(ctx)
 	go func() {
 		r.run(ctx)
@@ -64,7 +65,7 @@ func (r *runner) run(ctx context.Context) {
 		breakOff()
 	})
 
-	settings, err := newSettings(r.job, r.manager.sinks, r.manager.config.DefaultInterval)
+	settings, err := newSettings(r.job, r.manager.sinks, r.manager.config)
 	if err != nil {
 		// Only a change of the job or of our configuration helps, and either
 		// starts another runner.
@@ -98,7 +99,7 @@ func (r *runner) drain(ctx context.Context) {
 // handle delivers one partition; it returns when the partition is taken away.
 func (r *runner) handle(ctx context.Context, p stream.Partition, s *settings) error {
 	if r.active.enter() {
-		d := newDelivery(r.stopping, s, p, r.health, r.metrics, r.log)
+		d := newDelivery(r.stopping, s, p, r.manager.shared, r.health, r.metrics, r.log)
 		err := d.run(ctx)
 		r.active.leave()
 		if ctx.Err() != nil && r.stopping.Err() == nil {

@@ -107,6 +107,9 @@ type Traits struct {
 	// Challenge says that the sink writes with credentials of the operator's, so that
 	// who names the destination proves to own it first. It takes an Object that is Plain.
 	Challenge bool
+	// InOrder says that the batches of a partition must come one after the other.
+	// Otherwise several may be under way at a time.
+	InOrder bool
 }
 
 // Traiter is implemented by sinks with other Traits than the zero value. They

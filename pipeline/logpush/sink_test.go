@@ -3,6 +3,7 @@ package logpush
 import (
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,13 +84,14 @@ func TestTextOfABody(t *testing.T) {
 func FuzzParseMark(f *testing.F) {
 	f.Add("")
 	f.Add(`{"enabled_at":1,"plan":{"revision":2,"end":3,"from":4,"until":5}}`)
+	f.Add(`{"enabled_at":1,"revision":2,"plans":[{"begin":1,"end":3,"from":4,"until":5},{"begin":3,"end":4,"from":4,"until":6,"done":true}]}`)
 	f.Add(`{"end":3}`)
 	f.Add(`{"enabled_at":1,"newest":1700000000000}`)
 	f.Add(`[`)
 	f.Fuzz(func(t *testing.T, metadata string) {
-		m := parseMark(metadata)
-		again := parseMark(m.String())
-		if again.EnabledAt != m.EnabledAt || again.Newest != m.Newest || (again.Plan == nil) != (m.Plan == nil) || m.Plan != nil && *again.Plan != *m.Plan {
+		m := parseMark(1, metadata)
+		again := parseMark(1, m.String())
+		if again.EnabledAt != m.EnabledAt || again.Newest != m.Newest || again.Revision != m.Revision || !slices.Equal(again.Plans, m.Plans) {
 			t.Fatalf("%+v became %+v", m, again)
 		}
 	})

@@ -61,13 +61,18 @@ func (e *OutOfRangeError) Resume(ctx context.Context, p Partition, newest time.T
 func Newest(newest time.Time, records []Record) time.Time {
 	now := time.Now()
 	for i := range records {
-		at := records[i].Time
-		if at.After(now) {
-			at = now
-		}
-		if at.After(newest) {
-			newest = at
-		}
+		newest = Newer(newest, records[i].Time, now)
+	}
+	return newest
+}
+
+// Newer is Newest for the time of one record.
+func Newer(newest, at, now time.Time) time.Time {
+	if at.After(now) {
+		at = now
+	}
+	if at.After(newest) {
+		return at
 	}
 	return newest
 }

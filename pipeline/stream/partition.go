@@ -21,6 +21,10 @@ const (
 	// when its ctx ends, so this adds no latency; it bounds how many empty answers
 	// an idle partition costs. kafka-go asks for half of requestTimeout at most.
 	fetchWait = 2 * time.Second
+	// tailBytes and tailWait let a Reader get what comes in a fifth of a second with
+	// one fetch: many wait for each.
+	tailBytes = 64 << 10
+	tailWait  = 200 * time.Millisecond
 )
 
 // partition implements Partition. It belongs to the goroutine of its handler.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -43,29 +44,86 @@ func Object(name, content string) logpush.Object {
 	}
 }
 
+// Items returns the object of a batch for a sink whose Traits ask for records: one
+// for each line of content, of two versions and outcomes by turns.
+func Items(name, content string) logpush.Object {
+	o := Object(name, content)
+	o.Body = nil
+	for line := range strings.Lines(content) {
+		n := len(o.Items)
+		o.Items = append(o.Items, logpush.Item{
+			Text: []byte(strings.TrimSuffix(line, "\n")), Time: o.Date.Add(time.Duration(n) * time.Millisecond), Script: "shop", EventType: "fetch",
+			Version: []string{"0190f5f6-0000-7000-8000-000000000001", "0190f5f6-0000-7000-8000-000000000002"}[n%2],
+			Outcome: []string{"ok", "exception"}[n%2],
+		})
+	}
+	o.Records = len(o.Items)
+	return o
+}
+
+// Content is what the destination must have of an object: its body, or the texts of
+// its records as lines, in the order of their times.
+func Content(o logpush.Object) []byte {
+	if o.Items == nil {
+		return o.Body
+	}
+	var texts [][]byte
+	for _, item := range o.Items {
+		texts = append(texts, item.Text)
+	}
+	return bytes.Join(texts, []byte("\n"))
+}
+
+// object returns an object in the form that the sink wants.
+func (s Subject) object(name, content string) logpush.Object {
+	if logpush.TraitsOf(s.Sink).Records {
+		return Items(name, content)
+	}
+	return Object(name, content)
+}
+
+// large returns an object of 12 MiB, beyond a multipart upload's usual part, or as
+// large as the destination takes.
+func (s Subject) large(name string) logpush.Object {
+	traits := logpush.TraitsOf(s.Sink)
+	if !traits.Records {
+		o := Object(name, "")
+		o.Body = bytes.Repeat([]byte("0123456789abcdef"), 12<<20/16)
+		return o
+	}
+	line := fmt.Sprintf("{\"Outcome\":%q}\n", strings.Repeat("0123456789abcdef", 64))
+	n := 12 << 20 / len(line)
+	if traits.MaxBytes > 0 {
+		n = min(n, int(traits.MaxBytes)/len(line))
+	}
+	if traits.MaxRecords > 0 {
+		n = min(n, traits.MaxRecords)
+	}
+	return Items(name, strings.Repeat(line, n))
+}
+
 // Run tests a sink; open makes a new one for each test.
 func Run(t *testing.T, open func(t *testing.T) Subject) {
 	t.Run("stores an object whole", func(t *testing.T) {
 		s := open(t)
-		o := Object("20261009T235959Z_20261010T000029Z_0a1b2c3d.log.gz", `{"Outcome":"ok"}`+"\n")
-		before := bytes.Clone(o.Body)
+		o := s.object("20261009T235959Z_20261010T000029Z_0a1b2c3d.log.gz", `{"Outcome":"ok"}`+"\n"+`{"Outcome":"exception","Logs":["ü",1,null]}`+"\n")
+		before := bytes.Clone(Content(o))
 		put(t, s, o)
 		check(t, s, o)
-		if !bytes.Equal(o.Body, before) {
-			t.Error("the body was changed")
+		if !bytes.Equal(Content(o), before) {
+			t.Error("the object was changed")
 		}
 	})
 	t.Run("stores a large object", func(t *testing.T) {
 		s := open(t)
-		o := Object("large.log.gz", "")
-		o.Body = bytes.Repeat([]byte("0123456789abcdef"), 12<<20/16) // beyond a multipart upload's usual part
+		o := s.large("large.log.gz")
 		put(t, s, o)
 		check(t, s, o)
 	})
 	t.Run("a repeat replaces", func(t *testing.T) {
 		s := open(t)
-		put(t, s, Object("a.log.gz", "first"))
-		second := Object("a.log.gz", "second")
+		put(t, s, s.object("a.log.gz", "first"))
+		second := s.object("a.log.gz", "second")
 		put(t, s, second)
 		check(t, s, second)
 		if n := s.Count(); n != 1 {
@@ -77,28 +135,28 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		var puts sync.WaitGroup
 		for i := range 8 {
 			puts.Go(func() {
-				if err := s.Sink.Put(t.Context(), Object(fmt.Sprintf("%d.log.gz", i), fmt.Sprint(i))); err != nil {
+				if err := s.Sink.Put(t.Context(), s.object(fmt.Sprintf("%d.log.gz", i), fmt.Sprint(i))); err != nil {
 					t.Errorf("put %d: %v", i, err)
 				}
 			})
 		}
 		puts.Wait()
 		for i := range 8 {
-			check(t, s, Object(fmt.Sprintf("%d.log.gz", i), fmt.Sprint(i)))
+			check(t, s, s.object(fmt.Sprintf("%d.log.gz", i), fmt.Sprint(i)))
 		}
 	})
 	t.Run("returns the error of an ended context", func(t *testing.T) {
 		s := open(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := s.Sink.Put(ctx, Object("a.log.gz", "a")); !errors.Is(err, context.Canceled) {
+		if err := s.Sink.Put(ctx, s.object("a.log.gz", "a")); !errors.Is(err, context.Canceled) {
 			t.Errorf("put returned %v, want the context's error", err)
 		}
 	})
 	t.Run("trouble that may pass is not permanent", func(t *testing.T) {
 		s := open(t)
 		s.Break()
-		err := s.Sink.Put(t.Context(), Object("a.log.gz", "a"))
+		err := s.Sink.Put(t.Context(), s.object("a.log.gz", "a"))
 		e, ok := errors.AsType[*logpush.UploadError](err)
 		if !ok {
 			t.Fatalf("put returned %v, want an *UploadError", err)
@@ -122,7 +180,7 @@ func check(t *testing.T, s Subject, o logpush.Object) {
 	if !ok {
 		t.Fatalf("%s is not there", o.Name)
 	}
-	if !bytes.Equal(got, o.Body) {
-		t.Errorf("%s has %d bytes, other than the %d that were put", o.Name, len(got), len(o.Body))
+	if want := Content(o); !bytes.Equal(got, want) {
+		t.Errorf("%s has %d bytes, other than the %d that were put", o.Name, len(got), len(want))
 	}
 }

@@ -1,0 +1,173 @@
+package logpush
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"tidegate/pipeline/stream"
+	"tidegate/schema"
+)
+
+// counts of events since they were last added to the metrics.
+type counts struct {
+	in, disabled, filtered, sampled, malformed, truncated int64
+}
+
+// look takes the chunk's records into the window, until the window is due or the
+// chunk is through.
+func (d *delivery) look(ctx context.Context) error {
+	c, err := d.ticket.chunk, d.ticket.err
+	if err != nil {
+		d.leave()
+		if gone, ok := errors.AsType[*stream.OutOfRangeError](err); ok {
+			d.gone = gone
+			// The partition is not the one that the plans were made for, or lost its
+			// end. What was read of it is nowhere but here: it leaves as a batch of its own.
+			if gone.Position > gone.Next {
+				d.rebuild = nil
+				d.closing = true
+			}
+			return nil
+		}
+		return err
+	}
+	select { // one of as many as there are processors
+	case <-ctx.Done():
+		return ctx.Err()
+	case d.shared.chunks.desks <- struct{}{}:
+	}
+	defer func() { <-d.shared.chunks.desks }()
+	defer d.count(ctx)
+	now := time.Now()
+	records := c.from(d.position)
+	for i := range records {
+		r := &records[i]
+		d.newest = stream.Newer(d.newest, r.Time, now)
+		taken, err := d.take(now, r)
+		if err != nil {
+			return err
+		}
+		if !taken || d.due(now) {
+			break
+		}
+	}
+	d.holding.set(d.held())
+	if d.position >= c.next {
+		d.leave()
+	}
+	return nil
+}
+
+// take adds a record to the window, if the job wants it. It returns false if the
+// window has to be closed before.
+func (d *delivery) take(now time.Time, r *entry) (bool, error) {
+	if len(d.rebuild) > 0 && r.Offset >= d.rebuild[0].End {
+		d.position = d.rebuild[0].End // retention may have left nothing before it
+		return false, nil
+	}
+	if !d.keep(r) {
+		if !d.window.Empty() {
+			d.window.Extend(r.Offset+1, r.Time)
+		}
+		d.position = r.Offset + 1
+		return true, nil
+	}
+	d.text = d.format.AppendRecord(d.text[:0], &r.event)
+	g, item := d.facts.of(&r.event)
+	if !d.fits(r, g) {
+		d.rebuild = nil // of other records than the plan's, or there would be room
+		d.closing = true
+		return false, nil
+	}
+	before := d.window.held
+	if err := d.window.Add(now, g, d.text, r.Offset, r.Time, item); err != nil {
+		return false, err
+	}
+	d.position = r.Offset + 1
+	if d.window.held != before {
+		d.holding.set(d.held())
+		// Plans that are rebuilt end where they end.
+		if len(d.rebuild) == 0 && d.holding.over() {
+			d.closing = true
+			d.metrics.early(context.Background())
+		}
+	}
+	return true, nil
+}
+
+// fits reports whether there is room in the window for a record and its text. One
+// that is built again ends with its plan; it only may not outgrow what a window is.
+func (d *delivery) fits(r *entry, g part) bool {
+	if len(d.rebuild) > 0 {
+		return d.window.HasRoom(g, len(d.text))
+	}
+	return d.window.Fits(g, len(d.text), r.Time)
+}
+
+// due reports whether the window has to be closed before another record is looked at.
+func (d *delivery) due(now time.Time) bool {
+	if len(d.rebuild) > 0 {
+		return d.closing || d.position >= d.rebuild[0].End
+	}
+	if d.window.Empty() {
+		d.closing = false
+		return false
+	}
+	return d.closing || d.window.Full(now)
+}
+
+// held returns how many bytes the delivery holds.
+func (d *delivery) held() int64 {
+	held := d.window.held
+	for _, u := range d.uploads {
+		held += u.held
+	}
+	return held
+}
+
+// keep decides whether a record is sent.
+func (d *delivery) keep(r *entry) bool {
+	if r.Account != d.job.AccountID {
+		return false
+	}
+	d.counts.in++
+	if r.Header(schema.HeaderLogpush) == schema.LogpushDisabled {
+		d.counts.disabled++
+		return false
+	}
+	if r.malformed {
+		d.counts.malformed++
+		return false
+	}
+	if !d.filter.Match(&r.event) {
+		d.counts.filtered++
+		return false
+	}
+	if !sampled(d.rate, d.job.ID, d.partition.ID(), r.Offset) {
+		d.counts.sampled++
+		return false
+	}
+	if r.truncated {
+		d.counts.truncated++
+	}
+	return true
+}
+
+func (d *delivery) count(ctx context.Context) {
+	c := d.counts
+	d.counts = counts{}
+	if c.in > 0 {
+		d.metrics.in.Add(ctx, c.in, d.metrics.attrs)
+	}
+	d.metrics.drop(ctx, droppedLogpush, c.disabled)
+	d.metrics.drop(ctx, droppedFilter, c.filtered)
+	d.metrics.drop(ctx, droppedSample, c.sampled)
+	d.metrics.drop(ctx, droppedMalformed, c.malformed)
+	if c.truncated > 0 {
+		d.metrics.truncated.Add(ctx, c.truncated, d.metrics.attrs)
+	}
+	if c.malformed > 0 && d.logged.allow(time.Now()) {
+		d.log.WarnContext(ctx, "events that are not JSON objects were left out", "events", c.malformed)
+	}
+}

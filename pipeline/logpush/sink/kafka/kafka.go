@@ -1,0 +1,269 @@
+// Package kafka is the destination for a topic of any Kafka cluster: one message a
+// record.
+//
+//	kafka://<broker>:<port>/<topic>?[brokers=<host:port>,...][&transport=tls|plaintext]
+//	  [&sasl-mechanism=PLAIN|SCRAM-SHA-256|SCRAM-SHA-512&username=...&password=...]
+//	  [&compression=zstd|lz4|snappy|gzip|none][&key=none|script|version]
+//
+// A batch is taken once all replicas in sync have all of its messages. It may come
+// twice, as everywhere: the headers tidegate-batch-id and tidegate-record name a
+// message for good, for readers that must not count one twice. A record that the
+// cluster finds too large is refused alone; the others of its batch are taken.
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/egress"
+)
+
+// Headers of a message.
+const (
+	HeaderBatchID = "tidegate-batch-id"
+	HeaderRecord  = "tidegate-record" // place in the batch, from 0
+	HeaderDataset = "tidegate-dataset"
+)
+
+// putTimeout bounds one batch as a whole: the client repeats by itself what fails
+// for a passing reason, and longer pauses are the caller's.
+const putTimeout = time.Minute
+
+// Options of every Kafka destination.
+type Options struct {
+	Egress egress.Policy
+}
+
+type sink struct {
+	topic string
+	key   string // what a message's key is: "script", "version" or ""
+	opts  []kgo.Opt
+}
+
+// New returns the sink of a kafka:// URL. Without TLS only where the policy allows
+// plain HTTP, too.
+func New(u *url.URL, options Options) (logpush.Sink, error) {
+	query := u.Query()
+	known := []string{"brokers", "transport", "sasl-mechanism", "username", "password", "compression", "key"}
+	for name, values := range query {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("the parameter %q is not known for kafka: possible are %s", name, strings.Join(known, ", "))
+		}
+		if len(values) > 1 {
+			return nil, fmt.Errorf("the parameter %q is given twice", name)
+		}
+	}
+	topic := strings.TrimPrefix(u.Path, "/")
+	if topic == "" || strings.ContainsAny(topic, "/{}") || u.User != nil {
+		return nil, errors.New("write kafka://<broker>:<port>/<topic>, with username and password as parameters")
+	}
+	s := &sink{topic: topic}
+	if s.key = query.Get("key"); s.key == "none" {
+		s.key = ""
+	}
+	if !slices.Contains([]string{"", "script", "version"}, s.key) {
+		return nil, fmt.Errorf("the parameter key is %q: none, script and version are possible", s.key)
+	}
+	brokers, err := brokersOf(u)
+	if err != nil {
+		return nil, err
+	}
+	dial, err := dialer(query.Get("transport"), options.Egress)
+	if err != nil {
+		return nil, err
+	}
+	codec, err := codecOf(query.Get("compression"))
+	if err != nil {
+		return nil, err
+	}
+	mechanism, err := mechanismOf(query)
+	if err != nil {
+		return nil, err
+	}
+	s.opts = []kgo.Opt{
+		kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic), kgo.Dialer(dial), kgo.ClientID("tidegate-logpush"),
+		kgo.ProducerBatchCompression(codec), kgo.UnknownTopicRetries(1), // no RecordDeliveryTimeout: it counts from the record's own time
+		kgo.RequestRetries(2), kgo.RetryTimeout(10 * time.Second),
+	}
+	if mechanism != nil {
+		s.opts = append(s.opts, kgo.SASL(mechanism))
+	}
+	return s, nil
+}
+
+func brokersOf(u *url.URL) ([]string, error) {
+	brokers := []string{u.Host}
+	if more := u.Query().Get("brokers"); more != "" {
+		brokers = append(brokers, strings.Split(more, ",")...)
+	}
+	for _, b := range brokers {
+		host, port, err := net.SplitHostPort(b)
+		if n, portErr := strconv.Atoi(port); err != nil || portErr != nil || host == "" || n < 1 || n > 65535 {
+			return nil, fmt.Errorf("the broker %q is not of the form host:port", b)
+		}
+	}
+	return brokers, nil
+}
+
+func dialer(transport string, policy egress.Policy) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
+	switch transport {
+	case "", "tls":
+		return func(ctx context.Context, network, address string) (net.Conn, error) {
+			host, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return policy.DialTLS(ctx, network, address, host)
+		}, nil
+	case "plaintext":
+		if !policy.AllowHTTP {
+			return nil, errors.New("the parameter transport=plaintext is not allowed here: use TLS, or ask the operator to allow destinations without it")
+		}
+		return policy.Dial, nil
+	}
+	return nil, fmt.Errorf("the parameter transport is %q: tls and plaintext are possible", transport)
+}
+
+func codecOf(name string) (kgo.CompressionCodec, error) {
+	switch name {
+	case "", "zstd":
+		return kgo.ZstdCompression(), nil
+	case "lz4":
+		return kgo.Lz4Compression(), nil
+	case "snappy":
+		return kgo.SnappyCompression(), nil
+	case "gzip":
+		return kgo.GzipCompression(), nil
+	case "none":
+		return kgo.NoCompression(), nil
+	}
+	return kgo.CompressionCodec{}, fmt.Errorf("the parameter compression is %q: zstd, lz4, snappy, gzip and none are possible", name)
+}
+
+// mechanismOf returns nil where nobody logs in.
+func mechanismOf(query url.Values) (sasl.Mechanism, error) {
+	name, user, password := query.Get("sasl-mechanism"), query.Get("username"), query.Get("password")
+	if name == "" && user == "" && password == "" {
+		return nil, nil
+	}
+	if user == "" || password == "" {
+		return nil, errors.New("required parameters are missing: username and password go with sasl-mechanism")
+	}
+	switch name {
+	case "", "PLAIN":
+		return plain.Auth{User: user, Pass: password}.AsMechanism(), nil
+	case "SCRAM-SHA-256":
+		return scram.Auth{User: user, Pass: password}.AsSha256Mechanism(), nil
+	case "SCRAM-SHA-512":
+		return scram.Auth{User: user, Pass: password}.AsSha512Mechanism(), nil
+	}
+	return nil, fmt.Errorf("the parameter sasl-mechanism is %q: PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 are possible", name)
+}
+
+// Traits implements logpush.Traiter.
+func (s *sink) Traits() logpush.Traits { return logpush.Traits{Records: true} }
+
+// Put implements logpush.Sink. It connects anew for each batch, as these are rare
+// and nobody tells a sink when its job ends.
+func (s *sink) Put(ctx context.Context, o logpush.Object) error {
+	client, err := kgo.NewClient(s.opts...)
+	if err != nil { // New let no such settings pass
+		return &logpush.UploadError{Text: "the settings cannot be used", Permanent: true}
+	}
+	defer client.Close()
+	bounded, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	// A cluster that cannot be reached would otherwise be waited for until the time is up.
+	err = client.Ping(bounded)
+	if err == nil {
+		messages := s.messages(&o)
+		err = outcome(messages, client.ProduceSync(bounded, messages...))
+	} else {
+		err = classify(err)
+	}
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+func (s *sink) messages(o *logpush.Object) []*kgo.Record {
+	messages := make([]*kgo.Record, len(o.Items))
+	for i, item := range o.Items {
+		m := &kgo.Record{
+			Value: bytes.TrimSuffix(item.Text, []byte("\n")), Timestamp: item.Time,
+			Headers: []kgo.RecordHeader{{Key: HeaderDataset, Value: []byte(o.Dataset)}},
+		}
+		if o.BatchID != "" {
+			m.Headers = append(m.Headers, kgo.RecordHeader{Key: HeaderBatchID, Value: []byte(o.BatchID)},
+				kgo.RecordHeader{Key: HeaderRecord, Value: strconv.AppendInt(nil, int64(i), 10)})
+		}
+		switch s.key {
+		case "script":
+			m.Key = []byte(item.Script)
+		case "version":
+			m.Key = []byte(item.Version)
+		}
+		messages[i] = m
+	}
+	return messages
+}
+
+// outcome is nil when all messages were taken. Where only some were refused, for
+// what they are, it says which. Results come in any order.
+func outcome(messages []*kgo.Record, results kgo.ProduceResults) error {
+	failures := map[*kgo.Record]error{}
+	for _, r := range results {
+		if r.Err != nil {
+			failures[r.Record] = r.Err
+		}
+	}
+	var refused []int
+	var why error
+	for i, m := range messages {
+		switch err := failures[m]; {
+		case err == nil:
+		case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge), errors.Is(err, kerr.InvalidRecord):
+			refused, why = append(refused, i), err
+		default:
+			return classify(err)
+		}
+	}
+	if why == nil {
+		return nil
+	}
+	return &logpush.UploadError{Text: textOf(why), Permanent: true, Records: refused}
+}
+
+func classify(err error) *logpush.UploadError {
+	if e, ok := errors.AsType[*kerr.Error](err); ok {
+		// Permissions and topics can be mended while the batch waits.
+		return &logpush.UploadError{Text: textOf(e)}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &logpush.UploadError{Status: logpush.StatusTimeout, Text: "timeout: the cluster did not take the batch"}
+	}
+	return egress.Classify(err)
+}
+
+func textOf(err error) string {
+	if e, ok := errors.AsType[*kerr.Error](err); ok {
+		return e.Message + ": " + e.Description
+	}
+	return err.Error()
+}

@@ -1,0 +1,219 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/egress"
+)
+
+var loopback = Options{Egress: egress.Policy{AllowHTTP: true, AllowLoopback: true}}
+
+// cluster is a broker of the test's own, or the one that TIDEGATE_TEST_KAFKA names.
+func cluster(t *testing.T, opts ...kfake.Opt) (broker string) {
+	t.Helper()
+	if external := os.Getenv("TIDEGATE_TEST_KAFKA"); external != "" && len(opts) == 0 {
+		broker, _, _ = strings.Cut(external, ",")
+		return broker
+	}
+	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c.ListenAddrs()[0]
+}
+
+// topic makes one of the test's own.
+func topic(t *testing.T, broker string) string {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	wanted := kmsg.NewCreateTopicsRequestTopic()
+	wanted.Topic = "logpush-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	wanted.NumPartitions, wanted.ReplicationFactor = 3, 1
+	request := kmsg.NewPtrCreateTopicsRequest()
+	request.Topics = append(request.Topics, wanted)
+	answer, err := request.RequestWith(t.Context(), client)
+	if err != nil || len(answer.Topics) != 1 || answer.Topics[0].ErrorCode != 0 {
+		t.Fatalf("make a topic: %v, %+v", err, answer)
+	}
+	return wanted.Topic
+}
+
+func open(t *testing.T, conf string, options Options) logpush.Sink {
+	t.Helper()
+	u, err := url.Parse(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(u, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// consume reads n messages of a topic.
+func consume(t *testing.T, broker, topic string, n int) []*kgo.Record {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var got []*kgo.Record
+	for len(got) < n {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			t.Fatalf("%d of %d messages came: %v", len(got), n, err)
+		}
+		got = append(got, fetches.Records()...)
+	}
+	return got
+}
+
+func batch(texts ...string) logpush.Object {
+	o := logpush.Object{Name: "a", Records: len(texts), JobID: 7, BatchID: "7-0-100", Dataset: "workers_trace_events"}
+	for i, text := range texts {
+		o.Items = append(o.Items, logpush.Item{Text: []byte(text + "\n"), Time: time.UnixMilli(1714878560000 + int64(i)), Script: "shop", Version: "v1"})
+	}
+	return o
+}
+
+func TestEachRecordIsAMessage(t *testing.T) {
+	broker := cluster(t)
+	for _, compression := range []string{"zstd", "lz4", "snappy", "gzip", "none"} {
+		name := topic(t, broker)
+		s := open(t, "kafka://"+broker+"/"+name+"?transport=plaintext&key=script&compression="+compression, loopback)
+		if !logpush.TraitsOf(s).Records {
+			t.Fatal("the sink does not ask for records")
+		}
+		o := batch(`{"a":1}`, `{"a":2}`, `{"a":3}`)
+		if err := s.Put(t.Context(), o); err != nil {
+			t.Fatalf("%s: %v", compression, err)
+		}
+		got := consume(t, broker, name, 3)
+		slices.SortFunc(got, func(a, b *kgo.Record) int { return bytes.Compare(a.Value, b.Value) })
+		for i, r := range got {
+			if want := strings.TrimSuffix(string(o.Items[i].Text), "\n"); string(r.Value) != want || string(r.Key) != "shop" || !r.Timestamp.Equal(o.Items[i].Time) {
+				t.Errorf("message %d is %q of %q at %s", i, r.Value, r.Key, r.Timestamp)
+			}
+			headers := map[string]string{}
+			for _, h := range r.Headers {
+				headers[h.Key] = string(h.Value)
+			}
+			if diff := cmp.Diff(map[string]string{HeaderDataset: "workers_trace_events", HeaderBatchID: "7-0-100", HeaderRecord: strconv.Itoa(i)}, headers); diff != "" {
+				t.Error(diff)
+			}
+		}
+	}
+}
+
+func TestARecordThatIsTooLargeIsRefusedAlone(t *testing.T) {
+	broker := cluster(t)
+	name := topic(t, broker)
+	s := open(t, "kafka://"+broker+"/"+name+"?transport=plaintext&compression=none", loopback)
+	err := s.Put(t.Context(), batch("one", strings.Repeat("x", 2<<20), "three"))
+	e, ok := errors.AsType[*logpush.UploadError](err)
+	if !ok || !e.Permanent || !slices.Equal(e.Records, []int{1}) {
+		t.Fatalf("put returned %+v", err)
+	}
+	for _, r := range consume(t, broker, name, 2) {
+		if v := string(r.Value); v != "one" && v != "three" {
+			t.Errorf("the message %.20q arrived", v)
+		}
+	}
+}
+
+func TestTroubleThatMayPassIsNotPermanent(t *testing.T) {
+	f := func(what, conf string, options Options) {
+		t.Helper()
+		err := open(t, conf, options).Put(t.Context(), batch("one"))
+		if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Permanent || e.Text == "" {
+			t.Errorf("%s: put returned %+v", what, err)
+		}
+	}
+	broker := cluster(t)
+	f("an unknown topic", "kafka://"+broker+"/nowhere?transport=plaintext", loopback)
+	f("nobody listens", "kafka://127.0.0.1:1/x?transport=plaintext", loopback)
+	f("no TLS there", "kafka://"+broker+"/x", Options{Egress: egress.Policy{AllowLoopback: true, NoProgress: time.Second}})
+}
+
+func TestLoginByPassword(t *testing.T) {
+	broker := cluster(t, kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "admin", "admin-password"), kfake.Superuser("PLAIN", "plain", "plain-password"),
+		kfake.SeedTopics(1, "in"))
+	base := "kafka://" + broker + "/in?transport=plaintext&sasl-mechanism="
+	for _, login := range []string{"SCRAM-SHA-512&username=admin&password=admin-password", "PLAIN&username=plain&password=plain-password"} {
+		if err := open(t, base+login, loopback).Put(t.Context(), batch("one")); err != nil {
+			t.Errorf("%s: %v", login, err)
+		}
+	}
+	err := open(t, base+"PLAIN&username=plain&password=revoked", loopback).Put(t.Context(), batch("one"))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Permanent || strings.Contains(e.Text, "revoked") {
+		t.Errorf("a wrong password gave %+v", err)
+	}
+}
+
+func TestPrivateBrokersAreRefused(t *testing.T) {
+	broker := cluster(t)
+	err := open(t, "kafka://"+broker+"/x?transport=plaintext", Options{Egress: egress.Policy{AllowHTTP: true}}).Put(t.Context(), batch("one"))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || !e.Permanent || !strings.Contains(e.Text, "not allowed") {
+		t.Errorf("put returned %+v", err)
+	}
+}
+
+func TestAnEndedContext(t *testing.T) {
+	broker := cluster(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := open(t, "kafka://"+broker+"/x?transport=plaintext", loopback).Put(ctx, batch("one")); !errors.Is(err, context.Canceled) {
+		t.Errorf("put returned %v", err)
+	}
+}
+
+func TestBadSettings(t *testing.T) {
+	f := func(conf, want string) {
+		t.Helper()
+		u, err := url.Parse(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New(u, Options{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: the error is %v, want one with %q", conf, err, want)
+		}
+	}
+	f("kafka://b:9092/", "kafka://<broker>:<port>/<topic>")
+	f("kafka://b:9092/a/b", "kafka://<broker>:<port>/<topic>")
+	f("kafka://b:9092/{DATE}", "kafka://<broker>:<port>/<topic>")
+	f("kafka://u:p@b:9092/t", "username and password as parameters")
+	f("kafka://b/t", "host:port")
+	f("kafka://b:9092/t?brokers=c", "host:port")
+	f("kafka://b:9092/t?acks=1", `"acks" is not known`)
+	f("kafka://b:9092/t?key=a&key=b", "given twice")
+	f("kafka://b:9092/t?key=ray", "none, script and version")
+	f("kafka://b:9092/t?transport=plaintext", "not allowed here")
+	f("kafka://b:9092/t?transport=quic", "tls and plaintext")
+	f("kafka://b:9092/t?compression=br", "zstd")
+	f("kafka://b:9092/t?username=u", "username and password")
+	f("kafka://b:9092/t?username=u&password=p&sasl-mechanism=GSSAPI", "SCRAM-SHA-512")
+}

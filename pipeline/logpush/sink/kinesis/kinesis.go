@@ -1,0 +1,149 @@
+// Package kinesis is the destination for Amazon Kinesis Data Streams: one record of
+// the stream a batch, whose data is the gzip of the batch, as Logpush has it.
+//
+//	kinesis://<stream>?region=...&access-key-id=...&secret-access-key=...[&endpoint=<host>]
+//
+// The partition key is the batch's id, which spreads batches over the shards. A batch
+// may come twice; its id tells.
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/egress"
+)
+
+// Options of every Kinesis destination.
+type Options struct {
+	Egress egress.Policy
+}
+
+// Limits of a record (PutRecord in the Kinesis API reference): 1 MiB of data unless
+// the stream was set up for more. Events compress to less than a fifth, so that batches
+// below maxBytes rarely come near it.
+const (
+	maxData  = 1 << 20
+	maxBytes = 4_000_000
+)
+
+type sink struct {
+	client *kinesis.Client
+	stream string
+}
+
+// New returns the sink of a kinesis:// URL.
+func New(u *url.URL, options Options) (logpush.Sink, error) {
+	query := u.Query()
+	known := []string{"region", "access-key-id", "secret-access-key", "endpoint"}
+	for name, values := range query {
+		switch {
+		case name == "sts-assume-role-arn" || name == "sts-external-id":
+			return nil, fmt.Errorf("%s is not supported: there is no AWS account here that could assume the role; give access-key-id and secret-access-key", name)
+		case !slices.Contains(known, name):
+			return nil, fmt.Errorf("the parameter %q is not known for kinesis: possible are %s", name, strings.Join(known, ", "))
+		case len(values) > 1:
+			return nil, fmt.Errorf("the parameter %q is given twice", name)
+		}
+	}
+	if u.Host == "" || u.User != nil || u.Path != "" && u.Path != "/" {
+		return nil, errors.New("write kinesis://<stream>, without a path")
+	}
+	var missing []string
+	for _, name := range known[:3] {
+		if query.Get(name) == "" {
+			missing = append(missing, name)
+		}
+	}
+	if missing != nil {
+		return nil, fmt.Errorf("required parameters are missing: %s", strings.Join(missing, ", "))
+	}
+	endpoint, err := endpointOf(query.Get("endpoint"), options.Egress)
+	if err != nil {
+		return nil, err
+	}
+	client := kinesis.New(kinesis.Options{
+		Region: query.Get("region"), BaseEndpoint: endpoint, HTTPClient: options.Egress.Client(),
+		Credentials: credentials.NewStaticCredentialsProvider(query.Get("access-key-id"), query.Get("secret-access-key"), ""),
+		Retryer:     aws.NopRetryer{}, // the caller retries, and counts
+	})
+	return &sink{client: client, stream: u.Host}, nil
+}
+
+// endpointOf returns nil for Amazon's own. A scheme before the host is our addition,
+// for a compatible service on the operator's network without TLS.
+func endpointOf(endpoint string, policy egress.Policy) (*string, error) {
+	if endpoint == "" {
+		return nil, nil
+	}
+	if !strings.Contains(endpoint, "://") {
+		endpoint = "https://" + endpoint
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" {
+		return nil, errors.New("the parameter endpoint must be a host, with a port if need be")
+	}
+	if err := policy.CheckScheme(u.Scheme); err != nil {
+		return nil, fmt.Errorf("the parameter endpoint: %w", err)
+	}
+	return aws.String(u.Scheme + "://" + u.Host), nil
+}
+
+// Traits implements logpush.Traiter.
+func (s *sink) Traits() logpush.Traits { return logpush.Traits{MaxBytes: maxBytes} }
+
+// Put implements logpush.Sink.
+func (s *sink) Put(ctx context.Context, o logpush.Object) error {
+	key := o.BatchID
+	if key == "" {
+		key = o.Name // a test upload
+	}
+	_, err := s.client.PutRecord(ctx, &kinesis.PutRecordInput{StreamName: aws.String(s.stream), PartitionKey: aws.String(key), Data: o.Body})
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	e := classify(err)
+	if e.Status == http.StatusBadRequest && len(o.Body) > maxData {
+		e.Status, e.Permanent = http.StatusRequestEntityTooLarge, true // smaller batches will do
+	}
+	return e
+}
+
+// classify tells what may pass. Kinesis answers 400 for nearly everything, and none of
+// it is about what the data holds; so no status blames the batch.
+func classify(err error) *logpush.UploadError {
+	response, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	if !ok || response.Response == nil || response.HTTPStatusCode() == 0 { // the client wraps a failed connection like an answer
+		return egress.Classify(err)
+	}
+	e := &logpush.UploadError{Status: response.HTTPStatusCode()}
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return e
+	}
+	e.Text = logpush.TextOf([]byte(strings.Trim(api.ErrorCode()+": "+api.ErrorMessage(), ": ")))
+	switch api.ErrorCode() {
+	case "ProvisionedThroughputExceededException", "LimitExceededException", "KMSThrottlingException", "ThrottlingException":
+		e.Status = http.StatusTooManyRequests
+	case "ResourceNotFoundException":
+		e.Status, e.Permanent = http.StatusNotFound, true
+	case "AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "MissingAuthenticationTokenException":
+		e.Status, e.Permanent = http.StatusForbidden, true
+	}
+	return e
+}

@@ -1,0 +1,196 @@
+package kinesis
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+
+	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/egress"
+	"tidegate/pipeline/logpush/sink/sinktest"
+)
+
+var loopback = Options{Egress: egress.Policy{AllowHTTP: true, AllowLoopback: true}}
+
+// putRecord is the body of the one call that the sink makes.
+type putRecord struct {
+	StreamName   string
+	PartitionKey string
+	Data         []byte
+}
+
+// service answers as Kinesis does (JSON 1.1), with what answer says.
+type service struct {
+	*httptest.Server
+	mu   sync.Mutex
+	puts []putRecord
+}
+
+func serve(t *testing.T, answer func(w http.ResponseWriter)) *service {
+	t.Helper()
+	s := &service{}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		if !strings.Contains(r.Header.Get("Authorization"), "Credential=AK/") || r.Header.Get("X-Amz-Target") != "Kinesis_20131202.PutRecord" {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"__type":"UnknownOperationException"}`)
+			return
+		}
+		var p putRecord
+		if err := json.NewDecoder(r.Body).Decode(&p); err != nil {
+			t.Errorf("the request: %v", err)
+		}
+		if answer != nil {
+			answer(w)
+			return
+		}
+		s.mu.Lock()
+		s.puts = append(s.puts, p)
+		s.mu.Unlock()
+		_, _ = io.WriteString(w, `{"SequenceNumber":"1","ShardId":"shardId-000000000000"}`)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func open(t *testing.T, endpoint, stream string) logpush.Sink {
+	t.Helper()
+	u, err := url.Parse("kinesis://" + stream + "?region=eu-west-1&access-key-id=AK&secret-access-key=SK&endpoint=" + url.QueryEscape(endpoint))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(u, loopback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestABatchIsOneRecord(t *testing.T) {
+	s := serve(t, nil)
+	o := sinktest.Object("a", `{"Outcome":"ok"}`+"\n")
+	if err := open(t, s.URL, "events").Put(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.puts) != 1 || s.puts[0].StreamName != "events" || s.puts[0].PartitionKey != o.BatchID || !bytes.Equal(s.puts[0].Data, o.Body) {
+		t.Errorf("the stream got %+v", s.puts)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	f := func(code string, status int, size, wantStatus int, wantPermanent bool) {
+		t.Helper()
+		s := serve(t, func(w http.ResponseWriter) {
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, `{"__type":"`+code+`","message":"no"}`)
+		})
+		o := sinktest.Object("a", "")
+		o.Body = bytes.Repeat([]byte("x"), size)
+		err := open(t, s.URL, "events").Put(t.Context(), o)
+		e, ok := errors.AsType[*logpush.UploadError](err)
+		if !ok || e.Status != wantStatus || e.Permanent != wantPermanent || e.Text != code+": no" {
+			t.Errorf("%s: put returned %+v", code, err)
+		}
+	}
+	f("ProvisionedThroughputExceededException", 400, 10, 429, false)
+	f("KMSThrottlingException", 400, 10, 429, false)
+	f("ResourceNotFoundException", 400, 10, 404, true)
+	f("UnrecognizedClientException", 400, 10, 403, true)
+	f("AccessDeniedException", 400, 10, 403, true)
+	f("InternalFailure", 500, 10, 500, false)
+	f("ValidationException", 400, maxData+1, 413, true)
+	f("ResourceNotFoundException", 400, maxData+1, 404, true)
+}
+
+func TestTroubleThatMayPass(t *testing.T) {
+	err := open(t, "http://127.0.0.1:1", "events").Put(t.Context(), sinktest.Object("a", "a"))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Permanent || !strings.Contains(e.Text, "connection failed") {
+		t.Errorf("nobody there: %+v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := open(t, "http://127.0.0.1:1", "events").Put(ctx, sinktest.Object("a", "a")); !errors.Is(err, context.Canceled) {
+		t.Errorf("an ended context: %v", err)
+	}
+}
+
+func TestBadSettings(t *testing.T) {
+	f := func(conf, want string) {
+		t.Helper()
+		u, err := url.Parse(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New(u, Options{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: the error is %v, want one with %q", conf, err, want)
+		}
+	}
+	f("kinesis://s", "access-key-id, secret-access-key")
+	f("kinesis://s/path?region=r&access-key-id=a&secret-access-key=s", "without a path")
+	f("kinesis://?region=r&access-key-id=a&secret-access-key=s", "kinesis://<stream>")
+	f("kinesis://s?region=r&sts-assume-role-arn=arn", "sts-assume-role-arn is not supported")
+	f("kinesis://s?region=r&shard=1", `"shard" is not known`)
+	f("kinesis://s?region=r&region=q", "given twice")
+	f("kinesis://s?region=r&access-key-id=a&secret-access-key=s&endpoint=http://h", "not allowed")
+	f("kinesis://s?region=r&access-key-id=a&secret-access-key=s&endpoint=h/path", "must be a host")
+}
+
+// A server of the Kinesis API, which TIDEGATE_TEST_KINESIS names as http://host:port.
+func TestRealService(t *testing.T) {
+	endpoint := os.Getenv("TIDEGATE_TEST_KINESIS")
+	if endpoint == "" {
+		t.Skip("TIDEGATE_TEST_KINESIS is not set: `make test-real` starts a kinesalite and sets it")
+	}
+	name := "logpush-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	err := open(t, endpoint, name).Put(t.Context(), sinktest.Object("a", "a"))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Status != http.StatusNotFound {
+		t.Errorf("a stream that is not there: %+v", err)
+	}
+	s := open(t, endpoint, name).(*sink)
+	if _, err := s.client.CreateStream(t.Context(), &kinesis.CreateStreamInput{StreamName: aws.String(name), ShardCount: aws.Int32(1)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := kinesis.NewStreamExistsWaiter(s.client).Wait(t.Context(), &kinesis.DescribeStreamInput{StreamName: aws.String(name)}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	o := sinktest.Object("a", "one\n")
+	if err := s.Put(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	o.Body = bytes.Repeat([]byte("0123456789abcdef"), (maxData+16)/16)
+	if e, ok := errors.AsType[*logpush.UploadError](s.Put(t.Context(), o)); !ok || e.Status != http.StatusRequestEntityTooLarge || !e.Permanent {
+		t.Errorf("a record that is too large: %+v", e)
+	}
+	shards, err := s.client.ListShards(t.Context(), &kinesis.ListShardsInput{StreamName: aws.String(name)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := s.client.GetShardIterator(t.Context(), &kinesis.GetShardIteratorInput{
+		StreamName: aws.String(name), ShardId: shards.Shards[0].ShardId, ShardIteratorType: types.ShardIteratorTypeTrimHorizon,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.client.GetRecords(t.Context(), &kinesis.GetRecordsInput{ShardIterator: at.ShardIterator})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := sinktest.Object("a", "one\n"); len(got.Records) != 1 || !bytes.Equal(got.Records[0].Data, want.Body) || aws.ToString(got.Records[0].PartitionKey) != want.BatchID {
+		t.Errorf("the stream has %+v", got.Records)
+	}
+}
