@@ -114,6 +114,7 @@ type Config struct {
 	LogpushAllowLoopback bool
 	DeadLettersMax       int64    // of one job
 	DeadLettersMaxBytes  int64    // of one job
+	LogpushGoogleAmbient bool     // gs:// destinations may use this process's own credentials
 	LogpushFileRoots     []string // file:// destinations must lie below one of these
 	LogpushJobsMax       int      // of one dataset in one account; 0 for none
 	LogLevel             string
@@ -222,6 +223,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.BoolVar(&c.LogpushAllowHTTP, "logpush-allow-http", c.LogpushAllowHTTP, "allow plain http:// destinations")
 		f.BoolVar(&c.LogpushAllowPrivate, "logpush-allow-private", c.LogpushAllowPrivate, "allow destinations in private and link-local address ranges")
 		f.BoolVar(&c.LogpushAllowLoopback, "logpush-allow-loopback", c.LogpushAllowLoopback, "allow destinations on this machine's loopback addresses")
+		f.BoolVar(&c.LogpushGoogleAmbient, "logpush-google-ambient", c.LogpushGoogleAmbient, "let gs:// destinations without credentials write with this process's own (Application Default Credentials)")
 		f.StringSliceVar(&c.LogpushFileRoots, "logpush-file-roots", c.LogpushFileRoots, "folders that file:// destinations may write below")
 	}
 	if c.has(RoleAPI) {
