@@ -114,6 +114,7 @@ type Config struct {
 	LogpushAllowLoopback bool
 	DeadLettersMax       int64    // of one job
 	DeadLettersMaxBytes  int64    // of one job
+	LogpushGoogleAmbient bool     // gs:// destinations may use this process's own credentials
 	LogpushFileRoots     []string // file:// destinations must lie below one of these
 	LogLevel             string
 	LogFormat            string // "text" or "json"
@@ -141,9 +142,9 @@ func DefaultConfig(roles ...Role) Config {
 		TopicRetention:   24 * time.Hour,
 		GatewayACME:      ACMEConfig{Directory: listen.LetsEncrypt},
 		DrainTimeout:     drainTimeout,
-		DeadLettersMax:   1000, DeadLettersMaxBytes: 100 << 20,
-		LogpushInterval: 30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
+		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
 
+		DeadLettersMax: 1000, DeadLettersMaxBytes: 100 << 20,
 		LogpushParallel:    4,
 		LogpushMemoryBytes: 512 << 20,
 		LogLevel:           "info",
@@ -220,6 +221,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.BoolVar(&c.LogpushAllowHTTP, "logpush-allow-http", c.LogpushAllowHTTP, "allow plain http:// destinations")
 		f.BoolVar(&c.LogpushAllowPrivate, "logpush-allow-private", c.LogpushAllowPrivate, "allow destinations in private and link-local address ranges")
 		f.BoolVar(&c.LogpushAllowLoopback, "logpush-allow-loopback", c.LogpushAllowLoopback, "allow destinations on this machine's loopback addresses")
+		f.BoolVar(&c.LogpushGoogleAmbient, "logpush-google-ambient", c.LogpushGoogleAmbient, "let gs:// destinations without credentials write with this process's own (Application Default Credentials)")
 		f.StringSliceVar(&c.LogpushFileRoots, "logpush-file-roots", c.LogpushFileRoots, "folders that file:// destinations may write below")
 	}
 	if c.has(RoleLogpush) {

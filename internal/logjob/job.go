@@ -62,6 +62,7 @@ type OutputOptions struct {
 	SampleRate      *float64 `json:"sample_rate,omitempty"`
 	CVE202144228    *bool    `json:"CVE-2021-44228,omitempty"`
 	MergeSubreqs    *bool    `json:"merge_subrequests,omitempty"` // refused: only for http_requests
+	StringifyObject *bool    `json:"stringify_object,omitempty"`  // lists and objects as strings of their JSON
 }
 
 // Update is the body of a create or an update. Members that are nil keep their

@@ -12,7 +12,7 @@ import (
 
 const replayTTL = 10 * time.Second
 
-func mustJob(t *testing.T, s *Store, start time.Time) logjob.Job {
+func startedJob(t *testing.T, s *Store, start time.Time) logjob.Job {
 	t.Helper()
 	j, err := s.CreateJob(t.Context(), logjob.Job{AccountID: testAccount, Dataset: "workers_trace_events", DestinationConf: "file:///x", Enabled: true, Start: start})
 	if err != nil {
@@ -44,7 +44,7 @@ func TestReplaysAreKept(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		clock := newClock()
 		s := bootstrapped(t, open, Options{Now: clock.now})
-		job := mustJob(t, s, time.Time{})
+		job := startedJob(t, s, time.Time{})
 		made := mustReplay(t, s, job.ID)
 		if made.State != logjob.ReplayQueued || made.JobID != job.ID || !made.CreatedOn.Equal(clock.t) || made.StartedOn != nil {
 			t.Errorf("made %+v", made)
@@ -95,7 +95,7 @@ func TestOneProcessRunsAReplay(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		clock := newClock()
 		s := bootstrapped(t, open, Options{Now: clock.now})
-		job, other := mustJob(t, s, time.Time{}), mustJob(t, s, time.Time{})
+		job, other := startedJob(t, s, time.Time{}), startedJob(t, s, time.Time{})
 		first, second, third := mustReplay(t, s, job.ID), mustReplay(t, s, job.ID), mustReplay(t, s, other.ID)
 		a := claim(t, s, "a", first.ID)
 		claim(t, s, "b", third.ID) // not the second: one of a job at a time
@@ -132,7 +132,7 @@ func TestOneProcessRunsAReplay(t *testing.T) {
 func TestReplaysOfAJobAreBounded(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		s := bootstrapped(t, open, Options{})
-		job := mustJob(t, s, time.Time{})
+		job := startedJob(t, s, time.Time{})
 		for range replaysActive {
 			mustReplay(t, s, job.ID)
 		}
@@ -161,7 +161,7 @@ func TestClaimsOfManyProcesses(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		s := bootstrapped(t, open, Options{})
 		for range 4 {
-			mustReplay(t, s, mustJob(t, s, time.Time{}).ID)
+			mustReplay(t, s, startedJob(t, s, time.Time{}).ID)
 		}
 		var mu sync.Mutex
 		got := map[int64]int{}
@@ -192,7 +192,7 @@ func TestAJobThatStartsInThePastHasAReplay(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		s := bootstrapped(t, open, Options{})
 		start := newClock().t
-		job := mustJob(t, s, start)
+		job := startedJob(t, s, start)
 		list, err := s.Replays(t.Context(), testAccount, job.ID)
 		if err != nil || len(list) != 1 || !list[0].From.Equal(start) || list[0].To != nil {
 			t.Errorf("replays %+v, error %v", list, err)
