@@ -143,10 +143,10 @@ func DefaultConfig(roles ...Role) Config {
 		TopicRetention:   24 * time.Hour,
 		GatewayACME:      ACMEConfig{Directory: listen.LetsEncrypt},
 		DrainTimeout:     drainTimeout,
-		DeadLettersMax:   1000, DeadLettersMaxBytes: 100 << 20,
-		LogpushInterval: 30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
-		LogpushJobsMax:  1000,             // as much as an account's own max_jobs can be
+		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
+		LogpushJobsMax:   1000,             // as much as an account's own max_jobs can be
 
+		DeadLettersMax: 1000, DeadLettersMaxBytes: 100 << 20,
 		LogpushParallel:    4,
 		LogpushMemoryBytes: 512 << 20,
 		LogLevel:           "info",
