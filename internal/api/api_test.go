@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +18,7 @@ import (
 	"tidegate/internal/api/client"
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
 	"tidegate/internal/store"
 	"tidegate/schema"
 	"tidegate/schema/control"
@@ -59,7 +61,7 @@ func newPlatformWith(t *testing.T, config api.Config) *platform {
 	}
 	feed, run := newFeed(), new(runtime)
 	server, err := api.New(config, api.Deps{
-		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Snapshots: db, Routers: db,
+		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Letters: db, Snapshots: db, Routers: db,
 		Destinations: destinations(func(conf string) error {
 			switch {
 			case strings.Contains(conf, "refused"):
@@ -98,6 +100,14 @@ func newPlatformWith(t *testing.T, config api.Config) *platform {
 type destinations func(conf string) error
 
 func (f destinations) Test(_ context.Context, conf string) error { return f(conf) }
+
+// SendLetter is refused as often as a letter was tried only once.
+func (f destinations) SendLetter(_ context.Context, j logjob.Job, l logjob.DeadLetter) (int, error) {
+	if l.Attempts == 1 {
+		return http.StatusUnprocessableEntity, errors.New("422 still no")
+	}
+	return 0, f(j.DestinationConf)
+}
 
 // metrics tells of two versions, one of which served nothing.
 type metrics struct{}

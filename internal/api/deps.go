@@ -20,6 +20,7 @@ type Deps struct {
 	Scripts      Scripts
 	Policies     Policies
 	Jobs         Jobs
+	Letters      Letters
 	Snapshots    Snapshots
 	Destinations Destinations
 	Metrics      Metrics
@@ -146,6 +147,22 @@ type Destinations interface {
 	// Test uploads a test object to conf, a valid destination_conf. Its error holds
 	// no credentials; an *errs.Error is the whole answer, another one the reason.
 	Test(ctx context.Context, conf string) error
+	// SendLetter sends a dead letter to the job's destination of now. Its error says
+	// what the destination did, without credentials; status is 0 where there is none.
+	SendLetter(ctx context.Context, j logjob.Job, l logjob.DeadLetter) (status int, err error)
+}
+
+// Letters are what destinations refused for good.
+type Letters interface {
+	// DeadLetters is oldest first and without content. State "" is any; total counts all.
+	DeadLetters(ctx context.Context, accountID string, jobID int64, state string, limit, offset int) (list []logjob.DeadLetter, total int, err error)
+	// DeadLetter has its content, unless it is closed.
+	DeadLetter(ctx context.Context, accountID string, jobID int64, id string) (logjob.DeadLetter, error)
+	// CloseDeadLetter lets go of the content: it was resent, or is deleted. One that
+	// is closed already is a conflict.
+	CloseDeadLetter(ctx context.Context, accountID string, jobID int64, id, state string) (logjob.DeadLetter, error)
+	// RefuseDeadLetter notes that a letter was sent in vain.
+	RefuseDeadLetter(ctx context.Context, id string, status int, reason string) error
 }
 
 // Snapshots are what gateways serve from.

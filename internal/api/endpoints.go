@@ -19,6 +19,7 @@ func (s *Server) endpoints() []endpoint {
 		workers = account + "/workers/workers"
 		worker  = workers + "/:worker"
 		logpush = account + "/logpush"
+		letters = logpush + "/jobs/:id/dead-letters"
 
 		service     = account + "/workers/services/:script"
 		environment = service + "/environments/:environment"
@@ -109,6 +110,12 @@ func (s *Server) endpoints() []endpoint {
 		{get, logpush + "/jobs/:id", logsEdit, codeLogpush, s.getJob},
 		{put, logpush + "/jobs/:id", logsEdit, codeLogpush, s.updateJob},
 		{del, logpush + "/jobs/:id", logsEdit, codeLogpush, s.deleteJob},
+		{get, letters, logsEdit, codeLogpush, s.listLetters},
+		{post, letters + "/resend", logsEdit, codeLogpush, s.resendLetters},
+		{get, letters + "/:letter", logsEdit, codeLogpush, s.getLetter},
+		{del, letters + "/:letter", logsEdit, codeLogpush, s.deleteLetter},
+		{get, letters + "/:letter/content", logsEdit, codeLogpush, s.getLetterContent},
+		{post, letters + "/:letter/resend", logsEdit, codeLogpush, s.resendLetter},
 		{get, logpush + "/datasets/:dataset/fields", logsRead, codeLogpush, s.listFields},
 		{get, logpush + "/datasets/:dataset/fields/default", logsRead, codeLogpush, s.listDefaultFields},
 		{get, logpush + "/datasets/:dataset/jobs", logsEdit, codeLogpush, s.listDatasetJobs},

@@ -10,6 +10,7 @@ import (
 
 	"tidegate/dashboards"
 	"tidegate/internal/api"
+	"tidegate/internal/logjob"
 	"tidegate/pipeline/logpush"
 	"tidegate/schema/control"
 )
@@ -19,6 +20,10 @@ type destinations struct{ sinks logpush.Sinks }
 
 func (d destinations) Test(ctx context.Context, conf string) error {
 	return d.sinks.TestUpload(ctx, conf)
+}
+
+func (d destinations) SendLetter(ctx context.Context, j logjob.Job, l logjob.DeadLetter) (int, error) {
+	return d.sinks.SendLetter(ctx, j.DestinationConf, j.Dataset, &l)
 }
 
 // addAPI makes the first account on an empty database and adds the control
@@ -32,7 +37,7 @@ func (p *process) addAPI(ctx context.Context) error {
 		return err
 	}
 	deps := api.Deps{
-		Accounts: p.store, Tokens: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Snapshots: p.store,
+		Accounts: p.store, Tokens: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Letters: p.store, Snapshots: p.store,
 		Routers: p.store, Triggers: p.store, Tails: p.store, TailEvents: events,
 		Destinations: destinations{p.sinks(ctx)}, Metrics: p.rates,
 		Ready: p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),

@@ -112,6 +112,8 @@ type Config struct {
 	LogpushAllowHTTP     bool          // destinations may be plain http://
 	LogpushAllowPrivate  bool          // destinations may be in private and link-local ranges
 	LogpushAllowLoopback bool
+	DeadLettersMax       int64    // of one job
+	DeadLettersMaxBytes  int64    // of one job
 	LogpushGoogleAmbient bool     // gs:// destinations may use this process's own credentials
 	LogpushFileRoots     []string // file:// destinations must lie below one of these
 	LogLevel             string
@@ -142,6 +144,7 @@ func DefaultConfig(roles ...Role) Config {
 		DrainTimeout:     drainTimeout,
 		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
 
+		DeadLettersMax: 1000, DeadLettersMaxBytes: 100 << 20,
 		LogpushParallel:    4,
 		LogpushMemoryBytes: 512 << 20,
 		LogLevel:           "info",
@@ -222,6 +225,8 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringSliceVar(&c.LogpushFileRoots, "logpush-file-roots", c.LogpushFileRoots, "folders that file:// destinations may write below")
 	}
 	if c.has(RoleLogpush) {
+		f.Int64Var(&c.DeadLettersMax, "logpush-dead-letters-max", c.DeadLettersMax, "dead letters of a job that may wait; at the bound its delivery waits")
+		f.Int64Var(&c.DeadLettersMaxBytes, "logpush-dead-letters-max-bytes", c.DeadLettersMaxBytes, "bytes, compressed, of a job's dead letters that may wait")
 		f.DurationVar(&c.LogpushInterval, "logpush-interval", c.LogpushInterval, "how long a batch may wait, for jobs that do not say")
 		f.IntVar(&c.LogpushParallel, "logpush-parallel", c.LogpushParallel, "how many uploads a partition of a job may have under way, 1 to 16")
 		f.Int64Var(&c.LogpushMemoryBytes, "logpush-memory-bytes", c.LogpushMemoryBytes, "what Logpush may hold of events in memory")
@@ -289,6 +294,9 @@ func (c *Config) Validate() error {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			return fmt.Errorf("--%s is %q: it must be host:port", member, addr)
 		}
+	}
+	if c.DeadLettersMax < 1 || c.DeadLettersMaxBytes < 1 {
+		return fmt.Errorf("--logpush-dead-letters-max (%d) and --logpush-dead-letters-max-bytes (%d) must be positive", c.DeadLettersMax, c.DeadLettersMaxBytes)
 	}
 	if c.TopicPartitions < 1 || c.TopicReplication < 1 || c.TopicRetention <= 0 || c.LogpushInterval <= 0 {
 		return fmt.Errorf("--topic-partitions (%d), --topic-replication (%d), --topic-retention (%s) and --logpush-interval (%s) must be positive",

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"time"
 
+	"tidegate/internal/logjob"
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/bucket"
 	"tidegate/pipeline/logpush/sink/clickhouse"
@@ -34,6 +35,7 @@ func (p *process) addLogpush(ctx context.Context) error {
 	config := logpush.Config{
 		DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace,
 		Parallel: p.config.LogpushParallel, MemoryBytes: p.config.LogpushMemoryBytes,
+		Letters: p.store, LetterLimits: logjob.LetterLimits{Letters: p.config.DeadLettersMax, Bytes: p.config.DeadLettersMaxBytes},
 	}
 	manager, err := logpush.New(config, p.store, p.sinks(ctx), groups, reader, p.log)
 	if err != nil {

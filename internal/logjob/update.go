@@ -28,7 +28,7 @@ func New(accountID string) Job { return Job{AccountID: accountID} }
 func (u *Update) Apply(j *Job) error {
 	next := *j
 	for _, step := range []func(*Job) error{
-		u.applyIdentity, u.applyDestination, u.applySelection, u.applyOutput, u.applyBounds, u.refuseUnsupported,
+		u.applyStart, u.applyIdentity, u.applyDestination, u.applySelection, u.applyOutput, u.applyBounds, u.refuseUnsupported,
 	} {
 		if err := step(&next); err != nil {
 			return err

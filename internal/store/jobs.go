@@ -125,6 +125,11 @@ func (s *Store) CreateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 			j.ID, j.AccountID, settings, nullMicros(j.EnabledAt), j.Revision); err != nil {
 			return err
 		}
+		if !j.Start.IsZero() {
+			if _, err := createReplay(ctx, t, j.AccountID, j.ID, logjob.ReplayRequest{From: j.Start}); err != nil {
+				return err
+			}
+		}
 		return t.audit(ctx, j.AccountID, "job.create", fmt.Sprint(j.ID), nil, masked(j))
 	})
 	return j, err
@@ -147,9 +152,10 @@ func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 		if err != nil {
 			return err
 		}
-		result, err := t.ExecContext(ctx, `UPDATE jobs SET settings_json = $1, enabled_at = $2, revision = revision + 1
+		result, err := t.ExecContext(ctx, `UPDATE jobs SET settings_json = $1, enabled_at = $2, revision = revision + 1,
+			failing_since = CASE WHEN $6 THEN NULL ELSE failing_since END, disabled_on = CASE WHEN $7 THEN NULL ELSE disabled_on END
 			WHERE account_id = $3 AND id = $4 AND revision = $5`,
-			settings, nullMicros(j.EnabledAt), j.AccountID, j.ID, j.Revision)
+			settings, nullMicros(j.EnabledAt), j.AccountID, j.ID, j.Revision, j.Enabled && !before.Enabled, j.Enabled)
 		if err != nil {
 			return err
 		}
@@ -182,13 +188,14 @@ func (s *Store) DeleteJob(ctx context.Context, accountID string, id int64) error
 
 // ReportDelivery keeps a job's health: after a success the end of what was
 // delivered, which never goes back, and no error; after a failure its time and
-// text. A job that is gone is a not_found error.
+// text. A job that is gone, or was disabled because it failed for too long and keeps
+// that message, is a not_found error.
 func (s *Store) ReportDelivery(ctx context.Context, d logjob.Delivery) error {
-	query, args := `UPDATE jobs SET last_error = $1, error_message = $2 WHERE id = $3`,
+	query, args := `UPDATE jobs SET last_error = $1, error_message = $2 WHERE id = $3 AND disabled_on IS NULL`,
 		[]any{d.FailedAt.UnixMicro(), d.Message, d.JobID}
 	if d.FailedAt.IsZero() {
 		query, args = `UPDATE jobs SET last_error = NULL, error_message = NULL,
-			last_complete = CASE WHEN last_complete > $1 THEN last_complete ELSE $1 END WHERE id = $2`,
+			last_complete = CASE WHEN last_complete > $1 THEN last_complete ELSE $1 END WHERE id = $2 AND disabled_on IS NULL`,
 			[]any{d.CompleteUntil.UnixMicro(), d.JobID}
 	}
 	result, err := s.writer.ExecContext(ctx, query, args...)

@@ -3,6 +3,7 @@ package logpush
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -146,12 +147,20 @@ func writeItems(w io.Writer, items []Item, delimiter []byte) error {
 }
 
 // SendLetter sends a dead letter as it was sent before, to a destination that may be
-// another one now. Its error is Put's.
-func (s Sinks) SendLetter(ctx context.Context, conf, dataset string, l *logjob.DeadLetter) error {
+// another one now. Its error says what the destination did, without credentials.
+func (s Sinks) SendLetter(ctx context.Context, conf, dataset string, l *logjob.DeadLetter) (status int, err error) {
 	sink, err := s.Open(conf)
 	if err != nil {
-		return err
+		return 0, err
 	}
+	err = sendLetter(ctx, sink, dataset, l)
+	if e, ok := errors.AsType[*UploadError](err); ok {
+		return e.Status, errors.New(logjob.Redactor(conf).Replace(e.Error()))
+	}
+	return 0, err
+}
+
+func sendLetter(ctx context.Context, sink Sink, dataset string, l *logjob.DeadLetter) error {
 	o := Object{
 		Name: l.Object.Name, Date: l.From, Body: l.Body, ContentType: l.Object.ContentType, Records: l.Records,
 		JobID: l.JobID, BatchID: l.BatchID, Dataset: dataset, Script: l.Object.Script, Version: l.Object.Version,

@@ -342,7 +342,7 @@ func TestRecordsThatTheDestinationNames(t *testing.T) {
 	sinks := b.sinks()
 	sinks["bucket"] = sinksOf(sink)
 	for i := range b.letters.letters {
-		if err := sinks.SendLetter(t.Context(), b.job.DestinationConf, "workers_trace_events", &b.letters.letters[i]); err != nil {
+		if _, err := sinks.SendLetter(t.Context(), b.job.DestinationConf, "workers_trace_events", &b.letters.letters[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -351,7 +351,7 @@ func TestRecordsThatTheDestinationNames(t *testing.T) {
 	}
 	// A letter that was made of files has no records to be sent one by one.
 	files := logjob.DeadLetter{Body: b.letters.letters[0].Body}
-	if err := sinks.SendLetter(t.Context(), b.job.DestinationConf, "", &files); err == nil || !strings.Contains(err.Error(), "one by one") {
+	if _, err := sinks.SendLetter(t.Context(), b.job.DestinationConf, "", &files); err == nil || !strings.Contains(err.Error(), "one by one") {
 		t.Errorf("the error is %v", err)
 	}
 }

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Run the contract suites on real services: Apache Kafka, PostgreSQL and an S3
-# server, each started here on a free port of the loopback interface and stopped
-# at the end. A service that cannot be had fails the run.
+# Run the contract suites on real services: Apache Kafka, PostgreSQL, an S3 server
+# and receivers of the OpenTelemetry collector, each started here on a free port of
+# the loopback interface and stopped at the end. A service that cannot be had fails
+# the run.
 #
 # A suite takes part by reading one of these variables in a _test.go file:
 #   TIDEGATE_TEST_KAFKA     brokers, host:port
 #   TIDEGATE_TEST_POSTGRES  a database in which tests may make schemas, postgres://...
 #   TIDEGATE_TEST_S3        a server in which tests may make buckets, http://key:secret@host:port
+#   TIDEGATE_TEST_COLLECTOR the receivers of test/collector, http://host:port
 # Arguments go to `go test`, such as -run or -v.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -164,9 +166,18 @@ start_s3() {
   export TIDEGATE_TEST_S3=http://tidegate:tidegate-secret@127.0.0.1:$port
 }
 
+start_collector() {
+  local port
+  go build -C test/collector -o "$cache/collector" .
+  port=$(free_port)
+  start collector "$cache/collector" -listen "127.0.0.1:$port"
+  await accepts "$port"
+  export TIDEGATE_TEST_COLLECTOR=http://127.0.0.1:$port
+}
+
 # A renamed variable must not turn this into a second run on the embedded ones.
 declare -A suites=()
-for variable in TIDEGATE_TEST_KAFKA TIDEGATE_TEST_POSTGRES TIDEGATE_TEST_S3; do
+for variable in TIDEGATE_TEST_KAFKA TIDEGATE_TEST_POSTGRES TIDEGATE_TEST_S3 TIDEGATE_TEST_COLLECTOR; do
   found=$(grep -rl --include='*_test.go' --exclude-dir=node_modules "$variable" . | xargs -r -n1 dirname | sort -u)
   [[ -n $found ]] || fail "no test reads $variable"
   for package in $found; do suites[$package]=1; done
@@ -175,4 +186,5 @@ done
 start_kafka
 start_postgres
 start_s3
+start_collector
 CGO_ENABLED=1 go test -race -shuffle=on -count=1 -timeout 20m "$@" "${!suites[@]}"

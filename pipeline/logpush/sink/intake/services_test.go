@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -35,16 +36,11 @@ func decode(t *testing.T, body []byte, to any) {
 
 func textsOfDatadog(t *testing.T, body []byte) []byte {
 	t.Helper()
-	var elements []json.RawMessage
-	decode(t, body, &elements)
+	var logs []struct{ Message string }
+	decode(t, body, &logs)
 	var texts [][]byte
-	for _, element := range elements {
-		var wrapped struct{ Message *string }
-		decode(t, element, &wrapped)
-		if wrapped.Message != nil {
-			element = []byte(*wrapped.Message)
-		}
-		texts = append(texts, element)
+	for _, l := range logs {
+		texts = append(texts, []byte(l.Message))
 	}
 	return lines(texts)
 }
@@ -94,6 +90,30 @@ func textsOfOTLP(t *testing.T, body []byte) []byte {
 		}
 	}
 	return inOrder(texts)
+}
+
+// textsOfElastic returns documents without the time that was added, or their messages.
+func textsOfElastic(t *testing.T, body []byte) []byte {
+	t.Helper()
+	added := regexp.MustCompile(`"@timestamp":"[^"]*",?`)
+	var texts [][]byte
+	for i, line := range bytes.Split(bytes.TrimSuffix(body, []byte("\n")), []byte("\n")) {
+		if i%2 == 0 {
+			continue // what to do with the next one
+		}
+		var document struct{ Message *string }
+		decode(t, line, &document)
+		line = added.ReplaceAll(line, nil)
+		if document.Message != nil {
+			line = []byte(*document.Message)
+		}
+		texts = append(texts, line)
+	}
+	return lines(texts)
+}
+
+func bulkAnswer(items ...string) string {
+	return `{"errors":false,"items":[` + strings.Join(items, ",") + `]}`
 }
 
 func export(t *testing.T, body []byte) *collector.ExportLogsServiceRequest {
@@ -190,21 +210,39 @@ func TestSplunkMayHaveItsOwnCertificate(t *testing.T) {
 }
 
 func TestDatadogRequest(t *testing.T) {
-	r := receive(t)
-	conf := "datadog://" + r.Listener.Addr().String() + "/v1/input?header_DD-API-KEY=k3y&ddsource=cloudflare&service=shop&host=h&ddtags=env%3Aprod,team%3Ared&insecure=true"
-	o := sinktest.Items("a", `{"Outcome":"ok"}`+"\n"+`"ok",1`+"\n{broken\n")
-	if err := open(t, conf, loopback).Put(t.Context(), o); err != nil {
-		t.Fatal(err)
+	f := func(parameters, url, service string) {
+		t.Helper()
+		r := receive(t)
+		o := sinktest.Items("a", `{"Outcome":"<ok>"}`+"\n"+`"exception",1`+"\n")
+		if err := open(t, "datadog://"+r.Listener.Addr().String()+parameters, loopback).Put(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		q, body := r.only(t)
+		if got := q.URL.String(); got != url {
+			t.Errorf("the URL is %s, want %s", got, url)
+		}
+		if q.Header.Get("Dd-Api-Key") != "k3y" || q.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("the headers are %v", q.Header)
+		}
+		at := o.Date.UnixMilli()
+		want := fmt.Sprintf(`[{"timestamp":%d,"status":"info"%s,"message":"{\"Outcome\":\"<ok>\"}"},{"timestamp":%d,"status":"error"%[2]s,"message":"\"exception\",1"}]`,
+			at, service, at+1)
+		if got := string(unzip(t, body)); got != want {
+			t.Errorf("the body is\n%s, want\n%s", got, want)
+		}
 	}
-	q, body := r.only(t)
-	if got, want := q.URL.String(), "/v1/input?ddsource=cloudflare&service=shop&host=h&ddtags=env%3Aprod,team%3Ared"; got != want {
-		t.Errorf("the URL is %s, want %s", got, want)
-	}
-	if q.Header.Get("Dd-Api-Key") != "k3y" || q.Header.Get("Content-Type") != "application/json" {
-		t.Errorf("the headers are %v", q.Header)
-	}
-	if got, want := string(unzip(t, body)), `[{"Outcome":"ok"},{"message":"\"ok\",1"},{"message":"{broken"}]`; got != want {
-		t.Errorf("the body is %s, want %s", got, want)
+	f("/v1/input?header_DD-API-KEY=k3y&ddsource=cloudflare&service=web&host=h&ddtags=env%3Aprod,team%3Ared&insecure=true",
+		"/v1/input?ddsource=cloudflare&service=web&host=h&ddtags=env%3Aprod,team%3Ared", "")
+	f("?insecure=true&header_DD-API-KEY=k3y", "/api/v2/logs", `,"service":"shop"`)
+}
+
+// What stands around records must fit into what the cap leaves, when each byte of
+// them is escaped.
+func TestDatadogBatchesStayBelowItsLimit(t *testing.T) {
+	traits := datadog{}.Traits()
+	const around = len(`,{"timestamp":1790000000000,"status":"error","service":"","message":""}`) + 63
+	if most := 2*int(traits.MaxBytes) + traits.MaxRecords*around + 2; most > 5_000_000 {
+		t.Errorf("a batch may have %d bytes", most)
 	}
 }
 
@@ -394,4 +432,85 @@ func TestOTLPPartialSuccess(t *testing.T) {
 	f([]byte("<html>OK</html>"), nil)
 	f(partial(1, "too old"), &logpush.UploadError{Status: 400, Text: "1 of 3 records were rejected: too old", Permanent: true})
 	f(partial(3, "too old"), &logpush.UploadError{Status: 400, Text: "3 of 3 records were rejected: too old", Permanent: true, Records: []int{0, 1, 2}})
+}
+
+func TestElasticRequest(t *testing.T) {
+	r := receive(t)
+	conf := "elastic://u:p@" + r.Listener.Addr().String() + "/logs-tidegate/?insecure=true&pipeline=p"
+	o := sinktest.Items("a", `{"Outcome":"ok"}`+"\n{}\n"+`{"@timestamp":1}`+"\ntext\n")
+	o.Items[0].Text = []byte("{\n \"Outcome\": \"ok\"\n}")
+	if err := open(t, conf, loopback).Put(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	q, body := r.only(t)
+	if got, want := q.URL.String(), "/logs-tidegate/_bulk?pipeline=p&filter_path=errors,items.*.status,items.*.error.reason"; got != want {
+		t.Errorf("the URL is %s, want %s", got, want)
+	}
+	if user, password, _ := q.BasicAuth(); user != "u" || password != "p" || q.Header.Get("Content-Type") != "application/x-ndjson" {
+		t.Errorf("the headers are %v", q.Header)
+	}
+	want := `{"create":{"_id":"7-0-a-0"}}
+{"@timestamp":"2026-10-09T23:59:59.000Z","Outcome":"ok"}
+{"create":{"_id":"7-0-a-1"}}
+{"@timestamp":"2026-10-09T23:59:59.001Z"}
+{"create":{"_id":"7-0-a-2"}}
+{"@timestamp":1}
+{"create":{"_id":"7-0-a-3"}}
+{"@timestamp":"2026-10-09T23:59:59.003Z","message":"text"}
+`
+	if got := string(unzip(t, body)); got != want {
+		t.Errorf("the body is\n%s, want\n%s", got, want)
+	}
+}
+
+func TestElasticAnswersForEachRecord(t *testing.T) {
+	f := func(answer string, want *logpush.UploadError) {
+		t.Helper()
+		r := receive(t)
+		r.answer = func(w http.ResponseWriter) { _, _ = io.WriteString(w, answer) }
+		err := openService(t, "elastic", r.Listener.Addr().String(), loopback).Put(t.Context(), sinktest.Items("a", "a\nb\nc\n"))
+		if want == nil {
+			if err != nil {
+				t.Errorf("the answer %s gave %v", answer, err)
+			}
+			return
+		}
+		if e := uploadError(t, err); !reflect.DeepEqual(e, want) {
+			t.Errorf("the answer %s gave %+v, want %+v", answer, e, want)
+		}
+	}
+	const created, conflict = `{"create":{"status":201}}`, `{"create":{"status":409,"error":{"reason":"document already exists"}}}`
+	failed := func(status int) string {
+		return fmt.Sprintf(`{"create":{"status":%d,"error":{"reason":"because"}}}`, status)
+	}
+	f(bulkAnswer(created, created, created), nil)
+	f(bulkAnswer(conflict, created, conflict), nil) // a repeat
+	f(bulkAnswer(created, failed(400), failed(400)), &logpush.UploadError{
+		Status: 400, Text: "2 of 3 records were refused: because", Permanent: true, Records: []int{1, 2}})
+	f(bulkAnswer(failed(400), failed(429), created), &logpush.UploadError{Status: 429, Text: "because"})
+	f(bulkAnswer(failed(503), created, created), &logpush.UploadError{Status: 503, Text: "because"})
+	f(bulkAnswer(failed(403), failed(403), failed(403)), &logpush.UploadError{Status: 403, Text: "because", Permanent: true})
+	f(bulkAnswer(failed(404), failed(404), failed(404)), &logpush.UploadError{Status: 404, Text: "because", Permanent: true})
+	f(bulkAnswer(created), &logpush.UploadError{Text: "the answer is not one of the bulk API: " + bulkAnswer(created)})
+	f("", &logpush.UploadError{Text: "the answer is not one of the bulk API: "})
+	f("{}", &logpush.UploadError{Text: "the answer is not one of the bulk API: {}"})
+}
+
+// A document is one line, whatever the record is.
+func FuzzAppendDocument(f *testing.F) {
+	f.Add(`{"Outcome":"ok"}`)
+	f.Add("{\r\n\t}")
+	f.Add("{} \n")
+	f.Add("a,b\r\n")
+	f.Add(`{"@timestamp":null}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		item := logpush.Item{Text: []byte(text), Time: time.Unix(0, 0)}
+		document := appendDocument(nil, &item)
+		if !isObject(document) || bytes.ContainsRune(document, '\n') {
+			t.Fatalf("%q became %q", text, document)
+		}
+		if array := append(appendIBM([]byte{'['}, &item), ']'); !json.Valid(array) {
+			t.Fatalf("%q became %q", text, array)
+		}
+	})
 }
