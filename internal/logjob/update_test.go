@@ -167,7 +167,6 @@ func TestRefusedCreates(t *testing.T) {
 	bad(conf("https://x/?header_A=b#c"), "/destination_conf", "fragment")
 	bad(conf("https://x/"+strings.Repeat("p", 4096)), "/destination_conf", "4106")
 	bad(conf("s3://bucket/path?region=eu-west-1"), "/destination_conf", "ownership challenge")
-	bad(conf("gs://bucket/path"), "/destination_conf", "ownership challenge")
 
 	forbidden := func(body, pointer, message string) { t.Helper(); f(body, errs.Forbidden, 1004, pointer, message) }
 	forbidden(`{`+rest+`, "filter": "{\"where\":{\"key\":\"WallTimeMs\",\"operator\":\"in\",\"value\":\"200,201\"}}"}`, "/filter",
