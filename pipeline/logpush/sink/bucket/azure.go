@@ -17,7 +17,6 @@ import (
 	"gocloud.dev/blob/azureblob"
 
 	"tidegate/pipeline/logpush"
-	"tidegate/pipeline/logpush/sink/egress"
 )
 
 // azureParameters are those of a shared access signature, and endpoint. Others could
@@ -127,7 +126,7 @@ func azureUpload([]byte) *blob.WriterOptions {
 func classifyAzure(err error) *logpush.UploadError {
 	e, ok := errors.AsType[*azcore.ResponseError](err)
 	if !ok {
-		return egress.Classify(err)
+		return unanswered(err)
 	}
 	code, header := e.ErrorCode, http.Header(nil)
 	if code == "" {

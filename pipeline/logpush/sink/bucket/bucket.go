@@ -148,6 +148,15 @@ func answered(status int, code, message string, header http.Header) *logpush.Upl
 	return e
 }
 
+// unanswered makes the error of an exchange without an answer. What the drivers put
+// around the reason has addresses and signatures in it.
+func unanswered(err error) *logpush.UploadError {
+	if exchange, ok := errors.AsType[*url.Error](err); ok {
+		return egress.Classify(exchange.Err)
+	}
+	return &logpush.UploadError{Text: "the upload failed before the destination answered"}
+}
+
 // permanent tells a refusal from trouble that may pass. Stores answer some of the
 // latter with a 4xx.
 func permanent(status int, code string) bool {

@@ -21,7 +21,6 @@ import (
 	"google.golang.org/api/option"
 
 	"tidegate/pipeline/logpush"
-	"tidegate/pipeline/logpush/sink/egress"
 )
 
 var googleParameters = map[string]bool{"credentials": false, "endpoint": false}
@@ -155,7 +154,7 @@ func classifyGoogle(err error) *logpush.UploadError {
 	}
 	e, ok := errors.AsType[*googleapi.Error](err)
 	if !ok {
-		return egress.Classify(err)
+		return unanswered(err)
 	}
 	code, message := "", e.Message
 	if len(e.Errors) > 0 {

@@ -37,11 +37,13 @@ type server struct {
 	endpoint, bucket, keyID, secret string
 	client                          *s3.Client
 	broken                          atomic.Bool
+	stalled                         atomic.Pointer[chan struct{}]
 }
 
 func serve(t *testing.T) *server {
 	t.Helper()
 	s := &server{bucket: fmt.Sprintf("tidegate-%d", time.Now().UnixNano()), keyID: "AKIDEXAMPLE", secret: "secret"}
+	done := make(chan struct{})
 	behind := gofakes3.New(s3mem.New()).Server()
 	if external := os.Getenv(externalS3); external != "" {
 		u, err := url.Parse(external)
@@ -53,6 +55,12 @@ func serve(t *testing.T) *server {
 		behind = forward(u.Host)
 	}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if arrived := s.stalled.Load(); arrived != nil && r.Method == http.MethodPut {
+			_, _ = io.CopyN(io.Discard, r.Body, 1)
+			close(*arrived)
+			<-done // a server that does not read does not see the client go
+			return
+		}
 		if s.broken.Load() {
 			w.Header().Set("Retry-After", "3")
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -62,6 +70,7 @@ func serve(t *testing.T) *server {
 		behind.ServeHTTP(w, r)
 	}))
 	t.Cleanup(front.Close)
+	t.Cleanup(func() { close(done) })
 	s.endpoint = front.URL
 	s.client = s.sink(t, "", "").client
 	if _, err := s.client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &s.bucket}); err != nil {
@@ -131,6 +140,11 @@ func TestSink(t *testing.T) {
 				return len(list.Contents)
 			},
 			Break: func() { s.broken.Store(true) },
+			Stall: func() <-chan struct{} {
+				arrived := make(chan struct{})
+				s.stalled.Store(&arrived)
+				return arrived
+			},
 		}
 	})
 }
