@@ -77,7 +77,7 @@ func (t *task) fill(ctx context.Context, partitions int) (err error) {
 	if err := stream.EnsureTopic(ctx, config, partitions, 1, 0); err != nil {
 		return err
 	}
-	p, err := stream.NewProducer(stream.ProducerConfig{Config: config, Schema: schema.EventSchemaVersion, NoSpool: true, Logger: slog.New(slog.DiscardHandler)})
+	p, err := stream.NewProducer(stream.ProducerConfig{Config: config, Schema: schema.EventSchemaVersion, SpoolDir: filepath.Join(t.Dir, t.Topic), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}

@@ -116,6 +116,7 @@ type Config struct {
 	DeadLettersMaxBytes  int64    // of one job
 	LogpushGoogleAmbient bool     // gs:// destinations may use this process's own credentials
 	LogpushFileRoots     []string // file:// destinations must lie below one of these
+	LogpushJobsMax       int      // of one dataset in one account; 0 for none
 	LogLevel             string
 	LogFormat            string // "text" or "json"
 }
@@ -142,9 +143,10 @@ func DefaultConfig(roles ...Role) Config {
 		TopicRetention:   24 * time.Hour,
 		GatewayACME:      ACMEConfig{Directory: listen.LetsEncrypt},
 		DrainTimeout:     drainTimeout,
-		DeadLettersMax:   1000, DeadLettersMaxBytes: 100 << 20,
-		LogpushInterval: 30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
+		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
 
+		LogpushJobsMax: 1000, // as much as an account's own max_jobs can be
+		DeadLettersMax: 1000, DeadLettersMaxBytes: 100 << 20,
 		LogpushParallel:    4,
 		LogpushMemoryBytes: 512 << 20,
 		LogLevel:           "info",
@@ -223,6 +225,9 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.BoolVar(&c.LogpushAllowLoopback, "logpush-allow-loopback", c.LogpushAllowLoopback, "allow destinations on this machine's loopback addresses")
 		f.BoolVar(&c.LogpushGoogleAmbient, "logpush-google-ambient", c.LogpushGoogleAmbient, "let gs:// destinations without credentials write with this process's own (Application Default Credentials)")
 		f.StringSliceVar(&c.LogpushFileRoots, "logpush-file-roots", c.LogpushFileRoots, "folders that file:// destinations may write below")
+	}
+	if c.has(RoleAPI) {
+		f.IntVar(&c.LogpushJobsMax, "logpush-jobs-max", c.LogpushJobsMax, "Logpush jobs of one dataset that any account may have, whatever its own max_jobs says; 0 for none")
 	}
 	if c.has(RoleLogpush) {
 		f.Int64Var(&c.DeadLettersMax, "logpush-dead-letters-max", c.DeadLettersMax, "dead letters of a job that may wait; at the bound its delivery waits")
@@ -309,6 +314,9 @@ func (c *Config) Validate() error {
 	if c.has(RoleGateway) && (c.EventQueueMaxEvents < 1 || c.EventQueueMaxBytes < eventBoundMin || c.SpoolMaxBytes < eventBoundMin) {
 		return fmt.Errorf("--event-queue-max-events (%d) must be at least 1, --event-queue-max-bytes (%d) and --spool-max-bytes (%d) at least %d, which is a batch",
 			c.EventQueueMaxEvents, c.EventQueueMaxBytes, c.SpoolMaxBytes, eventBoundMin)
+	}
+	if c.LogpushJobsMax < 0 {
+		return fmt.Errorf("--logpush-jobs-max is %d: it must be 0, for none, or more", c.LogpushJobsMax)
 	}
 	if c.DrainTimeout <= 0 {
 		return fmt.Errorf("--drain-timeout is %s: it must be positive", c.DrainTimeout)

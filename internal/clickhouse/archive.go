@@ -141,7 +141,8 @@ func scanArchived(row interface{ Scan(...any) error }) (a tables.Archived, err e
 
 // ArchiveRange finds where the events of a range of times lie within [q.Begin, q.End)
 // of a partition, those of all accounts. Holes at its borders count as part of it: what
-// was there may have been of that time.
+// was there may have been of that time. With q.Begin -1 there is none below the oldest
+// event that is held.
 func (db *DB) ArchiveRange(ctx context.Context, q tables.ArchiveQuery) (r tables.ArchiveRange, err error) {
 	ctx, cancel := context.WithTimeout(ctx, archiveTimeout)
 	defer cancel()
@@ -176,6 +177,8 @@ func (db *DB) ArchiveRange(ctx context.Context, q tables.ArchiveQuery) (r tables
 	switch {
 	case rowsBelow > 0:
 		r.Begin = below + 1
+	case q.Begin >= 0:
+		r.Begin = q.Begin
 	case rows > 0:
 		r.Begin = first
 	default:

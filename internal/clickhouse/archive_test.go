@@ -68,9 +68,9 @@ func TestArchiveRangeTellsWhatIsMissing(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	f := func(what string, end int64, from, to int, want tables.ArchiveRange, missing int64) {
+	f := func(what string, begin, end int64, from, to int, want tables.ArchiveRange, missing int64) {
 		t.Helper()
-		q := tables.ArchiveQuery{Partition: 1, End: end, From: noon.Add(time.Duration(from) * time.Second)}
+		q := tables.ArchiveQuery{Partition: 1, Begin: begin, End: end, From: noon.Add(time.Duration(from) * time.Second)}
 		if to > 0 {
 			q.To = noon.Add(time.Duration(to) * time.Second)
 		}
@@ -79,13 +79,15 @@ func TestArchiveRangeTellsWhatIsMissing(t *testing.T) {
 			t.Errorf("%s: %+v, missing %d, error %v; want %+v, %d", what, got, got.Missing(), err, want, missing)
 		}
 	}
-	f("all of it, one offset missing inside", 21, 11, 20, tables.ArchiveRange{Begin: 11, End: 20, Held: 8}, 1)
-	f("a hole up to where Kafka begins", 25, 11, 22, tables.ArchiveRange{Begin: 11, End: 25, Held: 9}, 5)
-	f("without an end", 31, 19, 0, tables.ArchiveRange{Begin: 19, End: 31, Held: 3}, 9)
-	f("nothing of the time, in a hole", 31, 22, 28, tables.ArchiveRange{Begin: 21, End: 30}, 9)
-	f("nothing of the time, before all", 31, 1, 5, tables.ArchiveRange{Begin: 10, End: 10}, 0)
-	f("nothing below Kafka's first", 5, 11, 20, tables.ArchiveRange{Begin: 5, End: 5}, 0)
-	f("a hole at the border of the time", 31, 13, 17, tables.ArchiveRange{Begin: 13, End: 18, Held: 4}, 1)
+	f("all of it, one offset missing inside", -1, 21, 11, 20, tables.ArchiveRange{Begin: 11, End: 20, Held: 8}, 1)
+	f("a hole up to where Kafka begins", -1, 25, 11, 22, tables.ArchiveRange{Begin: 11, End: 25, Held: 9}, 5)
+	f("without an end", -1, 31, 19, 0, tables.ArchiveRange{Begin: 19, End: 31, Held: 3}, 9)
+	f("nothing of the time, in a hole", -1, 31, 22, 28, tables.ArchiveRange{Begin: 21, End: 30}, 9)
+	f("nothing of the time, before all", -1, 31, 1, 5, tables.ArchiveRange{Begin: 10, End: 10}, 0)
+	f("nothing below Kafka's first", -1, 5, 11, 20, tables.ArchiveRange{Begin: 5, End: 5}, 0)
+	f("a hole where it begins", 8, 14, 1, 20, tables.ArchiveRange{Begin: 8, End: 14, Held: 4}, 2)
+	f("nothing but a hole", 21, 29, 1, 60, tables.ArchiveRange{Begin: 21, End: 29}, 8)
+	f("a hole at the border of the time", -1, 31, 13, 17, tables.ArchiveRange{Begin: 13, End: 18, Held: 4}, 1)
 }
 
 func TestOldestEvent(t *testing.T) {

@@ -3,7 +3,10 @@
 // pure: no clock, no I/O.
 package logjob
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Values of Job.Frequency, the deprecated way to ask for larger batches. Empty means high.
 const (
@@ -82,7 +85,9 @@ type Update struct {
 	MaxUploadIntervalSeconds *int64         `json:"max_upload_interval_seconds"`
 	MaxUploadRecords         *int64         `json:"max_upload_records"`
 	OwnershipChallenge       *string        `json:"ownership_challenge"`
-	TransformerID            *int64         `json:"transformer_id"`
+
+	// TransformerID is refused, whatever its type, which nobody publishes.
+	TransformerID json.RawMessage `json:"transformer_id"`
 
 	// Start is ours, and only for a new job: it delivers from this time on.
 	Start *time.Time `json:"start,omitempty"`

@@ -109,8 +109,8 @@ type ReplayPartition struct {
 	Begin int64 `json:"begin"`
 	Next  int64 `json:"next"`
 	End   int64 `json:"end"`
-	// Counted is the offset below which losses were looked for.
-	Counted int64 `json:"counted,omitempty"`
+	// Counted is the offset below which losses were looked for; -1 before that.
+	Counted int64 `json:"counted"`
 	// Plan is the upload that was begun and has to be repeated as it was.
 	Plan *ReplayPlan `json:"plan,omitempty"`
 }

@@ -14,7 +14,7 @@ const replayTTL = 10 * time.Second
 
 func startedJob(t *testing.T, s *Store, start time.Time) logjob.Job {
 	t.Helper()
-	j, err := s.CreateJob(t.Context(), logjob.Job{AccountID: testAccount, Dataset: "workers_trace_events", DestinationConf: "file:///x", Enabled: true, Start: start})
+	j, err := s.CreateJob(t.Context(), logjob.Job{AccountID: testAccount, Dataset: "workers_trace_events", DestinationConf: "file:///x", Enabled: true, Start: start}, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestReplaysAreKept(t *testing.T) {
 		wantKind(t, err, errs.NotFound, "99")
 		_, err = s.CreateReplay(t.Context(), "another", job.ID, made.ReplayRequest)
 		wantKind(t, err, errs.NotFound, "does not exist")
-		if err := s.DeleteJob(t.Context(), testAccount, job.ID); err != nil {
+		if err := s.DeleteJob(t.Context(), testAccount, job.ID, 0); err != nil {
 			t.Fatal(err)
 		}
 		claim(t, s, "a", 0)

@@ -15,7 +15,8 @@ const (
 type ArchiveQuery struct {
 	AccountID  string
 	Partition  int
-	Begin, End int64     // offsets [Begin, End)
+	// Offsets [Begin, End). Begin -1 is the oldest that is kept, whatever was before.
+	Begin, End int64
 	From, To   time.Time // [From, To); To zero is without an end
 }
 

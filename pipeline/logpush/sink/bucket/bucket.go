@@ -36,7 +36,7 @@ type Options struct {
 	Egress egress.Policy
 	// GoogleAmbient lets gs:// destinations without credentials write as this
 	// process does (Application Default Credentials): to every bucket of the
-	// operator's, for everybody who may make jobs.
+	// operator's that whoever makes the job proves to be able to read.
 	GoogleAmbient bool
 }
 
@@ -65,15 +65,21 @@ type sink struct {
 	folder   string // with placeholders
 	options  func(body []byte) *blob.WriterOptions
 	classify func(error) *logpush.UploadError
+	// ambient says that it writes with credentials of this process.
+	ambient bool
 }
 
 // Traits implements logpush.Traiter.
-func (*sink) Traits() logpush.Traits { return logpush.Traits{Overwrites: true} }
+func (s *sink) Traits() logpush.Traits {
+	return logpush.Traits{Overwrites: true, Challenge: s.ambient}
+}
 
 // Put implements logpush.Sink.
 func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 	options := s.options(o.Body)
-	options.ContentType, options.ContentEncoding = o.ContentType, "gzip"
+	if options.ContentType = o.ContentType; !o.Plain {
+		options.ContentEncoding = "gzip"
+	}
 	err := s.bucket.Upload(ctx, o.Key(s.folder), bytes.NewReader(o.Body), options)
 	if err == nil {
 		return nil

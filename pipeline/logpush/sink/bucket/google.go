@@ -45,6 +45,7 @@ func newGoogle(u *url.URL, options Options) (logpush.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
+	_, ambient := login.(*ambientLogin)
 	if login != nil {
 		client.Transport = &oauth2.Transport{Source: login, Base: client.Transport}
 	}
@@ -62,7 +63,7 @@ func newGoogle(u *url.URL, options Options) (logpush.Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket: %w", err)
 	}
-	return &sink{bucket: bucket, folder: u.Path, options: googleUpload, classify: classifyGoogle}, nil
+	return &sink{bucket: bucket, folder: u.Path, options: googleUpload, classify: classifyGoogle, ambient: ambient}, nil
 }
 
 // googleLogin returns nil where nobody has to log in: at an emulator.
@@ -76,7 +77,7 @@ func googleLogin(given string, elsewhere, ambient bool) (oauth2.TokenSource, err
 		return &ambientLogin{}, nil
 	}
 	return nil, errors.New("the parameter credentials is missing: credentials=base64:<JSON of a service account's key>. " +
-		"To write without it, as Cloudflare does with an account of its own, needs an ownership challenge, which is not supported")
+		"Without it jobs write as this service does, after an ownership challenge, but only where its operator has set --logpush-google-ambient")
 }
 
 // serviceAccount makes tokens out of a service account's key without asking anybody:
