@@ -52,7 +52,8 @@ func writeArray(w io.Writer, items []logpush.Item, element func(to []byte, item 
 		if i > 0 {
 			buffer = append(buffer, ',')
 		}
-		if _, err := w.Write(element(buffer, &items[i])); err != nil {
+		buffer = element(buffer, &items[i])
+		if _, err := w.Write(buffer); err != nil {
 			return err
 		}
 		buffer = buffer[:0]
