@@ -21,6 +21,7 @@ type Deps struct {
 	Policies      Policies
 	Jobs          Jobs
 	Letters       Letters
+	Previews      Previews
 	Snapshots     Snapshots
 	Destinations  Destinations
 	Keys          Keys
@@ -163,6 +164,14 @@ type Destinations interface {
 	// PutChallenge writes text to such a destination, in a file that is called name,
 	// and returns the file's path. It has Test's errors.
 	PutChallenge(ctx context.Context, conf, name, text string) (path string, err error)
+}
+
+// Previews show what a job would send.
+type Previews interface {
+	// Preview runs a job over events, or, where they are nil, over the newest ones of
+	// its account, up to limit. Nothing is sent. An *errs.Error is about the job, or is
+	// unavailable when events cannot be read.
+	Preview(ctx context.Context, j logjob.Job, events [][]byte, limit int) (logjob.Preview, error)
 }
 
 // Letters are what destinations refused for good.

@@ -111,6 +111,8 @@ func (s *Server) endpoints() []endpoint {
 		{get, logpush + "/jobs/:id", logsEdit, codeLogpush, s.getJob},
 		{put, logpush + "/jobs/:id", logsEdit, codeLogpush, s.updateJob},
 		{del, logpush + "/jobs/:id", logsEdit, codeLogpush, s.deleteJob},
+		{post, logpush + "/jobs/:id/test", logsEdit, codeLogpush, s.previewJob},
+		{post, logpush + "/test", logsEdit, codeLogpush, s.previewNewJob},
 		{get, letters, logsEdit, codeLogpush, s.listLetters},
 		{post, letters + "/resend", logsEdit, codeLogpush, s.resendLetters},
 		{get, letters + "/:letter", logsEdit, codeLogpush, s.getLetter},
