@@ -24,7 +24,7 @@ func clientCommands() []*cobra.Command {
 		group("sampling", "Keep fewer trace events of a busy script",
 			samplingGet(c), samplingSet(c)),
 		group("jobs", "Deliver trace events with Logpush jobs",
-			jobsCreate(c), jobsList(c)),
+			jobsCreate(c), jobsList(c), deadLetters(c)),
 		group("token", "Make API tokens", tokenCreate(c)),
 	}
 	for _, command := range commands {

@@ -15,19 +15,23 @@ import (
 // something does not exist, or not in the account that is asked about, the error
 // has kind not_found. Who acts is in the context: control.ActorFrom.
 type Deps struct {
-	Accounts     Accounts
-	Tokens       Tokens
-	Scripts      Scripts
-	Policies     Policies
-	Jobs         Jobs
-	Snapshots    Snapshots
-	Destinations Destinations
-	Metrics      Metrics
-	Runtime      Runtime // nil: uploads of code are refused
-	Triggers     Triggers
-	Tails        Tails
-	TailEvents   TailEvents // nil: scripts cannot be watched
-	Routers      Routers    // nil: routers report nothing and claim nothing
+	Accounts      Accounts
+	Tokens        Tokens
+	Scripts       Scripts
+	Policies      Policies
+	Jobs          Jobs
+	Letters       Letters
+	Snapshots     Snapshots
+	Destinations  Destinations
+	Keys          Keys
+	Metrics       Metrics
+	Runtime       Runtime // nil: uploads of code are refused
+	Triggers      Triggers
+	Tails         Tails
+	TailEvents    TailEvents // nil: scripts cannot be watched
+	InstantLogs   InstantLogs
+	InstantEvents InstantEvents // nil: there are no instant logs
+	Routers       Routers       // nil: routers report nothing and claim nothing
 
 	Ready      func(context.Context) error // nil: always ready
 	Prometheus http.Handler                // /metrics; nil: none
@@ -134,11 +138,15 @@ type Policies interface {
 type Jobs interface {
 	AccountJobs(ctx context.Context, accountID string) ([]logjob.Job, error)
 	Job(ctx context.Context, accountID string, id int64) (logjob.Job, error)
-	// CreateJob is forbidden at the account's quota.
-	CreateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
+	// JobQuota is forbidden when an account may have no further job of a dataset; most
+	// is what every account may have.
+	JobQuota(ctx context.Context, accountID, dataset string, most int) error
+	// CreateJob has JobQuota's errors.
+	CreateJob(ctx context.Context, j logjob.Job, most int) (logjob.Job, error)
 	// UpdateJob is a conflict when the job's revision has moved on.
 	UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
-	DeleteJob(ctx context.Context, accountID string, id int64) error
+	// DeleteJob is a conflict when revision is not 0 and not the job's.
+	DeleteJob(ctx context.Context, accountID string, id, revision int64) error
 }
 
 // Destinations that jobs deliver to.
@@ -146,6 +154,34 @@ type Destinations interface {
 	// Test uploads a test object to conf, a valid destination_conf. Its error holds
 	// no credentials; an *errs.Error is the whole answer, another one the reason.
 	Test(ctx context.Context, conf string) error
+	// SendLetter sends a dead letter to the job's destination of now. Its error says
+	// what the destination did, without credentials; status is 0 where there is none.
+	SendLetter(ctx context.Context, j logjob.Job, l logjob.DeadLetter) (status int, err error)
+	// NeedsChallenge reports whether conf is written to with credentials of the
+	// operator's. It has Test's errors and connects to nothing.
+	NeedsChallenge(conf string) (bool, error)
+	// PutChallenge writes text to such a destination, in a file that is called name,
+	// and returns the file's path. It has Test's errors.
+	PutChallenge(ctx context.Context, conf, name, text string) (path string, err error)
+}
+
+// Letters are what destinations refused for good.
+type Letters interface {
+	// DeadLetters is oldest first and without content. State "" is any; total counts all.
+	DeadLetters(ctx context.Context, accountID string, jobID int64, state string, limit, offset int) (list []logjob.DeadLetter, total int, err error)
+	// DeadLetter has its content, unless it is closed.
+	DeadLetter(ctx context.Context, accountID string, jobID int64, id string) (logjob.DeadLetter, error)
+	// CloseDeadLetter lets go of the content: it was resent, or is deleted. One that
+	// is closed already is a conflict.
+	CloseDeadLetter(ctx context.Context, accountID string, jobID int64, id, state string) (logjob.DeadLetter, error)
+	// RefuseDeadLetter notes that a letter was sent in vain.
+	RefuseDeadLetter(ctx context.Context, id string, status int, reason string) error
+}
+
+// Keys of the platform, the same in each of its processes.
+type Keys interface {
+	// SigningKey makes the key when it is asked for first.
+	SigningKey(ctx context.Context, name string) ([]byte, error)
 }
 
 // Snapshots are what gateways serve from.

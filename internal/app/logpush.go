@@ -5,14 +5,15 @@ import (
 	"net/url"
 	"time"
 
+	"tidegate/internal/logjob"
 	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/bucket"
 	"tidegate/pipeline/logpush/sink/clickhouse"
 	"tidegate/pipeline/logpush/sink/egress"
 	"tidegate/pipeline/logpush/sink/file"
 	"tidegate/pipeline/logpush/sink/intake"
 	"tidegate/pipeline/logpush/sink/kafka"
 	"tidegate/pipeline/logpush/sink/kinesis"
-	"tidegate/pipeline/logpush/sink/s3"
 	"tidegate/pipeline/logpush/sink/syslog"
 	"tidegate/pipeline/stream"
 )
@@ -34,6 +35,7 @@ func (p *process) addLogpush(ctx context.Context) error {
 	config := logpush.Config{
 		DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace,
 		Parallel: p.config.LogpushParallel, MemoryBytes: p.config.LogpushMemoryBytes,
+		Letters: p.store, LetterLimits: logjob.LetterLimits{Letters: p.config.DeadLettersMax, Bytes: p.config.DeadLettersMaxBytes},
 	}
 	manager, err := logpush.New(config, p.store, p.sinks(ctx), groups, reader, p.log)
 	if err != nil {
@@ -57,10 +59,14 @@ func (p *process) sinks(ctx context.Context) logpush.Sinks {
 		AllowPrivate:  p.config.LogpushAllowPrivate,
 		Refuse:        p.ownAddresses(ctx),
 	}
-	openS3 := func(u *url.URL) (logpush.Sink, error) { return s3.New(u, s3.Options{Egress: policy}) }
+	openBucket := func(u *url.URL) (logpush.Sink, error) {
+		return bucket.New(u, bucket.Options{Egress: policy, GoogleAmbient: p.config.LogpushGoogleAmbient})
+	}
 	sinks := logpush.Sinks{
-		"s3": openS3,
-		"r2": openS3,
+		"s3":    openBucket,
+		"r2":    openBucket,
+		"gs":    openBucket,
+		"azure": openBucket,
 		"clickhouse": func(u *url.URL) (logpush.Sink, error) {
 			return clickhouse.New(u, clickhouse.Options{Egress: policy})
 		},

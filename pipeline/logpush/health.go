@@ -31,6 +31,9 @@ type health struct {
 	log    *slog.Logger
 	wake   chan struct{} // holds one token while there is something to write
 
+	letters      Letters // nil: nothing is refused for good
+	letterLimits logjob.LetterLimits
+
 	mu      sync.Mutex
 	failing map[int]logjob.Delivery // last failure of each partition that has not delivered since
 	// complete is the end of the newest time range delivered; zero once it is written.

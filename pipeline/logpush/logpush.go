@@ -33,6 +33,11 @@ type Config struct {
 	// MemoryBytes bounds what is held of events: three quarters of it in batches,
 	// a quarter in the cache of records. 512 MiB when zero.
 	MemoryBytes int64
+
+	// Letters keeps what destinations refuse for good; nil: it is tried again for ever.
+	Letters Letters
+	// LetterLimits of each job.
+	LetterLimits logjob.LetterLimits
 }
 
 // What Config may ask for.

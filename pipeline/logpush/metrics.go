@@ -21,6 +21,7 @@ const (
 	// A broker lost the end of a partition; counts records of all accounts that are
 	// known to be gone, delivered ones among them.
 	droppedTruncated = "truncated"
+	droppedUnmarked  = "unmarked" // in a replay: nobody knows whether its script's logpush was false
 )
 
 // metrics of the service; each is counted by job.
@@ -36,6 +37,9 @@ type metrics struct {
 	fetches   metric.Int64Counter
 	shared    metric.Int64Counter
 	errors    metric.Int64Counter
+	retries   metric.Int64Counter
+	letters   metric.Int64Counter
+	lettered  metric.Int64Counter
 	duration  metric.Float64Histogram
 	delay     metric.Float64Histogram
 }
@@ -61,7 +65,7 @@ func newMetrics() (*metrics, error) {
 	}
 	counter(&m.in, "tidegate_logpush_events_in_total", "Events of a job's account that were read.")
 	counter(&m.out, "tidegate_logpush_events_out_total", "Events that a destination accepted.")
-	counter(&m.dropped, "tidegate_logpush_events_dropped_total", "Events that are not sent, by reason: logpush_disabled, filter, sample, malformed, retention, truncated.")
+	counter(&m.dropped, "tidegate_logpush_events_dropped_total", "Events that are not sent, by reason: logpush_disabled, filter, sample, malformed, retention, truncated, unmarked. Those of replays have replay=\"true\".")
 	counter(&m.truncated, "tidegate_logpush_events_truncated_total", "Events whose Logs or Exceptions were cut to the budget.")
 	counter(&m.bytes, "tidegate_logpush_bytes_total", "Uncompressed bytes that a destination accepted.")
 	counter(&m.gzipBytes, "tidegate_logpush_gzip_bytes_total", "Compressed bytes that a destination accepted.")
@@ -69,7 +73,10 @@ func newMetrics() (*metrics, error) {
 	counter(&m.closed, "tidegate_logpush_batches_closed_early_total", "Batches that were closed before their bounds, because the memory for batches was used up.")
 	counter(&m.fetches, "tidegate_logpush_fetches_total", "Fetches from the topic, for all jobs together.")
 	counter(&m.shared, "tidegate_logpush_shared_reads_total", "Times that a job got records which were fetched for another one.")
-	counter(&m.errors, "tidegate_logpush_errors_total", "Failures, by stage: open, upload, refused.")
+	counter(&m.errors, "tidegate_logpush_errors_total", "Failures, by stage: open, upload, refused, letter.")
+	counter(&m.retries, "tidegate_logpush_retries_total", "Uploads that are to be tried again after a pause.")
+	counter(&m.letters, "tidegate_logpush_dead_letters_total", "Parts of batches that a destination refused for good.")
+	counter(&m.lettered, "tidegate_logpush_dead_letter_records_total", "Records of these parts.")
 	histogram(&m.duration, "tidegate_logpush_upload_duration_seconds", "Time of one accepted upload.",
 		0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 	histogram(&m.delay, "tidegate_logpush_delay_seconds", "Age of a batch's oldest event when the destination has it.",
@@ -85,15 +92,18 @@ type jobMetrics struct {
 	byFailure map[string]metric.MeasurementOption
 }
 
-func (m *metrics) of(jobID int64) *jobMetrics {
-	job := attribute.String("job", strconv.FormatInt(jobID, 10))
-	j := &jobMetrics{metrics: m, attrs: metric.WithAttributeSet(attribute.NewSet(job)),
-		byReason: map[string]metric.MeasurementOption{}, byFailure: map[string]metric.MeasurementOption{}}
-	for _, reason := range []string{droppedLogpush, droppedFilter, droppedSample, droppedMalformed, droppedRetention, droppedTruncated} {
-		j.byReason[reason] = metric.WithAttributeSet(attribute.NewSet(job, attribute.String("reason", reason)))
+func (m *metrics) of(jobID int64, more ...attribute.KeyValue) *jobMetrics {
+	job := append([]attribute.KeyValue{attribute.String("job", strconv.FormatInt(jobID, 10))}, more...)
+	with := func(more ...attribute.KeyValue) metric.MeasurementOption {
+		return metric.WithAttributeSet(attribute.NewSet(append(more, job...)...))
 	}
-	for _, stage := range []string{stageOpen, stageUpload, stageRefused} {
-		j.byFailure[stage] = metric.WithAttributeSet(attribute.NewSet(job, attribute.String("stage", stage)))
+	j := &jobMetrics{metrics: m, attrs: with(),
+		byReason: map[string]metric.MeasurementOption{}, byFailure: map[string]metric.MeasurementOption{}}
+	for _, reason := range []string{droppedLogpush, droppedFilter, droppedSample, droppedMalformed, droppedRetention, droppedTruncated, droppedUnmarked} {
+		j.byReason[reason] = with(attribute.String("reason", reason))
+	}
+	for _, stage := range []string{stageOpen, stageUpload, stageRefused, stageLetter} {
+		j.byFailure[stage] = with(attribute.String("stage", stage))
 	}
 	return j
 }
@@ -121,6 +131,7 @@ const (
 	stageOpen    = "open"    // the destination cannot be used as configured
 	stageUpload  = "upload"  // it did not take an object, this time
 	stageRefused = "refused" // it refused an object and will again
+	stageLetter  = "letter"  // what it refused could not be kept
 )
 
 func (j *jobMetrics) fail(ctx context.Context, stage string) {
@@ -133,6 +144,12 @@ func (j *jobMetrics) drop(ctx context.Context, reason string, n int64) {
 	if n > 0 {
 		j.dropped.Add(ctx, n, j.byReason[reason])
 	}
+}
+
+// buried counts a dead letter.
+func (j *jobMetrics) buried(ctx context.Context, records int) {
+	j.letters.Add(ctx, 1, j.attrs)
+	j.lettered.Add(ctx, int64(records), j.attrs)
 }
 
 func (j *jobMetrics) delivered(ctx context.Context, s *sealed, took time.Duration) {

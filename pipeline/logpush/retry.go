@@ -1,19 +1,43 @@
 package logpush
 
 import (
+	"errors"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 )
 
-// Pauses between tries of one upload. There is no last try: a batch waits until
-// the destination takes it, and its records stay in Kafka for as long as the
-// topic keeps them.
+// Pauses between tries of one upload. Where the destination or the moment is to
+// blame there is no last try: a batch waits until the destination takes it, or the
+// job is disabled, and its records stay in Kafka for as long as the topic keeps them.
 const (
 	retryMin      = time.Second
 	retryMax      = time.Minute
 	retryAfterMax = 10 * time.Minute // the longest that a destination can ask for
 )
+
+// refusalOf returns the error of an upload that was refused because of its content,
+// and nil where the moment or the settings are to blame, so that the same upload may
+// pass later. docs/delivery.md has the table.
+func refusalOf(err error, traits Traits) *UploadError {
+	e, ok := errors.AsType[*UploadError](err)
+	switch {
+	case !ok:
+		return nil
+	case e.Status == http.StatusRequestEntityTooLarge:
+		return e
+	case !e.Permanent:
+		return nil
+	case len(e.Records) > 0:
+		return e
+	case traits.Overwrites: // a bucket doesn't read what it stores: its 400 is about a region, a name or a key
+		return nil
+	case e.Status == http.StatusBadRequest, e.Status == http.StatusUnprocessableEntity:
+		return e
+	}
+	return nil
+}
 
 // pauseAfter returns how long to wait after a failed try, the first being 0: the
 // pause doubles up to a limit, and half of it is random, so that the jobs of one

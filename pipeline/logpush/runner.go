@@ -37,6 +37,7 @@ func (m *Manager) start(ctx context.Context, j logjob.Job, ended chan<- struct{}
 		done:   make(chan struct{}),
 		active: active{idle: make(chan struct{})},
 	}
+	r.health.letters, r.health.letterLimits = m.config.Letters, m.config.LetterLimits
 	r.stopping, r.stop = context.WithCancel(ctx)
 	go func() {
 		r.run(ctx)
@@ -75,7 +76,7 @@ func (r *runner) run(ctx context.Context) {
 		return
 	}
 	r.log.InfoContext(ctx, "a job begins", "revision", r.job.Revision, "destination", logjob.MaskDestination(r.job.DestinationConf))
-	group := r.manager.groups(fmt.Sprintf("tidegate-logpush-%d", r.job.ID))
+	group := r.manager.groups(groupID(r.job.ID))
 	err = group.Run(working, func(ctx context.Context, p stream.Partition) error { return r.handle(ctx, p, settings) })
 	if err != nil {
 		r.health.Failed(wholeJob, time.Now(), "error reading events: the job is not running")
@@ -84,6 +85,9 @@ func (r *runner) run(ctx context.Context) {
 	}
 	r.log.InfoContext(ctx, "a job ended", "revision", r.job.Revision)
 }
+
+// groupID names the consumer group of a job's deliveries.
+func groupID(jobID int64) string { return fmt.Sprintf("tidegate-logpush-%d", jobID) }
 
 // drain waits until the batches in hand are finished, for a while.
 func (r *runner) drain(ctx context.Context) {

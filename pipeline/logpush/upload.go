@@ -3,12 +3,18 @@ package logpush
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
+	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
 	"tidegate/internal/telemetry"
 )
 
@@ -26,34 +32,212 @@ type uploader struct {
 	metrics   *jobMetrics
 	log       *slog.Logger
 	logged    throttle
+
+	// trusted is whether the destination took something since it refused every
+	// record of a batch; then a refusal is the records' fault.
+	trusted atomic.Bool
+}
+
+// refusal is a part that the destination refused for good.
+type refusal struct {
+	section
+	attempts int
+	err      *UploadError
 }
 
 // deliver returns nil once a batch is dealt with, so that what lies behind it may
-// be committed. It tries until then: its error is errStopping or ctx's.
+// be committed: the destination has its records, except for those that it refused
+// for good, which are dead letters. It tries until then: its error is errStopping
+// or ctx's, or about a batch that cannot be taken apart.
 func (u *uploader) deliver(ctx context.Context, s *sealed) (err error) {
 	ctx, span := telemetry.Tracer("tidegate/pipeline/logpush").Start(ctx, "logpush.upload", trace.WithAttributes(
 		attribute.Int64("job_id", s.JobID), attribute.String("batch_id", s.BatchID), attribute.Int("records", s.Records)))
 	defer func() { telemetry.End(span, err) }()
-	for attempt := 0; ; attempt++ {
-		started := time.Now()
-		err := u.sink.Put(ctx, s.Object)
-		if err == nil {
-			u.metrics.delivered(ctx, s, time.Since(started))
-			u.health.Succeeded(u.partition, s.until)
-			level := slog.LevelDebug
-			if attempt > 0 { // the end of what was warned about
-				level = slog.LevelInfo
-			}
-			u.log.Log(ctx, level, "batch delivered", "object", s.Name, "records", s.Records, "bytes", len(s.Body), "tries", attempt+1)
-			return nil
+	refused, accepted, err := u.spread(ctx, s)
+	if err != nil {
+		return err
+	}
+	if len(refused) > 0 && accepted == 0 && !u.trusted.Load() {
+		if accepted, err = u.insist(ctx, s, refused[0].err); err != nil {
+			return err
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if accepted > 0 {
+			refused = nil
 		}
-		if err := u.pause(ctx, attempt, s.Name, err); err != nil {
+	}
+	if len(refused) > 0 {
+		if err := u.bury(ctx, s, refused); err != nil {
 			return err
 		}
 	}
+	u.trusted.Store(accepted > 0)
+	u.health.Succeeded(u.partition, s.until)
+	return nil
+}
+
+// spread sends a batch, and smaller and smaller parts of what is refused because of
+// its content. It returns the parts that are refused for good and how many records
+// the destination took.
+func (u *uploader) spread(ctx context.Context, s *sealed) (refused []refusal, accepted int, err error) {
+	splits := 0
+	for todo := []section{s.whole()}; len(todo) > 0; {
+		p := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		attempts, e, err := u.send(ctx, s, p)
+		if err != nil {
+			return nil, 0, err
+		}
+		bound := splitsMax
+		if e != nil && e.Status == http.StatusRequestEntityTooLarge {
+			bound = sizeSplitsMax
+		}
+		switch {
+		case e == nil:
+			accepted += p.len()
+		case len(e.Records) > 0: // the destination took the others
+			found := p.pick(e.Records)
+			accepted += p.len()
+			for _, r := range found {
+				accepted -= r.len()
+				refused = append(refused, refusal{r, attempts, e})
+			}
+		case p.len() == 1 || splits >= bound:
+			refused = append(refused, refusal{p, attempts, e})
+		default:
+			splits++
+			first, second := p.halves()
+			todo = append(todo, second, first)
+		}
+	}
+	return refused, accepted, nil
+}
+
+// pick returns the records of a part with the given places, neighbours together.
+// Places that the part doesn't have are left out.
+func (p section) pick(places []int) (list []section) {
+	for _, place := range slices.Compact(slices.Sorted(slices.Values(places))) {
+		at := p.from + place
+		switch n := len(list); {
+		case at < p.from || at >= p.to:
+		case n > 0 && list[n-1].to == at:
+			list[n-1].to++
+		default:
+			list = append(list, section{at, at + 1})
+		}
+	}
+	return list
+}
+
+// insist tries a whole batch again, for a while, of which every record was refused.
+func (u *uploader) insist(ctx context.Context, s *sealed, failure error) (accepted int, err error) {
+	for attempt, until := 0, time.Now().Add(refusedPatience); time.Now().Before(until); attempt++ {
+		if err := u.pause(ctx, attempt, s.Name, failure); err != nil {
+			return 0, err
+		}
+		_, e, err := u.send(ctx, s, s.whole())
+		if err != nil || e == nil {
+			return s.Records, err
+		}
+		failure = e
+	}
+	return 0, nil
+}
+
+// send tries to upload a part until the destination has it, or refuses it because of
+// its content, which is no error.
+func (u *uploader) send(ctx context.Context, s *sealed, p section) (attempts int, refused *UploadError, err error) {
+	if p != s.whole() { // the search of a large batch may take longer than a stop waits
+		select {
+		case <-u.stopping.Done():
+			return 0, nil, errStopping
+		default:
+		}
+	}
+	cut, err := s.cut(p, u.format)
+	if err != nil {
+		return 0, nil, err
+	}
+	for attempts = 1; ; attempts++ {
+		started := time.Now()
+		err := u.sink.Put(ctx, cut.Object)
+		if err == nil {
+			u.trusted.Store(true)
+			u.metrics.delivered(ctx, cut, time.Since(started))
+			u.health.Succeeded(u.partition, time.Time{})
+			level := slog.LevelDebug
+			if attempts > 1 { // the end of what was warned about
+				level = slog.LevelInfo
+			}
+			u.log.Log(ctx, level, "batch delivered", "object", cut.Name, "records", cut.Records, "bytes", len(cut.Body), "tries", attempts)
+			return attempts, nil, nil
+		}
+		if ctx.Err() != nil {
+			return attempts, nil, ctx.Err()
+		}
+		if e := u.refusalOf(err); e != nil {
+			u.metrics.fail(ctx, stageRefused)
+			if u.logged.allow(time.Now()) {
+				u.log.WarnContext(ctx, "the destination refuses what is in an upload: looking for the records that are to blame",
+					"object", cut.Name, "records", cut.Records, "error", u.redacted(err))
+			}
+			return attempts, e, nil
+		}
+		if err := u.pause(ctx, attempts-1, cut.Name, err); err != nil {
+			return attempts, nil, err
+		}
+	}
+}
+
+// refusalOf is nil where there is no place for dead letters: then everything waits.
+func (u *uploader) refusalOf(err error) *UploadError {
+	if u.health.letters == nil {
+		return nil
+	}
+	return refusalOf(err, u.traits)
+}
+
+func (u *uploader) redacted(err error) string {
+	return logjob.Redactor(u.job.DestinationConf).Replace(err.Error())
+}
+
+// bury keeps what was refused. While there is no room for it, it waits: nothing is
+// dropped.
+func (u *uploader) bury(ctx context.Context, s *sealed, refused []refusal) error {
+	records := 0
+	for _, r := range refused {
+		letter, err := s.letter(u.partition, r, u.format)
+		if err != nil {
+			return err
+		}
+		letter.Reason = u.redacted(r.err)
+		for attempt := 0; ; attempt++ {
+			err := u.health.letters.AddDeadLetter(ctx, letter, u.health.letterLimits)
+			if err == nil || errs.KindOf(err) == errs.NotFound { // the job was deleted meanwhile
+				break
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err := u.wait(ctx, attempt, s.Name, fmt.Errorf("error keeping a dead letter: %w", err)); err != nil {
+				return err
+			}
+		}
+		records += letter.Records
+		u.metrics.buried(ctx, letter.Records)
+	}
+	message := fmt.Sprintf("%d of %d records of batch %s were refused (%s) and are dead letters", records, s.Records, s.BatchID, u.redacted(refused[0].err))
+	u.health.Lost(time.Now(), message)
+	u.log.WarnContext(ctx, "records were refused", "batch", s.BatchID, "records", records, "letters", len(refused), "error", u.redacted(refused[0].err))
+	return nil
+}
+
+// wait is pause for a failure of ours.
+func (u *uploader) wait(ctx context.Context, attempt int, object string, failure error) error {
+	message := "error storing: the control plane's database is away"
+	if e, ok := errors.AsType[*errs.Error](failure); ok {
+		message = e.Message
+	}
+	return u.hold(ctx, stageLetter, pauseAfter(attempt, 0, dice()), attempt, object, message, failure.Error())
 }
 
 // pause records a failed try and waits for the next one.
@@ -65,13 +249,18 @@ func (u *uploader) pause(ctx context.Context, attempt int, object string, failur
 			stage = stageRefused
 		}
 	}
-	wait := pauseAfter(attempt, asked, dice())
 	message := uploadMessage(u.job.DestinationConf, failure)
+	u.metrics.retries.Add(ctx, 1, u.metrics.attrs)
+	return u.hold(ctx, stage, pauseAfter(attempt, asked, dice()), attempt, object, message, message)
+}
+
+// hold tells of a failure and waits. Message is for the job's owner.
+func (u *uploader) hold(ctx context.Context, stage string, wait time.Duration, attempt int, object, message, logged string) error {
 	u.metrics.fail(ctx, stage)
 	u.health.Failed(u.partition, time.Now(), message)
 	if u.logged.allow(time.Now()) {
 		u.log.WarnContext(ctx, "upload failed, trying again", "object", object, "stage", stage,
-			"tries", attempt+1, "pause_ms", wait.Milliseconds(), "error", message)
+			"tries", attempt+1, "pause_ms", wait.Milliseconds(), "error", logged)
 	}
 	select {
 	case <-ctx.Done():

@@ -104,7 +104,7 @@ func (d *delivery) landed(ctx context.Context, u *upload) error {
 
 // commit stores where the next window begins, and the plans of those under way.
 func (d *delivery) commit(ctx context.Context) error {
-	m := mark{EnabledAt: d.job.EnabledAt.UnixMicro()}
+	m := mark{EnabledAt: d.job.EnabledAt.UnixMicro(), Began: d.began}
 	if !d.newest.IsZero() {
 		m.Newest = d.newest.UnixMilli()
 	}

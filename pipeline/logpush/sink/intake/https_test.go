@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"tidegate/pipeline/logpush"
-	"tidegate/pipeline/logpush/sink/egress"
+	"tidegate/pipeline/logpush/signature"
 	"tidegate/pipeline/logpush/sink/sinktest"
 )
 
@@ -107,22 +110,6 @@ func TestRetryAfterAsADate(t *testing.T) {
 	}
 }
 
-func TestADestinationThatStallsIsGivenUp(t *testing.T) {
-	stalled := make(chan struct{})
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
-		_, _ = io.Copy(io.Discard, q.Body)
-		<-stalled
-	}))
-	defer server.Close()
-	defer close(stalled)
-	options := loopback
-	options.Egress.NoProgress = 50 * time.Millisecond
-	err := open(t, server.URL, options).Put(t.Context(), sinktest.Object("a", "a"))
-	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Status != logpush.StatusTimeout || e.Permanent {
-		t.Errorf("a stalled destination gave %+v", err)
-	}
-}
-
 func TestSlowButSteadyIsFine(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		_, _ = io.Copy(io.Discard, q.Body)
@@ -142,47 +129,62 @@ func TestSlowButSteadyIsFine(t *testing.T) {
 	}
 }
 
-func TestConnectionsThatFail(t *testing.T) {
-	f := func(conf string, options Options, want logpush.UploadError) {
+func TestCompressionIsTheOwnersChoice(t *testing.T) {
+	f := func(parameter, encoding string, plain func([]byte) []byte) {
 		t.Helper()
-		err := open(t, conf, options).Put(t.Context(), sinktest.Object("a", "a"))
-		e, ok := errors.AsType[*logpush.UploadError](err)
-		if !ok || e.Status != want.Status || e.Permanent != want.Permanent || !strings.Contains(e.Text, want.Text) {
-			t.Errorf("%s gave %+v, want %+v", conf, err, want)
+		r := receive(t)
+		o := sinktest.Object("a.log.gz", strings.Repeat(`{"Outcome":"ok"}`+"\n", 10_000))
+		if err := open(t, r.URL+"/?a=b&"+parameter, loopback).Put(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		q, body := r.only(t)
+		if q.URL.RawQuery != "a=b" || q.Header.Get("Content-Encoding") != encoding || q.ContentLength != int64(len(body)) {
+			t.Errorf("%s: %s with the encoding %q and the length %d", parameter, q.URL, q.Header.Get("Content-Encoding"), q.ContentLength)
+		}
+		if got, want := plain(body), unzip(t, o.Body); !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes came, want %d", parameter, len(got), len(want))
 		}
 	}
-	r := receive(t)
-	_, port, _ := strings.Cut(strings.TrimPrefix(r.URL, "http://"), ":")
-	blocked := logpush.UploadError{Text: "not allowed", Permanent: true}
-	f(r.URL, Options{Egress: egress.Policy{AllowHTTP: true}}, blocked)
-	f("http://localhost:"+port, Options{Egress: egress.Policy{AllowHTTP: true}}, blocked)
-	f("http://[::ffff:127.0.0.1]:"+port, Options{Egress: egress.Policy{AllowHTTP: true}}, blocked)
-	f("http://127.1.2.3:"+port, Options{Egress: egress.Policy{AllowHTTP: true, AllowPrivate: true}}, blocked)
-	f("https://127.0.0.1:"+port, loopback, logpush.UploadError{Text: "HTTP response to HTTPS client"})
-	f("http://name.invalid/", loopback, logpush.UploadError{Status: logpush.StatusNameUnresolved, Text: "name.invalid"})
-	r.Close()
-	f("http://127.0.0.1:"+port, loopback, logpush.UploadError{Text: "connection failed: connection refused"})
-}
-
-func TestRefusedDestinations(t *testing.T) {
-	f := func(conf, want string) {
-		t.Helper()
-		u, err := url.Parse(conf)
+	gunzip := func(body []byte) []byte { return unzip(t, body) }
+	f("compression=gzip", "gzip", gunzip)
+	f("", "gzip", gunzip)
+	f("compression=none", "", func(body []byte) []byte { return body })
+	f("compression=zstd", "zstd", func(body []byte) []byte {
+		decoder, err := zstd.NewReader(bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := New(u, Options{}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s gave %v, want an error with %q", conf, err, want)
+		defer decoder.Close()
+		plain, err := io.ReadAll(decoder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return plain
+	})
+}
+
+func TestAReceiverCanVerifyWhoSent(t *testing.T) {
+	const secret = "0123456789 abcdef"
+	for _, compression := range []string{"gzip", "zstd", "none"} {
+		r := receive(t)
+		conf := r.URL + "/?hmac-secret=" + url.QueryEscape(secret) + "&compression=" + compression
+		if err := open(t, conf, loopback).Put(t.Context(), sinktest.Object("a.log.gz", "content")); err != nil {
+			t.Fatal(err)
+		}
+		q, body := r.only(t)
+		if q.URL.RawQuery != "" {
+			t.Errorf("the URL has the parameters %s", q.URL.RawQuery)
+		}
+		header := q.Header.Get(signature.Header)
+		if err := signature.Verify(secret, header, bytes.NewReader(body), time.Now(), time.Minute); err != nil {
+			t.Errorf("%s: %q: %v", compression, header, err)
 		}
 	}
-	f("http://h/", "plain http")
-	f("ftp://h/", "ftp")
-	f("https:///path", "host")
-	f("https://h/?header_Bad%20Name=x", "does not name a header")
-	f("https://h/?header_X=a%0d%0aEvil:%20b", "cannot have")
-	f("https://h/?header_Content-Encoding=br", "cannot be set")
-	f("https://h/?header_Host=other", "cannot be set")
-	f("https://h/?header_tidegate-batch-id=1", "cannot be set")
-	f("https://h/?header_X=1&header_x=2", "twice")
-	f("https://h/?header_X=%zz", "URL-encoded")
+	r := receive(t)
+	if err := open(t, r.URL, loopback).Put(t.Context(), sinktest.Object("a.log.gz", "content")); err != nil {
+		t.Fatal(err)
+	}
+	if q, _ := r.only(t); q.Header.Get(signature.Header) != "" {
+		t.Error("without a secret there is a signature")
+	}
 }

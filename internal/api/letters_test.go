@@ -1,0 +1,112 @@
+package api_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
+	"tidegate/schema"
+)
+
+// letters gives a job n dead letters of one record each.
+func (p *platform) letters(t *testing.T, job int64, from, n int) {
+	t.Helper()
+	for i := from; i < from+n; i++ {
+		var body bytes.Buffer
+		zip := gzip.NewWriter(&body)
+		if _, err := fmt.Fprintf(zip, "{\"n\":%d}\n", i); err != nil {
+			t.Fatal(err)
+		}
+		if err := zip.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l := logjob.DeadLetter{JobID: job, BatchID: fmt.Sprintf("%d-0-%d", job, i), BeginOffset: int64(i), EndOffset: int64(i + 1), Records: 1,
+			From: time.Unix(1_700_000_000, 0), Until: time.Unix(1_700_000_060, 0), Status: 400, Reason: "400 no", Attempts: 1, Body: body.Bytes()}
+		if err := p.store.AddDeadLetter(t.Context(), l, logjob.LetterLimits{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (p *platform) mustJob(t *testing.T, conf string) logjob.Job {
+	t.Helper()
+	dataset := schema.Dataset
+	j, err := p.CreateJob(t.Context(), account, logjob.Update{Dataset: &dataset, DestinationConf: &conf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+func TestDeadLetters(t *testing.T) { deadLetterStory(t, newPlatform(t)) }
+
+func deadLetterStory(t *testing.T, p *platform) {
+	ctx := t.Context()
+	j := p.mustJob(t, "https://letters.example.com")
+	p.letters(t, j.ID, 0, 5)
+	list, total, err := p.DeadLetters(ctx, account, j.ID, "new", 2, 2)
+	if err != nil || total != 5 || len(list) != 2 || list[0].BeginOffset != 2 || list[0].Reason != "400 no" {
+		t.Fatalf("page 2 is %+v of %d, error %v", list, total, err)
+	}
+	id := list[0].ID
+	if l, err := p.DeadLetter(ctx, account, j.ID, id); err != nil || l.State != "new" || l.Records != 1 {
+		t.Errorf("the letter is %+v, error %v", l, err)
+	}
+	if text, err := p.DeadLetterContent(ctx, account, j.ID, id); err != nil || string(text) != "{\"n\":2}\n" {
+		t.Errorf("the content is %q, error %v", text, err)
+	}
+	one, err := p.ResendDeadLetter(ctx, account, j.ID, id)
+	if err != nil || one.State != "new" || one.Error == nil || *one.Error != "422 still no" {
+		t.Errorf("resending answered %+v, error %v", one, err)
+	}
+	if l, err := p.DeadLetter(ctx, account, j.ID, id); err != nil || l.Attempts != 2 || l.Status != 422 || l.Reason != "422 still no" {
+		t.Errorf("after a refusal the letter is %+v, error %v", l, err)
+	}
+	if one, err = p.ResendDeadLetter(ctx, account, j.ID, id); err != nil || one.State != "resent" || one.Error != nil {
+		t.Errorf("resending again answered %+v, error %v", one, err)
+	}
+	_, err = p.ResendDeadLetter(ctx, account, j.ID, id)
+	wantKind(t, err, errs.Conflict)
+	_, err = p.DeadLetterContent(ctx, account, j.ID, id)
+	wantKind(t, err, errs.Conflict)
+
+	all, err := p.ResendDeadLetters(ctx, account, j.ID) // each of the others is tried for the second time
+	if err != nil || len(all.Letters) != 4 || all.Left != 0 || all.Letters[0].Error == nil {
+		t.Errorf("resending all answered %+v, error %v", all, err)
+	}
+	if err := p.DeleteDeadLetter(ctx, account, j.ID, list[1].ID); err != nil {
+		t.Fatal(err)
+	}
+	if all, err = p.ResendDeadLetters(ctx, account, j.ID); err != nil || len(all.Letters) != 3 || all.Letters[2].State != "resent" {
+		t.Errorf("resending all again answered %+v, error %v", all, err)
+	}
+	if _, total, err := p.DeadLetters(ctx, account, j.ID, "new", 1, 20); err != nil || total != 0 {
+		t.Errorf("%d letters wait, error %v", total, err)
+	}
+	if _, total, err := p.DeadLetters(ctx, account, j.ID, "deleted", 1, 20); err != nil || total != 1 {
+		t.Errorf("%d letters are deleted, error %v", total, err)
+	}
+}
+
+func TestWhatDeadLettersRefuse(t *testing.T) {
+	p := newPlatform(t)
+	j := p.mustJob(t, "https://letters.example.com")
+	path := fmt.Sprintf("/logpush/jobs/%d/dead-letters", j.ID)
+	p.call(t, http.MethodGet, path+"?state=old", "").want(t, http.StatusBadRequest, 1002, "state", "old")
+	p.call(t, http.MethodGet, path+"?per_page=0", "").want(t, http.StatusBadRequest, 1002, "per_page")
+	p.call(t, http.MethodGet, path+"/none", "").want(t, http.StatusNotFound, 1002, "none")
+	p.call(t, http.MethodDelete, path+"/none", "").want(t, http.StatusNotFound, 1002, "none")
+	p.call(t, http.MethodPost, path+"/none/resend", "").want(t, http.StatusNotFound, 1002, "none")
+	p.call(t, http.MethodGet, "/logpush/jobs/9999/dead-letters", "").want(t, http.StatusNotFound, 1002, "9999")
+	p.call(t, http.MethodPost, "/logpush/jobs/9999/dead-letters/resend", "").want(t, http.StatusNotFound, 1002, "9999")
+	if a := p.call(t, http.MethodGet, path, ""); !strings.Contains(a.text, `"result":[]`) {
+		t.Errorf("no letters are %s", a.text)
+	}
+}

@@ -1,0 +1,142 @@
+package store
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"tidegate/internal/logjob"
+)
+
+func TestTheHealthOfAJobIsSummed(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		ctx := t.Context()
+		j := mustJob(t, s)
+		now := clock.now()
+		report := logjob.HealthReport{
+			JobID: j.ID, At: now,
+			Partitions: []logjob.PartitionHealth{{Partition: 1, ReportedOn: now, Committed: 7, Next: 9, OldestOn: now, Message: "away"}, {Partition: 0, ReportedOn: now, Committed: 9, Next: 9}},
+			Minutes: []logjob.MinuteHealth{
+				{Minute: now, Status: 200, Final: true, DestinationType: "https", Destination: "https://a/", Uploads: logjob.Uploads{Uploads: 1, Records: 10, Bytes: 100, BytesCompressed: 20, DurationMS: 5, DurationMaxMS: 5}},
+				{Minute: now, Status: 503, DestinationType: "https", Destination: "https://a/", Uploads: logjob.Uploads{Uploads: 2}},
+			},
+			Drops:       []logjob.MinuteDrops{{Minute: now, Reason: "filter", Events: 3}},
+			Failures:    []logjob.Failure{{ID: "f1", Partition: 1, FirstOn: now, LastOn: now, Times: 1, Message: "away"}},
+			SucceededAt: now,
+		}
+		for range 2 {
+			failing, err := s.ReportHealth(ctx, []logjob.HealthReport{report, {JobID: 9999}})
+			if err != nil || len(failing) != 0 {
+				t.Fatalf("failing %v, error %v", failing, err)
+			}
+		}
+		h, err := s.JobHealth(ctx, testAccount, j.ID, now.Add(-time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(h.Minutes) != 2 || h.Minutes[0].Uploads != (logjob.Uploads{Uploads: 2, Records: 20, Bytes: 200, BytesCompressed: 40, DurationMS: 10, DurationMaxMS: 5}) ||
+			h.Minutes[1].Status != 503 || h.Minutes[1].Final || h.Drops["filter"] != 6 {
+			t.Errorf("the sums are %+v, %v", h.Minutes, h.Drops)
+		}
+		if len(h.Partitions) != 2 || h.Partitions[1].Lag() != 2 || !h.Partitions[1].OldestOn.Equal(now) || h.Partitions[1].Message != "away" || !h.Partitions[0].OldestOn.IsZero() {
+			t.Errorf("the partitions are %+v", h.Partitions)
+		}
+		if len(h.Failures) != 1 || h.Failures[0].Times != 1 || h.Failures[0].Partition != 1 {
+			t.Errorf("the failures are %+v", h.Failures)
+		}
+		list, err := s.HealthMinutes(ctx, logjob.HealthFilter{AccountID: testAccount, Since: now, Until: now.Add(time.Minute)})
+		if err != nil || !reflect.DeepEqual(list, h.Minutes) {
+			t.Errorf("the minutes are %+v, error %v", list, err)
+		}
+		if list, err := s.HealthMinutes(ctx, logjob.HealthFilter{AccountID: "other", Since: now, Until: now.Add(time.Minute)}); err != nil || len(list) != 0 {
+			t.Errorf("another account sees %+v, error %v", list, err)
+		}
+
+		var many []logjob.Failure
+		for i := range failuresMax + 20 {
+			at := now.Add(time.Duration(i) * time.Second)
+			many = append(many, logjob.Failure{ID: fmt.Sprintf("g%03d", i), FirstOn: at, LastOn: at, Times: 1})
+		}
+		if _, err := s.ReportHealth(ctx, []logjob.HealthReport{{JobID: j.ID, Failures: many}}); err != nil {
+			t.Fatal(err)
+		}
+		clock.add(31 * 24 * time.Hour)
+		if err := s.SweepHealth(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if h, err = s.JobHealth(ctx, testAccount, j.ID, now); err != nil || len(h.Minutes) != 0 || len(h.Drops) != 0 || len(h.Failures) != failuresMax || h.Failures[0].ID != "g119" {
+			t.Errorf("after the sweep there are %d minutes and %d failures, error %v", len(h.Minutes), len(h.Failures), err)
+		}
+	})
+}
+
+func TestAJobThatFailsForTooLongIsDisabled(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		ctx := t.Context()
+		j := mustJob(t, s)
+		began := clock.now()
+		report := func(succeeded, failing time.Time) time.Time {
+			t.Helper()
+			all, err := s.ReportHealth(ctx, []logjob.HealthReport{{JobID: j.ID, SucceededAt: succeeded, FailingSince: failing}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return all[j.ID]
+		}
+		if since := report(time.Time{}, began); !since.Equal(began) {
+			t.Errorf("failing since %s", since)
+		}
+		if since := report(time.Time{}, began.Add(time.Hour)); !since.Equal(began) {
+			t.Errorf("another process says so too: failing since %s", since)
+		}
+		if since := report(began.Add(time.Hour), time.Time{}); !since.IsZero() {
+			t.Errorf("after a success it fails since %s", since)
+		}
+		if done, err := s.DisableFailingJob(ctx, j.ID, j.Revision, began, "too long"); err != nil || done {
+			t.Errorf("disabled %v after a success, error %v", done, err)
+		}
+		report(time.Time{}, began)
+		if done, err := s.DisableFailingJob(ctx, j.ID, j.Revision+1, began, "too long"); err != nil || done {
+			t.Errorf("disabled %v under other settings, error %v", done, err)
+		}
+		if done, err := s.DisableFailingJob(ctx, j.ID, j.Revision, began, "too long"); err != nil || !done {
+			t.Fatalf("disabled %v, error %v", done, err)
+		}
+		if done, err := s.DisableFailingJob(ctx, j.ID, j.Revision, began, "again"); err != nil || done {
+			t.Errorf("disabled %v twice, error %v", done, err)
+		}
+		// What others still have to say of it does not hide why it is off.
+		for _, d := range []logjob.Delivery{{JobID: j.ID, FailedAt: clock.now(), Message: "503"}, {JobID: j.ID, CompleteUntil: clock.now()}} {
+			_ = s.ReportDelivery(ctx, d) // not_found, as for a job that is gone
+		}
+		got, err := s.Job(ctx, testAccount, j.ID)
+		if err != nil || got.Enabled || got.Revision != j.Revision+1 || got.ErrorMessage == nil || *got.ErrorMessage != "too long" || got.LastError == nil {
+			t.Fatalf("the job is %+v, error %v", got, err)
+		}
+		var audited string
+		if err := s.reader.QueryRowContext(ctx, `SELECT source || ' ' || before_json || ' ' || after_json FROM audit_log WHERE action = 'job.disable'`).Scan(&audited); err != nil ||
+			!strings.HasPrefix(audited, "system ") || !strings.Contains(audited, `"enabled":false`) || strings.Contains(audited, "secret") {
+			t.Errorf("the audit log says %s, error %v", audited, err)
+		}
+		h, err := s.JobHealth(ctx, testAccount, j.ID, began)
+		if err != nil || !h.DisabledOn.Equal(clock.now()) || !h.FailingSince.Equal(began) {
+			t.Errorf("the health is %+v, error %v", h, err)
+		}
+		got.Enabled = true
+		if _, err := s.UpdateJob(ctx, got); err != nil {
+			t.Fatal(err)
+		}
+		if h, err := s.JobHealth(ctx, testAccount, j.ID, began); err != nil || !h.DisabledOn.IsZero() || !h.FailingSince.IsZero() {
+			t.Errorf("after it was switched on the health is %+v, error %v", h, err)
+		}
+		if err := s.ReportDelivery(ctx, logjob.Delivery{JobID: j.ID, CompleteUntil: clock.now()}); err != nil {
+			t.Errorf("a success: %v", err)
+		}
+	})
+}

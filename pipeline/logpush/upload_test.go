@@ -1,0 +1,530 @@
+package logpush
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
+)
+
+// letterbox keeps letters in memory.
+type letterbox struct {
+	mu      sync.Mutex
+	letters []logjob.DeadLetter
+	refuse  error
+}
+
+func (b *letterbox) AddDeadLetter(_ context.Context, l logjob.DeadLetter, _ logjob.LetterLimits) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refuse != nil {
+		return b.refuse
+	}
+	for _, known := range b.letters {
+		if known.BatchID == l.BatchID && known.Partition == l.Partition {
+			return nil
+		}
+	}
+	b.letters = append(b.letters, l)
+	return nil
+}
+
+func (b *letterbox) fill(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refuse = err
+}
+
+// text is the content of all letters.
+func (b *letterbox) text(t testing.TB) string {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var text strings.Builder
+	for _, l := range b.letters {
+		content, err := l.Content()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text.Write(content)
+	}
+	return text.String()
+}
+
+// batched is a world without Kafka: batches come from the test.
+type batched struct {
+	*world
+	settings *settings
+	letters  letterbox
+	health   *health
+}
+
+func newBatched(t testing.TB, sink Sink) *batched {
+	t.Helper()
+	b := &batched{world: newWorld(t)}
+	var err error
+	if b.settings, err = settingsOf(b.job, b.sinks()); err != nil {
+		t.Fatal(err)
+	}
+	if sink != nil {
+		b.settings.sink, b.settings.traits = sink, TraitsOf(sink)
+	}
+	b.health = newHealth(b.job.ID, b.reports.add, quiet)
+	b.health.letters = &b.letters
+	return b
+}
+
+func settingsOf(j logjob.Job, sinks Sinks) (*settings, error) {
+	return newSettings(j, sinks, Config{DefaultInterval: 30 * time.Second, Parallel: 1})
+}
+
+func (b *batched) uploader(ctx context.Context) *uploader {
+	b.t.Helper()
+	m, err := newMetrics()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return &uploader{settings: b.settings, partition: 3, stopping: ctx, health: b.health, metrics: m.of(b.job.ID), log: quiet}
+}
+
+// seal makes a batch of records; every other offset is one.
+func (b *batched) seal(records ...string) *sealed {
+	b.t.Helper()
+	f := b.settings.format
+	s := &sealed{begin: 100, until: time.Unix(1_700_000_060, 0).UTC(), oldest: time.Unix(1_700_000_000, 0).UTC(),
+		Object: Object{Name: "whole.log.gz", Date: time.Unix(1_700_000_000, 0).UTC(), ContentType: f.ContentType, Records: len(records),
+			JobID: b.job.ID, BatchID: batchID(b.job.ID, 3, 100), Dataset: "workers_trace_events"}}
+	at := len(f.BatchPrefix)
+	for i, r := range records {
+		if i > 0 {
+			at += len(f.Delimiter)
+		}
+		at += len(r)
+		s.index = append(s.index, place{end: uint32(at), offset: uint32(2 * i)})
+	}
+	s.size = int64(at + len(f.BatchSuffix))
+	if TraitsOf(b.settings.sink).Records {
+		for _, r := range records {
+			s.Items = append(s.Items, Item{Text: []byte(r), Time: s.oldest, Script: "shop"})
+		}
+		return s
+	}
+	var err error
+	if s.Body, err = zip(f, func(w io.Writer) error {
+		_, err := io.WriteString(w, strings.Join(records, string(f.Delimiter)))
+		return err
+	}); err != nil {
+		b.t.Fatal(err)
+	}
+	return s
+}
+
+func numbered(n int) (list []string) {
+	for i := range n {
+		list = append(list, fmt.Sprintf("{\"n\":%d}\n", i))
+	}
+	return list
+}
+
+// receiver is an HTTP server that keeps what it took, by batch id.
+type receiver struct {
+	*httptest.Server
+	mu       sync.Mutex
+	taken    map[string]string
+	requests int
+}
+
+func newReceiver(t testing.TB, answer func(text string) int) *receiver {
+	t.Helper()
+	r := &receiver{taken: map[string]string{}}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		body, err := gzip.NewReader(req.Body)
+		if err != nil {
+			t.Errorf("a request is not gzip: %v", err)
+			return
+		}
+		text, err := io.ReadAll(body)
+		if err != nil {
+			t.Errorf("a request is not whole: %v", err)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.requests++
+		status := answer(string(text))
+		if status < 300 {
+			r.taken[req.Header.Get("Batch")] = string(text)
+		}
+		w.WriteHeader(status)
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+// Put makes a receiver a sink.
+func (r *receiver) Put(ctx context.Context, o Object) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(o.Body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Batch", o.BatchID)
+	res, err := r.Client().Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode < 300 {
+		return nil
+	}
+	return &UploadError{Status: res.StatusCode, Text: "no", Permanent: res.StatusCode < 500 && res.StatusCode != 429}
+}
+
+// lines are the records that were taken.
+func (r *receiver) lines() (list []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, text := range r.taken {
+		list = append(list, strings.SplitAfter(strings.TrimSuffix(text, "\n"), "\n")...)
+	}
+	for i := range list {
+		list[i] = strings.TrimSuffix(list[i], "\n") + "\n"
+	}
+	slices.Sort(list)
+	return list
+}
+
+func without(records []string, bad ...int) (list []string) {
+	for i, r := range records {
+		if !slices.Contains(bad, i) {
+			list = append(list, r)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+func TestWhatBlamesTheContent(t *testing.T) {
+	content := func(blamed bool, err error, traits Traits) {
+		t.Helper()
+		if e := refusalOf(err, traits); (e != nil) != blamed {
+			t.Errorf("%v with %+v blames the content: %v, want %v", err, traits, e != nil, blamed)
+		}
+	}
+	for status, blamed := range map[int]bool{
+		400: true, 413: true, 422: true,
+		401: false, 403: false, 404: false, 405: false, 408: false, 409: false, 410: false, 415: false, 429: false,
+		301: false, 500: false, 502: false, 503: false, 504: false, StatusTimeout: false, StatusNameUnresolved: false, 0: false,
+	} {
+		content(blamed, &UploadError{Status: status, Permanent: status >= 300 && status < 500 && status != 408 && status != 429}, Traits{})
+		content(status == 413, &UploadError{Status: status, Permanent: true}, Traits{Overwrites: true})
+	}
+	content(false, &UploadError{Status: 400}, Traits{}) // the sink knows better
+	content(true, &UploadError{Status: 413}, Traits{})
+	content(true, &UploadError{Status: 200, Permanent: true, Records: []int{1}}, Traits{Overwrites: true})
+	content(false, &UploadError{Status: 429, Records: []int{1}}, Traits{})
+	content(false, io.ErrUnexpectedEOF, Traits{})
+	content(true, fmt.Errorf("put: %w", &UploadError{Status: 400, Permanent: true}), Traits{})
+}
+
+func TestOnePoisonRecordInAThousand(t *testing.T) {
+	records := numbered(1000)
+	r := newReceiver(t, func(text string) int {
+		if strings.Contains(text, `{"n":637}`) {
+			return http.StatusBadRequest
+		}
+		return http.StatusOK
+	})
+	b := newBatched(t, r)
+	if err := b.uploader(t.Context()).deliver(t.Context(), b.seal(records...)); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.lines(); !slices.Equal(got, without(records, 637)) {
+		t.Errorf("the receiver has %d records, want the 999 others", len(got))
+	}
+	if got := b.letters.text(t); got != records[637] || len(b.letters.letters) != 1 {
+		t.Fatalf("%d letters hold %q", len(b.letters.letters), got)
+	}
+	l := b.letters.letters[0]
+	if l.BeginOffset != 100+2*637 || l.EndOffset != l.BeginOffset+1 || l.Partition != 3 || l.Records != 1 || l.Status != 400 ||
+		l.Reason != "400 no" || l.Attempts != 1 || l.BatchID != "42-3-100.1374-1375" || !l.From.Equal(time.Unix(1_700_000_000, 0)) {
+		t.Errorf("the letter is %+v", l)
+	}
+	if r.requests > 2*10+1 {
+		t.Errorf("%d requests to find one of 1,000", r.requests)
+	}
+	if list := b.health.state(); len(list) != 2 || list[0].CompleteUntil.IsZero() ||
+		!strings.Contains(list[1].Message, "1 of 1000 records of batch 42-3-100 were refused (400 no) and are dead letters") {
+		t.Errorf("the health is %+v", list)
+	}
+}
+
+func TestPartsHaveTheAffixesOfABatch(t *testing.T) {
+	r := newReceiver(t, func(text string) int {
+		if !strings.HasPrefix(text, "[") || !strings.HasSuffix(text, "]") {
+			t.Errorf("%q has no affixes", text)
+		}
+		if strings.Contains(text, "b") {
+			return http.StatusUnprocessableEntity
+		}
+		return http.StatusOK
+	})
+	b := newBatched(t, r)
+	f := *b.settings.format
+	f.BatchPrefix, f.BatchSuffix, f.Delimiter = []byte("["), []byte("]"), []byte(", ")
+	b.settings.format = &f
+	if err := b.uploader(t.Context()).deliver(t.Context(), b.seal("a1", "b2", "a3", "a4", "a5")); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, text := range r.taken {
+		got = append(got, text)
+	}
+	slices.Sort(got)
+	if want := []string{"[a1]", "[a3, a4, a5]"}; !slices.Equal(got, want) {
+		t.Errorf("the receiver has %q, want %q", got, want)
+	}
+	if got := b.letters.text(t); got != "[b2]" {
+		t.Errorf("the letter is %q", got)
+	}
+}
+
+func TestABatchAboveTheSizeOfTheReceiverLeavesInParts(t *testing.T) {
+	records := numbered(3000)
+	records[17] = "{\"n\":\"" + strings.Repeat("x", 5000) + "\"}\n" // alone above the size
+	r := newReceiver(t, func(text string) int {
+		if len(text) > 4096 {
+			return http.StatusRequestEntityTooLarge
+		}
+		return http.StatusOK
+	})
+	b := newBatched(t, r)
+	if err := b.uploader(t.Context()).deliver(t.Context(), b.seal(records...)); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.lines(); !slices.Equal(got, without(records, 17)) {
+		t.Errorf("the receiver has %d records, want 2,999", len(got))
+	}
+	if got := b.letters.text(t); got != records[17] {
+		t.Errorf("the letters hold %d bytes", len(got))
+	}
+}
+
+func TestRecordsThatTheDestinationNames(t *testing.T) {
+	records := numbered(10)
+	sink := &bulk{refuse: []int{2, 3, 7}}
+	b := newBatched(t, sink)
+	if err := b.uploader(t.Context()).deliver(t.Context(), b.seal(records...)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := b.letters.text(t), records[2]+records[3]+records[7]; got != want || len(b.letters.letters) != 2 {
+		t.Errorf("%d letters hold %q", len(b.letters.letters), got)
+	}
+	items := b.letters.letters[0].Object.Items
+	if len(items) != 2 || items[1].Script != "shop" || items[1].Begin != len(records[2]) {
+		t.Errorf("the letter's items are %+v", items)
+	}
+	// What was kept can be sent again, record by record.
+	sink.refuse = nil
+	sinks := b.sinks()
+	sinks["bucket"] = sinksOf(sink)
+	for i := range b.letters.letters {
+		if _, err := sinks.SendLetter(t.Context(), b.job.DestinationConf, "workers_trace_events", &b.letters.letters[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := strings.Join(sink.taken, ""), strings.Join(without(records, 2, 3, 7), "")+records[2]+records[3]+records[7]; got != want {
+		t.Errorf("the destination has\n%s, want\n%s", got, want)
+	}
+	// A letter that was made of files has no records to be sent one by one.
+	files := logjob.DeadLetter{Body: b.letters.letters[0].Body}
+	if _, err := sinks.SendLetter(t.Context(), b.job.DestinationConf, "", &files); err == nil || !strings.Contains(err.Error(), "one by one") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// bulk takes records one by one, all but some.
+type bulk struct {
+	refuse []int
+	taken  []string
+}
+
+func (*bulk) Traits() Traits { return Traits{Records: true} }
+
+func (b *bulk) Put(_ context.Context, o Object) error {
+	for i, item := range o.Items {
+		if !slices.Contains(b.refuse, i) {
+			b.taken = append(b.taken, string(item.Text))
+		}
+	}
+	if len(b.refuse) > 0 {
+		return &UploadError{Status: 200, Text: "mapping", Permanent: true, Records: b.refuse}
+	}
+	return nil
+}
+
+// In the middle of the search the process is killed. The next one builds the same
+// batch and searches again: parts overwrite themselves, and no letter is there twice.
+func TestAKillInTheMiddleOfTheSearch(t *testing.T) {
+	records := numbered(200)
+	for at := 1; at <= 30; at++ {
+		ctx, kill := context.WithCancel(t.Context())
+		requests := 0
+		r := newReceiver(t, func(text string) int {
+			if requests++; requests == at {
+				kill()
+			}
+			if strings.Contains(text, `{"n":63}`) || strings.Contains(text, `{"n":150}`) {
+				return http.StatusBadRequest
+			}
+			return http.StatusOK
+		})
+		b := newBatched(t, r)
+		first := b.uploader(ctx).deliver(ctx, b.seal(records...))
+		kill()
+		if first != nil && !errors.Is(first, context.Canceled) && !errors.Is(first, errStopping) {
+			t.Fatal(first)
+		}
+		if err := b.uploader(t.Context()).deliver(t.Context(), b.seal(records...)); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.lines(); !slices.Equal(got, without(records, 63, 150)) {
+			t.Fatalf("killed at request %d: the receiver has %d records, want 198 once each", at, len(got))
+		}
+		if got := b.letters.text(t); got != records[63]+records[150] {
+			t.Fatalf("killed at request %d: the letters hold %q", at, got)
+		}
+	}
+}
+
+func TestAFullStoreHoldsTheDeliveryAndSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBatched(t, nil)
+		b.bucket.fail = func(o Object) error {
+			if strings.Contains(unzip(t, o.Body), `{"n":1}`) {
+				return &UploadError{Status: 400, Text: "no", Permanent: true}
+			}
+			return nil
+		}
+		b.letters.fill(errs.New(errs.TooLarge, 0, "the dead letters of job 42 are full"))
+		done := make(chan error, 1)
+		u := b.uploader(t.Context())
+		go func() { done <- u.deliver(t.Context(), b.seal(numbered(4)...)) }()
+		pass(time.Hour)
+		if list := b.health.state(); len(list) != 1 || list[0].Message != "the dead letters of job 42 are full" {
+			t.Errorf("the health is %+v", list)
+		}
+		select {
+		case err := <-done:
+			t.Fatalf("delivered, with error %v", err)
+		default:
+		}
+		b.letters.fill(nil)
+		pass(2 * time.Minute)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if got := b.letters.text(t); got != numbered(4)[1] {
+			t.Errorf("the letters hold %q", got)
+		}
+	})
+}
+
+// A receiver that answers 400 to everything is misconfigured, as far as anybody can
+// tell: nothing is given up at once, and the first batch that it takes after a repair
+// is whole.
+func TestADestinationThatRefusesEverythingIsGivenTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBatched(t, nil)
+		refuse := func(Object) error { return &UploadError{Status: 400, Text: "no such index", Permanent: true} }
+		b.bucket.set(refuse)
+		u := b.uploader(t.Context())
+		begin := func() chan error {
+			done := make(chan error, 1)
+			go func() { done <- u.deliver(t.Context(), b.seal(numbered(8)...)) }()
+			return done
+		}
+		done := begin()
+		pass(5 * time.Minute)
+		if len(b.letters.letters) != 0 {
+			t.Fatalf("%d letters after 5 minutes", len(b.letters.letters))
+		}
+		b.bucket.set(nil)
+		pass(2 * time.Minute)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if names := b.bucket.names(); !slices.Equal(names, []string{"whole.log.gz"}) || len(b.letters.letters) != 0 {
+			t.Fatalf("objects %v, letters %d", names, len(b.letters.letters))
+		}
+
+		b.bucket.set(refuse) // it took something, so this is the records' fault
+		if err := <-begin(); err != nil || len(b.letters.letters) == 0 {
+			t.Fatalf("error %v, letters %d", err, len(b.letters.letters))
+		}
+		have := len(b.letters.letters)
+		done = begin() // of the next one that is no longer sure
+		pass(9 * time.Minute)
+		select {
+		case err := <-done:
+			t.Fatalf("given up after 9 minutes, error %v", err)
+		default:
+		}
+		pass(3 * time.Minute)
+		if err := <-done; err != nil || len(b.letters.letters) != have { // the same letters
+			t.Errorf("error %v, letters %d, want %d", err, len(b.letters.letters), have)
+		}
+	})
+}
+
+func TestTheSearchIsBounded(t *testing.T) {
+	records := numbered(5000)
+	r := newReceiver(t, func(text string) int {
+		if strings.Contains(text, `3}`) { // one in ten
+			return http.StatusBadRequest
+		}
+		return http.StatusOK
+	})
+	b := newBatched(t, r)
+	if err := b.uploader(t.Context()).deliver(t.Context(), b.seal(records...)); err != nil {
+		t.Fatal(err)
+	}
+	if r.requests > 2*splitsMax+1 {
+		t.Errorf("%d requests, want at most %d", r.requests, 2*splitsMax+1)
+	}
+	all := append(r.lines(), strings.SplitAfter(b.letters.text(t), "\n")...)
+	all = slices.DeleteFunc(all, func(line string) bool { return line == "" })
+	slices.Sort(all)
+	if !slices.Equal(all, without(records)) {
+		t.Errorf("taken and kept together are %d records, want 5,000 once each", len(all))
+	}
+}
+
+func TestPick(t *testing.T) {
+	f := func(places []int, want ...section) {
+		t.Helper()
+		if got := (section{10, 20}).pick(places); !slices.Equal(got, want) {
+			t.Errorf("of %v there are %v, want %v", places, got, want)
+		}
+	}
+	f(nil)
+	f([]int{0, 1, 9}, section{10, 12}, section{19, 20})
+	f([]int{-1, 3, 3, 2, 10}, section{12, 14})
+}
+
+func sinksOf(s Sink) func(*url.URL) (Sink, error) {
+	return func(*url.URL) (Sink, error) { return s, nil }
+}
