@@ -21,6 +21,7 @@ type Deps struct {
 	Policies     Policies
 	Jobs         Jobs
 	Letters      Letters
+	Health       Health
 	Snapshots    Snapshots
 	Destinations Destinations
 	Metrics      Metrics
@@ -150,6 +151,16 @@ type Destinations interface {
 	// SendLetter sends a dead letter to the job's destination of now. Its error says
 	// what the destination did, without credentials; status is 0 where there is none.
 	SendLetter(ctx context.Context, j logjob.Job, l logjob.DeadLetter) (status int, err error)
+}
+
+// Health of deliveries, and who is told of it.
+type Health interface {
+	JobHealth(ctx context.Context, accountID string, jobID int64, since time.Time) (logjob.Health, error)
+	HealthMinutes(ctx context.Context, f logjob.HealthFilter) ([]logjob.MinuteHealth, error)
+	// AlertHook is not_found for an account that has none, and so is DeleteAlertHook.
+	AlertHook(ctx context.Context, accountID string) (logjob.AlertHook, error)
+	SaveAlertHook(ctx context.Context, accountID string, h logjob.AlertHook) (logjob.AlertHook, error)
+	DeleteAlertHook(ctx context.Context, accountID string) error
 }
 
 // Letters are what destinations refused for good.
