@@ -80,6 +80,7 @@ type Owner struct {
 // Owners lists the imports that belong to somebody. The most specific one counts.
 var Owners = []Owner{
 	{"github.com/segmentio/kafka-go", []string{"pipeline/stream"}, "Kafka ends in pipeline/stream: its defaults lose data, and are set right once"},
+	{"github.com/twmb/franz-go/pkg/kmsg", []string{"internal/embedded", "pipeline/stream", "pipeline/logpush/sink/kafka"}, "it writes and reads Kafka's messages: where kafka-go's own reader of records is too slow, pipeline/stream fetches by it"},
 	{"github.com/twmb/franz-go", []string{"internal/embedded", "pipeline/logpush/sink/kafka"}, "it is there for the embedded broker, and for a Kafka that is somebody else's destination, where its idempotent producer and its logins pay; our own is spoken to by kafka-go, so that what is tested is what runs"},
 	{"github.com/ClickHouse", []string{"internal/clickhouse"}, "ClickHouse ends in internal/clickhouse"},
 	{"github.com/ClickHouse/clickhouse-go/v2/lib", []string{"internal/clickhouse", "internal/embedded"}, "the embedded engine's HTTP face encodes blocks as ClickHouse does"},
