@@ -21,6 +21,7 @@ type Deps struct {
 	Policies      Policies
 	Jobs          Jobs
 	Letters       Letters
+	Health        Health
 	Snapshots     Snapshots
 	Destinations  Destinations
 	Keys          Keys
@@ -163,6 +164,16 @@ type Destinations interface {
 	// PutChallenge writes text to such a destination, in a file that is called name,
 	// and returns the file's path. It has Test's errors.
 	PutChallenge(ctx context.Context, conf, name, text string) (path string, err error)
+}
+
+// Health of deliveries, and who is told of it.
+type Health interface {
+	JobHealth(ctx context.Context, accountID string, jobID int64, since time.Time) (logjob.Health, error)
+	HealthMinutes(ctx context.Context, f logjob.HealthFilter) ([]logjob.MinuteHealth, error)
+	// AlertHook is not_found for an account that has none, and so is DeleteAlertHook.
+	AlertHook(ctx context.Context, accountID string) (logjob.AlertHook, error)
+	SaveAlertHook(ctx context.Context, accountID string, h logjob.AlertHook) (logjob.AlertHook, error)
+	DeleteAlertHook(ctx context.Context, accountID string) error
 }
 
 // Letters are what destinations refused for good.

@@ -111,6 +111,11 @@ func (s *Server) endpoints() []endpoint {
 		{get, logpush + "/jobs/:id", logsEdit, codeLogpush, s.getJob},
 		{put, logpush + "/jobs/:id", logsEdit, codeLogpush, s.updateJob},
 		{del, logpush + "/jobs/:id", logsEdit, codeLogpush, s.deleteJob},
+		{get, logpush + "/jobs/:id/health", logsRead, codeLogpush, s.getHealth},
+		{get, logpush + "/alerts", logsEdit, codeLogpush, s.getAlerts},
+		{put, logpush + "/alerts", logsEdit, codeLogpush, s.putAlerts},
+		{del, logpush + "/alerts", logsEdit, codeLogpush, s.deleteAlerts},
+		{post, "/graphql", anyToken, byKind, s.queryGraph}, // each of its fields has a scope
 		{get, letters, logsEdit, codeLogpush, s.listLetters},
 		{post, letters + "/resend", logsEdit, codeLogpush, s.resendLetters},
 		{get, letters + "/:letter", logsEdit, codeLogpush, s.getLetter},

@@ -68,6 +68,8 @@ func TestNoStringHoldsNUL(t *testing.T) {
 		"POST /accounts/{account}/logpush/validate/origin":                        `{"logpull_options": "", "dataset": "workers_trace_events"}`,
 		"POST /accounts/{account}/logpush/ownership":                              `{"destination_conf": "gs://lake/"}`,
 		"POST /accounts/{account}/logpush/ownership/validate":                     `{"destination_conf": "gs://lake/", "ownership_challenge": "x"}`,
+		"POST /graphql":                                                           `{"query": "{ viewer { accounts { logpushHealthAdaptiveGroups { count } } } }", "operationName": "x"}`,
+		"PUT /accounts/{account}/logpush/alerts":                                  `{"url": "https://ok.example.com/", "secret": "a secret of mine"}`,
 		"POST /accounts/{account}/logpush/jobs/{id}/dead-letters/resend":          `{}`,
 		"POST /accounts/{account}/logpush/jobs/{id}/dead-letters/{letter}/resend": `{}`,
 		"POST /accounts/{account}/logpush/edge/jobs":                              `{"fields": "Outcome", "filter": "", "kind": "instant-logs"}`,

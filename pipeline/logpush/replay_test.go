@@ -157,7 +157,7 @@ func (s *stage) newJob(change func(*logjob.Job)) logjob.Job {
 	if change != nil {
 		change(&j)
 	}
-	j, err := s.store.CreateJob(s.t.Context(), j)
+	j, err := s.store.CreateJob(s.t.Context(), j, 1000)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -117,10 +117,10 @@ func signatureOf(query string) string {
 	return strings.Join(kept, "&")
 }
 
-// azureUpload is one request up to the size of a block. Blocks of a larger object are
-// not part of it, and cost nothing after a week, until one request names them all.
-func azureUpload([]byte) *blob.WriterOptions {
-	return &blob.WriterOptions{BufferSize: 8 << 20, MaxConcurrency: 2}
+// azureUpload is one request, at the price of a copy of the body. In blocks, two
+// deliveries of one object would throw each other's away (InvalidBlockList).
+func azureUpload(body []byte) *blob.WriterOptions {
+	return &blob.WriterOptions{BufferSize: len(body) + 1, MaxConcurrency: 1}
 }
 
 func classifyAzure(err error) *logpush.UploadError {

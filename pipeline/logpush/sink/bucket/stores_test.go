@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
@@ -365,7 +366,9 @@ func realAzure(t *testing.T, external string) store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := azblob.NewClientWithSharedKeyCredential("http://"+u.Host+"/"+account, login, nil)
+	asStored := &http.Client{Transport: &http.Transport{DisableCompression: true}}
+	client, err := azblob.NewClientWithSharedKeyCredential("http://"+u.Host+"/"+account, login,
+		&azblob.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: asStored}})
 	if err != nil {
 		t.Fatal(err)
 	}
