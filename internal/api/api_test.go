@@ -61,7 +61,7 @@ func newPlatformWith(t *testing.T, config api.Config) *platform {
 	}
 	feed, run := newFeed(), new(runtime)
 	server, err := api.New(config, api.Deps{
-		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Letters: db, Snapshots: db, Routers: db,
+		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Letters: db, Replays: db, Archive: archive{}, Snapshots: db, Routers: db,
 		Destinations: destinations(func(conf string) error {
 			switch {
 			case strings.Contains(conf, "refused"):

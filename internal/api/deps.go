@@ -21,6 +21,8 @@ type Deps struct {
 	Policies     Policies
 	Jobs         Jobs
 	Letters      Letters
+	Replays      Replays
+	Archive      Archive // nil: nobody knows what is kept
 	Snapshots    Snapshots
 	Destinations Destinations
 	Metrics      Metrics
@@ -140,6 +142,23 @@ type Jobs interface {
 	// UpdateJob is a conflict when the job's revision has moved on.
 	UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 	DeleteJob(ctx context.Context, accountID string, id int64) error
+}
+
+// Replays of jobs.
+type Replays interface {
+	// CreateReplay is a conflict while the job has as many as it may.
+	CreateReplay(ctx context.Context, accountID string, jobID int64, q logjob.ReplayRequest) (logjob.Replay, error)
+	// Replays is newest first.
+	Replays(ctx context.Context, accountID string, jobID int64) ([]logjob.Replay, error)
+	Replay(ctx context.Context, accountID string, jobID, id int64) (logjob.Replay, error)
+	// CancelReplay is a conflict for one that is done or failed.
+	CancelReplay(ctx context.Context, accountID string, jobID, id int64) (logjob.Replay, error)
+}
+
+// Archive of events.
+type Archive interface {
+	// OldestEvent returns the time of the account's oldest event, and false for none.
+	OldestEvent(ctx context.Context, accountID string) (time.Time, bool, error)
 }
 
 // Destinations that jobs deliver to.

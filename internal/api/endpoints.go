@@ -20,6 +20,7 @@ func (s *Server) endpoints() []endpoint {
 		worker  = workers + "/:worker"
 		logpush = account + "/logpush"
 		letters = logpush + "/jobs/:id/dead-letters"
+		replays = logpush + "/jobs/:id/replays"
 
 		service     = account + "/workers/services/:script"
 		environment = service + "/environments/:environment"
@@ -110,6 +111,12 @@ func (s *Server) endpoints() []endpoint {
 		{get, logpush + "/jobs/:id", logsEdit, codeLogpush, s.getJob},
 		{put, logpush + "/jobs/:id", logsEdit, codeLogpush, s.updateJob},
 		{del, logpush + "/jobs/:id", logsEdit, codeLogpush, s.deleteJob},
+		{post, logpush + "/jobs/:id/replay", logsEdit, codeLogpush, s.createReplay},
+		{get, replays, logsEdit, codeLogpush, s.listReplays},
+		{post, replays, logsEdit, codeLogpush, s.createReplay},
+		{get, replays + "/:replay", logsEdit, codeLogpush, s.getReplay},
+		{del, replays + "/:replay", logsEdit, codeLogpush, s.cancelReplay},
+		{post, replays + "/:replay/cancel", logsEdit, codeLogpush, s.cancelReplay},
 		{get, letters, logsEdit, codeLogpush, s.listLetters},
 		{post, letters + "/resend", logsEdit, codeLogpush, s.resendLetters},
 		{get, letters + "/:letter", logsEdit, codeLogpush, s.getLetter},

@@ -72,6 +72,9 @@ func (s *Server) createJob(r *request) (any, error) {
 	if err := update.Apply(&j); err != nil {
 		return nil, err
 	}
+	if err := s.checkStart(r.ctx, &j); err != nil {
+		return nil, err
+	}
 	if err := s.testDestination(r.ctx, j.DestinationConf); err != nil {
 		return nil, err
 	}

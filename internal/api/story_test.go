@@ -34,6 +34,7 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("rollback", func(t *testing.T) { rollback(t, p) })
 	t.Run("jobs", func(t *testing.T) { jobs(t, p) })
 	t.Run("dead letters", func(t *testing.T) { deadLetterStory(t, p) })
+	t.Run("replays", func(t *testing.T) { replayStory(t, p) })
 	t.Run("snapshot", func(t *testing.T) {
 		valid := func(snap *deploy.Snapshot, err error) {
 			if err != nil || snap.Validate() != nil {

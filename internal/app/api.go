@@ -37,7 +37,7 @@ func (p *process) addAPI(ctx context.Context) error {
 		return err
 	}
 	deps := api.Deps{
-		Accounts: p.store, Tokens: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Letters: p.store, Snapshots: p.store,
+		Accounts: p.store, Tokens: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Letters: p.store, Replays: p.store, Archive: p.rates, Snapshots: p.store,
 		Routers: p.store, Triggers: p.store, Tails: p.store, TailEvents: events,
 		Destinations: destinations{p.sinks(ctx)}, Metrics: p.rates,
 		Ready: p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),
