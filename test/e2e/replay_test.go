@@ -115,7 +115,9 @@ func deliveredPaths(t *testing.T, folder string) map[string]int {
 			t.Fatal(err)
 		}
 		for line := range bytes.Lines(text) {
-			var e struct{ Event struct{ Request struct{ URL string } } }
+			var e struct {
+				Event struct{ Request struct{ URL string } }
+			}
 			if err := json.Unmarshal(line, &e); err != nil {
 				t.Fatal(err)
 			}
