@@ -27,7 +27,7 @@ type Field struct {
 // Fields lists the dataset in alphabetical order. Validation, filters, output
 // and the datasets endpoint all read this table; a record's value for a field is
 // the top-level member of the same name.
-var Fields = []Field{
+var Fields = [...]Field{
 	{Name: "CPUTimeMs", Type: TypeInt, Description: "The amount of CPU time used by the invocation, in milliseconds. Absent where it was not measured."},
 	{Name: "DispatchNamespace", Type: TypeString, Description: "The dispatch namespace the script belongs to. Empty outside Workers for Platforms."},
 	{Name: "Entrypoint", Type: TypeString, Description: "The class in which the invocation began. Empty for the default entrypoint."},

@@ -32,6 +32,8 @@ type platform struct {
 	store          *store.Store
 	server         *api.Server
 	feed           *feed
+	instant        *feed
+	written        map[string]string // challenges by their file's name
 	runtime        *runtime
 	url            string
 	token          string
@@ -46,7 +48,13 @@ func newPlatform(t *testing.T) *platform {
 
 func newPlatformWith(t *testing.T, config api.Config) *platform {
 	t.Helper()
-	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{})
+	return newPlatformAt(t, config, nil)
+}
+
+// newPlatformAt has a database with a clock of its own.
+func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platform {
+	t.Helper()
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,18 +67,19 @@ func newPlatformWith(t *testing.T, config api.Config) *platform {
 	if _, err := db.Bootstrap(t.Context(), control.Account{}, func(token string) error { secret = token; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	feed, run := newFeed(), new(runtime)
+	feed, instant, run := newFeed(), newFeed(), new(runtime)
+	written := destinations{written: map[string]string{}, test: func(conf string) error {
+		switch {
+		case strings.Contains(conf, "refused"):
+			return errs.New(errs.Invalid, 1002, "error validating destination: error writing object: the destination answered 403").At("/destination_conf")
+		case strings.Contains(conf, "silent"):
+			return context.DeadlineExceeded
+		}
+		return nil
+	}}
 	server, err := api.New(config, api.Deps{
 		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Letters: db, Health: db, Snapshots: db, Routers: db,
-		Destinations: destinations(func(conf string) error {
-			switch {
-			case strings.Contains(conf, "refused"):
-				return errs.New(errs.Invalid, 1002, "error validating destination: error writing object: the destination answered 403").At("/destination_conf")
-			case strings.Contains(conf, "silent"):
-				return context.DeadlineExceeded
-			}
-			return nil
-		}),
+		Destinations: written, Keys: db, InstantLogs: db, InstantEvents: instant,
 		Metrics: metrics{}, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, "dashboard "+r.URL.Path) // to memory
@@ -91,22 +100,36 @@ func newPlatformWith(t *testing.T, config api.Config) *platform {
 			t.Error(violation)
 		}
 	})
-	p := &platform{store: db, server: server, feed: feed, runtime: run, url: listener.URL, token: secret, validator: validator}
+	p := &platform{store: db, server: server, feed: feed, instant: instant, written: written.written, runtime: run, url: listener.URL, token: secret, validator: validator}
 	p.http = &http.Client{Transport: validator}
 	p.Client = client.New(listener.URL, secret, p.http)
 	return p
 }
 
-type destinations func(conf string) error
+// destinations tests as its function says. Those of the scheme gs are written to
+// with the operator's credentials; it keeps what is written there.
+type destinations struct {
+	test    func(conf string) error
+	written map[string]string // by file name
+}
 
-func (f destinations) Test(_ context.Context, conf string) error { return f(conf) }
+func (d destinations) Test(_ context.Context, conf string) error { return d.test(conf) }
+
+func (d destinations) NeedsChallenge(conf string) (bool, error) {
+	return strings.HasPrefix(conf, "gs://"), nil
+}
+
+func (d destinations) PutChallenge(_ context.Context, conf, name, text string) (string, error) {
+	d.written[name] = text
+	return "logs/" + name, d.test(conf)
+}
 
 // SendLetter is refused as often as a letter was tried only once.
-func (f destinations) SendLetter(_ context.Context, j logjob.Job, l logjob.DeadLetter) (int, error) {
+func (d destinations) SendLetter(_ context.Context, j logjob.Job, l logjob.DeadLetter) (int, error) {
 	if l.Attempts == 1 {
 		return http.StatusUnprocessableEntity, errors.New("422 still no")
 	}
-	return 0, f(j.DestinationConf)
+	return 0, d.test(j.DestinationConf)
 }
 
 // metrics tells of two versions, one of which served nothing.
@@ -224,7 +247,7 @@ func TestBesideTheAPI(t *testing.T) {
 	for _, unknown := range [][2]string{
 		{http.MethodGet, "/client/v4/nope"}, {http.MethodPost, "/client/v4/user"}, {http.MethodPost, "/client/v4/graphql"},
 		{http.MethodPut, "/client/v4/accounts/" + account + "/workers/scripts/shop/usage"}, {http.MethodPatch, "/client/v4/zones/x"},
-		{http.MethodGet, "/client/v4/zones/x/logpush/jobs"}, {http.MethodPost, "/client/v4/accounts/" + account + "/logpush/ownership"},
+		{http.MethodGet, "/client/v4/zones/x/logpush/job"}, {http.MethodPost, "/client/v4/accounts/" + account + "/logpush/owner"},
 	} {
 		a := p.do(t, unknown[0], unknown[1], bearer(p.token), "")
 		a.want(t, http.StatusNotFound, 7003, unknown[0]+" "+unknown[1])

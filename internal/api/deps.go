@@ -15,21 +15,24 @@ import (
 // something does not exist, or not in the account that is asked about, the error
 // has kind not_found. Who acts is in the context: control.ActorFrom.
 type Deps struct {
-	Accounts     Accounts
-	Tokens       Tokens
-	Scripts      Scripts
-	Policies     Policies
-	Jobs         Jobs
-	Letters      Letters
-	Health       Health
-	Snapshots    Snapshots
-	Destinations Destinations
-	Metrics      Metrics
-	Runtime      Runtime // nil: uploads of code are refused
-	Triggers     Triggers
-	Tails        Tails
-	TailEvents   TailEvents // nil: scripts cannot be watched
-	Routers      Routers    // nil: routers report nothing and claim nothing
+	Accounts      Accounts
+	Tokens        Tokens
+	Scripts       Scripts
+	Policies      Policies
+	Jobs          Jobs
+	Letters       Letters
+	Health        Health
+	Snapshots     Snapshots
+	Destinations  Destinations
+	Keys          Keys
+	Metrics       Metrics
+	Runtime       Runtime // nil: uploads of code are refused
+	Triggers      Triggers
+	Tails         Tails
+	TailEvents    TailEvents // nil: scripts cannot be watched
+	InstantLogs   InstantLogs
+	InstantEvents InstantEvents // nil: there are no instant logs
+	Routers       Routers       // nil: routers report nothing and claim nothing
 
 	Ready      func(context.Context) error // nil: always ready
 	Prometheus http.Handler                // /metrics; nil: none
@@ -136,11 +139,15 @@ type Policies interface {
 type Jobs interface {
 	AccountJobs(ctx context.Context, accountID string) ([]logjob.Job, error)
 	Job(ctx context.Context, accountID string, id int64) (logjob.Job, error)
-	// CreateJob is forbidden at the account's quota.
-	CreateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
+	// JobQuota is forbidden when an account may have no further job of a dataset; most
+	// is what every account may have.
+	JobQuota(ctx context.Context, accountID, dataset string, most int) error
+	// CreateJob has JobQuota's errors.
+	CreateJob(ctx context.Context, j logjob.Job, most int) (logjob.Job, error)
 	// UpdateJob is a conflict when the job's revision has moved on.
 	UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
-	DeleteJob(ctx context.Context, accountID string, id int64) error
+	// DeleteJob is a conflict when revision is not 0 and not the job's.
+	DeleteJob(ctx context.Context, accountID string, id, revision int64) error
 }
 
 // Destinations that jobs deliver to.
@@ -151,6 +158,12 @@ type Destinations interface {
 	// SendLetter sends a dead letter to the job's destination of now. Its error says
 	// what the destination did, without credentials; status is 0 where there is none.
 	SendLetter(ctx context.Context, j logjob.Job, l logjob.DeadLetter) (status int, err error)
+	// NeedsChallenge reports whether conf is written to with credentials of the
+	// operator's. It has Test's errors and connects to nothing.
+	NeedsChallenge(conf string) (bool, error)
+	// PutChallenge writes text to such a destination, in a file that is called name,
+	// and returns the file's path. It has Test's errors.
+	PutChallenge(ctx context.Context, conf, name, text string) (path string, err error)
 }
 
 // Health of deliveries, and who is told of it.
@@ -174,6 +187,12 @@ type Letters interface {
 	CloseDeadLetter(ctx context.Context, accountID string, jobID int64, id, state string) (logjob.DeadLetter, error)
 	// RefuseDeadLetter notes that a letter was sent in vain.
 	RefuseDeadLetter(ctx context.Context, id string, status int, reason string) error
+}
+
+// Keys of the platform, the same in each of its processes.
+type Keys interface {
+	// SigningKey makes the key when it is asked for first.
+	SigningKey(ctx context.Context, name string) ([]byte, error)
 }
 
 // Snapshots are what gateways serve from.

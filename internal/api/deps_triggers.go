@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"tidegate/internal/deploy"
+	"tidegate/internal/logjob"
 )
 
 // Triggers are what reaches a script besides its routes, and single routes and
@@ -50,4 +51,23 @@ type TailEvents interface {
 	// of Tail is not missed, as far as clocks agree, but for what is dropped with a
 	// notice. Deliver is called by one goroutine at a time and must not block.
 	Tail(ctx context.Context, accountID, script string, deliver func(deploy.TailMessage)) error
+}
+
+// InstantLogs are sessions that show events as they come.
+type InstantLogs interface {
+	// CreateInstantLogs is forbidden while the same account and zone have a session.
+	CreateInstantLogs(ctx context.Context, l logjob.InstantLogs) (logjob.InstantLogs, error)
+	// InstantLogs has those that have not ended; zone is empty for the account's own.
+	InstantLogs(ctx context.Context, accountID, zone string) ([]logjob.InstantLogs, error)
+	// OpenInstantLogs finds one that has not ended by its id.
+	OpenInstantLogs(ctx context.Context, id string) (logjob.InstantLogs, error)
+	// KeepInstantLogs begins the time anew after which a session without listeners ends.
+	KeepInstantLogs(ctx context.Context, id string) error
+}
+
+// InstantEvents is where the events of instant logs come from.
+type InstantEvents interface {
+	// Follow calls deliver for each trace event of an account that Logpush may have,
+	// and otherwise does what TailEvents.Tail does.
+	Follow(ctx context.Context, accountID string, deliver func(deploy.TailMessage)) error
 }

@@ -12,14 +12,15 @@ func (s *Server) endpoints() []endpoint {
 	const (
 		get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 
-		account = "/accounts/:account"
-		scripts = account + "/workers/scripts"
-		script  = scripts + "/:script"
-		policy  = script + "/rollback-policy"
-		workers = account + "/workers/workers"
-		worker  = workers + "/:worker"
-		logpush = account + "/logpush"
-		letters = logpush + "/jobs/:id/dead-letters"
+		account  = "/accounts/:account"
+		scripts  = account + "/workers/scripts"
+		script   = scripts + "/:script"
+		policy   = script + "/rollback-policy"
+		workers  = account + "/workers/workers"
+		worker   = workers + "/:worker"
+		logpush  = account + "/logpush"
+		zonePush = "/zones/:zone/logpush"
+		letters  = logpush + "/jobs/:id/dead-letters"
 
 		service     = account + "/workers/services/:script"
 		environment = service + "/environments/:environment"
@@ -125,7 +126,36 @@ func (s *Server) endpoints() []endpoint {
 		{get, logpush + "/datasets/:dataset/fields/default", logsRead, codeLogpush, s.listDefaultFields},
 		{get, logpush + "/datasets/:dataset/jobs", logsEdit, codeLogpush, s.listDatasetJobs},
 		{post, logpush + "/validate/destination", logsEdit, codeLogpush, s.validateDestination},
+		{post, logpush + "/ownership", logsEdit, codeLogpush, s.challengeOwnership},
+		{post, logpush + "/ownership/validate", logsEdit, codeLogpush, s.validateOwnership},
 		{post, logpush + "/validate/destination/exists", logsEdit, codeLogpush, s.destinationExists},
+		{post, logpush + "/validate/origin", logsEdit, codeLogpush, s.validateOrigin},
+		{get, logpush + "/edge/jobs", logsRead, codeLogpush, s.listInstantLogs},
+		{post, logpush + "/edge/jobs", logsRead, codeLogpush, s.createInstantLogs},
+		{get, logpush + "/transformers", logsEdit, codeLogpush, s.refuseTransformers},
+		{post, logpush + "/transformers", logsEdit, codeLogpush, s.refuseTransformers},
+		{post, logpush + "/transformers/preview", logsEdit, codeLogpush, s.refuseTransformers},
+		{get, logpush + "/transformers/:id", logsEdit, codeLogpush, s.refuseTransformers},
+		{put, logpush + "/transformers/:id", logsEdit, codeLogpush, s.refuseTransformers},
+		{del, logpush + "/transformers/:id", logsEdit, codeLogpush, s.refuseTransformers},
+		{get, logpush + "/transformers/:id/content", logsEdit, codeLogpush, s.refuseTransformers},
+		{get, logpush + "/transformers/:id/versions", logsEdit, codeLogpush, s.refuseTransformers},
+
+		{get, zonePush + "/jobs", logsEdit, codeLogpush, s.listNoJobs},
+		{post, zonePush + "/jobs", logsEdit, codeLogpush, s.createZoneJob},
+		{get, zonePush + "/jobs/:id", logsEdit, codeLogpush, s.noZoneJob},
+		{put, zonePush + "/jobs/:id", logsEdit, codeLogpush, s.noZoneJob},
+		{del, zonePush + "/jobs/:id", logsEdit, codeLogpush, s.noZoneJob},
+		{get, zonePush + "/datasets/:dataset/fields", logsRead, codeLogpush, s.listFields},
+		{get, zonePush + "/datasets/:dataset/fields/default", logsRead, codeLogpush, s.listDefaultFields},
+		{get, zonePush + "/datasets/:dataset/jobs", logsEdit, codeLogpush, s.listNoDatasetJobs},
+		{post, zonePush + "/ownership", logsEdit, codeLogpush, s.refuseZoneOwnership},
+		{post, zonePush + "/ownership/validate", logsEdit, codeLogpush, s.refuseZoneOwnership},
+		{post, zonePush + "/validate/destination", logsEdit, codeLogpush, s.validateDestination},
+		{post, zonePush + "/validate/destination/exists", logsEdit, codeLogpush, s.zoneDestinationExists},
+		{post, zonePush + "/validate/origin", logsEdit, codeLogpush, s.validateOrigin},
+		{get, zonePush + "/edge/jobs", logsRead, codeLogpush, s.listInstantLogs},
+		{post, zonePush + "/edge/jobs", logsRead, codeLogpush, s.createInstantLogs},
 
 		{get, service, read, byKind, s.getService},
 		{del, service, edit, byKind, s.deleteService},

@@ -45,6 +45,7 @@ const (
 	codeForeign      = 9109 // Cloudflare: not authorised for this resource
 	codeInvalidToken = 1000 // Cloudflare: what the verification of a bad token answers
 	codeLogpush      = 1002 // Cloudflare: what Logpush answers to a bad value
+	codeNotAllowed   = 1004 // Cloudflare: what Logpush answers where something is not allowed
 
 	// statusClientGone is nginx's number for a caller that did not wait.
 	statusClientGone = 499
@@ -60,6 +61,7 @@ var answers = map[errs.Kind]struct {
 	errs.Invalid:      {http.StatusBadRequest, 10001, true},
 	errs.NotFound:     {http.StatusNotFound, 10007, true},
 	errs.Conflict:     {http.StatusConflict, 10001, true},
+	errs.Precondition: {http.StatusPreconditionFailed, 10001, true},
 	errs.Unauthorized: {http.StatusUnauthorized, 10000, false},
 	errs.Forbidden:    {http.StatusForbidden, 10000, false},
 	errs.TooLarge:     {http.StatusRequestEntityTooLarge, 10027, true},

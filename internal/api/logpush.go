@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strconv"
@@ -25,6 +26,13 @@ type jobView struct {
 
 func viewJob(j logjob.Job) jobView {
 	return jobView{j, (*timestamp)(j.LastComplete), (*timestamp)(j.LastError)}
+}
+
+// showJob answers with one job. The tag is that of its settings: health changes
+// without a person's doing.
+func (r *request) showJob(j logjob.Job) jobView {
+	r.setETag(j.Revision)
+	return viewJob(j)
 }
 
 func (s *Server) listJobs(r *request) (any, error) {
@@ -60,45 +68,77 @@ func (s *Server) job(r *request) (logjob.Job, error) {
 
 func (s *Server) getJob(r *request) (any, error) {
 	j, err := s.job(r)
-	return viewJob(j), err
+	if err != nil {
+		return nil, err
+	}
+	return r.showJob(j), nil
 }
 
+// jobBody is what comes to create or change a job. Clients send back what they have
+// read, so members that only answers have are let pass, and of them only the id means something.
+type jobBody struct {
+	logjob.Update
+	ID           *int64          `json:"id"`
+	LastComplete json.RawMessage `json:"last_complete"`
+	LastError    json.RawMessage `json:"last_error"`
+	ErrorMessage json.RawMessage `json:"error_message"`
+}
+
+// createJob looks at what costs least first: the values, the quota, the proof of
+// ownership, and at last whether the destination takes anything.
 func (s *Server) createJob(r *request) (any, error) {
-	var update logjob.Update
-	if err := r.decode(&update); err != nil {
+	var body jobBody
+	if err := r.decode(&body); err != nil {
 		return nil, err
+	}
+	if body.ID != nil {
+		return nil, errs.New(errs.Invalid, 0, "id is %d: a job gets its id when it is created", *body.ID).At("/id")
 	}
 	j := logjob.New(r.account)
-	if err := update.Apply(&j); err != nil {
+	if err := body.Apply(&j); err != nil {
 		return nil, err
 	}
-	if err := s.testDestination(r.ctx, j.DestinationConf); err != nil {
+	if err := s.deps.Jobs.JobQuota(r.ctx, r.account, j.Dataset, s.jobsMax); err != nil {
 		return nil, err
 	}
-	j, err := s.deps.Jobs.CreateJob(r.ctx, j)
-	return viewJob(j), err
+	if err := s.acceptDestination(r, j.DestinationConf, body.OwnershipChallenge); err != nil {
+		return nil, err
+	}
+	j, err := s.deps.Jobs.CreateJob(r.ctx, j, s.jobsMax)
+	if err != nil {
+		return nil, err
+	}
+	return r.showJob(j), nil
 }
 
 func (s *Server) updateJob(r *request) (any, error) {
-	var update logjob.Update
-	if err := r.decode(&update); err != nil {
+	var body jobBody
+	if err := r.decode(&body); err != nil {
 		return nil, err
 	}
 	j, err := s.job(r)
 	if err != nil {
 		return nil, err
 	}
+	if body.ID != nil && *body.ID != j.ID {
+		return nil, errs.New(errs.Invalid, 0, "id cannot be changed from %d to %d", j.ID, *body.ID).At("/id")
+	}
+	if err := r.checkIfMatch(j.Revision); err != nil {
+		return nil, err
+	}
 	before := j.DestinationConf
-	if err := update.Apply(&j); err != nil {
+	if err := body.Apply(&j); err != nil {
 		return nil, err
 	}
 	if j.DestinationConf != before {
-		if err := s.testDestination(r.ctx, j.DestinationConf); err != nil {
+		if err := s.acceptDestination(r, j.DestinationConf, body.OwnershipChallenge); err != nil {
 			return nil, err
 		}
 	}
-	j, err = s.deps.Jobs.UpdateJob(r.ctx, j)
-	return viewJob(j), err
+	if j, err = s.deps.Jobs.UpdateJob(r.ctx, j); err != nil {
+		return nil, err
+	}
+	return r.showJob(j), nil
 }
 
 func (s *Server) deleteJob(r *request) (any, error) {
@@ -106,73 +146,43 @@ func (s *Server) deleteJob(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	var revision int64 // any
+	if r.hasIfMatch() {
+		j, err := s.job(r)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.checkIfMatch(j.Revision); err != nil {
+			return nil, err
+		}
+		revision = j.Revision
+	}
 	return struct {
 		ID int64 `json:"id"`
-	}{id}, s.deps.Jobs.DeleteJob(r.ctx, r.account, id)
+	}{id}, s.deps.Jobs.DeleteJob(r.ctx, r.account, id, revision)
+}
+
+// acceptDestination refuses one that its caller has not proved to own, where that
+// is asked for, and one that does not take a test upload.
+func (s *Server) acceptDestination(r *request, conf string, challenge *string) error {
+	if err := s.checkOwnership(r, conf, challenge); err != nil {
+		return err
+	}
+	return s.testDestination(r.ctx, conf)
 }
 
 func (s *Server) testDestination(ctx context.Context, conf string) error {
 	ctx, cancel := context.WithTimeout(ctx, destinationTestTimeout)
 	defer cancel()
-	err := s.deps.Destinations.Test(ctx, conf)
+	return destinationError(s.deps.Destinations.Test(ctx, conf))
+}
+
+// destinationError is for what a destination did at a test, or did not do in time.
+func destinationError(err error) error {
 	if _, whole := errors.AsType[*errs.Error](err); err == nil || whole {
 		return err
 	}
 	return errs.New(errs.Invalid, codeLogpush, "error validating destination: %v", err).At("/destination_conf")
-}
-
-// destinationBody is the body of the two validations.
-type destinationBody struct {
-	DestinationConf *string `json:"destination_conf"`
-}
-
-func (r *request) destination() (string, error) {
-	var body destinationBody
-	if err := r.decode(&body); err != nil {
-		return "", err
-	}
-	if body.DestinationConf == nil {
-		return "", errs.New(errs.Invalid, 0, "destination_conf is missing").At("/destination_conf")
-	}
-	return *body.DestinationConf, nil
-}
-
-// validateDestination answers 200 also for a destination that is not valid: that
-// is the answer to the question.
-func (s *Server) validateDestination(r *request) (any, error) {
-	conf, err := r.destination()
-	if err != nil {
-		return nil, err
-	}
-	dataset := schema.Dataset
-	update := logjob.Update{Dataset: &dataset, DestinationConf: &conf}
-	probe := logjob.New(r.account)
-	err = update.Apply(&probe)
-	if err == nil {
-		err = s.testDestination(r.ctx, conf)
-	}
-	if r.ctx.Err() != nil {
-		return nil, r.ctx.Err()
-	}
-	answer := struct {
-		Message string `json:"message"`
-		Valid   bool   `json:"valid"`
-	}{Valid: err == nil}
-	if err != nil {
-		answer.Message = err.Error()
-	}
-	return answer, nil
-}
-
-func (s *Server) destinationExists(r *request) (any, error) {
-	conf, err := r.destination()
-	if err != nil {
-		return nil, err
-	}
-	list, err := s.deps.Jobs.AccountJobs(r.ctx, r.account)
-	return struct {
-		Exists bool `json:"exists"`
-	}{slices.ContainsFunc(list, func(j logjob.Job) bool { return j.DestinationConf == conf })}, err
 }
 
 func checkDataset(name string) error {
@@ -201,4 +211,11 @@ func describeFields(dataset string, keep func(schema.Field) bool) (any, error) {
 		}
 	}
 	return fields, nil
+}
+
+// refuseTransformers answers every call about transformers, with the status that
+// Cloudflare has for accounts without them.
+func (s *Server) refuseTransformers(*request) (any, error) {
+	return nil, errs.New(errs.Forbidden, codeNotAllowed,
+		"transformer feature is not available for this account: Tidegate does not support transformers; a job's filter, output_options and record_template choose and shape what it sends")
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -40,6 +41,9 @@ type Config struct {
 	GatewayURL string
 	// DurableObjects says that a router runs them; otherwise uploads that need them are refused.
 	DurableObjects bool
+	// LogpushJobsMax bounds the jobs of one dataset in every account, beside the
+	// account's own setting; nil: that alone counts.
+	LogpushJobsMax *int
 }
 
 // Server answers requests. Its methods are safe for concurrent use.
@@ -51,6 +55,7 @@ type Server struct {
 	// gateway is Config.GatewayURL; nil when that is empty.
 	gateway        *url.URL
 	durableObjects bool
+	jobsMax        int
 
 	requests metric.Int64Counter
 	duration metric.Float64Histogram
@@ -71,7 +76,10 @@ type Server struct {
 func New(config Config, deps Deps) (*Server, error) {
 	s := &Server{
 		deps: deps, durableObjects: config.DurableObjects, now: config.Now, log: config.Logger,
-		tracer: telemetry.Tracer("tidegate/internal/api"), turns: newTurns(),
+		tracer: telemetry.Tracer("tidegate/internal/api"), turns: newTurns(), jobsMax: math.MaxInt,
+	}
+	if config.LogpushJobsMax != nil {
+		s.jobsMax = *config.LogpushJobsMax
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -128,6 +136,7 @@ func (s *Server) newEngine() *gin.Engine {
 		engine.Handle(e.method, basePath+e.path, s.serve(e))
 	}
 	engine.GET(tailPath, s.watchTail)
+	engine.GET(instantPath, s.listenToInstantLogs)
 	engine.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	engine.GET("/readyz", s.ready)
 	engine.GET("/openapi.yaml", func(c *gin.Context) { c.Data(http.StatusOK, "application/yaml", schema.OpenAPI) })
@@ -197,10 +206,10 @@ func (s *Server) observe(c *gin.Context) {
 		"method", c.Request.Method, "path", loggedPath(c), "status", status, "duration", time.Since(start))
 }
 
-// loggedPath is the path without the secret that the one of a tail has.
+// loggedPath is the path without the secret that the one of a WebSocket has.
 func loggedPath(c *gin.Context) string {
-	if c.FullPath() == tailPath {
-		return tailPath
+	if pattern := c.FullPath(); strings.HasSuffix(pattern, ":secret") {
+		return pattern
 	}
 	return c.Request.URL.Path
 }

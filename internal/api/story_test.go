@@ -33,6 +33,8 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("sampling", func(t *testing.T) { sampling(t, p) })
 	t.Run("rollback", func(t *testing.T) { rollback(t, p) })
 	t.Run("jobs", func(t *testing.T) { jobs(t, p) })
+	t.Run("logpush", func(t *testing.T) { logpushQuestions(t, p) })
+	t.Run("instant logs", func(t *testing.T) { instantLogs(t, p) })
 	t.Run("dead letters", func(t *testing.T) { deadLetterStory(t, p) })
 	t.Run("health", func(t *testing.T) { healthStory(t, p) })
 	t.Run("snapshot", func(t *testing.T) {

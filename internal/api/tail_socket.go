@@ -4,14 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,11 +19,9 @@ import (
 )
 
 const (
-	// tailProtocol is the one version of the protocol that there is.
-	tailProtocol = "trace-v1"
 	// tailFrameBytesMax of what a viewer sends: pings, and a text that asks for nothing.
 	tailFrameBytesMax = 64 << 10
-	// tailViewersMax of one tail on one server. Clients have one; each may let
+	// tailViewersMax of one tail or session on one server. Clients have one; each may let
 	// tailQueueBytesMax wait.
 	tailViewersMax = 10
 	// tailWriteTimeout ends a viewer that takes nothing at all for this long.
@@ -35,9 +29,9 @@ const (
 	// tailCloseTimeout for a viewer to read the reason and close its side. To close
 	// ours at once could take the reason back, if something of the viewer's is unread.
 	tailCloseTimeout = time.Second
-	// codeTailExpired is of the private range. Any code but 1000 makes wrangler come
+	// codeExpired is of the private range. Any code but 1000 makes wrangler come
 	// back with a new tail, which is what its user wants.
-	codeTailExpired = ws.StatusCode(4000)
+	codeExpired = ws.StatusCode(4000)
 )
 
 // closing is how a viewer's connection ends.
@@ -55,36 +49,36 @@ type viewers struct {
 	mu      sync.Mutex
 	stopped bool
 	open    sync.WaitGroup
-	of      map[string]int // by the id of their tail
+	of      map[string]int // by the id of what they view
 }
 
-// enter refuses when nobody may come any more, or nobody else to this tail.
-func (v *viewers) enter(tailID string) error {
+// enter refuses when nobody may come any more, or nobody else to this viewing.
+func (v *viewers) enter(id string) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch {
 	case v.stopped:
 		return errs.New(errs.Unavailable, 0, "this server is stopping: connect again")
-	case v.of[tailID] == tailViewersMax:
-		return errs.New(errs.Invalid, 0, "%d viewers have this tail open, and more are not allowed: make one of your own", tailViewersMax)
+	case v.of[id] == tailViewersMax:
+		return errs.New(errs.Invalid, 0, "%d viewers have this open, and more are not allowed: make one of your own", tailViewersMax)
 	}
 	v.open.Add(1)
 	if v.of == nil {
 		v.of = make(map[string]int)
 	}
-	v.of[tailID]++
+	v.of[id]++
 	return nil
 }
 
-// leave reports whether nobody has the tail open any more. The caller calls
-// open.Done when it has done what follows from that.
-func (v *viewers) leave(tailID string) (last bool) {
+// leave reports whether nobody has it open any more. The caller calls open.Done when
+// it has done what follows from that.
+func (v *viewers) leave(id string) (last bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.of[tailID]--; v.of[tailID] > 0 {
+	if v.of[id]--; v.of[id] > 0 {
 		return false
 	}
-	delete(v.of, tailID)
+	delete(v.of, id)
 	return true
 }
 
@@ -94,14 +88,31 @@ func (v *viewers) stop() {
 	v.stopped = true
 }
 
-// WaitForViewers returns when everybody who watched a script was sent away, which
+// WaitForViewers returns when everybody who watched something was sent away, which
 // StopWaiting begins.
 func (s *Server) WaitForViewers() { s.viewers.open.Wait() }
 
-// viewer is one connection of one person who watches a script.
+// viewing is what a viewer came to see: a tail or a session of instant logs.
+type viewing struct {
+	id       string // viewers are counted by it
+	protocol string // of the WebSocket; empty for none
+	log      []any  // who and what, for log lines
+
+	// follow calls deliver for each message, by one goroutine at a time, until ctx ends.
+	follow func(ctx context.Context, deliver func(deploy.TailMessage)) error
+	// awaitEnd returns how the viewing ends when it does, or ctx.
+	awaitEnd func(ctx context.Context) (closing, error)
+	// choose returns what to send of an event, nil for one that is not wanted. Its error
+	// is for what is no event.
+	choose func(m deploy.TailMessage) ([]byte, error)
+	// notice is the message that tells a sentence about the feed.
+	notice func(sentence string) []byte
+}
+
+// viewer is one connection of one person who watches something.
 type viewer struct {
 	server *Server
-	tail   deploy.Tail
+	show   viewing
 	conn   net.Conn
 	in     *bufio.Reader
 	queue  *tailQueue
@@ -110,74 +121,39 @@ type viewer struct {
 	over    bool       // the last frame was a close, or did not get through
 }
 
-// watchTail serves a tail's WebSocket until one side ends it.
-func (s *Server) watchTail(c *gin.Context) {
-	tail, err := s.openTail(c)
-	if err != nil {
-		s.fail(c, err)
-		return
-	}
-	if err := s.viewers.enter(tail.ID); err != nil {
-		s.fail(c, err)
-		return
+// view serves a WebSocket until one side ends it. It tells after, which still counts
+// as being open, how that was and whether it was the last one. An error is about who
+// was not let in.
+func (s *Server) view(c *gin.Context, show viewing, after func(ctx context.Context, how closing, last bool)) error {
+	if err := s.viewers.enter(show.id); err != nil {
+		return err
 	}
 	defer s.viewers.open.Done()
 	// Not the request's context as it is: net/http ends it at the first error of a
 	// connection that it has given away, before we know the reason.
 	ctx := context.WithoutCancel(c.Request.Context())
-	how := s.upgradeAndServe(ctx, c, tail)
-	if s.viewers.leave(tail.ID) && how.left {
-		s.endTail(ctx, tail)
-	}
-}
-
-// endTail deletes a tail that its viewer left: wrangler makes a new one each time
-// and, when it is interrupted, does not get to delete the old one. Left alone, ten
-// of them would lock people out for hours.
-func (s *Server) endTail(ctx context.Context, tail deploy.Tail) {
+	how := s.upgradeAndServe(ctx, c, show)
+	last := s.viewers.leave(show.id)
 	ctx, cancel := context.WithTimeout(ctx, tailWriteTimeout)
 	defer cancel()
-	err := s.deps.Tails.DeleteTail(ctx, tail.AccountID, tail.Script, tail.ID)
-	if err != nil && errs.KindOf(err) != errs.NotFound { // it may have been quicker
-		s.log.WarnContext(ctx, "a tail that nobody watches stays until it expires", "account", tail.AccountID, "script", tail.Script, "tail", tail.ID, "error", err)
-	}
+	after(ctx, how, last)
+	return nil
 }
 
 // upgradeAndServe returns how the connection ended.
-func (s *Server) upgradeAndServe(ctx context.Context, c *gin.Context, tail deploy.Tail) closing {
+func (s *Server) upgradeAndServe(ctx context.Context, c *gin.Context, show viewing) closing {
 	c.Abort()
 	c.Status(http.StatusSwitchingProtocols)
-	upgrader := ws.HTTPUpgrader{Protocol: func(name string) bool { return name == tailProtocol }}
+	upgrader := ws.HTTPUpgrader{Protocol: func(name string) bool { return name == show.protocol }}
 	conn, buffered, _, err := upgrader.Upgrade(c.Request, c.Writer)
 	if err != nil { // and the upgrader has answered
 		s.log.DebugContext(ctx, "a viewer was not let in", "error", err)
 		return closing{reason: "the connection was not switched"}
 	}
-	v := &viewer{server: s, tail: tail, conn: conn, in: buffered.Reader, queue: newTailQueue()}
+	v := &viewer{server: s, show: show, conn: conn, in: buffered.Reader, queue: newTailQueue()}
 	s.tailViewers.Add(ctx, 1)
 	defer s.tailViewers.Add(ctx, -1)
 	return v.serve(ctx)
-}
-
-func (s *Server) openTail(c *gin.Context) (deploy.Tail, error) {
-	if s.deps.TailEvents == nil {
-		return deploy.Tail{}, errs.New(errs.Unavailable, 0, "scripts cannot be watched: this server was started without Kafka")
-	}
-	if !strings.EqualFold(c.GetHeader("Upgrade"), "websocket") || !offersTail(c.Request.Header.Values("Sec-WebSocket-Protocol")) {
-		return deploy.Tail{}, errs.New(errs.Invalid, 0, "connect here with a WebSocket that offers the subprotocol %s", tailProtocol)
-	}
-	return s.deps.Tails.OpenTail(c.Request.Context(), c.Param("secret"))
-}
-
-func offersTail(lists []string) bool {
-	for _, list := range lists {
-		for name := range strings.SplitSeq(list, ",") {
-			if strings.TrimSpace(name) == tailProtocol {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // serve runs the viewer's parts until one of them has a reason to end, and returns it.
@@ -196,9 +172,16 @@ func (v *viewer) serve(ctx context.Context) closing {
 			_, _ = io.Copy(io.Discard, v.in) // until bye's deadline: see tailCloseTimeout
 		}
 	})
-	parts.Go(func() { end(v.awaitEnd(ctx)) })
 	parts.Go(func() {
-		err := v.server.deps.TailEvents.Tail(ctx, v.tail.AccountID, v.tail.Script, func(m deploy.TailMessage) { v.offer(ctx, m) })
+		how, err := v.show.awaitEnd(ctx)
+		if err != nil {
+			end(v.failed(ctx, "see whether this goes on", err))
+			return
+		}
+		end(how)
+	})
+	parts.Go(func() {
+		err := v.show.follow(ctx, func(m deploy.TailMessage) { v.offer(ctx, m) })
 		end(v.failed(ctx, "follow the events", err))
 	})
 	if err := v.write(ctx); err != nil {
@@ -216,43 +199,24 @@ func (v *viewer) serve(ctx context.Context) closing {
 // failed makes a fault of ours a reason to end, and logs it.
 func (v *viewer) failed(ctx context.Context, what string, err error) error {
 	if ctx.Err() == nil {
-		v.server.log.WarnContext(ctx, "a viewer was sent away", "account", v.tail.AccountID, "script", v.tail.Script, "tail", v.tail.ID, "what", what, "error", err)
+		v.server.log.WarnContext(ctx, "a viewer was sent away", append([]any{"what", what, "error", err}, v.show.log...)...)
 	}
 	return closing{code: ws.StatusInternalServerError, reason: "the server could not " + what}
 }
 
-func (v *viewer) awaitEnd(ctx context.Context) error {
-	if err := v.server.deps.Tails.AwaitTailEnd(ctx, v.tail); err != nil {
-		return v.failed(ctx, "see whether the tail is still there", err)
-	}
-	if !v.server.now().Before(v.tail.ExpiresOn) {
-		return closing{code: codeTailExpired, reason: "the tail has expired: make another one"}
-	}
-	return closing{code: ws.StatusNormalClosure, reason: "the tail was deleted"}
-}
-
-// offer puts what the filters let through into the queue.
+// offer puts what the viewer wants to see into the queue.
 func (v *viewer) offer(ctx context.Context, m deploy.TailMessage) {
-	passes := true
-	switch {
-	case m.Notice != "":
-	case len(v.tail.Filters) == 0:
-		if !json.Valid(m.Value) {
+	next := queued{notice: m.Notice}
+	if m.Notice == "" {
+		var err error
+		if next.value, err = v.show.choose(m); err != nil {
 			v.server.dropTail(ctx, 1, "undecodable")
 			return
 		}
-	default:
-		e, err := deploy.DecodeTailEvent(m.Value)
-		if err != nil {
-			v.server.dropTail(ctx, 1, "undecodable")
+		if next.value == nil {
 			return
 		}
-		passes = e.Matches(v.tail.Filters, m.ClientIP, rand.Float64) // #nosec G404 -- a sample, not a secret
 	}
-	if !passes {
-		return
-	}
-	next := queued{value: m.Value, notice: m.Notice}
 	if !v.queue.put(next) {
 		v.server.dropTail(ctx, 1, "slow_viewer")
 	}
@@ -270,7 +234,7 @@ func (v *viewer) write(ctx context.Context) error {
 		for i, m := range list {
 			text := m.value
 			if m.notice != "" {
-				text = v.notice(m.notice)
+				text = v.show.notice(m.notice)
 			}
 			if ctx.Err() != nil || v.send(ctx, ws.NewTextFrame(text)) != nil {
 				v.server.dropTail(ctx, int64(len(list)-i), "closed")
@@ -279,27 +243,6 @@ func (v *viewer) write(ctx context.Context) error {
 			v.server.tailMessages.Add(ctx, 1)
 		}
 	}
-}
-
-// notice is a message without an event. It has the members that viewers read
-// without looking whether they are there.
-func (v *viewer) notice(sentence string) []byte {
-	type info struct {
-		Message string `json:"message"`
-		Type    string `json:"type"`
-	}
-	text, err := json.Marshal(struct {
-		Outcome        string     `json:"outcome"`
-		ScriptName     string     `json:"scriptName"`
-		Exceptions     []struct{} `json:"exceptions"`
-		Logs           []struct{} `json:"logs"`
-		EventTimestamp int64      `json:"eventTimestamp"`
-		Event          info       `json:"event"`
-	}{"ok", v.tail.Script, []struct{}{}, []struct{}{}, v.server.now().UnixMilli(), info{sentence, "overload"}})
-	if err != nil {
-		panic(fmt.Sprintf("api: encode a notice: %v", err)) // plain text and numbers
-	}
-	return text
 }
 
 // send writes one frame in one piece.

@@ -21,13 +21,13 @@ type tailView struct {
 }
 
 func (r *request) viewTail(t deploy.Tail) tailView {
-	return tailView{t.ID, tailURL(r.gin.Request, t.Secret), timestamp(t.ExpiresOn)}
+	return tailView{t.ID, socketURL(r.gin.Request, tailPath, t.Secret), timestamp(t.ExpiresOn)}
 }
 
-// tailURL leads back to where the caller found this server. What a proxy says of
+// socketURL leads back to where the caller found this server. What a proxy says of
 // that is believed, because a caller who lies about it harms nobody else.
-func tailURL(r *http.Request, secret string) string {
-	u := url.URL{Scheme: "ws", Host: r.Host, Path: strings.Replace(tailPath, ":secret", secret, 1)}
+func socketURL(r *http.Request, pattern, secret string) string {
+	u := url.URL{Scheme: "ws", Host: r.Host, Path: strings.Replace(pattern, ":secret", secret, 1)}
 	if r.TLS != nil || strings.EqualFold(firstOf(r.Header.Get("X-Forwarded-Proto")), "https") {
 		u.Scheme = "wss"
 	}
@@ -37,7 +37,7 @@ func tailURL(r *http.Request, secret string) string {
 	return u.String()
 }
 
-// callerAddress is empty when it is not known. For the reason that tailURL has, a
+// callerAddress is empty when it is not known. For the reason that socketURL has, a
 // proxy is believed.
 func callerAddress(r *http.Request) string {
 	if address, err := netip.ParseAddr(firstOf(r.Header.Get("X-Forwarded-For"))); err == nil {

@@ -56,6 +56,21 @@ func (f *feed) Tail(ctx context.Context, accountID, script string, deliver func(
 	return ctx.Err()
 }
 
+func (f *feed) Follow(ctx context.Context, accountID string, deliver func(deploy.TailMessage)) error {
+	return f.Tail(ctx, accountID, "", deliver)
+}
+
+// sendTo delivers to those who follow a whole account.
+func (f *feed) sendTo(accountID string, m deploy.TailMessage) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, w := range f.watchers {
+		if w.account == accountID && w.script == "" {
+			w.deliver(m)
+		}
+	}
+}
+
 func (f *feed) send(m deploy.TailMessage) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

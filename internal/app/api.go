@@ -22,6 +22,12 @@ func (d destinations) Test(ctx context.Context, conf string) error {
 	return d.sinks.TestUpload(ctx, conf)
 }
 
+func (d destinations) NeedsChallenge(conf string) (bool, error) { return d.sinks.NeedsChallenge(conf) }
+
+func (d destinations) PutChallenge(ctx context.Context, conf, name, text string) (string, error) {
+	return d.sinks.PutChallenge(ctx, conf, name, text)
+}
+
 func (d destinations) SendLetter(ctx context.Context, j logjob.Job, l logjob.DeadLetter) (int, error) {
 	return d.sinks.SendLetter(ctx, j.DestinationConf, j.Dataset, &l)
 }
@@ -36,10 +42,14 @@ func (p *process) addAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	instant, err := p.instantEvents()
+	if err != nil {
+		return err
+	}
 	deps := api.Deps{
 		Accounts: p.store, Tokens: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Letters: p.store, Health: p.store, Snapshots: p.store,
-		Routers: p.store, Triggers: p.store, Tails: p.store, TailEvents: events,
-		Destinations: destinations{p.sinks(ctx)}, Metrics: p.rates,
+		Routers: p.store, Triggers: p.store, Tails: p.store, TailEvents: events, InstantLogs: p.store, InstantEvents: instant,
+		Destinations: destinations{p.sinks(ctx)}, Keys: p.store, Metrics: p.rates,
 		Ready: p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),
 	}
 	checker, err := p.checker()
@@ -49,7 +59,8 @@ func (p *process) addAPI(ctx context.Context) error {
 	if checker != nil {
 		deps.Runtime = checker
 	}
-	server, err := api.New(api.Config{Logger: p.log, GatewayURL: p.gatewayURL(), DurableObjects: p.config.DurableObjects}, deps)
+	server, err := api.New(api.Config{Logger: p.log, GatewayURL: p.gatewayURL(), DurableObjects: p.config.DurableObjects,
+		LogpushJobsMax: &p.config.LogpushJobsMax}, deps)
 	if err != nil {
 		return err
 	}

@@ -116,7 +116,9 @@ type Config struct {
 	LogpushAlertEvery    time.Duration // least time between two alerts of one job and type
 	DeadLettersMax       int64         // of one job
 	DeadLettersMaxBytes  int64         // of one job
+	LogpushGoogleAmbient bool          // gs:// destinations may use this process's own credentials
 	LogpushFileRoots     []string      // file:// destinations must lie below one of these
+	LogpushJobsMax       int           // of one dataset in one account; 0 for none
 	LogLevel             string
 	LogFormat            string // "text" or "json"
 }
@@ -146,6 +148,7 @@ func DefaultConfig(roles ...Role) Config {
 		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
 
 		LogpushDisableAfter: 24 * time.Hour, LogpushAlertEvery: 24 * time.Hour,
+		LogpushJobsMax: 1000, // as much as an account's own max_jobs can be
 		DeadLettersMax: 1000, DeadLettersMaxBytes: 100 << 20,
 		LogpushParallel:    4,
 		LogpushMemoryBytes: 512 << 20,
@@ -223,7 +226,11 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.BoolVar(&c.LogpushAllowHTTP, "logpush-allow-http", c.LogpushAllowHTTP, "allow plain http:// destinations")
 		f.BoolVar(&c.LogpushAllowPrivate, "logpush-allow-private", c.LogpushAllowPrivate, "allow destinations in private and link-local address ranges")
 		f.BoolVar(&c.LogpushAllowLoopback, "logpush-allow-loopback", c.LogpushAllowLoopback, "allow destinations on this machine's loopback addresses")
+		f.BoolVar(&c.LogpushGoogleAmbient, "logpush-google-ambient", c.LogpushGoogleAmbient, "let gs:// destinations without credentials write with this process's own (Application Default Credentials)")
 		f.StringSliceVar(&c.LogpushFileRoots, "logpush-file-roots", c.LogpushFileRoots, "folders that file:// destinations may write below")
+	}
+	if c.has(RoleAPI) {
+		f.IntVar(&c.LogpushJobsMax, "logpush-jobs-max", c.LogpushJobsMax, "Logpush jobs of one dataset that any account may have, whatever its own max_jobs says; 0 for none")
 	}
 	if c.has(RoleLogpush) {
 		f.DurationVar(&c.LogpushDisableAfter, "logpush-disable-after", c.LogpushDisableAfter, "how long a job may fail without one success before it is disabled; 0 is for ever")
@@ -315,6 +322,9 @@ func (c *Config) Validate() error {
 	if c.has(RoleGateway) && (c.EventQueueMaxEvents < 1 || c.EventQueueMaxBytes < eventBoundMin || c.SpoolMaxBytes < eventBoundMin) {
 		return fmt.Errorf("--event-queue-max-events (%d) must be at least 1, --event-queue-max-bytes (%d) and --spool-max-bytes (%d) at least %d, which is a batch",
 			c.EventQueueMaxEvents, c.EventQueueMaxBytes, c.SpoolMaxBytes, eventBoundMin)
+	}
+	if c.LogpushJobsMax < 0 {
+		return fmt.Errorf("--logpush-jobs-max is %d: it must be 0, for none, or more", c.LogpushJobsMax)
 	}
 	if c.DrainTimeout <= 0 {
 		return fmt.Errorf("--drain-timeout is %s: it must be positive", c.DrainTimeout)

@@ -7,13 +7,13 @@ import (
 
 	"tidegate/internal/logjob"
 	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/bucket"
 	"tidegate/pipeline/logpush/sink/clickhouse"
 	"tidegate/pipeline/logpush/sink/egress"
 	"tidegate/pipeline/logpush/sink/file"
 	"tidegate/pipeline/logpush/sink/intake"
 	"tidegate/pipeline/logpush/sink/kafka"
 	"tidegate/pipeline/logpush/sink/kinesis"
-	"tidegate/pipeline/logpush/sink/s3"
 	"tidegate/pipeline/logpush/sink/syslog"
 	"tidegate/pipeline/stream"
 )
@@ -66,10 +66,14 @@ func (p *process) egress(ctx context.Context) egress.Policy {
 // the table of sink/intake.
 func (p *process) sinks(ctx context.Context) logpush.Sinks {
 	policy := p.egress(ctx)
-	openS3 := func(u *url.URL) (logpush.Sink, error) { return s3.New(u, s3.Options{Egress: policy}) }
+	openBucket := func(u *url.URL) (logpush.Sink, error) {
+		return bucket.New(u, bucket.Options{Egress: policy, GoogleAmbient: p.config.LogpushGoogleAmbient})
+	}
 	sinks := logpush.Sinks{
-		"s3": openS3,
-		"r2": openS3,
+		"s3":    openBucket,
+		"r2":    openBucket,
+		"gs":    openBucket,
+		"azure": openBucket,
 		"clickhouse": func(u *url.URL) (logpush.Sink, error) {
 			return clickhouse.New(u, clickhouse.Options{Egress: policy})
 		},

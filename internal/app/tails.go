@@ -26,11 +26,12 @@ const (
 	tailSweepInterval = 10 * time.Second
 )
 
-// tailFeed hands the records of the tail topic to those who watch. One reader
-// serves all of them, and there is none while nobody watches. It implements
-// api.TailEvents.
+// tailFeed hands the records of a topic to those who watch. One reader serves all
+// of them, and there is none while nobody watches. It implements api.TailEvents on
+// the tail topic, and api.InstantEvents on that of trace events.
 type tailFeed struct {
 	config  stream.Config
+	keyOf   func(stream.Message) (key watched, dropped string)
 	log     *slog.Logger
 	dropped metric.Int64Counter
 
@@ -39,16 +40,51 @@ type tailFeed struct {
 	stop     func() // ends the reader and waits for it; nil while nobody watches
 }
 
-// watched is a script of an account.
+// watched is a script of an account, or with an empty script all of it.
 type watched struct{ accountID, script string }
 
 // tailWatcher is one call of Tail.
 type tailWatcher struct{ deliver func(deploy.TailMessage) }
 
 func newTailFeed(config stream.Config, log *slog.Logger) (*tailFeed, error) {
+	return newFeed(config, scriptOf, log)
+}
+
+// newInstantFeed is the feed of all events of an account.
+func newInstantFeed(config stream.Config, log *slog.Logger) (*tailFeed, error) {
+	return newFeed(config, accountOf, log)
+}
+
+func newFeed(config stream.Config, keyOf func(stream.Message) (watched, string), log *slog.Logger) (*tailFeed, error) {
 	dropped, err := telemetry.Meter("tidegate/internal/app").Int64Counter("tidegate_tail_records_dropped_total",
-		metric.WithDescription("Records of the tail topic that nobody could be given, by reason: unnamed."))
-	return &tailFeed{config: config, log: log, dropped: dropped, watchers: map[watched]map[*tailWatcher]bool{}}, err
+		metric.WithDescription("Records that those who watch could not be given, by reason: unnamed, logpush_disabled."))
+	return &tailFeed{config: config, keyOf: keyOf, log: log, dropped: dropped, watchers: map[watched]map[*tailWatcher]bool{}}, err
+}
+
+// scriptOf returns what a record of the tail topic belongs to, or why it is dropped.
+func scriptOf(m stream.Message) (key watched, dropped string) {
+	key = watched{m.Headers[schema.HeaderAccount], m.Headers[schema.HeaderScript]}
+	if key.accountID == "" || key.script == "" {
+		return key, "unnamed"
+	}
+	return key, ""
+}
+
+// accountOf returns whose trace event a record is, or why it is dropped.
+func accountOf(m stream.Message) (key watched, dropped string) {
+	key.accountID = m.Headers[schema.HeaderAccount]
+	switch {
+	case key.accountID == "":
+		return key, "unnamed"
+	case m.Headers[schema.HeaderLogpush] == schema.LogpushDisabled:
+		return key, "logpush_disabled"
+	}
+	return key, ""
+}
+
+// Follow implements api.InstantEvents.
+func (f *tailFeed) Follow(ctx context.Context, accountID string, deliver func(deploy.TailMessage)) error {
+	return f.Tail(ctx, accountID, "", deliver)
 }
 
 // Tail implements api.TailEvents.
@@ -100,7 +136,7 @@ func (f *tailFeed) start() {
 			Outage: func(err error) { f.tell(ctx, err) },
 		})
 		if err != nil {
-			f.log.Error("the tail topic cannot be followed", "error", err)
+			f.log.Error("a topic cannot be followed", "topic", f.config.Topic, "error", err)
 			f.tell(ctx, err)
 		}
 	}()
@@ -110,11 +146,11 @@ func (f *tailFeed) start() {
 	}
 }
 
-// hand gives a record to those who watch its script.
+// hand gives a record to those who watch what it belongs to.
 func (f *tailFeed) hand(ctx context.Context, m stream.Message) {
-	key := watched{m.Headers[schema.HeaderAccount], m.Headers[schema.HeaderScript]}
-	if key.accountID == "" || key.script == "" {
-		f.dropped.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", "unnamed")))
+	key, dropped := f.keyOf(m)
+	if dropped != "" {
+		f.dropped.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", dropped)))
 		return
 	}
 	f.mu.RLock()
@@ -151,6 +187,14 @@ func (p *process) tailEvents() (api.TailEvents, error) {
 		return nil, nil
 	}
 	return newTailFeed(p.tailStream(), p.log)
+}
+
+// instantEvents is the other feed, or nil without Kafka.
+func (p *process) instantEvents() (api.InstantEvents, error) {
+	if len(p.config.Kafka) == 0 {
+		return nil, nil
+	}
+	return newInstantFeed(p.stream(), p.log)
 }
 
 func (p *process) tailStream() stream.Config {

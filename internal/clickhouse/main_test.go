@@ -160,6 +160,7 @@ func blockOf(rows ...row) *tables.Events {
 		b.CPUMs = append(b.CPUMs, r.cpu)
 		b.UpstreamMs = append(b.UpstreamMs, nil)
 		b.Decision = append(b.Decision, r.decision)
+		b.AffinityRule = append(b.AffinityRule, 0)
 		b.SampledOut = append(b.SampledOut, r.sampledOut)
 		b.RayID = append(b.RayID, fmt.Sprintf("%016x", i))
 		b.ErrorKind = append(b.ErrorKind, "")
@@ -171,6 +172,7 @@ func blockOf(rows ...row) *tables.Events {
 		b.Event = append(b.Event, "{}")
 		b.Exceptions = append(b.Exceptions, "[]")
 		b.Logs = append(b.Logs, "[]")
+		b.Logpush = append(b.Logpush, tables.LogpushYes)
 		b.KafkaPartition = append(b.KafkaPartition, 0)
 		b.KafkaOffset = append(b.KafkaOffset, int64(i))
 	}

@@ -15,6 +15,7 @@ const (
 	Invalid      Kind = "invalid"      // the request is wrong; repeating it will not help
 	NotFound     Kind = "not_found"    // the thing named does not exist, or not for this account
 	Conflict     Kind = "conflict"     // somebody changed it meanwhile; read again
+	Precondition Kind = "precondition" // it is not in the state that the caller named
 	Unauthorized Kind = "unauthorized" // no valid credentials
 	Forbidden    Kind = "forbidden"    // valid credentials without the right
 	TooLarge     Kind = "too_large"    // a body, a list or a value above its limit

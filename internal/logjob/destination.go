@@ -31,20 +31,6 @@ func ParseDestination(conf string) (*url.URL, error) {
 	return u, nil
 }
 
-// needsChallenge refuses the destinations that Cloudflare writes to with
-// credentials of its own, after a proof of ownership.
-func needsChallenge(u *url.URL) error {
-	const pointer = "/destination_conf"
-	switch q := u.Query(); {
-	case u.Scheme == "s3" && (!q.Has("access-key-id") || !q.Has("secret-access-key")):
-		return badValue(pointer, "s3 without access-key-id and secret-access-key needs an ownership challenge, "+
-			"which is not supported: add keys of your own")
-	case u.Scheme == "gs":
-		return badValue(pointer, "gs needs an ownership challenge, which is not supported")
-	}
-	return nil
-}
-
 const masked = "***"
 
 // secretName matches the names of parameters whose values are credentials.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"tidegate/schema"
 )
@@ -31,8 +32,10 @@ func (f *Filter) Match(r *Record) bool { return f == nil || f.keep(r) }
 
 // ParseFilter reads the JSON text of a job's filter, {"where": expr}; an empty
 // text is no filter. An expr is {"and": [expr, ...]}, {"or": [expr, ...]} or
-// {"key", "operator", "value"}. Strings compare byte by byte, case and all; of a
-// missing or null value only the negated operators are true.
+// {"key", "operator", "value"}, where key is a field or one of schema.Members.
+// Strings compare byte by byte, case and all; of a missing or null value only the
+// negated operators are true. Below lists a comparison is true when any element
+// passes, and its negation when none does.
 func ParseFilter(text string) (*Filter, error) {
 	if text == "" {
 		return nil, nil
@@ -159,36 +162,64 @@ func anyOf(keeps []predicate) predicate {
 }
 
 func comparison(key, operator, value []byte) (predicate, error) {
-	name, ok := unquote(key)
+	name, ok := Unquote(key)
 	if !ok {
 		return nil, fmt.Errorf("%s %s must be a string", "Key", key)
 	}
-	index, ok := fieldIndex[string(name)]
-	if !ok {
-		return nil, fmt.Errorf("the dataset %s has no field %q", schema.Dataset, name)
-	}
-	op, ok := unquote(operator)
+	op, ok := Unquote(operator)
 	if !ok {
 		return nil, fmt.Errorf("%s %s must be a string", "Operator", operator)
 	}
-	field := schema.Fields[index]
+	target, err := targetOf(string(name))
+	if err != nil {
+		return nil, err
+	}
 	base, negated := strings.CutPrefix(string(op), "!")
-	test, err := newTest(field, base, negated, value)
+	test, err := newTest(target, base, negated, value)
 	if err != nil {
 		return nil, err
 	}
 	return func(r *Record) bool {
-		raw, ok := r.value(index)
-		return (ok && test(raw)) != negated
+		raw, ok := r.value(target.field)
+		return (ok && target.any(raw, test)) != negated
 	}, nil
 }
 
+// target is what a comparison looks at: a field, or a member below it.
+type target struct {
+	key   string
+	kind  schema.FieldType
+	field int      // its place in schema.Fields
+	names []string // of the way from the field to the member
+}
+
+func targetOf(key string) (target, error) {
+	if i := fieldNumber([]byte(key)); i >= 0 {
+		return target{key: key, kind: schema.Fields[i].Type, field: i}, nil
+	}
+	if kind, field, names, ok := schema.MemberAt(key); ok {
+		return target{key, kind, fieldNumber([]byte(field)), names}, nil
+	}
+	if strings.ContainsAny(key, ".[") {
+		return target{}, fmt.Errorf("the dataset %s has no member %q that can be filtered", schema.Dataset, key)
+	}
+	return target{}, fmt.Errorf("the dataset %s has no field %q", schema.Dataset, key)
+}
+
+// any reports whether test is true of the field, or of any of the members.
+func (t *target) any(raw []byte, test func([]byte) bool) bool {
+	if t.names == nil {
+		return test(raw)
+	}
+	return anyAt(raw, t.names, test)
+}
+
 // newTest returns the comparison of a present value, not yet negated. A value
-// that is not of the field's type fails it.
-func newTest(field schema.Field, op string, negated bool, value []byte) (func(raw []byte) bool, error) {
-	switch field.Type {
+// that is not of the target's type fails it.
+func newTest(t target, op string, negated bool, value []byte) (func(raw []byte) bool, error) {
+	switch t.kind {
 	case schema.TypeObject, schema.TypeObjectArray:
-		return nil, fmt.Errorf("%s is of type %s, which cannot be filtered", field.Name, field.Type)
+		return nil, fmt.Errorf("%s is of type %s, which cannot be filtered; its members can, such as %s", t.key, t.kind, exampleOf(t.key))
 	}
 	var test func(raw []byte) bool
 	var err error
@@ -196,20 +227,29 @@ func newTest(field schema.Field, op string, negated bool, value []byte) (func(ra
 	switch {
 	case ordered && negated:
 		// There are no negated forms of these: fall through to the refusal.
-	case field.Type == schema.TypeInt:
+	case t.kind == schema.TypeInt:
 		test, err = intTest(op, value)
-	case field.Type == schema.TypeString:
-		test, err = stringTest(op, value)
-	case field.Type == schema.TypeStringArray:
+	case t.kind == schema.TypeString:
+		test, err = stringTest(op, value, t.names != nil)
+	case t.kind == schema.TypeStringArray:
 		test, err = listTest(op, value)
 	}
 	if test == nil && err == nil {
 		if negated {
 			op = "!" + op
 		}
-		return nil, fmt.Errorf("%s %q cannot be used on %s, which is of type %s", "Operator", op, field.Name, field.Type)
+		return nil, fmt.Errorf("%s %q cannot be used on %s, which is of type %s", "Operator", op, t.key, t.kind)
 	}
 	return test, err
+}
+
+func exampleOf(field string) string {
+	for _, m := range schema.Members {
+		if strings.HasPrefix(m.Path, field) {
+			return m.Path
+		}
+	}
+	return "none"
 }
 
 func intTest(op string, value []byte) (func([]byte) bool, error) {
@@ -241,7 +281,9 @@ func intTest(op string, value []byte) (func([]byte) bool, error) {
 	}, err
 }
 
-func stringTest(op string, value []byte) (func([]byte) bool, error) {
+// stringTest compares strings; with anyJSON other values, too, by their JSON: the
+// arguments of a console call may be anything, and so may what CF holds.
+func stringTest(op string, value []byte, anyJSON bool) (func([]byte) bool, error) {
 	var compare func(s, wanted []byte) bool
 	switch op {
 	case "eq":
@@ -255,17 +297,37 @@ func stringTest(op string, value []byte) (func([]byte) bool, error) {
 	case "in":
 		wanted, err := decodeList(value, "[]string", decodeString)
 		return func(raw []byte) bool {
-			s, ok := unquote(raw)
-			return ok && slices.ContainsFunc(wanted, func(w []byte) bool { return bytes.Equal(s, w) })
+			return testText(raw, anyJSON, func(s []byte) bool {
+				return slices.ContainsFunc(wanted, func(w []byte) bool { return bytes.Equal(s, w) })
+			})
 		}, err
 	default:
 		return nil, nil
 	}
 	wanted, err := decodeString(value)
 	return func(raw []byte) bool {
-		s, ok := unquote(raw)
-		return ok && compare(s, wanted)
+		return testText(raw, anyJSON, func(s []byte) bool { return compare(s, wanted) })
 	}, err
+}
+
+// unescaped holds buffers for the texts of strings with escapes.
+var unescaped = sync.Pool{New: func() any { return new([]byte) }}
+
+// testText calls test with the text of a string, without allocating, or with the
+// JSON of another value if that is wanted.
+func testText(raw []byte, anyJSON bool, test func(text []byte) bool) bool {
+	text, escaped, ok := inside(raw)
+	switch {
+	case !ok:
+		return anyJSON && test(raw)
+	case !escaped:
+		return test(text)
+	}
+	buffer := unescaped.Get().(*[]byte)
+	*buffer = appendUnescaped((*buffer)[:0], text)
+	result := test(*buffer)
+	unescaped.Put(buffer)
+	return result
 }
 
 func listTest(op string, value []byte) (func([]byte) bool, error) {
@@ -273,16 +335,12 @@ func listTest(op string, value []byte) (func([]byte) bool, error) {
 		return nil, nil
 	}
 	wanted, err := decodeString(value)
+	isWanted := func(element []byte) bool {
+		return testText(element, false, func(s []byte) bool { return bytes.Equal(s, wanted) })
+	}
 	return func(raw []byte) bool {
-		found := false
-		// The record was split, so its JSON is valid; another shape than a list
-		// contains nothing.
-		_ = elements(raw, func(element []byte) bool {
-			s, ok := unquote(element)
-			found = ok && bytes.Equal(s, wanted)
-			return !found
-		})
-		return found
+		// Another shape than a list contains nothing.
+		return raw[0] == '[' && anyAt(raw, nil, isWanted)
 	}, err
 }
 
@@ -294,7 +352,7 @@ func parseInt(raw []byte) (int64, bool) {
 // decodeInt accepts 30 and "30": the documentation's own examples quote numbers.
 func decodeInt(value []byte) (int64, error) {
 	raw := value
-	if text, ok := unquote(value); ok {
+	if text, ok := Unquote(value); ok {
 		raw = text
 	}
 	n, ok := parseInt(raw)
@@ -305,7 +363,7 @@ func decodeInt(value []byte) (int64, error) {
 }
 
 func decodeString(value []byte) ([]byte, error) {
-	text, ok := unquote(value)
+	text, ok := Unquote(value)
 	if !ok {
 		return nil, badPredicate(value, "string")
 	}
@@ -334,7 +392,7 @@ func badPredicate(value []byte, kind string) error {
 // is an error, because one of the two would be ignored.
 func uniqueMembers(text []byte, f func(name string, value []byte) error) error {
 	seen := map[string]bool{}
-	return members(text, func(raw, value []byte, _ bool) error {
+	return members(text, func(raw, value []byte) error {
 		var name string
 		if err := json.Unmarshal(raw, &name); err != nil {
 			return err

@@ -13,10 +13,11 @@ type Format struct {
 	BatchPrefix, BatchSuffix, Delimiter []byte
 	ContentType                         string // of the uncompressed batch
 
-	parts  []formatPart
-	tail   []byte // follows the last part
-	csv    bool
-	defuse bool
+	parts     []formatPart
+	tail      []byte // follows the last part
+	csv       bool
+	stringify bool
+	defuse    bool
 }
 
 // formatPart is a constant text and the field after it, as its place in schema.Fields.
@@ -37,6 +38,7 @@ func (j *Job) Format() (*Format, error) {
 		Delimiter:   []byte(deref(o.RecordDelimiter)),
 		ContentType: "application/x-ndjson",
 		csv:         o.OutputType == CSV,
+		stringify:   deref(o.StringifyObject),
 		defuse:      deref(o.CVE202144228),
 	}
 	prefix, suffix := "{", "}\n"
@@ -89,7 +91,7 @@ func (f *Format) addBody(o *OutputOptions, names []string) error {
 func (f *Format) add(text string) { f.tail = append(f.tail, text...) }
 
 func (f *Format) addField(name string) {
-	f.parts = append(f.parts, formatPart{before: f.tail, field: fieldIndex[name]})
+	f.parts = append(f.parts, formatPart{before: f.tail, field: fieldNumber([]byte(name))})
 	f.tail = nil
 }
 
@@ -97,17 +99,32 @@ func (f *Format) addField(name string) {
 func (f *Format) AppendRecord(b []byte, r *Record) []byte {
 	for i := range f.parts {
 		b = append(b, f.parts[i].before...)
-		raw := r.fields[f.parts[i].field]
+		raw := r.field(f.parts[i].field)
 		switch {
 		case f.csv:
 			b = appendCSV(b, raw)
 		case raw == nil:
 			b = append(b, "null"...)
+		case f.stringify && (raw[0] == '{' || raw[0] == '['):
+			b = appendJSONString(b, raw)
 		default:
 			b = append(b, raw...)
 		}
 	}
 	return append(b, f.tail...)
+}
+
+// appendJSONString appends valid JSON as a JSON string: it has no control characters.
+func appendJSONString(b, raw []byte) []byte {
+	b = append(b, '"')
+	start := 0
+	for i, c := range raw {
+		if c == '"' || c == '\\' {
+			b = append(append(b, raw[start:i]...), '\\', c)
+			start = i + 1
+		}
+	}
+	return append(append(b, raw[start:]...), '"')
 }
 
 // appendCSV appends a value as a CSV cell: text in double quotes, with those
@@ -117,28 +134,39 @@ func appendCSV(b, raw []byte) []byte {
 	if raw == nil {
 		return b
 	}
-	text := raw
 	switch raw[0] {
 	case 'n': // null
 		return b
-	case '"':
-		text, _ = unquote(raw)
-	case '{', '[':
+	case '"', '{', '[':
 	default:
 		return append(b, raw...)
 	}
 	b = append(b, '"')
-	for {
-		i := bytes.IndexByte(text, '"')
-		if i < 0 {
-			break
-		}
-		b = append(b, text[:i+1]...)
-		b = append(b, '"')
-		text = text[i+1:]
+	start := len(b)
+	if text, escaped, ok := inside(raw); !ok {
+		b = append(b, raw...)
+	} else if escaped {
+		b = appendUnescaped(b, text)
+	} else {
+		return append(append(b, text...), '"') // and no quote can be in it
 	}
-	b = append(b, text...)
-	return append(b, '"')
+	return append(doubleQuotes(b, start), '"')
+}
+
+// doubleQuotes doubles the quotes of b from start on, in place from the end.
+func doubleQuotes(b []byte, start int) []byte {
+	from := len(b)
+	b = append(b, make([]byte, bytes.Count(b[start:], []byte{'"'}))...)
+	for to := len(b); to > from; {
+		from--
+		to--
+		b[to] = b[from]
+		if b[from] == '"' {
+			to--
+			b[to] = '"'
+		}
+	}
+	return b
 }
 
 // Defuse rewrites "${" into "x{" throughout b, in place, if the job asks for it

@@ -3,7 +3,10 @@
 // pure: no clock, no I/O.
 package logjob
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Values of Job.Frequency, the deprecated way to ask for larger batches. Empty means high.
 const (
@@ -39,6 +42,9 @@ type Job struct {
 	// EnabledAt is when the job was last switched on. Records from before are not
 	// sent: a job starts at "now", as in Logpush. Zero while it never was.
 	EnabledAt time.Time `json:"-"`
+	// Start, of a job that is being created, is where a replay begins that sends what
+	// happened until EnabledAt. It is not kept.
+	Start time.Time `json:"-"`
 	// Revision grows with every change of settings (not of health), so that a
 	// running delivery notices.
 	Revision int64 `json:"-"`
@@ -59,6 +65,7 @@ type OutputOptions struct {
 	SampleRate      *float64 `json:"sample_rate,omitempty"`
 	CVE202144228    *bool    `json:"CVE-2021-44228,omitempty"`
 	MergeSubreqs    *bool    `json:"merge_subrequests,omitempty"` // refused: only for http_requests
+	StringifyObject *bool    `json:"stringify_object,omitempty"`  // lists and objects as strings of their JSON
 }
 
 // Update is the body of a create or an update. Members that are nil keep their
@@ -78,7 +85,12 @@ type Update struct {
 	MaxUploadIntervalSeconds *int64         `json:"max_upload_interval_seconds"`
 	MaxUploadRecords         *int64         `json:"max_upload_records"`
 	OwnershipChallenge       *string        `json:"ownership_challenge"`
-	TransformerID            *int64         `json:"transformer_id"`
+
+	// TransformerID is refused, whatever its type, which nobody publishes.
+	TransformerID json.RawMessage `json:"transformer_id"`
+
+	// Start is ours, and only for a new job: it delivers from this time on.
+	Start *time.Time `json:"start,omitempty"`
 }
 
 // Delivery is what one job reports after an upload or a failure of one.

@@ -25,6 +25,12 @@ const (
 // destination_conf.
 const maxOptionBytes = 4096
 
+// allFields, alone in field_names, selects the dataset's fields, also those that
+// are added to it later, and none of ours.
+const allFields = "*"
+
+// timestampFormats are of fields of timestamp type, of which this dataset has none:
+// its times are integers of milliseconds, which stay as they are.
 var timestampFormats = []string{"unixnano", "unix", "rfc3339", "rfc3339ms", "rfc3339ns"}
 
 // UnmarshalJSON refuses members that are not in the documentation: they would be
@@ -88,8 +94,14 @@ func (o *OutputOptions) Validate() error {
 }
 
 func validateFieldNames(pointer string, names []string) error {
+	if len(names) == 1 && names[0] == allFields {
+		return nil
+	}
 	for i, name := range names {
 		at := fmt.Sprintf("%s/%d", pointer, i)
+		if name == allFields {
+			return badValue(at, `field "*" stands for all fields: it must be the only one`)
+		}
 		if _, ok := schema.FieldByName(name); !ok {
 			return notAllowed(at, "field %q is not allowed: the dataset %s has no such field", shown(name), schema.Dataset)
 		}
@@ -167,10 +179,11 @@ func (j *Job) Output() *OutputOptions {
 
 // FieldNames returns the fields that the job sends, in order.
 func (j *Job) FieldNames() []string {
-	if names := j.Output().FieldNames; len(names) > 0 {
-		return names
+	names := j.Output().FieldNames
+	if len(names) == 0 || names[0] == allFields {
+		return schema.DefaultFields()
 	}
-	return schema.DefaultFields()
+	return names
 }
 
 func deref[T any](p *T) T {

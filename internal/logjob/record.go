@@ -3,64 +3,116 @@ package logjob
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"math"
 
 	"tidegate/schema"
 )
 
-// fieldIndex finds a field's place in schema.Fields, and so in Record.fields.
-var fieldIndex = func() map[string]int {
-	index := make(map[string]int, len(schema.Fields))
-	for i, f := range schema.Fields {
-		index[f.Name] = i
-	}
-	return index
-}()
-
-var (
-	exceptionsField = fieldIndex["Exceptions"]
-	logsField       = fieldIndex["Logs"]
-)
-
 // Record is one trace event split into the raw JSON of its fields: a job copies
 // them to its output without decoding them. The zero value is ready; reuse it
-// for the next event. It keeps pointing into the bytes that it was split from.
+// for the next event. It keeps pointing into the bytes that it was split from,
+// and never changes them.
+//
+// Split and Truncate are for its owner. From then on any number of goroutines may
+// match and format the same Record: nothing else changes it.
 type Record struct {
-	fields [][]byte // by index in schema.Fields; nil where the event has no such member
+	data   []byte
+	fields [len(schema.Fields)]span // by index in schema.Fields
+}
+
+// span is a part of Record.data; the zero span is a field that the event has not.
+type span struct{ start, end uint32 }
+
+// field returns the raw JSON of a field, nil where the event has no such member.
+func (r *Record) field(i int) []byte {
+	s := r.fields[i]
+	if s.end == 0 {
+		return nil
+	}
+	return r.data[s.start:s.end:s.end]
+}
+
+// value returns the raw JSON of a field, and false where it is absent or null.
+func (r *Record) value(i int) ([]byte, bool) {
+	raw := r.field(i)
+	return raw, raw != nil && raw[0] != 'n'
 }
 
 // Split takes the fields out of value, which must be one JSON object. Members
 // that are no fields are skipped; of a repeated one the last counts, as in
-// encoding/json. White space inside a field is removed, because a line of NDJSON
-// must not break. After an error the record is empty.
+// encoding/json. White space outside strings is removed, because a line of NDJSON
+// must not break; then the record has a copy of value. After an error the record
+// is empty.
 func (r *Record) Split(value []byte) error {
-	if r.fields == nil {
-		r.fields = make([][]byte, len(schema.Fields))
+	if len(value) > math.MaxInt32 { // more than Kafka has room for
+		*r = Record{}
+		return fmt.Errorf("the event has %d bytes", len(value))
 	}
-	clear(r.fields)
-	err := members(value, func(name, raw []byte, spaced bool) error {
-		text, _ := unquote(name)
-		i, known := fieldIndex[string(text)]
-		if !known {
-			return nil
+	spaced, err := r.split(value)
+	if err == nil && spaced {
+		var compact bytes.Buffer
+		if err = json.Compact(&compact, value); err == nil {
+			_, err = r.split(compact.Bytes())
 		}
-		if spaced {
-			var compact bytes.Buffer
-			if err := json.Compact(&compact, raw); err != nil {
-				return err
-			}
-			raw = compact.Bytes()
-		}
-		r.fields[i] = raw
-		return nil
-	})
+	}
 	if err != nil {
-		clear(r.fields)
+		*r = Record{}
 	}
 	return err
 }
 
-// value returns the raw JSON of a field, and false where it is absent or null.
-func (r *Record) value(field int) ([]byte, bool) {
-	raw := r.fields[field]
-	return raw, raw != nil && string(raw) != "null"
+func (r *Record) split(value []byte) (spaced bool, err error) {
+	r.data = value
+	clear(r.fields[:])
+	s := scanner{data: value}
+	next := 0 // events come with their members in the table's order, nearly
+	err = s.members(func(name, raw []byte) error {
+		i := fieldAfter(next, name[1:len(name)-1])
+		if i < 0 {
+			return nil
+		}
+		next = i + 1
+		r.fields[i] = span{uint32(s.pos - len(raw)), uint32(s.pos)}
+		return nil
+	})
+	return s.spaced, err
 }
+
+// fieldsByLength has the places of the fields in schema.Fields by the length of their names.
+var fieldsByLength = func() (table [32][]int) {
+	for i, f := range schema.Fields {
+		table[len(f.Name)] = append(table[len(f.Name)], i)
+	}
+	return table
+}()
+
+// fieldNumber finds a field's place in schema.Fields, -1 for a name that is none.
+func fieldNumber(name []byte) int {
+	if len(name) >= len(fieldsByLength) {
+		return -1
+	}
+	for _, i := range fieldsByLength[len(name)] {
+		if schema.Fields[i].Name == string(name) {
+			return i
+		}
+	}
+	return -1
+}
+
+// fieldAfter is fieldNumber of the inside of a JSON string, which tries next first.
+func fieldAfter(next int, name []byte) int {
+	if next < len(schema.Fields) && schema.Fields[next].Name == string(name) {
+		return next
+	}
+	i := fieldNumber(name)
+	if i < 0 && bytes.IndexByte(name, '\\') >= 0 {
+		i = fieldNumber(appendUnescaped(nil, name))
+	}
+	return i
+}
+
+var (
+	exceptionsField = fieldNumber([]byte("Exceptions"))
+	logsField       = fieldNumber([]byte("Logs"))
+)

@@ -35,7 +35,7 @@ func FuzzSplit(f *testing.F) {
 			t.Fatalf("Split says %v, encoding/json %v", err, wantErr)
 		}
 		for i, field := range schema.Fields {
-			got := r.fields[i]
+			got := r.field(i)
 			raw, ok := want[field.Name]
 			if err != nil || !ok {
 				if got != nil {
@@ -88,7 +88,7 @@ func TestTruncate(t *testing.T) {
 			t.Errorf("%s: nothing was cut", name)
 		}
 		var got schema.TraceEvent
-		if !decode(r.fields[exceptionsField], &got.Exceptions) || !decode(r.fields[logsField], &got.Logs) {
+		if !decode(r.field(exceptionsField), &got.Exceptions) || !decode(r.field(logsField), &got.Logs) {
 			t.Fatalf("%s: the result is not JSON", name)
 		}
 		for _, diff := range []string{
@@ -130,8 +130,8 @@ func TestTruncateLeavesTheBudgetAlone(t *testing.T) {
 		Exceptions: []schema.Exception{{Name: "E", Message: strings.Repeat("ü", textBudget-10), Stack: strings.Repeat("s", 50_000)}},
 		Logs:       []schema.Log{line("log", "123456789")},
 	})
-	before := string(r.fields[exceptionsField])
-	if r.Truncate() || string(r.fields[exceptionsField]) != before {
+	before := string(r.field(exceptionsField))
+	if r.Truncate() || string(r.field(exceptionsField)) != before {
 		t.Error("a record within the budget was changed")
 	}
 }

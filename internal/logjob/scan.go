@@ -1,10 +1,10 @@
 package logjob
 
 import (
-	"bytes"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 )
 
 // maxDepth of nested values; encoding/json's own limit.
@@ -14,15 +14,21 @@ const maxDepth = 10000
 // as strictly as encoding/json does, so that a value which was walked can be
 // copied into an output as it is.
 type scanner struct {
-	data []byte
-	pos  int
-	// spaced is set when a value held white space outside its strings. It is
-	// reset by whoever wants to know.
-	spaced bool
+	data   []byte
+	pos    int
+	spaced bool // there was white space outside strings
 }
 
-// space skips white space and returns the next byte, 0 at the end.
+// space skips white space and returns the next byte, 0 at the end. Most events
+// have none: the test of the first byte is to be inlined.
 func (s *scanner) space() byte {
+	if s.pos < len(s.data) && s.data[s.pos] > ' ' {
+		return s.data[s.pos]
+	}
+	return s.skipSpace()
+}
+
+func (s *scanner) skipSpace() byte {
 	for s.pos < len(s.data) {
 		switch c := s.data[s.pos]; c {
 		case ' ', '\t', '\n', '\r':
@@ -45,8 +51,13 @@ func (s *scanner) fail(want string) error {
 // members calls f with the name, quotes included, and the value of each member
 // of the object that is the whole of data. The slices point into data. The error
 // of f ends the walk.
-func members(data []byte, f func(name, value []byte, spaced bool) error) error {
+func members(data []byte, f func(name, value []byte) error) error {
 	s := scanner{data: data}
+	return s.members(f)
+}
+
+func (s *scanner) members(f func(name, value []byte) error) error {
+	data := s.data
 	if s.space() != '{' {
 		return s.fail("an object")
 	}
@@ -67,11 +78,11 @@ func members(data []byte, f func(name, value []byte, spaced bool) error) error {
 		}
 		s.pos++
 		s.space()
-		start, s.spaced = s.pos, false
+		start = s.pos
 		if err := s.value(1); err != nil {
 			return err
 		}
-		if err := f(name, data[start:s.pos], s.spaced); err != nil {
+		if err := f(name, data[start:s.pos]); err != nil {
 			return err
 		}
 		switch s.space() {
@@ -199,14 +210,25 @@ func (s *scanner) string() error {
 	}
 	data, i := s.data, s.pos+1
 	for i < len(data) {
-		c := data[i]
-		switch {
-		case plain[c]:
+		// Fast path - eight bytes at a time, up to one that is not plain.
+		for i+8 <= len(data) {
+			if m := notPlain(binary.LittleEndian.Uint64(data[i:])); m != 0 {
+				i += bits.TrailingZeros64(m) / 8
+				break
+			}
+			i += 8
+		}
+		for i < len(data) && plain[data[i]] {
 			i++
-		case c == '"':
+		}
+		if i >= len(data) {
+			break
+		}
+		switch data[i] {
+		case '"':
 			s.pos = i + 1
 			return nil
-		case c == '\\':
+		case '\\':
 			n := escapeLen(data[i:])
 			if n == 0 {
 				s.pos = i
@@ -220,6 +242,15 @@ func (s *scanner) string() error {
 	}
 	s.pos = i
 	return s.fail("a closing quote")
+}
+
+// notPlain returns a word whose lowest set bit is the highest one of the first
+// byte in w that is not plain; 0 when all eight are. Bits above may be wrong: the
+// subtractions borrow from the bytes after a match.
+func notPlain(w uint64) uint64 {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	quote, backslash := w^each*'"', w^each*'\\'
+	return ((w-each*0x20)&^w | (quote-each)&^quote | (backslash-each)&^backslash) & high
 }
 
 // escapeLen returns the length of the escape sequence that b begins with, 0 when
@@ -294,20 +325,4 @@ func (s *scanner) digits() bool {
 		s.pos++
 	}
 	return s.pos > start
-}
-
-// unquote returns the text of a valid JSON string, and false for any other value.
-// It copies only where the string has escapes.
-func unquote(raw []byte) ([]byte, bool) {
-	if len(raw) < 2 || raw[0] != '"' {
-		return nil, false
-	}
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return raw[1 : len(raw)-1], true
-	}
-	var text string
-	if json.Unmarshal(raw, &text) != nil {
-		return nil, false
-	}
-	return []byte(text), true
 }

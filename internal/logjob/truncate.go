@@ -22,24 +22,32 @@ const (
 // anything had to go. Lists of another shape than the schema's are left alone.
 func (r *Record) Truncate() bool {
 	// Fast path - a text has never more characters than its JSON has bytes.
-	if len(r.fields[exceptionsField])+len(r.fields[logsField]) <= textBudget {
+	if len(r.field(exceptionsField))+len(r.field(logsField)) <= textBudget {
 		return false
 	}
 	var exceptions []schema.Exception
 	var logs []schema.Log
-	if !decode(r.fields[exceptionsField], &exceptions) || !decode(r.fields[logsField], &logs) {
+	if !decode(r.field(exceptionsField), &exceptions) || !decode(r.field(logsField), &logs) {
 		return false
 	}
 	left := textBudget
 	exceptions, cutExceptions := truncateExceptions(exceptions, &left)
 	logs, cutLogs := truncateLogs(logs, &left)
 	if cutExceptions {
-		r.fields[exceptionsField] = encode(exceptions)
+		r.replace(exceptionsField, encode(exceptions))
 	}
 	if cutLogs {
-		r.fields[logsField] = encode(logs)
+		r.replace(logsField, encode(logs))
 	}
 	return cutExceptions || cutLogs
+}
+
+// replace gives a field another value, behind a copy of the event: its bytes may
+// be shared with others.
+func (r *Record) replace(field int, raw []byte) {
+	start := len(r.data)
+	r.data = append(r.data[:start:start], raw...)
+	r.fields[field] = span{uint32(start), uint32(len(r.data))}
 }
 
 func truncateExceptions(list []schema.Exception, left *int) ([]schema.Exception, bool) {
@@ -66,7 +74,7 @@ func truncateLogs(list []schema.Log, left *int) ([]schema.Log, bool) {
 	for i := range list {
 		for j, argument := range list[i].Message {
 			text := string(argument) // a number or an object counts as its JSON
-			if s, ok := unquote(argument); ok {
+			if s, ok := Unquote(argument); ok {
 				text = string(s)
 			}
 			if !spend(&text, left) {

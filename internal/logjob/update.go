@@ -28,7 +28,7 @@ func New(accountID string) Job { return Job{AccountID: accountID} }
 func (u *Update) Apply(j *Job) error {
 	next := *j
 	for _, step := range []func(*Job) error{
-		u.applyIdentity, u.applyDestination, u.applySelection, u.applyOutput, u.applyBounds, u.refuseUnsupported,
+		u.applyStart, u.applyIdentity, u.applyDestination, u.applySelection, u.applyOutput, u.applyBounds, u.refuseUnsupported,
 	} {
 		if err := step(&next); err != nil {
 			return err
@@ -80,8 +80,7 @@ func (u *Update) applyDestination(j *Job) error {
 		if n := len(*u.OwnershipChallenge); n > maxChallengeLength {
 			return badValue("/ownership_challenge", "ownership_challenge has %d characters, more than the %d allowed", n, maxChallengeLength)
 		}
-		// One that passes is not needed, because no destination that would need
-		// it is accepted.
+		// Whether it proves anything is for who knows the key and the destination.
 		if !challengePattern.MatchString(*u.OwnershipChallenge) {
 			return badValue("/ownership_challenge", "ownership_challenge may only have letters, digits and /+._-")
 		}
@@ -90,11 +89,7 @@ func (u *Update) applyDestination(j *Job) error {
 		return nil
 	}
 	conf := deref(u.DestinationConf)
-	parsed, err := ParseDestination(conf)
-	if err != nil {
-		return err
-	}
-	if err := needsChallenge(parsed); err != nil {
+	if _, err := ParseDestination(conf); err != nil {
 		return err
 	}
 	j.DestinationConf = conf
@@ -159,8 +154,8 @@ func (u *Update) applyBounds(j *Job) error {
 
 // refuseUnsupported names what a job would silently not do.
 func (u *Update) refuseUnsupported(*Job) error {
-	if u.TransformerID != nil {
-		return badValue("/transformer_id", "transformer_id %d cannot be honoured: transformers are not supported", *u.TransformerID)
+	if id := string(u.TransformerID); id != "" && id != "null" {
+		return badValue("/transformer_id", "transformer %s not found for this account: transformers are not supported", shown(id))
 	}
 	if deref(u.FilterAttackTraffic) {
 		return badValue("/filter_attack_traffic", "filter_attack_traffic true cannot be honoured: the dataset %s has no attack traffic", schema.Dataset)

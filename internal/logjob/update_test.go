@@ -132,7 +132,8 @@ func TestRefusedCreates(t *testing.T) {
 	bad(`{`+rest+`, "max_upload_interval_seconds": 301}`, "/max_upload_interval_seconds", "301")
 	bad(`{`+rest+`, "max_upload_records": 999}`, "/max_upload_records", "999")
 	bad(`{`+rest+`, "max_upload_records": -1}`, "/max_upload_records", "-1")
-	bad(`{`+rest+`, "transformer_id": 7}`, "/transformer_id", "7")
+	bad(`{`+rest+`, "transformer_id": 7}`, "/transformer_id", "transformer 7 not found for this account")
+	bad(`{`+rest+`, "transformer_id": "a1"}`, "/transformer_id", `transformer "a1" not found for this account`)
 	bad(`{`+rest+`, "filter_attack_traffic": true}`, "/filter_attack_traffic", "true")
 	bad(`{`+rest+`, "ownership_challenge": "a b"}`, "/ownership_challenge", "letters")
 	bad(`{`+rest+`, "output_options": {"output_type": "xml"}}`, "/output_options/output_type", `"xml"`)
@@ -143,7 +144,11 @@ func TestRefusedCreates(t *testing.T) {
 	bad(`{`+rest+`, "output_options": {"timestamp_format": "iso"}}`, "/output_options/timestamp_format", `"iso"`)
 	bad(`{`+rest+`, "output_options": {"record_template": "{{if .Outcome}}"}}`, "/output_options/record_template", "{{if")
 	bad(`{`+rest+`, "output_options": {"batch_prefix": "`+strings.Repeat("p", 4097)+`"}}`, "/output_options/batch_prefix", "4097")
-	bad(`{`+rest+`, "output_options": {"stringify_object": true}}`, "/output_options", "stringify_object")
+	bad(`{`+rest+`, "output_options": {"stringify_object": "yes"}}`, "/output_options/stringify_object", "string")
+	bad(`{`+rest+`, "output_options": {"colour": "red"}}`, "/output_options", "colour")
+	bad(`{`+rest+`, "output_options": {"field_names": ["Outcome", "*"]}}`, "/output_options/field_names/1", "only one")
+	bad(`{`+rest+`, "output_options": {"field_names": ["*", "Gateway"]}}`, "/output_options/field_names/0", "only one")
+	bad(`{`+rest+`, "logpull_options": "fields=*,Outcome"}`, "/logpull_options", "only one")
 	bad(`{`+rest+`, "output_options": {"field_names": "Outcome"}}`, "/output_options/field_names", "string")
 	bad(`{`+rest+`, "logpull_options": "fields=Outcome&colour=red"}`, "/logpull_options", "colour")
 	bad(`{`+rest+`, "logpull_options": "timestamps=rfc3339ns"}`, "/logpull_options", "rfc3339ns")
@@ -162,8 +167,6 @@ func TestRefusedCreates(t *testing.T) {
 	bad(conf("https://x/?a=%zz"), "/destination_conf", "URL-encoded")
 	bad(conf("https://x/?header_A=b#c"), "/destination_conf", "fragment")
 	bad(conf("https://x/"+strings.Repeat("p", 4096)), "/destination_conf", "4106")
-	bad(conf("s3://bucket/path?region=eu-west-1"), "/destination_conf", "ownership challenge")
-	bad(conf("gs://bucket/path"), "/destination_conf", "ownership challenge")
 
 	forbidden := func(body, pointer, message string) { t.Helper(); f(body, errs.Forbidden, 1004, pointer, message) }
 	forbidden(`{`+rest+`, "filter": "{\"where\":{\"key\":\"WallTimeMs\",\"operator\":\"in\",\"value\":\"200,201\"}}"}`, "/filter",

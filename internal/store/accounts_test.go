@@ -18,14 +18,14 @@ func TestNoAccountIsNotEveryAccount(t *testing.T) {
 		ctx := t.Context()
 		v := mustVersion(t, s, "shop")
 		d := mustDeploy(t, s, "shop", full(v))
-		j, err := s.CreateJob(ctx, logjob.Job{AccountID: testAccount})
+		j, err := s.CreateJob(ctx, logjob.Job{AccountID: testAccount}, 1000)
 		if err != nil {
 			t.Fatal(err)
 		}
 
 		_, _, err = s.CreateToken(ctx, control.Token{Name: "ci", Scopes: []control.Scope{control.Admin}})
 		wantKind(t, err, errs.Invalid, "ci", "no account")
-		_, err = s.CreateJob(ctx, logjob.Job{})
+		_, err = s.CreateJob(ctx, logjob.Job{}, 1000)
 		wantKind(t, err, errs.NotFound)
 		_, err = s.Account(ctx, "")
 		wantKind(t, err, errs.NotFound)
@@ -81,11 +81,11 @@ func TestAccountLimitsCanBeChanged(t *testing.T) {
 		if got, err := s.Account(ctx, testAccount); err != nil || got != a {
 			t.Fatalf("account %+v, error %v", got, err)
 		}
-		if _, err := s.CreateJob(ctx, logjob.Job{AccountID: testAccount}); err != nil {
+		if _, err := s.CreateJob(ctx, logjob.Job{AccountID: testAccount}, 1000); err != nil {
 			t.Fatal(err)
 		}
-		_, err = s.CreateJob(ctx, logjob.Job{AccountID: testAccount})
-		wantKind(t, err, errs.Forbidden, "(1)")
+		_, err = s.CreateJob(ctx, logjob.Job{AccountID: testAccount}, 1000)
+		wantKind(t, err, errs.Forbidden, "(1 in this account)")
 		_, err = s.UpdateAccount(ctx, "nope", control.AccountUpdate{MaxJobs: &one})
 		wantKind(t, err, errs.NotFound, "nope")
 		if text := auditText(t, s); strings.Count(text, "account.update operator@example.com") != 2 {

@@ -92,9 +92,33 @@ func jobByID(ctx context.Context, q querier, accountID string, id int64) (logjob
 	return j, err
 }
 
-// CreateJob stores a job of j.AccountID and gives it its id. At the account's
-// quota it is forbidden.
-func (s *Store) CreateJob(ctx context.Context, j logjob.Job) (logjob.Job, error) {
+// JobQuota is forbidden when the account may have no further job of a dataset: at
+// its own setting, or at most, which holds for every account.
+func (s *Store) JobQuota(ctx context.Context, accountID, dataset string, most int) error {
+	return s.read(ctx, "look at the quota of jobs", func(t *sql.Tx) error { return jobQuota(ctx, t, accountID, dataset, most) })
+}
+
+// jobQuota counts all jobs as those of the dataset, because there is only one.
+func jobQuota(ctx context.Context, q querier, accountID, dataset string, most int) error {
+	owner, err := account(ctx, q, accountID)
+	if err != nil {
+		return err
+	}
+	var have int
+	if err := q.QueryRowContext(ctx, `SELECT COUNT(*) FROM jobs WHERE account_id = $1`, accountID).Scan(&have); err != nil {
+		return err
+	}
+	switch {
+	case have >= owner.MaxJobs:
+		return errs.New(errs.Forbidden, codeQuota, "creating a new job is not allowed: exceeded max jobs allowed (%d in this account)", owner.MaxJobs)
+	case have >= most:
+		return errs.New(errs.Forbidden, codeQuota, "creating a new job (for %s dataset) is not allowed: exceeded max jobs allowed (%d in every account of this platform)", dataset, most)
+	}
+	return nil
+}
+
+// CreateJob stores a job of j.AccountID and gives it its id. It has JobQuota's errors.
+func (s *Store) CreateJob(ctx context.Context, j logjob.Job, most int) (logjob.Job, error) {
 	err := s.write(ctx, "create job", func(t *tx) error {
 		// The counter's row is locked from here on, so that two creations cannot
 		// both take the last place.
@@ -102,16 +126,8 @@ func (s *Store) CreateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 		if err != nil {
 			return err
 		}
-		owner, err := account(ctx, t, j.AccountID)
-		if err != nil {
+		if err := jobQuota(ctx, t, j.AccountID, j.Dataset, most); err != nil {
 			return err
-		}
-		var have int
-		if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM jobs WHERE account_id = $1`, j.AccountID).Scan(&have); err != nil {
-			return err
-		}
-		if have >= owner.MaxJobs {
-			return errs.New(errs.Forbidden, codeQuota, "creating a new job is not allowed: exceeded max jobs allowed (%d)", owner.MaxJobs)
 		}
 		j.Revision = 1
 		if j.Enabled {
@@ -124,6 +140,11 @@ func (s *Store) CreateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 		if _, err := t.ExecContext(ctx, `INSERT INTO jobs (id, account_id, settings_json, enabled_at, revision) VALUES ($1, $2, $3, $4, $5)`,
 			j.ID, j.AccountID, settings, nullMicros(j.EnabledAt), j.Revision); err != nil {
 			return err
+		}
+		if !j.Start.IsZero() {
+			if _, err := createReplay(ctx, t, j.AccountID, j.ID, logjob.ReplayRequest{From: j.Start}); err != nil {
+				return err
+			}
 		}
 		return t.audit(ctx, j.AccountID, "job.create", fmt.Sprint(j.ID), nil, masked(j))
 	})
@@ -157,7 +178,7 @@ func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 		if n, err := result.RowsAffected(); err != nil {
 			return err
 		} else if n == 0 {
-			return errs.New(errs.Conflict, 0, "job %d was changed by somebody else meanwhile: read it again", j.ID)
+			return jobMoved(j.ID)
 		}
 		if j, err = jobByID(ctx, t, j.AccountID, j.ID); err != nil {
 			return err
@@ -167,18 +188,33 @@ func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 	return j, err
 }
 
-// DeleteJob removes a job. Its id is never given again.
-func (s *Store) DeleteJob(ctx context.Context, accountID string, id int64) error {
+// DeleteJob removes a job. Its id is never given again. If revision is not 0 and not
+// that of the job, the error is a conflict.
+func (s *Store) DeleteJob(ctx context.Context, accountID string, id, revision int64) error {
 	return s.write(ctx, "delete job", func(t *tx) error {
 		before, err := jobByID(ctx, t, accountID, id)
 		if err != nil {
 			return err
 		}
-		if _, err := t.ExecContext(ctx, `DELETE FROM jobs WHERE account_id = $1 AND id = $2`, accountID, id); err != nil {
+		if revision != 0 && revision != before.Revision {
+			return jobMoved(id)
+		}
+		// A write between the two statements changes the revision, too.
+		result, err := t.ExecContext(ctx, `DELETE FROM jobs WHERE account_id = $1 AND id = $2 AND revision = $3`, accountID, id, before.Revision)
+		if err != nil {
 			return err
+		}
+		if n, err := result.RowsAffected(); err != nil {
+			return err
+		} else if n == 0 {
+			return jobMoved(id)
 		}
 		return t.audit(ctx, accountID, "job.delete", fmt.Sprint(id), masked(before), nil)
 	})
+}
+
+func jobMoved(id int64) error {
+	return errs.New(errs.Conflict, 0, "job %d was changed by somebody else meanwhile: read it again", id)
 }
 
 // ReportDelivery keeps a job's health: after a success the end of what was

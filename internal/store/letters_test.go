@@ -13,7 +13,7 @@ func mustJob(t *testing.T, s *Store) logjob.Job {
 	t.Helper()
 	j := logjob.New(testAccount)
 	j.Dataset, j.Enabled, j.DestinationConf = "workers_trace_events", true, "https://logs.example.com/?header_Authorization=secret"
-	j, err := s.CreateJob(t.Context(), j)
+	j, err := s.CreateJob(t.Context(), j, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestDeadLettersAreKept(t *testing.T) {
 			t.Errorf("%d letters wait, error %v; want 4", total, err)
 		}
 
-		if err := s.DeleteJob(ctx, testAccount, j.ID); err != nil {
+		if err := s.DeleteJob(ctx, testAccount, j.ID, 0); err != nil {
 			t.Fatal(err)
 		}
 		_, _, err = s.DeadLetters(ctx, testAccount, j.ID, "", 10, 0)

@@ -77,7 +77,7 @@ func TestSnapshotWaitsNoLongerThanAsked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		j, err := s.CreateJob(t.Context(), logjob.Job{AccountID: testAccount})
+		j, err := s.CreateJob(t.Context(), logjob.Job{AccountID: testAccount}, 1000)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -303,7 +303,7 @@ func TestJobLifeCycle(t *testing.T) {
 			AccountID: testAccount, Dataset: "workers_trace_events", Name: "lake",
 			DestinationConf: "https://example.com/?header_Authorization=very-secret",
 			OutputOptions:   &logjob.OutputOptions{FieldNames: []string{"Outcome"}},
-		})
+		}, 1000)
 		if err != nil || j.ID != 1 || j.Revision != 1 || !j.EnabledAt.IsZero() {
 			t.Fatalf("created %+v, error %v", j, err)
 		}
@@ -341,13 +341,14 @@ func TestJobLifeCycle(t *testing.T) {
 		if got, err = s.Job(ctx, testAccount, j.ID); err != nil || got.LastError != nil || got.ErrorMessage != nil {
 			t.Fatalf("after a success: %+v, error %v", got, err)
 		}
-		if err := s.DeleteJob(ctx, testAccount, j.ID); err != nil {
+		wantKind(t, s.DeleteJob(ctx, testAccount, j.ID, stale.Revision), errs.Conflict)
+		if err := s.DeleteJob(ctx, testAccount, j.ID, j.Revision); err != nil {
 			t.Fatal(err)
 		}
 		_, err = s.Job(ctx, testAccount, j.ID)
 		wantKind(t, err, errs.NotFound)
 		wantKind(t, s.ReportDelivery(ctx, logjob.Delivery{JobID: j.ID, CompleteUntil: until}), errs.NotFound)
-		if next, err := s.CreateJob(ctx, logjob.Job{AccountID: testAccount}); err != nil || next.ID != 2 {
+		if next, err := s.CreateJob(ctx, logjob.Job{AccountID: testAccount}, 1000); err != nil || next.ID != 2 {
 			t.Fatalf("the next job has id %d, error %v: ids must not be used twice", next.ID, err)
 		}
 		if text := auditText(t, s); strings.Contains(text, "very-secret") || !strings.Contains(text, "job.delete") {
@@ -382,7 +383,7 @@ func TestJobQuota(t *testing.T) {
 		results := make(chan error, 10)
 		for range 10 {
 			all.Go(func() {
-				_, err := s.CreateJob(t.Context(), logjob.Job{AccountID: testAccount})
+				_, err := s.CreateJob(t.Context(), logjob.Job{AccountID: testAccount}, 1000)
 				results <- err
 			})
 		}

@@ -2,6 +2,8 @@ package ingest
 
 import (
 	"encoding/json"
+	"math"
+	"strings"
 	"time"
 
 	"tidegate/pipeline/stream"
@@ -19,22 +21,8 @@ const (
 	reasonTime        = "time"        // neither the event's time nor the record's can be one
 )
 
-const (
-	// quarantineValueBytes of a record are kept; enough to recognise its sender.
-	quarantineValueBytes = 16 << 10
-
-	// An event's clock is believed if it is at most this far from the time of its
-	// record, which is stamped when the request has ended. Behind: a stream can be
-	// open for days. Ahead: clocks of one site differ by less.
-	behindMax = 7 * 24 * time.Hour
-	aheadMax  = time.Hour
-)
-
-// What a time can be: outside of it a clock was never set, or its unit is wrong.
-var (
-	earliest = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
-	latest   = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
-)
+// quarantineValueBytes of a record are kept; enough to recognise its sender.
+const quarantineValueBytes = 16 << 10
 
 // block is a contiguous range of one partition's records, and what becomes of them.
 type block struct {
@@ -83,7 +71,7 @@ func (b *block) add(partition int, r *stream.Record, e *schema.TraceEvent) (reas
 	if request.status != 0 && (request.status < 100 || request.status > 999) {
 		return reasonStatus, "the response status is no HTTP status"
 	}
-	at, skew, ok := eventTime(e.EventTimestampMs, r.Time)
+	at, skew, ok := schema.EventTime(e.EventTimestampMs, r.Time)
 	if !ok {
 		return reasonTime, "neither EventTimestampMs nor the record's time lies between 2020 and 2100"
 	}
@@ -105,6 +93,7 @@ func (b *block) add(partition int, r *stream.Record, e *schema.TraceEvent) (reas
 	c.CPUMs = append(c.CPUMs, e.CPUTimeMs)
 	c.UpstreamMs = append(c.UpstreamMs, e.Gateway.UpstreamMs)
 	c.Decision = append(c.Decision, e.Gateway.Decision)
+	c.AffinityRule = append(c.AffinityRule, uint16(max(0, min(e.Gateway.AffinityRule, math.MaxUint16)))) // #nosec G115 -- within bounds
 	c.SampledOut = append(c.SampledOut, uint64(e.Gateway.SampledOut))
 	c.RayID = append(c.RayID, e.Gateway.RayID)
 	c.ErrorKind = append(c.ErrorKind, e.ErrorKind)
@@ -116,6 +105,7 @@ func (b *block) add(partition int, r *stream.Record, e *schema.TraceEvent) (reas
 	c.Event = append(c.Event, string(e.Event))
 	c.Exceptions = append(c.Exceptions, list(e.Exceptions))
 	c.Logs = append(c.Logs, list(e.Logs))
+	c.Logpush = append(c.Logpush, logpushOf(r))
 	c.KafkaPartition = append(c.KafkaPartition, int32(partition))
 	c.KafkaOffset = append(c.KafkaOffset, r.Offset)
 	return "", ""
@@ -143,44 +133,36 @@ func fetchOf(e *schema.TraceEvent) fetch {
 	return fetch{f.Request.URL, f.Request.Method, f.Response.Status}
 }
 
-// eventTime returns the time under which an event is stored. It is the event's
-// own, unless that is further from the record's than a clock and a long request
-// can explain; then it is the record's, and skew says by how many milliseconds the
-// event was off. So one wrong clock can neither fill a thousand partitions nor
-// hide its events in another year. Not ok: neither can be a time.
-func eventTime(eventMs int64, record time.Time) (at time.Time, skew int64, ok bool) {
-	event := time.UnixMilli(eventMs).UTC()
-	record = time.UnixMilli(record.UnixMilli()).UTC()
-	if !plausible(record) {
-		return event, 0, plausible(event)
-	}
-	if event.Before(record.Add(-behindMax)) || event.After(record.Add(aheadMax)) {
-		return record, eventMs - record.UnixMilli(), true
-	}
-	return event, 0, true
-}
-
-func plausible(t time.Time) bool { return !t.Before(earliest) && t.Before(latest) }
-
 // clamp keeps a time within what a DateTime64 column can hold.
 func clamp(t time.Time) time.Time {
 	switch {
 	case t.Before(time.Unix(0, 0)):
 		return time.Unix(0, 0).UTC()
-	case t.After(latest):
-		return latest
+	case t.After(schema.TimeLatest):
+		return schema.TimeLatest
 	}
 	return t.UTC()
 }
 
-// list writes a list as JSON, an empty one as [].
+// logpushOf returns whether Logpush jobs get the event, as its script said.
+func logpushOf(r *stream.Record) string {
+	if r.Header(schema.HeaderLogpush) == schema.LogpushDisabled {
+		return tables.LogpushNo
+	}
+	return tables.LogpushYes
+}
+
+// list writes a list as JSON, an empty one as []. What it writes is what came, byte
+// for byte where our own producer wrote it: a replay sends it again.
 func list[T any](values []T) string {
 	if len(values) == 0 {
 		return "[]"
 	}
-	b, err := json.Marshal(values)
-	if err != nil {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if e.Encode(values) != nil {
 		return "[]" // what was unmarshalled marshals
 	}
-	return string(b)
+	return strings.TrimSuffix(b.String(), "\n")
 }

@@ -131,7 +131,7 @@ func TestQuarantineReasons(t *testing.T) {
 func TestEventTime(t *testing.T) {
 	f := func(event, record, want time.Time, wantSkew time.Duration) {
 		t.Helper()
-		at, skew, ok := eventTime(event.UnixMilli(), record)
+		at, skew, ok := schema.EventTime(event.UnixMilli(), record)
 		if !ok || !at.Equal(want) || skew != wantSkew.Milliseconds() {
 			t.Errorf("eventTime(%s, %s) = %s, %d, %t, want %s, %d", event, record, at, skew, ok, want, wantSkew.Milliseconds())
 		}
@@ -143,7 +143,7 @@ func TestEventTime(t *testing.T) {
 	f(noon, noon.Add(7*24*time.Hour), noon, 0) // a stream that was open for a week
 	f(noon.Add(time.Hour), noon, noon.Add(time.Hour), 0)
 	f(noon.Add(time.Hour+time.Millisecond), noon, noon, time.Hour+time.Millisecond)
-	f(noon.Add(-behindMax-time.Millisecond), noon, noon, -behindMax-time.Millisecond)
+	f(noon.Add(-schema.EventBehindMax-time.Millisecond), noon, noon, -schema.EventBehindMax-time.Millisecond)
 	f(time.UnixMilli(1), noon, noon, time.UnixMilli(1).Sub(noon))
 	f(noon, time.UnixMilli(-1), noon, 0) // a record without a time
 	f(noon, noon.Add(300*time.Microsecond), noon, 0)
@@ -151,7 +151,7 @@ func TestEventTime(t *testing.T) {
 
 func TestEventTimeOfHopelessClocks(t *testing.T) {
 	for _, event := range []int64{1, 1 << 62, noon.Unix()} { // the last is in seconds
-		if at, skew, ok := eventTime(event, time.UnixMilli(-1)); ok {
+		if at, skew, ok := schema.EventTime(event, time.UnixMilli(-1)); ok {
 			t.Errorf("eventTime(%d) without a record's time is %s, %d", event, at, skew)
 		}
 	}
@@ -206,7 +206,7 @@ func FuzzDecodeBlock(f *testing.F) {
 			}
 		}
 		for _, at := range b.events.Time {
-			if !plausible(at) {
+			if !schema.PlausibleTime(at) {
 				t.Fatalf("an event is stored at %s", at)
 			}
 		}

@@ -22,7 +22,8 @@ type settings struct {
 	bounds   bounds
 	sink     Sink
 	traits   Traits
-	parallel int // uploads of one partition at a time
+	parallel int   // uploads of one partition at a time
+	replay   int64 // id of the replay; 0: live delivery
 }
 
 func newSettings(j logjob.Job, sinks Sinks, c Config) (*settings, error) {
@@ -75,6 +76,7 @@ type delivery struct {
 	uploads   []*upload // in the order of their offsets, from the lowest that is not finished
 	ended     chan *upload
 	committed int64
+	began     *int64    // see mark
 	idleSince time.Time // when the position was committed last
 	newest    time.Time // of the records seen in the partition; see mark
 	counts    counts
@@ -130,7 +132,7 @@ func (d *delivery) run(ctx context.Context) error {
 func (d *delivery) begin(ctx context.Context) error {
 	offset, metadata, ok := d.partition.Committed()
 	m := parseMark(offset, metadata)
-	d.newest = m.newest()
+	d.newest, d.began = m.newest(), m.Began
 	if !ok || m.EnabledAt != d.job.EnabledAt.UnixMicro() {
 		m.Plans = nil
 		enabled, err := d.enabledOffset(ctx)
@@ -141,13 +143,14 @@ func (d *delivery) begin(ctx context.Context) error {
 			offset = enabled
 		}
 		// Commit at once: what retention takes from here on is a loss to be told.
-		d.position = offset
+		began := offset
+		d.position, d.began = offset, &began
 		if err := d.commit(ctx); err != nil {
 			return err
 		}
 	}
 	d.position, d.committed, d.idleSince = offset, offset, time.Now()
-	d.metrics.tally.at(d.partition.ID(), offset)
+	d.metrics.ledger.at(d.partition.ID(), offset)
 	if len(m.Plans) > 0 && m.Revision == d.job.Revision {
 		return d.resume(ctx, m.Plans)
 	}

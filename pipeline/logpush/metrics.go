@@ -21,6 +21,7 @@ const (
 	// A broker lost the end of a partition; counts records of all accounts that are
 	// known to be gone, delivered ones among them.
 	droppedTruncated = "truncated"
+	droppedUnmarked  = "unmarked" // in a replay: nobody knows whether its script's logpush was false
 )
 
 // metrics of the service; each is counted by job.
@@ -64,7 +65,7 @@ func newMetrics() (*metrics, error) {
 	}
 	counter(&m.in, "tidegate_logpush_events_in_total", "Events of a job's account that were read.")
 	counter(&m.out, "tidegate_logpush_events_out_total", "Events that a destination accepted.")
-	counter(&m.dropped, "tidegate_logpush_events_dropped_total", "Events that are not sent, by reason: logpush_disabled, filter, sample, malformed, retention, truncated.")
+	counter(&m.dropped, "tidegate_logpush_events_dropped_total", "Events that are not sent, by reason: logpush_disabled, filter, sample, malformed, retention, truncated, unmarked. Those of replays have replay=\"true\".")
 	counter(&m.truncated, "tidegate_logpush_events_truncated_total", "Events whose Logs or Exceptions were cut to the budget.")
 	counter(&m.bytes, "tidegate_logpush_bytes_total", "Uncompressed bytes that a destination accepted.")
 	counter(&m.gzipBytes, "tidegate_logpush_gzip_bytes_total", "Compressed bytes that a destination accepted.")
@@ -89,18 +90,21 @@ type jobMetrics struct {
 	attrs     metric.MeasurementOption
 	byReason  map[string]metric.MeasurementOption
 	byFailure map[string]metric.MeasurementOption
-	tally     *tally // nil: only counters
+	ledger     *ledger // nil: only counters
 }
 
-func (m *metrics) of(jobID int64) *jobMetrics {
-	job := attribute.String("job", strconv.FormatInt(jobID, 10))
-	j := &jobMetrics{metrics: m, attrs: metric.WithAttributeSet(attribute.NewSet(job)),
+func (m *metrics) of(jobID int64, more ...attribute.KeyValue) *jobMetrics {
+	job := append([]attribute.KeyValue{attribute.String("job", strconv.FormatInt(jobID, 10))}, more...)
+	with := func(more ...attribute.KeyValue) metric.MeasurementOption {
+		return metric.WithAttributeSet(attribute.NewSet(append(more, job...)...))
+	}
+	j := &jobMetrics{metrics: m, attrs: with(),
 		byReason: map[string]metric.MeasurementOption{}, byFailure: map[string]metric.MeasurementOption{}}
-	for _, reason := range []string{droppedLogpush, droppedFilter, droppedSample, droppedMalformed, droppedRetention, droppedTruncated} {
-		j.byReason[reason] = metric.WithAttributeSet(attribute.NewSet(job, attribute.String("reason", reason)))
+	for _, reason := range []string{droppedLogpush, droppedFilter, droppedSample, droppedMalformed, droppedRetention, droppedTruncated, droppedUnmarked} {
+		j.byReason[reason] = with(attribute.String("reason", reason))
 	}
 	for _, stage := range []string{stageOpen, stageUpload, stageRefused, stageLetter} {
-		j.byFailure[stage] = metric.WithAttributeSet(attribute.NewSet(job, attribute.String("stage", stage)))
+		j.byFailure[stage] = with(attribute.String("stage", stage))
 	}
 	return j
 }
@@ -140,7 +144,7 @@ func (j *jobMetrics) early(ctx context.Context) { j.closed.Add(ctx, 1, j.attrs) 
 func (j *jobMetrics) drop(ctx context.Context, reason string, n int64) {
 	if n > 0 {
 		j.dropped.Add(ctx, n, j.byReason[reason])
-		j.tally.dropped(time.Now(), reason, n)
+		j.ledger.dropped(time.Now(), reason, n)
 	}
 }
 
@@ -151,7 +155,7 @@ func (j *jobMetrics) buried(ctx context.Context, records int) {
 }
 
 func (j *jobMetrics) delivered(ctx context.Context, s *sealed, took time.Duration) {
-	j.tally.tried(time.Now(), s, statusTaken, true, took)
+	j.ledger.tried(time.Now(), s, statusTaken, true, took)
 	j.out.Add(ctx, int64(s.Records), j.attrs)
 	j.bytes.Add(ctx, s.size, j.attrs)
 	j.gzipBytes.Add(ctx, int64(len(s.Body)), j.attrs)

@@ -18,6 +18,9 @@ type mark struct {
 	// EnabledAt of the job, in Unix microseconds, when the offset was committed.
 	// When the job was switched on again since, what lies between is not sent.
 	EnabledAt int64 `json:"enabled_at"`
+	// Began is the offset at which delivery began when the job was switched on at
+	// EnabledAt: what lies before is a replay's. Nil in marks of earlier versions.
+	Began *int64 `json:"began,omitempty"`
 	// Revision of the job's settings that the plans were made under. Under other
 	// settings they are void: the destination may have refused a batch because of
 	// its size.
@@ -88,6 +91,14 @@ func (p *plan) until() time.Time { return time.Unix(p.Until, 0).UTC() }
 // batchID names the window of a job that begins at an offset.
 func batchID(job int64, partition int, begin int64) string {
 	return fmt.Sprintf("%d-%d-%d", job, partition, begin)
+}
+
+// batchID is that of a job's live delivery, or of its replay.
+func (s *settings) batchID(partition int, begin int64) string {
+	if s.replay == 0 {
+		return batchID(s.job.ID, partition, begin)
+	}
+	return fmt.Sprintf("%d-r%d-%d-%d", s.job.ID, s.replay, partition, begin)
 }
 
 // objectName has the shape that Logpush's objects are known by: the time range

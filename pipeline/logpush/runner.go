@@ -41,9 +41,9 @@ func (m *Manager) start(ctx context.Context, j logjob.Job, ended chan<- struct{}
 	r.health.letters, r.health.letterLimits = m.config.Letters, m.config.LetterLimits
 	r.health.alert = func(kind, message string) { m.alerts.send(j, kind, message, time.Now()) }
 	if m.pulse != nil {
-		r.metrics.tally = newTally(j)
-		r.health.tally = r.metrics.tally
-		r.member = &member{job: j, tally: r.metrics.tally, lag: m.lags.of(j.ID), alerts: m.alerts, partitions: map[int]stream.Partition{}}
+		r.metrics.ledger = newLedger(j)
+		r.health.ledger = r.metrics.ledger
+		r.member = &member{job: j, ledger: r.metrics.ledger, lag: m.lags.of(j.ID), alerts: m.alerts, partitions: map[int]stream.Partition{}}
 		m.pulse.join(r.member)
 	}
 	r.stopping, r.stop = context.WithCancel(ctx)
@@ -87,7 +87,7 @@ func (r *runner) run(ctx context.Context) {
 		return
 	}
 	r.log.InfoContext(ctx, "a job begins", "revision", r.job.Revision, "destination", logjob.MaskDestination(r.job.DestinationConf))
-	group := r.manager.groups(fmt.Sprintf("tidegate-logpush-%d", r.job.ID))
+	group := r.manager.groups(groupID(r.job.ID))
 	err = group.Run(working, func(ctx context.Context, p stream.Partition) error { return r.handle(ctx, p, settings) })
 	if err != nil {
 		r.health.Failed(wholeJob, time.Now(), "error reading events: the job is not running")
@@ -96,6 +96,9 @@ func (r *runner) run(ctx context.Context) {
 	}
 	r.log.InfoContext(ctx, "a job ended", "revision", r.job.Revision)
 }
+
+// groupID names the consumer group of a job's deliveries.
+func groupID(jobID int64) string { return fmt.Sprintf("tidegate-logpush-%d", jobID) }
 
 // drain waits until the batches in hand are finished, for a while.
 func (r *runner) drain(ctx context.Context) {

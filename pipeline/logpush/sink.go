@@ -26,7 +26,8 @@ import (
 type Object struct {
 	Name        string    // without folders: <start>_<end>_<hash>.log.gz
 	Date        time.Time // fills {DATE} and {HOUR}: when the batch begins
-	Body        []byte    // gzip; nil where the sink wants Items
+	Body        []byte    // gzip unless Plain; nil where the sink wants Items
+	Plain       bool      // Body is what a person shall read: set for Traits.Challenge only
 	Items       []Item    // the records one by one, for sinks whose Traits say so
 	ContentType string    // of what is inside the gzip
 	Records     int
@@ -103,6 +104,9 @@ type Traits struct {
 	Records bool
 	// Overwrites says that a repeat under the same key replaces what is there.
 	Overwrites bool
+	// Challenge says that the sink writes with credentials of the operator's, so that
+	// who names the destination proves to own it first. It takes an Object that is Plain.
+	Challenge bool
 	// InOrder says that the batches of a partition must come one after the other.
 	// Otherwise several may be under way at a time.
 	InOrder bool
@@ -233,6 +237,11 @@ func (s Sinks) TestUpload(ctx context.Context, conf string) error {
 	} else {
 		err = putTest(ctx, sink)
 	}
+	return testError(ctx, conf, err)
+}
+
+// testError words what a destination did to a first upload.
+func testError(ctx context.Context, conf string, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -242,6 +251,28 @@ func (s Sinks) TestUpload(ctx context.Context, conf string) error {
 			scheme, logjob.Redactor(conf).Replace(err.Error()))
 	}
 	return nil
+}
+
+// NeedsChallenge reports whether who names a destination must prove to own it. Its
+// error is an *errs.Error.
+func (s Sinks) NeedsChallenge(conf string) (bool, error) {
+	sink, err := s.Open(conf)
+	return err == nil && TraitsOf(sink).Challenge, err
+}
+
+// PutChallenge writes text to a destination that NeedsChallenge, in a file called
+// name, and returns the file's path within the bucket. Its errors are TestUpload's.
+func (s Sinks) PutChallenge(ctx context.Context, conf, name, text string) (string, error) {
+	sink, err := s.Open(conf)
+	if err != nil {
+		return "", err
+	}
+	u, err := logjob.ParseDestination(conf)
+	if err != nil {
+		return "", err
+	}
+	o := Object{Name: name, Date: time.Now(), Body: []byte(text), Plain: true, ContentType: "text/plain; charset=utf-8", Dataset: schema.Dataset}
+	return o.Key(u.Path), testError(ctx, conf, sink.Put(ctx, o))
 }
 
 // putTest writes the content that Logpush documents.

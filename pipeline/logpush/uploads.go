@@ -104,7 +104,7 @@ func (d *delivery) landed(ctx context.Context, u *upload) error {
 
 // commit stores where the next window begins, and the plans of those under way.
 func (d *delivery) commit(ctx context.Context) error {
-	m := mark{EnabledAt: d.job.EnabledAt.UnixMicro()}
+	m := mark{EnabledAt: d.job.EnabledAt.UnixMicro(), Began: d.began}
 	if !d.newest.IsZero() {
 		m.Newest = d.newest.UnixMilli()
 	}
@@ -124,6 +124,6 @@ func (d *delivery) commit(ctx context.Context) error {
 		return fmt.Errorf("commit offset %d of partition %d for job %d: %w", offset, d.partition.ID(), d.job.ID, err)
 	}
 	d.committed, d.idleSince = offset, time.Now()
-	d.metrics.tally.at(d.partition.ID(), offset)
+	d.metrics.ledger.at(d.partition.ID(), offset)
 	return nil
 }

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// zipLevel is where compressing an event begins to cost more than reading,
+	// GzipLevel is where compressing an event begins to cost more than reading,
 	// splitting and formatting it, on purpose: objects are kept and carried for
 	// longer than the processor is busy (docs/benchmarks.md has the other levels).
-	zipLevel = 5
+	GzipLevel = 5
 	// pieceBytes is how much text is compressed at a time: enough to make the calls
 	// cheap, little enough that many open batches can wait with less.
 	pieceBytes = 64 << 10
@@ -36,7 +36,7 @@ type zipper struct {
 
 // deflaters are writers between two pieces.
 var deflaters = sync.Pool{New: func() any {
-	w, err := flate.NewWriterDict(io.Discard, zipLevel, nil)
+	w, err := flate.NewWriterDict(io.Discard, GzipLevel, nil)
 	if err != nil {
 		panic(err) // the level is ours, and a constant
 	}

@@ -23,6 +23,7 @@ type Events struct {
 	CPUMs             []*int64
 	UpstreamMs        []*float64
 	Decision          []string
+	AffinityRule      []uint16
 	SampledOut        []uint64
 	RayID             []string
 	ErrorKind         []string
@@ -34,6 +35,7 @@ type Events struct {
 	Event             []string
 	Exceptions        []string
 	Logs              []string
+	Logpush           []string // LogpushYes or LogpushNo
 	KafkaPartition    []int32
 	KafkaOffset       []int64
 }
@@ -79,6 +81,7 @@ func (b *Events) Columns() []Column {
 		column("cpu_ms", "Nullable(Int64)", &b.CPUMs),
 		column("upstream_ms", "Nullable(Float64)", &b.UpstreamMs),
 		column("decision", "String", &b.Decision),
+		column("affinity_rule", "UInt16", &b.AffinityRule),
 		column("sampled_out", "UInt64", &b.SampledOut),
 		column("ray_id", "String", &b.RayID),
 		column("error_kind", "String", &b.ErrorKind),
@@ -90,6 +93,7 @@ func (b *Events) Columns() []Column {
 		column("event", "String", &b.Event),
 		column("exceptions", "String", &b.Exceptions),
 		column("logs", "String", &b.Logs),
+		column("logpush", "String", &b.Logpush),
 		column("kafka_partition", "Int32", &b.KafkaPartition),
 		column("kafka_offset", "Int64", &b.KafkaOffset),
 	}

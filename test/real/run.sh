@@ -1,17 +1,23 @@
 #!/usr/bin/env bash
-# Run the contract suites on real services: Apache Kafka, PostgreSQL and an S3
-# server, each started here on a free port of the loopback interface and stopped
+# Run the contract suites on real services: Apache Kafka, PostgreSQL, servers of S3,
+# Google Cloud Storage and Azure Blob Storage, and receivers of the OpenTelemetry
+# collector, each started here on a free port of the loopback interface and stopped
 # at the end. A service that cannot be had fails the run.
 #
 # A suite takes part by reading one of these variables in a _test.go file:
 #   TIDEGATE_TEST_KAFKA     brokers, host:port
 #   TIDEGATE_TEST_POSTGRES  a database in which tests may make schemas, postgres://...
 #   TIDEGATE_TEST_S3        a server in which tests may make buckets, http://key:secret@host:port
-# Arguments go to `go test`, such as -run or -v.
+#   TIDEGATE_TEST_GCS       the same of Google Cloud Storage, http://host:port
+#   TIDEGATE_TEST_AZURE     the same of Azure, http://account:key@host:port
+#   TIDEGATE_TEST_COLLECTOR the receivers of test/collector, http://host:port
+# Arguments go to `go test`, such as -run or -v. TIDEGATE_REAL names the services to
+# start, if not all: TIDEGATE_REAL=s3,gcs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 VERSITYGW=github.com/versity/versitygw/cmd/versitygw@v1.8.0
+FAKE_GCS=github.com/fsouza/fake-gcs-server@v1.56.1
 cache=$PWD/bin/real # what was installed here stays until `make clean`
 work=$(mktemp -d)
 chmod 755 "$work" # PostgreSQL runs as a user of its own
@@ -164,15 +170,57 @@ start_s3() {
   export TIDEGATE_TEST_S3=http://tidegate:tidegate-secret@127.0.0.1:$port
 }
 
+start_gcs() {
+  local port server=$cache/${FAKE_GCS##*@}/fake-gcs-server
+  [[ -x $server ]] || GOBIN=$(dirname "$server") go install "$FAKE_GCS"
+  port=$(free_port)
+  start gcs "$server" -scheme http -host 127.0.0.1 -port "$port" -backend memory
+  await accepts "$port"
+  export TIDEGATE_TEST_GCS=http://127.0.0.1:$port
+}
+
+start_azure() {
+  local port stamp key
+  stamp=$cache/azurite/$(cksum <test/real/azurite/package-lock.json | cut -d ' ' -f 1)
+  if [[ ! -e $stamp ]]; then
+    rm -rf "$cache/azurite"
+    mkdir -p "$cache/azurite"
+    cp test/real/azurite/package*.json "$cache/azurite"
+    npm ci --prefix "$cache/azurite" --ignore-scripts --no-audit --no-fund --loglevel error
+    touch "$stamp"
+  fi
+  port=$(free_port)
+  key=$(head -c 32 /dev/urandom | base64)
+  export AZURITE_ACCOUNTS="tidegate:$key"
+  # The SDK may speak a newer version of the API than the emulator knows by name.
+  start azure node "$cache/azurite/node_modules/azurite/dist/src/blob/main.js" --blobHost 127.0.0.1 --blobPort "$port" \
+    --inMemoryPersistence --skipApiVersionCheck --disableTelemetry --silent
+  await accepts "$port"
+  key=${key//+/%2B}
+  key=${key//\//%2F}
+  export TIDEGATE_TEST_AZURE=http://tidegate:${key//=/%3D}@127.0.0.1:$port
+}
+
+start_collector() {
+  local port
+  go build -C test/collector -o "$cache/collector" .
+  port=$(free_port)
+  start collector "$cache/collector" -listen "127.0.0.1:$port"
+  await accepts "$port"
+  export TIDEGATE_TEST_COLLECTOR=http://127.0.0.1:$port
+}
+
 # A renamed variable must not turn this into a second run on the embedded ones.
 declare -A suites=()
-for variable in TIDEGATE_TEST_KAFKA TIDEGATE_TEST_POSTGRES TIDEGATE_TEST_S3; do
+services=(kafka postgres s3 gcs azure collector)
+[[ -z ${TIDEGATE_REAL:-} ]] || IFS=, read -ra services <<<"$TIDEGATE_REAL"
+for service in "${services[@]}"; do
+  [[ $(type -t "start_$service") == function ]] || fail "no service is called $service"
+  variable=TIDEGATE_TEST_${service^^}
   found=$(grep -rl --include='*_test.go' --exclude-dir=node_modules "$variable" . | xargs -r -n1 dirname | sort -u)
   [[ -n $found ]] || fail "no test reads $variable"
   for package in $found; do suites[$package]=1; done
 done
 
-start_kafka
-start_postgres
-start_s3
+for service in "${services[@]}"; do "start_$service"; done
 CGO_ENABLED=1 go test -race -shuffle=on -count=1 -timeout 20m "$@" "${!suites[@]}"

@@ -41,6 +41,7 @@ var kinds = map[int]errs.Kind{
 	http.StatusBadRequest:            errs.Invalid,
 	http.StatusNotFound:              errs.NotFound,
 	http.StatusConflict:              errs.Conflict,
+	http.StatusPreconditionFailed:    errs.Precondition,
 	http.StatusUnauthorized:          errs.Unauthorized,
 	http.StatusForbidden:             errs.Forbidden,
 	http.StatusRequestEntityTooLarge: errs.TooLarge,

@@ -26,7 +26,7 @@ type Options struct {
 
 type sink struct {
 	root   string // one of Options.Roots
-	folder string // below root, with slashes and {DATE}
+	folder string // below root, with slashes and placeholders
 
 	syncFolder func(*os.File) error // makes the names in a folder durable
 }
@@ -36,10 +36,15 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 	switch {
 	case u.Host != "" && u.Host != "localhost", u.User != nil:
 		return nil, errors.New("a file destination has three slashes: file:///folder")
+	case u.Query().Has("mode"):
+		return nil, errors.New("the parameter mode is not supported: a file destination gets one file for each batch, and has no parameters")
 	case u.RawQuery != "":
 		return nil, errors.New("a file destination has no parameters")
 	case len(options.Roots) == 0:
 		return nil, errors.New("file destinations are not allowed: the operator named no folder for them")
+	}
+	if err := logpush.CheckPlaceholders(u); err != nil {
+		return nil, err
 	}
 	for element := range strings.SplitSeq(u.Path, "/") {
 		if element == ".." {
@@ -58,6 +63,9 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 	}
 	return nil, fmt.Errorf("the path %s is not below a folder that the operator allows (--logpush-file-roots)", folder)
 }
+
+// Traits implements logpush.Traiter.
+func (*sink) Traits() logpush.Traits { return logpush.Traits{Overwrites: true} }
 
 // Put implements logpush.Sink. A reader sees the whole file or none: it is
 // written under another name, made durable, and renamed. After a crash a hidden

@@ -112,5 +112,7 @@ func TestRefusedDestinations(t *testing.T) {
 	f("file:///srv/logs/%2e%2e/x", "..", "/srv/logs")
 	f("file://srv/logs", "three slashes", "/srv/logs")
 	f("file:///srv/logs?mode=0777", "parameters", "/srv/logs")
+	f("file:///srv/logs?mode=append", "one file for each batch", "/srv/logs")
+	f("file:///srv/logs/{MINUTE}", "{MINUTE}", "/srv/logs")
 	f("file:///srv/logs/%00", "zero byte", "/srv/logs")
 }

@@ -48,7 +48,7 @@ func (p params) flag(name string) (bool, error) {
 
 // parse reads a destination_conf. Its errors name parameters and never repeat values.
 func parse(u *url.URL, r rules, policy egress.Policy) (*endpoint, params, error) {
-	e := &endpoint{url: *u, header: http.Header{}}
+	e := &endpoint{url: *u, header: http.Header{}, answerMax: answerMax}
 	p := params{}
 	var kept []string
 	for pair := range strings.SplitSeq(u.RawQuery, "&") {

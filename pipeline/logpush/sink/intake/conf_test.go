@@ -65,6 +65,10 @@ func TestRefusedDestinations(t *testing.T) {
 	f("loki://h?tenant=a&header_X-Scope-OrgID=b", "twice")
 	f("loki://h?structured-metadata=no", "true or false")
 	f("otlp://h?format=json", `no parameter "format"`)
+	f("elastic://h", "index or a data stream")
+	f("elastic://h/_all", "index or a data stream")
+	f("elastic://h/a/_doc", "index or a data stream")
+	f("elastic://h/a?refresh=true", `no parameter "refresh"`)
 	many := ""
 	for i := range 13 {
 		many += fmt.Sprintf("&label_a%d=x", i)

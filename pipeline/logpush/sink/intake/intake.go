@@ -53,6 +53,7 @@ var kinds = map[string]kind{
 	"ibmcl":       {ibmRules, openIBM},
 	"loki":        {lokiRules, openLoki},
 	"otlp":        {otlpRules, openOTLP},
+	"elastic":     {elasticRules, openElastic},
 }
 
 // Schemes returns the schemes that New takes, sorted.

@@ -27,11 +27,13 @@ func isObject(text []byte) bool {
 
 // appendString appends text as a JSON string, without the line ends of csv.
 func appendString(to, text []byte) []byte {
-	quoted, err := json.Marshal(string(bytes.TrimRight(text, "\r\n")))
-	if err != nil { // a string has a form in JSON
-		panic(err)
+	var quoted bytes.Buffer
+	encoder := json.NewEncoder(&quoted)
+	encoder.SetEscapeHTML(false) // which would make six bytes of one
+	if err := encoder.Encode(string(bytes.TrimRight(text, "\r\n"))); err != nil {
+		panic(err) // a string has a form in JSON, and a buffer takes everything
 	}
-	return append(to, quoted...)
+	return append(to, bytes.TrimSuffix(quoted.Bytes(), []byte("\n"))...)
 }
 
 // postArray posts one JSON array with an element for each record.
@@ -50,7 +52,8 @@ func writeArray(w io.Writer, items []logpush.Item, element func(to []byte, item 
 		if i > 0 {
 			buffer = append(buffer, ',')
 		}
-		if _, err := w.Write(element(buffer, &items[i])); err != nil {
+		buffer = element(buffer, &items[i])
+		if _, err := w.Write(buffer); err != nil {
 			return err
 		}
 		buffer = buffer[:0]

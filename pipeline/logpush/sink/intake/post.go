@@ -28,18 +28,20 @@ const (
 	HeaderSignature = signature.Header
 )
 
-// Bounds on an answer: what is kept of it, and how long its body may take, so that
-// a destination that drips byte after byte cannot hold a delivery for ever.
+// Bounds on an answer: what is kept of it, where a service needs no more, and how
+// long its body may take, so that a destination that drips byte after byte cannot
+// hold a delivery for ever.
 const (
-	answerMax  = 64 << 10
+	answerMax  = 64 << 10 // bytes
 	answerTime = 10 * time.Second
 )
 
 // endpoint is where a destination takes batches.
 type endpoint struct {
-	client *http.Client
-	url    url.URL
-	header http.Header
+	client    *http.Client
+	url       url.URL
+	header    http.Header
+	answerMax int64 // how much of an answer is kept, in bytes
 }
 
 // payload is the body of one request.
@@ -109,11 +111,11 @@ func (e *endpoint) post(ctx context.Context, o *logpush.Object, p payload) ([]by
 	if err != nil {
 		return nil, &logpush.UploadError{Text: "the request cannot be made: " + err.Error(), Permanent: true}
 	}
-	return do(e.client, request)
+	return do(e.client, request, e.answerMax)
 }
 
-// do sends a request and reads its answer, as post says.
-func do(client *http.Client, request *http.Request) ([]byte, error) {
+// do sends a request and reads its answer up to most bytes, as post says.
+func do(client *http.Client, request *http.Request, most int64) ([]byte, error) {
 	ctx, cancel := context.WithCancel(request.Context())
 	defer cancel()
 	response, err := client.Do(request.WithContext(ctx))
@@ -127,7 +129,7 @@ func do(client *http.Client, request *http.Request) ([]byte, error) {
 	// What the receiver says is part of the error; the rest is read a little so
 	// that the connection can be used again.
 	defer time.AfterFunc(answerTime, cancel).Stop()
-	body, readErr := io.ReadAll(io.LimitReader(response.Body, answerMax))
+	body, readErr := io.ReadAll(io.LimitReader(response.Body, most))
 	if response.StatusCode/100 == 2 {
 		return body, nil // it has the batch, whatever became of its answer
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -53,6 +54,13 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	}
 	r.bodies[q.URL.Path+" "+q.Header.Get(HeaderBatchID)] = body
 	r.requests = append(r.requests, q)
+	if strings.HasSuffix(q.URL.Path, "/_bulk") {
+		records, err := strconv.Atoi(q.Header.Get(HeaderRecords))
+		if err != nil {
+			panic(err)
+		}
+		_, _ = io.WriteString(w, bulkAnswer(slices.Repeat([]string{`{"create":{"status":201}}`}, records)...))
+	}
 }
 
 func (r *receiver) fail(status int) {
@@ -129,6 +137,7 @@ var services = map[string]struct {
 	"ibmcl":       {"ibmcl://HOST?insecure=true&ibm_api_key=k3y", "/logs/v1/singles", textsOfIBM},
 	"loki":        {"loki://HOST?insecure=true&tenant=red", "/loki/api/v1/push", textsOfLoki},
 	"otlp":        {"otlp://HOST?insecure=true", "/v1/logs", textsOfOTLP},
+	"elastic":     {"elastic://HOST/logs-{DATE}?insecure=true&header_Authorization=ApiKey%20k3y", "/logs-20261009/_bulk", textsOfElastic},
 }
 
 // openService opens the sink of a scheme for a receiver at host.

@@ -4,20 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"reflect"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
-
-	collector "go.opentelemetry.io/proto/otlp/collector/logs/v1"
-	"google.golang.org/protobuf/proto"
 
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/sinktest"
@@ -30,79 +23,17 @@ func decode(t *testing.T, body []byte, to any) {
 	}
 }
 
-// The functions below return the records of a body as lines, as sinktest.Content
-// has them.
-
+// textsOfDatadog returns the records of a body as lines, as sinktest.Content has
+// them; so do its like beside the tests of other services.
 func textsOfDatadog(t *testing.T, body []byte) []byte {
 	t.Helper()
-	var elements []json.RawMessage
-	decode(t, body, &elements)
+	var logs []struct{ Message string }
+	decode(t, body, &logs)
 	var texts [][]byte
-	for _, element := range elements {
-		var wrapped struct{ Message *string }
-		decode(t, element, &wrapped)
-		if wrapped.Message != nil {
-			element = []byte(*wrapped.Message)
-		}
-		texts = append(texts, element)
+	for _, l := range logs {
+		texts = append(texts, []byte(l.Message))
 	}
 	return lines(texts)
-}
-
-func textsOfIBM(t *testing.T, body []byte) []byte {
-	t.Helper()
-	var elements []struct{ Text json.RawMessage }
-	decode(t, body, &elements)
-	var texts [][]byte
-	for _, element := range elements {
-		if text := ""; json.Unmarshal(element.Text, &text) == nil {
-			element.Text = []byte(text)
-		}
-		texts = append(texts, element.Text)
-	}
-	return lines(texts)
-}
-
-type lokiPush struct {
-	Streams []struct {
-		Stream map[string]string
-		Values [][]json.RawMessage
-	}
-}
-
-func textsOfLoki(t *testing.T, body []byte) []byte {
-	t.Helper()
-	var push lokiPush
-	decode(t, body, &push)
-	texts := map[string][]byte{}
-	for _, stream := range push.Streams {
-		for _, entry := range stream.Values {
-			line := ""
-			decode(t, entry[1], &line)
-			texts[string(entry[0])] = []byte(line)
-		}
-	}
-	return inOrder(texts)
-}
-
-func textsOfOTLP(t *testing.T, body []byte) []byte {
-	t.Helper()
-	texts := map[string][]byte{}
-	for _, resource := range export(t, body).ResourceLogs {
-		for _, record := range resource.ScopeLogs[0].LogRecords {
-			texts[fmt.Sprint(record.TimeUnixNano)] = []byte(record.Body.GetStringValue())
-		}
-	}
-	return inOrder(texts)
-}
-
-func export(t *testing.T, body []byte) *collector.ExportLogsServiceRequest {
-	t.Helper()
-	var request collector.ExportLogsServiceRequest
-	if err := proto.Unmarshal(body, &request); err != nil {
-		t.Fatal(err)
-	}
-	return &request
 }
 
 func lines(texts [][]byte) []byte { return bytes.Join(texts, []byte("\n")) }
@@ -114,20 +45,6 @@ func inOrder(texts map[string][]byte) []byte {
 		ordered = append(ordered, texts[at])
 	}
 	return lines(ordered)
-}
-
-// ibmTokens gives tokens away, and returns where.
-func ibmTokens(t *testing.T) string {
-	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if q.FormValue("grant_type") != "urn:ibm:params:oauth:grant-type:apikey" || q.FormValue("apikey") != "k3y" {
-			http.Error(w, `{"errorMessage":"Provided API key could not be found."}`, http.StatusBadRequest)
-			return
-		}
-		fmt.Fprint(w, `{"access_token":"t0k3n","token_type":"Bearer","expires_in":3600}`)
-	}))
-	t.Cleanup(server.Close)
-	return server.URL
 }
 
 func putTo(t *testing.T, scheme string, o logpush.Object) (*http.Request, []byte) {
@@ -190,208 +107,38 @@ func TestSplunkMayHaveItsOwnCertificate(t *testing.T) {
 }
 
 func TestDatadogRequest(t *testing.T) {
-	r := receive(t)
-	conf := "datadog://" + r.Listener.Addr().String() + "/v1/input?header_DD-API-KEY=k3y&ddsource=cloudflare&service=shop&host=h&ddtags=env%3Aprod,team%3Ared&insecure=true"
-	o := sinktest.Items("a", `{"Outcome":"ok"}`+"\n"+`"ok",1`+"\n{broken\n")
-	if err := open(t, conf, loopback).Put(t.Context(), o); err != nil {
-		t.Fatal(err)
-	}
-	q, body := r.only(t)
-	if got, want := q.URL.String(), "/v1/input?ddsource=cloudflare&service=shop&host=h&ddtags=env%3Aprod,team%3Ared"; got != want {
-		t.Errorf("the URL is %s, want %s", got, want)
-	}
-	if q.Header.Get("Dd-Api-Key") != "k3y" || q.Header.Get("Content-Type") != "application/json" {
-		t.Errorf("the headers are %v", q.Header)
-	}
-	if got, want := string(unzip(t, body)), `[{"Outcome":"ok"},{"message":"\"ok\",1"},{"message":"{broken"}]`; got != want {
-		t.Errorf("the body is %s, want %s", got, want)
-	}
-}
-
-func TestIBMRequest(t *testing.T) {
-	own := `{"applicationName":"ibm-platform-log","subsystemName":"internet-svcs:logpush","text":{"Outcome":"ok"}}`
-	o := sinktest.Items("a", own+"\n"+`{"Outcome":"exception"}`+"\ntext\n")
-	q, body := putTo(t, "ibmcl", o)
-	if q.URL.RawQuery != "" || q.Header.Get("Authorization") != "Bearer t0k3n" {
-		t.Errorf("%s with the headers %v", q.URL, q.Header)
-	}
-	at := o.Items[1].Time.UnixMilli()
-	want := fmt.Sprintf(`[%s,{"applicationName":"tidegate","subsystemName":"shop","severity":5,"timestamp":%d,"text":{"Outcome":"exception"}},`+
-		`{"applicationName":"tidegate","subsystemName":"shop","severity":3,"timestamp":%d,"text":"text"}]`, own, at, at+1)
-	if got := string(unzip(t, body)); got != want {
-		t.Errorf("the body is\n%s, want\n%s", got, want)
-	}
-}
-
-// What stands around a record must fit into what the cap leaves, for the longest
-// script name.
-func TestIBMBatchesStayBelowItsLimit(t *testing.T) {
-	item := logpush.Item{Text: []byte("{}"), Time: time.Now(), Script: strings.Repeat("s", 63), Outcome: "exception"}
-	traits := (*ibm)(nil).Traits()
-	around := len(appendIBM([]byte(","), &item)) - len(item.Text)
-	if most := int(traits.MaxBytes) + traits.MaxRecords*around + 2; most > 2_000_000 {
-		t.Errorf("a batch may have %d bytes", most)
-	}
-}
-
-func TestIBMTokens(t *testing.T) {
-	var fetched, refused atomic.Int32
-	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `{"access_token":"t0k3n%d","expires_in":3600}`, fetched.Add(1))
-	}))
-	defer tokens.Close()
-	var valid atomic.Value
-	valid.Store("Bearer t0k3n1")
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		_, _ = io.Copy(io.Discard, q.Body)
-		if q.Header.Get("Authorization") != valid.Load() {
-			refused.Add(1)
-			http.Error(w, "bad "+q.Header.Get("Authorization"), http.StatusUnauthorized)
-		}
-	}))
-	defer server.Close()
-	options := loopback
-	options.iam = tokens.URL
-	s := open(t, "ibmcl://"+server.Listener.Addr().String()+"?ibm_api_key=k3y&insecure=true", options)
-	put := func() error { return s.Put(t.Context(), sinktest.Items("a", "a\n")) }
-	for range 2 {
-		if err := put(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := fetched.Load(); n != 1 {
-		t.Errorf("%d tokens were fetched for two batches, want 1", n)
-	}
-	// The token is taken back: a new one does, and the batch does not fail.
-	valid.Store("Bearer t0k3n2")
-	if err := put(); err != nil || fetched.Load() != 2 || refused.Load() != 1 {
-		t.Errorf("with a token taken back: %v, %d fetched, %d refused", err, fetched.Load(), refused.Load())
-	}
-	// No token does: the error comes after one new try, and tells no token.
-	valid.Store("none")
-	e := uploadError(t, put())
-	if e.Status != http.StatusUnauthorized || !e.Permanent || strings.Contains(e.Text, "t0k3n") || refused.Load() != 3 {
-		t.Errorf("with no good token: %+v, %d refused", e, refused.Load())
-	}
-}
-
-func TestIBMKeysThatAreRefused(t *testing.T) {
-	f := func(status int, body string, wantStatus int, permanent bool) {
-		t.Helper()
-		tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(status)
-			fmt.Fprint(w, body)
-		}))
-		defer tokens.Close()
-		options := loopback
-		options.iam = tokens.URL
-		s := open(t, "ibmcl://127.0.0.1:1?ibm_api_key=k3y&insecure=true", options)
-		e := uploadError(t, s.Put(t.Context(), sinktest.Items("a", "a\n")))
-		if e.Status != wantStatus || e.Permanent != permanent || !strings.Contains(e.Text, "ibm_api_key") {
-			t.Errorf("IAM's %d gave %+v", status, e)
-		}
-	}
-	f(400, `{"errorMessage":"Provided API key could not be found."}`, 401, true)
-	f(503, "", 503, false)
-	f(200, `{"access_token":""}`, 0, false)
-	f(200, `<html>`, 0, false)
-}
-
-func TestLokiRequest(t *testing.T) {
-	r := receive(t)
-	conf := "loki://" + r.Listener.Addr().String() + "/loki/api/v1/push?insecure=true&tenant=red&label_env=prod"
-	o := sinktest.Items("a", "first\nsecond\nthird\n")
-	o.Items[0].Time, o.Items[2].Time = o.Items[2].Time, o.Items[0].Time
-	if err := open(t, conf, loopback).Put(t.Context(), o); err != nil {
-		t.Fatal(err)
-	}
-	q, body := r.only(t)
-	if q.URL.RawQuery != "" || q.Header.Get("X-Scope-Orgid") != "red" || q.Header.Get("Content-Type") != "application/json" {
-		t.Errorf("%s with the headers %v", q.URL, q.Header)
-	}
-	at := o.Date.UnixNano()
-	entry := func(ns int64, line, version string) string {
-		return fmt.Sprintf(`["%d","%s",{"event_type":"fetch","version":"0190f5f6-0000-7000-8000-00000000000%s"}]`, at+ns, line, version)
-	}
-	want := `{"streams":[` +
-		`{"stream":{"dataset":"workers_trace_events","env":"prod","outcome":"ok","service_name":"shop"},"values":[` +
-		entry(0, "third", "1") + `,` + entry(2e6, "first", "1") + `]},` +
-		`{"stream":{"dataset":"workers_trace_events","env":"prod","outcome":"exception","service_name":"shop"},"values":[` +
-		entry(1e6, "second", "2") + `]}]}` + "\n"
-	if got := string(unzip(t, body)); got != want {
-		t.Errorf("the body is\n%s, want\n%s", got, want)
-	}
-}
-
-func TestLokiWithoutStructuredMetadata(t *testing.T) {
-	r := receive(t)
-	s := open(t, "loki://"+r.Listener.Addr().String()+"?insecure=true&structured-metadata=false", loopback)
-	if err := s.Put(t.Context(), sinktest.Items("a", "a\n")); err != nil {
-		t.Fatal(err)
-	}
-	_, body := r.only(t)
-	var push lokiPush
-	decode(t, unzip(t, body), &push)
-	if n := len(push.Streams[0].Values[0]); n != 2 {
-		t.Errorf("an entry has %d parts, want 2", n)
-	}
-}
-
-func TestOTLPRequest(t *testing.T) {
-	o := sinktest.Items("a", "first\nsecond\nbad \xff\n")
-	q, body := putTo(t, "otlp", o)
-	if q.Header.Get("Content-Type") != "application/x-protobuf" {
-		t.Errorf("the headers are %v", q.Header)
-	}
-	var got []string
-	for _, resource := range export(t, unzip(t, body)).ResourceLogs {
-		for _, record := range resource.ScopeLogs[0].LogRecords {
-			line := fmt.Sprintf("%d %s %s", record.TimeUnixNano-uint64(o.Date.UnixNano()), record.SeverityText, record.Body.GetStringValue())
-			for _, attribute := range slices.Concat(resource.Resource.Attributes, record.Attributes) {
-				line += " " + attribute.Key + "=" + attribute.Value.GetStringValue()
-			}
-			got = append(got, line)
-		}
-	}
-	want := []string{
-		"0 INFO first service.name=shop service.version=0190f5f6-0000-7000-8000-000000000001 tidegate.outcome=ok tidegate.event_type=fetch tidegate.dataset=workers_trace_events tidegate.batch_id=7-0-a",
-		"2000000 INFO bad \uFFFD service.name=shop service.version=0190f5f6-0000-7000-8000-000000000001 tidegate.outcome=ok tidegate.event_type=fetch tidegate.dataset=workers_trace_events tidegate.batch_id=7-0-a",
-		"1000000 ERROR second service.name=shop service.version=0190f5f6-0000-7000-8000-000000000002 tidegate.outcome=exception tidegate.event_type=fetch tidegate.dataset=workers_trace_events tidegate.batch_id=7-0-a",
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("the records are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
-
-func TestOTLPPartialSuccess(t *testing.T) {
-	f := func(answer []byte, want *logpush.UploadError) {
+	f := func(parameters, url, service string) {
 		t.Helper()
 		r := receive(t)
-		r.answer = func(w http.ResponseWriter) { _, _ = w.Write(answer) }
-		err := openService(t, "otlp", r.Listener.Addr().String(), loopback).Put(t.Context(), sinktest.Items("a", "a\nb\nc\n"))
-		if want == nil {
-			if err != nil {
-				t.Errorf("the answer %q gave %v", answer, err)
-			}
-			return
-		}
-		if e := uploadError(t, err); !reflect.DeepEqual(e, want) {
-			t.Errorf("the answer %q gave %+v, want %+v", answer, e, want)
-		}
-	}
-	partial := func(n int64, message string) []byte {
-		body, err := proto.Marshal(&collector.ExportLogsServiceResponse{PartialSuccess: &collector.ExportLogsPartialSuccess{
-			RejectedLogRecords: n, ErrorMessage: message,
-		}})
-		if err != nil {
+		o := sinktest.Items("a", `{"Outcome":"<ok>"}`+"\n"+`"exception",1`+"\n")
+		if err := open(t, "datadog://"+r.Listener.Addr().String()+parameters, loopback).Put(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
-		return body
+		q, body := r.only(t)
+		if got := q.URL.String(); got != url {
+			t.Errorf("the URL is %s, want %s", got, url)
+		}
+		if q.Header.Get("Dd-Api-Key") != "k3y" || q.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("the headers are %v", q.Header)
+		}
+		at := o.Date.UnixMilli()
+		want := fmt.Sprintf(`[{"timestamp":%d,"status":"info"%s,"message":"{\"Outcome\":\"<ok>\"}"},{"timestamp":%d,"status":"error"%[2]s,"message":"\"exception\",1"}]`,
+			at, service, at+1)
+		if got := string(unzip(t, body)); got != want {
+			t.Errorf("the body is\n%s, want\n%s", got, want)
+		}
 	}
-	f(nil, nil)
-	f(partial(0, ""), nil)
-	f(partial(0, "old fields are going away"), nil)
-	f([]byte("<html>OK</html>"), nil)
-	f(partial(1, "too old"), &logpush.UploadError{Status: 400, Text: "1 of 3 records were rejected: too old", Permanent: true})
-	f(partial(3, "too old"), &logpush.UploadError{Status: 400, Text: "3 of 3 records were rejected: too old", Permanent: true, Records: []int{0, 1, 2}})
+	f("/v1/input?header_DD-API-KEY=k3y&ddsource=cloudflare&service=web&host=h&ddtags=env%3Aprod,team%3Ared&insecure=true",
+		"/v1/input?ddsource=cloudflare&service=web&host=h&ddtags=env%3Aprod,team%3Ared", "")
+	f("?insecure=true&header_DD-API-KEY=k3y", "/api/v2/logs", `,"service":"shop"`)
+}
+
+// What stands around records must fit into what the cap leaves, when each byte of
+// them is escaped.
+func TestDatadogBatchesStayBelowItsLimit(t *testing.T) {
+	traits := datadog{}.Traits()
+	const around = len(`,{"timestamp":1790000000000,"status":"error","service":"","message":""}`) + 63
+	if most := 2*int(traits.MaxBytes) + traits.MaxRecords*around + 2; most > 5_000_000 {
+		t.Errorf("a batch may have %d bytes", most)
+	}
 }

@@ -26,6 +26,9 @@ type Subject struct {
 	// Break makes the destination fail until the end of the test, in a way that
 	// may pass.
 	Break func()
+	// Stall makes the destination hang in the middle of the next object; the channel
+	// is closed once it does. Nil where a destination cannot.
+	Stall func() <-chan struct{}
 }
 
 // Object returns an object of a batch with some content.
@@ -151,6 +154,55 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		cancel()
 		if err := s.Sink.Put(ctx, s.object("a.log.gz", "a")); !errors.Is(err, context.Canceled) {
 			t.Errorf("put returned %v, want the context's error", err)
+		}
+	})
+	t.Run("a put that is given up leaves nothing", func(t *testing.T) {
+		s := open(t)
+		if s.Stall == nil {
+			return // see Subject.Stall
+		}
+		hangs := s.Stall()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- s.Sink.Put(ctx, s.large("a.log.gz")) }()
+		<-hangs
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("put returned %v, want the context's error", err)
+		}
+		if n := s.Count(); n != 0 {
+			t.Errorf("the destination has %d objects, want none", n)
+		}
+	})
+	t.Run("one key at once leaves one object", func(t *testing.T) {
+		s := open(t)
+		if !logpush.TraitsOf(s.Sink).Overwrites {
+			return
+		}
+		var puts sync.WaitGroup
+		for range 4 {
+			puts.Go(func() {
+				if err := s.Sink.Put(t.Context(), s.large("a.log.gz")); err != nil {
+					t.Errorf("put: %v", err)
+				}
+			})
+		}
+		puts.Wait()
+		check(t, s, s.large("a.log.gz"))
+		if n := s.Count(); n != 1 {
+			t.Errorf("the destination has %d objects, want 1", n)
+		}
+	})
+	t.Run("takes any name", func(t *testing.T) {
+		s := open(t)
+		if !logpush.TraitsOf(s.Sink).Overwrites {
+			return // other names are for us, not for the destination
+		}
+		for _, name := range []string{"größe +&=~'(1)@,;$!*.log.gz", "日本.log.gz"} {
+			o := s.object(name, name)
+			put(t, s, o)
+			check(t, s, o)
 		}
 	})
 	t.Run("trouble that may pass is not permanent", func(t *testing.T) {

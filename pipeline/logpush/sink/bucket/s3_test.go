@@ -1,4 +1,4 @@
-package s3
+package bucket
 
 import (
 	"bytes"
@@ -37,11 +37,13 @@ type server struct {
 	endpoint, bucket, keyID, secret string
 	client                          *s3.Client
 	broken                          atomic.Bool
+	stalled                         atomic.Pointer[chan struct{}]
 }
 
 func serve(t *testing.T) *server {
 	t.Helper()
 	s := &server{bucket: fmt.Sprintf("tidegate-%d", time.Now().UnixNano()), keyID: "AKIDEXAMPLE", secret: "secret"}
+	done := make(chan struct{})
 	behind := gofakes3.New(s3mem.New()).Server()
 	if external := os.Getenv(externalS3); external != "" {
 		u, err := url.Parse(external)
@@ -53,6 +55,12 @@ func serve(t *testing.T) *server {
 		behind = forward(u.Host)
 	}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if arrived := s.stalled.Load(); arrived != nil && r.Method == http.MethodPut {
+			_, _ = io.CopyN(io.Discard, r.Body, 1)
+			close(*arrived)
+			<-done // a server that does not read does not see the client go
+			return
+		}
 		if s.broken.Load() {
 			w.Header().Set("Retry-After", "3")
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -62,6 +70,7 @@ func serve(t *testing.T) *server {
 		behind.ServeHTTP(w, r)
 	}))
 	t.Cleanup(front.Close)
+	t.Cleanup(func() { close(done) })
 	s.endpoint = front.URL
 	s.client = s.sink(t, "", "").client
 	if _, err := s.client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &s.bucket}); err != nil {
@@ -89,7 +98,7 @@ func forward(host string) http.Handler {
 	})
 }
 
-func (s *server) sink(t *testing.T, folder, more string) *sink {
+func (s *server) sink(t *testing.T, folder, more string) *s3Sink {
 	t.Helper()
 	conf := fmt.Sprintf("s3://%s/%s?region=us-east-1&access-key-id=%s&secret-access-key=%s&endpoint=%s%s",
 		s.bucket, folder, s.keyID, url.QueryEscape(s.secret), url.QueryEscape(s.endpoint), more)
@@ -101,7 +110,7 @@ func (s *server) sink(t *testing.T, folder, more string) *sink {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return made.(*sink)
+	return made.(*s3Sink)
 }
 
 func (s *server) get(ctx context.Context, key string) ([]byte, *s3.GetObjectOutput, error) {
@@ -131,6 +140,11 @@ func TestSink(t *testing.T) {
 				return len(list.Contents)
 			},
 			Break: func() { s.broken.Store(true) },
+			Stall: func() <-chan struct{} {
+				arrived := make(chan struct{})
+				s.stalled.Store(&arrived)
+				return arrived
+			},
 		}
 	})
 }
@@ -149,21 +163,33 @@ func TestObjectsAreLabelled(t *testing.T) {
 	}
 }
 
-func TestServerSideEncryptionIsAskedFor(t *testing.T) {
-	var asked atomic.Value
+func TestEncryptionAndOwnershipAreAskedFor(t *testing.T) {
+	headers := make(chan http.Header, 1)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
-		asked.Store(r.Header.Get("X-Amz-Server-Side-Encryption"))
+		headers <- r.Header
 		w.Header().Set("ETag", `"x"`)
 	}))
 	defer front.Close()
 	s := &server{endpoint: front.URL, bucket: "b", keyID: "k", secret: "s"}
-	if err := s.sink(t, "", "&sse=AES256").Put(t.Context(), sinktest.Object("a.log.gz", "a")); err != nil {
-		t.Fatal(err)
+	f := func(parameters string, want map[string]string) {
+		t.Helper()
+		if err := s.sink(t, "", parameters).Put(t.Context(), sinktest.Object("a.log.gz", "a")); err != nil {
+			t.Fatal(err)
+		}
+		got := <-headers
+		for _, name := range []string{"X-Amz-Server-Side-Encryption", "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", "X-Amz-Acl"} {
+			if got.Get(name) != want[name] {
+				t.Errorf("with %s the request has %s: %q, want %q", parameters, name, got.Get(name), want[name])
+			}
+		}
 	}
-	if asked.Load() != "AES256" {
-		t.Errorf("the request asks for the encryption %q", asked.Load())
-	}
+	f("", nil)
+	f("&sse=AES256", map[string]string{"X-Amz-Server-Side-Encryption": "AES256"})
+	f("&sse=aws:kms&sse-kms-key-id=key-1", map[string]string{
+		"X-Amz-Server-Side-Encryption": "aws:kms", "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id": "key-1",
+	})
+	f("&acl=bucket-owner-full-control", map[string]string{"X-Amz-Acl": "bucket-owner-full-control"})
 }
 
 func TestAMissingBucketIsPermanent(t *testing.T) {
@@ -237,11 +263,15 @@ func TestRefusedDestinations(t *testing.T) {
 	f("s3://b/p", "access-key-id, region, secret-access-key")
 	f("s3://b/p?region=r&access-key-id=k", "secret-access-key")
 	f("s3:///p?region=r"+keys, "bucket is missing")
-	f("s3://b/p?region=r&acl=public"+keys, `"acl"`)
+	f("s3://b/p?region=r&tagging=x"+keys, `"tagging"`)
 	f("s3://b/p?region=r&region=q"+keys, "twice")
-	f("s3://b/p?region=r&sse=aws:kms"+keys, "AES256")
+	f("s3://b/p?region=r&sse=aws"+keys, "AES256")
+	f("s3://b/p?region=r&sse=AES256&sse-kms-key-id=k"+keys, "needs sse=aws:kms")
+	f("s3://b/p?region=r&acl=public-read"+keys, "only bucket-owner-full-control")
+	f("s3://b:80/p?region=r"+keys, "no port")
+	f("s3://b/{MINUTE}?region=r"+keys, "{MINUTE}")
 	f("s3://b/p?region=r&endpoint=http://h"+keys, "plain http")
-	f("s3://b/p?region=r&endpoint=h/path"+keys, "endpoint must be a host")
+	f("s3://b/p?region=r&endpoint=h/path"+keys, "endpoint must be a host without")
 	f("r2://b/p?access-key-id=k&secret-access-key=s", "account-id")
 	f("r2://b/p?account-id=evil.example/"+keys, "hexadecimal")
 }
@@ -255,7 +285,7 @@ func TestR2GoesToItsAccount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options := made.(*sink).client.Options()
+	options := made.(*s3Sink).client.Options()
 	if aws.ToString(options.BaseEndpoint) != "https://0a1b.r2.cloudflarestorage.com" || options.Region != "auto" {
 		t.Errorf("endpoint %q, region %q", aws.ToString(options.BaseEndpoint), options.Region)
 	}

@@ -1,0 +1,109 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
+)
+
+const instantColumns = `id, account_id, zone, settings_json, created_on, expires_on`
+
+func scanInstantLogs(row scanner) (logjob.InstantLogs, error) {
+	var l logjob.InstantLogs
+	var settings string
+	var created, expires int64
+	if err := row.Scan(&l.ID, &l.AccountID, &l.Zone, &settings, &created, &expires); err != nil {
+		return l, err
+	}
+	l.CreatedOn, l.ExpiresOn = fromMicros(created), fromMicros(expires)
+	return l, fromJSON(settings, &l.InstantSettings)
+}
+
+// CreateInstantLogs begins a session with valid settings. Id and times are given
+// here. It is forbidden while there is one of the same account and zone already.
+func (s *Store) CreateInstantLogs(ctx context.Context, l logjob.InstantLogs) (logjob.InstantLogs, error) {
+	err := s.write(ctx, "create instant logs", func(t *tx) error {
+		if _, err := t.ExecContext(ctx, `DELETE FROM instant_logs WHERE ends_on <= $1`, t.now.UnixMicro()); err != nil {
+			return err
+		}
+		l.ID, l.CreatedOn, l.ExpiresOn = newSecret(), t.now, t.now.Add(logjob.InstantLifetime)
+		settings, err := toJSON(l.InstantSettings)
+		if err != nil {
+			return err
+		}
+		result, err := t.ExecContext(ctx, `INSERT INTO instant_logs (`+instantColumns+`, ends_on) VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT (account_id, zone) DO NOTHING`,
+			l.ID, l.AccountID, l.Zone, settings, l.CreatedOn.UnixMicro(), l.ExpiresOn.UnixMicro(), t.now.Add(logjob.InstantIdle).UnixMicro())
+		if err != nil {
+			return err
+		}
+		if n, err := result.RowsAffected(); err != nil {
+			return err
+		} else if n == 0 {
+			return liveInstantLogs(l.Zone)
+		}
+		return t.audit(ctx, l.AccountID, "instant_logs.create", l.Zone, nil, l.InstantSettings)
+	})
+	return l, err
+}
+
+func liveInstantLogs(zone string) error {
+	of := "this account"
+	if zone != "" {
+		of = "zone " + zone
+	}
+	return errs.New(errs.Forbidden, codeQuota, "creating a new instant logs job is not allowed: exceeded max jobs allowed: "+
+		"%s has a session, which ends %d minutes after the last listener left; list the sessions to connect to it", of, int(logjob.InstantIdle.Minutes()))
+}
+
+// InstantLogs returns the live sessions of an account and a zone; "" is the account itself.
+func (s *Store) InstantLogs(ctx context.Context, accountID, zone string) ([]logjob.InstantLogs, error) {
+	var list []logjob.InstantLogs
+	err := each(ctx, s.reader, func(row scanner) error {
+		l, err := scanInstantLogs(row)
+		list = append(list, l)
+		return err
+	}, `SELECT `+instantColumns+` FROM instant_logs WHERE account_id = $1 AND zone = $2 AND ends_on > $3`, accountID, zone, s.now().UnixMicro())
+	if err != nil {
+		return nil, fmt.Errorf("list instant logs: %w", err)
+	}
+	return list, nil
+}
+
+// OpenInstantLogs returns the live session of an id, or a not_found error.
+func (s *Store) OpenInstantLogs(ctx context.Context, id string) (logjob.InstantLogs, error) {
+	l, err := scanInstantLogs(s.reader.QueryRowContext(ctx, `SELECT `+instantColumns+` FROM instant_logs WHERE id = $1 AND ends_on > $2`,
+		id, s.now().UnixMicro()))
+	if errors.Is(err, sql.ErrNoRows) {
+		return l, noInstantLogs()
+	}
+	if err != nil {
+		err = fmt.Errorf("open instant logs: %w", err)
+	}
+	return l, err
+}
+
+func noInstantLogs() error {
+	return errs.New(errs.NotFound, 0, "there is no such session of instant logs: it has ended or never was")
+}
+
+// KeepInstantLogs says that somebody listens to a session now, or did until now.
+// One that has ended is a not_found error.
+func (s *Store) KeepInstantLogs(ctx context.Context, id string) error {
+	now := s.now()
+	result, err := s.writer.ExecContext(ctx, `UPDATE instant_logs SET ends_on = CASE WHEN expires_on < $1 THEN expires_on ELSE $1 END
+		WHERE id = $2 AND ends_on > $3`, now.Add(logjob.InstantIdle).UnixMicro(), id, now.UnixMicro())
+	if err != nil {
+		return fmt.Errorf("keep instant logs: %w", err)
+	}
+	if n, err := result.RowsAffected(); err != nil {
+		return fmt.Errorf("keep instant logs: %w", err)
+	} else if n == 0 {
+		return noInstantLogs()
+	}
+	return nil
+}

@@ -1,0 +1,40 @@
+package logpush
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var placeholders = []string{placeDate, placeHour, placeJob, placeScript, placeVersion}
+
+// inBraces finds what looks like a placeholder, and braces without a partner.
+var inBraces = regexp.MustCompile(`\{[^{}]*\}?|\}`)
+
+// CheckPlaceholders refuses a destination with something in braces that Object.Key
+// does not fill, or that stands elsewhere than in the path. It would stay as it is,
+// and only be noticed when the folders fill up.
+func CheckPlaceholders(u *url.URL) error {
+	for _, found := range inBraces.FindAllString(u.Path, -1) {
+		if !slices.Contains(placeholders, found) {
+			return fmt.Errorf("the path has %s, which is not a placeholder: possible are %s", found, strings.Join(placeholders, ", "))
+		}
+	}
+	for name, values := range u.Query() {
+		if found := placeholderIn(append(values, name)...); found != "" {
+			return fmt.Errorf("the placeholder %s can stand in the path only, not in the parameter %s", found, name)
+		}
+	}
+	return nil
+}
+
+func placeholderIn(texts ...string) string {
+	for _, p := range placeholders {
+		if strings.Contains(strings.Join(texts, " "), p) {
+			return p
+		}
+	}
+	return ""
+}

@@ -1,0 +1,711 @@
+package logpush
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
+	"tidegate/internal/store"
+	"tidegate/pipeline/stream"
+	"tidegate/schema"
+	tables "tidegate/schema/clickhouse"
+	"tidegate/schema/control"
+)
+
+// stage is a topic of two partitions on a broker of its own, an archive of what it
+// held, the control plane's database, and a bucket.
+type stage struct {
+	t       *testing.T
+	cluster *kfake.Cluster
+	stream  stream.Config
+	topic   *stream.Reader
+	store   *store.Store
+	bucket  *bucket
+	archive *archive
+	epoch   time.Time // event n begins n seconds later
+	made    int
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100*time.Millisecond),
+		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0", "log.cleaner.backoff.ms": "315360000000"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	s := &stage{t: t, cluster: cluster, bucket: newBucket(), epoch: time.Now().Add(-6 * time.Hour).Truncate(time.Second),
+		stream: stream.Config{Brokers: cluster.ListenAddrs(), Topic: "events"}}
+	if err := stream.EnsureTopic(t.Context(), s.stream, 2, 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	if s.topic, err = stream.NewReader(s.stream, quiet); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.topic.Close)
+	if s.store, err = store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := s.store.Bootstrap(t.Context(), control.Account{ID: account, Subdomain: "dev"}, func(string) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	s.archive = &archive{rows: map[int][]tables.Archived{}}
+	return s
+}
+
+// produce adds n events, numbered on, the n-th of which began n seconds after the
+// epoch; one in five of a script that opted out.
+func (s *stage) produce(n int) {
+	s.t.Helper()
+	producer, err := stream.NewProducer(stream.ProducerConfig{Config: s.stream, Schema: schema.EventSchemaVersion,
+		SpoolDir: s.t.TempDir(), Linger: time.Millisecond, BatchEventsMax: 10, Logger: quiet})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(s.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = producer.Run(ctx) })
+	for range n {
+		e := schema.TraceEvent{ScriptName: "shop", EventTimestampMs: s.at(s.made).UnixMilli(), EventType: "fetch",
+			Outcome: []string{"ok", "exception"}[s.made%2], WallTimeMs: new(int64(s.made))}
+		var headers []stream.Header
+		if s.made%5 == 0 {
+			headers = []stream.Header{{Name: schema.HeaderLogpush, Value: schema.LogpushDisabled}}
+		}
+		producer.EmitHeaders(account, headers, e.AppendJSON(nil))
+		s.made++
+	}
+	eventually(s.t, func() error {
+		if got := producer.Stats().EventsOut; int(got) != n {
+			return fmt.Errorf("Kafka has %d of %d events", got, n)
+		}
+		return nil
+	})
+	stop()
+	running.Wait()
+	s.fill()
+}
+
+func (s *stage) at(n int) time.Time { return s.epoch.Add(time.Duration(n) * time.Second) }
+
+// fill puts what Kafka has into the archive, as ingest would.
+func (s *stage) fill() {
+	s.t.Helper()
+	s.archive.mu.Lock()
+	defer s.archive.mu.Unlock()
+	for id := range 2 {
+		rows := s.archive.rows[id]
+		for offset := int64(len(rows)); ; {
+			records, err := s.topic.Fetch(s.t.Context(), id, offset, false)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			if len(records) == 0 {
+				break
+			}
+			for _, r := range records {
+				var e schema.TraceEvent
+				if err := schema.DecodeEvent(r.Value, &e); err != nil {
+					s.t.Fatal(err)
+				}
+				a := tables.Archived{Offset: r.Offset, Time: time.UnixMilli(e.EventTimestampMs), Logpush: tables.LogpushYes, Value: r.Value}
+				if r.Header(schema.HeaderLogpush) != "" {
+					a.Logpush = tables.LogpushNo
+				}
+				rows = append(rows, a)
+				offset = r.Offset + 1
+			}
+		}
+		s.archive.rows[id] = rows
+	}
+}
+
+// forget takes what lies before an offset out of Kafka, as retention does.
+func (s *stage) forget(partition int32, before int64) {
+	s.t.Helper()
+	if first := s.cluster.PartitionInfo("events", partition).LogStartOffset; before <= first {
+		return
+	}
+	if err := s.cluster.DeleteRecords("events", partition, before); err != nil {
+		s.t.Error(err) // also called where a replay reads
+	}
+}
+
+// newJob stores a job to the bucket; change may be nil.
+func (s *stage) newJob(change func(*logjob.Job)) logjob.Job {
+	s.t.Helper()
+	j := job(0)
+	j.DestinationConf, j.Enabled = "bucket://all/?secret-access-key=hunter22", false
+	j.MaxUploadRecords = new(int64(7))
+	if change != nil {
+		change(&j)
+	}
+	j, err := s.store.CreateJob(s.t.Context(), j, 1000)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return j
+}
+
+func (s *stage) replay(j logjob.Job, from, to int) logjob.Replay {
+	s.t.Helper()
+	r, err := s.store.CreateReplay(s.t.Context(), account, j.ID, logjob.ReplayRequest{From: s.at(from), To: new(s.at(to))})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return r
+}
+
+// run starts a process that delivers jobs and runs replays.
+func (s *stage) run(change func(*ReplayConfig)) (m *Manager, stop func()) {
+	s.t.Helper()
+	m, err := New(Config{DefaultInterval: 100 * time.Millisecond, PollInterval: 10 * time.Millisecond}, s.store,
+		Sinks{"bucket": func(*url.URL) (Sink, error) { return s.bucket, nil }},
+		func(groupID string) Group {
+			return stream.NewGroup(stream.GroupConfig{Config: s.stream, GroupID: groupID, Logger: quiet})
+		}, s.topic, quiet)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c := ReplayConfig{Replays: s.store, Topic: s.topic, Archive: s.archive, Holder: fmt.Sprintf("%p", m), Lease: 2 * time.Second}
+	if change != nil {
+		change(&c)
+	}
+	ctx, cancel := context.WithCancel(s.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := errors.Join(m.RunReplays(ctx, c)); err != nil {
+			s.t.Error(err)
+		}
+	})
+	stop = func() { cancel(); running.Wait() }
+	s.t.Cleanup(stop)
+	return m, stop
+}
+
+// ends waits until a replay has a state.
+func (s *stage) ends(r logjob.Replay, state string) logjob.Replay {
+	s.t.Helper()
+	eventually(s.t, func() (err error) {
+		if r, err = s.store.Replay(s.t.Context(), account, r.JobID, r.ID); err == nil && r.State != state {
+			err = fmt.Errorf("the replay is %s, not %s: %q", r.State, state, r.Error)
+		}
+		return err
+	})
+	return r
+}
+
+// wanted lists the numbers from up to to that are not of the script that opted out.
+func wanted(from, to int) []int {
+	return slices.DeleteFunc(sequence(from, to), func(n int) bool { return n%5 == 0 })
+}
+
+// has fails unless the bucket's objects hold exactly the numbers wanted.
+func (s *stage) has(want []int) {
+	s.t.Helper()
+	got := numbers(s.t, s.bucket)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		s.t.Errorf("the bucket has %d events, want %d:\n%v\n%v", len(got), len(want), got, want)
+	}
+}
+
+// archive is a ClickHouse in memory, with pages of five.
+type archive struct {
+	mu    sync.Mutex
+	rows  map[int][]tables.Archived
+	fail  func() error
+	paged func(pages int) // called before each page
+	pages int
+}
+
+func (a *archive) ArchivedEvents(_ context.Context, q tables.ArchiveQuery) (list []tables.Archived, next int64, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pages++
+	if a.paged != nil {
+		a.paged(a.pages)
+	}
+	if a.fail != nil {
+		if err := a.fail(); err != nil {
+			return nil, 0, err
+		}
+	}
+	for _, row := range a.rows[q.Partition] {
+		if row.Offset < q.Begin || row.Offset >= q.End || row.Time.Before(q.From) || !q.To.IsZero() && !row.Time.Before(q.To) {
+			continue
+		}
+		if list = append(list, row); len(list) == 5 {
+			return list, row.Offset + 1, nil
+		}
+	}
+	return list, q.End, nil
+}
+
+func (a *archive) ArchiveRange(_ context.Context, q tables.ArchiveQuery) (tables.ArchiveRange, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.fail != nil {
+		if err := a.fail(); err != nil {
+			return tables.ArchiveRange{}, err
+		}
+	}
+	first, last, below, above := q.End, q.Begin-1, int64(-1), q.End
+	for _, row := range a.rows[q.Partition] {
+		if row.Offset >= q.Begin && row.Offset < q.End && !row.Time.Before(q.From) && (q.To.IsZero() || row.Time.Before(q.To)) {
+			first, last = min(first, row.Offset), row.Offset
+		}
+	}
+	for _, row := range a.rows[q.Partition] {
+		switch {
+		case row.Offset < q.Begin || row.Offset >= q.End:
+		case row.Offset < first && first < q.End:
+			below = row.Offset
+		case row.Offset > last && first < q.End:
+			above = min(above, row.Offset)
+		}
+	}
+	r := tables.ArchiveRange{Begin: first, End: above}
+	if below >= 0 {
+		r.Begin = below + 1
+	} else if q.Begin >= 0 {
+		r.Begin = q.Begin
+	}
+	for _, row := range a.rows[q.Partition] {
+		if row.Offset >= r.Begin && row.Offset < r.End {
+			r.Held++
+		}
+	}
+	return r, nil
+}
+
+// The range lies in both sources, and within it are events that are not to leave.
+func TestReplayFromBothSources(t *testing.T) {
+	s := newStage(t)
+	s.produce(400)
+	s.forget(0, 100)
+	s.forget(1, 40)
+	j := s.newJob(nil)
+	r := s.replay(j, 20, 381)
+	s.run(nil)
+	r = s.ends(r, logjob.ReplayDone)
+	s.has(wanted(20, 381))
+	if r.RecordsRead != 361 || r.RecordsSent != int64(len(wanted(20, 381))) || r.RecordsLost != 0 || len(r.Losses) != 0 || r.BytesSent == 0 ||
+		r.Error != "" || !r.Position.Equal(s.at(379)) && !r.Position.Equal(s.at(378)) {
+		t.Errorf("progress %+v", r.ReplayProgress)
+	}
+	if done, total := r.Offsets(); done != total || total < 361 {
+		t.Errorf("%d of %d offsets are done", done, total)
+	}
+	prefix := fmt.Sprintf("%d-r%d-", j.ID, r.ID)
+	for name, o := range s.bucket.objects {
+		if !strings.HasPrefix(o.BatchID, prefix) || o.JobID != j.ID || o.Records > 7 {
+			t.Errorf("object %s has batch %s of job %d with %d records", name, o.BatchID, o.JobID, o.Records)
+		}
+	}
+	if len(s.bucket.puts) != len(s.bucket.objects) {
+		t.Errorf("%d uploads made %d objects", len(s.bucket.puts), len(s.bucket.objects))
+	}
+}
+
+// Filters and samples choose what live delivery chooses.
+func TestReplayChoosesAsLiveDeliveryDoes(t *testing.T) {
+	s := newStage(t)
+	s.produce(1)
+	j := s.newJob(func(j *logjob.Job) {
+		j.Enabled, j.Filter = true, `{"where":{"key":"Outcome","operator":"eq","value":"exception"}}`
+		j.OutputOptions.SampleRate = new(0.5)
+	})
+	m, _ := s.run(nil)
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = m.Run(ctx) })
+	t.Cleanup(func() { stop(); running.Wait() })
+	eventually(t, func() error {
+		marks, err := s.topic.Committed(t.Context(), groupID(j.ID))
+		if err == nil && len(marks) != 2 {
+			err = errors.New("live delivery has not begun")
+		}
+		return err
+	})
+	s.produce(399)
+	chosen := 0
+	for id, rows := range s.archive.rows {
+		for _, row := range rows {
+			var e schema.TraceEvent
+			if err := json.Unmarshal(row.Value, &e); err != nil {
+				t.Fatal(err)
+			}
+			if n := *e.WallTimeMs; n%2 == 1 && n%5 != 0 && sampled(0.5, j.ID, id, row.Offset) {
+				chosen++
+			}
+		}
+	}
+	eventually(t, func() error {
+		if got := len(numbers(t, s.bucket)); got != chosen {
+			return fmt.Errorf("live delivery sent %d of %d", got, chosen)
+		}
+		return nil
+	})
+	live := numbers(t, s.bucket)
+	slices.Sort(live)
+	s.bucket.mu.Lock()
+	s.bucket.objects, s.bucket.puts = map[string]Object{}, nil
+	s.bucket.mu.Unlock()
+	s.forget(0, 50)
+	s.ends(s.replay(j, 0, 400), logjob.ReplayDone)
+	s.has(live)
+}
+
+// Retention goes on while the replay reads: first it overtakes it in Kafka, then it
+// moves on while the archive is read.
+func TestReplayWhileRetentionMoves(t *testing.T) {
+	s := newStage(t)
+	s.produce(400)
+	s.forget(0, 20)
+	j := s.newJob(nil)
+	moved := 0
+	s.bucket.fail = func(Object) error {
+		if moved++; moved == 3 || moved == 10 || moved == 20 {
+			for p := range int32(2) {
+				s.forget(p, int64(moved*6))
+			}
+		}
+		return nil
+	}
+	s.archive.paged = func(pages int) {
+		if pages == 4 {
+			s.forget(0, 90)
+		}
+	}
+	r := s.ends(func() logjob.Replay { r := s.replay(j, 0, 400); s.run(nil); return r }(), logjob.ReplayDone)
+	s.has(wanted(0, 400))
+	if r.RecordsLost != 0 || s.archive.pages < 5 {
+		t.Errorf("lost %d; %d pages came from the archive", r.RecordsLost, s.archive.pages)
+	}
+}
+
+// What neither has is told, with numbers.
+func TestReplayTellsWhatIsLost(t *testing.T) {
+	s := newStage(t)
+	s.produce(400)
+	s.forget(0, 100)
+	s.archive.rows[0] = slices.DeleteFunc(s.archive.rows[0], func(a tables.Archived) bool { return a.Offset >= 40 && a.Offset < 50 || a.Offset >= 95 })
+	gone := map[int]bool{}
+	for _, n := range sequence(0, 400) {
+		gone[n] = true
+	}
+	for _, rows := range s.archive.rows {
+		for _, row := range rows {
+			var e schema.TraceEvent
+			if err := json.Unmarshal(row.Value, &e); err != nil {
+				t.Fatal(err)
+			}
+			gone[int(*e.WallTimeMs)] = false
+		}
+	}
+	for offset := int64(100); ; {
+		records, err := s.topic.Fetch(t.Context(), 0, offset, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(records) == 0 {
+			break
+		}
+		for _, r := range records {
+			var e schema.TraceEvent
+			if err := json.Unmarshal(r.Value, &e); err != nil {
+				t.Fatal(err)
+			}
+			gone[int(*e.WallTimeMs)] = false
+			offset = r.Offset + 1
+		}
+	}
+	r := s.replay(s.newJob(nil), 0, 400)
+	s.run(nil)
+	r = s.ends(r, logjob.ReplayDone)
+	s.has(slices.DeleteFunc(wanted(0, 400), func(n int) bool { return gone[n] }))
+	if want := []logjob.ReplayLoss{{Partition: 0, Begin: 0, End: 100, Missing: 15, Reason: lossHole}}; r.RecordsLost != 15 || !slices.Equal(r.Losses, want) {
+		t.Errorf("lost %d: %+v", r.RecordsLost, r.Losses)
+	}
+}
+
+// Without an archive what Kafka does not have is lost from the moment of the plan on,
+// and rows of which nobody knows whether they may leave stay, unless they are asked for.
+func TestReplayOfUnmarkedRows(t *testing.T) {
+	s := newStage(t)
+	s.produce(100)
+	for p := range int32(2) {
+		s.forget(p, 30)
+		for i := range s.archive.rows[int(p)] {
+			s.archive.rows[int(p)][i].Logpush = tables.LogpushUnknown
+		}
+	}
+	j := s.newJob(nil)
+	s.run(nil)
+	r := s.ends(s.replay(j, 0, 100), logjob.ReplayDone)
+	if r.RecordsUnmarked != 60 || r.RecordsRead != 40 {
+		t.Errorf("unmarked %d, read %d", r.RecordsUnmarked, r.RecordsRead)
+	}
+	if n := len(numbers(t, s.bucket)); n != 32 {
+		t.Errorf("%d events left", n)
+	}
+	r, err := s.store.CreateReplay(t.Context(), account, j.ID, logjob.ReplayRequest{From: s.at(0), To: new(s.at(100)), IncludeUnmarked: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r = s.ends(r, logjob.ReplayDone); r.RecordsSent != 60+32 || r.RecordsUnmarked != 0 {
+		t.Errorf("sent %d, unmarked %d", r.RecordsSent, r.RecordsUnmarked)
+	}
+}
+
+// A process dies at any moment, again and again: a second one takes the replay over
+// when its lease is over, and no object is there twice.
+func TestReplaySurvivesTheDeathOfProcesses(t *testing.T) {
+	s := newStage(t)
+	s.produce(400)
+	s.forget(0, 60)
+	s.forget(1, 60)
+	j := s.newJob(nil)
+	r := s.replay(j, 0, 400)
+	for death := range 8 {
+		dead := make(chan struct{})
+		mortal := &mortalStore{Store: s.store, dead: dead}
+		puts := 0
+		var once sync.Once
+		s.bucket.mu.Lock()
+		s.bucket.after = func(Object) error {
+			if puts++; puts == 1+death {
+				once.Do(func() { close(dead) }) // the object is there, and nobody was told
+			}
+			select {
+			case <-dead:
+				return errors.New("nobody hears this")
+			default:
+				return nil
+			}
+		}
+		s.bucket.mu.Unlock()
+		_, stop := s.run(func(c *ReplayConfig) { c.Replays, c.Lease = mortal, 500*time.Millisecond })
+		eventually(t, func() error {
+			select {
+			case <-dead:
+				return nil
+			default:
+				return errors.New("it lives")
+			}
+		})
+		stop()
+	}
+	s.bucket.mu.Lock()
+	s.bucket.after = nil
+	s.bucket.mu.Unlock()
+	s.run(nil)
+	r = s.ends(r, logjob.ReplayDone)
+	s.has(wanted(0, 400))
+	if r.RecordsSent != int64(len(wanted(0, 400))) || r.Fence < 9 {
+		t.Errorf("sent %d under fence %d", r.RecordsSent, r.Fence)
+	}
+}
+
+// mortalStore is a store that a process can no longer reach once it is dead.
+type mortalStore struct {
+	*store.Store
+	dead chan struct{}
+}
+
+func (m *mortalStore) gone() error {
+	select {
+	case <-m.dead:
+		return errors.New("dead")
+	default:
+		return nil
+	}
+}
+
+func (m *mortalStore) ClaimReplay(ctx context.Context, holder string, ttl time.Duration) (logjob.Replay, bool, error) {
+	if err := m.gone(); err != nil {
+		return logjob.Replay{}, false, err
+	}
+	return m.Store.ClaimReplay(ctx, holder, ttl)
+}
+
+func (m *mortalStore) RenewReplay(ctx context.Context, id, fence int64, ttl time.Duration) error {
+	if err := m.gone(); err != nil {
+		return err
+	}
+	return m.Store.RenewReplay(ctx, id, fence, ttl)
+}
+
+func (m *mortalStore) SaveReplay(ctx context.Context, r logjob.Replay) error {
+	if err := m.gone(); err != nil {
+		return err
+	}
+	return m.Store.SaveReplay(ctx, r)
+}
+
+// A cancel ends an upload that hangs, and nothing is written afterwards.
+func TestReplayIsCanceled(t *testing.T) {
+	s := newStage(t)
+	s.produce(100)
+	hang := make(chan struct{})
+	sink := putter(func(ctx context.Context, _ Object) error {
+		select {
+		case <-hang:
+		default:
+			close(hang)
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	j := s.newJob(nil)
+	m, _ := s.run(nil)
+	m.sinks["bucket"] = func(*url.URL) (Sink, error) { return sink, nil }
+	r := s.replay(j, 0, 100)
+	eventually(t, func() error {
+		select {
+		case <-hang:
+			return nil
+		default:
+			return errors.New("no upload yet")
+		}
+	})
+	if _, err := s.store.CancelReplay(t.Context(), account, j.ID, r.ID); err != nil {
+		t.Fatal(err)
+	}
+	next := s.replay(j, 0, 1) // it may run as soon as the other one is over
+	m.sinks["bucket"] = func(*url.URL) (Sink, error) { return s.bucket, nil }
+	s.ends(next, logjob.ReplayDone)
+	if r = s.ends(r, logjob.ReplayCanceled); r.RecordsSent != 0 {
+		t.Errorf("%d records count as sent", r.RecordsSent)
+	}
+}
+
+type putter func(context.Context, Object) error
+
+func (p putter) Put(ctx context.Context, o Object) error { return p(ctx, o) }
+
+// What a replay waits for is shown, without what is nobody's business; then it goes on.
+func TestReplayShowsWhatItWaitsFor(t *testing.T) {
+	s := newStage(t)
+	s.produce(100)
+	s.forget(0, 10)
+	s.archive.fail = func() error { return errs.New(errs.Unavailable, 0, "dial tcp 10.0.0.1: refused") }
+	s.bucket.set(func(Object) error { return &UploadError{Status: 503, Text: "hunter22"} })
+	r := s.replay(s.newJob(nil), 0, 100)
+	s.run(nil)
+	shows := func(part string) {
+		t.Helper()
+		eventually(t, func() error {
+			got, err := s.store.Replay(t.Context(), account, r.JobID, r.ID)
+			if err == nil && (!strings.Contains(got.Error, part) || strings.Contains(got.Error, "10.0.0.1") || strings.Contains(got.Error, "hunter22")) {
+				err = fmt.Errorf("it shows %q", got.Error)
+			}
+			return err
+		})
+	}
+	shows("ClickHouse does not answer")
+	s.archive.mu.Lock()
+	s.archive.fail = nil
+	s.archive.mu.Unlock()
+	shows("error 503: error pushing")
+	s.bucket.set(nil)
+	if r = s.ends(r, logjob.ReplayDone); r.Error != "" {
+		t.Errorf("at the end it shows %q", r.Error)
+	}
+	s.has(wanted(0, 100))
+}
+
+// A job that starts in the past gets what was before from a replay and the rest from
+// live delivery, with nothing left out or sent twice in between, under traffic.
+func TestJobStartsInThePast(t *testing.T) {
+	s := newStage(t)
+	s.produce(150)
+	s.forget(0, 20)
+	m, _ := s.run(nil)
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = m.Run(ctx) })
+	t.Cleanup(func() { stop(); running.Wait() })
+	created := make(chan struct{})
+	running.Go(func() {
+		defer close(created)
+		s.newJob(func(j *logjob.Job) { j.Enabled, j.Start = true, s.at(30) })
+	})
+	for range 10 {
+		s.produce(20)
+	}
+	<-created
+	eventually(t, func() error {
+		got := numbers(t, s.bucket)
+		slices.Sort(got)
+		if want := wanted(30, 350); !slices.Equal(got, want) {
+			return fmt.Errorf("%d events, want %d", len(got), len(want))
+		}
+		return nil
+	})
+}
+
+// Settings change while the replay runs: the rest is sent under the new ones.
+func TestReplayFollowsTheJobsSettings(t *testing.T) {
+	s := newStage(t)
+	s.produce(200)
+	j := s.newJob(nil)
+	s.bucket.set(func(Object) error { return &UploadError{Status: 400, Text: "not this"} })
+	r := s.replay(j, 0, 200)
+	s.run(nil)
+	eventually(t, func() error {
+		if len(s.bucket.tried()) == 0 {
+			return errors.New("nothing was tried yet")
+		}
+		return nil
+	})
+	j.OutputOptions.RecordPrefix = new(`{"new":1,`)
+	if _, err := s.store.UpdateJob(t.Context(), j); err != nil {
+		t.Fatal(err)
+	}
+	s.bucket.set(func(o Object) error {
+		if !strings.Contains(unzip(t, o.Body), `"new":1`) {
+			return &UploadError{Status: 400, Text: "not this"}
+		}
+		return nil
+	})
+	s.ends(r, logjob.ReplayDone)
+	s.has(wanted(0, 200))
+}
+
+func (b *bucket) tried() []time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.tries)
+}
+
+func TestReplayOfAJobThatIsOffNeedsAnEnd(t *testing.T) {
+	s := newStage(t)
+	j := s.newJob(nil)
+	r, err := s.store.CreateReplay(t.Context(), account, j.ID, logjob.ReplayRequest{From: s.at(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.run(nil)
+	if r = s.ends(r, logjob.ReplayFailed); !strings.Contains(r.Error, "say to when") {
+		t.Errorf("it failed with %q", r.Error)
+	}
+}

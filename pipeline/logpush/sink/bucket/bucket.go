@@ -1,0 +1,173 @@
+// Package bucket is the destination for object stores: Amazon S3 and S3-compatible
+// stores with keys of the job's owner, Cloudflare R2, Google Cloud Storage, and Azure
+// Blob Storage.
+//
+//	s3://<bucket>/<path>?region=...&access-key-id=...&secret-access-key=...
+//	    [&endpoint=<host>][&sse=AES256|aws:kms][&sse-kms-key-id=...][&acl=bucket-owner-full-control]
+//	r2://<bucket>/<path>?account-id=...&access-key-id=...&secret-access-key=...
+//	gs://<bucket>/<path>?credentials=base64:<JSON of a service account's key>[&endpoint=<host>]
+//	azure://<account>.blob.core.windows.net/<container>/<path>?<SAS>
+//	azure://<container>/<path>?<SAS>&endpoint=<host>
+//
+// The path may hold placeholders. An object is there whole or not at all, under a key
+// that a repeat replaces, with Content-Encoding: gzip.
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gocloud.dev/blob"
+
+	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/egress"
+)
+
+// Options of every bucket destination.
+type Options struct {
+	Egress egress.Policy
+	// GoogleAmbient lets gs:// destinations without credentials write as this
+	// process does (Application Default Credentials): to every bucket of the
+	// operator's that whoever makes the job proves to be able to read.
+	GoogleAmbient bool
+}
+
+// New returns the sink of a URL with one of the schemes above.
+func New(u *url.URL, options Options) (logpush.Sink, error) {
+	if err := logpush.CheckPlaceholders(u); err != nil {
+		return nil, err
+	}
+	if u.Host == "" || u.User != nil {
+		return nil, fmt.Errorf("the bucket is missing: write %s://<bucket>/<path>", u.Scheme)
+	}
+	switch u.Scheme {
+	case "s3", "r2":
+		return newS3(u, options)
+	case "gs":
+		return newGoogle(u, options)
+	case "azure":
+		return newAzure(u, options)
+	}
+	return nil, fmt.Errorf("the scheme %q is not a bucket's", u.Scheme)
+}
+
+// sink is a bucket that gocloud.dev has a driver for.
+type sink struct {
+	bucket   *blob.Bucket
+	folder   string // with placeholders
+	options  func(body []byte) *blob.WriterOptions
+	classify func(error) *logpush.UploadError
+	// ambient says that it writes with credentials of this process.
+	ambient bool
+}
+
+// Traits implements logpush.Traiter.
+func (s *sink) Traits() logpush.Traits {
+	return logpush.Traits{Overwrites: true, Challenge: s.ambient}
+}
+
+// Put implements logpush.Sink.
+func (s *sink) Put(ctx context.Context, o logpush.Object) error {
+	options := s.options(o.Body)
+	if options.ContentType = o.ContentType; !o.Plain {
+		options.ContentEncoding = "gzip"
+	}
+	err := s.bucket.Upload(ctx, o.Key(s.folder), bytes.NewReader(o.Body), options)
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return s.classify(err)
+}
+
+// checkParameters refuses unknown, repeated and missing parameters; of known, those
+// marked true are required.
+func checkParameters(scheme string, query url.Values, known map[string]bool) error {
+	var missing []string
+	for name, required := range known {
+		if required && query.Get(name) == "" {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		return fmt.Errorf("required parameters are missing: %s", strings.Join(missing, ", "))
+	}
+	for name, values := range query {
+		if _, ok := known[name]; !ok {
+			return fmt.Errorf("the parameter %q is not known for %s", name, scheme)
+		}
+		if len(values) > 1 {
+			return fmt.Errorf("the parameter %q is given twice", name)
+		}
+	}
+	return nil
+}
+
+// endpointOf reads the parameter endpoint, a host; nil when there is none. A scheme
+// before it is our addition, for a store on the operator's network without TLS.
+func endpointOf(query url.Values, policy egress.Policy) (*url.URL, error) {
+	endpoint := query.Get("endpoint")
+	if endpoint == "" {
+		return nil, nil
+	}
+	if !strings.Contains(endpoint, "://") {
+		endpoint = "https://" + endpoint
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("the parameter endpoint must be a host, with a port if need be")
+	}
+	if err := policy.CheckScheme(u.Scheme); err != nil {
+		return nil, fmt.Errorf("the parameter endpoint: %w", err)
+	}
+	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimSuffix(u.Path, "/")}, nil
+}
+
+// answered makes the error of an answer. The code is the store's own word for what
+// went wrong.
+func answered(status int, code, message string, header http.Header) *logpush.UploadError {
+	e := &logpush.UploadError{
+		Status:    status,
+		Text:      logpush.TextOf([]byte(strings.Trim(code+": "+message, ": "))),
+		Permanent: permanent(status, code),
+	}
+	if seconds, err := strconv.Atoi(header.Get("Retry-After")); err == nil && seconds > 0 {
+		e.RetryAfter = time.Duration(min(seconds, 86_400)) * time.Second
+	}
+	return e
+}
+
+// unanswered makes the error of an exchange without an answer. What the drivers put
+// around the reason has addresses and signatures in it.
+func unanswered(err error) *logpush.UploadError {
+	if exchange, ok := errors.AsType[*url.Error](err); ok {
+		return egress.Classify(exchange.Err)
+	}
+	return &logpush.UploadError{Text: "the upload failed before the destination answered"}
+}
+
+// permanent tells a refusal from trouble that may pass. Stores answer some of the
+// latter with a 4xx.
+func permanent(status int, code string) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return false
+	}
+	switch code {
+	case "RequestTimeout", "RequestTimeTooSkewed", "OperationAborted", // S3
+		"rateLimitExceeded", "userRateLimitExceeded": // Google's JSON API
+		return false
+	}
+	return status >= 300 && status < 500
+}

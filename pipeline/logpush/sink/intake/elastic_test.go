@@ -1,0 +1,122 @@
+package intake
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/sinktest"
+)
+
+func TestElasticRequest(t *testing.T) {
+	r := receive(t)
+	conf := "elastic://u:p@" + r.Listener.Addr().String() + "/logs-tidegate/?insecure=true&pipeline=p"
+	o := sinktest.Items("a", `{"Outcome":"ok"}`+"\n{}\n"+`{"@timestamp":1}`+"\ntext\n")
+	o.Items[0].Text = []byte("{\n \"Outcome\": \"ok\"\n}")
+	if err := open(t, conf, loopback).Put(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	q, body := r.only(t)
+	if got, want := q.URL.String(), "/logs-tidegate/_bulk?pipeline=p&filter_path=errors,items.*.status,items.*.error.reason"; got != want {
+		t.Errorf("the URL is %s, want %s", got, want)
+	}
+	if user, password, _ := q.BasicAuth(); user != "u" || password != "p" || q.Header.Get("Content-Type") != "application/x-ndjson" {
+		t.Errorf("the headers are %v", q.Header)
+	}
+	want := `{"create":{"_id":"7-0-a-0"}}
+{"@timestamp":"2026-10-09T23:59:59.000Z","Outcome":"ok"}
+{"create":{"_id":"7-0-a-1"}}
+{"@timestamp":"2026-10-09T23:59:59.001Z"}
+{"create":{"_id":"7-0-a-2"}}
+{"@timestamp":1}
+{"create":{"_id":"7-0-a-3"}}
+{"@timestamp":"2026-10-09T23:59:59.003Z","message":"text"}
+`
+	if got := string(unzip(t, body)); got != want {
+		t.Errorf("the body is\n%s, want\n%s", got, want)
+	}
+}
+
+func TestElasticAnswersForEachRecord(t *testing.T) {
+	f := func(answer string, want *logpush.UploadError) {
+		t.Helper()
+		r := receive(t)
+		r.answer = func(w http.ResponseWriter) { _, _ = io.WriteString(w, answer) }
+		err := openService(t, "elastic", r.Listener.Addr().String(), loopback).Put(t.Context(), sinktest.Items("a", "a\nb\nc\n"))
+		if want == nil {
+			if err != nil {
+				t.Errorf("the answer %s gave %v", answer, err)
+			}
+			return
+		}
+		if e := uploadError(t, err); !reflect.DeepEqual(e, want) {
+			t.Errorf("the answer %s gave %+v, want %+v", answer, e, want)
+		}
+	}
+	const created, conflict = `{"create":{"status":201}}`, `{"create":{"status":409,"error":{"reason":"document already exists"}}}`
+	failed := func(status int) string {
+		return fmt.Sprintf(`{"create":{"status":%d,"error":{"reason":"because"}}}`, status)
+	}
+	f(bulkAnswer(created, created, created), nil)
+	f(bulkAnswer(conflict, created, conflict), nil) // a repeat
+	f(bulkAnswer(created, failed(400), failed(400)), &logpush.UploadError{
+		Status: 400, Text: "2 of 3 records were refused: because", Permanent: true, Records: []int{1, 2}})
+	f(bulkAnswer(failed(400), failed(429), created), &logpush.UploadError{Status: 429, Text: "because"})
+	f(bulkAnswer(failed(503), created, created), &logpush.UploadError{Status: 503, Text: "because"})
+	f(bulkAnswer(failed(403), failed(403), failed(403)), &logpush.UploadError{Status: 403, Text: "because", Permanent: true})
+	f(bulkAnswer(failed(404), failed(404), failed(404)), &logpush.UploadError{Status: 404, Text: "because", Permanent: true})
+	f(bulkAnswer(created), &logpush.UploadError{Text: "the answer is not one of the bulk API: " + bulkAnswer(created)})
+	f("", &logpush.UploadError{Text: "the answer is not one of the bulk API: "})
+	f("{}", &logpush.UploadError{Text: "the answer is not one of the bulk API: {}"})
+}
+
+// textsOfElastic returns documents without the time that was added, or their messages.
+func textsOfElastic(t *testing.T, body []byte) []byte {
+	t.Helper()
+	added := regexp.MustCompile(`"@timestamp":"[^"]*",?`)
+	var texts [][]byte
+	for i, line := range bytes.Split(bytes.TrimSuffix(body, []byte("\n")), []byte("\n")) {
+		if i%2 == 0 {
+			continue // what to do with the next one
+		}
+		var document struct{ Message *string }
+		decode(t, line, &document)
+		line = added.ReplaceAll(line, nil)
+		if document.Message != nil {
+			line = []byte(*document.Message)
+		}
+		texts = append(texts, line)
+	}
+	return lines(texts)
+}
+
+func bulkAnswer(items ...string) string {
+	return `{"errors":false,"items":[` + strings.Join(items, ",") + `]}`
+}
+
+// A document is one line, whatever the record is.
+func FuzzAppendDocument(f *testing.F) {
+	f.Add(`{"Outcome":"ok"}`)
+	f.Add("{\r\n\t}")
+	f.Add("{} \n")
+	f.Add("a,b\r\n")
+	f.Add(`{"@timestamp":null}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		item := logpush.Item{Text: []byte(text), Time: time.Unix(0, 0)}
+		document := appendDocument(nil, &item)
+		if !isObject(document) || bytes.ContainsRune(document, '\n') {
+			t.Fatalf("%q became %q", text, document)
+		}
+		if array := append(appendIBM([]byte{'['}, &item), ']'); !json.Valid(array) {
+			t.Fatalf("%q became %q", text, array)
+		}
+	})
+}

@@ -1,0 +1,71 @@
+package intake
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"tidegate/pipeline/logpush/sink/sinktest"
+)
+
+func TestLokiRequest(t *testing.T) {
+	r := receive(t)
+	conf := "loki://" + r.Listener.Addr().String() + "/loki/api/v1/push?insecure=true&tenant=red&label_env=prod"
+	o := sinktest.Items("a", "first\nsecond\nthird\n")
+	o.Items[0].Time, o.Items[2].Time = o.Items[2].Time, o.Items[0].Time
+	if err := open(t, conf, loopback).Put(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	q, body := r.only(t)
+	if q.URL.RawQuery != "" || q.Header.Get("X-Scope-Orgid") != "red" || q.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("%s with the headers %v", q.URL, q.Header)
+	}
+	at := o.Date.UnixNano()
+	entry := func(ns int64, line, version string) string {
+		return fmt.Sprintf(`["%d","%s",{"event_type":"fetch","version":"0190f5f6-0000-7000-8000-00000000000%s"}]`, at+ns, line, version)
+	}
+	want := `{"streams":[` +
+		`{"stream":{"dataset":"workers_trace_events","env":"prod","outcome":"ok","service_name":"shop"},"values":[` +
+		entry(0, "third", "1") + `,` + entry(2e6, "first", "1") + `]},` +
+		`{"stream":{"dataset":"workers_trace_events","env":"prod","outcome":"exception","service_name":"shop"},"values":[` +
+		entry(1e6, "second", "2") + `]}]}` + "\n"
+	if got := string(unzip(t, body)); got != want {
+		t.Errorf("the body is\n%s, want\n%s", got, want)
+	}
+}
+
+func TestLokiWithoutStructuredMetadata(t *testing.T) {
+	r := receive(t)
+	s := open(t, "loki://"+r.Listener.Addr().String()+"?insecure=true&structured-metadata=false", loopback)
+	if err := s.Put(t.Context(), sinktest.Items("a", "a\n")); err != nil {
+		t.Fatal(err)
+	}
+	_, body := r.only(t)
+	var push lokiPush
+	decode(t, unzip(t, body), &push)
+	if n := len(push.Streams[0].Values[0]); n != 2 {
+		t.Errorf("an entry has %d parts, want 2", n)
+	}
+}
+
+type lokiPush struct {
+	Streams []struct {
+		Stream map[string]string
+		Values [][]json.RawMessage
+	}
+}
+
+func textsOfLoki(t *testing.T, body []byte) []byte {
+	t.Helper()
+	var push lokiPush
+	decode(t, body, &push)
+	texts := map[string][]byte{}
+	for _, stream := range push.Streams {
+		for _, entry := range stream.Values {
+			line := ""
+			decode(t, entry[1], &line)
+			texts[string(entry[0])] = []byte(line)
+		}
+	}
+	return inOrder(texts)
+}
