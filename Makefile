@@ -50,11 +50,12 @@ up: build deps ## run everything in the foreground; ARGS="--api-addr ..." adds f
 test: build deps $(WRANGLER_STAMP) ## all tests that need only Go and npm
 	$(GO_TEST) -timeout 30m ./...
 	go test -count=1 -run Alloc ./internal/deploy ./internal/gateway ./internal/logjob ./internal/runtime # the race detector allocates by itself
+	go test -count=1 ./internal/nowait ./internal/gateway/lean # the race detector knows system calls that are announced only
 
 e2e: build deps $(WRANGLER_STAMP) ## only the end-to-end tests
 	$(GO_TEST) -timeout 30m -count=1 ./test/e2e/...
 
-test-real: build deps ## contract suites on Apache Kafka, PostgreSQL, an S3 server and a collector, which it starts
+test-real: build deps ## contract suites on Apache Kafka, PostgreSQL, object stores and log receivers, which it starts
 	test/real/run.sh
 
 bench: build deps ## each area beside its limit or peer, as ratios

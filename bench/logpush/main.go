@@ -101,7 +101,7 @@ func compare(ctx context.Context) error {
 
 // report measures deliveries and their limit in turn.
 func report(ctx context.Context, o options, name string, t task, target float64) error {
-	var ratios, rates []float64
+	var ratios, rates, cpu []float64
 	for round := range o.rounds {
 		limit, err := t.child(ctx, "limit", round)
 		if err != nil {
@@ -115,6 +115,7 @@ func report(ctx context.Context, o options, name string, t task, target float64)
 		fmt.Printf("%s, round %d: %.0f events/s through all jobs, %.0f MB/s formatted, gzip 1:%.1f, CPU %.2f µs an event, %d fetches; limit %.0f MB/s\n",
 			name, round+1, float64(got.Records)/got.Seconds, float64(got.Bytes)/got.Seconds/1e6, float64(got.Bytes)/float64(got.GzipBytes),
 			got.CPUSeconds/float64(got.Records)*1e6, got.Fetches, float64(limit.Bytes)/limit.Seconds/1e6)
+		cpu = append(cpu, limit.CPUSeconds/float64(limit.Bytes)/(got.CPUSeconds/float64(got.Bytes)))
 		ratios = append(ratios, float64(got.Bytes)/got.Seconds/(float64(limit.Bytes)/limit.Seconds))
 		rates = append(rates, float64(t.Events)/got.Seconds)
 	}
@@ -123,6 +124,7 @@ func report(ctx context.Context, o options, name string, t task, target float64)
 		verdict(name+" / Redpanda Connect's 62,000 events/s", median(rates)/otherRate, targetOther)
 	}
 	verdict(name+" / limit", median(ratios), target)
+	verdict(name+" / limit, in processor time of the process", median(cpu), target)
 	return nil
 }
 

@@ -155,7 +155,7 @@ func (t *task) limit() (r result, err error) {
 	work := make(chan []byte, len(batches))
 	var all sync.WaitGroup
 	var bytesIn, bytesOut atomic.Int64
-	started := time.Now()
+	started, used := time.Now(), processorTime()
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
 			zip, err := gzip.NewWriterLevel(nil, logpush.GzipLevel)
@@ -180,7 +180,7 @@ func (t *task) limit() (r result, err error) {
 	}
 	close(work)
 	all.Wait()
-	r.Seconds = time.Since(started).Seconds()
+	r.Seconds, r.CPUSeconds = time.Since(started).Seconds(), (processorTime() - used).Seconds()
 	r.Bytes, r.GzipBytes = bytesIn.Load(), bytesOut.Load()
 	return r, nil
 }
@@ -240,7 +240,7 @@ func (t *task) deliver(ctx context.Context) (r result, err error) {
 	if err != nil {
 		return r, err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	config := stream.Config{Brokers: t.Brokers, Topic: t.Topic}
 	reader, err := stream.NewReader(config, log)
 	if err != nil {
@@ -258,7 +258,7 @@ func (t *task) deliver(ctx context.Context) (r result, err error) {
 	groups := func(id string) logpush.Group {
 		return stream.NewGroup(stream.GroupConfig{Config: config, GroupID: id + "-" + t.Round, Logger: log})
 	}
-	manager, err := logpush.New(logpush.Config{DefaultInterval: 2 * time.Second, MemoryBytes: memoryBytes, StopGrace: time.Second}, jobs(t.Jobs), sinks, groups, m, log)
+	manager, err := logpush.New(logpush.Config{DefaultInterval: 100 * time.Millisecond, MemoryBytes: memoryBytes, StopGrace: time.Second}, jobs(t.Jobs), sinks, groups, m, log)
 	if err != nil {
 		return r, err
 	}
@@ -284,7 +284,7 @@ func (t *task) deliver(ctx context.Context) (r result, err error) {
 		if ctx.Err() != nil || time.Now().After(deadline) {
 			return r, fmt.Errorf("%d of %d records were delivered", m.records.Load(), want)
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond)
 		r.sample()
 	}
 	used := processorTime() - time.Duration(m.cpu.Load())

@@ -14,6 +14,7 @@ import (
 
 func jobsCreate(c *connection) *cobra.Command {
 	dataset := schema.Dataset
+	var start string
 	var enabled bool
 	command := &cobra.Command{
 		Use: "create --destination URL", Short: "Make a Logpush job; its destination is tried at once",
@@ -23,6 +24,7 @@ func jobsCreate(c *connection) *cobra.Command {
 	}
 	settings := newJobSettings(command)
 	settings.keeps()
+	command.Flags().StringVar(&start, "start", "", "deliver from this time on, such as 2026-11-01T00:00:00Z or 36h ago as 36h (default: now)")
 	command.Flags().BoolVar(&enabled, "enabled", false, "begin to deliver")
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := required(cmd, "destination"); err != nil {
@@ -31,6 +33,13 @@ func jobsCreate(c *connection) *cobra.Command {
 		update, err := settings.update(cmd, nil)
 		if err != nil {
 			return err
+		}
+		if start != "" {
+			from, err := timeFlag(cmd, "start", start)
+			if err != nil {
+				return err
+			}
+			update.Start = &from
 		}
 		s, err := c.open(cmd)
 		if err != nil {

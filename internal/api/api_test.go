@@ -79,7 +79,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 		return nil
 	}}
 	server, err := api.New(config, api.Deps{
-		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Letters: db, Snapshots: db, Routers: db,
+		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Letters: db, Health: db, Replays: db, Archive: archive{}, Snapshots: db, Routers: db,
 		Destinations: written, Previews: tried, Keys: db, InstantLogs: db, InstantEvents: instant,
 		Metrics: metrics{}, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -246,7 +246,7 @@ func TestBesideTheAPI(t *testing.T) {
 		}
 	}
 	for _, unknown := range [][2]string{
-		{http.MethodGet, "/client/v4/nope"}, {http.MethodPost, "/client/v4/user"}, {http.MethodPost, "/client/v4/graphql"},
+		{http.MethodGet, "/client/v4/nope"}, {http.MethodPost, "/client/v4/user"},
 		{http.MethodPut, "/client/v4/accounts/" + account + "/workers/scripts/shop/usage"}, {http.MethodPatch, "/client/v4/zones/x"},
 		{http.MethodGet, "/client/v4/zones/x/logpush/job"}, {http.MethodPost, "/client/v4/accounts/" + account + "/logpush/owner"},
 	} {

@@ -22,6 +22,9 @@ type Deps struct {
 	Jobs          Jobs
 	Letters       Letters
 	Previews      Previews
+	Health        Health
+	Replays       Replays
+	Archive       Archive // nil: nobody knows what is kept
 	Snapshots     Snapshots
 	Destinations  Destinations
 	Keys          Keys
@@ -150,6 +153,23 @@ type Jobs interface {
 	DeleteJob(ctx context.Context, accountID string, id, revision int64) error
 }
 
+// Replays of jobs.
+type Replays interface {
+	// CreateReplay is a conflict while the job has as many as it may.
+	CreateReplay(ctx context.Context, accountID string, jobID int64, q logjob.ReplayRequest) (logjob.Replay, error)
+	// Replays is newest first.
+	Replays(ctx context.Context, accountID string, jobID int64) ([]logjob.Replay, error)
+	Replay(ctx context.Context, accountID string, jobID, id int64) (logjob.Replay, error)
+	// CancelReplay is a conflict for one that is done or failed.
+	CancelReplay(ctx context.Context, accountID string, jobID, id int64) (logjob.Replay, error)
+}
+
+// Archive of events.
+type Archive interface {
+	// OldestEvent returns the time of the account's oldest event, and false for none.
+	OldestEvent(ctx context.Context, accountID string) (time.Time, bool, error)
+}
+
 // Destinations that jobs deliver to.
 type Destinations interface {
 	// Test uploads a test object to conf, a valid destination_conf. Its error holds
@@ -172,6 +192,16 @@ type Previews interface {
 	// its account, up to limit. Nothing is sent. An *errs.Error is about the job, or is
 	// unavailable when events cannot be read.
 	Preview(ctx context.Context, j logjob.Job, events [][]byte, limit int) (logjob.Preview, error)
+}
+
+// Health of deliveries, and who is told of it.
+type Health interface {
+	JobHealth(ctx context.Context, accountID string, jobID int64, since time.Time) (logjob.Health, error)
+	HealthMinutes(ctx context.Context, f logjob.HealthFilter) ([]logjob.MinuteHealth, error)
+	// AlertHook is not_found for an account that has none, and so is DeleteAlertHook.
+	AlertHook(ctx context.Context, accountID string) (logjob.AlertHook, error)
+	SaveAlertHook(ctx context.Context, accountID string, h logjob.AlertHook) (logjob.AlertHook, error)
+	DeleteAlertHook(ctx context.Context, accountID string) error
 }
 
 // Letters are what destinations refused for good.

@@ -112,11 +112,13 @@ type Config struct {
 	LogpushAllowHTTP     bool          // destinations may be plain http://
 	LogpushAllowPrivate  bool          // destinations may be in private and link-local ranges
 	LogpushAllowLoopback bool
-	DeadLettersMax       int64    // of one job
-	DeadLettersMaxBytes  int64    // of one job
-	LogpushGoogleAmbient bool     // gs:// destinations may use this process's own credentials
-	LogpushFileRoots     []string // file:// destinations must lie below one of these
-	LogpushJobsMax       int      // of one dataset in one account; 0 for none
+	DeadLettersMax       int64         // of one job
+	DeadLettersMaxBytes  int64         // of one job
+	LogpushGoogleAmbient bool          // gs:// destinations may use this process's own credentials
+	LogpushFileRoots     []string      // file:// destinations must lie below one of these
+	LogpushJobsMax       int           // of one dataset in one account; 0 for none
+	LogpushDisableAfter  time.Duration // a job fails for so long before it is disabled; 0: for ever
+	LogpushAlertEvery    time.Duration // least time between two alerts of one job and type
 	LogLevel             string
 	LogFormat            string // "text" or "json"
 }
@@ -145,7 +147,8 @@ func DefaultConfig(roles ...Role) Config {
 		DrainTimeout:     drainTimeout,
 		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
 
-		LogpushJobsMax: 1000, // as much as an account's own max_jobs can be
+		LogpushJobsMax:      1000, // as much as an account's own max_jobs can be
+		LogpushDisableAfter: 24 * time.Hour, LogpushAlertEvery: 24 * time.Hour,
 		DeadLettersMax: 1000, DeadLettersMaxBytes: 100 << 20,
 		LogpushParallel:    4,
 		LogpushMemoryBytes: 512 << 20,
@@ -206,7 +209,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleLogpush) {
 		f.StringVar(&c.Database, "database", c.Database, "control state: a SQLite file, or postgres://user:password@host/name")
 	}
-	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleIngest) {
+	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleIngest) || c.has(RoleLogpush) { // Logpush replays what Kafka no longer has
 		f.StringVar(&c.ClickHouse, "clickhouse", c.ClickHouse, "ClickHouse's HTTP interface, http://[user:password@]host:8123[/database]")
 		f.StringVar(&c.Cluster, "clickhouse-cluster", c.Cluster, "cluster for replicated and distributed tables; empty for one server")
 	}
@@ -230,6 +233,8 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.IntVar(&c.LogpushJobsMax, "logpush-jobs-max", c.LogpushJobsMax, "Logpush jobs of one dataset that any account may have, whatever its own max_jobs says; 0 for none")
 	}
 	if c.has(RoleLogpush) {
+		f.DurationVar(&c.LogpushDisableAfter, "logpush-disable-after", c.LogpushDisableAfter, "how long a job may fail without one success before it is disabled; 0 is for ever")
+		f.DurationVar(&c.LogpushAlertEvery, "logpush-alert-every", c.LogpushAlertEvery, "least time between two alerts of one job and type")
 		f.Int64Var(&c.DeadLettersMax, "logpush-dead-letters-max", c.DeadLettersMax, "dead letters of a job that may wait; at the bound its delivery waits")
 		f.Int64Var(&c.DeadLettersMaxBytes, "logpush-dead-letters-max-bytes", c.DeadLettersMaxBytes, "bytes, compressed, of a job's dead letters that may wait")
 		f.DurationVar(&c.LogpushInterval, "logpush-interval", c.LogpushInterval, "how long a batch may wait, for jobs that do not say")
@@ -302,6 +307,9 @@ func (c *Config) Validate() error {
 	}
 	if c.DeadLettersMax < 1 || c.DeadLettersMaxBytes < 1 {
 		return fmt.Errorf("--logpush-dead-letters-max (%d) and --logpush-dead-letters-max-bytes (%d) must be positive", c.DeadLettersMax, c.DeadLettersMaxBytes)
+	}
+	if c.LogpushDisableAfter < 0 || c.LogpushAlertEvery < 0 {
+		return fmt.Errorf("--logpush-disable-after (%s) and --logpush-alert-every (%s) must not be negative", c.LogpushDisableAfter, c.LogpushAlertEvery)
 	}
 	if c.TopicPartitions < 1 || c.TopicReplication < 1 || c.TopicRetention <= 0 || c.LogpushInterval <= 0 {
 		return fmt.Errorf("--topic-partitions (%d), --topic-replication (%d), --topic-retention (%s) and --logpush-interval (%s) must be positive",

@@ -2,8 +2,12 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"net/url"
+	"os"
 	"time"
+
+	"github.com/google/uuid"
 
 	"tidegate/internal/logjob"
 	"tidegate/pipeline/logpush"
@@ -36,6 +40,8 @@ func (p *process) addLogpush(ctx context.Context) error {
 		DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace,
 		Parallel: p.config.LogpushParallel, MemoryBytes: p.config.LogpushMemoryBytes,
 		Letters: p.store, LetterLimits: logjob.LetterLimits{Letters: p.config.DeadLettersMax, Bytes: p.config.DeadLettersMaxBytes},
+		Health: p.store, DisableAfter: p.config.LogpushDisableAfter,
+		Alerts: p.store, AlertClient: p.egress(ctx).Client(), AlertEvery: p.config.LogpushAlertEvery,
 	}
 	manager, err := logpush.New(config, p.store, p.sinks(ctx), groups, reader, p.log)
 	if err != nil {
@@ -46,6 +52,22 @@ func (p *process) addLogpush(ctx context.Context) error {
 		return manager.Run(ctx)
 	}})
 	p.checks = append(p.checks, p.kafkaCheck())
+	return p.addReplays(manager, reader)
+}
+
+// addReplays adds what sends events again that were there before.
+func (p *process) addReplays(manager *logpush.Manager, topic logpush.Topic) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("name this process for its replays: %w", err)
+	}
+	replays := logpush.ReplayConfig{Replays: p.store, Topic: topic, Holder: host + "/" + uuid.NewString()}
+	if p.rates != nil {
+		replays.Archive = p.rates
+	}
+	p.services = append(p.services, service{"logpush replays", stageEdge, func(ctx context.Context) error {
+		return manager.RunReplays(ctx, replays)
+	}})
 	return nil
 }
 
@@ -66,16 +88,21 @@ func (p *process) previews(sinks logpush.Sinks) (*logpush.Previews, error) {
 	return logpush.NewPreviews(sinks, reader), nil
 }
 
-// sinks is the table of destinations: a new one is a folder below
-// pipeline/logpush/sink and a line here, or, if it is reached over HTTP, a line in
-// the table of sink/intake.
-func (p *process) sinks(ctx context.Context) logpush.Sinks {
-	policy := egress.Policy{
+// egress is where jobs and alerts may connect to.
+func (p *process) egress(ctx context.Context) egress.Policy {
+	return egress.Policy{
 		AllowHTTP:     p.config.LogpushAllowHTTP,
 		AllowLoopback: p.config.LogpushAllowLoopback,
 		AllowPrivate:  p.config.LogpushAllowPrivate,
 		Refuse:        p.ownAddresses(ctx),
 	}
+}
+
+// sinks is the table of destinations: a new one is a folder below
+// pipeline/logpush/sink and a line here, or, if it is reached over HTTP, a line in
+// the table of sink/intake.
+func (p *process) sinks(ctx context.Context) logpush.Sinks {
+	policy := p.egress(ctx)
 	openBucket := func(u *url.URL) (logpush.Sink, error) {
 		return bucket.New(u, bucket.Options{Egress: policy, GoogleAmbient: p.config.LogpushGoogleAmbient})
 	}

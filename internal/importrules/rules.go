@@ -35,6 +35,7 @@ var Layers = []Layer{
 	{"schema", nil, whyFoundation},
 	{"internal/errs", nil, whyFoundation},
 	{"internal/telemetry", nil, whyFoundation},
+	{"internal/nowait", nil, whyFoundation},
 	{"internal/embedded", nil, "the embedded engines are addresses to everyone else; they know no part that uses them"},
 	{"internal/importrules", nil, whyFoundation},
 	{"pipeline/stream", nil, "it moves records, and must not know what is in them"},
@@ -43,7 +44,7 @@ var Layers = []Layer{
 	{"internal/deploy", []string{"schema", "internal/errs"}, whyPure},
 	{"internal/logjob", []string{"schema", "internal/errs"}, whyPure},
 
-	{"internal/gateway", []string{"internal/deploy", "schema", "internal/errs"}, whyService},
+	{"internal/gateway", []string{"internal/deploy", "schema", "internal/errs", "internal/nowait"}, whyService},
 	{"internal/rollback", []string{"internal/deploy", "schema", "internal/errs"}, whyService},
 	{"internal/api", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyService},
 	{"pipeline/ingest", []string{"pipeline/stream", "schema", "internal/errs"}, whyService},
@@ -51,7 +52,7 @@ var Layers = []Layer{
 
 	{"internal/clickhouse", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
 	{"internal/store", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
-	{"internal/runtime", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
+	{"internal/runtime", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs", "internal/nowait"}, whyAdapter},
 	{"internal/api/client", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
 	{"pipeline/logpush/sink", []string{"pipeline/logpush"}, "a destination takes a name and bytes, and answers with an error that logpush can classify"},
 
@@ -79,6 +80,7 @@ type Owner struct {
 // Owners lists the imports that belong to somebody. The most specific one counts.
 var Owners = []Owner{
 	{"github.com/segmentio/kafka-go", []string{"pipeline/stream"}, "Kafka ends in pipeline/stream: its defaults lose data, and are set right once"},
+	{"github.com/twmb/franz-go/pkg/kmsg", []string{"internal/embedded", "pipeline/stream", "pipeline/logpush/sink/kafka"}, "it writes and reads Kafka's messages: where kafka-go's own reader of records is too slow, pipeline/stream fetches by it"},
 	{"github.com/twmb/franz-go", []string{"internal/embedded", "pipeline/logpush/sink/kafka"}, "it is there for the embedded broker, and for a Kafka that is somebody else's destination, where its idempotent producer and its logins pay; our own is spoken to by kafka-go, so that what is tested is what runs"},
 	{"github.com/ClickHouse", []string{"internal/clickhouse"}, "ClickHouse ends in internal/clickhouse"},
 	{"github.com/ClickHouse/clickhouse-go/v2/lib", []string{"internal/clickhouse", "internal/embedded"}, "the embedded engine's HTTP face encodes blocks as ClickHouse does"},

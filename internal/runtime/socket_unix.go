@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"tidegate/internal/nowait"
 )
 
 // rawSocket does with a connection what net.Conn cannot: it asks the kernel without
@@ -59,7 +61,7 @@ func (s *rawSocket) alive() bool {
 }
 
 func (s *rawSocket) look(fd uintptr) bool {
-	_, err := syscall.Read(int(fd), s.byte[:])
+	_, err := nowait.Read(fd, s.byte[:])
 	s.silent = errors.Is(err, syscall.EAGAIN)
 	return true // never wait until there is something to read
 }
@@ -97,8 +99,8 @@ func (s *rawSocket) next(fd uintptr) bool {
 		s.phase = toSend
 		return s.next(fd)
 	case toSend:
-		n, err := again(syscall.Write, fd, s.out)
-		s.sent = max(n, 0)
+		n, err := nowait.Write(fd, s.out)
+		s.sent = n
 		if err != nil && !errors.Is(err, syscall.EAGAIN) {
 			s.err = os.NewSyscallError("write", err)
 			return true
@@ -107,7 +109,7 @@ func (s *rawSocket) next(fd uintptr) bool {
 		return s.sent < len(s.out)
 	case toRead:
 	}
-	n, err := again(syscall.Read, fd, s.in)
+	n, err := nowait.Read(fd, s.in)
 	switch {
 	case errors.Is(err, syscall.EAGAIN):
 		return false
@@ -116,16 +118,6 @@ func (s *rawSocket) next(fd uintptr) bool {
 	case n == 0:
 		s.err = io.EOF
 	}
-	s.n = max(n, 0)
+	s.n = n
 	return true
-}
-
-// again repeats what a signal has interrupted.
-func again(call func(int, []byte) (int, error), fd uintptr, p []byte) (int, error) {
-	for {
-		n, err := call(int(fd), p)
-		if !errors.Is(err, syscall.EINTR) {
-			return n, err
-		}
-	}
 }

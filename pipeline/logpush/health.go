@@ -33,6 +33,8 @@ type health struct {
 
 	letters      Letters // nil: nothing is refused for good
 	letterLimits logjob.LetterLimits
+	ledger        *ledger                     // nil: nothing is collected
+	alert        func(kind, message string) // returns at once
 
 	mu      sync.Mutex
 	failing map[int]logjob.Delivery // last failure of each partition that has not delivered since
@@ -44,7 +46,8 @@ type health struct {
 }
 
 func newHealth(jobID int64, report func(context.Context, logjob.Delivery) error, log *slog.Logger) *health {
-	return &health{jobID: jobID, report: report, log: log, wake: make(chan struct{}, 1), failing: map[int]logjob.Delivery{}}
+	return &health{jobID: jobID, report: report, log: log, wake: make(chan struct{}, 1), failing: map[int]logjob.Delivery{},
+		alert: func(string, string) {}}
 }
 
 // Succeeded notes that a partition's events up to a time are delivered.
@@ -56,7 +59,12 @@ func (h *health) Succeeded(partition int, until time.Time) {
 		h.complete = until
 	}
 	news := recovered || len(h.failing) == 0
+	well := recovered && len(h.failing) == 0
 	h.mu.Unlock()
+	h.ledger.over(partition)
+	if well {
+		h.alert(AlertRecovered, "delivers again")
+	}
 	if news {
 		h.signal()
 	}
@@ -65,13 +73,30 @@ func (h *health) Succeeded(partition int, until time.Time) {
 // Failed notes that a partition cannot deliver; it stays so until it has Succeeded.
 func (h *health) Failed(partition int, at time.Time, message string) {
 	h.mu.Lock()
+	first := len(h.failing) == 0
 	h.failing[partition] = logjob.Delivery{JobID: h.jobID, FailedAt: at, Message: message}
 	h.mu.Unlock()
+	h.ledger.failed(partition, at, message)
+	if first {
+		h.alert(AlertFailing, message)
+	}
 	h.signal()
 }
 
 // Lost notes what went wrong and is over; the next success after it was written clears it.
 func (h *health) Lost(at time.Time, message string) {
+	h.tell(AlertLost, at, message)
+}
+
+// Refused is Lost for what went to the dead letters.
+func (h *health) Refused(at time.Time, message string) {
+	h.tell(AlertLetters, at, message)
+}
+
+func (h *health) tell(kind string, at time.Time, message string) {
+	h.ledger.failed(wholeJob, at, message)
+	h.ledger.over(wholeJob)
+	h.alert(kind, message)
 	h.mu.Lock()
 	h.notice = &logjob.Delivery{JobID: h.jobID, FailedAt: at, Message: message}
 	h.mu.Unlock()

@@ -11,6 +11,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"sync"
 	"time"
 
 	"tidegate/internal/logjob"
@@ -38,6 +40,16 @@ type Config struct {
 	Letters Letters
 	// LetterLimits of each job.
 	LetterLimits logjob.LetterLimits
+	// Health is told what becomes of uploads; nil: nobody is.
+	Health HealthStore
+	// DisableAfter is how long a job may fail without one success, while there is
+	// something to upload. Zero: for ever. It needs Health.
+	DisableAfter time.Duration
+	// Alerts knows who is told of failures; nil: nobody is. AlertClient is what they
+	// are told with, and AlertEvery the least time between two of one job and type.
+	Alerts      AlertStore
+	AlertClient *http.Client
+	AlertEvery  time.Duration
 }
 
 // What Config may ask for.
@@ -73,6 +85,9 @@ type Manager struct {
 	shared  *shared
 	log     *slog.Logger
 	metrics *metrics
+	lags    *lags
+	pulse   *pulse   // nil without Config.Health
+	alerts  *alerter // nil without Config.Alerts
 }
 
 // New returns a manager; groups makes this process a member of a consumer group,
@@ -110,12 +125,25 @@ func New(config Config, jobs Jobs, sinks Sinks, groups func(groupID string) Grou
 	if err := m.observe(with); err != nil {
 		return nil, fmt.Errorf("logpush: declare metrics: %w", err)
 	}
-	return &Manager{config: config, jobs: jobs, sinks: sinks, groups: groups, shared: with, log: log, metrics: m}, nil
+	manager := &Manager{config: config, jobs: jobs, sinks: sinks, groups: groups, shared: with, log: log, metrics: m}
+	if manager.lags, err = newLags(); err != nil {
+		return nil, fmt.Errorf("logpush: declare metrics: %w", err)
+	}
+	if config.Health != nil {
+		manager.pulse = newPulse(config.Health, config.DisableAfter, log)
+	}
+	if config.Alerts != nil {
+		if manager.alerts, err = newAlerter(config.Alerts, config.AlertClient, config.AlertEvery, log); err != nil {
+			return nil, fmt.Errorf("logpush: declare metrics: %w", err)
+		}
+	}
+	return manager, nil
 }
 
 // Run delivers the enabled jobs until ctx ends; then it lets batches in hand be
 // finished and returns nil. While the jobs cannot be read, those known go on.
 func (m *Manager) Run(ctx context.Context) error {
+	defer m.help(ctx)()
 	running := map[int64]*runner{}
 	ended := make(chan struct{}, 1) // a token when a runner ended
 	defer func() {
@@ -146,6 +174,23 @@ func (m *Manager) Run(ctx context.Context) error {
 		case <-poll.C:
 		case <-ended: // its successor need not wait for the next poll
 		}
+	}
+}
+
+// help runs what works beside the deliveries. The returned function ends it after
+// they have ended.
+func (m *Manager) help(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var helpers sync.WaitGroup
+	if m.pulse != nil {
+		helpers.Go(func() { m.pulse.Run(ctx) })
+	}
+	if m.alerts != nil {
+		helpers.Go(func() { m.alerts.Run(ctx) })
+	}
+	return func() {
+		cancel()
+		helpers.Wait()
 	}
 }
 

@@ -225,7 +225,7 @@ func (p *replaying) run(stopping, ctx context.Context) error {
 	p.health.letters, p.health.letterLimits = p.manager.config.Letters, p.manager.config.LetterLimits
 	p.mu.Unlock()
 	p.metrics = p.manager.metrics.of(job.ID, attribute.Bool("replay", true))
-	p.facts, p.window, p.rebuild, p.pending = newFacts(job.DestinationConf, s.traits), newWindow(s), nil, tally{}
+	p.facts, p.window, p.rebuild, p.pending = newFacts(job.DestinationConf, s.traits), newWindow(s), nil, looked{}
 	p.holding = p.manager.shared.budget.open()
 	defer p.holding.close()
 	err = p.work(ctx)
@@ -257,7 +257,7 @@ type replaying struct {
 	at        *logjob.ReplayPartition // of row
 	position  int64                   // of the next offset to look at; behind at.Next
 	rebuild   *plan                   // of an upload that was begun and has to be repeated
-	pending   tally                   // since the row was saved
+	pending   looked                   // since the row was saved
 	savedAt   time.Time
 
 	mu      sync.Mutex
@@ -271,8 +271,8 @@ type replaying struct {
 	renewed  bool // the job has other settings
 }
 
-// tally counts what was looked at.
-type tally struct {
+// looked counts what was looked at.
+type looked struct {
 	read, sent, bytes, unmarked                       int64
 	disabled, filtered, sampled, malformed, truncated int64
 	newest                                            time.Time // of the events sent

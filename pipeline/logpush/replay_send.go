@@ -146,7 +146,7 @@ func (p *replaying) flush(ctx context.Context) error {
 // saveAt saves that everything before an offset is dealt with.
 func (p *replaying) saveAt(ctx context.Context, next int64) error {
 	t := p.pending
-	p.pending = tally{}
+	p.pending = looked{}
 	p.mu.Lock()
 	p.at.Next, p.at.Plan = max(p.at.Next, next), nil
 	p.row.RecordsRead += t.read
@@ -161,7 +161,7 @@ func (p *replaying) saveAt(ctx context.Context, next int64) error {
 	return p.save(ctx)
 }
 
-func (p *replaying) count(ctx context.Context, t tally) {
+func (p *replaying) count(ctx context.Context, t looked) {
 	if t.read > 0 {
 		p.metrics.in.Add(ctx, t.read, p.metrics.attrs)
 	}

@@ -25,6 +25,7 @@ type runner struct {
 	stop     context.CancelFunc
 	done     chan struct{} // closed when everything is over
 	active   active
+	member   *member // nil without a pulse
 }
 
 // start runs j until ctx ends or stop is called. When it is over it closes done
@@ -38,6 +39,13 @@ func (m *Manager) start(ctx context.Context, j logjob.Job, ended chan<- struct{}
 		active: active{idle: make(chan struct{})},
 	}
 	r.health.letters, r.health.letterLimits = m.config.Letters, m.config.LetterLimits
+	r.health.alert = func(kind, message string) { m.alerts.send(j, kind, message, time.Now()) }
+	if m.pulse != nil {
+		r.metrics.ledger = newLedger(j)
+		r.health.ledger = r.metrics.ledger
+		r.member = &member{job: j, ledger: r.metrics.ledger, lag: m.lags.of(j.ID), alerts: m.alerts, partitions: map[int]stream.Partition{}}
+		m.pulse.join(r.member)
+	}
 	r.stopping, r.stop = context.WithCancel(ctx)
 	go func() {
 		r.run(ctx)
@@ -52,6 +60,9 @@ func (m *Manager) start(ctx context.Context, j logjob.Job, ended chan<- struct{}
 
 func (r *runner) run(ctx context.Context) {
 	var helpers sync.WaitGroup
+	if r.member != nil {
+		defer r.member.leave()
+	}
 	defer helpers.Wait()
 	reporting, stopReporting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopReporting() // after the last delivery had its say
@@ -102,6 +113,9 @@ func (r *runner) drain(ctx context.Context) {
 // handle delivers one partition; it returns when the partition is taken away.
 func (r *runner) handle(ctx context.Context, p stream.Partition, s *settings) error {
 	if r.active.enter() {
+		if r.member != nil {
+			defer r.member.has(p)()
+		}
 		d := newDelivery(r.stopping, s, p, r.manager.shared, r.health, r.metrics, r.log)
 		err := d.run(ctx)
 		r.active.leave()

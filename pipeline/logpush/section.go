@@ -59,7 +59,7 @@ func (s *sealed) cut(p section, f *logjob.Format) (*sealed, error) {
 	}
 	begin, end := s.offsets(p)
 	cut := *s
-	cut.begin, cut.Records, cut.index = begin, p.len(), nil
+	cut.begin, cut.Records, cut.index = begin, p.len(), s.index[p.from:p.to]
 	cut.BatchID = fmt.Sprintf("%s.%d-%d", s.BatchID, begin, end)
 	cut.Name = objectName(cut.BatchID, &plan{From: s.Date.Unix(), Until: s.until.Unix()})
 	from, to := s.span(p, f)

@@ -53,6 +53,7 @@ func (u *uploader) deliver(ctx context.Context, s *sealed) (err error) {
 	ctx, span := telemetry.Tracer("tidegate/pipeline/logpush").Start(ctx, "logpush.upload", trace.WithAttributes(
 		attribute.Int64("job_id", s.JobID), attribute.String("batch_id", s.BatchID), attribute.Int("records", s.Records)))
 	defer func() { telemetry.End(span, err) }()
+	defer u.metrics.ledger.begin(u.partition, s)()
 	refused, accepted, err := u.spread(ctx, s)
 	if err != nil {
 		return err
@@ -71,6 +72,9 @@ func (u *uploader) deliver(ctx context.Context, s *sealed) (err error) {
 		}
 	}
 	u.trusted.Store(accepted > 0)
+	if accepted > 0 {
+		u.metrics.ledger.well(time.Now())
+	}
 	u.health.Succeeded(u.partition, s.until)
 	return nil
 }
@@ -180,12 +184,39 @@ func (u *uploader) send(ctx context.Context, s *sealed, p section) (attempts int
 				u.log.WarnContext(ctx, "the destination refuses what is in an upload: looking for the records that are to blame",
 					"object", cut.Name, "records", cut.Records, "error", u.redacted(err))
 			}
+			u.refused(ctx, cut, e, time.Since(started))
 			return attempts, e, nil
 		}
+		u.metrics.ledger.tried(time.Now(), cut, statusOf(err), false, time.Since(started))
 		if err := u.pause(ctx, attempts-1, cut.Name, err); err != nil {
 			return attempts, nil, err
 		}
 	}
+}
+
+// refused counts an upload of which a part or all was refused.
+func (u *uploader) refused(ctx context.Context, s *sealed, e *UploadError, took time.Duration) {
+	bad := *s
+	if len(e.Records) > 0 {
+		bad.Records = 0
+		for _, r := range s.whole().pick(e.Records) {
+			bad.Records += r.len()
+		}
+		taken := *s
+		if taken.Records -= bad.Records; taken.Records > 0 {
+			u.metrics.delivered(ctx, &taken, took)
+		}
+		bad.size, bad.Body = 0, nil // counted with the records that were taken
+	}
+	u.metrics.ledger.tried(time.Now(), &bad, e.Status, s.Records == 1 || len(e.Records) > 0, took)
+}
+
+// statusOf is 0 for an error without one.
+func statusOf(err error) int {
+	if e, ok := errors.AsType[*UploadError](err); ok {
+		return e.Status
+	}
+	return 0
 }
 
 // refusalOf is nil where there is no place for dead letters: then everything waits.
@@ -226,7 +257,7 @@ func (u *uploader) bury(ctx context.Context, s *sealed, refused []refusal) error
 		u.metrics.buried(ctx, letter.Records)
 	}
 	message := fmt.Sprintf("%d of %d records of batch %s were refused (%s) and are dead letters", records, s.Records, s.BatchID, u.redacted(refused[0].err))
-	u.health.Lost(time.Now(), message)
+	u.health.Refused(time.Now(), message)
 	u.log.WarnContext(ctx, "records were refused", "batch", s.BatchID, "records", records, "letters", len(refused), "error", u.redacted(refused[0].err))
 	return nil
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"strconv"
 	"sync"
+	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
@@ -22,7 +24,9 @@ type Reader struct {
 	client  *kafka.Client
 	trouble troubleLog
 	errors  metric.Int64Counter
-	headers sync.Pool // of *interned
+	conns   fetchConns
+
+	decoders sync.Pool // of *recordDecoder
 }
 
 // NewReader returns a reader; it connects when it is used.
@@ -34,12 +38,16 @@ func NewReader(cfg Config, log *slog.Logger) (*Reader, error) {
 		cfg: cfg, client: newClient(cfg), trouble: troubleLog{logger: log},
 		errors: must(telemetry.Meter(meterName).Int64Counter("tidegate_stream_read_errors_total",
 			metric.WithDescription("Attempts to read a partition without a group that failed, by stage: offsets, fetch."))),
-		headers: sync.Pool{New: func() any { return new(interned) }},
+		conns:    fetchConns{idle: map[string][]*fetchConn{}},
+		decoders: sync.Pool{New: func() any { return new(recordDecoder) }},
 	}, nil
 }
 
 // Close gives its connections back. Nobody may read any more.
-func (r *Reader) Close() { closeClient(r.client) }
+func (r *Reader) Close() {
+	closeClient(r.client)
+	r.conns.close()
+}
 
 // Fetch returns the records of a partition from offset on, as many as fit into
 // one answer, the first being the first that is kept. Where there is none yet it
@@ -85,33 +93,36 @@ func (r *Reader) outOfRange(ctx context.Context, partition int, offset int64) er
 // fetch asks once. It returns the offset behind what it looked at: the same, when
 // there was nothing.
 func (r *Reader) fetch(ctx context.Context, partition int, offset int64, wait bool) ([]Record, int64, error) {
-	ctx, cancel := withoutDeadline(ctx) // see partition.fetch
-	defer cancel()
-	ask := &kafka.FetchRequest{Topic: r.cfg.Topic, Partition: partition, Offset: offset, MinBytes: 1, MaxBytes: fetchBytesMax}
+	leader, err := r.leader(ctx, partition)
+	if err != nil {
+		return nil, 0, err
+	}
+	minBytes, patience := 1, time.Duration(0)
 	if wait {
-		ask.MinBytes, ask.MaxWait = tailBytes, tailWait
+		minBytes, patience = tailBytes, tailWait
 	}
-	answer, err := r.client.Fetch(ctx, ask)
+	data, err := r.conns.fetch(ctx, leader, r.cfg.Topic, partition, offset, minBytes, patience)
 	if err != nil {
 		return nil, 0, err
 	}
-	if answer.Error != nil {
-		return nil, 0, answer.Error
-	}
-	batches, ok := answer.Records.(*protocol.RecordStream)
-	if !ok {
-		return nil, offset, nil // nothing, or the first part of a batch
-	}
-	headers := r.headers.Get().(*interned)
-	defer r.headers.Put(headers)
-	records, err := headers.decode(batches, offset)
+	d := r.decoders.Get().(*recordDecoder)
+	defer r.decoders.Put(d)
+	return d.decode(nil, data, offset)
+}
+
+// leader returns the address of the broker that leads a partition, as the client
+// knows it for at most metadataTTL.
+func (r *Reader) leader(ctx context.Context, partition int) (string, error) {
+	partitions, err := topicPartitions(ctx, r.client, r.cfg.Topic)
 	if err != nil {
-		return nil, 0, err
+		return "", err
 	}
-	if len(records) == 0 {
-		return nil, offset + 1, nil // see partition.fetch
+	for _, p := range partitions {
+		if p.ID == partition && p.Leader.Host != "" {
+			return net.JoinHostPort(p.Leader.Host, strconv.Itoa(p.Leader.Port)), nil
+		}
 	}
-	return records, records[len(records)-1].Offset + 1, nil
+	return "", fmt.Errorf("find the leader of %s/%d: %w", r.cfg.Topic, partition, kafka.LeaderNotAvailable)
 }
 
 // retry repeats do, with growing pauses, until it succeeds or ctx ends.

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"tidegate/internal/nowait"
 )
 
 const (
@@ -25,6 +27,7 @@ type conn struct {
 	server *Server
 	nc     net.Conn
 	raw    syscall.RawConn
+	out    nowait.Writer
 	remote string
 	base   *http.Request // an empty request with the connection's context
 	cancel context.CancelFunc
@@ -72,6 +75,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		return nil
 	}
 	c := &conn{server: s, nc: nc, raw: raw, remote: nc.RemoteAddr().String()}
+	c.out.Init(raw)
 	c.tryRead, c.look = c.readOnce, func(fd uintptr) { c.gone = peerLeft(fd) }
 	ctx := context.WithValue(context.Background(), http.ServerContextKey, s.HTTP)
 	ctx = context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr())
@@ -228,8 +232,8 @@ func (c *conn) readOnce(fd uintptr) bool {
 	if w.r == w.w {
 		w.r, w.w = 0, 0
 	}
-	n, wait, err := readFD(fd, w.in[w.w:])
-	if wait {
+	n, err := nowait.Read(fd, w.in[w.w:])
+	if errors.Is(err, syscall.EAGAIN) {
 		if w.w == 0 {
 			c.giveBack()
 		}

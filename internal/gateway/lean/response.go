@@ -251,8 +251,7 @@ func (w *response) fail(err error) {
 
 func (w *response) send() {
 	if w.err == nil && len(w.out) > 0 {
-		_, err := w.conn.nc.Write(w.out)
-		w.fail(err)
+		w.fail(w.conn.out.Write(w.out))
 	}
 	if w.out = w.out[:0]; cap(w.out) > headBytesMax {
 		w.out = make([]byte, 0, bufferBytes) // of a header of unusual length

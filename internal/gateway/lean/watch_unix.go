@@ -7,20 +7,6 @@ import (
 	"syscall"
 )
 
-// readFD reads without waiting.
-func readFD(fd uintptr, p []byte) (n int, wait bool, err error) {
-	for {
-		n, err = syscall.Read(int(fd), p)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case errors.Is(err, syscall.EAGAIN):
-			return 0, true, nil
-		}
-		return max(n, 0), false, err
-	}
-}
-
 // peerLeft reports whether the other side has closed its end, and all that it sent
 // before has been read.
 func peerLeft(fd uintptr) bool {

@@ -1,0 +1,293 @@
+package api
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
+)
+
+const (
+	graphLimitMax = 10_000
+	// graphRange is how far back a query looks that does not say.
+	graphRange = 30 * 24 * time.Hour
+)
+
+// healthDimensions are what groups can be told apart by.
+var healthDimensions = map[string]func(logjob.MinuteHealth) any{
+	"datetime":            func(m logjob.MinuteHealth) any { return m.Minute.Format(time.RFC3339) },
+	"datetimeMinute":      func(m logjob.MinuteHealth) any { return m.Minute.Format(time.RFC3339) },
+	"datetimeFiveMinutes": func(m logjob.MinuteHealth) any { return m.Minute.Truncate(5 * time.Minute).Format(time.RFC3339) },
+	"jobId":               func(m logjob.MinuteHealth) any { return m.JobID },
+	"status":              func(m logjob.MinuteHealth) any { return int64(m.Status) },
+	"final": func(m logjob.MinuteHealth) any {
+		if m.Final {
+			return int64(1)
+		}
+		return int64(0)
+	},
+	"destinationType": func(m logjob.MinuteHealth) any { return m.DestinationType },
+	"destination":     func(m logjob.MinuteHealth) any { return m.Destination },
+}
+
+var healthSums = map[string]func(logjob.Uploads) int64{
+	"uploads":         func(u logjob.Uploads) int64 { return u.Uploads },
+	"records":         func(u logjob.Uploads) int64 { return u.Records },
+	"bytes":           func(u logjob.Uploads) int64 { return u.Bytes },
+	"bytesCompressed": func(u logjob.Uploads) int64 { return u.BytesCompressed },
+}
+
+// healthGroup is the minutes that are alike in the dimensions that were asked for.
+// One of them stands for all.
+type healthGroup struct {
+	one logjob.MinuteHealth
+	sum logjob.Uploads
+}
+
+func (g *graph) logpushHealth(account string, f *ast.Field) (any, error) {
+	arguments := f.ArgumentMap(g.variables)
+	limit, ok := number(arguments["limit"])
+	if !ok || limit < 1 || limit > graphLimitMax {
+		return nil, errs.New(errs.Invalid, 0, "limit must be from 1 to %d", graphLimitMax)
+	}
+	filter, _ := arguments["filter"].(map[string]any)
+	matches, err := healthFilter(filter)
+	if err != nil {
+		return nil, err
+	}
+	now := g.server.now()
+	list, err := g.server.deps.Health.HealthMinutes(g.ctx, logjob.HealthFilter{AccountID: account, Since: since(filter, now.Add(-graphRange)), Until: now.Add(time.Hour)})
+	if err != nil {
+		return nil, err
+	}
+	groups, err := groupHealth(f.SelectionSet, slices.DeleteFunc(list, func(m logjob.MinuteHealth) bool { return !matches(m) }))
+	if err != nil {
+		return nil, err
+	}
+	order, _ := arguments["orderBy"].([]any)
+	sortHealth(groups, order)
+	out := []any{}
+	for _, group := range groups[:min(len(groups), int(limit))] {
+		one, err := g.viewHealth(f.SelectionSet, group)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+// since is where the filter itself begins; minutes are left out one by one after that.
+func since(filter map[string]any, earliest time.Time) time.Time {
+	for _, name := range []string{"datetime", "datetime_geq", "datetime_gt"} {
+		if text, ok := filter[name].(string); ok {
+			if at, err := time.Parse(time.RFC3339, text); err == nil && at.After(earliest) {
+				earliest = at
+			}
+		}
+	}
+	return earliest
+}
+
+// groupHealth sums minutes by the dimensions in a selection.
+func groupHealth(set ast.SelectionSet, list []logjob.MinuteHealth) ([]*healthGroup, error) {
+	var dimensions []func(logjob.MinuteHealth) any
+	if err := each(set, func(f *ast.Field) error {
+		if f.Name != "dimensions" {
+			return nil
+		}
+		return each(f.SelectionSet, func(f *ast.Field) error {
+			if d := healthDimensions[f.Name]; d != nil {
+				dimensions = append(dimensions, d)
+			}
+			return nil
+		})
+	}); err != nil {
+		return nil, err
+	}
+	var groups []*healthGroup
+	byKey := map[string]*healthGroup{}
+	for _, m := range list {
+		var key strings.Builder
+		for _, d := range dimensions {
+			fmt.Fprintf(&key, "%v\x00", d(m))
+		}
+		group := byKey[key.String()]
+		if group == nil {
+			group = &healthGroup{one: m}
+			byKey[key.String()] = group
+			groups = append(groups, group)
+		}
+		group.sum.Add(m.Uploads)
+	}
+	return groups, nil
+}
+
+func (g *graph) viewHealth(set ast.SelectionSet, group *healthGroup) (any, error) {
+	return g.object(set, "LogpushHealthGroup", func(f *ast.Field) (any, error) {
+		switch f.Name {
+		case "dimensions":
+			return g.object(f.SelectionSet, "LogpushHealthDimensions", func(f *ast.Field) (any, error) { return healthDimensions[f.Name](group.one), nil })
+		case "sum":
+			return g.object(f.SelectionSet, "LogpushHealthSum", func(f *ast.Field) (any, error) { return healthSums[f.Name](group.sum), nil })
+		default:
+			return group.sum.Uploads, nil // count
+		}
+	})
+}
+
+func sortHealth(groups []*healthGroup, order []any) {
+	value := func(group *healthGroup, name string) any {
+		if sum, ok := strings.CutPrefix(name, "sum_"); ok {
+			return healthSums[sum](group.sum)
+		}
+		if name == "count" {
+			return group.sum.Uploads
+		}
+		return healthDimensions[name](group.one)
+	}
+	slices.SortStableFunc(groups, func(a, b *healthGroup) int {
+		for _, o := range order {
+			name, direction, _ := cutLast(fmt.Sprint(o), "_")
+			c := compare(value(a, name), value(b, name))
+			if direction == "DESC" {
+				c = -c
+			}
+			if c != 0 {
+				return c
+			}
+		}
+		return 0
+	})
+}
+
+func cutLast(text, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(text, sep)
+	if i < 0 {
+		return text, "", false
+	}
+	return text[:i], text[i+len(sep):], true
+}
+
+// compare orders two values of one dimension.
+func compare(a, b any) int {
+	if x, ok := a.(int64); ok {
+		y, _ := b.(int64)
+		return cmp.Compare(x, y)
+	}
+	return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b))
+}
+
+// healthFilter makes a predicate of a filter, whose members must all hold.
+func healthFilter(filter map[string]any) (func(logjob.MinuteHealth) bool, error) {
+	var all []func(logjob.MinuteHealth) bool
+	for name, want := range filter {
+		if want == nil {
+			return nil, errs.New(errs.Invalid, 0, "filter: %s is null: leave it out, or give it a value", name)
+		}
+		test, err := healthTest(name, want)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, test)
+	}
+	return func(m logjob.MinuteHealth) bool {
+		return !slices.ContainsFunc(all, func(test func(logjob.MinuteHealth) bool) bool { return !test(m) })
+	}, nil
+}
+
+func healthTest(name string, want any) (func(logjob.MinuteHealth) bool, error) {
+	list, isList := want.([]any)
+	if !isList {
+		list = []any{want} // as GraphQL coerces it
+	}
+	if name == "AND" || name == "OR" {
+		var tests []func(logjob.MinuteHealth) bool
+		for _, one := range list {
+			filter, _ := one.(map[string]any)
+			test, err := healthFilter(filter)
+			if err != nil {
+				return nil, err
+			}
+			tests = append(tests, test)
+		}
+		holds := name == "OR"
+		return func(m logjob.MinuteHealth) bool {
+			return slices.ContainsFunc(tests, func(test func(logjob.MinuteHealth) bool) bool { return test(m) == holds }) == holds
+		}, nil
+	}
+	dimension, operator, _ := strings.Cut(name, "_")
+	var wanted []any
+	for _, one := range list {
+		value, err := healthValue(dimension, one)
+		if err != nil {
+			return nil, err
+		}
+		wanted = append(wanted, value)
+	}
+	get := healthDimensions[dimension]
+	if dimension == "datetime" {
+		get = func(m logjob.MinuteHealth) any { return m.Minute.Unix() }
+	}
+	return func(m logjob.MinuteHealth) bool {
+		got := get(m)
+		if operator == "in" {
+			return slices.Contains(wanted, got)
+		}
+		c := compare(got, wanted[0])
+		switch operator {
+		case "neq":
+			return c != 0
+		case "geq":
+			return c >= 0
+		case "gt":
+			return c > 0
+		case "leq":
+			return c <= 0
+		case "lt":
+			return c < 0
+		default:
+			return c == 0
+		}
+	}, nil
+}
+
+// healthValue is a filter's value as the dimension has it; of datetime Unix seconds.
+func healthValue(dimension string, value any) (any, error) {
+	switch dimension {
+	case "datetime":
+		text, _ := value.(string)
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return nil, errs.New(errs.Invalid, 0, "datetime is %q: it must be a time such as 2026-01-31T12:00:00Z", shown(fmt.Sprint(value)))
+		}
+		return at.Unix(), nil
+	case "jobId", "status", "final":
+		n, ok := number(value)
+		if !ok {
+			return nil, errs.New(errs.Invalid, 0, "%s is %q: it must be a whole number", dimension, shown(fmt.Sprint(value)))
+		}
+		return n, nil
+	}
+	return value, nil
+}
+
+// number reads what a query or its variables hold for an Int.
+func number(value any) (int64, bool) {
+	switch n := value.(type) {
+	case int64:
+		return n, true
+	case int:
+		return int64(n), true
+	case float64:
+		return int64(n), n == math.Trunc(n) && math.Abs(n) < 1<<53
+	}
+	return 0, false
+}

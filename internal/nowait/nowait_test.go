@@ -1,0 +1,125 @@
+//go:build unix
+
+package nowait_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"tidegate/internal/nowait"
+)
+
+// pair returns the two ends of a TCP connection.
+func pair(t *testing.T) (a, b *net.TCPConn) {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dialed, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = dialed.Close(), accepted.Close() })
+	return dialed.(*net.TCPConn), accepted.(*net.TCPConn)
+}
+
+func raw(t *testing.T, c *net.TCPConn) syscall.RawConn {
+	t.Helper()
+	r, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// tryRead asks once.
+func tryRead(t *testing.T, c *net.TCPConn, p []byte) (n int, err error) {
+	t.Helper()
+	if rawErr := raw(t, c).Control(func(fd uintptr) { n, err = nowait.Read(fd, p) }); rawErr != nil {
+		t.Fatal(rawErr)
+	}
+	return n, err
+}
+
+func TestReadDoesNotWait(t *testing.T) {
+	a, b := pair(t)
+	var p [8]byte
+	if n, err := tryRead(t, a, p[:]); n != 0 || !errors.Is(err, syscall.EAGAIN) {
+		t.Errorf("of a silent connection: %d bytes, %v; want EAGAIN", n, err)
+	}
+	_, _ = io.WriteString(b, "tide")
+	_ = b.CloseWrite()
+	_ = raw(t, a).Read(func(fd uintptr) bool { // until the bytes have come
+		_, _, err := syscall.Recvfrom(int(fd), p[:1], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		return err == nil
+	})
+	if n, err := tryRead(t, a, p[:]); err != nil || string(p[:n]) != "tide" {
+		t.Errorf("%q, %v; want what was sent", p[:n], err)
+	}
+	_ = raw(t, a).Read(func(fd uintptr) bool { // until the end has come
+		n, err := nowait.Read(fd, p[:])
+		if n != 0 || err != nil && !errors.Is(err, syscall.EAGAIN) {
+			t.Errorf("after the last byte: %d bytes, %v", n, err)
+		}
+		return err == nil
+	})
+}
+
+func TestWriterWaitsForRoom(t *testing.T) {
+	a, b := pair(t)
+	var w nowait.Writer
+	w.Init(raw(t, a))
+	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // more than both sides' buffers hold
+	done := make(chan error, 1)
+	go func() { done <- errors.Join(w.Write(sent), a.CloseWrite()) }()
+	got, err := io.ReadAll(b)
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, sent) {
+		t.Errorf("%d bytes came that are not the %d sent", len(got), len(sent))
+	}
+}
+
+func TestWriterEndsAtTheDeadline(t *testing.T) {
+	a, _ := pair(t)
+	var w nowait.Writer
+	w.Init(raw(t, a))
+	if err := a.SetWriteDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Write(make([]byte, 16<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%v, want that the deadline is over", err)
+	}
+}
+
+// A signal, or a panic, for a peer that has gone would end the process.
+func TestWriterFailsOnceTheOtherSideHasGone(t *testing.T) {
+	a, b := pair(t)
+	var w nowait.Writer
+	w.Init(raw(t, a))
+	_ = b.SetLinger(0) // resets
+	_ = b.Close()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		err := w.Write([]byte("x"))
+		if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+			return
+		}
+		if err != nil {
+			t.Fatalf("%v, want a reset", err)
+		}
+	}
+	t.Error("writing to a peer that has gone fails never")
+}

@@ -1,0 +1,79 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
+)
+
+// AlertHook returns where an account is told of failures, or a not_found error.
+func (s *Store) AlertHook(ctx context.Context, accountID string) (h logjob.AlertHook, err error) {
+	err = s.reader.QueryRowContext(ctx, `SELECT url, secret, policy_id FROM logpush_alerts WHERE account_id = $1`, accountID).Scan(&h.URL, &h.Secret, &h.PolicyID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return h, errs.New(errs.NotFound, 0, "the account has no alerts of Logpush: set them with PUT")
+	}
+	if err != nil {
+		return h, fmt.Errorf("read the alerts of an account: %w", err)
+	}
+	return h, nil
+}
+
+// SaveAlertHook replaces where an account is told of failures. A policy id is given
+// at the first time, and stays.
+func (s *Store) SaveAlertHook(ctx context.Context, accountID string, h logjob.AlertHook) (logjob.AlertHook, error) {
+	err := s.write(ctx, "save the alerts of an account", func(t *tx) error {
+		if err := t.QueryRowContext(ctx, `INSERT INTO logpush_alerts (account_id, url, secret, policy_id) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (account_id) DO UPDATE SET url = excluded.url, secret = excluded.secret RETURNING policy_id`,
+			accountID, h.URL, h.Secret, newHexID()).Scan(&h.PolicyID); err != nil {
+			return err
+		}
+		return t.audit(ctx, accountID, "logpush_alerts.save", h.PolicyID, nil, nil) // the URL may be a secret
+	})
+	return h, err
+}
+
+// DeleteAlertHook ends an account's alerts, or is a not_found error.
+func (s *Store) DeleteAlertHook(ctx context.Context, accountID string) error {
+	return s.write(ctx, "delete the alerts of an account", func(t *tx) error {
+		var policy string
+		err := t.QueryRowContext(ctx, `DELETE FROM logpush_alerts WHERE account_id = $1 RETURNING policy_id`, accountID).Scan(&policy)
+		if errors.Is(err, sql.ErrNoRows) {
+			return errs.New(errs.NotFound, 0, "the account has no alerts of Logpush")
+		}
+		if err != nil {
+			return err
+		}
+		return t.audit(ctx, accountID, "logpush_alerts.delete", policy, nil, nil)
+	})
+}
+
+// ClaimAlert reports whether an alert of a job and type may be sent now. Of several
+// processes that ask, one gets it.
+func (s *Store) ClaimAlert(ctx context.Context, jobID int64, kind string, every time.Duration) (bool, error) {
+	now := s.now()
+	result, err := s.writer.ExecContext(ctx, `INSERT INTO logpush_alerts_sent (job_id, alert_type, sent_on)
+		SELECT id, $2, $3 FROM jobs WHERE id = $1
+		ON CONFLICT (job_id, alert_type) DO UPDATE SET sent_on = excluded.sent_on WHERE logpush_alerts_sent.sent_on <= $4`,
+		jobID, kind, now.UnixMicro(), now.Add(-every).UnixMicro())
+	if err != nil {
+		return false, fmt.Errorf("claim an alert of job %d: %w", jobID, err)
+	}
+	n, err := result.RowsAffected()
+	if err != nil {
+		return false, fmt.Errorf("claim an alert of job %d: %w", jobID, err)
+	}
+	return n == 1, nil
+}
+
+// ReleaseAlert takes back a claim whose alert could not be sent.
+func (s *Store) ReleaseAlert(ctx context.Context, jobID int64, kind string) error {
+	if _, err := s.writer.ExecContext(ctx, `DELETE FROM logpush_alerts_sent WHERE job_id = $1 AND alert_type = $2`, jobID, kind); err != nil {
+		return fmt.Errorf("release an alert of job %d: %w", jobID, err)
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package store
+
+import (
+	"testing"
+	"time"
+
+	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
+)
+
+func TestAlertsOfAnAccount(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		ctx := t.Context()
+		j, other := mustJob(t, s), mustJob(t, s)
+		_, err := s.AlertHook(ctx, testAccount)
+		wantKind(t, err, errs.NotFound, "alerts")
+		wantKind(t, s.DeleteAlertHook(ctx, testAccount), errs.NotFound, "alerts")
+		first, err := s.SaveAlertHook(ctx, testAccount, logjob.AlertHook{URL: "https://a/", Secret: "x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := s.SaveAlertHook(ctx, testAccount, logjob.AlertHook{URL: "https://b/"})
+		if err != nil || second.PolicyID != first.PolicyID || first.PolicyID == "" {
+			t.Errorf("the policy was %q and is %q, error %v", first.PolicyID, second.PolicyID, err)
+		}
+		if h, err := s.AlertHook(ctx, testAccount); err != nil || h != second || h.Secret != "" || h.URL != "https://b/" {
+			t.Errorf("the alerts are %+v, error %v", h, err)
+		}
+
+		claim := func(job int64, kind string, want bool) {
+			t.Helper()
+			if ok, err := s.ClaimAlert(ctx, job, kind, time.Hour); err != nil || ok != want {
+				t.Errorf("the alert %s of job %d may be sent: %v, error %v; want %v", kind, job, ok, err, want)
+			}
+		}
+		claim(j.ID, "failing", true)
+		claim(j.ID, "failing", false)
+		claim(j.ID, "lost", true)
+		claim(other.ID, "failing", true)
+		claim(9999, "failing", false) // gone
+		clock.add(time.Hour)
+		claim(j.ID, "failing", true)
+		if err := s.ReleaseAlert(ctx, j.ID, "failing"); err != nil {
+			t.Fatal(err)
+		}
+		claim(j.ID, "failing", true)
+		if err := s.DeleteAlertHook(ctx, testAccount); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,191 @@
+package logpush
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
+	"tidegate/internal/telemetry"
+)
+
+// Types of alerts. The first is Cloudflare's, the others are ours.
+const (
+	AlertDisabled  = "failing_logpush_job_disabled_alert"
+	AlertFailing   = "tidegate_logpush_job_failing_alert"
+	AlertRecovered = "tidegate_logpush_job_recovered_alert"
+	AlertLetters   = "tidegate_logpush_dead_letters_alert"
+	AlertLost      = "tidegate_logpush_events_lost_alert"
+)
+
+// alertNames are what people read first.
+var alertNames = map[string]string{
+	AlertDisabled:  "Failing Logpush Job Disabled",
+	AlertFailing:   "Logpush Job Failing",
+	AlertRecovered: "Logpush Job Recovered",
+	AlertLetters:   "Logpush Dead Letters",
+	AlertLost:      "Logpush Events Lost",
+}
+
+const (
+	alertsQueued = 100 // alerts that wait; more are counted and left out
+	alertTries   = 3
+	alertPause   = 5 * time.Second
+	alertTimeout = 15 * time.Second
+)
+
+// AlertStore knows who is told, and who was. Its methods are safe for concurrent use.
+type AlertStore interface {
+	// AlertHook is not_found for an account that wants no alerts.
+	AlertHook(ctx context.Context, accountID string) (logjob.AlertHook, error)
+	// ClaimAlert reports whether this alert may be sent now: of one job and type one
+	// in every so often, whoever asks first.
+	ClaimAlert(ctx context.Context, jobID int64, kind string, every time.Duration) (bool, error)
+	// ReleaseAlert takes a claim back whose alert could not be sent.
+	ReleaseAlert(ctx context.Context, jobID int64, kind string) error
+}
+
+// alerter sends alerts beside delivery, which never waits for it. A nil alerter
+// sends none.
+type alerter struct {
+	store  AlertStore
+	client *http.Client
+	every  time.Duration
+	log    *slog.Logger
+	queue  chan alert
+	count  metric.Int64Counter
+}
+
+type alert struct {
+	job     logjob.Job
+	kind    string
+	message string
+	at      time.Time
+}
+
+func newAlerter(store AlertStore, client *http.Client, every time.Duration, log *slog.Logger) (*alerter, error) {
+	count, err := telemetry.Meter("tidegate/pipeline/logpush").Int64Counter("tidegate_logpush_alerts_total",
+		metric.WithDescription("Alerts by type and result: sent, failed, dropped (too many waited)."))
+	return &alerter{store: store, client: client, every: every, log: log, queue: make(chan alert, alertsQueued), count: count}, err
+}
+
+// send returns at once. Message holds no credentials.
+func (a *alerter) send(j logjob.Job, kind, message string, at time.Time) {
+	if a == nil {
+		return
+	}
+	select {
+	case a.queue <- alert{j, kind, message, at}:
+	default:
+		a.counted(context.Background(), kind, "dropped")
+	}
+}
+
+func (a *alerter) counted(ctx context.Context, kind, result string) {
+	a.count.Add(ctx, 1, metric.WithAttributes(attribute.String("type", kind), attribute.String("result", result)))
+}
+
+// Run sends until ctx ends. What waits then is left out.
+func (a *alerter) Run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case one := <-a.queue:
+			sent, err := a.tell(ctx, one)
+			switch {
+			case err != nil && ctx.Err() == nil:
+				a.counted(ctx, one.kind, "failed")
+				a.log.WarnContext(ctx, "an alert could not be sent", "job", one.job.ID, "type", one.kind, "error", err)
+			case sent:
+				a.counted(ctx, one.kind, "sent")
+			}
+		}
+	}
+}
+
+// tell sends one alert, if somebody wants it and was not told of such a one lately.
+func (a *alerter) tell(ctx context.Context, one alert) (sent bool, err error) {
+	hook, err := a.store.AlertHook(ctx, one.job.AccountID)
+	if errs.KindOf(err) == errs.NotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if ok, err := a.store.ClaimAlert(ctx, one.job.ID, one.kind, a.every); err != nil || !ok {
+		return false, err
+	}
+	for try := 1; ; try++ {
+		err := a.post(ctx, hook, one)
+		if err == nil {
+			return true, nil
+		}
+		if try == alertTries || ctx.Err() != nil {
+			release, cancel := context.WithTimeout(context.WithoutCancel(ctx), alertTimeout)
+			defer cancel()
+			if failed := a.store.ReleaseAlert(release, one.job.ID, one.kind); failed != nil {
+				err = fmt.Errorf("%w; and the next one of its type has to wait: %w", err, failed)
+			}
+			return false, err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(alertPause):
+		}
+	}
+}
+
+// notification is Cloudflare's generic webhook.
+type notification struct {
+	Name      string            `json:"name"`
+	Text      string            `json:"text"`
+	Data      map[string]string `json:"data"`
+	TS        int64             `json:"ts"` // Unix seconds
+	AccountID string            `json:"account_id"`
+	PolicyID  string            `json:"policy_id"`
+	AlertType string            `json:"alert_type"`
+}
+
+func (a *alerter) post(ctx context.Context, hook logjob.AlertHook, one alert) error {
+	ctx, cancel := context.WithTimeout(ctx, alertTimeout)
+	defer cancel()
+	id := strconv.FormatInt(one.job.ID, 10)
+	destination := logjob.MaskDestination(one.job.DestinationConf)
+	body, err := json.Marshal(notification{
+		Name: alertNames[one.kind], Text: fmt.Sprintf("Logpush job %s (%s): %s", id, destination, one.message),
+		Data: map[string]string{"job_id": id, "job_name": one.job.Name, "destination": destination, "message": one.message},
+		TS:   one.at.Unix(), AccountID: one.job.AccountID, PolicyID: hook.PolicyID, AlertType: one.kind,
+	})
+	if err != nil {
+		return fmt.Errorf("encode an alert: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, hook.URL, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("post an alert: the URL of the account's alerts cannot be used")
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if hook.Secret != "" {
+		req.Header.Set("Cf-Webhook-Auth", hook.Secret)
+	}
+	res, err := a.client.Do(req)
+	if err != nil { // its text has the URL, which may be a secret
+		return fmt.Errorf("post an alert: the webhook of account %s cannot be reached", one.job.AccountID)
+	}
+	defer func() { _ = res.Body.Close() }()
+	_, _ = io.CopyN(io.Discard, res.Body, 4096) // so that the connection can be used again
+	if res.StatusCode >= 300 {
+		return fmt.Errorf("post an alert: the webhook of account %s answered %d", one.job.AccountID, res.StatusCode)
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package stream
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go/compress"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+func testEvents(n int) (events []event) {
+	for i := range n {
+		e := event{timeMS: 1_700_000_000_000 + int64(i%7) - 3, account: "a", value: bytes.Repeat([]byte{byte('a' + i%26)}, i*37%900)}
+		if i%3 == 0 {
+			e.account, e.headers = "b", []Header{{"logpush", "false"}, {"x", ""}}
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+// wire is a batch as a broker sends it.
+func wire(b batch, base int64) []byte {
+	data := bytes.Clone(b.data[4:])
+	binary.BigEndian.PutUint64(data, uint64(base))
+	return data
+}
+
+func sameRecords(t *testing.T, got, want []Record) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d records, want %d", len(got), len(want))
+	}
+	for i := range got {
+		g, w := got[i], want[i]
+		if g.Offset != w.Offset || !g.Time.Equal(w.Time) || g.Account != w.Account || g.Schema != w.Schema ||
+			!slices.Equal(g.Headers, w.Headers) || !bytes.Equal(g.Value, w.Value) {
+			t.Fatalf("record %d is %+v, want %+v", i, g, w)
+		}
+	}
+}
+
+func TestRecordsAreDecodedAsKafkaGoDoes(t *testing.T) {
+	events := testEvents(500)
+	var d recordDecoder
+	for _, codec := range []compress.Compression{compress.None, compress.Gzip, compress.Snappy, compress.Lz4, compress.Zstd} {
+		// Written by kafka-go, read by both.
+		var list []protocol.Record
+		for i, e := range events {
+			r := protocol.Record{Offset: int64(i), Time: time.UnixMilli(e.timeMS), Value: protocol.NewBytes(e.value),
+				Headers: []protocol.Header{{Key: headerAccount, Value: []byte(e.account)}, {Key: headerSchema, Value: []byte("1")}}}
+			for _, h := range e.headers {
+				r.Headers = append(r.Headers, protocol.Header{Key: h.Name, Value: []byte(h.Value)})
+			}
+			list = append(list, r)
+		}
+		set := protocol.RecordSet{Version: 2, Attributes: protocol.Attributes(codec), Records: protocol.NewRecordReader(list...)}
+		var out bytes.Buffer
+		if _, err := set.WriteTo(&out); err != nil {
+			t.Fatal(err)
+		}
+		theirs, _, err := decode(batch{data: out.Bytes(), events: len(events)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, next, err := d.decode(nil, out.Bytes()[4:], 0)
+		if err != nil || next != 500 {
+			t.Fatalf("codec %d: decoded up to %d: %v", codec, next, err)
+		}
+		var want []Record
+		for i, e := range theirs {
+			want = append(want, Record{Offset: int64(i), Time: time.UnixMilli(e.timeMS), Account: e.account, Schema: "1", Headers: e.headers, Value: e.value})
+		}
+		sameRecords(t, got, want)
+	}
+}
+
+// An answer begins with the whole batch that holds the offset, may have control
+// batches in it, and ends with a part of a batch.
+func TestWhatAnAnswerHolds(t *testing.T) {
+	var d recordDecoder
+	b := encode(testEvents(10), "1")
+	control := wire(b, 110)
+	control[atAttributes+1] |= attributeControl
+	binary.BigEndian.PutUint32(control[atChecksum:], crc32.Checksum(control[atAttributes:], castagnoli))
+	data := slices.Concat(wire(b, 100), control, wire(b, 120), wire(b, 130)[:200])
+	got, next, err := d.decode(nil, data, 104)
+	if err != nil || next != 130 {
+		t.Fatalf("decoded up to %d: %v", next, err)
+	}
+	var offsets []int64
+	for _, r := range got {
+		offsets = append(offsets, r.Offset)
+	}
+	if want := []int64{104, 105, 106, 107, 108, 109, 120, 121, 122, 123, 124, 125, 126, 127, 128, 129}; !slices.Equal(offsets, want) {
+		t.Errorf("the offsets are %v", offsets)
+	}
+
+	// With the time of the broker, all records have that of the batch.
+	appended := wire(b, 0)
+	appended[atAttributes+1] |= attributeAppendTime
+	binary.BigEndian.PutUint64(appended[atMaxTimestamp:], 5000)
+	binary.BigEndian.PutUint32(appended[atChecksum:], crc32.Checksum(appended[atAttributes:], castagnoli))
+	got, _, err = d.decode(nil, appended, 9)
+	if err != nil || len(got) != 1 || !got[0].Time.Equal(time.UnixMilli(5000)) {
+		t.Errorf("decoded %+v, %v", got, err)
+	}
+
+	damaged := wire(b, 0)
+	damaged[len(damaged)-1] ^= 1
+	if _, _, err := d.decode(nil, damaged, 0); err == nil {
+		t.Error("a damaged batch is accepted")
+	}
+}
+
+// Whatever a broker sends, decoding ends, and what it returns lies within the answer.
+func FuzzDecodeRecords(f *testing.F) {
+	f.Add(wire(encode(testEvents(3), "1"), 7), int64(0))
+	f.Add(slices.Concat(wire(encode(testEvents(3), "1"), 7), wire(encode(testEvents(1), ""), 20)), int64(9))
+	f.Add([]byte{}, int64(1))
+	f.Fuzz(func(t *testing.T, data []byte, first int64) {
+		if len(data) > atLastOffset { // checksums are right, or nothing behind them is tested
+			data = bytes.Clone(data)
+			length := int(binary.BigEndian.Uint32(data[atBatchLength:]))
+			if end := atLeaderEpoch + length; length >= batchHeaderBytes-atLeaderEpoch && end <= len(data) {
+				binary.BigEndian.PutUint32(data[atChecksum:], crc32.Checksum(data[atAttributes:end], castagnoli))
+			}
+		}
+		var d recordDecoder
+		records, next, err := d.decode(nil, data, first)
+		for _, r := range records {
+			if r.Offset < first {
+				t.Fatalf("offset %d lies before %d", r.Offset, first)
+			}
+		}
+		if err == nil && next < first {
+			t.Fatalf("went from %d back to %d", first, next)
+		}
+	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	var events []event
+	for i := range 1000 {
+		events = append(events, event{timeMS: int64(i), account: "0123456789abcdef0123456789abcdef", value: bytes.Repeat([]byte("abcdefgh"), 80)})
+	}
+	batch := encode(events, "1")
+	b.Run("ours", func(b *testing.B) {
+		var d recordDecoder
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, _, err := d.decode(nil, batch.data[4:], 0); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("kafka-go", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, _, err := decode(batch); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
