@@ -80,10 +80,11 @@ func TestTryAJob(t *testing.T) {
 		t.Fatalf("the receiver says %q", conf)
 	}
 	var j logjob.Job
-	c.result(t, &j, "jobs", "create", "--name", "tried", "--destination", conf, "--record-template", "never {{.Outcome}}\n", "--enabled")
+	c.result(t, &j, "jobs", "create", "--name", "tried", "--destination", conf, "--record-template", "never {{.Outcome}}\n")
 	id := fmt.Sprint(j.ID)
 	c.run(t, "jobs", "update", id, "--record-template", "seen {{.ScriptName}} {{.Outcome}} {{.EventTimestampMs}}", "--record-prefix", "", "--record-suffix", "\n",
 		"--filter", `{"where":{"key":"ScriptName","operator":"eq","value":"tried"}}`)
+	c.run(t, "jobs", "enable", id)
 	if view := c.run(t, "jobs", "view", id); !strings.Contains(view, `"seen {{.ScriptName}}`) || strings.Contains(view, "sixteen") {
 		t.Errorf("view shows\n%s", view)
 	}
