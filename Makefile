@@ -55,7 +55,7 @@ test: build deps $(WRANGLER_STAMP) ## all tests that need only Go and npm
 e2e: build deps $(WRANGLER_STAMP) ## only the end-to-end tests
 	$(GO_TEST) -timeout 30m -count=1 ./test/e2e/...
 
-test-real: build deps ## contract suites on Apache Kafka, PostgreSQL, an S3 server and a collector, which it starts
+test-real: build deps ## contract suites on Apache Kafka, PostgreSQL, object stores and log receivers, which it starts
 	test/real/run.sh
 
 bench: build deps ## each area beside its limit or peer, as ratios

@@ -14,7 +14,7 @@ import (
 
 func jobsCreate(c *connection) *cobra.Command {
 	dataset := schema.Dataset
-	var name, destination, filter string
+	var name, destination, filter, start string
 	var options logjob.OutputOptions
 	var enabled bool
 	command := &cobra.Command{
@@ -37,6 +37,13 @@ func jobsCreate(c *connection) *cobra.Command {
 			if options.FieldNames != nil || options.OutputType != "" {
 				update.OutputOptions = &options
 			}
+			if start != "" {
+				from, err := timeFlag(cmd, "start", start)
+				if err != nil {
+					return err
+				}
+				update.Start = &from
+			}
 			job, err := s.api.CreateJob(cmd.Context(), s.account, update)
 			if err != nil {
 				return s.explain("make the job", err)
@@ -56,6 +63,7 @@ func jobsCreate(c *connection) *cobra.Command {
 	flags.StringSliceVar(&options.FieldNames, "fields", nil, "fields of an event, in the order of the output (default: the API's)")
 	flags.StringVar(&options.OutputType, "output-type", "", "ndjson or csv (default ndjson)")
 	flags.StringVar(&filter, "filter", "", "which events, as Logpush's JSON (default: all)")
+	flags.StringVar(&start, "start", "", "deliver from this time on, such as 2026-11-01T00:00:00Z or 36h ago as 36h (default: now)")
 	flags.BoolVar(&enabled, "enabled", false, "begin to deliver")
 	return command
 }

@@ -22,6 +22,8 @@ type Deps struct {
 	Jobs          Jobs
 	Letters       Letters
 	Health        Health
+	Replays       Replays
+	Archive       Archive // nil: nobody knows what is kept
 	Snapshots     Snapshots
 	Destinations  Destinations
 	Keys          Keys
@@ -148,6 +150,23 @@ type Jobs interface {
 	UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 	// DeleteJob is a conflict when revision is not 0 and not the job's.
 	DeleteJob(ctx context.Context, accountID string, id, revision int64) error
+}
+
+// Replays of jobs.
+type Replays interface {
+	// CreateReplay is a conflict while the job has as many as it may.
+	CreateReplay(ctx context.Context, accountID string, jobID int64, q logjob.ReplayRequest) (logjob.Replay, error)
+	// Replays is newest first.
+	Replays(ctx context.Context, accountID string, jobID int64) ([]logjob.Replay, error)
+	Replay(ctx context.Context, accountID string, jobID, id int64) (logjob.Replay, error)
+	// CancelReplay is a conflict for one that is done or failed.
+	CancelReplay(ctx context.Context, accountID string, jobID, id int64) (logjob.Replay, error)
+}
+
+// Archive of events.
+type Archive interface {
+	// OldestEvent returns the time of the account's oldest event, and false for none.
+	OldestEvent(ctx context.Context, accountID string) (time.Time, bool, error)
 }
 
 // Destinations that jobs deliver to.

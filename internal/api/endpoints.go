@@ -21,6 +21,7 @@ func (s *Server) endpoints() []endpoint {
 		logpush  = account + "/logpush"
 		zonePush = "/zones/:zone/logpush"
 		letters  = logpush + "/jobs/:id/dead-letters"
+		replays  = logpush + "/jobs/:id/replays"
 
 		service     = account + "/workers/services/:script"
 		environment = service + "/environments/:environment"
@@ -116,6 +117,12 @@ func (s *Server) endpoints() []endpoint {
 		{put, logpush + "/alerts", logsEdit, codeLogpush, s.putAlerts},
 		{del, logpush + "/alerts", logsEdit, codeLogpush, s.deleteAlerts},
 		{post, "/graphql", anyToken, byKind, s.queryGraph}, // each of its fields has a scope
+		{post, logpush + "/jobs/:id/replay", logsEdit, codeLogpush, s.createReplay},
+		{get, replays, logsEdit, codeLogpush, s.listReplays},
+		{post, replays, logsEdit, codeLogpush, s.createReplay},
+		{get, replays + "/:replay", logsEdit, codeLogpush, s.getReplay},
+		{del, replays + "/:replay", logsEdit, codeLogpush, s.cancelReplay},
+		{post, replays + "/:replay/cancel", logsEdit, codeLogpush, s.cancelReplay},
 		{get, letters, logsEdit, codeLogpush, s.listLetters},
 		{post, letters + "/resend", logsEdit, codeLogpush, s.resendLetters},
 		{get, letters + "/:letter", logsEdit, codeLogpush, s.getLetter},

@@ -98,6 +98,9 @@ func (s *Server) createJob(r *request) (any, error) {
 	if err := body.Apply(&j); err != nil {
 		return nil, err
 	}
+	if err := s.checkStart(r.ctx, &j); err != nil {
+		return nil, err
+	}
 	if err := s.deps.Jobs.JobQuota(r.ctx, r.account, j.Dataset, s.jobsMax); err != nil {
 		return nil, err
 	}

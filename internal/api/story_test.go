@@ -37,6 +37,7 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("instant logs", func(t *testing.T) { instantLogs(t, p) })
 	t.Run("dead letters", func(t *testing.T) { deadLetterStory(t, p) })
 	t.Run("health", func(t *testing.T) { healthStory(t, p) })
+	t.Run("replays", func(t *testing.T) { replayStory(t, p) })
 	t.Run("snapshot", func(t *testing.T) {
 		valid := func(snap *deploy.Snapshot, err error) {
 			if err != nil || snap.Validate() != nil {

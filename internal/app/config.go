@@ -209,7 +209,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleLogpush) {
 		f.StringVar(&c.Database, "database", c.Database, "control state: a SQLite file, or postgres://user:password@host/name")
 	}
-	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleIngest) {
+	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleIngest) || c.has(RoleLogpush) { // Logpush replays what Kafka no longer has
 		f.StringVar(&c.ClickHouse, "clickhouse", c.ClickHouse, "ClickHouse's HTTP interface, http://[user:password@]host:8123[/database]")
 		f.StringVar(&c.Cluster, "clickhouse-cluster", c.Cluster, "cluster for replicated and distributed tables; empty for one server")
 	}

@@ -2,8 +2,12 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"net/url"
+	"os"
 	"time"
+
+	"github.com/google/uuid"
 
 	"tidegate/internal/logjob"
 	"tidegate/pipeline/logpush"
@@ -48,6 +52,22 @@ func (p *process) addLogpush(ctx context.Context) error {
 		return manager.Run(ctx)
 	}})
 	p.checks = append(p.checks, p.kafkaCheck())
+	return p.addReplays(manager, reader)
+}
+
+// addReplays adds what sends events again that were there before.
+func (p *process) addReplays(manager *logpush.Manager, topic logpush.Topic) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("name this process for its replays: %w", err)
+	}
+	replays := logpush.ReplayConfig{Replays: p.store, Topic: topic, Holder: host + "/" + uuid.NewString()}
+	if p.rates != nil {
+		replays.Archive = p.rates
+	}
+	p.services = append(p.services, service{"logpush replays", stageEdge, func(ctx context.Context) error {
+		return manager.RunReplays(ctx, replays)
+	}})
 	return nil
 }
 

@@ -150,7 +150,7 @@ func (d *delivery) begin(ctx context.Context) error {
 		}
 	}
 	d.position, d.committed, d.idleSince = offset, offset, time.Now()
-	d.metrics.tally.at(d.partition.ID(), offset)
+	d.metrics.ledger.at(d.partition.ID(), offset)
 	if len(m.Plans) > 0 && m.Revision == d.job.Revision {
 		return d.resume(ctx, m.Plans)
 	}

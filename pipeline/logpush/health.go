@@ -33,7 +33,7 @@ type health struct {
 
 	letters      Letters // nil: nothing is refused for good
 	letterLimits logjob.LetterLimits
-	tally        *tally                     // nil: nothing is collected
+	ledger        *ledger                     // nil: nothing is collected
 	alert        func(kind, message string) // returns at once
 
 	mu      sync.Mutex
@@ -61,7 +61,7 @@ func (h *health) Succeeded(partition int, until time.Time) {
 	news := recovered || len(h.failing) == 0
 	well := recovered && len(h.failing) == 0
 	h.mu.Unlock()
-	h.tally.over(partition)
+	h.ledger.over(partition)
 	if well {
 		h.alert(AlertRecovered, "delivers again")
 	}
@@ -76,7 +76,7 @@ func (h *health) Failed(partition int, at time.Time, message string) {
 	first := len(h.failing) == 0
 	h.failing[partition] = logjob.Delivery{JobID: h.jobID, FailedAt: at, Message: message}
 	h.mu.Unlock()
-	h.tally.failed(partition, at, message)
+	h.ledger.failed(partition, at, message)
 	if first {
 		h.alert(AlertFailing, message)
 	}
@@ -94,8 +94,8 @@ func (h *health) Refused(at time.Time, message string) {
 }
 
 func (h *health) tell(kind string, at time.Time, message string) {
-	h.tally.failed(wholeJob, at, message)
-	h.tally.over(wholeJob)
+	h.ledger.failed(wholeJob, at, message)
+	h.ledger.over(wholeJob)
 	h.alert(kind, message)
 	h.mu.Lock()
 	h.notice = &logjob.Delivery{JobID: h.jobID, FailedAt: at, Message: message}

@@ -90,7 +90,7 @@ type jobMetrics struct {
 	attrs     metric.MeasurementOption
 	byReason  map[string]metric.MeasurementOption
 	byFailure map[string]metric.MeasurementOption
-	tally     *tally // nil: only counters
+	ledger     *ledger // nil: only counters
 }
 
 func (m *metrics) of(jobID int64, more ...attribute.KeyValue) *jobMetrics {
@@ -144,7 +144,7 @@ func (j *jobMetrics) early(ctx context.Context) { j.closed.Add(ctx, 1, j.attrs) 
 func (j *jobMetrics) drop(ctx context.Context, reason string, n int64) {
 	if n > 0 {
 		j.dropped.Add(ctx, n, j.byReason[reason])
-		j.tally.dropped(time.Now(), reason, n)
+		j.ledger.dropped(time.Now(), reason, n)
 	}
 }
 
@@ -155,7 +155,7 @@ func (j *jobMetrics) buried(ctx context.Context, records int) {
 }
 
 func (j *jobMetrics) delivered(ctx context.Context, s *sealed, took time.Duration) {
-	j.tally.tried(time.Now(), s, statusTaken, true, took)
+	j.ledger.tried(time.Now(), s, statusTaken, true, took)
 	j.out.Add(ctx, int64(s.Records), j.attrs)
 	j.bytes.Add(ctx, s.size, j.attrs)
 	j.gzipBytes.Add(ctx, int64(len(s.Body)), j.attrs)

@@ -56,7 +56,7 @@ type pulse struct {
 // member is one job's delivery.
 type member struct {
 	job    logjob.Job
-	tally  *tally
+	ledger  *ledger
 	lag    *lagGauge
 	alerts *alerter
 
@@ -98,7 +98,7 @@ func (m *member) has(p stream.Partition) (end func()) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(m.partitions, p.ID())
-		m.tally.gone(p.ID())
+		m.ledger.gone(p.ID())
 	}
 }
 
@@ -130,7 +130,7 @@ func (p *pulse) step(ctx context.Context) error {
 	failing, err := p.store.ReportHealth(ctx, reports)
 	if err != nil {
 		for i, m := range members {
-			m.tally.untake(reports[i])
+			m.ledger.untake(reports[i])
 		}
 		return err
 	}
@@ -172,7 +172,7 @@ func (p *pulse) collect(ctx context.Context, now time.Time) ([]*member, []logjob
 	seen := map[int]int64{}
 	var reports []logjob.HealthReport
 	for _, m := range members {
-		r := m.tally.take(m.job.ID, now)
+		r := m.ledger.take(m.job.ID, now)
 		known := r.Partitions[:0]
 		for _, one := range r.Partitions {
 			if next, ok := p.end(ctx, now, m, one.Partition, seen); ok {

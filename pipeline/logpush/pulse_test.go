@@ -74,7 +74,7 @@ func newPulsed(t *testing.T, disable time.Duration) *pulsed {
 		t.Fatal(err)
 	}
 	j := job(42)
-	p.member = &member{job: j, tally: newTally(j), lag: gauges.of(42), partitions: map[int]stream.Partition{}}
+	p.member = &member{job: j, ledger: newLedger(j), lag: gauges.of(42), partitions: map[int]stream.Partition{}}
 	p.join(p.member)
 	t.Cleanup(p.member.has(&reader{memory: p.memory}))
 	return p
@@ -102,10 +102,10 @@ func TestLagIsOfTheOldestRecordThatIsNotDelivered(t *testing.T) {
 		}
 	}
 	p.memory.add(fill(3)...)
-	p.member.tally.at(3, 0)
+	p.member.ledger.at(3, 0)
 	p.pass(0)
 	lag(3, -1) // nobody saw them come
-	p.member.tally.at(3, 3)
+	p.member.ledger.at(3, 3)
 	p.pass(time.Minute)
 	lag(0, -1)
 	p.memory.add(fill(2)...)
@@ -114,10 +114,10 @@ func TestLagIsOfTheOldestRecordThatIsNotDelivered(t *testing.T) {
 	p.memory.add(fill(5)...)
 	p.pass(10 * time.Second)
 	lag(7, 20)
-	p.member.tally.at(3, 5)
+	p.member.ledger.at(3, 5)
 	p.pass(10 * time.Second)
 	lag(5, 20)
-	p.member.tally.at(3, 10)
+	p.member.ledger.at(3, 10)
 	p.pass(10 * time.Second)
 	lag(0, -1)
 }
@@ -125,17 +125,17 @@ func TestLagIsOfTheOldestRecordThatIsNotDelivered(t *testing.T) {
 func TestAReportThatFailsIsMadeLater(t *testing.T) {
 	p := newPulsed(t, 0)
 	s := &sealed{Object: Object{Records: 5, Body: []byte("abc")}, size: 10}
-	p.member.tally.tried(p.at, s, 503, false, time.Second)
-	p.member.tally.tried(p.at, s, statusTaken, true, 2*time.Second)
-	p.member.tally.dropped(p.at, "filter", 3)
-	p.member.tally.failed(3, p.at, "away")
-	p.member.tally.over(3)
+	p.member.ledger.tried(p.at, s, 503, false, time.Second)
+	p.member.ledger.tried(p.at, s, statusTaken, true, 2*time.Second)
+	p.member.ledger.dropped(p.at, "filter", 3)
+	p.member.ledger.failed(3, p.at, "away")
+	p.member.ledger.over(3)
 	p.box.refuse = errors.New("database away")
 	if err := p.step(t.Context()); err == nil {
 		t.Fatal("no error")
 	}
 	p.box.refuse = nil
-	p.member.tally.tried(p.at, s, statusTaken, true, 3*time.Second)
+	p.member.ledger.tried(p.at, s, statusTaken, true, 3*time.Second)
 	p.pass(0)
 	r := p.box.last()
 	slices.SortFunc(r.Minutes, func(a, b logjob.MinuteHealth) int { return a.Status - b.Status })
@@ -155,11 +155,11 @@ func TestAReportThatFailsIsMadeLater(t *testing.T) {
 func TestAJobIsDisabledAfterADayOfFailures(t *testing.T) {
 	s := &sealed{}
 	fail := func(p *pulsed) {
-		p.member.tally.tried(p.at, s, 503, false, 0)
-		p.member.tally.failed(3, p.at, "error 503: away")
+		p.member.ledger.tried(p.at, s, 503, false, 0)
+		p.member.ledger.failed(3, p.at, "error 503: away")
 	}
 	p := newPulsed(t, 24*time.Hour)
-	end := p.member.tally.begin(3, s)
+	end := p.member.ledger.begin(3, s)
 	began := p.at
 	for range 24 {
 		fail(p)
@@ -177,11 +177,11 @@ func TestAJobIsDisabledAfterADayOfFailures(t *testing.T) {
 	end()
 
 	p = newPulsed(t, 24*time.Hour) // one success in a day is enough
-	defer p.member.tally.begin(3, s)()
+	defer p.member.ledger.begin(3, s)()
 	for hour := range 60 {
 		fail(p)
 		if hour%20 == 19 {
-			p.member.tally.tried(p.at, s, statusTaken, true, 0)
+			p.member.ledger.tried(p.at, s, statusTaken, true, 0)
 			fail(p)
 		}
 		p.pass(time.Hour)
@@ -191,7 +191,7 @@ func TestAJobIsDisabledAfterADayOfFailures(t *testing.T) {
 	}
 
 	p = newPulsed(t, 24*time.Hour) // nothing to upload
-	end = p.member.tally.begin(3, s)
+	end = p.member.ledger.begin(3, s)
 	fail(p)
 	p.pass(time.Second)
 	end()
@@ -203,7 +203,7 @@ func TestAJobIsDisabledAfterADayOfFailures(t *testing.T) {
 
 	p = newPulsed(t, 24*time.Hour) // it did not run for two days
 	p.box.failing = p.at.Add(-48 * time.Hour)
-	defer p.member.tally.begin(3, s)()
+	defer p.member.ledger.begin(3, s)()
 	fail(p)
 	p.pass(time.Second)
 	if p.box.disabled != "" {

@@ -41,9 +41,9 @@ func (m *Manager) start(ctx context.Context, j logjob.Job, ended chan<- struct{}
 	r.health.letters, r.health.letterLimits = m.config.Letters, m.config.LetterLimits
 	r.health.alert = func(kind, message string) { m.alerts.send(j, kind, message, time.Now()) }
 	if m.pulse != nil {
-		r.metrics.tally = newTally(j)
-		r.health.tally = r.metrics.tally
-		r.member = &member{job: j, tally: r.metrics.tally, lag: m.lags.of(j.ID), alerts: m.alerts, partitions: map[int]stream.Partition{}}
+		r.metrics.ledger = newLedger(j)
+		r.health.ledger = r.metrics.ledger
+		r.member = &member{job: j, ledger: r.metrics.ledger, lag: m.lags.of(j.ID), alerts: m.alerts, partitions: map[int]stream.Partition{}}
 		m.pulse.join(r.member)
 	}
 	r.stopping, r.stop = context.WithCancel(ctx)

@@ -53,7 +53,7 @@ func (u *uploader) deliver(ctx context.Context, s *sealed) (err error) {
 	ctx, span := telemetry.Tracer("tidegate/pipeline/logpush").Start(ctx, "logpush.upload", trace.WithAttributes(
 		attribute.Int64("job_id", s.JobID), attribute.String("batch_id", s.BatchID), attribute.Int("records", s.Records)))
 	defer func() { telemetry.End(span, err) }()
-	defer u.metrics.tally.begin(u.partition, s)()
+	defer u.metrics.ledger.begin(u.partition, s)()
 	refused, accepted, err := u.spread(ctx, s)
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (u *uploader) deliver(ctx context.Context, s *sealed) (err error) {
 	}
 	u.trusted.Store(accepted > 0)
 	if accepted > 0 {
-		u.metrics.tally.well(time.Now())
+		u.metrics.ledger.well(time.Now())
 	}
 	u.health.Succeeded(u.partition, s.until)
 	return nil
@@ -187,7 +187,7 @@ func (u *uploader) send(ctx context.Context, s *sealed, p section) (attempts int
 			u.refused(ctx, cut, e, time.Since(started))
 			return attempts, e, nil
 		}
-		u.metrics.tally.tried(time.Now(), cut, statusOf(err), false, time.Since(started))
+		u.metrics.ledger.tried(time.Now(), cut, statusOf(err), false, time.Since(started))
 		if err := u.pause(ctx, attempts-1, cut.Name, err); err != nil {
 			return attempts, nil, err
 		}
@@ -208,7 +208,7 @@ func (u *uploader) refused(ctx context.Context, s *sealed, e *UploadError, took 
 		}
 		bad.size, bad.Body = 0, nil // counted with the records that were taken
 	}
-	u.metrics.tally.tried(time.Now(), &bad, e.Status, s.Records == 1 || len(e.Records) > 0, took)
+	u.metrics.ledger.tried(time.Now(), &bad, e.Status, s.Records == 1 || len(e.Records) > 0, took)
 }
 
 // statusOf is 0 for an error without one.

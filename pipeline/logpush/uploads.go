@@ -124,6 +124,6 @@ func (d *delivery) commit(ctx context.Context) error {
 		return fmt.Errorf("commit offset %d of partition %d for job %d: %w", offset, d.partition.ID(), d.job.ID, err)
 	}
 	d.committed, d.idleSince = offset, time.Now()
-	d.metrics.tally.at(d.partition.ID(), offset)
+	d.metrics.ledger.at(d.partition.ID(), offset)
 	return nil
 }

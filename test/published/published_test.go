@@ -34,7 +34,7 @@ var onlyHere = []struct {
 	operations []string
 }{
 	{"additions: docs/extensions.md", []string{
-		"claimCron", "controlRamp", "deleteAffinity", "deleteDeadLetter", "deleteLogpushAlerts", "getJobHealth", "getLogpushAlerts", "putLogpushAlerts", "queryGraph", "deletePolicy", "getAffinity", "getBundle", "getMetrics", "getModule", "getPolicy", "getRamp",
+		"cancelReplay", "claimCron", "createReplay", "deleteReplay", "getReplay", "listReplays", "replayJob", "controlRamp", "deleteAffinity", "deleteDeadLetter", "deleteLogpushAlerts", "getJobHealth", "getLogpushAlerts", "putLogpushAlerts", "queryGraph", "deletePolicy", "getAffinity", "getBundle", "getMetrics", "getModule", "getPolicy", "getRamp",
 		"getDeadLetter", "getDeadLetterContent", "getSampling", "getSnapshot", "createInstantLogs", "listInstantLogs", "listDeadLetters", "resendDeadLetter", "resendDeadLetters",
 		"getWholeSnapshot", "listDecisions", "patchAccount", "putAffinity", "putPolicy", "putReports", "putSampling"}},
 	{"wrangler calls them, and nobody publishes them", []string{

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Run the contract suites on real services: Apache Kafka, PostgreSQL, servers of S3,
-# Google Cloud Storage and Azure Blob Storage, and receivers of the OpenTelemetry
-# collector, each started here on a free port of the loopback interface and stopped
-# at the end. A service that cannot be had fails the run.
+# Google Cloud Storage, Azure Blob Storage and Kinesis, rsyslog, and receivers of the
+# OpenTelemetry collector, each started here on a free port of the loopback interface and
+# stopped at the end. A service that cannot be had fails the run.
 #
 # A suite takes part by reading one of these variables in a _test.go file:
 #   TIDEGATE_TEST_KAFKA     brokers, host:port
@@ -10,6 +10,8 @@
 #   TIDEGATE_TEST_S3        a server in which tests may make buckets, http://key:secret@host:port
 #   TIDEGATE_TEST_GCS       the same of Google Cloud Storage, http://host:port
 #   TIDEGATE_TEST_AZURE     the same of Azure, http://account:key@host:port
+#   TIDEGATE_TEST_KINESIS   a server in which tests may make streams, http://host:port
+#   TIDEGATE_TEST_SYSLOG    a receiver by TCP, and the file that it writes to, host:port,file
 #   TIDEGATE_TEST_COLLECTOR the receivers of test/collector, http://host:port
 # Arguments go to `go test`, such as -run or -v. TIDEGATE_REAL names the services to
 # start, if not all: TIDEGATE_REAL=s3,gcs.
@@ -179,16 +181,21 @@ start_gcs() {
   export TIDEGATE_TEST_GCS=http://127.0.0.1:$port
 }
 
+# Install the locked packages of a folder below test/real into the cache.
+install_npm() { # name
+  local stamp
+  stamp=$cache/$1/$(cksum <"test/real/$1/package-lock.json" | cut -d ' ' -f 1)
+  [[ ! -e $stamp ]] || return 0
+  rm -rf "${cache:?}/$1"
+  mkdir -p "$cache/$1"
+  cp "test/real/$1"/package*.json "$cache/$1"
+  npm ci --prefix "$cache/$1" --ignore-scripts --no-audit --no-fund --loglevel error
+  touch "$stamp"
+}
+
 start_azure() {
-  local port stamp key
-  stamp=$cache/azurite/$(cksum <test/real/azurite/package-lock.json | cut -d ' ' -f 1)
-  if [[ ! -e $stamp ]]; then
-    rm -rf "$cache/azurite"
-    mkdir -p "$cache/azurite"
-    cp test/real/azurite/package*.json "$cache/azurite"
-    npm ci --prefix "$cache/azurite" --ignore-scripts --no-audit --no-fund --loglevel error
-    touch "$stamp"
-  fi
+  local port key
+  install_npm azurite
   port=$(free_port)
   key=$(head -c 32 /dev/urandom | base64)
   export AZURITE_ACCOUNTS="tidegate:$key"
@@ -199,6 +206,32 @@ start_azure() {
   key=${key//+/%2B}
   key=${key//\//%2F}
   export TIDEGATE_TEST_AZURE=http://tidegate:${key//=/%3D}@127.0.0.1:$port
+}
+
+start_kinesis() {
+  local port
+  install_npm kinesalite
+  port=$(free_port)
+  start kinesis node "$cache/kinesalite/node_modules/kinesalite/cli.js" --port "$port" --createStreamMs 50
+  await accepts "$port"
+  export TIDEGATE_TEST_KINESIS=http://127.0.0.1:$port
+}
+
+start_syslog() {
+  local port
+  command -v rsyslogd >/dev/null || install_packages rsyslog
+  port=$(free_port)
+  cat >"$work/rsyslog.conf" <<EOF
+global(workDirectory="$work" maxMessageSize="64k")
+module(load="imtcp")
+input(type="imtcp" address="127.0.0.1" port="$port")
+template(name="message" type="string" string="%msg%\\n")
+action(type="omfile" file="$work/syslog" template="message")
+EOF
+  touch "$work/syslog"
+  start syslog rsyslogd -n -f "$work/rsyslog.conf" -i "$work/rsyslog.pid"
+  await accepts "$port"
+  export TIDEGATE_TEST_SYSLOG=127.0.0.1:$port,$work/syslog
 }
 
 start_collector() {
@@ -212,7 +245,7 @@ start_collector() {
 
 # A renamed variable must not turn this into a second run on the embedded ones.
 declare -A suites=()
-services=(kafka postgres s3 gcs azure collector)
+services=(kafka postgres s3 gcs azure kinesis syslog collector)
 [[ -z ${TIDEGATE_REAL:-} ]] || IFS=, read -ra services <<<"$TIDEGATE_REAL"
 for service in "${services[@]}"; do
   [[ $(type -t "start_$service") == function ]] || fail "no service is called $service"

@@ -176,7 +176,7 @@ func mechanismOf(query url.Values) (sasl.Mechanism, error) {
 }
 
 // Traits implements logpush.Traiter.
-func (s *sink) Traits() logpush.Traits { return logpush.Traits{Records: true} }
+func (s *sink) Traits() logpush.Traits { return logpush.Traits{Records: true, InOrder: true} }
 
 // Put implements logpush.Sink. It connects anew for each batch, as these are rare
 // and nobody tells a sink when its job ends.

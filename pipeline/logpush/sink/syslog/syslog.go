@@ -93,7 +93,7 @@ func orElse(value, otherwise string) string {
 
 // Traits implements logpush.Traiter.
 func (s *sink) Traits() logpush.Traits {
-	t := logpush.Traits{Records: true}
+	t := logpush.Traits{Records: true, InOrder: true}
 	if s.transport == "udp" {
 		t.MaxRecordBytes = maxDatagram - maxHead
 	}

@@ -15,9 +15,9 @@ const statusTaken = 200
 // failuresHeld of one job wait for a report that fails; the oldest go first.
 const failuresHeld = 100
 
-// tally collects what is told of a job at the next report. It is safe for
+// ledger collects what is told of a job at the next report. It is safe for
 // concurrent use; nil collects nothing.
-type tally struct {
+type ledger struct {
 	kind, destination string // of the destination, without credentials
 
 	mu       sync.Mutex
@@ -43,15 +43,15 @@ type dropKey struct {
 	reason string
 }
 
-func newTally(j logjob.Job) *tally {
-	t := &tally{minutes: map[minuteKey]logjob.Uploads{}, drops: map[dropKey]int64{}, failures: map[int]*logjob.Failure{},
+func newLedger(j logjob.Job) *ledger {
+	t := &ledger{minutes: map[minuteKey]logjob.Uploads{}, drops: map[dropKey]int64{}, failures: map[int]*logjob.Failure{},
 		sending: map[int]map[*sealed]time.Time{}, committed: map[int]int64{}}
 	t.kind, t.destination = logjob.DestinationName(j.DestinationConf)
 	return t
 }
 
 // tried counts a try of an upload. A final one is not followed by another of the same records.
-func (t *tally) tried(now time.Time, s *sealed, status int, final bool, took time.Duration) {
+func (t *ledger) tried(now time.Time, s *sealed, status int, final bool, took time.Duration) {
 	if t == nil {
 		return
 	}
@@ -70,7 +70,7 @@ func (t *tally) tried(now time.Time, s *sealed, status int, final bool, took tim
 }
 
 // well notes that a batch is dealt with of which the destination took something.
-func (t *tally) well(now time.Time) {
+func (t *ledger) well(now time.Time) {
 	if t == nil {
 		return
 	}
@@ -79,7 +79,7 @@ func (t *tally) well(now time.Time) {
 	t.succeededAt, t.failingSince = now, time.Time{}
 }
 
-func (t *tally) dropped(now time.Time, reason string, n int64) {
+func (t *ledger) dropped(now time.Time, reason string, n int64) {
 	if t == nil {
 		return
 	}
@@ -89,7 +89,7 @@ func (t *tally) dropped(now time.Time, reason string, n int64) {
 }
 
 // failed notes a failure of a partition, which is the same one while its message is.
-func (t *tally) failed(partition int, at time.Time, message string) {
+func (t *ledger) failed(partition int, at time.Time, message string) {
 	if t == nil {
 		return
 	}
@@ -106,7 +106,7 @@ func (t *tally) failed(partition int, at time.Time, message string) {
 }
 
 // over notes that a failure has ended, or that it was told once.
-func (t *tally) over(partition int) {
+func (t *ledger) over(partition int) {
 	if t == nil {
 		return
 	}
@@ -115,7 +115,7 @@ func (t *tally) over(partition int) {
 	t.endLocked(partition)
 }
 
-func (t *tally) endLocked(partition int) {
+func (t *ledger) endLocked(partition int) {
 	if f := t.failures[partition]; f != nil {
 		t.ended = append(t.ended, *f)
 		t.ended = t.ended[max(len(t.ended)-failuresHeld, 0):]
@@ -124,7 +124,7 @@ func (t *tally) endLocked(partition int) {
 }
 
 // begin notes that a batch is on its way until the returned function is called.
-func (t *tally) begin(partition int, s *sealed) (end func()) {
+func (t *ledger) begin(partition int, s *sealed) (end func()) {
 	if t == nil {
 		return func() {}
 	}
@@ -142,7 +142,7 @@ func (t *tally) begin(partition int, s *sealed) (end func()) {
 }
 
 // at notes how far a partition is delivered.
-func (t *tally) at(partition int, offset int64) {
+func (t *ledger) at(partition int, offset int64) {
 	if t == nil {
 		return
 	}
@@ -152,7 +152,7 @@ func (t *tally) at(partition int, offset int64) {
 }
 
 // gone notes that a partition is another process's business.
-func (t *tally) gone(partition int) {
+func (t *ledger) gone(partition int) {
 	if t == nil {
 		return
 	}
@@ -165,7 +165,7 @@ func (t *tally) gone(partition int) {
 
 // take returns what is to be reported. What it takes away is put back by untake
 // when it could not be stored.
-func (t *tally) take(jobID int64, now time.Time) logjob.HealthReport {
+func (t *ledger) take(jobID int64, now time.Time) logjob.HealthReport {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := logjob.HealthReport{JobID: jobID, At: now, SucceededAt: t.succeededAt, FailingSince: t.failingSince, Failures: t.ended}
@@ -204,7 +204,7 @@ func (t *tally) take(jobID int64, now time.Time) logjob.HealthReport {
 	return r
 }
 
-func (t *tally) untake(r logjob.HealthReport) {
+func (t *ledger) untake(r logjob.HealthReport) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, m := range r.Minutes {

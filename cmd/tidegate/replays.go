@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tidegate/internal/api/client"
+	"tidegate/internal/logjob"
+)
+
+// replayPoll is how often a replay is looked at that is followed.
+const replayPoll = time.Second
+
+// timeFlag reads a time, or how long ago it was.
+func timeFlag(cmd *cobra.Command, name, text string) (time.Time, error) {
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return time.Now().Add(-ago).UTC().Truncate(time.Millisecond), nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return at, usage(cmd, fmt.Errorf("--%s is %q: it must be a time such as 2026-11-01T00:00:00Z, or how long ago, such as 36h", name, text))
+	}
+	return at, nil
+}
+
+func jobsReplay(c *connection) *cobra.Command {
+	var from, to string
+	var follow, unmarked bool
+	command := &cobra.Command{
+		Use: "replay JOB --from TIME [--to TIME]", Short: "Send a job's events of a range of times again",
+		Example: "  tidegate jobs replay 3 --from 2026-11-01T00:00:00Z --to 2026-11-01T06:00:00Z --follow\n  tidegate jobs replay 3 --from 36h",
+		Args:    arguments(1, 1),
+	}
+	flags := command.Flags()
+	flags.StringVar(&from, "from", "", "the first time, such as 2026-11-01T00:00:00Z, or how long ago, such as 36h")
+	flags.StringVar(&to, "to", "", "the time before which it ends (default: where live delivery began when the job was switched on)")
+	flags.BoolVar(&follow, "follow", false, "wait for the end, and show how far it is")
+	flags.BoolVar(&unmarked, "include-unmarked", false, "also events of which it was not stored whether their scripts opted out of Logpush")
+	command.RunE = onJob(c, func(cmd *cobra.Command, s *session, job int64, _ []string) error {
+		if err := required(cmd, "from"); err != nil {
+			return err
+		}
+		q := logjob.ReplayRequest{IncludeUnmarked: unmarked}
+		var err error
+		if q.From, err = timeFlag(cmd, "from", from); err != nil {
+			return err
+		}
+		if to != "" {
+			until, err := timeFlag(cmd, "to", to)
+			if err != nil {
+				return err
+			}
+			q.To = &until
+		}
+		r, err := s.api.CreateReplay(cmd.Context(), s.account, job, q)
+		if err != nil {
+			return s.explain("replay the job", err)
+		}
+		if follow {
+			return s.followReplay(cmd, r)
+		}
+		return s.show(func(out io.Writer) {
+			fmt.Fprintf(out, "Replay %d of job %d waits for its turn; tidegate jobs replays %d shows how far it is\n", r.ID, job, job)
+		})
+	})
+	return command
+}
+
+// followReplay shows a replay until it is over. It is an error if that is not its end.
+func (s *session) followReplay(cmd *cobra.Command, r client.Replay) error {
+	ctx, bar := cmd.Context(), cmd.ErrOrStderr()
+	shows := terminal(bar)
+	for r.State == logjob.ReplayQueued || r.State == logjob.ReplayRunning {
+		if shows {
+			fmt.Fprintf(bar, "\r\x1b[K%s", oneLine(replayBar(&r)))
+		}
+		if err := sleep(ctx, replayPoll); err != nil {
+			return err
+		}
+		var err error
+		if r, err = s.api.Replay(ctx, s.account, r.JobID, r.ID); err != nil {
+			return s.explain("look at the replay", err)
+		}
+	}
+	if shows {
+		fmt.Fprint(bar, "\r\x1b[K")
+	}
+	if err := s.show(func(out io.Writer) {
+		fmt.Fprintf(out, "Replay %d of job %d is %s: %d events sent, %d bytes\n", r.ID, r.JobID, r.State, r.RecordsSent, r.BytesSent)
+		if r.RecordsUnmarked > 0 {
+			fmt.Fprintf(out, "%d events were left out, of which nobody knows whether their scripts had opted out (--include-unmarked)\n", r.RecordsUnmarked)
+		}
+		for _, l := range r.Losses {
+			fmt.Fprintf(out, "lost: %d records of partition %d, offsets %d to %d: %s\n", l.Missing, l.Partition, l.Begin, l.End-1, oneLine(l.Reason))
+		}
+	}); err != nil {
+		return err
+	}
+	if r.State != logjob.ReplayDone {
+		return fmt.Errorf("replay %d is %s: %s", r.ID, r.State, oneLine(r.Error))
+	}
+	return nil
+}
+
+// replayBar is one line: how much is done, of what, and what it waits for.
+func replayBar(r *client.Replay) string {
+	const width = 30
+	line := fmt.Sprintf("[%s] ", strings.Repeat("·", width))
+	if r.OffsetsTotal > 0 {
+		done := int(r.OffsetsDone * width / r.OffsetsTotal)
+		line = fmt.Sprintf("[%s%s] %3d%% ", strings.Repeat("#", done), strings.Repeat("·", width-done), r.OffsetsDone*100/r.OffsetsTotal)
+	}
+	line += fmt.Sprintf("%s, %d events sent", r.State, r.RecordsSent)
+	if r.Position != nil {
+		line += ", at " + moment(*r.Position)
+	}
+	if r.EstimatedEnd != nil {
+		line += ", until about " + r.EstimatedEnd.Local().Format(time.TimeOnly)
+	}
+	if r.Error != "" {
+		line += ": " + cut(r.Error)
+	}
+	return line
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+func jobsReplays(c *connection) *cobra.Command {
+	command := &cobra.Command{Use: "replays JOB", Short: "List the replays of a job, newest first", Args: arguments(1, 1)}
+	command.RunE = onJob(c, func(cmd *cobra.Command, s *session, job int64, _ []string) error {
+		list, err := s.api.Replays(cmd.Context(), s.account, job)
+		if err != nil {
+			return s.explain("list the replays", err)
+		}
+		return s.show(func(out io.Writer) {
+			rows := make([][]string, len(list))
+			for i, r := range list {
+				to, done := "live delivery", ""
+				if r.To != nil {
+					to = moment(*r.To)
+				}
+				if r.OffsetsTotal > 0 {
+					done = fmt.Sprintf("%d%%", r.OffsetsDone*100/r.OffsetsTotal)
+				}
+				rows[i] = []string{strconv.FormatInt(r.ID, 10), r.State, moment(r.From), to, done,
+					strconv.FormatInt(r.RecordsSent, 10), strconv.FormatInt(r.RecordsLost, 10), cut(oneLine(r.Error))}
+			}
+			s.table(out, []string{"ID", "STATE", "FROM", "TO", "DONE", "SENT", "LOST", "ERROR"}, rows)
+		})
+	})
+	return command
+}
+
+func jobsReplayCancel(c *connection) *cobra.Command {
+	command := &cobra.Command{Use: "replay-cancel JOB REPLAY", Short: "End a replay; what was sent stays sent", Args: arguments(2, 2)}
+	command.RunE = onJob(c, func(cmd *cobra.Command, s *session, job int64, rest []string) error {
+		id, err := strconv.ParseInt(rest[0], 10, 64)
+		if err != nil {
+			return usage(cmd, fmt.Errorf("%q is not the id of a replay: tidegate jobs replays %d shows them", rest[0], job))
+		}
+		r, err := s.api.CancelReplay(cmd.Context(), s.account, job, id)
+		if err != nil {
+			return s.explain("cancel the replay", err)
+		}
+		return s.show(func(out io.Writer) {
+			fmt.Fprintf(out, "Replay %d of job %d is canceled; %d events were sent before\n", r.ID, job, r.RecordsSent)
+		})
+	})
+	return command
+}
