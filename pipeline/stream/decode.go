@@ -43,10 +43,11 @@ var zstdDecoders = sync.Pool{New: func() any {
 	return z
 }}
 
-// decode returns the records of the batches in data from offset first on, and
-// returns the offset behind the last batch that is complete; a part of one may end
-// data. Values share the memory of their batch, and of data where that is not compressed.
-func (d *recordDecoder) decode(data []byte, first int64) (records []Record, next int64, err error) {
+// decode returns the records of the batches in data from offset first on, and the
+// offset behind the last batch that is complete; a part of one may end data. Values
+// share the memory of their batch, and of data where that is not compressed.
+func (d *recordDecoder) decode(data []byte, first int64) ([]Record, int64, error) {
+	var records []Record
 	be, next := binary.BigEndian, first
 	for len(data) >= batchHeaderBytes {
 		base, length := int64(be.Uint64(data)), int(be.Uint32(data[atBatchLength:])) // #nosec G115 -- as the protocol has it; checked below

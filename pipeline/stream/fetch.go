@@ -65,14 +65,14 @@ func (f *fetchConns) fetch(ctx context.Context, addr, topic string, partition in
 	if answer.ErrorCode != 0 {
 		return nil, kafka.Error(answer.ErrorCode)
 	}
-	if len(answer.Topics) == 0 || len(answer.Topics[0].Partitions) == 0 {
+	if len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1 {
 		return nil, fmt.Errorf("fetch from %s: the answer lacks the partition", addr)
 	}
-	answered := answer.Topics[0].Partitions[0] // one was asked for
-	if answered.ErrorCode != 0 {
-		return nil, kafka.Error(answered.ErrorCode)
+	p := &answer.Topics[0].Partitions[0]
+	if p.ErrorCode != 0 {
+		return nil, kafka.Error(p.ErrorCode)
 	}
-	return answered.RecordBatches, nil
+	return p.RecordBatches, nil
 }
 
 // exchange sends a request and waits for its answer until ctx ends. After an error

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/api/option"
 
 	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/parameters"
 )
 
 var googleParameters = map[string]bool{"credentials": false, "endpoint": false}
@@ -29,13 +30,13 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func newGoogle(u *url.URL, options Options) (logpush.Sink, error) {
 	query := u.Query()
-	if err := checkParameters(u.Scheme, query, googleParameters); err != nil {
+	if err := parameters.Check(u.Scheme, query, googleParameters); err != nil {
 		return nil, err
 	}
 	if u.Port() != "" {
 		return nil, errors.New("a bucket has no port: write gs://<bucket>/<path>")
 	}
-	endpoint, err := endpointOf(query, options.Egress)
+	endpoint, err := parameters.Endpoint(query, options.Egress)
 	if err != nil {
 		return nil, err
 	}

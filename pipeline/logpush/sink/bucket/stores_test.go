@@ -94,15 +94,7 @@ func (f *front) sink(t *testing.T, folder string) logpush.Sink {
 
 func open(t *testing.T, conf string, options Options) logpush.Sink {
 	t.Helper()
-	u, err := url.Parse(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(u, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return sinktest.Open(t, func(u *url.URL) (logpush.Sink, error) { return New(u, options) }, conf)
 }
 
 func TestStores(t *testing.T) {
