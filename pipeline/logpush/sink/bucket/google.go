@@ -86,7 +86,7 @@ func googleLogin(given string, elsewhere, ambient bool) (oauth2.TokenSource, err
 func serviceAccount(given string) (oauth2.TokenSource, error) {
 	encoded, ok := strings.CutPrefix(given, "base64:")
 	if !ok {
-		return nil, errors.New("the parameter credentials must begin with base64:")
+		return nil, errors.New("the parameter credentials must be base64:<JSON of a service account's key>")
 	}
 	// A + that was not written as %2B has become a space.
 	encoded = strings.NewReplacer("-", "+", "_", "/", " ", "+").Replace(strings.TrimRight(encoded, "="))

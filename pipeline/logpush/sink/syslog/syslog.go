@@ -116,7 +116,7 @@ func (s *sink) put(ctx context.Context, o *logpush.Object) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // ends whatever waits
 	if s.transport == "udp" {
 		return s.sendDatagrams(conn, o)
