@@ -112,7 +112,7 @@ func (t *task) run(ctx context.Context, role string) error {
 // limit compresses what the jobs would format, from memory, on all processors. A
 // tenth of the events is formatted, and compressed over and over.
 func (t *task) limit() (r result, err error) {
-	dice := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same events in each run
+	dice := rand.New(rand.NewPCG(1, 2)) // the same events in each run
 	part := min(t.Events, 50_000)
 	texts := make([][]byte, len(t.Jobs))
 	formats := make([]*logjob.Format, len(t.Jobs))
@@ -297,7 +297,7 @@ func (t *task) deliver(ctx context.Context) (r result, err error) {
 // expected returns how many records, and formatted bytes, the jobs that do not
 // hang have to deliver.
 func (t *task) expected() (records, size int64, err error) {
-	dice := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same events in each run
+	dice := rand.New(rand.NewPCG(1, 2)) // the same events in each run
 	formats := make([]*logjob.Format, len(t.Jobs))
 	filters := make([]*logjob.Filter, len(t.Jobs))
 	for i := range t.Jobs {

@@ -88,7 +88,7 @@ func (t *task) fill(ctx context.Context, partitions int) (err error) {
 		stop()
 		err = errors.Join(err, <-done)
 	}()
-	dice := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same events in each run
+	dice := rand.New(rand.NewPCG(1, 2)) // the same events in each run
 	size := 0
 	for i := range t.Events {
 		text := appendEvent(nil, dice, i) // the producer keeps it

@@ -14,8 +14,8 @@ import (
 
 func jobsCreate(c *connection) *cobra.Command {
 	dataset := schema.Dataset
-	var start string
 	var enabled bool
+	var start string
 	command := &cobra.Command{
 		Use: "create --destination URL", Short: "Make a Logpush job; its destination is tried at once",
 		Example: "  tidegate jobs create --name errors --destination https://logs.example.com/in --fields Event,Outcome \\\n" +
@@ -24,8 +24,8 @@ func jobsCreate(c *connection) *cobra.Command {
 	}
 	settings := newJobSettings(command)
 	settings.keeps()
-	command.Flags().StringVar(&start, "start", "", "deliver from this time on, such as 2026-11-01T00:00:00Z or 36h ago as 36h (default: now)")
 	command.Flags().BoolVar(&enabled, "enabled", false, "begin to deliver")
+	command.Flags().StringVar(&start, "start", "", "deliver from this time on, such as 2026-11-01T00:00:00Z or 36h ago as 36h (default: now)")
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := required(cmd, "destination"); err != nil {
 			return err

@@ -21,10 +21,10 @@ type Deps struct {
 	Policies      Policies
 	Jobs          Jobs
 	Letters       Letters
-	Previews      Previews
 	Health        Health
 	Replays       Replays
 	Archive       Archive // nil: nobody knows what is kept
+	Previews      Previews
 	Snapshots     Snapshots
 	Destinations  Destinations
 	Keys          Keys
@@ -186,14 +186,6 @@ type Destinations interface {
 	PutChallenge(ctx context.Context, conf, name, text string) (path string, err error)
 }
 
-// Previews show what a job would send.
-type Previews interface {
-	// Preview runs a job over events, or, where they are nil, over the newest ones of
-	// its account, up to limit. Nothing is sent. An *errs.Error is about the job, or is
-	// unavailable when events cannot be read.
-	Preview(ctx context.Context, j logjob.Job, events [][]byte, limit int) (logjob.Preview, error)
-}
-
 // Health of deliveries, and who is told of it.
 type Health interface {
 	JobHealth(ctx context.Context, accountID string, jobID int64, since time.Time) (logjob.Health, error)
@@ -202,6 +194,14 @@ type Health interface {
 	AlertHook(ctx context.Context, accountID string) (logjob.AlertHook, error)
 	SaveAlertHook(ctx context.Context, accountID string, h logjob.AlertHook) (logjob.AlertHook, error)
 	DeleteAlertHook(ctx context.Context, accountID string) error
+}
+
+// Previews show what a job would send.
+type Previews interface {
+	// Preview runs a job over events, or, where they are nil, over the newest ones of
+	// its account, up to limit. Nothing is sent. An *errs.Error is about the job, or is
+	// unavailable when events cannot be read.
+	Preview(ctx context.Context, j logjob.Job, events [][]byte, limit int) (logjob.Preview, error)
 }
 
 // Letters are what destinations refused for good.

@@ -71,6 +71,16 @@ func (p *process) addReplays(manager *logpush.Manager, topic logpush.Topic) erro
 	return nil
 }
 
+// egress is where jobs and alerts may connect to.
+func (p *process) egress(ctx context.Context) egress.Policy {
+	return egress.Policy{
+		AllowHTTP:     p.config.LogpushAllowHTTP,
+		AllowLoopback: p.config.LogpushAllowLoopback,
+		AllowPrivate:  p.config.LogpushAllowPrivate,
+		Refuse:        p.ownAddresses(ctx),
+	}
+}
+
 // previews reads the event topic, where there is Kafka.
 func (p *process) previews(sinks logpush.Sinks) (*logpush.Previews, error) {
 	if len(p.config.Kafka) == 0 {
@@ -86,16 +96,6 @@ func (p *process) previews(sinks logpush.Sinks) (*logpush.Previews, error) {
 		return nil
 	}})
 	return logpush.NewPreviews(sinks, reader), nil
-}
-
-// egress is where jobs and alerts may connect to.
-func (p *process) egress(ctx context.Context) egress.Policy {
-	return egress.Policy{
-		AllowHTTP:     p.config.LogpushAllowHTTP,
-		AllowLoopback: p.config.LogpushAllowLoopback,
-		AllowPrivate:  p.config.LogpushAllowPrivate,
-		Refuse:        p.ownAddresses(ctx),
-	}
 }
 
 // sinks is the table of destinations: a new one is a folder below

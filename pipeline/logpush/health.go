@@ -33,7 +33,7 @@ type health struct {
 
 	letters      Letters // nil: nothing is refused for good
 	letterLimits logjob.LetterLimits
-	ledger        *ledger                     // nil: nothing is collected
+	ledger       *ledger                    // nil: nothing is collected
 	alert        func(kind, message string) // returns at once
 
 	mu      sync.Mutex

@@ -90,7 +90,7 @@ type jobMetrics struct {
 	attrs     metric.MeasurementOption
 	byReason  map[string]metric.MeasurementOption
 	byFailure map[string]metric.MeasurementOption
-	ledger     *ledger // nil: only counters
+	ledger    *ledger // nil: only counters
 }
 
 func (m *metrics) of(jobID int64, more ...attribute.KeyValue) *jobMetrics {

@@ -56,7 +56,7 @@ type pulse struct {
 // member is one job's delivery.
 type member struct {
 	job    logjob.Job
-	ledger  *ledger
+	ledger *ledger
 	lag    *lagGauge
 	alerts *alerter
 

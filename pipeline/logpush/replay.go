@@ -257,7 +257,7 @@ type replaying struct {
 	at        *logjob.ReplayPartition // of row
 	position  int64                   // of the next offset to look at; behind at.Next
 	rebuild   *plan                   // of an upload that was begun and has to be repeated
-	pending   looked                   // since the row was saved
+	pending   looked                  // since the row was saved
 	savedAt   time.Time
 
 	mu      sync.Mutex

@@ -190,7 +190,7 @@ func (r *receiver) Put(ctx context.Context, o Object) error {
 	if res.StatusCode < 300 {
 		return nil
 	}
-	return &UploadError{Status: res.StatusCode, Text: "no", Permanent: res.StatusCode < 500 && res.StatusCode != 429}
+	return &UploadError{Status: res.StatusCode, Text: "no", Permanent: res.StatusCode < 500 && res.StatusCode != http.StatusTooManyRequests}
 }
 
 // lines are the records that were taken.

@@ -43,10 +43,11 @@ var zstdDecoders = sync.Pool{New: func() any {
 	return z
 }}
 
-// decode appends the records of the batches in data from offset first on, and
-// returns the offset behind the last batch that is complete; a part of one may end
-// data. Values share the memory of their batch, and of data where that is not compressed.
-func (d *recordDecoder) decode(records []Record, data []byte, first int64) ([]Record, int64, error) {
+// decode returns the records of the batches in data from offset first on, and the
+// offset behind the last batch that is complete; a part of one may end data. Values
+// share the memory of their batch, and of data where that is not compressed.
+func (d *recordDecoder) decode(data []byte, first int64) ([]Record, int64, error) {
+	var records []Record
 	be, next := binary.BigEndian, first
 	for len(data) >= batchHeaderBytes {
 		base, length := int64(be.Uint64(data)), int(be.Uint32(data[atBatchLength:])) // #nosec G115 -- as the protocol has it; checked below
@@ -91,7 +92,7 @@ func decompress(codec compress.Compression, data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("it is compressed by the unknown codec %d", codec)
 	}
 	r := c.NewReader(bytes.NewReader(data))
-	defer r.Close() //nolint:errcheck // it only gives memory back
+	defer r.Close() // it only gives memory back
 	text, err := io.ReadAll(io.LimitReader(r, batchTextMax+1))
 	if len(text) > batchTextMax {
 		return nil, fmt.Errorf("it has more than %d bytes", batchTextMax)

@@ -67,7 +67,7 @@ func TestRecordsAreDecodedAsKafkaGoDoes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, next, err := d.decode(nil, out.Bytes()[4:], 0)
+		got, next, err := d.decode(out.Bytes()[4:], 0)
 		if err != nil || next != 500 {
 			t.Fatalf("codec %d: decoded up to %d: %v", codec, next, err)
 		}
@@ -88,7 +88,7 @@ func TestWhatAnAnswerHolds(t *testing.T) {
 	control[atAttributes+1] |= attributeControl
 	binary.BigEndian.PutUint32(control[atChecksum:], crc32.Checksum(control[atAttributes:], castagnoli))
 	data := slices.Concat(wire(b, 100), control, wire(b, 120), wire(b, 130)[:200])
-	got, next, err := d.decode(nil, data, 104)
+	got, next, err := d.decode(data, 104)
 	if err != nil || next != 130 {
 		t.Fatalf("decoded up to %d: %v", next, err)
 	}
@@ -105,14 +105,14 @@ func TestWhatAnAnswerHolds(t *testing.T) {
 	appended[atAttributes+1] |= attributeAppendTime
 	binary.BigEndian.PutUint64(appended[atMaxTimestamp:], 5000)
 	binary.BigEndian.PutUint32(appended[atChecksum:], crc32.Checksum(appended[atAttributes:], castagnoli))
-	got, _, err = d.decode(nil, appended, 9)
+	got, _, err = d.decode(appended, 9)
 	if err != nil || len(got) != 1 || !got[0].Time.Equal(time.UnixMilli(5000)) {
 		t.Errorf("decoded %+v, %v", got, err)
 	}
 
 	damaged := wire(b, 0)
 	damaged[len(damaged)-1] ^= 1
-	if _, _, err := d.decode(nil, damaged, 0); err == nil {
+	if _, _, err := d.decode(damaged, 0); err == nil {
 		t.Error("a damaged batch is accepted")
 	}
 }
@@ -131,7 +131,7 @@ func FuzzDecodeRecords(f *testing.F) {
 			}
 		}
 		var d recordDecoder
-		records, next, err := d.decode(nil, data, first)
+		records, next, err := d.decode(data, first)
 		for _, r := range records {
 			if r.Offset < first {
 				t.Fatalf("offset %d lies before %d", r.Offset, first)
@@ -153,7 +153,7 @@ func BenchmarkDecode(b *testing.B) {
 		var d recordDecoder
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, _, err := d.decode(nil, batch.data[4:], 0); err != nil {
+			if _, _, err := d.decode(batch.data[4:], 0); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -65,15 +65,14 @@ func (f *fetchConns) fetch(ctx context.Context, addr, topic string, partition in
 	if answer.ErrorCode != 0 {
 		return nil, kafka.Error(answer.ErrorCode)
 	}
-	for _, t := range answer.Topics {
-		for _, p := range t.Partitions {
-			if p.ErrorCode != 0 {
-				return nil, kafka.Error(p.ErrorCode)
-			}
-			return p.RecordBatches, nil
-		}
+	if len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1 {
+		return nil, fmt.Errorf("fetch from %s: the answer lacks the partition", addr)
 	}
-	return nil, fmt.Errorf("fetch from %s: the answer lacks the partition", addr)
+	p := &answer.Topics[0].Partitions[0]
+	if p.ErrorCode != 0 {
+		return nil, kafka.Error(p.ErrorCode)
+	}
+	return p.RecordBatches, nil
 }
 
 // exchange sends a request and waits for its answer until ctx ends. After an error

@@ -107,7 +107,7 @@ func (r *Reader) fetch(ctx context.Context, partition int, offset int64, wait bo
 	}
 	d := r.decoders.Get().(*recordDecoder)
 	defer r.decoders.Put(d)
-	return d.decode(nil, data, offset)
+	return d.decode(data, offset)
 }
 
 // leader returns the address of the broker that leads a partition, as the client

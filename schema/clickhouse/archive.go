@@ -13,8 +13,8 @@ const (
 // ArchiveQuery asks for the events of an account in a range of offsets of one
 // partition whose time (schema.EventTime) is in a range, too.
 type ArchiveQuery struct {
-	AccountID  string
-	Partition  int
+	AccountID string
+	Partition int
 	// Offsets [Begin, End). Begin -1 is the oldest that is kept, whatever was before.
 	Begin, End int64
 	From, To   time.Time // [From, To); To zero is without an end

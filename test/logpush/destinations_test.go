@@ -209,7 +209,7 @@ func (s items) Put(ctx context.Context, o logpush.Object) error {
 	if err != nil {
 		return &logpush.UploadError{Text: "no answer"}
 	}
-	defer answer.Body.Close() //nolint:errcheck // nothing is read
+	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
 		return &logpush.UploadError{Status: answer.StatusCode}
 	}

@@ -17,6 +17,7 @@ import (
 	"gocloud.dev/blob/azureblob"
 
 	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/parameters"
 )
 
 // azureParameters are those of a shared access signature, and endpoint. Others could
@@ -38,13 +39,13 @@ var containerName = regexp.MustCompile(`^(\$root|\$web|[a-z0-9](-?[a-z0-9]){2,62
 // as the host, as S3-compatible stores have it.
 func newAzure(u *url.URL, options Options) (logpush.Sink, error) {
 	query := u.Query()
-	if err := checkParameters(u.Scheme, query, azureParameters); err != nil {
+	if err := parameters.Check(u.Scheme, query, azureParameters); err != nil {
 		return nil, fmt.Errorf("%w (after the ? stands a shared access signature)", err)
 	}
 	if err := checkSignature(query); err != nil {
 		return nil, err
 	}
-	endpoint, err := endpointOf(query, options.Egress)
+	endpoint, err := parameters.Endpoint(query, options.Egress)
 	if err != nil {
 		return nil, err
 	}

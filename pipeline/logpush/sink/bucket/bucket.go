@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -88,50 +87,6 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 		return ctx.Err()
 	}
 	return s.classify(err)
-}
-
-// checkParameters refuses unknown, repeated and missing parameters; of known, those
-// marked true are required.
-func checkParameters(scheme string, query url.Values, known map[string]bool) error {
-	var missing []string
-	for name, required := range known {
-		if required && query.Get(name) == "" {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) > 0 {
-		slices.Sort(missing)
-		return fmt.Errorf("required parameters are missing: %s", strings.Join(missing, ", "))
-	}
-	for name, values := range query {
-		if _, ok := known[name]; !ok {
-			return fmt.Errorf("the parameter %q is not known for %s", name, scheme)
-		}
-		if len(values) > 1 {
-			return fmt.Errorf("the parameter %q is given twice", name)
-		}
-	}
-	return nil
-}
-
-// endpointOf reads the parameter endpoint, a host; nil when there is none. A scheme
-// before it is our addition, for a store on the operator's network without TLS.
-func endpointOf(query url.Values, policy egress.Policy) (*url.URL, error) {
-	endpoint := query.Get("endpoint")
-	if endpoint == "" {
-		return nil, nil
-	}
-	if !strings.Contains(endpoint, "://") {
-		endpoint = "https://" + endpoint
-	}
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("the parameter endpoint must be a host, with a port if need be")
-	}
-	if err := policy.CheckScheme(u.Scheme); err != nil {
-		return nil, fmt.Errorf("the parameter endpoint: %w", err)
-	}
-	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimSuffix(u.Path, "/")}, nil
 }
 
 // answered makes the error of an answer. The code is the store's own word for what

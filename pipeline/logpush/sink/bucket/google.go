@@ -21,6 +21,7 @@ import (
 	"google.golang.org/api/option"
 
 	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/parameters"
 )
 
 var googleParameters = map[string]bool{"credentials": false, "endpoint": false}
@@ -29,13 +30,13 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func newGoogle(u *url.URL, options Options) (logpush.Sink, error) {
 	query := u.Query()
-	if err := checkParameters(u.Scheme, query, googleParameters); err != nil {
+	if err := parameters.Check(u.Scheme, query, googleParameters); err != nil {
 		return nil, err
 	}
 	if u.Port() != "" {
 		return nil, errors.New("a bucket has no port: write gs://<bucket>/<path>")
 	}
-	endpoint, err := endpointOf(query, options.Egress)
+	endpoint, err := parameters.Endpoint(query, options.Egress)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +86,7 @@ func googleLogin(given string, elsewhere, ambient bool) (oauth2.TokenSource, err
 func serviceAccount(given string) (oauth2.TokenSource, error) {
 	encoded, ok := strings.CutPrefix(given, "base64:")
 	if !ok {
-		return nil, errors.New("the parameter credentials must begin with base64:")
+		return nil, errors.New("the parameter credentials must be base64:<JSON of a service account's key>")
 	}
 	// A + that was not written as %2B has become a space.
 	encoded = strings.NewReplacer("-", "+", "_", "/", " ", "+").Replace(strings.TrimRight(encoded, "="))

@@ -17,6 +17,7 @@ import (
 
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/egress"
+	"tidegate/pipeline/logpush/sink/parameters"
 )
 
 // s3Sink speaks to S3 by the SDK itself. The driver of gocloud.dev uploads with the
@@ -47,7 +48,7 @@ func newS3(u *url.URL, options Options) (logpush.Sink, error) {
 	if u.Scheme == "r2" {
 		known = r2Parameters
 	}
-	if err := checkParameters(u.Scheme, query, known); err != nil {
+	if err := parameters.Check(u.Scheme, query, known); err != nil {
 		return nil, err
 	}
 	if u.Port() != "" {
@@ -101,7 +102,7 @@ func s3Endpoint(scheme string, query url.Values, policy egress.Policy) (*string,
 		}
 		return aws.String("https://" + account + ".r2.cloudflarestorage.com"), nil
 	}
-	endpoint, err := endpointOf(query, policy)
+	endpoint, err := parameters.Endpoint(query, policy)
 	if endpoint == nil || err != nil {
 		return nil, err
 	}

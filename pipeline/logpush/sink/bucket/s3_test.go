@@ -252,13 +252,7 @@ func TestRefusedDestinations(t *testing.T) {
 	const keys = "&access-key-id=k&secret-access-key=s"
 	f := func(conf, want string) {
 		t.Helper()
-		u, err := url.Parse(conf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := New(u, Options{}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s gave %v, want an error with %q", conf, err, want)
-		}
+		sinktest.Refused(t, func(u *url.URL) (logpush.Sink, error) { return New(u, Options{}) }, conf, want)
 	}
 	f("s3://b/p", "access-key-id, region, secret-access-key")
 	f("s3://b/p?region=r&access-key-id=k", "secret-access-key")

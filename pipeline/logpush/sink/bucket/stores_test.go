@@ -94,15 +94,7 @@ func (f *front) sink(t *testing.T, folder string) logpush.Sink {
 
 func open(t *testing.T, conf string, options Options) logpush.Sink {
 	t.Helper()
-	u, err := url.Parse(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(u, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return sinktest.Open(t, func(u *url.URL) (logpush.Sink, error) { return New(u, options) }, conf)
 }
 
 func TestStores(t *testing.T) {
@@ -256,7 +248,7 @@ func realGoogle(t *testing.T, external string) store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	call := func(method, path, body string, into any) *http.Response {
+	call := func(method, path, body string, into any) (status int) {
 		q, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, external+path, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
@@ -275,11 +267,11 @@ func realGoogle(t *testing.T, external string) store {
 				t.Fatalf("%s %s: %d %s", method, path, answer.StatusCode, text)
 			}
 		}
-		return answer
+		return answer.StatusCode
 	}
 	var ignored struct{}
-	if answer := call("POST", "/storage/v1/b?project=p", fmt.Sprintf(`{"name":%q}`, bucket), &ignored); answer.StatusCode != 200 {
-		t.Fatalf("make a bucket: %d", answer.StatusCode)
+	if status := call("POST", "/storage/v1/b?project=p", fmt.Sprintf(`{"name":%q}`, bucket), &ignored); status != http.StatusOK {
+		t.Fatalf("make a bucket: %d", status)
 	}
 	objects := "/storage/v1/b/" + bucket + "/o"
 	return store{
@@ -287,7 +279,7 @@ func realGoogle(t *testing.T, external string) store {
 		get: func(key string) (stored, bool) {
 			var about struct{ ContentType, ContentEncoding string }
 			var body []byte
-			if call("GET", objects+"/"+url.PathEscape(key)+"?alt=media", "", &body).StatusCode != 200 {
+			if call("GET", objects+"/"+url.PathEscape(key)+"?alt=media", "", &body) != http.StatusOK {
 				return stored{}, false
 			}
 			call("GET", objects+"/"+url.PathEscape(key), "", &about)

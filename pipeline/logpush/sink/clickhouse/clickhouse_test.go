@@ -97,15 +97,7 @@ var loopback = Options{Egress: egress.Policy{AllowHTTP: true, AllowLoopback: tru
 
 func open(t *testing.T, conf string) logpush.Sink {
 	t.Helper()
-	u, err := url.Parse(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(u, loopback)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return sinktest.Open(t, func(u *url.URL) (logpush.Sink, error) { return New(u, loopback) }, conf)
 }
 
 const rows = `{"Outcome":"ok","WallTimeMs":1}` + "\n" + `{"Outcome":"exception","WallTimeMs":2}` + "\n"
@@ -212,13 +204,7 @@ func TestTroubleThatMayPass(t *testing.T) {
 func TestBadSettings(t *testing.T) {
 	f := func(conf, want string) {
 		t.Helper()
-		u, err := url.Parse(conf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := New(u, Options{}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: the error is %v, want one with %q", conf, err, want)
-		}
+		sinktest.Refused(t, func(u *url.URL) (logpush.Sink, error) { return New(u, Options{}) }, conf, want)
 	}
 	f("clickhouse://h/d", "<database>/<table>")
 	f("clickhouse://h/d/t/x", "<database>/<table>")

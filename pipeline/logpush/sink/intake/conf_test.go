@@ -5,18 +5,15 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/sinktest"
 )
 
 func TestRefusedDestinations(t *testing.T) {
 	f := func(conf, want string) {
 		t.Helper()
-		u, err := url.Parse(conf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := New(u, Options{}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s gave %v, want an error with %q", conf, err, want)
-		}
+		sinktest.Refused(t, func(u *url.URL) (logpush.Sink, error) { return New(u, Options{}) }, conf, want)
 	}
 	f("http://h/", "plain http")
 	f("ftp://h/", "ftp")

@@ -31,6 +31,7 @@ import (
 
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/egress"
+	"tidegate/pipeline/logpush/sink/parameters"
 )
 
 // Headers of a message.
@@ -55,18 +56,15 @@ type sink struct {
 	opts  []kgo.Opt
 }
 
+// known parameters, none of which is required.
+var known = map[string]bool{"brokers": false, "transport": false, "sasl-mechanism": false, "username": false, "password": false, "compression": false, "key": false}
+
 // New returns the sink of a kafka:// URL. Without TLS only where the policy allows
 // plain HTTP, too.
 func New(u *url.URL, options Options) (logpush.Sink, error) {
 	query := u.Query()
-	known := []string{"brokers", "transport", "sasl-mechanism", "username", "password", "compression", "key"}
-	for name, values := range query {
-		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("the parameter %q is not known for kafka: possible are %s", name, strings.Join(known, ", "))
-		}
-		if len(values) > 1 {
-			return nil, fmt.Errorf("the parameter %q is given twice", name)
-		}
+	if err := parameters.Check(u.Scheme, query, known); err != nil {
+		return nil, err
 	}
 	topic := strings.TrimPrefix(u.Path, "/")
 	if topic == "" || strings.ContainsAny(topic, "/{}") || u.User != nil {

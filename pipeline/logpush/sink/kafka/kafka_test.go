@@ -19,6 +19,7 @@ import (
 
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/egress"
+	"tidegate/pipeline/logpush/sink/sinktest"
 )
 
 var loopback = Options{Egress: egress.Policy{AllowHTTP: true, AllowLoopback: true}}
@@ -60,15 +61,7 @@ func topic(t *testing.T, broker string) string {
 
 func open(t *testing.T, conf string, options Options) logpush.Sink {
 	t.Helper()
-	u, err := url.Parse(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(u, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return sinktest.Open(t, func(u *url.URL) (logpush.Sink, error) { return New(u, options) }, conf)
 }
 
 // consume reads n messages of a topic.
@@ -194,13 +187,7 @@ func TestAnEndedContext(t *testing.T) {
 func TestBadSettings(t *testing.T) {
 	f := func(conf, want string) {
 		t.Helper()
-		u, err := url.Parse(conf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := New(u, Options{}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: the error is %v, want one with %q", conf, err, want)
-		}
+		sinktest.Refused(t, func(u *url.URL) (logpush.Sink, error) { return New(u, Options{}) }, conf, want)
 	}
 	f("kafka://b:9092/", "kafka://<broker>:<port>/<topic>")
 	f("kafka://b:9092/a/b", "kafka://<broker>:<port>/<topic>")

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -24,6 +23,7 @@ import (
 
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/egress"
+	"tidegate/pipeline/logpush/sink/parameters"
 )
 
 // Options of every Kinesis destination.
@@ -47,58 +47,35 @@ type sink struct {
 // New returns the sink of a kinesis:// URL.
 func New(u *url.URL, options Options) (logpush.Sink, error) {
 	query := u.Query()
-	known := []string{"region", "access-key-id", "secret-access-key", "endpoint"}
-	for name, values := range query {
-		switch {
-		case name == "sts-assume-role-arn" || name == "sts-external-id":
+	for _, name := range []string{"sts-assume-role-arn", "sts-external-id"} {
+		if query.Has(name) {
 			return nil, fmt.Errorf("%s is not supported: there is no AWS account here that could assume the role; give access-key-id and secret-access-key", name)
-		case !slices.Contains(known, name):
-			return nil, fmt.Errorf("the parameter %q is not known for kinesis: possible are %s", name, strings.Join(known, ", "))
-		case len(values) > 1:
-			return nil, fmt.Errorf("the parameter %q is given twice", name)
 		}
+	}
+	known := map[string]bool{"region": true, "access-key-id": true, "secret-access-key": true, "endpoint": false}
+	if err := parameters.Check(u.Scheme, query, known); err != nil {
+		return nil, err
 	}
 	if u.Host == "" || u.User != nil || u.Path != "" && u.Path != "/" {
 		return nil, errors.New("write kinesis://<stream>, without a path")
 	}
-	var missing []string
-	for _, name := range known[:3] {
-		if query.Get(name) == "" {
-			missing = append(missing, name)
-		}
-	}
-	if missing != nil {
-		return nil, fmt.Errorf("required parameters are missing: %s", strings.Join(missing, ", "))
-	}
-	endpoint, err := endpointOf(query.Get("endpoint"), options.Egress)
+	endpoint, err := parameters.Endpoint(query, options.Egress)
 	if err != nil {
 		return nil, err
 	}
+	var base *string // nil is Amazon's own
+	if endpoint != nil {
+		if endpoint.Path != "" {
+			return nil, errors.New("the parameter endpoint must be a host without a path")
+		}
+		base = aws.String(endpoint.String())
+	}
 	client := kinesis.New(kinesis.Options{
-		Region: query.Get("region"), BaseEndpoint: endpoint, HTTPClient: options.Egress.Client(),
+		Region: query.Get("region"), BaseEndpoint: base, HTTPClient: options.Egress.Client(),
 		Credentials: credentials.NewStaticCredentialsProvider(query.Get("access-key-id"), query.Get("secret-access-key"), ""),
 		Retryer:     aws.NopRetryer{}, // the caller retries, and counts
 	})
 	return &sink{client: client, stream: u.Host}, nil
-}
-
-// endpointOf returns nil for Amazon's own. A scheme before the host is our addition,
-// for a compatible service on the operator's network without TLS.
-func endpointOf(endpoint string, policy egress.Policy) (*string, error) {
-	if endpoint == "" {
-		return nil, nil
-	}
-	if !strings.Contains(endpoint, "://") {
-		endpoint = "https://" + endpoint
-	}
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" {
-		return nil, errors.New("the parameter endpoint must be a host, with a port if need be")
-	}
-	if err := policy.CheckScheme(u.Scheme); err != nil {
-		return nil, fmt.Errorf("the parameter endpoint: %w", err)
-	}
-	return aws.String(u.Scheme + "://" + u.Host), nil
 }
 
 // Traits implements logpush.Traiter.

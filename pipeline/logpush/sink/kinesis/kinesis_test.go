@@ -132,20 +132,14 @@ func TestTroubleThatMayPass(t *testing.T) {
 func TestBadSettings(t *testing.T) {
 	f := func(conf, want string) {
 		t.Helper()
-		u, err := url.Parse(conf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := New(u, Options{}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: the error is %v, want one with %q", conf, err, want)
-		}
+		sinktest.Refused(t, func(u *url.URL) (logpush.Sink, error) { return New(u, Options{}) }, conf, want)
 	}
-	f("kinesis://s", "access-key-id, secret-access-key")
+	f("kinesis://s", "access-key-id, region, secret-access-key")
 	f("kinesis://s/path?region=r&access-key-id=a&secret-access-key=s", "without a path")
 	f("kinesis://?region=r&access-key-id=a&secret-access-key=s", "kinesis://<stream>")
 	f("kinesis://s?region=r&sts-assume-role-arn=arn", "sts-assume-role-arn is not supported")
-	f("kinesis://s?region=r&shard=1", `"shard" is not known`)
-	f("kinesis://s?region=r&region=q", "given twice")
+	f("kinesis://s?region=r&access-key-id=a&secret-access-key=s&shard=1", `"shard" is not known`)
+	f("kinesis://s?region=r&region=q&access-key-id=a&secret-access-key=s", "given twice")
 	f("kinesis://s?region=r&access-key-id=a&secret-access-key=s&endpoint=http://h", "not allowed")
 	f("kinesis://s?region=r&access-key-id=a&secret-access-key=s&endpoint=h/path", "must be a host")
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -234,5 +235,31 @@ func check(t *testing.T, s Subject, o logpush.Object) {
 	}
 	if want := Content(o); !bytes.Equal(got, want) {
 		t.Errorf("%s has %d bytes, other than the %d that were put", o.Name, len(got), len(want))
+	}
+}
+
+// Open makes the sink of a destination_conf.
+func Open(t testing.TB, open func(*url.URL) (logpush.Sink, error), conf string) logpush.Sink {
+	t.Helper()
+	u, err := url.Parse(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := open(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Refused wants the error of a destination_conf to hold a text.
+func Refused(t testing.TB, open func(*url.URL) (logpush.Sink, error), conf, want string) {
+	t.Helper()
+	u, err := url.Parse(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(u); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%s gave %v, want an error with %q", conf, err, want)
 	}
 }

@@ -20,12 +20,11 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"slices"
 	"strconv"
-	"strings"
 
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/egress"
+	"tidegate/pipeline/logpush/sink/parameters"
 )
 
 // Options of every syslog destination.
@@ -46,18 +45,15 @@ type sink struct {
 // headers included. Receivers may cut sooner: RFC 5426 only asks for 480 bytes.
 const maxDatagram = 65_507
 
+// known parameters, none of which is required.
+var known = map[string]bool{"transport": false, "facility": false, "hostname": false, "app-name": false, "sd-id": false, "confirm": false}
+
 // New returns the sink of a syslog:// URL. TCP and UDP only where the policy allows
 // plain HTTP, too.
 func New(u *url.URL, options Options) (logpush.Sink, error) {
 	query := u.Query()
-	known := []string{"transport", "facility", "hostname", "app-name", "sd-id", "confirm"}
-	for name, values := range query {
-		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("the parameter %q is not known for syslog: possible are %s", name, strings.Join(known, ", "))
-		}
-		if len(values) > 1 {
-			return nil, fmt.Errorf("the parameter %q is given twice", name)
-		}
+	if err := parameters.Check(u.Scheme, query, known); err != nil {
+		return nil, err
 	}
 	if u.Hostname() == "" || u.User != nil || u.Path != "" && u.Path != "/" {
 		return nil, errors.New("write syslog://<host>:<port>, without a path")
@@ -120,7 +116,7 @@ func (s *sink) put(ctx context.Context, o *logpush.Object) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // ends whatever waits
 	if s.transport == "udp" {
 		return s.sendDatagrams(conn, o)

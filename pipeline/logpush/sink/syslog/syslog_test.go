@@ -20,21 +20,14 @@ import (
 
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/egress"
+	"tidegate/pipeline/logpush/sink/sinktest"
 )
 
 var loopback = Options{Egress: egress.Policy{AllowHTTP: true, AllowLoopback: true, NoProgress: 2 * time.Second}}
 
 func open(t *testing.T, conf string, options Options) logpush.Sink {
 	t.Helper()
-	u, err := url.Parse(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(u, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return sinktest.Open(t, func(u *url.URL) (logpush.Sink, error) { return New(u, options) }, conf)
 }
 
 func batch(texts ...string) logpush.Object {
@@ -257,13 +250,7 @@ func TestMessages(t *testing.T) {
 func TestBadSettings(t *testing.T) {
 	f := func(conf, want string) {
 		t.Helper()
-		u, err := url.Parse(conf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := New(u, Options{}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: the error is %v, want one with %q", conf, err, want)
-		}
+		sinktest.Refused(t, func(u *url.URL) (logpush.Sink, error) { return New(u, Options{}) }, conf, want)
 	}
 	f("syslog:///", "syslog://<host>:<port>")
 	f("syslog://h/path", "without a path")
