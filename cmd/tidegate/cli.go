@@ -24,8 +24,8 @@ func clientCommands() []*cobra.Command {
 		group("sampling", "Keep fewer trace events of a busy script",
 			samplingGet(c), samplingSet(c)),
 		group("jobs", "Deliver trace events with Logpush jobs",
-			jobsCreate(c), jobsList(c), deadLetters(c),
-			jobsReplay(c), jobsReplays(c), jobsReplayCancel(c)),
+			jobsCreate(c), jobsList(c), jobsView(c), jobsTest(c), jobsUpdate(c), jobsSwitch(c, true), jobsSwitch(c, false), jobsDelete(c),
+			jobsTail(c), deadLetters(c), jobsReplay(c), jobsReplays(c), jobsReplayCancel(c)),
 		group("token", "Make API tokens", tokenCreate(c)),
 	}
 	for _, command := range commands {

@@ -14,58 +14,54 @@ import (
 
 func jobsCreate(c *connection) *cobra.Command {
 	dataset := schema.Dataset
-	var name, destination, filter, start string
-	var options logjob.OutputOptions
 	var enabled bool
+	var start string
 	command := &cobra.Command{
 		Use: "create --destination URL", Short: "Make a Logpush job; its destination is tried at once",
 		Example: "  tidegate jobs create --name errors --destination https://logs.example.com/in --fields Event,Outcome \\\n" +
 			"    --filter '{\"where\":{\"key\":\"Outcome\",\"operator\":\"!eq\",\"value\":\"ok\"}}' --enabled",
 		Args: arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := required(cmd, "destination"); err != nil {
-				return err
-			}
-			s, err := c.open(cmd)
-			if err != nil {
-				return err
-			}
-			update := logjob.Update{Dataset: &dataset, Name: &name, DestinationConf: &destination, Enabled: &enabled}
-			if filter != "" {
-				update.Filter = &filter
-			}
-			if options.FieldNames != nil || options.OutputType != "" {
-				update.OutputOptions = &options
-			}
-			if start != "" {
-				from, err := timeFlag(cmd, "start", start)
-				if err != nil {
-					return err
-				}
-				update.Start = &from
-			}
-			job, err := s.api.CreateJob(cmd.Context(), s.account, update)
-			if err != nil {
-				return s.explain("make the job", err)
-			}
-			return s.show(func(out io.Writer) {
-				state := "it delivers from now on"
-				if !job.Enabled {
-					state = "it is not enabled"
-				}
-				fmt.Fprintf(out, "Made job %d to %s; %s\n", job.ID, oneLine(logjob.MaskDestination(job.DestinationConf)), state)
-			})
-		},
 	}
-	flags := command.Flags()
-	flags.StringVar(&name, "name", "", "name, of letters, digits, dots, underscores and hyphens")
-	flags.StringVar(&destination, "destination", "", "where events go: https://, s3:// or file://, with parameters as Logpush has them")
-	flags.StringSliceVar(&options.FieldNames, "fields", nil, "fields of an event, in the order of the output (default: the API's)")
-	flags.StringVar(&options.OutputType, "output-type", "", "ndjson or csv (default ndjson)")
-	flags.StringVar(&filter, "filter", "", "which events, as Logpush's JSON (default: all)")
-	flags.StringVar(&start, "start", "", "deliver from this time on, such as 2026-11-01T00:00:00Z or 36h ago as 36h (default: now)")
-	flags.BoolVar(&enabled, "enabled", false, "begin to deliver")
+	settings := newJobSettings(command)
+	settings.keeps()
+	command.Flags().BoolVar(&enabled, "enabled", false, "begin to deliver")
+	command.Flags().StringVar(&start, "start", "", "deliver from this time on, such as 2026-11-01T00:00:00Z or 36h ago as 36h (default: now)")
+	command.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := required(cmd, "destination"); err != nil {
+			return err
+		}
+		update, err := settings.update(cmd, nil)
+		if err != nil {
+			return err
+		}
+		if start != "" {
+			from, err := timeFlag(cmd, "start", start)
+			if err != nil {
+				return err
+			}
+			update.Start = &from
+		}
+		s, err := c.open(cmd)
+		if err != nil {
+			return err
+		}
+		update.Dataset, update.Enabled = &dataset, &enabled
+		job, err := s.api.CreateJob(cmd.Context(), s.account, update)
+		if err != nil {
+			return s.explain("make the job", err)
+		}
+		return s.show(func(out io.Writer) {
+			fmt.Fprintf(out, "Made job %d to %s; %s\n", job.ID, oneLine(logjob.MaskDestination(job.DestinationConf)), stateOf(job))
+		})
+	}
 	return command
+}
+
+func stateOf(j logjob.Job) string {
+	if j.Enabled {
+		return "it delivers from now on"
+	}
+	return "it is not enabled"
 }
 
 func jobsList(c *connection) *cobra.Command {

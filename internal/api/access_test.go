@@ -35,6 +35,8 @@ var needed = map[string]string{
 	"GET /accounts/{account}/logpush/jobs/{id}":                               "logs:edit",
 	"PUT /accounts/{account}/logpush/jobs/{id}":                               "logs:edit",
 	"DELETE /accounts/{account}/logpush/jobs/{id}":                            "logs:edit",
+	"POST /accounts/{account}/logpush/jobs/{id}/test":                         "logs:edit",
+	"POST /accounts/{account}/logpush/test":                                   "logs:edit",
 	"GET /accounts/{account}/logpush/jobs/{id}/dead-letters":                  "logs:edit",
 	"POST /accounts/{account}/logpush/jobs/{id}/dead-letters/resend":          "logs:edit",
 	"GET /accounts/{account}/logpush/jobs/{id}/dead-letters/{letter}":         "logs:edit",

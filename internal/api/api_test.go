@@ -35,6 +35,7 @@ type platform struct {
 	instant        *feed
 	written        map[string]string // challenges by their file's name
 	runtime        *runtime
+	previews       *previews
 	url            string
 	token          string
 	http           *http.Client // validates every answer
@@ -67,7 +68,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 	if _, err := db.Bootstrap(t.Context(), control.Account{}, func(token string) error { secret = token; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	feed, instant, run := newFeed(), newFeed(), new(runtime)
+	feed, instant, run, tried := newFeed(), newFeed(), new(runtime), new(previews)
 	written := destinations{written: map[string]string{}, test: func(conf string) error {
 		switch {
 		case strings.Contains(conf, "refused"):
@@ -79,7 +80,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 	}}
 	server, err := api.New(config, api.Deps{
 		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Letters: db, Health: db, Replays: db, Archive: archive{}, Snapshots: db, Routers: db,
-		Destinations: written, Keys: db, InstantLogs: db, InstantEvents: instant,
+		Destinations: written, Previews: tried, Keys: db, InstantLogs: db, InstantEvents: instant,
 		Metrics: metrics{}, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, "dashboard "+r.URL.Path) // to memory
@@ -100,7 +101,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 			t.Error(violation)
 		}
 	})
-	p := &platform{store: db, server: server, feed: feed, instant: instant, written: written.written, runtime: run, url: listener.URL, token: secret, validator: validator}
+	p := &platform{store: db, server: server, feed: feed, instant: instant, written: written.written, runtime: run, previews: tried, url: listener.URL, token: secret, validator: validator}
 	p.http = &http.Client{Transport: validator}
 	p.Client = client.New(listener.URL, secret, p.http)
 	return p

@@ -24,6 +24,7 @@ type Deps struct {
 	Health        Health
 	Replays       Replays
 	Archive       Archive // nil: nobody knows what is kept
+	Previews      Previews
 	Snapshots     Snapshots
 	Destinations  Destinations
 	Keys          Keys
@@ -193,6 +194,14 @@ type Health interface {
 	AlertHook(ctx context.Context, accountID string) (logjob.AlertHook, error)
 	SaveAlertHook(ctx context.Context, accountID string, h logjob.AlertHook) (logjob.AlertHook, error)
 	DeleteAlertHook(ctx context.Context, accountID string) error
+}
+
+// Previews show what a job would send.
+type Previews interface {
+	// Preview runs a job over events, or, where they are nil, over the newest ones of
+	// its account, up to limit. Nothing is sent. An *errs.Error is about the job, or is
+	// unavailable when events cannot be read.
+	Preview(ctx context.Context, j logjob.Job, events [][]byte, limit int) (logjob.Preview, error)
 }
 
 // Letters are what destinations refused for good.

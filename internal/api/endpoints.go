@@ -123,6 +123,8 @@ func (s *Server) endpoints() []endpoint {
 		{get, replays + "/:replay", logsEdit, codeLogpush, s.getReplay},
 		{del, replays + "/:replay", logsEdit, codeLogpush, s.cancelReplay},
 		{post, replays + "/:replay/cancel", logsEdit, codeLogpush, s.cancelReplay},
+		{post, logpush + "/jobs/:id/test", logsEdit, codeLogpush, s.previewJob},
+		{post, logpush + "/test", logsEdit, codeLogpush, s.previewNewJob},
 		{get, letters, logsEdit, codeLogpush, s.listLetters},
 		{post, letters + "/resend", logsEdit, codeLogpush, s.resendLetters},
 		{get, letters + "/:letter", logsEdit, codeLogpush, s.getLetter},

@@ -190,8 +190,10 @@ func (r *request) decode(v any) error {
 	return decodeStrict(text, v)
 }
 
-func (r *request) body() ([]byte, error) {
-	text, err := io.ReadAll(http.MaxBytesReader(r.gin.Writer, r.gin.Request.Body, bodyBytesMax))
+func (r *request) body() ([]byte, error) { return r.bodyUpTo(bodyBytesMax) }
+
+func (r *request) bodyUpTo(most int64) ([]byte, error) {
+	text, err := io.ReadAll(http.MaxBytesReader(r.gin.Writer, r.gin.Request.Body, most))
 	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, errs.New(errs.TooLarge, 0, "the body is larger than %d bytes", e.Limit)
 	}

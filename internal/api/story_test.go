@@ -35,6 +35,7 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("jobs", func(t *testing.T) { jobs(t, p) })
 	t.Run("logpush", func(t *testing.T) { logpushQuestions(t, p) })
 	t.Run("instant logs", func(t *testing.T) { instantLogs(t, p) })
+	t.Run("tried jobs", func(t *testing.T) { previewStory(t, p) })
 	t.Run("dead letters", func(t *testing.T) { deadLetterStory(t, p) })
 	t.Run("health", func(t *testing.T) { healthStory(t, p) })
 	t.Run("replays", func(t *testing.T) { replayStory(t, p) })

@@ -73,6 +73,8 @@ func TestNoStringHoldsNUL(t *testing.T) {
 		"POST /accounts/{account}/logpush/jobs/{id}/replays":                      `{"from": "2026-11-01T00:00:00Z", "to": "2026-11-02T00:00:00Z"}`,
 		"POST /accounts/{account}/logpush/jobs/{id}/replay":                       `{"from": "2026-11-01T00:00:00Z"}`,
 		"POST /accounts/{account}/logpush/jobs/{id}/replays/{replay}/cancel":      `{}`,
+		"POST /accounts/{account}/logpush/jobs/{id}/test":                         `{"events": [{"Outcome": "ok"}], "filter": "", "output_options": {"batch_prefix": "a"}}`,
+		"POST /accounts/{account}/logpush/test":                                   `{"dataset": "workers_trace_events", "events": [{"Outcome": "ok"}], "filter": ""}`,
 		"POST /accounts/{account}/logpush/jobs/{id}/dead-letters/resend":          `{}`,
 		"POST /accounts/{account}/logpush/jobs/{id}/dead-letters/{letter}/resend": `{}`,
 		"POST /accounts/{account}/logpush/edge/jobs":                              `{"fields": "Outcome", "filter": "", "kind": "instant-logs"}`,

@@ -81,6 +81,23 @@ func (p *process) egress(ctx context.Context) egress.Policy {
 	}
 }
 
+// previews reads the event topic, where there is Kafka.
+func (p *process) previews(sinks logpush.Sinks) (*logpush.Previews, error) {
+	if len(p.config.Kafka) == 0 {
+		return logpush.NewPreviews(sinks, nil), nil
+	}
+	reader, err := stream.NewReader(p.stream(), p.log)
+	if err != nil {
+		return nil, err
+	}
+	p.services = append(p.services, service{"previews", stageEdge, func(ctx context.Context) error {
+		<-ctx.Done()
+		reader.Close()
+		return nil
+	}})
+	return logpush.NewPreviews(sinks, reader), nil
+}
+
 // sinks is the table of destinations: a new one is a folder below
 // pipeline/logpush/sink and a line here, or, if it is reached over HTTP, a line in
 // the table of sink/intake.

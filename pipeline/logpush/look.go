@@ -66,7 +66,7 @@ func (d *delivery) take(now time.Time, r *entry) (bool, error) {
 		d.position = d.rebuild[0].End // retention may have left nothing before it
 		return false, nil
 	}
-	if !d.keep(r) {
+	if !d.keep(&d.counts, d.partition.ID(), r) {
 		if !d.window.Empty() {
 			d.window.Extend(r.Offset+1, r.Time)
 		}
@@ -126,30 +126,30 @@ func (d *delivery) held() int64 {
 	return held
 }
 
-// keep decides whether a record is sent.
-func (d *delivery) keep(r *entry) bool {
-	if r.Account != d.job.AccountID {
+// keep decides whether a record of a partition is sent, and counts it.
+func (s *settings) keep(c *counts, partition int, r *entry) bool {
+	if r.Account != s.job.AccountID {
 		return false
 	}
-	d.counts.in++
+	c.in++
 	if r.Header(schema.HeaderLogpush) == schema.LogpushDisabled {
-		d.counts.disabled++
+		c.disabled++
 		return false
 	}
 	if r.malformed {
-		d.counts.malformed++
+		c.malformed++
 		return false
 	}
-	if !d.filter.Match(&r.event) {
-		d.counts.filtered++
+	if !s.filter.Match(&r.event) {
+		c.filtered++
 		return false
 	}
-	if !sampled(d.rate, d.job.ID, d.partition.ID(), r.Offset) {
-		d.counts.sampled++
+	if !sampled(s.rate, s.job.ID, partition, r.Offset) {
+		c.sampled++
 		return false
 	}
 	if r.truncated {
-		d.counts.truncated++
+		c.truncated++
 	}
 	return true
 }

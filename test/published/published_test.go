@@ -35,7 +35,7 @@ var onlyHere = []struct {
 }{
 	{"additions: docs/extensions.md", []string{
 		"cancelReplay", "claimCron", "createReplay", "deleteReplay", "getReplay", "listReplays", "replayJob", "controlRamp", "deleteAffinity", "deleteDeadLetter", "deleteLogpushAlerts", "getJobHealth", "getLogpushAlerts", "putLogpushAlerts", "queryGraph", "deletePolicy", "getAffinity", "getBundle", "getMetrics", "getModule", "getPolicy", "getRamp",
-		"getDeadLetter", "getDeadLetterContent", "getSampling", "getSnapshot", "createInstantLogs", "listInstantLogs", "listDeadLetters", "resendDeadLetter", "resendDeadLetters",
+		"getDeadLetter", "getDeadLetterContent", "getSampling", "getSnapshot", "createInstantLogs", "listInstantLogs", "listDeadLetters", "resendDeadLetter", "resendDeadLetters", "testJob", "testNewJob",
 		"getWholeSnapshot", "listDecisions", "patchAccount", "putAffinity", "putPolicy", "putReports", "putSampling"}},
 	{"wrangler calls them, and nobody publishes them", []string{
 		"deleteService", "domainChangeset", "findSubdomain", "getEnvironment", "getEnvironmentBindings", "getEnvironmentRoutes",

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/spf13/cobra"
+
+	"tidegate/internal/logjob"
+)
+
+// tailLineMax is far above an event, whose logs and exceptions are cut to their budget.
+const tailLineMax = 4 << 20
+
+func jobsTail(c *connection) *cobra.Command {
+	var request logjob.InstantRequest
+	var fields, filter string
+	var sample int64
+	var length time.Duration
+	command := &cobra.Command{
+		Use: "tail [JOB]", Short: "Print events as they come, with a job's fields and filter",
+		Long: "Print events of the account as they come, one line of NDJSON each, with the fields and the filter of a job or of flags.\n" +
+			"An account has one such session at a time. It ends after an hour.",
+		Args: arguments(0, 1),
+	}
+	flags := command.Flags()
+	flags.StringVar(&fields, "fields", "", "fields, separated by commas (default: the job's, or the API's)")
+	flags.StringVar(&filter, "filter", "", "which events, as Logpush's JSON (default: the job's, or all)")
+	flags.Int64Var(&sample, "sample", 1, "show one event in so many")
+	flags.DurationVar(&length, "for", 0, "end after this time (default: when interrupted)")
+	command.RunE = func(cmd *cobra.Command, args []string) error {
+		var id int64
+		if len(args) == 1 {
+			var err error
+			if id, err = jobArgument(cmd, args); err != nil {
+				return err
+			}
+		}
+		s, err := c.open(cmd)
+		if err != nil {
+			return err
+		}
+		if id != 0 {
+			j, err := s.api.Job(cmd.Context(), s.account, id)
+			if err != nil {
+				return s.explain("read the job", err)
+			}
+			request.Fields, request.Filter = new(strings.Join(j.FieldNames(), ",")), &j.Filter
+		}
+		for flag, member := range map[string]**string{"fields": &request.Fields, "filter": &request.Filter} {
+			if flags.Changed(flag) {
+				*member = new(flags.Lookup(flag).Value.String())
+			}
+		}
+		request.Sample = given(flags, "sample", sample)
+		session, err := s.api.CreateInstantLogs(cmd.Context(), s.account, request)
+		if err != nil {
+			return s.explain("begin a session of instant logs", err)
+		}
+		ctx := cmd.Context()
+		if length > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, length)
+			defer cancel()
+		}
+		return s.listen(ctx, session.URL)
+	}
+	return command
+}
+
+// listen prints what comes until ctx ends, which is no failure, or the session does.
+func (s *session) listen(ctx context.Context, url string) error {
+	// The URL is secret: no error of the dial may show it.
+	conn, _, err := websocket.Dial(ctx, url, nil) //nolint:bodyclose // Dial has taken the body over
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return errors.New("listen to events: the API names a WebSocket that cannot be reached from here")
+	}
+	defer func() { _ = conn.CloseNow() }()
+	conn.SetReadLimit(tailLineMax)
+	for {
+		_, line, err := conn.Read(ctx)
+		closed, ended := errors.AsType[websocket.CloseError](err)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case ended:
+			return fmt.Errorf("listen to events: %s", oneLine(closed.Reason))
+		case err != nil:
+			return errors.New("listen to events: the connection broke off")
+		}
+		if _, err := s.out.Write(line); err != nil {
+			return err
+		}
+	}
+}

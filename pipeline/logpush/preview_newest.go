@@ -1,0 +1,153 @@
+package logpush
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"tidegate/internal/errs"
+	"tidegate/pipeline/stream"
+)
+
+const (
+	// previewTry bounds how long a preview, for which a person waits, looks for events.
+	previewTry = 15 * time.Second
+	// previewStep is how many offsets a preview goes back at a time, and
+	// previewReach how many in all, in each partition.
+	previewStep  = 2_000
+	previewReach = 20_000
+	// previewBytesMax of events are kept of a partition, and of all in the end.
+	previewBytesMax = 8 << 20
+)
+
+// PreviewTopic is the event topic, read without a group. Its methods are safe for
+// concurrent use.
+type PreviewTopic interface {
+	Reader
+	Partitions(ctx context.Context) ([]int, error)
+	Bounds(ctx context.Context, partition int) (first, next int64, err error)
+}
+
+// piece is records of one partition, in the order of their offsets.
+type piece struct {
+	partition int
+	records   []stream.Record
+}
+
+// newest returns the newest records of an account, in pieces by partition.
+func (p *Previews) newest(ctx context.Context, account string, limit int) ([]piece, error) {
+	if p.topic == nil {
+		return nil, errs.New(errs.Unavailable, 0, "there are no events to try the job on: this server was started without Kafka; send some in events")
+	}
+	trying, cancel := context.WithTimeout(ctx, previewTry)
+	defer cancel()
+	ids, err := p.topic.Partitions(trying)
+	var pieces []piece
+	for _, id := range ids {
+		var records []stream.Record
+		if err == nil {
+			records, err = p.back(trying, id, account, limit)
+		}
+		pieces = append(pieces, piece{id, records})
+	}
+	if err != nil && ctx.Err() == nil {
+		return nil, errs.New(errs.Unavailable, 0, "Kafka does not answer, so there are no events to try the job on: try again, or send some in events")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newestOf(pieces, limit), nil
+}
+
+// back reads a partition from its end backwards, until it has enough of the account
+// or has gone far enough.
+func (p *Previews) back(ctx context.Context, partition int, account string, limit int) ([]stream.Record, error) {
+	first, next, err := p.topic.Bounds(ctx, partition)
+	if err != nil {
+		return nil, err
+	}
+	var found []stream.Record
+	size := 0
+	for begin := next; begin > max(first, next-previewReach) && len(found) < limit && size < previewBytesMax; {
+		end := begin
+		begin = max(begin-previewStep, first)
+		records, err := p.between(ctx, partition, begin, end, account)
+		if _, gone := errors.AsType[*stream.OutOfRangeError](err); gone {
+			break // retention was faster
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range records {
+			size += len(r.Value)
+		}
+		found = append(records, found...)
+	}
+	return found[max(0, len(found)-limit):], nil
+}
+
+// between returns the account's records of a range of offsets, the newest
+// previewBytesMax of them.
+func (p *Previews) between(ctx context.Context, partition int, begin, end int64, account string) ([]stream.Record, error) {
+	var found []stream.Record
+	size := 0
+	for empty := 0; begin < end && empty < emptyFetches; {
+		records, err := p.topic.Fetch(ctx, partition, begin, false)
+		if err != nil {
+			return nil, err
+		}
+		if len(records) == 0 { // not written yet, or markers of transactions
+			empty++
+			continue
+		}
+		for _, r := range records {
+			if r.Offset < end && r.Account == account {
+				found = append(found, r)
+				size += len(r.Value)
+			}
+			begin = r.Offset + 1
+		}
+		for size > previewBytesMax && len(found) > 1 {
+			size -= len(found[0].Value)
+			found = found[1:]
+		}
+	}
+	return found, nil
+}
+
+// newestOf leaves in the pieces the newest records of all, up to limit and
+// previewBytesMax, but always one.
+func newestOf(pieces []piece, limit int) []piece {
+	left := 0
+	for _, of := range pieces {
+		left += len(of.records)
+	}
+	size := 0
+	kept := make([]int, len(pieces)) // from the end of each
+	for range min(left, limit) {
+		// The one whose newest record that is not kept yet is the newest.
+		best := -1
+		var at time.Time
+		for i, of := range pieces {
+			if n := len(of.records) - kept[i]; n > 0 && (best < 0 || of.records[n-1].Time.After(at)) {
+				best, at = i, of.records[n-1].Time
+			}
+		}
+		records := pieces[best].records
+		size += len(records[len(records)-kept[best]-1].Value)
+		if size > previewBytesMax && size > len(records[len(records)-kept[best]-1].Value) {
+			break
+		}
+		kept[best]++
+	}
+	list := make([]piece, 0, len(pieces))
+	for i, of := range pieces {
+		if kept[i] > 0 {
+			list = append(list, piece{of.partition, of.records[len(of.records)-kept[i]:]})
+		}
+	}
+	slices.SortFunc(list, func(a, b piece) int { return cmp.Compare(a.partition, b.partition) })
+	return list
+}
