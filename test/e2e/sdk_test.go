@@ -12,7 +12,7 @@ import (
 
 // TestSDK runs the tests of test/sdk, a module of its own, against a fresh
 // platform: versions, deployments, secrets, tails and Logpush jobs through
-// cloudflare-go.
+// cloudflare-go, and Logpush through its version 0, too.
 func TestSDK(t *testing.T) {
 	p := start(t, platform.Options{})
 	api := record(t, p)
