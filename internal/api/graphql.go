@@ -29,6 +29,9 @@ var graphSchema = gqlparser.MustLoadSchema(&ast.Source{Name: "graphql.graphqls",
 const (
 	graphTokensMax = 5000
 	graphNodesMax  = 20 // fields of accounts: each is a query of the database
+	// graphFieldsMax counts the fields of fragments wherever these are spread: spread
+	// in one another, a few lines of them stand for more fields than can ever be answered.
+	graphFieldsMax = 5000
 )
 
 // graphBody is what clients of GraphQL send.
@@ -96,6 +99,9 @@ func (r *request) query(body graphBody) (any, error) {
 	if operation == nil {
 		return nil, errs.New(errs.Invalid, 0, "operationName is %q: the query has no such operation, or several", shown(body.OperationName))
 	}
+	if countFields(operation.SelectionSet, map[*ast.FragmentDefinition]int{}) > graphFieldsMax {
+		return nil, errs.New(errs.Invalid, 0, "the query asks for more than %d fields, counting those of fragments wherever they are spread", graphFieldsMax)
+	}
 	var given map[string]any
 	if len(body.Variables) > 0 && json.Unmarshal(body.Variables, &given) != nil {
 		return nil, errs.New(errs.Invalid, 0, "variables must be an object")
@@ -133,6 +139,29 @@ func (g *graph) object(set ast.SelectionSet, name string, resolve func(*ast.Fiel
 		return err
 	})
 	return out, err
+}
+
+// countFields returns how many fields a selection asks for, and something above
+// graphFieldsMax where there are more. Each fragment is looked at once; no fragment
+// spreads itself in a valid query.
+func countFields(set ast.SelectionSet, known map[*ast.FragmentDefinition]int) (n int) {
+	for _, selection := range set {
+		switch s := selection.(type) {
+		case *ast.Field:
+			n += 1 + countFields(s.SelectionSet, known)
+		case *ast.InlineFragment:
+			n += countFields(s.SelectionSet, known)
+		case *ast.FragmentSpread:
+			count, ok := known[s.Definition]
+			if !ok {
+				count = countFields(s.Definition.SelectionSet, known)
+				known[s.Definition] = count
+			}
+			n += count
+		}
+		n = min(n, graphFieldsMax+1) // sums stay far from the largest int
+	}
+	return n
 }
 
 // each calls do for the fields of a selection, those of its fragments among them.

@@ -165,6 +165,11 @@ func TestGraphQL(t *testing.T) {
 	refused(p.token, groups(`filter: {}, limit: 1`, `count @skip(if: true)`), `@skip`)
 	refused(p.token, `{ __schema { types { name } } }`, `__schema`)
 	refused(p.token, `{ viewer { zones { zoneTag } } }`, `zones`)
+	bomb := groups(`filter: {}, limit: 1`, `dimensions { ...f0 }`)
+	for i := range 60 {
+		bomb += fmt.Sprintf(" fragment f%d on LogpushHealthDimensions { ...f%d ...f%d }", i, i+1, i+1)
+	}
+	refused(p.token, bomb+" fragment f60 on LogpushHealthDimensions { jobId }", `more than 5000 fields`)
 	refused(p.token, `mutation { a }`, `mutation`)
 	refused(p.token, `{`, `Expected`)
 	refused(p.token, `{viewer{accounts(filter:{accountTag:"ffffffffffffffffffffffffffffffff"}){accountTag}}}`, `ffffffff`)
