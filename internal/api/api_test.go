@@ -34,6 +34,7 @@ type platform struct {
 	feed           *feed
 	instant        *feed
 	written        map[string]string // challenges by their file's name
+	held           chan chan struct{}
 	runtime        *runtime
 	previews       *previews
 	url            string
@@ -69,7 +70,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 		t.Fatal(err)
 	}
 	feed, instant, run, tried := newFeed(), newFeed(), new(runtime), new(previews)
-	written := destinations{written: map[string]string{}, test: func(conf string) error {
+	written := destinations{written: map[string]string{}, held: make(chan chan struct{}), test: func(conf string) error {
 		switch {
 		case strings.Contains(conf, "refused"):
 			return errs.New(errs.Invalid, 1002, "error validating destination: error writing object: the destination answered 403").At("/destination_conf")
@@ -101,7 +102,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 			t.Error(violation)
 		}
 	})
-	p := &platform{store: db, server: server, feed: feed, instant: instant, written: written.written, runtime: run, previews: tried, url: listener.URL, token: secret, validator: validator}
+	p := &platform{store: db, server: server, feed: feed, instant: instant, written: written.written, held: written.held, runtime: run, previews: tried, url: listener.URL, token: secret, validator: validator}
 	p.http = &http.Client{Transport: validator}
 	p.Client = client.New(listener.URL, secret, p.http)
 	return p
@@ -112,6 +113,9 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 type destinations struct {
 	test    func(conf string) error
 	written map[string]string // by file name
+	// held gets a channel for each letter to a destination called so, which goes on
+	// when that is closed.
+	held chan chan struct{}
 }
 
 func (d destinations) Test(_ context.Context, conf string) error { return d.test(conf) }
@@ -126,9 +130,18 @@ func (d destinations) PutChallenge(_ context.Context, conf, name, text string) (
 }
 
 // SendLetter is refused as often as a letter was tried only once.
-func (d destinations) SendLetter(_ context.Context, j logjob.Job, l logjob.DeadLetter) (int, error) {
+func (d destinations) SendLetter(ctx context.Context, j logjob.Job, l logjob.DeadLetter) (int, error) {
 	if l.Attempts == 1 {
 		return http.StatusUnprocessableEntity, errors.New("422 still no")
+	}
+	if strings.Contains(j.DestinationConf, "held") {
+		release := make(chan struct{})
+		select {
+		case d.held <- release:
+			<-release
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
 	}
 	return 0, d.test(j.DestinationConf)
 }

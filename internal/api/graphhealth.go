@@ -16,6 +16,8 @@ import (
 
 const (
 	graphLimitMax = 10_000
+	// graphConditionsMax bounds a filter, whose conditions are tried on each of many minutes.
+	graphConditionsMax = 200
 	// graphRange is how far back a query looks that does not say.
 	graphRange = 30 * 24 * time.Hour
 )
@@ -58,6 +60,9 @@ func (g *graph) logpushHealth(account string, f *ast.Field) (any, error) {
 		return nil, errs.New(errs.Invalid, 0, "limit must be from 1 to %d", graphLimitMax)
 	}
 	filter, _ := arguments["filter"].(map[string]any)
+	if n := countConditions(filter); n > graphConditionsMax {
+		return nil, errs.New(errs.Invalid, 0, "filter has %d conditions, more than the %d allowed", n, graphConditionsMax)
+	}
 	matches, err := healthFilter(filter)
 	if err != nil {
 		return nil, err
@@ -201,6 +206,23 @@ func healthFilter(filter map[string]any) (func(logjob.MinuteHealth) bool, error)
 	return func(m logjob.MinuteHealth) bool {
 		return !slices.ContainsFunc(all, func(test func(logjob.MinuteHealth) bool) bool { return !test(m) })
 	}, nil
+}
+
+// countConditions counts the values that a filter compares with.
+func countConditions(filter any) (n int) {
+	switch f := filter.(type) {
+	case map[string]any:
+		for _, value := range f {
+			n += countConditions(value)
+		}
+		return n
+	case []any:
+		for _, value := range f {
+			n += countConditions(value)
+		}
+		return n
+	}
+	return 1
 }
 
 func healthTest(name string, want any) (func(logjob.MinuteHealth) bool, error) {

@@ -4,7 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"errors"
-	"maps"
+	"slices"
 
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -27,8 +27,11 @@ var graphSchema = gqlparser.MustLoadSchema(&ast.Source{Name: "graphql.graphqls",
 
 // Limits of one query. Its text is bounded by bodyBytesMax.
 const (
-	graphTokensMax = 5000
-	graphNodesMax  = 20 // fields of accounts: each is a query of the database
+	graphTokensMax = 1500 // checking a query takes time by the square of its fields
+	graphNodesMax  = 20   // fields of accounts: each is a query of the database
+	// graphFieldsMax counts the fields of fragments wherever these are spread: spread
+	// in one another, a few lines of them stand for more fields than can ever be answered.
+	graphFieldsMax = 5000
 )
 
 // graphBody is what clients of GraphQL send.
@@ -96,6 +99,9 @@ func (r *request) query(body graphBody) (any, error) {
 	if operation == nil {
 		return nil, errs.New(errs.Invalid, 0, "operationName is %q: the query has no such operation, or several", shown(body.OperationName))
 	}
+	if countFields(operation.SelectionSet, map[*ast.FragmentDefinition]int{}) > graphFieldsMax {
+		return nil, errs.New(errs.Invalid, 0, "the query asks for more than %d fields, counting those of fragments wherever they are spread", graphFieldsMax)
+	}
 	var given map[string]any
 	if len(body.Variables) > 0 && json.Unmarshal(body.Variables, &given) != nil {
 		return nil, errs.New(errs.Invalid, 0, "variables must be an object")
@@ -114,25 +120,67 @@ func (r *request) query(body graphBody) (any, error) {
 // names of types, which some clients always ask for.
 func (g *graph) object(set ast.SelectionSet, name string, resolve func(*ast.Field) (any, error)) (map[string]any, error) {
 	out := map[string]any{}
-	err := each(set, func(f *ast.Field) error {
+	fields, err := merged(set)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range fields {
 		if f.Name == "__typename" {
 			out[f.Alias] = name
-			return nil
+			continue
 		}
 		if f.Name == "__schema" || f.Name == "__type" {
-			return errs.New(errs.Invalid, 0, "%s is not answered: docs/logpush.md has the schema", f.Name)
+			return nil, errs.New(errs.Invalid, 0, "%s is not answered: docs/logpush.md has the schema", f.Name)
 		}
 		value, err := resolve(f)
-		if before, ok := out[f.Alias].(map[string]any); ok { // the same field, selected twice
-			if more, ok := value.(map[string]any); ok {
-				maps.Copy(before, more)
-				return err
-			}
+		if err != nil {
+			return nil, err
 		}
 		out[f.Alias] = value
-		return err
+	}
+	return out, nil
+}
+
+// merged returns the fields of a selection, each once: what is selected twice under
+// one name is one field with the selections of both, as GraphQL has it.
+func merged(set ast.SelectionSet) (fields []*ast.Field, err error) {
+	places := map[string]int{}
+	err = each(set, func(f *ast.Field) error {
+		at, ok := places[f.Alias]
+		if !ok {
+			places[f.Alias] = len(fields)
+			fields = append(fields, f)
+			return nil
+		}
+		both := *fields[at]
+		both.SelectionSet = slices.Concat(both.SelectionSet, f.SelectionSet)
+		fields[at] = &both
+		return nil
 	})
-	return out, err
+	return fields, err
+}
+
+// countFields returns how many fields a selection asks for, and something above
+// graphFieldsMax where there are more. Each fragment is looked at once; no fragment
+// spreads itself in a valid query.
+func countFields(set ast.SelectionSet, known map[*ast.FragmentDefinition]int) (n int) {
+	for _, selection := range set {
+		switch s := selection.(type) {
+		case *ast.Field:
+			n += 1 + countFields(s.SelectionSet, known)
+		case *ast.InlineFragment:
+			n += countFields(s.SelectionSet, known)
+		case *ast.FragmentSpread:
+			count, ok := known[s.Definition]
+			if !ok {
+				count = countFields(s.Definition.SelectionSet, known)
+				known[s.Definition] = count
+			}
+			n += count
+		}
+		n = min(n, graphFieldsMax+1) // sums stay far from the largest int
+	}
+	return n
 }
 
 // each calls do for the fields of a selection, those of its fragments among them.

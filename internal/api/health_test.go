@@ -149,6 +149,11 @@ func TestGraphQL(t *testing.T) {
 		fmt.Sprintf(`[{"dimensions":{"datetimeMinute":%q},"sum":{"n":30}},{"dimensions":{"datetimeMinute":%q},"sum":{"n":20}}]`, at.Add(-time.Minute).Format(time.RFC3339), at.Format(time.RFC3339)))
 	f(fmt.Sprintf(`filter: {datetime_lt: %q, OR: [{jobId: %d}, {status_in: [503]}]}, limit: 10`, at.Format(time.RFC3339), one.ID), `count`, `[{"count":3}]`)
 	f(`filter: {jobId_in: [999]}, limit: 10`, `count`, `[]`)
+	twice := groups(`filter: {jobId_in: [999]}, limit: 10`, `count`)
+	twice = strings.TrimSuffix(twice, " } }") + ` accounts(filter: {accountTag: $account}) { accountTag } } }`
+	if got, want := p.graph(t, p.token, twice, variables), `200 {"data":{"viewer":{"accounts":[{"accountTag":"`+account+`","logpushHealthAdaptiveGroups":[]}]}},"errors":null}`; got != want {
+		t.Errorf("%s answered\n%s, want\n%s", twice, got, want)
+	}
 	f(`filter: {}, limit: 1, orderBy: [sum_records_DESC]`, `dimensions { status }`, `[{"dimensions":{"status":200}}]`)
 
 	refused := func(token, query, want string) {
@@ -165,6 +170,13 @@ func TestGraphQL(t *testing.T) {
 	refused(p.token, groups(`filter: {}, limit: 1`, `count @skip(if: true)`), `@skip`)
 	refused(p.token, `{ __schema { types { name } } }`, `__schema`)
 	refused(p.token, `{ viewer { zones { zoneTag } } }`, `zones`)
+	bomb := groups(`filter: {}, limit: 1`, `dimensions { ...f0 }`)
+	for i := range 60 {
+		bomb += fmt.Sprintf(" fragment f%d on LogpushHealthDimensions { ...f%d ...f%d }", i, i+1, i+1)
+	}
+	refused(p.token, bomb+" fragment f60 on LogpushHealthDimensions { jobId }", `more than 5000 fields`)
+	refused(p.token, groups(`filter: {}, limit: 1`, strings.Repeat("count ", 2000)), `token limit`)
+	refused(p.token, groups(`filter: {jobId_in: [`+strings.Repeat("1,", 300)+`]}, limit: 1`, `count`), `300 conditions, more than the 200 allowed`)
 	refused(p.token, `mutation { a }`, `mutation`)
 	refused(p.token, `{`, `Expected`)
 	refused(p.token, `{viewer{accounts(filter:{accountTag:"ffffffffffffffffffffffffffffffff"}){accountTag}}}`, `ffffffff`)

@@ -109,6 +109,11 @@ func (s *Server) resendLetter(r *request) (any, error) {
 }
 
 func (s *Server) resend(ctx context.Context, r *request, j logjob.Job, id string) (resent, error) {
+	// Two at once would both find it waiting, and the destination would have it twice.
+	if _, busy := s.resending.LoadOrStore(id, struct{}{}); busy {
+		return resent{}, errs.New(errs.Conflict, 0, "dead letter %q is being sent by another request", shown(id))
+	}
+	defer s.resending.Delete(id)
 	l, err := s.deps.Letters.DeadLetter(r.ctx, r.account, j.ID, id)
 	if err != nil {
 		return resent{}, err

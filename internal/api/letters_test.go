@@ -95,6 +95,39 @@ func deadLetterStory(t *testing.T, p *platform) {
 	}
 }
 
+// The destination has a letter once, however many people send it at the same time.
+func TestALetterIsSentByOneRequestAtATime(t *testing.T) {
+	p := newPlatform(t)
+	j := p.mustJob(t, "https://held.example.com")
+	p.letters(t, j.ID, 0, 1)
+	list, _, err := p.DeadLetters(t.Context(), account, j.ID, "new", 1, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := list[0].ID
+	if one, err := p.ResendDeadLetter(t.Context(), account, j.ID, id); err != nil || one.Error == nil { // see destinations
+		t.Fatalf("the first try answered %+v, error %v", one, err)
+	}
+	first := make(chan error, 1)
+	go func() {
+		one, err := p.ResendDeadLetter(t.Context(), account, j.ID, id)
+		if err == nil && one.State != "resent" {
+			err = fmt.Errorf("the letter is %s", one.State)
+		}
+		first <- err
+	}()
+	release := <-p.held
+	_, err = p.ResendDeadLetter(t.Context(), account, j.ID, id)
+	wantKind(t, err, errs.Conflict)
+	if all, err := p.ResendDeadLetters(t.Context(), account, j.ID); err != nil || len(all.Letters) != 0 {
+		t.Errorf("resending all meanwhile answered %+v, error %v", all, err)
+	}
+	close(release)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWhatDeadLettersRefuse(t *testing.T) {
 	p := newPlatform(t)
 	j := p.mustJob(t, "https://letters.example.com")

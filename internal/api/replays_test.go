@@ -101,6 +101,9 @@ func TestJobThatStartsInThePast(t *testing.T) {
 	if err != nil || len(list) != 1 || !list[0].From.Equal(start) || list[0].To != nil {
 		t.Errorf("its replays are %+v, error %v", list, err)
 	}
+	if _, err := create(true, time.Time{}); err == nil {
+		t.Error("a job starts in the year 1, which stands for no start")
+	}
 	if _, err := create(false, start); err == nil {
 		t.Error("a job that is off has a start")
 	}

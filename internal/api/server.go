@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -62,6 +63,8 @@ type Server struct {
 	tracer   trace.Tracer
 
 	turns *turns
+
+	resending sync.Map // ids of the dead letters that this process is sending
 
 	viewers      viewers
 	tailViewers  metric.Int64UpDownCounter

@@ -156,6 +156,8 @@ func (u *Update) applyStart(j *Job) error {
 		return badValue("/start", "start is only for a new job; replay the time instead: POST .../logpush/jobs/%d/replays", j.ID)
 	case !deref(u.Enabled):
 		return badValue("/start", "start needs enabled true: it is where delivery begins")
+	case u.Start.IsZero(): // which means everywhere else that nothing was asked for
+		return badValue("/start", "start %s is no time that events can have", shownTime(*u.Start))
 	}
 	j.Start = *u.Start
 	return nil

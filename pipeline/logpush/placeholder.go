@@ -30,6 +30,17 @@ func CheckPlaceholders(u *url.URL) error {
 	return nil
 }
 
+// CheckDateOnly is CheckPlaceholders for destinations that fill only {DATE}. Other
+// braces stay as they are: what a receiver's path means is for it to say.
+func CheckDateOnly(u *url.URL) error {
+	for _, p := range placeholders {
+		if p != placeDate && strings.Contains(u.Path, p) {
+			return fmt.Errorf("the path has %s, which only buckets and folders fill: %s is possible", p, placeDate)
+		}
+	}
+	return nil
+}
+
 func placeholderIn(texts ...string) string {
 	for _, p := range placeholders {
 		if strings.Contains(strings.Join(texts, " "), p) {

@@ -59,11 +59,8 @@ func (u *uploader) deliver(ctx context.Context, s *sealed) (err error) {
 		return err
 	}
 	if len(refused) > 0 && accepted == 0 && !u.trusted.Load() {
-		if accepted, err = u.insist(ctx, s, refused[0].err); err != nil {
+		if refused, accepted, err = u.insist(ctx, s, refused[0].err); err != nil {
 			return err
-		}
-		if accepted > 0 {
-			refused = nil
 		}
 	}
 	if len(refused) > 0 {
@@ -99,12 +96,8 @@ func (u *uploader) spread(ctx context.Context, s *sealed) (refused []refusal, ac
 		case e == nil:
 			accepted += p.len()
 		case len(e.Records) > 0: // the destination took the others
-			found := p.pick(e.Records)
-			accepted += p.len()
-			for _, r := range found {
-				accepted -= r.len()
-				refused = append(refused, refusal{r, attempts, e})
-			}
+			found, taken := p.named(attempts, e)
+			refused, accepted = append(refused, found...), accepted+taken
 		case p.len() == 1 || splits >= bound:
 			refused = append(refused, refusal{p, attempts, e})
 		default:
@@ -132,19 +125,37 @@ func (p section) pick(places []int) (list []section) {
 	return list
 }
 
-// insist tries a whole batch again, for a while, of which every record was refused.
-func (u *uploader) insist(ctx context.Context, s *sealed, failure error) (accepted int, err error) {
+// named returns the records of a part that the destination refused by name, and how
+// many others it took.
+func (p section) named(attempts int, e *UploadError) (refused []refusal, accepted int) {
+	accepted = p.len()
+	for _, r := range p.pick(e.Records) {
+		accepted -= r.len()
+		refused = append(refused, refusal{r, attempts, e})
+	}
+	return refused, accepted
+}
+
+// insist tries a whole batch again, for a while, of which every record was refused,
+// and returns what spread does.
+func (u *uploader) insist(ctx context.Context, s *sealed, failure error) (refused []refusal, accepted int, err error) {
 	for attempt, until := 0, time.Now().Add(refusedPatience); time.Now().Before(until); attempt++ {
 		if err := u.pause(ctx, attempt, s.Name, failure); err != nil {
-			return 0, err
+			return nil, 0, err
 		}
-		_, e, err := u.send(ctx, s, s.whole())
+		attempts, e, err := u.send(ctx, s, s.whole())
 		if err != nil || e == nil {
-			return s.Records, err
+			return nil, s.Records, err
+		}
+		if len(e.Records) > 0 {
+			if refused, accepted = s.whole().named(attempts, e); accepted > 0 {
+				return refused, accepted, nil
+			}
 		}
 		failure = e
 	}
-	return 0, nil
+	// The setting may be mended meanwhile, and the whole refused for one bad record.
+	return u.spread(ctx, s)
 }
 
 // send tries to upload a part until the destination has it, or refuses it because of

@@ -490,6 +490,59 @@ func TestADestinationThatRefusesEverythingIsGivenTime(t *testing.T) {
 	})
 }
 
+// While a destination refused everything, somebody mends it; what is bad for another
+// reason alone is kept, and the rest arrives.
+func TestABadRecordBehindABadSetting(t *testing.T) {
+	records := numbered(8)
+	t.Run("found by halves", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBatched(t, nil)
+			mended := time.Now().Add(5 * time.Minute)
+			b.bucket.set(func(o Object) error {
+				if time.Now().Before(mended) || strings.Contains(unzip(t, o.Body), `{"n":3}`) {
+					return &UploadError{Status: 400, Text: "no", Permanent: true}
+				}
+				return nil
+			})
+			if err := b.uploader(t.Context()).deliver(t.Context(), b.seal(records...)); err != nil {
+				t.Fatal(err)
+			}
+			if got := b.letters.text(t); got != records[3] {
+				t.Errorf("the letters hold %q, want only %q", got, records[3])
+			}
+		})
+	})
+	t.Run("named by the destination", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			sink := &bulk{refuse: []int{0, 1, 2, 3, 4, 5, 6, 7}}
+			b := newBatched(t, sink)
+			b.settings.sink = mended{sink, time.Now().Add(5 * time.Minute)}
+			if err := b.uploader(t.Context()).deliver(t.Context(), b.seal(records...)); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := strings.Join(sink.taken, ""), strings.Join(without(records, 3), ""); got != want {
+				t.Errorf("the destination has\n%s, want each once:\n%s", got, want)
+			}
+			if got := b.letters.text(t); got != records[3] {
+				t.Errorf("the letters hold %q, want only %q", got, records[3])
+			}
+		})
+	})
+}
+
+// mended is a destination that from some time on refuses one record only.
+type mended struct {
+	*bulk
+	at time.Time
+}
+
+func (m mended) Put(ctx context.Context, o Object) error {
+	if !time.Now().Before(m.at) {
+		m.refuse = []int{3}
+	}
+	return m.bulk.Put(ctx, o)
+}
+
 func TestTheSearchIsBounded(t *testing.T) {
 	records := numbered(5000)
 	r := newReceiver(t, func(text string) int {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/egress"
 )
 
@@ -48,6 +49,9 @@ func (p params) flag(name string) (bool, error) {
 
 // parse reads a destination_conf. Its errors name parameters and never repeat values.
 func parse(u *url.URL, r rules, policy egress.Policy) (*endpoint, params, error) {
+	if err := logpush.CheckDateOnly(u); err != nil {
+		return nil, nil, err
+	}
 	e := &endpoint{url: *u, header: http.Header{}, answerMax: answerMax}
 	p := params{}
 	var kept []string

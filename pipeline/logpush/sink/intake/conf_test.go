@@ -18,6 +18,8 @@ func TestRefusedDestinations(t *testing.T) {
 	f("http://h/", "plain http")
 	f("ftp://h/", "ftp")
 	f("https:///path", "host")
+	f("https://h/{SCRIPT}/{DATE}", "the path has {SCRIPT}, which only buckets and folders fill")
+	f("elastic://h/logs-{HOUR}", "the path has {HOUR}, which only buckets and folders fill")
 	f("https://h/?header_Bad%20Name=x", "does not name a header")
 	f("https://h/?header_X=a%0d%0aEvil:%20b", "cannot have")
 	f("https://h/?header_Content-Encoding=br", "cannot be set")
