@@ -44,11 +44,14 @@ func (s *Store) ReportHealth(ctx context.Context, reports []logjob.HealthReport)
 	return failing, err
 }
 
-// noteUploads keeps the time since which nothing has succeeded, on any machine.
+// noteUploads keeps the time since which nothing has succeeded, on any machine. Where
+// something did since the reporting machine began to fail, it is that of the report.
 func (t *tx) noteUploads(ctx context.Context, r logjob.HealthReport) (since time.Time, err error) {
 	var failing sql.NullInt64
-	err = t.QueryRowContext(ctx, `UPDATE jobs SET failing_since = CASE WHEN $1 THEN $2 ELSE COALESCE(failing_since, $2) END
-		WHERE id = $3 RETURNING failing_since`, !r.SucceededAt.IsZero(), nullMicros(r.FailingSince), r.JobID).Scan(&failing)
+	err = t.QueryRowContext(ctx, `UPDATE jobs SET failing_since = CASE WHEN $1 THEN $2 ELSE COALESCE(failing_since,
+		CASE WHEN EXISTS (SELECT 1 FROM logpush_minutes m WHERE m.job_id = jobs.id AND m.minute_on > $2 AND m.status = 200)
+		THEN CAST($4 AS BIGINT) ELSE CAST($2 AS BIGINT) END) END
+		WHERE id = $3 RETURNING failing_since`, !r.SucceededAt.IsZero(), nullMicros(r.FailingSince), r.JobID, r.At.UnixMicro()).Scan(&failing)
 	if errors.Is(err, sql.ErrNoRows) {
 		return since, errs.New(errs.NotFound, 0, "job %d does not exist", r.JobID)
 	}

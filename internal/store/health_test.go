@@ -74,6 +74,41 @@ func TestTheHealthOfAJobIsSummed(t *testing.T) {
 	})
 }
 
+// One machine's partition hangs for a day while another machine delivers the others:
+// the job does not fail since a day.
+func TestAJobThatDeliversElsewhereDoesNotFailForLong(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		j := mustJob(t, s)
+		began := clock.now()
+		report := func(r logjob.HealthReport) time.Time {
+			t.Helper()
+			r.JobID, r.At = j.ID, clock.now()
+			failing, err := s.ReportHealth(t.Context(), []logjob.HealthReport{r})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return failing[j.ID]
+		}
+		hangs := logjob.HealthReport{FailingSince: began}
+		if since := report(hangs); !since.Equal(began) {
+			t.Fatalf("it fails since %s, want %s", since, began)
+		}
+		clock.add(24 * time.Hour)
+		report(logjob.HealthReport{SucceededAt: clock.now(), Minutes: []logjob.MinuteHealth{{Minute: clock.now().Truncate(time.Minute), Status: 200, Final: true}}})
+		clock.add(10 * time.Second)
+		if since := report(hangs); !since.Equal(clock.now()) {
+			t.Errorf("after a success elsewhere it fails since %s, want %s", since, clock.now())
+		}
+		now := clock.now()
+		clock.add(time.Hour)
+		if since := report(hangs); !since.Equal(now) {
+			t.Errorf("an hour later it fails since %s, want %s", since, now)
+		}
+	})
+}
+
 func TestAJobThatFailsForTooLongIsDisabled(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		clock := newClock()

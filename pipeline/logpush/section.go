@@ -181,6 +181,12 @@ func sendLetter(ctx context.Context, sink Sink, dataset string, l *logjob.DeadLe
 			o.Items = append(o.Items, Item{Text: text[i.Begin:i.End], Time: i.Time,
 				Script: i.Script, Version: i.Version, Outcome: i.Outcome, EventType: i.EventType})
 		}
+		most := TraitsOf(sink).MaxRecordBytes
+		for _, i := range o.Items {
+			if most > 0 && len(i.Text) > most {
+				return tooLarge(int64(len(i.Text)), int64(most))
+			}
+		}
 	}
 	return sink.Put(ctx, o)
 }

@@ -54,21 +54,25 @@ func (u *uploader) deliver(ctx context.Context, s *sealed) (err error) {
 		attribute.Int64("job_id", s.JobID), attribute.String("batch_id", s.BatchID), attribute.Int("records", s.Records)))
 	defer func() { telemetry.End(span, err) }()
 	defer u.metrics.ledger.begin(u.partition, s)()
-	refused, accepted, err := u.spread(ctx, s)
+	parts, large := u.sift(ctx, s)
+	refused, accepted, err := u.spread(ctx, s, parts)
 	if err != nil {
 		return err
 	}
 	if len(refused) > 0 && accepted == 0 && !u.trusted.Load() {
-		if refused, accepted, err = u.insist(ctx, s, refused[0].err); err != nil {
+		if refused, accepted, err = u.insist(ctx, s, parts, refused); err != nil {
 			return err
 		}
 	}
+	refused = append(refused, large...)
 	if len(refused) > 0 {
 		if err := u.bury(ctx, s, refused); err != nil {
 			return err
 		}
 	}
-	u.trusted.Store(accepted > 0)
+	if len(parts) > 0 {
+		u.trusted.Store(accepted > 0)
+	}
 	if accepted > 0 {
 		u.metrics.ledger.well(time.Now())
 	}
@@ -76,37 +80,85 @@ func (u *uploader) deliver(ctx context.Context, s *sealed) (err error) {
 	return nil
 }
 
-// spread sends a batch, and smaller and smaller parts of what is refused because of
-// its content. It returns the parts that are refused for good and how many records
-// the destination took.
-func (u *uploader) spread(ctx context.Context, s *sealed) (refused []refusal, accepted int, err error) {
-	splits := 0
-	for todo := []section{s.whole()}; len(todo) > 0; {
+// sift takes the records out of a batch that are longer than the destination takes:
+// sending them would only show that again, or have them cut. It returns the parts
+// between them.
+func (u *uploader) sift(ctx context.Context, s *sealed) (parts []section, large []refusal) {
+	most := int64(u.traits.MaxRecordBytes)
+	if most == 0 || u.health.letters == nil {
+		return []section{s.whole()}, nil
+	}
+	from := 0
+	for i := range s.index {
+		one := section{i, i + 1}
+		begin, end := s.span(one, u.format)
+		if end-begin <= most {
+			continue
+		}
+		u.metrics.fail(ctx, stageRefused)
+		large = append(large, refusal{one, 0, tooLarge(end-begin, most)})
+		if from < i {
+			parts = append(parts, section{from, i})
+		}
+		from = i + 1
+	}
+	if from < len(s.index) {
+		parts = append(parts, section{from, len(s.index)})
+	}
+	return parts, large
+}
+
+// tooLarge is the refusal of a record that is not sent.
+func tooLarge(bytes, most int64) *UploadError {
+	return &UploadError{Status: http.StatusRequestEntityTooLarge, Permanent: true,
+		Text: fmt.Sprintf("a record has %d bytes, and the destination takes at most %d: it was not sent", bytes, most)}
+}
+
+// spread sends parts of a batch, and smaller and smaller parts of what is refused
+// because of its content. It returns the parts that are refused for good and how many
+// records the destination took.
+func (u *uploader) spread(ctx context.Context, s *sealed, parts []section) (refused []refusal, accepted int, err error) {
+	todo := slices.Clone(parts)
+	slices.Reverse(todo)
+	for splits := 0; len(todo) > 0; {
 		p := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		attempts, e, err := u.send(ctx, s, p)
 		if err != nil {
 			return nil, 0, err
 		}
+		if bad, taken, ok := p.outcome(attempts, e); ok {
+			refused, accepted = append(refused, bad...), accepted+taken
+			continue
+		}
 		bound := splitsMax
-		if e != nil && e.Status == http.StatusRequestEntityTooLarge {
+		if e.Status == http.StatusRequestEntityTooLarge {
 			bound = sizeSplitsMax
 		}
-		switch {
-		case e == nil:
-			accepted += p.len()
-		case len(e.Records) > 0: // the destination took the others
-			found, taken := p.named(attempts, e)
-			refused, accepted = append(refused, found...), accepted+taken
-		case p.len() == 1 || splits >= bound:
+		if p.len() == 1 || splits >= bound {
 			refused = append(refused, refusal{p, attempts, e})
-		default:
-			splits++
-			first, second := p.halves()
-			todo = append(todo, second, first)
+			continue
 		}
+		splits++
+		first, second := p.halves()
+		todo = append(todo, second, first)
 	}
 	return refused, accepted, nil
+}
+
+// outcome tells the records of a part that were refused from those that were taken;
+// false: the part was refused as a whole. That is so, too, where the destination names
+// only records that the part doesn't have.
+func (p section) outcome(attempts int, e *UploadError) (refused []refusal, taken int, ok bool) {
+	taken = p.len()
+	if e == nil {
+		return nil, taken, true
+	}
+	for _, r := range p.pick(e.Records) {
+		taken -= r.len()
+		refused = append(refused, refusal{r, attempts, e})
+	}
+	return refused, taken, len(refused) > 0
 }
 
 // pick returns the records of a part with the given places, neighbours together.
@@ -125,37 +177,26 @@ func (p section) pick(places []int) (list []section) {
 	return list
 }
 
-// named returns the records of a part that the destination refused by name, and how
-// many others it took.
-func (p section) named(attempts int, e *UploadError) (refused []refusal, accepted int) {
-	accepted = p.len()
-	for _, r := range p.pick(e.Records) {
-		accepted -= r.len()
-		refused = append(refused, refusal{r, attempts, e})
-	}
-	return refused, accepted
-}
-
-// insist tries a whole batch again, for a while, of which every record was refused,
-// and returns what spread does.
-func (u *uploader) insist(ctx context.Context, s *sealed, failure error) (refused []refusal, accepted int, err error) {
+// insist tries the first part of a batch again, for a while, of which every record was
+// refused. Once the destination takes some of it, the other parts follow.
+func (u *uploader) insist(ctx context.Context, s *sealed, parts []section, refused []refusal) (_ []refusal, accepted int, err error) {
+	failure := refused[0].err
 	for attempt, until := 0, time.Now().Add(refusedPatience); time.Now().Before(until); attempt++ {
 		if err := u.pause(ctx, attempt, s.Name, failure); err != nil {
 			return nil, 0, err
 		}
-		attempts, e, err := u.send(ctx, s, s.whole())
-		if err != nil || e == nil {
-			return nil, s.Records, err
+		attempts, e, err := u.send(ctx, s, parts[0])
+		if err != nil {
+			return nil, 0, err
 		}
-		if len(e.Records) > 0 {
-			if refused, accepted = s.whole().named(attempts, e); accepted > 0 {
-				return refused, accepted, nil
-			}
+		if bad, taken, ok := parts[0].outcome(attempts, e); ok && taken > 0 {
+			rest, more, err := u.spread(ctx, s, parts[1:])
+			return append(bad, rest...), taken + more, err
 		}
 		failure = e
 	}
-	// The setting may be mended meanwhile, and the whole refused for one bad record.
-	return u.spread(ctx, s)
+	// The setting may be mended meanwhile, and the part refused for one bad record.
+	return u.spread(ctx, s, parts)
 }
 
 // send tries to upload a part until the destination has it, or refuses it because of

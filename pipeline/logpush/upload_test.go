@@ -356,22 +356,103 @@ func TestRecordsThatTheDestinationNames(t *testing.T) {
 	}
 }
 
-// bulk takes records one by one, all but some.
-type bulk struct {
-	refuse []int
-	taken  []string
+// Records that are longer than the destination takes are never sent, not even by
+// somebody who sends their letters again; all others are, in order.
+func TestRecordsAboveTheDestinationsBound(t *testing.T) {
+	records := numbered(6)
+	long := strings.Repeat("x", 100) + "\n"
+	sink := &bulk{most: 100}
+	b := newBatched(t, sink)
+	for _, at := range []int{0, 3, 5} {
+		records[at] = long
+	}
+	if err := b.uploader(t.Context()).deliver(t.Context(), b.seal(records...)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(sink.taken, ""), records[1]+records[2]+records[4]; got != want {
+		t.Errorf("the destination has %q, want %q", got, want)
+	}
+	if got := b.letters.text(t); got != strings.Repeat(long, 3) || len(b.letters.letters) != 3 {
+		t.Fatalf("%d letters hold %q", len(b.letters.letters), got)
+	}
+	for i := range b.letters.letters {
+		if l := &b.letters.letters[i]; l.Records != 1 || l.Status != http.StatusRequestEntityTooLarge || l.Attempts != 0 || !strings.Contains(l.Reason, "101 bytes") {
+			t.Errorf("a letter is %+v", l)
+		}
+	}
+	sinks := b.sinks()
+	sinks["bucket"] = sinksOf(sink)
+	if status, err := sinks.SendLetter(t.Context(), b.job.DestinationConf, "", &b.letters.letters[0]); err == nil || status != http.StatusRequestEntityTooLarge {
+		t.Errorf("sending a letter again: status %d, error %v", status, err)
+	}
+
+	// Where nothing is left to be sent, nothing is to be waited for.
+	if err := b.uploader(t.Context()).deliver(t.Context(), b.seal(long)); err != nil || len(b.letters.letters) != 4 {
+		t.Fatalf("error %v, letters %d", err, len(b.letters.letters))
+	}
+	if len(sink.taken) != 3 {
+		t.Errorf("the destination has %d records", len(sink.taken))
+	}
 }
 
-func (*bulk) Traits() Traits { return Traits{Records: true} }
+// A destination that refused every record and then takes some of them gets the rest
+// of the batch, and none of what it took a second time.
+func TestADestinationThatTakesSomeAfterItRefusedAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		records := numbered(4)
+		sink := &bulk{refuse: []int{0, 1, 2, 3}, then: []int{2}}
+		b := newBatched(t, sink)
+		if err := b.uploader(t.Context()).deliver(t.Context(), b.seal(records...)); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := strings.Join(sink.taken, ""), records[0]+records[1]+records[3]; got != want {
+			t.Errorf("the destination has %q, want %q", got, want)
+		}
+		if got := b.letters.text(t); got != records[2] {
+			t.Errorf("the letters hold %q", got)
+		}
+	})
+}
+
+// A destination that names records which are not there has said nothing of those
+// that are: none of them is taken for delivered.
+func TestADestinationThatNamesOtherRecords(t *testing.T) {
+	records := numbered(4)
+	sink := &bulk{refuse: []int{90}, nothing: true}
+	b := newBatched(t, sink)
+	u := b.uploader(t.Context())
+	u.trusted.Store(true)
+	if err := u.deliver(t.Context(), b.seal(records...)); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.letters.text(t); got != strings.Join(records, "") {
+		t.Errorf("the letters hold %q", got)
+	}
+}
+
+// bulk takes records one by one, all but some.
+type bulk struct {
+	most    int
+	refuse  []int
+	then    []int // is refuse after the first object, if it is there
+	nothing bool  // it takes none of an object that it refuses a record of
+	taken   []string
+}
+
+func (b *bulk) Traits() Traits { return Traits{Records: true, MaxRecordBytes: b.most} }
 
 func (b *bulk) Put(_ context.Context, o Object) error {
+	refuse := b.refuse
+	if b.then != nil {
+		b.refuse = b.then
+	}
 	for i, item := range o.Items {
-		if !slices.Contains(b.refuse, i) {
+		if !b.nothing && !slices.Contains(refuse, i) {
 			b.taken = append(b.taken, string(item.Text))
 		}
 	}
-	if len(b.refuse) > 0 {
-		return &UploadError{Status: 200, Text: "mapping", Permanent: true, Records: b.refuse}
+	if len(refuse) > 0 {
+		return &UploadError{Status: 200, Text: "mapping", Permanent: true, Records: refuse}
 	}
 	return nil
 }
