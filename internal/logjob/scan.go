@@ -16,7 +16,8 @@ const maxDepth = 10000
 type scanner struct {
 	data   []byte
 	pos    int
-	spaced bool // there was white space outside strings
+	spaced bool    // there was white space outside strings
+	leaves *[]leaf // notes those of the values that were walked, up to leavesMax; nil is no need
 }
 
 // space skips white space and returns the next byte, 0 at the end. Most events
@@ -139,6 +140,21 @@ func (s *scanner) end() error {
 
 // value skips one value, which begins at pos.
 func (s *scanner) value(depth int) error {
+	if s.leaves == nil {
+		return s.any(depth)
+	}
+	start := s.pos
+	if err := s.any(depth); err != nil {
+		return err
+	}
+	const empty = len("{}")
+	if c := s.data[start]; (c != '{' && c != '[' || s.pos-start == empty) && len(*s.leaves) < leavesMax {
+		*s.leaves = append(*s.leaves, leaf{start, s.pos, depth})
+	}
+	return nil
+}
+
+func (s *scanner) any(depth int) error {
 	if s.pos >= len(s.data) {
 		return s.fail("a value")
 	}

@@ -34,7 +34,7 @@ type chunk struct {
 
 // entry is a record of a chunk.
 type entry struct {
-	stream.Record
+	*stream.Record
 	event     logjob.Record
 	malformed bool // event is empty: the value is not one JSON object
 	truncated bool // Logs or Exceptions were cut to their budget
@@ -219,10 +219,11 @@ func (c *chunks) fetch(ctx context.Context, at spot, wait bool) ([]stream.Record
 func newChunk(at spot, records []stream.Record) *chunk {
 	const entryBytes = 512 // with the fields of its event
 	c := &chunk{spot: at, next: records[len(records)-1].Offset + 1, records: make([]entry, len(records)), bytes: 1024}
+	var splitter logjob.Splitter
 	for i := range records {
 		e := &c.records[i]
-		e.Record = records[i]
-		e.malformed = e.event.Split(e.Value) != nil
+		e.Record = &records[i]
+		e.malformed = splitter.Split(&e.event, e.Value) != nil
 		e.truncated = !e.malformed && e.event.Truncate()
 		c.bytes += int64(len(e.Value)) + entryBytes
 	}
