@@ -74,11 +74,12 @@ func (s *Server) getHealth(r *request) (any, error) {
 		return nil, err
 	}
 	v := healthView{
-		JobID: j.ID, State: stateOf(j, h), FailingSince: optional(h.FailingSince), DisabledOn: optional(h.DisabledOn), Since: timestamp(since),
+		JobID: j.ID, FailingSince: optional(h.FailingSince), DisabledOn: optional(h.DisabledOn), Since: timestamp(since),
 		Partitions: views(h.Partitions, func(p logjob.PartitionHealth) partitionView { return viewPartition(p, now) }),
 		Dropped:    h.Drops, DeadLetters: h.Letters, Failures: views(h.Failures, viewFailure),
 	}
 	v.LagEvents, v.LagSeconds = wholeLag(v.Partitions)
+	v.State = stateOf(j, h, v.LagEvents)
 	v.Uploads = sumUploads(h.Minutes)
 	for _, u := range v.Uploads {
 		if !u.Final {
@@ -88,15 +89,18 @@ func (s *Server) getHealth(r *request) (any, error) {
 	return v, nil
 }
 
-func stateOf(j logjob.Job, h logjob.Health) string {
+// stateOf takes the lag in events, nil where that is unknown. A job of which nothing
+// waits does not fail: its last batch may have become dead letters, all of it.
+func stateOf(j logjob.Job, h logjob.Health, lag *int64) string {
+	failed := !h.FailingSince.IsZero()
 	switch {
 	case !h.DisabledOn.IsZero():
 		return "disabled_failing"
 	case !j.Enabled:
 		return "disabled"
-	case !h.FailingSince.IsZero():
+	case failed && (lag == nil || *lag > 0):
 		return "failing"
-	case j.ErrorMessage != nil: // one of several partitions, or a loss
+	case failed, j.ErrorMessage != nil: // one of several partitions, or a loss
 		return "degraded"
 	}
 	return "ok"

@@ -118,6 +118,28 @@ func (p *platform) graph(t *testing.T, token, query string, variables map[string
 	return text.String() + string(raw)
 }
 
+// The last batch became dead letters, all of it, and nothing came since.
+func TestAJobThatHasNothingToSendIsNotFailing(t *testing.T) {
+	p := newPlatform(t)
+	j := p.mustJob(t, "https://health.example.com")
+	enabled := true
+	if _, err := p.UpdateJob(t.Context(), account, j.ID, logjob.Update{Enabled: &enabled}); err != nil {
+		t.Fatal(err)
+	}
+	for next, want := range map[int64]string{8: "degraded", 9: "failing"} {
+		now := time.Now()
+		report := logjob.HealthReport{JobID: j.ID, At: now, FailingSince: now,
+			Partitions: []logjob.PartitionHealth{{ReportedOn: now, Committed: 8, Next: next}}}
+		if _, err := p.store.ReportHealth(t.Context(), []logjob.HealthReport{report}); err != nil {
+			t.Fatal(err)
+		}
+		a := p.call(t, http.MethodGet, fmt.Sprintf("/logpush/jobs/%d/health", j.ID), "")
+		if !strings.Contains(a.text, `"state":"`+want+`"`) {
+			t.Errorf("with %d of %d delivered the health is %s, want %s", 8, next, a.text, want)
+		}
+	}
+}
+
 func TestGraphQL(t *testing.T) {
 	p := newPlatform(t)
 	at := time.Now().UTC().Truncate(time.Minute)
