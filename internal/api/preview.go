@@ -98,6 +98,9 @@ func (r *request) previewBody() (*previewBody, error) {
 	if size > sampleBytesMax {
 		return nil, errs.New(errs.TooLarge, 0, "events has %d bytes, more than the %d allowed", size, sampleBytesMax).At("/events")
 	}
+	if body.Start != nil {
+		return nil, errs.New(errs.Invalid, 0, "start is when a delivery begins, and here nothing is delivered: leave it out").At("/start")
+	}
 	if l := body.Limit; l != nil && (*l < 1 || *l > previewLimitMax) {
 		return nil, errs.New(errs.Invalid, 0, "limit is %d: it must be from 1 to %d", *l, previewLimitMax).At("/limit")
 	}

@@ -88,6 +88,7 @@ func TestWhatTryingAJobRefuses(t *testing.T) {
 	f(path, `{"events": [{"a": "`+strings.Repeat("x", 6<<20)+`"}]}`, http.StatusRequestEntityTooLarge, "larger")
 	f(path, fmt.Sprintf(`{"id": %d}`, j.ID+1), http.StatusBadRequest, "id")
 	f(path, `{"dataset": "http_requests"}`, http.StatusBadRequest, "dataset")
+	f(path, `{"start": "2026-11-01T00:00:00Z"}`, http.StatusBadRequest, "start")
 	f("/logpush/jobs/9999/test", `{}`, http.StatusNotFound, "9999")
 	f("/logpush/test", `{}`, http.StatusBadRequest, "dataset")
 	f("/logpush/test", `{"dataset": "workers_trace_events", "id": 1}`, http.StatusBadRequest, "id")
