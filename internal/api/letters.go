@@ -134,13 +134,14 @@ func (s *Server) resend(ctx context.Context, r *request, j logjob.Job, id string
 	return resent{ID: id, State: l.State}, err
 }
 
-// resendLetters sends the oldest letters that wait, until one request has done enough.
+// resendLetters sends letters that wait, the least tried ones first, until one request
+// has done enough.
 func (s *Server) resendLetters(r *request) (any, error) {
 	j, err := s.job(r)
 	if err != nil {
 		return nil, err
 	}
-	list, total, err := s.deps.Letters.DeadLetters(r.ctx, r.account, j.ID, logjob.LetterNew, resendMax, 0)
+	list, total, err := s.deps.Letters.WaitingLetters(r.ctx, r.account, j.ID, resendMax)
 	if err != nil {
 		return nil, err
 	}

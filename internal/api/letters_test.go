@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +93,27 @@ func deadLetterStory(t *testing.T, p *platform) {
 	}
 	if _, total, err := p.DeadLetters(ctx, account, j.ID, "deleted", 1, 20); err != nil || total != 1 {
 		t.Errorf("%d letters are deleted, error %v", total, err)
+	}
+}
+
+// More letters than one request sends are refused each time: the last one has its turn, too.
+func TestLettersTakeTurns(t *testing.T) {
+	p := newPlatform(t)
+	j := p.mustJob(t, "https://letters.example.com")
+	p.letters(t, j.ID, 0, 101)
+	var tried []string
+	for range 2 {
+		all, err := p.ResendDeadLetters(t.Context(), account, j.ID)
+		if err != nil || len(all.Letters) != 100 {
+			t.Fatalf("%d were tried, error %v", len(all.Letters), err)
+		}
+		for _, one := range all.Letters {
+			tried = append(tried, one.ID)
+		}
+	}
+	slices.Sort(tried)
+	if n := len(slices.Compact(tried)); n != 101 {
+		t.Errorf("%d letters had their turn, want 101", n)
 	}
 }
 
