@@ -12,6 +12,8 @@ import (
 const (
 	// resendTimeout bounds what a person waits for: one letter, or all of them.
 	resendTimeout = 30 * time.Second
+	// closeTimeout bounds the note that a letter was taken.
+	closeTimeout = 5 * time.Second
 	// resendMax of one request; a caller asks again while letters are left.
 	resendMax = 100
 )
@@ -117,10 +119,10 @@ func (s *Server) resend(ctx context.Context, r *request, j logjob.Job, id string
 		return resent{}, gone(l)
 	}
 	status, err := s.deps.Destinations.SendLetter(ctx, j, l)
-	if r.ctx.Err() != nil { // the caller is gone; the letter stays
-		return resent{}, r.ctx.Err()
-	}
 	if err != nil {
+		if r.ctx.Err() != nil { // the caller is gone; the letter stays
+			return resent{}, r.ctx.Err()
+		}
 		reason := err.Error()
 		if errors.Is(err, context.DeadlineExceeded) {
 			reason = "the destination did not answer in time"
@@ -130,7 +132,10 @@ func (s *Server) resend(ctx context.Context, r *request, j logjob.Job, id string
 		}
 		return resent{ID: id, State: l.State, Error: &reason}, nil
 	}
-	l, err = s.deps.Letters.CloseDeadLetter(r.ctx, r.account, j.ID, id, logjob.LetterResent)
+	// The destination has it, also if the caller is gone: it must not get it again.
+	closing, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), closeTimeout)
+	defer cancel()
+	l, err = s.deps.Letters.CloseDeadLetter(closing, r.account, j.ID, id, logjob.LetterResent)
 	return resent{ID: id, State: l.State}, err
 }
 

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -114,6 +115,35 @@ func TestLettersTakeTurns(t *testing.T) {
 	slices.Sort(tried)
 	if n := len(slices.Compact(tried)); n != 101 {
 		t.Errorf("%d letters had their turn, want 101", n)
+	}
+}
+
+// The caller hangs up while the destination takes the letter: that it was taken is
+// noted all the same, so that nobody sends it again.
+func TestALetterIsTakenThoughTheCallerIsGone(t *testing.T) {
+	p := newPlatform(t)
+	j := p.mustJob(t, "https://slow.example.com")
+	p.letters(t, j.ID, 0, 1)
+	list, _, err := p.DeadLetters(t.Context(), account, j.ID, "new", 1, 10)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%d letters, error %v", len(list), err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for patience := 50 * time.Millisecond; ; patience *= 2 { // the request must arrive before its caller gives up
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		_, _ = p.ResendDeadLetter(ctx, account, j.ID, list[0].ID) // nobody waits for the answer
+		cancel()
+		time.Sleep(50 * time.Millisecond)
+		l, err := p.DeadLetter(t.Context(), account, j.ID, list[0].ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.State == logjob.LetterResent {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the letter is %s", l.State)
+		}
 	}
 }
 
