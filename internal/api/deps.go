@@ -208,6 +208,9 @@ type Previews interface {
 type Letters interface {
 	// DeadLetters is oldest first and without content. State "" is any; total counts all.
 	DeadLetters(ctx context.Context, accountID string, jobID int64, state string, limit, offset int) (list []logjob.DeadLetter, total int, err error)
+	// WaitingLetters are those to be sent again, the least tried ones first, without
+	// content; total counts all.
+	WaitingLetters(ctx context.Context, accountID string, jobID int64, limit int) (list []logjob.DeadLetter, total int, err error)
 	// DeadLetter has its content, unless it is closed.
 	DeadLetter(ctx context.Context, accountID string, jobID int64, id string) (logjob.DeadLetter, error)
 	// CloseDeadLetter lets go of the content: it was resent, or is deleted. One that

@@ -20,6 +20,9 @@ const (
 	graphConditionsMax = 200
 	// graphRange is how far back a query looks that does not say.
 	graphRange = 30 * 24 * time.Hour
+	// graphMinutesMax are held in memory while they are summed, some 100 MB: ten jobs
+	// for that long.
+	graphMinutesMax = 500_000
 )
 
 // healthDimensions are what groups can be told apart by.
@@ -68,7 +71,8 @@ func (g *graph) logpushHealth(account string, f *ast.Field) (any, error) {
 		return nil, err
 	}
 	now := g.server.now()
-	list, err := g.server.deps.Health.HealthMinutes(g.ctx, logjob.HealthFilter{AccountID: account, Since: since(filter, now.Add(-graphRange)), Until: now.Add(time.Hour)})
+	list, err := g.server.deps.Health.HealthMinutes(g.ctx, logjob.HealthFilter{
+		AccountID: account, JobID: oneJob(filter), Since: since(filter, now.Add(-graphRange)), Until: now.Add(time.Hour), Most: graphMinutesMax})
 	if err != nil {
 		return nil, err
 	}
@@ -99,6 +103,12 @@ func since(filter map[string]any, earliest time.Time) time.Time {
 		}
 	}
 	return earliest
+}
+
+// oneJob is the job that the filter itself names; 0: it may be any.
+func oneJob(filter map[string]any) int64 {
+	id, _ := number(filter["jobId"])
+	return id
 }
 
 // groupHealth sums minutes by the dimensions in a selection.

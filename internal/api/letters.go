@@ -12,6 +12,8 @@ import (
 const (
 	// resendTimeout bounds what a person waits for: one letter, or all of them.
 	resendTimeout = 30 * time.Second
+	// closeTimeout bounds the note that a letter was taken.
+	closeTimeout = 5 * time.Second
 	// resendMax of one request; a caller asks again while letters are left.
 	resendMax = 100
 )
@@ -122,10 +124,10 @@ func (s *Server) resend(ctx context.Context, r *request, j logjob.Job, id string
 		return resent{}, gone(l)
 	}
 	status, err := s.deps.Destinations.SendLetter(ctx, j, l)
-	if r.ctx.Err() != nil { // the caller is gone; the letter stays
-		return resent{}, r.ctx.Err()
-	}
 	if err != nil {
+		if r.ctx.Err() != nil { // the caller is gone; the letter stays
+			return resent{}, r.ctx.Err()
+		}
 		reason := err.Error()
 		if errors.Is(err, context.DeadlineExceeded) {
 			reason = "the destination did not answer in time"
@@ -135,17 +137,21 @@ func (s *Server) resend(ctx context.Context, r *request, j logjob.Job, id string
 		}
 		return resent{ID: id, State: l.State, Error: &reason}, nil
 	}
-	l, err = s.deps.Letters.CloseDeadLetter(r.ctx, r.account, j.ID, id, logjob.LetterResent)
+	// The destination has it, also if the caller is gone: it must not get it again.
+	closing, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), closeTimeout)
+	defer cancel()
+	l, err = s.deps.Letters.CloseDeadLetter(closing, r.account, j.ID, id, logjob.LetterResent)
 	return resent{ID: id, State: l.State}, err
 }
 
-// resendLetters sends the oldest letters that wait, until one request has done enough.
+// resendLetters sends letters that wait, the least tried ones first, until one request
+// has done enough.
 func (s *Server) resendLetters(r *request) (any, error) {
 	j, err := s.job(r)
 	if err != nil {
 		return nil, err
 	}
-	list, total, err := s.deps.Letters.DeadLetters(r.ctx, r.account, j.ID, logjob.LetterNew, resendMax, 0)
+	list, total, err := s.deps.Letters.WaitingLetters(r.ctx, r.account, j.ID, resendMax)
 	if err != nil {
 		return nil, err
 	}

@@ -2,8 +2,10 @@ package api_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +127,56 @@ func TestALetterIsSentByOneRequestAtATime(t *testing.T) {
 	close(release)
 	if err := <-first; err != nil {
 		t.Error(err)
+	}
+}
+
+// More letters than one request sends are refused each time: the last one has its turn, too.
+func TestLettersTakeTurns(t *testing.T) {
+	p := newPlatform(t)
+	j := p.mustJob(t, "https://letters.example.com")
+	p.letters(t, j.ID, 0, 101)
+	var tried []string
+	for range 2 {
+		all, err := p.ResendDeadLetters(t.Context(), account, j.ID)
+		if err != nil || len(all.Letters) != 100 {
+			t.Fatalf("%d were tried, error %v", len(all.Letters), err)
+		}
+		for _, one := range all.Letters {
+			tried = append(tried, one.ID)
+		}
+	}
+	slices.Sort(tried)
+	if n := len(slices.Compact(tried)); n != 101 {
+		t.Errorf("%d letters had their turn, want 101", n)
+	}
+}
+
+// The caller hangs up while the destination takes the letter: that it was taken is
+// noted all the same, so that nobody sends it again.
+func TestALetterIsTakenThoughTheCallerIsGone(t *testing.T) {
+	p := newPlatform(t)
+	j := p.mustJob(t, "https://slow.example.com")
+	p.letters(t, j.ID, 0, 1)
+	list, _, err := p.DeadLetters(t.Context(), account, j.ID, "new", 1, 10)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%d letters, error %v", len(list), err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for patience := 50 * time.Millisecond; ; patience *= 2 { // the request must arrive before its caller gives up
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		_, _ = p.ResendDeadLetter(ctx, account, j.ID, list[0].ID) // nobody waits for the answer
+		cancel()
+		time.Sleep(50 * time.Millisecond)
+		l, err := p.DeadLetter(t.Context(), account, j.ID, list[0].ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.State == logjob.LetterResent {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the letter is %s", l.State)
+		}
 	}
 }
 

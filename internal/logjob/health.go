@@ -98,4 +98,6 @@ type HealthFilter struct {
 	AccountID    string
 	JobID        int64 // 0: all jobs
 	Since, Until time.Time
+	// Most is how many minutes there may be; with more the error is too_large. 0: any number.
+	Most int
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"tidegate/internal/errs"
@@ -199,7 +200,7 @@ func readPartitions(ctx context.Context, t *sql.Tx, id int64, h *logjob.Health) 
 }
 
 // HealthMinutes returns the minutes of an account's jobs from f.Since until, not
-// including, f.Until.
+// including, f.Until. Beyond f.Most it is too_large.
 func (s *Store) HealthMinutes(ctx context.Context, f logjob.HealthFilter) ([]logjob.MinuteHealth, error) {
 	list, err := minutes(ctx, s.reader, f)
 	if err != nil {
@@ -209,6 +210,10 @@ func (s *Store) HealthMinutes(ctx context.Context, f logjob.HealthFilter) ([]log
 }
 
 func minutes(ctx context.Context, q querier, f logjob.HealthFilter) (list []logjob.MinuteHealth, err error) {
+	limit := int64(math.MaxInt64)
+	if f.Most > 0 {
+		limit = int64(f.Most) + 1
+	}
 	err = each(ctx, q, func(row scanner) error {
 		var m logjob.MinuteHealth
 		var minute int64
@@ -221,6 +226,9 @@ func minutes(ctx context.Context, q querier, f logjob.HealthFilter) (list []logj
 		m.uploads, m.records, m.bytes, m.bytes_compressed, m.duration_ms, m.duration_max_ms
 		FROM logpush_minutes m JOIN jobs j ON j.id = m.job_id
 		WHERE j.account_id = $1 AND ($2 = 0 OR m.job_id = $2) AND m.minute_on >= $3 AND m.minute_on < $4
-		ORDER BY m.minute_on, m.job_id, m.status, m.final`, f.AccountID, f.JobID, f.Since.UnixMicro(), f.Until.UnixMicro())
+		ORDER BY m.minute_on, m.job_id, m.status, m.final LIMIT $5`, f.AccountID, f.JobID, f.Since.UnixMicro(), f.Until.UnixMicro(), limit)
+	if err == nil && f.Most > 0 && len(list) > f.Most {
+		return nil, errs.New(errs.TooLarge, 0, "more than %d minutes of jobs were asked for: ask for a shorter time, or for one job", f.Most)
+	}
 	return list, err
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
 )
 
@@ -51,6 +52,11 @@ func TestTheHealthOfAJobIsSummed(t *testing.T) {
 		list, err := s.HealthMinutes(ctx, logjob.HealthFilter{AccountID: testAccount, Since: now, Until: now.Add(time.Minute)})
 		if err != nil || !reflect.DeepEqual(list, h.Minutes) {
 			t.Errorf("the minutes are %+v, error %v", list, err)
+		}
+		_, err = s.HealthMinutes(ctx, logjob.HealthFilter{AccountID: testAccount, Since: now, Until: now.Add(time.Minute), Most: 1})
+		wantKind(t, err, errs.TooLarge, "more than 1 minutes")
+		if list, err := s.HealthMinutes(ctx, logjob.HealthFilter{AccountID: testAccount, Since: now, Until: now.Add(time.Minute), Most: 2}); err != nil || len(list) != 2 {
+			t.Errorf("of at most 2 minutes there are %d, error %v", len(list), err)
 		}
 		if list, err := s.HealthMinutes(ctx, logjob.HealthFilter{AccountID: "other", Since: now, Until: now.Add(time.Minute)}); err != nil || len(list) != 0 {
 			t.Errorf("another account sees %+v, error %v", list, err)

@@ -113,6 +113,28 @@ func (s *Store) DeadLetters(ctx context.Context, accountID string, jobID int64, 
 	return list, total, err
 }
 
+// WaitingLetters returns letters of a job that wait to be sent again, without their
+// content, those first that were tried the fewest times: some that are refused for ever
+// keep none from its turn. Total counts all of them.
+func (s *Store) WaitingLetters(ctx context.Context, accountID string, jobID int64, limit int) (list []logjob.DeadLetter, total int, err error) {
+	err = s.read(ctx, "list dead letters that wait", func(t *sql.Tx) error {
+		if _, err := jobByID(ctx, t, accountID, jobID); err != nil {
+			return err
+		}
+		if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM dead_letters WHERE job_id = $1 AND state = $2`,
+			jobID, logjob.LetterNew).Scan(&total); err != nil {
+			return err
+		}
+		return each(ctx, t, func(row scanner) error {
+			l, err := scanLetter(row)
+			list = append(list, l)
+			return err
+		}, `SELECT `+letterColumns+` FROM dead_letters d WHERE d.job_id = $1 AND d.state = $2
+			ORDER BY d.attempts, d.created_on, d."partition", d.begin_offset, d.id LIMIT $3`, jobID, logjob.LetterNew, limit)
+	})
+	return list, total, err
+}
+
 // DeadLetter returns one letter with its content, which is nil once it is closed.
 func (s *Store) DeadLetter(ctx context.Context, accountID string, jobID int64, id string) (logjob.DeadLetter, error) {
 	l, err := letterByID(ctx, s.reader, accountID, jobID, id)

@@ -447,6 +447,39 @@ func TestReplayTellsWhatIsLost(t *testing.T) {
 	}
 }
 
+// A partition's new leader tells of a lower end than there was, for a moment. Nothing
+// is lost by that, and nothing is called so.
+func TestReplayWhileALeaderChanges(t *testing.T) {
+	s := newStage(t)
+	s.produce(100)
+	r := s.replay(s.newJob(nil), 0, 100)
+	s.run(func(c *ReplayConfig) { c.Topic, c.Archive = &shrunken{Reader: s.topic, asked: map[int]int{}}, nil })
+	r = s.ends(r, logjob.ReplayDone)
+	s.has(wanted(0, 100))
+	if r.RecordsLost != 0 {
+		t.Errorf("lost %d: %+v", r.RecordsLost, r.Losses)
+	}
+}
+
+// shrunken is a topic whose partitions are said to end at offset 10 once they were
+// looked at, three times.
+type shrunken struct {
+	*stream.Reader
+	mu    sync.Mutex
+	asked map[int]int
+}
+
+func (s *shrunken) Bounds(ctx context.Context, partition int) (first, next int64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked[partition]++
+	first, next, err = s.Reader.Bounds(ctx, partition)
+	if n := s.asked[partition]; n > 1 && n < 5 {
+		next = min(next, 10)
+	}
+	return first, next, err
+}
+
 // Without an archive what Kafka does not have is lost from the moment of the plan on,
 // and rows of which nobody knows whether they may leave stay, unless they are asked for.
 func TestReplayOfUnmarkedRows(t *testing.T) {

@@ -23,6 +23,9 @@ const (
 	replaySave = 2 * time.Second
 	// emptyFetches in a row, with the partition's end ahead, mean that no record is left.
 	emptyFetches = 3
+	// shortAsks in a row, some two seconds, are how often a partition has to end before
+	// what it held: a broker that just became its leader may tell of less for a moment.
+	shortAsks = 6
 )
 
 // Reasons of losses.
@@ -167,7 +170,7 @@ func (p *replaying) partition(ctx context.Context, at *logjob.ReplayPartition) e
 		settings: p.settings, partition: at.ID, stopping: p.stopping, health: p.health, metrics: p.metrics, log: log,
 		logged: throttle{every: logInterval},
 	}
-	for p.position < at.End {
+	for short := 0; p.position < at.End; {
 		var first, next int64
 		err := p.ask(ctx, "find the partition's bounds", func(ctx context.Context) (err error) {
 			first, next, err = p.config.Topic.Bounds(ctx, at.ID)
@@ -176,9 +179,13 @@ func (p *replaying) partition(ctx context.Context, at *logjob.ReplayPartition) e
 		switch {
 		case err != nil:
 		case first <= p.position && p.position < next:
+			short = 0
 			err = p.fromKafka(ctx, min(at.End, next))
 		case p.position < first:
 			err = p.fromArchive(ctx, min(at.End, first))
+		case short < shortAsks:
+			err = p.pause(ctx, stream.Backoff(short))
+			short++
 		default: // a broker lost the end of the partition
 			err = p.fromArchive(ctx, at.End)
 		}
