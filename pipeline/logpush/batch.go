@@ -57,11 +57,11 @@ func (b *batch) add(text []byte, offset int64, at time.Time, item Item) error {
 	if at.Before(b.oldest) {
 		b.oldest = at
 	}
-	if b.traits.Records || len(b.text) < pieceBytes {
+	if b.traits.Records || len(b.text) <= pieceBytes {
 		return nil
 	}
 	// One byte stays behind: a "${" may lie across the border.
-	return b.compress(len(b.text) - 1)
+	return b.compress((len(b.text) - 1) / pieceBytes * pieceBytes)
 }
 
 func (b *batch) append(text []byte) {

@@ -16,11 +16,12 @@ const (
 	// (docs/benchmarks.md).
 	GzipLevel = 5
 	// pieceBytes is how much text is compressed at a time: enough to make the calls
-	// cheap, little enough that many open batches can wait with less.
-	pieceBytes = 64 << 10
+	// cheap, little enough that many open batches can wait with less. It is what the
+	// writer makes one block of: a byte more would be a block of its own.
+	pieceBytes = 65_535
 	// echoBytes of the text before a piece are what its first repetitions are found
 	// in. With this little, pieces come to the size of one stream.
-	echoBytes = 4 << 10
+	echoBytes = 2 << 10
 )
 
 // zipper compresses a text that comes piece by piece into one gzip member (RFC
