@@ -93,7 +93,7 @@ func jobsUpdate(c *connection) *cobra.Command {
 func jobsSwitch(c *connection, on bool) *cobra.Command {
 	name, short := "enable", "Begin to deliver, with the events from now on"
 	if !on {
-		name, short = "disable", "Stop to deliver; what happens meanwhile is not sent later"
+		name, short = "disable", "Stop delivering; what happens meanwhile is sent by a replay only"
 	}
 	command := &cobra.Command{Use: name + " JOB", Short: short, Args: arguments(1, 1)}
 	command.RunE = onJob(c, func(cmd *cobra.Command, s *session, id int64, _ []string) error {

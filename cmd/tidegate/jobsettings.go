@@ -49,9 +49,9 @@ func newJobSettings(command *cobra.Command) *jobSettings {
 	for _, text := range outputTexts {
 		s.texts[text.flag] = f.String(text.flag, "", text.meaning)
 	}
-	f.Int64Var(&s.bytes, "max-upload-bytes", 0, "uncompressed bytes of a batch at most")
-	f.Int64Var(&s.records, "max-upload-records", 0, "records of a batch at most")
-	f.Int64Var(&s.seconds, "max-upload-interval-seconds", 0, "seconds until a batch is sent at the latest")
+	f.Int64Var(&s.bytes, "max-upload-bytes", 0, "uncompressed bytes of a batch at most, 5000000 to 1000000000; 0 is the service's own bound")
+	f.Int64Var(&s.records, "max-upload-records", 0, "records of a batch at most, 1000 to 1000000; 0 is the service's own bound")
+	f.Int64Var(&s.seconds, "max-upload-interval-seconds", 0, "seconds until a batch is sent at the latest, 30 to 300; 0 is the service's own bound")
 	return s
 }
 

@@ -24,7 +24,8 @@ func jobsTail(c *connection) *cobra.Command {
 	command := &cobra.Command{
 		Use: "tail [JOB]", Short: "Print events as they come, with a job's fields and filter",
 		Long: "Print events of the account as they come, one line of NDJSON each, with the fields and the filter of a job or of flags.\n" +
-			"An account has one such session at a time. It ends after an hour.",
+			"An account has one such session at a time. It ends after an hour, or 5 minutes after the command:\n" +
+			"until then another one is refused.",
 		Args: arguments(0, 1),
 	}
 	flags := command.Flags()

@@ -24,9 +24,11 @@ func receiveCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "receive", Short: "Show the batches that a Logpush job sends, as an HTTP destination on this machine",
 		Long: "Be an HTTP destination on this machine and show what arrives: a line about each request, then its body, decompressed.\n" +
-			"It needs no platform and no token. With --fail-rate it refuses some batches, so that repeats can be watched.",
-		Example: "  tidegate receive --lines 3\n  tidegate receive --secret 0123456789abcdef --fail-rate 0.2 --status 429",
-		Args:    arguments(0, 0),
+			"It needs no platform and no token. With --fail-rate it refuses some batches: with 503 they come again,\n" +
+			"with 400 or 422 they are divided, and what is refused alone becomes a dead letter. A job's test is shown as \"no batch\".",
+		Example: "  tidegate receive --lines 3\n  tidegate receive --secret 0123456789abcdef --fail-rate 0.2 --status 429\n" +
+			"  tidegate receive --fail-rate 0.8 --status 400",
+		Args: arguments(0, 0),
 	}
 	flags := command.Flags()
 	flags.StringVar(&addr, "addr", "127.0.0.1:9800", "address to listen on; port 0 is any free one")

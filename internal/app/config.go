@@ -198,7 +198,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.BoolVar(&c.TakeOver, "take-over", c.TakeOver, "take the listening sockets of the router that uses the same --data-dir, if there is one, which then drains and ends")
 	}
 	if c.has(RoleAPI) {
-		f.StringVar(&c.APIAddr, "api-addr", c.APIAddr, "address of the API and the dashboard")
+		f.StringVar(&c.APIAddr, "api-addr", c.APIAddr, "address of the API and its start page")
 		f.StringVar(&c.GatewayURL, "gateway-url", c.GatewayURL, "where clients reach the gateway, such as https://example.com, for the addresses of scripts that the API shows")
 		f.StringVar(&c.AdminTokenFile, "admin-token-file", c.AdminTokenFile, "the first start writes the admin token to this file")
 	}

@@ -60,7 +60,7 @@ func (s *story) steps() []step {
 		{"The receiver's lines, Kafka and ClickHouse agree to the event", s.agree},
 		{"A rollback policy watches: v2 goes back out of traffic by itself", s.rollback},
 		{"Upload v3, good, and deploy it with a ramp: it reaches 100 % by itself", s.ramp},
-		{"Counts still agree, and the dashboard answers", s.finish},
+		{"Counts still agree, and the start page answers", s.finish},
 	}
 }
 
@@ -365,9 +365,9 @@ func (s *story) finish(ctx context.Context) error {
 	}
 	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") {
-		return fmt.Errorf("the dashboard answered %s, %s", res.Status, res.Header.Get("Content-Type"))
+		return fmt.Errorf("the start page answered %s, %s", res.Status, res.Header.Get("Content-Type"))
 	}
-	s.say("   the dashboard answers at %s", s.platform.Ready.API)
+	s.say("   the start page answers at %s", s.platform.Ready.API)
 	return nil
 }
 

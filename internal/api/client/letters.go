@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"strconv"
@@ -52,8 +53,11 @@ func (c *Client) DeadLetterContent(ctx context.Context, accountID string, job in
 	}
 	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {
-		// The reason is in the envelope; the details say why there is no content.
-		return nil, errs.New(kindOf(res.StatusCode), 0, "the content of dead letter %q cannot be had: status %d", id, res.StatusCode)
+		var answer envelope // the reason is in it, unless something else answered
+		if err := json.NewDecoder(io.LimitReader(res.Body, answerBytesMax)).Decode(&answer); err != nil {
+			return nil, errs.New(kindOf(res.StatusCode), 0, "the content of dead letter %q cannot be had: status %d", id, res.StatusCode)
+		}
+		return nil, answer.failure(res.StatusCode)
 	}
 	return io.ReadAll(io.LimitReader(res.Body, answerBytesMax))
 }
