@@ -67,6 +67,9 @@ type ReplayConfig struct {
 	AtOnce int
 	// Lease is how long a process that fell silent keeps its replays. 10 s when zero.
 	Lease time.Duration
+	// Patience is how long a replay may wait, for its destination most likely, before
+	// it makes place for others and goes on when its turn comes. 5 min when zero.
+	Patience time.Duration
 }
 
 // RunReplays runs replays until ctx ends; then uploads in hand are finished, within
@@ -77,6 +80,9 @@ func (m *Manager) RunReplays(ctx context.Context, c ReplayConfig) error {
 	}
 	if c.Lease == 0 {
 		c.Lease = 10 * time.Second
+	}
+	if c.Patience == 0 {
+		c.Patience = 5 * time.Minute
 	}
 	var workers sync.WaitGroup
 	for i := range c.AtOnce {
@@ -159,6 +165,7 @@ func (m *Manager) replay(ctx context.Context, c ReplayConfig, r logjob.Replay, c
 // what the replay waits for, and notices changes of the job.
 func (p *replaying) beat(ctx context.Context, held time.Time, breakOff context.CancelCauseFunc) {
 	lease := p.config.Lease
+	var waits time.Time // since when
 	for stream.Sleep(ctx, lease/10) == nil {
 		// Each try is short, so that the replay is broken off while it is still ours.
 		trying, cancel := context.WithTimeout(ctx, lease/5)
@@ -172,6 +179,7 @@ func (p *replaying) beat(ctx context.Context, held time.Time, breakOff context.C
 			err = p.watchJob(trying)
 		}
 		cancel()
+		waits = p.makePlace(now, waits)
 		switch kind := errs.KindOf(err); {
 		case kind == errs.Conflict, kind == errs.NotFound:
 			breakOff(errReplayGone)
@@ -181,6 +189,22 @@ func (p *replaying) beat(ctx context.Context, held time.Time, breakOff context.C
 			return
 		}
 	}
+}
+
+// makePlace stops the work of a replay that has waited for long. It returns since when
+// the replay waits, and the zero time for one that goes on.
+func (p *replaying) makePlace(now, since time.Time) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.troubleLocked() == "":
+		return time.Time{}
+	case since.IsZero():
+		return now
+	case now.Sub(since) >= p.config.Patience && p.stop != nil:
+		p.stop()
+	}
+	return since
 }
 
 // watchJob stops the work under old settings when the job has new ones.

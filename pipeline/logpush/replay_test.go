@@ -480,6 +480,25 @@ func (s *shrunken) Bounds(ctx context.Context, partition int) (first, next int64
 	return first, next, err
 }
 
+// A replay whose destination is away does not keep the others from theirs.
+func TestReplayMakesPlace(t *testing.T) {
+	s := newStage(t)
+	s.produce(50)
+	away, well := s.newJob(nil), s.newJob(nil)
+	s.bucket.set(func(o Object) error {
+		if o.JobID == away.ID {
+			return &UploadError{Status: 503}
+		}
+		return nil
+	})
+	first, second := s.replay(away, 0, 50), s.replay(well, 0, 50)
+	s.run(func(c *ReplayConfig) { c.AtOnce, c.Patience = 1, 10*time.Millisecond })
+	s.ends(second, logjob.ReplayDone)
+	s.has(wanted(0, 50))
+	s.bucket.set(nil)
+	s.ends(first, logjob.ReplayDone)
+}
+
 // Without an archive what Kafka does not have is lost from the moment of the plan on,
 // and rows of which nobody knows whether they may leave stay, unless they are asked for.
 func TestReplayOfUnmarkedRows(t *testing.T) {
