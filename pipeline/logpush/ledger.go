@@ -69,7 +69,7 @@ func (t *ledger) tried(now time.Time, s *sealed, status int, final bool, took ti
 	}
 }
 
-// well notes that a batch is dealt with of which the destination took something.
+// well notes that a batch is dealt with: the destination took it, or what it refused is kept.
 func (t *ledger) well(now time.Time) {
 	if t == nil {
 		return
