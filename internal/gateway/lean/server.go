@@ -67,8 +67,10 @@ func (s *Server) init() {
 	s.setUp.Do(func() {
 		s.handed.conns, s.handed.closed = make(chan net.Conn), make(chan struct{})
 		s.stop, s.wake = make(chan struct{}), make(chan struct{}, 1)
+		s.mu.Lock() // Stats may be asked before Serve
 		s.listeners, s.conns = map[net.Listener]struct{}{}, map[*conn]struct{}{}
 		s.empty = make(chan struct{})
+		s.mu.Unlock()
 		s.tick()
 		go s.sweepUntilStopped()                    // ends with Shutdown or Close, as the next
 		go func() { _ = s.HTTP.Serve(&s.handed) }() // fails when it is shut down, and only then
