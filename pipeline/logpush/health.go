@@ -63,7 +63,7 @@ func (h *health) Succeeded(partition int, until time.Time) {
 	h.mu.Unlock()
 	h.ledger.over(partition)
 	if well {
-		h.alert(AlertRecovered, "delivers again")
+		h.alert(AlertRecovered, "goes on: its destination takes events again, or what it refused became dead letters")
 	}
 	if news {
 		h.signal()

@@ -48,7 +48,8 @@ type Partition interface {
 	// Committed returns the group's offset and its metadata, and false when the
 	// group never committed one here.
 	Committed() (offset int64, metadata string, ok bool)
-	// Bounds returns the first offset that is kept and the next one to be written.
+	// Bounds returns the first offset that is kept and the next one to be written. Alone
+	// among the methods it may be called from any goroutine, also while others run.
 	Bounds(ctx context.Context) (first, next int64, err error)
 	// OffsetAt returns the first offset whose time is at or after t, or the next
 	// one to be written when there is none.
