@@ -32,7 +32,7 @@ func (p *process) addLogpush(ctx context.Context) error {
 		// A job starts at "now": delivery itself looks up where that is.
 		return stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: groupID, Logger: p.log})
 	}
-	reader, err := stream.NewReader(p.stream(), p.log)
+	reader, err := p.reader()
 	if err != nil {
 		return err
 	}
@@ -47,10 +47,7 @@ func (p *process) addLogpush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.services = append(p.services, service{"logpush", stageEdge, func(ctx context.Context) error {
-		defer reader.Close()
-		return manager.Run(ctx)
-	}})
+	p.services = append(p.services, service{"logpush", stageEdge, manager.Run})
 	p.checks = append(p.checks, p.kafkaCheck())
 	return p.addReplays(manager, reader)
 }
@@ -81,20 +78,27 @@ func (p *process) egress(ctx context.Context) egress.Policy {
 	}
 }
 
+// reader reads the event topic until every service has ended.
+func (p *process) reader() (*stream.Reader, error) {
+	reader, err := stream.NewReader(p.stream(), p.log)
+	if err == nil {
+		p.closers = append(p.closers, func() error {
+			reader.Close()
+			return nil
+		})
+	}
+	return reader, err
+}
+
 // previews reads the event topic, where there is Kafka.
 func (p *process) previews(sinks logpush.Sinks) (*logpush.Previews, error) {
 	if len(p.config.Kafka) == 0 {
 		return logpush.NewPreviews(sinks, nil), nil
 	}
-	reader, err := stream.NewReader(p.stream(), p.log)
+	reader, err := p.reader()
 	if err != nil {
 		return nil, err
 	}
-	p.services = append(p.services, service{"previews", stageEdge, func(ctx context.Context) error {
-		<-ctx.Done()
-		reader.Close()
-		return nil
-	}})
 	return logpush.NewPreviews(sinks, reader), nil
 }
 
