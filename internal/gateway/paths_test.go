@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -41,11 +42,23 @@ func TestSuiteByNetHTTP(t *testing.T) {
 	cmd.Env = append(os.Environ(), "TIDEGATE_TEST_BY_NET_HTTP=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("%v\n%s", err, unpassed(string(out)))
 	}
 	if passed := strings.Count(string(out), "--- PASS: Test"); passed < 50 {
 		t.Errorf("%d tests have run without the lean path:\n%s", passed, out)
 	}
+}
+
+// unpassed leaves out of the output of a verbose run what is about tests that passed, so
+// that a log that keeps only the end of it still holds the failure.
+func unpassed(out string) string {
+	var kept strings.Builder
+	for _, section := range regexp.MustCompile(`(?m)^\x16?=== RUN +[^/\n]+$`).Split(out, -1) {
+		if fails := strings.Contains(section, "--- FAIL"); fails || !strings.Contains(section, "--- PASS") && !strings.Contains(section, "--- SKIP") {
+			kept.WriteString(section)
+		}
+	}
+	return kept.String()
 }
 
 // inside returns the tests of package gateway itself, which cannot reach serve.
