@@ -130,6 +130,17 @@ func eventsRead(p *platform.Platform) (string, error) {
 func deliveredPaths(t *testing.T, folder string) map[string]int {
 	t.Helper()
 	paths := map[string]int{}
+	for _, e := range delivered[struct {
+		Event struct{ Request struct{ URL string } }
+	}](t, folder) {
+		paths[e.Event.Request.URL]++
+	}
+	return paths
+}
+
+// delivered reads the events in a folder, each as an E.
+func delivered[E any](t *testing.T, folder string) (list []E) {
+	t.Helper()
 	names, err := filepath.Glob(filepath.Join(folder, "*.log.gz"))
 	if err != nil {
 		t.Fatal(err)
@@ -148,14 +159,12 @@ func deliveredPaths(t *testing.T, folder string) map[string]int {
 			t.Fatal(err)
 		}
 		for line := range bytes.Lines(text) {
-			var e struct {
-				Event struct{ Request struct{ URL string } }
-			}
+			var e E
 			if err := json.Unmarshal(line, &e); err != nil {
 				t.Fatal(err)
 			}
-			paths[e.Event.Request.URL]++
+			list = append(list, e)
 		}
 	}
-	return paths
+	return list
 }
