@@ -36,9 +36,9 @@ func (r *request) destination() (string, error) {
 }
 
 // given returns a member that must be there.
-func given(name string, value *string) (string, error) {
+func given[T any](name string, value *T) (given T, err error) {
 	if value == nil {
-		return "", errs.New(errs.Invalid, 0, "%s is missing", name).At("/" + name)
+		return given, errs.New(errs.Invalid, 0, "%s is missing", name).At("/" + name)
 	}
 	return *value, nil
 }

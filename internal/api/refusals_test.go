@@ -161,7 +161,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"ramp bake":   {put, policy, `{"enabled": true, "ramp": [{"percentage": 10, "bake_seconds": -1}]}`, 400, 10001, "/ramp/0/bake_seconds", []string{"-1"}},
 		"ramp action": {post, policy + "/ramp", `{"action": "jump"}`, 404, 10007, "", []string{"shop"}},
 
-		"no sampling rate":        {put, sampling, `{}`, 400, 10001, "/head_sampling_rate", []string{"head_sampling_rate is 0", "above 0"}},
+		"no sampling rate":        {put, sampling, `{}`, 400, 10001, "/head_sampling_rate", []string{"head_sampling_rate is missing"}},
 		"sampling rate":           {put, sampling, `{"head_sampling_rate": 1.5}`, 400, 10001, "/head_sampling_rate", []string{"1.5", "at most 1"}},
 		"sampling rate in text":   {put, sampling, `{"head_sampling_rate": "1%"}`, 400, 10001, "/head_sampling_rate", []string{"number"}},
 		"sampling member":         {put, sampling, `{"head_sampling_rate": 1, "keep": "all"}`, 400, 10001, "/keep", []string{"unknown"}},

@@ -3,10 +3,17 @@ package api
 import "tidegate/internal/deploy"
 
 func decodeSampling(text []byte) (deploy.Sampling, error) {
-	var sampling deploy.Sampling
-	if err := decodeStrict(text, &sampling); err != nil {
+	var body struct {
+		HeadSamplingRate *float64 `json:"head_sampling_rate"`
+	}
+	if err := decodeStrict(text, &body); err != nil {
 		return deploy.Sampling{}, err
 	}
+	rate, err := given("head_sampling_rate", body.HeadSamplingRate)
+	if err != nil {
+		return deploy.Sampling{}, err
+	}
+	sampling := deploy.Sampling{HeadSamplingRate: rate}
 	return sampling, sampling.Validate()
 }
 
