@@ -103,3 +103,29 @@ func TestEventsOfBrokenHTTP2ConnectionsOutliveTheServer(t *testing.T) {
 	}
 	wantEvent(t, e.events.nth(1), schema.OutcomeCanceled, "", 0)
 }
+
+// endsWithItsClient is a backend that ends its response well as soon as its client has gone,
+// as a gRPC server does that sends the status "canceled".
+type endsWithItsClient struct{ begun chan struct{} }
+
+func (b endsWithItsClient) RoundTrip(r *http.Request) (*http.Response, error) {
+	read, write := io.Pipe()
+	go func() {
+		_, _ = io.WriteString(write, "x")
+		close(b.begun)
+		<-r.Context().Done()
+		_ = write.Close()
+	}()
+	return &http.Response{StatusCode: http.StatusOK, ProtoMajor: 2, Header: http.Header{}, Trailer: http.Header{"Grpc-Status": {"1"}}, ContentLength: -1, Body: read}, nil
+}
+
+// A response that ends because its client has left was not delivered, however well it ended.
+func TestResponseThatEndsWithItsClient(t *testing.T) {
+	b := endsWithItsClient{make(chan struct{})}
+	e := start(t, snapshot(1, script([]string{"http://127.0.0.1:1"}, 100_000)), func(_ *gateway.Config, d *gateway.Deps, _ *runtime.Config) { d.Backends = oneBackend{b} })
+	c := dialFrames(t, e.addr, false)
+	c.send(true, get("/")...)
+	<-b.begun
+	_ = c.conn.Close()
+	wantEvent(t, e.events.nth(1), schema.OutcomeCanceled, "", 200)
+}

@@ -241,9 +241,9 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 		g.metrics.stalled[index(stallReasons, stalledResponse)].Add(1)
 	}
 	switch {
-	case readErr == nil && writeErr == nil:
+	case readErr == nil && writeErr == nil && !leftBeforeTheEnd(r, body):
 		copyTrailers(w.Header(), resp.Trailer)
-	case writeErr != nil || body.failed() || r.Context().Err() != nil:
+	case readErr == nil, writeErr != nil, body.failed(), r.Context().Err() != nil:
 		x.outcome, x.abort = schema.OutcomeCanceled, true
 	case overdue(ctx) && resp.ContentLength < 0:
 		endOverdue(w, x)
@@ -252,6 +252,14 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 		g.blame(x, readErr)
 		_ = http.NewResponseController(w).Flush() // let the client see what came; the cut follows
 	}
+}
+
+// leftBeforeTheEnd reports whether the client of a response that was passed on without an
+// error was gone all the same: a version may end its response because it heard of that. In
+// HTTP/1.1 it may have had the whole; the end of an HTTP/2 stream is sent when the handler
+// has ended, unless it is the header's.
+func leftBeforeTheEnd(r *http.Request, body *clientBody) bool {
+	return r.ProtoMajor == 2 && r.Method != http.MethodHead && (body.failed() || r.Context().Err() != nil)
 }
 
 // fail answers for a backend that gave no response.
