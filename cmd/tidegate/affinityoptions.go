@@ -1,11 +1,8 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -84,21 +81,8 @@ func (o *affinityOptions) affinity(flags *pflag.FlagSet, texts []string) (deploy
 // readAffinity is as strict as the API.
 func readAffinity(stdin io.Reader, path string) (deploy.Affinity, error) {
 	var a deploy.Affinity
-	if path != "-" {
-		file, err := os.Open(path)
-		if err != nil {
-			return a, err
-		}
-		defer func() { _ = file.Close() }()
-		stdin = file
-	}
-	decoder := json.NewDecoder(stdin)
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&a); err != nil {
-		return a, fmt.Errorf("read %s: %w", path, err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return a, fmt.Errorf("read %s: something follows the rules", path)
+	if err := readStrict(stdin, path, "rules", &a); err != nil {
+		return a, err
 	}
 	if err := a.Validate(); err != nil {
 		return a, fmt.Errorf("read %s: %w", path, err)

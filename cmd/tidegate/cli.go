@@ -25,7 +25,9 @@ func clientCommands() []*cobra.Command {
 			samplingGet(c), samplingSet(c)),
 		group("jobs", "Deliver trace events with Logpush jobs",
 			jobsCreate(c), jobsList(c), jobsView(c), jobsTest(c), jobsUpdate(c), jobsSwitch(c, true), jobsSwitch(c, false), jobsDelete(c),
-			jobsTail(c), deadLetters(c), jobsReplay(c), jobsReplays(c), jobsReplayCancel(c)),
+			jobsTail(c), deadLetters(c), jobsReplay(c), jobsReplays(c), jobsReplayCancel(c), jobsHealth(c)),
+		group("alerts", "Be told when a Logpush job fails",
+			alertsGet(c), alertsSet(c), alertsDelete(c)),
 		group("token", "Make API tokens", tokenCreate(c)),
 	}
 	for _, command := range commands {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -94,21 +93,9 @@ func summaryOf(p *logjob.Preview) string {
 
 // readEvents reads JSON values, or the one list that they are in.
 func readEvents(stdin io.Reader, path string) (events []json.RawMessage, err error) {
-	in := stdin
-	if path != "-" {
-		file, err := os.Open(path)
-		if err != nil {
-			return nil, fmt.Errorf("read the events: %w", err)
-		}
-		defer func() { _ = file.Close() }()
-		in = file
-	}
-	text, err := io.ReadAll(io.LimitReader(in, sampleFileMax+1))
+	text, err := readAll(stdin, path, sampleFileMax)
 	if err != nil {
 		return nil, fmt.Errorf("read the events: %w", err)
-	}
-	if len(text) > sampleFileMax {
-		return nil, fmt.Errorf("read the events: %s has more than %d bytes", path, sampleFileMax)
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	for {

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -160,21 +158,8 @@ func readPolicy(stdin io.Reader, path string) (deploy.RollbackPolicy, error) {
 		deploy.RollbackPolicy
 		Enabled *bool `json:"enabled"`
 	}{RollbackPolicy: deploy.DefaultPolicy()}
-	if path != "-" {
-		file, err := os.Open(path)
-		if err != nil {
-			return body.RollbackPolicy, err
-		}
-		defer func() { _ = file.Close() }()
-		stdin = file
-	}
-	decoder := json.NewDecoder(stdin)
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&body); err != nil {
-		return body.RollbackPolicy, fmt.Errorf("read %s: %w", path, err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return body.RollbackPolicy, fmt.Errorf("read %s: something follows the policy", path)
+	if err := readStrict(stdin, path, "policy", &body); err != nil {
+		return body.RollbackPolicy, err
 	}
 	if body.Enabled == nil {
 		return body.RollbackPolicy, fmt.Errorf("read %s: enabled is missing: it must be true or false", path)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -77,20 +76,9 @@ func originJSON(stdin io.Reader, file string, urls []string) (json.RawMessage, e
 		}
 		return json.Marshal(o)
 	}
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = f.Close() }() // it was only read
-		stdin = f
-	}
-	text, err := io.ReadAll(io.LimitReader(stdin, originBytesMax+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("read %s: %w", file, err)
-	case len(text) > originBytesMax:
-		return nil, fmt.Errorf("read %s: it is longer than %d bytes", file, originBytesMax)
+	text, err := readAll(stdin, file, originBytesMax)
+	if err != nil {
+		return nil, err
 	}
 	var origin map[string]json.RawMessage
 	if err := json.Unmarshal(text, &origin); err != nil || origin == nil {
