@@ -15,6 +15,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl/scram"
 )
 
+// TestMain ends the cluster, which there is where TIDEGATE_TEST_KAFKA_CLUSTER is set.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if err := CloseShared(); err != nil {
