@@ -11,39 +11,37 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 )
 
-// serverKeyStore is the file of the brokers' key and certificate, in Kafka's form of PEM.
-const serverKeyStore = "server.pem"
-
-// writeCredentials makes an authority, the brokers' certificate, a client's, and a
-// password.
-func (c *Cluster) writeCredentials() error {
-	a := &c.access
-	a.CAFile, a.CertFile, a.KeyFile = c.path("ca.pem"), c.path("client.pem"), c.path("client-key.pem")
-	a.Username, a.PasswordFile = username, c.path("password")
+// WriteCredentials makes an authority, a client's certificate, a password, and the
+// brokers' certificate, in a file that holds its key, too, as Kafka likes PEM.
+func WriteCredentials(dir string) (a Access, keyStore string, err error) {
+	path := func(name string) string { return filepath.Join(dir, name) }
+	a = Access{CAFile: path("ca.pem"), CertFile: path("client.pem"), KeyFile: path("client-key.pem"), Username: username, PasswordFile: path("password")}
+	keyStore = path("brokers.pem")
 	ca, err := newAuthority()
 	if err != nil {
-		return err
+		return a, "", err
 	}
 	server, serverKey, err := ca.issue("brokers")
 	if err != nil {
-		return err
+		return a, "", err
 	}
 	client, clientKey, err := ca.issue("client")
 	if err != nil {
-		return err
+		return a, "", err
 	}
 	for name, content := range map[string][]byte{
-		a.CAFile: ca.pem, c.path(serverKeyStore): append(serverKey, server...),
+		a.CAFile: ca.pem, keyStore: append(serverKey, server...),
 		a.CertFile: client, a.KeyFile: clientKey, a.PasswordFile: []byte(randomPassword()),
 	} {
 		if err := os.WriteFile(name, content, 0o600); err != nil {
-			return err
+			return a, "", err
 		}
 	}
-	return nil
+	return a, keyStore, nil
 }
 
 type authority struct {

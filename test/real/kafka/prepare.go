@@ -27,7 +27,8 @@ func (c *Cluster) prepare(ctx context.Context) error {
 	if c.cfg.Dir, err = filepath.Abs(c.cfg.Dir); err != nil {
 		return err
 	}
-	if err := c.writeCredentials(); err != nil {
+	var keyStore string
+	if c.access, keyStore, err = WriteCredentials(c.cfg.Dir); err != nil {
 		return err
 	}
 	password, err := os.ReadFile(c.access.PasswordFile)
@@ -44,7 +45,7 @@ func (c *Cluster) prepare(ctx context.Context) error {
 			log:        c.path(fmt.Sprintf("broker-%d.log", i+1)),
 			addr:       local(ports[i].plaintext),
 		}
-		if err := os.WriteFile(b.properties, []byte(c.properties(i, ports, string(password))), 0o600); err != nil {
+		if err := os.WriteFile(b.properties, []byte(c.properties(i, ports, keyStore, string(password))), 0o600); err != nil {
 			return err
 		}
 		c.brokers = append(c.brokers, b)
@@ -87,7 +88,7 @@ func (c *Cluster) ports() ([]brokerPorts, error) {
 // properties returns the configuration of the broker at an index. Sessions may be
 // short and a rebalance begins at once, so that a test of groups need not wait for
 // what it does not measure; a broker that is silent for 4 s is given up.
-func (c *Cluster) properties(i int, ports []brokerPorts, password string) string {
+func (c *Cluster) properties(i int, ports []brokerPorts, keyStore, password string) string {
 	var voters []string
 	for j, p := range ports {
 		voters = append(voters, fmt.Sprintf("%d@%s", j+1, local(p.controller)))
@@ -125,7 +126,7 @@ listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.p
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 `, i+1, strings.Join(voters, ","), local(p.plaintext), local(p.mutualTLS), local(p.sasl), local(p.controller),
-		c.path(fmt.Sprintf("broker-%d", i+1)), replicas, inSync, c.path(serverKeyStore), c.access.CAFile, username, password)
+		c.path(fmt.Sprintf("broker-%d", i+1)), replicas, inSync, keyStore, c.access.CAFile, username, password)
 }
 
 // format makes the folders of data ready, with the passwords of the SCRAM mechanisms.
