@@ -99,7 +99,7 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 // validate checks the configuration as it will be once the embedded services
 // have filled in their addresses.
 func validate(config app.Config, local services) error {
-	if len(config.Kafka) == 0 {
+	if len(config.Kafka) == 0 && config.KafkaSecurity == (app.Config{}).KafkaSecurity { // which the embedded broker would refuse
 		config.Kafka = []string{local.kafkaAddr}
 	}
 	if config.ClickHouse == "" {

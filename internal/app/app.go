@@ -19,8 +19,6 @@ import (
 	"tidegate/internal/clickhouse"
 	"tidegate/internal/store"
 	"tidegate/internal/telemetry"
-	"tidegate/pipeline/stream"
-	"tidegate/schema"
 )
 
 // process is one process being put together. Only Run and the roles touch it,
@@ -71,6 +69,9 @@ func Run(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	p := &process{config: config, log: log, ready: Ready{Kafka: first(config.Kafka), ClickHouse: withoutPassword(config.ClickHouse)}}
+	if err := p.checkKafkaSecurity(); err != nil {
+		return err
+	}
 	if p.tel, err = telemetry.Start(ctx, "tidegate", Version); err != nil {
 		return err
 	}
@@ -191,10 +192,6 @@ func (p *process) close(ctx context.Context) error {
 		p.log.Warn("telemetry was not flushed", "error", err)
 	}
 	return errors.Join(errs...)
-}
-
-func (p *process) stream() stream.Config {
-	return stream.Config{Brokers: p.config.Kafka, Topic: schema.Topic}
 }
 
 // checkReady returns the first condition that does not hold.

@@ -80,10 +80,12 @@ type Config struct {
 	// platform's own listeners on them.
 	WorkersAllowPrivate bool
 
-	Kafka      []string // brokers, host:port
-	ClickHouse string   // http://[user:password@]host:port[/database]
-	Cluster    string   // ClickHouse cluster; empty for a single server
-	Database   string   // path of a SQLite file, or postgres://...
+	Kafka []string // brokers, host:port
+	// KafkaSecurity is how they are spoken to; the embedded broker knows none of it.
+	KafkaSecurity stream.Security
+	ClickHouse    string // http://[user:password@]host:port[/database]
+	Cluster       string // ClickHouse cluster; empty for a single server
+	Database      string // path of a SQLite file, or postgres://...
 
 	APIURL         string // where a gateway without a database gets its snapshots
 	APITokenFile   string
@@ -216,6 +218,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	reader := c.has(RoleGateway) || c.has(RoleIngest) || c.has(RoleLogpush)
 	if reader || c.has(RoleAPI) { // the API needs Kafka for those who watch a script
 		f.StringSliceVar(&c.Kafka, "kafka", c.Kafka, "Kafka brokers, host:port, separated by commas")
+		bindKafkaSecurity(f, &c.KafkaSecurity)
 		f.IntVar(&c.TopicPartitions, "topic-partitions", c.TopicPartitions, "partitions of a topic, if it has to be created")
 		f.IntVar(&c.TopicReplication, "topic-replication", c.TopicReplication, "replicas of a topic, if it has to be created")
 	}
@@ -267,6 +270,9 @@ const eventBoundMin = 1 << 20
 func (c *Config) Validate() error {
 	if len(c.Roles) == 0 {
 		return fmt.Errorf("roles is empty: name at least one of %v", AllRoles)
+	}
+	if err := c.validateKafka(); err != nil {
+		return err
 	}
 	needs := func(member, value string, roles ...Role) error {
 		for _, role := range roles {

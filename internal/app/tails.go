@@ -197,10 +197,6 @@ func (p *process) instantEvents() (api.InstantEvents, error) {
 	return newInstantFeed(p.stream(), p.log)
 }
 
-func (p *process) tailStream() stream.Config {
-	return stream.Config{Brokers: p.config.Kafka, Topic: schema.TailTopic}
-}
-
 // addTails adds what keeps tails in order: the topic, the sweep of those that have
 // expired, and at the end the wait for those who were still watching.
 func (p *process) addTails(server *api.Server) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"time"
 
@@ -22,7 +21,7 @@ func EnsureTopic(ctx context.Context, cfg Config, partitions, replication int, r
 	defer closeClient(client)
 	_, err := topicPartitions(ctx, client, cfg.Topic)
 	if !errors.Is(err, kafka.UnknownTopicOrPartition) {
-		return err // nil when it exists
+		return cfg.Security.explain(err) // nil when it exists
 	}
 	answer, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
 		Topic: cfg.Topic, NumPartitions: partitions, ReplicationFactor: replication,
@@ -66,7 +65,7 @@ func Ping(ctx context.Context, cfg Config) error {
 	defer cancel()
 	var failed []error
 	for _, broker := range cfg.Brokers {
-		err := pingBroker(ctx, broker, cfg.Topic)
+		err := pingBroker(ctx, cfg, broker)
 		if err == nil {
 			return nil
 		}
@@ -75,8 +74,8 @@ func Ping(ctx context.Context, cfg Config) error {
 	return errors.Join(failed...)
 }
 
-func pingBroker(ctx context.Context, broker, topic string) error {
-	netConn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", broker)
+func pingBroker(ctx context.Context, cfg Config, broker string) error {
+	netConn, err := cfg.Security.dial(ctx, "tcp", broker)
 	if err != nil {
 		return err
 	}
@@ -87,7 +86,8 @@ func pingBroker(ctx context.Context, broker, topic string) error {
 			return err
 		}
 	}
-	partitions, err := conn.ReadPartitions(topic)
+	partitions, err := conn.ReadPartitions(cfg.Topic)
+	err = cfg.Security.explain(err)
 	if err == nil && len(partitions) == 0 {
 		err = kafka.UnknownTopicOrPartition
 	}

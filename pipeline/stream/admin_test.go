@@ -6,16 +6,18 @@ import (
 )
 
 func TestEnsureTopicLeavesAnExistingTopic(t *testing.T) {
-	cfg := startBroker(t).topic(2)
-	produce(t, cfg, 0, time.Now(), "a")
-	if err := EnsureTopic(testContext(t), cfg, 3, 1, time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	client := newClient(cfg)
-	defer closeClient(client)
-	if ids, err := ledPartitions(testContext(t), client, cfg.Topic); err != nil || len(ids) != 2 {
-		t.Errorf("partitions after a second EnsureTopic: %v, %v, want 2", ids, err)
-	}
+	eachBroker(t, func(t *testing.T, b *broker) {
+		cfg := b.topic(2)
+		produce(t, cfg, 0, time.Now(), "a")
+		if err := EnsureTopic(testContext(t), cfg, 3, 1, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		client := newClient(cfg)
+		defer closeClient(client)
+		if ids, err := ledPartitions(testContext(t), client, cfg.Topic); err != nil || len(ids) != 2 {
+			t.Errorf("partitions after a second EnsureTopic: %v, %v, want 2", ids, err)
+		}
+	})
 }
 
 func TestPing(t *testing.T) {

@@ -62,30 +62,32 @@ func TestSpoolOfAnEndedProcessIsSent(t *testing.T) {
 
 // A process that starts in a folder that is just being adopted waits for it.
 func TestAnAdoptedSpoolIsWaitedFor(t *testing.T) {
-	cfg := startBroker(t).topic(1)
-	dir := t.TempDir()
-	adopter, err := openSpool(dir, 1<<30)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := testProducer(t, cfg, dir)
-	if p, err := NewProducer(config); err == nil {
-		_ = p.spool.close()
-		t.Error("two processes have one folder")
-	}
-	config.SpoolOthers = []string{filepath.Join(dir, "2")}
-	opened := make(chan error, 1)
-	go func() {
-		p, err := NewProducer(config)
-		if err == nil {
-			err = p.spool.close()
+	eachBroker(t, func(t *testing.T, b *broker) {
+		cfg := b.topic(1)
+		dir := t.TempDir()
+		adopter, err := openSpool(dir, 1<<30)
+		if err != nil {
+			t.Fatal(err)
 		}
-		opened <- err
-	}()
-	if err := adopter.close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-opened; err != nil {
-		t.Error(err)
-	}
+		config := testProducer(t, cfg, dir)
+		if p, err := NewProducer(config); err == nil {
+			_ = p.spool.close()
+			t.Error("two processes have one folder")
+		}
+		config.SpoolOthers = []string{filepath.Join(dir, "2")}
+		opened := make(chan error, 1)
+		go func() {
+			p, err := NewProducer(config)
+			if err == nil {
+				err = p.spool.close()
+			}
+			opened <- err
+		}()
+		if err := adopter.close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-opened; err != nil {
+			t.Error(err)
+		}
+	})
 }

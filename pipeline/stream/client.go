@@ -13,7 +13,10 @@ import (
 )
 
 const (
-	// dialTimeout for one connection, API version exchange included.
+	// clientID is how this program is called in the brokers' logs and quotas.
+	clientID = "tidegate"
+
+	// dialTimeout for one connection, TLS, login and API version exchange included.
 	dialTimeout = 3 * time.Second
 	// requestTimeout for one request and its answer. The broker gets half of it
 	// to collect the acknowledgements of a produce.
@@ -48,12 +51,12 @@ func newClient(cfg Config) *kafka.Client {
 		Addr:    kafka.TCP(cfg.Brokers...),
 		Timeout: requestTimeout,
 		Transport: &kafka.Transport{
-			Dial:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			Dial:           cfg.Security.dial,
 			DialTimeout:    dialTimeout,
 			IdleTimeout:    30 * time.Second,
 			MetadataTTL:    metadataTTL,
 			MetadataTopics: []string{cfg.Topic},
-			ClientID:       "tidegate",
+			ClientID:       clientID,
 		},
 	}
 }

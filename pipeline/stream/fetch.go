@@ -27,8 +27,9 @@ const (
 // is under way, of which those at rest are used again. Fetches do not go through
 // kafka-go because it takes the batches apart as it reads them.
 type fetchConns struct {
-	mu   sync.Mutex
-	idle map[string][]*fetchConn // by address
+	security Security
+	mu       sync.Mutex
+	idle     map[string][]*fetchConn // by address
 }
 
 // fetchConn is one connection.
@@ -83,12 +84,12 @@ func (c *fetchConn) exchange(ctx context.Context, ask *kmsg.FetchRequest, patien
 	}
 	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 	c.asked++
-	const sizeBytes, client = 4, "tidegate"
+	const sizeBytes = 4
 	b := make([]byte, sizeBytes, 256)
 	b = binary.BigEndian.AppendUint16(b, uint16(ask.Key())) // #nosec G115 -- a small constant
 	b = binary.BigEndian.AppendUint16(b, fetchVersion)
 	b = binary.BigEndian.AppendUint32(b, c.asked)
-	b = append(binary.BigEndian.AppendUint16(b, uint16(len(client))), client...)
+	b = append(binary.BigEndian.AppendUint16(b, uint16(len(clientID))), clientID...)
 	b = ask.AppendTo(b)
 	binary.BigEndian.PutUint32(b, uint32(len(b)-sizeBytes)) // #nosec G115 -- some hundred bytes
 	if _, err := c.Write(b); err != nil {
@@ -120,7 +121,7 @@ func (f *fetchConns) get(ctx context.Context, addr string) (*fetchConn, error) {
 		return c, nil
 	}
 	f.mu.Unlock()
-	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", addr)
+	conn, err := f.security.dial(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}

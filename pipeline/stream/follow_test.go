@@ -93,42 +93,44 @@ func follow(t *testing.T, cfg Config, since time.Time) (*followerLog, *running) 
 }
 
 func TestFollowersGetWhatCameSince(t *testing.T) {
-	b := startBroker(t)
-	cfg := b.topic(3)
-	since := time.Now()
-	write(t, cfg, since.Add(-time.Minute), "old 0", "old 1")
-	write(t, cfg, since, "new 0")
-	one, first := follow(t, cfg, since)
-	two, _ := follow(t, cfg, since.Add(-time.Hour))
-	one.await(t, "new 0")
-	two.await(t, "old 0", "old 1", "new 0")
-	write(t, cfg, since.Add(time.Second), "a", "b", "c")
-	one.await(t, "new 0", "a", "b", "c")
-	two.await(t, "old 0", "old 1", "new 0", "a", "b", "c")
-	if h := one.headers; h["account"] != "a1" || h["script"] != "shop" || len(h) != 3 {
-		t.Errorf("headers %v", h)
-	}
-	first.stop(t)
-	write(t, cfg, since.Add(2*time.Second), "d")
-	two.await(t, "old 0", "old 1", "new 0", "a", "b", "c", "d")
-	one.await(t, "new 0", "a", "b", "c")
+	eachBroker(t, func(t *testing.T, b *broker) {
+		cfg := b.topic(3)
+		since := time.Now()
+		write(t, cfg, since.Add(-time.Minute), "old 0", "old 1")
+		write(t, cfg, since, "new 0")
+		one, first := follow(t, cfg, since)
+		two, _ := follow(t, cfg, since.Add(-time.Hour))
+		one.await(t, "new 0")
+		two.await(t, "old 0", "old 1", "new 0")
+		write(t, cfg, since.Add(time.Second), "a", "b", "c")
+		one.await(t, "new 0", "a", "b", "c")
+		two.await(t, "old 0", "old 1", "new 0", "a", "b", "c")
+		if h := one.headers; h["account"] != "a1" || h["script"] != "shop" || len(h) != 3 {
+			t.Errorf("headers %v", h)
+		}
+		first.stop(t)
+		write(t, cfg, since.Add(2*time.Second), "d")
+		two.await(t, "old 0", "old 1", "new 0", "a", "b", "c", "d")
+		one.await(t, "new 0", "a", "b", "c")
+	})
 }
 
 func TestFollowerWaitsForItsTopic(t *testing.T) {
-	b := startBroker(t)
-	cfg := Config{Brokers: b.addrs, Topic: unique("late")}
-	s, _ := follow(t, cfg, time.Now())
-	if err := s.awaitOutage(t, 1); !errors.Is(err, kafka.UnknownTopicOrPartition) {
-		t.Errorf("the outage is %v", err)
-	}
-	if err := EnsureTopic(testContext(t), cfg, 1, 1, 0); err != nil {
-		t.Fatal(err)
-	}
-	write(t, cfg, time.Now(), "first")
-	s.await(t, "first")
-	if err := s.awaitOutage(t, 2); err != nil {
-		t.Errorf("afterwards: %v", err)
-	}
+	eachBroker(t, func(t *testing.T, b *broker) {
+		cfg := b.config(unique("late"))
+		s, _ := follow(t, cfg, time.Now())
+		if err := s.awaitOutage(t, 1); !errors.Is(err, kafka.UnknownTopicOrPartition) {
+			t.Errorf("the outage is %v", err)
+		}
+		if err := EnsureTopic(testContext(t), cfg, 1, 1, 0); err != nil {
+			t.Fatal(err)
+		}
+		write(t, cfg, time.Now(), "first")
+		s.await(t, "first")
+		if err := s.awaitOutage(t, 2); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+	})
 }
 
 func TestFollowerOutlivesTheBroker(t *testing.T) {

@@ -7,32 +7,34 @@ import (
 )
 
 func TestResumeTellsALostEndFromANewTopic(t *testing.T) {
-	cfg := startBroker(t).topic(1)
-	at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
-	produce(t, cfg, 0, at, "a", "b")
-	produce(t, cfg, 0, at.Add(time.Minute), "c")
-	inPartition(t, testGroup(t, cfg, unique("g")), func(ctx context.Context, p Partition) {
-		f := func(name string, e OutOfRangeError, newest time.Time, want Gap, wantNext string) {
-			t.Helper()
-			got, err := e.Resume(ctx, p, newest)
-			if err != nil || got != want {
-				t.Errorf("%s: %+v, %v, want %+v", name, got, err, want)
-				return
+	eachBroker(t, func(t *testing.T, b *broker) {
+		cfg := b.topic(1)
+		at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
+		produce(t, cfg, 0, at, "a", "b")
+		produce(t, cfg, 0, at.Add(time.Minute), "c")
+		inPartition(t, testGroup(t, cfg, unique("g")), func(ctx context.Context, p Partition) {
+			f := func(name string, e OutOfRangeError, newest time.Time, want Gap, wantNext string) {
+				t.Helper()
+				got, err := e.Resume(ctx, p, newest)
+				if err != nil || got != want {
+					t.Errorf("%s: %+v, %v, want %+v", name, got, err, want)
+					return
+				}
+				if wantNext == "" {
+					return
+				}
+				if records, err := p.Fetch(ctx); err != nil || string(records[0].Value) != wantNext {
+					t.Errorf("%s: it goes on with %v, %v, want %s", name, records, err, wantNext)
+				}
 			}
-			if wantNext == "" {
-				return
-			}
-			if records, err := p.Fetch(ctx); err != nil || string(records[0].Value) != wantNext {
-				t.Errorf("%s: it goes on with %v, %v, want %s", name, records, err, wantNext)
-			}
-		}
-		shorter := OutOfRangeError{Position: 9, First: 0, Next: 2}
-		f("the first record was read before", shorter, at.Add(time.Second), Gap{GapTruncated, 2, 7}, "c")
-		f("it is the newest that was read", shorter, at, Gap{GapTruncated, 2, 7}, "c")
-		f("the first record is new", shorter, at.Add(-time.Millisecond), Gap{GapRemade, 0, 0}, "a")
-		f("nothing is known", shorter, time.Time{}, Gap{GapRemade, 0, 0}, "a")
-		f("the beginning is gone", OutOfRangeError{Position: 0, First: 1, Next: 3}, at, Gap{GapRetention, 1, 1}, "b")
-		f("it is empty", OutOfRangeError{Position: 9, First: 3, Next: 3}, at, Gap{GapRemade, 3, 0}, "")
+			shorter := OutOfRangeError{Position: 9, First: 0, Next: 2}
+			f("the first record was read before", shorter, at.Add(time.Second), Gap{GapTruncated, 2, 7}, "c")
+			f("it is the newest that was read", shorter, at, Gap{GapTruncated, 2, 7}, "c")
+			f("the first record is new", shorter, at.Add(-time.Millisecond), Gap{GapRemade, 0, 0}, "a")
+			f("nothing is known", shorter, time.Time{}, Gap{GapRemade, 0, 0}, "a")
+			f("the beginning is gone", OutOfRangeError{Position: 0, First: 1, Next: 3}, at, Gap{GapRetention, 1, 1}, "b")
+			f("it is empty", OutOfRangeError{Position: 9, First: 3, Next: 3}, at, Gap{GapRemade, 3, 0}, "")
+		})
 	})
 }
 

@@ -85,12 +85,12 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 	client := newClient(g.cfg.Config)
 	defer closeClient(client)
 	g.countPartitions(ctx, client)
-	conns := &openConns{conns: map[net.Conn]struct{}{}}
+	conns := &openConns{security: g.cfg.Security, conns: map[net.Conn]struct{}{}}
 	members, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:      g.cfg.GroupID,
 		Brokers: g.cfg.Brokers,
 		Topics:  []string{g.cfg.Topic},
-		Dialer:  &kafka.Dialer{ClientID: "tidegate", Timeout: dialTimeout, DualStack: true, DialFunc: conns.dial},
+		Dialer:  &kafka.Dialer{ClientID: clientID, Timeout: dialTimeout, DualStack: true, DialFunc: conns.dial},
 		// Range gives member k the same partitions as long as the members stay.
 		GroupBalancers:        []kafka.GroupBalancer{kafka.RangeGroupBalancer{}},
 		HeartbeatInterval:     g.cfg.SessionTimeout / 10,
@@ -230,12 +230,13 @@ func (g *Group) runPartition(ctx context.Context, handler Handler, p *partition)
 // openConns remembers the connections of a consumer group, because kafka-go waits
 // for the answer to a join with no way to break it off.
 type openConns struct {
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
+	security Security
+	mu       sync.Mutex
+	conns    map[net.Conn]struct{}
 }
 
 func (o *openConns) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
+	conn, err := o.security.dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,30 +18,64 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
-)
 
-// externalKafka names brokers, comma separated, to run the tests on instead of
-// the broker in this process. Tests that stop the broker need the latter.
-const externalKafka = "TIDEGATE_TEST_KAFKA"
+	realkafka "tidegate/test/real/kafka"
+)
 
 // broker is a Kafka for one test.
 type broker struct {
-	t       testing.TB
-	cluster *kfake.Cluster // nil when external
-	dir     string
-	port    int
-	addrs   []string
-	options []kfake.Opt
+	t        testing.TB
+	cluster  *kfake.Cluster // nil when external
+	dir      string
+	port     int
+	addrs    []string
+	security Security
+	options  []kfake.Opt
 }
 
-// startBroker returns the external Kafka if there is one, or else a broker in
-// this process that survives stop and start.
-func startBroker(t testing.TB) *broker {
+// eachBroker runs a contract in clear text, and with a login over TLS: on the Kafka that
+// TIDEGATE_TEST_KAFKA_ACCESS describes, or else on a broker in this process.
+func eachBroker(t *testing.T, contract func(t *testing.T, b *broker)) {
+	external, isExternal := realkafka.ExternalAccess(t)
+	t.Run("plaintext", func(t *testing.T) {
+		if isExternal {
+			contract(t, &broker{t: t, addrs: external.Plaintext})
+			return
+		}
+		contract(t, startOwnBroker(t))
+	})
+	t.Run("login over TLS", func(t *testing.T) {
+		if isExternal {
+			contract(t, &broker{t: t, addrs: external.SASL, security: loginOverTLS(external, "SCRAM-SHA-512")})
+			return
+		}
+		contract(t, startSecureBroker(t, "SCRAM-SHA-512"))
+	})
+}
+
+func loginOverTLS(a realkafka.Access, mechanism string) Security {
+	return Security{TLS: true, CAFile: a.CAFile, Mechanism: mechanism, Username: a.Username, PasswordFile: a.PasswordFile}
+}
+
+// startSecureBroker starts one in this process with TLS and a login.
+func startSecureBroker(t testing.TB, mechanism string) *broker {
 	t.Helper()
-	if addrs := os.Getenv(externalKafka); addrs != "" {
-		return &broker{t: t, addrs: strings.Split(addrs, ",")}
+	access, pair, err := realkafka.WriteCredentials(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
-	return startOwnBroker(t)
+	password, err := os.ReadFile(access.PasswordFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := tls.LoadX509KeyPair(pair, pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := startOwnBroker(t, kfake.EnableSASL(), kfake.Superuser(mechanism, access.Username, string(password)),
+		kfake.TLS(&tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}))
+	b.security = loginOverTLS(access, mechanism)
+	return b
 }
 
 // startOwnBroker is for tests that stop the broker or look inside it.
@@ -93,10 +128,14 @@ func (b *broker) hang(hold <-chan struct{}) {
 	})
 }
 
+func (b *broker) config(topic string) Config {
+	return Config{Brokers: b.addrs, Topic: topic, Security: b.security}
+}
+
 // topic makes a topic of its own for the test, and waits until it can be used.
 func (b *broker) topic(partitions int) Config {
 	b.t.Helper()
-	cfg := Config{Brokers: b.addrs, Topic: unique("events")}
+	cfg := b.config(unique("events"))
 	if err := EnsureTopic(testContext(b.t), cfg, partitions, 1, 0); err != nil {
 		b.t.Fatal(err)
 	}

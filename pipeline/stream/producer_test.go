@@ -59,73 +59,77 @@ func (s *seen) requireEach(t *testing.T, n int, p *Producer) {
 }
 
 func TestProducedEventsArriveWithTheirHeadersAndInOrderOfTheirBatch(t *testing.T) {
-	cfg := startBroker(t).topic(1)
-	p := newProducer(t, testProducer(t, cfg, t.TempDir()))
-	run(t, p.Run)
-	const n = 5000
-	before := time.Now().Truncate(time.Millisecond)
-	for i := range n {
-		p.Emit("acme", fmt.Appendf(nil, "%d", i))
-	}
-	after := time.Now()
-	eventually(t, "everything is sent", func() error {
-		if s := p.Stats(); s.EventsIn != n || s.EventsOut != n || s.QueueEvents != 0 || s.QueueBytes != 0 || s.SpoolBytes != 0 {
-			return fmt.Errorf("%+v", s)
+	eachBroker(t, func(t *testing.T, b *broker) {
+		cfg := b.topic(1)
+		p := newProducer(t, testProducer(t, cfg, t.TempDir()))
+		run(t, p.Run)
+		const n = 5000
+		before := time.Now().Truncate(time.Millisecond)
+		for i := range n {
+			p.Emit("acme", fmt.Appendf(nil, "%d", i))
 		}
-		return nil
-	})
-	inPartition(t, testGroup(t, cfg, unique("g")), func(ctx context.Context, part Partition) {
-		var got []int
-		for len(got) < n {
-			records, err := part.Fetch(ctx)
-			if err != nil {
-				t.Errorf("Fetch: %v", err)
-				return
+		after := time.Now()
+		eventually(t, "everything is sent", func() error {
+			if s := p.Stats(); s.EventsIn != n || s.EventsOut != n || s.QueueEvents != 0 || s.QueueBytes != 0 || s.SpoolBytes != 0 {
+				return fmt.Errorf("%+v", s)
 			}
-			for _, r := range records {
-				var v int
-				if _, err := fmt.Sscan(string(r.Value), &v); err != nil {
-					t.Errorf("value %q: %v", r.Value, err)
+			return nil
+		})
+		inPartition(t, testGroup(t, cfg, unique("g")), func(ctx context.Context, part Partition) {
+			var got []int
+			for len(got) < n {
+				records, err := part.Fetch(ctx)
+				if err != nil {
+					t.Errorf("Fetch: %v", err)
+					return
 				}
-				got = append(got, v)
-				if r.Account != "acme" || r.Schema != "1" || r.Time.Before(before) || r.Time.After(after) {
-					t.Errorf("record %+v has wrong headers or time", r)
+				for _, r := range records {
+					var v int
+					if _, err := fmt.Sscan(string(r.Value), &v); err != nil {
+						t.Errorf("value %q: %v", r.Value, err)
+					}
+					got = append(got, v)
+					if r.Account != "acme" || r.Schema != "1" || r.Time.Before(before) || r.Time.After(after) {
+						t.Errorf("record %+v has wrong headers or time", r)
+					}
 				}
 			}
-		}
-		slices.Sort(got)
-		for i, v := range got {
-			if v != i {
-				t.Errorf("event %d is missing or repeated", i)
-				return
+			slices.Sort(got)
+			for i, v := range got {
+				if v != i {
+					t.Errorf("event %d is missing or repeated", i)
+					return
+				}
 			}
-		}
+		})
 	})
 }
 
 func TestBatchesGoToOnePartitionAfterAnother(t *testing.T) {
-	cfg := startBroker(t).topic(3)
-	producerConfig := testProducer(t, cfg, t.TempDir())
-	producerConfig.BatchEventsMax = 10
-	p := newProducer(t, producerConfig)
-	for i := range 300 { // before Run, so that each batch is full
-		p.Emit("acme", fmt.Appendf(nil, "%d", i))
-	}
-	run(t, p.Run)
-	eventually(t, "everything is sent", func() error {
-		if p.Stats().EventsOut != 300 {
-			return fmt.Errorf("%+v", p.Stats())
+	eachBroker(t, func(t *testing.T, b *broker) {
+		cfg := b.topic(3)
+		producerConfig := testProducer(t, cfg, t.TempDir())
+		producerConfig.BatchEventsMax = 10
+		p := newProducer(t, producerConfig)
+		for i := range 300 { // before Run, so that each batch is full
+			p.Emit("acme", fmt.Appendf(nil, "%d", i))
 		}
-		return nil
+		run(t, p.Run)
+		eventually(t, "everything is sent", func() error {
+			if p.Stats().EventsOut != 300 {
+				return fmt.Errorf("%+v", p.Stats())
+			}
+			return nil
+		})
+		client := newClient(cfg)
+		defer closeClient(client)
+		for id := range 3 {
+			part := &partition{group: NewGroup(testGroup(t, cfg, "g")), client: client, id: id}
+			if first, next, err := part.Bounds(testContext(t)); err != nil || next-first != 100 {
+				t.Errorf("partition %d holds %d to %d (%v), want 100 events", id, first, next, err)
+			}
+		}
 	})
-	client := newClient(cfg)
-	defer closeClient(client)
-	for id := range 3 {
-		part := &partition{group: NewGroup(testGroup(t, cfg, "g")), client: client, id: id}
-		if first, next, err := part.Bounds(testContext(t)); err != nil || next-first != 100 {
-			t.Errorf("partition %d holds %d to %d (%v), want 100 events", id, first, next, err)
-		}
-	}
 }
 
 func TestNothingIsLostWhileKafkaIsAway(t *testing.T) {
@@ -288,53 +292,55 @@ func TestQueueBoundDropsAndCounts(t *testing.T) {
 // neither on the way nor from the spool.
 // Headers of one record are that record's alone, also when a batch is cut in two.
 func TestMoreHeadersArriveWithTheirRecord(t *testing.T) {
-	cfg := startBroker(t).topic(1)
-	producerConfig := testProducer(t, cfg, "")
-	producerConfig.NoSpool = true
-	p := newProducer(t, producerConfig)
-	want := []event{
-		{account: "a", headers: []Header{{"script", "shop"}, {"client_ip", "192.0.2.1"}}, value: []byte("1")},
-		{account: "b", value: []byte("2")},
-		{account: "c", headers: []Header{{"script", ""}}, value: []byte("3")},
-	}
-	b := encode(want, "1")
-	halves, err := split(b, kafka.MessageSizeTooLarge)
-	if err != nil || len(halves) != 2 {
-		t.Fatalf("%d halves, %v", len(halves), err)
-	}
-	for i, events := range [][]event{want[:1], want[1:]} {
-		got, _, err := decode(halves[i])
-		if err != nil {
-			t.Fatal(err)
+	eachBroker(t, func(t *testing.T, b *broker) {
+		cfg := b.topic(1)
+		producerConfig := testProducer(t, cfg, "")
+		producerConfig.NoSpool = true
+		p := newProducer(t, producerConfig)
+		want := []event{
+			{account: "a", headers: []Header{{"script", "shop"}, {"client_ip", "192.0.2.1"}}, value: []byte("1")},
+			{account: "b", value: []byte("2")},
+			{account: "c", headers: []Header{{"script", ""}}, value: []byte("3")},
 		}
-		for j := range got {
-			if !slices.Equal(got[j].headers, events[j].headers) {
-				t.Errorf("half %d: headers %v, want %v", i, got[j].headers, events[j].headers)
-			}
+		whole := encode(want, "1")
+		halves, err := split(whole, kafka.MessageSizeTooLarge)
+		if err != nil || len(halves) != 2 {
+			t.Fatalf("%d halves, %v", len(halves), err)
 		}
-	}
-
-	run(t, p.Run)
-	for _, e := range want {
-		p.EmitHeaders(e.account, e.headers, e.value)
-	}
-	inPartition(t, testGroup(t, cfg, unique("g")), func(ctx context.Context, part Partition) {
-		for n := 0; n < len(want); {
-			records, err := part.Fetch(ctx)
+		for i, events := range [][]event{want[:1], want[1:]} {
+			got, _, err := decode(halves[i])
 			if err != nil {
-				t.Errorf("Fetch: %v", err)
-				return
+				t.Fatal(err)
 			}
-			for _, r := range records {
-				if r.Account != want[n].account || !slices.Equal(r.Headers, want[n].headers) {
-					t.Errorf("record %d: %+v, want headers %v", n, r, want[n].headers)
+			for j := range got {
+				if !slices.Equal(got[j].headers, events[j].headers) {
+					t.Errorf("half %d: headers %v, want %v", i, got[j].headers, events[j].headers)
 				}
-				if n == 0 && (r.Header("client_ip") != "192.0.2.1" || r.Header("other") != "") {
-					t.Errorf("client_ip is %q", r.Header("client_ip"))
-				}
-				n++
 			}
 		}
+
+		run(t, p.Run)
+		for _, e := range want {
+			p.EmitHeaders(e.account, e.headers, e.value)
+		}
+		inPartition(t, testGroup(t, cfg, unique("g")), func(ctx context.Context, part Partition) {
+			for n := 0; n < len(want); {
+				records, err := part.Fetch(ctx)
+				if err != nil {
+					t.Errorf("Fetch: %v", err)
+					return
+				}
+				for _, r := range records {
+					if r.Account != want[n].account || !slices.Equal(r.Headers, want[n].headers) {
+						t.Errorf("record %d: %+v, want headers %v", n, r, want[n].headers)
+					}
+					if n == 0 && (r.Header("client_ip") != "192.0.2.1" || r.Header("other") != "") {
+						t.Errorf("client_ip is %q", r.Header("client_ip"))
+					}
+					n++
+				}
+			}
+		})
 	})
 }
 

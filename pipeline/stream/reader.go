@@ -38,7 +38,7 @@ func NewReader(cfg Config, log *slog.Logger) (*Reader, error) {
 		cfg: cfg, client: newClient(cfg), trouble: troubleLog{logger: log},
 		errors: must(telemetry.Meter(meterName).Int64Counter("tidegate_stream_read_errors_total",
 			metric.WithDescription("Attempts to read a partition without a group that failed, by stage: offsets, fetch."))),
-		conns:    fetchConns{idle: map[string][]*fetchConn{}},
+		conns:    fetchConns{security: cfg.Security, idle: map[string][]*fetchConn{}},
 		decoders: sync.Pool{New: func() any { return new(recordDecoder) }},
 	}, nil
 }

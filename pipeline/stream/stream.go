@@ -12,8 +12,9 @@ import (
 
 // Config names a Kafka cluster.
 type Config struct {
-	Brokers []string // host:port, at least one
-	Topic   string
+	Brokers  []string // host:port, at least one
+	Topic    string
+	Security Security
 }
 
 // Record is one Kafka record. Value is owned by the receiver of the record.

@@ -4,8 +4,12 @@
 # OpenTelemetry collector, each started here on a free port of the loopback interface and
 # stopped at the end. A service that cannot be had fails the run.
 #
-# A suite takes part by reading one of these variables in a _test.go file:
-#   TIDEGATE_TEST_KAFKA     brokers, host:port
+# A suite takes part by reading one of these variables in a _test.go file, or by importing
+# test/real/kafka there:
+#   TIDEGATE_TEST_KAFKA     brokers, host:port, in clear text; TIDEGATE_TEST_KAFKA_ACCESS is a
+#                           file about the same, with logins and certificates for its TLS
+#                           listeners, and TIDEGATE_TEST_KAFKA_CLUSTER names the jars by which
+#                           a test starts a cluster of its own: test/real/kafka
 #   TIDEGATE_TEST_POSTGRES  a database in which tests may make schemas, postgres://...
 #   TIDEGATE_TEST_S3        a server in which tests may make buckets, http://key:secret@host:port
 #   TIDEGATE_TEST_GCS       the same of Google Cloud Storage, http://host:port
@@ -106,34 +110,14 @@ start_kafka() {
     mvn -q -B -f test/real/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$cache/kafka"
     touch "$stamp"
   fi
-  local port controller
+  # One broker for all suites; those that take brokers away start a cluster of their own.
+  local port
   port=$(free_port)
-  controller=$(free_port)
-  # Short sessions and no pause before a rebalance: a group test need not wait
-  # for what it does not measure.
-  cat >"$work/kafka.properties" <<EOF
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs=$work/kafka
-auto.create.topics.enable=false
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=100
-EOF
-  local java=(java -Xmx768m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$cache/kafka/*")
-  "${java[@]}" kafka.tools.StorageTool format -t AAAAAAAAAAAAAAAAAAAAAQ -c "$work/kafka.properties" >/dev/null 2>&1 ||
-    fail "Kafka could not format $work/kafka"
-  start kafka "${java[@]}" kafka.Kafka "$work/kafka.properties"
-  await accepts "$port"
-  export TIDEGATE_TEST_KAFKA=127.0.0.1:$port
+  mkdir "$work/kafka"
+  go build -o "$cache/kafka-serve" ./test/real/kafka/serve
+  start kafka "$cache/kafka-serve" -jars "$cache/kafka" -dir "$work/kafka" -port "$port" -access "$work/kafka.json"
+  await test -e "$work/kafka.json"
+  export TIDEGATE_TEST_KAFKA=127.0.0.1:$port TIDEGATE_TEST_KAFKA_ACCESS=$work/kafka.json TIDEGATE_TEST_KAFKA_CLUSTER=$cache/kafka
 }
 
 # PostgreSQL's programs, which Debian keeps outside PATH.
@@ -250,7 +234,7 @@ services=(kafka postgres s3 gcs azure kinesis syslog collector)
 for service in "${services[@]}"; do
   [[ $(type -t "start_$service") == function ]] || fail "no service is called $service"
   variable=TIDEGATE_TEST_${service^^}
-  found=$(grep -rl --include='*_test.go' --exclude-dir=node_modules "$variable" . | xargs -r -n1 dirname | sort -u)
+  found=$(grep -rlE --include='*_test.go' --exclude-dir=node_modules "$variable|tidegate/test/real/$service\"" . | xargs -r -n1 dirname | sort -u)
   [[ -n $found ]] || fail "no test reads $variable"
   for package in $found; do suites[$package]=1; done
 done
