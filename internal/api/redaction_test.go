@@ -14,15 +14,15 @@ func redaction(t *testing.T, p *platform) {
 	ctx := t.Context()
 	const body = `{"headers":["X-Customer"],"query_parameters":["email"],"paths":["/users/*"],"patterns":["SSN-[0-9]+"],"built_ins":["tokens","credit_cards"]}`
 	for _, path := range []string{"/workers/scripts/shop/redaction", "/redaction"} {
-		p.call(t, http.MethodGet, path, "").want(t, http.StatusNotFound, 0, "no redaction rules")
+		p.call(t, http.MethodGet, path, "").want(t, http.StatusNotFound, 10007, "no redaction rules")
 		for _, a := range []answer{p.call(t, http.MethodPut, path, body), p.call(t, http.MethodGet, path, "")} {
 			if a.status != http.StatusOK || string(a.Result) != body {
 				t.Errorf("answered %d %s, want %s", a.status, a.text, body)
 			}
 		}
-		p.call(t, http.MethodPut, path, `{}`).want(t, http.StatusBadRequest, 0, "the redaction has no rule")
-		p.call(t, http.MethodPut, path, `{"patterns":["("]}`).want(t, http.StatusBadRequest, 0, "patterns[0] is no regular expression of RE2", "missing closing )")
-		p.call(t, http.MethodPut, path, `{"headrs":["a"]}`).want(t, http.StatusBadRequest, 0, "headrs")
+		p.call(t, http.MethodPut, path, `{}`).want(t, http.StatusBadRequest, 10001, "the redaction has no rule")
+		p.call(t, http.MethodPut, path, `{"patterns":["("]}`).want(t, http.StatusBadRequest, 10001, "patterns[0] is no regular expression of RE2", "missing closing )")
+		p.call(t, http.MethodPut, path, `{"headrs":["a"]}`).want(t, http.StatusBadRequest, 10001, "headrs")
 	}
 	own := deploy.Redaction{Headers: []string{"X-Own"}, BuiltIns: []deploy.RedactionBuiltIn{deploy.RedactEmails}}
 	all := deploy.Redaction{Headers: []string{"X-All"}, BuiltIns: []deploy.RedactionBuiltIn{deploy.RedactEmails}}
