@@ -18,6 +18,7 @@ import (
 	"syscall"
 
 	"tidegate/internal/logjob"
+	"tidegate/test/events"
 )
 
 // Figures to compare with, as the project promises them.
@@ -155,7 +156,7 @@ func median(list []float64) float64 {
 }
 
 func oneJob() logjob.Job {
-	return logjob.Job{ID: 1, AccountID: account, Enabled: true, Revision: 1, OutputOptions: &logjob.OutputOptions{FieldNames: publishedFields}}
+	return logjob.Job{ID: 1, AccountID: events.Account, Enabled: true, Revision: 1, OutputOptions: &logjob.OutputOptions{FieldNames: publishedFields}}
 }
 
 // manyJobs have different fields and filters, each of which lets a part through.

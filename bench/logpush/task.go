@@ -28,6 +28,7 @@ import (
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/file"
 	"tidegate/pipeline/stream"
+	"tidegate/test/events"
 )
 
 const (
@@ -90,7 +91,7 @@ func (t task) child(ctx context.Context, role string, round int) (r result, err 
 func (t *task) run(ctx context.Context, role string) error {
 	for i := range t.Jobs { // times are not part of a job's JSON, nor are accounts
 		j := &t.Jobs[i]
-		j.AccountID, j.Revision, j.EnabledAt = account, 1, time.UnixMilli(1)
+		j.AccountID, j.Revision, j.EnabledAt = events.Account, 1, time.UnixMilli(1)
 		j.DestinationConf = destination(t.Dir, *j, i < t.Hanging)
 	}
 	var r result
@@ -132,7 +133,7 @@ func (t *task) limit() (r result, err error) {
 	}
 	for n := range part {
 		var record logjob.Record
-		if err := record.Split(appendEvent(nil, dice, n)); err != nil {
+		if err := record.Split(events.AppendSmall(nil, dice, n)); err != nil {
 			return r, err
 		}
 		for i, f := range formats {
@@ -311,7 +312,7 @@ func (t *task) expected() (records, size int64, err error) {
 	var text, out []byte
 	for n := range t.Events {
 		var record logjob.Record
-		text = appendEvent(text[:0], dice, n)
+		text = events.AppendSmall(text[:0], dice, n)
 		if err := record.Split(text); err != nil {
 			return 0, 0, err
 		}

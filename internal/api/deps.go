@@ -90,6 +90,12 @@ type Scripts interface {
 	Sampling(ctx context.Context, accountID, script string) (deploy.Sampling, error)
 	SaveSampling(ctx context.Context, accountID, script string, sampling deploy.Sampling) error
 
+	// Redaction is not_found where there are no rules. The account's, for all of its
+	// scripts, are those of the script "".
+	Redaction(ctx context.Context, accountID, script string) (deploy.Redaction, error)
+	SaveRedaction(ctx context.Context, accountID, script string, rules deploy.Redaction) error
+	DeleteRedaction(ctx context.Context, accountID, script string) error
+
 	// DurableObjectNamespaces is in the order of scripts and classes.
 	DurableObjectNamespaces(ctx context.Context, accountID string) ([]deploy.ScriptNamespace, error)
 

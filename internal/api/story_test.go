@@ -30,6 +30,7 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("domains", func(t *testing.T) { domains(t, p) })
 	t.Run("tails", func(t *testing.T) { tails(t, p) })
 	t.Run("affinity", func(t *testing.T) { affinity(t, p) })
+	t.Run("redaction", func(t *testing.T) { redaction(t, p) })
 	t.Run("sampling", func(t *testing.T) { sampling(t, p) })
 	t.Run("rollback", func(t *testing.T) { rollback(t, p) })
 	t.Run("jobs", func(t *testing.T) { jobs(t, p) })

@@ -171,6 +171,7 @@ func (p *process) open(ctx context.Context) (err error) {
 	if p.config.ClickHouse != "" {
 		config := clickhouse.DefaultConfig(p.config.ClickHouse)
 		config.Cluster = p.config.Cluster
+		config.Retention = p.config.Retention
 		p.rates, err = clickhouse.Open(ctx, config)
 		if err != nil {
 			return fmt.Errorf("open ClickHouse: %w", err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"tidegate/internal/clickhouse"
 	"tidegate/internal/gateway"
 	"tidegate/internal/gateway/listen"
 	"tidegate/pipeline/logpush"
@@ -85,7 +86,9 @@ type Config struct {
 	KafkaSecurity stream.Security
 	ClickHouse    string // http://[user:password@]host:port[/database]
 	Cluster       string // ClickHouse cluster; empty for a single server
-	Database      string // path of a SQLite file, or postgres://...
+	// Retention is how many days ClickHouse's tables keep their rows; 0 is for ever.
+	Retention clickhouse.Retention
+	Database  string // path of a SQLite file, or postgres://...
 
 	APIURL         string // where a gateway without a database gets its snapshots
 	APITokenFile   string
@@ -145,6 +148,7 @@ func DefaultConfig(roles ...Role) Config {
 		TopicPartitions:  4,
 		TopicReplication: 1,
 		TopicRetention:   24 * time.Hour,
+		Retention:        clickhouse.DefaultConfig("").Retention,
 		GatewayACME:      ACMEConfig{Directory: listen.LetsEncrypt},
 		DrainTimeout:     drainTimeout,
 		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
@@ -214,6 +218,13 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleIngest) || c.has(RoleLogpush) { // Logpush replays what Kafka no longer has
 		f.StringVar(&c.ClickHouse, "clickhouse", c.ClickHouse, "ClickHouse's HTTP interface, http://[user:password@]host:8123[/database]")
 		f.StringVar(&c.Cluster, "clickhouse-cluster", c.Cluster, "cluster for replicated and distributed tables; empty for one server")
+	}
+	if c.has(RoleIngest) || c.has(RoleAPI) { // ingest sets it, the API chooses tables by it
+		f.IntVar(&c.Retention.EventDays, "retention-events-days", c.Retention.EventDays, "days that ClickHouse keeps single events, at least; 0 for ever. The same for ingest and the API, like the other days")
+		f.IntVar(&c.Retention.QuarantineDays, "retention-quarantine-days", c.Retention.QuarantineDays, "days that ClickHouse keeps records that are no events; 0 for ever")
+		f.IntVar(&c.Retention.SecondRateDays, "retention-1s-days", c.Retention.SecondRateDays, "days that ClickHouse keeps rates by second, which rollback judges by; 0 for ever")
+		f.IntVar(&c.Retention.MinuteRateDays, "retention-1m-days", c.Retention.MinuteRateDays, "days that ClickHouse keeps rates by minute, in parts of a month; 0 for ever")
+		f.IntVar(&c.Retention.HourRateDays, "retention-1h-days", c.Retention.HourRateDays, "days that ClickHouse keeps rates by hour, in parts of a year; 0 for ever")
 	}
 	reader := c.has(RoleGateway) || c.has(RoleIngest) || c.has(RoleLogpush)
 	if reader || c.has(RoleAPI) { // the API needs Kafka for those who watch a script
@@ -328,6 +339,9 @@ func (c *Config) Validate() error {
 	if c.has(RoleGateway) && (c.EventQueueMaxEvents < 1 || c.EventQueueMaxBytes < eventBoundMin || c.SpoolMaxBytes < eventBoundMin) {
 		return fmt.Errorf("--event-queue-max-events (%d) must be at least 1, --event-queue-max-bytes (%d) and --spool-max-bytes (%d) at least %d, which is a batch",
 			c.EventQueueMaxEvents, c.EventQueueMaxBytes, c.SpoolMaxBytes, eventBoundMin)
+	}
+	if err := c.Retention.Validate(); err != nil {
+		return fmt.Errorf("--retention-events-days, -quarantine-days, -1s-days, -1m-days and -1h-days: %w", err)
 	}
 	if c.LogpushJobsMax < 0 {
 		return fmt.Errorf("--logpush-jobs-max is %d: it must be 0, for none, or more", c.LogpushJobsMax)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"tidegate/internal/clickhouse"
 	"tidegate/pipeline/stream"
 )
 
@@ -41,4 +42,28 @@ func TestBoundsOfEventsAreFlags(t *testing.T) {
 	f("--spool-max-bytes (0)", "--spool-max-bytes", "0")
 	f("--event-queue-max-bytes (1048575)", "--event-queue-max-bytes", "1048575")
 	f("--event-queue-max-events (0)", "--event-queue-max-events", "0")
+}
+
+func TestRetentionOfEachTableIsAFlag(t *testing.T) {
+	read := func(flags ...string) (Config, error) {
+		t.Helper()
+		c := DefaultConfig(RoleIngest)
+		set := pflag.NewFlagSet("ingest", pflag.ContinueOnError)
+		c.Bind(set)
+		if err := set.Parse(append([]string{"--kafka", "127.0.0.1:9092", "--clickhouse", "http://127.0.0.1:8123"}, flags...)); err != nil {
+			return c, err
+		}
+		return c, c.Validate()
+	}
+	c, err := read("--retention-events-days", "1", "--retention-quarantine-days", "2", "--retention-1s-days", "3", "--retention-1m-days", "4", "--retention-1h-days", "0")
+	want := clickhouse.Retention{EventDays: 1, QuarantineDays: 2, SecondRateDays: 3, MinuteRateDays: 4, HourRateDays: 0}
+	if err != nil || c.Retention != want {
+		t.Errorf("read as %+v, %v; want %+v", c.Retention, err, want)
+	}
+	if c, err = read(); err != nil || c.Retention != clickhouse.DefaultConfig("").Retention {
+		t.Errorf("the default is %+v, %v", c.Retention, err)
+	}
+	if _, err := read("--retention-1m-days", "-4"); err == nil || !strings.Contains(err.Error(), "the retention of version_rates_1m is -4") {
+		t.Errorf("a negative number of days: %v", err)
+	}
 }

@@ -48,10 +48,16 @@ type Config struct {
 	Retention Retention
 }
 
+// RetentionDaysMax keeps the end of a row's time within what a DateTime can hold.
+const RetentionDaysMax = 100 * 365
+
 // Retention is how many days each table keeps its rows, at least; whole
-// partitions go at once. Zero keeps them for ever.
+// partitions go at once. Zero keeps them for ever. All processes that are given one
+// must be given the same: who migrates sets it, and who asks for rates chooses the
+// table by it.
 type Retention struct {
-	EventDays      int // trace_events and its quarantine; partitions of a day
+	EventDays      int // trace_events; partitions of a day
+	QuarantineDays int // trace_events_quarantine; rows go one by one
 	SecondRateDays int // version_rates_1s; of a day
 	MinuteRateDays int // version_rates_1m; of a month
 	HourRateDays   int // version_rates_1h; of a year
@@ -59,7 +65,33 @@ type Retention struct {
 
 // DefaultConfig returns the configuration for a single server at addr.
 func DefaultConfig(addr string) Config {
-	return Config{Addr: addr, Retention: Retention{EventDays: 30, SecondRateDays: 7, MinuteRateDays: 180, HourRateDays: 5 * 365}}
+	return Config{Addr: addr, Retention: Retention{EventDays: 30, QuarantineDays: 30, SecondRateDays: 7, MinuteRateDays: 180, HourRateDays: 5 * 365}}
+}
+
+// Validate names the first number of days that cannot be.
+func (r Retention) Validate() error {
+	for _, t := range r.byTable() {
+		if t.days < 0 || t.days > RetentionDaysMax {
+			return fmt.Errorf("the retention of %s is %d: it must be from 1 to %d days, or 0, which keeps rows for ever", t.table, t.days, RetentionDaysMax)
+		}
+	}
+	return nil
+}
+
+// tableRetention is how many days a table keeps a row after the time in a column.
+type tableRetention struct {
+	table, column string
+	days          int
+}
+
+func (r Retention) byTable() []tableRetention {
+	return []tableRetention{
+		{"trace_events", "time", r.EventDays},
+		{"trace_events_quarantine", "inserted_at", r.QuarantineDays},
+		{rollups[0].Table, "time", r.SecondRateDays},
+		{rollups[1].Table, "time", r.MinuteRateDays},
+		{rollups[2].Table, "time", r.HourRateDays},
+	}
 }
 
 // DB is a pool of connections to one database. It is safe for concurrent use.
@@ -100,9 +132,8 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 	if cfg.Cluster != "" && !identifier.MatchString(cfg.Cluster) {
 		return nil, fmt.Errorf("open ClickHouse: the cluster is %q: it must be letters, digits, '_', '.' and '-'", cfg.Cluster)
 	}
-	r := cfg.Retention
-	if min(r.EventDays, r.SecondRateDays, r.MinuteRateDays, r.HourRateDays) < 0 {
-		return nil, fmt.Errorf("open ClickHouse: the retention is %+v: days cannot be negative; 0 keeps rows for ever", r)
+	if err := cfg.Retention.Validate(); err != nil {
+		return nil, fmt.Errorf("open ClickHouse: %w", err)
 	}
 	if options.DialTimeout == 0 {
 		options.DialTimeout = dialTimeout

@@ -45,6 +45,9 @@ var rollups = []rollup{
 	{"version_rates_1h", 3600, "toStartOfHour(at)", "toYear(time)"},
 }
 
+// partitioned are the tables whose partitions are ranges of time (ttl_only_drop_parts).
+var partitioned = []string{"trace_events", rollups[0].Table, rollups[1].Table, rollups[2].Table}
+
 // layout decides how tables are spread. On a cluster every table t becomes a
 // Replicated table t_local on each host and a Distributed face called t, so that
 // queries and inserts name the same table either way.
@@ -110,6 +113,7 @@ func (l layout) statements(name string) ([]string, error) {
 	t, err := template.New(name).Funcs(template.FuncMap{
 		"local": l.local, "onCluster": l.onCluster, "engine": l.engine, "deduplication": l.deduplication, "face": l.face,
 		"spread": l.spread, "rollups": func() []rollup { return rollups },
+		"partitioned": func() []string { return partitioned },
 	}).Parse(string(text))
 	if err != nil {
 		return nil, fmt.Errorf("parse migration %s: %w", name, err)

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,11 +32,20 @@ func allStatements(t *testing.T, l layout) []string {
 	return statements
 }
 
+// retentionStatements set every table's retention, and one that has none.
+func retentionStatements(l layout) (statements []string) {
+	r := DefaultConfig("").Retention
+	for _, t := range append(r.byTable(), tableRetention{"version_rates_1h", "time", 0}) {
+		statements = append(statements, l.retention(t))
+	}
+	return statements
+}
+
 func TestLayoutGolden(t *testing.T) {
 	f := func(file string, l layout) {
 		t.Helper()
 		file = filepath.Join("testdata", file)
-		got := strings.Join(allStatements(t, l), ";\n\n") + ";\n"
+		got := strings.Join(slices.Concat(allStatements(t, l), retentionStatements(l)), ";\n\n") + ";\n"
 		if *update {
 			if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
 				t.Fatal(err)
@@ -57,9 +67,25 @@ func TestLayoutGolden(t *testing.T) {
 // language they are in.
 func TestClusterStatementsParse(t *testing.T) {
 	db := migrated(t)
-	for _, statement := range allStatements(t, layout{database: "tidegate", cluster: "main"}) {
+	l := layout{database: "tidegate", cluster: "main"}
+	for _, statement := range slices.Concat(allStatements(t, l), retentionStatements(l)) {
 		scalar(t, db, "SELECT formatQuery("+quoted(statement)+")")
 	}
+}
+
+// onlyModifies reports whether all that an ALTER does is to set codecs and settings,
+// which a repeat sets to the same.
+func onlyModifies(statement string) bool {
+	for i, line := range strings.Split(statement[strings.Index(statement, "ALTER TABLE "):], "\n") {
+		line = strings.TrimSuffix(strings.TrimSpace(line), ",")
+		if _, change, ok := strings.Cut(line, " MODIFY SETTING "); ok && i == 0 {
+			return !strings.Contains(change, " ADD ")
+		}
+		if i > 0 && (!strings.HasPrefix(line, "MODIFY COLUMN ") || !strings.Contains(line, " CODEC(")) {
+			return false
+		}
+	}
+	return true
 }
 
 func quoted(s string) string {
@@ -71,6 +97,9 @@ func TestMigrationsAreHarmlessWhenRepeated(t *testing.T) {
 	for _, statement := range allStatements(t, layout{database: "tidegate", cluster: "main"}) {
 		first := firstLine(statement)
 		if strings.HasPrefix(first, "ALTER TABLE ") {
+			if onlyModifies(statement) {
+				continue
+			}
 			if adds := strings.Count(statement, " ADD "); adds == 0 || adds != strings.Count(statement, " IF NOT EXISTS ") {
 				t.Errorf("statement %q adds nothing, or does so without IF NOT EXISTS", statement)
 			}

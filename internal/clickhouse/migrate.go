@@ -133,17 +133,7 @@ func firstLine(statement string) string {
 // can change at any start. ClickHouse applies a new TTL to what is there already,
 // in the background.
 func (db *DB) setRetention(ctx context.Context, l layout) error {
-	r := db.cfg.Retention
-	for _, t := range []struct {
-		table, column string
-		days          int
-	}{
-		{"trace_events", "time", r.EventDays},
-		{"trace_events_quarantine", "inserted_at", r.EventDays},
-		{rollups[0].Table, "time", r.SecondRateDays},
-		{rollups[1].Table, "time", r.MinuteRateDays},
-		{rollups[2].Table, "time", r.HourRateDays},
-	} {
+	for _, t := range db.cfg.Retention.byTable() {
 		table := l.local(t.table)
 		current, err := db.retentionDays(ctx, table)
 		if err != nil {
@@ -152,15 +142,20 @@ func (db *DB) setRetention(ctx context.Context, l layout) error {
 		if current == t.days {
 			continue
 		}
-		statement := fmt.Sprintf("ALTER TABLE %s%s MODIFY TTL toDateTime(%s) + INTERVAL %d DAY", table, l.onCluster(), t.column, t.days)
-		if t.days == 0 {
-			statement = fmt.Sprintf("ALTER TABLE %s%s REMOVE TTL", table, l.onCluster())
-		}
+		statement := l.retention(t)
 		if err := db.define(ctx, db.conn.Exec, statement); err != nil {
 			return fmt.Errorf("set the retention of %s to %d days: %w", table, t.days, err)
 		}
 	}
 	return nil
+}
+
+// retention is the statement that sets it.
+func (l layout) retention(t tableRetention) string {
+	if t.days == 0 {
+		return fmt.Sprintf("ALTER TABLE %s%s REMOVE TTL", l.local(t.table), l.onCluster())
+	}
+	return fmt.Sprintf("ALTER TABLE %s%s MODIFY TTL toDateTime(%s) + INTERVAL %d DAY", l.local(t.table), l.onCluster(), t.column, t.days)
 }
 
 // retentionDays reads a table's TTL as setRetention wrote it; 0 is none.

@@ -20,7 +20,7 @@ func TestMigrateTwiceAtOnce(t *testing.T) {
 	insert(t, db, "after", repeat(5, served(0))...)
 	wantCounts(t, db, 5)
 	if got := scalar(t, db, "SELECT arrayStringConcat(arraySort(groupUniqArray(name)), ' ') FROM schema_migrations"); got !=
-		"001_trace_events.sql 002_trace_events_quarantine.sql 003_version_rates.sql 004_sampled_out.sql 005_replay.sql" {
+		"001_trace_events.sql 002_trace_events_quarantine.sql 003_version_rates.sql 004_sampled_out.sql 005_replay.sql 007_codecs.sql 008_retention.sql" {
 		t.Errorf("recorded migrations are %q", got)
 	}
 }
@@ -67,7 +67,7 @@ func TestMigrateFollowsRetention(t *testing.T) {
 			t.Fatal(err)
 		}
 		for table, want := range map[string]int{
-			"trace_events": r.EventDays, "trace_events_quarantine": r.EventDays,
+			"trace_events": r.EventDays, "trace_events_quarantine": r.QuarantineDays,
 			"version_rates_1s": r.SecondRateDays, "version_rates_1m": r.MinuteRateDays, "version_rates_1h": r.HourRateDays,
 		} {
 			got, err := db.retentionDays(t.Context(), table)
@@ -80,7 +80,7 @@ func TestMigrateFollowsRetention(t *testing.T) {
 		}
 	}
 	f(DefaultConfig("").Retention)
-	f(Retention{EventDays: 3, SecondRateDays: 2, MinuteRateDays: 40, HourRateDays: 0})
+	f(Retention{EventDays: 3, QuarantineDays: 4, SecondRateDays: 2, MinuteRateDays: 40, HourRateDays: 0})
 	f(Retention{})
-	f(Retention{EventDays: 1, SecondRateDays: 1, MinuteRateDays: 1, HourRateDays: 1})
+	f(Retention{EventDays: 1, QuarantineDays: 1, SecondRateDays: 1, MinuteRateDays: 1, HourRateDays: 1})
 }

@@ -43,6 +43,9 @@ type SnapshotScript struct {
 	// HeadSamplingRate is that of Sampling; zero, as in snapshots from before there was
 	// one, keeps every event.
 	HeadSamplingRate float64 `json:"head_sampling_rate,omitempty"`
+	// Redaction is what gateways take out of its events: the account's rules, then its own.
+	// Nil takes out nothing beside what always is.
+	Redaction *Redaction `json:"redaction,omitempty"`
 	// DeploymentID and Splits are those of the current deployment; both are empty
 	// while the script has none.
 	DeploymentID string  `json:"deployment_id,omitempty"`

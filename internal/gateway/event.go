@@ -155,13 +155,18 @@ func (rec *recorder) note(h *half, headers []eventHeader, r *http.Request, targe
 			request.Headers[h.name] = h.value(values[0])
 		}
 	}
+	ip := x.client.ip
+	if red := x.script.redaction; red != nil {
+		red.request(request, headers, r, x.client.scheme+"://"+x.client.host+redactQuery(target))
+		ip = red.clientIP(ip)
+	}
 	rec.fetch.Response = nil
 	if x.status != 0 {
 		rec.response.Status = x.status
 		rec.fetch.Response = &rec.response
 	}
 	*h = half{
-		script: x.script, version: x.version, decision: x.decision, rule: x.rule, ray: x.ray, entrypoint: x.entrypoint, clientIP: x.client.ip,
+		script: x.script, version: x.version, decision: x.decision, rule: x.rule, ray: x.ray, entrypoint: x.entrypoint, clientIP: ip,
 		receivedMs: x.received.UnixMilli(), wallMs: wall.Milliseconds(), upstreamMs: float64(x.upstream.Microseconds()) / 1000,
 		outcome: x.outcome, errorKind: x.errorKind, status: x.status, left: x.left,
 		fetch: rec.fetch.AppendJSON(h.fetch[:0]), tail: h.tail[:0],
@@ -201,24 +206,29 @@ func (rec *recorder) bytes() []byte {
 }
 
 func (h *eventHeader) value(v string) string {
+	return cut(h.uncut(v), eventHeaderBytesMax)
+}
+
+// uncut is value in its whole length.
+func (h *eventHeader) uncut(v string) string {
 	if h.redact {
 		return redacted
 	}
 	if h.noQuery {
 		v, _, _ = strings.Cut(v, "?")
 	}
-	return cut(v, eventHeaderBytesMax)
+	return v
 }
 
 // redactQuery replaces the values of query parameters whose names are sensitive.
 func redactQuery(target string) string {
 	path, query, ok := strings.Cut(target, "?")
-	if !ok || !isSensitive(query) {
+	if !ok || !isSensitive(query) && !strings.Contains(query, "%") {
 		return target
 	}
 	pairs := strings.Split(query, "&")
 	for i, pair := range pairs {
-		if name, _, ok := strings.Cut(pair, "="); ok && isSensitive(name) {
+		if name, _, ok := strings.Cut(pair, "="); ok && isSensitive(plain(name)) {
 			pairs[i] = name + "=" + redacted
 		}
 	}

@@ -75,6 +75,7 @@ func (g *Gateway) emitJoined(p *pending, inv *schema.Invocation, reason string) 
 func (g *Gateway) emit(rec *recorder, h *half, inv *schema.Invocation) {
 	if inv != nil {
 		h.outcome = jointOutcome(h, inv)
+		h.script.redaction.invocation(inv)
 	}
 	g.metrics.count(h.decision, h.outcome)
 	rec.fill(h, inv)
@@ -125,6 +126,7 @@ func (g *Gateway) emitInvocation(versionID string, inv *schema.Invocation) {
 	if inv.Outcome == "" {
 		inv.Outcome = schema.OutcomeUnknown
 	}
+	of.script.redaction.invocation(inv)
 	g.metrics.invocations[index(invocationTypes, inv.EventType)].Add(1)
 	rec := recorders.Get().(*recorder)
 	defer recorders.Put(rec)

@@ -22,6 +22,7 @@ type script struct {
 	schedules []schedule
 	affinity  []affinityRule // in the order in which they are tried
 	drawn     bool           // more than one version has a share
+	redaction *redactor      // nil for none
 }
 
 // version is a version with its way in, and what was known of that when the table
@@ -70,7 +71,7 @@ func (v *version) reported() bool {
 // of the new one's versions is starting. All else is taken from next at once: a
 // route or a setting is no part of a deployment.
 func newScript(next *deploy.SnapshotScript, backends map[string]http.RoundTripper, before *script, warn func(string, ...any)) *script {
-	sc := &script{SnapshotScript: next, schedules: compileSchedules(next, warn), affinity: compileAffinity(next, warn)}
+	sc := &script{SnapshotScript: next, schedules: compileSchedules(next, warn), affinity: compileAffinity(next, warn), redaction: compileRedaction(next, before, warn)}
 	byID := make(map[string]*version, len(next.Versions))
 	for i := range next.Versions {
 		v := newVersion(&next.Versions[i], backends[next.Versions[i].ID])

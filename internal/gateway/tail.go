@@ -203,8 +203,13 @@ func appendComma(b []byte, i int) []byte {
 // backend sees it. Secrets are redacted as in events.
 func appendTailRequest(b []byte, r *http.Request, url string, x *exchange) []byte {
 	b = schema.AppendString(append(b, `{"url":`...), url)
-	b = schema.AppendString(append(b, `,"method":`...), r.Method)
-	b = schema.AppendString(append(b, `,"headers":{"cf-connecting-ip":`...), x.client.ip)
+	red := x.script.redaction
+	method, ip := r.Method, x.client.ip
+	if red != nil {
+		method, ip = red.text(method), red.clientIP(ip)
+	}
+	b = schema.AppendString(append(b, `,"method":`...), method)
+	b = schema.AppendString(append(b, `,"headers":{"cf-connecting-ip":`...), ip)
 	b = schema.AppendString(append(b, `,"cf-ray":`...), x.ray)
 	names := make([]string, 0, len(r.Header))
 	for name := range r.Header {
@@ -215,8 +220,13 @@ func appendTailRequest(b []byte, r *http.Request, url string, x *exchange) []byt
 	slices.Sort(names)
 	for _, name := range names {
 		h := eventHeader{redact: isSensitive(name), noQuery: name == "Referer"}
-		b = schema.AppendString(append(b, ','), strings.ToLower(name))
-		b = schema.AppendString(append(b, ':'), h.value(strings.Join(r.Header[name], ", ")))
+		value := h.uncut(strings.Join(r.Header[name], ", "))
+		shown := strings.ToLower(name)
+		if red != nil && !h.redact {
+			shown, value = red.text(shown), red.header(name, value)
+		}
+		b = schema.AppendString(append(b, ','), shown)
+		b = schema.AppendString(append(b, ':'), cut(value, eventHeaderBytesMax))
 	}
 	return append(b, `},"cf":{}}`...)
 }

@@ -102,6 +102,9 @@ func readSnapshot(ctx context.Context, t *sql.Tx, which accountFilter) (*deploy.
 	if err := addAffinity(ctx, t, which, byKey); err != nil {
 		return nil, err
 	}
+	if err := addRedaction(ctx, t, which, byKey); err != nil {
+		return nil, err
+	}
 	if err := addDeletedNamespaces(ctx, t, which, snap); err != nil {
 		return nil, err
 	}

@@ -479,3 +479,113 @@ ALTER TABLE trace_events ON CLUSTER `main` ADD COLUMN IF NOT EXISTS affinity_rul
 ALTER TABLE trace_events ON CLUSTER `main` ADD COLUMN IF NOT EXISTS logpush LowCardinality(String) AFTER logs;
 
 ALTER TABLE trace_events_local ON CLUSTER `main` ADD INDEX IF NOT EXISTS kafka_offset_range kafka_offset TYPE minmax GRANULARITY 1;
+
+-- Codecs chosen by what bench/storage measured; the figures are in docs/benchmarks.md.
+-- Parts from before get them when they are merged. Types stay as they are, because a
+-- change of type would write whole columns anew.
+--
+-- LowCardinality columns had the server's default, LZ4. T64 cuts the bits that small
+-- numbers do not need. A level above 1 is for few bytes only: rollups have a fraction of
+-- the rows, and for the JSON of an event level 3 was even larger than 1.
+ALTER TABLE trace_events_local ON CLUSTER `main`
+    MODIFY COLUMN account_id CODEC(ZSTD(1)),
+    MODIFY COLUMN script_name CODEC(ZSTD(1)),
+    MODIFY COLUMN version_id CODEC(ZSTD(1)),
+    MODIFY COLUMN version_tag CODEC(ZSTD(1)),
+    MODIFY COLUMN version_message CODEC(ZSTD(1)),
+    MODIFY COLUMN event_type CODEC(ZSTD(1)),
+    MODIFY COLUMN outcome CODEC(ZSTD(1)),
+    MODIFY COLUMN decision CODEC(ZSTD(1)),
+    MODIFY COLUMN error_kind CODEC(ZSTD(1)),
+    MODIFY COLUMN method CODEC(ZSTD(1)),
+    MODIFY COLUMN entrypoint CODEC(ZSTD(1)),
+    MODIFY COLUMN dispatch_namespace CODEC(ZSTD(1)),
+    MODIFY COLUMN logpush CODEC(ZSTD(1)),
+    MODIFY COLUMN wall_ms CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN kafka_partition CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN inserted_at CODEC(ZSTD(1)),
+    MODIFY COLUMN event CODEC(ZSTD(1));
+
+ALTER TABLE version_rates_1s_local ON CLUSTER `main`
+    MODIFY COLUMN account_id CODEC(ZSTD(1)),
+    MODIFY COLUMN script_name CODEC(ZSTD(1)),
+    MODIFY COLUMN version_id CODEC(ZSTD(1)),
+    MODIFY COLUMN time CODEC(DoubleDelta, ZSTD(1)),
+    MODIFY COLUMN requests CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN failures CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN assigned CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN assigned_failures CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN exceptions CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN status_2xx CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN status_3xx CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN status_4xx CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN status_5xx CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN wall_measured CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN cpu_measured CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN outcomes CODEC(ZSTD(3)),
+    MODIFY COLUMN wall_ms CODEC(ZSTD(6)),
+    MODIFY COLUMN cpu_ms CODEC(ZSTD(6));
+
+ALTER TABLE version_rates_1m_local ON CLUSTER `main`
+    MODIFY COLUMN account_id CODEC(ZSTD(1)),
+    MODIFY COLUMN script_name CODEC(ZSTD(1)),
+    MODIFY COLUMN version_id CODEC(ZSTD(1)),
+    MODIFY COLUMN time CODEC(DoubleDelta, ZSTD(1)),
+    MODIFY COLUMN requests CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN failures CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN assigned CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN assigned_failures CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN exceptions CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN status_2xx CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN status_3xx CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN status_4xx CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN status_5xx CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN wall_measured CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN cpu_measured CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN outcomes CODEC(ZSTD(3)),
+    MODIFY COLUMN wall_ms CODEC(ZSTD(6)),
+    MODIFY COLUMN cpu_ms CODEC(ZSTD(6));
+
+ALTER TABLE version_rates_1h_local ON CLUSTER `main`
+    MODIFY COLUMN account_id CODEC(ZSTD(1)),
+    MODIFY COLUMN script_name CODEC(ZSTD(1)),
+    MODIFY COLUMN version_id CODEC(ZSTD(1)),
+    MODIFY COLUMN time CODEC(DoubleDelta, ZSTD(1)),
+    MODIFY COLUMN requests CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN failures CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN assigned CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN assigned_failures CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN exceptions CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN status_2xx CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN status_3xx CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN status_4xx CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN status_5xx CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN wall_measured CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN cpu_measured CODEC(T64, ZSTD(1)),
+    MODIFY COLUMN outcomes CODEC(ZSTD(3)),
+    MODIFY COLUMN wall_ms CODEC(ZSTD(6)),
+    MODIFY COLUMN cpu_ms CODEC(ZSTD(6));
+
+-- Where whole parts go when their time has come, a changed retention only has to look
+-- at the times of the parts that are there. Without this ClickHouse would write all of
+-- their columns anew.
+
+ALTER TABLE trace_events_local ON CLUSTER `main` MODIFY SETTING materialize_ttl_recalculate_only = 1;
+
+ALTER TABLE version_rates_1s_local ON CLUSTER `main` MODIFY SETTING materialize_ttl_recalculate_only = 1;
+
+ALTER TABLE version_rates_1m_local ON CLUSTER `main` MODIFY SETTING materialize_ttl_recalculate_only = 1;
+
+ALTER TABLE version_rates_1h_local ON CLUSTER `main` MODIFY SETTING materialize_ttl_recalculate_only = 1;
+
+ALTER TABLE trace_events_local ON CLUSTER `main` MODIFY TTL toDateTime(time) + INTERVAL 30 DAY;
+
+ALTER TABLE trace_events_quarantine_local ON CLUSTER `main` MODIFY TTL toDateTime(inserted_at) + INTERVAL 30 DAY;
+
+ALTER TABLE version_rates_1s_local ON CLUSTER `main` MODIFY TTL toDateTime(time) + INTERVAL 7 DAY;
+
+ALTER TABLE version_rates_1m_local ON CLUSTER `main` MODIFY TTL toDateTime(time) + INTERVAL 180 DAY;
+
+ALTER TABLE version_rates_1h_local ON CLUSTER `main` MODIFY TTL toDateTime(time) + INTERVAL 1825 DAY;
+
+ALTER TABLE version_rates_1h_local ON CLUSTER `main` REMOVE TTL;

@@ -1,0 +1,100 @@
+package clickhouse
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// Each table's old rows go by its own number of days, also where they were stored
+// before that number was set, and what is younger stays.
+func TestOldRowsGoByTier(t *testing.T) {
+	db := open(t)
+	db.cfg.Retention = Retention{} // for ever, so that old rows can be stored at all
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	today := time.Now().UTC().Truncate(time.Second)
+	ages := []int{0, 5, 20, 400, 1200} // days
+	for _, days := range ages {
+		r := served(0)
+		r.at = today.AddDate(0, 0, -days)
+		insert(t, db, fmt.Sprint("old-", days), repeat(days+1, r)...)
+	}
+	if got, want := scalar(t, db, "SELECT sum(requests) FROM version_rates_1h"), "1630"; got != want {
+		t.Fatalf("%s requests are stored, want %s", got, want)
+	}
+	for _, days := range ages {
+		if err := db.conn.Exec(t.Context(), fmt.Sprintf("INSERT INTO trace_events_quarantine (reason, inserted_at) SELECT 'schema', now64(3) - INTERVAL %d DAY FROM numbers(%d)", days, days+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	db.cfg.Retention = Retention{EventDays: 10, QuarantineDays: 100, SecondRateDays: 2, MinuteRateDays: 60, HourRateDays: 500}
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// Requests by age are 1, 6, 21, 401 and 1201. Minutes go by whole months and hours
+	// by whole years, which 400 days and 60, 1200 and 500 are apart by.
+	eventually(t, db, map[string]string{
+		"SELECT count() FROM trace_events":                 "7",
+		"SELECT sum(requests) FROM version_rates_1s":       "1",
+		"SELECT sum(requests) FROM version_rates_1m":       "28",
+		"SELECT sum(requests) FROM version_rates_1h":       "429",
+		"SELECT count() FROM trace_events_quarantine":      "28",
+		"SELECT uniqExact(toDate(time)) FROM trace_events": "2",
+	})
+
+	// And back: what is stored from now on stays for ever again.
+	db.cfg.Retention = Retention{}
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r := served(0)
+	r.at = today.AddDate(0, 0, -30)
+	insert(t, db, "kept", r)
+	if err := db.conn.Exec(t.Context(), "OPTIMIZE TABLE trace_events FINAL"); err != nil {
+		t.Fatal(err)
+	}
+	if got := scalar(t, db, "SELECT count() FROM trace_events"); got != "8" {
+		t.Errorf("%s events are stored after retention was switched off, want 8", got)
+	}
+}
+
+// A retention that has not changed must not be set again: each ALTER would have
+// ClickHouse look through all parts at every start.
+func TestRetentionIsSetOnlyWhenItDiffers(t *testing.T) {
+	db := migrated(t)
+	insert(t, db, "some", served(0))
+	mutations := "SELECT count() FROM system.mutations WHERE database = currentDatabase()"
+	before := scalar(t, db, mutations)
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := scalar(t, db, mutations); got != before {
+		t.Errorf("a second start left %s mutations, %s before", got, before)
+	}
+	db.cfg.Retention.EventDays++
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := scalar(t, db, mutations); got == before {
+		t.Error("a changed retention left no mutation: then this test sees nothing")
+	}
+}
+
+// eventually fails unless every query answers what is wanted before a deadline.
+func eventually(t *testing.T, db *DB, want map[string]string) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for query, answer := range want {
+		got := scalar(t, db, query)
+		for got != answer && time.Now().Before(deadline) {
+			time.Sleep(50 * time.Millisecond)
+			got = scalar(t, db, query)
+		}
+		if got != answer {
+			t.Errorf("%s is %s, want %s", query, got, answer)
+		}
+	}
+}

@@ -1,0 +1,289 @@
+package gateway
+
+import (
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
+
+	"tidegate/internal/deploy"
+)
+
+// redactor takes out of an event what a script's rules name (deploy.Redaction). It
+// knows strings; redact_event.go knows where they are. A nil redactor takes nothing
+// out. It is immutable.
+//
+// A text may hold a secret in a form that its rule does not match: percent-encoded,
+// with \u escapes, in full-width letters, with characters of no width in between. So
+// rules are also tried on what a text stands for (plain), and where only that matches,
+// the text goes as a whole: nobody could say which part of it to take out.
+type redactor struct {
+	rules      *deploy.Redaction // that it was compiled from
+	headers    map[string]bool   // lower case
+	parameters map[string]bool
+	paths      [][]string
+	matchers   []func(text string) [][]int // each returns [begin, end) pairs
+	all        bool                        // a rule is not known here: take everything out
+}
+
+// compileRedaction returns nil for no rules, and before's redactor if its rules are
+// the same. A rule that this gateway does not understand, from a newer control plane,
+// must not let through what it is to keep back: then no text leaves.
+func compileRedaction(next *deploy.SnapshotScript, before *script, warn func(string, ...any)) *redactor {
+	rules := next.Redaction
+	if rules == nil || rules.Empty() {
+		return nil
+	}
+	if before != nil && before.redaction != nil && before.redaction.rules.Equal(rules) {
+		return before.redaction
+	}
+	red := &redactor{rules: rules, headers: map[string]bool{}, parameters: map[string]bool{}}
+	for _, name := range rules.Headers {
+		red.headers[strings.ToLower(name)] = true
+	}
+	for _, name := range rules.QueryParameters {
+		red.parameters[name] = true
+	}
+	for _, path := range rules.Paths {
+		red.paths = append(red.paths, strings.Split(path, "/"))
+	}
+	for _, pattern := range rules.Patterns {
+		compiled, err := regexp.Compile(pattern)
+		if err != nil {
+			warn("script %s/%s: the redaction pattern %q is not understood, so its events lose all text: %v", next.AccountID, next.Name, pattern, err)
+			red.all = true
+			continue
+		}
+		red.matchers = append(red.matchers, func(text string) [][]int { return compiled.FindAllStringIndex(text, -1) })
+	}
+	for _, name := range rules.BuiltIns {
+		matcher := builtInMatchers[name]
+		if matcher == nil {
+			warn("script %s/%s: the redaction rule %q is not known to this gateway, so its events lose all text: upgrade it", next.AccountID, next.Name, name)
+			red.all = true
+			continue
+		}
+		red.matchers = append(red.matchers, matcher)
+	}
+	return red
+}
+
+// matches reports whether any pattern finds something.
+func (red *redactor) matches(text string) bool {
+	for _, find := range red.matchers {
+		if len(find(text)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// text takes what the patterns match out of a text.
+func (red *redactor) text(s string) string {
+	if s == "" {
+		return s
+	}
+	if red.all {
+		return redacted
+	}
+	out := red.replace(s)
+	if p := plain(out); p != out && red.matches(p) {
+		return redacted
+	}
+	return out
+}
+
+func (red *redactor) replace(s string) string {
+	for _, find := range red.matchers {
+		found := find(s)
+		if len(found) == 0 {
+			continue
+		}
+		var b strings.Builder
+		last := 0
+		for _, m := range found {
+			b.WriteString(s[last:m[0]])
+			b.WriteString(redacted)
+			last = m[1]
+		}
+		b.WriteString(s[last:])
+		s = b.String()
+	}
+	return s
+}
+
+// header is the value of a header, whose name may be in any case.
+func (red *redactor) header(name, value string) string {
+	name = strings.ToLower(name)
+	switch {
+	case red.all || red.headers[name]:
+		return redacted
+	case name == "referer" || name == "location" || name == "origin":
+		return red.url(value)
+	}
+	return red.text(value)
+}
+
+// url takes parameters, segments of the path and what patterns match out of a URL or
+// a target.
+func (red *redactor) url(u string) string {
+	base, rest := "", u
+	if i := strings.Index(u, "://"); i >= 0 {
+		host := i + len("://")
+		end := strings.IndexAny(u[host:], "/?#")
+		if end < 0 {
+			end = len(u) - host
+		}
+		base, rest = u[:host+end], u[host+end:]
+	}
+	if red.all {
+		return base + "/" + redacted
+	}
+	path, query, asked := strings.Cut(rest, "?")
+	path = red.segments(path)
+	if asked {
+		path += "?" + red.query(query)
+	}
+	out := red.replace(base + path)
+	if p := plain(out); p != out && red.matches(p) {
+		// What is left matches across the borders of its parts only.
+		return red.replace(base) + "/" + redacted
+	}
+	return out
+}
+
+// segments takes out whole segments.
+func (red *redactor) segments(path string) string {
+	if path == "" {
+		return path
+	}
+	parts := strings.Split(path, "/")
+	for i, part := range parts {
+		if p := plain(part); p != part && red.matches(p) {
+			parts[i] = redacted
+		}
+	}
+	for _, rule := range red.paths {
+		if len(parts) < len(rule) || !pathMatches(rule, parts) {
+			continue
+		}
+		for i, segment := range rule {
+			if segment == "*" && parts[i] != "" {
+				parts[i] = redacted
+			}
+		}
+	}
+	return strings.Join(parts, "/")
+}
+
+// pathMatches compares segments as what they stand for.
+func pathMatches(rule, parts []string) bool {
+	for i, segment := range rule {
+		if segment != "*" && segment != parts[i] && segment != plain(parts[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// query takes out the values of parameters. Names are compared as what they stand
+// for; some programs take a semicolon for a border, too.
+func (red *redactor) query(query string) string {
+	var b strings.Builder
+	for len(query) > 0 {
+		end := strings.IndexAny(query, "&;")
+		pair, border := query, ""
+		if end >= 0 {
+			pair, border = query[:end], query[end:end+1]
+		}
+		query = query[len(pair)+len(border):]
+		name, value, has := strings.Cut(pair, "=")
+		switch p := plain(unplus(value)); {
+		case has && (red.parameters[name] || red.parameters[plain(unplus(name))]):
+			pair = name + "=" + redacted
+		case has && p != value && red.matches(p):
+			pair = name + "=" + redacted
+		}
+		b.WriteString(pair)
+		b.WriteString(border)
+	}
+	return b.String()
+}
+
+func unplus(s string) string { return strings.ReplaceAll(s, "+", " ") }
+
+// plainRounds bounds how often something may be encoded in itself.
+const plainRounds = 4
+
+var unicodeEscape = regexp.MustCompile(`\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}`)
+
+// plain returns what a text stands for: without percent-encoding and \u escapes,
+// however often it was encoded, letters and digits in their plain forms, and without
+// characters that cannot be seen. Most texts are plain, and cost one look.
+func plain(s string) string {
+	if !strings.ContainsAny(s, `%\`) && ascii(s) {
+		return s
+	}
+	for range plainRounds {
+		next := s
+		if strings.Contains(next, "%") {
+			next = unescapePercent(next)
+		}
+		if strings.Contains(next, `\`) {
+			next = unicodeEscape.ReplaceAllStringFunc(next, func(escape string) string {
+				r, err := strconv.ParseUint(escape[2:], 16, 32)
+				if err != nil {
+					return escape
+				}
+				return string(rune(r))
+			})
+		}
+		if !ascii(next) {
+			next = norm.NFKC.String(strings.Map(visible, next))
+		}
+		if next == s {
+			break
+		}
+		s = next
+	}
+	return s
+}
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// visible drops what takes no room, such as a zero-width space or a soft hyphen.
+func visible(r rune) rune {
+	if unicode.Is(unicode.Cf, r) {
+		return -1
+	}
+	return r
+}
+
+// unescapePercent undoes what it can: a bad escape stands for itself.
+func unescapePercent(s string) string {
+	if whole, err := url.PathUnescape(s); err == nil {
+		return whole
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if v, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
+				b.WriteByte(byte(v))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}

@@ -1,0 +1,376 @@
+package gateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"tidegate/internal/deploy"
+	"tidegate/schema"
+)
+
+func redactorOf(t testing.TB, rules deploy.Redaction) *redactor {
+	t.Helper()
+	if err := rules.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return compileRedaction(&deploy.SnapshotScript{Redaction: &rules}, nil, func(format string, args ...any) { t.Errorf(format, args...) })
+}
+
+// redactingGateway is watchedGateway's with rules.
+func redactingGateway(t *testing.T, rules deploy.Redaction) (*Gateway, *collected, *watching) {
+	t.Helper()
+	if err := rules.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	g, events, w := watchedGateway(t)
+	s := *g.latest
+	s.Scripts = slices.Clone(s.Scripts)
+	s.Scripts[0].Redaction = &rules
+	s.Revision++
+	if err := g.accept(&s); err != nil {
+		t.Fatal(err)
+	}
+	return g, events, w
+}
+
+// disguises are ways to write a text that people and programs read as the same.
+var disguises = map[string]func(string) string{
+	"plain":          func(s string) string { return s },
+	"percent":        percentAll,
+	"percent twice":  func(s string) string { return percentAll(percentAll(s)) },
+	"query escape":   url.QueryEscape,
+	"path escape":    url.PathEscape,
+	"unicode escape": func(s string) string { return each(s, func(r rune) string { return fmt.Sprintf(`\u%04x`, r) }) },
+	"full width": func(s string) string {
+		return each(s, func(r rune) string {
+			if r > ' ' && r < 0x7f {
+				return string(r + 0xfee0)
+			}
+			return string(r)
+		})
+	},
+	"zero width": func(s string) string { return each(s, func(r rune) string { return string(r) + "\u200b" }) },
+	"soft hyphen, percent": func(s string) string {
+		return percentAll(each(s, func(r rune) string { return string(r) + "\u00ad" }))
+	},
+}
+
+func each(s string, f func(rune) string) string {
+	var b strings.Builder
+	for _, r := range s {
+		b.WriteString(f(r))
+	}
+	return b.String()
+}
+
+func percentAll(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		fmt.Fprintf(&b, "%%%02x", s[i])
+	}
+	return b.String()
+}
+
+// secrets are what rules about text take out.
+var secrets = map[string]struct {
+	text  string
+	rules deploy.Redaction
+}{
+	"pattern":     {"SSN-123-45-6789", deploy.Redaction{Patterns: []string{`SSN-\d{3}-\d{2}-\d{4}`}}},
+	"e-mail":      {"alice.o'neil@mail.example.com", deploy.Redaction{BuiltIns: []deploy.RedactionBuiltIn{deploy.RedactEmails}}},
+	"card":        {"4111-1111-1111-1111", deploy.Redaction{BuiltIns: []deploy.RedactionBuiltIn{deploy.RedactCreditCards}}},
+	"bare card":   {"378282246310005", deploy.Redaction{BuiltIns: []deploy.RedactionBuiltIn{deploy.RedactCreditCards}}},
+	"web token":   {"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl", deploy.Redaction{BuiltIns: []deploy.RedactionBuiltIn{deploy.RedactTokens}}},
+	"bearer":      {"Bearer 0123abcdef", deploy.Redaction{BuiltIns: []deploy.RedactionBuiltIn{deploy.RedactTokens}}},
+	"hex id":      {"0f0a6a3c-6c1c-4f1f-9c77-b6b2f6d6c0a1", deploy.Redaction{BuiltIns: []deploy.RedactionBuiltIn{deploy.RedactLongIDs}}},
+	"base-64 id":  {"AbCdEf0123456789xyzXYZ", deploy.Redaction{BuiltIns: []deploy.RedactionBuiltIn{deploy.RedactLongIDs}}},
+	"two at once": {"a@b.example", deploy.Redaction{Patterns: []string{"nothing"}, BuiltIns: deploy.RedactionBuiltIns}},
+}
+
+// wantGone fails if any output has the secret, in the disguise in which it was
+// planted or read back from it.
+func wantGone(t *testing.T, what, secret, planted string, events *collected, w *watching) {
+	t.Helper()
+	outputs := []string{}
+	events.mu.Lock()
+	list := slices.Clone(events.list)
+	events.mu.Unlock()
+	for _, e := range list {
+		text, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		outputs = append(outputs, saidIn(t, string(text)))
+	}
+	for _, c := range w.all() {
+		outputs = append(outputs, saidIn(t, c.value)+c.clientIP)
+	}
+	if len(outputs) < 2 {
+		t.Fatalf("%s: %d outputs: an event and its copy are expected", what, len(outputs))
+	}
+	for _, out := range outputs {
+		if strings.Contains(out, secret) || strings.Contains(out, planted) || strings.Contains(plain(out), secret) {
+			t.Errorf("%s: %q is in %s", what, planted, out)
+		}
+		if !strings.Contains(out, redacted) {
+			t.Errorf("%s: nothing was taken out of %s: then this test plants nothing", what, out)
+		}
+	}
+}
+
+// saidIn returns all strings of a JSON value, as who reads it gets them.
+func saidIn(t *testing.T, text string) string {
+	t.Helper()
+	var value any
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	var b strings.Builder
+	var walk func(any)
+	walk = func(value any) {
+		switch v := value.(type) {
+		case string:
+			b.WriteString(v + "\n")
+		case []any:
+			for _, x := range v {
+				walk(x)
+			}
+		case map[string]any:
+			for name, x := range v {
+				b.WriteString(name + "\n")
+				walk(x)
+			}
+		}
+	}
+	walk(value)
+	return b.String()
+}
+
+// A secret that a rule names is in no output, wherever it was and however it was written.
+func TestPlantedSecretsNeverLeave(t *testing.T) {
+	for name, secret := range secrets {
+		for disguise, write := range disguises {
+			t.Run(name+"/"+disguise, func(t *testing.T) {
+				planted := write(secret.text)
+				g, events, w := redactingGateway(t, secret.rules)
+				fetch := func(target string, lines ...string) {
+					t.Helper()
+					r := parse(t, "/", lines...)
+					x := exchangeOf(g, testVersion, newRay())
+					g.record(r, target, x, nil)
+				}
+				inURL := planted
+				if strings.ContainsAny(planted, " ") {
+					inURL = strings.ReplaceAll(planted, " ", "%20")
+				}
+				fetch("/a/" + inURL + "/b")
+				fetch("/a?q=1&x=" + inURL + "&y=2")
+				fetch("/a?" + inURL + "=1")
+				fetch("/"+strings.Repeat("a", eventURLBytesMax-8-len(inURL)/2)+"/"+inURL, "X-Other: "+planted)
+				fetch("/x?q="+inURL, "Referer: https://a.example/"+inURL, "User-Agent: "+planted+" x", "Content-Type: text/"+planted)
+				wantGone(t, "request", secret.text, planted, events, w)
+			})
+			t.Run(name+"/"+disguise+"/runtime", func(t *testing.T) {
+				planted := write(secret.text)
+				quoted, err := json.Marshal(map[string]any{"a": []any{planted}, planted: 1, "b": map[string]any{"c": "x " + planted + " y"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, err := json.Marshal("said " + planted + ".")
+				if err != nil {
+					t.Fatal(err)
+				}
+				g, events, w := redactingGateway(t, secret.rules)
+				for range 2 {
+					inv := schema.Invocation{EventType: "email", TimestampMs: 1_790_000_000_000, Outcome: schema.OutcomeOK,
+						Exceptions: []schema.Exception{{Name: planted, Message: "no " + planted, Stack: "at " + planted + "\n at"}},
+						Logs:       []schema.Log{{Level: "log", Message: []json.RawMessage{text, quoted}}},
+						Event:      json.RawMessage(`{"MailFrom":` + string(text) + `,"RcptTo":` + string(text) + `,"RawSize":12}`)}
+					g.Invocation(testVersion, inv)
+				}
+				wantGone(t, "invocation", secret.text, planted, events, w)
+			})
+		}
+	}
+}
+
+// What a console call says may be spread over its arguments, and a number may be one
+// of a card.
+func TestLogsAreReadAsLines(t *testing.T) {
+	red := redactorOf(t, deploy.Redaction{BuiltIns: []deploy.RedactionBuiltIn{deploy.RedactTokens, deploy.RedactCreditCards}})
+	f := func(want string, message ...string) {
+		t.Helper()
+		l := schema.Log{}
+		for _, m := range message {
+			l.Message = append(l.Message, json.RawMessage(m))
+		}
+		red.log(&l)
+		got, err := json.Marshal(l.Message)
+		if err != nil || string(got) != want {
+			t.Errorf("%s became %s, want %s (%v)", message, got, want, err)
+		}
+	}
+	f(`["token","is","REDACTED","REDACTED","end"]`, `"token"`, `"is"`, `"Bearer"`, `"abcdef123"`, `"end"`)
+	f(`["card","REDACTED",12,true,null]`, `"card"`, `4111111111111111`, `12`, `true`, `null`)
+	f(`[{"n":"REDACTED","m":[1.5e3,"REDACTED"]}]`, `{"n": 4111111111111111, "m":[1.5e3,"4111 1111 1111 1111"]}`)
+	f(`["REDACTED"]`, `not json`)
+	f(`["1790000000000","4111111111111112"]`, `"1790000000000"`, `"4111111111111112"`)
+}
+
+func TestNamedPlacesAreTakenOut(t *testing.T) {
+	red := redactorOf(t, deploy.Redaction{
+		Headers: []string{"X-Customer"}, QueryParameters: []string{"email", "näme"}, Paths: []string{"/users/*/cards/*", "/räume/*"},
+	})
+	f := func(in, want string) {
+		t.Helper()
+		if got := red.url(in); got != want {
+			t.Errorf("%s became %s, want %s", in, got, want)
+		}
+	}
+	f("https://a.example/users/7/cards/8/x?email=a%40b&page=2", "https://a.example/users/REDACTED/cards/REDACTED/x?email=REDACTED&page=2")
+	f("https://a.example/users/7/orders/8", "https://a.example/users/7/orders/8")
+	f("https://a.example/%75sers/7/cards/8", "https://a.example/%75sers/REDACTED/cards/REDACTED")
+	f("https://a.example/r%C3%A4ume/7", "https://a.example/r%C3%A4ume/REDACTED")
+	f("https://a.example?email=1", "https://a.example?email=REDACTED")
+	f("https://a.example/?%65mail=1&n%C3%A4me=2&Email=3&email", "https://a.example/?%65mail=REDACTED&n%C3%A4me=REDACTED&Email=3&email")
+	f("https://a.example/?a=1;email=2;b=3", "https://a.example/?a=1;email=REDACTED;b=3")
+	f("https://a.example/?email=%zz%4", "https://a.example/?email=REDACTED")
+	f("/users/7", "/users/7")
+	f("", "")
+	if got := red.header("x-CUSTOMER", "7"); got != redacted {
+		t.Errorf("the header became %s", got)
+	}
+	if got := red.header("Referer", "https://a.example/users/7/cards/8"); strings.Contains(got, "7") || strings.Contains(got, "8") {
+		t.Errorf("the referrer became %s", got)
+	}
+}
+
+// The default takes out what Cloudflare's does, also of names that are percent-encoded.
+func TestSensitiveParametersAreTakenOutByDefault(t *testing.T) {
+	f := func(in, want string) {
+		t.Helper()
+		if got := redactQuery(in); got != want {
+			t.Errorf("%s became %s, want %s", in, got, want)
+		}
+	}
+	f("/?a=1&api_KEY=2&b=3", "/?a=1&api_KEY=REDACTED&b=3")
+	f("/?%74oken=2&b=%20", "/?%74oken=REDACTED&b=%20")
+	f("/?%2574oken=2", "/?%2574oken=REDACTED")
+}
+
+// A rule of a newer control plane, which this gateway does not understand, must not
+// let through what it is to keep back.
+func TestUnknownRulesTakeEverythingOut(t *testing.T) {
+	for _, rules := range []deploy.Redaction{{BuiltIns: []deploy.RedactionBuiltIn{"passports"}}, {Patterns: []string{"("}}} {
+		warned := 0
+		red := compileRedaction(&deploy.SnapshotScript{Redaction: &rules}, nil, func(string, ...any) { warned++ })
+		inv := &schema.Invocation{
+			Exceptions: []schema.Exception{{Name: "secret", Message: "secret", Stack: "secret"}},
+			Logs:       []schema.Log{{Message: []json.RawMessage{json.RawMessage(`{"secret":1}`), json.RawMessage(`2`)}}},
+			Event:      json.RawMessage(`{"Queue":"secret","BatchSize":3,"Request":{"URL":"https://a.example/secret?secret","Headers":{"x":"secret"}}}`),
+		}
+		red.invocation(inv)
+		text, err := json.Marshal(inv)
+		if err != nil || strings.Contains(string(text), "secret") || warned != 1 {
+			t.Errorf("%+v leaves %s, %d warnings, %v", rules, text, warned, err)
+		}
+		if got := red.url("https://a.example/secret?secret") + red.header("x", "secret"); strings.Contains(got, "secret") {
+			t.Errorf("%+v leaves %s", rules, got)
+		}
+	}
+}
+
+func TestRulesAreCompiledOnce(t *testing.T) {
+	rules := deploy.Redaction{Patterns: []string{"a+"}}
+	red := redactorOf(t, rules)
+	again := deploy.Redaction{Patterns: []string{"a+"}}
+	before := &script{redaction: red}
+	if got := compileRedaction(&deploy.SnapshotScript{Redaction: &again}, before, nil); got != red {
+		t.Error("the same rules were compiled again")
+	}
+	if got := compileRedaction(&deploy.SnapshotScript{}, before, nil); got != nil {
+		t.Error("no rules have a redactor")
+	}
+}
+
+// FuzzRedact: what comes out has no match of the rules, is of the same shape, and JSON
+// stays JSON.
+func FuzzRedact(f *testing.F) {
+	for _, secret := range secrets {
+		for _, write := range disguises {
+			f.Add(write(secret.text))
+			f.Add("https://a.example/x?y=" + write(secret.text) + "&z")
+		}
+	}
+	f.Add(`{"a":"\u0061@b.example","4111111111111111":4111111111111111}`)
+	rules := deploy.Redaction{Headers: []string{"x"}, QueryParameters: []string{"y"}, Paths: []string{"/a/*"}, Patterns: []string{`SSN-\d{3}`}, BuiltIns: deploy.RedactionBuiltIns}
+	red := redactorOf(f, rules)
+	f.Fuzz(func(t *testing.T, s string) {
+		for what, out := range map[string]string{"text": red.text(s), "url": red.url(s), "header": red.header("y", s)} {
+			if red.matches(out) || red.matches(plain(out)) {
+				t.Errorf("%s: %q leaves a match: %q", what, s, out)
+			}
+		}
+		out := red.json(json.RawMessage(s), false)
+		if !json.Valid(out) {
+			t.Errorf("%q became %q, which is no JSON", s, out)
+		}
+		var value any
+		if json.Unmarshal(out, &value) == nil {
+			wantNoMatch(t, red, value)
+		}
+	})
+}
+
+func wantNoMatch(t *testing.T, red *redactor, value any) {
+	t.Helper()
+	switch v := value.(type) {
+	case string:
+		if red.matches(v) || red.matches(plain(v)) {
+			t.Errorf("a string is left: %q", v)
+		}
+	case []any:
+		for _, x := range v {
+			wantNoMatch(t, red, x)
+		}
+	case map[string]any:
+		for name, x := range v {
+			wantNoMatch(t, red, name)
+			wantNoMatch(t, red, x)
+		}
+	}
+}
+
+// BenchmarkRedact is BenchmarkRecord with rules, and without.
+func BenchmarkRedact(b *testing.B) {
+	all := deploy.Redaction{Headers: []string{"x-customer"}, QueryParameters: []string{"email"}, Paths: []string{"/users/*"}, Patterns: []string{`SSN-\d+`}, BuiltIns: deploy.RedactionBuiltIns}
+	named := deploy.Redaction{Headers: []string{"x-customer"}, QueryParameters: []string{"email"}}
+	for name, rules := range map[string]*deploy.Redaction{"none": nil, "names": &named, "everything": &all} {
+		b.Run(name, func(b *testing.B) {
+			g, _ := sampledGateway(b, 0)
+			g.deps.Emitter = instantBackend{}
+			s := *g.latest
+			s.Scripts = slices.Clone(s.Scripts)
+			s.Scripts[0].Redaction = rules
+			s.Revision++
+			if err := g.accept(&s); err != nil {
+				b.Fatal(err)
+			}
+			x := exchangeOf(g, testVersion, newRay())
+			r, err := http.NewRequest(http.MethodGet, "http://shop.dev.localhost/", nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36")
+			b.ReportAllocs()
+			for b.Loop() {
+				g.record(r, "/users/7/orders?page=2&email=a", x, nil)
+			}
+		})
+	}
+}
