@@ -30,6 +30,8 @@ var needed = map[string]string{
 	"GET /accounts/{account}/workers/scripts/{script}/versions":               "scripts:read",
 	"POST /accounts/{account}/workers/scripts/{script}/versions":              "scripts:edit",
 	"GET /accounts/{account}/workers/scripts/{script}/metrics":                "scripts:read",
+	"GET /accounts/{account}/workers/scripts/{script}/metrics/compare":        "scripts:read",
+	"GET /accounts/{account}/workers/metrics":                                 "scripts:read",
 	"GET /accounts/{account}/logpush/jobs":                                    "logs:edit",
 	"POST /accounts/{account}/logpush/jobs":                                   "logs:edit",
 	"GET /accounts/{account}/logpush/jobs/{id}":                               "logs:edit",

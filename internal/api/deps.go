@@ -235,8 +235,16 @@ type Snapshots interface {
 	SnapshotAll(ctx context.Context, after int64) (*deploy.Snapshot, error)
 }
 
-// Metrics of the versions of a script, from since (inclusive) until until.
+// Metrics are what versions did from since (inclusive) until until. Errors of kind
+// unavailable also say that a question was too much to answer.
 type Metrics interface {
+	// VersionTotals is in the order of versions' ids; one without requests is absent.
 	VersionTotals(ctx context.Context, accountID, script string, since, until time.Time) ([]schema.VersionRate, error)
+	// VersionSeries is VersionTotals by steps, oldest first. It is invalid for steps of
+	// which nothing is known any more.
 	VersionSeries(ctx context.Context, accountID, script string, since, until time.Time, step time.Duration) ([]schema.VersionRate, error)
+	// ScriptRates is of all scripts, most requests first; total counts those that had any.
+	ScriptRates(ctx context.Context, accountID string, since, until time.Time, step time.Duration, limit int) (list []schema.ScriptRate, total int, err error)
+	// SeriesStep returns the shortest usual step with at most so many points.
+	SeriesStep(since, until time.Time, points int) time.Duration
 }

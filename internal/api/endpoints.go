@@ -86,7 +86,9 @@ func (s *Server) endpoints() []endpoint {
 		{post, script + "/deployments", edit, byKind, s.createDeployment},
 		{get, script + "/deployments/:id", read, byKind, s.getDeployment},
 		{del, script + "/deployments/:id", edit, byKind, s.deleteDeployment},
-		{get, script + "/metrics", read, byKind, s.getMetrics},
+		{get, script + "/metrics", read, byKind, s.asking(s.getMetrics)},
+		{get, script + "/metrics/compare", read, byKind, s.asking(s.compareVersions)},
+		{get, account + "/workers/metrics", read, byKind, s.asking(s.getOverview)},
 
 		{get, workers, read, byKind, s.listWorkers},
 		{post, workers, edit, byKind, s.createWorker},
