@@ -38,6 +38,8 @@ type platform struct {
 	runtime        *runtime
 	previews       *previews
 	metrics        *metrics
+	events         *events
+	live           *feed
 	url            string
 	token          string
 	http           *http.Client // validates every answer
@@ -70,7 +72,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 	if _, err := db.Bootstrap(t.Context(), control.Account{}, func(token string) error { secret = token; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	feed, instant, run, tried, told := newFeed(), newFeed(), new(runtime), new(previews), new(metrics)
+	feed, instant, live, run, tried, told, kept := newFeed(), newFeed(), newFeed(), new(runtime), new(previews), new(metrics), new(events)
 	written := destinations{written: map[string]string{}, held: make(chan chan struct{}), test: func(conf string) error {
 		switch {
 		case strings.Contains(conf, "refused"):
@@ -83,7 +85,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 	server, err := api.New(config, api.Deps{
 		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Letters: db, Health: db, Replays: db, Archive: archive{}, Snapshots: db, Routers: db,
 		Destinations: written, Previews: tried, Keys: db, InstantLogs: db, InstantEvents: instant,
-		Metrics: told, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
+		Metrics: told, Events: kept, LiveEvents: live, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, "dashboard "+r.URL.Path) // to memory
 		}),
@@ -103,7 +105,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 			t.Error(violation)
 		}
 	})
-	p := &platform{store: db, server: server, feed: feed, instant: instant, written: written.written, held: written.held, runtime: run, previews: tried, metrics: told, url: listener.URL, token: secret, validator: validator}
+	p := &platform{store: db, server: server, feed: feed, instant: instant, written: written.written, held: written.held, runtime: run, previews: tried, metrics: told, events: kept, live: live, url: listener.URL, token: secret, validator: validator}
 	p.http = &http.Client{Transport: validator}
 	p.Client = client.New(listener.URL, secret, p.http)
 	return p
@@ -177,6 +179,28 @@ func (*metrics) ScriptRates(_ context.Context, _ string, since, _ time.Time, _ t
 
 func (*metrics) SeriesStep(since, until time.Time, points int) time.Duration {
 	return max(time.Second, until.Sub(since)/time.Duration(points)).Truncate(time.Second)
+}
+
+// events answers with what a test put there and notes what it was asked.
+type events struct {
+	list       []schema.StoredEvent
+	exceptions []schema.ExceptionGroup
+	asked      []any
+}
+
+func (e *events) Events(_ context.Context, f schema.EventFilter, after schema.EventPosition, limit int) ([]schema.StoredEvent, error) {
+	e.asked = append(e.asked, f, after)
+	return e.list[:min(limit, len(e.list))], nil
+}
+
+func (e *events) EventsOfRay(_ context.Context, account, ray string) ([]schema.StoredEvent, error) {
+	e.asked = append(e.asked, account, ray)
+	return e.list, nil
+}
+
+func (e *events) Exceptions(_ context.Context, q schema.ExceptionQuery) ([]schema.ExceptionGroup, int, error) {
+	e.asked = append(e.asked, q)
+	return e.exceptions, 7, nil
 }
 
 // answer is an envelope as it arrived.

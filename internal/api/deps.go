@@ -29,7 +29,9 @@ type Deps struct {
 	Destinations  Destinations
 	Keys          Keys
 	Metrics       Metrics
-	Runtime       Runtime // nil: uploads of code are refused
+	Events        Events
+	LiveEvents    InstantEvents // nil: events cannot be watched
+	Runtime       Runtime       // nil: uploads of code are refused
 	Triggers      Triggers
 	Tails         Tails
 	TailEvents    TailEvents // nil: scripts cannot be watched
@@ -247,4 +249,14 @@ type Metrics interface {
 	ScriptRates(ctx context.Context, accountID string, since, until time.Time, step time.Duration, limit int) (list []schema.ScriptRate, total int, err error)
 	// SeriesStep returns the shortest usual step with at most so many points.
 	SeriesStep(since, until time.Time, points int) time.Duration
+}
+
+// Events that are stored. Its errors are as those of Metrics.
+type Events interface {
+	// Events is newest first, and no more than limit of what comes after a position.
+	Events(ctx context.Context, f schema.EventFilter, after schema.EventPosition, limit int) ([]schema.StoredEvent, error)
+	// EventsOfRay is oldest first, and empty for a ray of which nothing is known.
+	EventsOfRay(ctx context.Context, accountID, ray string) ([]schema.StoredEvent, error)
+	// Exceptions is most frequent first; total counts all kinds.
+	Exceptions(ctx context.Context, q schema.ExceptionQuery) (list []schema.ExceptionGroup, total int, err error)
 }

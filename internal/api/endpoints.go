@@ -88,6 +88,10 @@ func (s *Server) endpoints() []endpoint {
 		{del, script + "/deployments/:id", edit, byKind, s.deleteDeployment},
 		{get, script + "/metrics", read, byKind, s.asking(s.getMetrics)},
 		{get, script + "/metrics/compare", read, byKind, s.asking(s.compareVersions)},
+		{get, script + "/events", watch, byKind, s.asking(s.listEvents)},
+		{get, script + "/events/live", watch, byKind, s.watchEvents},
+		{get, script + "/exceptions", watch, byKind, s.asking(s.listExceptions)},
+		{get, account + "/workers/events/:ray", watch, byKind, s.asking(s.getRay)},
 		{get, account + "/workers/metrics", read, byKind, s.asking(s.getOverview)},
 
 		{get, workers, read, byKind, s.listWorkers},

@@ -32,6 +32,7 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("affinity", func(t *testing.T) { affinity(t, p) })
 	t.Run("sampling", func(t *testing.T) { sampling(t, p) })
 	t.Run("questions", func(t *testing.T) { questions(t, p) })
+	t.Run("events", func(t *testing.T) { eventsStory(t, p) })
 	t.Run("rollback", func(t *testing.T) { rollback(t, p) })
 	t.Run("jobs", func(t *testing.T) { jobs(t, p) })
 	t.Run("logpush", func(t *testing.T) { logpushQuestions(t, p) })
