@@ -123,7 +123,7 @@ func (e *eventStream) offer(ctx context.Context, f *schema.EventFilter, m deploy
 func (e *eventStream) drain(ctx context.Context) bool {
 	list := e.queue.take()
 	for i, m := range list {
-		ok := true
+		var ok bool
 		if m.notice != "" {
 			ok = e.notice(m.notice) && e.beat() // a notice may be about events that are missing
 		} else if ok = e.send("event", m.value); ok {
