@@ -23,6 +23,8 @@ type VersionRate struct {
 	Status4xx        int64
 	Status5xx        int64
 	NoStatus         int64 // no response was sent
+	// Outcomes counts requests by outcome, ok among them; nil where they were not asked for.
+	Outcomes map[string]int64
 
 	// Nil where nobody measured that time of any event. Of a sampled script they are
 	// estimates: of the requests left out, the times are taken for those of the events
@@ -36,4 +38,19 @@ type Quantiles struct {
 	P50 float64 `json:"p50"`
 	P90 float64 `json:"p90"`
 	P99 float64 `json:"p99"`
+}
+
+// ScriptRate is what all versions of a script did, and when.
+type ScriptRate struct {
+	ScriptName string
+	Requests   int64
+	Failures   int64       // as Failed defines them
+	Series     []RatePoint // oldest first; steps without requests are left out
+}
+
+// RatePoint is one step of a series.
+type RatePoint struct {
+	Time     time.Time // start of the step, UTC
+	Requests int64
+	Failures int64
 }

@@ -37,6 +37,9 @@ type platform struct {
 	held           chan chan struct{}
 	runtime        *runtime
 	previews       *previews
+	metrics        *metrics
+	events         *events
+	live           *feed
 	url            string
 	token          string
 	http           *http.Client // validates every answer
@@ -69,7 +72,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 	if _, err := db.Bootstrap(t.Context(), control.Account{}, func(token string) error { secret = token; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	feed, instant, run, tried := newFeed(), newFeed(), new(runtime), new(previews)
+	feed, instant, live, run, tried, told, kept := newFeed(), newFeed(), newFeed(), new(runtime), new(previews), new(metrics), new(events)
 	written := destinations{written: map[string]string{}, held: make(chan chan struct{}), test: func(conf string) error {
 		switch {
 		case strings.Contains(conf, "refused"):
@@ -82,7 +85,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 	server, err := api.New(config, api.Deps{
 		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Letters: db, Health: db, Replays: db, Archive: archive{}, Snapshots: db, Routers: db,
 		Destinations: written, Previews: tried, Keys: db, InstantLogs: db, InstantEvents: instant,
-		Metrics: metrics{}, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
+		Metrics: told, Events: kept, LiveEvents: live, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, "dashboard "+r.URL.Path) // to memory
 		}),
@@ -102,7 +105,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 			t.Error(violation)
 		}
 	})
-	p := &platform{store: db, server: server, feed: feed, instant: instant, written: written.written, held: written.held, runtime: run, previews: tried, url: listener.URL, token: secret, validator: validator}
+	p := &platform{store: db, server: server, feed: feed, instant: instant, written: written.written, held: written.held, runtime: run, previews: tried, metrics: told, events: kept, live: live, url: listener.URL, token: secret, validator: validator}
 	p.http = &http.Client{Transport: validator}
 	p.Client = client.New(listener.URL, secret, p.http)
 	return p
@@ -151,20 +154,53 @@ func (d destinations) SendLetter(ctx context.Context, j logjob.Job, l logjob.Dea
 	return 0, d.test(j.DestinationConf)
 }
 
-// metrics tells of two versions, one of which served nothing.
-type metrics struct{}
+// metrics tells of two versions, one of which served nothing, unless a test says otherwise.
+type metrics struct{ totals []schema.VersionRate }
 
 const servedID = "11111111-1111-4111-8111-111111111111"
 
-func (metrics) VersionTotals(context.Context, string, string, time.Time, time.Time) ([]schema.VersionRate, error) {
+func (m *metrics) VersionTotals(context.Context, string, string, time.Time, time.Time) ([]schema.VersionRate, error) {
+	if m.totals != nil {
+		return m.totals, nil
+	}
 	return []schema.VersionRate{
-		{VersionID: servedID, Requests: 200, Failures: 3, Status2xx: 197, Status5xx: 3, WallMs: &schema.Quantiles{P50: 1, P90: 2, P99: 3}},
+		{VersionID: servedID, Requests: 200, Failures: 3, Outcomes: map[string]int64{"ok": 197, "exception": 3}, Status2xx: 197, Status5xx: 3, WallMs: &schema.Quantiles{P50: 1, P90: 2, P99: 3}},
 		{VersionID: "22222222-2222-4222-8222-222222222222"},
 	}, nil
 }
 
-func (metrics) VersionSeries(_ context.Context, _, _ string, since, _ time.Time, _ time.Duration) ([]schema.VersionRate, error) {
+func (*metrics) VersionSeries(_ context.Context, _, _ string, since, _ time.Time, _ time.Duration) ([]schema.VersionRate, error) {
 	return []schema.VersionRate{{VersionID: servedID, Time: since, Requests: 200, Failures: 3}}, nil
+}
+
+func (*metrics) ScriptRates(_ context.Context, _ string, since, _ time.Time, _ time.Duration, _ int) ([]schema.ScriptRate, int, error) {
+	return []schema.ScriptRate{{ScriptName: "shop", Requests: 200, Failures: 3, Series: []schema.RatePoint{{Time: since, Requests: 200, Failures: 3}}}}, 7, nil
+}
+
+func (*metrics) SeriesStep(since, until time.Time, points int) time.Duration {
+	return max(time.Second, until.Sub(since)/time.Duration(points)).Truncate(time.Second)
+}
+
+// events answers with what a test put there and notes what it was asked.
+type events struct {
+	list       []schema.StoredEvent
+	exceptions []schema.ExceptionGroup
+	asked      []any
+}
+
+func (e *events) Events(_ context.Context, f schema.EventFilter, after schema.EventPosition, limit int) ([]schema.StoredEvent, error) {
+	e.asked = append(e.asked, f, after)
+	return e.list[:min(limit, len(e.list))], nil
+}
+
+func (e *events) EventsOfRay(_ context.Context, account, ray string) ([]schema.StoredEvent, error) {
+	e.asked = append(e.asked, account, ray)
+	return e.list, nil
+}
+
+func (e *events) Exceptions(_ context.Context, q schema.ExceptionQuery) ([]schema.ExceptionGroup, int, error) {
+	e.asked = append(e.asked, q)
+	return e.exceptions, 7, nil
 }
 
 // answer is an envelope as it arrived.

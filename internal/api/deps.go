@@ -29,7 +29,9 @@ type Deps struct {
 	Destinations  Destinations
 	Keys          Keys
 	Metrics       Metrics
-	Runtime       Runtime // nil: uploads of code are refused
+	Events        Events
+	LiveEvents    InstantEvents // nil: events cannot be watched
+	Runtime       Runtime       // nil: uploads of code are refused
 	Triggers      Triggers
 	Tails         Tails
 	TailEvents    TailEvents // nil: scripts cannot be watched
@@ -241,8 +243,26 @@ type Snapshots interface {
 	SnapshotAll(ctx context.Context, after int64) (*deploy.Snapshot, error)
 }
 
-// Metrics of the versions of a script, from since (inclusive) until until.
+// Metrics are what versions did from since (inclusive) until until. Errors of kind
+// unavailable also say that a question was too much to answer.
 type Metrics interface {
+	// VersionTotals is in the order of versions' ids; one without requests is absent.
 	VersionTotals(ctx context.Context, accountID, script string, since, until time.Time) ([]schema.VersionRate, error)
+	// VersionSeries is VersionTotals by steps, oldest first. It is invalid for steps of
+	// which nothing is known any more.
 	VersionSeries(ctx context.Context, accountID, script string, since, until time.Time, step time.Duration) ([]schema.VersionRate, error)
+	// ScriptRates is of all scripts, most requests first; total counts those that had any.
+	ScriptRates(ctx context.Context, accountID string, since, until time.Time, step time.Duration, limit int) (list []schema.ScriptRate, total int, err error)
+	// SeriesStep returns the shortest usual step with at most so many points.
+	SeriesStep(since, until time.Time, points int) time.Duration
+}
+
+// Events that are stored. Its errors are as those of Metrics.
+type Events interface {
+	// Events is newest first, and no more than limit of what comes after a position.
+	Events(ctx context.Context, f schema.EventFilter, after schema.EventPosition, limit int) ([]schema.StoredEvent, error)
+	// EventsOfRay is oldest first, and empty for a ray of which nothing is known.
+	EventsOfRay(ctx context.Context, accountID, ray string) ([]schema.StoredEvent, error)
+	// Exceptions is most frequent first; total counts all kinds.
+	Exceptions(ctx context.Context, q schema.ExceptionQuery) (list []schema.ExceptionGroup, total int, err error)
 }

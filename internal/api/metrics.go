@@ -1,28 +1,26 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"strconv"
+	"sync"
 	"time"
 
 	"tidegate/internal/errs"
 	"tidegate/schema"
 )
 
-// Bounds of a query: the most that a chart can show and the rollups answer at once.
+// Bounds of a question: the most that a chart can show and the rollups answer at once.
 const (
 	metricsRangeDefault = time.Hour
 	metricsRangeMax     = 31 * 24 * time.Hour
 	metricsPointsMax    = 1000 // per version
 	metricsPointsWanted = 300  // what the default step aims at
+	overviewPoints      = 60   // of a script
+	overviewScriptsMax  = 1000
 )
-
-// metricsSteps are the steps that the default is chosen from.
-var metricsSteps = []time.Duration{
-	time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute,
-	15 * time.Minute, time.Hour, 3 * time.Hour, 24 * time.Hour,
-}
 
 type metricsView struct {
 	Since       timestamp      `json:"since"`
@@ -52,6 +50,7 @@ type ratesView struct {
 	Assigned         int64             `json:"assigned"`
 	AssignedFailures int64             `json:"assigned_failures"`
 	Exceptions       int64             `json:"exceptions"`
+	Outcomes         map[string]int64  `json:"outcomes,omitempty"`
 	Status           statusView        `json:"status"`
 	WallMs           *schema.Quantiles `json:"wall_ms,omitempty"`
 	CPUMs            *schema.Quantiles `json:"cpu_ms,omitempty"`
@@ -68,15 +67,21 @@ type statusView struct {
 func viewRates(v schema.VersionRate) ratesView {
 	view := ratesView{
 		Requests: v.Requests, Failures: v.Failures, Assigned: v.Assigned, AssignedFailures: v.AssignedFailures,
-		Exceptions: v.Exceptions,
-		Status:     statusView{v.Status2xx, v.Status3xx, v.Status4xx, v.Status5xx, v.NoStatus},
+		Exceptions: v.Exceptions, Outcomes: v.Outcomes,
+		Status: statusView{v.Status2xx, v.Status3xx, v.Status4xx, v.Status5xx, v.NoStatus},
 	}
-	if v.Requests > 0 {
-		rate := float64(v.Failures) / float64(v.Requests)
-		view.FailureRate = &rate
-	}
+	view.FailureRate = share(v.Failures, v.Requests)
 	view.WallMs, view.CPUMs = known(v.WallMs), known(v.CPUMs)
 	return view
+}
+
+// share returns nil for a share of nothing.
+func share(part, whole int64) *float64 {
+	if whole == 0 {
+		return nil
+	}
+	rate := float64(part) / float64(whole)
+	return &rate
 }
 
 // known returns nil for quantiles of nothing, which are not numbers.
@@ -88,7 +93,7 @@ func known(q *schema.Quantiles) *schema.Quantiles {
 }
 
 func (s *Server) getMetrics(r *request) (any, error) {
-	since, until, step, err := s.metricsRange(r)
+	since, until, step, err := s.metricsRange(r, metricsPointsWanted)
 	if err != nil {
 		return nil, err
 	}
@@ -96,12 +101,13 @@ func (s *Server) getMetrics(r *request) (any, error) {
 	if _, err := s.deps.Scripts.Script(r.ctx, r.account, script); err != nil {
 		return nil, err
 	}
-	totals, err := s.deps.Metrics.VersionTotals(r.ctx, r.account, script, since, until)
-	if err != nil {
-		return nil, err
-	}
-	series, err := s.deps.Metrics.VersionSeries(r.ctx, r.account, script, since, until, step)
-	if err != nil {
+	var totals, series []schema.VersionRate
+	var totalsErr, seriesErr error
+	var both sync.WaitGroup
+	both.Go(func() { totals, totalsErr = s.deps.Metrics.VersionTotals(r.ctx, r.account, script, since, until) })
+	both.Go(func() { series, seriesErr = s.deps.Metrics.VersionSeries(r.ctx, r.account, script, since, until, step) })
+	both.Wait()
+	if err := cmp.Or(totalsErr, seriesErr); err != nil {
 		return nil, err
 	}
 	view := metricsView{
@@ -130,36 +136,83 @@ func (s *Server) tagOf(ctx context.Context, account, script, id string) (string,
 	return v.Annotations.Tag, err
 }
 
-// metricsRange reads since, until and step. Without them it is the last hour in
-// about 300 points.
-func (s *Server) metricsRange(r *request) (since, until time.Time, step time.Duration, err error) {
+type overviewView struct {
+	Since        timestamp     `json:"since"`
+	Until        timestamp     `json:"until"`
+	StepSeconds  int64         `json:"step_seconds"`
+	TotalScripts int           `json:"total_scripts"`
+	Scripts      []scriptRates `json:"scripts"`
+}
+
+type scriptRates struct {
+	Script      string      `json:"script"`
+	Requests    int64       `json:"requests"`
+	Failures    int64       `json:"failures"`
+	FailureRate *float64    `json:"failure_rate,omitempty"`
+	Series      []ratePoint `json:"series"`
+}
+
+type ratePoint struct {
+	Time     timestamp `json:"time"`
+	Requests int64     `json:"requests"`
+	Failures int64     `json:"failures"`
+}
+
+// getOverview tells what all scripts of the account did, the busiest ones first. It is
+// made of whole steps, so that the sums are those of the series.
+func (s *Server) getOverview(r *request) (any, error) {
+	since, until, step, err := s.metricsRange(r, overviewPoints)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := r.intQuery("limit", 100, 1, overviewScriptsMax)
+	if err != nil {
+		return nil, err
+	}
+	since = since.Truncate(step)
+	until = until.Add(step - 1).Truncate(step)
+	list, total, err := s.deps.Metrics.ScriptRates(r.ctx, r.account, since, until, step, int(limit))
+	if err != nil {
+		return nil, err
+	}
+	return overviewView{timestamp(since), timestamp(until), int64(step / time.Second), total, views(list, func(one schema.ScriptRate) scriptRates {
+		return scriptRates{one.ScriptName, one.Requests, one.Failures, share(one.Failures, one.Requests),
+			views(one.Series, func(p schema.RatePoint) ratePoint { return ratePoint{timestamp(p.Time), p.Requests, p.Failures} })}
+	})}, nil
+}
+
+// timeRange reads since and until. Without them it is the last hour.
+func (s *Server) timeRange(r *request) (since, until time.Time, err error) {
 	if until, err = r.timeQuery("until", s.now().UTC()); err != nil {
-		return since, until, step, err
+		return since, until, err
 	}
 	if since, err = r.timeQuery("since", until.Add(-metricsRangeDefault)); err != nil {
-		return since, until, step, err
+		return since, until, err
 	}
-	length := until.Sub(since)
-	switch {
+	switch length := until.Sub(since); {
 	case length <= 0:
-		return since, until, step, errs.New(errs.Invalid, 0, "since %s is not before until %s", since.Format(time.RFC3339), until.Format(time.RFC3339))
+		return since, until, errs.New(errs.Invalid, 0, "since %s is not before until %s", since.Format(time.RFC3339), until.Format(time.RFC3339))
 	case length > metricsRangeMax:
-		return since, until, step, errs.New(errs.Invalid, 0, "since %s is more than %d days before until %s",
+		return since, until, errs.New(errs.Invalid, 0, "since %s is more than %d days before until %s",
 			since.Format(time.RFC3339), int(metricsRangeMax.Hours()/24), until.Format(time.RFC3339))
+	}
+	return since, until, nil
+}
+
+// metricsRange reads since, until and step. Without a step it is the shortest usual one
+// that gives about so many points at most.
+func (s *Server) metricsRange(r *request, wanted int) (since, until time.Time, step time.Duration, err error) {
+	if since, until, err = s.timeRange(r); err != nil {
+		return since, until, step, err
 	}
 	text := r.gin.Query("step")
 	if text == "" {
-		for _, step = range metricsSteps {
-			if length/step <= metricsPointsWanted {
-				break
-			}
-		}
-		return since, until, step, nil
+		return since, until, s.deps.Metrics.SeriesStep(since, until, wanted), nil
 	}
 	if step, err = parseStep(text); err != nil {
 		return since, until, step, err
 	}
-	if length/step > metricsPointsMax {
+	if until.Sub(since)/step > metricsPointsMax {
 		return since, until, step, errs.New(errs.Invalid, 0, "step %s gives more than %d points between since and until: ask for a longer step or a shorter time", step, metricsPointsMax)
 	}
 	return since, until, step, nil

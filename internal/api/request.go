@@ -64,11 +64,13 @@ func (s *Server) serve(e endpoint) gin.HandlerFunc {
 			s.fail(c, err)
 			return
 		}
-		if raw, ok := result.(rawAnswer); ok {
-			s.succeedRaw(c, raw)
-			return
+		switch result := result.(type) {
+		case written:
+		case rawAnswer:
+			s.succeedRaw(c, result)
+		default:
+			s.succeed(c, result, r.info)
 		}
-		s.succeed(c, result, r.info)
 	}
 }
 

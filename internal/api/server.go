@@ -62,7 +62,8 @@ type Server struct {
 	duration metric.Float64Histogram
 	tracer   trace.Tracer
 
-	turns *turns
+	turns     *turns
+	questions *turns
 
 	resending sync.Map // ids of the dead letters that this process is sending
 
@@ -79,7 +80,9 @@ type Server struct {
 func New(config Config, deps Deps) (*Server, error) {
 	s := &Server{
 		deps: deps, durableObjects: config.DurableObjects, now: config.Now, log: config.Logger,
-		tracer: telemetry.Tracer("tidegate/internal/api"), turns: newTurns(), jobsMax: math.MaxInt,
+		tracer: telemetry.Tracer("tidegate/internal/api"), jobsMax: math.MaxInt,
+		turns:     newTurns(turnsMax, accountTurnsMax, turnWaitDefault, "too many uploads and downloads of modules are under way: try again"),
+		questions: newTurns(questionsMax, accountQuestionsMax, questionWait, fmt.Sprintf("too many questions about metrics and events are under way, of which an account may have %d: try again", accountQuestionsMax)),
 	}
 	if config.LogpushJobsMax != nil {
 		s.jobsMax = *config.LogpushJobsMax

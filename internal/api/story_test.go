@@ -32,6 +32,8 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("affinity", func(t *testing.T) { affinity(t, p) })
 	t.Run("redaction", func(t *testing.T) { redaction(t, p) })
 	t.Run("sampling", func(t *testing.T) { sampling(t, p) })
+	t.Run("questions", func(t *testing.T) { questions(t, p) })
+	t.Run("events", func(t *testing.T) { eventsStory(t, p) })
 	t.Run("rollback", func(t *testing.T) { rollback(t, p) })
 	t.Run("jobs", func(t *testing.T) { jobs(t, p) })
 	t.Run("logpush", func(t *testing.T) { logpushQuestions(t, p) })
@@ -162,7 +164,7 @@ func scripts(t *testing.T, p *platform) {
 		}
 	}
 	m, err := p.Metrics(ctx, account, "shop", time.Time{}, time.Time{}, 0)
-	if err != nil || m.StepSeconds != 15 || len(m.Versions) != 2 || *m.Versions[0].FailureRate != 0.015 || m.Versions[0].WallMs.P99 != 3 ||
+	if err != nil || m.StepSeconds != 12 || len(m.Versions) != 2 || *m.Versions[0].FailureRate != 0.015 || m.Versions[0].WallMs.P99 != 3 ||
 		m.Versions[1].FailureRate != nil || m.Versions[1].WallMs != nil || len(m.Series) != 1 || !m.Series[0].Time.Equal(m.Since) {
 		t.Fatalf("metrics %+v, error %v", m, err)
 	}

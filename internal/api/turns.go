@@ -20,9 +20,19 @@ const (
 	turnTime = 5 * time.Minute
 )
 
+// Questions to ClickHouse have turns of their own. The embedded engine works on 16
+// statements at a time, the rollback controller's among them; a call may be two.
+const (
+	questionsMax        = 6
+	accountQuestionsMax = 4
+	questionWait        = 5 * time.Second
+)
+
 // turns are given to requests. Its methods are safe for concurrent use.
 type turns struct {
-	wait time.Duration // the longest one for a turn
+	most, accountMost int
+	wait              time.Duration // the longest one for a turn
+	busy              string        // the sentence for who waited in vain
 
 	mu    sync.Mutex
 	taken map[string]int // by account
@@ -30,8 +40,8 @@ type turns struct {
 	freed chan struct{} // closed when a turn ends
 }
 
-func newTurns() *turns {
-	return &turns{wait: turnWaitDefault, taken: make(map[string]int), freed: make(chan struct{})}
+func newTurns(most, accountMost int, wait time.Duration, busy string) *turns {
+	return &turns{most: most, accountMost: accountMost, wait: wait, busy: busy, taken: make(map[string]int), freed: make(chan struct{})}
 }
 
 // take waits for a turn and returns how to end it; after too long a wait, or when
@@ -47,7 +57,7 @@ func (t *turns) take(ctx, stopping context.Context, account string) (end func(),
 		select {
 		case <-freed:
 		case <-timer.C:
-			return nil, errs.New(errs.Unavailable, 0, "too many uploads and downloads of modules are under way: try again")
+			return nil, errs.New(errs.Unavailable, 0, "%s", t.busy)
 		case <-stopping.Done():
 			return nil, errs.New(errs.Unavailable, 0, "this server is stopping: try again")
 		case <-ctx.Done():
@@ -59,7 +69,7 @@ func (t *turns) take(ctx, stopping context.Context, account string) (end func(),
 func (t *turns) try(account string) (freed <-chan struct{}, taken bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.all == turnsMax || t.taken[account] == accountTurnsMax {
+	if t.all == t.most || t.taken[account] == t.accountMost {
 		return t.freed, false
 	}
 	t.all++
@@ -97,5 +107,23 @@ func (r *request) takeTurn() error {
 func (r *request) leave() {
 	if r.endTurn != nil {
 		r.endTurn()
+	}
+}
+
+// question waits until the account may ask ClickHouse one more thing. The caller ends
+// the turn.
+func (s *Server) question(ctx context.Context, account string) (end func(), err error) {
+	return s.questions.take(ctx, s.stopping, account)
+}
+
+// asking gives a handler that asks ClickHouse its turn.
+func (s *Server) asking(handle func(*request) (any, error)) func(*request) (any, error) {
+	return func(r *request) (any, error) {
+		end, err := s.question(r.ctx, r.account)
+		if err != nil {
+			return nil, err
+		}
+		defer end()
+		return handle(r)
 	}
 }

@@ -82,6 +82,14 @@ func accountOf(m stream.Message) (key watched, dropped string) {
 	return key, ""
 }
 
+// ownerOf returns whose trace event a record is, also one that no Logpush job gets.
+func ownerOf(m stream.Message) (key watched, dropped string) {
+	if key.accountID = m.Headers[schema.HeaderAccount]; key.accountID == "" {
+		return key, "unnamed"
+	}
+	return key, ""
+}
+
 // Follow implements api.InstantEvents.
 func (f *tailFeed) Follow(ctx context.Context, accountID string, deliver func(deploy.TailMessage)) error {
 	return f.Tail(ctx, accountID, "", deliver)
@@ -195,6 +203,14 @@ func (p *process) instantEvents() (api.InstantEvents, error) {
 		return nil, nil
 	}
 	return newInstantFeed(p.stream(), p.log)
+}
+
+// liveEvents is the feed of all trace events, or nil without Kafka.
+func (p *process) liveEvents() (api.InstantEvents, error) {
+	if len(p.config.Kafka) == 0 {
+		return nil, nil
+	}
+	return newFeed(p.stream(), ownerOf, p.log)
 }
 
 // addTails adds what keeps tails in order: the topic, the sweep of those that have

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -145,7 +146,8 @@ func TestRollupsFollowTheFailureRule(t *testing.T) {
 	insert(t, db, "rule", rows...)
 	wantCounts(t, db, want.Requests)
 	for _, r := range rollups {
-		got, err := db.rates(t.Context(), r, account, script, noon, noon.Add(time.Second), 0)
+		whole := piece{r, floorTo(noon, r.Seconds), ceilTo(noon.Add(time.Second), r.Seconds)}
+		got, err := db.rates(t.Context(), ratesQuery{account: account, script: script, pieces: []piece{whole}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +155,7 @@ func TestRollupsFollowTheFailureRule(t *testing.T) {
 			t.Fatalf("%s: %d rows, want 1", r.Table, len(got))
 		}
 		got[0].WallMs = nil
-		if got[0] != want {
+		if !reflect.DeepEqual(got[0], want) {
 			t.Errorf("%s: got  %+v\nwant %+v", r.Table, got[0], want)
 		}
 		for i, outcome := range outcomes {

@@ -12,41 +12,29 @@ import (
 	"tidegate/schema"
 )
 
-const (
-	// seriesPointsMax bounds a time series: more points than any screen has pixels.
-	seriesPointsMax = 11_000
-	// totalsResolution is how many buckets a total is made of at least, if there is
-	// a rollup so fine: a range widened to whole buckets is then at most 2 % too wide.
-	totalsResolution = 100
-)
+// seriesPointsMax bounds a time series: more points than any screen has pixels.
+const seriesPointsMax = 11_000
 
-// VersionTotals sums what each version of a script did from since up to until,
-// both widened to whole buckets of the coarsest rollup that is fine enough for
-// 2 % of the range. Time is the start of the first bucket. Versions are in the
-// order of their ids; one without requests is absent.
+// VersionTotals sums what each version of a script did in the seconds from since up
+// to until, both widened to whole ones; where a rollup by the second no longer goes
+// back far enough, to whole minutes or hours. Time is the start of the first bucket.
+// Versions are in the order of their ids; one without requests is absent.
 func (db *DB) VersionTotals(ctx context.Context, account, script string, since, until time.Time) ([]schema.VersionRate, error) {
 	if err := validRange(since, until); err != nil {
 		return nil, err
 	}
-	r := totalsRollup(until.Sub(since), time.Since(since), db.cfg.Retention)
-	return db.rates(ctx, r, account, script, since, until, 0)
+	return db.rates(ctx, ratesQuery{account: account, script: script, pieces: db.cfg.Retention.pieces(since, until, time.Now(), len(rollups)-1), outcomes: true})
 }
 
 // VersionSeries is VersionTotals for every step between since and until, oldest
 // first. A step is a whole number of seconds and begins at a multiple of itself
-// since 1970; one without requests is absent.
+// since 1970; both ends are widened to whole steps, and one without requests is absent.
 func (db *DB) VersionSeries(ctx context.Context, account, script string, since, until time.Time, step time.Duration) ([]schema.VersionRate, error) {
-	if err := validRange(since, until); err != nil {
+	p, err := db.seriesPiece(since, until, step)
+	if err != nil {
 		return nil, err
 	}
-	if step < time.Second || step%time.Second != 0 {
-		return nil, errs.New(errs.Invalid, 0, "step is %s: it must be a whole number of seconds, 1s or more", step)
-	}
-	if points := until.Sub(since) / step; points > seriesPointsMax {
-		return nil, errs.New(errs.Invalid, 0, "step is %s: %d points from since to until are more than %d; choose a longer step", step, points, seriesPointsMax)
-	}
-	r := seriesRollup(step)
-	return db.rates(ctx, r, account, script, since, until, int64(step/time.Second))
+	return db.rates(ctx, ratesQuery{account: account, script: script, pieces: []piece{p}, step: int64(step / time.Second), outcomes: true})
 }
 
 // RatesBetween sums the seconds that begin at or after since and before until,
@@ -55,8 +43,8 @@ func (db *DB) RatesBetween(ctx context.Context, account, script string, since, u
 	if err := validRange(since, until); err != nil {
 		return nil, err
 	}
-	since = since.Add(time.Second - 1).Truncate(time.Second)
-	return db.rates(ctx, rollups[0], account, script, since, until, 0)
+	seconds := piece{rollups[0], ceilTo(since, 1), ceilTo(until, 1)}
+	return db.rates(ctx, ratesQuery{account: account, script: script, pieces: []piece{seconds}})
 }
 
 func validRange(since, until time.Time) error {
@@ -71,42 +59,23 @@ func validRange(since, until time.Time) error {
 	return nil
 }
 
-// totalsRollup returns the coarsest rollup of which a range has
-// totalsResolution buckets, or a coarser one where that no longer goes back far enough.
-func totalsRollup(length, age time.Duration, kept Retention) rollup {
-	chosen := 0
-	for i, r := range rollups {
-		if length >= totalsResolution*time.Duration(r.Seconds)*time.Second {
-			chosen = i
-		}
-	}
-	days := []int{kept.SecondRateDays, kept.MinuteRateDays, kept.HourRateDays}
-	for chosen < len(rollups)-1 && days[chosen] > 0 && age > time.Duration(days[chosen])*24*time.Hour {
-		chosen++
-	}
-	return rollups[chosen]
+// ratesQuery asks for the rates of a script's versions. Step 0 is one sum of all.
+type ratesQuery struct {
+	account, script string
+	pieces          []piece
+	step            int64 // seconds
+	outcomes        bool
 }
 
-// seriesRollup returns the coarsest rollup whose buckets a step is made of.
-func seriesRollup(step time.Duration) rollup {
-	chosen := rollups[0]
-	for _, r := range rollups {
-		if step%(time.Duration(r.Seconds)*time.Second) == 0 {
-			chosen = r
-		}
+// rates sums pieces of rollups by version, and by steps.
+func (db *DB) rates(ctx context.Context, q ratesQuery) ([]schema.VersionRate, error) {
+	at := fmt.Sprintf("toDateTime(%d, 'UTC')", q.pieces[0].from)
+	if q.step > 0 {
+		at = fmt.Sprintf("toDateTime(intDiv(toUnixTimestamp(time), %d) * %d, 'UTC')", q.step, q.step)
 	}
-	return chosen
-}
-
-// rates sums a rollup by version, and by steps of some seconds unless step is 0.
-func (db *DB) rates(ctx context.Context, r rollup, account, script string, since, until time.Time, step int64) ([]schema.VersionRate, error) {
-	// Widened to whole buckets, and to whole steps, so that none is cut.
-	unit := max(r.Seconds, step)
-	from := since.Unix() / unit * unit
-	to := (until.Add(time.Second-1).Unix() + unit - 1) / unit * unit
-	at := fmt.Sprintf("toDateTime(%d, 'UTC')", from)
-	if step > 0 {
-		at = fmt.Sprintf("toDateTime(intDiv(toUnixTimestamp(time), %d) * %d, 'UTC')", step, step)
+	outcomes := "map()::Map(String, UInt64)"
+	if q.outcomes {
+		outcomes = "sumMap(outcomes)"
 	}
 	query := `SELECT
 		version_id, ` + at + ` AS at,
@@ -115,58 +84,71 @@ func (db *DB) rates(ctx context.Context, r rollup, account, script string, since
 		toInt64(sum(status_5xx)), toInt64(sum(no_status)), toInt64(sum(wall_measured)), toInt64(sum(cpu_measured)),
 		toInt64(sum(sampled_out)), toInt64(sum(wall_weighted)), toInt64(sum(cpu_weighted)),
 		quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(wall_ms), quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(cpu_ms),
-		quantilesTDigestWeightedMerge(0.5, 0.9, 0.99)(wall_ms_weighted), quantilesTDigestWeightedMerge(0.5, 0.9, 0.99)(cpu_ms_weighted)
-	FROM ` + r.Table + `
-	WHERE account_id = {account:String} AND script_name = {script:String}
-		AND time >= toDateTime({from:Int64}, 'UTC') AND time < toDateTime({to:Int64}, 'UTC')
+		quantilesTDigestWeightedMerge(0.5, 0.9, 0.99)(wall_ms_weighted), quantilesTDigestWeightedMerge(0.5, 0.9, 0.99)(cpu_ms_weighted),
+		` + outcomes + `
+	FROM ` + union(q.pieces, "account_id = {account:String} AND script_name = {script:String}") + `
 	GROUP BY version_id, at
 	ORDER BY at, version_id`
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	ctx, cancel := bounded(ctx)
 	defer cancel()
-	attempt := fmt.Sprintf("read %s of script %s", r.Table, script)
-	rows, err := db.conn.Query(ctx, query, ch.Named("account", account), ch.Named("script", script), ch.Named("from", from), ch.Named("to", to))
+	attempt := "read the rates of script " + q.script
+	rows, err := db.conn.Query(ctx, query, ch.Named("account", q.account), ch.Named("script", q.script))
 	if err != nil {
-		return nil, failed(attempt, err)
+		return nil, tooMuch(attempt, err)
 	}
 	defer func() { _ = rows.Close() }() // what went wrong is in rows.Err
 	rates := []schema.VersionRate{}
 	for rows.Next() {
-		rate := schema.VersionRate{AccountID: account, ScriptName: script}
-		var wallMeasured, cpuMeasured, sampledOut, wallTotal, cpuTotal int64
-		var wall, cpu []float64
-		var wallWeighted, cpuWeighted []float32
+		rate := schema.VersionRate{AccountID: q.account, ScriptName: q.script}
+		var wall, cpu sketch
+		var sampledOut int64
+		var byOutcome map[string]uint64
 		if err := rows.Scan(&rate.VersionID, &rate.Time, &rate.Requests, &rate.Failures, &rate.Assigned, &rate.AssignedFailures,
-			&rate.Exceptions, &rate.Status2xx, &rate.Status3xx, &rate.Status4xx, &rate.Status5xx, &rate.NoStatus, &wallMeasured, &cpuMeasured, &sampledOut, &wallTotal, &cpuTotal,
-			&wall, &cpu, &wallWeighted, &cpuWeighted); err != nil {
+			&rate.Exceptions, &rate.Status2xx, &rate.Status3xx, &rate.Status4xx, &rate.Status5xx, &rate.NoStatus,
+			&wall.measured, &cpu.measured, &sampledOut, &wall.weighted, &cpu.weighted,
+			&wall.plain, &cpu.plain, &wall.heavy, &cpu.heavy, &byOutcome); err != nil {
 			return nil, failed(attempt, err)
 		}
-		// The sketch with weights lacks what was served while nothing was sampled; the
-		// other one lacks what was left out.
-		if sampledOut > 0 && 2*wallTotal > wallMeasured {
-			wall = widened(wallWeighted)
-		}
-		if sampledOut > 0 && 2*cpuTotal > cpuMeasured {
-			cpu = widened(cpuWeighted)
-		}
 		rate.Time = rate.Time.UTC()
-		rate.WallMs, rate.CPUMs = quantiles(wall, wallMeasured), quantiles(cpu, cpuMeasured)
+		rate.WallMs, rate.CPUMs = wall.quantiles(sampledOut), cpu.quantiles(sampledOut)
+		if q.outcomes {
+			rate.Outcomes = make(map[string]int64, len(byOutcome))
+			for outcome, n := range byOutcome {
+				rate.Outcomes[outcome] = int64(n) // #nosec G115 -- a count of requests
+			}
+		}
 		rates = append(rates, rate)
 	}
-	return rates, failed(attempt, rows.Err())
+	return rates, tooMuch(attempt, rows.Err())
 }
 
-func widened(q []float32) []float64 {
-	wide := make([]float64, len(q))
-	for i, v := range q {
+// sketch is what rollups know of a duration.
+type sketch struct {
+	measured, weighted int64     // requests whose time was measured, and those of them in heavy
+	plain              []float64 // quantiles of the events themselves
+	heavy              []float32 // quantiles with what the events stand for
+}
+
+// values are the sketch's quantiles in milliseconds, nil where nothing was measured: a
+// sketch without values answers NaN. The sketch with weights lacks what was served while
+// nothing was sampled; the other one lacks what was left out.
+func (s sketch) values(sampledOut int64) []float64 {
+	if s.measured == 0 {
+		return nil
+	}
+	if sampledOut == 0 || 2*s.weighted <= s.measured {
+		return s.plain
+	}
+	wide := make([]float64, len(s.heavy))
+	for i, v := range s.heavy {
 		wide[i] = float64(v)
 	}
 	return wide
 }
 
-// quantiles returns nil where nothing was measured: a sketch without values
-// answers NaN.
-func quantiles(q []float64, measured int64) *schema.Quantiles {
-	if measured == 0 {
+func (s sketch) quantiles(sampledOut int64) *schema.Quantiles {
+	q := s.values(sampledOut)
+	if q == nil {
 		return nil
 	}
 	return &schema.Quantiles{P50: q[0], P90: q[1], P99: q[2]}

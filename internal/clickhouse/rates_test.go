@@ -1,7 +1,9 @@
 package clickhouse
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -9,23 +11,41 @@ import (
 	"tidegate/schema"
 )
 
-func TestTotalsRollup(t *testing.T) {
+func TestPieces(t *testing.T) {
 	kept := DefaultConfig("").Retention
-	f := func(length, age time.Duration, want string) {
+	now := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	f := func(since, until string, coarsest int, want ...string) {
 		t.Helper()
-		if got := totalsRollup(length, age, kept).Table; got != want {
-			t.Errorf("totals of %s that began %s ago come from %s, want %s", length, age, got, want)
+		at := func(text string) time.Time {
+			at, err := time.Parse("2006-01-02T15:04:05.999", text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return at
+		}
+		var got []string
+		for _, p := range kept.pieces(at(since), at(until), now, coarsest) {
+			clock := func(s int64) string { return time.Unix(s, 0).UTC().Format("02 15:04:05") }
+			got = append(got, p.Table[len("version_rates_"):]+" "+clock(p.from)+" "+clock(p.to))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("from %s to %s:\n got %q\nwant %q", since, until, got, want)
 		}
 	}
-	f(time.Second, 0, "version_rates_1s")
-	f(99*time.Minute, 99*time.Minute, "version_rates_1s")
-	f(100*time.Minute, 100*time.Minute, "version_rates_1m")
-	f(99*time.Hour, 99*time.Hour, "version_rates_1m")
-	f(100*time.Hour, 100*time.Hour, "version_rates_1h")
-	f(time.Minute, 8*24*time.Hour, "version_rates_1m")
-	f(time.Minute, 200*24*time.Hour, "version_rates_1h")
-	kept.SecondRateDays = 0 // for ever
-	f(time.Minute, 200*24*time.Hour, "version_rates_1s")
+	f("2026-04-30T10:00:00", "2026-04-30T10:00:01", 2, "1s 30 10:00:00 30 10:00:01")
+	f("2026-04-30T10:00:00.7", "2026-04-30T10:00:58.1", 2, "1s 30 10:00:00 30 10:00:59")
+	f("2026-04-30T10:00:00", "2026-04-30T10:05:00", 2, "1m 30 10:00:00 30 10:05:00")
+	f("2026-04-30T10:00:30", "2026-04-30T11:00:10", 2, "1s 30 10:00:30 30 10:01:00", "1m 30 10:01:00 30 11:00:00", "1s 30 11:00:00 30 11:00:10")
+	f("2026-04-29T10:59:59", "2026-04-30T11:01:01", 2,
+		"1s 29 10:59:59 29 11:00:00", "1h 29 11:00:00 30 11:00:00", "1m 30 11:00:00 30 11:01:00", "1s 30 11:01:00 30 11:01:01")
+	f("2026-04-29T10:59:59", "2026-04-30T11:01:01", 1, "1s 29 10:59:59 29 11:00:00", "1m 29 11:00:00 30 11:01:00", "1s 30 11:01:00 30 11:01:01")
+	f("2026-04-29T10:59:59", "2026-04-30T11:01:01", 0, "1s 29 10:59:59 30 11:01:01")
+	// Seconds are gone after 7 days, minutes after 180.
+	f("2026-04-23T10:59:31", "2026-04-30T11:01:01", 2,
+		"1m 23 10:59:00 23 11:00:00", "1h 23 11:00:00 30 11:00:00", "1m 30 11:00:00 30 11:01:00", "1s 30 11:01:00 30 11:01:01")
+	f("2025-10-01T10:59:31", "2025-10-01T12:00:01", 2, "1h 01 10:00:00 01 13:00:00")
+	kept = Retention{} // for ever
+	f("2025-10-01T10:59:31", "2025-10-01T10:59:32", 2, "1s 01 10:59:31 01 10:59:32")
 }
 
 func TestSeriesRollup(t *testing.T) {
@@ -99,18 +119,77 @@ func TestRatesBetween(t *testing.T) {
 	}
 }
 
-func TestTotalsAgreeInEveryRollup(t *testing.T) {
+// TestTotalsAgreeWithTheEvents: rollups are joined at borders, where a second could
+// count twice or not at all.
+func TestTotalsAgreeWithTheEvents(t *testing.T) {
 	db := migrated(t)
-	twoVersions(t, db)
-	for _, length := range []time.Duration{2 * time.Minute, 3 * time.Hour, 101 * time.Hour} {
-		rates, err := db.VersionTotals(t.Context(), account, script, noon, noon.Add(length))
-		if err != nil {
-			t.Fatal(err)
+	var rows []row
+	for i := range 6000 { // 5 h, every 3 s
+		r := served(time.Duration(i)*3*time.Second - time.Hour)
+		r.sampledOut = uint64(i % 3)
+		if i%10 == 0 {
+			r.outcome, r.status = []string{schema.OutcomeException, schema.OutcomeExceededCPU}[i%20/10], 500
 		}
-		if len(rates) != 2 || rates[0].Requests != 120*90 || rates[1].Requests != 1200 || rates[1].Failures != 120 {
-			t.Errorf("totals of %s are %+v", length, rates)
+		rows = append(rows, r)
+	}
+	insert(t, db, "all", rows...)
+	for _, length := range []time.Duration{time.Second, 57 * time.Second, 3 * time.Minute, 61 * time.Minute, 3*time.Hour + 7*time.Second} {
+		since := noon.Add(12 * time.Second)
+		var want schema.VersionRate
+		want.Outcomes = map[string]int64{}
+		for _, r := range rows {
+			if r.at.Before(since) || !r.at.Before(since.Add(length)) {
+				continue
+			}
+			n := int64(1 + r.sampledOut)
+			want.Requests += n
+			want.Outcomes[r.outcome] += n
+			if schema.Failed(r.outcome, int(r.status)) {
+				want.Failures += n
+			}
+		}
+		got, err := db.VersionTotals(t.Context(), account, script, since, since.Add(length))
+		if err != nil || len(got) != 1 {
+			t.Fatalf("%v, %v", got, err)
+		}
+		if got[0].Requests != want.Requests || got[0].Failures != want.Failures || !maps.Equal(got[0].Outcomes, want.Outcomes) {
+			t.Errorf("totals of %s are %+v, want %+v", length, got[0], want)
 		}
 	}
+}
+
+func TestScriptRates(t *testing.T) {
+	db := migrated(t)
+	twoVersions(t, db)
+	list, total, err := db.ScriptRates(t.Context(), account, noon, noon.Add(2*time.Minute), time.Minute, 1)
+	if err != nil || total != 2 || len(list) != 1 {
+		t.Fatalf("%+v, %d, %v; want one of two scripts", list, total, err)
+	}
+	if s := list[0]; s.ScriptName != script || s.Requests != 12000 || s.Failures != 120 || len(s.Series) != 2 ||
+		s.Series[0] != (schema.RatePoint{Time: noon, Requests: 6000, Failures: 60}) || !s.Series[1].Time.Equal(noon.Add(time.Minute)) {
+		t.Errorf("%+v", s)
+	}
+	list, total, err = db.ScriptRates(t.Context(), "00000000000000000000000000000003", noon, noon.Add(time.Minute), time.Minute, 10)
+	if err != nil || total != 0 || list == nil || len(list) != 0 {
+		t.Errorf("an account without requests: %+v, %d, %v", list, total, err)
+	}
+}
+
+func TestSeriesStep(t *testing.T) {
+	db := open(t)
+	f := func(age, length time.Duration, points int, want time.Duration) {
+		t.Helper()
+		since := time.Now().Add(-age)
+		if got := db.SeriesStep(since, since.Add(length), points); got != want {
+			t.Errorf("%d points of %s that began %s ago: %s, want %s", points, length, age, got, want)
+		}
+	}
+	f(time.Hour, time.Hour, 300, 15*time.Second)
+	f(time.Hour, time.Minute, 300, time.Second)
+	f(24*time.Hour, 24*time.Hour, 300, 5*time.Minute)
+	f(10*24*time.Hour, time.Minute, 300, time.Minute) // no seconds from then any more
+	f(200*24*time.Hour, time.Minute, 300, time.Hour)
+	f(20*365*24*time.Hour, 20*365*24*time.Hour, 300, 7*24*time.Hour)
 }
 
 func TestVersionSeries(t *testing.T) {
@@ -251,4 +330,5 @@ func TestQuestionsThatCannotBeAnswered(t *testing.T) {
 	f(noon, noon.Add(30*24*time.Hour), time.Second)
 	f(time.Time{}, noon, time.Hour)
 	f(noon, noon.AddDate(200, 0, 0), 24*365*time.Hour)
+	f(noon.AddDate(0, 0, -10), noon.AddDate(0, 0, -10).Add(time.Minute), time.Second) // seconds are no longer kept
 }

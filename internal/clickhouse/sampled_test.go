@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"io/fs"
 	"math"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -48,7 +49,7 @@ func TestRatesCountWhatAnEventStandsFor(t *testing.T) {
 			return rates[0]
 		}
 		want, got := of("whole"), of(script)
-		if got != want || want.Requests != 1091 || want.Assigned != 1041 || want.AssignedFailures != 4 {
+		if !reflect.DeepEqual(got, want) || want.Requests != 1091 || want.Assigned != 1041 || want.AssignedFailures != 4 {
 			t.Errorf("over %s the sampled script has\n%+v, and the whole one\n%+v", length, got, want)
 		}
 	}

@@ -1,0 +1,171 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
+	"tidegate/schema"
+)
+
+// eventHeartbeat is often enough for proxies, whose patience with a silent connection
+// often ends after 30 or 60 s.
+const eventHeartbeat = 15 * time.Second
+
+// written is the result of a handler that has answered by itself.
+type written struct{}
+
+// eventStream is one connection that is sent events as they come, as server-sent
+// events of these names: event, notice (a sentence about the stream) and heartbeat
+// (what was sent and dropped so far).
+type eventStream struct {
+	server  *Server
+	to      http.ResponseWriter
+	control *http.ResponseController
+	queue   *tailQueue
+	sent    int64
+	dropped atomic.Int64
+}
+
+// watchEvents streams the events of a script that a filter lets through, from now on.
+func (s *Server) watchEvents(r *request) (any, error) {
+	f, err := s.eventFilter(r)
+	if err != nil {
+		return nil, err
+	}
+	if s.deps.LiveEvents == nil {
+		return nil, errs.New(errs.Unavailable, 0, "events cannot be watched: this server was started without Kafka")
+	}
+	id := "events of " + r.account
+	if err := s.viewers.enter(id); err != nil {
+		return nil, err
+	}
+	defer s.viewers.open.Done()
+	defer s.viewers.leave(id)
+	header := r.gin.Writer.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	s.tailViewers.Add(r.ctx, 1)
+	defer s.tailViewers.Add(r.ctx, -1)
+	e := &eventStream{server: s, to: r.gin.Writer, control: http.NewResponseController(r.gin.Writer), queue: newTailQueue()}
+	e.serve(r.ctx, &f)
+	_ = e.control.SetWriteDeadline(time.Time{}) // for the connection's next request, if there is one
+	return written{}, nil
+}
+
+// serve ends when the viewer leaves or takes nothing, or the server stops.
+func (e *eventStream) serve(ctx context.Context, f *schema.EventFilter) {
+	ctx, end := context.WithCancel(ctx)
+	var feed sync.WaitGroup
+	defer func() {
+		end()
+		feed.Wait()
+		if unsent := len(e.queue.take()); unsent > 0 {
+			e.server.dropTail(context.WithoutCancel(ctx), int64(unsent), "closed")
+		}
+	}()
+	broken := make(chan error, 1)
+	feed.Go(func() {
+		if err := e.server.deps.LiveEvents.Follow(ctx, f.AccountID, func(m deploy.TailMessage) { e.offer(ctx, f, m) }); ctx.Err() == nil {
+			broken <- err
+		}
+	})
+	heartbeat := time.NewTicker(eventHeartbeat)
+	defer heartbeat.Stop()
+	ok := e.beat()
+	for ok {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.server.stopping.Done():
+			e.notice("this server is stopping: connect again")
+			return
+		case err := <-broken:
+			e.server.log.WarnContext(ctx, "a viewer of events was sent away", "account", f.AccountID, "script", f.Script, "error", err)
+			e.notice("the server could not follow the events: connect again")
+			return
+		case <-heartbeat.C:
+			ok = e.beat()
+		case <-e.queue.ready:
+			ok = e.drain(ctx)
+		}
+	}
+}
+
+// offer puts an event into the queue if it is wanted.
+func (e *eventStream) offer(ctx context.Context, f *schema.EventFilter, m deploy.TailMessage) {
+	next := queued{notice: m.Notice}
+	if m.Notice == "" {
+		var event schema.TraceEvent
+		if err := schema.DecodeEvent(m.Value, &event); err != nil {
+			e.server.dropTail(ctx, 1, "undecodable")
+			return
+		}
+		if !f.Matches(&event) {
+			return
+		}
+		next.value = m.Value
+	}
+	if !e.queue.put(next) {
+		e.dropped.Add(1)
+		e.server.dropTail(ctx, 1, "slow_viewer")
+	}
+}
+
+// drain sends what is queued, and reports whether the viewer takes it.
+func (e *eventStream) drain(ctx context.Context) bool {
+	list := e.queue.take()
+	for i, m := range list {
+		var ok bool
+		if m.notice != "" {
+			ok = e.notice(m.notice) && e.beat() // a notice may be about events that are missing
+		} else if ok = e.send("event", m.value); ok {
+			e.sent++
+		}
+		if !ok {
+			e.server.dropTail(ctx, int64(len(list)-i), "closed")
+			return false
+		}
+		e.server.tailMessages.Add(ctx, 1)
+	}
+	return true
+}
+
+func (e *eventStream) beat() bool {
+	text, err := json.Marshal(struct {
+		At      timestamp `json:"at"`
+		Sent    int64     `json:"sent"`
+		Dropped int64     `json:"dropped"`
+	}{timestamp(e.server.now()), e.sent, e.dropped.Load()})
+	return err == nil && e.send("heartbeat", text)
+}
+
+func (e *eventStream) notice(sentence string) bool {
+	text, err := json.Marshal(struct {
+		Message string `json:"message"`
+	}{sentence})
+	return err == nil && e.send("notice", text)
+}
+
+// send writes one server-sent event whose data is JSON, on one line, and reports
+// whether the viewer took it.
+func (e *eventStream) send(name string, data []byte) bool {
+	var frame bytes.Buffer
+	frame.WriteString("event: " + name + "\ndata: ")
+	if json.Compact(&frame, data) != nil {
+		return true // it was decoded before
+	}
+	frame.WriteString("\n\n")
+	if e.control.SetWriteDeadline(time.Now().Add(tailWriteTimeout)) != nil {
+		return false
+	}
+	_, err := e.to.Write(frame.Bytes())
+	return err == nil && e.control.Flush() == nil
+}

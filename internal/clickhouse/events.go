@@ -1,0 +1,132 @@
+package clickhouse
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"tidegate/schema"
+)
+
+// rayEventsMax bounds the events of one ray; a request has few.
+const rayEventsMax = 100
+
+// Events returns what a filter means, newest first, no more than limit, of what comes
+// after a position in that order; the zero position is the beginning.
+func (db *DB) Events(ctx context.Context, f schema.EventFilter, after schema.EventPosition, limit int) ([]schema.StoredEvent, error) {
+	if err := validRange(f.Since, f.Until); err != nil {
+		return nil, err
+	}
+	c := eventConditions(f)
+	if !after.Time.IsZero() {
+		c.add("time <= fromUnixTimestamp64Milli({after:Int64}, 'UTC')", ch.Named("after", fmt.Sprint(after.Time.UnixMilli())))
+		c.add(`(time < fromUnixTimestamp64Milli({after:Int64}, 'UTC') OR (kafka_partition, kafka_offset) < ({after_partition:Int32}, {after_offset:Int64}))`,
+			ch.Named("after_partition", fmt.Sprint(after.Partition)), ch.Named("after_offset", fmt.Sprint(after.Offset)))
+	}
+	return db.events(ctx, "read events of script "+f.Script, c, fmt.Sprintf("ORDER BY time DESC, kafka_partition DESC, kafka_offset DESC LIMIT %d", limit))
+}
+
+// EventsOfRay returns the events of a request of an account, oldest first: the
+// request's own, and those of invocations that carry its ray.
+func (db *DB) EventsOfRay(ctx context.Context, account, ray string) ([]schema.StoredEvent, error) {
+	var c conditions
+	c.add("account_id = {account:String}", ch.Named("account", account))
+	c.add("ray_id = {ray:String}", ch.Named("ray", ray))
+	return db.events(ctx, "find the events of ray "+ray, c, fmt.Sprintf("ORDER BY time, kafka_partition, kafka_offset LIMIT %d", rayEventsMax))
+}
+
+func (db *DB) events(ctx context.Context, attempt string, c conditions, rest string) ([]schema.StoredEvent, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	rows, err := db.conn.Query(ctx, "SELECT kafka_partition, "+archiveColumns+" FROM trace_events WHERE "+c.where()+" "+rest, c.args...)
+	if err != nil {
+		return nil, tooMuch(attempt, err)
+	}
+	defer func() { _ = rows.Close() }() // what went wrong is in rows.Err
+	list := []schema.StoredEvent{}
+	for rows.Next() {
+		var partition int32
+		a, err := scanArchived(prefixed{rows, &partition})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", attempt, err)
+		}
+		list = append(list, schema.StoredEvent{EventPosition: schema.EventPosition{Time: a.Time, Partition: int(partition), Offset: a.Offset}, Value: a.Value})
+	}
+	return list, tooMuch(attempt, rows.Err())
+}
+
+// prefixed scans a row with the partition before the columns of the archive.
+type prefixed struct {
+	rows      driver.Rows
+	partition *int32
+}
+
+func (p prefixed) Scan(dest ...any) error { return p.rows.Scan(append([]any{p.partition}, dest...)...) }
+
+// conditions of a query, all of which must hold.
+type conditions struct {
+	list []string
+	args []any
+}
+
+func (c *conditions) add(condition string, args ...any) {
+	c.list = append(c.list, condition)
+	c.args = append(c.args, args...)
+}
+
+// in adds that a column has one of some values, if there are any.
+func (c *conditions) in(column string, values []string) {
+	if len(values) == 0 {
+		return
+	}
+	names := make([]string, len(values))
+	for i, value := range values {
+		name := fmt.Sprintf("%s_%d", column, i)
+		names[i] = "{" + name + ":String}"
+		c.args = append(c.args, ch.Named(name, value))
+	}
+	c.list = append(c.list, column+" IN ("+strings.Join(names, ", ")+")")
+}
+
+func (c *conditions) where() string { return strings.Join(c.list, " AND ") }
+
+// of begins with the events of a script in a time, whose milliseconds are rounded up.
+func of(account, script string, since, until time.Time) (c conditions) {
+	ceil := func(t time.Time) string { return fmt.Sprint(t.Add(time.Millisecond - 1).UnixMilli()) }
+	c.add("account_id = {account:String}", ch.Named("account", account))
+	c.add("script_name = {script:String}", ch.Named("script", script))
+	c.add("time >= fromUnixTimestamp64Milli({since:Int64}, 'UTC')", ch.Named("since", ceil(since)))
+	c.add("time < fromUnixTimestamp64Milli({until:Int64}, 'UTC')", ch.Named("until", ceil(until)))
+	return c
+}
+
+// eventConditions is schema.EventFilter.Matches in SQL; a test holds the two together.
+func eventConditions(f schema.EventFilter) conditions {
+	c := of(f.AccountID, f.Script, f.Since, f.Until)
+	c.in("version_id", f.Versions)
+	c.in("outcome", f.Outcomes)
+	c.in("decision", f.Decisions)
+	c.in("method", f.Methods)
+	if len(f.Statuses) > 0 {
+		ranges := make([]string, len(f.Statuses))
+		for i, r := range f.Statuses {
+			ranges[i] = fmt.Sprintf("status BETWEEN %d AND %d", r.Low, r.High)
+		}
+		c.add("(" + strings.Join(ranges, " OR ") + ")")
+	}
+	if f.Failed != nil {
+		failure := "(outcome NOT IN ('ok', 'canceled') OR status >= 500)"
+		if !*f.Failed {
+			failure = "NOT " + failure
+		}
+		c.add(failure)
+	}
+	if f.Text != "" {
+		c.add("positionCaseInsensitiveUTF8(url, {text:String}) > 0", ch.Named("text", f.Text))
+	}
+	return c
+}

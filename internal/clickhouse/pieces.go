@@ -1,0 +1,119 @@
+package clickhouse
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"tidegate/internal/errs"
+)
+
+// piece is a stretch of time that is read from one rollup: whole buckets from
+// (inclusive) to (exclusive), in Unix seconds.
+type piece struct {
+	rollup
+	from, to int64
+}
+
+// union is a subquery of all that the pieces hold for a condition. They have no bucket in common.
+func union(pieces []piece, where string) string {
+	parts := make([]string, len(pieces))
+	for i, p := range pieces {
+		parts[i] = fmt.Sprintf("SELECT * FROM %s WHERE %s AND time >= toDateTime(%d, 'UTC') AND time < toDateTime(%d, 'UTC')", p.Table, where, p.from, p.to)
+	}
+	return "(" + strings.Join(parts, " UNION ALL ") + ")"
+}
+
+// pieces covers the seconds from since to until, widened to whole ones: hours in the
+// middle, minutes and seconds towards the ends. So a long range costs no more than a
+// short one and is exact all the same. An end that lies where a rollup may have lost its rows is
+// widened to the buckets of a coarser one. No bucket is longer than those of the rollup coarsest.
+func (kept Retention) pieces(since, until, now time.Time, coarsest int) []piece {
+	left, right := min(kept.finest(since, now), coarsest), min(kept.finest(until, now), coarsest)
+	return cover(floorTo(since, rollups[left].Seconds), ceilTo(until, rollups[right].Seconds), min(left, right), coarsest)
+}
+
+// cover splits [from, to) into buckets of a rollup and, between them, as coarse ones as fit.
+func cover(from, to int64, level, coarsest int) (list []piece) {
+	if level == coarsest {
+		return []piece{{rollups[level], from, to}}
+	}
+	next := rollups[level+1].Seconds
+	inner, outer := (from+next-1)/next*next, to/next*next
+	if inner >= outer {
+		return []piece{{rollups[level], from, to}}
+	}
+	if from < inner {
+		list = append(list, piece{rollups[level], from, inner})
+	}
+	list = append(list, cover(inner, outer, level+1, coarsest)...)
+	if outer < to {
+		list = append(list, piece{rollups[level], outer, to})
+	}
+	return list
+}
+
+// finest returns the number of the finest rollup that still has its rows of a time.
+func (kept Retention) finest(at, now time.Time) int {
+	days := []int{kept.SecondRateDays, kept.MinuteRateDays, kept.HourRateDays}
+	level := 0
+	for level < len(rollups)-1 && days[level] > 0 && now.Sub(at) > time.Duration(days[level])*24*time.Hour {
+		level++
+	}
+	return level
+}
+
+// seriesPiece is what a series is made of: one rollup, in whole steps.
+func (db *DB) seriesPiece(since, until time.Time, step time.Duration) (piece, error) {
+	if err := validRange(since, until); err != nil {
+		return piece{}, err
+	}
+	if step < time.Second || step%time.Second != 0 {
+		return piece{}, errs.New(errs.Invalid, 0, "step is %s: it must be a whole number of seconds, 1s or more", step)
+	}
+	if points := until.Sub(since) / step; points > seriesPointsMax {
+		return piece{}, errs.New(errs.Invalid, 0, "step is %s: %d points from since to until are more than %d; choose a longer step", step, points, seriesPointsMax)
+	}
+	r := seriesRollup(step)
+	if least := rollups[db.cfg.Retention.finest(since, time.Now())]; r.Seconds < least.Seconds {
+		return piece{}, errs.New(errs.Invalid, 0, "step is %s: what began at %s is no longer known by steps of less than %s; choose a step that is a multiple of it, or a later since",
+			step, since.UTC().Format(time.RFC3339), time.Duration(least.Seconds)*time.Second)
+	}
+	seconds := int64(step / time.Second)
+	return piece{r, floorTo(since, seconds), ceilTo(until, seconds)}, nil
+}
+
+// seriesSteps are the steps that SeriesStep chooses from.
+var seriesSteps = []time.Duration{
+	time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute,
+	15 * time.Minute, time.Hour, 3 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour,
+}
+
+// SeriesStep returns the shortest usual step with which a range has no more than so
+// many points, and of which its rollup still has the rows.
+func (db *DB) SeriesStep(since, until time.Time, points int) time.Duration {
+	least := time.Duration(rollups[db.cfg.Retention.finest(since, time.Now())].Seconds) * time.Second
+	for _, step := range seriesSteps {
+		if step >= least && int64(until.Sub(since)/step) <= int64(points) {
+			return step
+		}
+	}
+	return seriesSteps[len(seriesSteps)-1]
+}
+
+// seriesRollup returns the coarsest rollup whose buckets a step is made of.
+func seriesRollup(step time.Duration) rollup {
+	chosen := rollups[0]
+	for _, r := range rollups {
+		if step%(time.Duration(r.Seconds)*time.Second) == 0 {
+			chosen = r
+		}
+	}
+	return chosen
+}
+
+func floorTo(t time.Time, seconds int64) int64 { return t.Unix() / seconds * seconds }
+
+func ceilTo(t time.Time, seconds int64) int64 {
+	return (t.Add(time.Second-1).Unix() + seconds - 1) / seconds * seconds
+}
