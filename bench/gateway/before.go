@@ -59,7 +59,7 @@ func compareBuilds(ctx context.Context, o options, dir string) error {
 		return err
 	}
 	printMedians(peers)
-	fmt.Printf("CPU of a request, now / before: traced %.2f, untraced %.2f\n", pairs[1][0].cpu()/pairs[0][0].cpu(), pairs[1][1].cpu()/pairs[0][1].cpu())
+	fmt.Printf("CPU of a request, now / before, median of rounds: traced %.2f, untraced %.2f\n", cpuRatio(pairs[1][0], pairs[0][0]), cpuRatio(pairs[1][1], pairs[0][1]))
 	for i, build := range []string{"before", "now"} {
 		fmt.Printf("traced / untraced, %s: %.2f", build, pairs[i][0].rate()/pairs[i][1].rate())
 		if len(peers) > 4 {
@@ -68,4 +68,13 @@ func compareBuilds(ctx context.Context, o options, dir string) error {
 		fmt.Println()
 	}
 	return nil
+}
+
+// cpuRatio returns the median of the rounds' ratios.
+func cpuRatio(a, b *peer) float64 {
+	var list []float64
+	for i := range a.results {
+		list = append(list, float64(a.results[i].CPU)/float64(b.results[i].CPU))
+	}
+	return middle(list)
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -126,7 +127,9 @@ func measureMore(ctx context.Context, o options, all *everybody) error {
 
 // measure warms every peer up and then takes turns.
 func measure(ctx context.Context, o options, peers []*peer) error {
+	peers = slices.Clone(peers)
 	for round := range o.rounds + 1 {
+		slices.Reverse(peers) // whoever comes after somebody heavy is not always the same
 		for _, p := range peers {
 			d := o.duration
 			if round == 0 {

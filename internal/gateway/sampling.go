@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -241,7 +242,7 @@ func (g *Gateway) leaveOut(rec *recorder, r *http.Request, target string, x *exc
 }
 
 func (rec *recorder) held(sc *script) heldEvent {
-	return heldEvent{account: sc.AccountID, value: rec.bytes(), logpush: !sc.LogpushDisabled}
+	return heldEvent{account: sc.AccountID, value: bytes.Clone(rec.encode()), logpush: !sc.LogpushDisabled}
 }
 
 // deliver emits the event that rec has filled in, or leaves it out if it was not kept
@@ -256,7 +257,7 @@ func (g *Gateway) deliver(rec *recorder, sc *script, v *version, kept bool, stat
 		}
 		rec.event.Gateway.SampledOut = g.sampler.take(v.leftOut, c)
 	}
-	g.deps.Emitter.Emit(sc.AccountID, rec.bytes(), !sc.LogpushDisabled)
+	g.deps.Emitter.Emit(sc.AccountID, rec.encode(), !sc.LogpushDisabled)
 }
 
 func (s *sampler) register() error {
