@@ -109,7 +109,7 @@ var recorders = sync.Pool{New: func() any {
 
 // record ends an exchange. Its event is emitted, or, if waiting is set, waits for
 // the runtime's half.
-func (g *Gateway) record(r *http.Request, target string, x *exchange, waiting *pending) {
+func (g *Gateway) record(q asked, target string, x *exchange, waiting *pending) {
 	if g.deps.Emitter == nil {
 		g.metrics.count(x.decision, x.outcome)
 		return
@@ -118,7 +118,7 @@ func (g *Gateway) record(r *http.Request, target string, x *exchange, waiting *p
 	defer recorders.Put(rec)
 	kept := x.script.keepsEvent()
 	if !kept && waiting == nil && !x.script.Tailed && !schema.Failed(x.outcome, x.status) {
-		if g.leaveOut(rec, r, target, x) {
+		if g.leaveOut(rec, q, target, x) {
 			return
 		}
 		kept = true
@@ -127,8 +127,8 @@ func (g *Gateway) record(r *http.Request, target string, x *exchange, waiting *p
 	if waiting != nil {
 		h = &waiting.half
 	}
-	rec.note(h, g.headers, r, target, x, time.Since(x.received))
-	g.noteTail(h, r, rec.fetch.Request.URL, x)
+	rec.note(h, g.headers, q, target, x, time.Since(x.received))
+	g.noteTail(h, q, rec.fetch.Request.URL, x)
 	h.kept = kept
 	if waiting == nil {
 		g.emit(rec, h, nil)
@@ -138,20 +138,20 @@ func (g *Gateway) record(r *http.Request, target string, x *exchange, waiting *p
 }
 
 // noteTail keeps what a copy of the event needs beside it, if somebody watches.
-func (g *Gateway) noteTail(h *half, r *http.Request, url string, x *exchange) {
-	if g.watched(x.script) {
-		h.tail = appendTailRequest(h.tail, r, url, x)
+func (g *Gateway) noteTail(h *half, q asked, url string, x *exchange) {
+	if q.whole != nil && g.watched(x.script) { // what somebody watches comes whole
+		h.tail = appendTailRequest(h.tail, q.whole, url, x)
 	}
 }
 
 // note fills h from an exchange. Its lists are appended to what h has room for.
-func (rec *recorder) note(h *half, headers []eventHeader, r *http.Request, target string, x *exchange, wall time.Duration) {
+func (rec *recorder) note(h *half, selected []eventHeader, q asked, target string, x *exchange, wall time.Duration) {
 	request := &rec.fetch.Request
-	rec.fetch.RayID, request.Method = x.ray, r.Method
+	rec.fetch.RayID, request.Method = x.ray, q.method
 	request.URL = cut(x.client.scheme+"://"+x.client.host+redactQuery(target), eventURLBytesMax)
 	clear(request.Headers)
-	for _, h := range headers {
-		if values := r.Header[h.canonical]; len(values) > 0 {
+	for _, h := range selected {
+		if values := q.header.Lines(h.canonical); len(values) > 0 {
 			request.Headers[h.name] = h.value(values[0])
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -228,10 +227,10 @@ func (s *sampler) close() {
 // leaveOut ends an exchange with an origin, which has not failed and which nobody
 // watches, without an event, or returns false if it must have one. An event is not
 // even made, unless the cell is to hold it.
-func (g *Gateway) leaveOut(rec *recorder, r *http.Request, target string, x *exchange) bool {
+func (g *Gateway) leaveOut(rec *recorder, q asked, target string, x *exchange) bool {
 	c := sampleCell{second: x.received.Unix(), status: x.status, decision: x.decision, outcome: x.outcome, eventType: "fetch"}
 	left := g.sampler.leaveOut(x.version.leftOut, c, func() heldEvent {
-		rec.note(&rec.half, g.headers, r, target, x, time.Since(x.received))
+		rec.note(&rec.half, g.headers, q, target, x, time.Since(x.received))
 		rec.fill(&rec.half, nil)
 		return rec.held(x.script)
 	})

@@ -118,7 +118,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			g.refuse(w, reasonNoDeployment, http.StatusNotFound, "This script has no deployment yet.")
 			return
 		}
-		choice, late = g.pick(r.Context(), to.script, factsOf(r, to.script, target, from.ip))
+		choice, late = g.pick(r.Context(), to.script, factsOf(ask(r), to.script, target, from.ip))
 	}
 	p := passages.Get().(*passage)
 	p.exchange = exchange{picked: choice, backend: choice.version.backend, ray: ray, client: from, received: received, memory: p}
@@ -139,7 +139,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, target string, x
 		}
 		g.forward(ctx, w, r, target, x)
 	}
-	g.record(r, target, x, waiting)
+	g.record(ask(r), target, x, waiting)
 	endSpan(span, x)
 	if x.abort {
 		panic(http.ErrAbortHandler) // the one way to cut a connection that net/http has
@@ -229,6 +229,11 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 		g.upgrade(w, out, resp, x)
 		return
 	}
+	g.respond(ctx, w, r, resp, body, x)
+}
+
+// respond passes a response on whose header is a map.
+func (g *Gateway) respond(ctx context.Context, w http.ResponseWriter, r *http.Request, resp *http.Response, body *clientBody, x *exchange) {
 	g.responseHeader(w.Header(), resp, x)
 	if len(resp.Trailer) > 0 && r.ProtoMajor == 1 && r.Method != http.MethodHead {
 		delete(w.Header(), "Content-Length") // in HTTP/1.1 trailers follow chunks only
@@ -236,6 +241,12 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	body.leave(w.Header(), r)
 	x.status, x.outcome = resp.StatusCode, schema.OutcomeOK
 	w.WriteHeader(resp.StatusCode)
+	g.relay(ctx, w, r.Context(), resp, body, x)
+}
+
+// relay passes on what follows a response's header, and notes in x how that ended. ctx is
+// the call's, client the context that ends when the client leaves.
+func (g *Gateway) relay(ctx context.Context, w http.ResponseWriter, client context.Context, resp *http.Response, body *clientBody, x *exchange) {
 	readErr, writeErr := copyBody(w, resp, x)
 	if x.wait.expired() {
 		g.metrics.stalled[index(stallReasons, stalledResponse)].Add(1)
@@ -243,7 +254,7 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	switch {
 	case readErr == nil && writeErr == nil:
 		copyTrailers(w.Header(), resp.Trailer)
-	case writeErr != nil || body.failed() || r.Context().Err() != nil:
+	case writeErr != nil || body.failed() || client.Err() != nil:
 		x.outcome, x.abort = schema.OutcomeCanceled, true
 	case overdue(ctx) && resp.ContentLength < 0:
 		endOverdue(w, x)

@@ -242,7 +242,7 @@ func TestEventBoundsAndRedactsHeaders(t *testing.T) {
 }
 
 func encodeExchange(rec *recorder, headers []eventHeader, r *http.Request, x *exchange) []byte {
-	rec.note(&rec.half, headers, r, r.RequestURI, x, time.Second)
+	rec.note(&rec.half, headers, ask(r), r.RequestURI, x, time.Second)
 	rec.fill(&rec.half, nil)
 	return rec.encode()
 }
