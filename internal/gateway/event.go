@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"tidegate/internal/lines"
 	"tidegate/schema"
 )
 
@@ -39,13 +41,15 @@ type eventHeader struct {
 	noQuery   bool
 }
 
+// compileEventHeaders returns a list in the order of names, each of them once.
 func compileEventHeaders(names []string) []eventHeader {
 	var list []eventHeader
 	for _, name := range names {
 		name = strings.ToLower(name)
 		list = append(list, eventHeader{name, http.CanonicalHeaderKey(name), isSensitive(name), name == "referer"})
 	}
-	return list
+	slices.SortFunc(list, func(a, b eventHeader) int { return strings.Compare(a.name, b.name) })
+	return slices.Compact(list)
 }
 
 // half is what the gateway knows of a request that has ended: all of the event
@@ -95,7 +99,8 @@ func (h *half) blame(outcome string) {
 type recorder struct {
 	half     half
 	event    schema.TraceEvent
-	fetch    schema.FetchEvent
+	url      []byte
+	headers  []schema.FetchHeader
 	response schema.FetchResponse
 	upstream float64
 	wall     int64
@@ -103,9 +108,7 @@ type recorder struct {
 	tail     []byte
 }
 
-var recorders = sync.Pool{New: func() any {
-	return &recorder{fetch: schema.FetchEvent{Request: schema.FetchRequest{Headers: map[string]string{}}}}
-}}
+var recorders = sync.Pool{New: func() any { return new(recorder) }}
 
 // record ends an exchange. Its event is emitted, or, if waiting is set, waits for
 // the runtime's half.
@@ -128,7 +131,7 @@ func (g *Gateway) record(q asked, target string, x *exchange, waiting *pending) 
 		h = &waiting.half
 	}
 	rec.note(h, g.headers, q, target, x, time.Since(x.received))
-	g.noteTail(h, q, rec.fetch.Request.URL, x)
+	g.noteTail(h, q, rec.url, x)
 	h.kept = kept
 	if waiting == nil {
 		g.emit(rec, h, nil)
@@ -138,33 +141,32 @@ func (g *Gateway) record(q asked, target string, x *exchange, waiting *pending) 
 }
 
 // noteTail keeps what a copy of the event needs beside it, if somebody watches.
-func (g *Gateway) noteTail(h *half, q asked, url string, x *exchange) {
+func (g *Gateway) noteTail(h *half, q asked, url []byte, x *exchange) {
 	if q.whole != nil && g.watched(x.script) { // what somebody watches comes whole
-		h.tail = appendTailRequest(h.tail, q.whole, url, x)
+		h.tail = appendTailRequest(h.tail, q.whole, string(url), x)
 	}
 }
 
 // note fills h from an exchange. Its lists are appended to what h has room for.
 func (rec *recorder) note(h *half, selected []eventHeader, q asked, target string, x *exchange, wall time.Duration) {
-	request := &rec.fetch.Request
-	rec.fetch.RayID, request.Method = x.ray, q.method
-	request.URL = cut(x.client.scheme+"://"+x.client.host+redactQuery(target), eventURLBytesMax)
-	clear(request.Headers)
-	for _, h := range selected {
-		if values := q.header.Lines(h.canonical); len(values) > 0 {
-			request.Headers[h.name] = h.value(values[0])
+	rec.url = append(append(append(append(rec.url[:0], x.client.scheme...), "://"...), x.client.host...), redactQuery(target)...)
+	rec.url = rec.url[:min(len(rec.url), eventURLBytesMax)]
+	rec.headers = rec.headers[:0]
+	for i := range selected {
+		if values := q.header.Lines(selected[i].canonical); len(values) > 0 {
+			rec.headers = append(rec.headers, schema.FetchHeader{Name: selected[i].name, Value: selected[i].value(values[0])})
 		}
 	}
-	rec.fetch.Response = nil
+	var response *schema.FetchResponse
 	if x.status != 0 {
 		rec.response.Status = x.status
-		rec.fetch.Response = &rec.response
+		response = &rec.response
 	}
 	*h = half{
 		script: x.script, version: x.version, decision: x.decision, rule: x.rule, ray: x.ray, entrypoint: x.entrypoint, clientIP: x.client.ip,
 		receivedMs: x.received.UnixMilli(), wallMs: wall.Milliseconds(), upstreamMs: float64(x.upstream.Microseconds()) / 1000,
 		outcome: x.outcome, errorKind: x.errorKind, status: x.status, left: x.left,
-		fetch: rec.fetch.AppendJSON(h.fetch[:0]), tail: h.tail[:0],
+		fetch: schema.AppendFetch(h.fetch[:0], x.ray, lines.View(rec.url), q.method, rec.headers, response), tail: h.tail[:0],
 	}
 }
 
