@@ -94,7 +94,7 @@ func (g *Gateway) forwardList(e *lean.Exchange, p *passage) {
 		return
 	}
 	x.upstream = time.Since(x.received) // nothing has waited before
-	defer resp.Body.Close()             //nolint:errcheck // it was read to its end, or has failed
+	defer resp.Body.Close()             // it was read to its end, or has failed
 	if resp.Header != nil {
 		_, r := e.HTTP()
 		w.Header()["Cf-Ray"] = []string{x.ray}
@@ -104,7 +104,7 @@ func (g *Gateway) forwardList(e *lean.Exchange, p *passage) {
 	g.responseList(&p.lists.Response, x)
 	x.status, x.outcome = resp.StatusCode, schema.OutcomeOK
 	e.WriteHeader(resp.StatusCode, &p.lists.Response)
-	g.relay(ctx, w, ctx, resp, nil, x)
+	g.relay(ctx, ctx, w, resp, nil, x)
 }
 
 // requestList is requestHeader for a list. What of Connection's matters is not in one.

@@ -241,12 +241,12 @@ func (g *Gateway) respond(ctx context.Context, w http.ResponseWriter, r *http.Re
 	body.leave(w.Header(), r)
 	x.status, x.outcome = resp.StatusCode, schema.OutcomeOK
 	w.WriteHeader(resp.StatusCode)
-	g.relay(ctx, w, r.Context(), resp, body, x)
+	g.relay(ctx, r.Context(), w, resp, body, x)
 }
 
 // relay passes on what follows a response's header, and notes in x how that ended. ctx is
 // the call's, client the context that ends when the client leaves.
-func (g *Gateway) relay(ctx context.Context, w http.ResponseWriter, client context.Context, resp *http.Response, body *clientBody, x *exchange) {
+func (g *Gateway) relay(ctx, client context.Context, w http.ResponseWriter, resp *http.Response, body *clientBody, x *exchange) {
 	readErr, writeErr := copyBody(w, resp, x)
 	if x.wait.expired() {
 		g.metrics.stalled[index(stallReasons, stalledResponse)].Add(1)
