@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Topic is the Kafka topic of trace events. A record's key is empty.
@@ -277,32 +278,41 @@ func WithSampledOut(event []byte, n int64) []byte {
 	return append(b, event[at:]...)
 }
 
+// FetchHeader is a header of FetchRequest.Headers.
+type FetchHeader struct{ Name, Value string }
+
 // AppendJSON appends f as one JSON object, headers in the order of their names.
 func (f *FetchEvent) AppendJSON(b []byte) []byte {
-	b = appendMember(b, `{"RayID":`, f.RayID)
-	b = appendMember(b, `,"Request":{"URL":`, f.Request.URL)
-	b = appendMember(b, `,"Method":`, f.Request.Method)
-	if len(f.Request.Headers) > 0 {
+	list := make([]FetchHeader, 0, len(f.Request.Headers))
+	for name, value := range f.Request.Headers {
+		list = append(list, FetchHeader{name, value})
+	}
+	slices.SortFunc(list, func(a, b FetchHeader) int { return strings.Compare(a.Name, b.Name) })
+	return AppendFetch(b, f.RayID, f.Request.URL, f.Request.Method, list, f.Response)
+}
+
+// AppendFetch appends what FetchEvent.AppendJSON does of the same members, without a map:
+// the headers must be in the order of their names, each of them once.
+func AppendFetch(b []byte, rayID, url, method string, headers []FetchHeader, response *FetchResponse) []byte {
+	b = appendMember(b, `{"RayID":`, rayID)
+	b = appendMember(b, `,"Request":{"URL":`, url)
+	b = appendMember(b, `,"Method":`, method)
+	if len(headers) > 0 {
 		b = append(b, `,"Headers":{`...)
-		names := make([]string, 0, len(f.Request.Headers))
-		for name := range f.Request.Headers {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		for i, name := range names {
+		for i, h := range headers {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = AppendString(b, name)
+			b = AppendString(b, h.Name)
 			b = append(b, ':')
-			b = AppendString(b, f.Request.Headers[name])
+			b = AppendString(b, h.Value)
 		}
 		b = append(b, '}')
 	}
 	b = append(b, '}')
-	if f.Response != nil {
+	if response != nil {
 		b = append(b, `,"Response":{"Status":`...)
-		b = appendInt(b, int64(f.Response.Status))
+		b = appendInt(b, int64(response.Status))
 		b = append(b, '}')
 	}
 	return append(b, '}')

@@ -16,6 +16,9 @@ func AppendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0
 	for i := 0; i < len(s); {
+		if i += plainBytes(s[i:]); i == len(s) {
+			break
+		}
 		c := s[i]
 		if c >= 0x20 && c < utf8.RuneSelf && c != '"' && c != '\\' {
 			i++
@@ -42,6 +45,23 @@ func AppendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
+// plainBytes returns how many bytes, in words of eight, s begins with that are themselves in a
+// JSON string. Subtracting sets the top bit of a byte that is smaller, or 0; those that
+// had it set before are masked.
+func plainBytes(s string) (n int) {
+	const each, top = 0x0101010101010101, 0x8080808080808080
+	for ; n+8 <= len(s); n += 8 {
+		w := s[n : n+8]
+		x := uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 |
+			uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
+		quote, escape := x^each*'"', x^each*'\\' // are 0 where there was one
+		if ((x-each*' ')|(quote-each)&^quote|(escape-each)&^escape|x)&top != 0 {
+			break
+		}
+	}
+	return n
+}
+
 func appendEscaped(b []byte, c byte) []byte {
 	switch c {
 	case '"', '\\':
@@ -64,7 +84,24 @@ func appendMember(b []byte, prefix, s string) []byte {
 
 func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) }
 
-func appendFloat(b []byte, f float64) []byte { return strconv.AppendFloat(b, f, 'f', -1, 64) }
+// appendFloat appends f in its shortest form, without an exponent.
+func appendFloat(b []byte, f float64) []byte {
+	n := int64(f * 1000)
+	if f < 0 || f >= 1e9 || float64(n)/1000 != f {
+		return strconv.AppendFloat(b, f, 'f', -1, 64)
+	}
+	// Fast path - so many digits are enough to name a number, so the shortest form is the
+	// one with three of them after the point, less zeros at the end.
+	b = strconv.AppendInt(b, n/1000, 10)
+	if n %= 1000; n == 0 {
+		return b
+	}
+	b = append(b, '.', byte('0'+n/100), byte('0'+n/10%10), byte('0'+n%10))
+	for b[len(b)-1] == '0' {
+		b = b[:len(b)-1]
+	}
+	return b
+}
 
 func appendList[T any](b []byte, list []T, item func([]byte, T) []byte) []byte {
 	b = append(b, '[')

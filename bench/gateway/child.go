@@ -28,7 +28,12 @@ func startSelf(ctx context.Context, role string, args ...string) (*child, error)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, args...)
+	return startRole(ctx, self, role, args...)
+}
+
+// startRole is startSelf of another build of this program.
+func startRole(ctx context.Context, program, role string, args ...string) (*child, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(), roleVariable+"="+role)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

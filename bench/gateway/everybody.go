@@ -65,10 +65,10 @@ func startAll(ctx context.Context, o options, dir string) (*everybody, error) {
 		return e, err
 	}
 	kafka := "-kafka=" + broker.process.addr
-	if e.traced, err = gateway("gateway, trace events to Kafka", "traced", kafka); err != nil {
+	if e.traced, err = gateway("gateway, trace events to Kafka", "traced", kafka, "-cpuprofile="+o.profile); err != nil {
 		return e, err
 	}
-	if e.plain, err = gateway("gateway, no trace events", "plain", "-cpuprofile="+o.profile); err != nil {
+	if e.plain, err = gateway("gateway, no trace events", "plain"); err != nil {
 		return e, err
 	}
 	if e.many, err = gateway("gateway, traced, 1,000 scripts", "many", kafka, fmt.Sprintf("-scripts=%d", manyScripts)); err != nil {

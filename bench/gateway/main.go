@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -52,6 +53,7 @@ const roleVariable = "TIDEGATE_BENCH_ROLE"
 
 type options struct {
 	caddy    string
+	before   string
 	profile  string
 	conns    int
 	rounds   int
@@ -70,10 +72,11 @@ func compare(ctx context.Context) error {
 	flag.StringVar(&o.caddy, "caddy", "", "a caddy program; by default bench/gateway/caddy is built, from the root of the repository")
 	flag.IntVar(&o.conns, "conns", 64, "connections that send requests")
 	flag.IntVar(&o.rounds, "rounds", 5, "measurements of each proxy")
-	flag.StringVar(&o.profile, "cpuprofile", "", "a file for the CPU profile of the gateway without trace events")
+	flag.StringVar(&o.before, "before", "", "another build of this program: its gateways take turns with those of this one and nginx, and nothing else is measured")
+	flag.StringVar(&o.profile, "cpuprofile", "", "a file for the CPU profile of the gateway with trace events")
 	flag.DurationVar(&o.duration, "duration", 4*time.Second, "length of a measurement")
 	flag.Parse()
-	if o.caddy == "" {
+	if o.caddy == "" && o.before == "" {
 		if err := buildCaddy(ctx); err != nil {
 			return err
 		}
@@ -85,6 +88,9 @@ func compare(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // scratch
+	if o.before != "" {
+		return compareBuilds(ctx, o, dir)
+	}
 	all, err := startAll(ctx, o, dir)
 	defer all.stop()
 	if err != nil {
@@ -121,7 +127,9 @@ func measureMore(ctx context.Context, o options, all *everybody) error {
 
 // measure warms every peer up and then takes turns.
 func measure(ctx context.Context, o options, peers []*peer) error {
+	peers = slices.Clone(peers)
 	for round := range o.rounds + 1 {
+		slices.Reverse(peers) // whoever comes after somebody heavy is not always the same
 		for _, p := range peers {
 			d := o.duration
 			if round == 0 {
@@ -161,13 +169,17 @@ func (p *peer) cpu() float64 {
 	return middle(list)
 }
 
-// report prints medians and the ratios of medians.
-func report(all *everybody) {
+func printMedians(peers []*peer) {
 	fmt.Println()
-	for _, p := range all.peers() {
+	for _, p := range peers {
 		fmt.Printf("median   %-32s %8.0f requests/s  %5.1f µs of CPU a request\n", p.name, p.rate(), p.cpu())
 	}
 	fmt.Println()
+}
+
+// report prints medians and the ratios of medians.
+func report(all *everybody) {
+	printMedians(all.peers())
 	traced := all.traced.rate()
 	if all.nginx != nil {
 		printRatio("traced / nginx", traced/all.nginx.rate(), targetNginx)

@@ -79,13 +79,13 @@ type facts struct {
 //
 // A derived key goes no further unless its rule forwards it, to no backend, event, span
 // or log, since it may be the value of a cookie.
-func factsOf(r *http.Request, sc *script, target, clientIP string) facts {
-	f := callFacts(r, sc, target, clientIP)
+func factsOf(q asked, sc *script, target, clientIP string) facts {
+	f := callFacts(q, sc, target, clientIP)
 	if f.Key != "" || len(sc.affinity) == 0 {
 		return f
 	}
 	rule := &sc.affinity[len(sc.affinity)-1] // Validate: no other one sets a cookie
-	if rule.issuer == nil || !sc.drawn && rule.forward == forwardNone || !rule.issuer.mayIssue(r, target) {
+	if rule.issuer == nil || !sc.drawn && rule.forward == forwardNone || !rule.issuer.mayIssue(q, target) {
 		return f
 	}
 	f.Key, f.Rule, f.made, f.forward = newKey(), rule.number, true, rule.forward != forwardNone
@@ -95,17 +95,15 @@ func factsOf(r *http.Request, sc *script, target, clientIP string) facts {
 // callFacts is factsOf for a call through a service binding, which is asked again, by
 // the callee's rules and with what the calling Worker passes on. The answer is the
 // Worker's, not a client's, so no cookie is set.
-func callFacts(r *http.Request, sc *script, target, clientIP string) facts {
-	f := facts{Facts: deploy.Facts{Override: overrideFor(r.Header[headerOverrides], sc.Name)}}
-	if keys := r.Header[headerKey]; len(keys) > 0 {
-		f.Key = keys[0]
-	}
+func callFacts(q asked, sc *script, target, clientIP string) facts {
+	f := facts{Facts: deploy.Facts{Override: overrideFor(q.header.Lines(headerOverrides), sc.Name)}}
+	f.Key = firstLine(q.header, headerKey)
 	if f.Key != "" {
 		return f
 	}
 	for i := range sc.affinity {
 		rule := &sc.affinity[i]
-		if key := rule.key(r, target, clientIP); key != "" {
+		if key := rule.key(q.header, target, clientIP); key != "" {
 			f.Key, f.Rule = key, rule.number
 			f.forward = rule.forward == forwardAll && forwardable(key) || rule.forward == forwardMade && isMade(key)
 			break
@@ -126,14 +124,12 @@ func forwardable(key string) bool {
 
 // key returns what the rule finds, or "". It allocates only to decode a value with
 // percent-encoding.
-func (rule *affinityRule) key(r *http.Request, target, clientIP string) string {
+func (rule *affinityRule) key(h headers, target, clientIP string) string {
 	switch rule.source {
 	case deploy.AffinityHeader:
-		if values := r.Header[rule.name]; len(values) > 0 {
-			return values[0]
-		}
+		return firstLine(h, rule.name)
 	case deploy.AffinityCookie:
-		return cookieValue(r.Header["Cookie"], rule.name)
+		return cookieValue(h.Lines("Cookie"), rule.name)
 	case deploy.AffinityQuery:
 		_, query, _ := strings.Cut(target, "?")
 		return queryValue(query, rule.name)

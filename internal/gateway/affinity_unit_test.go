@@ -42,7 +42,7 @@ func TestAffinityRules(t *testing.T) {
 		t.Helper()
 		r := parse(t, target, lines...)
 		raw, _ := rawTarget(r)
-		facts := factsOf(r, scriptWith(50_000, rule), raw, ip)
+		facts := factsOf(ask(r), scriptWith(50_000, rule), raw, ip)
 		if facts.Key != want || (facts.Rule == 1) != (want != "") {
 			t.Errorf("%+v in %s %q: got %+v, want %q", rule, target, lines, facts, want)
 		}
@@ -96,7 +96,7 @@ func TestAffinityPrecedence(t *testing.T) {
 	f := func(want deploy.Facts, decision string, rule int, target string, lines ...string) {
 		t.Helper()
 		r := parse(t, target, lines...)
-		got := factsOf(r, sc, r.RequestURI, "192.0.2.1")
+		got := factsOf(ask(r), sc, r.RequestURI, "192.0.2.1")
 		if got != (facts{Facts: want}) {
 			t.Errorf("%s %q: got %+v, want %+v", target, lines, got, want)
 		}
@@ -141,7 +141,7 @@ func TestAffinityLeavesRPCAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	target, ok := rawTarget(r)
-	if got := callFacts(r, sc, target, callerClient(r).ip); ok || got != (facts{}) {
+	if got := callFacts(ask(r), sc, target, callerClient(r).ip); ok || got != (facts{}) {
 		t.Errorf("got %+v of target %q", got, target)
 	}
 }
@@ -175,7 +175,7 @@ func TestObjectsMoveOneWayByRules(t *testing.T) {
 		for _, share := range []deploy.Percentage{0, 1_000, 5_000, 12_500, 33_333, 50_000, 80_000, 99_000, deploy.Full} {
 			sc, count := scriptWith(share, rule), 0.0
 			for id, r := range requests {
-				facts := factsOf(r, sc, r.RequestURI, "")
+				facts := factsOf(ask(r), sc, r.RequestURI, "")
 				p := sc.choose(facts, 0)
 				if again := sc.choose(facts, 1<<63); again != p || facts.Rule != 1 {
 					t.Fatalf("%+v at %s: one object is on %s and on %s", rule, share, p.version.ID, again.version.ID)
@@ -217,7 +217,7 @@ func TestEqualKeysOfDifferentRulesAreEqual(t *testing.T) {
 			parse(t, "/", fmt.Sprintf("Cookie: user=%d", id)), parse(t, "/", fmt.Sprintf("X-User: %d", id)), parse(t, fmt.Sprintf("/?user=%d", id)),
 			parse(t, fmt.Sprintf("/users/%d", id)), parse(t, "/", fmt.Sprintf("Cloudflare-Workers-Version-Key: %d", id)),
 		} {
-			seen[sc.choose(factsOf(r, sc, r.RequestURI, ""), 0).version.ID] = true
+			seen[sc.choose(factsOf(ask(r), sc, r.RequestURI, ""), 0).version.ID] = true
 		}
 		if len(seen) != 1 {
 			t.Fatalf("user %d is on %v", id, seen)
@@ -303,7 +303,7 @@ func TestFactsAllocateNothing(t *testing.T) {
 	f := func(want float64, sc *script, target string, lines ...string) {
 		t.Helper()
 		r := parse(t, target, lines...)
-		if n := testing.AllocsPerRun(100, func() { sc.choose(factsOf(r, sc, r.RequestURI, "192.0.2.1"), 12345) }); n != want {
+		if n := testing.AllocsPerRun(100, func() { sc.choose(factsOf(ask(r), sc, r.RequestURI, "192.0.2.1"), 12345) }); n != want {
 			t.Errorf("%d rules, %s %q: %v allocations, want %v", len(sc.affinity), target, lines, n, want)
 		}
 	}
@@ -331,7 +331,7 @@ func BenchmarkFacts(b *testing.B) {
 			sc := scriptWith(50_000, list...)
 			b.ReportAllocs()
 			for b.Loop() {
-				sc.choose(factsOf(r, sc, r.RequestURI, "192.0.2.1"), 12345)
+				sc.choose(factsOf(ask(r), sc, r.RequestURI, "192.0.2.1"), 12345)
 			}
 		})
 	}

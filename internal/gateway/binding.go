@@ -87,7 +87,7 @@ func (g *Gateway) serveBinding(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	target, _ := rawTarget(r) // an RPC session has none
-	choice, late := g.pick(r.Context(), sc, callFacts(r, sc, target, callerClient(r).ip))
+	choice, late := g.pick(r.Context(), sc, callFacts(ask(r), sc, target, callerClient(r).ip))
 	if r.Method == http.MethodConnect {
 		g.openRPC(w, r, choice, call.Entrypoint, late)
 		return

@@ -85,16 +85,16 @@ func newIssuer(r *deploy.AffinityRule) *issuer {
 
 // mayIssue reports whether a request without the cookie is of a client that has none.
 // Where a browser hides the one that it has, a new one would take its place.
-func (is *issuer) mayIssue(r *http.Request, target string) bool {
+func (is *issuer) mayIssue(q asked, target string) bool {
 	path, _, _ := strings.Cut(target, "?")
 	if rest, ok := strings.CutPrefix(path, is.path); !ok || rest != "" && rest[0] != '/' && !strings.HasSuffix(is.path, "/") {
 		return false // RFC 6265, section 5.1.4
 	}
-	if !is.lax || firstOf(r.Header["Sec-Fetch-Site"]) != "cross-site" {
+	if !is.lax || firstLine(q.header, "Sec-Fetch-Site") != "cross-site" {
 		return true
 	}
 	// A link of another site gets here with the cookie, a form or an image of it without.
-	return firstOf(r.Header["Sec-Fetch-Mode"]) == "navigate" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+	return firstLine(q.header, "Sec-Fetch-Mode") == "navigate" && (q.method == http.MethodGet || q.method == http.MethodHead)
 }
 
 // setCookie returns the value of Set-Cookie.

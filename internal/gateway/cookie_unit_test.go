@@ -95,11 +95,11 @@ func TestWhoIsGivenACookie(t *testing.T) {
 		r.Method = method
 		sc := scriptWith(50_000, rule)
 		raw, _ := rawTarget(r)
-		got := factsOf(r, sc, raw, "192.0.2.1")
+		got := factsOf(ask(r), sc, raw, "192.0.2.1")
 		if got.made != want || want && (!isMade(got.Key) || got.Rule != 1 || sc.choose(got, 0).cookie != got.Key) {
 			t.Errorf("%s %s %q: got %+v, want a new key: %t", method, target, lines, got, want)
 		}
-		if call := callFacts(r, sc, raw, "192.0.2.1"); call.made {
+		if call := callFacts(ask(r), sc, raw, "192.0.2.1"); call.made {
 			t.Errorf("%s %s %q: a call is given a cookie", method, target, lines)
 		}
 	}
@@ -145,10 +145,10 @@ func TestWhichKeysGoOn(t *testing.T) {
 		t.Helper()
 		sc := scriptWith(share, rule)
 		r := parse(t, "/rooms/7", line)
-		if got := sc.choose(factsOf(r, sc, r.RequestURI, "192.0.2.1"), 0); got.forward != want {
+		if got := sc.choose(factsOf(ask(r), sc, r.RequestURI, "192.0.2.1"), 0); got.forward != want {
 			t.Errorf("%+v, %q: goes on as %q, want %q", rule, line, got.forward, want)
 		}
-		if got := sc.choose(callFacts(r, sc, r.RequestURI, "192.0.2.1"), 0); got.forward != want {
+		if got := sc.choose(callFacts(ask(r), sc, r.RequestURI, "192.0.2.1"), 0); got.forward != want {
 			t.Errorf("%+v, %q: goes on from a call as %q, want %q", rule, line, got.forward, want)
 		}
 	}
@@ -171,7 +171,7 @@ func TestWhichKeysGoOn(t *testing.T) {
 		t.Helper()
 		sc := scriptWith(share, rule)
 		r := parse(t, "/", lines...)
-		p := sc.choose(factsOf(r, sc, r.RequestURI, ""), 0)
+		p := sc.choose(factsOf(ask(r), sc, r.RequestURI, ""), 0)
 		if (p.forward != "") != forward || (p.cookie != "") != cookie || p.decision != decision || (p.rule == 1) != (decision == schema.DecisionAffinity) {
 			t.Errorf("%s, %+v, %q: got %+v", share, rule, lines, p)
 		}
@@ -193,7 +193,7 @@ func TestKeysThatNoHeaderCarriesStay(t *testing.T) {
 		"a%20b": "a b", "%7e": "~", "a%0d%0aX:+y": "", "%20a": "", "a+": "", "%00": "", "%7f": "", "a%09b": "", "%c3%bc": "",
 	} {
 		r := parse(t, "/?id="+query)
-		f := factsOf(r, sc, r.RequestURI, "")
+		f := factsOf(ask(r), sc, r.RequestURI, "")
 		if got := sc.choose(f, 0); f.Key == "" || got.forward != want || got.rule != 1 {
 			t.Errorf("%q: the key %q goes on as %q, want %q", query, f.Key, got.forward, want)
 		}
@@ -221,7 +221,7 @@ func TestVisitorsWithoutACookieAreSplitByShare(t *testing.T) {
 		sc, count := scriptWith(share, setting(deploy.AffinityCookieAttributes{})), 0.0
 		keys = keys[:0]
 		for range n {
-			facts := factsOf(r, sc, "/", "")
+			facts := factsOf(ask(r), sc, "/", "")
 			keys = append(keys, facts.Key)
 			if sc.choose(facts, 0).version.ID == testVersion {
 				count++
@@ -234,7 +234,7 @@ func TestVisitorsWithoutACookieAreSplitByShare(t *testing.T) {
 		sc, count := scriptWith(share, setting(deploy.AffinityCookieAttributes{})), 0.0
 		for i, key := range keys {
 			r := http.Request{Header: http.Header{"Cookie": {"visitor=" + key}}}
-			here := sc.choose(factsOf(&r, sc, "/", ""), 0).version.ID == testVersion
+			here := sc.choose(factsOf(ask(&r), sc, "/", ""), 0).version.ID == testVersion
 			if arrived[i] && !here {
 				t.Fatalf("at %s the visitor %s moved back", share, key)
 			}
@@ -303,8 +303,8 @@ func TestCookiesAllocateLittle(t *testing.T) {
 			t.Errorf("%s: %v allocations, want %v", what, n, want)
 		}
 	}
-	f("a first visit", 1, func() { sc.choose(factsOf(first, sc, "/", ""), 1) })
-	f("the next", 0, func() { sc.choose(factsOf(again, sc, "/", ""), 1) })
+	f("a first visit", 1, func() { sc.choose(factsOf(ask(first), sc, "/", ""), 1) })
+	f("the next", 0, func() { sc.choose(factsOf(ask(again), sc, "/", ""), 1) })
 	f("the cookie", 1, func() { is.setCookie("tg-k", &client{scheme: "http", host: "shop.dev.localhost"}) })
 }
 

@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"tidegate/internal/lines"
 	"tidegate/schema"
 )
 
@@ -39,13 +41,15 @@ type eventHeader struct {
 	noQuery   bool
 }
 
+// compileEventHeaders returns a list in the order of names, each of them once.
 func compileEventHeaders(names []string) []eventHeader {
 	var list []eventHeader
 	for _, name := range names {
 		name = strings.ToLower(name)
 		list = append(list, eventHeader{name, http.CanonicalHeaderKey(name), isSensitive(name), name == "referer"})
 	}
-	return list
+	slices.SortFunc(list, func(a, b eventHeader) int { return strings.Compare(a.name, b.name) })
+	return slices.Compact(list)
 }
 
 // half is what the gateway knows of a request that has ended: all of the event
@@ -95,7 +99,8 @@ func (h *half) blame(outcome string) {
 type recorder struct {
 	half     half
 	event    schema.TraceEvent
-	fetch    schema.FetchEvent
+	url      []byte
+	headers  []schema.FetchHeader
 	response schema.FetchResponse
 	upstream float64
 	wall     int64
@@ -103,13 +108,11 @@ type recorder struct {
 	tail     []byte
 }
 
-var recorders = sync.Pool{New: func() any {
-	return &recorder{fetch: schema.FetchEvent{Request: schema.FetchRequest{Headers: map[string]string{}}}}
-}}
+var recorders = sync.Pool{New: func() any { return new(recorder) }}
 
 // record ends an exchange. Its event is emitted, or, if waiting is set, waits for
 // the runtime's half.
-func (g *Gateway) record(r *http.Request, target string, x *exchange, waiting *pending) {
+func (g *Gateway) record(q asked, target string, x *exchange, waiting *pending) {
 	if g.deps.Emitter == nil {
 		g.metrics.count(x.decision, x.outcome)
 		return
@@ -118,7 +121,7 @@ func (g *Gateway) record(r *http.Request, target string, x *exchange, waiting *p
 	defer recorders.Put(rec)
 	kept := x.script.keepsEvent()
 	if !kept && waiting == nil && !x.script.Tailed && !schema.Failed(x.outcome, x.status) {
-		if g.leaveOut(rec, r, target, x) {
+		if g.leaveOut(rec, q, target, x) {
 			return
 		}
 		kept = true
@@ -127,8 +130,8 @@ func (g *Gateway) record(r *http.Request, target string, x *exchange, waiting *p
 	if waiting != nil {
 		h = &waiting.half
 	}
-	rec.note(h, g.headers, r, target, x, time.Since(x.received))
-	g.noteTail(h, r, rec.fetch.Request.URL, x)
+	rec.note(h, g.headers, q, target, x, time.Since(x.received))
+	g.noteTail(h, q, rec.url, x)
 	h.kept = kept
 	if waiting == nil {
 		g.emit(rec, h, nil)
@@ -138,38 +141,37 @@ func (g *Gateway) record(r *http.Request, target string, x *exchange, waiting *p
 }
 
 // noteTail keeps what a copy of the event needs beside it, if somebody watches.
-func (g *Gateway) noteTail(h *half, r *http.Request, url string, x *exchange) {
-	if g.watched(x.script) {
-		h.tail = appendTailRequest(h.tail, r, url, x)
+func (g *Gateway) noteTail(h *half, q asked, url []byte, x *exchange) {
+	if q.whole != nil && g.watched(x.script) { // what somebody watches comes whole
+		h.tail = appendTailRequest(h.tail, q.whole, string(url), x)
 	}
 }
 
 // note fills h from an exchange. Its lists are appended to what h has room for.
-func (rec *recorder) note(h *half, headers []eventHeader, r *http.Request, target string, x *exchange, wall time.Duration) {
-	request := &rec.fetch.Request
-	rec.fetch.RayID, request.Method = x.ray, r.Method
-	request.URL = cut(x.client.scheme+"://"+x.client.host+redactQuery(target), eventURLBytesMax)
-	clear(request.Headers)
-	for _, h := range headers {
-		if values := r.Header[h.canonical]; len(values) > 0 {
-			request.Headers[h.name] = h.value(values[0])
+func (rec *recorder) note(h *half, selected []eventHeader, q asked, target string, x *exchange, wall time.Duration) {
+	rec.url = append(append(append(append(rec.url[:0], x.client.scheme...), "://"...), x.client.host...), redactQuery(target)...)
+	method, ip, red := q.method, x.client.ip, x.script.redaction
+	if red != nil {
+		method, ip = red.text(method), red.clientIP(ip) // a client may invent a method
+		rec.url = append(rec.url[:0], red.url(string(rec.url))...)
+	}
+	rec.url = rec.url[:min(len(rec.url), eventURLBytesMax)]
+	rec.headers = rec.headers[:0]
+	for i := range selected {
+		if values := q.header.Lines(selected[i].canonical); len(values) > 0 {
+			rec.headers = append(rec.headers, schema.FetchHeader{Name: selected[i].name, Value: selected[i].value(values[0], red)})
 		}
 	}
-	ip := x.client.ip
-	if red := x.script.redaction; red != nil {
-		red.request(request, headers, r, x.client.scheme+"://"+x.client.host+redactQuery(target))
-		ip = red.clientIP(ip)
-	}
-	rec.fetch.Response = nil
+	var response *schema.FetchResponse
 	if x.status != 0 {
 		rec.response.Status = x.status
-		rec.fetch.Response = &rec.response
+		response = &rec.response
 	}
 	*h = half{
 		script: x.script, version: x.version, decision: x.decision, rule: x.rule, ray: x.ray, entrypoint: x.entrypoint, clientIP: ip,
 		receivedMs: x.received.UnixMilli(), wallMs: wall.Milliseconds(), upstreamMs: float64(x.upstream.Microseconds()) / 1000,
 		outcome: x.outcome, errorKind: x.errorKind, status: x.status, left: x.left,
-		fetch: rec.fetch.AppendJSON(h.fetch[:0]), tail: h.tail[:0],
+		fetch: schema.AppendFetch(h.fetch[:0], x.ray, lines.View(rec.url), method, rec.headers, response), tail: h.tail[:0],
 	}
 }
 
@@ -198,15 +200,20 @@ func (rec *recorder) fill(h *half, inv *schema.Invocation) {
 	}
 }
 
-// bytes returns the event as a slice of exactly its size: it waits in a queue, where a
-// pooled buffer's spare room would cost memory.
-func (rec *recorder) bytes() []byte {
+// encode returns the event as it goes to Kafka. The next one takes its place.
+func (rec *recorder) encode() []byte {
 	rec.buf = rec.event.AppendJSON(rec.buf[:0])
-	return append(make([]byte, 0, len(rec.buf)), rec.buf...)
+	return rec.buf
 }
 
-func (h *eventHeader) value(v string) string {
-	return cut(h.uncut(v), eventHeaderBytesMax)
+// value is what an event shows of a header. It is redacted before it is cut: a secret at the
+// cut would lose the end that its rule needs.
+func (h *eventHeader) value(v string, red *redactor) string {
+	v = h.uncut(v)
+	if red != nil && !h.redact {
+		v = red.header(h.name, v)
+	}
+	return cut(v, eventHeaderBytesMax)
 }
 
 // uncut is value in its whole length.

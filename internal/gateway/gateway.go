@@ -105,7 +105,7 @@ type Snapshots interface {
 }
 
 // Emitter takes trace events. It never blocks, may be called concurrently, and
-// owns value from then on. Without logpush no Logpush job is to get the event.
+// keeps nothing of value. Without logpush no Logpush job is to get the event.
 type Emitter interface {
 	Emit(account string, value []byte, logpush bool)
 }

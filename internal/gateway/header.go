@@ -36,36 +36,42 @@ func (g *Gateway) clientOf(r *http.Request) client {
 	if err != nil {
 		peer = r.RemoteAddr
 	}
-	c := client{ip: peer, forward: peer, scheme: "http", host: r.Host}
+	scheme := "http"
 	if encrypted(r) {
-		c.scheme = "https"
+		scheme = "https"
 	}
+	return g.clientAt(peer, scheme, r.Host, headerMap(r.Header))
+}
+
+// clientAt is clientOf a request that came from peer by a scheme and asks for a host.
+func (g *Gateway) clientAt(peer, scheme, host string, header headers) client {
+	c := client{ip: peer, forward: peer, scheme: scheme, host: host}
 	if len(g.cfg.TrustedProxies) == 0 || !g.trusted(peer) {
 		return c
 	}
 	c.vouched = true
 	// X-Forwarded-* goes before Forwarded, as a whole: a proxy that writes the one
 	// may let the other through as the client sent it.
-	if lines := r.Header["Forwarded"]; lines != nil && !tellsOfClient(r.Header) {
+	if lines := header.Lines("Forwarded"); lines != nil && !tellsOfClient(header) {
 		g.believeForwarded(&c, lines, peer)
 		return c
 	}
-	if list := strings.Join(r.Header["X-Forwarded-For"], ", "); list != "" {
+	if list := strings.Join(header.Lines("X-Forwarded-For"), ", "); list != "" {
 		c.forward = list + ", " + peer
 		c.ip = g.firstUntrusted(list, peer)
 	}
-	if proto := strings.ToLower(r.Header.Get("X-Forwarded-Proto")); proto == "http" || proto == "https" {
+	if proto := strings.ToLower(firstLine(header, "X-Forwarded-Proto")); proto == "http" || proto == "https" {
 		c.scheme = proto
 	}
-	if host := r.Header.Get("X-Forwarded-Host"); host != "" {
+	if host := firstLine(header, "X-Forwarded-Host"); host != "" {
 		c.host = host
 	}
 	return c
 }
 
 // tellsOfClient reports whether there is one of the X-Forwarded headers that are read.
-func tellsOfClient(h http.Header) bool {
-	return h["X-Forwarded-For"] != nil || h["X-Forwarded-Proto"] != nil || h["X-Forwarded-Host"] != nil
+func tellsOfClient(h headers) bool {
+	return h.Lines("X-Forwarded-For") != nil || h.Lines("X-Forwarded-Proto") != nil || h.Lines("X-Forwarded-Host") != nil
 }
 
 // firstUntrusted walks back from the peer to the first address that no trusted
@@ -268,6 +274,8 @@ type informational struct {
 	trace httptrace.ClientTrace
 	w     http.ResponseWriter
 
+	ray string // that w's header has not got yet; empty where it has
+
 	mu      sync.Mutex
 	stopped bool // the response proper is there, and w belongs to the handler again
 }
@@ -278,14 +286,15 @@ func (i *informational) watch(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &i.trace)
 }
 
-// start makes i pass on what comes for w, if anything is to pass. What a 103 names is
+// start makes i pass on what comes for w, if anything is to pass, with a ray that w's header
+// has not got. What a 103 names is
 // asked for at once, before the response is there: a client that is to get a cookie by
 // that does without hints. A stopped one may be started again only if nobody can report
 // for the request before.
-func (i *informational) start(w http.ResponseWriter, pass bool) {
+func (i *informational) start(w http.ResponseWriter, pass bool, ray string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.w, i.stopped = w, !pass
+	i.w, i.ray, i.stopped = w, ray, !pass
 }
 
 // stop must be called when RoundTrip has returned: transports with goroutines of
@@ -305,6 +314,9 @@ func (i *informational) pass(code int, header textproto.MIMEHeader) error {
 	h := i.w.Header()
 	before := h.Clone()
 	delete(h, "Connection") // it is for the response proper
+	if i.ray != "" {
+		h["Cf-Ray"] = []string{i.ray}
+	}
 	for name, values := range header {
 		if !connectionOnly(name) {
 			h[name] = values

@@ -86,7 +86,7 @@ func sent(g *Gateway, x *exchange) *pending {
 
 var joinRequest = httptest.NewRequest(http.MethodGet, "http://shop.dev.localhost/path?q=1", nil)
 
-func (g *Gateway) endExchange(x *exchange, p *pending) { g.record(joinRequest, "/path?q=1", x, p) }
+func (g *Gateway) endExchange(x *exchange, p *pending) { g.record(ask(joinRequest), "/path?q=1", x, p) }
 
 func invocationOf(ray, outcome string) schema.Invocation {
 	return schema.Invocation{RayID: ray, EventType: "fetch", Outcome: outcome, TimestampMs: 1, Logs: []schema.Log{{Level: "log"}}}

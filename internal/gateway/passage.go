@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"sync"
+
+	"tidegate/internal/lines"
 )
 
 // passage is the memory of one request on its way through, used again for others.
@@ -12,6 +14,7 @@ type passage struct {
 	out    http.Request // as it goes to the backend
 	header http.Header  // of out
 	values [5]string    // of header: those that the gateway sets
+	lists  lines.Exchange
 }
 
 var passages = sync.Pool{New: func() any { return &passage{header: http.Header{}} }}
@@ -34,8 +37,18 @@ type lettingGo interface{ LetsGo() bool }
 // context of connections on which they come in turns.
 type connMemory struct {
 	hints   informational
+	lists   lines.Exchange  // of the request in hand, if its header is a list
 	ctx     context.Context // of the last request; as a rule that of all
-	request *http.Request   // an empty one with ctx, which reports to hints; nil before the first
+	request *http.Request   // an empty one with ctx, which reports to hints and has lists; nil before the first
+}
+
+// empty returns a request of a context.
+func (m *connMemory) empty(ctx context.Context) *http.Request {
+	if m.ctx != ctx {
+		m.ctx = ctx
+		m.request = new(http.Request).WithContext(lines.With(m.hints.watch(ctx), &m.lists))
+	}
+	return m.request
 }
 
 type connMemoryKey struct{}
@@ -49,13 +62,9 @@ func withConnMemory(ctx context.Context) context.Context {
 // memory that was used before.
 func (g *Gateway) outgoing(ctx context.Context, w http.ResponseWriter, r *http.Request, target string, x *exchange) (*http.Request, *informational) {
 	if conn := memoryOf(ctx, r, x); conn != nil {
-		conn.hints.start(w, x.cookie == "")
-		if conn.ctx != ctx {
-			conn.ctx = ctx
-			conn.request = new(http.Request).WithContext(conn.hints.watch(ctx))
-		}
+		conn.hints.start(w, x.cookie == "", "")
 		out := &x.memory.out
-		*out = *conn.request
+		*out = *conn.empty(ctx)
 		out.Method, out.URL, out.RequestURI, out.Host, out.RemoteAddr = r.Method, r.URL, target, r.Host, r.RemoteAddr
 		out.Proto, out.ProtoMajor, out.ProtoMinor, out.Close = r.Proto, r.ProtoMajor, r.ProtoMinor, r.Close
 		out.Header = g.requestHeader(r, x)
@@ -63,7 +72,7 @@ func (g *Gateway) outgoing(ctx context.Context, w http.ResponseWriter, r *http.R
 	}
 	x.memory = nil
 	hints := &informational{}
-	hints.start(w, x.cookie == "")
+	hints.start(w, x.cookie == "", "")
 	out := r.WithContext(hints.watch(ctx))
 	out.RequestURI = target
 	if x.internal {

@@ -3,25 +3,11 @@ package gateway
 import (
 	"bytes"
 	"encoding/json"
-	"net/http"
 	"slices"
 	"strings"
 
 	"tidegate/schema"
 )
-
-// request redacts what an event has of a request. fullURL and the header of r are
-// not cut yet: a secret at the cut would lose the end that its rule needs.
-func (red *redactor) request(f *schema.FetchRequest, headers []eventHeader, r *http.Request, fullURL string) {
-	f.URL = cut(red.url(fullURL), eventURLBytesMax)
-	f.Method = red.text(f.Method) // a client may invent one
-	for i := range headers {
-		h := &headers[i]
-		if _, ok := f.Headers[h.name]; ok && !h.redact {
-			f.Headers[h.name] = cut(red.header(h.name, h.uncut(r.Header[h.canonical][0])), eventHeaderBytesMax)
-		}
-	}
-}
 
 // clientIP is the client's address, which is a header to those who read events.
 func (red *redactor) clientIP(ip string) string {

@@ -162,7 +162,7 @@ func TestPlantedSecretsNeverLeave(t *testing.T) {
 					t.Helper()
 					r := parse(t, "/", lines...)
 					x := exchangeOf(g, testVersion, newRay())
-					g.record(r, target, x, nil)
+					g.record(ask(r), target, x, nil)
 				}
 				inURL := planted
 				if strings.ContainsAny(planted, " ") {
@@ -369,7 +369,7 @@ func BenchmarkRedact(b *testing.B) {
 			r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36")
 			b.ReportAllocs()
 			for b.Loop() {
-				g.record(r, "/users/7/orders?page=2&email=a", x, nil)
+				g.record(ask(r), "/users/7/orders?page=2&email=a", x, nil)
 			}
 		})
 	}

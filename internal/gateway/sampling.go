@@ -1,10 +1,10 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -227,10 +227,10 @@ func (s *sampler) close() {
 // leaveOut ends an exchange with an origin, which has not failed and which nobody
 // watches, without an event, or returns false if it must have one. An event is not
 // even made, unless the cell is to hold it.
-func (g *Gateway) leaveOut(rec *recorder, r *http.Request, target string, x *exchange) bool {
+func (g *Gateway) leaveOut(rec *recorder, q asked, target string, x *exchange) bool {
 	c := sampleCell{second: x.received.Unix(), status: x.status, decision: x.decision, outcome: x.outcome, eventType: "fetch"}
 	left := g.sampler.leaveOut(x.version.leftOut, c, func() heldEvent {
-		rec.note(&rec.half, g.headers, r, target, x, time.Since(x.received))
+		rec.note(&rec.half, g.headers, q, target, x, time.Since(x.received))
 		rec.fill(&rec.half, nil)
 		return rec.held(x.script)
 	})
@@ -241,7 +241,7 @@ func (g *Gateway) leaveOut(rec *recorder, r *http.Request, target string, x *exc
 }
 
 func (rec *recorder) held(sc *script) heldEvent {
-	return heldEvent{account: sc.AccountID, value: rec.bytes(), logpush: !sc.LogpushDisabled}
+	return heldEvent{account: sc.AccountID, value: bytes.Clone(rec.encode()), logpush: !sc.LogpushDisabled}
 }
 
 // deliver emits the event that rec has filled in, or leaves it out if it was not kept
@@ -256,7 +256,7 @@ func (g *Gateway) deliver(rec *recorder, sc *script, v *version, kept bool, stat
 		}
 		rec.event.Gateway.SampledOut = g.sampler.take(v.leftOut, c)
 	}
-	g.deps.Emitter.Emit(sc.AccountID, rec.bytes(), !sc.LogpushDisabled)
+	g.deps.Emitter.Emit(sc.AccountID, rec.encode(), !sc.LogpushDisabled)
 }
 
 func (s *sampler) register() error {

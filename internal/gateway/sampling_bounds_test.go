@@ -16,7 +16,7 @@ func TestBoundsOfWhatIsHeld(t *testing.T) {
 	for i := range sampleCellsMax + extra {
 		x := exchangeOf(g, testVersion, newRay())
 		x.received = testReceived.Add(time.Duration(i) * time.Second)
-		g.record(joinRequest, "/path?q=1", x, nil)
+		g.record(ask(joinRequest), "/path?q=1", x, nil)
 	}
 	events.only(extra)
 	if n := g.sampler.full.Load(); n != extra {
@@ -28,7 +28,7 @@ func TestBoundsOfWhatIsHeld(t *testing.T) {
 	g, events = sampledGateway(t, never)
 	g.sampler.bytes.Store(sampleBytesMax)
 	x := exchangeOf(g, testVersion, newRay())
-	g.record(joinRequest, "/path?q=1", x, nil)
+	g.record(ask(joinRequest), "/path?q=1", x, nil)
 	events.only(1)
 }
 
@@ -71,7 +71,7 @@ func TestSamplingAllocations(t *testing.T) {
 	rec := recorders.New().(*recorder) // of the test alone: the race detector empties pools
 	x := exchangeOf(g, testVersion, newRay())
 	leaveOut := func() {
-		if !g.leaveOut(rec, joinRequest, "/path?q=1", x) {
+		if !g.leaveOut(rec, ask(joinRequest), "/path?q=1", x) {
 			t.Fatal("the event was not left out")
 		}
 	}
@@ -83,7 +83,7 @@ func TestSamplingAllocations(t *testing.T) {
 	}
 	g.sampler.tick()
 	if n := testing.AllocsPerRun(1000, func() {
-		rec.note(&rec.half, g.headers, joinRequest, "/path?q=1", x, time.Second)
+		rec.note(&rec.half, g.headers, ask(joinRequest), "/path?q=1", x, time.Second)
 		rec.half.kept = true
 		g.emit(rec, &rec.half, nil)
 	}); n > 3 {
@@ -102,7 +102,7 @@ func BenchmarkRecord(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				x := exchangeOf(g, testVersion, newRay())
 				for pb.Next() {
-					g.record(joinRequest, "/path?q=1", x, nil)
+					g.record(ask(joinRequest), "/path?q=1", x, nil)
 				}
 			})
 		})

@@ -134,7 +134,7 @@ func TestEventsOfASampledScriptCountEveryRequest(t *testing.T) {
 			emitters.Go(func() {
 				for i := range exchanges {
 					x := anyExchange(g, 3)
-					g.record(joinRequest, "/path?q=1", x, nil)
+					g.record(ask(joinRequest), "/path?q=1", x, nil)
 					mu.Lock()
 					want.addExchange(x)
 					if i == exchanges/2 {
@@ -148,7 +148,7 @@ func TestEventsOfASampledScriptCountEveryRequest(t *testing.T) {
 		g.sampler.close()
 		<-done
 		late := anyExchange(g, 1) // as of a handler whose connection broke
-		g.record(joinRequest, "/path?q=1", late, nil)
+		g.record(ask(joinRequest), "/path?q=1", late, nil)
 		want.addExchange(late)
 
 		got := told(t, events.list)
@@ -172,7 +172,7 @@ func TestShareOfKeptEvents(t *testing.T) {
 		if i%100 == 0 {
 			x.status, failures = 503, failures+1
 		}
-		g.record(joinRequest, "/path?q=1", x, nil)
+		g.record(ask(joinRequest), "/path?q=1", x, nil)
 	}
 	g.sampler.close()
 	kept, failed := 0, 0
@@ -199,7 +199,7 @@ func TestFailuresDoNotOvertakeSuccesses(t *testing.T) {
 	var served int64
 	for range 2000 {
 		x := anyExchange(g, 2)
-		g.record(joinRequest, "/path?q=1", x, nil)
+		g.record(ask(joinRequest), "/path?q=1", x, nil)
 		served++
 		if !schema.Failed(x.outcome, x.status) {
 			continue
@@ -308,7 +308,7 @@ func TestThoseWhoWatchSeeWhatIsLeftOut(t *testing.T) {
 	for range 7 {
 		x := exchangeOf(g, testVersion, newRay())
 		x.received = testReceived
-		g.record(joinRequest, "/path?q=1", x, nil)
+		g.record(ask(joinRequest), "/path?q=1", x, nil)
 	}
 	g.sampler.tick()
 	if e := events.only(1)[0]; watching.n != 7 || e.Gateway.SampledOut != 6 {

@@ -23,6 +23,8 @@ type script struct {
 	affinity  []affinityRule // in the order in which they are tried
 	drawn     bool           // more than one version has a share
 	redaction *redactor      // nil for none
+	// lists says that the header of a request may be a list, whichever version it is for.
+	lists bool
 }
 
 // version is a version with its way in, and what was known of that when the table
@@ -34,13 +36,15 @@ type version struct {
 	// leftOut counts its requests that leave no event. It stays with the version when
 	// another snapshot comes.
 	leftOut *tally
+	lists   bool // its backend takes the header of a request as a list
 }
 
 func newVersion(v *deploy.SnapshotVersion, backend http.RoundTripper) *version {
 	if backend == nil {
-		return &version{v, noBackend{}, deploy.BackendState{Phase: deploy.BackendFailed, Error: errNoBackend.Error()}, &tally{}}
+		return &version{v, noBackend{}, deploy.BackendState{Phase: deploy.BackendFailed, Error: errNoBackend.Error()}, &tally{}, false}
 	}
-	return &version{v, backend, stateOf(backend), &tally{}}
+	taker, ok := backend.(listTaker)
+	return &version{v, backend, stateOf(backend), &tally{}, ok && v.Worker == nil && taker.TakesLists()}
 }
 
 // stamp is what events say of the version.
@@ -101,6 +105,7 @@ func newScript(next *deploy.SnapshotScript, backends map[string]http.RoundTrippe
 		}
 	}
 	sc.drawn = shares > 1
+	sc.lists = len(sc.serving) > 0 && !sc.Tailed && !slices.ContainsFunc(sc.serving, func(v *version) bool { return !v.lists })
 	return sc
 }
 

@@ -118,7 +118,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			g.refuse(w, reasonNoDeployment, http.StatusNotFound, "This script has no deployment yet.")
 			return
 		}
-		choice, late = g.pick(r.Context(), to.script, factsOf(r, to.script, target, from.ip))
+		choice, late = g.pick(r.Context(), to.script, factsOf(ask(r), to.script, target, from.ip))
 	}
 	p := passages.Get().(*passage)
 	p.exchange = exchange{picked: choice, backend: choice.version.backend, ray: ray, client: from, received: received, memory: p}
@@ -139,7 +139,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, target string, x
 		}
 		g.forward(ctx, w, r, target, x)
 	}
-	g.record(r, target, x, waiting)
+	g.record(ask(r), target, x, waiting)
 	endSpan(span, x)
 	if x.abort {
 		panic(http.ErrAbortHandler) // the one way to cut a connection that net/http has
@@ -229,6 +229,11 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 		g.upgrade(w, out, resp, x)
 		return
 	}
+	g.respond(ctx, w, r, resp, body, x)
+}
+
+// respond passes a response on whose header is a map.
+func (g *Gateway) respond(ctx context.Context, w http.ResponseWriter, r *http.Request, resp *http.Response, body *clientBody, x *exchange) {
 	g.responseHeader(w.Header(), resp, x)
 	if len(resp.Trailer) > 0 && r.ProtoMajor == 1 && r.Method != http.MethodHead {
 		delete(w.Header(), "Content-Length") // in HTTP/1.1 trailers follow chunks only
@@ -236,14 +241,24 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	body.leave(w.Header(), r)
 	x.status, x.outcome = resp.StatusCode, schema.OutcomeOK
 	w.WriteHeader(resp.StatusCode)
+	// The end of an HTTP/2 stream is sent when the handler has ended, unless it is the header's.
+	endsLater := r.ProtoMajor == 2 && r.Method != http.MethodHead
+	g.relay(ctx, r.Context(), w, resp, body, endsLater, x)
+}
+
+// relay passes on what follows a response's header, and notes in x how that ended. ctx is
+// the call's, client the context that ends when the client leaves. endsLater says that no client
+// has the whole response before this returns: one that is gone by then was not served, however
+// well the version ended its response, which it may have done because it heard of that.
+func (g *Gateway) relay(ctx, client context.Context, w http.ResponseWriter, resp *http.Response, body *clientBody, endsLater bool, x *exchange) {
 	readErr, writeErr := copyBody(w, resp, x)
 	if x.wait.expired() {
 		g.metrics.stalled[index(stallReasons, stalledResponse)].Add(1)
 	}
 	switch {
-	case readErr == nil && writeErr == nil && !leftBeforeTheEnd(r, body):
+	case readErr == nil && writeErr == nil && !(endsLater && (body.failed() || client.Err() != nil)):
 		copyTrailers(w.Header(), resp.Trailer)
-	case readErr == nil, writeErr != nil, body.failed(), r.Context().Err() != nil:
+	case readErr == nil, writeErr != nil, body.failed(), client.Err() != nil:
 		x.outcome, x.abort = schema.OutcomeCanceled, true
 	case overdue(ctx) && resp.ContentLength < 0:
 		endOverdue(w, x)
@@ -252,14 +267,6 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 		g.blame(x, readErr)
 		_ = http.NewResponseController(w).Flush() // let the client see what came; the cut follows
 	}
-}
-
-// leftBeforeTheEnd reports whether the client of a response that was passed on without an
-// error was gone all the same: a version may end its response because it heard of that. In
-// HTTP/1.1 it may have had the whole; the end of an HTTP/2 stream is sent when the handler
-// has ended, unless it is the header's.
-func leftBeforeTheEnd(r *http.Request, body *clientBody) bool {
-	return r.ProtoMajor == 2 && r.Method != http.MethodHead && (body.failed() || r.Context().Err() != nil)
 }
 
 // fail answers for a backend that gave no response.

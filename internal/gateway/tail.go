@@ -31,8 +31,8 @@ var overloadSentences = map[string]string{
 }
 
 // TailEmitter takes copies of events, as messages of the trace-v1 protocol, for
-// people who watch a script. It never blocks, may be called concurrently, and owns
-// value from then on. The address of the client is empty where there is none.
+// people who watch a script. It never blocks, may be called concurrently, and keeps
+// nothing of value. The address of the client is empty where there is none.
 type TailEmitter interface {
 	EmitTail(account, script, clientIP string, value []byte)
 }
@@ -138,7 +138,7 @@ func (g *Gateway) keepTailing(ctx context.Context) {
 // message's own event.
 func (g *Gateway) emitTail(rec *recorder, sc *script, clientIP string, event []byte) {
 	rec.buf = appendTailMessage(rec.buf[:0], &rec.event, event)
-	g.deps.Tail.EmitTail(sc.AccountID, sc.Name, clientIP, slices.Clone(rec.buf))
+	g.deps.Tail.EmitTail(sc.AccountID, sc.Name, clientIP, rec.buf)
 }
 
 // appendTailMessage appends e as a message of trace-v1 (reference/deployments.md,

@@ -75,7 +75,7 @@ func TestTailMessageOfARequest(t *testing.T) {
 	x.client = client{scheme: "http", host: "shop.dev.localhost", ip: "192.0.2.7"}
 	x.received = testReceived
 	p := sent(g, x)
-	g.record(r, r.RequestURI, x, p)
+	g.record(ask(r), r.RequestURI, x, p)
 	if n := len(w.all()); n != 0 {
 		t.Fatalf("%d copies before the event", n)
 	}

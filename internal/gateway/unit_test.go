@@ -242,9 +242,9 @@ func TestEventBoundsAndRedactsHeaders(t *testing.T) {
 }
 
 func encodeExchange(rec *recorder, headers []eventHeader, r *http.Request, x *exchange) []byte {
-	rec.note(&rec.half, headers, r, r.RequestURI, x, time.Second)
+	rec.note(&rec.half, headers, ask(r), r.RequestURI, x, time.Second)
 	rec.fill(&rec.half, nil)
-	return rec.bytes()
+	return rec.encode()
 }
 
 var testReceived = time.Date(2026, 3, 1, 12, 0, 0, 123_000_000, time.UTC)

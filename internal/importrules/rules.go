@@ -36,6 +36,7 @@ var Layers = []Layer{
 	{"internal/errs", nil, whyFoundation},
 	{"internal/telemetry", nil, whyFoundation},
 	{"internal/nowait", nil, whyFoundation},
+	{"internal/lines", nil, whyFoundation},
 	{"internal/embedded", nil, "the embedded engines are addresses to everyone else; they know no part that uses them"},
 	{"internal/importrules", nil, whyFoundation},
 	{"pipeline/stream", nil, "it moves records, and must not know what is in them"},
@@ -44,7 +45,7 @@ var Layers = []Layer{
 	{"internal/deploy", []string{"schema", "internal/errs"}, whyPure},
 	{"internal/logjob", []string{"schema", "internal/errs"}, whyPure},
 
-	{"internal/gateway", []string{"internal/deploy", "schema", "internal/errs", "internal/nowait"}, whyService},
+	{"internal/gateway", []string{"internal/deploy", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyService},
 	{"internal/rollback", []string{"internal/deploy", "schema", "internal/errs"}, whyService},
 	{"internal/api", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyService},
 	{"pipeline/ingest", []string{"pipeline/stream", "schema", "internal/errs"}, whyService},
@@ -52,7 +53,7 @@ var Layers = []Layer{
 
 	{"internal/clickhouse", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
 	{"internal/store", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
-	{"internal/runtime", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs", "internal/nowait"}, whyAdapter},
+	{"internal/runtime", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyAdapter},
 	{"internal/api/client", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
 	{"pipeline/logpush/sink", []string{"pipeline/logpush"}, "a destination takes a name and bytes, and answers with an error that logpush can classify"},
 

@@ -193,8 +193,7 @@ func (c *conn) readFinal(req *http.Request, expects bool, buf *[]byte) (*http.Re
 // enough to give the connection up afterwards.
 func (c *conn) readHead(req *http.Request, buf *[]byte) (*http.Response, error) {
 	if head := c.bufferedHead(); head != nil {
-		*buf = append((*buf)[:0], head...)
-		if a := parseHead(*buf, req.Method); a != nil {
+		if a := c.parseHead(head, req, buf); a != nil {
 			a.resp.Request = req
 			_, err := c.br.Discard(len(head))
 			return &a.resp, err
@@ -206,6 +205,18 @@ func (c *conn) readHead(req *http.Request, buf *[]byte) (*http.Response, error) 
 		return nil, err
 	}
 	return resp, checkHead(resp)
+}
+
+// parseHead reads a head into the list of the request's exchange if there is one and the
+// head is plain, or else into a map.
+func (c *conn) parseHead(head []byte, req *http.Request, buf *[]byte) *answer {
+	if x := listsOf(req); x != nil {
+		if a := listHead(head, req.Method, x); a != nil {
+			return a
+		}
+	}
+	*buf = append((*buf)[:0], head...)
+	return parseHead(*buf, req.Method)
 }
 
 // bufferedHead returns the bytes up to the next empty line, if they came with the

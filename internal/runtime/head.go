@@ -7,14 +7,16 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"tidegate/internal/lines"
 )
 
 // answer is a response and what belongs to it, in one piece of memory.
 type answer struct {
 	resp   http.Response
 	body   responseBody
-	values [12]string // of the header; most have no more
-	coding [1]string  // resp.TransferEncoding
+	coding [1]string // resp.TransferEncoding
+	head   []byte    // of listHead
 }
 
 // framing says where a response's body ends (RFC 9112, section 6.3).
@@ -28,53 +30,113 @@ const (
 	byNetHTTP // a body of http.ReadResponse
 )
 
-// field is where a header field is in a head: its name up to colon, its value.
-type field struct{ name, colon, value, end int }
-
 // parseHead reads the head of a response, up to and with its empty line, if it is
 // written as RFC 9112 wants it and holds nothing rare. What it makes of it is what
 // http.ReadResponse would, which is there for all others: a head that it does not take
-// may still be a good one. It writes names in canonical form into head.
+// may still be a good one. It writes names in canonical form into head, and keeps nothing of it.
 func parseHead(head []byte, method string) *answer {
+	var list lines.Header
+	var names, values [16]string // most have no more
+	list.Names, list.Values = names[:0], values[:0]
 	a := &answer{}
+	if !a.parse(head, &list, func() string { return string(head) }) || !a.frame(&list, method) { // the one copy; all strings are parts of it
+		return nil
+	}
+	a.resp.Header = headerOf(&list)
+	if a.resp.ProtoMinor == 1 && httpguts.HeaderValuesContainsToken(a.resp.Header["Connection"], "close") {
+		delete(a.resp.Header, "Connection")
+	}
+	if a.coding[0] != "" {
+		delete(a.resp.Header, "Transfer-Encoding")
+		if !a.announced() {
+			return nil
+		}
+	}
+	if pragma(&list) {
+		a.resp.Header["Cache-Control"] = []string{"no-cache"} // RFC 9111, section 5.4, as net/http reads it
+	}
+	return a
+}
+
+// listHead is parseHead with the header in x.Response and none in the response; a nil
+// answer says that the head is for parseHead. It leaves head as it is, and uses the memory
+// of x: the connection may be another request's before anybody has read the list.
+func listHead(head []byte, method string, x *lines.Exchange) *answer {
+	a, _ := x.Memory.(*answer)
+	if a == nil {
+		a = &answer{}
+		x.Memory = a
+	}
+	*a = answer{head: append(a.head[:0], head...)}
+	x.Response.Reset()
+	if !a.parse(a.head, &x.Response, func() string { return lines.View(a.head) }) || a.resp.StatusCode < 200 || pragma(&x.Response) {
+		return nil
+	}
+	for i, name := range x.Response.Names {
+		switch name {
+		case "Trailer":
+			return nil // it belongs elsewhere
+		case "Connection": // which may name others that go no further
+			if v := x.Response.Values[i]; !strings.EqualFold(v, "keep-alive") && !strings.EqualFold(v, "close") {
+				return nil
+			}
+		}
+	}
+	if !a.frame(&x.Response, method) {
+		return nil
+	}
+	return a
+}
+
+// headerOf returns the list as a map.
+func headerOf(list *lines.Header) http.Header {
+	header, values := make(http.Header, len(list.Names)), make([]string, len(list.Names))
+	for i, name := range list.Names {
+		if before := header[name]; before != nil {
+			header[name] = append(before, list.Values[i])
+			continue
+		}
+		values[i] = list.Values[i]
+		header[name] = values[i : i+1 : i+1]
+	}
+	return header
+}
+
+// pragma reports whether a header asks caches for something in an old way only.
+func pragma(list *lines.Header) bool {
+	p := list.Lines("Pragma")
+	return p != nil && p[0] == "no-cache" && list.Lines("Cache-Control") == nil
+}
+
+// field is where a header field is in a head: its name up to colon, its value.
+type field struct{ name, colon, value, end int }
+
+// parse reads the status line and the fields. text returns the head as a string, once it has the
+// names as they shall be.
+func (a *answer) parse(head []byte, list *lines.Header, text func() string) bool {
 	at := a.statusLine(head)
 	if at == 0 {
-		return nil
+		return false
 	}
 	var most [16]field
 	fields := most[:0]
 	for head[at] != '\r' {
 		f, next := parseField(head, at)
 		if next == 0 {
-			return nil
+			return false
 		}
 		fields, at = append(fields, f), next
 	}
 	if at+2 != len(head) {
-		return nil
+		return false
 	}
-	text := string(head) // the one copy; all strings are parts of it
-	a.resp.Status = text[len("HTTP/1.1 "):strings.IndexByte(text, '\r')]
-	values := a.values[:]
-	if len(fields) > len(values) {
-		values = make([]string, len(fields))
-	}
-	header := make(http.Header, len(fields))
-	for i, f := range fields {
-		name, value := text[f.name:f.colon], text[f.value:f.end]
-		if before := header[name]; before != nil {
-			header[name] = append(before, value)
-			continue
-		}
-		values[i] = value
-		header[name] = values[i : i+1 : i+1]
-	}
-	a.resp.Header = header
-	if !a.frame(method) {
-		return nil
+	all := text()
+	a.resp.Status = all[len("HTTP/1.1 "):strings.IndexByte(all, '\r')]
+	for _, f := range fields {
+		list.Add(all[f.name:f.colon], all[f.value:f.end])
 	}
 	a.body.resp, a.resp.Body = &a.resp, &a.body
-	return a
+	return true
 }
 
 // statusLine returns where the header begins, or 0.
@@ -94,7 +156,7 @@ func (a *answer) statusLine(head []byte) int {
 	}
 	a.resp.ProtoMajor = 1
 	reason := line[len("HTTP/1.1 200"):]
-	if len(reason) > 0 && reason[0] != ' ' || !validValue(reason) {
+	if len(reason) > 0 && reason[0] != ' ' || !lines.ValidValue(reason) {
 		return 0
 	}
 	for _, c := range line[len("HTTP/1.1 "):len("HTTP/1.1 200")] {
@@ -114,16 +176,9 @@ func (a *answer) statusLine(head []byte) int {
 // there. Names become canonical as in net/http.
 func parseField(head []byte, i int) (f field, next int) {
 	f.name = i
-	word := 1 // its first letter is upper case, the others are lower
-	for ; head[i] != ':'; i++ {
-		c := headerCase[word][head[i]]
-		if c == 0 { // which each line has at its end
-			return f, 0
-		}
-		head[i], word = c, 0
-		if c == '-' {
-			word = 1
-		}
+	i += lines.CanonicalName(head[i:]) // no further than the line's end
+	if head[i] != ':' {
+		return f, 0
 	}
 	f.colon = i
 	end := bytes.IndexByte(head[i:], '\n') + i
@@ -137,7 +192,7 @@ func parseField(head []byte, i int) (f field, next int) {
 	for f.value < f.end && (head[f.end-1] == ' ' || head[f.end-1] == '\t') {
 		f.end--
 	}
-	if !validValue(head[f.value:f.end]) {
+	if !lines.ValidValue(head[f.value:f.end]) {
 		return f, 0
 	}
 	return f, end + 1
@@ -145,34 +200,23 @@ func parseField(head []byte, i int) (f field, next int) {
 
 // frame finds out where the body ends (RFC 9112, section 6.3). It refuses all that
 // leaves a doubt, or is rare.
-func (a *answer) frame(method string) bool {
-	resp, h := &a.resp, a.resp.Header
-	length, ok := contentLength(h["Content-Length"])
-	codings := h["Transfer-Encoding"]
+func (a *answer) frame(list *lines.Header, method string) bool {
+	resp := &a.resp
+	length, ok := contentLength(list.Lines("Content-Length"))
+	codings := list.Lines("Transfer-Encoding")
 	chunked := codings != nil
 	if !ok || chunked && (length >= 0 || len(codings) > 1 || !strings.EqualFold(codings[0], "chunked") || resp.ProtoMinor == 0) {
 		return false
 	}
-	if connection := h["Connection"]; connection != nil {
-		resp.Close = httpguts.HeaderValuesContainsToken(connection, "close")
-		if resp.ProtoMinor == 0 {
-			resp.Close = resp.Close || !httpguts.HeaderValuesContainsToken(connection, "keep-alive")
-		} else if resp.Close {
-			delete(h, "Connection")
-		}
-	} else {
-		resp.Close = resp.ProtoMinor == 0
-	}
-	if p := h["Pragma"]; p != nil && p[0] == "no-cache" && h["Cache-Control"] == nil {
-		h["Cache-Control"] = []string{"no-cache"} // RFC 9111, section 5.4, as net/http reads it
+	connection := list.Lines("Connection")
+	resp.Close = resp.ProtoMinor == 0
+	if connection != nil {
+		resp.Close = httpguts.HeaderValuesContainsToken(connection, "close") ||
+			resp.ProtoMinor == 0 && !httpguts.HeaderValuesContainsToken(connection, "keep-alive")
 	}
 	if chunked {
-		delete(h, "Transfer-Encoding")
 		a.coding[0] = "chunked"
 		resp.TransferEncoding = a.coding[:]
-		if !a.announced() {
-			return false
-		}
 	}
 	bodiless := resp.StatusCode < 200 || resp.StatusCode == http.StatusNoContent
 	switch {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tidegate/internal/lines"
 )
 
 // scripted is a connection whose other side has said all it will say: first one
@@ -109,6 +111,38 @@ func responseReaders(raw []byte, split int, method string) (theirs, ours reading
 	return theirs, ours, kept, lean
 }
 
+// listed is ours of responseReaders with the header as a list, and then as the map that it
+// would have been: what concerns the connection alone is in neither.
+func listed(t *testing.T, raw []byte, split int, method string) (reading, *conn) {
+	t.Helper()
+	x := &lines.Exchange{}
+	req := (&http.Request{Method: method}).WithContext(lines.With(t.Context(), x))
+	pool := newHTTP1(DefaultConfig(), &url.URL{Scheme: "http", Host: "origin"})
+	defer pool.close()
+	c := newConn(pool, &scripted{pieces: [][]byte{raw[:split:split], raw[split:]}})
+	c.watch.begin(req.Context())
+	c.headLeft = -1
+	resp, err := c.readHead(req, new([]byte)) //nolint:bodyclose // it is read to its end
+	if err == nil && resp.StatusCode >= 200 {
+		c.attachBody(req, resp, false)
+	} else if err == nil {
+		resp.Body = http.NoBody
+	}
+	if err == nil && resp.Header == nil {
+		for i, v := range x.Response.Values {
+			if name := x.Response.Names[i]; !lines.ValidName(name) || http.CanonicalHeaderKey(name) != name || !lines.ValidValue([]byte(v)) || strings.Trim(v, " \t") != v {
+				t.Errorf("%s, then %q: the list has %q: %q", method, raw, name, v)
+			}
+		}
+		resp.Header = headerOf(&x.Response)
+	}
+	got := readingOf(resp, err, c.br)
+	if pool.idle == nil {
+		return got, nil
+	}
+	return got, pool.idle[0]
+}
+
 // agree fails the test where our reader and net/http's part, or a connection is kept
 // on which the next response is not certain to be the next request's.
 func agree(t *testing.T, raw []byte, split int, method string) (lean bool) {
@@ -116,6 +150,15 @@ func agree(t *testing.T, raw []byte, split int, method string) (lean bool) {
 	theirs, ours, kept, lean := responseReaders(raw, split, method)
 	if !reflect.DeepEqual(theirs, ours) {
 		t.Errorf("%s, then %q:\nnet/http: %+v\nours:     %+v", method, raw, theirs, ours)
+	}
+	list, keptList := listed(t, raw, split, method)
+	for _, r := range []*reading{&theirs, &list} {
+		for _, name := range []string{"Connection", "Transfer-Encoding", "Trailer"} {
+			r.header.Del(name)
+		}
+	}
+	if !reflect.DeepEqual(theirs, list) || (kept == nil) != (keptList == nil) {
+		t.Errorf("%s, then %q:\nnet/http: %+v\nas a list: %+v", method, raw, theirs, list)
 	}
 	if kept == nil {
 		return lean

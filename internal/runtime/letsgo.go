@@ -10,6 +10,13 @@ func (t *http1) LetsGo() bool { return true }
 // LetsGo is true if all endpoints promise it: an attempt that failed has let go, too.
 func (u *upstream) LetsGo() bool { return u.letsGo }
 
+// TakesLists says that a request may come with its header in the lines.Exchange of its
+// context.
+func (t *http1) TakesLists() bool { return !t.worker }
+
+// TakesLists is true if all endpoints do.
+func (u *upstream) TakesLists() bool { return u.letsGo }
+
 func allLetGo(transports []transport) bool {
 	return !slices.ContainsFunc(transports, func(t transport) bool {
 		_, ok := t.(*http1)

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"tidegate/internal/deploy"
+	"tidegate/internal/lines"
 )
 
 // headBuffers hold the header of a request, and of its response when that is read.
@@ -34,7 +35,7 @@ func validHead(req *http.Request) error {
 		return err
 	}
 	for name, values := range req.Header {
-		if !validToken(name) {
+		if !lines.ValidName(name) {
 			return badName(name)
 		}
 		for _, v := range values {
@@ -55,7 +56,7 @@ func badValue(name string) error {
 
 // validTop is validHead without the header.
 func validTop(req *http.Request) error {
-	if !validToken(req.Method) {
+	if !lines.ValidName(req.Method) {
 		return fmt.Errorf("the method %q is not a token", req.Method)
 	}
 	if !validTarget(req.RequestURI) || !httpguts.ValidHostHeader(req.Host) {
@@ -94,34 +95,52 @@ func appendHead(out []byte, req *http.Request, to *http1) ([]byte, error) {
 	for _, s := range [...]string{req.Method, " ", to.prefix, req.RequestURI, " HTTP/1.1\r\nHost: ", host, "\r\n"} {
 		out = append(out, s...)
 	}
-	for name, values := range req.Header {
-		switch name {
-		case "Host", "Content-Length", "Transfer-Encoding", "Trailer":
-			continue
-		case "User-Agent": // an empty one means none, as in net/http
-			if len(values) == 1 && values[0] == "" {
-				continue
-			}
-		case "X-Forwarded-Proto":
-			if to.worker && len(values) == 1 {
-				out = appendField(out, protoHeader, values[0])
-			}
-		case protoHeader, cfHeader, deploy.BindingHeader:
-			if to.worker {
-				continue
+	if x := listsOf(req); x != nil {
+		for i, name := range x.Request.Names {
+			if !to.leavesOut(name) {
+				out = appendField(out, name, x.Request.Values[i])
 			}
 		}
-		if !validToken(name) {
+		return append(appendFraming(out, req), "\r\n"...), nil
+	}
+	for name, values := range req.Header {
+		switch {
+		case to.leavesOut(name), name == "User-Agent" && len(values) == 1 && values[0] == "": // which means none, as in net/http
+			continue
+		case name == "X-Forwarded-Proto" && to.worker && len(values) == 1:
+			out = appendField(out, protoHeader, values[0])
+		}
+		if !lines.ValidName(name) {
 			return out, badName(name)
 		}
 		for _, v := range values {
 			out = appendField(out, name, v)
-			if !validValue(out[len(out)-len(v)-len("\r\n") : len(out)-len("\r\n")]) {
+			if !lines.ValidValue(out[len(out)-len(v)-len("\r\n") : len(out)-len("\r\n")]) {
 				return out, badValue(name)
 			}
 		}
 	}
 	return append(appendFraming(out, req), "\r\n"...), nil
+}
+
+// leavesOut reports whether a header is not for the other side, or is not told by the header.
+func (t *http1) leavesOut(name string) bool {
+	switch name {
+	case "Host", "Content-Length", "Transfer-Encoding", "Trailer":
+		return true
+	case protoHeader, cfHeader, deploy.BindingHeader:
+		return t.worker
+	}
+	return false
+}
+
+// listsOf returns the exchange that has the request's header as a list, or nil where it is
+// in the request.
+func listsOf(req *http.Request) *lines.Exchange {
+	if req.Header != nil {
+		return nil
+	}
+	return lines.Of(req.Context())
 }
 
 func appendFraming(out []byte, req *http.Request) []byte {

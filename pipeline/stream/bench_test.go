@@ -39,7 +39,7 @@ func BenchmarkEmit(b *testing.B) {
 			stop := make(chan struct{})
 			var collector sync.WaitGroup
 			collector.Go(func() {
-				var spare []event
+				var spare []*records
 				for {
 					select {
 					case <-p.wake:
@@ -47,14 +47,12 @@ func BenchmarkEmit(b *testing.B) {
 						return
 					}
 					<-p.full
-					events := p.take(spare, false)
-					bytes := 0
-					for i := range events {
-						bytes += events[i].size()
+					taken := p.take(spare, false)
+					for _, r := range taken {
+						p.release(r.events, r.size)
+						r.release()
 					}
-					p.release(len(events), bytes)
-					clear(events)
-					spare = events[:0]
+					spare = taken[:0]
 				}
 			})
 			b.ReportAllocs()

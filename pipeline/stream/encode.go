@@ -38,9 +38,8 @@ const windowBytes = 64 << 10
 
 // encoder has the memory for one batch at a time.
 type encoder struct {
-	zstd    *zstd.Encoder
-	records []byte
-	data    []byte
+	zstd *zstd.Encoder
+	data []byte
 }
 
 var encoders = sync.Pool{New: func() any {
@@ -52,20 +51,55 @@ var encoders = sync.Pool{New: func() any {
 	return &encoder{zstd: z}
 }}
 
-// encode makes a batch of events, which must not be empty. kafka-go's own way compresses at a
-// slower level, a field at a time, for 2.5 µs an event.
+// records are the events of a batch as they come: each is written once, as the record
+// that it will be. It belongs to one goroutine at a time, or to a lock.
+type records struct {
+	data          []byte
+	events        int
+	size          int   // of the events, as event.size has it
+	firstMS, last int64 // times of the first event, and of the latest one
+}
+
+// recordsPool keeps the memory of records, which has grown to that of a batch.
+var recordsPool = sync.Pool{New: func() any { return new(records) }}
+
+func newRecords() *records { return recordsPool.Get().(*records) }
+
+// release gives r back, which must not be used any more.
+func (r *records) release() {
+	*r = records{data: r.data[:0]}
+	recordsPool.Put(r)
+}
+
+// add copies e, whose size is given.
+func (r *records) add(e *event, size int, schema string) {
+	if r.events == 0 {
+		r.firstMS = e.timeMS
+	}
+	r.data = e.append(r.data, int64(r.events), r.firstMS, schema)
+	r.last = max(r.last, e.timeMS)
+	r.events++
+	r.size += size
+}
+
+// encode makes a batch of events, which must not be empty.
 func encode(events []event, schema string) batch {
+	r := newRecords()
+	defer r.release()
+	for i := range events {
+		r.add(&events[i], events[i].size(), schema)
+	}
+	return r.encode()
+}
+
+// encode makes a batch of r, which must not be empty. kafka-go's own way compresses at a
+// slower level, a field at a time, for 2.5 µs an event.
+func (r *records) encode() batch {
 	e := encoders.Get().(*encoder)
 	defer encoders.Put(e)
-	first, last := events[0].timeMS, int64(0)
-	e.records = e.records[:0]
-	for i := range events {
-		e.records = events[i].append(e.records, int64(i), first, schema)
-		last = max(last, events[i].timeMS)
-	}
 	const sizeBytes = 4
 	e.data = slices.Grow(e.data[:0], sizeBytes+batchHeaderBytes)[:sizeBytes+batchHeaderBytes]
-	e.data = e.zstd.EncodeAll(e.records, e.data)
+	e.data = e.zstd.EncodeAll(r.data, e.data)
 
 	data := slices.Clone(e.data) // exactly as large as it must be, since it may wait
 	b, be := data[sizeBytes:], binary.BigEndian
@@ -75,15 +109,15 @@ func encode(events []event, schema string) batch {
 	be.PutUint32(b[atLeaderEpoch:], ^uint32(0))
 	b[atMagic] = 2
 	be.PutUint16(b[atAttributes:], uint16(compression))
-	be.PutUint32(b[atLastOffset:], uint32(len(events)-1))
-	be.PutUint64(b[atFirstTimestamp:], uint64(first))
-	be.PutUint64(b[atMaxTimestamp:], uint64(last))
+	be.PutUint32(b[atLastOffset:], uint32(r.events-1))
+	be.PutUint64(b[atFirstTimestamp:], uint64(r.firstMS))
+	be.PutUint64(b[atMaxTimestamp:], uint64(r.last))
 	for i := atProducer; i < atRecordCount; i++ {
 		b[i] = 0xff
 	}
-	be.PutUint32(b[atRecordCount:], uint32(len(events)))
+	be.PutUint32(b[atRecordCount:], uint32(r.events))
 	be.PutUint32(b[atChecksum:], crc32.Checksum(b[atAttributes:], castagnoli))
-	return batch{data: data, events: len(events)}
+	return batch{data: data, events: r.events}
 }
 
 // append writes the event as the record of a batch: its length, attributes, time and

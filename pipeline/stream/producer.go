@@ -103,7 +103,8 @@ type Producer struct {
 	full    chan struct{} // gets a token when there is enough for a batch
 
 	mu           sync.Mutex
-	pending      []event // taken by collect
+	pending      []*records // a batch each, the last one still growing; taken by collect
+	pendingCount int
 	pendingBytes int
 	queueEvents  int // pending, and taken but not yet in a batch that was handed on
 	queueBytes   int
@@ -190,17 +191,16 @@ func NewProducer(cfg ProducerConfig) (*Producer, error) {
 }
 
 // Emit queues one event. It never blocks and never fails: what can't be queued is
-// dropped and counted. It takes ownership of value. Safe for concurrent use.
+// dropped and counted. It keeps nothing of value. Safe for concurrent use.
 func (p *Producer) Emit(account string, value []byte) { p.EmitHeaders(account, nil, value) }
 
-// EmitHeaders is Emit for a record with more headers than all have. They must not
-// be changed afterwards; many records may share them.
+// EmitHeaders is Emit for a record with more headers than all have.
 func (p *Producer) EmitHeaders(account string, headers []Header, value []byte) {
 	e := event{timeMS: time.Now().UnixMilli(), account: account, headers: headers, value: value}
 	size := e.size()
-	// One lock and an append: at 50,000 calls a second it is free almost always,
-	// and the collector is woken twice a batch, where a channel would cost it a
-	// receive per event.
+	// One lock, under which the event is copied to its place in the batch: at 50,000 calls a
+	// second it is free almost always. The collector is woken twice a batch, where a
+	// channel would cost it a receive per event, and there is nothing to collect as garbage.
 	p.mu.Lock()
 	p.eventsIn++
 	p.bytesIn += uint64(len(value))
@@ -219,12 +219,13 @@ func (p *Producer) EmitHeaders(account string, headers []Header, value []byte) {
 		return
 	}
 	before := p.pendingBytes
-	p.pending = append(p.pending, e)
+	p.batchForLocked(size).add(&e, size, p.cfg.Schema)
+	p.pendingCount++
 	p.pendingBytes += size
 	p.queueEvents++
 	p.queueBytes += size
-	first := len(p.pending) == 1
-	full := len(p.pending) == p.cfg.BatchEventsMax ||
+	first := p.pendingCount == 1
+	full := p.pendingCount == p.cfg.BatchEventsMax ||
 		before < p.cfg.BatchBytesMax && p.pendingBytes >= p.cfg.BatchBytesMax
 	p.mu.Unlock()
 	if first {
@@ -235,6 +236,18 @@ func (p *Producer) EmitHeaders(account string, headers []Header, value []byte) {
 	}
 }
 
+// batchForLocked returns the records that an event of this size belongs to.
+func (p *Producer) batchForLocked(size int) *records {
+	if n := len(p.pending); n > 0 {
+		if r := p.pending[n-1]; r.events < p.cfg.BatchEventsMax && r.size+size <= p.cfg.BatchBytesMax {
+			return r
+		}
+	}
+	r := newRecords()
+	p.pending = append(p.pending, r)
+	return r
+}
+
 // token leaves a token in a channel that holds one, if it is not there already.
 func token(c chan<- struct{}) {
 	select {
@@ -243,13 +256,13 @@ func token(c chan<- struct{}) {
 	}
 }
 
-// take empties the queue into a slice, and gives it spare to fill next. The
-// events still count as queued until release. The last take closes the queue.
-func (p *Producer) take(spare []event, last bool) []event {
+// take empties the queue, and gives it spare to fill next. The events still count as
+// queued until release. The last take closes the queue.
+func (p *Producer) take(spare []*records, last bool) []*records {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	taken := p.pending
-	p.pending, p.pendingBytes = spare, 0
+	p.pending, p.pendingCount, p.pendingBytes = spare, 0, 0
 	p.stopped = p.stopped || last
 	return taken
 }

@@ -54,13 +54,13 @@ func (p *Producer) Run(ctx context.Context) error {
 	return nil
 }
 
-// collect makes batches of the queue: when Linger has passed since the first
-// event, or when there is enough for one. It returns when ctx has ended and the
-// queue is empty.
+// collect encodes the batches of the queue and hands them on: when Linger has passed
+// since the first event, or when there is enough for one. It returns when ctx has ended
+// and the queue is empty.
 func (p *Producer) collect(ctx, work context.Context, ready chan<- batch) {
 	linger := time.NewTimer(0)
 	defer linger.Stop()
-	var spare []event
+	var spare []*records
 	for last := false; !last; {
 		select {
 		case <-p.wake:
@@ -73,33 +73,16 @@ func (p *Producer) collect(ctx, work context.Context, ready chan<- batch) {
 		case <-ctx.Done():
 		}
 		last = ctx.Err() != nil
-		events := p.take(spare, last)
-		p.flush(work, events, ready)
-		clear(events) // let go of the values
-		spare = events[:0]
-	}
-}
-
-// flush cuts events into batches and hands them on.
-func (p *Producer) flush(work context.Context, events []event, ready chan<- batch) {
-	for len(events) > 0 {
-		n, bytes := p.fit(events)
-		p.handOver(work, encode(events[:n], p.cfg.Schema), ready)
-		p.release(n, bytes)
-		events = events[n:]
-	}
-}
-
-// fit returns how many of events, at least one, make a batch, and their size.
-func (p *Producer) fit(events []event) (n, bytes int) {
-	for n < len(events) && n < p.cfg.BatchEventsMax {
-		size := events[n].size()
-		if n > 0 && bytes+size > p.cfg.BatchBytesMax {
-			break
+		taken := p.take(spare, last)
+		for i, r := range taken {
+			taken[i] = nil
+			b, size := r.encode(), r.size
+			r.release()
+			p.handOver(work, b, ready)
+			p.release(b.events, size)
 		}
-		n, bytes = n+1, bytes+size
+		spare = taken[:0]
 	}
-	return n, bytes
 }
 
 // handOver gives b to a sender, or to the spool when Kafka is away or slow.

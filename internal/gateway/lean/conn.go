@@ -29,6 +29,8 @@ type conn struct {
 	raw    syscall.RawConn
 	out    nowait.Writer
 	remote string
+	peer   string        // remote without its port
+	memory any           // the handler's
 	base   *http.Request // an empty request with the connection's context
 	cancel context.CancelFunc
 
@@ -53,6 +55,8 @@ type work struct {
 	in       []byte // in[r:w] was read and not yet used
 	r, w     int
 	head     head
+	headAt   int // where it is in in, once it is complete
+	exchange Exchange
 	request  http.Request
 	header   http.Header
 	response response
@@ -75,6 +79,10 @@ func newConn(s *Server, nc net.Conn) *conn {
 		return nil
 	}
 	c := &conn{server: s, nc: nc, raw: raw, remote: nc.RemoteAddr().String()}
+	c.peer = c.remote
+	if host, _, err := net.SplitHostPort(c.remote); err == nil {
+		c.peer = host
+	}
 	c.out.Init(raw)
 	c.tryRead, c.look = c.readOnce, func(fd uintptr) { c.gone = peerLeft(fd) }
 	ctx := context.WithValue(context.Background(), http.ServerContextKey, s.HTTP)
@@ -296,7 +304,12 @@ func (c *conn) answer() (again bool) {
 		w.response.end()
 		w.head.reset()
 	}()
-	c.server.Handler.ServeHTTP(&w.response, &w.request)
+	if c.server.lists != nil && w.head.listed() {
+		w.list()
+		c.server.lists.ServeList(&w.exchange)
+	} else {
+		c.server.Handler.ServeHTTP(&w.response, c.http())
+	}
 	return w.response.finish()
 }
 

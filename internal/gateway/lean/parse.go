@@ -1,6 +1,10 @@
 package lean
 
-import "bytes"
+import (
+	"bytes"
+
+	"tidegate/internal/lines"
+)
 
 // span is a part of a buffer, counted from the start of a request.
 type span struct{ from, to int }
@@ -21,6 +25,8 @@ type head struct {
 	close  bool    // the client wants the connection to end
 
 	lengthSeen, connectionSeen, plainPath bool
+	// special says that there is a field with a meaning for more than the version.
+	special bool
 }
 
 func (h *head) reset() {
@@ -28,7 +34,8 @@ func (h *head) reset() {
 	*h = head{fields: fields}
 }
 
-// advance reads the complete lines of b, which is all there is of a request.
+// advance reads the complete lines of b, which is all there is of a request, and writes the
+// names of fields there in their canonical form.
 // It reports whether the header is complete, or why it is not for us: as soon as a
 // line shows it, because net/http would answer that line before the next one.
 func (h *head) advance(b []byte) (done bool, why reason) {
@@ -100,10 +107,7 @@ func (h *head) requestLine(line []byte) reason {
 // fieldLine accepts a token, a colon, and a value of visible ASCII with blanks
 // within. A folded line begins with a blank, which is no token.
 func (h *head) fieldLine(line []byte, from int) reason {
-	i := 0
-	for i < len(line) && isToken[line[i]] {
-		i++
-	}
+	i := lines.CanonicalName(line)
 	if i == 0 || i == len(line) || line[i] != ':' {
 		return reasonField
 	}
@@ -115,54 +119,33 @@ func (h *head) fieldLine(line []byte, from int) reason {
 		end--
 	}
 	name, value := line[:i], line[start:end]
-	if len(value) == 0 {
+	if len(value) == 0 || !lines.PlainValue(value) {
 		return reasonField
 	}
-	for _, c := range value {
-		if (c < ' ' || c > '~') && c != '\t' {
-			return reasonField
-		}
-	}
 	at := span{from + start, from + end}
-	if isNamed(name, "host") {
+	if string(name) == "Host" {
 		return h.setHost(value, at)
 	}
-	if why := h.special(name, value); why != reasonNone {
+	if why := h.meaning(name, value); why != reasonNone {
 		return why
 	}
 	h.fields = append(h.fields, field{span{from, from + i}, at})
 	return reasonNone
 }
 
-// special looks at the fields that say how the message or the connection goes on.
-func (h *head) special(name, value []byte) reason {
-	switch len(name) {
-	case len("expect"):
-		if isNamed(name, "expect") {
-			return reasonFraming
-		}
-	case len("upgrade"):
-		switch {
-		case isNamed(name, "upgrade"):
-			return reasonUpgrade
-		case isNamed(name, "trailer"):
-			return reasonFraming
-		}
-	case len("connection"):
-		if isNamed(name, "connection") {
-			return h.setConnection(value)
-		}
-	case len("content-length"):
-		switch {
-		case isNamed(name, "content-length"):
-			return h.setLength(value)
-		case isNamed(name, "http2-settings"):
-			return reasonUpgrade
-		}
-	case len("transfer-encoding"):
-		if isNamed(name, "transfer-encoding") {
-			return reasonFraming
-		}
+// meaning looks at the fields that say how the message or the connection goes on.
+func (h *head) meaning(name, value []byte) reason {
+	switch string(name) {
+	case "Expect", "Trailer", "Transfer-Encoding":
+		return reasonFraming
+	case "Upgrade", "Http2-Settings":
+		return reasonUpgrade
+	case "Connection":
+		return h.setConnection(value)
+	case "Content-Length":
+		return h.setLength(value)
+	case "Te", "Pragma":
+		h.special = true
 	}
 	return reasonNone
 }

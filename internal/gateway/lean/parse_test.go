@@ -20,8 +20,11 @@ func read(raw string, split int) (*http.Request, reason, bool) {
 		if done && !c.prepare() {
 			why = reasonLine
 		}
-		if done || why != reasonNone {
-			return &w.request, why, why == reasonNone
+		if done && why == reasonNone {
+			return c.http(), why, true
+		}
+		if why != reasonNone {
+			return nil, why, false
 		}
 	}
 	return nil, reasonNone, false

@@ -4,46 +4,75 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/textproto"
 	"net/url"
 	"strings"
 	"sync"
+
+	"tidegate/internal/lines"
 )
 
-// prepare makes the request and its response of a complete header, as net/http would. It returns
-// false for a target that net/url does not take; then nothing is changed.
+// prepare begins an exchange on a complete header. It returns false for a target that net/url
+// does not take; then nothing is changed.
 func (c *conn) prepare() bool {
+	w := c.work
+	h := &w.head
+	text := lines.View(w.in[w.r : w.r+h.next])
+	x := &w.exchange
+	x.Method, x.Target, x.Host = text[h.method.from:h.method.to], text[h.target.from:h.target.to], text[h.host.from:h.host.to]
+	if h.plainPath {
+		x.Path, _, _ = strings.Cut(x.Target, "?")
+	} else {
+		u, err := h.url(strings.Clone(x.Target))
+		if err != nil {
+			return false
+		}
+		x.Path = u.Path
+	}
+	w.headAt = w.r
+	w.r += h.next
+	x.conn = c
+	w.response.begin(c, x.Method == http.MethodHead, h.close)
+	c.bodyRead.Store(h.length == 0)
+	c.mayEndLines = 0
+	if x.Method == http.MethodPost {
+		c.mayEndLines = len("\r\n\r\n")
+	}
+	return true
+}
+
+// listed reports whether the request is one for a ListHandler.
+func (h *head) listed() bool { return h.length == 0 && !h.close && !h.special }
+
+// list makes the list of the header.
+func (w *work) list() {
+	text := lines.View(w.in[w.headAt : w.headAt+w.head.next])
+	w.exchange.Header.Reset()
+	for _, f := range w.head.fields {
+		w.exchange.Header.Add(text[f.name.from:f.name.to], text[f.value.from:f.value.to])
+	}
+}
+
+// http makes the request that net/http would.
+func (c *conn) http() *http.Request {
 	w := c.work
 	h := &w.head
 	// One string holds all that is taken from the header, because handlers may keep
 	// parts of it: in events, in spans, and in headers that are still being sent.
-	text := string(w.in[w.r : w.r+h.next])
-	target := text[h.target.from:h.target.to]
-	u, err := h.url(target)
-	if err != nil {
-		return false
-	}
-	w.r += h.next
-
+	text := string(w.in[w.headAt : w.headAt+h.next])
 	r := &w.request
 	*r = *c.base
-	r.Method, r.URL, r.RequestURI = text[h.method.from:h.method.to], u, target
+	r.Method, r.RequestURI = text[h.method.from:h.method.to], text[h.target.from:h.target.to]
+	r.URL, _ = h.url(r.RequestURI) // prepare has seen that it can be read
 	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
 	r.Host, r.RemoteAddr = text[h.host.from:h.host.to], c.remote
 	r.Close, r.ContentLength = h.close, h.length
 	r.Header = w.readHeader(text)
 	r.Body = http.NoBody
-	w.response.begin(c, r)
 	if h.length > 0 {
 		w.response.body = &body{conn: c, left: h.length}
 		r.Body = w.response.body
 	}
-	c.bodyRead.Store(h.length == 0)
-	c.mayEndLines = 0
-	if r.Method == http.MethodPost {
-		c.mayEndLines = len("\r\n\r\n")
-	}
-	return true
+	return r
 }
 
 func (h *head) url(target string) (*url.URL, error) {
@@ -60,7 +89,7 @@ func (w *work) readHeader(text string) http.Header {
 	clear(w.header)
 	values := make([]string, 0, len(w.head.fields))
 	for _, f := range w.head.fields {
-		name, value := textproto.CanonicalMIMEHeaderKey(text[f.name.from:f.name.to]), text[f.value.from:f.value.to]
+		name, value := text[f.name.from:f.name.to], text[f.value.from:f.value.to]
 		if before, ok := w.header[name]; ok {
 			w.header[name] = append(before, value)
 			continue

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+
+	"tidegate/internal/lines"
 )
 
 const (
@@ -32,11 +34,11 @@ const (
 
 // response writes one response. It belongs to the handler until that returns.
 type response struct {
-	conn    *conn
-	request *http.Request
-	body    *body // of the request; nil if it has none
-	header  http.Header
-	out     []byte // that is not yet sent
+	conn   *conn
+	toHead bool  // the request's method is HEAD
+	body   *body // of the request; nil if it has none
+	header http.Header
+	out    []byte // that is not yet sent
 
 	framing   framing
 	status    int   // 0 before WriteHeader
@@ -49,14 +51,14 @@ type response struct {
 	err       error    // of the connection
 }
 
-func (w *response) begin(c *conn, r *http.Request) {
-	*w = response{conn: c, request: r, header: w.header, out: w.out[:0], announced: w.announced[:0], closing: r.Close}
+func (w *response) begin(c *conn, toHead, closing bool) {
+	*w = response{conn: c, toHead: toHead, header: w.header, out: w.out[:0], announced: w.announced[:0], closing: closing}
 }
 
 // end drops what the handler may have put in.
 func (w *response) end() {
 	clear(w.header)
-	w.conn, w.request, w.body = nil, nil, nil
+	w.conn, w.body = nil, nil
 }
 
 // Header implements http.ResponseWriter.
@@ -98,11 +100,30 @@ func (w *response) WriteHeader(status int) {
 	}
 	w.status = status
 	w.out = appendStatus(w.out, status)
-	w.decide()
-	w.appendFields()
-	if w.framing != undecided {
-		w.out = append(w.out, "\r\n"...)
+	w.announce()
+	w.decide(w.header["Content-Length"], w.header["Connection"])
+	for name, values := range w.header {
+		if !strings.HasPrefix(name, http.TrailerPrefix) && w.passes(name) {
+			w.out = appendField(w.out, name, values)
+		}
 	}
+	w.endFields(len(w.header["Date"]) > 0)
+}
+
+// writeList is WriteHeader of a response that is not informational and whose header is a
+// list, beside which there is none. It announces no trailers.
+func (w *response) writeList(status int, h *lines.Header) {
+	w.status = status
+	w.out = appendStatus(w.out, status)
+	w.decide(h.Lines("Content-Length"), h.Lines("Connection"))
+	dated := false
+	for i, name := range h.Names {
+		if w.passes(name) {
+			w.out = append(append(append(append(w.out, name...), ": "...), h.Values[i]...), "\r\n"...)
+			dated = dated || name == "Date"
+		}
+	}
+	w.endFields(dated)
 }
 
 // inform sends an informational response.
@@ -117,17 +138,8 @@ func (w *response) inform(status int) {
 	w.send()
 }
 
-// decide finds the framing that is clear from the status and the header.
-func (w *response) decide() {
-	w.length = -1
-	if list := w.header["Content-Length"]; len(list) > 0 {
-		n, err := strconv.ParseInt(list[0], 10, 64)
-		if err == nil && n >= 0 {
-			w.length = n
-		} else {
-			w.conn.server.logf("http: invalid Content-Length of %q", list[0])
-		}
-	}
+// announce notes which trailers the header names.
+func (w *response) announce() {
 	for _, list := range w.header["Trailer"] {
 		for name := range strings.SplitSeq(list, ",") {
 			name = textproto.CanonicalMIMEHeaderKey(textproto.TrimString(name))
@@ -136,13 +148,26 @@ func (w *response) decide() {
 			}
 		}
 	}
+}
+
+// decide finds the framing that is clear from the status and the header.
+func (w *response) decide(lengths, connection []string) {
+	w.length = -1
+	if len(lengths) > 0 {
+		n, err := strconv.ParseInt(lengths[0], 10, 64)
+		if err == nil && n >= 0 {
+			w.length = n
+		} else {
+			w.conn.server.logf("http: invalid Content-Length of %q", lengths[0])
+		}
+	}
 	switch {
-	case !bodyAllowed(w.status) || w.request.Method == http.MethodHead:
+	case !bodyAllowed(w.status) || w.toHead:
 		w.framing = byNothing
 	case w.length >= 0:
 		w.framing = byLength
 	}
-	if slices.Contains(w.header["Connection"], "close") || w.conn.server.closing.Load() {
+	if slices.Contains(connection, "close") || w.conn.server.closing.Load() {
 		w.closing = true
 	}
 }
@@ -152,25 +177,32 @@ func bodyAllowed(status int) bool {
 	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
 }
 
-// appendFields writes the header less what is about the framing, and that as it is.
-func (w *response) appendFields() {
-	for name, values := range w.header {
-		switch {
-		case name == "Content-Length", name == "Transfer-Encoding", strings.HasPrefix(name, http.TrailerPrefix):
-		case name == "Connection" && w.closing:
-		case name == "Content-Type" && w.status == http.StatusNotModified:
-		default:
-			w.out = appendField(w.out, name, values)
-		}
+// passes reports whether a field goes out as it is: it is not about the framing.
+func (w *response) passes(name string) bool {
+	switch name {
+	case "Content-Length", "Transfer-Encoding":
+		return false
+	case "Connection":
+		return !w.closing
+	case "Content-Type":
+		return w.status != http.StatusNotModified
 	}
+	return true
+}
+
+// endFields writes what the header must have and, if the framing is clear, its end.
+func (w *response) endFields(dated bool) {
 	if w.length >= 0 && bodyAllowed(w.status) {
 		w.out = appendLength(w.out, w.length)
 	}
 	if w.closing {
 		w.out = append(w.out, "Connection: close\r\n"...)
 	}
-	if len(w.header["Date"]) == 0 {
+	if !dated {
 		w.out = append(append(append(w.out, "Date: "...), *w.conn.server.date.Load()...), "\r\n"...)
+	}
+	if w.framing != undecided {
+		w.out = append(w.out, "\r\n"...)
 	}
 }
 

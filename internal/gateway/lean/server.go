@@ -23,7 +23,8 @@ import (
 // to HTTP. Its methods may be called concurrently; fields are set before Serve.
 type Server struct {
 	// Handler answers the requests that are served here. It must keep nothing of a
-	// request or a response writer after it has returned; strings it may keep.
+	// request or a response writer after it has returned; strings it may keep. It may be
+	// a ListHandler, too.
 	Handler http.Handler
 	// HTTP gets what is not served here. Its Handler, limits, ErrorLog and hooks are its own.
 	HTTP *http.Server
@@ -38,6 +39,7 @@ type Server struct {
 	// connection is awaited. It may be on its way.
 	NewConnGrace time.Duration
 
+	lists      ListHandler // Handler, or nil
 	closing    atomic.Bool
 	ended      atomic.Bool // the grace is over
 	ticks      atomic.Int64
@@ -65,6 +67,7 @@ type Stats struct {
 
 func (s *Server) init() {
 	s.setUp.Do(func() {
+		s.lists, _ = s.Handler.(ListHandler)
 		s.handed.conns, s.handed.closed = make(chan net.Conn), make(chan struct{})
 		s.stop, s.wake = make(chan struct{}), make(chan struct{}, 1)
 		s.mu.Lock() // Stats may be asked before Serve

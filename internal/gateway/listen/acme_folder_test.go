@@ -3,6 +3,7 @@ package listen
 import (
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/mholt/acmez/v3"
 	"github.com/mholt/acmez/v3/acme"
+
+	"tidegate/internal/gateway/lean"
 )
 
 func TestChallengesUnderWayAreAnsweredAndNoOthers(t *testing.T) {
@@ -23,8 +26,13 @@ func TestChallengesUnderWayAreAnsweredAndNoOthers(t *testing.T) {
 	byTLS.Type = acme.ChallengeTypeTLSALPN01
 
 	handler := other.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "a script") }))
+	lists := &lean.Server{Handler: other.Handler(listing{}), HTTP: &http.Server{ReadHeaderTimeout: time.Minute}}
+	addr := serveLean(t, lists)
 	f := func(method, host, path, want string) {
 		t.Helper()
+		if got := askLean(t, addr, method, host, path); got != want {
+			t.Errorf("with lists, %s http://%s%s: %q, want %q", method, host, path, got, want)
+		}
 		r := httptest.NewRequest(method, "http://"+host+path, nil)
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, r)
@@ -46,6 +54,9 @@ func TestChallengesUnderWayAreAnsweredAndNoOthers(t *testing.T) {
 	f(http.MethodGet, "shop.example.com", path+token+"x", "a script")
 	f(http.MethodGet, "shop.example.com", path+"..%2faccount.json", "a script")
 	f(http.MethodGet, "shop.example.com", path, "a script")
+	if got := askLean(t, addr, http.MethodGet, "shop.example.com", "/"); got != "a list" {
+		t.Errorf("a request for a script was answered %q", got)
+	}
 
 	c := loadWith(t, other)
 	leaf, err := visit(t, c, "shop.example.com", acmez.ACMETLS1Protocol)
@@ -90,4 +101,48 @@ func TestNobodyElseReadsACMEKeys(t *testing.T) {
 	if err != nil || files < 5 {
 		t.Errorf("looked at %d files, %v", files, err)
 	}
+}
+
+// listing is a handler of both kinds of requests.
+type listing struct{}
+
+func (listing) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	_, _ = io.WriteString(w, "a script")
+}
+func (listing) ServeList(x *lean.Exchange) { _, _ = io.WriteString(x.Writer(), "a list") }
+
+func serveLean(t *testing.T, s *lean.Server) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(l) }()
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		<-ended
+	})
+	return l.Addr().String()
+}
+
+func askLean(t *testing.T, addr, method, host, path string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = host
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/mholt/acmez/v3"
 	"github.com/mholt/acmez/v3/acme"
+
+	"tidegate/internal/gateway/lean"
 )
 
 // accountHolder knows the account with the authority once it was needed.
@@ -138,24 +140,48 @@ func (s solver) CleanUp(_ context.Context, c acme.Challenge) error {
 const challengePath = "/.well-known/acme-challenge/"
 
 // Handler answers http-01 challenges that are under way, for the host that they are
-// about, and passes everything else on.
+// about, and passes everything else on. It is a lean.ListHandler if next is one.
 func (a *ACME) Handler(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, ok := strings.CutPrefix(r.URL.Path, challengePath)
-		if !ok || r.Method != http.MethodGet && r.Method != http.MethodHead {
-			next.ServeHTTP(w, r)
-			return
-		}
-		c, err := a.folder.challenge(acme.ChallengeTypeHTTP01, token)
-		if err != nil || c.Identifier.Value != plainName(r.Host) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		a.counts.challenges[slices.Index(acmeChallenges, acme.ChallengeTypeHTTP01)].Add(1)
-		w.Header().Set("Content-Type", "text/plain")
-		w.Header().Set("Cache-Control", "no-store")
-		_, _ = w.Write([]byte(c.KeyAuthorization)) // the authority asks again
-	})
+	h := challenged{a, next}
+	if lists, ok := next.(lean.ListHandler); ok {
+		return challengedLists{h, lists}
+	}
+	return h
+}
+
+type challenged struct {
+	acme *ACME
+	next http.Handler
+}
+
+func (h challenged) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	token, ok := strings.CutPrefix(r.URL.Path, challengePath)
+	if !ok || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		h.next.ServeHTTP(w, r)
+		return
+	}
+	c, err := h.acme.folder.challenge(acme.ChallengeTypeHTTP01, token)
+	if err != nil || c.Identifier.Value != plainName(r.Host) {
+		h.next.ServeHTTP(w, r)
+		return
+	}
+	h.acme.counts.challenges[slices.Index(acmeChallenges, acme.ChallengeTypeHTTP01)].Add(1)
+	w.Header().Set("Content-Type", "text/plain")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write([]byte(c.KeyAuthorization)) // the authority asks again
+}
+
+type challengedLists struct {
+	challenged
+	lists lean.ListHandler
+}
+
+func (h challengedLists) ServeList(x *lean.Exchange) {
+	if strings.HasPrefix(x.Path, challengePath) {
+		h.ServeHTTP(x.HTTP())
+		return
+	}
+	h.lists.ServeList(x)
 }
 
 // isChallenge says that a client wants nothing but the answer to tls-alpn-01.

@@ -1,4 +1,4 @@
-package runtime
+package lines
 
 import (
 	"bytes"
@@ -14,19 +14,19 @@ func TestOctetsAreThoseOfHTTPGuts(t *testing.T) {
 			for c := range 256 {
 				b := bytes.Repeat([]byte{'a'}, length)
 				b[place] = byte(c)
-				if got, want := validValue(b), httpguts.ValidHeaderFieldValue(string(b)); got != want {
+				if got, want := ValidValue(b), httpguts.ValidHeaderFieldValue(string(b)); got != want {
 					t.Errorf("the value %q is valid: %t, want %t", b, got, want)
 				}
-				if got, want := validToken(string(b)), httpguts.ValidHeaderFieldName(string(b)); got != want {
+				if got, want := ValidName(string(b)), httpguts.ValidHeaderFieldName(string(b)); got != want {
 					t.Errorf("the name %q is valid: %t, want %t", b, got, want)
 				}
 			}
 		}
 	}
-	if !validValue(nil) || validToken("") {
+	if !ValidValue(nil) || ValidName("") {
 		t.Error("a value may be empty, and a name may not")
 	}
-	if validValue([]byte("\t\xff\t\xff\t\xff\t\x7f")) || !validValue([]byte("\t\xff\t\xff\t\xff\t\xff\t")) {
+	if ValidValue([]byte("\t\xff\t\xff\t\xff\t\x7f")) || !ValidValue([]byte("\t\xff\t\xff\t\xff\t\xff\t")) {
 		t.Error("a tab in a word decides about the other bytes of it")
 	}
 }

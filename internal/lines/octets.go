@@ -1,6 +1,11 @@
-package runtime
+package lines
 
 import "encoding/binary"
+
+const (
+	each    = 0x0101010101010101
+	topBits = each * 0x80
+)
 
 // What may stand where in a header, as tables and in words of eight bytes: these
 // checks see every byte of every head, in both directions.
@@ -19,7 +24,25 @@ var headerCase = func() (t [2][256]byte) {
 	return t
 }()
 
-func validToken(s string) bool {
+// CanonicalName finds the token that b begins with, writes it there as
+// http.CanonicalHeaderKey has it, and returns its length.
+func CanonicalName(b []byte) int {
+	word := 1 // its first letter is upper case, the others are lower
+	for i, octet := range b {
+		c := headerCase[word][octet]
+		if c == 0 {
+			return i
+		}
+		b[i], word = c, 0
+		if c == '-' {
+			word = 1
+		}
+	}
+	return len(b)
+}
+
+// ValidName reports whether s is a token, as a header's name must be.
+func ValidName(s string) bool {
 	for i := range len(s) {
 		if headerCase[0][s[i]] == 0 {
 			return false
@@ -28,12 +51,27 @@ func validToken(s string) bool {
 	return s != ""
 }
 
-// validValue reports whether b may be the value of a header: it has no control
+// ValidValue reports whether b may be the value of a header: it has no control
 // character but tabs (RFC 9110, section 5.5). Bytes above 127 have no meaning and are
 // let through, as everywhere.
-func validValue(b []byte) bool {
+func ValidValue(b []byte) bool {
 	for ; len(b) >= 8; b = b[8:] {
 		if hasControl(binary.LittleEndian.Uint64(b)) && !validBytes(b[:8]) {
+			return false
+		}
+	}
+	return validBytes(b)
+}
+
+// PlainValue reports whether ValidValue does, and b is ASCII.
+func PlainValue(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		if x := binary.LittleEndian.Uint64(b); x&topBits != 0 || hasControl(x) && !validBytes(b[:8]) {
+			return false
+		}
+	}
+	for _, c := range b {
+		if c >= 0x80 {
 			return false
 		}
 	}
@@ -52,7 +90,6 @@ func validBytes(b []byte) bool {
 // hasControl reports whether one of eight bytes is a control character. Subtracting
 // sets the top bit of a byte that is smaller; those that had it set before are masked.
 func hasControl(x uint64) bool {
-	const each = 0x0101010101010101
 	del := x ^ each*0x7f // is 0 where there was one
-	return ((x-each*' ')&^x|(del-each)&^del)&(each*0x80) != 0
+	return ((x-each*' ')&^x|(del-each)&^del)&topBits != 0
 }
