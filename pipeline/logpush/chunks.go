@@ -112,11 +112,7 @@ func (c *chunks) ask(partition int, offset int64) *ticket {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if found := c.find(at); found != nil {
-		if found.asked {
-			c.metrics.shared.Add(context.Background(), 1)
-		}
-		found.asked = true
-		return &ticket{chunks: c, spot: at, ready: always}
+		return c.cachedTicket(at, found)
 	}
 	f := c.flights[at]
 	if f == nil {
@@ -126,6 +122,27 @@ func (c *chunks) ask(partition int, offset int64) *ticket {
 	}
 	f.askers++
 	return &ticket{flight: f, chunks: c, spot: at, ready: f.ready}
+}
+
+// atHand is ask for a chunk that is in the cache. It returns nil if it is not.
+func (c *chunks) atHand(partition int, offset int64) *ticket {
+	at := spot{partition, offset}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found := c.find(at)
+	if found == nil {
+		return nil
+	}
+	return c.cachedTicket(at, found)
+}
+
+// cachedTicket is called with mu held.
+func (c *chunks) cachedTicket(at spot, found *chunk) *ticket {
+	if found.asked {
+		c.metrics.shared.Add(context.Background(), 1)
+	}
+	found.asked = true
+	return &ticket{chunks: c, spot: at, ready: always}
 }
 
 // takeOff begins a fetch. Mu is held.
