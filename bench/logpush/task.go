@@ -197,12 +197,12 @@ type meter struct {
 	gzip    atomic.Int64
 }
 
-func (m *meter) Fetch(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Record, error) {
+func (m *meter) FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Batches, error) {
 	if m.first.CompareAndSwap(0, time.Now().UnixNano()) {
 		m.cpu.Store(int64(processorTime()))
 	}
 	m.fetches.Add(1)
-	return m.reader.Fetch(ctx, partition, offset, wait)
+	return m.reader.FetchBatches(ctx, partition, offset, wait)
 }
 
 // measured is a sink that counts.

@@ -19,7 +19,7 @@ const (
 // and what differs is scanned. The zero value is ready. It belongs to one goroutine
 // and keeps pointing into one of the events.
 type Splitter struct {
-	text    []byte // the example: valid, without white space; nil is none
+	text    []byte // a copy of the example: valid, without white space; empty is none
 	leaves  []leaf
 	members []member
 
@@ -41,7 +41,7 @@ type member struct {
 // Split takes the fields out of value into r. See Record.Split.
 func (s *Splitter) Split(r *Record, value []byte) error {
 	whole, same := false, false
-	if s.text != nil && len(value) <= math.MaxInt32 {
+	if len(s.text) > 0 && len(value) <= math.MaxInt32 {
 		whole, same = s.follow(r, value)
 	}
 	if same {
@@ -62,7 +62,7 @@ func (s *Splitter) learn(r *Record, value []byte) error {
 	if err := r.Split(value); err != nil {
 		return err
 	}
-	s.text, s.leaves, s.members = nil, s.leaves[:0], s.members[:0]
+	s.text, s.leaves, s.members = s.text[:0], s.leaves[:0], s.members[:0]
 	scan := scanner{data: value, leaves: &s.leaves}
 	next, after := 0, 0
 	err := scan.members(func(name, raw []byte) error {
@@ -76,7 +76,7 @@ func (s *Splitter) learn(r *Record, value []byte) error {
 		return nil
 	})
 	if err == nil && !scan.spaced && len(s.leaves) < leavesMax {
-		s.text = value
+		s.text = append(s.text, value...)
 		s.shifts = append(s.shifts[:0], make([]int, len(s.leaves)+1)...)
 	}
 	return nil

@@ -82,14 +82,15 @@ func BenchmarkDelivery(b *testing.B) {
 		facts: newFacts("", Traits{}), holding: budget.open()}
 	now := time.Now()
 	value := event("ok", 12)
+	var memory arena
 	b.SetBytes(int64(len(value)))
 	b.ReportAllocs()
 	for i := range b.N {
 		if i%100_000 == 99_999 {
 			d.window = newWindow(settings)
 		}
-		c := newChunk(spot{0, int64(i)}, []stream.Record{{Offset: int64(i), Time: now, Account: account, Value: value}})
-		if taken, err := d.take(now, &c.records[0]); !taken || err != nil {
+		memory.splitAll([]stream.Record{{Offset: int64(i), Time: now, Account: account, Value: value}})
+		if taken, err := d.take(now, &memory.entries[0]); !taken || err != nil {
 			b.Fatal(taken, err)
 		}
 	}

@@ -4,54 +4,34 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math"
 	"runtime"
 	"slices"
-	"sort"
 	"sync"
 
-	"tidegate/internal/logjob"
 	"tidegate/pipeline/stream"
 )
 
 // Reader reads the event topic for all jobs together. It is safe for concurrent use.
 type Reader interface {
-	// Fetch returns the records of a partition from offset on, as many as fit into
-	// one answer, the first being the first that is kept. Where there is none yet it
-	// returns none, or, if it is to wait, blocks until there is one. A broker that is
-	// away is waited for in any case. The error is ctx's, or a
-	// *stream.OutOfRangeError.
+	// FetchBatches returns the records of a partition from offset on, as many as fit
+	// into one answer, the first being the first that is kept. Where there is none yet
+	// it returns none, or, if it is to wait, blocks until there is one. A broker that is
+	// away is waited for in any case. The error is ctx's, or a *stream.OutOfRangeError.
+	FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Batches, error)
+}
+
+// RecordReader is Reader for those who decode for themselves alone.
+type RecordReader interface {
 	Fetch(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Record, error)
 }
 
-// chunk is a range of one partition, read, decoded and split once for all jobs.
-// Nobody changes it.
-type chunk struct {
-	spot            // that was asked for
-	next    int64   // offset after the last record
-	records []entry // not empty
-	bytes   int64
-}
-
-// entry is a record of a chunk.
-type entry struct {
-	*stream.Record
-	event     logjob.Record
-	malformed bool // event is empty: the value is not one JSON object
-	truncated bool // Logs or Exceptions were cut to their budget
-}
-
-// from returns the records at and behind a position.
-func (c *chunk) from(position int64) []entry {
-	i := sort.Search(len(c.records), func(i int) bool { return c.records[i].Offset >= position })
-	return c.records[i:]
-}
-
 // chunks lets all jobs of the process read the topic once. Jobs that stand at the
-// same place wait for one fetch and get one chunk; jobs that are a little behind
-// find it in the cache; a job that lags reads for itself.
+// same place wait for one fetch; the first that looks at a chunk of it decodes it for
+// all; jobs that are a little behind find it in the cache; a job that lags reads for itself.
 //
-// In memory are the cache, chunks whose askers have not had their turn yet, and
-// those that somebody looks at; each is bounded by a number of its own.
+// In memory are the cache, chunks that somebody looks at, and those of fetches whose
+// askers have not had their turn yet; each is bounded by a number of its own.
 type chunks struct {
 	reader  Reader
 	limit   int64 // bytes of the cache
@@ -63,12 +43,16 @@ type chunks struct {
 	// left. Waiting for what is still to come is not bounded: it brings little.
 	loads   chan struct{}
 	running sync.WaitGroup
+	ending  context.Context // of fetches
+	end     context.CancelFunc
 
 	mu      sync.Mutex
 	cached  map[int][]*chunk // by partition, in the order of first
 	oldest  []*chunk         // all of them, in the order in which they came
 	bytes   int64            // of all of them
 	flights map[spot]*flight
+	seats   map[int][]*seat // by partition
+	spare   []*arena        // as many as there are desks, at most
 }
 
 // spot is an offset of a partition.
@@ -80,31 +64,40 @@ type spot struct {
 // flight is one fetch and its result, which stays until all who asked have left.
 type flight struct {
 	ready  chan struct{} // closed when chunk or err is there
-	chunk  *chunk
+	chunk  *chunk        // the first of the answer
 	err    error
 	cancel context.CancelFunc
 
 	// Guarded by chunks.mu.
 	askers int
 	loaded bool // holds one of loads
+	landed bool
+}
+
+// seat is where a delivery stands in its partition.
+type seat struct {
+	partition int
+	position  int64 // guarded by chunks.mu
 }
 
 func newChunks(reader Reader, limit int64, m *metrics) *chunks {
 	processors := runtime.GOMAXPROCS(0)
-	return &chunks{
+	c := &chunks{
 		reader: reader, limit: limit, metrics: m,
-		desks: make(chan struct{}, processors), loads: make(chan struct{}, processors+2),
-		cached: map[int][]*chunk{}, flights: map[spot]*flight{},
+		desks: make(chan struct{}, processors), loads: make(chan struct{}, 2*processors+2),
+		cached: map[int][]*chunk{}, flights: map[spot]*flight{}, seats: map[int][]*seat{},
 	}
+	c.ending, c.end = context.WithCancel(context.Background())
+	return c
 }
 
 // ticket is one delivery's wish for the chunk at a spot. Whoever has one leaves
 // soon after it is ready: others wait for the memory.
 type ticket struct {
-	*flight
-	chunks *chunks
-	spot   spot
-	cached bool
+	*flight // nil if the chunk is in the cache
+	chunks  *chunks
+	spot    spot
+	ready   <-chan struct{}
 }
 
 var always = func() chan struct{} {
@@ -119,38 +112,88 @@ func (c *chunks) ask(partition int, offset int64) *ticket {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if found := c.find(at); found != nil {
-		c.metrics.shared.Add(context.Background(), 1)
-		return &ticket{flight: &flight{ready: always, chunk: found}, cached: true}
+		return c.cachedTicket(at, found)
 	}
 	f := c.flights[at]
 	if f == nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		f = &flight{ready: make(chan struct{}), cancel: cancel}
-		c.flights[at] = f
-		c.running.Go(func() { c.fly(ctx, at, f) })
+		f = c.takeOff(at, false)
 	} else {
 		c.metrics.shared.Add(context.Background(), 1)
 	}
 	f.askers++
-	return &ticket{flight: f, chunks: c, spot: at}
+	return &ticket{flight: f, chunks: c, spot: at, ready: f.ready}
+}
+
+// atHand is ask for a chunk that is in the cache. It returns nil if it is not.
+func (c *chunks) atHand(partition int, offset int64) *ticket {
+	at := spot{partition, offset}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found := c.find(at)
+	if found == nil {
+		return nil
+	}
+	return c.cachedTicket(at, found)
+}
+
+// cachedTicket is called with mu held.
+func (c *chunks) cachedTicket(at spot, found *chunk) *ticket {
+	if found.asked {
+		c.metrics.shared.Add(context.Background(), 1)
+	}
+	found.asked = true
+	return &ticket{chunks: c, spot: at, ready: always}
+}
+
+// takeOff begins a fetch. Mu is held.
+func (c *chunks) takeOff(at spot, ahead bool) *flight {
+	ctx, cancel := context.WithCancel(c.ending)
+	f := &flight{ready: make(chan struct{}), cancel: cancel, loaded: ahead}
+	if ahead {
+		f.askers++
+	}
+	c.flights[at] = f
+	c.running.Go(func() { c.fly(ctx, at, f, ahead) })
+	return f
+}
+
+// readAhead begins to fetch what follows an answer that was full, so that it is there
+// when the answer is through. It does so while few others load.
+func (c *chunks) readAhead(at spot) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flights[at] != nil || c.find(at) != nil {
+		return
+	}
+	select {
+	case c.loads <- struct{}{}:
+		c.takeOff(at, true)
+	default:
+	}
 }
 
 // leave gives the ticket back. A fetch that nobody waits for any more ends.
 func (t *ticket) leave() {
-	if t.cached {
+	if t.flight != nil {
+		t.chunks.mu.Lock()
+		defer t.chunks.mu.Unlock()
+		t.chunks.leave(t.spot, t.flight)
+	}
+}
+
+// leave is called with mu held.
+func (c *chunks) leave(at spot, f *flight) {
+	if f.askers--; f.askers > 0 {
 		return
 	}
-	c := t.chunks
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if t.askers--; t.askers > 0 {
-		return
+	f.cancel()
+	if c.flights[at] == f {
+		delete(c.flights, at)
 	}
-	t.cancel()
-	if c.flights[t.spot] == t.flight {
-		delete(c.flights, t.spot)
+	if f.landed && f.chunk != nil {
+		c.unpin(f.chunk)
 	}
-	c.unload(t.flight)
+	c.unload(f)
 }
 
 // load takes one of loads for a flight and reports whether somebody still waits for it.
@@ -179,21 +222,21 @@ func (c *chunks) unload(f *flight) {
 
 // fly fetches the chunk at a spot. First it asks for what is there: that is much
 // if the asker lags, so only a few may do so at a time. If there is nothing, it
-// waits at the end of the partition.
-func (c *chunks) fly(ctx context.Context, at spot, f *flight) {
-	if !c.load(ctx, f) {
+// waits at the end of the partition, unless nobody asked yet.
+func (c *chunks) fly(ctx context.Context, at spot, f *flight, ahead bool) {
+	if !ahead && !c.load(ctx, f) {
 		return
 	}
-	records, err := c.fetch(ctx, at, false)
-	if err == nil && len(records) == 0 {
+	batches, err := c.fetch(ctx, at, false)
+	if err == nil && len(batches) == 0 {
 		c.mu.Lock()
 		c.unload(f)
+		if ahead {
+			ahead = false
+			c.leave(at, f)
+		}
 		c.mu.Unlock()
-		records, err = c.fetch(ctx, at, true)
-	}
-	var got *chunk
-	if err == nil {
-		got = newChunk(at, records)
+		batches, err = c.fetch(ctx, at, true) // ctx has ended if nobody waits
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -203,31 +246,105 @@ func (c *chunks) fly(ctx context.Context, at spot, f *flight) {
 	if _, gone := errors.AsType[*stream.OutOfRangeError](err); gone {
 		c.forget(at.partition)
 	}
-	if got != nil {
-		c.keep(got)
+	if err == nil {
+		f.chunk = c.keep(at.partition, batches)
+		f.chunk.asked = f.chunk.asked || f.askers > 0 && !ahead
 	}
-	f.chunk, f.err = got, err
+	f.err, f.landed = err, true
+	if f.askers > 0 && f.chunk != nil {
+		f.chunk.pins++
+	}
 	close(f.ready)
-}
-
-func (c *chunks) fetch(ctx context.Context, at spot, wait bool) ([]stream.Record, error) {
-	c.metrics.fetches.Add(ctx, 1)
-	return c.reader.Fetch(ctx, at.partition, at.offset, wait)
-}
-
-// newChunk decodes what was fetched.
-func newChunk(at spot, records []stream.Record) *chunk {
-	const entryBytes = 512 // with the fields of its event
-	c := &chunk{spot: at, next: records[len(records)-1].Offset + 1, records: make([]entry, len(records)), bytes: 1024}
-	var splitter logjob.Splitter
-	for i := range records {
-		e := &c.records[i]
-		e.Record = &records[i]
-		e.malformed = splitter.Split(&e.event, e.Value) != nil
-		e.truncated = !e.malformed && e.event.Truncate()
-		c.bytes += int64(len(e.Value)) + entryBytes
+	if ahead {
+		c.leave(at, f)
 	}
-	return c
+}
+
+func (c *chunks) fetch(ctx context.Context, at spot, wait bool) ([]stream.Batches, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	c.metrics.fetches.Add(ctx, 1)
+	return c.reader.FetchBatches(ctx, at.partition, at.offset, wait)
+}
+
+// take returns the chunk of a ticket that is ready, decoded, for as long as it is not
+// put back. It is nil if it has left the cache meanwhile. Whoever takes one has a desk.
+func (t *ticket) take() (*chunk, error) {
+	c := t.chunks
+	c.mu.Lock()
+	k := c.find(t.spot)
+	if t.flight != nil {
+		k = t.flight.chunk
+	}
+	if k == nil {
+		c.mu.Unlock()
+		return nil, nil
+	}
+	k.pins++
+	c.mu.Unlock()
+	k.once.Do(func() { c.decode(k) })
+	if k.err != nil {
+		c.put(k)
+		return nil, k.err
+	}
+	return k, nil
+}
+
+// put gives a chunk back.
+func (c *chunks) put(k *chunk) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unpin(k)
+}
+
+// decode is called once for a chunk, by its first reader.
+func (c *chunks) decode(k *chunk) {
+	if k.batches.More {
+		defer c.readAhead(spot{k.partition, k.next})
+	}
+	k.arena = c.arena()
+	k.records, k.err = k.arena.split(&k.batches)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := k.bytes
+	k.batches = stream.Batches{}
+	k.bytes = k.arena.size()
+	if k.cached {
+		c.bytes += k.bytes - before
+		c.shrink()
+	}
+	if k.err != nil { // whoever comes next shall fetch it again
+		c.drop(k)
+	}
+}
+
+func (c *chunks) arena() *arena {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.spare); n > 0 {
+		a := c.spare[n-1]
+		c.spare = c.spare[:n-1]
+		return a
+	}
+	return &arena{}
+}
+
+// unpin lets somebody go who used a chunk. Mu is held.
+func (c *chunks) unpin(k *chunk) {
+	k.pins--
+	c.recycle(k)
+}
+
+// recycle keeps the memory of a chunk that nobody uses any more. Mu is held.
+func (c *chunks) recycle(k *chunk) {
+	if k.pins > 0 || k.cached || k.arena == nil {
+		return
+	}
+	if len(c.spare) < cap(c.desks) && k.arena.size() <= arenaMax {
+		c.spare = append(c.spare, k.arena)
+	}
+	k.arena, k.records = nil, nil
 }
 
 // find is called with mu held.
@@ -243,36 +360,96 @@ func (c *chunks) find(at spot) *chunk {
 	return nil
 }
 
-// keep is called with mu held.
-func (c *chunks) keep(k *chunk) {
-	list := c.cached[k.partition]
-	i, _ := slices.BinarySearchFunc(list, k.offset, func(k *chunk, offset int64) int { return cmp.Compare(k.offset, offset) })
-	c.cached[k.partition] = slices.Insert(list, i, k)
-	c.oldest = append(c.oldest, k)
-	c.bytes += k.bytes
+// keep puts what was fetched into the cache and returns the first chunk of it. Mu is held.
+func (c *chunks) keep(partition int, batches []stream.Batches) (first *chunk) {
+	for _, b := range batches {
+		k := &chunk{spot: spot{partition, b.First}, next: b.Next, batches: b, bytes: int64(b.Size()) + chunkBytes, cached: true}
+		list := c.cached[partition]
+		i, known := slices.BinarySearchFunc(list, k.offset, func(k *chunk, offset int64) int { return cmp.Compare(k.offset, offset) })
+		if known && list[i].next == k.next {
+			k = list[i]
+		} else {
+			c.cached[partition] = slices.Insert(list, i, k)
+			c.oldest = append(c.oldest, k)
+			c.bytes += k.bytes
+		}
+		if first == nil {
+			first = k
+		}
+	}
+	first.pins++ // it is what was asked for, whatever the limit
+	c.shrink()
+	first.pins--
+	return first
+}
+
+// shrink drops the oldest chunks until the cache is within its limit. Mu is held.
+func (c *chunks) shrink() {
 	for c.bytes > c.limit && len(c.oldest) > 0 {
 		c.drop(c.oldest[0])
-		c.oldest[0] = nil
-		c.oldest = c.oldest[1:]
 	}
 }
 
-// drop takes a chunk out of its partition's list. Mu is held.
+// drop takes a chunk out of the cache, if it is there. Mu is held.
 func (c *chunks) drop(k *chunk) {
+	if !k.cached {
+		return
+	}
+	k.cached = false
 	c.cached[k.partition] = slices.DeleteFunc(c.cached[k.partition], func(other *chunk) bool { return other == k })
+	i := slices.Index(c.oldest, k)
+	c.oldest = slices.Delete(c.oldest, i, i+1)
 	c.bytes -= k.bytes
+	c.recycle(k)
 }
 
 // forget drops all of a partition: what Kafka has at these offsets may be
 // something else from now on. Mu is held.
 func (c *chunks) forget(partition int) {
-	c.oldest = slices.DeleteFunc(c.oldest, func(k *chunk) bool {
-		if k.partition == partition {
-			c.bytes -= k.bytes
-		}
-		return k.partition == partition
-	})
-	delete(c.cached, partition)
+	for _, k := range slices.Clone(c.cached[partition]) {
+		c.drop(k)
+	}
+}
+
+// join seats a delivery, which has not said yet where it stands.
+func (c *chunks) join(partition int) *seat {
+	s := &seat{partition: partition, position: -1}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seats[partition] = append(c.seats[partition], s)
+	return s
+}
+
+// pass notes where a delivery stands. What all of its partition have passed is dropped.
+func (c *chunks) pass(s *seat, position int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.position = position
+	c.dropPassed(s.partition)
+}
+
+// quit gives a seat back.
+func (c *chunks) quit(s *seat) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seats[s.partition] = slices.DeleteFunc(c.seats[s.partition], func(other *seat) bool { return other == s })
+	if len(c.seats[s.partition]) == 0 {
+		delete(c.seats, s.partition)
+		c.forget(s.partition)
+		return
+	}
+	c.dropPassed(s.partition)
+}
+
+// dropPassed is called with mu held.
+func (c *chunks) dropPassed(partition int) {
+	lowest := int64(math.MaxInt64)
+	for _, s := range c.seats[partition] {
+		lowest = min(lowest, s.position)
+	}
+	for list := c.cached[partition]; len(list) > 0 && list[0].next <= lowest; list = c.cached[partition] {
+		c.drop(list[0])
+	}
 }
 
 // size returns the bytes of the cache.
@@ -282,5 +459,11 @@ func (c *chunks) size() int64 {
 	return c.bytes
 }
 
-// wait returns when no fetch is under way. Nobody may ask any more.
+// wait returns when no fetch is under way.
 func (c *chunks) wait() { c.running.Wait() }
+
+// close ends what is read ahead. Nobody may ask any more.
+func (c *chunks) close() {
+	c.end()
+	c.wait()
+}

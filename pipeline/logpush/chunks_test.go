@@ -20,18 +20,18 @@ type library struct {
 	open    int
 }
 
-func (l *library) Fetch(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Record, error) {
+func (l *library) FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Batches, error) {
 	l.mu.Lock()
 	l.open++
 	l.mu.Unlock()
-	records, err := l.memory.Fetch(ctx, partition, offset, wait)
+	batches, err := l.memory.FetchBatches(ctx, partition, offset, wait)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open--
-	if len(records) > 0 {
+	if len(batches) > 0 {
 		l.fetches = append(l.fetches, offset)
 	}
-	return records, err
+	return batches, err
 }
 
 func newLibrary(t *testing.T, limit int64) (*library, *chunks) {
@@ -49,10 +49,17 @@ func read(c *chunks, from, to int64) (got []int64) {
 	for from < to {
 		ticket := c.ask(3, from)
 		<-ticket.ready
-		for _, r := range ticket.chunk.from(from) {
-			got = append(got, r.Offset)
+		k, err := ticket.take()
+		if err != nil {
+			return nil
 		}
-		from = ticket.chunk.next
+		if k != nil {
+			for _, r := range k.from(from) {
+				got = append(got, r.Offset)
+			}
+			from = k.next
+			c.put(k)
+		}
 		ticket.leave()
 	}
 	return got
@@ -232,7 +239,11 @@ func TestAPartitionThatIsNotWhatItWasIsForgotten(t *testing.T) {
 		ticket.leave()
 		ticket = c.ask(3, 0)
 		<-ticket.ready
-		if got := string(ticket.chunk.records[0].event.Raw("Outcome")); got != `"exception"` {
+		k, err := ticket.take()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(k.records[0].event.Raw("Outcome")); got != `"exception"` {
 			t.Errorf("the first record is one of before: %s", got)
 		}
 		ticket.leave()

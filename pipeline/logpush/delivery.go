@@ -67,7 +67,8 @@ type delivery struct {
 	window   *window
 	holding  *holding
 	ticket   *ticket // for the chunk at position; nil while there is no room for it
-	closing  bool    // the window is due, whatever its bounds say
+	seat     *seat
+	closing  bool // the window is due, whatever its bounds say
 	gone     *stream.OutOfRangeError
 	text     []byte // of the record being added
 	position int64  // of the next record to look at
@@ -107,8 +108,10 @@ func newDelivery(stopping context.Context, s *settings, p stream.Partition, with
 func (d *delivery) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	d.holding = d.shared.budget.open()
+	d.seat = d.shared.chunks.join(d.partition.ID())
 	defer func() {
 		d.leave()
+		d.shared.chunks.quit(d.seat)
 		cancel()
 		for _, u := range d.uploads { // their memory is ours
 			<-u.over

@@ -120,7 +120,15 @@ func (r *reader) Fetch(ctx context.Context) ([]stream.Record, error) {
 	return r.memory.Fetch(ctx, r.ID(), r.position, true)
 }
 
-// Fetch makes the memory what all jobs read.
+// FetchBatches makes the memory what all jobs read.
+func (m *memory) FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Batches, error) {
+	records, err := m.Fetch(ctx, partition, offset, wait)
+	if len(records) == 0 {
+		return nil, err
+	}
+	return []stream.Batches{stream.BatchesOf(records)}, err
+}
+
 func (m *memory) Fetch(ctx context.Context, _ int, offset int64, wait bool) ([]stream.Record, error) {
 	if m.fetching != nil {
 		m.fetching(offset)

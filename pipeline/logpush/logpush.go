@@ -153,7 +153,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		for _, r := range running {
 			<-r.done
 		}
-		m.shared.chunks.wait()
+		m.shared.chunks.close()
 	}()
 	logged := throttle{every: logInterval}
 	poll := time.NewTicker(m.config.PollInterval)

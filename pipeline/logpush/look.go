@@ -14,33 +14,70 @@ type counts struct {
 	in, disabled, filtered, sampled, malformed, truncated int64
 }
 
-// look takes the chunk's records into the window, until the window is due or the
-// chunk is through.
+// turnRecords end a delivery's turn at a desk: some milliseconds. With shorter ones
+// the windows of many jobs would fill at the same time, and each stay open for longer.
+const turnRecords = 8192
+
+// look takes records into the window, of the chunk and of those behind it that are at
+// hand, until the window is due or the turn is over.
 func (d *delivery) look(ctx context.Context) error {
-	c, err := d.ticket.chunk, d.ticket.err
-	if err != nil {
-		d.leave()
-		if gone, ok := errors.AsType[*stream.OutOfRangeError](err); ok {
-			d.gone = gone
-			// The partition is not the one that the plans were made for, or lost its
-			// end. What was read of it is nowhere but here: it leaves as a batch of its own.
-			if gone.Position > gone.Next {
-				d.rebuild = nil
-				d.closing = true
-			}
-			return nil
-		}
-		return err
+	defer d.leave()
+	if d.ticket.flight != nil && d.ticket.err != nil {
+		return d.unread(d.ticket.err)
 	}
+	chunks := d.shared.chunks
 	select { // one of as many as there are processors
 	case <-ctx.Done():
 		return ctx.Err()
-	case d.shared.chunks.desks <- struct{}{}:
+	case chunks.desks <- struct{}{}:
 	}
-	defer func() { <-d.shared.chunks.desks }()
+	defer func() { <-chunks.desks }()
 	defer d.count(ctx)
+	for looked := 0; looked < turnRecords; {
+		c, err := d.ticket.take()
+		if err != nil || c == nil { // nil: others needed the memory
+			return err
+		}
+		records := c.from(d.position)
+		looked += len(records)
+		err = d.lookAt(records, c.next)
+		through := d.position >= c.next
+		chunks.put(c)
+		if err != nil {
+			return err
+		}
+		d.holding.set(d.held())
+		chunks.pass(d.seat, d.position)
+		if !through || d.due(time.Now()) {
+			return nil
+		}
+		d.leave()
+		if d.ticket = chunks.atHand(d.partition.ID(), d.position); d.ticket == nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// unread takes note of why there is no chunk.
+func (d *delivery) unread(err error) error {
+	gone, ok := errors.AsType[*stream.OutOfRangeError](err)
+	if !ok {
+		return err
+	}
+	d.gone = gone
+	// The partition is not the one that the plans were made for, or lost its
+	// end. What was read of it is nowhere but here: it leaves as a batch of its own.
+	if gone.Position > gone.Next {
+		d.rebuild = nil
+		d.closing = true
+	}
+	return nil
+}
+
+// lookAt takes records into the window; next is the offset behind them.
+func (d *delivery) lookAt(records []entry, next int64) error {
 	now := time.Now()
-	records := c.from(d.position)
 	for i := range records {
 		r := &records[i]
 		d.newest = stream.Newer(d.newest, r.Time, now)
@@ -49,13 +86,10 @@ func (d *delivery) look(ctx context.Context) error {
 			return err
 		}
 		if !taken || d.due(now) {
-			break
+			return nil
 		}
 	}
-	d.holding.set(d.held())
-	if d.position >= c.next {
-		d.leave()
-	}
+	d.position = next // what is in between has no records
 	return nil
 }
 

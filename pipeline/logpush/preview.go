@@ -69,7 +69,9 @@ func (p *Previews) Preview(ctx context.Context, j logjob.Job, events [][]byte, l
 		if len(of.records) == 0 {
 			continue
 		}
-		if err := run.partition(of.partition, newChunk(spot{of.partition, of.records[0].Offset}, of.records)); err != nil {
+		var memory arena
+		memory.splitAll(of.records)
+		if err := run.partition(of.partition, memory.entries); err != nil {
 			return logjob.Preview{}, err
 		}
 	}
@@ -97,11 +99,11 @@ type preview struct {
 	answer logjob.Preview
 }
 
-func (p *preview) partition(id int, c *chunk) error {
+func (p *preview) partition(id int, records []entry) error {
 	now := time.Now()
 	w := newWindow(p.settings)
-	for i := range c.records {
-		r := &c.records[i]
+	for i := range records {
+		r := &records[i]
 		if !p.keep(&p.counts, id, r) {
 			if !w.Empty() {
 				w.Extend(r.Offset+1, r.Time)

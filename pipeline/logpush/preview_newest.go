@@ -25,7 +25,7 @@ const (
 // PreviewTopic is the event topic, read without a group. Its methods are safe for
 // concurrent use.
 type PreviewTopic interface {
-	Reader
+	RecordReader
 	Partitions(ctx context.Context) ([]int, error)
 	Bounds(ctx context.Context, partition int) (first, next int64, err error)
 }

@@ -48,7 +48,7 @@ type Archive interface {
 
 // Topic is the event topic, read without a group. All but Fetch ask once.
 type Topic interface {
-	Reader
+	RecordReader
 	Partitions(ctx context.Context) ([]int, error)
 	Bounds(ctx context.Context, partition int) (first, next int64, err error)
 	OffsetAt(ctx context.Context, partition int, t time.Time) (int64, error)

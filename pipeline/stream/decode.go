@@ -30,6 +30,7 @@ const (
 type recordDecoder struct {
 	strings interned
 	last    headers // of the record before, which those of the next one mostly equal
+	text    []byte  // what was decompressed; kept so that batches may share the memory
 }
 
 // headers are a record's, as they were read and as they are handed on.
@@ -55,38 +56,75 @@ var zstdDecoders = sync.Pool{New: func() any {
 // decode returns the records of the batches in data from offset first on, and the
 // offset behind the last batch that is complete; a part of one may end data. Values
 // share the memory of their batch, and of data where that is not compressed.
-func (d *recordDecoder) decode(data []byte, first int64) ([]Record, int64, error) {
-	var records []Record
-	be, next := binary.BigEndian, first
+func (d *recordDecoder) decode(data []byte, first int64) (records []Record, next int64, err error) {
 	records = slices.Grow(records, announced(data))
-	defer func() { d.last.raw = nil }() // a batch's memory is its records'
-	for len(data) >= batchHeaderBytes {
-		base, length := int64(be.Uint64(data)), int(be.Uint32(data[atBatchLength:])) // #nosec G115 -- as the protocol has it; checked below
-		if length < batchHeaderBytes-atLeaderEpoch || data[atMagic] != 2 {
-			return records, next, fmt.Errorf("the batch at offset %d has %d bytes and format %d: only format 2 is read", base, length, data[atMagic])
+	next = first
+	for {
+		batch, rest, err := nextBatch(data)
+		if err != nil || batch == nil {
+			return records, next, err
 		}
-		if len(data)-atLeaderEpoch < length {
-			break
+		data, next, d.text = rest, max(next, batch.end()), nil // the memory of a batch is its records'
+		if batch.end() <= first || batch.isControl() {
+			continue
 		}
-		batch := data[:atLeaderEpoch+length]
-		data = data[len(batch):]
-		if crc32.Checksum(batch[atAttributes:], castagnoli) != be.Uint32(batch[atChecksum:]) {
-			return records, next, fmt.Errorf("the batch at offset %d was damaged on its way", base)
+		if records, err = d.batch(records, batch, first); err != nil {
+			return records, next, err
 		}
-		end := base + int64(be.Uint32(batch[atLastOffset:])) + 1
-		attributes := be.Uint16(batch[atAttributes:])
-		if end > first && attributes&attributeControl == 0 {
-			text, err := decompress(compress.Compression(attributes&attributeCodec), batch[batchHeaderBytes:])
-			if err == nil {
-				records, err = d.records(records, batch, text, base, first)
-			}
-			if err != nil {
-				return records, next, fmt.Errorf("decode the batch at offset %d: %w", base, err)
-			}
-		}
-		next = max(next, end)
 	}
-	return records, next, nil
+}
+
+// batch appends the records of one batch from offset first on. What it decompresses
+// is appended to d.text.
+func (d *recordDecoder) batch(records []Record, batch rawBatch, first int64) ([]Record, error) {
+	defer func() { d.last.raw = nil }() // a batch's memory is its records'
+	start := len(d.text)
+	text, err := d.decompress(batch.codec(), batch[batchHeaderBytes:])
+	if err == nil {
+		records, err = d.records(records, batch, text[start:], batch.base(), first)
+	}
+	if err != nil {
+		return records, fmt.Errorf("decode the batch at offset %d: %w", batch.base(), err)
+	}
+	return records, nil
+}
+
+// rawBatch is one complete record batch of format 2.
+type rawBatch []byte
+
+func (b rawBatch) base() int64 { return int64(binary.BigEndian.Uint64(b)) } // #nosec G115 -- as the protocol has it
+func (b rawBatch) end() int64 { // the offset behind its last record
+	return b.base() + int64(binary.BigEndian.Uint32(b[atLastOffset:])) + 1
+}
+func (b rawBatch) attributes() uint16 { return binary.BigEndian.Uint16(b[atAttributes:]) }
+func (b rawBatch) isControl() bool    { return b.attributes()&attributeControl != 0 }
+func (b rawBatch) codec() compress.Compression {
+	return compress.Compression(b.attributes() & attributeCodec)
+}
+
+// nextBatch takes the first batch, which is whole and undamaged, off data. It is nil
+// where data holds only a part of one.
+func nextBatch(data []byte) (batch rawBatch, rest []byte, err error) {
+	batch, rest, err = takeBatch(data)
+	if batch != nil && crc32.Checksum(batch[atAttributes:], castagnoli) != binary.BigEndian.Uint32(batch[atChecksum:]) {
+		return nil, data, fmt.Errorf("the batch at offset %d was damaged on its way", batch.base())
+	}
+	return batch, rest, err
+}
+
+// takeBatch is nextBatch for data whose checksums were looked at.
+func takeBatch(data []byte) (batch rawBatch, rest []byte, err error) {
+	if len(data) < batchHeaderBytes {
+		return nil, data, nil
+	}
+	length := int(binary.BigEndian.Uint32(data[atBatchLength:]))
+	if length < batchHeaderBytes-atLeaderEpoch || data[atMagic] != 2 {
+		return nil, data, fmt.Errorf("the batch at offset %d has %d bytes and format %d: only format 2 is read", rawBatch(data).base(), length, data[atMagic])
+	}
+	if len(data)-atLeaderEpoch < length {
+		return nil, data, nil
+	}
+	return data[:atLeaderEpoch+length], data[atLeaderEpoch+length:], nil
 }
 
 // announced returns how many records the batches in data say they have. Room for
@@ -104,34 +142,43 @@ func announced(data []byte) int {
 	return min(count, growMax)
 }
 
-func decompress(codec compress.Compression, data []byte) ([]byte, error) {
+// decompress returns the text of d and what data is decompressed to behind it, or data
+// as it is where nothing lies before it and it is not compressed.
+func (d *recordDecoder) decompress(codec compress.Compression, data []byte) ([]byte, error) {
+	var err error
 	switch codec {
 	case compress.None:
-		return data, nil
+		if len(d.text) == 0 {
+			return data, nil
+		}
+		d.text = append(d.text, data...)
 	case compress.Zstd:
 		z := zstdDecoders.Get().(*zstd.Decoder)
 		defer zstdDecoders.Put(z)
-		return z.DecodeAll(data, nil)
+		d.text, err = z.DecodeAll(data, d.text)
+	default:
+		c := codec.Codec()
+		if c == nil {
+			return nil, fmt.Errorf("it is compressed by the unknown codec %d", codec)
+		}
+		r := c.NewReader(bytes.NewReader(data))
+		defer r.Close() // it only gives memory back
+		text := bytes.NewBuffer(d.text)
+		var n int64
+		if n, err = text.ReadFrom(io.LimitReader(r, batchTextMax+1)); n > batchTextMax {
+			return nil, fmt.Errorf("it has more than %d bytes", batchTextMax)
+		}
+		d.text = text.Bytes()
 	}
-	c := codec.Codec()
-	if c == nil {
-		return nil, fmt.Errorf("it is compressed by the unknown codec %d", codec)
-	}
-	r := c.NewReader(bytes.NewReader(data))
-	defer r.Close() // it only gives memory back
-	text, err := io.ReadAll(io.LimitReader(r, batchTextMax+1))
-	if len(text) > batchTextMax {
-		return nil, fmt.Errorf("it has more than %d bytes", batchTextMax)
-	}
-	return text, err
+	return d.text, err
 }
 
 // records appends those of one batch whose records, uncompressed, are text.
-func (d *recordDecoder) records(records []Record, batch, text []byte, base, first int64) ([]Record, error) {
+func (d *recordDecoder) records(records []Record, batch rawBatch, text []byte, base, first int64) ([]Record, error) {
 	be := binary.BigEndian
 	from := int64(be.Uint64(batch[atFirstTimestamp:]))                                           // #nosec G115 -- as the protocol has it
 	highest, count := int64(be.Uint64(batch[atMaxTimestamp:])), be.Uint32(batch[atRecordCount:]) // #nosec G115 -- as the protocol has it
-	appendTime := be.Uint16(batch[atAttributes:])&attributeAppendTime != 0
+	appendTime := batch.attributes()&attributeAppendTime != 0
 	const leastBytes = 7 // of a record
 	records = slices.Grow(records, min(int(count), len(text)/leastBytes))
 	all := cursor{rest: text}

@@ -54,12 +54,32 @@ func (r *Reader) Close() {
 // returns none, or, if it is to wait, blocks until there is one. A broker that is
 // away is waited for in any case. The error is ctx's, or an *OutOfRangeError.
 func (r *Reader) Fetch(ctx context.Context, partition int, offset int64, wait bool) ([]Record, error) {
+	return fetch(ctx, r, partition, offset, wait, func(data []byte, first int64) ([]Record, int64, error) {
+		d := r.decoders.Get().(*recordDecoder)
+		defer r.decoders.Put(d)
+		return d.decode(data, first)
+	})
+}
+
+// FetchBatches is Fetch for those who decode later, or not all of it. Batches may turn
+// out to have no record.
+func (r *Reader) FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]Batches, error) {
+	return fetch(ctx, r, partition, offset, wait, cut)
+}
+
+// fetch asks until it gets something, or it need not. Take makes of an answer what
+// there is from an offset on, and returns the offset behind what it looked at: the
+// same, when there was nothing.
+func fetch[T any](ctx context.Context, r *Reader, partition int, offset int64, wait bool, take func(data []byte, first int64) ([]T, int64, error)) ([]T, error) {
 	for {
-		var records []Record
+		var got []T
 		var next int64
 		outOfRange := false
-		err := r.retry(ctx, partition, "fetch", func() (err error) {
-			records, next, err = r.fetch(ctx, partition, offset, wait)
+		err := r.retry(ctx, partition, "fetch", func() error {
+			data, err := r.fetch(ctx, partition, offset, wait)
+			if err == nil {
+				got, next, err = take(data, offset)
+			}
 			if outOfRange = errors.Is(err, kafka.OffsetOutOfRange); outOfRange {
 				return nil
 			}
@@ -70,8 +90,8 @@ func (r *Reader) Fetch(ctx context.Context, partition int, offset int64, wait bo
 			return nil, err
 		case outOfRange:
 			return nil, r.outOfRange(ctx, partition, offset)
-		case len(records) > 0 || next == offset && !wait:
-			return records, nil
+		case len(got) > 0 || next == offset && !wait:
+			return got, nil
 		}
 		offset = next
 	}
@@ -90,24 +110,17 @@ func (r *Reader) outOfRange(ctx context.Context, partition int, offset int64) er
 	return gone
 }
 
-// fetch asks once. It returns the offset behind what it looked at: the same, when
-// there was nothing.
-func (r *Reader) fetch(ctx context.Context, partition int, offset int64, wait bool) ([]Record, int64, error) {
+// fetch asks once and returns the record batches of the answer.
+func (r *Reader) fetch(ctx context.Context, partition int, offset int64, wait bool) ([]byte, error) {
 	leader, err := r.leader(ctx, partition)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	minBytes, patience := 1, time.Duration(0)
 	if wait {
 		minBytes, patience = tailBytes, tailWait
 	}
-	data, err := r.conns.fetch(ctx, leader, r.cfg.Topic, partition, offset, minBytes, patience)
-	if err != nil {
-		return nil, 0, err
-	}
-	d := r.decoders.Get().(*recordDecoder)
-	defer r.decoders.Put(d)
-	return d.decode(data, offset)
+	return r.conns.fetch(ctx, leader, r.cfg.Topic, partition, offset, minBytes, patience)
 }
 
 // leader returns the address of the broker that leads a partition, as the client

@@ -1,0 +1,112 @@
+package stream
+
+import "slices"
+
+// Batches are some record batches of one partition, complete and undamaged, as the
+// broker keeps them: compressed, most often. Nobody changes them, and any number of
+// goroutines may decode them.
+type Batches struct {
+	// From First on to Next they are all that the partition has. First is at most the
+	// offset that was asked for, if they are the first of an answer.
+	First, Next int64
+	// More tells that the answer was about as long as one may be, and these are the
+	// last of it: more is likely to be there already.
+	More bool
+
+	data    []byte
+	records []Record // instead of data
+}
+
+// piecesBytes is where Batches end. One batch of a busy producer is more, and comes to
+// a megabyte decoded, about what a processor has in its own cache; of an idle producer's
+// small batches there are many in one.
+const piecesBytes = 32 << 10
+
+// BatchesOf makes Batches of records that need no decoding, of which there must be one.
+func BatchesOf(records []Record) Batches {
+	return Batches{First: records[0].Offset, Next: records[len(records)-1].Offset + 1, records: records}
+}
+
+// Size returns the bytes that they take in memory.
+func (b *Batches) Size() int { return cap(b.data) }
+
+// cut takes the record batches of an answer apart, as far as they are complete and have
+// records from offset first on. It returns the offset behind the last one.
+func cut(data []byte, first int64) (pieces []Batches, next int64, err error) {
+	answer := len(data)
+	next = first
+	var piece Batches
+	end := func() {
+		if len(piece.data) > 0 {
+			piece.data = slices.Clip(piece.data)
+			pieces = append(pieces, piece)
+		}
+		piece = Batches{}
+	}
+	for {
+		batch, rest, err := nextBatch(data)
+		if err != nil {
+			return nil, first, err
+		}
+		if batch == nil {
+			break
+		}
+		before := data
+		data, next = rest, max(next, batch.end())
+		switch {
+		case batch.end() <= first:
+			continue
+		case batch.isControl(): // nothing for anybody
+			end()
+			continue
+		case len(piece.data) == 0:
+			piece.First = batch.base()
+			if len(pieces) == 0 {
+				piece.First = min(piece.First, first)
+			}
+			piece.data = before[:0]
+		}
+		piece.data, piece.Next = piece.data[:len(piece.data)+len(batch)], batch.end()
+		if len(piece.data) >= piecesBytes {
+			end()
+		}
+	}
+	end()
+	if n := len(pieces); n > 0 && answer >= fetchBytesMax/2 {
+		pieces[n-1].More = true
+	}
+	return pieces, next, nil
+}
+
+// Memory is what the records of one Decode lie in. The next Decode uses it again. The
+// zero value is ready. It belongs to one goroutine at a time.
+type Memory struct {
+	decoder recordDecoder
+	records []Record
+}
+
+// Decode returns the records, which are valid until the Memory is used again. There may
+// be none. An error is about what the producer made.
+func (b *Batches) Decode(m *Memory) ([]Record, error) {
+	if b.records != nil {
+		return b.records, nil
+	}
+	m.records, m.decoder.text = m.records[:0], m.decoder.text[:0]
+	for data := b.data; len(data) > 0; {
+		batch, rest, err := takeBatch(data)
+		if err == nil {
+			m.records, err = m.decoder.batch(m.records, batch, 0)
+		}
+		if err != nil {
+			return nil, err
+		}
+		data = rest
+	}
+	return m.records, nil
+}
+
+// Size returns the bytes of the memory.
+func (m *Memory) Size() int {
+	const recordBytes = 112
+	return cap(m.decoder.text) + cap(m.records)*recordBytes
+}
