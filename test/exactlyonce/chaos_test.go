@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -139,11 +140,11 @@ func TestExactlyOnceUnderChaos(t *testing.T) {
 			dice.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 		}
 		names := c.round(deck[round%len(deck)], dice)
-		traffic.pause.Lock()
-		eventually(t, fmt.Sprintf("the tables agree with Kafka after round %d: %s", round+1, names), func() error {
-			return c.agree(truth)
+		traffic.paused(func() {
+			eventually(t, fmt.Sprintf("the tables agree with Kafka after round %d: %s", round+1, names), func() error {
+				return c.agree(truth)
+			})
 		})
-		traffic.pause.Unlock()
 		t.Logf("round %d: %s: %d records, %d in quarantine", round+1, names, truth.records, truth.quarantined)
 	}
 	traffic.stop()
@@ -269,32 +270,30 @@ func (c *chaos) killEngine() {
 	})
 }
 
-// armTables waits for the tables and adds views that throw while chaos_switch has a row.
+// armTables waits for the tables and adds views beside those of the rollups, so that
+// there are some to fail before and after them.
 func (c *chaos) armTables() {
-	c.tables.must(c.t, "SELECT count() FROM version_rates_1h_others_view")
-	c.tables.must(c.t, "CREATE TABLE IF NOT EXISTS chaos_switch (on UInt8) ENGINE = MergeTree ORDER BY on")
-	c.tables.must(c.t, "CREATE TABLE IF NOT EXISTS chaos_sink (n UInt64) ENGINE = Null")
+	c.tables.must(c.t, "SELECT name FROM system.tables WHERE database = currentDatabase() AND name = 'version_rates_1h_others_view'")
 	for i := range 3 { // their places among the views are the engine's choice
-		c.tables.must(c.t, fmt.Sprintf(`CREATE MATERIALIZED VIEW IF NOT EXISTS chaos_view_%d TO chaos_sink AS
-			SELECT toUInt64(throwIf((SELECT count() FROM chaos_switch WHERE on = %d) > 0)) AS n FROM trace_events`, i, i))
+		c.tables.must(c.t, fmt.Sprintf("CREATE TABLE IF NOT EXISTS chaos_%d (n Int64) ENGINE = MergeTree ORDER BY n", i))
+		c.tables.must(c.t, fmt.Sprintf("CREATE MATERIALIZED VIEW IF NOT EXISTS chaos_view_%d TO chaos_%d AS SELECT kafka_offset AS n FROM trace_events", i, i))
 	}
 }
 
 // refuse makes ClickHouse refuse blocks in the middle until heal: some tables have them
 // by then, and some have not.
 func (c *chaos) refuse(dice *rand.Rand) (heal func()) {
-	rollup := []string{"version_rates_1s", "version_rates_1m", "version_rates_1h"}[dice.IntN(3)]
-	switch dice.IntN(3) {
-	case 0:
-		c.tables.must(c.t, fmt.Sprintf("INSERT INTO chaos_switch SELECT %d", dice.IntN(3)))
-		return func() { c.tables.must(c.t, "TRUNCATE TABLE chaos_switch") }
-	case 1:
-		c.tables.must(c.t, "ALTER TABLE "+rollup+" ADD CONSTRAINT IF NOT EXISTS broken CHECK requests = 0")
-		return func() { c.tables.must(c.t, "ALTER TABLE "+rollup+" DROP CONSTRAINT IF EXISTS broken") }
-	default:
-		c.tables.must(c.t, "DETACH TABLE IF EXISTS "+rollup)
-		return func() { c.tables.must(c.t, "ATTACH TABLE IF NOT EXISTS "+rollup) }
+	table := []string{"version_rates_1s", "version_rates_1m", "version_rates_1h", "chaos_0", "chaos_1", "chaos_2"}[dice.IntN(6)]
+	if dice.IntN(2) == 0 {
+		column := "requests"
+		if strings.HasPrefix(table, "chaos") {
+			column = "n"
+		}
+		c.tables.must(c.t, "ALTER TABLE "+table+" ADD CONSTRAINT IF NOT EXISTS broken CHECK "+column+" < 0")
+		return func() { c.tables.must(c.t, "ALTER TABLE "+table+" DROP CONSTRAINT IF EXISTS broken") }
 	}
+	c.tables.must(c.t, "DETACH TABLE IF EXISTS "+table)
+	return func() { c.tables.must(c.t, "ATTACH TABLE IF NOT EXISTS "+table) }
 }
 
 // nap waits for a time between the two, by chance.

@@ -49,6 +49,13 @@ func startLoad(t *testing.T, b *broker, seed uint64) *load {
 	return l
 }
 
+// paused calls do while nothing is produced.
+func (l *load) paused(do func()) {
+	l.pause.Lock()
+	defer l.pause.Unlock()
+	do()
+}
+
 // batch writes up to 30 records to one partition: most are events of three versions,
 // some of which stand for others, and a few are none.
 func (l *load) batch(dice *rand.Rand, n int) {
