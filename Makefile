@@ -15,7 +15,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 export CGO_ENABLED := 0
 GO_TEST := CGO_ENABLED=1 go test -race -shuffle=on
 
-.PHONY: help build deps demo up test e2e test-real bench check clean
+.PHONY: help build deps demo up test e2e chaos test-real bench check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ test: build deps $(WRANGLER_STAMP) ## all tests that need only Go and npm
 
 e2e: build deps $(WRANGLER_STAMP) ## only the end-to-end tests
 	$(GO_TEST) -timeout 30m -count=1 ./test/e2e/...
+
+chaos: build deps ## a hundred rounds of faults between Kafka and ClickHouse; TIDEGATE_LONG=N for more
+	TIDEGATE_LONG=$${TIDEGATE_LONG:-100} $(GO_TEST) -timeout 60m -count=1 -v -run Chaos ./test/exactlyonce
 
 test-real: build deps ## contract suites on Apache Kafka, PostgreSQL, object stores and log receivers, which it starts
 	test/real/run.sh

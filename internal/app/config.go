@@ -15,6 +15,7 @@ import (
 	"tidegate/internal/clickhouse"
 	"tidegate/internal/gateway"
 	"tidegate/internal/gateway/listen"
+	"tidegate/pipeline/ingest"
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/stream"
 )
@@ -111,6 +112,10 @@ type Config struct {
 	TopicReplication int
 	TopicRetention   time.Duration
 
+	// IngestSessionTimeout is how long an ingest process may be silent before the others
+	// get its partitions.
+	IngestSessionTimeout time.Duration
+
 	LogpushInterval      time.Duration // a job's batch closes after this, unless it says otherwise
 	LogpushParallel      int           // uploads that a partition of a job may have under way
 	LogpushMemoryBytes   int64         // what deliveries may hold of events
@@ -152,6 +157,8 @@ func DefaultConfig(roles ...Role) Config {
 		GatewayACME:      ACMEConfig{Directory: listen.LetsEncrypt},
 		DrainTimeout:     drainTimeout,
 		LogpushInterval:  30 * time.Second, // Logpush's own default (reference/logpush.md, 2.1)
+
+		IngestSessionTimeout: 10 * time.Second,
 
 		LogpushJobsMax:      1000, // as much as an account's own max_jobs can be
 		LogpushDisableAfter: 24 * time.Hour, LogpushAlertEvery: 24 * time.Hour,
@@ -235,6 +242,9 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	}
 	if reader {
 		f.DurationVar(&c.TopicRetention, "topic-retention", c.TopicRetention, "how long the event topic keeps events, if it has to be created")
+	}
+	if c.has(RoleIngest) {
+		f.DurationVar(&c.IngestSessionTimeout, "ingest-session-timeout", c.IngestSessionTimeout, "how long an ingest process may be silent before others take its partitions over; Kafka takes 6s to 5m unless it is told otherwise")
 	}
 	if c.has(RoleLogpush) || c.has(RoleAPI) { // the API tests a destination before it stores a job
 		f.BoolVar(&c.LogpushAllowHTTP, "logpush-allow-http", c.LogpushAllowHTTP, "allow plain http:// destinations")
@@ -331,6 +341,9 @@ func (c *Config) Validate() error {
 	if c.TopicPartitions < 1 || c.TopicReplication < 1 || c.TopicRetention <= 0 || c.LogpushInterval <= 0 {
 		return fmt.Errorf("--topic-partitions (%d), --topic-replication (%d), --topic-retention (%s) and --logpush-interval (%s) must be positive",
 			c.TopicPartitions, c.TopicReplication, c.TopicRetention, c.LogpushInterval)
+	}
+	if c.has(RoleIngest) && (c.IngestSessionTimeout < time.Second || c.IngestSessionTimeout > ingest.SessionTimeoutMax) {
+		return fmt.Errorf("--ingest-session-timeout is %s: it must be from 1s to %s, for as long as ClickHouse surely remembers a block", c.IngestSessionTimeout, ingest.SessionTimeoutMax)
 	}
 	if c.has(RoleLogpush) && (c.LogpushParallel < 1 || c.LogpushParallel > logpush.ParallelMax || c.LogpushMemoryBytes < logpush.MemoryBytesMin) {
 		return fmt.Errorf("--logpush-parallel (%d) must be from 1 to %d, --logpush-memory-bytes (%d) at least %d",

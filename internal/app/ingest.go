@@ -24,7 +24,7 @@ func (p *process) addIngest(context.Context) error {
 	if err != nil {
 		return err
 	}
-	group := stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: ingestGroup, Logger: p.log})
+	group := stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: ingestGroup, SessionTimeout: p.config.IngestSessionTimeout, Logger: p.log})
 	var migrated atomic.Bool
 	p.services = append(p.services, p.topicService(), service{"ingest", stageEdge, func(ctx context.Context) error {
 		if err := p.untilDone(ctx, "bring the tables in ClickHouse up to date", p.rates.Migrate); err != nil {

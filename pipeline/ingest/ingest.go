@@ -43,6 +43,11 @@ type Config struct {
 	StopGrace time.Duration
 }
 
+// SessionTimeoutMax bounds how long the group waits for a reader that fell silent.
+// Until then its last block may be half stored, and ClickHouse must not forget it
+// while the blocks of other partitions go by.
+const SessionTimeoutMax = 30 * time.Second
+
 // DefaultConfig returns the configuration for a topic.
 func DefaultConfig(topic string) Config {
 	return Config{
