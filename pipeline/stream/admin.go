@@ -11,7 +11,8 @@ import (
 )
 
 // EnsureTopic creates cfg.Topic unless it exists; an existing topic is left as it
-// is, and needs no right to create one. Retention is a time on the broker's clock;
+// is, and needs no right to create one. With three replicas or more, two must have an
+// event before it is confirmed (min.insync.replicas). Retention is a time on the broker's clock;
 // zero keeps everything. It does not wait for a broker that is away.
 func EnsureTopic(ctx context.Context, cfg Config, partitions, replication int, retention time.Duration) error {
 	if err := cfg.validate(); err != nil {
@@ -25,7 +26,7 @@ func EnsureTopic(ctx context.Context, cfg Config, partitions, replication int, r
 	}
 	answer, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
 		Topic: cfg.Topic, NumPartitions: partitions, ReplicationFactor: replication,
-		ConfigEntries: topicConfig(retention),
+		ConfigEntries: topicConfig(replication, retention),
 	}}})
 	if err == nil {
 		err = answer.Errors[cfg.Topic]
@@ -40,7 +41,12 @@ func EnsureTopic(ctx context.Context, cfg Config, partitions, replication int, r
 // Kafka deletes closed ones only, and would close one after a week or a gigabyte.
 const rollBelow = 24 * time.Hour
 
-func topicConfig(retention time.Duration) []kafka.ConfigEntry {
+// durableReplicas is how many there must be for a topic that takes nothing unless two
+// have it: Kafka's default confirms what only the leader has, and the next broker to
+// fail may take that with it. With fewer, one broker's restart would stop the topic.
+const durableReplicas = 3
+
+func topicConfig(replication int, retention time.Duration) []kafka.ConfigEntry {
 	retentionMS := int64(-1)
 	if retention > 0 {
 		retentionMS = retention.Milliseconds()
@@ -51,6 +57,9 @@ func topicConfig(retention time.Duration) []kafka.ConfigEntry {
 	}
 	if retention > 0 && retention < rollBelow {
 		entries = append(entries, kafka.ConfigEntry{ConfigName: "segment.ms", ConfigValue: strconv.FormatInt(retentionMS, 10)})
+	}
+	if replication >= durableReplicas {
+		entries = append(entries, kafka.ConfigEntry{ConfigName: "min.insync.replicas", ConfigValue: "2"})
 	}
 	return entries
 }

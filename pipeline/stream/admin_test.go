@@ -1,8 +1,11 @@
 package stream
 
 import (
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/segmentio/kafka-go"
 )
 
 func TestEnsureTopicLeavesAnExistingTopic(t *testing.T) {
@@ -32,5 +35,14 @@ func TestPing(t *testing.T) {
 	b.stop()
 	if err := Ping(testContext(t), cfg); err == nil {
 		t.Error("Ping says nothing about a broker that is away")
+	}
+}
+
+func TestReplicatedTopicConfirmsWhatTwoBrokersHave(t *testing.T) {
+	inSync := kafka.ConfigEntry{ConfigName: "min.insync.replicas", ConfigValue: "2"}
+	for replication, want := range map[int]bool{1: false, 2: false, 3: true, 5: true} {
+		if got := slices.Contains(topicConfig(replication, time.Hour), inSync); got != want {
+			t.Errorf("%d replicas, two must be in sync: %v, want %v", replication, got, want)
+		}
 	}
 }

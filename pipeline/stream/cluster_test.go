@@ -208,11 +208,56 @@ func underLoad(t *testing.T, trouble func(c *realkafka.Cluster, cfg Config, p *P
 	for range 2 {
 		run(t, func(ctx context.Context) error { return NewGroup(testGroup(t, cfg, cfg.Topic)).Run(ctx, h.handle) })
 	}
+	alone := newHistory(t)
+	alone.readAlone(cfg)
 	load := emit(t, p)
 	awaitFlow(t, p, 200)
 	trouble(c, cfg, p)
 	awaitFlow(t, p, 500)
-	h.requireAll(load.stop(), p)
+	n := load.stop()
+	h.requireAll(n, p)
+	alone.requireAll(n, p)
+}
+
+// readAlone reads all partitions, also new ones, without a group.
+func (h *history) readAlone(cfg Config) {
+	reader, err := NewReader(cfg, testLogger(h.t))
+	noError(h.t, err)
+	h.t.Cleanup(reader.Close)
+	run(h.t, func(ctx context.Context) error {
+		var partitions sync.WaitGroup
+		defer partitions.Wait()
+		for known := 0; ctx.Err() == nil; {
+			ids, err := reader.Partitions(ctx)
+			for err == nil && known < len(ids) {
+				id := ids[known]
+				partitions.Go(func() { h.readPartitionAlone(ctx, reader, id) })
+				known++
+			}
+			_ = Sleep(ctx, time.Second) // the loop looks at ctx
+		}
+		return nil
+	})
+}
+
+func (h *history) readPartitionAlone(ctx context.Context, reader *Reader, id int) {
+	for next := int64(0); ; {
+		records, err := reader.Fetch(ctx, id, next, true)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			h.t.Errorf("read partition %d at %d: %v", id, next, err)
+			return
+		}
+		for _, r := range records {
+			if r.Offset != next {
+				h.t.Errorf("partition %d: offset %d came where %d was expected", id, r.Offset, next)
+			}
+			next = r.Offset + 1
+			h.add(id, r.Offset, string(r.Value))
+		}
+	}
 }
 
 func noError(t testing.TB, err error) {

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -60,22 +61,40 @@ func loginOverTLS(a realkafka.Access, mechanism string) Security {
 // startSecureBroker starts one in this process with TLS and a login.
 func startSecureBroker(t testing.TB, mechanism string) *broker {
 	t.Helper()
-	access, pair, err := realkafka.WriteCredentials(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	access, config := serverTLS(t)
 	password, err := os.ReadFile(access.PasswordFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	certificate, err := tls.LoadX509KeyPair(pair, pair)
+	b := startOwnBroker(t, kfake.EnableSASL(), kfake.Superuser(mechanism, access.Username, string(password)), kfake.TLS(config))
+	b.security = loginOverTLS(access, mechanism)
+	return b
+}
+
+// startMutualBroker starts one in this process that asks for the client's certificate.
+func startMutualBroker(t testing.TB) (*broker, realkafka.Access) {
+	t.Helper()
+	access, config := serverTLS(t)
+	text, err := os.ReadFile(access.CAFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := startOwnBroker(t, kfake.EnableSASL(), kfake.Superuser(mechanism, access.Username, string(password)),
-		kfake.TLS(&tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}))
-	b.security = loginOverTLS(access, mechanism)
-	return b
+	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+	config.ClientCAs.AppendCertsFromPEM(text)
+	return startOwnBroker(t, kfake.TLS(config)), access
+}
+
+func serverTLS(t testing.TB) (realkafka.Access, *tls.Config) {
+	t.Helper()
+	access, keyStore, err := realkafka.WriteCredentials(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := tls.LoadX509KeyPair(keyStore, keyStore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return access, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}
 }
 
 // startOwnBroker is for tests that stop the broker or look inside it.
