@@ -123,8 +123,8 @@ type Gateway struct {
 	SampledOut int64 `json:"SampledOut,omitempty"`
 }
 
-// sampledOutMax is more than any gateway serves in a second.
-const sampledOutMax = 1 << 32
+// SampledOutMax is more than any gateway serves in a second.
+const SampledOutMax = 1 << 32
 
 // FetchEvent is Event for EventType "fetch".
 type FetchEvent struct {
@@ -195,7 +195,7 @@ func DecodeEvent(value []byte, e *TraceEvent) error {
 		return errors.New("decode trace event: EventTimestampMs is missing")
 	case e.Outcome == "":
 		return errors.New("decode trace event: Outcome is missing")
-	case e.Gateway.SampledOut < 0 || e.Gateway.SampledOut > sampledOutMax:
+	case e.Gateway.SampledOut < 0 || e.Gateway.SampledOut > SampledOutMax:
 		return fmt.Errorf("decode trace event: SampledOut is %d, which cannot be", e.Gateway.SampledOut)
 	}
 	return nil

@@ -13,12 +13,15 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 
 	"tidegate/internal/logjob"
+	"tidegate/pipeline/stream"
 	"tidegate/test/events"
+	"tidegate/test/topic"
 )
 
 // Figures to compare with, as the project promises them.
@@ -42,11 +45,11 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	switch role := os.Getenv(roleVariable); role {
+	switch role := os.Getenv(topic.RoleVariable); role {
 	case "":
 		err = compare(ctx)
-	case "broker":
-		err = serveBroker(ctx, os.Args[1])
+	case topic.RoleBroker:
+		err = topic.Serve(ctx, os.Args[1])
 	default:
 		var t task
 		if err = json.Unmarshal([]byte(os.Args[1]), &t); err == nil {
@@ -76,17 +79,17 @@ func compare(ctx context.Context) error {
 	defer os.RemoveAll(dir) //nolint:errcheck // scratch
 	brokers := []string{o.kafka}
 	if o.kafka == "" {
-		broker, err := startBroker(ctx, dir)
+		broker, err := topic.StartBroker(ctx, filepath.Join(dir, "broker"))
 		if err != nil {
 			return err
 		}
-		defer broker.stop()
-		brokers = []string{broker.addr}
+		defer broker.Stop()
+		brokers = []string{broker.Addr}
 	}
 	one := task{Brokers: brokers, Topic: "one", Dir: dir, Events: o.events, Jobs: []logjob.Job{oneJob()}}
 	many := task{Brokers: brokers, Topic: "many", Dir: dir, Events: o.manyEvents, Jobs: manyJobs(50)}
 	for _, t := range []*task{&one, &many} {
-		if err := t.fill(ctx, o.partitions); err != nil {
+		if err := topic.Fill(ctx, stream.Config{Brokers: t.Brokers, Topic: t.Topic}, t.Dir, t.Events, o.partitions, topic.LongAgo); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/url"
 	"os"
 	"os/exec"
@@ -29,6 +28,7 @@ import (
 	"tidegate/pipeline/logpush/sink/file"
 	"tidegate/pipeline/stream"
 	"tidegate/test/events"
+	"tidegate/test/topic"
 )
 
 const (
@@ -79,7 +79,7 @@ func (t task) child(ctx context.Context, role string, round int) (r result, err 
 		return r, err
 	}
 	cmd := exec.CommandContext(ctx, self, string(args))
-	cmd.Env = append(os.Environ(), roleVariable+"="+role)
+	cmd.Env = append(os.Environ(), topic.RoleVariable+"="+role)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -113,7 +113,7 @@ func (t *task) run(ctx context.Context, role string) error {
 // limit compresses what the jobs would format, from memory, on all processors. A
 // tenth of the events is formatted, and compressed over and over.
 func (t *task) limit() (r result, err error) {
-	dice := rand.New(rand.NewPCG(1, 2)) // the same events in each run
+	dice := topic.Dice()
 	part := min(t.Events, 50_000)
 	texts := make([][]byte, len(t.Jobs))
 	formats := make([]*logjob.Format, len(t.Jobs))
@@ -133,7 +133,7 @@ func (t *task) limit() (r result, err error) {
 	}
 	for n := range part {
 		var record logjob.Record
-		if err := record.Split(events.AppendSmall(nil, dice, n)); err != nil {
+		if err := record.Split(events.AppendSmall(nil, dice, topic.LongAgo(n))); err != nil {
 			return r, err
 		}
 		for i, f := range formats {
@@ -298,7 +298,7 @@ func (t *task) deliver(ctx context.Context) (r result, err error) {
 // expected returns how many records, and formatted bytes, the jobs that do not
 // hang have to deliver.
 func (t *task) expected() (records, size int64, err error) {
-	dice := rand.New(rand.NewPCG(1, 2)) // the same events in each run
+	dice := topic.Dice()
 	formats := make([]*logjob.Format, len(t.Jobs))
 	filters := make([]*logjob.Filter, len(t.Jobs))
 	for i := range t.Jobs {
@@ -312,7 +312,7 @@ func (t *task) expected() (records, size int64, err error) {
 	var text, out []byte
 	for n := range t.Events {
 		var record logjob.Record
-		text = events.AppendSmall(text[:0], dice, n)
+		text = events.AppendSmall(text[:0], dice, topic.LongAgo(n))
 		if err := record.Split(text); err != nil {
 			return 0, 0, err
 		}

@@ -105,7 +105,7 @@ func TestOldestEvent(t *testing.T) {
 func TestOldRowsAreUnknown(t *testing.T) {
 	db := migrated(t)
 	columns := slices.DeleteFunc(blockOf(served(0)).Columns(), func(c tables.Column) bool { return c.Name == "logpush" || c.Name == "affinity_rule" })
-	if err := db.send(t.Context(), "trace_events", "old", columns); err != nil {
+	if err := db.send(t.Context(), "trace_events", "old", 1, columns); err != nil {
 		t.Fatal(err)
 	}
 	list, _, err := db.ArchivedEvents(t.Context(), tables.ArchiveQuery{AccountID: account, End: 1, From: noon})

@@ -25,7 +25,7 @@ func BenchmarkInsertEvents(b *testing.B) {
 			db := migrated(b)
 			block := blockOf(realistic(n)...)
 			for i := range block.Event {
-				block.Event[i] = fmt.Sprintf(`{"RayID":"%016x","Request":{"URL":"http://shop.dev.localhost:8080/product/%d","Method":"GET","Headers":{"user-agent":"Mozilla/5.0"}},"Response":{"Status":200}}`, i, i%977)
+				block.Event[i] = fmt.Appendf(nil, `{"RayID":"%016x","Request":{"URL":"http://shop.dev.localhost:8080/product/%d","Method":"GET","Headers":{"user-agent":"Mozilla/5.0"}},"Response":{"Status":200}}`, i, i%977)
 			}
 			b.ReportAllocs()
 			for b.Loop() {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"strings"
 	"time"
@@ -103,8 +104,9 @@ type DB struct {
 	cfg  Config
 	conn driver.Conn
 	// root has no database of its own: it can make the one that conn needs.
-	root    driver.Conn
-	metrics metrics
+	root        driver.Conn
+	compression *compression // of blocks; nil is none
+	metrics     metrics
 }
 
 // identifier is what may name a database or a cluster, because they end up in SQL.
@@ -139,7 +141,7 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 		options.DialTimeout = dialTimeout
 	}
 	options.MaxOpenConns, options.MaxIdleConns = connectionsMax, connectionsIdle
-	db := &DB{cfg: cfg, metrics: newMetrics()}
+	db := &DB{cfg: cfg, compression: compressionOf(options.Compression), metrics: newMetrics()}
 	root := *options
 	root.Auth.Database = ""
 	root.MaxIdleConns = 1
@@ -147,6 +149,9 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 		return nil, fmt.Errorf("open ClickHouse at %s: %w", redact(cfg.Addr), err)
 	}
 	options.Auth.Database = cfg.Database
+	if db.compression != nil {
+		options.TransportFunc = func(t *http.Transport) (http.RoundTripper, error) { return unpacking{t}, nil }
+	}
 	if db.conn, err = ch.Open(options); err != nil {
 		return nil, errors.Join(fmt.Errorf("open ClickHouse at %s: %w", redact(cfg.Addr), err), db.root.Close())
 	}

@@ -1,9 +1,10 @@
 package clickhouse
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"strings"
+	"sync"
 	"time"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
@@ -41,7 +42,7 @@ func (db *DB) insert(ctx context.Context, table, token string, rows int, columns
 	}
 	start := time.Now()
 	attempt := fmt.Sprintf("insert block %s of %d rows into %s", token, rows, table)
-	if err := failed(attempt, db.send(ctx, table, token, columns)); err != nil {
+	if err := failed(attempt, db.send(ctx, table, token, rows, columns)); err != nil {
 		return err
 	}
 	of := metric.WithAttributes(attribute.String("table", table))
@@ -50,30 +51,32 @@ func (db *DB) insert(ctx context.Context, table, token string, rows int, columns
 	return nil
 }
 
-func (db *DB) send(ctx context.Context, table, token string, columns []tables.Column) error {
-	names := make([]string, len(columns))
-	types := make([]ch.ColumnNameAndType, len(columns))
-	for i, c := range columns {
-		names[i] = c.Name
-		types[i] = ch.ColumnNameAndType{Name: c.Name, Type: c.Type}
-	}
-	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
-	defer cancel()
-	ctx = ch.Context(ctx,
-		ch.WithSettings(insertSettings(token)),
-		ch.WithColumnNamesAndTypes(types)) // saves a DESCRIBE before every block
-	batch, err := db.conn.PrepareBatch(ctx, "INSERT INTO "+table+" ("+strings.Join(names, ", ")+")")
+func (db *DB) send(ctx context.Context, table, token string, rows int, columns []tables.Column) error {
+	buffer := buffers.Get().(*[]byte)
+	data, err := appendBlock((*buffer)[:0], rows, columns)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = batch.Close() }() // gives the connection back if Send was not reached
-	for i, c := range columns {
-		if err := batch.Column(i).Append(c.Values); err != nil {
-			return fmt.Errorf("column %s: %w", c.Name, err)
+	body := data
+	if c := db.compression; c != nil {
+		if body, err = c.pack(data); err != nil {
+			return fmt.Errorf("compress: %w", err)
 		}
+		ctx = withPacked(ctx)
 	}
-	return batch.Send()
+	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
+	defer cancel()
+	err = db.conn.InsertFormat(ch.Context(ctx, ch.WithSettings(insertSettings(token))), "Native", insertStatement(table, columns), bytes.NewReader(body))
+	if err != nil {
+		return err // and somebody may still be reading the buffer
+	}
+	*buffer = data
+	buffers.Put(buffer)
+	return nil
 }
+
+// buffers for blocks on their way, which are as large as all values together.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // insertSettings are what "once, in the table and in every view" depends on.
 // They are sent with each block because the defaults differ between versions.

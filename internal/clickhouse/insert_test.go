@@ -138,15 +138,14 @@ func TestEveryTableRemembersItsBlocks(t *testing.T) {
 
 func TestEveryColumnArrives(t *testing.T) {
 	db := migrated(t)
-	wall, cpu, upstream := int64(17), int64(3), 12.5
 	b := &tables.Events{
 		AccountID: []string{account}, ScriptName: []string{script}, Time: []time.Time{noon.Add(123 * time.Millisecond)}, SkewMs: []int64{-5},
 		VersionID: []string{v1}, VersionTag: []string{"v1"}, VersionMessage: []string{"line\nbreak"}, EventType: []string{"fetch"},
-		Outcome: []string{"exception"}, Status: []uint16{502}, WallMs: []*int64{&wall}, CPUMs: []*int64{&cpu}, UpstreamMs: []*float64{&upstream},
-		Decision: []string{"affinity"}, AffinityRule: []uint16{2}, SampledOut: []uint64{99}, RayID: []string{"0123456789abcdef"}, ErrorKind: []string{"connect"}, Method: []string{"POST"},
-		URL: []string{"http://shop.dev.localhost/ü?\x00\xff"}, Entrypoint: []string{"Counter"}, DispatchNamespace: []string{"ns"},
-		ScriptTags: []string{`["a","b"]`}, Event: []string{`{"Request":{"URL":"x"}}`},
-		Exceptions: []string{`[{"Name":"Error","Message":"no","TimestampMs":1}]`}, Logs: []string{`[{"Level":"log","Message":["hi",1],"TimestampMs":2}]`},
+		Outcome: []string{"exception"}, Status: []uint16{502}, WallMs: []tables.Maybe[int64]{tables.Known(int64(17))}, CPUMs: []tables.Maybe[int64]{tables.Known(int64(3))}, UpstreamMs: []tables.Maybe[float64]{tables.Known(12.5)},
+		Decision: []string{"affinity"}, AffinityRule: []uint16{2}, SampledOut: []uint64{99}, RayID: [][]byte{[]byte("0123456789abcdef")}, ErrorKind: []string{"connect"}, Method: []string{"POST"},
+		URL: [][]byte{[]byte("http://shop.dev.localhost/ü?\x00\xff")}, Entrypoint: []string{"Counter"}, DispatchNamespace: []string{"ns"},
+		ScriptTags: [][]byte{[]byte(`["a","b"]`)}, Event: [][]byte{[]byte(`{"Request":{"URL":"x"}}`)},
+		Exceptions: [][]byte{[]byte(`[{"Name":"Error","Message":"no","TimestampMs":1}]`)}, Logs: [][]byte{[]byte(`[{"Level":"log","Message":["hi",1],"TimestampMs":2}]`)},
 		Logpush: []string{tables.LogpushNo}, KafkaPartition: []int32{3}, KafkaOffset: []int64{1 << 40},
 	}
 	if err := db.InsertEvents(t.Context(), "one", b); err != nil {
@@ -158,7 +157,7 @@ func TestEveryColumnArrives(t *testing.T) {
 		"outcome": "exception", "status": "502", "wall_ms": "17", "cpu_ms": "3", "upstream_ms": "12.5", "decision": "affinity", "affinity_rule": "2", "sampled_out": "99", "logpush": "no",
 		"ray_id": "0123456789abcdef", "error_kind": "connect", "method": "POST", "url": "http://shop.dev.localhost/ü?\x00\xff",
 		"entrypoint": "Counter", "dispatch_namespace": "ns", "script_tags": `["a","b"]`, "event": `{"Request":{"URL":"x"}}`,
-		"exceptions": b.Exceptions[0], "logs": b.Logs[0], "kafka_partition": "3", "kafka_offset": "1099511627776",
+		"exceptions": string(b.Exceptions[0]), "logs": string(b.Logs[0]), "kafka_partition": "3", "kafka_offset": "1099511627776",
 		"inserted_at > now() - 60": "1",
 	} {
 		if got := scalar(t, db, "SELECT "+column+" FROM trace_events"); got != want {

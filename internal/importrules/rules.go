@@ -48,7 +48,7 @@ var Layers = []Layer{
 	{"internal/gateway", []string{"internal/deploy", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyService},
 	{"internal/rollback", []string{"internal/deploy", "schema", "internal/errs"}, whyService},
 	{"internal/api", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyService},
-	{"pipeline/ingest", []string{"pipeline/stream", "schema", "internal/errs"}, whyService},
+	{"pipeline/ingest", []string{"internal/logjob", "pipeline/stream", "schema", "internal/errs"}, whyService},
 	{"pipeline/logpush", []string{"internal/logjob", "pipeline/stream", "schema", "internal/errs"}, whyService},
 
 	{"internal/clickhouse", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},

@@ -1,9 +1,9 @@
 package ingest
 
 import (
-	"encoding/json"
+	"fmt"
 	"math"
-	"strings"
+	"strconv"
 	"time"
 
 	"tidegate/pipeline/stream"
@@ -19,16 +19,34 @@ const (
 	reasonAccount     = "account"     // no header says whose it is
 	reasonStatus      = "status"      // the response status is no HTTP status
 	reasonTime        = "time"        // neither the event's time nor the record's can be one
+	reasonSize        = "size"        // larger than any event that a gateway sends
+	reasonLength      = "length"      // what it would be counted under is too long to be a name
+	reasonCardinality = "cardinality" // one of too many things that its account would be counted under
 )
 
-// quarantineValueBytes of a record are kept; enough to recognise its sender.
-const quarantineValueBytes = 16 << 10
+const (
+	// quarantineValueBytes of a record are kept; enough to recognise its sender.
+	quarantineValueBytes = 16 << 10
+	// quarantineDetailBytes of a reason are, which may quote the record.
+	quarantineDetailBytes = 1 << 10
+	// valueBytesMax is more than a producer puts into a whole batch.
+	valueBytesMax = 16 << 20
+	// methodBytesMax of a request's method are in its column. A client chooses it; what
+	// it sent is in the event.
+	methodBytesMax = 32
+)
 
-// block is a contiguous range of one partition's records, and what becomes of them.
+// block is a contiguous range of one partition's records, and what becomes of them. Its
+// rows share the records' memory.
 type block struct {
 	events     tables.Events
 	quarantine tables.Quarantine
 	skewed     int // events whose own time was replaced by the record's
+
+	records int   // that it is made of
+	first   int64 // offset
+	words   words
+	cells   cells
 }
 
 // decodeBlock fills b with the rows of records, in their order. It depends on the
@@ -36,8 +54,13 @@ type block struct {
 func decodeBlock(b *block, partition int, records []stream.Record) {
 	b.events.Reset(len(records))
 	b.quarantine.Reset(0)
-	b.skewed = 0
-	var e schema.TraceEvent
+	b.skewed, b.records, b.first = 0, len(records), -1
+	if len(records) > 0 {
+		b.first = records[0].Offset
+	}
+	b.words.reset()
+	b.cells.reset()
+	var e event
 	for i := range records {
 		r := &records[i]
 		reason, detail := b.add(partition, r, &e)
@@ -48,89 +71,76 @@ func decodeBlock(b *block, partition int, records []stream.Record) {
 		q.KafkaPartition = append(q.KafkaPartition, int32(partition))
 		q.KafkaOffset = append(q.KafkaOffset, r.Offset)
 		q.KafkaTime = append(q.KafkaTime, clamp(r.Time))
-		q.AccountID = append(q.AccountID, r.Account)
+		q.AccountID = append(q.AccountID, shorten(r.Account))
 		q.Reason = append(q.Reason, reason)
-		q.Detail = append(q.Detail, detail)
+		q.Detail = append(q.Detail, detail[:min(len(detail), quarantineDetailBytes)])
 		q.Value = append(q.Value, string(r.Value[:min(len(r.Value), quarantineValueBytes)]))
 		q.ValueBytes = append(q.ValueBytes, uint64(len(r.Value)))
 	}
 }
 
 // add appends a record's event, or returns why it is none. e is scratch.
-func (b *block) add(partition int, r *stream.Record, e *schema.TraceEvent) (reason, detail string) {
-	if r.Schema != "" && r.Schema != schema.EventSchemaVersion {
-		return reasonSchema, "header " + schema.HeaderSchema + " is " + r.Schema
-	}
-	if r.Account == "" {
+func (b *block) add(partition int, r *stream.Record, e *event) (reason, detail string) {
+	switch {
+	case r.Schema != "" && r.Schema != schema.EventSchemaVersion:
+		return reasonSchema, "header " + schema.HeaderSchema + " is " + strconv.Quote(shorten(r.Schema))
+	case r.Account == "":
 		return reasonAccount, "header " + schema.HeaderAccount + " is missing"
+	case len(r.Value) > valueBytesMax:
+		return reasonSize, fmt.Sprintf("the value has %d bytes, more than %d", len(r.Value), valueBytesMax)
 	}
-	if err := schema.DecodeEvent(r.Value, e); err != nil {
+	if err := decodeEvent(r.Value, e); err != nil {
 		return reasonUndecodable, err.Error()
 	}
-	request := fetchOf(e)
-	if request.status != 0 && (request.status < 100 || request.status > 999) {
+	if e.request.status != 0 && (e.request.status < 100 || e.request.status > 999) {
 		return reasonStatus, "the response status is no HTTP status"
 	}
-	at, skew, ok := schema.EventTime(e.EventTimestampMs, r.Time)
+	if what := e.tooLong(r.Account); what != "" {
+		return reasonLength, fmt.Sprintf("%s has more than %d bytes", what, keyBytesMax)
+	}
+	at, skew, ok := schema.EventTime(e.timestampMs, r.Time)
 	if !ok {
 		return reasonTime, "neither EventTimestampMs nor the record's time lies between 2020 and 2100"
+	}
+	script, version, outcome := b.words.of(wordScript, e.scriptName), b.words.of(wordVersion, e.versionID), b.words.of(wordOutcome, e.outcome)
+	if !b.cells.has(cell{r.Account, script, version, outcome}) {
+		return reasonCardinality, fmt.Sprintf("the account has more than %d different combinations of script, version and outcome in the %d records from offset %d on",
+			cellsMax, b.records, b.first)
 	}
 	if skew != 0 {
 		b.skewed++
 	}
-	c := &b.events
+	c, words := &b.events, &b.words
 	c.AccountID = append(c.AccountID, r.Account)
-	c.ScriptName = append(c.ScriptName, e.ScriptName)
+	c.ScriptName = append(c.ScriptName, script)
 	c.Time = append(c.Time, at)
 	c.SkewMs = append(c.SkewMs, skew)
-	c.VersionID = append(c.VersionID, e.ScriptVersion.ID)
-	c.VersionTag = append(c.VersionTag, e.ScriptVersion.Tag)
-	c.VersionMessage = append(c.VersionMessage, e.ScriptVersion.Message)
-	c.EventType = append(c.EventType, e.EventType)
-	c.Outcome = append(c.Outcome, e.Outcome)
-	c.Status = append(c.Status, uint16(request.status))
-	c.WallMs = append(c.WallMs, e.WallTimeMs)
-	c.CPUMs = append(c.CPUMs, e.CPUTimeMs)
-	c.UpstreamMs = append(c.UpstreamMs, e.Gateway.UpstreamMs)
-	c.Decision = append(c.Decision, e.Gateway.Decision)
-	c.AffinityRule = append(c.AffinityRule, uint16(max(0, min(e.Gateway.AffinityRule, math.MaxUint16)))) // #nosec G115 -- within bounds
-	c.SampledOut = append(c.SampledOut, uint64(e.Gateway.SampledOut))
-	c.RayID = append(c.RayID, e.Gateway.RayID)
-	c.ErrorKind = append(c.ErrorKind, e.ErrorKind)
-	c.Method = append(c.Method, request.method)
-	c.URL = append(c.URL, request.url)
-	c.Entrypoint = append(c.Entrypoint, e.Entrypoint)
-	c.DispatchNamespace = append(c.DispatchNamespace, e.DispatchNamespace)
-	c.ScriptTags = append(c.ScriptTags, list(e.ScriptTags))
-	c.Event = append(c.Event, string(e.Event))
-	c.Exceptions = append(c.Exceptions, list(e.Exceptions))
-	c.Logs = append(c.Logs, list(e.Logs))
+	c.VersionID = append(c.VersionID, version)
+	c.VersionTag = append(c.VersionTag, words.of(wordTag, e.versionTag))
+	c.VersionMessage = append(c.VersionMessage, words.of(wordMessage, e.versionMessage))
+	c.EventType = append(c.EventType, words.of(wordEventType, e.eventType))
+	c.Outcome = append(c.Outcome, outcome)
+	c.Status = append(c.Status, uint16(e.request.status)) // #nosec G115 -- below 1000
+	c.WallMs = append(c.WallMs, e.wallMs)
+	c.CPUMs = append(c.CPUMs, e.cpuMs)
+	c.UpstreamMs = append(c.UpstreamMs, e.upstreamMs)
+	c.Decision = append(c.Decision, words.of(wordDecision, e.decision))
+	c.AffinityRule = append(c.AffinityRule, uint16(max(0, min(e.affinityRule, math.MaxUint16)))) // #nosec G115 -- within bounds
+	c.SampledOut = append(c.SampledOut, uint64(e.sampledOut))                                    // #nosec G115 -- not negative
+	c.RayID = append(c.RayID, e.rayID)
+	c.ErrorKind = append(c.ErrorKind, words.of(wordErrorKind, e.errorKind))
+	c.Method = append(c.Method, words.of(wordMethod, e.request.method[:min(len(e.request.method), methodBytesMax)]))
+	c.URL = append(c.URL, e.request.url)
+	c.Entrypoint = append(c.Entrypoint, words.of(wordEntrypoint, e.entrypoint))
+	c.DispatchNamespace = append(c.DispatchNamespace, words.of(wordNamespace, e.dispatchNamespace))
+	c.ScriptTags = append(c.ScriptTags, e.tags)
+	c.Event = append(c.Event, e.event)
+	c.Exceptions = append(c.Exceptions, e.exceptions)
+	c.Logs = append(c.Logs, e.logs)
 	c.Logpush = append(c.Logpush, logpushOf(r))
-	c.KafkaPartition = append(c.KafkaPartition, int32(partition))
+	c.KafkaPartition = append(c.KafkaPartition, int32(partition)) // #nosec G115 -- a partition's number
 	c.KafkaOffset = append(c.KafkaOffset, r.Offset)
 	return "", ""
-}
-
-// fetch is what an event of type "fetch" says of its request; zero values are
-// absent, and so is everything for other types.
-type fetch struct {
-	url, method string
-	status      int
-}
-
-func fetchOf(e *schema.TraceEvent) fetch {
-	if e.EventType != "fetch" || len(e.Event) == 0 {
-		return fetch{}
-	}
-	var f struct {
-		Request  struct{ URL, Method string }
-		Response struct{ Status int }
-	}
-	// What is not shaped like a request has none, as schema.TraceEvent.Status has it.
-	if json.Unmarshal(e.Event, &f) != nil {
-		return fetch{}
-	}
-	return fetch{f.Request.URL, f.Request.Method, f.Response.Status}
 }
 
 // clamp keeps a time within what a DateTime64 column can hold.
@@ -150,19 +160,4 @@ func logpushOf(r *stream.Record) string {
 		return tables.LogpushNo
 	}
 	return tables.LogpushYes
-}
-
-// list writes a list as JSON, an empty one as []. What it writes is what came, byte
-// for byte where our own producer wrote it: a replay sends it again.
-func list[T any](values []T) string {
-	if len(values) == 0 {
-		return "[]"
-	}
-	var b strings.Builder
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if e.Encode(values) != nil {
-		return "[]" // what was unmarshalled marshals
-	}
-	return strings.TrimSuffix(b.String(), "\n")
 }

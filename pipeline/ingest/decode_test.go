@@ -55,8 +55,8 @@ func TestDecodeBlockKeepsEveryMember(t *testing.T) {
 	}
 	e := &b.events
 	got := []any{e.AccountID[0], e.ScriptName[0], e.Time[0], e.SkewMs[0], e.VersionID[0], e.VersionTag[0], e.VersionMessage[0], e.EventType[0],
-		e.Outcome[0], e.Status[0], *e.WallMs[0], *e.CPUMs[0], *e.UpstreamMs[0], e.Decision[0], e.SampledOut[0], e.RayID[0], e.ErrorKind[0], e.Method[0], e.URL[0],
-		e.Entrypoint[0], e.DispatchNamespace[0], e.ScriptTags[0], e.Exceptions[0], e.Logs[0], e.KafkaPartition[0], e.KafkaOffset[0]}
+		e.Outcome[0], e.Status[0], e.WallMs[0].Value, e.CPUMs[0].Value, e.UpstreamMs[0].Value, e.Decision[0], e.SampledOut[0], string(e.RayID[0]), e.ErrorKind[0], e.Method[0], string(e.URL[0]),
+		e.Entrypoint[0], e.DispatchNamespace[0], string(e.ScriptTags[0]), string(e.Exceptions[0]), string(e.Logs[0]), e.KafkaPartition[0], e.KafkaOffset[0]}
 	want := []any{testAccount, "shop", noon, int64(0), "v", "g", "m", "fetch",
 		"exception", uint16(503), int64(9), int64(3), 1.5, "affinity", uint64(99), "ray", "connect", "PUT", "http://x/y",
 		"Counter", "ns", `["t"]`, `[{"Name":"Error","Message":"no","TimestampMs":1}]`, `[{"Level":"log","Message":["a",{"b":1}],"TimestampMs":2}]`,
@@ -64,7 +64,7 @@ func TestDecodeBlockKeepsEveryMember(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
-	if want := `{"RayID":"r","Request":{"URL":"http://x/y","Method":"PUT"},"Response":{"Status":503}}`; e.Event[0] != want {
+	if want := `{"RayID":"r","Request":{"URL":"http://x/y","Method":"PUT"},"Response":{"Status":503}}`; string(e.Event[0]) != want {
 		t.Errorf("event is %s, want %s", e.Event[0], want)
 	}
 }
@@ -79,7 +79,7 @@ func TestDecodeBlockLeavesUnknownNumbersOut(t *testing.T) {
 		if b.events.Len() != 1 {
 			t.Fatalf("%s: quarantined: %v", event, b.quarantine.Detail)
 		}
-		if b.events.Status[0] != 0 || b.events.CPUMs[0] != nil || b.events.UpstreamMs[0] != nil {
+		if b.events.Status[0] != 0 || b.events.CPUMs[0].Known || b.events.UpstreamMs[0].Known {
 			t.Errorf("%s: status %d, CPU %v, upstream %v, want none", event, b.events.Status[0], b.events.CPUMs[0], b.events.UpstreamMs[0])
 		}
 	}

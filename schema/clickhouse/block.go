@@ -8,6 +8,8 @@ import (
 // Events is a block of rows for trace_events, a slice a column, all of one
 // length, in the order of their offsets. The columns mean what the table's do
 // (001_trace_events.sql and what follows it). Its owner may Reset and fill it again.
+// Bytes are those of somebody else, the records that the rows were made of: nobody
+// changes them, and they are good until Reset.
 type Events struct {
 	AccountID         []string
 	ScriptName        []string
@@ -19,26 +21,50 @@ type Events struct {
 	EventType         []string
 	Outcome           []string
 	Status            []uint16
-	WallMs            []*int64
-	CPUMs             []*int64
-	UpstreamMs        []*float64
+	WallMs            []Maybe[int64]
+	CPUMs             []Maybe[int64]
+	UpstreamMs        []Maybe[float64]
 	Decision          []string
 	AffinityRule      []uint16
 	SampledOut        []uint64
-	RayID             []string
+	RayID             [][]byte
 	ErrorKind         []string
 	Method            []string
-	URL               []string
+	URL               [][]byte
 	Entrypoint        []string
 	DispatchNamespace []string
-	ScriptTags        []string
-	Event             []string
-	Exceptions        []string
-	Logs              []string
+	ScriptTags        [][]byte
+	Event             [][]byte
+	Exceptions        [][]byte
+	Logs              [][]byte
 	Logpush           []string // LogpushYes or LogpushNo
 	KafkaPartition    []int32
 	KafkaOffset       []int64
 }
+
+// Maybe is a value that may be unknown: NULL in the table, and zero here.
+type Maybe[T any] struct {
+	Value T
+	Known bool
+}
+
+// Known returns a value that is known.
+func Known[T any](value T) Maybe[T] { return Maybe[T]{value, true} }
+
+// MaybeOf returns what a pointer leads to; nil is unknown.
+func MaybeOf[T any](value *T) Maybe[T] {
+	if value == nil {
+		return Maybe[T]{}
+	}
+	return Known(*value)
+}
+
+// Types of text on the way. Of a word there are few different ones in a block: each is
+// sent once.
+const (
+	TypeText = "String"
+	TypeWord = "LowCardinality(String)"
+)
 
 // Column is one column of a block.
 type Column struct {
@@ -67,33 +93,33 @@ func reset(columns []Column, rows int) {
 // Columns lists the block's columns in the order in which they are sent.
 func (b *Events) Columns() []Column {
 	return []Column{
-		column("account_id", "String", &b.AccountID),
-		column("script_name", "String", &b.ScriptName),
+		column("account_id", TypeWord, &b.AccountID),
+		column("script_name", TypeWord, &b.ScriptName),
 		column("time", "DateTime64(3, 'UTC')", &b.Time),
 		column("skew_ms", "Int64", &b.SkewMs),
-		column("version_id", "String", &b.VersionID),
-		column("version_tag", "String", &b.VersionTag),
-		column("version_message", "String", &b.VersionMessage),
-		column("event_type", "String", &b.EventType),
-		column("outcome", "String", &b.Outcome),
+		column("version_id", TypeWord, &b.VersionID),
+		column("version_tag", TypeWord, &b.VersionTag),
+		column("version_message", TypeWord, &b.VersionMessage),
+		column("event_type", TypeWord, &b.EventType),
+		column("outcome", TypeWord, &b.Outcome),
 		column("status", "UInt16", &b.Status),
 		column("wall_ms", "Nullable(Int64)", &b.WallMs),
 		column("cpu_ms", "Nullable(Int64)", &b.CPUMs),
 		column("upstream_ms", "Nullable(Float64)", &b.UpstreamMs),
-		column("decision", "String", &b.Decision),
+		column("decision", TypeWord, &b.Decision),
 		column("affinity_rule", "UInt16", &b.AffinityRule),
 		column("sampled_out", "UInt64", &b.SampledOut),
-		column("ray_id", "String", &b.RayID),
-		column("error_kind", "String", &b.ErrorKind),
-		column("method", "String", &b.Method),
-		column("url", "String", &b.URL),
-		column("entrypoint", "String", &b.Entrypoint),
-		column("dispatch_namespace", "String", &b.DispatchNamespace),
-		column("script_tags", "String", &b.ScriptTags),
-		column("event", "String", &b.Event),
-		column("exceptions", "String", &b.Exceptions),
-		column("logs", "String", &b.Logs),
-		column("logpush", "String", &b.Logpush),
+		column("ray_id", TypeText, &b.RayID),
+		column("error_kind", TypeWord, &b.ErrorKind),
+		column("method", TypeWord, &b.Method),
+		column("url", TypeText, &b.URL),
+		column("entrypoint", TypeWord, &b.Entrypoint),
+		column("dispatch_namespace", TypeWord, &b.DispatchNamespace),
+		column("script_tags", TypeText, &b.ScriptTags),
+		column("event", TypeText, &b.Event),
+		column("exceptions", TypeText, &b.Exceptions),
+		column("logs", TypeText, &b.Logs),
+		column("logpush", TypeWord, &b.Logpush),
 		column("kafka_partition", "Int32", &b.KafkaPartition),
 		column("kafka_offset", "Int64", &b.KafkaOffset),
 	}
@@ -124,10 +150,10 @@ func (b *Quarantine) Columns() []Column {
 		column("kafka_partition", "Int32", &b.KafkaPartition),
 		column("kafka_offset", "Int64", &b.KafkaOffset),
 		column("kafka_time", "DateTime64(3, 'UTC')", &b.KafkaTime),
-		column("account_id", "String", &b.AccountID),
-		column("reason", "String", &b.Reason),
-		column("detail", "String", &b.Detail),
-		column("value", "String", &b.Value),
+		column("account_id", TypeWord, &b.AccountID),
+		column("reason", TypeWord, &b.Reason),
+		column("detail", TypeText, &b.Detail),
+		column("value", TypeText, &b.Value),
 		column("value_bytes", "UInt64", &b.ValueBytes),
 	}
 }

@@ -8,10 +8,9 @@ import (
 	"tidegate/schema"
 )
 
-// AppendSmall appends an event of about 640 bytes, of one of four scripts, every half
-// millisecond from a fixed time on.
-func AppendSmall(b []byte, dice *rand.Rand, i int) []byte {
-	at := int64(1_790_000_000_000) + int64(i)/2
+// AppendSmall appends an event of about 640 bytes, of one of four scripts, that happened at a
+// time in Unix milliseconds.
+func AppendSmall(b []byte, dice *rand.Rand, at int64) []byte {
 	script := []string{"shop", "shop-cart", "search", "login"}[dice.IntN(4)]
 	version := []string{"0f0a6a3c-6c1c-4f1f-9c77-b6b2f6d6c0a1", "5b1c9a52-2d44-4e0d-8c8e-0e6f6f0fbb52"}[dice.IntN(2)]
 	outcome, status := schema.OutcomeOK, 200
