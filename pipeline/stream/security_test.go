@@ -96,7 +96,8 @@ func writeFile(t testing.TB, content string) string {
 func TestErrorsOfConnectionsSayWhatToDo(t *testing.T) {
 	access, isExternal := realkafka.ExternalAccess(t)
 	if !isExternal {
-		secure, mutual := startSecureBroker(t, "SCRAM-SHA-512"), (*broker)(nil)
+		secure := startSecureBroker(t, "SCRAM-SHA-512")
+		var mutual *broker
 		mutual, access = startMutualBroker(t)
 		access.MutualTLS, access.Plaintext, access.SASL = mutual.addrs, startOwnBroker(t).addrs, secure.addrs
 		access.Username, access.PasswordFile = secure.security.Username, secure.security.PasswordFile

@@ -29,7 +29,7 @@ var shared struct {
 // names of their own. Without the jars t is skipped.
 func ForTest(t testing.TB) *Cluster {
 	t.Helper()
-	jars := os.Getenv(externalJars) //nolint:forbidigo // where a test suite is told of real services
+	jars := os.Getenv(externalJars)
 	if jars == "" {
 		t.Skip(externalJars + " is not set: `make test-real` installs Apache Kafka and sets it")
 	}
@@ -77,7 +77,7 @@ func CloseShared() error {
 // if there is none.
 func ExternalAccess(t testing.TB) (Access, bool) {
 	t.Helper()
-	file := os.Getenv(externalAccess) //nolint:forbidigo // where a test suite is told of real services
+	file := os.Getenv(externalAccess)
 	if file == "" {
 		return Access{}, false
 	}
