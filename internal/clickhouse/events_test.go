@@ -29,15 +29,15 @@ func variety(n int) (*tables.Events, []schema.TraceEvent) {
 	events := make([]schema.TraceEvent, n)
 	for i := range rows {
 		b.Method[i] = []string{"GET", "POST"}[i%11%2]
-		b.URL[i] = fmt.Sprintf("https://shop.example.com/Items/%d?q=100%%25_ü", i)
-		b.RayID[i] = fmt.Sprintf("%016x", i)
+		b.URL[i] = fmt.Appendf(nil, "https://shop.example.com/Items/%d?q=100%%25_ü", i)
+		b.RayID[i] = fmt.Appendf(nil, "%016x", i)
 		response := ""
 		if b.Status[i] > 0 {
 			response = fmt.Sprintf(`,"Response":{"Status":%d}`, b.Status[i])
 		}
-		b.Event[i] = fmt.Sprintf(`{"RayID":"%s","Request":{"URL":"%s","Method":"%s"}%s}`, b.RayID[i], b.URL[i], b.Method[i], response)
+		b.Event[i] = fmt.Appendf(nil, `{"RayID":"%s","Request":{"URL":"%s","Method":"%s"}%s}`, b.RayID[i], b.URL[i], b.Method[i], response)
 		events[i] = schema.TraceEvent{EventType: "fetch", ScriptName: script, ScriptVersion: schema.ScriptVersion{ID: b.VersionID[i]}, Outcome: b.Outcome[i],
-			Event: json.RawMessage(b.Event[i]), Gateway: schema.Gateway{Decision: b.Decision[i], RayID: b.RayID[i]}}
+			Event: json.RawMessage(b.Event[i]), Gateway: schema.Gateway{Decision: b.Decision[i], RayID: string(b.RayID[i])}}
 	}
 	return b, events
 }
@@ -150,7 +150,7 @@ func TestEventsOfRay(t *testing.T) {
 	db := migrated(t)
 	b, _ := variety(1000)
 	for i := range 3 {
-		b.RayID[500+i] = "00000000000001f4" // those of one request and what it called
+		b.RayID[500+i] = []byte("00000000000001f4") // those of one request and what it called
 	}
 	if err := db.InsertEvents(t.Context(), "variety", b); err != nil {
 		t.Fatal(err)
@@ -181,12 +181,12 @@ func TestExceptions(t *testing.T) {
 	db := migrated(t)
 	const stack = "TypeError: x\n    at price (worker.js:10:5)\n    at fetch (worker.js:1:1)"
 	var rows []row
-	var lists []string
+	var lists [][]byte
 	add := func(n int, version string, sampledOut uint64, exceptions string) {
 		for range n {
 			r := served(time.Duration(len(rows)) * time.Second)
 			r.version, r.outcome, r.status, r.sampledOut = version, schema.OutcomeException, 500, sampledOut
-			rows, lists = append(rows, r), append(lists, exceptions)
+			rows, lists = append(rows, r), append(lists, []byte(exceptions))
 		}
 	}
 	add(3, v1, 0, thrown("TypeError", "cannot read item 17 of 1f0e8400-e29b-41d4-a716-446655440000", stack))
@@ -199,7 +199,7 @@ func TestExceptions(t *testing.T) {
 	b := blockOf(rows...)
 	copy(b.Exceptions, lists)
 	for i := range b.RayID {
-		b.RayID[i] = fmt.Sprintf("%016x", i)
+		b.RayID[i] = fmt.Appendf(nil, "%016x", i)
 	}
 	if err := db.InsertEvents(t.Context(), "thrown", b); err != nil {
 		t.Fatal(err)

@@ -28,8 +28,8 @@ func union(pieces []piece, where string) string {
 // middle, minutes and seconds towards the ends. So a long range costs no more than a
 // short one and is exact all the same. An end that lies where a rollup may have lost its rows is
 // widened to the buckets of a coarser one. No bucket is longer than those of the rollup coarsest.
-func (kept Retention) pieces(since, until, now time.Time, coarsest int) []piece {
-	left, right := min(kept.finest(since, now), coarsest), min(kept.finest(until, now), coarsest)
+func (r Retention) pieces(since, until, now time.Time, coarsest int) []piece {
+	left, right := min(r.finest(since, now), coarsest), min(r.finest(until, now), coarsest)
 	return cover(floorTo(since, rollups[left].Seconds), ceilTo(until, rollups[right].Seconds), min(left, right), coarsest)
 }
 
@@ -54,8 +54,8 @@ func cover(from, to int64, level, coarsest int) (list []piece) {
 }
 
 // finest returns the number of the finest rollup that still has its rows of a time.
-func (kept Retention) finest(at, now time.Time) int {
-	days := []int{kept.SecondRateDays, kept.MinuteRateDays, kept.HourRateDays}
+func (r Retention) finest(at, now time.Time) int {
+	days := []int{r.SecondRateDays, r.MinuteRateDays, r.HourRateDays}
 	level := 0
 	for level < len(rollups)-1 && days[level] > 0 && now.Sub(at) > time.Duration(days[level])*24*time.Hour {
 		level++
