@@ -223,7 +223,7 @@ func (t *task) limit(ctx context.Context, db *clickhouse.DB) (r result, err erro
 	}
 	all.Wait()
 	s.stop(&r)
-	return r, errors.Join(append(failures, s.err)...)
+	return r, errors.Join(errors.Join(failures...), s.err)
 }
 
 // stopwatch measures time and processor time of this process and the engine's.

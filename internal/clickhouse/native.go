@@ -20,7 +20,8 @@ func appendBlock(b []byte, rows int, columns []tables.Column) ([]byte, error) {
 	for _, c := range columns {
 		b = appendText(b, c.Name)
 		b = appendText(b, c.Type)
-		n, ok := 0, true
+		var n int
+		var ok bool
 		if b, n, ok = appendValues(b, c); !ok {
 			return nil, fmt.Errorf("column %s: values of type %T cannot be sent as %s", c.Name, c.Values, c.Type)
 		}
@@ -117,7 +118,7 @@ func appendWords(b []byte, values []string) []byte {
 	last, number := "", uint32(0)
 	for i, v := range values {
 		if i == 0 || v != last { // rows like the one before are most
-			known := false
+			var known bool
 			if number, known = numbers[v]; !known {
 				number = uint32(len(words)) // #nosec G115 -- a number of rows
 				numbers[v], words = number, append(words, v)

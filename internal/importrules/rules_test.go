@@ -60,7 +60,7 @@ func TestForbiddenImportsAreNamedWithTheReason(t *testing.T) {
 	f("internal/gateway", "tidegate/internal/store", "neither adapters nor each other")
 	f("internal/gateway", "tidegate/internal/rollback", "neither adapters nor each other")
 	f("internal/api", "tidegate/internal/api/client", "neither adapters nor each other")
-	f("pipeline/ingest", "tidegate/internal/logjob", "neither adapters nor each other")
+	f("pipeline/ingest", "tidegate/internal/clickhouse", "neither adapters nor each other")
 	f("pipeline/logpush", "tidegate/pipeline/logpush/sink/s3", "neither adapters nor each other")
 	f("pipeline/logpush/sink/s3", "tidegate/internal/logjob", "takes a name and bytes")
 	f("internal/store", "tidegate/internal/api", "knows none")

@@ -36,7 +36,7 @@ func Steady(start int64, perMs int) Clock {
 	return func(n int) int64 { return start + int64(n/perMs) }
 }
 
-// LongAgo, two a millisecond: the clock of events that are not looked at by their time.
+// LongAgo is the clock of events that are not looked at by their time: two a millisecond.
 var LongAgo = Steady(1_790_000_000_000, 2)
 
 // Broker is the embedded Kafka in a process of its own.
