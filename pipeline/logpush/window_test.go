@@ -173,10 +173,9 @@ func TestUploadsOverlapAndAreCommittedInOrder(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.parallel = 3
 		w.job.MaxUploadRecords = ptr(int64(1000))
-		first, hang := true, make(chan struct{})
+		hang := make(chan struct{})
 		w.bucket.slow = func(o Object) chan struct{} {
-			if first {
-				first = false
+			if o.BatchID == "42-3-0" { // the first
 				return hang
 			}
 			return nil
@@ -288,8 +287,12 @@ func TestAFailingDestinationIsNotTriedByMore(t *testing.T) {
 		}
 		w.bucket.set(nil)
 		pass(2 * time.Minute)
-		w.expect(t, lines(0, 6000), 6)
 		r.stop()
+		got := numbers(t, w.bucket)
+		slices.Sort(got) // several uploads at once end in any order
+		if n := len(w.bucket.names()); n != 6 || !slices.Equal(got, sequence(0, 6000)) {
+			t.Errorf("%d objects hold %d events", n, len(got))
+		}
 	})
 }
 
