@@ -47,6 +47,8 @@ func TestNoStringHoldsNUL(t *testing.T) {
 		"POST " + script + "/versions":                                            `{"metadata": {"origin": {"url": "http://a"}, "annotations": {"workers/message": "m", "workers/tag": "t", "workers/alias": "a"}}}`,
 		"POST " + script + "/deployments":                                         `{"strategy": "percentage", "versions": [{"version_id": "` + v.ID + `", "percentage": 100}], "annotations": {"workers/message": "m"}, "code_update_strategy": {"mode": "deferred"}}`,
 		"PUT " + script + "/affinity":                                             `{"rules": [{"source": "path", "prefix": "/a/"}, {"source": "cookie", "name": "a", "forward": true, "set": {"same_site": "lax", "domain": "a.example.com", "path": "/a", "secure": "always"}}]}`,
+		"PUT " + script + "/redaction":                                            `{"headers": ["x-a"], "query_parameters": ["a"], "paths": ["/a/*"], "patterns": ["a"], "built_ins": ["emails"]}`,
+		"PUT /accounts/{account}/redaction":                                       `{"headers": ["x-a"], "query_parameters": ["a"], "paths": ["/a/*"], "patterns": ["a"], "built_ins": ["emails"]}`,
 		"PUT " + script + "/sampling":                                             `{"head_sampling_rate": 0.5}`,
 		"PUT " + script + "/rollback-policy":                                      `{"enabled": true, "action": "pause"}`,
 		"POST " + script + "/rollback-policy/ramp":                                `{"action": "pause"}`,
