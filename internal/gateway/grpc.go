@@ -73,6 +73,15 @@ func overdue(ctx context.Context) bool {
 	return ok && !time.Now().Before(deadline)
 }
 
+// saysOverdue reports whether a version's response says that the time of a call is over, as
+// ours would have: its clock was the first.
+func saysOverdue(ctx context.Context, resp *http.Response) bool {
+	if _, bounded := ctx.Deadline(); !bounded {
+		return false
+	}
+	return firstOf(resp.Trailer["Grpc-Status"]) == grpcStatusOverdue || firstOf(resp.Header["Grpc-Status"]) == grpcStatusOverdue
+}
+
 // answerOverdue ends a call that has no response yet, by a status in the header.
 func answerOverdue(w http.ResponseWriter, x *exchange) {
 	x.outcome, x.status = schema.OutcomeCanceled, http.StatusOK

@@ -239,7 +239,11 @@ func TestGRPCDeadlineWithoutTheClient(t *testing.T) {
 		t.Helper()
 		e := start(t, snapshot(1, script([]string{originH2C(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/grpc")
-			if r.URL.Path == "/stream" {
+			switch r.URL.Path {
+			case "/says":
+				w.Header().Set("Grpc-Status", "4") // its clock is ahead
+				return
+			case "/stream":
 				flush(w)
 			}
 			if r.URL.Path != "/breaks" {
@@ -257,6 +261,7 @@ func TestGRPCDeadlineWithoutTheClient(t *testing.T) {
 	}
 	f("20m", "/unary", "200 grpc-status 4", schema.OutcomeCanceled, "", 200)
 	f("20m", "/stream", "200 grpc-status 4", schema.OutcomeCanceled, "", 200)
+	f("1H", "/says", "200 grpc-status 4", schema.OutcomeCanceled, "", 200)
 	f("1H", "/breaks", "502 grpc-status ", schema.OutcomeInternalError, schema.ErrorKindReset, 502)
 }
 

@@ -258,6 +258,9 @@ func (g *Gateway) relay(ctx, client context.Context, w http.ResponseWriter, resp
 	switch {
 	case readErr == nil && writeErr == nil && !(endsLater && (body.failed() || client.Err() != nil)):
 		copyTrailers(w.Header(), resp.Trailer)
+		if saysOverdue(ctx, resp) {
+			x.outcome = schema.OutcomeCanceled
+		}
 	case readErr == nil, writeErr != nil, body.failed(), client.Err() != nil:
 		x.outcome, x.abort = schema.OutcomeCanceled, true
 	case overdue(ctx) && resp.ContentLength < 0:

@@ -19,10 +19,10 @@ func requireClients(t *testing.T, b *broker) {
 	if err := Ping(testContext(t), cfg); err != nil {
 		t.Errorf("Ping: %v", err)
 	}
-	followed := make(chan Message, 1)
+	followed, since := make(chan Message, 1), time.Now() // before the event, however late Follow begins
 	run(t, func(ctx context.Context) error {
 		return Follow(ctx, FollowConfig{
-			Config: cfg, Since: time.Now(), Handle: func(m Message) { followed <- m }, Outage: func(error) {}, Logger: quiet,
+			Config: cfg, Since: since, Handle: func(m Message) { followed <- m }, Outage: func(error) {}, Logger: quiet,
 		})
 	})
 	p := newProducer(t, testProducer(t, cfg, t.TempDir()))
