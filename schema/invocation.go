@@ -25,3 +25,12 @@ type Invocation struct {
 	// Truncated says that the runtime left something out of Exceptions or Logs.
 	Truncated bool
 }
+
+// Marks of what was cut, as the dataset has them (reference/logpush.md, section 5.6), and the
+// most characters of a stack trace, which the documented budget leaves out: V8 keeps ten
+// frames, whose names are the user's.
+const (
+	ExceptionTruncated = "<<<Logpush: exception messages truncated>>>"
+	LogTruncated       = "<<<Logpush: messages truncated>>>"
+	StackRunesMax      = 4096
+)

@@ -66,4 +66,9 @@ func TestRetentionOfEachTableIsAFlag(t *testing.T) {
 	if _, err := read("--retention-1m-days", "-4"); err == nil || !strings.Contains(err.Error(), "the retention of version_rates_1m is -4") {
 		t.Errorf("a negative number of days: %v", err)
 	}
+	for _, flags := range [][]string{{"--retention-1h-days", "30"}, {"--retention-1s-days", "0"}, {"--retention-quarantine-days", "3"}} {
+		if _, err := read(flags...); err == nil || !strings.Contains(err.Error(), "must not be the shorter one") {
+			t.Errorf("%v: %v", flags, err)
+		}
+	}
 }

@@ -76,6 +76,15 @@ func (r Retention) Validate() error {
 			return fmt.Errorf("the retention of %s is %d: it must be from 1 to %d days, or 0, which keeps rows for ever", t.table, t.days, RetentionDaysMax)
 		}
 	}
+	// Questions about what is long ago are asked of coarser tables, and a replay takes a
+	// record that is in neither of the first two for lost.
+	t := r.byTable()
+	for _, pair := range [][2]tableRetention{{t[0], t[1]}, {t[2], t[3]}, {t[3], t[4]}} {
+		short, long := pair[0], pair[1]
+		if long.days > 0 && (short.days == 0 || short.days > long.days) {
+			return fmt.Errorf("the retention of %s is %d and that of %s %d days (0 is for ever): the second must not be the shorter one", short.table, short.days, long.table, long.days)
+		}
+	}
 	return nil
 }
 

@@ -235,9 +235,18 @@ func redactQuery(target string) string {
 	}
 	pairs := strings.Split(query, "&")
 	for i, pair := range pairs {
-		if name, _, ok := strings.Cut(pair, "="); ok && isSensitive(plain(name)) {
+		name, _, ok := strings.Cut(pair, "=")
+		if ok && isSensitive(plain(name)) {
 			pairs[i] = name + "=" + redacted
+			continue
 		}
+		pieces := strings.Split(pair, ";") // a border to some programs
+		for j, piece := range pieces {
+			if name, _, ok := strings.Cut(piece, "="); ok && isSensitive(plain(name)) {
+				pieces[j] = name + "=" + redacted
+			}
+		}
+		pairs[i] = strings.Join(pieces, ";")
 	}
 	return path + "?" + strings.Join(pairs, "&")
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/url"
+	pathpkg "path"
 	"regexp"
 	"strconv"
 	"strings"
@@ -90,6 +91,10 @@ func (red *redactor) text(s string) string {
 		return redacted
 	}
 	out := red.replace(s)
+	// A match that ends where an encoded character begins has left the rest of the secret.
+	if p := plain(s); p != s && red.replace(p) != plain(out) {
+		return redacted
+	}
 	if p := plain(out); p != out && red.matches(p) {
 		return redacted
 	}
@@ -131,7 +136,7 @@ func (red *redactor) header(name, value string) string {
 // a target.
 func (red *redactor) url(u string) string {
 	base, rest := "", u
-	if i := strings.Index(u, "://"); i >= 0 {
+	if i := strings.Index(u, "://"); i >= 0 && !strings.ContainsAny(u[:i], "/?#") {
 		host := i + len("://")
 		end := strings.IndexAny(u[host:], "/?#")
 		if end < 0 {
@@ -167,7 +172,11 @@ func (red *redactor) segments(path string) string {
 		}
 	}
 	for _, rule := range red.paths {
-		if len(parts) < len(rule) || !pathMatches(rule, parts) {
+		if !pathMatches(rule, parts) {
+			// Many servers take this path for another spelling of one that matches.
+			if pathMatches(rule, strings.Split(pathpkg.Clean(plain(path)), "/")) {
+				return "/" + redacted
+			}
 			continue
 		}
 		for i, segment := range rule {
@@ -181,6 +190,9 @@ func (red *redactor) segments(path string) string {
 
 // pathMatches compares segments as what they stand for.
 func pathMatches(rule, parts []string) bool {
+	if len(parts) < len(rule) {
+		return false
+	}
 	for i, segment := range rule {
 		if segment != "*" && segment != parts[i] && segment != plain(parts[i]) {
 			return false
@@ -190,27 +202,39 @@ func pathMatches(rule, parts []string) bool {
 }
 
 // query takes out the values of parameters. Names are compared as what they stand
-// for; some programs take a semicolon for a border, too.
+// for. Some programs take a semicolon for a border, and others for a part of the value.
 func (red *redactor) query(query string) string {
-	var b strings.Builder
-	for len(query) > 0 {
-		end := strings.IndexAny(query, "&;")
-		pair, border := query, ""
-		if end >= 0 {
-			pair, border = query[:end], query[end:end+1]
+	parts := strings.Split(query, "&")
+	for i, part := range parts {
+		if name, ruled := red.ruled(part); ruled {
+			parts[i] = name + "=" + redacted
+			continue
 		}
-		query = query[len(pair)+len(border):]
-		name, value, has := strings.Cut(pair, "=")
-		switch p := plain(unplus(value)); {
-		case has && (red.parameters[name] || red.parameters[plain(unplus(name))]):
-			pair = name + "=" + redacted
-		case has && p != value && red.matches(p):
-			pair = name + "=" + redacted
+		pieces := strings.Split(part, ";")
+		for j, piece := range pieces {
+			pieces[j] = red.pair(piece)
 		}
-		b.WriteString(pair)
-		b.WriteString(border)
+		parts[i] = strings.Join(pieces, ";")
 	}
-	return b.String()
+	return strings.Join(parts, "&")
+}
+
+// ruled reports whether a rule names the parameter.
+func (red *redactor) ruled(pair string) (name string, ruled bool) {
+	name, _, has := strings.Cut(pair, "=")
+	return name, has && (red.parameters[name] || red.parameters[plain(unplus(name))])
+}
+
+func (red *redactor) pair(pair string) string {
+	name, ruled := red.ruled(pair)
+	p := plain(unplus(pair))
+	switch {
+	case !ruled && (p == pair || !red.matches(p)):
+		return pair
+	case red.matches(plain(unplus(name))) || name == pair:
+		return redacted
+	}
+	return name + "=" + redacted
 }
 
 func unplus(s string) string { return strings.ReplaceAll(s, "+", " ") }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"tidegate/schema"
 )
@@ -25,6 +26,16 @@ func (red *redactor) invocation(inv *schema.Invocation) {
 	for i := range inv.Exceptions {
 		e := &inv.Exceptions[i]
 		e.Name, e.Message, e.Stack = red.text(e.Name), red.text(e.Message), red.text(e.Stack)
+		if len(red.matchers) == 0 {
+			continue
+		}
+		// What was cut may have lost the end that a rule needs.
+		if strings.HasSuffix(e.Message, schema.ExceptionTruncated) {
+			e.Name, e.Message = redacted, redacted+schema.ExceptionTruncated
+		}
+		if utf8.RuneCountInString(e.Stack) >= schema.StackRunesMax {
+			e.Stack = redacted
+		}
 	}
 	for i := range inv.Logs {
 		red.log(&inv.Logs[i])
@@ -37,6 +48,13 @@ func (red *redactor) invocation(inv *schema.Invocation) {
 // log redacts one console call. What it says may be spread over its arguments, as in
 // console.log("Bearer", token), which people see in one line.
 func (red *redactor) log(l *schema.Log) {
+	if n := len(l.Message); n > 0 && len(red.matchers) > 0 && bytes.HasSuffix(l.Message[n-1], []byte(schema.LogTruncated+`"`)) {
+		for i := range l.Message { // the end that a rule needs may be missing
+			l.Message[i] = redactedJSON
+		}
+		l.Message[n-1] = json.RawMessage(`"` + redacted + schema.LogTruncated + `"`)
+		return
+	}
 	for i, m := range l.Message {
 		l.Message[i] = red.json(m, false)
 	}

@@ -374,3 +374,48 @@ func BenchmarkRedact(b *testing.B) {
 		})
 	}
 }
+
+// Found in a review: secrets of which a part was left.
+func TestNoPartOfASecretIsLeft(t *testing.T) {
+	red := redactorOf(t, deploy.Redaction{
+		QueryParameters: []string{"visitor"}, Paths: []string{"/reset/*"}, Patterns: []string{"secret-[a-z0-9]+"},
+		BuiltIns: []deploy.RedactionBuiltIn{deploy.RedactTokens, deploy.RedactEmails},
+	})
+	f := func(got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	// One character in the middle is encoded.
+	f(red.text("call with Bearer abcdefgh%2Fijklmnop"), redacted)
+	f(red.text("secret-abc\u200bdef"), redacted)
+	f(red.url("https://h/?secret-abc%31def=1"), "https://h/?REDACTED")
+	f(red.url("https://h/?a=secret-abc%31def"), "https://h/?a=REDACTED")
+	// A semicolon is a border to some, and a part of the value to others.
+	f(red.url("https://h/p?visitor=abc;def&x=1"), "https://h/p?visitor=REDACTED&x=1")
+	f(red.url("https://h/p?x=1;visitor=abc"), "https://h/p?x=1;visitor=REDACTED")
+	f(redactQuery("/p?a=1;access_token=abc&b"), "/p?a=1;access_token=REDACTED&b")
+	// Other spellings of a path, and what only looks like a host.
+	f(red.url("https://h/reset/abc"), "https://h/reset/REDACTED")
+	f(red.url("https://h/reset%2Fabc"), "https://h/REDACTED")
+	f(red.url("https://h//reset/abc"), "https://h/REDACTED")
+	f(red.url("https://h/a/../reset/abc?x"), "https://h/REDACTED?x")
+	f(red.header("referer", "/reset/abc/http://a/b"), "/reset/REDACTED/http://a/b")
+
+	// What was cut may have lost the end by which it would be known.
+	inv := schema.Invocation{
+		Exceptions: []schema.Exception{
+			{Name: "Error", Message: "jwt eyJhbGciOi" + schema.ExceptionTruncated, Stack: strings.Repeat("x", schema.StackRunesMax)},
+			{Name: "Error", Message: "whole", Stack: "at a"},
+		},
+		Logs: []schema.Log{{Message: []json.RawMessage{
+			json.RawMessage(`"card 4111 1111"`), schema.AppendString(nil, "1111 11"+schema.LogTruncated),
+		}}},
+	}
+	red.invocation(&inv)
+	f(fmt.Sprint(inv.Exceptions), fmt.Sprint([]schema.Exception{
+		{Name: redacted, Message: redacted + schema.ExceptionTruncated, Stack: redacted}, {Name: "Error", Message: "whole", Stack: "at a"},
+	}))
+	f(fmt.Sprintf("%s", inv.Logs[0].Message), `["REDACTED" "REDACTED<<<Logpush: messages truncated>>>"]`)
+}

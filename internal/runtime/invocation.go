@@ -204,11 +204,9 @@ func scheduledTime(raw json.RawMessage) (int64, error) {
 // (reference/logpush.md, section 5.6).
 const (
 	textBudget         = 16_384 // characters
-	exceptionTruncated = "<<<Logpush: exception messages truncated>>>"
-	logTruncated       = "<<<Logpush: messages truncated>>>"
-	// stackMax bounds a stack trace, which the documented budget leaves out. V8 keeps
-	// ten frames; their names are the user's.
-	stackMax = 4096
+	exceptionTruncated = schema.ExceptionTruncated
+	logTruncated       = schema.LogTruncated
+	stackMax           = schema.StackRunesMax
 )
 
 // budget is spent in this order: names of exceptions, their messages, logs.

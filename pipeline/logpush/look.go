@@ -35,8 +35,12 @@ func (d *delivery) look(ctx context.Context) error {
 	defer d.count(ctx)
 	for looked := 0; looked < turnRecords; {
 		c, err := d.ticket.take()
-		if err != nil || c == nil { // nil: others needed the memory
-			return err
+		if err != nil { // what was read before it is delivered first
+			d.bad, d.closing = err, len(d.rebuild) == 0
+			return nil
+		}
+		if c == nil { // others needed the memory
+			return nil
 		}
 		records := c.from(d.position)
 		looked += len(records)

@@ -91,7 +91,7 @@ func (b *Batches) Decode(m *Memory) ([]Record, error) {
 	if b.records != nil {
 		return b.records, nil
 	}
-	m.records, m.decoder.text = m.records[:0], m.decoder.text[:0]
+	m.records, m.decoder.text, m.decoder.copies = m.records[:0], m.decoder.text[:0], true
 	for data := b.data; len(data) > 0; {
 		batch, rest, err := takeBatch(data)
 		if err == nil {

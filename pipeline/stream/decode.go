@@ -31,6 +31,7 @@ type recordDecoder struct {
 	strings interned
 	last    headers // of the record before, which those of the next one mostly equal
 	text    []byte  // what was decompressed; kept so that batches may share the memory
+	copies  bool    // also what is not compressed, so that text is all that records lie in
 }
 
 // headers are a record's, as they were read and as they are handed on.
@@ -148,7 +149,7 @@ func (d *recordDecoder) decompress(codec compress.Compression, data []byte) ([]b
 	var err error
 	switch codec {
 	case compress.None:
-		if len(d.text) == 0 {
+		if len(d.text) == 0 && !d.copies {
 			return data, nil
 		}
 		d.text = append(d.text, data...)
