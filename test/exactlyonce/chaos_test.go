@@ -148,6 +148,7 @@ func TestExactlyOnceUnderChaos(t *testing.T) {
 		t.Logf("round %d: %s: %d records, %d in quarantine", round+1, names, truth.records, truth.quarantined)
 	}
 	traffic.stop()
+	eventually(t, "the last records are in the tables", func() error { return c.agree(truth) })
 	if err := c.ingests.stop(); err != nil {
 		t.Error(err)
 	}
