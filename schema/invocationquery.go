@@ -32,9 +32,8 @@ const (
 
 // Sums of invocations, which groups may be ordered by beside their dimensions.
 const (
-	InvocationRequests    = "requests"
-	InvocationErrors      = "errors"
-	InvocationDisconnects = "client_disconnects"
+	InvocationRequests = "requests"
+	InvocationErrors   = "errors"
 )
 
 // InvocationOrder is one thing that groups are ordered by: a dimension in By, or a sum.
@@ -107,7 +106,7 @@ type InvocationGroup struct {
 
 	// Requests counts what sampling left out, too. An error is an outcome that is neither
 	// ok nor canceled, whatever the status of the response.
-	Requests, Errors, ClientDisconnects int64
+	Requests, Errors int64
 	// Stored are the requests of which there is an event.
 	Stored *int64
 

@@ -155,7 +155,11 @@ func (d destinations) SendLetter(ctx context.Context, j logjob.Job, l logjob.Dea
 }
 
 // metrics tells of two versions, one of which served nothing, unless a test says otherwise.
-type metrics struct{ totals []schema.VersionRate }
+type metrics struct {
+	totals []schema.VersionRate
+	// invocations answers what is asked for in groups; nil: there were none.
+	invocations func(ctx context.Context, q schema.InvocationQuery) ([]schema.InvocationGroup, error)
+}
 
 const servedID = "11111111-1111-4111-8111-111111111111"
 
@@ -175,6 +179,13 @@ func (*metrics) VersionSeries(_ context.Context, _, _ string, since, _ time.Time
 
 func (*metrics) ScriptRates(_ context.Context, _ string, since, _ time.Time, _ time.Duration, _ int) ([]schema.ScriptRate, int, error) {
 	return []schema.ScriptRate{{ScriptName: "shop", Requests: 200, Failures: 3, Series: []schema.RatePoint{{Time: since, Requests: 200, Failures: 3}}}}, 7, nil
+}
+
+func (m *metrics) Invocations(ctx context.Context, q schema.InvocationQuery) ([]schema.InvocationGroup, error) {
+	if m.invocations == nil {
+		return []schema.InvocationGroup{}, nil
+	}
+	return m.invocations(ctx, q)
 }
 
 func (*metrics) SeriesStep(since, until time.Time, points int) time.Duration {

@@ -40,7 +40,7 @@ func (db *DB) Invocations(ctx context.Context, q schema.InvocationQuery) ([]sche
 		var g schema.InvocationGroup
 		var at, sampledOut int64
 		var wall, cpu sketch
-		if err := rows.Scan(&g.ScriptName, &g.VersionID, &g.Status, &at, &g.Requests, &g.Errors, &g.ClientDisconnects, &g.Stored, &sampledOut,
+		if err := rows.Scan(&g.ScriptName, &g.VersionID, &g.Status, &at, &g.Requests, &g.Errors, &g.Stored, &sampledOut,
 			&wall.measured, &wall.weighted, &wall.plain, &wall.heavy, &g.WallMs.Min, &g.WallMs.Max, &g.WallMs.Sum,
 			&cpu.measured, &cpu.weighted, &cpu.plain, &cpu.heavy, &g.CPUMs.Min, &g.CPUMs.Max, &g.CPUMs.Sum); err != nil {
 			return nil, failed(attempt, err)
@@ -53,7 +53,7 @@ func (db *DB) Invocations(ctx context.Context, q schema.InvocationQuery) ([]sche
 }
 
 // invocationSource is a subquery with the columns script_name, version_id, status, second,
-// requests, errors and gone, and SQL for what is known of its groups beside them.
+// requests and errors, and SQL for what is known of its groups beside them.
 type invocationSource struct {
 	rows               string // with %s for conditions on the table's own columns
 	stored, sampledOut string
@@ -105,13 +105,13 @@ func (db *DB) invocationSource(q schema.InvocationQuery, now time.Time) (invocat
 	if byStatus {
 		return invocationSource{
 			rows: `SELECT script_name, version_id, toUnixTimestamp(time) AS second, ` + statusOf("of.1") + ` AS status,
-				of.2 AS requests, if(of.1 IN ('ok', 'canceled'), 0, of.2) AS errors, if(of.1 = 'canceled', of.2, 0) AS gone
+				of.2 AS requests, if(of.1 IN ('ok', 'canceled'), 0, of.2) AS errors
 			FROM ` + rows + ` ARRAY JOIN CAST(outcomes, 'Array(Tuple(String, UInt64))') AS of`,
 			stored: "CAST(NULL AS Nullable(Int64))", sampledOut: "toInt64(0)", wall: noTimes, cpu: noTimes,
 		}, nil
 	}
 	s := invocationSource{
-		rows: `SELECT script_name, version_id, toUnixTimestamp(time) AS second, '' AS status, requests, exceptions AS errors, outcomes['canceled'] AS gone,
+		rows: `SELECT script_name, version_id, toUnixTimestamp(time) AS second, '' AS status, requests, exceptions AS errors,
 			sampled_out, wall_measured, wall_weighted, wall_ms, wall_ms_weighted, cpu_measured, cpu_weighted, cpu_ms, cpu_ms_weighted
 		FROM ` + rows,
 		stored: "toNullable(toInt64(sum(requests) - sum(sampled_out)))", sampledOut: "toInt64(sum(sampled_out))", wall: noTimes, cpu: noTimes,
@@ -125,7 +125,7 @@ func (db *DB) invocationSource(q schema.InvocationQuery, now time.Time) (invocat
 func eventInvocations(q schema.InvocationQuery) invocationSource {
 	return invocationSource{
 		rows: fmt.Sprintf(`SELECT script_name, version_id, toUnixTimestamp(time) AS second, %s AS status, sampled_out, wall_ms, cpu_ms,
-			1 + sampled_out AS requests, if(outcome IN ('ok', 'canceled'), 0, 1 + sampled_out) AS errors, if(outcome = 'canceled', 1 + sampled_out, 0) AS gone
+			1 + sampled_out AS requests, if(outcome IN ('ok', 'canceled'), 0, 1 + sampled_out) AS errors
 		FROM trace_events
 		WHERE %%s AND time >= fromUnixTimestamp64Milli(%d, 'UTC') AND time < fromUnixTimestamp64Milli(%d, 'UTC')`,
 			statusOf("outcome"), q.Since.UnixMilli(), q.Until.UnixMilli()),
@@ -195,7 +195,7 @@ func (s invocationSource) query(q schema.InvocationQuery) (string, []any) {
 		grouped = "GROUP BY " + strings.Join(groups, ", ")
 	}
 	return fmt.Sprintf(`SELECT %s, %s, %s, %s,
-		toInt64(sum(requests)) AS requests_of_group, toInt64(sum(errors)), toInt64(sum(gone)), %s, %s,
+		toInt64(sum(requests)) AS requests_of_group, toInt64(sum(errors)), %s, %s,
 		%s,
 		%s
 	FROM (%s)
@@ -219,8 +219,6 @@ func invocationColumn(name string, step time.Duration) string {
 		return fmt.Sprintf("toInt64(intDiv(second, %[1]d) * %[1]d)", int64(step/time.Second))
 	case schema.InvocationErrors:
 		return "sum(errors)"
-	case schema.InvocationDisconnects:
-		return "sum(gone)"
 	default:
 		return "sum(requests)"
 	}

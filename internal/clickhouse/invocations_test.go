@@ -48,7 +48,7 @@ func statusIn(outcome string) string {
 
 // counted groups rows as Invocations does, without SQL.
 func counted(rows []row, q schema.InvocationQuery, keep func(row) bool) map[string]string {
-	type sums struct{ requests, errors, gone int64 }
+	type sums struct{ requests, errors int64 }
 	all := map[string]*sums{}
 	for _, r := range rows {
 		if r.account != q.AccountID || r.at.Before(q.Since) || !r.at.Before(q.Until) || keep != nil && !keep(r) {
@@ -74,16 +74,14 @@ func counted(rows []row, q schema.InvocationQuery, keep func(row) bool) map[stri
 		n := int64(1 + r.sampledOut)
 		all[at].requests += n
 		switch r.outcome {
-		case schema.OutcomeOK:
-		case schema.OutcomeCanceled:
-			all[at].gone += n
+		case schema.OutcomeOK, schema.OutcomeCanceled:
 		default:
 			all[at].errors += n
 		}
 	}
 	want := map[string]string{}
 	for key, s := range all {
-		want[key] = fmt.Sprint(s.requests, s.errors, s.gone)
+		want[key] = fmt.Sprint(s.requests, s.errors)
 	}
 	return want
 }
@@ -113,7 +111,7 @@ func TestInvocationsAgreeWithTheEvents(t *testing.T) {
 					key = append(key, map[string]string{schema.InvocationScript: g.ScriptName, schema.InvocationVersion: g.VersionID,
 						schema.InvocationStatus: g.Status, schema.InvocationTime: g.Time.Format(time.RFC3339)}[dimension])
 				}
-				if got := fmt.Sprint(g.Requests, g.Errors, g.ClientDisconnects); got != want[strings.Join(key, " ")] {
+				if got := fmt.Sprint(g.Requests, g.Errors); got != want[strings.Join(key, " ")] {
 					t.Errorf("%s, group %q: %s, want %s", source, key, got, want[strings.Join(key, " ")])
 				}
 			}
