@@ -208,7 +208,9 @@ func TestRefusedQueriesOfInvocations(t *testing.T) {
 		t.Errorf("%s answered %s, want %q", query, got, want)
 	}
 	const used, hour = ` d: quantiles @include(if: true) { cpuTimeP50 }`, `limit: 1, filter: {datetimeHour: "2026-01-31T12:00:00Z"`
-	unused := func(query string) string { return strings.Replace(query, "query ($x: String, $n: [String!])", "query", 1) }
+	unused := func(query string) string {
+		return strings.Replace(query, "query ($x: String, $n: [String!])", "query", 1)
+	}
 	bad := func(arguments, fields, want string) {
 		t.Helper()
 		f(http.StatusBadRequest, unused(node(arguments, fields)), want, nil)
