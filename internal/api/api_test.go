@@ -57,7 +57,8 @@ func newPlatformWith(t *testing.T, config api.Config) *platform {
 }
 
 // newPlatformAt has a database with a clock of its own.
-func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platform {
+// Each change is made to what its server works on.
+func newPlatformAt(t *testing.T, config api.Config, now func() time.Time, change ...func(*api.Deps)) *platform {
 	t.Helper()
 	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{Now: now})
 	if err != nil {
@@ -82,14 +83,18 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 		}
 		return nil
 	}}
-	server, err := api.New(config, api.Deps{
+	deps := api.Deps{
 		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Letters: db, Health: db, Replays: db, Archive: archive{}, Snapshots: db, Routers: db,
 		Destinations: written, Previews: tried, Keys: db, InstantLogs: db, InstantEvents: instant,
 		Metrics: told, Events: kept, LiveEvents: live, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, "dashboard "+r.URL.Path) // to memory
 		}),
-	})
+	}
+	for _, one := range change {
+		one(&deps)
+	}
+	server, err := api.New(config, deps)
 	if err != nil {
 		t.Fatal(err)
 	}

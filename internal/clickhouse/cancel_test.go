@@ -45,7 +45,10 @@ func TestAQuestionEndsWithItsCaller(t *testing.T) {
 			_, _, err := db.Exceptions(ctx, schema.ExceptionQuery{AccountID: account, Script: script, Since: since, Until: end, Limit: 10})
 			return err
 		},
-		"ray": func(ctx context.Context) error { _, err := db.EventsOfRay(ctx, account, "0000000000000000"); return err },
+		"ray": func(ctx context.Context) error {
+			_, err := db.EventsOfRay(ctx, account, "0000000000000000")
+			return err
+		},
 		"invocations": func(ctx context.Context) error {
 			_, err := db.Invocations(ctx, schema.InvocationQuery{AccountID: account, Since: since, Until: end, Limit: 10, Extremes: true})
 			return err
