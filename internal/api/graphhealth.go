@@ -181,7 +181,7 @@ func sortHealth(groups []*healthGroup, order []any) {
 	}
 	slices.SortStableFunc(groups, func(a, b *healthGroup) int {
 		for _, o := range order {
-			name, direction, _ := cutLast(fmt.Sprint(o), "_")
+			name, direction := cutLast(fmt.Sprint(o), "_")
 			c := compare(value(a, name), value(b, name))
 			if direction == "DESC" {
 				c = -c
@@ -194,12 +194,12 @@ func sortHealth(groups []*healthGroup, order []any) {
 	})
 }
 
-func cutLast(text, sep string) (before, after string, found bool) {
+func cutLast(text, sep string) (before, after string) {
 	i := strings.LastIndex(text, sep)
 	if i < 0 {
-		return text, "", false
+		return text, ""
 	}
-	return text[:i], text[i+len(sep):], true
+	return text[:i], text[i+len(sep):]
 }
 
 // compare orders two values of one dimension.

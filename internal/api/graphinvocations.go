@@ -104,7 +104,7 @@ func (g *graph) selectInvocations(q *schema.InvocationQuery, set ast.SelectionSe
 
 // quantileLevel returns 0.999 for cpuTimeP999 and wallTimeP999, the quantiles that are measured.
 func quantileLevel(name string) (float64, bool) {
-	of, digits, _ := cutLast(name, "P")
+	of, digits := cutLast(name, "P")
 	level, err := strconv.ParseFloat("0."+digits, 64)
 	return level, err == nil && (of == "cpuTime" || of == "wallTime")
 }
@@ -234,7 +234,7 @@ func graphTime(name string, value any) (time.Time, error) {
 // invocationOrder reads names such as datetimeHour_ASC and sum_requests_DESC.
 func invocationOrder(list []any, q schema.InvocationQuery) (order []schema.InvocationOrder, err error) {
 	for _, value := range list {
-		name, direction, _ := cutLast(fmt.Sprint(value), "_")
+		name, direction := cutLast(fmt.Sprint(value), "_")
 		o := schema.InvocationOrder{Descending: direction == "DESC"}
 		o.Step = invocationSteps[name]
 		sum, isSum := strings.CutPrefix(name, "sum_")
