@@ -253,6 +253,9 @@ type Metrics interface {
 	VersionSeries(ctx context.Context, accountID, script string, since, until time.Time, step time.Duration) ([]schema.VersionRate, error)
 	// ScriptRates is of all scripts, most requests first; total counts those that had any.
 	ScriptRates(ctx context.Context, accountID string, since, until time.Time, step time.Duration, limit int) (list []schema.ScriptRate, total int, err error)
+	// Invocations counts what scripts did, in groups. It is invalid for steps of which
+	// nothing is known any more.
+	Invocations(ctx context.Context, q schema.InvocationQuery) ([]schema.InvocationGroup, error)
 	// SeriesStep returns the shortest usual step with at most so many points.
 	SeriesStep(since, until time.Time, points int) time.Duration
 }
