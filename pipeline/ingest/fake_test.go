@@ -125,15 +125,15 @@ func (f *fakePartition) Commit(_ context.Context, offset int64, metadata string)
 
 // fakeWriter remembers blocks by token, as ClickHouse does.
 type fakeWriter struct {
-	mu       sync.Mutex
-	events   map[string][]int64 // offsets by token
-	tokens   []string           // in the order of their first insert
-	inserts  int
-	quarant  []int64
+	mu      sync.Mutex
+	events  map[string][]int64 // offsets by token
+	tokens  []string           // in the order of their first insert
+	inserts int
+	quarant []int64
 
 	tombstones []schema.Tombstone
 	away       error // of Tombstones
-	onInsert func(ctx context.Context, token string) error
+	onInsert   func(ctx context.Context, token string) error
 }
 
 func (w *fakeWriter) InsertEvents(ctx context.Context, token string, rows *tables.Events) error {
