@@ -77,6 +77,9 @@ func (p *process) addAPI(ctx context.Context) error {
 	listener.RegisterOnShutdown(server.StopWaiting)
 	p.serve(listenAPI, listener)
 	p.addTails(server)
+	if err := p.addDeletions(); err != nil {
+		return err
+	}
 	p.ready.API = p.baseURL(listenAPI)
 	p.ready.AccountID = control.FirstAccountID
 	p.ready.TokenFile = p.config.AdminTokenFile

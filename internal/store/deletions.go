@@ -124,6 +124,10 @@ func (s *Store) SaveDeletion(ctx context.Context, d schema.Deletion) (schema.Del
 		return d, err
 	}
 	err = s.write(ctx, "save deletion", func(t *tx) error {
+		var before string
+		if err := t.QueryRowContext(ctx, `SELECT state FROM deletions WHERE id = $1`, d.ID).Scan(&before); err != nil {
+			return err
+		}
 		result, err := t.ExecContext(ctx, `UPDATE deletions SET state = $1, started_on = $2, ended_on = $3, checked_on = $4, places_json = $5, error = $6, revision = revision + 1
 			WHERE id = $7 AND revision = $8`, d.State, nullMicros(d.StartedOn), nullMicros(d.EndedOn), nullMicros(d.CheckedOn), places, d.Error, d.ID, d.Revision)
 		if err != nil {
@@ -135,7 +139,7 @@ func (s *Store) SaveDeletion(ctx context.Context, d schema.Deletion) (schema.Del
 			return errs.New(errs.Conflict, 0, "deletion %s was changed meanwhile", d.ID)
 		}
 		d.Revision++
-		if d.State != schema.DeletionDone || !d.EndedOn.Equal(d.CheckedOn) {
+		if d.State != schema.DeletionDone || before == schema.DeletionDone {
 			return nil
 		}
 		return t.audit(ctx, d.AccountID, "deletion.done", d.ID, nil, d.Places)
