@@ -164,14 +164,14 @@ func (w *Worker) Step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.publish(ctx); err != nil {
-		return err
-	}
 	var first error
 	for _, d := range list {
 		if err := w.step(ctx, d); err != nil && first == nil {
 			first = fmt.Errorf("deletion %s: %w", d.ID, err)
 		}
+	}
+	if err := w.publish(ctx); err != nil && first == nil {
+		first = err
 	}
 	return first
 }
