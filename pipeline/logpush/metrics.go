@@ -101,7 +101,7 @@ func (m *metrics) of(jobID int64, more ...attribute.KeyValue) *jobMetrics {
 	}
 	j := &jobMetrics{metrics: m, attrs: with(),
 		byReason: map[string]metric.MeasurementOption{}, byFailure: map[string]metric.MeasurementOption{}}
-	for _, reason := range []string{droppedLogpush, droppedFilter, droppedSample, droppedMalformed, droppedRetention, droppedTruncated, droppedUnmarked} {
+	for _, reason := range []string{droppedLogpush, droppedDeleted, droppedFilter, droppedSample, droppedMalformed, droppedRetention, droppedTruncated, droppedUnmarked} {
 		j.byReason[reason] = with(attribute.String("reason", reason))
 	}
 	for _, stage := range []string{stageOpen, stageUpload, stageRefused, stageLetter} {
