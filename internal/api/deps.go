@@ -23,6 +23,7 @@ type Deps struct {
 	Letters       Letters
 	Health        Health
 	Replays       Replays
+	Deletions     Deletions
 	Archive       Archive // nil: nobody knows what is kept
 	Previews      Previews
 	Snapshots     Snapshots
@@ -170,6 +171,15 @@ type Replays interface {
 	Replay(ctx context.Context, accountID string, jobID, id int64) (logjob.Replay, error)
 	// CancelReplay is a conflict for one that is done or failed.
 	CancelReplay(ctx context.Context, accountID string, jobID, id int64) (logjob.Replay, error)
+}
+
+// Deletions of what was recorded.
+type Deletions interface {
+	// CreateDeletion is a conflict while the account has as many under way as it may.
+	CreateDeletion(ctx context.Context, what schema.Tombstone) (schema.Deletion, error)
+	// Deletions is newest first; total counts all.
+	Deletions(ctx context.Context, accountID string, limit, offset int) (list []schema.Deletion, total int, err error)
+	Deletion(ctx context.Context, accountID, id string) (schema.Deletion, error)
 }
 
 // Archive of events.

@@ -174,6 +174,10 @@ func (s *Server) noRoute(c *gin.Context) {
 		s.deps.Dashboard.ServeHTTP(c.Writer, c.Request)
 		return
 	}
+	if c.Request.Method == http.MethodDelete && accountItself.MatchString(path) {
+		s.fail(c, errs.New(errs.NotFound, codeNoRoute, accountStays, path))
+		return
+	}
 	if product := absentProduct(path); product != "" {
 		s.fail(c, errs.New(errs.NotFound, codeNoRoute, "Tidegate does not support %s yet, and has no endpoint %s %s", product, c.Request.Method, path))
 		return

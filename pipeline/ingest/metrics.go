@@ -12,6 +12,7 @@ import (
 
 	"tidegate/internal/telemetry"
 	"tidegate/pipeline/stream"
+	tables "tidegate/schema/clickhouse"
 )
 
 // Reasons for which an event never reached ClickHouse; values of the label
@@ -22,6 +23,7 @@ const (
 	// Kafka lost the end of the partition after it was stored. These events are in
 	// ClickHouse; those that came behind them are lost in unknown number.
 	reasonRewound = "rewound"
+	// It was deleted by request before it was stored: tables.ReasonDeleted.
 )
 
 type metrics struct {
@@ -65,7 +67,7 @@ func newMetrics() *metrics {
 		eventsOut:   count("tidegate_ingest_events_out_total", "Events stored in ClickHouse."),
 		quarantined: count("tidegate_ingest_events_quarantined_total", "Records stored in the quarantine because they are no event, by reason."),
 		skewed:      count("tidegate_ingest_events_skewed_total", "Events stored under their record's time because their own was far from it."),
-		dropped:     count("tidegate_ingest_events_dropped_total", "Offsets that Kafka no longer had, at most, by reason: retention, truncated (of a planned block; some may be stored), rewound (all stored; what came behind is lost uncounted)."),
+		dropped:     count("tidegate_ingest_events_dropped_total", "Offsets that are not stored, by reason. Kafka no longer had them, at most: retention, truncated (of a planned block; some may be stored), rewound (all stored; what came behind is lost uncounted). Deleted by request: deleted."),
 		errors:      count("tidegate_ingest_errors_total", "Failures, by stage: insert, plan."),
 		retries:     count("tidegate_ingest_retries_total", "Inserts that failed and are tried again, by reason: unavailable, refused."),
 		blockRows: must(meter.Int64Histogram("tidegate_ingest_block_rows", metric.WithDescription("Records of a block; the count is the number of blocks."),
@@ -128,7 +130,13 @@ func (m *metrics) settled(ctx context.Context, b *block, records []stream.Record
 	m.bytesIn.Add(ctx, int64(bytes))
 	m.eventsOut.Add(ctx, int64(b.events.Len()))
 	m.skewed.Add(ctx, int64(b.skewed))
+	if b.deleted > 0 {
+		m.lost(ctx, tables.ReasonDeleted, int64(b.deleted))
+	}
 	for _, reason := range b.quarantine.Reason {
+		if reason == tables.ReasonDeleted {
+			continue
+		}
 		m.quarantined.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", reason)))
 	}
 	m.blockRows.Record(ctx, int64(len(records)))
@@ -138,7 +146,7 @@ func (m *metrics) settled(ctx context.Context, b *block, records []stream.Record
 	}
 }
 
-// lost counts offsets that were gone before they could be read.
+// lost counts offsets that are not stored.
 func (m *metrics) lost(ctx context.Context, reason string, offsets int64) {
 	m.dropped.Add(ctx, offsets, metric.WithAttributes(attribute.String("reason", reason)))
 }

@@ -119,11 +119,18 @@ func (r *reader) settle(ctx context.Context, planned plan, end int64, records []
 	ctx, span := telemetry.Tracer("tidegate/pipeline/ingest").Start(ctx, "ingest.block", trace.WithAttributes(
 		attribute.String("token", token), attribute.Int("records", len(records))))
 	defer func() { telemetry.End(span, err) }()
-	decodeBlock(&r.block, r.p.ID(), records)
 	finishing, cancel := outlive(ctx, r.cfg.StopGrace)
 	defer cancel()
 
 	start := time.Now()
+	err = r.store(ctx, planned, func() (err error) {
+		r.block.tombstones, err = r.deleted.current(finishing)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("look up what is deleted before block %s: %w", token, err)
+	}
+	decodeBlock(&r.block, r.p.ID(), records)
 	err = r.store(ctx, planned, func() error {
 		// The quarantine first: its rows are few, and events that are visible
 		// mean that the block is complete.

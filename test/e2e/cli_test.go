@@ -92,6 +92,7 @@ func TestCLI(t *testing.T) {
 	t.Run("Affinity", func(t *testing.T) { affinityCommands(t, c, p) })
 	t.Run("Sampling", func(t *testing.T) { samplingCommands(t, c) })
 	t.Run("Metrics", func(t *testing.T) { metricsCommands(t, c, p) })
+	t.Run("Redaction", func(t *testing.T) { redactionCommands(t, c) })
 	t.Run("Jobs", func(t *testing.T) { jobCommands(t, c) })
 	t.Run("Token", func(t *testing.T) { tokenCommands(t, c, p) })
 	t.Run("Connection", func(t *testing.T) { connections(t, c, p) })
@@ -431,6 +432,19 @@ func badInput(t *testing.T, c cli) {
 		{1, "16 hex digits", "events view 7"},
 		{2, "go together", "events exceptions cart --new-in v1"},
 		{1, `script "nobody" does not exist`, "tail nobody --for 10s"},
+		{2, "say whose rules", "redaction get"},
+		{2, "but not with both", "redaction delete cart --all-scripts"},
+		{2, "say what to take out", "redaction set cart"},
+		{2, "but not with both", "redaction set cart --header a --file rules.json"},
+		{2, `built_ins[0] is "passports"`, "redaction set cart --built-in passports"},
+		{1, "no redaction rules", "redaction get cart"},
+		{1, `script "nobody" does not exist`, "redaction set nobody --header a"},
+		{2, "say what to delete", "data delete --yes"},
+		{2, "but not with both", "data delete cart --all-scripts --yes"},
+		{2, "say --yes", "data delete cart"},
+		{2, "--before", "data delete cart --before soon --yes"},
+		{1, "is in the future", "data delete cart --before 2999-01-01T00:00:00Z --yes"},
+		{1, `no deletion "none"`, "data deletions none"},
 		{2, "needs --destination", "jobs create --name x"},
 		{2, "needs --scope", "token create --name x"},
 		{2, "has passed", "token create --name x --scope admin --expires-in -1h"},
