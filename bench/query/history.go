@@ -134,7 +134,7 @@ func (h *history) fill(ctx context.Context) error {
 		}
 	}
 	fmt.Printf("history    trace_events in %.0f s\n", time.Since(began).Seconds())
-	ray, err := h.ask(ctx, fmt.Sprintf("SELECT ray_id FROM trace_events WHERE kafka_offset = %d LIMIT 1", h.raw/2))
+	ray, err := h.query(ctx, fmt.Sprintf("SELECT ray_id FROM trace_events WHERE kafka_offset = %d LIMIT 1", h.raw/2))
 	h.RayID = strings.TrimSpace(ray)
 	return err
 }
@@ -218,7 +218,7 @@ FROM (
 
 // describe says how much there is.
 func (h *history) describe(ctx context.Context) error {
-	text, err := h.ask(ctx, `SELECT table, sum(rows), sum(bytes_on_disk), count() FROM system.parts WHERE active AND database = '`+clickhouse.DefaultDatabase+`' AND rows > 0 GROUP BY table ORDER BY table`)
+	text, err := h.query(ctx, `SELECT table, sum(rows), sum(bytes_on_disk), count() FROM system.parts WHERE active AND database = '`+clickhouse.DefaultDatabase+`' AND rows > 0 GROUP BY table ORDER BY table`)
 	if err != nil {
 		return err
 	}
@@ -234,12 +234,12 @@ func (h *history) describe(ctx context.Context) error {
 }
 
 func (h *history) exec(ctx context.Context, statement string) error {
-	_, err := h.ask(ctx, statement)
+	_, err := h.query(ctx, statement)
 	return err
 }
 
-// ask runs one statement, over HTTP as anybody may.
-func (h *history) ask(ctx context.Context, statement string) (string, error) {
+// query runs one statement, over HTTP as anybody may.
+func (h *history) query(ctx context.Context, statement string) (string, error) {
 	address := "http://" + h.engine + "/?" + url.Values{"database": {clickhouse.DefaultDatabase}, "async_insert": {"0"}, "max_partitions_per_insert_block": {"0"}}.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(statement))
 	if err != nil {
