@@ -12,6 +12,12 @@ import (
 	"tidegate/schema"
 )
 
+// Orders of events begin with what is the same in all of them. ClickHouse would otherwise
+// keep a threshold of the time to skip rows by (use_top_k_dynamic_filtering), and
+// look at all of the range for it. So it begins at the end of the primary key and stops
+// when it has enough.
+const newestFirst = "ORDER BY account_id DESC, script_name DESC, time DESC, kafka_partition DESC, kafka_offset DESC"
+
 // rayEventsMax bounds the events of one ray; a request has few.
 const rayEventsMax = 100
 
@@ -27,7 +33,7 @@ func (db *DB) Events(ctx context.Context, f schema.EventFilter, after schema.Eve
 		c.add(`(time < fromUnixTimestamp64Milli({after:Int64}, 'UTC') OR (kafka_partition, kafka_offset) < ({after_partition:Int32}, {after_offset:Int64}))`,
 			ch.Named("after_partition", fmt.Sprint(after.Partition)), ch.Named("after_offset", fmt.Sprint(after.Offset)))
 	}
-	return db.first(ctx, "read events of script "+f.Script, c, "time DESC, kafka_partition DESC, kafka_offset DESC", limit)
+	return db.events(ctx, "read events of script "+f.Script, c, newestFirst+fmt.Sprintf(" LIMIT %d", limit))
 }
 
 // EventsOfRay returns the events of a request of an account, oldest first: the
@@ -36,19 +42,7 @@ func (db *DB) EventsOfRay(ctx context.Context, account, ray string) ([]schema.St
 	var c conditions
 	c.add("account_id = {account:String}", ch.Named("account", account))
 	c.add("ray_id = {ray:String}", ch.Named("ray", ray))
-	return db.first(ctx, "find the events of ray "+ray, c, "time, kafka_partition, kafka_offset", rayEventsMax)
-}
-
-// first reads the first events in an order for which the conditions hold, one of
-// which names the account. It finds out which ones they are before it reads them:
-// what is stored of an event is far more than what a filter or an order needs, and by
-// account, script and time the primary key leads to the few granules that hold them.
-func (db *DB) first(ctx context.Context, attempt string, c conditions, order string, limit int) ([]schema.StoredEvent, error) {
-	const place = "script_name, time, kafka_partition, kafka_offset"
-	which := conditions{args: c.args}
-	which.add("account_id = {account:String}")
-	which.add("(" + place + ") GLOBAL IN (SELECT " + place + " FROM trace_events WHERE " + c.where() + " ORDER BY " + order + fmt.Sprintf(" LIMIT %d)", limit))
-	return db.events(ctx, attempt, which, "ORDER BY "+order)
+	return db.events(ctx, "find the events of ray "+ray, c, fmt.Sprintf("ORDER BY account_id, time, kafka_partition, kafka_offset LIMIT %d", rayEventsMax))
 }
 
 func (db *DB) events(ctx context.Context, attempt string, c conditions, rest string) ([]schema.StoredEvent, error) {
