@@ -25,7 +25,8 @@ const (
 	exceptionsLimit = 300 * time.Millisecond
 )
 
-// call is a question to the API.
+// call is a question to the API. Without a path it is about another ray each time: the
+// engine remembers where it found what it was asked for before.
 type call struct {
 	name, path string
 	limit      time.Duration
@@ -48,7 +49,7 @@ func (h *history) calls() []call {
 		{"overview of a day", "/workers/metrics?" + at(24*time.Hour), dashboardLimit, false},
 		{"newest 50 events", path + "/events?" + at(time.Hour), dashboardLimit, true},
 		{"newest 50 failures", path + "/events?failed=true&" + at(time.Hour), dashboardLimit, true},
-		{"event by ray", "/workers/events/" + h.RayID, rayLimit, false},
+		{"event by ray", "", rayLimit, false},
 		{"top exceptions of an hour", path + "/exceptions?" + at(time.Hour), exceptionsLimit, true},
 	}
 }
@@ -58,6 +59,10 @@ func (h *history) calls() []call {
 func (h *history) measure(ctx context.Context, db *clickhouse.DB, engine int) error {
 	server, err := api.New(api.Config{Now: func() time.Time { return h.End }}, api.Deps{
 		Accounts: h.store, Tokens: h.store, Scripts: h.store, Metrics: db, Events: db})
+	if err != nil {
+		return err
+	}
+	rays, err := h.rays(ctx)
 	if err != nil {
 		return err
 	}
@@ -72,7 +77,11 @@ func (h *history) measure(ctx context.Context, db *clickhouse.DB, engine int) er
 		}
 		took := make([]time.Duration, h.each)
 		for i := range took {
-			if took[i], err = h.ask(ctx, server.Handler(), c.path); err != nil {
+			path := c.path
+			if path == "" {
+				path = "/workers/events/" + rays[i%len(rays)]
+			}
+			if took[i], err = h.ask(ctx, server.Handler(), path); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
@@ -83,6 +92,19 @@ func (h *history) measure(ctx context.Context, db *clickhouse.DB, engine int) er
 		c.print("", took, fmt.Sprintf(", %6.1f ms of the engine's CPU", milliseconds((now-used)/time.Duration(h.each))))
 	}
 	return h.together(ctx, server.Handler(), page)
+}
+
+// rays are those of some events all over the history.
+func (h *history) rays(ctx context.Context) ([]string, error) {
+	offsets := make([]string, h.each)
+	for i := range offsets {
+		offsets[i] = strconv.FormatInt(h.Raw*int64(2*i+1)/int64(2*h.each), 10)
+	}
+	text, err := h.query(ctx, "SELECT ray_id FROM trace_events WHERE kafka_offset IN ("+strings.Join(offsets, ", ")+")")
+	if err != nil {
+		return nil, fmt.Errorf("read some rays: %w", err)
+	}
+	return strings.Fields(text), nil
 }
 
 func (c call) print(how string, took []time.Duration, more string) {

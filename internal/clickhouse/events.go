@@ -48,7 +48,7 @@ func (db *DB) EventsOfRay(ctx context.Context, account, ray string) ([]schema.St
 func (db *DB) events(ctx context.Context, attempt string, c conditions, rest string) ([]schema.StoredEvent, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	rows, err := db.conn.Query(ctx, "SELECT kafka_partition, "+archiveColumns+" FROM trace_events WHERE "+c.where()+" "+rest, c.args...)
+	rows, err := db.conn.Query(ctx, eventsQuery(c, rest), c.args...)
 	if err != nil {
 		return nil, tooMuch(attempt, err)
 	}
@@ -63,6 +63,10 @@ func (db *DB) events(ctx context.Context, attempt string, c conditions, rest str
 		list = append(list, schema.StoredEvent{EventPosition: schema.EventPosition{Time: a.Time, Partition: int(partition), Offset: a.Offset}, Value: a.Value})
 	}
 	return list, tooMuch(attempt, rows.Err())
+}
+
+func eventsQuery(c conditions, rest string) string {
+	return "SELECT kafka_partition, " + archiveColumns + " FROM trace_events WHERE " + c.where() + " " + rest
 }
 
 // prefixed scans a row with the partition before the columns of the archive.
