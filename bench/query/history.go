@@ -50,7 +50,6 @@ type facts struct {
 	Scripts []twoNamed // the first has half of the traffic
 	Events  int64
 	Raw     int64
-	RayID   string // of one event in the middle
 }
 
 type twoNamed struct {
@@ -134,9 +133,7 @@ func (h *history) fill(ctx context.Context) error {
 		}
 	}
 	fmt.Printf("history    trace_events in %.0f s\n", time.Since(began).Seconds())
-	ray, err := h.ask(ctx, fmt.Sprintf("SELECT ray_id FROM trace_events WHERE kafka_offset = %d LIMIT 1", h.raw/2))
-	h.RayID = strings.TrimSpace(ray)
-	return err
+	return nil
 }
 
 // names are the scripts' names, and their versions' ids, as SQL arrays.
@@ -201,16 +198,16 @@ func (h *history) rawInsert(begin, end int64) string {
 	scripts, versions := h.names()
 	return fmt.Sprintf(`INSERT INTO trace_events (account_id, script_name, time, skew_ms, version_id, version_tag, version_message, event_type, outcome, status,
 	wall_ms, cpu_ms, upstream_ms, decision, ray_id, error_kind, method, url, entrypoint, dispatch_namespace, script_tags, event, exceptions, logs, logpush, kafka_partition, kafka_offset)
-SELECT '%[1]s', %[2]s[s + 1], fromUnixTimestamp64Milli(toInt64(%[3]d + number * %[4]g), 'UTC'), 0, %[5]s[2 * s + v + 1], concat('v', toString(v + 1)), '', 'fetch',
+SELECT '%[1]s', %[2]s[s + 1], fromUnixTimestamp64Milli(toInt64(at), 'UTC'), 0, %[5]s[2 * s + v + 1], concat('v', toString(v + 1)), '', 'fetch',
 	if(bad, 'exception', 'ok') AS outcome, if(bad, 500, if(rand(number + 3) %% 50 = 0, 404, 200)) AS status,
-	toInt64(5 + exp(randCanonical(number) * 5)) AS wall, if(s %% 2 = 0, intDiv(wall, 4), NULL), wall - 1, 'split', lower(hex(sipHash64(number))) AS ray, '',
+	toInt64(5 + exp(randCanonical(number) * 5)) AS wall, if(s %% 2 = 0, intDiv(wall, 4), NULL), wall - 1, 'split', leftPad(lower(hex(bitOr(bitShiftLeft(intDiv(at, 64000), 44), bitShiftRight(sipHash64(number), 20)))), 16, '0') AS ray, '',
 	if(number %% 9 = 0, 'POST', 'GET') AS method, concat('https://', %[2]s[s + 1], '.example.com/items/', toString(rand(number + 4) %% 100000), '?page=', toString(number %% 97)) AS url, '', '', '[]',
 	concat('{"RayID":"', ray, '","Request":{"URL":"', url, '","Method":"', method, '","Headers":{"accept":"*/*","user-agent":"Mozilla/5.0 (X11; Linux x86_64)"}},"Response":{"Status":', toString(status), '}}'),
 	if(bad, concat('[{"Name":"', ['TypeError','RangeError','Error','SyntaxError'][kind %% 4 + 1], '","Message":"cannot read item ', toString(rand(number + 5) %% 100000), ' of list ', toString(kind),
-		'","TimestampMs":', toString(toInt64(%[3]d + number * %[4]g)), ',"Stack":"Error: cannot read\\n    at handle', toString(kind), ' (worker.js:', toString(kind * 7), ':13)\\n    at fetch (worker.js:3:5)"}]'), '[]'),
+		'","TimestampMs":', toString(at), ',"Stack":"Error: cannot read\\n    at handle', toString(kind), ' (worker.js:', toString(kind * 7), ':13)\\n    at fetch (worker.js:3:5)"}]'), '[]'),
 	'[]', 'yes', 0, number
 FROM (
-	SELECT number, if(rand(number) %% 2 = 0, 0, 1 + rand(number + 1) %% %[6]d) AS s, rand(number + 2) %% 10 = 0 AS v,
+	SELECT number, toUInt64(%[3]d + number * %[4]g) AS at, if(rand(number) %% 2 = 0, 0, 1 + rand(number + 1) %% %[6]d) AS s, rand(number + 2) %% 10 = 0 AS v,
 		rand(number + 6) %% %[7]d = 0 AS bad, if(v, rand(number + 7) %% %[8]d, rand(number + 7) %% (%[8]d - 5)) AS kind
 	FROM numbers(%[9]d, %[10]d)
 )`, control.FirstAccountID, scripts, (h.End.Unix()-rawHours*hour)*1000, float64(rawHours*hour*1000)/float64(h.raw), versions, max(1, h.scripts-1), failing, exceptionKind, begin, end-begin)
@@ -218,7 +215,7 @@ FROM (
 
 // describe says how much there is.
 func (h *history) describe(ctx context.Context) error {
-	text, err := h.ask(ctx, `SELECT table, sum(rows), sum(bytes_on_disk), count() FROM system.parts WHERE active AND database = '`+clickhouse.DefaultDatabase+`' AND rows > 0 GROUP BY table ORDER BY table`)
+	text, err := h.query(ctx, `SELECT table, sum(rows), sum(bytes_on_disk), count() FROM system.parts WHERE active AND database = '`+clickhouse.DefaultDatabase+`' AND rows > 0 GROUP BY table ORDER BY table`)
 	if err != nil {
 		return err
 	}
@@ -234,12 +231,12 @@ func (h *history) describe(ctx context.Context) error {
 }
 
 func (h *history) exec(ctx context.Context, statement string) error {
-	_, err := h.ask(ctx, statement)
+	_, err := h.query(ctx, statement)
 	return err
 }
 
-// ask runs one statement, over HTTP as anybody may.
-func (h *history) ask(ctx context.Context, statement string) (string, error) {
+// query runs one statement, over HTTP as anybody may.
+func (h *history) query(ctx context.Context, statement string) (string, error) {
 	address := "http://" + h.engine + "/?" + url.Values{"database": {clickhouse.DefaultDatabase}, "async_insert": {"0"}, "max_partitions_per_insert_block": {"0"}}.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(statement))
 	if err != nil {

@@ -25,9 +25,9 @@ import (
 )
 
 type options struct {
-	dir            string
-	events, raw    int64
-	scripts, calls int
+	dir                    string
+	events, raw            int64
+	scripts, each, viewers int
 }
 
 func main() {
@@ -39,7 +39,8 @@ func main() {
 	flag.Int64Var(&o.events, "events", 1_000_000_000, "events that the rollups count")
 	flag.Int64Var(&o.raw, "raw", 50_000_000, "raw events")
 	flag.IntVar(&o.scripts, "scripts", 10, "scripts, of two versions each; the first has half of the traffic")
-	flag.IntVar(&o.calls, "calls", 200, "calls of each kind that are measured")
+	flag.IntVar(&o.each, "calls", 200, "calls of each kind that are measured")
+	flag.IntVar(&o.viewers, "viewers", 4, "callers at once, in the second half; the API works on four questions of an account at a time")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -68,9 +69,9 @@ func run(ctx context.Context, o options) (err error) {
 	h := history{options: o, store: control}
 	// The engine has what it has under `tidegate up` when it is measured, and more
 	// while the history is made, which takes blocks that no ingest would make.
-	if err := withEngine(ctx, dir, fillMemory, func(addr string, db *clickhouse.DB) error {
+	if err := withEngine(ctx, dir, fillMemory, func(engine *embedded.Engine, db *clickhouse.DB) error {
 		began := time.Now()
-		made, err := h.make(ctx, addr)
+		made, err := h.make(ctx, engine.Addr())
 		if made {
 			fmt.Printf("history    made in %.0f s\n", time.Since(began).Seconds())
 		}
@@ -78,19 +79,19 @@ func run(ctx context.Context, o options) (err error) {
 	}); err != nil {
 		return err
 	}
-	return withEngine(ctx, dir, 0, func(addr string, db *clickhouse.DB) error {
-		h.engine = addr
+	return withEngine(ctx, dir, 0, func(engine *embedded.Engine, db *clickhouse.DB) error {
+		h.engine = engine.Addr()
 		if err := h.describe(ctx); err != nil {
 			return err
 		}
-		return h.measure(ctx, db)
+		return h.measure(ctx, db, engine.Pid())
 	})
 }
 
 const fillMemory = 8 << 30
 
 // withEngine runs do beside an engine with its tables. memory 0 is the default's.
-func withEngine(ctx context.Context, dir string, memory int64, do func(addr string, db *clickhouse.DB) error) (err error) {
+func withEngine(ctx context.Context, dir string, memory int64, do func(engine *embedded.Engine, db *clickhouse.DB) error) (err error) {
 	engine, err := embedded.StartEngine(ctx, embedded.EngineConfig{
 		Addr: "127.0.0.1:0", DataDir: filepath.Join(dir, "clickhouse"), MemoryLimitBytes: memory,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
@@ -109,5 +110,5 @@ func withEngine(ctx context.Context, dir string, memory int64, do func(addr stri
 	if err := db.Migrate(ctx); err != nil {
 		return err
 	}
-	return do(engine.Addr(), db)
+	return do(engine, db)
 }

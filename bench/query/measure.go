@@ -2,10 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"tidegate/internal/api"
@@ -20,49 +25,131 @@ const (
 	exceptionsLimit = 300 * time.Millisecond
 )
 
-// measure makes each call one after the other, as often as asked for.
-func (h *history) measure(ctx context.Context, db *clickhouse.DB) error {
+// call is a question to the API. Without a path it is about another ray each time: the
+// engine remembers where it found what it was asked for before.
+type call struct {
+	name, path string
+	limit      time.Duration
+	page       bool // a dashboard's script page asks it
+}
+
+func (h *history) calls() []call {
+	at := func(before time.Duration) string { return "since=" + h.End.Add(-before).Format(time.RFC3339) }
+	// An hour that begins and ends within a minute is made of three pieces.
+	ragged := "since=" + h.End.Add(-90*time.Minute-17*time.Second).Format(time.RFC3339) + "&until=" + h.End.Add(-30*time.Minute-13*time.Second).Format(time.RFC3339)
+	script := h.Scripts[0]
+	path := "/workers/scripts/" + script.Name
+	return []call{
+		{"metrics of an hour", path + "/metrics?" + at(time.Hour), dashboardLimit, true},
+		{"metrics of a ragged hour", path + "/metrics?" + ragged, dashboardLimit, true},
+		{"metrics of a day", path + "/metrics?" + at(24*time.Hour), dashboardLimit, false},
+		{"metrics of 30 days", path + "/metrics?" + at(30*24*time.Hour), dashboardLimit, false},
+		{"comparison of an hour", path + "/metrics/compare?baseline=" + script.Versions[0] + "&candidate=" + script.Versions[1] + "&" + at(time.Hour), dashboardLimit, true},
+		{"overview of an hour", "/workers/metrics?" + at(time.Hour), dashboardLimit, true},
+		{"overview of a day", "/workers/metrics?" + at(24*time.Hour), dashboardLimit, false},
+		{"newest 50 events", path + "/events?" + at(time.Hour), dashboardLimit, true},
+		{"newest 50 failures", path + "/events?failed=true&" + at(time.Hour), dashboardLimit, true},
+		{"event by ray", "", rayLimit, false},
+		{"top exceptions of an hour", path + "/exceptions?" + at(time.Hour), exceptionsLimit, true},
+	}
+}
+
+// measure makes each call one after the other, as often as asked for, and then those
+// of a page from several callers at once, none of whom waits between two.
+func (h *history) measure(ctx context.Context, db *clickhouse.DB, engine int) error {
 	server, err := api.New(api.Config{Now: func() time.Time { return h.End }}, api.Deps{
 		Accounts: h.store, Tokens: h.store, Scripts: h.store, Metrics: db, Events: db})
 	if err != nil {
 		return err
 	}
-	script := h.Scripts[0]
-	at := func(before time.Duration) string { return "since=" + h.End.Add(-before).Format(time.RFC3339) }
-	// An hour that begins and ends within a minute is made of three pieces.
-	ragged := "since=" + h.End.Add(-90*time.Minute-17*time.Second).Format(time.RFC3339) + "&until=" + h.End.Add(-30*time.Minute-13*time.Second).Format(time.RFC3339)
-	path := "/workers/scripts/" + script.Name
-	for _, call := range []struct {
-		name, path string
-		limit      time.Duration
-	}{
-		{"metrics of an hour", path + "/metrics?" + at(time.Hour), dashboardLimit},
-		{"metrics of a ragged hour", path + "/metrics?" + ragged, dashboardLimit},
-		{"metrics of a day", path + "/metrics?" + at(24*time.Hour), dashboardLimit},
-		{"metrics of 30 days", path + "/metrics?" + at(30*24*time.Hour), dashboardLimit},
-		{"comparison of an hour", path + "/metrics/compare?baseline=" + script.Versions[0] + "&candidate=" + script.Versions[1] + "&" + at(time.Hour), dashboardLimit},
-		{"overview of an hour", "/workers/metrics?" + at(time.Hour), dashboardLimit},
-		{"overview of a day", "/workers/metrics?" + at(24*time.Hour), dashboardLimit},
-		{"newest 50 events", path + "/events?" + at(time.Hour), dashboardLimit},
-		{"newest 50 failures", path + "/events?failed=true&" + at(time.Hour), dashboardLimit},
-		{"event by ray", "/workers/events/" + h.RayID, rayLimit},
-		{"top exceptions of an hour", path + "/exceptions?" + at(time.Hour), exceptionsLimit},
-	} {
-		took := make([]time.Duration, h.calls)
+	rays, err := h.rays(ctx)
+	if err != nil {
+		return err
+	}
+	var page []call
+	for _, c := range h.calls() {
+		if c.page {
+			page = append(page, c)
+		}
+		used, err := processorTimeOf(engine)
+		if err != nil {
+			return err
+		}
+		took := make([]time.Duration, h.each)
 		for i := range took {
-			if took[i], err = h.call(ctx, server.Handler(), call.path); err != nil {
-				return fmt.Errorf("%s: %w", call.name, err)
+			path := c.path
+			if path == "" {
+				path = "/workers/events/" + rays[i%len(rays)]
+			}
+			if took[i], err = h.ask(ctx, server.Handler(), path); err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
-		slices.Sort(took)
-		p99 := took[len(took)*99/100]
-		fmt.Printf("%-26s p50 %6.1f ms, p99 %6.1f ms; p99/limit %.2f\n", call.name,
-			float64(took[len(took)/2].Microseconds())/1000, float64(p99.Microseconds())/1000, float64(p99)/float64(call.limit))
+		now, err := processorTimeOf(engine)
+		if err != nil {
+			return err
+		}
+		c.print("", took, fmt.Sprintf(", %6.1f ms of the engine's CPU", milliseconds((now-used)/time.Duration(h.each))))
+	}
+	return h.together(ctx, server.Handler(), page)
+}
+
+// rays are those of some events all over the history.
+func (h *history) rays(ctx context.Context) ([]string, error) {
+	offsets := make([]string, h.each)
+	for i := range offsets {
+		offsets[i] = strconv.FormatInt(h.Raw*int64(2*i+1)/int64(2*h.each), 10)
+	}
+	text, err := h.query(ctx, "SELECT ray_id FROM trace_events WHERE kafka_offset IN ("+strings.Join(offsets, ", ")+")")
+	if err != nil {
+		return nil, fmt.Errorf("read some rays: %w", err)
+	}
+	return strings.Fields(text), nil
+}
+
+func (c call) print(how string, took []time.Duration, more string) {
+	slices.Sort(took)
+	p99 := took[len(took)*99/100]
+	fmt.Printf("%-40s p50 %6.1f ms, p99 %6.1f ms%s; p99/limit %.2f\n", c.name+how, milliseconds(took[len(took)/2]), milliseconds(p99), more, float64(p99)/float64(c.limit))
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// together measures the calls of a page while each viewer makes all of them, again and
+// again, each beginning with another one.
+func (h *history) together(ctx context.Context, handler http.Handler, page []call) error {
+	took := make([][][]time.Duration, h.viewers)
+	failures := make([]error, h.viewers)
+	var all sync.WaitGroup
+	for v := range h.viewers {
+		took[v] = make([][]time.Duration, len(page))
+		all.Go(func() {
+			for i := range h.each * len(page) / h.viewers {
+				which := (i + v) % len(page)
+				once, err := h.ask(ctx, handler, page[which].path)
+				if err != nil {
+					failures[v] = fmt.Errorf("%s: %w", page[which].name, err)
+					return
+				}
+				took[v][which] = append(took[v][which], once)
+			}
+		})
+	}
+	all.Wait()
+	if err := errors.Join(failures...); err != nil {
+		return err
+	}
+	for i, c := range page {
+		var list []time.Duration
+		for v := range took {
+			list = append(list, took[v][i]...)
+		}
+		c.print(fmt.Sprintf(", %d at once", h.viewers), list, "")
 	}
 	return nil
 }
 
-func (h *history) call(ctx context.Context, handler http.Handler, path string) (time.Duration, error) {
+func (h *history) ask(ctx context.Context, handler http.Handler, path string) (time.Duration, error) {
 	req := httptest.NewRequestWithContext(ctx, http.MethodGet, "/client/v4/accounts/"+control.FirstAccountID+path, nil)
 	req.Header.Set("Authorization", "Bearer "+h.Token)
 	res := httptest.NewRecorder()
@@ -73,4 +160,20 @@ func (h *history) call(ctx context.Context, handler http.Handler, path string) (
 		return 0, fmt.Errorf("answered %d: %.300s", res.Code, res.Body)
 	}
 	return took, nil
+}
+
+// processorTimeOf is what a process has used so far: proc(5).
+func processorTimeOf(pid int) (time.Duration, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	const tick = 10 * time.Millisecond // of every Linux that Go runs on
+	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * tick, errors.Join(err, err2)
 }

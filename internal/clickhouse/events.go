@@ -12,6 +12,12 @@ import (
 	"tidegate/schema"
 )
 
+// Orders of events begin with what is the same in all of them. ClickHouse would otherwise
+// keep a threshold of the time to skip rows by (use_top_k_dynamic_filtering), and
+// look at all of the range for it. So it begins at the end of the primary key and stops
+// when it has enough.
+const newestFirst = "ORDER BY account_id DESC, script_name DESC, time DESC, kafka_partition DESC, kafka_offset DESC"
+
 // rayEventsMax bounds the events of one ray; a request has few.
 const rayEventsMax = 100
 
@@ -27,7 +33,7 @@ func (db *DB) Events(ctx context.Context, f schema.EventFilter, after schema.Eve
 		c.add(`(time < fromUnixTimestamp64Milli({after:Int64}, 'UTC') OR (kafka_partition, kafka_offset) < ({after_partition:Int32}, {after_offset:Int64}))`,
 			ch.Named("after_partition", fmt.Sprint(after.Partition)), ch.Named("after_offset", fmt.Sprint(after.Offset)))
 	}
-	return db.events(ctx, "read events of script "+f.Script, c, fmt.Sprintf("ORDER BY time DESC, kafka_partition DESC, kafka_offset DESC LIMIT %d", limit))
+	return db.events(ctx, "read events of script "+f.Script, c, newestFirst+fmt.Sprintf(" LIMIT %d", limit))
 }
 
 // EventsOfRay returns the events of a request of an account, oldest first: the
@@ -36,13 +42,15 @@ func (db *DB) EventsOfRay(ctx context.Context, account, ray string) ([]schema.St
 	var c conditions
 	c.add("account_id = {account:String}", ch.Named("account", account))
 	c.add("ray_id = {ray:String}", ch.Named("ray", ray))
-	return db.events(ctx, "find the events of ray "+ray, c, fmt.Sprintf("ORDER BY time, kafka_partition, kafka_offset LIMIT %d", rayEventsMax))
+	// Both indexes are looked at before anything is read, the range of rays first: on the
+	// way, ClickHouse would look at both of them in all granules.
+	return db.events(ctx, "find the events of ray "+ray, c, fmt.Sprintf("ORDER BY account_id, time, kafka_partition, kafka_offset LIMIT %d SETTINGS use_skip_indexes_on_data_read = 0", rayEventsMax))
 }
 
 func (db *DB) events(ctx context.Context, attempt string, c conditions, rest string) ([]schema.StoredEvent, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	rows, err := db.conn.Query(ctx, "SELECT kafka_partition, "+archiveColumns+" FROM trace_events WHERE "+c.where()+" "+rest, c.args...)
+	rows, err := db.conn.Query(ctx, eventsQuery(c, rest), c.args...)
 	if err != nil {
 		return nil, tooMuch(attempt, err)
 	}
@@ -57,6 +65,10 @@ func (db *DB) events(ctx context.Context, attempt string, c conditions, rest str
 		list = append(list, schema.StoredEvent{EventPosition: schema.EventPosition{Time: a.Time, Partition: int(partition), Offset: a.Offset}, Value: a.Value})
 	}
 	return list, tooMuch(attempt, rows.Err())
+}
+
+func eventsQuery(c conditions, rest string) string {
+	return "SELECT kafka_partition, " + archiveColumns + " FROM trace_events WHERE " + c.where() + " " + rest
 }
 
 // prefixed scans a row with the partition before the columns of the archive.

@@ -89,12 +89,17 @@ var seriesSteps = []time.Duration{
 	15 * time.Minute, time.Hour, 3 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour,
 }
 
+// seriesBucketsMax bounds the buckets of each version that a step of SeriesStep is
+// summed from: to read the sketches of one costs two microseconds of processor time.
+const seriesBucketsMax = 1500
+
 // SeriesStep returns the shortest usual step with which a range has no more than so
-// many points, and of which its rollup still has the rows.
+// many points, and of which its rollup still has the rows, no more than seriesBucketsMax.
 func (db *DB) SeriesStep(since, until time.Time, points int) time.Duration {
 	least := time.Duration(rollups[db.cfg.Retention.finest(since, time.Now())].Seconds) * time.Second
 	for _, step := range seriesSteps {
-		if step >= least && int64(until.Sub(since)/step) <= int64(points) {
+		buckets := int64(until.Sub(since)/time.Second) / seriesRollup(step).Seconds
+		if step >= least && int64(until.Sub(since)/step) <= int64(points) && buckets <= seriesBucketsMax {
 			return step
 		}
 	}

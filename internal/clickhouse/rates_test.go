@@ -184,7 +184,9 @@ func TestSeriesStep(t *testing.T) {
 			t.Errorf("%d points of %s that began %s ago: %s, want %s", points, length, age, got, want)
 		}
 	}
-	f(time.Hour, time.Hour, 300, 15*time.Second)
+	f(time.Hour, 25*time.Minute, 300, 5*time.Second)
+	f(time.Hour, time.Hour, 300, time.Minute) // 15 s would be made of 3600 seconds
+	f(time.Hour, 15*time.Minute, 60, 15*time.Second)
 	f(time.Hour, time.Minute, 300, time.Second)
 	f(24*time.Hour, 24*time.Hour, 300, 5*time.Minute)
 	f(10*24*time.Hour, time.Minute, 300, time.Minute) // no seconds from then any more

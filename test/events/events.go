@@ -23,6 +23,12 @@ type Mix struct {
 	Events  int
 }
 
+// rayAt is a ray as a gateway makes one: its first five digits are the time in units
+// of 64 s.
+func rayAt(dice *rand.Rand, at int64) string {
+	return fmt.Sprintf("%016x", uint64(at)/64_000<<44|dice.Uint64()>>20) // #nosec G115 -- after 1970
+}
+
 // Append appends the ith event of a mix, 0 to Events-1, as JSON. The same dice give
 // the same events, whatever was appended before.
 //
@@ -40,7 +46,7 @@ func (m Mix) Append(b []byte, dice *rand.Rand, i int) []byte {
 	at := m.Begin.Add(time.Duration(float64(m.Length) * float64(i) / float64(m.Events))).UnixMilli()
 	wall := math.Exp(math.Log(12) + 0.8*dice.NormFloat64())
 	upstream := math.Round(wall*950) / 1000
-	ray := fmt.Sprintf("%016x", dice.Uint64())
+	ray := rayAt(dice, at)
 	e := schema.TraceEvent{
 		EventTimestampMs: at, EventType: "fetch", Outcome: schema.OutcomeOK, ScriptName: fmt.Sprintf("service-%d", script), ScriptTags: []string{"team:web"},
 		ScriptVersion: schema.ScriptVersion{ID: versionID(script, version), Tag: fmt.Sprintf("v%d", script%40+version), Message: "deploy"},

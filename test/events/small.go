@@ -20,7 +20,7 @@ func AppendSmall(b []byte, dice *rand.Rand, at int64) []byte {
 	case 1, 2:
 		status = 404
 	}
-	ray := fmt.Sprintf("%016x", dice.Uint64())
+	ray := rayAt(dice, at)
 	event, err := json.Marshal(schema.FetchEvent{
 		RayID: ray,
 		Request: schema.FetchRequest{

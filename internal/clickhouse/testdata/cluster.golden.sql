@@ -82,6 +82,10 @@ ENGINE = Distributed(`main`, `tidegate`, trace_events_quarantine_local, kafka_pa
 -- has one name in every table. A failure is schema.Failed; assigned are the
 -- requests whose version was drawn (schema.VersionRate). outcomes counts events
 -- by outcome. The quantile sketches are off by 1 % of the value at most.
+--
+-- A granule is read as a whole, and each of its sketches costs a microsecond, so
+-- granules are small. Tables that were made with the usual 8192 rows keep them: they
+-- cannot be changed, and questions take about twice as long there.
 
 CREATE TABLE IF NOT EXISTS version_rates_1s_local ON CLUSTER `main`
 (
@@ -108,7 +112,7 @@ CREATE TABLE IF NOT EXISTS version_rates_1s_local ON CLUSTER `main`
 ENGINE = ReplicatedAggregatingMergeTree
 PARTITION BY toDate(time)
 ORDER BY (account_id, script_name, time, version_id)
-SETTINGS replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+SETTINGS index_granularity = 1024, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS version_rates_1s ON CLUSTER `main` AS version_rates_1s_local
 ENGINE = Distributed(`main`, `tidegate`, version_rates_1s_local, cityHash64(account_id, script_name));
@@ -171,7 +175,7 @@ CREATE TABLE IF NOT EXISTS version_rates_1m_local ON CLUSTER `main`
 ENGINE = ReplicatedAggregatingMergeTree
 PARTITION BY toYYYYMM(time)
 ORDER BY (account_id, script_name, time, version_id)
-SETTINGS replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+SETTINGS index_granularity = 1024, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS version_rates_1m ON CLUSTER `main` AS version_rates_1m_local
 ENGINE = Distributed(`main`, `tidegate`, version_rates_1m_local, cityHash64(account_id, script_name));
@@ -234,7 +238,7 @@ CREATE TABLE IF NOT EXISTS version_rates_1h_local ON CLUSTER `main`
 ENGINE = ReplicatedAggregatingMergeTree
 PARTITION BY toYear(time)
 ORDER BY (account_id, script_name, time, version_id)
-SETTINGS replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+SETTINGS index_granularity = 1024, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS version_rates_1h ON CLUSTER `main` AS version_rates_1h_local
 ENGINE = Distributed(`main`, `tidegate`, version_rates_1h_local, cityHash64(account_id, script_name));
@@ -632,6 +636,12 @@ ALTER TABLE trace_events_quarantine_local ON CLUSTER `main`
     MODIFY COLUMN kafka_offset CODEC(Delta, ZSTD(1)),
     MODIFY COLUMN kafka_time CODEC(Delta, ZSTD(1)),
     MODIFY COLUMN reason CODEC(ZSTD(1));
+-- A ray begins with its time, so that a granule, whose rows are of one time, holds a
+-- narrow range of rays. This index is some bytes a granule and leads to the granules of
+-- the ray's time; of those alone the filter of 009 is read, which takes more than a byte an
+-- event. Rays that do not begin with a time are still found by the filter. Parts from before get the index
+-- when they are merged.
+ALTER TABLE trace_events_local ON CLUSTER `main` ADD INDEX IF NOT EXISTS ray_id_range ray_id TYPE minmax GRANULARITY 1;
 
 ALTER TABLE trace_events_local ON CLUSTER `main` MODIFY TTL toDateTime(time) + INTERVAL 30 DAY;
 
