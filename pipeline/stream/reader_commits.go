@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/segmentio/kafka-go"
@@ -23,6 +24,9 @@ func (r *Reader) Commits(ctx context.Context, groupID string) (map[int]Commit, e
 	answer, err := r.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: groupID, Topics: map[string][]int{r.cfg.Topic: ids}})
 	if err == nil {
 		err = answer.Error
+	}
+	if errors.Is(err, kafka.GroupIdNotFound) { // the embedded broker's way to say that it has no commit
+		return map[int]Commit{}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the offsets of group %s: %w", groupID, err)
