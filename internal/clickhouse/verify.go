@@ -114,7 +114,7 @@ func numbers[T int64 | uint64](list []T) string {
 }
 
 // OffsetSums calls visit for each bucket of ranges, of which each partition may have one,
-// that has rows which were inserted at or after a time. It reads three columns of every
+// that has rows which were inserted at or after a time. It reads four columns of every
 // row in the ranges.
 func (db *DB) OffsetSums(ctx context.Context, ranges []tables.OffsetRange, inserted time.Time, visit func(tables.OffsetSum)) error {
 	if len(ranges) == 0 {
@@ -131,13 +131,13 @@ func (db *DB) OffsetSums(ctx context.Context, ranges []tables.OffsetRange, inser
 	// The bounds of all are what the index on offsets knows.
 	where := fmt.Sprintf("kafka_offset >= %d AND kafka_offset < %d AND kafka_offset >= %s AND kafka_offset < %s AND %s",
 		least, most, byPartition(begins), byPartition(ends), insertedSince(inserted))
-	const columns = "kafka_partition, kafka_offset"
-	query := fmt.Sprintf(`SELECT kafka_partition, intDiv(kafka_offset, %d) AS bucket, count(), sum(intHash64(kafka_offset)) FROM %s GROUP BY kafka_partition, bucket`,
-		tables.BucketOffsets, offsetColumns(columns, columns, where))
+	const key = "kafka_partition, kafka_offset, "
+	query := fmt.Sprintf(`SELECT kafka_partition, intDiv(kafka_offset, %d) AS bucket, count(), sum(intHash64(kafka_offset)), min(at) FROM %s GROUP BY kafka_partition, bucket`,
+		tables.BucketOffsets, offsetColumns(key+"toUnixTimestamp64Milli(time) AS at", fmt.Sprintf("%stoInt64(%d) AS at", key, int64(tables.NoTime)), where))
 	return db.visit(ctx, "sum the offsets of the events", query, func(scan func(...any) error) error {
 		var s tables.OffsetSum
 		var partition int32
-		if err := scan(&partition, &s.Bucket, &s.Rows, &s.Sum); err != nil {
+		if err := scan(&partition, &s.Bucket, &s.Rows, &s.Sum, &s.OldestMS); err != nil {
 			return err
 		}
 		s.Partition = int(partition)

@@ -55,8 +55,8 @@ func TestOffsetSumsCountBothTablesByPartition(t *testing.T) {
 		return sum
 	}
 	want := []tables.OffsetSum{
-		{Partition: 0, Bucket: 0, Rows: 5, Sum: hash(1, 2, 3, 4, 5)},
-		{Partition: 1, Bucket: 1, Rows: 1, Sum: hash(70_000)},
+		{Partition: 0, Bucket: 0, Rows: 5, Sum: hash(1, 2, 3, 4, 5), OldestMS: noon.UnixMilli()},
+		{Partition: 1, Bucket: 1, Rows: 1, Sum: hash(70_000), OldestMS: tables.NoTime},
 	}
 	if diff := cmp.Diff(want, sums(time.Time{}, tables.OffsetRange{Partition: 0, Begin: 1, End: 100}, tables.OffsetRange{Partition: 1, Begin: 0, End: 70_001})); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

@@ -36,6 +36,7 @@ func (v *verifier) offsets(ctx context.Context) error {
 	}
 	for key, s := range sums {
 		v.parts[key.partition].Rows += s.Rows
+		v.oldest = min(v.oldest, s.OldestMS)
 	}
 	for len(wrong) > 0 {
 		p, n := v.parts[wrong[0].Partition], 0

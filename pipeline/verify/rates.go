@@ -37,12 +37,12 @@ func (v *verifier) rollups(ctx context.Context) error {
 
 // window is the hours in which a rollup and the events have all their rows.
 func (v *verifier) window(kept tables.KeptRollup) (from, to time.Time) {
-	from, to = v.oldest, v.now.Add(schema.EventAheadMax)
-	if !v.cfg.Since.IsZero() {
+	from, to = v.now, v.now.Add(schema.EventAheadMax)
+	switch {
+	case !v.cfg.Since.IsZero():
 		from = v.cfg.Since
-	}
-	if from.IsZero() {
-		from = v.now
+	case v.oldest != tables.NoTime:
+		from = time.UnixMilli(v.oldest)
 	}
 	from = from.UTC().Truncate(time.Hour)
 	for _, days := range []int{v.kept.EventDays, kept.Days} {

@@ -48,7 +48,7 @@ type Tables interface {
 type Config struct {
 	Topic, Group string // ingest's
 	// Since leaves out records before a time, and begins the comparison of rollups there.
-	// Zero begins at the oldest record that Kafka holds.
+	// Zero begins at the oldest record that Kafka holds, and with rollups at the oldest event among those.
 	Since time.Time
 	// InsertedSince leaves out rows that were inserted before, but not in rollups: those
 	// of a topic that was deleted and made anew. Zero leaves out none.
@@ -77,7 +77,7 @@ var pause = 2 * time.Second
 // Run compares. An error says that it could not be done, because Kafka or ClickHouse is
 // away or refuses; what it found until then is of no use.
 func Run(ctx context.Context, cfg Config, log Log, db Tables) (Report, error) {
-	v := &verifier{cfg: cfg, log: steady{log}, db: db, now: time.Now().UTC()}
+	v := &verifier{cfg: cfg, log: steady{log}, db: db, now: time.Now().UTC(), oldest: tables.NoTime}
 	v.report = Report{Topic: cfg.Topic, Group: cfg.Group, StartedAt: v.now.Truncate(time.Millisecond), Partitions: []Partition{}, Rollups: []Rollup{}, Notes: []string{}}
 	if !cfg.Since.IsZero() {
 		v.report.Since = new(cfg.Since.UTC())
@@ -106,8 +106,8 @@ type verifier struct {
 	report Report
 	parts  []*part // by partition
 	others []*part // of which the tables have rows, and which the topic does not have
-	// oldest is the least time of a record that was looked at; zero for none.
-	oldest time.Time
+	// oldest is the least time of an event whose row was looked at, in Unix milliseconds.
+	oldest int64
 }
 
 // part is what is known of a partition beside the report.
@@ -257,9 +257,6 @@ func (v *verifier) sample(ctx context.Context) error {
 				continue
 			}
 			r := recordOf(&list[0])
-			if at := list[0].Time; v.oldest.IsZero() || at.Before(v.oldest) {
-				v.oldest = at
-			}
 			key := bucketKey{p.ID, r.offset}
 			if _, twice := known[key]; !twice {
 				known[key] = r

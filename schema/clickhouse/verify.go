@@ -1,6 +1,9 @@
 package clickhouse
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // BucketOffsets is how many offsets of a partition one OffsetSum is about: those from a
 // multiple of it on.
@@ -18,7 +21,11 @@ type OffsetSum struct {
 	Bucket    int64 // its offsets divided by BucketOffsets
 	Rows      uint64
 	Sum       uint64 // of OffsetHash over the rows; it wraps around
+	OldestMS  int64  // the least time of an event; NoTime without one
 }
+
+// NoTime is later than all times.
+const NoTime = math.MaxInt64
 
 // OffsetHash is what ClickHouse calls intHash64, the finalizer of MurmurHash3 on a
 // number with a constant mixed in. No two numbers have the same, so sums over two sets of
