@@ -23,7 +23,7 @@ func TestNoFalseAlarmWhileIngestRuns(t *testing.T) {
 			now := time.Now()
 			values := make([][]byte, 1+dice.IntN(40))
 			for i := range values {
-				values[i] = s.event(now.Add(-time.Duration(dice.IntN(7200)) * time.Second))
+				values[i] = s.event(now.Add(-time.Duration(dice.IntN(3600)) * time.Second))
 				if dice.IntN(100) == 0 {
 					values[i] = []byte("poison")
 				}
@@ -40,8 +40,8 @@ func TestNoFalseAlarmWhileIngestRuns(t *testing.T) {
 	stop := s.ingest(small)
 	s.eventually("something is stored", func() error { _, err := s.reader.Commits(ctx, group); return err })
 	exact, rows := 0, uint64(0)
-	for round := range 20 {
-		if round%7 == 6 {
+	for round := range 12 {
+		if round%4 == 3 {
 			stop()
 			stop = s.ingest(small)
 		}
@@ -70,8 +70,8 @@ func TestNoFalseAlarmWhileIngestRuns(t *testing.T) {
 	if r.Partitions[0].Missing != 1 || r.Partitions[1].Verdict != Exact || r.Partitions[2].Verdict != Exact {
 		t.Errorf("when nothing moves any more: %s\n%+v", summary(r), r)
 	}
-	if exact < 15 || rows < 100 {
-		t.Errorf("%d of 20 rounds had something to compare, %d rows of a partition at most", exact, rows)
+	if exact < 9 || rows < 100 {
+		t.Errorf("%d of 12 rounds had something to compare, %d rows of a partition at most", exact, rows)
 	}
 	t.Logf("%d rounds, %d events; the last: %+v", exact, s.events, r.Partitions)
 }
