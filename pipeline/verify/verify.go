@@ -67,6 +67,8 @@ const (
 	fetchTimeout = 30 * time.Second
 	// samples of each partition are compared with their rows beforehand.
 	samples = 5
+	// runMax is longer than a run takes.
+	runMax = time.Hour
 	// bucketsMax of each partition that have faults are looked at offset by offset.
 	bucketsMax = 16
 )
@@ -140,7 +142,7 @@ func (v *verifier) begin(ctx context.Context) (err error) {
 	if v.kept, err = v.db.Kept(ctx); err != nil {
 		return err
 	}
-	v.old = newHorizon(v.kept, v.now)
+	v.old = newHorizon(v.kept, v.now.Add(runMax)) // rows may go while they are looked at
 	ids, err := v.log.Partitions(ctx)
 	if err != nil {
 		return err
