@@ -120,9 +120,6 @@ type findings struct {
 	haveLast                                bool
 }
 
-// faulty reports whether anything was found that is wrong, or that nobody can tell.
-func (f *findings) faulty() bool { return f.haveLast || f.foreign > 0 }
-
 // add notes that an offset has a fault, and joins it to the one before if it goes on from that.
 func (f *findings) add(kind string, offset int64, rows uint64, r *record) {
 	if f.haveLast && f.last.Kind == kind && f.last.Rows == rows && f.last.Last+1 == offset {
