@@ -69,6 +69,9 @@ func Execute(command *cobra.Command) int {
 		fmt.Fprintf(os.Stderr, "See %s --help.\n", called.CommandPath())
 		return 2
 	}
+	if errors.As(err, new(Undecided)) {
+		return 2
+	}
 	return 1
 }
 

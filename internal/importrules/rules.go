@@ -51,6 +51,7 @@ var Layers = []Layer{
 	{"internal/deletion", []string{"internal/logjob", "schema", "internal/errs"}, whyService},
 	{"pipeline/ingest", []string{"internal/logjob", "pipeline/stream", "schema", "internal/errs"}, whyService},
 	{"pipeline/logpush", []string{"internal/logjob", "pipeline/stream", "schema", "internal/errs"}, whyService},
+	{"pipeline/verify", []string{"pipeline/stream", "schema", "internal/errs"}, whyService},
 
 	{"internal/clickhouse", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
 	{"internal/store", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
@@ -64,7 +65,7 @@ var Layers = []Layer{
 		"internal/clickhouse", "internal/store", "internal/runtime",
 	}, "it wires services to adapters by address; whether an address is embedded is decided above it"},
 	{"cmd", []string{"internal/app"}, "a main package reads flags and calls internal/app"},
-	{"cmd/tidegate", []string{"internal/app", "internal/embedded", "internal/api/client", "internal/deploy", "internal/logjob", "pipeline/logpush/signature", "schema", "internal/errs"},
+	{"cmd/tidegate", []string{"internal/app", "internal/embedded", "internal/api/client", "internal/deploy", "internal/logjob", "pipeline/logpush/signature", "pipeline/verify", "schema", "internal/errs"},
 		"the all-in-one is every role on embedded addresses; its other commands are a client of the API, with the shapes that the client speaks in"},
 
 	{"test", []string{"*"}, "tests and the demo may look at anything"},

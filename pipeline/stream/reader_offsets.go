@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -48,25 +47,10 @@ func (r *Reader) OffsetAt(ctx context.Context, partition int, t time.Time) (int6
 // Committed returns the metadata of a group's commits by partition. Partitions without
 // a commit are absent.
 func (r *Reader) Committed(ctx context.Context, groupID string) (map[int]string, error) {
-	ids, err := r.Partitions(ctx)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := r.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: groupID, Topics: map[string][]int{r.cfg.Topic: ids}})
-	if err == nil {
-		err = answer.Error
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the offsets of group %s: %w", groupID, err)
-	}
+	commits, err := r.Commits(ctx, groupID)
 	committed := map[int]string{}
-	for _, o := range answer.Topics[r.cfg.Topic] {
-		if o.Error != nil {
-			return nil, fmt.Errorf("read the offset of group %s in partition %d: %w", groupID, o.Partition, o.Error)
-		}
-		if o.CommittedOffset >= 0 {
-			committed[o.Partition] = o.Metadata
-		}
+	for partition, c := range commits {
+		committed[partition] = c.Metadata
 	}
-	return committed, nil
+	return committed, err
 }

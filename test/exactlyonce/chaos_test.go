@@ -155,6 +155,7 @@ func TestExactlyOnceUnderChaos(t *testing.T) {
 	if err := c.agree(truth); err != nil {
 		t.Errorf("after every ingest has ended: %v", err)
 	}
+	c.verify(truth)
 	if acked, most := traffic.acked.Load(), traffic.acked.Load()+traffic.unknown.Load(); truth.records < acked || truth.records > most {
 		t.Errorf("Kafka holds %d records: %d were acknowledged and %d sent", truth.records, acked, most)
 	}
