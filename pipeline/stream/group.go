@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -86,6 +87,19 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 	defer closeClient(client)
 	g.countPartitions(ctx, client)
 	conns := &openConns{security: g.cfg.Security, conns: map[net.Conn]struct{}{}}
+	for ctx.Err() == nil {
+		if err := g.runMember(ctx, client, conns, handler); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runMember joins the group as a new member and leaves it when ctx has ended, or when
+// the fate of a commit is not known: the broker may still carry that one out, after
+// later ones, as long as the generation that it names is the group's. The leave and the
+// next join make another generation.
+func (g *Group) runMember(ctx context.Context, client *kafka.Client, conns *openConns, handler Handler) error {
 	members, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:      g.cfg.GroupID,
 		Brokers: g.cfg.Brokers,
@@ -105,7 +119,7 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 		return fmt.Errorf("join group %s: %w", g.cfg.GroupID, err)
 	}
 
-	for ctx.Err() == nil {
+	for unsure := false; ctx.Err() == nil && !unsure; {
 		generation, err := members.Next(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -116,7 +130,7 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 			continue
 		}
 		g.rebalances.Add(ctx, 1, metric.WithAttributes(g.attrs))
-		g.runGeneration(ctx, client, generation, handler)
+		unsure = g.runGeneration(ctx, client, generation, handler)
 	}
 	// Close leaves the group at once, except while a join waits for the slowest
 	// member. Breaking the connection ends that; the broker then forgets this
@@ -129,10 +143,12 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 }
 
 // runGeneration returns when every handler has returned, because the generation
-// or ctx ended. When it was ctx, heartbeats go on while handlers finish, and
-// until the group is closed.
-func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, generation *kafka.Generation, handler Handler) {
+// or ctx ended, or because the fate of a commit is not known, which it reports. Unless
+// it was the generation, heartbeats go on while handlers finish, and until the group is
+// closed.
+func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, generation *kafka.Generation, handler Handler) (unsure bool) {
 	runCtx, cancel := context.WithCancel(ctx)
+	held := &tenure{generation: int(generation.ID), member: generation.MemberID, end: cancel}
 	released := make(chan struct{})
 	generation.Start(func(generationCtx context.Context) {
 		g.watchPartitions(generationCtx, client)
@@ -153,14 +169,29 @@ func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, generat
 	var handlers sync.WaitGroup
 	for _, id := range ids {
 		handlers.Go(func() {
-			g.runPartition(runCtx, handler, &partition{
-				group: g, client: client, id: id, generation: int(generation.ID), member: generation.MemberID,
-			})
+			g.runPartition(runCtx, handler, &partition{group: g, client: client, id: id, tenure: held})
 		})
 	}
 	// A member without partitions waits for the next generation here.
 	<-runCtx.Done()
 	handlers.Wait()
+	return held.unsure.Load()
+}
+
+// tenure is what the partitions of one generation have in common.
+type tenure struct {
+	generation int
+	member     string
+	end        context.CancelFunc // of the handlers' contexts
+	// unsure is set when nobody knows whether a commit was, or is still to be, carried out.
+	unsure atomic.Bool
+}
+
+// doubt ends the tenure, because no later commit of it would be safe from the one
+// whose fate is not known.
+func (t *tenure) doubt() {
+	t.unsure.Store(true)
+	t.end()
 }
 
 // watchPartitions returns when the generation has ended, or the topic has another
