@@ -190,6 +190,9 @@ func (c *copies) InsertEvents(_ context.Context, _ string, rows *tables.Events) 
 	kept := new(tables.Events)
 	from, to := reflect.ValueOf(rows).Elem(), reflect.ValueOf(kept).Elem()
 	for i := range from.NumField() {
+		if from.Field(i).Kind() != reflect.Slice {
+			continue // blocks from memory need no proof
+		}
 		to.Field(i).Set(reflect.AppendSlice(reflect.Zero(from.Field(i).Type()), from.Field(i)))
 	}
 	c.mu.Lock()
