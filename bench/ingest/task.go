@@ -206,7 +206,7 @@ func (c *copies) InsertEvents(_ context.Context, _ string, rows *tables.Events) 
 // each partition's one after the other and all partitions at once, as ingest does.
 func (t *task) limit(ctx context.Context, db *clickhouse.DB) (r result, err error) {
 	done := make(chan struct{})
-	kept := &copies{blocks: map[int32][]*tables.Events{}}
+	kept := &copies{Writer: db, blocks: map[int32][]*tables.Events{}}
 	count := &counter{Writer: kept, want: t.Events, done: func() { close(done) }}
 	if err := t.read(ctx, count, func() {}, done); err != nil {
 		return r, err

@@ -22,10 +22,16 @@ import (
 // Writer stores blocks. A method returns when the block is stored for good, or an
 // error after which it may be stored in part. A second block under the token of
 // an earlier one must complete that one and change nothing else, whatever its
-// rows. Writers keep nothing of rows, and are safe for concurrent use.
+// rows. A block that was proven too long ago (tables.Events.ProvenAt) must be refused.
+// Writers keep nothing of rows, and are safe for concurrent use.
 type Writer interface {
 	InsertEvents(ctx context.Context, token string, rows *tables.Events) error
 	InsertQuarantine(ctx context.Context, token string, rows *tables.Quarantine) error
+	// Now is the time by the clock that proofs are held against. It does not wait.
+	Now() time.Time
+	// Stored tells which records of a partition, from offset begin up to, but not
+	// including, end, are stored.
+	Stored(ctx context.Context, partition int, begin, end int64) (tables.Stored, error)
 }
 
 // Config of an Ingest.
@@ -41,6 +47,10 @@ type Config struct {
 	// StopGrace is how long a block whose plan is committed may go on after its
 	// partition's context ended. Less than the group's rebalance timeout.
 	StopGrace time.Duration
+	// OpenBlocksMax is about how many blocks are settled while another one of the group
+	// stays open, until it is waited for: a quarter of what ClickHouse remembers, because
+	// a block may be four in a table.
+	OpenBlocksMax int64
 }
 
 // SessionTimeoutMax bounds how long the group waits for a reader that fell silent.
@@ -56,6 +66,8 @@ func DefaultConfig(topic string) Config {
 		RowsMax:   50_000,
 		BytesMax:  32 << 20,
 		StopGrace: 3 * time.Second,
+
+		OpenBlocksMax: tables.RememberedBlocks / 4,
 	}
 }
 
@@ -71,6 +83,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("ingest: BytesMax is %d: it must be 1 or more", c.BytesMax)
 	case c.StopGrace <= 0:
 		return fmt.Errorf("ingest: StopGrace is %s: it must be positive", c.StopGrace)
+	case c.OpenBlocksMax < 1:
+		return fmt.Errorf("ingest: OpenBlocksMax is %d: it must be 1 or more", c.OpenBlocksMax)
 	}
 	return nil
 }
@@ -81,6 +95,7 @@ type Ingest struct {
 	writer  Writer
 	log     *slog.Logger
 	metrics *metrics
+	open    openBlocks
 }
 
 // New returns an Ingest that stores blocks with writer.
@@ -99,6 +114,7 @@ func New(cfg Config, writer Writer, logger *slog.Logger) (*Ingest, error) {
 func (in *Ingest) HandlePartition(ctx context.Context, p stream.Partition) error {
 	r := &reader{Ingest: in, p: p, log: in.log.With("topic", in.cfg.Topic, "partition", p.ID())}
 	defer in.metrics.track(p.ID(), &r.status)()
+	defer in.open.join()()
 	err := r.resume(ctx)
 	for err == nil && ctx.Err() == nil {
 		err = r.step(ctx)
@@ -122,6 +138,7 @@ type reader struct {
 	notBefore time.Time // when the next block may begin
 	logged    time.Time // when the last failure of an insert was logged
 	looked    time.Time // when the end of the partition was last looked for
+	provenAt  time.Time // of a proof that no attempt has used yet; see prove
 	status    status    // read by the metrics
 }
 
@@ -130,12 +147,15 @@ func (r *reader) step(ctx context.Context) error {
 	if err := r.fill(ctx); err != nil || len(r.hand) == 0 {
 		return err
 	}
+	if err := r.hold(ctx); err != nil {
+		return err
+	}
 	n := cut(r.hand, r.cfg.RowsMax, r.cfg.BytesMax)
 	records := r.hand[:n]
 	next := plan{Begin: records[0].Offset, End: records[n-1].Offset + 1, At: records[0].Time.UnixMilli()}
 	r.newest = stream.Newest(r.newest, records)
-	if err := r.p.Commit(ctx, next.Begin, newMark(next, r.newest).String()); err != nil {
-		return fmt.Errorf("plan block %d to %d: %w", next.Begin, next.End, err)
+	if err := r.prove(ctx, next); err != nil {
+		return err
 	}
 	r.notBefore = time.Now().Add(r.cfg.Interval)
 	if r.full() {

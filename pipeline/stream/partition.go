@@ -198,6 +198,10 @@ func withoutDeadline(ctx context.Context) (context.Context, context.CancelFunc) 
 	}
 }
 
+func (p *partition) Marks(ctx context.Context) (map[int]string, error) {
+	return committedMetadata(ctx, p.client, p.group.cfg.Topic, p.group.cfg.GroupID)
+}
+
 func (p *partition) Commit(ctx context.Context, offset int64, metadata string) error {
 	group, topic := p.group.cfg.GroupID, p.group.cfg.Topic
 	var refused, lost error

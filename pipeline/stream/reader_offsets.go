@@ -48,11 +48,19 @@ func (r *Reader) OffsetAt(ctx context.Context, partition int, t time.Time) (int6
 // Committed returns the metadata of a group's commits by partition. Partitions without
 // a commit are absent.
 func (r *Reader) Committed(ctx context.Context, groupID string) (map[int]string, error) {
-	ids, err := r.Partitions(ctx)
+	return committedMetadata(ctx, r.client, r.cfg.Topic, groupID)
+}
+
+func committedMetadata(ctx context.Context, client *kafka.Client, topic, groupID string) (map[int]string, error) {
+	list, err := topicPartitions(ctx, client, topic)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := r.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: groupID, Topics: map[string][]int{r.cfg.Topic: ids}})
+	ids := make([]int, len(list))
+	for i, p := range list {
+		ids[i] = p.ID
+	}
+	answer, err := client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: groupID, Topics: map[string][]int{topic: ids}})
 	if err == nil {
 		err = answer.Error
 	}
@@ -60,7 +68,7 @@ func (r *Reader) Committed(ctx context.Context, groupID string) (map[int]string,
 		return nil, fmt.Errorf("read the offsets of group %s: %w", groupID, err)
 	}
 	committed := map[int]string{}
-	for _, o := range answer.Topics[r.cfg.Topic] {
+	for _, o := range answer.Topics[topic] {
 		if o.Error != nil {
 			return nil, fmt.Errorf("read the offset of group %s in partition %d: %w", groupID, o.Partition, o.Error)
 		}

@@ -62,6 +62,9 @@ type Partition interface {
 	// is one or ctx ends. Offsets may have gaps. The error is ctx's, or an
 	// *OutOfRangeError; a broker that is away is waited for.
 	Fetch(ctx context.Context) ([]Record, error)
+	// Marks returns the metadata of the group's commits of all partitions; those without
+	// a commit are absent. It asks once.
+	Marks(ctx context.Context) (map[int]string, error)
 	// Commit stores offset as the next one to read, with metadata (at most 4 kB).
 	// A refusal is ErrFenced, and so is a lost answer: the member joins the group anew
 	// then, because a commit that a broker carries out late would undo later ones. After
