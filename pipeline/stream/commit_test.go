@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -67,6 +68,58 @@ func TestALateCommitDoesNotUndoLaterOnes(t *testing.T) {
 		}
 	}
 	group.stop(t)
+}
+
+// A rebalance interrupts commits. If each of them made its member leave, every rebalance
+// would bring about the next one.
+func TestMemberStaysAfterARebalanceInterruptedItsCommit(t *testing.T) {
+	b := startOwnBroker(t)
+	cfg := testGroup(t, b.topic(2), unique("g"))
+	held, release := make(chan struct{}), make(chan struct{})
+	t.Cleanup(sync.OnceFunc(func() { close(release) }))
+	var hold atomic.Bool
+	b.cluster.ControlKey(offsetCommitKey, func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		if hold.CompareAndSwap(true, false) {
+			close(held)
+			b.cluster.SleepControl(func() { <-release })
+		}
+		return nil, nil, false
+	})
+	type term struct {
+		member     string
+		generation int
+	}
+	terms := make(chan term, 100)
+	hold.Store(true)
+	first := run(t, func(ctx context.Context) error {
+		return NewGroup(cfg).Run(ctx, func(ctx context.Context, p Partition) error {
+			held := p.(*partition).tenure
+			terms <- term{held.member, held.generation}
+			if err := p.Commit(ctx, 0, "first"); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return nil
+		})
+	})
+	<-held
+	before := <-terms
+	second := run(t, func(ctx context.Context) error {
+		return NewGroup(cfg).Run(ctx, func(ctx context.Context, _ Partition) error {
+			<-ctx.Done()
+			return nil
+		})
+	})
+	after := <-terms
+	for after.generation == before.generation {
+		after = <-terms
+	}
+	if after.member != before.member {
+		t.Errorf("the member is %s and was %s: it left in between", after.member, before.member)
+	}
+	first.stop(t)
+	second.stop(t)
 }
 
 func TestWasSent(t *testing.T) {

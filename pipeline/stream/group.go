@@ -96,9 +96,9 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 }
 
 // runMember joins the group as a new member and leaves it when ctx has ended, or when
-// the fate of a commit is not known: the broker may still carry that one out, after
-// later ones, as long as the generation that it names is the group's. The leave and the
-// next join make another generation.
+// the fate of a commit is not known and the group's generation is still the one that it
+// names: the broker may then carry it out after later ones. The leave and the next join
+// make another generation.
 func (g *Group) runMember(ctx context.Context, client *kafka.Client, conns *openConns, handler Handler) error {
 	members, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:      g.cfg.GroupID,
@@ -119,7 +119,8 @@ func (g *Group) runMember(ctx context.Context, client *kafka.Client, conns *open
 		return fmt.Errorf("join group %s: %w", g.cfg.GroupID, err)
 	}
 
-	for unsure := false; ctx.Err() == nil && !unsure; {
+	doubtful := int32(-1) // the generation before, if a commit of it is in doubt
+	for ctx.Err() == nil {
 		generation, err := members.Next(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -129,8 +130,17 @@ func (g *Group) runMember(ctx context.Context, client *kafka.Client, conns *open
 			}
 			continue
 		}
+		if generation.ID == doubtful {
+			break // a member that joins again may get the generation that it had
+		}
 		g.rebalances.Add(ctx, 1, metric.WithAttributes(g.attrs))
-		unsure = g.runGeneration(ctx, client, generation, handler)
+		held := g.runGeneration(ctx, client, generation, handler)
+		if held.given.Load() {
+			break
+		}
+		if held.unsure.Load() {
+			doubtful = generation.ID
+		}
 	}
 	// Close leaves the group at once, except while a join waits for the slowest
 	// member. Breaking the connection ends that; the broker then forgets this
@@ -143,10 +153,9 @@ func (g *Group) runMember(ctx context.Context, client *kafka.Client, conns *open
 }
 
 // runGeneration returns when every handler has returned, because the generation
-// or ctx ended, or because the fate of a commit is not known, which it reports. Unless
-// it was the generation, heartbeats go on while handlers finish, and until the group is
-// closed.
-func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, generation *kafka.Generation, handler Handler) (unsure bool) {
+// or ctx ended, or because this member has given it up. Unless it was the generation,
+// heartbeats go on while handlers finish, and until the group is closed.
+func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, generation *kafka.Generation, handler Handler) *tenure {
 	runCtx, cancel := context.WithCancel(ctx)
 	held := &tenure{generation: int(generation.ID), member: generation.MemberID, end: cancel}
 	released := make(chan struct{})
@@ -175,7 +184,7 @@ func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, generat
 	// A member without partitions waits for the next generation here.
 	<-runCtx.Done()
 	handlers.Wait()
-	return held.unsure.Load()
+	return held
 }
 
 // tenure is what the partitions of one generation have in common.
@@ -185,12 +194,14 @@ type tenure struct {
 	end        context.CancelFunc // of the handlers' contexts
 	// unsure is set when nobody knows whether a commit was, or is still to be, carried out.
 	unsure atomic.Bool
+	// given is set when this member gave the generation up because of that.
+	given atomic.Bool
 }
 
-// doubt ends the tenure, because no later commit of it would be safe from the one
+// giveUp ends the tenure, because no later commit of it would be safe from the one
 // whose fate is not known.
-func (t *tenure) doubt() {
-	t.unsure.Store(true)
+func (t *tenure) giveUp() {
+	t.given.Store(true)
 	t.end()
 }
 

@@ -211,11 +211,14 @@ func (p *partition) Commit(ctx context.Context, offset int64, metadata string) e
 			Topics: map[string][]kafka.OffsetCommit{topic: {{Partition: p.id, Offset: offset, Metadata: metadata}}},
 		})
 		if wasSent(err) {
-			// A broker that hung may carry it out at any time. Sent again on another
-			// connection, it might overtake itself and whatever is committed next.
-			p.tenure.doubt()
-			lost = err
-			return nil
+			p.tenure.unsure.Store(true)
+			if ctx.Err() == nil {
+				// A broker that hung may carry it out at any time. Sent again on another
+				// connection, it might overtake itself and whatever is committed next.
+				p.tenure.giveUp()
+				lost = err
+				return nil
+			}
 		}
 		if err != nil {
 			return err
