@@ -6,6 +6,11 @@
 // reader of the partition finds the plan, builds the same block and inserts it
 // under the same name, and ClickHouse drops what it has already. (The protocol of
 // eBay's Block Aggregator, 2021.)
+//
+// ClickHouse remembers names for some time only. So an insert has to come soon after
+// its reader proved to be the partition's owner (prove), nobody goes on for long while
+// another partition's block is open (hold), and what ClickHouse holds is believed more
+// than what Kafka says was read (skipStored).
 package ingest
 
 import (
@@ -54,8 +59,8 @@ type Config struct {
 }
 
 // SessionTimeoutMax bounds how long the group waits for a reader that fell silent.
-// Until then its last block may be half stored, and ClickHouse must not forget it
-// while the blocks of other partitions go by.
+// Until then its last block may be half stored, and in the end the others wait for it
+// (Config.OpenBlocksMax).
 const SessionTimeoutMax = 30 * time.Second
 
 // DefaultConfig returns the configuration for a topic.

@@ -100,8 +100,9 @@ func (o *openBlocks) see(marks map[int]string) {
 }
 
 // overdue returns a partition other than own whose block has been open while about limit
-// others were settled. Each process counts its own and takes the others' for as many a
-// partition.
+// others were settled. Each process counts its own and stops at its share, by partitions,
+// so that all together stop at limit, whoever of them is the busiest. A process that is
+// started meanwhile begins to count anew.
 func (o *openBlocks) overdue(own int, limit int64) (partition int, found bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
