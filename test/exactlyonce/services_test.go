@@ -235,6 +235,7 @@ type ingests struct {
 	logs []*os.File
 	mu   sync.Mutex
 	list []*platform.Process // nil where one is being replaced
+	all  []*platform.Process // that were ever started
 }
 
 func startIngests(t *testing.T, n int, b *broker, db *tables) *ingests {
@@ -246,10 +247,8 @@ func startIngests(t *testing.T, n int, b *broker, db *tables) *ingests {
 		in.start(i)
 	}
 	t.Cleanup(func() {
-		for _, p := range in.list {
-			if p != nil {
-				p.Kill()
-			}
+		for _, p := range in.all { // also those that a failed fault has in hand
+			p.Kill()
 		}
 	})
 	return in
@@ -262,6 +261,9 @@ func (in *ingests) start(i int) {
 		return
 	}
 	in.give(i, p)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.all = append(in.all, p)
 }
 
 // take gives out one process to break, if there is one that nobody breaks already.
