@@ -190,6 +190,9 @@ func (c *copies) InsertEvents(_ context.Context, _ string, rows *tables.Events) 
 	kept := new(tables.Events)
 	from, to := reflect.ValueOf(rows).Elem(), reflect.ValueOf(kept).Elem()
 	for i := range from.NumField() {
+		if from.Field(i).Kind() != reflect.Slice {
+			continue // blocks from memory need no proof
+		}
 		to.Field(i).Set(reflect.AppendSlice(reflect.Zero(from.Field(i).Type()), from.Field(i)))
 	}
 	c.mu.Lock()
@@ -203,7 +206,7 @@ func (c *copies) InsertEvents(_ context.Context, _ string, rows *tables.Events) 
 // each partition's one after the other and all partitions at once, as ingest does.
 func (t *task) limit(ctx context.Context, db *clickhouse.DB) (r result, err error) {
 	done := make(chan struct{})
-	kept := &copies{blocks: map[int32][]*tables.Events{}}
+	kept := &copies{Writer: db, blocks: map[int32][]*tables.Events{}}
 	count := &counter{Writer: kept, want: t.Events, done: func() { close(done) }}
 	if err := t.read(ctx, count, func() {}, done); err != nil {
 		return r, err

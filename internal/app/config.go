@@ -343,7 +343,7 @@ func (c *Config) Validate() error {
 			c.TopicPartitions, c.TopicReplication, c.TopicRetention, c.LogpushInterval)
 	}
 	if c.has(RoleIngest) && (c.IngestSessionTimeout < time.Second || c.IngestSessionTimeout > ingest.SessionTimeoutMax) {
-		return fmt.Errorf("--ingest-session-timeout is %s: it must be from 1s to %s, for as long as ClickHouse surely remembers a block", c.IngestSessionTimeout, ingest.SessionTimeoutMax)
+		return fmt.Errorf("--ingest-session-timeout is %s: it must be from 1s to %s, because a block may be half stored until others take its partition over", c.IngestSessionTimeout, ingest.SessionTimeoutMax)
 	}
 	if c.has(RoleLogpush) && (c.LogpushParallel < 1 || c.LogpushParallel > logpush.ParallelMax || c.LogpushMemoryBytes < logpush.MemoryBytesMin) {
 		return fmt.Errorf("--logpush-parallel (%d) must be from 1 to %d, --logpush-memory-bytes (%d) at least %d",

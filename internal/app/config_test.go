@@ -3,6 +3,7 @@ package app
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -44,17 +45,43 @@ func TestBoundsOfEventsAreFlags(t *testing.T) {
 	f("--event-queue-max-events (0)", "--event-queue-max-events", "0")
 }
 
-func TestRetentionOfEachTableIsAFlag(t *testing.T) {
-	read := func(flags ...string) (Config, error) {
-		t.Helper()
-		c := DefaultConfig(RoleIngest)
-		set := pflag.NewFlagSet("ingest", pflag.ContinueOnError)
-		c.Bind(set)
-		if err := set.Parse(append([]string{"--kafka", "127.0.0.1:9092", "--clickhouse", "http://127.0.0.1:8123"}, flags...)); err != nil {
-			return c, err
-		}
-		return c, c.Validate()
+// parsedIngest is the configuration of an ingest with some flags.
+func parsedIngest(t *testing.T, flags ...string) (Config, error) {
+	t.Helper()
+	c := DefaultConfig(RoleIngest)
+	set := pflag.NewFlagSet("ingest", pflag.ContinueOnError)
+	c.Bind(set)
+	if err := set.Parse(append([]string{"--kafka", "127.0.0.1:9092", "--clickhouse", "http://127.0.0.1:8123"}, flags...)); err != nil {
+		return c, err
 	}
+	return c, c.Validate()
+}
+
+func TestSessionTimeoutOfIngestIsAFlag(t *testing.T) {
+	for text, want := range map[string]time.Duration{"": 10 * time.Second, "1s": time.Second, "30s": 30 * time.Second} {
+		var flags []string
+		if text != "" {
+			flags = []string{"--ingest-session-timeout", text}
+		}
+		if c, err := parsedIngest(t, flags...); err != nil || c.IngestSessionTimeout != want {
+			t.Errorf("%q is read as %s, %v, want %s", text, c.IngestSessionTimeout, err, want)
+		}
+	}
+	for _, text := range []string{"999ms", "30001ms", "-10s", "0"} {
+		if _, err := parsedIngest(t, "--ingest-session-timeout", text); err == nil || !strings.Contains(err.Error(), "it must be from 1s to 30s") {
+			t.Errorf("%q: the error is %v, want one with the bounds", text, err)
+		}
+	}
+	if _, err := parsedIngest(t, "--ingest-session-timeout", "ten"); err == nil {
+		t.Error("a time-out that is no duration was taken")
+	}
+	if _, err := parsed(t, "--ingest-session-timeout", "10s"); err == nil {
+		t.Error("a router took the flag")
+	}
+}
+
+func TestRetentionOfEachTableIsAFlag(t *testing.T) {
+	read := func(flags ...string) (Config, error) { return parsedIngest(t, flags...) }
 	c, err := read("--retention-events-days", "1", "--retention-quarantine-days", "2", "--retention-1s-days", "3", "--retention-1m-days", "4", "--retention-1h-days", "0")
 	want := clickhouse.Retention{EventDays: 1, QuarantineDays: 2, SecondRateDays: 3, MinuteRateDays: 4, HourRateDays: 0}
 	if err != nil || c.Retention != want {

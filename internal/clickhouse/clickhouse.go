@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
@@ -28,6 +29,9 @@ const (
 	// insertTimeout bounds one block. A repeat is harmless, so it only has to be
 	// longer than a healthy server takes for the largest block, views included.
 	insertTimeout = 60 * time.Second
+	// storedTimeout bounds the look at what is stored, which reads two columns of a whole
+	// table where Kafka has forgotten how far ingest was.
+	storedTimeout = 5 * time.Minute
 	// migrateTimeout bounds one statement, which on a cluster waits for all hosts.
 	migrateTimeout = 3 * time.Minute
 	// connectionsMax is enough for an insert of each partition of a large topic at
@@ -115,7 +119,10 @@ type DB struct {
 	// root has no database of its own: it can make the one that conn needs.
 	root        driver.Conn
 	compression *compression // of blocks; nil is none
-	metrics     metrics
+	// behind is by how much this machine's clock is behind the server's, in nanoseconds;
+	// 0 until a difference was in the way.
+	behind  atomic.Int64
+	metrics metrics
 }
 
 // identifier is what may name a database or a cluster, because they end up in SQL.

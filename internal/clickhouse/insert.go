@@ -18,22 +18,23 @@ import (
 // InsertEvents stores a block of events in trace_events and the rollups and
 // returns when it is in all of them. token names the block: a repeat with the
 // same token completes what the first try left undone and changes nothing else,
-// as long as at most half of DeduplicationBlocks others came in between. After an error
-// the block may be in some of the tables; repeat it until it succeeds. The rows
-// are only read.
+// as long as at most a quarter of tables.RememberedBlocks others came in between. A
+// block that was proven (tables.Events.ProvenAt) more than 30 s before an insert begins
+// is refused. After an error the block may be in some of the tables; repeat it, proven
+// anew, until it succeeds. The rows are only read.
 func (db *DB) InsertEvents(ctx context.Context, token string, rows *tables.Events) error {
 	// What events stand for comes first: failures, which stand for themselves, are not to
 	// be seen without the successes that were left out before them.
 	others, columns := othersOf(rows)
-	if err := db.insert(ctx, "trace_events_others", token, others, columns); err != nil {
+	if err := db.insert(ctx, "trace_events_others", token, others, proven(columns, others, rows.ProvenAt)); err != nil {
 		return err
 	}
-	return db.insert(ctx, "trace_events", token, rows.Len(), rows.Columns())
+	return db.insert(ctx, "trace_events", token, rows.Len(), proven(rows.Columns(), rows.Len(), rows.ProvenAt))
 }
 
 // InsertQuarantine stores records that are no events, under the rules of InsertEvents.
 func (db *DB) InsertQuarantine(ctx context.Context, token string, rows *tables.Quarantine) error {
-	return db.insert(ctx, "trace_events_quarantine", token, rows.Len(), rows.Columns())
+	return db.insert(ctx, "trace_events_quarantine", token, rows.Len(), proven(rows.Columns(), rows.Len(), rows.ProvenAt))
 }
 
 func (db *DB) insert(ctx context.Context, table, token string, rows int, columns []tables.Column) error {
@@ -42,8 +43,8 @@ func (db *DB) insert(ctx context.Context, table, token string, rows int, columns
 	}
 	start := time.Now()
 	attempt := fmt.Sprintf("insert block %s of %d rows into %s", token, rows, table)
-	if err := failed(attempt, db.send(ctx, table, token, rows, columns)); err != nil {
-		return err
+	if err := db.send(ctx, table, token, rows, columns); err != nil {
+		return db.late(ctx, attempt, err)
 	}
 	of := metric.WithAttributes(attribute.String("table", table))
 	db.metrics.rows.Add(ctx, int64(rows), of)

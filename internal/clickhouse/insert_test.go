@@ -124,7 +124,7 @@ func TestEveryTableRemembersItsBlocks(t *testing.T) {
 	db := migrated(t)
 	for _, table := range []string{"trace_events", "trace_events_quarantine", "version_rates_1s", "version_rates_1m", "version_rates_1h"} {
 		engine := scalar(t, db, "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = '"+table+"'")
-		if !strings.Contains(engine, fmt.Sprintf("deduplication_window = %d", DeduplicationBlocks)) {
+		if !strings.Contains(engine, fmt.Sprintf("deduplication_window = %d", tables.RememberedBlocks)) {
 			t.Errorf("%s is %s: without the window", table, engine)
 		}
 	}

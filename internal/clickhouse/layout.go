@@ -9,21 +9,20 @@ import (
 	tables "tidegate/schema/clickhouse"
 )
 
-// DeduplicationBlocks is how many of a table's latest blocks ClickHouse
-// remembers by their token; a block that spans two days counts as two. A repeated
-// block is recognised as long as no more than this many came in between.
+// A table remembers its latest tables.RememberedBlocks blocks. What comes between a
+// block and its repeat can only be other partitions' blocks, because a partition goes on
+// when its block is settled, and only so many come:
 //
-// They can only be other partitions' blocks: a partition goes on when its block is
-// settled. One that lost its reader waits for the session timeout (10 s) and the
-// rebalance (15 s), so a minute is ample; while ingest or ClickHouse is down
-// altogether nothing comes in between. At five blocks a second and partition,
-// 1000 blocks would be over after 8 s on 24 partitions, which is too short; 10000
-// last 80 s on 24, or 8 minutes on 4. A block whose events stand for others is two in
-// the rollups (InsertEvents). Beyond that is a block that reached some
-// tables and then fails for longer, while other partitions' blocks succeed.
+//   - A sender whose partition went to another one has 30 s from its proof
+//     (012_inserted_in_time.sql), 60 s if its body comes as slowly as a server allows.
+//     At five blocks a second, which are two in the rollups where events stand for others,
+//     24 partitions make 7,200 and 14,400 entries in that time.
+//   - A block that lost its reader, or is refused, is open, and the other partitions begin
+//     no new block when about a quarter of the window has gone by (ingest.Config.OpenBlocksMax).
+//     In any table that is no more than the window: a block is two in the rollups where
+//     events stand for others, and twice that over midnight.
 //
 // A remembered block costs some hundred bytes of memory and a line in a file.
-const DeduplicationBlocks = 10_000
 
 // replicatedDeduplicationSeconds is the age at which Replicated tables forget a
 // block even if few came after it. A server that was away for a weekend must not
@@ -47,6 +46,13 @@ var rollups = []rollup{
 
 // partitioned are the tables whose partitions are ranges of time (ttl_only_drop_parts).
 var partitioned = []string{"trace_events", rollups[0].Table, rollups[1].Table, rollups[2].Table}
+
+// remembering are the tables that drop a block that they have; fenced are those of them
+// that ingest writes to.
+var (
+	remembering = []string{"trace_events", "trace_events_quarantine", rollups[0].Table, rollups[1].Table, rollups[2].Table}
+	fenced      = remembering[:2]
+)
 
 // layout decides how tables are spread. On a cluster every table t becomes a
 // Replicated table t_local on each host and a Distributed face called t, so that
@@ -78,10 +84,10 @@ func (l layout) engine(family string) string {
 
 func (l layout) deduplication() string {
 	if l.cluster == "" {
-		return fmt.Sprintf("non_replicated_deduplication_window = %d", DeduplicationBlocks)
+		return fmt.Sprintf("non_replicated_deduplication_window = %d", tables.RememberedBlocks)
 	}
 	return fmt.Sprintf("replicated_deduplication_window = %d, replicated_deduplication_window_seconds = %d",
-		DeduplicationBlocks, replicatedDeduplicationSeconds)
+		tables.RememberedBlocks, replicatedDeduplicationSeconds)
 }
 
 // face is the statement that makes the Distributed table, or nothing. key decides
@@ -113,7 +119,8 @@ func (l layout) statements(name string) ([]string, error) {
 	t, err := template.New(name).Funcs(template.FuncMap{
 		"local": l.local, "onCluster": l.onCluster, "engine": l.engine, "deduplication": l.deduplication, "face": l.face,
 		"spread": l.spread, "rollups": func() []rollup { return rollups },
-		"partitioned": func() []string { return partitioned },
+		"partitioned": func() []string { return partitioned }, "remembering": func() []string { return remembering },
+		"fenced": func() []string { return fenced },
 	}).Parse(string(text))
 	if err != nil {
 		return nil, fmt.Errorf("parse migration %s: %w", name, err)

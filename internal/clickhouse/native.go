@@ -35,6 +35,11 @@ func appendBlock(b []byte, rows int, columns []tables.Column) ([]byte, error) {
 // appendValues returns also how many there are, and false for what it does not know.
 func appendValues(b []byte, c tables.Column) ([]byte, int, bool) {
 	switch values := c.Values.(type) {
+	case sameTime:
+		for range values.rows {
+			b = appendInt64(b, values.ms)
+		}
+		return b, values.rows, true
 	case []string:
 		if c.Type == tables.TypeWord {
 			return appendWords(b, values), len(values), true

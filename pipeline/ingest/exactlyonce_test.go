@@ -195,6 +195,7 @@ type lateWriter struct {
 	once    sync.Once
 	started chan struct{}
 	release chan struct{}
+	slept   time.Duration // that go by until then, as far as the block tells
 	late    sync.WaitGroup
 	mu      sync.Mutex
 	err     error // of the late inserts
@@ -203,6 +204,7 @@ type lateWriter struct {
 func (w *lateWriter) InsertEvents(ctx context.Context, token string, rows *tables.Events) error {
 	w.once.Do(func() { close(w.started) })
 	held := *rows // the reader is gone before it would use the columns again
+	held.ProvenAt = held.ProvenAt.Add(-w.slept)
 	w.late.Go(func() {
 		<-w.release
 		if err := w.Writer.InsertEvents(context.WithoutCancel(ctx), token, &held); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -29,8 +30,9 @@ type fakePartition struct {
 	known    bool
 	commits  []string // "offset metadata"
 	onCommit func(offset int64, metadata string) error
-	away     error         // of Bounds
-	grown    chan struct{} // closed and replaced when records are added
+	away     error          // of Bounds
+	others   map[int]string // marks of the group's other partitions
+	grown    chan struct{}  // closed and replaced when records are added
 }
 
 // newFake holds n good records from offset first on.
@@ -110,6 +112,19 @@ func (f *fakePartition) Fetch(ctx context.Context) ([]stream.Record, error) {
 	}
 }
 
+func (f *fakePartition) Marks(context.Context) (map[int]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	marks := maps.Clone(f.others)
+	if marks == nil {
+		marks = map[int]string{}
+	}
+	if f.known {
+		marks[f.ID()] = f.metadata
+	}
+	return marks, nil
+}
+
 func (f *fakePartition) Commit(_ context.Context, offset int64, metadata string) error {
 	if f.onCommit != nil {
 		if err := f.onCommit(offset, metadata); err != nil {
@@ -133,6 +148,8 @@ type fakeWriter struct {
 
 	tombstones []schema.Tombstone
 	away       error // of Tombstones
+	stored     tables.Stored
+	proven     []time.Time // of the inserts of events
 	onInsert   func(ctx context.Context, token string) error
 }
 
@@ -145,6 +162,7 @@ func (w *fakeWriter) InsertEvents(ctx context.Context, token string, rows *table
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.inserts++
+	w.proven = append(w.proven, rows.ProvenAt)
 	if w.events == nil {
 		w.events = map[string][]int64{}
 	}
@@ -153,6 +171,16 @@ func (w *fakeWriter) InsertEvents(ctx context.Context, token string, rows *table
 		w.tokens = append(w.tokens, token)
 	}
 	return nil
+}
+
+func (w *fakeWriter) Now() time.Time { return time.Now() }
+
+// Stored tells what a test says that is stored, if it is in the range.
+func (w *fakeWriter) Stored(_ context.Context, _ int, begin, end int64) (tables.Stored, error) {
+	if w.stored.Last < begin || w.stored.Last >= end {
+		return tables.Stored{}, nil
+	}
+	return w.stored, nil
 }
 
 func (w *fakeWriter) InsertQuarantine(_ context.Context, _ string, rows *tables.Quarantine) error {

@@ -6,6 +6,11 @@
 // reader of the partition finds the plan, builds the same block and inserts it
 // under the same name, and ClickHouse drops what it has already. (The protocol of
 // eBay's Block Aggregator, 2021.)
+//
+// ClickHouse remembers names for some time only. So an insert has to come soon after
+// its reader proved to be the partition's owner (prove), nobody goes on for long while
+// another partition's block is open (hold), and what ClickHouse holds is believed more
+// than what Kafka says was read (skipStored).
 package ingest
 
 import (
@@ -23,12 +28,18 @@ import (
 // Writer stores blocks. A method returns when the block is stored for good, or an
 // error after which it may be stored in part. A second block under the token of
 // an earlier one must complete that one and change nothing else, whatever its
-// rows. Writers keep nothing of rows, and are safe for concurrent use.
+// rows. A block that was proven too long ago (tables.Events.ProvenAt) must be refused.
+// Writers keep nothing of rows, and are safe for concurrent use.
 type Writer interface {
 	InsertEvents(ctx context.Context, token string, rows *tables.Events) error
 	InsertQuarantine(ctx context.Context, token string, rows *tables.Quarantine) error
 	// Tombstones returns what is deleted and not to be stored, however often it comes.
 	Tombstones(ctx context.Context) ([]schema.Tombstone, error)
+	// Now is the time by the clock that proofs are held against. It does not wait.
+	Now() time.Time
+	// Stored tells which records of a partition, from offset begin up to, but not
+	// including, end, are stored.
+	Stored(ctx context.Context, partition int, begin, end int64) (tables.Stored, error)
 }
 
 // Config of an Ingest.
@@ -44,11 +55,15 @@ type Config struct {
 	// StopGrace is how long a block whose plan is committed may go on after its
 	// partition's context ended. Less than the group's rebalance timeout.
 	StopGrace time.Duration
+	// OpenBlocksMax is about how many blocks are settled while another one of the group
+	// stays open, until it is waited for: a quarter of what ClickHouse remembers, because
+	// a block may be four in a table.
+	OpenBlocksMax int64
 }
 
 // SessionTimeoutMax bounds how long the group waits for a reader that fell silent.
-// Until then its last block may be half stored, and ClickHouse must not forget it
-// while the blocks of other partitions go by.
+// Until then its last block may be half stored, and in the end the others wait for it
+// (Config.OpenBlocksMax).
 const SessionTimeoutMax = 30 * time.Second
 
 // DefaultConfig returns the configuration for a topic.
@@ -59,6 +74,8 @@ func DefaultConfig(topic string) Config {
 		RowsMax:   50_000,
 		BytesMax:  32 << 20,
 		StopGrace: 3 * time.Second,
+
+		OpenBlocksMax: tables.RememberedBlocks / 4,
 	}
 }
 
@@ -74,6 +91,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("ingest: BytesMax is %d: it must be 1 or more", c.BytesMax)
 	case c.StopGrace <= 0:
 		return fmt.Errorf("ingest: StopGrace is %s: it must be positive", c.StopGrace)
+	case c.OpenBlocksMax < 1:
+		return fmt.Errorf("ingest: OpenBlocksMax is %d: it must be 1 or more", c.OpenBlocksMax)
 	}
 	return nil
 }
@@ -85,6 +104,7 @@ type Ingest struct {
 	log     *slog.Logger
 	metrics *metrics
 	deleted *deleted
+	open    openBlocks
 }
 
 // New returns an Ingest that stores blocks with writer.
@@ -103,6 +123,7 @@ func New(cfg Config, writer Writer, logger *slog.Logger) (*Ingest, error) {
 func (in *Ingest) HandlePartition(ctx context.Context, p stream.Partition) error {
 	r := &reader{Ingest: in, p: p, log: in.log.With("topic", in.cfg.Topic, "partition", p.ID())}
 	defer in.metrics.track(p.ID(), &r.status)()
+	defer in.open.join()()
 	err := r.resume(ctx)
 	for err == nil && ctx.Err() == nil {
 		err = r.step(ctx)
@@ -126,6 +147,7 @@ type reader struct {
 	notBefore time.Time // when the next block may begin
 	logged    time.Time // when the last failure of an insert was logged
 	looked    time.Time // when the end of the partition was last looked for
+	provenAt  time.Time // of a proof that no attempt has used yet; see prove
 	status    status    // read by the metrics
 }
 
@@ -134,12 +156,15 @@ func (r *reader) step(ctx context.Context) error {
 	if err := r.fill(ctx); err != nil || len(r.hand) == 0 {
 		return err
 	}
+	if err := r.hold(ctx); err != nil {
+		return err
+	}
 	n := cut(r.hand, r.cfg.RowsMax, r.cfg.BytesMax)
 	records := r.hand[:n]
 	next := plan{Begin: records[0].Offset, End: records[n-1].Offset + 1, At: records[0].Time.UnixMilli()}
 	r.newest = stream.Newest(r.newest, records)
-	if err := r.p.Commit(ctx, next.Begin, newMark(next, r.newest).String()); err != nil {
-		return fmt.Errorf("plan block %d to %d: %w", next.Begin, next.End, err)
+	if err := r.prove(ctx, next); err != nil {
+		return err
 	}
 	r.notBefore = time.Now().Add(r.cfg.Interval)
 	if r.full() {

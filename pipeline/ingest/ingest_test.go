@@ -27,6 +27,7 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 	f("Interval is 0s", func(c *Config) { c.Interval = 0 })
 	f("RowsMax is 0", func(c *Config) { c.RowsMax = 0 })
 	f("BytesMax is -1", func(c *Config) { c.BytesMax = -1 })
+	f("OpenBlocksMax is 0", func(c *Config) { c.OpenBlocksMax = 0 })
 	f("StopGrace is 0s", func(c *Config) { c.StopGrace = 0 })
 }
 
@@ -108,8 +109,9 @@ func TestPlannedBlockIsRepeatedAsItWas(t *testing.T) {
 	if w.tokens[0] != old.token("topic", 4) || !slices.Equal(w.events[w.tokens[0]], seq(103, 108)) {
 		t.Errorf("first block is %s with %v", w.tokens[0], w.events[w.tokens[0]])
 	}
-	if p.commits[0] != "108 "+newMark(plan{}, good(107).Time).String() {
-		t.Errorf("first commit is %q, want 108 without another plan", p.commits[0])
+	// The plan again, as a proof that the partition is this reader's.
+	if p.commits[0] != "103 "+newMark(old, good(107).Time).String() || p.commits[1] != "108 "+newMark(plan{}, good(107).Time).String() {
+		t.Errorf("first commits are %q and %q, want the same plan, and 108 without another one", p.commits[0], p.commits[1])
 	}
 	if !slices.Equal(w.offsets(), seq(103, 120)) {
 		t.Errorf("stored offsets are %v", w.offsets())

@@ -77,14 +77,21 @@ var databases atomic.Int64
 // openDB returns migrated tables in a database of their own.
 func openDB(t testing.TB, addr string) *clickhouse.DB {
 	t.Helper()
+	return openNamed(t, addr, newName())
+}
+
+func newName() string { return fmt.Sprintf("ingest_%d_%d", time.Now().UnixNano(), databases.Add(1)) }
+
+func openNamed(t testing.TB, addr, database string) *clickhouse.DB {
+	t.Helper()
 	cfg := clickhouse.DefaultConfig(addr)
-	cfg.Database = fmt.Sprintf("ingest_%d_%d", time.Now().UnixNano(), databases.Add(1))
+	cfg.Database = database
 	db, err := clickhouse.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(db.Close(), drop(addr, cfg.Database)); err != nil {
+		if err := errors.Join(db.Close(), exec(addr, "DROP DATABASE IF EXISTS "+database+" SYNC")); err != nil {
 			t.Error(err)
 		}
 	})
@@ -94,9 +101,8 @@ func openDB(t testing.TB, addr string) *clickhouse.DB {
 	return db
 }
 
-// drop removes a test's database.
-func drop(addr, database string) error {
-	statement := "DROP DATABASE IF EXISTS " + database + " SYNC"
+// exec runs a statement that is none of the program's.
+func exec(addr, statement string) error {
 	res, err := http.Post(addr, "text/plain", strings.NewReader(statement))
 	if err != nil {
 		return err

@@ -68,7 +68,7 @@ func newMetrics() *metrics {
 		quarantined: count("tidegate_ingest_events_quarantined_total", "Records stored in the quarantine because they are no event, by reason."),
 		skewed:      count("tidegate_ingest_events_skewed_total", "Events stored under their record's time because their own was far from it."),
 		dropped:     count("tidegate_ingest_events_dropped_total", "Offsets that are not stored, by reason. Kafka no longer had them, at most: retention, truncated (of a planned block; some may be stored), rewound (all stored; what came behind is lost uncounted). Deleted by request: deleted."),
-		errors:      count("tidegate_ingest_errors_total", "Failures, by stage: insert, plan."),
+		errors:      count("tidegate_ingest_errors_total", "Failures, by stage: insert, plan; stored, ClickHouse did not tell what it holds; behind, the group's offsets were not where ingest had been; hold, a wait for another partition's block."),
 		retries:     count("tidegate_ingest_retries_total", "Inserts that failed and are tried again, by reason: unavailable, refused."),
 		blockRows: must(meter.Int64Histogram("tidegate_ingest_block_rows", metric.WithDescription("Records of a block; the count is the number of blocks."),
 			metric.WithExplicitBucketBoundaries(1, 10, 100, 1_000, 10_000, 50_000))),

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,8 +26,9 @@ const (
 // resume settles the block that was planned before and perhaps not committed.
 func (r *reader) resume(ctx context.Context) error {
 	offset, metadata, committed := r.p.Committed()
-	if !committed {
-		return nil // the first reader ever; Fetch begins at the oldest record
+	if !committed { // the first reader ever, or Kafka forgot the others; Fetch begins at the oldest record
+		_, err := r.skipStored(ctx, 0)
+		return err
 	}
 	m, err := parseMark(metadata)
 	if err == nil && m.plan != (plan{}) && m.Begin != offset {
@@ -41,6 +43,10 @@ func (r *reader) resume(ctx context.Context) error {
 	}
 	r.newest = m.newest()
 	if _, err := r.look(ctx, offset); err != nil {
+		return err
+	}
+	// A plan is settled before the next block is planned: rows behind it say that it was.
+	if skipped, err := r.skipStored(ctx, max(offset, m.End)); skipped || err != nil {
 		return err
 	}
 	r.p.SeekTo(offset)
@@ -132,6 +138,9 @@ func (r *reader) settle(ctx context.Context, planned plan, end int64, records []
 	}
 	decodeBlock(&r.block, r.p.ID(), records)
 	err = r.store(ctx, planned, func() error {
+		if err := r.stamp(ctx, planned, &r.block); err != nil {
+			return err
+		}
 		// The quarantine first: its rows are few, and events that are visible
 		// mean that the block is complete.
 		if r.block.quarantine.Len() > 0 {
@@ -150,6 +159,7 @@ func (r *reader) settle(ctx context.Context, planned plan, end int64, records []
 	if err := r.p.Commit(finishing, end, newMark(plan{}, r.newest).String()); err != nil {
 		return fmt.Errorf("commit block %s: %w", token, err)
 	}
+	r.open.settle()
 	r.metrics.settled(finishing, &r.block, records, time.Since(start))
 	if lag := r.status.lag.Load(); lag != lagUnknown {
 		r.status.lag.Store(max(0, lag-(end-planned.Begin)))
@@ -171,7 +181,7 @@ func (r *reader) store(ctx context.Context, planned plan, insert func() error) e
 			}
 			return nil
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, stream.ErrFenced) {
 			return err
 		}
 		now := time.Now()

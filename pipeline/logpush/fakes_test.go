@@ -3,6 +3,7 @@ package logpush
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -101,6 +102,10 @@ func (r *reader) Bounds(context.Context) (int64, int64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.first, r.next, nil
+}
+
+func (r *reader) Marks(context.Context) (map[int]string, error) {
+	return nil, errors.New("no delivery asks for the marks of others")
 }
 
 func (r *reader) OffsetAt(_ context.Context, t time.Time) (int64, error) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -86,6 +87,19 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 	defer closeClient(client)
 	g.countPartitions(ctx, client)
 	conns := &openConns{security: g.cfg.Security, conns: map[net.Conn]struct{}{}}
+	for ctx.Err() == nil {
+		if err := g.runMember(ctx, client, conns, handler); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runMember joins the group as a new member and leaves it when ctx has ended, or when
+// the fate of a commit is not known and the group's generation is still the one that it
+// names: the broker may then carry it out after later ones. The leave and the next join
+// make another generation.
+func (g *Group) runMember(ctx context.Context, client *kafka.Client, conns *openConns, handler Handler) error {
 	members, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:      g.cfg.GroupID,
 		Brokers: g.cfg.Brokers,
@@ -105,6 +119,7 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 		return fmt.Errorf("join group %s: %w", g.cfg.GroupID, err)
 	}
 
+	doubtful := int32(-1) // the generation before, if a commit of it is in doubt
 	for ctx.Err() == nil {
 		generation, err := members.Next(ctx)
 		if err != nil {
@@ -115,8 +130,17 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 			}
 			continue
 		}
+		if generation.ID == doubtful {
+			break // a member that joins again may get the generation that it had
+		}
 		g.rebalances.Add(ctx, 1, metric.WithAttributes(g.attrs))
-		g.runGeneration(ctx, client, generation, handler)
+		held := g.runGeneration(ctx, client, generation, handler)
+		if held.given.Load() {
+			break
+		}
+		if held.unsure.Load() {
+			doubtful = generation.ID
+		}
 	}
 	// Close leaves the group at once, except while a join waits for the slowest
 	// member. Breaking the connection ends that; the broker then forgets this
@@ -129,10 +153,11 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 }
 
 // runGeneration returns when every handler has returned, because the generation
-// or ctx ended. When it was ctx, heartbeats go on while handlers finish, and
-// until the group is closed.
-func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, generation *kafka.Generation, handler Handler) {
+// or ctx ended, or because this member has given it up. Unless it was the generation,
+// heartbeats go on while handlers finish, and until the group is closed.
+func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, generation *kafka.Generation, handler Handler) *tenure {
 	runCtx, cancel := context.WithCancel(ctx)
+	held := &tenure{generation: int(generation.ID), member: generation.MemberID, end: cancel}
 	released := make(chan struct{})
 	generation.Start(func(generationCtx context.Context) {
 		g.watchPartitions(generationCtx, client)
@@ -153,14 +178,31 @@ func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, generat
 	var handlers sync.WaitGroup
 	for _, id := range ids {
 		handlers.Go(func() {
-			g.runPartition(runCtx, handler, &partition{
-				group: g, client: client, id: id, generation: int(generation.ID), member: generation.MemberID,
-			})
+			g.runPartition(runCtx, handler, &partition{group: g, client: client, id: id, tenure: held})
 		})
 	}
 	// A member without partitions waits for the next generation here.
 	<-runCtx.Done()
 	handlers.Wait()
+	return held
+}
+
+// tenure is what the partitions of one generation have in common.
+type tenure struct {
+	generation int
+	member     string
+	end        context.CancelFunc // of the handlers' contexts
+	// unsure is set when nobody knows whether a commit was, or is still to be, carried out.
+	unsure atomic.Bool
+	// given is set when this member gave the generation up because of that.
+	given atomic.Bool
+}
+
+// giveUp ends the tenure, because no later commit of it would be safe from the one
+// whose fate is not known.
+func (t *tenure) giveUp() {
+	t.given.Store(true)
+	t.end()
 }
 
 // watchPartitions returns when the generation has ended, or the topic has another

@@ -282,7 +282,7 @@ func TestHandlerStartsAgainAfterAnErrorWithoutRebalance(t *testing.T) {
 			return NewGroup(testGroup(t, cfg, unique("g"))).Run(ctx, func(ctx context.Context, p Partition) error {
 				offset, _, _ := p.Committed()
 				calls = append(calls, offset)
-				generations[p.(*partition).generation] = true
+				generations[p.(*partition).tenure.generation] = true
 				if len(calls) == 1 {
 					if err := p.Commit(ctx, 1, ""); err != nil {
 						return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -30,11 +31,10 @@ const (
 // partition implements Partition. It belongs to the goroutine of its handler.
 // Every method repeats what failed for a passing reason until its ctx ends.
 type partition struct {
-	group      *Group
-	client     *kafka.Client
-	id         int
-	generation int
-	member     string
+	group  *Group
+	client *kafka.Client
+	id     int
+	tenure *tenure
 
 	committed   int64
 	metadata    string
@@ -198,14 +198,29 @@ func withoutDeadline(ctx context.Context) (context.Context, context.CancelFunc) 
 	}
 }
 
+func (p *partition) Marks(ctx context.Context) (map[int]string, error) {
+	commits, err := commitsOf(ctx, p.client, p.group.cfg.Topic, p.group.cfg.GroupID)
+	return metadataOf(commits), err
+}
+
 func (p *partition) Commit(ctx context.Context, offset int64, metadata string) error {
 	group, topic := p.group.cfg.GroupID, p.group.cfg.Topic
-	var refused error
+	var refused, lost error
 	err := p.retry(ctx, "commit", func() error {
 		answer, err := p.client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
-			GroupID: group, GenerationID: p.generation, MemberID: p.member,
+			GroupID: group, GenerationID: p.tenure.generation, MemberID: p.tenure.member,
 			Topics: map[string][]kafka.OffsetCommit{topic: {{Partition: p.id, Offset: offset, Metadata: metadata}}},
 		})
+		if wasSent(err) {
+			p.tenure.unsure.Store(true)
+			if ctx.Err() == nil {
+				// A broker that hung may carry it out at any time. Sent again on another
+				// connection, it might overtake itself and whatever is committed next.
+				p.tenure.giveUp()
+				lost = err
+				return nil
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -221,18 +236,30 @@ func (p *partition) Commit(ctx context.Context, offset int64, metadata string) e
 		}
 		return errors.New("the answer to a commit lacks the partition")
 	})
+	attempt := fmt.Sprintf("commit offset %d of %s/%d for group %s, generation %d", offset, topic, p.id, group, p.tenure.generation)
 	switch {
 	case err != nil:
 		return err
+	case lost != nil:
+		return fmt.Errorf("%s: no answer came, so this member joins anew: %w: %w", attempt, ErrFenced, lost)
 	case isFenced(refused):
-		return fmt.Errorf("commit offset %d of %s/%d for group %s, generation %d: %w: %w",
-			offset, topic, p.id, group, p.generation, ErrFenced, refused)
+		return fmt.Errorf("%s: %w: %w", attempt, ErrFenced, refused)
 	case refused != nil:
-		return fmt.Errorf("commit offset %d of %s/%d for group %s with %d bytes of metadata: %w",
-			offset, topic, p.id, group, len(metadata), refused)
+		return fmt.Errorf("%s with %d bytes of metadata: %w", attempt, len(metadata), refused)
 	}
 	p.committed, p.metadata, p.isCommitted = offset, metadata, true
 	return nil
+}
+
+// wasSent reports whether a request that ended with err may have reached a broker. It
+// has not when no connection came about, or when a broker said that the group cannot be
+// found: what a commit itself is answered is no err of the request.
+func wasSent(err error) bool {
+	if _, refused := errors.AsType[kafka.Error](err); err == nil || refused {
+		return false
+	}
+	failed, ok := errors.AsType[*net.OpError](err)
+	return !ok || failed.Op != "dial"
 }
 
 // isFenced tells that the group went on without this member, or is about to. A

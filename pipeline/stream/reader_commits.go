@@ -17,11 +17,33 @@ type Commit struct {
 // Commits returns a group's commits by partition; partitions without one are absent. It
 // asks once, like Partitions.
 func (r *Reader) Commits(ctx context.Context, groupID string) (map[int]Commit, error) {
-	ids, err := r.Partitions(ctx)
+	return commitsOf(ctx, r.client, r.cfg.Topic, groupID)
+}
+
+// Committed returns the metadata of Commits.
+func (r *Reader) Committed(ctx context.Context, groupID string) (map[int]string, error) {
+	commits, err := r.Commits(ctx, groupID)
+	return metadataOf(commits), err
+}
+
+func metadataOf(commits map[int]Commit) map[int]string {
+	metadata := make(map[int]string, len(commits))
+	for partition, c := range commits {
+		metadata[partition] = c.Metadata
+	}
+	return metadata
+}
+
+func commitsOf(ctx context.Context, client *kafka.Client, topic, groupID string) (map[int]Commit, error) {
+	list, err := topicPartitions(ctx, client, topic)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := r.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: groupID, Topics: map[string][]int{r.cfg.Topic: ids}})
+	ids := make([]int, len(list))
+	for i, p := range list {
+		ids[i] = p.ID
+	}
+	answer, err := client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: groupID, Topics: map[string][]int{topic: ids}})
 	if err == nil {
 		err = answer.Error
 	}
@@ -32,7 +54,7 @@ func (r *Reader) Commits(ctx context.Context, groupID string) (map[int]Commit, e
 		return nil, fmt.Errorf("read the offsets of group %s: %w", groupID, err)
 	}
 	commits := map[int]Commit{}
-	for _, o := range answer.Topics[r.cfg.Topic] {
+	for _, o := range answer.Topics[topic] {
 		if o.Error != nil {
 			return nil, fmt.Errorf("read the offset of group %s in partition %d: %w", groupID, o.Partition, o.Error)
 		}

@@ -43,14 +43,3 @@ func (r *Reader) OffsetAt(ctx context.Context, partition int, t time.Time) (int6
 	}
 	return offset, err
 }
-
-// Committed returns the metadata of a group's commits by partition. Partitions without
-// a commit are absent.
-func (r *Reader) Committed(ctx context.Context, groupID string) (map[int]string, error) {
-	commits, err := r.Commits(ctx, groupID)
-	committed := map[int]string{}
-	for partition, c := range commits {
-		committed[partition] = c.Metadata
-	}
-	return committed, err
-}

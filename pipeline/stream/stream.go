@@ -62,9 +62,13 @@ type Partition interface {
 	// is one or ctx ends. Offsets may have gaps. The error is ctx's, or an
 	// *OutOfRangeError; a broker that is away is waited for.
 	Fetch(ctx context.Context) ([]Record, error)
+	// Marks returns the metadata of the group's commits of all partitions; those without
+	// a commit are absent. It asks once.
+	Marks(ctx context.Context) (map[int]string, error)
 	// Commit stores offset as the next one to read, with metadata (at most 4 kB).
-	// A refusal is ErrFenced. After any other error, ctx's included, the commit
-	// may or may not be stored.
+	// A refusal is ErrFenced, and so is a lost answer: the member joins the group anew
+	// then, because a commit that a broker carries out late would undo later ones. After
+	// an error the commit may or may not be stored.
 	Commit(ctx context.Context, offset int64, metadata string) error
 }
 
@@ -73,8 +77,8 @@ type Partition interface {
 // anew; the group does not rebalance because of it.
 type Handler func(ctx context.Context, p Partition) error
 
-// ErrFenced is in the chain of a commit's error when the group went on without
-// this member: the partition belongs to somebody else, or soon will. The handler
+// ErrFenced is in the chain of a commit's error when the group went on without this
+// member, or goes on as another generation: the partition is handed out anew. The handler
 // returns it; what it did after its last commit will be done again.
 var ErrFenced = errors.New("the group has moved on without this member")
 

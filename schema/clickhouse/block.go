@@ -11,6 +11,10 @@ import (
 // Bytes are those of somebody else, the records that the rows were made of: nobody
 // changes them, and they are good until Reset.
 type Events struct {
+	// ProvenAt is when the sender last knew that the partition was its own, by the clock
+	// of the server. Zero leaves the bound on its age out. Reset leaves it alone.
+	ProvenAt time.Time
+
 	AccountID         []string
 	ScriptName        []string
 	Time              []time.Time
@@ -134,6 +138,8 @@ func (b *Events) Reset(rows int) { reset(b.Columns(), rows) }
 // Quarantine is a block of rows for trace_events_quarantine, as Events is for
 // trace_events.
 type Quarantine struct {
+	ProvenAt time.Time // as of Events
+
 	KafkaPartition []int32
 	KafkaOffset    []int64
 	KafkaTime      []time.Time

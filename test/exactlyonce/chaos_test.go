@@ -12,6 +12,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tidegate/test/platform"
+	"tidegate/test/real/kafka"
 )
 
 const (
@@ -26,6 +29,7 @@ type chaos struct {
 	broker  *broker
 	tables  *tables
 	ingests *ingests
+	traffic *load
 }
 
 // fault breaks something and mends it again before it returns. It takes its chances
@@ -40,7 +44,14 @@ func everywhere(*chaos) string { return "" }
 
 func ownBroker(c *chaos) string {
 	if c.broker.process == nil {
-		return externalKafka + " names a broker that is not ours to break"
+		return "there is no broker that is a process of ours"
+	}
+	return ""
+}
+
+func ownCluster(c *chaos) string {
+	if c.broker.cluster == nil {
+		return "there is no cluster of ours"
 	}
 	return ""
 }
@@ -102,6 +113,24 @@ var faults = []fault{
 		nap(dice, 200*time.Millisecond, time.Second)
 		c.sleep(dice, func() { c.signal(pid, syscall.SIGCONT) })
 	}},
+	{"Kafka forgets the group's offsets", everywhere, func(c *chaos, _ *rand.Rand) { c.forget(c.broker.forgetOffsets) }},
+	{"somebody sets the group's offsets back", everywhere, func(c *chaos, dice *rand.Rand) {
+		back := 1 + dice.Int64N(500)
+		c.forget(func(ctx context.Context) error { return c.broker.setBack(ctx, back) })
+	}},
+	{"one of the brokers is killed", ownCluster, func(c *chaos, dice *rand.Rand) {
+		c.loseBroker(dice, c.broker.cluster.Kill, func(id int) error { return c.broker.cluster.Restart(c.t.Context(), id) })
+	}},
+	{"one of the brokers hangs", ownCluster, func(c *chaos, dice *rand.Rand) {
+		c.loseBroker(dice, c.broker.cluster.Pause, c.broker.cluster.Resume)
+	}},
+	{"the brokers are killed one after the other", ownCluster, func(c *chaos, _ *rand.Rand) {
+		for _, id := range c.broker.cluster.Brokers() {
+			if err := errors.Join(c.broker.cluster.Kill(id), c.broker.cluster.Restart(c.t.Context(), id)); err != nil {
+				c.t.Error(err)
+			}
+		}
+	}},
 	{"the broker is killed", ownBroker, func(c *chaos, dice *rand.Rand) {
 		c.broker.process.Kill()
 		nap(dice, 0, 2*time.Second)
@@ -120,6 +149,17 @@ var faults = []fault{
 // TestExactlyOnceUnderChaos is the promise: whatever is killed, hangs, refuses or comes
 // back late, each record of Kafka is in the tables once, and in each rollup once.
 func TestExactlyOnceUnderChaos(t *testing.T) {
+	runChaos(t, func() *broker { return startBroker(t, 4) })
+}
+
+// The same on a cluster of three, of which one is lost now and then: leaders of
+// partitions and the group's coordinator move, and come back.
+func TestExactlyOnceUnderChaosOfACluster(t *testing.T) {
+	cluster := kafka.ForTest(t)
+	runChaos(t, func() *broker { return startOnCluster(t, cluster, 4) })
+}
+
+func runChaos(t *testing.T, start func() *broker) {
 	seed := number(t, seedVariable, uint64(time.Now().UnixNano())) // #nosec G115 -- any seed will do
 	rounds := int(number(t, longRounds, roundsEveryDay))           // #nosec G115 -- a few
 	if os.Getenv(longRounds) != "" {
@@ -128,10 +168,10 @@ func TestExactlyOnceUnderChaos(t *testing.T) {
 	t.Logf("%d rounds; %s=%d repeats the choices", rounds, seedVariable, seed)
 	dice := rand.New(rand.NewPCG(seed, 0)) // #nosec G404 -- repeatable on purpose
 
-	c := &chaos{t: t, broker: startBroker(t, 4), tables: startTables(t)}
+	c := &chaos{t: t, broker: start(), tables: startTables(t)}
 	c.ingests = startIngests(t, 3, c.broker, c.tables)
 	c.armTables()
-	traffic := startLoad(t, c.broker, seed)
+	c.traffic = startLoad(t, c.broker, seed)
 	truth := &topic{broker: c.broker, reader: c.broker.reader(t), versions: map[string]tally{}}
 	deck := c.deck(dice)
 
@@ -140,14 +180,14 @@ func TestExactlyOnceUnderChaos(t *testing.T) {
 			dice.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 		}
 		names := c.round(deck[round%len(deck)], dice)
-		traffic.paused(func() {
+		c.traffic.paused(func() {
 			eventually(t, fmt.Sprintf("the tables agree with Kafka after round %d: %s", round+1, names), func() error {
 				return c.agree(truth)
 			})
 		})
 		t.Logf("round %d: %s: %d records, %d in quarantine", round+1, names, truth.records, truth.quarantined)
 	}
-	traffic.stop()
+	c.traffic.stop()
 	eventually(t, "the last records are in the tables", func() error { return c.agree(truth) })
 	if err := c.ingests.stop(); err != nil {
 		t.Error(err)
@@ -156,7 +196,7 @@ func TestExactlyOnceUnderChaos(t *testing.T) {
 		t.Errorf("after every ingest has ended: %v", err)
 	}
 	c.verify(truth)
-	if acked, most := traffic.acked.Load(), traffic.acked.Load()+traffic.unknown.Load(); truth.records < acked || truth.records > most {
+	if acked, most := c.traffic.acked.Load(), c.traffic.acked.Load()+c.traffic.unknown.Load(); truth.records < acked || truth.records > most {
 		t.Errorf("Kafka holds %d records: %d were acknowledged and %d sent", truth.records, acked, most)
 	}
 	t.Logf("%d records; %d blocks were repeated by another reader, %d complaints of blocks that could not be stored",
@@ -235,6 +275,45 @@ func (c *chaos) restartIngests(*rand.Rand) {
 			c.t.Errorf("stop ingest %d: %v", i, err)
 		}
 		c.ingests.start(i)
+	}
+}
+
+// forget ends all ingests as an operator would, does something to the group's offsets,
+// and starts them again. What a kill left half done is done first: with its offsets Kafka
+// loses which block that is (docs/design.md, section 7).
+func (c *chaos) forget(do func(context.Context) error) {
+	taken := make([]*platform.Process, len(c.ingests.list))
+	for i := range taken {
+		eventually(c.t, fmt.Sprintf("nothing else breaks ingest %d", i), func() error {
+			if taken[i] = c.ingests.take(i); taken[i] == nil {
+				return errors.New("something does")
+			}
+			return nil
+		})
+	}
+	c.traffic.paused(func() {
+		eventually(c.t, "no block is open", func() error { return c.broker.openBlocks(c.t.Context()) })
+		for i, p := range taken {
+			if err := p.Terminate(15 * time.Second); err != nil {
+				c.t.Errorf("stop ingest %d: %v", i, err)
+			}
+		}
+		eventually(c.t, "the group's offsets are changed", func() error { return do(c.t.Context()) })
+	})
+	for i := range taken {
+		c.ingests.start(i)
+	}
+}
+
+// loseBroker takes one of the brokers away for about as long as the others need to notice.
+func (c *chaos) loseBroker(dice *rand.Rand, lose, restore func(id int) error) {
+	id := 1 + dice.IntN(len(c.broker.cluster.Brokers()))
+	if err := lose(id); err != nil {
+		c.t.Error(err)
+	}
+	nap(dice, time.Second, 8*time.Second)
+	if err := restore(id); err != nil {
+		c.t.Error(err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"tidegate/internal/embedded"
+	"tidegate/test/real/kafka"
 )
 
 const (
@@ -57,7 +58,12 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "build the binaries under test:", err)
 		return 1
 	}
-	return m.Run()
+	code := m.Run()
+	if err := kafka.CloseShared(); err != nil {
+		fmt.Fprintln(os.Stderr, "stop the cluster:", err)
+		code = 1
+	}
+	return code
 }
 
 // brokerTask is what the process of a broker has to know.

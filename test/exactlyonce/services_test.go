@@ -25,6 +25,7 @@ import (
 	"tidegate/pipeline/stream"
 	"tidegate/schema"
 	"tidegate/test/platform"
+	realkafka "tidegate/test/real/kafka"
 )
 
 const (
@@ -32,7 +33,7 @@ const (
 	// sessionTimeout is how long an ingest may be silent, and so what a round takes at
 	// least. Brokers of tests allow it to be so short.
 	sessionTimeout = 2 * time.Second
-	patience       = 40 * time.Second
+	patience       = 3 * time.Minute // a machine that also compiles other things
 )
 
 // broker is a Kafka that may be killed, or an external one.
@@ -40,6 +41,7 @@ type broker struct {
 	addrs   []string
 	task    brokerTask // of our own
 	process *platform.Process
+	cluster *realkafka.Cluster // nil if it is another kind
 	client  *kafka.Client
 	log     io.Writer
 }
@@ -57,6 +59,21 @@ func startBroker(t *testing.T, partitions int) *broker {
 		}
 		t.Cleanup(func() { b.process.Kill() })
 	}
+	b.connect(t, partitions)
+	return b
+}
+
+// startOnCluster makes the topic on a cluster of several brokers.
+func startOnCluster(t *testing.T, cluster *realkafka.Cluster, partitions int) *broker {
+	t.Helper()
+	b := &broker{cluster: cluster, addrs: cluster.Access().Plaintext}
+	b.connect(t, partitions)
+	return b
+}
+
+// connect waits until the topic is there.
+func (b *broker) connect(t *testing.T, partitions int) {
+	t.Helper()
 	b.client = &kafka.Client{Addr: kafka.TCP(b.addrs...), Timeout: 5 * time.Second,
 		Transport: &kafka.Transport{MetadataTTL: 500 * time.Millisecond, DialTimeout: 3 * time.Second}}
 	if b.process == nil {
@@ -68,7 +85,6 @@ func startBroker(t *testing.T, partitions int) *broker {
 		}
 		return nil
 	})
-	return b
 }
 
 // start starts the process of our own broker, which is the same as before to its clients.
@@ -133,43 +149,6 @@ func (b *broker) grow(ctx context.Context) error {
 		return err
 	}
 	return answer.Errors[schema.Topic]
-}
-
-// unsettled says in which partitions the group is not at the end.
-func (b *broker) unsettled(ctx context.Context) error {
-	n, err := b.partitions(ctx)
-	if err != nil {
-		return err
-	}
-	var ids []int
-	var ask []kafka.OffsetRequest
-	for id := range n {
-		ids, ask = append(ids, id), append(ask, kafka.LastOffsetOf(id))
-	}
-	committed, err := b.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: ingestGroup, Topics: map[string][]int{schema.Topic: ids}})
-	if err == nil {
-		err = committed.Error
-	}
-	if err != nil {
-		return err
-	}
-	listed, err := b.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{schema.Topic: ask}})
-	if err != nil {
-		return err
-	}
-	ends := map[int]int64{}
-	for _, o := range listed.Topics[schema.Topic] {
-		ends[o.Partition] = o.LastOffset
-	}
-	for _, o := range committed.Topics[schema.Topic] {
-		if o.Error != nil {
-			return o.Error
-		}
-		if end := ends[o.Partition]; o.CommittedOffset != end && (end > 0 || o.CommittedOffset > 0) {
-			return fmt.Errorf("partition %d is committed up to %d of %d, %s", o.Partition, o.CommittedOffset, end, o.Metadata)
-		}
-	}
-	return nil
 }
 
 // tables are ClickHouse's, of our own engine or of an external server.
@@ -256,6 +235,7 @@ type ingests struct {
 	logs []*os.File
 	mu   sync.Mutex
 	list []*platform.Process // nil where one is being replaced
+	all  []*platform.Process // that were ever started
 }
 
 func startIngests(t *testing.T, n int, b *broker, db *tables) *ingests {
@@ -267,10 +247,8 @@ func startIngests(t *testing.T, n int, b *broker, db *tables) *ingests {
 		in.start(i)
 	}
 	t.Cleanup(func() {
-		for _, p := range in.list {
-			if p != nil {
-				p.Kill()
-			}
+		for _, p := range in.all { // also those that a failed fault has in hand
+			p.Kill()
 		}
 	})
 	return in
@@ -282,9 +260,10 @@ func (in *ingests) start(i int) {
 		in.t.Error(err)
 		return
 	}
+	in.give(i, p)
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.list[i] = p
+	in.all = append(in.all, p)
 }
 
 // take gives out one process to break, if there is one that nobody breaks already.

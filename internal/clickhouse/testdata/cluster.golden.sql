@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS trace_events_local ON CLUSTER `main`
 ENGINE = ReplicatedMergeTree
 PARTITION BY toDate(time)
 ORDER BY (account_id, script_name, time)
-SETTINGS replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+SETTINGS replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS trace_events ON CLUSTER `main` AS trace_events_local
 ENGINE = Distributed(`main`, `tidegate`, trace_events_local, cityHash64(account_id, script_name));
@@ -72,7 +72,7 @@ CREATE TABLE IF NOT EXISTS trace_events_quarantine_local ON CLUSTER `main`
 )
 ENGINE = ReplicatedMergeTree
 ORDER BY (kafka_partition, kafka_offset)
-SETTINGS replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800;
+SETTINGS replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800;
 
 CREATE TABLE IF NOT EXISTS trace_events_quarantine ON CLUSTER `main` AS trace_events_quarantine_local
 ENGINE = Distributed(`main`, `tidegate`, trace_events_quarantine_local, kafka_partition);
@@ -113,6 +113,7 @@ ENGINE = ReplicatedAggregatingMergeTree
 PARTITION BY toDate(time)
 ORDER BY (account_id, script_name, time, version_id)
 SETTINGS index_granularity = 1024, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+SETTINGS replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS version_rates_1s ON CLUSTER `main` AS version_rates_1s_local
 ENGINE = Distributed(`main`, `tidegate`, version_rates_1s_local, cityHash64(account_id, script_name));
@@ -176,6 +177,7 @@ ENGINE = ReplicatedAggregatingMergeTree
 PARTITION BY toYYYYMM(time)
 ORDER BY (account_id, script_name, time, version_id)
 SETTINGS index_granularity = 1024, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+SETTINGS replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS version_rates_1m ON CLUSTER `main` AS version_rates_1m_local
 ENGINE = Distributed(`main`, `tidegate`, version_rates_1m_local, cityHash64(account_id, script_name));
@@ -239,6 +241,7 @@ ENGINE = ReplicatedAggregatingMergeTree
 PARTITION BY toYear(time)
 ORDER BY (account_id, script_name, time, version_id)
 SETTINGS index_granularity = 1024, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+SETTINGS replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS version_rates_1h ON CLUSTER `main` AS version_rates_1h_local
 ENGINE = Distributed(`main`, `tidegate`, version_rates_1h_local, cityHash64(account_id, script_name));
@@ -642,6 +645,37 @@ ALTER TABLE trace_events_quarantine_local ON CLUSTER `main`
 -- event. Rays that do not begin with a time are still found by the filter. Parts from before get the index
 -- when they are merged.
 ALTER TABLE trace_events_local ON CLUSTER `main` ADD INDEX IF NOT EXISTS ray_id_range ray_id TYPE minmax GRANULARITY 1;
+-- A block whose sender slept over it is refused: by then somebody else may have stored
+-- it, so long ago that its token is forgotten. inserted_at is when the sender knew that
+-- the partition was its own, by this server's clock. trace_events_others keeps nothing
+-- and can have no constraint, so there it is the default of a column that throws.
+--
+-- 30 s leave room for a slow server: the age is looked at when an insert begins. In 30 s
+-- no table forgets a block; internal/clickhouse/layout.go has the arithmetic.
+
+ALTER TABLE trace_events_local ON CLUSTER `main` ADD CONSTRAINT IF NOT EXISTS inserted_in_time
+    CHECK inserted_at BETWEEN now64(3) - INTERVAL 30 SECOND AND now64(3) + INTERVAL 5 SECOND;
+
+ALTER TABLE trace_events_quarantine_local ON CLUSTER `main` ADD CONSTRAINT IF NOT EXISTS inserted_in_time
+    CHECK inserted_at BETWEEN now64(3) - INTERVAL 30 SECOND AND now64(3) + INTERVAL 5 SECOND;
+
+ALTER TABLE trace_events_others_local ON CLUSTER `main`
+    ADD COLUMN IF NOT EXISTS inserted_at DateTime64(3, 'UTC') DEFAULT now64(3),
+    ADD COLUMN IF NOT EXISTS in_time UInt8 DEFAULT throwIf(inserted_at NOT BETWEEN now64(3) - INTERVAL 30 SECOND AND now64(3) + INTERVAL 5 SECOND, 'inserted_in_time: the block came too late, or clocks differ');
+
+ALTER TABLE trace_events_others ON CLUSTER `main`
+    ADD COLUMN IF NOT EXISTS inserted_at DateTime64(3, 'UTC') DEFAULT now64(3),
+    ADD COLUMN IF NOT EXISTS in_time UInt8 DEFAULT throwIf(inserted_at NOT BETWEEN now64(3) - INTERVAL 30 SECOND AND now64(3) + INTERVAL 5 SECOND, 'inserted_in_time: the block came too late, or clocks differ');
+
+ALTER TABLE trace_events_local ON CLUSTER `main` MODIFY SETTING replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800;
+
+ALTER TABLE trace_events_quarantine_local ON CLUSTER `main` MODIFY SETTING replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800;
+
+ALTER TABLE version_rates_1s_local ON CLUSTER `main` MODIFY SETTING replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800;
+
+ALTER TABLE version_rates_1m_local ON CLUSTER `main` MODIFY SETTING replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800;
+
+ALTER TABLE version_rates_1h_local ON CLUSTER `main` MODIFY SETTING replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800;
 
 ALTER TABLE trace_events_local ON CLUSTER `main` MODIFY TTL toDateTime(time) + INTERVAL 30 DAY;
 

@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS trace_events
 ENGINE = MergeTree
 PARTITION BY toDate(time)
 ORDER BY (account_id, script_name, time)
-SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
+SETTINGS non_replicated_deduplication_window = 30000, ttl_only_drop_parts = 1;
 
 -- Records that are no trace event, with the reason and the first bytes of the
 -- value. Not partitioned: the time of a bad record can be anything, and a
@@ -66,7 +66,7 @@ CREATE TABLE IF NOT EXISTS trace_events_quarantine
 )
 ENGINE = MergeTree
 ORDER BY (kafka_partition, kafka_offset)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 30000;
 
 -- What each version of each script did in each second, minute and hour. All
 -- three are fed from trace_events itself, not from each other, so that one block
@@ -104,6 +104,7 @@ ENGINE = AggregatingMergeTree
 PARTITION BY toDate(time)
 ORDER BY (account_id, script_name, time, version_id)
 SETTINGS index_granularity = 1024, non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
+SETTINGS non_replicated_deduplication_window = 30000, ttl_only_drop_parts = 1;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS version_rates_1s_view TO version_rates_1s AS
 SELECT
@@ -164,6 +165,7 @@ ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(time)
 ORDER BY (account_id, script_name, time, version_id)
 SETTINGS index_granularity = 1024, non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
+SETTINGS non_replicated_deduplication_window = 30000, ttl_only_drop_parts = 1;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS version_rates_1m_view TO version_rates_1m AS
 SELECT
@@ -224,6 +226,7 @@ ENGINE = AggregatingMergeTree
 PARTITION BY toYear(time)
 ORDER BY (account_id, script_name, time, version_id)
 SETTINGS index_granularity = 1024, non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
+SETTINGS non_replicated_deduplication_window = 30000, ttl_only_drop_parts = 1;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS version_rates_1h_view TO version_rates_1h AS
 SELECT
@@ -584,6 +587,33 @@ ALTER TABLE trace_events_quarantine
 -- event. Rays that do not begin with a time are still found by the filter. Parts from before get the index
 -- when they are merged.
 ALTER TABLE trace_events ADD INDEX IF NOT EXISTS ray_id_range ray_id TYPE minmax GRANULARITY 1;
+-- A block whose sender slept over it is refused: by then somebody else may have stored
+-- it, so long ago that its token is forgotten. inserted_at is when the sender knew that
+-- the partition was its own, by this server's clock. trace_events_others keeps nothing
+-- and can have no constraint, so there it is the default of a column that throws.
+--
+-- 30 s leave room for a slow server: the age is looked at when an insert begins. In 30 s
+-- no table forgets a block; internal/clickhouse/layout.go has the arithmetic.
+
+ALTER TABLE trace_events ADD CONSTRAINT IF NOT EXISTS inserted_in_time
+    CHECK inserted_at BETWEEN now64(3) - INTERVAL 30 SECOND AND now64(3) + INTERVAL 5 SECOND;
+
+ALTER TABLE trace_events_quarantine ADD CONSTRAINT IF NOT EXISTS inserted_in_time
+    CHECK inserted_at BETWEEN now64(3) - INTERVAL 30 SECOND AND now64(3) + INTERVAL 5 SECOND;
+
+ALTER TABLE trace_events_others
+    ADD COLUMN IF NOT EXISTS inserted_at DateTime64(3, 'UTC') DEFAULT now64(3),
+    ADD COLUMN IF NOT EXISTS in_time UInt8 DEFAULT throwIf(inserted_at NOT BETWEEN now64(3) - INTERVAL 30 SECOND AND now64(3) + INTERVAL 5 SECOND, 'inserted_in_time: the block came too late, or clocks differ');
+
+ALTER TABLE trace_events MODIFY SETTING non_replicated_deduplication_window = 30000;
+
+ALTER TABLE trace_events_quarantine MODIFY SETTING non_replicated_deduplication_window = 30000;
+
+ALTER TABLE version_rates_1s MODIFY SETTING non_replicated_deduplication_window = 30000;
+
+ALTER TABLE version_rates_1m MODIFY SETTING non_replicated_deduplication_window = 30000;
+
+ALTER TABLE version_rates_1h MODIFY SETTING non_replicated_deduplication_window = 30000;
 
 ALTER TABLE trace_events MODIFY TTL toDateTime(time) + INTERVAL 30 DAY;
 

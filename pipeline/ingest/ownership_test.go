@@ -1,0 +1,190 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tidegate/pipeline/stream"
+)
+
+// A reader slept between its plan and its insert, for so long that later blocks had
+// pushed its own out of what ClickHouse remembers. Then it woke up and inserted.
+func TestExactlyOnceWithAZombieThatSleptForLongerThanClickHouseRemembers(t *testing.T) {
+	addr, database := serverAddr(t), newName()
+	db, c := openNamed(t, addr, database), startKafka(t, 2)
+	c.produceGood(50)
+	zombie := &lateWriter{Writer: db, started: make(chan struct{}), release: make(chan struct{}), slept: time.Minute}
+	stopZombie := c.run(newIngest(t, zombie, func(cfg *Config) {
+		smallBlocks(cfg)
+		cfg.StopGrace = 10 * time.Millisecond
+	}).HandlePartition)
+	<-zombie.started
+	stopZombie()
+	c.run(newIngest(t, db, smallBlocks).HandlePartition)
+	c.wantExactly(db, 0)
+	for _, table := range []string{"trace_events", "version_rates_1s", "version_rates_1m", "version_rates_1h"} {
+		if err := exec(addr, "ALTER TABLE "+database+"."+table+" MODIFY SETTING non_replicated_deduplication_window = 2"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.produceGood(60)
+	c.wantExactly(db, 0)
+	close(zombie.release)
+	zombie.late.Wait()
+	if zombie.err == nil {
+		t.Error("the late inserts were taken")
+	}
+	c.wantExactly(db, 0)
+}
+
+// Who was refused, or slept over an insert, asks the broker again whether the partition
+// is still its own.
+func TestEveryAttemptIsProvenAnew(t *testing.T) {
+	p, w := newFake(0, 3), &fakeWriter{}
+	tries := 0
+	w.onInsert = func(context.Context, string) error {
+		if tries++; tries < 4 {
+			return errors.New("no")
+		}
+		return nil
+	}
+	begun := time.Now()
+	stop := start(t, newIngest(t, w, nil), p)
+	eventually(t, "all is committed", func() bool { return p.settledAt(3) })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	plans := 0
+	for _, commit := range p.commits {
+		if strings.Contains(commit, "begin") || strings.Contains(commit, "end") {
+			plans++
+		}
+	}
+	if plans != 4 {
+		t.Errorf("commits are %q, want the plan four times", p.commits)
+	}
+	if len(w.proven) != 1 || w.proven[0].Before(begun.Add(100*time.Millisecond)) {
+		t.Errorf("the block that was taken was proven %v after the start, want after three pauses", w.proven)
+	}
+}
+
+func TestReaderThatLostItsPartitionInsertsNoMore(t *testing.T) {
+	p, w := newFake(0, 3), &fakeWriter{}
+	var inserts atomic.Int64
+	w.onInsert = func(context.Context, string) error {
+		inserts.Add(1)
+		return errors.New("no")
+	}
+	p.onCommit = func(int64, string) error {
+		if inserts.Load() == 2 {
+			return fmt.Errorf("commit: %w", stream.ErrFenced)
+		}
+		return nil
+	}
+	in := newIngest(t, w, nil)
+	if err := in.HandlePartition(t.Context(), p); !errors.Is(err, stream.ErrFenced) {
+		t.Fatalf("error is %v, want stream.ErrFenced", err)
+	}
+	if n := inserts.Load(); n != 2 {
+		t.Errorf("%d inserts, want none after the partition was lost", n)
+	}
+}
+
+// A block was refused, in part, until others had pushed what was stored of it out of
+// what ClickHouse remembers; then the repeat stored that again.
+func TestOthersWaitForABlockThatStaysOpen(t *testing.T) {
+	p, w := newFake(0, 100).committed(0, "{}"), &fakeWriter{}
+	open := newMark(plan{Begin: 7, End: 9, At: 1}, time.Time{}).String()
+	p.others = map[int]string{0: newMark(plan{}, time.Time{}).String(), 1: open}
+	in := newIngest(t, w, func(c *Config) {
+		c.RowsMax = 1
+		// Three partitions have commits and one is this process's own: the others' blocks
+		// count as many as its own.
+		c.OpenBlocksMax = 30
+	})
+	stop := start(t, in, p)
+	eventually(t, "it waits", func() bool {
+		_, found := in.open.overdue(p.ID(), 30)
+		return found
+	})
+	held := len(w.offsets())
+	if held < 10 || held > 14 {
+		t.Errorf("it waits after %d blocks, want about 10", held)
+	}
+	p.mu.Lock()
+	p.others[1] = newMark(plan{}, time.Time{}).String()
+	p.mu.Unlock()
+	eventually(t, "all is committed", func() bool { return p.settledAt(100) })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(w.offsets(), seq(0, 100)) {
+		t.Errorf("stored offsets are %v", w.offsets())
+	}
+}
+
+func TestOverdue(t *testing.T) {
+	mark := func(begin int64) string {
+		return newMark(plan{Begin: begin, End: begin + 1, At: 1}, time.Time{}).String()
+	}
+	settle := func(o *openBlocks, n int) {
+		for range n {
+			o.settle()
+		}
+	}
+	f := func(name string, o *openBlocks, own int, want bool) {
+		t.Helper()
+		if partition, got := o.overdue(own, 10); got != want || (got && partition != 1) {
+			t.Errorf("%s: %d, %t, want %t", name, partition, got, want)
+		}
+	}
+	o := &openBlocks{}
+	f("nothing is known", o, 0, false)
+	defer o.join()()
+	o.see(map[int]string{0: "{}", 1: mark(5)})
+	f("just seen", o, 0, false)
+	settle(o, 4)
+	f("four blocks of each", o, 0, false)
+	settle(o, 1)
+	f("five blocks of each", o, 0, true)
+	f("its own", o, 1, false)
+	o.see(map[int]string{0: "{}", 1: mark(5)})
+	f("seen again", o, 0, true)
+	leave := o.join()
+	f("of two partitions, both of this process", o, 0, false)
+	leave()
+	o.see(map[int]string{0: "{}", 1: mark(6)})
+	f("another block", o, 0, false)
+	settle(o, 9)
+	o.see(map[int]string{0: "{}", 1: "{}"})
+	f("settled", o, 0, false)
+	o.see(map[int]string{0: "{}", 1: "not a mark"})
+	settle(o, 99)
+	f("not a mark", o, 0, false)
+}
+
+// openBlocks are shared by all partitions of a process.
+func TestOpenBlocksAreSafeForConcurrentUse(*testing.T) {
+	var o openBlocks
+	var all sync.WaitGroup
+	for id := range 4 {
+		all.Go(func() {
+			defer o.join()()
+			for range 200 {
+				if o.due() {
+					o.see(map[int]string{id: "{}"})
+				}
+				o.settle()
+				o.overdue(id, 10)
+			}
+		})
+	}
+	all.Wait()
+}
