@@ -84,6 +84,11 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 	}
 	client := newClient(g.cfg.Config)
 	defer closeClient(client)
+	reader, err := NewReader(g.cfg.Config, g.cfg.Logger)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
 	g.countPartitions(ctx, client)
 	conns := &openConns{security: g.cfg.Security, conns: map[net.Conn]struct{}{}}
 	members, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
@@ -116,7 +121,7 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 			continue
 		}
 		g.rebalances.Add(ctx, 1, metric.WithAttributes(g.attrs))
-		g.runGeneration(ctx, client, generation, handler)
+		g.runGeneration(ctx, client, reader, generation, handler)
 	}
 	// Close leaves the group at once, except while a join waits for the slowest
 	// member. Breaking the connection ends that; the broker then forgets this
@@ -131,7 +136,7 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 // runGeneration returns when every handler has returned, because the generation
 // or ctx ended. When it was ctx, heartbeats go on while handlers finish, and
 // until the group is closed.
-func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, generation *kafka.Generation, handler Handler) {
+func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, reader *Reader, generation *kafka.Generation, handler Handler) {
 	runCtx, cancel := context.WithCancel(ctx)
 	released := make(chan struct{})
 	generation.Start(func(generationCtx context.Context) {
@@ -154,7 +159,7 @@ func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, generat
 	for _, id := range ids {
 		handlers.Go(func() {
 			g.runPartition(runCtx, handler, &partition{
-				group: g, client: client, id: id, generation: int(generation.ID), member: generation.MemberID,
+				group: g, client: client, reader: reader, id: id, generation: int(generation.ID), member: generation.MemberID,
 			})
 		})
 	}

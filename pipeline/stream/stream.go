@@ -62,6 +62,10 @@ type Partition interface {
 	// is one or ctx ends. Offsets may have gaps. The error is ctx's, or an
 	// *OutOfRangeError; a broker that is away is waited for.
 	Fetch(ctx context.Context) ([]Record, error)
+	// FetchBatches is Fetch for those who decode later. Batches may turn out to have no
+	// record, and the first may begin with records before the position. It may run while
+	// another goroutine calls Commit.
+	FetchBatches(ctx context.Context) ([]Batches, error)
 	// Commit stores offset as the next one to read, with metadata (at most 4 kB).
 	// A refusal is ErrFenced. After any other error, ctx's included, the commit
 	// may or may not be stored.
