@@ -109,6 +109,14 @@ func (f *fakePartition) Fetch(ctx context.Context) ([]stream.Record, error) {
 	}
 }
 
+func (f *fakePartition) FetchBatches(ctx context.Context) ([]stream.Batches, error) {
+	records, err := f.Fetch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []stream.Batches{stream.BatchesOf(records)}, nil
+}
+
 func (f *fakePartition) Commit(_ context.Context, offset int64, metadata string) error {
 	if f.onCommit != nil {
 		if err := f.onCommit(offset, metadata); err != nil {

@@ -80,7 +80,7 @@ func TestLagIsFreshOrAbsent(t *testing.T) {
 		}
 		start(t, newIngest(t, w, nil), p)
 		pass := func() {
-			time.Sleep(3 * lagInterval)
+			time.Sleep(15 * time.Second) // longer than any pause before another try
 			synctest.Wait()
 		}
 		pass()
