@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -191,6 +192,12 @@ func (c *copies) InsertEvents(_ context.Context, _ string, rows *tables.Events) 
 	from, to := reflect.ValueOf(rows).Elem(), reflect.ValueOf(kept).Elem()
 	for i := range from.NumField() {
 		to.Field(i).Set(reflect.AppendSlice(reflect.Zero(from.Field(i).Type()), from.Field(i)))
+		// Ingest uses the memory of records again.
+		if texts, ok := to.Field(i).Interface().([][]byte); ok {
+			for i := range texts {
+				texts[i] = bytes.Clone(texts[i])
+			}
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
