@@ -64,8 +64,8 @@ const SessionTimeoutMax = 30 * time.Second
 const (
 	InsertsDefault     = 4
 	MemoryBytesDefault = 512 << 20
-	// MemoryBytesMin has room for blocks of some thousand events.
-	MemoryBytesMin = 64 << 20
+	// MemoryBytesMin has room for blocks of a thousand events or two.
+	MemoryBytesMin = 32 << 20
 	// InsertsMax is about as many as clickhouse.DB has connections.
 	InsertsMax = 64
 )
