@@ -29,6 +29,7 @@ type fakePartition struct {
 	commits  []string // "offset metadata"
 	onCommit func(offset int64, metadata string) error
 	away     error         // of Bounds
+	gap      int64         // if not 0: when it is to be read, it and the offset behind it are gone
 	grown    chan struct{} // closed and replaced when records are added
 }
 
@@ -88,6 +89,9 @@ func (f *fakePartition) Fetch(ctx context.Context) ([]stream.Record, error) {
 		f.mu.Lock()
 		if f.position < 0 {
 			f.position = f.first
+		}
+		if f.gap != 0 && f.position == f.gap {
+			f.first, f.gap = f.gap+2, 0
 		}
 		if f.position < f.first || f.position > f.next {
 			defer f.mu.Unlock()
