@@ -147,9 +147,14 @@ func TestForeignTopic(t *testing.T) {
 	)
 	c.produceRecords(1, record(huge, ours...), record(value(1), ours...))
 	c.produceGood(10)
-	c.run(newIngest(t, db, smallBlocks).HandlePartition)
+	in := newIngest(t, db, func(cfg *Config) { cfg.RowsMax, cfg.MemoryBytes = 20, MemoryBytesMin })
+	stop := c.run(in.HandlePartition)
 	const quarantined = 11
 	eventually(t, "everything is settled", c.settled)
+	stop()
+	if kept := in.slots.bytes.Load(); kept > int64(in.slots.max)*in.slots.keep || kept >= int64(len(huge)) {
+		t.Errorf("%d bytes of memory are kept for blocks, after one value of %d", kept, len(huge))
+	}
 	wantTable(t, database, quarantinedBy, "account 2", "length 1", "schema 1", "size 1", "undecodable 6")
 	wantTable(t, database, "count(), uniqExact(kafka_partition, kafka_offset) FROM trace_events", fmt.Sprint(c.produced.Load()-quarantined, " ", c.produced.Load()-quarantined))
 	wantTable(t, database, "value_bytes, length(value), length(detail) > 0 FROM trace_events_quarantine WHERE reason = 'size'", fmt.Sprint(len(huge), " ", quarantineValueBytes, " 1"))

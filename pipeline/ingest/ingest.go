@@ -129,7 +129,7 @@ func New(cfg Config, writer Writer, logger *slog.Logger) (*Ingest, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	slots := newSlots(cfg.InsertsMax)
+	slots := newSlots(cfg.InsertsMax, cfg.blockBytesMax())
 	return &Ingest{cfg: cfg, writer: writer, log: logger, slots: slots, metrics: newMetrics(slots, cfg)}, nil
 }
 

@@ -41,7 +41,7 @@ func TestBuildEndsABlockWhereItIsFull(t *testing.T) {
 		for i, n := range sizes {
 			batches = append(batches, stream.BatchesOf([]stream.Record{{Offset: int64(i), Value: make([]byte, n)}}))
 		}
-		s := newSlots(1)
+		s := newSlots(1, bytesMax)
 		slot, err := s.take(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -23,11 +23,13 @@ type slot struct {
 type slots struct {
 	free  chan *slot
 	max   int
+	keep  int64        // bytes of memories that a slot keeps for its next block
 	bytes atomic.Int64 // that records are decoded into, in all slots
 }
 
-func newSlots(n int) *slots {
-	s := &slots{free: make(chan *slot, n), max: n}
+// newSlots makes n slots for blocks of so many bytes.
+func newSlots(n, blockBytes int) *slots {
+	s := &slots{free: make(chan *slot, n), max: n, keep: 2 * int64(blockBytes)}
 	for range n {
 		s.free <- &slot{block: block{broken: map[int64]string{}}}
 	}
@@ -45,7 +47,14 @@ func (s *slots) take(ctx context.Context) (*slot, error) {
 }
 
 // give ends the use of a slot and of all that lies in it.
-func (s *slots) give(used *slot) { s.free <- used }
+func (s *slots) give(used *slot) {
+	// Batches may be compressed very well by whoever wants to fill our memory.
+	if used.bytes > s.keep {
+		s.bytes.Add(-used.bytes)
+		used.bytes, used.memories, used.records = 0, nil, nil
+	}
+	s.free <- used
+}
 
 func (s *slots) inUse() int { return s.max - len(s.free) }
 
