@@ -258,7 +258,7 @@ func TestCardinalityAttacks(t *testing.T) {
 			begun := time.Now()
 			stop := c.run(in.HandlePartition)
 			most, engineMost := int64(0), int64(0)
-			eventually(t, "everything is settled", func() bool {
+			eventuallyWithin(t, 15*time.Minute, "everything is settled", func() bool {
 				var m runtime.MemStats
 				runtime.ReadMemStats(&m)
 				most, engineMost = max(most, int64(m.HeapAlloc)-before), max(engineMost, engineBytes(t)-engineBefore)

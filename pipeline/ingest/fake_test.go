@@ -218,7 +218,13 @@ func start(t testing.TB, in *Ingest, p stream.Partition) (stop func() error) {
 // that only a broken program needs.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(90 * time.Second)
+	eventuallyWithin(t, 90*time.Second, what, holds)
+}
+
+// eventuallyWithin is eventually for work that is long by itself.
+func eventuallyWithin(t testing.TB, most time.Duration, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(most)
 	for !holds() {
 		if time.Now().After(deadline) {
 			t.Fatalf("still not: %s", what)
