@@ -350,9 +350,9 @@ func (c *Config) Validate() error {
 	if c.has(RoleIngest) && (c.IngestSessionTimeout < time.Second || c.IngestSessionTimeout > ingest.SessionTimeoutMax) {
 		return fmt.Errorf("--ingest-session-timeout is %s: it must be from 1s to %s, for as long as ClickHouse surely remembers a block", c.IngestSessionTimeout, ingest.SessionTimeoutMax)
 	}
-	if c.has(RoleIngest) && (c.IngestInserts < 1 || c.IngestInserts > ingest.InsertsMax || c.IngestMemoryBytes < ingest.MemoryBytesMin) {
-		return fmt.Errorf("--ingest-inserts (%d) must be from 1 to %d, --ingest-memory-bytes (%d) at least %d",
-			c.IngestInserts, ingest.InsertsMax, c.IngestMemoryBytes, ingest.MemoryBytesMin)
+	if c.has(RoleIngest) && (c.IngestInserts < 1 || c.IngestInserts > ingest.InsertsMax || c.IngestMemoryBytes < ingest.MemoryBytesMin(c.IngestInserts)) {
+		return fmt.Errorf("--ingest-inserts (%d) must be from 1 to %d, --ingest-memory-bytes (%d) at least %d for as many",
+			c.IngestInserts, ingest.InsertsMax, c.IngestMemoryBytes, ingest.MemoryBytesMin(c.IngestInserts))
 	}
 	if c.has(RoleLogpush) && (c.LogpushParallel < 1 || c.LogpushParallel > logpush.ParallelMax || c.LogpushMemoryBytes < logpush.MemoryBytesMin) {
 		return fmt.Errorf("--logpush-parallel (%d) must be from 1 to %d, --logpush-memory-bytes (%d) at least %d",

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tidegate/internal/clickhouse"
+	"tidegate/pipeline/ingest"
 	"tidegate/pipeline/stream"
 )
 
@@ -44,16 +45,43 @@ func TestBoundsOfEventsAreFlags(t *testing.T) {
 	f("--event-queue-max-events (0)", "--event-queue-max-events", "0")
 }
 
+// parsedIngest is the configuration of an ingest process with some flags.
+func parsedIngest(t *testing.T, flags ...string) (Config, error) {
+	t.Helper()
+	c := DefaultConfig(RoleIngest)
+	set := pflag.NewFlagSet("ingest", pflag.ContinueOnError)
+	c.Bind(set)
+	if err := set.Parse(append([]string{"--kafka", "127.0.0.1:9092", "--clickhouse", "http://127.0.0.1:8123"}, flags...)); err != nil {
+		return c, err
+	}
+	return c, c.Validate()
+}
+
+func TestBoundsOfIngestAreFlags(t *testing.T) {
+	c, err := parsedIngest(t)
+	if err != nil || c.IngestInserts != ingest.InsertsDefault || c.IngestMemoryBytes != ingest.MemoryBytesDefault {
+		t.Errorf("the default is %+v, %v", c, err)
+	}
+	c, err = parsedIngest(t, "--ingest-inserts", "2", "--ingest-memory-bytes", "33554432")
+	if err != nil || c.IngestInserts != 2 || c.IngestMemoryBytes != 32<<20 {
+		t.Errorf("read as %+v, %v", c, err)
+	}
+	f := func(want string, flags ...string) {
+		t.Helper()
+		if _, err := parsedIngest(t, flags...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: the error is %v, want one with %q", flags, err, want)
+		}
+	}
+	f("--ingest-inserts (0)", "--ingest-inserts", "0")
+	f("--ingest-inserts (65)", "--ingest-inserts", "65")
+	f("--ingest-memory-bytes (33554431) at least 33554432 for as many", "--ingest-memory-bytes", "33554431")
+	f("--ingest-memory-bytes (33554432) at least 50331648 for as many", "--ingest-memory-bytes", "33554432", "--ingest-inserts", "8")
+}
+
 func TestRetentionOfEachTableIsAFlag(t *testing.T) {
 	read := func(flags ...string) (Config, error) {
 		t.Helper()
-		c := DefaultConfig(RoleIngest)
-		set := pflag.NewFlagSet("ingest", pflag.ContinueOnError)
-		c.Bind(set)
-		if err := set.Parse(append([]string{"--kafka", "127.0.0.1:9092", "--clickhouse", "http://127.0.0.1:8123"}, flags...)); err != nil {
-			return c, err
-		}
-		return c, c.Validate()
+		return parsedIngest(t, flags...)
 	}
 	c, err := read("--retention-events-days", "1", "--retention-quarantine-days", "2", "--retention-1s-days", "3", "--retention-1m-days", "4", "--retention-1h-days", "0")
 	want := clickhouse.Retention{EventDays: 1, QuarantineDays: 2, SecondRateDays: 3, MinuteRateDays: 4, HourRateDays: 0}

@@ -147,7 +147,7 @@ func TestForeignTopic(t *testing.T) {
 	)
 	c.produceRecords(1, record(huge, ours...), record(value(1), ours...))
 	c.produceGood(10)
-	in := newIngest(t, db, func(cfg *Config) { cfg.RowsMax, cfg.MemoryBytes = 20, MemoryBytesMin })
+	in := newIngest(t, db, func(cfg *Config) { cfg.RowsMax, cfg.MemoryBytes = 20, MemoryBytesMin(cfg.InsertsMax) })
 	stop := c.run(in.HandlePartition)
 	const quarantined = 11
 	eventually(t, "everything is settled", c.settled)

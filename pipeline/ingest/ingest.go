@@ -64,11 +64,15 @@ const SessionTimeoutMax = 30 * time.Second
 const (
 	InsertsDefault     = 4
 	MemoryBytesDefault = 512 << 20
-	// MemoryBytesMin has room for blocks of a thousand events or two.
-	MemoryBytesMin = 32 << 20
 	// InsertsMax is about as many as clickhouse.DB has connections.
 	InsertsMax = 64
 )
+
+// MemoryBytesMin has room for blocks of a thousand events or two.
+func MemoryBytesMin(inserts int) int64 {
+	const smallest, blockBytes = 32 << 20, 1 << 20
+	return max(smallest, int64(inserts)*2*blockShare*blockBytes)
+}
 
 // blockShare is what a block takes for each byte of its values: itself, the columns
 // made of it, and the body of the insert, which has it again.
@@ -102,8 +106,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("ingest: Linger is %s: it must not be negative", c.Linger)
 	case c.InsertsMax < 1 || c.InsertsMax > InsertsMax:
 		return fmt.Errorf("ingest: InsertsMax is %d: it must be from 1 to %d", c.InsertsMax, InsertsMax)
-	case c.MemoryBytes < MemoryBytesMin:
-		return fmt.Errorf("ingest: MemoryBytes is %d: it must be %d or more", c.MemoryBytes, MemoryBytesMin)
+	case c.MemoryBytes < MemoryBytesMin(c.InsertsMax):
+		return fmt.Errorf("ingest: MemoryBytes is %d: it must be %d or more for %d inserts at once", c.MemoryBytes, MemoryBytesMin(c.InsertsMax), c.InsertsMax)
 	case c.StopGrace <= 0:
 		return fmt.Errorf("ingest: StopGrace is %s: it must be positive", c.StopGrace)
 	}
@@ -129,8 +133,8 @@ func New(cfg Config, writer Writer, logger *slog.Logger) (*Ingest, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	slots := newSlots(cfg.InsertsMax, cfg.blockBytesMax())
-	return &Ingest{cfg: cfg, writer: writer, log: logger, slots: slots, metrics: newMetrics(slots, cfg)}, nil
+	s := newSlots(cfg.InsertsMax, cfg.blockBytesMax())
+	return &Ingest{cfg: cfg, writer: writer, log: logger, slots: s, metrics: newMetrics(s, cfg)}, nil
 }
 
 // HandlePartition is a stream.Handler: it settles the block that the partition's
