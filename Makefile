@@ -48,7 +48,8 @@ up: build deps ## run everything in the foreground; ARGS="--api-addr ..." adds f
 	exec bin/tidegate up $(ARGS)
 
 test: build deps $(WRANGLER_STAMP) ## all tests that need only Go and npm
-	$(GO_TEST) -timeout 30m ./...
+	@mkdir -p bin
+	$(GO_TEST) -timeout 30m ./... 2>&1 | tee bin/test.log || { printf '\n== what failed, in short\n'; .ci/failures bin/test.log; exit 1; }
 	go test -count=1 -run Alloc ./internal/deploy ./internal/gateway ./internal/logjob ./internal/runtime # the race detector allocates by itself
 	go test -count=1 ./internal/nowait ./internal/gateway/lean # the race detector knows system calls that are announced only
 

@@ -21,6 +21,7 @@ import (
 	"tidegate/internal/clickhouse"
 	"tidegate/pipeline/ingest"
 	"tidegate/pipeline/stream"
+	"tidegate/schema"
 	tables "tidegate/schema/clickhouse"
 	"tidegate/test/topic"
 )
@@ -205,6 +206,9 @@ func (c *copies) InsertEvents(_ context.Context, _ string, rows *tables.Events) 
 	c.blocks[partition] = append(c.blocks[partition], kept)
 	return nil
 }
+
+// Tombstones says that nothing is deleted.
+func (*copies) Tombstones(context.Context) ([]schema.Tombstone, error) { return nil, nil }
 
 // limit takes the blocks that ingest makes of the topic and inserts them from memory,
 // each partition's one after the other and all partitions at once, as ingest does.

@@ -57,6 +57,7 @@ func newConnection() *connection {
 // session is one command's use of the API.
 type session struct {
 	api     *client.Client
+	streams *client.Client // for calls that last; the command's context ends them
 	account string
 
 	address     string // of the API, for messages
@@ -99,6 +100,7 @@ func (c *connection) open(cmd *cobra.Command) (*session, error) {
 		json: c.json, out: cmd.OutOrStdout(), bold: colourful(cmd.OutOrStdout()),
 	}
 	s.api = client.New(address, token, &http.Client{Transport: s.answers, Timeout: callTimeout})
+	s.streams = client.New(address, token, nil)
 	if s.account == "" {
 		s.account, err = s.onlyAccount(cmd.Context())
 	}

@@ -75,7 +75,7 @@ func summaryOf(p *logjob.Preview) string {
 		text string
 	}{
 		{p.Dropped.Filter, "left out by the filter"}, {p.Dropped.Sample, "left out by the sample"},
-		{p.Dropped.LogpushDisabled, "of scripts that keep out of Logpush"}, {p.Dropped.Malformed, "no JSON objects"},
+		{p.Dropped.LogpushDisabled, "of scripts that keep out of Logpush"}, {p.Dropped.Deleted, "deleted by request"}, {p.Dropped.Malformed, "no JSON objects"},
 		{p.Cut, "sent with Logs or Exceptions cut to their budget"},
 	} {
 		if reason.n > 0 {

@@ -54,6 +54,18 @@ func (p prompt) confirm(ctx context.Context, question string) error {
 	return nil
 }
 
+// typed returns errDeclined unless the answer is a name.
+func (p prompt) typed(ctx context.Context, question, name string) error {
+	var answer string
+	if err := p.run(ctx, huh.NewInput().Title(oneLine(question)).Value(&answer)); err != nil {
+		return err
+	}
+	if answer != name {
+		return errDeclined
+	}
+	return nil
+}
+
 // splits asks which versions shall serve, with which shares, and why. The versions
 // of the current deployment are chosen beforehand.
 func (p prompt) splits(ctx context.Context, script string, versions []deploy.Version, deployments []deploy.Deployment, message *string) ([]deploy.Split, error) {

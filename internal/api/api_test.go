@@ -57,7 +57,8 @@ func newPlatformWith(t *testing.T, config api.Config) *platform {
 }
 
 // newPlatformAt has a database with a clock of its own.
-func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platform {
+// Each change is made to what its server works on.
+func newPlatformAt(t *testing.T, config api.Config, now func() time.Time, change ...func(*api.Deps)) *platform {
 	t.Helper()
 	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{Now: now})
 	if err != nil {
@@ -82,14 +83,18 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time) *platf
 		}
 		return nil
 	}}
-	server, err := api.New(config, api.Deps{
-		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Letters: db, Health: db, Replays: db, Archive: archive{}, Snapshots: db, Routers: db,
+	deps := api.Deps{
+		Accounts: db, Tokens: db, Scripts: db, Policies: db, Jobs: db, Letters: db, Health: db, Replays: db, Deletions: db, Archive: archive{}, Snapshots: db, Routers: db,
 		Destinations: written, Previews: tried, Keys: db, InstantLogs: db, InstantEvents: instant,
 		Metrics: told, Events: kept, LiveEvents: live, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, "dashboard "+r.URL.Path) // to memory
 		}),
-	})
+	}
+	for _, one := range change {
+		one(&deps)
+	}
+	server, err := api.New(config, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +160,11 @@ func (d destinations) SendLetter(ctx context.Context, j logjob.Job, l logjob.Dea
 }
 
 // metrics tells of two versions, one of which served nothing, unless a test says otherwise.
-type metrics struct{ totals []schema.VersionRate }
+type metrics struct {
+	totals []schema.VersionRate
+	// invocations answers what is asked for in groups; nil: there were none.
+	invocations func(ctx context.Context, q schema.InvocationQuery) ([]schema.InvocationGroup, error)
+}
 
 const servedID = "11111111-1111-4111-8111-111111111111"
 
@@ -175,6 +184,13 @@ func (*metrics) VersionSeries(_ context.Context, _, _ string, since, _ time.Time
 
 func (*metrics) ScriptRates(_ context.Context, _ string, since, _ time.Time, _ time.Duration, _ int) ([]schema.ScriptRate, int, error) {
 	return []schema.ScriptRate{{ScriptName: "shop", Requests: 200, Failures: 3, Series: []schema.RatePoint{{Time: since, Requests: 200, Failures: 3}}}}, 7, nil
+}
+
+func (m *metrics) Invocations(ctx context.Context, q schema.InvocationQuery) ([]schema.InvocationGroup, error) {
+	if m.invocations == nil {
+		return []schema.InvocationGroup{}, nil
+	}
+	return m.invocations(ctx, q)
 }
 
 func (*metrics) SeriesStep(since, until time.Time, points int) time.Duration {

@@ -14,6 +14,7 @@ import (
 
 // rawAnswer is an answer without an envelope.
 type rawAnswer struct {
+	status      int // 0: 200
 	contentType string
 	header      map[string]string
 	body        []byte
@@ -73,7 +74,7 @@ func formOf(w *deploy.Worker, contents map[string][]byte) (rawAnswer, error) {
 	if entry == "" {
 		entry = w.BodyPart
 	}
-	return rawAnswer{form.FormDataContentType(), map[string]string{"cf-entrypoint": entry}, body.Bytes()}, nil
+	return rawAnswer{contentType: form.FormDataContentType(), header: map[string]string{"cf-entrypoint": entry}, body: body.Bytes()}, nil
 }
 
 // formName escapes what ends a quoted name, as browsers do; module names have no

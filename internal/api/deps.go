@@ -23,6 +23,7 @@ type Deps struct {
 	Letters       Letters
 	Health        Health
 	Replays       Replays
+	Deletions     Deletions
 	Archive       Archive // nil: nobody knows what is kept
 	Previews      Previews
 	Snapshots     Snapshots
@@ -172,6 +173,15 @@ type Replays interface {
 	CancelReplay(ctx context.Context, accountID string, jobID, id int64) (logjob.Replay, error)
 }
 
+// Deletions of what was recorded.
+type Deletions interface {
+	// CreateDeletion is a conflict while the account has as many under way as it may.
+	CreateDeletion(ctx context.Context, what schema.Tombstone) (schema.Deletion, error)
+	// Deletions is newest first; total counts all.
+	Deletions(ctx context.Context, accountID string, limit, offset int) (list []schema.Deletion, total int, err error)
+	Deletion(ctx context.Context, accountID, id string) (schema.Deletion, error)
+}
+
 // Archive of events.
 type Archive interface {
 	// OldestEvent returns the time of the account's oldest event, and false for none.
@@ -253,6 +263,9 @@ type Metrics interface {
 	VersionSeries(ctx context.Context, accountID, script string, since, until time.Time, step time.Duration) ([]schema.VersionRate, error)
 	// ScriptRates is of all scripts, most requests first; total counts those that had any.
 	ScriptRates(ctx context.Context, accountID string, since, until time.Time, step time.Duration, limit int) (list []schema.ScriptRate, total int, err error)
+	// Invocations counts what scripts did, in groups. It is invalid for steps of which
+	// nothing is known any more.
+	Invocations(ctx context.Context, q schema.InvocationQuery) ([]schema.InvocationGroup, error)
 	// SeriesStep returns the shortest usual step with at most so many points.
 	SeriesStep(since, until time.Time, points int) time.Duration
 }

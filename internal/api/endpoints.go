@@ -53,6 +53,9 @@ func (s *Server) endpoints() []endpoint {
 		{get, account + "/redaction", read, byKind, s.getRedaction},
 		{put, account + "/redaction", admin, byKind, s.putRedaction},
 		{del, account + "/redaction", admin, byKind, s.deleteRedaction},
+		{get, account + "/deletions", logsRead, byKind, s.listDeletions},
+		{post, account + "/deletions", admin, byKind, s.createDeletion},
+		{get, account + "/deletions/:id", logsRead, byKind, s.getDeletion},
 		{get, account + "/tokens", admin, byKind, s.listTokens},
 		{post, account + "/tokens", admin, byKind, s.createToken},
 		{del, account + "/tokens/:id", admin, byKind, s.deleteToken},
@@ -128,7 +131,8 @@ func (s *Server) endpoints() []endpoint {
 		{get, logpush + "/alerts", logsEdit, codeLogpush, s.getAlerts},
 		{put, logpush + "/alerts", logsEdit, codeLogpush, s.putAlerts},
 		{del, logpush + "/alerts", logsEdit, codeLogpush, s.deleteAlerts},
-		{post, "/graphql", anyToken, byKind, s.queryGraph}, // each of its fields has a scope
+		{post, "/graphql", anyToken, byKind, s.queryGraph},  // each of its fields has a scope
+		{post, "/graphql/", anyToken, byKind, s.queryGraph}, // as published clients write it
 		{post, logpush + "/jobs/:id/replay", logsEdit, codeLogpush, s.createReplay},
 		{get, replays, logsEdit, codeLogpush, s.listReplays},
 		{post, replays, logsEdit, codeLogpush, s.createReplay},

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -77,13 +78,13 @@ func (s *Server) succeed(c *gin.Context, result any, info *resultInfo) {
 	s.write(c, http.StatusOK, envelope{Success: true, Result: result, ResultInfo: info})
 }
 
-// succeedRaw answers 200 without an envelope.
-func (s *Server) succeedRaw(c *gin.Context, raw rawAnswer) {
+// answerRaw answers without an envelope.
+func (s *Server) answerRaw(c *gin.Context, raw rawAnswer) {
 	for name, value := range raw.header {
 		c.Header(name, value)
 	}
 	c.Abort()
-	c.Data(http.StatusOK, raw.contentType, raw.body)
+	c.Data(cmp.Or(raw.status, http.StatusOK), raw.contentType, raw.body)
 }
 
 // fail answers err. What is not an *errs.Error is logged and shown as an

@@ -14,9 +14,9 @@ import (
 	"tidegate/schema"
 )
 
-// eventHeartbeat is often enough for proxies, whose patience with a silent connection
+// eventHeartbeatDefault is often enough for proxies, whose patience with a silent connection
 // often ends after 30 or 60 s.
-const eventHeartbeat = 15 * time.Second
+const eventHeartbeatDefault = 15 * time.Second
 
 // written is the result of a handler that has answered by itself.
 type written struct{}
@@ -77,7 +77,7 @@ func (e *eventStream) serve(ctx context.Context, f *schema.EventFilter) {
 			broken <- err
 		}
 	})
-	heartbeat := time.NewTicker(eventHeartbeat)
+	heartbeat := time.NewTicker(e.server.eventHeartbeat)
 	defer heartbeat.Stop()
 	ok := e.beat()
 	for ok {

@@ -5,6 +5,18 @@ import "time"
 // NeverWaitForTurns refuses at once who would have to wait.
 func (s *Server) NeverWaitForTurns() { s.turns.wait = time.Nanosecond }
 
+// NeverWaitForQuestions refuses at once who would have to wait to ask ClickHouse.
+func (s *Server) NeverWaitForQuestions() { s.questions.wait = time.Nanosecond }
+
+// Questions that are worked on at once, of an account and of all.
+const (
+	AccountQuestions = accountQuestionsMax
+	Questions        = questionsMax
+)
+
+// BeatEvery sets how often those who watch events are told that the stream is alive.
+func (s *Server) BeatEvery(d time.Duration) { s.eventHeartbeat = d }
+
 // Turns of an account that are allowed at once.
 const Turns = accountTurnsMax
 

@@ -56,15 +56,26 @@ type healthGroup struct {
 	sum logjob.Uploads
 }
 
-func (g *graph) logpushHealth(account string, f *ast.Field) (any, error) {
-	arguments := f.ArgumentMap(g.variables)
-	limit, ok := number(arguments["limit"])
-	if !ok || limit < 1 || limit > graphLimitMax {
-		return nil, errs.New(errs.Invalid, 0, "limit must be from 1 to %d", graphLimitMax)
+// groupArguments are the arguments that all groups have.
+func (g *graph) groupArguments(f *ast.Field) (filter, arguments map[string]any, limit int, err error) {
+	if arguments, err = g.arguments(f); err != nil {
+		return nil, nil, 0, err
 	}
-	filter, _ := arguments["filter"].(map[string]any)
+	most, ok := number(arguments["limit"])
+	if !ok || most < 1 || most > graphLimitMax {
+		return nil, nil, 0, errs.New(errs.Invalid, 0, "limit must be positive number and not greater than %d", graphLimitMax)
+	}
+	filter, _ = arguments["filter"].(map[string]any)
 	if n := countConditions(filter); n > graphConditionsMax {
-		return nil, errs.New(errs.Invalid, 0, "filter has %d conditions, more than the %d allowed", n, graphConditionsMax)
+		return nil, nil, 0, errs.New(errs.Invalid, 0, "filter has %d conditions, more than the %d allowed", n, graphConditionsMax)
+	}
+	return filter, arguments, int(most), nil
+}
+
+func (g *graph) logpushHealth(account string, f *ast.Field) (any, error) {
+	filter, arguments, limit, err := g.groupArguments(f)
+	if err != nil {
+		return nil, err
 	}
 	matches, err := healthFilter(filter)
 	if err != nil {
@@ -76,14 +87,14 @@ func (g *graph) logpushHealth(account string, f *ast.Field) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	groups, err := groupHealth(f.SelectionSet, slices.DeleteFunc(list, func(m logjob.MinuteHealth) bool { return !matches(m) }))
+	groups, err := g.groupHealth(f.SelectionSet, slices.DeleteFunc(list, func(m logjob.MinuteHealth) bool { return !matches(m) }))
 	if err != nil {
 		return nil, err
 	}
 	order, _ := arguments["orderBy"].([]any)
 	sortHealth(groups, order)
 	out := []any{}
-	for _, group := range groups[:min(len(groups), int(limit))] {
+	for _, group := range groups[:min(len(groups), limit)] {
 		one, err := g.viewHealth(f.SelectionSet, group)
 		if err != nil {
 			return nil, err
@@ -112,13 +123,13 @@ func oneJob(filter map[string]any) int64 {
 }
 
 // groupHealth sums minutes by the dimensions in a selection.
-func groupHealth(set ast.SelectionSet, list []logjob.MinuteHealth) ([]*healthGroup, error) {
+func (g *graph) groupHealth(set ast.SelectionSet, list []logjob.MinuteHealth) ([]*healthGroup, error) {
 	var dimensions []func(logjob.MinuteHealth) any
-	if err := each(set, func(f *ast.Field) error {
+	if err := g.each(set, func(f *ast.Field) error {
 		if f.Name != "dimensions" {
 			return nil
 		}
-		return each(f.SelectionSet, func(f *ast.Field) error {
+		return g.each(f.SelectionSet, func(f *ast.Field) error {
 			if d := healthDimensions[f.Name]; d != nil {
 				dimensions = append(dimensions, d)
 			}
@@ -170,7 +181,7 @@ func sortHealth(groups []*healthGroup, order []any) {
 	}
 	slices.SortStableFunc(groups, func(a, b *healthGroup) int {
 		for _, o := range order {
-			name, direction, _ := cutLast(fmt.Sprint(o), "_")
+			name, direction := cutLast(fmt.Sprint(o), "_")
 			c := compare(value(a, name), value(b, name))
 			if direction == "DESC" {
 				c = -c
@@ -183,12 +194,12 @@ func sortHealth(groups []*healthGroup, order []any) {
 	})
 }
 
-func cutLast(text, sep string) (before, after string, found bool) {
+func cutLast(text, sep string) (before, after string) {
 	i := strings.LastIndex(text, sep)
 	if i < 0 {
-		return text, "", false
+		return text, ""
 	}
-	return text[:i], text[i+len(sep):], true
+	return text[:i], text[i+len(sep):]
 }
 
 // compare orders two values of one dimension.

@@ -4,13 +4,16 @@ import (
 	_ "embed"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/parser"
 	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/core"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"tidegate/internal/errs"
@@ -43,15 +46,36 @@ type graphBody struct {
 }
 
 type graphAnswer struct {
-	Data   any           `json:"data"`
-	Errors gqlerror.List `json:"errors"`
+	Data   any          `json:"data"`
+	Errors []graphError `json:"errors"`
 }
+
+// graphError is an error as Cloudflare's analytics have it.
+type graphError struct {
+	Message    string              `json:"message"`
+	Path       []string            `json:"path"`
+	Locations  []gqlerror.Location `json:"locations,omitempty"`
+	Extensions graphExtensions     `json:"extensions"`
+}
+
+type graphExtensions struct {
+	Timestamp timestamp `json:"timestamp"`
+}
+
+// pathError is an error of one field of an account.
+type pathError struct {
+	path []string
+	error
+}
+
+func (e *pathError) Unwrap() error { return e.error }
 
 // graph is one query under way.
 type graph struct {
 	*request
 	variables map[string]any
 	nodes     int
+	told      int // fields of introspection that were answered
 }
 
 // accountFields are what an account can be asked for; a new one is a line here and
@@ -61,30 +85,82 @@ var accountFields = map[string]struct {
 	resolve func(g *graph, account string, f *ast.Field) (any, error)
 }{
 	"logpushHealthAdaptiveGroups": {control.LogsRead, (*graph).logpushHealth},
+	"workersInvocationsAdaptive":  {control.ScriptsRead, (*graph).invocations},
 }
 
-// queryGraph answers as Cloudflare does: 200, with the errors where the data would be.
+// queryGraph answers a query, or says in GraphQL's shape why it cannot be answered, with
+// Cloudflare's statuses and, where they are known, its words
+// (developers.cloudflare.com/analytics/graphql-api/errors).
 func (s *Server) queryGraph(r *request) (any, error) {
 	var body graphBody
 	if err := r.decode(&body); err != nil {
 		return nil, err
 	}
 	var answer graphAnswer
+	status := http.StatusOK
 	data, err := r.query(body)
+	add := func(message string, path []string, locations []gqlerror.Location) {
+		answer.Errors = append(answer.Errors, graphError{message, path, locations, graphExtensions{timestamp(s.now())}})
+	}
 	list, isList := errors.AsType[gqlerror.List](err)
 	e, isOurs := errors.AsType[*errs.Error](err)
 	switch {
 	case err == nil:
 		answer.Data = data
 	case isList:
-		answer.Errors = list
+		status = http.StatusBadRequest
+		for _, one := range list {
+			add(wordsOfRule(one), nil, one.Locations)
+		}
 	case isOurs:
-		answer.Errors = gqlerror.List{gqlerror.Errorf("%s", e.Message)}
+		status = answers[e.Kind].status
+		var path []string
+		if at, ok := errors.AsType[*pathError](err); ok {
+			path = at.path
+		}
+		add(e.Message, path, nil)
 	default:
 		return nil, err
 	}
 	text, err := json.Marshal(answer)
-	return rawAnswer{contentType: "application/json", body: text}, err
+	return rawAnswer{status: status, contentType: "application/json", body: text}, err
+}
+
+// wordsOfRule says which of Cloudflare's errors one of the library's is.
+func wordsOfRule(e *gqlerror.Error) string {
+	switch e.Rule {
+	case rules.FieldsOnCorrectTypeRule.Name:
+		return "unknown field: " + e.Message
+	case rules.ScalarLeafsRule.Name:
+		if strings.Contains(e.Message, "must not") {
+			return "scalar fields must have no selections: " + e.Message
+		}
+		return "object field must have selections: " + e.Message
+	case rules.KnownArgumentNamesRule.Name, rules.ProvidedRequiredArgumentsRule.Name, rules.ValuesOfCorrectTypeRule.Name, rules.VariablesInAllowedPositionRule.Name:
+		return "error parsing args: " + e.Message
+	}
+	return e.Message
+}
+
+// graphRules are those of GraphQL, but for the types of variables. Published queries
+// declare $since: String or $since: string for what is a Time!, and Cloudflare takes them.
+// So a variable of any scalar may stand where a scalar is wanted; what is in it is looked
+// at when it is used.
+func graphRules() *rules.Rules {
+	r := rules.NewDefaultRules()
+	r.ReplaceRule(rules.VariablesInAllowedPositionRule.Name, func(observers *core.Events, addError core.AddErrFunc) {
+		observers.OnValue(func(_ *core.Walker, value *ast.Value) {
+			if value.Kind != ast.Variable || value.ExpectedType == nil || value.VariableDefinition == nil || value.VariableDefinition.Definition == nil {
+				return
+			}
+			is, want := value.VariableDefinition, value.ExpectedType
+			scalars := is.Definition.Kind == ast.Scalar && graphSchema.Types[want.Name()].Kind == ast.Scalar
+			if is.Type.Name() != want.Name() && !scalars || is.Type.Elem != nil && want.Elem == nil {
+				addError(core.Message("Variable %q of type %q used in position expecting type %q.", value.String(), is.Type.String(), want.String()), core.At(value.Position))
+			}
+		})
+	})
+	return r
 }
 
 func (r *request) query(body graphBody) (any, error) {
@@ -92,7 +168,7 @@ func (r *request) query(body graphBody) (any, error) {
 	if err != nil {
 		return nil, gqlerror.List{gqlerror.Wrap(err)}
 	}
-	if list := validator.ValidateWithRules(graphSchema, document, rules.NewDefaultRules()); len(list) > 0 {
+	if list := validator.ValidateWithRules(graphSchema, document, graphRules()); len(list) > 0 {
 		return nil, list
 	}
 	operation := document.Operations.ForName(body.OperationName)
@@ -100,7 +176,7 @@ func (r *request) query(body graphBody) (any, error) {
 		return nil, errs.New(errs.Invalid, 0, "operationName is %q: the query has no such operation, or several", shown(body.OperationName))
 	}
 	if countFields(operation.SelectionSet, map[*ast.FragmentDefinition]int{}) > graphFieldsMax {
-		return nil, errs.New(errs.Invalid, 0, "the query asks for more than %d fields, counting those of fragments wherever they are spread", graphFieldsMax)
+		return nil, errs.New(errs.Invalid, 0, "number of fields can't be more than %d, counting those of fragments wherever they are spread", graphFieldsMax)
 	}
 	var given map[string]any
 	if len(body.Variables) > 0 && json.Unmarshal(body.Variables, &given) != nil {
@@ -112,15 +188,20 @@ func (r *request) query(body graphBody) (any, error) {
 	}
 	g := &graph{request: r, variables: variables}
 	return g.object(operation.SelectionSet, "Query", func(f *ast.Field) (any, error) {
+		switch f.Name {
+		case "__schema":
+			return g.wholeSchema(f.SelectionSet)
+		case "__type":
+			return g.namedType(f)
+		}
 		return g.object(f.SelectionSet, "Viewer", g.accounts)
 	})
 }
 
-// object resolves the fields of a selection. Introspection is refused but for the
-// names of types, which some clients always ask for.
+// object resolves the fields of a selection.
 func (g *graph) object(set ast.SelectionSet, name string, resolve func(*ast.Field) (any, error)) (map[string]any, error) {
 	out := map[string]any{}
-	fields, err := merged(set)
+	fields, err := g.merged(set)
 	if err != nil {
 		return nil, err
 	}
@@ -128,9 +209,6 @@ func (g *graph) object(set ast.SelectionSet, name string, resolve func(*ast.Fiel
 		if f.Name == "__typename" {
 			out[f.Alias] = name
 			continue
-		}
-		if f.Name == "__schema" || f.Name == "__type" {
-			return nil, errs.New(errs.Invalid, 0, "%s is not answered: docs/logpush.md has the schema", f.Name)
 		}
 		value, err := resolve(f)
 		if err != nil {
@@ -143,9 +221,9 @@ func (g *graph) object(set ast.SelectionSet, name string, resolve func(*ast.Fiel
 
 // merged returns the fields of a selection, each once: what is selected twice under
 // one name is one field with the selections of both, as GraphQL has it.
-func merged(set ast.SelectionSet) (fields []*ast.Field, err error) {
+func (g *graph) merged(set ast.SelectionSet) (fields []*ast.Field, err error) {
 	places := map[string]int{}
-	err = each(set, func(f *ast.Field) error {
+	err = g.each(set, func(f *ast.Field) error {
 		at, ok := places[f.Alias]
 		if !ok {
 			places[f.Alias] = len(fields)
@@ -183,27 +261,23 @@ func countFields(set ast.SelectionSet, known map[*ast.FragmentDefinition]int) (n
 	return n
 }
 
-// each calls do for the fields of a selection, those of its fragments among them.
-func each(set ast.SelectionSet, do func(*ast.Field) error) error {
+// each calls do for the fields of a selection that are wanted, those of its fragments
+// among them.
+func (g *graph) each(set ast.SelectionSet, do func(*ast.Field) error) error {
 	for _, selection := range set {
-		var err error
 		var directives ast.DirectiveList
+		var next func() error
 		switch s := selection.(type) {
 		case *ast.Field:
-			if directives = s.Directives; len(directives) == 0 {
-				err = do(s)
-			}
+			directives, next = s.Directives, func() error { return do(s) }
 		case *ast.InlineFragment:
-			if directives = s.Directives; len(directives) == 0 {
-				err = each(s.SelectionSet, do)
-			}
+			directives, next = s.Directives, func() error { return g.each(s.SelectionSet, do) }
 		case *ast.FragmentSpread:
-			if directives = s.Directives; len(directives) == 0 {
-				err = each(s.Definition.SelectionSet, do)
-			}
+			directives, next = s.Directives, func() error { return g.each(s.Definition.SelectionSet, do) }
 		}
-		if len(directives) > 0 {
-			return errs.New(errs.Invalid, 0, "the directive @%s is not supported", directives[0].Name)
+		wanted, err := g.wanted(directives)
+		if err == nil && wanted {
+			err = next()
 		}
 		if err != nil {
 			return err
@@ -212,25 +286,71 @@ func each(set ast.SelectionSet, do func(*ast.Field) error) error {
 	return nil
 }
 
+// wanted reports whether @include and @skip let through what they stand at.
+func (g *graph) wanted(directives ast.DirectiveList) (bool, error) {
+	wanted := true
+	for _, d := range directives {
+		given, ok := d.ArgumentMap(g.variables)["if"].(bool)
+		switch {
+		case d.Name != "include" && d.Name != "skip":
+			return false, errs.New(errs.Invalid, 0, "the directive @%s is not supported", d.Name)
+		case !ok:
+			return false, errs.New(errs.Invalid, 0, "error parsing args: the directive @%s needs true or false", d.Name)
+		}
+		wanted = wanted && given == (d.Name == "include")
+	}
+	return wanted, nil
+}
+
+// arguments of a field, without those that were not given.
+func (g *graph) arguments(f *ast.Field) (map[string]any, error) {
+	// The library ends with a panic where a number is too large for it.
+	for _, a := range f.Arguments {
+		if _, err := a.Value.Value(g.variables); err != nil {
+			return nil, errs.New(errs.Invalid, 0, "error parsing args: %s: %v", a.Name, err)
+		}
+	}
+	return f.ArgumentMap(g.variables), nil
+}
+
 // accounts is a list of one: the account that the filter names, as the token allows.
 func (g *graph) accounts(f *ast.Field) (any, error) {
-	filter, _ := f.ArgumentMap(g.variables)["filter"].(map[string]any)
-	account, _ := filter["accountTag"].(string)
-	if err := g.server.bind(g.ctx, g.token, account); err != nil {
+	arguments, err := g.arguments(f)
+	if err != nil {
 		return nil, err
+	}
+	filter, _ := arguments["filter"].(map[string]any)
+	account, _ := filter["accountTag"].(string)
+	if account == "" {
+		return nil, errs.New(errs.Invalid, 0, "error parsing args: filter: accountTag must be the id of an account")
+	}
+	if err := g.server.bind(g.ctx, g.token, account); err != nil {
+		return nil, inWords("not authorized for that account", errs.Forbidden, err)
 	}
 	one, err := g.object(f.SelectionSet, "Account", func(f *ast.Field) (any, error) {
 		if f.Name == "accountTag" {
 			return account, nil
 		}
 		if g.nodes++; g.nodes > graphNodesMax {
-			return nil, errs.New(errs.Invalid, 0, "the query asks for more than %d groups", graphNodesMax)
+			return nil, errs.New(errs.Invalid, 0, "in combination, your request queries too many nodes: more than %d", graphNodesMax)
 		}
 		field := accountFields[f.Name]
-		if err := (access{scopes: []control.Scope{field.scope}}).check(g.token); err != nil {
-			return nil, err
+		value, err := any(nil), (access{scopes: []control.Scope{field.scope}}).check(g.token)
+		if err == nil {
+			value, err = field.resolve(g, account, f)
 		}
-		return field.resolve(g, account, f)
+		if err != nil {
+			return nil, &pathError{[]string{"viewer", "accounts", "0", f.Alias}, inWords("does not have access to the path", errs.Forbidden, err)}
+		}
+		return value, nil
 	})
 	return []any{one}, err
+}
+
+// inWords puts Cloudflare's words before those of an error of a kind.
+func inWords(words string, kind errs.Kind, err error) error {
+	if e, ok := errors.AsType[*errs.Error](err); ok && e.Kind == kind {
+		return errs.New(kind, e.Code, "%s: %s", words, e.Message)
+	}
+	return err
 }

@@ -34,7 +34,7 @@ func questions(t *testing.T, p *platform) {
 		{VersionID: candidate, Requests: 70, Failures: 56, Assigned: 70, AssignedFailures: 56, WallMs: &schema.Quantiles{P50: 1, P90: 2, P99: 3}},
 	}
 	defer func() { p.metrics.totals = nil }()
-	c, err := p.Compare(t.Context(), account, "shop", baseline, candidate, client.Range{})
+	c, err := p.Compare(t.Context(), account, "shop", client.ComparisonQuery{Baseline: baseline, Candidate: candidate})
 	if err != nil || c.Difference == nil || c.Ratio == nil || c.Candidate.WallMs == nil || c.Baseline.WallMs != nil || c.Baseline.Requests != 80 {
 		t.Fatalf("%+v, %v", c, err)
 	}

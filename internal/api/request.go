@@ -67,7 +67,7 @@ func (s *Server) serve(e endpoint) gin.HandlerFunc {
 		switch result := result.(type) {
 		case written:
 		case rawAnswer:
-			s.succeedRaw(c, result)
+			s.answerRaw(c, result)
 		default:
 			s.succeed(c, result, r.info)
 		}

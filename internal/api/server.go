@@ -67,10 +67,11 @@ type Server struct {
 
 	resending sync.Map // ids of the dead letters that this process is sending
 
-	viewers      viewers
-	tailViewers  metric.Int64UpDownCounter
-	tailMessages metric.Int64Counter
-	tailDropped  metric.Int64Counter
+	viewers        viewers
+	eventHeartbeat time.Duration
+	tailViewers    metric.Int64UpDownCounter
+	tailMessages   metric.Int64Counter
+	tailDropped    metric.Int64Counter
 
 	stopping context.Context // ends when callers should not be kept waiting any longer
 	stop     context.CancelFunc
@@ -80,7 +81,7 @@ type Server struct {
 func New(config Config, deps Deps) (*Server, error) {
 	s := &Server{
 		deps: deps, durableObjects: config.DurableObjects, now: config.Now, log: config.Logger,
-		tracer: telemetry.Tracer("tidegate/internal/api"), jobsMax: math.MaxInt,
+		tracer: telemetry.Tracer("tidegate/internal/api"), jobsMax: math.MaxInt, eventHeartbeat: eventHeartbeatDefault,
 		turns:     newTurns(turnsMax, accountTurnsMax, turnWaitDefault, "too many uploads and downloads of modules are under way: try again"),
 		questions: newTurns(questionsMax, accountQuestionsMax, questionWait, fmt.Sprintf("too many questions about metrics and events are under way, of which an account may have %d: try again", accountQuestionsMax)),
 	}
@@ -171,6 +172,10 @@ func (s *Server) noRoute(c *gin.Context) {
 	if s.deps.Dashboard != nil && isRead && path != basePath && !strings.HasPrefix(path, "/client/") {
 		c.Status(http.StatusOK) // gin begins with 404 here
 		s.deps.Dashboard.ServeHTTP(c.Writer, c.Request)
+		return
+	}
+	if c.Request.Method == http.MethodDelete && accountItself.MatchString(path) {
+		s.fail(c, errs.New(errs.NotFound, codeNoRoute, accountStays, path))
 		return
 	}
 	if product := absentProduct(path); product != "" {

@@ -31,6 +31,7 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("tails", func(t *testing.T) { tails(t, p) })
 	t.Run("affinity", func(t *testing.T) { affinity(t, p) })
 	t.Run("redaction", func(t *testing.T) { redaction(t, p) })
+	t.Run("deletions", func(t *testing.T) { deletions(t, p) })
 	t.Run("sampling", func(t *testing.T) { sampling(t, p) })
 	t.Run("questions", func(t *testing.T) { questions(t, p) })
 	t.Run("events", func(t *testing.T) { eventsStory(t, p) })

@@ -39,7 +39,8 @@ func (p *process) addLogpush(ctx context.Context) error {
 	config := logpush.Config{
 		DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace,
 		Parallel: p.config.LogpushParallel, MemoryBytes: p.config.LogpushMemoryBytes,
-		Letters: p.store, LetterLimits: logjob.LetterLimits{Letters: p.config.DeadLettersMax, Bytes: p.config.DeadLettersMaxBytes},
+		Deletions: p.store,
+		Letters:   p.store, LetterLimits: logjob.LetterLimits{Letters: p.config.DeadLettersMax, Bytes: p.config.DeadLettersMaxBytes},
 		Health: p.store, DisableAfter: p.config.LogpushDisableAfter,
 		Alerts: p.store, AlertClient: p.egress(ctx).Client(), AlertEvery: p.config.LogpushAlertEvery,
 	}
@@ -93,13 +94,13 @@ func (p *process) reader() (*stream.Reader, error) {
 // previews reads the event topic, where there is Kafka.
 func (p *process) previews(sinks logpush.Sinks) (*logpush.Previews, error) {
 	if len(p.config.Kafka) == 0 {
-		return logpush.NewPreviews(sinks, nil), nil
+		return logpush.NewPreviews(sinks, nil, nil), nil
 	}
 	reader, err := p.reader()
 	if err != nil {
 		return nil, err
 	}
-	return logpush.NewPreviews(sinks, reader), nil
+	return logpush.NewPreviews(sinks, reader, p.store), nil
 }
 
 // sinks is the table of destinations: a new one is a folder below

@@ -1,7 +1,9 @@
 package deploy
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,7 +27,35 @@ type Redaction struct {
 	// here; what they match is taken out of URLs, header values, logs and exceptions.
 	Patterns []string           `json:"patterns,omitempty"`
 	BuiltIns []RedactionBuiltIn `json:"built_ins,omitempty"`
+	// Unknown are the names of members that are none of these: kinds of rules of a newer
+	// control plane. Who cannot keep a rule must not act as if there were none, so they
+	// are noted, and passed on with a copy of the rules. Nobody can ask for them.
+	Unknown []string `json:"unknown,omitempty"`
 }
+
+// UnmarshalJSON notes members that are not known.
+func (r *Redaction) UnmarshalJSON(text []byte) error {
+	type known Redaction // without this method
+	var rules known
+	if err := json.Unmarshal(text, &rules); err != nil {
+		return err
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(text, &members); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		// A name in other capitals is taken for the member, as encoding/json does.
+		if !slices.ContainsFunc(redactionMembers, func(member string) bool { return strings.EqualFold(member, name) }) {
+			rules.Unknown = join(rules.Unknown, []string{name})
+		}
+	}
+	*r = Redaction(rules)
+	return nil
+}
+
+// redactionMembers are the names of the members of a Redaction.
+var redactionMembers = []string{"headers", "query_parameters", "paths", "patterns", "built_ins", "unknown"}
 
 // RedactionBuiltIn is a kind of text that gateways recognise.
 type RedactionBuiltIn string
@@ -53,7 +83,7 @@ const (
 func (r Redaction) With(other Redaction) Redaction {
 	return Redaction{
 		Headers: join(r.Headers, other.Headers), QueryParameters: join(r.QueryParameters, other.QueryParameters),
-		Paths: join(r.Paths, other.Paths), Patterns: join(r.Patterns, other.Patterns), BuiltIns: join(r.BuiltIns, other.BuiltIns),
+		Paths: join(r.Paths, other.Paths), Patterns: join(r.Patterns, other.Patterns), BuiltIns: join(r.BuiltIns, other.BuiltIns), Unknown: join(r.Unknown, other.Unknown),
 	}
 }
 
@@ -69,19 +99,23 @@ func join[T comparable](a, b []T) []T {
 
 // Empty reports whether nothing is taken out.
 func (r *Redaction) Empty() bool {
-	return len(r.Headers)+len(r.QueryParameters)+len(r.Paths)+len(r.Patterns)+len(r.BuiltIns) == 0
+	return len(r.Headers)+len(r.QueryParameters)+len(r.Paths)+len(r.Patterns)+len(r.BuiltIns)+len(r.Unknown) == 0
 }
 
 // Equal reports whether both have the same rules in the same order.
 func (r *Redaction) Equal(other *Redaction) bool {
 	return slices.Equal(r.Headers, other.Headers) && slices.Equal(r.QueryParameters, other.QueryParameters) &&
-		slices.Equal(r.Paths, other.Paths) && slices.Equal(r.Patterns, other.Patterns) && slices.Equal(r.BuiltIns, other.BuiltIns)
+		slices.Equal(r.Paths, other.Paths) && slices.Equal(r.Patterns, other.Patterns) && slices.Equal(r.BuiltIns, other.BuiltIns) &&
+		slices.Equal(r.Unknown, other.Unknown)
 }
 
 // Validate returns an invalid *errs.Error that names the first member with a bad value.
 func (r *Redaction) Validate() error {
 	if r.Empty() {
 		return errs.New(errs.Invalid, 0, "the redaction has no rule: name headers, query_parameters, paths, patterns or built_ins (to have none, delete it)")
+	}
+	if len(r.Unknown) > 0 {
+		return errs.New(errs.Invalid, 0, "the redaction has %.60q, which is not known here: its members are headers, query_parameters, paths, patterns and built_ins", r.Unknown[0])
 	}
 	for _, err := range []error{
 		eachRule("headers", r.Headers, redactionNamesMax, badHeaderName),

@@ -69,6 +69,10 @@ func compileRedaction(next *deploy.SnapshotScript, before *script, warn func(str
 		}
 		red.matchers = append(red.matchers, matcher)
 	}
+	for _, kind := range rules.Unknown {
+		warn("script %s/%s: redaction rules of the kind %q are not known to this gateway, so its events lose all text: upgrade it", next.AccountID, next.Name, kind)
+		red.all = true
+	}
 	return red
 }
 

@@ -266,7 +266,17 @@ func TestSensitiveParametersAreTakenOutByDefault(t *testing.T) {
 // A rule of a newer control plane, which this gateway does not understand, must not
 // let through what it is to keep back.
 func TestUnknownRulesTakeEverythingOut(t *testing.T) {
-	for _, rules := range []deploy.Redaction{{BuiltIns: []deploy.RedactionBuiltIn{"passports"}}, {Patterns: []string{"("}}} {
+	// As the snapshot is read from the control plane, and again from this gateway's disk.
+	var newer deploy.Redaction
+	text := []byte(`{"headers":["x-a"],"cookies":{"kind":"all"}}`)
+	for range 2 {
+		newer = deploy.Redaction{}
+		err := json.Unmarshal(text, &newer)
+		if text, _ = json.Marshal(newer); err != nil || len(newer.Headers) != 1 {
+			t.Fatal(newer, err)
+		}
+	}
+	for _, rules := range []deploy.Redaction{{BuiltIns: []deploy.RedactionBuiltIn{"passports"}}, {Patterns: []string{"("}}, newer} {
 		warned := 0
 		red := compileRedaction(&deploy.SnapshotScript{Redaction: &rules}, nil, func(string, ...any) { warned++ })
 		inv := &schema.Invocation{

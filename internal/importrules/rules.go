@@ -48,6 +48,7 @@ var Layers = []Layer{
 	{"internal/gateway", []string{"internal/deploy", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyService},
 	{"internal/rollback", []string{"internal/deploy", "schema", "internal/errs"}, whyService},
 	{"internal/api", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyService},
+	{"internal/deletion", []string{"internal/logjob", "schema", "internal/errs"}, whyService},
 	{"pipeline/ingest", []string{"internal/logjob", "pipeline/stream", "schema", "internal/errs"}, whyService},
 	{"pipeline/logpush", []string{"internal/logjob", "pipeline/stream", "schema", "internal/errs"}, whyService},
 
@@ -59,7 +60,7 @@ var Layers = []Layer{
 
 	{"internal/app", []string{
 		"schema", "internal/errs", "internal/deploy", "internal/logjob", "dashboards",
-		"internal/gateway", "internal/rollback", "internal/api", "pipeline",
+		"internal/gateway", "internal/rollback", "internal/api", "internal/deletion", "pipeline",
 		"internal/clickhouse", "internal/store", "internal/runtime",
 	}, "it wires services to adapters by address; whether an address is embedded is decided above it"},
 	{"cmd", []string{"internal/app"}, "a main package reads flags and calls internal/app"},

@@ -21,6 +21,7 @@ type PreviewDropped struct {
 	Filter          int64 `json:"filter"`
 	Sample          int64 `json:"sample"`
 	LogpushDisabled int64 `json:"logpush_disabled"`
+	Deleted         int64 `json:"deleted"` // by request
 	Malformed       int64 `json:"malformed"`
 }
 

@@ -43,6 +43,8 @@ type block struct {
 	events     tables.Events
 	quarantine tables.Quarantine
 	skewed     int // events whose own time was replaced by the record's
+	deleted    int // of the quarantine's rows, what tombstones cover
+	tombstones *schema.Tombstones
 
 	records int   // that it is made of
 	first   int64 // offset
@@ -54,11 +56,12 @@ type block struct {
 }
 
 // decodeBlock fills b with the rows of records, in their order. It depends on the
-// records alone, so that a block that is built again is the same block.
+// records alone, so that a block that is built again is the same block, but for what was
+// deleted meanwhile (b.tombstones).
 func decodeBlock(b *block, partition int, records []stream.Record) {
 	b.events.Reset(len(records))
 	b.quarantine.Reset(0)
-	b.skewed, b.records, b.first = 0, len(records), -1
+	b.skewed, b.deleted, b.records, b.first = 0, 0, len(records), -1
 	if len(records) > 0 {
 		b.first = records[0].Offset
 	}
@@ -69,6 +72,10 @@ func decodeBlock(b *block, partition int, records []stream.Record) {
 		r := &records[i]
 		reason, detail := b.add(partition, r, &e)
 		if reason == "" {
+			continue
+		}
+		if reason == tables.ReasonDeleted || b.tombstones.CoverUnread(r.Account, r.Value, r.Time) {
+			b.drop(partition, r)
 			continue
 		}
 		q := &b.quarantine
@@ -110,6 +117,9 @@ func (b *block) add(partition int, r *stream.Record, e *event) (reason, detail s
 	at, skew, ok := schema.EventTime(e.timestampMs, r.Time)
 	if !ok {
 		return reasonTime, "neither EventTimestampMs nor the record's time lies between 2020 and 2100"
+	}
+	if b.tombstones.In(r.Account) && b.tombstones.Cover(r.Account, string(e.scriptName), at) {
+		return tables.ReasonDeleted, ""
 	}
 	script, version, outcome := b.words.of(wordScript, e.scriptName), b.words.of(wordVersion, e.versionID), b.words.of(wordOutcome, e.outcome)
 	if what := b.cells.full(cell{r.Account, script, version, outcome}); what != "" {

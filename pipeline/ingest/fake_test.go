@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tidegate/pipeline/stream"
+	"tidegate/schema"
 	tables "tidegate/schema/clickhouse"
 )
 
@@ -136,12 +137,15 @@ func (f *fakePartition) Commit(_ context.Context, offset int64, metadata string)
 
 // fakeWriter remembers blocks by token, as ClickHouse does.
 type fakeWriter struct {
-	mu       sync.Mutex
-	events   map[string][]int64 // offsets by token
-	tokens   []string           // in the order of their first insert
-	inserts  int
-	quarant  []int64
-	onInsert func(ctx context.Context, token string) error
+	mu      sync.Mutex
+	events  map[string][]int64 // offsets by token
+	tokens  []string           // in the order of their first insert
+	inserts int
+	quarant []int64
+
+	tombstones []schema.Tombstone
+	away       error // of Tombstones
+	onInsert   func(ctx context.Context, token string) error
 }
 
 func (w *fakeWriter) InsertEvents(ctx context.Context, token string, rows *tables.Events) error {
@@ -168,6 +172,12 @@ func (w *fakeWriter) InsertQuarantine(_ context.Context, _ string, rows *tables.
 	defer w.mu.Unlock()
 	w.quarant = append(w.quarant, rows.KafkaOffset...)
 	return nil
+}
+
+func (w *fakeWriter) Tombstones(context.Context) ([]schema.Tombstone, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.tombstones, w.away
 }
 
 // offsets of all events stored, sorted.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tidegate/pipeline/stream"
+	"tidegate/schema"
 	tables "tidegate/schema/clickhouse"
 )
 
@@ -26,6 +27,8 @@ import (
 type Writer interface {
 	InsertEvents(ctx context.Context, token string, rows *tables.Events) error
 	InsertQuarantine(ctx context.Context, token string, rows *tables.Quarantine) error
+	// Tombstones returns what is deleted and not to be stored, however often it comes.
+	Tombstones(ctx context.Context) ([]schema.Tombstone, error)
 }
 
 // Config of an Ingest.
@@ -126,6 +129,7 @@ type Ingest struct {
 	log     *slog.Logger
 	slots   *slots
 	metrics *metrics
+	deleted *deleted
 }
 
 // New returns an Ingest that stores blocks with writer.
@@ -134,7 +138,7 @@ func New(cfg Config, writer Writer, logger *slog.Logger) (*Ingest, error) {
 		return nil, err
 	}
 	s := newSlots(cfg.InsertsMax, cfg.blockBytesMax())
-	return &Ingest{cfg: cfg, writer: writer, log: logger, slots: s, metrics: newMetrics(s, cfg)}, nil
+	return &Ingest{cfg: cfg, writer: writer, log: logger, slots: s, metrics: newMetrics(s, cfg), deleted: &deleted{read: writer.Tombstones}}, nil
 }
 
 // HandlePartition is a stream.Handler: it settles the block that the partition's

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"tidegate/internal/telemetry"
+	tables "tidegate/schema/clickhouse"
 )
 
 // Reasons for which an event never reached ClickHouse; values of the label
@@ -21,6 +22,7 @@ const (
 	// Kafka lost the end of the partition after it was stored. These events are in
 	// ClickHouse; those that came behind them are lost in unknown number.
 	reasonRewound = "rewound"
+	// It was deleted by request before it was stored: tables.ReasonDeleted.
 )
 
 type metrics struct {
@@ -74,7 +76,7 @@ func newMetrics(s *slots, cfg Config) *metrics {
 		eventsOut:   count("tidegate_ingest_events_out_total", "Events stored in ClickHouse."),
 		quarantined: count("tidegate_ingest_events_quarantined_total", "Records stored in the quarantine because they are no event, by reason."),
 		skewed:      count("tidegate_ingest_events_skewed_total", "Events stored under their record's time because their own was far from it."),
-		dropped:     count("tidegate_ingest_events_dropped_total", "Offsets that Kafka no longer had, at most, by reason: retention, truncated (of a planned block; some may be stored), rewound (all stored; what came behind is lost uncounted)."),
+		dropped:     count("tidegate_ingest_events_dropped_total", "Offsets that are not stored, by reason. Kafka no longer had them, at most: retention, truncated (of a planned block; some may be stored), rewound (all stored; what came behind is lost uncounted). Deleted by request: deleted."),
 		errors:      count("tidegate_ingest_errors_total", "Failures, by stage: insert, plan."),
 		retries:     count("tidegate_ingest_retries_total", "Inserts that failed and are tried again, by reason: unavailable, refused."),
 		blockRows: must(meter.Int64Histogram("tidegate_ingest_block_rows", metric.WithDescription("Records of a block; the count is the number of blocks."),
@@ -165,13 +167,13 @@ func (m *metrics) track(partition int, s *status) (untrack func()) {
 
 // counts of a block, which are taken while it is in its slot.
 type counts struct {
-	records, bytes, events, skewed int64
-	quarantined                    map[string]int64 // by reason
-	first                          time.Time        // of the first record; zero where there is none
+	records, bytes, events, skewed, deleted int64
+	quarantined                             map[string]int64 // by reason, less what was deleted
+	first                                   time.Time        // of the first record; zero where there is none
 }
 
 func countsOf(s *slot) counts {
-	c := counts{records: int64(len(s.records)), events: int64(s.block.events.Len()), skewed: int64(s.block.skewed)}
+	c := counts{records: int64(len(s.records)), events: int64(s.block.events.Len()), skewed: int64(s.block.skewed), deleted: int64(s.block.deleted)}
 	for i := range s.records {
 		c.bytes += int64(len(s.records[i].Value))
 	}
@@ -181,7 +183,9 @@ func countsOf(s *slot) counts {
 	if s.block.quarantine.Len() > 0 {
 		c.quarantined = map[string]int64{}
 		for _, reason := range s.block.quarantine.Reason {
-			c.quarantined[reason]++
+			if reason != tables.ReasonDeleted {
+				c.quarantined[reason]++
+			}
 		}
 	}
 	return c
@@ -196,6 +200,9 @@ func (m *metrics) settled(ctx context.Context, c counts, took time.Duration) {
 	for reason, n := range c.quarantined {
 		m.quarantined.Add(ctx, n, metric.WithAttributes(attribute.String("reason", reason)))
 	}
+	if c.deleted > 0 {
+		m.lost(ctx, tables.ReasonDeleted, c.deleted)
+	}
 	m.blockRows.Record(ctx, c.records)
 	m.blockDuration.Record(ctx, took.Seconds())
 	if !c.first.IsZero() {
@@ -203,7 +210,7 @@ func (m *metrics) settled(ctx context.Context, c counts, took time.Duration) {
 	}
 }
 
-// lost counts offsets that were gone before they could be read.
+// lost counts offsets that are not stored.
 func (m *metrics) lost(ctx context.Context, reason string, offsets int64) {
 	m.dropped.Add(ctx, offsets, metric.WithAttributes(attribute.String("reason", reason)))
 }

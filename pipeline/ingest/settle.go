@@ -11,6 +11,7 @@ import (
 	"tidegate/internal/errs"
 	"tidegate/internal/telemetry"
 	"tidegate/pipeline/stream"
+	"tidegate/schema"
 )
 
 // logInterval is the shortest time between two lines about one partition's trouble.
@@ -140,8 +141,17 @@ func (r *reader) settle(ctx context.Context, planned plan, end int64) (err error
 	defer cancel()
 
 	start := time.Now()
+	var gone *schema.Tombstones
+	err = r.store(ctx, planned, end, func() (err error) {
+		gone, err = r.deleted.current(finishing)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("look up what is deleted before block %s: %w", token, err)
+	}
 	var stored counts
 	err = r.store(ctx, planned, end, func() error {
+		r.slot.block.tombstones = gone
 		decodeBlock(&r.slot.block, r.p.ID(), r.slot.records)
 		stored = countsOf(r.slot)
 		return r.insert(finishing, token, &r.slot.block)

@@ -24,6 +24,7 @@ type settings struct {
 	traits   Traits
 	parallel int   // uploads of one partition at a time
 	replay   int64 // id of the replay; 0: live delivery
+	deleted  *deleted
 }
 
 func newSettings(j logjob.Job, sinks Sinks, c Config) (*settings, error) {

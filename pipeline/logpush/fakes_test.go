@@ -315,12 +315,13 @@ func (r *reports) all() []logjob.Delivery {
 
 // world is one job's delivery on a memory and a bucket.
 type world struct {
-	t       testing.TB
-	memory  *memory
-	bucket  *bucket
-	job     logjob.Job
-	reports *reports
-	log     bytes.Buffer
+	deletions []schema.Tombstone
+	t         testing.TB
+	memory    *memory
+	bucket    *bucket
+	job       logjob.Job
+	reports   *reports
+	log       bytes.Buffer
 
 	parallel int     // 1 when zero
 	chunks   *chunks // of its own when nil
@@ -346,6 +347,10 @@ func (w *world) start() *run {
 	w.t.Helper()
 	settings, err := newSettings(w.job, w.sinks(), Config{DefaultInterval: 30 * time.Second, Parallel: max(w.parallel, 1)})
 	if err != nil {
+		w.t.Fatal(err)
+	}
+	settings.deleted = &deleted{from: deletions{list: w.deletions}}
+	if err := settings.deleted.refresh(context.Background()); err != nil {
 		w.t.Fatal(err)
 	}
 	m, err := newMetrics()

@@ -36,6 +36,8 @@ type Config struct {
 	// a quarter in the cache of records. 512 MiB when zero.
 	MemoryBytes int64
 
+	// Deletions are left out; nil: there are none.
+	Deletions Deletions
 	// Letters keeps what destinations refuse for good; nil: it is tried again for ever.
 	Letters Letters
 	// LetterLimits of each job.
@@ -85,6 +87,7 @@ type Manager struct {
 	shared  *shared
 	log     *slog.Logger
 	metrics *metrics
+	deleted *deleted
 	lags    *lags
 	pulse   *pulse   // nil without Config.Health
 	alerts  *alerter // nil without Config.Alerts
@@ -125,7 +128,7 @@ func New(config Config, jobs Jobs, sinks Sinks, groups func(groupID string) Grou
 	if err := m.observe(with); err != nil {
 		return nil, fmt.Errorf("logpush: declare metrics: %w", err)
 	}
-	manager := &Manager{config: config, jobs: jobs, sinks: sinks, groups: groups, shared: with, log: log, metrics: m}
+	manager := &Manager{config: config, jobs: jobs, sinks: sinks, groups: groups, shared: with, log: log, metrics: m, deleted: &deleted{from: config.Deletions}}
 	if manager.lags, err = newLags(); err != nil {
 		return nil, fmt.Errorf("logpush: declare metrics: %w", err)
 	}
@@ -160,13 +163,16 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer poll.Stop()
 	for {
 		jobs, err := m.jobs.Jobs(ctx)
+		if err == nil {
+			err = m.deleted.refresh(ctx)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
 			m.reconcile(ctx, running, jobs, ended)
 		case logged.allow(time.Now()):
-			m.log.WarnContext(ctx, "the jobs could not be read: going on with those known", "error", err)
+			m.log.WarnContext(ctx, "the jobs, or what is deleted, could not be read: going on with what is known", "error", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -11,7 +11,7 @@ import (
 
 // counts of events since they were last added to the metrics.
 type counts struct {
-	in, disabled, filtered, sampled, malformed, truncated int64
+	in, disabled, deleted, filtered, sampled, malformed, truncated int64
 }
 
 // turnRecords end a delivery's turn at a desk: some milliseconds. With shorter ones
@@ -174,6 +174,10 @@ func (s *settings) keep(c *counts, partition int, r *entry) bool {
 		c.disabled++
 		return false
 	}
+	if s.deleted.covers(r.Record, &r.event, r.malformed) {
+		c.deleted++
+		return false
+	}
 	if r.malformed {
 		c.malformed++
 		return false
@@ -199,6 +203,7 @@ func (d *delivery) count(ctx context.Context) {
 		d.metrics.in.Add(ctx, c.in, d.metrics.attrs)
 	}
 	d.metrics.drop(ctx, droppedLogpush, c.disabled)
+	d.metrics.drop(ctx, droppedDeleted, c.deleted)
 	d.metrics.drop(ctx, droppedFilter, c.filtered)
 	d.metrics.drop(ctx, droppedSample, c.sampled)
 	d.metrics.drop(ctx, droppedMalformed, c.malformed)

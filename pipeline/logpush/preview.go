@@ -34,9 +34,10 @@ type Previews struct {
 }
 
 // NewPreviews returns previews of jobs on a topic; nil: only of events that are given.
-func NewPreviews(sinks Sinks, topic PreviewTopic) *Previews {
+// What deletions name is not shown; nil: there are none.
+func NewPreviews(sinks Sinks, topic PreviewTopic, deletions Deletions) *Previews {
 	// Nothing waits here: batches are not closed by the clock.
-	config := Config{DefaultInterval: maxInterval, Parallel: 1}
+	config := Config{DefaultInterval: maxInterval, Parallel: 1, Deletions: deletions}
 	return &Previews{sinks: sinks, topic: topic, config: config, turns: make(chan struct{}, previewsAtOnce)}
 }
 
@@ -61,6 +62,10 @@ func (p *Previews) Preview(ctx context.Context, j logjob.Job, events [][]byte, l
 	pieces := []piece{{records: recordsOf(j.AccountID, events)}}
 	if events == nil {
 		run.answer.Source = logjob.PreviewKafka
+		s.deleted = &deleted{from: p.config.Deletions}
+		if err := s.deleted.refresh(ctx); err != nil {
+			return logjob.Preview{}, err
+		}
 		if pieces, err = p.newest(ctx, j.AccountID, limit); err != nil {
 			return logjob.Preview{}, err
 		}
@@ -190,6 +195,6 @@ func (s *sealed) content(f *logjob.Format) ([]byte, error) {
 func (p *preview) sum() {
 	c := p.counts
 	p.answer.LookedAt, p.answer.Cut = c.in, c.truncated
-	p.answer.Dropped = logjob.PreviewDropped{Filter: c.filtered, Sample: c.sampled, LogpushDisabled: c.disabled, Malformed: c.malformed}
-	p.answer.Sent = c.in - c.filtered - c.sampled - c.disabled - c.malformed
+	p.answer.Dropped = logjob.PreviewDropped{Filter: c.filtered, Sample: c.sampled, LogpushDisabled: c.disabled, Deleted: c.deleted, Malformed: c.malformed}
+	p.answer.Sent = c.in - c.filtered - c.sampled - c.disabled - c.deleted - c.malformed
 }

@@ -68,7 +68,7 @@ func TestAPreviewIsWhatADeliveryUploads(t *testing.T) {
 			w.job.OutputOptions = &logjob.OutputOptions{FieldNames: []string{"ScriptName", "Outcome", "WallTimeMs", "Logs"}}
 			change(w)
 			variety(w, 300)
-			p := NewPreviews(w.sinks(), oneTopic{w.memory})
+			p := NewPreviews(w.sinks(), oneTopic{w.memory}, nil)
 			got, err := p.Preview(t.Context(), w.job, nil, 1000)
 			if err != nil {
 				t.Fatal(err)
@@ -133,7 +133,7 @@ func TestAPreviewIsWhatADeliveryUploads(t *testing.T) {
 // Events that come with the request are looked at as they are, and nothing is read.
 func TestAPreviewOfGivenEvents(t *testing.T) {
 	w := newWorld(t)
-	p := NewPreviews(w.sinks(), nil)
+	p := NewPreviews(w.sinks(), nil, nil)
 	got, err := p.Preview(t.Context(), w.job, [][]byte{event("ok", 5), []byte(`[1]`), event("ok", 6)}, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -167,7 +167,7 @@ func TestAPreviewTakesTheNewestEvents(t *testing.T) {
 	for range previewReach - 5 {
 		w.memory.append(strings.Repeat("f", 32), event("ok", 0), time.Now())
 	}
-	p := NewPreviews(w.sinks(), oneTopic{w.memory})
+	p := NewPreviews(w.sinks(), oneTopic{w.memory}, nil)
 	see := func(limit int, want string) {
 		t.Helper()
 		got, err := p.Preview(t.Context(), w.job, nil, limit)
@@ -225,7 +225,7 @@ func (silent) Fetch(ctx context.Context, _ int, _ int64, _ bool) ([]stream.Recor
 func TestAPreviewDoesNotWaitForKafkaForEver(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.memory.add("ok")
-		p := NewPreviews(w.sinks(), silent{oneTopic{w.memory}})
+		p := NewPreviews(w.sinks(), silent{oneTopic{w.memory}}, nil)
 		if _, err := p.Preview(t.Context(), w.job, nil, 1); errs.KindOf(err) != errs.Unavailable {
 			t.Errorf("answered %v", err)
 		}

@@ -178,6 +178,9 @@ func (p *replaying) beat(ctx context.Context, held time.Time, breakOff context.C
 		if err == nil {
 			err = p.watchJob(trying)
 		}
+		if err == nil {
+			err = p.manager.deleted.refresh(trying)
+		}
 		cancel()
 		waits = p.makePlace(now, waits)
 		switch kind := errs.KindOf(err); {
@@ -231,6 +234,9 @@ func (p *replaying) run(stopping, ctx context.Context) error {
 		if errs.KindOf(err) == errs.NotFound {
 			return &failedError{"the job was deleted"}
 		}
+		if err == nil {
+			err = p.manager.deleted.refresh(ctx)
+		}
 		return err
 	})
 	if err != nil {
@@ -240,7 +246,7 @@ func (p *replaying) run(stopping, ctx context.Context) error {
 	if err != nil {
 		return &failedError{fmt.Sprintf("error opening the destination: %v", err)}
 	}
-	s.replay = p.row.ID
+	s.replay, s.deleted = p.row.ID, p.manager.deleted
 	working, stop := context.WithCancel(stopping)
 	defer stop()
 	p.mu.Lock()
@@ -297,7 +303,7 @@ type replaying struct {
 
 // looked counts what was looked at.
 type looked struct {
-	read, sent, bytes, unmarked                       int64
-	disabled, filtered, sampled, malformed, truncated int64
-	newest                                            time.Time // of the events sent
+	read, sent, bytes, unmarked                                int64
+	disabled, deleted, filtered, sampled, malformed, truncated int64
+	newest                                                     time.Time // of the events sent
 }

@@ -77,6 +77,9 @@ func (p *replaying) reject(r *stream.Record) (counter *int64, truncated bool) {
 	if r.Header(schema.HeaderLogpush) == schema.LogpushDisabled {
 		return &p.pending.disabled, false
 	}
+	if p.deleted.covers(r, &p.record, p.malformed) {
+		return &p.pending.deleted, false
+	}
 	if p.malformed {
 		return &p.pending.malformed, false
 	}
@@ -166,6 +169,7 @@ func (p *replaying) count(ctx context.Context, t looked) {
 		p.metrics.in.Add(ctx, t.read, p.metrics.attrs)
 	}
 	p.metrics.drop(ctx, droppedLogpush, t.disabled)
+	p.metrics.drop(ctx, droppedDeleted, t.deleted)
 	p.metrics.drop(ctx, droppedFilter, t.filtered)
 	p.metrics.drop(ctx, droppedSample, t.sampled)
 	p.metrics.drop(ctx, droppedMalformed, t.malformed)

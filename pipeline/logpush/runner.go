@@ -86,6 +86,7 @@ func (r *runner) run(ctx context.Context) {
 		<-working.Done()
 		return
 	}
+	settings.deleted = r.manager.deleted
 	r.log.InfoContext(ctx, "a job begins", "revision", r.job.Revision, "destination", logjob.MaskDestination(r.job.DestinationConf))
 	group := r.manager.groups(groupID(r.job.ID))
 	err = group.Run(working, func(ctx context.Context, p stream.Partition) error { return r.handle(ctx, p, settings) })

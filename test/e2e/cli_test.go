@@ -91,6 +91,8 @@ func TestCLI(t *testing.T) {
 	t.Run("Policy", func(t *testing.T) { policyCommands(t, c) })
 	t.Run("Affinity", func(t *testing.T) { affinityCommands(t, c, p) })
 	t.Run("Sampling", func(t *testing.T) { samplingCommands(t, c) })
+	t.Run("Metrics", func(t *testing.T) { metricsCommands(t, c, p) })
+	t.Run("Redaction", func(t *testing.T) { redactionCommands(t, c) })
 	t.Run("Jobs", func(t *testing.T) { jobCommands(t, c) })
 	t.Run("Token", func(t *testing.T) { tokenCommands(t, c, p) })
 	t.Run("Connection", func(t *testing.T) { connections(t, c, p) })
@@ -170,7 +172,14 @@ func (c cli) upload(t *testing.T, origin, tag string) string {
 
 // answering serves one answer while the test runs, and returns its URL.
 func answering(t *testing.T, answer string) string {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
+	t.Helper()
+	return serving(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
+}
+
+// serving is answering by a handler.
+func serving(t *testing.T, handler http.Handler) string {
+	t.Helper()
+	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	return server.URL
 }
@@ -411,6 +420,31 @@ func badInput(t *testing.T, c cli) {
 		{2, "must be a share", "sampling set cart few"},
 		{1, `script "nobody" does not exist`, "sampling get nobody"},
 		{1, `script "nobody" does not exist`, "sampling set nobody 1%"},
+		{2, `--since is "yesterday"`, "metrics show cart --since yesterday"},
+		{1, `script "nobody" does not exist`, "metrics show nobody"},
+		{1, `"v9" is neither`, "metrics compare cart v1 v9"},
+		{1, "name two versions", "metrics compare cart v1 v1"},
+		{1, "confidence is", "metrics compare cart v1 v2 --confidence 2"},
+		{1, "limit", "metrics overview --limit 1001"},
+		{1, `status "6xx1"`, "events list cart --status 6xx1"},
+		{1, `"v9" is neither`, "events list cart --version v9"},
+		{1, `script "nobody" does not exist`, "events list nobody"},
+		{1, "16 hex digits", "events view 7"},
+		{2, "go together", "events exceptions cart --new-in v1"},
+		{1, `script "nobody" does not exist`, "tail nobody --for 10s"},
+		{2, "say whose rules", "redaction get"},
+		{2, "but not with both", "redaction delete cart --all-scripts"},
+		{2, "say what to take out", "redaction set cart"},
+		{2, "but not with both", "redaction set cart --header a --file rules.json"},
+		{2, `built_ins[0] is "passports"`, "redaction set cart --built-in passports"},
+		{1, "no redaction rules", "redaction get cart"},
+		{1, `script "nobody" does not exist`, "redaction set nobody --header a"},
+		{2, "say what to delete", "data delete --yes"},
+		{2, "but not with both", "data delete cart --all-scripts --yes"},
+		{2, "say --yes", "data delete cart"},
+		{2, "--before", "data delete cart --before soon --yes"},
+		{1, "is in the future", "data delete cart --before 2999-01-01T00:00:00Z --yes"},
+		{1, `no deletion "none"`, "data deletions none"},
 		{2, "needs --destination", "jobs create --name x"},
 		{2, "needs --scope", "token create --name x"},
 		{2, "has passed", "token create --name x --scope admin --expires-in -1h"},

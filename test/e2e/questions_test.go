@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -113,6 +115,80 @@ func TestQuestions(t *testing.T) {
 	}
 	if v := metrics.Versions; len(v) != 1 || v[0].VersionID != version || v[0].Failures < 3 || v[0].Outcomes["exception"] != v[0].Failures || v[0].Requests != v[0].Failures+v[0].Outcomes["ok"] {
 		t.Errorf("the numbers are %+v", v)
+	}
+}
+
+// TestDocumentedGraphQL runs the example of docs/queries.md, and holds its numbers against
+// those of the API.
+func TestDocumentedGraphQL(t *testing.T) {
+	p := start(t, platform.Options{})
+	version, err := p.DeployWorker(t.Context(), "shop", platform.JavaScript("one", throws))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const requests, failures = 12, 4
+	for n := range requests {
+		path := "/"
+		if n%(requests/failures) == 0 {
+			path += "?fail=1"
+		}
+		eventually(t, 20*time.Second, "shop answers", func() (bool, error) {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.Ready.Gateway+path, nil)
+			if err != nil {
+				return false, err
+			}
+			req.Host = p.Host("shop")
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return false, err
+			}
+			return resp.StatusCode < http.StatusNotFound || resp.StatusCode == http.StatusInternalServerError, resp.Body.Close()
+		})
+	}
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "queries.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(page), "```sh\n")
+	example, _, found := strings.Cut(after, "```")
+	if !found {
+		t.Fatal("docs/queries.md has no example")
+	}
+	c := cli{dir: t.TempDir(), env: []string{"API=" + p.Ready.API, "TOKEN=" + p.Token, "ACCOUNT=" + p.Ready.AccountID}}
+	type group struct {
+		Dimensions struct{ ScriptVersion, Status string }
+		Sum        struct{ Requests, Errors int64 }
+		Quantiles  struct{ WallTimeP50, WallTimeP99 *float64 }
+	}
+	var groups []group
+	eventually(t, time.Minute, "all requests are stored", func() (bool, error) {
+		stdout, stderr, status := c.exec(t, "bash", "-euo", "pipefail", "-c", example)
+		var answer struct {
+			Data struct {
+				Viewer struct {
+					Accounts []struct{ WorkersInvocationsAdaptive []group }
+				}
+			}
+			Errors []struct{ Message string }
+		}
+		if err := json.Unmarshal([]byte(stdout), &answer); err != nil || status != 0 || len(answer.Errors) > 0 || len(answer.Data.Viewer.Accounts) != 1 {
+			return false, fmt.Errorf("status %d, %w\n%s\n%s", status, err, stdout, stderr)
+		}
+		groups = answer.Data.Viewer.Accounts[0].WorkersInvocationsAdaptive
+		var stored int64
+		for _, g := range groups {
+			stored += g.Sum.Requests
+		}
+		return stored >= requests, nil
+	})
+	if len(groups) != 2 || groups[0].Dimensions.Status != "scriptThrewException" || groups[1].Dimensions.Status != "success" ||
+		groups[0].Sum.Errors != failures || groups[0].Sum.Requests != failures || groups[1].Sum.Errors != 0 || groups[1].Sum.Requests != requests-failures {
+		t.Fatalf("the example shows %+v, want %d of %d requests to have failed", groups, failures, requests)
+	}
+	for _, g := range groups {
+		if g.Dimensions.ScriptVersion != version || g.Quantiles.WallTimeP50 == nil || *g.Quantiles.WallTimeP50 > *g.Quantiles.WallTimeP99 {
+			t.Errorf("%+v", g)
+		}
 	}
 }
 

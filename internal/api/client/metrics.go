@@ -63,6 +63,7 @@ func (c *Client) Overview(ctx context.Context, accountID string, r Range, limit 
 type Comparison struct {
 	Since      time.Time     `json:"since"`
 	Until      time.Time     `json:"until"`
+	Count      string        `json:"count"` // "assigned" or "all" requests
 	Confidence float64       `json:"confidence"`
 	Baseline   ComparedRates `json:"baseline"`
 	Candidate  ComparedRates `json:"candidate"`
@@ -89,10 +90,25 @@ type Interval struct {
 	High     *float64 `json:"high"`
 }
 
-// Compare holds the requests whose version was drawn against each other.
-func (c *Client) Compare(ctx context.Context, accountID, script, baseline, candidate string, r Range) (Comparison, error) {
-	v := r.values()
-	v.Set("baseline", baseline)
-	v.Set("candidate", candidate)
+// ComparisonQuery names two versions by their ids. Where Count is empty, the requests whose
+// version was drawn are compared, and with "all" every one; Confidence 0 is 0.95.
+type ComparisonQuery struct {
+	Range
+	Baseline, Candidate string
+	Count               string
+	Confidence          float64
+}
+
+// Compare holds the failure rates of two versions against each other.
+func (c *Client) Compare(ctx context.Context, accountID, script string, q ComparisonQuery) (Comparison, error) {
+	v := q.Range.values()
+	v.Set("baseline", q.Baseline)
+	v.Set("candidate", q.Candidate)
+	if q.Count != "" {
+		v.Set("count", q.Count)
+	}
+	if q.Confidence != 0 {
+		v.Set("confidence", strconv.FormatFloat(q.Confidence, 'g', -1, 64))
+	}
 	return get[Comparison](ctx, c, withQuery(scriptPath(accountID, script, "metrics", "compare"), v))
 }
