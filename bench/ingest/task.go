@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"tidegate/internal/clickhouse"
 	"tidegate/pipeline/ingest"
 	"tidegate/pipeline/stream"
+	"tidegate/schema"
 	tables "tidegate/schema/clickhouse"
 	"tidegate/test/topic"
 )
@@ -194,6 +196,12 @@ func (c *copies) InsertEvents(_ context.Context, _ string, rows *tables.Events) 
 			continue // blocks from memory need no proof
 		}
 		to.Field(i).Set(reflect.AppendSlice(reflect.Zero(from.Field(i).Type()), from.Field(i)))
+		// Ingest uses the memory of records again.
+		if texts, ok := to.Field(i).Interface().([][]byte); ok {
+			for i := range texts {
+				texts[i] = bytes.Clone(texts[i])
+			}
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -201,6 +209,9 @@ func (c *copies) InsertEvents(_ context.Context, _ string, rows *tables.Events) 
 	c.blocks[partition] = append(c.blocks[partition], kept)
 	return nil
 }
+
+// Tombstones says that nothing is deleted.
+func (*copies) Tombstones(context.Context) ([]schema.Tombstone, error) { return nil, nil }
 
 // limit takes the blocks that ingest makes of the topic and inserts them from memory,
 // each partition's one after the other and all partitions at once, as ingest does.

@@ -119,6 +119,8 @@ type Config struct {
 	LogpushInterval      time.Duration // a job's batch closes after this, unless it says otherwise
 	LogpushParallel      int           // uploads that a partition of a job may have under way
 	LogpushMemoryBytes   int64         // what deliveries may hold of events
+	IngestInserts        int           // blocks that are stored at once
+	IngestMemoryBytes    int64         // what ingest may hold of events
 	LogpushAllowHTTP     bool          // destinations may be plain http://
 	LogpushAllowPrivate  bool          // destinations may be in private and link-local ranges
 	LogpushAllowLoopback bool
@@ -165,8 +167,9 @@ func DefaultConfig(roles ...Role) Config {
 		DeadLettersMax: 1000, DeadLettersMaxBytes: 100 << 20,
 		LogpushParallel:    4,
 		LogpushMemoryBytes: 512 << 20,
-		LogLevel:           "info",
-		LogFormat:          "text",
+		IngestInserts:      ingest.InsertsDefault, IngestMemoryBytes: ingest.MemoryBytesDefault,
+		LogLevel:  "info",
+		LogFormat: "text",
 	}
 }
 
@@ -244,6 +247,8 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.DurationVar(&c.TopicRetention, "topic-retention", c.TopicRetention, "how long the event topic keeps events, if it has to be created")
 	}
 	if c.has(RoleIngest) {
+		f.IntVar(&c.IngestInserts, "ingest-inserts", c.IngestInserts, "blocks of events that are decoded and stored in ClickHouse at once, at most; further partitions wait, and their blocks grow")
+		f.Int64Var(&c.IngestMemoryBytes, "ingest-memory-bytes", c.IngestMemoryBytes, "what ingest may hold of events that are not stored yet; at the bound it stops to fetch")
 		f.DurationVar(&c.IngestSessionTimeout, "ingest-session-timeout", c.IngestSessionTimeout, "how long an ingest process may be silent before others take its partitions over; Kafka takes 6s to 5m unless it is told otherwise")
 	}
 	if c.has(RoleLogpush) || c.has(RoleAPI) { // the API tests a destination before it stores a job
@@ -344,6 +349,10 @@ func (c *Config) Validate() error {
 	}
 	if c.has(RoleIngest) && (c.IngestSessionTimeout < time.Second || c.IngestSessionTimeout > ingest.SessionTimeoutMax) {
 		return fmt.Errorf("--ingest-session-timeout is %s: it must be from 1s to %s, because a block may be half stored until others take its partition over", c.IngestSessionTimeout, ingest.SessionTimeoutMax)
+	}
+	if c.has(RoleIngest) && (c.IngestInserts < 1 || c.IngestInserts > ingest.InsertsMax || c.IngestMemoryBytes < ingest.MemoryBytesMin(c.IngestInserts)) {
+		return fmt.Errorf("--ingest-inserts (%d) must be from 1 to %d, --ingest-memory-bytes (%d) at least %d for as many",
+			c.IngestInserts, ingest.InsertsMax, c.IngestMemoryBytes, ingest.MemoryBytesMin(c.IngestInserts))
 	}
 	if c.has(RoleLogpush) && (c.LogpushParallel < 1 || c.LogpushParallel > logpush.ParallelMax || c.LogpushMemoryBytes < logpush.MemoryBytesMin) {
 		return fmt.Errorf("--logpush-parallel (%d) must be from 1 to %d, --logpush-memory-bytes (%d) at least %d",

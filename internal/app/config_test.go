@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tidegate/internal/clickhouse"
+	"tidegate/pipeline/ingest"
 	"tidegate/pipeline/stream"
 )
 
@@ -45,7 +46,7 @@ func TestBoundsOfEventsAreFlags(t *testing.T) {
 	f("--event-queue-max-events (0)", "--event-queue-max-events", "0")
 }
 
-// parsedIngest is the configuration of an ingest with some flags.
+// parsedIngest is the configuration of an ingest process with some flags.
 func parsedIngest(t *testing.T, flags ...string) (Config, error) {
 	t.Helper()
 	c := DefaultConfig(RoleIngest)
@@ -55,6 +56,27 @@ func parsedIngest(t *testing.T, flags ...string) (Config, error) {
 		return c, err
 	}
 	return c, c.Validate()
+}
+
+func TestBoundsOfIngestAreFlags(t *testing.T) {
+	c, err := parsedIngest(t)
+	if err != nil || c.IngestInserts != ingest.InsertsDefault || c.IngestMemoryBytes != ingest.MemoryBytesDefault {
+		t.Errorf("the default is %+v, %v", c, err)
+	}
+	c, err = parsedIngest(t, "--ingest-inserts", "2", "--ingest-memory-bytes", "33554432")
+	if err != nil || c.IngestInserts != 2 || c.IngestMemoryBytes != 32<<20 {
+		t.Errorf("read as %+v, %v", c, err)
+	}
+	f := func(want string, flags ...string) {
+		t.Helper()
+		if _, err := parsedIngest(t, flags...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: the error is %v, want one with %q", flags, err, want)
+		}
+	}
+	f("--ingest-inserts (0)", "--ingest-inserts", "0")
+	f("--ingest-inserts (65)", "--ingest-inserts", "65")
+	f("--ingest-memory-bytes (33554431) at least 33554432 for as many", "--ingest-memory-bytes", "33554431")
+	f("--ingest-memory-bytes (33554432) at least 50331648 for as many", "--ingest-memory-bytes", "33554432", "--ingest-inserts", "8")
 }
 
 func TestSessionTimeoutOfIngestIsAFlag(t *testing.T) {

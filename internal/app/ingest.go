@@ -20,7 +20,9 @@ const retryPause = 500 * time.Millisecond
 
 // addIngest adds the reader that counts each event once in ClickHouse.
 func (p *process) addIngest(context.Context) error {
-	in, err := ingest.New(ingest.DefaultConfig(schema.Topic), p.rates, p.log)
+	cfg := ingest.DefaultConfig(schema.Topic)
+	cfg.InsertsMax, cfg.MemoryBytes = p.config.IngestInserts, p.config.IngestMemoryBytes
+	in, err := ingest.New(cfg, p.rates, p.log)
 	if err != nil {
 		return err
 	}

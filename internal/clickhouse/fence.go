@@ -72,15 +72,15 @@ func (db *DB) Stored(ctx context.Context, partition int, begin, end int64) (s ta
 		return tables.Stored{}, failed(attempt, err)
 	}
 	s.Rows = int64(rows) // #nosec G115 -- rows of a table
-	list, err := db.conn.Query(ctx, `SELECT true, ray_id, toUnixTimestamp64Milli(time) + skew_ms FROM trace_events `+where+`
-		UNION ALL SELECT false, '', toUnixTimestamp64Milli(kafka_time) FROM trace_events_quarantine `+where, args(s.Last, s.Last+1)...)
+	list, err := db.conn.Query(ctx, `SELECT true, ray_id, toUnixTimestamp64Milli(time) + skew_ms, false FROM trace_events `+where+`
+		UNION ALL SELECT false, '', toUnixTimestamp64Milli(kafka_time), reason = '`+tables.ReasonDeleted+`' FROM trace_events_quarantine `+where, args(s.Last, s.Last+1)...)
 	if err != nil {
 		return tables.Stored{}, failed(attempt, err)
 	}
 	defer func() { _ = list.Close() }() // what went wrong is in list.Err
 	for list.Next() {
 		var r tables.StoredRecord
-		if err := list.Scan(&r.Event, &r.RayID, &r.TimeMs); err != nil {
+		if err := list.Scan(&r.Event, &r.RayID, &r.TimeMs, &r.Deleted); err != nil {
 			return tables.Stored{}, failed(attempt, err)
 		}
 		s.Records = append(s.Records, r)

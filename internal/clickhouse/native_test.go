@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -77,4 +78,19 @@ func BenchmarkAppendBlock(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*block.Len()), "ns/row")
+}
+
+// A block is written into the room that was made for it, which is not much more.
+func TestRoomForABlock(t *testing.T) {
+	block := blockOf(realistic(10_000)...)
+	for i := range block.Event {
+		block.Event[i] = bytes.Repeat([]byte("x"), i%977)
+	}
+	data, err := appendBlock(nil, block.Len(), block.Columns())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if room := sizeOf(block.Len(), block.Columns()); len(data) > room || room > 2*len(data) {
+		t.Errorf("there is room for %d bytes, and the block has %d", room, len(data))
+	}
 }

@@ -32,7 +32,7 @@ func (r *reader) skipStored(ctx context.Context, from int64) (bool, error) {
 		return false, err
 	}
 	if len(records) == 0 || !isStored(r.p.ID(), records, stored) {
-		r.p.SeekTo(from)
+		r.seek(from)
 		r.log.Info("ClickHouse holds other records of these offsets: the topic was made anew", "from_offset", from, "to_offset", stored.Last)
 		return false, nil
 	}
@@ -47,7 +47,7 @@ func (r *reader) skipStored(ctx context.Context, from int64) (bool, error) {
 	if err := r.p.Commit(ctx, next, newMark(plan{}, r.newest).String()); err != nil {
 		return false, fmt.Errorf("go on at offset %d: %w", next, err)
 	}
-	r.p.SeekTo(next)
+	r.seek(next)
 	return true, nil
 }
 
@@ -95,5 +95,10 @@ func isStored(partition int, record []stream.Record, s tables.Stored) bool {
 	} else {
 		is.TimeMs = b.quarantine.KafkaTime[0].UnixMilli()
 	}
-	return slices.Contains(s.Records, is)
+	return slices.ContainsFunc(s.Records, func(stored tables.StoredRecord) bool {
+		if stored.Deleted { // nothing else is known of it
+			return time.UnixMilli(stored.TimeMs).Sub(record[0].Time).Abs() < 2*24*time.Hour
+		}
+		return stored == is
+	})
 }

@@ -21,7 +21,8 @@ const (
 	reasonTime        = "time"        // neither the event's time nor the record's can be one
 	reasonSize        = "size"        // larger than any event that a gateway sends
 	reasonLength      = "length"      // what it would be counted under is too long to be a name
-	reasonCardinality = "cardinality" // one of too many things that its account would be counted under
+	reasonCardinality = "cardinality" // one of too many things that its account would be counted under, or of too many accounts
+	reasonBatch       = "batch"       // Kafka's batch around it cannot be decoded
 )
 
 const (
@@ -49,6 +50,9 @@ type block struct {
 	first   int64 // offset
 	words   words
 	cells   cells
+
+	// broken are offsets whose batch cannot be decoded, and why. Set before decodeBlock.
+	broken map[int64]string
 }
 
 // decodeBlock fills b with the rows of records, in their order. It depends on the
@@ -88,6 +92,11 @@ func decodeBlock(b *block, partition int, records []stream.Record) {
 
 // add appends a record's event, or returns why it is none. e is scratch.
 func (b *block) add(partition int, r *stream.Record, e *event) (reason, detail string) {
+	if len(b.broken) > 0 {
+		if detail, broken := b.broken[r.Offset]; broken {
+			return reasonBatch, detail
+		}
+	}
 	switch {
 	case r.Schema != "" && r.Schema != schema.EventSchemaVersion:
 		return reasonSchema, "header " + schema.HeaderSchema + " is " + strconv.Quote(shorten(r.Schema))
@@ -113,9 +122,8 @@ func (b *block) add(partition int, r *stream.Record, e *event) (reason, detail s
 		return tables.ReasonDeleted, ""
 	}
 	script, version, outcome := b.words.of(wordScript, e.scriptName), b.words.of(wordVersion, e.versionID), b.words.of(wordOutcome, e.outcome)
-	if !b.cells.has(cell{r.Account, script, version, outcome}) {
-		return reasonCardinality, fmt.Sprintf("the account has more than %d different combinations of script, version and outcome in the %d records from offset %d on",
-			cellsMax, b.records, b.first)
+	if what := b.cells.full(cell{r.Account, script, version, outcome}); what != "" {
+		return reasonCardinality, fmt.Sprintf("%s in the %d records from offset %d on", what, b.records, b.first)
 	}
 	if skew != 0 {
 		b.skewed++

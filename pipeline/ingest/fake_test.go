@@ -32,6 +32,7 @@ type fakePartition struct {
 	onCommit func(offset int64, metadata string) error
 	away     error          // of Bounds
 	others   map[int]string // marks of the group's other partitions
+	gap      int64          // if not 0: when it is to be read, it and the offset behind it are gone
 	grown    chan struct{}  // closed and replaced when records are added
 }
 
@@ -92,6 +93,9 @@ func (f *fakePartition) Fetch(ctx context.Context) ([]stream.Record, error) {
 		if f.position < 0 {
 			f.position = f.first
 		}
+		if f.gap != 0 && f.position == f.gap {
+			f.first, f.gap = f.gap+2, 0
+		}
 		if f.position < f.first || f.position > f.next {
 			defer f.mu.Unlock()
 			return nil, &stream.OutOfRangeError{Position: f.position, First: f.first, Next: f.next}
@@ -123,6 +127,14 @@ func (f *fakePartition) Marks(context.Context) (map[int]string, error) {
 		marks[f.ID()] = f.metadata
 	}
 	return marks, nil
+}
+
+func (f *fakePartition) FetchBatches(ctx context.Context) ([]stream.Batches, error) {
+	records, err := f.Fetch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []stream.Batches{stream.BatchesOf(records)}, nil
 }
 
 func (f *fakePartition) Commit(_ context.Context, offset int64, metadata string) error {
@@ -244,7 +256,13 @@ func start(t testing.TB, in *Ingest, p stream.Partition) (stop func() error) {
 // that only a broken program needs.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(90 * time.Second)
+	eventuallyWithin(t, 90*time.Second, what, holds)
+}
+
+// eventuallyWithin is eventually for work that is long by itself.
+func eventuallyWithin(t testing.TB, most time.Duration, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(most)
 	for !holds() {
 		if time.Now().After(deadline) {
 			t.Fatalf("still not: %s", what)

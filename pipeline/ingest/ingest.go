@@ -46,12 +46,24 @@ type Writer interface {
 type Config struct {
 	Topic string // part of every block's name; the group's topic
 	// Interval is the shortest time between two blocks of one partition that has
-	// no backlog. A block makes a part in each of ClickHouse's tables, and merging
-	// many small parts is what small blocks cost. An event waits half of it on
-	// average. With a backlog, full blocks follow each other without a pause.
+	// no backlog, over time: after a quiet time a few follow each other at once. A
+	// block makes a part in each of ClickHouse's tables, and merging many small parts
+	// is what small blocks cost; and ClickHouse remembers a number of blocks. With a
+	// backlog, full blocks follow each other without a pause.
 	Interval time.Duration
+	// Linger is how long the first event of a block waits for others, at least. What
+	// comes while the block waits for Interval, or for a slot, is in it as well.
+	Linger   time.Duration
 	RowsMax  int // of a block
 	BytesMax int // of a block's record values; one record may be larger
+	// InsertsMax is how many blocks are decoded and stored at once, those of all
+	// partitions together.
+	InsertsMax int
+	// MemoryBytes bounds what is held of events that are not stored. Half of it is for
+	// what was fetched, compressed as Kafka has it, of which each partition may have an
+	// equal part, but one answer to a fetch in any case. The other half is for the blocks
+	// that are being stored, so it may make blocks smaller than BytesMax.
+	MemoryBytes int64
 	// StopGrace is how long a block whose plan is committed may go on after its
 	// partition's context ended. Less than the group's rebalance timeout.
 	StopGrace time.Duration
@@ -66,14 +78,35 @@ type Config struct {
 // (Config.OpenBlocksMax).
 const SessionTimeoutMax = 30 * time.Second
 
+// Bounds of a process that names none.
+const (
+	InsertsDefault     = 4
+	MemoryBytesDefault = 512 << 20
+	// InsertsMax is about as many as clickhouse.DB has connections.
+	InsertsMax = 64
+)
+
+// MemoryBytesMin has room for blocks of a thousand events or two.
+func MemoryBytesMin(inserts int) int64 {
+	const smallest, blockBytes = 32 << 20, 1 << 20
+	return max(smallest, int64(inserts)*2*blockShare*blockBytes)
+}
+
+// blockShare is what a block takes for each byte of its values: itself, the columns
+// made of it, and the body of the insert, which has it again.
+const blockShare = 3
+
 // DefaultConfig returns the configuration for a topic.
 func DefaultConfig(topic string) Config {
 	return Config{
-		Topic:     topic,
-		Interval:  200 * time.Millisecond,
-		RowsMax:   50_000,
-		BytesMax:  32 << 20,
-		StopGrace: 3 * time.Second,
+		Topic:       topic,
+		Interval:    200 * time.Millisecond,
+		Linger:      10 * time.Millisecond,
+		RowsMax:     50_000,
+		BytesMax:    32 << 20,
+		InsertsMax:  InsertsDefault,
+		MemoryBytes: MemoryBytesDefault,
+		StopGrace:   3 * time.Second,
 
 		OpenBlocksMax: tables.RememberedBlocks / 4,
 	}
@@ -89,6 +122,12 @@ func (c Config) validate() error {
 		return fmt.Errorf("ingest: RowsMax is %d: it must be 1 or more", c.RowsMax)
 	case c.BytesMax < 1:
 		return fmt.Errorf("ingest: BytesMax is %d: it must be 1 or more", c.BytesMax)
+	case c.Linger < 0:
+		return fmt.Errorf("ingest: Linger is %s: it must not be negative", c.Linger)
+	case c.InsertsMax < 1 || c.InsertsMax > InsertsMax:
+		return fmt.Errorf("ingest: InsertsMax is %d: it must be from 1 to %d", c.InsertsMax, InsertsMax)
+	case c.MemoryBytes < MemoryBytesMin(c.InsertsMax):
+		return fmt.Errorf("ingest: MemoryBytes is %d: it must be %d or more for %d inserts at once", c.MemoryBytes, MemoryBytesMin(c.InsertsMax), c.InsertsMax)
 	case c.StopGrace <= 0:
 		return fmt.Errorf("ingest: StopGrace is %s: it must be positive", c.StopGrace)
 	case c.OpenBlocksMax < 1:
@@ -97,11 +136,17 @@ func (c Config) validate() error {
 	return nil
 }
 
+// blockBytesMax is BytesMax, or what MemoryBytes leaves of it.
+func (c Config) blockBytesMax() int {
+	return int(min(int64(c.BytesMax), c.MemoryBytes/2/int64(c.InsertsMax)/blockShare))
+}
+
 // Ingest reads the partitions that it is handed. It is safe for concurrent use.
 type Ingest struct {
 	cfg     Config
 	writer  Writer
 	log     *slog.Logger
+	slots   *slots
 	metrics *metrics
 	deleted *deleted
 	open    openBlocks
@@ -112,21 +157,28 @@ func New(cfg Config, writer Writer, logger *slog.Logger) (*Ingest, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Ingest{cfg: cfg, writer: writer, log: logger, metrics: newMetrics(), deleted: &deleted{read: writer.Tombstones}}, nil
+	s := newSlots(cfg.InsertsMax, cfg.blockBytesMax())
+	return &Ingest{cfg: cfg, writer: writer, log: logger, slots: s, metrics: newMetrics(s, cfg), deleted: &deleted{read: writer.Tombstones}}, nil
 }
 
 // HandlePartition is a stream.Handler: it settles the block that the partition's
 // last reader left, and then block after block until ctx ends. The block in hand
 // is finished within Config.StopGrace. While ClickHouse is away it waits, without
-// losing its place. The error is stream.ErrFenced in the chain when the partition
-// went to another reader, who will do the block in hand again.
+// losing its place, and soon without fetching more. The error is stream.ErrFenced in
+// the chain when the partition went to another reader, who will do the block in hand
+// again.
 func (in *Ingest) HandlePartition(ctx context.Context, p stream.Partition) error {
-	r := &reader{Ingest: in, p: p, log: in.log.With("topic", in.cfg.Topic, "partition", p.ID())}
+	r := &reader{Ingest: in, p: p, log: in.log.With("topic", in.cfg.Topic, "partition", p.ID()), pace: pace{interval: in.cfg.Interval}, end: lagUnknown}
+	r.hand = newHand(handLimits{
+		rows: int64(in.cfg.RowsMax), share: in.metrics.share,
+		held: in.metrics.held, waited: func(d time.Duration) { in.metrics.waited(ctx, waitMemory, d) },
+	})
 	defer in.metrics.track(p.ID(), &r.status)()
 	defer in.open.join()()
+	defer r.hand.drop()
 	err := r.resume(ctx)
 	for err == nil && ctx.Err() == nil {
-		err = r.step(ctx)
+		err = r.follow(ctx)
 	}
 	if ctx.Err() != nil {
 		return nil // stopped: what was not committed is done again by the next reader
@@ -140,101 +192,130 @@ type reader struct {
 	p   stream.Partition
 	log *slog.Logger
 
-	hand      []stream.Record // fetched and in no block yet, in order
-	handBytes int
-	block     block     // memory used again for each block
-	newest    time.Time // of the records seen in the partition; see mark
-	notBefore time.Time // when the next block may begin
-	logged    time.Time // when the last failure of an insert was logged
-	looked    time.Time // when the end of the partition was last looked for
-	provenAt  time.Time // of a proof that no attempt has used yet; see prove
-	status    status    // read by the metrics
+	hand     *hand
+	slot     *slot // while it has one
+	pace     pace
+	newest   time.Time // of the records seen in the partition; see mark
+	logged   time.Time // when the last failure of an insert was logged
+	looked   time.Time // when the end of the partition was last looked for
+	end      int64     // that was found then, or lagUnknown
+	status   status    // read by the metrics
+	provenAt time.Time // of a proof that no attempt has used yet; see prove
 }
 
-// step makes one block and settles it.
-func (r *reader) step(ctx context.Context) error {
-	if err := r.fill(ctx); err != nil || len(r.hand) == 0 {
+// follow makes block after block of what is fetched meanwhile, until a fetch fails, for
+// which it finds a way to go on, or something else does.
+func (r *reader) follow(ctx context.Context) error {
+	fetching, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	r.hand.begin()
+	go func() { ended <- r.hand.fill(fetching, r.p) }()
+	for {
+		more, err := r.await(ctx)
+		if more && err == nil {
+			err = r.step(ctx)
+		}
+		if more && err == nil {
+			continue
+		}
+		stop()
+		if fetchErr := <-ended; err == nil {
+			err = r.afterGap(ctx, fetchErr)
+		}
 		return err
 	}
+}
+
+// await waits until a block may begin, and returns false when nothing is left to make
+// one of.
+func (r *reader) await(ctx context.Context) (bool, error) {
+	for {
+		some, enough, ended, since := r.hand.state()
+		if some && (enough || ended) || !some && ended {
+			return some, ctx.Err()
+		}
+		var due <-chan time.Time
+		if some {
+			wait := max(time.Until(since.Add(r.cfg.Linger)), time.Until(r.pace.due))
+			if wait <= 0 {
+				return true, ctx.Err()
+			}
+			due = time.After(wait)
+		}
+		select {
+		case <-due:
+		case <-r.hand.changed:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}
+
+// step makes one block of what is in hand when there is a slot for it, and settles it.
+func (r *reader) step(ctx context.Context) error {
+	r.lookAgain(ctx)
 	if err := r.hold(ctx); err != nil {
 		return err
 	}
-	n := cut(r.hand, r.cfg.RowsMax, r.cfg.BytesMax)
-	records := r.hand[:n]
-	next := plan{Begin: records[0].Offset, End: records[n-1].Offset + 1, At: records[0].Time.UnixMilli()}
+	if err := r.take(ctx); err != nil {
+		return err
+	}
+	defer r.give()
+	batches, position := r.hand.list()
+	end, full := r.slots.build(r.slot, batches, position, -1, r.cfg.RowsMax, r.cfg.blockBytesMax())
+	records := r.slot.records
+	if len(records) == 0 { // only what a transaction or a compaction left
+		r.hand.settled(end)
+		return nil
+	}
+	next := plan{Begin: records[0].Offset, End: records[len(records)-1].Offset + 1, At: records[0].Time.UnixMilli()}
 	r.newest = stream.Newest(r.newest, records)
 	if err := r.prove(ctx, next); err != nil {
 		return err
 	}
-	r.notBefore = time.Now().Add(r.cfg.Interval)
-	if r.full() {
-		r.notBefore = time.Time{}
+	if !full {
+		r.pace.spend(time.Now())
 	}
-	if err := r.settle(ctx, next, next.End, records); err != nil {
-		return err
-	}
-	r.drop(n)
-	return nil
+	return r.settle(ctx, next, next.End)
 }
 
-// fill takes records in hand: at least one, then what the partition holds beyond
-// it, up to a full block. It may return with empty hands after a gap.
-func (r *reader) fill(ctx context.Context) error {
-	if len(r.hand) == 0 {
-		if err := stream.Sleep(ctx, time.Until(r.notBefore)); err != nil {
-			return err
-		}
-		if err := r.fetch(ctx); err != nil {
-			return r.afterGap(ctx, err)
-		}
-	}
-	if r.full() {
-		return nil
-	}
-	// Up to the end as it is now; what is written meanwhile is for the next block.
-	end, err := r.look(ctx, r.hand[0].Offset)
-	if err != nil {
-		return err
-	}
-	for !r.full() && r.position() < end {
-		// The last offsets may hold no record (the marker of a transaction), and
-		// then a fetch waits for the next one: not with records in hand.
-		fctx, cancel := context.WithTimeout(ctx, r.cfg.Interval)
-		err := r.fetch(fctx)
-		cancel()
-		if err != nil && fctx.Err() != nil && ctx.Err() == nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("fetch from offset %d: %w", r.position(), err)
-		}
-	}
-	return nil
+// take waits for a slot.
+func (r *reader) take(ctx context.Context) (err error) {
+	begun := time.Now()
+	r.slot, err = r.slots.take(ctx)
+	r.metrics.waited(ctx, waitInsert, time.Since(begun))
+	return err
 }
 
-func (r *reader) fetch(ctx context.Context) error {
-	records, err := r.p.Fetch(ctx)
-	if err != nil {
-		return err
+// give gives the slot back, if there is one.
+func (r *reader) give() {
+	if r.slot != nil {
+		r.slots.give(r.slot)
+		r.slot = nil
 	}
-	for i := range records {
-		r.handBytes += len(records[i].Value)
-	}
-	r.hand = append(r.hand, records...)
-	return nil
 }
 
-// look finds the end of the partition, and keeps its distance from offset, up to
-// which everything is stored, as the lag.
-func (r *reader) look(ctx context.Context, offset int64) (end int64, err error) {
+// look finds the end of the partition. Its distance from the offset up to which
+// everything is stored is the lag.
+func (r *reader) look(ctx context.Context) error {
 	r.looked = time.Now()
-	_, end, err = r.p.Bounds(ctx)
+	first, end, err := r.p.Bounds(ctx)
 	if err != nil {
+		r.end = lagUnknown
 		r.status.lag.Store(lagUnknown)
-		return 0, fmt.Errorf("find the end of the partition: %w", err)
+		return fmt.Errorf("find the end of the partition: %w", err)
 	}
-	r.status.lag.Store(max(0, end-offset))
-	return end, nil
+	r.end = end
+	_, settled := r.hand.list()
+	r.lag(max(first, settled))
+	return nil
+}
+
+// lag shows that everything up to offset settled is stored.
+func (r *reader) lag(settled int64) {
+	if r.end != lagUnknown {
+		r.status.lag.Store(max(0, r.end-settled))
+	}
 }
 
 // afterGap goes on elsewhere when the next record is not in the partition, and
@@ -266,33 +347,6 @@ func (r *reader) afterGap(ctx context.Context, err error) error {
 	if err := r.p.Commit(ctx, gap.Next, newMark(plan{}, r.newest).String()); err != nil {
 		return fmt.Errorf("go on at offset %d: %w", gap.Next, err)
 	}
+	r.hand.settled(gap.Next)
 	return nil
-}
-
-// position is the offset after the last record in hand, which must not be empty.
-func (r *reader) position() int64 { return r.hand[len(r.hand)-1].Offset + 1 }
-
-// full reports whether there is a block's worth of records in hand.
-func (r *reader) full() bool { return len(r.hand) >= r.cfg.RowsMax || r.handBytes >= r.cfg.BytesMax }
-
-// drop lets go of the first n records in hand.
-func (r *reader) drop(n int) {
-	for _, record := range r.hand[:n] {
-		r.handBytes -= len(record.Value)
-	}
-	rest := copy(r.hand, r.hand[n:])
-	clear(r.hand[rest:])
-	r.hand = r.hand[:rest]
-}
-
-// cut returns how many of records, which must not be empty, make one block.
-func cut(records []stream.Record, rowsMax, bytesMax int) int {
-	bytes := 0
-	for i := range records {
-		bytes += len(records[i].Value)
-		if i == rowsMax || (i > 0 && bytes > bytesMax) {
-			return i
-		}
-	}
-	return len(records)
 }

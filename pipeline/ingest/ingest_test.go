@@ -28,27 +28,41 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 	f("RowsMax is 0", func(c *Config) { c.RowsMax = 0 })
 	f("BytesMax is -1", func(c *Config) { c.BytesMax = -1 })
 	f("OpenBlocksMax is 0", func(c *Config) { c.OpenBlocksMax = 0 })
+	f("Linger is -1ns", func(c *Config) { c.Linger = -1 })
+	f("InsertsMax is 0", func(c *Config) { c.InsertsMax = 0 })
+	f("InsertsMax is 65", func(c *Config) { c.InsertsMax = 65 })
+	f("MemoryBytes is 1000", func(c *Config) { c.MemoryBytes = 1000 })
 	f("StopGrace is 0s", func(c *Config) { c.StopGrace = 0 })
 }
 
-func TestCut(t *testing.T) {
-	f := func(sizes []int, rowsMax, bytesMax, want int) {
+func TestBuildEndsABlockWhereItIsFull(t *testing.T) {
+	f := func(sizes []int, rowsMax, bytesMax, want int, wantFull bool) {
 		t.Helper()
-		var records []stream.Record
-		for _, n := range sizes {
-			records = append(records, stream.Record{Value: make([]byte, n)})
+		var batches []stream.Batches
+		for i, n := range sizes {
+			batches = append(batches, stream.BatchesOf([]stream.Record{{Offset: int64(i), Value: make([]byte, n)}}))
 		}
-		if got := cut(records, rowsMax, bytesMax); got != want {
-			t.Errorf("cut(%v, %d, %d) = %d, want %d", sizes, rowsMax, bytesMax, got, want)
+		s := newSlots(1, bytesMax)
+		slot, err := s.take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, full := s.build(slot, batches, 0, -1, rowsMax, bytesMax)
+		if len(slot.records) != want || next != int64(want) || full != wantFull {
+			t.Errorf("build(%v, %d, %d) takes %d, up to %d, full: %t, want %d, %t", sizes, rowsMax, bytesMax, len(slot.records), next, full, want, wantFull)
+		}
+		// Built again it is as large, whatever the bounds are by then.
+		if s.build(slot, batches, 0, next, 1, 1); len(slot.records) != want {
+			t.Errorf("%v, %d, %d: built again it has %d records, want %d", sizes, rowsMax, bytesMax, len(slot.records), want)
 		}
 	}
-	f([]int{1, 1, 1}, 10, 10, 3)
-	f([]int{1, 1, 1}, 2, 10, 2)
-	f([]int{1, 1, 1}, 3, 10, 3)
-	f([]int{4, 4, 4}, 10, 10, 2)
-	f([]int{5, 5, 1}, 10, 10, 2)
-	f([]int{50, 1}, 10, 10, 1) // larger than a block: alone
-	f([]int{0, 0, 50}, 10, 10, 2)
+	f([]int{1, 1, 1}, 10, 10, 3, false)
+	f([]int{1, 1, 1}, 2, 10, 2, true)
+	f([]int{1, 1, 1}, 3, 10, 3, true)
+	f([]int{4, 4, 4}, 10, 10, 2, true)
+	f([]int{5, 5, 1}, 10, 10, 2, true)
+	f([]int{50, 1}, 10, 10, 1, true) // larger than a block: alone
+	f([]int{0, 0, 50}, 10, 10, 2, true)
 }
 
 // The protocol, line by line: plan, insert, commit.

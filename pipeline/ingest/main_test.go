@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -77,12 +78,21 @@ var databases atomic.Int64
 // openDB returns migrated tables in a database of their own.
 func openDB(t testing.TB, addr string) *clickhouse.DB {
 	t.Helper()
-	return openNamed(t, addr, newName())
+	db, _ := openNamed(t, addr)
+	return db
+}
+
+// openNamed is openDB for those who ask the server themselves.
+func openNamed(t testing.TB, addr string) (*clickhouse.DB, string) {
+	t.Helper()
+	database := newName()
+	return openAs(t, addr, database), database
 }
 
 func newName() string { return fmt.Sprintf("ingest_%d_%d", time.Now().UnixNano(), databases.Add(1)) }
 
-func openNamed(t testing.TB, addr, database string) *clickhouse.DB {
+// openAs is another process's way to tables that may be there.
+func openAs(t testing.TB, addr, database string) *clickhouse.DB {
 	t.Helper()
 	cfg := clickhouse.DefaultConfig(addr)
 	cfg.Database = database
@@ -91,7 +101,7 @@ func openNamed(t testing.TB, addr, database string) *clickhouse.DB {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(db.Close(), exec(addr, "DROP DATABASE IF EXISTS "+database+" SYNC")); err != nil {
+		if err := errors.Join(db.Close(), drop(addr, database)); err != nil {
 			t.Error(err)
 		}
 	})
@@ -101,19 +111,26 @@ func openNamed(t testing.TB, addr, database string) *clickhouse.DB {
 	return db
 }
 
-// exec runs a statement that is none of the program's.
-func exec(addr, statement string) error {
+// drop removes a test's database.
+func drop(addr, database string) error {
+	_, err := ask(addr, "DROP DATABASE IF EXISTS "+database+" SYNC")
+	return err
+}
+
+// ask sends a statement and returns the answer.
+func ask(addr, statement string) (string, error) {
 	res, err := http.Post(addr, "text/plain", strings.NewReader(statement))
 	if err != nil {
-		return err
+		return "", err
 	}
-	if err := res.Body.Close(); err != nil {
-		return err
+	body, err := io.ReadAll(res.Body)
+	if err := errors.Join(err, res.Body.Close()); err != nil {
+		return "", err
 	}
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: HTTP %d", statement, res.StatusCode)
+		return "", fmt.Errorf("%s: HTTP %d: %s", statement, res.StatusCode, body)
 	}
-	return nil
+	return strings.TrimSpace(string(body)), nil
 }
 
 // cluster is a real broker with one topic.
@@ -152,10 +169,18 @@ func (c *cluster) produce(partition int, values ...[]byte) {
 		if schema.DecodeEvent(v, &e) == nil {
 			c.sampledOut.Add(e.Gateway.SampledOut)
 		}
-		records[i] = kafka.Record{Time: noon, Value: kafka.NewBytes(v), Headers: []kafka.Header{
-			{Key: "account", Value: []byte(testAccount)}, {Key: "schema", Value: []byte("1")},
-		}}
+		records[i] = kafka.Record{Time: noon, Value: kafka.NewBytes(v), Headers: headersOf(testAccount)}
 	}
+	c.produceRecords(partition, records...)
+}
+
+func headersOf(account string) []kafka.Header {
+	return []kafka.Header{{Key: "account", Value: []byte(account)}, {Key: "schema", Value: []byte("1")}}
+}
+
+// produceRecords writes records of any kind as one batch.
+func (c *cluster) produceRecords(partition int, records ...kafka.Record) {
+	c.t.Helper()
 	answer, err := c.client.Produce(c.t.Context(), &kafka.ProduceRequest{
 		Topic: "topic", Partition: partition, RequiredAcks: kafka.RequireAll, Compression: kafka.Zstd, Records: kafka.NewRecordReader(records...),
 	})
@@ -165,7 +190,7 @@ func (c *cluster) produce(partition int, values ...[]byte) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.produced.Add(int64(len(values)))
+	c.produced.Add(int64(len(records)))
 }
 
 // produceGood writes n good events to every partition.

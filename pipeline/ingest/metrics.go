@@ -11,7 +11,6 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"tidegate/internal/telemetry"
-	"tidegate/pipeline/stream"
 	tables "tidegate/schema/clickhouse"
 )
 
@@ -38,6 +37,10 @@ type metrics struct {
 	blockRows     metric.Int64Histogram
 	blockDuration metric.Float64Histogram
 	age           metric.Float64Histogram
+	waiting       metric.Float64Counter
+
+	heldMax   int64        // half of Config.MemoryBytes: that of what was fetched
+	heldBytes atomic.Int64 // fetched and not stored, all partitions
 
 	mu      sync.Mutex
 	readers map[*status]int // partition of each reader, guarded by mu
@@ -52,7 +55,13 @@ type status struct {
 // lagUnknown is shown as nothing at all.
 const lagUnknown = -1
 
-func newMetrics() *metrics {
+// What a reader waits for; values of the label "for" of tidegate_ingest_wait_seconds_total.
+const (
+	waitInsert = "insert" // one of Config.InsertsMax
+	waitMemory = "memory" // its share of Config.MemoryBytes, or the block before
+)
+
+func newMetrics(s *slots, cfg Config) *metrics {
 	meter := telemetry.Meter("tidegate/pipeline/ingest")
 	count := func(name, description string) metric.Int64Counter {
 		return must(meter.Int64Counter(name, metric.WithDescription(description)))
@@ -74,8 +83,11 @@ func newMetrics() *metrics {
 			metric.WithExplicitBucketBoundaries(1, 10, 100, 1_000, 10_000, 50_000))),
 		blockDuration: seconds("tidegate_ingest_block_duration_seconds", "Time to decode, store and commit a block, repeats included."),
 		age:           seconds("tidegate_ingest_age_seconds", "Age of a block's oldest record when the block became visible."),
+		waiting:       must(meter.Float64Counter("tidegate_ingest_wait_seconds_total", metric.WithDescription("Time that partitions waited, by what for: insert (for one of --ingest-inserts), memory (with the fetch of more, because enough is in memory)."), metric.WithUnit("s"))),
+		heldMax:       cfg.MemoryBytes / 2,
 		readers:       map[*status]int{},
 	}
+	m.pressure(meter, s)
 	lag := must(meter.Int64ObservableGauge("tidegate_ingest_lag_offsets", metric.WithDescription("Offsets that are not stored yet, by partition.")))
 	blocked := must(meter.Float64ObservableGauge("tidegate_ingest_blocked_seconds", metric.WithUnit("s"),
 		metric.WithDescription("How long ClickHouse has refused the block in hand, by partition; 0 when it has not.")))
@@ -96,6 +108,39 @@ func newMetrics() *metrics {
 		return nil
 	}, lag, blocked))
 	return m
+}
+
+// pressure shows how full what is bounded is.
+func (m *metrics) pressure(meter metric.Meter, s *slots) {
+	held := must(meter.Int64ObservableGauge("tidegate_ingest_held_bytes", metric.WithUnit("By"),
+		metric.WithDescription("Bytes of events in memory that are not stored, by where: fetched (as Kafka has them), blocks (decoded, columns and bodies of inserts not counted).")))
+	heldMax := must(meter.Int64ObservableGauge("tidegate_ingest_held_bytes_max", metric.WithUnit("By"),
+		metric.WithDescription("Bytes of fetched events at which partitions stop to fetch.")))
+	inserts := must(meter.Int64ObservableGauge("tidegate_ingest_inserts", metric.WithDescription("Blocks that are being decoded and stored.")))
+	insertsMax := must(meter.Int64ObservableGauge("tidegate_ingest_inserts_max", metric.WithDescription("Blocks that may be decoded and stored at once.")))
+	must(meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		where := func(name string) metric.ObserveOption { return metric.WithAttributes(attribute.String("where", name)) }
+		o.ObserveInt64(held, m.heldBytes.Load(), where("fetched"))
+		o.ObserveInt64(held, s.bytes.Load(), where("blocks"))
+		o.ObserveInt64(heldMax, m.heldMax)
+		o.ObserveInt64(inserts, int64(s.inUse()))
+		o.ObserveInt64(insertsMax, int64(s.max))
+		return nil
+	}, held, heldMax, inserts, insertsMax))
+}
+
+// held counts bytes that were fetched, or, negative, stored.
+func (m *metrics) held(bytes int64) { m.heldBytes.Add(bytes) }
+
+// share is what each partition may hold of what was fetched.
+func (m *metrics) share() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.heldMax / int64(max(1, len(m.readers)))
+}
+
+func (m *metrics) waited(ctx context.Context, what string, d time.Duration) {
+	m.waiting.Add(ctx, d.Seconds(), metric.WithAttributes(attribute.String("for", what)))
 }
 
 // must is for instruments: their names are constants, so an error is a mistake
@@ -120,29 +165,48 @@ func (m *metrics) track(partition int, s *status) (untrack func()) {
 	}
 }
 
-// settled counts a block that is stored and committed.
-func (m *metrics) settled(ctx context.Context, b *block, records []stream.Record, took time.Duration) {
-	bytes := 0
-	for i := range records {
-		bytes += len(records[i].Value)
+// counts of a block, which are taken while it is in its slot.
+type counts struct {
+	records, bytes, events, skewed, deleted int64
+	quarantined                             map[string]int64 // by reason, less what was deleted
+	first                                   time.Time        // of the first record; zero where there is none
+}
+
+func countsOf(s *slot) counts {
+	c := counts{records: int64(len(s.records)), events: int64(s.block.events.Len()), skewed: int64(s.block.skewed), deleted: int64(s.block.deleted)}
+	for i := range s.records {
+		c.bytes += int64(len(s.records[i].Value))
 	}
-	m.eventsIn.Add(ctx, int64(len(records)))
-	m.bytesIn.Add(ctx, int64(bytes))
-	m.eventsOut.Add(ctx, int64(b.events.Len()))
-	m.skewed.Add(ctx, int64(b.skewed))
-	if b.deleted > 0 {
-		m.lost(ctx, tables.ReasonDeleted, int64(b.deleted))
+	if len(s.records) > 0 {
+		c.first = s.records[0].Time
 	}
-	for _, reason := range b.quarantine.Reason {
-		if reason == tables.ReasonDeleted {
-			continue
+	if s.block.quarantine.Len() > 0 {
+		c.quarantined = map[string]int64{}
+		for _, reason := range s.block.quarantine.Reason {
+			if reason != tables.ReasonDeleted {
+				c.quarantined[reason]++
+			}
 		}
-		m.quarantined.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", reason)))
 	}
-	m.blockRows.Record(ctx, int64(len(records)))
+	return c
+}
+
+// settled counts a block that is stored and committed.
+func (m *metrics) settled(ctx context.Context, c counts, took time.Duration) {
+	m.eventsIn.Add(ctx, c.records)
+	m.bytesIn.Add(ctx, c.bytes)
+	m.eventsOut.Add(ctx, c.events)
+	m.skewed.Add(ctx, c.skewed)
+	for reason, n := range c.quarantined {
+		m.quarantined.Add(ctx, n, metric.WithAttributes(attribute.String("reason", reason)))
+	}
+	if c.deleted > 0 {
+		m.lost(ctx, tables.ReasonDeleted, c.deleted)
+	}
+	m.blockRows.Record(ctx, c.records)
 	m.blockDuration.Record(ctx, took.Seconds())
-	if len(records) > 0 {
-		m.age.Record(ctx, time.Since(records[0].Time).Seconds())
+	if !c.first.IsZero() {
+		m.age.Record(ctx, time.Since(c.first).Seconds())
 	}
 }
 

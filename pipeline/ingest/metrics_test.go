@@ -80,7 +80,7 @@ func TestLagIsFreshOrAbsent(t *testing.T) {
 		}
 		start(t, newIngest(t, w, nil), p)
 		pass := func() {
-			time.Sleep(3 * lagInterval)
+			time.Sleep(15 * time.Second) // longer than any pause before another try
 			synctest.Wait()
 		}
 		pass()
@@ -143,16 +143,23 @@ func series(t *testing.T, reader *metric.ManualReader, name string, labels ...at
 			}
 			switch data := m.Data.(type) {
 			case metricdata.Sum[int64]:
-				for _, point := range data.DataPoints {
-					if len(labels) == 0 || point.Attributes.Equals(&want) {
-						return float64(point.Value), true
-					}
-				}
+				return point(data.DataPoints, want)
+			case metricdata.Sum[float64]:
+				return point(data.DataPoints, want)
 			case metricdata.Gauge[int64]:
-				return float64(data.DataPoints[0].Value), true
+				return point(data.DataPoints, want)
 			case metricdata.Gauge[float64]:
-				return data.DataPoints[0].Value, true
+				return point(data.DataPoints, want)
 			}
+		}
+	}
+	return 0, false
+}
+
+func point[N int64 | float64](points []metricdata.DataPoint[N], want attribute.Set) (float64, bool) {
+	for _, p := range points {
+		if want.Len() == 0 || p.Attributes.Equals(&want) {
+			return float64(p.Value), true
 		}
 	}
 	return 0, false

@@ -131,7 +131,7 @@ func (r *reader) hold(ctx context.Context) error {
 			r.logged = now
 			r.log.Error("waiting for another partition: ClickHouse refuses its block, or nobody reads it, and would forget the block if others went on", "waits_for", partition)
 		}
-		r.lookAgain(ctx, r.hand[0].Offset)
+		r.lookAgain(ctx)
 		if err := stream.Sleep(ctx, openInterval); err != nil {
 			return err
 		}

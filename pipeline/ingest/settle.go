@@ -12,14 +12,15 @@ import (
 	"tidegate/internal/errs"
 	"tidegate/internal/telemetry"
 	"tidegate/pipeline/stream"
+	"tidegate/schema"
 )
 
 // logInterval is the shortest time between two lines about one partition's trouble.
 const logInterval = 5 * time.Second
 
-// The lag is looked up so often, and for so long at most, while a block waits.
+// The lag is looked up so often, and for so long at most.
 const (
-	lagInterval = 5 * time.Second
+	lagInterval = time.Second
 	lagTimeout  = time.Second
 )
 
@@ -42,14 +43,15 @@ func (r *reader) resume(ctx context.Context) error {
 		r.log.Error("the group's metadata is not what ingest writes; going on at the committed offset", "offset", offset, "error", err.Error())
 	}
 	r.newest = m.newest()
-	if _, err := r.look(ctx, offset); err != nil {
+	r.seek(offset)
+	if err := r.look(ctx); err != nil {
 		return err
 	}
 	// A plan is settled before the next block is planned: rows behind it say that it was.
 	if skipped, err := r.skipStored(ctx, max(offset, m.End)); skipped || err != nil {
 		return err
 	}
-	r.p.SeekTo(offset)
+	r.seek(offset)
 	if m.plan == (plan{}) {
 		return nil
 	}
@@ -66,15 +68,19 @@ func (r *reader) repeat(ctx context.Context, planned plan) error {
 		return nil // the partition is another one now; the next fetch says so
 	}
 	from, to := max(planned.Begin, first), min(planned.End, next)
-	records, err := r.readRange(ctx, from, to)
-	if err != nil {
+	if err := r.readRange(ctx, from, to); err != nil {
 		return fmt.Errorf("repeat block %d to %d: %w", planned.Begin, planned.End, err)
 	}
+	if err := r.take(ctx); err != nil {
+		return err
+	}
+	defer r.give()
+	records := r.rebuild(from, to)
 	if len(records) > 0 && records[0].Offset == planned.Begin && records[0].Time.UnixMilli() != planned.At {
 		r.log.Error("the planned block's first record is another one now: the topic was made anew; starting at its beginning",
 			"from_offset", planned.Begin, "to_offset", first)
 		r.newest = time.Time{}
-		r.p.SeekTo(first)
+		r.seek(first)
 		return nil
 	}
 	r.newest = stream.Newest(r.newest, records)
@@ -83,8 +89,25 @@ func (r *reader) repeat(ctx context.Context, planned plan) error {
 	r.missing(ctx, reasonRetention, planned.Begin, min(from, to))
 	r.missing(ctx, reasonTruncated, to, planned.End)
 	r.log.Info("repeating the block that was planned last", "begin", planned.Begin, "end", planned.End, "records", len(records))
-	r.p.SeekTo(to)
-	return r.settle(ctx, planned, to, records)
+	if err := r.settle(ctx, planned, to); err != nil {
+		return err
+	}
+	r.seek(to)
+	return nil
+}
+
+// seek makes offset the next to be fetched, with an empty hand.
+func (r *reader) seek(offset int64) {
+	r.p.SeekTo(offset)
+	r.hand.drop()
+	r.hand.settled(offset)
+}
+
+// rebuild decodes what is in hand from offset from up to, but not including, to.
+func (r *reader) rebuild(from, to int64) []stream.Record {
+	batches, _ := r.hand.list()
+	r.slots.build(r.slot, batches, from, to, r.cfg.RowsMax, r.cfg.BytesMax)
+	return r.slot.records
 }
 
 // missing counts and tells that Kafka no longer has a planned block's offsets
@@ -98,61 +121,52 @@ func (r *reader) missing(ctx context.Context, reason string, from, to int64) {
 		"reason", reason, "from_offset", from, "to_offset", to)
 }
 
-// readRange returns the records from offset from up to, but not including, to.
-func (r *reader) readRange(ctx context.Context, from, to int64) ([]stream.Record, error) {
-	var records []stream.Record
-	r.p.SeekTo(from)
+// readRange takes in hand what holds the records from offset from up to, but not
+// including, to: a block as it was planned, whatever the bounds are now.
+func (r *reader) readRange(ctx context.Context, from, to int64) error {
+	r.seek(from)
 	for from < to {
-		more, err := r.p.Fetch(ctx)
+		batches, err := r.p.FetchBatches(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("fetch from offset %d: %w", from, err)
+			return fmt.Errorf("fetch from offset %d: %w", from, err)
 		}
-		for _, record := range more {
-			from = record.Offset + 1
-			if record.Offset < to {
-				records = append(records, record)
-			}
-		}
+		r.hand.put(batches)
+		from = batches[len(batches)-1].Next
 	}
-	return records, nil
+	return nil
 }
 
-// settle stores the records of a plan that is committed, and commits end. It
-// repeats what fails until it succeeds or ctx ends; an insert that is under way
-// then may still finish.
-func (r *reader) settle(ctx context.Context, planned plan, end int64, records []stream.Record) (err error) {
+// settle stores the records in the slot, those of a plan that is committed, gives the
+// slot back, commits end and lets go of what lies before it. It repeats what fails until
+// it succeeds or ctx ends; an insert that is under way then may still finish.
+func (r *reader) settle(ctx context.Context, planned plan, end int64) (err error) {
 	token := planned.token(r.cfg.Topic, r.p.ID())
 	ctx, span := telemetry.Tracer("tidegate/pipeline/ingest").Start(ctx, "ingest.block", trace.WithAttributes(
-		attribute.String("token", token), attribute.Int("records", len(records))))
+		attribute.String("token", token), attribute.Int("records", len(r.slot.records))))
 	defer func() { telemetry.End(span, err) }()
 	finishing, cancel := outlive(ctx, r.cfg.StopGrace)
 	defer cancel()
 
 	start := time.Now()
-	err = r.store(ctx, planned, func() (err error) {
-		r.block.tombstones, err = r.deleted.current(finishing)
+	var gone *schema.Tombstones
+	err = r.store(ctx, planned, end, func() (err error) {
+		gone, err = r.deleted.current(finishing)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("look up what is deleted before block %s: %w", token, err)
 	}
-	decodeBlock(&r.block, r.p.ID(), records)
-	err = r.store(ctx, planned, func() error {
-		if err := r.stamp(ctx, planned, &r.block); err != nil {
+	var stored counts
+	err = r.store(ctx, planned, end, func() error {
+		r.slot.block.tombstones = gone
+		decodeBlock(&r.slot.block, r.p.ID(), r.slot.records)
+		stored = countsOf(r.slot)
+		if err := r.stamp(ctx, planned, &r.slot.block); err != nil {
 			return err
 		}
-		// The quarantine first: its rows are few, and events that are visible
-		// mean that the block is complete.
-		if r.block.quarantine.Len() > 0 {
-			if err := r.writer.InsertQuarantine(finishing, token, &r.block.quarantine); err != nil {
-				return err
-			}
-		}
-		if r.block.events.Len() == 0 {
-			return nil
-		}
-		return r.writer.InsertEvents(finishing, token, &r.block.events)
+		return r.insert(finishing, token, &r.slot.block)
 	})
+	r.give()
 	if err != nil {
 		return fmt.Errorf("store block %s: %w", token, err)
 	}
@@ -160,17 +174,33 @@ func (r *reader) settle(ctx context.Context, planned plan, end int64, records []
 		return fmt.Errorf("commit block %s: %w", token, err)
 	}
 	r.open.settle()
-	r.metrics.settled(finishing, &r.block, records, time.Since(start))
-	if lag := r.status.lag.Load(); lag != lagUnknown {
-		r.status.lag.Store(max(0, lag-(end-planned.Begin)))
-	}
+	r.hand.settled(end)
+	r.metrics.settled(finishing, stored, time.Since(start))
+	r.lag(end)
 	return nil
+}
+
+func (r *reader) insert(ctx context.Context, token string, b *block) error {
+	// The quarantine first: its rows are few, and events that are visible
+	// mean that the block is complete.
+	if b.quarantine.Len() > 0 {
+		if err := r.writer.InsertQuarantine(ctx, token, &b.quarantine); err != nil {
+			return err
+		}
+	}
+	if b.events.Len() == 0 {
+		return nil
+	}
+	return r.writer.InsertEvents(ctx, token, &b.events)
 }
 
 // store calls insert until it succeeds, with growing pauses, or ctx ends. There is
 // no error after which giving up would be right: skipping the block would lose
 // events, and the next one would fail as well. So it stays, and makes it heard.
-func (r *reader) store(ctx context.Context, planned plan, insert func() error) error {
+//
+// It waits without its slot, which others can use if it is only this block that
+// ClickHouse refuses, and decodes the block again when it has another one.
+func (r *reader) store(ctx context.Context, planned plan, end int64, insert func() error) error {
 	token := planned.token(r.cfg.Topic, r.p.ID())
 	defer r.status.blockedSince.Store(0)
 	for attempt := 0; ; attempt++ {
@@ -195,22 +225,26 @@ func (r *reader) store(ctx context.Context, planned plan, insert func() error) e
 			r.logged = now
 			r.log.Error("the block could not be stored; trying again", "token", token, "attempts", attempt+1, "reason", reason, "error", err.Error())
 		}
-		r.lookAgain(ctx, planned.Begin)
+		r.give()
+		r.lookAgain(ctx)
 		if err := stream.Sleep(ctx, stream.Backoff(attempt)); err != nil {
 			return err
 		}
+		if err := r.take(ctx); err != nil {
+			return err
+		}
+		r.rebuild(planned.Begin, end)
 	}
 }
 
-// lookAgain keeps the lag fresh while a block that begins at offset waits, without
-// delaying it for long.
-func (r *reader) lookAgain(ctx context.Context, offset int64) {
+// lookAgain keeps the lag fresh without delaying a block for long.
+func (r *reader) lookAgain(ctx context.Context) {
 	if time.Since(r.looked) < lagInterval {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, lagTimeout)
 	defer cancel()
-	_, _ = r.look(ctx, offset) // when Kafka is away too, the lag is unknown
+	_ = r.look(ctx) // when Kafka is away too, the lag is unknown
 }
 
 // outlive returns a context with ctx's values that ends grace after ctx does.

@@ -1,5 +1,7 @@
 package ingest
 
+import "fmt"
+
 // Columns of words: of each there are few different ones in a block.
 const (
 	wordScript = iota
@@ -78,6 +80,10 @@ func (e *event) tooLong(account string) string {
 // shorten cuts a name that may be of any length.
 func shorten(name string) string { return name[:min(len(name), keyBytesMax)] }
 
+// accountsMax different accounts may be in a block. No more of them can be in use in the
+// few seconds of one; the header that names them is the word of whoever wrote the record.
+const accountsMax = 10_000
+
 // cell is what an event is counted under, besides its time.
 type cell struct{ account, script, version, outcome string }
 
@@ -91,18 +97,21 @@ type cells struct {
 
 func (c *cells) reset() { *c = cells{known: map[cell]struct{}{}, used: map[string]int{}} }
 
-// has reports whether there is a place for a cell, and takes it.
-func (c *cells) has(k cell) bool {
+// full takes a place for a cell, or says of what there are too many already.
+func (c *cells) full(k cell) string {
 	if k == c.last {
-		return true
+		return ""
 	}
 	if _, known := c.known[k]; !known {
-		if c.used[k.account] >= cellsMax {
-			return false
+		switch n := c.used[k.account]; {
+		case n >= cellsMax:
+			return fmt.Sprintf("the account has more than %d different combinations of script, version and outcome", cellsMax)
+		case n == 0 && len(c.used) >= accountsMax:
+			return fmt.Sprintf("there are more than %d accounts", accountsMax)
 		}
 		c.used[k.account]++
 		c.known[k] = struct{}{}
 	}
 	c.last = k
-	return true
+	return ""
 }

@@ -125,6 +125,10 @@ func (r *reader) Fetch(ctx context.Context) ([]stream.Record, error) {
 	return r.memory.Fetch(ctx, r.ID(), r.position, true)
 }
 
+func (r *reader) FetchBatches(ctx context.Context) ([]stream.Batches, error) {
+	return r.memory.FetchBatches(ctx, r.ID(), r.position, true)
+}
+
 // FetchBatches makes the memory what all jobs read.
 func (m *memory) FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Batches, error) {
 	records, err := m.Fetch(ctx, partition, offset, wait)

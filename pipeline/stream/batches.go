@@ -1,6 +1,10 @@
 package stream
 
-import "slices"
+import (
+	"encoding/binary"
+	"slices"
+	"time"
+)
 
 // Batches are some record batches of one partition, complete and undamaged, as the
 // broker keeps them: compressed, most often. Nobody changes them, and any number of
@@ -28,7 +32,41 @@ func BatchesOf(records []Record) Batches {
 }
 
 // Size returns the bytes that they take in memory.
-func (b *Batches) Size() int { return cap(b.data) }
+func (b *Batches) Size() int {
+	size := cap(b.data)
+	for i := range b.records {
+		size += recordBytes + len(b.records[i].Value)
+	}
+	return size
+}
+
+// Single takes them apart into Batches of one record batch each: where one cannot be
+// decoded, the others can.
+func (b *Batches) Single() []Batches {
+	if b.records != nil {
+		return []Batches{*b}
+	}
+	var list []Batches
+	for data := b.data; len(data) > 0; {
+		batch, rest, err := takeBatch(data)
+		if err != nil || batch == nil {
+			break // cut has seen that they are whole
+		}
+		list = append(list, Batches{First: max(batch.base(), b.First), Next: batch.end(), data: slices.Clip(batch)})
+		data = rest
+	}
+	return list
+}
+
+// Raw stands for Batches that cannot be decoded: the offset of the first, the time that
+// its header has, and as the value what the broker holds of them.
+func (b *Batches) Raw() Record {
+	if len(b.data) < batchHeaderBytes {
+		return Record{Offset: b.First}
+	}
+	ms := int64(binary.BigEndian.Uint64(b.data[atFirstTimestamp:])) // #nosec G115 -- as the protocol has it
+	return Record{Offset: b.First, Time: time.UnixMilli(ms), Value: b.data}
+}
 
 // cut takes the record batches of an answer apart, as far as they are complete and have
 // records from offset first on. It returns the offset behind the last one.
@@ -78,6 +116,9 @@ func cut(data []byte, first int64) (pieces []Batches, next int64, err error) {
 	return pieces, next, nil
 }
 
+// recordBytes are those of a Record itself.
+const recordBytes = 112
+
 // Memory is what the records of one Decode lie in. The next Decode uses it again. The
 // zero value is ready. It belongs to one goroutine at a time.
 type Memory struct {
@@ -107,6 +148,5 @@ func (b *Batches) Decode(m *Memory) ([]Record, error) {
 
 // Size returns the bytes of the memory.
 func (m *Memory) Size() int {
-	const recordBytes = 112
 	return cap(m.decoder.text) + cap(m.records)*recordBytes
 }

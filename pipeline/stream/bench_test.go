@@ -115,7 +115,7 @@ func BenchmarkFetch(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	part := &partition{group: NewGroup(GroupConfig{Config: cfg, GroupID: "g", Logger: quiet}), client: client}
+	part := &partition{group: NewGroup(GroupConfig{Config: cfg, GroupID: "g", Logger: quiet}), client: client, reader: mustReader(b, cfg)}
 	b.ReportAllocs()
 	records := 0
 	for b.Loop() {

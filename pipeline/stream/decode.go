@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	// batchTextMax bounds a decompressed batch. Producers' batches are of a megabyte.
-	batchTextMax = 128 << 20
+	// batchTextMax bounds a decompressed batch, and batchRecordsMax what is made of one.
+	// Producers' batches are of a megabyte.
+	batchTextMax    = 128 << 20
+	batchRecordsMax = 1 << 20
 
 	attributeCodec      = 0x07
 	attributeAppendTime = 0x08 // records have the time of the broker
@@ -180,6 +182,9 @@ func (d *recordDecoder) records(records []Record, batch rawBatch, text []byte, b
 	from := int64(be.Uint64(batch[atFirstTimestamp:]))                                           // #nosec G115 -- as the protocol has it
 	highest, count := int64(be.Uint64(batch[atMaxTimestamp:])), be.Uint32(batch[atRecordCount:]) // #nosec G115 -- as the protocol has it
 	appendTime := batch.attributes()&attributeAppendTime != 0
+	if count > batchRecordsMax {
+		return records, fmt.Errorf("it has %d records, more than %d", count, batchRecordsMax)
+	}
 	const leastBytes = 7 // of a record
 	records = slices.Grow(records, min(int(count), len(text)/leastBytes))
 	all := cursor{rest: text}

@@ -143,6 +143,60 @@ func FuzzDecodeRecords(f *testing.F) {
 	})
 }
 
+// Whatever a broker sends, batches cover what they were cut from, in order; taken apart
+// they are the same, and have the same records where those can be decoded.
+func FuzzBatches(f *testing.F) {
+	f.Add(wire(encode(testEvents(3), "1"), 7), int64(0))
+	f.Add(slices.Concat(wire(encode(testEvents(3), "1"), 7), wire(encode(testEvents(1), ""), 20)), int64(9))
+	f.Add(slices.Concat(wire(encode(testEvents(3), "1"), 7), wire(encode(testEvents(1), ""), 20)[:70]), int64(7))
+	f.Fuzz(func(t *testing.T, data []byte, first int64) {
+		data = bytes.Clone(data)
+		for rest := data; len(rest) >= batchHeaderBytes; {
+			end := atLeaderEpoch + int(binary.BigEndian.Uint32(rest[atBatchLength:]))
+			if end < batchHeaderBytes || end > len(rest) {
+				break
+			}
+			binary.BigEndian.PutUint32(rest[atChecksum:], crc32.Checksum(rest[atAttributes:end], castagnoli))
+			rest = rest[end:]
+		}
+		pieces, next, err := cut(data, first)
+		if err != nil {
+			return
+		}
+		if next < first {
+			t.Fatalf("went from %d back to %d", first, next)
+		}
+		for i := range pieces {
+			b := &pieces[i]
+			singles, size := b.Single(), 0
+			for j := range singles {
+				size += singles[j].Size()
+				if raw := singles[j].Raw(); len(raw.Value) != singles[j].Size() {
+					t.Fatalf("a batch of %d bytes is shown with %d", singles[j].Size(), len(raw.Value))
+				}
+			}
+			if size != b.Size() {
+				t.Fatalf("batches of %d bytes are taken apart into %d", b.Size(), size)
+			}
+			records, err := b.Decode(new(Memory))
+			if err != nil {
+				continue
+			}
+			for j := range singles {
+				part, err := singles[j].Decode(new(Memory))
+				if err != nil || len(part) > len(records) {
+					t.Fatalf("batch %d alone: %d records of %d, %v", j, len(part), len(records), err)
+				}
+				sameRecords(t, part, records[:len(part)])
+				records = records[len(part):]
+			}
+			if len(records) > 0 {
+				t.Fatalf("%d records are in no batch", len(records))
+			}
+		}
+	})
+}
+
 func BenchmarkDecode(b *testing.B) {
 	var events []event
 	for i := range 1000 {

@@ -274,3 +274,14 @@ func (f *follower) report(id int, err error) {
 		f.cfg.Outage(err)
 	}
 }
+
+// withoutDeadline returns a context that is canceled when ctx ends, and does not
+// tell beforehand when that will be.
+func withoutDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	open, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	return open, func() {
+		stop()
+		cancel()
+	}
+}

@@ -85,10 +85,15 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 	}
 	client := newClient(g.cfg.Config)
 	defer closeClient(client)
+	reader, err := NewReader(g.cfg.Config, g.cfg.Logger)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
 	g.countPartitions(ctx, client)
 	conns := &openConns{security: g.cfg.Security, conns: map[net.Conn]struct{}{}}
 	for ctx.Err() == nil {
-		if err := g.runMember(ctx, client, conns, handler); err != nil {
+		if err := g.runMember(ctx, client, reader, conns, handler); err != nil {
 			return err
 		}
 	}
@@ -99,7 +104,7 @@ func (g *Group) Run(ctx context.Context, handler Handler) error {
 // the fate of a commit is not known and the group's generation is still the one that it
 // names: the broker may then carry it out after later ones. The leave and the next join
 // make another generation.
-func (g *Group) runMember(ctx context.Context, client *kafka.Client, conns *openConns, handler Handler) error {
+func (g *Group) runMember(ctx context.Context, client *kafka.Client, reader *Reader, conns *openConns, handler Handler) error {
 	members, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:      g.cfg.GroupID,
 		Brokers: g.cfg.Brokers,
@@ -134,7 +139,7 @@ func (g *Group) runMember(ctx context.Context, client *kafka.Client, conns *open
 			break // a member that joins again may get the generation that it had
 		}
 		g.rebalances.Add(ctx, 1, metric.WithAttributes(g.attrs))
-		held := g.runGeneration(ctx, client, generation, handler)
+		held := g.runGeneration(ctx, client, reader, generation, handler)
 		if held.given.Load() {
 			break
 		}
@@ -155,7 +160,7 @@ func (g *Group) runMember(ctx context.Context, client *kafka.Client, conns *open
 // runGeneration returns when every handler has returned, because the generation
 // or ctx ended, or because this member has given it up. Unless it was the generation,
 // heartbeats go on while handlers finish, and until the group is closed.
-func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, generation *kafka.Generation, handler Handler) *tenure {
+func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, reader *Reader, generation *kafka.Generation, handler Handler) *tenure {
 	runCtx, cancel := context.WithCancel(ctx)
 	held := &tenure{generation: int(generation.ID), member: generation.MemberID, end: cancel}
 	released := make(chan struct{})
@@ -178,7 +183,7 @@ func (g *Group) runGeneration(ctx context.Context, client *kafka.Client, generat
 	var handlers sync.WaitGroup
 	for _, id := range ids {
 		handlers.Go(func() {
-			g.runPartition(runCtx, handler, &partition{group: g, client: client, id: id, tenure: held})
+			g.runPartition(runCtx, handler, &partition{group: g, client: client, reader: reader, id: id, tenure: held})
 		})
 	}
 	// A member without partitions waits for the next generation here.

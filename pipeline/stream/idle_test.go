@@ -23,7 +23,7 @@ func TestAnIdleFetchEndsWithItsContext(t *testing.T) {
 	conns := &openConns{conns: map[net.Conn]struct{}{}}
 	client := newClient(cfg)
 	client.Transport.(*kafka.Transport).Dial = conns.dial
-	p := &partition{group: NewGroup(testGroup(t, cfg, "g")), client: client}
+	p := &partition{group: NewGroup(testGroup(t, cfg, "g")), client: client, reader: mustReader(t, cfg)}
 	p.SeekTo(2)
 
 	const fetchKey = 1
@@ -99,7 +99,7 @@ func TestADeadlineDoesNotMultiplyIdleFetches(t *testing.T) {
 	})
 	client := newClient(cfg)
 	defer closeClient(client)
-	p := &partition{group: NewGroup(testGroup(t, cfg, "g")), client: client}
+	p := &partition{group: NewGroup(testGroup(t, cfg, "g")), client: client, reader: mustReader(t, cfg)}
 	p.SeekTo(0)
 	ctx, cancel := context.WithTimeout(testContext(t), 500*time.Millisecond)
 	defer cancel()

@@ -240,3 +240,14 @@ func (w testWriter) Write(b []byte) (int, error) {
 }
 
 var quiet = slog.New(slog.DiscardHandler)
+
+// mustReader returns a reader that is closed when the test ends.
+func mustReader(t testing.TB, cfg Config) *Reader {
+	t.Helper()
+	r, err := NewReader(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 )
@@ -20,7 +19,7 @@ const (
 	// fetchWait is how long the broker holds a fetch while there is nothing to
 	// read. It answers at once when a record arrives, and Fetch returns at once
 	// when its ctx ends, so this adds no latency; it bounds how many empty answers
-	// an idle partition costs. kafka-go asks for half of requestTimeout at most.
+	// an idle partition costs.
 	fetchWait = 2 * time.Second
 	// tailBytes and tailWait let a Reader get what comes in a fifth of a second with
 	// one fetch: many wait for each.
@@ -39,8 +38,9 @@ type partition struct {
 	committed   int64
 	metadata    string
 	isCommitted bool
-	position    int64 // of the next fetch; negative until it is known
-	headers     interned
+	position    int64   // of the next fetch; negative until it is known
+	reader      *Reader // of the group; fetches by it do not count as its own
+	decoder     recordDecoder
 }
 
 func (p *partition) ID() int { return p.id }
@@ -119,6 +119,16 @@ func (p *partition) listOffsets(ctx context.Context, ask ...kafka.OffsetRequest)
 }
 
 func (p *partition) Fetch(ctx context.Context) ([]Record, error) {
+	return fetchFrom(ctx, p, p.decoder.decode)
+}
+
+func (p *partition) FetchBatches(ctx context.Context) ([]Batches, error) {
+	return fetchFrom(ctx, p, cut)
+}
+
+// fetchFrom asks until it gets something, and moves the position behind what it looked
+// at. Take is as for fetch.
+func fetchFrom[T any](ctx context.Context, p *partition, take func(data []byte, first int64) ([]T, int64, error)) ([]T, error) {
 	if p.position < 0 {
 		first, _, err := p.Bounds(ctx)
 		if err != nil {
@@ -126,75 +136,34 @@ func (p *partition) Fetch(ctx context.Context) ([]Record, error) {
 		}
 		p.position = first
 	}
-	var records []Record
-	outOfRange := false
-	for len(records) == 0 && !outOfRange {
-		err := p.retry(ctx, "fetch", func() (err error) {
-			records, err = p.fetch(ctx)
+	for {
+		var got []T
+		next, outOfRange := p.position, false
+		err := p.retry(ctx, "fetch", func() error {
+			data, err := p.reader.ask(ctx, p.id, p.position, 1, fetchWait)
+			if err == nil {
+				got, next, err = take(data, p.position)
+			}
 			if outOfRange = errors.Is(err, kafka.OffsetOutOfRange); outOfRange {
 				return nil
 			}
 			return err
 		})
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
+		case outOfRange:
+			first, next, err := p.Bounds(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return nil, &OutOfRangeError{Position: p.position, First: first, Next: next}
 		}
-	}
-	if outOfRange {
-		first, next, err := p.Bounds(ctx)
-		if err != nil {
-			return nil, err
+		// Also behind what holds no record: the marker of a transaction, or what was
+		// compacted away.
+		if p.position = next; len(got) > 0 {
+			return got, nil
 		}
-		return nil, &OutOfRangeError{Position: p.position, First: first, Next: next}
-	}
-	return records, nil
-}
-
-// fetch asks once and moves the position behind what it returns, which is nothing
-// when no record came within fetchWait. When ctx ends it returns at once; the
-// connection stays with kafka-go, which reads the answer before it uses it again.
-func (p *partition) fetch(ctx context.Context) ([]Record, error) {
-	// Without ctx's deadline: kafka-go would make the broker wait for half of what
-	// is left until then, and then half of the rest, and so on.
-	ctx, cancel := withoutDeadline(ctx)
-	defer cancel()
-	answer, err := p.client.Fetch(ctx, &kafka.FetchRequest{
-		Topic: p.group.cfg.Topic, Partition: p.id, Offset: p.position,
-		MinBytes: 1, MaxBytes: fetchBytesMax, MaxWait: fetchWait,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if answer.Error != nil {
-		return nil, answer.Error
-	}
-	batches, ok := answer.Records.(*protocol.RecordStream)
-	if !ok {
-		return nil, nil // nothing, or the first part of a batch
-	}
-	records, err := p.headers.decode(batches, p.position)
-	if err != nil {
-		return nil, err
-	}
-	if len(records) > 0 {
-		p.position = records[len(records)-1].Offset + 1
-	} else {
-		// A broker answers with the batch that holds the position, or with the one
-		// after it. Without a record in it there is none at this position: it was
-		// a transaction's marker, or compacted away.
-		p.position++
-	}
-	return records, nil
-}
-
-// withoutDeadline returns a context that is canceled when ctx ends, and does not
-// tell beforehand when that will be.
-func withoutDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
-	open, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, cancel)
-	return open, func() {
-		stop()
-		cancel()
 	}
 }
 

@@ -124,7 +124,7 @@ func TestBatchesGoToOnePartitionAfterAnother(t *testing.T) {
 		client := newClient(cfg)
 		defer closeClient(client)
 		for id := range 3 {
-			part := &partition{group: NewGroup(testGroup(t, cfg, "g")), client: client, id: id}
+			part := &partition{group: NewGroup(testGroup(t, cfg, "g")), client: client, reader: mustReader(t, cfg), id: id}
 			if first, next, err := part.Bounds(testContext(t)); err != nil || next-first != 100 {
 				t.Errorf("partition %d holds %d to %d (%v), want 100 events", id, first, next, err)
 			}

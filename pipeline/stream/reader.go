@@ -112,13 +112,18 @@ func (r *Reader) outOfRange(ctx context.Context, partition int, offset int64) er
 
 // fetch asks once and returns the record batches of the answer.
 func (r *Reader) fetch(ctx context.Context, partition int, offset int64, wait bool) ([]byte, error) {
-	leader, err := r.leader(ctx, partition)
-	if err != nil {
-		return nil, err
-	}
 	minBytes, patience := 1, time.Duration(0)
 	if wait {
 		minBytes, patience = tailBytes, tailWait
+	}
+	return r.ask(ctx, partition, offset, minBytes, patience)
+}
+
+// ask is fetch for those who say how much they wait for, and for how long.
+func (r *Reader) ask(ctx context.Context, partition int, offset int64, minBytes int, patience time.Duration) ([]byte, error) {
+	leader, err := r.leader(ctx, partition)
+	if err != nil {
+		return nil, err
 	}
 	return r.conns.fetch(ctx, leader, r.cfg.Topic, partition, offset, minBytes, patience)
 }

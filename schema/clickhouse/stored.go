@@ -18,4 +18,6 @@ type StoredRecord struct {
 	Event  bool   // or else it is in the quarantine
 	RayID  string // of an event
 	TimeMs int64  // of an event its own, of another record Kafka's; in Unix milliseconds
+	// Deleted says that of an event only its offset was left, and as TimeMs the day.
+	Deleted bool
 }
