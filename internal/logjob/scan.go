@@ -149,7 +149,7 @@ func (s *scanner) value(depth int) error {
 	}
 	const empty = len("{}")
 	if c := s.data[start]; (c != '{' && c != '[' || s.pos-start == empty) && len(*s.leaves) < leavesMax {
-		*s.leaves = append(*s.leaves, leaf{start, s.pos, depth})
+		*s.leaves = append(*s.leaves, leaf{start: start, end: s.pos, depth: depth})
 	}
 	return nil
 }
