@@ -247,7 +247,7 @@ func (d *delivery) nextDue() time.Time {
 	case len(d.rebuild) > 0 || d.due(time.Now()):
 		return time.Time{}
 	case !d.window.Empty():
-		return d.window.openedAt.Add(d.bounds.interval)
+		return d.window.closesAt
 	case len(d.uploads) > 0:
 		return time.Time{}
 	}
