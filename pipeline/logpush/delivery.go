@@ -70,7 +70,6 @@ type delivery struct {
 	seat     *seat
 	closing  bool // the window is due, whatever its bounds say
 	gone     *stream.OutOfRangeError
-	bad      error  // what comes next cannot be decoded
 	text     []byte // of the record being added
 	position int64  // of the next record to look at
 
@@ -184,11 +183,6 @@ func (d *delivery) work(ctx context.Context) error {
 				return nil
 			}
 			err = d.upload(ctx)
-		case d.bad != nil:
-			if len(d.uploads) > 0 {
-				return nil
-			}
-			return d.bad
 		case d.gone != nil:
 			if d.gone.Position > d.gone.Next && len(d.uploads) > 0 { // their ends are told in the old offsets
 				return nil

@@ -292,4 +292,3 @@ func (a *archive) ArchiveRange(_ context.Context, q tables.ArchiveQuery) (tables
 	}
 	return r, nil
 }
-
