@@ -181,7 +181,7 @@ func (d *recordDecoder) records(records []Record, batch rawBatch, text []byte, b
 	highest, count := int64(be.Uint64(batch[atMaxTimestamp:])), be.Uint32(batch[atRecordCount:]) // #nosec G115 -- as the protocol has it
 	appendTime := batch.attributes()&attributeAppendTime != 0
 	const leastBytes = 7 // of a record
-	records = slices.Grow(records, min(int(count), len(text)/leastBytes))
+	records = slices.Grow(records, min(int(count), len(text)/leastBytes, growMax))
 	all := cursor{rest: text}
 	for range count {
 		r := cursor{rest: all.take(all.varint())}
