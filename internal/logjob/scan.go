@@ -149,7 +149,7 @@ func (s *scanner) value(depth int) error {
 	}
 	const empty = len("{}")
 	if c := s.data[start]; (c != '{' && c != '[' || s.pos-start == empty) && len(*s.leaves) < leavesMax {
-		*s.leaves = append(*s.leaves, leaf{start, s.pos, depth})
+		*s.leaves = append(*s.leaves, leaf{start: start, end: s.pos, depth: depth})
 	}
 	return nil
 }
@@ -336,9 +336,11 @@ func (s *scanner) peek() byte {
 }
 
 func (s *scanner) digits() bool {
-	start := s.pos
-	for c := s.peek(); '0' <= c && c <= '9'; c = s.peek() {
-		s.pos++
+	data, i := s.data, s.pos
+	for i < len(data) && data[i]-'0' <= 9 {
+		i++
 	}
-	return s.pos > start
+	found := i > s.pos
+	s.pos = i
+	return found
 }

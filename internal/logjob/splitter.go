@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"slices"
 )
 
 const (
@@ -16,8 +17,9 @@ const (
 // Splitter splits events that come one after another as Record.Split does, faster
 // where they are built alike, as a gateway's mostly are. It compares an event with
 // an example that was scanned: where their bytes are the same, so is the syntax,
-// and what differs is scanned. The zero value is ready. It belongs to one goroutine
-// and keeps pointing into one of the events.
+// and what differs is scanned. Leaves that differed once are scanned without being
+// compared, because most of them, times and ids, differ each time. The zero value is
+// ready. It belongs to one goroutine.
 type Splitter struct {
 	text    []byte // a copy of the example: valid, without white space; empty is none
 	leaves  []leaf
@@ -25,16 +27,23 @@ type Splitter struct {
 
 	shifts []int // of the event being split: how much farther than in text each leaf begins; the last one is for the end
 	missed int   // events that were built otherwise, the first included
+
+	varying []int // leaves that differed in some event, in order
+	moved   []int // of the event being split: how much farther than in text what follows each of these is; the first is for what is before
 }
 
 // leaf is a value in the example that has no values inside: a string, a number, a
 // word, or an empty list or object.
-type leaf struct{ start, end, depth int }
+type leaf struct {
+	start, end, depth int
+	varies            bool // it is in varying
+}
 
 // member is one of the example's top level. Any value has a leaf.
 type member struct {
 	start, value, end int // of its name, of its value, behind it
 	first, after      int // of its leaves
+	before, through   int // of varying, those before its value, and before its end
 	field             int // in schema.Fields, or -1
 }
 
@@ -42,9 +51,13 @@ type member struct {
 func (s *Splitter) Split(r *Record, value []byte) error {
 	whole, same := false, false
 	if len(s.text) > 0 && len(value) <= math.MaxInt32 {
+		if s.hurry(r, value) {
+			return nil
+		}
 		whole, same = s.follow(r, value)
 	}
 	if same {
+		s.vary()
 		return nil
 	}
 	s.missed++
@@ -62,7 +75,7 @@ func (s *Splitter) learn(r *Record, value []byte) error {
 	if err := r.Split(value); err != nil {
 		return err
 	}
-	s.text, s.leaves, s.members = s.text[:0], s.leaves[:0], s.members[:0]
+	s.text, s.leaves, s.members, s.varying = s.text[:0], s.leaves[:0], s.members[:0], s.varying[:0]
 	scan := scanner{data: value, leaves: &s.leaves}
 	next, after := 0, 0
 	err := scan.members(func(name, raw []byte) error {
@@ -78,8 +91,55 @@ func (s *Splitter) learn(r *Record, value []byte) error {
 	if err == nil && !scan.spaced && len(s.leaves) < leavesMax {
 		s.text = append(s.text, value...)
 		s.shifts = append(s.shifts[:0], make([]int, len(s.leaves)+1)...)
+		s.vary()
 	}
 	return nil
+}
+
+// vary takes note of which leaves vary.
+func (s *Splitter) vary() {
+	s.varying = s.varying[:0]
+	for i := range s.leaves {
+		if s.leaves[i].varies {
+			s.varying = append(s.varying, i)
+		}
+	}
+	s.moved = append(s.moved[:0], make([]int, len(s.varying)+1)...)
+	for i := range s.members {
+		m := &s.members[i]
+		m.before, _ = slices.BinarySearch(s.varying, m.first)
+		m.through, _ = slices.BinarySearch(s.varying, m.after)
+	}
+}
+
+// hurry splits an event in which nothing differs but leaves that are known to vary.
+// It returns false if it is another: r is of no use then.
+func (s *Splitter) hurry(r *Record, value []byte) bool {
+	scan := scanner{data: value}
+	at, shift := 0, 0 // in text, and from there to the place in value
+	for i, n := range s.varying {
+		l := &s.leaves[n]
+		if l.start+shift > len(value) || string(s.text[at:l.start]) != string(value[at+shift:l.start+shift]) {
+			return false
+		}
+		scan.pos = l.start + shift
+		if scan.any(l.depth) != nil {
+			return false
+		}
+		at, shift = l.end, scan.pos-l.end
+		s.moved[i+1] = shift
+	}
+	if scan.spaced || string(s.text[at:]) != string(value[at+shift:]) {
+		return false
+	}
+	r.data = value
+	clear(r.fields[:])
+	for i := range s.members {
+		if m := &s.members[i]; m.field >= 0 {
+			r.fields[m.field] = span{uint32(m.value + s.moved[m.before]), uint32(m.end + s.moved[m.through])} // #nosec G115 -- places in value, whose length was looked at
+		}
+	}
+	return true
 }
 
 // follow splits an event along the example. Whole is false if it could not: r is
@@ -107,6 +167,7 @@ func (s *Splitter) follow(r *Record, value []byte) (whole, same bool) {
 				return false, false
 			}
 			at, shift = l.end, scan.pos-l.end
+			l.varies = true
 			next++
 			continue
 		}

@@ -62,6 +62,39 @@ func TestSplitterFollowsEventsThatChange(t *testing.T) {
 	}
 }
 
+// Leaves that differed once are not compared again, and what they may not be is refused.
+func TestSplitterKnowsWhatVaries(t *testing.T) {
+	var s Splitter
+	var r Record
+	f := func(value string, hurried bool) {
+		t.Helper()
+		var got, want Record
+		if ok := s.hurry(&got, []byte(value)); ok != hurried {
+			t.Errorf("%s: hurried is %v", value, ok)
+		}
+		if err := want.Split([]byte(value)); hurried && (err != nil || string(got.Raw("Outcome")) != string(want.Raw("Outcome")) || string(got.Raw("WallTimeMs")) != string(want.Raw("WallTimeMs"))) {
+			t.Errorf("%s: %s and %s, %v", value, got.Raw("Outcome"), got.Raw("WallTimeMs"), err)
+		}
+	}
+	if err := s.Split(&r, []byte(`{"Logs":[],"Outcome":"ok","WallTimeMs":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	f(`{"Logs":[],"Outcome":"ok","WallTimeMs":1}`, true)
+	f(`{"Logs":[],"Outcome":"ok","WallTimeMs":22}`, false)
+	if err := s.Split(&r, []byte(`{"Logs":[],"Outcome":"canceled","WallTimeMs":22}`)); err != nil {
+		t.Fatal(err)
+	}
+	f(`{"Logs":[],"Outcome":"o\"k","WallTimeMs":-3.5e7}`, true)
+	f(`{"Logs":[],"Outcome":[1,{}],"WallTimeMs":null}`, true)
+	f(`{"Logs":[],"Outcome":[1, 2],"WallTimeMs":null}`, false) // white space is to be removed
+	f(`{"Logs":[],"Outcome":"ok","WallTimeMs":01}`, false)
+	f(`{"Logs":[],"Outcome":"ok","WallTimeMs":1}}`, false)
+	f(`{"Logs":[],"Outcome":"ok","WallTimeMs":1`, false)
+	f(`{"Logs":[],"Outcome":"ok`, false)
+	f(`{"Logs":[1],"Outcome":"ok","WallTimeMs":1}`, false)
+	f(``, false)
+}
+
 func TestSplitterRefusesWhatIsNestedTooDeeply(t *testing.T) {
 	var s Splitter
 	var r Record

@@ -1,6 +1,8 @@
 package logpush
 
 import (
+	"slices"
+	"sync"
 	"time"
 
 	"tidegate/schema"
@@ -24,7 +26,15 @@ type batch struct {
 	begin   int64     // offset of the first record
 	oldest  time.Time // time of the oldest record
 	charged int64     // what held returned last
+	room    room
 }
+
+// room is what a batch needs in memory that outlives it: making it at once costs less
+// than having it grow.
+type room struct{ bodyBytes, records int }
+
+// texts are for records that are not compressed yet, of batches that are sealed.
+var texts = sync.Pool{New: func() any { return new([]byte) }}
 
 // place of a record in its batch.
 type place struct {
@@ -34,6 +44,9 @@ type place struct {
 
 func newBatch(s *settings, g part, offset int64, at time.Time) *batch {
 	b := &batch{settings: s, part: g, begin: offset, oldest: at}
+	if !s.traits.Records {
+		b.text = *texts.Get().(*[]byte)
+	}
 	b.append(s.format.BatchPrefix)
 	return b
 }
@@ -45,12 +58,12 @@ func (b *batch) more(n int) int64 {
 }
 
 // add takes the formatted text of the record at an offset.
-func (b *batch) add(text []byte, offset int64, at time.Time, item Item) error {
+func (b *batch) add(text []byte, offset int64, at time.Time, item *Item) error {
 	if len(b.index) > 0 {
 		b.append(b.format.Delimiter)
 	}
 	if b.traits.Records {
-		b.items = append(b.items, item)
+		b.items = append(b.items, *item)
 	}
 	b.append(text)
 	b.index = append(b.index, place{end: uint32(b.size), offset: uint32(offset - b.begin)}) // #nosec G115 -- a batch ends at maxBytes, and long before 2^32 offsets
@@ -70,6 +83,10 @@ func (b *batch) append(text []byte) {
 }
 
 func (b *batch) compress(n int) error {
+	if n >= pieceBytes && b.zip.body.Len() == 0 { // it may come to as much as the one before
+		b.zip.body.Grow(b.room.bodyBytes)
+		b.index = slices.Grow(b.index, max(b.room.records-len(b.index), 0))
+	}
 	b.format.Defuse(b.text)
 	if err := b.zip.write(b.text[:n]); err != nil {
 		return err
@@ -120,8 +137,19 @@ func (b *batch) seal(partition int, planned *plan) (*sealed, error) {
 	if err := b.compress(len(b.text)); err != nil {
 		return nil, err
 	}
-	s.Body, s.size, b.text = b.zip.end(), b.size, nil
+	s.Body, s.size = b.zip.end(), b.size
+	if text := b.text[:0]; cap(text) <= 2*pieceBytes {
+		texts.Put(&text)
+	}
+	b.text = nil
 	return s, nil
+}
+
+// needed returns the room that a batch like this one, which is sealed, needs.
+func (b *batch) needed() room {
+	const more = 16 // a sixteenth
+	body := b.zip.body.Len()
+	return room{bodyBytes: body + body/more, records: len(b.index) + len(b.index)/more}
 }
 
 // cutItems gives each item its text.

@@ -15,8 +15,8 @@ type chunk struct {
 	spot          // where it begins
 	next    int64 // offset behind it
 	once    sync.Once
-	err     error // of decoding
 	records []entry
+	bad     []stream.Undecodable // what lies between the records, in order
 
 	// Guarded by chunks.mu.
 	batches stream.Batches // until it is decoded
@@ -44,6 +44,12 @@ func (c *chunk) from(position int64) []entry {
 	return c.records[i:]
 }
 
+// undecodable returns the batches that end behind a position and cannot be decoded.
+func (c *chunk) undecodable(position int64) []stream.Undecodable {
+	i := sort.Search(len(c.bad), func(i int) bool { return c.bad[i].Next > position })
+	return c.bad[i:]
+}
+
 // arena is the memory of a chunk that is decoded. It is used for one after the other:
 // making it anew for each would cost as much as filling it.
 type arena struct {
@@ -56,13 +62,10 @@ type arena struct {
 const arenaMax = 4 << 20
 
 // split decodes and splits batches. What it returns is valid until it is called again.
-func (a *arena) split(batches *stream.Batches) ([]entry, error) {
-	records, err := batches.Decode(&a.stream)
-	if err != nil {
-		return nil, err
-	}
+func (a *arena) split(batches *stream.Batches) ([]entry, []stream.Undecodable) {
+	records, bad := batches.Decode(&a.stream)
 	a.splitAll(records)
-	return a.entries, nil
+	return a.entries, bad
 }
 
 func (a *arena) splitAll(records []stream.Record) {

@@ -270,7 +270,7 @@ func (c *chunks) fetch(ctx context.Context, at spot, wait bool) ([]stream.Batche
 
 // take returns the chunk of a ticket that is ready, decoded, for as long as it is not
 // put back. It is nil if it has left the cache meanwhile. Whoever takes one has a desk.
-func (t *ticket) take() (*chunk, error) {
+func (t *ticket) take() *chunk {
 	c := t.chunks
 	c.mu.Lock()
 	k := c.find(t.spot)
@@ -279,16 +279,12 @@ func (t *ticket) take() (*chunk, error) {
 	}
 	if k == nil {
 		c.mu.Unlock()
-		return nil, nil
+		return nil
 	}
 	k.pins++
 	c.mu.Unlock()
 	k.once.Do(func() { c.decode(k) })
-	if k.err != nil {
-		c.put(k)
-		return nil, k.err
-	}
-	return k, nil
+	return k
 }
 
 // put gives a chunk back.
@@ -304,7 +300,7 @@ func (c *chunks) decode(k *chunk) {
 		defer c.readAhead(spot{k.partition, k.next})
 	}
 	k.arena = c.arena()
-	k.records, k.err = k.arena.split(&k.batches)
+	k.records, k.bad = k.arena.split(&k.batches)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := k.bytes
@@ -313,9 +309,6 @@ func (c *chunks) decode(k *chunk) {
 	if k.cached {
 		c.bytes += k.bytes - before
 		c.shrink()
-	}
-	if k.err != nil { // whoever comes next shall fetch it again
-		c.drop(k)
 	}
 }
 

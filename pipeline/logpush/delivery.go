@@ -71,7 +71,6 @@ type delivery struct {
 	seat     *seat
 	closing  bool // the window is due, whatever its bounds say
 	gone     *stream.OutOfRangeError
-	bad      error  // what comes next cannot be decoded
 	text     []byte // of the record being added
 	position int64  // of the next record to look at
 
@@ -185,11 +184,6 @@ func (d *delivery) work(ctx context.Context) error {
 				return nil
 			}
 			err = d.upload(ctx)
-		case d.bad != nil:
-			if len(d.uploads) > 0 {
-				return nil
-			}
-			return d.bad
 		case d.gone != nil:
 			if d.gone.Position > d.gone.Next && len(d.uploads) > 0 { // their ends are told in the old offsets
 				return nil
@@ -248,7 +242,7 @@ func (d *delivery) nextDue() time.Time {
 	case len(d.rebuild) > 0 || d.due(time.Now()):
 		return time.Time{}
 	case !d.window.Empty():
-		return d.window.openedAt.Add(d.bounds.interval)
+		return d.window.closesAt
 	case len(d.uploads) > 0:
 		return time.Time{}
 	}

@@ -16,6 +16,7 @@ type facts struct {
 	byScript, byVersion bool // what the folder names
 	items               bool
 
+	item     Item
 	texts    map[string]string // of JSON strings
 	versions map[string]string // ids of ScriptVersion objects
 }
@@ -31,7 +32,9 @@ func newFacts(conf string, t Traits) *facts {
 	}
 }
 
-func (f *facts) of(r *logjob.Record) (g part, item Item) {
+// of returns the part and the item of a record. The item is valid until it is called
+// again, and empty where the sink does not want it.
+func (f *facts) of(r *logjob.Record) (g part, item *Item) {
 	if f.byScript {
 		g.script = f.text(r.Raw("ScriptName"))
 	}
@@ -39,12 +42,12 @@ func (f *facts) of(r *logjob.Record) (g part, item Item) {
 		g.version = f.version(r.Raw("ScriptVersion"))
 	}
 	if f.items {
-		item = Item{
+		f.item = Item{
 			Time: moment(r.Raw("EventTimestampMs")), Script: f.text(r.Raw("ScriptName")), Version: f.version(r.Raw("ScriptVersion")),
 			Outcome: f.text(r.Raw("Outcome")), EventType: f.text(r.Raw("EventType")),
 		}
 	}
-	return g, item
+	return g, &f.item
 }
 
 // text returns the text of a JSON string, "" for anything else.

@@ -88,6 +88,25 @@ func (d *delivery) skip(ctx context.Context) error {
 	return d.commit(ctx) // counted: not to be counted again
 }
 
+// pass goes on behind a batch that cannot be decoded, now or ever, and says so: at it,
+// the job would stand until the topic's retention takes the batch, and what else is
+// there by then. It returns false if the window has to be closed before.
+func (d *delivery) pass(ctx context.Context, b *stream.Undecodable) bool {
+	from, until := max(b.First, d.position), b.Next
+	if len(d.rebuild) > 0 {
+		until = min(until, d.rebuild[0].End)
+	}
+	if from < until {
+		d.lost(ctx, droppedUndecodable, until-from, fmt.Sprintf(
+			"lost up to %d records of partition %d, offsets %d to %d: %v", until-from, d.partition.ID(), from, until-1, b.Err))
+		if !d.window.Empty() {
+			d.window.Extend(until, d.window.highest)
+		}
+	}
+	d.position = max(d.position, until)
+	return until == b.Next
+}
+
 // lost counts and tells that offsets are gone.
 func (d *delivery) lost(ctx context.Context, reason string, offsets int64, message string) {
 	d.metrics.drop(ctx, reason, offsets)

@@ -34,17 +34,13 @@ func (d *delivery) look(ctx context.Context) error {
 	defer func() { <-chunks.desks }()
 	defer d.count(ctx)
 	for looked := 0; looked < turnRecords; {
-		c, err := d.ticket.take()
-		if err != nil { // what was read before it is delivered first
-			d.bad, d.closing = err, len(d.rebuild) == 0
-			return nil
-		}
+		c := d.ticket.take()
 		if c == nil { // others needed the memory
 			return nil
 		}
-		records := c.from(d.position)
-		looked += len(records)
-		err = d.lookAt(records, c.next)
+		before := d.position
+		err := d.lookAt(ctx, c)
+		looked += int(d.position - before)
 		through := d.position >= c.next
 		chunks.put(c)
 		if err != nil {
@@ -79,11 +75,18 @@ func (d *delivery) unread(err error) error {
 	return nil
 }
 
-// lookAt takes records into the window; next is the offset behind them.
-func (d *delivery) lookAt(records []entry, next int64) error {
+// lookAt takes what a chunk has from the position on into the window.
+func (d *delivery) lookAt(ctx context.Context, c *chunk) error {
 	now := time.Now()
+	records, bad := c.from(d.position), c.undecodable(d.position)
 	for i := range records {
 		r := &records[i]
+		for len(bad) > 0 && bad[0].First < r.Offset {
+			if !d.pass(ctx, &bad[0]) {
+				return nil
+			}
+			bad = bad[1:]
+		}
 		d.newest = stream.Newer(d.newest, r.Time, now)
 		taken, err := d.take(now, r)
 		if err != nil {
@@ -93,7 +96,12 @@ func (d *delivery) lookAt(records []entry, next int64) error {
 			return nil
 		}
 	}
-	d.position = next // what is in between has no records
+	for i := range bad {
+		if !d.pass(ctx, &bad[i]) {
+			return nil
+		}
+	}
+	d.position = c.next // what is in between has no records
 	return nil
 }
 

@@ -21,8 +21,9 @@ const (
 	droppedRetention = "retention"        // Kafka removed it too early; counts records of all accounts
 	// A broker lost the end of a partition; counts records of all accounts that are
 	// known to be gone, delivered ones among them.
-	droppedTruncated = "truncated"
-	droppedUnmarked  = "unmarked" // in a replay: nobody knows whether its script's logpush was false
+	droppedTruncated   = "truncated"
+	droppedUndecodable = "undecodable" // in a batch that cannot be decoded; counts records of all accounts
+	droppedUnmarked    = "unmarked"    // in a replay: nobody knows whether its script's logpush was false
 )
 
 // metrics of the service; each is counted by job.

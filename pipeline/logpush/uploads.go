@@ -43,7 +43,7 @@ func (d *delivery) underWay() (n int) {
 // unless it is one that the window was rebuilt from.
 func (d *delivery) upload(ctx context.Context) error {
 	window := d.window
-	d.window, d.closing = newWindow(d.settings), false
+	d.closing = false
 	u := &upload{over: make(chan struct{})}
 	repeat := len(d.rebuild) > 0
 	if repeat {
@@ -55,7 +55,7 @@ func (d *delivery) upload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	u.held = window.held
+	u.held, d.window = window.held, window.next()
 	d.uploads = append(d.uploads, u)
 	if !repeat {
 		if err := d.commit(ctx); err != nil {

@@ -15,11 +15,13 @@ type window struct {
 	*settings
 	batches []*batch
 	byPart  map[part]*batch
+	last    *batch // to which a record was added last
+	room    room   // for a batch, as the window before it needed it
 
 	size     int64 // uncompressed bytes of all batches
 	records  int
 	held     int64     // bytes in memory
-	openedAt time.Time // when the first record was added
+	closesAt time.Time // when it has been open for long enough; set with the first record
 
 	begin, end      int64     // offsets: of the first record, after the last one seen
 	first           time.Time // of the first record
@@ -46,12 +48,20 @@ func (w *window) HasRoom(g part, n int) bool {
 	if w.records >= w.bounds.records {
 		return false
 	}
-	b := w.byPart[g]
+	b := w.batchOf(g)
 	if b == nil {
 		return len(w.batches) < partsMax &&
 			w.size+int64(n+len(w.format.BatchPrefix)+len(w.format.BatchSuffix)) <= w.bounds.bytes
 	}
 	return w.size+b.more(n) <= w.bounds.bytes
+}
+
+// batchOf returns the batch of a part, nil if there is none yet.
+func (w *window) batchOf(g part) *batch {
+	if w.last != nil && w.last.part == g { // Fast path - most folders name no parts
+		return w.last
+	}
+	return w.byPart[g]
 }
 
 // Full reports whether the window has to be closed now whatever comes.
@@ -61,23 +71,25 @@ func (w *window) Full(now time.Time) bool {
 
 // UntilNext returns how long an open window may stay open.
 func (w *window) UntilNext(now time.Time) time.Duration {
-	return w.openedAt.Add(w.bounds.interval).Sub(now)
+	return w.closesAt.Sub(now)
 }
 
 // Add takes the formatted text of the record at an offset. Item tells the rest of
 // it to sinks that want to know.
-func (w *window) Add(now time.Time, g part, text []byte, offset int64, at time.Time, item Item) error {
+func (w *window) Add(now time.Time, g part, text []byte, offset int64, at time.Time, item *Item) error {
 	if w.Empty() {
-		w.openedAt, w.begin = now, offset
+		w.closesAt, w.begin = now.Add(w.bounds.interval), offset
 		w.first, w.lowest, w.highest = at, at, at
 	}
-	b := w.byPart[g]
+	b := w.batchOf(g)
 	if b == nil {
 		b = newBatch(w.settings, g, offset, at)
+		b.room = w.room
 		w.batches = append(w.batches, b)
 		w.byPart[g] = b
 		w.size += b.size
 	}
+	w.last = b
 	before := b.size
 	if err := b.add(text, offset, at, item); err != nil {
 		return err
@@ -117,4 +129,13 @@ func (w *window) Seal(partition int, planned *plan) ([]*sealed, error) {
 		objects = append(objects, s)
 	}
 	return objects, nil
+}
+
+// next returns the window that follows one that is sealed.
+func (w *window) next() *window {
+	next := newWindow(w.settings)
+	if len(w.batches) == 1 {
+		next.room = w.batches[0].needed()
+	}
+	return next
 }

@@ -3,6 +3,7 @@ package logpush
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -404,4 +405,54 @@ func TestTheMemoryOfBatchesIsBounded(t *testing.T) {
 			t.Errorf("%d bytes are held by nobody", used)
 		}
 	})
+}
+
+// A batch makes room for as much as the one before it came to, once it is more than small.
+func TestABatchMakesRoomForWhatTheOneBeforeNeeded(t *testing.T) {
+	settings, err := newSettings(job(1), newWorld(t).sinks(), Config{DefaultInterval: time.Minute, Parallel: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dice := rand.New(rand.NewPCG(1, 2))
+	add := func(w *window, records int) {
+		t.Helper()
+		for i := range records {
+			text := event(fmt.Sprintf("%016x", dice.Uint64()), i)
+			if err := w.Add(time.Now(), part{}, text, int64(i), time.Now(), &Item{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	seal := func(w *window) *sealed {
+		t.Helper()
+		plan := w.Plan()
+		objects, err := w.Seal(3, &plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return objects[0]
+	}
+	first := newWindow(settings)
+	add(first, 10_000)
+	before := seal(first)
+
+	second := first.next()
+	add(second, 10)
+	if held := second.held; held > 200_000 {
+		t.Errorf("a small batch holds %d bytes", held)
+	}
+	add(second, 990)
+	zip := &second.batches[0].zip
+	room := zip.body.Cap()
+	if room < len(before.Body) || second.held < int64(room) {
+		t.Errorf("there is room for %d bytes, of which %d are counted; the batch before came to %d", room, second.held, len(before.Body))
+	}
+	add(second, 9000)
+	after := seal(second)
+	if cap(after.Body) != room {
+		t.Errorf("the body of %d bytes had room for %d, and has for %d", len(after.Body), room, cap(after.Body))
+	}
+	if got := strings.Count(unzip(t, after.Body), `"Outcome"`); got != 10_000 {
+		t.Errorf("the body holds %d records", got)
+	}
 }

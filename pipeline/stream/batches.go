@@ -69,7 +69,8 @@ func (b *Batches) Raw() Record {
 }
 
 // cut takes the record batches of an answer apart, as far as they are complete and have
-// records from offset first on. It returns the offset behind the last one.
+// records from offset first on. It returns the offset behind the last one. What lies
+// before a batch that was damaged is returned without an error, which the next fetch gets.
 func cut(data []byte, first int64) (pieces []Batches, next int64, err error) {
 	answer := len(data)
 	next = first
@@ -83,7 +84,7 @@ func cut(data []byte, first int64) (pieces []Batches, next int64, err error) {
 	}
 	for {
 		batch, rest, err := nextBatch(data)
-		if err != nil {
+		if err != nil && next == first {
 			return nil, first, err
 		}
 		if batch == nil {
@@ -126,24 +127,39 @@ type Memory struct {
 	records []Record
 }
 
+// Undecodable is one or more record batches in a row that are undamaged, because their
+// checksums are right, and all the same cannot be decoded: what their producer made is
+// wrong, or newer than we are. Another try would end the same way.
+type Undecodable struct {
+	First, Next int64 // their offsets, as they say themselves
+	Err         error // of the first one
+}
+
 // Decode returns the records, which are valid until the Memory is used again. There may
-// be none. An error is about what the producer made.
-func (b *Batches) Decode(m *Memory) ([]Record, error) {
+// be none. Batches that cannot be decoded are left out of them, and returned in their order.
+func (b *Batches) Decode(m *Memory) ([]Record, []Undecodable) {
 	if b.records != nil {
 		return b.records, nil
 	}
 	m.records, m.decoder.text, m.decoder.copies = m.records[:0], m.decoder.text[:0], true
+	var bad []Undecodable
 	for data := b.data; len(data) > 0; {
 		batch, rest, err := takeBatch(data)
-		if err == nil {
-			m.records, err = m.decoder.batch(m.records, batch, 0)
+		if err != nil || batch == nil { // cut lets no such data in
+			break
 		}
-		if err != nil {
-			return nil, err
+		before := len(m.records)
+		if m.records, err = m.decoder.batch(m.records, batch, 0); err != nil {
+			m.records = m.records[:before]
+			if n := len(bad); n > 0 && bad[n-1].Next == batch.base() {
+				bad[n-1].Next = batch.end()
+			} else {
+				bad = append(bad, Undecodable{First: batch.base(), Next: batch.end(), Err: err})
+			}
 		}
 		data = rest
 	}
-	return m.records, nil
+	return m.records, bad
 }
 
 // Size returns the bytes of the memory.

@@ -186,7 +186,7 @@ func (d *recordDecoder) records(records []Record, batch rawBatch, text []byte, b
 		return records, fmt.Errorf("it has %d records, more than %d", count, batchRecordsMax)
 	}
 	const leastBytes = 7 // of a record
-	records = slices.Grow(records, min(int(count), len(text)/leastBytes))
+	records = slices.Grow(records, min(int(count), len(text)/leastBytes, growMax))
 	all := cursor{rest: text}
 	for range count {
 		r := cursor{rest: all.take(all.varint())}

@@ -44,30 +44,39 @@ func sameRecords(t *testing.T, got, want []Record) {
 	}
 }
 
+var codecs = []compress.Compression{compress.None, compress.Gzip, compress.Snappy, compress.Lz4, compress.Zstd}
+
+// theirBatch is a batch by kafka-go, its length first.
+func theirBatch(t testing.TB, codec compress.Compression, events []event) []byte {
+	t.Helper()
+	var list []protocol.Record
+	for i, e := range events {
+		r := protocol.Record{Offset: int64(i), Time: time.UnixMilli(e.timeMS), Value: protocol.NewBytes(e.value),
+			Headers: []protocol.Header{{Key: headerAccount, Value: []byte(e.account)}, {Key: headerSchema, Value: []byte("1")}}}
+		for _, h := range e.headers {
+			r.Headers = append(r.Headers, protocol.Header{Key: h.Name, Value: []byte(h.Value)})
+		}
+		list = append(list, r)
+	}
+	set := protocol.RecordSet{Version: 2, Attributes: protocol.Attributes(codec), Records: protocol.NewRecordReader(list...)}
+	var out bytes.Buffer
+	if _, err := set.WriteTo(&out); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
 func TestRecordsAreDecodedAsKafkaGoDoes(t *testing.T) {
 	events := testEvents(500)
 	var d recordDecoder
-	for _, codec := range []compress.Compression{compress.None, compress.Gzip, compress.Snappy, compress.Lz4, compress.Zstd} {
+	for _, codec := range codecs {
 		// Written by kafka-go, read by both.
-		var list []protocol.Record
-		for i, e := range events {
-			r := protocol.Record{Offset: int64(i), Time: time.UnixMilli(e.timeMS), Value: protocol.NewBytes(e.value),
-				Headers: []protocol.Header{{Key: headerAccount, Value: []byte(e.account)}, {Key: headerSchema, Value: []byte("1")}}}
-			for _, h := range e.headers {
-				r.Headers = append(r.Headers, protocol.Header{Key: h.Name, Value: []byte(h.Value)})
-			}
-			list = append(list, r)
-		}
-		set := protocol.RecordSet{Version: 2, Attributes: protocol.Attributes(codec), Records: protocol.NewRecordReader(list...)}
-		var out bytes.Buffer
-		if _, err := set.WriteTo(&out); err != nil {
-			t.Fatal(err)
-		}
-		theirs, _, err := decode(batch{data: out.Bytes(), events: len(events)})
+		data := theirBatch(t, codec, events)
+		theirs, _, err := decode(batch{data: data, events: len(events)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, next, err := d.decode(out.Bytes()[4:], 0)
+		got, next, err := d.decode(data[4:], 0)
 		if err != nil || next != 500 {
 			t.Fatalf("codec %d: decoded up to %d: %v", codec, next, err)
 		}
