@@ -43,6 +43,8 @@ type conn struct {
 	readErr  error // of the last tryRead
 	gotBytes int   // by the last tryRead
 	over     bool  // the connection must end after what tryRead has served
+	held     bool  // tryRead is serving, and has fd
+	fd       uintptr
 	// mayEndLines is how many bytes of empty lines may follow a POST, as net/http has
 	// it: old clients end a body with one (RFC 9112, section 2.2).
 	mayEndLines int
@@ -269,7 +271,9 @@ func (c *conn) readOnce(fd uintptr) bool {
 	if err != nil || !emptied || !c.cameWhole() {
 		return true
 	}
+	c.held, c.fd = true, fd
 	c.over = !c.serveOne()
+	c.held = false
 	return c.over
 }
 
@@ -281,6 +285,14 @@ func (c *conn) cameWhole() bool {
 	}
 	done, _ := w.head.advance(w.in[w.r:w.w]) // readHead gets the same answer
 	return done && w.head.listed() && w.w-w.r == w.head.next && c.prepare()
+}
+
+// write sends all of p.
+func (c *conn) write(p []byte) error {
+	if c.held {
+		return c.out.WriteHeld(c.fd, p)
+	}
+	return c.out.Write(p)
 }
 
 // giveBack ends the connection's hold on its buffers.
