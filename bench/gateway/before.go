@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 )
 
 // compareBuilds measures this build beside another one, and nginx if it is there. On a
@@ -31,6 +32,7 @@ func compareBuilds(ctx context.Context, o options, dir string) error {
 			return err
 		}
 	}
+	e.neighbours = slices.Clone(e.children)
 	first, second, broker := neighbours[0].process.addr, neighbours[1].process.addr, neighbours[2].process.addr
 	var pairs [2][2]*peer // traced and not, of each build
 	for i, program := range []string{o.before, self} {
@@ -55,7 +57,7 @@ func compareBuilds(ctx context.Context, o options, dir string) error {
 		e.children = append(e.children, c)
 		peers = append(peers, &peer{name: "nginx, JSON access log", process: c})
 	}
-	if err := measure(ctx, o, peers); err != nil {
+	if err := measure(ctx, o, peers, e.neighbours); err != nil {
 		return err
 	}
 	printMedians(peers)

@@ -147,6 +147,6 @@ func runLoad(ctx context.Context, addr string, l loadOptions) (result, error) {
 	if err != nil {
 		return result{}, errors.Join(fmt.Errorf("load on %s", addr), err)
 	}
-	var r result
+	r := result{LoadCPU: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
 	return r, json.Unmarshal(out, &r)
 }

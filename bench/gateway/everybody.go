@@ -17,6 +17,7 @@ type everybody struct {
 	traced, plain, many, nginx, haproxy, caddy, upstream *peer
 	nginxHTTP2                                           string // where it speaks HTTP/2
 	children                                             []*child
+	neighbours                                           []*child // of children: the upstreams and the broker
 }
 
 func (e *everybody) peers() []*peer {
@@ -64,6 +65,7 @@ func startAll(ctx context.Context, o options, dir string) (*everybody, error) {
 	if err != nil {
 		return e, err
 	}
+	e.neighbours = []*child{e.upstream.process, other.process, broker.process}
 	kafka := "-kafka=" + broker.process.addr
 	if e.traced, err = gateway("gateway, trace events to Kafka", "traced", kafka, "-cpuprofile="+o.profile); err != nil {
 		return e, err

@@ -18,7 +18,9 @@ import (
 // result of one measurement.
 type result struct {
 	load.Result
-	CPU time.Duration `json:"-"` // of the proxy, per request
+	LoadCPU time.Duration `json:"-"` // of the load process, in all
+	CPU     time.Duration `json:"-"` // of the proxy, per request
+	Others  time.Duration `json:"-"` // of the load, the upstreams and the broker, per request
 }
 
 // loadOptions is what a load process is to do.

@@ -96,7 +96,7 @@ func compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := measure(ctx, o, all.peers()); err != nil {
+	if err := measure(ctx, o, all.peers(), all.neighbours); err != nil {
 		return err
 	}
 	report(all)
@@ -125,8 +125,9 @@ func measureMore(ctx context.Context, o options, all *everybody) error {
 	return idleMemory(ctx, pair)
 }
 
-// measure warms every peer up and then takes turns.
-func measure(ctx context.Context, o options, peers []*peer) error {
+// measure warms every peer up and then takes turns. What neighbours spend in a turn is the work
+// that its peer made for them.
+func measure(ctx context.Context, o options, peers []*peer, neighbours []*child) error {
 	peers = slices.Clone(peers)
 	for round := range o.rounds + 1 {
 		slices.Reverse(peers) // whoever comes after somebody heavy is not always the same
@@ -135,21 +136,34 @@ func measure(ctx context.Context, o options, peers []*peer) error {
 			if round == 0 {
 				d = time.Second
 			}
-			before := p.process.cpuTime()
+			before, others := p.process.cpuTime(), cpuOf(neighbours, p.process)
 			r, err := runLoad(ctx, p.process.addr, loadOptions{Conns: o.conns, Duration: d})
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
 			r.CPU = (p.process.cpuTime() - before) / time.Duration(r.Requests)
+			r.Others = (cpuOf(neighbours, p.process) - others + r.LoadCPU) / time.Duration(r.Requests)
 			if round > 0 {
 				p.results = append(p.results, r)
-				fmt.Printf("round %d  %-32s %8.0f requests/s  p50 %6.2f ms  p99 %6.2f ms  %5.1f µs of CPU a request\n",
-					round, p.name, r.Rate, r.P50ms, r.P99ms, float64(r.CPU.Nanoseconds())/1000)
+				fmt.Printf("round %d  %-32s %8.0f requests/s  p50 %6.2f ms  p99 %6.2f ms  %5.1f µs of CPU a request, %5.1f of the others\n",
+					round, p.name, r.Rate, r.P50ms, r.P99ms, micros(r.CPU), micros(r.Others))
 			}
 		}
 	}
 	return nil
 }
+
+// cpuOf returns what processes have used so far, less one of them.
+func cpuOf(list []*child, less *child) (sum time.Duration) {
+	for _, c := range list {
+		if c != less {
+			sum += c.cpuTime()
+		}
+	}
+	return sum
+}
+
+func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
 
 // rate returns the median of the peer's rates.
 func (p *peer) rate() float64 {
@@ -164,7 +178,16 @@ func (p *peer) rate() float64 {
 func (p *peer) cpu() float64 {
 	var list []float64
 	for _, r := range p.results {
-		list = append(list, float64(r.CPU.Nanoseconds())/1000)
+		list = append(list, micros(r.CPU))
+	}
+	return middle(list)
+}
+
+// others is cpu of everybody else who had to do with the request.
+func (p *peer) others() float64 {
+	var list []float64
+	for _, r := range p.results {
+		list = append(list, micros(r.Others))
 	}
 	return middle(list)
 }
@@ -172,7 +195,7 @@ func (p *peer) cpu() float64 {
 func printMedians(peers []*peer) {
 	fmt.Println()
 	for _, p := range peers {
-		fmt.Printf("median   %-32s %8.0f requests/s  %5.1f µs of CPU a request\n", p.name, p.rate(), p.cpu())
+		fmt.Printf("median   %-32s %8.0f requests/s  %5.1f µs of CPU a request, %5.1f of the others\n", p.name, p.rate(), p.cpu(), p.others())
 	}
 	fmt.Println()
 }

@@ -76,10 +76,11 @@ func overdue(ctx context.Context) bool {
 // saysOverdue reports whether a version's response says that the time of a call is over, as
 // ours would have: its clock was the first.
 func saysOverdue(ctx context.Context, resp *http.Response) bool {
-	if _, bounded := ctx.Deadline(); !bounded {
-		return false
+	if firstOf(resp.Trailer["Grpc-Status"]) != grpcStatusOverdue && firstOf(resp.Header["Grpc-Status"]) != grpcStatusOverdue {
+		return false // first: a context asks all those that it was made of for its deadline
 	}
-	return firstOf(resp.Trailer["Grpc-Status"]) == grpcStatusOverdue || firstOf(resp.Header["Grpc-Status"]) == grpcStatusOverdue
+	_, bounded := ctx.Deadline()
+	return bounded
 }
 
 // answerOverdue ends a call that has no response yet, by a status in the header.

@@ -31,6 +31,19 @@ func (w *Writer) Write(p []byte) error {
 	return w.err
 }
 
+// WriteHeld is Write for a caller within a callback of a read of the same connection, which
+// holds fd for it. Only what there is no room for goes the way of Write.
+func (w *Writer) WriteHeld(fd uintptr, p []byte) error {
+	n, err := Write(fd, p)
+	if err != nil && !errors.Is(err, syscall.EAGAIN) {
+		return os.NewSyscallError("write", err)
+	}
+	if n == len(p) {
+		return nil
+	}
+	return w.Write(p[n:])
+}
+
 // next reports whether the Write is over.
 func (w *Writer) next(fd uintptr) bool {
 	for len(w.left) > 0 {

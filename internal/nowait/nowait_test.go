@@ -93,6 +93,29 @@ func TestWriterWaitsForRoom(t *testing.T) {
 	}
 }
 
+func TestWriterThatHoldsTheConnection(t *testing.T) {
+	a, b := pair(t)
+	var w nowait.Writer
+	w.Init(raw(t, a))
+	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // more than both sides' buffers hold
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		readErr := raw(t, a).Read(func(fd uintptr) bool {
+			err = errors.Join(w.WriteHeld(fd, sent[:7]), w.WriteHeld(fd, sent[7:]))
+			return true
+		})
+		done <- errors.Join(readErr, err, a.CloseWrite())
+	}()
+	got, err := io.ReadAll(b)
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, sent) {
+		t.Errorf("%d bytes came that are not the %d sent", len(got), len(sent))
+	}
+}
+
 func TestWriterEndsAtTheDeadline(t *testing.T) {
 	a, _ := pair(t)
 	var w nowait.Writer
@@ -113,7 +136,8 @@ func TestWriterFailsOnceTheOtherSideHasGone(t *testing.T) {
 	_ = b.SetLinger(0) // resets
 	_ = b.Close()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		err := w.Write([]byte("x"))
+		var err error
+		_ = raw(t, a).Control(func(fd uintptr) { err = errors.Join(w.WriteHeld(fd, []byte("x")), w.Write([]byte("x"))) })
 		if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 			return
 		}

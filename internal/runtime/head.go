@@ -19,6 +19,12 @@ type answer struct {
 	head   []byte    // of listHead
 }
 
+// listedAnswer is an answer with room for the lines of its header.
+type listedAnswer struct {
+	answer
+	names, values [12]string // most have no more
+}
+
 // framing says where a response's body ends (RFC 9112, section 6.3).
 type framing uint8
 
@@ -35,10 +41,8 @@ const (
 // http.ReadResponse would, which is there for all others: a head that it does not take
 // may still be a good one. It writes names in canonical form into head, and keeps nothing of it.
 func parseHead(head []byte, method string) *answer {
-	var list lines.Header
-	var names, values [16]string // most have no more
-	list.Names, list.Values = names[:0], values[:0]
-	a := &answer{}
+	room := &listedAnswer{}
+	list, a := lines.Header{Names: room.names[:0], Values: room.values[:0]}, &room.answer
 	if !a.parse(head, &list, func() string { return string(head) }) || !a.frame(&list, method) { // the one copy; all strings are parts of it
 		return nil
 	}
@@ -88,16 +92,15 @@ func listHead(head []byte, method string, x *lines.Exchange) *answer {
 	return a
 }
 
-// headerOf returns the list as a map.
+// headerOf returns the list as a map, which has the list's values.
 func headerOf(list *lines.Header) http.Header {
-	header, values := make(http.Header, len(list.Names)), make([]string, len(list.Names))
+	header := make(http.Header, len(list.Names))
 	for i, name := range list.Names {
 		if before := header[name]; before != nil {
 			header[name] = append(before, list.Values[i])
 			continue
 		}
-		values[i] = list.Values[i]
-		header[name] = values[i : i+1 : i+1]
+		header[name] = list.Values[i : i+1 : i+1]
 	}
 	return header
 }

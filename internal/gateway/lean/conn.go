@@ -42,6 +42,9 @@ type conn struct {
 	tryRead  func(fd uintptr) bool
 	readErr  error // of the last tryRead
 	gotBytes int   // by the last tryRead
+	over     bool  // the connection must end after what tryRead has served
+	held     bool  // tryRead is serving, and has fd
+	fd       uintptr
 	// mayEndLines is how many bytes of empty lines may follow a POST, as net/http has
 	// it: old clients end a body with one (RFC 9112, section 2.2).
 	mayEndLines int
@@ -116,23 +119,31 @@ func (c *conn) serve() {
 			handed = c.handOver(why)
 			return
 		}
-		if !c.enter(stateActive) || !c.answer() {
+		if !c.serveOne() {
 			return
-		}
-		next := stateIdle
-		if c.pipelined() {
-			next = stateReading // Shutdown closes what is idle
-		}
-		if !c.enter(next) {
-			return
-		}
-		if next == stateIdle && c.server.closing.Load() { // Shutdown may have looked before it was idle
-			return
-		}
-		if c.work.r == c.work.w {
-			c.giveBack()
 		}
 	}
+}
+
+// serveOne answers the request in hand, and reports whether the connection goes on.
+func (c *conn) serveOne() bool {
+	if !c.enter(stateActive) || !c.answer() {
+		return false
+	}
+	next := stateIdle
+	if c.pipelined() {
+		next = stateReading // Shutdown closes what is idle
+	}
+	if !c.enter(next) {
+		return false
+	}
+	if next == stateIdle && c.server.closing.Load() { // Shutdown may have looked before it was idle
+		return false
+	}
+	if c.work.r == c.work.w {
+		c.giveBack()
+	}
+	return true
 }
 
 // pipelined reports whether some of the next request is here. Empty lines are of none.
@@ -169,10 +180,11 @@ func (c *conn) retire(word int64) {
 	}
 }
 
-// cut closes the connection whatever it does.
+// cut ends the connection whatever it does; its goroutine closes it. Closing it here would
+// wait for the handler, if that is called by readOnce.
 func (c *conn) cut() {
 	c.word.Store(wordOf(stateRetired, 0))
-	_ = c.nc.Close() // first, or its handler could still answer that it was cut off
+	_ = c.raw.Control(shutDown) // first, or its handler could still answer that it was cut off
 	c.cancel()
 }
 
@@ -228,9 +240,15 @@ func (w *work) makeRoom() bool {
 // buffer.
 func (c *conn) fill() bool {
 	err := c.raw.Read(c.tryRead)
-	return err == nil && c.readErr == nil && c.gotBytes > 0
+	return err == nil && c.readErr == nil && c.gotBytes > 0 && !c.over
 }
 
+// readOnce reads what is there, and reports whether the wait is over.
+//
+// Most requests come whole and with nothing after them. Those are served in here, since the
+// poller tells of all that comes later: asking for the next request before waiting for it
+// would cost a system call that finds nothing. Of a client that closes its side together
+// with its request the poller has told already; the sweeper looks for those.
 func (c *conn) readOnce(fd uintptr) bool {
 	if c.work == nil {
 		c.work = works.Get().(*work)
@@ -247,9 +265,34 @@ func (c *conn) readOnce(fd uintptr) bool {
 		}
 		return false
 	}
+	emptied := n < len(w.in)-w.w
 	w.w += n
 	c.gotBytes, c.readErr = n, err
-	return true
+	if err != nil || !emptied || !c.cameWhole() {
+		return true
+	}
+	c.held, c.fd = true, fd
+	c.over = !c.serveOne()
+	c.held = false
+	return c.over
+}
+
+// cameWhole prepares the request in hand if it is one for lists and all that there is.
+func (c *conn) cameWhole() bool {
+	w := c.work
+	if c.server.lists == nil || c.mayEndLines > 0 || c.server.ended.Load() {
+		return false
+	}
+	done, _ := w.head.advance(w.in[w.r:w.w]) // readHead gets the same answer
+	return done && w.head.listed() && w.w-w.r == w.head.next && c.prepare()
+}
+
+// write sends all of p.
+func (c *conn) write(p []byte) error {
+	if c.held {
+		return c.out.WriteHeld(c.fd, p)
+	}
+	return c.out.Write(p)
 }
 
 // giveBack ends the connection's hold on its buffers.

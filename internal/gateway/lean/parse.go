@@ -16,7 +16,8 @@ type field struct{ name, value span }
 // a version's, can see another message in the same bytes. What it does not accept
 // it does not judge either: that is for net/http.
 type head struct {
-	next   int // where the next line begins; after the end, the length of the header
+	next   int  // where the next line begins; after the end, the length of the header
+	done   bool // the header is complete
 	method span
 	target span
 	host   span
@@ -37,9 +38,10 @@ func (h *head) reset() {
 // advance reads the complete lines of b, which is all there is of a request, and writes the
 // names of fields there in their canonical form.
 // It reports whether the header is complete, or why it is not for us: as soon as a
-// line shows it, because net/http would answer that line before the next one.
+// line shows it, because net/http would answer that line before the next one. Asked again
+// without more bytes it gives the same answer.
 func (h *head) advance(b []byte) (done bool, why reason) {
-	for {
+	for !h.done {
 		rest := b[h.next:]
 		if h.next == 0 && len(rest) > 0 && !isUpper(rest[0]) {
 			return false, reasonLine // no request begins like that
@@ -60,14 +62,14 @@ func (h *head) advance(b []byte) (done bool, why reason) {
 		case h.host == span{}:
 			why = reasonField
 		default:
-			h.next += i + 1
-			return true, reasonNone
+			h.done = true
 		}
 		if why != reasonNone {
 			return false, why
 		}
 		h.next += i + 1
 	}
+	return true, reasonNone
 }
 
 const (

@@ -283,7 +283,7 @@ func (w *response) fail(err error) {
 
 func (w *response) send() {
 	if w.err == nil && len(w.out) > 0 {
-		w.fail(w.conn.out.Write(w.out))
+		w.fail(w.conn.write(w.out))
 	}
 	if w.out = w.out[:0]; cap(w.out) > headBytesMax {
 		w.out = make([]byte, 0, bufferBytes) // of a header of unusual length

@@ -43,12 +43,17 @@ type served struct {
 	done chan error // gets what Serve returns
 }
 
+// both answers in the same way whether it gets a request's header as a list or not.
+type both struct{ http.HandlerFunc }
+
+func (b both) ServeList(x *lean.Exchange) { b.HandlerFunc(x.HTTP()) }
+
 // serve starts a server. With lean unset net/http serves everything.
 func serve(t *testing.T, onLean bool, h http.HandlerFunc, settings ...func(*lean.Server)) *served {
 	t.Helper()
 	s := &served{log: &lines{}, done: make(chan error, 1)}
 	s.Server = &lean.Server{
-		Handler: h, HTTP: &http.Server{Handler: h, ErrorLog: log.New(s.log, "", 0)},
+		Handler: both{h}, HTTP: &http.Server{Handler: h, ErrorLog: log.New(s.log, "", 0)},
 		ReadHeaderTimeout: time.Minute, IdleTimeout: time.Minute, NewConnGrace: time.Minute,
 	}
 	for _, set := range settings {

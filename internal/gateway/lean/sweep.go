@@ -13,6 +13,9 @@ const (
 	// A request that takes longer than slowTicks has its client looked for at every
 	// rareTicks-th tick only: streams and long polls come by the thousand.
 	slowTicks, rareTicks = 20, 8
+	// An idle connection is looked at once, at idleLookTick: readOnce does not see a client that
+	// closed its side before its last request was read.
+	idleLookTick = 1
 )
 
 // state is what a connection waits for.
@@ -82,7 +85,7 @@ func (s *Server) sweep() {
 				c.retire(word)
 			}
 		case stateIdle:
-			if age > idleTicks {
+			if age > idleTicks || age == idleLookTick && c.left() {
 				c.retire(word)
 			}
 		case stateActive:

@@ -6,3 +6,5 @@ package lean
 const watchable = false
 
 func peerLeft(uintptr) bool { return false }
+
+func shutDown(uintptr) {}

@@ -18,5 +18,10 @@ func peerLeft(fd uintptr) bool {
 	return n == 0
 }
 
+// shutDown ends both directions of a connection, whoever uses it.
+func shutDown(fd uintptr) {
+	_ = syscall.Shutdown(int(fd), syscall.SHUT_RDWR) // fails if the other side has done so
+}
+
 // watchable says that sockets can be looked at here.
 const watchable = true
