@@ -131,8 +131,7 @@ func (s *Server) endpoints() []endpoint {
 		{get, logpush + "/alerts", logsEdit, codeLogpush, s.getAlerts},
 		{put, logpush + "/alerts", logsEdit, codeLogpush, s.putAlerts},
 		{del, logpush + "/alerts", logsEdit, codeLogpush, s.deleteAlerts},
-		{post, "/graphql", anyToken, byKind, s.queryGraph},  // each of its fields has a scope
-		{post, "/graphql/", anyToken, byKind, s.queryGraph}, // as published clients write it
+		{post, graphPath, anyToken, byKind, s.queryGraph}, // each of its fields has a scope
 		{post, logpush + "/jobs/:id/replay", logsEdit, codeLogpush, s.createReplay},
 		{get, replays, logsEdit, codeLogpush, s.listReplays},
 		{post, replays, logsEdit, codeLogpush, s.createReplay},

@@ -56,7 +56,7 @@ func (g *graph) invocations(account string, f *ast.Field) (any, error) {
 	case length <= 0:
 		return []any{}, nil
 	case length > metricsRangeMax:
-		return nil, errs.New(errs.Invalid, 0, "query time range is too large: it is %s, and %s are the most", length.Truncate(time.Second), metricsRangeMax)
+		return nil, errs.New(errs.Invalid, 0, "query time range is too large: it is %s, and %d days are the most", length.Truncate(time.Second), int(metricsRangeMax.Hours()/24))
 	}
 	q.Since, q.Until = times.since, times.until.Truncate(time.Second)
 	end, err := g.server.question(g.ctx, account)
@@ -66,6 +66,7 @@ func (g *graph) invocations(account string, f *ast.Field) (any, error) {
 	defer end()
 	list, err := g.server.deps.Metrics.Invocations(g.ctx, q)
 	if err != nil {
+		err = inWords("cannot request data older than is kept", errs.Invalid, err)
 		return nil, inWords("unable to execute query", errs.Unavailable, err)
 	}
 	out := make([]any, len(list))

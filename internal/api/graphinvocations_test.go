@@ -254,6 +254,10 @@ func TestRefusedQueriesOfInvocations(t *testing.T) {
 		return nil, errs.New(errs.Unavailable, 0, "it takes too long")
 	}
 	f(http.StatusServiceUnavailable, unused(node(hour+`}`, used)), "unable to execute query: it takes too long", nil)
+	p.metrics.invocations = func(context.Context, schema.InvocationQuery) ([]schema.InvocationGroup, error) {
+		return nil, errs.New(errs.Invalid, 0, "seconds are gone")
+	}
+	bad(hour+`}`, used, "cannot request data older than is kept: seconds are gone")
 	got := p.graph(t, p.token, unused(node(hour+`}`, used)), nil)
 	if !strings.Contains(got, `"path":["viewer","accounts","0","workersInvocationsAdaptive"]`) {
 		t.Errorf("the error has another path: %s", got)

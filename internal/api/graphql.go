@@ -28,6 +28,8 @@ var graphSchemaText string
 
 var graphSchema = gqlparser.MustLoadSchema(&ast.Source{Name: "graphql.graphqls", Input: graphSchemaText})
 
+const graphPath = "/graphql"
+
 // Limits of one query. Its text is bounded by bodyBytesMax.
 const (
 	graphTokensMax = 1500 // checking a query takes time by the square of its fields

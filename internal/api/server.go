@@ -141,6 +141,9 @@ func (s *Server) newEngine() *gin.Engine {
 	engine.Use(s.observe, s.recover)
 	for _, e := range s.endpoints() {
 		engine.Handle(e.method, basePath+e.path, s.serve(e))
+		if e.path == graphPath { // published clients of it end the path with a slash
+			engine.Handle(e.method, basePath+e.path+"/", s.serve(e))
+		}
 	}
 	engine.GET(tailPath, s.watchTail)
 	engine.GET(instantPath, s.listenToInstantLogs)
