@@ -286,10 +286,10 @@ func (r *run) work(ctx context.Context) error {
 		r.Log.InfoContext(ctx, "a deletion begins", "deletion", r.d.ID, "account", r.d.AccountID, "script", r.d.Script, "before", r.d.Before)
 	}
 	// The letters first: whether one holds what is deleted, the events tell.
-	left, err := r.letters(ctx)
-	if err != nil {
+	if err := r.letters(ctx); err != nil {
 		return err
 	}
+	var left int64
 	for _, table := range r.Tables.DeletionTables() {
 		more, err := r.table(ctx, table, now)
 		if err != nil {
@@ -380,34 +380,34 @@ func noted(table string) bool {
 }
 
 // letters closes the dead letters that hold what is deleted, or may.
-func (r *run) letters(ctx context.Context) (left int64, err error) {
+func (r *run) letters(ctx context.Context) error {
 	all, err := r.Letters.AccountLetters(ctx, r.d.AccountID, r.d.Before, r.d.StartedOn.Add(lettersGrace))
 	if err != nil {
-		return 0, err
+		return err
 	}
 	var doomed []logjob.DeadLetter
 	for _, l := range all {
 		holds, err := r.holds(ctx, &l)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if holds {
 			doomed = append(doomed, l)
 		}
 	}
 	if err := r.found(ctx, lettersPlace, int64(len(doomed)), 0, 0); err != nil {
-		return 0, err
+		return err
 	}
 	for _, l := range doomed {
 		_, err := r.Letters.CloseDeadLetter(ctx, r.d.AccountID, l.JobID, l.ID, logjob.LetterDeleted)
 		if kind := errs.KindOf(err); err != nil && kind != errs.Conflict && kind != errs.NotFound { // somebody was faster
-			return 0, err
+			return err
 		}
 	}
 	if len(doomed) == 0 {
-		return 0, nil
+		return nil
 	}
-	return 0, r.found(ctx, lettersPlace, 0, 0, 0)
+	return r.found(ctx, lettersPlace, 0, 0, 0)
 }
 
 // holds reports whether a letter may hold an event of the tombstone. What was sent can be

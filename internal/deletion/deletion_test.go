@@ -213,7 +213,7 @@ var places = []schema.DeletionPlace{{Name: "dead_letters", RowsDeleted: 2}, {Nam
 // A worker that is killed at any call, whether that was carried out or not, leaves what
 // another one can finish, with the right numbers.
 func TestDeletionSurvivesADeathAtAnyCall(t *testing.T) {
-	for kills := 0; ; kills++ {
+	for kills := 0; ; kills++ { // until there are fewer calls
 		calls := 0
 		for _, before := range []bool{true, false} {
 			w := newWorld(t)
