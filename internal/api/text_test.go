@@ -49,6 +49,7 @@ func TestNoStringHoldsNUL(t *testing.T) {
 		"PUT " + script + "/affinity":                                             `{"rules": [{"source": "path", "prefix": "/a/"}, {"source": "cookie", "name": "a", "forward": true, "set": {"same_site": "lax", "domain": "a.example.com", "path": "/a", "secure": "always"}}]}`,
 		"PUT " + script + "/redaction":                                            `{"headers": ["x-a"], "query_parameters": ["a"], "paths": ["/a/*"], "patterns": ["a"], "built_ins": ["emails"]}`,
 		"PUT /accounts/{account}/redaction":                                       `{"headers": ["x-a"], "query_parameters": ["a"], "paths": ["/a/*"], "patterns": ["a"], "built_ins": ["emails"]}`,
+		"POST /accounts/{account}/deletions":                                      `{"script": "shop", "before": "2026-11-01T00:00:00Z"}`,
 		"PUT " + script + "/sampling":                                             `{"head_sampling_rate": 0.5}`,
 		"PUT " + script + "/rollback-policy":                                      `{"enabled": true, "action": "pause"}`,
 		"POST " + script + "/rollback-policy/ramp":                                `{"action": "pause"}`,

@@ -85,25 +85,21 @@ func (db *DB) CountDeletion(ctx context.Context, table string, t schema.Tombston
 }
 
 // DeleteRows has ClickHouse write the parts of a table anew without the rows that a
-// tombstone covers, unless it is at it already, and does not wait for it. id names the
-// deletion, so that a removal that was begun is found again. Other rows are untouched.
-func (db *DB) DeleteRows(ctx context.Context, table, id string, t schema.Tombstone, now time.Time) (tables.Mutation, error) {
-	m, err := db.mutation(ctx, table, id)
-	if err != nil || m.Running {
-		return m, err
-	}
+// tombstone covers, and does not wait for it. id names the deletion, so that Removing
+// finds it. Other rows are untouched.
+func (db *DB) DeleteRows(ctx context.Context, table, id string, t schema.Tombstone, now time.Time) error {
 	c, err := db.deletionCondition(ctx, table, t, now)
 	if err != nil {
-		return m, err
+		return err
 	}
 	l := layout{db.cfg.Database, db.cfg.Cluster}
 	// A lightweight DELETE would only hide the rows, until the day on which their parts
 	// are merged.
 	statement := l.deletion(table, id, fmt.Sprintf("account_id = %s AND (%s)", literal(t.AccountID), c.doomed))
 	if err := db.define(ch.Context(ctx, ch.WithSettings(ch.Settings{"mutations_sync": 0})), db.conn.Exec, statement); err != nil {
-		return m, fmt.Errorf("delete from %s: %w", table, err)
+		return fmt.Errorf("delete from %s: %w", table, err)
 	}
-	return db.mutation(ctx, table, id)
+	return nil
 }
 
 // deletion is the statement that removes rows. The text in it names whose it is.
@@ -113,8 +109,8 @@ func (l layout) deletion(table, id, condition string) string {
 
 func deletionMark(id string) string { return literal("deletion "+id) + " != ''" }
 
-// mutation looks for what a deletion began in a table and ClickHouse has not finished.
-func (db *DB) mutation(ctx context.Context, table, id string) (m tables.Mutation, err error) {
+// Removing looks for what a deletion began in a table and ClickHouse has not finished.
+func (db *DB) Removing(ctx context.Context, table, id string) (m tables.Mutation, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	l := layout{db.cfg.Database, db.cfg.Cluster}

@@ -51,8 +51,10 @@ type Tables interface {
 	// NoteDeleted keeps the offsets of what is to be deleted, so that they are not taken
 	// for lost.
 	NoteDeleted(ctx context.Context, table string, t schema.Tombstone, now time.Time) error
-	// DeleteRows begins to remove rows, unless it has, and does not wait.
-	DeleteRows(ctx context.Context, table, id string, t schema.Tombstone, now time.Time) (tables.Mutation, error)
+	// DeleteRows begins to remove rows, and does not wait.
+	DeleteRows(ctx context.Context, table, id string, t schema.Tombstone, now time.Time) error
+	// Removing tells whether that is still going on.
+	Removing(ctx context.Context, table, id string) (tables.Mutation, error)
 	// HoldsDeleted looks into a range [begin, end) of a partition's offsets.
 	HoldsDeleted(ctx context.Context, t schema.Tombstone, partition int, begin, end int64) (bool, error)
 }
@@ -284,10 +286,10 @@ func (r *run) work(ctx context.Context) error {
 		r.Log.InfoContext(ctx, "a deletion begins", "deletion", r.d.ID, "account", r.d.AccountID, "script", r.d.Script, "before", r.d.Before)
 	}
 	// The letters first: whether one holds what is deleted, the events tell.
-	left, err := r.letters(ctx)
-	if err != nil {
+	if err := r.letters(ctx); err != nil {
 		return err
 	}
+	var left int64
 	for _, table := range r.Tables.DeletionTables() {
 		more, err := r.table(ctx, table, now)
 		if err != nil {
@@ -340,8 +342,20 @@ func (r *run) found(ctx context.Context, name string, left, kept, parts int64) e
 }
 
 // table counts what is left in a table, and has it removed. The count is saved before,
-// so that it is known after a crash how many there were.
+// so that it is known after a crash how many there were. While rows are being removed
+// nothing is counted: it would cost much, and change nothing.
 func (r *run) table(ctx context.Context, table string, now time.Time) (left int64, err error) {
+	m, err := r.Tables.Removing(ctx, table, r.d.ID)
+	if err != nil {
+		return 0, err
+	}
+	if m.Running {
+		if m.Failure != "" {
+			r.failure = table + ": " + m.Failure
+		}
+		p := *r.place(table)
+		return max(1, p.RowsLeft), r.found(ctx, table, p.RowsLeft, p.RowsKept, m.PartsLeft)
+	}
 	left, kept, err := r.Tables.CountDeletion(ctx, table, r.d.Tombstone, now)
 	if err != nil {
 		return 0, err
@@ -349,7 +363,7 @@ func (r *run) table(ctx context.Context, table string, now time.Time) (left int6
 	if left == 0 {
 		return 0, r.found(ctx, table, 0, kept, 0)
 	}
-	if err := r.found(ctx, table, left, kept, r.place(table).PartsLeft); err != nil {
+	if err := r.found(ctx, table, left, kept, 0); err != nil {
 		return left, err
 	}
 	if noted(table) {
@@ -357,14 +371,7 @@ func (r *run) table(ctx context.Context, table string, now time.Time) (left int6
 			return left, err
 		}
 	}
-	m, err := r.Tables.DeleteRows(ctx, table, r.d.ID, r.d.Tombstone, now)
-	if err != nil {
-		return left, err
-	}
-	if m.Failure != "" {
-		r.failure = table + ": " + m.Failure
-	}
-	return left, r.found(ctx, table, left, kept, m.PartsLeft)
+	return left, r.Tables.DeleteRows(ctx, table, r.d.ID, r.d.Tombstone, now)
 }
 
 // noted reports whether a table has rows of single offsets.
@@ -373,34 +380,34 @@ func noted(table string) bool {
 }
 
 // letters closes the dead letters that hold what is deleted, or may.
-func (r *run) letters(ctx context.Context) (left int64, err error) {
+func (r *run) letters(ctx context.Context) error {
 	all, err := r.Letters.AccountLetters(ctx, r.d.AccountID, r.d.Before, r.d.StartedOn.Add(lettersGrace))
 	if err != nil {
-		return 0, err
+		return err
 	}
 	var doomed []logjob.DeadLetter
 	for _, l := range all {
 		holds, err := r.holds(ctx, &l)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if holds {
 			doomed = append(doomed, l)
 		}
 	}
 	if err := r.found(ctx, lettersPlace, int64(len(doomed)), 0, 0); err != nil {
-		return 0, err
+		return err
 	}
 	for _, l := range doomed {
 		_, err := r.Letters.CloseDeadLetter(ctx, r.d.AccountID, l.JobID, l.ID, logjob.LetterDeleted)
 		if kind := errs.KindOf(err); err != nil && kind != errs.Conflict && kind != errs.NotFound { // somebody was faster
-			return 0, err
+			return err
 		}
 	}
 	if len(doomed) == 0 {
-		return 0, nil
+		return nil
 	}
-	return 0, r.found(ctx, lettersPlace, 0, 0, 0)
+	return r.found(ctx, lettersPlace, 0, 0, 0)
 }
 
 // holds reports whether a letter may hold an event of the tombstone. What was sent can be
