@@ -166,19 +166,19 @@ func (db *DB) offsetRows(ctx context.Context, list []tables.OffsetRows, ranges [
 	}
 	where := fmt.Sprintf("kafka_offset >= %d AND kafka_offset < %d AND (%s) AND %s", least, most, strings.Join(conditions, " OR "), insertedSince(inserted))
 	const key = "kafka_partition, kafka_offset, "
-	query := `SELECT kafka_partition, kafka_offset, countIf(event), countIf(NOT event),
+	query := `SELECT kafka_partition, kafka_offset, countIf(event), countIf(NOT event), countIf(reason = 'deleted'),
 			(countIf(event) = 0 OR minIf(cityHash64(at, skew, ray), event) = maxIf(cityHash64(at, skew, ray), event))
 				AND (countIf(NOT event) = 0 OR minIf(cityHash64(at, size), NOT event) = maxIf(cityHash64(at, size), NOT event)),
 			anyIf(at, event), anyIf(skew, event), anyIf(ray, event), anyIf(at, NOT event), anyIf(size, NOT event)
 		FROM ` + offsetColumns(
-		key+"true AS event, toUnixTimestamp64Milli(time) AS at, skew_ms AS skew, ray_id AS ray, toUInt64(0) AS size",
-		key+"false AS event, toUnixTimestamp64Milli(kafka_time) AS at, toInt64(0) AS skew, '' AS ray, value_bytes AS size", where) + `
+		key+"true AS event, toUnixTimestamp64Milli(time) AS at, skew_ms AS skew, ray_id AS ray, toUInt64(0) AS size, '' AS reason",
+		key+"false AS event, toUnixTimestamp64Milli(kafka_time) AS at, toInt64(0) AS skew, '' AS ray, value_bytes AS size, toString(reason) AS reason", where) + `
 		GROUP BY kafka_partition, kafka_offset ORDER BY kafka_partition, kafka_offset`
 	err := db.visit(ctx, "read the rows of single offsets", query, func(scan func(...any) error) error {
 		var r tables.OffsetRows
 		var partition int32
 		var alike uint8
-		if err := scan(&partition, &r.Offset, &r.Events, &r.Quarantined, &alike, &r.TimeMS, &r.SkewMS, &r.RayID, &r.QuarantineTimeMS, &r.QuarantineBytes); err != nil {
+		if err := scan(&partition, &r.Offset, &r.Events, &r.Quarantined, &r.Deleted, &alike, &r.TimeMS, &r.SkewMS, &r.RayID, &r.QuarantineTimeMS, &r.QuarantineBytes); err != nil {
 			return err
 		}
 		r.Partition, r.Alike = int(partition), alike == 1

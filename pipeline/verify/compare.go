@@ -81,7 +81,7 @@ func (r *record) of(rows *tables.OffsetRows) bool {
 		return false
 	}
 	// The quarantine's column holds no time before 1970.
-	return rows.Quarantined == 0 || rows.QuarantineTimeMS == min(max(r.ms, 0), schema.TimeLatest.UnixMilli()) && rows.QuarantineBytes == uint64(r.bytes)
+	return rows.Quarantined == rows.Deleted || rows.QuarantineTimeMS == min(max(r.ms, 0), schema.TimeLatest.UnixMilli()) && rows.QuarantineBytes == uint64(r.bytes)
 }
 
 // horizon is what the tables' retention may have taken: what is older.

@@ -247,6 +247,7 @@ func TestARecordKnowsItsRows(t *testing.T) {
 	f(true, poison, tables.OffsetRows{Quarantined: 1, Alike: true, QuarantineTimeMS: 0, QuarantineBytes: 6})
 	f(false, poison, tables.OffsetRows{Quarantined: 1, Alike: true, QuarantineTimeMS: 0, QuarantineBytes: 7})
 	f(false, poison, tables.OffsetRows{Events: 1, Alike: true})
+	f(true, good, tables.OffsetRows{Quarantined: 1, Deleted: 1, Alike: true}) // deleted by request
 }
 
 // A rollup is wrong when it counts less than what is settled, or more than what there is.

@@ -200,6 +200,17 @@ func TestSinceLeavesOutWhatIsOlder(t *testing.T) {
 	}
 }
 
+// Of an event that was deleted by request the quarantine keeps the offset.
+func TestDeletedEventsAreAccountedFor(t *testing.T) {
+	s := newSystem(t, 1, nil)
+	s.produceGood(5)
+	s.stored()
+	s.must("ALTER TABLE trace_events DELETE" + where + "= 0")
+	s.must("INSERT INTO trace_events_quarantine (kafka_partition, kafka_offset, reason) VALUES (0, 0, 'deleted')")
+	r := s.verify(nil)
+	want(t, Report{Verdict: r.Partitions[0].Verdict, Partitions: r.Partitions}, "exact")
+}
+
 func TestNothingCommitted(t *testing.T) {
 	s := newSystem(t, 1, nil)
 	s.produceGood(5)

@@ -44,6 +44,7 @@ type OffsetRows struct {
 	Partition           int
 	Offset              int64
 	Events, Quarantined uint64 // rows in each table; not both are 0
+	Deleted             uint64 // of those in quarantine: events that were deleted by request, of which only the offset is kept
 	// Alike says that the rows of each table are about the same record. What that record
 	// was is below, for each table that has rows.
 	Alike            bool
