@@ -115,19 +115,14 @@ func (s *slots) count(of *slot) {
 // decode returns the records of batches. Where one cannot be decoded, its offsets become
 // records that are marked as broken.
 func (to *slot) decode(b *stream.Batches, memory *stream.Memory) []stream.Record {
-	records, err := b.Decode(memory)
+	records, err := decodeInOrder(b, memory)
 	if err == nil {
-		if err = inOrder(records, b); err == nil {
-			return records
-		}
+		return records
 	}
 	var list []stream.Record
 	for _, single := range b.Single() {
 		// A memory of its own: the others of the list lie in theirs.
-		records, err := single.Decode(new(stream.Memory))
-		if err == nil {
-			err = inOrder(records, &single)
-		}
+		records, err := decodeInOrder(&single, new(stream.Memory))
 		if err == nil {
 			list = append(list, records...)
 			continue
@@ -146,16 +141,21 @@ func (to *slot) decode(b *stream.Batches, memory *stream.Memory) []stream.Record
 // offsets it takes is what its header says, which nobody has checked.
 const brokenRowsMax = 10_000
 
-// inOrder tells whether offsets are what a broker gives: ascending, within the batches.
-func inOrder(records []stream.Record, b *stream.Batches) error {
+// decodeInOrder decodes batches of which every one can be, with offsets as a broker gives
+// them: ascending, within the batches.
+func decodeInOrder(b *stream.Batches, memory *stream.Memory) ([]stream.Record, error) {
+	records, bad := b.Decode(memory)
+	if len(bad) > 0 {
+		return nil, bad[0].Err
+	}
 	next := int64(0)
 	for i := range records {
 		if at := records[i].Offset; at < next || at >= b.Next {
-			return fmt.Errorf("record %d has offset %d, which is not in order, or not below %d", i, at, b.Next)
+			return nil, fmt.Errorf("record %d has offset %d, which is not in order, or not below %d", i, at, b.Next)
 		}
 		next = records[i].Offset + 1
 	}
-	return nil
+	return records, nil
 }
 
 // pace says when the next block of a partition may begin. Over time there is one block an
