@@ -167,7 +167,7 @@ func (f *findings) one(offset int64, have *tables.OffsetRows, want *record, old 
 		f.missing++
 		f.add(Missing, offset, 0, want)
 	case want == nil:
-		n := have.Events + have.Quarantined
+		n := have.Rows()
 		f.stray += int64(n) // #nosec G115 -- rows of one offset
 		f.add(Stray, offset, n, nil)
 	case !want.of(have):
@@ -175,8 +175,8 @@ func (f *findings) one(offset int64, have *tables.OffsetRows, want *record, old 
 			f.foreignFirst, f.foreignEvents = offset, [2]string{want.String(), describe(have)}
 		}
 		f.foreign++
-	case have.Events+have.Quarantined > 1:
-		n := have.Events + have.Quarantined
+	case have.Rows() > 1:
+		n := have.Rows()
 		f.repeated += int64(n - 1) // #nosec G115 -- rows of one offset
 		f.add(Repeated, offset, n, want)
 	}

@@ -83,7 +83,8 @@ func TestRepeatedRows(t *testing.T) {
 	// Its views count it, too: the rollups agree with the rows.
 	s.must("INSERT INTO trace_events SELECT * FROM trace_events" + where + "IN (20, 21, 30)")
 	s.must("INSERT INTO trace_events SELECT * FROM trace_events" + where + "= 30 LIMIT 1")
-	s.must("INSERT INTO trace_events_others SELECT account_id, script_name, time, version_id, outcome, status, wall_ms, cpu_ms, decision, sampled_out FROM (" +
+	const columns = "account_id, script_name, time, version_id, outcome, status, wall_ms, cpu_ms, decision, sampled_out"
+	s.must("INSERT INTO trace_events_others (" + columns + ") SELECT " + columns + " FROM (" +
 		"SELECT * FROM trace_events" + where + "IN (20, 21, 30) LIMIT 1 BY kafka_offset UNION ALL SELECT * FROM trace_events" + where + "= 30 LIMIT 1 BY kafka_offset)")
 	want(t, s.verify(nil), "different", "partition 0 different: missing 0, repeated 4, stray 0, expired 0, gaps 0, more 0",
 		"  repeated 20-21 (2) of 2 rows", "  repeated 30-30 (1) of 3 rows")
@@ -200,15 +201,23 @@ func TestSinceLeavesOutWhatIsOlder(t *testing.T) {
 	}
 }
 
-// Of an event that was deleted by request the quarantine keeps the offset.
+// Of an event that was deleted by request the quarantine keeps the offset, and rates may
+// stay that count it.
 func TestDeletedEventsAreAccountedFor(t *testing.T) {
 	s := newSystem(t, 1, nil)
-	s.produceGood(5)
+	s.produceGood(20)
 	s.stored()
-	s.must("ALTER TABLE trace_events DELETE" + where + "= 0")
-	s.must("INSERT INTO trace_events_quarantine (kafka_partition, kafka_offset, reason) VALUES (0, 0, 'deleted')")
+	// The offsets are noted before the rows go.
+	s.must("INSERT INTO trace_events_quarantine (kafka_partition, kafka_offset, reason) SELECT kafka_partition, kafka_offset, 'deleted' FROM trace_events WHERE script_name = 'shop'")
+	want(t, s.verify(nil), "exact")
+	s.must("ALTER TABLE trace_events DELETE WHERE script_name = 'shop'")
+	if r := s.verify(nil); r.Verdict != Different || r.Partitions[0].Verdict != Exact {
+		t.Errorf("rates of rows that nobody asked to delete are reported as %+v", r)
+	}
+	s.must("INSERT INTO tombstones (account_id, script_name, before) SELECT any(account_id), 'shop', now() + 1 FROM trace_events")
 	r := s.verify(nil)
-	want(t, Report{Verdict: r.Partitions[0].Verdict, Partitions: r.Partitions}, "exact")
+	want(t, r, "exact")
+	wantNote(t, r.Rollups[0].Notes, "deleted by request")
 }
 
 func TestNothingCommitted(t *testing.T) {

@@ -131,6 +131,9 @@ func (v *verifier) hour(ctx context.Context, r *Rollup, from time.Time) error {
 			return err
 		}
 	}
+	if cells, err = v.withoutDeleted(ctx, r, cells); err != nil {
+		return err
+	}
 	over := 0
 	for _, c := range cells {
 		if c.Requests > c.Rows && !settled {
@@ -145,6 +148,24 @@ func (v *verifier) hour(ctx context.Context, r *Rollup, from time.Time) error {
 			from.Format(time.RFC3339), over, settleTimeout))
 	}
 	return nil
+}
+
+// withoutDeleted leaves out cells with a time of which something was deleted by request:
+// they go after their events, and one stays that counts younger events as well.
+func (v *verifier) withoutDeleted(ctx context.Context, r *Rollup, cells []tables.RateCell) ([]tables.RateCell, error) {
+	if len(cells) == 0 {
+		return nil, nil
+	}
+	list, err := v.db.Tombstones(ctx)
+	if err != nil {
+		return nil, err
+	}
+	deleted, before := schema.NewTombstones(list), len(cells)
+	cells = slices.DeleteFunc(cells, func(c tables.RateCell) bool { return deleted.Cover(c.AccountID, c.ScriptName, c.Time) })
+	if n := before - len(cells); n > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d rows are of times of which events were deleted by request, and do not count the same as what is left.", n))
+	}
+	return cells, nil
 }
 
 // settledEnds are the offsets below which all events are settled, by partition.

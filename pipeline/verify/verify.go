@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tidegate/pipeline/stream"
+	"tidegate/schema"
 	tables "tidegate/schema/clickhouse"
 )
 
@@ -41,6 +42,8 @@ type Tables interface {
 	RateSums(ctx context.Context, table string, from, to time.Time) (rolled, raw []tables.RateSum, err error)
 	RateCells(ctx context.Context, table string, from, to time.Time, ends []int64, limit int) ([]tables.RateCell, error)
 	RolledCells(ctx context.Context, table string, from, to time.Time, keys []uint64) (map[uint64]uint64, error)
+	// Tombstones are what was deleted by request.
+	Tombstones(ctx context.Context) ([]schema.Tombstone, error)
 	CountedCells(ctx context.Context, table string, from, to time.Time, keys []uint64, ends []int64) (rows, settled map[uint64]uint64, err error)
 }
 

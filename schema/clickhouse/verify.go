@@ -54,6 +54,15 @@ type OffsetRows struct {
 	QuarantineBytes  uint64 // of its value
 }
 
+// Rows is how many the record counts for. While a deletion is under way, a row and the
+// note that only its offset is left are both there, for one.
+func (r *OffsetRows) Rows() uint64 {
+	if n := r.Events + r.Quarantined - r.Deleted; n > 0 {
+		return n
+	}
+	return min(r.Deleted, 1)
+}
+
 // StrayRows are rows of a partition with offsets that it does not have: below 0, or at
 // or above an end.
 type StrayRows struct {

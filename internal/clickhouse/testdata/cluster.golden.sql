@@ -112,8 +112,7 @@ CREATE TABLE IF NOT EXISTS version_rates_1s_local ON CLUSTER `main`
 ENGINE = ReplicatedAggregatingMergeTree
 PARTITION BY toDate(time)
 ORDER BY (account_id, script_name, time, version_id)
-SETTINGS index_granularity = 1024, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
-SETTINGS replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+SETTINGS index_granularity = 1024, replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS version_rates_1s ON CLUSTER `main` AS version_rates_1s_local
 ENGINE = Distributed(`main`, `tidegate`, version_rates_1s_local, cityHash64(account_id, script_name));
@@ -176,8 +175,7 @@ CREATE TABLE IF NOT EXISTS version_rates_1m_local ON CLUSTER `main`
 ENGINE = ReplicatedAggregatingMergeTree
 PARTITION BY toYYYYMM(time)
 ORDER BY (account_id, script_name, time, version_id)
-SETTINGS index_granularity = 1024, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
-SETTINGS replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+SETTINGS index_granularity = 1024, replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS version_rates_1m ON CLUSTER `main` AS version_rates_1m_local
 ENGINE = Distributed(`main`, `tidegate`, version_rates_1m_local, cityHash64(account_id, script_name));
@@ -240,8 +238,7 @@ CREATE TABLE IF NOT EXISTS version_rates_1h_local ON CLUSTER `main`
 ENGINE = ReplicatedAggregatingMergeTree
 PARTITION BY toYear(time)
 ORDER BY (account_id, script_name, time, version_id)
-SETTINGS index_granularity = 1024, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
-SETTINGS replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
+SETTINGS index_granularity = 1024, replicated_deduplication_window = 30000, replicated_deduplication_window_seconds = 604800, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS version_rates_1h ON CLUSTER `main` AS version_rates_1h_local
 ENGINE = Distributed(`main`, `tidegate`, version_rates_1h_local, cityHash64(account_id, script_name));
@@ -613,6 +610,13 @@ ALTER TABLE trace_events ON CLUSTER `main` ADD COLUMN IF NOT EXISTS exception_gr
 
 ALTER TABLE trace_events_local ON CLUSTER `main` ADD INDEX IF NOT EXISTS ray_id_filter ray_id TYPE bloom_filter(0.01) GRANULARITY 1;
 
+-- A ray begins with its time, so that a granule, whose rows are of one time, holds a
+-- narrow range of rays. This index is some bytes a granule and leads to the granules of
+-- the ray's time; of those alone the filter of 009 is read, which takes more than a byte an
+-- event. Rays that do not begin with a time are still found by the filter. Parts from before get the index
+-- when they are merged.
+ALTER TABLE trace_events_local ON CLUSTER `main` ADD INDEX IF NOT EXISTS ray_id_range ray_id TYPE minmax GRANULARITY 1;
+
 -- What was deleted by request, and is not to be stored when it comes late: events of an
 -- account, or of one script, whose time is before a time. script_name '' is every
 -- script. Ingest reads it; rows stay, because a record may come again for as long as
@@ -639,12 +643,7 @@ ALTER TABLE trace_events_quarantine_local ON CLUSTER `main`
     MODIFY COLUMN kafka_offset CODEC(Delta, ZSTD(1)),
     MODIFY COLUMN kafka_time CODEC(Delta, ZSTD(1)),
     MODIFY COLUMN reason CODEC(ZSTD(1));
--- A ray begins with its time, so that a granule, whose rows are of one time, holds a
--- narrow range of rays. This index is some bytes a granule and leads to the granules of
--- the ray's time; of those alone the filter of 009 is read, which takes more than a byte an
--- event. Rays that do not begin with a time are still found by the filter. Parts from before get the index
--- when they are merged.
-ALTER TABLE trace_events_local ON CLUSTER `main` ADD INDEX IF NOT EXISTS ray_id_range ray_id TYPE minmax GRANULARITY 1;
+
 -- A block whose sender slept over it is refused: by then somebody else may have stored
 -- it, so long ago that its token is forgotten. inserted_at is when the sender knew that
 -- the partition was its own, by this server's clock. trace_events_others keeps nothing

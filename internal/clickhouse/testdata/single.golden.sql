@@ -103,8 +103,7 @@ CREATE TABLE IF NOT EXISTS version_rates_1s
 ENGINE = AggregatingMergeTree
 PARTITION BY toDate(time)
 ORDER BY (account_id, script_name, time, version_id)
-SETTINGS index_granularity = 1024, non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
-SETTINGS non_replicated_deduplication_window = 30000, ttl_only_drop_parts = 1;
+SETTINGS index_granularity = 1024, non_replicated_deduplication_window = 30000, ttl_only_drop_parts = 1;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS version_rates_1s_view TO version_rates_1s AS
 SELECT
@@ -164,8 +163,7 @@ CREATE TABLE IF NOT EXISTS version_rates_1m
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(time)
 ORDER BY (account_id, script_name, time, version_id)
-SETTINGS index_granularity = 1024, non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
-SETTINGS non_replicated_deduplication_window = 30000, ttl_only_drop_parts = 1;
+SETTINGS index_granularity = 1024, non_replicated_deduplication_window = 30000, ttl_only_drop_parts = 1;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS version_rates_1m_view TO version_rates_1m AS
 SELECT
@@ -225,8 +223,7 @@ CREATE TABLE IF NOT EXISTS version_rates_1h
 ENGINE = AggregatingMergeTree
 PARTITION BY toYear(time)
 ORDER BY (account_id, script_name, time, version_id)
-SETTINGS index_granularity = 1024, non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
-SETTINGS non_replicated_deduplication_window = 30000, ttl_only_drop_parts = 1;
+SETTINGS index_granularity = 1024, non_replicated_deduplication_window = 30000, ttl_only_drop_parts = 1;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS version_rates_1h_view TO version_rates_1h AS
 SELECT
@@ -558,6 +555,13 @@ ALTER TABLE trace_events ADD COLUMN IF NOT EXISTS exception_groups Array(String)
 
 ALTER TABLE trace_events ADD INDEX IF NOT EXISTS ray_id_filter ray_id TYPE bloom_filter(0.01) GRANULARITY 1;
 
+-- A ray begins with its time, so that a granule, whose rows are of one time, holds a
+-- narrow range of rays. This index is some bytes a granule and leads to the granules of
+-- the ray's time; of those alone the filter of 009 is read, which takes more than a byte an
+-- event. Rays that do not begin with a time are still found by the filter. Parts from before get the index
+-- when they are merged.
+ALTER TABLE trace_events ADD INDEX IF NOT EXISTS ray_id_range ray_id TYPE minmax GRANULARITY 1;
+
 -- What was deleted by request, and is not to be stored when it comes late: events of an
 -- account, or of one script, whose time is before a time. script_name '' is every
 -- script. Ingest reads it; rows stay, because a record may come again for as long as
@@ -581,12 +585,7 @@ ALTER TABLE trace_events_quarantine
     MODIFY COLUMN kafka_offset CODEC(Delta, ZSTD(1)),
     MODIFY COLUMN kafka_time CODEC(Delta, ZSTD(1)),
     MODIFY COLUMN reason CODEC(ZSTD(1));
--- A ray begins with its time, so that a granule, whose rows are of one time, holds a
--- narrow range of rays. This index is some bytes a granule and leads to the granules of
--- the ray's time; of those alone the filter of 009 is read, which takes more than a byte an
--- event. Rays that do not begin with a time are still found by the filter. Parts from before get the index
--- when they are merged.
-ALTER TABLE trace_events ADD INDEX IF NOT EXISTS ray_id_range ray_id TYPE minmax GRANULARITY 1;
+
 -- A block whose sender slept over it is refused: by then somebody else may have stored
 -- it, so long ago that its token is forgotten. inserted_at is when the sender knew that
 -- the partition was its own, by this server's clock. trace_events_others keeps nothing
