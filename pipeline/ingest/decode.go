@@ -42,8 +42,8 @@ const (
 type block struct {
 	events     tables.Events
 	quarantine tables.Quarantine
-	skewed     int // events whose own time was replaced by the record's
-	deleted    int // of the quarantine's rows, what tombstones cover
+	deleted    tables.Quarantine // of what tombstones cover, the offsets
+	skewed     int               // events whose own time was replaced by the record's
 	tombstones *schema.Tombstones
 
 	records int   // that it is made of
@@ -61,7 +61,8 @@ type block struct {
 func decodeBlock(b *block, partition int, records []stream.Record) {
 	b.events.Reset(len(records))
 	b.quarantine.Reset(0)
-	b.skewed, b.deleted, b.records, b.first = 0, 0, len(records), -1
+	b.deleted.Reset(0)
+	b.skewed, b.records, b.first = 0, len(records), -1
 	if len(records) > 0 {
 		b.first = records[0].Offset
 	}

@@ -13,6 +13,9 @@ import (
 // tombstonesAge is how old the list of what is deleted may be when a block is built.
 const tombstonesAge = time.Second
 
+// deletedSuffix makes the token of a block's offsets that are deleted.
+const deletedSuffix = "-deleted"
+
 // deleted knows what is deleted, for all partitions of a process. It is safe for
 // concurrent use. The list lies in ClickHouse because a block needs that anyhow: while
 // it cannot be read, nothing could be stored either.
@@ -43,8 +46,7 @@ func (d *deleted) current(ctx context.Context) (*schema.Tombstones, error) {
 // drop leaves the offset of a record that is deleted in the quarantine, and nothing else
 // of it.
 func (b *block) drop(partition int, r *stream.Record) {
-	b.deleted++
-	q := &b.quarantine
+	q := &b.deleted
 	q.KafkaPartition = append(q.KafkaPartition, int32(partition)) // #nosec G115 -- a partition's number
 	q.KafkaOffset = append(q.KafkaOffset, r.Offset)
 	q.KafkaTime = append(q.KafkaTime, clamp(r.Time).Truncate(24*time.Hour))

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -40,23 +41,17 @@ func TestDeletedEventsLeaveTheirOffsetsOnly(t *testing.T) {
 		if want := []int64{1, 2, 8, 9}; !slices.Equal(b.events.KafkaOffset, want) {
 			t.Errorf("stored are %v, want %v", b.events.KafkaOffset, want)
 		}
-		var gone, kept []int64
-		for i, offset := range b.quarantine.KafkaOffset {
-			if b.quarantine.Reason[i] != tables.ReasonDeleted {
-				kept = append(kept, offset)
-				continue
-			}
-			gone = append(gone, offset)
-			q := &b.quarantine
-			if q.AccountID[i] != "" || q.Value[i] != "" || q.Detail[i] != "" || q.ValueBytes[i] != 0 || q.KafkaPartition[i] != 3 || !q.KafkaTime[i].Equal(noon.Truncate(24*time.Hour)) {
+		for i, offset := range b.deleted.KafkaOffset {
+			q := &b.deleted
+			if q.Reason[i] != tables.ReasonDeleted || q.AccountID[i] != "" || q.Value[i] != "" || q.Detail[i] != "" || q.ValueBytes[i] != 0 || q.KafkaPartition[i] != 3 || !q.KafkaTime[i].Equal(noon.Truncate(24*time.Hour)) {
 				t.Errorf("of offset %d more is left than that", offset)
 			}
 		}
-		if want := []int64{0, 3, 4, 7}; !slices.Equal(gone, want) || b.deleted != len(want) {
-			t.Errorf("dropped are %v, counted %d, want %v", gone, b.deleted, want)
+		if want := []int64{0, 3, 4, 7}; !slices.Equal(b.deleted.KafkaOffset, want) {
+			t.Errorf("dropped are %v, want %v", b.deleted.KafkaOffset, want)
 		}
-		if want := []int64{5, 6, 9}; !slices.Equal(kept, want) {
-			t.Errorf("quarantined are %v, want %v", kept, want)
+		if want := []int64{5, 6, 9}; !slices.Equal(b.quarantine.KafkaOffset, want) {
+			t.Errorf("quarantined are %v, want %v", b.quarantine.KafkaOffset, want)
 		}
 	}
 }
@@ -89,5 +84,35 @@ func TestBlocksWaitForTheTombstones(t *testing.T) {
 	}
 	if err := stop(); err != nil && !errors.Is(err, stream.ErrFenced) {
 		t.Error(err)
+	}
+}
+
+// A reader stored the quarantine of a block and died; then its events were deleted.
+func TestOffsetsThatAreDeletedBetweenAttemptsAreNoted(t *testing.T) {
+	refuse := true
+	w := &fakeWriter{onInsert: func(context.Context, string) error {
+		if refuse {
+			return errs.New(errs.Unavailable, 0, "away")
+		}
+		return nil
+	}}
+	f := newFake(0, 5)
+	f.records[2].Value = []byte("poison")
+	stop := start(t, newIngest(t, w, nil), f)
+	eventually(t, "the quarantine is stored", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.quarant) == 1
+	})
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	refuse, w.tombstones = false, []schema.Tombstone{{AccountID: testAccount, Script: "shop", Before: noon.Add(time.Hour)}}
+	start(t, newIngest(t, w, nil), f)
+	eventually(t, "the block is settled", func() bool { return f.settledAt(5) })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if slices.Sort(w.quarant); !slices.Equal(w.quarant, seq(0, 5)) {
+		t.Errorf("accounted for are %v, want 0 to 4", w.quarant)
 	}
 }

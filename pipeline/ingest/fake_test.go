@@ -157,6 +157,7 @@ type fakeWriter struct {
 	tokens  []string           // in the order of their first insert
 	inserts int
 	quarant []int64
+	noted   map[string]bool // tokens of the quarantine
 
 	tombstones []schema.Tombstone
 	away       error // of Tombstones
@@ -195,9 +196,16 @@ func (w *fakeWriter) Stored(_ context.Context, _ int, begin, end int64) (tables.
 	return w.stored, nil
 }
 
-func (w *fakeWriter) InsertQuarantine(_ context.Context, _ string, rows *tables.Quarantine) error {
+func (w *fakeWriter) InsertQuarantine(_ context.Context, token string, rows *tables.Quarantine) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.noted[token] {
+		return nil
+	}
+	if w.noted == nil {
+		w.noted = map[string]bool{}
+	}
+	w.noted[token] = true
 	w.quarant = append(w.quarant, rows.KafkaOffset...)
 	return nil
 }

@@ -168,12 +168,12 @@ func (m *metrics) track(partition int, s *status) (untrack func()) {
 // counts of a block, which are taken while it is in its slot.
 type counts struct {
 	records, bytes, events, skewed, deleted int64
-	quarantined                             map[string]int64 // by reason, less what was deleted
+	quarantined                             map[string]int64 // by reason
 	first                                   time.Time        // of the first record; zero where there is none
 }
 
 func countsOf(s *slot) counts {
-	c := counts{records: int64(len(s.records)), events: int64(s.block.events.Len()), skewed: int64(s.block.skewed), deleted: int64(s.block.deleted)}
+	c := counts{records: int64(len(s.records)), events: int64(s.block.events.Len()), skewed: int64(s.block.skewed), deleted: int64(s.block.deleted.Len())}
 	for i := range s.records {
 		c.bytes += int64(len(s.records[i].Value))
 	}
@@ -183,9 +183,7 @@ func countsOf(s *slot) counts {
 	if s.block.quarantine.Len() > 0 {
 		c.quarantined = map[string]int64{}
 		for _, reason := range s.block.quarantine.Reason {
-			if reason != tables.ReasonDeleted {
-				c.quarantined[reason]++
-			}
+			c.quarantined[reason]++
 		}
 	}
 	return c

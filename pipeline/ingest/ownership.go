@@ -29,7 +29,7 @@ func (r *reader) stamp(ctx context.Context, planned plan, b *block) error {
 			return err
 		}
 	}
-	b.events.ProvenAt, b.quarantine.ProvenAt = r.provenAt, r.provenAt
+	b.events.ProvenAt, b.quarantine.ProvenAt, b.deleted.ProvenAt = r.provenAt, r.provenAt, r.provenAt
 	r.provenAt = time.Time{}
 	return nil
 }
