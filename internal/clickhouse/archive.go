@@ -189,7 +189,7 @@ func (db *DB) ArchiveRange(ctx context.Context, q tables.ArchiveQuery) (r tables
 	var events, others uint64
 	ask("count()", offsets, inside(r.Begin, r.End), &events)
 	if err == nil {
-		err = db.conn.QueryRow(ctx, "SELECT count() FROM trace_events_quarantine WHERE kafka_partition = {partition:Int32} AND "+offsets,
+		err = db.conn.QueryRow(ctx, "SELECT uniqExact(kafka_offset) FROM trace_events_quarantine WHERE kafka_partition = {partition:Int32} AND "+offsets,
 			inside(r.Begin, r.End)...).Scan(&others)
 	}
 	r.Held = int64(events + others) // #nosec G115 -- rows of one table

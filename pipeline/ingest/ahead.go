@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tidegate/pipeline/stream"
+	"tidegate/schema"
 	tables "tidegate/schema/clickhouse"
 )
 
@@ -23,7 +24,7 @@ func (r *reader) skipStored(ctx context.Context, from int64) (bool, error) {
 	if from = max(from, first); from >= end {
 		return false, nil
 	}
-	stored, err := r.stored(ctx, from, end)
+	stored, gone, err := r.stored(ctx, from, end)
 	if err != nil || stored.Rows == 0 {
 		return false, err
 	}
@@ -31,7 +32,7 @@ func (r *reader) skipStored(ctx context.Context, from int64) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if len(records) == 0 || !isStored(r.p.ID(), records, stored) {
+	if len(records) == 0 || !isStored(r.p.ID(), records, gone, stored) {
 		r.seek(from)
 		r.log.Info("ClickHouse holds other records of these offsets: the topic was made anew", "from_offset", from, "to_offset", stored.Last)
 		return false, nil
@@ -52,11 +53,14 @@ func (r *reader) skipStored(ctx context.Context, from int64) (bool, error) {
 }
 
 // stored asks until ClickHouse answers: without it ingest could not go on anyway.
-func (r *reader) stored(ctx context.Context, from, end int64) (s tables.Stored, err error) {
+func (r *reader) stored(ctx context.Context, from, end int64) (s tables.Stored, gone *schema.Tombstones, err error) {
 	var logged time.Time
 	for attempt := 0; ; attempt++ {
-		if s, err = r.writer.Stored(ctx, r.p.ID(), from, end); err == nil || ctx.Err() != nil {
-			return s, err
+		if s, err = r.writer.Stored(ctx, r.p.ID(), from, end); err == nil && slices.ContainsFunc(s.Records, func(one tables.StoredRecord) bool { return one.Deleted }) {
+			gone, err = r.deleted.current(ctx)
+		}
+		if err == nil || ctx.Err() != nil {
+			return s, gone, err
 		}
 		r.metrics.failed(ctx, "stored")
 		if time.Since(logged) >= logInterval {
@@ -64,7 +68,7 @@ func (r *reader) stored(ctx context.Context, from, end int64) (s tables.Stored, 
 			r.log.Error("ClickHouse does not tell what it holds of the partition; asking again", "error", err.Error())
 		}
 		if err := stream.Sleep(ctx, stream.Backoff(attempt)); err != nil {
-			return s, err
+			return s, gone, err
 		}
 	}
 }
@@ -86,19 +90,25 @@ func (r *reader) readAt(ctx context.Context, offset int64) ([]stream.Record, err
 }
 
 // isStored reports whether a record is the one, or one of those, that are stored.
-func isStored(partition int, record []stream.Record, s tables.Stored) bool {
+func isStored(partition int, record []stream.Record, gone *schema.Tombstones, s tables.Stored) bool {
 	var b block
 	decodeBlock(&b, partition, record)
-	var is tables.StoredRecord
+	is := tables.StoredRecord{TimeMs: clamp(record[0].Time).UnixMilli()}
+	event := tables.StoredRecord{}
 	if b.events.Len() == 1 {
-		is = tables.StoredRecord{Event: true, RayID: string(b.events.RayID[0]), TimeMs: b.events.Time[0].UnixMilli() + b.events.SkewMs[0]}
-	} else {
-		is.TimeMs = b.quarantine.KafkaTime[0].UnixMilli()
+		event = tables.StoredRecord{Event: true, RayID: string(b.events.RayID[0]), TimeMs: b.events.Time[0].UnixMilli() + b.events.SkewMs[0]}
 	}
+	b.tombstones = gone
+	decodeBlock(&b, partition, record)
 	return slices.ContainsFunc(s.Records, func(stored tables.StoredRecord) bool {
-		if stored.Deleted { // nothing else is known of it
-			return time.UnixMilli(stored.TimeMs).Sub(record[0].Time).Abs() < 2*24*time.Hour
+		switch {
+		case stored.Deleted: // no more is known than the day, of the record or of its event
+			far := time.UnixMilli(stored.TimeMs).Sub(record[0].Time).Abs() > schema.EventBehindMax+2*24*time.Hour
+			return b.deleted.Len() == 1 && !far
+		case stored.Event:
+			return stored == event
+		default: // an event may have been refused because of others in its block
+			return stored == is
 		}
-		return stored == is
 	})
 }

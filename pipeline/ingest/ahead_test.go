@@ -9,6 +9,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"tidegate/pipeline/stream"
+	"tidegate/schema"
 	tables "tidegate/schema/clickhouse"
 )
 
@@ -30,9 +31,10 @@ func TestGoesOnBehindWhatIsStored(t *testing.T) {
 	other := storedAs(t, 20, good(119))
 	other.Records[0].RayID = "ffffffffffffffff"
 	planned := plan{Begin: 103, End: 108, At: good(103).Time.UnixMilli()}
+	var tombstones []schema.Tombstone
 	f := func(name string, p *fakePartition, stored tables.Stored, want []int64) {
 		t.Helper()
-		w := &fakeWriter{stored: stored}
+		w := &fakeWriter{stored: stored, tombstones: tombstones}
 		stop := start(t, newIngest(t, w, nil), p)
 		eventually(t, name+": all is committed", func() bool { return p.settledAt(130) })
 		if err := stop(); err != nil {
@@ -61,6 +63,14 @@ func TestGoesOnBehindWhatIsStored(t *testing.T) {
 		p.write(good(120 + o))
 	}
 	f("the last one is in the quarantine", p, storedAs(t, 20, bad), rest)
+	alone := tables.Stored{Rows: 20, Last: 119, Records: []tables.StoredRecord{{TimeMs: good(119).Time.UnixMilli()}}}
+	f("the last one was one too many for its block", newFake(100, 30), alone, rest)
+	note := tables.Stored{Rows: 20, Last: 119, Records: []tables.StoredRecord{{Deleted: true, TimeMs: good(119).Time.Truncate(24 * time.Hour).UnixMilli()}}}
+	f("a note of what an old topic had", newFake(100, 30), note, all)
+	tombstones = []schema.Tombstone{{AccountID: testAccount, Script: "shop", Before: good(120).Time}}
+	f("the last one was deleted", newFake(100, 30), note, rest)
+	note.Records[0].TimeMs -= 10 * 24 * time.Hour.Milliseconds()
+	f("a note of what an old topic had, and the new one's is deleted, too", newFake(100, 30), note, rest)
 }
 
 // Kafka removed the group's offsets a week after the last ingest had ended, or somebody

@@ -2,6 +2,9 @@ package ingest
 
 import (
 	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
 	"sync"
 	"time"
 
@@ -13,8 +16,16 @@ import (
 // tombstonesAge is how old the list of what is deleted may be when a block is built.
 const tombstonesAge = time.Second
 
-// deletedSuffix makes the token of a block's offsets that are deleted.
-const deletedSuffix = "-deleted"
+// deletedToken names a block of offsets that are deleted. They are more at a later attempt
+// if something was deleted in between; so the token says which ones, and what is noted twice
+// does no harm.
+func deletedToken(token string, offsets []int64) string {
+	h := fnv.New64a()
+	for _, offset := range offsets {
+		_ = binary.Write(h, binary.LittleEndian, offset) // a hash takes everything
+	}
+	return fmt.Sprintf("%s-deleted-%016x", token, h.Sum64())
+}
 
 // deleted knows what is deleted, for all partitions of a process. It is safe for
 // concurrent use. The list lies in ClickHouse because a block needs that anyhow: while
@@ -27,11 +38,12 @@ type deleted struct {
 	readAt time.Time
 }
 
-// current returns a list that is at most tombstonesAge old.
+// current returns a list that is at most tombstonesAge old, or was asked for after the call.
 func (d *deleted) current(ctx context.Context) (*schema.Tombstones, error) {
+	called := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.list != nil && time.Since(d.readAt) < tombstonesAge {
+	if d.list != nil && (!d.readAt.Before(called) || time.Since(d.readAt) < tombstonesAge) {
 		return d.list, nil
 	}
 	now := time.Now()

@@ -188,10 +188,8 @@ func (r *reader) insert(ctx context.Context, token string, b *block) error {
 			return err
 		}
 	}
-	// What is deleted may be more than at an attempt that stored the quarantine already, so
-	// its offsets are a block of their own.
 	if b.deleted.Len() > 0 {
-		if err := r.writer.InsertQuarantine(ctx, token+deletedSuffix, &b.deleted); err != nil {
+		if err := r.writer.InsertQuarantine(ctx, deletedToken(token, b.deleted.KafkaOffset), &b.deleted); err != nil {
 			return err
 		}
 	}

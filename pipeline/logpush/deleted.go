@@ -3,6 +3,7 @@ package logpush
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"tidegate/internal/logjob"
@@ -20,7 +21,9 @@ type Deletions interface {
 // nothing.
 type deleted struct {
 	from Deletions // nil: there are none
-	list atomic.Pointer[schema.Tombstones]
+
+	reading sync.Mutex // or an older list could come last
+	list    atomic.Pointer[schema.Tombstones]
 }
 
 // refresh asks again. Until it has succeeded once, nothing may be sent.
@@ -28,6 +31,8 @@ func (d *deleted) refresh(ctx context.Context) error {
 	if d.from == nil {
 		return nil
 	}
+	d.reading.Lock()
+	defer d.reading.Unlock()
 	list, err := d.from.Tombstones(ctx)
 	if err != nil {
 		return fmt.Errorf("read what is deleted: %w", err)

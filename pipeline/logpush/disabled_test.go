@@ -26,6 +26,15 @@ func (m *memory) mark(headers []stream.Header, from, to int) {
 	}
 }
 
+// readMetrics has instruments that are made from now on read, until the test ends.
+func readMetrics(t *testing.T) sdkmetric.Reader {
+	t.Helper()
+	reader, before := sdkmetric.NewManualReader(), otel.GetMeterProvider()
+	otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))
+	t.Cleanup(func() { otel.SetMeterProvider(before) })
+	return reader
+}
+
 // dropped reads how many events of a job were left out, by reason.
 func dropped(t *testing.T, reader sdkmetric.Reader, job int64) map[string]int64 {
 	t.Helper()
@@ -55,10 +64,7 @@ func dropped(t *testing.T, reader sdkmetric.Reader, job int64) map[string]int64 
 // and is counted under a reason of its own. A header that says anything else, or
 // that is missing as on older records, changes nothing.
 func TestEventsOfScriptsThatOptedOutAreLeftOut(t *testing.T) {
-	metrics := sdkmetric.NewManualReader()
-	before := otel.GetMeterProvider()
-	otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(metrics)))
-	t.Cleanup(func() { otel.SetMeterProvider(before) })
+	metrics := readMetrics(t)
 	bubble(t, func(t *testing.T, w *world) {
 		w.job.Filter = `{"where":{"key":"Outcome","operator":"eq","value":"ok"}}`
 		now := time.Now()

@@ -233,6 +233,7 @@ func sorted(text string) string {
 // The story: a batch that could not be decoded ended the delivery, over and over, and
 // what lay before it in the window was never sent, nor what came after it.
 func TestABatchThatCannotBeDecodedIsPassed(t *testing.T) {
+	metrics := readMetrics(t)
 	s := newShelf(t)
 	s.put(s.client, 300)
 	s.spoil(5)
@@ -272,6 +273,9 @@ func TestABatchThatCannotBeDecodedIsPassed(t *testing.T) {
 		}
 	}
 	w.told(t, "offsets 605 to 609")
+	if got := dropped(t, metrics, w.job.ID)[droppedUndecodable]; got != 10 {
+		t.Errorf("%d are counted as undecodable, want 10", got)
+	}
 }
 
 // A process dies with an upload under way whose window goes over such a batch. The next

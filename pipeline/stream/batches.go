@@ -2,6 +2,8 @@ package stream
 
 import (
 	"encoding/binary"
+	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -149,7 +151,11 @@ func (b *Batches) Decode(m *Memory) ([]Record, []Undecodable) {
 			break
 		}
 		before := len(m.records)
-		if m.records, err = m.decoder.batch(m.records, batch, 0); err != nil {
+		m.records, err = m.decoder.batch(m.records, batch, math.MinInt64)
+		if err == nil {
+			err = inOrder(m.records[before:], batch)
+		}
+		if err != nil {
 			m.records = m.records[:before]
 			if n := len(bad); n > 0 && bad[n-1].Next == batch.base() {
 				bad[n-1].Next = batch.end()
@@ -160,6 +166,19 @@ func (b *Batches) Decode(m *Memory) ([]Record, []Undecodable) {
 		data = rest
 	}
 	return m.records, bad
+}
+
+// inOrder tells whether the records of a batch have offsets as a broker gives them. It
+// takes over what a producer wrote unless it compresses the batch anew.
+func inOrder(records []Record, batch rawBatch) error {
+	next, end := batch.base(), batch.end()
+	for i := range records {
+		if at := records[i].Offset; at < next || at >= end {
+			return fmt.Errorf("decode the batch at offset %d: record %d of it has offset %d, which is not in order, or not below %d", batch.base(), i, at, end)
+		}
+		next = records[i].Offset + 1
+	}
+	return nil
 }
 
 // Size returns the bytes of the memory.
