@@ -14,13 +14,14 @@ var update = flag.Bool("update", false, "write the table of docs/scale.md instea
 
 // Measured (docs/benchmarks.md) and assumed values, as docs/scale.md names them.
 const (
-	gatewayMicros  = 24.5 // CPU of a request with its event: bench/gateway
+	gatewayMicros  = 15.4 // CPU of a request with its event: bench/gateway
 	kafkaBytes     = 70.3 // of an event: bench/storage
 	rawBytes       = 53.82
 	rateBytes      = 2.40 + 0.32 + 0.07 // an upper bound: rows of rates do not grow with events
 	busy           = 0.6                // of a core, at most: assumed
 	partitionRate  = 50_000.0           // events/s of a partition: assumed
-	ingestRate     = 100_000.0          // of a process on two cores: assumed
+	ingestMicros   = 3.26               // CPU of an event: bench/ingest
+	ingestCores    = 2.0                // of a process
 	shardRate      = 200_000.0          // of a shard: assumed
 	replicas       = 3.0                // of Kafka
 	shardReplicas  = 2.0
@@ -37,11 +38,11 @@ func row(rate float64) string {
 	up := func(x float64) float64 { return math.Ceil(x - 1e-9) }
 	gateways := up(rate * gatewayMicros / 1e6 / busy)
 	partitions := max(4, up(rate/partitionRate))
-	ingests := max(1, up(rate/ingestRate))
+	ingests := max(1, up(rate*ingestMicros/1e6/busy/ingestCores))
 	kafkaGB := rate * kafkaBytes * kafkaHours * 3600 * replicas / free / gigabyte
 	shards := max(1, up(rate/shardRate))
 	houseGB := rate * (rawBytes + rateBytes) * day * rawDays * shardReplicas / free / gigabyte
-	cores := gateways + 2*ingests + 4*shards*shardReplicas
+	cores := gateways + ingestCores*ingests + 4*shards*shardReplicas
 	cost := cores*pricePerCore + (kafkaGB+houseGB)*pricePerGBDisk
 	return fmt.Sprintf("| %.0f | %.0f | %.0f | %.1f | %.0f | %.0f | %.0f | %.0f | %.0f | %.0f |",
 		rate, gateways, partitions, rate*kafkaBytes/1e6, kafkaGB, ingests, shards, houseGB, cores, cost)
