@@ -76,7 +76,7 @@ func TestBoundsOfIngestAreFlags(t *testing.T) {
 	f("--ingest-inserts (0)", "--ingest-inserts", "0")
 	f("--ingest-inserts (65)", "--ingest-inserts", "65")
 	f("--ingest-memory-bytes (33554431) at least 33554432 for as many", "--ingest-memory-bytes", "33554431")
-	f("--ingest-memory-bytes (33554432) at least 50331648 for as many", "--ingest-memory-bytes", "33554432", "--ingest-inserts", "8")
+	f("--ingest-memory-bytes (33554432) at least 67108864 for as many", "--ingest-memory-bytes", "33554432", "--ingest-inserts", "8")
 }
 
 func TestSessionTimeoutOfIngestIsAFlag(t *testing.T) {

@@ -92,9 +92,10 @@ func MemoryBytesMin(inserts int) int64 {
 	return max(smallest, int64(inserts)*2*blockShare*blockBytes)
 }
 
-// blockShare is what a block takes for each byte of its values: itself, the columns
-// made of it, and the body of the insert, which has it again.
-const blockShare = 3
+// blockShare is what a block takes for each byte of its values: itself, in memory of which
+// half may be larger blocks' (slots.keep), the columns made of it, and the body of the
+// insert, which has it again.
+const blockShare = 4
 
 // DefaultConfig returns the configuration for a topic.
 func DefaultConfig(topic string) Config {

@@ -216,7 +216,7 @@ func (s Security) hint(err error) string {
 		return "it does not ask for a login on this port: name the port of a SASL listener, or leave the login out"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "it closed the connection: check which of TLS and a login this listener expects"
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, net.ErrClosed): // a handshake that is given up ends by the latter
 		return "it took the connection and did not answer in time: check which of TLS and a login this listener expects, and whether it is overloaded"
 	}
 	return ""
