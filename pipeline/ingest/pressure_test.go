@@ -108,7 +108,7 @@ func heap() int64 {
 func TestAStalledClickHouseStopsFetching(t *testing.T) {
 	const (
 		partitions, perBatch, eventBytes = 4, 40, 16 << 10
-		batches                          = 60 // of each partition, so 150 MiB in all
+		batches                          = 24 // of each partition, so 60 MiB in all
 		memory                           = 32 << 20
 		answerMax                        = 1 << 20 // of a fetch: it is full with half of that, or has one batch
 	)
