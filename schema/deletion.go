@@ -103,10 +103,10 @@ type DeletionPlace struct {
 	Name string `json:"name"`
 	// RowsDeleted are confirmed: they were counted, removed, and then not found again.
 	RowsDeleted int64 `json:"rows_deleted"`
-	// RowsLeft were counted and are being removed.
+	// RowsLeft were counted and are being removed, or were inserted too lately for that.
 	RowsLeft int64 `json:"rows_left"`
 	// RowsKept are rates of the second, minute or hour in which the time lies up to which
-	// was to be deleted, where there are events from then on, too.
+	// was to be deleted, where there are events from then on, too, or may be yet.
 	RowsKept int64 `json:"rows_kept"`
 	// PartsLeft of the table are still to be written anew without the rows.
 	PartsLeft int64 `json:"parts_left"`

@@ -22,7 +22,23 @@ const (
 	// which it lies is to go: for so long trace_events has what came after it, whatever
 	// its retention, of which a day is the shortest.
 	borderKnown = 20 * time.Hour
+	// noteOffsets is how many offsets are noted at once. A note has one inserted_at, of
+	// its beginning, and a server that gets its first row 30 s later refuses it
+	// (012_inserted_in_time.sql).
+	noteOffsets = 65_536
+	// replicaDelayMax is how many seconds a replica may be behind that says what there is
+	// to be noted: the removal reaches rows that it does not have yet.
+	replicaDelayMax = 20
 )
+
+// deletionSettings are for questions whose answer must have all that had been inserted
+// at Look.Settled.
+func deletionSettings() ch.Settings {
+	settings := archiveSettings()
+	settings["max_replica_delay_for_distributed_queries"] = replicaDelayMax
+	settings["fallback_to_stale_replicas_for_distributed_queries"] = 0
+	return settings
+}
 
 // DeletionTables are the tables that hold something of an account, in the order in
 // which a deletion empties them.
@@ -68,34 +84,33 @@ func (db *DB) Tombstones(ctx context.Context) (list []schema.Tombstone, err erro
 	return list, failed("read the tombstones", rows.Err())
 }
 
-// CountDeletion returns how many rows of a table a tombstone still covers, and how many
-// rates stay though they count some of what it covers: they are of the bucket in which
-// its time lies, and so are later events.
-func (db *DB) CountDeletion(ctx context.Context, table string, t schema.Tombstone, now time.Time) (left, kept int64, err error) {
+// CountDeletion returns how many rows of a table a tombstone still covers.
+func (db *DB) CountDeletion(ctx context.Context, table string, t schema.Tombstone, at tables.Look) (tables.Doomed, error) {
 	ctx, cancel := context.WithTimeout(ctx, deletionTimeout)
 	defer cancel()
-	c, err := db.deletionCondition(ctx, table, t, now)
+	c, err := db.deletionCondition(ctx, table, t, at)
 	if err != nil {
-		return 0, 0, err
+		return tables.Doomed{}, err
 	}
-	var l, k uint64
-	err = db.conn.QueryRow(ch.Context(ctx, ch.WithSettings(archiveSettings())),
-		fmt.Sprintf("SELECT countIf(%s), countIf(%s) FROM %s WHERE account_id = %s", c.doomed, c.kept, table, literal(t.AccountID))).Scan(&l, &k)
-	return int64(l), int64(k), failed("count what is to be deleted from "+table, err) // #nosec G115 -- rows of one table
+	var d tables.Doomed
+	err = db.conn.QueryRow(ch.Context(ctx, ch.WithSettings(deletionSettings())), fmt.Sprintf(`SELECT toInt64(countIf(%s)), toInt64(countIf(%s)), toInt64(countIf(%s)), toInt64(countIf(%s))
+		FROM %s WHERE account_id = %s`, c.doomed, c.ready, c.due, c.kept, table, literal(t.AccountID))).Scan(&d.Left, &d.Ready, &d.Due, &d.Kept)
+	return d, failed("count what is to be deleted from "+table, err)
 }
 
 // DeleteRows has ClickHouse write the parts of a table anew without the rows that a
 // tombstone covers, and does not wait for it. id names the deletion, so that Removing
-// finds it. Other rows are untouched.
-func (db *DB) DeleteRows(ctx context.Context, table, id string, t schema.Tombstone, now time.Time) error {
-	c, err := db.deletionCondition(ctx, table, t, now)
+// finds it. Other rows are untouched, and so are those that NoteDeleted left out at the
+// same look.
+func (db *DB) DeleteRows(ctx context.Context, table, id string, t schema.Tombstone, at tables.Look) error {
+	c, err := db.deletionCondition(ctx, table, t, at)
 	if err != nil {
 		return err
 	}
 	l := layout{db.cfg.Database, db.cfg.Cluster}
 	// A lightweight DELETE would only hide the rows, until the day on which their parts
 	// are merged.
-	statement := l.deletion(table, id, fmt.Sprintf("account_id = %s AND (%s)", literal(t.AccountID), c.doomed))
+	statement := l.deletion(table, id, fmt.Sprintf("account_id = %s AND (%s)", literal(t.AccountID), c.ready))
 	if err := db.define(ch.Context(ctx, ch.WithSettings(ch.Settings{"mutations_sync": 0})), db.conn.Exec, statement); err != nil {
 		return fmt.Errorf("delete from %s: %w", table, err)
 	}
@@ -128,56 +143,66 @@ func (db *DB) Removing(ctx context.Context, table, id string) (m tables.Mutation
 
 // condition of rows, in SQL, beside their account.
 type condition struct {
-	doomed string
-	kept   string // of rates that stay though they count what is deleted
+	doomed, ready, due, kept string // see tables.Doomed
 }
 
-func (db *DB) deletionCondition(ctx context.Context, table string, t schema.Tombstone, now time.Time) (condition, error) {
+func (db *DB) deletionCondition(ctx context.Context, table string, t schema.Tombstone, at tables.Look) (condition, error) {
 	before := fmt.Sprintf("fromUnixTimestamp64Milli(toInt64(%d), 'UTC')", t.Before.UnixMilli())
 	named := "1"
 	if t.Script != "" {
 		named = "script_name = " + literal(t.Script)
 	}
+	// A removal takes whatever is there when it begins, and only what was noted before may
+	// go. So it must not reach what an insert may have brought in between.
+	settled := fmt.Sprintf(" AND inserted_at < fromUnixTimestamp64Milli(toInt64(%d), 'UTC')", at.Settled.UnixMilli())
 	switch table {
 	case "trace_events":
-		return condition{named + " AND time < " + before, "0"}, nil
+		doomed := named + " AND time < " + before
+		return condition{doomed, doomed + settled, "0", "0"}, nil
 	case "trace_events_quarantine":
 		// Nobody knows whose a record is that cannot be read. One that names the script
 		// may be of it, and so may one whose end was cut off.
 		if t.Script != "" {
 			named = fmt.Sprintf("(position(value, %s) > 0 OR value_bytes > length(value))", literal(`"`+t.Script+`"`))
 		}
-		return condition{named + " AND kafka_time < " + before, "0"}, nil
+		doomed := named + " AND kafka_time < " + before
+		return condition{doomed, doomed + settled, "0", "0"}, nil
 	}
 	i := slices.IndexFunc(rollups, func(r rollup) bool { return r.Table == table })
 	if i < 0 {
 		return condition{}, fmt.Errorf("delete from %s: it holds nothing of an account", table)
 	}
-	// Whole buckets: there is no taking a request out of a sum of several.
-	length := rollups[i].Seconds
+	return db.rateCondition(ctx, t, named, rollups[i].Seconds, at)
+}
+
+// rateCondition is of rates in buckets of so many seconds. Whole ones: there is no taking
+// a request out of a sum of several.
+func (db *DB) rateCondition(ctx context.Context, t schema.Tombstone, named string, length int64, at tables.Look) (condition, error) {
 	end := (t.Before.UnixMilli() + 1000*length - 1) / (1000 * length) * length // of the last bucket with something to delete
 	bucket := func(seconds int64) string { return fmt.Sprintf("toDateTime(%d, 'UTC')", seconds) }
 	if end*1000 == t.Before.UnixMilli() {
-		return condition{named + " AND time < " + bucket(end), "0"}, nil
+		doomed := named + " AND time < " + bucket(end)
+		return condition{doomed, doomed, "0", "0"}, nil
 	}
-	c := condition{
-		doomed: fmt.Sprintf("%s AND time < %s", named, bucket(end-length)),
-		kept:   fmt.Sprintf("%s AND time = %s", named, bucket(end-length)),
-	}
-	if now.Sub(t.Before) > borderKnown {
+	doomed := named + " AND time < " + bucket(end-length)
+	border := named + " AND time = " + bucket(end-length)
+	c := condition{doomed, doomed, "0", border}
+	// Until its end the bucket may get events that stay, and a removal that had begun
+	// meanwhile would take their counts.
+	if at.Settled.Before(time.Unix(end, 0)) || at.Now.Sub(t.Before) > borderKnown {
 		return c, nil
 	}
 	scripts, err := db.scriptsBetween(ctx, t, time.Unix(end, 0))
 	if err != nil || len(scripts) > keptScriptsMax {
 		return c, err
 	}
-	doomed := "1"
+	c.due, c.kept = border, "0"
 	if len(scripts) > 0 {
-		doomed = "script_name NOT IN (" + strings.Join(scripts, ", ") + ")"
+		names := "(" + strings.Join(scripts, ", ") + ")"
+		c.due, c.kept = border+" AND script_name NOT IN "+names, border+" AND script_name IN "+names
 	}
-	border := c.kept
-	c.kept = border + " AND NOT " + doomed
-	c.doomed = fmt.Sprintf("(%s) OR (%s AND %s)", c.doomed, border, doomed)
+	c.doomed = fmt.Sprintf("(%s) OR (%s)", doomed, c.due)
+	c.ready = c.doomed
 	return c, nil
 }
 
@@ -205,45 +230,46 @@ func (db *DB) scriptsBetween(ctx context.Context, t schema.Tombstone, until time
 	return list, failed(attempt, rows.Err())
 }
 
-// NoteDeleted leaves the offsets of the rows that a tombstone covers in the quarantine,
-// and nothing else of them, so that they are not taken for lost later. It goes through
-// one day and partition after the other, and leaves out what is noted, so it may be
-// repeated after a crash.
-func (db *DB) NoteDeleted(ctx context.Context, table string, t schema.Tombstone, now time.Time) error {
-	c, err := db.deletionCondition(ctx, table, t, now)
+// NoteDeleted leaves the offsets of the rows that a tombstone covers, and that are ready,
+// in the quarantine, and nothing else of them, so that they are not taken for lost later.
+// It goes through one day and some offsets of a partition after the other, and leaves out
+// what is noted, so it may be repeated after a crash.
+func (db *DB) NoteDeleted(ctx context.Context, table string, t schema.Tombstone, at tables.Look) error {
+	c, err := db.deletionCondition(ctx, table, t, at)
 	if err != nil {
 		return err
 	}
-	at := "time"
+	column := "time"
 	if table == "trace_events_quarantine" {
-		at = "kafka_time"
+		column = "kafka_time"
 	}
-	where := fmt.Sprintf("account_id = %s AND (%s)", literal(t.AccountID), c.doomed)
-	chunks, err := db.deletionChunks(ctx, table, at, where)
+	where := fmt.Sprintf("account_id = %s AND (%s)", literal(t.AccountID), c.ready)
+	chunks, err := db.deletionChunks(ctx, table, column, where)
 	if err != nil {
 		return err
 	}
 	for _, k := range chunks {
-		if err := db.noteChunk(ctx, table, at, where, k); err != nil {
+		if err := db.noteChunk(ctx, table, column, where, k); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// chunk is a day's rows of a partition, which lie between two offsets.
+// chunk is a day's rows of a partition between two offsets, of which there are at most
+// noteOffsets.
 type chunk struct {
 	partition   int32
 	day         uint16 // since 1970
 	first, last int64
 }
 
-func (db *DB) deletionChunks(ctx context.Context, table, at, where string) (list []chunk, err error) {
+func (db *DB) deletionChunks(ctx context.Context, table, column, where string) (list []chunk, err error) {
 	ctx, cancel := context.WithTimeout(ctx, deletionTimeout)
 	defer cancel()
 	attempt := "find the offsets of what is to be deleted from " + table
-	rows, err := db.conn.Query(ch.Context(ctx, ch.WithSettings(archiveSettings())), fmt.Sprintf(`SELECT kafka_partition, toUInt16(toDate(%s)) AS day, min(kafka_offset), max(kafka_offset)
-		FROM %s WHERE %s GROUP BY kafka_partition, day ORDER BY kafka_partition, day`, at, table, where))
+	rows, err := db.conn.Query(ch.Context(ctx, ch.WithSettings(deletionSettings())), fmt.Sprintf(`SELECT kafka_partition, toUInt16(toDate(%s)) AS day, min(kafka_offset), max(kafka_offset)
+		FROM %s WHERE %s GROUP BY kafka_partition, day, intDiv(kafka_offset, %d) ORDER BY kafka_partition, day, min(kafka_offset)`, column, table, where, noteOffsets))
 	if err != nil {
 		return nil, failed(attempt, err)
 	}
@@ -258,10 +284,10 @@ func (db *DB) deletionChunks(ctx context.Context, table, at, where string) (list
 	return list, failed(attempt, rows.Err())
 }
 
-func (db *DB) noteChunk(ctx context.Context, table, at, where string, k chunk) error {
+func (db *DB) noteChunk(ctx context.Context, table, column, where string, k chunk) error {
 	ctx, cancel := context.WithTimeout(ctx, deletionTimeout)
 	defer cancel()
-	settings := archiveSettings()
+	settings := deletionSettings()
 	settings["async_insert"], settings["distributed_foreground_insert"] = 0, 1
 	settings["insert_deduplicate"] = 0 // by the offsets, as below
 	of := fmt.Sprintf("kafka_partition = %d AND kafka_offset >= %d AND kafka_offset <= %d", k.partition, k.first, k.last)
@@ -269,7 +295,7 @@ func (db *DB) noteChunk(ctx context.Context, table, at, where string, k chunk) e
 		SELECT kafka_partition, kafka_offset, toDateTime64(toDate(%d), 3, 'UTC'), '', '%s', '', '', 0 FROM %s
 		WHERE %s AND %s AND toDate(%s) = toDate(%d)
 		AND kafka_offset GLOBAL NOT IN (SELECT kafka_offset FROM trace_events_quarantine WHERE %s AND reason = '%s')`,
-		k.day, tables.ReasonDeleted, table, where, of, at, k.day, of, tables.ReasonDeleted)
+		k.day, tables.ReasonDeleted, table, where, of, column, k.day, of, tables.ReasonDeleted)
 	return failed("note the offsets of what is to be deleted from "+table, db.conn.Exec(ch.Context(ctx, ch.WithSettings(settings)), statement))
 }
 
@@ -278,7 +304,7 @@ func (db *DB) noteChunk(ctx context.Context, table, at, where string, k chunk) e
 func (db *DB) HoldsDeleted(ctx context.Context, t schema.Tombstone, partition int, begin, end int64) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	c, err := db.deletionCondition(ctx, "trace_events", t, time.Time{})
+	c, err := db.deletionCondition(ctx, "trace_events", t, tables.Look{})
 	if err != nil {
 		return false, err
 	}

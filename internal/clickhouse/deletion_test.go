@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,40 +46,54 @@ func recorded(t *testing.T, db *DB, events int) {
 	}
 }
 
+// settled is a look at which every row that is there was inserted long ago.
+func settled(now time.Time) tables.Look {
+	return tables.Look{Now: now, Settled: time.Now().Add(time.Minute)}
+}
+
+// removed waits until nothing is being removed from a table.
+func removed(t *testing.T, db *DB, table, id string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		m, err := db.Removing(t.Context(), table, id)
+		if err != nil || m.Failure != "" || time.Now().After(deadline) {
+			t.Fatalf("delete from %s: %+v, error %v", table, m, err)
+		}
+		if !m.Running {
+			return
+		}
+	}
+}
+
 // remove deletes as the worker does, and returns how many rows each table lost.
 func remove(t *testing.T, db *DB, what schema.Tombstone, now time.Time) (lost map[string]int64, kept map[string]int64) {
 	t.Helper()
 	lost, kept = map[string]int64{}, map[string]int64{}
+	at := settled(now)
 	for _, table := range db.DeletionTables() {
-		left, _, err := db.CountDeletion(t.Context(), table, what, now)
-		if err != nil {
-			t.Fatal(err)
+		found, err := db.CountDeletion(t.Context(), table, what, at)
+		if err != nil || found.Ready != found.Left {
+			t.Fatalf("%s has %+v, error %v", table, found, err)
 		}
-		lost[table] = left
-		if left > 0 && strings.HasPrefix(table, "trace_events") {
+		lost[table] = found.Left
+		if found.Left == 0 {
+			continue
+		}
+		if strings.HasPrefix(table, "trace_events") {
 			for range 2 { // the second finds them noted
-				if err := db.NoteDeleted(t.Context(), table, what, now); err != nil {
+				if err := db.NoteDeleted(t.Context(), table, what, at); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-		if left > 0 {
-			if err := db.DeleteRows(t.Context(), table, "d1", what, now); err != nil {
-				t.Fatal(err)
-			}
+		if err := db.DeleteRows(t.Context(), table, "d1", what, at); err != nil {
+			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(time.Minute); left > 0; time.Sleep(10 * time.Millisecond) {
-			m, err := db.Removing(t.Context(), table, "d1")
-			if err != nil || m.Failure != "" || time.Now().After(deadline) {
-				t.Fatalf("delete from %s: %d left, %+v, error %v", table, left, m, err)
-			}
-			if m.Running {
-				continue
-			}
-			if left, kept[table], err = db.CountDeletion(t.Context(), table, what, now); err != nil {
-				t.Fatal(err)
-			}
+		removed(t, db, table, "d1")
+		if found, err = db.CountDeletion(t.Context(), table, what, at); err != nil || found.Left != 0 {
+			t.Fatalf("%s has %+v, error %v", table, found, err)
 		}
+		kept[table] = found.Kept
 	}
 	return lost, kept
 }
@@ -163,8 +178,8 @@ func TestDeletionOfAnAccountUpToATime(t *testing.T) {
 		t.Errorf("lost and kept are %s", got)
 	}
 	for table, want := range map[string]int64{"version_rates_1m": 2, "version_rates_1h": 2} {
-		if _, kept, err := db.CountDeletion(t.Context(), table, what, before.Add(time.Minute)); err != nil || kept != want {
-			t.Errorf("%s keeps %d rows, error %v, want %d", table, kept, err, want)
+		if found, err := db.CountDeletion(t.Context(), table, what, settled(before.Add(time.Minute))); err != nil || found != (tables.Doomed{Kept: want}) {
+			t.Errorf("%s has %+v, error %v, want %d kept", table, found, err, want)
 		}
 	}
 	a := strings.TrimLeft(account, "0")
@@ -178,19 +193,128 @@ func TestDeletionOfAnAccountUpToATime(t *testing.T) {
 }
 
 // The bucket in which the time lies goes with the rest where nothing came after it, and
-// stays where nobody knows any more.
+// stays where nobody knows any more, or not yet.
 func TestDeletionOfTheLastBucket(t *testing.T) {
 	db := migrated(t)
 	recorded(t, db, 10)
 	what := schema.Tombstone{AccountID: account, Script: "shop", Before: noon.Add(95 * time.Second)}
-	for _, f := range []struct {
-		age        time.Duration
-		left, kept int64
-	}{{time.Minute, 1, 0}, {borderKnown + time.Minute, 0, 1}} {
-		left, kept, err := db.CountDeletion(t.Context(), "version_rates_1h", what, what.Before.Add(f.age))
-		if err != nil || left != f.left || kept != f.kept {
-			t.Errorf("after %s %d rows are to go and %d stay, error %v, want %d and %d", f.age, left, kept, err, f.left, f.kept)
+	end := noon.Add(time.Hour)
+	f := func(now, settled time.Time, want tables.Doomed) {
+		t.Helper()
+		got, err := db.CountDeletion(t.Context(), "version_rates_1h", what, tables.Look{Now: now, Settled: settled})
+		if err != nil || got != want {
+			t.Errorf("at %s, settled until %s, there are %+v, error %v, want %+v", now, settled, got, err, want)
 		}
+	}
+	f(what.Before, what.Before, tables.Doomed{Kept: 1})
+	f(end.Add(time.Minute), end.Add(-time.Millisecond), tables.Doomed{Kept: 1})
+	f(end.Add(time.Minute), end, tables.Doomed{Left: 1, Ready: 1, Due: 1})
+	f(what.Before.Add(borderKnown+time.Minute), what.Before.Add(borderKnown), tables.Doomed{Kept: 1})
+}
+
+// An event that stays comes after it was looked for, and before the rates are removed.
+func TestDeletionLeavesTheCountsOfAnEventThatComesMeanwhile(t *testing.T) {
+	db := migrated(t)
+	recorded(t, db, 10)
+	what := schema.Tombstone{AccountID: account, Script: "shop", Before: noon.Add(95 * time.Second)}
+	at := tables.Look{Now: what.Before.Add(time.Minute), Settled: what.Before}
+	for _, table := range []string{"version_rates_1s", "version_rates_1m", "version_rates_1h"} {
+		if _, err := db.CountDeletion(t.Context(), table, what, at); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.DeleteRows(t.Context(), table, "d1", what, at); err != nil {
+			t.Fatal(err)
+		}
+		removed(t, db, table, "d1")
+	}
+	later := served(100 * time.Second)
+	later.script = "shop"
+	if err := db.InsertEvents(t.Context(), "later", blockOf(later)); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, db, what, noon.Add(time.Hour))
+	if got, want := scalar(t, db, "SELECT toString(sum(requests)) FROM version_rates_1h WHERE account_id = '"+account+"' AND script_name = 'shop'"), "11"; got != want {
+		t.Errorf("the hour counts %s requests, want %s", got, want)
+	}
+	if got, want := scalar(t, db, "SELECT toString(sum(requests)) FROM version_rates_1m WHERE account_id = '"+account+"' AND script_name = 'shop'"), "5"; got != want {
+		t.Errorf("the minutes count %s requests, want %s", got, want)
+	}
+}
+
+// A block that ingest built with an older list lands after the offsets were noted, and
+// before the rows are removed.
+func TestDeletionLosesNoOffsetOfABlockThatComesMeanwhile(t *testing.T) {
+	db := migrated(t)
+	server, err := db.ServerTime(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(token string, offset int64, proven time.Time) {
+		t.Helper()
+		b := blockOf(served(0), served(time.Second))
+		q := &tables.Quarantine{ProvenAt: proven, KafkaPartition: []int32{0}, KafkaOffset: []int64{offset + 2}, KafkaTime: []time.Time{noon}, AccountID: []string{account},
+			Reason: []string{"undecodable"}, Detail: []string{""}, Value: []string{"{"}, ValueBytes: []uint64{1}}
+		b.ProvenAt = proven
+		for i := range b.KafkaOffset {
+			b.KafkaPartition[i], b.KafkaOffset[i] = 0, offset+int64(i)
+		}
+		if err := errors.Join(db.InsertEvents(t.Context(), token, b), db.InsertQuarantine(t.Context(), token, q)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	what := schema.Tombstone{AccountID: account, Before: noon.Add(time.Hour)}
+	noted := []string{"trace_events_quarantine", "trace_events"}
+	pass := func(at tables.Look, want tables.Doomed, meanwhile func()) {
+		t.Helper()
+		for _, table := range noted {
+			if err := db.NoteDeleted(t.Context(), table, what, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		meanwhile()
+		for _, table := range noted {
+			if err := db.DeleteRows(t.Context(), table, "d1", what, at); err != nil {
+				t.Fatal(err)
+			}
+			removed(t, db, table, "d1")
+		}
+		if got, err := db.CountDeletion(t.Context(), "trace_events", what, at); err != nil || got != want {
+			t.Errorf("there are %+v, error %v, want %+v", got, err, want)
+		}
+		if s, err := db.Stored(t.Context(), 0, 0, 100); err != nil || s.Rows != 6 {
+			t.Errorf("of six offsets %d are known, error %v", s.Rows, err)
+		}
+	}
+	block("before", 0, server.Add(-15*time.Second))
+	pass(tables.Look{Now: server, Settled: server.Add(-10 * time.Second)}, tables.Doomed{Left: 2}, func() { block("meanwhile", 10, server) })
+	pass(settled(server), tables.Doomed{}, func() {})
+	if got := scalar(t, db, "SELECT toString(countIf(reason = 'deleted')) FROM trace_events_quarantine"); got != "6" {
+		t.Errorf("%s offsets are noted, want 6", got)
+	}
+}
+
+// One note is of so few offsets that it is over before its inserted_at is too old.
+func TestDeletionNotesOffsetsInChunks(t *testing.T) {
+	db := migrated(t)
+	offsets := []int64{0, noteOffsets - 1, noteOffsets, 5*noteOffsets + 7}
+	b := blockOf(served(0), served(0), served(0), served(0))
+	for i, offset := range offsets {
+		b.KafkaPartition[i], b.KafkaOffset[i] = 0, offset
+	}
+	if err := db.InsertEvents(t.Context(), "b", b); err != nil {
+		t.Fatal(err)
+	}
+	chunks, err := db.deletionChunks(t.Context(), "trace_events", "time", "1")
+	day := uint16(noon.Unix() / 86400) // #nosec G115 -- days since 1970
+	want := []chunk{{0, day, 0, noteOffsets - 1}, {0, day, noteOffsets, noteOffsets}, {0, day, offsets[3], offsets[3]}}
+	if err != nil || !slices.Equal(chunks, want) {
+		t.Errorf("the chunks are %+v, error %v, want %+v", chunks, err, want)
+	}
+	if err := db.NoteDeleted(t.Context(), "trace_events", schema.Tombstone{AccountID: account, Before: noon.Add(time.Hour)}, settled(noon)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := scalar(t, db, "SELECT toString(arraySort(groupArray(kafka_offset))) FROM trace_events_quarantine"), strings.ReplaceAll(fmt.Sprint(offsets), " ", ","); got != want {
+		t.Errorf("noted are %s, want %s", got, want)
 	}
 }
 

@@ -43,15 +43,24 @@ func (db *DB) late(ctx context.Context, attempt string, err error) error {
 	if !ok || !strings.Contains(refusal.Message, inTime) {
 		return failed(attempt, err)
 	}
+	server, asked := db.ServerTime(ctx)
+	if asked != nil {
+		return failed(attempt, errors.Join(err, asked))
+	}
+	// Not earlier than the server was asked, so never ahead of it.
+	db.behind.Store(int64(server.Sub(time.Now().Round(0))))
+	return fmt.Errorf("%s: %w: %w", attempt, errs.New(errs.Unavailable, 0, "the block came too late, or the clocks of this machine and of ClickHouse differ"), err)
+}
+
+// ServerTime asks the server for its time, in whole milliseconds.
+func (db *DB) ServerTime(ctx context.Context) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var ms int64
-	if asked := db.conn.QueryRow(ctx, "SELECT toUnixTimestamp64Milli(now64(3))").Scan(&ms); asked != nil {
-		return failed(attempt+" and ask for the server's time", errors.Join(err, asked))
+	if err := db.conn.QueryRow(ctx, "SELECT toUnixTimestamp64Milli(now64(3))").Scan(&ms); err != nil {
+		return time.Time{}, failed("ask for the server's time", err)
 	}
-	// Not earlier than the server was asked, so never ahead of it.
-	db.behind.Store(int64(time.UnixMilli(ms).Sub(time.Now().Round(0))))
-	return fmt.Errorf("%s: %w: %w", attempt, errs.New(errs.Unavailable, 0, "the block came too late, or the clocks of this machine and of ClickHouse differ"), err)
+	return time.UnixMilli(ms).UTC(), nil
 }
 
 // Stored tells which records from offset begin up to, but not including, end of a

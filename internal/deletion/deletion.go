@@ -5,8 +5,10 @@
 // its tombstone is put where ingest reads it, and from then on late events are refused.
 // Then every place is gone through: count, note, remove, and count again, until nothing
 // is left. Every step may be repeated, so it may be killed at any line; whoever has the
-// lease goes on. For a day after the end it looks again now and then, because an insert
-// that began before the tombstone can be late.
+// lease goes on. Rows that were inserted just now wait: one that came between the note and
+// the removal would go unnoted. For a day after the end it looks again now and then,
+// because an insert that began before the tombstone can be late, and because rates of a
+// bucket that has not ended are left until it has.
 package deletion
 
 import (
@@ -29,6 +31,8 @@ const (
 	leaseTTL = 15 * time.Second
 	// stepInterval is how often it is looked whether ClickHouse is done.
 	stepInterval = time.Second
+	// restInterval is how often it is counted while nothing can be removed.
+	restInterval = 5 * time.Second
 	callTimeout  = 10 * time.Second
 	logInterval  = 30 * time.Second
 	// lettersGrace is how long after its tombstone a deletion counts dead letters as made
@@ -45,14 +49,17 @@ type Tables interface {
 	Tombstones(ctx context.Context) ([]schema.Tombstone, error)
 	// DeletionTables are emptied in this order.
 	DeletionTables() []string
+	// ServerTime is the clock by which rows have their inserted_at.
+	ServerTime(ctx context.Context) (time.Time, error)
 	// CountDeletion counts the rows to be deleted, and rates that stay though they count
 	// some of it.
-	CountDeletion(ctx context.Context, table string, t schema.Tombstone, now time.Time) (left, kept int64, err error)
-	// NoteDeleted keeps the offsets of what is to be deleted, so that they are not taken
-	// for lost.
-	NoteDeleted(ctx context.Context, table string, t schema.Tombstone, now time.Time) error
-	// DeleteRows begins to remove rows, and does not wait.
-	DeleteRows(ctx context.Context, table, id string, t schema.Tombstone, now time.Time) error
+	CountDeletion(ctx context.Context, table string, t schema.Tombstone, at tables.Look) (tables.Doomed, error)
+	// NoteDeleted keeps the offsets of what is ready to be deleted, so that they are not
+	// taken for lost.
+	NoteDeleted(ctx context.Context, table string, t schema.Tombstone, at tables.Look) error
+	// DeleteRows begins to remove what is ready, and does not wait. At the same Look it
+	// removes no row that NoteDeleted has not noted.
+	DeleteRows(ctx context.Context, table, id string, t schema.Tombstone, at tables.Look) error
 	// Removing tells whether that is still going on.
 	Removing(ctx context.Context, table, id string) (tables.Mutation, error)
 	// HoldsDeleted looks into a range [begin, end) of a partition's offsets.
@@ -96,6 +103,11 @@ type Config struct {
 	// Settle is how long after its tombstone a deletion is not done yet, even if nothing
 	// is left: ingest may be inserting a block that it built before. 10 s.
 	Settle time.Duration
+	// Wait is how old a row must be that is removed, and how long ago the bucket of a rate
+	// must have ended that may count later events, too. What is inserted now may have been
+	// proven 30 s ago and take 60 s (012_inserted_in_time.sql), and a replica may be 20 s
+	// behind; the rest is for clocks. 2 min. With less, offsets and counts can be lost.
+	Wait time.Duration
 	// Guard is how long after the end of a deletion rows that come all the same are
 	// removed, and GuardEvery how often they are looked for. 24 h, 5 min.
 	Guard, GuardEvery time.Duration
@@ -105,6 +117,9 @@ type Config struct {
 type Worker struct {
 	Config
 	published bool // every tombstone was given to Tables since the lease is ours
+	// rested is when a deletion, by its id, is looked at again of which nothing could be
+	// removed.
+	rested map[string]time.Time
 }
 
 // New returns a Worker.
@@ -115,13 +130,16 @@ func New(c Config) *Worker {
 	if c.Settle == 0 {
 		c.Settle = 10 * time.Second
 	}
+	if c.Wait == 0 {
+		c.Wait = 2 * time.Minute
+	}
 	if c.Guard == 0 {
 		c.Guard = 24 * time.Hour
 	}
 	if c.GuardEvery == 0 {
 		c.GuardEvery = 5 * time.Minute
 	}
-	return &Worker{Config: c}
+	return &Worker{Config: c, rested: map[string]time.Time{}}
 }
 
 // Run does what is to be done until ctx ends, and returns nil.
@@ -239,8 +257,15 @@ func (w *Worker) step(ctx context.Context, d schema.Deletion) error {
 	if d.State == schema.DeletionDone && w.Now().Sub(d.CheckedOn) < w.GuardEvery {
 		return nil
 	}
+	if w.Now().Before(w.rested[d.ID]) {
+		return nil
+	}
+	delete(w.rested, d.ID)
 	run := &run{Worker: w, d: d}
 	err := run.work(ctx)
+	if err == nil && !run.removing && run.d.State == schema.DeletionRunning {
+		w.rested[d.ID] = w.Now().Add(restInterval)
+	}
 	trouble := ""
 	switch {
 	case ctx.Err() != nil, errs.KindOf(err) == errs.Conflict: // another process is at it
@@ -264,8 +289,9 @@ func (w *Worker) step(ctx context.Context, d schema.Deletion) error {
 // run is one step of one deletion.
 type run struct {
 	*Worker
-	d       schema.Deletion // as it is saved
-	failure string          // of what ClickHouse does in the background
+	d        schema.Deletion // as it is saved
+	removing bool            // ClickHouse is at it in the background
+	failure  string          // of that
 }
 
 func (r *run) save(ctx context.Context) (err error) {
@@ -289,24 +315,30 @@ func (r *run) work(ctx context.Context) error {
 	if err := r.letters(ctx); err != nil {
 		return err
 	}
-	var left int64
+	server, err := r.Tables.ServerTime(ctx)
+	if err != nil {
+		return err
+	}
+	at := tables.Look{Now: server, Settled: server.Add(-r.Wait)}
+	var left, due int64
 	for _, table := range r.Tables.DeletionTables() {
-		more, err := r.table(ctx, table, now)
+		found, err := r.table(ctx, table, at)
 		if err != nil {
 			return err
 		}
-		left += more
+		left, due = left+found.Left, due+found.Due
 	}
-	return r.looked(ctx, now, left)
+	return r.looked(ctx, now, left, due)
 }
 
-// looked notes that every place was looked at, and the end.
-func (r *run) looked(ctx context.Context, now time.Time, left int64) error {
+// looked notes that every place was looked at, and the end. Rates that are due only now
+// do not make a deletion that is done run again.
+func (r *run) looked(ctx context.Context, now time.Time, left, due int64) error {
 	switch {
-	case left > 0 && r.d.State == schema.DeletionDone:
+	case left > due && r.d.State == schema.DeletionDone:
 		r.d.State = schema.DeletionRunning
-		r.Log.WarnContext(ctx, "rows came after a deletion was done, and are removed", "deletion", r.d.ID, "rows", left)
-	case left > 0:
+		r.Log.WarnContext(ctx, "rows came after a deletion was done, and are removed", "deletion", r.d.ID, "rows", left-due)
+	case left > 0 || r.removing:
 		return nil // saved where it was found
 	case r.d.State == schema.DeletionDone:
 		r.d.CheckedOn = now
@@ -341,37 +373,35 @@ func (r *run) found(ctx context.Context, name string, left, kept, parts int64) e
 	return r.save(ctx)
 }
 
-// table counts what is left in a table, and has it removed. The count is saved before,
-// so that it is known after a crash how many there were. While rows are being removed
-// nothing is counted: it would cost much, and change nothing.
-func (r *run) table(ctx context.Context, table string, now time.Time) (left int64, err error) {
+// table counts what is left in a table, and has removed what is ready. The count is saved
+// before, so that it is known after a crash how many there were. While rows are being
+// removed nothing is counted: it would cost much, and change nothing.
+func (r *run) table(ctx context.Context, table string, at tables.Look) (found tables.Doomed, err error) {
 	m, err := r.Tables.Removing(ctx, table, r.d.ID)
 	if err != nil {
-		return 0, err
+		return found, err
 	}
 	if m.Running {
+		r.removing = true
 		if m.Failure != "" {
 			r.failure = table + ": " + m.Failure
 		}
 		p := *r.place(table)
-		return max(1, p.RowsLeft), r.found(ctx, table, p.RowsLeft, p.RowsKept, m.PartsLeft)
+		return found, r.found(ctx, table, p.RowsLeft, p.RowsKept, m.PartsLeft)
 	}
-	left, kept, err := r.Tables.CountDeletion(ctx, table, r.d.Tombstone, now)
-	if err != nil {
-		return 0, err
+	if found, err = r.Tables.CountDeletion(ctx, table, r.d.Tombstone, at); err != nil {
+		return found, err
 	}
-	if left == 0 {
-		return 0, r.found(ctx, table, 0, kept, 0)
-	}
-	if err := r.found(ctx, table, left, kept, 0); err != nil {
-		return left, err
+	if err := r.found(ctx, table, found.Left, found.Kept, 0); err != nil || found.Ready == 0 {
+		return found, err
 	}
 	if noted(table) {
-		if err := r.Tables.NoteDeleted(ctx, table, r.d.Tombstone, now); err != nil {
-			return left, err
+		if err := r.Tables.NoteDeleted(ctx, table, r.d.Tombstone, at); err != nil {
+			return found, err
 		}
 	}
-	return left, r.Tables.DeleteRows(ctx, table, r.d.ID, r.d.Tombstone, now)
+	r.removing = true
+	return found, r.Tables.DeleteRows(ctx, table, r.d.ID, r.d.Tombstone, at)
 }
 
 // noted reports whether a table has rows of single offsets.

@@ -55,10 +55,17 @@ type world struct {
 	now        time.Time
 	tombstones []schema.Tombstone
 	rows       map[string]int64 // of each table, that a tombstone covers
+	fresh      int64            // rows of trace_events, inserted at freshAt, besides
+	freshAt    time.Time
+	border     int64 // rates of the hour that ends at borderEnd, besides
+	borderEnd  time.Time
+	counts     int
 	noted      int64
 	removing   map[string]int
 	removals   int
-	failure    string
+	// removesBorder is set when a removal began that takes the border, too.
+	removesBorder bool
+	failure       string
 }
 
 func (w *world) AddTombstone(_ context.Context, t schema.Tombstone) error {
@@ -78,15 +85,29 @@ func (w asTables) Tombstones(context.Context) (list []schema.Tombstone, err erro
 
 func (w *world) DeletionTables() []string { return []string{"trace_events", "version_rates_1h"} }
 
-func (w *world) CountDeletion(_ context.Context, table string, _ schema.Tombstone, _ time.Time) (left, kept int64, err error) {
+func (w *world) ServerTime(context.Context) (time.Time, error) { return w.now, nil }
+
+func (w *world) CountDeletion(_ context.Context, table string, _ schema.Tombstone, at tables.Look) (d tables.Doomed, err error) {
 	err = w.call(func() error {
-		left = w.rows[table]
+		w.counts++
+		if w.freshAt.Before(at.Settled) {
+			w.rows["trace_events"], w.fresh = w.rows["trace_events"]+w.fresh, 0
+		}
+		switch table {
+		case "trace_events":
+			d = tables.Doomed{Left: w.rows[table] + w.fresh, Ready: w.rows[table]}
+		default:
+			d = tables.Doomed{Left: w.rows[table], Ready: w.rows[table], Kept: w.border}
+			if !at.Settled.Before(w.borderEnd) {
+				d = tables.Doomed{Left: w.rows[table] + w.border, Ready: w.rows[table] + w.border, Due: w.border}
+			}
+		}
 		return nil
 	})
-	return left, 0, err
+	return d, err
 }
 
-func (w *world) NoteDeleted(_ context.Context, table string, _ schema.Tombstone, _ time.Time) error {
+func (w *world) NoteDeleted(_ context.Context, table string, _ schema.Tombstone, _ tables.Look) error {
 	return w.call(func() error {
 		if table != "trace_events" || w.removing[table] > 0 && w.noted < w.rows[table] {
 			return fmt.Errorf("rows of %s are removed before they are noted", table)
@@ -102,6 +123,9 @@ func (w *world) Removing(_ context.Context, table, _ string) (m tables.Mutation,
 			m = tables.Mutation{Running: true, PartsLeft: int64(w.removing[table]), Failure: w.failure}
 			if w.removing[table]--; w.removing[table] == 0 {
 				w.rows[table] = 0
+				if w.removesBorder && table == "version_rates_1h" {
+					w.border = 0
+				}
 			}
 		}
 		return nil
@@ -109,7 +133,7 @@ func (w *world) Removing(_ context.Context, table, _ string) (m tables.Mutation,
 	return m, err
 }
 
-func (w *world) DeleteRows(_ context.Context, table, _ string, _ schema.Tombstone, _ time.Time) error {
+func (w *world) DeleteRows(_ context.Context, table, _ string, _ schema.Tombstone, at tables.Look) error {
 	return w.call(func() error {
 		if table == "trace_events" && w.noted < w.rows[table] {
 			return fmt.Errorf("%d rows are removed of which %d are noted", w.rows[table], w.noted)
@@ -117,6 +141,7 @@ func (w *world) DeleteRows(_ context.Context, table, _ string, _ schema.Tombston
 		if len(w.tombstones) == 0 {
 			return errors.New("rows are removed before late ones are refused")
 		}
+		w.removesBorder = !at.Settled.Before(w.borderEnd)
 		w.removing[table] = 2 // it is over when it was looked at so often
 		w.removals++
 		return nil
@@ -191,7 +216,7 @@ func (w *world) ask(t *testing.T, script string) schema.Deletion {
 // done steps until the deletion is done.
 func (w *world) done(t *testing.T, worker *Worker, id string) schema.Deletion {
 	t.Helper()
-	for range 100 {
+	for range 200 {
 		w.now = w.now.Add(time.Second)
 		if err := worker.Step(t.Context()); err != nil {
 			t.Fatal(err)
@@ -288,6 +313,56 @@ func TestRowsThatComeAfterTheEndGo(t *testing.T) {
 	before := w.removals
 	if err := worker.Step(t.Context()); err != nil || w.removals != before {
 		t.Errorf("a day later it is still looked after, error %v", err)
+	}
+}
+
+// What was inserted just now is left until nothing can come any more that is as old, and
+// ClickHouse is not asked all the time.
+func TestFreshRowsWait(t *testing.T) {
+	w := newWorld(t)
+	w.fresh, w.freshAt = 3, w.now
+	begun := w.now
+	d := w.ask(t, "shop")
+	worker := w.worker("a")
+	got := w.done(t, worker, d.ID)
+	if took := got.EndedOn.Sub(begun); took < worker.Wait || took > worker.Wait+3*restInterval {
+		t.Errorf("it took %s", took)
+	}
+	if got.Places[1] != (schema.DeletionPlace{Name: "trace_events", RowsDeleted: 10}) || w.fresh != 0 || w.rows["trace_events"] != 0 {
+		t.Errorf("it is done, with %+v, and %d and %d rows are left", got.Places, w.fresh, w.rows["trace_events"])
+	}
+	if most := 2 * int(worker.Wait/restInterval+10); w.removals != 3 || w.counts > most {
+		t.Errorf("rows were removed %d times and counted %d times, want 3 and at most %d", w.removals, w.counts, most)
+	}
+}
+
+// Rates of the hour in which the time lies are left until its end. They go later, and the
+// deletion is done all the while.
+func TestRatesOfTheLastHourGoAfterIt(t *testing.T) {
+	w := newWorld(t)
+	w.border, w.borderEnd = 2, w.now.Add(30*time.Minute)
+	d := w.ask(t, "shop")
+	worker := w.worker("a")
+	if got := w.done(t, worker, d.ID); got.Places[2] != (schema.DeletionPlace{Name: "version_rates_1h", RowsDeleted: 2, RowsKept: 2}) {
+		t.Errorf("it is done, with %+v", got.Places)
+	}
+	until := w.borderEnd.Add(worker.Wait + worker.GuardEvery + 10*time.Second)
+	var got schema.Deletion
+	for w.now.Before(until) {
+		w.now = w.now.Add(time.Second)
+		if err := worker.Step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if got, err = w.Deletion(t.Context(), account, d.ID); err != nil || got.State != schema.DeletionDone {
+			t.Fatalf("at %s it is %+v, error %v", w.now, got, err)
+		}
+	}
+	if got.Places[2] != (schema.DeletionPlace{Name: "version_rates_1h", RowsDeleted: 4}) || w.border != 0 || w.removals != 3 {
+		t.Errorf("in the end it has %+v, after %d removals", got.Places, w.removals)
+	}
+	if !got.CheckedOn.After(w.borderEnd) {
+		t.Errorf("nothing was left at %s", got.CheckedOn)
 	}
 }
 

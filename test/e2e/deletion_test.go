@@ -209,7 +209,7 @@ func TestDeletion(t *testing.T) {
 func wantDone(t *testing.T, p *platform.Platform, id string) map[string]int64 {
 	t.Helper()
 	var d client.Deletion
-	eventually(t, 2*time.Minute, "the deletion is done", func() (bool, error) {
+	eventually(t, 5*time.Minute, "the deletion is done", func() (bool, error) {
 		err := p.API(t.Context(), http.MethodGet, "/accounts/{account}/deletions/"+id, nil, &d)
 		return d.State == schema.DeletionDone, err
 	})
