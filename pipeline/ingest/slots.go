@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tidegate/pipeline/stream"
+	tables "tidegate/schema/clickhouse"
 )
 
 // slot is the right to store a block, and the memory that a block takes: records are
@@ -115,47 +116,26 @@ func (s *slots) count(of *slot) {
 // decode returns the records of batches. Where one cannot be decoded, its offsets become
 // records that are marked as broken.
 func (to *slot) decode(b *stream.Batches, memory *stream.Memory) []stream.Record {
-	records, err := decodeInOrder(b, memory)
+	records, err := b.DecodeInOrder(memory)
 	if err == nil {
 		return records
 	}
 	var list []stream.Record
 	for _, single := range b.Single() {
 		// A memory of its own: the others of the list lie in theirs.
-		records, err := decodeInOrder(&single, new(stream.Memory))
+		records, err := single.DecodeInOrder(new(stream.Memory))
 		if err == nil {
 			list = append(list, records...)
 			continue
 		}
 		raw := single.Raw()
-		for offset := single.First; offset < min(single.Next, single.First+brokenRowsMax); offset++ {
+		for offset := single.First; offset < min(single.Next, single.First+tables.BatchRowsMax); offset++ {
 			to.block.broken[offset] = fmt.Sprintf("it lies in a batch of offsets %d to %d: %s", single.First, single.Next-1, err)
 			list = append(list, stream.Record{Offset: offset, Time: raw.Time, Value: raw.Value})
 			raw.Value = nil // once is enough
 		}
 	}
 	return list
-}
-
-// brokenRowsMax bounds the rows that one batch in the quarantine becomes. How many
-// offsets it takes is what its header says, which nobody has checked.
-const brokenRowsMax = 10_000
-
-// decodeInOrder decodes batches of which every one can be, with offsets as a broker gives
-// them: ascending, within the batches.
-func decodeInOrder(b *stream.Batches, memory *stream.Memory) ([]stream.Record, error) {
-	records, bad := b.Decode(memory)
-	if len(bad) > 0 {
-		return nil, bad[0].Err
-	}
-	next := int64(0)
-	for i := range records {
-		if at := records[i].Offset; at < next || at >= b.Next {
-			return nil, fmt.Errorf("record %d has offset %d, which is not in order, or not below %d", i, at, b.Next)
-		}
-		next = records[i].Offset + 1
-	}
-	return records, nil
 }
 
 // pace says when the next block of a partition may begin. Over time there is one block an

@@ -1,7 +1,9 @@
 package stream
 
 import (
+	"context"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -160,6 +162,50 @@ func (b *Batches) Decode(m *Memory) ([]Record, []Undecodable) {
 		data = rest
 	}
 	return m.records, bad
+}
+
+// DecodeInOrder is Decode for those who take all batches or none. Their offsets must be
+// as a broker gives them: ascending, within the batches. The error says which are not.
+func (b *Batches) DecodeInOrder(m *Memory) ([]Record, error) {
+	records, bad := b.Decode(m)
+	if len(bad) > 0 {
+		return nil, bad[0].Err
+	}
+	next := int64(0)
+	for i := range records {
+		if at := records[i].Offset; at < next || at >= b.Next {
+			return nil, fmt.Errorf("record %d has offset %d, which is not in order, or not below %d", i, at, b.Next)
+		}
+		next = records[i].Offset + 1
+	}
+	return records, nil
+}
+
+// FirstFrom seeks p to an offset and returns the first record there or behind. Like
+// FetchBatches it blocks until there is one, and fails with the same errors. Of a record
+// in a batch that cannot be decoded it knows the offset, which is the one asked for if
+// that lies in the batch, and the time that the batch's header has.
+func FirstFrom(ctx context.Context, p Partition, offset int64) (Record, error) {
+	p.SeekTo(offset)
+	for {
+		batches, err := p.FetchBatches(ctx)
+		if err != nil {
+			return Record{}, err
+		}
+		for i := range batches {
+			for _, single := range batches[i].Single() {
+				records, err := single.DecodeInOrder(new(Memory))
+				if err != nil {
+					return Record{Offset: max(single.First, offset), Time: single.Raw().Time}, nil
+				}
+				for _, r := range records {
+					if r.Offset >= offset {
+						return r, nil
+					}
+				}
+			}
+		}
+	}
 }
 
 // Size returns the bytes of the memory.
