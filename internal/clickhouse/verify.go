@@ -190,7 +190,8 @@ func (db *DB) offsetRows(ctx context.Context, list []tables.OffsetRows, ranges [
 
 // StrayRows returns, by partition, rows that were inserted at or after a time and have an
 // offset that the partition does not have. Ends are those of partition 0, 1 and so on; a
-// partition beyond them has no offset at all, and its rows count as recent.
+// partition beyond them has no offset at all, and its rows count as recent. Notes of
+// deleted offsets never do: their time is the deletion's.
 func (db *DB) StrayRows(ctx context.Context, ends []tables.PartitionEnd, inserted time.Time) (list []tables.StrayRows, err error) {
 	offsets, recent := make([]int64, len(ends)), make([]int64, len(ends))
 	least := int64(0)
@@ -202,9 +203,9 @@ func (db *DB) StrayRows(ctx context.Context, ends []tables.PartitionEnd, inserte
 	}
 	where := fmt.Sprintf("(kafka_offset < 0 OR kafka_offset >= %d OR kafka_partition >= %d) AND (kafka_offset < 0 OR kafka_offset >= %s) AND %s",
 		least, len(ends), byPartition(offsets), insertedSince(inserted))
-	const columns = "kafka_partition, kafka_offset, inserted_at"
-	query := fmt.Sprintf(`SELECT kafka_partition, count(), min(kafka_offset), max(kafka_offset), countIf(toUnixTimestamp64Milli(inserted_at) >= %s)
-		FROM %s GROUP BY kafka_partition ORDER BY kafka_partition`, byPartition(recent), offsetColumns(columns, columns, where))
+	const columns = "kafka_partition, kafka_offset, inserted_at, "
+	query := fmt.Sprintf(`SELECT kafka_partition, count(), min(kafka_offset), max(kafka_offset), countIf(reason != 'deleted' AND toUnixTimestamp64Milli(inserted_at) >= %s)
+		FROM %s GROUP BY kafka_partition ORDER BY kafka_partition`, byPartition(recent), offsetColumns(columns+"'' AS reason", columns+"toString(reason) AS reason", where))
 	err = db.visit(ctx, "look for rows that no record belongs to", query, func(scan func(...any) error) error {
 		var s tables.StrayRows
 		var partition int32

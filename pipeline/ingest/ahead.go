@@ -73,20 +73,20 @@ func (r *reader) stored(ctx context.Context, from, end int64) (s tables.Stored, 
 	}
 }
 
-// readAt returns the record at an offset, or nothing if there is none.
+// readAt returns the record at an offset, or nothing if there is none. One in a batch that
+// cannot be decoded has the time that its row in the quarantine has, and nothing else.
 func (r *reader) readAt(ctx context.Context, offset int64) ([]stream.Record, error) {
-	r.p.SeekTo(offset)
-	records, err := r.p.Fetch(ctx)
+	found, err := stream.FirstFrom(ctx, r.p, offset)
 	if _, gone := errors.AsType[*stream.OutOfRangeError](err); gone {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the record at offset %d, which is stored: %w", offset, err)
 	}
-	if records[0].Offset != offset {
+	if found.Offset != offset {
 		return nil, nil
 	}
-	return records[:1], nil
+	return []stream.Record{found}, nil
 }
 
 // isStored reports whether a record is the one, or one of those, that are stored.

@@ -102,6 +102,24 @@ func TestExactlyOnceAfterKafkaForgotTheOffsets(t *testing.T) {
 	c.wantExactly(db, 1)
 }
 
+// What is stored last lies in a batch that cannot be decoded, and nothing behind it tells
+// whether the topic is the one of before.
+func TestExactlyOnceWhenABatchThatCannotBeDecodedIsStoredLast(t *testing.T) {
+	db, c := openDB(t, serverAddr(t)), startKafka(t, 1)
+	stop := c.run(newIngest(t, db, smallBlocks).HandlePartition)
+	c.produceGood(10)
+	c.produceBroken(0, 3)
+	c.wantExactly(db, 3)
+	stop()
+	if err := c.reset(t.Context(), 4); err != nil {
+		t.Fatal(err)
+	}
+	c.run(newIngest(t, db, smallBlocks).HandlePartition)
+	c.wantExactly(db, 3)
+	c.produceGood(5)
+	c.wantExactly(db, 3)
+}
+
 // reset sets the offsets of a group without members.
 func (c *cluster) reset(ctx context.Context, offset int64) error {
 	var commits []kafka.OffsetCommit

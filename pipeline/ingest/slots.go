@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tidegate/pipeline/stream"
+	tables "tidegate/schema/clickhouse"
 )
 
 // slot is the right to store a block, and the memory that a block takes: records are
@@ -115,31 +116,27 @@ func (s *slots) count(of *slot) {
 // decode returns the records of batches. Where one cannot be decoded, its offsets become
 // records that are marked as broken.
 func (to *slot) decode(b *stream.Batches, memory *stream.Memory) []stream.Record {
-	records, bad := b.Decode(memory)
-	if len(bad) == 0 {
+	records, err := b.DecodeAll(memory)
+	if err == nil {
 		return records
 	}
 	var list []stream.Record
 	for _, single := range b.Single() {
 		// A memory of its own: the others of the list lie in theirs.
-		records, bad := single.Decode(new(stream.Memory))
-		if len(bad) == 0 {
+		records, err := single.DecodeAll(new(stream.Memory))
+		if err == nil {
 			list = append(list, records...)
 			continue
 		}
 		raw := single.Raw()
-		for offset := single.First; offset < min(single.Next, single.First+brokenRowsMax); offset++ {
-			to.block.broken[offset] = fmt.Sprintf("it lies in a batch of offsets %d to %d: %s", single.First, single.Next-1, bad[0].Err)
+		for offset := single.First; offset < min(single.Next, single.First+tables.BatchRowsMax); offset++ {
+			to.block.broken[offset] = fmt.Sprintf("it lies in a batch of offsets %d to %d: %s", single.First, single.Next-1, err)
 			list = append(list, stream.Record{Offset: offset, Time: raw.Time, Value: raw.Value})
 			raw.Value = nil // once is enough
 		}
 	}
 	return list
 }
-
-// brokenRowsMax bounds the rows that one batch in the quarantine becomes. How many
-// offsets it takes is what its header says, which nobody has checked.
-const brokenRowsMax = 10_000
 
 // pace says when the next block of a partition may begin. Over time there is one block an
 // interval; what a quiet partition has saved up, burst of them at most, may begin at once.

@@ -21,11 +21,6 @@ type Reader interface {
 	FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Batches, error)
 }
 
-// RecordReader is Reader for those who decode for themselves alone.
-type RecordReader interface {
-	Fetch(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Record, error)
-}
-
 // chunks lets all jobs of the process read the topic once. Jobs that stand at the
 // same place wait for one fetch; the first that looks at a chunk of it decodes it for
 // all; jobs that are a little behind find it in the cache; a job that lags reads for itself.

@@ -25,7 +25,7 @@ const (
 // PreviewTopic is the event topic, read without a group. Its methods are safe for
 // concurrent use.
 type PreviewTopic interface {
-	RecordReader
+	Reader
 	Partitions(ctx context.Context) ([]int, error)
 	Bounds(ctx context.Context, partition int) (first, next int64, err error)
 }
@@ -94,20 +94,24 @@ func (p *Previews) between(ctx context.Context, partition int, begin, end int64,
 	var found []stream.Record
 	size := 0
 	for empty := 0; begin < end && empty < emptyFetches; {
-		records, err := p.topic.Fetch(ctx, partition, begin, false)
+		batches, err := p.topic.FetchBatches(ctx, partition, begin, false)
 		if err != nil {
 			return nil, err
 		}
-		if len(records) == 0 { // not written yet, or markers of transactions
+		if len(batches) == 0 { // not written yet, or markers of transactions
 			empty++
 			continue
 		}
-		for _, r := range records {
-			if r.Offset < end && r.Account == account {
-				found = append(found, r)
-				size += len(r.Value)
+		for i := range batches {
+			// A memory of their own: what is found stays. What cannot be decoded is nobody's.
+			records, _ := batches[i].Decode(new(stream.Memory))
+			for _, r := range records {
+				if begin <= r.Offset && r.Offset < end && r.Account == account {
+					found = append(found, r)
+					size += len(r.Value)
+				}
 			}
-			begin = r.Offset + 1
+			begin = batches[i].Next
 		}
 		for size > previewBytesMax && len(found) > 1 {
 			size -= len(found[0].Value)

@@ -217,7 +217,7 @@ func TestTheNewestOfSeveralPartitions(t *testing.T) {
 // silent is a topic whose broker is away.
 type silent struct{ oneTopic }
 
-func (silent) Fetch(ctx context.Context, _ int, _ int64, _ bool) ([]stream.Record, error) {
+func (silent) FetchBatches(ctx context.Context, _ int, _ int64, _ bool) ([]stream.Batches, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }

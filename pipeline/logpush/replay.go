@@ -46,9 +46,9 @@ type Archive interface {
 	ArchiveRange(ctx context.Context, q tables.ArchiveQuery) (tables.ArchiveRange, error)
 }
 
-// Topic is the event topic, read without a group. All but Fetch ask once.
+// Topic is the event topic, read without a group. All but FetchBatches ask once.
 type Topic interface {
-	RecordReader
+	Reader
 	Partitions(ctx context.Context) ([]int, error)
 	Bounds(ctx context.Context, partition int) (first, next int64, err error)
 	OffsetAt(ctx context.Context, partition int, t time.Time) (int64, error)
@@ -280,6 +280,7 @@ type replaying struct {
 	facts    *facts
 	window   *window
 	holding  *holding
+	memory   stream.Memory
 	record   logjob.Record
 	// malformed says that record is empty: the value is not one JSON object.
 	malformed bool
@@ -306,4 +307,5 @@ type looked struct {
 	read, sent, bytes, unmarked                                int64
 	disabled, deleted, filtered, sampled, malformed, truncated int64
 	newest                                                     time.Time // of the events sent
+	undecodable                                                []logjob.ReplayLoss
 }

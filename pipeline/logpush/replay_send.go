@@ -156,6 +156,9 @@ func (p *replaying) saveAt(ctx context.Context, next int64) error {
 	p.row.RecordsSent += t.sent
 	p.row.BytesSent += t.bytes
 	p.row.RecordsUnmarked += t.unmarked
+	for _, loss := range t.undecodable {
+		p.row.Lose(loss)
+	}
 	if !t.newest.IsZero() && (p.row.Position == nil || t.newest.After(*p.row.Position)) {
 		p.row.Position = &t.newest
 	}
@@ -174,6 +177,9 @@ func (p *replaying) count(ctx context.Context, t looked) {
 	p.metrics.drop(ctx, droppedSample, t.sampled)
 	p.metrics.drop(ctx, droppedMalformed, t.malformed)
 	p.metrics.drop(ctx, droppedUnmarked, t.unmarked)
+	for _, loss := range t.undecodable {
+		p.metrics.drop(ctx, droppedUndecodable, loss.Missing)
+	}
 	if t.truncated > 0 {
 		p.metrics.truncated.Add(ctx, t.truncated, p.metrics.attrs)
 	}

@@ -109,15 +109,25 @@ func (s *stage) fill() {
 	defer s.archive.mu.Unlock()
 	for id := range 2 {
 		rows := s.archive.rows[id]
-		for offset := int64(len(rows)); ; {
-			records, err := s.topic.Fetch(s.t.Context(), id, offset, false)
+		offset := int64(0)
+		if len(rows) > 0 {
+			offset = rows[len(rows)-1].Offset + 1
+		}
+		for {
+			batches, err := s.topic.FetchBatches(s.t.Context(), id, offset, false)
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			if len(records) == 0 {
+			if len(batches) == 0 {
 				break
 			}
+			records, _ := batches[0].Decode(new(stream.Memory))
+			from := offset
+			offset = batches[0].Next
 			for _, r := range records {
+				if r.Offset < from {
+					continue
+				}
 				var e schema.TraceEvent
 				if err := schema.DecodeEvent(r.Value, &e); err != nil {
 					s.t.Fatal(err)
@@ -127,7 +137,6 @@ func (s *stage) fill() {
 					a.Logpush = tables.LogpushNo
 				}
 				rows = append(rows, a)
-				offset = r.Offset + 1
 			}
 		}
 		s.archive.rows[id] = rows

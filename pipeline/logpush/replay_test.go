@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
+
 	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
 	"tidegate/internal/store"
@@ -168,6 +171,50 @@ func TestReplayTellsWhatIsLost(t *testing.T) {
 	s.has(slices.DeleteFunc(wanted(0, 400), func(n int) bool { return gone[n] }))
 	if want := []logjob.ReplayLoss{{Partition: 0, Begin: 0, End: 100, Missing: 15, Reason: lossHole}}; r.RecordsLost != 15 || !slices.Equal(r.Losses, want) {
 		t.Errorf("lost %d: %+v", r.RecordsLost, r.Losses)
+	}
+}
+
+// Batches that cannot be decoded, in the middle and at the end, are passed and told as
+// lost, once, though the replay is taken up again behind the first. A preview passes them, too.
+func TestReplayPassesBatchesThatCannotBeDecoded(t *testing.T) {
+	s := newStage(t)
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.stream.Brokers...), kgo.MaxVersions(kversion.V3_0_0()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s.produce(100)
+	middle := spoil(t, client, "events", 0, 3)
+	s.produce(100)
+	last := spoil(t, client, "events", 0, 2)
+	j := s.newJob(nil)
+	r := s.replay(j, 0, 200)
+	hung := make(chan struct{}, 1)
+	uploads := 0
+	s.bucket.set(func(o Object) error {
+		if uploads++; uploads == 20 {
+			hung <- struct{}{}
+		}
+		if uploads >= 20 {
+			return &UploadError{Status: 503}
+		}
+		return nil
+	})
+	_, stop := s.run(nil)
+	<-hung
+	stop()
+	s.bucket.set(nil)
+	s.run(nil)
+	r = s.ends(r, logjob.ReplayDone)
+	s.has(wanted(0, 200))
+	want := []logjob.ReplayLoss{{Partition: 0, Begin: middle, End: middle + 3, Missing: 3, Reason: lossBroken},
+		{Partition: 0, Begin: last, End: last + 2, Missing: 2, Reason: lossBroken}}
+	if r.RecordsLost != 5 || !slices.Equal(r.Losses, want) {
+		t.Errorf("lost %d: %+v, want %+v", r.RecordsLost, r.Losses, want)
+	}
+	p := NewPreviews(Sinks{"bucket": func(*url.URL) (Sink, error) { return s.bucket, nil }}, s.topic, nil)
+	if got, err := p.Preview(t.Context(), j, nil, 1000); err != nil || got.LookedAt != 200 {
+		t.Errorf("the preview looked at %d events, %v, want 200", got.LookedAt, err)
 	}
 }
 

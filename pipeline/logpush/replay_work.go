@@ -32,6 +32,7 @@ const (
 const (
 	lossHole      = "neither Kafka nor ClickHouse has them"
 	lossNoArchive = "Kafka no longer has them, and no ClickHouse is configured for replays"
+	lossBroken    = "they are in a batch that cannot be decoded"
 )
 
 // work does what is left of the replay.
@@ -202,9 +203,9 @@ func (p *replaying) partition(ctx context.Context, at *logjob.ReplayPartition) e
 // fromKafka reads up to an offset, or up to where retention overtakes it.
 func (p *replaying) fromKafka(ctx context.Context, end int64) error {
 	for empty := 0; p.position < end; {
-		var records []stream.Record
+		var batches []stream.Batches
 		err := p.ask(ctx, "read events", func(ctx context.Context) (err error) {
-			records, err = p.config.Topic.Fetch(ctx, p.at.ID, p.position, false)
+			batches, err = p.config.Topic.FetchBatches(ctx, p.at.ID, p.position, false)
 			return err
 		})
 		if _, ok := errors.AsType[*stream.OutOfRangeError](err); ok {
@@ -213,7 +214,7 @@ func (p *replaying) fromKafka(ctx context.Context, end int64) error {
 		if err != nil {
 			return err
 		}
-		if len(records) == 0 {
+		if len(batches) == 0 {
 			if empty++; empty < emptyFetches {
 				if err := p.pause(ctx, stream.Backoff(empty)); err != nil {
 					return err
@@ -224,19 +225,66 @@ func (p *replaying) fromKafka(ctx context.Context, end int64) error {
 			return nil
 		}
 		empty = 0
-		for i := range records {
-			r := &records[i]
-			if r.Offset >= end {
-				p.position = end
-				break
-			}
-			if err := p.take(ctx, r, p.timeOf(r)); err != nil {
+		for i := range batches {
+			if err := p.takeBatches(ctx, &batches[i], end); err != nil {
 				return err
 			}
 		}
 		if err := p.tick(ctx); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// takeBatches takes what batches have from the position on up to an offset.
+func (p *replaying) takeBatches(ctx context.Context, b *stream.Batches, end int64) error {
+	records, bad := b.Decode(&p.memory)
+	for i := range records {
+		r := &records[i]
+		for len(bad) > 0 && bad[0].First < r.Offset {
+			if err := p.passUndecodable(ctx, &bad[0], end); err != nil {
+				return err
+			}
+			bad = bad[1:]
+		}
+		if r.Offset >= end {
+			break
+		}
+		if r.Offset < p.position {
+			continue
+		}
+		if err := p.take(ctx, r, p.timeOf(r)); err != nil {
+			return err
+		}
+	}
+	for i := range bad {
+		if err := p.passUndecodable(ctx, &bad[i], end); err != nil {
+			return err
+		}
+	}
+	p.position = max(p.position, min(b.Next, end)) // what is in between has no records
+	return nil
+}
+
+// passUndecodable goes on behind a batch that cannot be decoded, up to an offset. The
+// loss is saved together with the position behind it.
+func (p *replaying) passUndecodable(ctx context.Context, b *stream.Undecodable, end int64) error {
+	for from, last := max(b.First, p.position), min(b.Next, end); from < last; from = p.position {
+		until := last
+		if p.rebuild != nil {
+			if from >= p.rebuild.End {
+				if err := p.flush(ctx); err != nil {
+					return err
+				}
+			} else {
+				until = min(until, p.rebuild.End)
+			}
+		}
+		p.pending.undecodable = append(p.pending.undecodable,
+			logjob.ReplayLoss{Partition: p.at.ID, Begin: from, End: until, Missing: until - from, Reason: lossBroken})
+		p.log.ErrorContext(ctx, "records cannot be replayed", "partition", p.at.ID, "begin", from, "end", until, "reason", b.Err)
+		p.pass(until)
 	}
 	return nil
 }

@@ -85,9 +85,21 @@ func (s *shelf) put(client *kgo.Client, n int) {
 	}
 }
 
-// spoil adds a batch of n records that says zstd has compressed it, which is not so.
+// spoil adds a batch of n records that cannot be decoded.
 func (s *shelf) spoil(n int) {
 	s.t.Helper()
+	if got := spoil(s.t, s.client, s.topic, 3, n); got != s.memory.next {
+		s.t.Fatalf("the broker puts the batch at offset %d", got)
+	}
+	for range n {
+		s.memory.append("somebody else", nil, time.Now())
+	}
+}
+
+// spoil writes a batch of n records that says zstd has compressed it, which is not so, and
+// returns its offset.
+func spoil(t *testing.T, client *kgo.Client, topic string, partition int32, n int) int64 {
+	t.Helper()
 	batch := kmsg.RecordBatch{PartitionLeaderEpoch: -1, Magic: 2, Attributes: 4, LastOffsetDelta: int32(n - 1), FirstTimestamp: 1, MaxTimestamp: 1,
 		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: int32(n), Records: []byte("these are no records")}
 	const atLength, behindLength, atChecksum, behindChecksum = 8, 12, 17, 21
@@ -95,21 +107,20 @@ func (s *shelf) spoil(n int) {
 	binary.BigEndian.PutUint32(data[atLength:], uint32(len(data)-behindLength))
 	binary.BigEndian.PutUint32(data[atChecksum:], crc32.Checksum(data[behindChecksum:], crc32.MakeTable(crc32.Castagnoli)))
 	p := kmsg.NewProduceRequestTopicPartition()
-	p.Partition, p.Records = 3, data
+	p.Partition, p.Records = partition, data
 	of := kmsg.NewProduceRequestTopic()
-	of.Topic, of.Partitions = s.topic, []kmsg.ProduceRequestTopicPartition{p}
+	of.Topic, of.Partitions = topic, []kmsg.ProduceRequestTopicPartition{p}
 	ask := kmsg.NewPtrProduceRequest()
 	ask.Acks, ask.TimeoutMillis, ask.Topics = -1, 1000, []kmsg.ProduceRequestTopic{of}
-	answer, err := ask.RequestWith(s.t.Context(), s.client)
+	answer, err := ask.RequestWith(t.Context(), client)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	if got := answer.Topics[0].Partitions[0]; got.ErrorCode != 0 || got.BaseOffset != s.memory.next {
-		s.t.Fatalf("the broker puts the batch at offset %d, error %d", got.BaseOffset, got.ErrorCode)
+	got := answer.Topics[0].Partitions[0]
+	if got.ErrorCode != 0 {
+		t.Fatalf("the broker refuses the batch with error %d", got.ErrorCode)
 	}
-	for range n {
-		s.memory.append("somebody else", nil, time.Now())
-	}
+	return got.BaseOffset
 }
 
 // world is a delivery that reads what is on the shelf, through chunks that it may share.

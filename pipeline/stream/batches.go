@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -179,6 +180,42 @@ func inOrder(records []Record, batch rawBatch) error {
 		next = records[i].Offset + 1
 	}
 	return nil
+}
+
+// DecodeAll is Decode for those who take all batches or none.
+func (b *Batches) DecodeAll(m *Memory) ([]Record, error) {
+	records, bad := b.Decode(m)
+	if len(bad) > 0 {
+		return nil, bad[0].Err
+	}
+	return records, nil
+}
+
+// FirstFrom seeks p to an offset and returns the first record there or behind. Like
+// FetchBatches it blocks until there is one, and fails with the same errors. Of a record
+// in a batch that cannot be decoded it knows the offset, which is the one asked for if
+// that lies in the batch, and the time that the batch's header has.
+func FirstFrom(ctx context.Context, p Partition, offset int64) (Record, error) {
+	p.SeekTo(offset)
+	for {
+		batches, err := p.FetchBatches(ctx)
+		if err != nil {
+			return Record{}, err
+		}
+		for i := range batches {
+			for _, single := range batches[i].Single() {
+				records, err := single.DecodeAll(new(Memory))
+				if err != nil {
+					return Record{Offset: max(single.First, offset), Time: single.Raw().Time}, nil
+				}
+				for _, r := range records {
+					if r.Offset >= offset {
+						return r, nil
+					}
+				}
+			}
+		}
+	}
 }
 
 // Size returns the bytes of the memory.

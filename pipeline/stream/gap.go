@@ -42,12 +42,11 @@ func (e *OutOfRangeError) Resume(ctx context.Context, p Partition, newest time.T
 	case e.Position < e.First:
 		gap = Gap{Cause: GapRetention, Next: e.First, Lost: e.First - e.Position}
 	case e.First < e.Next && !newest.IsZero():
-		p.SeekTo(e.First)
-		kept, err := p.Fetch(ctx)
+		kept, err := FirstFrom(ctx, p, e.First)
 		if err != nil {
 			return Gap{}, fmt.Errorf("read the first record of a partition that became shorter: %w", err)
 		}
-		if !kept[0].Time.After(newest) {
+		if !kept.Time.After(newest) {
 			gap = Gap{Cause: GapTruncated, Next: e.Next, Lost: e.Position - e.Next}
 		}
 	}

@@ -1,9 +1,16 @@
 package stream
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/compress"
+	"github.com/segmentio/kafka-go/protocol"
 )
 
 func TestResumeTellsALostEndFromANewTopic(t *testing.T) {
@@ -36,6 +43,52 @@ func TestResumeTellsALostEndFromANewTopic(t *testing.T) {
 			f("it is empty", OutOfRangeError{Position: 9, First: 3, Next: 3}, at, Gap{GapRemade, 3, 0}, "")
 		})
 	})
+}
+
+// A batch that cannot be decoded begins the partition, and its header has the time that
+// tells a lost end from a new topic.
+func TestResumeReadsABatchThatCannotBeDecoded(t *testing.T) {
+	b := startOwnBroker(t)
+	at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
+	for _, codec := range codecs {
+		cfg := b.topic(1)
+		produceBroken(t, cfg, codec, 2, at)
+		produce(t, cfg, 0, at.Add(time.Minute), "c")
+		inPartition(t, testGroup(t, cfg, unique("g")), func(ctx context.Context, p Partition) {
+			shorter := OutOfRangeError{Position: 9, First: 0, Next: 3}
+			f := func(name string, newest time.Time, want Gap) {
+				t.Helper()
+				if got, err := shorter.Resume(ctx, p, newest); err != nil || got != want {
+					t.Errorf("%s, %s: %+v, %v, want %+v", codec, name, got, err, want)
+				}
+			}
+			f("it was read before", at, Gap{GapTruncated, 3, 6})
+			f("it is new", at.Add(-time.Millisecond), Gap{GapRemade, 0, 0})
+			for offset, want := range []Record{{Offset: 0, Time: at}, {Offset: 1, Time: at}, {Offset: 2, Time: at.Add(time.Minute), Value: []byte("c")}} {
+				got, err := FirstFrom(ctx, p, int64(offset))
+				if err != nil || got.Offset != want.Offset || !got.Time.Equal(want.Time) || string(got.Value) != string(want.Value) {
+					t.Errorf("%s: at offset %d is %+v, %v", codec, offset, got, err)
+				}
+			}
+		})
+	}
+}
+
+// produceBroken writes a batch of n records to partition 0 that nobody can decode.
+func produceBroken(t *testing.T, cfg Config, codec compress.Compression, n int, at time.Time) {
+	t.Helper()
+	data := broken(codec, n, 0)
+	binary.BigEndian.PutUint64(data[atFirstTimestamp:], uint64(at.UnixMilli()))
+	client := newClient(cfg)
+	defer closeClient(client)
+	answer, err := client.RawProduce(testContext(t), &kafka.RawProduceRequest{Topic: cfg.Topic, RequiredAcks: kafka.RequireAll,
+		RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(slices.Concat(binary.BigEndian.AppendUint32(nil, uint32(len(data))), sum(data)))}})
+	if err == nil {
+		err = answer.Error
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestNewest(t *testing.T) {

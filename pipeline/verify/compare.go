@@ -4,8 +4,6 @@ import (
 	"math"
 	"time"
 
-	"tidegate/pipeline/stream"
-	"tidegate/schema"
 	tables "tidegate/schema/clickhouse"
 )
 
@@ -50,40 +48,6 @@ func differing(ranges []tables.OffsetRange, sums map[bucketKey]tables.OffsetSum)
 	return list
 }
 
-// record is what is kept of a record of Kafka.
-type record struct {
-	offset int64
-	ms     int64 // its time
-	bytes  int   // of its value
-	event  bool  // that it decodes as one; whether it counts as one is for ingest to say
-	at     int64 // the event's time, as schema.EventTime has it, and how far that is off
-	skew   int64
-	ray    string
-}
-
-func recordOf(r *stream.Record) record {
-	known := record{offset: r.Offset, ms: r.Time.UnixMilli(), bytes: len(r.Value)}
-	var e schema.TraceEvent
-	if schema.DecodeEvent(r.Value, &e) != nil {
-		return known
-	}
-	at, skew, ok := schema.EventTime(e.EventTimestampMs, r.Time)
-	known.event, known.at, known.skew, known.ray = ok, at.UnixMilli(), skew, e.Gateway.RayID
-	return known
-}
-
-// of reports whether rows were made of the record.
-func (r *record) of(rows *tables.OffsetRows) bool {
-	if !rows.Alike {
-		return false
-	}
-	if rows.Events > 0 && !(r.event && rows.TimeMS == r.at && rows.SkewMS == r.skew && rows.RayID == r.ray) {
-		return false
-	}
-	// The quarantine's column holds no time before 1970.
-	return rows.Quarantined == rows.Deleted || rows.QuarantineTimeMS == min(max(r.ms, 0), schema.TimeLatest.UnixMilli()) && rows.QuarantineBytes == uint64(r.bytes)
-}
-
 // horizon is what the tables' retention may have taken: what is older.
 type horizon struct{ events, quarantine time.Time }
 
@@ -111,6 +75,7 @@ func (h horizon) passed(r *record) bool {
 type findings struct {
 	limit                                   int
 	missing, repeated, stray, expired, gaps int64
+	unread                                  int64 // offsets without a row in batches that cannot be decoded
 	faults                                  []Fault
 	more                                    int64
 	last                                    Fault // the newest, listed or not
@@ -150,8 +115,11 @@ func (f *findings) judge(begin, end int64, rows []tables.OffsetRows, records []r
 		if len(rows) > 0 && rows[0].Offset == offset {
 			have, rows = &rows[0], rows[1:]
 		}
-		if len(records) > 0 && records[0].offset == offset {
-			want, records = &records[0], records[1:]
+		for len(records) > 0 && records[0].end() <= offset {
+			records = records[1:]
+		}
+		if len(records) > 0 && records[0].offset <= offset {
+			want = &records[0]
 		}
 		f.one(offset, have, want, old)
 	}
@@ -161,6 +129,8 @@ func (f *findings) one(offset int64, have *tables.OffsetRows, want *record, old 
 	switch {
 	case have == nil && want == nil:
 		f.gaps++ // a transaction's marker, or compacted away
+	case have == nil && !want.hasRow(offset):
+		f.unread++
 	case have == nil && old.passed(want):
 		f.expired++
 	case have == nil:

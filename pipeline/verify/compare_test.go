@@ -248,6 +248,10 @@ func TestARecordKnowsItsRows(t *testing.T) {
 	f(false, poison, tables.OffsetRows{Quarantined: 1, Alike: true, QuarantineTimeMS: 0, QuarantineBytes: 7})
 	f(false, poison, tables.OffsetRows{Events: 1, Alike: true})
 	f(true, good, tables.OffsetRows{Quarantined: 1, Deleted: 1, Alike: true}) // deleted by request
+	broken := record{offset: 1, ms: noon.UnixMilli(), bytes: 70, broken: true, next: 4}
+	f(true, broken, tables.OffsetRows{Quarantined: 1, Alike: true, QuarantineTimeMS: noon.UnixMilli(), QuarantineBytes: 70}) // the first offset
+	f(true, broken, tables.OffsetRows{Quarantined: 1, Alike: true, QuarantineTimeMS: noon.UnixMilli()})                      // another
+	f(false, broken, tables.OffsetRows{Events: 1, Alike: true, RayID: "r"})                                                  // of another topic
 }
 
 // A rollup is wrong when it counts less than what is settled, or more than what there is.

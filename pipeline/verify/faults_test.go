@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tidegate/internal/clickhouse"
+	tables "tidegate/schema/clickhouse"
 )
 
 // summary is what a test says about a report, without times.
@@ -162,6 +163,29 @@ func TestQuarantinedRecordsHaveARow(t *testing.T) {
 	s.must("ALTER TABLE trace_events_quarantine DELETE WHERE kafka_offset = 1")
 	want(t, s.verify(nil), "different", "partition 0 different: missing 1, repeated 1, stray 0, expired 0, gaps 0, more 0",
 		"  missing 1-1 (1) of 0 rows", "  repeated 3-3 (1) of 2 rows")
+}
+
+// Batches that cannot be decoded in the middle and at the end, where the verifier looks at
+// samples, and one that is longer than the rows that it has.
+func TestBatchesThatCannotBeDecodedHaveRows(t *testing.T) {
+	s := newSystem(t, 1, nil)
+	s.produceGood(4)
+	s.produceBroken(3) // offsets 4 to 6
+	s.produceGood(4)
+	s.produceBroken(tables.BatchRowsMax + 2) // offsets 11 to 10,012
+	s.produceGood(4)
+	s.produceBroken(2) // offsets 10,017 and 10,018
+	s.stored()
+	r := s.verify(nil)
+	want(t, r, "exact")
+	if p := r.Partitions[0]; p.Undecodable != 2 || p.Gaps != 0 || p.Rows != 10_017 {
+		t.Errorf("the partition is %+v, want two offsets without a row", p)
+	}
+	wantNote(t, r.Partitions[0].Notes, "2 offsets without a row lie in batches")
+	s.must("ALTER TABLE trace_events_quarantine DELETE WHERE kafka_offset IN (5, 10010)")
+	s.must("INSERT INTO trace_events_quarantine SELECT * FROM trace_events_quarantine WHERE kafka_offset = 10018")
+	want(t, s.verify(nil), "different", "partition 0 different: missing 2, repeated 1, stray 0, expired 0, gaps 0, more 0",
+		"  missing 5-5 (1) of 0 rows", "  missing 10010-10010 (1) of 0 rows", "  repeated 10018-10018 (1) of 2 rows")
 }
 
 // Retention may have taken the rows of what is older than the tables keep it.

@@ -1,9 +1,12 @@
 package verify
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"log/slog"
 	"net/http"
@@ -16,6 +19,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"tidegate/internal/clickhouse"
 	"tidegate/internal/embedded"
@@ -199,6 +204,27 @@ func (s *system) send(partition int, at time.Time, values ...[]byte) error {
 		err = answer.Error
 	}
 	return err
+}
+
+// produceBroken writes a batch of n records to partition 0 that says zstd has compressed
+// it, which is not so; its checksum is right.
+func (s *system) produceBroken(n int) {
+	s.t.Helper()
+	now := time.Now().UnixMilli()
+	batch := kmsg.RecordBatch{PartitionLeaderEpoch: -1, Magic: 2, Attributes: 4, LastOffsetDelta: int32(n - 1), FirstTimestamp: now, MaxTimestamp: now,
+		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: int32(n), Records: []byte("these are no records")}
+	const atLength, behindLength, atChecksum, behindChecksum = 8, 12, 17, 21
+	data := batch.AppendTo(nil)
+	binary.BigEndian.PutUint32(data[atLength:], uint32(len(data)-behindLength))
+	binary.BigEndian.PutUint32(data[atChecksum:], crc32.Checksum(data[behindChecksum:], crc32.MakeTable(crc32.Castagnoli)))
+	answer, err := s.client.RawProduce(s.t.Context(), &kafka.RawProduceRequest{Topic: topic, RequiredAcks: kafka.RequireAll,
+		RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(append(binary.BigEndian.AppendUint32(nil, uint32(len(data))), data...))}})
+	if err == nil {
+		err = answer.Error
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // produceGood writes n events of the last seconds to each partition.

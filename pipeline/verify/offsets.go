@@ -92,12 +92,15 @@ func (v *verifier) examine(ctx context.Context, p *part, buckets []tables.Offset
 func (f *findings) wrong() int64 { return f.missing + f.repeated + f.stray + f.foreign }
 
 func (f *findings) into(p *part) {
-	p.Missing, p.Repeated, p.Stray, p.Gaps = f.missing, f.repeated, f.stray, f.gaps
+	p.Missing, p.Repeated, p.Stray, p.Gaps, p.Undecodable = f.missing, f.repeated, f.stray, f.gaps, f.unread
 	p.Expired += f.expired
 	p.Faults, p.More = append(p.Faults, f.faults...), f.more
 	// Of a partition whose offsets were used twice nobody knows what is a fault.
 	if f.foreign == 0 && f.wrong() > 0 {
 		p.Verdict = worse(p.Verdict, Different)
+	}
+	if f.unread > 0 {
+		p.tell("%d offsets without a row lie in batches that cannot be decoded: of each batch the first %d offsets have rows, in the quarantine.", f.unread, tables.BatchRowsMax)
 	}
 	if f.expired > 0 {
 		p.tell("%d records have no row, and are older than the tables keep rows: nobody can tell whether they had one.", f.expired)
@@ -145,11 +148,11 @@ func (v *verifier) recordsOf(ctx context.Context, r tables.OffsetRange) (begin i
 			break
 		}
 		for i := range list {
-			if list[i].Offset < r.End {
-				known = append(known, recordOf(&list[i]))
+			if list[i].offset < r.End {
+				known = append(known, list[i])
 			}
 		}
-		offset = list[len(list)-1].Offset + 1
+		offset = list[len(list)-1].end()
 	}
 	return begin, known, nil
 }

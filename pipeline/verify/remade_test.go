@@ -78,6 +78,18 @@ func TestRowsOfAnOldTopicBehindTheEnd(t *testing.T) {
 	wantNote(t, r.Partitions[0].Notes, "20 rows at the offsets 20 to 39, 20 of them inserted before")
 }
 
+// A note of a deleted offset has the deletion's time, which says nothing of when its
+// event was stored.
+func TestNotesOfDeletionsBehindTheEndOfARemadeTopic(t *testing.T) {
+	s := newSystem(t, 1, nil)
+	s.produceGood(10)
+	s.stored()
+	s.must("INSERT INTO trace_events_quarantine (kafka_partition, kafka_offset, reason) VALUES (0, 30, 'deleted'), (0, 31, 'deleted')")
+	r := s.verify(nil)
+	want(t, r, "unknown", "partition 0 unknown: missing 0, repeated 0, stray 0, expired 0, gaps 0, more 0")
+	wantNote(t, r.Partitions[0].Notes, "2 rows at the offsets 30 to 31, 2 of them inserted before the partition's last record was written or notes of deleted records")
+}
+
 // Offsets without a record are no gaps: those of a transaction's marker.
 func TestMarkersOfTransactionsAreNotMissed(t *testing.T) {
 	s := newSystem(t, 1, nil)

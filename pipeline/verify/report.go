@@ -51,6 +51,9 @@ type Partition struct {
 	Stray    int64 `json:"stray"`    // rows without a record: Kafka never had them
 	Expired  int64 `json:"expired"`  // offsets whose rows the tables' retention may have taken
 	Gaps     int64 `json:"gaps"`     // offsets without a record, of those that were looked at one by one
+	// Undecodable offsets lie in batches that cannot be decoded and have no row, as only
+	// the first of each batch have one; of the offsets that were looked at one by one.
+	Undecodable int64 `json:"undecodable"`
 
 	Faults []Fault `json:"faults"`
 	// More faults were found than are listed. Unexamined stretches of up to 65,536

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"slices"
+	"time"
 
 	tables "tidegate/schema/clickhouse"
 )
@@ -52,14 +53,15 @@ func (v *verifier) ends(ctx context.Context) ([]tables.PartitionEnd, error) {
 		if err != nil {
 			return nil, err
 		}
-		// Without a last record nobody knows what came after it.
+		// Without a last record nobody knows what came after it, and of a batch that cannot
+		// be decoded nobody knows the time.
 		ends[id] = tables.PartitionEnd{End: next, Recent: v.now}
 		list, err := v.records(ctx, id, max(first, next-1))
 		if err != nil && !isGone(err) {
 			return nil, err
 		}
-		if len(list) > 0 {
-			ends[id].Recent = list[0].Time
+		if len(list) > 0 && !list[0].broken {
+			ends[id].Recent = time.UnixMilli(list[0].ms)
 		}
 	}
 	return ends, nil
@@ -67,7 +69,8 @@ func (v *verifier) ends(ctx context.Context) ([]tables.PartitionEnd, error) {
 
 // stray sorts rows behind the end of a partition. One that was inserted before the
 // partition's last record was written cannot be of the topic as it is now. Those that
-// came later can only be a fault.
+// came later can only be a fault, but for notes of deleted offsets: nobody knows when the
+// row was inserted whose place they took.
 func (v *verifier) stray(s tables.StrayRows, ends []tables.PartitionEnd) {
 	if s.Partition < 0 || s.Partition >= len(ends) {
 		p := newPart(s.Partition)
@@ -83,7 +86,7 @@ func (v *verifier) stray(s tables.StrayRows, ends []tables.PartitionEnd) {
 		s.First = max(s.First, end)
 	}
 	if earlier := s.Rows - s.Recent; earlier > 0 || p.reason != "" {
-		p.doubt("The tables have %d rows at the offsets %d to %d, %d of them inserted before the partition's last record was written, and the partition ends at %d: the topic was made anew, or a broker lost the end of the partition. "+
+		p.doubt("The tables have %d rows at the offsets %d to %d, %d of them inserted before the partition's last record was written or notes of deleted records, and the partition ends at %d: the topic was made anew, or a broker lost the end of the partition. "+
 			"If you know when that was, --inserted-since leaves the older rows out.", s.Rows, s.First, s.Last, earlier, end)
 		return
 	}

@@ -20,16 +20,16 @@ import (
 	tables "tidegate/schema/clickhouse"
 )
 
-// Log is the topic in Kafka. Fetch waits for a broker that is away until ctx ends; the
+// Log is the topic in Kafka. FetchBatches waits for a broker that is away until ctx ends; the
 // others ask once.
 type Log interface {
 	Partitions(ctx context.Context) ([]int, error)
 	Bounds(ctx context.Context, partition int) (first, next int64, err error)
 	OffsetAt(ctx context.Context, partition int, t time.Time) (int64, error)
 	Commits(ctx context.Context, groupID string) (map[int]stream.Commit, error)
-	// Fetch returns records from offset on, and none where there is none yet, if it is not
-	// to wait. Records below the first that is kept are an *stream.OutOfRangeError.
-	Fetch(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Record, error)
+	// FetchBatches returns batches from offset on, and none where there is none yet, if it
+	// is not to wait. Offsets below the first that is kept are an *stream.OutOfRangeError.
+	FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Batches, error)
 }
 
 // Tables are ClickHouse's. Rows that were inserted before a time that is not zero are left
@@ -109,6 +109,7 @@ type verifier struct {
 	old  horizon
 
 	report Report
+	memory stream.Memory
 	parts  []*part // by partition
 	others []*part // of which the tables have rows, and which the topic does not have
 	// oldest is the least time of an event whose row was looked at, in Unix milliseconds.
@@ -229,21 +230,6 @@ func (v *verifier) startOf(ctx context.Context, partition int, t time.Time) (int
 	return v.log.OffsetAt(ctx, partition, t)
 }
 
-// records reads those from an offset on, as many as come at once; none where there are
-// none any more, or where Kafka has just removed them.
-func (v *verifier) records(ctx context.Context, partition int, offset int64) ([]stream.Record, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
-	list, err := v.log.Fetch(ctx, partition, offset, false)
-	if err != nil && ctx.Err() == nil {
-		return nil, err
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read partition %d of %s from offset %d: %w", partition, v.cfg.Topic, offset, err)
-	}
-	return list, nil
-}
-
 // sample compares some records of each partition with their rows. A topic that was made
 // anew uses its offsets again, and rows of the old one are neither repeats nor in the
 // place of others.
@@ -255,18 +241,18 @@ func (v *verifier) sample(ctx context.Context) error {
 			if p.From >= p.To {
 				break
 			}
-			list, err := v.records(ctx, p.ID, p.From+(p.To-1-p.From)*i/(samples-1))
+			place := p.From + (p.To-1-p.From)*i/(samples-1)
+			list, err := v.records(ctx, p.ID, place)
 			if err != nil && !isGone(err) {
 				return err
 			}
-			if len(list) == 0 || list[0].Offset >= p.To {
+			if len(list) == 0 || list[0].offset >= p.To {
 				continue
 			}
-			r := recordOf(&list[0])
-			key := bucketKey{p.ID, r.offset}
+			key := bucketKey{p.ID, max(place, list[0].offset)}
 			if _, twice := known[key]; !twice {
-				known[key] = r
-				ranges = append(ranges, tables.OffsetRange{Partition: key.partition, Begin: r.offset, End: r.offset + 1})
+				known[key] = list[0]
+				ranges = append(ranges, tables.OffsetRange{Partition: key.partition, Begin: key.bucket, End: key.bucket + 1})
 			}
 		}
 	}
@@ -292,15 +278,6 @@ func (p *part) remade(offset int64, kafka, table string) {
 func isGone(err error) bool {
 	_, gone := errors.AsType[*stream.OutOfRangeError](err)
 	return gone
-}
-
-// String is how a sentence speaks of a record.
-func (r *record) String() string {
-	at := time.UnixMilli(r.ms).UTC().Format(time.RFC3339Nano)
-	if !r.event {
-		return fmt.Sprintf("a record of %s with %d bytes", at, r.bytes)
-	}
-	return fmt.Sprintf("the event %q of %s", r.ray, time.UnixMilli(r.at).UTC().Format(time.RFC3339Nano))
 }
 
 // describe is how a sentence speaks of the rows of an offset.

@@ -63,13 +63,20 @@ func (r *OffsetRows) Rows() uint64 {
 	return min(r.Deleted, 1)
 }
 
+// BatchRowsMax bounds the rows in the quarantine that one batch of Kafka's becomes which
+// cannot be decoded: one for each of its first offsets. How many offsets it takes is what
+// its header says, which nobody has checked.
+const BatchRowsMax = 10_000
+
 // StrayRows are rows of a partition with offsets that it does not have: below 0, or at
 // or above an end.
 type StrayRows struct {
 	Partition   int
 	Rows        uint64
-	First, Last int64  // the least and the greatest offset
-	Recent      uint64 // rows that were inserted at or after a given time
+	First, Last int64 // the least and the greatest offset
+	// Recent rows were inserted at or after a given time. Notes of deleted offsets are
+	// none: they tell when the deletion was, and not when the record was stored.
+	Recent uint64
 }
 
 // PartitionEnd is where the offsets of a partition end, and since when a row behind it
