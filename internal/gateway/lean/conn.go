@@ -191,6 +191,10 @@ func (c *conn) cut() {
 	c.cancel()
 }
 
+// wake has the goroutine of an idle connection look for itself whether the client has left.
+// It may have read a request that no state tells of yet, which it can still answer.
+func (c *conn) wake() { _ = c.raw.Control(shutRead) } // fails if it has ended
+
 // left reports whether the client has closed its side. The sweeper calls it.
 func (c *conn) left() bool {
 	c.gone = false
