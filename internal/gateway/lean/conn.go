@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -27,7 +28,6 @@ type conn struct {
 	server *Server
 	nc     net.Conn
 	raw    syscall.RawConn
-	out    nowait.Writer
 	remote string
 	peer   string        // remote without its port
 	memory any           // the handler's
@@ -45,6 +45,9 @@ type conn struct {
 	over     bool  // the connection must end after what tryRead has served
 	held     bool  // tryRead is serving, and has fd
 	fd       uintptr
+	tryWrite func(fd uintptr)
+	unsent   []byte // what the last tryWrite was given, less what it has sent
+	writeErr error  // of the last tryWrite
 	// mayEndLines is how many bytes of empty lines may follow a POST, as net/http has
 	// it: old clients end a body with one (RFC 9112, section 2.2).
 	mayEndLines int
@@ -86,8 +89,8 @@ func newConn(s *Server, nc net.Conn) *conn {
 	if host, _, err := net.SplitHostPort(c.remote); err == nil {
 		c.peer = host
 	}
-	c.out.Init(raw)
-	c.tryRead, c.look = c.readOnce, func(fd uintptr) { c.gone = peerLeft(fd) }
+	c.tryRead, c.tryWrite = c.readOnce, c.writeOnce
+	c.look = func(fd uintptr) { c.gone = peerLeft(fd) }
 	ctx := context.WithValue(context.Background(), http.ServerContextKey, s.HTTP)
 	ctx = context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr())
 	if s.ConnContext != nil {
@@ -188,6 +191,10 @@ func (c *conn) cut() {
 	c.cancel()
 }
 
+// wake has the goroutine of an idle connection look for itself whether the client has left.
+// It may have read a request that no state tells of yet, which it can still answer.
+func (c *conn) wake() { _ = c.raw.Control(shutRead) } // fails if it has ended
+
 // left reports whether the client has closed its side. The sweeper calls it.
 func (c *conn) left() bool {
 	c.gone = false
@@ -287,12 +294,32 @@ func (c *conn) cameWhole() bool {
 	return done && w.head.listed() && w.w-w.r == w.head.next && c.prepare()
 }
 
-// write sends all of p.
+// write sends all of p. What there is no room for waits in a write of the connection itself,
+// which knows for how long: a wait on the socket would have no bound, or one that an
+// earlier write has left.
 func (c *conn) write(p []byte) error {
+	c.unsent = p
 	if c.held {
-		return c.out.WriteHeld(c.fd, p)
+		c.writeOnce(c.fd)
+	} else if err := c.raw.Control(c.tryWrite); err != nil {
+		return err
 	}
-	return c.out.Write(p)
+	rest := c.unsent
+	c.unsent = nil
+	if c.writeErr != nil || len(rest) == 0 {
+		return os.NewSyscallError("write", c.writeErr)
+	}
+	_, err := c.nc.Write(rest)
+	return err
+}
+
+// writeOnce sends as much of unsent as there is room for.
+func (c *conn) writeOnce(fd uintptr) {
+	n, err := nowait.Write(fd, c.unsent)
+	if errors.Is(err, syscall.EAGAIN) {
+		err = nil
+	}
+	c.unsent, c.writeErr = c.unsent[n:], err
 }
 
 // giveBack ends the connection's hold on its buffers.

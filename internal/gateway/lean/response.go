@@ -76,7 +76,8 @@ func (w *response) SetReadDeadline(t time.Time) error {
 	return w.conn.nc.SetReadDeadline(t)
 }
 
-// SetWriteDeadline bounds writes of the response.
+// SetWriteDeadline bounds the wait for room for the response: what there is room for goes
+// out at any time.
 func (w *response) SetWriteDeadline(t time.Time) error {
 	w.deadlines = true
 	return w.conn.nc.SetWriteDeadline(t)

@@ -13,9 +13,10 @@ const (
 	// A request that takes longer than slowTicks has its client looked for at every
 	// rareTicks-th tick only: streams and long polls come by the thousand.
 	slowTicks, rareTicks = 20, 8
-	// An idle connection is looked at once, at idleLookTick: readOnce does not see a client that
-	// closed its side before its last request was read.
-	idleLookTick = 1
+	// An idle connection is looked at for idleLookTicks: readOnce does not see a client that
+	// closed its side before its last request was read. It is two, because the state may be
+	// stamped with a tick whose sweep is over.
+	idleLookTicks = 2
 )
 
 // state is what a connection waits for.
@@ -85,8 +86,10 @@ func (s *Server) sweep() {
 				c.retire(word)
 			}
 		case stateIdle:
-			if age > idleTicks || age == idleLookTick && c.left() {
+			if age > idleTicks {
 				c.retire(word)
+			} else if age > 0 && age <= idleLookTicks && c.left() {
+				c.wake()
 			}
 		case stateActive:
 			if age > 0 && (age < slowTicks || now%rareTicks == 0) && c.bodyRead.Load() && c.left() {

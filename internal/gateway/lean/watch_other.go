@@ -8,3 +8,5 @@ const watchable = false
 func peerLeft(uintptr) bool { return false }
 
 func shutDown(uintptr) {}
+
+func shutRead(uintptr) {}

@@ -23,5 +23,10 @@ func shutDown(fd uintptr) {
 	_ = syscall.Shutdown(int(fd), syscall.SHUT_RDWR) // fails if the other side has done so
 }
 
+// shutRead ends what can be read of a connection, which wakes whoever waits for it.
+func shutRead(fd uintptr) {
+	_ = syscall.Shutdown(int(fd), syscall.SHUT_RD) // fails if there is no other side any more
+}
+
 // watchable says that sockets can be looked at here.
 const watchable = true
