@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -124,25 +125,27 @@ func oneJob(filter map[string]any) int64 {
 
 // groupHealth sums minutes by the dimensions in a selection.
 func (g *graph) groupHealth(set ast.SelectionSet, list []logjob.MinuteHealth) ([]*healthGroup, error) {
-	var dimensions []func(logjob.MinuteHealth) any
+	// Each once: a dimension of many names would be tried on every minute as often.
+	dimensions := map[string]func(logjob.MinuteHealth) any{}
 	if err := g.each(set, func(f *ast.Field) error {
 		if f.Name != "dimensions" {
 			return nil
 		}
 		return g.each(f.SelectionSet, func(f *ast.Field) error {
 			if d := healthDimensions[f.Name]; d != nil {
-				dimensions = append(dimensions, d)
+				dimensions[f.Name] = d
 			}
 			return nil
 		})
 	}); err != nil {
 		return nil, err
 	}
+	values := slices.Collect(maps.Values(dimensions))
 	var groups []*healthGroup
 	byKey := map[string]*healthGroup{}
 	for _, m := range list {
 		var key strings.Builder
-		for _, d := range dimensions {
+		for _, d := range values {
 			fmt.Fprintf(&key, "%v\x00", d(m))
 		}
 		group := byKey[key.String()]

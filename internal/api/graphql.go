@@ -37,6 +37,9 @@ const (
 	// graphFieldsMax counts the fields of fragments wherever these are spread: spread
 	// in one another, a few lines of them stand for more fields than can ever be answered.
 	graphFieldsMax = 5000
+	// graphWorkMax bounds what one query looks at: its fields times the groups that are
+	// answered. It is twice 10,000 groups with all of their fields, some 100 MB in memory.
+	graphWorkMax = 1_000_000
 )
 
 // graphBody is what clients of GraphQL send.
@@ -77,7 +80,7 @@ type graph struct {
 	*request
 	variables map[string]any
 	nodes     int
-	told      int // fields of introspection that were answered
+	work      int // selections that were looked at, each time anew
 }
 
 // accountFields are what an account can be asked for; a new one is a line here and
@@ -264,9 +267,15 @@ func countFields(set ast.SelectionSet, known map[*ast.FragmentDefinition]int) (n
 }
 
 // each calls do for the fields of a selection that are wanted, those of its fragments
-// among them.
+// among them. It counts what it looks at, wanted or not, and ends at graphWorkMax.
 func (g *graph) each(set ast.SelectionSet, do func(*ast.Field) error) error {
 	for _, selection := range set {
+		if g.work++; g.work > graphWorkMax {
+			return errs.New(errs.Invalid, 0, "the answer would have too many values: lower limit, or ask for fewer fields")
+		}
+		if g.work%4096 == 0 && g.ctx.Err() != nil { // nobody waits for the answer
+			return g.ctx.Err()
+		}
 		var directives ast.DirectiveList
 		var next func() error
 		switch s := selection.(type) {
