@@ -19,6 +19,7 @@ const (
 	graphLimitMax = 10_000
 	// graphConditionsMax bounds a filter, whose conditions are tried on each of many minutes.
 	graphConditionsMax = 200
+	graphDepthMax      = 20 // filters in filters; ClickHouse parses parentheses no deeper than 1,000
 	// graphRange is how far back a query looks that does not say.
 	graphRange = 30 * 24 * time.Hour
 	// graphMinutesMax are held in memory while they are summed, some 100 MB: ten jobs
@@ -67,7 +68,11 @@ func (g *graph) groupArguments(f *ast.Field) (filter, arguments map[string]any, 
 		return nil, nil, 0, errs.New(errs.Invalid, 0, "limit must be positive number and not greater than %d", graphLimitMax)
 	}
 	filter, _ = arguments["filter"].(map[string]any)
-	if n := countConditions(filter); n > graphConditionsMax {
+	n, err := countConditions(filter, 0)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	if n--; n > graphConditionsMax { // the filter itself is none
 		return nil, nil, 0, errs.New(errs.Invalid, 0, "filter has %d conditions, more than the %d allowed", n, graphConditionsMax)
 	}
 	return filter, arguments, int(most), nil
@@ -232,21 +237,29 @@ func healthFilter(filter map[string]any) (func(logjob.MinuteHealth) bool, error)
 	}, nil
 }
 
-// countConditions counts the values that a filter compares with.
-func countConditions(filter any) (n int) {
+// countConditions counts the values that a filter compares with, and the filters in it:
+// an empty one takes time, too.
+func countConditions(filter any, depth int) (n int, err error) {
+	var parts []any
 	switch f := filter.(type) {
 	case map[string]any:
-		for _, value := range f {
-			n += countConditions(value)
+		if depth++; depth > graphDepthMax {
+			return 0, errs.New(errs.Invalid, 0, "filter has more than %d filters in one another", graphDepthMax)
 		}
-		return n
+		n, parts = 1, slices.Collect(maps.Values(f))
 	case []any:
-		for _, value := range f {
-			n += countConditions(value)
-		}
-		return n
+		parts = f
+	default:
+		return 1, nil
 	}
-	return 1
+	for _, part := range parts {
+		of, err := countConditions(part, depth)
+		if err != nil {
+			return 0, err
+		}
+		n += of
+	}
+	return max(n, 1), nil
 }
 
 func healthTest(name string, want any) (func(logjob.MinuteHealth) bool, error) {

@@ -323,6 +323,53 @@ func TestAnAnswerIsBounded(t *testing.T) {
 	}
 }
 
+// What a variable holds is not bounded by the text of the query, and empty filters are tried, too.
+func TestFiltersAreBounded(t *testing.T) {
+	p, asked := graphPlatform(t)
+	repeated := func(n int, one any) []any {
+		list := make([]any, n)
+		for i := range list {
+			list[i] = one
+		}
+		return list
+	}
+	nested := func(depth int) map[string]any {
+		filter := map[string]any{}
+		for range depth - 1 {
+			filter = map[string]any{"OR": []any{filter}}
+		}
+		return filter
+	}
+	f := func(name, node, of string, filter map[string]any, want string) {
+		t.Helper()
+		query := fmt.Sprintf(`query ($f: %s!) { viewer { accounts(filter: {accountTag: %q}) { %s } } }`, of, account, node)
+		if got := p.graph(t, p.token, query, map[string]any{"f": filter}); !strings.Contains(got, want) {
+			t.Errorf("%s answered %.300s, want %q", name, got, want)
+		}
+	}
+	invocations := func(name string, filter map[string]any, want string) {
+		t.Helper()
+		f(name, `workersInvocationsAdaptive(limit: 1, filter: {datetimeHour: "2026-01-31T12:00:00Z", AND: [$f]}) { sum { requests } }`, "AccountWorkersInvocationsAdaptiveFilter_InputObject", filter, want)
+	}
+	health := func(name string, filter map[string]any, want string) {
+		t.Helper()
+		f(name, `logpushHealthAdaptiveGroups(limit: 1, filter: $f) { count }`, "LogpushHealthFilter", filter, want)
+	}
+	const many = "more than the 200 allowed"
+	invocations("201 empty filters", map[string]any{"AND": repeated(201, map[string]any{})}, many)
+	invocations("201 empty lists", map[string]any{"OR": repeated(201, map[string]any{"scriptName_in": []any{}})}, many)
+	invocations("deep filters", nested(20), "more than 20 filters in one another")
+	if len(*asked) > 0 {
+		t.Errorf("asked %+v", *asked)
+	}
+	invocations("19 filters", nested(19), "200 ")
+	health("201 empty filters", map[string]any{"AND": repeated(201, map[string]any{})}, many)
+	health("201 empty lists", map[string]any{"OR": repeated(201, map[string]any{"jobId_in": []any{}})}, many)
+	health("deep filters", nested(21), "more than 20 filters in one another")
+	health("20 filters", nested(20), "200 ")
+	health("200 ids", map[string]any{"jobId_in": repeated(200, 1)}, "200 ")
+}
+
 func TestSchemaIsTold(t *testing.T) {
 	p, _ := graphPlatform(t)
 	f := func(query, want string) {
