@@ -31,7 +31,7 @@ var invocationSteps = map[string]time.Duration{
 
 // invocations answers workersInvocationsAdaptive.
 func (g *graph) invocations(account string, f *ast.Field) (any, error) {
-	filter, arguments, limit, err := g.groupArguments(f)
+	filter, order, limit, err := g.groupArguments(f)
 	if err != nil {
 		return nil, err
 	}
@@ -42,10 +42,6 @@ func (g *graph) invocations(account string, f *ast.Field) (any, error) {
 	times := span{until: g.server.now().Add(time.Second)}
 	if q.Where, err = invocationFilter(filter, &times); err != nil {
 		return nil, err
-	}
-	order, _ := arguments["orderBy"].([]any)
-	if one, ok := arguments["orderBy"].(string); ok { // as GraphQL coerces it
-		order = []any{one}
 	}
 	if q.Order, err = invocationOrder(order, q); err != nil {
 		return nil, err
@@ -147,11 +143,8 @@ func (s *span) narrow(operator string, at time.Time, step time.Duration) {
 func invocationFilter(filter map[string]any, times *span) (all schema.InvocationCondition, err error) {
 	for _, name := range slices.Sorted(maps.Keys(filter)) {
 		value := filter[name]
-		list, isList := value.([]any)
-		if !isList {
-			list = []any{value} // as GraphQL coerces it
-		}
-		if slices.Contains(list, nil) {
+		list := asList(value)
+		if value == nil || slices.Contains(list, nil) {
 			return all, errs.New(errs.Invalid, 0, "error parsing args: filter: %s is null: leave it out, or give it a value", name)
 		}
 		if name == "AND" || name == "OR" {
@@ -173,6 +166,9 @@ func invocationFilter(filter map[string]any, times *span) (all schema.Invocation
 			}
 			times.narrow(operator, at, step)
 			continue
+		}
+		if _, isList := value.([]any); isList && operator != "in" && operator != "notin" {
+			return all, errs.New(errs.Invalid, 0, "error parsing args: filter: %s must be one value", name)
 		}
 		one := schema.InvocationCondition{Dimension: invocationDimensions[member], Operator: schema.InvocationOperator(operator), Values: []string{}}
 		if operator == "" {
@@ -233,9 +229,9 @@ func graphTime(name string, value any) (time.Time, error) {
 }
 
 // invocationOrder reads names such as datetimeHour_ASC and sum_requests_DESC.
-func invocationOrder(list []any, q schema.InvocationQuery) (order []schema.InvocationOrder, err error) {
+func invocationOrder(list []string, q schema.InvocationQuery) (order []schema.InvocationOrder, err error) {
 	for _, value := range list {
-		name, direction := cutLast(fmt.Sprint(value), "_")
+		name, direction := cutLast(value, "_")
 		o := schema.InvocationOrder{Descending: direction == "DESC"}
 		o.Step = invocationSteps[name]
 		sum, isSum := strings.CutPrefix(name, "sum_")

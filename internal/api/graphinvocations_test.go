@@ -323,6 +323,77 @@ func TestAnAnswerIsBounded(t *testing.T) {
 	}
 }
 
+// The library takes more in variables than the types of arguments say.
+func TestVariablesOfOtherTypes(t *testing.T) {
+	p, asked := graphPlatform(t)
+	job := p.mustJob(t, "https://health.example.com")
+	p.report(t, job.ID, time.Now().UTC().Truncate(time.Minute))
+	f := func(kind, arguments string, value any, want string) {
+		t.Helper()
+		for _, node := range []string{"logpushHealthAdaptiveGroups", "workersInvocationsAdaptive"} {
+			prefix := map[string]string{"logpushHealthAdaptiveGroups": "LogpushHealth", "workersInvocationsAdaptive": "AccountWorkersInvocationsAdaptive"}[node]
+			declared, times := strings.ReplaceAll(kind, "TYPE", prefix), ""
+			if node == "logpushHealthAdaptiveGroups" {
+				declared = strings.ReplaceAll(declared, "_InputObject", "")
+			} else {
+				times = `datetimeHour: "2026-01-31T12:00:00Z" `
+			}
+			*asked = nil
+			query := fmt.Sprintf(`query ($v: %s) { viewer { accounts(filter: {accountTag: %q}) { %s(limit: 10, %s) { sum { x: __typename } } } } }`, declared, account, node, strings.Replace(arguments, "{", "{"+times, 1))
+			if got := p.graph(t, p.token, query, map[string]any{"v": value}); !strings.Contains(got, want) || len(*asked) > 0 && !strings.HasPrefix(got, "200 ") {
+				t.Errorf("%s with %v answered %.300s, want %q", query, value, got, want)
+			}
+		}
+	}
+	const order, ofType, notList = `filter: {}, orderBy: $v`, `used in position expecting type`, "must be one value"
+	f(`[[TYPEOrderBy!]!]`, order, []any{[]any{"sum_errors_DESC"}}, ofType)
+	f(`[TYPEOrderBy]`, order, []any{nil}, ofType)
+	f(`[TYPEFilter_InputObject]`, `filter: {OR: $v}`, []any{nil}, ofType)
+	f(`[[TYPEFilter_InputObject!]!]`, `filter: {OR: $v}`, []any{[]any{}}, ofType)
+	f(`TYPEFilter_InputObject`, `filter: {OR: [$v]}`, nil, `OR`)
+	f(`[String!]`, `filter: {datetime_geq: $v}`, []any{"2026-01-31T12:00:00Z"}, ofType)
+	f(`string`, `filter: {datetime_geq: $v}`, []any{"2026-01-31T12:00:00Z"}, `"data":null`)
+	f(`[TYPEOrderBy!]`, order, []any{"datetime_asc"}, "there is no order \\\"datetime_asc\\\"")
+	f(`TYPEOrderBy`, order, "datetime_Desc", "there is no order")
+
+	one := func(node, filter string, value any, want string) {
+		t.Helper()
+		query := fmt.Sprintf(`query ($v: string) { viewer { accounts(filter: {accountTag: %q}) { %s(limit: 10, filter: {%s}) { sum { x: __typename } } } } }`, account, node, filter)
+		if got := p.graph(t, p.token, query, map[string]any{"v": value}); !strings.Contains(got, want) {
+			t.Errorf("%s with %v answered %.300s, want %q", query, value, got, want)
+		}
+	}
+	for _, list := range [][]any{{}, {"a", "b"}} {
+		one("logpushHealthAdaptiveGroups", "destinationType: $v", list, notList)
+		one("workersInvocationsAdaptive", `datetimeHour: "2026-01-31T12:00:00Z", scriptName: $v`, list, notList)
+		one("workersInvocationsAdaptive", `datetimeHour: "2026-01-31T12:00:00Z", status_notlike: $v`, list, notList)
+	}
+	one("logpushHealthAdaptiveGroups", "destinationType: $v", map[string]any{}, "it must be a string")
+}
+
+// One value stands for a list of it.
+func TestOrderWithoutBrackets(t *testing.T) {
+	p, asked := graphPlatform(t)
+	one, two := p.mustJob(t, "https://health.example.com"), p.mustJob(t, "https://health.example.com/2")
+	for _, job := range []int64{one.ID, two.ID} {
+		p.report(t, job, time.Now().UTC().Truncate(time.Minute))
+	}
+	f := func(node, want string) {
+		t.Helper()
+		query := fmt.Sprintf(`{ viewer { accounts(filter: {accountTag: %q}) { x: %s } } }`, account, node)
+		if got := p.graph(t, p.token, query, nil); !strings.Contains(got, want) {
+			t.Errorf("%s answered %s, want %s", query, got, want)
+		}
+	}
+	f(`logpushHealthAdaptiveGroups(limit: 1, filter: {}, orderBy: jobId_DESC) { dimensions { jobId } }`, fmt.Sprintf(`"jobId":%d`, two.ID))
+	f(`logpushHealthAdaptiveGroups(limit: 1, filter: {}, orderBy: jobId_ASC) { dimensions { jobId } }`, fmt.Sprintf(`"jobId":%d`, one.ID))
+	f(`logpushHealthAdaptiveGroups(limit: 1, filter: {}, orderBy: null) { count }`, `"count"`)
+	f(`workersInvocationsAdaptive(limit: 1, filter: {datetimeHour: "2026-01-31T12:00:00Z"}, orderBy: sum_errors_DESC) { sum { requests } }`, `200 `)
+	if want := []schema.InvocationOrder{{By: schema.InvocationErrors, Descending: true}}; len(*asked) != 1 || !cmp.Equal((*asked)[0].Order, want) {
+		t.Errorf("asked %+v, want the order %+v", *asked, want)
+	}
+}
+
 // What a variable holds is not bounded by the text of the query, and empty filters are tried, too.
 func TestFiltersAreBounded(t *testing.T) {
 	p, asked := graphPlatform(t)

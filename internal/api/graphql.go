@@ -149,8 +149,8 @@ func wordsOfRule(e *gqlerror.Error) string {
 
 // graphRules are those of GraphQL, but for the types of variables. Published queries
 // declare $since: String or $since: string for what is a Time!, and Cloudflare takes them.
-// So a variable of any scalar may stand where a scalar is wanted; what is in it is looked
-// at when it is used.
+// So a variable of any scalar may stand where a scalar is wanted, and one value where a list
+// is; what is in it is looked at when it is used.
 func graphRules() *rules.Rules {
 	r := rules.NewDefaultRules()
 	r.ReplaceRule(rules.VariablesInAllowedPositionRule.Name, func(observers *core.Events, addError core.AddErrFunc) {
@@ -160,12 +160,23 @@ func graphRules() *rules.Rules {
 			}
 			is, want := value.VariableDefinition, value.ExpectedType
 			scalars := is.Definition.Kind == ast.Scalar && graphSchema.Types[want.Name()].Kind == ast.Scalar
-			if is.Type.Name() != want.Name() && !scalars || is.Type.Elem != nil && want.Elem == nil {
+			if is.Type.Name() != want.Name() && !scalars || !elementsFit(is.Type, want) {
 				addError(core.Message("Variable %q of type %q used in position expecting type %q.", value.String(), is.Type.String(), want.String()), core.At(value.Position))
 			}
 		})
 	})
 	return r
+}
+
+// elementsFit reports whether a variable is no deeper a list than what is wanted, and its
+// elements are never null where those that are wanted are not.
+func elementsFit(is, want *ast.Type) bool {
+	for ; is.Elem != nil; is, want = is.Elem, want.Elem {
+		if want.Elem == nil || want.Elem.NonNull && !is.Elem.NonNull {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *request) query(body graphBody) (any, error) {
