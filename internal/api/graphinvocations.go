@@ -18,6 +18,10 @@ import (
 // invocationTextMax bounds a value that names are compared with, in bytes.
 const invocationTextMax = 128
 
+// invocationsRangeSlack lets 31 days through whose last second or minute is included, or
+// whose beginning a client reckoned from its own clock.
+const invocationsRangeSlack = time.Minute
+
 // invocationDimensions by their names in Cloudflare's schema.
 var invocationDimensions = map[string]string{
 	"scriptName": schema.InvocationScript, "scriptVersion": schema.InvocationVersion, "status": schema.InvocationStatus,
@@ -46,15 +50,16 @@ func (g *graph) invocations(account string, f *ast.Field) (any, error) {
 	if q.Order, err = invocationOrder(order, q); err != nil {
 		return nil, err
 	}
+	times.until = times.until.Truncate(time.Second)
 	switch length := times.until.Sub(times.since); {
 	case times.since.IsZero():
 		return nil, errs.New(errs.Invalid, 0, "query time range is too large: filter must say where it begins, by datetime_geq or date_geq")
 	case length <= 0:
 		return []any{}, nil
-	case length > metricsRangeMax:
+	case length > metricsRangeMax+invocationsRangeSlack:
 		return nil, errs.New(errs.Invalid, 0, "query time range is too large: it is %s, and %d days are the most", length.Truncate(time.Second), int(metricsRangeMax.Hours()/24))
 	}
-	q.Since, q.Until = times.since, times.until.Truncate(time.Second)
+	q.Since, q.Until = times.since, times.until
 	end, err := g.server.question(g.ctx, account)
 	if err != nil {
 		return nil, inWords("too many queries in progress, please try again later", errs.Unavailable, err)

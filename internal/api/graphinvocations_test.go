@@ -179,6 +179,28 @@ func TestFiltersOfInvocations(t *testing.T) {
 		{All: []schema.InvocationCondition{is(schema.InvocationScript, schema.InvocationAtLeast, "m"), is(schema.InvocationScript, schema.InvocationLess, "n")}}}})
 }
 
+func TestThirtyOneDaysOfInvocations(t *testing.T) {
+	p, asked := graphPlatform(t)
+	f := func(filter string, want bool) {
+		t.Helper()
+		*asked = nil
+		query := fmt.Sprintf(`{ viewer { accounts(filter: {accountTag: %q}) { workersInvocationsAdaptive(limit: 5, filter: {%s}) { sum { requests } } } } }`, account, filter)
+		if got := p.graph(t, p.token, query, nil); want != (len(*asked) == 1) || want != strings.HasPrefix(got, "200 ") || want == strings.Contains(got, "31 days are the most") {
+			t.Errorf("%s asked %+v and answered %s", filter, *asked, got)
+		}
+	}
+	f(`datetime_geq: "2026-01-27T00:00:00Z", datetime_leq: "2026-02-27T00:00:00Z"`, true)
+	f(`datetime_geq: "2026-01-27T00:00:00Z", datetimeMinute_leq: "2026-02-27T00:00:00Z"`, true)
+	f(`datetime_geq: "2026-01-27T00:00:00Z", datetime_lt: "2026-02-27T00:02:00Z"`, false)
+	f(`date_geq: "2026-01-27", date_leq: "2026-02-26"`, true)
+	f(`date_geq: "2026-01-27", date_leq: "2026-02-27"`, false)
+	ago := func(more time.Duration) string {
+		return fmt.Sprintf(`datetime_geq: %q`, time.Now().UTC().Add(-31*24*time.Hour-more).Format(time.RFC3339))
+	}
+	f(ago(0), true)
+	f(ago(2*time.Minute), false)
+}
+
 func TestRefusedQueriesOfInvocations(t *testing.T) {
 	p, _ := graphPlatform(t)
 	node := func(arguments, fields string) string {
