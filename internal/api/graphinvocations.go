@@ -96,6 +96,8 @@ func (g *graph) selectInvocations(q *schema.InvocationQuery, set ast.SelectionSe
 				q.By = append(q.By, dimension)
 			case of.Name == "quantiles" && isQuantile:
 				q.Levels = append(q.Levels, level)
+			case of.Name == "avg":
+				q.Stored = q.Stored || f.Name != "__typename"
 			case of.Name == "min", of.Name == "max", of.Name == "sum" && (f.Name == "cpuTimeUs" || f.Name == "wallTime"):
 				q.Extremes = q.Extremes || f.Name != "__typename"
 			}

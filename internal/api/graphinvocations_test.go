@@ -104,7 +104,7 @@ func TestQueriesOfPublishedClients(t *testing.T) {
 			`"sum":{"duration":null,"errors":3,"requests":30}}]}`)
 	f(`query Billing($account: String!, $filter: AccountWorkersInvocationsAdaptiveFilter_InputObject) {
 		viewer { accounts(filter: {accountTag: $account}) { workersInvocationsAdaptive(limit: 10000, filter: $filter) { sum { requests cpuTimeUs } max { wallTime cpuTime } avg { sampleInterval } } } } }`,
-		schema.InvocationQuery{Extremes: true, Limit: 10000},
+		schema.InvocationQuery{Extremes: true, Stored: true, Limit: 10000},
 		`{"workersInvocationsAdaptive":[{"avg":{"sampleInterval":3},"max":{"cpuTime":null,"wallTime":21500},"sum":{"cpuTimeUs":null,"requests":30}}]}`)
 	f(`query ($account: string!, $day: Date) {
 		viewer { accounts(filter: {accountTag: $account}) { workersInvocationsAdaptive(limit: 1, filter: {date: $day}, orderBy: [date_ASC, datetimeHour_DESC]) { dimensions { date datetimeHour datetimeFifteenMinutes } } } } }`,

@@ -15,8 +15,8 @@ import (
 
 // Invocations counts what the scripts of an account did, in groups. The counts are those
 // of the rollups, exact to the second where the rollup by the second goes back far enough;
-// further back the ends of the time are widened, as in VersionTotals. The times of requests
-// of one status, other quantiles than those of VersionTotals, those of several scripts of
+// further back the ends of the time are widened, as in VersionTotals. The times and the
+// stored events of requests of one status, other quantiles than those of VersionTotals, those of several scripts of
 // which some were sampled, and sums and extremes are only in the events: they are absent
 // where the time begins before the oldest events that are kept.
 func (db *DB) Invocations(ctx context.Context, q schema.InvocationQuery) ([]schema.InvocationGroup, error) {
@@ -110,7 +110,7 @@ func (db *DB) invocationSource(q schema.InvocationQuery, now time.Time) (invocat
 	byStatus := slices.Contains(q.By, schema.InvocationStatus) || q.Where.Asks(schema.InvocationStatus)
 	haveEvents := db.haveEvents(q, now)
 	inRollups := func(level float64) bool { return !byStatus && slices.Contains(rollupLevels, level) }
-	if haveEvents && (q.Extremes || slices.ContainsFunc(q.Levels, func(level float64) bool { return !inRollups(level) })) {
+	if haveEvents && (q.Extremes || q.Stored && byStatus || slices.ContainsFunc(q.Levels, func(level float64) bool { return !inRollups(level) })) {
 		return eventInvocations(q), nil
 	}
 	coarsest := len(rollups) - 1

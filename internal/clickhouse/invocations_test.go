@@ -248,6 +248,24 @@ func TestTimesOfInvocations(t *testing.T) {
 	}
 }
 
+// The rollups do not count the events of one status.
+func TestStoredEventsByStatus(t *testing.T) {
+	db := migrated(t)
+	failed := served(0)
+	failed.outcome = schema.OutcomeException
+	insert(t, db, "stored", append(repeat(3, failed), standsFor(90, served(0)), standsFor(10, served(time.Second)))...)
+	q := schema.InvocationQuery{AccountID: account, Since: noon, Until: noon.Add(time.Minute), Limit: 10, Stored: true, By: []string{schema.InvocationStatus}}
+	list, err := db.Invocations(t.Context(), q)
+	if err != nil || len(list) != 2 || list[0].Stored == nil || *list[0].Stored != 3 || *list[1].Stored != 2 || list[1].Requests != 100 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	db.cfg.Retention.EventDays = 1
+	q.Since = time.Now().Add(-48 * time.Hour).Truncate(time.Second)
+	if list, err = db.Invocations(t.Context(), q); err != nil || len(list) != 2 || list[0].Stored != nil {
+		t.Errorf("without events: %+v, %v", list, err)
+	}
+}
+
 // One script is sampled and the other one is not: neither of the rollups' sketches has both.
 func TestQuantilesOfScriptsOfWhichOneIsSampled(t *testing.T) {
 	db := migrated(t)
