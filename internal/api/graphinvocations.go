@@ -186,6 +186,9 @@ func invocationFilter(filter map[string]any, times *span) (all schema.Invocation
 			if !ok || len(text) > invocationTextMax || strings.Contains(text, "\x00") {
 				return all, errs.New(errs.Invalid, 0, "error parsing args: filter: %s is %s: it must be a string of %d bytes at most", name, shown(fmt.Sprintf("%#v", value)), invocationTextMax)
 			}
+			if backslashes := len(text) - len(strings.TrimRight(text, `\`)); backslashes%2 == 1 && strings.HasSuffix(operator, "like") {
+				return all, errs.New(errs.Invalid, 0, "error parsing args: filter: %s ends in a \\ that stands before nothing: a \\ itself is \\\\", name)
+			}
 			one.Values = append(one.Values, text)
 		}
 		if len(one.Values) == 0 { // in nothing is nothing, and not in nothing is all

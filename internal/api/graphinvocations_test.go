@@ -252,6 +252,8 @@ func TestRefusedQueriesOfInvocations(t *testing.T) {
 	bad(hour+`, scriptName_in: ["a", null]}`, used, "null")
 	bad(hour+`, scriptName: 7}`, used, "it must be a string")
 	bad(hour+`, scriptName: "`+strings.Repeat("x", 129)+`"}`, used, "128 bytes")
+	bad(hour+`, scriptName_like: "a\\"}`, used, "scriptName_like ends in a")
+	bad(hour+`, scriptName_notlike: "a\\\\\\"}`, used, "scriptName_notlike ends in a")
 	bad(hour+`, scriptName_in: [`+strings.Repeat(`"a",`, 200)+`]}`, used, "more than the 200 allowed")
 	bad(`limit: 1, filter: {datetime_geq: "noon"}`, used, "noon")
 	bad(hour+`}, orderBy: [datetime_ASC]`, used, "datetime is not among the dimensions")
