@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -39,4 +40,25 @@ func TestEmptyArgumentsAreRefused(t *testing.T) {
 	f("versions", "list", "")
 	f("jobs", "delete", "")
 	f("metrics", "compare", "shop", "v1", "")
+}
+
+// Without an answer nobody knows that nothing happened.
+func TestTailOfAnAPIThatDoesNotAnswer(t *testing.T) {
+	f := func(name string, answers bool, want int) {
+		t.Helper()
+		asked := make(chan struct{}, 1)
+		api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if answers {
+				w.WriteHeader(http.StatusOK)
+				_ = http.NewResponseController(w).Flush()
+			}
+			asked <- struct{}{}
+			<-r.Context().Done()
+		})
+		if status := run(t, api, "tail", "shop", "--for", time.Second.String()); status != want || len(asked) != 1 {
+			t.Errorf("%s: ended with %d, want %d; asked %d times", name, status, want, len(asked))
+		}
+	}
+	f("an API that never answers", false, 1)
+	f("one without events", true, 0)
 }
