@@ -16,9 +16,9 @@ import (
 // Invocations counts what the scripts of an account did, in groups. The counts are those
 // of the rollups, exact to the second where the rollup by the second goes back far enough;
 // further back the ends of the time are widened, as in VersionTotals. The times and the
-// stored events of requests of one status, other quantiles than those of VersionTotals, those of several scripts of
-// which some were sampled, and sums and extremes are only in the events: they are absent
-// where the time begins before the oldest events that are kept.
+// stored events of requests of one status, other quantiles than those of VersionTotals,
+// those of several scripts of which some were sampled, and sums and extremes are only in
+// the events: they are absent where the time begins before the oldest events that are kept.
 func (db *DB) Invocations(ctx context.Context, q schema.InvocationQuery) ([]schema.InvocationGroup, error) {
 	if err := validRange(q.Since, q.Until); err != nil {
 		return nil, err
