@@ -14,10 +14,11 @@ type InvocationQuery struct {
 	By []string
 	// Step of InvocationTime; a multiple of a second that divides a day.
 	Step time.Duration
-	// Levels asks for quantiles of times, among InvocationLevels, and Extremes for their
-	// minimum, maximum and sum.
+	// Levels asks for quantiles of times, among InvocationLevels, Extremes for their
+	// minimum, maximum and sum, and Stored for the number of events.
 	Levels   []float64
 	Extremes bool
+	Stored   bool
 	Order    []InvocationOrder
 	Limit    int
 }

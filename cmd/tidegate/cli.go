@@ -75,11 +75,17 @@ func onlyHolds(command *cobra.Command) {
 // usage marks an error as one to mend on the command line: exit status 2.
 func usage(cmd *cobra.Command, err error) error { return cmd.FlagErrorFunc()(cmd, err) }
 
-// arguments requires from least to most of them; most below zero is any number.
+// arguments requires from least to most of them; most below zero is any number. None is
+// empty: such is a variable of a shell that is not set, and no name of anything.
 func arguments(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least || most >= 0 && len(args) > most {
 			return usage(cmd, fmt.Errorf("%d arguments do not fit: %s", len(args), cmd.UseLine()))
+		}
+		for i, arg := range args {
+			if strings.TrimSpace(arg) == "" {
+				return usage(cmd, fmt.Errorf("argument %d is empty: %s", i+1, cmd.UseLine()))
+			}
 		}
 		return nil
 	}

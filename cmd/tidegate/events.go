@@ -228,7 +228,9 @@ func tail(c *connection) *cobra.Command {
 			ctx, cancel = context.WithTimeout(ctx, length)
 			defer cancel()
 		}
+		opened := false
 		err = s.streams.WatchEvents(ctx, s.account, args[0], q, client.Watcher{
+			Opened: func() { opened = true },
 			Event: func(event json.RawMessage) error {
 				line := string(event)
 				if !s.json {
@@ -242,8 +244,11 @@ func tail(c *connection) *cobra.Command {
 				return err
 			},
 		})
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil && (opened || cmd.Context().Err() != nil):
 			return nil
+		case ctx.Err() != nil: // no events are not the same as no answer
+			return fmt.Errorf("watch %s: the API at %s did not answer within %s: give --for more time, or look whether the API works", args[0], s.address, length)
 		}
 		return s.explain("watch "+args[0], err)
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ const (
 	graphLimitMax = 10_000
 	// graphConditionsMax bounds a filter, whose conditions are tried on each of many minutes.
 	graphConditionsMax = 200
+	graphDepthMax      = 20 // filters in filters; ClickHouse parses parentheses no deeper than 1,000
 	// graphRange is how far back a query looks that does not say.
 	graphRange = 30 * 24 * time.Hour
 	// graphMinutesMax are held in memory while they are summed, some 100 MB: ten jobs
@@ -56,9 +58,11 @@ type healthGroup struct {
 	sum logjob.Uploads
 }
 
-// groupArguments are the arguments that all groups have.
-func (g *graph) groupArguments(f *ast.Field) (filter, arguments map[string]any, limit int, err error) {
-	if arguments, err = g.arguments(f); err != nil {
+// groupArguments are the arguments that all groups have. The order holds names of the
+// schema only: the library takes those in variables in any case of letters.
+func (g *graph) groupArguments(f *ast.Field) (filter map[string]any, order []string, limit int, err error) {
+	arguments, err := g.arguments(f)
+	if err != nil {
 		return nil, nil, 0, err
 	}
 	most, ok := number(arguments["limit"])
@@ -66,14 +70,35 @@ func (g *graph) groupArguments(f *ast.Field) (filter, arguments map[string]any, 
 		return nil, nil, 0, errs.New(errs.Invalid, 0, "limit must be positive number and not greater than %d", graphLimitMax)
 	}
 	filter, _ = arguments["filter"].(map[string]any)
-	if n := countConditions(filter); n > graphConditionsMax {
+	n, err := countConditions(filter, 0)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	if n--; n > graphConditionsMax { // the filter itself is none
 		return nil, nil, 0, errs.New(errs.Invalid, 0, "filter has %d conditions, more than the %d allowed", n, graphConditionsMax)
 	}
-	return filter, arguments, int(most), nil
+	names := graphSchema.Types[f.Definition.Arguments.ForName("orderBy").Type.Name()].EnumValues
+	for _, value := range asList(arguments["orderBy"]) {
+		name, _ := value.(string)
+		if names.ForName(name) == nil {
+			return nil, nil, 0, errs.New(errs.Invalid, 0, "error parsing args: orderBy: there is no order %q", shown(fmt.Sprint(value)))
+		}
+		order = append(order, name)
+	}
+	return filter, order, int(most), nil
+}
+
+// asList coerces as GraphQL does: one value stands for a list of it, and null for none.
+func asList(value any) []any {
+	list, ok := value.([]any)
+	if !ok && value != nil {
+		list = []any{value}
+	}
+	return list
 }
 
 func (g *graph) logpushHealth(account string, f *ast.Field) (any, error) {
-	filter, arguments, limit, err := g.groupArguments(f)
+	filter, order, limit, err := g.groupArguments(f)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +116,6 @@ func (g *graph) logpushHealth(account string, f *ast.Field) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	order, _ := arguments["orderBy"].([]any)
 	sortHealth(groups, order)
 	out := []any{}
 	for _, group := range groups[:min(len(groups), limit)] {
@@ -124,25 +148,27 @@ func oneJob(filter map[string]any) int64 {
 
 // groupHealth sums minutes by the dimensions in a selection.
 func (g *graph) groupHealth(set ast.SelectionSet, list []logjob.MinuteHealth) ([]*healthGroup, error) {
-	var dimensions []func(logjob.MinuteHealth) any
+	// Each once: a dimension of many names would be tried on every minute as often.
+	dimensions := map[string]func(logjob.MinuteHealth) any{}
 	if err := g.each(set, func(f *ast.Field) error {
 		if f.Name != "dimensions" {
 			return nil
 		}
 		return g.each(f.SelectionSet, func(f *ast.Field) error {
 			if d := healthDimensions[f.Name]; d != nil {
-				dimensions = append(dimensions, d)
+				dimensions[f.Name] = d
 			}
 			return nil
 		})
 	}); err != nil {
 		return nil, err
 	}
+	values := slices.Collect(maps.Values(dimensions))
 	var groups []*healthGroup
 	byKey := map[string]*healthGroup{}
 	for _, m := range list {
 		var key strings.Builder
-		for _, d := range dimensions {
+		for _, d := range values {
 			fmt.Fprintf(&key, "%v\x00", d(m))
 		}
 		group := byKey[key.String()]
@@ -169,7 +195,7 @@ func (g *graph) viewHealth(set ast.SelectionSet, group *healthGroup) (any, error
 	})
 }
 
-func sortHealth(groups []*healthGroup, order []any) {
+func sortHealth(groups []*healthGroup, order []string) {
 	value := func(group *healthGroup, name string) any {
 		if sum, ok := strings.CutPrefix(name, "sum_"); ok {
 			return healthSums[sum](group.sum)
@@ -181,7 +207,7 @@ func sortHealth(groups []*healthGroup, order []any) {
 	}
 	slices.SortStableFunc(groups, func(a, b *healthGroup) int {
 		for _, o := range order {
-			name, direction := cutLast(fmt.Sprint(o), "_")
+			name, direction := cutLast(o, "_")
 			c := compare(value(a, name), value(b, name))
 			if direction == "DESC" {
 				c = -c
@@ -229,32 +255,40 @@ func healthFilter(filter map[string]any) (func(logjob.MinuteHealth) bool, error)
 	}, nil
 }
 
-// countConditions counts the values that a filter compares with.
-func countConditions(filter any) (n int) {
+// countConditions counts the values that a filter compares with, and the filters in it:
+// an empty one takes time, too.
+func countConditions(filter any, depth int) (n int, err error) {
+	var parts []any
 	switch f := filter.(type) {
 	case map[string]any:
-		for _, value := range f {
-			n += countConditions(value)
+		if depth++; depth > graphDepthMax {
+			return 0, errs.New(errs.Invalid, 0, "filter has more than %d filters in one another", graphDepthMax)
 		}
-		return n
+		n, parts = 1, slices.Collect(maps.Values(f))
 	case []any:
-		for _, value := range f {
-			n += countConditions(value)
-		}
-		return n
+		parts = f
+	default:
+		return 1, nil
 	}
-	return 1
+	for _, part := range parts {
+		of, err := countConditions(part, depth)
+		if err != nil {
+			return 0, err
+		}
+		n += of
+	}
+	return max(n, 1), nil
 }
 
 func healthTest(name string, want any) (func(logjob.MinuteHealth) bool, error) {
-	list, isList := want.([]any)
-	if !isList {
-		list = []any{want} // as GraphQL coerces it
-	}
+	list := asList(want)
 	if name == "AND" || name == "OR" {
 		var tests []func(logjob.MinuteHealth) bool
 		for _, one := range list {
-			filter, _ := one.(map[string]any)
+			filter, ok := one.(map[string]any)
+			if !ok {
+				return nil, errs.New(errs.Invalid, 0, "error parsing args: filter: %s must be a list of filters", name)
+			}
 			test, err := healthFilter(filter)
 			if err != nil {
 				return nil, err
@@ -267,6 +301,9 @@ func healthTest(name string, want any) (func(logjob.MinuteHealth) bool, error) {
 		}, nil
 	}
 	dimension, operator, _ := strings.Cut(name, "_")
+	if _, isList := want.([]any); isList && operator != "in" {
+		return nil, errs.New(errs.Invalid, 0, "error parsing args: filter: %s must be one value", name)
+	}
 	var wanted []any
 	for _, one := range list {
 		value, err := healthValue(dimension, one)
@@ -319,7 +356,11 @@ func healthValue(dimension string, value any) (any, error) {
 		}
 		return n, nil
 	}
-	return value, nil
+	text, ok := value.(string)
+	if !ok {
+		return nil, errs.New(errs.Invalid, 0, "%s is %q: it must be a string", dimension, shown(fmt.Sprint(value)))
+	}
+	return text, nil
 }
 
 // number reads what a query or its variables hold for an Int.

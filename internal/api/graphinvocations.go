@@ -18,6 +18,10 @@ import (
 // invocationTextMax bounds a value that names are compared with, in bytes.
 const invocationTextMax = 128
 
+// invocationsRangeSlack lets 31 days through whose last second or minute is included, or
+// whose beginning a client reckoned from its own clock.
+const invocationsRangeSlack = time.Minute
+
 // invocationDimensions by their names in Cloudflare's schema.
 var invocationDimensions = map[string]string{
 	"scriptName": schema.InvocationScript, "scriptVersion": schema.InvocationVersion, "status": schema.InvocationStatus,
@@ -31,7 +35,7 @@ var invocationSteps = map[string]time.Duration{
 
 // invocations answers workersInvocationsAdaptive.
 func (g *graph) invocations(account string, f *ast.Field) (any, error) {
-	filter, arguments, limit, err := g.groupArguments(f)
+	filter, order, limit, err := g.groupArguments(f)
 	if err != nil {
 		return nil, err
 	}
@@ -43,22 +47,19 @@ func (g *graph) invocations(account string, f *ast.Field) (any, error) {
 	if q.Where, err = invocationFilter(filter, &times); err != nil {
 		return nil, err
 	}
-	order, _ := arguments["orderBy"].([]any)
-	if one, ok := arguments["orderBy"].(string); ok { // as GraphQL coerces it
-		order = []any{one}
-	}
 	if q.Order, err = invocationOrder(order, q); err != nil {
 		return nil, err
 	}
+	times.until = times.until.Truncate(time.Second)
 	switch length := times.until.Sub(times.since); {
 	case times.since.IsZero():
 		return nil, errs.New(errs.Invalid, 0, "query time range is too large: filter must say where it begins, by datetime_geq or date_geq")
 	case length <= 0:
 		return []any{}, nil
-	case length > metricsRangeMax:
+	case length > metricsRangeMax+invocationsRangeSlack:
 		return nil, errs.New(errs.Invalid, 0, "query time range is too large: it is %s, and %d days are the most", length.Truncate(time.Second), int(metricsRangeMax.Hours()/24))
 	}
-	q.Since, q.Until = times.since, times.until.Truncate(time.Second)
+	q.Since, q.Until = times.since, times.until
 	end, err := g.server.question(g.ctx, account)
 	if err != nil {
 		return nil, inWords("too many queries in progress, please try again later", errs.Unavailable, err)
@@ -95,6 +96,8 @@ func (g *graph) selectInvocations(q *schema.InvocationQuery, set ast.SelectionSe
 				q.By = append(q.By, dimension)
 			case of.Name == "quantiles" && isQuantile:
 				q.Levels = append(q.Levels, level)
+			case of.Name == "avg":
+				q.Stored = q.Stored || f.Name != "__typename"
 			case of.Name == "min", of.Name == "max", of.Name == "sum" && (f.Name == "cpuTimeUs" || f.Name == "wallTime"):
 				q.Extremes = q.Extremes || f.Name != "__typename"
 			}
@@ -147,11 +150,8 @@ func (s *span) narrow(operator string, at time.Time, step time.Duration) {
 func invocationFilter(filter map[string]any, times *span) (all schema.InvocationCondition, err error) {
 	for _, name := range slices.Sorted(maps.Keys(filter)) {
 		value := filter[name]
-		list, isList := value.([]any)
-		if !isList {
-			list = []any{value} // as GraphQL coerces it
-		}
-		if slices.Contains(list, nil) {
+		list := asList(value)
+		if value == nil || slices.Contains(list, nil) {
 			return all, errs.New(errs.Invalid, 0, "error parsing args: filter: %s is null: leave it out, or give it a value", name)
 		}
 		if name == "AND" || name == "OR" {
@@ -174,6 +174,9 @@ func invocationFilter(filter map[string]any, times *span) (all schema.Invocation
 			times.narrow(operator, at, step)
 			continue
 		}
+		if _, isList := value.([]any); isList && operator != "in" && operator != "notin" {
+			return all, errs.New(errs.Invalid, 0, "error parsing args: filter: %s must be one value", name)
+		}
 		one := schema.InvocationCondition{Dimension: invocationDimensions[member], Operator: schema.InvocationOperator(operator), Values: []string{}}
 		if operator == "" {
 			one.Operator = schema.InvocationEqual
@@ -182,6 +185,9 @@ func invocationFilter(filter map[string]any, times *span) (all schema.Invocation
 			text, ok := value.(string)
 			if !ok || len(text) > invocationTextMax || strings.Contains(text, "\x00") {
 				return all, errs.New(errs.Invalid, 0, "error parsing args: filter: %s is %s: it must be a string of %d bytes at most", name, shown(fmt.Sprintf("%#v", value)), invocationTextMax)
+			}
+			if backslashes := len(text) - len(strings.TrimRight(text, `\`)); backslashes%2 == 1 && strings.HasSuffix(operator, "like") {
+				return all, errs.New(errs.Invalid, 0, "error parsing args: filter: %s ends in a \\ that stands before nothing: a \\ itself is \\\\", name)
 			}
 			one.Values = append(one.Values, text)
 		}
@@ -233,9 +239,9 @@ func graphTime(name string, value any) (time.Time, error) {
 }
 
 // invocationOrder reads names such as datetimeHour_ASC and sum_requests_DESC.
-func invocationOrder(list []any, q schema.InvocationQuery) (order []schema.InvocationOrder, err error) {
+func invocationOrder(list []string, q schema.InvocationQuery) (order []schema.InvocationOrder, err error) {
 	for _, value := range list {
-		name, direction := cutLast(fmt.Sprint(value), "_")
+		name, direction := cutLast(value, "_")
 		o := schema.InvocationOrder{Descending: direction == "DESC"}
 		o.Step = invocationSteps[name]
 		sum, isSum := strings.CutPrefix(name, "sum_")

@@ -37,6 +37,9 @@ const (
 	// graphFieldsMax counts the fields of fragments wherever these are spread: spread
 	// in one another, a few lines of them stand for more fields than can ever be answered.
 	graphFieldsMax = 5000
+	// graphWorkMax bounds what one query looks at: its fields times the groups that are
+	// answered. It is twice 10,000 groups with all of their fields, some 100 MB in memory.
+	graphWorkMax = 1_000_000
 )
 
 // graphBody is what clients of GraphQL send.
@@ -77,7 +80,7 @@ type graph struct {
 	*request
 	variables map[string]any
 	nodes     int
-	told      int // fields of introspection that were answered
+	work      int // selections that were looked at, each time anew
 }
 
 // accountFields are what an account can be asked for; a new one is a line here and
@@ -146,8 +149,8 @@ func wordsOfRule(e *gqlerror.Error) string {
 
 // graphRules are those of GraphQL, but for the types of variables. Published queries
 // declare $since: String or $since: string for what is a Time!, and Cloudflare takes them.
-// So a variable of any scalar may stand where a scalar is wanted; what is in it is looked
-// at when it is used.
+// So a variable of any scalar may stand where a scalar is wanted, and one value where a list
+// is; what is in it is looked at when it is used.
 func graphRules() *rules.Rules {
 	r := rules.NewDefaultRules()
 	r.ReplaceRule(rules.VariablesInAllowedPositionRule.Name, func(observers *core.Events, addError core.AddErrFunc) {
@@ -157,12 +160,23 @@ func graphRules() *rules.Rules {
 			}
 			is, want := value.VariableDefinition, value.ExpectedType
 			scalars := is.Definition.Kind == ast.Scalar && graphSchema.Types[want.Name()].Kind == ast.Scalar
-			if is.Type.Name() != want.Name() && !scalars || is.Type.Elem != nil && want.Elem == nil {
+			if is.Type.Name() != want.Name() && !scalars || !elementsFit(is.Type, want) {
 				addError(core.Message("Variable %q of type %q used in position expecting type %q.", value.String(), is.Type.String(), want.String()), core.At(value.Position))
 			}
 		})
 	})
 	return r
+}
+
+// elementsFit reports whether a variable is no deeper a list than what is wanted, and its
+// elements are never null where those that are wanted are not.
+func elementsFit(is, want *ast.Type) bool {
+	for ; is.Elem != nil; is, want = is.Elem, want.Elem {
+		if want.Elem == nil || want.Elem.NonNull && !is.Elem.NonNull {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *request) query(body graphBody) (any, error) {
@@ -264,9 +278,15 @@ func countFields(set ast.SelectionSet, known map[*ast.FragmentDefinition]int) (n
 }
 
 // each calls do for the fields of a selection that are wanted, those of its fragments
-// among them.
+// among them. It counts what it looks at, wanted or not, and ends at graphWorkMax.
 func (g *graph) each(set ast.SelectionSet, do func(*ast.Field) error) error {
 	for _, selection := range set {
+		if g.work++; g.work > graphWorkMax {
+			return errs.New(errs.Invalid, 0, "the answer would have too many values: lower limit, or ask for fewer fields")
+		}
+		if g.work%4096 == 0 && g.ctx.Err() != nil { // nobody waits for the answer
+			return g.ctx.Err()
+		}
 		var directives ast.DirectiveList
 		var next func() error
 		switch s := selection.(type) {

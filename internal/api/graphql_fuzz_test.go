@@ -21,7 +21,7 @@ type askedInvocations struct {
 }
 
 func (m askedInvocations) Invocations(_ context.Context, q schema.InvocationQuery) ([]schema.InvocationGroup, error) {
-	if q.AccountID != fuzzedAccount || !q.Since.Before(q.Until) || q.Until.Sub(q.Since) > metricsRangeMax || q.Limit < 1 || q.Limit > graphLimitMax || len(q.By) > 4 {
+	if q.AccountID != fuzzedAccount || !q.Since.Before(q.Until) || q.Until.Sub(q.Since) > metricsRangeMax+invocationsRangeSlack || q.Limit < 1 || q.Limit > graphLimitMax || len(q.By) > 4 {
 		m.t.Errorf("asked %+v", q)
 	}
 	if conditions := countInvocationConditions(q.Where); conditions > graphConditionsMax {

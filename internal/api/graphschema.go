@@ -6,17 +6,11 @@ import (
 	"strings"
 
 	"github.com/vektah/gqlparser/v2/ast"
-
-	"tidegate/internal/errs"
 )
-
-// toldMax bounds the fields that one query is told of the schema; what tools ask for at
-// first are some five thousand.
-const toldMax = 30_000
 
 // wholeSchema answers __schema.
 func (g *graph) wholeSchema(set ast.SelectionSet) (any, error) {
-	return g.tell(set, "__Schema", func(f *ast.Field) (any, error) {
+	return g.object(set, "__Schema", func(f *ast.Field) (any, error) {
 		switch f.Name {
 		case "types":
 			names := slices.Sorted(maps.Keys(graphSchema.Types))
@@ -43,16 +37,6 @@ func (g *graph) namedType(f *ast.Field) (any, error) {
 	return g.definition(f.SelectionSet, graphSchema.Types[name])
 }
 
-// tell is object for what describes the schema.
-func (g *graph) tell(set ast.SelectionSet, name string, resolve func(*ast.Field) (any, error)) (any, error) {
-	return g.object(set, name, func(f *ast.Field) (any, error) {
-		if g.told++; g.told > toldMax {
-			return nil, errs.New(errs.Invalid, 0, "the query asks for more than %d fields of the schema", toldMax)
-		}
-		return resolve(f)
-	})
-}
-
 func tellAll[T any](list []T, one func(T) (any, error)) (any, error) {
 	out := make([]any, len(list))
 	for i, item := range list {
@@ -66,7 +50,7 @@ func tellAll[T any](list []T, one func(T) (any, error)) (any, error) {
 
 // definition tells of a type that has a name.
 func (g *graph) definition(set ast.SelectionSet, d *ast.Definition) (any, error) {
-	return g.tell(set, "__Type", func(f *ast.Field) (any, error) {
+	return g.object(set, "__Type", func(f *ast.Field) (any, error) {
 		switch f.Name {
 		case "kind":
 			return string(d.Kind), nil
@@ -110,7 +94,7 @@ func (g *graph) reference(set ast.SelectionSet, t *ast.Type) (any, error) {
 	} else if t.Elem == nil {
 		return g.definition(set, graphSchema.Types[t.NamedType])
 	}
-	return g.tell(set, "__Type", func(f *ast.Field) (any, error) {
+	return g.object(set, "__Type", func(f *ast.Field) (any, error) {
 		switch f.Name {
 		case "kind":
 			return kind, nil
@@ -135,7 +119,7 @@ func described(f *ast.Field, name, description string) any {
 }
 
 func (g *graph) fieldOfType(set ast.SelectionSet, d *ast.FieldDefinition) (any, error) {
-	return g.tell(set, "__Field", func(f *ast.Field) (any, error) {
+	return g.object(set, "__Field", func(f *ast.Field) (any, error) {
 		switch f.Name {
 		case "args":
 			return g.takes(f.SelectionSet, d.Arguments)
@@ -153,7 +137,7 @@ func (g *graph) takes(set ast.SelectionSet, list ast.ArgumentDefinitionList) (an
 }
 
 func (g *graph) inputValue(set ast.SelectionSet, name, description string, t *ast.Type, fallback *ast.Value) (any, error) {
-	return g.tell(set, "__InputValue", func(f *ast.Field) (any, error) {
+	return g.object(set, "__InputValue", func(f *ast.Field) (any, error) {
 		switch {
 		case f.Name == "type":
 			return g.reference(f.SelectionSet, t)
@@ -165,11 +149,11 @@ func (g *graph) inputValue(set ast.SelectionSet, name, description string, t *as
 }
 
 func (g *graph) enumValue(set ast.SelectionSet, d *ast.EnumValueDefinition) (any, error) {
-	return g.tell(set, "__EnumValue", func(f *ast.Field) (any, error) { return described(f, d.Name, d.Description), nil })
+	return g.object(set, "__EnumValue", func(f *ast.Field) (any, error) { return described(f, d.Name, d.Description), nil })
 }
 
 func (g *graph) directive(set ast.SelectionSet, d *ast.DirectiveDefinition) (any, error) {
-	return g.tell(set, "__Directive", func(f *ast.Field) (any, error) {
+	return g.object(set, "__Directive", func(f *ast.Field) (any, error) {
 		switch f.Name {
 		case "args":
 			return g.takes(f.SelectionSet, d.Arguments)

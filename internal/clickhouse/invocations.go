@@ -15,27 +15,40 @@ import (
 
 // Invocations counts what the scripts of an account did, in groups. The counts are those
 // of the rollups, exact to the second where the rollup by the second goes back far enough;
-// further back the ends of the time are widened, as in VersionTotals. The times of requests
-// of one status, other quantiles than those of VersionTotals, and sums and extremes are only
-// in the events: they are absent where the time begins before the oldest events that are kept.
+// further back the ends of the time are widened, as in VersionTotals. The times and the
+// stored events of requests of one status, other quantiles than those of VersionTotals,
+// those of several scripts of which some were sampled, and sums and extremes are only in
+// the events: they are absent where the time begins before the oldest events that are kept.
 func (db *DB) Invocations(ctx context.Context, q schema.InvocationQuery) ([]schema.InvocationGroup, error) {
 	if err := validRange(q.Since, q.Until); err != nil {
 		return nil, err
 	}
-	from, err := db.invocationSource(q, time.Now())
+	now := time.Now()
+	from, err := db.invocationSource(q, now)
 	if err != nil {
 		return nil, err
 	}
+	list, mixed, err := db.countInvocations(ctx, q, from)
+	if err != nil || !mixed || !db.haveEvents(q, now) {
+		return list, err
+	}
+	list, _, err = db.countInvocations(ctx, q, eventInvocations(q))
+	return list, err
+}
+
+// countInvocations reads the groups of a source; mixed says that one of them lacks
+// quantiles that its rollups cannot tell.
+func (db *DB) countInvocations(ctx context.Context, q schema.InvocationQuery, from invocationSource) (list []schema.InvocationGroup, mixed bool, err error) {
 	query, args := from.query(q)
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	const attempt = "count the invocations of an account"
 	rows, err := db.conn.Query(ctx, query, args...)
 	if err != nil {
-		return nil, tooMuch(attempt, err)
+		return nil, false, tooMuch(attempt, err)
 	}
 	defer func() { _ = rows.Close() }() // what went wrong is in rows.Err
-	list := []schema.InvocationGroup{}
+	list = []schema.InvocationGroup{}
 	for rows.Next() {
 		var g schema.InvocationGroup
 		var at, sampledOut int64
@@ -43,13 +56,22 @@ func (db *DB) Invocations(ctx context.Context, q schema.InvocationQuery) ([]sche
 		if err := rows.Scan(&g.ScriptName, &g.VersionID, &g.Status, &at, &g.Requests, &g.Errors, &g.Stored, &sampledOut,
 			&wall.measured, &wall.weighted, &wall.plain, &wall.heavy, &g.WallMs.Min, &g.WallMs.Max, &g.WallMs.Sum,
 			&cpu.measured, &cpu.weighted, &cpu.plain, &cpu.heavy, &g.CPUMs.Min, &g.CPUMs.Max, &g.CPUMs.Sum); err != nil {
-			return nil, failed(attempt, err)
+			return nil, false, failed(attempt, err)
 		}
 		g.Time = time.Unix(at, 0).UTC()
-		g.WallMs.Quantiles, g.CPUMs.Quantiles = from.byLevel(wall.values(sampledOut)), from.byLevel(cpu.values(sampledOut))
+		for _, of := range []struct {
+			sketch sketch
+			times  *schema.InvocationTimes
+		}{{wall, &g.WallMs}, {cpu, &g.CPUMs}} {
+			if from.ofScripts && of.sketch.partial(sampledOut) {
+				mixed = true
+				continue
+			}
+			of.times.Quantiles = from.byLevel(of.sketch.values(sampledOut))
+		}
 		list = append(list, g)
 	}
-	return list, tooMuch(attempt, rows.Err())
+	return list, mixed, tooMuch(attempt, rows.Err())
 }
 
 // invocationSource is a subquery with the columns script_name, version_id, status, second,
@@ -59,6 +81,7 @@ type invocationSource struct {
 	stored, sampledOut string
 	wall, cpu          string // what Invocations scans of a duration, seven columns
 	levels             []float64
+	ofScripts          bool // its sketches may be those of several scripts
 }
 
 // rollupLevels are the quantiles of the rollups' sketches; a sketch of quantilesDD cannot
@@ -85,9 +108,9 @@ const (
 func (db *DB) invocationSource(q schema.InvocationQuery, now time.Time) (invocationSource, error) {
 	kept := db.cfg.Retention
 	byStatus := slices.Contains(q.By, schema.InvocationStatus) || q.Where.Asks(schema.InvocationStatus)
-	haveEvents := kept.EventDays == 0 || now.Sub(q.Since) <= time.Duration(kept.EventDays)*24*time.Hour
+	haveEvents := db.haveEvents(q, now)
 	inRollups := func(level float64) bool { return !byStatus && slices.Contains(rollupLevels, level) }
-	if haveEvents && (q.Extremes || slices.ContainsFunc(q.Levels, func(level float64) bool { return !inRollups(level) })) {
+	if haveEvents && (q.Extremes || q.Stored && byStatus || slices.ContainsFunc(q.Levels, func(level float64) bool { return !inRollups(level) })) {
 		return eventInvocations(q), nil
 	}
 	coarsest := len(rollups) - 1
@@ -118,8 +141,20 @@ func (db *DB) invocationSource(q schema.InvocationQuery, now time.Time) (invocat
 	}
 	if len(q.Levels) > 0 {
 		s.wall, s.cpu, s.levels = rollupTimes("wall"), rollupTimes("cpu"), rollupLevels
+		s.ofScripts = !slices.Contains(q.By, schema.InvocationScript) && !ofOneScript(q.Where)
 	}
 	return s, nil
+}
+
+func (db *DB) haveEvents(q schema.InvocationQuery, now time.Time) bool {
+	days := db.cfg.Retention.EventDays
+	return days == 0 || now.Sub(q.Since) <= time.Duration(days)*24*time.Hour
+}
+
+// ofOneScript reports whether a condition holds for one script only.
+func ofOneScript(w schema.InvocationCondition) bool {
+	one := w.Operator == schema.InvocationEqual || w.Operator == schema.InvocationIn
+	return w.Dimension == schema.InvocationScript && one && len(w.Values) == 1 || slices.ContainsFunc(w.All, ofOneScript)
 }
 
 func eventInvocations(q schema.InvocationQuery) invocationSource {

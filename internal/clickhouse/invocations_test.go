@@ -248,6 +248,73 @@ func TestTimesOfInvocations(t *testing.T) {
 	}
 }
 
+// The rollups do not count the events of one status.
+func TestStoredEventsByStatus(t *testing.T) {
+	db := migrated(t)
+	failed := served(0)
+	failed.outcome = schema.OutcomeException
+	insert(t, db, "stored", append(repeat(3, failed), standsFor(90, served(0)), standsFor(10, served(time.Second)))...)
+	q := schema.InvocationQuery{AccountID: account, Since: noon, Until: noon.Add(time.Minute), Limit: 10, Stored: true, By: []string{schema.InvocationStatus}}
+	list, err := db.Invocations(t.Context(), q)
+	if err != nil || len(list) != 2 || list[0].Stored == nil || *list[0].Stored != 3 || *list[1].Stored != 2 || list[1].Requests != 100 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	db.cfg.Retention.EventDays = 1
+	q.Since = time.Now().Add(-48 * time.Hour).Truncate(time.Second)
+	if list, err = db.Invocations(t.Context(), q); err != nil || len(list) != 2 || list[0].Stored != nil {
+		t.Errorf("without events: %+v, %v", list, err)
+	}
+}
+
+// One script is sampled and the other one is not: neither of the rollups' sketches has both.
+func TestQuantilesOfScriptsOfWhichOneIsSampled(t *testing.T) {
+	db := migrated(t)
+	quick, slow := served(0), served(time.Second)
+	quick.wall, slow.wall = new(int64(10)), new(int64(1000))
+	slow.script = "blog"
+	insert(t, db, "quick", repeat(1000, quick)...)
+	insert(t, db, "slow", repeat(10, standsFor(90, slow))...)
+	q := schema.InvocationQuery{AccountID: account, Since: noon, Until: noon.Add(time.Minute), Limit: 10, Levels: []float64{0.5, 0.9}}
+	f := func(name string, want ...float64) {
+		t.Helper()
+		list, err := db.Invocations(t.Context(), q)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var got []float64
+		for _, g := range list {
+			if p90, ok := g.WallMs.Quantiles[0.9]; ok {
+				got = append(got, p90)
+			}
+		}
+		if !slices.EqualFunc(got, want, near) {
+			t.Errorf("%s: P90 is %v, want about %v; %+v", name, got, want, list)
+		}
+	}
+	f("of both", 1000)
+	q.By = []string{schema.InvocationScript}
+	f("of each", 1000, 10)
+	q.By = []string{schema.InvocationVersion}
+	is := func(operator schema.InvocationOperator, values ...string) {
+		q.Where.All = []schema.InvocationCondition{{Dimension: schema.InvocationScript, Operator: operator, Values: values}}
+	}
+	is(schema.InvocationEqual, "shop")
+	f("of the one", 10)
+	is(schema.InvocationEqual, "blog")
+	f("of the sampled one", 1000)
+	is(schema.InvocationIn, "blog", "shop")
+	f("of the two", 1000)
+	is(schema.InvocationNotEqual, "blog")
+	f("of all but one", 10)
+	q.Where.All = nil
+
+	db.cfg.Retention.EventDays = 1
+	q.Since = time.Now().Add(-48 * time.Hour).Truncate(time.Second)
+	f("without events, which nobody knows")
+	is(schema.InvocationEqual, "blog")
+	f("of the sampled one without events", 1000)
+}
+
 func TestInvocationsByStepsThatAreGone(t *testing.T) {
 	db := migrated(t)
 	q := schema.InvocationQuery{AccountID: account, Until: time.Now(), Limit: 10, By: []string{schema.InvocationTime}, Step: time.Second}

@@ -129,9 +129,16 @@ type sketch struct {
 	heavy              []float32 // quantiles with what the events stand for
 }
 
+// partial reports whether each of the two sketches lacks something. What is in both cannot
+// be told apart, so that they cannot be merged.
+func (s sketch) partial(sampledOut int64) bool {
+	return s.measured > 0 && sampledOut > 0 && s.weighted != s.measured
+}
+
 // values are the sketch's quantiles in milliseconds, nil where nothing was measured: a
 // sketch without values answers NaN. The sketch with weights lacks what was served while
-// nothing was sampled; the other one lacks what was left out.
+// nothing was sampled; the other one lacks what was left out. The fuller one stands for a
+// script whose sampling changed; of several scripts it would leave some out, which partial tells.
 func (s sketch) values(sampledOut int64) []float64 {
 	if s.measured == 0 {
 		return nil

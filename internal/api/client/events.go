@@ -128,6 +128,7 @@ const (
 // Watcher takes what a stream of events has. Its functions are called one after the other,
 // and an error of theirs ends the stream.
 type Watcher struct {
+	Opened func() // the server took the question; may be nil
 	Event  func(event json.RawMessage) error
 	Notice func(sentence string) error // such as how many events are missing
 }
@@ -160,6 +161,9 @@ func (c *Client) WatchEvents(ctx context.Context, accountID, script string, q Ev
 			return errs.New(kindOf(res.StatusCode), 0, "watch events: status %d without an envelope: %v", res.StatusCode, err)
 		}
 		return fmt.Errorf("watch events: %w", answer.failure(res.StatusCode))
+	}
+	if w.Opened != nil {
+		w.Opened()
 	}
 	err = readStream(res.Body, func(name string, data []byte) error {
 		silence.Reset(eventSilence)

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tidegate/internal/app"
+)
+
+// run returns the exit status of a command that talks to an API.
+func run(t *testing.T, api http.Handler, args ...string) int {
+	t.Helper()
+	server := httptest.NewServer(api)
+	t.Cleanup(server.Close)
+	t.Setenv("TIDEGATE_TOKEN", "token")
+	root := &cobra.Command{Use: "tidegate", SilenceUsage: true, SilenceErrors: true}
+	root.AddCommand(clientCommands()...)
+	root.SetArgs(append(args, "--api", server.URL, "--account", "a1", "--data-dir", t.TempDir()))
+	return app.Execute(root)
+}
+
+// A variable of a shell that is not set is an empty argument: once it meant the whole account.
+func TestEmptyArgumentsAreRefused(t *testing.T) {
+	f := func(args ...string) {
+		t.Helper()
+		api := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%q asked %s %s", args, r.Method, r.URL) })
+		if status := run(t, api, args...); status != 2 {
+			t.Errorf("%q ended with %d, want 2", args, status)
+		}
+	}
+	f("redaction", "delete", "")
+	f("redaction", "delete", " ")
+	f("redaction", "get", "")
+	f("redaction", "set", "", "--built-in", "emails")
+	f("data", "delete", "", "--yes")
+	f("versions", "list", "")
+	f("jobs", "delete", "")
+	f("metrics", "compare", "shop", "v1", "")
+}
+
+// Without an answer nobody knows that nothing happened.
+func TestTailOfAnAPIThatDoesNotAnswer(t *testing.T) {
+	f := func(name string, answers bool, want int) {
+		t.Helper()
+		asked := make(chan struct{}, 1)
+		api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if answers {
+				w.WriteHeader(http.StatusOK)
+				_ = http.NewResponseController(w).Flush()
+			}
+			asked <- struct{}{}
+			<-r.Context().Done()
+		})
+		if status := run(t, api, "tail", "shop", "--for", time.Second.String()); status != want || len(asked) != 1 {
+			t.Errorf("%s: ended with %d, want %d; asked %d times", name, status, want, len(asked))
+		}
+	}
+	f("an API that never answers", false, 1)
+	f("one without events", true, 0)
+}
