@@ -35,6 +35,8 @@ const (
 	restInterval = 5 * time.Second
 	callTimeout  = 10 * time.Second
 	logInterval  = 30 * time.Second
+	// publishInterval is how often it is looked whether ClickHouse has every tombstone.
+	publishInterval = time.Minute
 	// lettersGrace is how long after its tombstone a deletion counts dead letters as made
 	// before: batches may be on their way, and are refused for ten minutes first.
 	lettersGrace = 15 * time.Minute
@@ -116,7 +118,7 @@ type Config struct {
 // Worker does deletions. Any number of processes may have one.
 type Worker struct {
 	Config
-	published bool // every tombstone was given to Tables since the lease is ours
+	published time.Time // when Tables had every tombstone, since the lease is ours; zero: never yet
 	// rested is when a deletion, by its id, is looked at again of which nothing could be
 	// removed.
 	rested map[string]time.Time
@@ -175,7 +177,7 @@ func (w *Worker) release(ctx context.Context) {
 func (w *Worker) Step(ctx context.Context) error {
 	held, err := w.Leases.AcquireLease(ctx, leaseName, w.Holder, leaseTTL)
 	if err != nil || !held {
-		w.published = false
+		w.published = time.Time{}
 		return err
 	}
 	ctx, end := w.hold(ctx)
@@ -184,8 +186,12 @@ func (w *Worker) Step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// First those that somebody waits for: there may be many that are only guarded.
+	done := func(d schema.Deletion) bool { return d.State == schema.DeletionDone }
+	waiting := slices.DeleteFunc(slices.Clone(list), done)
+	guarded := slices.DeleteFunc(list, func(d schema.Deletion) bool { return !done(d) })
 	var first error
-	for _, d := range list {
+	for _, d := range append(waiting, guarded...) {
 		if err := w.step(ctx, d); err != nil && first == nil {
 			first = fmt.Errorf("deletion %s: %w", d.ID, err)
 		}
@@ -225,9 +231,10 @@ func (w *Worker) hold(ctx context.Context) (held context.Context, end func()) {
 }
 
 // publish adds the tombstones that ClickHouse does not have, such as after it was
-// restored from a backup, once for each time that the lease is won.
+// restored from a backup.
 func (w *Worker) publish(ctx context.Context) error {
-	if w.published {
+	now := w.Now()
+	if !w.published.IsZero() && now.Sub(w.published) < publishInterval {
 		return nil
 	}
 	wanted, err := w.Deletions.Tombstones(ctx)
@@ -248,7 +255,7 @@ func (w *Worker) publish(ctx context.Context) error {
 			}
 		}
 	}
-	w.published = true
+	w.published = now
 	return nil
 }
 

@@ -16,6 +16,9 @@ import (
 // deletionsActive of one account that are not done yet.
 const deletionsActive = 20
 
+// deletionsADay of one account: each is guarded for a day, and its tombstone stays.
+const deletionsADay = 200
+
 const deletionColumns = `id, account_id, script_name, before_on, state, requested_by, created_on, started_on, ended_on, checked_on, places_json, error, revision`
 
 func scanDeletion(row scanner) (d schema.Deletion, err error) {
@@ -50,6 +53,13 @@ func (s *Store) CreateDeletion(ctx context.Context, what schema.Tombstone) (d sc
 		}
 		if active >= deletionsActive {
 			return errs.New(errs.Conflict, 0, "%d deletions of this account are not done yet, and no more may be: wait for one of them", active)
+		}
+		var recent int
+		if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM deletions WHERE account_id = $1 AND created_on > $2`, what.AccountID, t.now.Add(-24*time.Hour).UnixMicro()).Scan(&recent); err != nil {
+			return err
+		}
+		if recent >= deletionsADay {
+			return errs.New(errs.Conflict, 0, "%d deletions of this account were asked for within a day, and no more may be: delete all scripts at once, or wait", recent)
 		}
 		who := control.ActorFrom(ctx)
 		d = schema.Deletion{ID: newHexID(), Tombstone: what, State: schema.DeletionQueued, RequestedBy: who.Email, CreatedOn: t.now, Places: []schema.DeletionPlace{}}

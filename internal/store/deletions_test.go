@@ -93,3 +93,28 @@ func TestAccountLetters(t *testing.T) {
 		f(testAccount, from.Add(time.Second), clock.now(), 2)
 	})
 }
+
+func TestDeletionsOfADayAreBounded(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		what := schema.Tombstone{AccountID: testAccount, Script: "shop", Before: clock.now().UTC().Truncate(time.Millisecond)}
+		for range deletionsADay {
+			d, err := s.CreateDeletion(t.Context(), what)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.State, d.StartedOn, d.EndedOn, d.CheckedOn = schema.DeletionDone, clock.now(), clock.now(), clock.now()
+			if _, err := s.SaveDeletion(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.CreateDeletion(t.Context(), what); errs.KindOf(err) != errs.Conflict {
+			t.Errorf("one more than a day's: %v", err)
+		}
+		clock.add(25 * time.Hour)
+		if _, err := s.CreateDeletion(t.Context(), what); err != nil {
+			t.Errorf("a day later: %v", err)
+		}
+	})
+}
