@@ -78,7 +78,10 @@ func TestShutReadWakesWhoWaits(t *testing.T) {
 		woken := wait()
 		for waits := false; !waits; {
 			select {
-			case <-woken: // by the poller, which had not told before
+			case err := <-woken: // by the poller, which had not told before
+				if err != nil {
+					t.Fatal(err)
+				}
 				woken = wait()
 			case <-time.After(50 * time.Millisecond):
 				waits = true
