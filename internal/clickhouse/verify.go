@@ -166,7 +166,7 @@ func (db *DB) offsetRows(ctx context.Context, list []tables.OffsetRows, ranges [
 	}
 	where := fmt.Sprintf("kafka_offset >= %d AND kafka_offset < %d AND (%s) AND %s", least, most, strings.Join(conditions, " OR "), insertedSince(inserted))
 	const key = "kafka_partition, kafka_offset, "
-	query := `SELECT kafka_partition, kafka_offset, countIf(event), countIf(NOT event), countIf(reason = 'deleted'),
+	query := `SELECT kafka_partition, kafka_offset, countIf(event), countIf(NOT event), countIf(reason = '` + tables.ReasonDeleted + `'),
 			(countIf(event) = 0 OR minIf(cityHash64(at, skew, ray), event) = maxIf(cityHash64(at, skew, ray), event))
 				AND (countIf(NOT event) = 0 OR minIf(cityHash64(at, size), NOT event) = maxIf(cityHash64(at, size), NOT event)),
 			anyIf(at, event), anyIf(skew, event), anyIf(ray, event), anyIf(at, NOT event), anyIf(size, NOT event)
@@ -204,8 +204,8 @@ func (db *DB) StrayRows(ctx context.Context, ends []tables.PartitionEnd, inserte
 	where := fmt.Sprintf("(kafka_offset < 0 OR kafka_offset >= %d OR kafka_partition >= %d) AND (kafka_offset < 0 OR kafka_offset >= %s) AND %s",
 		least, len(ends), byPartition(offsets), insertedSince(inserted))
 	const columns = "kafka_partition, kafka_offset, inserted_at, "
-	query := fmt.Sprintf(`SELECT kafka_partition, count(), min(kafka_offset), max(kafka_offset), countIf(reason != 'deleted' AND toUnixTimestamp64Milli(inserted_at) >= %s)
-		FROM %s GROUP BY kafka_partition ORDER BY kafka_partition`, byPartition(recent), offsetColumns(columns+"'' AS reason", columns+"toString(reason) AS reason", where))
+	query := fmt.Sprintf(`SELECT kafka_partition, count(), min(kafka_offset), max(kafka_offset), countIf(reason != '%s' AND toUnixTimestamp64Milli(inserted_at) >= %s)
+		FROM %s GROUP BY kafka_partition ORDER BY kafka_partition`, tables.ReasonDeleted, byPartition(recent), offsetColumns(columns+"'' AS reason", columns+"toString(reason) AS reason", where))
 	err = db.visit(ctx, "look for rows that no record belongs to", query, func(scan func(...any) error) error {
 		var s tables.StrayRows
 		var partition int32
