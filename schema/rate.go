@@ -1,6 +1,9 @@
 package schema
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // VersionRate is one row of a per-version rollup: what one version of one script
 // did in one bucket of time. Counts are exact, those of a sampled script too: an event
@@ -38,6 +41,38 @@ type Quantiles struct {
 	P50 float64 `json:"p50"`
 	P90 float64 `json:"p90"`
 	P99 float64 `json:"p99"`
+}
+
+// RateBlock is what one version of a script did in one second, as far as it is a
+// random sample: requests whose version was drawn (VersionRate.Assigned).
+type RateBlock struct {
+	VersionID  string
+	Time       time.Time // start of the second, UTC
+	Requests   int64
+	Failures   int64 // as Failed defines them
+	Exceptions int64 // outcome neither ok nor canceled
+	Status5xx  int64
+	// Of the requests whose time was measured; nil where it was of none.
+	Wall Durations
+	CPU  Durations
+}
+
+// Durations counts durations by bucket. Bucket i holds those above DurationEdge(i-1)
+// and up to DurationEdge(i), bucket 0 all up to a millisecond.
+type Durations map[uint16]int64
+
+// durationSteps is how many buckets double a duration: each edge is 4.4 % above the last.
+const durationSteps = 16
+
+// DurationEdge is the upper edge of a bucket, in milliseconds.
+func DurationEdge(bucket uint16) float64 { return math.Exp2(float64(bucket) / durationSteps) }
+
+// DurationBucket is the bucket that holds a duration in milliseconds.
+func DurationBucket(ms float64) uint16 {
+	if !(ms > 1) {
+		return 0
+	}
+	return uint16(min(math.Ceil(durationSteps*math.Log2(ms)), math.MaxUint16))
 }
 
 // ScriptRate is what all versions of a script did, and when.

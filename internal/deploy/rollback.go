@@ -21,19 +21,133 @@ const (
 	VerdictError        Verdict = "error"        // the data could not be had
 )
 
-// RollbackPolicy says when a version of a script is taken out of traffic. Nil
-// limits are not checked; the zero policy watches nothing.
+// RollbackPolicy says when a version of a script is taken out of traffic. Nil limits
+// are not checked. All limits are tested at every moment of a trial, and together
+// they take a version out that keeps all of them at most once in 1/(1-Confidence)
+// trials: docs/rollback.md has the tests and what they assume.
 type RollbackPolicy struct {
 	Enabled bool `json:"enabled"`
-	// MaxFailureRate is a share of requests, 0 < r <= 1: 0.02 is 2 %.
+	// MaxFailureRate is a share of requests, 0 < r < 1: 0.02 is 2 %.
 	MaxFailureRate *float64 `json:"max_failure_rate,omitempty"`
-	// MaxFailureRatio bounds the new version's failure rate as a multiple of the baseline's.
+	// MaxFailureRatio bounds the new version's failure rate as a multiple of the
+	// baseline's in the same seconds; 1 is "not worse".
 	MaxFailureRatio *float64 `json:"max_failure_ratio,omitempty"`
-	// MinRequests of a version before it is judged at all.
-	MinRequests     int64      `json:"min_requests"`
-	LookBackSeconds int64      `json:"look_back_seconds"`
-	Action          Action     `json:"action"`
-	Ramp            []RampStep `json:"ramp,omitempty"`
+	// MinFailureDifference is the least difference of the two failure rates, as a share
+	// of requests, on which MaxFailureRatio acts. Nil acts on any.
+	MinFailureDifference *float64 `json:"min_failure_difference,omitempty"`
+	// Limits of quantiles of the wall time, in milliseconds and as multiples of the
+	// baseline's in the same seconds, and the same of CPU time where it is measured.
+	MaxP50WallMs    *float64 `json:"max_p50_wall_ms,omitempty"`
+	MaxP90WallMs    *float64 `json:"max_p90_wall_ms,omitempty"`
+	MaxP99WallMs    *float64 `json:"max_p99_wall_ms,omitempty"`
+	MaxP50WallRatio *float64 `json:"max_p50_wall_ratio,omitempty"`
+	MaxP90WallRatio *float64 `json:"max_p90_wall_ratio,omitempty"`
+	MaxP99WallRatio *float64 `json:"max_p99_wall_ratio,omitempty"`
+	MaxP99CPUMs     *float64 `json:"max_p99_cpu_ms,omitempty"`
+	MaxP99CPURatio  *float64 `json:"max_p99_cpu_ratio,omitempty"`
+	// MinTrafficRatio, 0 < r < 1, is the least share of the requests that its
+	// percentage promises which a version must answer.
+	MinTrafficRatio *float64 `json:"min_traffic_ratio,omitempty"`
+
+	// MinRequests of a version before anything is done about it.
+	MinRequests int64 `json:"min_requests"`
+	// LookBackSeconds is how often the tests begin anew, beside those that run on, so
+	// that a version that was good for long is found out soon when it turns bad.
+	LookBackSeconds int64 `json:"look_back_seconds"`
+	// Confidence is one minus the chance that a version is acted upon in its whole
+	// trial though it keeps every limit.
+	Confidence float64 `json:"confidence"`
+	// GraceSeconds after a version's first deployment that count neither for nor
+	// against it, such as a cold start.
+	GraceSeconds int64     `json:"grace_seconds"`
+	Count        CountKind `json:"count"`
+	// Evidence is EvidenceRequests unless failures come in bursts that are no chance;
+	// BlockSeconds is the length of a block for EvidenceBlocks.
+	Evidence     EvidenceKind `json:"evidence"`
+	BlockSeconds int64        `json:"block_seconds,omitempty"`
+
+	Action Action         `json:"action"`
+	Ramp   []RampStep     `json:"ramp,omitempty"`
+	Notify []NotifyTarget `json:"notify,omitempty"`
+	// Promote names the hours of the week in which ramps go on by themselves; empty
+	// is always. Freeze names times in which they do not. Neither stops a rollback.
+	Promote []WeeklyWindow `json:"promote,omitempty"`
+	Freeze  []FreezeWindow `json:"freeze,omitempty"`
+}
+
+// CountKind says which requests count as failures.
+type CountKind string
+
+const (
+	CountAny        CountKind = "any"        // schema.Failed: an outcome that is neither ok nor canceled, or a status of 500 or more
+	CountExceptions CountKind = "exceptions" // an outcome that is neither ok nor canceled
+	CountStatus5xx  CountKind = "status_5xx" // a status of 500 or more
+)
+
+// EvidenceKind says what one observation is.
+type EvidenceKind string
+
+const (
+	EvidenceRequests EvidenceKind = "requests" // each request, taken for independent
+	EvidenceBlocks   EvidenceKind = "blocks"   // the mean of a block of seconds, whatever ties its requests together
+)
+
+// Gate says what a ramp's step asks for, besides its time, before the next one.
+type Gate string
+
+const (
+	GateWatched Gate = "watched" // enough requests, and nothing that speaks against the version
+	GateProven  Gate = "proven"  // also: shown not to exceed the limits of the policy that compare with the baseline
+	GateManual  Gate = "manual"  // a person says so
+)
+
+// NotifyTarget is somebody who is told of decisions.
+type NotifyTarget struct {
+	Type NotifyType `json:"type"`
+	URL  string     `json:"url,omitempty"` // of all but NotifyEmail
+	// Secret signs a webhook's body: docs/rollback.md has the header. It is kept when a
+	// policy is saved with the masked one that reading it shows.
+	Secret string   `json:"secret,omitempty"`
+	To     []string `json:"to,omitempty"` // addresses of NotifyEmail
+	// On lists what is told; empty is all but promotions.
+	On []NotifyOn `json:"on,omitempty"`
+}
+
+// NotifyType is the form in which somebody is told.
+type NotifyType string
+
+const (
+	NotifyWebhook      NotifyType = "webhook"
+	NotifySlack        NotifyType = "slack" // Slack's incoming webhooks, and what is compatible
+	NotifyAlertmanager NotifyType = "alertmanager"
+	NotifyEmail        NotifyType = "email"
+)
+
+// NotifyOn is a kind of decision that somebody wants to know of.
+type NotifyOn string
+
+const (
+	OnRollback NotifyOn = "rollback"
+	OnPause    NotifyOn = "pause"
+	OnFail     NotifyOn = "fail"  // a failed verdict that moved nothing
+	OnError    NotifyOn = "error" // no verdict could be had
+	OnPromote  NotifyOn = "promote"
+	OnDone     NotifyOn = "done" // a ramp reached its last step
+)
+
+// WeeklyWindow is a span of hours on some days of each week.
+type WeeklyWindow struct {
+	Days     []string `json:"days,omitempty"`      // mon to sun; empty is each day
+	From     string   `json:"from"`                // HH:MM, in it
+	Until    string   `json:"until"`               // HH:MM, not in it; 24:00 is midnight
+	TimeZone string   `json:"time_zone,omitempty"` // IANA name; empty is UTC
+}
+
+// FreezeWindow is a time in which ramps hold.
+type FreezeWindow struct {
+	From   time.Time `json:"from"`
+	Until  time.Time `json:"until"`
+	Reason string    `json:"reason,omitempty"`
 }
 
 // RampStep is one step of a ramp: the share of the new version, and how long it
@@ -41,12 +155,15 @@ type RollbackPolicy struct {
 type RampStep struct {
 	Percentage  Percentage `json:"percentage"`
 	BakeSeconds int64      `json:"bake_seconds"`
+	Gate        Gate       `json:"gate,omitempty"` // empty is GateWatched
 }
 
 // Defaults of a policy, as in docs/design.md, section 5.1.
 const (
-	DefaultMinRequests     = 100
+	DefaultMinRequests     = 20
 	DefaultLookBackSeconds = 300
+	DefaultConfidence      = 0.999
+	DefaultBlockSeconds    = 10
 )
 
 // RollbackDecision is one verdict that changed something, with its numbers.
@@ -61,6 +178,53 @@ type RollbackDecision struct {
 	BaselineVersionID string    `json:"baseline_version_id,omitempty"`
 	Numbers           Numbers   `json:"numbers"`
 	Sentence          string    `json:"sentence"`
+	// Metric is what decided; empty when nothing failed.
+	Metric Metric `json:"metric,omitempty"`
+	// Evidence is what each limit's test said, the deciding one first.
+	Evidence []Evidence `json:"evidence,omitempty"`
+	// PolicyRevision is the revision of the policy that was followed.
+	PolicyRevision int64 `json:"policy_revision,omitempty"`
+}
+
+// Metric names a limit of a policy by the member that sets it.
+type Metric string
+
+const (
+	MetricFailureRate  Metric = "max_failure_rate"
+	MetricFailureRatio Metric = "max_failure_ratio"
+	MetricP50Wall      Metric = "max_p50_wall_ms"
+	MetricP90Wall      Metric = "max_p90_wall_ms"
+	MetricP99Wall      Metric = "max_p99_wall_ms"
+	MetricP50WallRatio Metric = "max_p50_wall_ratio"
+	MetricP90WallRatio Metric = "max_p90_wall_ratio"
+	MetricP99WallRatio Metric = "max_p99_wall_ratio"
+	MetricP99CPU       Metric = "max_p99_cpu_ms"
+	MetricP99CPURatio  Metric = "max_p99_cpu_ratio"
+	MetricTraffic      Metric = "min_traffic_ratio"
+)
+
+// Evidence is what the test of one limit says at one moment. LogE is the natural
+// logarithm of an e-value: were the limit kept, it would reach Threshold once in
+// exp(Threshold) trials at most, however often one looks.
+type Evidence struct {
+	Metric    Metric  `json:"metric"`
+	Limit     float64 `json:"limit"`
+	LogE      float64 `json:"log_e"`
+	Threshold float64 `json:"threshold"`
+	// PValue bounds the chance to see as much, ever, if the limit were kept.
+	PValue float64 `json:"p_value"`
+	// What was observed: Events of Trials, and how many were to be expected at most.
+	Trials   int64   `json:"trials"`
+	Events   int64   `json:"events"`
+	Expected float64 `json:"expected"`
+	// Series is the way there, oldest first.
+	Series []EvidencePoint `json:"series,omitempty"`
+}
+
+// EvidencePoint is the statistic of a test at a moment.
+type EvidencePoint struct {
+	At   time.Time `json:"at"`
+	LogE float64   `json:"log_e"`
 }
 
 // Numbers are the counts behind a decision. Nil is unknown, not zero.
