@@ -33,7 +33,8 @@ func (db *DB) Events(ctx context.Context, f schema.EventFilter, after schema.Eve
 		c.add(`(time < fromUnixTimestamp64Milli({after:Int64}, 'UTC') OR (kafka_partition, kafka_offset) < ({after_partition:Int32}, {after_offset:Int64}))`,
 			ch.Named("after_partition", fmt.Sprint(after.Partition)), ch.Named("after_offset", fmt.Sprint(after.Offset)))
 	}
-	return db.events(ctx, "read events of script "+f.Script, c, newestFirst+fmt.Sprintf(" LIMIT %d", limit))
+	// Unbuffered, each part is read only as far as its rows are wanted, not far ahead.
+	return db.events(ctx, "read events of script "+f.Script, c, newestFirst+fmt.Sprintf(" LIMIT %d SETTINGS read_in_order_use_buffering = 0", limit))
 }
 
 // EventsOfRay returns the events of a request of an account, oldest first: the
