@@ -43,6 +43,11 @@ type Quantiles struct {
 	P99 float64 `json:"p99"`
 }
 
+// ScriptRef names a script.
+type ScriptRef struct {
+	AccountID, ScriptName string
+}
+
 // RateBlock is what one version of a script did in one second, as far as it is a
 // random sample: requests whose version was drawn (VersionRate.Assigned).
 type RateBlock struct {
@@ -52,9 +57,14 @@ type RateBlock struct {
 	Failures   int64 // as Failed defines them
 	Exceptions int64 // outcome neither ok nor canceled
 	Status5xx  int64
-	// Of the requests whose time was measured; nil where it was of none.
-	Wall Durations
-	CPU  Durations
+	// KindsUnknown says that Exceptions and Status5xx are not known, and zero for that reason.
+	KindsUnknown bool
+	// Of the requests whose time was measured; nil where it was of none, or was not kept.
+	// Of a sampled script they are estimates: an event's time counts for SampledOut others,
+	// too, at most. Divided by 1 + SampledOut they are no more than were really measured.
+	Wall       Durations
+	CPU        Durations
+	SampledOut int64
 }
 
 // Durations counts durations by bucket. Bucket i holds those above DurationEdge(i-1)
@@ -72,7 +82,11 @@ func DurationBucket(ms float64) uint16 {
 	if !(ms > 1) {
 		return 0
 	}
-	return uint16(min(math.Ceil(durationSteps*math.Log2(ms)), math.MaxUint16))
+	bucket := uint16(min(math.Ceil(durationSteps*math.Log2(ms)), math.MaxUint16))
+	if DurationEdge(bucket-1) >= ms { // an edge itself, and the logarithm was rounded up
+		bucket--
+	}
+	return bucket
 }
 
 // ScriptRate is what all versions of a script did, and when.

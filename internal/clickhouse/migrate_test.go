@@ -20,7 +20,7 @@ func TestMigrateTwiceAtOnce(t *testing.T) {
 	insert(t, db, "after", repeat(5, served(0))...)
 	wantCounts(t, db, 5)
 	if got := scalar(t, db, "SELECT arrayStringConcat(arraySort(groupUniqArray(name)), ' ') FROM schema_migrations"); got !=
-		"001_trace_events.sql 002_trace_events_quarantine.sql 003_version_rates.sql 004_sampled_out.sql 005_replay.sql 007_codecs.sql 008_retention.sql 009_questions.sql 010_rays.sql 011_deletion.sql 012_inserted_in_time.sql" {
+		"001_trace_events.sql 002_trace_events_quarantine.sql 003_version_rates.sql 004_sampled_out.sql 005_replay.sql 007_codecs.sql 008_retention.sql 009_questions.sql 010_rays.sql 011_deletion.sql 012_inserted_in_time.sql 013_assigned_rates.sql" {
 		t.Errorf("recorded migrations are %q", got)
 	}
 }
@@ -69,6 +69,7 @@ func TestMigrateFollowsRetention(t *testing.T) {
 		for table, want := range map[string]int{
 			"trace_events": r.EventDays, "trace_events_quarantine": r.QuarantineDays,
 			"version_rates_1s": r.SecondRateDays, "version_rates_1m": r.MinuteRateDays, "version_rates_1h": r.HourRateDays,
+			"assigned_rates_1s": r.SecondRateDays,
 		} {
 			got, err := db.retentionDays(t.Context(), table)
 			if err != nil {
