@@ -82,5 +82,5 @@ func replace(name string, tables []byte) error {
 		return fmt.Errorf("%s has not the marks %q and %q", name, markBegin, markEnd)
 	}
 	text := bytes.Join([][]byte{before, []byte(markBegin), tables, []byte(markEnd), after}, nil)
-	return os.WriteFile(name, text, 0o644) //nolint:gosec // a page of the documentation, for everybody to read
+	return os.WriteFile(name, text, 0o644)
 }

@@ -155,7 +155,7 @@ func TestBurstsOfOneVersionBreakTheEvidenceOfRequests(t *testing.T) {
 	for round := range 50 {
 		r := rand.New(rand.NewPCG(9, uint64(round)))
 		test := New(level)
-		for look := 0; look < looks && !test.Rejects(); look++ {
+		for look := 0; look < 1000 && !test.Rejects(); look++ {
 			c, b := 0.002, 0.002
 			if r.Float64() < 0.1 {
 				c = 0.6
@@ -163,7 +163,16 @@ func TestBurstsOfOneVersionBreakTheEvidenceOfRequests(t *testing.T) {
 			if r.Float64() < 0.1 {
 				b = 0.6
 			}
-			addRatio(&test, draw(r, 0.1, c, b), 1)
+			// Each burst is of ten seconds: as many requests meet the same fate.
+			var s second
+			for range 10 {
+				d := draw(r, 0.1, c, b)
+				s.requests += d.requests
+				s.failures += d.failures
+				s.baselineRequests += d.baselineRequests
+				s.baselineFailures += d.baselineFailures
+			}
+			addRatio(&test, s, 1)
 		}
 		if test.Rejects() {
 			rejected++
