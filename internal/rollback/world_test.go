@@ -68,7 +68,7 @@ func (w *world) control(action string) {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r, err := w.ramp.Control(action, w.now())
+	r, err := w.ramp.Control(action, "ann@example.com", w.now())
 	if err != nil {
 		w.t.Fatalf("%s the ramp: %v", action, err)
 	}
