@@ -98,6 +98,9 @@ var needed = map[string]string{
 	"POST /accounts/{account}/workers/scripts/{script}/rollback-policy/ramp": "policy:edit",
 	"GET /accounts/{account}/workers/scripts/{script}/rollback-decisions":    "scripts:read policy:edit",
 
+	"GET /accounts/{account}/workers/scripts/{script}/rollback-notifications":       "scripts:read policy:edit",
+	"POST /accounts/{account}/workers/scripts/{script}/rollback-policy/notify-test": "policy:edit",
+
 	"GET /accounts/{account}/workers/services/{script}":                                      "scripts:read",
 	"DELETE /accounts/{account}/workers/services/{script}":                                   "scripts:edit",
 	"GET /accounts/{account}/workers/services/{script}/environments/{environment}":           "scripts:read",

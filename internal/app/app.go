@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"tidegate/internal/clickhouse"
+	"tidegate/internal/notify"
 	"tidegate/internal/store"
 	"tidegate/internal/telemetry"
 )
@@ -31,6 +32,8 @@ type process struct {
 	store     *store.Store   // nil without a database
 	rates     *clickhouse.DB // nil without ClickHouse
 	listeners map[string]net.Listener
+
+	notifier *notify.Service // made at its first use; nil until then
 
 	replacement *replacement // nil for what is no router of its own
 

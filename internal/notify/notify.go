@@ -54,12 +54,13 @@ type Config struct {
 	// Client connects to targets, which users name: it checks addresses and follows no
 	// redirects. Explain says in words for a target's owner why it got no answer, and
 	// whether another try is in vain.
-	Client  *http.Client
-	Explain func(error) (text string, permanent bool)
-	Mail    Mail
-	Links   Links
-	Log     *slog.Logger
-	Now     func() time.Time
+	Client      *http.Client
+	CheckScheme func(scheme string) error // plain http may not be wanted
+	Explain     func(error) (text string, permanent bool)
+	Mail        Mail
+	Links       Links
+	Log         *slog.Logger
+	Now         func() time.Time
 }
 
 // Service sends what is in the outbox.

@@ -19,6 +19,9 @@ func (s *Service) post(ctx context.Context, request func() (*http.Request, error
 	if err != nil { // its text may have the URL
 		return &failure{text: "the target's URL cannot be used", permanent: true}
 	}
+	if err := s.CheckScheme(req.URL.Scheme); err != nil {
+		return &failure{text: err.Error(), permanent: true}
+	}
 	res, err := s.Client.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
