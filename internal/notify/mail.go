@@ -88,7 +88,7 @@ func (m *Mail) client(try context.Context) (*mail.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	number, err := net.LookupPort("tcp", port)
+	number, err := net.DefaultResolver.LookupPort(try, "tcp", port)
 	if err != nil {
 		return nil, err
 	}

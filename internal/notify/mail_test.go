@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"errors"
 	"io"
 	"log"
 	"math/big"
@@ -216,7 +217,7 @@ func partsOf(t *testing.T, m *netmail.Message) map[string]string {
 	reader := multipart.NewReader(m.Body, params["boundary"])
 	for {
 		part, err := reader.NextRawPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return parts
 		}
 		if err != nil {
