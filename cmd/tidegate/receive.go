@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tidegate/pipeline/logpush/signature"
+	"tidegate/internal/signature"
 )
 
 // receiveStop is how long requests in hand may take at the end.

@@ -12,7 +12,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
-	"tidegate/pipeline/logpush/signature"
+	"tidegate/internal/signature"
 )
 
 const receiveSecret = "a secret of the tests"

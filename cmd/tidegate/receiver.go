@@ -17,7 +17,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
-	"tidegate/pipeline/logpush/signature"
+	"tidegate/internal/signature"
 )
 
 const (

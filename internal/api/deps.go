@@ -19,6 +19,8 @@ type Deps struct {
 	Tokens        Tokens
 	Scripts       Scripts
 	Policies      Policies
+	Notifications Notifications
+	Notifier      Notifier // nil: targets cannot be tested
 	Jobs          Jobs
 	Letters       Letters
 	Health        Health
@@ -152,6 +154,21 @@ type Policies interface {
 	Ramp(ctx context.Context, accountID, script string) (deploy.Ramp, error)
 	// ControlRamp applies deploy.Ramp.Control and has its errors.
 	ControlRamp(ctx context.Context, accountID, script, action string) (deploy.Ramp, error)
+}
+
+// Notifications about rollback decisions.
+type Notifications interface {
+	// Notifications is newest first.
+	Notifications(ctx context.Context, accountID, script string) ([]deploy.Notification, error)
+	// NotifyTargets are those of the policy that holds for the script, with their
+	// secrets; none when there is no policy.
+	NotifyTargets(ctx context.Context, accountID, script string) ([]deploy.NotifyTarget, error)
+}
+
+// Notifier tells targets.
+type Notifier interface {
+	// Test sends a test message to each target and returns what came of it.
+	Test(ctx context.Context, accountID, script string, targets []deploy.NotifyTarget) []deploy.NotifyResult
 }
 
 // Jobs of Logpush.

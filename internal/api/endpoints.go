@@ -128,6 +128,8 @@ func (s *Server) endpoints() []endpoint {
 		{post, policy + "/ramp", policyEdit, byKind, s.controlRamp},
 		{get, script + "/rollback-decisions", policyRead, byKind, s.listDecisions},
 		{get, script + "/rollback-decisions/:id", policyRead, byKind, s.getDecision},
+		{get, script + "/rollback-notifications", policyRead, byKind, s.listNotifications},
+		{post, policy + "/notify-test", policyEdit, byKind, s.testNotify},
 
 		{get, logpush + "/jobs", logsEdit, codeLogpush, s.listJobs},
 		{post, logpush + "/jobs", logsEdit, codeLogpush, s.createJob},

@@ -72,6 +72,7 @@ func TestNoStringHoldsNUL(t *testing.T) {
 		"POST /accounts/{account}/logpush/validate/origin":                        `{"logpull_options": "", "dataset": "workers_trace_events"}`,
 		"POST /accounts/{account}/logpush/ownership":                              `{"destination_conf": "gs://lake/"}`,
 		"POST /accounts/{account}/logpush/ownership/validate":                     `{"destination_conf": "gs://lake/", "ownership_challenge": "x"}`,
+		"POST " + script + "/rollback-policy/notify-test":                         `{}`,
 		"POST /graphql":                                                           `{"query": "{ viewer { accounts { logpushHealthAdaptiveGroups { count } } } }", "operationName": "x"}`,
 		"PUT /accounts/{account}/logpush/alerts":                                  `{"url": "https://ok.example.com/", "secret": "a secret of mine"}`,
 		"POST /accounts/{account}/logpush/jobs/{id}/replays":                      `{"from": "2026-11-01T00:00:00Z", "to": "2026-11-02T00:00:00Z"}`,

@@ -61,6 +61,11 @@ func (p *process) addAPI(ctx context.Context) error {
 		Destinations: destinations{sinks}, Previews: previews, Keys: p.store, Metrics: p.rates, Events: p.rates, LiveEvents: live,
 		Ready: p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),
 	}
+	notifier, err := p.notifications(ctx)
+	if err != nil {
+		return err
+	}
+	deps.Notifications, deps.Notifier = p.store, notifier
 	checker, err := p.checker()
 	if err != nil {
 		return err

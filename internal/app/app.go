@@ -18,6 +18,7 @@ import (
 	_ "time/tzdata" // policies name time zones, and a machine may have no list of them
 
 	"tidegate/internal/clickhouse"
+	"tidegate/internal/notify"
 	"tidegate/internal/store"
 	"tidegate/internal/telemetry"
 )
@@ -32,6 +33,8 @@ type process struct {
 	store     *store.Store   // nil without a database
 	rates     *clickhouse.DB // nil without ClickHouse
 	listeners map[string]net.Listener
+
+	notifier *notify.Service // made at its first use; nil until then
 
 	replacement *replacement // nil for what is no router of its own
 

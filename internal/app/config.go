@@ -15,6 +15,7 @@ import (
 	"tidegate/internal/clickhouse"
 	"tidegate/internal/gateway"
 	"tidegate/internal/gateway/listen"
+	"tidegate/internal/notify"
 	"tidegate/pipeline/ingest"
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/stream"
@@ -131,6 +132,8 @@ type Config struct {
 	LogpushJobsMax       int           // of one dataset in one account; 0 for none
 	LogpushDisableAfter  time.Duration // a job fails for so long before it is disabled; 0: for ever
 	LogpushAlertEvery    time.Duration // least time between two alerts of one job and type
+	SMTP                 SMTPConfig
+	ConsoleURL           string // where people reach the API and its start page, for links in notifications
 	LogLevel             string
 	LogFormat            string // "text" or "json"
 }
@@ -164,6 +167,7 @@ func DefaultConfig(roles ...Role) Config {
 
 		LogpushJobsMax:      1000, // as much as an account's own max_jobs can be
 		LogpushDisableAfter: 24 * time.Hour, LogpushAlertEvery: 24 * time.Hour,
+		SMTP:           SMTPConfig{TLS: string(notify.MailStartTLS)},
 		DeadLettersMax: 1000, DeadLettersMaxBytes: 100 << 20,
 		LogpushParallel:    4,
 		LogpushMemoryBytes: 512 << 20,
@@ -251,10 +255,16 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.Int64Var(&c.IngestMemoryBytes, "ingest-memory-bytes", c.IngestMemoryBytes, "what ingest may hold of events that are not stored yet; at the bound it stops to fetch")
 		f.DurationVar(&c.IngestSessionTimeout, "ingest-session-timeout", c.IngestSessionTimeout, "how long an ingest process may be silent before others take its partitions over; Kafka takes 6s to 5m unless it is told otherwise")
 	}
-	if c.has(RoleLogpush) || c.has(RoleAPI) { // the API tests a destination before it stores a job
-		f.BoolVar(&c.LogpushAllowHTTP, "logpush-allow-http", c.LogpushAllowHTTP, "allow plain http:// destinations")
-		f.BoolVar(&c.LogpushAllowPrivate, "logpush-allow-private", c.LogpushAllowPrivate, "allow destinations in private and link-local address ranges")
-		f.BoolVar(&c.LogpushAllowLoopback, "logpush-allow-loopback", c.LogpushAllowLoopback, "allow destinations on this machine's loopback addresses")
+	if c.has(RoleLogpush) || c.has(RoleAPI) || c.has(RoleRollback) { // the API tests a destination before it stores a job
+		f.BoolVar(&c.LogpushAllowHTTP, "logpush-allow-http", c.LogpushAllowHTTP, "allow plain http:// destinations, and targets of notifications")
+		f.BoolVar(&c.LogpushAllowPrivate, "logpush-allow-private", c.LogpushAllowPrivate, "allow destinations, and targets of notifications, in private and link-local address ranges")
+		f.BoolVar(&c.LogpushAllowLoopback, "logpush-allow-loopback", c.LogpushAllowLoopback, "allow destinations, and targets of notifications, on this machine's loopback addresses")
+	}
+	if c.has(RoleRollback) || c.has(RoleAPI) { // the API sends test messages
+		c.SMTP.bind(f)
+		f.StringVar(&c.ConsoleURL, "console-url", c.ConsoleURL, "where people reach the API and its start page, such as https://tidegate.example.com, for links in notifications; else --api-addr")
+	}
+	if c.has(RoleLogpush) || c.has(RoleAPI) {
 		f.BoolVar(&c.LogpushGoogleAmbient, "logpush-google-ambient", c.LogpushGoogleAmbient, "let gs:// destinations without credentials write with this process's own (Application Default Credentials)")
 		f.StringSliceVar(&c.LogpushFileRoots, "logpush-file-roots", c.LogpushFileRoots, "folders that file:// destinations may write below")
 	}
@@ -327,6 +337,12 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if err := validURL("gateway-url", c.GatewayURL); err != nil {
+		return err
+	}
+	if err := validURL("console-url", c.ConsoleURL); err != nil {
+		return err
+	}
+	if err := c.SMTP.validate(); err != nil {
 		return err
 	}
 	for member, addr := range map[string]string{"api-addr": c.APIAddr, "gateway-addr": c.GatewayAddr, "gateway-tls-addr": c.GatewayTLSAddr, "ops-addr": c.OpsAddr} {

@@ -7,9 +7,9 @@ import (
 	"os"
 )
 
-// notify tells the service manager how this process is (sd_notify(3)), where it wants
+// sdNotify tells the service manager how this process is (sd_notify(3)), where it wants
 // to know.
-func notify(state string) error {
+func sdNotify(state string) error {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
 		return nil
@@ -29,7 +29,7 @@ func notify(state string) error {
 // does without the manager's ear rather than not at all.
 func (p *process) keepNotified(ctx context.Context) error {
 	tell := func(state string) {
-		if err := notify(state); err != nil {
+		if err := sdNotify(state); err != nil {
 			p.log.Warn("the service manager was not told", "error", err)
 		}
 	}

@@ -22,7 +22,7 @@ func serviceManager(t *testing.T) (stop func() string) {
 	return func() string {
 		t.Helper()
 		defer func() { _ = conn.Close() }()
-		if err := notify("end"); err != nil { // of the queue
+		if err := sdNotify("end"); err != nil { // of the queue
 			t.Fatal(err)
 		}
 		var told []string

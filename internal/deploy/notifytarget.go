@@ -29,14 +29,6 @@ var (
 	notifyOns   = []NotifyOn{OnRollback, OnPause, OnFail, OnError, OnPromote, OnDone}
 )
 
-// Wants reports whether the target is to be told of a kind of decision.
-func (n *NotifyTarget) Wants(on NotifyOn) bool {
-	if len(n.On) == 0 {
-		return on != OnPromote
-	}
-	return slices.Contains(n.On, on)
-}
-
 func (p *RollbackPolicy) checkNotify() error {
 	if n := len(p.Notify); n > notifyMax {
 		return badPolicy("notify", "has %d entries: at most %d are allowed", n, notifyMax)

@@ -37,6 +37,7 @@ var Layers = []Layer{
 	{"internal/telemetry", nil, whyFoundation},
 	{"internal/nowait", nil, whyFoundation},
 	{"internal/lines", nil, whyFoundation},
+	{"internal/signature", nil, whyFoundation},
 	{"internal/embedded", nil, "the embedded engines are addresses to everyone else; they know no part that uses them"},
 	{"internal/importrules", nil, whyFoundation},
 	{"pipeline/stream", nil, "it moves records, and must not know what is in them"},
@@ -47,6 +48,7 @@ var Layers = []Layer{
 
 	{"internal/gateway", []string{"internal/deploy", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyService},
 	{"internal/rollback", []string{"internal/deploy", "schema", "internal/errs"}, whyService},
+	{"internal/notify", []string{"internal/deploy", "internal/signature", "schema", "internal/errs"}, whyService},
 	{"internal/api", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyService},
 	{"internal/deletion", []string{"internal/logjob", "schema", "internal/errs"}, whyService},
 	{"pipeline/ingest", []string{"internal/logjob", "pipeline/stream", "schema", "internal/errs"}, whyService},
@@ -57,15 +59,15 @@ var Layers = []Layer{
 	{"internal/store", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
 	{"internal/runtime", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyAdapter},
 	{"internal/api/client", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
-	{"pipeline/logpush/sink", []string{"pipeline/logpush"}, "a destination takes a name and bytes, and answers with an error that logpush can classify"},
+	{"pipeline/logpush/sink", []string{"pipeline/logpush", "internal/signature"}, "a destination takes a name and bytes, and answers with an error that logpush can classify"},
 
 	{"internal/app", []string{
 		"schema", "internal/errs", "internal/deploy", "internal/logjob", "dashboards",
-		"internal/gateway", "internal/rollback", "internal/api", "internal/deletion", "pipeline",
+		"internal/gateway", "internal/rollback", "internal/notify", "internal/api", "internal/deletion", "pipeline",
 		"internal/clickhouse", "internal/store", "internal/runtime",
 	}, "it wires services to adapters by address; whether an address is embedded is decided above it"},
 	{"cmd", []string{"internal/app"}, "a main package reads flags and calls internal/app"},
-	{"cmd/tidegate", []string{"internal/app", "internal/embedded", "internal/api/client", "internal/deploy", "internal/logjob", "pipeline/logpush/signature", "pipeline/verify", "schema", "internal/errs"},
+	{"cmd/tidegate", []string{"internal/app", "internal/embedded", "internal/api/client", "internal/deploy", "internal/logjob", "internal/signature", "pipeline/verify", "schema", "internal/errs"},
 		"the all-in-one is every role on embedded addresses; its other commands are a client of the API, with the shapes that the client speaks in"},
 
 	{"test", []string{"*"}, "tests and the demo may look at anything"},
@@ -100,6 +102,7 @@ var Owners = []Owner{
 	{"modernc.org/sqlite", []string{"internal/store", "internal/runtime"}, "the control plane's SQL lives in internal/store; the storage of Durable Objects is SQLite"},
 	{"github.com/pressly/goose", []string{"internal/store", "internal/clickhouse"}, "a migration belongs to the store that reads the tables"},
 
+	{"github.com/wneessen/go-mail", []string{"internal/notify"}, "e-mail ends in one place"},
 	{"github.com/aws", []string{"pipeline/logpush/sink"}, "buckets end in a sink"},
 	{"gocloud.dev", []string{"pipeline/logpush/sink"}, "buckets end in a sink"},
 

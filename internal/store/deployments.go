@@ -108,6 +108,9 @@ func (t *tx) deploy(ctx context.Context, accountID, script string, lastDeploymen
 		lastDeployment+1, accountID, script); err != nil {
 		return d, err
 	}
+	if err := t.endAlerts(ctx, accountID, script); err != nil {
+		return d, err
+	}
 	var before any
 	if current != nil {
 		before = current

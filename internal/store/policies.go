@@ -27,10 +27,7 @@ func (s *Store) Policy(ctx context.Context, accountID, scriptName string) (deplo
 		if err := known(ctx, t, accountID, scriptName); err != nil {
 			return err
 		}
-		if p, err = policy(ctx, t, accountID, scriptName); err != nil || p != nil {
-			return err
-		}
-		if p, err = policy(ctx, t, accountID, accountDefault); err != nil || p != nil {
+		if p, err = followed(ctx, t, accountID, scriptName); err != nil || p != nil {
 			return err
 		}
 		if scriptName == accountDefault {
@@ -78,6 +75,15 @@ func sourceOf(script string) deploy.PolicySource {
 		return deploy.PolicyOfAccount
 	}
 	return deploy.PolicyOfScript
+}
+
+// followed returns the policy that a script follows, nil if there is none.
+func followed(ctx context.Context, q querier, accountID, script string) (*deploy.PolicyRevision, error) {
+	p, err := policy(ctx, q, accountID, script)
+	if err != nil || p != nil {
+		return p, err
+	}
+	return policy(ctx, q, accountID, accountDefault)
 }
 
 // policy returns a script's own policy, or the account's default, nil if there is none.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
@@ -129,6 +130,11 @@ func (s *Store) ControlRamp(ctx context.Context, accountID, script, action strin
 		if err := t.saveRamp(ctx, accountID, script, &after); err != nil {
 			return err
 		}
+		if after.LastChange.Action != deploy.RampPause { // a person has dealt with what alerts told of
+			if err := t.endAlerts(ctx, accountID, script); err != nil {
+				return err
+			}
+		}
 		if err := t.audit(ctx, accountID, "ramp."+after.LastChange.Action, script, before, after); err != nil || !skips {
 			return err
 		}
@@ -201,9 +207,11 @@ func (t *tx) recordDecision(ctx context.Context, accountID, script string, d dep
 // than ifCurrent serves, or a person has held the ramp meanwhile, nothing happens
 // and the error is a conflict. Any version that exists may be put back: a script
 // with many uploads and few deployments may have last served one that is older than
-// the newest 100.
+// the newest 100. The targets of the policy that holds are told of the decision, and of
+// a ramp that is done without one.
 func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, r *deploy.Ramp, decision *deploy.RollbackDecision) error {
-	return s.write(ctx, "apply decision about "+script, func(t *tx) error {
+	var dropped []deploy.NotifyType
+	err := s.write(ctx, "apply decision about "+script, func(t *tx) error {
 		_, lastDeployment, err := t.lockScript(ctx, accountID, script)
 		if err != nil {
 			return err
@@ -212,12 +220,17 @@ func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent 
 		if err != nil {
 			return err
 		}
+		news := decision
 		if r != nil {
-			if err := t.checkNotHeld(ctx, accountID, script, ifCurrent, d, r); err != nil {
+			before, err := t.checkNotHeld(ctx, accountID, script, ifCurrent, d, r)
+			if err != nil {
 				return err
 			}
 			if err := t.saveRamp(ctx, accountID, script, r); err != nil {
 				return err
+			}
+			if news == nil && r.State == deploy.RampDone && (before == nil || before.State != deploy.RampDone || before.DeploymentID != r.DeploymentID) {
+				news = rampDone(r, ifCurrent, t.now)
 			}
 		}
 		if decision != nil {
@@ -225,36 +238,56 @@ func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent 
 				return err
 			}
 		}
+		if d != nil {
+			if _, err := t.checkSplits(ctx, accountID, script, d.Versions); err != nil {
+				return err
+			}
+			if err := t.checkObjects(ctx, accountID, script, d.Versions); err != nil {
+				return err
+			}
+			if _, err := t.deploy(ctx, accountID, script, lastDeployment, current, *d); err != nil {
+				return err
+			}
+		}
+		if news != nil { // after the deployment, which ends alerts about those before
+			if dropped, err = t.tell(ctx, accountID, script, news, r != nil && r.State == deploy.RampDone); err != nil {
+				return err
+			}
+		}
 		if d == nil {
 			return nil
 		}
-		if _, err := t.checkSplits(ctx, accountID, script, d.Versions); err != nil {
-			return err
-		}
-		if err := t.checkObjects(ctx, accountID, script, d.Versions); err != nil {
-			return err
-		}
-		if _, err := t.deploy(ctx, accountID, script, lastDeployment, current, *d); err != nil {
-			return err
-		}
 		return t.publish(ctx)
 	})
+	if err == nil {
+		s.countDropped(ctx, dropped)
+	}
+	return err
+}
+
+// rampDone is a decision to tell of a ramp that is done without one.
+func rampDone(r *deploy.Ramp, current string, now time.Time) *deploy.RollbackDecision {
+	return &deploy.RollbackDecision{
+		At: now, Verdict: deploy.VerdictPass, FromDeployment: current, VersionID: r.VersionID, BaselineVersionID: r.BaselineVersionID,
+		Sentence: "the ramp reached its last step",
+	}
 }
 
 // checkNotHeld refuses any change of a ramp that a person paused or aborted since
 // it was read, to its last step too. Only the end of a ramp by a rollback passes:
-// to hold a ramp is not to keep a version that fails.
-func (t *tx) checkNotHeld(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, r *deploy.Ramp) error {
+// to hold a ramp is not to keep a version that fails. It returns the stored ramp, nil
+// if there is none.
+func (t *tx) checkNotHeld(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, r *deploy.Ramp) (*deploy.Ramp, error) {
 	stored, err := ramp(ctx, t, accountID, script)
 	if err != nil || stored == nil || stored.DeploymentID != ifCurrent {
-		return err
+		return stored, err
 	}
 	held := stored.State == deploy.RampPaused || stored.State == deploy.RampAborted
 	rollsBack := d != nil && r.State == deploy.RampAborted
 	if held && !rollsBack {
-		return errs.New(errs.Conflict, 0, "the ramp of %s is %s by now: read it again", script, stored.State)
+		return nil, errs.New(errs.Conflict, 0, "the ramp of %s is %s by now: read it again", script, stored.State)
 	}
-	return nil
+	return stored, nil
 }
 
 // Watched returns every script that follows an enabled policy and has been deployed,

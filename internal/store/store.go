@@ -25,6 +25,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+	"go.opentelemetry.io/otel/metric"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"tidegate/schema/control"
@@ -57,6 +58,8 @@ type Store struct {
 	watch  *watch
 	cache  snapshotCache
 	wait   time.Duration
+	// dropped counts messages that the outbox had no room for.
+	dropped metric.Int64Counter
 }
 
 // Open connects to databaseURL, which is postgres://..., sqlite:///path or the
@@ -73,6 +76,10 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 	}
 	if s.wait == 0 {
 		s.wait = snapshotWaitDefault
+	}
+	var err error
+	if s.dropped, err = newDropped(); err != nil {
+		return nil, fmt.Errorf("declare the store's metrics: %w", err)
 	}
 	open := s.openSQLite
 	if strings.HasPrefix(databaseURL, "postgres://") || strings.HasPrefix(databaseURL, "postgresql://") {

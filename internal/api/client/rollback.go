@@ -89,6 +89,39 @@ func (c *Client) ControlRamp(ctx context.Context, accountID, script, action stri
 	return send[deploy.Ramp](ctx, c, http.MethodPost, policyPath(accountID, script, "ramp"), map[string]string{"action": action})
 }
 
+// Notification is a message about a decision, and what became of it.
+type Notification struct {
+	ID         string                   `json:"id"`
+	Type       deploy.NotifyOn          `json:"type"`
+	DecisionID string                   `json:"decision_id"`
+	Sentence   string                   `json:"sentence"`
+	Target     NotificationTarget       `json:"target"`
+	State      deploy.NotificationState `json:"state"`
+	Attempts   int                      `json:"attempts"`
+	CreatedOn  time.Time                `json:"created_on"`
+	TriedOn    *time.Time               `json:"tried_on"`    // nil: not yet
+	NextTryOn  *time.Time               `json:"next_try_on"` // nil: it does not wait
+	EndedOn    *time.Time               `json:"ended_on"`    // nil: no alert, or one that lasts
+	LastError  *string                  `json:"last_error"`  // nil: none
+}
+
+// NotificationTarget names a target, without its secrets.
+type NotificationTarget struct {
+	Type deploy.NotifyType `json:"type"`
+	Name string            `json:"name"`
+}
+
+// Notifications returns the newest messages about a script, newest first.
+func (c *Client) Notifications(ctx context.Context, accountID, script string) ([]Notification, error) {
+	return get[[]Notification](ctx, c, scriptPath(accountID, script, "rollback-notifications"))
+}
+
+// TestNotify sends a test message to each target of the script's policy, and returns
+// what came of it.
+func (c *Client) TestNotify(ctx context.Context, accountID, script string) ([]deploy.NotifyResult, error) {
+	return send[[]deploy.NotifyResult](ctx, c, http.MethodPost, scriptPath(accountID, script, "rollback-policy", "notify-test"), nil)
+}
+
 // Metrics is what the versions of a script did in a range of time.
 type Metrics struct {
 	Since       time.Time `json:"since"`

@@ -12,7 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"tidegate/pipeline/logpush"
-	"tidegate/pipeline/logpush/signature"
+	"tidegate/internal/signature"
 )
 
 // Parameters of an HTTP destination that are not sent.

@@ -16,7 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"tidegate/pipeline/logpush"
-	"tidegate/pipeline/logpush/signature"
+	"tidegate/internal/signature"
 	"tidegate/pipeline/logpush/sink/sinktest"
 )
 

@@ -13,7 +13,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"tidegate/pipeline/logpush"
-	"tidegate/pipeline/logpush/signature"
+	"tidegate/internal/signature"
 	"tidegate/pipeline/logpush/sink/egress"
 )
 

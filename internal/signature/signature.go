@@ -1,4 +1,4 @@
-// Package signature proves to a receiver that a batch comes from whoever knows a
+// Package signature proves to a receiver that a body comes from whoever knows a
 // secret, and when it was sent.
 //
 // The header Tidegate-Signature is "t=<unix seconds>,v1=<hex>", where <hex> is the
