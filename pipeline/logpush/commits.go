@@ -75,7 +75,7 @@ func (c *commits) store(ctx context.Context, next *commit) error {
 		return c.failure
 	}
 	if err := c.partition.Commit(ctx, next.offset, next.metadata); err != nil {
-		c.failure = fmt.Errorf("commit offset %d of partition %d: %w", next.offset, c.partition.ID(), err)
+		c.failure = fmt.Errorf("store how far a job is delivered: %w", err)
 		close(c.broken)
 		return c.failure
 	}
