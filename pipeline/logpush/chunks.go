@@ -152,8 +152,8 @@ func (c *chunks) takeOff(at spot, ahead bool) *flight {
 	return f
 }
 
-// readAhead begins to fetch what follows an answer that was full, so that it is there
-// when the answer is through. It does so while few others load.
+// readAhead begins to fetch what follows an answer that was full and is half through, so
+// that it is there when the rest is. It does so while few others load.
 func (c *chunks) readAhead(at spot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -291,8 +291,8 @@ func (c *chunks) put(k *chunk) {
 
 // decode is called once for a chunk, by its first reader.
 func (c *chunks) decode(k *chunk) {
-	if k.batches.More {
-		defer c.readAhead(spot{k.partition, k.next})
+	if at := k.batches.Ahead; at > 0 {
+		c.readAhead(spot{k.partition, at})
 	}
 	k.arena = c.arena()
 	k.records, k.bad = k.arena.split(&k.batches)

@@ -51,8 +51,8 @@ func newSettings(j logjob.Job, sinks Sinks, c Config) (*settings, error) {
 }
 
 // delivery sends one partition's records for one job. It belongs to one goroutine,
-// which looks at records, builds windows and commits; uploads have their own and
-// tell it when they end.
+// which looks at records, builds windows and says what to commit; uploads have their
+// own and tell it when they end.
 type delivery struct {
 	*settings
 	partition stream.Partition
@@ -77,7 +77,8 @@ type delivery struct {
 	rebuild   []plan    // of uploads that were begun and have to be repeated
 	uploads   []*upload // in the order of their offsets, from the lowest that is not finished
 	ended     chan *upload
-	committed int64
+	commits   *commits
+	committed int64     // or about to be
 	began     *int64    // see mark
 	idleSince time.Time // when the position was committed last
 	newest    time.Time // of the records seen in the partition; see mark
@@ -96,7 +97,8 @@ func newDelivery(stopping context.Context, s *settings, p stream.Partition, with
 		settings: s, partition: p, shared: with, stopping: stopping, health: h, metrics: m, log: log,
 		logged: throttle{every: logInterval},
 		facts:  newFacts(s.job.DestinationConf, s.traits), window: newWindow(s),
-		ended: make(chan *upload, s.parallel),
+		ended:   make(chan *upload, s.parallel),
+		commits: newCommits(p, func(offset int64) { m.ledger.at(p.ID(), offset) }),
 		uploader: &uploader{
 			settings: s, partition: p.ID(), stopping: stopping, health: h, metrics: m, log: log,
 			logged: throttle{every: logInterval},
@@ -117,6 +119,7 @@ func (d *delivery) run(ctx context.Context) error {
 		for _, u := range d.uploads { // their memory is ours
 			<-u.over
 		}
+		d.commits.running.Wait()
 		d.holding.close()
 	}()
 	err := d.begin(ctx)
@@ -149,9 +152,7 @@ func (d *delivery) begin(ctx context.Context) error {
 		// Commit at once: what retention takes from here on is a loss to be told.
 		began := offset
 		d.position, d.began = offset, &began
-		if err := d.commit(ctx); err != nil {
-			return err
-		}
+		d.commit(ctx)
 	}
 	d.position, d.committed, d.idleSince = offset, offset, time.Now()
 	d.metrics.ledger.at(d.partition.ID(), offset)
@@ -227,6 +228,8 @@ func (d *delivery) wait(ctx context.Context) error {
 		return ctx.Err()
 	case <-d.stopping.Done():
 		return nil
+	case <-d.commits.broken:
+		return d.commits.failure
 	case u := <-d.ended:
 		return d.landed(ctx, u)
 	case <-ready:
@@ -257,7 +260,7 @@ func (d *delivery) idle(ctx context.Context) error {
 	}
 	d.idleSince = time.Now()
 	if d.position > d.committed {
-		return d.commit(ctx)
+		d.commit(ctx)
 	}
 	return nil
 }
@@ -287,6 +290,8 @@ func (d *delivery) finish(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-d.commits.broken:
+			return d.commits.failure
 		case u := <-d.ended:
 			if err := d.landed(ctx, u); err != nil {
 				return err
@@ -294,7 +299,7 @@ func (d *delivery) finish(ctx context.Context) error {
 		}
 	}
 	if len(d.uploads) == 0 && complete && d.position > d.committed {
-		return d.commit(ctx)
+		d.commit(ctx)
 	}
-	return nil
+	return d.commits.wait(ctx)
 }

@@ -35,6 +35,8 @@ type memory struct {
 	ok        bool
 	refuse    error                // of commits
 	fetching  func(position int64) // called before each fetch; may be nil
+	storing   func()               // called before each commit; may be nil
+	fetched   int64                // where the farthest fetch began
 	grown     chan struct{}
 }
 
@@ -76,6 +78,13 @@ func (m *memory) offset() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.committed
+}
+
+// asked returns where the farthest fetch began.
+func (m *memory) asked() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.fetched
 }
 
 // event is an event whose WallTimeMs is its number.
@@ -145,6 +154,7 @@ func (m *memory) Fetch(ctx context.Context, _ int, offset int64, wait bool) ([]s
 	for {
 		m.mu.Lock()
 		grown, first, next := m.grown, m.first, m.next
+		m.fetched = max(m.fetched, offset)
 		var found []stream.Record
 		if first <= offset && offset < next {
 			// An odd size, so that answers cross the borders of batches.
@@ -167,6 +177,9 @@ func (m *memory) Fetch(ctx context.Context, _ int, offset int64, wait bool) ([]s
 }
 
 func (r *reader) Commit(ctx context.Context, offset int64, metadata string) error {
+	if r.storing != nil {
+		r.storing()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if ctx.Err() != nil {

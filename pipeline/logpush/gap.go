@@ -34,7 +34,8 @@ func (d *delivery) resume(ctx context.Context, plans []plan) error {
 	d.lost(ctx, droppedTruncated, end-next, fmt.Sprintf(
 		"lost up to %d records of partition %d, offsets %d to %d: a broker lost the end of the partition, and they may not have been delivered before",
 		end-next, d.partition.ID(), next, end-1))
-	return d.commit(ctx) // counted: not to be counted again
+	d.commit(ctx) // counted: not to be counted again
+	return nil
 }
 
 // repeat makes the delivery rebuild the windows of plans that are not done. Those
@@ -85,7 +86,8 @@ func (d *delivery) skip(ctx context.Context) error {
 	if len(d.rebuild) > 0 || !d.window.Empty() {
 		return nil // the commit behind the window comes soon
 	}
-	return d.commit(ctx) // counted: not to be counted again
+	d.commit(ctx) // counted: not to be counted again
+	return nil
 }
 
 // pass goes on behind a batch that cannot be decoded, now or ever, and says so: at it,

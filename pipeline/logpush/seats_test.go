@@ -147,7 +147,7 @@ func (s *shop) FetchBatches(ctx context.Context, _ int, offset int64, wait bool)
 	s.mu.Unlock()
 	if offset < end {
 		b := stream.BatchesOf([]stream.Record{{Offset: offset, Account: account, Value: event("ok", int(offset))}})
-		b.More = true
+		b.Ahead = b.Next
 		return []stream.Batches{b}, nil
 	}
 	if !wait {

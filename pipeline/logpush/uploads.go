@@ -3,7 +3,6 @@ package logpush
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -39,8 +38,8 @@ func (d *delivery) underWay() (n int) {
 	return n
 }
 
-// upload sends the window and begins the next one. Its plan is committed first,
-// unless it is one that the window was rebuilt from.
+// upload sends the window, once its plan is committed, and begins the next one. A plan
+// that the window was rebuilt from is committed already.
 func (d *delivery) upload(ctx context.Context) error {
 	window := d.window
 	d.closing = false
@@ -57,25 +56,28 @@ func (d *delivery) upload(ctx context.Context) error {
 	}
 	u.held, d.window = window.held, window.next()
 	d.uploads = append(d.uploads, u)
+	var planned *commit // nil: it is stored
 	if !repeat {
-		if err := d.commit(ctx); err != nil {
-			close(u.over)
-			u.gone = true
-			return err
-		}
+		planned = d.commit(ctx)
 	}
 	d.passDone()
 	d.holding.set(d.held())
 	go func() {
 		defer close(u.over)
-		u.err = d.deliver(ctx, objects)
+		u.err = d.deliver(ctx, planned, objects)
 		d.ended <- u
 	}()
 	return nil
 }
 
-// deliver returns nil once all objects of a window are dealt with.
-func (d *delivery) deliver(ctx context.Context, objects []*sealed) error {
+// deliver returns nil once all objects of a window are dealt with. Nothing is sent
+// before its plan is stored.
+func (d *delivery) deliver(ctx context.Context, planned *commit, objects []*sealed) error {
+	if planned != nil {
+		if err := planned.wait(ctx); err != nil {
+			return err
+		}
+	}
 	for _, s := range objects { // none, where retention left nothing to rebuild
 		if err := d.uploader.deliver(ctx, s); err != nil {
 			return err
@@ -99,11 +101,13 @@ func (d *delivery) landed(ctx context.Context, u *upload) error {
 	for len(d.uploads) > 0 && d.uploads[0].plan.Done {
 		d.uploads = d.uploads[1:]
 	}
-	return d.commit(ctx)
+	d.commit(ctx)
+	return nil
 }
 
-// commit stores where the next window begins, and the plans of those under way.
-func (d *delivery) commit(ctx context.Context) error {
+// commit has stored where the next window begins, and the plans of those under way,
+// and does not wait for it.
+func (d *delivery) commit(ctx context.Context) *commit {
 	m := mark{EnabledAt: d.job.EnabledAt.UnixMicro(), Began: d.began}
 	if !d.newest.IsZero() {
 		m.Newest = d.newest.UnixMilli()
@@ -120,10 +124,6 @@ func (d *delivery) commit(ctx context.Context) error {
 	case !d.window.Empty():
 		offset = d.window.begin
 	}
-	if err := d.partition.Commit(ctx, offset, m.String()); err != nil {
-		return fmt.Errorf("commit offset %d of partition %d for job %d: %w", offset, d.partition.ID(), d.job.ID, err)
-	}
 	d.committed, d.idleSince = offset, time.Now()
-	d.metrics.ledger.at(d.partition.ID(), offset)
-	return nil
+	return d.commits.begin(ctx, offset, m.String())
 }

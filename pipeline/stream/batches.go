@@ -16,9 +16,10 @@ type Batches struct {
 	// From First on to Next they are all that the partition has. First is at most the
 	// offset that was asked for, if they are the first of an answer.
 	First, Next int64
-	// More tells that the answer was about as long as one may be, and these are the
-	// last of it: more is likely to be there already.
-	More bool
+	// Ahead is the offset behind an answer that was about as long as one may be, if
+	// these are in the middle of it: more is likely to be there already, and wanted soon.
+	// Of all others it is 0.
+	Ahead int64
 
 	data    []byte
 	records []Record // instead of data
@@ -115,7 +116,7 @@ func cut(data []byte, first int64) (pieces []Batches, next int64, err error) {
 	}
 	end()
 	if n := len(pieces); n > 0 && answer >= fetchBytesMax/2 {
-		pieces[n-1].More = true
+		pieces[(n-1)/2].Ahead = next
 	}
 	return pieces, next, nil
 }

@@ -208,21 +208,26 @@ func TestCut(t *testing.T) {
 	f("each as large as a piece", data, 0, 300, span{0, 100}, span{100, 200}, span{200, 300})
 }
 
-// An answer that is about as long as one may be says that there is more behind it.
-func TestCutTellsOfMore(t *testing.T) {
+// An answer that is about as long as one may be says in its middle that there is more
+// behind it.
+func TestCutTellsWhereToReadAhead(t *testing.T) {
 	one := theirBatch(t, compress.None, []event{{value: make([]byte, 100_000)}})[4:]
 	var data []byte
 	for i := int64(0); len(data) < fetchBytesMax/2; i++ {
 		binary.BigEndian.PutUint64(one, uint64(i))
 		data = append(data, one...)
 	}
-	pieces, _, err := cut(data, 0)
+	pieces, next, err := cut(data, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, p := range pieces {
-		if last := i == len(pieces)-1; p.More != last {
-			t.Errorf("piece %d of %d: more is %v", i, len(pieces), p.More)
+		want := int64(0)
+		if i == (len(pieces)-1)/2 {
+			want = next
+		}
+		if p.Ahead != want {
+			t.Errorf("piece %d of %d: ahead is %d, want %d", i, len(pieces), p.Ahead, want)
 		}
 	}
 }

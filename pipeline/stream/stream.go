@@ -66,13 +66,13 @@ type Partition interface {
 	// a commit are absent. It asks once.
 	Marks(ctx context.Context) (map[int]string, error)
 	// FetchBatches is Fetch for those who decode later. Batches may turn out to have no
-	// record, and the first may begin with records before the position. It may run while
-	// another goroutine calls Commit.
+	// record, and the first may begin with records before the position.
 	FetchBatches(ctx context.Context) ([]Batches, error)
 	// Commit stores offset as the next one to read, with metadata (at most 4 kB).
 	// A refusal is ErrFenced, and so is a lost answer: the member joins the group anew
 	// then, because a commit that a broker carries out late would undo later ones. After
-	// an error the commit may or may not be stored.
+	// an error the commit may or may not be stored. One other goroutine may call it, also
+	// while other methods than Committed run.
 	Commit(ctx context.Context, offset int64, metadata string) error
 }
 
