@@ -200,7 +200,8 @@ func (p *Producer) EmitHeaders(account string, headers []Header, value []byte) {
 	size := e.size()
 	// One lock, under which the event is copied to its place in the batch: at 50,000 calls a
 	// second it is free almost always. The collector is woken twice a batch, where a
-	// channel would cost it a receive per event, and there is nothing to collect as garbage.
+	// channel would cost it a receive per event. One call in 90 compresses a piece, for some
+	// 20 µs, without the lock.
 	p.mu.Lock()
 	p.eventsIn++
 	p.bytesIn += uint64(len(value))
@@ -219,7 +220,7 @@ func (p *Producer) EmitHeaders(account string, headers []Header, value []byte) {
 		return
 	}
 	before := p.pendingBytes
-	p.batchForLocked(size).add(&e, size, p.cfg.Schema)
+	piece := p.batchForLocked(size).add(&e, size, p.cfg.Schema)
 	p.pendingCount++
 	p.pendingBytes += size
 	p.queueEvents++
@@ -228,6 +229,9 @@ func (p *Producer) EmitHeaders(account string, headers []Header, value []byte) {
 	full := p.pendingCount == p.cfg.BatchEventsMax ||
 		before < p.cfg.BatchBytesMax && p.pendingBytes >= p.cfg.BatchBytesMax
 	p.mu.Unlock()
+	if piece != nil {
+		piece.compress()
+	}
 	if first {
 		token(p.wake)
 	}
@@ -243,7 +247,7 @@ func (p *Producer) batchForLocked(size int) *records {
 			return r
 		}
 	}
-	r := newRecords()
+	r := &records{}
 	p.pending = append(p.pending, r)
 	return r
 }
