@@ -55,9 +55,9 @@ func (p *piece) compress() {
 	n := len(s2.EncodeSnappy(block[snappyLengthBytes:], p.text))
 	binary.BigEndian.PutUint32(block, uint32(n))
 	p.data = slices.Clone(block[:snappyLengthBytes+n]) // no larger than it must be, since it may wait
-	if len(p.text) <= pieceBytes {
+	if text := p.text; len(text) <= pieceBytes {
 		blocks.Put(&block)
-		texts.Put(&p.text)
+		texts.Put(&text)
 	}
 	p.text = nil
 }
