@@ -79,6 +79,9 @@ func appendEscaped(b []byte, c byte) []byte {
 // appendMember appends a literal prefix that ends in the member's name and colon, then s.
 func appendMember(b []byte, prefix, s string) []byte {
 	b = append(b, prefix...)
+	if s == "" {
+		return append(b, '"', '"')
+	}
 	return AppendString(b, s)
 }
 
