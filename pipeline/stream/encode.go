@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"sync"
+	"sync/atomic"
 
 	"github.com/segmentio/kafka-go/protocol"
 )
@@ -37,6 +38,7 @@ type records struct {
 	pieces        []*piece
 	text          []byte         // of the piece that comes after them
 	working       sync.WaitGroup // those who compress pieces
+	saved         atomic.Int64   // bytes, by compressing pieces
 	events        int
 	size          int   // of the events, as event.size has it
 	firstMS, last int64 // times of the first event, and of the latest one
@@ -61,9 +63,12 @@ func (r *records) add(e *event, size int, schema string) (full *piece) {
 	return full
 }
 
+// sent returns at least as many bytes as would be sent of r.
+func (r *records) sent() int { return r.size - int(r.saved.Load()) }
+
 // cut ends the piece that is being filled.
 func (r *records) cut() *piece {
-	p := &piece{text: r.text, working: &r.working}
+	p := &piece{text: r.text, of: r}
 	r.working.Add(1)
 	r.pieces, r.text = append(r.pieces, p), nil
 	return p

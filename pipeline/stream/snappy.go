@@ -30,9 +30,9 @@ const pieceBytes = 64 << 10
 
 // piece is a part of a batch, of whole records.
 type piece struct {
-	text    []byte // until it is compressed
-	data    []byte // its length and its block, afterwards
-	working *sync.WaitGroup
+	text []byte // until it is compressed
+	data []byte // its length and its block, afterwards
+	of   *records
 }
 
 // Memory that pieces were written in, and compressed to, to be used again.
@@ -47,7 +47,7 @@ func newText() []byte { return (*texts.Get().(*[]byte))[:0] }
 
 // compress settles p, once.
 func (p *piece) compress() {
-	defer p.working.Done()
+	defer p.of.working.Done()
 	block := *blocks.Get().(*[]byte)
 	if n := snappyLengthBytes + s2.MaxEncodedLen(len(p.text)); n > len(block) {
 		block = make([]byte, n) // for a single event that is larger than a piece
@@ -55,6 +55,7 @@ func (p *piece) compress() {
 	n := len(s2.EncodeSnappy(block[snappyLengthBytes:], p.text))
 	binary.BigEndian.PutUint32(block, uint32(n))
 	p.data = slices.Clone(block[:snappyLengthBytes+n]) // no larger than it must be, since it may wait
+	p.of.saved.Add(int64(len(p.text) - len(p.data)))
 	if text := p.text; len(text) <= pieceBytes {
 		blocks.Put(&block)
 		texts.Put(&text)
