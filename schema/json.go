@@ -45,28 +45,23 @@ func AppendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// plainBytes returns how many bytes, in words of eight, s begins with that are themselves
-// in a JSON string; the last word may overlap the one before it.
+// plainBytes returns how many bytes, in words of eight, s begins with that are themselves in a
+// JSON string. The last word may overlap the one before it. Subtracting sets the top bit of
+// a byte that is smaller, or 0; those that had it set before are masked.
 func plainBytes(s string) (n int) {
-	for ; n+8 <= len(s); n += 8 {
-		if !plainWord(s[n : n+8]) {
-			return n
+	const each, top = 0x0101010101010101, 0x8080808080808080
+	for n < len(s) && len(s) >= 8 {
+		at := min(n, len(s)-8)
+		w := s[at : at+8]
+		x := uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 |
+			uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
+		quote, escape := x^each*'"', x^each*'\\' // are 0 where there was one
+		if ((x-each*' ')|(quote-each)&^quote|(escape-each)&^escape|x)&top != 0 {
+			break
 		}
-	}
-	if n > 0 && plainWord(s[len(s)-8:]) {
-		return len(s)
+		n = at + 8
 	}
 	return n
-}
-
-// plainWord tells it of eight bytes. Subtracting sets the top bit of a byte that is
-// smaller, or 0; those that had it set before are masked.
-func plainWord(w string) bool {
-	const each, top = 0x0101010101010101, 0x8080808080808080
-	x := uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 |
-		uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
-	quote, escape := x^each*'"', x^each*'\\' // are 0 where there was one
-	return ((x-each*' ')|(quote-each)&^quote|(escape-each)&^escape|x)&top == 0
 }
 
 func appendEscaped(b []byte, c byte) []byte {
