@@ -25,7 +25,7 @@ type Batches struct {
 }
 
 // piecesBytes is where Batches end. One batch of a busy producer is more, and comes to
-// a megabyte decoded, about what a processor has in its own cache; of an idle producer's
+// some megabytes decoded; of an idle producer's
 // small batches there are many in one.
 const piecesBytes = 32 << 10
 

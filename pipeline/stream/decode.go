@@ -17,7 +17,7 @@ import (
 
 const (
 	// batchTextMax bounds a decompressed batch, and batchRecordsMax what is made of one.
-	// Producers' batches are of a megabyte.
+	// Producers' batches are of some megabytes.
 	batchTextMax    = 128 << 20
 	batchRecordsMax = 1 << 20
 

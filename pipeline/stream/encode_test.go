@@ -54,7 +54,7 @@ func TestEncodeWritesWhatTheLibraryDoes(t *testing.T) {
 			t.Errorf("attributes %d, want %d", a, protocol.Snappy)
 		}
 		z := compress.Snappy.Codec().NewReader(bytes.NewReader(b[batchHeaderBytes:]))
-		defer z.Close() //nolint:errcheck // it only gives memory back
+		defer z.Close()
 		records, err := io.ReadAll(z)
 		if err != nil {
 			t.Fatal(err)
