@@ -204,16 +204,17 @@ func DecodeEvent(value []byte, e *TraceEvent) error {
 // AppendJSON appends e as one JSON object. Event must hold valid JSON or be
 // empty; lists are never null, so that a consumer can index without a check. An
 // element of a log message that is no valid JSON is written as a string.
-func (e *TraceEvent) AppendJSON(b []byte) []byte {
-	b = append(b, '{')
-	if e.CPUTimeMs != nil {
-		b = append(b, `"CPUTimeMs":`...)
-		b = appendInt(b, *e.CPUTimeMs)
-		b = append(b, ',')
+func (e *TraceEvent) AppendJSON(b []byte) []byte { return e.AppendJSONOf(b, nil) }
+
+// AppendJSONOf is AppendJSON for whoever has at hand what AppendScript makes of the
+// event's script; it is made anew if it is empty.
+func (e *TraceEvent) AppendJSONOf(b, script []byte) []byte {
+	if e.CPUTimeMs == nil && e.DispatchNamespace == "" && e.Entrypoint == "" {
+		// Fast path - as nearly all events of origins begin.
+		b = append(b, `{"DispatchNamespace":"","Entrypoint":"","Event":`...)
+	} else {
+		b = e.appendBegin(b)
 	}
-	b = appendMember(b, `"DispatchNamespace":`, e.DispatchNamespace)
-	b = appendMember(b, `,"Entrypoint":`, e.Entrypoint)
-	b = append(b, `,"Event":`...)
 	if len(e.Event) == 0 {
 		b = append(b, `{}`...)
 	} else {
@@ -221,19 +222,17 @@ func (e *TraceEvent) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"EventTimestampMs":`...)
 	b = appendInt(b, e.EventTimestampMs)
-	b = appendMember(b, `,"EventType":`, e.EventType)
-	b = append(b, `,"Exceptions":`...)
-	b = appendList(b, e.Exceptions, appendException)
-	b = append(b, `,"Logs":`...)
-	b = appendList(b, e.Logs, appendLog)
-	b = appendMember(b, `,"Outcome":`, e.Outcome)
-	b = appendMember(b, `,"ScriptName":`, e.ScriptName)
-	b = append(b, `,"ScriptTags":`...)
-	b = appendList(b, e.ScriptTags, AppendString)
-	b = appendMember(b, `,"ScriptVersion":{"id":`, e.ScriptVersion.ID)
-	b = appendMember(b, `,"message":`, e.ScriptVersion.Message)
-	b = appendMember(b, `,"tag":`, e.ScriptVersion.Tag)
-	b = append(b, '}')
+	if e.EventType == "fetch" && e.Outcome == OutcomeOK && len(e.Exceptions) == 0 && len(e.Logs) == 0 {
+		// Fast path - and as they go on.
+		b = append(b, `,"EventType":"fetch","Exceptions":[],"Logs":[],"Outcome":"ok"`...)
+	} else {
+		b = e.appendCourse(b)
+	}
+	if len(script) > 0 {
+		b = append(b, script...)
+	} else {
+		b = AppendScript(b, e.ScriptName, e.ScriptTags, e.ScriptVersion)
+	}
 	if e.WallTimeMs != nil {
 		b = append(b, `,"WallTimeMs":`...)
 		b = appendInt(b, *e.WallTimeMs)
@@ -250,6 +249,41 @@ func (e *TraceEvent) AppendJSON(b []byte) []byte {
 	}
 	b = appendSampledOut(b, e.Gateway.SampledOut)
 	b = appendMember(b, gatewayEnd, e.ErrorKind)
+	return append(b, '}')
+}
+
+// appendBegin appends what comes before the value of Event.
+func (e *TraceEvent) appendBegin(b []byte) []byte {
+	b = append(b, '{')
+	if e.CPUTimeMs != nil {
+		b = append(b, `"CPUTimeMs":`...)
+		b = appendInt(b, *e.CPUTimeMs)
+		b = append(b, ',')
+	}
+	b = appendMember(b, `"DispatchNamespace":`, e.DispatchNamespace)
+	b = appendMember(b, `,"Entrypoint":`, e.Entrypoint)
+	return append(b, `,"Event":`...)
+}
+
+// appendCourse appends how the invocation went.
+func (e *TraceEvent) appendCourse(b []byte) []byte {
+	b = appendMember(b, `,"EventType":`, e.EventType)
+	b = append(b, `,"Exceptions":`...)
+	b = appendList(b, e.Exceptions, appendException)
+	b = append(b, `,"Logs":`...)
+	b = appendList(b, e.Logs, appendLog)
+	return appendMember(b, `,"Outcome":`, e.Outcome)
+}
+
+// AppendScript appends the members that all events of one script and version have in
+// common, the comma before them included.
+func AppendScript(b []byte, name string, tags []string, v ScriptVersion) []byte {
+	b = appendMember(b, `,"ScriptName":`, name)
+	b = append(b, `,"ScriptTags":`...)
+	b = appendList(b, tags, AppendString)
+	b = appendMember(b, `,"ScriptVersion":{"id":`, v.ID)
+	b = appendMember(b, `,"message":`, v.Message)
+	b = appendMember(b, `,"tag":`, v.Tag)
 	return append(b, '}')
 }
 

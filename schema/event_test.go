@@ -1,7 +1,9 @@
 package schema_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -75,6 +77,37 @@ func FuzzWithSampledOut(f *testing.F) {
 		}
 		if len(got) != cap(got) {
 			t.Fatalf("an event of %d bytes holds on to %d", len(got), cap(got))
+		}
+	})
+}
+
+// What events of a version have in common may be at hand, and most begin and go on alike:
+// they are written as all others are.
+func FuzzAppendJSONOf(f *testing.F) {
+	f.Add("shop", "team:web", "v1", "", "fetch", schema.OutcomeOK, "")
+	f.Add("s\"", "\n", "\xff", "entry", "scheduled", schema.OutcomeException, "x")
+	f.Add("", "", "", "", "fetch", schema.OutcomeCanceled, "")
+	f.Fuzz(func(t *testing.T, name, tag, version, entrypoint, eventType, outcome, log string) {
+		e := schema.TraceEvent{
+			Entrypoint: entrypoint, Event: json.RawMessage(`{"a":1}`), EventTimestampMs: 5, EventType: eventType, Outcome: outcome, Exceptions: []schema.Exception{},
+			Logs: []schema.Log{}, ScriptName: name, ScriptTags: []string{tag}, ScriptVersion: schema.ScriptVersion{ID: version, Message: tag, Tag: name},
+		}
+		if log != "" {
+			e.Logs = append(e.Logs, schema.Log{Level: log, Message: []json.RawMessage{json.RawMessage(`1`)}})
+		}
+		got := e.AppendJSON(nil)
+		if of := e.AppendJSONOf(nil, schema.AppendScript(nil, name, e.ScriptTags, e.ScriptVersion)); string(of) != string(got) {
+			t.Fatalf("got  %s\nwant %s", of, got)
+		}
+		var want bytes.Buffer
+		encoder := json.NewEncoder(&want)
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(e); err != nil {
+			t.Fatal(err)
+		}
+		var a, b any
+		if json.Unmarshal(got, &a) != nil || json.Unmarshal(want.Bytes(), &b) != nil || !reflect.DeepEqual(a, b) {
+			t.Fatalf("got  %s\nwant %s", got, want.Bytes())
 		}
 	})
 }

@@ -46,18 +46,20 @@ func AppendString(b []byte, s string) []byte {
 }
 
 // plainBytes returns how many bytes, in words of eight, s begins with that are themselves in a
-// JSON string. Subtracting sets the top bit of a byte that is smaller, or 0; those that
-// had it set before are masked.
+// JSON string. The last word may overlap the one before it. Subtracting sets the top bit of
+// a byte that is smaller, or 0; those that had it set before are masked.
 func plainBytes(s string) (n int) {
 	const each, top = 0x0101010101010101, 0x8080808080808080
-	for ; n+8 <= len(s); n += 8 {
-		w := s[n : n+8]
+	for n < len(s) && len(s) >= 8 {
+		at := min(n, len(s)-8)
+		w := s[at : at+8]
 		x := uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 |
 			uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
 		quote, escape := x^each*'"', x^each*'\\' // are 0 where there was one
 		if ((x-each*' ')|(quote-each)&^quote|(escape-each)&^escape|x)&top != 0 {
 			break
 		}
+		n = at + 8
 	}
 	return n
 }
@@ -79,6 +81,9 @@ func appendEscaped(b []byte, c byte) []byte {
 // appendMember appends a literal prefix that ends in the member's name and colon, then s.
 func appendMember(b []byte, prefix, s string) []byte {
 	b = append(b, prefix...)
+	if s == "" {
+		return append(b, '"', '"')
+	}
 	return AppendString(b, s)
 }
 

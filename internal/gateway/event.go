@@ -99,6 +99,7 @@ func (h *half) blame(outcome string) {
 type recorder struct {
 	half     half
 	event    schema.TraceEvent
+	members  []byte // of event that its version has at hand
 	url      []byte
 	headers  []schema.FetchHeader
 	response schema.FetchResponse
@@ -189,7 +190,7 @@ func (rec *recorder) fill(h *half, inv *schema.Invocation) {
 		Gateway:          schema.Gateway{Decision: h.decision, RayID: h.ray, AffinityRule: h.rule},
 		ErrorKind:        h.errorKind,
 	}
-	rec.wall = h.wallMs
+	rec.members, rec.wall = h.version.members, h.wallMs
 	rec.event.WallTimeMs = &rec.wall
 	if h.upstreamMs > 0 {
 		rec.upstream = h.upstreamMs
@@ -202,7 +203,7 @@ func (rec *recorder) fill(h *half, inv *schema.Invocation) {
 
 // encode returns the event as it goes to Kafka. The next one takes its place.
 func (rec *recorder) encode() []byte {
-	rec.buf = rec.event.AppendJSON(rec.buf[:0])
+	rec.buf = rec.event.AppendJSONOf(rec.buf[:0], rec.members)
 	return rec.buf
 }
 

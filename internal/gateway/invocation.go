@@ -130,6 +130,7 @@ func (g *Gateway) emitInvocation(versionID string, inv *schema.Invocation) {
 	g.metrics.invocations[index(invocationTypes, inv.EventType)].Add(1)
 	rec := recorders.Get().(*recorder)
 	defer recorders.Put(rec)
+	rec.members = of.version.members
 	rec.event = schema.TraceEvent{
 		CPUTimeMs:        inv.CPUTimeMs,
 		Entrypoint:       inv.Entrypoint,

@@ -36,15 +36,20 @@ type version struct {
 	// leftOut counts its requests that leave no event. It stays with the version when
 	// another snapshot comes.
 	leftOut *tally
-	lists   bool // its backend takes the header of a request as a list
+	lists   bool   // its backend takes the header of a request as a list
+	members []byte // that all its events have in common, as schema.AppendScript has them
 }
 
-func newVersion(v *deploy.SnapshotVersion, backend http.RoundTripper) *version {
+func newVersion(v *deploy.SnapshotVersion, of *deploy.SnapshotScript, backend http.RoundTripper) *version {
+	next := &version{SnapshotVersion: v, leftOut: &tally{}}
+	next.members = schema.AppendScript(nil, of.Name, of.Tags, next.stamp())
 	if backend == nil {
-		return &version{v, noBackend{}, deploy.BackendState{Phase: deploy.BackendFailed, Error: errNoBackend.Error()}, &tally{}, false}
+		next.backend, next.state = noBackend{}, deploy.BackendState{Phase: deploy.BackendFailed, Error: errNoBackend.Error()}
+		return next
 	}
 	taker, ok := backend.(listTaker)
-	return &version{v, backend, stateOf(backend), &tally{}, ok && v.Worker == nil && taker.TakesLists()}
+	next.backend, next.state, next.lists = backend, stateOf(backend), ok && v.Worker == nil && taker.TakesLists()
+	return next
 }
 
 // stamp is what events say of the version.
@@ -78,7 +83,7 @@ func newScript(next *deploy.SnapshotScript, backends map[string]http.RoundTrippe
 	sc := &script{SnapshotScript: next, schedules: compileSchedules(next, warn), affinity: compileAffinity(next, warn), redaction: compileRedaction(next, before, warn)}
 	byID := make(map[string]*version, len(next.Versions))
 	for i := range next.Versions {
-		v := newVersion(&next.Versions[i], backends[next.Versions[i].ID])
+		v := newVersion(&next.Versions[i], next, backends[next.Versions[i].ID])
 		if backends[v.ID] == nil {
 			warn("script %s/%s: version %s has no backend", next.AccountID, next.Name, v.ID)
 		}
@@ -123,7 +128,7 @@ func (sc *script) holdBack(before *script, byID map[string]*version) {
 		if byID[v.ID] != nil {
 			continue
 		}
-		old := newVersion(v.SnapshotVersion, v.backend)
+		old := newVersion(v.SnapshotVersion, sc.SnapshotScript, v.backend)
 		byID[v.ID] = old
 		held.Versions = append(held.Versions, *v.SnapshotVersion)
 		sc.versions = append(sc.versions, old)
