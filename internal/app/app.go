@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+	_ "time/tzdata" // policies name time zones, and a machine may have no list of them
 
 	"tidegate/internal/clickhouse"
 	"tidegate/internal/store"

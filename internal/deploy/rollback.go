@@ -75,6 +75,26 @@ type RollbackPolicy struct {
 	Freeze  []FreezeWindow `json:"freeze,omitempty"`
 }
 
+// PolicySource says whose policy it is that a script follows.
+type PolicySource string
+
+const (
+	PolicyOfScript  PolicySource = "script"  // its own, enabled or not
+	PolicyOfAccount PolicySource = "account" // the account's default, for scripts without one of their own
+)
+
+// PolicyRevision is a policy as it was saved once. It is immutable.
+type PolicyRevision struct {
+	Source   PolicySource
+	Revision int64           // 1, 2, 3, ... of that script, or of the account's default
+	Policy   *RollbackPolicy // nil: it was deleted
+	By       string          // the e-mail address of who did it; empty if it has none
+	At       time.Time       // zero if it was saved before revisions were kept, and it is not known
+}
+
+// PolicyRevisionsMax is how many revisions are kept of each policy, the newest ones.
+const PolicyRevisionsMax = 100
+
 // CountKind says which requests count as failures.
 type CountKind string
 
@@ -98,7 +118,7 @@ type Gate string
 const (
 	GateWatched Gate = "watched" // enough requests, and nothing that speaks against the version
 	GateProven  Gate = "proven"  // also: shown not to exceed the limits of the policy that compare with the baseline
-	GateManual  Gate = "manual"  // a person says so
+	GateManual  Gate = "manual"  // a person says so, with RampSkip
 )
 
 // NotifyTarget is somebody who is told of decisions.
@@ -182,8 +202,10 @@ type RollbackDecision struct {
 	Metric Metric `json:"metric,omitempty"`
 	// Evidence is what each limit's test said, the deciding one first.
 	Evidence []Evidence `json:"evidence,omitempty"`
-	// PolicyRevision is the revision of the policy that was followed.
-	PolicyRevision int64 `json:"policy_revision,omitempty"`
+	// PolicyRevision is the revision of the policy that was followed, and PolicySource
+	// whose it was.
+	PolicyRevision int64        `json:"policy_revision,omitempty"`
+	PolicySource   PolicySource `json:"policy_source,omitempty"`
 }
 
 // Metric names a limit of a policy by the member that sets it.
@@ -249,11 +271,14 @@ type Ramp struct {
 	// started from, if that is none of them.
 	Steps         []RampStep `json:"steps"`
 	StepStartedAt time.Time  `json:"step_started_at"`
-	// ResumedAt is when a person last resumed the ramp, zero if never. They knew what
-	// came before, so only what came since is judged.
+	// ResumedAt is when a person last resumed the ramp, or skipped a step of it, zero if
+	// never. They knew what came before, so only what came since is judged.
 	ResumedAt time.Time `json:"resumed_at,omitzero"`
 	State     RampState `json:"state"`
 	Reason    string    `json:"reason,omitempty"`
+	// LastChange is what a person did to it; nil if nobody did. The controller leaves it
+	// as it is.
+	LastChange *RampChange `json:"last_change,omitempty"`
 }
 
 // RampState is where a ramp stands.

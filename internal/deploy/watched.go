@@ -9,7 +9,11 @@ const WatchedDeployments = 32
 type Watched struct {
 	AccountID string
 	Script    string
-	Policy    RollbackPolicy
+	// Policy is the script's own or, if it has none, the account's default; it is enabled.
+	// PolicySource says which, and PolicyRevision is its revision.
+	Policy         RollbackPolicy
+	PolicyRevision int64
+	PolicySource   PolicySource
 	// Deployments, newest first: the first one serves. At most WatchedDeployments.
 	Deployments []Deployment
 	Ramp        *Ramp // nil when none was ever started

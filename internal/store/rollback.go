@@ -8,6 +8,7 @@ import (
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
+	"tidegate/schema/control"
 )
 
 // decisionsMax is the length of the list of decisions.
@@ -168,7 +169,7 @@ func (s *Store) ControlRamp(ctx context.Context, accountID, script, action strin
 		if before == nil {
 			return noRamp(script)
 		}
-		if after, err = before.Control(action, t.now); err != nil {
+		if after, err = before.Control(action, control.ActorFrom(ctx).Email, t.now); err != nil {
 			return err
 		}
 		if err := t.saveRamp(ctx, accountID, script, &after); err != nil {
