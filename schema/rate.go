@@ -52,9 +52,14 @@ type RateBlock struct {
 	Failures   int64 // as Failed defines them
 	Exceptions int64 // outcome neither ok nor canceled
 	Status5xx  int64
-	// Of the requests whose time was measured; nil where it was of none.
-	Wall Durations
-	CPU  Durations
+	// KindsUnknown says that Exceptions and Status5xx are not known, and zero for that reason.
+	KindsUnknown bool
+	// Of the requests whose time was measured; nil where it was of none, or was not kept.
+	// Of a sampled script they are estimates: an event's time counts for SampledOut others,
+	// too, at most. Divided by 1 + SampledOut they are no more than were really measured.
+	Wall       Durations
+	CPU        Durations
+	SampledOut int64
 }
 
 // Durations counts durations by bucket. Bucket i holds those above DurationEdge(i-1)

@@ -81,7 +81,7 @@ func (p *process) around(do func() error) error {
 func (p *process) fakes(w *world, holder string) *fakes {
 	f := w.fakes(holder)
 	in := *f
-	f.rates = func(ctx context.Context, account, script string, since, until time.Time) (rows []schema.VersionRate, err error) {
+	f.rates = func(ctx context.Context, account, script string, since, until time.Time) (rows []schema.RateBlock, err error) {
 		err = p.around(func() error { rows, err = in.rates(ctx, account, script, since, until); return err })
 		return rows, err
 	}
@@ -274,7 +274,7 @@ func TestLongStepThatLosesTheLeaseStops(t *testing.T) {
 		return slices.Repeat(watched, 5), err
 	}
 	rates := f.rates
-	f.rates = func(ctx context.Context, account, script string, since, until time.Time) ([]schema.VersionRate, error) {
+	f.rates = func(ctx context.Context, account, script string, since, until time.Time) ([]schema.RateBlock, error) {
 		clk.advance(2 * leaseTTL)
 		w.acquire(leaseName, "b", leaseTTL)
 		return rates(ctx, account, script, since, until)

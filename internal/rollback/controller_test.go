@@ -14,9 +14,27 @@ import (
 	"tidegate/schema"
 )
 
+const (
+	v1 = "11111111-0000-4000-8000-000000000000"
+	v2 = "22222222-0000-4000-8000-000000000000"
+	v3 = "33333333-0000-4000-8000-000000000000"
+)
+
 func policy(action deploy.Action, ramp ...deploy.RampStep) deploy.RollbackPolicy {
 	p := limits(0.02, 0)
-	p.LookBackSeconds, p.Action, p.Ramp = 300, action, ramp
+	p.Action, p.Ramp = action, ramp
+	return p
+}
+
+func limits(rate, ratio float64) deploy.RollbackPolicy {
+	p := deploy.DefaultPolicy()
+	p.Enabled, p.MinRequests = true, 100
+	if rate > 0 {
+		p.MaxFailureRate = &rate
+	}
+	if ratio > 0 {
+		p.MaxFailureRatio = &ratio
+	}
 	return p
 }
 
@@ -81,9 +99,9 @@ func TestEarlierRunOfTheCandidateIsNotHeldAgainstIt(t *testing.T) {
 	w.deploy(split{v1: 100})
 	var since time.Time
 	f := w.fakes("a")
-	f.rates = func(_ context.Context, _, _ string, s, until time.Time) ([]schema.VersionRate, error) {
+	f.rates = func(_ context.Context, _, _ string, s, until time.Time) ([]schema.RateBlock, error) {
 		since = s
-		return w.rates(s, until)
+		return w.blocks(s, until)
 	}
 	clk.advance(time.Second)
 	w.deploy(split{v1: 90, v2: 10})
@@ -131,11 +149,11 @@ func TestBaselineThatLittleIsKnownOfIsRestored(t *testing.T) {
 		w := newWorld(t, clk.now, policy(deploy.ActionRollback))
 		w.deploy(split{v2: 100})
 		f := w.fakes("a")
-		f.rates = func(_ context.Context, _, _ string, _, until time.Time) ([]schema.VersionRate, error) {
+		f.rates = func(_ context.Context, _, _ string, _, until time.Time) ([]schema.RateBlock, error) {
 			if until.After(epoch) {
-				return []schema.VersionRate{*row(v2, 100, 10)}, nil
+				return []schema.RateBlock{*row(v2, 100, 10)}, nil
 			}
-			return []schema.VersionRate{*row(v1, baselineRequests, baselineFailures)}, nil
+			return []schema.RateBlock{*row(v1, baselineRequests, baselineFailures)}, nil
 		}
 		clk.advance(time.Minute)
 		w.steps(w.controller("a", f), clk, time.Second)
@@ -227,8 +245,8 @@ func TestImpossibleCountsAreAnErrorAndNotAFailure(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
 	f := w.fakes("a")
-	f.rates = func(context.Context, string, string, time.Time, time.Time) ([]schema.VersionRate, error) {
-		return []schema.VersionRate{*row(v2, 100, 101), *row(v1, 900, 0)}, nil
+	f.rates = func(context.Context, string, string, time.Time, time.Time) ([]schema.RateBlock, error) {
+		return []schema.RateBlock{*row(v2, 100, 101), *row(v1, 900, 0)}, nil
 	}
 	w.deploy(split{v1: 90, v2: 10})
 	clk.advance(time.Minute)
@@ -248,7 +266,7 @@ func TestStoppingIsNoOutage(t *testing.T) {
 	clk.advance(time.Minute)
 	ctx, cancel := context.WithCancel(t.Context())
 	f := w.fakes("a")
-	f.rates = func(ctx context.Context, _, _ string, _, _ time.Time) ([]schema.VersionRate, error) {
+	f.rates = func(ctx context.Context, _, _ string, _, _ time.Time) ([]schema.RateBlock, error) {
 		cancel()
 		return nil, ctx.Err()
 	}
