@@ -5,98 +5,22 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 	"tidegate/schema/control"
 )
 
-// decisionsMax is the length of the list of decisions.
-const decisionsMax = 100
-
-// Policy returns the rollback policy of a script, or a not_found error.
-func (s *Store) Policy(ctx context.Context, accountID, scriptName string) (deploy.RollbackPolicy, error) {
-	var p *deploy.RollbackPolicy
-	err := s.read(ctx, "read policy", func(t *sql.Tx) (err error) {
+// Decisions returns rollback decisions about a script, newest first: at most limit of
+// them, beginning with the one that offset others are newer than. Their evidence has no
+// series. total counts all.
+func (s *Store) Decisions(ctx context.Context, accountID, scriptName string, limit, offset int) (list []deploy.RollbackDecision, total int, err error) {
+	err = s.read(ctx, "list decisions", func(t *sql.Tx) error {
 		if _, err := script(ctx, t, accountID, scriptName); err != nil {
 			return err
 		}
-		if p, err = policy(ctx, t, accountID, scriptName); err == nil && p == nil {
-			err = errs.New(errs.NotFound, 0, "script %q has no rollback policy", scriptName)
-		}
-		return err
-	})
-	if err != nil {
-		return deploy.RollbackPolicy{}, err
-	}
-	return *p, nil
-}
-
-// policy returns nil when the script has none.
-func policy(ctx context.Context, q querier, accountID, script string) (*deploy.RollbackPolicy, error) {
-	var text string
-	err := q.QueryRowContext(ctx, `SELECT policy_json FROM policies WHERE account_id = $1 AND script = $2`, accountID, script).Scan(&text)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var p deploy.RollbackPolicy
-	return &p, fromJSON(text, &p)
-}
-
-// SavePolicy replaces the rollback policy of a script.
-func (s *Store) SavePolicy(ctx context.Context, accountID, script string, p deploy.RollbackPolicy) error {
-	return s.changePolicy(ctx, "save policy", accountID, script, &p)
-}
-
-// DeletePolicy removes the rollback policy of a script, which may have none. A
-// running ramp stays where it is.
-func (s *Store) DeletePolicy(ctx context.Context, accountID, script string) error {
-	return s.changePolicy(ctx, "delete policy", accountID, script, nil)
-}
-
-func (s *Store) changePolicy(ctx context.Context, what, accountID, script string, p *deploy.RollbackPolicy) error {
-	return s.write(ctx, what, func(t *tx) error {
-		if _, _, err := t.lockScript(ctx, accountID, script); err != nil {
-			return err
-		}
-		old, err := policy(ctx, t, accountID, script)
-		if err != nil {
-			return err
-		}
-		var before, after any
-		if old != nil {
-			before = old
-		}
-		if p == nil {
-			if _, err := t.ExecContext(ctx, `DELETE FROM policies WHERE account_id = $1 AND script = $2`, accountID, script); err != nil {
-				return err
-			}
-			return t.audit(ctx, accountID, "policy.delete", script, before, nil)
-		}
-		text, err := toJSON(p)
-		if err != nil {
-			return err
-		}
-		if _, err := t.ExecContext(ctx, `INSERT INTO policies (account_id, script, enabled, policy_json, modified_on)
-			VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (account_id, script) DO UPDATE SET
-			enabled = excluded.enabled, policy_json = excluded.policy_json, modified_on = excluded.modified_on`,
-			accountID, script, p.Enabled, text, t.now.UnixMicro()); err != nil {
-			return err
-		}
-		after = p
-		return t.audit(ctx, accountID, "policy.save", script, before, after)
-	})
-}
-
-// Decisions returns the newest rollback decisions about a script, newest first.
-func (s *Store) Decisions(ctx context.Context, accountID, scriptName string) ([]deploy.RollbackDecision, error) {
-	var list []deploy.RollbackDecision
-	err := s.read(ctx, "list decisions", func(t *sql.Tx) error {
-		if _, err := script(ctx, t, accountID, scriptName); err != nil {
+		if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM decisions WHERE account_id = $1 AND script = $2`, accountID, scriptName).Scan(&total); err != nil {
 			return err
 		}
 		return each(ctx, t, func(row scanner) error {
@@ -104,9 +28,32 @@ func (s *Store) Decisions(ctx context.Context, accountID, scriptName string) ([]
 			list = append(list, d)
 			return err
 		}, `SELECT decision_json FROM decisions WHERE account_id = $1 AND script = $2
-			ORDER BY decided_on DESC, id LIMIT $3`, accountID, scriptName, decisionsMax)
+			ORDER BY decided_on DESC, id LIMIT $3 OFFSET $4`, accountID, scriptName, limit, offset)
 	})
-	return list, err
+	return list, total, err
+}
+
+// Decision returns one decision about a script with all of its evidence, or a not_found
+// error.
+func (s *Store) Decision(ctx context.Context, accountID, scriptName, id string) (deploy.RollbackDecision, error) {
+	var d deploy.RollbackDecision
+	err := s.read(ctx, "read decision", func(t *sql.Tx) (err error) {
+		if _, err := script(ctx, t, accountID, scriptName); err != nil {
+			return err
+		}
+		var evidence sql.NullString
+		d, err = scanDecision(t.QueryRowContext(ctx, `SELECT decision_json, evidence_json FROM decisions
+			WHERE account_id = $1 AND script = $2 AND id = $3`, accountID, scriptName, id), &evidence)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			return errs.New(errs.NotFound, 0, "decision %q about script %q does not exist", id, scriptName)
+		case err != nil || !evidence.Valid:
+			return err
+		}
+		d.Evidence = nil
+		return fromJSON(evidence.String, &d.Evidence)
+	})
+	return d, err
 }
 
 func scanDecision(row scanner, also ...any) (deploy.RollbackDecision, error) {
@@ -154,12 +101,13 @@ func ramp(ctx context.Context, q querier, accountID, script string) (*deploy.Ram
 	return &r, fromJSON(text, &r)
 }
 
-// ControlRamp changes the state of a ramp as a person asks; see deploy.Ramp.Control
-// for the actions and the refusals.
+// ControlRamp changes a ramp as a person asks; see deploy.Ramp.Control for the actions
+// and the refusals. A step that is skipped to is deployed with it, all or nothing.
 func (s *Store) ControlRamp(ctx context.Context, accountID, script, action string) (deploy.Ramp, error) {
 	var after deploy.Ramp
 	err := s.write(ctx, action+" ramp", func(t *tx) error {
-		if _, _, err := t.lockScript(ctx, accountID, script); err != nil {
+		_, lastDeployment, err := t.lockScript(ctx, accountID, script)
+		if err != nil {
 			return err
 		}
 		before, err := ramp(ctx, t, accountID, script)
@@ -172,12 +120,46 @@ func (s *Store) ControlRamp(ctx context.Context, accountID, script, action strin
 		if after, err = before.Control(action, control.ActorFrom(ctx).Email, t.now); err != nil {
 			return err
 		}
+		skips := after.Step != before.Step
+		if skips {
+			if err := t.deployStep(ctx, accountID, script, lastDeployment, &after); err != nil {
+				return err
+			}
+		}
 		if err := t.saveRamp(ctx, accountID, script, &after); err != nil {
 			return err
 		}
-		return t.audit(ctx, accountID, "ramp."+action, script, before, after)
+		if err := t.audit(ctx, accountID, "ramp."+after.LastChange.Action, script, before, after); err != nil || !skips {
+			return err
+		}
+		return t.publish(ctx)
 	})
 	return after, err
+}
+
+// deployStep deploys the step at which a ramp stands by now, and binds the ramp to that
+// deployment. It is a conflict if the ramp's last one does not serve any more.
+func (t *tx) deployStep(ctx context.Context, accountID, script string, lastDeployment int64, r *deploy.Ramp) error {
+	current, err := t.currentDeployment(ctx, accountID, script, lastDeployment, r.DeploymentID)
+	if err != nil {
+		return err
+	}
+	d := deploy.Deployment{
+		Versions:    r.Splits(current.Versions),
+		Annotations: deploy.Annotations{Message: r.StepMessage() + ", skipped to by request", TriggeredBy: "deployment"},
+		CodeUpdate:  current.CodeUpdate,
+	}
+	if _, err := t.checkSplits(ctx, accountID, script, d.Versions); err != nil {
+		return err
+	}
+	if err := t.checkObjects(ctx, accountID, script, d.Versions); err != nil {
+		return err
+	}
+	if d, err = t.deploy(ctx, accountID, script, lastDeployment, current, d); err != nil {
+		return err
+	}
+	r.DeploymentID = d.ID
+	return nil
 }
 
 func (t *tx) saveRamp(ctx context.Context, accountID, script string, r *deploy.Ramp) error {
@@ -190,13 +172,27 @@ func (t *tx) saveRamp(ctx context.Context, accountID, script string, r *deploy.R
 	return err
 }
 
+// recordDecision keeps the series of the evidence apart, for Watched reads decisions all
+// the time.
 func (t *tx) recordDecision(ctx context.Context, accountID, script string, d deploy.RollbackDecision) error {
+	var evidence sql.NullString
+	if slices.ContainsFunc(d.Evidence, func(e deploy.Evidence) bool { return len(e.Series) > 0 }) {
+		whole, err := toJSON(d.Evidence)
+		if err != nil {
+			return err
+		}
+		evidence = sql.NullString{String: whole, Valid: true}
+		d.Evidence = slices.Clone(d.Evidence)
+		for i := range d.Evidence {
+			d.Evidence[i].Series = nil
+		}
+	}
 	text, err := toJSON(d)
 	if err != nil {
 		return err
 	}
-	_, err = t.ExecContext(ctx, `INSERT INTO decisions (id, account_id, script, decided_on, from_deployment, decision_json)
-		VALUES ($1, $2, $3, $4, $5, $6)`, d.ID, accountID, script, d.At.UnixMicro(), d.FromDeployment, text)
+	_, err = t.ExecContext(ctx, `INSERT INTO decisions (id, account_id, script, decided_on, from_deployment, decision_json, evidence_json)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`, d.ID, accountID, script, d.At.UnixMicro(), d.FromDeployment, text, evidence)
 	return err
 }
 
@@ -261,19 +257,21 @@ func (t *tx) checkNotHeld(ctx context.Context, accountID, script, ifCurrent stri
 	return nil
 }
 
-// Watched returns every script with an enabled policy that has been deployed,
+// Watched returns every script that follows an enabled policy and has been deployed,
 // and what the controller needs to judge it, as of one moment.
 func (s *Store) Watched(ctx context.Context) ([]deploy.Watched, error) {
 	var list []deploy.Watched
 	err := s.read(ctx, "list watched scripts", func(t *sql.Tx) error {
 		err := each(ctx, t, func(row scanner) error {
 			var w deploy.Watched
-			var policyText string
+			var whose, policyText string
 			var rampText sql.NullString
-			if err := row.Scan(&w.AccountID, &w.Script, &policyText, &rampText); err != nil {
+			err := row.Scan(&w.AccountID, &w.Script, &whose, &w.PolicyRevision, &policyText, &rampText)
+			if err != nil {
 				return err
 			}
-			if err := fromJSON(policyText, &w.Policy); err != nil {
+			w.PolicySource = sourceOf(whose)
+			if w.Policy, err = deploy.ReadPolicy([]byte(policyText)); err != nil {
 				return fmt.Errorf("policy of script %s: %w", w.Script, err)
 			}
 			if rampText.Valid {
@@ -283,10 +281,10 @@ func (s *Store) Watched(ctx context.Context) ([]deploy.Watched, error) {
 			}
 			list = append(list, w)
 			return nil
-		}, `SELECT p.account_id, p.script, p.policy_json, r.ramp_json FROM policies p
-			JOIN scripts s ON s.account_id = p.account_id AND s.name = p.script
-			LEFT JOIN ramps r ON r.account_id = p.account_id AND r.script = p.script
-			WHERE p.enabled AND s.last_deployment > 0 ORDER BY p.account_id, p.script`)
+		}, `SELECT s.account_id, s.name, p.script, p.revision, v.policy_json, r.ramp_json`+fromFollowed+`
+			JOIN policy_revisions v ON v.account_id = p.account_id AND v.script = p.script AND v.revision = p.revision
+			LEFT JOIN ramps r ON r.account_id = s.account_id AND r.script = s.name
+			WHERE s.last_deployment > 0 ORDER BY s.account_id, s.name`)
 		if err != nil {
 			return err
 		}
@@ -310,10 +308,9 @@ func addDeployments(ctx context.Context, t *sql.Tx, watched map[scriptKey]*deplo
 			w.Deployments = append(w.Deployments, d)
 		}
 		return err
-	}, `SELECT `+deploymentColumns+`, d.account_id, d.script FROM deployments d
-		JOIN scripts s ON s.account_id = d.account_id AND s.name = d.script
-		JOIN policies p ON p.account_id = d.account_id AND p.script = d.script
-		WHERE p.enabled AND d.number > s.last_deployment - $1
+	}, `SELECT `+deploymentColumns+`, d.account_id, d.script`+fromFollowed+`
+		JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name
+		WHERE d.number > s.last_deployment - $1
 		ORDER BY d.account_id, d.script, d.number DESC`, deploy.WatchedDeployments)
 }
 

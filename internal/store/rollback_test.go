@@ -2,42 +2,17 @@ package store
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
+	"tidegate/schema/control"
 )
-
-func TestPolicyIsKeptUntilDeleted(t *testing.T) {
-	eachStore(t, func(t *testing.T, open func(Options) *Store) {
-		s := bootstrapped(t, open, Options{})
-		ctx := t.Context()
-		mustVersion(t, s, "shop")
-		_, err := s.Policy(ctx, testAccount, "shop")
-		wantKind(t, err, errs.NotFound, "shop")
-		rate := 0.02
-		p := deploy.DefaultPolicy()
-		p.Enabled, p.MaxFailureRate, p.Ramp = true, &rate, []deploy.RampStep{{Percentage: 5000, BakeSeconds: 300}}
-		for range 2 { // the second replaces the first
-			if err := s.SavePolicy(ctx, testAccount, "shop", p); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got, err := s.Policy(ctx, testAccount, "shop")
-		if err != nil || !got.Enabled || *got.MaxFailureRate != rate || got.MinRequests != deploy.DefaultMinRequests || got.Ramp[0] != p.Ramp[0] {
-			t.Fatalf("policy %+v, error %v", got, err)
-		}
-		if err := s.DeletePolicy(ctx, testAccount, "shop"); err != nil {
-			t.Fatal(err)
-		}
-		_, err = s.Policy(ctx, testAccount, "shop")
-		wantKind(t, err, errs.NotFound)
-		wantKind(t, s.SavePolicy(ctx, testAccount, "none", p), errs.NotFound, "none")
-	})
-}
 
 func TestWatchedIsWhatTheControllerNeeds(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
@@ -50,9 +25,7 @@ func TestWatchedIsWhatTheControllerNeeds(t *testing.T) {
 		v := mustVersion(t, s, "shop")
 		for script, policy := range map[string]deploy.RollbackPolicy{"shop": p, "off": off, "undeployed": p} {
 			mustVersion(t, s, script)
-			if err := s.SavePolicy(ctx, testAccount, script, policy); err != nil {
-				t.Fatal(err)
-			}
+			mustPolicy(t, s, script, policy)
 		}
 		var served []deploy.Deployment
 		for range deploy.WatchedDeployments + 4 {
@@ -79,11 +52,11 @@ func TestWatchedIsWhatTheControllerNeeds(t *testing.T) {
 			t.Fatalf("%d watched, error %v", len(list), err)
 		}
 		w := list[0]
-		if w.Script != "shop" || len(w.Deployments) != deploy.WatchedDeployments || w.Deployments[0].ID != current.ID || w.Deployments[deploy.WatchedDeployments-1].ID != served[5].ID ||
+		if w.Script != "shop" || w.PolicySource != deploy.PolicyOfScript || w.PolicyRevision != 1 || len(w.Deployments) != deploy.WatchedDeployments || w.Deployments[0].ID != current.ID || w.Deployments[deploy.WatchedDeployments-1].ID != served[5].ID ||
 			w.Ramp == nil || w.Ramp.DeploymentID != current.ID || w.LastDecision == nil || w.LastDecision.Sentence != "second" {
 			t.Fatalf("watched %+v", w)
 		}
-		if list, err := s.Decisions(ctx, testAccount, "shop"); err != nil || len(list) != 3 || list[0].Sentence != "second" {
+		if list, _, err := s.Decisions(ctx, testAccount, "shop", 100, 0); err != nil || len(list) != 3 || list[0].Sentence != "second" {
 			t.Fatalf("decisions %+v, error %v", list, err)
 		}
 		mustDeploy(t, s, "shop", full(v))
@@ -227,7 +200,7 @@ func TestApplyDecisionIsAllOrNothing(t *testing.T) {
 			if list, err := s.Deployments(ctx, testAccount, "shop"); err != nil || list[0].ID != current.ID {
 				t.Fatalf("deployments %+v, error %v", list, err)
 			}
-			if list, err := s.Decisions(ctx, testAccount, "shop"); err != nil || len(list) != 0 {
+			if list, _, err := s.Decisions(ctx, testAccount, "shop", 100, 0); err != nil || len(list) != 0 {
 				t.Fatalf("decisions %+v, error %v", list, err)
 			}
 			_, err := s.Ramp(ctx, testAccount, "shop")
@@ -260,12 +233,60 @@ func TestApplyDecisionIsAllOrNothing(t *testing.T) {
 		if err := s.ApplyDecision(ctx, testAccount, "shop", back.ID, nil, nil, &decision); err != nil {
 			t.Fatal(err)
 		}
-		if list, err := s.Decisions(ctx, testAccount, "shop"); err != nil || len(list) != 2 {
+		if list, _, err := s.Decisions(ctx, testAccount, "shop", 100, 0); err != nil || len(list) != 2 {
 			t.Fatalf("decisions %+v, error %v", list, err)
 		}
 		if after, err := s.revision(ctx); err != nil || after != before+1 {
 			t.Fatalf("a decision that moved nothing moved the revision to %d, error %v", after, err)
 		}
+	})
+}
+
+// Each step of the controller read the series of all evidence, megabytes of it.
+func TestDecisionsAreListedWithoutTheirSeries(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		ctx := t.Context()
+		p := deploy.DefaultPolicy()
+		p.Enabled = true
+		current := mustDeploy(t, s, "shop", full(mustVersion(t, s, "shop")))
+		mustPolicy(t, s, "shop", p)
+		decide := func(evidence ...deploy.Evidence) deploy.RollbackDecision {
+			t.Helper()
+			clock.add(time.Second)
+			d := deploy.RollbackDecision{ID: uuid.NewString(), At: clock.now(), Verdict: deploy.VerdictFail, FromDeployment: current.ID,
+				PolicyRevision: 1, PolicySource: deploy.PolicyOfScript, Evidence: evidence}
+			if err := s.ApplyDecision(ctx, testAccount, "shop", current.ID, nil, nil, &d); err != nil {
+				t.Fatal(err)
+			}
+			return d
+		}
+		short := deploy.Evidence{Metric: deploy.MetricFailureRate, Limit: 0.02, LogE: 1.5, Threshold: 6.9, PValue: 0.2, Trials: 30, Events: 2, Expected: 0.6}
+		long := short
+		long.Series = []deploy.EvidencePoint{{At: clock.now(), LogE: 0.5}, {At: clock.now().Add(time.Second), LogE: 1.5}}
+		want := []deploy.RollbackDecision{decide(long, short), decide(short), decide()}
+		for i, d := range want {
+			got, err := s.Decision(ctx, testAccount, "shop", d.ID)
+			if diff := cmp.Diff(d, got); diff != "" || err != nil {
+				t.Errorf("decision %d: %v, (-want +got)\n%s", i, err, diff)
+			}
+		}
+		want[0].Evidence = []deploy.Evidence{short, short}
+		slices.Reverse(want)
+		list, total, err := s.Decisions(ctx, testAccount, "shop", 100, 0)
+		if diff := cmp.Diff(want, list); diff != "" || total != 3 || err != nil {
+			t.Errorf("%d decisions, error %v, (-want +got)\n%s", total, err, diff)
+		}
+		list, total, err = s.Decisions(ctx, testAccount, "shop", 1, 1)
+		if diff := cmp.Diff(want[1:2], list); diff != "" || total != 3 || err != nil {
+			t.Errorf("of %d decisions, error %v, (-want +got)\n%s", total, err, diff)
+		}
+		_, err = s.Decision(ctx, testAccount, "shop", uuid.NewString())
+		wantKind(t, err, errs.NotFound, "shop")
+		mustVersion(t, s, "other")
+		_, err = s.Decision(ctx, testAccount, "other", want[0].ID)
+		wantKind(t, err, errs.NotFound, "other")
 	})
 }
 
@@ -292,6 +313,72 @@ func TestControlRamp(t *testing.T) {
 		wantKind(t, err, errs.Conflict, "resume", "aborted")
 		if r, err := s.Ramp(ctx, testAccount, "shop"); err != nil || r.State != deploy.RampAborted || !r.StepStartedAt.Equal(clock.now()) || !r.ResumedAt.Equal(clock.now()) {
 			t.Fatalf("ramp %+v, error %v", r, err)
+		}
+	})
+}
+
+// A step that a person skips to is deployed by them, at once and with the ramp: a
+// controller that decided meanwhile loses.
+func TestSkippedStepsAreDeployed(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		ctx := control.WithActor(t.Context(), control.Actor{Email: "ann@example.com", Source: "api"})
+		v1, v2 := mustVersion(t, s, "shop"), mustVersion(t, s, "shop")
+		first := mustDeploy(t, s, "shop", share(v1, 95), share(v2, 5))
+		running := mustRamp(t, s, "shop", first, deploy.Ramp{VersionID: v2.ID, BaselineVersionID: v1.ID,
+			Steps: []deploy.RampStep{{Percentage: 5000, Gate: deploy.GateManual}, {Percentage: 25_000}, {Percentage: deploy.Full}}})
+		before, err := s.revision(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := func(step int, state deploy.RampState, splits ...deploy.Split) deploy.Ramp {
+			t.Helper()
+			clock.add(time.Minute)
+			r, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list, err := s.Deployments(ctx, testAccount, "shop")
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := list[0]
+			if diff := cmp.Diff(splits, d.Versions); diff != "" || d.AuthorEmail != "ann@example.com" || d.Annotations.TriggeredBy != "deployment" || !strings.Contains(d.Annotations.Message, "skipped") {
+				t.Fatalf("%+v, (-want +got)\n%s", d, diff)
+			}
+			want := running
+			want.DeploymentID, want.Step, want.State, want.StepStartedAt, want.ResumedAt = d.ID, step, state, clock.now(), clock.now()
+			want.LastChange = &deploy.RampChange{Action: deploy.RampSkip, By: "ann@example.com", At: clock.now()}
+			stored, err := s.Ramp(ctx, testAccount, "shop")
+			if diff := cmp.Diff([]deploy.Ramp{want, want}, []deploy.Ramp{r, stored}); diff != "" || err != nil {
+				t.Fatalf("error %v, (-want +got)\n%s", err, diff)
+			}
+			return r
+		}
+		r := f(1, deploy.RampRunning, share(v1, 75), share(v2, 25))
+		running.Reason = "waiting"
+		wantKind(t, s.ApplyDecision(ctx, testAccount, "shop", first.ID, nil, &running, nil), errs.Conflict)
+		if after, err := s.revision(ctx); err != nil || after != before+1 {
+			t.Fatalf("revision %d after %d, error %v", after, before, err)
+		}
+		if _, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampHold); err != nil {
+			t.Fatal(err)
+		}
+		running.Reason = ""
+		f(2, deploy.RampDone, full(v2))
+		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip)
+		wantKind(t, err, errs.Conflict, "done")
+
+		// Somebody deployed, and the controller has not ended the ramp yet.
+		mustDeploy(t, s, "shop", full(v1))
+		current := mustDeploy(t, s, "shop", share(v1, 50), share(v2, 50))
+		mustRamp(t, s, "shop", current, r)
+		taken := mustDeploy(t, s, "shop", full(v1))
+		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip)
+		wantKind(t, err, errs.Conflict, taken.ID)
+		if list, err := s.Deployments(ctx, testAccount, "shop"); err != nil || list[0].ID != taken.ID {
+			t.Fatalf("deployments %+v, error %v", list[0], err)
 		}
 	})
 }
