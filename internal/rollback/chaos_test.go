@@ -262,28 +262,48 @@ func TestStepWithoutTheLeaseReadsNothing(t *testing.T) {
 	}
 }
 
-// A step that takes longer than its lease may last stops when the lease is lost.
-func TestLongStepThatLosesTheLeaseStops(t *testing.T) {
+// A script whose rates hang holds up neither the others nor their next step, and is not
+// asked about twice.
+func TestSlowAnswerDelaysNoOther(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.fails(v2, 0.1)
 	w.deploy(split{v1: 90, v2: 10})
-	clk.advance(20 * time.Second)
+	clk.advance(40 * time.Second)
 	f := w.fakes("a")
 	f.watched = func(ctx context.Context) ([]deploy.Watched, error) {
 		watched, err := w.watched(ctx)
-		return slices.Repeat(watched, 5), err
+		slow := watched[0]
+		slow.Script = "slow"
+		return []deploy.Watched{slow, watched[0]}, err
 	}
-	rates := f.rates
-	f.rates = func(ctx context.Context, account, script string, since, until time.Time) ([]schema.RateBlock, error) {
-		clk.advance(2 * leaseTTL)
-		w.acquire(leaseName, "b", leaseTTL)
-		return rates(ctx, account, script, since, until)
+	answer, asked := make(chan struct{}), make(chan struct{}, 10)
+	f.rates = func(_ context.Context, _, script string, since, until time.Time) ([]schema.RateBlock, error) {
+		if script == "slow" {
+			asked <- struct{}{}
+			<-answer
+			return nil, errors.New("connection refused")
+		}
+		return w.blocks(since, until)
 	}
-	if err := w.controller("a", f).Step(t.Context()); err != nil {
-		t.Fatal(err)
+	c := w.controller("a", f)
+	c.patience = 10 * time.Millisecond
+	for end := time.Now().Add(10 * time.Second); len(w.summary().Decisions) == 0 && time.Now().Before(end); {
+		if err := c.Step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if n := w.ratesCalls["a"]; n != 1 {
-		t.Errorf("judged %d scripts, want 1: the lease was lost during the first", n)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v1 90% v2 10% by a person", "v1 100% by rollback"},
+		Decisions:   []string{"fail rollback"},
+	})
+	if n := len(asked); n != 1 {
+		t.Errorf("the slow one was asked %d times", n)
+	}
+	close(answer)
+	c.judging.Wait()
+	if err := c.Step(t.Context()); err == nil || !strings.Contains(err.Error(), "account/slow") {
+		t.Errorf("the slow one's error was not told: %v", err)
 	}
 }
 
@@ -326,8 +346,7 @@ func TestRunHandsOverWhenStoppedAndAfterADeath(t *testing.T) {
 		stopA := run("a", w.fakes("a"))
 		stopB := run("b", w.fakes("b"))
 		time.Sleep(10*time.Second + stepInterval/2)
-		// The rates are not asked for before the first whole second has passed.
-		expect("only the holder judges", "a 20 b 0 c 0")
+		expect("only the holder judges", "a 21 b 0 c 0")
 		stopA()
 		time.Sleep(stepInterval)
 		expect("b takes over at its next step", "a 0 b 1 c 0")
@@ -339,7 +358,7 @@ func TestRunHandsOverWhenStoppedAndAfterADeath(t *testing.T) {
 		time.Sleep(leaseTTL - time.Second)
 		expect("the lease of a dead controller holds", "a 0 b 0 c 0")
 		w.fails(v2, 0.5)
-		time.Sleep(2 * time.Second)
+		time.Sleep(5 * time.Second)
 		stopB()
 		expectSummary(t, w, summary{
 			Deployments: []string{"v1 100% by a person", "v1 90% v2 10% by a person", "v1 100% by rollback"},
