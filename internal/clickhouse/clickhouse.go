@@ -63,7 +63,7 @@ const RetentionDaysMax = 100 * 365
 type Retention struct {
 	EventDays      int // trace_events; partitions of a day
 	QuarantineDays int // trace_events_quarantine; rows go one by one
-	SecondRateDays int // version_rates_1s; of a day
+	SecondRateDays int // version_rates_1s, assigned_rates_1s; of a day
 	MinuteRateDays int // version_rates_1m; of a month
 	HourRateDays   int // version_rates_1h; of a year
 }
@@ -105,6 +105,7 @@ func (r Retention) byTable() []tableRetention {
 		{rollups[0].Table, "time", r.SecondRateDays},
 		{rollups[1].Table, "time", r.MinuteRateDays},
 		{rollups[2].Table, "time", r.HourRateDays},
+		{assigned.Table, "time", r.SecondRateDays},
 	}
 }
 
@@ -121,8 +122,11 @@ type DB struct {
 	compression *compression // of blocks; nil is none
 	// behind is by how much this machine's clock is behind the server's, in nanoseconds;
 	// 0 until a difference was in the way.
-	behind  atomic.Int64
-	metrics metrics
+	behind atomic.Int64
+	// assignedAt is when the table of assigned requests was made, in Unix milliseconds; 0
+	// until that is known.
+	assignedAt atomic.Int64
+	metrics    metrics
 }
 
 // identifier is what may name a database or a cluster, because they end up in SQL.

@@ -44,7 +44,7 @@ func deletionSettings() ch.Settings {
 // which a deletion empties them.
 func (db *DB) DeletionTables() []string {
 	list := []string{"trace_events_quarantine", "trace_events"}
-	for _, r := range rollups {
+	for _, r := range rateTables {
 		list = append(list, r.Table)
 	}
 	return list
@@ -168,11 +168,11 @@ func (db *DB) deletionCondition(ctx context.Context, table string, t schema.Tomb
 		doomed := named + " AND kafka_time < " + before
 		return condition{doomed, doomed + settled, "0", "0"}, nil
 	}
-	i := slices.IndexFunc(rollups, func(r rollup) bool { return r.Table == table })
+	i := slices.IndexFunc(rateTables, func(r rollup) bool { return r.Table == table })
 	if i < 0 {
 		return condition{}, fmt.Errorf("delete from %s: it holds nothing of an account", table)
 	}
-	return db.rateCondition(ctx, t, named, rollups[i].Seconds, at)
+	return db.rateCondition(ctx, t, named, rateTables[i].Seconds, at)
 }
 
 // rateCondition is of rates in buckets of so many seconds. Whole ones: there is no taking

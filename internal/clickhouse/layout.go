@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -35,20 +36,32 @@ type rollup struct {
 	Seconds     int64  // length of a bucket
 	Bucket      string // SQL: start of the bucket of "at"
 	PartitionBy string // SQL
+	Of          string // SQL: which events it counts
 }
 
 // rollups from fine to coarse.
 var rollups = []rollup{
-	{"version_rates_1s", 1, "toDateTime(at, 'UTC')", "toDate(time)"},
-	{"version_rates_1m", 60, "toStartOfMinute(at)", "toYYYYMM(time)"},
-	{"version_rates_1h", 3600, "toStartOfHour(at)", "toYear(time)"},
+	{"version_rates_1s", 1, "toDateTime(at, 'UTC')", "toDate(time)", "1"},
+	{"version_rates_1m", 60, "toStartOfMinute(at)", "toYYYYMM(time)", "1"},
+	{"version_rates_1h", 3600, "toStartOfHour(at)", "toYear(time)", "1"},
 }
 
-// partitioned are the tables whose partitions are ranges of time (ttl_only_drop_parts).
+// assigned counts, beside them, what a rollback is decided by.
+var assigned = rollup{"assigned_rates_1s", 1, "toDateTime(at, 'UTC')", "toDate(time)", "decision IN ('split', 'affinity', 'only')"}
+
+// bucketOf is schema.DurationBucket of whole milliseconds, in SQL.
+func bucketOf(ms string) string {
+	return fmt.Sprintf("toUInt16(if(%[1]s > 1, ceil(16 * log2(%[1]s)), 0))", ms)
+}
+
+// rateTables are all that hold rates.
+var rateTables = append(slices.Clone(rollups), assigned)
+
+// partitioned are the tables of the first migrations whose partitions are ranges of time (ttl_only_drop_parts).
 var partitioned = []string{"trace_events", rollups[0].Table, rollups[1].Table, rollups[2].Table}
 
-// remembering are the tables that drop a block that they have; fenced are those of them
-// that ingest writes to.
+// remembering are the tables of the first migrations that drop a block that they have;
+// fenced are those of them that ingest writes to.
 var (
 	remembering = []string{"trace_events", "trace_events_quarantine", rollups[0].Table, rollups[1].Table, rollups[2].Table}
 	fenced      = remembering[:2]
@@ -118,7 +131,7 @@ func (l layout) statements(name string) ([]string, error) {
 	}
 	t, err := template.New(name).Funcs(template.FuncMap{
 		"local": l.local, "onCluster": l.onCluster, "engine": l.engine, "deduplication": l.deduplication, "face": l.face,
-		"spread": l.spread, "rollups": func() []rollup { return rollups },
+		"spread": l.spread, "rollups": func() []rollup { return rollups }, "assigned": func() rollup { return assigned }, "bucketOf": bucketOf,
 		"partitioned": func() []string { return partitioned }, "remembering": func() []string { return remembering },
 		"fenced": func() []string { return fenced },
 	}).Parse(string(text))

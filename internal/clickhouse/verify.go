@@ -76,7 +76,7 @@ func (db *DB) Kept(ctx context.Context) (tables.Kept, error) {
 			db.cfg.Database, found, want)
 	}
 	kept := tables.Kept{EventDays: days["trace_events"], QuarantineDays: days["trace_events_quarantine"]}
-	for _, r := range rollups {
+	for _, r := range rateTables {
 		kept.Rollups = append(kept.Rollups, tables.KeptRollup{Table: r.Table, Bucket: time.Duration(r.Seconds) * time.Second, Days: days[r.Table]})
 	}
 	return kept, nil

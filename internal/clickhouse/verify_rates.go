@@ -12,7 +12,7 @@ import (
 const cellKey = "cityHash64(account_id, script_name, version_id, second)"
 
 func rollupOf(table string) (rollup, error) {
-	for _, r := range rollups {
+	for _, r := range rateTables {
 		if r.Table == table {
 			return r, nil
 		}
@@ -20,12 +20,23 @@ func rollupOf(table string) (rollup, error) {
 	return rollup{}, fmt.Errorf("no rollup is called %s", table)
 }
 
+// covered returns a rollup, and a condition of the raw events that it counts for certain:
+// those whose insert began after it was made. It may count others, too, from blocks that
+// were repeated since.
+func (db *DB) covered(ctx context.Context, table string) (r rollup, events string, err error) {
+	if r, err = rollupOf(table); err != nil || r.Table != assigned.Table {
+		return r, "1", err
+	}
+	madeAt, err := db.assignedSince(ctx)
+	return r, insertedSince(madeAt), err
+}
+
 // rawCells is a subquery of the raw events from from to to, as they are counted in a
 // rollup: n requests of a cell each.
-func (r rollup) rawCells(from, to time.Time, more string) string {
+func (r rollup) rawCells(from, to time.Time, more, where string) string {
 	return fmt.Sprintf(`(SELECT account_id, script_name, version_id, toUnixTimestamp(%s) AS second, n%s
-		FROM (SELECT account_id, script_name, version_id, time AS at, 1 + sampled_out AS n, kafka_partition, kafka_offset FROM trace_events
-			WHERE time >= fromUnixTimestamp64Milli(%d, 'UTC') AND time < fromUnixTimestamp64Milli(%d, 'UTC')))`, r.Bucket, more, from.UnixMilli(), to.UnixMilli())
+		FROM (SELECT account_id, script_name, version_id, time AS at, 1 + sampled_out AS n, kafka_partition, kafka_offset, inserted_at FROM trace_events
+			WHERE %s AND %s AND time >= fromUnixTimestamp64Milli(%d, 'UTC') AND time < fromUnixTimestamp64Milli(%d, 'UTC')))`, r.Bucket, more, r.Of, where, from.UnixMilli(), to.UnixMilli())
 }
 
 // rolledCells is the same of the rollup itself.
@@ -38,7 +49,7 @@ func (r rollup) rolledCells(from, to time.Time) string {
 // hours, and what the raw events make of the same. Hours without requests are absent. The
 // two are read one after the other.
 func (db *DB) RateSums(ctx context.Context, table string, from, to time.Time) (rolled, raw []tables.RateSum, err error) {
-	r, err := rollupOf(table)
+	r, covered, err := db.covered(ctx, table)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -56,13 +67,15 @@ func (db *DB) RateSums(ctx context.Context, table string, from, to time.Time) (r
 	if rolled, err = read(r.rolledCells(from, to), table); err != nil {
 		return nil, nil, err
 	}
-	raw, err = read(r.rawCells(from, to, ""), "trace_events")
+	raw, err = read(r.rawCells(from, to, "", covered), "trace_events")
 	return rolled, raw, err
 }
 
 // settledColumn is the requests of events in blocks that end at or before the offset of
-// their partition in a list (byPartition), and 0 for others.
-const settledColumn = ", if(kafka_offset < %s, n, 0) AS settled"
+// their partition in a list, and 0 for others and those that are not covered.
+func settledColumn(ends []int64, covered string) string {
+	return fmt.Sprintf(", if(kafka_offset < %s AND %s, n, 0) AS settled", byPartition(ends), covered)
+}
 
 // RateCells returns cells of a rollup from from to to, which are whole hours, that count
 // fewer requests than the settled raw events, or more than all, in the order of time; limit
@@ -70,7 +83,7 @@ const settledColumn = ", if(kafka_offset < %s, n, 0) AS settled"
 // Rollup and events are not read at the very same moment, so that what is being stored now
 // may look wrong: see RolledCells and CountedCells.
 func (db *DB) RateCells(ctx context.Context, table string, from, to time.Time, ends []int64, limit int) (list []tables.RateCell, err error) {
-	r, err := rollupOf(table)
+	r, covered, err := db.covered(ctx, table)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +96,7 @@ func (db *DB) RateCells(ctx context.Context, table string, from, to time.Time, e
 		GROUP BY account_id, script_name, version_id, second
 		HAVING a < c OR a > b
 		ORDER BY second, account_id, script_name, version_id LIMIT %d`,
-		cellKey, r.rawCells(from, to, fmt.Sprintf(settledColumn, byPartition(ends))), r.rolledCells(from, to), limit)
+		cellKey, r.rawCells(from, to, settledColumn(ends, covered), "1"), r.rolledCells(from, to), limit)
 	err = db.visit(ctx, "compare "+table+" with trace_events", query, func(scan func(...any) error) error {
 		var c tables.RateCell
 		err := scan(&c.Key, &c.AccountID, &c.ScriptName, &c.VersionID, &c.Time, &c.Requests, &c.Rows, &c.Settled)
@@ -115,12 +128,12 @@ func (db *DB) RolledCells(ctx context.Context, table string, from, to time.Time,
 // CountedCells reads what the raw events make of cells of a rollup, as RolledCells and
 // RateCells do.
 func (db *DB) CountedCells(ctx context.Context, table string, from, to time.Time, keys []uint64, ends []int64) (rows, settled map[uint64]uint64, err error) {
-	r, err := rollupOf(table)
+	r, covered, err := db.covered(ctx, table)
 	if err != nil {
 		return nil, nil, err
 	}
 	rows, settled = map[uint64]uint64{}, map[uint64]uint64{}
-	query := "SELECT " + cellKey + " AS key, sum(n), sum(settled) FROM " + r.rawCells(from, to, fmt.Sprintf(settledColumn, byPartition(ends))) +
+	query := "SELECT " + cellKey + " AS key, sum(n), sum(settled) FROM " + r.rawCells(from, to, settledColumn(ends, covered), "1") +
 		" WHERE key IN (" + numbers(keys) + ") GROUP BY key"
 	err = db.visit(ctx, "count the events of single rows of "+table, query, func(scan func(...any) error) error {
 		var key, n, of uint64

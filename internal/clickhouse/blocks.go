@@ -1,0 +1,159 @@
+package clickhouse
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+
+	"tidegate/internal/errs"
+	"tidegate/schema"
+)
+
+const (
+	// assignedMigration is the number of the migration that makes assigned_rates_1s.
+	assignedMigration = 13
+	// assignedSettled after that migration begins a second of which the table has every
+	// event: none is stored so long before its time, and no insert takes so long.
+	assignedSettled = schema.EventAheadMax + 5*time.Minute
+	// blocksPiece is the time that one question is about. Four versions in each of its
+	// seconds are less than questionRows.
+	blocksPiece = 6 * 3600 // seconds
+	// blocksRangeMax bounds what is asked for at once.
+	blocksRangeMax = 31 * 24 * time.Hour
+)
+
+// RateBlocks returns what each version of a script did in each second that begins at or
+// after since and before until, of requests whose version was drawn, in the order of time
+// and then of versions. A second without such a request is absent. With durations, Wall and
+// CPU are filled in, which costs several times as much.
+//
+// What was stored before migration 013 is told from version_rates_1s, which knows less:
+// there Wall and CPU are nil, and KindsUnknown says where the kinds of failures are not
+// known. The error is of kind invalid where since is not before until, or is more than 31
+// days before it.
+func (db *DB) RateBlocks(ctx context.Context, account, script string, since, until time.Time, durations bool) ([]schema.RateBlock, error) {
+	if err := validRange(since, until); err != nil {
+		return nil, err
+	}
+	if until.Sub(since) > blocksRangeMax {
+		return nil, errs.New(errs.Invalid, 0, "since and until are %s apart: it must be %s at most", until.Sub(since), blocksRangeMax)
+	}
+	at, err := db.assignedSince(ctx)
+	if err != nil {
+		return nil, err
+	}
+	blocks := []schema.RateBlock{}
+	end := ceilTo(until, 1)
+	for from := ceilTo(since, 1); from < end; from += blocksPiece {
+		if blocks, err = db.appendBlocks(ctx, blocks, account, script, blocksSource(from, min(from+blocksPiece, end), at), durations); err != nil {
+			return nil, err
+		}
+	}
+	return blocks, nil
+}
+
+// assignedSince returns when assigned_rates_1s was made: blocks whose insert began since
+// are in it. It is the zero time while the tables are those of an earlier version.
+func (db *DB) assignedSince(ctx context.Context) (time.Time, error) {
+	if ms := db.assignedAt.Load(); ms != 0 {
+		return time.UnixMilli(ms).UTC(), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	var ms int64
+	err := db.conn.QueryRow(ctx, "SELECT toUnixTimestamp64Milli(min(applied_at)) FROM schema_migrations WHERE number = {number:UInt32}",
+		ch.Named("number", assignedMigration)).Scan(&ms) // 0 where there is none
+	if err != nil || ms == 0 {
+		return time.Time{}, failed("read when "+assigned.Table+" was made", err)
+	}
+	db.assignedAt.Store(ms)
+	return time.UnixMilli(ms).UTC(), nil
+}
+
+// blocksSource is a subquery of what is known of the seconds [from, to) of a script. Columns
+// whose names begin with old are those of version_rates_1s: zero where assigned_rates_1s,
+// which was made at a time, has everything.
+func blocksSource(from, to int64, madeAt time.Time) string {
+	const (
+		own = `requests, failures, exceptions, status_5xx, sampled_out, wall, cpu,
+			0 AS old_requests, 0 AS old_failures, 0 AS old_all_failures, 0 AS old_all_exceptions, 0 AS old_all_5xx`
+		old = `0 AS requests, 0 AS failures, 0 AS exceptions, 0 AS status_5xx, 0 AS sampled_out, map()::Map(UInt16, UInt64) AS wall, map()::Map(UInt16, UInt64) AS cpu,
+			assigned AS old_requests, assigned_failures AS old_failures, failures AS old_all_failures, exceptions AS old_all_exceptions, status_5xx AS old_all_5xx`
+	)
+	part := func(columns, table string, to int64) string {
+		return fmt.Sprintf("SELECT version_id, time, %s FROM %s WHERE account_id = {account:String} AND script_name = {script:String} AND time >= toDateTime(%d, 'UTC') AND time < toDateTime(%d, 'UTC')",
+			columns, table, from, to)
+	}
+	complete := ceilTo(madeAt.Add(assignedSettled), 1)
+	switch {
+	case madeAt.IsZero():
+		return "(" + part(old, rollups[0].Table, to) + ")"
+	case from >= complete:
+		return "(" + part(own, assigned.Table, to) + ")"
+	}
+	return "(" + part(own, assigned.Table, to) + " UNION ALL " + part(old, rollups[0].Table, min(to, complete)) + ")"
+}
+
+// appendBlocks asks for the seconds of one source.
+func (db *DB) appendBlocks(ctx context.Context, blocks []schema.RateBlock, account, script, source string, durations bool) ([]schema.RateBlock, error) {
+	histograms := "map()::Map(UInt16, Int64), map()::Map(UInt16, Int64)"
+	if durations {
+		histograms = "CAST(sumMap(wall) AS Map(UInt16, Int64)), CAST(sumMap(cpu) AS Map(UInt16, Int64))"
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	attempt := "read the seconds of script " + script
+	rows, err := db.conn.Query(ctx, `SELECT version_id, time AS at,
+			toInt64(sum(requests)) AS own, toInt64(sum(failures)), toInt64(sum(exceptions)), toInt64(sum(status_5xx)), toInt64(max(sampled_out)), `+histograms+`,
+			toInt64(sum(old_requests)) AS old, toInt64(sum(old_failures)), toInt64(sum(old_all_failures)), toInt64(sum(old_all_exceptions)), toInt64(sum(old_all_5xx))
+		FROM `+source+`
+		GROUP BY at, version_id HAVING own > 0 OR old > 0 ORDER BY at, version_id`,
+		ch.Named("account", account), ch.Named("script", script))
+	if err != nil {
+		return nil, tooMuch(attempt, err)
+	}
+	defer func() { _ = rows.Close() }() // what went wrong is in rows.Err
+	for rows.Next() {
+		var b schema.RateBlock
+		var old oldBlock
+		if err := rows.Scan(&b.VersionID, &b.Time, &b.Requests, &b.Failures, &b.Exceptions, &b.Status5xx, &b.SampledOut,
+			(*map[uint16]int64)(&b.Wall), (*map[uint16]int64)(&b.CPU),
+			&old.requests, &old.failures, &old.allFailures, &old.allExceptions, &old.all5xx); err != nil {
+			return nil, failed(attempt, err)
+		}
+		blocks = append(blocks, old.complete(b))
+	}
+	return blocks, tooMuch(attempt, rows.Err())
+}
+
+// oldBlock is a second as version_rates_1s knows it: of drawn requests, and of all.
+type oldBlock struct {
+	requests, failures                 int64
+	allFailures, allExceptions, all5xx int64
+}
+
+// complete returns b, or what the older table knows if that counts requests which b lacks:
+// they were stored before there was a place for b.
+func (o oldBlock) complete(b schema.RateBlock) schema.RateBlock {
+	b.Time = b.Time.UTC()
+	if len(b.Wall) == 0 {
+		b.Wall = nil
+	}
+	if len(b.CPU) == 0 {
+		b.CPU = nil
+	}
+	if o.requests <= b.Requests {
+		return b
+	}
+	b = schema.RateBlock{VersionID: b.VersionID, Time: b.Time, Requests: o.requests, Failures: o.failures}
+	switch o.failures {
+	case 0: // of no kind
+	case o.allFailures: // so each was of a drawn request
+		b.Exceptions, b.Status5xx = o.allExceptions, o.all5xx
+	default:
+		b.KindsUnknown = true
+	}
+	return b
+}
