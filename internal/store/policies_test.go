@@ -2,11 +2,16 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/pressly/goose/v3"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
@@ -235,6 +240,86 @@ func TestPoliciesEndWithTheirScript(t *testing.T) {
 		wantKind(t, err, errs.NotFound)
 		if list, err := s.PolicyRevisions(ctx, testAccount, "shop"); err != nil || len(list) != 0 {
 			t.Fatalf("revisions %+v, error %v", list, err)
+		}
+	})
+}
+
+// TestPoliciesSurviveTheirMigration begins with a database as it was before policies
+// had revisions, and ends with one again.
+func TestPoliciesSurviveTheirMigration(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, databaseURL string) {
+		ctx := t.Context()
+		dialect, driver, dsn := goose.DialectPostgres, "pgx", databaseURL
+		if path, isFile := strings.CutPrefix(databaseURL, "sqlite://"); isFile {
+			dialect, driver, dsn = goose.DialectSQLite3, "sqlite", path
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			dsn = (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String()
+		}
+		migrated := func(move func(p *goose.Provider) error, statements ...string) {
+			t.Helper()
+			db, err := sql.Open(driver, dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := db.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			p, err := goose.NewProvider(dialect, db, control.Migrations)
+			if err == nil {
+				err = move(p)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, statement := range statements {
+				if _, err := db.ExecContext(ctx, statement); err != nil {
+					t.Fatalf("%s: %v", statement, err)
+				}
+			}
+		}
+		migrated(func(p *goose.Provider) error {
+			_, err := p.UpTo(ctx, 17)
+			return err
+		},
+			`INSERT INTO accounts (id, name, subdomain, max_versions, max_jobs, created_on) VALUES ('a', 'a', 'a', 2, 4, 0)`,
+			`INSERT INTO scripts (account_id, name, tag, created_on, modified_on, logpush, tags_json, last_version, last_deployment)
+				VALUES ('a', 'shop', 't', 0, 0, false, '[]', 0, 0)`,
+			`INSERT INTO policies (account_id, script, enabled, policy_json, modified_on)
+				VALUES ('a', 'shop', true, '{"enabled":true,"max_failure_rate":0.25,"min_requests":100,"look_back_seconds":300,"action":"rollback"}', 7000000)`)
+		s, err := Open(ctx, databaseURL, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := limited(0.25)
+		want.MinRequests = 100
+		got, err := s.Policy(ctx, "a", "shop")
+		if diff := cmp.Diff(deploy.PolicyRevision{Source: deploy.PolicyOfScript, Revision: 1, Policy: &want, At: time.Unix(7, 0).UTC()}, got); diff != "" || err != nil {
+			t.Errorf("error %v, (-want +got)\n%s", err, diff)
+		}
+		if _, err = s.SavePolicy(ctx, "a", "shop", limited(0.5), nil); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		migrated(func(p *goose.Provider) error {
+			_, err := p.DownTo(ctx, 17)
+			return err
+		})
+		if s, err = Open(ctx, databaseURL, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		if p, err := s.Policy(ctx, "a", "shop"); err != nil || *p.Policy.MaxFailureRate != 0.5 || p.Revision != 1 {
+			t.Errorf("down and up again: %+v, error %v", p, err)
 		}
 	})
 }
