@@ -175,7 +175,7 @@ func TestBaselineThatLittleIsKnownOfIsRestored(t *testing.T) {
 	f(40, 8, fails+"; little is known of 11111111: 8 failures in 40 requests of its last look-back time, and it takes 100 to tell")
 	f(99, 99, fails+"; little is known of 11111111: 99 failures in 99 requests of its last look-back time, and it takes 100 to tell")
 	f(100, 9, fails)
-	f(400, 40, fails) // as bad as far as the eye sees, but it was seen at another time
+	f(400, 36, fails)
 }
 
 // See TestVersionThatAPersonWentBackToIsNotOnTrial: what it did to traffic.
