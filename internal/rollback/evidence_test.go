@@ -92,7 +92,7 @@ func TestSentencesOfEachLimit(t *testing.T) {
 // events, seconds that are folded anew at each look, and two limits at once.
 func TestGoodVersionsAreRarelyFailed(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
-	const trials, alpha = 200, 0.05
+	const trials, alpha = 100, 0.05
 	f := func(name string, set func(p *deploy.RollbackPolicy), perSecond, failureRate float64) {
 		t.Helper()
 		failed := 0
@@ -112,13 +112,13 @@ func TestGoodVersionsAreRarelyFailed(t *testing.T) {
 				})...)
 				// Now and then a look in the middle of the events of the last second.
 				seen := slices.Clone(blocks)
-				if i%10 == 5 && i > 0 {
+				if i%25 == 5 && i > 0 {
 					last := seen[len(seen)-2:]
 					last[0].Requests = max(last[0].Requests/2, last[0].Failures)
 				}
 				settled := now.Add(-settleAfter)
 				e.fold(blocks, settled, deployments)
-				if i%10 == 5 || i == 299 {
+				if i%25 == 5 || i == 299 {
 					if e.look(seen, now.Add(time.Second), deployments).assess(false).Verdict == deploy.VerdictFail {
 						failed++
 						break
@@ -132,12 +132,12 @@ func TestGoodVersionsAreRarelyFailed(t *testing.T) {
 		}
 	}
 	none := func(*deploy.RollbackPolicy) {}
-	f("busy", none, 200, 0.05)
+	f("busy", none, 60, 0.05)
 	f("quiet", none, 3, 0.2)
-	f("one outage", none, 50, 0.9)
-	f("at the limit of two", func(p *deploy.RollbackPolicy) { p.MaxFailureRate = new(0.05) }, 100, 0.05)
-	f("in blocks", func(p *deploy.RollbackPolicy) { p.Evidence, p.BlockSeconds = deploy.EvidenceBlocks, 10 }, 100, 0.05)
-	f("traffic", func(p *deploy.RollbackPolicy) { p.MinTrafficRatio = new(0.9) }, 100, 0.01)
+	f("one outage", none, 30, 0.9)
+	f("at the limit of two", func(p *deploy.RollbackPolicy) { p.MaxFailureRate = new(0.05) }, 40, 0.05)
+	f("in blocks", func(p *deploy.RollbackPolicy) { p.Evidence, p.BlockSeconds = deploy.EvidenceBlocks, 10 }, 40, 0.05)
+	f("traffic", func(p *deploy.RollbackPolicy) { p.MinTrafficRatio = new(0.9) }, 40, 0.01)
 }
 
 func poisson(r *rand.Rand, mean float64) int64 {
