@@ -25,6 +25,7 @@ type story struct {
 	// during runs before each step, with the time since the start.
 	during func(w *world, since time.Duration)
 	lasts  time.Duration
+	every  time.Duration // between two steps; zero is 2 s: fewer calls to disturb, and the same stories
 }
 
 func stories() []story {
@@ -55,6 +56,14 @@ func stories() []story {
 		{name: "an outage of the rates", policy: policy(deploy.ActionRollback), prepare: bad, during: func(w *world, since time.Duration) {
 			w.ratesDown = since < 20*time.Second
 		}, lasts: 60 * time.Second},
+		// What a controller that takes over has to read again is settled by then.
+		{name: "a version that turns bad after five minutes", policy: policy(deploy.ActionRollback), prepare: func(w *world) {
+			w.deploy(split{v1: 90, v2: 10})
+		}, during: func(w *world, since time.Duration) {
+			if since == 5*time.Minute {
+				w.fails(v2, 0.5)
+			}
+		}, lasts: 6 * time.Minute, every: 15 * time.Second},
 	}
 }
 
@@ -110,8 +119,8 @@ func play(t *testing.T, s story, p *process, died *bool) (*world, int) {
 	w := newWorld(t, clk.now, s.policy)
 	s.prepare(w)
 	c := w.controller("first", p.fakes(w, "first"))
-	// Steps of 2 s: fewer calls to disturb, and the same stories.
-	for end := clk.Add(s.lasts); clk.Before(end); clk.advance(2 * time.Second) {
+	every := max(s.every, 2*time.Second)
+	for end := clk.Add(s.lasts); clk.Before(end); clk.advance(every) {
 		if s.during != nil {
 			s.during(w, clk.Sub(epoch))
 		}

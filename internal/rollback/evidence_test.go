@@ -103,7 +103,7 @@ func TestGoodVersionsAreRarelyFailed(t *testing.T) {
 			e := evidenceOf(p)
 			var blocks []schema.RateBlock
 			deployments := split90(10)
-			for i := range 300 {
+			for i := range 200 {
 				now := epoch.Add(time.Duration(i) * time.Second)
 				n := poisson(r, perSecond)
 				c := binomial(r, n, 0.1)
@@ -112,13 +112,13 @@ func TestGoodVersionsAreRarelyFailed(t *testing.T) {
 				})...)
 				// Now and then a look in the middle of the events of the last second.
 				seen := slices.Clone(blocks)
-				if i%25 == 5 && i > 0 {
+				if i%40 == 5 && i > 0 {
 					last := seen[len(seen)-2:]
 					last[0].Requests = max(last[0].Requests/2, last[0].Failures)
 				}
 				settled := now.Add(-settleAfter)
 				e.fold(blocks, settled, deployments)
-				if i%25 == 5 || i == 299 {
+				if i%40 == 5 || i == 199 {
 					if e.look(seen, now.Add(time.Second), deployments).assess(false).Verdict == deploy.VerdictFail {
 						failed++
 						break
@@ -173,7 +173,9 @@ func TestEvidenceIsReadAgain(t *testing.T) {
 		})
 		end := epoch.Add(1500 * time.Second)
 		deployments := split90(10)
-		at := func(e *evidence) []deploy.Evidence { return e.look(blocks, end.Add(60*time.Second), deployments).report(nil) }
+		at := func(e *evidence) []deploy.Evidence {
+			return e.look(blocks, end.Add(60*time.Second), deployments).report(nil)
+		}
 		once := evidenceOf(p)
 		once.fold(blocks, end, deployments)
 		steps := evidenceOf(p)
