@@ -98,6 +98,13 @@ var needed = map[string]string{
 	"POST /accounts/{account}/workers/scripts/{script}/rollback-policy/ramp": "policy:edit",
 	"GET /accounts/{account}/workers/scripts/{script}/rollback-decisions":    "scripts:read policy:edit",
 
+	"GET /accounts/{account}/workers/scripts/{script}/rollback-decisions/{id}":   "scripts:read policy:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/rollback-policy/revisions": "scripts:read policy:edit",
+	"GET /accounts/{account}/workers/rollback-policy":                            "scripts:read policy:edit",
+	"PUT /accounts/{account}/workers/rollback-policy":                            "policy:edit",
+	"DELETE /accounts/{account}/workers/rollback-policy":                         "policy:edit",
+	"GET /accounts/{account}/workers/rollback-policy/revisions":                  "scripts:read policy:edit",
+
 	"GET /accounts/{account}/workers/services/{script}":                                      "scripts:read",
 	"DELETE /accounts/{account}/workers/services/{script}":                                   "scripts:edit",
 	"GET /accounts/{account}/workers/services/{script}/environments/{environment}":           "scripts:read",

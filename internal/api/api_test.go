@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -48,7 +49,12 @@ type platform struct {
 
 func newPlatform(t *testing.T) *platform {
 	t.Helper()
-	return newPlatformWith(t, api.Config{GatewayURL: "http://localhost:8080", DurableObjects: true})
+	return newPlatformWith(t, api.Config{GatewayURL: "http://localhost:8080", DurableObjects: true, CheckURL: func(u *url.URL) error {
+		if u.Hostname() == "10.0.0.1" {
+			return errors.New("10.0.0.1 is private")
+		}
+		return nil
+	}})
 }
 
 func newPlatformWith(t *testing.T, config api.Config) *platform {

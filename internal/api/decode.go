@@ -368,9 +368,3 @@ func shown(value string) string {
 	}
 	return strings.ToValidUTF8(value[:most], "") + "..."
 }
-
-// unsupported is a member that is known and cannot be honoured yet: whatever its
-// value, it is refused by name.
-type unsupported struct{}
-
-func (*unsupported) UnmarshalJSON([]byte) error { return errors.New("it is not supported yet") }

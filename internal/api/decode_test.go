@@ -13,6 +13,11 @@ import (
 	"tidegate/internal/errs"
 )
 
+// refusing decodes itself, and takes nothing.
+type refusing struct{}
+
+func (*refusing) UnmarshalJSON([]byte) error { return errors.New("it is not supported yet") }
+
 // sample has every kind of member that the API's bodies have.
 type sample struct {
 	Name   string             `json:"name"`
@@ -21,7 +26,7 @@ type sample struct {
 	On     bool               `json:"on"`
 	Share  *deploy.Percentage `json:"share"`
 	At     *time.Time         `json:"at"`
-	Later  *unsupported       `json:"later"`
+	Later  *refusing          `json:"later"`
 	List   []inner            `json:"list"`
 	Hidden string             `json:"-"`
 	inner
@@ -120,7 +125,8 @@ func FuzzDecodePolicy(f *testing.F) {
 	for _, seed := range []string{
 		`{"enabled":true}`, `{"enabled":false,"max_failure_rate":0.02,"max_failure_ratio":3,"min_requests":100,"look_back_seconds":300}`,
 		`{"enabled":true,"action":"pause","ramp":[{"percentage":5,"bake_seconds":300},{"percentage":100,"bake_seconds":0}]}`,
-		`{"enabled":true,"confidence":0.999}`, `{"enabled":true,"ramp":[{"percentage":0.0001}]}`, `{"enabled":null}`,
+		`{"enabled":true,"confidence":0.999,"source":"account","revision":7,"modified_by":null,"modified_on":{}}`,
+		`{"enabled":true,"notify":[{"type":"slack","url":"https://a/b"}],"promote":[{"from":"22:00","until":"02:00"}],"freeze":[{"from":"2026-12-20T00:00:00Z","until":"2027-01-02T00:00:00+01:00"}]}`, `{"enabled":true,"ramp":[{"percentage":0.0001}]}`, `{"enabled":null}`,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -137,11 +137,18 @@ type Runtime interface {
 
 // Policies that take bad versions out of traffic, and what came of them.
 type Policies interface {
-	Policy(ctx context.Context, accountID, script string) (deploy.RollbackPolicy, error)
-	SavePolicy(ctx context.Context, accountID, script string, p deploy.RollbackPolicy) error
-	DeletePolicy(ctx context.Context, accountID, script string) error
-	// Decisions is newest first.
-	Decisions(ctx context.Context, accountID, script string) ([]deploy.RollbackDecision, error)
+	// Policy is what a script follows: its own, or else the account's default. For the
+	// script "", here and below, it is that default.
+	Policy(ctx context.Context, accountID, script string) (deploy.PolicyRevision, error)
+	// PolicyRevisions is newest first.
+	PolicyRevisions(ctx context.Context, accountID, script string) ([]deploy.PolicyRevision, error)
+	// SavePolicy puts back what of p is masked, or is invalid. check may refuse, and is
+	// given the revision that would be replaced, 0 for none.
+	SavePolicy(ctx context.Context, accountID, script string, p deploy.RollbackPolicy, check func(revision int64) error) (deploy.PolicyRevision, error)
+	DeletePolicy(ctx context.Context, accountID, script string, check func(revision int64) error) error
+	// Decisions is newest first, without the series of their evidence; total counts all.
+	Decisions(ctx context.Context, accountID, script string, limit, offset int) (list []deploy.RollbackDecision, total int, err error)
+	Decision(ctx context.Context, accountID, script, id string) (deploy.RollbackDecision, error)
 	Ramp(ctx context.Context, accountID, script string) (deploy.Ramp, error)
 	// ControlRamp applies deploy.Ramp.Control and has its errors.
 	ControlRamp(ctx context.Context, accountID, script, action string) (deploy.Ramp, error)

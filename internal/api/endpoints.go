@@ -16,6 +16,7 @@ func (s *Server) endpoints() []endpoint {
 		scripts  = account + "/workers/scripts"
 		script   = scripts + "/:script"
 		policy   = script + "/rollback-policy"
+		fallback = account + "/workers/rollback-policy" // of scripts without a policy
 		workers  = account + "/workers/workers"
 		worker   = workers + "/:worker"
 		logpush  = account + "/logpush"
@@ -118,9 +119,15 @@ func (s *Server) endpoints() []endpoint {
 		{get, policy, policyRead, byKind, s.getPolicy},
 		{put, policy, policyEdit, byKind, s.putPolicy},
 		{del, policy, policyEdit, byKind, s.deletePolicy},
+		{get, policy + "/revisions", policyRead, byKind, s.listPolicyRevisions},
+		{get, fallback, policyRead, byKind, s.getPolicy},
+		{put, fallback, policyEdit, byKind, s.putPolicy},
+		{del, fallback, policyEdit, byKind, s.deletePolicy},
+		{get, fallback + "/revisions", policyRead, byKind, s.listPolicyRevisions},
 		{get, policy + "/ramp", policyRead, byKind, s.getRamp},
 		{post, policy + "/ramp", policyEdit, byKind, s.controlRamp},
 		{get, script + "/rollback-decisions", policyRead, byKind, s.listDecisions},
+		{get, script + "/rollback-decisions/:id", policyRead, byKind, s.getDecision},
 
 		{get, logpush + "/jobs", logsEdit, codeLogpush, s.listJobs},
 		{post, logpush + "/jobs", logsEdit, codeLogpush, s.createJob},

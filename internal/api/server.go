@@ -45,6 +45,9 @@ type Config struct {
 	// LogpushJobsMax bounds the jobs of one dataset in every account, beside the
 	// account's own setting; nil: that alone counts.
 	LogpushJobsMax *int
+	// CheckURL refuses, with a reason, URLs that a policy's targets may not have, because
+	// of the addresses that they name; nil takes all.
+	CheckURL func(*url.URL) error
 }
 
 // Server answers requests. Its methods are safe for concurrent use.
@@ -57,6 +60,7 @@ type Server struct {
 	gateway        *url.URL
 	durableObjects bool
 	jobsMax        int
+	checkURL       func(*url.URL) error // Config.CheckURL
 
 	requests metric.Int64Counter
 	duration metric.Float64Histogram
@@ -80,7 +84,7 @@ type Server struct {
 // New returns a server on deps.
 func New(config Config, deps Deps) (*Server, error) {
 	s := &Server{
-		deps: deps, durableObjects: config.DurableObjects, now: config.Now, log: config.Logger,
+		deps: deps, durableObjects: config.DurableObjects, checkURL: config.CheckURL, now: config.Now, log: config.Logger,
 		tracer: telemetry.Tracer("tidegate/internal/api"), jobsMax: math.MaxInt, eventHeartbeat: eventHeartbeatDefault,
 		turns:     newTurns(turnsMax, accountTurnsMax, turnWaitDefault, "too many uploads and downloads of modules are under way: try again"),
 		questions: newTurns(questionsMax, accountQuestionsMax, questionWait, fmt.Sprintf("too many questions about metrics and events are under way, of which an account may have %d: try again", accountQuestionsMax)),

@@ -1,8 +1,10 @@
 package api_test
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -230,12 +232,12 @@ func rollback(t *testing.T, p *platform) {
 		t.Fatalf("answered %d %s", a.status, a.text)
 	}
 	policy, err := p.Policy(ctx, account, "shop")
-	if err != nil || !policy.Enabled || *policy.MaxFailureRate != 0.05 || policy.MinRequests != 100 || policy.LookBackSeconds != 300 || policy.Action != deploy.ActionRollback {
+	if err != nil || !policy.Enabled || *policy.MaxFailureRate != 0.05 || policy.MinRequests != 20 || policy.LookBackSeconds != 300 || policy.Source != deploy.PolicyOfScript || policy.Action != deploy.ActionRollback {
 		t.Fatalf("policy %+v, error %v", policy, err)
 	}
 	policy.Ramp = []deploy.RampStep{{Percentage: 5000, BakeSeconds: 300}, {Percentage: deploy.Full}}
-	if err := p.SavePolicy(ctx, account, "shop", policy); err != nil {
-		t.Fatal(err)
+	if policy, err = p.SavePolicy(ctx, account, "shop", policy.RollbackPolicy); err != nil || policy.Revision != 2 || len(policy.Ramp) != 2 {
+		t.Fatalf("policy %+v, error %v", policy, err)
 	}
 	_, err = p.Ramp(ctx, account, "shop")
 	wantKind(t, err, errs.NotFound)
@@ -253,20 +255,92 @@ func rollback(t *testing.T, p *platform) {
 	if r, err := p.ControlRamp(ctx, account, "shop", deploy.RampResume); err != nil || r.State != deploy.RampRunning || r.ResumedAt.IsZero() {
 		t.Fatalf("ramp %+v, error %v", r, err)
 	}
-	requests := int64(5120)
+	requests, began := int64(5120), time.Now().Add(-time.Hour)
 	decision := deploy.RollbackDecision{
 		ID: "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa", At: time.Now(), Verdict: deploy.VerdictFail, Action: deploy.ActionRollback, FromDeployment: "a", VersionID: "b",
 		Numbers: deploy.Numbers{Requests: &requests}, Sentence: "rolled back v2",
+		BaselineVersionID: "c", Evidence: []deploy.Evidence{{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: 7, Threshold: 6.9, Series: []deploy.EvidencePoint{{At: began}}}},
 	}
 	if err := p.store.ApplyDecision(ctx, account, "shop", "", nil, nil, &decision); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := p.Decisions(ctx, account, "shop"); err != nil || len(list) != 1 || *list[0].Numbers.Requests != requests || list[0].At.IsZero() {
+	if list, err := p.Decisions(ctx, account, "shop"); err != nil || len(list) != 1 || *list[0].Numbers.Requests != requests || list[0].At.IsZero() || len(list[0].Evidence) != 1 || list[0].Evidence[0].Series != nil {
 		t.Fatalf("decisions %+v, error %v", list, err)
 	}
-	if err := p.DeletePolicy(ctx, account, "shop"); err != nil {
+	p.call(t, http.MethodGet, "/workers/scripts/shop/rollback-decisions?page=2&per_page=1", "").ok(t, `"result":[]`, `"total_count":1`)
+	whole, err := p.Decision(ctx, account, "shop", decision.ID)
+	if err != nil || len(whole.Evidence) != 1 || len(whole.Evidence[0].Series) != 1 || whole.Sentence != decision.Sentence {
+		t.Fatalf("decision %+v, error %v", whole, err)
+	}
+	for link, has := range map[string]string{whole.Links.Exceptions: "exceptions?", whole.Links.Events: "failed=true", whole.Links.Metrics: "metrics?"} {
+		if !strings.Contains(link, has) || !strings.Contains(link, "since="+url.QueryEscape(began.UTC().Format(time.RFC3339))) {
+			t.Errorf("link %s", link)
+		}
+		if a := p.do(t, http.MethodGet, link, bearer(p.token), ""); a.status != http.StatusOK {
+			t.Errorf("%s answered %d %s", link, a.status, a.text)
+		}
+	}
+	_, err = p.Decision(ctx, account, "shop", "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb")
+	wantKind(t, err, errs.NotFound)
+	policies(t, p)
+}
+
+// policies is how a script comes to follow its account, and who may say so.
+func policies(t *testing.T, p *platform) {
+	ctx := t.Context()
+	const own, fallback = "/workers/scripts/shop/rollback-policy", "/workers/rollback-policy"
+	as := func(tag string) http.Header {
+		header := bearer(p.token)
+		header.Set("If-Match", tag)
+		return header
+	}
+	send := func(method, path string, header http.Header, body string) answer {
+		t.Helper()
+		return p.do(t, method, "/client/v4/accounts/"+account+path, header, body)
+	}
+	send(http.MethodPut, own, as(`"1"`), `{"enabled": true}`).want(t, http.StatusPreconditionFailed, 10001, `"2"`)
+	send(http.MethodDelete, own, as(`"1"`), ``).want(t, http.StatusPreconditionFailed, 10001, `"2"`)
+	if a := send(http.MethodDelete, own, as(`"2"`), ``); a.status != http.StatusOK {
+		t.Fatalf("answered %d %s", a.status, a.text)
+	}
+	_, err := p.Policy(ctx, account, "")
+	wantKind(t, err, errs.NotFound)
+	p.call(t, http.MethodPut, fallback, `{"enabled": true, "confidence": 0.99, "notify": [{"type": "webhook", "url": "https://hooks.example.com/", "secret": "s3cret"}]}`).
+		ok(t, `"source":"account"`, `"revision":1`, `"modified_by":"admin@localhost"`, `"max_failure_ratio":1`, `"secret":"***"`)
+	followed, err := p.Policy(ctx, account, "shop")
+	if err != nil || followed.Source != deploy.PolicyOfAccount || followed.Confidence != 0.99 || followed.ModifiedOn.IsZero() {
+		t.Fatalf("policy %+v, error %v", followed, err)
+	}
+	if p, err := p.Policy(ctx, account, ""); err != nil || p.Revision != 1 || p.Notify[0].Secret != "***" {
+		t.Fatalf("policy %+v, error %v", p, err)
+	}
+	// What an answer shows may be sent, and its secrets are kept.
+	shown := p.call(t, http.MethodGet, own, "")
+	text, err := json.Marshal(followed)
+	if err != nil {
 		t.Fatal(err)
 	}
+	if tag := shown.header.Get("ETag"); tag != `"0"` {
+		t.Errorf("ETag %s of a script without a policy", tag)
+	}
+	send(http.MethodPut, own, as(`"0"`), string(text)).ok(t, `"source":"script"`, `"revision":4`, `"confidence":0.99`)
+	if stored, err := p.store.Policy(ctx, account, "shop"); err != nil || stored.Policy.Notify[0].Secret != "s3cret" {
+		t.Fatalf("policy %+v, error %v", stored, err)
+	}
+	list, err := p.PolicyRevisions(ctx, account, "shop")
+	if err != nil || len(list) != 4 || list[0].Policy.Notify[0].Secret != "***" || list[1].Policy != nil || len(list[2].Policy.Ramp) != 2 || list[3].ModifiedBy != "admin@localhost" {
+		t.Fatalf("revisions %+v, error %v", list, err)
+	}
+	if list, err := p.PolicyRevisions(ctx, account, ""); err != nil || len(list) != 1 || !list[0].Policy.Enabled {
+		t.Fatalf("revisions %+v, error %v", list, err)
+	}
+	for _, script := range []string{"shop", ""} {
+		if err := p.DeletePolicy(ctx, account, script); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = p.Policy(ctx, account, "shop")
+	wantKind(t, err, errs.NotFound)
 }
 
 // published is the request that Cloudflare's documentation prints.

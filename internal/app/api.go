@@ -69,7 +69,7 @@ func (p *process) addAPI(ctx context.Context) error {
 		deps.Runtime = checker
 	}
 	server, err := api.New(api.Config{Logger: p.log, GatewayURL: p.gatewayURL(), DurableObjects: p.config.DurableObjects,
-		LogpushJobsMax: &p.config.LogpushJobsMax}, deps)
+		LogpushJobsMax: &p.config.LogpushJobsMax, CheckURL: p.egress(ctx).CheckURL}, deps)
 	if err != nil {
 		return err
 	}

@@ -175,7 +175,7 @@ func TestAPIErrorsStoreNothing(t *testing.T) {
 	f("POST", jobs, `{"dataset":"workers_trace_events","destination_conf":"http://127.0.0.1:1/","filter":"{\"where\":{\"key\":\"Outcome\",\"operator\":\"like\",\"value\":\"x\"}}"}`, 403, 1004, "like", "Outcome")
 	f("POST", jobs, `{"dataset":"workers_trace_events","destination_conf":"http://127.0.0.1:1/gone"}`, 400, 0, "error validating destination")
 	f("PUT", "/workers/scripts/shop/rollback-policy", `{"enabled":true,"max_failure_rate":7}`, 400, 0, "max_failure_rate", "7")
-	f("PUT", "/workers/scripts/shop/rollback-policy", `{"enabled":true,"confidence":0.99}`, 400, 0, "confidence", "not supported yet")
+	f("PUT", "/workers/scripts/shop/rollback-policy", `{"enabled":true,"confidence":99.9}`, 400, 0, "confidence", "99.9")
 	f("GET", "/workers/scripts/nobody/deployments", "", 404, 10007)
 	f("GET", "/workers/colours", "", 404, 7003, "/workers/colours")
 

@@ -10,35 +10,83 @@ import (
 	"tidegate/schema"
 )
 
-// Policy returns the rollback policy of a script with its defaults.
-func (c *Client) Policy(ctx context.Context, accountID, script string) (deploy.RollbackPolicy, error) {
-	return get[deploy.RollbackPolicy](ctx, c, scriptPath(accountID, script, "rollback-policy"))
+// Policy is a rollback policy as it is stored, without its secrets.
+type Policy struct {
+	deploy.RollbackPolicy
+	Source     deploy.PolicySource `json:"source"` // whose it is
+	Revision   int64               `json:"revision"`
+	ModifiedBy string              `json:"modified_by"` // empty if unknown
+	ModifiedOn time.Time           `json:"modified_on"`
 }
 
-// SavePolicy replaces the rollback policy of a script.
-func (c *Client) SavePolicy(ctx context.Context, accountID, script string, p deploy.RollbackPolicy) error {
-	_, err := c.call(ctx, http.MethodPut, scriptPath(accountID, script, "rollback-policy"), p, nil)
-	return err
+// PolicyRevision is a policy as it was saved once.
+type PolicyRevision struct {
+	Revision   int64                  `json:"revision"`
+	ModifiedBy string                 `json:"modified_by"`
+	ModifiedOn time.Time              `json:"modified_on"`
+	Policy     *deploy.RollbackPolicy `json:"policy"` // nil: it was deleted
+}
+
+// policyPath is that of a script's policy, or for "" of the account's default.
+func policyPath(accountID, script string, rest ...string) string {
+	rest = append([]string{"rollback-policy"}, rest...)
+	if script == "" {
+		return accountPath(accountID, append([]string{"workers"}, rest...)...)
+	}
+	return scriptPath(accountID, script, rest...)
+}
+
+// Policy returns the rollback policy that a script follows, its own or the account's
+// default. The script "", here and below, stands for that default.
+func (c *Client) Policy(ctx context.Context, accountID, script string) (Policy, error) {
+	return get[Policy](ctx, c, policyPath(accountID, script))
+}
+
+// SavePolicy replaces the rollback policy of a script. What is masked in p is kept.
+func (c *Client) SavePolicy(ctx context.Context, accountID, script string, p deploy.RollbackPolicy) (Policy, error) {
+	return send[Policy](ctx, c, http.MethodPut, policyPath(accountID, script), p)
 }
 
 // DeletePolicy removes the rollback policy of a script.
 func (c *Client) DeletePolicy(ctx context.Context, accountID, script string) error {
-	return c.delete(ctx, scriptPath(accountID, script, "rollback-policy"))
+	return c.delete(ctx, policyPath(accountID, script))
 }
 
-// Decisions returns the newest rollback decisions, newest first.
+// PolicyRevisions returns what is kept of a script's policies, newest first.
+func (c *Client) PolicyRevisions(ctx context.Context, accountID, script string) ([]PolicyRevision, error) {
+	return get[[]PolicyRevision](ctx, c, policyPath(accountID, script, "revisions"))
+}
+
+// Decisions returns the newest rollback decisions, newest first. Their evidence has no
+// series.
 func (c *Client) Decisions(ctx context.Context, accountID, script string) ([]deploy.RollbackDecision, error) {
 	return get[[]deploy.RollbackDecision](ctx, c, scriptPath(accountID, script, "rollback-decisions"))
 }
 
-// Ramp returns the newest ramp of a script.
-func (c *Client) Ramp(ctx context.Context, accountID, script string) (deploy.Ramp, error) {
-	return get[deploy.Ramp](ctx, c, scriptPath(accountID, script, "rollback-policy", "ramp"))
+// Decision is a rollback decision with all of its evidence, and paths of the API that
+// show what it was about.
+type Decision struct {
+	deploy.RollbackDecision
+	Links struct {
+		Exceptions string `json:"exceptions"`
+		Events     string `json:"events"`
+		Metrics    string `json:"metrics"`
+	} `json:"links"`
 }
 
-// ControlRamp pauses, resumes or aborts a ramp.
+// Decision returns one rollback decision about a script.
+func (c *Client) Decision(ctx context.Context, accountID, script, id string) (Decision, error) {
+	return get[Decision](ctx, c, scriptPath(accountID, script, "rollback-decisions", id))
+}
+
+// Ramp returns the newest ramp of a script.
+func (c *Client) Ramp(ctx context.Context, accountID, script string) (deploy.Ramp, error) {
+	return get[deploy.Ramp](ctx, c, policyPath(accountID, script, "ramp"))
+}
+
+// ControlRamp pauses, resumes or aborts a ramp, or skips a step of it: deploy.Ramp.Control.
 func (c *Client) ControlRamp(ctx context.Context, accountID, script, action string) (deploy.Ramp, error) {
-	return send[deploy.Ramp](ctx, c, http.MethodPost, scriptPath(accountID, script, "rollback-policy", "ramp"), map[string]string{"action": action})
+	return send[deploy.Ramp](ctx, c, http.MethodPost, policyPath(accountID, script, "ramp"), map[string]string{"action": action})
 }
 
 // Metrics is what the versions of a script did in a range of time.

@@ -11,8 +11,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -138,6 +140,23 @@ func (p Policy) CheckScheme(scheme string) error {
 		return errors.New("plain http:// is not allowed here: use https://, or ask the operator to allow it")
 	}
 	return fmt.Errorf("the scheme %q cannot be used: https:// is possible", scheme)
+}
+
+// CheckURL refuses a URL whose scheme or address the policy does not allow, without
+// looking up a name: where that leads is checked by every connection.
+func (p Policy) CheckURL(u *url.URL) error {
+	if err := p.CheckScheme(u.Scheme); err != nil {
+		return err
+	}
+	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	addr, err := netip.ParseAddr(host)
+	switch {
+	case err == nil && !p.Allows(addr.WithZone("")):
+		return fmt.Errorf("%w: %s", errBlocked, addr)
+	case err != nil && !p.AllowLoopback && (host == "localhost" || strings.HasSuffix(host, ".localhost")): // RFC 6761, section 6.3
+		return fmt.Errorf("%w: %s", errBlocked, host)
+	}
+	return nil
 }
 
 // Client returns an HTTP client that obeys the policy and follows no redirects:

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -113,4 +114,29 @@ func TestUnspecifiedMeansThisMachineAlone(t *testing.T) {
 	if err := everywhere.control(context.Background(), "tcp6", "[fe80::1%lo]:8123", nil); err == nil {
 		t.Error("a link-local address is let through")
 	}
+}
+
+func TestCheckURL(t *testing.T) {
+	f := func(p Policy, raw string, want bool) {
+		t.Helper()
+		u, err := url.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.CheckURL(u); (err == nil) != want {
+			t.Errorf("%s: %v, want allowed %v", raw, err, want)
+		}
+	}
+	for _, raw := range []string{"https://example.com/x", "https://93.184.216.34", "https://[2606:2800:220:1::1]:8443/"} {
+		f(Policy{}, raw, true)
+	}
+	for _, raw := range []string{"http://example.com", "ftp://example.com", "https://10.0.0.1/", "https://169.254.169.254/latest", "https://127.0.0.1:8787",
+		"https://[::1]/", "https://[::ffff:10.0.0.1]/", "https://[fe80::1%25eth0]/", "https://localhost/", "https://a.LocalHost./", "https://0.0.0.0/"} {
+		f(Policy{}, raw, false)
+	}
+	f(Policy{AllowHTTP: true}, "http://example.com", true)
+	f(Policy{AllowLoopback: true}, "https://localhost:9000", true)
+	f(Policy{AllowLoopback: true}, "https://127.0.0.1:9000", true)
+	f(Policy{AllowLoopback: true}, "https://10.0.0.1", false)
+	f(Policy{AllowPrivate: true}, "https://10.0.0.1", true)
 }
