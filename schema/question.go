@@ -120,12 +120,17 @@ func ParseEventPosition(text string) (p EventPosition, err error) {
 	return EventPosition{time.UnixMilli(numbers[0]).UTC(), int(numbers[1]), numbers[2]}, nil
 }
 
+// NewExceptionsBefore is how long before the time that is asked about a kind of exception
+// must not have been thrown by the one version to be new in the other.
+const NewExceptionsBefore = 24 * time.Hour
+
 // ExceptionQuery asks for the exceptions of a script, by kind.
 type ExceptionQuery struct {
 	AccountID, Script string
 	Since, Until      time.Time // [Since, Until)
 	Versions          []string  // ids; empty: all
-	// NewIn, if set, is a version that threw the kind while ComparedTo did not.
+	// NewIn, if set, is a version that threw the kind while ComparedTo did not, nor had
+	// within NewExceptionsBefore Since.
 	NewIn, ComparedTo string
 	Limit             int
 }

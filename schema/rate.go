@@ -77,7 +77,11 @@ func DurationBucket(ms float64) uint16 {
 	if !(ms > 1) {
 		return 0
 	}
-	return uint16(min(math.Ceil(durationSteps*math.Log2(ms)), math.MaxUint16))
+	bucket := uint16(min(math.Ceil(durationSteps*math.Log2(ms)), math.MaxUint16))
+	if DurationEdge(bucket-1) >= ms { // an edge itself, and the logarithm was rounded up
+		bucket--
+	}
+	return bucket
 }
 
 // ScriptRate is what all versions of a script did, and when.

@@ -18,7 +18,7 @@ import (
 )
 
 // storedTables are those whose bytes count, raw events first.
-var storedTables = []string{"trace_events", "version_rates_1s", "version_rates_1m", "version_rates_1h"}
+var storedTables = []string{"trace_events", "version_rates_1s", "version_rates_1m", "version_rates_1h", "assigned_rates_1s"}
 
 // measurement asks the engine. It speaks plain HTTP, because internal/clickhouse
 // answers no questions about storage, which nobody else has.

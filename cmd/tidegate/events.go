@@ -149,7 +149,7 @@ func eventsExceptions(c *connection) *cobra.Command {
 	}
 	when.flags(command, false)
 	command.Flags().StringSliceVar(&q.Versions, "version", nil, "only of these versions: ids, their first digits, or tags")
-	command.Flags().StringVar(&newIn, "new-in", "", "only what this version threw and that of --compared-to did not")
+	command.Flags().StringVar(&newIn, "new-in", "", "only what this version threw and that of --compared-to did not, in this time and 24 h before")
 	command.Flags().StringVar(&comparedTo, "compared-to", "", "see --new-in")
 	command.Flags().IntVar(&q.Limit, "limit", 0, "show so many kinds at most, up to 100 (default: 20)")
 	command.RunE = func(cmd *cobra.Command, args []string) (err error) {

@@ -77,9 +77,9 @@ func (db *DB) assignedSince(ctx context.Context) (time.Time, error) {
 // which was made at a time, has everything.
 func blocksSource(from, to int64, madeAt time.Time) string {
 	const (
-		own = `requests, failures, exceptions, status_5xx, sampled_out, wall, cpu,
+		own = `requests AS own_requests, failures AS own_failures, exceptions AS own_exceptions, status_5xx AS own_5xx, sampled_out AS own_sampled_out, wall AS own_wall, cpu AS own_cpu,
 			0 AS old_requests, 0 AS old_failures, 0 AS old_all_failures, 0 AS old_all_exceptions, 0 AS old_all_5xx`
-		old = `0 AS requests, 0 AS failures, 0 AS exceptions, 0 AS status_5xx, 0 AS sampled_out, map()::Map(UInt16, UInt64) AS wall, map()::Map(UInt16, UInt64) AS cpu,
+		old = `0 AS own_requests, 0 AS own_failures, 0 AS own_exceptions, 0 AS own_5xx, 0 AS own_sampled_out, map()::Map(UInt16, UInt64) AS own_wall, map()::Map(UInt16, UInt64) AS own_cpu,
 			assigned AS old_requests, assigned_failures AS old_failures, failures AS old_all_failures, exceptions AS old_all_exceptions, status_5xx AS old_all_5xx`
 	)
 	part := func(columns, table string, to int64) string {
@@ -100,13 +100,13 @@ func blocksSource(from, to int64, madeAt time.Time) string {
 func (db *DB) appendBlocks(ctx context.Context, blocks []schema.RateBlock, account, script, source string, durations bool) ([]schema.RateBlock, error) {
 	histograms := "map()::Map(UInt16, Int64), map()::Map(UInt16, Int64)"
 	if durations {
-		histograms = "CAST(sumMap(wall) AS Map(UInt16, Int64)), CAST(sumMap(cpu) AS Map(UInt16, Int64))"
+		histograms = "CAST(sumMap(own_wall) AS Map(UInt16, Int64)), CAST(sumMap(own_cpu) AS Map(UInt16, Int64))"
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	attempt := "read the seconds of script " + script
 	rows, err := db.conn.Query(ctx, `SELECT version_id, time AS at,
-			toInt64(sum(requests)) AS own, toInt64(sum(failures)), toInt64(sum(exceptions)), toInt64(sum(status_5xx)), toInt64(max(sampled_out)), `+histograms+`,
+			toInt64(sum(own_requests)) AS own, toInt64(sum(own_failures)), toInt64(sum(own_exceptions)), toInt64(sum(own_5xx)), toInt64(max(own_sampled_out)), `+histograms+`,
 			toInt64(sum(old_requests)) AS old, toInt64(sum(old_failures)), toInt64(sum(old_all_failures)), toInt64(sum(old_all_exceptions)), toInt64(sum(old_all_5xx))
 		FROM `+source+`
 		GROUP BY at, version_id HAVING own > 0 OR old > 0 ORDER BY at, version_id`,

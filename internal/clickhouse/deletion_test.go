@@ -105,6 +105,7 @@ func remaining(t *testing.T, db *DB) string {
 	for _, ask := range []string{
 		"SELECT 'events', account_id, script_name, toInt64(count()) FROM trace_events GROUP BY 1, 2, 3",
 		"SELECT '1s', account_id, script_name, toInt64(sum(requests)) FROM version_rates_1s GROUP BY 1, 2, 3",
+		"SELECT 'drawn', account_id, script_name, toInt64(sum(requests)) FROM assigned_rates_1s GROUP BY 1, 2, 3",
 		"SELECT '1m', account_id, script_name, toInt64(sum(requests)) FROM version_rates_1m GROUP BY 1, 2, 3",
 		"SELECT '1h', account_id, script_name, toInt64(sum(requests)) FROM version_rates_1h GROUP BY 1, 2, 3",
 		"SELECT 'quarantine', account_id, reason, toInt64(count()) FROM trace_events_quarantine GROUP BY 1, 2, 3",
@@ -139,12 +140,12 @@ func TestDeletionOfAScriptLeavesTheOthers(t *testing.T) {
 	recorded(t, db, 10)
 	what := schema.Tombstone{AccountID: account, Script: "it's", Before: noon.Add(time.Hour)}
 	lost, kept := remove(t, db, what, noon.Add(time.Hour))
-	if got := fmt.Sprint(lost, kept); got != "map[trace_events:10 trace_events_quarantine:1 version_rates_1h:1 version_rates_1m:2 version_rates_1s:10] map[trace_events:0 trace_events_quarantine:0 version_rates_1h:0 version_rates_1m:0 version_rates_1s:0]" {
+	if got := fmt.Sprint(lost, kept); got != "map[assigned_rates_1s:10 trace_events:10 trace_events_quarantine:1 version_rates_1h:1 version_rates_1m:2 version_rates_1s:10] map[assigned_rates_1s:0 trace_events:0 trace_events_quarantine:0 version_rates_1h:0 version_rates_1m:0 version_rates_1s:0]" {
 		t.Errorf("lost and kept are %s", got)
 	}
 	a := strings.TrimLeft(account, "0")
-	want := expect("events "+a+"/shop 10", "1s "+a+"/shop 10", "1m "+a+"/shop 10", "1h "+a+"/shop 10", "quarantine "+a+"/undecodable 1",
-		"events 2/shop 10", "1s 2/shop 10", "1m 2/shop 10", "1h 2/shop 10", "events 2/it's 10", "1s 2/it's 10", "1m 2/it's 10", "1h 2/it's 10",
+	want := expect("events "+a+"/shop 10", "1s "+a+"/shop 10", "drawn "+a+"/shop 10", "1m "+a+"/shop 10", "1h "+a+"/shop 10", "quarantine "+a+"/undecodable 1",
+		"events 2/shop 10", "1s 2/shop 10", "drawn 2/shop 10", "1m 2/shop 10", "1h 2/shop 10", "events 2/it's 10", "1s 2/it's 10", "drawn 2/it's 10", "1m 2/it's 10", "1h 2/it's 10",
 		"quarantine 2/undecodable 1", "quarantine /deleted 11")
 	if got := remaining(t, db); got != want {
 		t.Errorf("what remains is\n%s\nwant\n%s", got, want)
@@ -174,7 +175,7 @@ func TestDeletionOfAnAccountUpToATime(t *testing.T) {
 	before := noon.Add(45 * time.Second)
 	what := schema.Tombstone{AccountID: account, Before: before}
 	lost, kept := remove(t, db, what, before.Add(time.Minute))
-	if got := fmt.Sprint(lost, kept); got != "map[trace_events:10 trace_events_quarantine:2 version_rates_1h:0 version_rates_1m:0 version_rates_1s:10] map[trace_events:0 trace_events_quarantine:0 version_rates_1s:0]" {
+	if got := fmt.Sprint(lost, kept); got != "map[assigned_rates_1s:10 trace_events:10 trace_events_quarantine:2 version_rates_1h:0 version_rates_1m:0 version_rates_1s:10] map[assigned_rates_1s:0 trace_events:0 trace_events_quarantine:0 version_rates_1s:0]" {
 		t.Errorf("lost and kept are %s", got)
 	}
 	for table, want := range map[string]int64{"version_rates_1m": 2, "version_rates_1h": 2} {
@@ -183,9 +184,9 @@ func TestDeletionOfAnAccountUpToATime(t *testing.T) {
 		}
 	}
 	a := strings.TrimLeft(account, "0")
-	want := expect("events "+a+"/shop 5", "events "+a+"/it's 5", "1s "+a+"/shop 5", "1s "+a+"/it's 5",
+	want := expect("events "+a+"/shop 5", "events "+a+"/it's 5", "1s "+a+"/shop 5", "drawn "+a+"/shop 5", "1s "+a+"/it's 5", "drawn "+a+"/it's 5",
 		"1m "+a+"/shop 10", "1m "+a+"/it's 10", "1h "+a+"/shop 10", "1h "+a+"/it's 10",
-		"events 2/shop 10", "1s 2/shop 10", "1m 2/shop 10", "1h 2/shop 10", "events 2/it's 10", "1s 2/it's 10", "1m 2/it's 10", "1h 2/it's 10",
+		"events 2/shop 10", "1s 2/shop 10", "drawn 2/shop 10", "1m 2/shop 10", "1h 2/shop 10", "events 2/it's 10", "1s 2/it's 10", "drawn 2/it's 10", "1m 2/it's 10", "1h 2/it's 10",
 		"quarantine 2/undecodable 1", "quarantine /deleted 12")
 	if got := remaining(t, db); got != want {
 		t.Errorf("what remains is\n%s\nwant\n%s", got, want)

@@ -251,6 +251,20 @@ func TestExceptions(t *testing.T) {
 	if err != nil || total != 2 || list[0].Message != "twice" || list[1].Frame != "cost (worker.js)" {
 		t.Errorf("new are %+v, %d, %v", list, total, err)
 	}
+	// What the older version threw within a day before is not new, and what was longer ago is.
+	for i, ago := range []time.Duration{24*time.Hour + time.Second, 24 * time.Hour} {
+		r := served(-ago)
+		r.outcome, r.status = schema.OutcomeException, 500
+		before := blockOf(r)
+		before.Exceptions[0] = lists[len(lists)-2]
+		if err := db.InsertEvents(t.Context(), fmt.Sprint("before-", i), before); err != nil {
+			t.Fatal(err)
+		}
+		list, total, err = db.Exceptions(t.Context(), q)
+		if err != nil || total != 2-i || list[total-1].Frame != "cost (worker.js)" || list[0].Versions[v1] != 0 {
+			t.Errorf("with one thrown %s before, new are %+v, %d, %v", ago, list, total, err)
+		}
+	}
 	q.NewIn, q.ComparedTo, q.Versions, q.Limit = "", "", []string{v1}, 1
 	list, total, err = db.Exceptions(t.Context(), q)
 	if err != nil || total != 2 || len(list) != 1 || list[0].Name != "RangeError" {

@@ -11,7 +11,9 @@ import (
 )
 
 // Exceptions returns the kinds of exceptions that a query means, most requests first;
-// total counts those beyond its limit, too. A request that threw several of one kind counts once.
+// total counts those beyond its limit, too. A request that threw several of one kind counts
+// once. What is new in a version is what the other did not throw in the same time, nor
+// within schema.NewExceptionsBefore it.
 func (db *DB) Exceptions(ctx context.Context, q schema.ExceptionQuery) (list []schema.ExceptionGroup, total int, err error) {
 	if err := validRange(q.Since, q.Until); err != nil {
 		return nil, 0, err
@@ -20,8 +22,14 @@ func (db *DB) Exceptions(ctx context.Context, q schema.ExceptionQuery) (list []s
 	c.in("version_id", q.Versions)
 	having := ""
 	if q.NewIn != "" {
-		having = "HAVING versions[{new_in:String}] > 0 AND versions[{compared_to:String}] = 0"
-		c.args = append(c.args, ch.Named("new_in", q.NewIn), ch.Named("compared_to", q.ComparedTo))
+		// As the older version of a deployment serves ever less, what it throws now and then
+		// may be missing in the time of the newer one.
+		having = `HAVING versions[{new_in:String}] > 0 AND kind GLOBAL NOT IN (
+			SELECT DISTINCT arrayJoin(exception_groups) FROM trace_events
+			WHERE account_id = {account:String} AND script_name = {script:String} AND version_id = {compared_to:String} AND notEmpty(exception_groups)
+				AND time >= fromUnixTimestamp64Milli({before:Int64}, 'UTC') AND time < fromUnixTimestamp64Milli({until:Int64}, 'UTC'))`
+		c.args = append(c.args, ch.Named("new_in", q.NewIn), ch.Named("compared_to", q.ComparedTo),
+			ch.Named("before", fmt.Sprint(q.Since.Add(-schema.NewExceptionsBefore).UnixMilli())))
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()

@@ -69,6 +69,7 @@ func TestMigrateFollowsRetention(t *testing.T) {
 		for table, want := range map[string]int{
 			"trace_events": r.EventDays, "trace_events_quarantine": r.QuarantineDays,
 			"version_rates_1s": r.SecondRateDays, "version_rates_1m": r.MinuteRateDays, "version_rates_1h": r.HourRateDays,
+			"assigned_rates_1s": r.SecondRateDays,
 		} {
 			got, err := db.retentionDays(t.Context(), table)
 			if err != nil {

@@ -44,6 +44,7 @@ func TestOldRowsGoByTier(t *testing.T) {
 		"SELECT sum(requests) FROM version_rates_1s":       "1",
 		"SELECT sum(requests) FROM version_rates_1m":       "28",
 		"SELECT sum(requests) FROM version_rates_1h":       "429",
+		"SELECT sum(requests) FROM assigned_rates_1s":      "1",
 		"SELECT count() FROM trace_events_quarantine":      "28",
 		"SELECT uniqExact(toDate(time)) FROM trace_events": "2",
 	})

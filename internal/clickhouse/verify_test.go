@@ -104,7 +104,8 @@ func TestKeptIsWhatTheTablesSay(t *testing.T) {
 	db := migrated(t)
 	kept, err := db.Kept(t.Context())
 	want := tables.Kept{EventDays: 30, QuarantineDays: 30, Rollups: []tables.KeptRollup{
-		{Table: "version_rates_1s", Bucket: time.Second, Days: 7}, {Table: "version_rates_1m", Bucket: time.Minute, Days: 180}, {Table: "version_rates_1h", Bucket: time.Hour, Days: 5 * 365}}}
+		{Table: "version_rates_1s", Bucket: time.Second, Days: 7}, {Table: "version_rates_1m", Bucket: time.Minute, Days: 180}, {Table: "version_rates_1h", Bucket: time.Hour, Days: 5 * 365},
+		{Table: "assigned_rates_1s", Bucket: time.Second, Days: 7}}}
 	if diff := cmp.Diff(want, kept); diff != "" || err != nil {
 		t.Errorf("%v (-want +got)\n%s", err, diff)
 	}
@@ -124,7 +125,7 @@ func TestRateSumsOfEventsAndRollupsAgree(t *testing.T) {
 	b.version, b.sampledOut = v2, 6
 	c := served(2 * time.Hour)
 	insert(t, db, "one", a, a, b, c)
-	for _, r := range rollups {
+	for _, r := range rateTables {
 		rolled, raw, err := db.RateSums(t.Context(), r.Table, noon, noon.Add(3*time.Hour))
 		if err != nil {
 			t.Fatal(err)

@@ -128,7 +128,7 @@ func TestDeletion(t *testing.T) {
 	p = start(t, platform.Options{DataDir: dir, Args: args})
 	api = client.New(p.Ready.API, p.Token, nil)
 	deleted := wantDone(t, p, d.ID)
-	for _, table := range []string{"version_rates_1s", "version_rates_1m", "version_rates_1h"} { // how many rows they have depends on merges
+	for _, table := range []string{"version_rates_1s", "version_rates_1m", "version_rates_1h", "assigned_rates_1s"} { // how many rows they have depends on merges
 		if deleted[table] == 0 {
 			t.Errorf("%s lost no row", table)
 		}

@@ -72,7 +72,7 @@ func (c *Client) EventsOfRay(ctx context.Context, accountID, ray string) ([]json
 }
 
 // ExceptionQuery asks for the kinds of exceptions of a script. NewIn and ComparedTo, ids of
-// versions, go together: what the one threw and the other did not.
+// versions, go together: what the one threw and the other did not, nor had in the 24 h before.
 type ExceptionQuery struct {
 	Range
 	Versions          []string
