@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bytes"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Mean, variance and the middle of the distribution, by inversion and by rejection.
+func TestBinomialIsBinomial(t *testing.T) {
+	f := func(n int, p float64) {
+		t.Helper()
+		const rounds = 50_000
+		r := rand.New(rand.NewPCG(3, 4))
+		sum, squares, mode, atMode := 0.0, 0.0, int(float64(n+1)*p), 0
+		for range rounds {
+			k := binomial(r, n, p)
+			if k < 0 || k > n {
+				t.Fatalf("binomial(%d, %v) = %d", n, p, k)
+			}
+			sum += float64(k)
+			squares += float64(k) * float64(k)
+			if k == mode {
+				atMode++
+			}
+		}
+		mean, variance := float64(n)*p, float64(n)*p*(1-p)
+		if got := sum / rounds; math.Abs(got-mean) > 5*math.Sqrt(variance/rounds) {
+			t.Errorf("binomial(%d, %v) has the mean %v, want %v", n, p, got, mean)
+		}
+		if got := squares/rounds - sum/rounds*sum/rounds; math.Abs(got/variance-1) > 0.06 {
+			t.Errorf("binomial(%d, %v) has the variance %v, want %v", n, p, got, variance)
+		}
+		chance := math.Exp(logFactorial(float64(n)) - logFactorial(float64(mode)) - logFactorial(float64(n-mode)) +
+			float64(mode)*math.Log(p) + float64(n-mode)*math.Log1p(-p))
+		if got := float64(atMode) / rounds; math.Abs(got-chance) > 5*math.Sqrt(chance/rounds) {
+			t.Errorf("binomial(%d, %v) is %d in %v of cases, want %v", n, p, mode, got, chance)
+		}
+	}
+	f(10, 0.3)
+	f(1000, 0.002)
+	f(100, 0.4)
+	f(100, 0.9)
+	f(1_000_000, 0.01)
+	f(1_000_000, 0.000005)
+	for _, p := range []float64{0, -1, math.NaN()} {
+		if binomial(rand.New(rand.NewPCG(1, 1)), 10, p) != 0 {
+			t.Errorf("a chance of %v has hits", p)
+		}
+	}
+	if binomial(nil, 10, 1) != 10 || binomial(nil, 0, 0.5) != 0 {
+		t.Error("certain hits are drawn")
+	}
+}
+
+// The peers' checks, at the seconds in which their code acts.
+func TestWindowsActWhenTheirPeersDo(t *testing.T) {
+	f := func(name string, w *window, s second, want int) {
+		t.Helper()
+		for at := 1; at <= 4000; at++ {
+			if w.observe(s) {
+				if at != want {
+					t.Errorf("%s rolls back after %d seconds, want %d", name, at, want)
+				}
+				return
+			}
+		}
+		if want != 0 {
+			t.Errorf("%s never rolls back, want after %d seconds", name, want)
+		}
+	}
+	half, fine := second{requests: 10, failures: 5}, second{requests: 1000, failures: 10}
+	f("Flagger, ten checks", newFlagger(10), half, 660)
+	f("Flagger, one check", newFlagger(1), half, 120)
+	f("Flagger without requests", newFlagger(10), second{}, 660)
+	f("Flagger at its limit", newFlagger(10), fine, 0)
+	f("Argo, limit three", newArgo(3), half, 1200)
+	f("Argo, limit none", newArgo(0), half, 300)
+	f("Argo at its limit", newArgo(0), second{requests: 100, failures: 5}, 0)
+	f("Argo without requests", newArgo(0), second{}, 0)
+}
+
+// Wald's numbers by hand: ln 1000 = 6.908 over 0.01 ln 10 + 0.99 ln(0.99/0.999).
+func TestBounds(t *testing.T) {
+	if got := knownBound(0.01, 0.001); math.Abs(got-491.3) > 0.5 {
+		t.Errorf("knownBound = %v", got)
+	}
+	for _, share := range []float64{0.01, 0.1, 0.5, 0.9} {
+		if known, unknown := knownBound(0.02, 0.01), unknownBound(0.02, 0.01, share); unknown < known {
+			t.Errorf("at %v less is needed without the baseline's rate, %v, than with it, %v", share, unknown, known)
+		}
+	}
+	if got := divergence(1, 0.1); math.Abs(got-math.Log(10)) > 1e-12 {
+		t.Errorf("divergence(1, 0.1) = %v", got)
+	}
+}
+
+// The program prints the same twice, in every part, and puts it into a page.
+func TestTheSameSeedPrintsTheSame(t *testing.T) {
+	page := filepath.Join(t.TempDir(), "page.md")
+	if err := os.WriteFile(page, []byte("before\n"+markBegin+"old\n"+markEnd+"after\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var first, second bytes.Buffer
+	if err := run(&first, 1, 5, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(&second, 1, 5, page); err != nil {
+		t.Fatal(err)
+	}
+	if first.String() != second.String() {
+		t.Error("two runs differ")
+	}
+	for _, part := range []string{"### Good versions that", "hang together", "seconds until", "failed requests until", "### Requests until", "### Other limits", "### Targets"} {
+		if !strings.Contains(first.String(), part) {
+			t.Errorf("nothing printed of %q", part)
+		}
+	}
+	got, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "before\n" + markBegin + first.String() + markEnd + "after\n"; string(got) != want {
+		t.Errorf("the page is not what was printed:\n%.300s", got)
+	}
+	if err := replace(filepath.Join(t.TempDir(), "none.md"), nil); err == nil {
+		t.Error("a page that is not there was written")
+	}
+	if err := run(&first, 0, 5, ""); err == nil {
+		t.Error("no rounds were played")
+	}
+}
