@@ -15,7 +15,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 export CGO_ENABLED := 0
 GO_TEST := CGO_ENABLED=1 go test -race -shuffle=on
 
-.PHONY: help build deps demo up test e2e chaos test-real bench check clean
+.PHONY: help build deps demo up test e2e chaos test-real bench bench-rollback check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ test-real: build deps ## contract suites on Apache Kafka, PostgreSQL, object sto
 
 bench: build deps ## each area beside its limit or peer, as ratios
 	for area in bench/*/; do go run "./$$area"; done
+
+bench-rollback: ## the rollback tests beside Flagger, Argo Rollouts and the lower bounds, simulated; ARGS="-rounds 4000" for more
+	go run ./bench/rollback $(ARGS)
 
 check: ## format, vet, lint, vulnerability scan
 	@unformatted=$$(find . -name node_modules -prune -o -name '*.go' -exec gofmt -s -l {} +); \

@@ -77,9 +77,9 @@ var limits = []limited{
 	limit("max_p99_wall_ms, 1 % are slower", 0.01, 0.01),
 	limit("max_p99_wall_ms, 2 % are slower", 0.02, 0.01),
 	limit("max_p99_wall_ms, 5 % are slower", 0.05, 0.01),
-	traffic("min_traffic_ratio 0.9, a tenth is missing", 0.1, 0.9),
-	traffic("min_traffic_ratio 0.9, a third is missing", 0.33, 0.9),
-	traffic("min_traffic_ratio 0.9, all is missing", 1, 0.9),
+	traffic("min_traffic_ratio 0.9, a tenth is missing", 0.9, 0.9),
+	traffic("min_traffic_ratio 0.9, a third is missing", 0.67, 0.9),
+	traffic("min_traffic_ratio 0.9, all is missing", 0, 0.9),
 }
 
 // The other limits are shown at 100 requests a second and 10 %.
@@ -94,8 +94,8 @@ func limit(name string, share, q float64) limited {
 	return l
 }
 
-func traffic(name string, missing, ratio float64) limited {
-	l := limited{keeps: missing <= 1-ratio, method: func() method { return &byTraffic{test: newTest(), share: limitedShare, limit: ratio} }}
-	l.scenario = scenario{name: name, rps: limitedRate, share: constant(limitedShare), weather: losing(missing), seconds: hour}
+func traffic(name string, answered, ratio float64) limited {
+	l := limited{keeps: answered >= ratio, method: func() method { return &byTraffic{test: newTest(), share: limitedShare, limit: ratio} }}
+	l.scenario = scenario{name: name, rps: limitedRate, share: constant(limitedShare), weather: losing(1 - answered), seconds: hour}
 	return l
 }

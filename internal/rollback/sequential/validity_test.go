@@ -8,7 +8,7 @@ import (
 
 const (
 	looks  = 10_000
-	rounds = 200
+	rounds = 150
 	level  = 0.1 // a large one, so that few rounds show whether it is kept
 )
 
@@ -28,9 +28,9 @@ func poisson(r *rand.Rand, mean float64) float64 {
 	return n
 }
 
-// draw gives a second with fifty requests on average, share of them the candidate's.
+// draw gives a second with ten requests on average, share of them the candidate's.
 func draw(r *rand.Rand, share, candidate, baseline float64) second {
-	s := second{requests: poisson(r, 50*share), baselineRequests: poisson(r, 50*(1-share))}
+	s := second{requests: poisson(r, 10*share), baselineRequests: poisson(r, 10*(1-share))}
 	s.failures = min(poisson(r, s.requests*candidate), s.requests)
 	s.baselineFailures = min(poisson(r, s.baselineRequests*baseline), s.baselineRequests)
 	return s
@@ -73,32 +73,32 @@ func TestFalseRejectionsStayBelowTheLevel(t *testing.T) {
 		})
 	}
 	f("ratio at a constant split", func(_ int, r *rand.Rand, test *Test) {
-		addRatio(test, draw(r, 0.1, 0.01, 0.01), 1)
+		addRatio(test, draw(r, 0.1, 0.03, 0.03), 1)
 	})
 	f("ratio at an even split", func(_ int, r *rand.Rand, test *Test) {
-		addRatio(test, draw(r, 0.5, 0.01, 0.01), 1)
+		addRatio(test, draw(r, 0.5, 0.03, 0.03), 1)
 	})
 	f("ratio on a ramp", func(look int, r *rand.Rand, test *Test) {
-		addRatio(test, draw(r, []float64{0.01, 0.05, 0.25, 0.5}[look*4/looks], 0.01, 0.01), 1)
+		addRatio(test, draw(r, []float64{0.01, 0.05, 0.25, 0.5}[look*4/looks], 0.03, 0.03), 1)
 	})
 	f("ratio with a split that follows the evidence", func(_ int, r *rand.Rand, test *Test) {
-		addRatio(test, draw(r, min(0.5, 0.05*math.Exp(max(test.LogE(), -1))), 0.01, 0.01), 1)
+		addRatio(test, draw(r, min(0.5, 0.05*math.Exp(max(test.LogE(), -1))), 0.03, 0.03), 1)
 	})
 	f("ratio of a better version", func(_ int, r *rand.Rand, test *Test) {
-		addRatio(test, draw(r, 0.1, 0.008, 0.01), 1)
+		addRatio(test, draw(r, 0.1, 0.024, 0.03), 1)
 	})
 	f("ratio at a limit of three", func(_ int, r *rand.Rand, test *Test) {
-		addRatio(test, draw(r, 0.1, 0.03, 0.01), 3)
+		addRatio(test, draw(r, 0.1, 0.06, 0.02), 3)
 	})
 	f("ratio with bursts that hit both", func(_ int, r *rand.Rand, test *Test) {
-		p := 0.003
+		p := 0.01
 		if r.Float64() < 0.02 {
 			p = 0.6
 		}
 		addRatio(test, draw(r, 0.1, p, p), 1)
 	})
 	f("ratio with a rate that follows the day", func(look int, r *rand.Rand, test *Test) {
-		p := 0.01 * (1 + 0.9*math.Sin(float64(look)/500))
+		p := 0.03 * (1 + 0.9*math.Sin(float64(look)/500))
 		addRatio(test, draw(r, 0.25, p, p), 1)
 	})
 	f("rate", func(_ int, r *rand.Rand, test *Test) {
@@ -116,8 +116,8 @@ func TestFalseRejectionsStayBelowTheLevel(t *testing.T) {
 	})
 	f("traffic", func(_ int, r *rand.Rand, test *Test) {
 		// The candidate answers nine tenths of its requests: the limit.
-		b := poisson(r, 9)
-		test.Add(b, b+poisson(r, 0.9), TrafficNull(0.1, 0.9))
+		b := poisson(r, 1.8)
+		test.Add(b, b+poisson(r, 0.18), TrafficNull(0.1, 0.9))
 	})
 	f("mean of blocks that fail as a whole", func(_ int, r *rand.Rand, test *Test) {
 		m := 0.0
@@ -155,7 +155,7 @@ func TestBurstsOfOneVersionBreakTheEvidenceOfRequests(t *testing.T) {
 	for round := range 50 {
 		r := rand.New(rand.NewPCG(9, uint64(round)))
 		test := New(level)
-		for look := 0; look < 1000 && !test.Rejects(); look++ {
+		for look := 0; look < looks && !test.Rejects(); look++ {
 			c, b := 0.002, 0.002
 			if r.Float64() < 0.1 {
 				c = 0.6
@@ -190,10 +190,10 @@ func TestBadVersionsAreRejected(t *testing.T) {
 			}
 		}
 	}
-	f("tenfold", 800, func(r *rand.Rand, test *Test) { addRatio(test, draw(r, 0.1, 0.01, 0.001), 1) })
-	f("twofold", 1500, func(r *rand.Rand, test *Test) { addRatio(test, draw(r, 0.5, 0.02, 0.01), 1) })
-	f("half of it, against none", 20, func(r *rand.Rand, test *Test) { addRatio(test, draw(r, 0.1, 0.5, 0), 1) })
-	f("rate", 500, func(r *rand.Rand, test *Test) {
+	f("tenfold", 800, func(r *rand.Rand, test *Test) { addRatio(test, draw(r, 0.1, 0.05, 0.005), 1) })
+	f("twofold", 1500, func(r *rand.Rand, test *Test) { addRatio(test, draw(r, 0.5, 0.1, 0.05), 1) })
+	f("half of it, against none", 60, func(r *rand.Rand, test *Test) { addRatio(test, draw(r, 0.1, 0.5, 0), 1) })
+	f("rate", 2000, func(r *rand.Rand, test *Test) {
 		s := draw(r, 0.1, 0.05, 0)
 		test.Add(s.failures, s.requests, 0.02)
 	})
@@ -201,7 +201,7 @@ func TestBadVersionsAreRejected(t *testing.T) {
 		b := poisson(r, 9)
 		test.Add(b, b, TrafficNull(0.1, 0.5))
 	})
-	f("blocks", 200, func(r *rand.Rand, test *Test) {
+	f("blocks", 500, func(r *rand.Rand, test *Test) {
 		s := draw(r, 0.1, 0.5, 0.05)
 		if m, q, ok := RatioMean(s.failures, s.requests, s.baselineFailures, s.baselineRequests, 1); ok {
 			test.AddMean(m, q)
