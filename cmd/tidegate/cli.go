@@ -18,7 +18,7 @@ func clientCommands() []*cobra.Command {
 			deploymentsList(c), deploymentsStatus(c)),
 		rollback(c),
 		group("policy", "Say when a version is taken out of traffic",
-			policyGet(c), policySet(c)),
+			policyCommands(c)...),
 		group("affinity", "Keep clients and objects on one version",
 			affinityGet(c), affinitySet(c), affinityDelete(c)),
 		group("sampling", "Keep fewer trace events of a busy script",

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -22,6 +23,8 @@ func TestParseRamp(t *testing.T) {
 	f("5%:5m,25%:5m,100%", deploy.RampStep{Percentage: 5_000, BakeSeconds: 300},
 		deploy.RampStep{Percentage: 25_000, BakeSeconds: 300}, deploy.RampStep{Percentage: 100_000})
 	f("0.5:90s, 100", deploy.RampStep{Percentage: 500, BakeSeconds: 90}, deploy.RampStep{Percentage: 100_000})
+	f("5%:5m,25%:90s:proven,50%:manual,100%", deploy.RampStep{Percentage: 5_000, BakeSeconds: 300},
+		deploy.RampStep{Percentage: 25_000, BakeSeconds: 90, Gate: deploy.GateProven}, deploy.RampStep{Percentage: 50_000, Gate: deploy.GateManual}, deploy.RampStep{Percentage: 100_000})
 	f("none")
 }
 
@@ -38,6 +41,8 @@ func TestBadRampsAreRefused(t *testing.T) {
 	f("5%:", "a time such as 90s")
 	f("5%:1.5s", "whole number of seconds")
 	f("five:5m", "not a percentage")
+	f("5%:5m:vote", "the gate must be one of")
+	f("5%:proven:5m", "the gate must be one of")
 }
 
 func TestParseShare(t *testing.T) {
@@ -69,7 +74,8 @@ func TestPolicyFileIsReadStrictly(t *testing.T) {
 	}
 	want := deploy.DefaultPolicy()
 	want.Enabled, want.MinRequests = true, 7
-	got, err := read(`{"enabled": true, "min_requests": 7}`)
+	want.Complete()
+	got, err := read(`{"enabled": true, "min_requests": 7, "source": "account", "revision": 3, "modified_by": "a@example.com", "modified_on": "2026-11-23T12:00:00.000000Z"}`)
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v, (-want +got)\n%s", err, diff)
 	}
@@ -91,7 +97,7 @@ func TestPolicyFileIsReadStrictly(t *testing.T) {
 
 // A ramp that parses is written so that it reads back the same.
 func FuzzParseRamp(f *testing.F) {
-	for _, seed := range []string{"5%:5m,25%:5m,100%", "none", "1:1ns", "1:-5m", "1:9999999h", "12.346:1h2m3s"} {
+	for _, seed := range []string{"5%:5m,25%:5m:proven,100%:manual", "none", "1:1ns", "1:1s:", "1:-5m", "1:9999999h", "12.346:1h2m3s"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -123,7 +129,7 @@ func FuzzParseShare(f *testing.F) {
 		}
 		p := deploy.DefaultPolicy()
 		p.MaxFailureRate = &share
-		if p.Validate() == nil && !(share > 0 && share <= 1) {
+		if p.Validate() == nil && !(share > 0 && share < 1) {
 			t.Fatalf("%q became %v, which the policy accepts", text, share)
 		}
 		if strings.HasSuffix(text, "%") {
@@ -133,4 +139,119 @@ func FuzzParseShare(f *testing.F) {
 			}
 		}
 	})
+}
+
+// set applies flags as the command does, to a policy with defaults.
+func setFlags(t *testing.T, p *deploy.RollbackPolicy, flags ...string) error {
+	t.Helper()
+	texts := make(map[string][]string)
+	for i := 0; i < len(flags); i += 2 {
+		texts[flags[i]] = append(texts[flags[i]], flags[i+1])
+	}
+	for _, f := range policyFlags {
+		if given, ok := texts[f.name]; ok {
+			delete(texts, f.name)
+			if err := f.apply(p, given); err != nil {
+				return err
+			}
+		}
+	}
+	if len(texts) > 0 {
+		t.Fatalf("no flags: %v", texts)
+	}
+	p.Complete()
+	return nil
+}
+
+func TestEveryMemberOfAPolicyHasAFlag(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := deploy.DefaultPolicy()
+	err := setFlags(t, &p, "enabled", "true", "max-failure-rate", "2%", "max-failure-ratio", "2", "min-failure-difference", "0.1%",
+		"max-p50-wall-ms", "100", "max-p90-wall-ms", "200ms", "max-p99-wall-ms", "1.5s", "max-p50-wall-ratio", "1.1", "max-p90-wall-ratio", "1.2", "max-p99-wall-ratio", "1.3",
+		"max-p99-cpu-ms", "50ms", "max-p99-cpu-ratio", "1.4", "min-traffic-ratio", "80%", "min-requests", "50", "look-back", "10m", "confidence", "99.99%", "grace", "30s",
+		"count", "exceptions", "evidence", "blocks:20s", "action", "pause", "ramp", "5%:5m,25%:90s:proven,100%",
+		"notify", "webhook:https://hooks.example.com/x secret-file="+secret+" on=rollback,pause", "notify", "email:a@example.com,b@example.com",
+		"promote", "mon-wed,fri 09:00-17:00 Europe/Berlin", "promote", "22:00-24:00",
+		"freeze", "2026-12-20/2027-01-02T12:00:00+01:00 holidays and rest", "freeze", "2027-03-01/2027-03-02")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	day := func(month time.Month, n int) time.Time { return time.Date(2026, month, n, 0, 0, 0, 0, time.UTC) }
+	want := deploy.RollbackPolicy{
+		Enabled: true, MaxFailureRate: new(0.02), MaxFailureRatio: new(2.0), MinFailureDifference: new(0.001),
+		MaxP50WallMs: new(100.0), MaxP90WallMs: new(200.0), MaxP99WallMs: new(1500.0), MaxP50WallRatio: new(1.1), MaxP90WallRatio: new(1.2), MaxP99WallRatio: new(1.3),
+		MaxP99CPUMs: new(50.0), MaxP99CPURatio: new(1.4), MinTrafficRatio: new(0.8), MinRequests: 50, LookBackSeconds: 600, Confidence: 0.9999, GraceSeconds: 30,
+		Count: deploy.CountExceptions, Evidence: deploy.EvidenceBlocks, BlockSeconds: 20, Action: deploy.ActionPause,
+		Ramp: []deploy.RampStep{{Percentage: 5000, BakeSeconds: 300}, {Percentage: 25_000, BakeSeconds: 90, Gate: deploy.GateProven}, {Percentage: deploy.Full}},
+		Notify: []deploy.NotifyTarget{{Type: deploy.NotifyWebhook, URL: "https://hooks.example.com/x", Secret: "s3cret", On: []deploy.NotifyOn{deploy.OnRollback, deploy.OnPause}},
+			{Type: deploy.NotifyEmail, To: []string{"a@example.com", "b@example.com"}}},
+		Promote: []deploy.WeeklyWindow{{Days: []string{"mon", "tue", "wed", "fri"}, From: "09:00", Until: "17:00", TimeZone: "Europe/Berlin"}, {From: "22:00", Until: "24:00"}},
+		Freeze: []deploy.FreezeWindow{{From: day(12, 20), Until: day(12, 20).AddDate(0, 0, 13).Add(11 * time.Hour), Reason: "holidays and rest"},
+			{From: day(15, 1), Until: day(15, 2)}},
+	}
+	if diff := cmp.Diff(want, p); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	// What is shown can be given again: a masked secret stays the masked one.
+	masked := p.Masked()
+	again := deploy.DefaultPolicy()
+	for _, f := range policyFlags {
+		texts := []string{f.show(masked)}
+		if f.many {
+			texts = strings.Split(texts[0], "; ")
+		}
+		if err := f.apply(&again, texts); err != nil {
+			t.Errorf("%s is shown as %q: %v", f.name, texts, err)
+		}
+	}
+	if diff := cmp.Diff(masked, again); diff != "" {
+		t.Errorf("what is shown, read (-want +got)\n%s", diff)
+	}
+	err = setFlags(t, &p, "max-failure-rate", "none", "ramp", "none", "notify", "none", "promote", "none", "freeze", "none", "evidence", "requests")
+	if err != nil || p.MaxFailureRate != nil || p.Ramp != nil || p.Notify != nil || p.Promote != nil || p.Freeze != nil || p.BlockSeconds != 0 {
+		t.Errorf("%+v, error %v", p, err)
+	}
+}
+
+func TestBadPolicyFlagsAreRefused(t *testing.T) {
+	f := func(name, text, want string) {
+		t.Helper()
+		p := deploy.DefaultPolicy()
+		if err := setFlags(t, &p, name, text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("--%s %q: %v, want an error with %q", name, text, err, want)
+		}
+	}
+	f("max-p99-wall-ms", "soon", "a time such as 300ms")
+	f("evidence", "blocks:soon", "a time such as 90s")
+	f("notify", "", "slack:")
+	f("notify", "slack:https://a secret=x", "secret-file=")
+	f("notify", "slack:https://a secret-file=/does/not/exist", "no such file")
+	f("promote", "", "mon-fri 09:00-17:00")
+	f("promote", "monday 09:00-17:00", `"monday"`)
+	f("promote", "mon- 09:00-17:00", "days of")
+	f("promote", "09:00", "hours such as")
+	f("promote", "mon 09:00-17:00 Europe/Berlin x", "mon-fri")
+	f("freeze", "2026-12-20", "a slash between")
+	f("freeze", "soon/later", `"soon" must be a date`)
+}
+
+func TestPolicyHistoryTellsWhatChanged(t *testing.T) {
+	p, q := deploy.DefaultPolicy(), deploy.DefaultPolicy()
+	p.MaxFailureRate, q.MaxFailureRatio, q.Ramp = new(0.02), new(3.0), []deploy.RampStep{{Percentage: 5000}}
+	f := func(before, after *deploy.RollbackPolicy, want string) {
+		t.Helper()
+		if got := policyChange(before, after); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	f(&p, nil, "deleted")
+	f(&p, &p, "nothing")
+	f(&p, &q, "max-failure-rate 2% -> none, max-failure-ratio none -> 3, ramp none -> 5%")
+	f(nil, &p, "set: enabled false, max-failure-rate 2%, min-requests 20, look-back 5m0s, confidence 0.999, grace 0s, count any, evidence requests, action rollback")
 }

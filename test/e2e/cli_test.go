@@ -234,38 +234,6 @@ func deployCommands(t *testing.T, c cli, p *platform.Platform) {
 	})
 }
 
-func policyCommands(t *testing.T, c cli) {
-	f := func(want string, args ...string) {
-		t.Helper()
-		var set, got, expected any
-		c.result(t, &set, append([]string{"policy", "set", "cart"}, args...)...)
-		c.result(t, &got, "policy", "get", "cart")
-		if err := json.Unmarshal([]byte(want), &expected); err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff([]any{expected, expected}, []any{set, got}); diff != "" {
-			t.Errorf("policy set %q, its answer and what get shows (-want +got)\n%s", args, diff)
-		}
-	}
-	c.fail(t, 1, "no rollback policy", "policy", "get", "cart")
-	f(`{"enabled": true, "max_failure_rate": 0.02, "max_failure_ratio": 3, "min_requests": 50, "look_back_seconds": 300, "action": "rollback",
-		"ramp": [{"percentage": 5, "bake_seconds": 300}, {"percentage": 25, "bake_seconds": 90}, {"percentage": 100, "bake_seconds": 0}]}`,
-		"--max-failure-rate", "2%", "--max-failure-ratio", "3", "--min-requests", "50", "--look-back", "5m", "--action", "rollback", "--ramp", "5%:5m,25%:90s,100%")
-	f(`{"enabled": false, "max_failure_rate": 0.02, "min_requests": 50, "look_back_seconds": 300, "action": "notify"}`,
-		"--enabled=false", "--max-failure-ratio", "none", "--ramp", "none", "--action", "notify")
-	text := c.run(t, "policy", "get", "cart")
-	for _, words := range []string{"max-failure-rate   2%", "max-failure-ratio  none", "look-back          5m0s"} {
-		if !strings.Contains(text, words) {
-			t.Errorf("policy get does not show %q:\n%s", words, text)
-		}
-	}
-	path := filepath.Join(t.TempDir(), "policy.json")
-	write(t, path, `{"enabled": true, "max_failure_rate": 0.5}`)
-	f(`{"enabled": true, "max_failure_rate": 0.5, "min_requests": 100, "look_back_seconds": 300, "action": "rollback"}`, "--file", path)
-	write(t, path, `{"enabled": true, "max_failure_rat": 0.5}`)
-	c.fail(t, 1, "max_failure_rat", "policy", "set", "cart", "--file", path)
-}
-
 func samplingCommands(t *testing.T, c cli) {
 	if text := c.run(t, "sampling", "get", "cart"); text != "cart keeps every trace event.\n" {
 		t.Errorf("before anything was set get shows\n%s", text)

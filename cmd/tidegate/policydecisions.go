@@ -1,0 +1,201 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"tidegate/internal/api/client"
+	"tidegate/internal/deploy"
+)
+
+// scriptDecision is a decision in a list of several scripts.
+type scriptDecision struct {
+	Script string `json:"script"`
+	deploy.RollbackDecision
+}
+
+func policyDecisions(c *connection) *cobra.Command {
+	return &cobra.Command{
+		Use: "decisions [SCRIPT]", Short: "Show the newest decisions about a script, or about all of the account", Args: arguments(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := c.open(cmd)
+			if err != nil {
+				return err
+			}
+			list, err := s.decisions(cmd, args)
+			if err != nil {
+				return err
+			}
+			return s.show(func(out io.Writer) { s.writeDecisions(out, list) })
+		},
+	}
+}
+
+// decisions lists those about a script, or about all scripts if none is named, newest
+// first. It is what --json prints.
+func (s *session) decisions(cmd *cobra.Command, scripts []string) ([]scriptDecision, error) {
+	if len(scripts) == 0 {
+		all, err := s.api.Scripts(cmd.Context(), s.account)
+		if err != nil {
+			return nil, s.explain("list the scripts of the account", err)
+		}
+		for _, script := range all {
+			scripts = append(scripts, script.Name)
+		}
+	}
+	list := []scriptDecision{}
+	for _, script := range scripts {
+		some, err := s.api.Decisions(cmd.Context(), s.account, script)
+		if err != nil {
+			return nil, s.explain("list the decisions about "+script, err)
+		}
+		for _, d := range some {
+			list = append(list, scriptDecision{script, d})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b scriptDecision) int { return b.At.Compare(a.At) })
+	var err error
+	s.answers.result, err = json.Marshal(list)
+	return list, err
+}
+
+func (s *session) writeDecisions(out io.Writer, list []scriptDecision) {
+	rows := make([][]string, len(list))
+	for i, d := range list {
+		rows[i] = []string{short(d.ID), moment(d.At), d.Script, string(d.Verdict), cmp.Or(string(d.Action), "-"), d.Sentence}
+	}
+	s.table(out, []string{"ID", "WHEN", "SCRIPT", "VERDICT", "ACTION", "WHY"}, rows)
+}
+
+func policyDecision(c *connection) *cobra.Command {
+	var script string
+	command := &cobra.Command{
+		Use: "decision ID", Short: "Explain one decision: its numbers, and how the evidence grew", Args: arguments(1, 1),
+		Long: "The id may be shortened to its first eight digits or more. Without --script all scripts of the account are searched.",
+	}
+	command.Flags().StringVar(&script, "script", "", "the script that it is about")
+	command.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := c.open(cmd)
+		if err != nil {
+			return err
+		}
+		var scripts []string
+		if script != "" {
+			scripts = []string{script}
+		}
+		list, err := s.decisions(cmd, scripts)
+		if err != nil {
+			return err
+		}
+		found, err := findDecision(list, args[0])
+		if err != nil {
+			return err
+		}
+		d, err := s.api.Decision(cmd.Context(), s.account, found.Script, found.ID)
+		if err != nil {
+			return s.explain("read the decision "+found.ID, err)
+		}
+		return s.show(func(out io.Writer) { s.writeDecision(out, found.Script, d) })
+	}
+	return command
+}
+
+// findDecision takes the beginning of an id, if it is that of one decision only.
+func findDecision(list []scriptDecision, id string) (scriptDecision, error) {
+	var found []scriptDecision
+	for _, d := range list {
+		if d.ID == id || len(id) >= shortID && strings.HasPrefix(d.ID, id) {
+			found = append(found, d)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return scriptDecision{}, fmt.Errorf("no decision among the newest ones has the id %q: policy decisions lists them", id)
+	case 1:
+		return found[0], nil
+	}
+	return scriptDecision{}, fmt.Errorf("the ids of %d decisions begin with %q: give more of it", len(found), id)
+}
+
+// writeDecision leaves out what is not known.
+func (s *session) writeDecision(out io.Writer, script string, d client.Decision) {
+	fmt.Fprintf(out, "%s\n\n", oneLine(d.Sentence))
+	policy := ""
+	if d.PolicyRevision > 0 {
+		policy = fmt.Sprintf("%s, revision %d", whosePolicy(d.PolicySource), d.PolicyRevision)
+	}
+	properties(out, [][]string{
+		{"Decision", d.ID}, {"Script", script}, {"At", moment(d.At)}, {"Verdict", string(d.Verdict)}, {"Action", string(d.Action)},
+		{"Decided by", string(d.Metric)}, {"Policy", policy}, {"From", d.FromDeployment}, {"To", d.ToDeployment},
+	})
+	n := d.Numbers
+	var rows [][]string
+	if n.Requests != nil {
+		rows = append(rows, []string{"new", short(d.VersionID), countOf(n.Requests), countOf(n.Failures), rate(n.FailureRate)})
+	}
+	if n.BaselineRequests != nil {
+		rows = append(rows, []string{"baseline", short(d.BaselineVersionID), countOf(n.BaselineRequests), countOf(n.BaselineFailures), rate(n.BaselineRate)})
+	}
+	if len(rows) > 0 {
+		fmt.Fprintln(out)
+		s.table(out, []string{"", "VERSION", "REQUESTS", "FAILURES", "RATE"}, rows)
+	}
+	if len(d.Evidence) > 0 {
+		rows = rows[:0]
+		for _, e := range d.Evidence {
+			rows = append(rows, []string{string(e.Metric), formatNumber(e.Limit), count(e.Events) + " of " + count(e.Trials),
+				strconv.FormatFloat(e.Expected, 'f', 1, 64), chance(e.PValue), strength(e)})
+		}
+		fmt.Fprintln(out)
+		s.table(out, []string{"LIMIT", "VALUE", "SEEN", "EXPECTED", "CHANCE", "EVIDENCE"}, rows)
+	}
+	for _, e := range d.Evidence {
+		if len(e.Series) < 2 {
+			continue
+		}
+		fmt.Fprintf(out, "\nEvidence against %s; at 100%% it is enough\n", e.Metric)
+		for _, line := range chart(e.Series, e.Threshold) {
+			fmt.Fprintln(out, line)
+		}
+		break // that of the limit which decided
+	}
+	if d.Links.Exceptions != "" {
+		fmt.Fprintln(out)
+		properties(out, [][]string{{"Exceptions", d.Links.Exceptions}, {"Events", d.Links.Events}, {"Metrics", d.Links.Metrics}})
+	}
+}
+
+func countOf(n *int64) string {
+	if n == nil {
+		return ""
+	}
+	return count(*n)
+}
+
+// chance says a probability as people do: "1 in 4000".
+func chance(p float64) string {
+	switch {
+	case !(p > 0):
+		return "below 1 in 1000000000"
+	case p >= 0.1:
+		return percent(p)
+	case p < 1e-9:
+		return "below 1 in 1000000000"
+	}
+	return "1 in " + strconv.FormatFloat(1/p, 'f', 0, 64)
+}
+
+// strength is how far the evidence is on its way to the threshold, at least 0%.
+func strength(e deploy.Evidence) string {
+	if !(e.Threshold > 0) {
+		return ""
+	}
+	return strconv.FormatFloat(max(e.LogE/e.Threshold, 0)*100, 'f', 0, 64) + "%"
+}
