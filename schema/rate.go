@@ -43,6 +43,11 @@ type Quantiles struct {
 	P99 float64 `json:"p99"`
 }
 
+// ScriptRef names a script.
+type ScriptRef struct {
+	AccountID, ScriptName string
+}
+
 // RateBlock is what one version of a script did in one second, as far as it is a
 // random sample: requests whose version was drawn (VersionRate.Assigned).
 type RateBlock struct {

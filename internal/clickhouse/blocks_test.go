@@ -147,10 +147,10 @@ func TestRateBlocksOfOneTable(t *testing.T) {
 	if diff := cmp.Diff(expectedBlocks(rows, true), blocksBetween(t, db, noon, noon.Add(time.Minute), true)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if got := blocksSource(noon.Unix(), noon.Unix()+60, noon.Add(-assignedSettled)); strings.Contains(got, rollups[0].Table) {
+	if got := blocksSource([]schema.ScriptRef{{AccountID: account, ScriptName: script}}, noon.Unix(), noon.Unix()+60, noon.Add(-assignedSettled)); strings.Contains(got, rollups[0].Table) {
 		t.Errorf("asked is %s", got)
 	}
-	if got := blocksSource(noon.Unix(), noon.Unix()+60, noon.Add(-assignedSettled+time.Second)); !strings.Contains(got, rollups[0].Table) {
+	if got := blocksSource([]schema.ScriptRef{{AccountID: account, ScriptName: script}}, noon.Unix(), noon.Unix()+60, noon.Add(-assignedSettled+time.Second)); !strings.Contains(got, rollups[0].Table) {
 		t.Errorf("a second that another may know is asked by %s", got)
 	}
 }
@@ -161,6 +161,40 @@ func TestRateBlocksRefusesRanges(t *testing.T) {
 		if _, err := db.RateBlocks(t.Context(), account, script, noon, until, true); errs.KindOf(err) != errs.Invalid {
 			t.Errorf("until %s: %v", until, err)
 		}
+	}
+}
+
+// Many scripts are asked about at once, and each gets its own.
+func TestRateBlocksOfManyScripts(t *testing.T) {
+	db := migrated(t)
+	var rows []row
+	var scripts []schema.ScriptRef
+	want := map[schema.ScriptRef][]schema.RateBlock{}
+	for i := range 25 {
+		of := schema.ScriptRef{AccountID: []string{account, deletionOther}[i%2], ScriptName: fmt.Sprintf(`it's "%d"\`, i/2)}
+		scripts = append(scripts, of)
+		for _, v := range []string{v1, v2} {
+			if i == 7 {
+				continue // asked about, and has nothing
+			}
+			r := served(time.Duration(i) * time.Second)
+			r.account, r.script, r.version = of.AccountID, of.ScriptName, v
+			rows = append(rows, r)
+			want[of] = append(want[of], schema.RateBlock{VersionID: v, Time: r.at, Requests: 1, Wall: schema.Durations{schema.DurationBucket(10): 1}})
+		}
+	}
+	insert(t, db, "all", append(rows, served(0))...)                                                     // the last is not asked about
+	for _, until := range []time.Time{noon.Add(time.Minute), noon.Add(blocksPiece / 10 * time.Second)} { // in one question, and in three
+		got, err := db.RateBlocksOf(t.Context(), scripts, noon, until, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("until %s (-want +got)\n%s", until, diff)
+		}
+	}
+	if got, err := db.RateBlocksOf(t.Context(), nil, noon, noon.Add(time.Minute), true); err != nil || len(got) != 0 {
+		t.Errorf("of no scripts: %+v, %v", got, err)
 	}
 }
 

@@ -69,6 +69,7 @@ func TestRowsOfAnOldTopicBehindTheEnd(t *testing.T) {
 	s.must("TRUNCATE TABLE version_rates_1s")
 	s.must("TRUNCATE TABLE version_rates_1m")
 	s.must("TRUNCATE TABLE version_rates_1h")
+	s.must("TRUNCATE TABLE assigned_rates_1s")
 	s.remake()
 	s.produceGood(10)
 	s.stored()
