@@ -25,7 +25,7 @@ type story struct {
 	// during runs before each step, with the time since the start.
 	during func(w *world, since time.Duration)
 	lasts  time.Duration
-	every  time.Duration // between two steps; zero is 2 s: fewer calls to disturb, and the same stories
+	every  time.Duration // between two steps; zero is 4 s: fewer calls to disturb, and the same stories
 }
 
 func stories() []story {
@@ -119,7 +119,7 @@ func play(t *testing.T, s story, p *process, died *bool) (*world, int) {
 	w := newWorld(t, clk.now, s.policy)
 	s.prepare(w)
 	c := w.controller("first", p.fakes(w, "first"))
-	every := max(s.every, 2*time.Second)
+	every := max(s.every, 4*time.Second)
 	for end := clk.Add(s.lasts); clk.Before(end); clk.advance(every) {
 		if s.during != nil {
 			s.during(w, clk.Sub(epoch))

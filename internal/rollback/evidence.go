@@ -373,7 +373,7 @@ func (e *evidence) closeUnit(end time.Time) {
 		if m.kind == traffic && (e.cautious || !u.steady) {
 			continue // a version whose requests take longer would look like one that answers fewer
 		}
-		ok := true
+		var ok bool
 		if e.policy.Evidence == deploy.EvidenceBlocks {
 			ok = m.addBlock(u.of[i], u.told, e.cautious)
 		} else {

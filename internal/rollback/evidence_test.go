@@ -92,7 +92,7 @@ func TestSentencesOfEachLimit(t *testing.T) {
 // events, seconds that are folded anew at each look, and two limits at once.
 func TestGoodVersionsAreRarelyFailed(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
-	const trials, alpha = 100, 0.05
+	const trials, alpha = 60, 0.05
 	f := func(name string, set func(p *deploy.RollbackPolicy), perSecond, failureRate float64) {
 		t.Helper()
 		failed := 0
