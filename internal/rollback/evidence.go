@@ -72,6 +72,8 @@ type evidence struct {
 
 	// cautious is set on copies that take seconds which are not settled.
 	cautious bool
+	// replayed is set where seconds are played again, and none is late.
+	replayed bool
 	// doubtful counts seconds whose counts cannot be, which are left out.
 	doubtful int
 }
@@ -370,7 +372,7 @@ func (e *evidence) closeUnit(end time.Time) {
 	u := e.unit
 	e.base.add(u.base)
 	for i, m := range e.measures {
-		if m.kind == traffic && (e.cautious || !u.steady) {
+		if m.kind == traffic && (e.cautious && !e.replayed || !u.steady) {
 			continue // a version whose requests take longer would look like one that answers fewer
 		}
 		var ok bool
