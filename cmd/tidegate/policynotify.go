@@ -44,7 +44,7 @@ func parseNotify(text string) (deploy.NotifyTarget, error) {
 		case option == "secret="+maskedSecret:
 			n.Secret = maskedSecret
 		default:
-			return n, fmt.Errorf("%q is neither on=... nor secret-file=...", option)
+			return n, fmt.Errorf("%q is none of the options on and secret-file", option)
 		}
 	}
 	return n, nil

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -54,7 +55,8 @@ func TestWhatIsMaskedMustBeKnown(t *testing.T) {
 	f := func(pointer string, n NotifyTarget) {
 		t.Helper()
 		p := RollbackPolicy{Notify: []NotifyTarget{n}}
-		if err := p.Unmask(wholePolicy().Notify); errs.KindOf(err) != errs.Invalid || !strings.Contains(err.Error(), "give it whole") || err.(*errs.Error).Pointer != pointer {
+		err, ok := errors.AsType[*errs.Error](p.Unmask(wholePolicy().Notify))
+		if !ok || err.Kind != errs.Invalid || !strings.Contains(err.Message, "give it whole") || err.Pointer != pointer {
 			t.Errorf("%+v: %v", n, err)
 		}
 	}
