@@ -1,5 +1,7 @@
 package deploy
 
+import "time"
+
 // WatchedDeployments is how far back the controller looks for a baseline: past the
 // longest ramp, and a handful of changes by people in the middle of it.
 const WatchedDeployments = 32
@@ -14,6 +16,8 @@ type Watched struct {
 	Policy         RollbackPolicy
 	PolicyRevision int64
 	PolicySource   PolicySource
+	// PolicySince is when that revision was saved; zero if that is not known.
+	PolicySince time.Time
 	// Deployments, newest first: the first one serves. At most WatchedDeployments.
 	Deployments []Deployment
 	Ramp        *Ramp // nil when none was ever started

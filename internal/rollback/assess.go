@@ -1,184 +1,245 @@
 package rollback
 
 import (
-	"fmt"
-	"strconv"
-	"strings"
+	"math"
+	"slices"
+	"time"
 
 	"tidegate/internal/deploy"
-	"tidegate/schema"
 )
-
-// Limit names the member of a policy that a version passed.
-type Limit string
 
 const (
-	LimitFailureRate  Limit = "max_failure_rate"
-	LimitFailureRatio Limit = "max_failure_ratio"
+	// hitsMin is how many hits of a version it takes to act, whatever a test says: two
+	// may be one client that tries twice.
+	hitsMin = 3
+	// buildingUp is the logarithm of the evidence, a chance of one in twenty, from which on
+	// a ramp does not go on. It is the evidence of the moment, which falls again while
+	// nothing more speaks against the version: of what has ever been, one good ramp in
+	// twenty would hold for ever.
+	buildingUp = 2.995732273553991
 )
 
-// ratioFailuresMin is how many failures a version must have before a ratio counts
-// against it: below five, the expected count that the classical tests of
-// frequencies ask for, one unlucky request is a large ratio.
-const ratioFailuresMin = 5
-
-// Assessment is what the numbers of one window say about a version.
+// Assessment is what the evidence about a version says.
 type Assessment struct {
 	Verdict deploy.Verdict
+	// Numbers are of the requests that tell most: since the beginning of the trial, of a
+	// look-back time, or of the ramp's step.
 	Numbers deploy.Numbers
-	Limit   Limit // which limit was passed; empty unless Verdict is fail
-	// Sentence gives the evidence without naming the version or what was done:
-	// "412 of 5 120 requests failed (8.05 % > 2 %)".
+	// Metric is the limit that was passed; empty unless Verdict is fail.
+	Metric   deploy.Metric
+	Evidence []deploy.Evidence // the deciding one first
+	// Sentence gives the evidence without naming the version or what was done.
 	Sentence string
+	// Building is a limit against which evidence builds up that is not enough yet, empty if
+	// there is none.
+	Building deploy.Metric
+	// Unproven is a limit that compares with the baseline and is not proven to be kept.
+	Unproven deploy.Metric
+	// Baseline is what is known of the baseline by the yardstick of Metric.
+	Baseline standing
+	// passed is the measure of Metric.
+	passed *measure
+	window sums // of passed
 }
 
-// Assess compares a version with the limits of a policy. It is pure. Nil rows are
-// versions without an event in the window; both rows must cover the same window,
-// because a ratio between two times would blame a version for the weather.
+// standing is how a baseline does by some yardstick.
+type standing int
+
+const (
+	standingUnknown standing = iota // too few requests beside the candidate
+	standingBetter
+	standingNoBetter
+)
+
+// assess gives a verdict on the evidence as it is. It is pure.
 //
-// Only assigned requests count: overrides and preview hosts are not a random
-// sample. Below policy.MinRequests (at least one) of the candidate the verdict is
-// inconclusive. After that:
+//   - fail: a test rejects, the candidate had policy.MinRequests, at least hitsMin hits
+//     and, for max_failure_ratio, policy.MinFailureDifference;
+//   - inconclusive: too few requests, of the ramp's step if there is one, or counts that
+//     cannot be (doubt);
+//   - pass: otherwise. A ramp also asks that nothing is building up.
 //
-//   - max_failure_rate is passed when failures/requests is above it, and fails the
-//     candidate whatever the baseline does;
-//   - max_failure_ratio is passed when the candidate's rate is above ratio times the
-//     baseline's. A baseline without failures counts as having one, the least it
-//     could have shown, so that 0 -> 1 failures is no jump and nothing is divided by
-//     zero. A baseline below MinRequests, and a ratio made of fewer than
-//     ratioFailuresMin failures, is inconclusive.
-//
-// Rates that could not be had are not its business: the controller gives the
-// verdict error itself.
-func Assess(policy deploy.RollbackPolicy, candidate, baseline *schema.VersionRate) Assessment {
-	a := Assessment{Numbers: numbersOf(candidate, baseline)}
-	least := requestsMin(policy)
-	if requests := assigned(candidate); requests < least {
-		a.Verdict = deploy.VerdictInconclusive
-		a.Sentence = fmt.Sprintf("%s of the %s requests that are needed", grouped(requests), grouped(least))
+// Rates that could not be had are not its business: the controller gives the verdict
+// error itself.
+func (e *evidence) assess(doubt bool) Assessment {
+	var a Assessment
+	if e.stepFrom.IsZero() {
+		a.Numbers = numbersOf(e.base)
+	} else {
+		a.Numbers = numbersOf(e.stepCounts())
+	}
+	a.Evidence = e.report(nil)
+	if doubt {
+		a.Verdict, a.Sentence = deploy.VerdictInconclusive, "the counts of the last minutes cannot be right"
 		return a
 	}
-	rate := float64(candidate.AssignedFailures) / float64(candidate.Assigned)
-	a.Sentence = rateSentence(candidate, rate, policy.MaxFailureRate)
-	if limit := policy.MaxFailureRate; limit != nil && rate > *limit {
-		return a.fail(LimitFailureRate, *limit)
+	if m := e.passed(); m != nil {
+		return e.fail(a, m)
 	}
-	if policy.MaxFailureRatio == nil {
-		a.Verdict = deploy.VerdictPass
-		return a
+	for _, m := range e.measures {
+		if m.test.LogE() >= buildingUp {
+			a.Building = m.limit.Metric
+		}
+		if m.kind == relative && !m.mirrored.Rejects() {
+			a.Unproven = m.limit.Metric
+		}
 	}
-	if requests := assigned(baseline); requests < least {
-		a.Verdict = deploy.VerdictInconclusive
-		a.Sentence += fmt.Sprintf(", but the baseline had %s of the %s requests that a ratio needs", grouped(requests), grouped(least))
-		return a
+	a.Verdict, a.Sentence = e.enough()
+	return a
+}
+
+// passed is the limit that was passed, of several the one with the most evidence.
+func (e *evidence) passed() *measure {
+	var most *measure
+	for _, m := range e.measures {
+		excess := m.test.LogE() - m.test.Threshold()
+		if excess >= 0 && e.actsOn(m) && (most == nil || excess > most.test.LogE()-most.test.Threshold()) {
+			most = m
+		}
 	}
-	limit := *policy.MaxFailureRatio
-	// Products before the one division: 0.07/0.01 is above 7 in floating point.
-	ratio := float64(candidate.AssignedFailures) * float64(baseline.Assigned) /
-		(float64(max(baseline.AssignedFailures, 1)) * float64(candidate.Assigned))
-	a.Sentence += ratioSentence(baseline, ratio, limit)
+	return most
+}
+
+// actsOn reports whether what a policy asks for besides evidence is there.
+func (e *evidence) actsOn(m *measure) bool {
+	w, base := e.window(m)
+	seen := e.base[candidate].requests
+	if m.kind == traffic {
+		seen = m.total.promised // a version that answers nothing has no requests
+	}
+	if seen < float64(requestsMin(e.policy)) || w.hits < hitsMin {
+		return false
+	}
+	if least := e.policy.MinFailureDifference; least != nil && m.limit.Metric == deploy.MetricFailureRatio {
+		return rate(base[candidate])-rate(base[baseline]) >= *least
+	}
+	return true
+}
+
+func (e *evidence) fail(a Assessment, m *measure) Assessment {
+	w, base := e.window(m)
+	a.Verdict, a.Metric = deploy.VerdictFail, m.limit.Metric
+	a.passed, a.window = m, w
+	a.Numbers = numbersOf(base)
+	a.Numbers.Limit = &m.limit.Value
+	a.Evidence = e.report(m)
+	a.Baseline = e.standing(m, w)
+	a.Sentence = m.sentence(w, e.since(m), math.Min(1, m.test.PValue()*float64(len(e.measures))))
+	return a
+}
+
+// standing is how the baseline does beside the candidate. A limit that both pass takes
+// evidence that the candidate is the worse one; without it an outage of what both depend
+// on would move traffic to and fro.
+func (e *evidence) standing(m *measure, w sums) standing {
+	if m.kind != absolute {
+		return standingBetter // that is what was tested
+	}
+	b := w.of[baseline]
 	switch {
-	case ratio <= limit:
-		a.Verdict = deploy.VerdictPass
-	case candidate.AssignedFailures < ratioFailuresMin:
-		a.Verdict = deploy.VerdictInconclusive
-		a.Sentence += fmt.Sprintf(", but fewer than %d failures make no ratio", ratioFailuresMin)
+	case b.requests < float64(requestsMin(e.policy)):
+		return standingUnknown
+	case rate(b) <= m.allowed() || m.worse.LogE() >= m.worse.Threshold():
+		return standingBetter
 	default:
-		return a.fail(LimitFailureRatio, limit)
+		return standingNoBetter
 	}
-	return a
 }
 
-func (a Assessment) fail(limit Limit, value float64) Assessment {
-	a.Verdict, a.Limit, a.Numbers.Limit = deploy.VerdictFail, limit, &value
-	return a
+// enough tells whether there are requests enough to say that nothing speaks against the
+// version.
+func (e *evidence) enough() (deploy.Verdict, string) {
+	of := e.base
+	if !e.stepFrom.IsZero() {
+		of = e.stepCounts()
+	}
+	least := requestsMin(e.policy)
+	if of[candidate].requests < float64(least) {
+		return deploy.VerdictInconclusive, tooFew(of[candidate].requests, least)
+	}
+	compares := slices.ContainsFunc(e.measures, func(m *measure) bool { return m.kind == relative })
+	if compares && of[baseline].requests < float64(least) {
+		return deploy.VerdictInconclusive, counted(of) + "; " + tooFewBeside(of[baseline].requests, least)
+	}
+	return deploy.VerdictPass, counted(of)
+}
+
+// stepCounts is what was observed since the ramp's step began.
+func (e *evidence) stepCounts() pair {
+	if !e.begun {
+		return pair{}
+	}
+	return e.base.since(e.step)
+}
+
+// loudest is the beginning of the time that speaks loudest against a limit: that of the
+// trial, or of a look-back time, where a version that was good has turned bad.
+func (e *evidence) loudest(m *measure) int {
+	best, most := 0, -1.0
+	for i := range m.marks {
+		if d := m.total.since(m.marks[i]).deviance(); d > most {
+			best, most = i, d
+		}
+	}
+	return best
+}
+
+// window is what was observed since then.
+func (e *evidence) window(m *measure) (sums, pair) {
+	i := e.loudest(m)
+	return m.total.since(m.marks[i]), e.base.since(e.marks[i].base)
+}
+
+// since is when the loudest time began; zero if that is the whole trial.
+func (e *evidence) since(m *measure) time.Time {
+	if i := e.loudest(m); i > 0 {
+		return e.marks[i].at
+	}
+	return time.Time{}
+}
+
+// report is what each test says, the first one first.
+func (e *evidence) report(first *measure) []deploy.Evidence {
+	var list []deploy.Evidence
+	for _, m := range e.measures {
+		w, _ := e.window(m)
+		one := deploy.Evidence{
+			Metric: m.limit.Metric, Limit: m.limit.Value,
+			LogE: finite(m.test.LogE()), Threshold: finite(m.test.Threshold()), PValue: m.test.PValue(),
+			Trials: int64(math.Round(w.trials)), Events: int64(math.Round(w.hits)), Expected: finite(w.expected),
+			Series: m.series.until(e.at, finite(m.test.LogE())),
+		}
+		if m == first {
+			list = slices.Insert(list, 0, one)
+		} else {
+			list = append(list, one)
+		}
+	}
+	return list
 }
 
 // requestsMin is how many requests of a version it takes to say anything about it.
 func requestsMin(policy deploy.RollbackPolicy) int64 { return max(policy.MinRequests, 1) }
 
-func numbersOf(candidate, baseline *schema.VersionRate) deploy.Numbers {
+func numbersOf(of pair) deploy.Numbers {
 	var n deploy.Numbers
-	n.Requests, n.Failures, n.FailureRate = counts(candidate)
-	n.BaselineRequests, n.BaselineFailures, n.BaselineRate = counts(baseline)
+	n.Requests, n.Failures, n.FailureRate = counts(of[candidate])
+	n.BaselineRequests, n.BaselineFailures, n.BaselineRate = counts(of[baseline])
 	return n
 }
 
-// counts leaves unknown what a row does not tell: a rate needs a request.
-func counts(row *schema.VersionRate) (requests, failures *int64, rate *float64) {
-	if row == nil {
+// counts leaves unknown what there were no requests of.
+func counts(t tally) (requests, failures *int64, failureRate *float64) {
+	if t.requests <= 0 {
 		return nil, nil, nil
 	}
-	if row.Assigned > 0 {
-		rate = new(float64(row.AssignedFailures) / float64(row.Assigned))
-	}
-	return new(row.Assigned), new(row.AssignedFailures), rate
+	return new(int64(math.Round(t.requests))), new(int64(math.Round(t.hits))), new(rate(t))
 }
 
-func assigned(row *schema.VersionRate) int64 {
-	if row == nil {
+// rate is the part of the requests that were hits; zero without requests.
+func rate(t tally) float64 {
+	if t.requests <= 0 {
 		return 0
 	}
-	return row.Assigned
-}
-
-func rateSentence(row *schema.VersionRate, rate float64, limit *float64) string {
-	if limit == nil {
-		return failed(row) + " (" + decimal(100*rate, 2) + " %)"
-	}
-	left, sign, right := compared(100*rate, 100**limit)
-	return failed(row) + " (" + left + " % " + sign + " " + right + " %)"
-}
-
-func ratioSentence(baseline *schema.VersionRate, ratio, limit float64) string {
-	left, sign, right := compared(ratio, limit)
-	note := ""
-	if baseline.AssignedFailures == 0 {
-		note = ", counted as 1"
-	}
-	return fmt.Sprintf(", %s %s %s times the rate of %s (%s of %s%s)", left, sign, right,
-		short(baseline.VersionID), grouped(baseline.AssignedFailures), grouped(baseline.Assigned), note)
-}
-
-func failed(row *schema.VersionRate) string {
-	return grouped(row.AssignedFailures) + " of " + grouped(row.Assigned) + " requests failed"
-}
-
-// compared writes two numbers with as many decimals, two at least, as it takes to
-// show which is greater: nobody believes "2 % > 2 %".
-func compared(a, b float64) (left, sign, right string) {
-	sign = "≤"
-	if a > b {
-		sign = ">"
-	}
-	for decimals := 2; decimals <= 12; decimals++ {
-		left, right = decimal(a, decimals), decimal(b, decimals)
-		if left != right || a == b {
-			break
-		}
-	}
-	return left, sign, right
-}
-
-func decimal(f float64, decimals int) string {
-	s := strconv.FormatFloat(f, 'f', decimals, 64)
-	return strings.TrimSuffix(strings.TrimRight(s, "0"), ".")
-}
-
-// grouped writes 5120 as "5 120".
-func grouped(n int64) string {
-	digits := strconv.FormatInt(n, 10)
-	var b strings.Builder
-	for i, d := range digits {
-		if i > 0 && (len(digits)-i)%3 == 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteRune(d)
-	}
-	return b.String()
-}
-
-// short is how a sentence names a version: deployments carry no tags.
-func short(versionID string) string {
-	return versionID[:min(len(versionID), 8)]
+	return t.hits / t.requests
 }

@@ -25,6 +25,7 @@ type story struct {
 	// during runs before each step, with the time since the start.
 	during func(w *world, since time.Duration)
 	lasts  time.Duration
+	every  time.Duration // between two steps; zero is 4 s: fewer calls to disturb, and the same stories
 }
 
 func stories() []story {
@@ -55,6 +56,14 @@ func stories() []story {
 		{name: "an outage of the rates", policy: policy(deploy.ActionRollback), prepare: bad, during: func(w *world, since time.Duration) {
 			w.ratesDown = since < 20*time.Second
 		}, lasts: 60 * time.Second},
+		// What a controller that takes over has to read again is settled by then.
+		{name: "a version that turns bad after five minutes", policy: policy(deploy.ActionRollback), prepare: func(w *world) {
+			w.deploy(split{v1: 90, v2: 10})
+		}, during: func(w *world, since time.Duration) {
+			if since == 5*time.Minute {
+				w.fails(v2, 0.5)
+			}
+		}, lasts: 6 * time.Minute, every: 15 * time.Second},
 	}
 }
 
@@ -81,7 +90,7 @@ func (p *process) around(do func() error) error {
 func (p *process) fakes(w *world, holder string) *fakes {
 	f := w.fakes(holder)
 	in := *f
-	f.rates = func(ctx context.Context, account, script string, since, until time.Time) (rows []schema.VersionRate, err error) {
+	f.rates = func(ctx context.Context, account, script string, since, until time.Time) (rows []schema.RateBlock, err error) {
 		err = p.around(func() error { rows, err = in.rates(ctx, account, script, since, until); return err })
 		return rows, err
 	}
@@ -110,8 +119,8 @@ func play(t *testing.T, s story, p *process, died *bool) (*world, int) {
 	w := newWorld(t, clk.now, s.policy)
 	s.prepare(w)
 	c := w.controller("first", p.fakes(w, "first"))
-	// Steps of 2 s: fewer calls to disturb, and the same stories.
-	for end := clk.Add(s.lasts); clk.Before(end); clk.advance(2 * time.Second) {
+	every := max(s.every, 4*time.Second)
+	for end := clk.Add(s.lasts); clk.Before(end); clk.advance(every) {
 		if s.during != nil {
 			s.during(w, clk.Sub(epoch))
 		}
@@ -262,28 +271,48 @@ func TestStepWithoutTheLeaseReadsNothing(t *testing.T) {
 	}
 }
 
-// A step that takes longer than its lease may last stops when the lease is lost.
-func TestLongStepThatLosesTheLeaseStops(t *testing.T) {
+// A script whose rates hang holds up neither the others nor their next step, and is not
+// asked about twice.
+func TestSlowAnswerDelaysNoOther(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.fails(v2, 0.1)
 	w.deploy(split{v1: 90, v2: 10})
-	clk.advance(20 * time.Second)
+	clk.advance(40 * time.Second)
 	f := w.fakes("a")
 	f.watched = func(ctx context.Context) ([]deploy.Watched, error) {
 		watched, err := w.watched(ctx)
-		return slices.Repeat(watched, 5), err
+		slow := watched[0]
+		slow.Script = "slow"
+		return []deploy.Watched{slow, watched[0]}, err
 	}
-	rates := f.rates
-	f.rates = func(ctx context.Context, account, script string, since, until time.Time) ([]schema.VersionRate, error) {
-		clk.advance(2 * leaseTTL)
-		w.acquire(leaseName, "b", leaseTTL)
-		return rates(ctx, account, script, since, until)
+	answer, asked := make(chan struct{}), make(chan struct{}, 10)
+	f.rates = func(_ context.Context, _, script string, since, until time.Time) ([]schema.RateBlock, error) {
+		if script == "slow" {
+			asked <- struct{}{}
+			<-answer
+			return nil, errors.New("connection refused")
+		}
+		return w.blocks(since, until)
 	}
-	if err := w.controller("a", f).Step(t.Context()); err != nil {
-		t.Fatal(err)
+	c := w.controller("a", f)
+	c.patience = 10 * time.Millisecond
+	for end := time.Now().Add(10 * time.Second); len(w.summary().Decisions) == 0 && time.Now().Before(end); {
+		if err := c.Step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if n := w.ratesCalls["a"]; n != 1 {
-		t.Errorf("judged %d scripts, want 1: the lease was lost during the first", n)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v1 90% v2 10% by a person", "v1 100% by rollback"},
+		Decisions:   []string{"fail rollback"},
+	})
+	if n := len(asked); n != 1 {
+		t.Errorf("the slow one was asked %d times", n)
+	}
+	close(answer)
+	c.judging.Wait()
+	if err := c.Step(t.Context()); err == nil || !strings.Contains(err.Error(), "account/slow") {
+		t.Errorf("the slow one's error was not told: %v", err)
 	}
 }
 
@@ -326,8 +355,7 @@ func TestRunHandsOverWhenStoppedAndAfterADeath(t *testing.T) {
 		stopA := run("a", w.fakes("a"))
 		stopB := run("b", w.fakes("b"))
 		time.Sleep(10*time.Second + stepInterval/2)
-		// The rates are not asked for before the first whole second has passed.
-		expect("only the holder judges", "a 20 b 0 c 0")
+		expect("only the holder judges", "a 21 b 0 c 0")
 		stopA()
 		time.Sleep(stepInterval)
 		expect("b takes over at its next step", "a 0 b 1 c 0")
@@ -339,7 +367,7 @@ func TestRunHandsOverWhenStoppedAndAfterADeath(t *testing.T) {
 		time.Sleep(leaseTTL - time.Second)
 		expect("the lease of a dead controller holds", "a 0 b 0 c 0")
 		w.fails(v2, 0.5)
-		time.Sleep(2 * time.Second)
+		time.Sleep(5 * time.Second)
 		stopB()
 		expectSummary(t, w, summary{
 			Deployments: []string{"v1 100% by a person", "v1 90% v2 10% by a person", "v1 100% by rollback"},

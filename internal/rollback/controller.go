@@ -1,10 +1,10 @@
 // Package rollback watches the versions in traffic and takes a bad one out.
 //
-// Controller.Step is the whole loop body: read what is watched, read the rates of
-// what is on trial (trialsOf), judge it (Assess), turn the judgement into a change
-// (decide, stepRamp), store the change. All but the reading and the storing is
-// pure. Step keeps nothing between calls but the time of its lease, and what it has
-// logged as unwatched.
+// Controller.Step is the whole loop body: read what is watched, read the seconds of
+// what is on trial (trialsOf), fold them into evidence, judge it (evidence.assess), turn
+// the judgement into a change (decide, stepRamp), store the change. All but the reading
+// and the storing is pure. What Step keeps between calls can be lost at any time: it is
+// read again from the seconds.
 package rollback
 
 import (
@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -25,24 +26,27 @@ import (
 )
 
 const (
-	stepInterval = 500 * time.Millisecond // half a bucket of the rates, which are by the second
+	stepInterval = 500 * time.Millisecond
+	// judgedAtOnce bounds the scripts that are judged side by side, and with them the
+	// questions to ClickHouse.
+	judgedAtOnce = 8
 	leaseName    = "rollback"
 	// callTimeout bounds each call to the rates and the store: one script whose rates
 	// hang must not stop the others.
 	callTimeout = 2 * time.Second
-	// leaseTTL is how long nobody judges after a holder was killed. One script takes
-	// at most three calls.
+	// leaseTTL is how long nobody judges after a holder was killed.
 	leaseTTL = 3 * callTimeout
 	// logInterval between two lines about a step that fails every time.
 	logInterval = 10 * time.Second
 )
 
-// Rates reads the per-version rollups.
+// Rates reads what versions did, second by second.
 type Rates interface {
-	// RatesBetween returns one row per version of the script that had an event in a
-	// bucket starting in [since, until): the counts summed over those buckets. A
-	// version without a row had no event. It blocks until the answer or ctx ends.
-	RatesBetween(ctx context.Context, account, script string, since, until time.Time) ([]schema.VersionRate, error)
+	// RateBlocks returns what each version of the script did in each second that begins
+	// in [since, until), ordered by time and then version; one without a drawn request is
+	// absent. Durations are filled in where they are asked for. It blocks until the answer
+	// or ctx ends, and is safe for concurrent use.
+	RateBlocks(ctx context.Context, account, script string, since, until time.Time, durations bool) ([]schema.RateBlock, error)
 }
 
 // Deployments is the control plane's store.
@@ -89,10 +93,19 @@ type Controller struct {
 	// unwatched are the current deployments that nothing can judge, by id; empty
 	// without the lease.
 	unwatched map[string]bool
-	// refused are the current deployments, by id, whose successor was refused.
-	refused map[string]bool
+	// scripts is what is remembered of the watched ones; empty without the lease.
+	scripts map[scriptKey]*script
+	judging sync.WaitGroup
+	slots   chan struct{} // of judgedAtOnce
+	// patience is how long a step waits for its judgements. Those that take longer go on,
+	// and delay nobody but their own script.
+	patience time.Duration
+	// closest are the metrics of which tidegate_rollback_evidence was recorded.
+	closest map[deploy.Metric]bool
 	metrics metrics
 }
+
+type scriptKey struct{ account, name string }
 
 // New returns a controller that does nothing before Run or Step.
 func New(config Config) (*Controller, error) {
@@ -100,7 +113,10 @@ func New(config Config) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rollback: declare the metrics: %w", err)
 	}
-	return &Controller{Config: config, refused: make(map[string]bool), metrics: m}, nil
+	return &Controller{
+		Config: config, metrics: m, patience: stepInterval, slots: make(chan struct{}, judgedAtOnce),
+		scripts: make(map[scriptKey]*script), closest: make(map[deploy.Metric]bool),
+	}, nil
 }
 
 // Run steps every 500 ms until ctx ends, then gives up the lease and returns nil.
@@ -116,6 +132,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			c.judging.Wait()
 			c.release(ctx)
 			return nil
 		case <-ticker.C:
@@ -125,7 +142,8 @@ func (c *Controller) Run(ctx context.Context) error {
 
 // Step judges every watched script once, if this controller has the lease, and
 // stores what follows. It may be killed and repeated at any line. It returns the
-// errors of all scripts together; a script that fails does not stop the others.
+// errors of all scripts together; a script that fails does not stop the others, and one
+// that is slow does not delay them: it goes on after Step has returned.
 func (c *Controller) Step(ctx context.Context) error {
 	start := time.Now()
 	defer func() {
@@ -137,7 +155,11 @@ func (c *Controller) Step(ctx context.Context) error {
 		return err
 	}
 	if !held {
+		// Another controller acts: what is remembered grows old. Judgements that are under
+		// way end by themselves, and can change nothing that the other one has changed.
+		clear(c.scripts)
 		c.reportUnwatched(ctx, nil)
+		c.reportEvidence(ctx)
 		return nil
 	}
 	watched, err := c.watched(ctx)
@@ -145,99 +167,78 @@ func (c *Controller) Step(ctx context.Context) error {
 		return err
 	}
 	c.reportUnwatched(ctx, watched)
-	c.forgetRefused(watched)
-	var failures []error
-	for i := range watched {
-		// A long step keeps its lease, or ends.
-		if c.Now().Sub(c.leasedAt) >= stepInterval {
-			if held, err := c.lease(ctx); err != nil || !held {
-				return errors.Join(append(failures, err)...)
-			}
-		}
-		failures = append(failures, c.stepScript(ctx, &watched[i]))
-	}
+	failures := c.begin(ctx, watched)
+	failures = append(failures, c.collect(ctx)...)
+	c.reportEvidence(ctx)
 	return errors.Join(failures...)
+}
+
+// begin begins to judge every script that is not being judged still. It returns the
+// errors of judgements that have ended since the last step.
+func (c *Controller) begin(ctx context.Context, watched []deploy.Watched) (failures []error) {
+	before := c.scripts
+	c.scripts = make(map[scriptKey]*script, len(watched))
+	for i := range watched {
+		w := &watched[i]
+		key := scriptKey{w.AccountID, w.Script}
+		s := before[key]
+		if s == nil {
+			s = &script{}
+		}
+		c.scripts[key] = s
+		select {
+		case err := <-s.done: // never ready where it is nil
+			failures, s.done = append(failures, err), nil
+		default:
+		}
+		if s.done != nil || len(w.Deployments) == 0 {
+			continue
+		}
+		s.done = make(chan error, 1)
+		c.judging.Go(func() {
+			c.slots <- struct{}{}
+			defer func() { <-c.slots }()
+			s.done <- c.stepScript(ctx, s, w)
+		})
+	}
+	return failures
+}
+
+// collect waits for the judgements under way, but no longer than patience.
+func (c *Controller) collect(ctx context.Context) (failures []error) {
+	enough, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.patience)
+	defer cancel()
+	for _, s := range c.scripts {
+		if s.done == nil {
+			continue
+		}
+		select {
+		case err := <-s.done:
+			failures, s.done = append(failures, err), nil
+		case <-enough.Done():
+		}
+	}
+	return failures
 }
 
 // stepScript judges one script and stores the change. An error in reading the
 // rates is itself a verdict: it is acted upon and returned.
-func (c *Controller) stepScript(ctx context.Context, w *deploy.Watched) error {
-	if len(w.Deployments) == 0 {
-		return nil
-	}
+func (c *Controller) stepScript(ctx context.Context, s *script, w *deploy.Watched) error {
 	now := c.Now().UTC()
-	j, failure := c.judge(ctx, w, now)
+	j, failure := c.judge(ctx, s, w, now)
 	if ctx.Err() != nil {
 		return ctx.Err() // stopping is no outage of the rates
 	}
-	if j.Verdict != "" {
-		c.metrics.verdicts.Add(ctx, 1, metric.WithAttributes(attribute.String("verdict", string(j.Verdict))))
-	}
-	if ch := decide(w, j, now); !ch.empty() && !c.skips(w, ch) {
-		failure = errors.Join(failure, c.apply(ctx, w, ch))
+	c.countVerdict(ctx, j.Verdict)
+	if ch := decide(w, j, now); !ch.empty() && !s.skips(w, ch) {
+		failure = errors.Join(failure, c.apply(ctx, s, w, ch))
 	}
 	return failure
 }
 
-// judge assesses every trial of a script: the first that fails or cannot be judged
-// decides, then the first that is inconclusive.
-func (c *Controller) judge(ctx context.Context, w *deploy.Watched, now time.Time) (judgement, error) {
-	var worst judgement
-	for _, t := range trialsOf(w.Deployments) {
-		j, err := c.judgeTrial(ctx, w, t, now)
-		if err != nil {
-			c.countError(ctx, "rates")
-			return judgement{trial: t, Assessment: Assessment{
-				Verdict: deploy.VerdictError, Sentence: "the rates could not be read",
-			}}, fmt.Errorf("judge version %s of script %s/%s: %w", t.candidate, w.AccountID, w.Script, err)
-		}
-		if j.Verdict == deploy.VerdictFail {
-			return j, nil
-		}
-		if worst.Verdict == "" || worst.Verdict == deploy.VerdictPass {
-			worst = j
-		}
-	}
-	return worst, nil
-}
-
-func (c *Controller) judgeTrial(ctx context.Context, w *deploy.Watched, t trial, now time.Time) (judgement, error) {
-	window := lookBack(w.Policy)
-	since := now.Add(-window)
-	if t.since.After(since) {
-		since = t.since
-	}
-	if r := w.Ramp; r != nil && r.VersionID == t.candidate && r.ResumedAt.After(since) {
-		since = r.ResumedAt
-	}
-	rows, err := c.rates(ctx, w, since, now)
-	if err != nil {
-		return judgement{}, err
-	}
-	baseline := rowOf(rows, t.baseline)
-	j := judgement{trial: t, Assessment: Assess(w.Policy, rowOf(rows, t.candidate), baseline)}
-	if j.Verdict != deploy.VerdictFail || w.Policy.Action != deploy.ActionRollback {
-		return j, nil
-	}
-	// Where to go to: what the baseline does beside the candidate tells most; with
-	// too little of that, what it did when it last served.
-	j.target = baseline
-	if assigned(baseline) < requestsMin(w.Policy) {
-		until := now
-		if !t.baselineUntil.IsZero() {
-			until = t.baselineUntil
-		}
-		if rows, err = c.rates(ctx, w, until.Add(-window), until); err != nil {
-			return judgement{}, err
-		}
-		j.target = rowOf(rows, t.baseline)
-	}
-	return j, nil
-}
-
 // apply stores a change, with the deployment that was judged as its condition.
 // Losing to somebody else is no error: the next step judges what they left.
-func (c *Controller) apply(ctx context.Context, w *deploy.Watched, ch change) (err error) {
+func (c *Controller) apply(ctx context.Context, s *script, w *deploy.Watched, ch change) (err error) {
 	judged := w.Deployments[0].ID
 	ctx, span := telemetry.Tracer("tidegate/internal/rollback").Start(ctx, "rollback.apply", trace.WithAttributes(
 		attribute.String("account_id", w.AccountID), attribute.String("script", w.Script), attribute.String("from_deployment", judged)))
@@ -254,7 +255,7 @@ func (c *Controller) apply(ctx context.Context, w *deploy.Watched, ch change) (e
 	case errs.Invalid:
 		if ch.deployment != nil {
 			c.countError(ctx, "refused")
-			return c.applyRefused(ctx, w, ch, reasonOf(err))
+			return c.applyRefused(ctx, s, w, ch, reasonOf(err))
 		}
 		fallthrough
 	default:
@@ -306,6 +307,26 @@ func (c *Controller) reportUnwatched(ctx context.Context, watched []deploy.Watch
 	c.metrics.unwatched.Record(ctx, int64(len(c.unwatched)))
 }
 
+// reportEvidence records how near any version is to being acted upon, by limit.
+func (c *Controller) reportEvidence(ctx context.Context) {
+	now := make(map[deploy.Metric]float64, len(c.closest))
+	for m := range c.closest {
+		now[m] = 0
+	}
+	for _, s := range c.scripts {
+		if s.done != nil {
+			continue // it belongs to somebody else
+		}
+		for m, part := range s.closest {
+			now[m] = max(now[m], part)
+		}
+	}
+	for m, part := range now {
+		c.closest[m] = true
+		c.metrics.evidence.Record(ctx, part, metric.WithAttributes(attribute.String("metric", string(m))))
+	}
+}
+
 func (c *Controller) lease(ctx context.Context) (bool, error) {
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -347,28 +368,6 @@ func (c *Controller) watched(ctx context.Context) ([]deploy.Watched, error) {
 	return watched, nil
 }
 
-// rates of a script in [since, until), from the first whole second on: the second
-// in which a version began may hold what it did in an earlier run.
-func (c *Controller) rates(ctx context.Context, w *deploy.Watched, since, until time.Time) ([]schema.VersionRate, error) {
-	since = wholeSecond(since)
-	if !since.Before(until) {
-		return nil, nil
-	}
-	call, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	rows, err := c.Rates.RatesBetween(call, w.AccountID, w.Script, since, until)
-	if err != nil {
-		return nil, fmt.Errorf("read the rates from %s to %s: %w", since.Format(time.RFC3339), until.Format(time.RFC3339), err)
-	}
-	for _, row := range rows {
-		if row.AssignedFailures < 0 || row.AssignedFailures > row.Assigned {
-			return nil, fmt.Errorf("read the rates from %s to %s: version %s has %d failures in %d requests, which cannot be",
-				since.Format(time.RFC3339), until.Format(time.RFC3339), row.VersionID, row.AssignedFailures, row.Assigned)
-		}
-	}
-	return rows, nil
-}
-
 func (c *Controller) countError(ctx context.Context, stage string) {
 	c.metrics.errors.Add(ctx, 1, metric.WithAttributes(attribute.String("stage", stage)))
 }
@@ -376,15 +375,6 @@ func (c *Controller) countError(ctx context.Context, stage string) {
 // wholeSecond rounds up to the start of a bucket.
 func wholeSecond(t time.Time) time.Time {
 	return t.Add(time.Second - 1).Truncate(time.Second)
-}
-
-func rowOf(rows []schema.VersionRate, version string) *schema.VersionRate {
-	for i := range rows {
-		if rows[i].VersionID == version {
-			return &rows[i]
-		}
-	}
-	return nil
 }
 
 func lookBack(policy deploy.RollbackPolicy) time.Duration {

@@ -2,13 +2,13 @@ package rollback
 
 import (
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"tidegate/internal/deploy"
-	"tidegate/schema"
 )
 
 // Author is the author_email of the deployments that the controller makes.
@@ -26,16 +26,6 @@ func (ch change) empty() bool {
 	return ch.deployment == nil && ch.ramp == nil && ch.decision == nil
 }
 
-// judgement is an assessment and what was judged. The zero judgement is that of a
-// script with nothing on trial.
-type judgement struct {
-	trial
-	Assessment
-	// target is what the baseline did when it last had data; nil when nothing is
-	// known. Set only with a fail whose action is rollback.
-	target *schema.VersionRate
-}
-
 // decide turns a judgement into a change. No clock, no I/O. Only a fail takes a
 // version out of traffic; an error holds everything where it is.
 func decide(w *deploy.Watched, j judgement, now time.Time) change {
@@ -44,7 +34,7 @@ func decide(w *deploy.Watched, j judgement, now time.Time) change {
 	case deploy.VerdictFail:
 		ch = onFail(w, j, now)
 	case deploy.VerdictError:
-		ch.decision = onError(w, j, now)
+		ch = onError(w, j, now)
 	}
 	if ch.deployment != nil || ch.ramp != nil {
 		return ch // the failure has dealt with the ramp
@@ -67,22 +57,22 @@ func onFail(w *deploy.Watched, j judgement, now time.Time) change {
 	case w.Policy.Action == deploy.ActionRollback && !baselineNoBetter(w.Policy, j):
 		return rollBack(w, j, now)
 	case w.Policy.Action == deploy.ActionRollback:
-		_, _, rate := counts(j.target)
-		ch.decision.Sentence = fmt.Sprintf("kept %s: %s, but %s was no better: %s (%s %%)",
-			version, j.Sentence, short(j.baseline), failed(j.target), decimal(100**rate, 2))
+		b := j.onBaseline()
+		ch.decision.Sentence = fmt.Sprintf("kept %s %s; %s was no better: %s in %s requests (%s)",
+			version, j.Sentence, short(j.baseline), j.passed.hits(b, baseline), grouped(b.requests), percent(rate(b)))
 	case w.Policy.Action == deploy.ActionPause && running != nil:
 		ch.decision.Action = deploy.ActionPause
-		ch.decision.Sentence = fmt.Sprintf("paused the ramp of %s: %s", version, j.Sentence)
+		ch.decision.Sentence = fmt.Sprintf("paused the ramp of %s %s", version, j.Sentence)
 		paused := *running
 		paused.State, paused.Reason = deploy.RampPaused, ch.decision.Sentence
 		ch.ramp = &paused
 		return ch
 	case w.Policy.Action == deploy.ActionPause:
-		ch.decision.Sentence = fmt.Sprintf("kept %s: %s, but no ramp is running that could be paused", version, j.Sentence)
+		ch.decision.Sentence = fmt.Sprintf("kept %s %s; no ramp is running that could be paused", version, j.Sentence)
 	default:
 		// An unknown action tells, and moves nothing.
 		ch.decision.Action = deploy.ActionNotify
-		ch.decision.Sentence = fmt.Sprintf("noticed %s: %s", version, j.Sentence)
+		ch.decision.Sentence = fmt.Sprintf("noticed %s %s", version, j.Sentence)
 	}
 	if decided(w, deploy.VerdictFail) {
 		ch.decision = nil
@@ -90,21 +80,36 @@ func onFail(w *deploy.Watched, j judgement, now time.Time) change {
 	return ch
 }
 
+// outageMax is how long a ramp goes on to wait for rates that cannot be read.
+const outageMax = 5 * time.Minute
+
 // onError records that the rates could not be had: once for a deployment, and not
-// over a failure that is on record, which would be recorded again after the outage.
-func onError(w *deploy.Watched, j judgement, now time.Time) *deploy.RollbackDecision {
+// over a failure that is on record, which would be recorded again after the outage. A
+// long outage pauses a running ramp: nobody has watched the version meanwhile, so a
+// person is to say when it goes on.
+func onError(w *deploy.Watched, j judgement, now time.Time) change {
+	if r := runningRamp(w); r != nil && now.Sub(j.down) >= outageMax && r.Step+1 < len(r.Steps) {
+		d := decision(w, j, now)
+		d.Action = deploy.ActionPause
+		d.Sentence = fmt.Sprintf("paused the ramp of %s: %s for %s", short(j.candidate), j.Sentence, minutes(outageMax))
+		paused := *r
+		paused.State, paused.Reason = deploy.RampPaused, d.Sentence
+		return change{ramp: &paused, decision: d}
+	}
 	if decided(w, deploy.VerdictError) || decided(w, deploy.VerdictFail) {
-		return nil
+		return change{}
 	}
 	d := decision(w, j, now)
 	d.Sentence = fmt.Sprintf("could not judge %s: %s", short(j.candidate), j.Sentence)
-	return d
+	return change{decision: d}
 }
+
+func minutes(d time.Duration) string { return fmt.Sprintf("%d minutes", d/time.Minute) }
 
 func rollBack(w *deploy.Watched, j judgement, now time.Time) change {
 	ch := change{decision: decision(w, j, now)}
 	ch.decision.Action = deploy.ActionRollback
-	ch.decision.Sentence = fmt.Sprintf("rolled back %s: %s%s", short(j.candidate), j.Sentence, caveat(w.Policy, j))
+	ch.decision.Sentence = fmt.Sprintf("rolled back %s %s%s", short(j.candidate), j.Sentence, caveat(w.Policy, j))
 	ch.deployment = newDeployment([]deploy.Split{{VersionID: j.baseline, Percentage: deploy.Full}},
 		triggeredByRollback, ch.decision.Sentence, now)
 	ch.decision.ToDeployment = ch.deployment.ID
@@ -121,24 +126,34 @@ func rollBack(w *deploy.Watched, j judgement, now time.Time) change {
 // keeps the release. A version that is unknown as such, because the store does not
 // have it, is the store's to refuse.
 func baselineNoBetter(policy deploy.RollbackPolicy, j judgement) bool {
-	if assigned(j.target) < requestsMin(policy) {
-		return false
+	if j.Baseline != standingUnknown {
+		return j.Baseline == standingNoBetter
 	}
-	_, _, rate := counts(j.target)
-	return *rate >= *j.Numbers.FailureRate
+	before := rate(j.before)
+	return j.before.requests >= float64(requestsMin(policy)) && before > j.passed.allowed() && before >= rate(j.window.of[candidate])
+}
+
+// onBaseline is what the baseline did beside the candidate or, where too little is
+// known of that, when it last served.
+func (j judgement) onBaseline() tally {
+	if j.Baseline == standingUnknown {
+		return j.before
+	}
+	return j.window.of[baseline]
 }
 
 // caveat says that a version is put back about which too little is known to call
 // it better; empty when enough is.
 func caveat(policy deploy.RollbackPolicy, j judgement) string {
-	switch requests, least := assigned(j.target), requestsMin(policy); {
-	case requests == 0:
-		return fmt.Sprintf("; nothing is known of %s, which had no requests in its last look-back window", short(j.baseline))
-	case requests < least:
-		return fmt.Sprintf("; little is known of %s: %s in its last look-back window, and it takes %s to tell",
-			short(j.baseline), failed(j.target), grouped(least))
-	default:
+	least := requestsMin(policy)
+	switch known := j.before; {
+	case j.Baseline != standingUnknown || known.requests >= float64(least):
 		return ""
+	case known.requests == 0:
+		return fmt.Sprintf("; nothing is known of %s, which had no requests in its last look-back time", short(j.baseline))
+	default:
+		return fmt.Sprintf("; little is known of %s: %s in %s requests of its last look-back time, and it takes %s to tell",
+			short(j.baseline), j.passed.hits(known, baseline), grouped(known.requests), grouped(float64(least)))
 	}
 }
 
@@ -157,11 +172,18 @@ func runningRamp(w *deploy.Watched) *deploy.Ramp {
 	return nil
 }
 
-// decision is a decision with its numbers, and neither action nor sentence yet.
+// decision is a decision with its evidence, and neither action nor sentence yet. The
+// way of a test is kept where it led to something.
 func decision(w *deploy.Watched, j judgement, now time.Time) *deploy.RollbackDecision {
+	evidence := slices.Clone(j.Evidence)
+	if j.Verdict != deploy.VerdictFail {
+		for i := range evidence {
+			evidence[i].Series = nil
+		}
+	}
 	numbers := j.Numbers
-	if j.target != nil {
-		numbers.BaselineRequests, numbers.BaselineFailures, numbers.BaselineRate = counts(j.target)
+	if j.Verdict == deploy.VerdictFail && j.Baseline == standingUnknown && j.passed.quantile == 0 {
+		numbers.BaselineRequests, numbers.BaselineFailures, numbers.BaselineRate = counts(j.before)
 	}
 	return &deploy.RollbackDecision{
 		ID:                uuid.NewString(),
@@ -171,6 +193,10 @@ func decision(w *deploy.Watched, j judgement, now time.Time) *deploy.RollbackDec
 		VersionID:         j.candidate,
 		BaselineVersionID: j.baseline,
 		Numbers:           numbers,
+		Metric:            j.Metric,
+		Evidence:          evidence,
+		PolicyRevision:    w.PolicyRevision,
+		PolicySource:      w.PolicySource,
 	}
 }
 

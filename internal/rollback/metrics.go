@@ -15,12 +15,13 @@ type metrics struct {
 	errors    metric.Int64Counter
 	duration  metric.Float64Histogram
 	unwatched metric.Int64Gauge
+	evidence  metric.Float64Gauge
 }
 
 func newMetrics() (metrics, error) {
 	meter := telemetry.Meter("tidegate/rollback")
 	var m metrics
-	var err [6]error
+	var err [7]error
 	m.steps, err[0] = meter.Int64Counter("tidegate_rollback_steps_total",
 		metric.WithDescription("Steps of the rollback controller, with and without the lease."))
 	m.verdicts, err[1] = meter.Int64Counter("tidegate_rollback_verdicts_total",
@@ -30,8 +31,10 @@ func newMetrics() (metrics, error) {
 	m.errors, err[3] = meter.Int64Counter("tidegate_rollback_errors_total",
 		metric.WithDescription("Failed calls, by stage: lease, watched, rates, apply."))
 	m.duration, err[4] = meter.Float64Histogram("tidegate_rollback_step_duration_seconds",
-		metric.WithUnit("s"), metric.WithDescription("Duration of one step over all watched scripts."))
+		metric.WithUnit("s"), metric.WithDescription("Duration of one step over all watched scripts, as far as they are judged in the time of a step."))
 	m.unwatched, err[5] = meter.Int64Gauge("tidegate_rollback_unwatched_scripts",
 		metric.WithDescription("Scripts with an enabled policy whose deployment cannot be judged, because no version to go back to is known; 0 without the lease."))
+	m.evidence, err[6] = meter.Float64Gauge("tidegate_rollback_evidence",
+		metric.WithDescription("The most evidence against any version on trial, by limit, as a part of what it takes to act: at 1 a version is acted upon. Both are logarithms."))
 	return m, errors.Join(err[:]...)
 }

@@ -11,9 +11,10 @@ import (
 // stepRamp moves a script's ramp on by at most one step. A ramp starts when a
 // person gives a new version a share beside the one that served everything; it is
 // bound to its deployment, so the next deployment by a person ends it or starts
-// another. It keeps the steps that the policy had when it started. Only a pass at
-// the end of a step's bake time promotes, from the deployed share on; anything else
-// waits, and Reason says for what.
+// another. It keeps the steps that the policy had when it started. What promotes is
+// a pass on the step's own requests at the end of its bake time, if the step's gate is
+// open, nothing builds up against the version and the policy's hours allow it; anything
+// else waits, and Reason says for what.
 //
 // No ramp starts from 0 %, where a version is tested by override before it goes
 // live: no request is drawn for it, so no pass could ever come, and its first
@@ -33,31 +34,48 @@ func stepRamp(w *deploy.Watched, j judgement, now time.Time) change {
 		return change{ramp: ended(r, "the policy has no ramp any more")}
 	}
 	baked := now.Sub(r.StepStartedAt) >= time.Duration(r.Steps[r.Step].BakeSeconds)*time.Second
-	if baked && j.Verdict == deploy.VerdictPass && j.candidate == r.VersionID {
-		return promote(w, r, j, now)
-	}
 	next := *r
-	next.Reason = waitsFor(w.Policy, j, baked)
-	if next.Reason == r.Reason {
+	next.Reason = waitsFor(&w.Policy, r, j, baked, now)
+	switch {
+	case baked && next.Reason == "":
+		return promote(w, r, j, now)
+	case next.Reason == r.Reason:
 		return change{}
 	}
 	return change{ramp: &next}
 }
 
-// waitsFor is why a ramp does not go on; empty while it only bakes. It has no
-// number that changes while the ramp waits, because each new reason is a write.
-func waitsFor(policy deploy.RollbackPolicy, j judgement, baked bool) string {
-	switch {
-	case j.Verdict == deploy.VerdictFail:
-		return fmt.Sprintf("held: %s passed its %s", short(j.candidate), j.Limit)
-	case !baked:
+// waitsFor is why a ramp does not go on; empty while it only bakes, and when nothing
+// speaks against the next step. It has no number that changes while the ramp waits,
+// because each new reason is a write.
+func waitsFor(policy *deploy.RollbackPolicy, r *deploy.Ramp, j judgement, baked bool, now time.Time) string {
+	if j.Verdict == deploy.VerdictFail {
+		return "held: " + passedIts(j.candidate, j.Metric)
+	}
+	if !baked {
 		return ""
+	}
+	switch {
 	case j.Verdict == deploy.VerdictError:
 		return "waiting: the rates could not be read"
-	default:
-		return fmt.Sprintf("waiting: too little data for a verdict in the last %d s (at least %s requests of each version that is judged)",
-			lookBack(policy)/time.Second, grouped(requestsMin(policy)))
+	case j.catchingUp:
+		return "waiting: the rates of the last day are being read"
+	case j.Verdict != deploy.VerdictPass || j.candidate != r.VersionID:
+		return fmt.Sprintf("waiting: too little data for a verdict since this step began (at least %s requests of each version that is judged)",
+			grouped(float64(requestsMin(*policy))))
+	case j.Building != "":
+		return fmt.Sprintf("held: evidence is building up that %s passes its %s", short(r.VersionID), j.Building)
 	}
+	switch gate := r.Steps[r.Step].Gate; {
+	case gate == deploy.GateManual:
+		return "waiting: a person lets this step go on, by skipping the rest of it"
+	case gate == deploy.GateProven && j.Unproven != "":
+		return fmt.Sprintf("waiting: it is not proven yet that %s keeps its %s", short(r.VersionID), j.Unproven)
+	}
+	if ok, reason := policy.MayPromote(now); !ok {
+		return "waiting: " + reason
+	}
+	return ""
 }
 
 // startRamp begins a ramp for a deployment made by a person, and ends the ramp
@@ -119,26 +137,10 @@ func promote(w *deploy.Watched, r *deploy.Ramp, j judgement, now time.Time) chan
 // enter writes the deployment of a step, with the versions in the order in which
 // the person gave them, and the ramp that stands at it.
 func enter(w *deploy.Watched, r *deploy.Ramp, step int, now time.Time) change {
-	next := *r
-	percentage := r.Steps[step].Percentage
-	message := fmt.Sprintf("ramp: step %d of %d, %s", step+1, len(r.Steps), percentage)
-	splits := []deploy.Split{{VersionID: r.VersionID, Percentage: deploy.Full}}
-	if percentage < deploy.Full {
-		splits = nil
-		for _, split := range w.Deployments[0].Versions {
-			split.Percentage = deploy.Full - percentage
-			if split.VersionID == r.VersionID {
-				split.Percentage = percentage
-			}
-			splits = append(splits, split)
-		}
-	}
-	d := newDeployment(splits, triggeredByDeployment, message, now)
+	next := r.AtStep(step, now)
+	d := newDeployment(next.Splits(w.Deployments[0].Versions), triggeredByDeployment, next.StepMessage(), now)
 	d.CodeUpdate = w.Deployments[0].CodeUpdate // as the person chose it
-	next.DeploymentID, next.Step, next.StepStartedAt, next.Reason = d.ID, step, now, ""
-	if step == len(r.Steps)-1 {
-		next.State = deploy.RampDone
-	}
+	next.DeploymentID = d.ID
 	return change{deployment: d, ramp: &next}
 }
 

@@ -27,10 +27,10 @@ func TestGoodVersionRampsToTheEnd(t *testing.T) {
 	if got := w.deployments[1].Annotations.Message; got != "ramp: step 2 of 3, 25%" {
 		t.Errorf("message %q", got)
 	}
-	if got := w.decisions[1].Sentence; got != "promoted 22222222 to step 2 of 3, 25%: 0 of 300 requests failed (0 % ≤ 2 %)" {
+	if got := w.decisions[1].Sentence; got != "promoted 22222222 to step 2 of 3, 25%: 0 failures in 300 requests (0 %) against 0 % on the baseline" {
 		t.Errorf("first sentence %q", got)
 	}
-	if got := w.decisions[0].Sentence; got != "ended the ramp of 22222222 at step 3 of 3, 100%: 0 of 1 800 requests failed (0 % ≤ 2 %)" {
+	if got := w.decisions[0].Sentence; got != "ended the ramp of 22222222 at step 3 of 3, 100%: 0 failures in 1,500 requests (0 %) against 0 % on the baseline" {
 		t.Errorf("last sentence %q", got)
 	}
 	for i := range 2 {
@@ -105,7 +105,7 @@ func TestRampBakesAtAShareOfItsOwn(t *testing.T) {
 		Decisions:   []string{"pass "},
 		Ramp:        "done 100%",
 	})
-	const sentence = "ended the ramp of 22222222 at step 4 of 4, 100%: 0 of 4 200 requests failed (0 % ≤ 2 %)"
+	const sentence = "ended the ramp of 22222222 at step 4 of 4, 100%: 0 failures in 4,200 requests (0 %) against 0 % on the baseline"
 	if got := w.decisions[0].Sentence; got != sentence {
 		t.Errorf("sentence %q, want %q", got, sentence)
 	}
@@ -163,7 +163,7 @@ func TestResumedRampIsJudgedByWhatComesAfter(t *testing.T) {
 	want.Decisions = append(want.Decisions, "fail pause")
 	want.Ramp = "paused 25%"
 	expectSummary(t, w, want)
-	if got := w.decisions[1].Sentence; got != "promoted 22222222 to step 2 of 3, 25%: 0 of 300 requests failed (0 % ≤ 2 %)" {
+	if got := w.decisions[1].Sentence; got != "promoted 22222222 to step 2 of 3, 25%: 0 failures in 300 requests (0 %) against 0 % on the baseline" {
 		t.Errorf("sentence of the promotion %q", got)
 	}
 }
@@ -183,20 +183,20 @@ func TestRampThatEndsBelowFullShareKeepsTheBaseline(t *testing.T) {
 func TestRampWaitsForRequests(t *testing.T) {
 	clk := newClock()
 	w := newWorld(t, clk.now, policy(deploy.ActionRollback, threeSteps...))
-	w.requestsPerSecond = 2 // 5 % of it make 30 requests in the look-back window
+	w.requestsPerSecond = 2 // 5 % of it make 6 requests in a minute
 	c := w.controller("a", w.fakes("a"))
 	w.deploy(split{v1: 95, v2: 5})
-	w.steps(c, clk, time.Hour)
+	w.steps(c, clk, 10*time.Minute)
 	expectSummary(t, w, summary{
 		Deployments: []string{"v1 100% by a person", "v1 95% v2 5% by a person"},
 		Ramp:        "running 5%",
 	})
-	const reason = "waiting: too little data for a verdict in the last 300 s (at least 100 requests of each version that is judged)"
+	const reason = "waiting: too little data for a verdict since this step began (at least 100 requests of each version that is judged)"
 	if w.ramp.Reason != reason {
 		t.Errorf("reason %q, want %q", w.ramp.Reason, reason)
 	}
 	w.requestsPerSecond = 100
-	w.steps(c, clk, stepInterval)
+	w.steps(c, clk, 10*time.Second)
 	if got := w.summary().Ramp; got != "running 25%" || w.ramp.Reason != "" {
 		t.Errorf("ramp %q, reason %q after the requests came", got, w.ramp.Reason)
 	}
@@ -249,7 +249,7 @@ func TestPersonEndsARamp(t *testing.T) {
 	}
 	const (
 		took    = "another deployment took over"
-		lacking = "waiting: too little data for a verdict in the last 300 s (at least 100 requests of each version that is judged)"
+		lacking = "waiting: too little data for a verdict since this step began (at least 100 requests of each version that is judged)"
 	)
 	f("goes back", func(w *world) { w.deploy(split{v1: 100}) }, "aborted 25%", took, 4)
 	f("takes the version down to 0 %", func(w *world) { w.deploy(split{v1: 100, v2: 0}) }, "aborted 25%", took, 4)
@@ -296,7 +296,8 @@ func TestRampDoesNotStartOnAFailureOrInAnOutage(t *testing.T) {
 	}
 	expectSummary(t, w, want)
 	w.fails(v2, 0)
-	w.steps(c, clk, 4*time.Minute+30*time.Second) // one of the last five still failed
-	want.Ramp = "running 10%"
-	expectSummary(t, w, want)
+	w.steps(c, clk, 15*time.Minute) // less and less of what it has done failed
+	if got := w.summary(); got.Ramp != "done 100%" || len(got.Decisions) != 4 {
+		t.Errorf("end state %+v", got)
+	}
 }

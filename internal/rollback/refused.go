@@ -16,28 +16,17 @@ import (
 
 // skips reports whether a change was refused already. A restarted controller tries
 // once more.
-func (c *Controller) skips(w *deploy.Watched, ch change) bool {
-	return ch.deployment != nil && c.refused[w.Deployments[0].ID]
-}
-
-// forgetRefused keeps what is known of the deployments that still serve.
-func (c *Controller) forgetRefused(watched []deploy.Watched) {
-	still := make(map[string]bool)
-	for _, w := range watched {
-		if len(w.Deployments) > 0 && c.refused[w.Deployments[0].ID] {
-			still[w.Deployments[0].ID] = true
-		}
-	}
-	c.refused = still
+func (s *script) skips(w *deploy.Watched, ch change) bool {
+	return ch.deployment != nil && s.refused == w.Deployments[0].ID
 }
 
 // applyRefused stores, in place of a change whose deployment was refused, that it
 // was: the ramp ends, and the decision moves nothing.
-func (c *Controller) applyRefused(ctx context.Context, w *deploy.Watched, ch change, reason string) error {
-	c.refused[w.Deployments[0].ID] = true
+func (c *Controller) applyRefused(ctx context.Context, s *script, w *deploy.Watched, ch change, reason string) error {
+	s.refused = w.Deployments[0].ID
 	c.Log.WarnContext(ctx, "deployment refused: traffic stays where it is", "account_id", w.AccountID, "script", w.Script,
 		"from_deployment", w.Deployments[0].ID, "reason", reason)
-	return c.apply(ctx, w, withoutDeployment(w, ch, reason))
+	return c.apply(ctx, s, w, withoutDeployment(w, ch, reason))
 }
 
 // withoutDeployment is what is left of a change whose deployment was refused.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +25,8 @@ type world struct {
 	mu          sync.Mutex
 	now         func() time.Time
 	policy      deploy.RollbackPolicy
+	revision    int64
+	policySince time.Time
 	deployments []deploy.Deployment // newest first
 	ramp        *deploy.Ramp
 	decisions   []deploy.RollbackDecision // newest first
@@ -32,6 +35,7 @@ type world struct {
 
 	requestsPerSecond float64
 	failures          map[string][]failing // by version, newest first
+	wallMs            map[string]float64   // of every request, by version
 	ratesDown         bool
 	ratesCalls        map[string]int // by holder
 	t                 *testing.T
@@ -47,7 +51,7 @@ type failing struct {
 func newWorld(t *testing.T, now func() time.Time, policy deploy.RollbackPolicy) *world {
 	w := &world{
 		t: t, now: now, policy: policy,
-		requestsPerSecond: 100, failures: map[string][]failing{}, ratesCalls: map[string]int{},
+		requestsPerSecond: 100, failures: map[string][]failing{}, wallMs: map[string]float64{}, ratesCalls: map[string]int{},
 	}
 	d := person(split{v1: 100})
 	d.ID, d.CreatedOn = uuid.NewString(), now().Add(-10*time.Minute)
@@ -72,6 +76,12 @@ func (w *world) control(action string) {
 	if err != nil {
 		w.t.Fatalf("%s the ramp: %v", action, err)
 	}
+	if action == deploy.RampSkip { // as the store does
+		d := person(nil)
+		d.ID, d.CreatedOn, d.Versions = uuid.NewString(), w.now(), r.Splits(w.deployments[0].Versions)
+		w.deployments = slices.Insert(w.deployments, 0, d)
+		r.DeploymentID = d.ID
+	}
 	w.ramp = &r
 }
 
@@ -87,7 +97,10 @@ func (w *world) deploy(s split) {
 func (w *world) watched(context.Context) ([]deploy.Watched, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	one := deploy.Watched{AccountID: "account", Script: "shop", Policy: w.policy, Deployments: slices.Clone(w.deployments)}
+	one := deploy.Watched{
+		AccountID: "account", Script: "shop", Policy: w.policy, PolicyRevision: w.revision, PolicySource: deploy.PolicyOfScript, PolicySince: w.policySince,
+		Deployments: slices.Clone(w.deployments),
+	}
 	if w.ramp != nil {
 		one.Ramp = new(*w.ramp)
 	}
@@ -133,9 +146,9 @@ func (w *world) apply(_ context.Context, account, script, ifCurrent string, d *d
 	return nil
 }
 
-// rates counts the requests of each second by the deployment that served then, and
-// by the failure rates of then.
-func (w *world) rates(since, until time.Time) ([]schema.VersionRate, error) {
+// blocks counts the requests of each second by the deployment that served when it ended,
+// and by the failure rates of then. What has happened of the open second has been counted.
+func (w *world) blocks(since, until time.Time) ([]schema.RateBlock, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ratesDown {
@@ -144,52 +157,41 @@ func (w *world) rates(since, until time.Time) ([]schema.VersionRate, error) {
 	if since.Nanosecond() != 0 {
 		w.t.Errorf("rates asked from %v: not a whole second", since)
 	}
-	type sum struct{ requests, failures float64 }
-	sums := map[string]sum{}
-	changes := w.changes(since, wholeSecond(until))
-	for i, end := range changes[1:] {
-		start := changes[i]
-		began := func(d deploy.Deployment) bool { return !d.CreatedOn.After(start) }
-		serving := slices.IndexFunc(w.deployments, began)
-		if serving < 0 {
+	var blocks []schema.RateBlock
+	for at := since; at.Before(until); at = at.Add(time.Second) {
+		end := at.Add(time.Second)
+		if now := w.now(); end.After(now) {
+			end = now
+		}
+		serving := slices.IndexFunc(w.deployments, func(d deploy.Deployment) bool { return d.CreatedOn.Before(end) })
+		if serving < 0 || !end.After(at) {
 			continue
 		}
+		first := len(blocks)
 		for _, s := range w.deployments[serving].Versions {
-			requests := end.Sub(start).Seconds() * w.requestsPerSecond * float64(s.Percentage) / float64(deploy.Full)
-			sum := sums[s.VersionID]
-			sum.requests += requests
-			sum.failures += requests * w.failureRate(s.VersionID, start)
-			sums[s.VersionID] = sum
+			share := float64(s.Percentage) / float64(deploy.Full)
+			failureRate := w.failureRate(s.VersionID, at)
+			// Whole numbers, evenly over time: of the counts until two moments.
+			count := func(rate float64) int64 {
+				until := func(t time.Time) float64 { return math.Floor(t.Sub(epoch).Seconds()*rate + 1e-6) }
+				return int64(until(end) - until(at))
+			}
+			b := schema.RateBlock{
+				VersionID: s.VersionID, Time: at,
+				Requests: count(w.requestsPerSecond * share), Failures: count(w.requestsPerSecond * share * failureRate),
+			}
+			b.Failures = min(b.Failures, b.Requests)
+			b.Status5xx = b.Failures
+			if w.wallMs[s.VersionID] > 0 {
+				b.Wall = schema.Durations{schema.DurationBucket(w.wallMs[s.VersionID]): b.Requests}
+			}
+			if b.Requests > 0 {
+				blocks = append(blocks, b)
+			}
 		}
+		slices.SortFunc(blocks[first:], func(a, b schema.RateBlock) int { return strings.Compare(a.VersionID, b.VersionID) })
 	}
-	var rows []schema.VersionRate
-	for version, sum := range sums {
-		if sum.requests > 0 {
-			rows = append(rows, *row(version, int64(math.Round(sum.requests)), int64(math.Round(sum.failures))))
-		}
-	}
-	return rows, nil
-}
-
-// changes are the seconds from since to until at which anything changed, oldest
-// first, and both of these.
-func (w *world) changes(since, until time.Time) []time.Time {
-	list := []time.Time{since, until}
-	add := func(at time.Time) {
-		if at = wholeSecond(at); at.After(since) && at.Before(until) {
-			list = append(list, at)
-		}
-	}
-	for _, d := range w.deployments {
-		add(d.CreatedOn)
-	}
-	for _, version := range w.failures {
-		for _, f := range version {
-			add(f.since)
-		}
-	}
-	slices.SortFunc(list, time.Time.Compare)
-	return list
+	return blocks, nil
 }
 
 func (w *world) failureRate(version string, at time.Time) float64 {
@@ -224,14 +226,14 @@ func (w *world) release(holder string) {
 
 // fakes are the edges of a controller, as functions that a test can replace.
 type fakes struct {
-	rates   func(ctx context.Context, account, script string, since, until time.Time) ([]schema.VersionRate, error)
+	rates   func(ctx context.Context, account, script string, since, until time.Time) ([]schema.RateBlock, error)
 	watched func(ctx context.Context) ([]deploy.Watched, error)
 	apply   func(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error
 	acquire func(ctx context.Context, name, holder string, ttl time.Duration) (bool, error)
 	release func(ctx context.Context, name, holder string) error
 }
 
-func (f *fakes) RatesBetween(ctx context.Context, account, script string, since, until time.Time) ([]schema.VersionRate, error) {
+func (f *fakes) RateBlocks(ctx context.Context, account, script string, since, until time.Time, _ bool) ([]schema.RateBlock, error) {
 	return f.rates(ctx, account, script, since, until)
 }
 
@@ -253,11 +255,11 @@ func (w *world) fakes(holder string) *fakes {
 	return &fakes{
 		watched: w.watched,
 		apply:   w.apply,
-		rates: func(_ context.Context, _, _ string, since, until time.Time) ([]schema.VersionRate, error) {
+		rates: func(_ context.Context, _, _ string, since, until time.Time) ([]schema.RateBlock, error) {
 			w.mu.Lock()
 			w.ratesCalls[holder]++
 			w.mu.Unlock()
-			return w.rates(since, until)
+			return w.blocks(since, until)
 		},
 		acquire: func(_ context.Context, name, holder string, ttl time.Duration) (bool, error) {
 			return w.acquire(name, holder, ttl), nil
@@ -278,6 +280,7 @@ func (w *world) controller(holder string, f *fakes) *Controller {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	c.patience = time.Minute // a test waits for every judgement
 	return c
 }
 

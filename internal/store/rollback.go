@@ -299,11 +299,12 @@ func (s *Store) Watched(ctx context.Context) ([]deploy.Watched, error) {
 			var w deploy.Watched
 			var whose, policyText string
 			var rampText sql.NullString
-			err := row.Scan(&w.AccountID, &w.Script, &whose, &w.PolicyRevision, &policyText, &rampText)
+			var savedOn int64
+			err := row.Scan(&w.AccountID, &w.Script, &whose, &w.PolicyRevision, &savedOn, &policyText, &rampText)
 			if err != nil {
 				return err
 			}
-			w.PolicySource = sourceOf(whose)
+			w.PolicySource, w.PolicySince = sourceOf(whose), time.UnixMicro(savedOn).UTC()
 			if w.Policy, err = deploy.ReadPolicy([]byte(policyText)); err != nil {
 				return fmt.Errorf("policy of script %s: %w", w.Script, err)
 			}
@@ -314,7 +315,7 @@ func (s *Store) Watched(ctx context.Context) ([]deploy.Watched, error) {
 			}
 			list = append(list, w)
 			return nil
-		}, `SELECT s.account_id, s.name, p.script, p.revision, v.policy_json, r.ramp_json`+fromFollowed+`
+		}, `SELECT s.account_id, s.name, p.script, p.revision, v.created_on, v.policy_json, r.ramp_json`+fromFollowed+`
 			JOIN policy_revisions v ON v.account_id = p.account_id AND v.script = p.script AND v.revision = p.revision
 			LEFT JOIN ramps r ON r.account_id = s.account_id AND r.script = s.name
 			WHERE s.last_deployment > 0 ORDER BY s.account_id, s.name`)

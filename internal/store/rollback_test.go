@@ -52,7 +52,7 @@ func TestWatchedIsWhatTheControllerNeeds(t *testing.T) {
 			t.Fatalf("%d watched, error %v", len(list), err)
 		}
 		w := list[0]
-		if w.Script != "shop" || w.PolicySource != deploy.PolicyOfScript || w.PolicyRevision != 1 || len(w.Deployments) != deploy.WatchedDeployments || w.Deployments[0].ID != current.ID || w.Deployments[deploy.WatchedDeployments-1].ID != served[5].ID ||
+		if w.Script != "shop" || w.PolicySource != deploy.PolicyOfScript || w.PolicyRevision != 1 || w.PolicySince.IsZero() || w.PolicySince.After(current.CreatedOn) || len(w.Deployments) != deploy.WatchedDeployments || w.Deployments[0].ID != current.ID || w.Deployments[deploy.WatchedDeployments-1].ID != served[5].ID ||
 			w.Ramp == nil || w.Ramp.DeploymentID != current.ID || w.LastDecision == nil || w.LastDecision.Sentence != "second" {
 			t.Fatalf("watched %+v", w)
 		}

@@ -251,7 +251,7 @@ func (s *story) untilFolder(ctx context.Context, want int64) error {
 }
 
 func (s *story) rollback(ctx context.Context) error {
-	policy := map[string]any{"enabled": true, "max_failure_rate": 0.05, "min_requests": 100, "look_back_seconds": 60, "action": "rollback"}
+	policy := map[string]any{"enabled": true, "max_failure_rate": 0.02, "min_requests": 100, "look_back_seconds": 60, "action": "rollback"}
 	t := startTraffic(ctx, s.platform, script, 4, 0)
 	defer t.stop()
 	began := time.Now()

@@ -1,0 +1,37 @@
+package deploy
+
+import "time"
+
+// BacktestResult is what a policy would have done in the past.
+type BacktestResult struct {
+	// Since and Until bound what was replayed.
+	Since  time.Time       `json:"since"`
+	Until  time.Time       `json:"until"`
+	Trials []BacktestTrial `json:"trials"` // oldest first
+	// FailuresSaved sums those of the trials.
+	FailuresSaved float64 `json:"failures_saved"`
+	FalseAlarms   int     `json:"false_alarms"`
+}
+
+// BacktestTrial is one judgement of one version, from something that a person did to the
+// next such thing.
+type BacktestTrial struct {
+	VersionID         string    `json:"version_id"`
+	BaselineVersionID string    `json:"baseline_version_id"`
+	Since             time.Time `json:"since"`
+	Until             time.Time `json:"until"`
+	Numbers           Numbers   `json:"numbers"` // of all of it
+	// FailedAt is when it would have been acted upon; nil if never. Then Metric, Sentence
+	// and Evidence say why.
+	FailedAt *time.Time `json:"failed_at,omitempty"`
+	Metric   Metric     `json:"metric,omitempty"`
+	Sentence string     `json:"sentence,omitempty"`
+	Evidence []Evidence `json:"evidence,omitempty"`
+	// FailuresSaved are the version's failures after FailedAt, less those that its requests
+	// would have had on the baseline by its rate in this trial: of what a rollback does.
+	FailuresSaved float64 `json:"failures_saved"`
+	// FalseAlarm says that people had the version at 100 % for a day on end after it would
+	// have been acted upon. It is their judgement that is taken for right, and a bad version
+	// that nobody noticed is counted, too.
+	FalseAlarm bool `json:"false_alarm"`
+}

@@ -1,0 +1,522 @@
+package rollback
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/rollback/sequential"
+	"tidegate/schema"
+)
+
+// Evidence of a trial is what the seconds since its beginning say about each limit. It is
+// folded second by second, in order. Seconds older than settleAfter are folded for good;
+// younger ones, to which events may still come, are folded anew at each look, on a copy.
+//
+// It lives in memory alone: whoever begins to look reads the seconds again, back to the
+// beginning or a day, and comes to the same. What is older than that day is lost, as are
+// the capitals that the tests had placed on it; that only lowers the evidence, so the
+// promise holds.
+
+const (
+	// settleAfter is how old a second is to which no more events are expected.
+	settleAfter = 120 * time.Second
+	// memory is how far back evidence is read again.
+	memory = 24 * time.Hour
+	// blockLag is how old a block of EvidenceBlocks is that is looked at: in the last
+	// seconds failures may have come that their successes have not yet.
+	blockLag = 10 * time.Second
+	// A unit is the shortest run of seconds whose realised share tells something: with one
+	// request in a second it would always be all or nothing. How long it is depends on how
+	// many requests there are, and never on what came of them.
+	unitRequests = 100
+	unitMax      = 30 * time.Second
+	// rateReference is how much of the settled past tells how many requests to expect.
+	rateReference      = 2 * time.Minute
+	rateReferenceLeast = 30 * time.Second
+	// quantileReference is from when on, before the first second that counts, the
+	// baseline's quantiles are taken.
+	quantileReferenceLeast = 5 * time.Minute
+	quantileReferenceMost  = time.Hour
+	// marksMax bounds how many beginnings of look-back times are remembered.
+	marksMax = 12
+)
+
+// scope is what evidence is about. Evidence of another scope begins anew.
+type scope struct {
+	candidate, baseline string
+	from                time.Time // the first second that counts
+	revision            int64     // of the policy
+	source              deploy.PolicySource
+}
+
+// evidence has one owner at a time.
+type evidence struct {
+	scope
+	policy   deploy.RollbackPolicy
+	measures []*measure
+	known    time.Time // the first second of which anything is known
+	at       time.Time // every second before it is folded
+	starts   int       // look-back times that have begun
+	base     pair      // what counts as failures, of both, since from
+
+	unit   unit
+	recent []arrivals // of the last rateReference before at, oldest first
+	marks  []mark     // the first one, and the newest
+	// stepFrom is the first second of the ramp's step that is judged, zero without one;
+	// step is what came before it since from.
+	stepFrom time.Time
+	step     pair
+	begun    bool // the step has begun
+
+	// cautious is set on copies that take seconds which are not settled.
+	cautious bool
+	// replayed is set where seconds are played again, and none is late.
+	replayed bool
+	// doubtful counts seconds whose counts cannot be, which are left out.
+	doubtful int
+}
+
+// pair is what was observed of both versions.
+type pair [2]tally
+
+func (p *pair) add(of [2]tally) {
+	for i := range of {
+		p[i].requests += of[i].requests
+		p[i].hits += of[i].hits
+	}
+}
+
+func (p pair) since(before pair) pair {
+	for i := range p {
+		p[i].requests -= before[i].requests
+		p[i].hits -= before[i].hits
+	}
+	return p
+}
+
+// mark is where a look-back time begins.
+type mark struct {
+	at   time.Time
+	base pair
+}
+
+// unit is a run of seconds that is being put together.
+type unit struct {
+	from   time.Time
+	empty  bool
+	told   float64 // the largest share that gateways may have been told
+	steady bool    // they were told the same all the time
+	base   pair
+	of     []pair // for each measure
+}
+
+// arrivals are the requests of both versions in a second.
+type arrivals struct {
+	at       time.Time
+	requests float64
+}
+
+// newEvidence begins at the scope, or a day before now if that is later.
+func newEvidence(s scope, policy deploy.RollbackPolicy, now time.Time) *evidence {
+	e := &evidence{scope: s, policy: policy}
+	limits := policy.Limits()
+	alpha := alphaOf(policy) / float64(max(len(limits), 1))
+	for _, l := range limits {
+		e.measures = append(e.measures, newMeasure(l, alpha))
+	}
+	e.known = s.from.Add(-e.reference())
+	if oldest := wholeSecond(now.Add(-memory)); e.known.Before(oldest) {
+		e.known = oldest
+	}
+	e.at, e.starts = e.known, 1
+	e.marks = []mark{{at: s.from}}
+	for _, m := range e.measures {
+		m.marks = []sums{{}}
+	}
+	e.openUnit(maxTime(e.at, e.from))
+	if e.at.After(e.from) {
+		e.forget()
+	}
+	return e
+}
+
+// forget gives up what was placed on seconds that are not read any more. Starts keep
+// their numbers, and with them their weights, which is what keeps the promise.
+func (e *evidence) forget() {
+	for e.nextStart().Before(e.at) {
+		e.starts++
+		for _, m := range e.measures {
+			m.restart()
+		}
+	}
+	for _, m := range e.measures {
+		for _, t := range []*sequential.Test{&m.test, &m.mirrored, &m.worse} {
+			t.Forget()
+		}
+	}
+	e.marks = []mark{{at: e.at}}
+}
+
+// alphaOf is the chance that a policy leaves to act on a version that keeps its limits.
+func alphaOf(policy deploy.RollbackPolicy) float64 {
+	if c := policy.Confidence; c > 0 && c < 1 {
+		return 1 - c
+	}
+	return 1 - deploy.DefaultConfidence
+}
+
+// reference is how long before the first second that counts evidence is read.
+func (e *evidence) reference() time.Duration {
+	for _, m := range e.measures {
+		if m.kind == relative && m.quantile > 0 {
+			return min(max(lookBack(e.policy), quantileReferenceLeast), quantileReferenceMost)
+		}
+	}
+	return settleAfter + rateReference
+}
+
+// needsDurations reports whether a policy has a limit about time.
+func needsDurations(policy deploy.RollbackPolicy) bool {
+	return slices.ContainsFunc(policy.Limits(), func(l deploy.Limit) bool { return newMeasure(l, 0.5).quantile > 0 })
+}
+
+// clone is evidence that goes its own way.
+func (e *evidence) clone() *evidence {
+	c := *e
+	c.measures = make([]*measure, len(e.measures))
+	for i, m := range e.measures {
+		n := *m
+		n.reference = cloneDurations(m.reference)
+		n.marks = slices.Clone(m.marks)
+		n.series = m.series.clone()
+		c.measures[i] = &n
+	}
+	c.marks = slices.Clone(e.marks)
+	c.unit.of = slices.Clone(e.unit.of)
+	c.recent = slices.Clone(e.recent)
+	return &c
+}
+
+func cloneDurations(d schema.Durations) schema.Durations {
+	if d == nil {
+		return nil
+	}
+	c := make(schema.Durations, len(d))
+	for bucket, n := range d {
+		c[bucket] = n
+	}
+	return c
+}
+
+// judgeStep tells in which second the ramp's step began; zero without a ramp.
+func (e *evidence) judgeStep(began time.Time) {
+	if !began.IsZero() {
+		began = maxTime(wholeSecond(began), e.from)
+	}
+	if began.Equal(e.stepFrom) {
+		return
+	}
+	e.stepFrom, e.begun = began, false
+}
+
+// fold takes the seconds up to until, which is a whole one, of blocks in the order of
+// time; what lies before e.at is known already. Deployments are newest first.
+func (e *evidence) fold(blocks []schema.RateBlock, until time.Time, deployments []deploy.Deployment) {
+	t := trial{candidate: e.candidate, baseline: e.baseline}
+	for len(blocks) > 0 {
+		at := blocks[0].Time
+		n := 1
+		for n < len(blocks) && blocks[n].Time.Equal(at) {
+			n++
+		}
+		second := blocks[:n]
+		blocks = blocks[n:]
+		if at.Before(e.at) {
+			continue
+		}
+		if !at.Before(until) {
+			break
+		}
+		e.advance(at)
+		c, b := blockOf(second, e.candidate), blockOf(second, e.baseline)
+		if impossible(c) || impossible(b) {
+			e.doubtful++
+			continue
+		}
+		e.take(at, c, b, func() (float64, bool) { return configured(deployments, t, at) })
+	}
+	e.advance(until)
+}
+
+// take adds one second, to which e.at has come.
+func (e *evidence) take(at time.Time, c, b *schema.RateBlock, told func() (float64, bool)) {
+	e.arrive(at, requests(c)+requests(b))
+	if at.Before(e.from) {
+		for _, m := range e.measures {
+			m.collect(b)
+		}
+		return
+	}
+	share, steady := told()
+	u := &e.unit
+	if e.policy.Evidence != deploy.EvidenceBlocks && !u.empty && (share != u.told || steady != u.steady) {
+		e.closeUnit(at)
+	}
+	u.told = max(u.told, share)
+	u.steady = steady && (u.empty || u.steady)
+	u.empty = false
+	u.base.add([2]tally{failuresOf(c, e.policy.Count), failuresOf(b, e.policy.Count)})
+	for i, m := range e.measures {
+		m.collect(b)
+		u.of[i].add([2]tally{m.tally(c, e.policy.Count, candidate), m.tally(b, e.policy.Count, baseline)})
+	}
+	if e.policy.Evidence != deploy.EvidenceBlocks && u.base[candidate].requests+u.base[baseline].requests >= unitRequests {
+		e.closeUnit(at.Add(time.Second))
+	}
+}
+
+// advance goes on to a second: units that end before it are closed, and look-back times
+// and the step begin.
+func (e *evidence) advance(to time.Time) {
+	if e.at.Before(e.from) && !to.Before(e.from) {
+		for _, m := range e.measures {
+			m.compare()
+		}
+	}
+	for {
+		next, start := e.unitEnd(), e.nextStart()
+		step := e.stepFrom
+		if e.begun || step.IsZero() || step.Before(e.at) {
+			step = to.Add(time.Second)
+		}
+		if start.Before(next) {
+			next = start
+		}
+		if step.Before(next) {
+			next = step
+		}
+		if next.After(to) {
+			break
+		}
+		if !e.unit.empty && (e.policy.Evidence != deploy.EvidenceBlocks || !next.Before(e.unitEnd())) {
+			e.closeUnit(next)
+		} else if e.unit.empty && !next.Before(e.unitEnd()) {
+			e.openUnit(next)
+		}
+		if next.Equal(step) {
+			e.beginStep()
+		}
+		if next.Equal(start) {
+			e.begin(next)
+		}
+		e.at = maxTime(e.at, next)
+	}
+	e.at = maxTime(e.at, to)
+	if !e.begun && !e.stepFrom.IsZero() && e.stepFrom.Before(e.at) {
+		e.beginStep() // the clock went back, or the ramp's did: count from now on
+	}
+}
+
+// unitEnd is when the open unit is over at the latest. Blocks lie where the beginning
+// says, so that nobody's looking cuts them.
+func (e *evidence) unitEnd() time.Time {
+	if e.policy.Evidence != deploy.EvidenceBlocks {
+		return e.unit.from.Add(unitMax)
+	}
+	length := e.blockLength()
+	return e.from.Add(e.unit.from.Sub(e.from).Truncate(length) + length)
+}
+
+func (e *evidence) blockLength() time.Duration {
+	if e.policy.BlockSeconds <= 0 {
+		return deploy.DefaultBlockSeconds * time.Second
+	}
+	return time.Duration(e.policy.BlockSeconds) * time.Second
+}
+
+// nextStart is when the tests begin anew.
+func (e *evidence) nextStart() time.Time {
+	return e.from.Add(time.Duration(e.starts) * lookBack(e.policy))
+}
+
+func (e *evidence) begin(at time.Time) {
+	e.starts++
+	if len(e.marks) == marksMax {
+		e.marks = slices.Delete(e.marks, 1, 2)
+	}
+	e.marks = append(e.marks, mark{at, e.base})
+	for _, m := range e.measures {
+		if len(m.marks) == marksMax {
+			m.marks = slices.Delete(m.marks, 1, 2)
+		}
+		m.marks = append(m.marks, m.total)
+		m.restart()
+	}
+}
+
+func (e *evidence) beginStep() {
+	e.begun, e.step = true, e.base
+	for _, m := range e.measures {
+		m.step = m.total
+	}
+}
+
+func (e *evidence) openUnit(from time.Time) {
+	e.unit = unit{from: from, empty: true, of: make([]pair, len(e.measures))}
+}
+
+// closeUnit lets a run of seconds count, and opens the next.
+func (e *evidence) closeUnit(end time.Time) {
+	u := e.unit
+	e.base.add(u.base)
+	for i, m := range e.measures {
+		if m.kind == traffic && (e.cautious && !e.replayed || !u.steady) {
+			continue // a version whose requests take longer would look like one that answers fewer
+		}
+		var ok bool
+		if e.policy.Evidence == deploy.EvidenceBlocks {
+			ok = m.addBlock(u.of[i], u.told, e.cautious)
+		} else {
+			ok = m.add(u.of[i], u.told, e.cautious)
+		}
+		if !ok {
+			e.doubtful++
+		}
+		m.series.add(end, m.test.LogE())
+		if !m.known {
+			m.compare()
+		}
+	}
+	e.openUnit(end)
+}
+
+// look is the evidence at a moment, with the seconds that are not settled.
+func (e *evidence) look(blocks []schema.RateBlock, now time.Time, deployments []deploy.Deployment) *evidence {
+	c := e.clone()
+	c.cautious = true
+	until := now.Truncate(time.Second).Add(time.Second) // the open second counts, too
+	if e.policy.Evidence == deploy.EvidenceBlocks {
+		until = maxTime(now.Truncate(time.Second).Add(-blockLag), e.at)
+	} else {
+		c.expect(blocks, now, deployments)
+	}
+	c.fold(blocks, until, deployments)
+	if e.policy.Evidence != deploy.EvidenceBlocks && !c.unit.empty {
+		c.closeUnit(until)
+	}
+	return c
+}
+
+// expect adds the requests of seconds that are not settled which should have been there,
+// and are not yet. Failures are often told of sooner than successes, and without this a
+// version all of whose first events are failures would pass a limit of its failure rate.
+func (e *evidence) expect(blocks []schema.RateBlock, now time.Time, deployments []deploy.Deployment) {
+	rate := e.arrivalRate()
+	if rate == 0 {
+		return
+	}
+	t := trial{candidate: e.candidate, baseline: e.baseline}
+	expected := 0.0
+	for at := maxTime(e.at, e.from); at.Before(now); at = at.Add(time.Second) {
+		share, _ := configured(deployments, t, at)
+		expected += rate * share * min(now.Sub(at).Seconds(), 1)
+	}
+	for i := range blocks {
+		if b := &blocks[i]; b.VersionID == e.candidate && !b.Time.Before(maxTime(e.at, e.from)) {
+			expected -= float64(b.Requests)
+		}
+	}
+	if expected <= 0 {
+		return
+	}
+	for _, m := range e.measures {
+		if m.kind == absolute && m.quantile == 0 {
+			m.test.Add(0, expected, m.allowed())
+		}
+	}
+}
+
+// arrive remembers how many requests came.
+func (e *evidence) arrive(at time.Time, requests float64) {
+	old := 0
+	for old < len(e.recent) && e.recent[old].at.Before(at.Add(-rateReference)) {
+		old++
+	}
+	e.recent = append(slices.Delete(e.recent, 0, old), arrivals{at, requests})
+}
+
+// arrivalRate is how many requests of both versions there were in a second, zero if that
+// is not known.
+func (e *evidence) arrivalRate() float64 {
+	since := maxTime(e.at.Add(-rateReference), e.known)
+	if e.at.Sub(since) < rateReferenceLeast {
+		return 0
+	}
+	sum := 0.0
+	for _, a := range e.recent {
+		if !a.at.Before(since) {
+			sum += a.requests
+		}
+	}
+	return sum / e.at.Sub(since).Seconds()
+}
+
+func blockOf(second []schema.RateBlock, version string) *schema.RateBlock {
+	for i := range second {
+		if second[i].VersionID == version {
+			return &second[i]
+		}
+	}
+	return nil
+}
+
+// impossible reports counts that nobody can have counted.
+func impossible(b *schema.RateBlock) bool {
+	if b == nil {
+		return false
+	}
+	for _, n := range []int64{b.Failures, b.Exceptions, b.Status5xx} {
+		if n < 0 || n > b.Requests {
+			return true
+		}
+	}
+	for _, d := range []schema.Durations{b.Wall, b.CPU} {
+		for _, n := range d {
+			if n < 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func requests(b *schema.RateBlock) float64 {
+	if b == nil {
+		return 0
+	}
+	return float64(b.Requests)
+}
+
+func failuresOf(b *schema.RateBlock, count deploy.CountKind) tally {
+	if b == nil {
+		return tally{}
+	}
+	return failures(b, count)
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// finite is f, or zero where it is no number.
+func finite(f float64) float64 {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return 0
+	}
+	return f
+}
