@@ -309,13 +309,19 @@ func TestConfigured(t *testing.T) {
 			t.Errorf("at %v: %v, steady %v; want %v, %v", at.Sub(epoch), share, steady, want, wantSteady)
 		}
 	}
-	f(at(0).Add(-time.Hour), 1, false)
+	f(at(0).Add(-time.Hour), 0, false) // nobody had the script yet
 	f(at(0).Add(10*time.Second), 0, true)
 	f(at(1), 0.1, false)
 	f(at(1).Add(-time.Second), 0, true)
 	f(at(1).Add(transition), 0.1, true)
 	f(at(2).Add(transition-time.Second), 0.5, false)
 	f(at(2).Add(time.Hour), 0.5, true)
+
+	for len(deployments) < deploy.WatchedDeployments {
+		deployments = append(deployments, deployments[len(deployments)-1])
+	}
+	f(at(0).Add(-time.Hour), 1, false) // there may be older ones
+	f(at(1), 0.1, false)
 }
 
 func TestSeriesIsThinnedEvenly(t *testing.T) {

@@ -14,8 +14,8 @@ const transition = 5 * time.Second
 // configured returns the largest share of the candidate in the requests of both versions
 // of a trial that any gateway may have been told to draw in a second, from 0 to 1. steady
 // is false in a second in which that may have been more than one. Deployments are newest
-// first. Of a second before all of them nothing is known: then the share is 1, which is
-// evidence of nothing.
+// first. If there may be older ones than these, nothing is known of a second before all of
+// them: then the share is 1, which is evidence of nothing.
 func configured(deployments []deploy.Deployment, t trial, second time.Time) (share float64, steady bool) {
 	end := second.Add(time.Second)
 	least := 1.0
@@ -29,7 +29,10 @@ func configured(deployments []deploy.Deployment, t trial, second time.Time) (sha
 			return share, share == least
 		}
 	}
-	return 1, false // what served before the oldest is not known
+	if len(deployments) < deploy.WatchedDeployments {
+		return share, false // before the script's first deployment there was no traffic to draw
+	}
+	return 1, false
 }
 
 // shareOfBoth is the candidate's percentage over that of both versions.
