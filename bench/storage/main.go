@@ -75,7 +75,7 @@ func run(ctx context.Context, mix events.Mix, partitions int) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d events of %d scripts over %s. Bytes an event: %.0f as JSON, %.1f in Kafka (batches in snappy, one replica)\n",
+	fmt.Printf("%d events of %d scripts over %s. Bytes an event: %.0f as JSON, %.1f in Kafka (batches in zstd, one replica)\n",
 		mix.Events, mix.Scripts, mix.Length, perEvent(size, mix), perEvent(inKafka, mix))
 	db, err := clickhouse.Open(ctx, clickhouse.DefaultConfig("http://"+engine.Addr()))
 	if err != nil {

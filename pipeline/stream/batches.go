@@ -25,8 +25,9 @@ type Batches struct {
 	records []Record // instead of data
 }
 
-// piecesBytes is where Batches end. One batch of a busy producer is more, and comes to some
-// megabytes decoded; of an idle producer's small batches there are many in one.
+// piecesBytes is where Batches end. One batch of a busy producer is more, and comes to
+// a megabyte decoded, about what a processor has in its own cache; of an idle producer's
+// small batches there are many in one.
 const piecesBytes = 32 << 10
 
 // BatchesOf makes Batches of records that need no decoding, of which there must be one.

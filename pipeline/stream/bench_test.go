@@ -49,8 +49,8 @@ func BenchmarkEmit(b *testing.B) {
 					<-p.full
 					taken := p.take(spare, false)
 					for _, r := range taken {
-						r.working.Wait()
 						p.release(r.events, r.size)
+						r.release()
 					}
 					spare = taken[:0]
 				}

@@ -17,7 +17,7 @@ import (
 
 const (
 	// batchTextMax bounds a decompressed batch, and batchRecordsMax what is made of one.
-	// Producers' batches are of some megabytes.
+	// Producers' batches are of a megabyte.
 	batchTextMax    = 128 << 20
 	batchRecordsMax = 1 << 20
 
@@ -159,8 +159,6 @@ func (d *recordDecoder) decompress(codec compress.Compression, data []byte) ([]b
 		z := zstdDecoders.Get().(*zstd.Decoder)
 		defer zstdDecoders.Put(z)
 		d.text, err = z.DecodeAll(data, d.text)
-	case compress.Snappy:
-		d.text, err = appendSnappy(d.text, data, batchTextMax)
 	default:
 		c := codec.Codec()
 		if c == nil {

@@ -5,11 +5,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go/compress"
+	"github.com/klauspost/compress/zstd"
 	"github.com/segmentio/kafka-go/protocol"
 )
 
@@ -50,12 +49,15 @@ func TestEncodeWritesWhatTheLibraryDoes(t *testing.T) {
 		if sum := crc32.Checksum(b[atAttributes:], castagnoli); binary.BigEndian.Uint32(b[atChecksum:]) != sum {
 			t.Error("the checksum is wrong")
 		}
-		if a := binary.BigEndian.Uint16(b[atAttributes:]); a != uint16(protocol.Snappy) {
-			t.Errorf("attributes %d, want %d", a, protocol.Snappy)
+		if a := binary.BigEndian.Uint16(b[atAttributes:]); a != uint16(protocol.Zstd) {
+			t.Errorf("attributes %d, want %d", a, protocol.Zstd)
 		}
-		z := compress.Snappy.Codec().NewReader(bytes.NewReader(b[batchHeaderBytes:]))
+		z, err := zstd.NewReader(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
 		defer z.Close()
-		records, err := io.ReadAll(z)
+		records, err := z.DecodeAll(b[batchHeaderBytes:], nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +73,7 @@ func TestEncodeWritesWhatTheLibraryDoes(t *testing.T) {
 		}
 	}
 	const now = 1_790_000_000_000
-	long := bytes.Repeat([]byte("0123456789abcdef"), 20_000) // longer than a piece
+	long := bytes.Repeat([]byte("0123456789abcdef"), 20_000) // longer than the window
 	f(event{timeMS: now, account: "acme", value: []byte("{}")})
 	f(event{timeMS: now, account: "acme", value: []byte{}})
 	f(event{timeMS: now, account: "acme", value: long}, event{timeMS: now + 1, account: "acme", value: long})

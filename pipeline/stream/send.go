@@ -54,7 +54,7 @@ func (p *Producer) Run(ctx context.Context) error {
 	return nil
 }
 
-// collect completes the batches of the queue and hands them on: when Linger has passed
+// collect encodes the batches of the queue and hands them on: when Linger has passed
 // since the first event, or when there is enough for one. It returns when ctx has ended
 // and the queue is empty.
 func (p *Producer) collect(ctx, work context.Context, ready chan<- batch) {
@@ -76,9 +76,10 @@ func (p *Producer) collect(ctx, work context.Context, ready chan<- batch) {
 		taken := p.take(spare, last)
 		for i, r := range taken {
 			taken[i] = nil
-			b := r.encode()
+			b, size := r.encode(), r.size
+			r.release()
 			p.handOver(work, b, ready)
-			p.release(b.events, r.size)
+			p.release(b.events, size)
 		}
 		spare = taken[:0]
 	}

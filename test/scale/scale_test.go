@@ -14,8 +14,8 @@ var update = flag.Bool("update", false, "write the table of docs/scale.md instea
 
 // Measured (docs/benchmarks.md) and assumed values, as docs/scale.md names them.
 const (
-	gatewayMicros  = 16.7  // CPU of a request with its event: bench/gateway
-	kafkaBytes     = 133.9 // of an event: bench/storage
+	gatewayMicros  = 15.4 // CPU of a request with its event: bench/gateway
+	kafkaBytes     = 70.3 // of an event: bench/storage
 	rawBytes       = 53.82
 	rateBytes      = 2.40 + 0.32 + 0.07 // an upper bound: rows of rates do not grow with events
 	busy           = 0.6                // of a core, at most: assumed
