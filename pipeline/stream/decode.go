@@ -159,6 +159,8 @@ func (d *recordDecoder) decompress(codec compress.Compression, data []byte) ([]b
 		z := zstdDecoders.Get().(*zstd.Decoder)
 		defer zstdDecoders.Put(z)
 		d.text, err = z.DecodeAll(data, d.text)
+	case compress.Snappy:
+		d.text, err = appendSnappy(d.text, data, batchTextMax)
 	default:
 		c := codec.Codec()
 		if c == nil {
