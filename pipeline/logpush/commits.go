@@ -13,6 +13,10 @@ import (
 // takes longer than building a window. A mark that waits for the one before it is
 // replaced by the next one, which says all that it said.
 type commits struct {
+	// tenure ends when the partition is somebody else's; it is set before the first begin. A
+	// commit under way is not given up before, also when its delivery fails: the next one of
+	// the same tenure would read a mark that a slow broker then undoes.
+	tenure    context.Context
 	partition stream.Partition
 	stored    func(offset int64) // called after each that the broker has
 	broken    chan struct{}      // closed after the first that failed; no more are stored then
@@ -39,7 +43,7 @@ func newCommits(p stream.Partition, stored func(offset int64)) *commits {
 }
 
 // begin has a mark stored and does not wait for it. It is called by one goroutine.
-func (c *commits) begin(ctx context.Context, offset int64, metadata string) *commit {
+func (c *commits) begin(offset int64, metadata string) *commit {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.waiting == nil {
@@ -49,13 +53,13 @@ func (c *commits) begin(ctx context.Context, offset int64, metadata string) *com
 	c.waiting.offset, c.waiting.metadata = offset, metadata
 	if !c.busy {
 		c.busy = true
-		c.running.Go(func() { c.run(ctx) })
+		c.running.Go(c.run)
 	}
 	return c.waiting
 }
 
 // run stores what waits until nothing does.
-func (c *commits) run(ctx context.Context) {
+func (c *commits) run() {
 	for {
 		c.mu.Lock()
 		next := c.waiting
@@ -64,17 +68,17 @@ func (c *commits) run(ctx context.Context) {
 		if next == nil {
 			return
 		}
-		next.err = c.store(ctx, next)
+		next.err = c.store(next)
 		close(next.over)
 	}
 }
 
 // store returns the first failure from then on: what the group has is not known any more.
-func (c *commits) store(ctx context.Context, next *commit) error {
+func (c *commits) store(next *commit) error {
 	if c.failure != nil { // only run writes it
 		return c.failure
 	}
-	if err := c.partition.Commit(ctx, next.offset, next.metadata); err != nil {
+	if err := c.partition.Commit(c.tenure, next.offset, next.metadata); err != nil {
 		c.failure = fmt.Errorf("store how far a job is delivered: %w", err)
 		close(c.broken)
 		return c.failure

@@ -41,10 +41,11 @@ func TestAMarkThatWaitsIsReplacedByTheNextOne(t *testing.T) {
 		var stored []int64
 		group := &slowGroup{}
 		c := newCommits(group, func(offset int64) { stored = append(stored, offset) })
-		c.begin(t.Context(), 1, "a")
+		c.tenure = t.Context()
+		c.begin(1, "a")
 		synctest.Wait()
-		b := c.begin(t.Context(), 2, "b")
-		c.begin(t.Context(), 3, "c")
+		b := c.begin(2, "b")
+		c.begin(3, "c")
 		if err := b.wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +55,7 @@ func TestAMarkThatWaitsIsReplacedByTheNextOne(t *testing.T) {
 		if err := c.wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		c.begin(t.Context(), 4, "d")
+		c.begin(4, "d")
 		if err := c.wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -70,13 +71,14 @@ func TestNothingIsStoredAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		group := &slowGroup{refuse: stream.ErrFenced}
 		c := newCommits(group, func(int64) { t.Error("it was not stored") })
-		first := c.begin(t.Context(), 1, "a")
+		c.tenure = t.Context()
+		first := c.begin(1, "a")
 		<-c.broken
 		if err := first.wait(t.Context()); !errors.Is(err, stream.ErrFenced) {
 			t.Errorf("the first one ended with %v", err)
 		}
 		group.refuse = nil
-		if err := c.begin(t.Context(), 2, "b").wait(t.Context()); !errors.Is(err, stream.ErrFenced) || len(group.marks) > 0 {
+		if err := c.begin(2, "b").wait(t.Context()); !errors.Is(err, stream.ErrFenced) || len(group.marks) > 0 {
 			t.Errorf("the next one ended with %v, and stored are %v", err, group.marks)
 		}
 	})

@@ -109,6 +109,7 @@ func newDelivery(stopping context.Context, s *settings, p stream.Partition, with
 // run delivers until ctx ends or it is told to stop; then it finishes what is in
 // hand, if the destination takes it at once. It returns nil after a stop.
 func (d *delivery) run(ctx context.Context) error {
+	d.commits.tenure = ctx
 	ctx, cancel := context.WithCancel(ctx)
 	d.holding = d.shared.budget.open()
 	d.seat = d.shared.chunks.join(d.partition.ID())
@@ -152,7 +153,7 @@ func (d *delivery) begin(ctx context.Context) error {
 		// Commit at once: what retention takes from here on is a loss to be told.
 		began := offset
 		d.position, d.began = offset, &began
-		d.commit(ctx)
+		d.commit()
 	}
 	d.position, d.committed, d.idleSince = offset, offset, time.Now()
 	d.metrics.ledger.at(d.partition.ID(), offset)
@@ -260,7 +261,7 @@ func (d *delivery) idle(ctx context.Context) error {
 	}
 	d.idleSince = time.Now()
 	if d.position > d.committed {
-		d.commit(ctx)
+		d.commit()
 	}
 	return nil
 }
@@ -299,7 +300,7 @@ func (d *delivery) finish(ctx context.Context) error {
 		}
 	}
 	if len(d.uploads) == 0 && complete && d.position > d.committed {
-		d.commit(ctx)
+		d.commit()
 	}
 	return d.commits.wait(ctx)
 }

@@ -34,7 +34,7 @@ func (d *delivery) resume(ctx context.Context, plans []plan) error {
 	d.lost(ctx, droppedTruncated, end-next, fmt.Sprintf(
 		"lost up to %d records of partition %d, offsets %d to %d: a broker lost the end of the partition, and they may not have been delivered before",
 		end-next, d.partition.ID(), next, end-1))
-	d.commit(ctx) // counted: not to be counted again
+	d.commit() // counted: not to be counted again
 	return nil
 }
 
@@ -86,7 +86,7 @@ func (d *delivery) skip(ctx context.Context) error {
 	if len(d.rebuild) > 0 || !d.window.Empty() {
 		return nil // the commit behind the window comes soon
 	}
-	d.commit(ctx) // counted: not to be counted again
+	d.commit() // counted: not to be counted again
 	return nil
 }
 

@@ -58,7 +58,7 @@ func (d *delivery) upload(ctx context.Context) error {
 	d.uploads = append(d.uploads, u)
 	var planned *commit // nil: it is stored
 	if !repeat {
-		planned = d.commit(ctx)
+		planned = d.commit()
 	}
 	d.passDone()
 	d.holding.set(d.held())
@@ -101,13 +101,13 @@ func (d *delivery) landed(ctx context.Context, u *upload) error {
 	for len(d.uploads) > 0 && d.uploads[0].plan.Done {
 		d.uploads = d.uploads[1:]
 	}
-	d.commit(ctx)
+	d.commit()
 	return nil
 }
 
 // commit has stored where the next window begins, and the plans of those under way,
 // and does not wait for it.
-func (d *delivery) commit(ctx context.Context) *commit {
+func (d *delivery) commit() *commit {
 	m := mark{EnabledAt: d.job.EnabledAt.UnixMicro(), Began: d.began}
 	if !d.newest.IsZero() {
 		m.Newest = d.newest.UnixMilli()
@@ -125,5 +125,5 @@ func (d *delivery) commit(ctx context.Context) *commit {
 		offset = d.window.begin
 	}
 	d.committed, d.idleSince = offset, time.Now()
-	return d.commits.begin(ctx, offset, m.String())
+	return d.commits.begin(offset, m.String())
 }

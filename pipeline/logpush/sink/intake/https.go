@@ -11,8 +11,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
-	"tidegate/pipeline/logpush"
 	"tidegate/internal/signature"
+	"tidegate/pipeline/logpush"
 )
 
 // Parameters of an HTTP destination that are not sent.

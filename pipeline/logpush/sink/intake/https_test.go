@@ -15,8 +15,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"tidegate/pipeline/logpush"
 	"tidegate/internal/signature"
+	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/sinktest"
 )
 

@@ -12,8 +12,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
-	"tidegate/pipeline/logpush"
 	"tidegate/internal/signature"
+	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/egress"
 )
 
