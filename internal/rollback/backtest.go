@@ -140,8 +140,8 @@ func (r *replay) playPart(blocks []schema.RateBlock, until time.Time, deployment
 		at := second[0].Time
 		doubtful := e.doubtful
 		e.fold(second, at.Add(time.Second), deployments)
-		if r.trial.FailedAt != nil || !at.After(e.from) {
-			continue
+		if r.trial.FailedAt != nil || !at.After(e.from) || e.passed() == nil {
+			continue // most seconds are not worth a report
 		}
 		if a := e.assess(e.doubtful > doubtful); a.Verdict == deploy.VerdictFail {
 			failedAt := at.Add(time.Second)
