@@ -156,7 +156,7 @@ func (s *Server) backtestPolicy(r *request) (any, error) {
 	e, ok := errors.AsType[*errs.Error](err)
 	if !ok {
 		e = errs.New(errs.Internal, 0, "internal error: see the server's log for request %s", requestID(r.gin))
-		if r.ctx.Err() == nil {
+		if ctx.Err() == nil { // else nobody takes the stream
 			s.log.ErrorContext(ctx, "backtest failed", "request_id", requestID(r.gin), "account", r.account, "script", r.script(), "error", err)
 		}
 	}
