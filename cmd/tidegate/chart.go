@@ -64,12 +64,8 @@ func chart(series []deploy.EvidencePoint, threshold float64) []string {
 func chartColumns(points []deploy.EvidencePoint, first, last time.Time) [chartWidth]float64 {
 	var columns [chartWidth]float64
 	var filled [chartWidth]bool
-	length := last.Sub(first)
 	for _, p := range points {
-		at := chartWidth - 1
-		if length > 0 {
-			at = min(max(int(float64(p.At.Sub(first))/float64(length)*chartWidth), 0), chartWidth-1)
-		}
+		at := chartColumn(p.At, first, last)
 		if !filled[at] || p.LogE > columns[at] {
 			columns[at], filled[at] = p.LogE, true
 		}
@@ -80,4 +76,38 @@ func chartColumns(points []deploy.EvidencePoint, first, last time.Time) [chartWi
 		}
 	}
 	return columns
+}
+
+// chartColumn is where a time is in a chart.
+func chartColumn(at, first, last time.Time) int {
+	length := last.Sub(first)
+	if length <= 0 {
+		return chartWidth - 1
+	}
+	return min(max(int(float64(at.Sub(first))/float64(length)*chartWidth), 0), chartWidth-1)
+}
+
+// chartMoment is something that happened in the time of a chart.
+type chartMoment struct {
+	at   time.Time
+	what string
+}
+
+// chartMoments are lines below a chart of a series, each of which marks a moment. The words
+// are on the side where there is room.
+func chartMoments(series []deploy.EvidencePoint, moments []chartMoment) []string {
+	if len(series) == 0 {
+		return nil
+	}
+	lines := make([]string, len(moments))
+	for i, m := range moments {
+		column := chartColumn(m.at, series[0].At, series[len(series)-1].At)
+		words := m.at.Local().Format(time.TimeOnly) + " " + m.what
+		if length := len([]rune(words)); column > length {
+			lines[i] = fmt.Sprintf("%7s%*s%s ▲", "", column-length-1, "", words)
+		} else {
+			lines[i] = fmt.Sprintf("%7s%*s▲ %s", "", column, "", words)
+		}
+	}
+	return lines
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"tidegate/internal/api/client"
 	"tidegate/internal/deploy"
@@ -22,7 +24,7 @@ func policyCommands(c *connection) []*cobra.Command {
 	return []*cobra.Command{
 		policyGet(c, true), policySet(c, true), policyDelete(c, true), policyHistory(c, true),
 		group("default", "The policy of scripts that have none of their own", policyGet(c, false), policySet(c, false), policyDelete(c, false), policyHistory(c, false)),
-		rampCommands(c), policyDecisions(c), policyDecision(c),
+		rampCommands(c), policyDecisions(c), policyDecision(c), policyEvidence(c), policyBacktest(c),
 	}
 }
 
@@ -80,68 +82,95 @@ func policySet(c *connection, ofScript bool) *cobra.Command {
 		command.Short = "Change the default policy, or replace it from a file"
 		command.Example = "  tidegate policy default set --max-failure-ratio 2 --action notify"
 	}
-	var file string
-	texts := make([][]string, len(policyFlags))
-	flags := command.Flags()
-	for i, f := range policyFlags {
-		flags.StringArrayVar(&texts[i], f.name, nil, f.usage)
-	}
-	flags.Lookup("enabled").NoOptDefVal = "true"
-	flags.StringVar(&file, "file", "", "JSON of the whole policy, as the API has it; - reads standard input")
-
-	// change applies the flags that were given.
-	change := func(p *deploy.RollbackPolicy) error {
-		for i, f := range policyFlags {
-			if !flags.Changed(f.name) {
-				continue
-			}
-			if err := f.apply(p, texts[i]); err != nil {
-				return fmt.Errorf("--%s %q: %w", f.name, strings.Join(texts[i], " "), plain(err))
-			}
-		}
-		p.Complete()
-		return nil
-	}
+	in := newPolicyInput(command)
 	return onPolicy(command, ofScript, func(cmd *cobra.Command, script string) error {
 		attempted := "set " + policyName(script)
-		byFlags := false
-		for _, f := range policyFlags {
-			byFlags = byFlags || flags.Changed(f.name)
-		}
-		if byFlags == (file != "") {
+		if in.byFlags() == (in.file != "") {
 			return usage(cmd, errors.New("say what to set, with flags or with --file, but not with both"))
 		}
-		var p deploy.RollbackPolicy
-		var err error
-		if byFlags { // what cannot be read is refused before anything is asked of the API
-			p = deploy.DefaultPolicy()
-			if err := change(&p); err != nil {
-				return usage(cmd, err)
-			}
-		} else if p, err = readPolicy(cmd.InOrStdin(), file); err != nil {
-			return fmt.Errorf("%s: %w", attempted, err)
-		}
-		s, err := c.open(cmd)
+		s, p, err := in.read(cmd, c, script, attempted)
 		if err != nil {
 			return err
 		}
-		if byFlags {
-			if p, err = s.policyOrDefault(cmd.Context(), script); err != nil {
-				return s.explain(attempted, err)
-			}
-			if err = change(&p); err == nil {
-				err = p.Validate()
-			}
-			if err != nil {
-				return usage(cmd, err)
-			}
-		}
-		saved, err := s.api.SavePolicy(cmd.Context(), s.account, script, p)
+		saved, err := s.api.SavePolicy(cmd.Context(), s.account, script, *p)
 		if err != nil {
 			return s.explain(attempted, err)
 		}
 		return s.show(func(out io.Writer) { writePolicy(out, saved) })
 	})
+}
+
+// policyInput is a policy as the command line has it: flags that change one, or a file.
+type policyInput struct {
+	flags *pflag.FlagSet
+	texts [][]string // of policyFlags
+	file  string
+}
+
+func newPolicyInput(command *cobra.Command) *policyInput {
+	in := &policyInput{flags: command.Flags(), texts: make([][]string, len(policyFlags))}
+	for i, f := range policyFlags {
+		in.flags.StringArrayVar(&in.texts[i], f.name, nil, f.usage)
+	}
+	in.flags.Lookup("enabled").NoOptDefVal = "true"
+	in.flags.StringVar(&in.file, "file", "", "JSON of the whole policy, as the API has it; - reads standard input")
+	return in
+}
+
+func (in *policyInput) byFlags() bool {
+	return slices.ContainsFunc(policyFlags, func(f policyFlag) bool { return in.flags.Changed(f.name) })
+}
+
+// change applies the flags that were given.
+func (in *policyInput) change(p *deploy.RollbackPolicy) error {
+	for i, f := range policyFlags {
+		if !in.flags.Changed(f.name) {
+			continue
+		}
+		if err := f.apply(p, in.texts[i]); err != nil {
+			return fmt.Errorf("--%s %q: %w", f.name, strings.Join(in.texts[i], " "), plain(err))
+		}
+	}
+	p.Complete()
+	return nil
+}
+
+// read opens a session and returns the policy that is meant: that of the file, or what the
+// script follows with the flags applied; nil if neither is given.
+func (in *policyInput) read(cmd *cobra.Command, c *connection, script, attempted string) (*session, *deploy.RollbackPolicy, error) {
+	byFlags := in.byFlags()
+	p := deploy.DefaultPolicy()
+	var err error
+	switch {
+	case byFlags: // what cannot be read is refused before anything is asked of the API
+		if err := in.change(&p); err != nil {
+			return nil, nil, usage(cmd, err)
+		}
+	case in.file != "":
+		if p, err = readPolicy(cmd.InOrStdin(), in.file); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", attempted, err)
+		}
+	}
+	s, err := c.open(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !byFlags {
+		if in.file == "" {
+			return s, nil, nil
+		}
+		return s, &p, nil
+	}
+	if p, err = s.policyOrDefault(cmd.Context(), script); err != nil {
+		return nil, nil, s.explain(attempted, err)
+	}
+	if err = in.change(&p); err == nil {
+		err = p.Validate()
+	}
+	if err != nil {
+		return nil, nil, usage(cmd, err)
+	}
+	return s, &p, nil
 }
 
 // policyOrDefault is what flags change. A script that does not exist is refused

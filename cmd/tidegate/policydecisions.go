@@ -147,28 +147,35 @@ func (s *session) writeDecision(out io.Writer, script string, d client.Decision)
 		fmt.Fprintln(out)
 		s.table(out, []string{"", "VERSION", "REQUESTS", "FAILURES", "RATE"}, rows)
 	}
-	if len(d.Evidence) > 0 {
-		rows = rows[:0]
-		for _, e := range d.Evidence {
-			rows = append(rows, []string{string(e.Metric), formatNumber(e.Limit), count(e.Events) + " of " + count(e.Trials),
-				strconv.FormatFloat(e.Expected, 'f', 1, 64), chance(e.PValue), strength(e)})
-		}
+	s.writeEvidence(out, d.Evidence)
+	if d.Links.Exceptions != "" {
 		fmt.Fprintln(out)
-		s.table(out, []string{"LIMIT", "VALUE", "SEEN", "EXPECTED", "CHANCE", "EVIDENCE"}, rows)
+		properties(out, [][]string{{"Exceptions", d.Links.Exceptions}, {"Events", d.Links.Events}, {"Metrics", d.Links.Metrics}})
 	}
-	for _, e := range d.Evidence {
+}
+
+// writeEvidence writes what each test said, and draws the way of the first one that has
+// any: that of the limit which decided.
+func (s *session) writeEvidence(out io.Writer, list []deploy.Evidence, moments ...chartMoment) {
+	if len(list) == 0 {
+		return
+	}
+	rows := make([][]string, len(list))
+	for i, e := range list {
+		rows[i] = []string{string(e.Metric), formatNumber(e.Limit), count(e.Events) + " of " + count(e.Trials),
+			strconv.FormatFloat(e.Expected, 'f', 1, 64), chance(e.PValue), strength(e)}
+	}
+	fmt.Fprintln(out)
+	s.table(out, []string{"LIMIT", "VALUE", "SEEN", "EXPECTED", "CHANCE", "EVIDENCE"}, rows)
+	for _, e := range list {
 		if len(e.Series) < 2 {
 			continue
 		}
 		fmt.Fprintf(out, "\nEvidence against %s; at 100%% it is enough\n", e.Metric)
-		for _, line := range chart(e.Series, e.Threshold) {
+		for _, line := range slices.Concat(chart(e.Series, e.Threshold), chartMoments(e.Series, moments)) {
 			fmt.Fprintln(out, line)
 		}
-		break // that of the limit which decided
-	}
-	if d.Links.Exceptions != "" {
-		fmt.Fprintln(out)
-		properties(out, [][]string{{"Exceptions", d.Links.Exceptions}, {"Events", d.Links.Events}, {"Metrics", d.Links.Metrics}})
+		return
 	}
 }
 

@@ -19,12 +19,15 @@ const replayPoll = time.Second
 
 // timeFlag reads a time, or how long ago it was.
 func timeFlag(cmd *cobra.Command, name, text string) (time.Time, error) {
+	if days, err := strconv.ParseUint(strings.TrimSuffix(text, "d"), 10, 16); err == nil && strings.HasSuffix(text, "d") {
+		text = fmt.Sprintf("%dh", 24*days)
+	}
 	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
 		return time.Now().Add(-ago).UTC().Truncate(time.Millisecond), nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return at, usage(cmd, fmt.Errorf("--%s is %q: it must be a time such as 2026-11-01T00:00:00Z, or how long ago, such as 36h", name, text))
+		return at, usage(cmd, fmt.Errorf("--%s is %q: it must be a time such as 2026-11-01T00:00:00Z, or how long ago, such as 36h or 7d", name, text))
 	}
 	return at, nil
 }
@@ -110,12 +113,7 @@ func (s *session) followReplay(cmd *cobra.Command, r client.Replay) error {
 
 // replayBar is one line: how much is done, of what, and what it waits for.
 func replayBar(r *client.Replay) string {
-	const width = 30
-	line := fmt.Sprintf("[%s] ", strings.Repeat("·", width))
-	if r.OffsetsTotal > 0 {
-		done := int(r.OffsetsDone * width / r.OffsetsTotal)
-		line = fmt.Sprintf("[%s%s] %3d%% ", strings.Repeat("#", done), strings.Repeat("·", width-done), r.OffsetsDone*100/r.OffsetsTotal)
-	}
+	line := bar(r.OffsetsDone, r.OffsetsTotal)
 	line += fmt.Sprintf("%s, %d events sent", r.State, r.RecordsSent)
 	if r.Position != nil {
 		line += ", at " + moment(*r.Position)
@@ -127,6 +125,16 @@ func replayBar(r *client.Replay) string {
 		line += ": " + cut(r.Error)
 	}
 	return line
+}
+
+// bar shows how much is done of a total, which is 0 while it is not known.
+func bar(done, total int64) string {
+	const width = 30
+	if total <= 0 {
+		return fmt.Sprintf("[%s] ", strings.Repeat("·", width))
+	}
+	full := int(min(max(done, 0), total) * width / total)
+	return fmt.Sprintf("[%s%s] %3d%% ", strings.Repeat("#", full), strings.Repeat("·", width-full), done*100/total)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

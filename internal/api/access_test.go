@@ -106,6 +106,8 @@ var needed = map[string]string{
 	"GET /accounts/{account}/workers/rollback-policy/revisions":                     "scripts:read policy:edit",
 	"GET /accounts/{account}/workers/scripts/{script}/rollback-notifications":       "scripts:read policy:edit",
 	"POST /accounts/{account}/workers/scripts/{script}/rollback-policy/notify-test": "policy:edit",
+	"POST /accounts/{account}/workers/scripts/{script}/rollback-policy/backtest":    "scripts:read policy:edit",
+	"GET /accounts/{account}/workers/scripts/{script}/rollback-policy/evidence":     "scripts:read policy:edit",
 
 	"GET /accounts/{account}/workers/services/{script}":                                      "scripts:read",
 	"DELETE /accounts/{account}/workers/services/{script}":                                   "scripts:edit",

@@ -19,6 +19,7 @@ type Deps struct {
 	Tokens        Tokens
 	Scripts       Scripts
 	Policies      Policies
+	Trials        Trials // nil: nothing is known of them
 	Notifications Notifications
 	Notifier      Notifier // nil: targets cannot be tested
 	Jobs          Jobs
@@ -154,6 +155,17 @@ type Policies interface {
 	Ramp(ctx context.Context, accountID, script string) (deploy.Ramp, error)
 	// ControlRamp applies deploy.Ramp.Control and has its errors.
 	ControlRamp(ctx context.Context, accountID, script, action string) (deploy.Ramp, error)
+}
+
+// Trials of versions, as the tests of policies see them. Errors of kind unavailable also
+// say that a question was too much to answer.
+type Trials interface {
+	// Backtest replays a policy; what was replayed is in the result. It calls progress from
+	// time to time, first when everything that can be refused was. It is invalid where
+	// nothing of the time can be replayed.
+	Backtest(ctx context.Context, q deploy.BacktestQuery, progress func(deploy.BacktestProgress)) (deploy.BacktestResult, error)
+	// Evidence is not_found for a script that follows no policy.
+	Evidence(ctx context.Context, accountID, script string) (deploy.LiveEvidence, error)
 }
 
 // Notifications about rollback decisions.

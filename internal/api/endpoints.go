@@ -120,6 +120,8 @@ func (s *Server) endpoints() []endpoint {
 		{put, policy, policyEdit, byKind, s.putPolicy},
 		{del, policy, policyEdit, byKind, s.deletePolicy},
 		{get, policy + "/revisions", policyRead, byKind, s.listPolicyRevisions},
+		{post, policy + "/backtest", policyRead, byKind, s.backtestPolicy},
+		{get, policy + "/evidence", policyRead, byKind, s.asking(s.getEvidence)},
 		{get, fallback, policyRead, byKind, s.getPolicy},
 		{put, fallback, policyEdit, byKind, s.putPolicy},
 		{del, fallback, policyEdit, byKind, s.deletePolicy},

@@ -25,9 +25,8 @@ type written struct{}
 // events of these names: event, notice (a sentence about the stream) and heartbeat
 // (what was sent and dropped so far).
 type eventStream struct {
+	frames
 	server  *Server
-	to      http.ResponseWriter
-	control *http.ResponseController
 	queue   *tailQueue
 	sent    int64
 	dropped atomic.Int64
@@ -48,15 +47,12 @@ func (s *Server) watchEvents(r *request) (any, error) {
 	}
 	defer s.viewers.open.Done()
 	defer s.viewers.leave(id)
-	header := r.gin.Writer.Header()
-	header.Set("Content-Type", "text/event-stream")
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	to := r.stream()
 	s.tailViewers.Add(r.ctx, 1)
 	defer s.tailViewers.Add(r.ctx, -1)
-	e := &eventStream{server: s, to: r.gin.Writer, control: http.NewResponseController(r.gin.Writer), queue: newTailQueue()}
+	e := &eventStream{server: s, frames: to, queue: newTailQueue()}
 	e.serve(r.ctx, &f)
-	_ = e.control.SetWriteDeadline(time.Time{}) // for the connection's next request, if there is one
+	to.end()
 	return written{}, nil
 }
 
@@ -154,18 +150,36 @@ func (e *eventStream) notice(sentence string) bool {
 	return err == nil && e.send("notice", text)
 }
 
+// frames are an answer that is sent as server-sent events.
+type frames struct {
+	to      http.ResponseWriter
+	control *http.ResponseController
+}
+
+// stream begins such an answer.
+func (r *request) stream() frames {
+	header := r.gin.Writer.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	return frames{r.gin.Writer, http.NewResponseController(r.gin.Writer)}
+}
+
+// end is for the connection's next request, if there is one.
+func (f frames) end() { _ = f.control.SetWriteDeadline(time.Time{}) }
+
 // send writes one server-sent event whose data is JSON, on one line, and reports
 // whether the viewer took it.
-func (e *eventStream) send(name string, data []byte) bool {
+func (f frames) send(name string, data []byte) bool {
 	var frame bytes.Buffer
 	frame.WriteString("event: " + name + "\ndata: ")
 	if json.Compact(&frame, data) != nil {
 		return true // it was decoded before
 	}
 	frame.WriteString("\n\n")
-	if e.control.SetWriteDeadline(time.Now().Add(tailWriteTimeout)) != nil {
+	if f.control.SetWriteDeadline(time.Now().Add(tailWriteTimeout)) != nil {
 		return false
 	}
-	_, err := e.to.Write(frame.Bytes())
-	return err == nil && e.control.Flush() == nil
+	_, err := f.to.Write(frame.Bytes())
+	return err == nil && f.control.Flush() == nil
 }

@@ -28,6 +28,10 @@ func decodePolicy(text []byte) (deploy.RollbackPolicy, error) {
 	if err := decodeStrict(text, &body); err != nil {
 		return deploy.RollbackPolicy{}, err
 	}
+	return body.complete()
+}
+
+func (body policyBody) complete() (deploy.RollbackPolicy, error) {
 	if body.Enabled == nil {
 		return deploy.RollbackPolicy{}, errs.New(errs.Invalid, 0, "enabled is missing: it must be true or false").At("/enabled")
 	}

@@ -68,6 +68,7 @@ type Server struct {
 
 	turns     *turns
 	questions *turns
+	backtests *turns
 
 	resending sync.Map // ids of the dead letters that this process is sending
 
@@ -88,6 +89,7 @@ func New(config Config, deps Deps) (*Server, error) {
 		tracer: telemetry.Tracer("tidegate/internal/api"), jobsMax: math.MaxInt, eventHeartbeat: eventHeartbeatDefault,
 		turns:     newTurns(turnsMax, accountTurnsMax, turnWaitDefault, "too many uploads and downloads of modules are under way: try again"),
 		questions: newTurns(questionsMax, accountQuestionsMax, questionWait, fmt.Sprintf("too many questions about metrics and events are under way, of which an account may have %d: try again", accountQuestionsMax)),
+		backtests: newTurns(backtestsMax, accountBacktestsMax, questionWait, "a backtest of this account is under way, or several of others are: try again when it is done"),
 	}
 	if config.LogpushJobsMax != nil {
 		s.jobsMax = *config.LogpushJobsMax

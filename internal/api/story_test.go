@@ -270,6 +270,7 @@ func rollback(t *testing.T, p *platform) {
 	if list, err := p.TestNotify(ctx, account, "shop"); err != nil || len(list) != 0 {
 		t.Errorf("nobody is to be told, and tested were %+v, error %v", list, err)
 	}
+	backtests(t, p)
 	if list, err := p.Decisions(ctx, account, "shop"); err != nil || len(list) != 1 || *list[0].Numbers.Requests != requests || list[0].At.IsZero() || len(list[0].Evidence) != 1 || list[0].Evidence[0].Series != nil {
 		t.Fatalf("decisions %+v, error %v", list, err)
 	}

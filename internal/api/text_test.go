@@ -73,6 +73,7 @@ func TestNoStringHoldsNUL(t *testing.T) {
 		"POST /accounts/{account}/logpush/ownership":                              `{"destination_conf": "gs://lake/"}`,
 		"POST /accounts/{account}/logpush/ownership/validate":                     `{"destination_conf": "gs://lake/", "ownership_challenge": "x"}`,
 		"POST " + script + "/rollback-policy/notify-test":                         `{}`,
+		"POST " + script + "/rollback-policy/backtest":                            `{"policy": {"enabled": true, "count": "any", "evidence": "requests", "action": "pause"}, "since": "2026-11-01T00:00:00Z", "until": "2026-11-02T00:00:00Z"}`,
 		"POST /graphql":                                                           `{"query": "{ viewer { accounts { logpushHealthAdaptiveGroups { count } } } }", "operationName": "x"}`,
 		"PUT /accounts/{account}/logpush/alerts":                                  `{"url": "https://ok.example.com/", "secret": "a secret of mine"}`,
 		"POST /accounts/{account}/logpush/jobs/{id}/replays":                      `{"from": "2026-11-01T00:00:00Z", "to": "2026-11-02T00:00:00Z"}`,

@@ -11,6 +11,7 @@ import (
 	"tidegate/dashboards"
 	"tidegate/internal/api"
 	"tidegate/internal/logjob"
+	"tidegate/internal/rollback"
 	"tidegate/pipeline/logpush"
 	"tidegate/schema/control"
 )
@@ -61,6 +62,7 @@ func (p *process) addAPI(ctx context.Context) error {
 		Destinations: destinations{sinks}, Previews: previews, Keys: p.store, Metrics: p.rates, Events: p.rates, LiveEvents: live,
 		Ready: p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),
 	}
+	deps.Trials = rollback.NewHistory(rollback.HistoryConfig{Rates: p.rates, Scripts: p.store, Kept: p.rates.BlocksKept(), Now: time.Now})
 	notifier, err := p.notifications(ctx)
 	if err != nil {
 		return err

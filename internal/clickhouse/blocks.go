@@ -44,6 +44,11 @@ func (db *DB) RateBlocks(ctx context.Context, account, script string, since, unt
 	return append([]schema.RateBlock{}, blocks[of]...), nil
 }
 
+// BlocksKept is how long RateBlocks knows a second, at least; 0 is for ever.
+func (db *DB) BlocksKept() time.Duration {
+	return time.Duration(db.cfg.Retention.SecondRateDays) * 24 * time.Hour
+}
+
 // RateBlocksOf is RateBlocks of many scripts: for a few minutes, most of what a question
 // costs is the question. Scripts without such requests are absent.
 func (db *DB) RateBlocksOf(ctx context.Context, scripts []schema.ScriptRef, since, until time.Time, durations bool) (map[schema.ScriptRef][]schema.RateBlock, error) {

@@ -2,6 +2,20 @@ package deploy
 
 import "time"
 
+// BacktestQuery asks what a policy would have done in the past.
+type BacktestQuery struct {
+	AccountID, Script string
+	Policy            RollbackPolicy
+	Since, Until      time.Time // zero: as far back as can be had, and until now
+}
+
+// BacktestProgress tells how far a backtest is: what is before At has been replayed.
+type BacktestProgress struct {
+	Since time.Time
+	Until time.Time
+	At    time.Time
+}
+
 // BacktestResult is what a policy would have done in the past.
 type BacktestResult struct {
 	// Since and Until bound what was replayed.
@@ -21,8 +35,9 @@ type BacktestTrial struct {
 	Since             time.Time `json:"since"`
 	Until             time.Time `json:"until"`
 	Numbers           Numbers   `json:"numbers"` // of all of it
-	// FailedAt is when it would have been acted upon; nil if never. Then Metric, Sentence
-	// and Evidence say why.
+	// FailedAt is when it would have been acted upon; nil if never. Metric and Sentence say
+	// why, and so does Evidence, whose series go on to the end of the trial. Without FailedAt
+	// Evidence is that of the end.
 	FailedAt *time.Time `json:"failed_at,omitempty"`
 	Metric   Metric     `json:"metric,omitempty"`
 	Sentence string     `json:"sentence,omitempty"`
@@ -34,4 +49,26 @@ type BacktestTrial struct {
 	// have been acted upon. It is their judgement that is taken for right, and a bad version
 	// that nobody noticed is counted, too.
 	FalseAlarm bool `json:"false_alarm"`
+}
+
+// LiveEvidence is what the tests of a script's policy say at a moment.
+type LiveEvidence struct {
+	At             time.Time    `json:"at"`
+	PolicySource   PolicySource `json:"policy_source"`
+	PolicyRevision int64        `json:"policy_revision"`
+	// Enabled is that of the policy: without it nobody acts on the evidence.
+	Enabled bool        `json:"enabled"`
+	Trials  []LiveTrial `json:"trials"` // none: there is nothing to judge
+}
+
+// LiveTrial is the judgement of one version.
+type LiveTrial struct {
+	VersionID         string     `json:"version_id"`
+	BaselineVersionID string     `json:"baseline_version_id"`
+	Since             time.Time  `json:"since"` // the first second that counts
+	Verdict           Verdict    `json:"verdict"`
+	Sentence          string     `json:"sentence"`
+	Metric            Metric     `json:"metric,omitempty"` // that fails
+	Numbers           Numbers    `json:"numbers"`
+	Evidence          []Evidence `json:"evidence"`
 }

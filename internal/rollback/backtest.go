@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -23,7 +24,21 @@ const keptFor = 24 * time.Hour
 // have been found live, give or take the second of a look; missing traffic is told
 // settleAfter later.
 func Backtest(policy deploy.RollbackPolicy, deployments []deploy.Deployment, blocks []schema.RateBlock, since, until time.Time) deploy.BacktestResult {
-	result := deploy.BacktestResult{Since: since, Until: until, Trials: []deploy.BacktestTrial{}}
+	b := newBacktest(policy, deployments, since, until)
+	b.play(blocks, until)
+	return b.done()
+}
+
+// backtest is a replay that is given its seconds piece by piece, in the order of time.
+type backtest struct {
+	deployments []deploy.Deployment
+	replays     []*replay // that are not over
+	result      deploy.BacktestResult
+}
+
+// newBacktest finds out what was on trial when: that follows from the deployments alone.
+func newBacktest(policy deploy.RollbackPolicy, deployments []deploy.Deployment, since, until time.Time) *backtest {
+	b := &backtest{deployments: deployments, result: deploy.BacktestResult{Since: since, Until: until, Trials: []deploy.BacktestTrial{}}}
 	running := map[string]*replay{}
 	for i := len(deployments) - 1; i >= 0; i-- {
 		began, end := maxTime(deployments[i].CreatedOn, since), until
@@ -40,34 +55,59 @@ func Backtest(policy deploy.RollbackPolicy, deployments []deploy.Deployment, blo
 			r := running[t.candidate]
 			if r == nil || r.evidence.scope != s {
 				r = newReplay(s, policy, since)
+				b.replays = append(b.replays, r)
 			}
 			now[t.candidate] = r
-			r.play(blocks, end, w.Deployments)
-		}
-		for candidate, r := range running {
-			if now[candidate] != r {
-				addReplay(&result, r, deployments)
-			}
+			r.parts = append(r.parts, part{end, w.Deployments})
 		}
 		running = now
 	}
-	for _, r := range running {
-		addReplay(&result, r, deployments)
-	}
-	slices.SortFunc(result.Trials, func(a, b deploy.BacktestTrial) int {
-		if c := a.Since.Compare(b.Since); c != 0 {
-			return c
+	return b
+}
+
+// wanted is the first second, from a time on, that a replay waits for; Until if none does.
+func (b *backtest) wanted(from time.Time) time.Time {
+	next := b.result.Until
+	for _, r := range b.replays {
+		if r.evidence.at.Before(next) {
+			next = r.evidence.at
 		}
-		return strings.Compare(a.VersionID, b.VersionID)
+	}
+	return maxTime(from, next)
+}
+
+// play goes on to a time. Blocks are those of the seconds between the last such time, or
+// what is wanted after it, and this one.
+func (b *backtest) play(blocks []schema.RateBlock, until time.Time) {
+	b.replays = slices.DeleteFunc(b.replays, func(r *replay) bool {
+		over := r.play(blocks, until)
+		if over {
+			b.add(r)
+		}
+		return over
 	})
-	return result
+}
+
+// done returns the result when everything has been played.
+func (b *backtest) done() deploy.BacktestResult {
+	slices.SortFunc(b.result.Trials, func(one, other deploy.BacktestTrial) int {
+		return cmp.Or(one.Since.Compare(other.Since), strings.Compare(one.VersionID, other.VersionID))
+	})
+	return b.result
 }
 
 // replay is one trial that is played again.
 type replay struct {
 	evidence *evidence
+	parts    []part // that are not over, oldest first
 	trial    deploy.BacktestTrial
 	atFail   pair // what had been observed when it failed
+}
+
+// part is a time with its deployments, newest first.
+type part struct {
+	until       time.Time
+	deployments []deploy.Deployment
 }
 
 func newReplay(s scope, policy deploy.RollbackPolicy, since time.Time) *replay {
@@ -79,15 +119,29 @@ func newReplay(s scope, policy deploy.RollbackPolicy, since time.Time) *replay {
 	}}
 }
 
-// play goes on second by second until a time.
-func (r *replay) play(blocks []schema.RateBlock, until time.Time, deployments []deploy.Deployment) {
+// play goes on to a time, and reports whether the trial is over then.
+func (r *replay) play(blocks []schema.RateBlock, until time.Time) (over bool) {
+	for len(r.parts) > 0 {
+		now := r.parts[0]
+		if now.until.After(until) {
+			r.playPart(blocks, until, now.deployments)
+			return false
+		}
+		r.playPart(blocks, now.until, now.deployments)
+		r.parts = r.parts[1:]
+	}
+	return true
+}
+
+// playPart goes on second by second.
+func (r *replay) playPart(blocks []schema.RateBlock, until time.Time, deployments []deploy.Deployment) {
 	e := r.evidence
 	for _, second := range bySecond(blocks, e.at, until) {
 		at := second[0].Time
 		doubtful := e.doubtful
 		e.fold(second, at.Add(time.Second), deployments)
-		if r.trial.FailedAt != nil || !at.After(e.from) {
-			continue
+		if r.trial.FailedAt != nil || !at.After(e.from) || e.passed() == nil {
+			continue // most seconds are not worth a report
 		}
 		if a := e.assess(e.doubtful > doubtful); a.Verdict == deploy.VerdictFail {
 			failedAt := at.Add(time.Second)
@@ -116,21 +170,36 @@ func bySecond(blocks []schema.RateBlock, since, until time.Time) [][]schema.Rate
 	return seconds
 }
 
-func addReplay(result *deploy.BacktestResult, r *replay, deployments []deploy.Deployment) {
+// add takes a replay that is over into the result.
+func (b *backtest) add(r *replay) {
 	e, one := r.evidence, r.trial
 	if !e.unit.empty {
 		e.closeUnit(e.at)
 	}
 	one.Numbers = numbersOf(e.base)
-	if one.FailedAt != nil {
+	if one.FailedAt == nil {
+		one.Evidence = e.report(nil)
+	} else {
 		after := e.base.since(r.atFail)[candidate]
 		one.FailuresSaved = max(0, after.hits-after.requests*rate(e.base[baseline]))
-		one.FalseAlarm = keptLong(deployments, one.VersionID, *one.FailedAt, result.Until)
+		one.FalseAlarm = keptLong(b.deployments, one.VersionID, *one.FailedAt, b.result.Until)
+		e.wholeWay(one.Evidence)
 	}
-	result.Trials = append(result.Trials, one)
-	result.FailuresSaved += one.FailuresSaved
+	b.result.Trials = append(b.result.Trials, one)
+	b.result.FailuresSaved += one.FailuresSaved
 	if one.FalseAlarm {
-		result.FalseAlarms++
+		b.result.FalseAlarms++
+	}
+}
+
+// wholeWay gives what tests said earlier the way that they went until now.
+func (e *evidence) wholeWay(list []deploy.Evidence) {
+	for _, now := range e.report(nil) {
+		for i := range list {
+			if list[i].Metric == now.Metric {
+				list[i].Series = now.Series
+			}
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"sync"
 	"testing"
+	"time"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
@@ -258,5 +259,42 @@ func TestRoutesBelongToOneScript(t *testing.T) {
 		if err != nil || len(snap.Scripts) != 1 || snap.Scripts[0].Routes[0] != "b.example.com/*" || snap.Scripts[0].Subdomain != "dev" {
 			t.Fatalf("snapshot %+v, error %v", snap, err)
 		}
+	})
+}
+
+func TestDeploymentsSinceATime(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		begin := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+		now := begin
+		s := bootstrapped(t, open, Options{Now: func() time.Time { return now }})
+		v, err := s.CreateVersion(t.Context(), testAccount, "shop", deploy.Version{Origin: &deploy.Origin{URL: "http://a"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := func(since time.Time, before, limit int, want ...int) {
+			t.Helper()
+			list, err := s.DeploymentsSince(t.Context(), testAccount, "shop", since, before, limit)
+			if err != nil || len(list) != len(want) {
+				t.Fatalf("%d deployments, error %v; want those of minutes %v", len(list), err, want)
+			}
+			for i, d := range list {
+				if !d.CreatedOn.Equal(begin.Add(time.Duration(want[i]) * time.Minute)) {
+					t.Errorf("number %d is of %v, want minutes %v", i, d.CreatedOn, want)
+				}
+			}
+		}
+		f(begin, 2, 10)
+		for i := range 6 {
+			now = begin.Add(time.Duration(i) * time.Minute)
+			mustDeploy(t, s, "shop", full(v))
+		}
+		f(begin, 0, 10, 5, 4, 3, 2, 1, 0)
+		f(begin.Add(3*time.Minute), 0, 10, 5, 4, 3)
+		f(begin.Add(3*time.Minute), 2, 10, 5, 4, 3, 2, 1)
+		f(begin.Add(3*time.Minute), 9, 10, 5, 4, 3, 2, 1, 0)
+		f(begin.Add(3*time.Minute), 2, 4, 5, 4, 3, 2)
+		f(begin.Add(time.Hour), 2, 10, 5, 4)
+		_, err = s.DeploymentsSince(t.Context(), testAccount, "none", begin, 1, 1)
+		wantKind(t, err, errs.NotFound, "none")
 	})
 }

@@ -255,6 +255,25 @@ func (s *Store) Deployments(ctx context.Context, accountID, scriptName string) (
 	return list, err
 }
 
+// DeploymentsSince returns the deployments of a script since a time, newest first, and so
+// many of those before it; at most limit, the newest ones.
+func (s *Store) DeploymentsSince(ctx context.Context, accountID, scriptName string, since time.Time, before, limit int) ([]deploy.Deployment, error) {
+	var list []deploy.Deployment
+	err := s.read(ctx, "list deployments since a time", func(t *sql.Tx) error {
+		if _, err := script(ctx, t, accountID, scriptName); err != nil {
+			return err
+		}
+		return each(ctx, t, func(row scanner) error {
+			d, err := scanDeployment(row)
+			list = append(list, d)
+			return err
+		}, `SELECT `+deploymentColumns+` FROM deployments d WHERE d.account_id = $1 AND d.script = $2
+			AND d.number > (SELECT COALESCE(MAX(o.number), 0) FROM deployments o WHERE o.account_id = $1 AND o.script = $2 AND o.created_on < $3) - $4
+			ORDER BY d.number DESC LIMIT $5`, accountID, scriptName, since.UnixMicro(), before, limit)
+	})
+	return list, err
+}
+
 // Deployment returns one deployment, or a not_found error.
 func (s *Store) Deployment(ctx context.Context, accountID, scriptName, id string) (deploy.Deployment, error) {
 	var d deploy.Deployment

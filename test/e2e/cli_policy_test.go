@@ -34,6 +34,12 @@ func policyCommands(t *testing.T, c cli) {
 		}
 	}
 	c.fail(t, 1, "no rollback policy", "policy", "get", "cart")
+	c.fail(t, 1, "no rollback policy", "policy", "evidence", "cart")
+	c.fail(t, 1, "no rollback policy", "policy", "backtest", "cart")
+	c.fail(t, 1, "nothing to replay", "policy", "backtest", "cart", "--since", "10s", "--max-failure-ratio", "2")
+	c.fail(t, 2, "--since", "policy", "backtest", "cart", "--since", "next week", "--max-failure-ratio", "2")
+	c.fail(t, 2, "confidence", "policy", "backtest", "cart", "--confidence", "2")
+	c.fail(t, 1, "nowhere", "policy", "backtest", "nowhere", "--max-failure-ratio", "2")
 	f(1, `"enabled": true, "max_failure_rate": 0.02, "max_failure_ratio": 3, "min_requests": 50, "action": "rollback",
 		"ramp": [{"percentage": 5, "bake_seconds": 300}, {"percentage": 25, "bake_seconds": 90, "gate": "proven"}, {"percentage": 100, "bake_seconds": 0}]`,
 		"--max-failure-rate", "2%", "--max-failure-ratio", "3", "--min-requests", "50", "--look-back", "5m", "--action", "rollback", "--ramp", "5%:5m,25%:90s:proven,100%")
@@ -44,6 +50,17 @@ func policyCommands(t *testing.T, c cli) {
 	path := filepath.Join(t.TempDir(), "policy.json")
 	write(t, path, c.run(t, "policy", "get", "cart", "--json")) // what is printed can be set
 	c.run(t, "policy", "set", "cart", "--file", path)
+	shows(c.run(t, "policy", "backtest", "cart", "--since", "2d"), "max-failure-rate 2%", "action notify", "on trial in this time")
+	shows(c.run(t, "policy", "backtest", "cart", "--file", path), "max-failure-rate 2%")
+	shows(c.run(t, "policy", "evidence", "cart"), "the script's own, revision 3", "Enabled  no")
+	var tried struct {
+		Trials []any
+		Policy map[string]any
+		Since  string
+	}
+	if c.result(t, &tried, "policy", "backtest", "cart", "--max-failure-ratio", "2.5"); tried.Trials == nil || tried.Policy["max_failure_ratio"] != 2.5 || tried.Since == "" {
+		t.Errorf("policy backtest --json prints %+v", tried)
+	}
 	write(t, path, `{"enabled": true, "max_failure_rate": 0.5}`)
 	f(4, `"enabled": true, "max_failure_rate": 0.5, "min_requests": 20, "action": "rollback"`, "--file", path)
 	write(t, path, `{"enabled": true, "max_failure_rat": 0.5}`)

@@ -165,7 +165,7 @@ func (c *Client) WatchEvents(ctx context.Context, accountID, script string, q Ev
 	if w.Opened != nil {
 		w.Opened()
 	}
-	err = readStream(res.Body, func(name string, data []byte) error {
+	err = readStream(res.Body, eventLineMax, func(name string, data []byte) error {
 		silence.Reset(eventSilence)
 		return w.take(name, data)
 	})
@@ -189,12 +189,12 @@ func (w Watcher) take(name string, data []byte) error {
 	return nil // a heartbeat, or what later servers have
 }
 
-// readStream reads server-sent events (html.spec.whatwg.org, section 9.2) and hands each
-// one's name and data on. It never returns nil: a stream that ends is an error. The data
+// readStream reads server-sent events (html.spec.whatwg.org, section 9.2), each of at most
+// so many bytes, and hands each one's name and data on. It never returns nil: a stream that ends is an error. The data
 // belongs to take.
-func readStream(from io.Reader, take func(name string, data []byte) error) error {
+func readStream(from io.Reader, most int, take func(name string, data []byte) error) error {
 	lines := bufio.NewScanner(from)
-	lines.Buffer(nil, eventLineMax)
+	lines.Buffer(nil, most)
 	var name string
 	var data []byte
 	for lines.Scan() {
@@ -219,13 +219,13 @@ func readStream(from io.Reader, take func(name string, data []byte) error) error
 			} else {
 				data = append(data, '\n')
 			}
-			if data = append(data, value...); len(data) > eventLineMax {
-				return fmt.Errorf("an event is longer than %d bytes", eventLineMax)
+			if data = append(data, value...); len(data) > most {
+				return fmt.Errorf("an event is longer than %d bytes", most)
 			}
 		}
 	}
 	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		return fmt.Errorf("an event is longer than %d bytes", eventLineMax)
+		return fmt.Errorf("an event is longer than %d bytes", most)
 	}
 	if lines.Err() != nil {
 		return errs.New(errs.Unavailable, 0, "the stream broke off: %v", lines.Err())

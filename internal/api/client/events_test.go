@@ -14,7 +14,7 @@ func TestReadStream(t *testing.T) {
 	f := func(stream, want string) {
 		t.Helper()
 		var got strings.Builder
-		err := readStream(strings.NewReader(stream), func(name string, data []byte) error {
+		err := readStream(strings.NewReader(stream), eventLineMax, func(name string, data []byte) error {
 			fmt.Fprintf(&got, "%s=%s;", name, data)
 			return nil
 		})
@@ -32,14 +32,14 @@ func TestReadStream(t *testing.T) {
 
 func TestReadStreamEndsWhereItMust(t *testing.T) {
 	stop := errors.New("stop")
-	if err := readStream(strings.NewReader("data: 1\n\ndata: 2\n\n"), func(string, []byte) error { return stop }); !errors.Is(err, stop) {
+	if err := readStream(strings.NewReader("data: 1\n\ndata: 2\n\n"), eventLineMax, func(string, []byte) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("the stream ends with %v", err)
 	}
 	never := func(string, []byte) error { t.Error("what is too long was handed on"); return nil }
 	long := "data: " + strings.Repeat("x", eventLineMax)
 	many := strings.Repeat("data: "+strings.Repeat("x", eventLineMax/2)+"\n", 3)
 	for _, stream := range []string{long + "\n\n", many + "\n\n"} {
-		if err := readStream(strings.NewReader(stream), never); err == nil || !strings.Contains(err.Error(), "longer than") {
+		if err := readStream(strings.NewReader(stream), eventLineMax, never); err == nil || !strings.Contains(err.Error(), "longer than") {
 			t.Errorf("a long event: %v", err)
 		}
 	}
@@ -51,7 +51,7 @@ func FuzzReadStream(f *testing.F) {
 	f.Add([]byte("event: event\ndata: {}\n\n"))
 	f.Add([]byte(":\r\ndata:\rdata\n\n\xff"))
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		err := readStream(bytes.NewReader(stream), func(name string, data []byte) error {
+		err := readStream(bytes.NewReader(stream), eventLineMax, func(name string, data []byte) error {
 			if len(data) > len(stream) || strings.Contains(name, "\n") || bytes.Count(data, []byte("\n"))+1 > bytes.Count(stream, []byte("data")) {
 				t.Errorf("%q has %q %q", stream, name, data)
 			}
