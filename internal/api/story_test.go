@@ -241,7 +241,7 @@ func rollback(t *testing.T, p *platform) {
 	}
 	_, err = p.Ramp(ctx, account, "shop")
 	wantKind(t, err, errs.NotFound)
-	if err := p.store.ApplyDecision(ctx, account, "shop", "", nil, &deploy.Ramp{State: deploy.RampRunning, Steps: policy.Ramp, StepStartedAt: time.Now()}, nil); err != nil {
+	if err := p.store.ApplyDecision(ctx, account, "shop", deploy.Judged{DeploymentID: ""}, nil, &deploy.Ramp{State: deploy.RampRunning, Steps: policy.Ramp, StepStartedAt: time.Now()}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := p.ControlRamp(ctx, account, "shop", deploy.RampPause); err != nil || r.State != deploy.RampPaused {
@@ -261,7 +261,7 @@ func rollback(t *testing.T, p *platform) {
 		Numbers: deploy.Numbers{Requests: &requests}, Sentence: "rolled back v2",
 		BaselineVersionID: "c", Evidence: []deploy.Evidence{{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: 7, Threshold: 6.9, Series: []deploy.EvidencePoint{{At: began}}}},
 	}
-	if err := p.store.ApplyDecision(ctx, account, "shop", "", nil, nil, &decision); err != nil {
+	if err := p.store.ApplyDecision(ctx, account, "shop", deploy.Judged{DeploymentID: ""}, nil, nil, &decision); err != nil {
 		t.Fatal(err)
 	}
 	if list, err := p.Notifications(ctx, account, "shop"); err != nil || len(list) != 0 {

@@ -24,3 +24,18 @@ type Watched struct {
 	// LastDecision is the newest decision about the current deployment, nil if none.
 	LastDecision *RollbackDecision
 }
+
+// Judged is what a decision about a script rests on: it is worth nothing once any of it
+// has changed.
+type Judged struct {
+	DeploymentID string // the one that served
+	// PolicySource and PolicyRevision name the policy that was followed; with an empty
+	// source the decision follows none.
+	PolicySource   PolicySource
+	PolicyRevision int64
+}
+
+// Judged is what a decision rests on that is made of w, which has a deployment.
+func (w *Watched) Judged() Judged {
+	return Judged{w.Deployments[0].ID, w.PolicySource, w.PolicyRevision}
+}

@@ -384,3 +384,21 @@ func TestOneBrokenScriptDoesNotStopTheOthers(t *testing.T) {
 		t.Errorf("step without a store: %v", err)
 	}
 }
+
+// What the controller decides holds for the deployment and the policy that it judged.
+func TestDecisionsNameWhatWasJudged(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.revision = 7
+	w.fails(v2, 0.1)
+	w.deploy(split{v2: 100})
+	f := w.fakes("a")
+	w.steps(w.controller("a", f), clk, time.Minute)
+	if len(w.decisions) != 1 {
+		t.Fatalf("decisions %+v", w.decisions)
+	}
+	want := deploy.Judged{DeploymentID: w.decisions[0].FromDeployment, PolicySource: deploy.PolicyOfScript, PolicyRevision: 7}
+	if got := f.judged.Load(); got == nil || *got != want {
+		t.Errorf("judged %+v, want %+v", got, want)
+	}
+}

@@ -203,26 +203,29 @@ func (t *tx) recordDecision(ctx context.Context, accountID, script string, d dep
 }
 
 // ApplyDecision moves traffic to d, stores the ramp r and records decision, all or
-// nothing; each may be nil and is then left as it is. When another deployment
-// than ifCurrent serves, or a person has held the ramp meanwhile, nothing happens
-// and the error is a conflict. Any version that exists may be put back: a script
+// nothing; each may be nil and is then left as it is. When another deployment serves than
+// the one that was judged, another policy is followed or none, or a person has changed the
+// ramp meanwhile, nothing happens and the error is a conflict. Any version that exists may be put back: a script
 // with many uploads and few deployments may have last served one that is older than
 // the newest 100. The targets of the policy that holds are told of the decision, and of
 // a ramp that is done without one.
-func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, r *deploy.Ramp, decision *deploy.RollbackDecision) error {
+func (s *Store) ApplyDecision(ctx context.Context, accountID, script string, judged deploy.Judged, d *deploy.Deployment, r *deploy.Ramp, decision *deploy.RollbackDecision) error {
 	var dropped []deploy.NotifyType
 	err := s.write(ctx, "apply decision about "+script, func(t *tx) error {
 		_, lastDeployment, err := t.lockScript(ctx, accountID, script)
 		if err != nil {
 			return err
 		}
-		current, err := t.currentDeployment(ctx, accountID, script, lastDeployment, ifCurrent)
+		current, err := t.currentDeployment(ctx, accountID, script, lastDeployment, judged.DeploymentID)
 		if err != nil {
+			return err
+		}
+		if err := t.checkFollowed(ctx, accountID, script, judged); err != nil {
 			return err
 		}
 		news := decision
 		if r != nil {
-			before, err := t.checkNotHeld(ctx, accountID, script, ifCurrent, d, r)
+			before, err := t.checkNotHeld(ctx, accountID, script, judged.DeploymentID, d, r)
 			if err != nil {
 				return err
 			}
@@ -230,7 +233,7 @@ func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent 
 				return err
 			}
 			if news == nil && r.State == deploy.RampDone && (before == nil || before.State != deploy.RampDone || before.DeploymentID != r.DeploymentID) {
-				news = rampDone(r, ifCurrent, t.now)
+				news = rampDone(r, judged.DeploymentID, t.now)
 			}
 		}
 		if decision != nil {
@@ -263,6 +266,22 @@ func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent 
 		s.countDropped(ctx, dropped)
 	}
 	return err
+}
+
+// checkFollowed refuses what was decided by a policy that the script does not follow any
+// more: it was changed, disabled or deleted while the script was judged.
+func (t *tx) checkFollowed(ctx context.Context, accountID, script string, judged deploy.Judged) error {
+	if judged.PolicySource == "" {
+		return nil
+	}
+	p, err := followed(ctx, t, accountID, script)
+	if err != nil {
+		return err
+	}
+	if p == nil || !p.Policy.Enabled || p.Source != judged.PolicySource || p.Revision != judged.PolicyRevision {
+		return errs.New(errs.Conflict, 0, "script %q does not follow revision %d of the rollback policy of its %s any more", script, judged.PolicyRevision, judged.PolicySource)
+	}
+	return nil
 }
 
 // rampDone is a decision to tell of a ramp that is done without one.

@@ -38,7 +38,7 @@ func TestWatchedIsWhatTheControllerNeeds(t *testing.T) {
 			decision := deploy.RollbackDecision{
 				ID: uuid.NewString(), At: clock.now(), Verdict: deploy.VerdictInconclusive, FromDeployment: current, Sentence: sentence,
 			}
-			if err := s.ApplyDecision(ctx, testAccount, "shop", current, nil, &ramp, &decision); err != nil {
+			if err := s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: current}, nil, &ramp, &decision); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -70,7 +70,7 @@ func TestWatchedIsWhatTheControllerNeeds(t *testing.T) {
 func mustRamp(t *testing.T, s *Store, script string, current deploy.Deployment, r deploy.Ramp) deploy.Ramp {
 	t.Helper()
 	r.DeploymentID, r.State = current.ID, deploy.RampRunning
-	if err := s.ApplyDecision(t.Context(), testAccount, script, current.ID, nil, &r, nil); err != nil {
+	if err := s.ApplyDecision(t.Context(), testAccount, script, deploy.Judged{DeploymentID: current.ID}, nil, &r, nil); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -98,7 +98,7 @@ func TestAHeldRampDoesNotGoOn(t *testing.T) {
 					next.ID = uuid.NewString()
 					r.DeploymentID, r.Step = next.ID, 1
 				}
-				wantKind(t, s.ApplyDecision(ctx, testAccount, action, current.ID, next, &r, nil), errs.Conflict, string(held))
+				wantKind(t, s.ApplyDecision(ctx, testAccount, action, deploy.Judged{DeploymentID: current.ID}, next, &r, nil), errs.Conflict, string(held))
 				if list, err := s.Deployments(ctx, testAccount, action); err != nil || list[0].ID != current.ID {
 					t.Fatalf("deployments %+v, error %v", list, err)
 				}
@@ -128,7 +128,7 @@ func TestAHeldRampIsEndedByARollback(t *testing.T) {
 		}
 		back := deploy.Deployment{ID: uuid.NewString(), Versions: []deploy.Split{full(v1)}}
 		r.State, r.Reason = deploy.RampAborted, "rolled back"
-		if err := s.ApplyDecision(ctx, testAccount, "shop", current.ID, &back, &r, nil); err != nil {
+		if err := s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: current.ID}, &back, &r, nil); err != nil {
 			t.Fatal(err)
 		}
 		if list, err := s.Deployments(ctx, testAccount, "shop"); err != nil || list[0].ID != back.ID {
@@ -159,7 +159,7 @@ func TestARollbackReachesAVersionOfAnyAge(t *testing.T) {
 
 		rollBack := func(splits ...deploy.Split) error {
 			d := deploy.Deployment{ID: uuid.NewString(), Versions: splits}
-			return s.ApplyDecision(ctx, testAccount, "shop", current.ID, &d, nil, nil)
+			return s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: current.ID}, &d, nil, nil)
 		}
 		wantKind(t, rollBack(full(foreign)), errs.Invalid, foreign.ID)
 		wantKind(t, rollBack(share(v1, 99)), errs.Invalid, "99%")
@@ -193,7 +193,7 @@ func TestApplyDecisionIsAllOrNothing(t *testing.T) {
 			ID: uuid.NewString(), Verdict: deploy.VerdictFail, FromDeployment: current.ID, ToDeployment: back.ID,
 		}
 		apply := func(ifCurrent string, d deploy.Deployment) error {
-			return s.ApplyDecision(ctx, testAccount, "shop", ifCurrent, &d, &ramp, &decision)
+			return s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: ifCurrent}, &d, &ramp, &decision)
 		}
 		nothing := func() {
 			t.Helper()
@@ -230,7 +230,7 @@ func TestApplyDecisionIsAllOrNothing(t *testing.T) {
 			t.Fatalf("ramp %+v, error %v", r, err)
 		}
 		decision.ID = uuid.NewString()
-		if err := s.ApplyDecision(ctx, testAccount, "shop", back.ID, nil, nil, &decision); err != nil {
+		if err := s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: back.ID}, nil, nil, &decision); err != nil {
 			t.Fatal(err)
 		}
 		if list, _, err := s.Decisions(ctx, testAccount, "shop", 100, 0); err != nil || len(list) != 2 {
@@ -257,7 +257,7 @@ func TestDecisionsAreListedWithoutTheirSeries(t *testing.T) {
 			clock.add(time.Second)
 			d := deploy.RollbackDecision{ID: uuid.NewString(), At: clock.now(), Verdict: deploy.VerdictFail, FromDeployment: current.ID,
 				PolicyRevision: 1, PolicySource: deploy.PolicyOfScript, Evidence: evidence}
-			if err := s.ApplyDecision(ctx, testAccount, "shop", current.ID, nil, nil, &d); err != nil {
+			if err := s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: current.ID}, nil, nil, &d); err != nil {
 				t.Fatal(err)
 			}
 			return d
@@ -358,7 +358,7 @@ func TestSkippedStepsAreDeployed(t *testing.T) {
 		}
 		r := f(1, deploy.RampRunning, share(v1, 75), share(v2, 25))
 		running.Reason = "waiting"
-		wantKind(t, s.ApplyDecision(ctx, testAccount, "shop", first.ID, nil, &running, nil), errs.Conflict)
+		wantKind(t, s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: first.ID}, nil, &running, nil), errs.Conflict)
 		if after, err := s.revision(ctx); err != nil || after != before+1 {
 			t.Fatalf("revision %d after %d, error %v", after, before, err)
 		}
@@ -380,5 +380,52 @@ func TestSkippedStepsAreDeployed(t *testing.T) {
 		if list, err := s.Deployments(ctx, testAccount, "shop"); err != nil || list[0].ID != taken.ID {
 			t.Fatalf("deployments %+v, error %v", list[0], err)
 		}
+	})
+}
+
+// A judgement under way acted by a policy that was disabled, changed or deleted meanwhile.
+func TestDecisionsNeedThePolicyThatWasFollowed(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := t.Context()
+		v1, v2 := mustVersion(t, s, "shop"), mustVersion(t, s, "shop")
+		off := limited(0.1)
+		off.Enabled = false
+		f := func(want errs.Kind, change func()) {
+			t.Helper()
+			current := mustDeploy(t, s, "shop", full(v2))
+			list, err := s.Watched(ctx)
+			if err != nil || len(list) != 1 {
+				t.Fatalf("watched %+v, error %v", list, err)
+			}
+			change()
+			back := deploy.Deployment{ID: uuid.NewString(), Versions: []deploy.Split{full(v1)}}
+			err = s.ApplyDecision(ctx, testAccount, "shop", list[0].Judged(), &back, nil, nil)
+			serves := back.ID
+			if want != "" {
+				wantKind(t, err, want, "shop", "policy")
+				serves, err = current.ID, nil
+			}
+			if got, listErr := s.Deployments(ctx, testAccount, "shop"); err != nil || listErr != nil || got[0].ID != serves {
+				t.Fatalf("%s serves, want %s, errors %v, %v", got[0].ID, serves, err, listErr)
+			}
+		}
+		mustPolicy(t, s, accountDefault, limited(0.1))
+		f("", func() {})
+		f(errs.Conflict, func() { mustPolicy(t, s, accountDefault, limited(0.2)) })
+		f(errs.Conflict, func() { mustPolicy(t, s, "shop", limited(0.2)) })
+		f("", func() { mustPolicy(t, s, accountDefault, limited(0.3)) }) // another's
+		f(errs.Conflict, func() { mustPolicy(t, s, "shop", off) })
+		mustPolicy(t, s, "shop", limited(0.1))
+		f(errs.Conflict, func() {
+			if err := s.DeletePolicy(ctx, testAccount, "shop", nil); err != nil {
+				t.Fatal(err)
+			}
+		})
+		f(errs.Conflict, func() {
+			if err := s.DeletePolicy(ctx, testAccount, accountDefault, nil); err != nil {
+				t.Fatal(err)
+			}
+		})
 	})
 }
