@@ -225,7 +225,7 @@ func (s *Store) ApplyDecision(ctx context.Context, accountID, script string, jud
 		}
 		news := decision
 		if r != nil {
-			before, err := t.checkNotHeld(ctx, accountID, script, judged.DeploymentID, d, r)
+			before, err := t.checkUntouched(ctx, accountID, script, judged.DeploymentID, d, r)
 			if err != nil {
 				return err
 			}
@@ -292,21 +292,31 @@ func rampDone(r *deploy.Ramp, current string, now time.Time) *deploy.RollbackDec
 	}
 }
 
-// checkNotHeld refuses any change of a ramp that a person paused or aborted since
-// it was read, to its last step too. Only the end of a ramp by a rollback passes:
-// to hold a ramp is not to keep a version that fails. It returns the stored ramp, nil
-// if there is none.
-func (t *tx) checkNotHeld(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, r *deploy.Ramp) (*deploy.Ramp, error) {
+// checkUntouched refuses any change of a ramp that a person changed since it was read, or
+// holds: to its last step too, and though they resumed it meanwhile. Only the end of a
+// ramp by a rollback passes what holds it, for to hold a ramp is not to keep a version
+// that fails; it does not pass a resume, after which nothing from before counts. It
+// returns the stored ramp, nil if there is none.
+func (t *tx) checkUntouched(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, r *deploy.Ramp) (*deploy.Ramp, error) {
 	stored, err := ramp(ctx, t, accountID, script)
 	if err != nil || stored == nil || stored.DeploymentID != ifCurrent {
 		return stored, err
 	}
 	held := stored.State == deploy.RampPaused || stored.State == deploy.RampAborted
+	touched := !changedAt(stored).Equal(changedAt(r))
 	rollsBack := d != nil && r.State == deploy.RampAborted
-	if held && !rollsBack {
-		return nil, errs.New(errs.Conflict, 0, "the ramp of %s is %s by now: read it again", script, stored.State)
+	if (held || touched) && !rollsBack || !stored.ResumedAt.Equal(r.ResumedAt) {
+		return nil, errs.New(errs.Conflict, 0, "somebody has changed the ramp of %s, which is %s by now: read it again", script, stored.State)
 	}
 	return stored, nil
+}
+
+// changedAt is when a person last changed a ramp, zero if never.
+func changedAt(r *deploy.Ramp) time.Time {
+	if r.LastChange == nil {
+		return time.Time{}
+	}
+	return r.LastChange.At
 }
 
 // Watched returns every script that follows an enabled policy and has been deployed,

@@ -429,3 +429,49 @@ func TestDecisionsNeedThePolicyThatWasFollowed(t *testing.T) {
 		})
 	})
 }
+
+// A person paused and resumed a ramp while the controller judged it. Its state was what
+// the controller had seen, and so that was stored over the change, or the version was
+// rolled back for what they knew of.
+func TestAResumedRampIsJudgedAgain(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		ctx := t.Context()
+		v1, v2 := mustVersion(t, s, "shop"), mustVersion(t, s, "shop")
+		current := mustDeploy(t, s, "shop", share(v1, 90), share(v2, 10))
+		seen := mustRamp(t, s, "shop", current, deploy.Ramp{VersionID: v2.ID})
+		for range 2 { // the second time there was a change before
+			var resumed deploy.Ramp
+			for _, action := range []string{deploy.RampPause, deploy.RampResume} {
+				clock.add(time.Second)
+				var err error
+				if resumed, err = s.ControlRamp(ctx, testAccount, "shop", action); err != nil {
+					t.Fatal(err)
+				}
+			}
+			refuse := func(state deploy.RampState, splits ...deploy.Split) {
+				t.Helper()
+				r := seen
+				r.State, r.Reason = state, "stale"
+				var next *deploy.Deployment
+				if len(splits) > 0 {
+					next = &deploy.Deployment{ID: uuid.NewString(), Versions: splits}
+				}
+				wantKind(t, s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: current.ID}, next, &r, nil), errs.Conflict, "changed the ramp")
+				if stored, err := s.Ramp(ctx, testAccount, "shop"); err != nil || !cmp.Equal(resumed, stored) {
+					t.Fatalf("ramp %+v, error %v", stored, err)
+				}
+			}
+			refuse(deploy.RampRunning)
+			refuse(deploy.RampRunning, share(v1, 50), share(v2, 50))
+			refuse(deploy.RampAborted, full(v1))
+			seen = resumed
+		}
+		seen.State = deploy.RampAborted
+		back := deploy.Deployment{ID: uuid.NewString(), Versions: []deploy.Split{full(v1)}}
+		if err := s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: current.ID}, &back, &seen, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
