@@ -402,3 +402,17 @@ func TestDecisionsNameWhatWasJudged(t *testing.T) {
 		t.Errorf("judged %+v, want %+v", got, want)
 	}
 }
+
+// A policy of old may have no limit at all: its ramps go on, whatever fails.
+func TestAPolicyWithoutLimitsWatchesNothing(t *testing.T) {
+	clk := newClock()
+	p := limits(0, 0)
+	p.Ramp = threeSteps
+	w := newWorld(t, clk.now, p)
+	w.fails(v2, 0.5)
+	w.deploy(split{v1: 95, v2: 5})
+	w.steps(w.controller("a", w.fakes("a")), clk, 10*time.Minute+10*time.Second)
+	if got := w.summary(); got.Ramp != "done 100%" || slices.ContainsFunc(got.Decisions, func(d string) bool { return d != "pass " }) {
+		t.Errorf("%+v", got)
+	}
+}
