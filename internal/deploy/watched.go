@@ -16,7 +16,8 @@ type Watched struct {
 	Policy         RollbackPolicy
 	PolicyRevision int64
 	PolicySource   PolicySource
-	// PolicySince is when that revision was saved; zero if that is not known.
+	// PolicySince is when the script began to follow that revision: when it was saved or,
+	// if that was later, when the script's own was deleted. Zero if that is not known.
 	PolicySince time.Time
 	// Deployments, newest first: the first one serves. At most WatchedDeployments.
 	Deployments []Deployment

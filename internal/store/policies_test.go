@@ -323,3 +323,44 @@ func TestPoliciesSurviveTheirMigration(t *testing.T) {
 		}
 	})
 }
+
+// A script whose own policy was deleted follows the account's from then on: what it did
+// before was held against it, because the account's was older.
+func TestAPolicyIsFollowedSinceTheScriptsOwnWasDeleted(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		for _, script := range []string{"shop", "other"} {
+			mustDeploy(t, s, script, full(mustVersion(t, s, script)))
+		}
+		f := func(want map[string]time.Time) {
+			t.Helper()
+			list, err := s.Watched(t.Context())
+			got := make(map[string]time.Time)
+			for _, w := range list {
+				got[w.Script] = w.PolicySince
+			}
+			if diff := cmp.Diff(want, got); diff != "" || err != nil {
+				t.Errorf("error %v, (-want +got)\n%s", err, diff)
+			}
+		}
+		next := func() time.Time {
+			clock.add(time.Minute)
+			return clock.now()
+		}
+		byDefault := next()
+		mustPolicy(t, s, accountDefault, limited(0.1))
+		f(map[string]time.Time{"shop": byDefault, "other": byDefault})
+		own := next()
+		mustPolicy(t, s, "shop", limited(0.2))
+		f(map[string]time.Time{"shop": own, "other": byDefault})
+		deleted := next()
+		if err := s.DeletePolicy(t.Context(), testAccount, "shop", nil); err != nil {
+			t.Fatal(err)
+		}
+		f(map[string]time.Time{"shop": deleted, "other": byDefault})
+		byDefault = next()
+		mustPolicy(t, s, accountDefault, limited(0.3))
+		f(map[string]time.Time{"shop": byDefault, "other": byDefault})
+	})
+}

@@ -329,11 +329,12 @@ func (s *Store) Watched(ctx context.Context) ([]deploy.Watched, error) {
 			var whose, policyText string
 			var rampText sql.NullString
 			var savedOn int64
-			err := row.Scan(&w.AccountID, &w.Script, &whose, &w.PolicyRevision, &savedOn, &policyText, &rampText)
+			var ownOn sql.NullInt64 // when the script's own was last changed, or deleted
+			err := row.Scan(&w.AccountID, &w.Script, &whose, &w.PolicyRevision, &savedOn, &ownOn, &policyText, &rampText)
 			if err != nil {
 				return err
 			}
-			w.PolicySource, w.PolicySince = sourceOf(whose), time.UnixMicro(savedOn).UTC()
+			w.PolicySource, w.PolicySince = sourceOf(whose), time.UnixMicro(max(savedOn, ownOn.Int64)).UTC()
 			if w.Policy, err = deploy.ReadPolicy([]byte(policyText)); err != nil {
 				return fmt.Errorf("policy of script %s: %w", w.Script, err)
 			}
@@ -344,7 +345,9 @@ func (s *Store) Watched(ctx context.Context) ([]deploy.Watched, error) {
 			}
 			list = append(list, w)
 			return nil
-		}, `SELECT s.account_id, s.name, p.script, p.revision, v.created_on, v.policy_json, r.ramp_json`+fromFollowed+`
+		}, `SELECT s.account_id, s.name, p.script, p.revision, v.created_on,
+			(SELECT o.created_on FROM policy_revisions o WHERE o.account_id = s.account_id AND o.script = s.name ORDER BY o.revision DESC LIMIT 1),
+			v.policy_json, r.ramp_json`+fromFollowed+`
 			JOIN policy_revisions v ON v.account_id = p.account_id AND v.script = p.script AND v.revision = p.revision
 			LEFT JOIN ramps r ON r.account_id = s.account_id AND r.script = s.name
 			WHERE s.last_deployment > 0 ORDER BY s.account_id, s.name`)
