@@ -244,15 +244,17 @@ func rollback(t *testing.T, p *platform) {
 	if err := p.store.ApplyDecision(ctx, account, "shop", deploy.Judged{DeploymentID: ""}, nil, &deploy.Ramp{State: deploy.RampRunning, Steps: policy.Ramp, StepStartedAt: time.Now()}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := p.ControlRamp(ctx, account, "shop", deploy.RampPause); err != nil || r.State != deploy.RampPaused {
+	if r, err := p.ControlRamp(ctx, account, "shop", deploy.RampPause, ""); err != nil || r.State != deploy.RampPaused {
 		t.Fatalf("ramp %+v, error %v", r, err)
 	}
-	_, err = p.ControlRamp(ctx, account, "shop", deploy.RampPause)
+	_, err = p.ControlRamp(ctx, account, "shop", deploy.RampPause, "")
+	wantKind(t, err, errs.Conflict)
+	_, err = p.ControlRamp(ctx, account, "shop", deploy.RampResume, "another")
 	wantKind(t, err, errs.Conflict)
 	if r, err := p.Ramp(ctx, account, "shop"); err != nil || r.State != deploy.RampPaused || len(r.Steps) != 2 {
 		t.Fatalf("ramp %+v, error %v", r, err)
 	}
-	if r, err := p.ControlRamp(ctx, account, "shop", deploy.RampResume); err != nil || r.State != deploy.RampRunning || r.ResumedAt.IsZero() {
+	if r, err := p.ControlRamp(ctx, account, "shop", deploy.RampResume, ""); err != nil || r.State != deploy.RampRunning || r.ResumedAt.IsZero() {
 		t.Fatalf("ramp %+v, error %v", r, err)
 	}
 	requests, began := int64(5120), time.Now().Add(-time.Hour)

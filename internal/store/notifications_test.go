@@ -451,7 +451,7 @@ func TestAPersonWhoResumesARampEndsItsAlerts(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.settle(w.claim(1)[0], deploy.NotificationSent)
-		if _, err := s.ControlRamp(t.Context(), testAccount, "shop", deploy.RampResume); err != nil {
+		if _, err := s.ControlRamp(t.Context(), testAccount, "shop", deploy.RampResume, ""); err != nil {
 			t.Fatal(err)
 		}
 		if list := w.claim(1); len(list) != 1 || list[0].On != deploy.OnPause || list[0].EndedOn.IsZero() {

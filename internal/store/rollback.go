@@ -103,8 +103,10 @@ func ramp(ctx context.Context, q querier, accountID, script string) (*deploy.Ram
 }
 
 // ControlRamp changes a ramp as a person asks; see deploy.Ramp.Control for the actions
-// and the refusals. A step that is skipped to is deployed with it, all or nothing.
-func (s *Store) ControlRamp(ctx context.Context, accountID, script, action string) (deploy.Ramp, error) {
+// and the refusals. A step that is skipped to is deployed with it, all or nothing. When
+// ifDeployment is not empty and the ramp is not at the step of that deployment any more,
+// nothing happens and the error is a conflict: whoever asked meant another step.
+func (s *Store) ControlRamp(ctx context.Context, accountID, script, action, ifDeployment string) (deploy.Ramp, error) {
 	var after deploy.Ramp
 	err := s.write(ctx, action+" ramp", func(t *tx) error {
 		_, lastDeployment, err := t.lockScript(ctx, accountID, script)
@@ -117,6 +119,9 @@ func (s *Store) ControlRamp(ctx context.Context, accountID, script, action strin
 		}
 		if before == nil {
 			return noRamp(script)
+		}
+		if ifDeployment != "" && ifDeployment != before.DeploymentID {
+			return errs.New(errs.Conflict, 0, "the ramp of %q is at step %d by now, deployment %s: read it again", script, before.Step+1, before.DeploymentID).At("/deployment_id")
 		}
 		if after, err = before.Control(action, control.ActorFrom(ctx).Email, t.now); err != nil {
 			return err

@@ -87,7 +87,7 @@ func TestAHeldRampDoesNotGoOn(t *testing.T) {
 			v1, v2 := mustVersion(t, s, action), mustVersion(t, s, action)
 			current := mustDeploy(t, s, action, share(v1, 90), share(v2, 10))
 			running := mustRamp(t, s, action, current, deploy.Ramp{VersionID: v2.ID})
-			if _, err := s.ControlRamp(ctx, testAccount, action, action); err != nil {
+			if _, err := s.ControlRamp(ctx, testAccount, action, action, ""); err != nil {
 				t.Fatal(err)
 			}
 			refuse := func(state deploy.RampState, next *deploy.Deployment) {
@@ -123,7 +123,7 @@ func TestAHeldRampIsEndedByARollback(t *testing.T) {
 		v1, v2 := mustVersion(t, s, "shop"), mustVersion(t, s, "shop")
 		current := mustDeploy(t, s, "shop", share(v1, 90), share(v2, 10))
 		r := mustRamp(t, s, "shop", current, deploy.Ramp{VersionID: v2.ID})
-		if _, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampPause); err != nil {
+		if _, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampPause, ""); err != nil {
 			t.Fatal(err)
 		}
 		back := deploy.Deployment{ID: uuid.NewString(), Versions: []deploy.Split{full(v1)}}
@@ -296,7 +296,7 @@ func TestControlRamp(t *testing.T) {
 		s := bootstrapped(t, open, Options{Now: clock.now})
 		ctx := t.Context()
 		current := mustDeploy(t, s, "shop", full(mustVersion(t, s, "shop")))
-		_, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampPause)
+		_, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampPause, "")
 		wantKind(t, err, errs.NotFound)
 		mustRamp(t, s, "shop", current, deploy.Ramp{})
 		clock.add(time.Minute)
@@ -304,12 +304,12 @@ func TestControlRamp(t *testing.T) {
 			action string
 			state  deploy.RampState
 		}{{deploy.RampPause, deploy.RampPaused}, {deploy.RampResume, deploy.RampRunning}, {deploy.RampAbort, deploy.RampAborted}} {
-			r, err := s.ControlRamp(ctx, testAccount, "shop", step.action)
+			r, err := s.ControlRamp(ctx, testAccount, "shop", step.action, "")
 			if err != nil || r.State != step.state {
 				t.Fatalf("%s: %+v, error %v", step.action, r, err)
 			}
 		}
-		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampResume)
+		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampResume, "")
 		wantKind(t, err, errs.Conflict, "resume", "aborted")
 		if r, err := s.Ramp(ctx, testAccount, "shop"); err != nil || r.State != deploy.RampAborted || !r.StepStartedAt.Equal(clock.now()) || !r.ResumedAt.Equal(clock.now()) {
 			t.Fatalf("ramp %+v, error %v", r, err)
@@ -335,7 +335,7 @@ func TestSkippedStepsAreDeployed(t *testing.T) {
 		f := func(step int, state deploy.RampState, splits ...deploy.Split) deploy.Ramp {
 			t.Helper()
 			clock.add(time.Minute)
-			r, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip)
+			r, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -362,12 +362,12 @@ func TestSkippedStepsAreDeployed(t *testing.T) {
 		if after, err := s.revision(ctx); err != nil || after != before+1 {
 			t.Fatalf("revision %d after %d, error %v", after, before, err)
 		}
-		if _, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampHold); err != nil {
+		if _, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampHold, ""); err != nil {
 			t.Fatal(err)
 		}
 		running.Reason = ""
 		f(2, deploy.RampDone, full(v2))
-		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip)
+		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip, "")
 		wantKind(t, err, errs.Conflict, "done")
 
 		// Somebody deployed, and the controller has not ended the ramp yet.
@@ -375,7 +375,7 @@ func TestSkippedStepsAreDeployed(t *testing.T) {
 		current := mustDeploy(t, s, "shop", share(v1, 50), share(v2, 50))
 		mustRamp(t, s, "shop", current, r)
 		taken := mustDeploy(t, s, "shop", full(v1))
-		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip)
+		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip, "")
 		wantKind(t, err, errs.Conflict, taken.ID)
 		if list, err := s.Deployments(ctx, testAccount, "shop"); err != nil || list[0].ID != taken.ID {
 			t.Fatalf("deployments %+v, error %v", list[0], err)
@@ -446,7 +446,7 @@ func TestAResumedRampIsJudgedAgain(t *testing.T) {
 			for _, action := range []string{deploy.RampPause, deploy.RampResume} {
 				clock.add(time.Second)
 				var err error
-				if resumed, err = s.ControlRamp(ctx, testAccount, "shop", action); err != nil {
+				if resumed, err = s.ControlRamp(ctx, testAccount, "shop", action, ""); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -472,6 +472,28 @@ func TestAResumedRampIsJudgedAgain(t *testing.T) {
 		back := deploy.Deployment{ID: uuid.NewString(), Versions: []deploy.Split{full(v1)}}
 		if err := s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: current.ID}, &back, &seen, nil); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// Two requests to skip a step, or one and a promotion just before it, skipped two.
+func TestAStepIsSkippedOnceByTheSameWord(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := t.Context()
+		v1, v2 := mustVersion(t, s, "shop"), mustVersion(t, s, "shop")
+		seen := mustDeploy(t, s, "shop", share(v1, 95), share(v2, 5))
+		mustRamp(t, s, "shop", seen, deploy.Ramp{VersionID: v2.ID, BaselineVersionID: v1.ID, Steps: []deploy.RampStep{{Percentage: 5000}, {Percentage: 25_000}, {Percentage: deploy.Full}}})
+		skipped, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip, seen.ID)
+		if err != nil || skipped.Step != 1 {
+			t.Fatalf("%+v, error %v", skipped, err)
+		}
+		for _, action := range []string{deploy.RampSkip, deploy.RampPause} {
+			_, err = s.ControlRamp(ctx, testAccount, "shop", action, seen.ID)
+			wantKind(t, err, errs.Conflict, "step 2", skipped.DeploymentID)
+		}
+		if r, err := s.Ramp(ctx, testAccount, "shop"); err != nil || !cmp.Equal(skipped, r) {
+			t.Errorf("ramp %+v, error %v", r, err)
 		}
 	})
 }

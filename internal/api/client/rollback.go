@@ -84,9 +84,14 @@ func (c *Client) Ramp(ctx context.Context, accountID, script string) (deploy.Ram
 	return get[deploy.Ramp](ctx, c, policyPath(accountID, script, "ramp"))
 }
 
-// ControlRamp pauses, resumes or aborts a ramp, or skips a step of it: deploy.Ramp.Control.
-func (c *Client) ControlRamp(ctx context.Context, accountID, script, action string) (deploy.Ramp, error) {
-	return send[deploy.Ramp](ctx, c, http.MethodPost, policyPath(accountID, script, "ramp"), map[string]string{"action": action})
+// ControlRamp pauses, resumes or aborts a ramp, or skips a step of it: deploy.Ramp.Control. It is
+// a conflict when ifDeployment is not empty and the ramp is not at that deployment's step.
+func (c *Client) ControlRamp(ctx context.Context, accountID, script, action, ifDeployment string) (deploy.Ramp, error) {
+	body := struct {
+		Action       string `json:"action"`
+		DeploymentID string `json:"deployment_id,omitempty"`
+	}{action, ifDeployment}
+	return send[deploy.Ramp](ctx, c, http.MethodPost, policyPath(accountID, script, "ramp"), body)
 }
 
 // Notification is a message about a decision, and what became of it.
