@@ -112,6 +112,7 @@ func policySet(c *connection, ofScript bool) *cobra.Command {
 			return usage(cmd, errors.New("say what to set, with flags or with --file, but not with both"))
 		}
 		var p deploy.RollbackPolicy
+		var ifRevision *int64 // a file replaces whatever there is
 		var err error
 		if byFlags { // what cannot be read is refused before anything is asked of the API
 			p = deploy.DefaultPolicy()
@@ -126,9 +127,11 @@ func policySet(c *connection, ofScript bool) *cobra.Command {
 			return err
 		}
 		if byFlags {
-			if p, err = s.policyOrDefault(cmd.Context(), script); err != nil {
+			var revision int64
+			if p, revision, err = s.policyOrDefault(cmd.Context(), script); err != nil {
 				return s.explain(attempted, err)
 			}
+			ifRevision = &revision
 			if err = change(&p); err == nil {
 				err = p.Validate()
 			}
@@ -136,7 +139,7 @@ func policySet(c *connection, ofScript bool) *cobra.Command {
 				return usage(cmd, err)
 			}
 		}
-		saved, err := s.api.SavePolicy(cmd.Context(), s.account, script, p)
+		saved, err := s.api.SavePolicy(cmd.Context(), s.account, script, p, ifRevision)
 		if err != nil {
 			return s.explain(attempted, err)
 		}
@@ -144,18 +147,18 @@ func policySet(c *connection, ofScript bool) *cobra.Command {
 	})
 }
 
-// policyOrDefault is what flags change. A script that does not exist is refused
-// when the policy is saved.
-func (s *session) policyOrDefault(ctx context.Context, script string) (deploy.RollbackPolicy, error) {
+// policyOrDefault is what flags change, and the revision that saving it replaces: 0 for
+// none. A script that does not exist is refused when the policy is saved.
+func (s *session) policyOrDefault(ctx context.Context, script string) (deploy.RollbackPolicy, int64, error) {
 	p, err := s.api.Policy(ctx, s.account, script)
 	if errs.KindOf(err) == errs.NotFound {
 		p.RollbackPolicy, err = deploy.DefaultPolicy(), nil
 		p.Enabled = true
 	}
 	if p.Source == deploy.PolicyOfAccount && script != accountDefault {
-		p.Enabled = true
+		p.Enabled, p.Revision = true, 0
 	}
-	return p.RollbackPolicy, err
+	return p.RollbackPolicy, p.Revision, err
 }
 
 // readPolicy is as strict as the API: an unknown member may be a limit that would

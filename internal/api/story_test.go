@@ -236,9 +236,11 @@ func rollback(t *testing.T, p *platform) {
 		t.Fatalf("policy %+v, error %v", policy, err)
 	}
 	policy.Ramp = []deploy.RampStep{{Percentage: 5000, BakeSeconds: 300}, {Percentage: deploy.Full}}
-	if policy, err = p.SavePolicy(ctx, account, "shop", policy.RollbackPolicy); err != nil || policy.Revision != 2 || len(policy.Ramp) != 2 {
+	if policy, err = p.SavePolicy(ctx, account, "shop", policy.RollbackPolicy, new(int64(1))); err != nil || policy.Revision != 2 || len(policy.Ramp) != 2 {
 		t.Fatalf("policy %+v, error %v", policy, err)
 	}
+	_, err = p.SavePolicy(ctx, account, "shop", policy.RollbackPolicy, new(int64(1)))
+	wantKind(t, err, errs.Precondition)
 	_, err = p.Ramp(ctx, account, "shop")
 	wantKind(t, err, errs.NotFound)
 	if err := p.store.ApplyDecision(ctx, account, "shop", deploy.Judged{DeploymentID: ""}, nil, &deploy.Ramp{State: deploy.RampRunning, Steps: policy.Ramp, StepStartedAt: time.Now()}, nil); err != nil {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -42,9 +43,21 @@ func (c *Client) Policy(ctx context.Context, accountID, script string) (Policy, 
 	return get[Policy](ctx, c, policyPath(accountID, script))
 }
 
-// SavePolicy replaces the rollback policy of a script. What is masked in p is kept.
-func (c *Client) SavePolicy(ctx context.Context, accountID, script string, p deploy.RollbackPolicy) (Policy, error) {
-	return send[Policy](ctx, c, http.MethodPut, policyPath(accountID, script), p)
+// SavePolicy replaces the rollback policy of a script. What is masked in p is kept. Unless
+// ifRevision is nil, it is a precondition error when another revision would be replaced: 0
+// is a script without a policy of its own.
+func (c *Client) SavePolicy(ctx context.Context, accountID, script string, p deploy.RollbackPolicy, ifRevision *int64) (Policy, error) {
+	var saved Policy
+	path := policyPath(accountID, script)
+	req, err := c.request(ctx, http.MethodPut, path, p)
+	if err != nil {
+		return saved, fmt.Errorf("PUT %s: %w", path, err)
+	}
+	if ifRevision != nil {
+		req.Header.Set("If-Match", fmt.Sprintf(`"%d"`, *ifRevision))
+	}
+	_, err = c.do(req, path, &saved)
+	return saved, err
 }
 
 // DeletePolicy removes the rollback policy of a script.
