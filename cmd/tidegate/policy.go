@@ -99,7 +99,6 @@ func policySet(c *connection, ofScript bool) *cobra.Command {
 				return fmt.Errorf("--%s %q: %w", f.name, strings.Join(texts[i], " "), plain(err))
 			}
 		}
-		p.Complete()
 		return nil
 	}
 	return onPolicy(command, ofScript, func(cmd *cobra.Command, script string) error {
@@ -133,7 +132,7 @@ func policySet(c *connection, ofScript bool) *cobra.Command {
 			}
 			ifRevision = &revision
 			if err = change(&p); err == nil {
-				err = p.Validate()
+				err = completed(&p, flags.Changed)
 			}
 			if err != nil {
 				return usage(cmd, err)
@@ -145,6 +144,20 @@ func policySet(c *connection, ofScript bool) *cobra.Command {
 		}
 		return s.show(func(out io.Writer) { writePolicy(out, saved) })
 	})
+}
+
+// completed completes and validates a policy that flags have changed. Without a limit it
+// would be given one: whoever has just taken the last one away must not get another unasked.
+func completed(p *deploy.RollbackPolicy, changed func(flag string) bool) error {
+	if len(p.Limits()) == 0 && p.Enabled {
+		for _, f := range limitFlags() {
+			if changed(f.name) {
+				return fmt.Errorf("--%s %s takes the last limit away: set another one, or --enabled=false to stop watching", f.name, none)
+			}
+		}
+	}
+	p.Complete()
+	return p.Validate()
 }
 
 // policyOrDefault is what flags change, and the revision that saving it replaces: 0 for

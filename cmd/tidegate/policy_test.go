@@ -303,3 +303,30 @@ func TestPolicySetReplacesWhatItRead(t *testing.T) {
 	f("", `"0"`, "default", "set", "--min-requests", "5")
 	f(whole("script", 7), "", "set", "shop", "--file", file)
 }
+
+// A policy whose last limit was taken away got another one, unasked: max-failure-ratio 1,
+// the strictest of its kind.
+func TestTheLastLimitStays(t *testing.T) {
+	f := func(status int, stored string, flags ...string) {
+		t.Helper()
+		saved := false
+		api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			saved = saved || r.Method == http.MethodPut
+			_, _ = io.WriteString(w, `{"success": true, "result": `+stored+`}`)
+		})
+		if got := run(t, api, append([]string{"policy", "set", "shop"}, flags...)...); got != status || saved != (status == 0) {
+			t.Errorf("%q on %s ended with %d, want %d; saved: %t", flags, stored, got, status, saved)
+		}
+	}
+	stored := func(limits string) string {
+		return `{"enabled": true, "min_requests": 20, "look_back_seconds": 300, "confidence": 0.999, "count": "any", "evidence": "requests", "action": "rollback", ` +
+			limits + `"source": "script", "revision": 1}`
+	}
+	ratio := stored(`"max_failure_ratio": 3, `)
+	f(2, ratio, "--max-failure-ratio", "none")
+	f(2, stored(""), "--max-failure-rate", "none") // there was none
+	f(0, ratio, "--max-failure-ratio", "none", "--enabled=false")
+	f(0, ratio, "--max-failure-ratio", "none", "--max-failure-rate", "2%")
+	f(0, stored(`"max_failure_rate": 0.1, "max_failure_ratio": 3, `), "--max-failure-ratio", "none")
+	f(0, ratio, "--min-requests", "5")
+}
