@@ -164,6 +164,7 @@ func (c *Controller) Step(ctx context.Context) error {
 	}
 	watched, err := c.watched(ctx)
 	if err != nil {
+		c.release(ctx) // another control plane, of a newer release say, may be able to
 		return err
 	}
 	c.reportUnwatched(ctx, watched)
@@ -343,7 +344,7 @@ func (c *Controller) lease(ctx context.Context) (bool, error) {
 	return held, nil
 }
 
-// release lets the next controller start at once. ctx has ended already.
+// release lets the next controller start at once, also after ctx has ended.
 func (c *Controller) release(ctx context.Context) {
 	if c.leasedAt.IsZero() {
 		return

@@ -416,3 +416,25 @@ func TestAPolicyWithoutLimitsWatchesNothing(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// A controller that cannot read what is watched, because another release has changed the
+// tables, kept the lease: nobody judged anything.
+func TestAControllerThatCannotReadLetsAnotherAct(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.fails(v2, 0.1)
+	w.deploy(split{v2: 100})
+	blind := w.fakes("a")
+	blind.watched = func(context.Context) ([]deploy.Watched, error) { return nil, errors.New("no such column") }
+	a, b := w.controller("a", blind), w.controller("b", w.fakes("b"))
+	for i := range 60 {
+		if err := a.Step(t.Context()); err == nil && i == 0 { // later on b has the lease
+			t.Fatal("it could read")
+		}
+		w.steps(b, clk, time.Second)
+	}
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v2 100% by a person", "v1 100% by rollback"},
+		Decisions:   []string{"fail rollback"},
+	})
+}

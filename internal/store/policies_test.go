@@ -364,3 +364,40 @@ func TestAPolicyIsFollowedSinceTheScriptsOwnWasDeleted(t *testing.T) {
 		f(map[string]time.Time{"shop": byDefault, "other": byDefault})
 	})
 }
+
+// A control plane of an older release, which still ran beside, deleted a script and not its
+// policies, which it does not know of: the next script of that name had them.
+func TestANewScriptHasNoPolicies(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := t.Context()
+		for i, create := range []func(){
+			func() { mustVersion(t, s, "shop") },
+			func() {
+				if err := s.CreateScript(ctx, testAccount, "shop", deploy.ScriptUpdate{}); err != nil {
+					t.Fatal(err)
+				}
+			},
+		} {
+			mustVersion(t, s, "other")
+			mustPolicy(t, s, "other", limited(0.1))
+			for _, statement := range []string{`DELETE FROM scripts WHERE name = 'shop'`,
+				`INSERT INTO policies SELECT account_id, 'shop', enabled, revision FROM policies WHERE script = 'other'`,
+				`INSERT INTO policy_revisions SELECT account_id, 'shop', revision, policy_json, created_by, created_on FROM policy_revisions WHERE script = 'other'`} {
+				if _, err := s.writer.ExecContext(ctx, statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+			create()
+			_, err := s.Policy(ctx, testAccount, "shop")
+			wantKind(t, err, errs.NotFound)
+			if list, err := s.PolicyRevisions(ctx, testAccount, "shop"); err != nil || len(list) != 0 {
+				t.Errorf("case %d: revisions %+v, error %v", i, list, err)
+			}
+			mustVersion(t, s, "other") // an existing script keeps its own
+			if p, err := s.Policy(ctx, testAccount, "other"); err != nil || p.Source != deploy.PolicyOfScript {
+				t.Errorf("case %d: %+v, error %v", i, p, err)
+			}
+		}
+	})
+}
