@@ -92,7 +92,7 @@ func policySet(c *connection, ofScript bool) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		saved, err := s.api.SavePolicy(cmd.Context(), s.account, script, *p)
+		saved, err := s.api.SavePolicy(cmd.Context(), s.account, script, *p, in.revision)
 		if err != nil {
 			return s.explain(attempted, err)
 		}
@@ -105,6 +105,9 @@ type policyInput struct {
 	flags *pflag.FlagSet
 	texts [][]string // of policyFlags
 	file  string
+	// revision is the one that flags change, and nil with a file, which replaces whatever
+	// there is.
+	revision *int64
 }
 
 func newPolicyInput(command *cobra.Command) *policyInput {
@@ -131,7 +134,6 @@ func (in *policyInput) change(p *deploy.RollbackPolicy) error {
 			return fmt.Errorf("--%s %q: %w", f.name, strings.Join(in.texts[i], " "), plain(err))
 		}
 	}
-	p.Complete()
 	return nil
 }
 
@@ -161,11 +163,13 @@ func (in *policyInput) read(cmd *cobra.Command, c *connection, script, attempted
 		}
 		return s, &p, nil
 	}
-	if p, err = s.policyOrDefault(cmd.Context(), script); err != nil {
+	var revision int64
+	if p, revision, err = s.policyOrDefault(cmd.Context(), script); err != nil {
 		return nil, nil, s.explain(attempted, err)
 	}
+	in.revision = &revision
 	if err = in.change(&p); err == nil {
-		err = p.Validate()
+		err = completed(&p, in.flags.Changed)
 	}
 	if err != nil {
 		return nil, nil, usage(cmd, err)
@@ -173,18 +177,32 @@ func (in *policyInput) read(cmd *cobra.Command, c *connection, script, attempted
 	return s, &p, nil
 }
 
-// policyOrDefault is what flags change. A script that does not exist is refused
-// when the policy is saved.
-func (s *session) policyOrDefault(ctx context.Context, script string) (deploy.RollbackPolicy, error) {
+// completed completes and validates a policy that flags have changed. Without a limit it
+// would be given one: whoever has just taken the last one away must not get another unasked.
+func completed(p *deploy.RollbackPolicy, changed func(flag string) bool) error {
+	if len(p.Limits()) == 0 && p.Enabled {
+		for _, f := range limitFlags() {
+			if changed(f.name) {
+				return fmt.Errorf("--%s %s takes the last limit away: set another one, or --enabled=false to stop watching", f.name, none)
+			}
+		}
+	}
+	p.Complete()
+	return p.Validate()
+}
+
+// policyOrDefault is what flags change, and the revision that saving it replaces: 0 for
+// none. A script that does not exist is refused when the policy is saved.
+func (s *session) policyOrDefault(ctx context.Context, script string) (deploy.RollbackPolicy, int64, error) {
 	p, err := s.api.Policy(ctx, s.account, script)
 	if errs.KindOf(err) == errs.NotFound {
 		p.RollbackPolicy, err = deploy.DefaultPolicy(), nil
 		p.Enabled = true
 	}
 	if p.Source == deploy.PolicyOfAccount && script != accountDefault {
-		p.Enabled = true
+		p.Enabled, p.Revision = true, 0
 	}
-	return p.RollbackPolicy, err
+	return p.RollbackPolicy, p.Revision, err
 }
 
 // readPolicy is as strict as the API: an unknown member may be a limit that would

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -254,4 +258,75 @@ func TestPolicyHistoryTellsWhatChanged(t *testing.T) {
 	f(&p, &p, "nothing")
 	f(&p, &q, "max-failure-rate 2% -> none, max-failure-ratio none -> 3, ramp none -> 5%")
 	f(nil, &p, "set: enabled false, max-failure-rate 2%, min-requests 20, look-back 5m0s, confidence 0.999, grace 0s, count any, evidence requests, action rollback")
+}
+
+// Flags were applied to what had been read, and saved over what somebody else had set
+// meanwhile.
+func TestPolicySetReplacesWhatItRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policy.json")
+	if err := os.WriteFile(file, []byte(`{"enabled": true}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := func(stored, wantMatch string, args ...string) {
+		t.Helper()
+		saved := false
+		api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method == http.MethodPut:
+				saved = true
+				if got := r.Header.Get("If-Match"); got != wantMatch {
+					t.Errorf("%q, stored %s: If-Match is %q, want %q", args, stored, got, wantMatch)
+				}
+				_, _ = io.WriteString(w, `{"success": true, "result": {"enabled": true}}`)
+			case stored == "":
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = io.WriteString(w, `{"success": false, "errors": [{"code": 10007, "message": "there is none"}]}`)
+			default:
+				_, _ = io.WriteString(w, `{"success": true, "result": `+stored+`}`)
+			}
+		})
+		if status := run(t, api, append([]string{"policy"}, args...)...); status != 0 || !saved {
+			t.Errorf("%q, stored %s: ended with %d, saved %t", args, stored, status, saved)
+		}
+	}
+	whole := func(source string, revision int) string {
+		text, err := json.Marshal(deploy.DefaultPolicy())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf(`%s, "source": %q, "revision": %d}`, strings.TrimSuffix(string(text), "}"), source, revision)
+	}
+	f(whole("script", 7), `"7"`, "set", "shop", "--min-requests", "5")
+	f(whole("account", 7), `"0"`, "set", "shop", "--min-requests", "5")
+	f(whole("account", 7), `"7"`, "default", "set", "--min-requests", "5")
+	f("", `"0"`, "set", "shop", "--min-requests", "5")
+	f("", `"0"`, "default", "set", "--min-requests", "5")
+	f(whole("script", 7), "", "set", "shop", "--file", file)
+}
+
+// A policy whose last limit was taken away got another one, unasked: max-failure-ratio 1,
+// the strictest of its kind.
+func TestTheLastLimitStays(t *testing.T) {
+	f := func(status int, stored string, flags ...string) {
+		t.Helper()
+		saved := false
+		api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			saved = saved || r.Method == http.MethodPut
+			_, _ = io.WriteString(w, `{"success": true, "result": `+stored+`}`)
+		})
+		if got := run(t, api, append([]string{"policy", "set", "shop"}, flags...)...); got != status || saved != (status == 0) {
+			t.Errorf("%q on %s ended with %d, want %d; saved: %t", flags, stored, got, status, saved)
+		}
+	}
+	stored := func(limits string) string {
+		return `{"enabled": true, "min_requests": 20, "look_back_seconds": 300, "confidence": 0.999, "count": "any", "evidence": "requests", "action": "rollback", ` +
+			limits + `"source": "script", "revision": 1}`
+	}
+	ratio := stored(`"max_failure_ratio": 3, `)
+	f(2, ratio, "--max-failure-ratio", "none")
+	f(2, stored(""), "--max-failure-rate", "none") // there was none
+	f(0, ratio, "--max-failure-ratio", "none", "--enabled=false")
+	f(0, ratio, "--max-failure-ratio", "none", "--max-failure-rate", "2%")
+	f(0, stored(`"max_failure_rate": 0.1, "max_failure_ratio": 3, `), "--max-failure-ratio", "none")
+	f(0, ratio, "--min-requests", "5")
 }

@@ -37,20 +37,23 @@ func rampShow(c *connection) *cobra.Command {
 }
 
 func rampControl(c *connection, action, short string) *cobra.Command {
-	return &cobra.Command{
+	var deployment string
+	command := &cobra.Command{
 		Use: action + " SCRIPT", Short: short, Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := c.open(cmd)
 			if err != nil {
 				return err
 			}
-			r, err := s.api.ControlRamp(cmd.Context(), s.account, args[0], action)
+			r, err := s.api.ControlRamp(cmd.Context(), s.account, args[0], action, deployment)
 			if err != nil {
 				return s.explain(action+" the ramp of "+args[0], err)
 			}
 			return s.show(func(out io.Writer) { writeRamp(out, r) })
 		},
 	}
+	command.Flags().StringVar(&deployment, "deployment", "", "only while the ramp is at this deployment's step, which `show` names")
+	return command
 }
 
 func writeRamp(out io.Writer, r deploy.Ramp) {
@@ -58,7 +61,7 @@ func writeRamp(out io.Writer, r deploy.Ramp) {
 	if r.Step < len(r.Steps) {
 		rows = append(rows, []string{"Step", fmt.Sprintf("%d of %d, %s", r.Step+1, len(r.Steps), r.Steps[r.Step].Percentage)})
 	}
-	rows = append(rows, []string{"Since", moment(r.StepStartedAt)}, []string{"Steps", formatRamp(r.Steps)})
+	rows = append(rows, []string{"Since", moment(r.StepStartedAt)}, []string{"Deployment", r.DeploymentID}, []string{"Steps", formatRamp(r.Steps)})
 	if change := r.LastChange; change != nil {
 		text := change.Action + ", " + moment(change.At)
 		if change.By != "" {

@@ -153,8 +153,9 @@ type Policies interface {
 	Decisions(ctx context.Context, accountID, script string, limit, offset int) (list []deploy.RollbackDecision, total int, err error)
 	Decision(ctx context.Context, accountID, script, id string) (deploy.RollbackDecision, error)
 	Ramp(ctx context.Context, accountID, script string) (deploy.Ramp, error)
-	// ControlRamp applies deploy.Ramp.Control and has its errors.
-	ControlRamp(ctx context.Context, accountID, script, action string) (deploy.Ramp, error)
+	// ControlRamp applies deploy.Ramp.Control and has its errors. It is a conflict when
+	// ifDeployment is not empty and the ramp is not at the step of that deployment any more.
+	ControlRamp(ctx context.Context, accountID, script, action, ifDeployment string) (deploy.Ramp, error)
 }
 
 // Trials of versions, as the tests of policies see them. Errors of kind unavailable also

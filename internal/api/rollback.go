@@ -230,11 +230,12 @@ func (s *Server) getRamp(r *request) (any, error) {
 
 func (s *Server) controlRamp(r *request) (any, error) {
 	var body struct {
-		Action string `json:"action"`
+		Action       string `json:"action"`
+		DeploymentID string `json:"deployment_id"` // of the ramp as the caller saw it; empty for any
 	}
 	if err := r.decode(&body); err != nil {
 		return nil, err
 	}
-	ramp, err := s.deps.Policies.ControlRamp(r.ctx, r.account, r.script(), body.Action)
+	ramp, err := s.deps.Policies.ControlRamp(r.ctx, r.account, r.script(), body.Action, body.DeploymentID)
 	return viewRamp(ramp), err
 }

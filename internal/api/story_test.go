@@ -236,23 +236,27 @@ func rollback(t *testing.T, p *platform) {
 		t.Fatalf("policy %+v, error %v", policy, err)
 	}
 	policy.Ramp = []deploy.RampStep{{Percentage: 5000, BakeSeconds: 300}, {Percentage: deploy.Full}}
-	if policy, err = p.SavePolicy(ctx, account, "shop", policy.RollbackPolicy); err != nil || policy.Revision != 2 || len(policy.Ramp) != 2 {
+	if policy, err = p.SavePolicy(ctx, account, "shop", policy.RollbackPolicy, new(int64(1))); err != nil || policy.Revision != 2 || len(policy.Ramp) != 2 {
 		t.Fatalf("policy %+v, error %v", policy, err)
 	}
+	_, err = p.SavePolicy(ctx, account, "shop", policy.RollbackPolicy, new(int64(1)))
+	wantKind(t, err, errs.Precondition)
 	_, err = p.Ramp(ctx, account, "shop")
 	wantKind(t, err, errs.NotFound)
-	if err := p.store.ApplyDecision(ctx, account, "shop", "", nil, &deploy.Ramp{State: deploy.RampRunning, Steps: policy.Ramp, StepStartedAt: time.Now()}, nil); err != nil {
+	if err := p.store.ApplyDecision(ctx, account, "shop", deploy.Judged{DeploymentID: ""}, nil, &deploy.Ramp{State: deploy.RampRunning, Steps: policy.Ramp, StepStartedAt: time.Now()}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := p.ControlRamp(ctx, account, "shop", deploy.RampPause); err != nil || r.State != deploy.RampPaused {
+	if r, err := p.ControlRamp(ctx, account, "shop", deploy.RampPause, ""); err != nil || r.State != deploy.RampPaused {
 		t.Fatalf("ramp %+v, error %v", r, err)
 	}
-	_, err = p.ControlRamp(ctx, account, "shop", deploy.RampPause)
+	_, err = p.ControlRamp(ctx, account, "shop", deploy.RampPause, "")
+	wantKind(t, err, errs.Conflict)
+	_, err = p.ControlRamp(ctx, account, "shop", deploy.RampResume, "another")
 	wantKind(t, err, errs.Conflict)
 	if r, err := p.Ramp(ctx, account, "shop"); err != nil || r.State != deploy.RampPaused || len(r.Steps) != 2 {
 		t.Fatalf("ramp %+v, error %v", r, err)
 	}
-	if r, err := p.ControlRamp(ctx, account, "shop", deploy.RampResume); err != nil || r.State != deploy.RampRunning || r.ResumedAt.IsZero() {
+	if r, err := p.ControlRamp(ctx, account, "shop", deploy.RampResume, ""); err != nil || r.State != deploy.RampRunning || r.ResumedAt.IsZero() {
 		t.Fatalf("ramp %+v, error %v", r, err)
 	}
 	requests, began := int64(5120), time.Now().Add(-time.Hour)
@@ -261,7 +265,7 @@ func rollback(t *testing.T, p *platform) {
 		Numbers: deploy.Numbers{Requests: &requests}, Sentence: "rolled back v2",
 		BaselineVersionID: "c", Evidence: []deploy.Evidence{{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: 7, Threshold: 6.9, Series: []deploy.EvidencePoint{{At: began}}}},
 	}
-	if err := p.store.ApplyDecision(ctx, account, "shop", "", nil, nil, &decision); err != nil {
+	if err := p.store.ApplyDecision(ctx, account, "shop", deploy.Judged{DeploymentID: ""}, nil, nil, &decision); err != nil {
 		t.Fatal(err)
 	}
 	if list, err := p.Notifications(ctx, account, "shop"); err != nil || len(list) != 0 {

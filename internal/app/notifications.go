@@ -104,9 +104,9 @@ type tellingStore struct {
 }
 
 // ApplyDecision is the store's.
-func (s tellingStore) ApplyDecision(ctx context.Context, accountID, script, ifCurrent string,
+func (s tellingStore) ApplyDecision(ctx context.Context, accountID, script string, judged deploy.Judged,
 	d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error {
-	err := s.Store.ApplyDecision(ctx, accountID, script, ifCurrent, d, ramp, decision)
+	err := s.Store.ApplyDecision(ctx, accountID, script, judged, d, ramp, decision)
 	if err == nil {
 		s.wake()
 	}

@@ -39,17 +39,17 @@ func DefaultPolicy() RollbackPolicy {
 }
 
 // ReadPolicy reads a policy that was stored, by this program or an older one: what it
-// does not name has its default. It does not validate.
+// does not name has its default, except that one without limits has none: it was saved to
+// watch nothing, before policies were completed. It does not validate.
 func ReadPolicy(text []byte) (RollbackPolicy, error) {
 	p := DefaultPolicy()
 	if err := json.Unmarshal(text, &p); err != nil {
 		return RollbackPolicy{}, fmt.Errorf("read a rollback policy: %w", err)
 	}
-	p.Complete()
 	return p, nil
 }
 
-// Complete adds what follows from other members: a policy that names no limit has
+// Complete, before a policy is saved, adds what follows from other members: a policy that names no limit has
 // MaxFailureRatio 1, and blocks have a length.
 func (p *RollbackPolicy) Complete() {
 	if len(p.Limits()) == 0 {

@@ -63,7 +63,8 @@ func TestAPolicyReadsBackAsItWasWritten(t *testing.T) {
 }
 
 // Policies that were stored before there was more than two limits have neither a
-// confidence nor a count, and some no limit.
+// confidence nor a count. Some have no limit, and watch nothing: reading gave them one, and
+// an upgrade rolled back what nobody had asked to be watched.
 func TestOlderPoliciesReadWell(t *testing.T) {
 	f := func(text string, change func(*RollbackPolicy)) {
 		t.Helper()
@@ -82,7 +83,7 @@ func TestOlderPoliciesReadWell(t *testing.T) {
 		func(p *RollbackPolicy) { p.MaxFailureRate = new(0.02) })
 	f(`{"enabled":true,"min_requests":100,"look_back_seconds":300,"action":"rollback","ramp":[{"percentage":5,"bake_seconds":300}]}`,
 		func(p *RollbackPolicy) {
-			p.MaxFailureRatio, p.Ramp = new(1.0), []RampStep{{Percentage: 5000, BakeSeconds: 300}}
+			p.Ramp = []RampStep{{Percentage: 5000, BakeSeconds: 300}}
 		})
 	if _, err := ReadPolicy([]byte(`{"enabled":1}`)); err == nil {
 		t.Error("nonsense was read")

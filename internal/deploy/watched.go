@@ -16,11 +16,27 @@ type Watched struct {
 	Policy         RollbackPolicy
 	PolicyRevision int64
 	PolicySource   PolicySource
-	// PolicySince is when that revision was saved; zero if that is not known.
+	// PolicySince is when the script began to follow that revision: when it was saved or,
+	// if that was later, when the script's own was deleted. Zero if that is not known.
 	PolicySince time.Time
 	// Deployments, newest first: the first one serves. At most WatchedDeployments.
 	Deployments []Deployment
 	Ramp        *Ramp // nil when none was ever started
 	// LastDecision is the newest decision about the current deployment, nil if none.
 	LastDecision *RollbackDecision
+}
+
+// Judged is what a decision about a script rests on: it is worth nothing once any of it
+// has changed.
+type Judged struct {
+	DeploymentID string // the one that served
+	// PolicySource and PolicyRevision name the policy that was followed; with an empty
+	// source the decision follows none.
+	PolicySource   PolicySource
+	PolicyRevision int64
+}
+
+// Judged is what a decision rests on that is made of w, which has a deployment.
+func (w *Watched) Judged() Judged {
+	return Judged{w.Deployments[0].ID, w.PolicySource, w.PolicyRevision}
 }

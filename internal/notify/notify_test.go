@@ -177,7 +177,7 @@ func (w *world) decide(t *testing.T) deploy.RollbackDecision {
 	t.Helper()
 	d := decisionFor(w.version)
 	d.FromDeployment, d.At = w.current, w.clock.now()
-	if err := w.ApplyDecision(t.Context(), account, "shop", w.current, nil, nil, &d); err != nil {
+	if err := w.ApplyDecision(t.Context(), account, "shop", deploy.Judged{DeploymentID: w.current}, nil, nil, &d); err != nil {
 		t.Fatal(err)
 	}
 	return d

@@ -56,17 +56,17 @@ type Deployments interface {
 	Watched(ctx context.Context) ([]deploy.Watched, error)
 	// ApplyDecision stores a new current deployment, the progress of the ramp and a
 	// decision in one transaction; nil ones are left as they are. It returns
-	// errs.Conflict and stores nothing when the script's current deployment is not
-	// ifCurrent any more, or a person has paused or aborted the ramp that it would
-	// change, unless by a rollback; errs.NotFound when the script is gone;
+	// errs.Conflict and stores nothing when what was judged has changed: another deployment
+	// serves, another policy is followed or none, or a person has changed the ramp, where a
+	// rollback ends a held one all the same; errs.NotFound when the script is gone;
 	// errs.Invalid when the deployment is refused. It may name any version that exists,
 	// however old.
-	ApplyDecision(ctx context.Context, accountID, script, ifCurrent string,
+	ApplyDecision(ctx context.Context, accountID, script string, judged deploy.Judged,
 		d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error
 }
 
 // Leases lets one controller of several act. A lease saves work; what keeps two
-// from acting on one failure is ifCurrent.
+// from acting on one failure is what they judged.
 type Leases interface {
 	// AcquireLease takes the lease, or renews it for the same holder, until ttl from
 	// now, and reports whether holder has it.
@@ -164,6 +164,7 @@ func (c *Controller) Step(ctx context.Context) error {
 	}
 	watched, err := c.watched(ctx)
 	if err != nil {
+		c.release(ctx) // another control plane, of a newer release say, may be able to
 		return err
 	}
 	c.reportUnwatched(ctx, watched)
@@ -236,7 +237,7 @@ func (c *Controller) stepScript(ctx context.Context, s *script, w *deploy.Watche
 	return failure
 }
 
-// apply stores a change, with the deployment that was judged as its condition.
+// apply stores a change, with what was judged as its condition.
 // Losing to somebody else is no error: the next step judges what they left.
 func (c *Controller) apply(ctx context.Context, s *script, w *deploy.Watched, ch change) (err error) {
 	judged := w.Deployments[0].ID
@@ -245,7 +246,7 @@ func (c *Controller) apply(ctx context.Context, s *script, w *deploy.Watched, ch
 	defer func() { telemetry.End(span, err) }()
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	err = c.Deployments.ApplyDecision(call, w.AccountID, w.Script, judged, ch.deployment, ch.ramp, ch.decision)
+	err = c.Deployments.ApplyDecision(call, w.AccountID, w.Script, w.Judged(), ch.deployment, ch.ramp, ch.decision)
 	switch kind := errs.KindOf(err); kind {
 	case "":
 	case errs.Conflict, errs.NotFound:
@@ -343,7 +344,7 @@ func (c *Controller) lease(ctx context.Context) (bool, error) {
 	return held, nil
 }
 
-// release lets the next controller start at once. ctx has ended already.
+// release lets the next controller start at once, also after ctx has ended.
 func (c *Controller) release(ctx context.Context) {
 	if c.leasedAt.IsZero() {
 		return

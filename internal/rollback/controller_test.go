@@ -384,3 +384,57 @@ func TestOneBrokenScriptDoesNotStopTheOthers(t *testing.T) {
 		t.Errorf("step without a store: %v", err)
 	}
 }
+
+// What the controller decides holds for the deployment and the policy that it judged.
+func TestDecisionsNameWhatWasJudged(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.revision = 7
+	w.fails(v2, 0.1)
+	w.deploy(split{v2: 100})
+	f := w.fakes("a")
+	w.steps(w.controller("a", f), clk, time.Minute)
+	if len(w.decisions) != 1 {
+		t.Fatalf("decisions %+v", w.decisions)
+	}
+	want := deploy.Judged{DeploymentID: w.decisions[0].FromDeployment, PolicySource: deploy.PolicyOfScript, PolicyRevision: 7}
+	if got := f.judged.Load(); got == nil || *got != want {
+		t.Errorf("judged %+v, want %+v", got, want)
+	}
+}
+
+// A policy of old may have no limit at all: its ramps go on, whatever fails.
+func TestAPolicyWithoutLimitsWatchesNothing(t *testing.T) {
+	clk := newClock()
+	p := limits(0, 0)
+	p.Ramp = threeSteps
+	w := newWorld(t, clk.now, p)
+	w.fails(v2, 0.5)
+	w.deploy(split{v1: 95, v2: 5})
+	w.steps(w.controller("a", w.fakes("a")), clk, 10*time.Minute+10*time.Second)
+	if got := w.summary(); got.Ramp != "done 100%" || slices.ContainsFunc(got.Decisions, func(d string) bool { return d != "pass " }) {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A controller that cannot read what is watched, because another release has changed the
+// tables, kept the lease: nobody judged anything.
+func TestAControllerThatCannotReadLetsAnotherAct(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.fails(v2, 0.1)
+	w.deploy(split{v2: 100})
+	blind := w.fakes("a")
+	blind.watched = func(context.Context) ([]deploy.Watched, error) { return nil, errors.New("no such column") }
+	a, b := w.controller("a", blind), w.controller("b", w.fakes("b"))
+	for i := range 60 {
+		if err := a.Step(t.Context()); err == nil && i == 0 { // later on b has the lease
+			t.Fatal("it could read")
+		}
+		w.steps(b, clk, time.Second)
+	}
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v2 100% by a person", "v1 100% by rollback"},
+		Decisions:   []string{"fail rollback"},
+	})
+}

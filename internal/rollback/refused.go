@@ -26,10 +26,15 @@ func (c *Controller) applyRefused(ctx context.Context, s *script, w *deploy.Watc
 	s.refused = w.Deployments[0].ID
 	c.Log.WarnContext(ctx, "deployment refused: traffic stays where it is", "account_id", w.AccountID, "script", w.Script,
 		"from_deployment", w.Deployments[0].ID, "reason", reason)
-	return c.apply(ctx, s, w, withoutDeployment(w, ch, reason))
+	left := withoutDeployment(w, ch, reason)
+	if left.empty() {
+		return nil
+	}
+	return c.apply(ctx, s, w, left)
 }
 
-// withoutDeployment is what is left of a change whose deployment was refused.
+// withoutDeployment is what is left of a change whose deployment was refused, and which is
+// not on record yet.
 func withoutDeployment(w *deploy.Watched, ch change, reason string) change {
 	var left change
 	if r := w.Ramp; r != nil && ch.ramp != nil {
@@ -39,7 +44,9 @@ func withoutDeployment(w *deploy.Watched, ch change, reason string) change {
 		d := *ch.decision
 		d.Action, d.ToDeployment = "", ""
 		d.Sentence = fmt.Sprintf("nothing was deployed for %s, because that was refused: %s", short(d.VersionID), reason)
-		left.decision = &d
+		if !decided(w, d.Verdict) || w.LastDecision.Sentence != d.Sentence { // by a controller before this one
+			left.decision = &d
+		}
 	}
 	return left
 }

@@ -38,10 +38,17 @@ func TestRefusedRollbackIsRecordedOnce(t *testing.T) {
 	if s := w.decisions[0].Sentence; asked != 1 || w.decisions[0].ToDeployment != "" || !strings.Contains(s, "22222222") || !strings.HasSuffix(s, "lifecycle change lies between") {
 		t.Errorf("asked %d times, decision %+v", asked, w.decisions[0])
 	}
+	// A controller that starts tries once more, and told once more.
+	w.release("a")
+	c = w.controller("b", refusing(w.fakes("b"), &asked))
+	w.steps(c, clk, time.Minute)
+	if asked != 2 || len(w.decisions) != 1 {
+		t.Errorf("asked %d times, decisions %+v", asked, w.decisions)
+	}
 	// The next deployment is another matter.
 	w.deploy(split{v2: 100})
 	w.steps(c, clk, time.Minute)
-	if asked != 2 || len(w.decisions) != 2 {
+	if asked != 3 || len(w.decisions) != 2 {
 		t.Errorf("asked %d times, decisions %+v", asked, w.decisions)
 	}
 }

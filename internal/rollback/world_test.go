@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -228,6 +229,7 @@ func (w *world) release(holder string) {
 type fakes struct {
 	rates   func(ctx context.Context, account, script string, since, until time.Time) ([]schema.RateBlock, error)
 	watched func(ctx context.Context) ([]deploy.Watched, error)
+	judged  *atomic.Pointer[deploy.Judged] // that of the last decision
 	apply   func(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error
 	acquire func(ctx context.Context, name, holder string, ttl time.Duration) (bool, error)
 	release func(ctx context.Context, name, holder string) error
@@ -239,8 +241,9 @@ func (f *fakes) RateBlocks(ctx context.Context, account, script string, since, u
 
 func (f *fakes) Watched(ctx context.Context) ([]deploy.Watched, error) { return f.watched(ctx) }
 
-func (f *fakes) ApplyDecision(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error {
-	return f.apply(ctx, accountID, script, ifCurrent, d, ramp, decision)
+func (f *fakes) ApplyDecision(ctx context.Context, accountID, script string, judged deploy.Judged, d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error {
+	f.judged.Store(&judged)
+	return f.apply(ctx, accountID, script, judged.DeploymentID, d, ramp, decision)
 }
 
 func (f *fakes) AcquireLease(ctx context.Context, name, holder string, ttl time.Duration) (bool, error) {
@@ -253,8 +256,8 @@ func (f *fakes) ReleaseLease(ctx context.Context, name, holder string) error {
 
 func (w *world) fakes(holder string) *fakes {
 	return &fakes{
-		watched: w.watched,
-		apply:   w.apply,
+		watched: w.watched, judged: new(atomic.Pointer[deploy.Judged]),
+		apply: w.apply,
 		rates: func(_ context.Context, _, _ string, since, until time.Time) ([]schema.RateBlock, error) {
 			w.mu.Lock()
 			w.ratesCalls[holder]++

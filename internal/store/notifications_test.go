@@ -50,7 +50,7 @@ func (w *told) decide(change func(*deploy.RollbackDecision)) deploy.RollbackDeci
 	if change != nil {
 		change(&d)
 	}
-	if err := w.ApplyDecision(w.Context(), testAccount, w.script, w.current.ID, nil, nil, &d); err != nil {
+	if err := w.ApplyDecision(w.Context(), testAccount, w.script, deploy.Judged{DeploymentID: w.current.ID}, nil, nil, &d); err != nil {
 		w.Fatal(err)
 	}
 	return d
@@ -134,7 +134,7 @@ func TestARefusedDecisionIsNotTold(t *testing.T) {
 		s := bootstrapped(t, open, Options{Now: clock.now})
 		w := newTold(t, s, clock, "shop", hook(""))
 		d := deploy.RollbackDecision{ID: uuid.NewString(), At: clock.now(), Verdict: deploy.VerdictFail}
-		wantKind(t, s.ApplyDecision(t.Context(), testAccount, "shop", "another", nil, nil, &d), errs.Conflict)
+		wantKind(t, s.ApplyDecision(t.Context(), testAccount, "shop", deploy.Judged{DeploymentID: "another"}, nil, nil, &d), errs.Conflict)
 		if list := w.list(); len(list) != 0 {
 			t.Errorf("told are %+v", list)
 		}
@@ -160,7 +160,7 @@ func TestKindsOfNews(t *testing.T) {
 				if d != nil {
 					d.ID = uuid.NewString()
 				}
-				if err := s.ApplyDecision(t.Context(), testAccount, w.script, w.current.ID, nil, ramp, d); err != nil {
+				if err := s.ApplyDecision(t.Context(), testAccount, w.script, deploy.Judged{DeploymentID: w.current.ID}, nil, ramp, d); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -383,7 +383,7 @@ func TestTheNextDeploymentEndsAlerts(t *testing.T) {
 		clock.add(time.Minute)
 		back := deploy.Deployment{ID: uuid.NewString(), Versions: []deploy.Split{full(w.v1)}}
 		d := deploy.RollbackDecision{ID: uuid.NewString(), At: clock.now(), Verdict: deploy.VerdictFail, Action: deploy.ActionRollback, ToDeployment: back.ID}
-		if err := s.ApplyDecision(t.Context(), testAccount, "shop", w.current.ID, &back, nil, &d); err != nil {
+		if err := s.ApplyDecision(t.Context(), testAccount, "shop", deploy.Judged{DeploymentID: w.current.ID}, &back, nil, &d); err != nil {
 			t.Fatal(err)
 		}
 		var ended, begun int
@@ -447,11 +447,11 @@ func TestAPersonWhoResumesARampEndsItsAlerts(t *testing.T) {
 		running := mustRamp(t, s, "shop", w.current, deploy.Ramp{VersionID: w.v2.ID})
 		running.State = deploy.RampPaused
 		d := deploy.RollbackDecision{ID: uuid.NewString(), At: clock.now(), Verdict: deploy.VerdictFail, Action: deploy.ActionPause}
-		if err := s.ApplyDecision(t.Context(), testAccount, "shop", w.current.ID, nil, &running, &d); err != nil {
+		if err := s.ApplyDecision(t.Context(), testAccount, "shop", deploy.Judged{DeploymentID: w.current.ID}, nil, &running, &d); err != nil {
 			t.Fatal(err)
 		}
 		w.settle(w.claim(1)[0], deploy.NotificationSent)
-		if _, err := s.ControlRamp(t.Context(), testAccount, "shop", deploy.RampResume); err != nil {
+		if _, err := s.ControlRamp(t.Context(), testAccount, "shop", deploy.RampResume, ""); err != nil {
 			t.Fatal(err)
 		}
 		if list := w.claim(1); len(list) != 1 || list[0].On != deploy.OnPause || list[0].EndedOn.IsZero() {

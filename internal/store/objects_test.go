@@ -89,7 +89,7 @@ func TestMigrationsComeWithTheirVersion(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantCode(t, s.ApplyDecision(ctx, testAccount, "shop", current[0].ID, &deploy.Deployment{ID: "11111111-1111-4111-8111-111111111111", Versions: splits}, nil, nil), code)
+			wantCode(t, s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: current[0].ID}, &deploy.Deployment{ID: "11111111-1111-4111-8111-111111111111", Versions: splits}, nil, nil), code)
 		}
 		refuse(0, full(plain))
 		refuse(100405, share(plain, 50), share(second, 50))

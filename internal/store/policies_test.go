@@ -323,3 +323,81 @@ func TestPoliciesSurviveTheirMigration(t *testing.T) {
 		}
 	})
 }
+
+// A script whose own policy was deleted follows the account's from then on: what it did
+// before was held against it, because the account's was older.
+func TestAPolicyIsFollowedSinceTheScriptsOwnWasDeleted(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		for _, script := range []string{"shop", "other"} {
+			mustDeploy(t, s, script, full(mustVersion(t, s, script)))
+		}
+		f := func(want map[string]time.Time) {
+			t.Helper()
+			list, err := s.Watched(t.Context())
+			got := make(map[string]time.Time)
+			for _, w := range list {
+				got[w.Script] = w.PolicySince
+			}
+			if diff := cmp.Diff(want, got); diff != "" || err != nil {
+				t.Errorf("error %v, (-want +got)\n%s", err, diff)
+			}
+		}
+		next := func() time.Time {
+			clock.add(time.Minute)
+			return clock.now()
+		}
+		byDefault := next()
+		mustPolicy(t, s, accountDefault, limited(0.1))
+		f(map[string]time.Time{"shop": byDefault, "other": byDefault})
+		own := next()
+		mustPolicy(t, s, "shop", limited(0.2))
+		f(map[string]time.Time{"shop": own, "other": byDefault})
+		deleted := next()
+		if err := s.DeletePolicy(t.Context(), testAccount, "shop", nil); err != nil {
+			t.Fatal(err)
+		}
+		f(map[string]time.Time{"shop": deleted, "other": byDefault})
+		byDefault = next()
+		mustPolicy(t, s, accountDefault, limited(0.3))
+		f(map[string]time.Time{"shop": byDefault, "other": byDefault})
+	})
+}
+
+// A control plane of an older release, which still ran beside, deleted a script and not its
+// policies, which it does not know of: the next script of that name had them.
+func TestANewScriptHasNoPolicies(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := t.Context()
+		for i, create := range []func(){
+			func() { mustVersion(t, s, "shop") },
+			func() {
+				if err := s.CreateScript(ctx, testAccount, "shop", deploy.ScriptUpdate{}); err != nil {
+					t.Fatal(err)
+				}
+			},
+		} {
+			mustVersion(t, s, "other")
+			mustPolicy(t, s, "other", limited(0.1))
+			for _, statement := range []string{`DELETE FROM scripts WHERE name = 'shop'`,
+				`INSERT INTO policies SELECT account_id, 'shop', enabled, revision FROM policies WHERE script = 'other'`,
+				`INSERT INTO policy_revisions SELECT account_id, 'shop', revision, policy_json, created_by, created_on FROM policy_revisions WHERE script = 'other'`} {
+				if _, err := s.writer.ExecContext(ctx, statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+			create()
+			_, err := s.Policy(ctx, testAccount, "shop")
+			wantKind(t, err, errs.NotFound)
+			if list, err := s.PolicyRevisions(ctx, testAccount, "shop"); err != nil || len(list) != 0 {
+				t.Errorf("case %d: revisions %+v, error %v", i, list, err)
+			}
+			mustVersion(t, s, "other") // an existing script keeps its own
+			if p, err := s.Policy(ctx, testAccount, "other"); err != nil || p.Source != deploy.PolicyOfScript {
+				t.Errorf("case %d: %+v, error %v", i, p, err)
+			}
+		}
+	})
+}

@@ -103,8 +103,10 @@ func ramp(ctx context.Context, q querier, accountID, script string) (*deploy.Ram
 }
 
 // ControlRamp changes a ramp as a person asks; see deploy.Ramp.Control for the actions
-// and the refusals. A step that is skipped to is deployed with it, all or nothing.
-func (s *Store) ControlRamp(ctx context.Context, accountID, script, action string) (deploy.Ramp, error) {
+// and the refusals. A step that is skipped to is deployed with it, all or nothing. When
+// ifDeployment is not empty and the ramp is not at the step of that deployment any more,
+// nothing happens and the error is a conflict: whoever asked meant another step.
+func (s *Store) ControlRamp(ctx context.Context, accountID, script, action, ifDeployment string) (deploy.Ramp, error) {
 	var after deploy.Ramp
 	err := s.write(ctx, action+" ramp", func(t *tx) error {
 		_, lastDeployment, err := t.lockScript(ctx, accountID, script)
@@ -117,6 +119,9 @@ func (s *Store) ControlRamp(ctx context.Context, accountID, script, action strin
 		}
 		if before == nil {
 			return noRamp(script)
+		}
+		if ifDeployment != "" && ifDeployment != before.DeploymentID {
+			return errs.New(errs.Conflict, 0, "the ramp of %q is at step %d by now, deployment %s: read it again", script, before.Step+1, before.DeploymentID).At("/deployment_id")
 		}
 		if after, err = before.Control(action, control.ActorFrom(ctx).Email, t.now); err != nil {
 			return err
@@ -203,26 +208,29 @@ func (t *tx) recordDecision(ctx context.Context, accountID, script string, d dep
 }
 
 // ApplyDecision moves traffic to d, stores the ramp r and records decision, all or
-// nothing; each may be nil and is then left as it is. When another deployment
-// than ifCurrent serves, or a person has held the ramp meanwhile, nothing happens
-// and the error is a conflict. Any version that exists may be put back: a script
+// nothing; each may be nil and is then left as it is. When another deployment serves than
+// the one that was judged, another policy is followed or none, or a person has changed the
+// ramp meanwhile, nothing happens and the error is a conflict. Any version that exists may be put back: a script
 // with many uploads and few deployments may have last served one that is older than
 // the newest 100. The targets of the policy that holds are told of the decision, and of
 // a ramp that is done without one.
-func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, r *deploy.Ramp, decision *deploy.RollbackDecision) error {
+func (s *Store) ApplyDecision(ctx context.Context, accountID, script string, judged deploy.Judged, d *deploy.Deployment, r *deploy.Ramp, decision *deploy.RollbackDecision) error {
 	var dropped []deploy.NotifyType
 	err := s.write(ctx, "apply decision about "+script, func(t *tx) error {
 		_, lastDeployment, err := t.lockScript(ctx, accountID, script)
 		if err != nil {
 			return err
 		}
-		current, err := t.currentDeployment(ctx, accountID, script, lastDeployment, ifCurrent)
+		current, err := t.currentDeployment(ctx, accountID, script, lastDeployment, judged.DeploymentID)
 		if err != nil {
+			return err
+		}
+		if err := t.checkFollowed(ctx, accountID, script, judged); err != nil {
 			return err
 		}
 		news := decision
 		if r != nil {
-			before, err := t.checkNotHeld(ctx, accountID, script, ifCurrent, d, r)
+			before, err := t.checkUntouched(ctx, accountID, script, judged.DeploymentID, d, r)
 			if err != nil {
 				return err
 			}
@@ -230,7 +238,7 @@ func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent 
 				return err
 			}
 			if news == nil && r.State == deploy.RampDone && (before == nil || before.State != deploy.RampDone || before.DeploymentID != r.DeploymentID) {
-				news = rampDone(r, ifCurrent, t.now)
+				news = rampDone(r, judged.DeploymentID, t.now)
 			}
 		}
 		if decision != nil {
@@ -265,6 +273,22 @@ func (s *Store) ApplyDecision(ctx context.Context, accountID, script, ifCurrent 
 	return err
 }
 
+// checkFollowed refuses what was decided by a policy that the script does not follow any
+// more: it was changed, disabled or deleted while the script was judged.
+func (t *tx) checkFollowed(ctx context.Context, accountID, script string, judged deploy.Judged) error {
+	if judged.PolicySource == "" {
+		return nil
+	}
+	p, err := followed(ctx, t, accountID, script)
+	if err != nil {
+		return err
+	}
+	if p == nil || !p.Policy.Enabled || p.Source != judged.PolicySource || p.Revision != judged.PolicyRevision {
+		return errs.New(errs.Conflict, 0, "script %q does not follow revision %d of the rollback policy of its %s any more", script, judged.PolicyRevision, judged.PolicySource)
+	}
+	return nil
+}
+
 // rampDone is a decision to tell of a ramp that is done without one.
 func rampDone(r *deploy.Ramp, current string, now time.Time) *deploy.RollbackDecision {
 	return &deploy.RollbackDecision{
@@ -273,21 +297,31 @@ func rampDone(r *deploy.Ramp, current string, now time.Time) *deploy.RollbackDec
 	}
 }
 
-// checkNotHeld refuses any change of a ramp that a person paused or aborted since
-// it was read, to its last step too. Only the end of a ramp by a rollback passes:
-// to hold a ramp is not to keep a version that fails. It returns the stored ramp, nil
-// if there is none.
-func (t *tx) checkNotHeld(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, r *deploy.Ramp) (*deploy.Ramp, error) {
+// checkUntouched refuses any change of a ramp that a person changed since it was read, or
+// holds: to its last step too, and though they resumed it meanwhile. Only the end of a
+// ramp by a rollback passes what holds it, for to hold a ramp is not to keep a version
+// that fails; it does not pass a resume, after which nothing from before counts. It
+// returns the stored ramp, nil if there is none.
+func (t *tx) checkUntouched(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, r *deploy.Ramp) (*deploy.Ramp, error) {
 	stored, err := ramp(ctx, t, accountID, script)
 	if err != nil || stored == nil || stored.DeploymentID != ifCurrent {
 		return stored, err
 	}
 	held := stored.State == deploy.RampPaused || stored.State == deploy.RampAborted
+	touched := !changedAt(stored).Equal(changedAt(r))
 	rollsBack := d != nil && r.State == deploy.RampAborted
-	if held && !rollsBack {
-		return nil, errs.New(errs.Conflict, 0, "the ramp of %s is %s by now: read it again", script, stored.State)
+	if (held || touched) && !rollsBack || !stored.ResumedAt.Equal(r.ResumedAt) {
+		return nil, errs.New(errs.Conflict, 0, "somebody has changed the ramp of %s, which is %s by now: read it again", script, stored.State)
 	}
 	return stored, nil
+}
+
+// changedAt is when a person last changed a ramp, zero if never.
+func changedAt(r *deploy.Ramp) time.Time {
+	if r.LastChange == nil {
+		return time.Time{}
+	}
+	return r.LastChange.At
 }
 
 // Watched returns every script that follows an enabled policy and has been deployed,
@@ -300,11 +334,12 @@ func (s *Store) Watched(ctx context.Context) ([]deploy.Watched, error) {
 			var whose, policyText string
 			var rampText sql.NullString
 			var savedOn int64
-			err := row.Scan(&w.AccountID, &w.Script, &whose, &w.PolicyRevision, &savedOn, &policyText, &rampText)
+			var ownOn sql.NullInt64 // when the script's own was last changed, or deleted
+			err := row.Scan(&w.AccountID, &w.Script, &whose, &w.PolicyRevision, &savedOn, &ownOn, &policyText, &rampText)
 			if err != nil {
 				return err
 			}
-			w.PolicySource, w.PolicySince = sourceOf(whose), time.UnixMicro(savedOn).UTC()
+			w.PolicySource, w.PolicySince = sourceOf(whose), time.UnixMicro(max(savedOn, ownOn.Int64)).UTC()
 			if w.Policy, err = deploy.ReadPolicy([]byte(policyText)); err != nil {
 				return fmt.Errorf("policy of script %s: %w", w.Script, err)
 			}
@@ -315,7 +350,9 @@ func (s *Store) Watched(ctx context.Context) ([]deploy.Watched, error) {
 			}
 			list = append(list, w)
 			return nil
-		}, `SELECT s.account_id, s.name, p.script, p.revision, v.created_on, v.policy_json, r.ramp_json`+fromFollowed+`
+		}, `SELECT s.account_id, s.name, p.script, p.revision, v.created_on,
+			(SELECT o.created_on FROM policy_revisions o WHERE o.account_id = s.account_id AND o.script = s.name ORDER BY o.revision DESC LIMIT 1),
+			v.policy_json, r.ramp_json`+fromFollowed+`
 			JOIN policy_revisions v ON v.account_id = p.account_id AND v.script = p.script AND v.revision = p.revision
 			LEFT JOIN ramps r ON r.account_id = s.account_id AND r.script = s.name
 			WHERE s.last_deployment > 0 ORDER BY s.account_id, s.name`)

@@ -38,7 +38,7 @@ func TestWatchedIsWhatTheControllerNeeds(t *testing.T) {
 			decision := deploy.RollbackDecision{
 				ID: uuid.NewString(), At: clock.now(), Verdict: deploy.VerdictInconclusive, FromDeployment: current, Sentence: sentence,
 			}
-			if err := s.ApplyDecision(ctx, testAccount, "shop", current, nil, &ramp, &decision); err != nil {
+			if err := s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: current}, nil, &ramp, &decision); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -70,7 +70,7 @@ func TestWatchedIsWhatTheControllerNeeds(t *testing.T) {
 func mustRamp(t *testing.T, s *Store, script string, current deploy.Deployment, r deploy.Ramp) deploy.Ramp {
 	t.Helper()
 	r.DeploymentID, r.State = current.ID, deploy.RampRunning
-	if err := s.ApplyDecision(t.Context(), testAccount, script, current.ID, nil, &r, nil); err != nil {
+	if err := s.ApplyDecision(t.Context(), testAccount, script, deploy.Judged{DeploymentID: current.ID}, nil, &r, nil); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -87,7 +87,7 @@ func TestAHeldRampDoesNotGoOn(t *testing.T) {
 			v1, v2 := mustVersion(t, s, action), mustVersion(t, s, action)
 			current := mustDeploy(t, s, action, share(v1, 90), share(v2, 10))
 			running := mustRamp(t, s, action, current, deploy.Ramp{VersionID: v2.ID})
-			if _, err := s.ControlRamp(ctx, testAccount, action, action); err != nil {
+			if _, err := s.ControlRamp(ctx, testAccount, action, action, ""); err != nil {
 				t.Fatal(err)
 			}
 			refuse := func(state deploy.RampState, next *deploy.Deployment) {
@@ -98,7 +98,7 @@ func TestAHeldRampDoesNotGoOn(t *testing.T) {
 					next.ID = uuid.NewString()
 					r.DeploymentID, r.Step = next.ID, 1
 				}
-				wantKind(t, s.ApplyDecision(ctx, testAccount, action, current.ID, next, &r, nil), errs.Conflict, string(held))
+				wantKind(t, s.ApplyDecision(ctx, testAccount, action, deploy.Judged{DeploymentID: current.ID}, next, &r, nil), errs.Conflict, string(held))
 				if list, err := s.Deployments(ctx, testAccount, action); err != nil || list[0].ID != current.ID {
 					t.Fatalf("deployments %+v, error %v", list, err)
 				}
@@ -123,12 +123,12 @@ func TestAHeldRampIsEndedByARollback(t *testing.T) {
 		v1, v2 := mustVersion(t, s, "shop"), mustVersion(t, s, "shop")
 		current := mustDeploy(t, s, "shop", share(v1, 90), share(v2, 10))
 		r := mustRamp(t, s, "shop", current, deploy.Ramp{VersionID: v2.ID})
-		if _, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampPause); err != nil {
+		if _, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampPause, ""); err != nil {
 			t.Fatal(err)
 		}
 		back := deploy.Deployment{ID: uuid.NewString(), Versions: []deploy.Split{full(v1)}}
 		r.State, r.Reason = deploy.RampAborted, "rolled back"
-		if err := s.ApplyDecision(ctx, testAccount, "shop", current.ID, &back, &r, nil); err != nil {
+		if err := s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: current.ID}, &back, &r, nil); err != nil {
 			t.Fatal(err)
 		}
 		if list, err := s.Deployments(ctx, testAccount, "shop"); err != nil || list[0].ID != back.ID {
@@ -159,7 +159,7 @@ func TestARollbackReachesAVersionOfAnyAge(t *testing.T) {
 
 		rollBack := func(splits ...deploy.Split) error {
 			d := deploy.Deployment{ID: uuid.NewString(), Versions: splits}
-			return s.ApplyDecision(ctx, testAccount, "shop", current.ID, &d, nil, nil)
+			return s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: current.ID}, &d, nil, nil)
 		}
 		wantKind(t, rollBack(full(foreign)), errs.Invalid, foreign.ID)
 		wantKind(t, rollBack(share(v1, 99)), errs.Invalid, "99%")
@@ -193,7 +193,7 @@ func TestApplyDecisionIsAllOrNothing(t *testing.T) {
 			ID: uuid.NewString(), Verdict: deploy.VerdictFail, FromDeployment: current.ID, ToDeployment: back.ID,
 		}
 		apply := func(ifCurrent string, d deploy.Deployment) error {
-			return s.ApplyDecision(ctx, testAccount, "shop", ifCurrent, &d, &ramp, &decision)
+			return s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: ifCurrent}, &d, &ramp, &decision)
 		}
 		nothing := func() {
 			t.Helper()
@@ -230,7 +230,7 @@ func TestApplyDecisionIsAllOrNothing(t *testing.T) {
 			t.Fatalf("ramp %+v, error %v", r, err)
 		}
 		decision.ID = uuid.NewString()
-		if err := s.ApplyDecision(ctx, testAccount, "shop", back.ID, nil, nil, &decision); err != nil {
+		if err := s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: back.ID}, nil, nil, &decision); err != nil {
 			t.Fatal(err)
 		}
 		if list, _, err := s.Decisions(ctx, testAccount, "shop", 100, 0); err != nil || len(list) != 2 {
@@ -257,7 +257,7 @@ func TestDecisionsAreListedWithoutTheirSeries(t *testing.T) {
 			clock.add(time.Second)
 			d := deploy.RollbackDecision{ID: uuid.NewString(), At: clock.now(), Verdict: deploy.VerdictFail, FromDeployment: current.ID,
 				PolicyRevision: 1, PolicySource: deploy.PolicyOfScript, Evidence: evidence}
-			if err := s.ApplyDecision(ctx, testAccount, "shop", current.ID, nil, nil, &d); err != nil {
+			if err := s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: current.ID}, nil, nil, &d); err != nil {
 				t.Fatal(err)
 			}
 			return d
@@ -296,7 +296,7 @@ func TestControlRamp(t *testing.T) {
 		s := bootstrapped(t, open, Options{Now: clock.now})
 		ctx := t.Context()
 		current := mustDeploy(t, s, "shop", full(mustVersion(t, s, "shop")))
-		_, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampPause)
+		_, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampPause, "")
 		wantKind(t, err, errs.NotFound)
 		mustRamp(t, s, "shop", current, deploy.Ramp{})
 		clock.add(time.Minute)
@@ -304,12 +304,12 @@ func TestControlRamp(t *testing.T) {
 			action string
 			state  deploy.RampState
 		}{{deploy.RampPause, deploy.RampPaused}, {deploy.RampResume, deploy.RampRunning}, {deploy.RampAbort, deploy.RampAborted}} {
-			r, err := s.ControlRamp(ctx, testAccount, "shop", step.action)
+			r, err := s.ControlRamp(ctx, testAccount, "shop", step.action, "")
 			if err != nil || r.State != step.state {
 				t.Fatalf("%s: %+v, error %v", step.action, r, err)
 			}
 		}
-		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampResume)
+		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampResume, "")
 		wantKind(t, err, errs.Conflict, "resume", "aborted")
 		if r, err := s.Ramp(ctx, testAccount, "shop"); err != nil || r.State != deploy.RampAborted || !r.StepStartedAt.Equal(clock.now()) || !r.ResumedAt.Equal(clock.now()) {
 			t.Fatalf("ramp %+v, error %v", r, err)
@@ -335,7 +335,7 @@ func TestSkippedStepsAreDeployed(t *testing.T) {
 		f := func(step int, state deploy.RampState, splits ...deploy.Split) deploy.Ramp {
 			t.Helper()
 			clock.add(time.Minute)
-			r, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip)
+			r, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -358,16 +358,16 @@ func TestSkippedStepsAreDeployed(t *testing.T) {
 		}
 		r := f(1, deploy.RampRunning, share(v1, 75), share(v2, 25))
 		running.Reason = "waiting"
-		wantKind(t, s.ApplyDecision(ctx, testAccount, "shop", first.ID, nil, &running, nil), errs.Conflict)
+		wantKind(t, s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: first.ID}, nil, &running, nil), errs.Conflict)
 		if after, err := s.revision(ctx); err != nil || after != before+1 {
 			t.Fatalf("revision %d after %d, error %v", after, before, err)
 		}
-		if _, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampHold); err != nil {
+		if _, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampHold, ""); err != nil {
 			t.Fatal(err)
 		}
 		running.Reason = ""
 		f(2, deploy.RampDone, full(v2))
-		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip)
+		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip, "")
 		wantKind(t, err, errs.Conflict, "done")
 
 		// Somebody deployed, and the controller has not ended the ramp yet.
@@ -375,10 +375,125 @@ func TestSkippedStepsAreDeployed(t *testing.T) {
 		current := mustDeploy(t, s, "shop", share(v1, 50), share(v2, 50))
 		mustRamp(t, s, "shop", current, r)
 		taken := mustDeploy(t, s, "shop", full(v1))
-		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip)
+		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip, "")
 		wantKind(t, err, errs.Conflict, taken.ID)
 		if list, err := s.Deployments(ctx, testAccount, "shop"); err != nil || list[0].ID != taken.ID {
 			t.Fatalf("deployments %+v, error %v", list[0], err)
+		}
+	})
+}
+
+// A judgement under way acted by a policy that was disabled, changed or deleted meanwhile.
+func TestDecisionsNeedThePolicyThatWasFollowed(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := t.Context()
+		v1, v2 := mustVersion(t, s, "shop"), mustVersion(t, s, "shop")
+		off := limited(0.1)
+		off.Enabled = false
+		f := func(want errs.Kind, change func()) {
+			t.Helper()
+			current := mustDeploy(t, s, "shop", full(v2))
+			list, err := s.Watched(ctx)
+			if err != nil || len(list) != 1 {
+				t.Fatalf("watched %+v, error %v", list, err)
+			}
+			change()
+			back := deploy.Deployment{ID: uuid.NewString(), Versions: []deploy.Split{full(v1)}}
+			err = s.ApplyDecision(ctx, testAccount, "shop", list[0].Judged(), &back, nil, nil)
+			serves := back.ID
+			if want != "" {
+				wantKind(t, err, want, "shop", "policy")
+				serves, err = current.ID, nil
+			}
+			if got, listErr := s.Deployments(ctx, testAccount, "shop"); err != nil || listErr != nil || got[0].ID != serves {
+				t.Fatalf("%s serves, want %s, errors %v, %v", got[0].ID, serves, err, listErr)
+			}
+		}
+		mustPolicy(t, s, accountDefault, limited(0.1))
+		f("", func() {})
+		f(errs.Conflict, func() { mustPolicy(t, s, accountDefault, limited(0.2)) })
+		f(errs.Conflict, func() { mustPolicy(t, s, "shop", limited(0.2)) })
+		f("", func() { mustPolicy(t, s, accountDefault, limited(0.3)) }) // another's
+		f(errs.Conflict, func() { mustPolicy(t, s, "shop", off) })
+		mustPolicy(t, s, "shop", limited(0.1))
+		f(errs.Conflict, func() {
+			if err := s.DeletePolicy(ctx, testAccount, "shop", nil); err != nil {
+				t.Fatal(err)
+			}
+		})
+		f(errs.Conflict, func() {
+			if err := s.DeletePolicy(ctx, testAccount, accountDefault, nil); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
+}
+
+// A person paused and resumed a ramp while the controller judged it. Its state was what
+// the controller had seen, and so that was stored over the change, or the version was
+// rolled back for what they knew of.
+func TestAResumedRampIsJudgedAgain(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		ctx := t.Context()
+		v1, v2 := mustVersion(t, s, "shop"), mustVersion(t, s, "shop")
+		current := mustDeploy(t, s, "shop", share(v1, 90), share(v2, 10))
+		seen := mustRamp(t, s, "shop", current, deploy.Ramp{VersionID: v2.ID})
+		for range 2 { // the second time there was a change before
+			var resumed deploy.Ramp
+			for _, action := range []string{deploy.RampPause, deploy.RampResume} {
+				clock.add(time.Second)
+				var err error
+				if resumed, err = s.ControlRamp(ctx, testAccount, "shop", action, ""); err != nil {
+					t.Fatal(err)
+				}
+			}
+			refuse := func(state deploy.RampState, splits ...deploy.Split) {
+				t.Helper()
+				r := seen
+				r.State, r.Reason = state, "stale"
+				var next *deploy.Deployment
+				if len(splits) > 0 {
+					next = &deploy.Deployment{ID: uuid.NewString(), Versions: splits}
+				}
+				wantKind(t, s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: current.ID}, next, &r, nil), errs.Conflict, "changed the ramp")
+				if stored, err := s.Ramp(ctx, testAccount, "shop"); err != nil || !cmp.Equal(resumed, stored) {
+					t.Fatalf("ramp %+v, error %v", stored, err)
+				}
+			}
+			refuse(deploy.RampRunning)
+			refuse(deploy.RampRunning, share(v1, 50), share(v2, 50))
+			refuse(deploy.RampAborted, full(v1))
+			seen = resumed
+		}
+		seen.State = deploy.RampAborted
+		back := deploy.Deployment{ID: uuid.NewString(), Versions: []deploy.Split{full(v1)}}
+		if err := s.ApplyDecision(ctx, testAccount, "shop", deploy.Judged{DeploymentID: current.ID}, &back, &seen, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Two requests to skip a step, or one and a promotion just before it, skipped two.
+func TestAStepIsSkippedOnceByTheSameWord(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ctx := t.Context()
+		v1, v2 := mustVersion(t, s, "shop"), mustVersion(t, s, "shop")
+		seen := mustDeploy(t, s, "shop", share(v1, 95), share(v2, 5))
+		mustRamp(t, s, "shop", seen, deploy.Ramp{VersionID: v2.ID, BaselineVersionID: v1.ID, Steps: []deploy.RampStep{{Percentage: 5000}, {Percentage: 25_000}, {Percentage: deploy.Full}}})
+		skipped, err := s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip, seen.ID)
+		if err != nil || skipped.Step != 1 {
+			t.Fatalf("%+v, error %v", skipped, err)
+		}
+		for _, action := range []string{deploy.RampSkip, deploy.RampPause} {
+			_, err = s.ControlRamp(ctx, testAccount, "shop", action, seen.ID)
+			wantKind(t, err, errs.Conflict, "step 2", skipped.DeploymentID)
+		}
+		if r, err := s.Ramp(ctx, testAccount, "shop"); err != nil || !cmp.Equal(skipped, r) {
+			t.Errorf("ramp %+v, error %v", r, err)
 		}
 	})
 }

@@ -151,7 +151,11 @@ func (t *tx) createScript(ctx context.Context, accountID, name string) (bool, er
 		return false, err
 	}
 	n, err := result.RowsAffected()
-	return n == 1, err
+	if err != nil || n == 0 {
+		return false, err
+	}
+	// A control plane from before policies had revisions leaves those of what it deletes.
+	return true, t.deletePolicies(ctx, accountID, name)
 }
 
 // CreateScript makes a script without a version; one of that name is a conflict.

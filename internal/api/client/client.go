@@ -67,11 +67,16 @@ type envelope struct {
 // unless that is nil. It returns the total_count of a paged list. A refusal is an
 // *errs.Error; when the server cannot be reached its kind is unavailable.
 func (c *Client) call(ctx context.Context, method, path string, body, out any) (total int, err error) {
-	what := method + " " + path
 	req, err := c.request(ctx, method, path, body)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", what, err)
+		return 0, fmt.Errorf("%s %s: %w", method, path, err)
 	}
+	return c.do(req, path, out)
+}
+
+// do is call with a request, whose path is what errors name it by.
+func (c *Client) do(req *http.Request, path string, out any) (total int, err error) {
+	ctx, what := req.Context(), req.Method+" "+path
 	res, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {

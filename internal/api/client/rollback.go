@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -42,9 +43,21 @@ func (c *Client) Policy(ctx context.Context, accountID, script string) (Policy, 
 	return get[Policy](ctx, c, policyPath(accountID, script))
 }
 
-// SavePolicy replaces the rollback policy of a script. What is masked in p is kept.
-func (c *Client) SavePolicy(ctx context.Context, accountID, script string, p deploy.RollbackPolicy) (Policy, error) {
-	return send[Policy](ctx, c, http.MethodPut, policyPath(accountID, script), p)
+// SavePolicy replaces the rollback policy of a script. What is masked in p is kept. Unless
+// ifRevision is nil, it is a precondition error when another revision would be replaced: 0
+// is a script without a policy of its own.
+func (c *Client) SavePolicy(ctx context.Context, accountID, script string, p deploy.RollbackPolicy, ifRevision *int64) (Policy, error) {
+	var saved Policy
+	path := policyPath(accountID, script)
+	req, err := c.request(ctx, http.MethodPut, path, p)
+	if err != nil {
+		return saved, fmt.Errorf("PUT %s: %w", path, err)
+	}
+	if ifRevision != nil {
+		req.Header.Set("If-Match", fmt.Sprintf(`"%d"`, *ifRevision))
+	}
+	_, err = c.do(req, path, &saved)
+	return saved, err
 }
 
 // DeletePolicy removes the rollback policy of a script.
@@ -84,9 +97,14 @@ func (c *Client) Ramp(ctx context.Context, accountID, script string) (deploy.Ram
 	return get[deploy.Ramp](ctx, c, policyPath(accountID, script, "ramp"))
 }
 
-// ControlRamp pauses, resumes or aborts a ramp, or skips a step of it: deploy.Ramp.Control.
-func (c *Client) ControlRamp(ctx context.Context, accountID, script, action string) (deploy.Ramp, error) {
-	return send[deploy.Ramp](ctx, c, http.MethodPost, policyPath(accountID, script, "ramp"), map[string]string{"action": action})
+// ControlRamp pauses, resumes or aborts a ramp, or skips a step of it: deploy.Ramp.Control. It is
+// a conflict when ifDeployment is not empty and the ramp is not at that deployment's step.
+func (c *Client) ControlRamp(ctx context.Context, accountID, script, action, ifDeployment string) (deploy.Ramp, error) {
+	body := struct {
+		Action       string `json:"action"`
+		DeploymentID string `json:"deployment_id,omitempty"`
+	}{action, ifDeployment}
+	return send[deploy.Ramp](ctx, c, http.MethodPost, policyPath(accountID, script, "ramp"), body)
 }
 
 // Notification is a message about a decision, and what became of it.
