@@ -101,7 +101,7 @@ func (t *NotifyTarget) Name() string {
 		return t.To[0]
 	}
 	u, err := url.Parse(t.URL)
-	if err != nil {
+	if err != nil || u.Host == "" {
 		return ""
 	}
 	return u.Scheme + "://" + u.Host

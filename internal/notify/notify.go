@@ -42,7 +42,8 @@ const (
 // Outbox keeps messages until they are sent. Its methods are safe for concurrent use.
 type Outbox interface {
 	// ClaimNotifications returns up to most messages that are due, which no other
-	// process gets for the time of the lease.
+	// process gets for the time of the lease. One that could not be read has been
+	// given up: its state is failed.
 	ClaimNotifications(ctx context.Context, most int, lease time.Duration) ([]deploy.Notification, error)
 	// SettleNotification stores State, NextTry and LastError of a claimed message.
 	SettleNotification(ctx context.Context, n deploy.Notification) error
@@ -104,6 +105,10 @@ func (s *Service) Run(ctx context.Context) error {
 			s.Log.ErrorContext(ctx, "notifications not read, trying again", "error", err)
 		}
 		for _, n := range claimed {
+			if n.State == deploy.NotificationFailed {
+				s.report(ctx, n, "failed", nil)
+				continue
+			}
 			free <- struct{}{}
 			group.Go(func() {
 				s.send(tries, n)
@@ -135,22 +140,32 @@ func (s *Service) claim(ctx context.Context, most int) ([]deploy.Notification, e
 
 // send tries one message and stores what came of it.
 func (s *Service) send(ctx context.Context, n deploy.Notification) {
-	err := s.try(ctx, n)
+	var err error = &failure{text: fmt.Sprintf("the last of %d tries did not come to an end", triesMax), permanent: true}
+	if n.Attempts <= triesMax { // else whatever it does to its process, it has done often enough
+		err = s.try(ctx, n)
+	}
 	after, result := settled(n, err, s.Now())
 	if err != nil && ctx.Err() != nil { // stopping is no fault of the target
 		after.State, after.NextTry, after.LastError = deploy.NotificationWaiting, s.Now(), "the process that tried it was stopped"
 		result = "retried"
 	}
-	s.count.Add(ctx, 1, metric.WithAttributes(attribute.String("type", string(n.Target.Type)), attribute.String("result", result)))
-	log := s.Log.With("notification_id", n.ID, "account_id", n.AccountID, "script", n.Script, "type", n.Target.Type, "attempts", n.Attempts)
-	if err != nil {
-		log.WarnContext(ctx, "notification not sent", "result", result, "error", after.LastError, "detail", detailOf(err))
-	}
+	log := s.report(ctx, after, result, err)
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	if err := s.Outbox.SettleNotification(call, after); err != nil {
 		log.ErrorContext(ctx, "result of a notification not stored, it is sent once more", "error", err)
 	}
+}
+
+// report counts what came of a message, and logs it unless it was sent. It returns the
+// log with the message's names.
+func (s *Service) report(ctx context.Context, n deploy.Notification, result string, err error) *slog.Logger {
+	s.count.Add(ctx, 1, metric.WithAttributes(attribute.String("type", string(n.Target.Type)), attribute.String("result", result)))
+	log := s.Log.With("notification_id", n.ID, "account_id", n.AccountID, "script", n.Script, "type", n.Target.Type, "attempts", n.Attempts)
+	if result != "sent" {
+		log.WarnContext(ctx, "notification not sent", "result", result, "error", n.LastError, "detail", detailOf(err))
+	}
+	return log
 }
 
 // try sends n once, whoever it is for. Its error is a *failure.

@@ -312,6 +312,26 @@ type forgetful struct{ *world }
 
 func (forgetful) SettleNotification(context.Context, deploy.Notification) error { return nil }
 
+// A message that ends its process at each try was tried again after each restart.
+func TestAMessageThatEndsItsProcessIsNotTriedForEver(t *testing.T) {
+	r := newReceiver(t, nil)
+	w := newWorld(t, deploy.NotifyTarget{Type: deploy.NotifyWebhook, URL: r.URL})
+	w.decide(t)
+	for range triesMax {
+		if list, err := w.ClaimNotifications(t.Context(), 1, leaseTime); err != nil || len(list) != 1 {
+			t.Fatalf("claimed %+v, error %v", list, err)
+		}
+		w.clock.add(leaseTime)
+	}
+	start(t, newService(t, w, local))
+	w.await(t, "given up", func(list []deploy.Notification) bool {
+		return len(list) == 1 && list[0].State == deploy.NotificationFailed && strings.Contains(list[0].LastError, "did not come to an end")
+	})
+	if len(r.got) != 0 {
+		t.Error("it was sent")
+	}
+}
+
 func TestAHangingTargetDelaysNoOther(t *testing.T) {
 	release := make(chan struct{})
 	hanging := newReceiver(t, func(http.ResponseWriter, *http.Request) { <-release })

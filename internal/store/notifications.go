@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -27,17 +28,27 @@ const (
 	notificationsAtOnce = 8
 )
 
-const notificationColumns = `id, account_id, script, kind, target_json, decision_json, created_on, ended_on, state, attempts, next_try, tried_on, error`
+const notificationColumns = `id, account_id, script, kind, target_type, target_json, decision_json, created_on, ended_on, state, attempts, next_try, tried_on, error`
+
+// errUnreadable is a message whose target or decision cannot be decoded. What can be
+// read of it comes with the error.
+var errUnreadable = errors.New("the stored message cannot be read")
 
 func scanNotification(row scanner) (n deploy.Notification, err error) {
+	var kind deploy.NotifyType
 	var target, decision string
 	var created, next int64
 	var ended, tried sql.NullInt64
-	if err := row.Scan(&n.ID, &n.AccountID, &n.Script, &n.On, &target, &decision, &created, &ended, &n.State, &n.Attempts, &next, &tried, &n.LastError); err != nil {
+	if err := row.Scan(&n.ID, &n.AccountID, &n.Script, &n.On, &kind, &target, &decision, &created, &ended, &n.State, &n.Attempts, &next, &tried, &n.LastError); err != nil {
 		return n, err
 	}
 	n.CreatedOn, n.EndedOn, n.NextTry, n.TriedOn = fromMicros(created), fromNullMicros(ended), fromMicros(next), fromNullMicros(tried)
-	return n, errors.Join(fromJSON(target, &n.Target), fromJSON(decision, &n.Decision))
+	err = errors.Join(fromJSON(target, &n.Target), fromJSON(decision, &n.Decision))
+	n.Target.Type = kind
+	if err != nil {
+		return n, fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	return n, nil
 }
 
 // tell puts what the policy's targets are to be told into the outbox. Stored with the
@@ -160,6 +171,9 @@ func (t *tx) endAlerts(ctx context.Context, accountID, script string) error {
 	var arrived []deploy.Notification
 	err := each(ctx, t, func(row scanner) error {
 		n, err := scanNotification(row)
+		if errors.Is(err, errUnreadable) { // it has not arrived, and must not hold up what people do
+			return nil
+		}
 		if n.Attempts > 0 {
 			arrived = append(arrived, n)
 		}
@@ -190,6 +204,9 @@ func (s *Store) Notifications(ctx context.Context, accountID, scriptName string)
 		return each(ctx, t, func(row scanner) error {
 			n, err := scanNotification(row)
 			list = append(list, n)
+			if errors.Is(err, errUnreadable) { // the rest of it says that it failed
+				return nil
+			}
 			return err
 		}, `SELECT `+notificationColumns+` FROM notifications WHERE account_id = $1 AND script = $2
 			ORDER BY created_on DESC, id LIMIT $3`, accountID, scriptName, notificationsKeptMax)
@@ -201,7 +218,8 @@ func (s *Store) Notifications(ctx context.Context, accountID, scriptName string)
 // for the time of the lease, in which no other process gets them, nor any other message
 // to the same target: to one that hangs there is one try at a time. Each counts as
 // tried from here on, so that one which ends its process is not tried for ever. What
-// an account has waiting delays nobody else's: accounts take turns.
+// an account has waiting delays nobody else's: accounts take turns. One that cannot be
+// read any more is given up here, and comes back in the state failed to be reported.
 func (s *Store) ClaimNotifications(ctx context.Context, most int, lease time.Duration) ([]deploy.Notification, error) {
 	ids, err := s.dueNotifications(ctx, most)
 	if err != nil || len(ids) == 0 {
@@ -217,6 +235,10 @@ func (s *Store) ClaimNotifications(ctx context.Context, most int, lease time.Dur
 				t.now.UnixMicro(), t.now.Add(lease).UnixMicro(), id, deploy.NotificationWaiting))
 			if errors.Is(err, sql.ErrNoRows) {
 				continue // another process was faster
+			}
+			if errors.Is(err, errUnreadable) {
+				n.State, n.LastError = deploy.NotificationFailed, errUnreadable.Error()
+				err = t.settle(ctx, n)
 			}
 			if err != nil {
 				return err
@@ -261,6 +283,10 @@ func (s *Store) dueNotifications(ctx context.Context, most int) ([]string, error
 // while it waits, and LastError. Nothing happens when the lease ran out and another
 // process has claimed it since. The secrets of a target go with the need for them.
 func (s *Store) SettleNotification(ctx context.Context, n deploy.Notification) error {
+	return s.write(ctx, "settle notification "+n.ID, func(t *tx) error { return t.settle(ctx, n) })
+}
+
+func (t *tx) settle(ctx context.Context, n deploy.Notification) error {
 	target := n.Target
 	if n.State != deploy.NotificationWaiting && target.Type != deploy.NotifyAlertmanager { // which is told of the end, too
 		target = target.Forgotten()
@@ -269,12 +295,10 @@ func (s *Store) SettleNotification(ctx context.Context, n deploy.Notification) e
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, "settle notification "+n.ID, func(t *tx) error {
-		_, err := t.ExecContext(ctx, `UPDATE notifications SET state = $1, next_try = $2, error = $3, target_json = $4, leased_until = 0
-			WHERE id = $5 AND attempts = $6 AND state = $7`,
-			n.State, n.NextTry.UnixMicro(), n.LastError, text, n.ID, n.Attempts, deploy.NotificationWaiting)
-		return err
-	})
+	_, err = t.ExecContext(ctx, `UPDATE notifications SET state = $1, next_try = $2, error = $3, target_json = $4, leased_until = 0
+		WHERE id = $5 AND attempts = $6 AND state = $7`,
+		n.State, n.NextTry.UnixMicro(), n.LastError, text, n.ID, n.Attempts, deploy.NotificationWaiting)
+	return err
 }
 
 // newDropped declares the counter of messages that the outbox had no room for.

@@ -272,6 +272,46 @@ func TestOneTryAtATimeForATargetAndAFewForAnAccount(t *testing.T) {
 	})
 }
 
+// One row that could not be read rolled back every claim, for ever.
+func TestAMessageThatCannotBeReadHoldsUpNoOther(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		for _, column := range []string{"target_json", "decision_json"} {
+			script := "shop-" + strings.TrimSuffix(column, "_json")
+			w := newTold(t, s, clock, script, hook("a"), hook("b"), alerts())
+			w.decide(nil)
+			if _, err := s.writer.ExecContext(t.Context(), `UPDATE notifications SET `+column+` = '{' WHERE script = $1 AND target_json NOT LIKE '%/b"%'`, script); err != nil {
+				t.Fatal(err)
+			}
+			states := map[deploy.NotificationState]int{}
+			for _, n := range w.claim(10) {
+				states[n.State]++
+				if n.State == deploy.NotificationWaiting {
+					w.settle(n, deploy.NotificationSent)
+				}
+			}
+			if states[deploy.NotificationWaiting] != 1 || states[deploy.NotificationFailed] != 2 {
+				t.Fatalf("with %s broken, claimed are %v", column, states)
+			}
+			failed := 0
+			for _, n := range w.list() {
+				if n.State == deploy.NotificationFailed && strings.Contains(n.LastError, "cannot be read") && n.Target.Type != "" && n.Target.Secret == "" {
+					failed++
+				}
+			}
+			if failed != 2 {
+				t.Errorf("listed are %+v", w.list())
+			}
+			mustDeploy(t, s, script, full(w.v2)) // which ends alerts
+			clock.add(time.Hour)
+			if again := w.claim(10); len(again) != 0 {
+				t.Errorf("claimed again: %+v", again)
+			}
+		}
+	})
+}
+
 // Two processes share the work.
 func TestConcurrentClaimsShareNothing(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
