@@ -136,18 +136,19 @@ func (t *tx) addNotification(ctx context.Context, n deploy.Notification) error {
 	_, err = t.ExecContext(ctx, `INSERT INTO notifications (id, account_id, script, kind, target_type, target_key, target_json, decision_json,
 		created_on, ended_on, state, attempts, next_try, tried_on, leased_until, error)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $9, NULL, 0, $12)`,
-		uuid.NewString(), n.AccountID, n.Script, n.On, n.Target.Type, targetKey(n.Target), target, decision,
+		uuid.NewString(), n.AccountID, n.Script, n.On, n.Target.Type, targetKey(n.AccountID, n.Target), target, decision,
 		t.now.UnixMicro(), nullMicros(n.EndedOn), n.State, n.LastError)
 	return err
 }
 
-// targetKey is the same for messages that one slow place would hold up.
-func targetKey(target deploy.NotifyTarget) string {
+// targetKey is the same for messages of an account that one slow place would hold up.
+// Accounts that tell the same place do not wait for each other.
+func targetKey(accountID string, target deploy.NotifyTarget) string {
 	place := target.URL
 	if target.Type == deploy.NotifyEmail {
 		place = target.Name()
 	}
-	sum := sha256.Sum256([]byte(string(target.Type) + " " + place)) // a URL may be a secret
+	sum := sha256.Sum256([]byte(accountID + " " + string(target.Type) + " " + place)) // a URL may be a secret
 	return hex.EncodeToString(sum[:])
 }
 
@@ -216,7 +217,7 @@ func (s *Store) Notifications(ctx context.Context, accountID, scriptName string)
 
 // ClaimNotifications returns up to most messages that are due. They are the caller's
 // for the time of the lease, in which no other process gets them, nor any other message
-// to the same target: to one that hangs there is one try at a time. Each counts as
+// of the account to the same target: to one that hangs there is one try at a time. Each counts as
 // tried from here on, so that one which ends its process is not tried for ever. What
 // an account has waiting delays nobody else's: accounts take turns. One that cannot be
 // read any more is given up here, and comes back in the state failed to be reported.
@@ -264,7 +265,7 @@ func (s *Store) dueNotifications(ctx context.Context, most int) ([]string, error
 			ids = append(ids, id)
 			return err
 		}, `WITH due AS (
-				SELECT id, account_id, next_try, ROW_NUMBER() OVER (PARTITION BY target_key ORDER BY attempts, next_try, id) AS of_target
+				SELECT id, account_id, next_try, ROW_NUMBER() OVER (PARTITION BY target_key ORDER BY next_try, id) AS of_target
 				FROM notifications n
 				WHERE state = $1 AND next_try <= $2 AND NOT EXISTS (
 					SELECT 1 FROM notifications f WHERE f.target_key = n.target_key AND f.leased_until > $2)

@@ -312,6 +312,51 @@ func TestAMessageThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 	})
 }
 
+// An account with much to tell made another's messages to the same place wait.
+func TestAccountsDoNotWaitForEachOtherAtOneTarget(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		other, err := s.CreateAccount(t.Context(), "other")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newTold(t, s, clock, "shop", hook("shared"))
+		w.decide(nil)
+		w.decide(nil)
+		if err := s.write(t.Context(), "tell for another account", func(t *tx) error {
+			return t.addNotification(w.Context(), deploy.Notification{AccountID: other.ID, Script: "shop", On: deploy.OnFail, Target: hook("shared"), State: deploy.NotificationWaiting})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		accounts := map[string]int{}
+		for _, n := range w.claim(10) {
+			accounts[n.AccountID]++
+		}
+		if accounts[testAccount] != 1 || accounts[other.ID] != 1 {
+			t.Errorf("claimed are %v, want one of each account", accounts)
+		}
+	})
+}
+
+// A steady stream of messages kept those that had failed once from ever being tried
+// again.
+func TestFreshMessagesDoNotOvertakeARetryThatIsDue(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		w := newTold(t, s, clock, "shop", hook("a"))
+		w.decide(nil)
+		first := w.claim(1)[0]
+		w.settle(first, deploy.NotificationWaiting)
+		clock.add(5 * time.Second)
+		w.decide(nil)
+		if list := w.claim(1); len(list) != 1 || list[0].ID != first.ID {
+			t.Errorf("claimed %+v, want the one that waits longer", list)
+		}
+	})
+}
+
 // Two processes share the work.
 func TestConcurrentClaimsShareNothing(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
@@ -324,7 +369,7 @@ func TestConcurrentClaimsShareNothing(t *testing.T) {
 			w.decide(nil)
 		}
 		var mu sync.Mutex
-		times := map[string]int{}
+		times, underWay := map[string]int{}, map[string]int{}
 		var group sync.WaitGroup
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -340,6 +385,9 @@ func TestConcurrentClaimsShareNothing(t *testing.T) {
 					mu.Lock()
 					for _, n := range list {
 						times[n.ID]++
+						if underWay[n.Target.URL]++; underWay[n.Target.URL] > 1 {
+							t.Errorf("%d tries at once to %s", underWay[n.Target.URL], n.Target.URL)
+						}
 					}
 					done := len(times) == 4*decisions
 					mu.Unlock()
@@ -347,6 +395,9 @@ func TestConcurrentClaimsShareNothing(t *testing.T) {
 						return
 					}
 					for _, n := range list {
+						mu.Lock()
+						underWay[n.Target.URL]--
+						mu.Unlock()
 						n.State = deploy.NotificationSent
 						if err := store.SettleNotification(ctx, n); err != nil {
 							t.Error(err)
