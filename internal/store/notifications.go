@@ -21,6 +21,7 @@ import (
 // Bounds of the outbox.
 const (
 	notificationsWaitingMax = 1000                // of one account; more are dropped and counted
+	notificationsTargetMax  = 100                 // of those for one target: a dead one takes the room of no other
 	notificationsKeptMax    = 100                 // of one script that are sent, failed or dropped; also the length of the list
 	notificationHistory     = 30 * 24 * time.Hour // how long those are kept
 	// notificationsAtOnce is how many tries one account may have under way: one whose
@@ -63,9 +64,8 @@ func (t *tx) tell(ctx context.Context, accountID, script string, decision *deplo
 	if err != nil || len(targets) == 0 {
 		return nil, err
 	}
-	var waiting int
-	if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM notifications WHERE account_id = $1 AND state = $2`,
-		accountID, deploy.NotificationWaiting).Scan(&waiting); err != nil {
+	waiting, total, err := t.waitingNotifications(ctx, accountID)
+	if err != nil {
 		return nil, err
 	}
 	for _, target := range targets {
@@ -76,9 +76,18 @@ func (t *tx) tell(ctx context.Context, accountID, script string, decision *deplo
 			n := deploy.Notification{
 				AccountID: accountID, Script: script, On: on, Target: one, Decision: withoutSeries(*decision), State: deploy.NotificationWaiting,
 			}
-			if waiting++; waiting > notificationsWaitingMax {
+			key := targetKey(accountID, one)
+			switch {
+			case waiting[key] >= notificationsTargetMax:
+				n.State, n.LastError = deploy.NotificationDropped, "too many messages for the target waited"
+			case total >= notificationsWaitingMax:
 				n.State, n.LastError = deploy.NotificationDropped, "too many messages of the account waited"
+			}
+			if n.State == deploy.NotificationDropped {
 				dropped = append(dropped, one.Type)
+			} else {
+				waiting[key]++
+				total++
 			}
 			if err := t.addNotification(ctx, n); err != nil {
 				return nil, err
@@ -86,6 +95,19 @@ func (t *tx) tell(ctx context.Context, accountID, script string, decision *deplo
 		}
 	}
 	return dropped, t.trimNotifications(ctx, accountID, script)
+}
+
+// waitingNotifications counts what an account has waiting, by the key of the target.
+func (t *tx) waitingNotifications(ctx context.Context, accountID string) (byTarget map[string]int, total int, err error) {
+	byTarget = map[string]int{}
+	err = each(ctx, t, func(row scanner) error {
+		var key string
+		var n int
+		err := row.Scan(&key, &n)
+		byTarget[key], total = n, total+n
+		return err
+	}, `SELECT target_key, COUNT(*) FROM notifications WHERE account_id = $1 AND state = $2 GROUP BY target_key`, accountID, deploy.NotificationWaiting)
+	return byTarget, total, err
 }
 
 // notifyTargets are the targets of the policy that a script follows now.
@@ -305,7 +327,7 @@ func (t *tx) settle(ctx context.Context, n deploy.Notification) error {
 // newDropped declares the counter of messages that the outbox had no room for.
 func newDropped() (metric.Int64Counter, error) {
 	return telemetry.Meter("tidegate/internal/store").Int64Counter("tidegate_rollback_notifications_dropped_total",
-		metric.WithDescription("Messages about rollback decisions that were left out because too many of the account waited, by type of the target."))
+		metric.WithDescription("Messages about rollback decisions that were left out because too many of the account, or for the target, waited, by type of the target."))
 }
 
 func (s *Store) countDropped(ctx context.Context, types []deploy.NotifyType) {

@@ -427,7 +427,7 @@ func TestTheOutboxIsBounded(t *testing.T) {
 		w.decide(nil)
 		if _, err := s.writer.ExecContext(t.Context(), `WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < $1)
 			INSERT INTO notifications (id, account_id, script, kind, target_type, target_key, target_json, decision_json, created_on, state, attempts, next_try, leased_until, error)
-			SELECT 'copy-' || n, account_id, script, kind, target_type, target_key, target_json, decision_json, created_on, state, 0, next_try, 0, ''
+			SELECT 'copy-' || n, account_id, script, kind, target_type, target_key || n, target_json, decision_json, created_on, state, 0, next_try, 0, ''
 			FROM counted CROSS JOIN notifications`, notificationsWaitingMax-1); err != nil {
 			t.Fatal(err)
 		}
@@ -453,6 +453,40 @@ func TestTheOutboxIsBounded(t *testing.T) {
 		w.decide(nil)
 		if list := w.list(); len(list) != 1 {
 			t.Errorf("%d are kept after their time", len(list)-1)
+		}
+	})
+}
+
+// One that is dead took the room of all others.
+func TestADeadTargetHasItsOwnBound(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		w := newTold(t, s, clock, "shop", hook("dead"), hook("good"))
+		for range notificationsTargetMax + 3 {
+			w.decide(nil)
+			for _, n := range w.claim(2) {
+				state := deploy.NotificationSent
+				if n.Target.URL == hook("dead").URL {
+					state = deploy.NotificationWaiting
+				}
+				w.settle(n, state)
+			}
+		}
+		var waiting, dropped int
+		for _, n := range w.list() { // the newest ones
+			if n.State != deploy.NotificationDropped {
+				continue
+			}
+			if dropped++; n.LastError != "too many messages for the target waited" {
+				t.Errorf("dropped was %+v", n)
+			}
+		}
+		if err := s.reader.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM notifications WHERE state = 'waiting'`).Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+		if waiting != notificationsTargetMax || dropped != 3 {
+			t.Errorf("%d wait, want %d; %d were dropped, want 3", waiting, notificationsTargetMax, dropped)
 		}
 	})
 }
