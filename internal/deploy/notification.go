@@ -38,7 +38,7 @@ const (
 	NotificationWaiting NotificationState = "waiting" // to be tried, or tried again
 	NotificationSent    NotificationState = "sent"    // the target has taken it
 	NotificationFailed  NotificationState = "failed"  // given up
-	NotificationDropped NotificationState = "dropped" // too many of the account waited already
+	NotificationDropped NotificationState = "dropped" // too many waited already, or it is the end of an alert that stands again
 )
 
 // NotifyResult is what came of a test message to one target.

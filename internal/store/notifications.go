@@ -243,6 +243,7 @@ func (s *Store) Notifications(ctx context.Context, accountID, scriptName string)
 // tried from here on, so that one which ends its process is not tried for ever. What
 // an account has waiting delays nobody else's: accounts take turns. One that cannot be
 // read any more is given up here, and comes back in the state failed to be reported.
+// The end of an alert that stands again by now is dropped.
 func (s *Store) ClaimNotifications(ctx context.Context, most int, lease time.Duration) ([]deploy.Notification, error) {
 	ids, err := s.dueNotifications(ctx, most)
 	if err != nil || len(ids) == 0 {
@@ -266,6 +267,15 @@ func (s *Store) ClaimNotifications(ctx context.Context, most int, lease time.Dur
 			if err != nil {
 				return err
 			}
+			if stands, err := t.standsAgain(ctx, n); err != nil {
+				return err
+			} else if stands {
+				n.State, n.LastError = deploy.NotificationDropped, "the same alert stands again"
+				if err := t.settle(ctx, n); err != nil {
+					return err
+				}
+				continue
+			}
 			claimed = append(claimed, n)
 		}
 		return nil
@@ -274,6 +284,26 @@ func (s *Store) ClaimNotifications(ctx context.Context, most int, lease time.Dur
 		return nil, err
 	}
 	return claimed, nil
+}
+
+// standsAgain reports whether n is over and a later alert, which the receiver cannot tell
+// from it, is not: n would end that one. Alerts of a script are ended together, so one
+// that is not over is later than any that is.
+func (t *tx) standsAgain(ctx context.Context, n deploy.Notification) (stands bool, err error) {
+	if n.Target.Type != deploy.NotifyAlertmanager || n.EndedOn.IsZero() {
+		return false, nil
+	}
+	err = each(ctx, t, func(row scanner) error {
+		other, err := scanNotification(row)
+		if errors.Is(err, errUnreadable) {
+			return nil
+		}
+		stands = stands || other.Decision.VersionID == n.Decision.VersionID
+		return err
+	}, `SELECT `+notificationColumns+` FROM notifications WHERE account_id = $1 AND script = $2 AND kind = $3 AND target_key = $4
+		AND ended_on IS NULL AND state IN ($5, $6)`,
+		n.AccountID, n.Script, n.On, targetKey(n.AccountID, n.Target), deploy.NotificationWaiting, deploy.NotificationSent)
+	return stands, err
 }
 
 // dueNotifications only reads: most looks find nothing, and must not queue up with the

@@ -564,6 +564,56 @@ func TestAnAlertThatWaitsGoesOutAsOver(t *testing.T) {
 	})
 }
 
+// The end of an alert failed to be sent once. Meanwhile the same version failed again;
+// then the old end was sent, and the receiver took the new alert for over.
+func TestALateEndDoesNotEndTheNextAlert(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		w := newTold(t, s, clock, "shop", alerts())
+		w.decide(nil)
+		w.settle(w.claim(1)[0], deploy.NotificationSent)
+		again := func() {
+			clock.add(time.Second)
+			w.current = mustDeploy(t, s, "shop", share(w.v1, 80), share(w.v2, 20))
+		}
+		again()
+		end := w.claim(1)[0]
+		if end.EndedOn.IsZero() {
+			t.Fatalf("claimed %+v, want the end", end)
+		}
+		w.settle(end, deploy.NotificationWaiting)
+		w.decide(nil)
+		other := w.decide(func(d *deploy.RollbackDecision) { d.VersionID = w.v1.ID })
+		clock.add(time.Minute)
+		for range 4 {
+			for _, n := range w.claim(1) {
+				if !n.EndedOn.IsZero() {
+					t.Errorf("the end was told after the alert stood again: %+v", n)
+				}
+				w.settle(n, deploy.NotificationSent)
+			}
+		}
+		for _, n := range w.list() {
+			if n.ID == end.ID && (n.State != deploy.NotificationDropped || n.LastError != "the same alert stands again") {
+				t.Errorf("the old end is %+v", n)
+			}
+		}
+		// The alerts that stand are ended, each by itself.
+		again()
+		ended := map[string]bool{}
+		for range 4 {
+			for _, n := range w.claim(1) {
+				ended[n.Decision.VersionID] = !n.EndedOn.IsZero()
+				w.settle(n, deploy.NotificationSent)
+			}
+		}
+		if !ended[w.v2.ID] || !ended[other.VersionID] {
+			t.Errorf("ended are %v", ended)
+		}
+	})
+}
+
 func TestAPersonWhoResumesARampEndsItsAlerts(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		clock := newClock()
