@@ -21,6 +21,9 @@ const (
 	addressMax      = 254 // RFC 5321, section 4.5.3.1.3, without the brackets
 )
 
+// AlertsPath is where an Alertmanager takes alerts, below its own address.
+const AlertsPath = "/api/v2/alerts"
+
 // maskedText stands for what is not shown.
 const maskedText = "***"
 
@@ -122,8 +125,9 @@ func (n *NotifyTarget) checkTo() (member, why string) {
 }
 
 // Masked is the policy for answers and records: without the secrets of its targets,
-// and without what of their URLs is a credential. The path of a Slack webhook is one, and
-// so may a query be; eight digits of its hash stay, so that two can be told apart.
+// and without what of their URLs may be a credential: a path, but not the one where every
+// Alertmanager takes alerts, and a query. Eight digits of the URL's hash stay, so that
+// two can be told apart.
 func (p RollbackPolicy) Masked() RollbackPolicy {
 	p.Notify = slices.Clone(p.Notify)
 	for i := range p.Notify {
@@ -144,8 +148,9 @@ func (n *NotifyTarget) maskedURL() string {
 	sum := sha256.Sum256([]byte(n.URL))
 	hidden := maskedText + hex.EncodeToString(sum[:4])
 	base, _, hasQuery := strings.Cut(n.URL, "?")
+	shown := u.Path == "" || u.Path == "/" || n.Type == NotifyAlertmanager && u.Path == AlertsPath
 	switch {
-	case n.Type == NotifySlack && u.Path != "" && u.Path != "/":
+	case !shown:
 		return u.Scheme + "://" + u.Host + "/" + hidden
 	case hasQuery:
 		return base + "?" + hidden

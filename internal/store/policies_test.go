@@ -193,7 +193,7 @@ func TestMaskedTargetsAreTakenFromWhatIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = s.SavePolicy(ctx, testAccount, "other", p.Masked(), nil)
-		wantKind(t, err, errs.Invalid, "notify[0].secret")
+		wantKind(t, err, errs.Invalid, "notify[0].url")
 		// A target beside the masked one that it is.
 		twice := p.Masked()
 		twice.Notify = append(twice.Notify, p.Notify[1])
