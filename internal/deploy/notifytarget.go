@@ -17,6 +17,7 @@ const (
 	notifyMax       = 10
 	notifyToMax     = 20
 	notifyURLMax    = 4096
+	notifySecretMin = 16 // as signature.SecretMin, for secrets of Logpush: shorter ones can be guessed
 	notifySecretMax = 1024
 	addressMax      = 254 // RFC 5321, section 4.5.3.1.3, without the brackets
 )
@@ -68,6 +69,8 @@ func (n *NotifyTarget) check() (member, why string) {
 		return "secret", fmt.Sprintf("goes with the type %q only: nothing else is signed", NotifyWebhook)
 	case len(n.Secret) > notifySecretMax || strings.ContainsFunc(n.Secret, func(r rune) bool { return r < ' ' || r > '~' }):
 		return "secret", fmt.Sprintf("must be at most %d printable ASCII characters", notifySecretMax)
+	case n.Secret != "" && n.Secret != maskedText && len(n.Secret) < notifySecretMin:
+		return "secret", fmt.Sprintf("has %d characters: it must have at least %d, for shorter ones can be guessed", len(n.Secret), notifySecretMin)
 	}
 	if n.Type == NotifyEmail {
 		member, why = n.checkTo()

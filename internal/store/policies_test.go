@@ -165,7 +165,7 @@ func TestMaskedTargetsAreTakenFromWhatIsKept(t *testing.T) {
 		mustVersion(t, s, "shop")
 		mustVersion(t, s, "other")
 		p := limited(0.1)
-		p.Notify = []deploy.NotifyTarget{{Type: deploy.NotifyWebhook, URL: "https://hooks.example.com/a", Secret: "s3cret"}, {Type: deploy.NotifySlack, URL: "https://hooks.slack.example/T0"}}
+		p.Notify = []deploy.NotifyTarget{{Type: deploy.NotifyWebhook, URL: "https://hooks.example.com/a", Secret: "s3cret and more of it"}, {Type: deploy.NotifySlack, URL: "https://hooks.slack.example/T0"}}
 		f := func(script string) {
 			t.Helper()
 			if got := mustPolicy(t, s, script, p.Masked()); !cmp.Equal(*got.Policy, p) {
