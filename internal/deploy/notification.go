@@ -61,6 +61,8 @@ func (d *RollbackDecision) News(rampDone bool) NotifyOn {
 		return OnFail
 	case d.Verdict == VerdictError:
 		return OnError
+	case d.Action == ActionNotify: // it passed, and what it had moved was refused
+		return OnFail
 	case rampDone:
 		return OnDone
 	case d.ToDeployment != "":

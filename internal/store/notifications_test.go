@@ -178,6 +178,7 @@ func TestKindsOfNews(t *testing.T) {
 		f(deploy.OnRollback, nil, func(d *deploy.RollbackDecision) { d.Verdict, d.Action = deploy.VerdictFail, deploy.ActionRollback })
 		f(deploy.OnPause, nil, func(d *deploy.RollbackDecision) { d.Verdict, d.Action = deploy.VerdictError, deploy.ActionPause })
 		f(deploy.OnFail, nil, func(d *deploy.RollbackDecision) { d.Verdict, d.Action = deploy.VerdictFail, deploy.ActionNotify })
+		f(deploy.OnFail, nil, func(d *deploy.RollbackDecision) { d.Verdict, d.Action = deploy.VerdictPass, deploy.ActionNotify })
 		f(deploy.OnError, nil, func(d *deploy.RollbackDecision) { d.Verdict = deploy.VerdictError })
 		f(deploy.OnPromote, nil, func(d *deploy.RollbackDecision) { d.Verdict, d.ToDeployment = deploy.VerdictPass, "x" })
 		f(deploy.OnDone, &deploy.Ramp{State: deploy.RampDone}, func(d *deploy.RollbackDecision) { d.Verdict, d.ToDeployment = deploy.VerdictPass, "x" })
@@ -631,6 +632,27 @@ func TestAPersonWhoResumesARampEndsItsAlerts(t *testing.T) {
 		}
 		if list := w.claim(1); len(list) != 1 || list[0].On != deploy.OnPause || list[0].EndedOn.IsZero() {
 			t.Errorf("told are %+v", list)
+		}
+	})
+}
+
+// Whoever waits for the end of a ramp was not told when a person skipped to it.
+func TestASkipToTheLastStepIsTold(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		w := newTold(t, s, clock, "shop", hook("a"))
+		mustRamp(t, s, "shop", w.current, deploy.Ramp{VersionID: w.v2.ID, BaselineVersionID: w.v1.ID,
+			Steps: []deploy.RampStep{{Percentage: 10_000}, {Percentage: 50_000}, {Percentage: deploy.Full}}})
+		for want := range 2 { // after the first skip nothing is told
+			r, err := s.ControlRamp(t.Context(), testAccount, "shop", deploy.RampSkip)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list := w.claim(10)
+			if len(list) != want || want > 0 && (list[0].On != deploy.OnDone || list[0].Decision.FromDeployment != r.DeploymentID || list[0].Decision.VersionID != w.v2.ID) {
+				t.Errorf("after skip %d told are %+v", want+1, list)
+			}
 		}
 	})
 }
