@@ -191,21 +191,31 @@ func (t *tx) trimNotifications(ctx context.Context, accountID, script string) er
 // controller has moved on. One that may have arrived is followed by a message that
 // ends it. One that still waits goes out as over, lest it came after its own end.
 func (t *tx) endAlerts(ctx context.Context, accountID, script string) error {
-	var arrived []deploy.Notification
+	var ids []string
 	err := each(ctx, t, func(row scanner) error {
-		n, err := scanNotification(row)
-		if errors.Is(err, errUnreadable) { // it has not arrived, and must not hold up what people do
-			return nil
+		var id string
+		err := row.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, `SELECT id FROM notifications WHERE account_id = $1 AND script = $2 AND target_type = $3 AND ended_on IS NULL AND state IN ($4, $5)`,
+		accountID, script, deploy.NotifyAlertmanager, deploy.NotificationWaiting, deploy.NotificationSent)
+	if err != nil {
+		return err
+	}
+	slices.Sort(ids) // as a claim locks rows: two that lock them in another order wait for each other
+	var arrived []deploy.Notification
+	for _, id := range ids {
+		n, err := scanNotification(t.QueryRowContext(ctx, `UPDATE notifications SET ended_on = $1 WHERE id = $2 AND ended_on IS NULL
+			AND state IN ($3, $4) RETURNING `+notificationColumns, t.now.UnixMicro(), id, deploy.NotificationWaiting, deploy.NotificationSent))
+		if errors.Is(err, sql.ErrNoRows) || errors.Is(err, errUnreadable) {
+			continue // it was given up meanwhile, or never arrived and must not hold up what people do
+		}
+		if err != nil {
+			return err
 		}
 		if n.Attempts > 0 {
 			arrived = append(arrived, n)
 		}
-		return err
-	}, `UPDATE notifications SET ended_on = $1 WHERE account_id = $2 AND script = $3 AND target_type = $4 AND ended_on IS NULL
-		AND state IN ($5, $6) RETURNING `+notificationColumns,
-		t.now.UnixMicro(), accountID, script, deploy.NotifyAlertmanager, deploy.NotificationWaiting, deploy.NotificationSent)
-	if err != nil {
-		return err
 	}
 	for _, n := range arrived {
 		n.State, n.LastError = deploy.NotificationWaiting, ""
