@@ -72,22 +72,22 @@ func (d *RollbackDecision) News(rampDone bool) NotifyOn {
 }
 
 // Wants reports whether the target is told of a kind of decision.
-func (t *NotifyTarget) Wants(on NotifyOn) bool {
-	if len(t.On) == 0 {
+func (n *NotifyTarget) Wants(on NotifyOn) bool {
+	if len(n.On) == 0 {
 		return on != OnPromote
 	}
-	return slices.Contains(t.On, on)
+	return slices.Contains(n.On, on)
 }
 
 // Each returns the target once for every message that it gets: an e-mail goes to
 // each address by itself, so that a bad one keeps the others from nothing.
-func (t NotifyTarget) Each() []NotifyTarget {
-	if t.Type != NotifyEmail {
-		return []NotifyTarget{t}
+func (n NotifyTarget) Each() []NotifyTarget {
+	if n.Type != NotifyEmail {
+		return []NotifyTarget{n}
 	}
-	list := make([]NotifyTarget, len(t.To))
-	for i, address := range t.To {
-		list[i] = t
+	list := make([]NotifyTarget, len(n.To))
+	for i, address := range n.To {
+		list[i] = n
 		list[i].To = []string{address}
 	}
 	return list
@@ -95,14 +95,14 @@ func (t NotifyTarget) Each() []NotifyTarget {
 
 // Name says which target it is without what only its owner may know: the path of
 // a webhook's URL is its password.
-func (t *NotifyTarget) Name() string {
-	if t.Type == NotifyEmail {
-		if len(t.To) == 0 {
+func (n *NotifyTarget) Name() string {
+	if n.Type == NotifyEmail {
+		if len(n.To) == 0 {
 			return ""
 		}
-		return t.To[0]
+		return n.To[0]
 	}
-	u, err := url.Parse(t.URL)
+	u, err := url.Parse(n.URL)
 	if err != nil || u.Host == "" {
 		return ""
 	}
@@ -110,10 +110,10 @@ func (t *NotifyTarget) Name() string {
 }
 
 // Forgotten is the target without its secrets.
-func (t NotifyTarget) Forgotten() NotifyTarget {
-	if t.Type != NotifyEmail {
-		t.URL = t.Name()
+func (n NotifyTarget) Forgotten() NotifyTarget {
+	if n.Type != NotifyEmail {
+		n.URL = n.Name()
 	}
-	t.Secret = ""
-	return t
+	n.Secret = ""
+	return n
 }
