@@ -169,7 +169,7 @@ func setFlags(t *testing.T, p *deploy.RollbackPolicy, flags ...string) error {
 
 func TestEveryMemberOfAPolicyHasAFlag(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(secret, []byte("s3cret\n"), 0o600); err != nil {
+	if err := os.WriteFile(secret, []byte("s3cret and more of it\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := deploy.DefaultPolicy()
@@ -193,7 +193,7 @@ func TestEveryMemberOfAPolicyHasAFlag(t *testing.T) {
 		MaxP99CPUMs: new(50.0), MaxP99CPURatio: new(1.4), MinTrafficRatio: new(0.8), MinRequests: 50, LookBackSeconds: 600, Confidence: 0.9999, GraceSeconds: 30,
 		Count: deploy.CountExceptions, Evidence: deploy.EvidenceBlocks, BlockSeconds: 20, Action: deploy.ActionPause,
 		Ramp: []deploy.RampStep{{Percentage: 5000, BakeSeconds: 300}, {Percentage: 25_000, BakeSeconds: 90, Gate: deploy.GateProven}, {Percentage: deploy.Full}},
-		Notify: []deploy.NotifyTarget{{Type: deploy.NotifyWebhook, URL: "https://hooks.example.com/x", Secret: "s3cret", On: []deploy.NotifyOn{deploy.OnRollback, deploy.OnPause}},
+		Notify: []deploy.NotifyTarget{{Type: deploy.NotifyWebhook, URL: "https://hooks.example.com/x", Secret: "s3cret and more of it", On: []deploy.NotifyOn{deploy.OnRollback, deploy.OnPause}},
 			{Type: deploy.NotifyEmail, To: []string{"a@example.com", "b@example.com"}}},
 		Promote: []deploy.WeeklyWindow{{Days: []string{"mon", "tue", "wed", "fri"}, From: "09:00", Until: "17:00", TimeZone: "Europe/Berlin"}, {From: "22:00", Until: "24:00"}},
 		Freeze: []deploy.FreezeWindow{{From: day(12, 20), Until: day(12, 20).AddDate(0, 0, 13).Add(11 * time.Hour), Reason: "holidays and rest"},

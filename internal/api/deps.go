@@ -181,7 +181,7 @@ type Notifications interface {
 // Notifier tells targets.
 type Notifier interface {
 	// Test sends a test message to each target and returns what came of it.
-	Test(ctx context.Context, accountID, script string, targets []deploy.NotifyTarget) []deploy.NotifyResult
+	Test(ctx context.Context, accountID, script string, targets []deploy.NotifyTarget) ([]deploy.NotifyResult, error)
 }
 
 // Jobs of Logpush.

@@ -45,7 +45,7 @@ func (s *Server) listNotifications(r *request) (any, error) {
 	return views(list, viewNotification), err
 }
 
-// testNotify answers when every target has answered or its time is over.
+// testNotify answers when every target has answered or the time of the test is over.
 func (s *Server) testNotify(r *request) (any, error) {
 	if s.deps.Notifier == nil {
 		return nil, errs.New(errs.Unavailable, 0, "this process sends no notifications")
@@ -54,5 +54,6 @@ func (s *Server) testNotify(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return views(s.deps.Notifier.Test(r.ctx, r.account, r.script(), targets), func(one deploy.NotifyResult) deploy.NotifyResult { return one }), nil
+	results, err := s.deps.Notifier.Test(r.ctx, r.account, r.script(), targets)
+	return views(results, func(one deploy.NotifyResult) deploy.NotifyResult { return one }), err
 }

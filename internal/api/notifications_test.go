@@ -11,10 +11,13 @@ import (
 	"tidegate/schema/control"
 )
 
-// notifier reaches every target but one.
+// notifier reaches every target but one, and refuses to test those of "tested".
 type notifier struct{}
 
-func (notifier) Test(_ context.Context, _, script string, targets []deploy.NotifyTarget) []deploy.NotifyResult {
+func (notifier) Test(_ context.Context, _, script string, targets []deploy.NotifyTarget) ([]deploy.NotifyResult, error) {
+	if script == "tested" {
+		return nil, errs.New(errs.Unavailable, 0, "the account's targets were tested 1 seconds ago")
+	}
 	var results []deploy.NotifyResult
 	for _, target := range targets {
 		result := deploy.NotifyResult{Type: target.Type, Target: target.Name(), OK: true}
@@ -23,7 +26,7 @@ func (notifier) Test(_ context.Context, _, script string, targets []deploy.Notif
 		}
 		results = append(results, result)
 	}
-	return results
+	return results, nil
 }
 
 // outbox is a store with two targets and two messages.
@@ -74,6 +77,9 @@ func TestNotifyTestAnswersForEachTarget(t *testing.T) {
 	}
 	if err != nil || len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 		t.Errorf("got %+v, error %v; want %+v", got, err, want)
+	}
+	if _, err := p.TestNotify(t.Context(), control.FirstAccountID, "tested"); errs.KindOf(err) != errs.Unavailable {
+		t.Errorf("a refused test: %v", err)
 	}
 	silent := newPlatformAt(t, api.Config{}, time.Now, func(d *api.Deps) { d.Notifier = nil })
 	if _, err := silent.TestNotify(t.Context(), control.FirstAccountID, "shop"); errs.KindOf(err) != errs.Unavailable {

@@ -316,7 +316,7 @@ func policies(t *testing.T, p *platform) {
 	}
 	_, err := p.Policy(ctx, account, "")
 	wantKind(t, err, errs.NotFound)
-	p.call(t, http.MethodPut, fallback, `{"enabled": true, "confidence": 0.99, "notify": [{"type": "webhook", "url": "https://hooks.example.com/", "secret": "s3cret"}]}`).
+	p.call(t, http.MethodPut, fallback, `{"enabled": true, "confidence": 0.99, "notify": [{"type": "webhook", "url": "https://hooks.example.com/", "secret": "s3cret and more of it"}]}`).
 		ok(t, `"source":"account"`, `"revision":1`, `"modified_by":"admin@localhost"`, `"max_failure_ratio":1`, `"secret":"***"`)
 	followed, err := p.Policy(ctx, account, "shop")
 	if err != nil || followed.Source != deploy.PolicyOfAccount || followed.Confidence != 0.99 || followed.ModifiedOn.IsZero() {
@@ -335,7 +335,7 @@ func policies(t *testing.T, p *platform) {
 		t.Errorf("ETag %s of a script without a policy", tag)
 	}
 	send(http.MethodPut, own, as(`"0"`), string(text)).ok(t, `"source":"script"`, `"revision":4`, `"confidence":0.99`)
-	if stored, err := p.store.Policy(ctx, account, "shop"); err != nil || stored.Policy.Notify[0].Secret != "s3cret" {
+	if stored, err := p.store.Policy(ctx, account, "shop"); err != nil || stored.Policy.Notify[0].Secret != "s3cret and more of it" {
 		t.Fatalf("policy %+v, error %v", stored, err)
 	}
 	list, err := p.PolicyRevisions(ctx, account, "shop")

@@ -262,7 +262,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	}
 	if c.has(RoleRollback) || c.has(RoleAPI) { // the API sends test messages
 		c.SMTP.bind(f)
-		f.StringVar(&c.ConsoleURL, "console-url", c.ConsoleURL, "where people reach the API and its start page, such as https://tidegate.example.com, for links in notifications; else --api-addr")
+		f.StringVar(&c.ConsoleURL, "console-url", c.ConsoleURL, "where people reach the API and its start page, such as https://tidegate.example.com, for links in notifications; empty for none")
 	}
 	if c.has(RoleLogpush) || c.has(RoleAPI) {
 		f.BoolVar(&c.LogpushGoogleAmbient, "logpush-google-ambient", c.LogpushGoogleAmbient, "let gs:// destinations without credentials write with this process's own (Application Default Credentials)")

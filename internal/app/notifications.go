@@ -82,18 +82,9 @@ func (p *process) notifications(ctx context.Context) (*notify.Service, error) {
 			e := egress.Classify(err)
 			return e.Text, e.Permanent
 		},
-		Mail: p.config.SMTP.server(), Links: notify.Links{Console: p.consoleURL()}, Log: p.log, Now: time.Now,
+		Mail: p.config.SMTP.server(), Links: notify.Links{Console: p.config.ConsoleURL}, Log: p.log, Now: time.Now,
 	})
 	return p.notifier, err
-}
-
-// consoleURL is where people reach the API and its start page: what the operator says,
-// else this process's own listener, and "" where there is neither.
-func (p *process) consoleURL() string {
-	if p.config.ConsoleURL != "" || p.listeners[listenAPI] == nil {
-		return p.config.ConsoleURL
-	}
-	return p.baseURL(listenAPI)
 }
 
 // tellingStore has what was decided told at once, and not at the next look. Traffic has

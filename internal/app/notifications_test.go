@@ -1,6 +1,8 @@
 package app
 
 import (
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +47,28 @@ func TestThePasswordIsReadForEachEMail(t *testing.T) {
 		}
 		if got, err := server.Password(); err != nil || got != want {
 			t.Errorf("the password is %q, error %v; want %q", got, err, want)
+		}
+	}
+}
+
+// The address of a process's own listener is not where people reach it, and another
+// process's would differ.
+func TestMessagesHaveLinksOnlyWhereTheOperatorSays(t *testing.T) {
+	p := &process{log: slog.New(slog.DiscardHandler), config: DefaultConfig(RoleAPI)}
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	p.listeners = map[string]net.Listener{listenAPI: listener}
+	for _, want := range []string{"", "https://tidegate.example.com"} {
+		p.config.ConsoleURL, p.notifier = want, nil
+		s, err := p.notifications(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Links.Console; got != want {
+			t.Errorf("links lead to %q, want %q", got, want)
 		}
 	}
 }

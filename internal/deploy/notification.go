@@ -38,7 +38,7 @@ const (
 	NotificationWaiting NotificationState = "waiting" // to be tried, or tried again
 	NotificationSent    NotificationState = "sent"    // the target has taken it
 	NotificationFailed  NotificationState = "failed"  // given up
-	NotificationDropped NotificationState = "dropped" // too many of the account waited already
+	NotificationDropped NotificationState = "dropped" // too many waited already, or it is the end of an alert that stands again
 )
 
 // NotifyResult is what came of a test message to one target.
@@ -61,6 +61,8 @@ func (d *RollbackDecision) News(rampDone bool) NotifyOn {
 		return OnFail
 	case d.Verdict == VerdictError:
 		return OnError
+	case d.Action == ActionNotify: // it passed, and what it had moved was refused
+		return OnFail
 	case rampDone:
 		return OnDone
 	case d.ToDeployment != "":
@@ -70,22 +72,22 @@ func (d *RollbackDecision) News(rampDone bool) NotifyOn {
 }
 
 // Wants reports whether the target is told of a kind of decision.
-func (t *NotifyTarget) Wants(on NotifyOn) bool {
-	if len(t.On) == 0 {
+func (n *NotifyTarget) Wants(on NotifyOn) bool {
+	if len(n.On) == 0 {
 		return on != OnPromote
 	}
-	return slices.Contains(t.On, on)
+	return slices.Contains(n.On, on)
 }
 
 // Each returns the target once for every message that it gets: an e-mail goes to
 // each address by itself, so that a bad one keeps the others from nothing.
-func (t NotifyTarget) Each() []NotifyTarget {
-	if t.Type != NotifyEmail {
-		return []NotifyTarget{t}
+func (n NotifyTarget) Each() []NotifyTarget {
+	if n.Type != NotifyEmail {
+		return []NotifyTarget{n}
 	}
-	list := make([]NotifyTarget, len(t.To))
-	for i, address := range t.To {
-		list[i] = t
+	list := make([]NotifyTarget, len(n.To))
+	for i, address := range n.To {
+		list[i] = n
 		list[i].To = []string{address}
 	}
 	return list
@@ -93,25 +95,25 @@ func (t NotifyTarget) Each() []NotifyTarget {
 
 // Name says which target it is without what only its owner may know: the path of
 // a webhook's URL is its password.
-func (t *NotifyTarget) Name() string {
-	if t.Type == NotifyEmail {
-		if len(t.To) == 0 {
+func (n *NotifyTarget) Name() string {
+	if n.Type == NotifyEmail {
+		if len(n.To) == 0 {
 			return ""
 		}
-		return t.To[0]
+		return n.To[0]
 	}
-	u, err := url.Parse(t.URL)
-	if err != nil {
+	u, err := url.Parse(n.URL)
+	if err != nil || u.Host == "" {
 		return ""
 	}
 	return u.Scheme + "://" + u.Host
 }
 
 // Forgotten is the target without its secrets.
-func (t NotifyTarget) Forgotten() NotifyTarget {
-	if t.Type != NotifyEmail {
-		t.URL = t.Name()
+func (n NotifyTarget) Forgotten() NotifyTarget {
+	if n.Type != NotifyEmail {
+		n.URL = n.Name()
 	}
-	t.Secret = ""
-	return t
+	n.Secret = ""
+	return n
 }

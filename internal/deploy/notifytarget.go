@@ -17,9 +17,13 @@ const (
 	notifyMax       = 10
 	notifyToMax     = 20
 	notifyURLMax    = 4096
+	notifySecretMin = 16 // as signature.SecretMin, for secrets of Logpush: shorter ones can be guessed
 	notifySecretMax = 1024
 	addressMax      = 254 // RFC 5321, section 4.5.3.1.3, without the brackets
 )
+
+// AlertsPath is where an Alertmanager takes alerts, below its own address.
+const AlertsPath = "/api/v2/alerts"
 
 // maskedText stands for what is not shown.
 const maskedText = "***"
@@ -65,6 +69,8 @@ func (n *NotifyTarget) check() (member, why string) {
 		return "secret", fmt.Sprintf("goes with the type %q only: nothing else is signed", NotifyWebhook)
 	case len(n.Secret) > notifySecretMax || strings.ContainsFunc(n.Secret, func(r rune) bool { return r < ' ' || r > '~' }):
 		return "secret", fmt.Sprintf("must be at most %d printable ASCII characters", notifySecretMax)
+	case n.Secret != "" && n.Secret != maskedText && len(n.Secret) < notifySecretMin:
+		return "secret", fmt.Sprintf("has %d characters: it must have at least %d, for shorter ones can be guessed", len(n.Secret), notifySecretMin)
 	}
 	if n.Type == NotifyEmail {
 		member, why = n.checkTo()
@@ -122,8 +128,9 @@ func (n *NotifyTarget) checkTo() (member, why string) {
 }
 
 // Masked is the policy for answers and records: without the secrets of its targets,
-// and without what of their URLs is a credential. The path of a Slack webhook is one, and
-// so may a query be; eight digits of its hash stay, so that two can be told apart.
+// and without what of their URLs may be a credential: a path, but not the one where every
+// Alertmanager takes alerts, and a query. Eight digits of the URL's hash stay, so that
+// two can be told apart.
 func (p RollbackPolicy) Masked() RollbackPolicy {
 	p.Notify = slices.Clone(p.Notify)
 	for i := range p.Notify {
@@ -144,8 +151,9 @@ func (n *NotifyTarget) maskedURL() string {
 	sum := sha256.Sum256([]byte(n.URL))
 	hidden := maskedText + hex.EncodeToString(sum[:4])
 	base, _, hasQuery := strings.Cut(n.URL, "?")
+	shown := u.Path == "" || u.Path == "/" || n.Type == NotifyAlertmanager && u.Path == AlertsPath
 	switch {
-	case n.Type == NotifySlack && u.Path != "" && u.Path != "/":
+	case !shown:
 		return u.Scheme + "://" + u.Host + "/" + hidden
 	case hasQuery:
 		return base + "?" + hidden

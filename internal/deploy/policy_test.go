@@ -34,7 +34,7 @@ func wholePolicy() RollbackPolicy {
 	p.Count, p.Evidence, p.BlockSeconds, p.Action = CountStatus5xx, EvidenceBlocks, 10, ActionPause
 	p.Ramp = []RampStep{{Percentage: 1}, {Percentage: 5000, BakeSeconds: 300, Gate: GateProven}, {Percentage: 50_000, Gate: GateManual}, {Percentage: Full}}
 	p.Notify = []NotifyTarget{
-		{Type: NotifyWebhook, URL: "https://hooks.example.com/a?token=t0ken", Secret: "s3cret", On: []NotifyOn{OnRollback, OnPromote}},
+		{Type: NotifyWebhook, URL: "https://hooks.example.com/a?token=t0ken", Secret: "s3cret and more of it", On: []NotifyOn{OnRollback, OnPromote}},
 		{Type: NotifySlack, URL: "https://hooks.slack.example/services/T0/B0/x"},
 		{Type: NotifyAlertmanager, URL: "http://alertmanager:9093"},
 		{Type: NotifyEmail, To: []string{"oncall@example.com"}},
@@ -196,6 +196,7 @@ func TestPolicyRefusesBadTargets(t *testing.T) {
 	f("/notify/0/url", "addresses are in to", NotifyTarget{Type: NotifyEmail, URL: "https://example.com"})
 	f("/notify/0/to", "email", NotifyTarget{Type: NotifySlack, URL: "https://example.com", To: []string{"a@example.com"}})
 	f("/notify/0/secret", "webhook", NotifyTarget{Type: NotifySlack, URL: "https://example.com", Secret: "x"})
+	f("/notify/0/secret", "at least 16", NotifyTarget{Type: NotifyWebhook, URL: "https://example.com", Secret: "fifteen letters"})
 	f("/notify/0/secret", "1024", NotifyTarget{Type: NotifyWebhook, URL: "https://example.com", Secret: "a\nb"})
 	f("/notify/0/to", "0 entries", mail())
 	for _, to := range []string{"", "oncall", "On Call <oncall@example.com>", "a@b\r\nBcc: c@d", "ä@example.com", "a@example.com, b@example.com"} {

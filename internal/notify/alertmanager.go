@@ -11,9 +11,6 @@ import (
 	"tidegate/internal/deploy"
 )
 
-// alertPath is where an Alertmanager takes alerts, below its own address.
-const alertPath = "/api/v2/alerts"
-
 // alertKind is how one kind of news looks as an alert.
 type alertKind struct {
 	name     string
@@ -88,8 +85,8 @@ func alertURL(text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), alertPath) {
+	if strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), deploy.AlertsPath) {
 		return text, nil
 	}
-	return u.JoinPath(alertPath).String(), nil
+	return u.JoinPath(deploy.AlertsPath).String(), nil
 }

@@ -95,7 +95,7 @@ func alert(t *testing.T, n deploy.Notification) *models.PostableAlert {
 		t.Fatal(err)
 	}
 	got := r.next(t)
-	if got.path != alertPath || got.header.Get("Content-Type") != "application/json" {
+	if got.path != deploy.AlertsPath || got.header.Get("Content-Type") != "application/json" {
 		t.Errorf("sent to %s as %s", got.path, got.header.Get("Content-Type"))
 	}
 	alerts := bodyOf[models.PostableAlerts](t, got)

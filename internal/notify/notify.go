@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
 	"tidegate/internal/telemetry"
 )
 
@@ -34,15 +36,21 @@ const (
 	// parallelMax tries at once in one process. The store gives one at a time for each
 	// target, and a few for each account.
 	parallelMax = 32
-	callTimeout = 5 * time.Second  // for each call to the store
-	stopGrace   = 2 * time.Second  // for tries under way at a stop
-	logInterval = 10 * time.Second // between two lines about an outbox that cannot be read
+	// testParallelMax and testInterval bound what somebody who may edit policies can have
+	// us send to addresses of others: so many tries at once, and one test of an account
+	// in that time, which is longer than a test takes.
+	testParallelMax = 8
+	testInterval    = 30 * time.Second
+	callTimeout     = 5 * time.Second  // for each call to the store
+	stopGrace       = 2 * time.Second  // for tries under way at a stop
+	logInterval     = 10 * time.Second // between two lines about an outbox that cannot be read
 )
 
 // Outbox keeps messages until they are sent. Its methods are safe for concurrent use.
 type Outbox interface {
 	// ClaimNotifications returns up to most messages that are due, which no other
-	// process gets for the time of the lease.
+	// process gets for the time of the lease. One that could not be read has been
+	// given up: its state is failed.
 	ClaimNotifications(ctx context.Context, most int, lease time.Duration) ([]deploy.Notification, error)
 	// SettleNotification stores State, NextTry and LastError of a claimed message.
 	SettleNotification(ctx context.Context, n deploy.Notification) error
@@ -68,6 +76,9 @@ type Service struct {
 	Config
 	count metric.Int64Counter
 	woken chan struct{} // one waits at most
+
+	mu     sync.Mutex
+	tested map[string]time.Time // when the last test of an account began, by its id; not older than testInterval
 }
 
 // New returns a service that does nothing before Run or Test.
@@ -77,7 +88,7 @@ func New(config Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("notify: declare the metric: %w", err)
 	}
-	return &Service{Config: config, count: count, woken: make(chan struct{}, 1)}, nil
+	return &Service{Config: config, count: count, woken: make(chan struct{}, 1), tested: map[string]time.Time{}}, nil
 }
 
 // Wake has Run look into the outbox now. It never blocks.
@@ -104,6 +115,10 @@ func (s *Service) Run(ctx context.Context) error {
 			s.Log.ErrorContext(ctx, "notifications not read, trying again", "error", err)
 		}
 		for _, n := range claimed {
+			if n.State == deploy.NotificationFailed {
+				s.report(ctx, n, "failed", nil)
+				continue
+			}
 			free <- struct{}{}
 			group.Go(func() {
 				s.send(tries, n)
@@ -135,22 +150,32 @@ func (s *Service) claim(ctx context.Context, most int) ([]deploy.Notification, e
 
 // send tries one message and stores what came of it.
 func (s *Service) send(ctx context.Context, n deploy.Notification) {
-	err := s.try(ctx, n)
+	var err error = &failure{text: fmt.Sprintf("the last of %d tries did not come to an end", triesMax), permanent: true}
+	if n.Attempts <= triesMax { // else whatever it does to its process, it has done often enough
+		err = s.try(ctx, n)
+	}
 	after, result := settled(n, err, s.Now())
 	if err != nil && ctx.Err() != nil { // stopping is no fault of the target
 		after.State, after.NextTry, after.LastError = deploy.NotificationWaiting, s.Now(), "the process that tried it was stopped"
 		result = "retried"
 	}
-	s.count.Add(ctx, 1, metric.WithAttributes(attribute.String("type", string(n.Target.Type)), attribute.String("result", result)))
-	log := s.Log.With("notification_id", n.ID, "account_id", n.AccountID, "script", n.Script, "type", n.Target.Type, "attempts", n.Attempts)
-	if err != nil {
-		log.WarnContext(ctx, "notification not sent", "result", result, "error", after.LastError, "detail", detailOf(err))
-	}
+	log := s.report(ctx, after, result, err)
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	if err := s.Outbox.SettleNotification(call, after); err != nil {
 		log.ErrorContext(ctx, "result of a notification not stored, it is sent once more", "error", err)
 	}
+}
+
+// report counts what came of a message, and logs it unless it was sent. It returns the
+// log with the message's names.
+func (s *Service) report(ctx context.Context, n deploy.Notification, result string, err error) *slog.Logger {
+	s.count.Add(ctx, 1, metric.WithAttributes(attribute.String("type", string(n.Target.Type)), attribute.String("result", result)))
+	log := s.Log.With("notification_id", n.ID, "account_id", n.AccountID, "script", n.Script, "type", n.Target.Type, "attempts", n.Attempts)
+	if result != "sent" {
+		log.WarnContext(ctx, "notification not sent", "result", result, "error", n.LastError, "detail", detailOf(err))
+	}
+	return log
 }
 
 // try sends n once, whoever it is for. Its error is a *failure.
@@ -172,27 +197,53 @@ func (s *Service) try(ctx context.Context, n deploy.Notification) error {
 }
 
 // Test sends a test message to each target at once and returns what came of it, in
-// the order of the targets, e-mails by address. Nothing is tried twice.
-func (s *Service) Test(ctx context.Context, accountID, script string, targets []deploy.NotifyTarget) []deploy.NotifyResult {
+// the order of the targets, e-mails by address. Nothing is tried twice, and it takes no
+// longer than one try may. It is unavailable if the account's last test in this process
+// began less than testInterval ago.
+func (s *Service) Test(ctx context.Context, accountID, script string, targets []deploy.NotifyTarget) ([]deploy.NotifyResult, error) {
 	var each []deploy.NotifyTarget
 	for _, target := range targets {
 		each = append(each, target.Each()...)
 	}
+	if len(each) == 0 {
+		return nil, nil
+	}
+	if err := s.beginTest(accountID); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
 	results := make([]deploy.NotifyResult, len(each))
-	free := make(chan struct{}, parallelMax)
+	free := make(chan struct{}, testParallelMax)
 	var group sync.WaitGroup
 	for i, target := range each {
 		free <- struct{}{}
 		group.Go(func() {
 			defer func() { <-free }()
 			results[i] = deploy.NotifyResult{Type: target.Type, Target: target.Name(), OK: true}
-			if err := s.try(ctx, testOf(accountID, script, target, s.Now())); err != nil {
+			if ctx.Err() != nil {
+				results[i].OK, results[i].Error = false, "it was not tried: those before it took all of the time"
+			} else if err := s.try(ctx, testOf(accountID, script, target, s.Now())); err != nil {
 				results[i].OK, results[i].Error = false, reasonOf(err)
 			}
 		})
 	}
 	group.Wait()
-	return results
+	return results, nil
+}
+
+// beginTest refuses a test too soon after another one of the account.
+func (s *Service) beginTest(accountID string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.Now()
+	maps.DeleteFunc(s.tested, func(_ string, began time.Time) bool { return now.Sub(began) >= testInterval })
+	if began, ok := s.tested[accountID]; ok {
+		return errs.New(errs.Unavailable, 0, "the account's targets were tested %d seconds ago: test them again after %d",
+			int(now.Sub(began).Seconds()), int(testInterval.Seconds()))
+	}
+	s.tested[accountID] = now
+	return nil
 }
 
 // failure is why a target was not told, in words for its owner: without the URL, the

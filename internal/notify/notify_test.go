@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
 	"tidegate/internal/signature"
 	"tidegate/internal/store"
 	"tidegate/pipeline/logpush/sink/egress"
@@ -312,6 +313,26 @@ type forgetful struct{ *world }
 
 func (forgetful) SettleNotification(context.Context, deploy.Notification) error { return nil }
 
+// A message that ends its process at each try was tried again after each restart.
+func TestAMessageThatEndsItsProcessIsNotTriedForEver(t *testing.T) {
+	r := newReceiver(t, nil)
+	w := newWorld(t, deploy.NotifyTarget{Type: deploy.NotifyWebhook, URL: r.URL})
+	w.decide(t)
+	for range triesMax {
+		if list, err := w.ClaimNotifications(t.Context(), 1, leaseTime); err != nil || len(list) != 1 {
+			t.Fatalf("claimed %+v, error %v", list, err)
+		}
+		w.clock.add(leaseTime)
+	}
+	start(t, newService(t, w, local))
+	w.await(t, "given up", func(list []deploy.Notification) bool {
+		return len(list) == 1 && list[0].State == deploy.NotificationFailed && strings.Contains(list[0].LastError, "did not come to an end")
+	})
+	if len(r.got) != 0 {
+		t.Error("it was sent")
+	}
+}
+
 func TestAHangingTargetDelaysNoOther(t *testing.T) {
 	release := make(chan struct{})
 	hanging := newReceiver(t, func(http.ResponseWriter, *http.Request) { <-release })
@@ -504,10 +525,13 @@ func TestTargetsThatMayNotBeReached(t *testing.T) {
 
 func TestTestTellsWhatCameOfEachTarget(t *testing.T) {
 	good, bad := newReceiver(t, nil), newReceiver(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
-	results := newService(t, nil, local).Test(t.Context(), account, "shop", []deploy.NotifyTarget{
+	results, err := newService(t, nil, local).Test(t.Context(), account, "shop", []deploy.NotifyTarget{
 		{Type: deploy.NotifyWebhook, URL: good.URL + "/x"}, {Type: deploy.NotifyWebhook, URL: bad.URL + "/y"},
 		{Type: deploy.NotifyEmail, To: []string{"a@example.com", "b@example.com"}},
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := []deploy.NotifyResult{
 		{Type: deploy.NotifyWebhook, Target: good.URL, OK: true},
 		{Type: deploy.NotifyWebhook, Target: bad.URL, Error: "the target refused the message with 403"},
@@ -522,6 +546,56 @@ func TestTestTellsWhatCameOfEachTarget(t *testing.T) {
 	var body webhookBody
 	if err := json.Unmarshal(good.next(t).body, &body); err != nil || body.Type != deploy.OnTest || !strings.Contains(body.Sentence, "test") {
 		t.Errorf("sent was %+v, error %v", body, err)
+	}
+}
+
+// Whoever may edit a policy could have any number of messages sent to anybody.
+func TestTestsOfAnAccountAreBounded(t *testing.T) {
+	var mu sync.Mutex
+	var underWay, most int
+	count := func(by int) {
+		mu.Lock()
+		defer mu.Unlock()
+		underWay += by
+		most = max(most, underWay)
+	}
+	slow := newReceiver(t, func(http.ResponseWriter, *http.Request) {
+		count(1)
+		time.Sleep(20 * time.Millisecond)
+		count(-1)
+	})
+	now := time.Now()
+	s := newService(t, nil, local, func(c *Config) { c.Now = func() time.Time { return now } })
+	targets := make([]deploy.NotifyTarget, 3*testParallelMax)
+	for i := range targets {
+		targets[i] = deploy.NotifyTarget{Type: deploy.NotifyWebhook, URL: slow.URL}
+	}
+	test := func(account string, want errs.Kind) {
+		t.Helper()
+		if results, err := s.Test(t.Context(), account, "shop", targets); errs.KindOf(err) != want || want == "" && len(results) != len(targets) {
+			t.Errorf("%d results, error %v, want %d and the kind %q", len(results), err, len(targets), want)
+		}
+	}
+	test(account, "")
+	test(account, errs.Unavailable)
+	test("another", "")
+	now = now.Add(testInterval - time.Nanosecond)
+	test(account, errs.Unavailable)
+	now = now.Add(time.Nanosecond)
+	test(account, "")
+	if most > testParallelMax || most < 2 {
+		t.Errorf("%d tries were under way at once, want at most %d", most, testParallelMax)
+	}
+
+	// What is left when the time is over is not tried.
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for len(slow.got) > 0 {
+		<-slow.got
+	}
+	results, err := s.Test(over, "third", "shop", targets)
+	if err != nil || len(results) != len(targets) || results[0].OK || !strings.Contains(results[0].Error, "not tried") || len(slow.got) != 0 {
+		t.Errorf("%+v, error %v; %d were tried", results, err, len(slow.got))
 	}
 }
 

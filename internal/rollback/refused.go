@@ -42,7 +42,7 @@ func withoutDeployment(w *deploy.Watched, ch change, reason string) change {
 	}
 	if ch.decision != nil {
 		d := *ch.decision
-		d.Action, d.ToDeployment = "", ""
+		d.Action, d.ToDeployment = deploy.ActionNotify, "" // a promotion that ends a ramp so is told, too
 		d.Sentence = fmt.Sprintf("nothing was deployed for %s, because that was refused: %s", short(d.VersionID), reason)
 		if !decided(w, d.Verdict) || w.LastDecision.Sentence != d.Sentence { // by a controller before this one
 			left.decision = &d

@@ -33,7 +33,7 @@ func TestRefusedRollbackIsRecordedOnce(t *testing.T) {
 	w.steps(c, clk, time.Minute)
 	expectSummary(t, w, summary{
 		Deployments: []string{"v1 100% by a person", "v2 100% by a person"},
-		Decisions:   []string{"fail "},
+		Decisions:   []string{"fail notify"},
 	})
 	if s := w.decisions[0].Sentence; asked != 1 || w.decisions[0].ToDeployment != "" || !strings.Contains(s, "22222222") || !strings.HasSuffix(s, "lifecycle change lies between") {
 		t.Errorf("asked %d times, decision %+v", asked, w.decisions[0])
@@ -62,7 +62,7 @@ func TestRefusedStepEndsTheRamp(t *testing.T) {
 	w.steps(c, clk, 10*time.Minute)
 	expectSummary(t, w, summary{
 		Deployments: []string{"v1 100% by a person", "v1 95% v2 5% by a person"},
-		Decisions:   []string{"pass "},
+		Decisions:   []string{"pass notify"},
 		Ramp:        "aborted 5%",
 	})
 	if asked != 1 || w.ramp.Reason != "refused: a Durable Object lifecycle change lies between" {

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 // Bounds of the outbox.
 const (
 	notificationsWaitingMax = 1000                // of one account; more are dropped and counted
+	notificationsTargetMax  = 100                 // of those for one target: a dead one takes the room of no other
 	notificationsKeptMax    = 100                 // of one script that are sent, failed or dropped; also the length of the list
 	notificationHistory     = 30 * 24 * time.Hour // how long those are kept
 	// notificationsAtOnce is how many tries one account may have under way: one whose
@@ -27,17 +29,27 @@ const (
 	notificationsAtOnce = 8
 )
 
-const notificationColumns = `id, account_id, script, kind, target_json, decision_json, created_on, ended_on, state, attempts, next_try, tried_on, error`
+const notificationColumns = `id, account_id, script, kind, target_type, target_json, decision_json, created_on, ended_on, state, attempts, next_try, tried_on, error`
+
+// errUnreadable is a message whose target or decision cannot be decoded. What can be
+// read of it comes with the error.
+var errUnreadable = errors.New("the stored message cannot be read")
 
 func scanNotification(row scanner) (n deploy.Notification, err error) {
+	var kind deploy.NotifyType
 	var target, decision string
 	var created, next int64
 	var ended, tried sql.NullInt64
-	if err := row.Scan(&n.ID, &n.AccountID, &n.Script, &n.On, &target, &decision, &created, &ended, &n.State, &n.Attempts, &next, &tried, &n.LastError); err != nil {
+	if err := row.Scan(&n.ID, &n.AccountID, &n.Script, &n.On, &kind, &target, &decision, &created, &ended, &n.State, &n.Attempts, &next, &tried, &n.LastError); err != nil {
 		return n, err
 	}
 	n.CreatedOn, n.EndedOn, n.NextTry, n.TriedOn = fromMicros(created), fromNullMicros(ended), fromMicros(next), fromNullMicros(tried)
-	return n, errors.Join(fromJSON(target, &n.Target), fromJSON(decision, &n.Decision))
+	err = errors.Join(fromJSON(target, &n.Target), fromJSON(decision, &n.Decision))
+	n.Target.Type = kind
+	if err != nil {
+		return n, fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	return n, nil
 }
 
 // tell puts what the policy's targets are to be told into the outbox. Stored with the
@@ -52,9 +64,8 @@ func (t *tx) tell(ctx context.Context, accountID, script string, decision *deplo
 	if err != nil || len(targets) == 0 {
 		return nil, err
 	}
-	var waiting int
-	if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM notifications WHERE account_id = $1 AND state = $2`,
-		accountID, deploy.NotificationWaiting).Scan(&waiting); err != nil {
+	waiting, total, err := t.waitingNotifications(ctx, accountID)
+	if err != nil {
 		return nil, err
 	}
 	for _, target := range targets {
@@ -65,9 +76,18 @@ func (t *tx) tell(ctx context.Context, accountID, script string, decision *deplo
 			n := deploy.Notification{
 				AccountID: accountID, Script: script, On: on, Target: one, Decision: withoutSeries(*decision), State: deploy.NotificationWaiting,
 			}
-			if waiting++; waiting > notificationsWaitingMax {
+			key := targetKey(accountID, one)
+			switch {
+			case waiting[key] >= notificationsTargetMax:
+				n.State, n.LastError = deploy.NotificationDropped, "too many messages for the target waited"
+			case total >= notificationsWaitingMax:
 				n.State, n.LastError = deploy.NotificationDropped, "too many messages of the account waited"
+			}
+			if n.State == deploy.NotificationDropped {
 				dropped = append(dropped, one.Type)
+			} else {
+				waiting[key]++
+				total++
 			}
 			if err := t.addNotification(ctx, n); err != nil {
 				return nil, err
@@ -75,6 +95,19 @@ func (t *tx) tell(ctx context.Context, accountID, script string, decision *deplo
 		}
 	}
 	return dropped, t.trimNotifications(ctx, accountID, script)
+}
+
+// waitingNotifications counts what an account has waiting, by the key of the target.
+func (t *tx) waitingNotifications(ctx context.Context, accountID string) (byTarget map[string]int, total int, err error) {
+	byTarget = map[string]int{}
+	err = each(ctx, t, func(row scanner) error {
+		var key string
+		var n int
+		err := row.Scan(&key, &n)
+		byTarget[key], total = n, total+n
+		return err
+	}, `SELECT target_key, COUNT(*) FROM notifications WHERE account_id = $1 AND state = $2 GROUP BY target_key`, accountID, deploy.NotificationWaiting)
+	return byTarget, total, err
 }
 
 // notifyTargets are the targets of the policy that a script follows now.
@@ -125,18 +158,19 @@ func (t *tx) addNotification(ctx context.Context, n deploy.Notification) error {
 	_, err = t.ExecContext(ctx, `INSERT INTO notifications (id, account_id, script, kind, target_type, target_key, target_json, decision_json,
 		created_on, ended_on, state, attempts, next_try, tried_on, leased_until, error)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $9, NULL, 0, $12)`,
-		uuid.NewString(), n.AccountID, n.Script, n.On, n.Target.Type, targetKey(n.Target), target, decision,
+		uuid.NewString(), n.AccountID, n.Script, n.On, n.Target.Type, targetKey(n.AccountID, n.Target), target, decision,
 		t.now.UnixMicro(), nullMicros(n.EndedOn), n.State, n.LastError)
 	return err
 }
 
-// targetKey is the same for messages that one slow place would hold up.
-func targetKey(target deploy.NotifyTarget) string {
+// targetKey is the same for messages of an account that one slow place would hold up.
+// Accounts that tell the same place do not wait for each other.
+func targetKey(accountID string, target deploy.NotifyTarget) string {
 	place := target.URL
 	if target.Type == deploy.NotifyEmail {
 		place = target.Name()
 	}
-	sum := sha256.Sum256([]byte(string(target.Type) + " " + place)) // a URL may be a secret
+	sum := sha256.Sum256([]byte(accountID + " " + string(target.Type) + " " + place)) // a URL may be a secret
 	return hex.EncodeToString(sum[:])
 }
 
@@ -157,18 +191,31 @@ func (t *tx) trimNotifications(ctx context.Context, accountID, script string) er
 // controller has moved on. One that may have arrived is followed by a message that
 // ends it. One that still waits goes out as over, lest it came after its own end.
 func (t *tx) endAlerts(ctx context.Context, accountID, script string) error {
-	var arrived []deploy.Notification
+	var ids []string
 	err := each(ctx, t, func(row scanner) error {
-		n, err := scanNotification(row)
+		var id string
+		err := row.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, `SELECT id FROM notifications WHERE account_id = $1 AND script = $2 AND target_type = $3 AND ended_on IS NULL AND state IN ($4, $5)`,
+		accountID, script, deploy.NotifyAlertmanager, deploy.NotificationWaiting, deploy.NotificationSent)
+	if err != nil {
+		return err
+	}
+	slices.Sort(ids) // as a claim locks rows: two that lock them in another order wait for each other
+	var arrived []deploy.Notification
+	for _, id := range ids {
+		n, err := scanNotification(t.QueryRowContext(ctx, `UPDATE notifications SET ended_on = $1 WHERE id = $2 AND ended_on IS NULL
+			AND state IN ($3, $4) RETURNING `+notificationColumns, t.now.UnixMicro(), id, deploy.NotificationWaiting, deploy.NotificationSent))
+		if errors.Is(err, sql.ErrNoRows) || errors.Is(err, errUnreadable) {
+			continue // it was given up meanwhile, or never arrived and must not hold up what people do
+		}
+		if err != nil {
+			return err
+		}
 		if n.Attempts > 0 {
 			arrived = append(arrived, n)
 		}
-		return err
-	}, `UPDATE notifications SET ended_on = $1 WHERE account_id = $2 AND script = $3 AND target_type = $4 AND ended_on IS NULL
-		AND state IN ($5, $6) RETURNING `+notificationColumns,
-		t.now.UnixMicro(), accountID, script, deploy.NotifyAlertmanager, deploy.NotificationWaiting, deploy.NotificationSent)
-	if err != nil {
-		return err
 	}
 	for _, n := range arrived {
 		n.State, n.LastError = deploy.NotificationWaiting, ""
@@ -190,6 +237,9 @@ func (s *Store) Notifications(ctx context.Context, accountID, scriptName string)
 		return each(ctx, t, func(row scanner) error {
 			n, err := scanNotification(row)
 			list = append(list, n)
+			if errors.Is(err, errUnreadable) { // the rest of it says that it failed
+				return nil
+			}
 			return err
 		}, `SELECT `+notificationColumns+` FROM notifications WHERE account_id = $1 AND script = $2
 			ORDER BY created_on DESC, id LIMIT $3`, accountID, scriptName, notificationsKeptMax)
@@ -199,9 +249,11 @@ func (s *Store) Notifications(ctx context.Context, accountID, scriptName string)
 
 // ClaimNotifications returns up to most messages that are due. They are the caller's
 // for the time of the lease, in which no other process gets them, nor any other message
-// to the same target: to one that hangs there is one try at a time. Each counts as
+// of the account to the same target: to one that hangs there is one try at a time. Each counts as
 // tried from here on, so that one which ends its process is not tried for ever. What
-// an account has waiting delays nobody else's: accounts take turns.
+// an account has waiting delays nobody else's: accounts take turns. One that cannot be
+// read any more is given up here, and comes back in the state failed to be reported.
+// The end of an alert that stands again by now is dropped.
 func (s *Store) ClaimNotifications(ctx context.Context, most int, lease time.Duration) ([]deploy.Notification, error) {
 	ids, err := s.dueNotifications(ctx, most)
 	if err != nil || len(ids) == 0 {
@@ -218,8 +270,21 @@ func (s *Store) ClaimNotifications(ctx context.Context, most int, lease time.Dur
 			if errors.Is(err, sql.ErrNoRows) {
 				continue // another process was faster
 			}
+			if errors.Is(err, errUnreadable) {
+				n.State, n.LastError = deploy.NotificationFailed, errUnreadable.Error()
+				err = t.settle(ctx, n)
+			}
 			if err != nil {
 				return err
+			}
+			if stands, err := t.standsAgain(ctx, n); err != nil {
+				return err
+			} else if stands {
+				n.State, n.LastError = deploy.NotificationDropped, "the same alert stands again"
+				if err := t.settle(ctx, n); err != nil {
+					return err
+				}
+				continue
 			}
 			claimed = append(claimed, n)
 		}
@@ -229,6 +294,26 @@ func (s *Store) ClaimNotifications(ctx context.Context, most int, lease time.Dur
 		return nil, err
 	}
 	return claimed, nil
+}
+
+// standsAgain reports whether n is over and a later alert, which the receiver cannot tell
+// from it, is not: n would end that one. Alerts of a script are ended together, so one
+// that is not over is later than any that is.
+func (t *tx) standsAgain(ctx context.Context, n deploy.Notification) (stands bool, err error) {
+	if n.Target.Type != deploy.NotifyAlertmanager || n.EndedOn.IsZero() {
+		return false, nil
+	}
+	err = each(ctx, t, func(row scanner) error {
+		other, err := scanNotification(row)
+		if errors.Is(err, errUnreadable) {
+			return nil
+		}
+		stands = stands || other.Decision.VersionID == n.Decision.VersionID
+		return err
+	}, `SELECT `+notificationColumns+` FROM notifications WHERE account_id = $1 AND script = $2 AND kind = $3 AND target_key = $4
+		AND ended_on IS NULL AND state IN ($5, $6)`,
+		n.AccountID, n.Script, n.On, targetKey(n.AccountID, n.Target), deploy.NotificationWaiting, deploy.NotificationSent)
+	return stands, err
 }
 
 // dueNotifications only reads: most looks find nothing, and must not queue up with the
@@ -242,7 +327,7 @@ func (s *Store) dueNotifications(ctx context.Context, most int) ([]string, error
 			ids = append(ids, id)
 			return err
 		}, `WITH due AS (
-				SELECT id, account_id, next_try, ROW_NUMBER() OVER (PARTITION BY target_key ORDER BY attempts, next_try, id) AS of_target
+				SELECT id, account_id, next_try, ROW_NUMBER() OVER (PARTITION BY target_key ORDER BY next_try, id) AS of_target
 				FROM notifications n
 				WHERE state = $1 AND next_try <= $2 AND NOT EXISTS (
 					SELECT 1 FROM notifications f WHERE f.target_key = n.target_key AND f.leased_until > $2)
@@ -261,6 +346,10 @@ func (s *Store) dueNotifications(ctx context.Context, most int) ([]string, error
 // while it waits, and LastError. Nothing happens when the lease ran out and another
 // process has claimed it since. The secrets of a target go with the need for them.
 func (s *Store) SettleNotification(ctx context.Context, n deploy.Notification) error {
+	return s.write(ctx, "settle notification "+n.ID, func(t *tx) error { return t.settle(ctx, n) })
+}
+
+func (t *tx) settle(ctx context.Context, n deploy.Notification) error {
 	target := n.Target
 	if n.State != deploy.NotificationWaiting && target.Type != deploy.NotifyAlertmanager { // which is told of the end, too
 		target = target.Forgotten()
@@ -269,18 +358,16 @@ func (s *Store) SettleNotification(ctx context.Context, n deploy.Notification) e
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, "settle notification "+n.ID, func(t *tx) error {
-		_, err := t.ExecContext(ctx, `UPDATE notifications SET state = $1, next_try = $2, error = $3, target_json = $4, leased_until = 0
-			WHERE id = $5 AND attempts = $6 AND state = $7`,
-			n.State, n.NextTry.UnixMicro(), n.LastError, text, n.ID, n.Attempts, deploy.NotificationWaiting)
-		return err
-	})
+	_, err = t.ExecContext(ctx, `UPDATE notifications SET state = $1, next_try = $2, error = $3, target_json = $4, leased_until = 0
+		WHERE id = $5 AND attempts = $6 AND state = $7`,
+		n.State, n.NextTry.UnixMicro(), n.LastError, text, n.ID, n.Attempts, deploy.NotificationWaiting)
+	return err
 }
 
 // newDropped declares the counter of messages that the outbox had no room for.
 func newDropped() (metric.Int64Counter, error) {
 	return telemetry.Meter("tidegate/internal/store").Int64Counter("tidegate_rollback_notifications_dropped_total",
-		metric.WithDescription("Messages about rollback decisions that were left out because too many of the account waited, by type of the target."))
+		metric.WithDescription("Messages about rollback decisions that were left out because too many of the account, or for the target, waited, by type of the target."))
 }
 
 func (s *Store) countDropped(ctx context.Context, types []deploy.NotifyType) {

@@ -178,6 +178,7 @@ func TestKindsOfNews(t *testing.T) {
 		f(deploy.OnRollback, nil, func(d *deploy.RollbackDecision) { d.Verdict, d.Action = deploy.VerdictFail, deploy.ActionRollback })
 		f(deploy.OnPause, nil, func(d *deploy.RollbackDecision) { d.Verdict, d.Action = deploy.VerdictError, deploy.ActionPause })
 		f(deploy.OnFail, nil, func(d *deploy.RollbackDecision) { d.Verdict, d.Action = deploy.VerdictFail, deploy.ActionNotify })
+		f(deploy.OnFail, nil, func(d *deploy.RollbackDecision) { d.Verdict, d.Action = deploy.VerdictPass, deploy.ActionNotify })
 		f(deploy.OnError, nil, func(d *deploy.RollbackDecision) { d.Verdict = deploy.VerdictError })
 		f(deploy.OnPromote, nil, func(d *deploy.RollbackDecision) { d.Verdict, d.ToDeployment = deploy.VerdictPass, "x" })
 		f(deploy.OnDone, &deploy.Ramp{State: deploy.RampDone}, func(d *deploy.RollbackDecision) { d.Verdict, d.ToDeployment = deploy.VerdictPass, "x" })
@@ -272,6 +273,91 @@ func TestOneTryAtATimeForATargetAndAFewForAnAccount(t *testing.T) {
 	})
 }
 
+// One row that could not be read rolled back every claim, for ever.
+func TestAMessageThatCannotBeReadHoldsUpNoOther(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		for _, column := range []string{"target_json", "decision_json"} {
+			script := "shop-" + strings.TrimSuffix(column, "_json")
+			w := newTold(t, s, clock, script, hook("a"), hook("b"), alerts())
+			w.decide(nil)
+			if _, err := s.writer.ExecContext(t.Context(), `UPDATE notifications SET `+column+` = '{' WHERE script = $1 AND target_json NOT LIKE '%/b"%'`, script); err != nil {
+				t.Fatal(err)
+			}
+			states := map[deploy.NotificationState]int{}
+			for _, n := range w.claim(10) {
+				states[n.State]++
+				if n.State == deploy.NotificationWaiting {
+					w.settle(n, deploy.NotificationSent)
+				}
+			}
+			if states[deploy.NotificationWaiting] != 1 || states[deploy.NotificationFailed] != 2 {
+				t.Fatalf("with %s broken, claimed are %v", column, states)
+			}
+			failed := 0
+			for _, n := range w.list() {
+				if n.State == deploy.NotificationFailed && strings.Contains(n.LastError, "cannot be read") && n.Target.Type != "" && n.Target.Secret == "" {
+					failed++
+				}
+			}
+			if failed != 2 {
+				t.Errorf("listed are %+v", w.list())
+			}
+			mustDeploy(t, s, script, full(w.v2)) // which ends alerts
+			clock.add(time.Hour)
+			if again := w.claim(10); len(again) != 0 {
+				t.Errorf("claimed again: %+v", again)
+			}
+		}
+	})
+}
+
+// An account with much to tell made another's messages to the same place wait.
+func TestAccountsDoNotWaitForEachOtherAtOneTarget(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		other, err := s.CreateAccount(t.Context(), "other")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newTold(t, s, clock, "shop", hook("shared"))
+		w.decide(nil)
+		w.decide(nil)
+		if err := s.write(t.Context(), "tell for another account", func(t *tx) error {
+			return t.addNotification(w.Context(), deploy.Notification{AccountID: other.ID, Script: "shop", On: deploy.OnFail, Target: hook("shared"), State: deploy.NotificationWaiting})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		accounts := map[string]int{}
+		for _, n := range w.claim(10) {
+			accounts[n.AccountID]++
+		}
+		if accounts[testAccount] != 1 || accounts[other.ID] != 1 {
+			t.Errorf("claimed are %v, want one of each account", accounts)
+		}
+	})
+}
+
+// A steady stream of messages kept those that had failed once from ever being tried
+// again.
+func TestFreshMessagesDoNotOvertakeARetryThatIsDue(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		w := newTold(t, s, clock, "shop", hook("a"))
+		w.decide(nil)
+		first := w.claim(1)[0]
+		w.settle(first, deploy.NotificationWaiting)
+		clock.add(5 * time.Second)
+		w.decide(nil)
+		if list := w.claim(1); len(list) != 1 || list[0].ID != first.ID {
+			t.Errorf("claimed %+v, want the one that waits longer", list)
+		}
+	})
+}
+
 // Two processes share the work.
 func TestConcurrentClaimsShareNothing(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
@@ -284,7 +370,7 @@ func TestConcurrentClaimsShareNothing(t *testing.T) {
 			w.decide(nil)
 		}
 		var mu sync.Mutex
-		times := map[string]int{}
+		times, underWay := map[string]int{}, map[string]int{}
 		var group sync.WaitGroup
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -300,6 +386,9 @@ func TestConcurrentClaimsShareNothing(t *testing.T) {
 					mu.Lock()
 					for _, n := range list {
 						times[n.ID]++
+						if underWay[n.Target.URL]++; underWay[n.Target.URL] > 1 {
+							t.Errorf("%d tries at once to %s", underWay[n.Target.URL], n.Target.URL)
+						}
 					}
 					done := len(times) == 4*decisions
 					mu.Unlock()
@@ -307,6 +396,9 @@ func TestConcurrentClaimsShareNothing(t *testing.T) {
 						return
 					}
 					for _, n := range list {
+						mu.Lock()
+						underWay[n.Target.URL]--
+						mu.Unlock()
 						n.State = deploy.NotificationSent
 						if err := store.SettleNotification(ctx, n); err != nil {
 							t.Error(err)
@@ -336,7 +428,7 @@ func TestTheOutboxIsBounded(t *testing.T) {
 		w.decide(nil)
 		if _, err := s.writer.ExecContext(t.Context(), `WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < $1)
 			INSERT INTO notifications (id, account_id, script, kind, target_type, target_key, target_json, decision_json, created_on, state, attempts, next_try, leased_until, error)
-			SELECT 'copy-' || n, account_id, script, kind, target_type, target_key, target_json, decision_json, created_on, state, 0, next_try, 0, ''
+			SELECT 'copy-' || n, account_id, script, kind, target_type, target_key || n, target_json, decision_json, created_on, state, 0, next_try, 0, ''
 			FROM counted CROSS JOIN notifications`, notificationsWaitingMax-1); err != nil {
 			t.Fatal(err)
 		}
@@ -362,6 +454,40 @@ func TestTheOutboxIsBounded(t *testing.T) {
 		w.decide(nil)
 		if list := w.list(); len(list) != 1 {
 			t.Errorf("%d are kept after their time", len(list)-1)
+		}
+	})
+}
+
+// One that is dead took the room of all others.
+func TestADeadTargetHasItsOwnBound(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		w := newTold(t, s, clock, "shop", hook("dead"), hook("good"))
+		for range notificationsTargetMax + 3 {
+			w.decide(nil)
+			for _, n := range w.claim(2) {
+				state := deploy.NotificationSent
+				if n.Target.URL == hook("dead").URL {
+					state = deploy.NotificationWaiting
+				}
+				w.settle(n, state)
+			}
+		}
+		var waiting, dropped int
+		for _, n := range w.list() { // the newest ones
+			if n.State != deploy.NotificationDropped {
+				continue
+			}
+			if dropped++; n.LastError != "too many messages for the target waited" {
+				t.Errorf("dropped was %+v", n)
+			}
+		}
+		if err := s.reader.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM notifications WHERE state = 'waiting'`).Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+		if waiting != notificationsTargetMax || dropped != 3 {
+			t.Errorf("%d wait, want %d; %d were dropped, want 3", waiting, notificationsTargetMax, dropped)
 		}
 	})
 }
@@ -439,6 +565,86 @@ func TestAnAlertThatWaitsGoesOutAsOver(t *testing.T) {
 	})
 }
 
+// The end of an alert failed to be sent once. Meanwhile the same version failed again;
+// then the old end was sent, and the receiver took the new alert for over.
+func TestALateEndDoesNotEndTheNextAlert(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		w := newTold(t, s, clock, "shop", alerts())
+		w.decide(nil)
+		w.settle(w.claim(1)[0], deploy.NotificationSent)
+		again := func() {
+			clock.add(time.Second)
+			w.current = mustDeploy(t, s, "shop", share(w.v1, 80), share(w.v2, 20))
+		}
+		again()
+		end := w.claim(1)[0]
+		if end.EndedOn.IsZero() {
+			t.Fatalf("claimed %+v, want the end", end)
+		}
+		w.settle(end, deploy.NotificationWaiting)
+		w.decide(nil)
+		other := w.decide(func(d *deploy.RollbackDecision) { d.VersionID = w.v1.ID })
+		clock.add(time.Minute)
+		for range 4 {
+			for _, n := range w.claim(1) {
+				if !n.EndedOn.IsZero() {
+					t.Errorf("the end was told after the alert stood again: %+v", n)
+				}
+				w.settle(n, deploy.NotificationSent)
+			}
+		}
+		for _, n := range w.list() {
+			if n.ID == end.ID && (n.State != deploy.NotificationDropped || n.LastError != "the same alert stands again") {
+				t.Errorf("the old end is %+v", n)
+			}
+		}
+		// The alerts that stand are ended, each by itself.
+		again()
+		ended := map[string]bool{}
+		for range 4 {
+			for _, n := range w.claim(1) {
+				ended[n.Decision.VersionID] = !n.EndedOn.IsZero()
+				w.settle(n, deploy.NotificationSent)
+			}
+		}
+		if !ended[w.v2.ID] || !ended[other.VersionID] {
+			t.Errorf("ended are %v", ended)
+		}
+	})
+}
+
+// On PostgreSQL a claim and the end of alerts locked the same rows in different orders, and
+// one of the two failed.
+func TestClaimsAndEndsOfAlertsDoNotBlockEachOther(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		var targets []deploy.NotifyTarget
+		for i := range notificationsAtOnce {
+			targets = append(targets, deploy.NotifyTarget{Type: deploy.NotifyAlertmanager, URL: fmt.Sprintf("https://alerts%d.example", i)})
+		}
+		w := newTold(t, s, clock, "shop", targets...)
+		for range 10 {
+			w.decide(nil)
+			var group sync.WaitGroup
+			group.Go(func() {
+				if _, err := s.ClaimNotifications(t.Context(), notificationsAtOnce, testLease); err != nil {
+					t.Error(err)
+				}
+			})
+			if err := s.write(t.Context(), "end alerts", func(t *tx) error { return t.endAlerts(w.Context(), testAccount, "shop") }); err != nil {
+				t.Error(err)
+			}
+			group.Wait()
+			if _, err := s.writer.ExecContext(t.Context(), `DELETE FROM notifications`); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 func TestAPersonWhoResumesARampEndsItsAlerts(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		clock := newClock()
@@ -456,6 +662,27 @@ func TestAPersonWhoResumesARampEndsItsAlerts(t *testing.T) {
 		}
 		if list := w.claim(1); len(list) != 1 || list[0].On != deploy.OnPause || list[0].EndedOn.IsZero() {
 			t.Errorf("told are %+v", list)
+		}
+	})
+}
+
+// Whoever waits for the end of a ramp was not told when a person skipped to it.
+func TestASkipToTheLastStepIsTold(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		w := newTold(t, s, clock, "shop", hook("a"))
+		mustRamp(t, s, "shop", w.current, deploy.Ramp{VersionID: w.v2.ID, BaselineVersionID: w.v1.ID,
+			Steps: []deploy.RampStep{{Percentage: 10_000}, {Percentage: 50_000}, {Percentage: deploy.Full}}})
+		for want := range 2 { // after the first skip nothing is told
+			r, err := s.ControlRamp(t.Context(), testAccount, "shop", deploy.RampSkip, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			list := w.claim(10)
+			if len(list) != want || want > 0 && (list[0].On != deploy.OnDone || list[0].Decision.FromDeployment != r.DeploymentID || list[0].Decision.VersionID != w.v2.ID) {
+				t.Errorf("after skip %d told are %+v", want+1, list)
+			}
 		}
 	})
 }

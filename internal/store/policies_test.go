@@ -165,7 +165,7 @@ func TestMaskedTargetsAreTakenFromWhatIsKept(t *testing.T) {
 		mustVersion(t, s, "shop")
 		mustVersion(t, s, "other")
 		p := limited(0.1)
-		p.Notify = []deploy.NotifyTarget{{Type: deploy.NotifyWebhook, URL: "https://hooks.example.com/a", Secret: "s3cret"}, {Type: deploy.NotifySlack, URL: "https://hooks.slack.example/T0"}}
+		p.Notify = []deploy.NotifyTarget{{Type: deploy.NotifyWebhook, URL: "https://hooks.example.com/a", Secret: "s3cret and more of it"}, {Type: deploy.NotifySlack, URL: "https://hooks.slack.example/T0"}}
 		f := func(script string) {
 			t.Helper()
 			if got := mustPolicy(t, s, script, p.Masked()); !cmp.Equal(*got.Policy, p) {
@@ -193,7 +193,7 @@ func TestMaskedTargetsAreTakenFromWhatIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = s.SavePolicy(ctx, testAccount, "other", p.Masked(), nil)
-		wantKind(t, err, errs.Invalid, "notify[0].secret")
+		wantKind(t, err, errs.Invalid, "notify[0].url")
 		// A target beside the masked one that it is.
 		twice := p.Masked()
 		twice.Notify = append(twice.Notify, p.Notify[1])

@@ -108,6 +108,7 @@ func ramp(ctx context.Context, q querier, accountID, script string) (*deploy.Ram
 // nothing happens and the error is a conflict: whoever asked meant another step.
 func (s *Store) ControlRamp(ctx context.Context, accountID, script, action, ifDeployment string) (deploy.Ramp, error) {
 	var after deploy.Ramp
+	var dropped []deploy.NotifyType
 	err := s.write(ctx, action+" ramp", func(t *tx) error {
 		_, lastDeployment, err := t.lockScript(ctx, accountID, script)
 		if err != nil {
@@ -140,11 +141,19 @@ func (s *Store) ControlRamp(ctx context.Context, accountID, script, action, ifDe
 				return err
 			}
 		}
+		if after.State == deploy.RampDone {
+			if dropped, err = t.tell(ctx, accountID, script, rampDone(&after, after.DeploymentID, t.now), true); err != nil {
+				return err
+			}
+		}
 		if err := t.audit(ctx, accountID, "ramp."+after.LastChange.Action, script, before, after); err != nil || !skips {
 			return err
 		}
 		return t.publish(ctx)
 	})
+	if err == nil {
+		s.countDropped(ctx, dropped)
+	}
 	return after, err
 }
 
