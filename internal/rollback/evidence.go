@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -145,15 +146,11 @@ func newEvidence(s scope, policy deploy.RollbackPolicy, now time.Time) *evidence
 // forget gives up what was placed on seconds that are not read any more. Starts keep
 // their numbers, and with them their weights, which is what keeps the promise.
 func (e *evidence) forget() {
-	for e.nextStart().Before(e.at) {
-		e.starts++
-		for _, m := range e.measures {
-			m.restart()
-		}
-	}
+	length := lookBack(e.policy)
+	e.starts = max(e.starts, int((e.at.Sub(e.from)+length-1)/length)) // the next one is not before e.at
 	for _, m := range e.measures {
 		for _, t := range []*sequential.Test{&m.test, &m.mirrored, &m.worse} {
-			t.Forget()
+			t.Forget(e.starts)
 		}
 	}
 	e.marks = []mark{{at: e.at}}
@@ -188,7 +185,7 @@ func (e *evidence) clone() *evidence {
 	c.measures = make([]*measure, len(e.measures))
 	for i, m := range e.measures {
 		n := *m
-		n.reference = cloneDurations(m.reference)
+		n.reference = maps.Clone(m.reference)
 		n.marks = slices.Clone(m.marks)
 		n.series = m.series.clone()
 		c.measures[i] = &n
@@ -197,17 +194,6 @@ func (e *evidence) clone() *evidence {
 	c.unit.of = slices.Clone(e.unit.of)
 	c.recent = slices.Clone(e.recent)
 	return &c
-}
-
-func cloneDurations(d schema.Durations) schema.Durations {
-	if d == nil {
-		return nil
-	}
-	c := make(schema.Durations, len(d))
-	for bucket, n := range d {
-		c[bucket] = n
-	}
-	return c
 }
 
 // judgeStep tells in which second the ramp's step began; zero without a ramp.
