@@ -253,10 +253,15 @@ func (e *evidence) take(at time.Time, c, b *schema.RateBlock, told func() (float
 	u.told = max(u.told, share)
 	u.steady = steady && (u.empty || u.steady)
 	u.empty = false
-	u.base.add([2]tally{failuresOf(c, e.policy.Count), failuresOf(b, e.policy.Count)})
+	count, known := e.countOf(c, b)
+	if known {
+		u.base.add([2]tally{failuresOf(c, count[candidate]), failuresOf(b, count[baseline])})
+	}
 	for i, m := range e.measures {
 		m.collect(b)
-		u.of[i].add([2]tally{m.tally(c, e.policy.Count, candidate), m.tally(b, e.policy.Count, baseline)})
+		if known || m.kind == traffic || m.quantile > 0 {
+			u.of[i].add([2]tally{m.tally(c, count[candidate], candidate), m.tally(b, count[baseline], baseline)})
+		}
 	}
 	if e.policy.Evidence != deploy.EvidenceBlocks && u.base[candidate].requests+u.base[baseline].requests >= unitRequests {
 		e.closeUnit(at.Add(time.Second))
@@ -483,6 +488,28 @@ func requests(b *schema.RateBlock) float64 {
 		return 0
 	}
 	return float64(b.Requests)
+}
+
+// countOf is what counts as failures of each version in a second. Kinds are unknown only
+// of seconds in which there were failures, so to leave out such a second of the baseline
+// would make it look better than it is: there all its failures count. One of the candidate
+// is left out, of both versions: known is false. Either speaks for the candidate, so what
+// was proven in its favour is forgotten.
+func (e *evidence) countOf(c, b *schema.RateBlock) (count [2]deploy.CountKind, known bool) {
+	count, known = [2]deploy.CountKind{e.policy.Count, e.policy.Count}, true
+	if e.policy.Count == deploy.CountAny {
+		return count, known
+	}
+	if known = c == nil || !c.KindsUnknown; known && (b == nil || !b.KindsUnknown) {
+		return count, known
+	}
+	count[baseline] = deploy.CountAny
+	for _, m := range e.measures {
+		if m.quantile == 0 {
+			m.mirrored.Forget(e.starts)
+		}
+	}
+	return count, known
 }
 
 func failuresOf(b *schema.RateBlock, count deploy.CountKind) tally {
