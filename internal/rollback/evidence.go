@@ -107,8 +107,8 @@ type mark struct {
 type unit struct {
 	from   time.Time
 	empty  bool
-	told   float64 // the largest share that gateways may have been told
-	steady bool    // they were told the same all the time
+	told   float64 // the largest share that gateways may have been told in the seconds of it
+	steady bool    // no gateway may have been told another one
 	base   pair
 	of     []pair // for each measure
 }
@@ -196,10 +196,15 @@ func (e *evidence) clone() *evidence {
 	return &c
 }
 
-// judgeStep tells in which second the ramp's step began; zero without a ramp.
+// judgeStep tells in which second the ramp's step began; zero without a ramp. With blocks
+// the step is judged from the next one on: one that began before has requests of the step
+// before.
 func (e *evidence) judgeStep(began time.Time) {
 	if !began.IsZero() {
 		began = maxTime(wholeSecond(began), e.from)
+		if length := e.blockLength(); e.policy.Evidence == deploy.EvidenceBlocks {
+			began = e.from.Add((began.Sub(e.from) + length - 1) / length * length)
+		}
 	}
 	if began.Equal(e.stepFrom) {
 		return
@@ -247,12 +252,13 @@ func (e *evidence) take(at time.Time, c, b *schema.RateBlock, told func() (float
 	}
 	share, steady := told()
 	u := &e.unit
-	if e.policy.Evidence != deploy.EvidenceBlocks && !u.empty && (share != u.told || steady != u.steady) {
+	switch changed := !u.empty && (share != u.told || !steady || !u.steady); {
+	case e.policy.Evidence == deploy.EvidenceBlocks && changed:
+		clear(u.of) // the rates of a block are compared: it is of one split, the latest one
+	case changed && (share != u.told || steady != u.steady):
 		e.closeUnit(at)
 	}
-	u.told = max(u.told, share)
-	u.steady = steady && (u.empty || u.steady)
-	u.empty = false
+	u.told, u.steady, u.empty = share, steady, false
 	count, known := e.countOf(c, b)
 	if known {
 		u.base.add([2]tally{failuresOf(c, count[candidate]), failuresOf(b, count[baseline])})
@@ -277,13 +283,13 @@ func (e *evidence) advance(to time.Time) {
 		}
 	}
 	for {
-		next, start := e.unitEnd(), e.nextStart()
+		next := e.unitEnd()
+		if start := e.nextStart(); e.unit.empty && start.Before(next) {
+			next = start
+		}
 		step := e.stepFrom
 		if e.begun || step.IsZero() || step.Before(e.at) {
 			step = to.Add(time.Second)
-		}
-		if start.Before(next) {
-			next = start
 		}
 		if step.Before(next) {
 			next = step
@@ -291,16 +297,16 @@ func (e *evidence) advance(to time.Time) {
 		if next.After(to) {
 			break
 		}
-		if !e.unit.empty && (e.policy.Evidence != deploy.EvidenceBlocks || !next.Before(e.unitEnd())) {
+		if !e.unit.empty {
 			e.closeUnit(next)
-		} else if e.unit.empty && !next.Before(e.unitEnd()) {
-			e.openUnit(next)
+		} else {
+			e.begin(next)
+			if !next.Before(e.unitEnd()) {
+				e.openUnit(next)
+			}
 		}
 		if next.Equal(step) {
 			e.beginStep()
-		}
-		if next.Equal(start) {
-			e.begin(next)
 		}
 		e.at = maxTime(e.at, next)
 	}
@@ -327,13 +333,24 @@ func (e *evidence) blockLength() time.Duration {
 	return time.Duration(e.policy.BlockSeconds) * time.Second
 }
 
-// nextStart is when the tests begin anew.
+// nextStart is when the tests begin anew, or as soon after as no unit is open: short
+// look-back times would else cut units into single requests, of which none is evidence.
 func (e *evidence) nextStart() time.Time {
 	return e.from.Add(time.Duration(e.starts) * lookBack(e.policy))
 }
 
+// begin lets the tests begin anew as often as they should have by a time at which no unit
+// is open. When that is depends on arrivals alone.
 func (e *evidence) begin(at time.Time) {
-	e.starts++
+	if e.nextStart().After(at) {
+		return
+	}
+	for !e.nextStart().After(at) {
+		e.starts++
+		for _, m := range e.measures {
+			m.restart()
+		}
+	}
 	if len(e.marks) == marksMax {
 		e.marks = slices.Delete(e.marks, 1, 2)
 	}
@@ -343,7 +360,6 @@ func (e *evidence) begin(at time.Time) {
 			m.marks = slices.Delete(m.marks, 1, 2)
 		}
 		m.marks = append(m.marks, m.total)
-		m.restart()
 	}
 }
 
@@ -363,6 +379,9 @@ func (e *evidence) closeUnit(end time.Time) {
 	u := e.unit
 	e.base.add(u.base)
 	for i, m := range e.measures {
+		if e.policy.Evidence == deploy.EvidenceBlocks && !u.steady {
+			continue
+		}
 		if m.kind == traffic && (e.cautious && !e.replayed || !u.steady) {
 			continue // a version whose requests take longer would look like one that answers fewer
 		}
@@ -381,6 +400,7 @@ func (e *evidence) closeUnit(end time.Time) {
 		}
 	}
 	e.openUnit(end)
+	e.begin(end)
 }
 
 // look is the evidence at a moment, with the seconds that are not settled.
