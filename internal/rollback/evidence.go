@@ -57,10 +57,11 @@ type evidence struct {
 	scope
 	policy   deploy.RollbackPolicy
 	measures []*measure
-	known    time.Time // the first second of which anything is known
-	at       time.Time // every second before it is folded
-	starts   int       // look-back times that have begun
-	base     pair      // what counts as failures, of both, since from
+	known    time.Time    // the first second of which anything is known
+	at       time.Time    // every second before it is folded
+	starts   int          // look-back times that have begun
+	base     pair         // what counts as failures, of both, since from
+	heard    [2]time.Time // the end of the last second in which each had requests
 
 	unit   unit
 	recent []arrivals // of the last rateReference before at, oldest first
@@ -244,6 +245,11 @@ func (e *evidence) fold(blocks []schema.RateBlock, until time.Time, deployments 
 // take adds one second, to which e.at has come.
 func (e *evidence) take(at time.Time, c, b *schema.RateBlock, told func() (float64, bool)) {
 	e.arrive(at, requests(c)+requests(b))
+	for i, one := range [2]*schema.RateBlock{candidate: c, baseline: b} {
+		if requests(one) > 0 {
+			e.heard[i] = at.Add(time.Second)
+		}
+	}
 	if at.Before(e.from) {
 		for _, m := range e.measures {
 			m.collect(b)
