@@ -18,7 +18,8 @@ import (
 // It lives in memory alone: whoever begins to look reads the seconds again, back to the
 // beginning or a day, and comes to the same. What is older than that day is lost, as are
 // the capitals that the tests had placed on it; that only lowers the evidence, so the
-// promise holds.
+// promise holds. What is slow, of the ratio of a quantile, is fixed anew by what is read:
+// there the evidence may be another one, and the promise is one for each reading.
 
 const (
 	// settleAfter is how old a second is to which no more events are expected.
