@@ -46,7 +46,8 @@ type RollbackPolicy struct {
 	MaxP99CPUMs     *float64 `json:"max_p99_cpu_ms,omitempty"`
 	MaxP99CPURatio  *float64 `json:"max_p99_cpu_ratio,omitempty"`
 	// MinTrafficRatio, 0 < r < 1, is the least share of the requests that its
-	// percentage promises which a version must answer.
+	// percentage promises which a version must answer. It supposes that each request is
+	// drawn by itself: with affinity rules or keys good versions fail it.
 	MinTrafficRatio *float64 `json:"min_traffic_ratio,omitempty"`
 
 	// MinRequests of a version before anything is done about it.

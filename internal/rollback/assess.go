@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -17,6 +18,12 @@ const (
 	// nothing more speaks against the version: of what has ever been, one good ramp in
 	// twenty would hold for ever.
 	buildingUp = 2.995732273553991
+	// quietAfter is how long a version may be without requests of which a ramp passes. Events
+	// that take longer than settleAfter do not count, so silence may be theirs.
+	quietAfter = settleAfter + 30*time.Second
+	// silentRequests is how many requests should have come in outageMax for their absence to
+	// be no chance: with 20 expected it is 2e-9, if they come independently.
+	silentRequests = 20
 )
 
 // Assessment is what the evidence about a version says.
@@ -35,6 +42,11 @@ type Assessment struct {
 	Building deploy.Metric
 	// Unproven is a limit that compares with the baseline and is not proven to be kept.
 	Unproven deploy.Metric
+	// Quiet says that there were requests enough, but none of the candidate lately.
+	Quiet bool
+	// Silent says that both versions have had no requests for outageMax, where many were to
+	// be expected: traffic has stopped, or its events have.
+	Silent bool
 	// Baseline is what is known of the baseline by the yardstick of Metric.
 	Baseline standing
 	// passed is the measure of Metric.
@@ -55,8 +67,8 @@ const (
 //
 //   - fail: a test rejects, the candidate had policy.MinRequests, at least hitsMin hits
 //     and, for max_failure_ratio, policy.MinFailureDifference;
-//   - inconclusive: too few requests, of the ramp's step if there is one, or counts that
-//     cannot be (doubt);
+//   - inconclusive: too few requests, of the ramp's step if there is one, none of the
+//     candidate lately, or counts that cannot be (doubt);
 //   - pass: otherwise. A ramp also asks that nothing is building up.
 //
 // Rates that could not be had are not its business: the controller gives the verdict
@@ -84,8 +96,25 @@ func (e *evidence) assess(doubt bool) Assessment {
 			a.Unproven = m.limit.Metric
 		}
 	}
+	a.Silent = e.silent()
 	a.Verdict, a.Sentence = e.enough()
+	if a.Verdict == deploy.VerdictPass && e.at.Sub(e.heard[candidate]) > quietAfter {
+		a.Quiet, a.Verdict = true, deploy.VerdictInconclusive
+		a.Sentence += fmt.Sprintf(", but none since %s", e.heard[candidate].UTC().Format("15:04:05 MST"))
+	}
 	return a
+}
+
+// silent reports whether neither version has had a request for outageMax, although by what
+// they had before there should have been many.
+func (e *evidence) silent() bool {
+	last := maxTime(e.heard[candidate], e.heard[baseline])
+	if e.at.Sub(last) < outageMax || !last.After(e.from) {
+		return false
+	}
+	before := last.Sub(maxTime(e.from, e.known)).Seconds()
+	seen := e.base[candidate].requests + e.base[baseline].requests
+	return seen/before*outageMax.Seconds() >= silentRequests
 }
 
 // passed is the limit that was passed, of several the one with the most evidence.

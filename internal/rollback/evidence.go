@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -17,7 +18,8 @@ import (
 // It lives in memory alone: whoever begins to look reads the seconds again, back to the
 // beginning or a day, and comes to the same. What is older than that day is lost, as are
 // the capitals that the tests had placed on it; that only lowers the evidence, so the
-// promise holds.
+// promise holds. What is slow, of the ratio of a quantile, is fixed anew by what is read:
+// there the evidence may be another one, and the promise is one for each reading.
 
 const (
 	// settleAfter is how old a second is to which no more events are expected.
@@ -56,10 +58,11 @@ type evidence struct {
 	scope
 	policy   deploy.RollbackPolicy
 	measures []*measure
-	known    time.Time // the first second of which anything is known
-	at       time.Time // every second before it is folded
-	starts   int       // look-back times that have begun
-	base     pair      // what counts as failures, of both, since from
+	known    time.Time    // the first second of which anything is known
+	at       time.Time    // every second before it is folded
+	starts   int          // look-back times that have begun
+	base     pair         // what counts as failures, of both, since from
+	heard    [2]time.Time // the end of the last second in which each had requests
 
 	unit   unit
 	recent []arrivals // of the last rateReference before at, oldest first
@@ -106,8 +109,8 @@ type mark struct {
 type unit struct {
 	from   time.Time
 	empty  bool
-	told   float64 // the largest share that gateways may have been told
-	steady bool    // they were told the same all the time
+	told   float64 // the largest share that gateways may have been told in the seconds of it
+	steady bool    // no gateway may have been told another one
 	base   pair
 	of     []pair // for each measure
 }
@@ -145,15 +148,11 @@ func newEvidence(s scope, policy deploy.RollbackPolicy, now time.Time) *evidence
 // forget gives up what was placed on seconds that are not read any more. Starts keep
 // their numbers, and with them their weights, which is what keeps the promise.
 func (e *evidence) forget() {
-	for e.nextStart().Before(e.at) {
-		e.starts++
-		for _, m := range e.measures {
-			m.restart()
-		}
-	}
+	length := lookBack(e.policy)
+	e.starts = max(e.starts, int((e.at.Sub(e.from)+length-1)/length)) // the next one is not before e.at
 	for _, m := range e.measures {
 		for _, t := range []*sequential.Test{&m.test, &m.mirrored, &m.worse} {
-			t.Forget()
+			t.Forget(e.starts)
 		}
 	}
 	e.marks = []mark{{at: e.at}}
@@ -188,7 +187,7 @@ func (e *evidence) clone() *evidence {
 	c.measures = make([]*measure, len(e.measures))
 	for i, m := range e.measures {
 		n := *m
-		n.reference = cloneDurations(m.reference)
+		n.reference = maps.Clone(m.reference)
 		n.marks = slices.Clone(m.marks)
 		n.series = m.series.clone()
 		c.measures[i] = &n
@@ -199,21 +198,15 @@ func (e *evidence) clone() *evidence {
 	return &c
 }
 
-func cloneDurations(d schema.Durations) schema.Durations {
-	if d == nil {
-		return nil
-	}
-	c := make(schema.Durations, len(d))
-	for bucket, n := range d {
-		c[bucket] = n
-	}
-	return c
-}
-
-// judgeStep tells in which second the ramp's step began; zero without a ramp.
+// judgeStep tells in which second the ramp's step began; zero without a ramp. With blocks
+// the step is judged from the next one on: one that began before has requests of the step
+// before.
 func (e *evidence) judgeStep(began time.Time) {
 	if !began.IsZero() {
 		began = maxTime(wholeSecond(began), e.from)
+		if length := e.blockLength(); e.policy.Evidence == deploy.EvidenceBlocks {
+			began = e.from.Add((began.Sub(e.from) + length - 1) / length * length)
+		}
 	}
 	if began.Equal(e.stepFrom) {
 		return
@@ -253,6 +246,11 @@ func (e *evidence) fold(blocks []schema.RateBlock, until time.Time, deployments 
 // take adds one second, to which e.at has come.
 func (e *evidence) take(at time.Time, c, b *schema.RateBlock, told func() (float64, bool)) {
 	e.arrive(at, requests(c)+requests(b))
+	for i, one := range [2]*schema.RateBlock{candidate: c, baseline: b} {
+		if requests(one) > 0 {
+			e.heard[i] = at.Add(time.Second)
+		}
+	}
 	if at.Before(e.from) {
 		for _, m := range e.measures {
 			m.collect(b)
@@ -261,135 +259,26 @@ func (e *evidence) take(at time.Time, c, b *schema.RateBlock, told func() (float
 	}
 	share, steady := told()
 	u := &e.unit
-	if e.policy.Evidence != deploy.EvidenceBlocks && !u.empty && (share != u.told || steady != u.steady) {
+	switch changed := !u.empty && (share != u.told || !steady || !u.steady); {
+	case e.policy.Evidence == deploy.EvidenceBlocks && changed:
+		clear(u.of) // the rates of a block are compared: it is of one split, the latest one
+	case changed && (share != u.told || steady != u.steady):
 		e.closeUnit(at)
 	}
-	u.told = max(u.told, share)
-	u.steady = steady && (u.empty || u.steady)
-	u.empty = false
-	u.base.add([2]tally{failuresOf(c, e.policy.Count), failuresOf(b, e.policy.Count)})
+	u.told, u.steady, u.empty = share, steady, false
+	count, known := e.countOf(c, b)
+	if known {
+		u.base.add([2]tally{failuresOf(c, count[candidate]), failuresOf(b, count[baseline])})
+	}
 	for i, m := range e.measures {
 		m.collect(b)
-		u.of[i].add([2]tally{m.tally(c, e.policy.Count, candidate), m.tally(b, e.policy.Count, baseline)})
+		if known || m.kind == traffic || m.quantile > 0 {
+			u.of[i].add([2]tally{m.tally(c, count[candidate], candidate), m.tally(b, count[baseline], baseline)})
+		}
 	}
 	if e.policy.Evidence != deploy.EvidenceBlocks && u.base[candidate].requests+u.base[baseline].requests >= unitRequests {
 		e.closeUnit(at.Add(time.Second))
 	}
-}
-
-// advance goes on to a second: units that end before it are closed, and look-back times
-// and the step begin.
-func (e *evidence) advance(to time.Time) {
-	if e.at.Before(e.from) && !to.Before(e.from) {
-		for _, m := range e.measures {
-			m.compare()
-		}
-	}
-	for {
-		next, start := e.unitEnd(), e.nextStart()
-		step := e.stepFrom
-		if e.begun || step.IsZero() || step.Before(e.at) {
-			step = to.Add(time.Second)
-		}
-		if start.Before(next) {
-			next = start
-		}
-		if step.Before(next) {
-			next = step
-		}
-		if next.After(to) {
-			break
-		}
-		if !e.unit.empty && (e.policy.Evidence != deploy.EvidenceBlocks || !next.Before(e.unitEnd())) {
-			e.closeUnit(next)
-		} else if e.unit.empty && !next.Before(e.unitEnd()) {
-			e.openUnit(next)
-		}
-		if next.Equal(step) {
-			e.beginStep()
-		}
-		if next.Equal(start) {
-			e.begin(next)
-		}
-		e.at = maxTime(e.at, next)
-	}
-	e.at = maxTime(e.at, to)
-	if !e.begun && !e.stepFrom.IsZero() && e.stepFrom.Before(e.at) {
-		e.beginStep() // the clock went back, or the ramp's did: count from now on
-	}
-}
-
-// unitEnd is when the open unit is over at the latest. Blocks lie where the beginning
-// says, so that nobody's looking cuts them.
-func (e *evidence) unitEnd() time.Time {
-	if e.policy.Evidence != deploy.EvidenceBlocks {
-		return e.unit.from.Add(unitMax)
-	}
-	length := e.blockLength()
-	return e.from.Add(e.unit.from.Sub(e.from).Truncate(length) + length)
-}
-
-func (e *evidence) blockLength() time.Duration {
-	if e.policy.BlockSeconds <= 0 {
-		return deploy.DefaultBlockSeconds * time.Second
-	}
-	return time.Duration(e.policy.BlockSeconds) * time.Second
-}
-
-// nextStart is when the tests begin anew.
-func (e *evidence) nextStart() time.Time {
-	return e.from.Add(time.Duration(e.starts) * lookBack(e.policy))
-}
-
-func (e *evidence) begin(at time.Time) {
-	e.starts++
-	if len(e.marks) == marksMax {
-		e.marks = slices.Delete(e.marks, 1, 2)
-	}
-	e.marks = append(e.marks, mark{at, e.base})
-	for _, m := range e.measures {
-		if len(m.marks) == marksMax {
-			m.marks = slices.Delete(m.marks, 1, 2)
-		}
-		m.marks = append(m.marks, m.total)
-		m.restart()
-	}
-}
-
-func (e *evidence) beginStep() {
-	e.begun, e.step = true, e.base
-	for _, m := range e.measures {
-		m.step = m.total
-	}
-}
-
-func (e *evidence) openUnit(from time.Time) {
-	e.unit = unit{from: from, empty: true, of: make([]pair, len(e.measures))}
-}
-
-// closeUnit lets a run of seconds count, and opens the next.
-func (e *evidence) closeUnit(end time.Time) {
-	u := e.unit
-	e.base.add(u.base)
-	for i, m := range e.measures {
-		if m.kind == traffic && (e.cautious && !e.replayed || !u.steady) {
-			continue // a version whose requests take longer would look like one that answers fewer
-		}
-		var ok bool
-		if e.policy.Evidence == deploy.EvidenceBlocks {
-			ok = m.addBlock(u.of[i], u.told, e.cautious)
-		} else {
-			ok = m.add(u.of[i], u.told, e.cautious)
-		}
-		if !ok {
-			e.doubtful++
-		}
-		m.series.add(end, m.test.LogE())
-		if !m.known {
-			m.compare()
-		}
-	}
-	e.openUnit(end)
 }
 
 // look is the evidence at a moment, with the seconds that are not settled.
@@ -497,6 +386,28 @@ func requests(b *schema.RateBlock) float64 {
 		return 0
 	}
 	return float64(b.Requests)
+}
+
+// countOf is what counts as failures of each version in a second. Kinds are unknown only
+// of seconds in which there were failures, so to leave out such a second of the baseline
+// would make it look better than it is: there all its failures count. One of the candidate
+// is left out, of both versions: known is false. Either speaks for the candidate, so what
+// was proven in its favour is forgotten.
+func (e *evidence) countOf(c, b *schema.RateBlock) (count [2]deploy.CountKind, known bool) {
+	count, known = [2]deploy.CountKind{e.policy.Count, e.policy.Count}, true
+	if e.policy.Count == deploy.CountAny {
+		return count, known
+	}
+	if known = c == nil || !c.KindsUnknown; known && (b == nil || !b.KindsUnknown) {
+		return count, known
+	}
+	count[baseline] = deploy.CountAny
+	for _, m := range e.measures {
+		if m.quantile == 0 {
+			m.mirrored.Forget(e.starts)
+		}
+	}
+	return count, known
 }
 
 func failuresOf(b *schema.RateBlock, count deploy.CountKind) tally {

@@ -89,10 +89,14 @@ func TestSentencesOfEachLimit(t *testing.T) {
 }
 
 // The promise, of the code around the tests: the share that was realised or told, late
-// events, seconds that are folded anew at each look, and two limits at once.
+// events, seconds that are folded anew at each look, and two limits at once. With looks
+// this few and cautious, far fewer good versions than the level fail (one of 200 when this
+// was written), so it is held to a quarter of the level: at the level itself a test that
+// is wrong by a factor of ten would pass. A share that is a fifth too small (28 of 200 are
+// failed) or a threshold for four times the level (63) is noticed.
 func TestGoodVersionsAreRarelyFailed(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
-	const trials, alpha = 60, 0.05
+	const trials, alpha, every = 200, 0.2, 16
 	f := func(name string, set func(p *deploy.RollbackPolicy), perSecond, failureRate float64) {
 		t.Helper()
 		failed := 0
@@ -112,13 +116,13 @@ func TestGoodVersionsAreRarelyFailed(t *testing.T) {
 				})...)
 				// Now and then a look in the middle of the events of the last second.
 				seen := slices.Clone(blocks)
-				if i%40 == 5 && i > 0 {
+				if i%every == 5 {
 					last := seen[len(seen)-2:]
 					last[0].Requests = max(last[0].Requests/2, last[0].Failures)
 				}
 				settled := now.Add(-settleAfter)
 				e.fold(blocks, settled, deployments)
-				if i%40 == 5 || i == 199 {
+				if i%every == 5 || i == 199 {
 					if e.look(seen, now.Add(time.Second), deployments).assess(false).Verdict == deploy.VerdictFail {
 						failed++
 						break
@@ -126,9 +130,8 @@ func TestGoodVersionsAreRarelyFailed(t *testing.T) {
 				}
 			}
 		}
-		// Three standard errors above the level.
-		if most := trials*alpha + 3*math.Sqrt(trials*alpha*(1-alpha)); float64(failed) > most {
-			t.Errorf("%s: %d of %d good versions failed, at most %.0f at %v", name, failed, trials, most, alpha)
+		if most := trials * alpha / 4; float64(failed) > most {
+			t.Errorf("%s: %d of %d good versions failed, at most %.0f are expected", name, failed, trials, most)
 		}
 	}
 	none := func(*deploy.RollbackPolicy) {}

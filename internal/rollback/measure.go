@@ -1,7 +1,9 @@
 package rollback
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"tidegate/internal/deploy"
@@ -25,9 +27,10 @@ type measure struct {
 	// above are the buckets whose durations are too long are above: the candidate's, and
 	// the baseline's. Of a ratio they are unknown (known is false) until enough is known
 	// of the baseline; then reference collects what the next ones are made of.
-	above     [2]uint16
-	known     bool
-	reference schema.Durations
+	above [2]uint16
+	known bool
+	// A reference has fractions, because one of n sampled events is 1/n of what it stands for.
+	reference map[uint16]float64
 
 	test sequential.Test
 	// mirrored is the test of the opposite, of a limit that compares: it proves that the
@@ -77,9 +80,10 @@ func (s sums) since(before sums) sums {
 	return s
 }
 
-// deviance is twice the evidence, in natural logarithms, that hits are more than is to be
-// expected, as the best of all alternatives would have it: what part of the time speaks
-// loudest. It is for showing, not for deciding.
+// deviance is the evidence that hits are more than is to be expected, as the best of all
+// alternatives would have it: the natural logarithm of the likelihood ratio of Poisson
+// counts, half of what statistics calls deviance. It tells what part of the time speaks
+// loudest, for showing and not for deciding.
 func (s sums) deviance() float64 {
 	if s.hits <= s.expected || s.expected <= 0 {
 		return 0
@@ -111,7 +115,7 @@ func newMeasure(l deploy.Limit, alpha float64) *measure {
 	}
 	if m.quantile > 0 {
 		if m.kind == relative {
-			m.known, m.reference = false, schema.Durations{}
+			m.known, m.reference = false, map[uint16]float64{}
 		} else {
 			bucket := schema.DurationBucket(l.Value)
 			m.above = [2]uint16{bucket, bucket}
@@ -183,24 +187,23 @@ func (m *measure) compare() {
 	if m.kind != relative || m.quantile == 0 {
 		return
 	}
-	var total int64
-	highest := uint16(0)
-	for bucket, n := range m.reference {
-		total += n
-		highest = max(highest, bucket)
+	buckets := slices.Sorted(maps.Keys(m.reference)) // in order, so that the sum is the same each time
+	total := 0.0
+	for _, bucket := range buckets {
+		total += m.reference[bucket]
 	}
-	if float64(total)*m.quantile < referenceEvents {
+	if total*m.quantile < referenceEvents {
 		return
 	}
-	bucket, slower := highest, int64(0)
-	for bucket > 0 && float64(slower+m.reference[bucket]) <= m.quantile*float64(total) {
+	bucket, slower := buckets[len(buckets)-1], 0.0
+	for bucket > 0 && slower+m.reference[bucket] <= m.quantile*total {
 		slower += m.reference[bucket]
 		bucket--
 	}
 	// Without the rounding errors of the edge a limit of 1 would be one bucket more.
 	limit := schema.DurationBucket(schema.DurationEdge(bucket) * m.limit.Value * (1 - 1e-9))
 	m.above = [2]uint16{max(limit, bucket), bucket}
-	m.known, m.reference = true, schema.Durations{}
+	m.known, m.reference = true, map[uint16]float64{}
 }
 
 // collect adds to the reference.
@@ -208,9 +211,9 @@ func (m *measure) collect(b *schema.RateBlock) {
 	if b == nil || m.kind != relative || m.quantile == 0 {
 		return
 	}
-	each := 1 + max(b.SampledOut, 0)
+	each := 1 + float64(max(b.SampledOut, 0))
 	for bucket, n := range m.durations(b) {
-		m.reference[bucket] += n / each
+		m.reference[bucket] += float64(n) / each
 	}
 }
 

@@ -33,6 +33,9 @@ func stepRamp(w *deploy.Watched, j judgement, now time.Time) change {
 	if len(w.Policy.Ramp) == 0 {
 		return change{ramp: ended(r, "the policy has no ramp any more")}
 	}
+	if j.Silent && j.candidate == r.VersionID {
+		return pauseUnwatched(w, r, j, now)
+	}
 	baked := now.Sub(r.StepStartedAt) >= time.Duration(r.Steps[r.Step].BakeSeconds)*time.Second
 	next := *r
 	next.Reason = waitsFor(&w.Policy, r, j, baked, now)
@@ -43,6 +46,18 @@ func stepRamp(w *deploy.Watched, j judgement, now time.Time) change {
 		return change{}
 	}
 	return change{ramp: &next}
+}
+
+// pauseUnwatched pauses a ramp of which nothing was counted for so long that nobody knows
+// how the version does, or what its requests met meanwhile: a person is to say when it goes on.
+func pauseUnwatched(w *deploy.Watched, r *deploy.Ramp, j judgement, now time.Time) change {
+	d := decision(w, j, now)
+	d.Action = deploy.ActionPause
+	d.Sentence = fmt.Sprintf("paused the ramp of %s: no request of either version was counted for %s; traffic stopped, or its events do not arrive",
+		short(r.VersionID), minutes(outageMax))
+	paused := *r
+	paused.State, paused.Reason = deploy.RampPaused, d.Sentence
+	return change{ramp: &paused, decision: d}
 }
 
 // waitsFor is why a ramp does not go on; empty while it only bakes, and when nothing
@@ -60,6 +75,8 @@ func waitsFor(policy *deploy.RollbackPolicy, r *deploy.Ramp, j judgement, baked 
 		return "waiting: the rates could not be read"
 	case j.catchingUp:
 		return "waiting: the rates of the last day are being read"
+	case j.Quiet && j.candidate == r.VersionID:
+		return fmt.Sprintf("waiting: no request of %s was counted in the last %d seconds", short(r.VersionID), quietAfter/time.Second)
 	case j.Verdict != deploy.VerdictPass || j.candidate != r.VersionID:
 		return fmt.Sprintf("waiting: too little data for a verdict since this step began (at least %s requests of each version that is judged)",
 			grouped(float64(requestsMin(*policy))))

@@ -289,3 +289,32 @@ func TestAddAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// Forgetting a number of starts is the same as having made and lost them, at once.
+func TestForgetCountsStarts(t *testing.T) {
+	const starts = 40
+	one, all := New(0.001), New(0.001)
+	for range starts - 1 {
+		one.Restart()
+	}
+	one.Forget(1) // never fewer
+	all.Forget(starts)
+	for i := range 5 {
+		if one != all {
+			t.Fatalf("after %d more starts: %+v, one by one %+v", i, all, one)
+		}
+		one.Restart()
+		all.Restart()
+		one.Add(3, 4, 0.1)
+		all.Add(3, 4, 0.1)
+	}
+	many := New(0.001)
+	many.Forget(1e12) // would take hours one by one
+	if many.Rejects() || many.LogE() > 0 {
+		t.Errorf("LogE = %v of a test that knows nothing", many.LogE())
+	}
+	var zero Test
+	if zero.Forget(5); zero != (Test{}) {
+		t.Errorf("the zero value has become %+v", zero)
+	}
+}
