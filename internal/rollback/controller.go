@@ -212,13 +212,27 @@ func (c *Controller) collect(ctx context.Context) (failures []error) {
 		if s.done == nil {
 			continue
 		}
-		select {
-		case err := <-s.done:
-			failures, s.done = append(failures, err), nil
-		case <-enough.Done():
+		if err, ended := s.outcome(enough.Done()); ended {
+			failures = append(failures, err)
 		}
 	}
 	return failures
+}
+
+// outcome of the judgement under way, if it ends before enough is closed. One that has
+// ended already is taken in any case.
+func (s *script) outcome(enough <-chan struct{}) (err error, ended bool) {
+	select {
+	case err = <-s.done:
+	default:
+		select {
+		case err = <-s.done:
+		case <-enough:
+			return nil, false
+		}
+	}
+	s.done = nil
+	return err, true
 }
 
 // stepScript judges one script and stores the change. An error in reading the
@@ -231,14 +245,16 @@ func (c *Controller) stepScript(ctx context.Context, s *script, w *deploy.Watche
 	}
 	c.countVerdict(ctx, j.Verdict)
 	if ch := decide(w, j, now); !ch.empty() && !s.skips(w, ch) {
-		failure = errors.Join(failure, c.apply(ctx, s, w, ch))
+		_, err := c.apply(ctx, s, w, ch)
+		failure = errors.Join(failure, err)
 	}
 	return failure
 }
 
 // apply stores a change, with the deployment that was judged as its condition.
-// Losing to somebody else is no error: the next step judges what they left.
-func (c *Controller) apply(ctx context.Context, s *script, w *deploy.Watched, ch change) (err error) {
+// Losing to somebody else is no error, and nothing is stored: the next step judges what
+// they left.
+func (c *Controller) apply(ctx context.Context, s *script, w *deploy.Watched, ch change) (stored bool, err error) {
 	judged := w.Deployments[0].ID
 	ctx, span := telemetry.Tracer("tidegate/internal/rollback").Start(ctx, "rollback.apply", trace.WithAttributes(
 		attribute.String("account_id", w.AccountID), attribute.String("script", w.Script), attribute.String("from_deployment", judged)))
@@ -251,7 +267,7 @@ func (c *Controller) apply(ctx context.Context, s *script, w *deploy.Watched, ch
 	case errs.Conflict, errs.NotFound:
 		c.Log.InfoContext(ctx, "script changed while it was judged, starting over",
 			"account_id", w.AccountID, "script", w.Script, "from_deployment", judged)
-		return nil
+		return false, nil
 	case errs.Invalid:
 		if ch.deployment != nil {
 			c.countError(ctx, "refused")
@@ -260,10 +276,10 @@ func (c *Controller) apply(ctx context.Context, s *script, w *deploy.Watched, ch
 		fallthrough
 	default:
 		c.countError(ctx, "apply")
-		return fmt.Errorf("store the decision about script %s/%s, deployment %s: %w", w.AccountID, w.Script, judged, err)
+		return false, fmt.Errorf("store the decision about script %s/%s, deployment %s: %w", w.AccountID, w.Script, judged, err)
 	}
 	c.report(ctx, w, ch)
-	return nil
+	return true, nil
 }
 
 // report comes after traffic has moved, and cannot delay it.
