@@ -30,6 +30,9 @@ const (
 	// judgedAtOnce bounds the scripts that are judged side by side, and with them the
 	// questions to ClickHouse.
 	judgedAtOnce = 8
+	// slowAtOnce bounds those of which a judgement is known to take long: they catch up, or
+	// their rates could not be read the last time. They leave the other slots alone.
+	slowAtOnce = 2
 	leaseName    = "rollback"
 	// callTimeout bounds each call to the rates and the store: one script whose rates
 	// hang must not stop the others.
@@ -97,6 +100,7 @@ type Controller struct {
 	scripts map[scriptKey]*script
 	judging sync.WaitGroup
 	slots   chan struct{} // of judgedAtOnce
+	slow    chan struct{} // of slowAtOnce
 	// patience is how long a step waits for its judgements. Those that take longer go on,
 	// and delay nobody but their own script.
 	patience time.Duration
@@ -114,7 +118,7 @@ func New(config Config) (*Controller, error) {
 		return nil, fmt.Errorf("rollback: declare the metrics: %w", err)
 	}
 	return &Controller{
-		Config: config, metrics: m, patience: stepInterval, slots: make(chan struct{}, judgedAtOnce),
+		Config: config, metrics: m, patience: stepInterval, slots: make(chan struct{}, judgedAtOnce), slow: make(chan struct{}, slowAtOnce),
 		scripts: make(map[scriptKey]*script), closest: make(map[deploy.Metric]bool),
 	}, nil
 }
@@ -178,6 +182,7 @@ func (c *Controller) Step(ctx context.Context) error {
 func (c *Controller) begin(ctx context.Context, watched []deploy.Watched) (failures []error) {
 	before := c.scripts
 	c.scripts = make(map[scriptKey]*script, len(watched))
+	now := c.Now().UTC()
 	for i := range watched {
 		w := &watched[i]
 		key := scriptKey{w.AccountID, w.Script}
@@ -194,10 +199,15 @@ func (c *Controller) begin(ctx context.Context, watched []deploy.Watched) (failu
 		if s.done != nil || len(w.Deployments) == 0 {
 			continue
 		}
+		s.keep(w, trialsOf(w.Deployments), now)
+		slots := c.slots
+		if s.slow(now) {
+			slots = c.slow
+		}
 		s.done = make(chan error, 1)
 		c.judging.Go(func() {
-			c.slots <- struct{}{}
-			defer func() { <-c.slots }()
+			slots <- struct{}{}
+			defer func() { <-slots }()
 			s.done <- c.stepScript(ctx, s, w)
 		})
 	}

@@ -59,12 +59,11 @@ type judgement struct {
 	catchingUp bool
 }
 
-// judge assesses every trial of a script: the first whose failure is acted upon decides,
+// judge assesses every trial of a script, of which s keeps evidence: the first whose failure is acted upon decides,
 // then the first that fails, then the first that is inconclusive. An error in reading the
 // rates is itself a verdict: both are returned.
 func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, now time.Time) (judgement, error) {
 	trials := trialsOf(w.Deployments)
-	s.keep(w, trials, now)
 	if len(trials) == 0 {
 		s.down = time.Time{}
 		return judgement{}, nil
@@ -166,16 +165,29 @@ func scopeOf(w *deploy.Watched, t trial) scope {
 	return scope{candidate: t.candidate, baseline: t.baseline, from: wholeSecond(from.UTC()), revision: w.PolicyRevision, source: w.PolicySource}
 }
 
-// catchUp folds all that is settled. blocks are those that are not; caughtUp is false
-// while there is more past than one step can read.
-func (c *Controller) catchUp(ctx context.Context, s *script, w *deploy.Watched, now time.Time) (blocks []schema.RateBlock, caughtUp bool, err error) {
-	settled := now.Add(-settleAfter).Truncate(time.Second)
+// settledAt is before which a second is settled.
+func settledAt(now time.Time) time.Time { return now.Add(-settleAfter).Truncate(time.Second) }
+
+// unfolded is the first second that some evidence lacks; now without any.
+func (s *script) unfolded(now time.Time) time.Time {
 	since := now
 	for _, e := range s.evidence {
 		if e.at.Before(since) {
 			since = e.at
 		}
 	}
+	return since
+}
+
+// slow reports whether a judgement is known to take long.
+func (s *script) slow(now time.Time) bool {
+	return !s.down.IsZero() || settledAt(now).Sub(s.unfolded(now)) > readAtOnce
+}
+
+// catchUp folds all that is settled. blocks are those that are not; caughtUp is false
+// while there is more past than one step can read.
+func (c *Controller) catchUp(ctx context.Context, s *script, w *deploy.Watched, now time.Time) (blocks []schema.RateBlock, caughtUp bool, err error) {
+	settled, since := settledAt(now), s.unfolded(now)
 	for started := time.Now(); settled.Sub(since) > readAtOnce; since = since.Add(readAtOnce) {
 		if time.Since(started) >= catchUpFor {
 			return nil, false, nil
