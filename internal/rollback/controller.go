@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,7 +34,9 @@ const (
 	// slowAtOnce bounds those of which a judgement is known to take long: they catch up, or
 	// their rates could not be read the last time. They leave the other slots alone.
 	slowAtOnce = 2
-	leaseName    = "rollback"
+	// askedAtOnce bounds the scripts of one question to ClickHouse.
+	askedAtOnce = 128
+	leaseName   = "rollback"
 	// callTimeout bounds each call to the rates and the store: one script whose rates
 	// hang must not stop the others.
 	callTimeout = 2 * time.Second
@@ -50,6 +53,9 @@ type Rates interface {
 	// absent. Durations are filled in where they are asked for. It blocks until the answer
 	// or ctx ends, and is safe for concurrent use.
 	RateBlocks(ctx context.Context, account, script string, since, until time.Time, durations bool) ([]schema.RateBlock, error)
+	// RateBlocksOf is RateBlocks of several scripts, in one question. Scripts without such
+	// requests are absent.
+	RateBlocksOf(ctx context.Context, scripts []schema.ScriptRef, since, until time.Time, durations bool) (map[schema.ScriptRef][]schema.RateBlock, error)
 }
 
 // Deployments is the control plane's store.
@@ -183,6 +189,7 @@ func (c *Controller) begin(ctx context.Context, watched []deploy.Watched) (failu
 	before := c.scripts
 	c.scripts = make(map[scriptKey]*script, len(watched))
 	now := c.Now().UTC()
+	together := map[bool][]task{} // by whether durations are needed
 	for i := range watched {
 		w := &watched[i]
 		key := scriptKey{w.AccountID, w.Script}
@@ -199,17 +206,23 @@ func (c *Controller) begin(ctx context.Context, watched []deploy.Watched) (failu
 		if s.done != nil || len(w.Deployments) == 0 {
 			continue
 		}
-		s.keep(w, trialsOf(w.Deployments), now)
-		slots := c.slots
-		if s.slow(now) {
-			slots = c.slow
+		trials := trialsOf(w.Deployments)
+		if s.canWait(w, trials, now) {
+			continue
 		}
-		s.done = make(chan error, 1)
-		c.judging.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			s.done <- c.stepScript(ctx, s, w)
-		})
+		s.keep(w, trials, now)
+		s.lookedAt, s.lookedFor, s.done = now, looksFor(w), make(chan error, 1)
+		if s.caughtUp(now) {
+			durations := needsDurations(w.Policy)
+			together[durations] = append(together[durations], task{s, w})
+		} else {
+			c.beginAlone(ctx, task{s, w}, now)
+		}
+	}
+	for durations, tasks := range together {
+		for some := range slices.Chunk(tasks, askedAtOnce) {
+			c.beginTogether(ctx, some, now, durations)
+		}
 	}
 	return failures
 }
@@ -245,11 +258,15 @@ func (s *script) outcome(enough <-chan struct{}) (err error, ended bool) {
 	return err, true
 }
 
-// stepScript judges one script and stores the change. An error in reading the
-// rates is itself a verdict: it is acted upon and returned.
-func (c *Controller) stepScript(ctx context.Context, s *script, w *deploy.Watched) error {
+// stepScript judges one script, by what was read of it already if that is given, and
+// stores the change. An error in reading the rates is itself a verdict: it is acted upon
+// and returned.
+func (c *Controller) stepScript(ctx context.Context, s *script, w *deploy.Watched, read *reading) error {
 	now := c.Now().UTC()
-	j, failure := c.judge(ctx, s, w, now)
+	if read != nil {
+		now = read.at
+	}
+	j, failure := c.judge(ctx, s, w, read, now)
 	if ctx.Err() != nil {
 		return ctx.Err() // stopping is no outage of the rates
 	}

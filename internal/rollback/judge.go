@@ -31,6 +31,9 @@ type script struct {
 	seen map[second]int64
 	// down is since when the rates cannot be read; zero while they can.
 	down time.Time
+	// lookedAt is when it was judged the last time, and lookedFor for what.
+	lookedAt  time.Time
+	lookedFor occasion
 	// refused is the current deployment if its successor was refused.
 	refused string
 	// closest is how near each limit is to being passed: LogE as a part of the threshold.
@@ -62,13 +65,13 @@ type judgement struct {
 // judge assesses every trial of a script, of which s keeps evidence: the first whose failure is acted upon decides,
 // then the first that fails, then the first that is inconclusive. An error in reading the
 // rates is itself a verdict: both are returned.
-func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, now time.Time) (judgement, error) {
+func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, read *reading, now time.Time) (judgement, error) {
 	trials := trialsOf(w.Deployments)
 	if len(trials) == 0 {
 		s.down = time.Time{}
 		return judgement{}, nil
 	}
-	blocks, caughtUp, err := c.catchUp(ctx, s, w, now)
+	blocks, caughtUp, err := c.catchUp(ctx, s, w, read, now)
 	if err != nil {
 		return c.unreadable(ctx, s, w, trials[0], now, err)
 	}
@@ -186,8 +189,12 @@ func (s *script) slow(now time.Time) bool {
 
 // catchUp folds all that is settled. blocks are those that are not; caughtUp is false
 // while there is more past than one step can read.
-func (c *Controller) catchUp(ctx context.Context, s *script, w *deploy.Watched, now time.Time) (blocks []schema.RateBlock, caughtUp bool, err error) {
+func (c *Controller) catchUp(ctx context.Context, s *script, w *deploy.Watched, read *reading, now time.Time) (blocks []schema.RateBlock, caughtUp bool, err error) {
 	settled, since := settledAt(now), s.unfolded(now)
+	if read != nil {
+		s.fold(read.blocks, settled, w.Deployments)
+		return read.blocks, true, nil
+	}
 	for started := time.Now(); settled.Sub(since) > readAtOnce; since = since.Add(readAtOnce) {
 		if time.Since(started) >= catchUpFor {
 			return nil, false, nil
