@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -405,8 +406,8 @@ func TestRunGoesOnAfterErrors(t *testing.T) {
 func TestThoseThatCatchUpOrFailDelayNoOther(t *testing.T) {
 	for name, failed := range map[string]bool{"catching up": false, "failed": true} {
 		t.Run(name, func(t *testing.T) {
-			clk := newClock()
-			w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+			var passed atomic.Int64 // judgements that hang read the clock while it moves
+			w := newWorld(t, func() time.Time { return epoch.Add(time.Duration(passed.Load())) }, policy(deploy.ActionRollback))
 			w.deploy(split{v1: 90, v2: 10})
 			f := w.fakes("a")
 			hang, healthy := make(chan struct{}), make(chan struct{})
@@ -442,9 +443,11 @@ func TestThoseThatCatchUpOrFailDelayNoOther(t *testing.T) {
 				watched[len(watched)-1].PolicySince = epoch // it has nothing to catch up with
 				return watched, err
 			}
-			w.steps(c, clk, time.Second) // those that hang have what slots they get
+			if err := c.Step(t.Context()); err != nil { // those that hang have what slots they get
+				t.Fatal(err)
+			}
 			w.fails(v2, 0.5)
-			clk.advance(30 * time.Second)
+			passed.Add(int64(30 * time.Second))
 			for end := time.Now().Add(5 * time.Second); len(w.summary().Decisions) == 0 && time.Now().Before(end); {
 				if err := c.Step(t.Context()); err != nil {
 					t.Fatal(err)

@@ -235,7 +235,7 @@ func (c *Controller) collect(ctx context.Context) (failures []error) {
 		if s.done == nil {
 			continue
 		}
-		if err, ended := s.outcome(enough.Done()); ended {
+		if ended, err := s.outcome(enough.Done()); ended {
 			failures = append(failures, err)
 		}
 	}
@@ -244,18 +244,18 @@ func (c *Controller) collect(ctx context.Context) (failures []error) {
 
 // outcome of the judgement under way, if it ends before enough is closed. One that has
 // ended already is taken in any case.
-func (s *script) outcome(enough <-chan struct{}) (err error, ended bool) {
+func (s *script) outcome(enough <-chan struct{}) (ended bool, err error) {
 	select {
 	case err = <-s.done:
 	default:
 		select {
 		case err = <-s.done:
 		case <-enough:
-			return nil, false
+			return false, nil
 		}
 	}
 	s.done = nil
-	return err, true
+	return true, err
 }
 
 // stepScript judges one script, by what was read of it already if that is given, and
