@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -398,4 +399,84 @@ func TestRunGoesOnAfterErrors(t *testing.T) {
 			t.Errorf("decisions %q after %d tries", got, tries)
 		}
 	})
+}
+
+// Scripts that catch up after a restart, and those whose rates could not be read, hold up
+// only each other, however many there are.
+func TestThoseThatCatchUpOrFailDelayNoOther(t *testing.T) {
+	for name, failed := range map[string]bool{"catching up": false, "failed": true} {
+		t.Run(name, func(t *testing.T) {
+			var passed atomic.Int64 // judgements that hang read the clock while it moves
+			w := newWorld(t, func() time.Time { return epoch.Add(time.Duration(passed.Load())) }, policy(deploy.ActionRollback))
+			w.deploy(split{v1: 90, v2: 10})
+			f := w.fakes("a")
+			hang, healthy := make(chan struct{}), make(chan struct{})
+			close(hang)
+			fakesOfMany(f, 2*judgedAtOnce)
+			f.rates = func(_ context.Context, _, script string, since, until time.Time) ([]schema.RateBlock, error) {
+				switch {
+				case script == "shop":
+					return w.blocks(since, until)
+				case failed:
+					<-hang
+					return nil, errors.New("deadline exceeded")
+				}
+				<-healthy
+				return nil, nil
+			}
+			if failed {
+				close(healthy)
+			}
+			c := w.controller("a", f)
+			if failed {
+				_ = c.Step(t.Context()) // every one but the shop's fails
+				hang = make(chan struct{})
+			} else {
+				for i := range w.deployments {
+					w.deployments[i].CreatedOn = w.deployments[i].CreatedOn.Add(-time.Hour)
+				}
+			}
+			c.patience = 10 * time.Millisecond
+			shop := f.watched
+			f.watched = func(ctx context.Context) ([]deploy.Watched, error) {
+				watched, err := shop(ctx)
+				watched[len(watched)-1].PolicySince = epoch // it has nothing to catch up with
+				return watched, err
+			}
+			if err := c.Step(t.Context()); err != nil { // those that hang have what slots they get
+				t.Fatal(err)
+			}
+			w.fails(v2, 0.5)
+			passed.Add(int64(30 * time.Second))
+			for end := time.Now().Add(5 * time.Second); len(w.summary().Decisions) == 0 && time.Now().Before(end); {
+				if err := c.Step(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := w.summary().Decisions; !slices.Equal(got, []string{"fail rollback"}) {
+				t.Errorf("decisions %q", got)
+			}
+			if failed {
+				close(hang)
+			} else {
+				close(healthy)
+			}
+			c.judging.Wait()
+		})
+	}
+}
+
+// fakesOfMany lets a controller watch others beside the shop, which comes last.
+func fakesOfMany(f *fakes, others int) {
+	watched := f.watched
+	f.watched = func(ctx context.Context) ([]deploy.Watched, error) {
+		shop, err := watched(ctx)
+		var all []deploy.Watched
+		for i := range others {
+			one := shop[0]
+			one.Script = fmt.Sprintf("other%d", i)
+			all = append(all, one)
+		}
+		return append(all, shop...), err
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,7 +31,12 @@ const (
 	// judgedAtOnce bounds the scripts that are judged side by side, and with them the
 	// questions to ClickHouse.
 	judgedAtOnce = 8
-	leaseName    = "rollback"
+	// slowAtOnce bounds those of which a judgement is known to take long: they catch up, or
+	// their rates could not be read the last time. They leave the other slots alone.
+	slowAtOnce = 2
+	// askedAtOnce bounds the scripts of one question to ClickHouse.
+	askedAtOnce = 128
+	leaseName   = "rollback"
 	// callTimeout bounds each call to the rates and the store: one script whose rates
 	// hang must not stop the others.
 	callTimeout = 2 * time.Second
@@ -40,13 +46,21 @@ const (
 	logInterval = 10 * time.Second
 )
 
-// Rates reads what versions did, second by second.
-type Rates interface {
+// Blocks reads what versions did, second by second.
+type Blocks interface {
 	// RateBlocks returns what each version of the script did in each second that begins
 	// in [since, until), ordered by time and then version; one without a drawn request is
 	// absent. Durations are filled in where they are asked for. It blocks until the answer
 	// or ctx ends, and is safe for concurrent use.
 	RateBlocks(ctx context.Context, account, script string, since, until time.Time, durations bool) ([]schema.RateBlock, error)
+}
+
+// Rates reads that of many scripts, too.
+type Rates interface {
+	Blocks
+	// RateBlocksOf is RateBlocks of several scripts, in one question. Scripts without such
+	// requests are absent.
+	RateBlocksOf(ctx context.Context, scripts []schema.ScriptRef, since, until time.Time, durations bool) (map[schema.ScriptRef][]schema.RateBlock, error)
 }
 
 // Deployments is the control plane's store.
@@ -97,6 +111,7 @@ type Controller struct {
 	scripts map[scriptKey]*script
 	judging sync.WaitGroup
 	slots   chan struct{} // of judgedAtOnce
+	slow    chan struct{} // of slowAtOnce
 	// patience is how long a step waits for its judgements. Those that take longer go on,
 	// and delay nobody but their own script.
 	patience time.Duration
@@ -114,7 +129,7 @@ func New(config Config) (*Controller, error) {
 		return nil, fmt.Errorf("rollback: declare the metrics: %w", err)
 	}
 	return &Controller{
-		Config: config, metrics: m, patience: stepInterval, slots: make(chan struct{}, judgedAtOnce),
+		Config: config, metrics: m, patience: stepInterval, slots: make(chan struct{}, judgedAtOnce), slow: make(chan struct{}, slowAtOnce),
 		scripts: make(map[scriptKey]*script), closest: make(map[deploy.Metric]bool),
 	}, nil
 }
@@ -179,6 +194,8 @@ func (c *Controller) Step(ctx context.Context) error {
 func (c *Controller) begin(ctx context.Context, watched []deploy.Watched) (failures []error) {
 	before := c.scripts
 	c.scripts = make(map[scriptKey]*script, len(watched))
+	now := c.Now().UTC()
+	together := map[bool][]task{} // by whether durations are needed
 	for i := range watched {
 		w := &watched[i]
 		key := scriptKey{w.AccountID, w.Script}
@@ -195,12 +212,23 @@ func (c *Controller) begin(ctx context.Context, watched []deploy.Watched) (failu
 		if s.done != nil || len(w.Deployments) == 0 {
 			continue
 		}
-		s.done = make(chan error, 1)
-		c.judging.Go(func() {
-			c.slots <- struct{}{}
-			defer func() { <-c.slots }()
-			s.done <- c.stepScript(ctx, s, w)
-		})
+		trials := trialsOf(w.Deployments)
+		if s.canWait(w, trials, now) {
+			continue
+		}
+		s.keep(w, trials, now)
+		s.lookedAt, s.lookedFor, s.done = now, looksFor(w), make(chan error, 1)
+		if s.caughtUp(now) {
+			durations := needsDurations(w.Policy)
+			together[durations] = append(together[durations], task{s, w})
+		} else {
+			c.beginAlone(ctx, task{s, w}, now)
+		}
+	}
+	for durations, tasks := range together {
+		for some := range slices.Chunk(tasks, askedAtOnce) {
+			c.beginTogether(ctx, some, now, durations)
+		}
 	}
 	return failures
 }
@@ -213,33 +241,53 @@ func (c *Controller) collect(ctx context.Context) (failures []error) {
 		if s.done == nil {
 			continue
 		}
-		select {
-		case err := <-s.done:
-			failures, s.done = append(failures, err), nil
-		case <-enough.Done():
+		if ended, err := s.outcome(enough.Done()); ended {
+			failures = append(failures, err)
 		}
 	}
 	return failures
 }
 
-// stepScript judges one script and stores the change. An error in reading the
-// rates is itself a verdict: it is acted upon and returned.
-func (c *Controller) stepScript(ctx context.Context, s *script, w *deploy.Watched) error {
+// outcome of the judgement under way, if it ends before enough is closed. One that has
+// ended already is taken in any case.
+func (s *script) outcome(enough <-chan struct{}) (ended bool, err error) {
+	select {
+	case err = <-s.done:
+	default:
+		select {
+		case err = <-s.done:
+		case <-enough:
+			return false, nil
+		}
+	}
+	s.done = nil
+	return true, err
+}
+
+// stepScript judges one script, by what was read of it already if that is given, and
+// stores the change. An error in reading the rates is itself a verdict: it is acted upon
+// and returned.
+func (c *Controller) stepScript(ctx context.Context, s *script, w *deploy.Watched, read *reading) error {
 	now := c.Now().UTC()
-	j, failure := c.judge(ctx, s, w, now)
+	if read != nil {
+		now = read.at
+	}
+	j, failure := c.judge(ctx, s, w, read, now)
 	if ctx.Err() != nil {
 		return ctx.Err() // stopping is no outage of the rates
 	}
 	c.countVerdict(ctx, j.Verdict)
 	if ch := decide(w, j, now); !ch.empty() && !s.skips(w, ch) {
-		failure = errors.Join(failure, c.apply(ctx, s, w, ch))
+		_, err := c.apply(ctx, s, w, ch)
+		failure = errors.Join(failure, err)
 	}
 	return failure
 }
 
 // apply stores a change, with what was judged as its condition.
-// Losing to somebody else is no error: the next step judges what they left.
-func (c *Controller) apply(ctx context.Context, s *script, w *deploy.Watched, ch change) (err error) {
+// Losing to somebody else is no error, and nothing is stored: the next step judges what
+// they left.
+func (c *Controller) apply(ctx context.Context, s *script, w *deploy.Watched, ch change) (stored bool, err error) {
 	judged := w.Deployments[0].ID
 	ctx, span := telemetry.Tracer("tidegate/internal/rollback").Start(ctx, "rollback.apply", trace.WithAttributes(
 		attribute.String("account_id", w.AccountID), attribute.String("script", w.Script), attribute.String("from_deployment", judged)))
@@ -252,7 +300,7 @@ func (c *Controller) apply(ctx context.Context, s *script, w *deploy.Watched, ch
 	case errs.Conflict, errs.NotFound:
 		c.Log.InfoContext(ctx, "script changed while it was judged, starting over",
 			"account_id", w.AccountID, "script", w.Script, "from_deployment", judged)
-		return nil
+		return false, nil
 	case errs.Invalid:
 		if ch.deployment != nil {
 			c.countError(ctx, "refused")
@@ -261,10 +309,10 @@ func (c *Controller) apply(ctx context.Context, s *script, w *deploy.Watched, ch
 		fallthrough
 	default:
 		c.countError(ctx, "apply")
-		return fmt.Errorf("store the decision about script %s/%s, deployment %s: %w", w.AccountID, w.Script, judged, err)
+		return false, fmt.Errorf("store the decision about script %s/%s, deployment %s: %w", w.AccountID, w.Script, judged, err)
 	}
 	c.report(ctx, w, ch)
-	return nil
+	return true, nil
 }
 
 // report comes after traffic has moved, and cannot delay it.

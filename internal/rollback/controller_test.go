@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -437,4 +438,75 @@ func TestAControllerThatCannotReadLetsAnotherAct(t *testing.T) {
 		Deployments: []string{"v1 100% by a person", "v2 100% by a person", "v1 100% by rollback"},
 		Decisions:   []string{"fail rollback"},
 	})
+}
+
+// What the baseline did before is asked of a short time only, and where even that cannot
+// be read the known failure is acted upon.
+func TestUnreadBaselineDoesNotKeepABadVersion(t *testing.T) {
+	f := func(tooSlow func(w *world, since, until time.Time) bool, suffix string) {
+		t.Helper()
+		clk := newClock()
+		p := policy(deploy.ActionRollback)
+		p.LookBackSeconds = 86_400
+		w := newWorld(t, clk.now, p)
+		w.deploy(split{v2: 100})
+		w.fails(v2, 0.5)
+		f := w.fakes("a")
+		f.rates = func(_ context.Context, _, _ string, since, until time.Time) ([]schema.RateBlock, error) {
+			if tooSlow(w, since, until) {
+				return nil, errors.New("deadline exceeded")
+			}
+			return w.blocks(since, until)
+		}
+		c := w.controller("a", f)
+		for range 40 {
+			clk.advance(time.Second)
+			if err := c.Step(t.Context()); err != nil && !strings.Contains(err.Error(), "what version "+v1) {
+				t.Fatal(err)
+			}
+		}
+		expectSummary(t, w, summary{
+			Deployments: []string{"v1 100% by a person", "v2 100% by a person", "v1 100% by rollback"},
+			Decisions:   []string{"fail rollback"},
+		})
+		if got := w.decisions[0].Sentence; !strings.HasSuffix(got, suffix) {
+			t.Errorf("sentence %q", got)
+		}
+	}
+	f(func(_ *world, since, until time.Time) bool { return until.Sub(since) > readAtOnce }, "below 1 in 1,000,000,000")
+	f(func(w *world, _, until time.Time) bool { return !until.After(w.deployments[0].CreatedOn) },
+		"; nothing is known of 11111111: what it did in its last 20 minutes could not be read")
+}
+
+// The first of two new versions fails, and the baseline is no better; the second comes to
+// fail worse than the baseline.
+func TestFailureThatActsDecides(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.fails(v1, 0.1)
+	w.fails(v2, 0.1)
+	w.deploy(split{v1: 60, v2: 20, v3: 20})
+	c := w.controller("a", w.fakes("a"))
+	w.steps(c, clk, time.Minute)
+	w.fails(v3, 0.6)
+	w.steps(c, clk, time.Minute)
+	if got := w.summary().Deployments; got[len(got)-1] != "v1 100% by rollback" || w.decisions[0].VersionID != v3 {
+		t.Errorf("end state %+v", w.summary())
+	}
+}
+
+func TestEndedJudgementsAreCollectedAtOnce(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	c := w.controller("a", w.fakes("a"))
+	c.patience = 0
+	const scripts = 64
+	for i := range scripts {
+		s := &script{done: make(chan error, 1)}
+		s.done <- errors.New("refused")
+		c.scripts[scriptKey{"account", strconv.Itoa(i)}] = s
+	}
+	if got := c.collect(t.Context()); len(got) != scripts {
+		t.Errorf("collected %d of %d judgements that had ended", len(got), scripts)
+	}
 }

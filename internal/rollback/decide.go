@@ -146,14 +146,20 @@ func (j judgement) onBaseline() tally {
 // it better; empty when enough is.
 func caveat(policy deploy.RollbackPolicy, j judgement) string {
 	least := requestsMin(policy)
+	last := "look-back time"
+	if span := beforeSpan(policy); span < lookBack(policy) {
+		last = minutes(span)
+	}
 	switch known := j.before; {
 	case j.Baseline != standingUnknown || known.requests >= float64(least):
 		return ""
+	case j.beforeUnread:
+		return fmt.Sprintf("; nothing is known of %s: what it did in its last %s could not be read", short(j.baseline), last)
 	case known.requests == 0:
-		return fmt.Sprintf("; nothing is known of %s, which had no requests in its last look-back time", short(j.baseline))
+		return fmt.Sprintf("; nothing is known of %s, which had no requests in its last %s", short(j.baseline), last)
 	default:
-		return fmt.Sprintf("; little is known of %s: %s in %s requests of its last look-back time, and it takes %s to tell",
-			short(j.baseline), j.passed.hits(known, baseline), grouped(known.requests), grouped(float64(least)))
+		return fmt.Sprintf("; little is known of %s: %s in %s requests of its last %s, and it takes %s to tell",
+			short(j.baseline), j.passed.hits(known, baseline), grouped(known.requests), last, grouped(float64(least)))
 	}
 }
 
@@ -182,7 +188,7 @@ func decision(w *deploy.Watched, j judgement, now time.Time) *deploy.RollbackDec
 		}
 	}
 	numbers := j.Numbers
-	if j.Verdict == deploy.VerdictFail && j.Baseline == standingUnknown && j.passed.quantile == 0 {
+	if j.Verdict == deploy.VerdictFail && j.Baseline == standingUnknown && !j.beforeUnread && j.passed.quantile == 0 {
 		numbers.BaselineRequests, numbers.BaselineFailures, numbers.BaselineRate = counts(j.before)
 	}
 	return &deploy.RollbackDecision{

@@ -36,7 +36,7 @@ type Scripts interface {
 
 // HistoryConfig is what a History is made of.
 type HistoryConfig struct {
-	Rates   Rates
+	Rates   Blocks
 	Scripts Scripts
 	Kept    time.Duration // how long Rates knows a second, at least; 0: for ever
 	Now     func() time.Time

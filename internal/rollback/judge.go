@@ -2,6 +2,7 @@ package rollback
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,6 +31,9 @@ type script struct {
 	seen map[second]int64
 	// down is since when the rates cannot be read; zero while they can.
 	down time.Time
+	// lookedAt is when it was judged the last time, and lookedFor for what.
+	lookedAt  time.Time
+	lookedFor occasion
 	// refused is the current deployment if its successor was refused.
 	refused string
 	// closest is how near each limit is to being passed: LogE as a part of the threshold.
@@ -50,23 +54,24 @@ type judgement struct {
 	// before is what the baseline did when it last served, by the yardstick of what was
 	// passed. Set only with a fail whose action is rollback, where Baseline is unknown.
 	before tally
+	// beforeUnread says that before could not be read.
+	beforeUnread bool
 	// down is since when the rates cannot be read, of the verdict error.
 	down time.Time
 	// catchingUp says that the past is still being read.
 	catchingUp bool
 }
 
-// judge assesses every trial of a script: the first that fails or cannot be judged
-// decides, then the first that is inconclusive. An error in reading the rates is itself
-// a verdict: both are returned.
-func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, now time.Time) (judgement, error) {
+// judge assesses every trial of a script, of which s keeps evidence: the first whose failure is acted upon decides,
+// then the first that fails, then the first that is inconclusive. An error in reading the
+// rates is itself a verdict: both are returned.
+func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, read *reading, now time.Time) (judgement, error) {
 	trials := trialsOf(w.Deployments)
-	s.keep(w, trials, now)
 	if len(trials) == 0 {
 		s.down = time.Time{}
 		return judgement{}, nil
 	}
-	blocks, caughtUp, err := c.catchUp(ctx, s, w, now)
+	blocks, caughtUp, err := c.catchUp(ctx, s, w, read, now)
 	if err != nil {
 		return c.unreadable(ctx, s, w, trials[0], now, err)
 	}
@@ -77,25 +82,39 @@ func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, no
 		}}, nil
 	}
 	doubt := s.wentBack(blocks)
-	var worst judgement
+	var decides judgement
 	for _, t := range trials {
 		e := s.evidence[t.candidate]
 		looked := e.look(blocks, now, w.Deployments)
 		j := judgement{trial: t, Assessment: looked.assess(doubt || looked.doubtful > e.doubtful)}
 		s.noteClosest(j.Evidence)
 		if j.Verdict == deploy.VerdictFail {
+			var unread error
 			if w.Policy.Action == deploy.ActionRollback && j.Baseline == standingUnknown {
-				if j.before, err = c.before(ctx, w, t, j.passed, now); err != nil {
-					return c.unreadable(ctx, s, w, t, now, err)
-				}
+				j.before, unread = c.before(ctx, w, t, j.passed, now)
+				j.beforeUnread = unread != nil
 			}
-			return j, nil
+			err = errors.Join(err, unread)
+			if w.Policy.Action != deploy.ActionRollback || !baselineNoBetter(w.Policy, j) {
+				return j, err
+			}
 		}
-		if worst.Verdict == "" || worst.Verdict == deploy.VerdictPass {
-			worst = j
+		if decides.Verdict == "" || gravity(j.Verdict) > gravity(decides.Verdict) {
+			decides = j
 		}
 	}
-	return worst, nil
+	return decides, err
+}
+
+// gravity orders the verdicts about several versions.
+func gravity(v deploy.Verdict) int {
+	switch v {
+	case deploy.VerdictFail:
+		return 2
+	case deploy.VerdictPass:
+		return 0
+	}
+	return 1
 }
 
 func (c *Controller) unreadable(ctx context.Context, s *script, w *deploy.Watched, t trial, now time.Time, err error) (judgement, error) {
@@ -149,15 +168,32 @@ func scopeOf(w *deploy.Watched, t trial) scope {
 	return scope{candidate: t.candidate, baseline: t.baseline, from: wholeSecond(from.UTC()), revision: w.PolicyRevision, source: w.PolicySource}
 }
 
-// catchUp folds all that is settled. blocks are those that are not; caughtUp is false
-// while there is more past than one step can read.
-func (c *Controller) catchUp(ctx context.Context, s *script, w *deploy.Watched, now time.Time) (blocks []schema.RateBlock, caughtUp bool, err error) {
-	settled := now.Add(-settleAfter).Truncate(time.Second)
+// settledAt is before which a second is settled.
+func settledAt(now time.Time) time.Time { return now.Add(-settleAfter).Truncate(time.Second) }
+
+// unfolded is the first second that some evidence lacks; now without any.
+func (s *script) unfolded(now time.Time) time.Time {
 	since := now
 	for _, e := range s.evidence {
 		if e.at.Before(since) {
 			since = e.at
 		}
+	}
+	return since
+}
+
+// slow reports whether a judgement is known to take long.
+func (s *script) slow(now time.Time) bool {
+	return !s.down.IsZero() || settledAt(now).Sub(s.unfolded(now)) > readAtOnce
+}
+
+// catchUp folds all that is settled. blocks are those that are not; caughtUp is false
+// while there is more past than one step can read.
+func (c *Controller) catchUp(ctx context.Context, s *script, w *deploy.Watched, read *reading, now time.Time) (blocks []schema.RateBlock, caughtUp bool, err error) {
+	settled, since := settledAt(now), s.unfolded(now)
+	if read != nil {
+		s.fold(read.blocks, settled, w.Deployments)
+		return read.blocks, true, nil
 	}
 	for started := time.Now(); settled.Sub(since) > readAtOnce; since = since.Add(readAtOnce) {
 		if time.Since(started) >= catchUpFor {
@@ -216,16 +252,18 @@ func (s *script) noteClosest(list []deploy.Evidence) {
 	}
 }
 
-// before is what the baseline did in the last look-back time in which it served, by the
-// yardstick of a limit.
+// before is what the baseline did in the last time in which it served (beforeSpan), by the
+// yardstick of a limit. An error delays nobody: the candidate is known to fail, and the
+// baseline was good enough for all traffic once.
 func (c *Controller) before(ctx context.Context, w *deploy.Watched, t trial, m *measure, now time.Time) (tally, error) {
 	until := now
 	if !t.baselineUntil.IsZero() {
 		until = t.baselineUntil
 	}
-	blocks, err := c.blocks(ctx, w, wholeSecond(until.Add(-lookBack(w.Policy))), until)
+	blocks, err := c.blocks(ctx, w, wholeSecond(until.Add(-beforeSpan(w.Policy))), until)
 	if err != nil {
-		return tally{}, err
+		c.countError(ctx, "rates")
+		return tally{}, fmt.Errorf("read what version %s of script %s/%s did before: %w", t.baseline, w.AccountID, w.Script, err)
 	}
 	var sum tally
 	for i := range blocks {
@@ -236,6 +274,12 @@ func (c *Controller) before(ctx context.Context, w *deploy.Watched, t trial, m *
 		}
 	}
 	return sum, nil
+}
+
+// beforeSpan is of how much of the baseline's last time its standing is told where it did
+// too little beside the candidate: the look-back time, as far as one question reads.
+func beforeSpan(policy deploy.RollbackPolicy) time.Duration {
+	return min(lookBack(policy), readAtOnce)
 }
 
 // blocks of a script in seconds that begin in [since, until).

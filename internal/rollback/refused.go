@@ -21,16 +21,21 @@ func (s *script) skips(w *deploy.Watched, ch change) bool {
 }
 
 // applyRefused stores, in place of a change whose deployment was refused, that it
-// was: the ramp ends, and the decision moves nothing.
-func (c *Controller) applyRefused(ctx context.Context, s *script, w *deploy.Watched, ch change, reason string) error {
-	s.refused = w.Deployments[0].ID
+// was: the ramp ends, and the decision moves nothing. Until that is stored, the next step
+// tries again.
+func (c *Controller) applyRefused(ctx context.Context, s *script, w *deploy.Watched, ch change, reason string) (stored bool, err error) {
 	c.Log.WarnContext(ctx, "deployment refused: traffic stays where it is", "account_id", w.AccountID, "script", w.Script,
 		"from_deployment", w.Deployments[0].ID, "reason", reason)
 	left := withoutDeployment(w, ch, reason)
-	if left.empty() {
-		return nil
+	if left.empty() { // it is on record
+		s.refused = w.Deployments[0].ID
+		return true, nil
 	}
-	return c.apply(ctx, s, w, left)
+	stored, err = c.apply(ctx, s, w, left)
+	if stored {
+		s.refused = w.Deployments[0].ID
+	}
+	return stored, err
 }
 
 // withoutDeployment is what is left of a change whose deployment was refused, and which is

@@ -2,6 +2,7 @@ package rollback
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -67,5 +68,39 @@ func TestRefusedStepEndsTheRamp(t *testing.T) {
 	})
 	if asked != 1 || w.ramp.Reason != "refused: a Durable Object lifecycle change lies between" {
 		t.Errorf("asked %d times, reason %q", asked, w.ramp.Reason)
+	}
+}
+
+// A refusal that the store could not record is recorded by a later step.
+func TestRefusalIsRecordedAfterAFailure(t *testing.T) {
+	for _, failure := range []error{errors.New("deadline exceeded"), errs.New(errs.Conflict, 0, "paused meanwhile")} {
+		clk := newClock()
+		w := newWorld(t, clk.now, policy(deploy.ActionRollback, threeSteps...))
+		f := w.fakes("a")
+		apply, failed := f.apply, false
+		f.apply = func(ctx context.Context, account, script, ifCurrent string, d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error {
+			if decision != nil && !failed {
+				failed = true
+				return failure
+			}
+			return apply(ctx, account, script, ifCurrent, d, ramp, decision)
+		}
+		var asked int
+		c := w.controller("a", refusing(f, &asked))
+		w.deploy(split{v1: 95, v2: 5})
+		for range 600 {
+			clk.advance(time.Second)
+			if err := c.Step(t.Context()); err != nil && !errors.Is(err, failure) {
+				t.Fatal(err)
+			}
+		}
+		expectSummary(t, w, summary{
+			Deployments: []string{"v1 100% by a person", "v1 95% v2 5% by a person"},
+			Decisions:   []string{"pass notify"},
+			Ramp:        "aborted 5%",
+		})
+		if !failed || asked != 2 {
+			t.Errorf("failed %v, asked %d times, want twice", failed, asked)
+		}
 	}
 }

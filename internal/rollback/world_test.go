@@ -233,10 +233,26 @@ type fakes struct {
 	apply   func(ctx context.Context, accountID, script, ifCurrent string, d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error
 	acquire func(ctx context.Context, name, holder string, ttl time.Duration) (bool, error)
 	release func(ctx context.Context, name, holder string) error
+
+	together *atomic.Int64 // questions about several scripts
 }
 
 func (f *fakes) RateBlocks(ctx context.Context, account, script string, since, until time.Time, _ bool) ([]schema.RateBlock, error) {
 	return f.rates(ctx, account, script, since, until)
+}
+
+// RateBlocksOf fails if the rates of any of the scripts do.
+func (f *fakes) RateBlocksOf(ctx context.Context, scripts []schema.ScriptRef, since, until time.Time, _ bool) (map[schema.ScriptRef][]schema.RateBlock, error) {
+	f.together.Add(1)
+	all := map[schema.ScriptRef][]schema.RateBlock{}
+	for _, s := range scripts {
+		blocks, err := f.rates(ctx, s.AccountID, s.ScriptName, since, until)
+		if err != nil {
+			return nil, err
+		}
+		all[s] = blocks
+	}
+	return all, nil
 }
 
 func (f *fakes) Watched(ctx context.Context) ([]deploy.Watched, error) { return f.watched(ctx) }
@@ -256,8 +272,9 @@ func (f *fakes) ReleaseLease(ctx context.Context, name, holder string) error {
 
 func (w *world) fakes(holder string) *fakes {
 	return &fakes{
-		watched: w.watched, judged: new(atomic.Pointer[deploy.Judged]),
-		apply: w.apply,
+		together: new(atomic.Int64), judged: new(atomic.Pointer[deploy.Judged]),
+		watched: w.watched,
+		apply:   w.apply,
 		rates: func(_ context.Context, _, _ string, since, until time.Time) ([]schema.RateBlock, error) {
 			w.mu.Lock()
 			w.ratesCalls[holder]++
