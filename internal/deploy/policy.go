@@ -49,8 +49,8 @@ func ReadPolicy(text []byte) (RollbackPolicy, error) {
 	return p, nil
 }
 
-// Complete, before a policy is saved, adds what follows from other members: a policy that names no limit has
-// MaxFailureRatio 1, and blocks have a length.
+// Complete adds, before a policy is saved, what follows from other members: a policy that
+// names no limit has MaxFailureRatio 1, and blocks have a length.
 func (p *RollbackPolicy) Complete() {
 	if len(p.Limits()) == 0 {
 		p.MaxFailureRatio = new(1.0)

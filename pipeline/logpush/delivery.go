@@ -232,10 +232,11 @@ func (d *delivery) wait(ctx context.Context) error {
 	case <-d.commits.broken:
 		return d.commits.failure
 	case u := <-d.ended:
-		return d.landed(ctx, u)
+		return d.landed(u)
 	case <-ready:
 	case <-due:
-		return d.idle(ctx)
+		d.idle()
+		return nil
 	}
 	return nil
 }
@@ -255,15 +256,14 @@ func (d *delivery) nextDue() time.Time {
 
 // idle commits how far the partition was read, now and then, while there is
 // nothing to send.
-func (d *delivery) idle(ctx context.Context) error {
+func (d *delivery) idle() {
 	if !d.window.Empty() || len(d.uploads) > 0 || time.Since(d.idleSince) < idleCommit {
-		return nil
+		return
 	}
 	d.idleSince = time.Now()
 	if d.position > d.committed {
 		d.commit()
 	}
-	return nil
 }
 
 // leave lets go of the chunk.
@@ -294,7 +294,7 @@ func (d *delivery) finish(ctx context.Context) error {
 		case <-d.commits.broken:
 			return d.commits.failure
 		case u := <-d.ended:
-			if err := d.landed(ctx, u); err != nil {
+			if err := d.landed(u); err != nil {
 				return err
 			}
 		}

@@ -88,7 +88,7 @@ func (d *delivery) deliver(ctx context.Context, planned *commit, objects []*seal
 
 // landed takes note of an upload's end: it commits behind it, if it was the
 // lowest, or else that it is done.
-func (d *delivery) landed(ctx context.Context, u *upload) error {
+func (d *delivery) landed(u *upload) error {
 	u.gone = true
 	if errors.Is(u.err, errStopping) {
 		return nil // its plan stays; others may still be delivered
