@@ -116,7 +116,8 @@ func (s *Store) PolicyRevisions(ctx context.Context, accountID, scriptName strin
 // SavePolicy replaces the rollback policy of a script, or for "" the account's default,
 // by a valid one. What of it is masked is taken from revisions that are kept, and
 // invalid if they do not have it. check, unless it is nil, may refuse the change: it is
-// given the revision of the policy that would be replaced, 0 if there is none.
+// given the revision of the policy that would be replaced, 0 if there is none. A policy that
+// is held already stays the revision that it is.
 func (s *Store) SavePolicy(ctx context.Context, accountID, script string, p deploy.RollbackPolicy, check func(revision int64) error) (saved deploy.PolicyRevision, err error) {
 	err = s.write(ctx, "save policy", func(t *tx) error {
 		old, err := t.lockPolicy(ctx, accountID, script, check)
@@ -139,6 +140,12 @@ func (s *Store) SavePolicy(ctx context.Context, accountID, script string, p depl
 		if err != nil {
 			return err
 		}
+		if same, err := isPolicy(old, text); err != nil || same {
+			if same {
+				saved = *old
+			}
+			return err
+		}
 		saved, err = t.addRevision(ctx, accountID, script, sql.NullString{String: text, Valid: true})
 		if err != nil {
 			return err
@@ -152,6 +159,17 @@ func (s *Store) SavePolicy(ctx context.Context, accountID, script string, p depl
 		return t.auditPolicy(ctx, accountID, "policy.save", script, old, &saved)
 	})
 	return saved, err
+}
+
+// isPolicy reports whether a revision is of this policy. Saving it again is no change: a
+// revision more would have its evidence begin anew, with every run of a pipeline that
+// sets what is set already.
+func isPolicy(r *deploy.PolicyRevision, text string) (bool, error) {
+	if r == nil || r.Policy == nil {
+		return false, nil
+	}
+	held, err := toJSON(r.Policy)
+	return held == text, err
 }
 
 // DeletePolicy removes the rollback policy of a script, or for "" the account's default;

@@ -70,6 +70,9 @@ func TestPoliciesAreKeptWithTheirRevisions(t *testing.T) {
 			if err != nil || third.Revision != 3 {
 				t.Fatalf("%+v, error %v", third, err)
 			}
+			if again, err := s.SavePolicy(by("bob@example.com"), testAccount, script, q, nil); err != nil || !cmp.Equal(third, again) {
+				t.Fatalf("saved again, error %v: %s", err, cmp.Diff(third, again))
+			}
 			list, err := s.PolicyRevisions(t.Context(), testAccount, script)
 			if diff := cmp.Diff([]deploy.PolicyRevision{third, ended, first}, list); diff != "" || err != nil {
 				t.Fatalf("error %v, (-want +got)\n%s", err, diff)
