@@ -215,8 +215,8 @@ func TestOldRevisionsAreForgotten(t *testing.T) {
 		s := bootstrapped(t, open, Options{})
 		mustVersion(t, s, "shop")
 		mustPolicy(t, s, accountDefault, limited(0.5))
-		for range deploy.PolicyRevisionsMax + 3 {
-			mustPolicy(t, s, "shop", limited(0.1))
+		for i := range deploy.PolicyRevisionsMax + 3 {
+			mustPolicy(t, s, "shop", limited(0.1+0.001*float64(i)))
 		}
 		list, err := s.PolicyRevisions(t.Context(), testAccount, "shop")
 		if n := len(list); err != nil || n != deploy.PolicyRevisionsMax || list[0].Revision != deploy.PolicyRevisionsMax+3 || list[n-1].Revision != 4 {
