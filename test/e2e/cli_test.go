@@ -370,7 +370,7 @@ func badInput(t *testing.T, c cli) {
 		{2, "but not with both", "policy set cart --file policy.json --action notify"},
 		{1, "no such file", "policy set cart --file nowhere.json"},
 		{2, `--max-failure-rate "much"`, "policy set cart --max-failure-rate much"},
-		{2, "max_failure_rate 2 must be above 0 and at most 1", "policy set cart --max-failure-rate 2"},
+		{2, "max_failure_rate 2 must be above 0 and below 1", "policy set cart --max-failure-rate 2"},
 		{2, "such as 90s or 5m", "policy set cart --look-back 300"},
 		{2, `action "explode"`, "policy set cart --action explode"},
 		{2, "must be above 25%", "policy set cart --ramp 25%,5%"},

@@ -36,7 +36,7 @@ func emitAll(t *testing.T, p *platform.Platform, all ...recordedOf) {
 	for _, of := range all {
 		for i := range of.events {
 			e := schema.TraceEvent{ScriptName: of.script, ScriptVersion: schema.ScriptVersion{ID: "v1"}, EventTimestampMs: of.from.UnixMilli() + int64(i),
-				EventType: "fetch", Outcome: "ok", WallTimeMs: new(int64(i)), Exceptions: []schema.Exception{{Name: "Error", Message: "no"}}}
+				EventType: "fetch", Outcome: "ok", Gateway: schema.Gateway{Decision: schema.DecisionSplit}, WallTimeMs: new(int64(i)), Exceptions: []schema.Exception{{Name: "Error", Message: "no"}}}
 			records = append(records, &kgo.Record{Topic: schema.Topic, Value: e.AppendJSON(nil), Headers: []kgo.RecordHeader{
 				{Key: schema.HeaderAccount, Value: []byte(of.account)}, {Key: schema.HeaderSchema, Value: []byte(schema.EventSchemaVersion)}}})
 		}
@@ -137,17 +137,22 @@ func TestDeletion(t *testing.T) {
 	if want := map[string]int64{"trace_events": events, "trace_events_quarantine": 0, "dead_letters": 1}; cmp.Diff(want, deleted) != "" {
 		t.Errorf("deleted were (-want +got)\n%s", cmp.Diff(want, deleted))
 	}
+	// A block is in the rollups a moment after it is in trace_events.
 	holds := func(what string, want map[string][10]int64) {
 		t.Helper()
-		got := map[string][10]int64{}
-		for _, account := range []string{ours, other} {
-			for _, script := range []string{"shop", "cart"} {
-				got[account[30:]+" "+script] = countsOf(t, p, account, script, before)
+		eventually(t, time.Minute, what, func() (bool, error) {
+			got := map[string][10]int64{}
+			for _, account := range []string{ours, other} {
+				for _, script := range []string{"shop", "cart"} {
+					got[account[30:]+" "+script] = countsOf(t, p, account, script, before)
+				}
 			}
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-want +got)\n%s", what, diff)
-		}
+			diff := cmp.Diff(want, got)
+			if diff == "" {
+				return true, nil
+			}
+			return false, fmt.Errorf("(-want +got)\n%s", diff)
+		})
 	}
 	holds("after the deletion", map[string][10]int64{
 		ours[30:] + " shop": same(0, late), ours[30:] + " cart": same(events, late), other[30:] + " shop": same(events, late), other[30:] + " cart": same(events, late)})
