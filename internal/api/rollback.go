@@ -194,7 +194,7 @@ func linksOf(account, script string, d deploy.RollbackDecision) *decisionLinks {
 	}
 	exceptions := url.Values{"version": {d.VersionID}}
 	if d.BaselineVersionID != "" {
-		exceptions.Set("new_since_version", d.BaselineVersionID)
+		exceptions = url.Values{"new_in": {d.VersionID}, "compared_to": {d.BaselineVersionID}}
 	}
 	return &decisionLinks{
 		Exceptions: link("exceptions", exceptions),

@@ -283,7 +283,7 @@ func rollback(t *testing.T, p *platform) {
 	if err != nil || len(whole.Evidence) != 1 || len(whole.Evidence[0].Series) != 1 || whole.Sentence != decision.Sentence {
 		t.Fatalf("decision %+v, error %v", whole, err)
 	}
-	for link, has := range map[string]string{whole.Links.Exceptions: "exceptions?", whole.Links.Events: "failed=true", whole.Links.Metrics: "metrics?"} {
+	for link, has := range map[string]string{whole.Links.Exceptions: "compared_to=" + decision.BaselineVersionID + "&new_in=" + decision.VersionID, whole.Links.Events: "failed=true", whole.Links.Metrics: "metrics?"} {
 		if !strings.Contains(link, has) || !strings.Contains(link, "since="+url.QueryEscape(began.UTC().Format(time.RFC3339))) {
 			t.Errorf("link %s", link)
 		}
