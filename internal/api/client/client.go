@@ -44,6 +44,7 @@ var kinds = map[int]errs.Kind{
 	http.StatusPreconditionFailed:    errs.Precondition,
 	http.StatusUnauthorized:          errs.Unauthorized,
 	http.StatusForbidden:             errs.Forbidden,
+	http.StatusTooManyRequests:       errs.Limited,
 	http.StatusRequestEntityTooLarge: errs.TooLarge,
 	http.StatusServiceUnavailable:    errs.Unavailable,
 }
