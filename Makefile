@@ -15,7 +15,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 export CGO_ENABLED := 0
 GO_TEST := CGO_ENABLED=1 go test -race -shuffle=on
 
-.PHONY: help build deps demo up test e2e chaos test-real bench bench-rollback check clean
+.PHONY: help build deps dashboard demo up test e2e chaos test-real bench bench-rollback check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,17 @@ WRANGLER_STAMP := test/wrangler/node_modules/.installed
 $(WRANGLER_STAMP): test/wrangler/package-lock.json test/wrangler/package.json test/wrangler/.npmrc
 	cd test/wrangler && npm ci --ignore-scripts --loglevel=error # they ask for a newer Node.js than runs npm; the newer one is among them
 	touch $@
+
+# The built files of the dashboard are committed, so that Go alone builds the binaries.
+WEB := dashboards/web
+WEB_STAMP := $(WEB)/node_modules/.installed
+
+$(WEB_STAMP): $(WEB)/package-lock.json $(WEB)/package.json $(WEB)/.npmrc
+	cd $(WEB) && npm ci
+	touch $@
+
+dashboard: $(WEB_STAMP) ## the pages in dashboards/dist, from dashboards/web, after their unit tests
+	cd $(WEB) && npm test && npm run build
 
 demo: build deps ## play the whole story on real traffic, on embedded defaults
 	go run ./test/demo
@@ -76,4 +87,4 @@ check: ## format, vet, lint, vulnerability scan
 	.ci/vulnerabilities
 
 clean: ## remove what was built and installed; data/ stays
-	rm -rf bin coverage deps/node_modules test/wrangler/node_modules
+	rm -rf bin coverage deps/node_modules test/wrangler/node_modules $(WEB)/node_modules
