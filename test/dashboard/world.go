@@ -189,12 +189,12 @@ func (w *world) badRelease(ctx context.Context) error {
 	})
 }
 
-// jobs makes a job that delivers, one that writes files, and one that is refused.
+// jobs makes a job that delivers, one that writes files, and one whose destination refuses some records.
 func (w *world) jobs(ctx context.Context) error {
 	for _, job := range []map[string]any{
 		{"name": "everything", "destination_conf": w.collector.server.URL + "/everything"},
 		{"name": "to-a-folder", "destination_conf": "file://" + filepath.Join(w.p.DataDir, "logpush", "bucket") + "/{DATE}"},
-		{"name": "refused", "destination_conf": w.collector.server.URL + "/refuses/all", "filter": `{"where":{"key":"ScriptName","operator":"eq","value":"stock"}}`},
+		{"name": "picky", "destination_conf": w.collector.server.URL + "/picky/shop", "filter": `{"where":{"key":"ScriptName","operator":"eq","value":"shop"}}`},
 	} {
 		job["dataset"], job["enabled"] = "workers_trace_events", true
 		job["output_options"] = map[string]any{"field_names": []string{"EventTimestampMs", "ScriptName", "ScriptVersion", "Outcome"}}
@@ -217,7 +217,7 @@ func (w *world) settled(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.until(ctx, "the refused job has a dead letter", func() (bool, error) {
+	return w.until(ctx, "the picky destination has refused a record", func() (bool, error) {
 		var jobs []struct {
 			ID   int64
 			Name string
@@ -226,15 +226,13 @@ func (w *world) settled(ctx context.Context) error {
 			return false, err
 		}
 		for _, job := range jobs {
-			var letters []struct{ ID string }
-			if err := w.p.API(ctx, http.MethodGet, fmt.Sprintf("/accounts/{account}/logpush/jobs/%d/dead-letters", job.ID), nil, &letters); err != nil {
-				return false, err
-			}
-			if job.Name == "refused" {
-				return len(letters) > 0, nil
+			if job.Name == "picky" {
+				var letters []struct{ ID string }
+				err := w.p.API(ctx, http.MethodGet, fmt.Sprintf("/accounts/{account}/logpush/jobs/%d/dead-letters", job.ID), nil, &letters)
+				return len(letters) > 0, err
 			}
 		}
-		return false, errors.New("the refused job is gone")
+		return false, errors.New("the job picky is gone")
 	})
 }
 
