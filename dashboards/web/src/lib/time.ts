@@ -67,6 +67,8 @@ export function formatDuration(seconds: number): string {
 
 /** The clock, for ages: ticks once a second while a page is looked at. */
 export const now = signal(new Date());
-setInterval(() => {
-  if (document.visibilityState === "visible") now.value = new Date();
-}, 1000);
+if (typeof document !== "undefined") { // unit tests have none
+  setInterval(() => {
+    if (document.visibilityState === "visible") now.value = new Date();
+  }, 1000);
+}

@@ -77,7 +77,7 @@ function options(element: HTMLElement, latest: Latest): uPlot.Options {
       y: { range: (_, __, max) => [0, Math.max(max > 0 ? max * 1.08 : 0, latest.current.least ?? 0) || 1] },
     },
     axes: [
-      { ...axis, splits: (u, _, min, max) => timeTicks(min, max, most(u), zoneName()),
+      { ...axis, size: 28, splits: (u, _, min, max) => timeTicks(min, max, most(u), zoneName()),
         values: (u, ticks) => ticks.map((t) => tickText(t, tickStep(u.scales["x"]!.max! - u.scales["x"]!.min!, most(u)), zoneName())) },
       { ...axis, size: axisWidth, space: 32, values: (_, ticks) => ticks.map((v) => latest.current.format(v)) },
     ],
