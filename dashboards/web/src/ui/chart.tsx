@@ -36,6 +36,10 @@ export interface TimeChartProps {
   /** The range of the axis in seconds; left out: that of the times. */
   range?: [since: number, until: number];
   onZoom?: (since: Date, until: Date) => void;
+  /** A logarithmic axis between these two; left out: a linear one from 0. */
+  log?: [least: number, most: number];
+  /** A line across the chart, with what it means. */
+  threshold?: { value: number; text: string };
 }
 
 export function TimeChart(props: TimeChartProps) {
@@ -44,7 +48,7 @@ export function TimeChart(props: TimeChartProps) {
   const latest = useRef(props);
   latest.current = props;
   // What a chart cannot be told later: a change makes a new one.
-  const made = [theme.value, zone.value, props.sync, ...props.series.map((s) => `${s.name}/${s.color}/${s.dashed}`)].join("\n");
+  const made = [theme.value, zone.value, props.sync, props.log?.join(), ...props.series.map((s) => `${s.name}/${s.color}/${s.dashed}`)].join("\n");
 
   useEffect(() => {
     const element = box.current!;
@@ -112,15 +116,15 @@ function options(element: HTMLElement, latest: { current: TimeChartProps }): uPl
     },
     scales: {
       x: { range: (_, min, max) => latest.current.range ?? [min, max] },
-      y: { range: (_, __, max) => [0, max > 0 ? max * 1.05 : 1] },
+      y: props.log ? { distr: 3, range: props.log } : { range: (_, __, max) => [0, max > 0 ? max * 1.05 : 1] },
     },
-    axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => latest.current.format(v)) }],
+    axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => (v === null ? null : latest.current.format(v))) }],
     series: [{}, ...props.series.map((s) => ({
       label: s.name, stroke: color(element, `--series-${(s.color % 8) + 1}`), width: 1.5, spanGaps: false,
       points: { show: false }, ...(s.dashed ? { dash: [6, 4] } : {}),
     }))],
     hooks: {
-      draw: [(u) => drawMarks(u, element, latest.current.marks ?? [])],
+      draw: [(u) => drawMarks(u, element, latest.current.marks ?? []), (u) => drawThreshold(u, element, latest.current.threshold)],
       setSelect: [(u) => zoom(u, latest.current.onZoom)],
       init: [(u) => u.over.append(tooltip())],
       setCursor: [(u) => showValues(u, element, latest.current)],
@@ -142,6 +146,24 @@ function drawMarks(u: uPlot, element: HTMLElement, marks: Mark[]): void {
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
   }
+  ctx.restore();
+}
+
+function drawThreshold(u: uPlot, element: HTMLElement, threshold: TimeChartProps["threshold"]): void {
+  if (!threshold) return;
+  const { ctx, bbox } = u;
+  const y = Math.round(u.valToPos(threshold.value, "y", true));
+  ctx.save();
+  ctx.strokeStyle = ctx.fillStyle = color(element, "--bad");
+  ctx.lineWidth = 1.5 * devicePixelRatio;
+  ctx.beginPath();
+  ctx.moveTo(bbox.left, y);
+  ctx.lineTo(bbox.left + bbox.width, y);
+  ctx.stroke();
+  ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "bottom";
+  ctx.fillText(threshold.text, bbox.left + 6 * devicePixelRatio, y - 3 * devicePixelRatio);
   ctx.restore();
 }
 
