@@ -44,6 +44,10 @@ export interface TimeChartProps {
   quietMarks?: boolean;
   /** false: a legend for several charts stands elsewhere. */
   legend?: boolean;
+  /** A logarithmic axis between these two; left out: a linear one from 0. */
+  log?: [least: number, most: number];
+  /** A line across the chart, with what it means. */
+  threshold?: { value: number; text: string };
 }
 
 export function TimeChart(props: TimeChartProps) {
@@ -53,7 +57,7 @@ export function TimeChart(props: TimeChartProps) {
   const latest = useRef(props);
   latest.current = props;
   // What a chart cannot be told later: a change makes a new one.
-  const made = [theme.value, zone.value, props.sync, props.onZoom !== undefined, ...props.series.map((s) => `${s.name}/${s.color}/${s.dashed}`)].join("\n");
+  const made = [theme.value, zone.value, props.sync, props.onZoom !== undefined, props.log?.join(), ...props.series.map((s) => `${s.name}/${s.color}/${s.dashed}`)].join("\n");
 
   useEffect(() => {
     const element = box.current!;

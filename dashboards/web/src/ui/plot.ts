@@ -74,12 +74,12 @@ function options(element: HTMLElement, latest: Latest): uPlot.Options {
     },
     scales: {
       x: { range: () => [...extent(latest.current)] as [number, number] },
-      y: { range: (_, __, max) => [0, Math.max(max > 0 ? max * 1.08 : 0, latest.current.least ?? 0) || 1] },
+      y: props.log ? { distr: 3, range: props.log } : { range: (_, __, max) => [0, Math.max(max > 0 ? max * 1.08 : 0, latest.current.least ?? 0) || 1] },
     },
     axes: [
       { ...axis, size: 28, splits: (u, _, min, max) => timeTicks(min, max, most(u), zoneName()),
         values: (u, ticks) => ticks.map((t) => tickText(t, tickStep(u.scales["x"]!.max! - u.scales["x"]!.min!, most(u)), zoneName())) },
-      { ...axis, size: axisWidth, space: 32, values: (_, ticks) => ticks.map((v) => latest.current.format(v)) },
+      { ...axis, size: axisWidth, space: 32, values: (_, ticks) => ticks.map((v) => (v === null ? null : latest.current.format(v))) }, // a logarithmic axis leaves some without a text
     ],
     series: [{}, ...props.series.map((s) => ({
       label: s.name, stroke: color(`--series-${(s.color % 8) + 1}`), width: 1.75, spanGaps: false,
@@ -88,7 +88,7 @@ function options(element: HTMLElement, latest: Latest): uPlot.Options {
     }))],
     hooks: {
       init: [(u) => u.over.append(tooltip())],
-      draw: [(u) => drawMarks(u, latest.current.marks ?? [], color)],
+      draw: [(u) => drawMarks(u, latest.current.marks ?? [], color), (u) => drawThreshold(u, latest.current.threshold, color("--bad"))],
       setSelect: [(u) => zoom(u, latest.current.onZoom)],
       setCursor: [(u) => showValues(u, element, latest.current)],
     },
@@ -98,6 +98,24 @@ function options(element: HTMLElement, latest: Latest): uPlot.Options {
 /** Charts that move together share the cursor, but not what is dragged. */
 function moves(type: string): boolean {
   return type === "mousemove" || type === "mouseleave";
+}
+
+function drawThreshold(u: uPlot, threshold: TimeChartProps["threshold"], stroke: string): void {
+  if (!threshold) return;
+  const { ctx, bbox } = u;
+  const y = Math.round(u.valToPos(threshold.value, "y", true));
+  ctx.save();
+  ctx.strokeStyle = ctx.fillStyle = stroke;
+  ctx.lineWidth = 1.5 * devicePixelRatio;
+  ctx.beginPath();
+  ctx.moveTo(bbox.left, y);
+  ctx.lineTo(bbox.left + bbox.width, y);
+  ctx.stroke();
+  ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "bottom";
+  ctx.fillText(threshold.text, bbox.left + 6 * devicePixelRatio, y - 3 * devicePixelRatio);
+  ctx.restore();
 }
 
 function drawMarks(u: uPlot, marks: NonNullable<TimeChartProps["marks"]>, color: (name: string) => string): void {
