@@ -23,6 +23,7 @@ var needed = map[string]string{
 	"GET /accounts/{account}/deletions":                                       "logs:read",
 	"POST /accounts/{account}/deletions":                                      "admin",
 	"GET /accounts/{account}/deletions/{id}":                                  "logs:read",
+	"GET /accounts/{account}/audit_logs":                                      "admin",
 	"GET /accounts/{account}/tokens":                                          "admin",
 	"POST /accounts/{account}/tokens":                                         "admin",
 	"DELETE /accounts/{account}/tokens/{id}":                                  "admin",

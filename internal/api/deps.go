@@ -17,6 +17,7 @@ import (
 type Deps struct {
 	Accounts      Accounts
 	Tokens        Tokens
+	AuditLog      AuditLog
 	Scripts       Scripts
 	Policies      Policies
 	Trials        Trials // nil: nothing is known of them

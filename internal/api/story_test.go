@@ -39,6 +39,7 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("events", func(t *testing.T) { eventsStory(t, p) })
 	t.Run("rollback", func(t *testing.T) { rollback(t, p) })
 	t.Run("jobs", func(t *testing.T) { jobs(t, p) })
+	t.Run("audit log", func(t *testing.T) { auditLog(t, p) })
 	t.Run("logpush", func(t *testing.T) { logpushQuestions(t, p) })
 	t.Run("instant logs", func(t *testing.T) { instantLogs(t, p) })
 	t.Run("tried jobs", func(t *testing.T) { previewStory(t, p) })
