@@ -24,7 +24,7 @@ func clientCommands() []*cobra.Command {
 		group("sampling", "Keep fewer trace events of a busy script",
 			samplingGet(c), samplingSet(c)),
 		group("metrics", "Ask what scripts and their versions did",
-			metricsShow(c), metricsCompare(c), metricsOverview(c)),
+			metricsShow(c), metricsCompare(c), metricsOverview(c), metricsCalls(c)),
 		group("events", "Look at single requests, and at what they threw",
 			eventsList(c), eventsView(c), eventsExceptions(c)),
 		tail(c),

@@ -39,6 +39,7 @@ var needed = map[string]string{
 	"GET /accounts/{account}/workers/scripts/{script}/events/live":            "scripts:edit logs:read",
 	"GET /accounts/{account}/workers/scripts/{script}/exceptions":             "scripts:edit logs:read",
 	"GET /accounts/{account}/workers/events/{ray}":                            "scripts:edit logs:read",
+	"GET /accounts/{account}/workers/calls":                                   "scripts:read",
 	"GET /accounts/{account}/workers/metrics":                                 "scripts:read",
 	"GET /accounts/{account}/logpush/jobs":                                    "logs:edit",
 	"POST /accounts/{account}/logpush/jobs":                                   "logs:edit",

@@ -207,6 +207,7 @@ func (*metrics) SeriesStep(since, until time.Time, points int) time.Duration {
 type events struct {
 	list       []schema.StoredEvent
 	exceptions []schema.ExceptionGroup
+	calls      []schema.CallPair
 	asked      []any
 }
 
@@ -223,6 +224,11 @@ func (e *events) EventsOfRay(_ context.Context, account, ray string) ([]schema.S
 func (e *events) Exceptions(_ context.Context, q schema.ExceptionQuery) ([]schema.ExceptionGroup, int, error) {
 	e.asked = append(e.asked, q)
 	return e.exceptions, 7, nil
+}
+
+func (e *events) Calls(_ context.Context, q schema.CallQuery) ([]schema.CallPair, int, error) {
+	e.asked = append(e.asked, q)
+	return e.calls, 3, nil
 }
 
 // answer is an envelope as it arrived.

@@ -314,6 +314,8 @@ type Events interface {
 	Events(ctx context.Context, f schema.EventFilter, after schema.EventPosition, limit int) ([]schema.StoredEvent, error)
 	// EventsOfRay is oldest first, and empty for a ray of which nothing is known.
 	EventsOfRay(ctx context.Context, accountID, ray string) ([]schema.StoredEvent, error)
+	// Calls is most requests first; total counts all pairs.
+	Calls(ctx context.Context, q schema.CallQuery) (list []schema.CallPair, total int, err error)
 	// Exceptions is most frequent first; total counts all kinds.
 	Exceptions(ctx context.Context, q schema.ExceptionQuery) (list []schema.ExceptionGroup, total int, err error)
 }

@@ -103,6 +103,7 @@ func (s *Server) endpoints() []endpoint {
 		{get, script + "/events/live", watch, byKind, s.watchEvents},
 		{get, script + "/exceptions", watch, byKind, s.asking(s.listExceptions)},
 		{get, account + "/workers/events/:ray", watch, byKind, s.asking(s.getRay)},
+		{get, account + "/workers/calls", read, byKind, s.asking(s.listCalls)},
 		{get, account + "/workers/metrics", read, byKind, s.asking(s.getOverview)},
 
 		{get, workers, read, byKind, s.listWorkers},

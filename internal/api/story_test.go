@@ -37,6 +37,7 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("sampling", func(t *testing.T) { sampling(t, p) })
 	t.Run("questions", func(t *testing.T) { questions(t, p) })
 	t.Run("events", func(t *testing.T) { eventsStory(t, p) })
+	t.Run("calls", func(t *testing.T) { callsStory(t, p) })
 	t.Run("rollback", func(t *testing.T) { rollback(t, p) })
 	t.Run("jobs", func(t *testing.T) { jobs(t, p) })
 	t.Run("audit log", func(t *testing.T) { auditLog(t, p) })
