@@ -18,6 +18,7 @@ type Deps struct {
 	Accounts      Accounts
 	Tokens        Tokens
 	Sessions      Sessions
+	AuditLog      AuditLog
 	Scripts       Scripts
 	Policies      Policies
 	Trials        Trials // nil: nothing is known of them
@@ -326,6 +327,8 @@ type Events interface {
 	Events(ctx context.Context, f schema.EventFilter, after schema.EventPosition, limit int) ([]schema.StoredEvent, error)
 	// EventsOfRay is oldest first, and empty for a ray of which nothing is known.
 	EventsOfRay(ctx context.Context, accountID, ray string) ([]schema.StoredEvent, error)
+	// Calls is most requests first; total counts all pairs.
+	Calls(ctx context.Context, q schema.CallQuery) (list []schema.CallPair, total int, err error)
 	// Exceptions is most frequent first; total counts all kinds.
 	Exceptions(ctx context.Context, q schema.ExceptionQuery) (list []schema.ExceptionGroup, total int, err error)
 }

@@ -57,6 +57,7 @@ func (s *Server) endpoints() []endpoint {
 		{get, account + "/deletions", logsRead, byKind, s.listDeletions},
 		{post, account + "/deletions", admin, byKind, s.createDeletion},
 		{get, account + "/deletions/:id", logsRead, byKind, s.getDeletion},
+		{get, account + "/audit_logs", admin, byKind, s.listAudit},
 		{get, account + "/tokens", admin, byKind, s.listTokens},
 		{post, account + "/tokens", admin, byKind, s.createToken},
 		{del, account + "/tokens/:id", admin, byKind, s.deleteToken},
@@ -102,6 +103,7 @@ func (s *Server) endpoints() []endpoint {
 		{get, script + "/events/live", watch, byKind, s.watchEvents},
 		{get, script + "/exceptions", watch, byKind, s.asking(s.listExceptions)},
 		{get, account + "/workers/events/:ray", watch, byKind, s.asking(s.getRay)},
+		{get, account + "/workers/calls", read, byKind, s.asking(s.listCalls)},
 		{get, account + "/workers/metrics", read, byKind, s.asking(s.getOverview)},
 
 		{get, workers, read, byKind, s.listWorkers},
