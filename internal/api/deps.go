@@ -258,6 +258,8 @@ type Destinations interface {
 // Health of deliveries, and who is told of it.
 type Health interface {
 	JobHealth(ctx context.Context, accountID string, jobID int64, since time.Time) (logjob.Health, error)
+	// AccountHealth is that of all jobs by id, without minutes, drops and failures.
+	AccountHealth(ctx context.Context, accountID string) (map[int64]logjob.Health, error)
 	HealthMinutes(ctx context.Context, f logjob.HealthFilter) ([]logjob.MinuteHealth, error)
 	// AlertHook is not_found for an account that has none, and so is DeleteAlertHook.
 	AlertHook(ctx context.Context, accountID string) (logjob.AlertHook, error)

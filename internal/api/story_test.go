@@ -399,7 +399,9 @@ func jobs(t *testing.T, p *platform) {
 		t.Fatalf("job %+v, error %v", second, err)
 	}
 	for path, want := range map[string]string{
-		"/logpush/datasets/workers_trace_events/jobs":           "other.example.com",
+		"/logpush/datasets/workers_trace_events/jobs": "other.example.com",
+		"/logpush/health": `"destination":`,
+		"/logpush/datasets/workers_trace_events/filter-keys":    "Event.Response.Status",
 		"/logpush/datasets/workers_trace_events/fields/default": "ScriptVersion",
 	} {
 		if a := p.call(t, http.MethodGet, path, ""); a.status != http.StatusOK || !strings.Contains(a.text, want) {
