@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -59,4 +60,51 @@ func tokenCreate(c *connection) *cobra.Command {
 	flags.StringSliceVar(&scopes, "scope", nil, "what it may do, one or more of "+strings.Join(known, ", "))
 	flags.DurationVar(&expiresIn, "expires-in", 0, "how long it is valid (default: for ever)")
 	return command
+}
+
+func tokenList(c *connection) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List the API tokens of the account, with their last use", Args: arguments(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := c.open(cmd)
+			if err != nil {
+				return err
+			}
+			list, err := s.api.Tokens(cmd.Context(), s.account)
+			if err != nil {
+				return s.explain("list the tokens", err)
+			}
+			rows := make([][]string, len(list))
+			for i, t := range list {
+				rows[i] = []string{t.ID, t.Name, joined(t.Scopes), cmp.Or(moment(t.LastUsedOn), "never"), cmp.Or(moment(t.ExpiresOn), "never")}
+			}
+			return s.show(func(out io.Writer) {
+				s.table(out, []string{"ID", "NAME", "SCOPES", "LAST USED", "EXPIRES"}, rows)
+			})
+		},
+	}
+}
+
+func tokenDelete(c *connection) *cobra.Command {
+	return &cobra.Command{
+		Use: "delete ID", Short: "End an API token, and the sessions of the dashboard that stand for it", Args: arguments(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := c.open(cmd)
+			if err != nil {
+				return err
+			}
+			if err := s.api.DeleteToken(cmd.Context(), s.account, args[0]); err != nil {
+				return s.explain("delete the token "+args[0], err)
+			}
+			return s.show(func(out io.Writer) { fmt.Fprintf(out, "The token %s opens nothing any more.\n", oneLine(args[0])) })
+		},
+	}
+}
+
+func joined(scopes []control.Scope) string {
+	names := make([]string, len(scopes))
+	for i, scope := range scopes {
+		names[i] = string(scope)
+	}
+	return strings.Join(names, ", ")
 }

@@ -108,6 +108,7 @@ const (
 
 func (s *Server) patchAccount(r *request) (any, error) {
 	var body struct {
+		Name     *string `json:"name"`
 		Settings *struct {
 			MaxVersions *int `json:"max_versions"`
 			MaxJobs     *int `json:"max_jobs"`
@@ -116,18 +117,25 @@ func (s *Server) patchAccount(r *request) (any, error) {
 	if err := r.decode(&body); err != nil {
 		return nil, err
 	}
-	if body.Settings == nil {
-		return nil, errs.New(errs.Invalid, 0, "settings is missing: it may have max_versions and max_jobs").At("/settings")
+	if body.Name == nil && body.Settings == nil {
+		return nil, errs.New(errs.Invalid, 0, "there is neither name nor settings, which may have max_versions and max_jobs").At("/settings")
 	}
-	if n := body.Settings.MaxVersions; n != nil && (*n < maxVersionsLeast || *n > maxVersionsMost) {
+	update := control.AccountUpdate{Name: body.Name}
+	if body.Name != nil {
+		if err := checkName("name", *body.Name); err != nil {
+			return nil, err
+		}
+	}
+	if body.Settings != nil {
+		update.MaxVersions, update.MaxJobs = body.Settings.MaxVersions, body.Settings.MaxJobs
+	}
+	if n := update.MaxVersions; n != nil && (*n < maxVersionsLeast || *n > maxVersionsMost) {
 		return nil, errs.New(errs.Invalid, 0, "settings.max_versions is %d: it must be from %d to %d", *n, maxVersionsLeast, maxVersionsMost).At("/settings/max_versions")
 	}
-	if n := body.Settings.MaxJobs; n != nil && (*n < 0 || *n > maxJobsMost) {
+	if n := update.MaxJobs; n != nil && (*n < 0 || *n > maxJobsMost) {
 		return nil, errs.New(errs.Invalid, 0, "settings.max_jobs is %d: it must be from 0 to %d", *n, maxJobsMost).At("/settings/max_jobs")
 	}
-	a, err := s.deps.Accounts.UpdateAccount(r.ctx, r.account, control.AccountUpdate{
-		MaxVersions: body.Settings.MaxVersions, MaxJobs: body.Settings.MaxJobs,
-	})
+	a, err := s.deps.Accounts.UpdateAccount(r.ctx, r.account, update)
 	return viewAccount(a), err
 }
 

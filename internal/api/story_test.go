@@ -90,6 +90,10 @@ func accounts(t *testing.T, p *platform) {
 	if a, err := p.UpdateAccount(ctx, second.ID, control.AccountUpdate{MaxVersions: &three}); err != nil || a.MaxVersions != 3 || a.MaxJobs != second.MaxJobs {
 		t.Fatalf("account %+v, error %v", a, err)
 	}
+	renamed := "Second & Sons"
+	if a, err := p.UpdateAccount(ctx, second.ID, control.AccountUpdate{Name: &renamed}); err != nil || a.Name != renamed || a.MaxVersions != 3 || a.Subdomain != "second" {
+		t.Errorf("account %+v, error %v", a, err)
+	}
 	if a, err := p.UpdateAccount(ctx, second.ID, control.AccountUpdate{MaxJobs: &hundred}); err != nil || a.MaxVersions != 3 || a.MaxJobs != 100 {
 		t.Fatalf("account %+v, error %v", a, err)
 	}

@@ -192,8 +192,8 @@ func (s *Store) UpdateAccount(ctx context.Context, id string, u control.AccountU
 			return err
 		}
 		after, err = scanAccount(t.QueryRowContext(ctx, `UPDATE accounts
-			SET max_versions = COALESCE($1, max_versions), max_jobs = COALESCE($2, max_jobs)
-			WHERE id = $3 RETURNING `+accountColumns, u.MaxVersions, u.MaxJobs, id))
+			SET name = COALESCE($1, name), max_versions = COALESCE($2, max_versions), max_jobs = COALESCE($3, max_jobs)
+			WHERE id = $4 RETURNING `+accountColumns, u.Name, u.MaxVersions, u.MaxJobs, id))
 		if err != nil {
 			return err
 		}

@@ -78,6 +78,10 @@ func TestAccountLimitsCanBeChanged(t *testing.T) {
 		if a, err = s.UpdateAccount(ctx, testAccount, control.AccountUpdate{MaxJobs: &one}); err != nil || a.MaxVersions != 3 || a.MaxJobs != 1 {
 			t.Fatalf("account %+v, error %v", a, err)
 		}
+		name := "Two"
+		if a, err = s.UpdateAccount(ctx, testAccount, control.AccountUpdate{Name: &name}); err != nil || a.Name != name || a.MaxVersions != 3 || a.Subdomain != "dev" {
+			t.Fatalf("account %+v, error %v", a, err)
+		}
 		if got, err := s.Account(ctx, testAccount); err != nil || got != a {
 			t.Fatalf("account %+v, error %v", got, err)
 		}
@@ -88,7 +92,7 @@ func TestAccountLimitsCanBeChanged(t *testing.T) {
 		wantKind(t, err, errs.Forbidden, "(1 in this account)")
 		_, err = s.UpdateAccount(ctx, "nope", control.AccountUpdate{MaxJobs: &one})
 		wantKind(t, err, errs.NotFound, "nope")
-		if text := auditText(t, s); strings.Count(text, "account.update operator@example.com") != 2 {
+		if text := auditText(t, s); strings.Count(text, "account.update operator@example.com") != 3 {
 			t.Errorf("audit log: %s", text)
 		}
 	})

@@ -34,6 +34,7 @@ type Account struct {
 
 // AccountUpdate changes an account; nil leaves a member as it is.
 type AccountUpdate struct {
+	Name        *string // the subdomain stays as it is
 	MaxVersions *int
 	MaxJobs     *int
 }

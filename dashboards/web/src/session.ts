@@ -10,7 +10,7 @@ export interface Account {
 
 export interface Session {
   /** The API token that was signed in with. */
-  token: { id: string; name: string; scopes: string[] };
+  token: { id: string; name: string; scopes: string[]; operator: boolean };
   /** All accounts that it opens. */
   accounts: Account[];
   expires_on: string;

@@ -68,7 +68,11 @@ func (c *Client) UpdateAccount(ctx context.Context, id string, u control.Account
 	if u.MaxJobs != nil {
 		settings["max_jobs"] = *u.MaxJobs
 	}
-	w, err := send[accountWire](ctx, c, http.MethodPatch, accountPath(id), map[string]any{"settings": settings})
+	body := map[string]any{"settings": settings}
+	if u.Name != nil {
+		body["name"] = *u.Name
+	}
+	w, err := send[accountWire](ctx, c, http.MethodPatch, accountPath(id), body)
 	return w.account(), err
 }
 

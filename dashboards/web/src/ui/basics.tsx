@@ -2,6 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { ApiError } from "../api/client";
+import { copyText } from "../lib/copy";
 import { formatAge, formatTime, now, zone, zoneName } from "../lib/time";
 import { shortId } from "../lib/format";
 
@@ -83,16 +84,25 @@ export function VersionName(props: { id: string; tag?: string | undefined; serie
 
 export function Copy(props: { text: string; what: string; label?: string }) {
   const [done, setDone] = useState(false);
+  const [failed, setFailed] = useState(false);
   useEffect(() => {
     if (!done) return;
     const timer = setTimeout(() => setDone(false), 2000);
     return () => clearTimeout(timer);
   }, [done]);
-  const copy = async (): Promise<void> => {
-    await navigator.clipboard.writeText(props.text);
-    setDone(true);
+  const copy = async (button: Element): Promise<void> => {
+    try {
+      await copyText(props.text, button);
+      setDone(true);
+    } catch {
+      setFailed(true); // the text is there to be selected
+    }
   };
-  return <Button compact onClick={() => void copy()} aria-label={`Copy ${props.what}`}><span aria-live="polite">{done ? "Copied" : props.label ?? "Copy"}</span></Button>;
+  return (
+    <Button compact onClick={(e) => void copy(e.currentTarget)} aria-label={`Copy ${props.what}`}>
+      <span aria-live="polite">{done ? "Copied" : failed ? "Select it to copy" : props.label ?? "Copy"}</span>
+    </Button>
+  );
 }
 
 /** One choice of a few, side by side. */

@@ -1,4 +1,10 @@
-// The pages of this area.
+// The pages of this area: who is signed in, accounts and tokens.
+import { lazy } from "preact-iso";
 import type { PageRoute } from "../../routes";
+import "./link"; // takes the code of a link out of the address before anything is drawn
 
-export const routes: PageRoute[] = [];
+export const routes: PageRoute[] = [
+  { path: "/login", component: lazy(() => import("./login")), open: true },
+  { path: "/accounts", component: lazy(() => import("./accounts")) },
+  { path: "/:account/tokens", component: lazy(() => import("./tokens")) },
+];

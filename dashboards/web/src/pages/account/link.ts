@@ -1,0 +1,39 @@
+// The code of a one-time link, which is behind the # of /login, where no server sees it.
+// It leaves the address bar, and with it the history, as soon as this file is loaded.
+
+export function codeOf(hash: string): string | undefined {
+  return new URLSearchParams(hash.replace(/^#/, "")).get("code") ?? undefined;
+}
+
+let code: string | undefined;
+
+function take(): void {
+  if (location.pathname !== "/login") return;
+  const found = codeOf(location.hash);
+  if (found === undefined) return;
+  code = found;
+  history.replaceState(history.state, "", location.pathname + location.search);
+}
+
+take();
+
+/** The code that was in the address when it was last looked at; a second call has none. */
+export function takenCode(): string | undefined {
+  take();
+  const taken = code;
+  code = undefined;
+  return taken;
+}
+
+/** Where to go after signing in: a page of this server, and none that begins the same anew. */
+export function destination(next: string | undefined, origin: string): string {
+  if (next === undefined) return "/";
+  let url: URL;
+  try {
+    url = new URL(next, origin);
+  } catch {
+    return "/";
+  }
+  if (url.origin !== origin || url.pathname === "/login") return "/";
+  return url.pathname + url.search;
+}
