@@ -17,9 +17,9 @@ export function EventRows(props: { caption: string; rows: EventRow[]; versions: 
     <div class="events">
       <Table caption={props.caption} rows={props.rows} rowKey={(r) => r.key} columns={[
         { name: `Time (${zoneName()})`, cell: ({ event: e }) => <time class="nowrap" dateTime={iso(e.at)} title={formatTime(e.at, zone.value)}>{clockTime(e.at)}</time> },
-        { name: "Version", cell: ({ event: e }) => <VersionName id={e.version.id} tag={e.version.tag || undefined} series={props.versions?.get(e.version.id)?.color} /> },
         { name: "Result", cell: ({ event: e }) => <OutcomeBadge event={e} /> },
         { name: "Request", heading: true, cell: ({ event: e }) => <button type="button" class="event-link" onClick={() => props.onOpen(e)}>{e.url ? `${e.method ?? ""} ${pathOf(e.url)}` : e.type || "event"}</button> },
+        { name: "Version", cell: ({ event: e }) => <VersionName id={e.version.id} tag={e.version.tag || undefined} series={props.versions?.get(e.version.id)?.color} /> },
         { name: "Wall time", number: true, cell: ({ event: e }) => formatMillis(e.wallMs) },
         { name: "What it said", cell: ({ event: e }) => <Said event={e} /> },
       ]} />

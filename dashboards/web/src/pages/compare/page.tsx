@@ -82,7 +82,7 @@ function Compared({ account, script, traffic, range }: ComparedProps) {
             {pair && <NewExceptions pair={pair} answer={exceptions} name={name} allowed={events} base={base} link={search.link} />}
           </>
         )}
-      {ray && <EventDialog account={account} script={script} ray={ray} onClose={() => search.set({ ray: undefined })} />}
+      {ray && <EventDialog account={account} script={script} ray={ray} onClose={() => search.set({ ray: undefined }, "replace")} />}
     </>
   );
 }
