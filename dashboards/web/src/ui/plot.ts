@@ -59,7 +59,7 @@ function options(element: HTMLElement, latest: Latest): uPlot.Options {
   const color = palette(element);
   const line = color("--line");
   const axis = { stroke: color("--quiet"), grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 5 }, font: "12px system-ui, sans-serif" };
-  const most = (u: uPlot): number => Math.max(2, Math.floor(u.over.clientWidth / tickSpace));
+  const most = (u: uPlot): number => Math.max(2, Math.floor((u.width - axisWidth) / tickSpace));
   return {
     width: Math.max(element.clientWidth, 100),
     height: props.height ?? 200,
