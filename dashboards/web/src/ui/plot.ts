@@ -174,11 +174,14 @@ function showValues(u: uPlot, element: HTMLElement, props: TimeChartProps): void
     return row(`swatch series-${(s.color % 8) + 1}${s.dashed ? " dashed" : ""}`, s.name, value === null || value === undefined ? "–" : props.format(value));
   });
   // Charts that move together need not all say when.
-  const time = element.matches(":hover, :focus-visible") ? [text("strong", timeText(props, index))] : [];
+  const time = element.matches(":hover, :focus-visible") ? [text("strong", timeText(props, index, true))] : [];
   tip.replaceChildren(...time, ...rows.flat(), ...marks.map((m) => text("p", m.text)));
   tip.hidden = false;
-  tip.classList.toggle("left", left > u.over.clientWidth / 2);
-  tip.style.setProperty("--at", `${left > u.over.clientWidth / 2 ? u.over.clientWidth - left : left}px`);
+  const width = u.over.clientWidth;
+  const isLate = left > width / 2;
+  tip.classList.toggle("left", isLate);
+  tip.style.setProperty("--at", `${isLate ? width - left : left}px`);
+  tip.style.setProperty("--room", `${isLate ? left + axisWidth / 2 : width - left}px`);
   element.ariaValueNow = String(index);
   element.ariaValueText = valueText(props, index);
 }
