@@ -16,6 +16,7 @@ const (
 	busyVersions     = 4
 	busyEvents       = 1_000_000
 	busyMilliseconds = 65 * 60 * 1000
+	noPartition      = 1_000_000 // the topic has none of this number, so that ingest never meets these records
 )
 
 // lookBusy writes the events of a script straight into ClickHouse, whose rollups follow.
@@ -38,9 +39,9 @@ func (w *world) lookBusy(ctx context.Context) error {
 			decision, ray_id, method, url, script_tags, event, exceptions, logs, kafka_partition, kafka_offset)
 		SELECT '%s', '%s', now64(3) - toIntervalMillisecond(intDiv(number * %d, %d)), [%s][n] AS version, concat('v', toString(n)), 'fetch',
 			if(rand(1) %% 1000 < n * 6, 'exception', 'ok') AS result, if(result = 'ok', if(rand(2) %% 20 = 0, 404, 200), 500), 5 + rand(3) %% 60 + n * 3, 4 + rand(3) %% 60,
-			'split', lower(hex(rand64(5))), 'GET', 'http://busy.dev.localhost/basket', '[]', '{}', '[]', '[]', 0, 1000000000 + number
+			'split', lower(hex(rand64(5))), 'GET', 'http://busy.dev.localhost/basket', '[]', '{}', '[]', '[]', %d, number
 		FROM (SELECT number, 1 + rand(9) %% %d AS n FROM numbers(%d))`,
-		w.p.AccountID, busy, busyMilliseconds, busyEvents, strings.Join(ids, ", "), busyVersions, busyEvents))
+		w.p.AccountID, busy, busyMilliseconds, busyEvents, strings.Join(ids, ", "), noPartition, busyVersions, busyEvents))
 }
 
 func (w *world) clickhouse(ctx context.Context, query string) error {
