@@ -182,8 +182,10 @@ function showValues(u: uPlot, element: HTMLElement, props: TimeChartProps): void
   tip.classList.toggle("left", isLate);
   tip.style.setProperty("--at", `${isLate ? width - left : left}px`);
   tip.style.setProperty("--room", `${isLate ? left + axisWidth / 2 : width - left}px`);
-  element.ariaValueNow = String(index);
-  element.ariaValueText = valueText(props, index);
+  if (element === document.activeElement) {
+    element.ariaValueNow = String(index);
+    element.ariaValueText = valueText(props, index);
+  }
 }
 
 function text(tag: string, content: string, className = ""): HTMLElement {

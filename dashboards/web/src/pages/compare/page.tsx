@@ -54,7 +54,7 @@ function Compared({ account, script, traffic, range }: ComparedProps) {
   const marks = useMemo(() => marksOf(traffic.deployments, traffic.decisions, name), [traffic]);
   const pair = usePair(traffic, versions);
   const events = may("logs:read", "scripts:edit");
-  const question = { account, script, traffic, range, pair };
+  const question = { account, script, traffic, pair };
   const comparison = useComparison(question);
   const exceptions = useNewExceptions(question, events);
 
