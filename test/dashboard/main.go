@@ -4,6 +4,7 @@
 //
 //	go run ./test/dashboard
 //	go run ./test/dashboard -screenshots
+//	go run ./test/dashboard -speed
 //	go run ./test/dashboard -serve
 //	go run ./test/dashboard -- tests/story.spec.ts
 package main
@@ -28,17 +29,18 @@ const fillDeadline = 5 * time.Minute
 
 func main() {
 	screenshots := flag.Bool("screenshots", false, "make docs/screenshots instead of testing")
+	speed := flag.Bool("speed", false, "measure how fast charts are instead of testing")
 	serve := flag.Bool("serve", false, "run nothing: print where the dashboard is and wait for SIGINT")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *screenshots, *serve, flag.Args()); err != nil {
+	if err := run(ctx, *screenshots, *speed, *serve, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "dashboard: FAILED:", err)
 		os.Exit(1) //nolint:gocritic // run has released everything
 	}
 }
 
-func run(ctx context.Context, screenshots, serve bool, arguments []string) (err error) {
+func run(ctx context.Context, screenshots, speed, serve bool, arguments []string) (err error) {
 	dir, err := os.MkdirTemp("", "tidegate-dashboard-")
 	if err != nil {
 		return err
@@ -72,22 +74,29 @@ func run(ctx context.Context, screenshots, serve bool, arguments []string) (err 
 	if err := w.fill(filling); err != nil {
 		return fmt.Errorf("fill the platform: %w", err)
 	}
+	if speed {
+		if err := w.lookBusy(filling); err != nil {
+			return fmt.Errorf("make a busy script: %w", err)
+		}
+	}
 	if serve {
 		fmt.Printf("Dashboard: %s\nToken: %s\nLog: %s\n", p.Ready.API, p.Token, logPath)
 		<-ctx.Done()
 		return nil
 	}
-	return play(ctx, w, screenshots, arguments)
+	return play(ctx, w, screenshots, speed, arguments)
 }
 
 // play runs Playwright. What the tests need to know comes by environment.
-func play(ctx context.Context, w *world, screenshots bool, arguments []string) error {
+func play(ctx context.Context, w *world, screenshots, speed bool, arguments []string) error {
 	tests := []string{"playwright", "test"}
 	switch {
 	case screenshots:
 		tests = append(tests, "--grep", "@screenshots")
+	case speed:
+		tests = append(tests, "--grep", "@speed")
 	default:
-		tests = append(append(tests, "--grep-invert", "@screenshots"), arguments...)
+		tests = append(append(tests, "--grep-invert", "@screenshots|@speed"), arguments...)
 	}
 	cmd := exec.CommandContext(ctx, "npx", tests...)
 	cmd.Dir = filepath.Join("test", "dashboard")

@@ -1,7 +1,6 @@
 // A chart over time on uPlot: one line per series, marks for what happened, zoom by
 // dragging or by keys. Made once and fed, so that live data neither flickers nor jumps.
 import type uPlot from "uplot";
-import "uplot/dist/uPlot.min.css";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { formatTime, zone, zoneName } from "../lib/time";
 import { Button } from "./basics";
@@ -10,6 +9,7 @@ import { groupMarks, type Mark } from "./chartmarks";
 import { extent, makePlot, plotData } from "./plot";
 import { Table } from "./table";
 import { theme } from "./theme";
+import "../styles/chart.css";
 
 export type { Mark } from "./chartmarks";
 
@@ -40,14 +40,14 @@ export interface TimeChartProps {
   step?: number;
   /** What the axis reaches at least, so that a rate of nearly nothing does not look like a summit. */
   least?: number;
-  /** Marks are lines only: another chart beside this one has their texts. */
-  quietMarks?: boolean;
-  /** false: a legend for several charts stands elsewhere. */
-  legend?: boolean;
   /** A logarithmic axis between these two; left out: a linear one from 0. */
   log?: [least: number, most: number];
   /** A line across the chart, with what it means. */
   threshold?: { value: number; text: string };
+  /** Marks are lines only: another chart beside this one has their texts. */
+  quietMarks?: boolean;
+  /** false: a legend for several charts stands elsewhere. */
+  legend?: boolean;
 }
 
 export function TimeChart(props: TimeChartProps) {
@@ -57,7 +57,7 @@ export function TimeChart(props: TimeChartProps) {
   const latest = useRef(props);
   latest.current = props;
   // What a chart cannot be told later: a change makes a new one.
-  const made = [theme.value, zone.value, props.sync, props.onZoom !== undefined, props.log?.join(), ...props.series.map((s) => `${s.name}/${s.color}/${s.dashed}`)].join("\n");
+  const made = [theme.value, zone.value, props.sync, props.log?.join(), props.onZoom !== undefined, ...props.series.map((s) => `${s.name}/${s.color}/${s.dashed}`)].join("\n");
 
   useEffect(() => {
     const element = box.current!;
@@ -77,7 +77,7 @@ export function TimeChart(props: TimeChartProps) {
 
   useEffect(() => {
     plot.current?.setData(plotData(props));
-  }, [props.times, props.series, props.marks, props.range?.[0], props.range?.[1], props.format]);
+  }, [props.times, props.series, props.marks, props.range?.[0], props.range?.[1], props.format, props.threshold?.value]);
 
   const help = useId();
   const count = props.times.length;
@@ -150,10 +150,11 @@ function shown(value: number | null | undefined, format: (value: number) => stri
 }
 
 /** The chart in a sentence: the newest known value of each line. */
-export function describe(props: Pick<TimeChartProps, "label" | "series" | "format">): string {
+export function describe(props: Pick<TimeChartProps, "label" | "series" | "format" | "threshold">): string {
   const newest = props.series.map((s) => {
     const value = s.values.findLast((v) => v !== null);
     return `${s.name}: ${value === undefined || value === null ? "nothing known" : `${props.format(value)} at the end`}`;
   });
-  return [props.label, ...newest].join(". ");
+  const limit = props.threshold ? [`${props.threshold.text}: ${props.format(props.threshold.value)}`] : [];
+  return [props.label, ...newest, ...limit].join(". ");
 }

@@ -92,14 +92,15 @@ function select(u: uPlot, anchor: number | undefined, index: number): void {
   u.setSelect({ left: Math.min(a, b), top: 0, width: Math.abs(a - b), height: anchor === undefined ? 0 : u.over.clientHeight }, false);
 }
 
-/** The moment of a value, or the time from its beginning to its end. */
-export function timeText(props: Pick<TimeChartProps, "times" | "step">, index: number): string {
+/** The moment of a value, or the time from its beginning to its end; a short text leaves out today's date. */
+export function timeText(props: Pick<TimeChartProps, "times" | "step">, index: number, short = false): string {
   const time = props.times[index]!;
-  const text = formatTime(new Date(time * 1000));
+  const begin = formatTime(new Date(time * 1000));
+  const day = begin.slice(0, 10);
+  const text = short && formatTime(new Date()).startsWith(day) ? begin.slice(11) : begin;
   if (props.step === undefined || props.step <= 1) return `${text} ${zoneName()}`;
   const end = formatTime(new Date((time + props.step) * 1000));
-  const sameDay = end.slice(0, 10) === text.slice(0, 10);
-  return `${text} to ${sameDay ? end.slice(11) : end} ${zoneName()}`;
+  return `${text} to ${end.startsWith(day) ? end.slice(11) : end} ${zoneName()}`;
 }
 
 /** All values of one time in a sentence. */

@@ -59,7 +59,7 @@ function options(element: HTMLElement, latest: Latest): uPlot.Options {
   const color = palette(element);
   const line = color("--line");
   const axis = { stroke: color("--quiet"), grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 5 }, font: "12px system-ui, sans-serif" };
-  const most = (u: uPlot): number => Math.max(2, Math.floor(u.over.clientWidth / tickSpace));
+  const most = (u: uPlot): number => Math.max(2, Math.floor((u.width - axisWidth) / tickSpace));
   return {
     width: Math.max(element.clientWidth, 100),
     height: props.height ?? 200,
@@ -74,12 +74,12 @@ function options(element: HTMLElement, latest: Latest): uPlot.Options {
     },
     scales: {
       x: { range: () => [...extent(latest.current)] as [number, number] },
-      y: props.log ? { distr: 3, range: props.log } : { range: (_, __, max) => [0, Math.max(max > 0 ? max * 1.08 : 0, latest.current.least ?? 0) || 1] },
+      y: props.log ? { distr: 3, range: props.log } : { range: (_, __, max) => [0, top(max, latest.current)] },
     },
     axes: [
       { ...axis, size: 28, splits: (u, _, min, max) => timeTicks(min, max, most(u), zoneName()),
         values: (u, ticks) => ticks.map((t) => tickText(t, tickStep(u.scales["x"]!.max! - u.scales["x"]!.min!, most(u)), zoneName())) },
-      { ...axis, size: axisWidth, space: 32, values: (_, ticks) => ticks.map((v) => (v === null ? null : latest.current.format(v))) }, // a logarithmic axis leaves some without a text
+      { ...axis, size: axisWidth, space: 32, values: (_, ticks) => ticks.map((v: number | null) => (v === null ? null : latest.current.format(v))) },
     ],
     series: [{}, ...props.series.map((s) => ({
       label: s.name, stroke: color(`--series-${(s.color % 8) + 1}`), width: 1.75, spanGaps: false,
@@ -88,34 +88,22 @@ function options(element: HTMLElement, latest: Latest): uPlot.Options {
     }))],
     hooks: {
       init: [(u) => u.over.append(tooltip())],
-      draw: [(u) => drawMarks(u, latest.current.marks ?? [], color), (u) => drawThreshold(u, latest.current.threshold, color("--bad"))],
+      draw: [(u) => drawMarks(u, latest.current.marks ?? [], color), (u) => drawThreshold(u, latest.current.threshold, color)],
       setSelect: [(u) => zoom(u, latest.current.onZoom)],
       setCursor: [(u) => showValues(u, element, latest.current)],
     },
   };
 }
 
+/** Where a linear axis of values ends. max is null where there are none. */
+function top(max: number | null, props: TimeChartProps): number {
+  const highest = Math.max(max ?? 0, props.threshold?.value ?? 0);
+  return Math.max(highest * 1.08, props.least ?? 0) || 1;
+}
+
 /** Charts that move together share the cursor, but not what is dragged. */
 function moves(type: string): boolean {
   return type === "mousemove" || type === "mouseleave";
-}
-
-function drawThreshold(u: uPlot, threshold: TimeChartProps["threshold"], stroke: string): void {
-  if (!threshold) return;
-  const { ctx, bbox } = u;
-  const y = Math.round(u.valToPos(threshold.value, "y", true));
-  ctx.save();
-  ctx.strokeStyle = ctx.fillStyle = stroke;
-  ctx.lineWidth = 1.5 * devicePixelRatio;
-  ctx.beginPath();
-  ctx.moveTo(bbox.left, y);
-  ctx.lineTo(bbox.left + bbox.width, y);
-  ctx.stroke();
-  ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
-  ctx.textAlign = "left";
-  ctx.textBaseline = "bottom";
-  ctx.fillText(threshold.text, bbox.left + 6 * devicePixelRatio, y - 3 * devicePixelRatio);
-  ctx.restore();
 }
 
 function drawMarks(u: uPlot, marks: NonNullable<TimeChartProps["marks"]>, color: (name: string) => string): void {
@@ -132,6 +120,24 @@ function drawMarks(u: uPlot, marks: NonNullable<TimeChartProps["marks"]>, color:
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
   }
+  ctx.restore();
+}
+
+function drawThreshold(u: uPlot, threshold: TimeChartProps["threshold"], color: (name: string) => string): void {
+  if (!threshold) return;
+  const { ctx, bbox } = u;
+  const y = Math.round(u.valToPos(threshold.value, "y", true));
+  ctx.save();
+  ctx.strokeStyle = ctx.fillStyle = color("--bad");
+  ctx.lineWidth = 1.5 * devicePixelRatio;
+  ctx.beginPath();
+  ctx.moveTo(bbox.left, y);
+  ctx.lineTo(bbox.left + bbox.width, y);
+  ctx.stroke();
+  ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "bottom";
+  ctx.fillText(threshold.text, bbox.left + 6 * devicePixelRatio, y - 3 * devicePixelRatio);
   ctx.restore();
 }
 
@@ -167,12 +173,19 @@ function showValues(u: uPlot, element: HTMLElement, props: TimeChartProps): void
     const value = s.values[index];
     return row(`swatch series-${(s.color % 8) + 1}${s.dashed ? " dashed" : ""}`, s.name, value === null || value === undefined ? "–" : props.format(value));
   });
-  tip.replaceChildren(text("strong", timeText(props, index)), ...rows.flat(), ...marks.map((m) => text("p", m.text)));
+  // Charts that move together need not all say when.
+  const time = element.matches(":hover, :focus-visible") ? [text("strong", timeText(props, index, true))] : [];
+  tip.replaceChildren(...time, ...rows.flat(), ...marks.map((m) => text("p", m.text)));
   tip.hidden = false;
-  tip.classList.toggle("left", left > u.over.clientWidth / 2);
-  tip.style.setProperty("--at", `${left > u.over.clientWidth / 2 ? u.over.clientWidth - left : left}px`);
-  element.ariaValueNow = String(index);
-  element.ariaValueText = valueText(props, index);
+  const width = u.over.clientWidth;
+  const isLate = left > width / 2;
+  tip.classList.toggle("left", isLate);
+  tip.style.setProperty("--at", `${isLate ? width - left : left}px`);
+  tip.style.setProperty("--room", `${isLate ? left + axisWidth / 2 : width - left}px`);
+  if (element === document.activeElement) {
+    element.ariaValueNow = String(index);
+    element.ariaValueText = valueText(props, index);
+  }
 }
 
 function text(tag: string, content: string, className = ""): HTMLElement {

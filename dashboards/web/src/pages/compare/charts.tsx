@@ -28,7 +28,7 @@ export function Charts(props: { lines: Lines; versions: VersionFacts[]; marks: M
     { title: "Requests per second", of: perSecond(step), format: formatCompact, least: 0 },
     { title: "Failure rate", of: failureRate, format: formatRate, least: leastShare },
     { title: "Exceptions per minute", of: exceptionsPerMinute(step), format: formatCompact, least: 1 },
-    { title: status === "none" ? "Without a response, share of requests" : `Status ${status}, share of requests`, of: statusShare(status), format: formatRate, least: leastShare },
+    { title: status === "none" ? "Share without a response" : `Share of status ${status}`, of: statusShare(status), format: formatRate, least: leastShare },
     { title: "Wall time p50", of: wallTime("p50"), format: formatMillis, least: 0 },
     { title: "Wall time p90", of: wallTime("p90"), format: formatMillis, least: 0 },
     { title: "Wall time p99", of: wallTime("p99"), format: formatMillis, least: 0 },

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Schemas } from "../../api/client";
 import { decisionText, logText, pathOf, readEvent } from "./event";
-import { statusProblem } from "./filters";
+import { rayOf, statusProblem } from "./filters";
 import { marksOf } from "./marks";
 import { compared } from "./sentences";
 import { align, exceptionsPerMinute, failureRate, perSecond, statusShare, values, wallTime } from "./series";
@@ -31,8 +31,8 @@ test("steps are whole ones, and the one that is not over is left out", () => {
 
 test("a step that has just ended waits until its events are counted, and one long past is there whole", () => {
   const m = metrics("12:00:00", "12:02:00", point("12:01:00", "a", 60));
-  expect(align(m, new Date("2026-03-01T12:02:01Z")).times).toHaveLength(1);
-  expect(align(m, new Date("2026-03-01T12:02:02Z")).times).toHaveLength(2);
+  expect(align(m, new Date("2026-03-01T12:02:04Z")).times).toHaveLength(1);
+  expect(align(m, new Date("2026-03-01T12:02:05Z")).times).toHaveLength(2);
   expect(align(metrics("12:00:00", "12:01:30", point("12:01:00", "a", 60)), new Date("2026-03-01T13:00:00Z")).times).toHaveLength(2);
 });
 
@@ -148,4 +148,10 @@ test("the inbox keeps the newest events, and parses no others", () => {
 test("a status that the API would refuse is named before it is sent", () => {
   for (const good of ["", "404", "5xx", "400-404", "none", "404,5xx", "404, 5xx"]) expect(statusProblem(good)).toBeUndefined();
   expect(statusProblem("404,bad")).toContain("“bad” is no status");
+});
+
+test("a ray is taken as a response has it", () => {
+  expect(rayOf(" c26bd6e722021e0a-FRA ")).toBe("c26bd6e722021e0a");
+  expect(rayOf("c26bd6e722021e0a")).toBe("c26bd6e722021e0a");
+  for (const bad of ["", "c26bd6e7", "c26bd6e722021e0a-fra", "zzzzzzzzzzzzzzzz"]) expect(rayOf(bad)).toBeUndefined();
 });

@@ -10,6 +10,8 @@ export interface Traffic {
   at: Date;
   /** Whether it is of a time that ends now. */
   live: boolean;
+  /** Names the range that was asked for. */
+  range: string;
   metrics: Schemas["Metrics"];
   versions: Schemas["Version"][];
   deployments: Schemas["Deployment"][];
@@ -39,7 +41,7 @@ export function useTraffic(account: string, script: string, range: RangeState): 
       get<{ deployments: Schemas["Deployment"][] }>(path(...base, "deployments"), { signal }),
       getPage<Schemas["Decision"]>(path(...base, "rollback-decisions"), { signal, query: { per_page: 100 } }),
     ]);
-    return { at, live: last !== undefined, metrics, versions: versions.items, deployments: deployments.deployments, decisions: decisions.items };
+    return { at, live: last !== undefined, range: range.key, metrics, versions: versions.items, deployments: deployments.deployments, decisions: decisions.items };
   };
   return useQuery(`compare ${account} ${script} ${range.key}`, ask, follows ? { every: pollTraffic } : {});
 }
@@ -48,7 +50,6 @@ interface PairQuestion {
   account: string;
   script: string;
   traffic: Traffic;
-  range: RangeState;
   pair: Pair | undefined;
 }
 
@@ -58,8 +59,8 @@ function usePairQuery<T>(what: string, q: PairQuestion, every: number, enabled: 
   const subject = `${what} ${q.account} ${q.script} ${pair?.baseline} ${pair?.candidate}`;
   const { since, until } = traffic.metrics;
   const options = { enabled: enabled && pair !== undefined, ...(traffic.live ? { every } : {}) };
-  // A range that stands still is named by its ends: what is shown may still be of the one before.
-  const key = `${subject} ${traffic.live ? q.range.key : `${since} ${until}`}`;
+  // Not named by its ends: a question that takes longer than a poll would never be answered.
+  const key = `${subject} ${traffic.range}`;
   const answer = useQuery(key, (signal) => ask(pair!, { since, until }, signal), options);
   return { ...answer, data: useKept(answer, subject) };
 }

@@ -14,9 +14,9 @@ export function DifferencePanel(props: { pair: Pair | undefined; answer: Answer<
   if (!pair) return <section class="panel"><h2>Difference</h2><p>There is one version only. Upload another one, and give it a part of the traffic, to compare them.</p></section>;
   const words = answer.data && compared(answer.data, name(pair.baseline), name(pair.candidate));
   return (
-    <section class="panel" aria-labelledby="difference">
+    <section class="panel difference" aria-labelledby="difference">
       <div class="row"><h2 id="difference">Difference of failure rates</h2>{words && <Badge tone={looks[words.verdict][0]}>{looks[words.verdict][1]}</Badge>}</div>
-      <div class="stack">
+      <div class="difference">
         <Problem error={answer.error} what="The two versions could not be compared." retry={answer.reload} />
         {!words && !answer.error && <Loading what="the comparison" />}
         {words && (

@@ -1,4 +1,5 @@
 // One request with all that is known of it. Its ray is in the address.
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { get, path } from "../../api/client";
 import { formatMillis, unknown } from "../../lib/format";
@@ -44,7 +45,7 @@ export function OutcomeBadge(props: { event: Pick<TraceEvent, "failed" | "outcom
 
 function EventFacts({ event: e, account }: { event: TraceEvent; account: string }) {
   const versions = `/${account}/workers/${encodeURIComponent(e.script)}/versions`;
-  const facts: [string, preact.ComponentChildren][] = [
+  const facts: [string, ComponentChildren][] = [
     ["Result", <OutcomeBadge event={e} />],
     ["Time", <><Time at={e.at} absolute /> <span class="small quiet">{zoneName()}</span></>],
     ["Script", e.script],

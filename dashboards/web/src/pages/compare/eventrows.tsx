@@ -1,4 +1,6 @@
 // Events as rows. A row opens the whole event.
+import type { ComponentChildren } from "preact";
+import { useMemo, useRef } from "preact/hooks";
 import { formatMillis } from "../../lib/format";
 import { formatTime, zone, zoneName } from "../../lib/time";
 import { VersionName } from "../../ui/basics";
@@ -12,19 +14,51 @@ export interface EventRow {
   event: TraceEvent;
 }
 
-export function EventRows(props: { caption: string; rows: EventRow[]; versions: Map<string, VersionFacts> | undefined; onOpen: (event: TraceEvent) => void }) {
+interface Props {
+  caption: string;
+  rows: EventRow[];
+  versions: Map<string, VersionFacts> | undefined;
+  onOpen: (event: TraceEvent) => void;
+}
+
+type Cells = Record<"time" | "result" | "request" | "version" | "wall" | "said", ComponentChildren>;
+
+export function EventRows(props: Props) {
+  const open = useRef(props.onOpen);
+  open.current = props.onOpen;
+  // Cells are made once for each event: hundreds of rows stay as they are while a few come in.
+  const made = useMemo(() => new WeakMap<TraceEvent, Cells>(), [props.versions, zone.value]);
+  const cells = ({ event }: EventRow): Cells => {
+    let known = made.get(event);
+    if (!known) {
+      known = makeCells(event, props.versions, () => open.current(event));
+      made.set(event, known);
+    }
+    return known;
+  };
   return (
     <div class="events">
       <Table caption={props.caption} rows={props.rows} rowKey={(r) => r.key} columns={[
-        { name: `Time (${zoneName()})`, cell: ({ event: e }) => <time class="nowrap" dateTime={iso(e.at)} title={formatTime(e.at, zone.value)}>{clockTime(e.at)}</time> },
-        { name: "Version", cell: ({ event: e }) => <VersionName id={e.version.id} tag={e.version.tag || undefined} series={props.versions?.get(e.version.id)?.color} /> },
-        { name: "Result", cell: ({ event: e }) => <OutcomeBadge event={e} /> },
-        { name: "Request", heading: true, cell: ({ event: e }) => <button type="button" class="event-link" onClick={() => props.onOpen(e)}>{e.url ? `${e.method ?? ""} ${pathOf(e.url)}` : e.type || "event"}</button> },
-        { name: "Wall time", number: true, cell: ({ event: e }) => formatMillis(e.wallMs) },
-        { name: "What it said", cell: ({ event: e }) => <Said event={e} /> },
+        { name: `Time (${zoneName()})`, cell: (r) => cells(r).time },
+        { name: "Result", cell: (r) => cells(r).result },
+        { name: "Request", heading: true, cell: (r) => cells(r).request },
+        { name: "Version", cell: (r) => cells(r).version },
+        { name: "Wall time", number: true, cell: (r) => cells(r).wall },
+        { name: "What it said", cell: (r) => cells(r).said },
       ]} />
     </div>
   );
+}
+
+function makeCells(e: TraceEvent, versions: Map<string, VersionFacts> | undefined, open: () => void): Cells {
+  return {
+    time: <time class="nowrap" dateTime={iso(e.at)} title={formatTime(e.at, zone.value)}>{clockTime(e.at)}</time>,
+    result: <OutcomeBadge event={e} />,
+    request: <button type="button" class="event-link" onClick={open}>{e.url ? `${e.method ?? ""} ${pathOf(e.url)}` : e.type || "event"}</button>,
+    version: <VersionName id={e.version.id} tag={e.version.tag || undefined} series={versions?.get(e.version.id)?.color} />,
+    wall: formatMillis(e.wallMs),
+    said: <Said event={e} />,
+  };
 }
 
 /** The time of day, with the date where that is not today's. */

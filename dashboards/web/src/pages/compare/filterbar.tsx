@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { shortId } from "../../lib/format";
 import { Button, SelectField, TextField } from "../../ui/basics";
-import { statusProblem, type Filter } from "./filters";
+import { rayOf, statusProblem, type Filter } from "./filters";
 import type { VersionFacts } from "./versions";
 
 const outcomes = ["ok", "exception", "canceled", "responseStreamDisconnected", "internalError", "exceededWallTime", "exceededCpu", "exceededMemory", "unknown"];
@@ -42,6 +42,23 @@ export function FilterBar(props: { filter: Filter; versions: Map<string, Version
         <Button submit>Apply</Button>
         {Object.keys(filter).length > 0 && <Button look="plain" onClick={props.onClear}>Clear filter</Button>}
       </div>
+    </form>
+  );
+}
+
+/** Opens the events of one request. */
+export function RayForm(props: { onOpen: (ray: string) => void }) {
+  const [text, setText] = useState("");
+  const [wrong, setWrong] = useState<string>();
+  const open = (): void => {
+    const ray = rayOf(text);
+    setWrong(ray ? undefined : "A ray is 16 hex digits, as the header Cf-Ray of a response has it.");
+    if (ray) props.onOpen(ray);
+  };
+  return (
+    <form class="ray-form" aria-label="Open a request" onSubmit={(e) => { e.preventDefault(); open(); }}>
+      <TextField label="One request, by its Cf-Ray" value={text} onInput={setText} error={wrong} placeholder="c26bd6e722021e0a" mono />
+      <Button submit>Open</Button>
     </form>
   );
 }

@@ -24,3 +24,8 @@ export function statusProblem(text: string): string | undefined {
   if (text === "" || wrong === undefined) return undefined;
   return `“${wrong.trim()}” is no status: write 404, 5xx, 400-404 or none, separated by commas.`;
 }
+
+/** A ray as a response's Cf-Ray has it, without the data center behind it; undefined for what is none. */
+export function rayOf(text: string): string | undefined {
+  return /^([0-9a-f]{16})(-[A-Z]{3})?$/.exec(text.trim())?.[1];
+}

@@ -9,7 +9,7 @@ import { Note } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
 import type { TraceEvent } from "./event";
 import { EventDialog } from "./eventdialog";
-import { FilterBar } from "./filterbar";
+import { FilterBar, RayForm } from "./filterbar";
 import { filterNames, readFilter } from "./filters";
 import { LiveList } from "./livelist";
 import { StoredList } from "./storedlist";
@@ -45,7 +45,7 @@ function Events({ account, script }: { account: string; script: string }) {
   };
   const close = (): void => {
     setOpened(undefined);
-    if (ray) search.set({ ray: undefined });
+    if (ray) search.set({ ray: undefined }, "replace");
   };
   const clear = (): void => search.set(Object.fromEntries(filterNames.map((n) => [n, undefined])));
   const shared = { account, script, filter, versions: versions.data, onOpen: open };
@@ -54,6 +54,7 @@ function Events({ account, script }: { account: string; script: string }) {
       <FilterBar filter={filter} versions={versions.data} onChange={(f) => search.set(f)} onClear={clear} />
       <LiveList {...shared} />
       <StoredList {...shared} onClear={clear} />
+      <RayForm onOpen={(r) => search.set({ ray: r })} />
       {(ray !== undefined || opened) && <EventDialog key={ray} account={account} script={script} ray={ray ?? ""} known={ray === undefined || opened?.ray === ray ? opened : undefined} onClose={close} />}
     </div>
   );

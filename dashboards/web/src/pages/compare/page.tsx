@@ -54,7 +54,7 @@ function Compared({ account, script, traffic, range }: ComparedProps) {
   const marks = useMemo(() => marksOf(traffic.deployments, traffic.decisions, name), [traffic]);
   const pair = usePair(traffic, versions);
   const events = may("logs:read", "scripts:edit");
-  const question = { account, script, traffic, range, pair };
+  const question = { account, script, traffic, pair };
   const comparison = useComparison(question);
   const exceptions = useNewExceptions(question, events);
 
@@ -82,7 +82,7 @@ function Compared({ account, script, traffic, range }: ComparedProps) {
             {pair && <NewExceptions pair={pair} answer={exceptions} name={name} allowed={events} base={base} link={search.link} />}
           </>
         )}
-      {ray && <EventDialog account={account} script={script} ray={ray} onClose={() => search.set({ ray: undefined })} />}
+      {ray && <EventDialog account={account} script={script} ray={ray} onClose={() => search.set({ ray: undefined }, "replace")} />}
     </>
   );
 }

@@ -22,7 +22,7 @@ export function Totals(props: { metrics: Schemas["Metrics"]; versions: Map<strin
     { name: "CPU p50", number: true, cell: (v) => formatMillis(v.cpu_ms?.p50) },
   ];
   return (
-    <section class="stack">
+    <section class="stack totals">
       <h2>Totals of this time</h2>
       <Table caption="Totals by version" columns={columns} rows={rows} rowKey={(v) => v.version_id} />
     </section>

@@ -13,13 +13,17 @@ export function VersionBar(props: {
 }) {
   const { pair, hidden } = props;
   const all = [...props.versions.values()].sort((a, b) => b.number - a.number);
-  const choices = (without: string | undefined) => all.filter((v) => v.id !== without).map((v) => [v.id, v.tag ? `${v.name} · ${shortId(v.id)}` : v.name] as const);
+  // What the address names is a choice, even if it is too old to be listed.
+  const choices = (chosen: string, other: string) => [
+    ...(props.versions.has(chosen) ? [] : [[chosen, shortId(chosen)] as const]),
+    ...all.filter((v) => v.id !== other).map((v) => [v.id, v.tag ? `${v.name} · ${shortId(v.id)}` : v.name] as const),
+  ];
   return (
     <div class="version-bar">
       {pair && (
         <div class="row">
-          <SelectField label="Baseline" value={pair.baseline} options={choices(pair.candidate)} onChange={(baseline) => props.onPair({ ...pair, baseline })} />
-          <SelectField label="Candidate" value={pair.candidate} options={choices(pair.baseline)} onChange={(candidate) => props.onPair({ ...pair, candidate })} />
+          <SelectField label="Baseline" value={pair.baseline} options={choices(pair.baseline, pair.candidate)} onChange={(baseline) => props.onPair({ ...pair, baseline })} />
+          <SelectField label="Candidate" value={pair.candidate} options={choices(pair.candidate, pair.baseline)} onChange={(candidate) => props.onPair({ ...pair, candidate })} />
           <Button onClick={() => props.onPair({ baseline: pair.candidate, candidate: pair.baseline })} aria-label="Swap baseline and candidate">Swap</Button>
         </div>
       )}
