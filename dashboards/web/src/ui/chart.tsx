@@ -118,7 +118,7 @@ function options(element: HTMLElement, latest: { current: TimeChartProps }): uPl
       x: { range: (_, min, max) => latest.current.range ?? [min, max] },
       y: props.log ? { distr: 3, range: props.log } : { range: (_, __, max) => [0, max > 0 ? max * 1.05 : 1] },
     },
-    axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => (v === null ? null : latest.current.format(v))) }],
+    axes: [axis, { ...axis, size: 64, ...(props.log ? { splits: powersBetween(props.log), filter: (_: uPlot, ticks: number[]) => ticks } : {}), values: (_, ticks) => ticks.map((v) => (v === null ? null : latest.current.format(v))) }],
     series: [{}, ...props.series.map((s) => ({
       label: s.name, stroke: color(element, `--series-${(s.color % 8) + 1}`), width: 1.5, spanGaps: false,
       points: { show: false }, ...(s.dashed ? { dash: [6, 4] } : {}),
@@ -149,6 +149,14 @@ function drawMarks(u: uPlot, element: HTMLElement, marks: Mark[]): void {
   ctx.restore();
 }
 
+/** Ticks of a logarithmic axis: powers of ten, of many only some. */
+function powersBetween([least, most]: [number, number]): number[] {
+  const first = Math.ceil(Math.log10(least) - 1e-9);
+  const count = Math.floor(Math.log10(most) + 1e-9) - first + 1;
+  const every = Math.max(1, Math.ceil(count / 6));
+  return Array.from({ length: Math.max(Math.ceil(count / every), 0) }, (_, i) => 10 ** (first + i * every));
+}
+
 function drawThreshold(u: uPlot, element: HTMLElement, threshold: TimeChartProps["threshold"]): void {
   if (!threshold) return;
   const { ctx, bbox } = u;
@@ -163,6 +171,10 @@ function drawThreshold(u: uPlot, element: HTMLElement, threshold: TimeChartProps
   ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
   ctx.textAlign = "left";
   ctx.textBaseline = "bottom";
+  ctx.lineJoin = "round"; // a halo, so that lines behind the text do not cross it
+  ctx.lineWidth = 4 * devicePixelRatio;
+  ctx.strokeStyle = color(element, "--panel");
+  ctx.strokeText(threshold.text, bbox.left + 6 * devicePixelRatio, y - 3 * devicePixelRatio);
   ctx.fillText(threshold.text, bbox.left + 6 * devicePixelRatio, y - 3 * devicePixelRatio);
   ctx.restore();
 }

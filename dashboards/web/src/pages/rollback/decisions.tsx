@@ -9,7 +9,7 @@ import { counts } from "./evidence";
 import { EvidenceChart, marksOf, nameWith } from "./evidencechart";
 import { EvidenceTable } from "./live";
 import { limitName } from "./limits";
-import { news, type On } from "./sentences";
+import { capital, news, type On } from "./sentences";
 
 interface Props {
   account: string;
@@ -79,9 +79,9 @@ function Explained({ account, script, tags, decision }: Props & { decision: Whol
   const marks = [...marksOf((deployments.data ?? []).filter((d) => d.id !== decision.to_deployment), nameOf), { at, text: word, tone: tone === "bad" ? "bad" as const : "accent" as const }];
   return (
     <section class="panel" aria-labelledby="decision">
-      <div class="row spread"><h2 id="decision">{decision.sentence}</h2><Badge tone={tone}>{word}</Badge></div>
+      <div class="row spread"><h2 id="decision">{capital(decision.sentence)}</h2><Badge tone={tone}>{word}</Badge></div>
       <div class="stack">
-        <dl class="facts">
+        <dl class="facts decision">
           <div><dt>When</dt><dd><Time at={decision.at} absolute /></dd></div>
           <div><dt>Version</dt><dd><VersionName id={decision.version_id} tag={tags?.get(decision.version_id)} href={`${base}/versions/${decision.version_id}`} /></dd></div>
           {decision.baseline_version_id && <div><dt>Held against</dt><dd><VersionName id={decision.baseline_version_id} tag={tags?.get(decision.baseline_version_id)} href={`${base}/versions/${decision.baseline_version_id}`} /></dd></div>}

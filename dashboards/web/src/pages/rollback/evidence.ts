@@ -2,7 +2,7 @@
 import type { Schemas } from "../../api/client";
 import { formatCount, formatRate } from "../../lib/format";
 import { formatDuration } from "../../lib/time";
-import { limitKind, limitName, percent, type Settings } from "./limits";
+import { limitKind, limitName, limits, percent, type Settings } from "./limits";
 
 export type Evidence = Schemas["Evidence"];
 export type Trial = Schemas["LiveEvidence"]["trials"][number];
@@ -119,7 +119,10 @@ const beyond = 100;
  * Lines over time of the tests of a version, as factors of evidence. Between its points a
  * test stays as it was.
  */
-export function linesOf(list: Evidence[]): Lines | undefined {
+export function linesOf(evidence: Evidence[]): Lines | undefined {
+  // In the order of the policy, so that a limit has one colour wherever it is drawn.
+  const order = limits.map((l): string => l.member);
+  const list = evidence.toSorted((a, b) => order.indexOf(a.metric) - order.indexOf(b.metric));
   const first = list[0];
   if (!first) return undefined;
   const threshold = Math.exp(first.threshold);
