@@ -55,6 +55,7 @@ func TestEveryOperation(t *testing.T) {
 		valid(p.SnapshotAll(t.Context(), 0))
 	})
 	t.Run("routers", func(t *testing.T) { routers(t, p) })
+	t.Run("sessions", func(t *testing.T) { sessionStory(t, p) })
 	t.Run("delete", func(t *testing.T) {
 		if err := p.DeleteScript(t.Context(), account, "shop"); err != nil {
 			t.Fatal(err)
