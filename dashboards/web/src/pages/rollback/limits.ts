@@ -44,6 +44,13 @@ export function exact(n: number): number {
   return Number(n.toPrecision(12));
 }
 
+const amounts = new Intl.NumberFormat("en", { maximumFractionDigits: 3 });
+
+/** Milliseconds as they were set: "12,000 ms". */
+export function millis(ms: number): string {
+  return `${amounts.format(ms)}\u00a0ms`;
+}
+
 /** A share as it was set, all of its digits: 0.0005 is "0.05 %". */
 export function percent(share: number): string {
   return `${exact(share * 100)}\u00a0%`;

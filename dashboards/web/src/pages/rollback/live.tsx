@@ -61,7 +61,7 @@ function TrialPanel(props: { trial: Trial; live: LiveEvidence; policy: Settings;
   const nameOf = nameWith(tags);
   const state = stateOf(trial, live.enabled, policy);
   const id = `trial-${trial.version_id}`;
-  const compare = `${base}/compare?version=${trial.version_id}&baseline=${trial.baseline_version_id}`;
+  const compare = `${base}/compare?baseline=${trial.baseline_version_id}&candidate=${trial.version_id}`;
   return (
     <section class="panel" aria-labelledby={id}>
       <div class="row spread">
