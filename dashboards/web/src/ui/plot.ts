@@ -79,7 +79,7 @@ function options(element: HTMLElement, latest: Latest): uPlot.Options {
     axes: [
       { ...axis, size: 28, splits: (u, _, min, max) => timeTicks(min, max, most(u), zoneName()),
         values: (u, ticks) => ticks.map((t) => tickText(t, tickStep(u.scales["x"]!.max! - u.scales["x"]!.min!, most(u)), zoneName())) },
-      { ...axis, size: axisWidth, space: 32, values: (_, ticks) => ticks.map((v: number | null) => (v === null ? null : latest.current.format(v))) },
+      { ...axis, size: axisWidth, space: 32, ...(props.log ? { splits: powersBetween(props.log), filter: (_: uPlot, ticks: number[]) => ticks } : {}), values: (_, ticks) => ticks.map((v) => latest.current.format(v)) },
     ],
     series: [{}, ...props.series.map((s) => ({
       label: s.name, stroke: color(`--series-${(s.color % 8) + 1}`), width: 1.75, spanGaps: false,
@@ -106,21 +106,12 @@ function moves(type: string): boolean {
   return type === "mousemove" || type === "mouseleave";
 }
 
-function drawMarks(u: uPlot, marks: NonNullable<TimeChartProps["marks"]>, color: (name: string) => string): void {
-  const { ctx, bbox } = u;
-  ctx.save();
-  ctx.lineWidth = devicePixelRatio;
-  ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
-  for (const mark of marks) {
-    const x = Math.round(u.valToPos(mark.at, "x", true));
-    if (x < bbox.left || x > bbox.left + bbox.width) continue;
-    ctx.strokeStyle = color(mark.tone === "bad" ? "--bad" : "--accent");
-    ctx.beginPath();
-    ctx.moveTo(x, bbox.top);
-    ctx.lineTo(x, bbox.top + bbox.height);
-    ctx.stroke();
-  }
-  ctx.restore();
+/** Ticks of a logarithmic axis: powers of ten, of many only some. */
+export function powersBetween([least, most]: [number, number]): number[] {
+  const first = Math.ceil(Math.log10(least) - 1e-9);
+  const count = Math.floor(Math.log10(most) + 1e-9) - first + 1;
+  const every = Math.max(1, Math.ceil(count / 6));
+  return Array.from({ length: Math.max(Math.ceil(count / every), 0) }, (_, i) => 10 ** (first + i * every));
 }
 
 function drawThreshold(u: uPlot, threshold: TimeChartProps["threshold"], color: (name: string) => string): void {
@@ -137,7 +128,28 @@ function drawThreshold(u: uPlot, threshold: TimeChartProps["threshold"], color: 
   ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
   ctx.textAlign = "left";
   ctx.textBaseline = "bottom";
+  ctx.lineJoin = "round"; // a halo, so that lines behind the text do not cross it
+  ctx.lineWidth = 4 * devicePixelRatio;
+  ctx.strokeStyle = color("--panel");
+  ctx.strokeText(threshold.text, bbox.left + 6 * devicePixelRatio, y - 3 * devicePixelRatio);
   ctx.fillText(threshold.text, bbox.left + 6 * devicePixelRatio, y - 3 * devicePixelRatio);
+  ctx.restore();
+}
+
+function drawMarks(u: uPlot, marks: NonNullable<TimeChartProps["marks"]>, color: (name: string) => string): void {
+  const { ctx, bbox } = u;
+  ctx.save();
+  ctx.lineWidth = devicePixelRatio;
+  ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
+  for (const mark of marks) {
+    const x = Math.round(u.valToPos(mark.at, "x", true));
+    if (x < bbox.left || x > bbox.left + bbox.width) continue;
+    ctx.strokeStyle = color(mark.tone === "bad" ? "--bad" : "--accent");
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+  }
   ctx.restore();
 }
 

@@ -120,12 +120,16 @@ function Result(props: { account: string; script: string; result: Backtest; tags
   return (
     <section class="stack" aria-label="Result of the backtest">
       <Note tone={result.false_alarms > 0 ? "warn" : "accent"} live>
-        <p><strong>In {formatDuration(length)} it would have acted on {acted} of {result.trials.length} {result.trials.length === 1 ? "trial" : "trials"}</strong>, and saved about {formatCount(Math.round(result.failures_saved))} failed requests. {result.false_alarms === 0 ? "No version that people kept was among them." : `${result.false_alarms} of them would have been false alarms: people kept the version for a day.`}</p>
+        <p><strong>In {formatDuration(length)} it would have acted on {acted} of {result.trials.length} {result.trials.length === 1 ? "trial" : "trials"}</strong>, and {saved(result.failures_saved)}. {result.false_alarms === 0 ? "No version that people kept was among them." : `${result.false_alarms} of them would have been false alarms: people kept the version for a day.`}</p>
         <p class="small">{falseAlarms(result.policy.confidence)} is what it promises.</p>
       </Note>
       {result.trials.toReversed().map((t) => <TrialResult key={`${t.version_id} ${t.since}`} trial={t} policy={result.policy} deployments={deployments.data ?? []} tags={props.tags} />)}
     </section>
   );
+}
+
+function saved(failures: number): string {
+  return failures < 1 ? "saved no failed request that was not saved anyway" : `saved about ${formatCount(Math.round(failures))} failed requests`;
 }
 
 function TrialResult(props: { trial: BacktestTrial; policy: Settings; deployments: Deployment[]; tags: Map<string, string> | undefined }) {
@@ -148,7 +152,7 @@ function TrialResult(props: { trial: BacktestTrial; policy: Settings; deployment
       <div class="stack">
         <p class="small quiet"><Time at={trial.since} absolute /> to <Time at={trial.until} absolute />, {formatDuration((range[1] - range[0]))}</p>
         {trial.failed_at && (
-          <p class="lead">After {formatDuration(after)}, for {limitName(trial.metric ?? "")}: {trial.sentence}. From then on it would have saved about {formatCount(Math.round(trial.failures_saved))} failed requests.</p>
+          <p class="lead">After {formatDuration(after)}, for {limitName(trial.metric ?? "")}: {trial.sentence}. It would have {saved(trial.failures_saved)}.</p>
         )}
         <p>In the whole trial {nameOf(trial.version_id)}: {counts(trial.numbers)}.</p>
         <EvidenceChart label={`Evidence against ${nameOf(trial.version_id)} in the backtest`} evidence={trial.evidence ?? []} marks={marks} range={range} />

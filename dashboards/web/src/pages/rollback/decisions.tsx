@@ -9,7 +9,7 @@ import { counts } from "./evidence";
 import { EvidenceChart, marksOf, nameWith } from "./evidencechart";
 import { EvidenceTable } from "./live";
 import { limitName } from "./limits";
-import { news, type On } from "./sentences";
+import { capital, news, type On } from "./sentences";
 
 interface Props {
   account: string;
@@ -79,9 +79,9 @@ function Explained({ account, script, tags, decision }: Props & { decision: Whol
   const marks = [...marksOf((deployments.data ?? []).filter((d) => d.id !== decision.to_deployment), nameOf), { at, text: word, tone: tone === "bad" ? "bad" as const : "accent" as const }];
   return (
     <section class="panel" aria-labelledby="decision">
-      <div class="row spread"><h2 id="decision">{decision.sentence}</h2><Badge tone={tone}>{word}</Badge></div>
+      <div class="row spread"><h2 id="decision">{capital(decision.sentence)}</h2><Badge tone={tone}>{word}</Badge></div>
       <div class="stack">
-        <dl class="facts">
+        <dl class="facts decision">
           <div><dt>When</dt><dd><Time at={decision.at} absolute /></dd></div>
           <div><dt>Version</dt><dd><VersionName id={decision.version_id} tag={tags?.get(decision.version_id)} href={`${base}/versions/${decision.version_id}`} /></dd></div>
           {decision.baseline_version_id && <div><dt>Held against</dt><dd><VersionName id={decision.baseline_version_id} tag={tags?.get(decision.baseline_version_id)} href={`${base}/versions/${decision.baseline_version_id}`} /></dd></div>}
@@ -93,8 +93,8 @@ function Explained({ account, script, tags, decision }: Props & { decision: Whol
         {(decision.evidence ?? []).length > 0 && <EvidenceChart label={`Evidence against ${nameOf(decision.version_id)} until the decision`} evidence={decision.evidence ?? []} marks={marks} />}
         {(decision.evidence ?? []).length > 0 && <EvidenceTable evidence={decision.evidence ?? []} blocks={false} />}
         <div class="row">
-          {decision.baseline_version_id && <LinkButton href={compareLink(base, decision)}>Compare both versions, and exceptions that are new</LinkButton>}
-          <LinkButton href={`${base}/live?version=${decision.version_id}&failed=true`}>Failed requests of the version</LinkButton>
+          {decision.baseline_version_id && <LinkButton href={linkOver(`${base}/compare`, decision, { baseline: decision.baseline_version_id, candidate: decision.version_id })}>Compare both, with exceptions that are new</LinkButton>}
+          <LinkButton href={linkOver(`${base}/live`, decision, { version: decision.version_id, failed: "true" })}>Failed requests of the version</LinkButton>
         </div>
         <Told account={account} script={script} decision={decision} />
       </div>
@@ -102,15 +102,11 @@ function Explained({ account, script, tags, decision }: Props & { decision: Whol
   );
 }
 
-/** The compare page over the time that the API's own links are about. */
-function compareLink(base: string, d: WholeDecision): string {
-  const query = new URLSearchParams({ version: d.version_id, baseline: d.baseline_version_id ?? "" });
-  const asked = new URL(d.links.metrics, "http://api.invalid").searchParams;
-  for (const name of ["since", "until"]) {
-    const value = asked.get(name);
-    if (value) query.set(name, value);
-  }
-  return `${base}/compare?${query.toString()}`;
+/** The address of a page about the time that the API's own links are about. */
+function linkOver(page: string, d: WholeDecision, parameters: Record<string, string>): string {
+  const asked = new URL(d.links.metrics, location.origin).searchParams;
+  const range = ["since", "until"].flatMap((name) => (asked.get(name) ? [[name, asked.get(name)!]] : []));
+  return `${page}?${new URLSearchParams([...Object.entries(parameters), ...range]).toString()}`;
 }
 
 function PolicyLink({ account, base, decision }: { account: string; base: string; decision: WholeDecision }) {

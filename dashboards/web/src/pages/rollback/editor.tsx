@@ -12,7 +12,7 @@ import type { Settings } from "./limits";
 
 export function PolicySentences(props: { policy: Settings; title: string; live?: boolean; children?: ComponentChildren }) {
   return (
-    <section class="panel sentences" aria-label={props.title}>
+    <section class="panel sentences" aria-label={props.title} tabIndex={props.live ? 0 : undefined}>
       <h2>{props.title}</h2>
       <div class="stack" aria-live={props.live ? "polite" : undefined}>
         {explain(props.policy).map((topic) => (

@@ -2,7 +2,7 @@
 import type { Schemas } from "../../api/client";
 import { formatCount, formatRate } from "../../lib/format";
 import { formatDuration } from "../../lib/time";
-import { limitKind, limitName, percent, type Settings } from "./limits";
+import { limitKind, limitName, limits, millis, percent, type Settings } from "./limits";
 
 export type Evidence = Schemas["Evidence"];
 export type Trial = Schemas["LiveEvidence"]["trials"][number];
@@ -42,14 +42,14 @@ export function seen(e: Evidence, blocks: boolean): string {
   if (e.metric === "max_failure_ratio") return `${n} of ${all} failures of both versions were its own, ${most}`;
   if (e.metric === "max_failure_rate") return `${n} of ${all} requests failed, ${most}`;
   if (limitKind(e.metric) === "ratio") return `${n} of ${all} slow requests of both versions were its own, ${most}`;
-  return `${n} of ${all} measured requests took longer than the limit, ${most}`;
+  return `${n} of ${all} measured requests ${e.metric.includes("_cpu_") ? "used more CPU time" : "took longer"} than the limit, ${most}`;
 }
 
 /** The limit itself: "at most 1.5 times the baseline’s". */
 export function limitWords(e: Pick<Evidence, "metric" | "limit">): string {
   switch (limitKind(e.metric)) {
     case "ratio": return e.limit === 1 ? "not above the baseline’s" : `at most ${e.limit} times the baseline’s`;
-    case "millis": return `at most ${formatCount(e.limit)} ms`;
+    case "millis": return `at most ${millis(e.limit)}`;
     default: return e.metric === "min_traffic_ratio" ? `at least ${percent(e.limit)}` : `at most ${percent(e.limit)}`;
   }
 }
@@ -119,7 +119,10 @@ const beyond = 100;
  * Lines over time of the tests of a version, as factors of evidence. Between its points a
  * test stays as it was.
  */
-export function linesOf(list: Evidence[]): Lines | undefined {
+export function linesOf(evidence: Evidence[]): Lines | undefined {
+  // In the order of the policy, so that a limit has one colour wherever it is drawn.
+  const order = limits.map((l): string => l.member);
+  const list = evidence.toSorted((a, b) => order.indexOf(a.metric) - order.indexOf(b.metric));
   const first = list[0];
   if (!first) return undefined;
   const threshold = Math.exp(first.threshold);

@@ -36,14 +36,14 @@ function length(text: string): string | undefined {
 
 export function FailureFields({ of }: { of: Editing }) {
   return (
-    <Group title="Failures">
+    <Group title="Failures" about="The most that is allowed.">
       <div class="fields">
         <SelectField label="What is a failure" value={of.draft.count} error={errorAt(of.errors, "/count")}
           options={[["any", "An exception or a 5xx"], ["exceptions", "An exception"], ["status_5xx", "A 5xx"]]}
           onChange={(v) => of.set({ count: v as Editing["draft"]["count"] })} />
-        <NumberField of={of} member="max_failure_ratio" label="At most … times as many as the baseline" hint="1 is “not worse”. An outage that both versions have rolls nothing back." />
-        <NumberField of={of} member="min_failure_difference" label="… and only if the rate is higher by (% of requests)" placeholder="any difference" hint="Keeps tiny differences from mattering, however certain they are." />
-        <NumberField of={of} member="max_failure_rate" label="At most (% of requests)" hint="Holds at 100 %, too, and in outages that are not the version’s fault." />
+        <NumberField of={of} member="max_failure_ratio" label="Failure rate (× the baseline’s)" hint="1 is “not worse”. An outage that both versions have rolls nothing back." />
+        <NumberField of={of} member="min_failure_difference" label="… and higher by (% of requests)" placeholder="any difference" hint="Keeps tiny differences from mattering, however certain they are." />
+        <NumberField of={of} member="max_failure_rate" label="Failure rate (% of requests)" hint="Holds at 100 %, too, and in outages that are not the version’s fault." />
       </div>
     </Group>
   );
@@ -56,11 +56,11 @@ const times = [
 
 export function TimeFields({ of }: { of: Editing }) {
   return (
-    <Group title="Times" about="A quantile’s limit is a limit of the share of requests that are slower. Times are counted in steps of 4.4 %, so a limit is rounded up to the next one.">
+    <Group title="Times" about="The most that is allowed. A quantile’s limit is a limit of the share of requests that are slower. Times are counted in steps of 4.4 %, so a limit is rounded up to the next one.">
       {times.map(([name, ms, ratio]) => (
         <div class="fields" key={ms}>
-          <NumberField of={of} member={ms} label={`${name}, at most (ms)`} />
-          <NumberField of={of} member={ratio} label={`${name}, times the baseline’s`} />
+          <NumberField of={of} member={ms} label={`${name} (ms)`} />
+          <NumberField of={of} member={ratio} label={`${name} (× the baseline’s)`} />
         </div>
       ))}
     </Group>

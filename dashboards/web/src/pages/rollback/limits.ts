@@ -44,12 +44,21 @@ export function exact(n: number): number {
   return Number(n.toPrecision(12));
 }
 
-/** A share as it was set, all of its digits: 0.0005 is "0.05 %". */
-export function percent(share: number): string {
-  return `${exact(share * 100)} %`;
+const amounts = new Intl.NumberFormat("en", { maximumFractionDigits: 3 });
+
+/** Milliseconds as they were set: "12,000 ms". */
+export function millis(ms: number): string {
+  return `${amounts.format(ms)}\u00a0ms`;
 }
 
-/** The "1,000" of a chance of 1 in 1,000, rounded down, so that no chance looks smaller than it is. */
+/** A share as it was set, all of its digits: 0.0005 is "0.05 %". */
+export function percent(share: number): string {
+  return `${exact(share * 100)}\u00a0%`;
+}
+
+/** The "1,000" of a chance of 1 in 1,000, rounded down to three digits, so that no chance looks smaller than it is. */
 export function perOne(chance: number): string {
-  return formatCount(Math.floor(Number((1 / chance).toPrecision(6))));
+  const odds = Number((1 / chance).toPrecision(6));
+  const digit = 10 ** Math.max(Math.floor(Math.log10(odds)) - 2, 0);
+  return odds > 1e9 ? "1 billion" : formatCount(Math.floor(odds / digit) * digit);
 }

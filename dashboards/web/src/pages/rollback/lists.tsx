@@ -58,7 +58,7 @@ export function RampFields({ of }: { of: Editing }) {
           <div class="fields">
             <TextField label="Share (%)" value={step.percentage} error={error("percentage")} onInput={(percentage) => change({ percentage })} />
             <TextField label="Stays at least (seconds)" value={step.bake_seconds} error={error("bake_seconds")} hint={Number(step.bake_seconds) >= 60 ? formatDuration(Number(step.bake_seconds)) : undefined} onInput={(bake_seconds) => change({ bake_seconds })} />
-            <SelectField label="And until" value={step.gate} error={error("gate")} options={[["watched", "enough requests, nothing against it"], ["proven", "proven to keep every ratio"], ["manual", "a person says so"]]} onChange={(gate) => change({ gate: gate as DraftStep["gate"] })} />
+            <SelectField label="And until" value={step.gate} error={error("gate")} options={[["watched", "nothing is against it"], ["proven", "proven to keep ratios"], ["manual", "a person says so"]]} onChange={(gate) => change({ gate: gate as DraftStep["gate"] })} />
           </div>
         )}
       </Entries>

@@ -1,5 +1,6 @@
 // What the tests say now of each version on trial, and where its ramp stands.
 import { useQuery } from "../../lib/query";
+import { formatRate } from "../../lib/format";
 import { Badge, Empty, Loading, Problem, Time, VersionName } from "../../ui/basics";
 import { Table } from "../../ui/table";
 import { readDeployments, readEvidence, readRamp, type Deployment, type LiveEvidence } from "./api";
@@ -60,7 +61,7 @@ function TrialPanel(props: { trial: Trial; live: LiveEvidence; policy: Settings;
   const nameOf = nameWith(tags);
   const state = stateOf(trial, live.enabled, policy);
   const id = `trial-${trial.version_id}`;
-  const compare = `${base}/compare?version=${trial.version_id}&baseline=${trial.baseline_version_id}`;
+  const compare = `${base}/compare?baseline=${trial.baseline_version_id}&candidate=${trial.version_id}`;
   return (
     <section class="panel" aria-labelledby={id}>
       <div class="row spread">
@@ -85,7 +86,7 @@ export function EvidenceTable(props: { evidence: Evidence[]; blocks: boolean }) 
       { name: "Limit", heading: true, cell: (e) => <>{limitName(e.metric)} <span class="quiet">{limitWords(e)}</span></> },
       { name: "Evidence", number: true, cell: (e) => <span class="nowrap">{strength(e)}</span> },
       { name: "Seen", cell: (e) => seen(e, props.blocks) },
-      { name: "Chance of so much, ever, if kept", number: true, cell: (e) => (e.p_value >= 1 ? "1" : `1 in ${perOne(e.p_value)}`) },
+      { name: "Chance, if it keeps the limit", number: true, cell: (e) => (e.p_value > 0.5 ? formatRate(e.p_value) : `1 in ${perOne(e.p_value)}`) },
     ]} />
   );
 }

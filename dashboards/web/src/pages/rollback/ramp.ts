@@ -1,5 +1,6 @@
 // Where a ramp stands, in words.
 import { formatDuration } from "../../lib/time";
+import { capital } from "./sentences";
 import type { Deployment, Ramp, RampAction } from "./api";
 
 export interface Step {
@@ -45,7 +46,7 @@ export function waitsFor(ramp: Ramp, now: Date): string {
 
 function sentence(reason: string, otherwise: string): string {
   if (reason === "") return otherwise;
-  return `${reason.slice(0, 1).toUpperCase()}${reason.slice(1)}.`;
+  return `${capital(reason)}.`;
 }
 
 /** What a person may do now. */

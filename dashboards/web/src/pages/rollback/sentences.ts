@@ -1,7 +1,7 @@
 // A policy as sentences: what is watched, when something is done, and who is told.
 import { formatCount } from "../../lib/format";
 import { formatDuration, formatTime, zoneName } from "../../lib/time";
-import { exact, limitKind, limitsOf, percent, perOne, type Limit, type Settings } from "./limits";
+import { exact, limitKind, limitsOf, millis, percent, perOne, type Limit, type Settings } from "./limits";
 
 export interface Topic {
   title: string;
@@ -50,7 +50,7 @@ export function passes(limit: Limit, value: number): string {
     case "ratio":
       if (limit === "max_failure_ratio") return value === 1 ? "it fails more often than the baseline in the same seconds" : `it fails more than ${value} times as often as the baseline in the same seconds`;
       return value === 1 ? `its ${of} is above the baseline’s` : `its ${of} is above ${value} times the baseline’s`;
-    case "millis": return `its ${of} is above ${formatCount(value)} ms`;
+    case "millis": return `its ${of} is above ${millis(value)}`;
     default:
       return limit === "min_traffic_ratio" ? `it answers less than ${percent(value)} of the requests that its percentage promises` : `more than ${percent(value)} of its requests fail`;
   }
@@ -73,6 +73,7 @@ function conditions(policy: Settings): string[] {
 
 function certainty(policy: Settings): string[] {
   const n = limitsOf(policy).length;
+  if (n === 0) return ["It names no limit, and so it acts on nothing."];
   const list = [`${falseAlarms(policy.confidence)}: so rarely is a version acted upon that keeps ${n === 1 ? "the limit" : `all ${n} limits`}, in its whole trial and however often the numbers are looked at.`];
   list.push(`Nothing is done before a version had ${count(policy.min_requests, "request")} and 3 that speak against it.`);
   if (policy.grace_seconds > 0) list.push(`The first ${formatDuration(policy.grace_seconds)} after a version’s first deployment do not count.`);
@@ -169,7 +170,7 @@ function join(words: string[]): string {
   return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 }
 
-function capital(text: string): string {
+export function capital(text: string): string {
   return text.slice(0, 1).toUpperCase() + text.slice(1);
 }
 
