@@ -1,6 +1,5 @@
 // What the pages of this area ask for.
 import { get, getPage, path, type Page, type Schemas } from "../../api/client";
-import { shortId } from "../../lib/format";
 import { useQuery, type Answer } from "../../lib/query";
 import type { Version } from "./settings";
 
@@ -47,15 +46,6 @@ export function shareOf(deployment: Deployment | null | undefined, id: string): 
 export function mainVersion(deployment: Deployment | null | undefined): string | undefined {
   const versions = deployment?.versions ?? [];
   return versions.reduce((most, v) => (v.percentage > (most?.percentage ?? -1) ? v : most), versions[0])?.version_id;
-}
-
-export function tagOf(version: Version): string | undefined {
-  return version.annotations["workers/tag"] || undefined;
-}
-
-/** A version in a sentence: its tag, else the first digits of its id. */
-export function nameOf(version: Version): string {
-  return tagOf(version) ?? shortId(version.id);
 }
 
 export function isWorker(version: Version): boolean {

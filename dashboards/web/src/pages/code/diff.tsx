@@ -7,7 +7,8 @@ import { Button, CheckField, Empty, Loading, Problem, SelectField } from "../../
 import { ScriptPage } from "../../ui/page";
 import { Table } from "../../ui/table";
 import { ModuleDifferences } from "./modulediff";
-import { isWorker, listVersions, nameOf, useVersion, type ScriptName } from "./data";
+import { isWorker, listVersions, useVersion, type ScriptName } from "./data";
+import { nameOf } from "./names";
 import { ChangeBadge } from "./parts";
 import { compareSettings, type Setting, type SettingChange, type Version } from "./settings";
 import "../../styles/code.css";

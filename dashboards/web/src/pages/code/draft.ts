@@ -6,8 +6,8 @@ export interface DraftModule {
   contentType: string;
   /** The text; left out for a module that stays as it is in the version. */
   text?: string;
-  /** Its name in the version, for a module that stays as it is. */
-  kept?: string;
+  /** Its name in the version, if it has a module that this one was. */
+  was?: string;
 }
 
 export interface Draft {
@@ -34,8 +34,18 @@ function keyOf(k: DraftKey): string {
   return [prefix, k.account, k.script, k.version].join(".");
 }
 
+/** The storage; undefined where the browser lets pages keep nothing. */
+export function tabStorage(): Storage | undefined {
+  try {
+    return sessionStorage;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Keeps a draft and returns whether there was room for it. */
-export function keepDraft(storage: Storage, key: DraftKey, draft: Draft): boolean {
+export function keepDraft(storage: Storage | undefined, key: DraftKey, draft: Draft): boolean {
+  if (!storage) return false;
   try {
     storage.setItem(keyOf(key), JSON.stringify(draft));
     return true;
@@ -45,41 +55,33 @@ export function keepDraft(storage: Storage, key: DraftKey, draft: Draft): boolea
   }
 }
 
-export function dropDraft(storage: Storage, key: DraftKey): void {
-  try {
-    storage.removeItem(keyOf(key));
-  } catch {
-    // Storage is off: there is none.
-  }
+export function dropDraft(storage: Storage | undefined, key: DraftKey): void {
+  storage?.removeItem(keyOf(key));
 }
 
-export function findDraft(storage: Storage, key: DraftKey): Draft | undefined {
-  try {
-    return parseDraft(storage.getItem(keyOf(key)));
-  } catch {
-    return undefined;
-  }
+export function findDraft(storage: Storage | undefined, key: DraftKey): Draft | undefined {
+  return parseDraft(storage?.getItem(keyOf(key)));
 }
 
-/** Drafts of other versions of the script, by version. */
-export function otherDrafts(storage: Storage, key: DraftKey): { version: string; draft: Draft }[] {
+/** Drafts of other versions of the script. */
+export function otherDrafts(storage: Storage | undefined, key: DraftKey): { version: string; draft: Draft }[] {
   const start = keyOf({ ...key, version: "" });
   const found: { version: string; draft: Draft }[] = [];
-  try {
-    for (let i = 0; i < storage.length; i++) {
-      const name = storage.key(i)!;
-      if (!name.startsWith(start) || name === keyOf(key)) continue;
-      const draft = parseDraft(storage.getItem(name));
-      if (draft) found.push({ version: name.slice(start.length), draft });
-    }
-  } catch {
-    // As above.
+  for (let i = 0; i < (storage?.length ?? 0); i++) {
+    const name = storage!.key(i)!;
+    if (!name.startsWith(start) || name === keyOf(key)) continue;
+    const draft = parseDraft(storage!.getItem(name));
+    if (draft) found.push({ version: name.slice(start.length), draft });
   }
   return found;
 }
 
-function parseDraft(text: string | null): Draft | undefined {
-  if (text === null) return undefined;
-  const draft = JSON.parse(text) as Draft;
-  return Array.isArray(draft.modules) && typeof draft.main === "string" ? draft : undefined;
+function parseDraft(text: string | null | undefined): Draft | undefined {
+  if (!text) return undefined;
+  try {
+    const draft = JSON.parse(text) as Draft;
+    return Array.isArray(draft.modules) && typeof draft.main === "string" ? draft : undefined;
+  } catch {
+    return undefined; // an older dashboard may have kept another shape
+  }
 }

@@ -4,9 +4,9 @@ import { formatBytes } from "../../lib/format";
 import { useSearch } from "../../lib/url";
 import { Segments } from "../../ui/basics";
 import { Differences } from "./codeview";
-import { nameOf } from "./data";
 import { compareModules, type ModuleChange } from "./moduledifference";
 import { languageOf, modulesOf, textOf, typeName, type Module } from "./modules";
+import { nameOf } from "./names";
 import { ChangeBadge } from "./parts";
 import type { Version } from "./settings";
 

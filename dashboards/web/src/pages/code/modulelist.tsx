@@ -6,7 +6,7 @@ import { Badge, Note } from "../../ui/basics";
 import { Table } from "../../ui/table";
 import { CodeView } from "./codeview";
 import { languageOf, modulesOf, textOf, totalBytes, typeName, type Module } from "./modules";
-import { nameOf } from "./data";
+import { nameOf } from "./names";
 import type { Version } from "./settings";
 
 export function ModuleList(props: { version: Version }) {

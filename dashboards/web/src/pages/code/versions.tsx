@@ -9,7 +9,8 @@ import { Button, Empty, LinkButton, Loading, Problem, Time, VersionName } from "
 import { Pager, pageOf } from "../../ui/pager";
 import { ScriptPage } from "../../ui/page";
 import { Table, type Column } from "../../ui/table";
-import { addressOf, isWorker, listVersions, mainVersion, nameOf, shareOf, tagOf, useDeployment, type Deployment, type ScriptName } from "./data";
+import { addressOf, isWorker, listVersions, mainVersion, shareOf, useDeployment, type Deployment, type ScriptName } from "./data";
+import { nameOf, tagOf } from "./names";
 import { Traffic } from "./parts";
 import type { Version } from "./settings";
 import "../../styles/code.css";
@@ -69,20 +70,19 @@ function columns(at: ScriptName, deployment: Deployment | null | undefined, pick
       ),
     },
     { name: "Number", number: true, cell: (v) => formatCount(v.number) },
-    { name: "Version", heading: true, cell: (v) => <VersionName id={v.id} tag={tagOf(v)} href={page(v)} /> },
-    { name: "Traffic", cell: (v) => <Traffic share={shareOf(deployment, v.id)} /> },
-    { name: "Message", cell: (v) => <span class="code-message" title={v.annotations["workers/message"]}>{v.annotations["workers/message"] ?? <span class="quiet">{isWorker(v) ? "–" : originName(v)}</span>}</span> },
-    { name: "Author", cell: (v) => v.author_email || "–" },
-    { name: "Source", cell: (v) => v.source },
+    { name: "Version", heading: true, cell: (v) => <><VersionName id={v.id} tag={tagOf(v)} href={page(v)} />{saidOf(v) && <span class="code-message" title={saidOf(v)}>{saidOf(v)}</span>}</> },
+    { name: "Traffic", cell: (v) => deployment === undefined ? "" : <Traffic share={shareOf(deployment, v.id)} /> },
+    { name: "Author", cell: (v) => <>{v.author_email || "–"}<span class="code-second">{v.source}</span></> },
     { name: "Created", cell: (v) => <Time at={v.created_on} /> },
     { name: "Actions", quiet: true, cell: (v) => <Actions at={at} version={v} deployment={deployment} /> },
   ];
 }
 
-function originName(version: Version): string {
+/** What is said of a version: its message, and of an origin where its requests go. */
+function saidOf(version: Version): string {
   const { url, endpoints } = version.origin ?? {};
-  if (url) return url;
-  return endpoints ? `${endpoints.length} endpoints` : "–";
+  const to = url ?? (endpoints && `${endpoints.length} endpoints`);
+  return [to && `Origin ${to}`, version.annotations["workers/message"]].filter(Boolean).join(": ");
 }
 
 function Actions(props: { at: ScriptName; version: Version; deployment: Deployment | null | undefined }) {

@@ -14,6 +14,8 @@ export interface Openable {
   name: string;
   contentType: string;
   text: string;
+  /** What its text is compared with, until settle(). */
+  begun: string;
 }
 
 export interface EditorEvents {
@@ -99,7 +101,7 @@ export class CodeEditor {
   private open(module: Openable): Opened {
     const languages = new Compartment();
     const state = EditorState.create({ doc: module.text, extensions: [languages.of(named(module)), this.extensions(module)] });
-    const one: Opened = { state, settled: state.doc, scroll: undefined, named: languages };
+    const one: Opened = { state, settled: state.toText(module.begun), scroll: undefined, named: languages };
     this.opened.set(module.id, one);
     return one;
   }
