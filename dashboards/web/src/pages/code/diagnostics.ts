@@ -29,30 +29,30 @@ export function diagnosticsOf(error: unknown, sources: readonly Source[]): Diagn
   return error.messages.filter((m) => m.code === codeBadScript).map((m) => parseDiagnostic(m.message, sources));
 }
 
-// The name is greedy: it may itself contain what looks like a line.
 const frame = /^ {2}at (.+?):(\d+)(?::(\d+))?(?: in .*)?$/;
 const importer = /^ {2}imported from "(.*)"$/;
 
 /**
- * Reads a message of workerd: its text, then a line `  at module:line:column in function` for
- * each place. A text can have lines that look like places, so only the last ones count, and
- * only those of modules that there are.
+ * Reads a message of workerd: its text, and a line `  at module:line:column in function` for
+ * each place. Lines that name no module of the version stay in the text: a script can throw
+ * texts that look like places.
  */
 export function parseDiagnostic(text: string, sources: readonly Source[]): Diagnostic {
-  const lines = text.split("\n");
-  let end = lines.length;
-  while (end > 1 && (frame.test(lines[end - 1]!) || importer.test(lines[end - 1]!))) end--;
-  const message = lines.slice(0, end).join("\n").trim();
-  const known = (name: string) => sources.find((s) => s.name === name);
   const places: Place[] = [];
-  for (const line of lines.slice(end)) {
-    const at = frame.exec(line);
-    if (at && known(at[1]!)) places.push({ module: at[1]!, line: Number(at[2]), column: columnOf(at[3], message) });
-    const from = importer.exec(line)?.[1];
-    const place = from === undefined ? undefined : importPlace(known(from), message);
+  const said: string[] = [];
+  for (const line of text.split("\n")) {
+    const place = placeOf(line, text, sources);
     if (place) places.push(place);
+    else said.push(line);
   }
-  return { message, places };
+  return { message: said.join("\n").trim(), places };
+}
+
+function placeOf(line: string, message: string, sources: readonly Source[]): Place | undefined {
+  const at = frame.exec(line);
+  if (at) return sources.some((s) => s.name === at[1]) ? { module: at[1]!, line: Number(at[2]), column: columnOf(at[3], message) } : undefined;
+  const from = importer.exec(line)?.[1];
+  return from === undefined ? undefined : importPlace(sources.find((s) => s.name === from), message);
 }
 
 /**
