@@ -24,7 +24,7 @@ func clientCommands() []*cobra.Command {
 		group("sampling", "Keep fewer trace events of a busy script",
 			samplingGet(c), samplingSet(c)),
 		group("metrics", "Ask what scripts and their versions did",
-			metricsShow(c), metricsCompare(c), metricsOverview(c)),
+			metricsShow(c), metricsCompare(c), metricsOverview(c), metricsCalls(c)),
 		group("events", "Look at single requests, and at what they threw",
 			eventsList(c), eventsView(c), eventsExceptions(c)),
 		tail(c),
@@ -38,6 +38,8 @@ func clientCommands() []*cobra.Command {
 		group("alerts", "Be told when a Logpush job fails",
 			alertsGet(c), alertsSet(c), alertsDelete(c)),
 		group("token", "Make API tokens", tokenCreate(c)),
+		dashboard(c),
+		audit(c),
 	}
 	for _, command := range commands {
 		command.PersistentFlags().AddFlagSet(c.flags)

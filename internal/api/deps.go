@@ -17,6 +17,8 @@ import (
 type Deps struct {
 	Accounts      Accounts
 	Tokens        Tokens
+	Sessions      Sessions
+	AuditLog      AuditLog
 	Scripts       Scripts
 	Policies      Policies
 	Trials        Trials // nil: nothing is known of them
@@ -66,6 +68,18 @@ type Tokens interface {
 	CreateToken(ctx context.Context, token control.Token) (created control.Token, secret string, err error)
 	Tokens(ctx context.Context, accountID string) ([]control.Token, error)
 	DeleteToken(ctx context.Context, accountID, id string) error
+}
+
+// Sessions of the dashboard stand for tokens, and end with them. The errors of secrets
+// and codes that open nothing are unauthorized.
+type Sessions interface {
+	CreateSession(ctx context.Context, tokenID string) (session control.Session, secret string, err error)
+	OpenSession(ctx context.Context, secret string) (control.Session, error)
+	// EndSession is no error for a secret that opens nothing.
+	EndSession(ctx context.Context, secret string) error
+	// CreateSessionLink makes a code that UseSessionLink takes once, until it expires.
+	CreateSessionLink(ctx context.Context, tokenID string) (code string, expiresOn time.Time, err error)
+	UseSessionLink(ctx context.Context, code string) (session control.Session, secret string, err error)
 }
 
 // Scripts with their versions and deployments.
@@ -244,6 +258,8 @@ type Destinations interface {
 // Health of deliveries, and who is told of it.
 type Health interface {
 	JobHealth(ctx context.Context, accountID string, jobID int64, since time.Time) (logjob.Health, error)
+	// AccountHealth is that of all jobs by id, without minutes, drops and failures.
+	AccountHealth(ctx context.Context, accountID string) (map[int64]logjob.Health, error)
 	HealthMinutes(ctx context.Context, f logjob.HealthFilter) ([]logjob.MinuteHealth, error)
 	// AlertHook is not_found for an account that has none, and so is DeleteAlertHook.
 	AlertHook(ctx context.Context, accountID string) (logjob.AlertHook, error)
@@ -313,6 +329,8 @@ type Events interface {
 	Events(ctx context.Context, f schema.EventFilter, after schema.EventPosition, limit int) ([]schema.StoredEvent, error)
 	// EventsOfRay is oldest first, and empty for a ray of which nothing is known.
 	EventsOfRay(ctx context.Context, accountID, ray string) ([]schema.StoredEvent, error)
+	// Calls is most requests first; total counts all pairs.
+	Calls(ctx context.Context, q schema.CallQuery) (list []schema.CallPair, total int, err error)
 	// Exceptions is most frequent first; total counts all kinds.
 	Exceptions(ctx context.Context, q schema.ExceptionQuery) (list []schema.ExceptionGroup, total int, err error)
 }

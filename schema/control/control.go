@@ -80,12 +80,29 @@ func (t *Token) Allows(scope Scope) bool {
 // Operator reports whether the token opens every account.
 func (t *Token) Operator() bool { return t.AccountID == "" && t.Allows(Admin) }
 
+const (
+	// SessionLifetime is how long a session lasts, whatever is done with it.
+	SessionLifetime = 12 * time.Hour
+	// SessionIdle is how long a session lasts without a request. Uses are kept to the
+	// minute, so that it may end up to a minute early.
+	SessionIdle = time.Hour
+	// SessionLinkLifetime is how long a link that begins a session can be used.
+	SessionLinkLifetime = 10 * time.Minute
+)
+
+// Session is somebody's stay at the dashboard, without the secret that their browser
+// holds: only the hash of that is stored.
+type Session struct {
+	Token     Token     // what the session stands for
+	ExpiresOn time.Time // also if it is used until then
+}
+
 // Actor is who makes a change: the audit log and the authorship of versions and
 // deployments name it. The zero Actor is the system itself.
 type Actor struct {
 	TokenID string
 	Email   string
-	Source  string // "api", "wrangler", "terraform", ...
+	Source  string // "api", "dash", "wrangler", "terraform", ...
 }
 
 type actorKey struct{}
@@ -100,4 +117,30 @@ func WithActor(ctx context.Context, a Actor) context.Context {
 func ActorFrom(ctx context.Context) Actor {
 	a, _ := ctx.Value(actorKey{}).(Actor)
 	return a
+}
+
+// AuditEntry is one change to what an account has. It is written with the change, in one
+// transaction, and never changes.
+type AuditEntry struct {
+	ID         string
+	HappenedOn time.Time
+	AccountID  string
+	Actor      Actor  // its Source is "system" for what the platform did by itself
+	Action     string // such as "deployment.create"
+	Target     string // what was changed, such as "shop/<id of the deployment>"
+	// Before and After are JSON, with secrets masked; empty where there was nothing, or
+	// where it is not kept.
+	Before, After string
+}
+
+// AuditFilter says which entries of an account are meant. Empty members leave theirs open.
+type AuditFilter struct {
+	ID            string
+	ActorID       string // of a token
+	ActorEmail    string
+	System        *bool     // what the platform did by itself, or else what somebody did
+	Action        string    // whole, or its part before the dot
+	Target        string    // whole, or its part before a slash
+	Since, Before time.Time // [Since, Before); zero is without a bound
+	OldestFirst   bool
 }

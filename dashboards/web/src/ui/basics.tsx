@@ -81,7 +81,7 @@ export function VersionName(props: { id: string; tag?: string | undefined; serie
   );
 }
 
-export function Copy(props: { text: string; what: string }) {
+export function Copy(props: { text: string; what: string; label?: string }) {
   const [done, setDone] = useState(false);
   useEffect(() => {
     if (!done) return;
@@ -92,7 +92,7 @@ export function Copy(props: { text: string; what: string }) {
     await navigator.clipboard.writeText(props.text);
     setDone(true);
   };
-  return <Button compact onClick={() => void copy()} aria-label={`Copy ${props.what}`}><span aria-live="polite">{done ? "Copied" : "Copy"}</span></Button>;
+  return <Button compact onClick={() => void copy()} aria-label={`Copy ${props.what}`}><span aria-live="polite">{done ? "Copied" : props.label ?? "Copy"}</span></Button>;
 }
 
 /** One choice of a few, side by side. */
