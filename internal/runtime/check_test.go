@@ -130,6 +130,17 @@ func TestCheckRefuses(t *testing.T) {
 	f(`const a = []; for (;;) a.push(new Uint8Array(1 << 20).fill(1))`, "the script used more memory than it may")
 }
 
+// The runtime remarks that a flag is on anyway after it has said why the code does not
+// run; people were shown the remark as a part of the reason.
+func TestCheckTellsReasonsAlone(t *testing.T) {
+	w, contents := workerOf("user.mjs", deploy.ModuleTypeESM, "export default {")
+	w.CompatibilityDate, w.CompatibilityFlags = "2026-01-01", []string{"global_navigator"}
+	_, _, err := newChecker(t).Check(t.Context(), w, contents)
+	if want := "Uncaught SyntaxError: Unexpected end of input\n  at user.mjs:1:16"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %q", err, want)
+	}
+}
+
 func TestCheckRefusesWhatCannotRun(t *testing.T) {
 	c := newChecker(t)
 	f := func(change func(*deploy.Worker), want string) {

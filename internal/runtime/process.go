@@ -142,9 +142,8 @@ func (p *process) startupError() string {
 		return "the script used more memory than it may"
 	}
 	text := p.log.tail()
-	const subject = "service user: "
-	if i := strings.Index("\n"+text, "\n"+subject); i >= 0 {
-		return strings.TrimSpace(text[i+len(subject):])
+	if said := saidOfUser(text); said != "" {
+		return said
 	}
 	text = strings.ReplaceAll(text, `Worker "user"'s`, "The Worker's")
 	if outOfMemory(text) {
@@ -154,6 +153,18 @@ func (p *process) startupError() string {
 		return text
 	}
 	return "workerd ended: " + p.err.Error()
+}
+
+// saidOfUser is what text, of the runtime, says of the user's Worker. Each remark begins a
+// line with the Worker's name. That a flag is on anyway is a remark, and no reason to end.
+func saidOfUser(text string) string {
+	var reasons []string
+	for _, remark := range strings.Split("\n"+text, "\nservice user: ")[1:] {
+		if !strings.HasPrefix(remark, "The compatibility flag ") || !strings.Contains(remark, " became the default ") {
+			reasons = append(reasons, strings.TrimSpace(remark))
+		}
+	}
+	return strings.Join(reasons, "\n")
 }
 
 // outOfMemory recognises V8's last words.

@@ -1,0 +1,81 @@
+// Saving: a new version, and if it is asked for a deployment of it.
+import { useState } from "preact/hooks";
+import { call, path, type Schemas } from "../../api/client";
+import { useAction } from "../../lib/query";
+import { currentDeployment, listVersions, type Deployment, type ScriptName } from "./data";
+import { diagnosticsOf, type Diagnostic } from "./diagnostics";
+import { dropDraft, tabStorage } from "./draft";
+import type { Version } from "./settings";
+import { formFor, parseFlags } from "./upload";
+import { editedOf, type TextOf, type Work } from "./work";
+
+export interface Result {
+  version: Version;
+  deployed: boolean;
+  /** A version that somebody else uploaded meanwhile. */
+  passed: Version | undefined;
+}
+
+interface Input {
+  at: ScriptName;
+  version: Version;
+  work: Work;
+  text: TextOf;
+  /** Gets the work as it is saved now. */
+  onSaved: (settled: Work, id: string) => void;
+}
+
+/** Deploy to take all traffic from `over`, if that still serves. */
+export interface Deploying {
+  over: Deployment | null;
+}
+
+export function useSave(input: Input) {
+  const { at } = input;
+  const [base, setBase] = useState(input.version);
+  const [saved, setSaved] = useState<Result>();
+  const [diagnostics, setDiagnostics] = useState<Diagnostic[]>([]);
+  const [known, setKnown] = useState<number>();
+  const action = useAction(async (deploying?: Deploying) => {
+    setSaved(undefined);
+    setDiagnostics([]);
+    const { work, text } = input;
+    const newest = (await listVersions(at, 1, 1)).items[0] ?? base;
+    const edited = editedOf(work, text, parseFlags(work.compatibilityFlags));
+    const url = path("accounts", at.account, "workers", "scripts", at.script, "versions");
+    let answer: Schemas["Version"];
+    try {
+      answer = await call<Schemas["Version"]>("POST", url, { query: { bindings_inherit: "strict" }, body: formFor(base, newest, edited) });
+    } catch (error) {
+      setDiagnostics(diagnosticsOf(error, work.sheets.map((s) => ({ name: s.name, text: s.text === undefined ? undefined : text(s) }))));
+      throw error;
+    }
+    const version = versionOf(base, answer, edited.main);
+    dropDraft(tabStorage(), { ...at, version: base.id });
+    const passed = newest.number > Math.max(base.number, known ?? 0) && newest.id !== base.id ? newest : undefined;
+    setKnown(version.number);
+    setBase(version);
+    setSaved({ version, deployed: false, passed });
+    const sheets = work.sheets.map((s, i) => ({ ...s, text: s.text === undefined ? undefined : text(s), was: edited.modules[i]! }));
+    input.onSaved({ ...work, sheets, tag: "", message: "" }, version.id);
+    if (!deploying) return;
+    await deploy(at, version.id, deploying.over);
+    setSaved({ version, deployed: true, passed });
+  });
+  return { run: action.run, busy: action.busy, error: action.error, base, saved, diagnostics };
+}
+
+function versionOf(base: Version, answer: Schemas["Version"], main: string): Version {
+  const { id, number, annotations, metadata, resources, startup_time_ms } = answer;
+  const { modules: _, ...rest } = base;
+  return {
+    ...rest, id, number, annotations, urls: [], created_on: metadata.created_on, source: metadata.source, author_email: metadata.author_email, main_module: main,
+    ...(startup_time_ms === undefined ? {} : { startup_time_ms }), ...(resources ? { bindings: resources.bindings, ...resources.script_runtime } : {}),
+  };
+}
+
+async function deploy(at: ScriptName, version: string, over: Deployment | null): Promise<void> {
+  const serving = await currentDeployment(at);
+  if (serving?.id !== over?.id) throw new Error("Another deployment was made meanwhile, so that what was confirmed is no longer what would happen. Look at it, and promote the new version then.");
+  await call("POST", path("accounts", at.account, "workers", "scripts", at.script, "deployments"), { body: { strategy: "percentage", versions: [{ version_id: version, percentage: 100 }] } });
+}
