@@ -39,12 +39,14 @@ export interface ScriptState {
 /** A script's deployments with all that names and explains them, looked at again every so often. */
 export function useScript(account: string, script: string): Answer<ScriptState> {
   return useQuery(`script ${account} ${script}`, async (signal) => {
-    const [{ deployments }, { items }, { items: decisions }, ramp] = await Promise.all([
+    const [{ deployments }, { items }, { items: decisions }] = await Promise.all([
       get<{ deployments: Deployment[] }>(scriptPath(account, script, "deployments"), { signal }),
       get<{ items: Schemas["Version"][] }>(scriptPath(account, script, "versions"), { signal, query: { deployable: true } }),
       getPage<Decision>(scriptPath(account, script, "rollback-decisions"), { signal }),
-      orNothing(get<Ramp>(scriptPath(account, script, "rollback-policy", "ramp"), { signal })),
     ]);
+    // A ramp goes on while two versions share the traffic; else it is over, and nobody need ask.
+    const shared = (deployments[0]?.versions.length ?? 0) > 1;
+    const ramp = shared ? await orNothing(get<Ramp>(scriptPath(account, script, "rollback-policy", "ramp"), { signal })) : undefined;
     return { deployments, versions: items, names: versionNames(items, deployments), decisions, ramp };
   }, { every: 5000 });
 }

@@ -81,9 +81,9 @@ function columns(account: string): Column<Row>[] {
     { name: "Script", heading: true, cell: (r) => <ScriptCell account={account} row={r} /> },
     { name: "Requests", number: true, cell: (r) => perSecondText(r.rates?.perSecond) },
     { name: "Failures", number: true, cell: (r) => <FailureCell row={r} /> },
-    { name: "Requests and failures over time", cell: (r) => r.line && <Sparkline values={r.line.requests} bad={r.line.failures} label={lineText(r)} /> },
+    { name: "Over time", cell: (r) => r.line && <Sparkline values={r.line.requests} label={lineText(r)} {...(r.rates?.failures ? { bad: r.line.failures } : {})} /> },
     { name: "Serving", cell: (r) => <ServingCell account={account} row={r} /> },
-    { name: "Last deployment", cell: (r) => r.serving && <><Time at={r.serving.deployment.created_on} /><br /><span class="small quiet">by {author(r.serving.deployment)}</span></> },
+    { name: "Last deployment", cell: (r) => (r.serving ? <><Time at={r.serving.deployment.created_on} /><br /><span class="small quiet">by {author(r.serving.deployment)}</span></> : <span class="quiet">never</span>) },
   ];
 }
 

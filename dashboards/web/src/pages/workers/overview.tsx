@@ -10,7 +10,8 @@ import { PromotePanel } from "./promote";
 import { totalRate, versionRates } from "./rates";
 import { ReachPanel } from "./reach";
 import { RemovePanel } from "./remove";
-import { RequestsPanel, ServingPanel } from "./serving";
+import { RequestsPanel } from "./requests";
+import { ServingPanel } from "./serving";
 import { thousandths } from "./split";
 
 export default function OverviewPage() {
@@ -38,8 +39,8 @@ function Overview(props: { account: string; script: string; state: ScriptState; 
     <>
       {current ? <ServingPanel {...props} rates={rates} perSecond={perSecond} /> : <NeverDeployed {...props} />}
       <Problem error={metrics.error} what="Rates cannot be read at the moment; the deployment is known all the same." retry={metrics.reload} />
-      {edit && <PromotePanel account={account} script={script} state={state} perSecond={perSecond} reload={reload} />}
       {current && <RequestsPanel state={state} metrics={metrics.data} range={range} compare={scriptPage(account, script, "compare")} />}
+      {edit && <PromotePanel account={account} script={script} state={state} perSecond={perSecond} reload={reload} />}
       <ReachPanel account={account} script={script} state={state} />
       {edit && <RemovePanel account={account} script={script} />}
     </>

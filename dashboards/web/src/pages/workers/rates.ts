@@ -1,9 +1,7 @@
 // What versions do, out of the metrics of their script.
 import type { Schemas } from "../../api/client";
-import { splitText, type Named } from "./split";
 
 type Metrics = Schemas["Metrics"];
-type Deployment = Schemas["Deployment"];
 
 export interface VersionRate {
   id: string;
@@ -32,42 +30,4 @@ export function versionRates(serving: readonly { id: string; share: number }[], 
 /** Requests a second of all versions together; undefined where that is not known. */
 export function totalRate(rates: readonly VersionRate[]): number | undefined {
   return rates.length > 0 && rates.every((r) => r.perSecond !== undefined) ? rates.reduce((sum, r) => sum + r.perSecond!, 0) : undefined;
-}
-
-export interface Lines {
-  times: number[];
-  /** Requests a second by version, in the order of `ids`. */
-  ids: string[];
-  values: number[][];
-}
-
-/** Whole steps only: the last one has not ended, and would look like a fall. A step without requests is zero. */
-export function requestLines(metrics: Metrics): Lines {
-  const step = metrics.step_seconds;
-  const first = Math.floor(Date.parse(metrics.since) / 1000 / step) * step;
-  const end = Math.floor(Date.parse(metrics.until) / 1000 / step) * step;
-  const times: number[] = [];
-  for (let t = first; t < end; t += step) times.push(t);
-  const ids = [...new Set(metrics.series.map((p) => p.version_id))].sort();
-  const values = ids.map(() => new Array<number>(times.length).fill(0));
-  for (const p of metrics.series) {
-    const i = Math.round((Date.parse(p.time) / 1000 - first) / step);
-    if (i >= 0 && i < times.length) values[ids.indexOf(p.version_id)]![i] = p.requests / step;
-  }
-  return { times, ids, values };
-}
-
-export interface DeploymentMark {
-  at: number;
-  text: string;
-  tone: "bad" | "accent";
-}
-
-/** Deployments as marks on the line of time; those that a policy made are bad news. */
-export function deploymentMarks(deployments: readonly Deployment[], name: Named): DeploymentMark[] {
-  return deployments.map((d) => ({
-    at: Date.parse(d.created_on) / 1000,
-    text: splitText(d.versions, name),
-    tone: d.annotations["workers/triggered_by"] === "rollback" ? "bad" : "accent",
-  }));
 }

@@ -38,9 +38,12 @@ function numbersOf(found: Rates, overview: Overview, now: Date): Pick<Row, "rate
   };
 }
 
-/** Whole steps only: the last one has not ended, and would look like a fall. */
+/** Milliseconds after which what happened is counted: events take a moment to ClickHouse. */
+const settled = 2000;
+
+/** Only steps that are over and counted: another one would look like a fall. */
 function lineOf(series: Rates["series"], since: number, until: number, step: number): { requests: number[]; failures: number[] } {
-  const n = Math.max(0, Math.floor((until - since) / step));
+  const n = Math.max(0, Math.floor((until - settled - since) / step));
   const requests = new Array<number>(n).fill(0);
   const failures = new Array<number>(n).fill(0);
   for (const p of series) {

@@ -1,18 +1,14 @@
 // What serves now: the versions of the active deployment, what they do, and the two ways on.
 import { useState } from "preact/hooks";
 import { formatMillis, formatRate } from "../../lib/format";
-import type { RangeState } from "../../lib/range";
 import { may } from "../../session";
 import { Badge, Button, Note, Time, VersionName } from "../../ui/basics";
-import { TimeChart } from "../../ui/chart";
-import { RangePicker } from "../../ui/range";
 import { Table, type Column } from "../../ui/table";
-import type { Schemas } from "../../api/client";
 import { scriptPage, type Deployment, type ScriptState } from "./data";
 import { DeployDialog, type Ask } from "./deploydialog";
 import { author, candidate, cause, entries, former } from "./history";
 import { DecisionBadge, RampBadge, SplitBar } from "./parts";
-import { deploymentMarks, requestLines, type VersionRate } from "./rates";
+import type { VersionRate } from "./rates";
 import { perSecondText } from "./rows";
 import { percentText, shareOf, splitText } from "./split";
 
@@ -96,20 +92,5 @@ function Ways({ account, script, state, perSecond, reload }: Props) {
       {back !== undefined && <Button onClick={() => setAsk(roll(back))}>Roll back to {name(back)}</Button>}
       {ask && <DeployDialog account={account} script={script} state={state} ask={ask} perSecond={perSecond} onDone={reload} onClose={() => setAsk(undefined)} />}
     </div>
-  );
-}
-
-export function RequestsPanel(props: { state: ScriptState; metrics: Schemas["Metrics"] | undefined; range: RangeState; compare: string }) {
-  const { state, metrics, range } = props;
-  const lines = metrics && requestLines(metrics);
-  return (
-    <section class="panel stack" aria-labelledby="requests">
-      <div class="row spread"><h2 id="requests">Requests by version</h2><RangePicker range={range} /></div>
-      {lines && lines.ids.length > 0
-        ? <TimeChart label="Requests a second by version" times={lines.times} format={perSecondText} onZoom={range.fix} marks={deploymentMarks(state.deployments, state.names.name)}
-            series={lines.ids.map((id, i) => ({ name: state.names.name(id), color: state.names.series(id) ?? 7, values: lines.values[i]! }))} />
-        : metrics && <p class="quiet">No requests in this time.</p>}
-      <p class="small"><a href={props.compare}>Compare the versions</a>: failures, latency, exceptions and their difference.</p>
-    </section>
   );
 }
