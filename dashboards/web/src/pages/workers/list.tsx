@@ -83,7 +83,7 @@ function columns(account: string): Column<Row>[] {
     { name: "Failures", number: true, cell: (r) => <FailureCell row={r} /> },
     { name: "Over time", cell: (r) => r.line && <Sparkline values={r.line.requests} label={lineText(r)} {...(r.rates?.failures ? { bad: r.line.failures } : {})} /> },
     { name: "Serving", cell: (r) => <ServingCell account={account} row={r} /> },
-    { name: "Last deployment", cell: (r) => (r.serving ? <><Time at={r.serving.deployment.created_on} /><br /><span class="small quiet">by {author(r.serving.deployment)}</span></> : <span class="quiet">never</span>) },
+    { name: "Last deployment", cell: (r) => (r.serving ? <><Time at={r.serving.deployment.created_on} /><br /><span class="small quiet nowrap">by {author(r.serving.deployment)}</span></> : <span class="quiet">never</span>) },
   ];
 }
 

@@ -39,7 +39,7 @@ function Overview(props: { account: string; script: string; state: ScriptState; 
     <>
       {current ? <ServingPanel {...props} rates={rates} perSecond={perSecond} /> : <NeverDeployed {...props} />}
       <Problem error={metrics.error} what="Rates cannot be read at the moment; the deployment is known all the same." retry={metrics.reload} />
-      {current && <RequestsPanel state={state} metrics={metrics.data} range={range} compare={scriptPage(account, script, "compare")} />}
+      {current && <RequestsPanel state={state} metrics={metrics.data} loading={metrics.loading} range={range} compare={scriptPage(account, script, "compare")} />}
       {edit && <PromotePanel account={account} script={script} state={state} perSecond={perSecond} reload={reload} />}
       <ReachPanel account={account} script={script} state={state} />
       {edit && <RemovePanel account={account} script={script} />}

@@ -4,14 +4,15 @@ import { get, type Schemas } from "../../api/client";
 import { shortId } from "../../lib/format";
 import { useQuery } from "../../lib/query";
 import { useSearch } from "../../lib/url";
-import { Button, Segments, SelectField, TextField } from "../../ui/basics";
+import { Button, Note, Segments, SelectField, TextField } from "../../ui/basics";
 import { orNothing, scriptPage, scriptPath, type ScriptState } from "./data";
 import { Refusal, useDeploy } from "./deploydialog";
-import { rampText } from "./parts";
-import { SplitBar } from "./parts";
+import { alone } from "./history";
+import { rampText, SplitBar } from "./parts";
 import { changeSentence, full, parsePercent, percentage, percentText, sameSplit, shareOf, splitOf, splitProblem } from "./split";
 
 const presets = ["1", "5", "10", "25", "50", "100"].map((p) => [p, `${p} %`] as const);
+const deployable = 100; // versions, by the API
 const firstShare = 10_000; // of a version that does not serve yet
 
 interface Props {
@@ -27,8 +28,8 @@ export function PromotePanel(props: Props) {
   const form = useSplit(state);
   const [message, setMessage] = useState("");
   const action = useDeploy(account, script, state, props.reload);
-  if (form === undefined) return null;
   const serving = state.deployments[0]?.versions ?? [];
+  if (form === undefined || (state.versions.length === 1 && alone(serving) !== undefined)) return <Nothing {...props} />;
   const problem = splitProblem(form.version, form.share, form.beside);
   const after = problem === undefined ? splitOf(form.version, form.share!, form.beside) : undefined;
   const run = async (force?: boolean): Promise<void> => {
@@ -41,6 +42,7 @@ export function PromotePanel(props: Props) {
     <section class="panel" aria-labelledby="promote">
       <h2 id="promote">Promote a version</h2>
       <form class="stack" onSubmit={(e) => { e.preventDefault(); void run(); }}>
+        {form.missing !== undefined && <Note tone="warn"><p>Version <code>{form.missing}</code> of this address is none of {script}, or none of the newest {deployable}, which can be deployed. Choose another one.</p></Note>}
         <div class="columns">
           <SelectField label="Version" value={form.version} options={choices(state)} onChange={form.choose} />
           {form.others.length > 0 && <SelectField label="Beside" value={form.beside ?? ""} options={form.others.map((id) => [id, label(state, id)] as const)} onChange={form.stand} />}
@@ -53,6 +55,17 @@ export function PromotePanel(props: Props) {
         <Refusal error={action.error} busy={action.busy} onForce={() => void run(true)} />
         <div class="row"><Button submit look="primary" busy={action.busy} disabled={after === undefined || sameSplit(serving, after)}>Deploy this split</Button></div>
       </form>
+    </section>
+  );
+}
+
+/** The one version that there is has all traffic: what is next is another version. */
+function Nothing({ account, script, state }: Props) {
+  if (state.versions.length === 0) return null; // the page says so above
+  return (
+    <section class="panel" aria-labelledby="promote">
+      <h2 id="promote">Promote a version</h2>
+      <p>There is no other version to promote yet. <a href={scriptPage(account, script, "edit")}>Edit the code</a> and save it as a version, or upload one with <code>npx wrangler versions upload</code>: it gets no traffic until you give it some here.</p>
     </section>
   );
 }
@@ -85,7 +98,7 @@ function useSplit(state: ScriptState) {
   const others = serving.map((s) => s.version_id).filter((id) => id !== version);
   const beside = others.find((id) => id === search.get("beside")) ?? [...others].sort((a, b) => shareOf(serving, b)! - shareOf(serving, a)!)[0];
   return {
-    version, beside, others, text, share: parsePercent(text),
+    version, beside, others, text, share: parsePercent(text), missing: asked === version ? undefined : asked,
     type: setTyped,
     keep: (share: string) => { setTyped(undefined); search.set({ promote: version, share }, "replace"); },
     choose: (promote: string) => search.set({ promote, share: undefined, beside: undefined }, "replace"),

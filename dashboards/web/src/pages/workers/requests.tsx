@@ -2,6 +2,7 @@
 import { useMemo } from "preact/hooks";
 import type { Schemas } from "../../api/client";
 import type { RangeState } from "../../lib/range";
+import { Loading } from "../../ui/basics";
 import { TimeChart, type Series } from "../../ui/chart";
 import { RangePicker } from "../../ui/range";
 import { marksOf } from "../compare/marks";
@@ -12,7 +13,7 @@ import type { VersionNames } from "./versions";
 
 const unknownColor = 7; // of versions that are not listed any more
 
-export function RequestsPanel(props: { state: ScriptState; metrics: Schemas["Metrics"] | undefined; range: RangeState; compare: string }) {
+export function RequestsPanel(props: { state: ScriptState; metrics: Schemas["Metrics"] | undefined; loading: boolean; range: RangeState; compare: string }) {
   const { state, metrics, range } = props;
   // New lists are drawn anew, so they are made when there is something new.
   const lines = useMemo(() => metrics && align(metrics, new Date()), [metrics]);
@@ -23,7 +24,7 @@ export function RequestsPanel(props: { state: ScriptState; metrics: Schemas["Met
       <div class="row spread"><h2 id="requests">Requests by version</h2><RangePicker range={range} /></div>
       {lines && series && series.length > 0
         ? <TimeChart label="Requests a second by version" times={lines.times} series={series} marks={marks} step={lines.step} range={lines.range} format={perSecondText} onZoom={range.fix} />
-        : metrics && <p class="quiet">No requests in this time.</p>}
+        : metrics ? <p class="quiet">No requests in this time.</p> : props.loading && <Loading what="requests" />}
       <p class="small"><a href={props.compare}>Compare the versions</a>: failures, latency, exceptions and their difference.</p>
     </section>
   );
