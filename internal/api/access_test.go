@@ -41,6 +41,7 @@ var needed = map[string]string{
 	"GET /accounts/{account}/workers/events/{ray}":                            "scripts:edit logs:read",
 	"GET /accounts/{account}/workers/calls":                                   "scripts:read",
 	"GET /accounts/{account}/workers/metrics":                                 "scripts:read",
+	"GET /accounts/{account}/workers/serving":                                 "scripts:read",
 	"GET /accounts/{account}/logpush/jobs":                                    "logs:edit",
 	"POST /accounts/{account}/logpush/jobs":                                   "logs:edit",
 	"GET /accounts/{account}/logpush/jobs/{id}":                               "logs:edit",

@@ -101,12 +101,25 @@ func (s *Server) createDeployment(r *request) (any, error) {
 		}
 	}
 	d.Annotations.TriggeredBy = "deployment"
-	if r.gin.Query("force") == "true" {
-		d, err = s.deps.Scripts.DeployForced(r.ctx, r.account, r.script(), d)
-	} else {
-		d, err = s.deps.Scripts.Deploy(r.ctx, r.account, r.script(), d, "")
+	ifServing, err := r.ifServing()
+	if err != nil {
+		return nil, err
 	}
+	put := s.deps.Scripts.Deploy
+	if r.gin.Query("force") == "true" {
+		put = s.deps.Scripts.DeployForced
+	}
+	d, err = put(r.ctx, r.account, r.script(), d, ifServing)
 	return viewDeployment(d), err
+}
+
+// ifServing is the deployment that the caller means to replace; empty for any.
+func (r *request) ifServing() (string, error) {
+	id := r.gin.Query("if_serving")
+	if id != "" && id != "none" && uuid.Validate(id) != nil {
+		return "", errs.New(errs.Invalid, 0, `if_serving is %q: it must be the id of a deployment, or "none"`, shown(id))
+	}
+	return id, nil
 }
 
 func (b *deploymentBody) splits() ([]deploy.Split, error) {

@@ -134,9 +134,13 @@ type Scripts interface {
 	Module(ctx context.Context, accountID, sha256 string) ([]byte, error)
 
 	// Deploy is invalid for splits that the script or the account does not allow, and
-	// for a rollback to other secrets, which DeployForced lets pass.
+	// for a rollback to other secrets, which DeployForced lets pass. It is a conflict when
+	// ifCurrent is not empty and another deployment serves; "none" is none.
 	Deploy(ctx context.Context, accountID, script string, d deploy.Deployment, ifCurrent string) (deploy.Deployment, error)
-	DeployForced(ctx context.Context, accountID, script string, d deploy.Deployment) (deploy.Deployment, error)
+	DeployForced(ctx context.Context, accountID, script string, d deploy.Deployment, ifCurrent string) (deploy.Deployment, error)
+	// Serving is what every script that was ever deployed serves, by name. Decisions are
+	// those since a time.
+	Serving(ctx context.Context, accountID string, since time.Time) ([]deploy.Serving, error)
 	// Deployments is newest first: the first one serves.
 	Deployments(ctx context.Context, accountID, script string) ([]deploy.Deployment, error)
 	Deployment(ctx context.Context, accountID, script, id string) (deploy.Deployment, error)

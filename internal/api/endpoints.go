@@ -105,6 +105,7 @@ func (s *Server) endpoints() []endpoint {
 		{get, account + "/workers/events/:ray", watch, byKind, s.asking(s.getRay)},
 		{get, account + "/workers/calls", read, byKind, s.asking(s.listCalls)},
 		{get, account + "/workers/metrics", read, byKind, s.asking(s.getOverview)},
+		{get, account + "/workers/serving", read, byKind, s.listServing},
 
 		{get, workers, read, byKind, s.listWorkers},
 		{post, workers, edit, byKind, s.createWorker},

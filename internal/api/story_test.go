@@ -286,6 +286,7 @@ func rollback(t *testing.T, p *platform) {
 		t.Fatalf("decisions %+v, error %v", list, err)
 	}
 	p.call(t, http.MethodGet, "/workers/scripts/shop/rollback-decisions?page=2&per_page=1", "").ok(t, `"result":[]`, `"total_count":1`)
+	p.call(t, http.MethodGet, "/workers/serving", "").ok(t, `"script":"shop"`)
 	whole, err := p.Decision(ctx, account, "shop", decision.ID)
 	if err != nil || len(whole.Evidence) != 1 || len(whole.Evidence[0].Series) != 1 || whole.Sentence != decision.Sentence {
 		t.Fatalf("decision %+v, error %v", whole, err)

@@ -96,6 +96,22 @@ type Deployment struct {
 	CodeUpdate  CodeUpdate  `json:"code_update_strategy"` // zero: the default
 }
 
+// Serving is what a script serves, and what was done to it by itself.
+type Serving struct {
+	Script     string
+	Deployment Deployment
+	Versions   []VersionName     // of the deployment, in its order
+	Ramp       *Ramp             // the newest; nil if there was none
+	Decision   *RollbackDecision // the newest that acted, without its evidence; nil if none did
+}
+
+// VersionName is what people call a version.
+type VersionName struct {
+	ID     string `json:"id"`
+	Number int64  `json:"number"`
+	Tag    string `json:"tag,omitempty"`
+}
+
 // Script is a service with versions.
 type Script struct {
 	AccountID  string

@@ -45,8 +45,8 @@ func (s *Store) Deploy(ctx context.Context, accountID, script string, d deploy.D
 }
 
 // DeployForced is Deploy for who knows that secrets will change.
-func (s *Store) DeployForced(ctx context.Context, accountID, script string, d deploy.Deployment) (deploy.Deployment, error) {
-	return s.deployVersions(ctx, accountID, script, d, "", true)
+func (s *Store) DeployForced(ctx context.Context, accountID, script string, d deploy.Deployment, ifCurrent string) (deploy.Deployment, error) {
+	return s.deployVersions(ctx, accountID, script, d, ifCurrent, true)
 }
 
 func (s *Store) deployVersions(ctx context.Context, accountID, script string, d deploy.Deployment, ifCurrent string, force bool) (deploy.Deployment, error) {
@@ -142,11 +142,14 @@ func (t *tx) fillDeployment(ctx context.Context, d deploy.Deployment, current *d
 	return d
 }
 
+// noDeploymentYet stands for the deployment of a script that was never deployed.
+const noDeploymentYet = "none"
+
 // currentDeployment returns nil when the script has never been deployed, and a
 // conflict when another deployment serves than ifCurrent, unless that is empty.
 func (t *tx) currentDeployment(ctx context.Context, accountID, script string, number int64, ifCurrent string) (*deploy.Deployment, error) {
 	var current *deploy.Deployment
-	serving := "none"
+	serving := noDeploymentYet
 	if number > 0 {
 		d, err := scanDeployment(t.QueryRowContext(ctx, `SELECT `+deploymentColumns+` FROM deployments d
 			WHERE d.account_id = $1 AND d.script = $2 AND d.number = $3`, accountID, script, number))
@@ -154,6 +157,9 @@ func (t *tx) currentDeployment(ctx context.Context, accountID, script string, nu
 			return nil, fmt.Errorf("read the current deployment: %w", err)
 		}
 		current, serving = &d, d.ID
+	}
+	if ifCurrent == noDeploymentYet && current != nil {
+		return nil, errs.New(errs.Conflict, 0, "script %q is deployed by now, deployment %s serves: read it again", script, serving)
 	}
 	if ifCurrent != "" && ifCurrent != serving {
 		return nil, errs.New(errs.Conflict, 0, "deployment %s of script %q no longer serves, %s does: read it again", ifCurrent, script, serving)

@@ -83,7 +83,7 @@ func TestMigrationsComeWithTheirVersion(t *testing.T) {
 			t.Helper()
 			_, err := s.Deploy(ctx, testAccount, "shop", deploy.Deployment{Versions: splits}, "")
 			wantCode(t, err, code)
-			_, err = s.DeployForced(ctx, testAccount, "shop", deploy.Deployment{Versions: splits})
+			_, err = s.DeployForced(ctx, testAccount, "shop", deploy.Deployment{Versions: splits}, "")
 			wantCode(t, err, code)
 			current, err := s.Deployments(ctx, testAccount, "shop")
 			if err != nil {

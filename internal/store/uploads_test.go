@@ -294,7 +294,7 @@ func TestRollbackToOtherSecretsIsRefused(t *testing.T) {
 		refused(try(full(v1)))
 		mustDeploy(t, s, "shop", share(v1, 90), share(v2, 10))
 		refused(try(full(v1)))
-		if _, err := s.DeployForced(t.Context(), testAccount, "shop", deploy.Deployment{Versions: []deploy.Split{full(v1)}}); err != nil {
+		if _, err := s.DeployForced(t.Context(), testAccount, "shop", deploy.Deployment{Versions: []deploy.Split{full(v1)}}, ""); err != nil {
 			t.Fatal(err)
 		}
 		mustDeploy(t, s, "shop", share(v1, 100), share(v2, 0))

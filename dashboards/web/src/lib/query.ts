@@ -13,7 +13,7 @@ export interface Answer<T> {
 
 export interface QueryOptions {
   /** Milliseconds between two questions; left out: ask once. */
-  every?: number;
+  every?: number | undefined;
   /** false: do not ask at all. */
   enabled?: boolean;
 }

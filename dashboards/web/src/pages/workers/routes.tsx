@@ -1,4 +1,10 @@
 // The pages of this area.
+import { lazy } from "preact-iso";
 import type { PageRoute } from "../../routes";
 
-export const routes: PageRoute[] = [];
+export const routes: PageRoute[] = [
+  { path: "/:account/workers", component: lazy(() => import("./list")) },
+  { path: "/:account/workers/new", component: lazy(() => import("./new")) },
+  { path: "/:account/workers/:script", component: lazy(() => import("./overview")) },
+  { path: "/:account/workers/:script/deployments", component: lazy(() => import("./deployments")) },
+];

@@ -1,0 +1,97 @@
+// What these pages ask the API for.
+import { get, getPage, path, ApiError, call, type Schemas } from "../../api/client";
+import { useQuery, type Answer } from "../../lib/query";
+import type { Range, RangeState } from "../../lib/range";
+import { versionNames, type VersionNames } from "./versions";
+import type { Split } from "./split";
+
+export type Deployment = Schemas["Deployment"];
+export type Decision = Schemas["Decision"];
+export type Ramp = Schemas["Ramp"];
+
+export function scriptPath(account: string, script: string, ...rest: string[]): string {
+  return path("accounts", account, "workers", "scripts", script, ...rest);
+}
+
+export function scriptPage(account: string, script: string, ...rest: string[]): string {
+  return ["", account, "workers", encodeURIComponent(script), ...rest].join("/");
+}
+
+/** Undefined instead of the error that something does not exist. */
+export async function orNothing<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return undefined;
+    throw error;
+  }
+}
+
+export interface ScriptState {
+  /** Newest first: the first one serves. */
+  deployments: Deployment[];
+  versions: Schemas["Version"][];
+  names: VersionNames;
+  decisions: Decision[];
+  ramp: Ramp | undefined;
+}
+
+/** A script's deployments with all that names and explains them, looked at again every so often. */
+export function useScript(account: string, script: string): Answer<ScriptState> {
+  return useQuery(`script ${account} ${script}`, async (signal) => {
+    const [{ deployments }, { items }, { items: decisions }] = await Promise.all([
+      get<{ deployments: Deployment[] }>(scriptPath(account, script, "deployments"), { signal }),
+      get<{ items: Schemas["Version"][] }>(scriptPath(account, script, "versions"), { signal, query: { deployable: true } }),
+      getPage<Decision>(scriptPath(account, script, "rollback-decisions"), { signal }),
+    ]);
+    // A ramp goes on while two versions share the traffic; else it is over, and nobody need ask.
+    const shared = (deployments[0]?.versions.length ?? 0) > 1;
+    const ramp = shared ? await orNothing(get<Ramp>(scriptPath(account, script, "rollback-policy", "ramp"), { signal })) : undefined;
+    return { deployments, versions: items, names: versionNames(items, deployments), decisions, ramp };
+  }, { every: 5000 });
+}
+
+/** How often numbers of a range are worth asking for again; never where it stands still. */
+export function refresh(range: Range): number | undefined {
+  if (range.last === undefined) return undefined;
+  return range.last <= 900 ? 5000 : range.last <= 3600 ? 10_000 : 60_000;
+}
+
+export function rangeQuery(range: Range): { since: string; until: string } {
+  return { since: range.since.toISOString(), until: range.until.toISOString() };
+}
+
+export function useMetrics(account: string, script: string, range: RangeState): Answer<Schemas["Metrics"]> {
+  return useQuery(`metrics ${account} ${script} ${range.key}`,
+    (signal) => get<Schemas["Metrics"]>(scriptPath(account, script, "metrics"), { signal, query: rangeQuery(range.resolve()) }),
+    { every: refresh(range.resolve()) });
+}
+
+export interface NewDeployment {
+  splits: Split[];
+  message: string;
+  /** The deployment that the person saw serve; undefined for a script without one. */
+  replaces: string | undefined;
+  /** Also across changed secrets. */
+  force?: boolean;
+}
+
+/** Deploys, unless another deployment than the one that was seen serves by now. */
+export function deploy(account: string, script: string, d: NewDeployment): Promise<Deployment> {
+  return call<Deployment>("POST", scriptPath(account, script, "deployments"), {
+    query: { if_serving: d.replaces ?? "none", force: d.force ? true : undefined },
+    body: { strategy: "percentage", versions: d.splits, annotations: d.message ? { "workers/message": d.message } : {} },
+  });
+}
+
+/** Whether someone deployed since the page was read. */
+export function isOvertaken(error: unknown): boolean {
+  return error instanceof ApiError && error.status === 409;
+}
+
+const codeSecretsChanged = 10220;
+
+/** Whether the API refuses because the version has other secrets, and would do it when it is told that this is meant. */
+export function isSecretsChanged(error: unknown): boolean {
+  return error instanceof ApiError && error.messages.some((m) => m.code === codeSecretsChanged);
+}

@@ -1,0 +1,64 @@
+// Asks before a deployment, with the sentence of what it does, and shows why it was refused.
+import { useState } from "preact/hooks";
+import { useAction } from "../../lib/query";
+import { Button, Dialog, Note, Problem, TextField } from "../../ui/basics";
+import { toast } from "../../ui/toast";
+import { deploy, isOvertaken, isSecretsChanged, type ScriptState } from "./data";
+import { changeSentence, sameSplit, splitText, type Split } from "./split";
+
+export interface Ask {
+  title: string;
+  /** The words of the button. */
+  action: string;
+  splits: Split[];
+  message: string;
+  danger?: boolean;
+}
+
+/** Deploys over what `state` says serves. A refusal because of another deployment has the state read again. */
+export function useDeploy(account: string, script: string, state: ScriptState, onDone: () => void) {
+  return useAction(async (splits: Split[], message: string, force?: boolean) => {
+    try {
+      await deploy(account, script, { splits, message, replaces: state.deployments[0]?.id, force: force ?? false });
+    } catch (error) {
+      if (isOvertaken(error)) onDone();
+      throw error;
+    }
+    toast(`Deployed: ${splitText(splits, state.names.name)}.`);
+    onDone();
+  });
+}
+
+/** Why a deployment was refused, and how it can be had all the same. */
+export function Refusal(props: { error: unknown; busy: boolean; onForce: () => void }) {
+  const { error } = props;
+  return (
+    <>
+      <Problem error={error} what="Nothing was deployed." />
+      {isOvertaken(error) && <Note tone="warn"><p>Somebody, or a ramp, deployed meanwhile. The page shows what serves now: read the sentence again before you go on.</p></Note>}
+      {isSecretsChanged(error) && <p><Button busy={props.busy} onClick={props.onForce}>Deploy it with its own secrets</Button></p>}
+    </>
+  );
+}
+
+export function DeployDialog(props: { account: string; script: string; state: ScriptState; ask: Ask; perSecond: number | undefined; onDone: () => void; onClose: () => void }) {
+  const { ask, state } = props;
+  const [message, setMessage] = useState(ask.message);
+  const action = useDeploy(props.account, props.script, state, props.onDone);
+  const serving = state.deployments[0]?.versions ?? [];
+  const same = sameSplit(serving, ask.splits);
+  const run = async (force?: boolean): Promise<void> => {
+    if (await action.run(ask.splits, message, force)) props.onClose();
+  };
+  return (
+    <Dialog title={ask.title} onClose={props.onClose}>
+      <p aria-live="polite">{changeSentence(serving, ask.splits, state.names.name, props.perSecond)}</p>
+      <TextField label="Message" value={message} onInput={setMessage} hint="Why, for those who read the history." />
+      <Refusal error={action.error} busy={action.busy} onForce={() => void run(true)} />
+      <div class="actions">
+        <Button onClick={props.onClose}>Cancel</Button>
+        <Button look={ask.danger ? "danger" : "primary"} busy={action.busy} disabled={same} onClick={() => void run()}>{ask.action}</Button>
+      </div>
+    </Dialog>
+  );
+}

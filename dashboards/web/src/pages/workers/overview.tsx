@@ -1,0 +1,58 @@
+// One script: what serves, how it does, how it is reached, and how its split is changed.
+import { useRoute } from "preact-iso";
+import "../../styles/workers.css";
+import { useRange } from "../../lib/range";
+import { may } from "../../session";
+import { Empty, LinkButton, Loading, Problem } from "../../ui/basics";
+import { ScriptPage } from "../../ui/page";
+import { scriptPage, useMetrics, useScript, type ScriptState } from "./data";
+import { PromotePanel } from "./promote";
+import { totalRate, versionRates } from "./rates";
+import { ReachPanel } from "./reach";
+import { RemovePanel } from "./remove";
+import { RequestsPanel } from "./requests";
+import { ServingPanel } from "./serving";
+import { thousandths } from "./split";
+
+export default function OverviewPage() {
+  const { account, script } = useRoute().params as { account: string; script: string };
+  const answer = useScript(account, script);
+  return (
+    <ScriptPage account={account} script={script}>
+      <div class="stack">
+        <Problem error={answer.error} what={`What ${script} serves could not be read.`} retry={answer.reload} />
+        {answer.data ? <Overview account={account} script={script} state={answer.data} reload={answer.reload} /> : answer.loading && <Loading what={script} />}
+      </div>
+    </ScriptPage>
+  );
+}
+
+function Overview(props: { account: string; script: string; state: ScriptState; reload: () => void }) {
+  const { account, script, state, reload } = props;
+  const range = useRange();
+  const metrics = useMetrics(account, script, range);
+  const current = state.deployments[0];
+  const rates = versionRates((current?.versions ?? []).map((s) => ({ id: s.version_id, share: thousandths(s.percentage) })), metrics.data);
+  const perSecond = totalRate(rates);
+  const edit = may("scripts:edit");
+  return (
+    <>
+      {current ? <ServingPanel {...props} rates={rates} perSecond={perSecond} /> : <NeverDeployed {...props} />}
+      <Problem error={metrics.error} what="Rates cannot be read at the moment; the deployment is known all the same." retry={metrics.reload} />
+      {current && <RequestsPanel state={state} metrics={metrics.data} loading={metrics.loading} range={range} compare={scriptPage(account, script, "compare")} />}
+      {edit && <PromotePanel account={account} script={script} state={state} perSecond={perSecond} reload={reload} />}
+      <ReachPanel account={account} script={script} state={state} />
+      {edit && <RemovePanel account={account} script={script} />}
+    </>
+  );
+}
+
+function NeverDeployed(props: { account: string; script: string; state: ScriptState }) {
+  const has = props.state.versions.length > 0;
+  return (
+    <Empty title={has ? "Nothing is deployed yet" : "This script has no version yet"}>
+      <p>{has ? "It has versions, but none of them gets traffic: requests are answered with an error. Promote one below." : "Requests to it are answered with an error until a version is uploaded and deployed."}</p>
+      {!has && <p><LinkButton look="primary" href={scriptPage(props.account, props.script, "edit")}>Write its first version</LinkButton></p>}
+    </Empty>
+  );
+}

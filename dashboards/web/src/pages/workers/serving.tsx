@@ -1,0 +1,96 @@
+// What serves now: the versions of the active deployment, what they do, and the two ways on.
+import { useState } from "preact/hooks";
+import { formatMillis, formatRate } from "../../lib/format";
+import { may } from "../../session";
+import { Badge, Button, Note, Time, VersionName } from "../../ui/basics";
+import { Table, type Column } from "../../ui/table";
+import { scriptPage, type Deployment, type ScriptState } from "./data";
+import { DeployDialog, type Ask } from "./deploydialog";
+import { author, candidate, cause, entries, former } from "./history";
+import { DecisionBadge, RampBadge, SplitBar } from "./parts";
+import type { VersionRate } from "./rates";
+import { perSecondText } from "./rows";
+import { percentText, shareOf, splitText } from "./split";
+
+interface Props {
+  account: string;
+  script: string;
+  state: ScriptState;
+  rates: VersionRate[];
+  perSecond: number | undefined;
+  reload: () => void;
+}
+
+export function ServingPanel(props: Props) {
+  const { account, script, state } = props;
+  const current = state.deployments[0]!;
+  const [entry] = entries(state.deployments, state.decisions);
+  return (
+    <section class="panel stack" aria-labelledby="serving">
+      <div class="row spread">
+        <div class="row">
+          <h2 id="serving">Active deployment</h2>
+          <RampBadge account={account} script={script} ramp={state.ramp} serving={current.id} />
+          <DecisionBadge account={account} script={script} decision={entry?.decision ?? recent(state)} />
+        </div>
+        {may("scripts:edit") && <Ways {...props} />}
+      </div>
+      <SplitBar splits={current.versions} name={state.names.name} series={state.names.series} />
+      <p>
+        {splitText(current.versions, state.names.name)}, {cause(current) || "deployed"} <Time at={current.created_on} /> by {author(current)}
+        {current.annotations["workers/message"] && <>: “{current.annotations["workers/message"]}”</>}
+      </p>
+      <FailedStarts deployment={current} name={state.names.name} />
+      <Table caption="Versions and what they do" rows={props.rates} rowKey={(r) => r.id} columns={columns(props)} />
+    </section>
+  );
+}
+
+const day = 24 * 3600 * 1000;
+
+/** The newest decision of the last day that did something. */
+function recent(state: ScriptState) {
+  return state.decisions.find((d) => d.action !== undefined && Date.now() - Date.parse(d.at) < day);
+}
+
+function columns({ account, script, state }: Props): Column<VersionRate>[] {
+  const message = (id: string) => state.versions.find((v) => v.id === id);
+  return [
+    { name: "Version", heading: true, cell: (r) => <VersionName id={r.id} tag={state.names.tag(r.id)} series={state.names.series(r.id)} href={scriptPage(account, script, "versions", r.id)} /> },
+    { name: "Share", number: true, cell: (r) => (r.share === undefined ? <Badge>Not deployed</Badge> : percentText(r.share)) },
+    { name: "Requests", number: true, cell: (r) => perSecondText(r.perSecond) },
+    { name: "Failures", number: true, cell: (r) => <span class={r.failures ? "failing" : undefined}>{formatRate(r.failureRate)}</span> },
+    { name: "p99 wall time", number: true, cell: (r) => formatMillis(r.p99) },
+    { name: "Uploaded", cell: (r) => <Time at={message(r.id)?.metadata.created_on} /> },
+    { name: "Message", cell: (r) => message(r.id)?.annotations["workers/message"] ?? "" },
+  ];
+}
+
+/** Versions that routers cannot start get no traffic, whatever their share says. */
+function FailedStarts(props: { deployment: Deployment; name: (id: string) => string }) {
+  const failed = (props.deployment.version_status ?? []).filter((s) => s.phase === "failed");
+  if (failed.length === 0) return null;
+  return (
+    <Note tone="bad" live>
+      {failed.map((s) => <p key={s.version_id + s.router_id}>{props.name(s.version_id)} cannot start on router {s.router_id}, and its share goes to the other version there: {s.error ?? "no reason was given"}</p>)}
+    </Note>
+  );
+}
+
+/** Finish the version that is on its way, or go back to the former one. */
+function Ways({ account, script, state, perSecond, reload }: Props) {
+  const [ask, setAsk] = useState<Ask | undefined>();
+  const current = state.deployments[0]!;
+  const back = former(state.deployments);
+  const onward = candidate(current.versions, back, state.names.number);
+  const { name } = state.names;
+  const finish = (id: string): Ask => ({ title: `Give ${name(id)} all traffic`, action: "Finish at 100 %", splits: [{ version_id: id, percentage: 100 }], message: "" });
+  const roll = (id: string): Ask => ({ title: `Roll back to ${name(id)}`, action: "Roll back", splits: [{ version_id: id, percentage: 100 }], message: "Rollback", danger: true });
+  return (
+    <div class="row">
+      {onward !== undefined && (shareOf(current.versions, onward) ?? 0) > 0 && <Button onClick={() => setAsk(finish(onward))}>Finish {name(onward)} at 100 %</Button>}
+      {back !== undefined && <Button onClick={() => setAsk(roll(back))}>Roll back to {name(back)}</Button>}
+      {ask && <DeployDialog account={account} script={script} state={state} ask={ask} perSecond={perSecond} onDone={reload} onClose={() => setAsk(undefined)} />}
+    </div>
+  );
+}
