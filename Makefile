@@ -15,10 +15,10 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 export CGO_ENABLED := 0
 GO_TEST := CGO_ENABLED=1 go test -race -shuffle=on
 
-.PHONY: help build deps demo up test e2e chaos test-real bench bench-rollback check clean
+.PHONY: help build deps dashboard demo up test e2e test-dashboard screenshots chaos test-real bench bench-rollback check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 build: ## bin/tidegate, bin/router, bin/ingest, bin/jobs-api
 	go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/tidegate ./cmd/router ./cmd/ingest ./cmd/jobs-api
@@ -41,6 +41,17 @@ $(WRANGLER_STAMP): test/wrangler/package-lock.json test/wrangler/package.json te
 	cd test/wrangler && npm ci --ignore-scripts --loglevel=error # they ask for a newer Node.js than runs npm; the newer one is among them
 	touch $@
 
+# The built files of the dashboard are committed, so that Go alone builds the binaries.
+WEB := dashboards/web
+WEB_STAMP := $(WEB)/node_modules/.installed
+
+$(WEB_STAMP): $(WEB)/package-lock.json $(WEB)/package.json $(WEB)/.npmrc
+	cd $(WEB) && npm ci
+	touch $@
+
+dashboard: $(WEB_STAMP) ## the pages in dashboards/dist, from dashboards/web, after their unit tests
+	cd $(WEB) && npm test && npm run build
+
 demo: build deps ## play the whole story on real traffic, on embedded defaults
 	go run ./test/demo
 
@@ -55,6 +66,18 @@ test: build deps $(WRANGLER_STAMP) ## all tests that need only Go and npm
 
 e2e: build deps $(WRANGLER_STAMP) ## only the end-to-end tests
 	$(GO_TEST) -timeout 30m -count=1 ./test/e2e/...
+
+BROWSER_STAMP := test/dashboard/node_modules/.installed
+
+$(BROWSER_STAMP): test/dashboard/package-lock.json test/dashboard/package.json test/dashboard/.npmrc
+	cd test/dashboard && npm ci
+	touch $@
+
+test-dashboard: build deps $(BROWSER_STAMP) ## the dashboard in Chromium, on real traffic; ARGS="-- tests/story.spec.ts" for one file
+	go run ./test/dashboard $(ARGS)
+
+screenshots: build deps $(BROWSER_STAMP) ## docs/screenshots, of every page of the dashboard
+	go run ./test/dashboard -screenshots
 
 chaos: build deps ## a hundred rounds of faults between Kafka and ClickHouse; TIDEGATE_LONG=N for more
 	TIDEGATE_LONG=$${TIDEGATE_LONG:-100} $(GO_TEST) -timeout 60m -count=1 -v -run Chaos ./test/exactlyonce
@@ -76,4 +99,4 @@ check: ## format, vet, lint, vulnerability scan
 	.ci/vulnerabilities
 
 clean: ## remove what was built and installed; data/ stays
-	rm -rf bin coverage deps/node_modules test/wrangler/node_modules
+	rm -rf bin coverage deps/node_modules test/wrangler/node_modules $(WEB)/node_modules test/dashboard/node_modules

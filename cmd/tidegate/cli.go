@@ -38,6 +38,7 @@ func clientCommands() []*cobra.Command {
 		group("alerts", "Be told when a Logpush job fails",
 			alertsGet(c), alertsSet(c), alertsDelete(c)),
 		group("token", "Make API tokens", tokenCreate(c)),
+		dashboard(c),
 		audit(c),
 	}
 	for _, command := range commands {

@@ -72,6 +72,15 @@ type session struct {
 // the environment leave open comes from the ready file of a platform that runs in
 // the data folder, so that right after its start no flag is needed.
 func (c *connection) open(cmd *cobra.Command) (*session, error) {
+	s, err := c.openAny(cmd)
+	if err == nil && s.account == "" {
+		s.account, err = s.onlyAccount(cmd.Context())
+	}
+	return s, err
+}
+
+// openAny is open for commands that are about no account.
+func (c *connection) openAny(cmd *cobra.Command) (*session, error) {
 	tokenFileGiven := c.flags.Changed("token-file")
 	if err := app.FromEnvironment(c.flags); err != nil {
 		return nil, usage(cmd, err)
@@ -101,10 +110,7 @@ func (c *connection) open(cmd *cobra.Command) (*session, error) {
 	}
 	s.api = client.New(address, token, &http.Client{Transport: s.answers, Timeout: callTimeout})
 	s.streams = client.New(address, token, nil)
-	if s.account == "" {
-		s.account, err = s.onlyAccount(cmd.Context())
-	}
-	return s, err
+	return s, nil
 }
 
 // readReady returns the zero value where no platform runs.

@@ -90,7 +90,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time, change
 		return nil
 	}}
 	deps := api.Deps{
-		Accounts: db, Tokens: db, AuditLog: db, Scripts: db, Policies: db, Trials: trials{}, Notifications: db, Notifier: notifier{}, Jobs: db, Letters: db, Health: db, Replays: db, Deletions: db, Archive: archive{}, Snapshots: db, Routers: db, System: facts{store: db},
+		Accounts: db, Tokens: db, Sessions: db, AuditLog: db, Scripts: db, Policies: db, Trials: trials{}, Notifications: db, Notifier: notifier{}, Jobs: db, Letters: db, Health: db, Replays: db, Deletions: db, Archive: archive{}, Snapshots: db, Routers: db, System: facts{store: db},
 		Destinations: written, Previews: tried, Keys: db, InstantLogs: db, InstantEvents: instant,
 		Metrics: told, Events: kept, LiveEvents: live, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -264,7 +264,7 @@ func (p *platform) do(t *testing.T, method, path string, header http.Header, bod
 		t.Fatal(err)
 	}
 	a := answer{status: res.StatusCode, header: res.Header, text: string(text)}
-	if strings.HasPrefix(path, "/client/v4/") && strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
+	if (strings.HasPrefix(path, "/client/v4/") || strings.HasPrefix(path, "/session")) && strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
 		if err := json.Unmarshal(text, &a); err != nil {
 			t.Fatalf("%s %s: %v in %s", method, path, err, text)
 		}

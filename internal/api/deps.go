@@ -17,6 +17,7 @@ import (
 type Deps struct {
 	Accounts      Accounts
 	Tokens        Tokens
+	Sessions      Sessions
 	AuditLog      AuditLog
 	Scripts       Scripts
 	Policies      Policies
@@ -68,6 +69,18 @@ type Tokens interface {
 	CreateToken(ctx context.Context, token control.Token) (created control.Token, secret string, err error)
 	Tokens(ctx context.Context, accountID string) ([]control.Token, error)
 	DeleteToken(ctx context.Context, accountID, id string) error
+}
+
+// Sessions of the dashboard stand for tokens, and end with them. The errors of secrets
+// and codes that open nothing are unauthorized.
+type Sessions interface {
+	CreateSession(ctx context.Context, tokenID string) (session control.Session, secret string, err error)
+	OpenSession(ctx context.Context, secret string) (control.Session, error)
+	// EndSession is no error for a secret that opens nothing.
+	EndSession(ctx context.Context, secret string) error
+	// CreateSessionLink makes a code that UseSessionLink takes once, until it expires.
+	CreateSessionLink(ctx context.Context, tokenID string) (code string, expiresOn time.Time, err error)
+	UseSessionLink(ctx context.Context, code string) (session control.Session, secret string, err error)
 }
 
 // Scripts with their versions and deployments.
@@ -246,6 +259,8 @@ type Destinations interface {
 // Health of deliveries, and who is told of it.
 type Health interface {
 	JobHealth(ctx context.Context, accountID string, jobID int64, since time.Time) (logjob.Health, error)
+	// AccountHealth is that of all jobs by id, without minutes, drops and failures.
+	AccountHealth(ctx context.Context, accountID string) (map[int64]logjob.Health, error)
 	HealthMinutes(ctx context.Context, f logjob.HealthFilter) ([]logjob.MinuteHealth, error)
 	// AlertHook is not_found for an account that has none, and so is DeleteAlertHook.
 	AlertHook(ctx context.Context, accountID string) (logjob.AlertHook, error)

@@ -44,6 +44,7 @@ type resultInfo struct {
 const (
 	codeNoRoute      = 7003 // Cloudflare: could not route
 	codeForeign      = 9109 // Cloudflare: not authorised for this resource
+	codeLimited      = 971  // Cloudflare: too many requests
 	codeInvalidToken = 1000 // Cloudflare: what the verification of a bad token answers
 	codeLogpush      = 1002 // Cloudflare: what Logpush answers to a bad value
 	codeNotAllowed   = 1004 // Cloudflare: what Logpush answers where something is not allowed
@@ -65,6 +66,7 @@ var answers = map[errs.Kind]struct {
 	errs.Precondition: {http.StatusPreconditionFailed, 10001, true},
 	errs.Unauthorized: {http.StatusUnauthorized, 10000, false},
 	errs.Forbidden:    {http.StatusForbidden, 10000, false},
+	errs.Limited:      {http.StatusTooManyRequests, codeLimited, false},
 	errs.TooLarge:     {http.StatusRequestEntityTooLarge, 10027, true},
 	errs.Unavailable:  {http.StatusServiceUnavailable, 10013, false},
 	errs.Internal:     {http.StatusInternalServerError, 10013, false},

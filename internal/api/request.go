@@ -81,7 +81,7 @@ func (s *Server) admit(c *gin.Context, e endpoint) (*request, error) {
 			return nil, err
 		}
 	}
-	token, err := s.authenticate(ctx, c.Request)
+	caller, err := s.authenticate(ctx, c.Request)
 	if errs.KindOf(err) == errs.Unauthorized && e.path == "/user/tokens/verify" {
 		return nil, errs.New(errs.Unauthorized, codeInvalidToken, "%v", err)
 	}
@@ -90,15 +90,18 @@ func (s *Server) admit(c *gin.Context, e endpoint) (*request, error) {
 	}
 	account, bound := c.Params.Get("account")
 	if bound {
-		if err := s.bind(ctx, token, account); err != nil {
+		if err := s.bind(ctx, caller.token, account); err != nil {
 			return nil, err
 		}
 	}
-	if err := e.access.check(token); err != nil {
+	if err := e.access.check(caller.token); err != nil {
 		return nil, err
 	}
-	ctx = control.WithActor(ctx, control.Actor{TokenID: token.ID, Email: token.Email, Source: sourceOf(c.Request.UserAgent())})
-	return &request{ctx: ctx, token: token, account: account, gin: c, server: s}, nil
+	if caller.source == sourceDashboard {
+		c.Header("Cache-Control", "no-store") // the browser's cache knows nothing of who is signed in
+	}
+	ctx = control.WithActor(ctx, caller.actor())
+	return &request{ctx: ctx, token: caller.token, account: account, gin: c, server: s}, nil
 }
 
 // unescape decodes a parameter of the path. The router leaves it as it was sent,
@@ -126,21 +129,41 @@ func (a access) check(token control.Token) error {
 	return nil
 }
 
+// caller is who calls, and with what.
+type caller struct {
+	token  control.Token
+	source string // as control.Actor has it
+}
+
+func (c caller) actor() control.Actor {
+	return control.Actor{TokenID: c.token.ID, Email: c.token.Email, Source: c.source}
+}
+
+// sendsToken reports whether a request has a token of its own, or something in its place.
+func sendsToken(r *http.Request) bool {
+	return r.Header.Get("Authorization") != "" || r.Header.Get("X-Auth-Key") != ""
+}
+
 // authenticate finds the token of Authorization: Bearer, or of X-Auth-Key, which
-// older clients send.
-func (s *Server) authenticate(ctx context.Context, r *http.Request) (control.Token, error) {
+// older clients send. Without either it is that of the session in the cookie.
+func (s *Server) authenticate(ctx context.Context, r *http.Request) (caller, error) {
+	if _, err := r.Cookie(s.cookieName(r)); err == nil && !sendsToken(r) {
+		session, err := s.openSession(ctx, r)
+		return caller{session.Token, sourceDashboard}, err
+	}
 	secret := r.Header.Get("X-Auth-Key")
 	if header := r.Header.Get("Authorization"); header != "" {
 		scheme, rest, _ := strings.Cut(header, " ")
 		if !strings.EqualFold(scheme, "Bearer") {
-			return control.Token{}, errs.New(errs.Unauthorized, 0, "the Authorization header is not of the form: Bearer <token>")
+			return caller{}, errs.New(errs.Unauthorized, 0, "the Authorization header is not of the form: Bearer <token>")
 		}
 		secret = strings.TrimSpace(rest)
 	}
 	if secret == "" {
-		return control.Token{}, errs.New(errs.Unauthorized, 0, "no API token was sent: send the header Authorization: Bearer <token>")
+		return caller{}, errs.New(errs.Unauthorized, 0, "no API token was sent: send the header Authorization: Bearer <token>")
 	}
-	return s.deps.Tokens.Authenticate(ctx, secret)
+	token, err := s.deps.Tokens.Authenticate(ctx, secret)
+	return caller{token, sourceOf(r.UserAgent())}, err
 }
 
 // bind refuses other accounts than the token's in the same words whether they

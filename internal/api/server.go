@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"strings"
@@ -40,6 +41,13 @@ type Config struct {
 	// it is that of the scheme, its port, such as http://localhost:8080. The addresses
 	// of scripts in answers are made from it; empty leaves them out.
 	GatewayURL string
+	// DashboardURL is where people reach the dashboard, such as https://tidegate.example.com;
+	// empty: where their requests say. The addresses of links are made from it, and a
+	// browser's page may have it as its origin.
+	DashboardURL string
+	// TrustedProxies are believed what they say of clients: their address, and whether they
+	// speak TLS.
+	TrustedProxies []netip.Prefix
 	// DurableObjects says that a router runs them; otherwise uploads that need them are refused.
 	DurableObjects bool
 	// LogpushJobsMax bounds the jobs of one dataset in every account, beside the
@@ -61,6 +69,11 @@ type Server struct {
 	durableObjects bool
 	jobsMax        int
 	checkURL       func(*url.URL) error // Config.CheckURL
+
+	dashboard   string         // Config.DashboardURL
+	proxies     []netip.Prefix // Config.TrustedProxies
+	crossOrigin http.CrossOriginProtection
+	attempts    attempts
 
 	requests metric.Int64Counter
 	duration metric.Float64Histogram
@@ -85,7 +98,7 @@ type Server struct {
 // New returns a server on deps.
 func New(config Config, deps Deps) (*Server, error) {
 	s := &Server{
-		deps: deps, durableObjects: config.DurableObjects, checkURL: config.CheckURL, now: config.Now, log: config.Logger,
+		deps: deps, dashboard: config.DashboardURL, proxies: config.TrustedProxies, durableObjects: config.DurableObjects, checkURL: config.CheckURL, now: config.Now, log: config.Logger,
 		tracer: telemetry.Tracer("tidegate/internal/api"), jobsMax: math.MaxInt, eventHeartbeat: eventHeartbeatDefault,
 		turns:     newTurns(turnsMax, accountTurnsMax, turnWaitDefault, "too many uploads and downloads of modules are under way: try again"),
 		questions: newTurns(questionsMax, accountQuestionsMax, questionWait, fmt.Sprintf("too many questions about metrics and events are under way, of which an account may have %d: try again", accountQuestionsMax)),
@@ -104,6 +117,11 @@ func New(config Config, deps Deps) (*Server, error) {
 		var err error
 		if s.gateway, err = url.Parse(config.GatewayURL); err != nil || s.gateway.Host == "" {
 			return nil, fmt.Errorf("api: the gateway's URL %q is not absolute, such as http://localhost:8080", config.GatewayURL)
+		}
+	}
+	if u, err := url.Parse(config.DashboardURL); err == nil && u.Host != "" {
+		if err := s.crossOrigin.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {
+			return nil, fmt.Errorf("api: the dashboard's URL %q: %w", config.DashboardURL, err)
 		}
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
@@ -125,7 +143,7 @@ func New(config Config, deps Deps) (*Server, error) {
 }
 
 // Handler serves the API, and beside it /healthz, /readyz, /metrics,
-// /openapi.yaml and the dashboard.
+// /openapi.yaml, the dashboard and its sessions.
 func (s *Server) Handler() http.Handler { return s.engine }
 
 // StopWaiting ends the requests that wait for something to happen, now and from
@@ -153,6 +171,7 @@ func (s *Server) newEngine() *gin.Engine {
 	}
 	engine.GET(tailPath, s.watchTail)
 	engine.GET(instantPath, s.listenToInstantLogs)
+	s.routeSessions(engine)
 	engine.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	engine.GET("/readyz", s.ready)
 	engine.GET("/openapi.yaml", func(c *gin.Context) { c.Data(http.StatusOK, "application/yaml", schema.OpenAPI) })

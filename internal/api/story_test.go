@@ -58,6 +58,7 @@ func TestEveryOperation(t *testing.T) {
 		valid(p.SnapshotAll(t.Context(), 0))
 	})
 	t.Run("routers", func(t *testing.T) { routers(t, p) })
+	t.Run("sessions", func(t *testing.T) { sessionStory(t, p) })
 	t.Run("delete", func(t *testing.T) {
 		if err := p.DeleteScript(t.Context(), account, "shop"); err != nil {
 			t.Fatal(err)
@@ -399,7 +400,9 @@ func jobs(t *testing.T, p *platform) {
 		t.Fatalf("job %+v, error %v", second, err)
 	}
 	for path, want := range map[string]string{
-		"/logpush/datasets/workers_trace_events/jobs":           "other.example.com",
+		"/logpush/datasets/workers_trace_events/jobs": "other.example.com",
+		"/logpush/health": `"destination":`,
+		"/logpush/datasets/workers_trace_events/filter-keys":    "Event.Response.Status",
 		"/logpush/datasets/workers_trace_events/fields/default": "ScriptVersion",
 	} {
 		if a := p.call(t, http.MethodGet, path, ""); a.status != http.StatusOK || !strings.Contains(a.text, want) {

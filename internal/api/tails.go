@@ -24,20 +24,17 @@ func (r *request) viewTail(t deploy.Tail) tailView {
 	return tailView{t.ID, socketURL(r.gin.Request, tailPath, t.Secret), timestamp(t.ExpiresOn)}
 }
 
-// socketURL leads back to where the caller found this server. What a proxy says of
-// that is believed, because a caller who lies about it harms nobody else.
+// socketURL leads back to where the caller found this server.
 func socketURL(r *http.Request, pattern, secret string) string {
-	u := url.URL{Scheme: "ws", Host: r.Host, Path: strings.Replace(pattern, ":secret", secret, 1)}
-	if r.TLS != nil || strings.EqualFold(firstOf(r.Header.Get("X-Forwarded-Proto")), "https") {
+	host, byTLS := reachedAt(r)
+	u := url.URL{Scheme: "ws", Host: host, Path: strings.Replace(pattern, ":secret", secret, 1)}
+	if byTLS {
 		u.Scheme = "wss"
-	}
-	if host := firstOf(r.Header.Get("X-Forwarded-Host")); host != "" && !strings.ContainsAny(host, "/?#@\\ ") {
-		u.Host = host
 	}
 	return u.String()
 }
 
-// callerAddress is empty when it is not known. For the reason that socketURL has, a
+// callerAddress is empty when it is not known. For the reason that reachedAt has, a
 // proxy is believed.
 func callerAddress(r *http.Request) string {
 	if address, err := netip.ParseAddr(firstOf(r.Header.Get("X-Forwarded-For"))); err == nil {
@@ -47,12 +44,6 @@ func callerAddress(r *http.Request) string {
 		return from.Addr().Unmap().String()
 	}
 	return ""
-}
-
-// firstOf a list that proxies add to.
-func firstOf(list string) string {
-	first, _, _ := strings.Cut(list, ",")
-	return strings.TrimSpace(first)
 }
 
 func (s *Server) createTail(r *request) (any, error) {

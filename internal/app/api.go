@@ -57,7 +57,7 @@ func (p *process) addAPI(ctx context.Context) error {
 		return err
 	}
 	deps := api.Deps{
-		Accounts: p.store, Tokens: p.store, AuditLog: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Letters: p.store, Health: p.store, Replays: p.store, Deletions: p.store, Archive: p.rates, Snapshots: p.store,
+		Accounts: p.store, Tokens: p.store, Sessions: p.store, AuditLog: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Letters: p.store, Health: p.store, Replays: p.store, Deletions: p.store, Archive: p.rates, Snapshots: p.store,
 		Routers: p.store, Triggers: p.store, Tails: p.store, TailEvents: events, InstantLogs: p.store, InstantEvents: instant,
 		Destinations: destinations{sinks}, Previews: previews, Keys: p.store, Metrics: p.rates, Events: p.rates, LiveEvents: live,
 		System: systemProbe{p.store, p.rates, p.stream()},
@@ -76,7 +76,11 @@ func (p *process) addAPI(ctx context.Context) error {
 	if checker != nil {
 		deps.Runtime = checker
 	}
-	server, err := api.New(api.Config{Logger: p.log, GatewayURL: p.gatewayURL(), DurableObjects: p.config.DurableObjects,
+	proxies, err := prefixes(p.config.TrustedProxies)
+	if err != nil {
+		return err
+	}
+	server, err := api.New(api.Config{Logger: p.log, GatewayURL: p.gatewayURL(), DashboardURL: p.config.ConsoleURL, TrustedProxies: proxies, DurableObjects: p.config.DurableObjects,
 		LogpushJobsMax: &p.config.LogpushJobsMax, CheckURL: p.egress(ctx).CheckURL}, deps)
 	if err != nil {
 		return err

@@ -235,6 +235,9 @@ func (p *process) announce(ctx context.Context) error {
 		return err
 	}
 	p.log.Info("ready", "api", p.ready.API, "gateway", p.ready.Gateway, "gateway_tls", p.ready.GatewayTLS, "kafka", p.ready.Kafka, "clickhouse", p.ready.ClickHouse)
+	if p.config.Terminal != nil && p.ready.API != "" {
+		p.invite(ctx)
+	}
 	<-ctx.Done()
 	return os.Remove(p.config.ReadyFile)
 }

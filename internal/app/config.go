@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"net/url"
@@ -48,8 +49,8 @@ type Config struct {
 	// GatewayURL is where clients reach the gateway, such as https://example.com; empty
 	// where the API's own process has the gateway.
 	GatewayURL string
-	// TrustedProxies are address ranges of balancers in front of the gateway, whose
-	// X-Forwarded-* or Forwarded headers are believed.
+	// TrustedProxies are address ranges of balancers in front of the gateway and the API,
+	// whose X-Forwarded-* headers, and at the gateway Forwarded ones, are believed.
 	TrustedProxies []string
 	// GatewayProxyProtocol says that they begin every connection with a header of the
 	// PROXY protocol.
@@ -96,6 +97,8 @@ type Config struct {
 	APITokenFile   string
 	AdminTokenFile string // the first start writes the admin token here, mode 0600
 	ReadyFile      string // written when everything serves; empty for none
+	// Terminal is told then how to sign in to the dashboard; nil for nobody. It has no flag.
+	Terminal io.Writer
 
 	// What the gateway's events may take while Kafka is away, in memory and on disk, and
 	// what a loss of power may cost of the latter.
@@ -191,7 +194,6 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringVar(&c.DataDir, "data-dir", c.DataDir, "folder for local state")
 		f.StringVar(&c.GatewayAddr, "gateway-addr", c.GatewayAddr, "address that serves scripts")
 		f.StringVar(&c.GatewayDomain, "gateway-domain", c.GatewayDomain, "scripts are served at <script>.<subdomain>.<domain>")
-		f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", c.TrustedProxies, "address ranges, such as 10.0.0.0/8, of balancers whose X-Forwarded-* or Forwarded headers are believed")
 		f.StringVar(&c.GatewayTLSAddr, "gateway-tls-addr", c.GatewayTLSAddr, "address that serves scripts over TLS, beside --gateway-addr; empty for none")
 		f.StringSliceVar(&c.GatewayTLSCert, "gateway-tls-cert", c.GatewayTLSCert, "PEM files of certificates with their chains, separated by commas; read again when they change")
 		f.StringSliceVar(&c.GatewayTLSKey, "gateway-tls-key", c.GatewayTLSKey, "PEM files of the certificates' keys, in the same order")
@@ -212,6 +214,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringVar(&c.APITokenFile, "api-token-file", c.APITokenFile, "file with the token for --api-url")
 	}
 	if c.has(RoleGateway) || c.has(RoleAPI) {
+		f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", c.TrustedProxies, "address ranges, such as 10.0.0.0/8, of balancers whose X-Forwarded-* or Forwarded headers are believed")
 		f.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "how long requests in flight may go on at a stop, and after a take-over; WebSockets only after a take-over")
 	}
 	if c.replaceable() {

@@ -18,6 +18,7 @@ const (
 	Precondition Kind = "precondition" // it is not in the state that the caller named
 	Unauthorized Kind = "unauthorized" // no valid credentials
 	Forbidden    Kind = "forbidden"    // valid credentials without the right
+	Limited      Kind = "limited"      // asked too often; try again later
 	TooLarge     Kind = "too_large"    // a body, a list or a value above its limit
 	Unavailable  Kind = "unavailable"  // a part it depends on is away; try again later
 	Internal     Kind = "internal"     // a fault of ours

@@ -43,13 +43,15 @@ func (t *tx) insertToken(ctx context.Context, token control.Token, secret string
 
 const tokenColumns = `id, account_id, name, email, scopes, created_on, expires_on, last_used_on`
 
-func scanToken(row scanner) (control.Token, error) {
+// scanToken also scans what is selected beside its columns.
+func scanToken(row scanner, also ...any) (control.Token, error) {
 	var t control.Token
 	var account sql.NullString
 	var scopes string
 	var created int64
 	var expires, used sql.NullInt64
-	err := row.Scan(&t.ID, &account, &t.Name, &t.Email, &scopes, &created, &expires, &used)
+	dest := append([]any{&t.ID, &account, &t.Name, &t.Email, &scopes, &created, &expires, &used}, also...)
+	err := row.Scan(dest...)
 	t.AccountID = account.String
 	for scope := range strings.FieldsSeq(scopes) {
 		t.Scopes = append(t.Scopes, control.Scope(scope))
@@ -65,7 +67,7 @@ func (s *Store) Authenticate(ctx context.Context, secret string) (control.Token,
 		`SELECT `+tokenColumns+` FROM tokens WHERE hash = $1`, hashSecret(secret)))
 	now := s.now().UTC()
 	if errors.Is(err, sql.ErrNoRows) || err == nil && !token.ExpiresOn.IsZero() && !now.Before(token.ExpiresOn) {
-		return control.Token{}, errs.New(errs.Unauthorized, 0, "the API token is not valid")
+		return control.Token{}, invalidToken()
 	}
 	if err != nil {
 		return control.Token{}, fmt.Errorf("look up token: %w", err)
@@ -78,6 +80,9 @@ func (s *Store) Authenticate(ctx context.Context, secret string) (control.Token,
 	}
 	return token, nil
 }
+
+// invalidToken does not say why.
+func invalidToken() error { return errs.New(errs.Unauthorized, 0, "the API token is not valid") }
 
 // Tokens returns the tokens of an account, oldest first.
 func (s *Store) Tokens(ctx context.Context, accountID string) ([]control.Token, error) {

@@ -80,12 +80,29 @@ func (t *Token) Allows(scope Scope) bool {
 // Operator reports whether the token opens every account.
 func (t *Token) Operator() bool { return t.AccountID == "" && t.Allows(Admin) }
 
+const (
+	// SessionLifetime is how long a session lasts, whatever is done with it.
+	SessionLifetime = 12 * time.Hour
+	// SessionIdle is how long a session lasts without a request. Uses are kept to the
+	// minute, so that it may end up to a minute early.
+	SessionIdle = time.Hour
+	// SessionLinkLifetime is how long a link that begins a session can be used.
+	SessionLinkLifetime = 10 * time.Minute
+)
+
+// Session is somebody's stay at the dashboard, without the secret that their browser
+// holds: only the hash of that is stored.
+type Session struct {
+	Token     Token     // what the session stands for
+	ExpiresOn time.Time // also if it is used until then
+}
+
 // Actor is who makes a change: the audit log and the authorship of versions and
 // deployments name it. The zero Actor is the system itself.
 type Actor struct {
 	TokenID string
 	Email   string
-	Source  string // "api", "wrangler", "terraform", ...
+	Source  string // "api", "dash", "wrangler", "terraform", ...
 }
 
 type actorKey struct{}

@@ -37,7 +37,8 @@ var onlyHere = []struct {
 		"cancelReplay", "claimCron", "createReplay", "deleteReplay", "getReplay", "listReplays", "replayJob", "controlRamp", "deleteAffinity", "deleteDeadLetter", "deleteLogpushAlerts", "getJobHealth", "getLogpushAlerts", "putLogpushAlerts", "queryGraph", "deletePolicy", "getAffinity", "getBundle", "getMetrics", "getModule", "getPolicy", "getRamp",
 		"getDeadLetter", "getDeadLetterContent", "getSampling", "getSnapshot", "createInstantLogs", "listInstantLogs", "listDeadLetters", "resendDeadLetter", "resendDeadLetters", "testJob", "testNewJob",
 		"getWholeSnapshot", "getDecision", "listDecisions", "listNotifications", "testNotify", "listPolicyRevisions", "backtestPolicy", "getEvidence", "getDefaultPolicy", "putDefaultPolicy", "deleteDefaultPolicy", "listDefaultPolicyRevisions", "patchAccount", "putAffinity", "putPolicy", "putReports", "putSampling",
-		"compareVersions", "createDeletion", "getDeletion", "listDeletions", "deleteAccountRedaction", "deleteRedaction", "getAccountRedaction", "getOverview", "getRay", "getRedaction", "listEvents", "listExceptions", "putAccountRedaction", "putRedaction", "watchEvents"}},
+		"compareVersions", "createDeletion", "getDeletion", "listDeletions", "deleteAccountRedaction", "deleteRedaction", "getAccountRedaction", "getOverview", "getRay", "getRedaction", "listEvents", "listExceptions", "putAccountRedaction", "putRedaction", "watchEvents",
+		"beginSession", "createSessionLink", "endSession", "getSession"}},
 	{"wrangler calls them, and nobody publishes them", []string{
 		"deleteService", "domainChangeset", "findSubdomain", "getEnvironment", "getEnvironmentBindings", "getEnvironmentRoutes",
 		"getEnvironmentSubdomain", "getReferences", "getRoutes", "getService", "listContainerApplications", "listTailConsumption",

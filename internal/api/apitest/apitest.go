@@ -21,8 +21,9 @@ import (
 
 const basePath = "/client/v4/"
 
-// Validator is a transport that checks every answer below /client/v4 on its way
-// to the caller, whom it never disturbs; a WebSocket is none. It is safe for concurrent use.
+// Validator is a transport that checks every answer below /client/v4, and those of the
+// few operations that the document has elsewhere, on its way to the caller, whom it never
+// disturbs; a WebSocket is none. It is safe for concurrent use.
 type Validator struct {
 	base   http.RoundTripper
 	doc    *openapi3.T
@@ -56,7 +57,7 @@ func NewValidator(base http.RoundTripper) (*Validator, error) {
 // RoundTrip implements http.RoundTripper.
 func (v *Validator) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := v.base.RoundTrip(req)
-	if err != nil || !strings.HasPrefix(req.URL.Path, basePath) || res.StatusCode == http.StatusSwitchingProtocols {
+	if err != nil || !strings.HasPrefix(req.URL.Path, basePath) && v.elsewhere(req) == nil || res.StatusCode == http.StatusSwitchingProtocols {
 		return res, err
 	}
 	if strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
@@ -73,11 +74,28 @@ func (v *Validator) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-func (v *Validator) check(req *http.Request, res *http.Response, body []byte) {
+// elsewhere returns the operation of a request if it is one with a server of its own,
+// which the router does not know.
+func (v *Validator) elsewhere(req *http.Request) *routers.Route {
+	item := v.doc.Paths.Value(req.URL.Path)
+	if item == nil || len(item.Servers) == 0 || item.GetOperation(req.Method) == nil {
+		return nil
+	}
+	return &routers.Route{Spec: v.doc, Path: req.URL.Path, PathItem: item, Method: req.Method, Operation: item.GetOperation(req.Method)}
+}
+
+func (v *Validator) find(req *http.Request) (*routers.Route, map[string]string, error) {
+	if route := v.elsewhere(req); route != nil {
+		return route, nil, nil
+	}
 	// The document's server is a path, so that it holds for every host.
 	relative := req.Clone(req.Context())
 	relative.URL.Scheme, relative.URL.Host = "", ""
-	route, params, err := v.router.FindRoute(relative)
+	return v.router.FindRoute(relative)
+}
+
+func (v *Validator) check(req *http.Request, res *http.Response, body []byte) {
+	route, params, err := v.find(req)
 	if err != nil {
 		if res.StatusCode != http.StatusNotFound || !bytes.Contains(body, []byte(`"code":7003`)) {
 			v.report(req, res, fmt.Sprintf("the operation is not in openapi.yaml, and the answer is not code 7003: %.500s", body))
@@ -132,10 +150,13 @@ func (v *Validator) Unanswered() []string {
 	return ids
 }
 
-// Operations returns every operation of the document as "METHOD /path".
+// Operations returns every operation of the document below /client/v4 as "METHOD /path".
 func (v *Validator) Operations() []string {
 	var list []string
 	for _, path := range v.doc.Paths.InMatchingOrder() {
+		if len(v.doc.Paths.Value(path).Servers) > 0 {
+			continue
+		}
 		for method := range v.doc.Paths.Value(path).Operations() {
 			list = append(list, method+" "+path)
 		}

@@ -21,7 +21,8 @@ const answerBytesMax = 256 << 20
 
 // Client calls one server. It is safe for concurrent use.
 type Client struct {
-	base  string
+	root  string // of the server
+	base  string // of the API
 	token string
 	http  *http.Client
 }
@@ -33,7 +34,8 @@ func New(baseURL, token string, hc *http.Client) *Client {
 	if hc == nil {
 		hc = &http.Client{}
 	}
-	return &Client{base: strings.TrimRight(baseURL, "/") + "/client/v4", token: token, http: hc}
+	root := strings.TrimRight(baseURL, "/")
+	return &Client{root: root, base: root + "/client/v4", token: token, http: hc}
 }
 
 // kinds maps the statuses of answers back.
@@ -44,6 +46,7 @@ var kinds = map[int]errs.Kind{
 	http.StatusPreconditionFailed:    errs.Precondition,
 	http.StatusUnauthorized:          errs.Unauthorized,
 	http.StatusForbidden:             errs.Forbidden,
+	http.StatusTooManyRequests:       errs.Limited,
 	http.StatusRequestEntityTooLarge: errs.TooLarge,
 	http.StatusServiceUnavailable:    errs.Unavailable,
 }
@@ -104,6 +107,10 @@ func (c *Client) do(req *http.Request, path string, out any) (total int, err err
 }
 
 func (c *Client) request(ctx context.Context, method, path string, body any) (*http.Request, error) {
+	return c.requestTo(ctx, method, c.base+path, body)
+}
+
+func (c *Client) requestTo(ctx context.Context, method, address string, body any) (*http.Request, error) {
 	var reader io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -112,7 +119,7 @@ func (c *Client) request(ctx context.Context, method, path string, body any) (*h
 		}
 		reader = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, reader)
+	req, err := http.NewRequestWithContext(ctx, method, address, reader)
 	if err != nil {
 		return nil, err
 	}

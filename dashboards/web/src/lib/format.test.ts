@@ -1,0 +1,20 @@
+import { expect, test } from "vitest";
+import { formatBytes, formatMillis, formatRate } from "./format";
+
+test("a small rate is not shown as none, and an unknown one not as zero", () => {
+  const f = (share: number | undefined, want: string) => expect(formatRate(share)).toBe(want);
+  f(undefined, "–");
+  f(NaN, "–");
+  f(0, "0 %");
+  f(1, "100 %");
+  f(0.00012345, "0.012 %");
+  f(0.0524, "5.2 %");
+  f(0.12345, "12.3 %");
+});
+
+test("lengths and sizes keep their meaningful digits", () => {
+  expect(formatMillis(0.4242)).toBe("0.42 ms");
+  expect(formatMillis(1234)).toBe("1.23 s");
+  expect(formatBytes(1536)).toBe("1.5 KiB");
+  expect(formatBytes(12)).toBe("12 B");
+});

@@ -1,0 +1,36 @@
+// State that belongs to a page lives in its address, so that what one person sees can
+// be sent to another.
+import { useLocation } from "preact-iso";
+
+export type Changes = Record<string, string | undefined>;
+
+/** The query of `search` with changes made; "" or undefined takes a parameter away. */
+export function changed(search: string, changes: Changes): string {
+  const parameters = new URLSearchParams(search);
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === undefined || value === "") parameters.delete(name);
+    else parameters.set(name, value);
+  }
+  const text = parameters.toString();
+  return text === "" ? "" : `?${text}`;
+}
+
+export interface Search {
+  get: (name: string) => string | undefined;
+  /** Changes parameters; "replace" leaves no entry in the history, as for a slider. */
+  set: (changes: Changes, how?: "push" | "replace") => void;
+  /** The address with changes made, for a link. */
+  link: (changes: Changes) => string;
+}
+
+export function useSearch(): Search {
+  const { url, path, route } = useLocation();
+  const at = url.indexOf("?");
+  const search = at < 0 ? "" : url.slice(at);
+  const parameters = new URLSearchParams(search);
+  return {
+    get: (name) => parameters.get(name) ?? undefined,
+    set: (changes, how = "push") => route(path + changed(search, changes), how === "replace"),
+    link: (changes) => path + changed(search, changes),
+  };
+}

@@ -1,0 +1,92 @@
+// What stands around every page: where one can go, which account, which theme and zone.
+import type { ComponentChildren } from "preact";
+import { useLocation } from "preact-iso";
+import { session, signOut, may } from "../session";
+import { zone, type Zone } from "../lib/time";
+import { useAction } from "../lib/query";
+import { Button, Problem } from "./basics";
+import { themeChoice, type Choice } from "./theme";
+import { Toasts } from "./toast";
+
+const accountPath = /^\/([0-9a-f]{32})(?:\/|$)/;
+
+/** The account of the address, or the first one that the token opens. */
+export function accountOf(path: string): string | undefined {
+  return accountPath.exec(path)?.[1] ?? session.value?.accounts[0]?.id;
+}
+
+export function Shell(props: { children: ComponentChildren }) {
+  const { path } = useLocation();
+  const account = accountOf(path);
+  return (
+    <>
+      <a class="skip-link" href="#main">Skip to the page</a>
+      <div class="shell">
+        <div class="side">
+          <a class="brand" href="/"><img src="/tidegate.svg" alt="" width="28" height="28" />Tidegate</a>
+          <AccountSwitch account={account} />
+          <Navigation account={account} path={path} />
+          <Foot />
+        </div>
+        <main id="main">{props.children}</main>
+      </div>
+      <Toasts />
+    </>
+  );
+}
+
+function AccountSwitch(props: { account: string | undefined }) {
+  const { route } = useLocation();
+  const accounts = session.value?.accounts ?? [];
+  if (accounts.length < 2) return null;
+  return (
+    <label class="field">
+      <span class="visually-hidden">Account</span>
+      <select class="input" value={props.account} onChange={(e) => route(`/${e.currentTarget.value}/workers`)}>
+        {accounts.map((a) => <option key={a.id} value={a.id}>{a.name}</option>)}
+      </select>
+    </label>
+  );
+}
+
+function Navigation(props: { account: string | undefined; path: string }) {
+  const { account, path } = props;
+  const items: [href: string, text: string][] = [];
+  if (account) {
+    items.push([`/${account}/workers`, "Workers"], [`/${account}/calls`, "Calls"], [`/${account}/logpush`, "Logpush"]);
+    if (may("admin")) items.push([`/${account}/tokens`, "Tokens"], [`/${account}/audit`, "Audit log"]);
+  }
+  items.push(["/accounts", "Accounts"], ["/system", "System"]);
+  return (
+    <nav aria-label="Main">
+      <ul>
+        {items.map(([href, text]) => {
+          const here = path === href || path.startsWith(`${href}/`);
+          return <li key={href}><a href={href} aria-current={path === href ? "page" : here ? "true" : undefined}>{text}</a></li>;
+        })}
+      </ul>
+    </nav>
+  );
+}
+
+function Foot() {
+  const leave = useAction(signOut);
+  return (
+    <div class="foot">
+      <label class="field">
+        <span class="label">Theme</span>
+        <select class="input" value={themeChoice.value} onChange={(e) => { themeChoice.value = e.currentTarget.value as Choice; }}>
+          <option value="system">As the system</option><option value="light">Light</option><option value="dark">Dark</option>
+        </select>
+      </label>
+      <label class="field">
+        <span class="label">Times</span>
+        <select class="input" value={zone.value} onChange={(e) => { zone.value = e.currentTarget.value as Zone; }}>
+          <option value="local">Local</option><option value="UTC">UTC</option>
+        </select>
+      </label>
+      <Problem error={leave.error} />
+      <Button busy={leave.busy} onClick={() => void leave.run()}>Sign out</Button>
+    </div>
+  );
+}

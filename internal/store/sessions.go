@@ -1,0 +1,159 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"tidegate/internal/errs"
+	"tidegate/schema/control"
+)
+
+// CreateSession begins a session of a token. The secret that opens it is returned this
+// once; only its hash is kept. A token that was deleted meanwhile is unauthorized.
+func (s *Store) CreateSession(ctx context.Context, tokenID string) (session control.Session, secret string, err error) {
+	secret = newSecret()
+	err = s.write(ctx, "create session", func(t *tx) error {
+		session, err = t.insertSession(ctx, tokenID, secret)
+		return err
+	})
+	return session, secret, err
+}
+
+// CreateSessionLink makes the code of a link that begins a session of a token, once. It
+// is returned this once; only its hash is kept. A token that was deleted meanwhile is
+// unauthorized.
+func (s *Store) CreateSessionLink(ctx context.Context, tokenID string) (code string, expiresOn time.Time, err error) {
+	code = newSecret()
+	err = s.write(ctx, "create session link", func(t *tx) error {
+		token, err := t.liveToken(ctx, tokenID)
+		if err != nil {
+			return err
+		}
+		if err := t.sweepSessions(ctx); err != nil {
+			return err
+		}
+		expiresOn = earliest(t.now.Add(control.SessionLinkLifetime), token.ExpiresOn)
+		if _, err := t.ExecContext(ctx, `INSERT INTO session_links (hash, token_id, expires_on) VALUES ($1, $2, $3)`,
+			hashSecret(code), tokenID, expiresOn.UnixMicro()); err != nil {
+			return err
+		}
+		return t.audit(ctx, token.AccountID, "session_link.create", tokenID, nil, nil)
+	})
+	return code, expiresOn, err
+}
+
+// UseSessionLink begins a session by the code of a link, and ends the link. The error is
+// unauthorized for a code that was used, has expired or never was, and does not say which.
+func (s *Store) UseSessionLink(ctx context.Context, code string) (session control.Session, secret string, err error) {
+	secret = newSecret()
+	err = s.write(ctx, "use session link", func(t *tx) error {
+		var tokenID string
+		err := t.QueryRowContext(ctx, `DELETE FROM session_links WHERE hash = $1 AND expires_on > $2 RETURNING token_id`,
+			hashSecret(code), t.now.UnixMicro()).Scan(&tokenID)
+		if errors.Is(err, sql.ErrNoRows) {
+			return errs.New(errs.Unauthorized, 0, "the link is not valid: it was used, has expired or never was. Make another one, or sign in with an API token")
+		}
+		if err != nil {
+			return err
+		}
+		session, err = t.insertSession(ctx, tokenID, secret)
+		return err
+	})
+	return session, secret, err
+}
+
+func (t *tx) insertSession(ctx context.Context, tokenID, secret string) (control.Session, error) {
+	token, err := t.liveToken(ctx, tokenID)
+	if err != nil {
+		return control.Session{}, err
+	}
+	if err := t.sweepSessions(ctx); err != nil {
+		return control.Session{}, err
+	}
+	session := control.Session{Token: token, ExpiresOn: earliest(t.now.Add(control.SessionLifetime), token.ExpiresOn)}
+	if _, err := t.ExecContext(ctx, `INSERT INTO sessions (hash, token_id, created_on, used_on, expires_on) VALUES ($1, $2, $3, $3, $4)`,
+		hashSecret(secret), tokenID, t.now.UnixMicro(), session.ExpiresOn.UnixMicro()); err != nil {
+		return control.Session{}, err
+	}
+	// The sign-in is the token's own, also where a link stood for it.
+	ctx = control.WithActor(ctx, control.Actor{TokenID: token.ID, Email: token.Email, Source: control.ActorFrom(ctx).Source})
+	return session, t.audit(ctx, token.AccountID, "session.create", tokenID, nil, nil)
+}
+
+// liveToken returns a token that has not expired, or an unauthorized error.
+func (t *tx) liveToken(ctx context.Context, id string) (control.Token, error) {
+	token, err := scanToken(t.QueryRowContext(ctx, `SELECT `+tokenColumns+` FROM tokens WHERE id = $1 AND (expires_on IS NULL OR expires_on > $2)`,
+		id, t.now.UnixMicro()))
+	if errors.Is(err, sql.ErrNoRows) {
+		err = invalidToken()
+	}
+	return token, err
+}
+
+// sweepSessions removes what has expired. There is no more of it than was made, so that
+// whoever makes something cleans up.
+func (t *tx) sweepSessions(ctx context.Context) error {
+	if _, err := t.ExecContext(ctx, `DELETE FROM sessions WHERE expires_on <= $1 OR used_on <= $2`,
+		t.now.UnixMicro(), t.now.Add(-control.SessionIdle).UnixMicro()); err != nil {
+		return err
+	}
+	_, err := t.ExecContext(ctx, `DELETE FROM session_links WHERE expires_on <= $1`, t.now.UnixMicro())
+	return err
+}
+
+// OpenSession returns the session that a secret opens, and notes that it is used, or an
+// unauthorized error when there is none, or no longer.
+func (s *Store) OpenSession(ctx context.Context, secret string) (control.Session, error) {
+	var session control.Session
+	var used, expires int64
+	var err error
+	hash := hashSecret(secret)
+	session.Token, err = scanToken(s.reader.QueryRowContext(ctx, `SELECT t.id, t.account_id, t.name, t.email, t.scopes, t.created_on, t.expires_on, t.last_used_on,
+		s.used_on, s.expires_on FROM sessions s JOIN tokens t ON t.id = s.token_id WHERE s.hash = $1`, hash), &used, &expires)
+	now := s.now().UTC()
+	session.ExpiresOn = fromMicros(expires)
+	ended := !now.Before(session.ExpiresOn) || now.Sub(fromMicros(used)) >= control.SessionIdle
+	if errors.Is(err, sql.ErrNoRows) || err == nil && ended {
+		return control.Session{}, errs.New(errs.Unauthorized, 0, "the session has ended: sign in again")
+	}
+	if err != nil {
+		return control.Session{}, fmt.Errorf("look up session: %w", err)
+	}
+	if now.Sub(fromMicros(used)) >= lastUsedResolution {
+		if err := s.keepSession(ctx, hash, session.Token.ID, now); err != nil {
+			// It may end too early, which is no reason to end it now.
+			s.log.WarnContext(ctx, "session use not recorded", "token_id", session.Token.ID, "error", err)
+		}
+	}
+	return session, nil
+}
+
+// keepSession notes that a session, and with it its token, was used.
+func (s *Store) keepSession(ctx context.Context, hash, tokenID string, now time.Time) error {
+	return s.write(ctx, "keep session", func(t *tx) error {
+		if _, err := t.ExecContext(ctx, `UPDATE sessions SET used_on = $1 WHERE hash = $2 AND used_on < $1`, now.UnixMicro(), hash); err != nil {
+			return err
+		}
+		_, err := t.ExecContext(ctx, `UPDATE tokens SET last_used_on = $1 WHERE id = $2 AND (last_used_on IS NULL OR last_used_on < $1)`, now.UnixMicro(), tokenID)
+		return err
+	})
+}
+
+// EndSession ends the session that a secret opens, if there is one.
+func (s *Store) EndSession(ctx context.Context, secret string) error {
+	return s.write(ctx, "end session", func(t *tx) error {
+		_, err := t.ExecContext(ctx, `DELETE FROM sessions WHERE hash = $1`, hashSecret(secret))
+		return err
+	})
+}
+
+// earliest of a time and an end, which is zero for none.
+func earliest(t, end time.Time) time.Time {
+	if !end.IsZero() && end.Before(t) {
+		return end
+	}
+	return t
+}

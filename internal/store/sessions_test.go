@@ -1,0 +1,216 @@
+package store
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tidegate/internal/errs"
+	"tidegate/schema/control"
+)
+
+// newToken makes one of the first account.
+func newToken(t *testing.T, s *Store, name string, expiresOn time.Time) control.Token {
+	t.Helper()
+	token, _, err := s.CreateToken(t.Context(), control.Token{AccountID: testAccount, Name: name, Scopes: []control.Scope{control.ScriptsEdit}, ExpiresOn: expiresOn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// rowsOf counts what is stored, ended or not.
+func rowsOf(t *testing.T, s *Store, table string) int {
+	t.Helper()
+	var n int
+	if err := s.reader.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM `+table).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestSessionStandsForItsToken(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		token := newToken(t, s, "ci", time.Time{})
+		made, secret, err := s.CreateSession(t.Context(), token.ID)
+		if err != nil || made.Token.ID != token.ID || !made.ExpiresOn.Equal(clock.now().Add(control.SessionLifetime)) || len(secret) < 40 {
+			t.Fatalf("made %+v with a secret of %d characters, error %v", made, len(secret), err)
+		}
+		got, err := s.OpenSession(t.Context(), secret)
+		if err != nil || got.Token.ID != token.ID || got.Token.AccountID != testAccount || !got.Token.Allows(control.ScriptsRead) || !got.ExpiresOn.Equal(made.ExpiresOn) {
+			t.Fatalf("opened %+v, error %v", got, err)
+		}
+		for _, wrong := range []string{"", "wrong", hashSecret(secret)} {
+			_, err = s.OpenSession(t.Context(), wrong)
+			wantKind(t, err, errs.Unauthorized, "sign in again")
+		}
+		if err := s.EndSession(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.OpenSession(t.Context(), secret)
+		wantKind(t, err, errs.Unauthorized)
+		if err := s.EndSession(t.Context(), secret); err != nil {
+			t.Errorf("to end it twice: %v", err)
+		}
+		_, _, err = s.CreateSession(t.Context(), "nope")
+		wantKind(t, err, errs.Unauthorized)
+		if text := auditText(t, s); !strings.Contains(text, "session.create") || strings.Contains(text, secret) {
+			t.Errorf("audit log: %s", text)
+		}
+	})
+}
+
+func TestSessionsEnd(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		begin := func(token control.Token) string {
+			t.Helper()
+			_, secret, err := s.CreateSession(t.Context(), token.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return secret
+		}
+		is := func(secret string, open bool) {
+			t.Helper()
+			if _, err := s.OpenSession(t.Context(), secret); (err == nil) != open {
+				t.Fatalf("open is %v, error %v", open, err)
+			}
+		}
+		token, brief := newToken(t, s, "ci", time.Time{}), newToken(t, s, "brief", clock.now().Add(30*time.Minute))
+
+		idle, used, expiring := begin(token), begin(token), begin(brief)
+		clock.add(30*time.Minute - time.Microsecond)
+		is(used, true)
+		is(expiring, true)
+		clock.add(time.Microsecond)
+		is(expiring, false) // with its token
+		clock.add(30 * time.Minute)
+		is(idle, false)
+		is(used, true)
+		for range 22 {
+			clock.add(30 * time.Minute)
+			is(used, clock.now().Before(newClock().now().Add(control.SessionLifetime)))
+		}
+		is(used, false) // after 12 hours, although it was never idle
+
+		one, other := begin(token), begin(token)
+		if n := rowsOf(t, s, "sessions"); n != 2 {
+			t.Errorf("%d rows are stored, and 2 sessions go on", n)
+		}
+		if err := s.DeleteToken(t.Context(), testAccount, token.ID); err != nil {
+			t.Fatal(err)
+		}
+		is(one, false)
+		is(other, false)
+		if n := rowsOf(t, s, "sessions"); n != 0 {
+			t.Errorf("%d rows are stored of a token that was deleted", n)
+		}
+	})
+}
+
+// A busy page asks many times a second.
+func TestSessionUseIsWrittenOnceAMinute(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		token := newToken(t, s, "ci", time.Time{})
+		_, secret, err := s.CreateSession(t.Context(), token.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		used := func() time.Duration {
+			t.Helper()
+			if _, err := s.OpenSession(t.Context(), secret); err != nil {
+				t.Fatal(err)
+			}
+			var micros int64
+			if err := s.reader.QueryRowContext(t.Context(), `SELECT used_on FROM sessions`).Scan(&micros); err != nil {
+				t.Fatal(err)
+			}
+			return fromMicros(micros).Sub(newClock().now())
+		}
+		clock.add(59 * time.Second)
+		if got := used(); got != 0 {
+			t.Errorf("written after %s", got)
+		}
+		clock.add(time.Second)
+		if got := used(); got != time.Minute {
+			t.Errorf("after a minute, the last use is %s", got)
+		}
+		clock.add(59 * time.Second)
+		if got := used(); got != time.Minute {
+			t.Errorf("written again after %s", got)
+		}
+		list, err := s.Tokens(t.Context(), testAccount)
+		if err != nil || len(list) != 1 || !list[0].LastUsedOn.Equal(newClock().now().Add(time.Minute)) {
+			t.Errorf("the token's last use: %+v, error %v", list, err)
+		}
+	})
+}
+
+func TestSessionLinkBeginsOneSession(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		token := newToken(t, s, "ci", time.Time{})
+		link := func(token control.Token) string {
+			t.Helper()
+			code, expiresOn, err := s.CreateSessionLink(t.Context(), token.ID)
+			if err != nil || expiresOn.Sub(clock.now()) > control.SessionLinkLifetime || len(code) < 40 {
+				t.Fatalf("a code of %d characters until %s, error %v", len(code), expiresOn, err)
+			}
+			return code
+		}
+		code := link(token)
+		results := make(chan error, 10)
+		var all sync.WaitGroup
+		for range cap(results) {
+			all.Go(func() {
+				session, secret, err := s.UseSessionLink(t.Context(), code)
+				if err == nil && session.Token.ID == token.ID {
+					_, err = s.OpenSession(t.Context(), secret)
+				}
+				results <- err
+			})
+		}
+		all.Wait()
+		close(results)
+		begun := 0
+		for err := range results {
+			if err == nil {
+				begun++
+				continue
+			}
+			wantKind(t, err, errs.Unauthorized, "used")
+		}
+		if begun != 1 || rowsOf(t, s, "sessions") != 1 {
+			t.Errorf("%d sessions were begun by one link, %d are stored", begun, rowsOf(t, s, "sessions"))
+		}
+
+		late, gone := link(token), newToken(t, s, "gone", time.Time{})
+		orphan := link(gone)
+		if err := s.DeleteToken(t.Context(), testAccount, gone.ID); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := s.UseSessionLink(t.Context(), orphan)
+		wantKind(t, err, errs.Unauthorized)
+		clock.add(control.SessionLinkLifetime)
+		_, _, err = s.UseSessionLink(t.Context(), late)
+		wantKind(t, err, errs.Unauthorized, "expired")
+		link(token)
+		if n := rowsOf(t, s, "session_links"); n != 1 {
+			t.Errorf("%d links are stored, and 1 can be used", n)
+		}
+		_, _, err = s.CreateSessionLink(t.Context(), gone.ID)
+		wantKind(t, err, errs.Unauthorized)
+		text := auditText(t, s)
+		if strings.Count(text, "session_link.create") != 4 || strings.Count(text, "session.create") != 1 || strings.Contains(text, code) {
+			t.Errorf("audit log: %s", text)
+		}
+	})
+}

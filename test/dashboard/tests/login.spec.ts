@@ -1,0 +1,56 @@
+import { api, dashboard, expect, test, token } from "../world";
+
+test("a one-time link signs in, once, and leaves no secret behind", async ({ page, browser }) => {
+  const { url } = await api<{ url: string }>("POST", "/session/links");
+  expect(new URL(url).search).toBe("");
+  const asked: string[] = [];
+  page.on("request", (r) => asked.push(r.url()));
+  await page.goto(url);
+  await expect(page.getByRole("heading", { level: 1, name: "Workers" })).toBeVisible();
+  const code = new URL(url).hash;
+  expect(asked.filter((u) => u.includes(code.slice(6)))).toEqual([]);
+  expect(page.url()).not.toContain(code);
+
+  const cookies = await page.context().cookies();
+  expect(cookies).toHaveLength(1);
+  expect(cookies[0]).toMatchObject({ httpOnly: true, sameSite: "Strict", path: "/" });
+  const stored = await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }));
+  expect(stored).not.toContain(token);
+  expect(stored).not.toContain(code.slice(6));
+
+  const other = await browser.newPage();
+  await other.goto(url);
+  await expect(other.getByRole("alert")).toBeVisible();
+  await expect(other).toHaveURL(/\/login/);
+  await other.close();
+});
+
+test("who is not signed in comes back to the page that was asked for", async ({ page }) => {
+  await page.goto("/system");
+  await expect(page).toHaveURL(/\/login\?next=/);
+  await page.getByLabel("API token").fill("no token at all");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await expect(page.getByRole("alert")).toBeVisible();
+  await page.getByLabel("API token").fill(token);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await expect(page).toHaveURL(/\/system$/);
+});
+
+test("signing out ends the session on the server, too", async ({ signedIn: page }) => {
+  const [cookie] = await page.context().cookies();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await expect(page).toHaveURL(/\/login/);
+  const answer = await fetch(`${dashboard}/session`, { headers: { Cookie: `${cookie!.name}=${cookie!.value}` } });
+  expect(answer.status).toBe(401);
+});
+
+test("another site cannot act with the session", async ({ signedIn: page }) => {
+  const [cookie] = await page.context().cookies();
+  const answer = await fetch(`${dashboard}/session`, {
+    method: "DELETE",
+    headers: { Cookie: `${cookie!.name}=${cookie!.value}`, Origin: "https://example.com", "Sec-Fetch-Site": "cross-site" },
+  });
+  expect(answer.status).toBe(403);
+  await page.goto("/accounts");
+  await expect(page.getByRole("heading", { level: 1, name: "Accounts" })).toBeVisible();
+});

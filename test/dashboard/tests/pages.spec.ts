@@ -1,0 +1,52 @@
+import AxeBuilder from "@axe-core/playwright";
+import type { Page } from "@playwright/test";
+import { allPages, open } from "../pages";
+import { expect, test } from "../world";
+
+/** Serious and critical findings; the rest is advice. */
+async function findings(page: Page): Promise<string[]> {
+  const result = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]).analyze();
+  return result.violations
+    .filter((v) => v.impact === "serious" || v.impact === "critical")
+    .flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.target.join(" ")}: ${n.failureSummary ?? ""}`));
+}
+
+for (const theme of ["light", "dark"] as const) {
+  test(`every page is accessible, in ${theme}`, async ({ signedIn: page }) => {
+    test.setTimeout(600_000);
+    await page.emulateMedia({ colorScheme: theme });
+    for (const shown of await allPages()) {
+      await test.step(shown.name, async () => {
+        await open(page, shown);
+        expect.soft(await findings(page), shown.name).toEqual([]);
+      });
+    }
+  });
+}
+
+test("the login page is accessible", async ({ page }) => {
+  await page.goto("/login");
+  await expect(page.getByLabel("API token")).toBeVisible();
+  expect(await findings(page)).toEqual([]);
+});
+
+for (const width of [1280, 390]) {
+  test(`no page scrolls sideways at ${width} pixels`, async ({ signedIn: page }) => {
+    test.setTimeout(600_000);
+    await page.setViewportSize({ width, height: 800 });
+    for (const shown of await allPages()) {
+      await test.step(shown.name, async () => {
+        await open(page, shown);
+        const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        expect.soft(over, `${shown.name} is wider than the window`).toBeLessThanOrEqual(0);
+      });
+    }
+  });
+}
+
+test("an address that has no page says so", async ({ signedIn: page }) => {
+  await page.goto("/accounts");
+  await page.evaluate(() => history.pushState(null, "", `${location.pathname}/nothing`));
+  await page.reload();
+  await expect(page.getByRole("heading", { name: "No such page" })).toBeVisible();
+});
