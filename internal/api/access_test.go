@@ -72,6 +72,8 @@ var needed = map[string]string{
 	"GET /accounts/{account}/routing/snapshot":                                "scripts:read",
 	"GET /routing/snapshot":                                                   "operator",
 	"POST /graphql":                                                           "",
+	"PUT /routing/routers/{router}":                                           "operator",
+	"GET /system/health":                                                      "operator",
 	"PUT /routing/reports":                                                    "operator",
 	"POST /routing/cron-claims":                                               "operator",
 	"POST /accounts/{account}/logpush/validate/destination/exists":            "logs:edit",

@@ -90,7 +90,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time, change
 		return nil
 	}}
 	deps := api.Deps{
-		Accounts: db, Tokens: db, Sessions: db, AuditLog: db, Scripts: db, Policies: db, Trials: trials{}, Notifications: db, Notifier: notifier{}, Jobs: db, Letters: db, Health: db, Replays: db, Deletions: db, Archive: archive{}, Snapshots: db, Routers: db,
+		Accounts: db, Tokens: db, Sessions: db, AuditLog: db, Scripts: db, Policies: db, Trials: trials{}, Notifications: db, Notifier: notifier{}, Jobs: db, Letters: db, Health: db, Replays: db, Deletions: db, Archive: archive{}, Snapshots: db, Routers: db, System: facts{store: db},
 		Destinations: written, Previews: tried, Keys: db, InstantLogs: db, InstantEvents: instant,
 		Metrics: told, Events: kept, LiveEvents: live, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -44,6 +44,7 @@ type Deps struct {
 	InstantLogs   InstantLogs
 	InstantEvents InstantEvents // nil: there are no instant logs
 	Routers       Routers       // nil: routers report nothing and claim nothing
+	System        System        // nil: nobody knows how the parts are
 
 	Ready      func(context.Context) error // nil: always ready
 	Prometheus http.Handler                // /metrics; nil: none

@@ -241,6 +241,8 @@ func (s *Server) endpoints() []endpoint {
 		{get, account + "/routing/modules/:sha256", operator, byKind, s.getModule},
 		{get, "/routing/snapshot", operator, byKind, s.getWholeSnapshot},
 		{put, "/routing/reports", operator, byKind, s.putReports},
+		{put, "/routing/routers/:router", operator, byKind, s.putRouter},
+		{get, "/system/health", operator, byKind, s.getSystemHealth},
 		{post, "/routing/cron-claims", operator, byKind, s.claimCron},
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
+	"tidegate/schema/control"
 )
 
 // Routers tell the control plane things, and ask it whose turn it is.
@@ -14,6 +15,8 @@ type Routers interface {
 	// SaveReports keeps the newest report of each router on each version, and leaves
 	// out versions that do not exist.
 	SaveReports(ctx context.Context, reports []deploy.VersionReport) error
+	// SaveRouter keeps the newest word of a router on itself.
+	SaveRouter(ctx context.Context, r control.RouterState) error
 	Reports(ctx context.Context, accountID, script string) ([]deploy.VersionReport, error)
 	// ClaimCron reports whether the caller is the first to claim this run.
 	ClaimCron(ctx context.Context, accountID, script, cron string, at time.Time) (bool, error)

@@ -40,6 +40,7 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("calls", func(t *testing.T) { callsStory(t, p) })
 	t.Run("rollback", func(t *testing.T) { rollback(t, p) })
 	t.Run("jobs", func(t *testing.T) { jobs(t, p) })
+	t.Run("system health", func(t *testing.T) { systemHealth(t, p) })
 	t.Run("audit log", func(t *testing.T) { auditLog(t, p) })
 	t.Run("logpush", func(t *testing.T) { logpushQuestions(t, p) })
 	t.Run("instant logs", func(t *testing.T) { instantLogs(t, p) })

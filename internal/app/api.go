@@ -60,7 +60,8 @@ func (p *process) addAPI(ctx context.Context) error {
 		Accounts: p.store, Tokens: p.store, Sessions: p.store, AuditLog: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Letters: p.store, Health: p.store, Replays: p.store, Deletions: p.store, Archive: p.rates, Snapshots: p.store,
 		Routers: p.store, Triggers: p.store, Tails: p.store, TailEvents: events, InstantLogs: p.store, InstantEvents: instant,
 		Destinations: destinations{sinks}, Previews: previews, Keys: p.store, Metrics: p.rates, Events: p.rates, LiveEvents: live,
-		Ready: p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),
+		System: systemProbe{p.store, p.rates, p.stream()},
+		Ready:  p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),
 	}
 	deps.Trials = rollback.NewHistory(rollback.HistoryConfig{Rates: p.rates, Scripts: p.store, Kept: p.rates.BlocksKept(), Now: time.Now})
 	notifier, err := p.notifications(ctx)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"tidegate/internal/api/client"
 	"tidegate/internal/deploy"
 	"tidegate/internal/gateway"
@@ -16,12 +18,15 @@ import (
 	"tidegate/internal/telemetry"
 	"tidegate/pipeline/stream"
 	"tidegate/schema"
+	"tidegate/schema/control"
 )
 
 // controlPlane is what a gateway wants of the control plane, here or elsewhere.
 type controlPlane struct {
 	snapshot func(ctx context.Context, after int64) (*deploy.Snapshot, error)
 	report   func(ctx context.Context, reports []deploy.VersionReport) error
+	// saveRouter keeps what a router tells of itself.
+	saveRouter func(ctx context.Context, r control.RouterState) error
 	gateway.Claims
 	runtime.Bundles
 }
@@ -66,7 +71,7 @@ func (p *process) addGateway(ctx context.Context) error {
 	if err := os.MkdirAll(p.config.DataDir, 0o750); err != nil {
 		return err
 	}
-	control, err := p.controlPlane()
+	plane, err := p.controlPlane()
 	if err != nil {
 		return err
 	}
@@ -89,7 +94,7 @@ func (p *process) addGateway(ctx context.Context) error {
 		return err
 	}
 	told := newEar()
-	backends, err := p.backends(ctx, control, told)
+	backends, err := p.backends(ctx, plane, told)
 	if err != nil {
 		return err
 	}
@@ -106,7 +111,7 @@ func (p *process) addGateway(ctx context.Context) error {
 	}
 	config.SnapshotFile = filepath.Join(p.config.DataDir, "snapshot.json")
 	gw, err := gateway.New(config, gateway.Deps{
-		Snapshots: control, Reports: control, Claims: control, Backends: backends, Workers: backends, Emitter: eventEmitter{producer}, Tail: tailEmitter{tail},
+		Snapshots: plane, Reports: plane, Claims: plane, Backends: backends, Workers: backends, Emitter: eventEmitter{producer}, Tail: tailEmitter{tail},
 		Tracer: telemetry.Tracer("tidegate/internal/gateway"), Logger: p.log,
 	})
 	told.attach(gw)
@@ -119,12 +124,26 @@ func (p *process) addGateway(ctx context.Context) error {
 	if err := p.serveGateway(gw, gw, config.TrustedProxies); err != nil {
 		return err
 	}
+	p.addRouterReports(config.RouterID, gw, producer, plane)
 	p.notes = append(p.notes, gw.Note)
 	if p.replacement != nil {
 		p.replacement.gateway = gw
 	}
 	p.checks = append(p.checks, check{"gateway", func(context.Context) error { return gw.Ready() }})
 	return nil
+}
+
+// addRouterReports has the gateway tell of itself. It is the first to stop, so that the
+// control plane knows before anything else that the router goes away in order.
+func (p *process) addRouterReports(id string, gw *gateway.Gateway, producer *stream.Producer, plane controlPlane) {
+	complain := rate.Sometimes{First: 1, Interval: time.Minute}
+	reporter := &routerReporter{
+		id: id, started: time.Now(), gateway: gw, producer: producer, spoolMax: p.config.SpoolMaxBytes, save: plane.saveRouter,
+		failed: func(err error) {
+			complain.Do(func() { p.log.Warn("the state of this router was not reported, trying again", "error", err) })
+		},
+	}
+	p.services = append(p.services, service{"router report", stageEdge, reporter.Run})
 }
 
 // routerID tells this gateway from others, and is the same after a restart.
@@ -143,12 +162,12 @@ func (p *process) routerID() (string, error) {
 // controlPlane is the store where this process has one, else the API elsewhere.
 func (p *process) controlPlane() (controlPlane, error) {
 	if p.store != nil {
-		return controlPlane{p.store.SnapshotAll, p.store.SaveReports, p.store, p.store}, nil
+		return controlPlane{p.store.SnapshotAll, p.store.SaveReports, p.store.SaveRouter, p.store, p.store}, nil
 	}
 	token, err := os.ReadFile(p.config.APITokenFile)
 	if err != nil {
 		return controlPlane{}, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.APIURL, err)
 	}
-	control := client.New(p.config.APIURL, strings.TrimSpace(string(token)), nil)
-	return controlPlane{control.SnapshotAll, control.Report, control, control}, nil
+	api := client.New(p.config.APIURL, strings.TrimSpace(string(token)), nil)
+	return controlPlane{api.SnapshotAll, api.Report, api.SaveRouter, api, api}, nil
 }

@@ -184,6 +184,16 @@ func (m *metrics) register(g *Gateway) error {
 	return nil
 }
 
+// EventsDropped counts the events that were not emitted since the start, by reason;
+// reasons without any are left out. What was lost on the way to Kafka is not in it.
+func (g *Gateway) EventsDropped() map[string]int64 {
+	dropped := map[string]int64{}
+	if n := g.metrics.dropped.Load(); n > 0 {
+		dropped[dropUnknownVersion] = n
+	}
+	return dropped
+}
+
 // stopObserving ends with Run, or a process with many gateways would keep them all.
 func (g *Gateway) stopObserving() error {
 	if err := errors.Join(g.metrics.observed.Unregister(), g.sampler.observed.Unregister()); err != nil {

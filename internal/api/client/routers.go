@@ -3,15 +3,23 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"time"
 
 	"tidegate/internal/deploy"
+	"tidegate/schema/control"
 )
 
 // Report tells the control plane how versions do on a router; it needs the
 // operator's token.
 func (c *Client) Report(ctx context.Context, reports []deploy.VersionReport) error {
 	_, err := c.call(ctx, http.MethodPut, "/routing/reports", map[string]any{"reports": reports}, nil)
+	return err
+}
+
+// SaveRouter keeps what a router tells of itself; it needs the operator's token.
+func (c *Client) SaveRouter(ctx context.Context, r control.RouterState) error {
+	_, err := c.call(ctx, http.MethodPut, "/routing/routers/"+url.PathEscape(r.ID), r, nil)
 	return err
 }
 

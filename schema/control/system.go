@@ -1,0 +1,98 @@
+package control
+
+import "time"
+
+// RouterReportEvery is how often a router tells of itself.
+const RouterReportEvery = 10 * time.Second
+
+// RouterState is what a router tells of itself. Counts are since StartedOn.
+type RouterState struct {
+	ID        string    `json:"id"`
+	Version   string    `json:"version"` // of the build
+	StartedOn time.Time `json:"started_on"`
+	// Revision of the snapshot that it serves; 0 before the first.
+	Revision int64 `json:"revision"`
+	// ConfirmedOn is when the control plane last told it that Revision is the newest, by
+	// its own clock; zero before.
+	ConfirmedOn   time.Time `json:"confirmed_on,omitzero"`
+	SnapshotError string    `json:"snapshot_error,omitempty"` // of the last attempt to get a newer one
+
+	EventsEmitted int64 `json:"events_emitted"`
+	EventsSent    int64 `json:"events_sent"`  // that Kafka has confirmed
+	QueueEvents   int64 `json:"queue_events"` // in memory, now
+	SpoolBytes    int64 `json:"spool_bytes"`  // on disk, now
+	SpoolBytesMax int64 `json:"spool_bytes_max"`
+	// Dropped counts events that were lost, by reason; reasons without any are left out.
+	Dropped   map[string]int64 `json:"dropped,omitempty"`
+	DroppedOn time.Time        `json:"dropped_on,omitzero"` // the last time that Dropped grew; zero: never
+
+	SentOn time.Time `json:"sent_on,omitzero"` // by the router's own clock, as all times above
+	// Stopping says good-bye: the router stops in order, and is forgotten.
+	Stopping bool `json:"stopping,omitempty"`
+
+	// Set by the control plane, by its clock.
+	SeenSince  time.Time `json:"-"`
+	ReportedOn time.Time `json:"-"`
+}
+
+// Lease is who plays a role of which there is to be one.
+type Lease struct {
+	Holder    string
+	ExpiresOn time.Time
+}
+
+// PartitionLag is how far the readers of a topic are in one partition.
+type PartitionLag struct {
+	Partition int
+	Committed int64 // offset of the next record to be read; -1: none was committed
+	First     int64 // oldest offset that Kafka has
+	Next      int64 // offset that the next record will have
+}
+
+// Lag is the number of records that wait.
+func (p PartitionLag) Lag() int64 { return max(0, p.Next-max(p.Committed, p.First)) }
+
+// DeliveryState is how a Logpush job does.
+type DeliveryState struct {
+	JobID         int64
+	AccountID     string
+	Name          string
+	Enabled       bool
+	EnabledOn     time.Time
+	FailingSince  time.Time // zero: it does not fail
+	DisabledOn    time.Time // by the service itself; zero: not
+	ReportedOn    time.Time // the oldest report of its partitions; zero: none
+	LagEvents     int64     // where ReportedOn is not zero
+	OldestEventOn time.Time // that waits; zero: unknown, or none does
+}
+
+// Outbox is what waits to be told about rollback decisions.
+type Outbox struct {
+	Waiting     int64
+	OldestOn    time.Time // of those; zero for none
+	FailedToday int64     // given up within 24 h
+}
+
+// Answer is what became of a question to one part. A fact is nothing unless Err is nil.
+type Answer struct {
+	Err  error
+	Took time.Duration
+}
+
+// SystemFacts are what the control plane can learn of all parts. Each has the answer by
+// which it came.
+type SystemFacts struct {
+	Version      string // of this process's build
+	DatabaseKind string
+	Database     Answer
+	Revision     int64 // of the newest snapshot; with Database
+
+	Routers  []RouterState // with Database
+	Rollback *Lease        // with Database; nil: nobody has it
+	Outbox   Outbox        // with Database
+	Delivery []DeliveryState
+	Kafka    Answer
+	Ingest   []PartitionLag // with Kafka
+	Engine   Answer         // of ClickHouse
+	NewestOn time.Time      // time of the newest event that is stored; zero: none of the last hour. With Engine
+}
