@@ -25,7 +25,8 @@ export interface Kind {
   /** A parameter by which a URL of a shared scheme is told to be of this kind. */
   when?: string;
   host?: { label: string; hint?: string; placeholder?: string };
-  path?: { label: string; hint?: string; placeholder?: string; required?: boolean; secret?: boolean; default?: string };
+  /** A secret path is not shown beside jobs; one that is hidden is a credential, and not shown while it is typed either. */
+  path?: { label: string; hint?: string; placeholder?: string; required?: boolean; secret?: boolean; hidden?: boolean; default?: string };
   /** A user and a password may stand before the host. */
   login?: boolean;
   /** header_<Name> may be set. */

@@ -71,7 +71,7 @@ function KindFields(props: { kind: Kind; value: Destination; shown: boolean; onC
     <>
       <div class="columns">
         {kind.host && <TextField {...kind.host} value={value.host} onInput={(host) => change({ host })} required />}
-        {kind.path && <TextField label={kind.path.label} hint={kind.path.hint} placeholder={kind.path.placeholder ?? ""} required={kind.path.required ?? false} {...secret(kind.path.secret)} value={value.path} onInput={(path) => change({ path })} />}
+        {kind.path && <TextField label={kind.path.label} hint={kind.path.hint} placeholder={kind.path.placeholder ?? ""} required={kind.path.required ?? false} {...secret(kind.path.hidden)} value={value.path} onInput={(path) => change({ path })} />}
         {kind.login && <TextField label="User" {...secret(true)} type="text" value={value.user} onInput={(user) => change({ user })} />}
         {kind.login && <TextField label="Password or token" {...secret(true)} value={value.password} onInput={(password) => change({ password })} />}
         {kind.parameters.map((p) => <ParameterField key={p.name} parameter={p} look={secret(p.secret)} value={value.parameters[p.name] ?? ""} onChange={(text) => change({ parameters: { ...value.parameters, [p.name]: text } })} />)}

@@ -51,7 +51,7 @@ test("characters that nobody sees can be typed", () => {
 test("times of inputs are in the zone that is chosen", () => {
   expect(fromInput("2026-03-01T12:00", "UTC")).toBe("2026-03-01T12:00:00.000Z");
   expect(fromInput("", "UTC")).toBe("");
-  for (const zone of ["UTC", "local"] as const) expect(fromInput(toInput(new Date("2026-07-01T12:34:56Z"), zone), zone)).toBe("2026-07-01T12:34:56.000Z");
+  for (const zone of ["UTC", "local"] as const) expect(fromInput(toInput(new Date("2026-07-01T12:34:56Z"), zone), zone)).toBe("2026-07-01T12:34:00.000Z");
 });
 
 test("failures come with what to do", () => {
@@ -59,5 +59,7 @@ test("failures come with what to do", () => {
   expect(advise("upload a.log.gz: 503 no worker")).toMatch(/fault/);
   expect(advise("away", 1105)).toMatch(/host/);
   expect(advise("dial: connection refused", 0)).toMatch(/listens/);
+  expect(advise("3 of 8 records of batch 3-1-78 were refused (400 no) and are dead letters")).toMatch(/send them again/);
+  expect(advise("the dead letters of job 3 are full: 9 letters")).toMatch(/waits/);
   expect(advise("something else", 0)).toBeUndefined();
 });

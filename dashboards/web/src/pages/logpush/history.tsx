@@ -25,13 +25,13 @@ export function HistoryPanel(props: { account: string; id: string }) {
         {!history.data && history.loading && <Loading what="the history" />}
         {series && (
           <>
-            <p class="small quiet">{formatCount(sent)} records were taken, and {formatCount(failed)} uploads failed in this time{failed === 0 ? "" : ", most of which were tried again"}.</p>
+            <p class="small quiet">{formatCount(sent)} records were taken, and {formatCount(failed)} tries of uploads failed in this time.</p>
             <div class="columns">
               <figure class="stack"><figcaption class="small">Records taken, by the time of the upload</figcaption>
                 <TimeChart label={`Records taken: ${formatCount(sent)} in this time`} times={series.times} format={formatCompact} height={150} sync="logpush" onZoom={range.fix} series={[{ name: "Records", color: 0, values: series.records }]} />
               </figure>
-              <figure class="stack"><figcaption class="small">Uploads that failed</figcaption>
-                <TimeChart label={`Uploads that failed: ${formatCount(failed)} in this time`} times={series.times} format={formatCompact} height={150} sync="logpush" onZoom={range.fix} series={[{ name: "Failed uploads", color: 1, values: series.failed }]} />
+              <figure class="stack"><figcaption class="small">Tries that failed</figcaption>
+                <TimeChart label={`Tries that failed: ${formatCount(failed)} in this time`} times={series.times} format={formatCompact} height={150} sync="logpush" onZoom={range.fix} series={[{ name: "Failed tries", color: 1, values: series.failed }]} />
               </figure>
             </div>
           </>

@@ -35,7 +35,8 @@ export default function JobOverview() {
             <Trouble account={account} job={h} />
             <Facts job={h} />
             <HistoryPanel account={account} id={id} />
-            <div class="columns"><Uploads job={h} /><Where job={h} /></div>
+            <Uploads job={h} />
+            <Where job={h} />
             <Failures job={h} />
             {may("logs:edit") && <Summary account={account} id={id} destination={h.destination} />}
           </>

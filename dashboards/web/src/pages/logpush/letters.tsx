@@ -7,7 +7,7 @@ import { formatBytes, formatCount, unknown } from "../../lib/format";
 import { useAction, useQuery } from "../../lib/query";
 import { useSearch } from "../../lib/url";
 import { may } from "../../session";
-import { Badge, Button, Confirm, Copy, Dialog, Empty, LinkButton, Loading, Note, Problem, Segments, Time, type Tone } from "../../ui/basics";
+import { Button, Confirm, Copy, Dialog, Empty, LinkButton, Loading, Note, Problem, Segments, Time } from "../../ui/basics";
 import { Table, type Column } from "../../ui/table";
 import { toast } from "../../ui/toast";
 import { advise } from "./advice";
@@ -17,7 +17,6 @@ import { ResendAll } from "./resendall";
 
 const perPage = 50;
 const states = [["new", "Waiting"], ["resent", "Sent again"], ["deleted", "Deleted"]] as const;
-const badges: Record<Letter["state"], [tone: Tone | undefined, text: string]> = { new: ["warn", "Waiting"], resent: ["good", "Sent again"], deleted: [undefined, "Deleted"] };
 
 type Open = { letter: Letter; what: "content" | "delete" };
 
@@ -55,6 +54,7 @@ export default function Letters() {
             <p>A record becomes a dead letter when the destination refuses it alone and for good, while it takes others. It waits here until it is sent again or deleted.</p>
           </Empty>
         )}
+        {letters.data && state === "new" && <Advice letters={letters.data.items} />}
         {letters.data && letters.data.items.length > 0 && <LetterTable letters={letters.data.items} url={url} onOpen={setOpen} onChange={changed} />}
         <Pages page={page} total={total} link={(n) => search.link({ page: n === 1 ? undefined : String(n) })} />
       </div>
@@ -67,20 +67,23 @@ export default function Letters() {
 function LetterTable(props: { letters: Letter[]; url: string; onOpen: (open: Open) => void; onChange: () => void }) {
   const columns: Column<Letter>[] = [
     { name: "Refused", heading: true, cell: (l) => <><Time at={l.created_on} /><div class="small quiet"><code>{l.id.slice(0, 8)}</code></div></> },
-    { name: "State", cell: (l) => <Badge tone={badges[l.state][0]}>{badges[l.state][1]}</Badge> },
     { name: "Records", number: true, cell: (l) => formatCount(l.records) },
     { name: "Size", number: true, cell: (l) => (l.bytes === 0 ? unknown : formatBytes(l.bytes)) },
     { name: "Events from", cell: (l) => <Time at={l.from} absolute /> },
-    { name: "Reason", cell: (l) => <Reason letter={l} /> },
+    { name: "Reason", cell: (l) => <div class="logpush-message">{reasonOf(l)}</div> },
     { name: "Tries", number: true, cell: (l) => formatCount(l.attempts) },
     { name: "Actions", quiet: true, cell: (l) => l.state === "new" && <Actions {...props} letter={l} /> },
   ];
   return <Table caption="Dead letters" columns={columns} rows={props.letters} rowKey={(l) => l.id} />;
 }
 
-function Reason({ letter }: { letter: Letter }) {
-  const advice = advise(letter.reason, letter.status);
-  return <div class="logpush-message">{letter.status > 0 && <strong>{letter.status} </strong>}{letter.reason}{advice && <div class="quiet">{advice}</div>}</div>;
+const reasonOf = (l: Letter): string => (l.status === 0 || l.reason.startsWith(String(l.status)) ? l.reason : `${l.status} ${l.reason}`);
+
+/** What to do, once for all letters that need the same. */
+function Advice(props: { letters: Letter[] }) {
+  const sentences = new Set(props.letters.map((l) => advise(l.reason, l.status)).filter((text) => text !== undefined));
+  if (sentences.size === 0) return null;
+  return <Note>{[...sentences].map((text) => <p key={text}>{text}</p>)}</Note>;
 }
 
 function Actions(props: { letter: Letter; url: string; onOpen: (open: Open) => void; onChange: () => void }) {

@@ -40,8 +40,8 @@ export default function Jobs() {
 function JobTable(props: { account: string; jobs: JobState[]; onChange: () => void }) {
   const base = `/${props.account}/logpush`;
   const columns: Column<JobState>[] = [
-    { name: "Job", heading: true, cell: (j) => <><a href={`${base}/${j.job_id}`}>{jobTitle(j)}</a><div class="small quiet">{j.dataset}</div></> },
-    { name: "Destination", cell: (j) => <code class="logpush-destination">{j.destination}</code> },
+    { name: "Job", heading: true, cell: (j) => <><a href={`${base}/${j.job_id}`}>{jobTitle(j)}</a><div class="small quiet logpush-light">{j.dataset}</div></> },
+    { name: "Destination", cell: (j) => <code class="logpush-place">{j.destination}</code> },
     { name: "State", cell: (j) => <StateBadge state={j.state} /> },
     { name: "Lag", number: true, cell: (j) => lagText(j.lag_seconds) },
     { name: "Delivered until", cell: (j) => <Time at={j.last_complete ?? undefined} /> },

@@ -1,9 +1,9 @@
 // Times of <input type="datetime-local">, in the zone that the reader chose.
 import { formatTime, zone, type Zone } from "../../lib/time";
 
-/** What such an input shows for a time. */
+/** What such an input shows for a time: its minute, because that is the step of the input. */
 export function toInput(at: Date, z: Zone = zone.value): string {
-  return formatTime(at, z).replace(" ", "T");
+  return formatTime(at, z).slice(0, "2026-01-31 12:00".length).replace(" ", "T");
 }
 
 /** The time of such an input in RFC 3339; "" for none. */
