@@ -1,0 +1,138 @@
+// The form of a job, new or stored.
+import "../../styles/logpush.css";
+import type { ComponentChildren } from "preact";
+import { useRef, useState } from "preact/hooks";
+import { useLocation } from "preact-iso";
+import { get } from "../../api/client";
+import { useAction, useQuery } from "../../lib/query";
+import { zoneName } from "../../lib/time";
+import { Button, CheckField, LinkButton, Loading, Problem, TextField } from "../../ui/basics";
+import { toast } from "../../ui/toast";
+import { createJob, datasetPath, updateJob, type StoredJob } from "./api";
+import { CurlPanel } from "./curlpanel";
+import { missingOf, needsChallenge, parseConf } from "./destination";
+import { DestinationForm } from "./destinationform";
+import { DestinationTest, OwnershipProof } from "./destinationtest";
+import { bodyOf, dataset, draftOf, fieldErrors, newDraft, problemsOf, type Draft, type FieldErrors } from "./draft";
+import { FieldsForm } from "./fieldsform";
+import type { FilterKey } from "./filter";
+import { FilterForm } from "./filterform";
+import { fromInput, toInput } from "./moment";
+import { BatchForm, OutputForm } from "./outputform";
+import { jobTitle } from "./parts";
+import { PreviewPanel } from "./preview";
+
+interface Known {
+  keys: FilterKey[];
+  fields: Record<string, string>;
+  standard: string[];
+}
+
+export function JobForm(props: { account: string; stored?: StoredJob }) {
+  const known = useQuery(`logpush fields ${props.account}`, async (signal): Promise<Known> => {
+    const [keys, fields, standard] = await Promise.all([
+      get<FilterKey[]>(datasetPath(props.account, "filter-keys"), { signal }),
+      get<Record<string, string>>(datasetPath(props.account, "fields"), { signal }),
+      get<Record<string, string>>(datasetPath(props.account, "fields/default"), { signal }),
+    ]);
+    return { keys, fields, standard: Object.keys(standard) };
+  });
+  if (known.data) return <Fields {...props} known={known.data} />;
+  return known.error ? <Problem error={known.error} what="The dataset’s fields could not be read." retry={known.reload} /> : <Loading what="the dataset’s fields" />;
+}
+
+function Fields({ account, stored, known }: { account: string; stored?: StoredJob; known: Known }) {
+  const { route } = useLocation();
+  const form = useRef<HTMLFormElement>(null);
+  const [draft, setDraft] = useState(() => (stored ? draftOf(stored.job) : newDraft()));
+  const [errors, setErrors] = useState<FieldErrors>({});
+  const change = (part: Partial<Draft>): void => setDraft((d) => ({ ...d, ...part }));
+  const before = stored?.job;
+  const id = before && String(before.id);
+  const body = bodyOf(draft, before);
+  const save = useAction(async () => {
+    try {
+      const local = { ...problemsOf(draft, before), ...missingDestination(draft.conf) };
+      if (Object.keys(local).length > 0) throw new Invalid(local);
+      const job = id ? await updateJob(account, id, body, stored?.etag) : await createJob(account, body);
+      toast(id ? `${jobTitle(job)} is saved.` : `${jobTitle(job)} is created${job.enabled ? " and delivers from now on" : ""}.`);
+      route(`/${account}/logpush/${job.id}`);
+    } catch (error) {
+      setErrors(error instanceof Invalid ? error.fields : fieldErrors(error));
+      // After the fields have their errors.
+      setTimeout(() => form.current?.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus());
+      throw error;
+    }
+  });
+  const destination = parseConf(draft.conf);
+  const asksProof = "/ownership_challenge" in errors || (destination !== undefined && needsChallenge(destination) && draft.conf !== before?.destination_conf);
+  return (
+    <form ref={form} class="stack" noValidate onSubmit={(e) => { e.preventDefault(); void save.run(); }}>
+      <Section title="Job">
+        <div class="columns">
+          <TextField label="Name" value={draft.name} onInput={(name) => change({ name })} error={errors["/name"]} hint="Letters, digits, dots, underscores and hyphens. May be empty." placeholder="shop-errors" />
+          <div class="field"><span class="label">Dataset</span><span><code>{dataset}</code></span><span class="hint">One record for each invocation of a Worker or request to an origin. It is the only dataset, and the kind of a job is always the standard one.</span></div>
+        </div>
+        {!before && <StartFields draft={draft} onChange={change} error={errors["/start"]} />}
+      </Section>
+      <Section title="Destination">
+        <DestinationForm conf={draft.conf} onChange={(conf) => change({ conf })} error={errors["/destination_conf"]} />
+        {asksProof && <OwnershipProof account={account} conf={draft.conf} challenge={draft.challenge} onChange={(challenge) => change({ challenge })} error={errors["/ownership_challenge"]} />}
+        <DestinationTest account={account} conf={draft.conf} />
+      </Section>
+      <Section title="Which events">
+        <FilterForm text={draft.filter} keys={known.keys} onChange={(filter) => change({ filter })} error={errors["/filter"]} />
+        <div class="logpush-narrow">
+          <TextField label="Sampling rate" value={draft.sample} onInput={(sample) => change({ sample })} error={errors["/output_options/sample_rate"]} placeholder="1" hint="The share of the events that the filter lets through: 0.1 is one in ten. Empty sends all." />
+        </div>
+      </Section>
+      <Section title="Which fields">
+        <FieldsForm known={known.fields} standard={known.standard} fields={draft.fields} onChange={(fields) => change({ fields })} error={errors["/output_options/field_names"]} />
+      </Section>
+      <Section title="Output"><OutputForm draft={draft} onChange={change} errors={errors} /></Section>
+      <Section title="Batches"><BatchForm draft={draft} onChange={change} errors={errors} /></Section>
+      <PreviewPanel account={account} id={id} body={body} onError={(error) => setErrors(fieldErrors(error))} />
+      <CurlPanel account={account} id={id} body={body} />
+      <Problem error={save.error} what={id ? "The job is not saved." : "The job is not created."} />
+      <div class="row">
+        <Button look="primary" submit busy={save.busy}>{id ? "Save the job" : "Create the job"}</Button>
+        <LinkButton href={`/${account}/logpush${id ? `/${id}` : ""}`}>Cancel</LinkButton>
+      </div>
+    </form>
+  );
+}
+
+/** What the form itself knows to be wrong, before the API is asked. */
+class Invalid extends Error {
+  constructor(readonly fields: FieldErrors) {
+    super(Object.values(fields).join(" "));
+  }
+}
+
+function missingDestination(conf: string): FieldErrors {
+  if (conf === "") return { "/destination_conf": "Choose where the job delivers to." };
+  const destination = parseConf(conf);
+  const missing = destination ? missingOf(destination) : [];
+  return missing.length > 0 ? { "/destination_conf": `The destination needs: ${missing.join(", ")}.` } : {};
+}
+
+function Section(props: { title: string; children: ComponentChildren }) {
+  return <section class="panel"><h2>{props.title}</h2><div class="stack">{props.children}</div></section>;
+}
+
+function StartFields(props: { draft: Draft; onChange: (part: Partial<Draft>) => void; error: string | undefined }) {
+  const { draft, onChange } = props;
+  const dayAgo = (): string => new Date(Date.now() - 24 * 3600 * 1000).toISOString();
+  return (
+    <div class="stack">
+      <CheckField label="Deliver from the moment it is created" checked={draft.enabled} onChange={(enabled) => onChange({ enabled, ...(enabled ? {} : { start: "" }) })} />
+      {draft.enabled && <CheckField label="Send earlier events, too" checked={draft.start !== ""} onChange={(on) => onChange({ start: on ? dayAgo() : "" })} />}
+      {draft.start !== "" && (
+        <div class="logpush-narrow">
+          <TextField label={`From (${zoneName()})`} type="datetime-local" value={toInput(new Date(draft.start))} onInput={(text) => fromInput(text) !== "" && onChange({ start: fromInput(text) })} error={props.error}
+            hint="A replay sends the events from this time on, up to where live delivery begins." />
+        </div>
+      )}
+    </div>
+  );
+}
