@@ -3,7 +3,7 @@
 import type { CDPSession, Page } from "@playwright/test";
 import { account, expect, test } from "../world";
 
-const rounds = 20;
+const rounds = Number(process.env["ROUNDS"] ?? 20);
 const charts = 7;
 
 declare global {
