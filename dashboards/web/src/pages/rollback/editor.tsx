@@ -42,7 +42,11 @@ export function Difference(props: { before: Settings; after: Settings }) {
 export function PolicyEditor({ of, whose }: { of: Editing; whose: string }) {
   const allowed = may("policy:edit");
   return (
-    <form class="policy" aria-label={`Policy of ${whose}`} onSubmit={(e) => { e.preventDefault(); void of.save.run(); }}>
+    <form class="policy" aria-label={`Policy of ${whose}`} onSubmit={(e) => {
+      e.preventDefault();
+      const form = e.currentTarget;
+      void of.save.run().then((saved) => { if (!saved) requestAnimationFrame(() => form.querySelector<HTMLElement>("[aria-invalid]")?.focus()); });
+    }}>
       <div class="stack policy-fields">
         <ActionFields of={of} />
         <FailureFields of={of} />

@@ -1,6 +1,6 @@
 // What the tests say now of each version on trial, and where its ramp stands.
 import { useQuery } from "../../lib/query";
-import { Badge, Empty, Loading, Problem, Time, VersionName } from "../../ui/basics";
+import { Badge, Empty, Loading, Note, Problem, Time, VersionName } from "../../ui/basics";
 import { readDecisions, readDeployments, readEvidence, readRamp, type Decision, type Deployment, type LiveEvidence } from "./api";
 import { EvidenceTable } from "./evidencetable";
 import { outcome } from "./outcome";
@@ -74,6 +74,7 @@ function TrialPanel(props: { trial: Trial; live: LiveEvidence; policy: Settings;
   const { trial, live, policy, tags, base } = props;
   const nameOf = nameWith(tags);
   const state = stateOf(trial, live.enabled, policy);
+  const behind = lag(trial, live.at);
   const id = `trial-${trial.version_id}`;
   const compare = `${base}/compare?baseline=${trial.baseline_version_id}&candidate=${trial.version_id}`;
   return (
@@ -87,7 +88,8 @@ function TrialPanel(props: { trial: Trial; live: LiveEvidence; policy: Settings;
         <p>Since <Time at={trial.since} /> {nameOf(trial.version_id)}: {counts(trial.numbers)}.</p>
         <EvidenceChart label={`Evidence against ${nameOf(trial.version_id)}, by limit`} evidence={trial.evidence} marks={marksOf(props.deployments, nameOf)} />
         <EvidenceTable evidence={trial.evidence} blocks={policy.evidence === "blocks"} />
-        <p class="quiet small">{lag(trial, live.at)} <a href={compare}>Compare both versions</a></p>
+        {behind.late ? <Note tone="warn">{behind.text}</Note> : <p class="quiet small">{behind.text}</p>}
+        <p><a href={compare}>Compare both versions</a></p>
       </div>
     </section>
   );
