@@ -98,7 +98,7 @@ function Conflict({ of }: { of: Editing }) {
       {theirs && before && <Difference before={before} after={theirs} />}
       <div class="row">
         <Button compact onClick={() => of.resolve("theirs")}>Take theirs, drop mine</Button>
-        <Button compact onClick={() => of.resolve("mine")}>Keep mine, to save on top of theirs</Button>
+        <Button compact onClick={() => of.resolve("mine")}>Keep mine: it replaces theirs when I save</Button>
       </div>
     </Note>
   );
