@@ -11,7 +11,7 @@ import { done, runBacktest, type Backtest, type BacktestTrial, type Progress } f
 import { pointers, type Editing } from "./editing";
 import { counts } from "./evidence";
 import { EvidenceChart, marksOf, nameWith } from "./evidencechart";
-import { EvidenceTable } from "./live";
+import { EvidenceTable } from "./evidencetable";
 import { limitName, type Settings } from "./limits";
 import { falseAlarms } from "./sentences";
 

@@ -4,26 +4,18 @@ import { shortId } from "../../lib/format";
 import { useSearch } from "../../lib/url";
 import { Badge, Empty, LinkButton, Loading, Problem, Time, VersionName, type Tone } from "../../ui/basics";
 import { Table } from "../../ui/table";
-import { readDecision, readDecisions, readDeployments, readNotifications, type Decision, type Notification, type WholeDecision } from "./api";
+import { readDecision, readDecisions, readDeployments, readNotifications, readRevisions, type Notification, type WholeDecision } from "./api";
 import { counts } from "./evidence";
 import { EvidenceChart, marksOf, nameWith } from "./evidencechart";
-import { EvidenceTable } from "./live";
+import { EvidenceTable } from "./evidencetable";
 import { limitName } from "./limits";
+import { outcome } from "./outcome";
 import { capital, news, type On } from "./sentences";
 
 interface Props {
   account: string;
   script: string;
   tags: Map<string, string> | undefined;
-}
-
-/** What a decision did, in a word. */
-export function outcome(d: Pick<Decision, "verdict" | "action" | "to_deployment">): [word: string, tone: Tone | undefined] {
-  if (d.action === "rollback") return ["Rolled back", "bad"];
-  if (d.action === "pause") return ["Ramp held", "warn"];
-  if (d.verdict === "fail") return ["Fails, nothing moved", "warn"];
-  if (d.verdict === "error") return ["No verdict", "warn"];
-  return d.to_deployment ? ["Step of the ramp", "good"] : ["Passed", "good"];
 }
 
 export function Decisions(props: Props) {
@@ -72,6 +64,9 @@ function OneDecision({ account, script, tags, id }: Props & { id: string }) {
 
 function Explained({ account, script, tags, decision }: Props & { decision: WholeDecision }) {
   const deployments = useQuery(`deployments ${account} ${script}`, (signal) => readDeployments(account, script, signal));
+  const owner = { account, script: decision.policy_source === "account" ? undefined : script };
+  const revisions = useQuery(`revisions ${account} ${owner.script ?? ""}`, (signal) => readRevisions(owner, signal));
+  const policy = revisions.data?.find((r) => r.revision === decision.policy_revision)?.policy;
   const nameOf = nameWith(tags);
   const base = `/${account}/workers/${encodeURIComponent(script)}`;
   const [word, tone] = outcome(decision);
@@ -91,7 +86,7 @@ function Explained({ account, script, tags, decision }: Props & { decision: Whol
         {decision.numbers.requests !== undefined && <p>{nameOf(decision.version_id)}: {counts(decision.numbers)}.</p>}
         <Deployments decision={decision} base={base} />
         {(decision.evidence ?? []).length > 0 && <EvidenceChart label={`Evidence against ${nameOf(decision.version_id)} until the decision`} evidence={decision.evidence ?? []} marks={marks} />}
-        {(decision.evidence ?? []).length > 0 && <EvidenceTable evidence={decision.evidence ?? []} blocks={false} />}
+        {(decision.evidence ?? []).length > 0 && <EvidenceTable evidence={decision.evidence ?? []} blocks={policy?.evidence === "blocks"} />}
         <div class="row">
           {decision.baseline_version_id && <LinkButton href={linkOver(`${base}/compare`, decision, { baseline: decision.baseline_version_id, candidate: decision.version_id })}>Compare both, with exceptions that are new</LinkButton>}
           <LinkButton href={linkOver(`${base}/live`, decision, { version: decision.version_id, failed: "true" })}>Failed requests of the version</LinkButton>
@@ -116,7 +111,7 @@ function PolicyLink({ account, base, decision }: { account: string; base: string
 }
 
 function Deployments({ decision, base }: { decision: WholeDecision; base: string }) {
-  const link = (id: string) => <a href={`${base}/deployments?deployment=${id}`}><code>{shortId(id)}</code></a>;
+  const link = (id: string) => <a href={`${base}/deployments`}><code>{shortId(id)}</code></a>;
   if (!decision.to_deployment) return <p>Traffic stayed as deployment {link(decision.from_deployment)} has it.</p>;
   return <p>Deployment {link(decision.to_deployment)} replaced {link(decision.from_deployment)}.</p>;
 }

@@ -42,7 +42,11 @@ export function Difference(props: { before: Settings; after: Settings }) {
 export function PolicyEditor({ of, whose }: { of: Editing; whose: string }) {
   const allowed = may("policy:edit");
   return (
-    <form class="policy" aria-label={`Policy of ${whose}`} onSubmit={(e) => { e.preventDefault(); void of.save.run(); }}>
+    <form class="policy" aria-label={`Policy of ${whose}`} onSubmit={(e) => {
+      e.preventDefault();
+      const form = e.currentTarget;
+      void of.save.run().then((saved) => { if (!saved) requestAnimationFrame(() => form.querySelector<HTMLElement>("[aria-invalid]")?.focus()); });
+    }}>
       <div class="stack policy-fields">
         <ActionFields of={of} />
         <FailureFields of={of} />
@@ -94,7 +98,7 @@ function Conflict({ of }: { of: Editing }) {
       {theirs && before && <Difference before={before} after={theirs} />}
       <div class="row">
         <Button compact onClick={() => of.resolve("theirs")}>Take theirs, drop mine</Button>
-        <Button compact onClick={() => of.resolve("mine")}>Keep mine, to save on top of theirs</Button>
+        <Button compact onClick={() => of.resolve("mine")}>Keep mine: it replaces theirs when I save</Button>
       </div>
     </Note>
   );

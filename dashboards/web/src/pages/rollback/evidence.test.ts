@@ -50,13 +50,15 @@ test("a trial says where it stands and what it waits for", () => {
 
 test("lag is what the newest counted request tells", () => {
   const at = "2026-11-27T12:10:00Z";
-  const f = (heard: string | undefined, beside: string | undefined, want: string) => expect(lag({ ...(heard ? { heard_on: heard } : {}), ...(beside ? { baseline_heard_on: beside } : {}) }, at)).toContain(want);
+  const f = (heard: string | undefined, beside: string | undefined, want: string) => expect(lag({ ...(heard ? { heard_on: heard } : {}), ...(beside ? { baseline_heard_on: beside } : {}) }, at).text).toContain(want);
   f(undefined, undefined, "No request of either version");
   f(undefined, at, "No request of this version was counted yet");
   f("2026-11-27T12:10:01Z", at, "Counts are less than a second behind.");
   f("2026-11-27T12:09:57Z", at, "Counts are 3 s behind.");
   f("2026-11-27T12:07:00Z", at, "for 3 min");
   f(at, "2026-11-27T12:07:00Z", "of the baseline is 3 min old");
+  expect(lag({ heard_on: "2026-11-27T12:07:00Z", baseline_heard_on: at }, at).late).toBe(true);
+  expect(lag({ heard_on: at }, at)).toEqual({ text: "Counts are less than a second behind.", late: false });
 });
 
 test("lines share their times, keep their value between points, and end at the edge", () => {

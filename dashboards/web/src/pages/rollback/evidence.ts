@@ -143,16 +143,22 @@ function spread(points: { at: number; e: number }[], times: number[]): (number |
   });
 }
 
-/** How far the counts are behind, as far as the newest counted request tells. `at` is when the server looked. */
-export function lag(trial: Pick<Trial, "heard_on" | "baseline_heard_on">, at: string): string {
-  const age = (heard: string | undefined): number | undefined => (heard === undefined ? undefined : Math.max((Date.parse(at) - Date.parse(heard)) / 1000, 0));
-  const own = age(trial.heard_on);
-  const beside = age(trial.baseline_heard_on);
-  if (own === undefined) return beside === undefined ? "No request of either version was counted yet." : "No request of this version was counted yet, though its baseline’s are.";
-  if (own > silence) return `No request of this version was counted for ${formatDuration(own)}: it gets none, or its events are late.`;
-  if (beside !== undefined && beside > silence) return `The newest counted request of the baseline is ${formatDuration(beside)} old: it gets none, or its events are late.`;
-  return `Counts are ${own < 1 ? "less than a second" : formatDuration(own)} behind.`;
+/** Seconds without a counted request that are worth a warning. */
+const silence = 30;
+
+export interface Lag {
+  text: string;
+  late: boolean;
 }
 
-/** Seconds without a counted request that are worth saying. */
-const silence = 30;
+/** How far the counts are behind, as far as the newest counted request tells. `at` is when the server looked. */
+export function lag(trial: Pick<Trial, "heard_on" | "baseline_heard_on">, at: string): Lag {
+  const age = (heard: string | undefined): number => (heard === undefined ? Infinity : Math.max((Date.parse(at) - Date.parse(heard)) / 1000, 0));
+  const own = age(trial.heard_on);
+  const beside = age(trial.baseline_heard_on);
+  if (own === Infinity) return { late: false, text: beside === Infinity ? "No request of either version was counted yet." : "No request of this version was counted yet, though its baseline’s are." };
+  if (own > silence) return { late: true, text: `No request of this version was counted for ${formatDuration(own)}: it gets none, or its events are late.` };
+  // At 100 % there is no baseline beside it, and nothing is late.
+  if (beside > silence && beside < Infinity) return { late: false, text: `The newest counted request of the baseline is ${formatDuration(beside)} old: it gets none, or its events are late.` };
+  return { late: false, text: `Counts are ${own < 1 ? "less than a second" : formatDuration(own)} behind.` };
+}

@@ -1,13 +1,13 @@
 // What the tests say now of each version on trial, and where its ramp stands.
 import { useQuery } from "../../lib/query";
-import { formatRate } from "../../lib/format";
-import { Badge, Empty, Loading, Problem, Time, VersionName } from "../../ui/basics";
-import { Table } from "../../ui/table";
-import { readDeployments, readEvidence, readRamp, type Deployment, type LiveEvidence } from "./api";
+import { Badge, Empty, Loading, Note, Problem, Time, VersionName } from "../../ui/basics";
+import { readDecisions, readDeployments, readEvidence, readRamp, type Decision, type Deployment, type LiveEvidence } from "./api";
+import { EvidenceTable } from "./evidencetable";
+import { outcome } from "./outcome";
 import type { Editing } from "./editing";
-import { counts, lag, limitWords, seen, stateOf, strength, type Evidence, type Trial } from "./evidence";
+import { counts, lag, stateOf, type Trial } from "./evidence";
 import { EvidenceChart, marksOf, nameWith } from "./evidencechart";
-import { limitName, perOne, type Settings } from "./limits";
+import type { Settings } from "./limits";
 import { RampPanel } from "./ramppanel";
 
 interface Props {
@@ -23,6 +23,7 @@ export function Live({ account, script, of, tags }: Props) {
   const evidence = useQuery(`evidence ${account} ${script}`, (signal) => readEvidence(account, script, signal), { every: 2000, enabled: followed !== undefined });
   const ramp = useQuery(`ramp ${account} ${script}`, (signal) => readRamp(account, script, signal), { every: 2000 });
   const deployments = useQuery(`deployments ${account} ${script}`, (signal) => readDeployments(account, script, signal), { every: 10_000 });
+  const decisions = useQuery(`decisions ${account} ${script} 1`, (signal) => readDecisions(account, script, 1, signal), { every: 5000 });
   const base = `/${account}/workers/${encodeURIComponent(script)}`;
   if (!followed) {
     return (
@@ -36,10 +37,23 @@ export function Live({ account, script, of, tags }: Props) {
     <div class="stack">
       <Problem error={evidence.error} what="The evidence cannot be shown." retry={evidence.reload} />
       {!evidence.data && evidence.loading && <Loading what="the evidence" />}
+      {evidence.data && decisions.data?.items[0] && <Newest decision={decisions.data.items[0]} base={base} />}
       {evidence.data && <Trials live={evidence.data} policy={followed} deployments={deployments.data ?? []} tags={tags} base={base} />}
       <Problem error={ramp.error} what="The ramp cannot be shown." retry={ramp.reload} />
       {ramp.data && <RampPanel account={account} script={script} ramp={ramp.data} deployments={deployments.data ?? []} tags={tags} reload={() => { ramp.reload(); evidence.reload(); deployments.reload(); }} />}
     </div>
+  );
+}
+
+/** What was last decided: who comes here at night asks that first. */
+function Newest(props: { decision: Decision; base: string }) {
+  const { decision } = props;
+  const [word, tone] = outcome(decision);
+  return (
+    <p class="row newest">
+      <Badge tone={tone}>{word}</Badge>
+      <span><Time at={decision.at} />: <span role="status"><a href={`${props.base}/rollback?decision=${decision.id}`}>{decision.sentence}</a></span></span>
+    </p>
   );
 }
 
@@ -60,33 +74,23 @@ function TrialPanel(props: { trial: Trial; live: LiveEvidence; policy: Settings;
   const { trial, live, policy, tags, base } = props;
   const nameOf = nameWith(tags);
   const state = stateOf(trial, live.enabled, policy);
+  const behind = lag(trial, live.at);
   const id = `trial-${trial.version_id}`;
   const compare = `${base}/compare?baseline=${trial.baseline_version_id}&candidate=${trial.version_id}`;
   return (
     <section class="panel" aria-labelledby={id}>
       <div class="row spread">
         <h2 id={id} class="row"><VersionName id={trial.version_id} tag={tags?.get(trial.version_id)} /> <span class="quiet">on trial against</span> <VersionName id={trial.baseline_version_id} tag={tags?.get(trial.baseline_version_id)} /></h2>
-        <Badge tone={state.tone}>{state.word}</Badge>
+        <span role="status"><Badge tone={state.tone}>{state.word}</Badge></span>
       </div>
       <div class="stack">
-        <p class="lead" role="status">{state.next}</p>
+        <p class="lead">{state.next}</p>
         <p>Since <Time at={trial.since} /> {nameOf(trial.version_id)}: {counts(trial.numbers)}.</p>
         <EvidenceChart label={`Evidence against ${nameOf(trial.version_id)}, by limit`} evidence={trial.evidence} marks={marksOf(props.deployments, nameOf)} />
         <EvidenceTable evidence={trial.evidence} blocks={policy.evidence === "blocks"} />
-        <p class="quiet small">{lag(trial, live.at)} <a href={compare}>Compare both versions</a></p>
+        {behind.late ? <Note tone="warn">{behind.text}</Note> : <p class="quiet small">{behind.text}</p>}
+        <p><a href={compare}>Compare both versions</a></p>
       </div>
     </section>
-  );
-}
-
-/** What each test says. */
-export function EvidenceTable(props: { evidence: Evidence[]; blocks: boolean }) {
-  return (
-    <Table caption="What the test of each limit says" rows={props.evidence} rowKey={(e) => e.metric} columns={[
-      { name: "Limit", heading: true, cell: (e) => <>{limitName(e.metric)} <span class="quiet">{limitWords(e)}</span></> },
-      { name: "Evidence", number: true, cell: (e) => <span class="nowrap">{strength(e)}</span> },
-      { name: "Seen", cell: (e) => seen(e, props.blocks) },
-      { name: "Chance, if it keeps the limit", number: true, cell: (e) => (e.p_value > 0.5 ? formatRate(e.p_value) : `1 in ${perOne(e.p_value)}`) },
-    ]} />
   );
 }

@@ -37,7 +37,8 @@ export function RampPanel(props: { account: string; script: string; ramp: Ramp; 
         )}
       </div>
       <div class="stack">
-        <p class="lead" role="status">{waitsFor(ramp, now.value)}</p>
+        {/* Said aloud where it changes rarely: the time that is left changes each second. */}
+        <p class="lead" role={ramp.reason ? "status" : undefined}>{waitsFor(ramp, now.value)}</p>
         <ol class="steps">{stepsOf(ramp, props.deployments).map((s, i) => <StepItem key={i} step={s} number={i + 1} last={i + 1 === (ramp.steps ?? []).length} over={ramp.state === "aborted"} />)}</ol>
         {changed && <p class="quiet small">{changed.by || "Somebody"} {{ pause: "held it", resume: "resumed it", skip: "skipped a step", abort: "ended it" }[changed.action]} <Time at={changed.at} />.</p>}
       </div>

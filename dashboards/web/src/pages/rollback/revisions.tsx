@@ -13,6 +13,7 @@ export function Revisions({ of, own }: { of: Editing; own: boolean }) {
   const answer = useQuery(`revisions ${of.owner.account} ${of.owner.script ?? ""} ${of.held?.etag}`, (signal) => readRevisions(of.owner, signal));
   const list = answer.data ?? [];
   const selected = Number(search.get("revision"));
+  const holds = (r: Revision): boolean => own && r.revision === of.held?.policy?.revision;
   const use = (revision: Revision): void => {
     of.load(revision.policy!);
     toast(`Revision ${revision.revision} stands in the fields. It holds when you save it.`);
@@ -29,12 +30,12 @@ export function Revisions({ of, own }: { of: Editing; own: boolean }) {
           <li key={r.revision}>
             <details open={r.revision === selected}>
               <summary>
-                <strong>Revision {r.revision}</strong> {own && r.revision === of.held?.policy?.revision && <Badge tone="good">Holds</Badge>} {!r.policy && <Badge>Deleted</Badge>}{" "}
+                <strong>Revision {r.revision}</strong> {holds(r) && <Badge tone="good">Holds</Badge>} {!r.policy && <Badge>Deleted</Badge>}{" "}
                 <span class="quiet">{r.modified_by || "an unknown person"}, <Time at={r.modified_on} /></span>
               </summary>
               <div class="stack">
                 <Changes revision={r} before={list[i + 1]} />
-                {r.policy && <div class="row"><Button compact onClick={() => use(r)}>Use revision {r.revision} again</Button></div>}
+                {r.policy && !(holds(r) && !of.changed) && <div class="row"><Button compact onClick={() => use(r)}>Use revision {r.revision} again</Button></div>}
               </div>
             </details>
           </li>
