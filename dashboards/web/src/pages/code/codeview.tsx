@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Loading, Problem } from "../../ui/basics";
 import type { Language } from "./modules";
-import type { Sides } from "./cm/view";
+import type { Look, Sides } from "./cm/view";
 
 type Show = (cm: typeof import("./cm/view"), host: HTMLElement) => () => void;
 
@@ -37,7 +37,8 @@ export function CodeView(props: { text: string; label: string; language: Languag
   return useCode((cm, host) => cm.showCode(host, text, label, language), [text, label, language]);
 }
 
-export function Differences(props: { sides: Sides; unified: boolean }) {
-  const { sides, unified } = props;
-  return useCode((cm, host) => cm.showDifferences(host, sides, unified), [sides.before, sides.after, sides.beforeLabel, sides.afterLabel, sides.language, unified]);
+export function Differences(props: { sides: Sides; look: Look }) {
+  const { sides, look } = props;
+  return useCode((cm, host) => cm.showDifferences(host, sides, look),
+    [sides.before, sides.after, sides.beforeLabel, sides.afterLabel, sides.language, look.unified, look.whole]);
 }

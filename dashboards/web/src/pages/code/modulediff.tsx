@@ -2,7 +2,8 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { formatBytes } from "../../lib/format";
 import { useSearch } from "../../lib/url";
-import { Segments } from "../../ui/basics";
+import { CheckField, Segments } from "../../ui/basics";
+import type { Look } from "./cm/view";
 import { Differences } from "./codeview";
 import { compareModules, type ModuleChange } from "./moduledifference";
 import { languageOf, modulesOf, textOf, typeName, type Module } from "./modules";
@@ -17,14 +18,18 @@ export function ModuleDifferences(props: { before: Version; after: Version }) {
   const narrow = useNarrow();
   const chosen = search.get("view");
   const unified = chosen === "unified" || (narrow && chosen !== "split");
+  const look = { unified, whole: search.get("whole") === "true" };
   const changed = all.filter((c) => c.change !== "same").length;
   const shown = all.find((c) => c.name === search.get("module")) ?? all[0];
   return (
     <section class="panel stack" aria-labelledby="code">
       <div class="row spread">
         <h2 id="code">Code</h2>
-        <Segments label="How differences are shown" options={[["split", "Side by side"], ["unified", "One column"]] as const} value={unified ? "unified" : "split"}
-          onChange={(view) => search.set({ view }, "replace")} />
+        <div class="row">
+          <CheckField label="Also what is the same" checked={look.whole} onChange={(whole) => search.set({ whole: whole ? "true" : undefined }, "replace")} />
+          <Segments label="How differences are shown" options={[["split", "Side by side"], ["unified", "One column"]] as const} value={unified ? "unified" : "split"}
+            onChange={(view) => search.set({ view }, "replace")} />
+        </div>
       </div>
       <p class="quiet small">{changed === 0 ? "All modules are the same." : `${changed} of ${all.length} modules ${changed === 1 ? "differs" : "differ"}.`}</p>
       <ul class="code-modules">
@@ -34,13 +39,13 @@ export function ModuleDifferences(props: { before: Version; after: Version }) {
           </li>
         ))}
       </ul>
-      {shown && <Content change={shown} before={before} after={after} unified={unified} />}
+      {shown && <Content change={shown} before={before} after={after} look={look} />}
     </section>
   );
 }
 
-function Content(props: { change: ModuleChange; before: Version; after: Version; unified: boolean }) {
-  const { change: c, unified } = props;
+function Content(props: { change: ModuleChange; before: Version; after: Version; look: Look }) {
+  const { change: c, look } = props;
   const texts = useMemo(() => [c.before && textOf(c.before), c.after && textOf(c.after)] as const, [c]);
   const bytes = (c.before && texts[0] === undefined) || (c.after && texts[1] === undefined);
   const label = (v: Version): string => `${c.name} in ${nameOf(v)}`;
@@ -52,8 +57,8 @@ function Content(props: { change: ModuleChange; before: Version; after: Version;
         : c.change === "same" ? <p class="quiet">The module is the same in both versions.</p>
         : (
           <>
-            {!unified && <div class="code-sides small quiet"><span>{nameOf(props.before)}{!c.before && " (not there)"}</span><span>{nameOf(props.after)}{!c.after && " (not there)"}</span></div>}
-            <Differences key={`${c.name} ${unified}`} unified={unified} sides={{
+            {!look.unified && <div class="code-sides small quiet"><span>{nameOf(props.before)}{!c.before && " (not there)"}</span><span>{nameOf(props.after)}{!c.after && " (not there)"}</span></div>}
+            <Differences key={c.name} look={look} sides={{
               before: texts[0] ?? "", after: texts[1] ?? "", beforeLabel: label(props.before), afterLabel: label(props.after),
               language: languageOf(c.name, (c.after ?? c.before)!.contentType),
             }} />

@@ -1,5 +1,4 @@
 // How what is edited stands to the other versions, and what became of saving it.
-import { useState } from "preact/hooks";
 import { LinkButton, Note, Time } from "../../ui/basics";
 import { addressOf, type ScriptName } from "./data";
 import { nameOf } from "./names";
@@ -7,16 +6,13 @@ import type { Version } from "./settings";
 import type { Result } from "./usesave";
 
 /** Says what the work is made of, and that it is not, or no longer, the newest version. */
-export function Standing(props: { at: ScriptName; base: Version; newest: Version | undefined }) {
+export function Standing(props: { at: ScriptName; base: Version; newest: Version | undefined; late: boolean }) {
   const { at, base, newest } = props;
-  // The newest version when this one was begun with: a later one came while it was edited.
-  const [first, setFirst] = useState<{ base: string; number: number }>();
-  if (newest && first?.base !== base.id) setFirst({ base: base.id, number: Math.max(newest.number, base.number) });
   const made = <>Made of <a href={addressOf(at, "versions", base.id)}>version {base.number}, {nameOf(base)}</a>, <Time at={base.created_on} />.</>;
   if (!newest || newest.number <= base.number) return <p class="small quiet">{made}</p>;
   const who = <>version {newest.number}, <a href={addressOf(at, "versions", newest.id)}>{nameOf(newest)}</a>, {newest.author_email ? `by ${newest.author_email}, ` : ""}<Time at={newest.created_on} /></>;
   const diff = <a href={`${addressOf(at, "diff")}?from=${base.id}&to=${newest.id}`}>see what it changes</a>;
-  if (first && newest.number > first.number) {
+  if (props.late) {
     return (
       <Note tone="warn" live>
         <p><strong>A newer version appeared while you edit:</strong> {who}. What you save becomes one more version, made of {nameOf(base)}, without what that one changes: {diff}.</p>

@@ -1,7 +1,7 @@
 // Saving: a new version, and if it is asked for a deployment of it.
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { call, path, type Schemas } from "../../api/client";
-import { useAction } from "../../lib/query";
+import { useAction, useQuery } from "../../lib/query";
 import { currentDeployment, listVersions, type Deployment, type ScriptName } from "./data";
 import { diagnosticsOf, type Diagnostic } from "./diagnostics";
 import { dropDraft, tabStorage } from "./draft";
@@ -35,25 +35,24 @@ export function useSave(input: Input) {
   const [base, setBase] = useState(input.version);
   const [saved, setSaved] = useState<Result>();
   const [diagnostics, setDiagnostics] = useState<Diagnostic[]>([]);
-  const [known, setKnown] = useState<number>();
+  const { newest, lateFrom } = useNewest(at, base);
   const action = useAction(async (deploying?: Deploying) => {
     setSaved(undefined);
     setDiagnostics([]);
     const { work, text } = input;
-    const newest = (await listVersions(at, 1, 1)).items[0] ?? base;
+    const last = (await listVersions(at, 1, 1)).items[0] ?? base;
     const edited = editedOf(work, text, parseFlags(work.compatibilityFlags));
     const url = path("accounts", at.account, "workers", "scripts", at.script, "versions");
     let answer: Schemas["Version"];
     try {
-      answer = await call<Schemas["Version"]>("POST", url, { query: { bindings_inherit: "strict" }, body: formFor(base, newest, edited) });
+      answer = await call<Schemas["Version"]>("POST", url, { query: { bindings_inherit: "strict" }, body: formFor(base, last, edited) });
     } catch (error) {
       setDiagnostics(diagnosticsOf(error, work.sheets.map((s) => ({ name: s.name, text: s.text === undefined ? undefined : text(s) }))));
       throw error;
     }
     const version = versionOf(base, answer, edited.main);
     dropDraft(tabStorage(), { ...at, version: base.id });
-    const passed = newest.number > Math.max(base.number, known ?? 0) && newest.id !== base.id ? newest : undefined;
-    setKnown(version.number);
+    const passed = lateFrom !== undefined && last.number > lateFrom ? last : undefined;
     setBase(version);
     setSaved({ version, deployed: false, passed });
     const sheets = work.sheets.map((s, i) => ({ ...s, text: s.text === undefined ? undefined : text(s), was: edited.modules[i]! }));
@@ -62,7 +61,24 @@ export function useSave(input: Input) {
     await deploy(at, version.id, deploying.over);
     setSaved({ version, deployed: true, passed });
   });
-  return { run: action.run, busy: action.busy, error: action.error, base, saved, diagnostics };
+  return { run: action.run, busy: action.busy, error: action.error, base, saved, diagnostics, newest, late: newest !== undefined && lateFrom !== undefined && newest.number > lateFrom };
+}
+
+/** Milliseconds between two looks at what others upload. */
+const lookEvery = 15_000;
+
+/**
+ * The newest version, and the number of the one that was when the work on base began: a
+ * higher one came while it was edited.
+ */
+function useNewest(at: ScriptName, base: Version): { newest: Version | undefined; lateFrom: number | undefined } {
+  const answer = useQuery(`newest ${at.account} ${at.script} ${base.id}`, (signal) => listVersions(at, 1, 1, signal), { every: lookEvery });
+  const newest = answer.data?.items[0];
+  const [first, setFirst] = useState<{ base: string; number: number }>();
+  useEffect(() => {
+    if (newest && first?.base !== base.id) setFirst({ base: base.id, number: Math.max(newest.number, base.number) });
+  }, [newest, base.id]);
+  return { newest, lateFrom: first?.base === base.id ? first.number : undefined };
 }
 
 function versionOf(base: Version, answer: Schemas["Version"], main: string): Version {

@@ -2,11 +2,10 @@
 // what it is saved as.
 import { useEffect, useId, useState } from "preact/hooks";
 import { formatBytes } from "../../lib/format";
-import { useQuery } from "../../lib/query";
 import { useSearch } from "../../lib/url";
 import { may } from "../../session";
 import { Note, Problem } from "../../ui/basics";
-import { listVersions, type ScriptName } from "./data";
+import type { ScriptName } from "./data";
 import { DiagnosticList } from "./diagnosticlist";
 import type { Place } from "./diagnostics";
 import { LeaveGuard } from "./leave";
@@ -52,11 +51,10 @@ export function Workbench(props: Props) {
     },
   });
   const kept = useDraft(at, save.base, work, editor, unsaved);
-  const newest = useQuery(`newest ${at.account} ${at.script} ${save.base.id}`, (signal) => listVersions(at, 1, 1, signal), { every: 15_000 });
 
   const show = (sheet: Sheet): void => {
     setShownId(sheet.id);
-    search.set({ module: sheet === mainOf(work) ? undefined : sheet.name }, "replace");
+    search.set({ module: sheet.id === work.main ? undefined : sheet.name }, "replace");
   };
   const go = (place: Place): void => {
     const sheet = work.sheets.find((s) => s.name === place.module);
@@ -68,13 +66,12 @@ export function Workbench(props: Props) {
   useEffect(() => editor.show(shown), [editor.ready, shown.id]);
   useEffect(() => editor.diagnose(save.diagnostics), [editor.ready, save.diagnostics]);
 
-  const newestVersion = newest.data?.items[0] ?? save.base;
   return (
     <div class="stack">
       <LeaveGuard unsaved={unsaved} kept={kept} />
       {props.version.main_module === undefined && <Note tone="warn">This script is in service-worker syntax, which cannot be saved as a version that is not deployed. Deploy it with <code>wrangler deploy</code>, or rewrite it as an ES module there.</Note>}
       {!may("scripts:edit") && <Note>Your token may read code, and not change it: that takes the scope <code>scripts:edit</code>.</Note>}
-      <Standing at={at} base={save.base} newest={newest.data?.items[0]} />
+      <Standing at={at} base={save.base} newest={save.newest} late={save.late} />
       {!kept && unsaved && <Note tone="warn">The browser has no room for a draft of this: save it before you leave.</Note>}
       <Saved at={at} saved={save.saved} />
       {save.diagnostics.length > 0 ? <DiagnosticList diagnostics={save.diagnostics} onGo={go} /> : <Problem error={save.error} what={save.saved ? "It is saved, but not deployed." : "Nothing was saved."} />}
@@ -85,16 +82,17 @@ export function Workbench(props: Props) {
             onAdd={(name, contentType) => {
               const sheet: Sheet = { id: nextId(work, clean), name, contentType, text: "", was: undefined };
               change({ sheets: [...work.sheets, sheet] });
-              setShownId(sheet.id);
+              show(sheet);
             }}
             onChange={(s, changes) => {
               change({ sheets: work.sheets.map((o) => (o.id === s.id ? { ...o, ...changes } : o)) });
               editor.rename({ ...s, ...changes });
+              show({ ...s, ...changes });
             }}
             onDelete={(s) => {
               change({ sheets: work.sheets.filter((o) => o.id !== s.id) });
               editor.forget(s.id);
-              setShownId(work.main);
+              show(mainOf(work));
             }} />
           <div role="tabpanel" id={panel} aria-labelledby={`${panel}-${shown.id}`}>
             <div class="code-host code-edited" ref={editor.host} hidden={shown.text === undefined} />
@@ -103,7 +101,7 @@ export function Workbench(props: Props) {
           </div>
           <Keys />
         </div>
-        <SavePanel at={at} base={save.base} newest={newestVersion} work={work} unsaved={unsaved} busy={save.busy} readOnly={readOnly} onChange={change}
+        <SavePanel at={at} base={save.base} newest={save.newest ?? save.base} work={work} unsaved={unsaved} busy={save.busy} readOnly={readOnly} onChange={change}
           onSave={() => void save.run()} onDeploy={(deployment) => void save.run({ over: deployment })} />
       </div>
     </div>

@@ -20,23 +20,31 @@ export interface Sides {
   language: Language;
 }
 
-const collapseUnchanged = { margin: 3, minSize: 4 };
+export interface Look {
+  /** One column; side by side otherwise. */
+  unified: boolean;
+  /** With all that is the same; folded otherwise, which only a pointer can open. */
+  whole: boolean;
+}
+
+const folded = { collapseUnchanged: { margin: 3, minSize: 4 } };
 // Bounds what minified files cost, whose lines have thousands of differences.
 const diffConfig = { scanLimit: 1000, timeout: 2000 };
 
-/** Shows what changed between two texts: side by side, or in one column. */
-export function showDifferences(host: HTMLElement, sides: Sides, unified: boolean): () => void {
+/** Shows what changed between two texts. */
+export function showDifferences(host: HTMLElement, sides: Sides, look: Look): () => void {
   const root = rootOf(host);
+  const options = { gutter: true, diffConfig, ...(look.whole ? {} : folded) };
   const { before, after, beforeLabel, afterLabel, language } = sides;
-  if (unified) {
-    const changes = unifiedMergeView({ original: before, mergeControls: false, gutter: true, collapseUnchanged, diffConfig });
+  if (look.unified) {
+    const changes = unifiedMergeView({ original: before, mergeControls: false, ...options });
     const view = new EditorView({ doc: after, extensions: [reading(after, `${afterLabel}, with what changed`, language), changes, theme], root, parent: root });
     return () => view.destroy();
   }
   const view = new MergeView({
     a: { doc: before, extensions: [reading(before, beforeLabel, language), theme] },
     b: { doc: after, extensions: [reading(after, afterLabel, language), theme] },
-    root, parent: root, gutter: true, collapseUnchanged, diffConfig,
+    root, parent: root, ...options,
   });
   return () => view.destroy();
 }
