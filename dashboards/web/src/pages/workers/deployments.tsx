@@ -20,7 +20,7 @@ export default function DeploymentsPage() {
   const { account, script } = useRoute().params as { account: string; script: string };
   const answer = useScript(account, script);
   return (
-    <ScriptPage account={account} script={script} title={`Deployments of ${script}`}>
+    <ScriptPage account={account} script={script} title="Deployments">
       <div class="stack">
         <Problem error={answer.error} what="The deployments could not be read." retry={answer.reload} />
         {!answer.data ? answer.loading && <Loading what="deployments" />
