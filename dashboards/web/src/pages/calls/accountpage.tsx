@@ -40,7 +40,7 @@ function Found({ account, calls }: { account: string; calls: Calls }) {
   const shown: Calls = show === "all" ? calls : { ...calls, pairs: calls.pairs.filter((p) => wanted.has(p)), total_pairs: wanted.size };
   return (
     <>
-      <Segments label="Which calls" options={choices} value={show} onChange={(value) => search.set({ show: value === "all" ? undefined : value })} />
+      <div class="row"><Segments label="Which calls" options={choices} value={show} onChange={(value) => search.set({ show: value === "all" ? undefined : value })} /></div>
       {shown.pairs.length === 0
         ? <Empty title={show === "skew" ? "Each two Workers met in one pair of versions only" : "No call failed in this time"}><p>Choose a longer time, or show all calls.</p></Empty>
         : <Edges account={account} calls={shown} />}
