@@ -45,7 +45,7 @@ func databasePart(f *control.SystemFacts) partView {
 	p := partView{Kind: "database", Name: f.DatabaseKind, State: partOK, Sentence: "It answers.", AnsweredMS: milliseconds(f.Database.Took)}
 	if f.Database.Err != nil {
 		p.State, p.AnsweredMS = partDown, nil
-		p.Sentence = "It does not answer within 3 seconds, or answers with an error. Gateways go on with the deployments that they have; nothing can be changed, and nothing is rolled back."
+		p.Sentence = "It does not answer within 5 seconds, or answers with an error. Gateways go on with the deployments that they have; nothing can be changed, and nothing is rolled back."
 		p.Advice = "Look at the database that --database names, and at the log of this process for the error."
 	}
 	return p
@@ -55,7 +55,7 @@ func kafkaPart(f *control.SystemFacts) partView {
 	p := partView{Kind: "kafka", Name: "Kafka", State: partOK, AnsweredMS: milliseconds(f.Kafka.Took)}
 	if f.Kafka.Err != nil {
 		p.State, p.AnsweredMS = partDown, nil
-		p.Sentence = "It does not answer for the topic of trace events. Gateways keep events on their disks up to a bound; rates stand still, so nothing is judged."
+		p.Sentence = "It does not answer for the topic of trace events within 5 seconds, or answers with an error. Gateways keep events on their disks up to a bound; rates stand still, so nothing is judged."
 		p.Advice = "Look at the brokers that --kafka names, and at the log of this process for the error."
 		return p
 	}
@@ -67,7 +67,7 @@ func enginePart(f *control.SystemFacts) partView {
 	p := partView{Kind: "clickhouse", Name: "ClickHouse", State: partOK, Sentence: "It answers.", AnsweredMS: milliseconds(f.Engine.Took)}
 	if f.Engine.Err != nil {
 		p.State, p.AnsweredMS = partDown, nil
-		p.Sentence = "It does not answer, or its tables are missing. Events wait in Kafka; there are no rates, so ramps hold and nothing is judged."
+		p.Sentence = "It does not answer within 5 seconds, or answers with an error. Events wait in Kafka; there are no rates, so ramps hold and nothing is judged."
 		p.Advice = "Look at the server that --clickhouse names, and at the log of this process for the error."
 	}
 	return p

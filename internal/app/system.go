@@ -13,9 +13,9 @@ import (
 	"tidegate/schema/control"
 )
 
-// probeTimeout of one part. A page that asks how things are must not hang because
-// something does.
-const probeTimeout = 3 * time.Second
+// probeTimeout of one part, as long as one request to Kafka may take. A page that asks how
+// things are must not hang because something does.
+const probeTimeout = 5 * time.Second
 
 // systemProbe asks every part of the platform how it is. It implements api.System.
 type systemProbe struct {
