@@ -115,9 +115,13 @@ type Gateway struct {
 	// UpstreamMs is the time to the backend's response header in milliseconds;
 	// nil when there was none.
 	UpstreamMs *float64 `json:"UpstreamMs,omitempty"`
+	// CallerScript and CallerVersionID are whose process called through a service binding;
+	// empty for the requests of clients, and where nobody knows who called, as with RPC.
+	CallerScript    string `json:"CallerScript,omitempty"`
+	CallerVersionID string `json:"CallerVersionID,omitempty"`
 	// SampledOut is how many further invocations this event stands for, whose own events
 	// the script's sampling left out. They are of the same version, began in the same
-	// second and had the same event type, decision, outcome and status, and their CPU
+	// second and had the same event type, caller, decision, outcome and status, and their CPU
 	// time was measured if this one's was: what is counted of this event counts
 	// 1 + SampledOut times.
 	SampledOut int64 `json:"SampledOut,omitempty"`
@@ -247,6 +251,9 @@ func (e *TraceEvent) AppendJSONOf(b, script []byte) []byte {
 		b = append(b, `,"UpstreamMs":`...)
 		b = appendFloat(b, *e.Gateway.UpstreamMs)
 	}
+	if e.Gateway.CallerVersionID != "" || e.Gateway.CallerScript != "" {
+		b = appendCaller(b, &e.Gateway)
+	}
 	b = appendSampledOut(b, e.Gateway.SampledOut)
 	b = appendMember(b, gatewayEnd, e.ErrorKind)
 	return append(b, '}')
@@ -289,6 +296,16 @@ func AppendScript(b []byte, name string, tags []string, v ScriptVersion) []byte 
 
 // gatewayEnd is where an encoded event goes on after the members of Gateway.
 const gatewayEnd = `},"ErrorKind":`
+
+func appendCaller(b []byte, g *Gateway) []byte {
+	if g.CallerScript != "" {
+		b = appendMember(b, `,"CallerScript":`, g.CallerScript)
+	}
+	if g.CallerVersionID != "" {
+		b = appendMember(b, `,"CallerVersionID":`, g.CallerVersionID)
+	}
+	return b
+}
 
 func appendSampledOut(b []byte, n int64) []byte {
 	if n == 0 {

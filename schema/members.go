@@ -36,6 +36,8 @@ var Members = []Member{
 	{"Gateway.Decision", TypeString},
 	{"Gateway.RayID", TypeString},
 	{"Gateway.AffinityRule", TypeInt},
+	{"Gateway.CallerScript", TypeString},
+	{"Gateway.CallerVersionID", TypeString},
 	{"Gateway.SampledOut", TypeInt},
 	{"Logs[].Level", TypeString},
 	{"Logs[].Message", TypeString}, // the elements of Message are looked at, too

@@ -24,7 +24,7 @@ func clientCommands() []*cobra.Command {
 		group("sampling", "Keep fewer trace events of a busy script",
 			samplingGet(c), samplingSet(c)),
 		group("metrics", "Ask what scripts and their versions did",
-			metricsShow(c), metricsCompare(c), metricsOverview(c)),
+			metricsShow(c), metricsCompare(c), metricsOverview(c), metricsCalls(c)),
 		group("events", "Look at single requests, and at what they threw",
 			eventsList(c), eventsView(c), eventsExceptions(c)),
 		tail(c),
@@ -39,6 +39,7 @@ func clientCommands() []*cobra.Command {
 			alertsGet(c), alertsSet(c), alertsDelete(c)),
 		group("token", "Make and end API tokens", tokenCreate(c), tokenList(c), tokenDelete(c)),
 		dashboard(c),
+		audit(c),
 	}
 	for _, command := range commands {
 		command.PersistentFlags().AddFlagSet(c.flags)

@@ -90,7 +90,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time, change
 		return nil
 	}}
 	deps := api.Deps{
-		Accounts: db, Tokens: db, Sessions: db, Scripts: db, Policies: db, Trials: trials{}, Notifications: db, Notifier: notifier{}, Jobs: db, Letters: db, Health: db, Replays: db, Deletions: db, Archive: archive{}, Snapshots: db, Routers: db,
+		Accounts: db, Tokens: db, Sessions: db, AuditLog: db, Scripts: db, Policies: db, Trials: trials{}, Notifications: db, Notifier: notifier{}, Jobs: db, Letters: db, Health: db, Replays: db, Deletions: db, Archive: archive{}, Snapshots: db, Routers: db,
 		Destinations: written, Previews: tried, Keys: db, InstantLogs: db, InstantEvents: instant,
 		Metrics: told, Events: kept, LiveEvents: live, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -207,6 +207,7 @@ func (*metrics) SeriesStep(since, until time.Time, points int) time.Duration {
 type events struct {
 	list       []schema.StoredEvent
 	exceptions []schema.ExceptionGroup
+	calls      []schema.CallPair
 	asked      []any
 }
 
@@ -223,6 +224,11 @@ func (e *events) EventsOfRay(_ context.Context, account, ray string) ([]schema.S
 func (e *events) Exceptions(_ context.Context, q schema.ExceptionQuery) ([]schema.ExceptionGroup, int, error) {
 	e.asked = append(e.asked, q)
 	return e.exceptions, 7, nil
+}
+
+func (e *events) Calls(_ context.Context, q schema.CallQuery) ([]schema.CallPair, int, error) {
+	e.asked = append(e.asked, q)
+	return e.calls, 3, nil
 }
 
 // answer is an envelope as it arrived.

@@ -197,7 +197,9 @@ type evidenceView struct {
 
 type liveTrialView struct {
 	deploy.LiveTrial
-	Since timestamp `json:"since"`
+	Since         timestamp  `json:"since"`
+	Heard         *timestamp `json:"heard_on,omitempty"`
+	BaselineHeard *timestamp `json:"baseline_heard_on,omitempty"`
 }
 
 // getEvidence shows what the tests of the policy that a script follows say now.
@@ -210,6 +212,6 @@ func (s *Server) getEvidence(r *request) (any, error) {
 		return nil, err
 	}
 	return evidenceView{live, timestamp(live.At), views(live.Trials, func(t deploy.LiveTrial) liveTrialView {
-		return liveTrialView{t, timestamp(t.Since)}
+		return liveTrialView{t, timestamp(t.Since), (*timestamp)(t.Heard), (*timestamp)(t.BaselineHeard)}
 	})}, nil
 }

@@ -50,7 +50,7 @@ func (trials) Evidence(_ context.Context, _, script string) (deploy.LiveEvidence
 		return deploy.LiveEvidence{}, errs.New(errs.NotFound, 10007, "there is no script none")
 	}
 	return deploy.LiveEvidence{At: backtested, PolicySource: deploy.PolicyOfScript, PolicyRevision: 2, Enabled: true, Trials: []deploy.LiveTrial{{
-		VersionID: "v2", BaselineVersionID: "v1", Since: backtested, Verdict: deploy.VerdictPass, Sentence: "1 of 100 requests failed", Evidence: liveTests(),
+		VersionID: "v2", BaselineVersionID: "v1", Since: backtested, Verdict: deploy.VerdictPass, Sentence: "1 of 100 requests failed", Evidence: liveTests(), Heard: new(backtested.Add(time.Second)),
 	}}}, nil
 }
 
@@ -83,7 +83,8 @@ func backtests(t *testing.T, p *platform) {
 	}
 	p.call(t, http.MethodPost, "/workers/scripts/none/rollback-policy/backtest", `{}`).want(t, http.StatusNotFound, 10007)
 	live, err := p.Evidence(ctx, account, "shop")
-	if err != nil || !live.Enabled || live.PolicyRevision != 2 || len(live.Trials) != 1 || live.Trials[0].Evidence[0].Threshold != 6.9 || len(live.Trials[0].Evidence[0].Series) != 1 {
+	if err != nil || !live.Enabled || live.PolicyRevision != 2 || len(live.Trials) != 1 || live.Trials[0].Evidence[0].Threshold != 6.9 || len(live.Trials[0].Evidence[0].Series) != 1 ||
+		live.Trials[0].Heard == nil || !live.Trials[0].Heard.Equal(backtested.Add(time.Second)) || live.Trials[0].BaselineHeard != nil {
 		t.Errorf("%+v, error %v", live, err)
 	}
 	_, err = p.Evidence(ctx, account, "none")

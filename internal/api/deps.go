@@ -18,6 +18,7 @@ type Deps struct {
 	Accounts      Accounts
 	Tokens        Tokens
 	Sessions      Sessions
+	AuditLog      AuditLog
 	Scripts       Scripts
 	Policies      Policies
 	Trials        Trials // nil: nothing is known of them
@@ -257,6 +258,8 @@ type Destinations interface {
 // Health of deliveries, and who is told of it.
 type Health interface {
 	JobHealth(ctx context.Context, accountID string, jobID int64, since time.Time) (logjob.Health, error)
+	// AccountHealth is that of all jobs by id, without minutes, drops and failures.
+	AccountHealth(ctx context.Context, accountID string) (map[int64]logjob.Health, error)
 	HealthMinutes(ctx context.Context, f logjob.HealthFilter) ([]logjob.MinuteHealth, error)
 	// AlertHook is not_found for an account that has none, and so is DeleteAlertHook.
 	AlertHook(ctx context.Context, accountID string) (logjob.AlertHook, error)
@@ -326,6 +329,8 @@ type Events interface {
 	Events(ctx context.Context, f schema.EventFilter, after schema.EventPosition, limit int) ([]schema.StoredEvent, error)
 	// EventsOfRay is oldest first, and empty for a ray of which nothing is known.
 	EventsOfRay(ctx context.Context, accountID, ray string) ([]schema.StoredEvent, error)
+	// Calls is most requests first; total counts all pairs.
+	Calls(ctx context.Context, q schema.CallQuery) (list []schema.CallPair, total int, err error)
 	// Exceptions is most frequent first; total counts all kinds.
 	Exceptions(ctx context.Context, q schema.ExceptionQuery) (list []schema.ExceptionGroup, total int, err error)
 }

@@ -40,20 +40,61 @@ type failureView struct {
 	Message   string    `json:"message"`
 }
 
+// stateView is how a job does now. It goes to those who may not see credentials.
+type stateView struct {
+	JobID        int64      `json:"job_id"`
+	Name         string     `json:"name"`
+	Dataset      string     `json:"dataset"`
+	Destination  string     `json:"destination"` // masked
+	State        string     `json:"state"`
+	FailingSince *timestamp `json:"failing_since"`
+	DisabledOn   *timestamp `json:"disabled_on"`
+	LastComplete *timestamp `json:"last_complete"`
+	LastError    *timestamp `json:"last_error"`
+	Message      *string    `json:"error_message"`
+	LagEvents    *int64     `json:"lag_events"`
+	LagSeconds   *float64   `json:"lag_seconds"`
+	DeadLetters  int64      `json:"dead_letters"`
+}
+
 type healthView struct {
-	JobID        int64            `json:"job_id"`
-	State        string           `json:"state"`
-	FailingSince *timestamp       `json:"failing_since"`
-	DisabledOn   *timestamp       `json:"disabled_on"`
-	LagEvents    *int64           `json:"lag_events"`
-	LagSeconds   *float64         `json:"lag_seconds"`
-	Partitions   []partitionView  `json:"partitions"`
-	Since        timestamp        `json:"since"`
-	Uploads      []uploadsView    `json:"uploads"`
-	Retries      int64            `json:"retries"`
-	Dropped      map[string]int64 `json:"dropped"`
-	DeadLetters  int64            `json:"dead_letters"`
-	Failures     []failureView    `json:"failures"`
+	stateView
+	Partitions []partitionView  `json:"partitions"`
+	Since      timestamp        `json:"since"`
+	Uploads    []uploadsView    `json:"uploads"`
+	Retries    int64            `json:"retries"`
+	Dropped    map[string]int64 `json:"dropped"`
+	Failures   []failureView    `json:"failures"`
+}
+
+func viewPartitions(h logjob.Health, now time.Time) []partitionView {
+	return views(h.Partitions, func(p logjob.PartitionHealth) partitionView { return viewPartition(p, now) })
+}
+
+func viewState(j logjob.Job, h logjob.Health, partitions []partitionView) stateView {
+	v := stateView{
+		JobID: j.ID, Name: j.Name, Dataset: j.Dataset, Destination: logjob.MaskDestination(j.DestinationConf),
+		FailingSince: optional(h.FailingSince), DisabledOn: optional(h.DisabledOn),
+		LastComplete: (*timestamp)(j.LastComplete), LastError: (*timestamp)(j.LastError), Message: j.ErrorMessage,
+		DeadLetters: h.Letters,
+	}
+	v.LagEvents, v.LagSeconds = wholeLag(partitions)
+	v.State = stateOf(j, h, v.LagEvents)
+	return v
+}
+
+// listHealth answers how each of an account's jobs does now.
+func (s *Server) listHealth(r *request) (any, error) {
+	jobs, err := s.deps.Jobs.AccountJobs(r.ctx, r.account)
+	if err != nil {
+		return nil, err
+	}
+	health, err := s.deps.Health.AccountHealth(r.ctx, r.account)
+	now := s.now()
+	return views(jobs, func(j logjob.Job) stateView {
+		h := health[j.ID]
+		return viewState(j, h, viewPartitions(h, now))
+	}), err
 }
 
 // getHealth answers what is known; what is not is null.
@@ -74,13 +115,10 @@ func (s *Server) getHealth(r *request) (any, error) {
 		return nil, err
 	}
 	v := healthView{
-		JobID: j.ID, FailingSince: optional(h.FailingSince), DisabledOn: optional(h.DisabledOn), Since: timestamp(since),
-		Partitions: views(h.Partitions, func(p logjob.PartitionHealth) partitionView { return viewPartition(p, now) }),
-		Dropped:    h.Drops, DeadLetters: h.Letters, Failures: views(h.Failures, viewFailure),
+		Partitions: viewPartitions(h, now), Since: timestamp(since),
+		Dropped: h.Drops, Failures: views(h.Failures, viewFailure), Uploads: sumUploads(h.Minutes),
 	}
-	v.LagEvents, v.LagSeconds = wholeLag(v.Partitions)
-	v.State = stateOf(j, h, v.LagEvents)
-	v.Uploads = sumUploads(h.Minutes)
+	v.stateView = viewState(j, h, v.Partitions)
 	for _, u := range v.Uploads {
 		if !u.Final {
 			v.Retries += u.Uploads.Uploads

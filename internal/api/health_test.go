@@ -40,7 +40,7 @@ func healthStory(t *testing.T, p *platform) {
 		t.Fatal(err)
 	}
 	path := fmt.Sprintf("/logpush/jobs/%d/health", j.ID)
-	if a := p.call(t, http.MethodGet, path, ""); !strings.Contains(a.text, `"lag_events":null,"lag_seconds":null,"partitions":[]`) {
+	if a := p.call(t, http.MethodGet, path, ""); !strings.Contains(a.text, `"lag_events":null,"lag_seconds":null,"dead_letters":0,"partitions":[]`) {
 		t.Errorf("before anything is known the health is %s", a.text)
 	}
 	p.report(t, j.ID, time.Now().UTC().Truncate(time.Second))
@@ -83,6 +83,45 @@ func healthStory(t *testing.T, p *platform) {
 		}
 	}
 	p.graph(t, p.token, fmt.Sprintf(`{viewer{accounts(filter:{accountTag:%q}){accountTag}}}`, account), nil)
+}
+
+// A token that may not see credentials sees how all jobs do.
+func TestHealthOfAllJobs(t *testing.T) {
+	p := newPlatform(t)
+	quiet, busy := p.mustJob(t, "https://quiet.example.com/hook?key=s3cret"), p.mustJob(t, "https://health.example.com/hook?key=s3cret")
+	if _, err := p.UpdateJob(t.Context(), account, busy.ID, logjob.Update{Enabled: new(true), Name: new("busy")}); err != nil {
+		t.Fatal(err)
+	}
+	p.report(t, busy.ID, time.Now().UTC().Truncate(time.Second))
+	_, reader, err := p.CreateToken(t.Context(), control.Token{AccountID: account, Name: "r", Scopes: []control.Scope{control.LogsRead}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := p.do(t, http.MethodGet, "/client/v4/accounts/"+account+"/logpush/health", bearer(reader), "")
+	var list []struct {
+		ID          int64 `json:"job_id"`
+		Name        string
+		Destination string
+		State       string
+		Lag         *int64 `json:"lag_events"`
+	}
+	if err := json.Unmarshal(a.Result, &list); err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 2 || list[0].ID != quiet.ID || list[0].State != "disabled" || list[0].Lag != nil ||
+		list[1].ID != busy.ID || list[1].Name != "busy" || list[1].State != "failing" || *list[1].Lag != 7 ||
+		list[1].Destination != "https://health.example.com/*** (1 parameter)" || strings.Contains(a.text, "s3cret") {
+		t.Errorf("the health of all jobs is %s", a.text)
+	}
+}
+
+func TestKeysOfFilters(t *testing.T) {
+	p := newPlatform(t)
+	a := p.call(t, http.MethodGet, "/logpush/datasets/workers_trace_events/filter-keys", "")
+	if want := `{"key":"Event.Response.Status","type":"int","operators":["eq",`; !strings.Contains(a.text, want) {
+		t.Errorf("the keys are %s, without %s", a.text, want)
+	}
+	p.call(t, http.MethodGet, "/logpush/datasets/http_requests/filter-keys", "").want(t, http.StatusNotFound, 1002, "http_requests")
 }
 
 // graph returns the text of a query's answer.

@@ -216,6 +216,11 @@ func describeFields(dataset string, keep func(schema.Field) bool) (any, error) {
 	return fields, nil
 }
 
+// listFilterKeys answers what filters can look at, and how.
+func (s *Server) listFilterKeys(r *request) (any, error) {
+	return logjob.FilterKeys(), checkDataset(r.param("dataset"))
+}
+
 // refuseTransformers answers every call about transformers, with the status that
 // Cloudflare has for accounts without them.
 func (s *Server) refuseTransformers(*request) (any, error) {

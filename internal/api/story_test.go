@@ -37,8 +37,10 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("sampling", func(t *testing.T) { sampling(t, p) })
 	t.Run("questions", func(t *testing.T) { questions(t, p) })
 	t.Run("events", func(t *testing.T) { eventsStory(t, p) })
+	t.Run("calls", func(t *testing.T) { callsStory(t, p) })
 	t.Run("rollback", func(t *testing.T) { rollback(t, p) })
 	t.Run("jobs", func(t *testing.T) { jobs(t, p) })
+	t.Run("audit log", func(t *testing.T) { auditLog(t, p) })
 	t.Run("logpush", func(t *testing.T) { logpushQuestions(t, p) })
 	t.Run("instant logs", func(t *testing.T) { instantLogs(t, p) })
 	t.Run("tried jobs", func(t *testing.T) { previewStory(t, p) })
@@ -401,7 +403,9 @@ func jobs(t *testing.T, p *platform) {
 		t.Fatalf("job %+v, error %v", second, err)
 	}
 	for path, want := range map[string]string{
-		"/logpush/datasets/workers_trace_events/jobs":           "other.example.com",
+		"/logpush/datasets/workers_trace_events/jobs": "other.example.com",
+		"/logpush/health": `"destination":`,
+		"/logpush/datasets/workers_trace_events/filter-keys":    "Event.Response.Status",
 		"/logpush/datasets/workers_trace_events/fields/default": "ScriptVersion",
 	} {
 		if a := p.call(t, http.MethodGet, path, ""); a.status != http.StatusOK || !strings.Contains(a.text, want) {

@@ -57,7 +57,7 @@ func (p *process) addAPI(ctx context.Context) error {
 		return err
 	}
 	deps := api.Deps{
-		Accounts: p.store, Tokens: p.store, Sessions: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Letters: p.store, Health: p.store, Replays: p.store, Deletions: p.store, Archive: p.rates, Snapshots: p.store,
+		Accounts: p.store, Tokens: p.store, Sessions: p.store, AuditLog: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Letters: p.store, Health: p.store, Replays: p.store, Deletions: p.store, Archive: p.rates, Snapshots: p.store,
 		Routers: p.store, Triggers: p.store, Tails: p.store, TailEvents: events, InstantLogs: p.store, InstantEvents: instant,
 		Destinations: destinations{sinks}, Previews: previews, Keys: p.store, Metrics: p.rates, Events: p.rates, LiveEvents: live,
 		Ready: p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),

@@ -91,7 +91,7 @@ func (db *DB) ArchivedEvents(ctx context.Context, q tables.ArchiveQuery) (list [
 }
 
 const archiveColumns = `kafka_offset, time, skew_ms, logpush, script_name, version_id, version_tag, version_message, event_type, outcome,
-	wall_ms, cpu_ms, upstream_ms, decision, affinity_rule, sampled_out, ray_id, error_kind, entrypoint, dispatch_namespace,
+	wall_ms, cpu_ms, upstream_ms, decision, affinity_rule, caller_script, caller_version_id, sampled_out, ray_id, error_kind, entrypoint, dispatch_namespace,
 	script_tags, event, exceptions, logs`
 
 const archiveWhere = `account_id = {account:String} AND kafka_partition = {partition:Int32}
@@ -121,7 +121,7 @@ func scanArchived(row interface{ Scan(...any) error }) (a tables.Archived, err e
 	var sampledOut uint64
 	var tags, event, exceptions, logs string
 	err = row.Scan(&a.Offset, &a.Time, &skew, &a.Logpush, &e.ScriptName, &e.ScriptVersion.ID, &e.ScriptVersion.Tag, &e.ScriptVersion.Message,
-		&e.EventType, &e.Outcome, &e.WallTimeMs, &e.CPUTimeMs, &e.Gateway.UpstreamMs, &e.Gateway.Decision, &rule, &sampledOut,
+		&e.EventType, &e.Outcome, &e.WallTimeMs, &e.CPUTimeMs, &e.Gateway.UpstreamMs, &e.Gateway.Decision, &rule, &e.Gateway.CallerScript, &e.Gateway.CallerVersionID, &sampledOut,
 		&e.Gateway.RayID, &e.ErrorKind, &e.Entrypoint, &e.DispatchNamespace, &tags, &event, &exceptions, &logs)
 	if err != nil {
 		return a, err

@@ -104,7 +104,9 @@ func TestOldestEvent(t *testing.T) {
 // Rows from before the migration say nothing of Logpush.
 func TestOldRowsAreUnknown(t *testing.T) {
 	db := migrated(t)
-	columns := slices.DeleteFunc(blockOf(served(0)).Columns(), func(c tables.Column) bool { return c.Name == "logpush" || c.Name == "affinity_rule" })
+	columns := slices.DeleteFunc(blockOf(served(0)).Columns(), func(c tables.Column) bool {
+		return slices.Contains([]string{"logpush", "affinity_rule", "caller_script", "caller_version_id"}, c.Name)
+	})
 	if err := db.send(t.Context(), "trace_events", "old", 1, columns); err != nil {
 		t.Fatal(err)
 	}

@@ -108,10 +108,16 @@ func (c *conditions) in(column string, values []string) {
 func (c *conditions) where() string { return strings.Join(c.list, " AND ") }
 
 // of begins with the events of a script in a time, whose milliseconds are rounded up.
-func of(account, script string, since, until time.Time) (c conditions) {
+func of(account, script string, since, until time.Time) conditions {
+	c := between(account, since, until)
+	c.add("script_name = {script:String}", ch.Named("script", script))
+	return c
+}
+
+// between begins with the events of an account in a time, as of does.
+func between(account string, since, until time.Time) (c conditions) {
 	ceil := func(t time.Time) string { return fmt.Sprint(t.Add(time.Millisecond - 1).UnixMilli()) }
 	c.add("account_id = {account:String}", ch.Named("account", account))
-	c.add("script_name = {script:String}", ch.Named("script", script))
 	c.add("time >= fromUnixTimestamp64Milli({since:Int64}, 'UTC')", ch.Named("since", ceil(since)))
 	c.add("time < fromUnixTimestamp64Milli({until:Int64}, 'UTC')", ch.Named("until", ceil(until)))
 	return c

@@ -142,7 +142,7 @@ func TestEveryColumnArrives(t *testing.T) {
 		AccountID: []string{account}, ScriptName: []string{script}, Time: []time.Time{noon.Add(123 * time.Millisecond)}, SkewMs: []int64{-5},
 		VersionID: []string{v1}, VersionTag: []string{"v1"}, VersionMessage: []string{"line\nbreak"}, EventType: []string{"fetch"},
 		Outcome: []string{"exception"}, Status: []uint16{502}, WallMs: []tables.Maybe[int64]{tables.Known(int64(17))}, CPUMs: []tables.Maybe[int64]{tables.Known(int64(3))}, UpstreamMs: []tables.Maybe[float64]{tables.Known(12.5)},
-		Decision: []string{"affinity"}, AffinityRule: []uint16{2}, SampledOut: []uint64{99}, RayID: [][]byte{[]byte("0123456789abcdef")}, ErrorKind: []string{"connect"}, Method: []string{"POST"},
+		Decision: []string{"affinity"}, AffinityRule: []uint16{2}, CallerScript: []string{"front"}, CallerVersionID: []string{v2}, SampledOut: []uint64{99}, RayID: [][]byte{[]byte("0123456789abcdef")}, ErrorKind: []string{"connect"}, Method: []string{"POST"},
 		URL: [][]byte{[]byte("http://shop.dev.localhost/ü?\x00\xff")}, Entrypoint: []string{"Counter"}, DispatchNamespace: []string{"ns"},
 		ScriptTags: [][]byte{[]byte(`["a","b"]`)}, Event: [][]byte{[]byte(`{"Request":{"URL":"x"}}`)},
 		Exceptions: [][]byte{[]byte(`[{"Name":"Error","Message":"no","TimestampMs":1}]`)}, Logs: [][]byte{[]byte(`[{"Level":"log","Message":["hi",1],"TimestampMs":2}]`)},
@@ -154,7 +154,7 @@ func TestEveryColumnArrives(t *testing.T) {
 	for column, want := range map[string]string{
 		"account_id": account, "script_name": script, "time": noon.Add(123 * time.Millisecond).Format("2006-01-02 15:04:05.000"),
 		"skew_ms": "-5", "version_id": v1, "version_tag": "v1", "version_message": "line\nbreak", "event_type": "fetch",
-		"outcome": "exception", "status": "502", "wall_ms": "17", "cpu_ms": "3", "upstream_ms": "12.5", "decision": "affinity", "affinity_rule": "2", "sampled_out": "99", "logpush": "no",
+		"outcome": "exception", "status": "502", "wall_ms": "17", "cpu_ms": "3", "upstream_ms": "12.5", "decision": "affinity", "affinity_rule": "2", "caller_script": "front", "caller_version_id": v2, "sampled_out": "99", "logpush": "no",
 		"ray_id": "0123456789abcdef", "error_kind": "connect", "method": "POST", "url": "http://shop.dev.localhost/ü?\x00\xff",
 		"entrypoint": "Counter", "dispatch_namespace": "ns", "script_tags": `["a","b"]`, "event": `{"Request":{"URL":"x"}}`,
 		"exceptions": string(b.Exceptions[0]), "logs": string(b.Logs[0]), "kafka_partition": "3", "kafka_offset": "1099511627776",
@@ -164,8 +164,8 @@ func TestEveryColumnArrives(t *testing.T) {
 			t.Errorf("%s is %q, want %q", column, got, want)
 		}
 	}
-	if n := len(b.Columns()); n != 29 {
-		t.Errorf("%d columns are sent and 29 are checked here", n)
+	if n := len(b.Columns()); n != 31 {
+		t.Errorf("%d columns are sent and 31 are checked here", n)
 	}
 	if _, err := db.RatesBetween(t.Context(), account, script, noon, noon.Add(time.Second)); err != nil {
 		t.Error(err)

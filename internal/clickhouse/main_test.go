@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -126,6 +127,9 @@ type row struct {
 	status                   uint16
 	wall, cpu                *int64
 	sampledOut               uint64
+	callerScript             string
+	callerVersion            string
+	eventType                string // "" is fetch
 }
 
 const (
@@ -153,7 +157,7 @@ func blockOf(rows ...row) *tables.Events {
 		b.VersionID = append(b.VersionID, r.version)
 		b.VersionTag = append(b.VersionTag, "tag")
 		b.VersionMessage = append(b.VersionMessage, "message")
-		b.EventType = append(b.EventType, "fetch")
+		b.EventType = append(b.EventType, cmp.Or(r.eventType, "fetch"))
 		b.Outcome = append(b.Outcome, r.outcome)
 		b.Status = append(b.Status, r.status)
 		b.WallMs = append(b.WallMs, tables.MaybeOf(r.wall))
@@ -161,6 +165,8 @@ func blockOf(rows ...row) *tables.Events {
 		b.UpstreamMs = append(b.UpstreamMs, tables.Maybe[float64]{})
 		b.Decision = append(b.Decision, r.decision)
 		b.AffinityRule = append(b.AffinityRule, 0)
+		b.CallerScript = append(b.CallerScript, r.callerScript)
+		b.CallerVersionID = append(b.CallerVersionID, r.callerVersion)
 		b.SampledOut = append(b.SampledOut, r.sampledOut)
 		b.RayID = append(b.RayID, fmt.Appendf(nil, "%016x", i))
 		b.ErrorKind = append(b.ErrorKind, "")

@@ -153,7 +153,7 @@ func TestSampledOutIsAddedToALiveSystem(t *testing.T) {
 	}
 	old := func(token string, rows ...row) {
 		columns := slices.DeleteFunc(blockOf(rows...).Columns(), func(c tables.Column) bool {
-			return slices.Contains([]string{"sampled_out", "affinity_rule", "logpush"}, c.Name)
+			return slices.Contains([]string{"sampled_out", "affinity_rule", "caller_script", "caller_version_id", "logpush"}, c.Name)
 		})
 		if err := db.insert(t.Context(), "trace_events", token, len(rows), columns); err != nil {
 			t.Error(err)

@@ -71,4 +71,9 @@ type LiveTrial struct {
 	Metric            Metric     `json:"metric,omitempty"` // that fails
 	Numbers           Numbers    `json:"numbers"`
 	Evidence          []Evidence `json:"evidence"`
+	// Heard is the end of the last second in which a request of the version was counted, and
+	// BaselineHeard that of its baseline's: how far the counts are behind while there is
+	// traffic. Nil if none was counted.
+	Heard         *time.Time `json:"heard_on,omitempty"`
+	BaselineHeard *time.Time `json:"baseline_heard_on,omitempty"`
 }

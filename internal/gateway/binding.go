@@ -92,7 +92,7 @@ func (g *Gateway) serveBinding(w http.ResponseWriter, r *http.Request) {
 		g.openRPC(w, r, choice, call.Entrypoint, late)
 		return
 	}
-	g.callWorker(w, r, choice, call.Entrypoint, late, received)
+	g.callWorker(w, r, caller, choice, call.Entrypoint, late, received)
 }
 
 // accountLimit bounds what is under way for each account, so that a Worker that
@@ -157,7 +157,7 @@ func (g *Gateway) refuseCall(w http.ResponseWriter, reason string, status int, s
 }
 
 // callWorker passes a call on and emits its event.
-func (g *Gateway) callWorker(w http.ResponseWriter, r *http.Request, choice picked, entrypoint string, late error, received time.Time) {
+func (g *Gateway) callWorker(w http.ResponseWriter, r *http.Request, caller deploy.Caller, choice picked, entrypoint string, late error, received time.Time) {
 	target, ok := rawTarget(r)
 	if !ok {
 		g.refuseCall(w, bindingBadTarget, http.StatusBadRequest, "The request names no path.")
@@ -172,7 +172,7 @@ func (g *Gateway) callWorker(w http.ResponseWriter, r *http.Request, choice pick
 		}
 		backend = named.Entrypoint(entrypoint)
 	}
-	x := exchange{picked: choice, entrypoint: entrypoint, backend: backend, internal: true, ray: newRay(), client: callerClient(r), received: received}
+	x := exchange{picked: choice, entrypoint: entrypoint, backend: backend, internal: true, caller: caller, ray: newRay(), client: callerClient(r), received: received}
 	w.Header()["Cf-Ray"] = []string{x.ray}
 	g.serve(w, r, target, &x, late)
 }

@@ -82,6 +82,9 @@ func TestServiceBinding(t *testing.T) {
 	}
 	event := e.events.nth(1)
 	wantEvent(t, event, schema.OutcomeOK, "", http.StatusTeapot)
+	if event.Gateway.CallerScript != "shop" || event.Gateway.CallerVersionID != v1 {
+		t.Errorf("the event's caller is %+v", event.Gateway)
+	}
 	if event.ScriptName != "blog" || event.ScriptVersion.ID != v3 || event.Gateway.RayID != r.Header.Get("Cf-Ray") || !strings.Contains(string(event.Event), `"URL":"http://any.example/path?q=1"`) {
 		t.Errorf("the event is %+v, of %s", event, event.Event)
 	}

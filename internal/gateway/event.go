@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"tidegate/internal/deploy"
 	"tidegate/internal/lines"
 	"tidegate/schema"
 )
@@ -58,7 +59,8 @@ type half struct {
 	script     *script
 	version    *version
 	decision   string
-	rule       int // of affinity; 0 for none
+	rule       int           // of affinity; 0 for none
+	caller     deploy.Caller // zero for a client
 	ray        string
 	entrypoint string // that was called; empty for the default one
 	clientIP   string
@@ -169,7 +171,7 @@ func (rec *recorder) note(h *half, selected []eventHeader, q asked, target strin
 		response = &rec.response
 	}
 	*h = half{
-		script: x.script, version: x.version, decision: x.decision, rule: x.rule, ray: x.ray, entrypoint: x.entrypoint, clientIP: ip,
+		script: x.script, version: x.version, decision: x.decision, rule: x.rule, caller: x.caller, ray: x.ray, entrypoint: x.entrypoint, clientIP: ip,
 		receivedMs: x.received.UnixMilli(), wallMs: wall.Milliseconds(), upstreamMs: float64(x.upstream.Microseconds()) / 1000,
 		outcome: x.outcome, errorKind: x.errorKind, status: x.status, left: x.left,
 		fetch: schema.AppendFetch(h.fetch[:0], x.ray, lines.View(rec.url), method, rec.headers, response), tail: h.tail[:0],
@@ -187,7 +189,7 @@ func (rec *recorder) fill(h *half, inv *schema.Invocation) {
 		ScriptName:       h.script.Name,
 		ScriptTags:       h.script.Tags,
 		ScriptVersion:    h.version.stamp(),
-		Gateway:          schema.Gateway{Decision: h.decision, RayID: h.ray, AffinityRule: h.rule},
+		Gateway:          schema.Gateway{Decision: h.decision, RayID: h.ray, AffinityRule: h.rule, CallerScript: h.caller.Script, CallerVersionID: h.caller.VersionID},
 		ErrorKind:        h.errorKind,
 	}
 	rec.members, rec.wall = h.version.members, h.wallMs

@@ -18,7 +18,7 @@ import (
 // Head sampling: of a script's requests that do not fail, a share keeps its event.
 // What rates and rollback count must be exact all the same, so no request is
 // forgotten: one whose event is left out is counted in its cell, which is all that
-// the rollups tell apart, the second included, and the next event of that cell says
+// the rollups tell apart, the second and the calling version included, and the next event of that cell says
 // how many it stands for (schema.Gateway.SampledOut). Where no other event comes, one
 // that was left out says it: a cell holds the event of one of its requests, each with
 // the same chance, and emits it within sampleTick.
@@ -54,13 +54,14 @@ type sampleCell struct {
 	decision    string
 	outcome     string
 	eventType   string
+	caller      string // its version
 	cpuMeasured bool
 }
 
 func cellOf(e *schema.TraceEvent, status int) sampleCell {
 	return sampleCell{
 		second: e.EventTimestampMs / 1000, status: status, decision: e.Gateway.Decision,
-		outcome: e.Outcome, eventType: e.EventType, cpuMeasured: e.CPUTimeMs != nil,
+		outcome: e.Outcome, eventType: e.EventType, caller: e.Gateway.CallerVersionID, cpuMeasured: e.CPUTimeMs != nil,
 	}
 }
 
@@ -228,7 +229,7 @@ func (s *sampler) close() {
 // watches, without an event, or returns false if it must have one. An event is not
 // even made, unless the cell is to hold it.
 func (g *Gateway) leaveOut(rec *recorder, q asked, target string, x *exchange) bool {
-	c := sampleCell{second: x.received.Unix(), status: x.status, decision: x.decision, outcome: x.outcome, eventType: "fetch"}
+	c := sampleCell{second: x.received.Unix(), status: x.status, decision: x.decision, outcome: x.outcome, eventType: "fetch", caller: x.caller.VersionID}
 	left := g.sampler.leaveOut(x.version.leftOut, c, func() heldEvent {
 		rec.note(&rec.half, g.headers, q, target, x, time.Since(x.received))
 		rec.fill(&rec.half, nil)

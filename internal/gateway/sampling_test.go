@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -106,12 +107,14 @@ func anyExchange(g *Gateway, seconds int) *exchange {
 		x.status, x.outcome = 0, schema.OutcomeCanceled
 	case 3:
 		x.status = http.StatusNotFound
+	case 4, 5:
+		x.caller = deploy.Caller{Script: "front", VersionID: fmt.Sprint("caller-", rand.IntN(2))}
 	}
 	return x
 }
 
 func (c counts) addExchange(x *exchange) {
-	c[sampleCell{x.received.Unix(), x.status, x.decision, x.outcome, "fetch", false}]++
+	c[sampleCell{x.received.Unix(), x.status, x.decision, x.outcome, "fetch", x.caller.VersionID, false}]++
 }
 
 // Whatever is left out, changed in the middle and stopped: what the events say of

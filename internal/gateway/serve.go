@@ -39,7 +39,8 @@ type exchange struct {
 	ray        string
 	entrypoint string // of the version; empty for the default one, as all the public reaches
 	backend    http.RoundTripper
-	internal   bool // a call from Worker to Worker
+	internal   bool          // a call from Worker to Worker
+	caller     deploy.Caller // of it
 	client     client
 	received   time.Time
 

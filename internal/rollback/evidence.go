@@ -336,6 +336,14 @@ func (e *evidence) arrive(at time.Time, requests float64) {
 	e.recent = append(slices.Delete(e.recent, 0, old), arrivals{at, requests})
 }
 
+// heardOf is the end of the last second in which a version had requests, nil if it had none.
+func (e *evidence) heardOf(version int) *time.Time {
+	if e.heard[version].IsZero() {
+		return nil
+	}
+	return new(e.heard[version])
+}
+
 // arrivalRate is how many requests of both versions there were in a second, zero if that
 // is not known.
 func (e *evidence) arrivalRate() float64 {

@@ -159,6 +159,7 @@ func (h *History) Evidence(ctx context.Context, account, name string) (deploy.Li
 		live.Trials = append(live.Trials, deploy.LiveTrial{
 			VersionID: t.candidate, BaselineVersionID: t.baseline, Since: e.from,
 			Verdict: a.Verdict, Sentence: a.Sentence, Metric: a.Metric, Numbers: a.Numbers, Evidence: a.Evidence,
+			Heard: looked.heardOf(candidate), BaselineHeard: looked.heardOf(baseline),
 		})
 	}
 	return live, nil

@@ -156,9 +156,16 @@ func TestEvidenceOfNow(t *testing.T) {
 	if one.VersionID != v2 || one.BaselineVersionID != v1 || one.Verdict != deploy.VerdictFail || one.Metric != deploy.MetricFailureRatio || !one.Since.Equal(epoch.Add(30*time.Minute)) {
 		t.Errorf("%+v", one)
 	}
+	if one.Heard == nil || !one.Heard.Equal(now) || one.BaselineHeard == nil || !one.BaselineHeard.Equal(now) {
+		t.Errorf("heard of the versions until %v and %v: want the end of the last second before %v", one.Heard, one.BaselineHeard, now)
+	}
 	fresh, err := p.history(0, now).Evidence(t.Context(), "account", "shop")
 	if diff := cmp.Diff(fresh, live); diff != "" || err != nil {
 		t.Errorf("error %v, (-read anew +remembered)\n%s", err, diff)
+	}
+	p.blocks = nil
+	if silent, err := p.history(0, now).Evidence(t.Context(), "account", "shop"); err != nil || silent.Trials[0].Heard != nil || silent.Trials[0].BaselineHeard != nil {
+		t.Errorf("without requests %+v, error %v", silent, err)
 	}
 	p.failure = errors.New("broken")
 	if _, err := h.Evidence(t.Context(), "account", "shop"); err == nil {

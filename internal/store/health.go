@@ -177,16 +177,53 @@ func (s *Store) JobHealth(ctx context.Context, accountID string, id int64, since
 	return h, err
 }
 
+// AccountHealth returns what is known of an account's jobs now, by their ids: without
+// minutes, drops and failures.
+func (s *Store) AccountHealth(ctx context.Context, accountID string) (map[int64]logjob.Health, error) {
+	list := map[int64]logjob.Health{}
+	err := s.read(ctx, "read the health of jobs", func(t *sql.Tx) error {
+		if err := each(ctx, t, func(row scanner) error {
+			var id int64
+			var failing, disabled sql.NullInt64
+			var h logjob.Health
+			err := row.Scan(&id, &failing, &disabled, &h.Letters)
+			h.FailingSince, h.DisabledOn = fromNullMicros(failing), fromNullMicros(disabled)
+			list[id] = h
+			return err
+		}, `SELECT id, failing_since, disabled_on, (SELECT COUNT(*) FROM dead_letters WHERE job_id = jobs.id AND state = $2)
+			FROM jobs WHERE account_id = $1`, accountID, logjob.LetterNew); err != nil {
+			return err
+		}
+		return each(ctx, t, func(row scanner) error {
+			var id int64
+			p, err := scanPartition(row, &id)
+			h := list[id]
+			h.Partitions = append(h.Partitions, p)
+			list[id] = h
+			return err
+		}, `SELECT job_id, `+partitionColumns+` FROM logpush_partitions
+			WHERE job_id IN (SELECT id FROM jobs WHERE account_id = $1) ORDER BY job_id, "partition"`, accountID)
+	})
+	return list, err
+}
+
+const partitionColumns = `"partition", reported_on, committed, next_offset, oldest_on, message`
+
+// scanPartition reads the columns of before, and then those of a partition.
+func scanPartition(row scanner, before ...any) (p logjob.PartitionHealth, err error) {
+	var reported int64
+	var oldest sql.NullInt64
+	err = row.Scan(append(before, &p.Partition, &reported, &p.Committed, &p.Next, &oldest, &p.Message)...)
+	p.ReportedOn, p.OldestOn = fromMicros(reported), fromNullMicros(oldest)
+	return p, err
+}
+
 func readPartitions(ctx context.Context, t *sql.Tx, id int64, h *logjob.Health) error {
 	if err := each(ctx, t, func(row scanner) error {
-		var p logjob.PartitionHealth
-		var reported int64
-		var oldest sql.NullInt64
-		err := row.Scan(&p.Partition, &reported, &p.Committed, &p.Next, &oldest, &p.Message)
-		p.ReportedOn, p.OldestOn = fromMicros(reported), fromNullMicros(oldest)
+		p, err := scanPartition(row)
 		h.Partitions = append(h.Partitions, p)
 		return err
-	}, `SELECT "partition", reported_on, committed, next_offset, oldest_on, message FROM logpush_partitions WHERE job_id = $1 ORDER BY "partition"`, id); err != nil {
+	}, `SELECT `+partitionColumns+` FROM logpush_partitions WHERE job_id = $1 ORDER BY "partition"`, id); err != nil {
 		return err
 	}
 	return each(ctx, t, func(row scanner) error {

@@ -49,6 +49,13 @@ func TestTheHealthOfAJobIsSummed(t *testing.T) {
 		if len(h.Failures) != 1 || h.Failures[0].Times != 1 || h.Failures[0].Partition != 1 {
 			t.Errorf("the failures are %+v", h.Failures)
 		}
+		all, err := s.AccountHealth(ctx, testAccount)
+		if err != nil || !reflect.DeepEqual(all[j.ID].Partitions, h.Partitions) || !all[j.ID].FailingSince.Equal(h.FailingSince) || all[j.ID].Letters != h.Letters {
+			t.Errorf("the health of all is %+v, error %v", all, err)
+		}
+		if all, err := s.AccountHealth(ctx, "other"); err != nil || len(all) != 0 {
+			t.Errorf("another account sees %+v, error %v", all, err)
+		}
 		list, err := s.HealthMinutes(ctx, logjob.HealthFilter{AccountID: testAccount, Since: now, Until: now.Add(time.Minute)})
 		if err != nil || !reflect.DeepEqual(list, h.Minutes) {
 			t.Errorf("the minutes are %+v, error %v", list, err)

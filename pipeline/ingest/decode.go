@@ -145,7 +145,9 @@ func (b *block) add(partition int, r *stream.Record, e *event) (reason, detail s
 	c.UpstreamMs = append(c.UpstreamMs, e.upstreamMs)
 	c.Decision = append(c.Decision, words.of(wordDecision, e.decision))
 	c.AffinityRule = append(c.AffinityRule, uint16(max(0, min(e.affinityRule, math.MaxUint16)))) // #nosec G115 -- within bounds
-	c.SampledOut = append(c.SampledOut, uint64(e.sampledOut))                                    // #nosec G115 -- not negative
+	c.CallerScript = append(c.CallerScript, words.of(wordCallerScript, e.callerScript))
+	c.CallerVersionID = append(c.CallerVersionID, words.of(wordCallerVersion, e.callerVersionID))
+	c.SampledOut = append(c.SampledOut, uint64(e.sampledOut)) // #nosec G115 -- not negative
 	c.RayID = append(c.RayID, e.rayID)
 	c.ErrorKind = append(c.ErrorKind, words.of(wordErrorKind, e.errorKind))
 	c.Method = append(c.Method, words.of(wordMethod, e.request.method[:min(len(e.request.method), methodBytesMax)]))

@@ -19,6 +19,7 @@ type event struct {
 	eventType, outcome, errorKind []byte
 	entrypoint, dispatchNamespace []byte
 	decision, rayID               []byte
+	callerScript, callerVersionID []byte
 	upstreamMs                    tables.Maybe[float64]
 	affinityRule                  int
 	sampledOut                    int64
@@ -55,6 +56,7 @@ func decodeAny(value []byte, e *event) error {
 		eventType: []byte(t.EventType), outcome: []byte(t.Outcome), errorKind: []byte(t.ErrorKind),
 		entrypoint: []byte(t.Entrypoint), dispatchNamespace: []byte(t.DispatchNamespace),
 		decision: []byte(t.Gateway.Decision), rayID: []byte(t.Gateway.RayID), upstreamMs: tables.MaybeOf(t.Gateway.UpstreamMs),
+		callerScript: []byte(t.Gateway.CallerScript), callerVersionID: []byte(t.Gateway.CallerVersionID),
 		affinityRule: t.Gateway.AffinityRule, sampledOut: t.Gateway.SampledOut,
 		event: t.Event, exceptions: list(t.Exceptions), logs: list(t.Logs), tags: list(t.ScriptTags),
 	}

@@ -80,6 +80,12 @@ func (c *cursor) gateway(e *event) {
 	if c.has(`,"UpstreamMs":`) {
 		e.upstreamMs = tables.Known(c.float())
 	}
+	if c.has(`,"CallerScript":`) {
+		e.callerScript = c.text()
+	}
+	if c.has(`,"CallerVersionID":`) {
+		e.callerVersionID = c.text()
+	}
 	if c.has(`,"SampledOut":`) {
 		e.sampledOut = c.int()
 	}

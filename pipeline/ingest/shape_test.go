@@ -19,7 +19,7 @@ func shaped() (list []string) {
 		Logs:       []schema.Log{{Level: "log", Message: messages(`"<b>&"`, `{"a":["<",1.50,1e3,null]}`, `"\u003c"`), TimestampMs: 1 << 49}, {}},
 		Outcome:    schema.OutcomeException, ScriptName: "shop", ScriptTags: []string{text, ""},
 		ScriptVersion: schema.ScriptVersion{ID: "v", Message: text, Tag: "<t>"}, WallTimeMs: new(int64(1 << 40)),
-		Gateway:   schema.Gateway{Decision: schema.DecisionAffinity, RayID: "ray", AffinityRule: 3, UpstreamMs: new(0.1), SampledOut: 1 << 32},
+		Gateway:   schema.Gateway{Decision: schema.DecisionAffinity, RayID: "ray", AffinityRule: 3, UpstreamMs: new(0.1), CallerScript: "front", CallerVersionID: text, SampledOut: 1 << 32},
 		ErrorKind: schema.ErrorKindTLS,
 	}
 	scheduled := schema.TraceEvent{EventTimestampMs: noon.UnixMilli(), EventType: "scheduled", Outcome: "somethingNew", ScriptName: "cron", Event: []byte(`{"b":1,"a":{"<":[]}}`)}

@@ -15,6 +15,8 @@ const (
 	wordMethod
 	wordEntrypoint
 	wordNamespace
+	wordCallerScript
+	wordCallerVersion
 	wordColumns
 )
 
@@ -69,6 +71,7 @@ func (e *event) tooLong(account string) string {
 	}{
 		{"header account", len(account)}, {"ScriptName", len(e.scriptName)}, {"ScriptVersion.id", len(e.versionID)},
 		{"Outcome", len(e.outcome)}, {"EventType", len(e.eventType)}, {"Gateway.Decision", len(e.decision)}, {"ErrorKind", len(e.errorKind)},
+		{"Gateway.CallerScript", len(e.callerScript)}, {"Gateway.CallerVersionID", len(e.callerVersionID)},
 	} {
 		if key.size > keyBytesMax {
 			return key.name

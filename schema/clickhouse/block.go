@@ -30,6 +30,8 @@ type Events struct {
 	UpstreamMs        []Maybe[float64]
 	Decision          []string
 	AffinityRule      []uint16
+	CallerScript      []string
+	CallerVersionID   []string
 	SampledOut        []uint64
 	RayID             [][]byte
 	ErrorKind         []string
@@ -112,6 +114,8 @@ func (b *Events) Columns() []Column {
 		column("upstream_ms", "Nullable(Float64)", &b.UpstreamMs),
 		column("decision", TypeWord, &b.Decision),
 		column("affinity_rule", "UInt16", &b.AffinityRule),
+		column("caller_script", TypeWord, &b.CallerScript),
+		column("caller_version_id", TypeWord, &b.CallerVersionID),
 		column("sampled_out", "UInt64", &b.SampledOut),
 		column("ray_id", TypeText, &b.RayID),
 		column("error_kind", TypeWord, &b.ErrorKind),

@@ -119,3 +119,29 @@ func ActorFrom(ctx context.Context) Actor {
 	a, _ := ctx.Value(actorKey{}).(Actor)
 	return a
 }
+
+// AuditEntry is one change to what an account has. It is written with the change, in one
+// transaction, and never changes.
+type AuditEntry struct {
+	ID         string
+	HappenedOn time.Time
+	AccountID  string
+	Actor      Actor  // its Source is "system" for what the platform did by itself
+	Action     string // such as "deployment.create"
+	Target     string // what was changed, such as "shop/<id of the deployment>"
+	// Before and After are JSON, with secrets masked; empty where there was nothing, or
+	// where it is not kept.
+	Before, After string
+}
+
+// AuditFilter says which entries of an account are meant. Empty members leave theirs open.
+type AuditFilter struct {
+	ID            string
+	ActorID       string // of a token
+	ActorEmail    string
+	System        *bool     // what the platform did by itself, or else what somebody did
+	Action        string    // whole, or its part before the dot
+	Target        string    // whole, or its part before a slash
+	Since, Before time.Time // [Since, Before); zero is without a bound
+	OldestFirst   bool
+}

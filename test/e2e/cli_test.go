@@ -413,6 +413,8 @@ func badInput(t *testing.T, c cli) {
 		{2, "--before", "data delete cart --before soon --yes"},
 		{1, "is in the future", "data delete cart --before 2999-01-01T00:00:00Z --yes"},
 		{1, `no deletion "none"`, "data deletions none"},
+		{1, `no entry "none"`, "audit none"},
+		{2, "--since", "audit --since soon"},
 		{2, "needs --destination", "jobs create --name x"},
 		{2, "needs --scope", "token create --name x"},
 		{2, "has passed", "token create --name x --scope admin --expires-in -1h"},

@@ -1,6 +1,7 @@
 // Times as people read them. The zone is the browser's or UTC, as the reader chose;
 // every absolute time says which.
 import { signal, effect } from "@preact/signals";
+import { wallClock } from "./ticks";
 
 export type Zone = "local" | "UTC";
 
@@ -23,19 +24,18 @@ effect(() => {
   }
 });
 
+const localZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
 /** The IANA name that the zone stands for. */
 export function zoneName(z: Zone = zone.value): string {
-  return z === "UTC" ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return z === "UTC" ? "UTC" : localZone;
 }
 
 /** "2026-11-27 15:04:05" in the chosen zone. */
 export function formatTime(at: Date, z: Zone = zone.value): string {
-  const parts = new Intl.DateTimeFormat("en-GB", {
-    timeZone: zoneName(z), hourCycle: "h23",
-    year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
-  }).formatToParts(at);
-  const get = (type: Intl.DateTimeFormatPartTypes): string => parts.find((p) => p.type === type)?.value ?? "";
-  return `${get("year")}-${get("month")}-${get("day")} ${get("hour")}:${get("minute")}:${get("second")}`;
+  const [year, ...rest] = wallClock(at, zoneName(z));
+  const [month, day, hour, minute, second] = rest.map((n) => String(n).padStart(2, "0"));
+  return `${year}-${month}-${day} ${hour}:${minute}:${second}`;
 }
 
 const units: [limit: number, seconds: number, name: Intl.RelativeTimeFormatUnit][] = [
@@ -67,6 +67,8 @@ export function formatDuration(seconds: number): string {
 
 /** The clock, for ages: ticks once a second while a page is looked at. */
 export const now = signal(new Date());
-setInterval(() => {
-  if (document.visibilityState === "visible") now.value = new Date();
-}, 1000);
+if (typeof document !== "undefined") { // unit tests have none
+  setInterval(() => {
+    if (document.visibilityState === "visible") now.value = new Date();
+  }, 1000);
+}

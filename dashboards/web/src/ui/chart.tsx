@@ -1,10 +1,17 @@
 // A chart over time on uPlot: one line per series, marks for what happened, zoom by
-// dragging. Made once and fed, so that live data neither flickers nor jumps.
-import uPlot from "uplot";
+// dragging or by keys. Made once and fed, so that live data neither flickers nor jumps.
+import type uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { useEffect, useRef } from "preact/hooks";
-import { theme } from "./theme";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { formatTime, zone, zoneName } from "../lib/time";
+import { Button } from "./basics";
+import { cursorAt, handleKey, hideCursor, valueText, type KeyState } from "./chartkeys";
+import { groupMarks, type Mark } from "./chartmarks";
+import { extent, makePlot, plotData } from "./plot";
+import { Table } from "./table";
+import { theme } from "./theme";
+
+export type { Mark } from "./chartmarks";
 
 export interface Series {
   name: string;
@@ -15,17 +22,10 @@ export interface Series {
   values: (number | null)[];
 }
 
-export interface Mark {
-  /** Seconds since 1970. */
-  at: number;
-  text: string;
-  tone?: "bad" | "accent";
-}
-
 export interface TimeChartProps {
   /** What the chart shows, for those who cannot see it; a heading stands beside it. */
   label: string;
-  /** Seconds since 1970, ascending. */
+  /** Seconds since 1970, ascending. Lists are compared by identity: a new one is drawn. */
   times: number[];
   series: Series[];
   format: (value: number) => string;
@@ -36,45 +36,117 @@ export interface TimeChartProps {
   /** The range of the axis in seconds; left out: that of the times. */
   range?: [since: number, until: number];
   onZoom?: (since: Date, until: Date) => void;
+  /** A value is that of so many seconds from its time on, and is drawn in the middle of them; left out: of the moment. */
+  step?: number;
+  /** What the axis reaches at least, so that a rate of nearly nothing does not look like a summit. */
+  least?: number;
+  /** Marks are lines only: another chart beside this one has their texts. */
+  quietMarks?: boolean;
+  /** false: a legend for several charts stands elsewhere. */
+  legend?: boolean;
+  /** A logarithmic axis between these two; left out: a linear one from 0. */
+  log?: [least: number, most: number];
+  /** A line across the chart, with what it means. */
+  threshold?: { value: number; text: string };
 }
 
 export function TimeChart(props: TimeChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
+  const keys = useRef<KeyState>({ anchor: undefined });
   const latest = useRef(props);
   latest.current = props;
   // What a chart cannot be told later: a change makes a new one.
-  const made = [theme.value, zone.value, props.sync, ...props.series.map((s) => `${s.name}/${s.color}/${s.dashed}`)].join("\n");
+  const made = [theme.value, zone.value, props.sync, props.onZoom !== undefined, props.log?.join(), ...props.series.map((s) => `${s.name}/${s.color}/${s.dashed}`)].join("\n");
 
   useEffect(() => {
     const element = box.current!;
-    const chart = new uPlot(options(element, latest), data(latest.current), element);
+    const chart = makePlot(element, latest);
     plot.current = chart;
-    const watch = new ResizeObserver(() => chart.setSize({ width: element.clientWidth, height: latest.current.height ?? 200 }));
+    keys.current.anchor = undefined;
+    const watch = new ResizeObserver(() => {
+      if (element.clientWidth > 0 && element.clientWidth !== chart.width) chart.setSize({ width: element.clientWidth, height: chart.height });
+    });
     watch.observe(element);
     return () => {
       watch.disconnect();
       chart.destroy();
       plot.current = undefined;
     };
-  }, [made]);
+  }, [made, props.height]);
 
   useEffect(() => {
-    plot.current?.setData(data(props));
-  }, [props.times, props.series, props.marks]);
+    plot.current?.setData(plotData(props));
+  }, [props.times, props.series, props.marks, props.range?.[0], props.range?.[1], props.format]);
 
+  const help = useId();
+  const count = props.times.length;
+  const zooms = props.onZoom ? " Shift with an arrow selects, Enter shows what is selected, plus and minus zoom." : "";
   return (
     <figure class="chart">
-      <div ref={box} role="img" aria-label={describe(props)} />
-      <ul class="chart-legend" aria-hidden="true">
-        {props.series.map((s) => <li key={s.name} class="version"><span class={`swatch series-${(s.color % 8) + 1}`} />{s.name}</li>)}
-      </ul>
+      <div class="chart-area">
+        <div ref={box} class="chart-plot" tabIndex={0} role="slider" aria-label={describe(props)} aria-describedby={help}
+          aria-valuemin={0} aria-valuemax={Math.max(0, count - 1)} aria-valuenow={Math.max(0, count - 1)}
+          aria-valuetext={count > 0 ? valueText(props, count - 1) : "No values"}
+          onKeyDown={(e) => { if (plot.current && handleKey(plot.current, e, latest.current, keys.current)) e.preventDefault(); }}
+          onFocus={() => { if (plot.current && box.current?.matches(":focus-visible")) cursorAt(plot.current, count - 1); }}
+          onBlur={() => { if (plot.current) hideCursor(plot.current); }} />
+        {!props.quietMarks && <Marks {...props} />}
+      </div>
+      <p class="visually-hidden" id={help}>Arrow keys read the values.{zooms}</p>
+      <figcaption class="chart-foot">
+        {props.legend !== false && (
+          <ul class="chart-legend">
+            {props.series.map((s) => <li key={s.name} class="version"><span class={`swatch series-${(s.color % 8) + 1} ${s.dashed ? "dashed" : ""}`} aria-hidden="true" />{s.name}</li>)}
+          </ul>
+        )}
+        <Values {...props} />
+      </figcaption>
     </figure>
   );
 }
 
-function data(props: TimeChartProps): uPlot.AlignedData {
-  return [props.times, ...props.series.map((s) => s.values)];
+/** Flags over the plot, each with the text of what happened then, for pointer and keyboard. */
+function Marks(props: TimeChartProps) {
+  const [since, until] = extent(props);
+  if (!(until > since)) return null;
+  return (
+    <ul class="chart-marks" aria-label="What happened">
+      {groupMarks(props.marks ?? [], [since, until]).map((group) => {
+        const share = (group.at - since) / (until - since);
+        const when = `${formatTime(new Date(group.at * 1000), zone.value)} ${zoneName()}`;
+        return (
+          <li key={group.at} style={{ insetInlineStart: `${share * 100}%` }} class={share > 0.5 ? "late" : undefined}>
+            <button type="button" class={`chart-flag ${group.tone ?? ""}`} aria-label={`${when}: ${group.texts.join("; ")}`}>{group.glyph}</button>
+            <div class="chart-flag-text" aria-hidden="true"><strong>{when}</strong>{group.texts.map((t) => <p key={t}>{t}</p>)}</div>
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+/** The same numbers as a table, for those who read them better so. */
+function Values(props: TimeChartProps) {
+  const [open, setOpen] = useState(false);
+  const rows = open ? props.times.map((_, i) => i).reverse() : [];
+  return (
+    <>
+      <Button look="plain" compact aria-expanded={open} onClick={() => setOpen(!open)} aria-label={`${open ? "Hide" : "Show"} table of ${props.label}`}>{open ? "Hide table" : "Table"}</Button>
+      {open && (
+        <div class="chart-values">
+          <Table caption={`${props.label}, newest first, times in ${zoneName()}`} rows={rows} rowKey={(i) => String(props.times[i])} columns={[
+            { name: "Time", heading: true, cell: (i) => <span class="nowrap">{formatTime(new Date(props.times[i]! * 1000), zone.value)}</span> },
+            ...props.series.map((s) => ({ name: s.name, number: true, cell: (i: number) => shown(s.values[i], props.format) })),
+          ]} />
+        </div>
+      )}
+    </>
+  );
+}
+
+function shown(value: number | null | undefined, format: (value: number) => string): string {
+  return value === null || value === undefined ? "–" : format(value);
 }
 
 /** The chart in a sentence: the newest known value of each line. */
@@ -84,103 +156,4 @@ export function describe(props: Pick<TimeChartProps, "label" | "series" | "forma
     return `${s.name}: ${value === undefined || value === null ? "nothing known" : `${props.format(value)} at the end`}`;
   });
   return [props.label, ...newest].join(". ");
-}
-
-function color(element: Element, name: string): string {
-  // A canvas needs the colour that the theme's light-dark() stands for.
-  const probe = document.createElement("span");
-  probe.style.color = `var(${name})`;
-  element.append(probe);
-  const value = getComputedStyle(probe).color;
-  probe.remove();
-  return value;
-}
-
-function options(element: HTMLElement, latest: { current: TimeChartProps }): uPlot.Options {
-  const props = latest.current;
-  const ink = color(element, "--quiet");
-  const line = color(element, "--line");
-  const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui, sans-serif" };
-  return {
-    width: Math.max(element.clientWidth, 100),
-    height: props.height ?? 200,
-    tzDate: (seconds) => (zone.value === "UTC" ? uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : new Date(seconds * 1000)),
-    legend: { show: false },
-    cursor: {
-      drag: { x: props.onZoom !== undefined, y: false, setScale: false },
-      ...(props.sync ? { sync: { key: props.sync } } : {}),
-    },
-    scales: {
-      x: { range: (_, min, max) => latest.current.range ?? [min, max] },
-      y: { range: (_, __, max) => [0, max > 0 ? max * 1.05 : 1] },
-    },
-    axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => latest.current.format(v)) }],
-    series: [{}, ...props.series.map((s) => ({
-      label: s.name, stroke: color(element, `--series-${(s.color % 8) + 1}`), width: 1.5, spanGaps: false,
-      points: { show: false }, ...(s.dashed ? { dash: [6, 4] } : {}),
-    }))],
-    hooks: {
-      draw: [(u) => drawMarks(u, element, latest.current.marks ?? [])],
-      setSelect: [(u) => zoom(u, latest.current.onZoom)],
-      init: [(u) => u.over.append(tooltip())],
-      setCursor: [(u) => showValues(u, element, latest.current)],
-    },
-  };
-}
-
-function drawMarks(u: uPlot, element: HTMLElement, marks: Mark[]): void {
-  const { ctx, bbox } = u;
-  ctx.save();
-  for (const mark of marks) {
-    const x = Math.round(u.valToPos(mark.at, "x", true));
-    if (x < bbox.left || x > bbox.left + bbox.width) continue;
-    ctx.strokeStyle = color(element, mark.tone === "bad" ? "--bad" : "--accent");
-    ctx.lineWidth = devicePixelRatio;
-    ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
-    ctx.beginPath();
-    ctx.moveTo(x, bbox.top);
-    ctx.lineTo(x, bbox.top + bbox.height);
-    ctx.stroke();
-  }
-  ctx.restore();
-}
-
-function zoom(u: uPlot, onZoom: TimeChartProps["onZoom"]): void {
-  const { left, width } = u.select;
-  if (width < 4 || !onZoom) return; // a click, not a drag
-  const since = u.posToVal(left, "x");
-  const until = u.posToVal(left + width, "x");
-  u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-  onZoom(new Date(since * 1000), new Date(until * 1000));
-}
-
-function tooltip(): HTMLElement {
-  const tip = document.createElement("div");
-  tip.className = "chart-tip";
-  tip.hidden = true;
-  return tip;
-}
-
-/** Values under the cursor, and the mark that is nearest to it within six pixels. */
-function showValues(u: uPlot, element: HTMLElement, props: TimeChartProps): void {
-  const tip = element.querySelector<HTMLElement>(".chart-tip");
-  const index = u.cursor.idx;
-  const left = u.cursor.left ?? -1;
-  if (!tip) return;
-  if (index === null || index === undefined || left < 0) {
-    tip.hidden = true;
-    return;
-  }
-  const time = props.times[index];
-  if (time === undefined) return;
-  const rows = props.series.map((s) => {
-    const value = s.values[index];
-    return `${s.name}  ${value === null || value === undefined ? "–" : props.format(value)}`;
-  });
-  const mark = props.marks?.find((m) => Math.abs(u.valToPos(m.at, "x") - left) <= 6);
-  tip.textContent = [`${formatTime(new Date(time * 1000))} ${zoneName()}`, ...rows, ...(mark ? [mark.text] : [])].join("\n");
-  tip.hidden = false;
-  const right = left > u.over.clientWidth / 2;
-  tip.style.left = right ? "" : `${left + 12}px`;
-  tip.style.right = right ? `${u.over.clientWidth - left + 12}px` : "";
 }

@@ -1,0 +1,76 @@
+// What the compare page asks. One answer is of one range of time, whose ends all parts share.
+import { useRef } from "preact/hooks";
+import { get, getPage, path, type Schemas } from "../../api/client";
+import { useQuery, type Answer } from "../../lib/query";
+import type { RangeState } from "../../lib/range";
+import type { Pair } from "./versions";
+
+export interface Traffic {
+  /** When it was asked. */
+  at: Date;
+  /** Whether it is of a time that ends now. */
+  live: boolean;
+  metrics: Schemas["Metrics"];
+  versions: Schemas["Version"][];
+  deployments: Schemas["Deployment"][];
+  decisions: Schemas["Decision"][];
+}
+
+/** Milliseconds between two questions while the range follows the clock. Exceptions are the dearest to count. */
+const pollTraffic = 5000;
+const pollExceptions = 20_000;
+
+/** The newest data of one subject: kept while what is asked about it changes, so that nothing flickers. */
+export function useKept<T>(answer: Answer<T>, subject: string): T | undefined {
+  const kept = useRef<{ subject: string; data: T } | undefined>(undefined);
+  if (answer.data !== undefined) kept.current = { subject, data: answer.data };
+  return kept.current?.subject === subject ? kept.current.data : undefined;
+}
+
+export function useTraffic(account: string, script: string, range: RangeState): Answer<Traffic> {
+  const base = ["accounts", account, "workers", "scripts", script] as const;
+  const follows = range.resolve().last !== undefined;
+  const ask = async (signal: AbortSignal): Promise<Traffic> => {
+    const at = new Date();
+    const { since, until, last } = range.resolve();
+    const [metrics, versions, deployments, decisions] = await Promise.all([
+      get<Schemas["Metrics"]>(path(...base, "metrics"), { signal, query: { since: since.toISOString(), until: until.toISOString() } }),
+      get<{ items: Schemas["Version"][] }>(path(...base, "versions"), { signal, query: { per_page: 100 } }),
+      get<{ deployments: Schemas["Deployment"][] }>(path(...base, "deployments"), { signal }),
+      getPage<Schemas["Decision"]>(path(...base, "rollback-decisions"), { signal, query: { per_page: 100 } }),
+    ]);
+    return { at, live: last !== undefined, metrics, versions: versions.items, deployments: deployments.deployments, decisions: decisions.items };
+  };
+  return useQuery(`compare ${account} ${script} ${range.key}`, ask, follows ? { every: pollTraffic } : {});
+}
+
+interface PairQuestion {
+  account: string;
+  script: string;
+  traffic: Traffic;
+  range: RangeState;
+  pair: Pair | undefined;
+}
+
+/** Asks about two versions, of the range that the newest traffic is of. */
+function usePairQuery<T>(what: string, q: PairQuestion, every: number, enabled: boolean, ask: (pair: Pair, time: { since: string; until: string }, signal: AbortSignal) => Promise<T>): Answer<T> {
+  const { pair, traffic } = q;
+  const subject = `${what} ${q.account} ${q.script} ${pair?.baseline} ${pair?.candidate}`;
+  const { since, until } = traffic.metrics;
+  const options = { enabled: enabled && pair !== undefined, ...(traffic.live ? { every } : {}) };
+  // A range that stands still is named by its ends: what is shown may still be of the one before.
+  const key = `${subject} ${traffic.live ? q.range.key : `${since} ${until}`}`;
+  const answer = useQuery(key, (signal) => ask(pair!, { since, until }, signal), options);
+  return { ...answer, data: useKept(answer, subject) };
+}
+
+export function useComparison(q: PairQuestion): Answer<Schemas["Comparison"]> {
+  return usePairQuery("compare", q, pollTraffic, true, ({ baseline, candidate }, time, signal) =>
+    get(path("accounts", q.account, "workers", "scripts", q.script, "metrics", "compare"), { signal, query: { baseline, candidate, ...time } }));
+}
+
+/** Kinds of exceptions that the candidate threw and the baseline did not. */
+export function useNewExceptions(q: PairQuestion, enabled: boolean): Answer<Schemas["Exceptions"]> {
+  return usePairQuery("new exceptions", q, pollExceptions, enabled, ({ baseline, candidate }, time, signal) =>
+    get(path("accounts", q.account, "workers", "scripts", q.script, "exceptions"), { signal, query: { new_in: candidate, compared_to: baseline, ...time } }));
+}

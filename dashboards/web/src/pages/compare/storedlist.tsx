@@ -1,0 +1,87 @@
+// Stored events, page by page into the past.
+import { useRef, useState } from "preact/hooks";
+import { get, path, type Schemas } from "../../api/client";
+import { useAction, useQuery } from "../../lib/query";
+import { useRange } from "../../lib/range";
+import { formatTime, zone, zoneName } from "../../lib/time";
+import { Button, Empty, Loading, Problem } from "../../ui/basics";
+import { RangePicker } from "../../ui/range";
+import { readEvent, type TraceEvent } from "./event";
+import { EventRows, type EventRow } from "./eventrows";
+import { asQuery, type Filter } from "./filters";
+import type { VersionFacts } from "./versions";
+
+interface Props {
+  account: string;
+  script: string;
+  filter: Filter;
+  versions: Map<string, VersionFacts> | undefined;
+  onOpen: (event: TraceEvent) => void;
+  onClear: () => void;
+}
+
+const pageSize = 50;
+
+interface Pages {
+  key: string;
+  rows: EventRow[];
+  cursor: string | undefined;
+}
+
+export function StoredList(props: Props) {
+  const { account, script, filter } = props;
+  const range = useRange();
+  const url = path("accounts", account, "workers", "scripts", script, "events");
+  const key = `events ${url} ${JSON.stringify(filter)} ${range.key}`;
+  const first = useQuery(key, (signal) => {
+    const { since, until } = range.resolve();
+    return get<Schemas["Events"]>(url, { signal, query: { ...asQuery(filter), since: since.toISOString(), until: until.toISOString(), limit: pageSize } });
+  });
+  const [older, setOlder] = useState<Pages>();
+  // Pages that follow another first page are none of it.
+  const mine = older?.key === key && first.data && older.rows.length > 0 ? older : undefined;
+  const cursor = mine ? mine.cursor : first.data?.cursor;
+  const current = useRef(key);
+  current.current = key;
+  const more = useAction(async () => {
+    const { since, until } = first.data!;
+    const page = await get<Schemas["Events"]>(url, { query: { ...asQuery(filter), since, until, limit: pageSize, cursor } });
+    if (current.current !== key) return;
+    setOlder({ key, rows: [...(mine?.rows ?? []), ...rowsOf(page, (mine?.rows.length ?? 0) + pageSize)], cursor: page.cursor });
+  });
+  const reload = (): void => {
+    setOlder(undefined);
+    first.reload();
+  };
+  const rows = first.data ? [...rowsOf(first.data, 0), ...(mine?.rows ?? [])] : [];
+  return (
+    <section class="stack" aria-labelledby="stored-events" aria-busy={first.loading}>
+      <div class="row spread">
+        <h2 id="stored-events">Stored</h2>
+        <div class="row"><RangePicker range={range} /><Button onClick={reload} busy={first.loading}>Refresh</Button></div>
+      </div>
+      <Problem error={first.error} what="The stored events could not be read." retry={reload} />
+      {!first.data && first.loading && <Loading what="stored events" />}
+      {first.data && rows.length === 0 && (
+        <Empty title="No stored events">
+          <p>{Object.keys(filter).length > 0 ? "None of this time fits the filter." : "The script had no requests in this time."} Events are stored within about a second.</p>
+          {Object.keys(filter).length > 0 && <Button onClick={props.onClear}>Clear filter</Button>}
+        </Empty>
+      )}
+      {rows.length > 0 && (
+        <>
+          <EventRows caption="Stored events, newest first" rows={rows} versions={props.versions} onOpen={props.onOpen} />
+          <Problem error={more.error} what="Older events could not be read." />
+          <div class="row">
+            {cursor ? <Button busy={more.busy} onClick={() => void more.run()}>Load {pageSize} older</Button> : <span class="small quiet">These are all of this time.</span>}
+            <span class="small quiet">{rows.length} shown, up to {formatTime(new Date(first.data!.until), zone.value)} {zoneName()}.</span>
+          </div>
+        </>
+      )}
+    </section>
+  );
+}
+
+function rowsOf(page: Schemas["Events"], from: number): EventRow[] {
+  return page.events.map((raw, i) => ({ key: String(from + i), event: readEvent(raw) }));
+}

@@ -1,0 +1,153 @@
+// Decisions: the list, and one of them explained.
+import { useQuery } from "../../lib/query";
+import { shortId } from "../../lib/format";
+import { useSearch } from "../../lib/url";
+import { Badge, Empty, LinkButton, Loading, Problem, Time, VersionName, type Tone } from "../../ui/basics";
+import { Table } from "../../ui/table";
+import { readDecision, readDecisions, readDeployments, readNotifications, type Decision, type Notification, type WholeDecision } from "./api";
+import { counts } from "./evidence";
+import { EvidenceChart, marksOf, nameWith } from "./evidencechart";
+import { EvidenceTable } from "./live";
+import { limitName } from "./limits";
+import { news, type On } from "./sentences";
+
+interface Props {
+  account: string;
+  script: string;
+  tags: Map<string, string> | undefined;
+}
+
+/** What a decision did, in a word. */
+export function outcome(d: Pick<Decision, "verdict" | "action" | "to_deployment">): [word: string, tone: Tone | undefined] {
+  if (d.action === "rollback") return ["Rolled back", "bad"];
+  if (d.action === "pause") return ["Ramp held", "warn"];
+  if (d.verdict === "fail") return ["Fails, nothing moved", "warn"];
+  if (d.verdict === "error") return ["No verdict", "warn"];
+  return d.to_deployment ? ["Step of the ramp", "good"] : ["Passed", "good"];
+}
+
+export function Decisions(props: Props) {
+  const search = useSearch();
+  const id = search.get("decision");
+  return id === undefined ? <DecisionList {...props} /> : <OneDecision {...props} id={id} />;
+}
+
+function DecisionList({ account, script, tags }: Props) {
+  const search = useSearch();
+  const page = Math.max(1, Math.trunc(Number(search.get("page") ?? "1")) || 1);
+  const answer = useQuery(`decisions ${account} ${script} ${page}`, (signal) => readDecisions(account, script, page, signal), { every: 5000 });
+  if (!answer.data) return answer.error ? <Problem error={answer.error} what="The decisions cannot be listed." retry={answer.reload} /> : <Loading what="decisions" />;
+  const { items, info } = answer.data;
+  const pages = info ? Math.max(1, Math.ceil(info.total_count / info.per_page)) : page;
+  if (items.length === 0 && page === 1) {
+    return <Empty title="No decision yet"><p>A decision is kept whenever a version is rolled back or told of, a ramp goes on or is held, or numbers could not be read.</p></Empty>;
+  }
+  return (
+    <div class="stack">
+      <Problem error={answer.error} what="This list is not up to date." />
+      <Table caption={`Decisions about ${script}, newest first`} rows={items} rowKey={(d) => d.id} columns={[
+        { name: "When", cell: (d) => <Time at={d.at} /> },
+        { name: "What", cell: (d) => { const [word, tone] = outcome(d); return <Badge tone={tone}>{word}</Badge>; } },
+        { name: "Version", cell: (d) => <VersionName id={d.version_id} tag={tags?.get(d.version_id)} /> },
+        { name: "Why", heading: true, cell: (d) => <a class="why" href={search.link({ view: "decisions", decision: d.id, page: undefined })}>{d.sentence}</a> },
+      ]} />
+      {pages > 1 && (
+        <nav class="row" aria-label="Pages of decisions">
+          {page > 1 && <LinkButton compact href={search.link({ page: String(page - 1) })}>Newer</LinkButton>}
+          <span class="small quiet">Page {page} of {pages}</span>
+          {page < pages && <LinkButton compact href={search.link({ page: String(page + 1) })}>Older</LinkButton>}
+        </nav>
+      )}
+    </div>
+  );
+}
+
+function OneDecision({ account, script, tags, id }: Props & { id: string }) {
+  const search = useSearch();
+  const answer = useQuery(`decision ${account} ${script} ${id}`, (signal) => readDecision(account, script, id, signal));
+  const back = <p><a href={search.link({ decision: undefined, view: "decisions" })}>All decisions</a></p>;
+  if (!answer.data) return <>{back}{answer.error ? <Problem error={answer.error} what="This decision cannot be shown." retry={answer.reload} /> : <Loading what="the decision" />}</>;
+  return <div class="stack">{back}<Explained account={account} script={script} tags={tags} decision={answer.data} /></div>;
+}
+
+function Explained({ account, script, tags, decision }: Props & { decision: WholeDecision }) {
+  const deployments = useQuery(`deployments ${account} ${script}`, (signal) => readDeployments(account, script, signal));
+  const nameOf = nameWith(tags);
+  const base = `/${account}/workers/${encodeURIComponent(script)}`;
+  const [word, tone] = outcome(decision);
+  const at = Date.parse(decision.at) / 1000;
+  const marks = [...marksOf((deployments.data ?? []).filter((d) => d.id !== decision.to_deployment), nameOf), { at, text: word, tone: tone === "bad" ? "bad" as const : "accent" as const }];
+  return (
+    <section class="panel" aria-labelledby="decision">
+      <div class="row spread"><h2 id="decision">{decision.sentence}</h2><Badge tone={tone}>{word}</Badge></div>
+      <div class="stack">
+        <dl class="facts">
+          <div><dt>When</dt><dd><Time at={decision.at} absolute /></dd></div>
+          <div><dt>Version</dt><dd><VersionName id={decision.version_id} tag={tags?.get(decision.version_id)} href={`${base}/versions/${decision.version_id}`} /></dd></div>
+          {decision.baseline_version_id && <div><dt>Held against</dt><dd><VersionName id={decision.baseline_version_id} tag={tags?.get(decision.baseline_version_id)} href={`${base}/versions/${decision.baseline_version_id}`} /></dd></div>}
+          {decision.metric && <div><dt>Limit that decided</dt><dd>{limitName(decision.metric)}</dd></div>}
+          {decision.policy_revision !== undefined && <div><dt>Policy</dt><dd><PolicyLink account={account} base={base} decision={decision} /></dd></div>}
+        </dl>
+        {decision.numbers.requests !== undefined && <p>{nameOf(decision.version_id)}: {counts(decision.numbers)}.</p>}
+        <Deployments decision={decision} base={base} />
+        {(decision.evidence ?? []).length > 0 && <EvidenceChart label={`Evidence against ${nameOf(decision.version_id)} until the decision`} evidence={decision.evidence ?? []} marks={marks} />}
+        {(decision.evidence ?? []).length > 0 && <EvidenceTable evidence={decision.evidence ?? []} blocks={false} />}
+        <div class="row">
+          {decision.baseline_version_id && <LinkButton href={compareLink(base, decision)}>Compare both versions, and exceptions that are new</LinkButton>}
+          <LinkButton href={`${base}/live?version=${decision.version_id}&failed=true`}>Failed requests of the version</LinkButton>
+        </div>
+        <Told account={account} script={script} decision={decision} />
+      </div>
+    </section>
+  );
+}
+
+/** The compare page over the time that the API's own links are about. */
+function compareLink(base: string, d: WholeDecision): string {
+  const query = new URLSearchParams({ version: d.version_id, baseline: d.baseline_version_id ?? "" });
+  const asked = new URL(d.links.metrics, "http://api.invalid").searchParams;
+  for (const name of ["since", "until"]) {
+    const value = asked.get(name);
+    if (value) query.set(name, value);
+  }
+  return `${base}/compare?${query.toString()}`;
+}
+
+function PolicyLink({ account, base, decision }: { account: string; base: string; decision: WholeDecision }) {
+  const own = decision.policy_source !== "account";
+  const page = own ? `${base}/rollback?view=policy&` : `/${account}/rollback?`;
+  return <a href={`${page}revision=${decision.policy_revision}`}>{own ? "its own" : "the account’s"}, revision {decision.policy_revision}</a>;
+}
+
+function Deployments({ decision, base }: { decision: WholeDecision; base: string }) {
+  const link = (id: string) => <a href={`${base}/deployments?deployment=${id}`}><code>{shortId(id)}</code></a>;
+  if (!decision.to_deployment) return <p>Traffic stayed as deployment {link(decision.from_deployment)} has it.</p>;
+  return <p>Deployment {link(decision.to_deployment)} replaced {link(decision.from_deployment)}.</p>;
+}
+
+const delivery: Record<Notification["state"], [string, Tone]> = {
+  waiting: ["Waiting", "accent"], sent: ["Sent", "good"], failed: ["Given up", "bad"], dropped: ["Dropped", "warn"],
+};
+
+function Told({ account, script, decision }: { account: string; script: string; decision: WholeDecision }) {
+  const answer = useQuery(`notifications ${account} ${script}`, (signal) => readNotifications(account, script, signal), { every: 5000 });
+  const list = (answer.data ?? []).filter((n) => n.decision_id === decision.id);
+  return (
+    <>
+      <h3>Who was told</h3>
+      <Problem error={answer.error} what="The messages cannot be listed." />
+      {answer.data && list.length === 0 && <p class="quiet">Nobody, or it is longer ago than messages are kept.</p>}
+      {list.length > 0 && (
+        <Table caption="Messages about this decision" rows={list} rowKey={(n) => n.id} columns={[
+          { name: "To", heading: true, cell: (n) => <>{n.target.name} <span class="quiet">{n.target.type}</span></> },
+          { name: "Of", cell: (n) => news[n.type as On] },
+          { name: "State", cell: (n) => <Badge tone={delivery[n.state][1]}>{delivery[n.state][0]}</Badge> },
+          { name: "Tries", number: true, cell: (n) => n.attempts },
+          { name: "Last try", cell: (n) => <Time at={n.tried_on ?? undefined} /> },
+          { name: "Next try", cell: (n) => <Time at={n.next_try_on ?? undefined} /> },
+          { name: "Last error", cell: (n) => n.last_error ?? "–" },
+        ]} />
+      )}
+    </>
+  );
+}

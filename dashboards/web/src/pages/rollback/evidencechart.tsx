@@ -1,0 +1,28 @@
+// Evidence over time against what it takes, on a logarithmic axis.
+import { TimeChart, type Mark } from "../../ui/chart";
+import { factor, linesOf, type Evidence } from "./evidence";
+import type { Deployment } from "./api";
+import { shortId } from "../../lib/format";
+
+export function EvidenceChart(props: { label: string; evidence: Evidence[]; marks: Mark[]; range?: [number, number] }) {
+  const drawn = linesOf(props.evidence);
+  if (!drawn || drawn.times.length < 2) return <p class="quiet">There is no way to draw yet: one or two requests more, and there is.</p>;
+  return (
+    <TimeChart label={props.label} times={drawn.times} height={240} marks={props.marks}
+      series={drawn.lines.map((l, i) => ({ name: l.name, color: i, values: l.values }))}
+      format={(v) => (v >= drawn.most && v > drawn.threshold * 3 ? `over ${factor(Math.log(drawn.most))}` : factor(Math.log(v)))}
+      log={[drawn.least, drawn.most]} threshold={{ value: drawn.threshold, text: `acts at ${factor(Math.log(drawn.threshold))}` }}
+      {...(props.range ? { range: props.range } : {})} />
+  );
+}
+
+/** Deployments as marks of a chart. */
+export function marksOf(deployments: Deployment[], nameOf: (id: string) => string): Mark[] {
+  return deployments.map((d) => ({
+    at: Date.parse(d.created_on) / 1000,
+    text: d.versions.map((v) => `${nameOf(v.version_id)} ${v.percentage} %`).join(", "),
+    tone: d.annotations["workers/triggered_by"] === "rollback" ? "bad" : "accent",
+  }));
+}
+
+export const nameWith = (tags: Map<string, string> | undefined) => (id: string): string => tags?.get(id) ?? shortId(id);

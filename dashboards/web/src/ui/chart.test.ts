@@ -1,0 +1,31 @@
+import { expect, test } from "vitest";
+import { moved, zoomed } from "./chartkeys";
+import { groupMarks } from "./chartmarks";
+
+test("keys move the cursor within the values", () => {
+  expect(moved("ArrowRight", 3, 60, false)).toBe(4);
+  expect(moved("ArrowRight", 59, 60, false)).toBe(59);
+  expect(moved("ArrowLeft", 3, 60, true)).toBe(0);
+  expect(moved("PageDown", 0, 60, false)).toBe(6);
+  expect(moved("Home", 9, 60, false)).toBe(0);
+  expect(moved("End", 9, 60, false)).toBe(59);
+  expect(moved("a", 9, 60, false)).toBeUndefined();
+});
+
+test("zooming keeps what is under the cursor where it is, and does not go into the future", () => {
+  expect(zoomed([0, 3600], 900, 0.5, 1e9)).toEqual([450, 2250]);
+  expect(zoomed([0, 3600], 900, 2, 1e9)).toEqual([-900, 6300]);
+  expect(zoomed([0, 3600], 1800, 2, 3600)).toEqual([-3600, 3600]);
+  expect(zoomed([0, 12], 6, 0.5, 1e9)).toEqual([1, 11]);
+});
+
+test("marks that stand too close share a flag, which is a bad one if one of them is", () => {
+  const groups = groupMarks([
+    { at: 500, text: "rolled back", tone: "bad", glyph: "↩" }, { at: 498, text: "v2 to 50 %", tone: "accent" },
+    { at: 100, text: "v2 to 10 %", tone: "accent" }, { at: 2000, text: "not in the range" },
+  ], [0, 1000]);
+  expect(groups).toEqual([
+    { at: 100, texts: ["v2 to 10 %"], tone: "accent", glyph: "◆" },
+    { at: 498, texts: ["v2 to 50 %", "rolled back"], tone: "bad", glyph: "↩" },
+  ]);
+});

@@ -1,0 +1,79 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"tidegate/schema/control"
+)
+
+func TestAuditLog(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		begin := clock.now().Add(time.Minute)
+		ann, bob := control.Actor{TokenID: "1", Email: "ann@example.com", Source: "api"}, control.Actor{TokenID: "2", Source: "wrangler"}
+		for i, change := range []struct {
+			who            control.Actor
+			action, target string
+		}{
+			{ann, "script.create", "shop"}, {ann, "deployment.create", "shop/1"}, {bob, "deployment.delete", "shop/1"},
+			{bob, "script.create", "shop_2"}, {control.Actor{}, "deployment.create", "shopping/1"}, {ann, "deployments.create", "shopX2"},
+		} {
+			clock.add(time.Minute)
+			var before any
+			if i == 2 {
+				before = map[string]string{"a": "b"}
+			}
+			ctx := control.WithActor(t.Context(), change.who)
+			err := s.write(ctx, "change", func(t *tx) error {
+				return t.audit(ctx, testAccount, change.action, change.target, before, i)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		f := func(filter control.AuditFilter, want ...int) {
+			t.Helper()
+			if filter.Since.IsZero() {
+				filter.Since = begin // after what Bootstrap did
+			}
+			list, total, err := s.AuditLog(t.Context(), testAccount, filter, 10, 0)
+			if err != nil || total != len(want) || len(list) != len(want) {
+				t.Fatalf("%+v means %d entries, %d listed, error %v, want %d", filter, total, len(list), err, len(want))
+			}
+			for i, e := range list {
+				if e.After != fmt.Sprint(want[i]) || !e.HappenedOn.Equal(begin.Add(time.Duration(want[i])*time.Minute)) {
+					t.Errorf("%+v: entry %d is %+v, want %d", filter, i, e, want[i])
+				}
+			}
+		}
+		yes, no := true, false
+		f(control.AuditFilter{}, 5, 4, 3, 2, 1, 0)
+		f(control.AuditFilter{OldestFirst: true}, 0, 1, 2, 3, 4, 5)
+		f(control.AuditFilter{ActorEmail: "ann@example.com"}, 5, 1, 0)
+		f(control.AuditFilter{ActorID: "2"}, 3, 2)
+		f(control.AuditFilter{System: &yes}, 4)
+		f(control.AuditFilter{System: &no}, 5, 3, 2, 1, 0)
+		f(control.AuditFilter{Action: "deployment"}, 4, 2, 1)
+		f(control.AuditFilter{Action: "deployment.create"}, 4, 1)
+		f(control.AuditFilter{Target: "shop"}, 2, 1, 0)
+		f(control.AuditFilter{Target: "shop_2"}, 3) // an underscore is itself
+		f(control.AuditFilter{Target: "shop/1"}, 2, 1)
+		f(control.AuditFilter{Since: begin.Add(time.Minute), Before: begin.Add(3 * time.Minute)}, 2, 1)
+		f(control.AuditFilter{Target: "shop", Action: "script", ActorID: "1"}, 0)
+		f(control.AuditFilter{ID: "none"})
+
+		list, total, err := s.AuditLog(t.Context(), testAccount, control.AuditFilter{Since: begin}, 2, 3)
+		if err != nil || total != 6 || len(list) != 2 || list[0].After != "2" || list[1].After != "1" {
+			t.Fatalf("the second page is %+v of %d, error %v", list, total, err)
+		}
+		if e := list[0]; e.Before != `{"a":"b"}` || e.Actor != bob || e.Action != "deployment.delete" || e.Target != "shop/1" || e.AccountID != testAccount {
+			t.Errorf("the entry is %+v", e)
+		}
+		if list, total, err := s.AuditLog(t.Context(), "another", control.AuditFilter{}, 10, 0); err != nil || total != 0 || len(list) != 0 {
+			t.Errorf("another account's log is %+v, error %v", list, err)
+		}
+	})
+}
