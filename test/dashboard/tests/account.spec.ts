@@ -5,11 +5,12 @@ interface Token { id: string; name: string; scopes: string[]; expires_on?: strin
 const tokens = `/client/v4/accounts/${account}/tokens`;
 
 test("a token is made, shown once, used and revoked", async ({ signedIn: page, browser }) => {
+  const name = `on call ${Date.now()}`;
   await page.goto(`/${account}/tokens`);
   await page.getByRole("button", { name: "Create a token" }).click();
   await page.getByRole("button", { name: "Create the token" }).click();
   await expect(page.getByText("Choose at least one.")).toBeVisible();
-  await page.getByRole("textbox", { name: "Name" }).fill("on call");
+  await page.getByRole("textbox", { name: "Name" }).fill(name);
   await page.getByRole("checkbox", { name: /^logs:read/ }).check();
   await page.getByRole("combobox", { name: "Expires" }).selectOption("7 days");
   await page.getByRole("button", { name: "Create the token" }).click();
@@ -22,12 +23,12 @@ test("a token is made, shown once, used and revoked", async ({ signedIn: page, b
   await expect(field).toHaveValue(secret);
   await page.getByRole("button", { name: "I have kept it" }).click();
   await page.reload();
-  const row = page.getByRole("row", { name: /on call/ });
+  const row = page.getByRole("row", { name });
   await expect(row).toContainText("logs:read");
   await expect(row).toContainText("in 6 days");
   await expect(row).toContainText("never"); // used
   expect(await page.content()).not.toContain(secret);
-  const made = (await api<Token[]>("GET", tokens)).find((t) => t.name === "on call");
+  const made = (await api<Token[]>("GET", tokens)).find((t) => t.name === name);
   expect(made?.scopes).toEqual(["logs:read"]);
 
   const other = await (await browser.newContext({ baseURL: dashboard })).newPage();
@@ -39,9 +40,9 @@ test("a token is made, shown once, used and revoked", async ({ signedIn: page, b
   await expect(other.getByRole("button", { name: "Create an account" })).toHaveCount(0);
   await expect(other.getByRole("link", { name: "Tokens" })).toHaveCount(0);
 
-  await page.getByRole("button", { name: "Revoke the token on call" }).click();
+  await page.getByRole("button", { name: `Revoke the token ${name}` }).click();
   await expect(page.getByRole("dialog")).toContainText("opens nothing from then on");
-  await page.getByRole("button", { name: "Revoke on call" }).click();
+  await page.getByRole("button", { name: `Revoke ${name}` }).click();
   await expect(row).toHaveCount(0);
   await other.goto(`/${account}/workers`);
   await expect(other).toHaveURL(/\/login/);
