@@ -186,19 +186,25 @@ export function CheckField(props: { label: ComponentChildren; checked: boolean; 
   );
 }
 
-/** A modal dialog, open as long as it is rendered. Escape and the backdrop close it. */
-export function Dialog(props: { title: string; onClose: () => void; wide?: boolean; children: ComponentChildren }) {
+/** A modal dialog, open as long as it is rendered. Escape and the backdrop close it; without `onClose` only what is in it does. */
+export function Dialog(props: { title: string; onClose: (() => void) | undefined; wide?: boolean; children: ComponentChildren }) {
   const element = useRef<HTMLDialogElement>(null);
   const title = useId();
   useEffect(() => {
     const dialog = element.current!;
     dialog.showModal();
-    return () => dialog.close();
-  }, []);
+    // Browsers let nobody prevent the second Escape in a row.
+    const reopen = (): void => dialog.showModal();
+    if (!props.onClose) dialog.addEventListener("close", reopen);
+    return () => {
+      dialog.removeEventListener("close", reopen);
+      dialog.close();
+    };
+  }, [props.onClose === undefined]);
   return (
     <dialog ref={element} class={props.wide ? "wide" : undefined} aria-labelledby={title}
-      onCancel={(e) => { e.preventDefault(); props.onClose(); }}
-      onClick={(e) => { if (e.target === element.current) props.onClose(); }}>
+      onCancel={(e) => { e.preventDefault(); props.onClose?.(); }}
+      onClick={(e) => { if (e.target === element.current) props.onClose?.(); }}>
       <div class="stack">
         <h2 id={title}>{props.title}</h2>
         {props.children}

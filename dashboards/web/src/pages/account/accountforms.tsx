@@ -15,7 +15,7 @@ export function NewAccount(props: { onMade: () => void; onClose: () => void }) {
   const [tried, setTried] = useState(false);
   const make = useAction(async () => {
     const account = await call<Account>("POST", path("accounts"), { body: { name: name.trim() } });
-    toast(`The account ${account.name} is made. Its Workers will be below ${account.subdomain}.`);
+    toast(`The account ${account.name} is made, with the subdomain ${account.subdomain}.`);
     await loadSession(); // which lists the accounts to choose from
   });
   const submit = async (event: Event): Promise<void> => {

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { getPage, path, type Page as ListPage, type Schemas } from "../../api/client";
 import { session } from "../../session";
 import { useQuery } from "../../lib/query";
-import { formatCount } from "../../lib/format";
+import { formatCount, shortId } from "../../lib/format";
 import { useSearch } from "../../lib/url";
 import { Button, Copy, Loading, Problem, Time } from "../../ui/basics";
 import { Page } from "../../ui/page";
@@ -55,8 +55,8 @@ function List(props: { accounts: Account[]; onChange: ((account: Account) => voi
   const columns: Column<Account>[] = [
     { name: "Name", heading: true, cell: (a) => <a href={`/${a.id}/workers`}>{a.name}</a> },
     { name: "Subdomain", cell: (a) => <code>{a.subdomain}</code> },
-    { name: "Id", cell: (a) => <span class="row nowrap"><code>{a.id}</code><Copy text={a.id} what={`the id of ${a.name}`} /></span> },
-    { name: "Versions in a deployment", number: true, cell: (a) => formatCount(a.settings.max_versions) },
+    { name: "Id", cell: (a) => <span class="id"><code title={a.id}>{shortId(a.id)}…</code><Copy text={a.id} what={`the id of ${a.name}`} /></span> },
+    { name: "Versions at once", number: true, cell: (a) => formatCount(a.settings.max_versions) },
     { name: "Logpush jobs", number: true, cell: (a) => formatCount(a.settings.max_jobs) },
     { name: "Created", cell: (a) => <Time at={a.created_on} /> },
   ];

@@ -77,7 +77,7 @@ function Secret(props: { token: Token; onClose: () => void }) {
   const { token } = props;
   const value = token.value ?? "";
   return (
-    <Dialog title={`The token ${token.name}`} onClose={() => {}}>
+    <Dialog title={`The token ${token.name}`} onClose={undefined}>
       <Note tone="warn"><p><strong>Copy it now: it is shown only this once.</strong> Whoever has it can do what it may do.</p></Note>
       <div class="secret">
         <Field label="Secret">
