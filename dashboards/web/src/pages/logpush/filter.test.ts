@@ -37,10 +37,8 @@ test("random trees come back as they were", () => {
     if (depth === 0 || random(3) === 0) return random(2) === 0 ? is("WallTimeMs", "eq", String(random(99))) : is("Outcome", "in", `a${random(9)}\nb "${random(9)}"`);
     return group(random(2) === 0 ? "and" : "or", ...Array.from({ length: 2 + random(3) }, () => tree(depth - 1)));
   };
-  for (let i = 0; i < 200; i++) {
-    const root = group("or", tree(3), tree(2));
-    expect(parseFilter(buildFilter(root, keys))).toEqual(root);
-  }
+  const trees = Array.from({ length: 100 }, () => group("or", tree(3), tree(2)));
+  expect(trees.map((root) => parseFilter(buildFilter(root, keys)))).toEqual(trees);
 });
 
 test("what no tree can hold is refused with a sentence", () => {

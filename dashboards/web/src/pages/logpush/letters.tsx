@@ -3,7 +3,7 @@ import "../../styles/logpush.css";
 import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { call, get, getPage, refuse, send } from "../../api/client";
-import { formatBytes, formatCount, unknown } from "../../lib/format";
+import { formatBytes, formatCount } from "../../lib/format";
 import { useAction, useQuery } from "../../lib/query";
 import { useSearch } from "../../lib/url";
 import { may } from "../../session";
@@ -68,7 +68,6 @@ function LetterTable(props: { letters: Letter[]; url: string; onOpen: (open: Ope
   const columns: Column<Letter>[] = [
     { name: "Refused", heading: true, cell: (l) => <><Time at={l.created_on} /><div class="small quiet"><code>{l.id.slice(0, 8)}</code></div></> },
     { name: "Records", number: true, cell: (l) => formatCount(l.records) },
-    { name: "Size", number: true, cell: (l) => (l.bytes === 0 ? unknown : formatBytes(l.bytes)) },
     { name: "Events from", cell: (l) => <Time at={l.from} absolute /> },
     { name: "Reason", cell: (l) => <div class="logpush-message">{reasonOf(l)}</div> },
     { name: "Tries", number: true, cell: (l) => formatCount(l.attempts) },
@@ -118,7 +117,7 @@ function Content(props: { url: string; letter: Letter; onClose: () => void }) {
   const text = content.data;
   return (
     <Dialog title={`Letter ${props.letter.id.slice(0, 8)}`} wide onClose={props.onClose}>
-      <p class="small quiet">{formatCount(props.letter.records)} {props.letter.records === 1 ? "record" : "records"} of batch <code>{props.letter.batch_id}</code>, as they were sent, uncompressed.</p>
+      <p class="small quiet">{formatCount(props.letter.records)} {props.letter.records === 1 ? "record" : "records"} of batch <code>{props.letter.batch_id}</code>, uncompressed, to the byte as the destination got it.</p>
       <Problem error={content.error} what="The content could not be read." retry={content.reload} />
       {text === undefined && content.loading && <Loading what="the content" />}
       {text !== undefined && <pre class="logpush-output" tabIndex={0} aria-label="Content of the letter">{text.slice(0, shownMax)}</pre>}

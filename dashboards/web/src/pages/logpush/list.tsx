@@ -2,7 +2,7 @@
 import "../../styles/logpush.css";
 import { useRoute } from "preact-iso";
 import { get } from "../../api/client";
-import { formatCount, unknown } from "../../lib/format";
+import { formatCount } from "../../lib/format";
 import { useQuery } from "../../lib/query";
 import { may } from "../../session";
 import { Badge, Empty, LinkButton, Loading, Problem, Time } from "../../ui/basics";
@@ -42,11 +42,10 @@ function JobTable(props: { account: string; jobs: JobState[]; onChange: () => vo
   const columns: Column<JobState>[] = [
     { name: "Job", heading: true, cell: (j) => <><a href={`${base}/${j.job_id}`}>{jobTitle(j)}</a><div class="small quiet logpush-light">{j.dataset}</div></> },
     { name: "Destination", cell: (j) => <code class="logpush-place">{j.destination}</code> },
-    { name: "State", cell: (j) => <StateBadge state={j.state} /> },
-    { name: "Lag", number: true, cell: (j) => lagText(j.lag_seconds) },
+    { name: "State and last error", cell: (j) => <><StateBadge state={j.state} />{j.error_message !== null && <div class="logpush-message">{j.error_message} <span class="quiet">(<Time at={j.last_error ?? undefined} />)</span></div>}</> },
+    { name: "Lag", number: true, cell: (j) => <span class="nowrap">{lagText(j.lag_seconds)}</span> },
     { name: "Delivered until", cell: (j) => <Time at={j.last_complete ?? undefined} /> },
     { name: "Dead letters", number: true, cell: (j) => j.dead_letters > 0 ? <a href={`${base}/${j.job_id}/dead-letters`} aria-label={`${j.dead_letters} dead letters of ${jobTitle(j)}`}><Badge tone="warn">{formatCount(j.dead_letters)}</Badge></a> : "0" },
-    { name: "Last error", cell: (j) => j.error_message === null ? unknown : <><div class="logpush-message">{j.error_message}</div><div class="small quiet"><Time at={j.last_error ?? undefined} /></div></> },
     { name: "Actions", quiet: true, cell: (j) => <Switch account={props.account} job={j} compact onDone={props.onChange} /> },
   ];
   return <Table caption="Logpush jobs" columns={columns} rows={props.jobs} rowKey={(j) => String(j.job_id)} />;

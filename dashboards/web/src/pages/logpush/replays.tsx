@@ -91,7 +91,7 @@ function Numbers({ replay: r }: { replay: Replay }) {
       <div><dt>Size</dt><dd>{formatBytes(r.bytes_sent)}</dd></div>
       <div><dt>Lost</dt><dd>{formatCount(r.records_lost)}</dd></div>
       {r.records_unmarked > 0 && <div><dt>Left out, because nobody knows whether they may be sent</dt><dd>{formatCount(r.records_unmarked)}</dd></div>}
-      <div><dt>Newest event sent</dt><dd><Time at={r.position ?? undefined} absolute /></dd></div>
+      <div><dt>Newest event sent</dt><dd><Time at={r.position ?? undefined} /></dd></div>
       {r.ended_on && <div><dt>Ended</dt><dd><Time at={r.ended_on} /></dd></div>}
     </dl>
   );
