@@ -172,7 +172,7 @@ func (g *Gateway) callWorker(w http.ResponseWriter, r *http.Request, caller depl
 		}
 		backend = named.Entrypoint(entrypoint)
 	}
-	x := exchange{picked: choice, entrypoint: entrypoint, backend: backend, internal: true, caller: caller, ray: newRay(), client: callerClient(r), received: received}
+	x := exchange{picked: choice, entrypoint: entrypoint, backend: backend, internal: true, caller: caller, ray: newRay(received), client: callerClient(r), received: received}
 	w.Header()["Cf-Ray"] = []string{x.ray}
 	g.serve(w, r, target, &x, late)
 }

@@ -351,7 +351,7 @@ func TestOneEventPerExchangeUnderChaos(t *testing.T) {
 		running.Go(func() {
 			for range each {
 				id := []string{testVersion, otherVersion}[rand.N(2)]
-				x := exchangeOf(g, id, newRay())
+				x := exchangeOf(g, id, newRay(time.Now()))
 				p := sent(g, x)
 				process := deploy.Process{VersionID: id, Number: rand.N(3)}
 				p.SentTo(process)
@@ -391,7 +391,7 @@ func BenchmarkJoin(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
-			x := exchangeOf(g, testVersion, newRay())
+			x := exchangeOf(g, testVersion, newRay(time.Now()))
 			p := sent(g, x)
 			if i%2 == 0 {
 				g.Invocation(testVersion, invocationOf(x.ray, schema.OutcomeOK))

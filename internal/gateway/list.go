@@ -36,7 +36,7 @@ func (g *Gateway) ServeList(e *lean.Exchange) {
 	defer g.metrics.inFlight.Add(-1)
 	p := passages.Get().(*passage)
 	p.exchange = exchange{
-		picked: choice, backend: choice.version.backend, ray: newRay(), client: from, received: received, sendTimeout: g.cfg.SendTimeout,
+		picked: choice, backend: choice.version.backend, ray: newRay(received), client: from, received: received, sendTimeout: g.cfg.SendTimeout,
 	}
 	g.forwardList(e, p)
 	g.record(asked{method: e.Method, header: &e.Header}, e.Target, &p.exchange, nil)

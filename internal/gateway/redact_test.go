@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"tidegate/internal/deploy"
 	"tidegate/schema"
@@ -161,7 +162,7 @@ func TestPlantedSecretsNeverLeave(t *testing.T) {
 				fetch := func(target string, lines ...string) {
 					t.Helper()
 					r := parse(t, "/", lines...)
-					x := exchangeOf(g, testVersion, newRay())
+					x := exchangeOf(g, testVersion, newRay(time.Now()))
 					g.record(ask(r), target, x, nil)
 				}
 				inURL := planted
@@ -371,7 +372,7 @@ func BenchmarkRedact(b *testing.B) {
 			if err := g.accept(&s); err != nil {
 				b.Fatal(err)
 			}
-			x := exchangeOf(g, testVersion, newRay())
+			x := exchangeOf(g, testVersion, newRay(time.Now()))
 			r, err := http.NewRequest(http.MethodGet, "http://shop.dev.localhost/", nil)
 			if err != nil {
 				b.Fatal(err)

@@ -14,7 +14,7 @@ func TestBoundsOfWhatIsHeld(t *testing.T) {
 	g, events := sampledGateway(t, never)
 	const extra = 50
 	for i := range sampleCellsMax + extra {
-		x := exchangeOf(g, testVersion, newRay())
+		x := exchangeOf(g, testVersion, newRay(time.Now()))
 		x.received = testReceived.Add(time.Duration(i) * time.Second)
 		g.record(ask(joinRequest), "/path?q=1", x, nil)
 	}
@@ -27,7 +27,7 @@ func TestBoundsOfWhatIsHeld(t *testing.T) {
 
 	g, events = sampledGateway(t, never)
 	g.sampler.bytes.Store(sampleBytesMax)
-	x := exchangeOf(g, testVersion, newRay())
+	x := exchangeOf(g, testVersion, newRay(time.Now()))
 	g.record(ask(joinRequest), "/path?q=1", x, nil)
 	events.only(1)
 }
@@ -69,7 +69,7 @@ func TestSamplingAllocations(t *testing.T) {
 	g, _ := sampledGateway(t, never)
 	g.deps.Emitter = instantBackend{}
 	rec := recorders.New().(*recorder) // of the test alone: the race detector empties pools
-	x := exchangeOf(g, testVersion, newRay())
+	x := exchangeOf(g, testVersion, newRay(time.Now()))
 	leaveOut := func() {
 		if !g.leaveOut(rec, ask(joinRequest), "/path?q=1", x) {
 			t.Fatal("the event was not left out")
@@ -100,7 +100,7 @@ func BenchmarkRecord(b *testing.B) {
 			g.deps.Emitter = instantBackend{}
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
-				x := exchangeOf(g, testVersion, newRay())
+				x := exchangeOf(g, testVersion, newRay(time.Now()))
 				for pb.Next() {
 					g.record(ask(joinRequest), "/path?q=1", x, nil)
 				}

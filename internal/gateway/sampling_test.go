@@ -95,7 +95,7 @@ func sumOf(c counts) (n int64) {
 
 // any origin's exchange that may happen, mostly a success.
 func anyExchange(g *Gateway, seconds int) *exchange {
-	x := exchangeOf(g, testVersion, newRay())
+	x := exchangeOf(g, testVersion, newRay(time.Now()))
 	x.received = testReceived.Add(time.Duration(rand.IntN(seconds)) * time.Second)
 	x.decision = []string{schema.DecisionSplit, schema.DecisionAffinity, schema.DecisionOverride}[rand.IntN(3)]
 	switch rand.IntN(20) {
@@ -170,7 +170,7 @@ func TestShareOfKeptEvents(t *testing.T) {
 	g, events := sampledGateway(t, rate)
 	failures := 0
 	for i := range n {
-		x := exchangeOf(g, testVersion, newRay())
+		x := exchangeOf(g, testVersion, newRay(time.Now()))
 		x.received = testReceived
 		if i%100 == 0 {
 			x.status, failures = 503, failures+1
@@ -309,7 +309,7 @@ func TestThoseWhoWatchSeeWhatIsLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 7 {
-		x := exchangeOf(g, testVersion, newRay())
+		x := exchangeOf(g, testVersion, newRay(time.Now()))
 		x.received = testReceived
 		g.record(ask(joinRequest), "/path?q=1", x, nil)
 	}

@@ -63,7 +63,7 @@ type exchange struct {
 // ServeHTTP serves one request of the public.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	received := time.Now()
-	ray := newRay()
+	ray := newRay(received)
 	w.Header()["Cf-Ray"] = []string{ray}
 	g.metrics.inFlight.Add(1)
 	defer g.metrics.inFlight.Add(-1)
@@ -186,13 +186,13 @@ func rawTarget(r *http.Request) (string, bool) {
 const rayTick = 64 // seconds; the digits come again after two years
 
 // newRay returns 16 hex digits. They tell requests apart and guard nothing. The first
-// five are the time, so that ClickHouse, which keeps events by time, knows where
+// five are the time at which the request came, so that ClickHouse, which keeps events by time, knows where
 // to look for a ray; nobody else may rely on it. The rest is random.
-func newRay() string {
+func newRay(received time.Time) string {
 	var raw [8]byte
 	var text [16]byte
-	const random = 44                           // bits
-	tick := uint64(time.Now().Unix()) / rayTick // #nosec G115 -- after 1970
+	const random = 44                         // bits
+	tick := uint64(received.Unix()) / rayTick // #nosec G115 -- after 1970
 	binary.BigEndian.PutUint64(raw[:], tick<<random|rand.Uint64()>>(64-random))
 	hex.Encode(text[:], raw[:])
 	return string(text[:])

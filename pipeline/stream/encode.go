@@ -44,7 +44,7 @@ type encoder struct {
 
 var encoders = sync.Pool{New: func() any {
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-		zstd.WithWindowSize(windowBytes), zstd.WithEncoderCRC(false)) // the batch has a checksum
+		zstd.WithWindowSize(windowBytes), zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true)) // the batch has a checksum
 	if err != nil {
 		panic(err) // the options are ours, and constants
 	}
