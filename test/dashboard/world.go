@@ -58,13 +58,19 @@ func (w *world) environment() []string {
 }
 
 func (w *world) fill(ctx context.Context) error {
-	steps := []func(context.Context) error{w.origins, w.workers, w.jobs, w.splits, w.ramp, w.badRelease, w.settled}
+	steps := []func(context.Context) error{w.token, w.origins, w.workers, w.jobs, w.splits, w.ramp, w.badRelease, w.settled}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// token makes a token of the account, beside the operator's.
+func (w *world) token(ctx context.Context) error {
+	token := map[string]any{"name": "deployments from CI", "scopes": []string{"scripts:edit"}}
+	return w.p.API(ctx, http.MethodPost, "/accounts/{account}/tokens", token, nil)
 }
 
 // origins deploys the plain HTTP service.

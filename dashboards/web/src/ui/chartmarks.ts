@@ -17,7 +17,7 @@ export interface MarkGroup {
 }
 
 /** Less of a chart's width than this between two marks, and their flags would lie on one another. */
-const apart = 0.015;
+const apart = 0.05;
 
 /** The marks within a range, those together that stand too close for a flag each. A bad one gives its group its looks. */
 export function groupMarks(marks: readonly Mark[], range: readonly [since: number, until: number]): MarkGroup[] {

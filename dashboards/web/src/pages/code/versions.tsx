@@ -95,7 +95,7 @@ function Actions(props: { at: ScriptName; version: Version; deployment: Deployme
       {may("scripts:edit") && shareOf(deployment, version.id) !== 100 && <a href={`${addressOf(at)}?promote=${version.id}`} aria-label={`Promote ${name}`}>Promote</a>}
       {most !== undefined && most !== version.id && (
         <>
-          <a href={`${addressOf(at, "diff")}?from=${most}&to=${version.id}`} aria-label={`What differs from the version that serves to ${name}`}>Diff</a>
+          <a href={`${addressOf(at, "diff")}?from=${most}&to=${version.id}`} aria-label={`Diff of the version that serves and ${name}`}>Diff</a>
           <a href={`${addressOf(at, "compare")}?baseline=${most}&candidate=${version.id}`} aria-label={`Compare the traffic of ${name} with that of the version that serves`}>Compare</a>
         </>
       )}
