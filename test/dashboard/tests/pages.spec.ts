@@ -1,7 +1,7 @@
 import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 import { allPages, open } from "../pages";
-import { expect, test } from "../world";
+import { account, expect, test } from "../world";
 
 /** Serious and critical findings; the rest is advice. */
 async function findings(page: Page): Promise<string[]> {
@@ -34,8 +34,6 @@ test("the login page is accessible", async ({ page }) => {
 });
 
 test("an address that has no page says so", async ({ signedIn: page }) => {
-  await page.goto("/accounts");
-  await page.evaluate(() => history.pushState(null, "", `${location.pathname}/nothing`));
-  await page.reload();
+  await page.goto(`/${account}/nothing`);
   await expect(page.getByRole("heading", { name: "No such page" })).toBeVisible();
 });
