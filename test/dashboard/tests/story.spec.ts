@@ -77,7 +77,7 @@ test("a bad release, from its first line to its rollback and its log lines", asy
 
   await test.step("watch: both versions are on one chart", async () => {
     await tab(page, "Compare");
-    await expect(page.getByRole("slider", { name: /^Requests per second.*v1.*v2/s })).toBeVisible({ timeout: 120_000 });
+    await expect(page.getByRole("slider", { name: /^Requests per second.*v2.*v1/s })).toBeVisible({ timeout: 120_000 });
   });
 
   await test.step("the rollback is seen, with its reason", async () => {
