@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { ApiError, call } from "../../api/client";
-import { useAction } from "../../lib/query";
+import { useAction, useMounted } from "../../lib/query";
 import { Button, Dialog, Note, Problem, TextField } from "../../ui/basics";
 import { toast } from "../../ui/toast";
 import { scriptPath } from "./data";
@@ -25,11 +25,12 @@ export function RemovePanel(props: { account: string; script: string }) {
 
 function RemoveDialog({ account, script, onClose }: { account: string; script: string; onClose: () => void }) {
   const { route } = useLocation();
+  const mounted = useMounted();
   const [typed, setTyped] = useState("");
   const action = useAction(async (force: boolean) => {
     await call<unknown>("DELETE", scriptPath(account, script), { query: { force: force || undefined } });
     toast(`${script} is deleted.`);
-    route(`/${account}/workers`);
+    if (mounted()) route(`/${account}/workers`);
   });
   const inUse = action.error instanceof ApiError && action.error.messages.some((m) => m.code === codeInUse);
   const ready = typed === script;
