@@ -51,12 +51,12 @@ export function DeployDialog(props: { account: string; script: string; state: Sc
     if (await action.run(ask.splits, message, force)) props.onClose();
   };
   return (
-    <Dialog title={ask.title} onClose={props.onClose}>
+    <Dialog title={ask.title} busy={action.busy} onClose={props.onClose}>
       <p aria-live="polite">{changeSentence(serving, ask.splits, state.names.name, props.perSecond)}</p>
       <TextField label="Message" value={message} onInput={setMessage} hint="Why, for those who read the history." />
       <Refusal error={action.error} busy={action.busy} onForce={() => void run(true)} />
       <div class="actions">
-        <Button onClick={props.onClose}>Cancel</Button>
+        <Button disabled={action.busy} onClick={props.onClose}>Cancel</Button>
         <Button look={ask.danger ? "danger" : "primary"} busy={action.busy} disabled={same} onClick={() => void run()}>{ask.action}</Button>
       </div>
     </Dialog>
