@@ -189,6 +189,7 @@ export function CheckField(props: { label: ComponentChildren; checked: boolean; 
 /** A modal dialog, open as long as it is rendered. Escape and the backdrop close it, unless it is `busy`; without `onClose` only what is in it does. */
 export function Dialog(props: { title: string; onClose: (() => void) | undefined; busy?: boolean | undefined; wide?: boolean; children: ComponentChildren }) {
   const element = useRef<HTMLDialogElement>(null);
+  const pressed = useRef(false); // on the backdrop; a click is there also where a selection of text ends
   const title = useId();
   useEffect(() => {
     const dialog = element.current!;
@@ -207,7 +208,8 @@ export function Dialog(props: { title: string; onClose: (() => void) | undefined
   return (
     <dialog ref={element} class={props.wide ? "wide" : undefined} aria-labelledby={title}
       onCancel={(e) => { e.preventDefault(); close(); }} onClose={closed}
-      onClick={(e) => { if (e.target === element.current) close(); }}>
+      onPointerDown={(e) => { pressed.current = e.target === element.current; }}
+      onClick={(e) => { if (pressed.current && e.target === element.current) close(); }}>
       <div class="stack">
         <h2 id={title}>{props.title}</h2>
         {props.children}
