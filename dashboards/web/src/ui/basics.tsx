@@ -1,6 +1,6 @@
 // Small parts that every page uses.
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { ApiError } from "../api/client";
 import { copyText } from "../lib/copy";
 import { formatAge, formatTime, now, zone, zoneName } from "../lib/time";
@@ -191,7 +191,8 @@ export function Dialog(props: { title: string; onClose: (() => void) | undefined
   const element = useRef<HTMLDialogElement>(null);
   const pressed = useRef(false); // on the backdrop; a click is there also where a selection of text ends
   const title = useId();
-  useEffect(() => {
+  // Closed before it is removed, or the browser does not give the focus back.
+  useLayoutEffect(() => {
     const dialog = element.current!;
     dialog.showModal();
     return () => dialog.close();
