@@ -4,7 +4,7 @@ import { useAction } from "../../lib/query";
 import { Button, Dialog, Note, Problem, TextField } from "../../ui/basics";
 import { toast } from "../../ui/toast";
 import { deploy, isOvertaken, isSecretsChanged, type ScriptState } from "./data";
-import { changeSentence, sameSplit, splitText, type Split } from "./split";
+import { changeSentence, movedSentence, sameSplit, splitText, type Split } from "./split";
 
 export interface Ask {
   title: string;
@@ -56,7 +56,7 @@ export function DeployDialog(props: { account: string; script: string; state: Sc
   };
   return (
     <Dialog title={ask.title} busy={action.busy} onClose={props.onClose}>
-      <p aria-live="polite">{changeSentence(serving, ask.splits, state.names.name, props.perSecond)}</p>
+      <p><span aria-live="polite">{changeSentence(serving, ask.splits, state.names.name)}</span> {movedSentence(serving, ask.splits, props.perSecond)}</p>
       <TextField label="Message" value={message} onInput={setMessage} hint="Why, for those who read the history." />
       <Refusal error={action.error} busy={action.busy} onForce={() => void run(true)} />
       {overtaken && !action.busy && (

@@ -9,7 +9,7 @@ import { isOvertaken, orNothing, scriptPage, scriptPath, type ScriptState } from
 import { Refusal, useDeploy } from "./deploydialog";
 import { alone } from "./history";
 import { rampText, SplitBar } from "./parts";
-import { changeSentence, full, parsePercent, percentage, percentText, sameSplit, shareOf, splitOf, splitProblem, type Split } from "./split";
+import { changeSentence, full, movedSentence, parsePercent, percentage, percentText, sameSplit, shareOf, splitOf, splitProblem, type Split } from "./split";
 
 const presets = ["1", "5", "10", "25", "50", "100"].map((p) => [p, `${p} %`] as const);
 const deployable = 100; // versions, by the API
@@ -55,7 +55,8 @@ export function PromotePanel(props: Props) {
         <ShareFields form={form} problem={problem} name={state.names.name(form.version)} />
         {after && <SplitBar splits={after} name={state.names.name} series={state.names.series} />}
         <TextField label="Message" value={message} onInput={setMessage} hint="Why, for those who read the history." />
-        {after && <p class="sentence" aria-live="polite">{changeSentence(serving, after, state.names.name, props.perSecond)}</p>}
+        {/* The rate changes with every look, and is not to be read out each time. */}
+        {after && <p class="sentence"><span aria-live="polite">{changeSentence(serving, after, state.names.name)}</span> {movedSentence(serving, after, props.perSecond)}</p>}
         <Watch {...props} />
         <Refusal error={refused} busy={action.busy} onForce={() => void run(true)} />
         <div class="row"><Button submit look="primary" busy={action.busy} disabled={after === undefined || sameSplit(serving, after)}>Deploy this split</Button></div>
