@@ -66,6 +66,7 @@ export function Problem(props: { error: unknown; what?: string; retry?: () => vo
 export function Time(props: { at: string | Date | undefined; absolute?: boolean }) {
   if (props.at === undefined) return <span>–</span>;
   const at = typeof props.at === "string" ? new Date(props.at) : props.at;
+  if (Number.isNaN(at.getTime())) return <span>–</span>;
   const full = `${formatTime(at, zone.value)} ${zoneName()}`;
   const age = formatAge(at, now.value);
   return <time class="nowrap" dateTime={at.toISOString()} title={props.absolute ? age : full}>{props.absolute ? formatTime(at, zone.value) : age}</time>;
