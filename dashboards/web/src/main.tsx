@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import { render } from "preact";
 import { useEffect, useErrorBoundary } from "preact/hooks";
 import { ErrorBoundary, LocationProvider, Route, Router, useLocation } from "preact-iso";
-import { loadSession, session } from "./session";
+import { loadSession, may, session } from "./session";
 import { routes } from "./routes";
 import { useQuery } from "./lib/query";
 import { Loading, Problem } from "./ui/basics";
@@ -79,7 +79,8 @@ function Pages() {
 function Home() {
   const { route } = useLocation();
   const account = accountOf("/");
-  useEffect(() => route(account ? `/${account}/workers` : "/accounts", true), [account]);
+  const area = may("logs:read") && !may("scripts:read") ? "logpush" : "workers"; // what the token may see
+  useEffect(() => route(account ? `/${account}/${area}` : "/accounts", true), [account]);
   return <Loading />;
 }
 
