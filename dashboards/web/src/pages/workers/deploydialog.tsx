@@ -58,7 +58,7 @@ export function DeployDialog(props: { account: string; script: string; state: Sc
     <Dialog title={ask.title} busy={action.busy} onClose={props.onClose}>
       <p><span aria-live="polite">{changeSentence(serving, ask.splits, state.names.name)}</span> {movedSentence(serving, ask.splits, props.perSecond)}</p>
       <TextField label="Message" value={message} onInput={setMessage} hint="Why, for those who read the history." />
-      <Refusal error={action.error} busy={action.busy} onForce={() => void run(true)} />
+      {overtaken ? <Problem error={action.error} what="Nothing was deployed." /> : <Refusal error={action.error} busy={action.busy} onForce={() => void run(true)} />}
       {overtaken && !action.busy && (
         <Note tone="warn" live>
           <p>Another deployment was made since this was asked. {present ? <>Now {splitText(present.versions, state.names.name)} serves.</> : "Now nothing serves."}</p>
