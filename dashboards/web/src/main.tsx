@@ -1,14 +1,36 @@
 import "./styles/tokens.css";
 import "./styles/base.css";
+import { signal } from "@preact/signals";
 import { render } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useErrorBoundary } from "preact/hooks";
 import { ErrorBoundary, LocationProvider, Route, Router, useLocation } from "preact-iso";
-import { loadSession, session } from "./session";
+import { loadSession, may, session } from "./session";
 import { routes } from "./routes";
 import { useQuery } from "./lib/query";
 import { Loading, Problem } from "./ui/basics";
 import { Page } from "./ui/page";
 import { accountOf, Shell } from "./ui/shell";
+
+/** Why a part of the dashboard itself could not be loaded. */
+const missing = signal<Error | undefined>();
+
+// After an upgrade the files of the older release are gone. The page is loaded anew then, but
+// not over and over.
+addEventListener("vite:preloadError", (event) => {
+  if (mayReload()) location.reload();
+  else missing.value = event.payload;
+});
+
+function mayReload(): boolean {
+  const key = "tidegate.reloaded";
+  try {
+    const last = Number(sessionStorage.getItem(key));
+    sessionStorage.setItem(key, String(Date.now()));
+    return Date.now() - last > 60_000;
+  } catch {
+    return false; // storage is off: nothing would stop a loop
+  }
+}
 
 function App() {
   const { path } = useLocation();
@@ -33,6 +55,16 @@ function SignIn() {
 }
 
 function Pages() {
+  const { url } = useLocation();
+  const [thrown, forget] = useErrorBoundary() as [unknown, () => void];
+  useEffect(() => {
+    if (missing.value) location.reload(); // what failed to load is not asked for again
+    forget();
+  }, [url]);
+  const failure = missing.value ?? thrown;
+  if (failure !== undefined) {
+    return <Page title="This page failed"><Problem error={failure} what="The page could not be shown." retry={() => location.reload()} /></Page>;
+  }
   return (
     <ErrorBoundary>
       <Router>
@@ -47,7 +79,8 @@ function Pages() {
 function Home() {
   const { route } = useLocation();
   const account = accountOf("/");
-  useEffect(() => route(account ? `/${account}/workers` : "/accounts", true), [account]);
+  const area = may("logs:read") && !may("scripts:read") ? "logpush" : "workers"; // what the token may see
+  useEffect(() => route(account ? `/${account}/${area}` : "/accounts", true), [account]);
   return <Loading />;
 }
 

@@ -44,5 +44,6 @@ export async function signOut(): Promise<void> {
 /** Whether the token may do what scope names: the server decides, this only hides what it would refuse. */
 export function may(...scopes: string[]): boolean {
   const has = session.value?.token.scopes ?? [];
-  return has.includes("admin") || scopes.some((scope) => has.includes(scope));
+  // As the server has it, the right to edit is one to read.
+  return has.includes("admin") || scopes.some((scope) => has.includes(scope) || (scope.endsWith(":read") && has.includes(scope.replace(":read", ":edit"))));
 }

@@ -5,6 +5,7 @@ export async function copyText(text: string, beside: Element): Promise<void> {
     return;
   }
   // Over plain HTTP browsers give pages no clipboard; what is selected can still be copied.
+  const focused = document.activeElement;
   const area = document.createElement("textarea");
   area.value = text;
   area.className = "visually-hidden";
@@ -12,5 +13,6 @@ export async function copyText(text: string, beside: Element): Promise<void> {
   area.select();
   const done = document.execCommand("copy");
   area.remove();
+  if (focused instanceof HTMLElement) focused.focus();
   if (!done) throw new Error("This browser does not let the page copy: select the text, and copy it yourself.");
 }

@@ -1,6 +1,6 @@
 // Data for a component: asked when it appears and when its key changes, again every
 // so often while the page is looked at, and cancelled when nobody waits any more.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 export interface Answer<T> {
   /** The newest answer; kept while a newer one is on its way, and when that fails. */
@@ -71,6 +71,13 @@ export function useQuery<T>(key: string, ask: (signal: AbortSignal) => Promise<T
 
   const shown = state.key === key ? state : { data: undefined, error: undefined, loading: enabled };
   return { data: shown.data, error: shown.error, loading: shown.loading, reload: () => setTurn((n) => n + 1) };
+}
+
+/** Tells, after a wait, whether the component is still there: nobody is to be routed from a page that they left. */
+export function useMounted(): () => boolean {
+  const mounted = useRef(true);
+  useLayoutEffect(() => () => { mounted.current = false; }, []);
+  return () => mounted.current;
 }
 
 export interface Action<A extends unknown[]> {

@@ -4,6 +4,11 @@ import { useLocation } from "preact-iso";
 
 export type Changes = Record<string, string | undefined>;
 
+/** The path of the page that is shown now, as the router writes it. */
+function shownPath(): string {
+  return location.pathname.replace(/\/+$/, "") || "/";
+}
+
 /** The query of `search` with changes made; "" or undefined takes a parameter away. */
 export function changed(search: string, changes: Changes): string {
   const parameters = new URLSearchParams(search);
@@ -17,7 +22,7 @@ export function changed(search: string, changes: Changes): string {
 
 export interface Search {
   get: (name: string) => string | undefined;
-  /** Changes parameters; "replace" leaves no entry in the history, as for a slider. */
+  /** Changes parameters of the address as it is by now, unless that is another page's; "replace" leaves no entry in the history, as for a slider. */
   set: (changes: Changes, how?: "push" | "replace") => void;
   /** The address with changes made, for a link. */
   link: (changes: Changes) => string;
@@ -30,7 +35,10 @@ export function useSearch(): Search {
   const parameters = new URLSearchParams(search);
   return {
     get: (name) => parameters.get(name) ?? undefined,
-    set: (changes, how = "push") => route(path + changed(search, changes), how === "replace"),
+    set: (changes, how = "push") => {
+      if (shownPath() !== path) return; // whoever asked has left since
+      route(path + changed(location.search, changes), how === "replace");
+    },
     link: (changes) => path + changed(search, changes),
   };
 }

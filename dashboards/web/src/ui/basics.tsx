@@ -1,6 +1,6 @@
 // Small parts that every page uses.
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { ApiError } from "../api/client";
 import { copyText } from "../lib/copy";
 import { formatAge, formatTime, now, zone, zoneName } from "../lib/time";
@@ -66,6 +66,7 @@ export function Problem(props: { error: unknown; what?: string; retry?: () => vo
 export function Time(props: { at: string | Date | undefined; absolute?: boolean }) {
   if (props.at === undefined) return <span>–</span>;
   const at = typeof props.at === "string" ? new Date(props.at) : props.at;
+  if (Number.isNaN(at.getTime())) return <span>–</span>;
   const full = `${formatTime(at, zone.value)} ${zoneName()}`;
   const age = formatAge(at, now.value);
   return <time class="nowrap" dateTime={at.toISOString()} title={props.absolute ? age : full}>{props.absolute ? formatTime(at, zone.value) : age}</time>;
@@ -186,25 +187,31 @@ export function CheckField(props: { label: ComponentChildren; checked: boolean; 
   );
 }
 
-/** A modal dialog, open as long as it is rendered. Escape and the backdrop close it; without `onClose` only what is in it does. */
-export function Dialog(props: { title: string; onClose: (() => void) | undefined; wide?: boolean; children: ComponentChildren }) {
+/** A modal dialog, open as long as it is rendered. Escape and the backdrop close it, unless it is `busy`; without `onClose` only what is in it does. */
+export function Dialog(props: { title: string; onClose: (() => void) | undefined; busy?: boolean | undefined; wide?: boolean; children: ComponentChildren }) {
   const element = useRef<HTMLDialogElement>(null);
+  const pressed = useRef(false); // on the backdrop; a click is there also where a selection of text ends
   const title = useId();
-  useEffect(() => {
+  // Closed before it is removed, or the browser does not give the focus back.
+  useLayoutEffect(() => {
     const dialog = element.current!;
     dialog.showModal();
-    // Browsers let nobody prevent the second Escape in a row.
-    const reopen = (): void => dialog.showModal();
-    if (!props.onClose) dialog.addEventListener("close", reopen);
-    return () => {
-      dialog.removeEventListener("close", reopen);
-      dialog.close();
-    };
-  }, [props.onClose === undefined]);
+    return () => dialog.close();
+  }, []);
+  const close = (): void => {
+    if (!props.busy) props.onClose?.();
+  };
+  // Browsers let nobody prevent the second Escape in a row: whether the dialog goes is for its owner to say.
+  const closed = (): void => {
+    if (!element.current || element.current.open) return; // its owner took it away
+    element.current.showModal();
+    close();
+  };
   return (
     <dialog ref={element} class={props.wide ? "wide" : undefined} aria-labelledby={title}
-      onCancel={(e) => { e.preventDefault(); props.onClose?.(); }}
-      onClick={(e) => { if (e.target === element.current) props.onClose?.(); }}>
+      onCancel={(e) => { e.preventDefault(); close(); }} onClose={closed}
+      onPointerDown={(e) => { pressed.current = e.target === element.current; }}
+      onClick={(e) => { if (pressed.current && e.target === element.current) close(); }}>
       <div class="stack">
         <h2 id={title}>{props.title}</h2>
         {props.children}
@@ -216,11 +223,11 @@ export function Dialog(props: { title: string; onClose: (() => void) | undefined
 /** Asks before something that matters: says what will happen, and names the button after it. */
 export function Confirm(props: { title: string; children: ComponentChildren; action: string; danger?: boolean; busy?: boolean; error?: unknown; onConfirm: () => void; onClose: () => void }) {
   return (
-    <Dialog title={props.title} onClose={props.onClose}>
+    <Dialog title={props.title} busy={props.busy} onClose={props.onClose}>
       {props.children}
       <Problem error={props.error} />
       <div class="actions">
-        <Button onClick={props.onClose}>Cancel</Button>
+        <Button disabled={props.busy} onClick={props.onClose}>Cancel</Button>
         <Button look={props.danger ? "danger" : "primary"} busy={props.busy} onClick={props.onConfirm}>{props.action}</Button>
       </div>
     </Dialog>

@@ -56,7 +56,8 @@ function Navigation(props: { account: string | undefined; path: string }) {
     items.push([`/${account}/workers`, "Workers"], [`/${account}/calls`, "Calls"], [`/${account}/logpush`, "Logpush"]);
     if (may("admin")) items.push([`/${account}/tokens`, "Tokens"], [`/${account}/audit`, "Audit log"]);
   }
-  items.push(["/accounts", "Accounts"], ["/system", "System"]);
+  items.push(["/accounts", "Accounts"]);
+  if (session.value?.token.operator) items.push(["/system", "System"]);
   return (
     <nav aria-label="Main">
       <ul>

@@ -26,7 +26,7 @@ export function NewAccount(props: { onMade: () => void; onClose: () => void }) {
     props.onClose();
   };
   return (
-    <Dialog title="Create an account" onClose={props.onClose}>
+    <Dialog title="Create an account" busy={make.busy} onClose={props.onClose}>
       <form class="stack" onSubmit={(e) => void submit(e)} noValidate>
         <TextField label="Name" value={name} onInput={setName} autoFocus hint="The subdomain of its Workers is made from it. Accounts cannot be deleted." error={tried && name.trim() === "" ? nameless : undefined} />
         <Problem error={make.error} what="No account was made." />
@@ -59,7 +59,7 @@ export function ChangeAccount(props: { account: Account; onChanged: () => void; 
     props.onClose();
   };
   return (
-    <Dialog title={`Change the account ${account.name}`} onClose={props.onClose}>
+    <Dialog title={`Change the account ${account.name}`} busy={change.busy} onClose={props.onClose}>
       <form class="stack" onSubmit={(e) => void submit(e)} noValidate>
         <TextField label="Name" value={name} onInput={setName} autoFocus hint={<>Its subdomain stays <code>{account.subdomain}</code>.</>} error={wrong.name} />
         <div class="limits">
@@ -77,7 +77,7 @@ export function ChangeAccount(props: { account: Account; onChanged: () => void; 
 function Actions(props: { action: string; busy: boolean; onClose: () => void }) {
   return (
     <div class="actions">
-      <Button onClick={props.onClose}>Cancel</Button>
+      <Button disabled={props.busy} onClick={props.onClose}>Cancel</Button>
       <Button look="primary" submit busy={props.busy}>{props.action}</Button>
     </div>
   );

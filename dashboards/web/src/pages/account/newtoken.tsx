@@ -47,7 +47,7 @@ function Form(props: { account: string; onMade: (token: Token) => void; onClose:
   };
   const choose = (scope: Scope, on: boolean): void => setChosen(scopes.map(([s]) => s).filter((s) => (s === scope ? on : chosen.includes(s))));
   return (
-    <Dialog title="Create a token" onClose={props.onClose}>
+    <Dialog title="Create a token" busy={make.busy} onClose={props.onClose}>
       <form class="stack" onSubmit={submit} noValidate>
         <TextField label="Name" value={name} onInput={setName} autoFocus hint="Who or what uses it, such as “ci” or “on call”" error={tried ? wrong.name : undefined} />
         <Field label="What it may do" error={tried ? wrong.scopes : undefined}>
@@ -64,7 +64,7 @@ function Form(props: { account: string; onMade: (token: Token) => void; onClose:
         {lifetime === "date" && <TextField label="Date and time" type="datetime-local" value={date} onInput={setDate} hint="In this browser’s time zone" error={tried ? wrong.expiry : undefined} />}
         <Problem error={make.error} what="No token was made." />
         <div class="actions">
-          <Button onClick={props.onClose}>Cancel</Button>
+          <Button disabled={make.busy} onClick={props.onClose}>Cancel</Button>
           <Button look="primary" submit busy={make.busy}>Create the token</Button>
         </div>
       </form>

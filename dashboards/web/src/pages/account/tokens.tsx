@@ -19,7 +19,7 @@ export default function Tokens() {
   const search = useSearch();
   const list = useQuery(`tokens ${account}`, (signal) => get<Token[]>(path("accounts", account, "tokens"), { signal }), { every: 60_000, enabled: may("admin") });
   const [ending, setEnding] = useState<Token>();
-  const adding = search.get("new") !== undefined;
+  const adding = may("admin") && search.get("new") !== undefined;
 
   const add = may("admin") && <Button look="primary" onClick={() => search.set({ new: "token" })}>Create a token</Button>;
   return (

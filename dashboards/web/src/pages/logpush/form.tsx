@@ -4,7 +4,7 @@ import type { ComponentChildren } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { get } from "../../api/client";
-import { useAction, useQuery } from "../../lib/query";
+import { useAction, useMounted, useQuery } from "../../lib/query";
 import { zoneName } from "../../lib/time";
 import { Button, CheckField, LinkButton, Loading, Problem, TextField } from "../../ui/basics";
 import { toast } from "../../ui/toast";
@@ -43,6 +43,7 @@ export function JobForm(props: { account: string; stored?: StoredJob }) {
 
 function Fields({ account, stored, known }: { account: string; stored?: StoredJob; known: Known }) {
   const { route } = useLocation();
+  const mounted = useMounted();
   const form = useRef<HTMLFormElement>(null);
   const [draft, setDraft] = useState(() => (stored ? draftOf(stored.job) : newDraft()));
   const [errors, setErrors] = useState<FieldErrors>({});
@@ -56,7 +57,7 @@ function Fields({ account, stored, known }: { account: string; stored?: StoredJo
       if (Object.keys(local).length > 0) throw new Invalid(local);
       const job = id ? await updateJob(account, id, body, stored?.etag) : await createJob(account, body);
       toast(id ? `${jobTitle(job)} is saved.` : `${jobTitle(job)} is created${job.enabled ? " and delivers from now on" : ""}.`);
-      route(`/${account}/logpush/${job.id}`);
+      if (mounted()) route(`/${account}/logpush/${job.id}`);
     } catch (error) {
       setErrors(error instanceof Invalid ? error.fields : fieldErrors(error));
       // After the fields have their errors.

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { useLocation, useRoute } from "preact-iso";
 import { call, get } from "../../api/client";
 import { formatCount } from "../../lib/format";
-import { useAction, useQuery } from "../../lib/query";
+import { useAction, useMounted, useQuery } from "../../lib/query";
 import { may } from "../../session";
 import { Button, Confirm, LinkButton, Loading, Note, Problem, Time } from "../../ui/basics";
 import { toast } from "../../ui/toast";
@@ -90,13 +90,14 @@ function Facts({ job }: { job: JobHealth }) {
 
 function Delete(props: { account: string; job: JobHealth }) {
   const { route } = useLocation();
+  const mounted = useMounted();
   const [asking, setAsking] = useState(false);
   const name = jobTitle(props.job);
   const { dead_letters: letters } = props.job;
   const remove = useAction(async () => {
     await call("DELETE", jobPath(props.account, String(props.job.job_id)));
     toast(`${name} is deleted.`);
-    route(`/${props.account}/logpush`);
+    if (mounted()) route(`/${props.account}/logpush`);
   });
   if (!may("logs:edit")) return null;
   return (

@@ -46,7 +46,7 @@ function Run(props: { url: string; waiting: number; destination: string; onClose
   });
   const tried = progress ? progress.sent + progress.refused : 0;
   return (
-    <Dialog title="Send all letters again?" onClose={run.busy ? () => {} : props.onClose}>
+    <Dialog title="Send all letters again?" busy={run.busy} onClose={props.onClose}>
       <p>{formatCount(total)} {total === 1 ? "letter is" : "letters are"} sent to {props.destination}, with the job’s settings of now. Those that are taken are gone from here; those that are refused again wait on.</p>
       {progress && (
         <div class="stack" role="status">

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { useAction } from "../../lib/query";
 import { formatDuration, now } from "../../lib/time";
 import { may } from "../../session";
-import { Badge, Button, Confirm, Time, VersionName, type Tone } from "../../ui/basics";
+import { Badge, Button, Confirm, Note, Time, VersionName, type Tone } from "../../ui/basics";
 import { toast } from "../../ui/toast";
 import { controlRamp, type Deployment, type Ramp, type RampAction } from "./api";
 import { nameWith } from "./evidencechart";
@@ -18,14 +18,16 @@ const done: Record<RampAction, string> = { pause: "held", resume: "resumed", ski
 
 export function RampPanel(props: { account: string; script: string; ramp: Ramp; deployments: Deployment[]; tags: Map<string, string> | undefined; reload: () => void }) {
   const { ramp, tags } = props;
-  const [asked, setAsked] = useState<RampAction | undefined>();
-  const act = useAction(async (action: RampAction) => {
-    await controlRamp(props.account, props.script, action, ramp.deployment_id);
+  // With the ramp as it was at the click: what was read is what is agreed to.
+  const [asked, setAsked] = useState<{ action: RampAction; ramp: Ramp } | undefined>();
+  const act = useAction(async ({ action, ramp: seen }: { action: RampAction; ramp: Ramp }) => {
+    await controlRamp(props.account, props.script, action, seen.deployment_id);
     toast(`The ramp is ${done[action]}.`);
     props.reload();
   });
   const nameOf = nameWith(tags);
-  const what = asked && consequence(asked, ramp, nameOf(ramp.version_id), nameOf(ramp.baseline_version_id));
+  const what = asked && consequence(asked.action, asked.ramp, nameOf(asked.ramp.version_id), nameOf(asked.ramp.baseline_version_id));
+  const moved = asked !== undefined && (asked.ramp.deployment_id !== ramp.deployment_id || asked.ramp.state !== ramp.state);
   const [word, tone] = states[ramp.state];
   const changed = ramp.last_change;
   return (
@@ -33,7 +35,7 @@ export function RampPanel(props: { account: string; script: string; ramp: Ramp; 
       <div class="row spread">
         <h2 id="ramp" class="row">Ramp of <VersionName id={ramp.version_id} tag={tags?.get(ramp.version_id)} /> <Badge tone={tone}>{word}</Badge></h2>
         {may("policy:edit") && (
-          <div class="row">{actionsOf(ramp).map((a) => <Button key={a} compact onClick={() => { act.clear(); setAsked(a); }}>{verbs[a]} …</Button>)}</div>
+          <div class="row">{actionsOf(ramp).map((a) => <Button key={a} compact onClick={() => { act.clear(); setAsked({ action: a, ramp }); }}>{verbs[a]} …</Button>)}</div>
         )}
       </div>
       <div class="stack">
@@ -46,6 +48,12 @@ export function RampPanel(props: { account: string; script: string; ramp: Ramp; 
         <Confirm title={what.title} action={what.button} danger={what.danger} busy={act.busy} error={act.error} onClose={() => setAsked(undefined)}
           onConfirm={() => void act.run(asked).then((ok) => ok && setAsked(undefined))}>
           <p>{what.text}</p>
+          {moved && !act.busy && (
+            <Note tone="warn" live>
+              <p>The ramp changed since this was asked. {waitsFor(ramp, now.value)}</p>
+              {actionsOf(ramp).includes(asked.action) && <p><Button compact onClick={() => { act.clear(); setAsked({ action: asked.action, ramp }); }}>Go on from this</Button></p>}
+            </Note>
+          )}
         </Confirm>
       )}
     </section>

@@ -1,5 +1,5 @@
 // What was changed in an account, by whom.
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { get, getPage, path, type Schemas } from "../../api/client";
 import { formatCount, shortId } from "../../lib/format";
@@ -32,7 +32,7 @@ export default function AuditPage() {
   return (
     <Page title="Audit log">
       <div class="stack" aria-busy={answer.loading}>
-        <Filters key={filters.map((f) => search.get(f)).join("\n")} search={search} />
+        <Filters search={search} />
         <Problem error={answer.error} what="The audit log could not be read." retry={answer.reload} />
         {answer.data ? <Entries entries={answer.data.items} search={search} /> : !answer.error && <Loading what="the audit log" />}
         {total !== undefined && total > 0 && <Pages page={page} total={total} search={search} />}
@@ -43,7 +43,9 @@ export default function AuditPage() {
 }
 
 function Filters({ search }: { search: Search }) {
-  const [draft, setDraft] = useState(() => Object.fromEntries(filters.map((f) => [f, search.get(f) ?? ""])) as Record<(typeof filters)[number], string>);
+  const asked = Object.fromEntries(filters.map((f) => [f, search.get(f) ?? ""])) as Record<(typeof filters)[number], string>;
+  const [draft, setDraft] = useState(asked);
+  useEffect(() => setDraft(asked), [JSON.stringify(asked)]);
   const field = (name: (typeof filters)[number]) => ({ value: draft[name], onInput: (value: string) => setDraft((d) => ({ ...d, [name]: value.trim() })) });
   const active = filters.some((f) => search.get(f) !== undefined);
   return (

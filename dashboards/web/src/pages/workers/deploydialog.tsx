@@ -4,7 +4,7 @@ import { useAction } from "../../lib/query";
 import { Button, Dialog, Note, Problem, TextField } from "../../ui/basics";
 import { toast } from "../../ui/toast";
 import { deploy, isOvertaken, isSecretsChanged, type ScriptState } from "./data";
-import { changeSentence, sameSplit, splitText, type Split } from "./split";
+import { changeSentence, movedSentence, sameSplit, splitText, type Split } from "./split";
 
 export interface Ask {
   title: string;
@@ -44,20 +44,30 @@ export function Refusal(props: { error: unknown; busy: boolean; onForce: () => v
 export function DeployDialog(props: { account: string; script: string; state: ScriptState; ask: Ask; perSecond: number | undefined; onDone: () => void; onClose: () => void }) {
   const { ask, state } = props;
   const [message, setMessage] = useState(ask.message);
-  const action = useDeploy(props.account, props.script, state, props.onDone);
-  const serving = state.deployments[0]?.versions ?? [];
+  // What was read here is what is agreed to: it does not change with what serves meanwhile.
+  const [seen, setSeen] = useState(state);
+  const action = useDeploy(props.account, props.script, seen, props.onDone);
+  const serving = seen.deployments[0]?.versions ?? [];
+  const present = state.deployments[0];
+  const overtaken = present?.id !== seen.deployments[0]?.id;
   const same = sameSplit(serving, ask.splits);
   const run = async (force?: boolean): Promise<void> => {
     if (await action.run(ask.splits, message, force)) props.onClose();
   };
   return (
-    <Dialog title={ask.title} onClose={props.onClose}>
-      <p aria-live="polite">{changeSentence(serving, ask.splits, state.names.name, props.perSecond)}</p>
+    <Dialog title={ask.title} busy={action.busy} onClose={props.onClose}>
+      <p><span aria-live="polite">{changeSentence(serving, ask.splits, state.names.name)}</span> {movedSentence(serving, ask.splits, props.perSecond)}</p>
       <TextField label="Message" value={message} onInput={setMessage} hint="Why, for those who read the history." />
-      <Refusal error={action.error} busy={action.busy} onForce={() => void run(true)} />
+      {overtaken ? <Problem error={action.error} what="Nothing was deployed." /> : <Refusal error={action.error} busy={action.busy} onForce={() => void run(true)} />}
+      {overtaken && !action.busy && (
+        <Note tone="warn" live>
+          <p>Another deployment was made since this was asked. {present ? <>Now {splitText(present.versions, state.names.name)} serves.</> : "Now nothing serves."}</p>
+          <p><Button compact onClick={() => { action.clear(); setSeen(state); }}>Go on from this</Button></p>
+        </Note>
+      )}
       <div class="actions">
-        <Button onClick={props.onClose}>Cancel</Button>
-        <Button look={ask.danger ? "danger" : "primary"} busy={action.busy} disabled={same} onClick={() => void run()}>{ask.action}</Button>
+        <Button disabled={action.busy} onClick={props.onClose}>Cancel</Button>
+        <Button look={ask.danger ? "danger" : "primary"} busy={action.busy} disabled={same || overtaken} onClick={() => void run()}>{ask.action}</Button>
       </div>
     </Dialog>
   );

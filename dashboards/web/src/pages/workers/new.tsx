@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { useLocation, useRoute } from "preact-iso";
 import "../../styles/workers.css";
 import { get, path, type Schemas } from "../../api/client";
-import { useAction, useQuery } from "../../lib/query";
+import { useAction, useMounted, useQuery } from "../../lib/query";
 import { useSearch } from "../../lib/url";
 import { may } from "../../session";
 import { Button, LinkButton, Note, Problem, Segments, SelectField, TextField } from "../../ui/basics";
@@ -40,6 +40,7 @@ interface FormProps {
 /** The fields that both kinds have, and what becomes of them. */
 function useForm(account: string, create: (script: string, tag: string) => Promise<void>) {
   const { route } = useLocation();
+  const mounted = useMounted();
   const [script, setScript] = useState("");
   const [tag, setTag] = useState("v1");
   const [tried, setTried] = useState(false);
@@ -49,7 +50,7 @@ function useForm(account: string, create: (script: string, tag: string) => Promi
     if (scriptNameProblem(script) !== undefined || problems.some((p) => p !== undefined)) return;
     if (!(await action.run())) return;
     toast(`${script} is made and gets all of its traffic with ${tag || "its first version"}.`);
-    route(scriptPage(account, script));
+    if (mounted()) route(scriptPage(account, script));
   };
   return { script, setScript, tag, setTag, tried, action, submit };
 }

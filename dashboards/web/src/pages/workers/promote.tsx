@@ -1,15 +1,15 @@
 // Changes the split: a version, its share, and one sentence that says what that does.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { get, type Schemas } from "../../api/client";
 import { shortId } from "../../lib/format";
 import { useQuery } from "../../lib/query";
 import { useSearch } from "../../lib/url";
 import { Button, Note, Segments, SelectField, TextField } from "../../ui/basics";
-import { orNothing, scriptPage, scriptPath, type ScriptState } from "./data";
+import { isOvertaken, orNothing, scriptPage, scriptPath, type ScriptState } from "./data";
 import { Refusal, useDeploy } from "./deploydialog";
 import { alone } from "./history";
 import { rampText, SplitBar } from "./parts";
-import { changeSentence, full, parsePercent, percentage, percentText, sameSplit, shareOf, splitOf, splitProblem } from "./split";
+import { changeSentence, full, movedSentence, parsePercent, percentage, percentText, sameSplit, shareOf, splitOf, splitProblem, type Split } from "./split";
 
 const presets = ["1", "5", "10", "25", "50", "100"].map((p) => [p, `${p} %`] as const);
 const deployable = 100; // versions, by the API
@@ -28,16 +28,21 @@ export function PromotePanel(props: Props) {
   const form = useSplit(state);
   const [message, setMessage] = useState("");
   const action = useDeploy(account, script, state, props.reload);
+  const tried = useRef<Split[]>([]);
   const serving = state.deployments[0]?.versions ?? [];
   if (form === undefined || (state.versions.length === 1 && alone(serving) !== undefined)) return <Nothing {...props} />;
   const problem = splitProblem(form.version, form.share, form.beside);
   const after = problem === undefined ? splitOf(form.version, form.share!, form.beside) : undefined;
   const run = async (force?: boolean): Promise<void> => {
-    if (after && (await action.run(after, message, force))) {
+    if (!after || action.busy) return;
+    tried.current = after;
+    if (await action.run(after, message, force)) {
       setMessage("");
       form.clear();
     }
   };
+  // A refusal of another split says nothing of this one, and must not be overridden by it.
+  const refused = isOvertaken(action.error) || (after && sameSplit(tried.current, after)) ? action.error : undefined;
   return (
     <section class="panel" aria-labelledby="promote">
       <h2 id="promote">Promote a version</h2>
@@ -50,9 +55,10 @@ export function PromotePanel(props: Props) {
         <ShareFields form={form} problem={problem} name={state.names.name(form.version)} />
         {after && <SplitBar splits={after} name={state.names.name} series={state.names.series} />}
         <TextField label="Message" value={message} onInput={setMessage} hint="Why, for those who read the history." />
-        {after && <p class="sentence" aria-live="polite">{changeSentence(serving, after, state.names.name, props.perSecond)}</p>}
+        {/* The rate changes with every look, and is not to be read out each time. */}
+        {after && <p class="sentence"><span aria-live="polite">{changeSentence(serving, after, state.names.name)}</span> {movedSentence(serving, after, props.perSecond)}</p>}
         <Watch {...props} />
-        <Refusal error={action.error} busy={action.busy} onForce={() => void run(true)} />
+        <Refusal error={refused} busy={action.busy} onForce={() => void run(true)} />
         <div class="row"><Button submit look="primary" busy={action.busy} disabled={after === undefined || sameSplit(serving, after)}>Deploy this split</Button></div>
       </form>
     </section>

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { changeSentence, full, parsePercent, percentText, splitOf, splitProblem, splitText, thousandths, type Split } from "./split";
+import { changeSentence, full, movedSentence, parsePercent, percentText, splitOf, splitProblem, splitText, thousandths, type Split } from "./split";
 
 const name = (id: string): string => id;
 const split = (...parts: [string, number][]): Split[] => parts.map(([version_id, percentage]) => ({ version_id, percentage }));
@@ -43,14 +43,23 @@ test("a split in words begins with the largest share", () => {
 });
 
 test("a change is told with its numbers before it is made", () => {
-  const f = (before: Split[], after: Split[], want: string, rate?: number) => expect(changeSentence(before, after, name, rate)).toBe(want);
-  f(split(["v1", 100]), split(["v1", 90], ["v2", 10]), "v1 gets 90 % of requests (100 % now) and v2 gets 10 % of requests (joins the deployment): of about 12 requests a second, 1.2 change their version.", 12);
+  const f = (before: Split[], after: Split[], want: string) => expect(changeSentence(before, after, name)).toBe(want);
+  f(split(["v1", 100]), split(["v1", 90], ["v2", 10]), "v1 gets 90 % of requests (100 % now) and v2 gets 10 % of requests (joins the deployment).");
   f(split(["v1", 90], ["v2", 10]), split(["v2", 100]), "v2 gets 100 % of requests (10 % now) and v1, which has 90 % now, leaves the deployment.");
-  f(split(["v1", 100]), split(["v1", 100], ["v2", 0]), "v1 gets 100 % of requests (as now) and v2 gets no request but those that name it (joins the deployment).", 50);
+  f(split(["v1", 100]), split(["v1", 100], ["v2", 0]), "v1 gets 100 % of requests (as now) and v2 gets no request but those that name it (joins the deployment).");
   f(split(["v1", 90], ["v2", 10]), split(["v2", 10], ["v1", 90]), "Nothing changes: 90 % v1, 10 % v2 is what serves now.");
   f(split(["v1", 50], ["v2", 50]), split(["v1", 40], ["v3", 60]),
-    "v3 gets 60 % of requests (joins the deployment), v1 gets 40 % of requests (50 % now) and v2, which has 50 % now, leaves the deployment: of about 100 requests a second, 60 change their version.", 100);
-  f([], split(["v1", 100]), "v1 gets 100 % of requests (joins the deployment).", 100);
+    "v3 gets 60 % of requests (joins the deployment), v1 gets 40 % of requests (50 % now) and v2, which has 50 % now, leaves the deployment.");
+  f([], split(["v1", 100]), "v1 gets 100 % of requests (joins the deployment).");
+});
+
+test("how many requests change their version is told where there are some", () => {
+  const f = (before: Split[], after: Split[], rate: number | undefined, want: string) => expect(movedSentence(before, after, rate)).toBe(want);
+  f(split(["v1", 100]), split(["v1", 90], ["v2", 10]), 12, "Of about 12 requests a second, 1.2 change their version.");
+  f(split(["v1", 50], ["v2", 50]), split(["v1", 40], ["v3", 60]), 100, "Of about 100 requests a second, 60 change their version.");
+  f(split(["v1", 100]), split(["v1", 100], ["v2", 0]), 50, "");
+  f(split(["v1", 100]), split(["v1", 90], ["v2", 10]), undefined, "");
+  f([], split(["v1", 100]), 100, "");
 });
 
 test("what the server would refuse is said while it is typed", () => {

@@ -64,26 +64,26 @@ function grows(split: Split, before: readonly Split[], name: Named): string {
   return `${who} gets ${percentText(now)} of requests (${from})`;
 }
 
-/**
- * What will happen when `after` replaces `before`, in one sentence with the numbers.
- * `rate` is how many requests come in a second; left out where that is not known.
- */
-export function changeSentence(before: readonly Split[], after: readonly Split[], name: Named, rate?: number): string {
+/** What will happen when `after` replaces `before`, in one sentence with the numbers. */
+export function changeSentence(before: readonly Split[], after: readonly Split[], name: Named): string {
   if (sameSplit(before, after)) return `Nothing changes: ${splitText(after, name)} is what serves now.`;
   const parts = [...after].sort((a, b) => b.percentage - a.percentage).map((s) => grows(s, before, name));
   const gone = before.filter((s) => shareOf(after, s.version_id) === undefined);
   for (const s of gone) parts.push(`${name(s.version_id)}, which has ${percentText(thousandths(s.percentage))} now, leaves the deployment`);
-  const moved = rate === undefined ? "" : movedText(before, after, rate);
-  return `${list(parts)}${moved}.`;
+  return `${list(parts)}.`;
 }
 
-/** How many requests a second change their version, where that is worth a word. */
-function movedText(before: readonly Split[], after: readonly Split[], rate: number): string {
+/**
+ * How many requests change their version, of `rate` that come in a second; empty where that
+ * is not known, or not worth a word.
+ */
+export function movedSentence(before: readonly Split[], after: readonly Split[], rate: number | undefined): string {
+  if (rate === undefined) return "";
   const grown = after.reduce((sum, s) => sum + Math.max(0, thousandths(s.percentage) - (shareOf(before, s.version_id) ?? 0)), 0);
   const moved = (rate * grown) / full;
   if (before.length === 0 || moved === 0) return "";
   const digits = (n: number): string => String(Number(n.toPrecision(2)));
-  return `: of about ${digits(rate)} requests a second, ${digits(moved)} change their version`;
+  return `Of about ${digits(rate)} requests a second, ${digits(moved)} change their version.`;
 }
 
 /** Why a split cannot be deployed, before the server is asked. */
