@@ -21,7 +21,7 @@ interface Input {
   version: Version;
   work: Work;
   text: TextOf;
-  /** Gets the work as it is saved now. */
+  /** Gets the work as it is saved now. What people changed since the click is not in it. */
   onSaved: (settled: Work, id: string) => void;
 }
 
@@ -39,7 +39,10 @@ export function useSave(input: Input) {
   const action = useAction(async (deploying?: Deploying) => {
     setSaved(undefined);
     setDiagnostics([]);
-    const { work, text } = input;
+    const { work } = input;
+    // People type on while this runs: all of it is about the texts of the click.
+    const texts = new Map(work.sheets.filter((s) => s.text !== undefined).map((s) => [s.id, input.text(s)]));
+    const text: TextOf = (s) => texts.get(s.id)!;
     const last = (await listVersions(at, 1, 1)).items[0] ?? base;
     const edited = editedOf(work, text, parseFlags(work.compatibilityFlags));
     const url = path("accounts", at.account, "workers", "scripts", at.script, "versions");

@@ -17,7 +17,7 @@ import type { Version } from "./settings";
 import { useDraft } from "./usedraft";
 import { useEditor } from "./useeditor";
 import { useSave } from "./usesave";
-import { changedFrom, mainOf, nextId, type Sheet, type Work } from "./work";
+import { afterSave, changedFrom, mainOf, nextId, type Sheet, type Work } from "./work";
 
 interface Props {
   at: ScriptName;
@@ -44,8 +44,8 @@ export function Workbench(props: Props) {
   const save = useSave({
     at, version: props.version, work, text: editor.text,
     onSaved: (settled, id) => {
-      editor.settle();
-      setWork(settled);
+      editor.settle(settled.sheets);
+      setWork((now) => afterSave(work, settled, now));
       setClean(settled);
       props.onSaved(id);
     },
