@@ -36,7 +36,7 @@ export function Workbench(props: Props) {
   const [clean, setClean] = useState(props.clean);
   const [work, setWork] = useState(props.begin);
   const change = (changes: Partial<Work>): void => setWork((w) => ({ ...w, ...changes }));
-  const editor = useEditor(work, clean, readOnly, () => void save.run());
+  const editor = useEditor(work, clean, readOnly, () => { if (unsaved) void save.run(); });
   const [shownId, setShownId] = useState(() => (work.sheets.find((s) => s.name === search.get("module")) ?? mainOf(work)).id);
   const shown = work.sheets.find((s) => s.id === shownId) ?? mainOf(work);
   const unsaved = !readOnly && (changedFrom(clean, work) || editor.edited.size > 0);
