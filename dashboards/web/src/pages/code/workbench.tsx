@@ -5,10 +5,10 @@ import { formatBytes } from "../../lib/format";
 import { useSearch } from "../../lib/url";
 import { may } from "../../session";
 import { Note, Problem } from "../../ui/basics";
+import { LeaveGuard } from "../../ui/leave";
 import type { ScriptName } from "./data";
 import { DiagnosticList } from "./diagnosticlist";
 import type { Place } from "./diagnostics";
-import { LeaveGuard } from "./leave";
 import { ModuleTabs } from "./moduletabs";
 import { typeName } from "./modules";
 import { Saved, Standing } from "./news";
@@ -68,7 +68,9 @@ export function Workbench(props: Props) {
 
   return (
     <div class="stack">
-      <LeaveGuard unsaved={unsaved} kept={kept} />
+      <LeaveGuard unsaved={unsaved}>
+        Your changes are in no version yet. {kept ? "This browser tab keeps them as a draft, and offers it when you edit this version again." : "They are too large to be kept as a draft, and would be lost."}
+      </LeaveGuard>
       {props.version.main_module === undefined && <Note tone="warn">This script is in service-worker syntax, which cannot be saved as a version that is not deployed. Deploy it with <code>wrangler deploy</code>, or rewrite it as an ES module there.</Note>}
       {!may("scripts:edit") && <Note>Your token may read code, and not change it: that takes the scope <code>scripts:edit</code>.</Note>}
       <Standing at={at} base={save.base} newest={save.newest} late={save.late} />

@@ -7,6 +7,7 @@ import { get } from "../../api/client";
 import { useAction, useQuery } from "../../lib/query";
 import { zoneName } from "../../lib/time";
 import { Button, CheckField, LinkButton, Loading, Problem, TextField } from "../../ui/basics";
+import { LeaveGuard } from "../../ui/leave";
 import { toast } from "../../ui/toast";
 import { createJob, datasetPath, updateJob, type StoredJob } from "./api";
 import { CurlPanel } from "./curlpanel";
@@ -44,7 +45,8 @@ export function JobForm(props: { account: string; stored?: StoredJob }) {
 function Fields({ account, stored, known }: { account: string; stored?: StoredJob; known: Known }) {
   const { route } = useLocation();
   const form = useRef<HTMLFormElement>(null);
-  const [draft, setDraft] = useState(() => (stored ? draftOf(stored.job) : newDraft()));
+  const [begun] = useState(() => (stored ? draftOf(stored.job) : newDraft()));
+  const [draft, setDraft] = useState(begun);
   const [errors, setErrors] = useState<FieldErrors>({});
   const change = (part: Partial<Draft>): void => setDraft((d) => ({ ...d, ...part }));
   const before = stored?.job;
@@ -68,6 +70,7 @@ function Fields({ account, stored, known }: { account: string; stored?: StoredJo
   const asksProof = "/ownership_challenge" in errors || (destination !== undefined && needsChallenge(destination) && draft.conf !== before?.destination_conf);
   return (
     <form ref={form} class="stack" noValidate onSubmit={(e) => { e.preventDefault(); void save.run(); }}>
+      <LeaveGuard unsaved={JSON.stringify(draft) !== JSON.stringify(begun)}>{id ? "What you changed of the job is not saved, and would be lost." : "The job is not created yet, and what you entered would be lost."}</LeaveGuard>
       <Section title="Job">
         <div class="columns">
           <TextField label="Name" value={draft.name} onInput={(name) => change({ name })} error={errors["/name"]} hint="Letters, digits, dots, underscores and hyphens. May be empty." placeholder="shop-errors" />
