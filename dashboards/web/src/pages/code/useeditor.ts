@@ -18,7 +18,8 @@ export interface EditorState {
   show: (sheet: Sheet) => void;
   rename: (sheet: Sheet) => void;
   forget: (id: number) => void;
-  settle: () => void;
+  /** Takes the texts of sheets as those of the version, and what was typed since as edits. */
+  settle: (sheets: readonly Sheet[]) => void;
   diagnose: (diagnostics: Diagnostic[]) => void;
   go: (place: Place) => void;
 }
@@ -72,9 +73,9 @@ export function useEditor(work: Work, clean: Work, readOnly: boolean, onSave: ()
       editor.current?.forget(id);
       setEdited((ids) => new Set([...ids].filter((i) => i !== id)));
     },
-    settle: () => {
-      editor.current?.settle();
-      setEdited(new Set<number>());
+    settle: (sheets) => {
+      const texts = new Map(sheets.flatMap((s): [number, string][] => (s.text === undefined ? [] : [[s.id, s.text]])));
+      setEdited(editor.current?.settle(texts) ?? new Set<number>());
     },
     diagnose: (diagnostics) => {
       for (const s of work.sheets) {

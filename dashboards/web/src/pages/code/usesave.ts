@@ -2,7 +2,8 @@
 import { useEffect, useState } from "preact/hooks";
 import { call, path, type Schemas } from "../../api/client";
 import { useAction, useQuery } from "../../lib/query";
-import { currentDeployment, listVersions, type Deployment, type ScriptName } from "./data";
+import { deploy, isOvertaken } from "../workers/data";
+import { listVersions, type Deployment, type ScriptName } from "./data";
 import { diagnosticsOf, type Diagnostic } from "./diagnostics";
 import { dropDraft, tabStorage } from "./draft";
 import type { Version } from "./settings";
@@ -21,7 +22,7 @@ interface Input {
   version: Version;
   work: Work;
   text: TextOf;
-  /** Gets the work as it is saved now. */
+  /** Gets the work as it is saved now. What people changed since the click is not in it. */
   onSaved: (settled: Work, id: string) => void;
 }
 
@@ -39,7 +40,10 @@ export function useSave(input: Input) {
   const action = useAction(async (deploying?: Deploying) => {
     setSaved(undefined);
     setDiagnostics([]);
-    const { work, text } = input;
+    const { work } = input;
+    // People type on while this runs: all of it is about the texts of the click.
+    const texts = new Map(work.sheets.filter((s) => s.text !== undefined).map((s) => [s.id, input.text(s)]));
+    const text: TextOf = (s) => texts.get(s.id)!;
     const last = (await listVersions(at, 1, 1)).items[0] ?? base;
     const edited = editedOf(work, text, parseFlags(work.compatibilityFlags));
     const url = path("accounts", at.account, "workers", "scripts", at.script, "versions");
@@ -58,7 +62,7 @@ export function useSave(input: Input) {
     const sheets = work.sheets.map((s, i) => ({ ...s, text: s.text === undefined ? undefined : text(s), was: edited.modules[i]! }));
     input.onSaved({ ...work, sheets, tag: "", message: "" }, version.id);
     if (!deploying) return;
-    await deploy(at, version.id, deploying.over);
+    await deployOver(at, version.id, deploying.over);
     setSaved({ version, deployed: true, passed });
   });
   return { run: action.run, busy: action.busy, error: action.error, base, saved, diagnostics, newest, late: newest !== undefined && lateFrom !== undefined && newest.number > lateFrom };
@@ -90,8 +94,11 @@ function versionOf(base: Version, answer: Schemas["Version"], main: string): Ver
   };
 }
 
-async function deploy(at: ScriptName, version: string, over: Deployment | null): Promise<void> {
-  const serving = await currentDeployment(at);
-  if (serving?.id !== over?.id) throw new Error("Another deployment was made meanwhile, so that what was confirmed is no longer what would happen. Look at it, and promote the new version then.");
-  await call("POST", path("accounts", at.account, "workers", "scripts", at.script, "deployments"), { body: { strategy: "percentage", versions: [{ version_id: version, percentage: 100 }] } });
+async function deployOver(at: ScriptName, version: string, over: Deployment | null): Promise<void> {
+  try {
+    await deploy(at.account, at.script, { splits: [{ version_id: version, percentage: 100 }], message: "", replaces: over?.id });
+  } catch (error) {
+    if (!isOvertaken(error)) throw error;
+    throw new Error("Another deployment was made meanwhile, so that what was confirmed is no longer what would happen. Look at it, and promote the new version then.");
+  }
 }

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { moduleTypes, type Module } from "./modules";
 import type { Version } from "./settings";
-import { changedFrom, draftOf, editedOf, nextId, workOf, workOfDraft, type Sheet } from "./work";
+import { afterSave, changedFrom, draftOf, editedOf, nextId, workOf, workOfDraft, type Sheet } from "./work";
 
 const bytes = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text) as Uint8Array<ArrayBuffer>;
 const modules: Module[] = [
@@ -44,4 +44,18 @@ test("names, modules and settings are changes, too", () => {
 test("a new module never takes the place of one that was deleted", () => {
   const work = workOf(version, modules);
   expect(nextId({ ...work, sheets: work.sheets.slice(0, 1) }, work)).toBe(3);
+});
+
+test("what is changed while a save runs stays, as changes of what was saved", () => {
+  const sent = { ...workOf(version, modules), tag: "v4", message: "faster" };
+  const saved = modules.map((m) => ({ ...m, bytes: bytes(`saved ${m.name}`) }));
+  const settled = { ...sent, sheets: sent.sheets.map((s, i) => ({ ...s, was: saved[i]! })), tag: "", message: "" };
+  expect(changedFrom(settled, afterSave(sent, settled, sent))).toBe(false);
+
+  const added: Sheet = { id: 7, name: "new.js", contentType: moduleTypes.esm, text: "", was: undefined };
+  const sheets = [...sent.sheets.slice(1).map((s) => (s.name === "index.js" ? { ...s, name: "main.js" } : s)), added];
+  const next = afterSave(sent, settled, { ...sent, sheets, compatibilityFlags: "", message: "faster still" });
+  expect(next.sheets.map((s) => [s.name, s.was])).toEqual([["main.js", saved[1]], ["a.wasm", saved[2]], ["new.js", undefined]]);
+  expect([next.compatibilityFlags, next.tag, next.message]).toEqual(["", "", "faster still"]);
+  expect(changedFrom(settled, next)).toBe(true);
 });

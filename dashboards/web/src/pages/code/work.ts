@@ -80,6 +80,17 @@ export function changedFrom(begun: Work, work: Work): boolean {
   return outline(begun) !== outline(work);
 }
 
+/** The work to go on with once `sent` was saved as `settled`: what was changed meanwhile stays. */
+export function afterSave(sent: Work, settled: Work, now: Work): Work {
+  const saved = new Map(settled.sheets.map((s) => [s.id, s]));
+  return {
+    ...now,
+    sheets: now.sheets.map((s) => ({ ...s, was: saved.get(s.id)?.was ?? s.was })),
+    tag: now.tag === sent.tag ? settled.tag : now.tag,
+    message: now.message === sent.message ? settled.message : now.message,
+  };
+}
+
 export function nextId(work: Work, began: Work): number {
   return Math.max(-1, ...work.sheets.map((s) => s.id), ...began.sheets.map((s) => s.id)) + 1;
 }

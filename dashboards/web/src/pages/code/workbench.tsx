@@ -5,10 +5,10 @@ import { formatBytes } from "../../lib/format";
 import { useSearch } from "../../lib/url";
 import { may } from "../../session";
 import { Note, Problem } from "../../ui/basics";
+import { LeaveGuard } from "../../ui/leave";
 import type { ScriptName } from "./data";
 import { DiagnosticList } from "./diagnosticlist";
 import type { Place } from "./diagnostics";
-import { LeaveGuard } from "./leave";
 import { ModuleTabs } from "./moduletabs";
 import { typeName } from "./modules";
 import { Saved, Standing } from "./news";
@@ -17,7 +17,7 @@ import type { Version } from "./settings";
 import { useDraft } from "./usedraft";
 import { useEditor } from "./useeditor";
 import { useSave } from "./usesave";
-import { changedFrom, mainOf, nextId, type Sheet, type Work } from "./work";
+import { afterSave, changedFrom, mainOf, nextId, type Sheet, type Work } from "./work";
 
 interface Props {
   at: ScriptName;
@@ -36,7 +36,7 @@ export function Workbench(props: Props) {
   const [clean, setClean] = useState(props.clean);
   const [work, setWork] = useState(props.begin);
   const change = (changes: Partial<Work>): void => setWork((w) => ({ ...w, ...changes }));
-  const editor = useEditor(work, clean, readOnly, () => void save.run());
+  const editor = useEditor(work, clean, readOnly, () => { if (unsaved) void save.run(); });
   const [shownId, setShownId] = useState(() => (work.sheets.find((s) => s.name === search.get("module")) ?? mainOf(work)).id);
   const shown = work.sheets.find((s) => s.id === shownId) ?? mainOf(work);
   const unsaved = !readOnly && (changedFrom(clean, work) || editor.edited.size > 0);
@@ -44,8 +44,8 @@ export function Workbench(props: Props) {
   const save = useSave({
     at, version: props.version, work, text: editor.text,
     onSaved: (settled, id) => {
-      editor.settle();
-      setWork(settled);
+      editor.settle(settled.sheets);
+      setWork((now) => afterSave(work, settled, now));
       setClean(settled);
       props.onSaved(id);
     },
@@ -68,7 +68,9 @@ export function Workbench(props: Props) {
 
   return (
     <div class="stack">
-      <LeaveGuard unsaved={unsaved} kept={kept} />
+      <LeaveGuard unsaved={unsaved}>
+        Your changes are in no version yet. {kept ? "This browser tab keeps them as a draft, and offers it when you edit this version again." : "They are too large to be kept as a draft, and would be lost."}
+      </LeaveGuard>
       {props.version.main_module === undefined && <Note tone="warn">This script is in service-worker syntax, which cannot be saved as a version that is not deployed. Deploy it with <code>wrangler deploy</code>, or rewrite it as an ES module there.</Note>}
       {!may("scripts:edit") && <Note>Your token may read code, and not change it: that takes the scope <code>scripts:edit</code>.</Note>}
       <Standing at={at} base={save.base} newest={save.newest} late={save.late} />

@@ -19,8 +19,8 @@ export interface StoredJob {
   etag: string | undefined;
 }
 
-export async function loadJob(account: string, id: string, signal: AbortSignal): Promise<StoredJob> {
-  const response = await send("GET", jobPath(account, id), { signal });
+export async function loadJob(account: string, id: string, signal?: AbortSignal): Promise<StoredJob> {
+  const response = await send("GET", jobPath(account, id), signal ? { signal } : {});
   if (!response.ok) return refuse(response);
   const { result } = (await response.json()) as { result: Job };
   return { job: result, etag: response.headers.get("ETag") ?? undefined };

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { ApiError } from "../../api/client";
 import { advise } from "./advice";
-import { bodyOf, draftOf, fieldErrors, newDraft, optionsOf, problemsOf, type Job } from "./draft";
+import { bodyOf, differingMembers, draftOf, fieldErrors, newDraft, optionsOf, problemsOf, type Job } from "./draft";
 import { readEscapes, showEscapes } from "./escapes";
 import { fromInput, toInput } from "./moment";
 
@@ -17,6 +17,12 @@ test("a job goes through the form as it is", () => {
   expect(bodyOf(draftOf(job), job)).toEqual(settings);
   expect(bodyOf(draftOf(job))).toEqual({ ...settings, dataset: job.dataset, destination_conf: job.destination_conf });
   expect(problemsOf(draftOf(job), job)).toEqual({});
+});
+
+test("two states of a job differ in the members that say something else, and not in what deliveries change", () => {
+  expect(differingMembers(job, { ...job, last_complete: "2026-01-01T00:00:00Z", error_message: "refused" })).toEqual([]);
+  const { filter: _, ...unfiltered } = job;
+  expect(differingMembers(job, { ...unfiltered, enabled: false, output_options: { ...job.output_options, sample_rate: 1 } })).toEqual(["enabled", "output_options", "filter"]);
 });
 
 test("what is emptied is cleared, and what cannot be is said", () => {

@@ -111,6 +111,13 @@ export function bodyOf(d: Draft, before?: Job): JobBody {
   return body;
 }
 
+/** The members of a body that say something else of one job than of another. */
+export function differingMembers(a: Job, b: Job): string[] {
+  const [one, other] = [bodyOf(draftOf(a)), bodyOf(draftOf(b))];
+  const names = Object.keys({ ...one, ...other }) as (keyof JobBody)[];
+  return names.filter((n) => JSON.stringify(one[n]) !== JSON.stringify(other[n]));
+}
+
 /** Errors by the pointer of the member that they are about. */
 export type FieldErrors = Record<string, string>;
 

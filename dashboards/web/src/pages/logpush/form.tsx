@@ -3,17 +3,18 @@ import "../../styles/logpush.css";
 import type { ComponentChildren } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
-import { get } from "../../api/client";
+import { ApiError, get } from "../../api/client";
 import { useAction, useMounted, useQuery } from "../../lib/query";
 import { zoneName } from "../../lib/time";
-import { Button, CheckField, LinkButton, Loading, Problem, TextField } from "../../ui/basics";
+import { Button, CheckField, LinkButton, Loading, Note, Problem, TextField } from "../../ui/basics";
+import { LeaveGuard } from "../../ui/leave";
 import { toast } from "../../ui/toast";
-import { createJob, datasetPath, updateJob, type StoredJob } from "./api";
+import { createJob, datasetPath, loadJob, updateJob, type StoredJob } from "./api";
 import { CurlPanel } from "./curlpanel";
 import { missingOf, needsChallenge, parseConf } from "./destination";
 import { DestinationForm } from "./destinationform";
 import { DestinationTest, OwnershipProof } from "./destinationtest";
-import { bodyOf, dataset, draftOf, fieldErrors, newDraft, problemsOf, type Draft, type FieldErrors } from "./draft";
+import { bodyOf, dataset, differingMembers, draftOf, fieldErrors, newDraft, problemsOf, type Draft, type FieldErrors, type Job } from "./draft";
 import { FieldsForm } from "./fieldsform";
 import type { FilterKey } from "./filter";
 import { FilterForm } from "./filterform";
@@ -29,6 +30,7 @@ interface Known {
 }
 
 export function JobForm(props: { account: string; stored?: StoredJob }) {
+  const [begun, setBegun] = useState(props.stored);
   const known = useQuery(`logpush fields ${props.account}`, async (signal): Promise<Known> => {
     const [keys, fields, standard] = await Promise.all([
       get<FilterKey[]>(datasetPath(props.account, "filter-keys"), { signal }),
@@ -37,38 +39,60 @@ export function JobForm(props: { account: string; stored?: StoredJob }) {
     ]);
     return { keys, fields, standard: Object.keys(standard) };
   });
-  if (known.data) return <Fields {...props} known={known.data} />;
+  if (known.data) return <Fields key={begun?.etag} account={props.account} begun={begun} known={known.data} onTheirs={setBegun} />;
   return known.error ? <Problem error={known.error} what="The dataset’s fields could not be read." retry={known.reload} /> : <Loading what="the dataset’s fields" />;
 }
 
-function Fields({ account, stored, known }: { account: string; stored?: StoredJob; known: Known }) {
+interface Props {
+  account: string;
+  known: Known;
+  /** The job that the fields begin with. */
+  begun: StoredJob | undefined;
+  /** Has the fields begin again with what somebody else saved. */
+  onTheirs: (theirs: StoredJob) => void;
+}
+
+function Fields({ account, known, begun, onTheirs }: Props) {
   const { route } = useLocation();
   const mounted = useMounted();
   const form = useRef<HTMLFormElement>(null);
-  const [draft, setDraft] = useState(() => (stored ? draftOf(stored.job) : newDraft()));
+  const [held, setHeld] = useState(begun);
+  // What somebody else saved since the fields were filled.
+  const [conflict, setConflict] = useState<StoredJob>();
+  const clean = held ? draftOf(held.job) : newDraft();
+  const [draft, setDraft] = useState(clean);
   const [errors, setErrors] = useState<FieldErrors>({});
   const change = (part: Partial<Draft>): void => setDraft((d) => ({ ...d, ...part }));
-  const before = stored?.job;
+  const before = held?.job;
   const id = before && String(before.id);
   const body = bodyOf(draft, before);
   const save = useAction(async () => {
     try {
       const local = { ...problemsOf(draft, before), ...missingDestination(draft.conf) };
       if (Object.keys(local).length > 0) throw new Invalid(local);
-      const job = id ? await updateJob(account, id, body, stored?.etag) : await createJob(account, body);
+      const job = id ? await updateJob(account, id, body, held?.etag) : await createJob(account, body);
       toast(id ? `${jobTitle(job)} is saved.` : `${jobTitle(job)} is created${job.enabled ? " and delivers from now on" : ""}.`);
       if (mounted()) route(`/${account}/logpush/${job.id}`);
     } catch (error) {
+      if (id && error instanceof ApiError && error.status === 412) {
+        setConflict(await loadJob(account, id));
+        return;
+      }
       setErrors(error instanceof Invalid ? error.fields : fieldErrors(error));
       // After the fields have their errors.
       setTimeout(() => form.current?.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus());
       throw error;
     }
   });
+  const keepMine = (): void => {
+    setHeld(conflict);
+    setConflict(undefined);
+  };
   const destination = parseConf(draft.conf);
   const asksProof = "/ownership_challenge" in errors || (destination !== undefined && needsChallenge(destination) && draft.conf !== before?.destination_conf);
   return (
     <form ref={form} class="stack" noValidate onSubmit={(e) => { e.preventDefault(); void save.run(); }}>
+      <LeaveGuard unsaved={JSON.stringify(draft) !== JSON.stringify(clean)}>{id ? "What you changed of the job is not saved, and would be lost." : "The job is not created yet, and what you entered would be lost."}</LeaveGuard>
       <Section title="Job">
         <div class="columns">
           <TextField label="Name" value={draft.name} onInput={(name) => change({ name })} error={errors["/name"]} hint="Letters, digits, dots, underscores and hyphens. May be empty." placeholder="shop-errors" />
@@ -94,12 +118,27 @@ function Fields({ account, stored, known }: { account: string; stored?: StoredJo
       <Section title="Batches"><BatchForm draft={draft} onChange={change} errors={errors} /></Section>
       <PreviewPanel account={account} id={id} body={body} onError={(error) => setErrors(fieldErrors(error))} />
       <CurlPanel account={account} id={id} body={body} />
+      {conflict && <Conflict before={before!} theirs={conflict.job} onTheirs={() => onTheirs(conflict)} onMine={keepMine} />}
       <Problem error={save.error} what={id ? "The job is not saved." : "The job is not created."} />
       <div class="row">
         <Button look="primary" submit busy={save.busy}>{id ? "Save the job" : "Create the job"}</Button>
         <LinkButton href={`/${account}/logpush${id ? `/${id}` : ""}`}>Cancel</LinkButton>
       </div>
     </form>
+  );
+}
+
+function Conflict(props: { before: Job; theirs: Job; onTheirs: () => void; onMine: () => void }) {
+  const changed = differingMembers(props.before, props.theirs);
+  return (
+    <Note tone="warn" live>
+      <p><strong>Somebody saved this job while you were editing.</strong> Nothing of yours was saved.</p>
+      {changed.length > 0 && <p>Theirs changed {changed.map((name, i) => <span key={name}>{i > 0 && ", "}<code>{name}</code></span>)}.</p>}
+      <div class="row">
+        <Button compact onClick={props.onTheirs}>Take theirs, drop mine</Button>
+        <Button compact onClick={props.onMine}>Keep mine: it replaces theirs when I save</Button>
+      </div>
+    </Note>
   );
 }
 

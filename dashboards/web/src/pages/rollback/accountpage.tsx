@@ -4,7 +4,7 @@ import { useRoute } from "preact-iso";
 import { Badge, Loading, Problem } from "../../ui/basics";
 import { Page } from "../../ui/page";
 import { useEditing } from "./editing";
-import { PolicyEditor } from "./editor";
+import { PolicyEditor, PolicyGuard } from "./editor";
 import { Revisions } from "./revisions";
 
 export default function AccountRollbackPage() {
@@ -17,6 +17,7 @@ function OfAccount({ account }: { account: string }) {
   const policy = of.held?.policy;
   return (
     <Page title="Default rollback policy" crumbs={[{ text: "Workers", href: `/${account}/workers` }]}>
+      <PolicyGuard of={of} whose="the account" />
       <Problem error={of.error} what="The policy cannot be shown." retry={of.reload} />
       {of.held === undefined && of.error === undefined && <Loading what="the policy" />}
       {of.held && (

@@ -3,11 +3,12 @@ import type { ComponentChildren } from "preact";
 import { may } from "../../session";
 import { useState } from "preact/hooks";
 import { Button, Confirm, Note, Problem, Time } from "../../ui/basics";
+import { LeaveGuard } from "../../ui/leave";
 import { difference, explain } from "./sentences";
 import { isOwn, type Editing } from "./editing";
 import { ActionFields, CertaintyFields, FailureFields, TimeFields, TrafficFields } from "./fields";
 import { HourFields, NotifyFields, RampFields } from "./lists";
-import { newPolicy } from "./draft";
+import { newPolicy, same } from "./draft";
 import type { Settings } from "./limits";
 
 export function PolicySentences(props: { policy: Settings; title: string; live?: boolean; children?: ComponentChildren }) {
@@ -37,6 +38,12 @@ export function Difference(props: { before: Settings; after: Settings }) {
       {come.map((s) => <li key={`+${s}`} class="come"><span class="visually-hidden">New: </span><ins>{s}</ins></li>)}
     </ul>
   );
+}
+
+/** Asks who leaves a page with what is edited in it. It belongs to the page, whose other views keep the edits. */
+export function PolicyGuard({ of, whose }: { of: Editing; whose: string }) {
+  const unsaved = may("policy:edit") && of.held !== undefined && !same(of.held.policy ?? newPolicy, of.policy);
+  return <LeaveGuard unsaved={unsaved} anyParameters>Your changes to the policy of {whose} are not saved, and would be lost.</LeaveGuard>;
 }
 
 export function PolicyEditor({ of, whose }: { of: Editing; whose: string }) {

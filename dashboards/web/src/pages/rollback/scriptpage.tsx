@@ -11,7 +11,7 @@ import { readTags } from "./api";
 import { BacktestView } from "./backtestview";
 import { Decisions } from "./decisions";
 import { isOwn, useEditing, type Editing } from "./editing";
-import { PolicyEditor, PolicySentences } from "./editor";
+import { PolicyEditor, PolicyGuard, PolicySentences } from "./editor";
 import { Live } from "./live";
 import { NotifyTest } from "./notifytest";
 import { Revisions } from "./revisions";
@@ -36,6 +36,7 @@ function OfScript({ account, script }: { account: string; script: string }) {
   const props = { account, script, of, tags: tags.data };
   return (
     <ScriptPage account={account} script={script} title="Rollback">
+      <PolicyGuard of={of} whose={script} />
       <nav class="views" aria-label="Parts of the rollback page">
         <ul>
           {views.map(([v, text]) => (

@@ -30,6 +30,14 @@ export class NameTaken extends Error {
   }
 }
 
+/** Thrown when the script is there, but the step after its first version failed. */
+export class HalfMade extends Error {
+  /** `but` says what it lacks, and what to do about it. */
+  constructor(readonly script: string, readonly but: string, cause: unknown) {
+    super(`${script} is made, but ${but}`, { cause });
+  }
+}
+
 async function refuseTaken(account: string, script: string): Promise<void> {
   try {
     await call<Schemas["Worker"]>("GET", path("accounts", account, "workers", "workers", script));
@@ -61,7 +69,11 @@ export async function createFromTemplate(from: FromTemplate): Promise<void> {
   await refuseTaken(account, script);
   await call<Schemas["UploadedScript"]>("PUT", path("accounts", account, "workers", "scripts", script), { body: uploadForm(from) });
   if (template.schedule) {
-    await call<unknown>("PUT", path("accounts", account, "workers", "scripts", script, "schedules"), { body: [{ cron: template.schedule }] });
+    try {
+      await call<unknown>("PUT", path("accounts", account, "workers", "scripts", script, "schedules"), { body: [{ cron: template.schedule }] });
+    } catch (cause) {
+      throw new HalfMade(script, `its schedule “${template.schedule}” is not set: set it with wrangler or the API, or delete the script and make it again.`, cause);
+    }
   }
 }
 
@@ -70,8 +82,12 @@ export async function createFromOrigin(from: FromOrigin): Promise<void> {
   await refuseTaken(account, script);
   const annotations = tag ? { "workers/tag": tag } : {};
   const version = await call<Schemas["Version"]>("POST", path("accounts", account, "workers", "scripts", script, "versions"), { body: { metadata: { origin: { url }, annotations } } });
-  await call<Schemas["Deployment"]>("POST", path("accounts", account, "workers", "scripts", script, "deployments"), {
-    query: { if_serving: "none" },
-    body: { strategy: "percentage", versions: [{ version_id: version.id, percentage: 100 }] },
-  });
+  try {
+    await call<Schemas["Deployment"]>("POST", path("accounts", account, "workers", "scripts", script, "deployments"), {
+      query: { if_serving: "none" },
+      body: { strategy: "percentage", versions: [{ version_id: version.id, percentage: 100 }] },
+    });
+  } catch (cause) {
+    throw new HalfMade(script, "its version is not deployed: open it, and promote the version there.", cause);
+  }
 }

@@ -9,7 +9,7 @@ import { may } from "../../session";
 import { Button, LinkButton, Note, Problem, Segments, SelectField, TextField } from "../../ui/basics";
 import { Page } from "../../ui/page";
 import { toast } from "../../ui/toast";
-import { createFromOrigin, createFromTemplate, NameTaken } from "./create";
+import { createFromOrigin, createFromTemplate, HalfMade, NameTaken } from "./create";
 import { scriptPage } from "./data";
 import { originProblem, scriptNameProblem } from "./names";
 import { templateOf, templates, type Template } from "./templates";
@@ -74,13 +74,23 @@ function Submit(props: { form: Form; account: string; what: string }) {
   return (
     <>
       <Note><p>{props.what} and deploys it: version {tag ? `“${tag}”` : "one"} gets 100 % of the traffic of {script ? `“${script}”` : "the script"} at once.</p></Note>
-      {action.error instanceof NameTaken
-        ? <Note tone="bad" live><p>{action.error.message}</p><p><a href={scriptPage(props.account, action.error.script)}>Open {action.error.script}</a></p></Note>
-        : <Problem error={action.error} what="The script was not made." />}
+      <Failure account={props.account} error={action.error} />
       <div class="row">
         <Button submit look="primary" busy={action.busy}>Make and deploy at 100 %</Button>
         <LinkButton href={`/${props.account}/workers`}>Cancel</LinkButton>
       </div>
+    </>
+  );
+}
+
+function Failure({ account, error }: { account: string; error: unknown }) {
+  if (!(error instanceof NameTaken || error instanceof HalfMade)) return <Problem error={error} what="The script was not made." />;
+  const link = <a href={scriptPage(account, error.script)}>Open {error.script}</a>;
+  if (error instanceof NameTaken) return <Note tone="bad" live><p>{error.message}</p><p>{link}</p></Note>;
+  return (
+    <>
+      <Problem error={error.cause} what={error.message} />
+      <p>{link}</p>
     </>
   );
 }

@@ -19,7 +19,7 @@ export interface Openable {
 }
 
 export interface EditorEvents {
-  /** After every change of a text; `changed` says whether it differs from what settle() last saw. */
+  /** After every change of a text; `changed` says whether it differs from what settle() was last given. */
   onEdit: (id: number, changed: boolean) => void;
   /** Ctrl+S or Cmd+S. */
   onSave: () => void;
@@ -70,9 +70,16 @@ export class CodeEditor {
     return this.stateOf(id)?.sliceDoc();
   }
 
-  /** Takes all texts as they are now as what they are compared with. */
-  settle(): void {
-    for (const [id, one] of this.opened) one.settled = this.stateOf(id)!.doc;
+  /** Takes these texts as what modules are compared with, and returns the ids of all that differ now. */
+  settle(texts: ReadonlyMap<number, string>): Set<number> {
+    const differ = new Set<number>();
+    for (const [id, one] of this.opened) {
+      const state = this.stateOf(id)!;
+      const text = texts.get(id);
+      if (text !== undefined) one.settled = state.toText(text);
+      if (!state.doc.eq(one.settled)) differ.add(id);
+    }
+    return differ;
   }
 
   /** Shows diagnostics in the module, instead of those that were shown before. */

@@ -1,8 +1,9 @@
-// Who leaves unsaved work is asked first. The draft is there in either case, so that
-// ways out that no page can stop, as back in the history, lose nothing.
+// Who leaves unsaved work by a link, or closes the tab, is asked first. No page can stop
+// other ways out, as back in the history: what must survive those needs a draft.
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
-import { Confirm } from "../../ui/basics";
+import { Confirm } from "./basics";
 
 /** The link inside this site that a click would follow to another page; undefined for any other click. */
 function wayOut(event: MouseEvent): string | undefined {
@@ -13,7 +14,15 @@ function wayOut(event: MouseEvent): string | undefined {
   return link.pathname + link.search;
 }
 
-export function LeaveGuard(props: { unsaved: boolean; kept: boolean }) {
+interface Props {
+  unsaved: boolean;
+  /** The page has the work whatever its parameters are: links to itself lose nothing. */
+  anyParameters?: boolean;
+  /** What becomes of the work. */
+  children: ComponentChildren;
+}
+
+export function LeaveGuard(props: Props) {
   const { route } = useLocation();
   const [to, setTo] = useState<string>();
   const leaving = useRef(false);
@@ -22,7 +31,7 @@ export function LeaveGuard(props: { unsaved: boolean; kept: boolean }) {
     const unload = (event: BeforeUnloadEvent): void => event.preventDefault();
     const click = (event: MouseEvent): void => {
       const way = leaving.current ? undefined : wayOut(event);
-      if (way === undefined) return;
+      if (way === undefined || (props.anyParameters && way.split("?")[0] === location.pathname)) return;
       event.preventDefault();
       event.stopPropagation();
       setTo(way);
@@ -33,11 +42,11 @@ export function LeaveGuard(props: { unsaved: boolean; kept: boolean }) {
       removeEventListener("beforeunload", unload);
       document.removeEventListener("click", click, true);
     };
-  }, [props.unsaved]);
+  }, [props.unsaved, props.anyParameters]);
   if (to === undefined) return null;
   return (
     <Confirm title="Leave without saving?" action="Leave" onClose={() => setTo(undefined)} onConfirm={() => { leaving.current = true; route(to); }}>
-      <p>Your changes are in no version yet. {props.kept ? "This browser tab keeps them as a draft, and offers it when you edit this version again." : "They are too large to be kept as a draft, and would be lost."}</p>
+      <p>{props.children}</p>
     </Confirm>
   );
 }
