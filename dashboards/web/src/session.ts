@@ -2,6 +2,7 @@
 // kept here is only what the server says of it.
 import { signal } from "@preact/signals";
 import { ApiError, call, onSignedOut } from "./api/client";
+import { dropDrafts, tabStorage } from "./pages/code/draft";
 
 export interface Account {
   id: string;
@@ -38,6 +39,7 @@ export async function signIn(credential: { token: string } | { code: string }): 
 
 export async function signOut(): Promise<void> {
   await call<null>("DELETE", "/session");
+  dropDrafts(tabStorage()); // the next person in this tab may be another one
   session.value = null;
 }
 

@@ -1,4 +1,4 @@
-import { api, dashboard, expect, test, token } from "../world";
+import { account, api, dashboard, expect, test, token } from "../world";
 
 test("a one-time link signs in, once, and leaves no secret behind", async ({ page, browser }) => {
   const { url } = await api<{ url: string }>("POST", "/session/links");
@@ -23,6 +23,26 @@ test("a one-time link signs in, once, and leaves no secret behind", async ({ pag
   await expect(other.getByRole("alert")).toBeVisible();
   await expect(other).toHaveURL(/\/login/);
   await other.close();
+});
+
+test("a link asks before it replaces who is signed in", async ({ signedIn: page }) => {
+  const { value } = await api<{ value: string }>("POST", `/client/v4/accounts/${account}/tokens`, { name: "link", scopes: ["scripts:read"] });
+  const asked = await fetch(`${dashboard}/session/links`, { method: "POST", headers: { Authorization: `Bearer ${value}` } });
+  const { url } = ((await asked.json()) as { result: { url: string } }).result;
+  const signedInAs = async (): Promise<string> => ((await (await page.request.get("/session")).json()) as { result: { token: { name: string } } }).result.token.name;
+  const before = await signedInAs();
+  await page.goto(url);
+  await expect(page.getByText(`You are signed in as ${before}.`)).toBeVisible();
+  expect(page.url()).not.toContain("code");
+  expect(await signedInAs()).toBe(before);
+  await page.getByRole("button", { name: "Stay signed in" }).click();
+  await expect(page.getByRole("heading", { level: 1, name: "Workers" })).toBeVisible();
+  expect(await signedInAs()).toBe(before);
+
+  await page.goto(url); // was not used
+  await page.getByRole("button", { name: "Sign in as the link says" }).click();
+  await expect(page.getByRole("heading", { level: 1, name: "Workers" })).toBeVisible();
+  expect(await signedInAs()).toBe("link");
 });
 
 test("who is not signed in comes back to the page that was asked for", async ({ page }) => {

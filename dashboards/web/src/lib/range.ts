@@ -10,7 +10,8 @@ export interface Range {
 }
 
 export const rangeDefault = 3600;
-export const rangeMax = 31 * 24 * 3600; // the API's
+/** A day less than the API's: what follows the clock begins by the browser's and ends by the server's. */
+export const rangeMax = 30 * 24 * 3600;
 
 export function parseRange(get: (name: string) => string | undefined, now: Date): Range {
   const since = new Date(get("since") ?? "");
@@ -19,6 +20,11 @@ export function parseRange(get: (name: string) => string | undefined, now: Date)
   const asked = Number(get("last"));
   const last = Number.isInteger(asked) && asked > 0 && asked <= rangeMax ? asked : rangeDefault;
   return { since: new Date(now.getTime() - last * 1000), until: now, last };
+}
+
+/** The range as the API is asked for it. What follows the clock has no end, so that it ends now by the server's clock, and not by the browser's. */
+export function rangeQuery({ since, until, last }: Range): { since: string; until: string | undefined } {
+  return { since: since.toISOString(), until: last === undefined ? until.toISOString() : undefined };
 }
 
 export interface RangeState {

@@ -30,8 +30,10 @@ test("only pages of this server come after signing in", () => {
   f("/0123/workers?last=900", "/0123/workers?last=900");
   f("//evil.example/", "/");
   f("/\\evil.example/", "/");
+  f("/.//evil.example", "/");
   f("https://evil.example/", "/");
   f("javascript:alert(1)", "/");
   f("/login?next=%2F", "/");
+  f("/login/", "/");
   f("http://[", "/");
 });

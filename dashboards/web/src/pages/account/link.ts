@@ -34,6 +34,7 @@ export function destination(next: string | undefined, origin: string): string {
   } catch {
     return "/";
   }
-  if (url.origin !== origin || url.pathname === "/login") return "/";
+  // A path that begins with // would be an address of another host.
+  if (url.origin !== origin || url.pathname.startsWith("//") || /^\/login\/*$/.test(url.pathname)) return "/";
   return url.pathname + url.search;
 }

@@ -17,13 +17,7 @@ const scopes: readonly (readonly [Scope, string])[] = [
   ["admin", "everything in this account, tokens too"],
 ];
 
-export function NewToken(props: { account: string; onMade: () => void; onClose: () => void }) {
-  const [made, setMade] = useState<Token>();
-  if (made) return <Secret token={made} onClose={props.onClose} />;
-  return <Form account={props.account} onClose={props.onClose} onMade={(token) => { setMade(token); props.onMade(); }} />;
-}
-
-function Form(props: { account: string; onMade: (token: Token) => void; onClose: () => void }) {
+export function NewToken(props: { account: string; onMade: (token: Token) => void; onClose: () => void }) {
   const [name, setName] = useState("");
   const [chosen, setChosen] = useState<readonly Scope[]>([]);
   const [lifetime, setLifetime] = useState<Lifetime>("90");
@@ -73,7 +67,7 @@ function Form(props: { account: string; onMade: (token: Token) => void; onClose:
 }
 
 /** Only its button closes it: a slip of the keyboard would lose the secret. */
-function Secret(props: { token: Token; onClose: () => void }) {
+export function Secret(props: { token: Token; onClose: () => void }) {
   const { token } = props;
   const value = token.value ?? "";
   return (

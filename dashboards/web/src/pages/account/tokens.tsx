@@ -9,7 +9,7 @@ import { Badge, Button, Confirm, Empty, Loading, Problem, Time } from "../../ui/
 import { Page } from "../../ui/page";
 import { Table, type Column } from "../../ui/table";
 import { toast } from "../../ui/toast";
-import { NewToken } from "./newtoken";
+import { NewToken, Secret } from "./newtoken";
 import "../../styles/account.css";
 
 type Token = Schemas["Token"];
@@ -19,7 +19,15 @@ export default function Tokens() {
   const search = useSearch();
   const list = useQuery(`tokens ${account}`, (signal) => get<Token[]>(path("accounts", account, "tokens"), { signal }), { every: 60_000, enabled: may("admin") });
   const [ending, setEnding] = useState<Token>();
+  // Not by the address: going back must not take away what cannot be shown again.
+  const [made, setMade] = useState<Token>();
   const adding = may("admin") && search.get("new") !== undefined;
+  const close = (): void => search.set({ new: undefined }, "replace");
+  const show = (token: Token): void => {
+    setMade(token);
+    close();
+    list.reload();
+  };
 
   const add = may("admin") && <Button look="primary" onClick={() => search.set({ new: "token" })}>Create a token</Button>;
   return (
@@ -33,7 +41,7 @@ export default function Tokens() {
         {list.data?.length === 0 && <Empty title="No token yet"><p>Create one for each program and each person, with no more rights than they need. The operator’s own token is of no account, and not listed.</p></Empty>}
         {list.data !== undefined && list.data.length > 0 && <List tokens={list.data} onEnd={setEnding} />}
       </div>
-      {adding && <NewToken account={account} onMade={list.reload} onClose={() => search.set({ new: undefined }, "replace")} />}
+      {made ? <Secret token={made} onClose={() => setMade(undefined)} /> : adding && <NewToken account={account} onMade={show} onClose={close} />}
       {ending && <End account={account} token={ending} onEnded={list.reload} onClose={() => setEnding(undefined)} />}
     </Page>
   );

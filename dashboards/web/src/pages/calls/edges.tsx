@@ -3,7 +3,7 @@ import { useId } from "preact/hooks";
 import { get, path, type Schemas } from "../../api/client";
 import { formatCount, formatRate } from "../../lib/format";
 import { useQuery, type Answer } from "../../lib/query";
-import type { RangeState } from "../../lib/range";
+import { rangeQuery, type RangeState } from "../../lib/range";
 import { Badge, VersionName } from "../../ui/basics";
 import { edgesOf, isSkewed, pairAt, worstOf, type Called, type Edge } from "./matrix";
 
@@ -14,12 +14,7 @@ const limit = 1000;
 
 export function useCalls(account: string, range: RangeState, of: { caller?: string; callee?: string }): Answer<Calls> {
   const key = `calls ${account} ${range.key} ${JSON.stringify(of)}`;
-  return useQuery(key, (signal) => {
-    const { since, until, last } = range.resolve();
-    // What follows the clock has no end: the two clocks may differ.
-    const time = { since: since.toISOString(), until: last === undefined ? until.toISOString() : undefined };
-    return get<Calls>(path("accounts", account, "workers", "calls"), { query: { ...time, ...of, limit }, signal });
-  }, { every });
+  return useQuery(key, (signal) => get<Calls>(path("accounts", account, "workers", "calls"), { query: { ...rangeQuery(range.resolve()), ...of, limit }, signal }), { every });
 }
 
 export function Edges({ account, calls }: { account: string; calls: Calls }) {

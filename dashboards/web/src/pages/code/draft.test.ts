@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { dropDraft, findDraft, keepDraft, otherDrafts, type Draft } from "./draft";
+import { dropDraft, dropDrafts, findDraft, keepDraft, otherDrafts, type Draft } from "./draft";
 
 /** A Storage with room for so many characters. */
 function storageOf(room: number): Storage {
@@ -31,6 +31,14 @@ test("a draft comes back for its version, and is told of at the others", () => {
   expect(otherDrafts(storage, key)).toEqual([]);
   dropDraft(storage, key);
   expect(findDraft(storage, key)).toBeUndefined();
+});
+
+test("all drafts go together, and nothing else", () => {
+  const storage = storageOf(10_000);
+  for (const script of ["shop", "api", "blog"]) keepDraft(storage, { account: "a", script, version: "1" }, draft("x"));
+  storage.setItem("theme", "dark");
+  dropDrafts(storage);
+  expect(Array.from({ length: storage.length }, (_, i) => storage.key(i))).toEqual(["theme"]);
 });
 
 test("a draft without room leaves no older one behind, which would be taken for it", () => {

@@ -59,6 +59,12 @@ export function dropDraft(storage: Storage | undefined, key: DraftKey): void {
   storage?.removeItem(keyOf(key));
 }
 
+/** Drops the drafts of all scripts. */
+export function dropDrafts(storage: Storage | undefined): void {
+  const names = Array.from({ length: storage?.length ?? 0 }, (_, i) => storage!.key(i)!);
+  for (const name of names) if (name.startsWith(`${prefix}.`)) storage!.removeItem(name);
+}
+
 export function findDraft(storage: Storage | undefined, key: DraftKey): Draft | undefined {
   return parseDraft(storage?.getItem(keyOf(key)));
 }

@@ -2,11 +2,11 @@
 import { useRef } from "preact/hooks";
 import { get, getPage, path, type Schemas } from "../../api/client";
 import { useQuery, type Answer } from "../../lib/query";
-import type { RangeState } from "../../lib/range";
+import { rangeQuery, type RangeState } from "../../lib/range";
 import type { Pair } from "./versions";
 
 export interface Traffic {
-  /** When it was asked. */
+  /** When it was asked; by the server's clock where the range follows that. */
   at: Date;
   /** Whether it is of a time that ends now. */
   live: boolean;
@@ -34,14 +34,15 @@ export function useTraffic(account: string, script: string, range: RangeState): 
   const follows = range.resolve().last !== undefined;
   const ask = async (signal: AbortSignal): Promise<Traffic> => {
     const at = new Date();
-    const { since, until, last } = range.resolve();
+    const asked = range.resolve();
     const [metrics, versions, deployments, decisions] = await Promise.all([
-      get<Schemas["Metrics"]>(path(...base, "metrics"), { signal, query: { since: since.toISOString(), until: until.toISOString() } }),
+      get<Schemas["Metrics"]>(path(...base, "metrics"), { signal, query: rangeQuery(asked) }),
       get<{ items: Schemas["Version"][] }>(path(...base, "versions"), { signal, query: { per_page: 100 } }),
       get<{ deployments: Schemas["Deployment"][] }>(path(...base, "deployments"), { signal }),
       getPage<Schemas["Decision"]>(path(...base, "rollback-decisions"), { signal, query: { per_page: 100 } }),
     ]);
-    return { at, live: last !== undefined, range: range.key, metrics, versions: versions.items, deployments: deployments.deployments, decisions: decisions.items };
+    const live = asked.last !== undefined;
+    return { at: live ? new Date(metrics.until) : at, live, range: range.key, metrics, versions: versions.items, deployments: deployments.deployments, decisions: decisions.items };
   };
   return useQuery(`compare ${account} ${script} ${range.key}`, ask, follows ? { every: pollTraffic } : {});
 }

@@ -2,7 +2,7 @@
 import { useRef, useState } from "preact/hooks";
 import { get, path, type Schemas } from "../../api/client";
 import { useAction, useQuery } from "../../lib/query";
-import { useRange } from "../../lib/range";
+import { rangeQuery, useRange } from "../../lib/range";
 import { formatTime, zone, zoneName } from "../../lib/time";
 import { Button, Empty, Loading, Problem } from "../../ui/basics";
 import { RangePicker } from "../../ui/range";
@@ -33,10 +33,7 @@ export function StoredList(props: Props) {
   const range = useRange();
   const url = path("accounts", account, "workers", "scripts", script, "events");
   const key = `events ${url} ${JSON.stringify(filter)} ${range.key}`;
-  const first = useQuery(key, (signal) => {
-    const { since, until } = range.resolve();
-    return get<Schemas["Events"]>(url, { signal, query: { ...asQuery(filter), since: since.toISOString(), until: until.toISOString(), limit: pageSize } });
-  });
+  const first = useQuery(key, (signal) => get<Schemas["Events"]>(url, { signal, query: { ...asQuery(filter), ...rangeQuery(range.resolve()), limit: pageSize } }));
   const [older, setOlder] = useState<Pages>();
   // Pages that follow another first page are none of it.
   const mine = older?.key === key && first.data && older.rows.length > 0 ? older : undefined;

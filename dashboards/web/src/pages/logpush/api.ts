@@ -55,5 +55,8 @@ export async function healthGroups(account: string, id: string, since: Date, unt
   const response = await send("POST", path("graphql"), { body: { query, variables }, signal });
   if (!response.ok) return refuse(response);
   const answer = (await response.json()) as { data: { viewer: { accounts: [{ logpushHealthAdaptiveGroups: HealthGroup[] }] } } };
-  return answer.data.viewer.accounts[0].logpushHealthAdaptiveGroups;
+  const groups = answer.data.viewer.accounts[0].logpushHealthAdaptiveGroups;
+  // The newest are cut off, and would be drawn as a time without uploads.
+  if (groups.length >= groupsMax) throw new Error("Too many outcomes in this time: choose a shorter one.");
+  return groups;
 }

@@ -12,11 +12,10 @@ export function HistoryPanel(props: { account: string; id: string }) {
   const range = useRange();
   const history = useQuery(`logpush history ${props.account} ${props.id} ${range.key}`, async (signal) => {
     const { since, until } = range.resolve();
-    return { since, until, series: seriesOf(await healthGroups(props.account, props.id, since, until, isCoarse(since, until), signal), since, until) };
+    return { since, until, series: seriesOf(await healthGroups(props.account, props.id, since, until, isCoarse(since, until), signal), since, until, new Date()) };
   }, range.resolve().last === undefined ? {} : { every: 15_000 });
   const { series } = history.data ?? {};
-  const sent = series?.records.reduce((a, b) => a + b, 0);
-  const failed = series?.failed.reduce((a, b) => a + b, 0);
+  const { records: sent, failed } = series?.sum ?? {};
   return (
     <section class="panel" aria-labelledby="history">
       <div class="row spread"><h2 id="history">Deliveries over time</h2><RangePicker range={range} /></div>

@@ -90,8 +90,9 @@ function Actions(props: { letter: Letter; url: string; onOpen: (open: Open) => v
   const short = letter.id.slice(0, 8);
   const resend = useAction(async () => {
     const answer = await call<{ state: string; error: string | null }>("POST", `${props.url}/${letter.id}/resend`);
-    toast(answer.error === null ? `Letter ${short} was taken.` : `Letter ${short} was refused again: ${answer.error}`);
     props.onChange();
+    if (answer.error !== null) throw new Error(`Letter ${short} was refused again: ${answer.error}`);
+    toast(`Letter ${short} was taken.`);
   });
   return (
     <div class="stack logpush-actions">

@@ -1,7 +1,7 @@
 // What these pages ask the API for.
 import { get, getPage, path, ApiError, call, type Schemas } from "../../api/client";
 import { useQuery, type Answer } from "../../lib/query";
-import type { Range, RangeState } from "../../lib/range";
+import { rangeQuery, type Range, type RangeState } from "../../lib/range";
 import { versionNames, type VersionNames } from "./versions";
 import type { Split } from "./split";
 
@@ -55,10 +55,6 @@ export function useScript(account: string, script: string): Answer<ScriptState> 
 export function refresh(range: Range): number | undefined {
   if (range.last === undefined) return undefined;
   return range.last <= 900 ? 5000 : range.last <= 3600 ? 10_000 : 60_000;
-}
-
-export function rangeQuery(range: Range): { since: string; until: string } {
-  return { since: range.since.toISOString(), until: range.until.toISOString() };
 }
 
 export function useMetrics(account: string, script: string, range: RangeState): Answer<Schemas["Metrics"]> {
