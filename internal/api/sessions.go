@@ -21,11 +21,6 @@ const (
 	sessionPath = "/session"
 	linksPath   = "/session/links"
 
-	// sessionCookie holds the secret of a session; over TLS under the other name, for
-	// which browsers take care that no other host and no plain connection sets it.
-	sessionCookie       = "tidegate-session"
-	secureSessionCookie = "__Host-" + sessionCookie
-
 	sessionBodyBytesMax = 4 << 10
 	// sourceDashboard is Cloudflare's word for it, which wrangler knows.
 	sourceDashboard = "dash"
@@ -209,9 +204,9 @@ func (s *Server) setCookie(r *request, secret string, until time.Time) {
 
 func (s *Server) cookieName(r *http.Request) string {
 	if s.cameByTLS(r) {
-		return secureSessionCookie
+		return control.SecureSessionCookie
 	}
-	return sessionCookie
+	return control.SessionCookie
 }
 
 type sessionLinkView struct {
