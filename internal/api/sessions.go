@@ -132,11 +132,11 @@ func (s *Server) beginSession(r *request) (any, error) {
 		return nil, errs.New(errs.Invalid, 0, "the body must have token, an API token, or code, that of a link, and not both")
 	}
 	address := s.clientAddress(r.gin.Request)
-	forgive, wait := s.attempts.begin(address, s.now())
+	ended, wait := s.attempts.begin(address, s.now())
 	if wait > 0 {
 		seconds := int64(math.Ceil(wait.Seconds()))
 		r.gin.Header("Retry-After", strconv.FormatInt(seconds, 10))
-		return nil, errs.New(errs.Limited, 0, "too many attempts to sign in from %s failed: try again in %d s", address, seconds)
+		return nil, errs.New(errs.Limited, 0, "too many attempts to sign in from %s failed or are under way: try again in %d s", address, seconds)
 	}
 	ctx := control.WithActor(r.ctx, control.Actor{Source: sourceDashboard})
 	var session control.Session
@@ -146,11 +146,12 @@ func (s *Server) beginSession(r *request) (any, error) {
 	} else {
 		session, secret, err = s.deps.Sessions.UseSessionLink(ctx, strings.TrimSpace(*body.Code))
 	}
-	if errs.KindOf(err) == errs.Unauthorized {
+	failed := errs.KindOf(err) == errs.Unauthorized
+	ended(failed)
+	if failed {
 		s.log.InfoContext(ctx, "an attempt to sign in failed", "address", address, "by_link", body.Code != nil)
 		return nil, err
 	}
-	forgive()
 	if err != nil {
 		return nil, err
 	}
