@@ -50,16 +50,26 @@ func (s *Store) CreateSessionLink(ctx context.Context, tokenID string) (code str
 func (s *Store) UseSessionLink(ctx context.Context, code string) (session control.Session, secret string, err error) {
 	secret = newSecret()
 	err = s.write(ctx, "use session link", func(t *tx) error {
+		invalid := errs.New(errs.Unauthorized, 0, "the link is not valid: it was used, has expired or never was. Make another one, or sign in with an API token")
 		var tokenID string
-		err := t.QueryRowContext(ctx, `DELETE FROM session_links WHERE hash = $1 AND expires_on > $2 RETURNING token_id`,
-			hashSecret(code), t.now.UnixMicro()).Scan(&tokenID)
+		err := t.QueryRowContext(ctx, `SELECT token_id FROM session_links WHERE hash = $1 AND expires_on > $2`, hashSecret(code), t.now.UnixMicro()).Scan(&tokenID)
 		if errors.Is(err, sql.ErrNoRows) {
-			return errs.New(errs.Unauthorized, 0, "the link is not valid: it was used, has expired or never was. Make another one, or sign in with an API token")
+			return invalid
 		}
 		if err != nil {
 			return err
 		}
-		session, err = t.insertSession(ctx, tokenID, secret)
+		if session, err = t.insertSession(ctx, tokenID, secret); err != nil { // first, since it takes the token's row
+			return err
+		}
+		used, err := t.ExecContext(ctx, `DELETE FROM session_links WHERE hash = $1`, hashSecret(code))
+		if err != nil {
+			return err
+		}
+		n, err := used.RowsAffected()
+		if err == nil && n == 0 { // somebody else was first
+			err = invalid
+		}
 		return err
 	})
 	return session, secret, err
@@ -83,9 +93,11 @@ func (t *tx) insertSession(ctx context.Context, tokenID, secret string) (control
 	return session, t.audit(ctx, token.AccountID, "session.create", tokenID, nil, nil)
 }
 
-// liveToken returns a token that has not expired, or an unauthorized error.
+// liveToken returns a token that has not expired, or an unauthorized error. It writes the
+// row, which holds off who would delete it until the transaction has ended.
 func (t *tx) liveToken(ctx context.Context, id string) (control.Token, error) {
-	token, err := scanToken(t.QueryRowContext(ctx, `SELECT `+tokenColumns+` FROM tokens WHERE id = $1 AND (expires_on IS NULL OR expires_on > $2)`,
+	token, err := scanToken(t.QueryRowContext(ctx, `UPDATE tokens SET last_used_on = last_used_on
+		WHERE id = $1 AND (expires_on IS NULL OR expires_on > $2) RETURNING `+tokenColumns,
 		id, t.now.UnixMicro()))
 	if errors.Is(err, sql.ErrNoRows) {
 		err = invalidToken()
@@ -134,10 +146,11 @@ func (s *Store) OpenSession(ctx context.Context, secret string) (control.Session
 // keepSession notes that a session, and with it its token, was used.
 func (s *Store) keepSession(ctx context.Context, hash, tokenID string, now time.Time) error {
 	return s.write(ctx, "keep session", func(t *tx) error {
-		if _, err := t.ExecContext(ctx, `UPDATE sessions SET used_on = $1 WHERE hash = $2 AND used_on < $1`, now.UnixMicro(), hash); err != nil {
+		// The token comes first, as where it is deleted: two orders would be a deadlock.
+		if _, err := t.ExecContext(ctx, `UPDATE tokens SET last_used_on = $1 WHERE id = $2 AND (last_used_on IS NULL OR last_used_on < $1)`, now.UnixMicro(), tokenID); err != nil {
 			return err
 		}
-		_, err := t.ExecContext(ctx, `UPDATE tokens SET last_used_on = $1 WHERE id = $2 AND (last_used_on IS NULL OR last_used_on < $1)`, now.UnixMicro(), tokenID)
+		_, err := t.ExecContext(ctx, `UPDATE sessions SET used_on = $1 WHERE hash = $2 AND used_on < $1`, now.UnixMicro(), hash)
 		return err
 	})
 }

@@ -214,3 +214,46 @@ func TestSessionLinkBeginsOneSession(t *testing.T) {
 		}
 	})
 }
+
+// A token may be deleted at any moment: what its sessions and links are in the middle of is
+// done, or unauthorized.
+func TestTokensAreDeletedMidway(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		for range 20 {
+			token := newToken(t, s, "ci", time.Time{})
+			_, secret, err := s.CreateSession(t.Context(), token.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			code, _, err := s.CreateSessionLink(t.Context(), token.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			clock.add(2 * time.Minute) // the use is written
+			var all sync.WaitGroup
+			for _, try := range []func() error{
+				func() error { return s.keepSession(t.Context(), hashSecret(secret), token.ID, clock.now()) },
+				func() error { _, _, err := s.UseSessionLink(t.Context(), code); return err },
+				func() error { _, _, err := s.CreateSession(t.Context(), token.ID); return err },
+				func() error { _, _, err := s.CreateSessionLink(t.Context(), token.ID); return err },
+			} {
+				all.Go(func() {
+					if err := try(); err != nil && errs.KindOf(err) != errs.Unauthorized {
+						t.Error(err)
+					}
+				})
+			}
+			all.Go(func() {
+				if err := s.DeleteToken(t.Context(), testAccount, token.ID); err != nil {
+					t.Error(err)
+				}
+			})
+			all.Wait()
+		}
+		if sessions, links := rowsOf(t, s, "sessions"), rowsOf(t, s, "session_links"); sessions+links > 0 {
+			t.Errorf("%d sessions and %d links of no token are left", sessions, links)
+		}
+	})
+}
