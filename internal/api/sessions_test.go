@@ -224,6 +224,45 @@ func TestStreamsCheckTheOrigin(t *testing.T) {
 		want(t, http.StatusForbidden, 10000, "another origin")
 }
 
+// A stream that is open goes on no longer than what opened it.
+func TestStreamsEndWithTheSession(t *testing.T) {
+	p := newPlatform(t)
+	p.server.BeatEvery(10 * time.Millisecond)
+	p.upload(t, "shop", "v1")
+	token, secret := tokenOf(t, p, control.ScriptsRead, control.LogsRead)
+	b := p.browser().signIn(t, secret)
+	bySession := p.watchAs(t, "shop", "", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Cookie": {b.cookie.Name + "=" + b.cookie.Value}})
+	byToken := p.watchAs(t, "shop", "", bearer(secret))
+	ends := func(s *stream, sentence string) {
+		t.Helper()
+		for {
+			name, data, ok := s.next()
+			if !ok {
+				t.Fatalf("the stream ended without a word")
+			}
+			if name == "heartbeat" {
+				continue
+			}
+			if _, _, more := s.next(); name != "notice" || !strings.Contains(data, sentence) || more {
+				t.Errorf("the stream has %q %s, and more: %v", name, data, more)
+			}
+			return
+		}
+	}
+	for range 20 {
+		bySession.want("heartbeat", "")
+	}
+	b.do(t, http.MethodDelete, "/session", "")
+	ends(bySession, "the session has ended: sign in again")
+	for range 20 {
+		byToken.want("heartbeat", "")
+	}
+	if err := p.DeleteToken(t.Context(), account, token.ID); err != nil {
+		t.Fatal(err)
+	}
+	ends(byToken, "not valid")
+}
+
 func TestTokenOfARequestComesFirst(t *testing.T) {
 	p := newPlatform(t)
 	_, reader := tokenOf(t, p, control.LogsRead)
