@@ -156,8 +156,8 @@ func (s *Server) beginSession(r *request) (any, error) {
 		return nil, err
 	}
 	s.log.InfoContext(ctx, "signed in", "address", address, "by_link", body.Code != nil, "token_id", session.Token.ID)
-	if err := s.forgetSession(r); err != nil { // of who was signed in before
-		return nil, err
+	if err := s.forgetSession(r); err != nil { // of who was signed in before; a link was used, and cannot be again
+		s.log.WarnContext(ctx, "the session before was not ended", "error", err)
 	}
 	s.setCookie(r, secret, session.ExpiresOn)
 	return s.viewSession(r, session)
