@@ -176,11 +176,29 @@ func (s *Server) endSession(r *request) (any, error) {
 	if err := s.checkOrigin(r.gin.Request); err != nil {
 		return nil, err
 	}
-	if err := s.forgetSession(r); err != nil {
+	everywhere, err := r.boolQuery("everywhere")
+	if err != nil {
+		return nil, err
+	}
+	end := s.forgetSession
+	if everywhere {
+		end = s.endSessionsOfToken
+	}
+	if err := end(r); err != nil {
 		return nil, err
 	}
 	s.setCookie(r, "", time.Time{})
 	return nil, nil
+}
+
+// endSessionsOfToken is for who is signed in.
+func (s *Server) endSessionsOfToken(r *request) error {
+	session, err := s.openSession(r.ctx, r.gin.Request)
+	if err != nil {
+		return err
+	}
+	ctx := control.WithActor(r.ctx, caller{session.Token, sourceDashboard}.actor())
+	return s.deps.Sessions.EndSessionsOf(ctx, session.Token.ID)
 }
 
 func (s *Server) forgetSession(r *request) error {
@@ -188,7 +206,7 @@ func (s *Server) forgetSession(r *request) error {
 	if err != nil || cookie.Value == "" {
 		return nil
 	}
-	return s.deps.Sessions.EndSession(r.ctx, cookie.Value)
+	return s.deps.Sessions.EndSession(control.WithActor(r.ctx, control.Actor{Source: sourceDashboard}), cookie.Value)
 }
 
 // setCookie keeps a secret in the browser until a time, or with the zero time removes it.

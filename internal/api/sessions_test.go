@@ -263,6 +263,22 @@ func TestStreamsEndWithTheSession(t *testing.T) {
 	ends(byToken, "not valid")
 }
 
+func TestSignOutEverywhere(t *testing.T) {
+	p := newPlatform(t)
+	_, secret := tokenOf(t, p, control.ScriptsRead)
+	one, other, operator := p.browser().signIn(t, secret), p.browser().signIn(t, secret), p.browser().signIn(t, p.token)
+	one.do(t, http.MethodDelete, "/session?everywhere=all", "").want(t, http.StatusBadRequest, 10001, "everywhere")
+	if a := one.do(t, http.MethodDelete, "/session?everywhere=true", ""); a.status != http.StatusOK || one.cookie.Value != "" {
+		t.Errorf("it answered %d %s and left %v", a.status, a.text, one.cookie)
+	}
+	other.do(t, http.MethodGet, "/session", "").want(t, http.StatusUnauthorized, 10000, "sign in again")
+	other.do(t, http.MethodDelete, "/session?everywhere=true", "").want(t, http.StatusUnauthorized, 10000)
+	operator.do(t, http.MethodGet, "/session", "").session(t)
+	if a := p.call(t, http.MethodGet, "/audit_logs?action.type=session.delete_all", ""); !strings.Contains(a.text, `"session.delete_all"`) {
+		t.Errorf("it is not audited: %s", a.text)
+	}
+}
+
 func TestTokenOfARequestComesFirst(t *testing.T) {
 	p := newPlatform(t)
 	_, reader := tokenOf(t, p, control.LogsRead)
