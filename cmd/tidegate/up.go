@@ -80,7 +80,7 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 		config.AdminTokenFile = filepath.Join(config.DataDir, "admin-token")
 	}
 	config.ReadyFile = filepath.Join(config.DataDir, "ready.json")
-	config.Terminal = cmd.OutOrStdout()
+	config.Terminal, config.Invite = cmd.OutOrStdout(), terminal(cmd.OutOrStdout())
 	if len(config.LogpushFileRoots) == 0 {
 		config.LogpushFileRoots = []string{filepath.Join(config.DataDir, "logpush")}
 	}

@@ -11,60 +11,74 @@ const (
 	// codes cannot be guessed anyway; the bound keeps who tries from costing anything.
 	attemptsMax    = 10
 	attemptsWindow = 5 * time.Minute
-	// attemptsAddressesMax bounds memory; the addresses beyond it share one count.
+	// attemptsUnderWayMax is far above what the people behind one address do at once.
+	attemptsUnderWayMax = 100
+	// attemptsAddressesMax bounds memory. The addresses beyond it are not counted: whoever has
+	// so many could keep all others out otherwise.
 	attemptsAddressesMax = 10_000
+	attemptsSweepEvery   = time.Second
 )
 
 // attempts counts those to sign in that failed or are under way, by address, or by /64
 // of IPv6, which is one customer's. Its methods are safe for concurrent use.
 type attempts struct {
-	mu sync.Mutex
-	of map[netip.Prefix]*attemptCount
+	mu    sync.Mutex
+	of    map[netip.Prefix]*attemptCount
+	swept time.Time
 }
 
 type attemptCount struct {
-	n     int
-	until time.Time // then it is over and done with
+	failed   int
+	underWay int
+	until    time.Time // then it is over and done with
 }
 
-// begin counts an attempt, which forgive takes back if it does not fail, or returns how
-// long there may be no more of them.
-func (a *attempts) begin(from netip.Addr, now time.Time) (forgive func(), wait time.Duration) {
+// begin counts an attempt until end is called, and after it if it failed, or returns how long
+// there may be no more of them. Those under way are not failed ones: they may all succeed.
+func (a *attempts) begin(from netip.Addr, now time.Time) (end func(failed bool), wait time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	count := a.countLocked(from, now)
-	if count.n >= attemptsMax {
+	if count.failed >= attemptsMax {
 		return nil, count.until.Sub(now)
 	}
-	count.n++
-	return func() {
+	if count.underWay >= attemptsUnderWayMax {
+		return nil, time.Second
+	}
+	count.underWay++
+	return func(failed bool) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		count.n--
+		count.underWay--
+		if failed {
+			count.failed++
+		}
 	}, 0
 }
 
 func (a *attempts) countLocked(from netip.Addr, now time.Time) *attemptCount {
 	key := prefixOf(from)
-	if a.of[key] == nil && len(a.of) >= attemptsAddressesMax {
+	count := a.of[key]
+	if count != nil && now.Before(count.until) {
+		return count
+	}
+	if count == nil && len(a.of) >= attemptsAddressesMax && now.Sub(a.swept) >= attemptsSweepEvery {
+		a.swept = now
 		for other, count := range a.of {
 			if !now.Before(count.until) {
 				delete(a.of, other)
 			}
 		}
-		if len(a.of) >= attemptsAddressesMax {
-			key = netip.Prefix{}
-		}
 	}
-	count := a.of[key]
-	if count == nil || !now.Before(count.until) {
-		count = &attemptCount{until: now.Add(attemptsWindow)}
-		if a.of == nil {
-			a.of = make(map[netip.Prefix]*attemptCount)
-		}
-		a.of[key] = count
+	fresh := &attemptCount{until: now.Add(attemptsWindow)}
+	if count == nil && len(a.of) >= attemptsAddressesMax {
+		return fresh
 	}
-	return count
+	if a.of == nil {
+		a.of = make(map[netip.Prefix]*attemptCount)
+	}
+	a.of[key] = fresh
+	return fresh
 }
 
 func prefixOf(address netip.Addr) netip.Prefix {

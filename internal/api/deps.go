@@ -78,6 +78,8 @@ type Sessions interface {
 	OpenSession(ctx context.Context, secret string) (control.Session, error)
 	// EndSession is no error for a secret that opens nothing.
 	EndSession(ctx context.Context, secret string) error
+	// EndSessionsOf a token ends its sessions and its links.
+	EndSessionsOf(ctx context.Context, tokenID string) error
 	// CreateSessionLink makes a code that UseSessionLink takes once, until it expires.
 	CreateSessionLink(ctx context.Context, tokenID string) (code string, expiresOn time.Time, err error)
 	UseSessionLink(ctx context.Context, code string) (session control.Session, secret string, err error)

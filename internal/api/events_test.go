@@ -77,13 +77,18 @@ type stream struct {
 
 func (p *platform) watch(t *testing.T, script, query string) *stream {
 	t.Helper()
+	return p.watchAs(t, script, query, bearer(p.token))
+}
+
+func (p *platform) watchAs(t *testing.T, script, query string, who http.Header) *stream {
+	t.Helper()
 	ctx, leave := context.WithCancel(t.Context())
 	t.Cleanup(leave)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/client/v4/accounts/"+account+"/workers/scripts/"+script+"/events/live"+query, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header = bearer(p.token)
+	req.Header = who
 	res, err := p.http.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,9 @@ import (
 // often ends after 30 or 60 s.
 const eventHeartbeatDefault = 15 * time.Second
 
+// eventBeatsPerCheck of whether the viewer may still watch: one a minute.
+const eventBeatsPerCheck = 4
+
 // written is the result of a handler that has answered by itself.
 type written struct{}
 
@@ -28,6 +31,7 @@ type eventStream struct {
 	frames
 	server  *Server
 	queue   *tailQueue
+	check   func() error // of the viewer's session or token; unauthorized when it has ended
 	sent    int64
 	dropped atomic.Int64
 }
@@ -50,13 +54,16 @@ func (s *Server) watchEvents(r *request) (any, error) {
 	to := r.stream()
 	s.tailViewers.Add(r.ctx, 1)
 	defer s.tailViewers.Add(r.ctx, -1)
-	e := &eventStream{server: s, frames: to, queue: newTailQueue()}
+	e := &eventStream{server: s, frames: to, queue: newTailQueue(), check: func() error {
+		_, err := s.authenticate(r.ctx, r.gin.Request)
+		return err
+	}}
 	e.serve(r.ctx, &f)
 	to.end()
 	return written{}, nil
 }
 
-// serve ends when the viewer leaves or takes nothing, or the server stops.
+// serve ends when the viewer leaves, takes nothing or may no longer watch, or the server stops.
 func (e *eventStream) serve(ctx context.Context, f *schema.EventFilter) {
 	ctx, end := context.WithCancel(ctx)
 	var feed sync.WaitGroup
@@ -76,7 +83,7 @@ func (e *eventStream) serve(ctx context.Context, f *schema.EventFilter) {
 	heartbeat := time.NewTicker(e.server.eventHeartbeat)
 	defer heartbeat.Stop()
 	ok := e.beat()
-	for ok {
+	for beats := 0; ok; {
 		select {
 		case <-ctx.Done():
 			return
@@ -88,6 +95,12 @@ func (e *eventStream) serve(ctx context.Context, f *schema.EventFilter) {
 			e.notice("the server could not follow the events: connect again")
 			return
 		case <-heartbeat.C:
+			if beats++; beats%eventBeatsPerCheck == 0 {
+				if err := e.check(); errs.KindOf(err) == errs.Unauthorized {
+					e.notice(err.Error())
+					return
+				}
+			}
 			ok = e.beat()
 		case <-e.queue.ready:
 			ok = e.drain(ctx)

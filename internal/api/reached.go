@@ -35,9 +35,14 @@ func (s *Server) dashboardURL(r *http.Request) string {
 	return u.String()
 }
 
-// cameByTLS reports whether the browser speaks TLS, to this server or to a trusted proxy.
+// cameByTLS reports whether the browser speaks TLS, to this server or to a trusted proxy, or
+// asks for the host of a dashboard that is reached by TLS.
 func (s *Server) cameByTLS(r *http.Request) bool {
-	return r.TLS != nil || s.trusts(peerOf(r)) && forwardedByTLS(r)
+	if r.TLS != nil || s.trusts(peerOf(r)) && forwardedByTLS(r) {
+		return true
+	}
+	u, err := url.Parse(s.dashboard)
+	return err == nil && u.Scheme == "https" && strings.EqualFold(u.Host, r.Host)
 }
 
 // clientAddress is the last one on the way here that is no trusted proxy's; the zero

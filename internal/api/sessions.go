@@ -21,11 +21,6 @@ const (
 	sessionPath = "/session"
 	linksPath   = "/session/links"
 
-	// sessionCookie holds the secret of a session; over TLS under the other name, for
-	// which browsers take care that no other host and no plain connection sets it.
-	sessionCookie       = "tidegate-session"
-	secureSessionCookie = "__Host-" + sessionCookie
-
 	sessionBodyBytesMax = 4 << 10
 	// sourceDashboard is Cloudflare's word for it, which wrangler knows.
 	sourceDashboard = "dash"
@@ -137,11 +132,11 @@ func (s *Server) beginSession(r *request) (any, error) {
 		return nil, errs.New(errs.Invalid, 0, "the body must have token, an API token, or code, that of a link, and not both")
 	}
 	address := s.clientAddress(r.gin.Request)
-	forgive, wait := s.attempts.begin(address, s.now())
+	ended, wait := s.attempts.begin(address, s.now())
 	if wait > 0 {
 		seconds := int64(math.Ceil(wait.Seconds()))
 		r.gin.Header("Retry-After", strconv.FormatInt(seconds, 10))
-		return nil, errs.New(errs.Limited, 0, "too many attempts to sign in from %s failed: try again in %d s", address, seconds)
+		return nil, errs.New(errs.Limited, 0, "too many attempts to sign in from %s failed or are under way: try again in %d s", address, seconds)
 	}
 	ctx := control.WithActor(r.ctx, control.Actor{Source: sourceDashboard})
 	var session control.Session
@@ -151,17 +146,18 @@ func (s *Server) beginSession(r *request) (any, error) {
 	} else {
 		session, secret, err = s.deps.Sessions.UseSessionLink(ctx, strings.TrimSpace(*body.Code))
 	}
-	if errs.KindOf(err) == errs.Unauthorized {
+	failed := errs.KindOf(err) == errs.Unauthorized
+	ended(failed)
+	if failed {
 		s.log.InfoContext(ctx, "an attempt to sign in failed", "address", address, "by_link", body.Code != nil)
 		return nil, err
 	}
-	forgive()
 	if err != nil {
 		return nil, err
 	}
 	s.log.InfoContext(ctx, "signed in", "address", address, "by_link", body.Code != nil, "token_id", session.Token.ID)
-	if err := s.forgetSession(r); err != nil { // of who was signed in before
-		return nil, err
+	if err := s.forgetSession(r); err != nil { // of who was signed in before; a link was used, and cannot be again
+		s.log.WarnContext(ctx, "the session before was not ended", "error", err)
 	}
 	s.setCookie(r, secret, session.ExpiresOn)
 	return s.viewSession(r, session)
@@ -180,11 +176,29 @@ func (s *Server) endSession(r *request) (any, error) {
 	if err := s.checkOrigin(r.gin.Request); err != nil {
 		return nil, err
 	}
-	if err := s.forgetSession(r); err != nil {
+	everywhere, err := r.boolQuery("everywhere")
+	if err != nil {
+		return nil, err
+	}
+	end := s.forgetSession
+	if everywhere {
+		end = s.endSessionsOfToken
+	}
+	if err := end(r); err != nil {
 		return nil, err
 	}
 	s.setCookie(r, "", time.Time{})
 	return nil, nil
+}
+
+// endSessionsOfToken is for who is signed in.
+func (s *Server) endSessionsOfToken(r *request) error {
+	session, err := s.openSession(r.ctx, r.gin.Request)
+	if err != nil {
+		return err
+	}
+	ctx := control.WithActor(r.ctx, caller{session.Token, sourceDashboard}.actor())
+	return s.deps.Sessions.EndSessionsOf(ctx, session.Token.ID)
 }
 
 func (s *Server) forgetSession(r *request) error {
@@ -192,7 +206,7 @@ func (s *Server) forgetSession(r *request) error {
 	if err != nil || cookie.Value == "" {
 		return nil
 	}
-	return s.deps.Sessions.EndSession(r.ctx, cookie.Value)
+	return s.deps.Sessions.EndSession(control.WithActor(r.ctx, control.Actor{Source: sourceDashboard}), cookie.Value)
 }
 
 // setCookie keeps a secret in the browser until a time, or with the zero time removes it.
@@ -209,9 +223,9 @@ func (s *Server) setCookie(r *request, secret string, until time.Time) {
 
 func (s *Server) cookieName(r *http.Request) string {
 	if s.cameByTLS(r) {
-		return secureSessionCookie
+		return control.SecureSessionCookie
 	}
-	return sessionCookie
+	return control.SessionCookie
 }
 
 type sessionLinkView struct {

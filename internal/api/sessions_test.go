@@ -224,6 +224,61 @@ func TestStreamsCheckTheOrigin(t *testing.T) {
 		want(t, http.StatusForbidden, 10000, "another origin")
 }
 
+// A stream that is open goes on no longer than what opened it.
+func TestStreamsEndWithTheSession(t *testing.T) {
+	p := newPlatform(t)
+	p.server.BeatEvery(10 * time.Millisecond)
+	p.upload(t, "shop", "v1")
+	token, secret := tokenOf(t, p, control.ScriptsRead, control.LogsRead)
+	b := p.browser().signIn(t, secret)
+	bySession := p.watchAs(t, "shop", "", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Cookie": {b.cookie.Name + "=" + b.cookie.Value}})
+	byToken := p.watchAs(t, "shop", "", bearer(secret))
+	ends := func(s *stream, sentence string) {
+		t.Helper()
+		for {
+			name, data, ok := s.next()
+			if !ok {
+				t.Fatalf("the stream ended without a word")
+			}
+			if name == "heartbeat" {
+				continue
+			}
+			if _, _, more := s.next(); name != "notice" || !strings.Contains(data, sentence) || more {
+				t.Errorf("the stream has %q %s, and more: %v", name, data, more)
+			}
+			return
+		}
+	}
+	for range 20 {
+		bySession.want("heartbeat", "")
+	}
+	b.do(t, http.MethodDelete, "/session", "")
+	ends(bySession, "the session has ended: sign in again")
+	for range 20 {
+		byToken.want("heartbeat", "")
+	}
+	if err := p.DeleteToken(t.Context(), account, token.ID); err != nil {
+		t.Fatal(err)
+	}
+	ends(byToken, "not valid")
+}
+
+func TestSignOutEverywhere(t *testing.T) {
+	p := newPlatform(t)
+	_, secret := tokenOf(t, p, control.ScriptsRead)
+	one, other, operator := p.browser().signIn(t, secret), p.browser().signIn(t, secret), p.browser().signIn(t, p.token)
+	one.do(t, http.MethodDelete, "/session?everywhere=all", "").want(t, http.StatusBadRequest, 10001, "everywhere")
+	if a := one.do(t, http.MethodDelete, "/session?everywhere=true", ""); a.status != http.StatusOK || one.cookie.Value != "" {
+		t.Errorf("it answered %d %s and left %v", a.status, a.text, one.cookie)
+	}
+	other.do(t, http.MethodGet, "/session", "").want(t, http.StatusUnauthorized, 10000, "sign in again")
+	other.do(t, http.MethodDelete, "/session?everywhere=true", "").want(t, http.StatusUnauthorized, 10000)
+	operator.do(t, http.MethodGet, "/session", "").session(t)
+	if a := p.call(t, http.MethodGet, "/audit_logs?action.type=session.delete_all", ""); !strings.Contains(a.text, `"session.delete_all"`) {
+		t.Errorf("it is not audited: %s", a.text)
+	}
+}
+
 func TestTokenOfARequestComesFirst(t *testing.T) {
 	p := newPlatform(t)
 	_, reader := tokenOf(t, p, control.LogsRead)

@@ -97,8 +97,10 @@ type Config struct {
 	APITokenFile   string
 	AdminTokenFile string // the first start writes the admin token here, mode 0600
 	ReadyFile      string // written when everything serves; empty for none
-	// Terminal is told then how to sign in to the dashboard; nil for nobody. It has no flag.
+	// Terminal is told then how to sign in to the dashboard; nil for nobody. With Invite it is
+	// given a link that does, which must not end up in a log. They have no flags.
 	Terminal io.Writer
+	Invite   bool
 
 	// What the gateway's events may take while Kafka is away, in memory and on disk, and
 	// what a loss of power may cost of the latter.

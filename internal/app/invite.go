@@ -13,16 +13,19 @@ import (
 )
 
 // invite tells on the terminal where the dashboard is, with a link that signs in as the
-// admin token does. Where the token's file was put away, there is no link.
+// admin token does. Where nobody is at the terminal, or the token's file was put away, there
+// is no link.
 func (p *process) invite(ctx context.Context) {
 	address := p.dashboardURL()
-	text := fmt.Sprintf("\n  Dashboard: %s\n  Sign in with an API token.\n\n", address)
-	code, err := p.adminLink(ctx)
-	if err == nil {
-		text = fmt.Sprintf("\n  Dashboard: %s\n  This link signs in once, within %d minutes; \"tidegate dashboard\" makes another.\n\n",
-			api.SessionLink(address, code), int(control.SessionLinkLifetime.Minutes()))
-	} else {
-		p.log.InfoContext(ctx, "no link to sign in to the dashboard was made", "reason", err)
+	text := fmt.Sprintf("\n  Dashboard: %s\n  Sign in with an API token, or with a link that \"tidegate dashboard\" makes.\n\n", address)
+	if p.config.Invite {
+		code, err := p.adminLink(ctx)
+		if err == nil {
+			text = fmt.Sprintf("\n  Dashboard: %s\n  This link signs in once, within %d minutes; \"tidegate dashboard\" makes another.\n\n",
+				api.SessionLink(address, code), int(control.SessionLinkLifetime.Minutes()))
+		} else {
+			p.log.InfoContext(ctx, "no link to sign in to the dashboard was made", "reason", err)
+		}
 	}
 	if _, err := fmt.Fprint(p.config.Terminal, text); err != nil {
 		p.log.WarnContext(ctx, "the way to the dashboard could not be printed", "error", err)

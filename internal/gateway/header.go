@@ -8,6 +8,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"tidegate/internal/deploy"
+	"tidegate/schema/control"
 )
 
 // headerBinding names the callee of a service binding; see BindingHandler.
@@ -153,6 +155,36 @@ func dropListed(h http.Header, connection []string) {
 	}
 }
 
+// mayHoldSession is true of few lines of Cookie but those with the dashboard's session.
+func mayHoldSession(line string) bool { return strings.Contains(line, control.SessionCookie) }
+
+// withoutSession takes the dashboard's session out of a line of Cookie. Browsers send a
+// host's cookies to all of its ports, and what is served at this one has no business there.
+func withoutSession(line string) string {
+	if !mayHoldSession(line) {
+		return line
+	}
+	var kept []string
+	for pair := range strings.SplitSeq(line, ";") {
+		name, _, _ := strings.Cut(pair, "=")
+		if name = textproto.TrimString(name); name != control.SessionCookie && name != control.SecureSessionCookie {
+			kept = append(kept, pair)
+		}
+	}
+	return textproto.TrimString(strings.Join(kept, ";"))
+}
+
+// withoutSessions is withoutSession for all lines, less those of which nothing is left; nil for none.
+func withoutSessions(lines []string) []string {
+	var kept []string
+	for _, line := range lines {
+		if rest := withoutSession(line); rest != "" || line == "" {
+			kept = append(kept, rest)
+		}
+	}
+	return kept
+}
+
 // requestHeader returns the header for the backend: the client's, without what
 // concerns the client's connection alone, with the gateway's word on who it was.
 // The values are shared with r and must not be changed.
@@ -167,6 +199,11 @@ func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
 	for name, values := range r.Header {
 		if !connectionOnly(name) && (x.client.vouched || !aboutClient(name)) {
 			h[name] = values
+		}
+	}
+	if cookies := h["Cookie"]; slices.ContainsFunc(cookies, mayHoldSession) {
+		if h["Cookie"] = withoutSessions(cookies); h["Cookie"] == nil {
+			delete(h, "Cookie")
 		}
 	}
 	if connection := r.Header["Connection"]; connection != nil {

@@ -111,6 +111,7 @@ func (g *Gateway) forwardList(e *lean.Exchange, p *passage) {
 func (g *Gateway) requestList(h, from *lines.Header, x *exchange) {
 	h.Reset()
 	for i, name := range from.Names {
+		value := from.Values[i]
 		switch name {
 		case "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Cf-Connecting-Ip", "Cf-Ray", headerLoop:
 			continue // the gateway's to say
@@ -118,9 +119,13 @@ func (g *Gateway) requestList(h, from *lines.Header, x *exchange) {
 			if x.forward != "" {
 				continue
 			}
+		case "Cookie":
+			if value = withoutSession(value); value == "" && from.Values[i] != "" {
+				continue
+			}
 		}
 		if !connectionOnly(name) && (x.client.vouched || !aboutClient(name)) {
-			h.Add(name, from.Values[i])
+			h.Add(name, value)
 		}
 	}
 	if x.forward != "" {

@@ -262,6 +262,7 @@ var moreRequests = []string{
 	"POST /a HTTP/1.1\r\nHost: shop.dev.localhost\r\nContent-Length: 3\r\n\r\nabc\r\nGET /b HTTP/1.1\r\nHost: shop.dev.localhost\r\n\r\n",
 	"GET /a HTTP/1.1\r\nHost: elsewhere\r\n\r\nGET /b HTTP/1.1\r\nHost: shop.dev.localhost:8080\r\n\r\n",
 	"POST /a HTTP/1.1\r\nHost: elsewhere\r\nContent-Length: 24\r\n\r\nGET /x HTTP/1.1\r\nHost: shop.dev.localhost\r\n\r\n",
+	"GET /a HTTP/1.1\r\nHost: shop.dev.localhost\r\nCookie: a=b; tidegate-session=c ;d=e\r\nCookie: __Host-tidegate-session=f\r\nCookie:\r\n\r\n",
 	"PUT /%2e%2e//a;b?c?d HTTP/1.1\r\nHost: shop.dev.localhost\r\nConnection: keep-alive\r\nKeep-Alive: 5\r\nCookie: a=b\r\nCookie: c=d\r\nContent-Length: 1\r\n\r\n\n",
 	"GET /a HTTP/1.1\r\nHost: shop.dev.localhost\r\nCdn-Loop: localhost\r\n\r\n",
 	"GET /a HTTP/1.1\r\nHost: shop.dev.localhost\r\nUpgrade: websocket\r\nConnection: close\r\n\r\n",

@@ -214,3 +214,132 @@ func TestSessionLinkBeginsOneSession(t *testing.T) {
 		}
 	})
 }
+
+// A token may be deleted at any moment: what its sessions and links are in the middle of is
+// done, or unauthorized.
+func TestTokensAreDeletedMidway(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		for range 20 {
+			token := newToken(t, s, "ci", time.Time{})
+			_, secret, err := s.CreateSession(t.Context(), token.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			code, _, err := s.CreateSessionLink(t.Context(), token.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			clock.add(2 * time.Minute) // the use is written
+			var all sync.WaitGroup
+			for _, try := range []func() error{
+				func() error { return s.keepSession(t.Context(), hashSecret(secret), token.ID, clock.now()) },
+				func() error { _, _, err := s.UseSessionLink(t.Context(), code); return err },
+				func() error { _, _, err := s.CreateSession(t.Context(), token.ID); return err },
+				func() error { _, _, err := s.CreateSessionLink(t.Context(), token.ID); return err },
+			} {
+				all.Go(func() {
+					if err := try(); err != nil && errs.KindOf(err) != errs.Unauthorized {
+						t.Error(err)
+					}
+				})
+			}
+			all.Go(func() {
+				if err := s.DeleteToken(t.Context(), testAccount, token.ID); err != nil {
+					t.Error(err)
+				}
+			})
+			all.Wait()
+		}
+		if sessions, links := rowsOf(t, s, "sessions"), rowsOf(t, s, "session_links"); sessions+links > 0 {
+			t.Errorf("%d sessions and %d links of no token are left", sessions, links)
+		}
+	})
+}
+
+// A script that signs in, and never out, fills no database.
+func TestSessionsOfOneTokenAreBounded(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		token, other := newToken(t, s, "ci", time.Time{}), newToken(t, s, "other", time.Time{})
+		_, kept, err := s.CreateSession(t.Context(), other.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var secrets, codes []string
+		for range tokenSessionsMax + 1 {
+			clock.add(time.Second)
+			_, secret, err := s.CreateSession(t.Context(), token.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			code, _, err := s.CreateSessionLink(t.Context(), token.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			secrets, codes = append(secrets, secret), append(codes, code)
+		}
+		if sessions, links := rowsOf(t, s, "sessions"), rowsOf(t, s, "session_links"); sessions != tokenSessionsMax+1 || links != tokenSessionsMax {
+			t.Errorf("%d sessions and %d links are stored", sessions, links)
+		}
+		_, err = s.OpenSession(t.Context(), secrets[0])
+		wantKind(t, err, errs.Unauthorized)
+		_, _, err = s.UseSessionLink(t.Context(), codes[0])
+		wantKind(t, err, errs.Unauthorized)
+		for _, secret := range []string{secrets[1], secrets[tokenSessionsMax], kept} {
+			if _, err := s.OpenSession(t.Context(), secret); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestSignOutIsAudited(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		token, other := newToken(t, s, "ci", time.Time{}), newToken(t, s, "other", time.Time{})
+		secrets := make([]string, 4)
+		for i, of := range []string{token.ID, token.ID, token.ID, other.ID} {
+			var err error
+			if _, secrets[i], err = s.CreateSession(t.Context(), of); err != nil {
+				t.Fatal(err)
+			}
+		}
+		code, _, err := s.CreateSessionLink(t.Context(), token.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range []string{secrets[0], secrets[0], "wrong"} { // of which one ends something
+			if err := s.EndSession(t.Context(), secret); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.EndSessionsOf(t.Context(), token.ID); err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range secrets[:3] {
+			_, err := s.OpenSession(t.Context(), secret)
+			wantKind(t, err, errs.Unauthorized)
+		}
+		_, _, err = s.UseSessionLink(t.Context(), code)
+		wantKind(t, err, errs.Unauthorized)
+		if _, err := s.OpenSession(t.Context(), secrets[3]); err != nil {
+			t.Errorf("the session of another token: %v", err)
+		}
+		list, _, err := s.AuditLog(t.Context(), testAccount, control.AuditFilter{}, 100, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends := map[string]int{}
+		for _, entry := range list {
+			if strings.HasPrefix(entry.Action, "session.delete") && entry.Target == token.ID {
+				ends[entry.Action]++
+			}
+		}
+		if ends["session.delete"] != 1 || ends["session.delete_all"] != 1 || len(ends) != 2 {
+			t.Errorf("audited: %v", ends)
+		}
+	})
+}

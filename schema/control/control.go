@@ -91,6 +91,13 @@ const (
 	SessionLinkLifetime = 10 * time.Minute
 )
 
+// SessionCookie is the cookie that holds the secret of a session; over TLS it has the other
+// name, for which browsers take care that no other host and no plain connection sets it.
+const (
+	SessionCookie       = "tidegate-session"
+	SecureSessionCookie = "__Host-" + SessionCookie
+)
+
 // Session is somebody's stay at the dashboard, without the secret that their browser
 // holds: only the hash of that is stored.
 type Session struct {
