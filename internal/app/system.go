@@ -60,16 +60,26 @@ type routerReporter struct {
 	gateway  *gateway.Gateway
 	producer *stream.Producer
 	spoolMax int64
-	save     func(ctx context.Context, r control.RouterState) error
-	failed   func(err error)
+	// serving is closed when the gateway has taken over: until then another process reports
+	// under its id. Nil: there is none to take over from.
+	serving <-chan struct{}
+	save    func(ctx context.Context, r control.RouterState) error
+	failed  func(err error)
 
 	dropped   map[string]int64
 	droppedOn time.Time
 }
 
-// Run reports until ctx ends, and then says good-bye. A control plane that is away, or
+// Run reports from when the gateway serves until ctx ends, and then says good-bye. A control plane that is away, or
 // too old to listen, changes nothing for the gateway.
 func (r *routerReporter) Run(ctx context.Context) error {
+	if r.serving != nil {
+		select {
+		case <-r.serving:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 	every := time.NewTicker(control.RouterReportEvery)
 	defer every.Stop()
 	for {

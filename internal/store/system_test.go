@@ -38,6 +38,16 @@ func TestRoutersTellOfThemselves(t *testing.T) {
 			!list[1].ReportedOn.Equal(first) {
 			t.Fatalf("the routers are %+v", list)
 		}
+		clock.add(routerGone)
+		save(control.RouterState{ID: "a", StartedOn: begun.Add(-time.Hour), SpoolBytes: 5})
+		if list := routers(); list[0].SpoolBytes != 2 {
+			t.Errorf("one that reported %s ago was replaced by an older one: %+v", routerGone, list[0])
+		}
+		clock.add(time.Microsecond)
+		save(control.RouterState{ID: "a", StartedOn: begun.Add(-time.Hour), SpoolBytes: 5})
+		if list := routers(); list[0].SpoolBytes != 5 || !list[0].StartedOn.Equal(begun.Add(-time.Hour)) {
+			t.Errorf("an older start than that of one that is gone is left out: %+v", list[0])
+		}
 		save(control.RouterState{ID: "a", StartedOn: begun.Add(time.Second), Stopping: true})
 		if list := routers(); len(list) != 1 || list[0].ID != "b" {
 			t.Errorf("after a good-bye the routers are %+v", list)
