@@ -197,7 +197,8 @@ func deliveryPart(f *control.SystemFacts, now time.Time) partView {
 	p := partView{Kind: "logpush", Name: "Logpush", State: partOK, Delivery: v}
 	var lag int64
 	var oldest time.Time
-	silent := 0
+	silent, starting := 0, 0
+	aged := true // the age of what waits is known wherever something does
 	for _, d := range f.Delivery {
 		if d.Enabled && !d.FailingSince.IsZero() || !d.DisabledOn.IsZero() {
 			v.Failing = append(v.Failing, failingDelivery{d.JobID, d.AccountID, d.Name, optional(d.FailingSince), optional(d.DisabledOn)})
@@ -209,17 +210,20 @@ func deliveryPart(f *control.SystemFacts, now time.Time) partView {
 		switch {
 		case now.Sub(d.ReportedOn) > reportsLate && now.Sub(d.EnabledOn) > reportsLate:
 			silent++
-		case !d.ReportedOn.IsZero():
+		case now.Sub(d.ReportedOn) > reportsLate:
+			starting++
+		default:
 			lag += d.LagEvents
+			aged = aged && (d.LagEvents == 0 || !d.OldestEventOn.IsZero())
 			if !d.OldestEventOn.IsZero() && (oldest.IsZero() || d.OldestEventOn.Before(oldest)) {
 				oldest = d.OldestEventOn
 			}
 		}
 	}
-	if v.Enabled > 0 && silent == 0 {
+	if v.Enabled > 0 && silent+starting == 0 {
 		v.LagEvents = &lag
-		if seconds := 0.0; !oldest.IsZero() {
-			seconds = max(0, now.Sub(oldest).Seconds())
+		if aged && !oldest.IsZero() {
+			seconds := max(0, now.Sub(oldest).Seconds())
 			v.LagSeconds = &seconds
 		}
 	}

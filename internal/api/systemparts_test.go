@@ -85,6 +85,26 @@ func TestAssessParts(t *testing.T) {
 		return func(s *control.SystemFacts) { change(&s.Delivery[0]) }
 	}
 	f("logpush", same, partOK, `"lag_events":5`, `"lag_seconds":3`)
+	lacks := func(part string, change func(*control.SystemFacts), words ...string) {
+		t.Helper()
+		facts := healthy()
+		change(&facts)
+		for _, p := range assess(&facts, now) {
+			text, err := json.Marshal(p)
+			for _, word := range words {
+				if err != nil || p.Kind == part && strings.Contains(string(text), word) {
+					t.Errorf("%s has %s, which nobody knows: %s, error %v", part, word, text, err)
+				}
+			}
+		}
+	}
+	lacks("logpush", job(func(d *control.DeliveryState) { d.OldestEventOn = time.Time{} }), "lag_seconds")
+	lacks("logpush", job(func(d *control.DeliveryState) { d.ReportedOn, d.EnabledOn = time.Time{}, now.Add(-time.Second) }), "lag_seconds", "lag_events")
+	// It was switched on again, and what was told before is old.
+	lacks("logpush", job(func(d *control.DeliveryState) { d.ReportedOn, d.EnabledOn = now.Add(-time.Hour), now.Add(-time.Second) }), "lag_seconds", "lag_events")
+	lacks("logpush", func(s *control.SystemFacts) {
+		s.Delivery = append(s.Delivery, control.DeliveryState{JobID: 2, Enabled: true, ReportedOn: now, LagEvents: 1})
+	}, "lag_seconds")
 	f("logpush", job(func(d *control.DeliveryState) { d.FailingSince = now.Add(-time.Hour) }), partDegraded, "1 job cannot deliver")
 	f("logpush", job(func(d *control.DeliveryState) { d.Enabled, d.DisabledOn = false, now }), partDegraded, "disabled_on")
 	f("logpush", job(func(d *control.DeliveryState) { d.ReportedOn = now.Add(-2 * time.Minute) }), partDown, "No process tells")

@@ -121,7 +121,8 @@ func deliveries(ctx context.Context, t *sql.Tx) (list []control.DeliveryState, e
 		return err
 	}, `SELECT j.id, j.account_id, j.settings_json, j.enabled_at, j.failing_since, j.disabled_on,
 			MIN(p.reported_on), CAST(SUM(CASE WHEN p.next_offset > p.committed THEN p.next_offset - p.committed ELSE 0 END) AS BIGINT),
-			MIN(CASE WHEN p.next_offset > p.committed THEN p.oldest_on END)
+			CASE WHEN SUM(CASE WHEN p.next_offset > p.committed AND p.oldest_on IS NULL THEN 1 ELSE 0 END) = 0
+				THEN MIN(CASE WHEN p.next_offset > p.committed THEN p.oldest_on END) END
 		FROM jobs j LEFT JOIN logpush_partitions p ON p.job_id = j.id
 		GROUP BY j.id, j.account_id, j.settings_json, j.enabled_at, j.failing_since, j.disabled_on ORDER BY j.id`)
 	return list, err

@@ -97,5 +97,15 @@ func TestSystemFacts(t *testing.T) {
 			!d.ReportedOn.Equal(now.Add(-time.Second)) || !d.OldestEventOn.Equal(now.Add(-time.Hour)) || !d.FailingSince.Equal(now.Add(-time.Minute)) {
 			t.Errorf("the delivery is %+v", d)
 		}
+		// One partition that lags and does not know since when makes the age of all unknown.
+		_, err = s.ReportHealth(t.Context(), []logjob.HealthReport{{JobID: j.ID, At: now, Partitions: []logjob.PartitionHealth{
+			{Partition: 1, ReportedOn: now, Committed: 5, Next: 6},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := look().Delivery[0]; d.LagEvents != 8 || !d.OldestEventOn.IsZero() {
+			t.Errorf("the delivery is %+v", d)
+		}
 	})
 }

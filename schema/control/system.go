@@ -63,7 +63,7 @@ type DeliveryState struct {
 	DisabledOn    time.Time // by the service itself; zero: not
 	ReportedOn    time.Time // the oldest report of its partitions; zero: none
 	LagEvents     int64     // where ReportedOn is not zero
-	OldestEventOn time.Time // that waits; zero: unknown, or none does
+	OldestEventOn time.Time // that waits; zero: a partition does not know its own, or none does
 }
 
 // Outbox is what waits to be told about rollback decisions.
