@@ -75,7 +75,7 @@ func enginePart(f *control.SystemFacts) partView {
 
 func ingestPart(f *control.SystemFacts, now time.Time) partView {
 	p := partView{Kind: "ingest", Name: "Ingest", State: partUnknown, Ingest: &ingestView{}}
-	if f.Engine.Err == nil {
+	if f.Newest.Err == nil {
 		p.Ingest.NewestEventOn = optional(f.NewestOn)
 	}
 	if f.Kafka.Err != nil {

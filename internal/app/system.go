@@ -45,8 +45,9 @@ func (s systemProbe) SystemFacts(ctx context.Context) control.SystemFacts {
 		}
 		return err
 	})
-	ask(&facts.Engine, func(ctx context.Context) (err error) {
-		facts.NewestOn, err = s.rates.NewestEvent(ctx, time.Now().Add(-time.Hour))
+	ask(&facts.Engine, s.rates.Ping)
+	ask(&facts.Newest, func(ctx context.Context) (err error) {
+		facts.NewestOn, err = s.rates.NewestEvent(ctx)
 		return err
 	})
 	all.Wait()

@@ -94,5 +94,6 @@ type SystemFacts struct {
 	Kafka    Answer
 	Ingest   []PartitionLag // with Kafka
 	Engine   Answer         // of ClickHouse
-	NewestOn time.Time      // time of the newest event that is stored; zero: none of the last hour. With Engine
+	Newest   Answer
+	NewestOn time.Time // time of the newest event that is stored; zero: there is none. With Newest
 }
