@@ -149,6 +149,9 @@ func (s *Server) getSystemHealth(r *request) (any, error) {
 			s.log.WarnContext(r.ctx, "a part does not answer", "error", answer.Err)
 		}
 	}
+	if facts.Ages != nil {
+		s.log.WarnContext(r.ctx, "Kafka does not tell how old what waits is", "error", facts.Ages)
+	}
 	now := s.now()
 	v := systemView{State: partOK, At: timestamp(now), Version: facts.Version, Parts: assess(&facts, now)}
 	if facts.Database.Err == nil {

@@ -39,7 +39,8 @@ func (s systemProbe) SystemFacts(ctx context.Context) control.SystemFacts {
 	}
 	ask(&facts.Database, func(ctx context.Context) error { return s.store.SystemFacts(ctx, &facts) })
 	ask(&facts.Kafka, func(ctx context.Context) error {
-		lags, err := stream.Lags(ctx, s.stream, ingestGroup)
+		lags, ages, err := stream.Lags(ctx, s.stream, ingestGroup)
+		facts.Ages = ages
 		for _, l := range lags {
 			facts.Ingest = append(facts.Ingest, control.PartitionLag(l))
 		}
