@@ -35,7 +35,7 @@ const (
 )
 
 // auditView has the shape of Cloudflare's. It repeats the values before and after as text
-// and as JSON, as that does.
+// and as JSON objects, as that does.
 type auditView struct {
 	ID           string          `json:"id"`
 	When         timestamp       `json:"when"`
@@ -72,12 +72,21 @@ func viewAudit(e control.AuditEntry) auditView {
 	v := auditView{
 		ID: e.ID, When: timestamp(e.HappenedOn), Action: auditAction{e.Action, true}, Owner: idView{e.AccountID},
 		Actor: auditActor{actorUser, e.Actor.TokenID, e.Actor.Email}, Interface: e.Actor.Source, Resource: auditResource{kind, e.Target},
-		OldValue: e.Before, NewValue: e.After, OldValueJSON: json.RawMessage(e.Before), NewValueJSON: json.RawMessage(e.After),
+		OldValue: e.Before, NewValue: e.After, OldValueJSON: auditObject(e.Before), NewValueJSON: auditObject(e.After),
 	}
 	if e.Actor.TokenID == "" && e.Actor.Email == "" {
 		v.Actor.Type = actorSystem
 	}
 	return v
+}
+
+// auditObject wraps what is no object: Cloudflare's clients decode these members into maps,
+// and one that is not drops the whole page.
+func auditObject(text string) json.RawMessage {
+	if text == "" || text[0] == '{' {
+		return json.RawMessage(text)
+	}
+	return json.RawMessage(`{"value":` + text + `}`)
 }
 
 // listAudit shows what was changed in an account, newest first.

@@ -25,6 +25,23 @@ func auditLog(t *testing.T, p *platform) {
 			t.Errorf("entry %+v", e)
 		}
 	}
+	// As Cloudflare's SDKs decode a page: one value that is no object would fail all of it.
+	var page struct {
+		Result []struct {
+			Action struct{ Type string }
+			Before map[string]any `json:"oldValueJson"`
+			After  map[string]any `json:"newValueJson"`
+		}
+	}
+	a := p.call(t, http.MethodGet, "/audit_logs?per_page=100&action.type=script.create", "")
+	if err := json.Unmarshal([]byte(a.text), &page); err != nil || len(page.Result) == 0 {
+		t.Fatalf("a page of scripts is not in Cloudflare's shape: %v: %s", err, a.text)
+	}
+	for _, e := range page.Result {
+		if name, ok := e.After["value"].(string); !ok || name == "" || e.Before != nil {
+			t.Errorf("%s has before %v and after %v, want an object with the name in value", e.Action.Type, e.Before, e.After)
+		}
+	}
 	since := time.Now()
 	if a := p.call(t, http.MethodPost, "/tokens", `{"name": "audited", "scopes": ["logs:read"]}`); a.status != http.StatusOK {
 		t.Fatal(a.text)

@@ -57,7 +57,7 @@ func (s *Server) endpoints() []endpoint {
 		{get, account + "/deletions", logsRead, byKind, s.listDeletions},
 		{post, account + "/deletions", admin, byKind, s.createDeletion},
 		{get, account + "/deletions/:id", logsRead, byKind, s.getDeletion},
-		{get, account + "/audit_logs", admin, byKind, s.listAudit},
+		{get, account + "/audit_logs", admin, byKind, s.asking(s.listAudit)},
 		{get, account + "/tokens", admin, byKind, s.listTokens},
 		{post, account + "/tokens", admin, byKind, s.createToken},
 		{del, account + "/tokens/:id", admin, byKind, s.deleteToken},

@@ -101,7 +101,7 @@ func New(config Config, deps Deps) (*Server, error) {
 		deps: deps, dashboard: config.DashboardURL, proxies: config.TrustedProxies, durableObjects: config.DurableObjects, checkURL: config.CheckURL, now: config.Now, log: config.Logger,
 		tracer: telemetry.Tracer("tidegate/internal/api"), jobsMax: math.MaxInt, eventHeartbeat: eventHeartbeatDefault,
 		turns:     newTurns(turnsMax, accountTurnsMax, turnWaitDefault, "too many uploads and downloads of modules are under way: try again"),
-		questions: newTurns(questionsMax, accountQuestionsMax, questionWait, fmt.Sprintf("too many questions about metrics and events are under way, of which an account may have %d: try again", accountQuestionsMax)),
+		questions: newTurns(questionsMax, accountQuestionsMax, questionWait, fmt.Sprintf("too many questions about metrics, events and the audit log are under way, of which an account may have %d: try again", accountQuestionsMax)),
 		backtests: newTurns(backtestsMax, accountBacktestsMax, questionWait, "a backtest of this account is under way, or several of others are: try again when it is done"),
 	}
 	if config.LogpushJobsMax != nil {

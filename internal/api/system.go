@@ -144,10 +144,13 @@ func (s *Server) getSystemHealth(r *request) (any, error) {
 		return nil, errs.New(errs.Unavailable, 0, "this process does not know how the parts of the platform are")
 	}
 	facts := s.deps.System.SystemFacts(r.ctx)
-	for _, answer := range []control.Answer{facts.Database, facts.Kafka, facts.Engine} {
+	for _, answer := range []control.Answer{facts.Database, facts.Kafka, facts.Engine, facts.Newest} {
 		if answer.Err != nil {
 			s.log.WarnContext(r.ctx, "a part does not answer", "error", answer.Err)
 		}
+	}
+	if facts.Ages != nil {
+		s.log.WarnContext(r.ctx, "Kafka does not tell how old what waits is", "error", facts.Ages)
 	}
 	now := s.now()
 	v := systemView{State: partOK, At: timestamp(now), Version: facts.Version, Parts: assess(&facts, now)}

@@ -20,17 +20,13 @@ const (
 	dropRecent = 10 * time.Minute
 	// spoolNearlyFull is when there is little time left before events are lost.
 	spoolNearlyFull = 0.8
-	// storedLate and storedStopped are for events that wait in Kafka: how old the newest
-	// one is that is stored.
-	storedLate    = time.Minute
-	storedStopped = 5 * time.Minute
 	// outboxLate is longer than a message waits for its first three tries.
 	outboxLate = 5 * time.Minute
 )
 
 // assess makes the parts of the facts, those that others need first.
 func assess(f *control.SystemFacts, now time.Time) []partView {
-	parts := []partView{databasePart(f), kafkaPart(f), enginePart(f), ingestPart(f, now)}
+	parts := []partView{databasePart(f), kafkaPart(f), enginePart(f), ingestPart(f)}
 	if f.Database.Err != nil {
 		const sentence, advice = "Nobody can tell without the database.", "See to the database first."
 		for _, kind := range []string{"router", "logpush", "rollback", "notifications"} {
@@ -73,9 +69,9 @@ func enginePart(f *control.SystemFacts) partView {
 	return p
 }
 
-func ingestPart(f *control.SystemFacts, now time.Time) partView {
+func ingestPart(f *control.SystemFacts) partView {
 	p := partView{Kind: "ingest", Name: "Ingest", State: partUnknown, Ingest: &ingestView{}}
-	if f.Engine.Err == nil {
+	if f.Newest.Err == nil {
 		p.Ingest.NewestEventOn = optional(f.NewestOn)
 	}
 	if f.Kafka.Err != nil {
@@ -83,6 +79,7 @@ func ingestPart(f *control.SystemFacts, now time.Time) partView {
 		return p
 	}
 	var lag int64
+	var late, stopped, unknown int
 	for _, partition := range f.Ingest {
 		reading := ingestReading{Partition: partition.Partition, Next: partition.Next, LagEvents: partition.Lag()}
 		if partition.Committed >= 0 {
@@ -90,6 +87,15 @@ func ingestPart(f *control.SystemFacts, now time.Time) partView {
 		}
 		p.Ingest.Partitions = append(p.Ingest.Partitions, reading)
 		lag += reading.LagEvents
+		switch {
+		case reading.LagEvents == 0:
+		case partition.Stopped():
+			stopped++
+		case partition.Late():
+			late++
+		case partition.Minute < 0 || partition.FiveMinutes < 0:
+			unknown++
+		}
 	}
 	p.Ingest.LagEvents = &lag
 	const look = "See that an ingest process runs and reaches Kafka and ClickHouse; its log and tidegate_ingest_errors_total say what stops it."
@@ -99,14 +105,14 @@ func ingestPart(f *control.SystemFacts, now time.Time) partView {
 		p.State, p.Sentence = partOK, "Every event that Kafka has is stored."
 	case f.Engine.Err != nil:
 		p.State, p.Sentence, p.Advice = partDown, waiting+" in Kafka wait for ClickHouse, which does not answer.", "See to ClickHouse first. Nothing is lost as long as Kafka keeps the events."
-	case f.NewestOn.IsZero():
-		p.State, p.Sentence, p.Advice = partDown, waiting+" in Kafka wait, and no event of the last hour is stored.", look
-	case now.Sub(f.NewestOn) > storedStopped:
-		p.State, p.Sentence, p.Advice = partDown, fmt.Sprintf("%s in Kafka wait, and the newest that is stored is %s old.", waiting, ago(now, f.NewestOn)), look
-	case now.Sub(f.NewestOn) > storedLate:
-		p.State, p.Sentence, p.Advice = partDegraded, fmt.Sprintf("%s in Kafka wait, and the newest that is stored is %s old.", waiting, ago(now, f.NewestOn)), look
+	case stopped > 0:
+		p.State, p.Sentence, p.Advice = partDown, fmt.Sprintf("%s in Kafka wait, in %s for more than 5 minutes.", waiting, counted(int64(stopped), "partition")), look
+	case late > 0:
+		p.State, p.Sentence, p.Advice = partDegraded, fmt.Sprintf("%s in Kafka wait, in %s for more than a minute.", waiting, counted(int64(late), "partition")), look
+	case unknown > 0:
+		p.Sentence, p.Advice = waiting+" in Kafka wait, and Kafka does not tell for how long.", "Look at the log of this process for the error, and whether the number grows."
 	default:
-		p.State, p.Sentence = partOK, fmt.Sprintf("%s are on their way; the newest that is stored is %s old.", waiting, ago(now, f.NewestOn))
+		p.State, p.Sentence = partOK, waiting+" are on their way, all of the last minute."
 	}
 	return p
 }
@@ -197,7 +203,8 @@ func deliveryPart(f *control.SystemFacts, now time.Time) partView {
 	p := partView{Kind: "logpush", Name: "Logpush", State: partOK, Delivery: v}
 	var lag int64
 	var oldest time.Time
-	silent := 0
+	silent, starting := 0, 0
+	aged := true // the age of what waits is known wherever something does
 	for _, d := range f.Delivery {
 		if d.Enabled && !d.FailingSince.IsZero() || !d.DisabledOn.IsZero() {
 			v.Failing = append(v.Failing, failingDelivery{d.JobID, d.AccountID, d.Name, optional(d.FailingSince), optional(d.DisabledOn)})
@@ -209,17 +216,20 @@ func deliveryPart(f *control.SystemFacts, now time.Time) partView {
 		switch {
 		case now.Sub(d.ReportedOn) > reportsLate && now.Sub(d.EnabledOn) > reportsLate:
 			silent++
-		case !d.ReportedOn.IsZero():
+		case now.Sub(d.ReportedOn) > reportsLate:
+			starting++
+		default:
 			lag += d.LagEvents
+			aged = aged && (d.LagEvents == 0 || !d.OldestEventOn.IsZero())
 			if !d.OldestEventOn.IsZero() && (oldest.IsZero() || d.OldestEventOn.Before(oldest)) {
 				oldest = d.OldestEventOn
 			}
 		}
 	}
-	if v.Enabled > 0 && silent == 0 {
+	if v.Enabled > 0 && silent+starting == 0 {
 		v.LagEvents = &lag
-		if seconds := 0.0; !oldest.IsZero() {
-			seconds = max(0, now.Sub(oldest).Seconds())
+		if aged && !oldest.IsZero() {
+			seconds := max(0, now.Sub(oldest).Seconds())
 			v.LagSeconds = &seconds
 		}
 	}

@@ -48,14 +48,21 @@ func TestAssessParts(t *testing.T) {
 	for _, kind := range []string{"database", "kafka", "clickhouse", "ingest", "router", "logpush", "rollback", "notifications"} {
 		f(kind, same, partOK)
 	}
-	lag := func(age time.Duration) func(*control.SystemFacts) {
-		return func(s *control.SystemFacts) { s.Ingest[1].Next, s.NewestOn = 5, now.Add(-age) }
+	lag := func(p control.PartitionLag) func(*control.SystemFacts) {
+		return func(s *control.SystemFacts) { s.Ingest[1] = p }
 	}
-	f("ingest", lag(time.Second), partOK, "5 events are on their way", `"lag_events":5`)
-	f("ingest", lag(2*time.Minute), partDegraded, "is 2 minutes old")
-	f("ingest", lag(10*time.Minute), partDown, "is 10 minutes old")
-	f("ingest", func(s *control.SystemFacts) { lag(0)(s); s.NewestOn = time.Time{} }, partDown, "no event of the last hour")
-	f("ingest", func(s *control.SystemFacts) { lag(0)(s); s.Engine.Err = down }, partDown, "wait for ClickHouse")
+	young := control.PartitionLag{Partition: 1, Committed: 20, Next: 25, Minute: 20, FiveMinutes: 15}
+	f("ingest", lag(young), partOK, "5 events are on their way", `"lag_events":5`)
+	// The first event after a quiet time is young, however old the newest is that is stored.
+	f("ingest", func(s *control.SystemFacts) { lag(young)(s); s.NewestOn = now.Add(-time.Hour) }, partOK)
+	f("ingest", func(s *control.SystemFacts) { lag(young)(s); s.Newest.Err, s.NewestOn = down, time.Time{} }, partOK)
+	f("ingest", lag(control.PartitionLag{Committed: 19, Next: 25, Minute: 20, FiveMinutes: 19}), partDegraded, "6 events", "in 1 partition for more than a minute")
+	// One partition is stuck while the other one is stored: the newest event is young.
+	f("ingest", lag(control.PartitionLag{Committed: 19, Next: 1_000_019, Minute: 30, FiveMinutes: 20}), partDown, "1000000 events", "in 1 partition for more than 5 minutes")
+	f("ingest", lag(control.PartitionLag{Committed: -1, First: 7, Next: 9, Minute: 9, FiveMinutes: 9}), partDown, "2 events")
+	f("ingest", lag(control.PartitionLag{Committed: -1, First: 7, Next: 9, Minute: 7, FiveMinutes: 7}), partOK, "2 events")
+	f("ingest", lag(control.PartitionLag{Committed: 1, Next: 9, Minute: -1, FiveMinutes: -1}), partUnknown, "does not tell for how long")
+	f("ingest", func(s *control.SystemFacts) { lag(young)(s); s.Engine.Err = down }, partDown, "wait for ClickHouse")
 	f("ingest", func(s *control.SystemFacts) { s.Kafka.Err = down }, partUnknown)
 	// What Kafka does not have any more does not wait.
 	f("ingest", func(s *control.SystemFacts) { s.Ingest[0] = control.PartitionLag{Committed: 3, First: 10, Next: 10} }, partOK)
@@ -85,6 +92,26 @@ func TestAssessParts(t *testing.T) {
 		return func(s *control.SystemFacts) { change(&s.Delivery[0]) }
 	}
 	f("logpush", same, partOK, `"lag_events":5`, `"lag_seconds":3`)
+	lacks := func(part string, change func(*control.SystemFacts), words ...string) {
+		t.Helper()
+		facts := healthy()
+		change(&facts)
+		for _, p := range assess(&facts, now) {
+			text, err := json.Marshal(p)
+			for _, word := range words {
+				if err != nil || p.Kind == part && strings.Contains(string(text), word) {
+					t.Errorf("%s has %s, which nobody knows: %s, error %v", part, word, text, err)
+				}
+			}
+		}
+	}
+	lacks("logpush", job(func(d *control.DeliveryState) { d.OldestEventOn = time.Time{} }), "lag_seconds")
+	lacks("logpush", job(func(d *control.DeliveryState) { d.ReportedOn, d.EnabledOn = time.Time{}, now.Add(-time.Second) }), "lag_seconds", "lag_events")
+	// It was switched on again, and what was told before is old.
+	lacks("logpush", job(func(d *control.DeliveryState) { d.ReportedOn, d.EnabledOn = now.Add(-time.Hour), now.Add(-time.Second) }), "lag_seconds", "lag_events")
+	lacks("logpush", func(s *control.SystemFacts) {
+		s.Delivery = append(s.Delivery, control.DeliveryState{JobID: 2, Enabled: true, ReportedOn: now, LagEvents: 1})
+	}, "lag_seconds")
 	f("logpush", job(func(d *control.DeliveryState) { d.FailingSince = now.Add(-time.Hour) }), partDegraded, "1 job cannot deliver")
 	f("logpush", job(func(d *control.DeliveryState) { d.Enabled, d.DisabledOn = false, now }), partDegraded, "disabled_on")
 	f("logpush", job(func(d *control.DeliveryState) { d.ReportedOn = now.Add(-2 * time.Minute) }), partDown, "No process tells")

@@ -116,7 +116,7 @@ func (s *Server) question(ctx context.Context, account string) (end func(), err 
 	return s.questions.take(ctx, s.stopping, account)
 }
 
-// asking gives a handler that asks ClickHouse its turn.
+// asking gives a handler that asks ClickHouse its turn, or one that may read much at once.
 func (s *Server) asking(handle func(*request) (any, error)) func(*request) (any, error) {
 	return func(r *request) (any, error) {
 		end, err := s.question(r.ctx, r.account)

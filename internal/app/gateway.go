@@ -143,6 +143,9 @@ func (p *process) addRouterReports(id string, gw *gateway.Gateway, producer *str
 			complain.Do(func() { p.log.Warn("the state of this router was not reported, trying again", "error", err) })
 		},
 	}
+	if p.replacement != nil {
+		reporter.serving = p.replacement.serving
+	}
 	p.services = append(p.services, service{"router report", stageEdge, reporter.Run})
 }
 

@@ -39,14 +39,16 @@ func (s systemProbe) SystemFacts(ctx context.Context) control.SystemFacts {
 	}
 	ask(&facts.Database, func(ctx context.Context) error { return s.store.SystemFacts(ctx, &facts) })
 	ask(&facts.Kafka, func(ctx context.Context) error {
-		lags, err := stream.Lags(ctx, s.stream, ingestGroup)
+		lags, ages, err := stream.Lags(ctx, s.stream, ingestGroup)
+		facts.Ages = ages
 		for _, l := range lags {
 			facts.Ingest = append(facts.Ingest, control.PartitionLag(l))
 		}
 		return err
 	})
-	ask(&facts.Engine, func(ctx context.Context) (err error) {
-		facts.NewestOn, err = s.rates.NewestEvent(ctx, time.Now().Add(-time.Hour))
+	ask(&facts.Engine, s.rates.Ping)
+	ask(&facts.Newest, func(ctx context.Context) (err error) {
+		facts.NewestOn, err = s.rates.NewestEvent(ctx)
 		return err
 	})
 	all.Wait()
@@ -60,16 +62,26 @@ type routerReporter struct {
 	gateway  *gateway.Gateway
 	producer *stream.Producer
 	spoolMax int64
-	save     func(ctx context.Context, r control.RouterState) error
-	failed   func(err error)
+	// serving is closed when the gateway has taken over: until then another process reports
+	// under its id. Nil: there is none to take over from.
+	serving <-chan struct{}
+	save    func(ctx context.Context, r control.RouterState) error
+	failed  func(err error)
 
 	dropped   map[string]int64
 	droppedOn time.Time
 }
 
-// Run reports until ctx ends, and then says good-bye. A control plane that is away, or
+// Run reports from when the gateway serves until ctx ends, and then says good-bye. A control plane that is away, or
 // too old to listen, changes nothing for the gateway.
 func (r *routerReporter) Run(ctx context.Context) error {
+	if r.serving != nil {
+		select {
+		case <-r.serving:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 	every := time.NewTicker(control.RouterReportEvery)
 	defer every.Stop()
 	for {

@@ -12,11 +12,15 @@ import (
 	"tidegate/schema/control"
 )
 
+// auditTextMax bounds each of before and after, in bytes: a page has up to 1,000 entries.
+const auditTextMax = 64 << 10
+
 // sourceSystem stands for an actor that is nobody: the platform itself.
 const sourceSystem = "system"
 
 // audit records a change: who made it, to what, and how the thing looked before
-// and after. Nil means that it was not there. Callers mask secrets first.
+// and after. Nil means that it was not there; what is longer than auditTextMax is left out,
+// and its size kept. Callers mask secrets first.
 func (t *tx) audit(ctx context.Context, accountID, action, target string, before, after any) error {
 	texts := [2]sql.NullString{}
 	for i, v := range []any{before, after} {
@@ -27,7 +31,7 @@ func (t *tx) audit(ctx context.Context, accountID, action, target string, before
 		if err != nil {
 			return fmt.Errorf("audit %s: %w", action, err)
 		}
-		texts[i] = sql.NullString{String: text, Valid: true}
+		texts[i] = sql.NullString{String: bounded(text), Valid: true}
 	}
 	who := control.ActorFrom(ctx)
 	if who == (control.Actor{}) {
@@ -60,13 +64,21 @@ func (s *Store) AuditLog(ctx context.Context, accountID string, f control.AuditF
 			var at int64
 			var before, after sql.NullString
 			err := row.Scan(&e.ID, &at, &e.AccountID, &e.Actor.TokenID, &e.Actor.Email, &e.Actor.Source, &e.Action, &e.Target, &before, &after)
-			e.HappenedOn, e.Before, e.After = fromMicros(at), something(before.String), something(after.String)
+			e.HappenedOn, e.Before, e.After = fromMicros(at), something(bounded(before.String)), something(bounded(after.String))
 			list = append(list, e)
 			return err
 		}, fmt.Sprintf(`SELECT id, happened_on, account_id, token_id, email, source, action, target, before_json, after_json FROM audit_log
 			WHERE %s ORDER BY happened_on %s, id %s LIMIT %d OFFSET %d`, where, order, order, limit, offset), args...)
 	})
 	return list, total, err
+}
+
+// bounded is text, or its size where it is too long. Entries of older versions may be.
+func bounded(text string) string {
+	if len(text) <= auditTextMax {
+		return text
+	}
+	return fmt.Sprintf(`{"omitted_bytes":%d}`, len(text))
 }
 
 // something is "" for JSON's null, which a list or document that is not there was written as.

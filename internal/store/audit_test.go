@@ -1,12 +1,43 @@
 package store
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"tidegate/schema/control"
 )
+
+func TestLongValuesAreLeftOutOfTheAuditLog(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		long, fits := strings.Repeat("x", auditTextMax-1), strings.Repeat("y", auditTextMax-2) // and two quotes
+		if err := s.write(t.Context(), "change", func(t *tx) error { return t.audit(context.Background(), testAccount, "long.new", "a", long, fits) }); err != nil {
+			t.Fatal(err)
+		}
+		look := func(column string) (text string) {
+			t.Helper()
+			if err := s.reader.QueryRowContext(t.Context(), `SELECT `+column+` FROM audit_log WHERE action = 'long.new'`).Scan(&text); err != nil {
+				t.Fatal(err)
+			}
+			return text
+		}
+		const omitted = `{"omitted_bytes":65537}`
+		if before, after := look("before_json"), look("after_json"); before != omitted || len(after) != auditTextMax {
+			t.Errorf("stored are %.40s and %d bytes", before, len(after))
+		}
+		// A version before this one kept all of it.
+		if _, err := s.writer.ExecContext(t.Context(), `UPDATE audit_log SET before_json = $1 WHERE action = 'long.new'`, `"`+long+`"`); err != nil {
+			t.Fatal(err)
+		}
+		list, _, err := s.AuditLog(t.Context(), testAccount, control.AuditFilter{Action: "long"}, 1, 0)
+		if err != nil || len(list) != 1 || list[0].Before != omitted || list[0].After != `"`+fits+`"` {
+			t.Errorf("the entry is %.200v, error %v", list, err)
+		}
+	})
+}
 
 func TestAuditLog(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {

@@ -14,8 +14,13 @@ import (
 // routersKept is how long a router is remembered that fell silent.
 const routersKept = 7 * 24 * time.Hour
 
+// routerGone is how long one is silent that left its place to another process, whose start
+// may be earlier by a clock that was put back, or because the later one died taking over.
+const routerGone = 3 * control.RouterReportEvery
+
 // SaveRouter keeps what a router tells of itself, or forgets it if it says good-bye. What
-// an older process of the same name tells is left out: during a take-over there are two.
+// an older process of the same name tells is left out, as long as the newer one reports:
+// during a take-over there are two.
 func (s *Store) SaveRouter(ctx context.Context, r control.RouterState) error {
 	state, err := toJSON(r)
 	if err != nil {
@@ -31,7 +36,8 @@ func (s *Store) SaveRouter(ctx context.Context, r control.RouterState) error {
 		}
 		_, err := t.ExecContext(ctx, `INSERT INTO routers (id, started_on, seen_since, reported_on, state_json) VALUES ($1, $2, $3, $3, $4)
 			ON CONFLICT (id) DO UPDATE SET started_on = excluded.started_on, reported_on = excluded.reported_on, state_json = excluded.state_json
-			WHERE routers.started_on <= excluded.started_on`, r.ID, r.StartedOn.UnixMicro(), t.now.UnixMicro(), state)
+			WHERE routers.started_on <= excluded.started_on OR routers.reported_on < $5`,
+			r.ID, r.StartedOn.UnixMicro(), t.now.UnixMicro(), state, t.now.Add(-routerGone).UnixMicro())
 		return err
 	})
 }
@@ -115,7 +121,8 @@ func deliveries(ctx context.Context, t *sql.Tx) (list []control.DeliveryState, e
 		return err
 	}, `SELECT j.id, j.account_id, j.settings_json, j.enabled_at, j.failing_since, j.disabled_on,
 			MIN(p.reported_on), CAST(SUM(CASE WHEN p.next_offset > p.committed THEN p.next_offset - p.committed ELSE 0 END) AS BIGINT),
-			MIN(CASE WHEN p.next_offset > p.committed THEN p.oldest_on END)
+			CASE WHEN SUM(CASE WHEN p.next_offset > p.committed AND p.oldest_on IS NULL THEN 1 ELSE 0 END) = 0
+				THEN MIN(CASE WHEN p.next_offset > p.committed THEN p.oldest_on END) END
 		FROM jobs j LEFT JOIN logpush_partitions p ON p.job_id = j.id
 		GROUP BY j.id, j.account_id, j.settings_json, j.enabled_at, j.failing_since, j.disabled_on ORDER BY j.id`)
 	return list, err

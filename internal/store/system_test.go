@@ -38,6 +38,16 @@ func TestRoutersTellOfThemselves(t *testing.T) {
 			!list[1].ReportedOn.Equal(first) {
 			t.Fatalf("the routers are %+v", list)
 		}
+		clock.add(routerGone)
+		save(control.RouterState{ID: "a", StartedOn: begun.Add(-time.Hour), SpoolBytes: 5})
+		if list := routers(); list[0].SpoolBytes != 2 {
+			t.Errorf("one that reported %s ago was replaced by an older one: %+v", routerGone, list[0])
+		}
+		clock.add(time.Microsecond)
+		save(control.RouterState{ID: "a", StartedOn: begun.Add(-time.Hour), SpoolBytes: 5})
+		if list := routers(); list[0].SpoolBytes != 5 || !list[0].StartedOn.Equal(begun.Add(-time.Hour)) {
+			t.Errorf("an older start than that of one that is gone is left out: %+v", list[0])
+		}
 		save(control.RouterState{ID: "a", StartedOn: begun.Add(time.Second), Stopping: true})
 		if list := routers(); len(list) != 1 || list[0].ID != "b" {
 			t.Errorf("after a good-bye the routers are %+v", list)
@@ -85,6 +95,16 @@ func TestSystemFacts(t *testing.T) {
 		}
 		if d := facts.Delivery[0]; d.JobID != j.ID || d.AccountID != j.AccountID || d.Name != j.Name || d.Enabled != j.Enabled || d.LagEvents != 7 ||
 			!d.ReportedOn.Equal(now.Add(-time.Second)) || !d.OldestEventOn.Equal(now.Add(-time.Hour)) || !d.FailingSince.Equal(now.Add(-time.Minute)) {
+			t.Errorf("the delivery is %+v", d)
+		}
+		// One partition that lags and does not know since when makes the age of all unknown.
+		_, err = s.ReportHealth(t.Context(), []logjob.HealthReport{{JobID: j.ID, At: now, Partitions: []logjob.PartitionHealth{
+			{Partition: 1, ReportedOn: now, Committed: 5, Next: 6},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := look().Delivery[0]; d.LagEvents != 8 || !d.OldestEventOn.IsZero() {
 			t.Errorf("the delivery is %+v", d)
 		}
 	})

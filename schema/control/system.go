@@ -47,10 +47,22 @@ type PartitionLag struct {
 	Committed int64 // offset of the next record to be read; -1: none was committed
 	First     int64 // oldest offset that Kafka has
 	Next      int64 // offset that the next record will have
+	// Offsets of the first record of the last minute, and of the last five; Next where there
+	// is none, -1 where Kafka did not tell.
+	Minute, FiveMinutes int64
 }
 
 // Lag is the number of records that wait.
-func (p PartitionLag) Lag() int64 { return max(0, p.Next-max(p.Committed, p.First)) }
+func (p PartitionLag) Lag() int64 { return max(0, p.Next-p.position()) }
+
+func (p PartitionLag) position() int64 { return max(p.Committed, p.First) }
+
+// Late reports whether a record waits for more than a minute, and Stopped for more than
+// five; false where Kafka did not tell.
+func (p PartitionLag) Late() bool { return p.position() < p.Minute }
+
+// Stopped is described at Late.
+func (p PartitionLag) Stopped() bool { return p.position() < p.FiveMinutes }
 
 // DeliveryState is how a Logpush job does.
 type DeliveryState struct {
@@ -63,7 +75,7 @@ type DeliveryState struct {
 	DisabledOn    time.Time // by the service itself; zero: not
 	ReportedOn    time.Time // the oldest report of its partitions; zero: none
 	LagEvents     int64     // where ReportedOn is not zero
-	OldestEventOn time.Time // that waits; zero: unknown, or none does
+	OldestEventOn time.Time // that waits; zero: a partition does not know its own, or none does
 }
 
 // Outbox is what waits to be told about rollback decisions.
@@ -93,6 +105,8 @@ type SystemFacts struct {
 	Delivery []DeliveryState
 	Kafka    Answer
 	Ingest   []PartitionLag // with Kafka
+	Ages     error          // why Kafka did not tell the ages of what waits
 	Engine   Answer         // of ClickHouse
-	NewestOn time.Time      // time of the newest event that is stored; zero: none of the last hour. With Engine
+	Newest   Answer
+	NewestOn time.Time // time of the newest event that is stored; zero: there is none. With Newest
 }
