@@ -1,5 +1,6 @@
 // Calls between all Workers of an account.
 import { useRoute } from "preact-iso";
+import { formatCount } from "../../lib/format";
 import { useRange } from "../../lib/range";
 import { useSearch } from "../../lib/url";
 import { Empty, Loading, Problem, Segments } from "../../ui/basics";
@@ -38,11 +39,14 @@ function Found({ account, calls }: { account: string; calls: Calls }) {
   }
   const wanted = new Set(edgesOf(calls.pairs).filter((e) => (show === "skew" ? isSkewed(e) : show === "failing" ? e.failures > 0 : true)).flatMap((e) => e.pairs));
   const shown: Calls = show === "all" ? calls : { ...calls, pairs: calls.pairs.filter((p) => wanted.has(p)), total_pairs: wanted.size };
+  const cut = show !== "all" && calls.total_pairs > calls.pairs.length;
+  const among = cut ? ", among the busiest" : "";
   return (
     <>
       <div class="row"><Segments label="Which calls" options={choices} value={show} onChange={(value) => search.set({ show: value === "all" ? undefined : value })} /></div>
+      {cut && <p class="small">Chosen among the busiest {formatCount(calls.pairs.length)} of {formatCount(calls.total_pairs)} pairs of versions. A shorter time shows fewer.</p>}
       {shown.pairs.length === 0
-        ? <Empty title={show === "skew" ? "Each two Workers met in one pair of versions only" : "No call failed in this time"}><p>Choose a longer time, or show all calls.</p></Empty>
+        ? <Empty title={(show === "skew" ? "Each two Workers met in one pair of versions only" : "No call failed in this time") + among}><p>Choose a longer time, or show all calls.</p></Empty>
         : <Edges account={account} calls={shown} />}
     </>
   );

@@ -14,7 +14,8 @@ const limit = 1000;
 
 export function useCalls(account: string, range: RangeState, of: { caller?: string; callee?: string }): Answer<Calls> {
   const key = `calls ${account} ${range.key} ${JSON.stringify(of)}`;
-  return useQuery(key, (signal) => get<Calls>(path("accounts", account, "workers", "calls"), { query: { ...rangeQuery(range.resolve()), ...of, limit }, signal }), { every });
+  return useQuery(key, (signal) => get<Calls>(path("accounts", account, "workers", "calls"), { query: { ...rangeQuery(range.resolve()), ...of, limit }, signal }),
+    { every: range.resolve().last === undefined ? undefined : every });
 }
 
 export function Edges({ account, calls }: { account: string; calls: Calls }) {

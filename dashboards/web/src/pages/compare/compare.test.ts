@@ -106,6 +106,8 @@ test("the likely pair is that of the split, and after a rollback that of the one
   expect(likelyPair([deployment("3", [["b", 100]]), deployment("2", [["a", 100]])], facts)).toEqual({ baseline: "a", candidate: "b" });
   expect(likelyPair([deployment("1", [["a", 100]])], facts)).toEqual({ baseline: "a", candidate: "c" });
   expect(likelyPair([], versionFacts([listed("a", 1)], []))).toBeUndefined();
+  const old = versionFacts([listed("y", 101)], [{ version_id: "x" }]);
+  expect(likelyPair([deployment("1", [["y", 50], ["x", 50]])], old), "too old to be listed").toEqual({ baseline: "x", candidate: "y" });
 });
 
 test("a rollback is one mark, not also that of its deployment", () => {

@@ -15,12 +15,12 @@ export function DifferencePanel(props: { pair: Pair | undefined; answer: Answer<
   const words = answer.data && compared(answer.data, name(pair.baseline), name(pair.candidate));
   return (
     <section class="panel difference" aria-labelledby="difference">
-      <div class="row"><h2 id="difference">Difference of failure rates</h2>{words && <Badge tone={looks[words.verdict][0]}>{looks[words.verdict][1]}</Badge>}</div>
+      <div class="row"><h2 id="difference">Difference of failure rates</h2><span aria-live="polite">{words && <Badge tone={looks[words.verdict][0]}>{looks[words.verdict][1]}</Badge>}</span></div>
       <div class="difference">
         <Problem error={answer.error} what="The two versions could not be compared." retry={answer.reload} />
         {!words && !answer.error && <Loading what="the comparison" />}
         {words && (
-          <div aria-live="polite">
+          <div>
             <p><strong>{words.headline}</strong></p>
             {words.sentences.length > 0 && <p>{words.sentences.join(" ")}</p>}
           </div>

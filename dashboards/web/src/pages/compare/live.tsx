@@ -55,7 +55,7 @@ function Events({ account, script }: { account: string; script: string }) {
       <LiveList {...shared} />
       <StoredList {...shared} onClear={clear} />
       <RayForm onOpen={(r) => search.set({ ray: r })} />
-      {(ray !== undefined || opened) && <EventDialog key={ray} account={account} script={script} ray={ray ?? ""} known={ray === undefined || opened?.ray === ray ? opened : undefined} onClose={close} />}
+      {(ray !== undefined || (opened !== undefined && !opened.ray)) && <EventDialog key={ray} account={account} script={script} ray={ray ?? ""} known={ray === undefined || opened?.ray === ray ? opened : undefined} onClose={close} />}
     </div>
   );
 }

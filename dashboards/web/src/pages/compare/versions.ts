@@ -9,7 +9,7 @@ export interface VersionFacts {
   tag: string | undefined;
   /** Index of its colour. It follows the number of the version, so that it is the same everywhere and forever. */
   color: number;
-  /** Counts a script's versions from 1; Infinity where it is not known. */
+  /** Counts a script's versions from 1; 0 where it is not known, because the version is older than all that are listed. */
   number: number;
   created: Date | undefined;
 }
@@ -28,7 +28,7 @@ export function versionFacts(listed: readonly Listed[], seen: readonly { version
   let next = listed.length;
   for (const v of [...seen].sort((a, b) => a.version_id.localeCompare(b.version_id))) {
     if (facts.has(v.version_id)) continue;
-    facts.set(v.version_id, { id: v.version_id, name: "", tag: v.tag || undefined, color: next++, number: Infinity, created: undefined });
+    facts.set(v.version_id, { id: v.version_id, name: "", tag: v.tag || undefined, color: next++, number: 0, created: undefined });
   }
   const uses = new Map<string, number>();
   for (const { tag } of facts.values()) if (tag) uses.set(tag, (uses.get(tag) ?? 0) + 1);

@@ -49,7 +49,8 @@ export default function Letters() {
         </div>
         <Problem error={letters.error} what="The letters could not be read." retry={letters.reload} />
         {!letters.data && letters.loading && <Loading what="letters" />}
-        {letters.data?.items.length === 0 && (
+        {letters.data?.items.length === 0 && total > 0 && <Empty title={`Page ${page} has no letters`}><p><a href={search.link({ page: undefined })}>To the first page</a></p></Empty>}
+        {letters.data?.items.length === 0 && total === 0 && (
           <Empty title={state === "new" ? "No dead letters wait" : state === "resent" ? "No letter was sent again lately" : "No letter was deleted lately"}>
             <p>A record becomes a dead letter when the destination refuses it alone and for good, while it takes others. It waits here until it is sent again or deleted.</p>
           </Empty>

@@ -55,7 +55,7 @@ function ReplayView(props: { replay: Replay; onCancel: () => void }) {
   return (
     <section class="panel" aria-labelledby={`replay-${r.id}`}>
       <div class="row spread">
-        <h2 id={`replay-${r.id}`}>Replay {r.id} <Badge tone={tone}>{text}</Badge></h2>
+        <h2 id={`replay-${r.id}`} aria-live="polite" aria-atomic="true">Replay {r.id} <Badge tone={tone}>{text}</Badge></h2>
         {isActive(r) && <Button compact onClick={props.onCancel} aria-label={`Cancel replay ${r.id}`}>Cancel</Button>}
       </div>
       <div class="stack">
@@ -75,7 +75,7 @@ function Progress({ replay: r }: { replay: Replay }) {
   return (
     <div class="stack logpush-progress">
       <progress max={known ? r.offsets_total : undefined} value={known ? r.offsets_done : undefined} aria-label={`Progress of replay ${r.id}`} />
-      <p class="small" aria-live="polite">
+      <p class="small">
         {percent === undefined ? "It has not begun: a job has one replay at a time, and a process two." : `${percent} % of ${formatCount(r.offsets_total)} places are dealt with`}
         {r.estimated_end && <>, done <Time at={r.estimated_end} /> if it goes on like this</>}
       </p>

@@ -1,7 +1,7 @@
 // The fields of a policy, and beside them what they say in sentences.
 import type { ComponentChildren } from "preact";
 import { may } from "../../session";
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { Button, Confirm, Note, Problem, Time } from "../../ui/basics";
 import { LeaveGuard } from "../../ui/leave";
 import { difference, explain } from "./sentences";
@@ -15,7 +15,8 @@ export function PolicySentences(props: { policy: Settings; title: string; live?:
   return (
     <section class="panel sentences" aria-label={props.title} tabIndex={props.live ? 0 : undefined}>
       <h2>{props.title}</h2>
-      <div class="stack" aria-live={props.live ? "polite" : undefined}>
+      {props.live && <Announcement policy={props.policy} />}
+      <div class="stack">
         {explain(props.policy).map((topic) => (
           <div key={topic.title}>
             <h3>{topic.title}</h3>
@@ -26,6 +27,23 @@ export function PolicySentences(props: { policy: Settings; title: string; live?:
       {props.children}
     </section>
   );
+}
+
+/** Milliseconds without a change after which a screen reader is told of it, and not with every key. */
+const pauseMS = 1000;
+
+function Announcement({ policy }: { policy: Settings }) {
+  const told = useRef(policy);
+  const [text, setText] = useState("");
+  useEffect(() => {
+    const timer = setTimeout(() => {
+      const { gone, come } = difference(told.current, policy);
+      told.current = policy;
+      if (gone.length > 0 || come.length > 0) setText([...gone.map((s) => `No more: ${s}`), ...come].join(" "));
+    }, pauseMS);
+    return () => clearTimeout(timer);
+  }, [JSON.stringify(policy)]);
+  return <p class="visually-hidden" role="status">{text}</p>;
 }
 
 /** What changed between two policies: what is said no more, and what is said now. */
