@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"testing"
 )
@@ -9,7 +10,7 @@ import (
 func TestDashboardByTLSIsReachedByTLS(t *testing.T) {
 	f := func(dashboard, host string, want bool) {
 		t.Helper()
-		r := httptest.NewRequest("GET", "http://"+host+"/session", nil)
+		r := httptest.NewRequest(http.MethodGet, "http://"+host+"/session", nil)
 		if got := (&Server{dashboard: dashboard}).cameByTLS(r); got != want {
 			t.Errorf("%s asked for at %q: %v", dashboard, host, got)
 		}
