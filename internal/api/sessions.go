@@ -215,11 +215,7 @@ func (s *Server) setCookie(r *request, secret string, until time.Time) {
 	if !until.IsZero() {
 		age = max(1, int(until.Sub(s.now()).Seconds()))
 	}
-<<<<<<< HEAD
-	http.SetCookie(r.gin.Writer, &http.Cookie{ //nolint:gosec // Secure, wherever the request came by TLS: a laptop has none
-=======
 	http.SetCookie(r.gin.Writer, &http.Cookie{ //nolint:gosec // Secure where the browser speaks TLS
->>>>>>> wt-g1
 		Name: s.cookieName(r.gin.Request), Value: secret, Path: "/", MaxAge: age,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: s.cameByTLS(r.gin.Request),
 	})
