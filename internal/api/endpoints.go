@@ -242,7 +242,7 @@ func (s *Server) endpoints() []endpoint {
 		{get, "/routing/snapshot", operator, byKind, s.getWholeSnapshot},
 		{put, "/routing/reports", operator, byKind, s.putReports},
 		{put, "/routing/routers/:router", operator, byKind, s.putRouter},
-		{get, "/system/health", operator, byKind, s.getSystemHealth},
+		{get, systemHealthPath, operator, byKind, s.getSystemHealth},
 		{post, "/routing/cron-claims", operator, byKind, s.claimCron},
 	}
 }

@@ -81,7 +81,7 @@ func (s *Server) admit(c *gin.Context, e endpoint) (*request, error) {
 			return nil, err
 		}
 	}
-	caller, err := s.authenticate(ctx, c.Request)
+	caller, err := s.authenticateFor(ctx, e, c.Request)
 	if errs.KindOf(err) == errs.Unauthorized && e.path == "/user/tokens/verify" {
 		return nil, errs.New(errs.Unauthorized, codeInvalidToken, "%v", err)
 	}
@@ -142,6 +142,21 @@ func (c caller) actor() control.Actor {
 // sendsToken reports whether a request has a token of its own, or something in its place.
 func sendsToken(r *http.Request) bool {
 	return r.Header.Get("Authorization") != "" || r.Header.Get("X-Auth-Key") != ""
+}
+
+// authenticateFor is authenticate. Who asks how the platform is hears within seconds that
+// the database does not answer, without which nobody can tell whose token it is.
+func (s *Server) authenticateFor(ctx context.Context, e endpoint, r *http.Request) (caller, error) {
+	if e.path != systemHealthPath {
+		return s.authenticate(ctx, r)
+	}
+	limited, cancel := context.WithTimeout(ctx, systemHealthAuthentication)
+	defer cancel()
+	found, err := s.authenticate(limited, r)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return caller{}, errs.New(errs.Unavailable, 0, "the database does not answer within %s, and tokens are in it: look at the database that --database names", systemHealthAuthentication)
+	}
+	return found, err
 }
 
 // authenticate finds the token of Authorization: Bearer, or of X-Auth-Key, which

@@ -16,6 +16,11 @@ type System interface {
 }
 
 const (
+	systemHealthPath           = "/system/health"
+	systemHealthAuthentication = 5 * time.Second // as long as a part may take to answer
+)
+
+const (
 	routerTextMax   = 4 << 10
 	routerReasonMax = 50
 )

@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -57,6 +58,26 @@ func systemHealth(t *testing.T, p *platform) {
 	if a := p.do(t, http.MethodGet, "/client/v4/system/health", bearer(p.token), ""); strings.Contains(a.text, "edge-1") || !strings.Contains(a.text, "No router has told of itself") {
 		t.Errorf("after its good-bye: %s", a.text)
 	}
+}
+
+type apiTokens = api.Tokens // has a method of its own name
+
+// slowTokens are those of a database that hangs.
+type slowTokens struct {
+	apiTokens
+	t *testing.T
+}
+
+func (s slowTokens) Authenticate(ctx context.Context, _ string) (control.Token, error) {
+	if _, limited := ctx.Deadline(); !limited {
+		s.t.Error("the health page waits for the database for ever")
+	}
+	return control.Token{}, fmt.Errorf("authenticate: %w", context.DeadlineExceeded)
+}
+
+func TestSystemHealthWithoutADatabase(t *testing.T) {
+	p := newPlatformAt(t, api.Config{}, nil, func(d *api.Deps) { d.Tokens = slowTokens{d.Tokens, t} })
+	p.do(t, http.MethodGet, "/client/v4/system/health", bearer(p.token), "").want(t, http.StatusServiceUnavailable, 10013, "the database does not answer within 5s")
 }
 
 // A page about what is down must not be down with it.

@@ -1,6 +1,6 @@
 // How every part of the platform is, and what to do where one is not well.
 import type { ComponentChildren } from "preact";
-import { get, path, type Schemas } from "../../api/client";
+import { ApiError, get, path, type Schemas } from "../../api/client";
 import { formatBytes, formatCount, formatMillis } from "../../lib/format";
 import { useQuery } from "../../lib/query";
 import { formatDuration } from "../../lib/time";
@@ -29,10 +29,16 @@ export default function SystemPage() {
     <Page title="System">
       <div class="stack">
         <Problem error={answer.error} what={health ? "The newest state could not be read; this one is older." : "The state of the system could not be read."} retry={answer.reload} />
+        {unanswered(answer.error) && <p class="note">The database or the control plane does not answer. <strong>What to do:</strong> see that a process with the role jobs-api runs and reaches the database that its --database names; its log has the error. Gateways go on with the deployments that they have.</p>}
         {health ? <Whole health={health} /> : !answer.error && <Loading what="the state of every part" />}
       </div>
     </Page>
   );
+}
+
+/** Without its database the control plane cannot tell who asks, and so not how the parts are. */
+function unanswered(error: unknown): boolean {
+  return error instanceof ApiError && (error.status === 0 || error.status >= 500);
 }
 
 function Whole({ health }: { health: Health }) {
