@@ -209,7 +209,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"many versions":  {patch, "", `{"settings": {"max_versions": 101}}`, 400, 10001, "/settings/max_versions", []string{"101"}},
 		"negative jobs":  {patch, "", `{"settings": {"max_versions": 3, "max_jobs": -1}}`, 400, 10001, "/settings/max_jobs", []string{"-1"}},
 		"many jobs":      {patch, "", `{"settings": {"max_jobs": 1001}}`, 400, 10001, "/settings/max_jobs", []string{"1001"}},
-		"account member": {patch, "", `{"name": "x"}`, 400, 10001, "/name", []string{"name is unknown"}},
+		"account member": {patch, "", `{"nickname": "x"}`, 400, 10001, "/nickname", []string{"nickname is unknown"}},
 		"NUL in a path":  {post, "/workers/scripts/a%00b/versions", origin("http://a"), 404, 7003, "", []string{"script"}},
 		"latin-1 in one": {post, "/workers/scripts/%e9/versions", origin("http://a"), 404, 7003, "", []string{"script"}},
 	} {

@@ -64,6 +64,7 @@ func TestNoStringHoldsNUL(t *testing.T) {
 		"POST /zones/{zone}/workers/routes":                                       `{"pattern": "shop.example.com/*", "script": "shop"}`,
 		"PUT /zones/{zone}/workers/routes/{id}":                                   `{"pattern": "shop.example.com/*", "script": "shop"}`,
 		"PUT /routing/reports":                                                    `{"reports": [{"account_id": "a", "script": "shop", "version_id": "v", "router_id": "r", "phase": "failed", "error": "e", "at": "2026-11-23T12:00:00Z"}]}`,
+		"PUT /routing/routers/{router}":                                           `{"id": "r", "version": "v1", "started_on": "2026-11-23T12:00:00Z", "snapshot_error": "e"}`,
 		"POST /routing/cron-claims":                                               `{"account_id": "a", "script": "shop", "cron": "* * * * *", "scheduled_on": "2026-11-23T12:00:00Z"}`,
 		"POST /accounts/{account}/logpush/jobs":                                   job,
 		"PUT /accounts/{account}/logpush/jobs/{id}":                               job,
@@ -100,7 +101,7 @@ func TestNoStringHoldsNUL(t *testing.T) {
 			t.Errorf("%s is not in this table", operation)
 			continue
 		}
-		path = "/client/v4" + strings.NewReplacer("{account}", account, "{script}", "shop", "{id}", "1", "{worker}", "code").Replace(path)
+		path = "/client/v4" + strings.NewReplacer("{account}", account, "{script}", "shop", "{id}", "1", "{worker}", "code", "{router}", "r").Replace(path)
 		for _, spoilt := range withNUL(t, body) {
 			a := p.do(t, method, path, bearer(p.token), spoilt)
 			if a.status != http.StatusBadRequest || len(a.Errors) != 1 || a.Errors[0].Source.Pointer == "" {
