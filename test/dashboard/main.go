@@ -27,6 +27,10 @@ import (
 // fillDeadline is generous: a browser and the platform share two busy cores in CI.
 const fillDeadline = 5 * time.Minute
 
+// pictureTraffic is how long traffic goes on before pictures are taken, so that lines in
+// charts of five minutes have some length.
+const pictureTraffic = 3 * time.Minute
+
 func main() {
 	screenshots := flag.Bool("screenshots", false, "make docs/screenshots instead of testing")
 	speed := flag.Bool("speed", false, "measure how fast charts are instead of testing")
@@ -83,6 +87,13 @@ func run(ctx context.Context, screenshots, speed, serve bool, arguments []string
 		fmt.Printf("Dashboard: %s\nToken: %s\nLog: %s\n", p.Ready.API, p.Token, logPath)
 		<-ctx.Done()
 		return nil
+	}
+	if screenshots {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pictureTraffic):
+		}
 	}
 	return play(ctx, w, screenshots, speed, arguments)
 }

@@ -31,15 +31,15 @@ export async function allPages(): Promise<Shown[]> {
   const charts = async (page: Page): Promise<void> => expect(page.locator(".chart canvas").first()).toBeVisible();
   const rows = async (page: Page): Promise<void> => expect(page.getByRole("row").nth(1)).toBeVisible();
   return [
-    { name: "workers", path: `${home}/workers`, heading: "Workers", ready: rows },
+    { name: "workers", path: `${home}/workers?last=300`, heading: "Workers", ready: rows },
     { name: "new-worker", path: `${home}/workers/new`, heading: /create|new/i },
-    { name: "script", path: of("shop"), heading: "shop" },
+    { name: "script", path: `${of("shop")}?last=300`, heading: "shop" },
     { name: "versions", path: `${of("shop")}/versions`, heading: "Versions", ready: rows },
     { name: "version", path: `${of("shop")}/versions/${v2}`, heading: /v2/ },
     { name: "diff", path: `${of("shop")}/diff?from=${v1}&to=${v2}`, heading: /diff|differ/i },
     { name: "deployments", path: `${of("shop")}/deployments`, heading: "Deployments" },
     { name: "edit", path: `${of("shop")}/edit`, heading: /code/i },
-    { name: "compare", path: `${of("shop")}/compare?baseline=${v1}&candidate=${v2}&last=900`, heading: /compare/i, ready: charts },
+    { name: "compare", path: `${of("shop")}/compare?baseline=${v1}&candidate=${v2}&last=300`, heading: /compare/i, ready: charts },
     { name: "live", path: `${of("shop")}/live`, heading: "Live", ready: rows },
     { name: "rollback", path: `${of("shop")}/rollback`, heading: "Rollback" },
     { name: "ramp", path: `${of("search")}/rollback`, heading: "Rollback" },
@@ -49,7 +49,7 @@ export async function allPages(): Promise<Shown[]> {
     { name: "calls", path: `${home}/calls`, heading: "Calls", ready: rows },
     { name: "logpush", path: `${home}/logpush`, heading: "Logpush", ready: rows },
     { name: "new-job", path: `${home}/logpush/new`, heading: /job/i },
-    { name: "job", path: `${home}/logpush/${job("picky")}`, heading: /picky/ },
+    { name: "job", path: `${home}/logpush/${job("picky")}?last=300`, heading: /picky/ },
     { name: "edit-job", path: `${home}/logpush/${job("everything")}/edit`, heading: /everything|edit/i },
     { name: "tokens", path: `${home}/tokens`, heading: "Tokens", ready: rows },
     { name: "audit", path: `${home}/audit`, heading: "Audit log", ready: rows },

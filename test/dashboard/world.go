@@ -185,7 +185,7 @@ func (w *world) badRelease(ctx context.Context) error {
 	if err := w.policy(ctx, checkout, map[string]any{"enabled": true}); err != nil {
 		return err
 	}
-	if err := w.split(ctx, checkout, worker("v2", "takes payments in instalments", source(2, plain)), 3*tenth); err != nil {
+	if err := w.split(ctx, checkout, worker("v2", "takes payments in instalments", source(6, plain)), 3*tenth); err != nil {
 		return err
 	}
 	return w.until(ctx, "checkout is rolled back", func() (bool, error) {

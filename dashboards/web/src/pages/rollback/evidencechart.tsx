@@ -8,7 +8,7 @@ import { shortId } from "../../lib/format";
 export function EvidenceChart(props: { label: string; evidence: Evidence[]; marks: Mark[]; range?: [number, number] }) {
   const drawn = useMemo(() => linesOf(props.evidence), [props.evidence]);
   const series = useMemo(() => (drawn?.lines ?? []).map((l, i) => ({ name: l.name, color: i, values: l.values })), [drawn]);
-  if (!drawn || drawn.times.length < 2) return <p class="quiet">There is no way to draw yet: one or two requests more, and there is.</p>;
+  if (!drawn || drawn.times.length < 2) return <p class="quiet">Evidence was written down at one moment only, so there is no line to draw. The table has its value.</p>;
   return (
     <TimeChart label={props.label} times={drawn.times} height={240} marks={props.marks}
       series={series}
