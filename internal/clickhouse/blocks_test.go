@@ -242,7 +242,11 @@ func TestDurationBucketIsTheServers(t *testing.T) {
 	}
 }
 
-// beforeAssigned returns a database with the tables of the version before 013.
+// callersMigration adds columns that every insert names by now.
+const callersMigration = 14
+
+// beforeAssigned returns a database with the tables of the version before 013, and with the
+// columns of callersMigration.
 func beforeAssigned(t *testing.T) *DB {
 	t.Helper()
 	db := open(t)
@@ -264,7 +268,7 @@ func beforeAssigned(t *testing.T) *DB {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if number < assignedMigration {
+		if number < assignedMigration || number == callersMigration {
 			if err := db.apply(t.Context(), l, number, name); err != nil {
 				t.Fatal(err)
 			}

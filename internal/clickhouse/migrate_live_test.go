@@ -26,6 +26,9 @@ func TestMigrateUnderLoadKeepsCountsExact(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := db.apply(t.Context(), l, callersMigration, "014_callers.sql"); err != nil {
+		t.Fatal(err)
+	}
 	insert(t, db, "long before", repeat(1000, served(0))...)
 	var events atomic.Int64
 	events.Store(1000)

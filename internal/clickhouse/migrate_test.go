@@ -20,7 +20,7 @@ func TestMigrateTwiceAtOnce(t *testing.T) {
 	insert(t, db, "after", repeat(5, served(0))...)
 	wantCounts(t, db, 5)
 	if got := scalar(t, db, "SELECT arrayStringConcat(arraySort(groupUniqArray(name)), ' ') FROM schema_migrations"); got !=
-		"001_trace_events.sql 002_trace_events_quarantine.sql 003_version_rates.sql 004_sampled_out.sql 005_replay.sql 007_codecs.sql 008_retention.sql 009_questions.sql 010_rays.sql 011_deletion.sql 012_inserted_in_time.sql 013_assigned_rates.sql" {
+		"001_trace_events.sql 002_trace_events_quarantine.sql 003_version_rates.sql 004_sampled_out.sql 005_replay.sql 007_codecs.sql 008_retention.sql 009_questions.sql 010_rays.sql 011_deletion.sql 012_inserted_in_time.sql 013_assigned_rates.sql 014_callers.sql" {
 		t.Errorf("recorded migrations are %q", got)
 	}
 }
