@@ -5,7 +5,7 @@ import type { TimeChartProps } from "./chart";
 import { extent } from "./plot";
 
 export interface KeyState {
-  /** Index at which a selection began. */
+  /** The time at which a selection began: indexes move when live data come. */
   anchor: number | undefined;
 }
 
@@ -49,11 +49,11 @@ function moveCursor(u: uPlot, left: number): void {
 /** Does what a key asks for, and reports whether it was one of the chart's. */
 export function handleKey(u: uPlot, event: KeyboardEvent, props: TimeChartProps, state: KeyState): boolean {
   const count = props.times.length;
-  const index = u.cursor.idx ?? count - 1;
+  const index = Math.min(u.cursor.idx ?? count - 1, count - 1);
   if (event.altKey || event.metaKey || count === 0) return false;
   const to = moved(event.key, index, count, event.ctrlKey);
   if (to !== undefined) {
-    state.anchor = event.shiftKey && props.onZoom ? (state.anchor ?? index) : undefined;
+    state.anchor = event.shiftKey && props.onZoom ? (state.anchor ?? props.times[index]) : undefined;
     cursorAt(u, to);
     select(u, state.anchor, to);
     return true;
@@ -65,7 +65,7 @@ export function handleKey(u: uPlot, event: KeyboardEvent, props: TimeChartProps,
       return true;
     case "Enter":
       if (state.anchor === undefined || !props.onZoom) return false;
-      zoomTo(props, between(props, state.anchor, index));
+      zoomTo(props, between(props, state.anchor, props.times[index]!));
       state.anchor = undefined;
       select(u, undefined, 0);
       return true;
@@ -82,12 +82,12 @@ function zoomTo(props: TimeChartProps, [since, until]: readonly [number, number]
 }
 
 function between(props: TimeChartProps, a: number, b: number): [number, number] {
-  const since = props.times[Math.min(a, b)]!;
-  return [since, Math.max(props.times[Math.max(a, b)]! + (props.step ?? 0), since + zoomLeast)];
+  const since = Math.min(a, b);
+  return [since, Math.max(Math.max(a, b) + (props.step ?? 0), since + zoomLeast)];
 }
 
 function select(u: uPlot, anchor: number | undefined, index: number): void {
-  const a = anchor === undefined ? 0 : u.valToPos(u.data[0][anchor]!, "x");
+  const a = anchor === undefined ? 0 : u.valToPos(anchor, "x");
   const b = anchor === undefined ? 0 : u.valToPos(u.data[0][index]!, "x");
   u.setSelect({ left: Math.min(a, b), top: 0, width: Math.abs(a - b), height: anchor === undefined ? 0 : u.over.clientHeight }, false);
 }
