@@ -21,6 +21,16 @@ import "math"
 // (J. Am. Stat. Assoc. 58, 1963, theorem 4): the labels of the failures are drawn without
 // replacement, which no convex function likes better than with.
 //
+// Several seconds may be one observation, a unit, if the split was the same in all of them
+// and requests were drawn by themselves. Let request j fail with the chance p_j on the
+// baseline and limit·p_j on the candidate. Which n of the N requests were the candidate's
+// is then a random choice, whose indicators are negatively associated (Joag-Dev and
+// Proschan, Ann. Stat. 11, 1983, theorem 2.11), and each request's factor is larger on the
+// candidate, 1 + limit·p_j(θy−1), than on the baseline, 1 + p_j(y−1). So the mean of the
+// product is at most the product of means
+//
+//	Π (1 + p_j·(s·limit(θy−1) + (1−s)(y−1))) = 1
+//
 // The same with limit = 1 serves for anything that is as likely on both versions under
 // the null, such as being slower than either one's limit.
 //
