@@ -92,6 +92,9 @@ type Config struct {
 	// Retention is how many days ClickHouse's tables keep their rows; 0 is for ever.
 	Retention clickhouse.Retention
 	Database  string // path of a SQLite file, or postgres://...
+	// SecretsKeyFile has the keys that secrets in the database are sealed with; empty where
+	// the variable TIDEGATE_SECRETS_KEY holds them.
+	SecretsKeyFile string
 
 	APIURL         string // where a gateway without a database gets its snapshots
 	APITokenFile   string
@@ -233,6 +236,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	}
 	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleLogpush) {
 		f.StringVar(&c.Database, "database", c.Database, "control state: a SQLite file, or postgres://user:password@host/name")
+		f.StringVar(&c.SecretsKeyFile, "secrets-key-file", c.SecretsKeyFile, "file with the keys that secrets in the database are sealed with, the same for every process that has it; the variable TIDEGATE_SECRETS_KEY holds the keys themselves")
 	}
 	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleIngest) || c.has(RoleLogpush) { // Logpush replays what Kafka no longer has
 		f.StringVar(&c.ClickHouse, "clickhouse", c.ClickHouse, "ClickHouse's HTTP interface, http://[user:password@]host:8123[/database]")
@@ -410,6 +414,9 @@ func (c *Config) Validate() error {
 	}
 	if c.GatewayProxyProtocol && len(c.TrustedProxies) == 0 {
 		return fmt.Errorf("--gateway-proxy-protocol needs --trusted-proxies: from anybody else the header is not believed")
+	}
+	if err := c.validateSecrets(); err != nil {
+		return err
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		return fmt.Errorf("--log-format is %q: it must be text or json", c.LogFormat)

@@ -89,7 +89,7 @@ func (e *evidence) assess(doubt bool) Assessment {
 		return e.fail(a, m)
 	}
 	for _, m := range e.measures {
-		if m.test.LogE() >= buildingUp {
+		if m.logE() >= buildingUp {
 			a.Building = m.limit.Metric
 		}
 		if m.kind == relative && !m.mirrored.Rejects() {
@@ -121,8 +121,8 @@ func (e *evidence) silent() bool {
 func (e *evidence) passed() *measure {
 	var most *measure
 	for _, m := range e.measures {
-		excess := m.test.LogE() - m.test.Threshold()
-		if excess >= 0 && e.actsOn(m) && (most == nil || excess > most.test.LogE()-most.test.Threshold()) {
+		excess := m.logE() - m.test.Threshold()
+		if excess >= 0 && e.actsOn(m) && (most == nil || excess > most.logE()-most.test.Threshold()) {
 			most = m
 		}
 	}
@@ -153,7 +153,7 @@ func (e *evidence) fail(a Assessment, m *measure) Assessment {
 	a.Numbers.Limit = &m.limit.Value
 	a.Evidence = e.report(m)
 	a.Baseline = e.standing(m, w)
-	a.Sentence = m.sentence(w, e.since(m), math.Min(1, m.test.PValue()*float64(len(e.measures))))
+	a.Sentence = m.sentence(w, e.since(m), math.Min(1, m.pValue()*float64(len(e.measures))))
 	return a
 }
 
@@ -234,9 +234,9 @@ func (e *evidence) report(first *measure) []deploy.Evidence {
 		w, _ := e.window(m)
 		one := deploy.Evidence{
 			Metric: m.limit.Metric, Limit: m.limit.Value,
-			LogE: finite(m.test.LogE()), Threshold: finite(m.test.Threshold()), PValue: m.test.PValue(),
+			LogE: finite(m.logE()), Threshold: finite(m.test.Threshold()), PValue: m.pValue(),
 			Trials: int64(math.Round(w.trials)), Events: int64(math.Round(w.hits)), Expected: finite(w.expected),
-			Series: m.series.until(e.at, finite(m.test.LogE())),
+			Series: m.series.until(e.at, finite(m.logE())),
 		}
 		if m == first {
 			list = slices.Insert(list, 0, one)

@@ -84,6 +84,10 @@ type evidence struct {
 // pair is what was observed of both versions.
 type pair [2]tally
 
+// late reports whether events of the seconds that are taken may still come, the slower
+// requests after the others.
+func (e *evidence) late() bool { return e.cautious && !e.replayed }
+
 func (p *pair) add(of [2]tally) {
 	for i := range of {
 		p[i].requests += of[i].requests
@@ -151,7 +155,7 @@ func (e *evidence) forget() {
 	length := lookBack(e.policy)
 	e.starts = max(e.starts, int((e.at.Sub(e.from)+length-1)/length)) // the next one is not before e.at
 	for _, m := range e.measures {
-		for _, t := range []*sequential.Test{&m.test, &m.mirrored, &m.worse} {
+		for _, t := range []*sequential.Test{&m.test, &m.mirrored, &m.worse, &m.beyond[candidate], &m.beyond[baseline]} {
 			t.Forget(e.starts)
 		}
 	}
@@ -253,7 +257,7 @@ func (e *evidence) take(at time.Time, c, b *schema.RateBlock, told func() (float
 	}
 	if at.Before(e.from) {
 		for _, m := range e.measures {
-			m.collect(b)
+			m.refer(b, e.policy.Evidence != deploy.EvidenceBlocks && !e.late())
 		}
 		return
 	}

@@ -24,7 +24,7 @@ type measure struct {
 	// limits that are about something else.
 	quantile float64
 	cpu      bool // CPU time, not wall time
-	// above are the buckets whose durations are too long are above: the candidate's, and
+	// above are the buckets above which durations are too long: the candidate's, and
 	// the baseline's. Of a ratio they are unknown (known is false) until enough is known
 	// of the baseline; then reference collects what the next ones are made of.
 	above [2]uint16
@@ -33,6 +33,9 @@ type measure struct {
 	reference map[uint16]float64
 
 	test sequential.Test
+	// beyond are, of a ratio of a quantile, that the candidate's quantile is above its edge
+	// and that the baseline's is below its own; both must reject beside test (compare).
+	beyond [2]sequential.Test
 	// mirrored is the test of the opposite, of a limit that compares: it proves that the
 	// limit is kept. worse is the test, of a limit that does not compare, whether the
 	// candidate is worse than the baseline by the same yardstick.
@@ -110,6 +113,7 @@ func newMeasure(l deploy.Limit, alpha float64) *measure {
 	case l.Metric.IsRatio():
 		m.kind = relative
 		m.mirrored = sequential.New(alpha)
+		m.beyond = [2]sequential.Test{sequential.New(alpha), sequential.New(alpha)}
 	default:
 		m.worse = sequential.New(proofLevel)
 	}
@@ -164,6 +168,10 @@ func failures(b *schema.RateBlock, count deploy.CountKind) tally {
 
 // slow counts durations above the upper edge of a bucket. One event stands for as many
 // requests as were sampled out at most, and says no more than one.
+//
+// A trial of weight w from 0 to 1 is within what sequential.Test allows: a hit with a
+// chance of p has the mean 1−p+pθ^w, which is at most (1−p+pθ)^w because u^w is concave
+// (Jensen), and that is at most (1−q+qθ)^w.
 func slow(d schema.Durations, above uint16, sampledOut int64) tally {
 	var t tally
 	for bucket, n := range d {
@@ -176,13 +184,47 @@ func slow(d schema.Durations, above uint16, sampledOut int64) tally {
 	return tally{t.requests / each, t.hits / each}
 }
 
-// referenceEvents is how many slower requests it takes to tell a quantile: the relative
-// error of its tail is a third then.
+// referenceEvents is how many requests above an edge it takes to choose it: the relative
+// error of their share is a third then.
 const referenceEvents = 10
 
-// compare fixes what is slow from the reference, if there is enough of it, for what
-// comes from now on: the baseline's quantile, and the limit's multiple of it, both
-// rounded up to an edge.
+// margin is which part of the requests that may be slower than a quantile are slower than
+// the edge that stands for it. The nearer to 1, the less a limit of a ratio is rounded up,
+// and the more requests it takes to show that the baseline's quantile lies below its edge:
+// 450 for a p50, 1,800 for a p90 and 5,900 for a p99, where its edge is as chosen and the
+// level is 0.001 (9 over the relative entropy of the two shares).
+func margin(quantile float64) float64 {
+	switch {
+	case quantile >= 0.5:
+		return 0.8
+	case quantile >= 0.1:
+		return 0.7
+	default:
+		return 0.5
+	}
+}
+
+// compare chooses the edges of a ratio r of a quantile from the reference, if there is
+// enough of it, for what comes from now on: t, above which clearly less of the baseline's
+// requests are than may be above its quantile, and r·t for the candidate, rounded up. An
+// edge that still serves stays, because another one is another hypothesis.
+//
+// Let δ be what may be slower, 0.01 of a p99. The candidate fails when three tests at
+// level α reject together:
+//
+//   - test: of the requests beyond the edges, too many are the candidate's. It compares both
+//     versions in the same seconds, so it is quiet about whatever befalls both.
+//   - beyond[candidate]: more than δ of the candidate's requests are above r·t.
+//   - beyond[baseline]: less than δ of the baseline's are above t.
+//
+// While the candidate's quantile is at most r times the baseline's and neither changes, one
+// of the last two null hypotheses is true: if t is at least the baseline's quantile, then
+// r·t is at least the candidate's; otherwise δ or more of the baseline's requests are above t.
+// So both reject with a chance of at most α (an intersection-union test: Berger, Technometrics
+// 24, 1982), whatever the shapes of the two distributions. Where the two do change, test
+// alone keeps the chance at α as long as no larger part of the candidate's requests is
+// beyond its edge than of the baseline's, at every moment. Each choice of an edge places a
+// part of the capital of its own (sequential.Test.Restart), so the promise is one for all.
 func (m *measure) compare() {
 	if m.kind != relative || m.quantile == 0 {
 		return
@@ -192,18 +234,62 @@ func (m *measure) compare() {
 	for _, bucket := range buckets {
 		total += m.reference[bucket]
 	}
-	if total*m.quantile < referenceEvents {
+	most := m.quantile * margin(m.quantile) * total
+	if most < referenceEvents {
 		return
 	}
-	bucket, slower := buckets[len(buckets)-1], 0.0
-	for bucket > 0 && slower+m.reference[bucket] <= m.quantile*total {
-		slower += m.reference[bucket]
-		bucket--
+	slower, edge, beyond := 0.0, uint16(0), 0.0 // beyond is what is above the edge of now
+	for i := len(buckets) - 1; i >= 0; i-- {
+		if m.known && buckets[i] > m.above[baseline] {
+			beyond += m.reference[buckets[i]]
+		}
+		if slower += m.reference[buckets[i]]; slower > most && edge == 0 {
+			edge = buckets[i]
+		}
+	}
+	m.reference = map[uint16]float64{}
+	if m.known {
+		if beyond >= most/4 && beyond <= m.quantile*total {
+			return
+		}
+		for i := range m.beyond {
+			m.beyond[i].Forget(0)
+			m.beyond[i].Restart()
+		}
 	}
 	// Without the rounding errors of the edge a limit of 1 would be one bucket more.
-	limit := schema.DurationBucket(schema.DurationEdge(bucket) * m.limit.Value * (1 - 1e-9))
-	m.above = [2]uint16{max(limit, bucket), bucket}
-	m.known, m.reference = true, map[uint16]float64{}
+	limit := schema.DurationBucket(schema.DurationEdge(edge) * m.limit.Value * (1 - 1e-9))
+	m.above, m.known = [2]uint16{max(limit, edge), edge}, true
+}
+
+// below takes what shows that the baseline's quantile is below its edge. As one block it
+// is one observation.
+func (m *measure) below(of tally, block bool) {
+	switch {
+	case m.kind != relative || m.quantile == 0 || !m.known || of.requests == 0:
+	case block:
+		m.beyond[baseline].AddMean(1-of.hits/of.requests, 1-m.quantile)
+	default:
+		m.beyond[baseline].Add(of.requests-of.hits, of.requests, 1-m.quantile)
+	}
+}
+
+// logE is the evidence now: of several tests that must reject together, the least.
+func (m *measure) logE() float64 {
+	e := m.test.LogE()
+	if m.kind == relative && m.quantile > 0 {
+		e = min(e, m.beyond[candidate].LogE(), m.beyond[baseline].LogE())
+	}
+	return e
+}
+
+// pValue bounds the chance that as much evidence ever comes up while the limit is kept.
+func (m *measure) pValue() float64 {
+	p := m.test.PValue()
+	if m.kind == relative && m.quantile > 0 {
+		p = max(p, m.beyond[candidate].PValue(), m.beyond[baseline].PValue())
+	}
+	return p
 }
 
 // collect adds to the reference.
@@ -214,6 +300,21 @@ func (m *measure) collect(b *schema.RateBlock) {
 	each := 1 + float64(max(b.SampledOut, 0))
 	for bucket, n := range m.durations(b) {
 		m.reference[bucket] += float64(n) / each
+	}
+}
+
+// refer takes a second of the baseline before the first one that counts: the reference,
+// and, where it is counted, evidence about an edge that is chosen already.
+func (m *measure) refer(b *schema.RateBlock, counts bool) {
+	if m.kind != relative || m.quantile == 0 {
+		return
+	}
+	if counts {
+		m.below(m.tally(b, deploy.CountAny, baseline), false)
+	}
+	m.collect(b)
+	if !m.known {
+		m.compare()
 	}
 }
 
@@ -276,6 +377,9 @@ func (m *measure) add(of [2]tally, told float64, cautious bool) (ok bool) {
 			share = min(c.requests/(c.requests+b.requests), told)
 		}
 		m.mirrored.Add(b.hits, c.hits+b.hits, 1-sequential.RatioNull(share, m.ratio()))
+		if m.quantile > 0 {
+			m.beyond[candidate].Add(c.hits, c.requests, m.quantile)
+		}
 	case absolute:
 		m.worse.Add(c.hits, c.hits+b.hits, sequential.RatioNull(share, 1))
 	}
@@ -292,6 +396,9 @@ func (m *measure) addBlock(of [2]tally, told float64, cautious bool) (ok bool) {
 	c, b := of[candidate], of[baseline]
 	mean, q := o.hits/o.trials, o.q
 	if m.kind == relative {
+		if m.quantile > 0 && c.requests > 0 {
+			m.beyond[candidate].AddMean(c.hits/c.requests, m.quantile)
+		}
 		if mean, q, observed = sequential.RatioMean(c.hits, c.requests, b.hits, b.requests, m.ratio()); !observed {
 			m.count(of, observation{}, told)
 			return true
@@ -334,5 +441,6 @@ func (m *measure) restart() {
 	m.test.Restart()
 	m.mirrored.Restart()
 	m.worse.Restart()
+	m.beyond[candidate].Restart()
 	m.compare()
 }

@@ -115,7 +115,7 @@ func (e *evidence) closeUnit(end time.Time) {
 		if e.policy.Evidence == deploy.EvidenceBlocks && !u.steady {
 			continue
 		}
-		if m.kind == traffic && (e.cautious && !e.replayed || !u.steady) {
+		if m.kind == traffic && (e.late() || !u.steady) {
 			continue // a version whose requests take longer would look like one that answers fewer
 		}
 		var ok bool
@@ -127,7 +127,10 @@ func (e *evidence) closeUnit(end time.Time) {
 		if !ok {
 			e.doubtful++
 		}
-		m.series.add(end, m.test.LogE())
+		if !e.late() {
+			m.below(u.of[i][baseline], e.policy.Evidence == deploy.EvidenceBlocks)
+		}
+		m.series.add(end, m.logE())
 		if !m.known {
 			m.compare()
 		}
