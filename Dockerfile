@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Two images of one build: `roles` (router, ingest, jobs-api) and `tidegate`, the
+# Two images of one build: `roles` (router, ingest, jobs-api, and the command line) and `tidegate`, the
 # all-in-one, which also carries the native engines of deps/.
 
 FROM golang:1.26-bookworm AS build
@@ -29,7 +29,7 @@ USER 10001:10001
 WORKDIR /var/lib/tidegate
 
 FROM base AS roles
-COPY --from=build /src/bin/router /src/bin/ingest /src/bin/jobs-api /usr/local/bin/
+COPY --from=build /src/bin/router /src/bin/ingest /src/bin/jobs-api /src/bin/tidegate /usr/local/bin/
 CMD ["router", "--help"]
 
 FROM base AS tidegate

@@ -74,7 +74,10 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	if config.Database == "" {
-		config.Database = filepath.Join(config.DataDir, "control.db")
+		config.Database = defaultDatabase(config.DataDir)
+		if err := config.DefaultKeys(cmd.Context()); err != nil {
+			return err
+		}
 	}
 	if config.AdminTokenFile == "" {
 		config.AdminTokenFile = filepath.Join(config.DataDir, "admin-token")
@@ -97,6 +100,9 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 	return app.Run(cmd.Context(), config)
 }
 
+// defaultDatabase is the one of a platform that is told of none.
+func defaultDatabase(dataDir string) string { return filepath.Join(dataDir, "control.db") }
+
 // validate checks the configuration as it will be once the embedded services
 // have filled in their addresses.
 func validate(config app.Config, local services) error {
@@ -107,7 +113,8 @@ func validate(config app.Config, local services) error {
 		config.ClickHouse = "http://" + local.clickHouseAddr
 	}
 	if config.Database == "" {
-		config.Database = config.DataDir
+		config.Database = defaultDatabase(config.DataDir)
+		config.NameKeyFile()
 	}
 	return config.Validate()
 }

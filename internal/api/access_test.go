@@ -1,10 +1,14 @@
 package api_test
 
 import (
+	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
+	"tidegate/internal/api"
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 	"tidegate/schema/control"
@@ -233,29 +237,101 @@ func allowed(scope control.Scope, need string) bool {
 	return false
 }
 
-func TestEveryOperationChecksWhoCalls(t *testing.T) {
-	p := newPlatform(t)
-	operations := p.validator.Operations()
-	if len(operations) != len(needed) {
-		t.Errorf("openapi.yaml has %d operations, this table %d", len(operations), len(needed))
+// aCaller is somebody who asks, by a token or by a session that stands for it.
+type aCaller struct {
+	name   string
+	header http.Header
+	// What they are: at most one of the first three, else a token of the account, or of
+	// another one, with a scope or with none.
+	unknown, operator, foreign bool
+	scope                      control.Scope
+}
+
+// answers says how an operation that needs something must answer: a status and a code, or
+// zero for whatever the endpoint itself does.
+func (c aCaller) answers(operation, need string) (status, code int) {
+	switch bound := strings.Contains(operation, "{account}"); {
+	case c.unknown && operation == "GET /user/tokens/verify":
+		return http.StatusUnauthorized, 1000
+	case c.unknown:
+		return http.StatusUnauthorized, 10000
+	case c.operator:
+		return 0, 0
+	case c.foreign && bound:
+		return http.StatusForbidden, 9109
+	case !allowed(c.scope, need):
+		return http.StatusForbidden, 10000
 	}
+	return 0, 0
+}
+
+// everyCaller are all kinds of them: each scope and none, of the account and of another one,
+// the operator, and tokens that have expired, were deleted or never were. Sessions stand
+// for tokens that were good when they began.
+func everyCaller(t *testing.T, p *platform, now *time.Time) []aCaller {
+	t.Helper()
 	other, err := p.CreateAccount(t.Context(), "Other")
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := func(accountID string, scope control.Scope) string {
-		_, secret, err := p.CreateToken(t.Context(), control.Token{AccountID: accountID, Name: string(scope), Scopes: []control.Scope{scope}})
+	callers := []aCaller{
+		{name: "nobody", header: http.Header{}, unknown: true},
+		{name: "another scheme", header: http.Header{"Authorization": {"Basic " + p.token}}, unknown: true},
+		{name: "a token that never was", header: bearer("wrong"), unknown: true},
+		{name: "a session that never was", header: http.Header{"Cookie": {control.SessionCookie + "=wrong"}, "Sec-Fetch-Site": {"same-origin"}}, unknown: true},
+	}
+	add := func(c aCaller, secret string) {
+		t.Helper()
+		token, session := c, c
+		token.name, token.header = "a token, "+c.name, bearer(secret)
+		b := p.browser().signIn(t, secret)
+		session.name, session.header = "a session, "+c.name, http.Header{"Cookie": {b.cookie.String()}, "Sec-Fetch-Site": {"same-origin"}}
+		callers = append(callers, token, session)
+	}
+	made := func(accountID string, ends time.Time, scopes ...control.Scope) (id, secret string) {
+		t.Helper()
+		token, secret, err := p.store.CreateToken(t.Context(), control.Token{AccountID: accountID, Name: "caller", Scopes: scopes, ExpiresOn: ends})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return secret
+		return token.ID, secret
 	}
-	own := make(map[control.Scope]string)
-	for _, scope := range control.Scopes {
-		own[scope] = token(account, scope)
+	add(aCaller{name: "the operator", operator: true}, p.token)
+	for _, accountID := range []string{account, other.ID} {
+		foreign := accountID != account
+		_, secret := made(accountID, time.Time{})
+		add(aCaller{name: "no scope", foreign: foreign}, secret)
+		for _, scope := range control.Scopes {
+			_, secret := made(accountID, time.Time{}, scope)
+			add(aCaller{name: fmt.Sprintf("%s, foreign %t", scope, foreign), foreign: foreign, scope: scope}, secret)
+		}
 	}
-	foreign := token(other.ID, control.Admin)
+	_, secret := made(account, now.Add(time.Minute), control.Admin)
+	add(aCaller{name: "expired", unknown: true}, secret)
+	id, secret := made(account, time.Time{}, control.Admin)
+	add(aCaller{name: "deleted", unknown: true}, secret)
+	if err := p.store.DeleteToken(t.Context(), account, id); err != nil {
+		t.Fatal(err)
+	}
+	*now = now.Add(time.Minute)
+	for i, c := range callers { // those who fail often do so from addresses of their own
+		c.header.Set("X-Forwarded-For", fmt.Sprintf("192.0.2.%d", i))
+	}
+	return callers
+}
 
+// TestEveryOperationChecksWhoCalls is the whole table: every operation of openapi.yaml, and
+// every kind of caller.
+func TestEveryOperationChecksWhoCalls(t *testing.T) {
+	now := time.Date(2026, 11, 27, 3, 0, 0, 0, time.UTC)
+	clock := func() time.Time { return now }
+	p := newPlatformAt(t, api.Config{Now: clock, GatewayURL: "http://localhost:8080", DurableObjects: true,
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, clock)
+	operations := p.validator.Operations()
+	if len(operations) != len(needed) {
+		t.Errorf("openapi.yaml has %d operations, this table %d", len(operations), len(needed))
+	}
+	callers := everyCaller(t, p, &now)
 	for _, operation := range operations {
 		need, listed := needed[operation]
 		if !listed {
@@ -263,37 +339,19 @@ func TestEveryOperationChecksWhoCalls(t *testing.T) {
 			continue
 		}
 		method, path, _ := strings.Cut(operation, " ")
-		bound := strings.Contains(path, "{account}")
 		path = "/client/v4" + strings.NewReplacer("{account}", account, "{script}", "none", "{id}", "7", "{dataset}", "workers_trace_events",
 			"{zone}", "7", "{name}", "free", "{environment}", "production", "{worker}", "none", "{sha256}", "00").Replace(path)
-		send := func(secret string) answer { return p.do(t, method, path, bearer(secret), "") }
-		passes := func(who string, a answer) {
-			t.Helper()
-			if strings.Contains(operation, "/transformers") { // nobody has them
+		for _, c := range callers {
+			a := p.do(t, method, path, c.header, "")
+			switch status, code := c.answers(operation, need); {
+			case status != 0:
+				if a.status != status || len(a.Errors) != 1 || a.Errors[0].Code != code {
+					t.Errorf("%s by %s answered %d %s, want %d with the code %d", operation, c.name, a.status, a.text, status, code)
+				}
+			case strings.Contains(operation, "/transformers"): // nobody has them
 				a.want(t, http.StatusForbidden, 1004, "transformer feature is not available for this account")
-				return
-			}
-			if a.status == http.StatusUnauthorized || a.status == http.StatusForbidden || a.status >= 500 {
-				t.Errorf("%s by %s answered %d %s", operation, who, a.status, a.text)
-			}
-		}
-
-		unauthorizedCode := 10000
-		if operation == "GET /user/tokens/verify" {
-			unauthorizedCode = 1000
-		}
-		send("wrong").want(t, http.StatusUnauthorized, unauthorizedCode)
-		p.do(t, method, path, nil, "").want(t, http.StatusUnauthorized, unauthorizedCode, "no API token")
-		p.do(t, method, path, http.Header{"Authorization": {"Basic " + p.token}}, "").want(t, http.StatusUnauthorized, unauthorizedCode, "Bearer")
-		passes("the operator", send(p.token))
-		if bound {
-			send(foreign).want(t, http.StatusForbidden, 9109, account)
-		}
-		for scope, secret := range own {
-			if allowed(scope, need) {
-				passes(string(scope), send(secret))
-			} else {
-				send(secret).want(t, http.StatusForbidden, 10000)
+			case a.status == http.StatusUnauthorized || a.status == http.StatusForbidden || a.status >= 500:
+				t.Errorf("%s by %s answered %d %s", operation, c.name, a.status, a.text)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/netip"
 	"sync"
 	"time"
@@ -19,9 +20,13 @@ const (
 	attemptsSweepEvery   = time.Second
 )
 
-// attempts counts those to sign in that failed or are under way, by address, or by /64
-// of IPv6, which is one customer's. Its methods are safe for concurrent use.
+// attempts counts those that failed or are under way, to sign in unless it is told of other
+// bounds, by address, or by /64 of IPv6, which is one customer's. Its methods are safe for
+// concurrent use.
 type attempts struct {
+	failedMax   int // in attemptsWindow; 0: attemptsMax
+	underWayMax int // 0: attemptsUnderWayMax
+
 	mu    sync.Mutex
 	of    map[netip.Prefix]*attemptCount
 	swept time.Time
@@ -39,10 +44,10 @@ func (a *attempts) begin(from netip.Addr, now time.Time) (end func(failed bool),
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	count := a.countLocked(from, now)
-	if count.failed >= attemptsMax {
+	if count.failed >= cmp.Or(a.failedMax, attemptsMax) {
 		return nil, count.until.Sub(now)
 	}
-	if count.underWay >= attemptsUnderWayMax {
+	if count.underWay >= cmp.Or(a.underWayMax, attemptsUnderWayMax) {
 		return nil, time.Second
 	}
 	count.underWay++

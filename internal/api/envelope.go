@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -112,6 +113,9 @@ func (s *Server) fail(c *gin.Context, err error) {
 				list = append(list, viewError(c, e))
 			}
 		}
+	}
+	if later, ok := errors.AsType[retryLater](err); ok {
+		c.Header("Retry-After", strconv.FormatInt(wholeSeconds(later.wait), 10))
 	}
 	if e.Kind == errs.Conflict {
 		// cloudflare-go repeats a request on 409 unless it is told not to.

@@ -88,6 +88,9 @@ func (s *Server) admit(c *gin.Context, e endpoint) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.limitRate(c, e, caller.token); err != nil {
+		return nil, err
+	}
 	account, bound := c.Params.Get("account")
 	if bound {
 		if err := s.bind(ctx, caller.token, account); err != nil {
@@ -177,7 +180,7 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request) (caller, err
 	if secret == "" {
 		return caller{}, errs.New(errs.Unauthorized, 0, "no API token was sent: send the header Authorization: Bearer <token>")
 	}
-	token, err := s.deps.Tokens.Authenticate(ctx, secret)
+	token, err := s.checkToken(ctx, r, secret)
 	return caller{token, sourceOf(r.UserAgent())}, err
 }
 

@@ -53,6 +53,8 @@ type Config struct {
 	// LogpushJobsMax bounds the jobs of one dataset in every account, beside the
 	// account's own setting; nil: that alone counts.
 	LogpushJobsMax *int
+	// RateLimit bounds the requests of each token in 5 minutes; 0: no limit.
+	RateLimit int
 	// CheckURL refuses, with a reason, URLs that a policy's targets may not have, because
 	// of the addresses that they name; nil takes all.
 	CheckURL func(*url.URL) error
@@ -74,6 +76,11 @@ type Server struct {
 	proxies     []netip.Prefix // Config.TrustedProxies
 	crossOrigin http.CrossOriginProtection
 	attempts    attempts
+
+	rates         rates
+	unknownTokens attempts
+	goodTokens    goodTokens
+	limited       metric.Int64Counter
 
 	requests metric.Int64Counter
 	duration metric.Float64Histogram
@@ -104,6 +111,8 @@ func New(config Config, deps Deps) (*Server, error) {
 		questions: newTurns(questionsMax, accountQuestionsMax, questionWait, fmt.Sprintf("too many questions about metrics, events and the audit log are under way, of which an account may have %d: try again", accountQuestionsMax)),
 		backtests: newTurns(backtestsMax, accountBacktestsMax, questionWait, "a backtest of this account is under way, or several of others are: try again when it is done"),
 	}
+	s.rates.most = config.RateLimit
+	s.unknownTokens.failedMax, s.unknownTokens.underWayMax = unknownTokensMax, unknownTokensMax
 	if config.LogpushJobsMax != nil {
 		s.jobsMax = *config.LogpushJobsMax
 	}
@@ -136,6 +145,9 @@ func New(config Config, deps Deps) (*Server, error) {
 		return nil, fmt.Errorf("api: %w", err)
 	}
 	if err := s.declareTailMetrics(meter); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	if err := s.declareLimitMetrics(meter); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
 	s.engine = s.newEngine()

@@ -81,7 +81,7 @@ func (p *process) addAPI(ctx context.Context) error {
 		return err
 	}
 	server, err := api.New(api.Config{Logger: p.log, GatewayURL: p.gatewayURL(), DashboardURL: p.config.ConsoleURL, TrustedProxies: proxies, DurableObjects: p.config.DurableObjects,
-		LogpushJobsMax: &p.config.LogpushJobsMax, CheckURL: p.egress(ctx).CheckURL}, deps)
+		LogpushJobsMax: &p.config.LogpushJobsMax, RateLimit: p.config.APIRateLimit, CheckURL: p.egress(ctx).CheckURL}, deps)
 	if err != nil {
 		return err
 	}

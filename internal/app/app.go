@@ -166,7 +166,11 @@ func (p *process) roles() map[Role]func(context.Context) error {
 // its migrations run here; ClickHouse may be away, and then each role retries.
 func (p *process) open(ctx context.Context) (err error) {
 	if p.config.Database != "" {
-		if p.store, err = store.Open(ctx, p.config.Database, store.Options{Logger: p.log}); err != nil {
+		keys, err := p.config.secretsKeys(ctx, p.log)
+		if err != nil {
+			return err
+		}
+		if p.store, err = store.Open(ctx, p.config.Database, store.Options{Logger: p.log, Keys: keys}); err != nil {
 			return fmt.Errorf("open the database: %w", err)
 		}
 		p.closers = append(p.closers, p.store.Close)
@@ -288,6 +292,11 @@ func replaceFile(path string, content []byte) (err error) {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
+	return syncFolder(dir)
+}
+
+// syncFolder makes what was done to the names in a folder survive a loss of power.
+func syncFolder(dir string) error {
 	folder, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"tidegate/internal/api"
 	"tidegate/internal/clickhouse"
 	"tidegate/internal/gateway"
 	"tidegate/internal/gateway/listen"
@@ -43,6 +44,7 @@ type Config struct {
 	DataDir string // local state: the gateway's snapshot and spool, embedded data
 
 	APIAddr       string // host:port; port 0 picks one
+	APIRateLimit  int    // requests of one token in 5 minutes, at one control plane; 0 for no limit
 	GatewayAddr   string
 	OpsAddr       string // health and metrics of a process without the API; empty for none
 	GatewayDomain string // scripts are served at <script>.<subdomain>.<domain>
@@ -92,6 +94,9 @@ type Config struct {
 	// Retention is how many days ClickHouse's tables keep their rows; 0 is for ever.
 	Retention clickhouse.Retention
 	Database  string // path of a SQLite file, or postgres://...
+	// SecretsKeyFile has the keys that secrets in the database are sealed with; empty where
+	// the variable TIDEGATE_SECRETS_KEY holds them.
+	SecretsKeyFile string
 
 	APIURL         string // where a gateway without a database gets its snapshots
 	APITokenFile   string
@@ -152,6 +157,7 @@ func DefaultConfig(roles ...Role) Config {
 		APIAddr:       "127.0.0.1:8787",
 		GatewayAddr:   "127.0.0.1:8080",
 		GatewayDomain: "localhost",
+		APIRateLimit:  api.RateLimitDefault,
 
 		GatewayBodyTimeout: gateway.DefaultConfig().BodyTimeout,
 		GatewaySendTimeout: gateway.DefaultConfig().SendTimeout,
@@ -225,6 +231,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	if c.has(RoleAPI) {
 		f.StringVar(&c.APIAddr, "api-addr", c.APIAddr, "address of the API and its start page")
 		f.StringVar(&c.GatewayURL, "gateway-url", c.GatewayURL, "where clients reach the gateway, such as https://example.com, for the addresses of scripts that the API shows")
+		f.IntVar(&c.APIRateLimit, "api-rate-limit", c.APIRateLimit, "requests that one API token, and the sessions that stand for it, may send this control plane in 5 minutes; what routers ask is not counted. 0 for no limit")
 		f.StringVar(&c.AdminTokenFile, "admin-token-file", c.AdminTokenFile, "the first start writes the admin token to this file")
 	}
 	if c.has(RoleAPI) || c.has(RoleGateway) {
@@ -233,6 +240,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	}
 	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleLogpush) {
 		f.StringVar(&c.Database, "database", c.Database, "control state: a SQLite file, or postgres://user:password@host/name")
+		f.StringVar(&c.SecretsKeyFile, "secrets-key-file", c.SecretsKeyFile, "file with the keys that secrets in the database are sealed with, the same for every process that has it; the variable TIDEGATE_SECRETS_KEY holds the keys themselves")
 	}
 	if c.has(RoleAPI) || c.has(RoleRollback) || c.has(RoleIngest) || c.has(RoleLogpush) { // Logpush replays what Kafka no longer has
 		f.StringVar(&c.ClickHouse, "clickhouse", c.ClickHouse, "ClickHouse's HTTP interface, http://[user:password@]host:8123[/database]")
@@ -386,6 +394,9 @@ func (c *Config) Validate() error {
 	if err := c.Retention.Validate(); err != nil {
 		return fmt.Errorf("--retention-events-days, -quarantine-days, -1s-days, -1m-days and -1h-days: %w", err)
 	}
+	if c.APIRateLimit < 0 {
+		return fmt.Errorf("--api-rate-limit is %d: it must be 0, for no limit, or more", c.APIRateLimit)
+	}
 	if c.LogpushJobsMax < 0 {
 		return fmt.Errorf("--logpush-jobs-max is %d: it must be 0, for none, or more", c.LogpushJobsMax)
 	}
@@ -410,6 +421,9 @@ func (c *Config) Validate() error {
 	}
 	if c.GatewayProxyProtocol && len(c.TrustedProxies) == 0 {
 		return fmt.Errorf("--gateway-proxy-protocol needs --trusted-proxies: from anybody else the header is not believed")
+	}
+	if err := c.validateSecrets(); err != nil {
+		return err
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		return fmt.Errorf("--log-format is %q: it must be text or json", c.LogFormat)

@@ -38,6 +38,7 @@ var Layers = []Layer{
 	{"internal/nowait", nil, whyFoundation},
 	{"internal/lines", nil, whyFoundation},
 	{"internal/signature", nil, whyFoundation},
+	{"internal/seal", []string{"internal/errs"}, "it knows texts and places, and nothing of what is sealed"},
 	{"internal/embedded", nil, "the embedded engines are addresses to everyone else; they know no part that uses them"},
 	{"internal/importrules", nil, whyFoundation},
 	{"pipeline/stream", nil, "it moves records, and must not know what is in them"},
@@ -56,7 +57,7 @@ var Layers = []Layer{
 	{"pipeline/verify", []string{"pipeline/stream", "schema", "internal/errs"}, whyService},
 
 	{"internal/clickhouse", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
-	{"internal/store", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
+	{"internal/store", []string{"internal/deploy", "internal/logjob", "internal/seal", "schema", "internal/errs"}, whyAdapter},
 	{"internal/runtime", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyAdapter},
 	{"internal/api/client", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
 	{"pipeline/logpush/sink", []string{"pipeline/logpush", "internal/signature"}, "a destination takes a name and bytes, and answers with an error that logpush can classify"},
@@ -64,7 +65,7 @@ var Layers = []Layer{
 	{"internal/app", []string{
 		"schema", "internal/errs", "internal/deploy", "internal/logjob", "dashboards",
 		"internal/gateway", "internal/rollback", "internal/notify", "internal/api", "internal/deletion", "pipeline",
-		"internal/clickhouse", "internal/store", "internal/runtime",
+		"internal/clickhouse", "internal/store", "internal/runtime", "internal/seal",
 	}, "it wires services to adapters by address; whether an address is embedded is decided above it"},
 	{"cmd", []string{"internal/app"}, "a main package reads flags and calls internal/app"},
 	{"cmd/tidegate", []string{"internal/app", "internal/embedded", "internal/api/client", "internal/deploy", "internal/logjob", "internal/signature", "pipeline/verify", "schema", "internal/errs"},
@@ -102,6 +103,7 @@ var Owners = []Owner{
 	{"modernc.org/sqlite", []string{"internal/store", "internal/runtime"}, "the control plane's SQL lives in internal/store; the storage of Durable Objects is SQLite"},
 	{"github.com/pressly/goose", []string{"internal/store", "internal/clickhouse"}, "a migration belongs to the store that reads the tables"},
 
+	{"github.com/tink-crypto", []string{"internal/seal"}, "what is sealed, by which key and for which place is decided in one place"},
 	{"github.com/wneessen/go-mail", []string{"internal/notify"}, "e-mail ends in one place"},
 	{"github.com/aws", []string{"pipeline/logpush/sink"}, "buckets end in a sink"},
 	{"gocloud.dev", []string{"pipeline/logpush/sink"}, "buckets end in a sink"},

@@ -17,8 +17,14 @@ func (s *Store) AlertHook(ctx context.Context, accountID string) (h logjob.Alert
 	if errors.Is(err, sql.ErrNoRows) {
 		return h, errs.New(errs.NotFound, 0, "the account has no alerts of Logpush: set them with PUT")
 	}
+	if err == nil {
+		h.URL, err = s.keys.Open(h.URL, placeOf("logpush_alerts", "url", accountID))
+	}
+	if err == nil {
+		h.Secret, err = s.keys.Open(h.Secret, placeOf("logpush_alerts", "secret", accountID))
+	}
 	if err != nil {
-		return h, fmt.Errorf("read the alerts of an account: %w", err)
+		return logjob.AlertHook{}, fmt.Errorf("read the alerts of an account: %w", err)
 	}
 	return h, nil
 }
@@ -27,9 +33,19 @@ func (s *Store) AlertHook(ctx context.Context, accountID string) (h logjob.Alert
 // at the first time, and stays.
 func (s *Store) SaveAlertHook(ctx context.Context, accountID string, h logjob.AlertHook) (logjob.AlertHook, error) {
 	err := s.write(ctx, "save the alerts of an account", func(t *tx) error {
+		where, err := t.keys.Seal(h.URL, placeOf("logpush_alerts", "url", accountID))
+		if err != nil {
+			return err
+		}
+		secret := ""
+		if h.Secret != "" {
+			if secret, err = t.keys.Seal(h.Secret, placeOf("logpush_alerts", "secret", accountID)); err != nil {
+				return err
+			}
+		}
 		if err := t.QueryRowContext(ctx, `INSERT INTO logpush_alerts (account_id, url, secret, policy_id) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (account_id) DO UPDATE SET url = excluded.url, secret = excluded.secret RETURNING policy_id`,
-			accountID, h.URL, h.Secret, newHexID()).Scan(&h.PolicyID); err != nil {
+			accountID, where, secret, newHexID()).Scan(&h.PolicyID); err != nil {
 			return err
 		}
 		return t.audit(ctx, accountID, "logpush_alerts.save", h.PolicyID, nil, nil) // the URL may be a secret

@@ -211,7 +211,7 @@ func (t *tx) checkSecrets(ctx context.Context, accountID, script string, current
 	}
 	read := func(id string) (deploy.Version, error) {
 		return scanVersion(t.QueryRowContext(ctx, `SELECT `+versionColumns+` FROM versions WHERE account_id = $1 AND script = $2 AND id = $3`,
-			accountID, script, id))
+			accountID, script, id), t.keys)
 	}
 	target, err := read(splits[0].VersionID)
 	if err != nil || target.Worker == nil {

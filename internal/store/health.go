@@ -126,13 +126,13 @@ func (s *Store) DisableFailingJob(ctx context.Context, id, revision int64, since
 		if err != nil {
 			return err
 		}
-		before, err := jobByID(ctx, t, accountID, id)
+		before, err := jobByID(ctx, t, t.keys, accountID, id)
 		if err != nil {
 			return err
 		}
 		after := before
 		after.Enabled = false
-		settings, err := settingsJSON(after)
+		settings, err := settingsJSON(after, t.keys)
 		if err != nil {
 			return err
 		}
@@ -148,7 +148,7 @@ func (s *Store) DisableFailingJob(ctx context.Context, id, revision int64, since
 // JobHealth returns what is known of one job, with the minutes since a time.
 func (s *Store) JobHealth(ctx context.Context, accountID string, id int64, since time.Time) (h logjob.Health, err error) {
 	err = s.read(ctx, "read the health of a job", func(t *sql.Tx) error {
-		if _, err := jobByID(ctx, t, accountID, id); err != nil {
+		if _, err := jobByID(ctx, t, s.keys, accountID, id); err != nil {
 			return err
 		}
 		var failing, disabled sql.NullInt64

@@ -8,19 +8,28 @@ import (
 
 	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
+	"tidegate/internal/seal"
 )
 
-const instantColumns = `id, account_id, zone, settings_json, created_on, expires_on`
+const instantColumns = `id, sealed, account_id, zone, settings_json, created_on, expires_on`
 
-func scanInstantLogs(row scanner) (logjob.InstantLogs, error) {
+func scanInstantLogs(row scanner, keys *seal.Keys) (logjob.InstantLogs, error) {
 	var l logjob.InstantLogs
-	var settings string
+	var hash, sealed, settings string
 	var created, expires int64
-	if err := row.Scan(&l.ID, &l.AccountID, &l.Zone, &settings, &created, &expires); err != nil {
+	if err := row.Scan(&hash, &sealed, &l.AccountID, &l.Zone, &settings, &created, &expires); err != nil {
 		return l, err
 	}
 	l.CreatedOn, l.ExpiresOn = fromMicros(created), fromMicros(expires)
+	var err error
+	if l.ID, err = keys.Open(sealed, instantPlace(l.AccountID, hash)); err != nil {
+		return l, err
+	}
 	return l, fromJSON(settings, &l.InstantSettings)
+}
+
+func instantPlace(accountID, hash string) string {
+	return placeOf("instant_logs", "sealed", accountID, hash)
 }
 
 // CreateInstantLogs begins a session with valid settings. Id and times are given
@@ -35,9 +44,14 @@ func (s *Store) CreateInstantLogs(ctx context.Context, l logjob.InstantLogs) (lo
 		if err != nil {
 			return err
 		}
-		result, err := t.ExecContext(ctx, `INSERT INTO instant_logs (`+instantColumns+`, ends_on) VALUES ($1, $2, $3, $4, $5, $6, $7)
+		hash := hashOf(l.ID)
+		sealed, err := t.keys.Seal(l.ID, instantPlace(l.AccountID, hash))
+		if err != nil {
+			return err
+		}
+		result, err := t.ExecContext(ctx, `INSERT INTO instant_logs (`+instantColumns+`, ends_on) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 			ON CONFLICT (account_id, zone) DO NOTHING`,
-			l.ID, l.AccountID, l.Zone, settings, l.CreatedOn.UnixMicro(), l.ExpiresOn.UnixMicro(), t.now.Add(logjob.InstantIdle).UnixMicro())
+			hash, sealed, l.AccountID, l.Zone, settings, l.CreatedOn.UnixMicro(), l.ExpiresOn.UnixMicro(), t.now.Add(logjob.InstantIdle).UnixMicro())
 		if err != nil {
 			return err
 		}
@@ -64,7 +78,7 @@ func liveInstantLogs(zone string) error {
 func (s *Store) InstantLogs(ctx context.Context, accountID, zone string) ([]logjob.InstantLogs, error) {
 	var list []logjob.InstantLogs
 	err := each(ctx, s.reader, func(row scanner) error {
-		l, err := scanInstantLogs(row)
+		l, err := scanInstantLogs(row, s.keys)
 		list = append(list, l)
 		return err
 	}, `SELECT `+instantColumns+` FROM instant_logs WHERE account_id = $1 AND zone = $2 AND ends_on > $3`, accountID, zone, s.now().UnixMicro())
@@ -77,7 +91,7 @@ func (s *Store) InstantLogs(ctx context.Context, accountID, zone string) ([]logj
 // OpenInstantLogs returns the live session of an id, or a not_found error.
 func (s *Store) OpenInstantLogs(ctx context.Context, id string) (logjob.InstantLogs, error) {
 	l, err := scanInstantLogs(s.reader.QueryRowContext(ctx, `SELECT `+instantColumns+` FROM instant_logs WHERE id = $1 AND ends_on > $2`,
-		id, s.now().UnixMicro()))
+		hashOf(id), s.now().UnixMicro()), s.keys)
 	if errors.Is(err, sql.ErrNoRows) {
 		return l, noInstantLogs()
 	}
@@ -96,7 +110,7 @@ func noInstantLogs() error {
 func (s *Store) KeepInstantLogs(ctx context.Context, id string) error {
 	now := s.now()
 	result, err := s.writer.ExecContext(ctx, `UPDATE instant_logs SET ends_on = CASE WHEN expires_on < $1 THEN expires_on ELSE $1 END
-		WHERE id = $2 AND ends_on > $3`, now.Add(logjob.InstantIdle).UnixMicro(), id, now.UnixMicro())
+		WHERE id = $2 AND ends_on > $3`, now.Add(logjob.InstantIdle).UnixMicro(), hashOf(id), now.UnixMicro())
 	if err != nil {
 		return fmt.Errorf("keep instant logs: %w", err)
 	}

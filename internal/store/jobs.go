@@ -8,13 +8,14 @@ import (
 
 	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
+	"tidegate/internal/seal"
 )
 
 const codeQuota = 1004 // Cloudflare's code for "not allowed"
 
 const jobColumns = `id, account_id, settings_json, enabled_at, revision, last_complete, last_error, error_message`
 
-func scanJob(row scanner) (logjob.Job, error) {
+func scanJob(row scanner, keys *seal.Keys) (logjob.Job, error) {
 	var j logjob.Job
 	var id int64
 	var accountID, settings string
@@ -24,7 +25,7 @@ func scanJob(row scanner) (logjob.Job, error) {
 	if err := row.Scan(&id, &accountID, &settings, &enabledAt, &revision, &complete, &failed, &message); err != nil {
 		return j, err
 	}
-	if err := fromJSON(settings, &j); err != nil {
+	if err := openJSON(keys, settings, &j, jobPlace(accountID, id)); err != nil {
 		return j, fmt.Errorf("job %d: %w", id, err)
 	}
 	j.ID, j.AccountID, j.EnabledAt, j.Revision = id, accountID, fromNullMicros(enabledAt), revision
@@ -42,10 +43,15 @@ func scanJob(row scanner) (logjob.Job, error) {
 	return j, nil
 }
 
-// settingsJSON leaves out what has columns of its own.
-func settingsJSON(j logjob.Job) (string, error) {
+func jobPlace(accountID string, id int64) string {
+	return placeOf("jobs", "settings_json", accountID, id)
+}
+
+// settingsJSON leaves out what has columns of its own, and is sealed: destinations have
+// credentials.
+func settingsJSON(j logjob.Job, keys *seal.Keys) (string, error) {
 	j.LastComplete, j.LastError, j.ErrorMessage = nil, nil, nil
-	return toJSON(j)
+	return sealJSON(keys, j, jobPlace(j.AccountID, j.ID))
 }
 
 // masked is a job as the audit log may keep it.
@@ -65,7 +71,7 @@ func (s *Store) AccountJobs(ctx context.Context, accountID string) ([]logjob.Job
 func (s *Store) jobs(ctx context.Context, which accountFilter) ([]logjob.Job, error) {
 	var list []logjob.Job
 	err := each(ctx, s.reader, func(row scanner) error {
-		j, err := scanJob(row)
+		j, err := scanJob(row, s.keys)
 		list = append(list, j)
 		return err
 	}, `SELECT `+jobColumns+` FROM jobs WHERE account_id = COALESCE($1, account_id) ORDER BY id`, which)
@@ -77,15 +83,15 @@ func (s *Store) jobs(ctx context.Context, which accountFilter) ([]logjob.Job, er
 
 // Job returns one job of an account, or a not_found error.
 func (s *Store) Job(ctx context.Context, accountID string, id int64) (logjob.Job, error) {
-	j, err := jobByID(ctx, s.reader, accountID, id)
+	j, err := jobByID(ctx, s.reader, s.keys, accountID, id)
 	if err != nil {
 		return j, fmt.Errorf("read job: %w", err)
 	}
 	return j, nil
 }
 
-func jobByID(ctx context.Context, q querier, accountID string, id int64) (logjob.Job, error) {
-	j, err := scanJob(q.QueryRowContext(ctx, `SELECT `+jobColumns+` FROM jobs WHERE account_id = $1 AND id = $2`, accountID, id))
+func jobByID(ctx context.Context, q querier, keys *seal.Keys, accountID string, id int64) (logjob.Job, error) {
+	j, err := scanJob(q.QueryRowContext(ctx, `SELECT `+jobColumns+` FROM jobs WHERE account_id = $1 AND id = $2`, accountID, id), keys)
 	if errors.Is(err, sql.ErrNoRows) {
 		return j, errs.New(errs.NotFound, 0, "job %d does not exist in this account", id)
 	}
@@ -133,7 +139,7 @@ func (s *Store) CreateJob(ctx context.Context, j logjob.Job, most int) (logjob.J
 		if j.Enabled {
 			j.EnabledAt = t.now
 		}
-		settings, err := settingsJSON(j)
+		settings, err := settingsJSON(j, t.keys)
 		if err != nil {
 			return err
 		}
@@ -156,7 +162,7 @@ func (s *Store) CreateJob(ctx context.Context, j logjob.Job, most int) (logjob.J
 // here; health stays as it is.
 func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error) {
 	err := s.write(ctx, "update job", func(t *tx) error {
-		before, err := jobByID(ctx, t, j.AccountID, j.ID)
+		before, err := jobByID(ctx, t, t.keys, j.AccountID, j.ID)
 		if err != nil {
 			return err
 		}
@@ -164,7 +170,7 @@ func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 		if j.Enabled && !before.Enabled {
 			j.EnabledAt = t.now
 		}
-		settings, err := settingsJSON(j)
+		settings, err := settingsJSON(j, t.keys)
 		if err != nil {
 			return err
 		}
@@ -180,7 +186,7 @@ func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 		} else if n == 0 {
 			return jobMoved(j.ID)
 		}
-		if j, err = jobByID(ctx, t, j.AccountID, j.ID); err != nil {
+		if j, err = jobByID(ctx, t, t.keys, j.AccountID, j.ID); err != nil {
 			return err
 		}
 		return t.audit(ctx, j.AccountID, "job.update", fmt.Sprint(j.ID), masked(before), masked(j))
@@ -192,7 +198,7 @@ func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 // that of the job, the error is a conflict.
 func (s *Store) DeleteJob(ctx context.Context, accountID string, id, revision int64) error {
 	return s.write(ctx, "delete job", func(t *tx) error {
-		before, err := jobByID(ctx, t, accountID, id)
+		before, err := jobByID(ctx, t, t.keys, accountID, id)
 		if err != nil {
 			return err
 		}

@@ -96,7 +96,7 @@ func (t *tx) checkLetterLimits(ctx context.Context, l logjob.DeadLetter, limits 
 // "" is any; total counts all of them.
 func (s *Store) DeadLetters(ctx context.Context, accountID string, jobID int64, state string, limit, offset int) (list []logjob.DeadLetter, total int, err error) {
 	err = s.read(ctx, "list dead letters", func(t *sql.Tx) error {
-		if _, err := jobByID(ctx, t, accountID, jobID); err != nil {
+		if _, err := jobByID(ctx, t, s.keys, accountID, jobID); err != nil {
 			return err
 		}
 		if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM dead_letters WHERE job_id = $1 AND ($2 = '' OR state = $2)`,
@@ -118,7 +118,7 @@ func (s *Store) DeadLetters(ctx context.Context, accountID string, jobID int64, 
 // keep none from its turn. Total counts all of them.
 func (s *Store) WaitingLetters(ctx context.Context, accountID string, jobID int64, limit int) (list []logjob.DeadLetter, total int, err error) {
 	err = s.read(ctx, "list dead letters that wait", func(t *sql.Tx) error {
-		if _, err := jobByID(ctx, t, accountID, jobID); err != nil {
+		if _, err := jobByID(ctx, t, s.keys, accountID, jobID); err != nil {
 			return err
 		}
 		if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM dead_letters WHERE job_id = $1 AND state = $2`,

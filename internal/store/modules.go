@@ -75,7 +75,7 @@ func (s *Store) Bundle(ctx context.Context, accountID, versionID string) (deploy
 		return b, errs.New(errs.NotFound, 0, "version %q is an origin: it has no code", versionID)
 	}
 	var said deploy.Annotations
-	if err := errors.Join(fromJSON(annotations, &said), fromJSON(worker.String, &b.Worker)); err != nil {
+	if err := errors.Join(fromJSON(annotations, &said), openJSON(s.keys, worker.String, &b.Worker, workerPlace(accountID, versionID))); err != nil {
 		return b, fmt.Errorf("read the bundle of version %s: %w", versionID, err)
 	}
 	b.Tag, b.CreatedOn = said.Tag, fromMicros(created)

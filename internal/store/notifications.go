@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"tidegate/internal/deploy"
+	"tidegate/internal/seal"
 	"tidegate/internal/telemetry"
 )
 
@@ -35,7 +36,7 @@ const notificationColumns = `id, account_id, script, kind, target_type, target_j
 // read of it comes with the error.
 var errUnreadable = errors.New("the stored message cannot be read")
 
-func scanNotification(row scanner) (n deploy.Notification, err error) {
+func scanNotification(row scanner, keys *seal.Keys) (n deploy.Notification, err error) {
 	var kind deploy.NotifyType
 	var target, decision string
 	var created, next int64
@@ -44,12 +45,19 @@ func scanNotification(row scanner) (n deploy.Notification, err error) {
 		return n, err
 	}
 	n.CreatedOn, n.EndedOn, n.NextTry, n.TriedOn = fromMicros(created), fromNullMicros(ended), fromMicros(next), fromNullMicros(tried)
-	err = errors.Join(fromJSON(target, &n.Target), fromJSON(decision, &n.Decision))
+	err = errors.Join(openJSON(keys, target, &n.Target, targetPlace(n.AccountID, n.ID)), fromJSON(decision, &n.Decision))
 	n.Target.Type = kind
+	if errors.Is(err, seal.ErrNoKey) { // others can read it: nothing is given up for that
+		return n, err
+	}
 	if err != nil {
 		return n, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	return n, nil
+}
+
+func targetPlace(accountID, id string) string {
+	return placeOf("notifications", "target_json", accountID, id)
 }
 
 // tell puts what the policy's targets are to be told into the outbox. Stored with the
@@ -60,7 +68,7 @@ func (t *tx) tell(ctx context.Context, accountID, script string, decision *deplo
 	if on == "" {
 		return nil, nil
 	}
-	targets, err := notifyTargets(ctx, t, accountID, script)
+	targets, err := notifyTargets(ctx, t, t.keys, accountID, script)
 	if err != nil || len(targets) == 0 {
 		return nil, err
 	}
@@ -111,8 +119,8 @@ func (t *tx) waitingNotifications(ctx context.Context, accountID string) (byTarg
 }
 
 // notifyTargets are the targets of the policy that a script follows now.
-func notifyTargets(ctx context.Context, q querier, accountID, script string) ([]deploy.NotifyTarget, error) {
-	p, err := followed(ctx, q, accountID, script)
+func notifyTargets(ctx context.Context, q querier, keys *seal.Keys, accountID, script string) ([]deploy.NotifyTarget, error) {
+	p, err := followed(ctx, q, keys, accountID, script)
 	if err != nil || p == nil {
 		return nil, err
 	}
@@ -126,7 +134,7 @@ func (s *Store) NotifyTargets(ctx context.Context, accountID, scriptName string)
 		if _, err := script(ctx, t, accountID, scriptName); err != nil {
 			return err
 		}
-		targets, err = notifyTargets(ctx, t, accountID, scriptName)
+		targets, err = notifyTargets(ctx, t, s.keys, accountID, scriptName)
 		return err
 	})
 	return targets, err
@@ -147,7 +155,8 @@ func (t *tx) addNotification(ctx context.Context, n deploy.Notification) error {
 	if n.State != deploy.NotificationWaiting {
 		n.Target = n.Target.Forgotten()
 	}
-	target, err := toJSON(n.Target)
+	n.ID = uuid.NewString()
+	target, err := sealJSON(t.keys, n.Target, targetPlace(n.AccountID, n.ID))
 	if err != nil {
 		return err
 	}
@@ -158,7 +167,7 @@ func (t *tx) addNotification(ctx context.Context, n deploy.Notification) error {
 	_, err = t.ExecContext(ctx, `INSERT INTO notifications (id, account_id, script, kind, target_type, target_key, target_json, decision_json,
 		created_on, ended_on, state, attempts, next_try, tried_on, leased_until, error)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $9, NULL, 0, $12)`,
-		uuid.NewString(), n.AccountID, n.Script, n.On, n.Target.Type, targetKey(n.AccountID, n.Target), target, decision,
+		n.ID, n.AccountID, n.Script, n.On, n.Target.Type, targetKey(n.AccountID, n.Target), target, decision,
 		t.now.UnixMicro(), nullMicros(n.EndedOn), n.State, n.LastError)
 	return err
 }
@@ -206,7 +215,7 @@ func (t *tx) endAlerts(ctx context.Context, accountID, script string) error {
 	var arrived []deploy.Notification
 	for _, id := range ids {
 		n, err := scanNotification(t.QueryRowContext(ctx, `UPDATE notifications SET ended_on = $1 WHERE id = $2 AND ended_on IS NULL
-			AND state IN ($3, $4) RETURNING `+notificationColumns, t.now.UnixMicro(), id, deploy.NotificationWaiting, deploy.NotificationSent))
+			AND state IN ($3, $4) RETURNING `+notificationColumns, t.now.UnixMicro(), id, deploy.NotificationWaiting, deploy.NotificationSent), t.keys)
 		if errors.Is(err, sql.ErrNoRows) || errors.Is(err, errUnreadable) {
 			continue // it was given up meanwhile, or never arrived and must not hold up what people do
 		}
@@ -235,7 +244,7 @@ func (s *Store) Notifications(ctx context.Context, accountID, scriptName string)
 			return err
 		}
 		return each(ctx, t, func(row scanner) error {
-			n, err := scanNotification(row)
+			n, err := scanNotification(row, s.keys)
 			list = append(list, n)
 			if errors.Is(err, errUnreadable) { // the rest of it says that it failed
 				return nil
@@ -266,7 +275,7 @@ func (s *Store) ClaimNotifications(ctx context.Context, most int, lease time.Dur
 			n, err := scanNotification(t.QueryRowContext(ctx, `UPDATE notifications
 				SET attempts = attempts + 1, tried_on = $1, leased_until = $2
 				WHERE id = $3 AND state = $4 AND next_try <= $1 AND leased_until <= $1 RETURNING `+notificationColumns,
-				t.now.UnixMicro(), t.now.Add(lease).UnixMicro(), id, deploy.NotificationWaiting))
+				t.now.UnixMicro(), t.now.Add(lease).UnixMicro(), id, deploy.NotificationWaiting), t.keys)
 			if errors.Is(err, sql.ErrNoRows) {
 				continue // another process was faster
 			}
@@ -304,7 +313,7 @@ func (t *tx) standsAgain(ctx context.Context, n deploy.Notification) (stands boo
 		return false, nil
 	}
 	err = each(ctx, t, func(row scanner) error {
-		other, err := scanNotification(row)
+		other, err := scanNotification(row, t.keys)
 		if errors.Is(err, errUnreadable) {
 			return nil
 		}
@@ -354,7 +363,7 @@ func (t *tx) settle(ctx context.Context, n deploy.Notification) error {
 	if n.State != deploy.NotificationWaiting && target.Type != deploy.NotifyAlertmanager { // which is told of the end, too
 		target = target.Forgotten()
 	}
-	text, err := toJSON(target)
+	text, err := sealJSON(t.keys, target, targetPlace(n.AccountID, n.ID))
 	if err != nil {
 		return err
 	}

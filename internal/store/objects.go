@@ -179,7 +179,7 @@ func (t *tx) checkObjects(ctx context.Context, accountID, script string, splits 
 	versions := make([]deploy.Version, len(splits))
 	for i, split := range splits {
 		versions[i], err = scanVersion(t.QueryRowContext(ctx, `SELECT `+versionColumns+` FROM versions WHERE account_id = $1 AND script = $2 AND id = $3`,
-			accountID, script, split.VersionID))
+			accountID, script, split.VersionID), t.keys)
 		if err != nil {
 			return fmt.Errorf("version %s: %w", split.VersionID, err)
 		}

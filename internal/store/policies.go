@@ -7,6 +7,7 @@ import (
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
+	"tidegate/internal/seal"
 	"tidegate/schema/control"
 )
 
@@ -27,7 +28,7 @@ func (s *Store) Policy(ctx context.Context, accountID, scriptName string) (deplo
 		if err := known(ctx, t, accountID, scriptName); err != nil {
 			return err
 		}
-		if p, err = followed(ctx, t, accountID, scriptName); err != nil || p != nil {
+		if p, err = followed(ctx, t, s.keys, accountID, scriptName); err != nil || p != nil {
 			return err
 		}
 		if scriptName == accountDefault {
@@ -51,23 +52,36 @@ func known(ctx context.Context, q querier, accountID, scriptName string) error {
 	return err
 }
 
-const selectRevisions = `SELECT r.script, r.revision, r.policy_json, r.created_by, r.created_on FROM policy_revisions r `
+const selectRevisions = `SELECT r.account_id, r.script, r.revision, r.policy_json, r.created_by, r.created_on FROM policy_revisions r `
 
-func scanRevision(row scanner) (deploy.PolicyRevision, error) {
+func scanRevision(row scanner, keys *seal.Keys) (deploy.PolicyRevision, error) {
 	var r deploy.PolicyRevision
-	var script string
+	var accountID, script string
 	var text sql.NullString
 	var created int64
-	if err := row.Scan(&script, &r.Revision, &text, &r.By, &created); err != nil {
+	if err := row.Scan(&accountID, &script, &r.Revision, &text, &r.By, &created); err != nil {
 		return r, err
 	}
 	r.Source, r.At = sourceOf(script), fromMicros(created)
 	if !text.Valid {
 		return r, nil
 	}
-	p, err := deploy.ReadPolicy([]byte(text.String))
+	p, err := openPolicy(keys, text.String, accountID, script, r.Revision)
 	r.Policy = &p
 	return r, err
+}
+
+// openPolicy reads a policy, which is sealed because its targets have secrets.
+func openPolicy(keys *seal.Keys, text, accountID, script string, revision int64) (deploy.RollbackPolicy, error) {
+	plain, err := keys.Open(text, policyPlace(accountID, script, revision))
+	if err != nil {
+		return deploy.RollbackPolicy{}, err
+	}
+	return deploy.ReadPolicy([]byte(plain))
+}
+
+func policyPlace(accountID, script string, revision int64) string {
+	return placeOf("policy_revisions", "policy_json", accountID, script, revision)
 }
 
 func sourceOf(script string) deploy.PolicySource {
@@ -78,18 +92,18 @@ func sourceOf(script string) deploy.PolicySource {
 }
 
 // followed returns the policy that a script follows, nil if there is none.
-func followed(ctx context.Context, q querier, accountID, script string) (*deploy.PolicyRevision, error) {
-	p, err := policy(ctx, q, accountID, script)
+func followed(ctx context.Context, q querier, keys *seal.Keys, accountID, script string) (*deploy.PolicyRevision, error) {
+	p, err := policy(ctx, q, keys, accountID, script)
 	if err != nil || p != nil {
 		return p, err
 	}
-	return policy(ctx, q, accountID, accountDefault)
+	return policy(ctx, q, keys, accountID, accountDefault)
 }
 
 // policy returns a script's own policy, or the account's default, nil if there is none.
-func policy(ctx context.Context, q querier, accountID, script string) (*deploy.PolicyRevision, error) {
+func policy(ctx context.Context, q querier, keys *seal.Keys, accountID, script string) (*deploy.PolicyRevision, error) {
 	r, err := scanRevision(q.QueryRowContext(ctx, selectRevisions+`JOIN policies p ON p.account_id = r.account_id AND p.script = r.script AND p.revision = r.revision
-		WHERE r.account_id = $1 AND r.script = $2`, accountID, script))
+		WHERE r.account_id = $1 AND r.script = $2`, accountID, script), keys)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -105,7 +119,7 @@ func (s *Store) PolicyRevisions(ctx context.Context, accountID, scriptName strin
 			return err
 		}
 		return each(ctx, t, func(row scanner) error {
-			r, err := scanRevision(row)
+			r, err := scanRevision(row, s.keys)
 			list = append(list, r)
 			return err
 		}, selectRevisions+`WHERE r.account_id = $1 AND r.script = $2 ORDER BY r.revision DESC`, accountID, scriptName)
@@ -202,7 +216,7 @@ func (t *tx) lockPolicy(ctx context.Context, accountID, script string, check fun
 	if err != nil {
 		return nil, err
 	}
-	old, err := policy(ctx, t, accountID, script)
+	old, err := policy(ctx, t, t.keys, accountID, script)
 	if err != nil || check == nil {
 		return old, err
 	}
@@ -218,7 +232,7 @@ func (t *tx) lockPolicy(ctx context.Context, accountID, script string, check fun
 func (t *tx) knownTargets(ctx context.Context, accountID, script string) ([]deploy.NotifyTarget, error) {
 	var targets []deploy.NotifyTarget
 	err := each(ctx, t, func(row scanner) error {
-		r, err := scanRevision(row)
+		r, err := scanRevision(row, t.keys)
 		if r.Policy != nil {
 			targets = append(targets, r.Policy.Notify...)
 		}
@@ -231,9 +245,18 @@ func (t *tx) knownTargets(ctx context.Context, accountID, script string) ([]depl
 // beyond those that are kept. The policy is locked.
 func (t *tx) addRevision(ctx context.Context, accountID, script string, text sql.NullString) (deploy.PolicyRevision, error) {
 	r := deploy.PolicyRevision{Source: sourceOf(script), By: control.ActorFrom(ctx).Email, At: t.now}
-	if err := t.QueryRowContext(ctx, `INSERT INTO policy_revisions (account_id, script, revision, policy_json, created_by, created_on)
-		SELECT $1, $2, COALESCE(MAX(revision), 0) + 1, $3, $4, $5 FROM policy_revisions WHERE account_id = $1 AND script = $2 RETURNING revision`,
-		accountID, script, text, r.By, t.now.UnixMicro()).Scan(&r.Revision); err != nil {
+	if err := t.QueryRowContext(ctx, `SELECT COALESCE(MAX(revision), 0) + 1 FROM policy_revisions WHERE account_id = $1 AND script = $2`,
+		accountID, script).Scan(&r.Revision); err != nil {
+		return r, err
+	}
+	if text.Valid {
+		var err error
+		if text.String, err = t.keys.Seal(text.String, policyPlace(accountID, script, r.Revision)); err != nil {
+			return r, err
+		}
+	}
+	if _, err := t.ExecContext(ctx, `INSERT INTO policy_revisions (account_id, script, revision, policy_json, created_by, created_on) VALUES ($1, $2, $3, $4, $5, $6)`,
+		accountID, script, r.Revision, text, r.By, t.now.UnixMicro()); err != nil {
 		return r, err
 	}
 	_, err := t.ExecContext(ctx, `DELETE FROM policy_revisions WHERE account_id = $1 AND script = $2 AND revision <= $3`,

@@ -10,6 +10,7 @@ import (
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
+	"tidegate/internal/seal"
 )
 
 // codeScriptInUse is Cloudflare's: something still depends on the script.
@@ -23,7 +24,7 @@ func (s *Store) References(ctx context.Context, accountID, name string) (deploy.
 		if _, err := script(ctx, t, accountID, name); err != nil {
 			return err
 		}
-		all, err := ties(ctx, t, accountID)
+		all, err := ties(ctx, t, s.keys, accountID)
 		found = all.References(name)
 		return err
 	})
@@ -35,7 +36,7 @@ func (s *Store) References(ctx context.Context, accountID, name string) (deploy.
 func (s *Store) Ties(ctx context.Context, accountID string) (deploy.Ties, error) {
 	var found deploy.Ties
 	err := s.read(ctx, "read ties between scripts", func(t *sql.Tx) (err error) {
-		found, err = ties(ctx, t, accountID)
+		found, err = ties(ctx, t, s.keys, accountID)
 		return err
 	})
 	return found, err
@@ -46,7 +47,7 @@ func (s *Store) Ties(ctx context.Context, accountID string) (deploy.Ties, error)
 const tiesAtOnce = 500
 
 // ties is Ties in a transaction.
-func ties(ctx context.Context, q querier, accountID string) (deploy.Ties, error) {
+func ties(ctx context.Context, q querier, keys *seal.Keys, accountID string) (deploy.Ties, error) {
 	found := deploy.Ties{Deployed: make(map[string][]deploy.Version), Newest: make(map[string]deploy.Version)}
 	deployed, err := deployedVersions(ctx, q, accountID)
 	if err != nil {
@@ -64,7 +65,7 @@ func ties(ctx context.Context, q querier, accountID string) (deploy.Ties, error)
 			args[i], marks[i] = id, fmt.Sprintf("$%d", i+1)
 		}
 		err := each(ctx, q, func(row scanner) error {
-			v, err := scanVersion(row)
+			v, err := scanVersion(row, keys)
 			if name, serves := deployed[v.ID]; serves {
 				found.Deployed[name] = append(found.Deployed[name], v)
 			} else {
@@ -118,7 +119,7 @@ func newestVersions(ctx context.Context, q querier, accountID string) (map[strin
 
 // checkUnused refuses to take a script away from others.
 func (t *tx) checkUnused(ctx context.Context, accountID, name string) error {
-	all, err := ties(ctx, t, accountID)
+	all, err := ties(ctx, t, t.keys, accountID)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func optionalMicros(n sql.NullInt64) *time.Time {
 // the job has as many as it may.
 func (s *Store) CreateReplay(ctx context.Context, accountID string, jobID int64, q logjob.ReplayRequest) (r logjob.Replay, err error) {
 	err = s.write(ctx, "create replay", func(t *tx) error {
-		if _, err := jobByID(ctx, t, accountID, jobID); err != nil {
+		if _, err := jobByID(ctx, t, t.keys, accountID, jobID); err != nil {
 			return err
 		}
 		r, err = createReplay(ctx, t, accountID, jobID, q)

@@ -288,7 +288,7 @@ func (t *tx) checkFollowed(ctx context.Context, accountID, script string, judged
 	if judged.PolicySource == "" {
 		return nil
 	}
-	p, err := followed(ctx, t, accountID, script)
+	p, err := followed(ctx, t, t.keys, accountID, script)
 	if err != nil {
 		return err
 	}
@@ -349,7 +349,7 @@ func (s *Store) Watched(ctx context.Context) ([]deploy.Watched, error) {
 				return err
 			}
 			w.PolicySource, w.PolicySince = sourceOf(whose), time.UnixMicro(max(savedOn, ownOn.Int64)).UTC()
-			if w.Policy, err = deploy.ReadPolicy([]byte(policyText)); err != nil {
+			if w.Policy, err = openPolicy(s.keys, policyText, w.AccountID, whose, w.PolicyRevision); err != nil {
 				return fmt.Errorf("policy of script %s: %w", w.Script, err)
 			}
 			if rampText.Valid {

@@ -28,6 +28,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"tidegate/internal/seal"
 	"tidegate/schema/control"
 )
 
@@ -42,11 +43,14 @@ const (
 	snapshotWaitDefault = 30 * time.Second
 )
 
-// Options of Open; the zero value is what production uses.
+// Options of Open; but for Keys, the zero value is what production uses.
 type Options struct {
 	Now          func() time.Time // nil: time.Now
 	Logger       *slog.Logger     // nil: nothing is logged
 	SnapshotWait time.Duration    // how long Snapshot waits for something newer; 0: 30 s
+	// Keys seal what is secret. With nil it is kept in clear text, which is for tests; a
+	// database that has been given keys is refused without them.
+	Keys *seal.Keys
 }
 
 // Store is the control plane's database.
@@ -58,16 +62,17 @@ type Store struct {
 	watch  *watch
 	cache  snapshotCache
 	wait   time.Duration
+	keys   *seal.Keys
 	// dropped counts messages that the outbox had no room for.
 	dropped metric.Int64Counter
 }
 
 // Open connects to databaseURL, which is postgres://..., sqlite:///path or the
 // path of an SQLite file, and brings the schema up to date. An SQLite file and
-// its folder are made if they are missing, readable by their owner only: jobs
-// hold credentials.
+// its folder are made if they are missing, readable by their owner only. Secrets that
+// the primary key has not sealed are sealed with it.
 func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error) {
-	s := &Store{now: opts.Now, log: opts.Logger, wait: opts.SnapshotWait}
+	s := &Store{now: opts.Now, log: opts.Logger, wait: opts.SnapshotWait, keys: opts.Keys}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -82,10 +87,13 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 		return nil, fmt.Errorf("declare the store's metrics: %w", err)
 	}
 	open := s.openSQLite
-	if strings.HasPrefix(databaseURL, "postgres://") || strings.HasPrefix(databaseURL, "postgresql://") {
+	if isPostgres(databaseURL) {
 		open = s.openPostgres
 	}
 	if err := open(ctx, databaseURL); err != nil {
+		return nil, errors.Join(err, s.closePools())
+	}
+	if err := s.useKeys(ctx); err != nil {
 		return nil, errors.Join(err, s.closePools())
 	}
 	revision, err := s.revision(ctx)
@@ -94,6 +102,10 @@ func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error)
 	}
 	s.watch = startWatch(revision, s.revision, s.log)
 	return s, nil
+}
+
+func isPostgres(databaseURL string) bool {
+	return strings.HasPrefix(databaseURL, "postgres://") || strings.HasPrefix(databaseURL, "postgresql://")
 }
 
 func (s *Store) openSQLite(ctx context.Context, databaseURL string) error {
@@ -118,15 +130,7 @@ func (s *Store) openSQLite(ctx context.Context, databaseURL string) error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("open database: %w", err)
 	}
-	query := url.Values{
-		// FULL syncs the log at every commit; WAL's usual NORMAL could lose the last
-		// acknowledged writes with the machine.
-		"_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeoutMS), "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"},
-		// A write transaction takes the write lock when it begins: what it read is
-		// still true when it writes.
-		"_txlock": {"immediate"},
-	}
-	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String()
+	dsn := sqliteDSN(path)
 	if s.writer, err = sql.Open("sqlite", dsn); err != nil {
 		return fmt.Errorf("open database %s: %w", path, err)
 	}
@@ -136,6 +140,18 @@ func (s *Store) openSQLite(ctx context.Context, databaseURL string) error {
 	}
 	s.reader.SetMaxOpenConns(readersMax)
 	return migrate(ctx, goose.DialectSQLite3, s.writer, control.Migrations)
+}
+
+func sqliteDSN(path string) string {
+	query := url.Values{
+		// FULL syncs the log at every commit; WAL's usual NORMAL could lose the last
+		// acknowledged writes with the machine.
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeoutMS), "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"},
+		// A write transaction takes the write lock when it begins: what it read is
+		// still true when it writes.
+		"_txlock": {"immediate"},
+	}
+	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String()
 }
 
 // lockFile waits for the exclusive lock of a file, which the kernel also ends with
@@ -231,6 +247,7 @@ func (s *Store) revision(ctx context.Context) (int64, error) {
 // tx is a write transaction.
 type tx struct {
 	*sql.Tx
+	keys     *seal.Keys
 	now      time.Time // of every row that the transaction writes; whole microseconds, UTC
 	revision int64     // set by publish
 }
@@ -242,7 +259,7 @@ func (s *Store) write(ctx context.Context, what string, fn func(*tx) error) erro
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	t := &tx{Tx: begun, now: s.now().UTC().Truncate(time.Microsecond)}
+	t := &tx{Tx: begun, keys: s.keys, now: s.now().UTC().Truncate(time.Microsecond)}
 	if err := fn(t); err != nil {
 		if rollback := begun.Rollback(); rollback != nil && !errors.Is(rollback, sql.ErrTxDone) {
 			err = errors.Join(err, rollback)

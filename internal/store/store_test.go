@@ -17,6 +17,7 @@ import (
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
+	"tidegate/internal/seal"
 	"tidegate/schema/control"
 )
 
@@ -41,12 +42,25 @@ func eachDatabase(t *testing.T, test func(t *testing.T, databaseURL string)) {
 	}
 }
 
+func newKeys(t *testing.T) *seal.Keys {
+	t.Helper()
+	keys, err := seal.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
 // eachStore is eachDatabase for tests that open it.
 func eachStore(t *testing.T, test func(t *testing.T, open func(Options) *Store)) {
 	t.Helper()
 	eachDatabase(t, func(t *testing.T, databaseURL string) {
+		keys := newKeys(t)
 		test(t, func(opts Options) *Store {
 			t.Helper()
+			if opts.Keys == nil {
+				opts.Keys = keys
+			}
 			s, err := Open(t.Context(), databaseURL, opts)
 			if err != nil {
 				t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tidegate/internal/deploy"
+	"tidegate/internal/seal"
 	"tidegate/schema/control"
 )
 
@@ -68,7 +69,7 @@ func (s *Store) SystemFacts(ctx context.Context, facts *control.SystemFacts) err
 			deploy.NotificationFailed, s.now().Add(-24*time.Hour).UnixMicro()).Scan(&facts.Outbox.FailedToday); err != nil {
 			return err
 		}
-		facts.Delivery, err = deliveries(ctx, t)
+		facts.Delivery, err = deliveries(ctx, t, s.keys)
 		return err
 	})
 }
@@ -101,7 +102,7 @@ func leaseOf(ctx context.Context, t *sql.Tx, name string) (*control.Lease, error
 	return &l, err
 }
 
-func deliveries(ctx context.Context, t *sql.Tx) (list []control.DeliveryState, err error) {
+func deliveries(ctx context.Context, t *sql.Tx, keys *seal.Keys) (list []control.DeliveryState, err error) {
 	err = each(ctx, t, func(row scanner) error {
 		var d control.DeliveryState
 		var settings struct {
@@ -113,7 +114,7 @@ func deliveries(ctx context.Context, t *sql.Tx) (list []control.DeliveryState, e
 		if err := row.Scan(&d.JobID, &d.AccountID, &text, &enabled, &failing, &disabled, &reported, &lag, &oldest); err != nil {
 			return err
 		}
-		err := fromJSON(text, &settings)
+		err := openJSON(keys, text, &settings, jobPlace(d.AccountID, d.JobID))
 		d.Name, d.Enabled, d.EnabledOn = settings.Name, settings.Enabled, fromNullMicros(enabled)
 		d.FailingSince, d.DisabledOn, d.ReportedOn = fromNullMicros(failing), fromNullMicros(disabled), fromNullMicros(reported)
 		d.LagEvents, d.OldestEventOn = lag.Int64, fromNullMicros(oldest)

@@ -9,20 +9,27 @@ import (
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
+	"tidegate/internal/seal"
 )
 
-const tailColumns = `id, account_id, script, secret, filters_json, created_on, expires_on`
+const tailColumns = `id, account_id, script, sealed, filters_json, created_on, expires_on`
 
-func scanTail(row scanner) (deploy.Tail, error) {
+func scanTail(row scanner, keys *seal.Keys) (deploy.Tail, error) {
 	var tail deploy.Tail
-	var filters string
+	var sealed, filters string
 	var created, expires int64
-	if err := row.Scan(&tail.ID, &tail.AccountID, &tail.Script, &tail.Secret, &filters, &created, &expires); err != nil {
+	if err := row.Scan(&tail.ID, &tail.AccountID, &tail.Script, &sealed, &filters, &created, &expires); err != nil {
 		return tail, err
 	}
 	tail.CreatedOn, tail.ExpiresOn = fromMicros(created), fromMicros(expires)
+	var err error
+	if tail.Secret, err = keys.Open(sealed, tailPlace(tail.AccountID, tail.ID)); err != nil {
+		return tail, err
+	}
 	return tail, fromJSON(filters, &tail.Filters)
 }
+
+func tailPlace(accountID, id string) string { return placeOf("tails", "sealed", accountID, id) }
 
 // CreateTail begins to watch a script with valid filters. Id, secret and times are
 // given here. A script that has deploy.TailsMax already is refused as invalid.
@@ -45,8 +52,12 @@ func (s *Store) CreateTail(ctx context.Context, accountID, name string, filters 
 		if err != nil {
 			return err
 		}
-		if _, err := t.ExecContext(ctx, `INSERT INTO tails (`+tailColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			tail.ID, accountID, name, tail.Secret, text, tail.CreatedOn.UnixMicro(), tail.ExpiresOn.UnixMicro()); err != nil {
+		sealed, err := t.keys.Seal(tail.Secret, tailPlace(accountID, tail.ID))
+		if err != nil {
+			return err
+		}
+		if _, err := t.ExecContext(ctx, `INSERT INTO tails (`+tailColumns+`, secret) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			tail.ID, accountID, name, sealed, text, tail.CreatedOn.UnixMicro(), tail.ExpiresOn.UnixMicro(), hashOf(tail.Secret)); err != nil {
 			return err
 		}
 		if err := t.audit(ctx, accountID, "tail.create", name+"/"+tail.ID, nil, filters); err != nil {
@@ -76,7 +87,7 @@ func (s *Store) Tails(ctx context.Context, accountID, name string) ([]deploy.Tai
 			return err
 		}
 		return each(ctx, t, func(row scanner) error {
-			tail, err := scanTail(row)
+			tail, err := scanTail(row, s.keys)
 			list = append(list, tail)
 			return err
 		}, `SELECT `+tailColumns+` FROM tails WHERE account_id = $1 AND script = $2 AND expires_on > $3 ORDER BY created_on, id`,
@@ -88,7 +99,7 @@ func (s *Store) Tails(ctx context.Context, accountID, name string) ([]deploy.Tai
 // OpenTail returns the live tail that a secret opens, or a not_found error.
 func (s *Store) OpenTail(ctx context.Context, secret string) (deploy.Tail, error) {
 	tail, err := scanTail(s.reader.QueryRowContext(ctx, `SELECT `+tailColumns+` FROM tails WHERE secret = $1 AND expires_on > $2`,
-		secret, s.now().UnixMicro()))
+		hashOf(secret), s.now().UnixMicro()), s.keys)
 	if errors.Is(err, sql.ErrNoRows) {
 		return tail, errs.New(errs.NotFound, 0, "there is no such tail: it has expired, was deleted or never was")
 	}

@@ -7,20 +7,35 @@ import (
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
+	"tidegate/internal/seal"
 )
 
-const versionColumns = `id, number, created_on, source, author_id, author_email, annotations_json, origin_json, worker_json`
+const versionColumns = `account_id, id, number, created_on, source, author_id, author_email, annotations_json, origin_json, worker_json`
 
-func scanVersion(row scanner) (deploy.Version, error) {
+func scanVersion(row scanner, keys *seal.Keys) (deploy.Version, error) {
 	var v deploy.Version
+	var accountID string
 	var created int64
 	var annotations string
 	var origin, worker sql.NullString
-	if err := row.Scan(&v.ID, &v.Number, &created, &v.Source, &v.AuthorID, &v.AuthorEmail, &annotations, &origin, &worker); err != nil {
+	if err := row.Scan(&accountID, &v.ID, &v.Number, &created, &v.Source, &v.AuthorID, &v.AuthorEmail, &annotations, &origin, &worker); err != nil {
 		return v, err
 	}
 	v.CreatedOn = fromMicros(created)
-	return v, errors.Join(fromJSON(annotations, &v.Annotations), fromNullJSON(origin, &v.Origin), fromNullJSON(worker, &v.Worker))
+	return v, errors.Join(fromJSON(annotations, &v.Annotations), fromNullJSON(origin, &v.Origin), openWorker(keys, worker, &v.Worker, accountID, v.ID))
+}
+
+// openWorker leaves nil where the column is null. Bindings of the type secret_text are why
+// it is sealed.
+func openWorker(keys *seal.Keys, text sql.NullString, worker **deploy.Worker, accountID, versionID string) error {
+	if !text.Valid {
+		return nil
+	}
+	return openJSON(keys, text.String, worker, workerPlace(accountID, versionID))
+}
+
+func workerPlace(accountID, versionID string) string {
+	return placeOf("versions", "worker_json", accountID, versionID)
 }
 
 // CreateVersion stores an origin version, its backend and annotations. Id, number,
@@ -39,9 +54,11 @@ func (t *tx) insertVersion(ctx context.Context, accountID, script string, v depl
 	if err != nil {
 		return err
 	}
-	worker, err := toNullJSON(v.Worker)
-	if err != nil {
-		return err
+	worker := sql.NullString{Valid: v.Worker != nil}
+	if worker.Valid {
+		if worker.String, err = sealJSON(t.keys, v.Worker, workerPlace(accountID, v.ID)); err != nil {
+			return err
+		}
 	}
 	var exported *deploy.Exports
 	var implemented *[]deploy.DurableObjectNamespace
@@ -84,7 +101,7 @@ func (s *Store) Versions(ctx context.Context, accountID, scriptName string, limi
 			return err
 		}
 		return each(ctx, t, func(row scanner) error {
-			v, err := scanVersion(row)
+			v, err := scanVersion(row, s.keys)
 			list = append(list, v)
 			return err
 		}, `SELECT `+versionColumns+` FROM versions WHERE account_id = $1 AND script = $2
@@ -101,7 +118,7 @@ func (s *Store) Version(ctx context.Context, accountID, scriptName, id string) (
 			return err
 		}
 		v, err = scanVersion(t.QueryRowContext(ctx,
-			`SELECT `+versionColumns+` FROM versions WHERE account_id = $1 AND script = $2 AND id = $3`, accountID, scriptName, id))
+			`SELECT `+versionColumns+` FROM versions WHERE account_id = $1 AND script = $2 AND id = $3`, accountID, scriptName, id), s.keys)
 		if errors.Is(err, sql.ErrNoRows) {
 			return noVersion(scriptName, id)
 		}
@@ -122,7 +139,7 @@ func (s *Store) DeleteVersion(ctx context.Context, accountID, script, id string)
 			return err
 		}
 		v, err := scanVersion(t.QueryRowContext(ctx,
-			`SELECT `+versionColumns+` FROM versions WHERE account_id = $1 AND script = $2 AND id = $3`, accountID, script, id))
+			`SELECT `+versionColumns+` FROM versions WHERE account_id = $1 AND script = $2 AND id = $3`, accountID, script, id), t.keys)
 		if errors.Is(err, sql.ErrNoRows) {
 			return noVersion(script, id)
 		}

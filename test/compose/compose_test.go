@@ -23,7 +23,10 @@ import (
 var root = filepath.Join("..", "..")
 
 // secrets are the variables that .env.example leaves empty.
-var secrets = []string{"POSTGRES_PASSWORD", "CLICKHOUSE_PASSWORD", "GRAFANA_PASSWORD", "GRAFANA_CLICKHOUSE_PASSWORD", "S3_SECRET_KEY"}
+var secrets = []string{"POSTGRES_PASSWORD", "CLICKHOUSE_PASSWORD", "GRAFANA_PASSWORD", "GRAFANA_CLICKHOUSE_PASSWORD", "S3_SECRET_KEY", keysVariable}
+
+// keysVariable is of the processes, and no flag of theirs.
+const keysVariable = "TIDEGATE_SECRETS_KEY"
 
 // secretValue would show up wherever a secret ends.
 const secretValue = "verysecret1"
@@ -222,7 +225,12 @@ func TestRolesAcceptTheirConfiguration(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+		t.Setenv(keysVariable, "")
 		for key, value := range s.Environment {
+			if key == keysVariable {
+				t.Setenv(key, *value)
+				continue
+			}
 			if flag, ours := strings.CutPrefix(key, "TIDEGATE_"); ours {
 				if err := flags.Set(strings.ToLower(strings.ReplaceAll(flag, "_", "-")), *value); err != nil {
 					t.Errorf("%s: %s: %v", name, key, err)

@@ -1,0 +1,142 @@
+package api_test
+
+import (
+	"net/http"
+	"net/netip"
+	"testing"
+	"time"
+
+	"tidegate/internal/api"
+	"tidegate/schema/control"
+)
+
+// limited has a limit of 3 requests, a clock, and another token.
+func limited(t *testing.T) (p *platform, now *time.Time, other string) {
+	t.Helper()
+	at := time.Date(2026, 11, 27, 3, 0, 0, 0, time.UTC)
+	p = newPlatformAt(t, api.Config{Now: func() time.Time { return at }, RateLimit: 3,
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, nil)
+	_, other, err := p.store.CreateToken(t.Context(), control.Token{AccountID: account, Name: "other", Scopes: []control.Scope{control.Admin}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, &at, other
+}
+
+func TestRequestsOfATokenAreLimited(t *testing.T) {
+	p, now, other := limited(t)
+	ask := func(token string) answer { return p.do(t, http.MethodGet, "/client/v4/accounts", bearer(token), "") }
+	left := func(a answer, ratelimit string) {
+		t.Helper()
+		if got := a.header.Get("Ratelimit"); got != ratelimit {
+			t.Errorf("Ratelimit is %q, want %q", got, ratelimit)
+		}
+		if got := a.header.Get("Ratelimit-Policy"); got != `"default";q=3;w=300` {
+			t.Errorf("Ratelimit-Policy is %q", got)
+		}
+	}
+	allowed := func(token, ratelimit string) {
+		t.Helper()
+		a := ask(token)
+		if a.status != http.StatusOK || a.header.Get("Retry-After") != "" {
+			t.Fatalf("answered %d %s, Retry-After %q", a.status, a.text, a.header.Get("Retry-After"))
+		}
+		left(a, ratelimit)
+	}
+	refused := func(token, seconds string) {
+		t.Helper()
+		a := ask(token)
+		a.want(t, http.StatusTooManyRequests, 971, "more than 3 requests in 5 minutes", "--api-rate-limit", seconds+" s")
+		if got := a.header.Get("Retry-After"); got != seconds {
+			t.Errorf("Retry-After is %q, want %q", got, seconds)
+		}
+		left(a, `"default";r=0;t=`+map[string]string{"100": "300", "75": "275"}[seconds])
+	}
+	allowed(p.token, `"default";r=2;t=100`)
+	allowed(p.token, `"default";r=1;t=200`)
+	allowed(p.token, `"default";r=0;t=300`)
+	refused(p.token, "100")
+	*now = now.Add(25 * time.Second)
+	refused(p.token, "75") // one that is refused costs nothing
+	allowed(other, `"default";r=2;t=100`)
+	*now = now.Add(75 * time.Second)
+	allowed(p.token, `"default";r=0;t=300`)
+	*now = now.Add(time.Hour)
+	allowed(p.token, `"default";r=2;t=100`)
+}
+
+// A page of the dashboard is a client like others, and many of them share a token.
+func TestSessionsCountForTheirToken(t *testing.T) {
+	p, _, _ := limited(t)
+	first, second := p.browser().signIn(t, p.token), p.browser().signIn(t, p.token)
+	for i, b := range []*browser{first, second, first, second} {
+		status := http.StatusOK
+		if i == 3 {
+			status = http.StatusTooManyRequests
+		}
+		if a := b.do(t, http.MethodGet, "/client/v4/accounts", ""); a.status != status {
+			t.Errorf("request %d answered %d %s", i+1, a.status, a.text)
+		}
+	}
+	p.do(t, http.MethodGet, "/client/v4/accounts", bearer(p.token), "").want(t, http.StatusTooManyRequests, 971)
+	if a := first.do(t, http.MethodGet, "/session", ""); a.status != http.StatusOK {
+		t.Errorf("the session answered %d %s", a.status, a.text)
+	}
+}
+
+// A router polls for snapshots as fast as there is news, and loads modules of each version.
+func TestRoutersAreNotLimited(t *testing.T) {
+	p, _, other := limited(t)
+	for range 10 {
+		for _, path := range []string{"/routing/snapshot", "/accounts/" + account + "/routing/versions/none", "/accounts/" + account + "/routing/modules/00"} {
+			a := p.do(t, http.MethodGet, "/client/v4"+path, bearer(p.token), "")
+			if a.status == http.StatusTooManyRequests || a.header.Get("Ratelimit") != "" {
+				t.Fatalf("%s answered %d %s", path, a.status, a.text)
+			}
+		}
+	}
+	const own = "/client/v4/accounts/" + account + "/routing/snapshot" // which every token that reads scripts may ask
+	for i := range 4 {
+		if a := p.do(t, http.MethodGet, own, bearer(other), ""); (a.status == http.StatusTooManyRequests) != (i == 3) {
+			t.Errorf("request %d answered %d %s", i+1, a.status, a.text)
+		}
+	}
+}
+
+func TestWithoutALimitNothingIsSaidOfOne(t *testing.T) {
+	p := newPlatform(t)
+	a := p.do(t, http.MethodGet, "/client/v4/accounts", bearer(p.token), "")
+	if a.status != http.StatusOK || a.header.Get("Ratelimit") != "" || a.header.Get("Ratelimit-Policy") != "" {
+		t.Errorf("answered %d with %v", a.status, a.header)
+	}
+}
+
+func TestGuessesOfTokensAreBounded(t *testing.T) {
+	p, now, other := limited(t)
+	from := func(address, token string) answer {
+		header := bearer(token)
+		header.Set("X-Forwarded-For", address)
+		return p.do(t, http.MethodGet, "/client/v4/user/tokens/verify", header, "")
+	}
+	if a := from("192.0.2.1", p.token); a.status != http.StatusOK {
+		t.Fatalf("answered %d %s", a.status, a.text)
+	}
+	for range 1000 {
+		from("192.0.2.1", "wrong").want(t, http.StatusUnauthorized, 1000)
+	}
+	a := from("192.0.2.1", "wrong")
+	a.want(t, http.StatusTooManyRequests, 971, "192.0.2.1", "300 s")
+	if got := a.header.Get("Retry-After"); got != "300" {
+		t.Errorf("Retry-After is %q", got)
+	}
+	if a := from("192.0.2.1", p.token); a.status != http.StatusOK {
+		t.Errorf("a token that was good before is kept out: %d %s", a.status, a.text)
+	}
+	from("192.0.2.1", other).want(t, http.StatusTooManyRequests, 971) // it might be the next guess
+	from("192.0.2.2", "wrong").want(t, http.StatusUnauthorized, 1000)
+	if a := from("192.0.2.2", other); a.status != http.StatusOK {
+		t.Errorf("another address is kept out: %d %s", a.status, a.text)
+	}
+	*now = now.Add(5 * time.Minute)
+	from("192.0.2.1", "wrong").want(t, http.StatusUnauthorized, 1000)
+}
