@@ -86,6 +86,9 @@ func Run(ctx context.Context, config Config) (err error) {
 	if err := p.openListeners(ctx, end); err != nil {
 		return err
 	}
+	if err := p.secureListeners(); err != nil {
+		return err
+	}
 	for _, role := range AllRoles {
 		if !config.has(role) {
 			continue
