@@ -88,7 +88,7 @@ func (p *process) addAPI(ctx context.Context) error {
 		return err
 	}
 	server, err := api.New(api.Config{Logger: p.log, GatewayURL: p.gatewayURL(), DashboardURL: p.config.ConsoleURL, TrustedProxies: proxies, DurableObjects: p.config.DurableObjects,
-		LogpushJobsMax: &p.config.LogpushJobsMax, RoutersNeedCertificate: p.config.TLS.RoutersNeedCertificate, CheckURL: p.egress(ctx).CheckURL}, deps)
+		LogpushJobsMax: &p.config.LogpushJobsMax, RoutersNeedCertificate: p.config.Network.RoutersNeedCertificate, CheckURL: p.egress(ctx).CheckURL}, deps)
 	if err != nil {
 		return err
 	}

@@ -179,6 +179,10 @@ func (p *process) open(ctx context.Context) (err error) {
 		config := clickhouse.DefaultConfig(p.config.ClickHouse)
 		config.Cluster = p.config.Cluster
 		config.Retention = p.config.Retention
+		config.Access = p.config.Network.ClickHouse
+		if err := config.Access.Check(); err != nil {
+			return err
+		}
 		p.rates, err = clickhouse.Open(ctx, config)
 		if err != nil {
 			return fmt.Errorf("open ClickHouse: %w", err)

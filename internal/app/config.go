@@ -73,7 +73,7 @@ type Config struct {
 	GatewaySendTimeout time.Duration
 	ShowVersion        bool // answer with the version and what chose it in response headers
 
-	TLS TLSConfig // of everything else
+	Network NetworkConfig
 
 	Workerd string // path of the Workers runtime; empty for the one beside the executable
 	// DurableObjects says that the one router of this platform keeps their storage: the
@@ -197,7 +197,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	f.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
 	f.StringVar(&c.OpsAddr, "ops-addr", c.OpsAddr, "address for /healthz, /readyz and /metrics; empty for none")
 
-	c.TLS.bind(f, c.has)
+	c.Network.bind(f, c.has)
 	if c.has(RoleGateway) {
 		f.StringVar(&c.DataDir, "data-dir", c.DataDir, "folder for local state")
 		f.StringVar(&c.GatewayAddr, "gateway-addr", c.GatewayAddr, "address that serves scripts")
@@ -348,6 +348,9 @@ func (c *Config) Validate() error {
 	if err := validURL("clickhouse", c.ClickHouse); err != nil {
 		return err
 	}
+	if err := validateClickHouse(c.ClickHouse, c.Network.ClickHouse); err != nil {
+		return err
+	}
 	if err := validURL("gateway-url", c.GatewayURL); err != nil {
 		return err
 	}
@@ -432,7 +435,7 @@ func (c *Config) validateTLS() error {
 	if (c.GatewayTLSAddr == "") != (len(c.GatewayTLSCert) == 0 && !c.GatewayACME.Agree) {
 		return fmt.Errorf("--gateway-tls-addr is needed together with --gateway-tls-cert and --gateway-tls-key, or with --gateway-acme-agree")
 	}
-	if err := c.TLS.validate(c.OpsAddr, c.APIURL); err != nil {
+	if err := c.Network.validate(c.OpsAddr, c.APIURL); err != nil {
 		return err
 	}
 	return c.GatewayACME.validate()

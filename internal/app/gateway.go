@@ -172,7 +172,7 @@ func (p *process) controlPlane() (controlPlane, error) {
 	if err != nil {
 		return controlPlane{}, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.APIURL, err)
 	}
-	control := p.config.TLS.controlClient()
+	control := p.config.Network.controlClient()
 	if err := control.Check(); err != nil {
 		return controlPlane{}, err
 	}

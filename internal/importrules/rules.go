@@ -38,6 +38,7 @@ var Layers = []Layer{
 	{"internal/nowait", nil, whyFoundation},
 	{"internal/lines", nil, whyFoundation},
 	{"internal/certs", nil, whyFoundation},
+	{"internal/addresses", nil, whyFoundation},
 	{"internal/signature", nil, whyFoundation},
 	{"internal/embedded", nil, "the embedded engines are addresses to everyone else; they know no part that uses them"},
 	{"internal/importrules", nil, whyFoundation},
@@ -56,11 +57,11 @@ var Layers = []Layer{
 	{"pipeline/logpush", []string{"internal/logjob", "pipeline/stream", "schema", "internal/errs"}, whyService},
 	{"pipeline/verify", []string{"pipeline/stream", "schema", "internal/errs"}, whyService},
 
-	{"internal/clickhouse", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
+	{"internal/clickhouse", []string{"internal/certs", "internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
 	{"internal/store", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
-	{"internal/runtime", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyAdapter},
+	{"internal/runtime", []string{"internal/addresses", "internal/deploy", "internal/logjob", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyAdapter},
 	{"internal/api/client", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
-	{"pipeline/logpush/sink", []string{"pipeline/logpush", "internal/signature"}, "a destination takes a name and bytes, and answers with an error that logpush can classify"},
+	{"pipeline/logpush/sink", []string{"pipeline/logpush", "internal/addresses", "internal/signature"}, "a destination takes a name and bytes, and answers with an error that logpush can classify"},
 
 	{"internal/app", []string{
 		"schema", "internal/errs", "internal/certs", "internal/deploy", "internal/logjob", "dashboards",

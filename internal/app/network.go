@@ -4,16 +4,19 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"tidegate/internal/certs"
+	"tidegate/internal/clickhouse"
+	"tidegate/internal/runtime"
 )
 
-// TLSConfig says how the listeners and the clients of this process speak TLS, but for the
-// gateway's listener and for Kafka, which have more to say.
-type TLSConfig struct {
+// NetworkConfig says how the listeners and the clients of this process speak TLS, but for the
+// gateway's listener and for Kafka, which have more to say, and where origins may be.
+type NetworkConfig struct {
 	APICert, APIKey string // PEM files of the API's certificate and key; empty for clear text
 	// APIClientCA is the authority of clients' certificates. One that is presented must be
 	// of it; with RoutersNeedCertificate a router must present one.
@@ -23,14 +26,21 @@ type TLSConfig struct {
 	OpsCert, OpsKey string // the same for OpsAddr
 	OpsClientCA     string // whose clients alone are let in; empty for everybody
 
+	ClickHouse clickhouse.Access
+
+	Origins runtime.OriginAddresses // that a router connects to
+
 	// How a router without a database speaks to the control plane.
 	ControlCA, ControlCert, ControlKey string
 }
 
-func (c *TLSConfig) bind(f *pflag.FlagSet, has func(Role) bool) {
+func (c *NetworkConfig) bind(f *pflag.FlagSet, has func(Role) bool) {
 	f.StringVar(&c.OpsCert, "ops-tls-cert", c.OpsCert, "PEM file of a certificate with its chain: --ops-addr speaks TLS; read again when it changes")
 	f.StringVar(&c.OpsKey, "ops-tls-key", c.OpsKey, "PEM file of that certificate's key")
 	f.StringVar(&c.OpsClientCA, "ops-client-ca-file", c.OpsClientCA, "PEM file of the authority whose clients alone --ops-addr serves (mutual TLS); empty for everybody")
+	if has(RoleAPI) || has(RoleRollback) || has(RoleIngest) || has(RoleLogpush) {
+		bindClickHouseAccess(f, &c.ClickHouse)
+	}
 	if has(RoleAPI) {
 		f.StringVar(&c.APICert, "api-tls-cert", c.APICert, "PEM file of a certificate with its chain: --api-addr speaks TLS; read again when it changes")
 		f.StringVar(&c.APIKey, "api-tls-key", c.APIKey, "PEM file of that certificate's key")
@@ -38,15 +48,47 @@ func (c *TLSConfig) bind(f *pflag.FlagSet, has func(Role) bool) {
 		f.BoolVar(&c.RoutersNeedCertificate, "routers-need-certificate", c.RoutersNeedCertificate, "refuse what routers ask for, secrets among it, without a certificate of --api-client-ca-file")
 	}
 	if has(RoleGateway) {
+		f.BoolVar(&c.Origins.DenyPrivate, "origins-deny-private", c.Origins.DenyPrivate, "refuse origins in private, loopback and other ranges that are not public, by the address that is connected to")
+		f.BoolVar(&c.Origins.AllowLinkLocal, "origins-allow-link-local", c.Origins.AllowLinkLocal, "allow origins at link-local addresses, and at those where clouds give a machine its credentials")
 		f.StringVar(&c.ControlCA, "api-ca-file", c.ControlCA, "PEM file of the authorities that sign the certificate of --api-url; without it the system's. The files of --api-... are read for each new connection")
 		f.StringVar(&c.ControlCert, "api-cert-file", c.ControlCert, "PEM file of a certificate, with its chain, for a control plane that asks for one (mutual TLS)")
 		f.StringVar(&c.ControlKey, "api-key-file", c.ControlKey, "PEM file of that certificate's key")
 	}
 }
 
+func bindClickHouseAccess(f *pflag.FlagSet, a *clickhouse.Access) {
+	f.StringVar(&a.TLS.CAFile, "clickhouse-ca-file", a.TLS.CAFile, "PEM file of the authorities that sign the certificate of --clickhouse; without it the system's. The files of --clickhouse-... are read for each new connection")
+	f.StringVar(&a.TLS.CertFile, "clickhouse-cert-file", a.TLS.CertFile, "PEM file of a certificate, with its chain, for a server that asks for one (mutual TLS)")
+	f.StringVar(&a.TLS.KeyFile, "clickhouse-key-file", a.TLS.KeyFile, "PEM file of that certificate's key")
+	f.StringVar(&a.User, "clickhouse-user", a.User, "user who logs in, in place of one in the address")
+	f.StringVar(&a.PasswordFile, "clickhouse-password-file", a.PasswordFile, "file with the user's password; without it the user is known by --clickhouse-cert-file")
+}
+
+// validateClickHouse is for an address that is a URL, or empty.
+func validateClickHouse(address string, a clickhouse.Access) error {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || a == (clickhouse.Access{}):
+		return nil
+	case address == "":
+		return fmt.Errorf("the flags that begin with --clickhouse- need --clickhouse: they are about a server of your own")
+	case (a.TLS.CertFile == "") != (a.TLS.KeyFile == ""):
+		return fmt.Errorf("--clickhouse-cert-file (%q) and --clickhouse-key-file (%q) are needed together", a.TLS.CertFile, a.TLS.KeyFile)
+	case a.TLS != (certs.Client{}) && u.Scheme != "https":
+		return fmt.Errorf("--clickhouse-ca-file and --clickhouse-cert-file need a --clickhouse that begins with https://: in clear text nobody proves who they are")
+	case a.User == "" && a.PasswordFile != "":
+		return fmt.Errorf("--clickhouse-password-file needs --clickhouse-user")
+	case a.User != "" && u.User != nil:
+		return fmt.Errorf("--clickhouse-user is %q, and the address in --clickhouse names a user too: name one of them", a.User)
+	case a.User != "" && a.PasswordFile == "" && a.TLS.CertFile == "":
+		return fmt.Errorf("--clickhouse-user is %q without --clickhouse-password-file or --clickhouse-cert-file: one of them says that it is this user", a.User)
+	}
+	return nil
+}
+
 // validate refuses what is given by half: left out silently it would mean a connection
 // that is less safe than the operator believes.
-func (c *TLSConfig) validate(opsAddr, apiURL string) error {
+func (c *NetworkConfig) validate(opsAddr, apiURL string) error {
 	for _, pair := range []struct{ certFlag, cert, keyFlag, key string }{
 		{"api-tls-cert", c.APICert, "api-tls-key", c.APIKey},
 		{"ops-tls-cert", c.OpsCert, "ops-tls-key", c.OpsKey},
@@ -74,14 +116,14 @@ func (c *TLSConfig) validate(opsAddr, apiURL string) error {
 func isHTTPS(address string) bool { return strings.HasPrefix(address, "https://") }
 
 // controlClient is how a router speaks TLS to the control plane.
-func (c *TLSConfig) controlClient() certs.Client {
+func (c *NetworkConfig) controlClient() certs.Client {
 	return certs.Client{Peer: "the control plane", CAFile: c.ControlCA, CertFile: c.ControlCert, KeyFile: c.ControlKey}
 }
 
 // secureListeners puts TLS around the listeners of the API and of ops, where there are
 // certificates for them.
 func (p *process) secureListeners() error {
-	c := p.config.TLS
+	c := p.config.Network
 	for _, l := range []struct {
 		name     string
 		pair     certs.Pair

@@ -14,6 +14,7 @@ import (
 
 	"tidegate/internal/certs"
 	"tidegate/internal/certs/certstest"
+	"tidegate/internal/clickhouse"
 	"tidegate/internal/store"
 	"tidegate/internal/telemetry"
 	"tidegate/schema/control"
@@ -36,6 +37,18 @@ func TestTLSByHalfIsRefused(t *testing.T) {
 	f("", "--api-tls-cert", "a", "--api-tls-key", "b", "--api-client-ca-file", "c", "--routers-need-certificate")
 	f("", "--ops-addr", ":1", "--ops-tls-cert", "a", "--ops-tls-key", "b", "--ops-client-ca-file", "c")
 	f("", "--api-url", "https://control:1", "--api-ca-file", "a", "--api-cert-file", "b", "--api-key-file", "c")
+	const server = "https://clickhouse:8443"
+	f("", "--clickhouse", server, "--clickhouse-ca-file", "a", "--clickhouse-user", "u", "--clickhouse-password-file", "p")
+	f("", "--clickhouse", server, "--clickhouse-cert-file", "a", "--clickhouse-key-file", "b", "--clickhouse-user", "u")
+	f("", "--clickhouse-user", "u", "--clickhouse-password-file", "p")
+	f("begins with https://", "--clickhouse-ca-file", "a")
+	f("--clickhouse-key-file", "--clickhouse", server, "--clickhouse-cert-file", "a")
+	f("needs --clickhouse-user", "--clickhouse", server, "--clickhouse-password-file", "p")
+	f("without --clickhouse-password-file", "--clickhouse", server, "--clickhouse-user", "u")
+	f("name one of them", "--clickhouse", "https://u:p@clickhouse:8443", "--clickhouse-user", "u", "--clickhouse-password-file", "p")
+	if err := validateClickHouse("", clickhouse.Access{User: "u"}); err == nil || !strings.Contains(err.Error(), "need --clickhouse") {
+		t.Errorf("without a server: %v", err)
+	}
 	f("--api-tls-key", "--api-tls-cert", "a")
 	f("--api-tls-cert", "--api-tls-key", "a")
 	f("--ops-tls-key", "--ops-addr", ":1", "--ops-tls-cert", "a")
@@ -53,7 +66,7 @@ func TestListenersSpeakTLS(t *testing.T) {
 	pair, client := ca.Issue(t, "server", "127.0.0.1"), ca.Issue(t, "prometheus")
 	config := DefaultConfig(RoleAPI)
 	config.APIAddr, config.OpsAddr = "127.0.0.1:0", "127.0.0.1:0"
-	config.TLS = TLSConfig{APICert: pair.Cert, APIKey: pair.Key, OpsCert: pair.Cert, OpsKey: pair.Key, OpsClientCA: ca.File}
+	config.Network = NetworkConfig{APICert: pair.Cert, APIKey: pair.Key, OpsCert: pair.Cert, OpsKey: pair.Key, OpsClientCA: ca.File}
 	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
 	var err error
 	if p.tel, err = telemetry.Start(t.Context(), "tidegate", Version); err != nil {
