@@ -101,9 +101,6 @@ func (s *Server) admit(c *gin.Context, e endpoint) (*request, error) {
 	if e.access.routers && s.routersNeedCertificate && !showedCertificate(c.Request) {
 		return nil, errs.New(errs.Forbidden, 0, "this needs a certificate of the client beside its token: routers name theirs with --api-cert-file and --api-key-file, and no proxy that speaks TLS may be in between")
 	}
-	if caller.source == sourceDashboard {
-		c.Header("Cache-Control", "no-store") // the browser's cache knows nothing of who is signed in
-	}
 	ctx = control.WithActor(ctx, caller.actor())
 	return &request{ctx: ctx, token: caller.token, account: account, gin: c, server: s}, nil
 }

@@ -231,7 +231,7 @@ func (s *Server) observe(c *gin.Context) {
 	defer span.End()
 	c.Request = c.Request.WithContext(ctx)
 	c.Header("X-Request-Id", uuid.NewString())
-	c.Header("X-Content-Type-Options", "nosniff")
+	s.protect(c)
 
 	c.Next()
 
