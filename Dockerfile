@@ -24,7 +24,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates wget \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /var/lib/tidegate --no-create-home tidegate \
-    && install -d -o tidegate -g tidegate -m 0750 /var/lib/tidegate /var/lib/tidegate/data /var/lib/tidegate/token
+    && install -d -o tidegate -g tidegate -m 0750 /var/lib/tidegate /var/lib/tidegate/data /var/lib/tidegate/token /var/lib/tidegate/router-token
 USER 10001:10001
 WORKDIR /var/lib/tidegate
 

@@ -22,6 +22,7 @@ import (
 
 	"tidegate/internal/api/client"
 	"tidegate/internal/app"
+	"tidegate/internal/certs"
 	"tidegate/internal/errs"
 )
 
@@ -38,6 +39,7 @@ const (
 type connection struct {
 	flags     *pflag.FlagSet
 	api       string
+	caFile    string
 	account   string
 	tokenFile string
 	dataDir   string
@@ -47,6 +49,7 @@ type connection struct {
 func newConnection() *connection {
 	c := &connection{flags: pflag.NewFlagSet("connection", pflag.ContinueOnError)}
 	c.flags.StringVar(&c.api, "api", "", "address of the API (default: that of the platform in --data-dir, else "+defaultAPI+")")
+	c.flags.StringVar(&c.caFile, "api-ca-file", "", "PEM file of the authorities that sign the API's certificate (default: the system's)")
 	c.flags.StringVar(&c.account, "account", "", "account id (default: that of the platform in --data-dir, else the only one that the token opens)")
 	c.flags.StringVar(&c.tokenFile, "token-file", "", "file with the API token; the variable TIDEGATE_TOKEN holds a token itself")
 	c.flags.StringVar(&c.dataDir, "data-dir", "./data", "folder of a running \"tidegate up\"; its ready.json says where the API is")
@@ -58,6 +61,7 @@ func newConnection() *connection {
 type session struct {
 	api     *client.Client
 	streams *client.Client // for calls that last; the command's context ends them
+	http    *http.Client   // of streams
 	account string
 
 	address     string // of the API, for messages
@@ -108,8 +112,14 @@ func (c *connection) openAny(cmd *cobra.Command) (*session, error) {
 		account: cmp.Or(c.account, ready.AccountID), address: address, tokenSource: source, answers: &recorder{},
 		json: c.json, out: cmd.OutOrStdout(), bold: colourful(cmd.OutOrStdout()),
 	}
+	tls := certs.Client{Peer: "the API", CAFile: c.caFile}
+	if err := tls.Check(); err != nil {
+		return nil, err
+	}
+	s.answers.next = tls.Transport()
 	s.api = client.New(address, token, &http.Client{Transport: s.answers, Timeout: callTimeout})
-	s.streams = client.New(address, token, nil)
+	s.http = &http.Client{Transport: s.answers.next}
+	s.streams = client.New(address, token, s.http)
 	return s, nil
 }
 
@@ -183,10 +193,13 @@ func (s *session) explain(attempted string, err error) error {
 // recorder keeps the result of the last successful answer, so that --json shows
 // what the API said, not what this client understood of it. A command makes one
 // call at a time.
-type recorder struct{ result json.RawMessage }
+type recorder struct {
+	next   http.RoundTripper
+	result json.RawMessage
+}
 
 func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
-	res, err := http.DefaultTransport.RoundTrip(req)
+	res, err := r.next.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}

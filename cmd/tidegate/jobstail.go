@@ -76,7 +76,7 @@ func jobsTail(c *connection) *cobra.Command {
 // listen prints what comes until ctx ends, which is no failure, or the session does.
 func (s *session) listen(ctx context.Context, url string) error {
 	// The URL is secret: no error of the dial may show it.
-	conn, _, err := websocket.Dial(ctx, url, nil) //nolint:bodyclose // Dial has taken the body over
+	conn, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: s.http}) //nolint:bodyclose // Dial has taken the body over
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil

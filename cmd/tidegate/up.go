@@ -109,7 +109,7 @@ func validate(config app.Config, local services) error {
 	if len(config.Kafka) == 0 && config.KafkaSecurity == (app.Config{}).KafkaSecurity { // which the embedded broker would refuse
 		config.Kafka = []string{local.kafkaAddr}
 	}
-	if config.ClickHouse == "" {
+	if config.ClickHouse == "" && config.Network.ClickHouse == (app.Config{}).Network.ClickHouse { // which the embedded engine knows nothing of
 		config.ClickHouse = "http://" + local.clickHouseAddr
 	}
 	if config.Database == "" {

@@ -15,7 +15,7 @@ import (
 )
 
 // needed says which scope each operation needs: "" any token, "operator" the
-// token that is bound to no account.
+// token that is bound to no account, which opens everything.
 var needed = map[string]string{
 	"GET /user":                                                               "",
 	"GET /user/tokens/verify":                                                 "",
@@ -74,12 +74,12 @@ var needed = map[string]string{
 	"GET /accounts/{account}/logpush/datasets/{dataset}/jobs":                 "logs:edit",
 	"POST /accounts/{account}/logpush/validate/destination":                   "logs:edit",
 	"GET /accounts/{account}/routing/snapshot":                                "scripts:read",
-	"GET /routing/snapshot":                                                   "operator",
+	"GET /routing/snapshot":                                                   "routers",
 	"POST /graphql":                                                           "",
-	"PUT /routing/routers/{router}":                                           "operator",
+	"PUT /routing/routers/{router}":                                           "routers",
 	"GET /system/health":                                                      "operator",
-	"PUT /routing/reports":                                                    "operator",
-	"POST /routing/cron-claims":                                               "operator",
+	"PUT /routing/reports":                                                    "routers",
+	"POST /routing/cron-claims":                                               "routers",
 	"POST /accounts/{account}/logpush/validate/destination/exists":            "logs:edit",
 	"GET /accounts/{account}/logpush/datasets/{dataset}/fields/default":       "logs:read",
 	"GET /accounts/{account}/logpush/datasets/{dataset}/filter-keys":          "logs:read",
@@ -182,8 +182,8 @@ var needed = map[string]string{
 	"PATCH /accounts/{account}/workers/workers/{worker}/versions/latest": "scripts:edit",
 	"GET /accounts/{account}/workers/workers/{worker}/versions/{id}":     "scripts:read",
 	"DELETE /accounts/{account}/workers/workers/{worker}/versions/{id}":  "scripts:edit",
-	"GET /accounts/{account}/routing/versions/{id}":                      "operator",
-	"GET /accounts/{account}/routing/modules/{sha256}":                   "operator",
+	"GET /accounts/{account}/routing/versions/{id}":                      "routers",
+	"GET /accounts/{account}/routing/modules/{sha256}":                   "routers",
 
 	"POST /accounts/{account}/logpush/ownership":                  "logs:edit",
 	"POST /accounts/{account}/logpush/ownership/validate":         "logs:edit",
@@ -223,6 +223,7 @@ var opens = map[control.Scope]string{
 	control.ScriptsEdit: "scripts:read scripts:edit",
 	control.PolicyEdit:  "policy:edit",
 	control.Admin:       "logs:read logs:edit scripts:read scripts:edit policy:edit admin",
+	control.Routers:     "routers",
 }
 
 func allowed(scope control.Scope, need string) bool {

@@ -263,6 +263,9 @@ func (s *Server) createToken(r *request) (any, error) {
 		if !slices.Contains(control.Scopes, scope) {
 			return nil, errs.New(errs.Invalid, 0, "scopes has %q: a scope is %s", shown(name), joinScopes(control.Scopes)).At("/scopes")
 		}
+		if scope == control.Routers && !r.token.Operator() {
+			return nil, errs.New(errs.Forbidden, 0, "the scope %s opens secrets of every account, so only the operator's token gives it", scope).At("/scopes")
+		}
 		if !slices.Contains(token.Scopes, scope) {
 			token.Scopes = append(token.Scopes, scope)
 		}

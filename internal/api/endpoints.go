@@ -33,6 +33,7 @@ func (s *Server) endpoints() []endpoint {
 	var (
 		anyToken   access
 		operator   = access{operator: true}
+		routers    = access{routers: true}
 		admin      = scopes(control.Admin)
 		logsRead   = scopes(control.LogsRead)
 		logsEdit   = scopes(control.LogsEdit) // also to read jobs: they hold credentials
@@ -237,12 +238,12 @@ func (s *Server) endpoints() []endpoint {
 
 		{get, account + "/routing/snapshot", read, byKind, s.getSnapshot},
 		// They have the text of secrets, and code.
-		{get, account + "/routing/versions/:id", operator, byKind, s.getBundle},
-		{get, account + "/routing/modules/:sha256", operator, byKind, s.getModule},
-		{get, "/routing/snapshot", operator, byKind, s.getWholeSnapshot},
-		{put, "/routing/reports", operator, byKind, s.putReports},
-		{put, "/routing/routers/:router", operator, byKind, s.putRouter},
+		{get, account + "/routing/versions/:id", routers, byKind, s.getBundle},
+		{get, account + "/routing/modules/:sha256", routers, byKind, s.getModule},
+		{get, "/routing/snapshot", routers, byKind, s.getWholeSnapshot},
+		{put, "/routing/reports", routers, byKind, s.putReports},
+		{put, "/routing/routers/:router", routers, byKind, s.putRouter},
 		{get, systemHealthPath, operator, byKind, s.getSystemHealth},
-		{post, "/routing/cron-claims", operator, byKind, s.claimCron},
+		{post, "/routing/cron-claims", routers, byKind, s.claimCron},
 	}
 }

@@ -173,7 +173,6 @@ type frames struct {
 func (r *request) stream() frames {
 	header := r.gin.Writer.Header()
 	header.Set("Content-Type", "text/event-stream")
-	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no") // nginx would hold events back
 	return frames{r.gin.Writer, http.NewResponseController(r.gin.Writer)}
 }

@@ -34,6 +34,7 @@ type endpoint struct {
 type access struct {
 	scopes   []control.Scope // one of them; none: any valid token will do
 	operator bool            // it must be one that opens every account
+	routers  bool            // it must be the operator's, or a router's
 }
 
 const byKind = 0
@@ -92,7 +93,7 @@ func (s *Server) admit(c *gin.Context, e endpoint) (*request, error) {
 		return nil, err
 	}
 	account, bound := c.Params.Get("account")
-	if bound {
+	if bound && !(e.access.routers && caller.token.Allows(control.Routers)) { // which is for every account
 		if err := s.bind(ctx, caller.token, account); err != nil {
 			return nil, err
 		}
@@ -100,8 +101,8 @@ func (s *Server) admit(c *gin.Context, e endpoint) (*request, error) {
 	if err := e.access.check(caller.token); err != nil {
 		return nil, err
 	}
-	if caller.source == sourceDashboard {
-		c.Header("Cache-Control", "no-store") // the browser's cache knows nothing of who is signed in
+	if e.access.routers && s.routersNeedCertificate && !showedCertificate(c.Request) {
+		return nil, errs.New(errs.Forbidden, 0, "this needs a certificate of the client beside its token: routers name theirs with --api-cert-file and --api-key-file, and no proxy that speaks TLS may be in between")
 	}
 	ctx = control.WithActor(ctx, caller.actor())
 	return &request{ctx: ctx, token: caller.token, account: account, gin: c, server: s}, nil
@@ -122,9 +123,16 @@ func unescape(param *gin.Param) error {
 	return nil
 }
 
+// showedCertificate reports whether the client proved who it is by a certificate that the
+// listener trusts.
+func showedCertificate(r *http.Request) bool { return r.TLS != nil && len(r.TLS.VerifiedChains) > 0 }
+
 func (a access) check(token control.Token) error {
 	if a.operator && !token.Operator() {
 		return errs.New(errs.Forbidden, 0, "this needs the operator's token, which is bound to no account")
+	}
+	if a.routers && !token.Routes() {
+		return errs.New(errs.Forbidden, 0, "this needs the operator's token, or one with the scope %s", control.Routers)
 	}
 	if len(a.scopes) > 0 && !slices.ContainsFunc(a.scopes, token.Allows) {
 		return errs.New(errs.Forbidden, 0, "this needs a token with the scope %s", joinScopes(a.scopes))

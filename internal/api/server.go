@@ -58,6 +58,9 @@ type Config struct {
 	// CheckURL refuses, with a reason, URLs that a policy's targets may not have, because
 	// of the addresses that they name; nil takes all.
 	CheckURL func(*url.URL) error
+	// RoutersNeedCertificate refuses what routers ask for to clients that showed no
+	// certificate which the listener has verified.
+	RoutersNeedCertificate bool
 }
 
 // Server answers requests. Its methods are safe for concurrent use.
@@ -71,6 +74,8 @@ type Server struct {
 	durableObjects bool
 	jobsMax        int
 	checkURL       func(*url.URL) error // Config.CheckURL
+
+	routersNeedCertificate bool
 
 	dashboard   string         // Config.DashboardURL
 	proxies     []netip.Prefix // Config.TrustedProxies
@@ -105,7 +110,7 @@ type Server struct {
 // New returns a server on deps.
 func New(config Config, deps Deps) (*Server, error) {
 	s := &Server{
-		deps: deps, dashboard: config.DashboardURL, proxies: config.TrustedProxies, durableObjects: config.DurableObjects, checkURL: config.CheckURL, now: config.Now, log: config.Logger,
+		deps: deps, dashboard: config.DashboardURL, proxies: config.TrustedProxies, durableObjects: config.DurableObjects, checkURL: config.CheckURL, routersNeedCertificate: config.RoutersNeedCertificate, now: config.Now, log: config.Logger,
 		tracer: telemetry.Tracer("tidegate/internal/api"), jobsMax: math.MaxInt, eventHeartbeat: eventHeartbeatDefault,
 		turns:     newTurns(turnsMax, accountTurnsMax, turnWaitDefault, "too many uploads and downloads of modules are under way: try again"),
 		questions: newTurns(questionsMax, accountQuestionsMax, questionWait, fmt.Sprintf("too many questions about metrics, events and the audit log are under way, of which an account may have %d: try again", accountQuestionsMax)),
@@ -238,7 +243,7 @@ func (s *Server) observe(c *gin.Context) {
 	defer span.End()
 	c.Request = c.Request.WithContext(ctx)
 	c.Header("X-Request-Id", uuid.NewString())
-	c.Header("X-Content-Type-Options", "nosniff")
+	s.protect(c)
 
 	c.Next()
 

@@ -49,7 +49,6 @@ type sessionAccount struct {
 func (s *Server) routeSessions(engine *gin.Engine) {
 	answer := func(handle func(*request) (any, error)) gin.HandlerFunc {
 		return func(c *gin.Context) {
-			c.Header("Cache-Control", "no-store")
 			result, err := handle(&request{ctx: c.Request.Context(), gin: c, server: s})
 			if err != nil {
 				s.fail(c, err)

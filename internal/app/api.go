@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
+	"strings"
 	"time"
 
 	"tidegate/dashboards"
 	"tidegate/internal/api"
+	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
 	"tidegate/internal/rollback"
 	"tidegate/pipeline/logpush"
@@ -37,6 +41,9 @@ func (d destinations) SendLetter(ctx context.Context, j logjob.Job, l logjob.Dea
 // plane's server.
 func (p *process) addAPI(ctx context.Context) error {
 	if err := p.bootstrap(ctx); err != nil {
+		return err
+	}
+	if err := p.routerToken(ctx); err != nil {
 		return err
 	}
 	events, err := p.tailEvents()
@@ -81,7 +88,8 @@ func (p *process) addAPI(ctx context.Context) error {
 		return err
 	}
 	server, err := api.New(api.Config{Logger: p.log, GatewayURL: p.gatewayURL(), DashboardURL: p.config.ConsoleURL, TrustedProxies: proxies, DurableObjects: p.config.DurableObjects,
-		LogpushJobsMax: &p.config.LogpushJobsMax, RateLimit: p.config.APIRateLimit, CheckURL: p.egress(ctx).CheckURL}, deps)
+		LogpushJobsMax: &p.config.LogpushJobsMax, RateLimit: p.config.APIRateLimit,
+		RoutersNeedCertificate: p.config.Network.RoutersNeedCertificate, CheckURL: p.egress(ctx).CheckURL}, deps)
 	if err != nil {
 		return err
 	}
@@ -128,4 +136,33 @@ func (p *process) bootstrap(ctx context.Context) error {
 		return nil
 	})
 	return err
+}
+
+// routerToken leaves a token for routers in its file, unless a valid one is there.
+func (p *process) routerToken(ctx context.Context) error {
+	path := p.config.RouterTokenFile
+	if path == "" {
+		return nil
+	}
+	switch text, err := os.ReadFile(path); {
+	case err == nil:
+		token, err := p.store.Authenticate(ctx, strings.TrimSpace(string(text)))
+		if err == nil && !token.Routes() {
+			return fmt.Errorf("the token in %s, the file of --router-token-file, has not the scope %s: name another file", path, control.Routers)
+		}
+		if errs.KindOf(err) != errs.Unauthorized { // else it was deleted, or is another database's
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("read the routers' token: %w", err)
+	}
+	token, secret, err := p.store.CreateToken(ctx, control.Token{AccountID: control.FirstAccountID, Name: "routers", Scopes: []control.Scope{control.Routers}})
+	if err != nil {
+		return fmt.Errorf("make a token for routers: %w", err)
+	}
+	if err := replaceFile(path, []byte(secret+"\n")); err != nil {
+		return errors.Join(fmt.Errorf("write the routers' token: %w", err), p.store.DeleteToken(ctx, token.AccountID, token.ID))
+	}
+	p.log.InfoContext(ctx, "made a token for routers", "token_id", token.ID, "token_file", path)
+	return nil
 }

@@ -86,6 +86,9 @@ func Run(ctx context.Context, config Config) (err error) {
 	if err := p.openListeners(ctx, end); err != nil {
 		return err
 	}
+	if err := p.secureListeners(); err != nil {
+		return err
+	}
 	for _, role := range AllRoles {
 		if !config.has(role) {
 			continue
@@ -180,6 +183,10 @@ func (p *process) open(ctx context.Context) (err error) {
 		config := clickhouse.DefaultConfig(p.config.ClickHouse)
 		config.Cluster = p.config.Cluster
 		config.Retention = p.config.Retention
+		config.Access = p.config.Network.ClickHouse
+		if err := config.Access.Check(); err != nil {
+			return err
+		}
 		p.rates, err = clickhouse.Open(ctx, config)
 		if err != nil {
 			return fmt.Errorf("open ClickHouse: %w", err)

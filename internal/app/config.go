@@ -75,6 +75,8 @@ type Config struct {
 	GatewaySendTimeout time.Duration
 	ShowVersion        bool // answer with the version and what chose it in response headers
 
+	Network NetworkConfig
+
 	Workerd string // path of the Workers runtime; empty for the one beside the executable
 	// DurableObjects says that the one router of this platform keeps their storage: the
 	// API takes versions that have them, and the gateway runs them. With several routers
@@ -98,10 +100,13 @@ type Config struct {
 	// the variable TIDEGATE_SECRETS_KEY holds them.
 	SecretsKeyFile string
 
-	APIURL         string // where a gateway without a database gets its snapshots
-	APITokenFile   string
-	AdminTokenFile string // the first start writes the admin token here, mode 0600
-	ReadyFile      string // written when everything serves; empty for none
+	APIURL       string // where a gateway without a database gets its snapshots
+	APITokenFile string
+	// RouterTokenFile has a token that opens to routers what they need and nothing else: a
+	// start that finds none there makes one. Empty for none.
+	RouterTokenFile string
+	AdminTokenFile  string // the first start writes the admin token here, mode 0600
+	ReadyFile       string // written when everything serves; empty for none
 	// Terminal is told then how to sign in to the dashboard; nil for nobody. With Invite it is
 	// given a link that does, which must not end up in a log. They have no flags.
 	Terminal io.Writer
@@ -198,6 +203,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	f.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
 	f.StringVar(&c.OpsAddr, "ops-addr", c.OpsAddr, "address for /healthz, /readyz and /metrics; empty for none")
 
+	c.Network.bind(f, c.has)
 	if c.has(RoleGateway) {
 		f.StringVar(&c.DataDir, "data-dir", c.DataDir, "folder for local state")
 		f.StringVar(&c.GatewayAddr, "gateway-addr", c.GatewayAddr, "address that serves scripts")
@@ -232,6 +238,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringVar(&c.APIAddr, "api-addr", c.APIAddr, "address of the API and its start page")
 		f.StringVar(&c.GatewayURL, "gateway-url", c.GatewayURL, "where clients reach the gateway, such as https://example.com, for the addresses of scripts that the API shows")
 		f.IntVar(&c.APIRateLimit, "api-rate-limit", c.APIRateLimit, "requests that one API token, and the sessions that stand for it, may send this control plane in 5 minutes; what routers ask is not counted. 0 for no limit")
+		f.StringVar(&c.RouterTokenFile, "router-token-file", c.RouterTokenFile, "a start that finds no valid token in this file makes one for --api-token-file of routers, which opens what they need and nothing else; empty for none")
 		f.StringVar(&c.AdminTokenFile, "admin-token-file", c.AdminTokenFile, "the first start writes the admin token to this file")
 	}
 	if c.has(RoleAPI) || c.has(RoleGateway) {
@@ -349,6 +356,9 @@ func (c *Config) Validate() error {
 	if err := validURL("clickhouse", c.ClickHouse); err != nil {
 		return err
 	}
+	if err := validateClickHouse(c.ClickHouse, c.Network.ClickHouse); err != nil {
+		return err
+	}
 	if err := validURL("gateway-url", c.GatewayURL); err != nil {
 		return err
 	}
@@ -438,6 +448,9 @@ func (c *Config) validateTLS() error {
 	}
 	if (c.GatewayTLSAddr == "") != (len(c.GatewayTLSCert) == 0 && !c.GatewayACME.Agree) {
 		return fmt.Errorf("--gateway-tls-addr is needed together with --gateway-tls-cert and --gateway-tls-key, or with --gateway-acme-agree")
+	}
+	if err := c.Network.validate(c.OpsAddr, c.APIURL); err != nil {
+		return err
 	}
 	return c.GatewayACME.validate()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -171,6 +172,10 @@ func (p *process) controlPlane() (controlPlane, error) {
 	if err != nil {
 		return controlPlane{}, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.APIURL, err)
 	}
-	api := client.New(p.config.APIURL, strings.TrimSpace(string(token)), nil)
+	control := p.config.Network.controlClient()
+	if err := control.Check(); err != nil {
+		return controlPlane{}, err
+	}
+	api := client.New(p.config.APIURL, strings.TrimSpace(string(token)), &http.Client{Transport: control.Transport()})
 	return controlPlane{api.SnapshotAll, api.Report, api.SaveRouter, api, api}, nil
 }

@@ -66,7 +66,13 @@ func (p *process) keepListener(name string, listener net.Listener) {
 }
 
 // baseURL is how a listener is reached from this machine.
-func (p *process) baseURL(name string) string { return "http://" + p.listeners[name].Addr().String() }
+func (p *process) baseURL(name string) string {
+	scheme := "http://"
+	if _, ok := p.listeners[name].(secured); ok {
+		scheme = "https://"
+	}
+	return scheme + p.listeners[name].Addr().String()
+}
 
 // ownAddresses are the platform's own: this process's listeners, and the broker
 // and the engine that it was given. They trust whoever reaches them, so no job may

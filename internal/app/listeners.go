@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 
+	"tidegate/internal/certs"
 	"tidegate/internal/gateway"
 	"tidegate/internal/gateway/listen"
 )
@@ -66,11 +67,11 @@ func (p *process) publicListener(name string, l net.Listener, acme *listen.ACME,
 	if name != listenTLS {
 		return l, nil
 	}
-	var files []listen.KeyPair
+	var pairs []certs.Pair
 	for i, cert := range p.config.GatewayTLSCert {
-		files = append(files, listen.KeyPair{Cert: cert, Key: p.config.GatewayTLSKey[i]})
+		pairs = append(pairs, certs.Pair{Cert: cert, Key: p.config.GatewayTLSKey[i]})
 	}
-	certificates, err := listen.LoadCertificates(files, acme, p.log)
+	certificates, err := listen.LoadCertificates(pairs, acme, p.log)
 	if err != nil {
 		return nil, err
 	}

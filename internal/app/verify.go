@@ -21,6 +21,7 @@ type VerifyConfig struct {
 	Kafka         []string // brokers, host:port
 	KafkaSecurity stream.Security
 	ClickHouse    string // http://[user:password@]host:port[/database]
+	Access        clickhouse.Access
 	// See verify.Config.
 	Since, InsertedSince time.Time
 	Limit                int
@@ -31,6 +32,7 @@ func (c *VerifyConfig) Bind(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.Kafka, "kafka", c.Kafka, "Kafka brokers, host:port, separated by commas (default: that of the platform in --data-dir)")
 	bindKafkaSecurity(f, &c.KafkaSecurity)
 	f.StringVar(&c.ClickHouse, "clickhouse", c.ClickHouse, "ClickHouse's HTTP interface, http://[user:password@]host:8123[/database] (default: that of the platform in --data-dir)")
+	bindClickHouseAccess(f, &c.Access)
 }
 
 // Validate names the first member that cannot be used, its value, and why.
@@ -48,7 +50,10 @@ func (c *VerifyConfig) Validate() error {
 	if c.Limit < 1 {
 		return fmt.Errorf("--limit is %d: it must be 1 or more", c.Limit)
 	}
-	return validURL("clickhouse", c.ClickHouse)
+	if err := validURL("clickhouse", c.ClickHouse); err != nil {
+		return err
+	}
+	return validateClickHouse(c.ClickHouse, c.Access)
 }
 
 // Undecided is an error after which nobody knows the answer to a question that was asked
@@ -75,7 +80,9 @@ func Verify(ctx context.Context, c VerifyConfig) (report verify.Report, err erro
 		return verify.Report{}, err
 	}
 	defer reader.Close()
-	db, err := clickhouse.Open(ctx, clickhouse.DefaultConfig(c.ClickHouse))
+	config := clickhouse.DefaultConfig(c.ClickHouse)
+	config.Access = c.Access
+	db, err := clickhouse.Open(ctx, config)
 	if err != nil {
 		return verify.Report{}, err
 	}

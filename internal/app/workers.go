@@ -49,6 +49,7 @@ func (p *process) checker() (*runtime.Checker, error) {
 // runtime.
 func (p *process) backends(ctx context.Context, bundles runtime.Bundles, told *ear) (*runtime.Backends, error) {
 	config := runtime.DefaultConfig()
+	config.Origins = p.config.Network.Origins
 	path, err := p.findWorkerd()
 	if err != nil {
 		return nil, err

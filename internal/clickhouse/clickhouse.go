@@ -51,6 +51,7 @@ type Config struct {
 	// tables for a single server; it cannot be changed once tables exist.
 	Cluster   string
 	Retention Retention
+	Access    Access
 }
 
 // RetentionDaysMax keeps the end of a row's time within what a DateTime can hold.
@@ -138,7 +139,7 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 	if !strings.HasPrefix(cfg.Addr, "http://") && !strings.HasPrefix(cfg.Addr, "https://") {
 		return nil, fmt.Errorf("open ClickHouse: the address is %q: it must begin with http:// or https://", redact(cfg.Addr))
 	}
-	options, err := ch.ParseDSN(cfg.Addr)
+	options, err := ch.ParseDSN(secureAddress(cfg.Addr))
 	if err != nil {
 		return nil, fmt.Errorf("open ClickHouse at %s: %w", redact(cfg.Addr), err)
 	}
@@ -162,6 +163,7 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 	}
 	options.MaxOpenConns, options.MaxIdleConns = connectionsMax, connectionsIdle
 	db := &DB{cfg: cfg, compression: compressionOf(options.Compression), metrics: newMetrics()}
+	options.TransportFunc = func(t *http.Transport) (http.RoundTripper, error) { return cfg.Access.transport(t), nil }
 	root := *options
 	root.Auth.Database = ""
 	root.MaxIdleConns = 1
@@ -170,7 +172,7 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 	}
 	options.Auth.Database = cfg.Database
 	if db.compression != nil {
-		options.TransportFunc = func(t *http.Transport) (http.RoundTripper, error) { return unpacking{t}, nil }
+		options.TransportFunc = func(t *http.Transport) (http.RoundTripper, error) { return unpacking{cfg.Access.transport(t)}, nil }
 	}
 	if db.conn, err = ch.Open(options); err != nil {
 		return nil, errors.Join(fmt.Errorf("open ClickHouse at %s: %w", redact(cfg.Addr), err), db.root.Close())

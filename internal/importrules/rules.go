@@ -37,6 +37,8 @@ var Layers = []Layer{
 	{"internal/telemetry", nil, whyFoundation},
 	{"internal/nowait", nil, whyFoundation},
 	{"internal/lines", nil, whyFoundation},
+	{"internal/certs", nil, whyFoundation},
+	{"internal/addresses", nil, whyFoundation},
 	{"internal/signature", nil, whyFoundation},
 	{"internal/seal", []string{"internal/errs"}, "it knows texts and places, and nothing of what is sealed"},
 	{"internal/embedded", nil, "the embedded engines are addresses to everyone else; they know no part that uses them"},
@@ -47,7 +49,7 @@ var Layers = []Layer{
 	{"internal/deploy", []string{"schema", "internal/errs"}, whyPure},
 	{"internal/logjob", []string{"schema", "internal/errs"}, whyPure},
 
-	{"internal/gateway", []string{"internal/deploy", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyService},
+	{"internal/gateway", []string{"internal/certs", "internal/deploy", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyService},
 	{"internal/rollback", []string{"internal/deploy", "schema", "internal/errs"}, whyService},
 	{"internal/notify", []string{"internal/deploy", "internal/signature", "schema", "internal/errs"}, whyService},
 	{"internal/api", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyService},
@@ -56,19 +58,19 @@ var Layers = []Layer{
 	{"pipeline/logpush", []string{"internal/logjob", "pipeline/stream", "schema", "internal/errs"}, whyService},
 	{"pipeline/verify", []string{"pipeline/stream", "schema", "internal/errs"}, whyService},
 
-	{"internal/clickhouse", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
+	{"internal/clickhouse", []string{"internal/certs", "internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
 	{"internal/store", []string{"internal/deploy", "internal/logjob", "internal/seal", "schema", "internal/errs"}, whyAdapter},
-	{"internal/runtime", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyAdapter},
+	{"internal/runtime", []string{"internal/addresses", "internal/deploy", "internal/logjob", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyAdapter},
 	{"internal/api/client", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
-	{"pipeline/logpush/sink", []string{"pipeline/logpush", "internal/signature"}, "a destination takes a name and bytes, and answers with an error that logpush can classify"},
+	{"pipeline/logpush/sink", []string{"pipeline/logpush", "internal/addresses", "internal/signature"}, "a destination takes a name and bytes, and answers with an error that logpush can classify"},
 
 	{"internal/app", []string{
-		"schema", "internal/errs", "internal/deploy", "internal/logjob", "dashboards",
+		"schema", "internal/errs", "internal/certs", "internal/deploy", "internal/logjob", "dashboards",
 		"internal/gateway", "internal/rollback", "internal/notify", "internal/api", "internal/deletion", "pipeline",
 		"internal/clickhouse", "internal/store", "internal/runtime", "internal/seal",
 	}, "it wires services to adapters by address; whether an address is embedded is decided above it"},
 	{"cmd", []string{"internal/app"}, "a main package reads flags and calls internal/app"},
-	{"cmd/tidegate", []string{"internal/app", "internal/embedded", "internal/api/client", "internal/deploy", "internal/logjob", "internal/signature", "pipeline/verify", "schema", "internal/errs"},
+	{"cmd/tidegate", []string{"internal/app", "internal/embedded", "internal/certs", "internal/api/client", "internal/deploy", "internal/logjob", "internal/signature", "pipeline/verify", "schema", "internal/errs"},
 		"the all-in-one is every role on embedded addresses; its other commands are a client of the API, with the shapes that the client speaks in"},
 
 	{"test", []string{"*"}, "tests and the demo may look at anything"},

@@ -47,6 +47,8 @@ type Config struct {
 	// TLS is the base of the TLS configuration for https origins; nil trusts the
 	// system's roots.
 	TLS *tls.Config
+	// Origins is where they may be.
+	Origins OriginAddresses
 
 	// Workers is how versions that are Workers run; nil answers for them with an error.
 	Workers *WorkerConfig

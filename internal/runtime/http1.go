@@ -47,7 +47,7 @@ type http1 struct {
 
 func newHTTP1(cfg Config, u *url.URL) *http1 {
 	t := &http1{
-		cfg: cfg, dialer: net.Dialer{Timeout: cfg.DialTimeout}, patrol: patrolOf(cfg),
+		cfg: cfg, dialer: originDialer(cfg), patrol: patrolOf(cfg),
 		network: "tcp", addr: hostPort(u), prefix: pathPrefix(u),
 		busy: new(atomic.Int64), explain: unexplained,
 	}

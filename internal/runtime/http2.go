@@ -56,7 +56,7 @@ func newH2C(cfg Config, u *url.URL) *http2 {
 	var only http.Protocols
 	only.SetUnencryptedHTTP2(true)
 	t := newHTTP2(newHTTPTransport(cfg, &only), cfg, u)
-	addr, dialer := hostPort(u), net.Dialer{Timeout: cfg.DialTimeout}
+	addr, dialer := hostPort(u), originDialer(cfg)
 	t.transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return dialOrigin(ctx, &dialer, network, addr, cfg.failover)
 	}
@@ -97,7 +97,7 @@ func dialTLS(cfg Config, u *url.URL, protocols ...string) func(ctx context.Conte
 		tlsConfig.ServerName = u.Hostname()
 	}
 	tlsConfig.NextProtos = protocols
-	addr, dialer := hostPort(u), net.Dialer{Timeout: cfg.DialTimeout}
+	addr, dialer := hostPort(u), originDialer(cfg)
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
 		c, err := dialOrigin(ctx, &dialer, network, addr, cfg.failover)
 		if err != nil {

@@ -42,7 +42,7 @@ type AccountUpdate struct {
 // Scope is a right that a token carries.
 type Scope string
 
-// The scopes. Edit includes read; admin includes everything.
+// The scopes. Edit includes read; admin includes all but Routers.
 const (
 	LogsRead    Scope = "logs:read"
 	LogsEdit    Scope = "logs:edit"
@@ -50,10 +50,13 @@ const (
 	ScriptsEdit Scope = "scripts:edit"
 	PolicyEdit  Scope = "policy:edit"
 	Admin       Scope = "admin"
+	// Routers opens what routers ask the control plane, of all accounts: the text of
+	// secrets is in it, so only the operator gives it.
+	Routers Scope = "routers"
 )
 
 // Scopes lists every scope, for validation and documentation.
-var Scopes = []Scope{LogsRead, LogsEdit, ScriptsRead, ScriptsEdit, PolicyEdit, Admin}
+var Scopes = []Scope{LogsRead, LogsEdit, ScriptsRead, ScriptsEdit, PolicyEdit, Admin, Routers}
 
 // Token is a credential, without its secret: only the hash of that is stored.
 type Token struct {
@@ -71,12 +74,15 @@ type Token struct {
 
 // Allows reports whether the token has the right to do what needs scope.
 func (t *Token) Allows(scope Scope) bool {
-	if slices.Contains(t.Scopes, Admin) || slices.Contains(t.Scopes, scope) {
+	if slices.Contains(t.Scopes, Admin) && scope != Routers || slices.Contains(t.Scopes, scope) {
 		return true
 	}
 	area, isRead := strings.CutSuffix(string(scope), ":read")
 	return isRead && slices.Contains(t.Scopes, Scope(area+":edit"))
 }
+
+// Routes reports whether the token opens what routers ask for.
+func (t *Token) Routes() bool { return t.Operator() || t.Allows(Routers) }
 
 // Operator reports whether the token opens every account.
 func (t *Token) Operator() bool { return t.AccountID == "" && t.Allows(Admin) }

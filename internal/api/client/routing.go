@@ -12,13 +12,13 @@ import (
 )
 
 // Bundle returns what a router needs to run a Workers version, with the text of
-// its secrets. It needs the operator's token.
+// its secrets. It needs the operator's token or a router's.
 func (c *Client) Bundle(ctx context.Context, accountID, versionID string) (deploy.Bundle, error) {
 	return get[deploy.Bundle](ctx, c, accountPath(accountID, "routing", "versions", versionID))
 }
 
 // Module returns the content of a module by its SHA-256 in hex; whether it has
-// that hash is the caller's to check. It needs the operator's token.
+// that hash is the caller's to check. It needs the operator's token or a router's.
 func (c *Client) Module(ctx context.Context, accountID, sha256 string) ([]byte, error) {
 	path := accountPath(accountID, "routing", "modules", sha256)
 	what := "GET " + path

@@ -188,7 +188,7 @@ func (c *Client) Snapshot(ctx context.Context, accountID string, after int64) (*
 	return c.snapshot(ctx, accountPath(accountID, "routing", "snapshot"), after)
 }
 
-// SnapshotAll is Snapshot of every account; it needs the operator's token.
+// SnapshotAll is Snapshot of every account; it needs the operator's token or a router's.
 func (c *Client) SnapshotAll(ctx context.Context, after int64) (*deploy.Snapshot, error) {
 	return c.snapshot(ctx, "/routing/snapshot", after)
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"tidegate/internal/certs"
 )
 
 // Limits on what an authority is asked for. Let's Encrypt's are 300 orders in 3 hours
@@ -125,7 +127,7 @@ func (a *ACME) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tick := time.NewTicker(reloadInterval)
+	tick := time.NewTicker(certs.ReloadInterval)
 	defer tick.Stop()
 	for {
 		a.renew(a.now())
@@ -162,7 +164,7 @@ func (a *ACME) renew(now time.Time) {
 	}
 	for _, host := range wanted {
 		if !a.cfg.Allowed(host) {
-			if certificate := a.lookUp(host); certificate != nil && inDate(certificate, now) != nil {
+			if certificate := a.lookUp(host); certificate != nil && certs.InDate(certificate, now) != nil {
 				expired = append(expired, host)
 			}
 			continue
@@ -230,7 +232,7 @@ func (a *ACME) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	now := a.now()
 	old := a.lookUp(host)
-	if old != nil && inDate(old, now) == nil {
+	if old != nil && certs.InDate(old, now) == nil {
 		return old, nil
 	}
 	if !a.cfg.Allowed(host) {

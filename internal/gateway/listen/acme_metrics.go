@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"tidegate/internal/certs"
 	"tidegate/internal/telemetry"
 )
 
@@ -46,7 +47,7 @@ func (a *ACME) observe() (metric.Registration, error) {
 	challenges, err := meter.Int64ObservableCounter("tidegate_gateway_acme_challenges_total",
 		metric.WithDescription("Challenges of an ACME authority that were answered, by type."))
 	errs[2] = err
-	expiry, err := meter.Float64ObservableGauge(expiryName, metric.WithDescription(expiryHelp))
+	expiry, err := meter.Float64ObservableGauge(expiryName, metric.WithDescription(certs.ExpiryHelp))
 	errs[3] = err
 	for _, err := range errs {
 		if err != nil {

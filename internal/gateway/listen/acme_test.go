@@ -13,11 +13,15 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"tidegate/internal/certs"
+	"tidegate/internal/certs/certstest"
 )
 
 // authority stands for one that issues what it is asked for, or fails. The real
@@ -103,7 +107,13 @@ func visit(t *testing.T, c *Certificates, name string, protocols ...string) (*x5
 	return conn.ConnectionState().PeerCertificates[0], nil
 }
 
-func loadWith(t *testing.T, a *ACME, files ...KeyPair) *Certificates {
+func TestThereIsACertificate(t *testing.T) {
+	if _, err := LoadCertificates(nil, nil, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "one at least") {
+		t.Errorf("neither files nor ACME: %v", err)
+	}
+}
+
+func loadWith(t *testing.T, a *ACME, files ...certs.Pair) *Certificates {
 	t.Helper()
 	c, err := LoadCertificates(files, a, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -150,8 +160,8 @@ func TestACMEAsksForNobodyElse(t *testing.T) {
 
 func TestCertificatesFromFilesComeFirst(t *testing.T) {
 	dir := t.TempDir()
-	files := pairIn(dir, "shop")
-	write(t, files, time.Now(), "shop.example.com")
+	files := certs.Pair{Cert: filepath.Join(dir, "shop.crt"), Key: filepath.Join(dir, "shop.key")}
+	certstest.SelfSigned(t, certstest.Pair(files), time.Now(), "shop.example.com")
 	ca := &authority{lifetime: time.Hour}
 	c := loadWith(t, newTestACME(t, dir, ca, time.Now), files)
 	f := func(name, want string) {

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"tidegate/internal/addresses"
 	"tidegate/pipeline/logpush"
 )
 
@@ -32,7 +33,7 @@ const (
 // Policy is the safe one.
 type Policy struct {
 	AllowHTTP     bool // plain http, for whoever asks Scheme
-	AllowPrivate  bool // private, link-local and other special ranges
+	AllowPrivate  bool // private and other special ranges, but for link-local and metadata addresses
 	AllowLoopback bool
 
 	// Refuse are addresses that are never connected to, whatever is allowed: the
@@ -54,41 +55,16 @@ var (
 	errOwn     = errors.New("destinations must not be the platform's own addresses")
 )
 
-// special ranges that netip.Addr has no method for (IANA special-purpose
-// address registries).
-var special = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("100.64.0.0/10"), // shared, carrier-grade NAT
-	netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("192.0.2.0/24"),
-	netip.MustParsePrefix("198.18.0.0/15"),
-	netip.MustParsePrefix("198.51.100.0/24"),
-	netip.MustParsePrefix("203.0.113.0/24"),
-	netip.MustParsePrefix("240.0.0.0/4"),
-	// Translation prefixes carry an IPv4 address that would escape the check.
-	netip.MustParsePrefix("64:ff9b::/96"),
-	netip.MustParsePrefix("64:ff9b:1::/48"),
-	netip.MustParsePrefix("2001::/32"),
-	netip.MustParsePrefix("2002::/16"),
-	netip.MustParsePrefix("100::/64"),
-	netip.MustParsePrefix("2001:db8::/32"),
-	netip.MustParsePrefix("fec0::/10"),
-}
-
 // Allows reports whether a destination may be at addr.
 func (p Policy) Allows(addr netip.Addr) bool {
 	addr = addr.Unmap()
 	if addr.IsLoopback() {
 		return p.AllowLoopback
 	}
-	if addr.IsUnspecified() || addr.IsMulticast() {
+	if addr.IsUnspecified() || addr.IsMulticast() || addresses.LinkLocal(addr) {
 		return false
 	}
-	reserved := addr.IsPrivate() || addr.IsLinkLocalUnicast()
-	for _, prefix := range special {
-		reserved = reserved || prefix.Contains(addr)
-	}
-	return p.AllowPrivate || !reserved
+	return p.AllowPrivate || !addresses.Special(addr)
 }
 
 // refuses reports whether to is one of the refused addresses. It errs on the

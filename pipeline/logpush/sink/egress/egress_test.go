@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"tidegate/internal/addresses/rebind"
 )
 
 func TestAllows(t *testing.T) {
@@ -32,13 +35,12 @@ func TestAllows(t *testing.T) {
 	}
 	for _, private := range []string{
 		"10.0.0.1", "172.16.0.1", "192.168.1.1", "::ffff:10.0.0.1", "fd00::1", // private
-		"169.254.169.254", "fe80::1", // link-local, cloud metadata
 		"100.64.0.1", "198.18.0.1", "240.0.0.1", "255.255.255.255", "0.1.2.3",
 		"64:ff9b::a00:1", "2002:a00:1::1", "2001::1", // IPv4 inside IPv6
 	} {
 		f(private, false, true, false)
 	}
-	for _, never := range []string{"0.0.0.0", "::", "224.0.0.1", "ff02::1"} {
+	for _, never := range []string{"0.0.0.0", "::", "224.0.0.1", "ff02::1", "169.254.169.254", "fe80::1", "fd00:ec2::254"} {
 		f(never, false, false, false)
 	}
 }
@@ -139,4 +141,33 @@ func TestCheckURL(t *testing.T) {
 	f(Policy{AllowLoopback: true}, "https://127.0.0.1:9000", true)
 	f(Policy{AllowLoopback: true}, "https://10.0.0.1", false)
 	f(Policy{AllowPrivate: true}, "https://10.0.0.1", true)
+}
+
+// The address that is connected to counts, not the one that a name had when it was looked
+// at: the second look-up may lead into our own network.
+func TestDestinationThatIsReboundIsRefused(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Connection", "close") }))
+	t.Cleanup(server.Close)
+	here := netip.MustParseAddr("127.0.0.1")
+	for _, there := range []string{"10.0.0.1", "169.254.169.254", "100.100.100.200"} {
+		rebind.Resolve(t, []netip.Addr{here}, []netip.Addr{netip.MustParseAddr(there)})
+		policy := Policy{AllowHTTP: true, AllowLoopback: true, AllowPrivate: there != "10.0.0.1"}
+		client := policy.Client()
+		u, err := url.Parse(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.Host = net.JoinHostPort(rebind.Name, u.Port())
+		if err := policy.CheckURL(u); err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.Get(u.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if _, err := client.Get(u.String()); !errors.Is(err, errBlocked) { //nolint:bodyclose // there is none
+			t.Errorf("rebound to %s: %v, want %v", there, err, errBlocked)
+		}
+	}
 }

@@ -1,60 +1,35 @@
-package listen
+package certs
 
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
 	"log/slog"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"tidegate/internal/certs/certstest"
 )
 
-// write makes a certificate for names, valid until an hour after now, and puts it and
-// its key into the files of pair.
-func write(t *testing.T, files KeyPair, now time.Time, names ...string) {
+var testMetrics = Metrics{Reloads: "tidegate_test_certificate_reloads_total", Expiry: "tidegate_test_certificate_expiry_timestamp_seconds"}
+
+func write(t *testing.T, files Pair, now time.Time, names ...string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{files.Cert: {Type: "CERTIFICATE", Bytes: der}, files.Key: {Type: "PRIVATE KEY", Bytes: pkcs8}} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	certstest.SelfSigned(t, certstest.Pair(files), now, names...)
 }
 
-func pairIn(dir, name string) KeyPair {
-	return KeyPair{Cert: filepath.Join(dir, name+".crt"), Key: filepath.Join(dir, name+".key")}
+func pairIn(dir, name string) Pair {
+	return Pair{Cert: filepath.Join(dir, name+".crt"), Key: filepath.Join(dir, name+".key")}
 }
 
 // echoServer serves lines over TLS and returns its address.
-func echoServer(t *testing.T, c *Certificates) string {
+func echoServer(t *testing.T, c *Files) string {
 	t.Helper()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", c.TLS())
+	l, err := tls.Listen("tcp", "127.0.0.1:0", c.TLS(tls.NoClientCert))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +62,7 @@ func TestCertificateIsChosenByName(t *testing.T) {
 	a, b := pairIn(dir, "a"), pairIn(dir, "b")
 	write(t, a, now, "a.example")
 	write(t, b, now, "b.example", "*.b.example")
-	c, err := LoadCertificates([]KeyPair{a, b}, nil, slog.New(slog.DiscardHandler))
+	c, err := Load([]Pair{a, b}, testMetrics, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,18 +96,17 @@ func TestBadPairsAtTheStart(t *testing.T) {
 	a, b := pairIn(dir, "a"), pairIn(dir, "b")
 	write(t, a, now, "a.example")
 	write(t, b, now, "b.example")
-	f := func(want string, pairs ...KeyPair) {
+	f := func(want string, pairs ...Pair) {
 		t.Helper()
-		if _, err := LoadCertificates(pairs, nil, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Load(pairs, testMetrics, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: got %v, want an error with %q", pairs, err, want)
 		}
 	}
-	f("one at least")
 	f("no such file", pairIn(dir, "c"))
-	f("a.crt with the key "+b.Key, KeyPair{a.Cert, b.Key})
+	f("a.crt with the key "+b.Key, Pair{a.Cert, b.Key})
 	var log bytes.Buffer
 	write(t, a, now.Add(-2*time.Hour), "a.example")
-	if _, err := LoadCertificates([]KeyPair{a}, nil, slog.New(slog.NewTextHandler(&log, nil))); err != nil || !strings.Contains(log.String(), "valid until") {
+	if _, err := Load([]Pair{a}, testMetrics, slog.New(slog.NewTextHandler(&log, nil))); err != nil || !strings.Contains(log.String(), "valid until") {
 		t.Errorf("one that is out of date: %v, logged %q", err, log.String())
 	}
 }
@@ -144,7 +118,7 @@ func TestReload(t *testing.T) {
 	a := pairIn(dir, "a")
 	write(t, a, now, "first.example")
 	var log bytes.Buffer
-	c, err := LoadCertificates([]KeyPair{a}, nil, slog.New(slog.NewTextHandler(&log, nil)))
+	c, err := Load([]Pair{a}, testMetrics, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +188,7 @@ func TestRunReadsTheFilesAgain(t *testing.T) {
 	dir := t.TempDir()
 	a := pairIn(dir, "a")
 	write(t, a, time.Now(), "first.example")
-	c, err := LoadCertificates([]KeyPair{a}, nil, slog.New(slog.DiscardHandler))
+	c, err := Load([]Pair{a}, testMetrics, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

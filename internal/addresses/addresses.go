@@ -1,0 +1,79 @@
+// Package addresses tells addresses that lead into somebody's own network, or into the
+// platform of a cloud, from public ones. Whoever connects on behalf of others asks it about
+// the address that is connected to, because a name may lead elsewhere the next time. Any
+// package may import it.
+package addresses
+
+import "net/netip"
+
+// special ranges that netip.Addr has no method for (IANA special-purpose address
+// registries).
+var special = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),
+	netip.MustParsePrefix("100.64.0.0/10"), // shared, carrier-grade NAT
+	netip.MustParsePrefix("192.0.0.0/24"),
+	netip.MustParsePrefix("192.0.2.0/24"),
+	netip.MustParsePrefix("198.18.0.0/15"),
+	netip.MustParsePrefix("198.51.100.0/24"),
+	netip.MustParsePrefix("203.0.113.0/24"),
+	netip.MustParsePrefix("240.0.0.0/4"),
+	// Translation prefixes carry an IPv4 address that would escape the check.
+	netip.MustParsePrefix("64:ff9b::/96"),
+	netip.MustParsePrefix("64:ff9b:1::/48"),
+	netip.MustParsePrefix("2001::/32"),
+	netip.MustParsePrefix("2002::/16"),
+	netip.MustParsePrefix("100::/64"),
+	netip.MustParsePrefix("2001:db8::/32"),
+	netip.MustParsePrefix("fec0::/10"),
+}
+
+// Special reports whether addr is in none of the public ranges: private, loopback,
+// link-local, unspecified, multicast or reserved.
+func Special(addr netip.Addr) bool {
+	addr = plain(addr)
+	if addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsUnspecified() || addr.IsMulticast() {
+		return true
+	}
+	for _, prefix := range special {
+		if prefix.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// metadata are the addresses outside of the link-local ranges at which clouds tell a
+// machine about itself, its credentials in it, as their documentation names them.
+var metadata = []netip.Addr{
+	netip.MustParseAddr("fd00:ec2::254"),   // Amazon EC2
+	netip.MustParseAddr("fd20:ce::254"),    // Google Cloud
+	netip.MustParseAddr("168.63.129.16"),   // Azure's agent
+	netip.MustParseAddr("100.100.100.200"), // Alibaba Cloud
+	netip.MustParseAddr("192.0.0.192"),     // Oracle Cloud, classic
+}
+
+// translated begins IPv6 addresses that a NAT64 gateway turns into the IPv4 address at
+// their end (RFC 6052).
+var translated = netip.MustParsePrefix("64:ff9b::/96")
+
+// LinkLocal reports whether addr is link-local, as most clouds' metadata services are, or
+// that of another one.
+func LinkLocal(addr netip.Addr) bool {
+	addr = plain(addr)
+	if translated.Contains(addr) {
+		b := addr.As16()
+		addr = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	if addr.IsLinkLocalUnicast() {
+		return true
+	}
+	for _, m := range metadata {
+		if m == addr {
+			return true
+		}
+	}
+	return false
+}
+
+// plain is addr in the one form that can be compared: IPv4 out of IPv6, no zone.
+func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }

@@ -1,0 +1,149 @@
+package certs
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"tidegate/internal/certs/certstest"
+)
+
+// server greets over TLS those whom its files let in.
+func server(t *testing.T, pair certstest.Pair, clientCA string, auth tls.ClientAuthType) (*Files, string) {
+	t.Helper()
+	files, err := Load([]Pair{Pair(pair)}, testMetrics, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if clientCA != "" {
+		if err := files.AskClients(clientCA); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = fmt.Fprintf(w, "%d chains", len(r.TLS.VerifiedChains)) // the test sees what is missing
+		}),
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+	}
+	go func() { _ = s.Serve(tls.NewListener(l, files.TLS(auth))) }()
+	t.Cleanup(func() { _ = s.Close() })
+	return files, "https://" + l.Addr().String()
+}
+
+// fetch asks on a connection of its own.
+func fetch(c Client, url string) (string, error) {
+	transport := c.Transport()
+	defer transport.CloseIdleConnections()
+	client := http.Client{Transport: transport, Timeout: 10 * time.Second}
+	res, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	text, err := io.ReadAll(res.Body)
+	_ = res.Body.Close()
+	return string(text), err
+}
+
+// Each way in which the two sides do not trust each other is told with what to do.
+func TestMutualTrust(t *testing.T) {
+	ca, other := certstest.NewAuthority(t, "ours"), certstest.NewAuthority(t, "another")
+	pair, own, foreign := ca.Issue(t, "server", "127.0.0.1"), ca.Issue(t, "router"), other.Issue(t, "stranger")
+	_, open := server(t, pair, "", tls.NoClientCert)
+	_, asks := server(t, pair, ca.File, tls.VerifyClientCertIfGiven)
+	_, demands := server(t, pair, ca.File, tls.RequireAndVerifyClientCert)
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	_, misnamed := server(t, ca.Issue(t, "elsewhere", "elsewhere.example"), "", tls.NoClientCert)
+
+	f := func(c Client, url, want string) {
+		t.Helper()
+		c.Peer = "the peer"
+		if got, err := fetch(c, url); err != nil || got != want {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+	f(Client{CAFile: ca.File}, open, "0 chains")
+	f(Client{CAFile: ca.File}, asks, "0 chains")
+	f(Client{CAFile: ca.File, CertFile: own.Cert, KeyFile: own.Key}, asks, "1 chains")
+	f(Client{CAFile: ca.File, CertFile: own.Cert, KeyFile: own.Key}, demands, "1 chains")
+
+	refused := func(c Client, url, want string) {
+		t.Helper()
+		c.Peer = "the peer"
+		if got, err := fetch(c, url); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %q, %v, want an error with %q", got, err, want)
+		}
+	}
+	refused(Client{}, open, "name the file of the authority")
+	refused(Client{CAFile: other.File}, open, "speak TLS to the peer at 127.0.0.1:")
+	refused(Client{CAFile: ca.File}, misnamed, "under a name that its certificate has")
+	refused(Client{CAFile: ca.File}, "https"+strings.TrimPrefix(plain.URL, "http"), "does not speak TLS on this port")
+	refused(Client{CAFile: ca.File}, demands, "asks for a certificate of the client")
+	refused(Client{CAFile: ca.File, CertFile: foreign.Cert, KeyFile: foreign.Key}, demands, "does not take the client's certificate in "+foreign.Cert)
+	// One that was not asked for is not shown at all.
+	f(Client{CAFile: ca.File, CertFile: foreign.Cert, KeyFile: foreign.Key}, asks, "0 chains")
+}
+
+// What is replaced on disk holds from the next connection on, on both sides.
+func TestReplacedFiles(t *testing.T) {
+	ca, later := certstest.NewAuthority(t, "first"), certstest.NewAuthority(t, "second")
+	own, next := ca.Issue(t, "router"), later.Issue(t, "router")
+	files, url := server(t, ca.Issue(t, "server", "127.0.0.1"), ca.File, tls.RequireAndVerifyClientCert)
+	c := Client{Peer: "the peer", CAFile: ca.File, CertFile: own.Cert, KeyFile: own.Key}
+	replace := func(path, by string) {
+		t.Helper()
+		text, err := os.ReadFile(by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	works := func(want bool, when string) {
+		t.Helper()
+		if got, err := fetch(c, url); (err == nil) != want {
+			t.Errorf("%s: %q, %v", when, got, err)
+		}
+	}
+	works(true, "at first")
+	trusted := t.TempDir() + "/trusted.crt" // so that the client goes on trusting the server
+	replace(trusted, ca.File)
+	c.CAFile = trusted
+	replace(own.Cert, next.Cert)
+	replace(own.Key, next.Key)
+	works(false, "with a certificate of an authority that the server does not know yet")
+	replace(ca.File, later.File)
+	files.Reload(t.Context(), time.Now())
+	works(true, "after the server has read the new authority")
+	if err := os.WriteFile(ca.File, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		files.Reload(t.Context(), time.Now())
+	}
+	if loaded, refused := files.reloads[resultLoaded].Load(), files.reloads[resultRefused].Load(); loaded != 1 || refused != 1 {
+		t.Errorf("%d files were loaded and %d refused, want one of each", loaded, refused)
+	}
+	works(true, "with a broken file of the authority, which is refused")
+	if err := os.WriteFile(c.KeyFile, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	works(false, "with a broken key of the client")
+	if err := c.Check(); err == nil || !strings.Contains(err.Error(), c.KeyFile) {
+		t.Errorf("the check says %v, want it to name %s", err, c.KeyFile)
+	}
+}

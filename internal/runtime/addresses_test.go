@@ -1,0 +1,99 @@
+package runtime
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"tidegate/internal/addresses/rebind"
+	"tidegate/internal/certs/certstest"
+)
+
+func TestWhereOriginsMayBe(t *testing.T) {
+	f := func(o OriginAddresses, want bool, list ...string) {
+		t.Helper()
+		for _, addr := range list {
+			if err := o.Check(netip.MustParseAddr(addr)); (err == nil) != want {
+				t.Errorf("%+v: %s: %v", o, addr, err)
+			}
+		}
+	}
+	public, private := []string{"8.8.8.8", "2606:4700::1"}, []string{"10.0.0.1", "127.0.0.1", "::1", "fd12::1", "::ffff:192.168.0.1"}
+	linkLocal := []string{"169.254.169.254", "fe80::1%eth0", "fd00:ec2::254", "::ffff:169.254.169.254"}
+	f(OriginAddresses{}, true, append(public, private...)...)
+	f(OriginAddresses{}, false, linkLocal...)
+	f(OriginAddresses{AllowLinkLocal: true}, true, linkLocal...)
+	f(OriginAddresses{DenyPrivate: true}, true, public...)
+	f(OriginAddresses{DenyPrivate: true}, false, append(private, linkLocal...)...)
+	f(OriginAddresses{DenyPrivate: true, AllowLinkLocal: true}, true, linkLocal...)
+	f(OriginAddresses{DenyPrivate: true, AllowLinkLocal: true}, false, private...)
+}
+
+// A name that led to a server of its owner first, and then to where credentials are, gets
+// no connection there, however the origin is spoken to. Of several addresses those that
+// are allowed are used.
+func TestOriginThatIsReboundIsRefused(t *testing.T) {
+	ca := certstest.NewAuthority(t, "test")
+	pair := ca.Issue(t, "origin", rebind.Name)
+	certificate, err := tls.LoadX509KeyPair(pair.Cert, pair.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(ca.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+
+	here, metadata := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("169.254.169.254")
+	for _, scheme := range []string{"http", "https", "h2c"} {
+		t.Run(scheme, func(t *testing.T) {
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+			server.Config.Protocols = new(http.Protocols)
+			server.Config.Protocols.SetHTTP1(true)
+			server.Config.Protocols.SetUnencryptedHTTP2(true)
+			if scheme == "https" {
+				server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+				server.StartTLS()
+			} else {
+				server.Start()
+			}
+			t.Cleanup(server.Close)
+			_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			rebind.Resolve(t, []netip.Addr{here}, []netip.Addr{metadata, here}, []netip.Addr{metadata})
+
+			cfg := DefaultConfig()
+			cfg.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+			way, err := newTransport(cfg, scheme+"://"+net.JoinHostPort(rebind.Name, port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ask := func() error {
+				way.close() // so that each request has a connection of its own
+				resp, err := way.RoundTrip(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody))
+				if err == nil {
+					err = resp.Body.Close()
+				}
+				return err
+			}
+			for _, when := range []string{"at first", "with another address beside it"} {
+				if err := ask(); err != nil {
+					t.Errorf("%s: %v", when, err)
+				}
+			}
+			if err := ask(); err == nil || !strings.Contains(err.Error(), "no origin may be at 169.254.169.254") {
+				t.Errorf("rebound: %v", err)
+			}
+		})
+	}
+}
