@@ -18,6 +18,9 @@ import (
 	"tidegate/schema"
 )
 
+// controlFile in the data folder is the control state's SQLite file.
+const controlFile = "control.db"
+
 // engineChild is the hidden subcommand in which the ClickHouse engine runs.
 const engineChild = "engine-child"
 
@@ -82,7 +85,7 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	if config.Database == "" {
-		config.Database = filepath.Join(config.DataDir, "control.db")
+		config.Database = filepath.Join(config.DataDir, controlFile)
 	}
 	if config.AdminTokenFile == "" {
 		config.AdminTokenFile = filepath.Join(config.DataDir, "admin-token")
