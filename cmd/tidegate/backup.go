@@ -73,7 +73,10 @@ func backupCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d rows of %s, schema %d\n", args[0], info.Rows, info.Database, info.Schema)
+		if args[0] == "-" {
+			return nil // standard output has the backup
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rows of %s, schema %d\n", args[0], info.Rows, info.Database, info.Schema)
 		return err
 	}
 	return command
