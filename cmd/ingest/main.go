@@ -9,5 +9,5 @@ import (
 )
 
 func main() {
-	os.Exit(app.Main("ingest", "Carry trace events from Kafka to ClickHouse and to Logpush destinations", app.RoleIngest, app.RoleLogpush))
+	os.Exit(app.Main("ingest", "Carry trace events from Kafka to ClickHouse and to Logpush destinations", app.IngestRoles...))
 }

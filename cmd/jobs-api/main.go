@@ -9,5 +9,5 @@ import (
 )
 
 func main() {
-	os.Exit(app.Main("jobs-api", "Serve the API, and judge deployments", app.RoleAPI, app.RoleRollback))
+	os.Exit(app.Main("jobs-api", "Serve the API, and judge deployments", app.JobsAPIRoles...))
 }

@@ -9,5 +9,5 @@ import (
 )
 
 func main() {
-	os.Exit(app.Main("router", "Route live traffic to versions and emit trace events", app.RoleGateway))
+	os.Exit(app.Main("router", "Route live traffic to versions and emit trace events", app.RouterRoles...))
 }

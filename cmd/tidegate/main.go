@@ -20,7 +20,7 @@ func main() {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	onlyHolds(root)
-	root.AddCommand(upCommand(), receiveCommand(), verifyCommand(), secretsCommand())
+	root.AddCommand(upCommand(), receiveCommand(), verifyCommand(), secretsCommand(), configCommands(), backupCommand(), restoreCommand())
 	root.AddCommand(clientCommands()...)
 	os.Exit(app.Execute(root))
 }

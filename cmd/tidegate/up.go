@@ -11,11 +11,15 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"tidegate/internal/app"
 	"tidegate/internal/embedded"
 	"tidegate/schema"
 )
+
+// controlFile in the data folder is the control state's SQLite file.
+const controlFile = "control.db"
 
 // engineChild is the hidden subcommand in which the ClickHouse engine runs.
 const engineChild = "engine-child"
@@ -27,22 +31,32 @@ type services struct {
 	library        string // path of libchdb.so; empty looks for it
 }
 
-func upCommand() *cobra.Command {
+// upSettings binds the flags of "tidegate up", with its defaults.
+func upSettings(flags *pflag.FlagSet) (*app.Config, *services) {
 	config := app.DefaultConfig(app.AllRoles...)
 	config.LogpushAllowHTTP = true
 	config.LogpushAllowLoopback = true
 	config.DurableObjects = true // it has the one router
-	var local services
-	command := &cobra.Command{
-		Use: "up", Short: "Start the whole platform; without external services named, on embedded ones",
-		Args: arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error { return up(cmd, config, local) },
-	}
-	flags := command.Flags()
 	config.Bind(flags)
+	var local services
 	flags.StringVar(&local.kafkaAddr, "kafka-addr", "127.0.0.1:9092", "address of the embedded Kafka broker, unless --kafka names another")
 	flags.StringVar(&local.clickHouseAddr, "clickhouse-addr", "127.0.0.1:8123", "address of the embedded ClickHouse engine, unless --clickhouse names another")
 	flags.StringVar(&local.library, "chdb-library", "", "path of libchdb.so; by default it is looked for beside the binary and in deps/")
+	return &config, &local
+}
+
+func upCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use: "up", Short: "Start the whole platform; without external services named, on embedded ones",
+		Args: arguments(0, 0),
+	}
+	config, local := upSettings(command.Flags())
+	command.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := app.ReadSettings(cmd.Flags()); err != nil {
+			return usage(cmd, err)
+		}
+		return up(cmd, *config, *local)
+	}
 	return command
 }
 
@@ -50,14 +64,11 @@ func upCommand() *cobra.Command {
 // it needs, plays the roles, and stops the services last.
 func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 	app.TuneCollector()
-	if err := app.FromEnvironment(cmd.Flags()); err != nil {
-		return usage(cmd, err)
-	}
 	log, err := app.NewLogger(config)
 	if err != nil {
 		return usage(cmd, err)
 	}
-	if err := validate(config, local); err != nil {
+	if err := app.Located(cmd.Flags(), validate(config, local)); err != nil {
 		return usage(cmd, err) // before anything is started or written
 	}
 	config.DataDir, err = filepath.Abs(config.DataDir)
@@ -101,7 +112,7 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 }
 
 // defaultDatabase is the one of a platform that is told of none.
-func defaultDatabase(dataDir string) string { return filepath.Join(dataDir, "control.db") }
+func defaultDatabase(dataDir string) string { return filepath.Join(dataDir, controlFile) }
 
 // validate checks the configuration as it will be once the embedded services
 // have filled in their addresses.

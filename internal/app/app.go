@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -60,6 +61,7 @@ type Ready struct {
 	GatewayTLS string `json:"gateway_tls,omitempty"` // base URL
 	Kafka      string `json:"kafka,omitempty"`       // host:port of the first broker
 	ClickHouse string `json:"clickhouse,omitempty"`  // base URL
+	Database   string `json:"database,omitempty"`    // path of a SQLite file, or an address without its password
 	AccountID  string `json:"account_id,omitempty"`
 	TokenFile  string `json:"token_file,omitempty"`
 }
@@ -72,7 +74,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	if err != nil {
 		return err
 	}
-	p := &process{config: config, log: log, ready: Ready{Kafka: first(config.Kafka), ClickHouse: withoutPassword(config.ClickHouse)}}
+	p := &process{config: config, log: log, ready: Ready{Kafka: first(config.Kafka), ClickHouse: withoutPassword(config.ClickHouse), Database: shown(config.Database)}}
 	if err := p.checkKafkaSecurity(); err != nil {
 		return err
 	}
@@ -281,7 +283,15 @@ func writeJSON(path string, value any) error {
 
 // replaceFile writes a file that only its owner may read, in one step and for
 // good: after a crash there is the old content or the new.
-func replaceFile(path string, content []byte) (err error) {
+func replaceFile(path string, content []byte) error {
+	return replaceFileBy(path, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
+}
+
+// replaceFileBy is replaceFile for content that is not in memory.
+func replaceFileBy(path string, write func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-") // mode 0600
 	if err != nil {
@@ -292,8 +302,7 @@ func replaceFile(path string, content []byte) (err error) {
 			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	_, err = f.Write(content)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(f.Name(), path); err != nil {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -36,6 +37,13 @@ const (
 
 // AllRoles in the order in which they start.
 var AllRoles = []Role{RoleAPI, RoleRollback, RoleIngest, RoleLogpush, RoleGateway}
+
+// What the binaries of one machine each play.
+var (
+	RouterRoles  = []Role{RoleGateway}
+	IngestRoles  = []Role{RoleIngest, RoleLogpush}
+	JobsAPIRoles = []Role{RoleAPI, RoleRollback}
+)
 
 // Config of a process. Each member is a flag, and an environment variable named
 // TIDEGATE_ and the flag's name in capitals.
@@ -198,6 +206,7 @@ func (c *Config) has(role Role) bool { return slices.Contains(c.Roles, role) }
 
 // Bind adds the flags that the roles read.
 func (c *Config) Bind(f *pflag.FlagSet) {
+	f.String(configFlag, "", "YAML file with settings, whose keys are the names of these flags; the command line and the environment come before it")
 	f.Var((*rolesValue)(&c.Roles), "roles", "parts that this process plays, separated by commas")
 	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
 	f.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
@@ -303,156 +312,132 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 }
 
 // FromEnvironment sets every flag that the command line left alone and whose
-// variable is set. It names the variable in its errors.
+// variable is set. It names the variables in its errors.
 func FromEnvironment(f *pflag.FlagSet) error {
-	var err error
+	var faults []error
 	f.VisitAll(func(flag *pflag.Flag) {
 		name := "TIDEGATE_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
 		value, ok := os.LookupEnv(name)
-		if !ok || flag.Changed || err != nil {
+		if !ok || flag.Changed {
 			return
 		}
-		if setErr := f.Set(flag.Name, value); setErr != nil {
-			err = fmt.Errorf("environment variable %s: %w", name, setErr)
+		if err := f.Set(flag.Name, value); err != nil {
+			faults = append(faults, fmt.Errorf("environment variable %s: %w", name, err))
+			return
 		}
+		setSource(flag, name)
 	})
-	return err
+	return errors.Join(faults...)
 }
 
 // eventBoundMin has room for one batch of events.
 const eventBoundMin = 1 << 20
 
-// Validate names the first member that cannot be used, its value, and why.
+// Validate names every member that cannot be used, its value, and why, each in an error of
+// its own, joined.
 func (c *Config) Validate() error {
 	if len(c.Roles) == 0 {
-		return fmt.Errorf("roles is empty: name at least one of %v", AllRoles)
+		return fmt.Errorf("--roles is empty: name at least one of %v", AllRoles)
 	}
-	if err := c.validateKafka(); err != nil {
-		return err
-	}
-	needs := func(member, value string, roles ...Role) error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	needs := func(member, value string, roles ...Role) {
 		for _, role := range roles {
 			if c.has(role) && value == "" {
-				return fmt.Errorf("--%s is not set: the role %s needs it", member, role)
+				fault("--%s is not set: the role %s needs it", member, role)
+				return
 			}
 		}
-		return nil
 	}
-	for _, err := range []error{
-		needs("database", c.Database, RoleAPI, RoleRollback, RoleLogpush),
-		needs("clickhouse", c.ClickHouse, RoleAPI, RoleRollback, RoleIngest),
-		needs("kafka", strings.Join(c.Kafka, ","), RoleGateway, RoleIngest, RoleLogpush),
-	} {
-		if err != nil {
-			return err
-		}
-	}
+	needs("database", c.Database, RoleAPI, RoleRollback, RoleLogpush)
+	needs("clickhouse", c.ClickHouse, RoleAPI, RoleRollback, RoleIngest)
+	needs("kafka", strings.Join(c.Kafka, ","), RoleGateway, RoleIngest, RoleLogpush)
 	if c.has(RoleGateway) && c.Database == "" && c.APIURL == "" {
-		return fmt.Errorf("--api-url is not set: a gateway without a database gets its snapshots from there")
+		fault("--api-url is not set: a gateway without a database gets its snapshots from there")
 	}
-	if err := validURL("api-url", c.APIURL); err != nil {
-		return err
-	}
-	if err := validURL("clickhouse", c.ClickHouse); err != nil {
-		return err
-	}
-	if err := validateClickHouse(c.ClickHouse, c.Network.ClickHouse); err != nil {
-		return err
-	}
-	if err := validURL("gateway-url", c.GatewayURL); err != nil {
-		return err
-	}
-	if err := validURL("console-url", c.ConsoleURL); err != nil {
-		return err
-	}
-	if err := c.SMTP.validate(); err != nil {
-		return err
-	}
-	for member, addr := range map[string]string{"api-addr": c.APIAddr, "gateway-addr": c.GatewayAddr, "gateway-tls-addr": c.GatewayTLSAddr, "ops-addr": c.OpsAddr} {
-		if addr == "" {
-			continue
-		}
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return fmt.Errorf("--%s is %q: it must be host:port", member, addr)
-		}
-	}
+	_, proxies := prefixes(c.TrustedProxies)
+	_, logger := NewLogger(*c)
+	faults = append(faults, c.validateKafka(),
+		validURL("api-url", c.APIURL), validURL("clickhouse", c.ClickHouse), validURL("gateway-url", c.GatewayURL), validURL("console-url", c.ConsoleURL),
+		c.SMTP.validate(), validateClickHouse(c.ClickHouse, c.Network.ClickHouse), c.validateSecrets(),
+		validAddr("api-addr", c.APIAddr), validAddr("gateway-addr", c.GatewayAddr), validAddr("gateway-tls-addr", c.GatewayTLSAddr), validAddr("ops-addr", c.OpsAddr),
+		c.validateTLS(), proxies, logger)
 	if c.DeadLettersMax < 1 || c.DeadLettersMaxBytes < 1 {
-		return fmt.Errorf("--logpush-dead-letters-max (%d) and --logpush-dead-letters-max-bytes (%d) must be positive", c.DeadLettersMax, c.DeadLettersMaxBytes)
+		fault("--logpush-dead-letters-max (%d) and --logpush-dead-letters-max-bytes (%d) must be positive", c.DeadLettersMax, c.DeadLettersMaxBytes)
 	}
 	if c.LogpushDisableAfter < 0 || c.LogpushAlertEvery < 0 {
-		return fmt.Errorf("--logpush-disable-after (%s) and --logpush-alert-every (%s) must not be negative", c.LogpushDisableAfter, c.LogpushAlertEvery)
+		fault("--logpush-disable-after (%s) and --logpush-alert-every (%s) must not be negative", c.LogpushDisableAfter, c.LogpushAlertEvery)
 	}
 	if c.TopicPartitions < 1 || c.TopicReplication < 1 || c.TopicRetention <= 0 || c.LogpushInterval <= 0 {
-		return fmt.Errorf("--topic-partitions (%d), --topic-replication (%d), --topic-retention (%s) and --logpush-interval (%s) must be positive",
+		fault("--topic-partitions (%d), --topic-replication (%d), --topic-retention (%s) and --logpush-interval (%s) must be positive",
 			c.TopicPartitions, c.TopicReplication, c.TopicRetention, c.LogpushInterval)
 	}
 	if c.has(RoleIngest) && (c.IngestSessionTimeout < time.Second || c.IngestSessionTimeout > ingest.SessionTimeoutMax) {
-		return fmt.Errorf("--ingest-session-timeout is %s: it must be from 1s to %s, because a block may be half stored until others take its partition over", c.IngestSessionTimeout, ingest.SessionTimeoutMax)
+		fault("--ingest-session-timeout is %s: it must be from 1s to %s, because a block may be half stored until others take its partition over", c.IngestSessionTimeout, ingest.SessionTimeoutMax)
 	}
 	if c.has(RoleIngest) && (c.IngestInserts < 1 || c.IngestInserts > ingest.InsertsMax || c.IngestMemoryBytes < ingest.MemoryBytesMin(c.IngestInserts)) {
-		return fmt.Errorf("--ingest-inserts (%d) must be from 1 to %d, --ingest-memory-bytes (%d) at least %d for as many",
+		fault("--ingest-inserts (%d) must be from 1 to %d, --ingest-memory-bytes (%d) at least %d for as many",
 			c.IngestInserts, ingest.InsertsMax, c.IngestMemoryBytes, ingest.MemoryBytesMin(c.IngestInserts))
 	}
 	if c.has(RoleLogpush) && (c.LogpushParallel < 1 || c.LogpushParallel > logpush.ParallelMax || c.LogpushMemoryBytes < logpush.MemoryBytesMin) {
-		return fmt.Errorf("--logpush-parallel (%d) must be from 1 to %d, --logpush-memory-bytes (%d) at least %d",
+		fault("--logpush-parallel (%d) must be from 1 to %d, --logpush-memory-bytes (%d) at least %d",
 			c.LogpushParallel, logpush.ParallelMax, c.LogpushMemoryBytes, logpush.MemoryBytesMin)
 	}
 	if c.has(RoleGateway) && (c.EventQueueMaxEvents < 1 || c.EventQueueMaxBytes < eventBoundMin || c.SpoolMaxBytes < eventBoundMin) {
-		return fmt.Errorf("--event-queue-max-events (%d) must be at least 1, --event-queue-max-bytes (%d) and --spool-max-bytes (%d) at least %d, which is a batch",
+		fault("--event-queue-max-events (%d) must be at least 1, --event-queue-max-bytes (%d) and --spool-max-bytes (%d) at least %d, which is a batch",
 			c.EventQueueMaxEvents, c.EventQueueMaxBytes, c.SpoolMaxBytes, eventBoundMin)
 	}
 	if err := c.Retention.Validate(); err != nil {
-		return fmt.Errorf("--retention-events-days, -quarantine-days, -1s-days, -1m-days and -1h-days: %w", err)
+		fault("--retention-events-days, -quarantine-days, -1s-days, -1m-days and -1h-days: %w", err)
 	}
 	if c.APIRateLimit < 0 {
-		return fmt.Errorf("--api-rate-limit is %d: it must be 0, for no limit, or more", c.APIRateLimit)
+		fault("--api-rate-limit is %d: it must be 0, for no limit, or more", c.APIRateLimit)
 	}
 	if c.LogpushJobsMax < 0 {
-		return fmt.Errorf("--logpush-jobs-max is %d: it must be 0, for none, or more", c.LogpushJobsMax)
+		fault("--logpush-jobs-max is %d: it must be 0, for none, or more", c.LogpushJobsMax)
 	}
 	if c.DrainTimeout <= 0 {
-		return fmt.Errorf("--drain-timeout is %s: it must be positive", c.DrainTimeout)
+		fault("--drain-timeout is %s: it must be positive", c.DrainTimeout)
 	}
 	if c.TakeOver && !c.replaceable() {
-		return fmt.Errorf("--take-over is for a router alone: the roles %v keep what one process has at a time", c.Roles)
+		fault("--take-over is for a router alone: the roles %v keep what one process has at a time", c.Roles)
 	}
 	if c.TakeOver && c.DurableObjects {
-		return fmt.Errorf("--take-over and --durable-objects do not go together: one process at a time may open the storage of Durable Objects, so stop the old router, then start the new one")
-	}
-	if _, err := prefixes(c.TrustedProxies); err != nil {
-		return err
-	}
-	if err := c.validateTLS(); err != nil {
-		return err
+		fault("--take-over and --durable-objects do not go together: one process at a time may open the storage of Durable Objects, so stop the old router, then start the new one")
 	}
 	if c.GatewayMaxConnections < 0 || c.GatewayMaxConnectionsPerClient < 0 || c.GatewayBodyTimeout < 0 || c.GatewaySendTimeout < 0 {
-		return fmt.Errorf("--gateway-max-connections (%d), --gateway-max-connections-per-client (%d), --gateway-body-timeout (%s) and --gateway-send-timeout (%s) must not be negative: 0 is no bound",
+		fault("--gateway-max-connections (%d), --gateway-max-connections-per-client (%d), --gateway-body-timeout (%s) and --gateway-send-timeout (%s) must not be negative: 0 is no bound",
 			c.GatewayMaxConnections, c.GatewayMaxConnectionsPerClient, c.GatewayBodyTimeout, c.GatewaySendTimeout)
 	}
 	if c.GatewayProxyProtocol && len(c.TrustedProxies) == 0 {
-		return fmt.Errorf("--gateway-proxy-protocol needs --trusted-proxies: from anybody else the header is not believed")
-	}
-	if err := c.validateSecrets(); err != nil {
-		return err
+		fault("--gateway-proxy-protocol needs --trusted-proxies: from anybody else the header is not believed")
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
-		return fmt.Errorf("--log-format is %q: it must be text or json", c.LogFormat)
+		fault("--log-format is %q: it must be text or json", c.LogFormat)
 	}
-	_, err := NewLogger(*c)
-	return err
+	return errors.Join(faults...)
+}
+
+func validAddr(member, addr string) error {
+	if addr == "" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return fmt.Errorf("--%s is %q: it must be host:port", member, addr)
+	}
+	return nil
 }
 
 func (c *Config) validateTLS() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if len(c.GatewayTLSCert) != len(c.GatewayTLSKey) {
-		return fmt.Errorf("--gateway-tls-cert names %d files and --gateway-tls-key %d: each certificate needs its key, in the same order", len(c.GatewayTLSCert), len(c.GatewayTLSKey))
+		fault("--gateway-tls-cert names %d files and --gateway-tls-key %d: each certificate needs its key, in the same order", len(c.GatewayTLSCert), len(c.GatewayTLSKey))
 	}
 	if (c.GatewayTLSAddr == "") != (len(c.GatewayTLSCert) == 0 && !c.GatewayACME.Agree) {
-		return fmt.Errorf("--gateway-tls-addr is needed together with --gateway-tls-cert and --gateway-tls-key, or with --gateway-acme-agree")
+		fault("--gateway-tls-addr is needed together with --gateway-tls-cert and --gateway-tls-key, or with --gateway-acme-agree")
 	}
-	if err := c.Network.validate(c.OpsAddr, c.APIURL); err != nil {
-		return err
-	}
-	return c.GatewayACME.validate()
+	return errors.Join(append(faults, c.Network.validate(c.OpsAddr, c.APIURL), c.GatewayACME.validate())...)
 }
 
 func prefixes(list []string) ([]netip.Prefix, error) {
@@ -483,17 +468,16 @@ type rolesValue []Role
 
 func (v *rolesValue) Type() string { return "roles" }
 
-func (v *rolesValue) String() string {
-	names := make([]string, len(*v))
-	for i, role := range *v {
-		names[i] = string(role)
-	}
-	return strings.Join(names, ",")
-}
+func (v *rolesValue) String() string { return strings.Join(v.GetSlice(), ",") }
 
-func (v *rolesValue) Set(s string) error {
+func (v *rolesValue) Set(s string) error { return v.Replace(strings.Split(s, ",")) }
+
+// Append, Replace and GetSlice make it a list for files with settings.
+func (v *rolesValue) Append(name string) error { return v.Replace(append(v.GetSlice(), name)) }
+
+func (v *rolesValue) Replace(names []string) error {
 	var roles []Role
-	for name := range strings.SplitSeq(s, ",") {
+	for _, name := range names {
 		role := Role(strings.TrimSpace(name))
 		if !slices.Contains(AllRoles, role) {
 			return fmt.Errorf("unknown role %q: there are %v", role, AllRoles)
@@ -502,4 +486,12 @@ func (v *rolesValue) Set(s string) error {
 	}
 	*v = roles
 	return nil
+}
+
+func (v *rolesValue) GetSlice() []string {
+	names := make([]string, len(*v))
+	for i, role := range *v {
+		names[i] = string(role)
+	}
+	return names
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,27 +26,29 @@ func bindKafkaSecurity(f *pflag.FlagSet, s *stream.Security) {
 // validateKafka refuses what is given by half: left out silently it would mean a
 // connection that is less safe than the operator believes.
 func (c *Config) validateKafka() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	s := c.KafkaSecurity
 	if s != (stream.Security{}) && len(c.Kafka) == 0 {
-		return fmt.Errorf("the flags that begin with --kafka-tls and --kafka-sasl need --kafka: they are about brokers of your own")
+		fault("the flags that begin with --kafka-tls and --kafka-sasl need --kafka: they are about brokers of your own")
 	}
 	for _, f := range []struct{ flag, value string }{
 		{"kafka-tls-ca-file", s.CAFile}, {"kafka-tls-cert-file", s.CertFile}, {"kafka-tls-key-file", s.KeyFile}, {"kafka-tls-server-name", s.ServerName},
 	} {
 		if f.value != "" && !s.TLS {
-			return fmt.Errorf("--%s is %q without --kafka-tls: set that too, or the brokers are spoken to in clear text", f.flag, f.value)
+			fault("--%s is %q without --kafka-tls: set that too, or the brokers are spoken to in clear text", f.flag, f.value)
 		}
 	}
 	if (s.CertFile == "") != (s.KeyFile == "") {
-		return fmt.Errorf("--kafka-tls-cert-file (%q) and --kafka-tls-key-file (%q) are needed together", s.CertFile, s.KeyFile)
+		fault("--kafka-tls-cert-file (%q) and --kafka-tls-key-file (%q) are needed together", s.CertFile, s.KeyFile)
 	}
 	if (s.Mechanism == "") != (s.Username == "") || (s.Username == "") != (s.PasswordFile == "") {
-		return fmt.Errorf("--kafka-sasl-mechanism (%q), --kafka-sasl-username (%q) and --kafka-sasl-password-file (%q) are needed together", s.Mechanism, s.Username, s.PasswordFile)
+		fault("--kafka-sasl-mechanism (%q), --kafka-sasl-username (%q) and --kafka-sasl-password-file (%q) are needed together", s.Mechanism, s.Username, s.PasswordFile)
 	}
 	if s.Mechanism != "" && !slices.Contains(stream.Mechanisms, s.Mechanism) {
-		return fmt.Errorf("--kafka-sasl-mechanism is %q: it must be one of %s", s.Mechanism, strings.Join(stream.Mechanisms, ", "))
+		fault("--kafka-sasl-mechanism is %q: it must be one of %s", s.Mechanism, strings.Join(stream.Mechanisms, ", "))
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
 // checkKafkaSecurity reads the files that connections will read.

@@ -41,13 +41,13 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// Prepare reads the environment into the flags that were not given and checks
-// the result.
+// Prepare reads the environment and the file with settings into the flags that were not
+// given, and checks the result.
 func Prepare(cmd *cobra.Command, config *Config) error {
-	if err := FromEnvironment(cmd.Flags()); err != nil {
+	if err := ReadSettings(cmd.Flags()); err != nil {
 		return usageError{err}
 	}
-	if err := config.Validate(); err != nil {
+	if err := Located(cmd.Flags(), config.Validate()); err != nil {
 		return usageError{err}
 	}
 	return nil

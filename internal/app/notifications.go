@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/mail"
@@ -38,25 +39,27 @@ func (c *SMTPConfig) validate() error {
 	if c.Address == "" {
 		return nil
 	}
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if _, _, err := net.SplitHostPort(c.Address); err != nil {
-		return fmt.Errorf("--smtp-address is %q: it must be host:port", c.Address)
+		fault("--smtp-address is %q: it must be host:port", c.Address)
 	}
 	if _, err := mail.ParseAddress(c.From); err != nil {
-		return fmt.Errorf("--smtp-from is %q: it must be an address such as tidegate@example.com, because --smtp-address is set", c.From)
+		fault("--smtp-from is %q: it must be an address such as tidegate@example.com, because --smtp-address is set", c.From)
 	}
 	switch mode := notify.MailTLS(c.TLS); mode {
 	case notify.MailStartTLS, notify.MailTLSOnly:
 	case notify.MailPlain:
 		if c.Username != "" {
-			return fmt.Errorf("--smtp-username needs --smtp-tls %s or %s: else the password could be read on its way", notify.MailStartTLS, notify.MailTLSOnly)
+			fault("--smtp-username needs --smtp-tls %s or %s: else the password could be read on its way", notify.MailStartTLS, notify.MailTLSOnly)
 		}
 	default:
-		return fmt.Errorf("--smtp-tls is %q: it must be %s, %s or %s", c.TLS, notify.MailStartTLS, notify.MailTLSOnly, notify.MailPlain)
+		fault("--smtp-tls is %q: it must be %s, %s or %s", c.TLS, notify.MailStartTLS, notify.MailTLSOnly, notify.MailPlain)
 	}
 	if (c.Username == "") != (c.PasswordFile == "") {
-		return fmt.Errorf("--smtp-username and --smtp-password-file are needed together")
+		fault("--smtp-username and --smtp-password-file are needed together")
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
 func (c *SMTPConfig) server() notify.Mail {

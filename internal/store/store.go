@@ -108,10 +108,19 @@ func isPostgres(databaseURL string) bool {
 	return strings.HasPrefix(databaseURL, "postgres://") || strings.HasPrefix(databaseURL, "postgresql://")
 }
 
-func (s *Store) openSQLite(ctx context.Context, databaseURL string) error {
+// sqlitePath of a database that is not PostgreSQL.
+func sqlitePath(databaseURL string) (string, error) {
 	path := strings.TrimPrefix(databaseURL, "sqlite://")
 	if path == "" || strings.Contains(path, "://") || strings.HasPrefix(path, ":memory:") {
-		return fmt.Errorf("open database %q: want postgres://..., sqlite:///path or the path of a file", redactURL(databaseURL))
+		return "", fmt.Errorf("open database %q: want postgres://..., sqlite:///path or the path of a file", redactURL(databaseURL))
+	}
+	return path, nil
+}
+
+func (s *Store) openSQLite(ctx context.Context, databaseURL string) error {
+	path, err := sqlitePath(databaseURL)
+	if err != nil {
+		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("open database: %w", err)
@@ -130,7 +139,16 @@ func (s *Store) openSQLite(ctx context.Context, databaseURL string) error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("open database: %w", err)
 	}
+	if err := s.connectSQLite(path); err != nil {
+		return err
+	}
+	return migrate(ctx, goose.DialectSQLite3, s.writer, control.Migrations)
+}
+
+// connectSQLite opens the pools of a file that is there.
+func (s *Store) connectSQLite(path string) error {
 	dsn := sqliteDSN(path)
+	var err error
 	if s.writer, err = sql.Open("sqlite", dsn); err != nil {
 		return fmt.Errorf("open database %s: %w", path, err)
 	}
@@ -139,11 +157,12 @@ func (s *Store) openSQLite(ctx context.Context, databaseURL string) error {
 		return fmt.Errorf("open database %s: %w", path, err)
 	}
 	s.reader.SetMaxOpenConns(readersMax)
-	return migrate(ctx, goose.DialectSQLite3, s.writer, control.Migrations)
+	return nil
 }
 
 func sqliteDSN(path string) string {
 	query := url.Values{
+		"mode": {"rw"},
 		// FULL syncs the log at every commit; WAL's usual NORMAL could lose the last
 		// acknowledged writes with the machine.
 		"_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeoutMS), "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"},
@@ -177,7 +196,7 @@ func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	}
 }
 
-func (s *Store) openPostgres(ctx context.Context, databaseURL string) error {
+func (s *Store) connectPostgres(databaseURL string) error {
 	config, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
 		return fmt.Errorf("open database %s: %w", redactURL(databaseURL), err)
@@ -185,6 +204,13 @@ func (s *Store) openPostgres(ctx context.Context, databaseURL string) error {
 	s.writer = stdlib.OpenDB(*config)
 	s.reader = s.writer
 	s.writer.SetMaxOpenConns(2 * readersMax)
+	return nil
+}
+
+func (s *Store) openPostgres(ctx context.Context, databaseURL string) error {
+	if err := s.connectPostgres(databaseURL); err != nil {
+		return err
+	}
 	// Several processes may start at once: one migrates, the others wait.
 	locker, err := lock.NewPostgresSessionLocker()
 	if err != nil {

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tidegate/internal/app"
+	"tidegate/internal/embedded"
+)
+
+// databaseFlags say which database is meant, without asking the API, which may be down.
+type databaseFlags struct {
+	database string
+	dataDir  string
+}
+
+func (d *databaseFlags) bind(command *cobra.Command) {
+	f := command.Flags()
+	f.StringVar(&d.database, "database", "", "the database itself: a SQLite file, or postgres://user:password@host/name (default: that of \"tidegate up\" in --data-dir)")
+	f.StringVar(&d.dataDir, "data-dir", "./data", "folder of a \"tidegate up\", which may run or not")
+}
+
+// open returns the database.
+func (d *databaseFlags) open(cmd *cobra.Command) (string, error) {
+	if err := app.FromEnvironment(cmd.Flags()); err != nil {
+		return "", usage(cmd, err)
+	}
+	if d.database != "" {
+		return d.database, nil
+	}
+	ready, err := readReady(d.dataDir)
+	if err != nil {
+		return "", err
+	}
+	if _, file := sqliteFile(ready.Database); !file {
+		return "", usage(cmd, fmt.Errorf("the platform in --data-dir %s uses %s: name it, with its password, in --database", d.dataDir, ready.Database))
+	}
+	if ready.Database != "" {
+		return ready.Database, nil
+	}
+	return filepath.Join(d.dataDir, controlFile), nil
+}
+
+func backupCommand() *cobra.Command {
+	var d databaseFlags
+	command := &cobra.Command{
+		Use: "backup FILE", Short: "Write the control state to a file, also while the platform runs",
+		Long: "Write the control state, as it is at one moment, to a file that only its owner may read: accounts, tokens (hashed), scripts with their\n" +
+			"code, versions, deployments, policies, jobs with their credentials, and the audit log. FILE - is standard output. It talks to the database,\n" +
+			"not to the API.",
+		Example: "  tidegate backup control.backup\n  tidegate backup --database postgres://tidegate@postgres/tidegate - | age -r KEY > control.backup.age",
+		Args:    arguments(1, 1),
+	}
+	d.bind(command)
+	command.RunE = func(cmd *cobra.Command, args []string) error {
+		database, err := d.open(cmd)
+		if err != nil {
+			return err
+		}
+		if path, ok := sqliteFile(database); ok {
+			if _, err := os.Stat(path); err != nil {
+				return fmt.Errorf("find the database to back up: %w: name it with --database, or the folder of a \"tidegate up\" with --data-dir", err)
+			}
+		}
+		info, err := app.Backup(cmd.Context(), database, args[0])
+		if err != nil {
+			return err
+		}
+		if args[0] == "-" {
+			return nil // standard output has the backup
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rows of %s, schema %d\n", args[0], info.Rows, info.Database, info.Schema)
+		return err
+	}
+	return command
+}
+
+// sqliteFile is the path of a database that is a file.
+func sqliteFile(database string) (string, bool) {
+	path := strings.TrimPrefix(database, "sqlite://")
+	return path, !strings.Contains(path, "://")
+}
+
+func restoreCommand() *cobra.Command {
+	var d databaseFlags
+	command := &cobra.Command{
+		Use: "restore FILE", Short: "Put a backup of the control state into a database",
+		Long: "Put a backup into a database, SQLite or PostgreSQL, wherever it was taken, in one transaction. Stop every control plane on that database\n" +
+			"first; routers may go on, and take what is restored as the newest. FILE - is standard input. It talks to the database, not to the API.",
+		Example: "  tidegate restore control.backup\n  tidegate restore --replace --database postgres://tidegate@postgres/tidegate control.backup",
+		Args:    arguments(1, 1),
+	}
+	d.bind(command)
+	replace := command.Flags().Bool("replace", false, "put it in the place of a control state that is there already")
+	command.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		database, err := d.open(cmd)
+		if err != nil {
+			return err
+		}
+		if path, file := sqliteFile(database); file && filepath.Base(path) == controlFile { // that of a "tidegate up", which must not run
+			unlock, lockErr := embedded.Lock(cmd.Context(), filepath.Dir(path))
+			if lockErr != nil {
+				return lockErr
+			}
+			defer func() { err = errors.Join(err, unlock()) }()
+		}
+		done, err := app.Restore(cmd.Context(), database, args[0], *replace)
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(cmd.OutOrStdout(), fmt.Sprintf("restored %d rows, as they were at %s; the next snapshot is %d\n",
+			done.Backup.Rows, done.Backup.TakenOn.Format(time.RFC3339), done.Revision))
+		return err
+	}
+	return command
+}

@@ -1,0 +1,47 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"tidegate/internal/store"
+)
+
+// Backup writes the control state of a database to a file of mode 0600, in one step: after a
+// crash there is the old file or the new. Standard output, whose file is "-", gets it
+// as it comes.
+func Backup(ctx context.Context, database, file string) (info store.BackupInfo, err error) {
+	write := func(w io.Writer) error {
+		info, err = store.Backup(ctx, database, Version, w)
+		return err
+	}
+	if file == "-" {
+		err = write(os.Stdout)
+	} else {
+		err = replaceFileBy(file, write)
+	}
+	if err != nil {
+		return info, fmt.Errorf("back the control state up to %s: %w", file, err)
+	}
+	return info, nil
+}
+
+// Restore puts a backup from a file, or from standard input ("-"), into a database; see
+// store.Restore.
+func Restore(ctx context.Context, database, file string, replace bool) (done store.Restored, err error) {
+	in := os.Stdin
+	if file != "-" {
+		if in, err = os.Open(file); err != nil {
+			return done, fmt.Errorf("restore the control state: %w", err)
+		}
+		defer func() { err = errors.Join(err, in.Close()) }()
+	}
+	done, err = store.Restore(ctx, database, in, store.RestoreOptions{Replace: replace})
+	if err != nil {
+		return done, fmt.Errorf("restore the control state from %s: %w", file, err)
+	}
+	return done, nil
+}

@@ -1,0 +1,492 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pressly/goose/v3"
+
+	"tidegate/internal/deploy"
+	"tidegate/schema/control"
+)
+
+// newDatabases makes an empty one of each kind that is at hand.
+func newDatabases(t *testing.T) map[string]string {
+	t.Helper()
+	urls := map[string]string{"sqlite": filepath.Join(t.TempDir(), "dir", "control.db")}
+	if server := os.Getenv(postgresEnv); server != "" {
+		urls["postgres"] = newPostgresSchema(t, server)
+	}
+	return urls
+}
+
+func opened(t *testing.T, databaseURL string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), databaseURL, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func dialectOf(databaseURL string) goose.Dialect {
+	if isPostgres(databaseURL) {
+		return goose.DialectPostgres
+	}
+	return goose.DialectSQLite3
+}
+
+func backup(t *testing.T, databaseURL string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if _, err := Backup(t.Context(), databaseURL, "v1", &b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func restore(t *testing.T, databaseURL string, backup []byte, replace bool) (Restored, error) {
+	t.Helper()
+	return Restore(t.Context(), databaseURL, bytes.NewReader(backup), RestoreOptions{Replace: replace})
+}
+
+// contents are the rows of every table that a backup has, as text, sorted.
+func contents(t *testing.T, s *Store, dialect goose.Dialect) map[string][]string {
+	t.Helper()
+	tables, err := tablesToBackUp(t.Context(), s.reader, dialect, newestSchema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]string{}
+	for _, table := range tables {
+		slices.SortFunc(table.Columns, func(a, b column) int { return strings.Compare(a.Name, b.Name) })
+		err := readRows(t.Context(), s.reader, table, func(row []any) error {
+			all[table.Name] = append(all[table.Name], fmt.Sprintf("%#v", row))
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(all[table.Name])
+	}
+	return all
+}
+
+// fillEveryTable gives each table of a store a row without nulls, beside what Bootstrap writes.
+func fillEveryTable(t *testing.T, s *Store) {
+	t.Helper()
+	tables, err := readTables(t.Context(), s.reader, goose.DialectSQLite3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]map[string]any{}
+	for _, name := range append(slices.Clone(backedUp), slices.Sorted(maps.Keys(leftOut))...) {
+		if name == "goose_db_version" {
+			continue
+		}
+		row := map[string]any{}
+		for _, c := range tables[name].Columns {
+			row[c.Name] = map[kind]any{
+				kindText: name + " " + c.Name + " é \u2028 \"'\\ <&>", kindInteger: int64(1)<<53 + 1, kindReal: 0.1, kindBoolean: true, kindBytes: []byte{0, 255, '\n'},
+			}[c.Kind]
+		}
+		err := each(t.Context(), s.reader, func(r scanner) error {
+			var parent, from, to string
+			err := r.Scan(&parent, &from, &to)
+			row[from] = rows[parent][to]
+			return err
+		}, `SELECT "table", "from", "to" FROM pragma_foreign_key_list('`+name+`')`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows[name] = row
+		var values []any
+		for _, c := range tables[name].Columns {
+			values = append(values, row[c.Name])
+		}
+		err = s.write(t.Context(), "fill", func(q *tx) error {
+			insert, end, err := rowInserter(t.Context(), q.Tx, tables[name])
+			if err != nil {
+				return err
+			}
+			return errors.Join(insert(values), end())
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestEveryTableIsBackedUpOrLeftOutByName(t *testing.T) {
+	for name, url := range newDatabases(t) {
+		s := opened(t, url)
+		tables, err := readTables(t.Context(), s.reader, dialectOf(url))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := append(slices.Collect(maps.Keys(leftOut)), backedUp...)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, slices.Sorted(maps.Keys(tables))); diff != "" {
+			t.Errorf("%s: tables in backedUp and leftOut (-) and in the schema (+): add a new one to either, in tables.go\n%s", name, diff)
+		}
+		if _, err := tablesToBackUp(t.Context(), s.reader, dialectOf(url), newestSchema()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, reason := range leftOut {
+		if reason == "" {
+			t.Errorf("%s is left out without a reason", name)
+		}
+	}
+}
+
+func TestTablesComeAfterThoseThatTheyReferTo(t *testing.T) {
+	s := opened(t, newDatabases(t)["sqlite"])
+	for i, name := range backedUp {
+		err := each(t.Context(), s.reader, func(r scanner) error {
+			var parent string
+			err := r.Scan(&parent)
+			if !slices.Contains(backedUp[:i], parent) {
+				t.Errorf("%s refers to %s, which does not come before it", name, parent)
+			}
+			return err
+		}, `SELECT "table" FROM pragma_foreign_key_list('`+name+`')`)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Whatever a backup is taken of, both kinds of database can be made from it, and hold the
+// same, value by value.
+func TestRestoreHoldsWhatWasBackedUp(t *testing.T) {
+	first := filepath.Join(t.TempDir(), "first.db")
+	source := opened(t, first)
+	if _, err := source.Bootstrap(t.Context(), control.Account{}, forget); err != nil {
+		t.Fatal(err)
+	}
+	fillEveryTable(t, source)
+	want := contents(t, source, goose.DialectSQLite3)
+	for from, middle := range newDatabases(t) {
+		if _, err := restore(t, middle, backup(t, first), false); err != nil {
+			t.Fatalf("%s: %v", from, err)
+		}
+		for to, target := range newDatabases(t) {
+			done, err := restore(t, target, backup(t, middle), false)
+			if err != nil {
+				t.Fatalf("from %s to %s: %v", from, to, err)
+			}
+			s := opened(t, target)
+			got := contents(t, s, dialectOf(target))
+			for _, name := range backedUp {
+				if name == "counters" { // have risen
+					continue
+				}
+				rows := slices.DeleteFunc(got[name], func(row string) bool { return strings.Contains(row, "account.restore") })
+				if diff := cmp.Diff(want[name], rows); diff != "" {
+					t.Errorf("from %s to %s: table %s (-backed up, +restored)\n%s", from, to, name, diff)
+				}
+			}
+			if done.Backup.Rows == 0 || done.Backup.Schema != newestSchema() || done.Backup.Tidegate != "v1" {
+				t.Errorf("from %s to %s: %+v", from, to, done)
+			}
+			for name := range leftOut {
+				if n := count(t, s, name); name != "goose_db_version" && n != 0 {
+					t.Errorf("from %s to %s: %d rows in %s", from, to, n, name)
+				}
+			}
+		}
+	}
+}
+
+func count(t *testing.T, s *Store, from string) (n int) {
+	t.Helper()
+	if err := s.reader.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM `+from).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// SQLite keeps text that is no text.
+func TestBackupOfTextThatIsNotUTF8(t *testing.T) {
+	urls := newDatabases(t)
+	s := opened(t, urls["sqlite"])
+	if _, err := s.Bootstrap(t.Context(), control.Account{}, forget); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.writer.ExecContext(t.Context(), `UPDATE accounts SET name = CAST(x'6180ff' AS TEXT)`); err != nil {
+		t.Fatal(err)
+	}
+	target := filepath.Join(t.TempDir(), "control.db")
+	if _, err := restore(t, target, backup(t, urls["sqlite"]), false); err != nil {
+		t.Fatal(err)
+	}
+	accounts, err := opened(t, target).Accounts(t.Context())
+	if err != nil || len(accounts) != 1 || accounts[0].Name != "a\x80\xff" {
+		t.Errorf("the accounts are %+v, %v", accounts, err)
+	}
+}
+
+// A backup has no half of a change: each account comes with the audit entry of its making.
+func TestBackupIsOfOneMoment(t *testing.T) {
+	for name, url := range newDatabases(t) {
+		s := opened(t, url)
+		if _, err := s.Bootstrap(t.Context(), control.Account{}, forget); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() {
+			for i := 0; ; i++ {
+				_, err := s.CreateAccount(ctx, fmt.Sprintf("a%d", i))
+				if err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+		var taken [][]byte
+		for range 5 {
+			taken = append(taken, backup(t, url))
+		}
+		stop()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		for _, b := range taken {
+			target := filepath.Join(t.TempDir(), "control.db")
+			if _, err := restore(t, target, b, false); err != nil {
+				t.Fatal(err)
+			}
+			r := opened(t, target)
+			// The first account is nobody's doing.
+			if accounts, entries := count(t, r, "accounts"), count(t, r, "audit_log WHERE action = 'account.create'"); accounts != entries+1 {
+				t.Errorf("%s: %d accounts, and %d entries of their making", name, accounts, entries)
+			}
+		}
+	}
+}
+
+// What a database has is kept unless it may be replaced, and whatever fails leaves it as it was.
+func TestRestoreIsRefused(t *testing.T) {
+	source := filepath.Join(t.TempDir(), "source.db")
+	s := opened(t, source)
+	if _, err := s.Bootstrap(t.Context(), control.Account{}, forget); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateAccount(t.Context(), "restored"); err != nil {
+		t.Fatal(err)
+	}
+	good := backup(t, source)
+	for name, url := range newDatabases(t) {
+		target := opened(t, url)
+		if _, err := target.Bootstrap(t.Context(), control.Account{}, forget); err != nil {
+			t.Fatal(err)
+		}
+		before := contents(t, target, dialectOf(url))
+		f := func(what string, backup []byte, replace bool, want string) {
+			t.Helper()
+			if _, err := restore(t, url, backup, replace); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %s: the error is %v, want one with %q", name, what, err, want)
+			}
+			if diff := cmp.Diff(before, contents(t, target, dialectOf(url))); diff != "" {
+				t.Errorf("%s: %s changed\n%s", name, what, diff)
+			}
+		}
+		f("a full database", good, false, "only --replace puts a backup in its place")
+		f("half a backup", good[:len(good)/2], true, "not whole")
+		f("another file", []byte("PGDMP"), true, "it is no backup of Tidegate's, or")
+		f("JSON of something else", compressed(t, `{"format":"x"}`+"\n"), true, "something else is in it")
+		text := plain(t, good)
+		f("a backup without its end", compressed(t, text[:strings.LastIndex(text, `{"rows"`)]), true, "not whole")
+		f("a changed value", compressed(t, strings.Replace(text, `"restored"`, `"altered"`, 1)), true, "it says")
+		f("a lost row", compressed(t, cutLine(text, "account.create")), true, "it says")
+		f("a newer schema", compressed(t, strings.Replace(text, `"schema":`, `"schema":9`, 1)), true, "written by v1; this version knows those up to")
+		f("a newer format", compressed(t, strings.Replace(text, `"format_version":1`, `"format_version":2`, 1)), true, "the backup has format 2")
+		f("an unknown table", compressed(t, strings.Replace(text, `{"table":"jobs"`, `{"table":"sqlite_master"`, 1)), true, "does not know")
+		if _, err := target.AcquireLease(t.Context(), "rollback", "jobs-api-1", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		f("a database in use", good, true, `jobs-api-1 works on the database`)
+		if err := target.ReleaseLease(t.Context(), "rollback", "jobs-api-1"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := restore(t, url, good, true); err != nil || count(t, target, "accounts") != 2 {
+			t.Errorf("%s: at last: %v, %d accounts", name, err, count(t, target, "accounts"))
+		}
+	}
+}
+
+// cutLine leaves out the first line with a word.
+func cutLine(text, word string) string {
+	start := strings.LastIndex(text[:strings.Index(text, word)], "\n") + 1
+	return text[:start] + text[start+strings.Index(text[start:], "\n")+1:]
+}
+
+func plain(t *testing.T, backup []byte) string {
+	t.Helper()
+	r, err := zstd.NewReader(bytes.NewReader(backup))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	text, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func compressed(t *testing.T, text string) []byte {
+	t.Helper()
+	w, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.EncodeAll([]byte(text), nil)
+}
+
+func TestBackupAndRestoreOfANewerSchema(t *testing.T) {
+	for name, url := range newDatabases(t) {
+		s := opened(t, url)
+		good := backup(t, url)
+		if _, err := s.writer.ExecContext(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, $1)`, true); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Backup(t.Context(), url, "v1", io.Discard); err == nil || !strings.Contains(err.Error(), "its schema is 9999, and this version knows") {
+			t.Errorf("%s: the error of the backup is %v", name, err)
+		}
+		if _, err := restore(t, url, good, true); err == nil || !strings.Contains(err.Error(), "the database has schema 9999, and this version knows") {
+			t.Errorf("%s: the error of the restore is %v", name, err)
+		}
+	}
+}
+
+// A backup of schema 17, whose policies stood in their own table, comes back as revisions.
+func TestRestoreOfAnOlderSchema(t *testing.T) {
+	old := filepath.Join(t.TempDir(), "old.db")
+	if err := os.WriteFile(old, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := &Store{}
+	if err := s.connectSQLite(old); err != nil {
+		t.Fatal(err)
+	}
+	provider, err := goose.NewProvider(goose.DialectSQLite3, s.writer, control.Migrations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provider.UpTo(t.Context(), 17); err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{
+		`INSERT INTO accounts (id, name, subdomain, max_versions, max_jobs, created_on) VALUES ('a', 'a', 'a', 2, 4, 1)`,
+		`INSERT INTO scripts (account_id, name, tag, created_on, modified_on, logpush, tags_json, last_version, last_deployment) VALUES ('a', 's', 't', 1, 1, TRUE, '[]', 0, 0)`,
+		`INSERT INTO policies (account_id, script, enabled, policy_json, modified_on) VALUES ('a', 's', TRUE, '{"enabled":true}', 7)`,
+	} {
+		if _, err := s.writer.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.closePools(); err != nil {
+		t.Fatal(err)
+	}
+	taken := backup(t, old)
+	for name, url := range newDatabases(t) {
+		done, err := restore(t, url, taken, false)
+		if err != nil || done.Backup.Schema != 17 {
+			t.Fatalf("%s: %+v, %v", name, done, err)
+		}
+		var text string
+		target := opened(t, url)
+		if err := target.reader.QueryRowContext(t.Context(), `SELECT policy_json FROM policy_revisions WHERE script = 's' AND revision = 1`).Scan(&text); err != nil || text != `{"enabled":true}` {
+			t.Errorf("%s: the policy is %q, %v", name, text, err)
+		}
+	}
+	// The old database is as it was.
+	raw, err := sql.Open("sqlite", old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = raw.Close() }()
+	var schema int64
+	if err := raw.QueryRowContext(t.Context(), `SELECT MAX(version_id) FROM goose_db_version`).Scan(&schema); err != nil || schema != 17 {
+		t.Errorf("the backup left schema %d, %v", schema, err)
+	}
+}
+
+// Routers refuse snapshots that are older than theirs, and a new job must not get the
+// offsets of one that the backup does not know: also where the database that gave both is
+// no more, and also the second time.
+func TestRestoreRaisesWhatIsCounted(t *testing.T) {
+	clock := newClock()
+	source := filepath.Join(t.TempDir(), "control.db")
+	s := opened(t, source)
+	if _, err := s.Bootstrap(t.Context(), control.Account{}, forget); err != nil {
+		t.Fatal(err)
+	}
+	taken := backup(t, source)
+	jobs := func(s *Store) int64 {
+		values, err := counters(t.Context(), s.reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return values["job_id"]
+	}
+	newest := int64(0)
+	for range 3 {
+		url := filepath.Join(t.TempDir(), "control.db")
+		done, err := Restore(t.Context(), url, bytes.NewReader(taken), RestoreOptions{Now: clock.now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := opened(t, url)
+		snapshot, err := target.SnapshotAll(t.Context(), newest)
+		if err != nil || snapshot.Revision != done.Revision || done.Revision <= newest {
+			t.Errorf("after snapshot %d comes %d, and the restore said %d; %v", newest, snapshot.Revision, done.Revision, err)
+		}
+		if jobs(target) != jobs(s)+idsSkipped {
+			t.Errorf("the last job is %d, and was %d", jobs(target), jobs(s))
+		}
+		for i := range 5 { // what is done after a restore, and lost again
+			if err := target.CreateScript(t.Context(), control.FirstAccountID, fmt.Sprintf("s%d", i), deploy.ScriptUpdate{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		revision, err := target.revision(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		newest = revision
+		clock.add(time.Second)
+	}
+	// In place, what is there counts, too.
+	if _, err := s.writer.ExecContext(t.Context(), `UPDATE counters SET value = value + 1000000000000000`); err != nil {
+		t.Fatal(err)
+	}
+	before, err := s.revision(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done, err := restore(t, source, taken, true); err != nil || done.Revision <= before {
+		t.Errorf("in place: %+v, %v, after revision %d", done, err, before)
+	}
+}
