@@ -17,7 +17,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 export CGO_ENABLED := 0
 GO_TEST := CGO_ENABLED=1 go test -race -shuffle=on
 
-.PHONY: help build deps dashboard demo up test e2e test-dashboard screenshots chaos test-real bench bench-rollback release test-release check clean
+.PHONY: help build deps dashboard demo up test e2e test-dashboard screenshots chaos test-real bench bench-rollback release test-release test-deploy check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -102,6 +102,9 @@ check: ## format, vet, lint, vulnerability scan
 
 release: ## archives of HEAD for linux/amd64 and linux/arm64, SBOMs and checksums in dist/; COMMIT=v1.2.0 for another one
 	go run ./test/release -commit $(or $(COMMIT),HEAD)
+
+test-deploy: ## the Helm chart and the Prometheus rules by the libraries that read them; ARGS=-update writes the golden files
+	go -C test/deploy test -count=1 ./... $(ARGS)
 
 test-release: ## builds one commit twice, in folders and caches of their own, and compares every byte
 	TIDEGATE_TEST_RELEASE=1 go test -timeout 80m -count=1 -v -run TwoBuilds ./test/release
