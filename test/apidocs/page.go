@@ -33,7 +33,7 @@ func Page(doc *openapi3.T) string {
 	w.WriteString(head)
 	w.WriteString(strings.TrimSpace(doc.Info.Description) + "\n")
 	for _, tag := range doc.Tags {
-		fmt.Fprintf(&w, "\n## %s\n", tag.Name)
+		fmt.Fprintf(&w, "\n## Endpoints: %s\n", tag.Name)
 		for _, o := range operations(doc, tag.Name) {
 			o.write(&w)
 		}
