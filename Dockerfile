@@ -9,8 +9,10 @@ RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
 # .git stays outside the build, so whoever builds says which version this is.
 ARG VERSION=unknown
+ARG COMMIT
+ARG COMMIT_DATE
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    make build VERSION="$VERSION"
+    make build VERSION="$VERSION" COMMIT="$COMMIT" COMMIT_DATE="$COMMIT_DATE"
 
 FROM node:22-bookworm-slim AS deps
 WORKDIR /deps

@@ -6,7 +6,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X tidegate/internal/app.Version=$(VERSION)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
+COMMIT_DATE ?= $(shell git show -s --format=%cI HEAD 2>/dev/null)
+LDFLAGS := -s -w -X tidegate/internal/app.Version=$(VERSION) -X tidegate/internal/app.Commit=$(COMMIT) -X tidegate/internal/app.Date=$(COMMIT_DATE)
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
@@ -15,7 +17,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 export CGO_ENABLED := 0
 GO_TEST := CGO_ENABLED=1 go test -race -shuffle=on
 
-.PHONY: help build deps dashboard demo up test e2e test-dashboard screenshots chaos test-real bench bench-rollback check clean
+.PHONY: help build deps dashboard demo up test e2e test-dashboard screenshots chaos test-real bench bench-rollback release test-release test-deploy check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -98,5 +100,14 @@ check: ## format, vet, lint, vulnerability scan
 	go run $(GOLANGCI_LINT) run ./...
 	.ci/vulnerabilities
 
+release: ## archives of HEAD for linux/amd64 and linux/arm64, SBOMs and checksums in dist/; COMMIT=v1.2.0 for another one
+	go run ./test/release -commit $(or $(COMMIT),HEAD)
+
+test-deploy: ## the Helm chart and the Prometheus rules by the libraries that read them; ARGS=-update writes the golden files
+	go -C test/deploy test -count=1 ./... $(ARGS)
+
+test-release: ## builds one commit twice, in folders and caches of their own, and compares every byte
+	TIDEGATE_TEST_RELEASE=1 go test -timeout 80m -count=1 -v -run TwoBuilds ./test/release
+
 clean: ## remove what was built and installed; data/ stays
-	rm -rf bin coverage deps/node_modules test/wrangler/node_modules $(WEB)/node_modules test/dashboard/node_modules
+	rm -rf bin dist coverage deps/node_modules test/wrangler/node_modules $(WEB)/node_modules test/dashboard/node_modules

@@ -16,9 +16,10 @@ func main() {
 		os.Exit(embedded.RunEngineChild(os.Args[2:]))
 	}
 	root := &cobra.Command{
-		Use: "tidegate", Short: "Gradual deployments that watch themselves", Version: app.Version,
+		Use: "tidegate", Short: "Gradual deployments that watch themselves", Version: app.ThisBuild().String(),
 		SilenceUsage: true, SilenceErrors: true,
 	}
+	root.SetVersionTemplate(app.VersionTemplate)
 	onlyHolds(root)
 	root.AddCommand(upCommand(), receiveCommand(), verifyCommand(), secretsCommand(), configCommands(), backupCommand(), restoreCommand())
 	root.AddCommand(clientCommands()...)

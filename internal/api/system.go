@@ -138,7 +138,10 @@ type outboxView struct {
 type systemView struct {
 	State    partState  `json:"state"` // the worst of the parts
 	At       timestamp  `json:"at"`
-	Version  string     `json:"version"` // of the process that answers
+	Version  string     `json:"version"` // of the process that answers, as are the next three
+	Commit   string     `json:"commit,omitempty"`
+	Date     *timestamp `json:"commit_date,omitempty"`
+	Go       string     `json:"go_version,omitempty"`
 	Revision *int64     `json:"revision,omitempty"`
 	Parts    []partView `json:"parts"`
 }
@@ -158,7 +161,11 @@ func (s *Server) getSystemHealth(r *request) (any, error) {
 		s.log.WarnContext(r.ctx, "Kafka does not tell how old what waits is", "error", facts.Ages)
 	}
 	now := s.now()
-	v := systemView{State: partOK, At: timestamp(now), Version: facts.Version, Parts: assess(&facts, now)}
+	v := systemView{State: partOK, At: timestamp(now), Version: facts.Build.Version, Commit: facts.Build.Commit, Go: facts.Build.Go, Parts: assess(&facts, now)}
+	if !facts.Build.Date.IsZero() {
+		date := timestamp(facts.Build.Date)
+		v.Date = &date
+	}
 	if facts.Database.Err == nil {
 		v.Revision = &facts.Revision
 	}

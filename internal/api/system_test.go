@@ -85,10 +85,11 @@ func TestSystemHealthWithoutAnything(t *testing.T) {
 	gone := errors.New("secret detail")
 	p := newPlatformAt(t, api.Config{}, nil, func(d *api.Deps) {
 		down := control.Answer{Err: gone}
-		d.System = facts{rest: control.SystemFacts{Version: "v", Database: down, Kafka: down, Engine: down}}
+		built := control.Build{Version: "v", Commit: "4ac8121", Date: time.Date(2026, 11, 27, 18, 5, 21, 0, time.UTC), Go: "go1.26.8"}
+		d.System = facts{rest: control.SystemFacts{Build: built, Database: down, Kafka: down, Engine: down}}
 	})
 	a := p.do(t, http.MethodGet, "/client/v4/system/health", bearer(p.token), "")
-	a.ok(t, `"kind":"database"`, `"kind":"router","name":"router","state":"unknown"`, `"kind":"ingest","name":"Ingest","state":"unknown"`)
+	a.ok(t, `"version":"v","commit":"4ac8121","commit_date":"2026-11-27T18:05:21.000000Z","go_version":"go1.26.8"`, `"kind":"database"`, `"kind":"router","name":"router","state":"unknown"`, `"kind":"ingest","name":"Ingest","state":"unknown"`)
 	for _, unknown := range []string{"revision", "lag_events", "newest_event_on", "answered_ms", "waiting", "secret"} {
 		if strings.Contains(a.text, unknown) {
 			t.Errorf("%s is in the answer: %s", unknown, a.text)

@@ -78,7 +78,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	if err := p.checkKafkaSecurity(); err != nil {
 		return err
 	}
-	if p.tel, err = telemetry.Start(ctx, "tidegate", Version); err != nil {
+	if p.tel, err = telemetry.Start(ctx, "tidegate", ThisBuild().Version); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close(context.WithoutCancel(ctx))) }()
@@ -111,7 +111,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	if os.Getenv("NOTIFY_SOCKET") != "" {
 		p.services = append(p.services, service{"service manager", stageEdge, p.keepNotified})
 	}
-	p.log.Info("starting", "version", Version, "roles", config.Roles)
+	p.log.Info("starting", "version", ThisBuild().Version, "roles", config.Roles)
 	return runServices(ctx, p.log, p.stopGrace(), p.services)
 }
 

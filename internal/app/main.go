@@ -6,15 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
 )
-
-// Version of the build, set by the linker (see the Makefile).
-var Version = "dev"
 
 // Main is the main function of a binary that plays the given roles. It returns
 // the exit status: 0 after a clean stop, 1 after a failure, 2 for a command line
@@ -25,11 +21,12 @@ func Main(name, short string, roles ...Role) int {
 	}
 	config := DefaultConfig(roles...)
 	command := &cobra.Command{
-		Use: name, Short: short, Version: Version, Args: noArguments,
+		Use: name, Short: short, Version: ThisBuild().String(), Args: noArguments,
 		SilenceUsage: true, SilenceErrors: true,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return Prepare(cmd, &config) },
 		RunE:    func(cmd *cobra.Command, _ []string) error { return Run(cmd.Context(), config) },
 	}
+	command.SetVersionTemplate(VersionTemplate)
 	config.Bind(command.Flags())
 	return Execute(command)
 }
@@ -79,9 +76,3 @@ func Execute(command *cobra.Command) int {
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
-
-func init() {
-	if info, ok := debug.ReadBuildInfo(); ok && Version == "dev" && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		Version = info.Main.Version
-	}
-}

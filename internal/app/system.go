@@ -26,7 +26,7 @@ type systemProbe struct {
 
 // SystemFacts asks all parts at once.
 func (s systemProbe) SystemFacts(ctx context.Context) control.SystemFacts {
-	facts := control.SystemFacts{Version: Version}
+	facts := control.SystemFacts{Build: ThisBuild()}
 	var all sync.WaitGroup
 	ask := func(answer *control.Answer, question func(ctx context.Context) error) {
 		all.Go(func() {
@@ -117,7 +117,7 @@ func (r *routerReporter) state(now time.Time, stopping bool) control.RouterState
 		r.dropped, r.droppedOn = dropped, now
 	}
 	state := control.RouterState{
-		ID: r.id, Version: Version, StartedOn: r.started, Revision: sync.Revision, ConfirmedOn: sync.Confirmed,
+		ID: r.id, Version: ThisBuild().Version, StartedOn: r.started, Revision: sync.Revision, ConfirmedOn: sync.Confirmed,
 		EventsEmitted: int64(events.EventsIn), EventsSent: int64(events.EventsOut), QueueEvents: int64(events.QueueEvents), // #nosec G115 -- counts of events
 		SpoolBytes: events.SpoolBytes, SpoolBytesMax: r.spoolMax, Dropped: dropped, SentOn: now, Stopping: stopping,
 	}

@@ -1,6 +1,9 @@
 package control
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // RouterReportEvery is how often a router tells of itself.
 const RouterReportEvery = 10 * time.Second
@@ -91,10 +94,29 @@ type Answer struct {
 	Took time.Duration
 }
 
+// Build says of which source, and by which Go, a binary was made. What is not known is
+// empty.
+type Build struct {
+	Version string
+	Commit  string    // of the source, in full
+	Date    time.Time // of the commit, not of the build: two builds of one commit are the same
+	Go      string    // version of Go
+}
+
+// String is for people, on a line for each fact.
+func (b Build) String() string {
+	line := func(name, value string) string { return "\n" + name + cmp.Or(value, "unknown") }
+	var date string
+	if !b.Date.IsZero() {
+		date = b.Date.UTC().Format(time.RFC3339)
+	}
+	return b.Version + line("commit ", b.Commit) + line("date   ", date) + line("go     ", b.Go)
+}
+
 // SystemFacts are what the control plane can learn of all parts. Each has the answer by
 // which it came.
 type SystemFacts struct {
-	Version      string // of this process's build
+	Build        Build // of this process
 	DatabaseKind string
 	Database     Answer
 	Revision     int64 // of the newest snapshot; with Database

@@ -1,5 +1,6 @@
-// Package compose checks docker-compose.yml and the files it mounts: what no
-// container engine is needed for to know that it is wrong.
+// Package compose checks docker-compose.yml and the files it mounts, the units of systemd, and
+// the flags that the Helm chart passes: what neither a container engine nor a cluster is needed
+// for to know that it is wrong.
 package compose
 
 import (
@@ -198,48 +199,61 @@ func TestSecretsComeFromTheOperator(t *testing.T) {
 	}
 }
 
+var binaries = map[string][]app.Role{
+	"router":   {app.RoleGateway},
+	"ingest":   {app.RoleIngest, app.RoleLogpush},
+	"jobs-api": {app.RoleAPI, app.RoleRollback},
+}
+
+// accepted is the configuration of a process with a command line and an environment, all of
+// which it must know, and in which it must find nothing missing.
+func accepted(t *testing.T, who, binary string, args []string, env map[string]string) (config app.Config) {
+	t.Helper()
+	roles, ok := binaries[binary]
+	if !ok {
+		t.Errorf("%s runs %q, which is no binary of ours", who, binary)
+		return config
+	}
+	config = app.DefaultConfig(roles...)
+	flags := pflag.NewFlagSet(binary, pflag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	config.Bind(flags)
+	if err := flags.Parse(args); err != nil {
+		t.Errorf("%s: %v", who, err)
+		return config
+	}
+	t.Setenv(keysVariable, "")
+	for key, value := range env {
+		if key == keysVariable {
+			t.Setenv(key, value)
+			continue
+		}
+		if flag, ours := strings.CutPrefix(key, "TIDEGATE_"); ours {
+			if err := flags.Set(strings.ToLower(strings.ReplaceAll(flag, "_", "-")), value); err != nil {
+				t.Errorf("%s: %s: %v", who, key, err)
+			}
+		}
+	}
+	if err := config.Validate(); err != nil {
+		t.Errorf("%s: %v", who, err)
+	}
+	return config
+}
+
 // The processes would start: their own configuration takes the command line and
 // the environment, and finds nothing missing.
 func TestRolesAcceptTheirConfiguration(t *testing.T) {
-	binaries := map[string][]app.Role{
-		"router":   {app.RoleGateway},
-		"ingest":   {app.RoleIngest, app.RoleLogpush},
-		"jobs-api": {app.RoleAPI, app.RoleRollback},
-	}
 	checked := 0
 	for name, s := range loaded(t).Services {
 		if !strings.HasPrefix(s.Image, "tidegate:") {
 			continue
 		}
-		roles, ok := binaries[s.Command[0]]
-		if !ok {
-			t.Errorf("%s runs %q, which is no binary of ours", name, s.Command[0])
-			continue
-		}
 		checked++
-		config := app.DefaultConfig(roles...)
-		flags := pflag.NewFlagSet(s.Command[0], pflag.ContinueOnError)
-		flags.SetOutput(io.Discard)
-		config.Bind(flags)
-		if err := flags.Parse(s.Command[1:]); err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		t.Setenv(keysVariable, "")
+		env := map[string]string{}
 		for key, value := range s.Environment {
-			if key == keysVariable {
-				t.Setenv(key, *value)
-				continue
-			}
-			if flag, ours := strings.CutPrefix(key, "TIDEGATE_"); ours {
-				if err := flags.Set(strings.ToLower(strings.ReplaceAll(flag, "_", "-")), *value); err != nil {
-					t.Errorf("%s: %s: %v", name, key, err)
-				}
-			}
+			env[key] = *value
 		}
-		if err := config.Validate(); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
+		config := accepted(t, name, s.Command[0], s.Command[1:], env)
 		// The address that the health check, the balancer and Prometheus ask.
 		if config.OpsAddr != ":9464" {
 			t.Errorf("%s: operations are at %q, want :9464", name, config.OpsAddr)
