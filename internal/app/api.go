@@ -76,6 +76,13 @@ func (p *process) addAPI(ctx context.Context) error {
 	if checker != nil {
 		deps.Runtime = checker
 	}
+	people, err := p.people()
+	if err != nil {
+		return err
+	}
+	if people != nil {
+		deps.People = people
+	}
 	proxies, err := prefixes(p.config.TrustedProxies)
 	if err != nil {
 		return err

@@ -139,6 +139,7 @@ type Config struct {
 	LogpushAlertEvery    time.Duration // least time between two alerts of one job and type
 	SMTP                 SMTPConfig
 	ConsoleURL           string // where people reach the API and its start page, for links in notifications
+	OIDC                 OIDCConfig
 	LogLevel             string
 	LogFormat            string // "text" or "json"
 }
@@ -173,6 +174,7 @@ func DefaultConfig(roles ...Role) Config {
 		LogpushJobsMax:      1000, // as much as an account's own max_jobs can be
 		LogpushDisableAfter: 24 * time.Hour, LogpushAlertEvery: 24 * time.Hour,
 		SMTP:           SMTPConfig{TLS: string(notify.MailStartTLS)},
+		OIDC:           OIDCConfig{Scopes: []string{"openid", "email", "profile"}, GroupsClaim: "groups"},
 		DeadLettersMax: 1000, DeadLettersMaxBytes: 100 << 20,
 		LogpushParallel:    4,
 		LogpushMemoryBytes: 512 << 20,
@@ -226,6 +228,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringVar(&c.APIAddr, "api-addr", c.APIAddr, "address of the API and its start page")
 		f.StringVar(&c.GatewayURL, "gateway-url", c.GatewayURL, "where clients reach the gateway, such as https://example.com, for the addresses of scripts that the API shows")
 		f.StringVar(&c.AdminTokenFile, "admin-token-file", c.AdminTokenFile, "the first start writes the admin token to this file")
+		c.OIDC.bind(f)
 	}
 	if c.has(RoleAPI) || c.has(RoleGateway) {
 		f.StringVar(&c.Workerd, "workerd", c.Workerd, "the Workers runtime; without it the one that make deps installs")
@@ -348,6 +351,9 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if err := c.SMTP.validate(); err != nil {
+		return err
+	}
+	if err := c.OIDC.validate(c.APIAddr, c.ConsoleURL); err != nil {
 		return err
 	}
 	for member, addr := range map[string]string{"api-addr": c.APIAddr, "gateway-addr": c.GatewayAddr, "gateway-tls-addr": c.GatewayTLSAddr, "ops-addr": c.OpsAddr} {

@@ -57,6 +57,7 @@ var Layers = []Layer{
 
 	{"internal/clickhouse", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
 	{"internal/store", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
+	{"internal/signin", []string{"schema", "internal/errs"}, whyAdapter},
 	{"internal/runtime", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyAdapter},
 	{"internal/api/client", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
 	{"pipeline/logpush/sink", []string{"pipeline/logpush", "internal/signature"}, "a destination takes a name and bytes, and answers with an error that logpush can classify"},
@@ -64,7 +65,7 @@ var Layers = []Layer{
 	{"internal/app", []string{
 		"schema", "internal/errs", "internal/deploy", "internal/logjob", "dashboards",
 		"internal/gateway", "internal/rollback", "internal/notify", "internal/api", "internal/deletion", "pipeline",
-		"internal/clickhouse", "internal/store", "internal/runtime",
+		"internal/clickhouse", "internal/store", "internal/runtime", "internal/signin",
 	}, "it wires services to adapters by address; whether an address is embedded is decided above it"},
 	{"cmd", []string{"internal/app"}, "a main package reads flags and calls internal/app"},
 	{"cmd/tidegate", []string{"internal/app", "internal/embedded", "internal/api/client", "internal/deploy", "internal/logjob", "internal/signature", "pipeline/verify", "schema", "internal/errs"},
@@ -102,6 +103,7 @@ var Owners = []Owner{
 	{"modernc.org/sqlite", []string{"internal/store", "internal/runtime"}, "the control plane's SQL lives in internal/store; the storage of Durable Objects is SQLite"},
 	{"github.com/pressly/goose", []string{"internal/store", "internal/clickhouse"}, "a migration belongs to the store that reads the tables"},
 
+	{"github.com/coreos/go-oidc", []string{"internal/signin"}, "who is believed about people is decided in one place"},
 	{"github.com/wneessen/go-mail", []string{"internal/notify"}, "e-mail ends in one place"},
 	{"github.com/aws", []string{"pipeline/logpush/sink"}, "buckets end in a sink"},
 	{"gocloud.dev", []string{"pipeline/logpush/sink"}, "buckets end in a sink"},

@@ -40,7 +40,7 @@ func TestSessionStandsForItsToken(t *testing.T) {
 			t.Fatalf("made %+v with a secret of %d characters, error %v", made, len(secret), err)
 		}
 		got, err := s.OpenSession(t.Context(), secret)
-		if err != nil || got.Token.ID != token.ID || got.Token.AccountID != testAccount || !got.Token.Allows(control.ScriptsRead) || !got.ExpiresOn.Equal(made.ExpiresOn) {
+		if err != nil || got.Token.ID != token.ID || got.Token.AccountID != testAccount || !got.Token.Rights().Allow(testAccount, control.ScriptsRead) || !got.ExpiresOn.Equal(made.ExpiresOn) {
 			t.Fatalf("opened %+v, error %v", got, err)
 		}
 		for _, wrong := range []string{"", "wrong", hashSecret(secret)} {
@@ -234,7 +234,9 @@ func TestTokensAreDeletedMidway(t *testing.T) {
 			clock.add(2 * time.Minute) // the use is written
 			var all sync.WaitGroup
 			for _, try := range []func() error{
-				func() error { return s.keepSession(t.Context(), hashSecret(secret), token.ID, clock.now()) },
+				func() error {
+					return s.keepSession(t.Context(), hashSecret(secret), control.Session{Token: token}, clock.now())
+				},
 				func() error { _, _, err := s.UseSessionLink(t.Context(), code); return err },
 				func() error { _, _, err := s.CreateSession(t.Context(), token.ID); return err },
 				func() error { _, _, err := s.CreateSessionLink(t.Context(), token.ID); return err },
@@ -269,7 +271,7 @@ func TestSessionsOfOneTokenAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		var secrets, codes []string
-		for range tokenSessionsMax + 1 {
+		for range sessionsMax + 1 {
 			clock.add(time.Second)
 			_, secret, err := s.CreateSession(t.Context(), token.ID)
 			if err != nil {
@@ -281,14 +283,14 @@ func TestSessionsOfOneTokenAreBounded(t *testing.T) {
 			}
 			secrets, codes = append(secrets, secret), append(codes, code)
 		}
-		if sessions, links := rowsOf(t, s, "sessions"), rowsOf(t, s, "session_links"); sessions != tokenSessionsMax+1 || links != tokenSessionsMax {
+		if sessions, links := rowsOf(t, s, "sessions"), rowsOf(t, s, "session_links"); sessions != sessionsMax+1 || links != sessionsMax {
 			t.Errorf("%d sessions and %d links are stored", sessions, links)
 		}
 		_, err = s.OpenSession(t.Context(), secrets[0])
 		wantKind(t, err, errs.Unauthorized)
 		_, _, err = s.UseSessionLink(t.Context(), codes[0])
 		wantKind(t, err, errs.Unauthorized)
-		for _, secret := range []string{secrets[1], secrets[tokenSessionsMax], kept} {
+		for _, secret := range []string{secrets[1], secrets[sessionsMax], kept} {
 			if _, err := s.OpenSession(t.Context(), secret); err != nil {
 				t.Error(err)
 			}
@@ -316,7 +318,7 @@ func TestSignOutIsAudited(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := s.EndSessionsOf(t.Context(), token.ID); err != nil {
+		if err := s.EndSessionsOf(t.Context(), control.Session{Token: token}); err != nil {
 			t.Fatal(err)
 		}
 		for _, secret := range secrets[:3] {
