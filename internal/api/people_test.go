@@ -194,3 +194,127 @@ func TestPersonSignsIn(t *testing.T) {
 		})
 	}
 }
+
+func TestPersonMayDoWhatRolesSayInEachAccount(t *testing.T) {
+	p := newPeople(t, idp.PublicID, "")
+	other, err := p.CreateAccount(t.Context(), "Other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	third, err := p.CreateAccount(t.Context(), "Third")
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := strings.Repeat("f", 32)
+	p.restart(t, "payments=admin@"+account+";on call=scripts:read@"+other.ID+","+missing)
+	p.upload(t, "shop", "v1")
+	b := p.signInAs(t, grace)
+	status := func(method, path, body string, want int) answer {
+		t.Helper()
+		a := b.do(t, method, "/client/v4"+path, body)
+		if a.status != want {
+			t.Errorf("%s %s answered %d %s, want %d", method, path, a.status, a.text, want)
+		}
+		return a
+	}
+	at := func(id string) string { return "/accounts/" + id }
+	status(http.MethodGet, at(account)+"/tokens", "", http.StatusOK)
+	status(http.MethodGet, at(other.ID)+"/workers/scripts", "", http.StatusOK)
+	status(http.MethodGet, at(other.ID)+"/tokens", "", http.StatusForbidden)
+	status(http.MethodPut, at(other.ID)+"/workers/subdomain", `{"subdomain": "mine"}`, http.StatusForbidden)
+	status(http.MethodGet, at(missing)+"/workers/scripts", "", http.StatusNotFound)
+	if a := status(http.MethodGet, at(third.ID)+"/workers/scripts", "", http.StatusForbidden); !strings.Contains(a.text, "your role here does not open") {
+		t.Errorf("a foreign account is refused with %s", a.text)
+	}
+	status(http.MethodPost, "/accounts", `{"name": "Mine"}`, http.StatusForbidden)
+	status(http.MethodGet, "/system/health", "", http.StatusForbidden)
+	status(http.MethodGet, "/user/tokens/verify", "", http.StatusBadRequest)
+	if a := status(http.MethodGet, "/accounts", "", http.StatusOK); !strings.Contains(a.text, other.ID) || strings.Contains(a.text, third.ID) {
+		t.Errorf("the accounts are %s", a.text)
+	}
+	// Zones belong to accounts that their paths do not name.
+	zone := func(id string) string {
+		t.Helper()
+		var zones []struct{ ID string }
+		a := status(http.MethodGet, "/zones?name=example.com&account.id="+id, "", http.StatusOK)
+		if err := json.Unmarshal(a.Result, &zones); err != nil || len(zones) != 1 {
+			t.Fatalf("the zones are %s, error %v", a.text, err)
+		}
+		return "/zones/" + zones[0].ID + "/workers/routes"
+	}
+	route := `{"pattern": "example.com/*", "script": "shop"}`
+	status(http.MethodPost, zone(account), route, http.StatusOK)
+	status(http.MethodGet, zone(other.ID), "", http.StatusOK)
+	status(http.MethodPost, zone(other.ID), route, http.StatusBadRequest) // as for a zone that is nobody's
+
+	if a := status(http.MethodPost, at(account)+"/tokens", `{"name": "ci", "scopes": ["admin"]}`, http.StatusOK); !strings.Contains(a.text, `"email":"grace@example.com"`) {
+		t.Errorf("the token is %s", a.text)
+	} else {
+		var token struct{ Value string }
+		if err := json.Unmarshal(a.Result, &token); err != nil {
+			t.Fatal(err)
+		}
+		p.do(t, http.MethodGet, "/client/v4"+at(other.ID)+"/workers/scripts", bearer(token.Value), "").want(t, http.StatusForbidden, 9109)
+	}
+	b.do(t, http.MethodPost, "/session/links", "").want(t, http.StatusUnauthorized, 10000, "API token")
+
+	p.restart(t, "platform-team=admin@*")
+	if s := p.signInAs(t, ada).do(t, http.MethodGet, "/session", "").session(t); !s.Operator || len(s.Accounts) != 3 {
+		t.Errorf("the operator has %+v", s)
+	}
+}
+
+// What somebody may do is asked at each of their requests: nobody keeps by a session what
+// was taken away.
+func TestRolesThatAreTakenAwayEndInSessions(t *testing.T) {
+	p := newPeople(t, idp.PublicID, "payments=admin@"+account+";on call=scripts:read@"+account)
+	one, other := p.signInAs(t, grace), p.signInAs(t, grace)
+	scopes := func(b *browser, want string) {
+		t.Helper()
+		if s := b.do(t, http.MethodGet, "/session", "").session(t); strings.Join(s.Accounts[0].Scopes, " ") != want {
+			t.Errorf("the session has %v, want %s", s.Accounts[0].Scopes, want)
+		}
+	}
+	scopes(one, "admin scripts:read")
+	p.restart(t, "on call=scripts:read@"+account)
+	scopes(one, "scripts:read")
+	one.do(t, http.MethodGet, "/client/v4/accounts/"+account+"/tokens", "").want(t, http.StatusForbidden, 10000)
+	p.restart(t, "somebody else=admin@*")
+	for _, path := range []string{"/session", "/client/v4/user"} {
+		one.do(t, http.MethodGet, path, "").want(t, http.StatusUnauthorized, 10000, "no role here any more")
+	}
+	p.restart(t, "payments=admin@"+account+";on call=scripts:read@"+account)
+	scopes(one, "admin scripts:read")
+
+	// A group that somebody has left counts until they sign in again, anywhere.
+	p.idp.SetGroups("grace", "on call")
+	scopes(other, "admin scripts:read")
+	p.signInAs(t, grace)
+	scopes(one, "scripts:read")
+	scopes(other, "scripts:read")
+
+	there := p.people.People
+	p.people.People = signin.New(signin.Config{Issuer: "https://another.example.com", Roles: p.config.Roles})
+	one.do(t, http.MethodGet, "/session", "").want(t, http.StatusUnauthorized, 10000, "no role")
+	p.people.People = there
+
+	p.restart(t, "payments=admin@*;on call=scripts:read@*;platform-team=admin@*")
+	stays := p.signInAs(t, ada)
+	if a := one.do(t, http.MethodDelete, "/session?everywhere=true", ""); a.status != http.StatusOK {
+		t.Errorf("signing out everywhere answered %d %s", a.status, a.text)
+	}
+	other.do(t, http.MethodGet, "/session", "").want(t, http.StatusUnauthorized, 10000, "sign in again")
+	stays.do(t, http.MethodGet, "/session", "").session(t)
+}
+
+// Some providers tell everything in the ID token.
+func TestGroupsComeWithTheIDTokenToo(t *testing.T) {
+	p := newPeople(t, idp.PublicID, "payments=scripts:read@"+account)
+	p.idp.Forge(func(claims map[string]any) string {
+		claims["email"], claims["name"], claims["groups"] = "g.hopper@example.com", "Grace", "payments"
+		return p.idp.Sign(claims)
+	})
+	if s := p.signInAs(t, grace).do(t, http.MethodGet, "/session", "").session(t); s.Person.Email != "g.hopper@example.com" || s.Person.Name != "Grace" {
+		t.Errorf("the session is %+v", s)
+	}
+}

@@ -82,10 +82,12 @@ function Foot() {
           <option value="local">Local</option><option value="UTC">UTC</option>
         </select>
       </label>
-      {who && <p class="who small quiet" title={signedInAs(who)}>Signed in as {signedInAs(who)}</p>}
+      {who && <p class="who small quiet">Signed in as {signedInAs(who)}</p>}
       {!leaving && <Problem error={leave.error} />}
-      <Button busy={leave.busy && !leaving} onClick={() => void leave.run(false)}>Sign out</Button>
-      <Button onClick={() => setLeaving(true)}>Sign out everywhere</Button>
+      <div class="outs">
+        <Button compact busy={leave.busy && !leaving} onClick={() => void leave.run(false)}>Sign out</Button>
+        <Button compact onClick={() => setLeaving(true)} aria-label="Sign out everywhere">Everywhere</Button>
+      </div>
       {leaving && who && (
         <Confirm title="Sign out everywhere?" action="End all sessions" danger busy={leave.busy} error={leave.error} onConfirm={() => void leave.run(true)} onClose={() => setLeaving(false)}>
           {who.person
