@@ -49,13 +49,29 @@ func viewAccount(a control.Account) accountView {
 	}
 }
 
-// visibleAccounts are those that the token opens.
+// visibleAccounts are those in which the caller may do what the endpoint is for.
 func (s *Server) visibleAccounts(r *request) ([]control.Account, error) {
-	if r.token.Operator() {
+	list, err := s.openAccounts(r)
+	return slices.DeleteFunc(list, func(a control.Account) bool { return r.access.check(r.rights, a.ID) != nil }), err
+}
+
+// openAccounts are those that the caller's rights open.
+func (s *Server) openAccounts(r *request) ([]control.Account, error) {
+	if r.rights.Everywhere() {
 		return s.deps.Accounts.Accounts(r.ctx)
 	}
-	a, err := s.deps.Accounts.Account(r.ctx, r.token.AccountID)
-	return []control.Account{a}, err
+	var list []control.Account
+	for _, id := range r.rights.Accounts() {
+		a, err := s.deps.Accounts.Account(r.ctx, id)
+		if errs.KindOf(err) == errs.NotFound { // a role names it
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, a)
+	}
+	return list, nil
 }
 
 // accountsNamed are those of them that have the name; an empty one is every name.
@@ -160,8 +176,8 @@ func (s *Server) listMemberships(r *request) (any, error) {
 	}
 	list, err = paged(r, list)
 	return views(list, func(a control.Account) membershipView {
-		// One token is one member, so an account's id is enough to tell memberships apart.
-		return membershipView{ID: a.ID, Status: membershipStatus, Account: viewAccount(a), Roles: scopeNames(r.token.Scopes)}
+		// One caller is one member, so an account's id is enough to tell memberships apart.
+		return membershipView{ID: a.ID, Status: membershipStatus, Account: viewAccount(a), Roles: scopeNames(r.rights.In(a.ID))}
 	}), err
 }
 
@@ -170,13 +186,17 @@ func scopeNames(scopes []control.Scope) []string {
 }
 
 func (s *Server) getUser(r *request) (any, error) {
+	who := r.actor()
 	return struct {
 		ID    string `json:"id"`
 		Email string `json:"email"`
-	}{r.token.ID, r.token.Email}, nil
+	}{who.TokenID, who.Email}, nil
 }
 
 func (s *Server) verifyToken(r *request) (any, error) {
+	if r.person != nil {
+		return nil, errs.New(errs.Invalid, codeInvalidToken, "there is no token to verify: you are signed in as %s, by your identity provider", r.person.Email)
+	}
 	return struct {
 		ID        string     `json:"id"`
 		Status    string     `json:"status"`
@@ -245,7 +265,7 @@ func (s *Server) createToken(r *request) (any, error) {
 	if err := body.checkSupported(); err != nil {
 		return nil, err
 	}
-	token := control.Token{AccountID: r.account, Name: body.Name, Email: r.token.Email}
+	token := control.Token{AccountID: r.account, Name: body.Name, Email: r.actor().Email}
 	if err := checkName("name", body.Name); err != nil {
 		return nil, err
 	}
@@ -263,7 +283,7 @@ func (s *Server) createToken(r *request) (any, error) {
 		if !slices.Contains(control.Scopes, scope) {
 			return nil, errs.New(errs.Invalid, 0, "scopes has %q: a scope is %s", shown(name), joinScopes(control.Scopes)).At("/scopes")
 		}
-		if scope == control.Routers && !r.token.Operator() {
+		if scope == control.Routers && !r.rights.Operator() {
 			return nil, errs.New(errs.Forbidden, 0, "the scope %s opens secrets of every account, so only the operator's token gives it", scope).At("/scopes")
 		}
 		if !slices.Contains(token.Scopes, scope) {

@@ -30,7 +30,7 @@ const auditTextMax = 300
 
 // Values of actor.type.
 const (
-	actorUser   = "user"   // a token
+	actorUser   = "user"   // a token, or a person
 	actorSystem = "system" // the platform itself, such as a rollback
 )
 
@@ -89,12 +89,14 @@ func auditObject(text string) json.RawMessage {
 	return json.RawMessage(`{"value":` + text + `}`)
 }
 
-// listAudit shows what was changed in an account, newest first.
+// listAudit shows what was changed in an account, newest first, and to operators what
+// belongs to no account, which is theirs to know.
 func (s *Server) listAudit(r *request) (any, error) {
 	f, err := r.auditFilter()
 	if err != nil {
 		return nil, err
 	}
+	f.NoAccount = r.rights.Operator()
 	page, err := r.intQuery("page", 1, 1, 1_000_000)
 	if err != nil {
 		return nil, err

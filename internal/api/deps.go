@@ -18,6 +18,7 @@ type Deps struct {
 	Accounts      Accounts
 	Tokens        Tokens
 	Sessions      Sessions
+	People        People // nil: nobody signs in at an identity provider
 	AuditLog      AuditLog
 	Scripts       Scripts
 	Policies      Policies
@@ -71,18 +72,37 @@ type Tokens interface {
 	DeleteToken(ctx context.Context, accountID, id string) error
 }
 
-// Sessions of the dashboard stand for tokens, and end with them. The errors of secrets
-// and codes that open nothing are unauthorized.
+// Sessions of the dashboard stand for tokens, and end with them, or for people. The errors
+// of secrets and codes that open nothing are unauthorized.
 type Sessions interface {
 	CreateSession(ctx context.Context, tokenID string) (session control.Session, secret string, err error)
+	CreatePersonSession(ctx context.Context, person control.Person) (session control.Session, secret string, err error)
 	OpenSession(ctx context.Context, secret string) (control.Session, error)
 	// EndSession is no error for a secret that opens nothing.
 	EndSession(ctx context.Context, secret string) error
-	// EndSessionsOf a token ends its sessions and its links.
-	EndSessionsOf(ctx context.Context, tokenID string) error
+	// EndSessionsOf ends all of the session's token, and its links, or all of its person.
+	EndSessionsOf(ctx context.Context, session control.Session) error
 	// CreateSessionLink makes a code that UseSessionLink takes once, until it expires.
 	CreateSessionLink(ctx context.Context, tokenID string) (code string, expiresOn time.Time, err error)
 	UseSessionLink(ctx context.Context, code string) (session control.Session, secret string, err error)
+}
+
+// People are those whom an identity provider knows. The errors of its methods are
+// unavailable while it is away.
+type People interface {
+	// Provider is the provider's name, for people.
+	Provider() string
+	// Ready asks the provider whether it is there.
+	Ready(ctx context.Context) error
+	// Begin returns where at the provider somebody signs in, who comes back to redirect
+	// with a code and a state. Who began is known by the secret again.
+	Begin(ctx context.Context, secret, redirect string) (at string, err error)
+	// Finish returns who has come back. The error is unauthorized for a code or a state that
+	// is not what the provider has sent the one who began with the secret.
+	Finish(ctx context.Context, secret, redirect, code, state string) (control.Person, error)
+	// Rights are what somebody may do now, by the roles of this process; nothing for people
+	// of another provider.
+	Rights(person control.Person) control.Rights
 }
 
 // Scripts with their versions and deployments.

@@ -335,7 +335,7 @@ func (g *graph) arguments(f *ast.Field) (map[string]any, error) {
 	return f.ArgumentMap(g.variables), nil
 }
 
-// accounts is a list of one: the account that the filter names, as the token allows.
+// accounts is a list of one: the account that the filter names, as the caller's rights allow.
 func (g *graph) accounts(f *ast.Field) (any, error) {
 	arguments, err := g.arguments(f)
 	if err != nil {
@@ -346,7 +346,7 @@ func (g *graph) accounts(f *ast.Field) (any, error) {
 	if account == "" {
 		return nil, errs.New(errs.Invalid, 0, "error parsing args: filter: accountTag must be the id of an account")
 	}
-	if err := g.server.bind(g.ctx, g.token, account); err != nil {
+	if err := g.server.bind(g.ctx, g.caller, account); err != nil {
 		return nil, inWords("not authorized for that account", errs.Forbidden, err)
 	}
 	one, err := g.object(f.SelectionSet, "Account", func(f *ast.Field) (any, error) {
@@ -357,7 +357,7 @@ func (g *graph) accounts(f *ast.Field) (any, error) {
 			return nil, errs.New(errs.Invalid, 0, "in combination, your request queries too many nodes: more than %d", graphNodesMax)
 		}
 		field := accountFields[f.Name]
-		value, err := any(nil), (access{scopes: []control.Scope{field.scope}}).check(g.token)
+		value, err := any(nil), (access{scopes: []control.Scope{field.scope}}).check(g.rights, account)
 		if err == nil {
 			value, err = field.resolve(g, account, f)
 		}

@@ -58,7 +58,8 @@ func FuzzGraph(f *testing.F) {
 		}
 		s := &Server{now: func() time.Time { return now }, deps: Deps{Metrics: askedInvocations{t: t}}, stopping: t.Context(),
 			questions: newTurns(questionsMax, accountQuestionsMax, time.Second, "busy")}
-		r := &request{ctx: t.Context(), server: s, token: control.Token{AccountID: fuzzedAccount, Scopes: []control.Scope{control.ScriptsRead}}}
+		token := control.Token{AccountID: fuzzedAccount, Scopes: []control.Scope{control.ScriptsRead}}
+		r := &request{ctx: t.Context(), server: s, caller: caller{token: token, rights: token.Rights()}}
 		data, err := r.query(graphBody{Query: query, Variables: json.RawMessage(variables)})
 		if err != nil {
 			if _, ok := errors.AsType[gqlerror.List](err); !ok && errs.KindOf(err) == errs.Internal {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -102,13 +101,13 @@ func (r *rates) makeRoomLocked(now time.Time) {
 }
 
 // limitRate counts a request of a token and tells the client, in Cloudflare's headers, what is
-// left. What routers ask with the operator's token is not counted: they poll as fast as there
-// is news, and load each version's modules.
-func (s *Server) limitRate(c *gin.Context, e endpoint, token control.Token) error {
-	if s.rates.most == 0 || e.access.operator && strings.Contains(e.path, "/routing/") {
+// left. What routers ask is not counted: they poll as fast as there is news, and load each
+// version's modules.
+func (s *Server) limitRate(c *gin.Context, e endpoint, who caller) error {
+	if s.rates.most == 0 || e.access.routers {
 		return nil
 	}
-	a := s.rates.take(token.ID, s.now())
+	a := s.rates.take(who.actor().TokenID, s.now())
 	c.Header("Ratelimit-Policy", fmt.Sprintf(`"default";q=%d;w=%d`, a.most, int(rateWindow.Seconds())))
 	c.Header("Ratelimit", fmt.Sprintf(`"default";r=%d;t=%d`, a.left, wholeSeconds(a.full)))
 	if a.wait == 0 {

@@ -107,7 +107,7 @@ func (s *Server) verifyOwnership(ctx context.Context, accountID, conf, challenge
 // checkOwnership refuses a job's destination that its caller must prove to own and has not.
 func (s *Server) checkOwnership(r *request, conf string, challenge *string) error {
 	needed, err := s.deps.Destinations.NeedsChallenge(conf)
-	if err != nil || !needed || r.token.Operator() {
+	if err != nil || !needed || r.rights.Operator() {
 		return err
 	}
 	if challenge == nil || *challenge == "" {
@@ -168,7 +168,7 @@ func (s *Server) writeChallenge(r *request, conf string) (view ownershipView, er
 		return view, destinationError(err)
 	}
 	view.Valid = true
-	if r.token.Operator() {
+	if r.rights.Operator() {
 		view.OwnershipChallenge = challenge
 	}
 	return view, nil

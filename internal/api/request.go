@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -30,20 +29,21 @@ type endpoint struct {
 	handle func(*request) (any, error)
 }
 
-// access is what an endpoint asks of a token.
+// access is what an endpoint asks of whoever calls it.
 type access struct {
-	scopes   []control.Scope // one of them; none: any valid token will do
-	operator bool            // it must be one that opens every account
-	routers  bool            // it must be the operator's, or a router's
+	scopes   []control.Scope // one of them; none: anybody will do who is known
+	operator bool            // it must be somebody who may do everything in every account
+	routers  bool            // it must be the operator, or a router
 }
 
 const byKind = 0
 
-// request is a call whose token has been found good for the endpoint.
+// request is a call whose caller may call the endpoint.
 type request struct {
+	caller
 	ctx     context.Context // holds the actor; ends with the request
-	token   control.Token
-	account string // of the path; empty where the path has none
+	access  access          // what the endpoint asks
+	account string          // of the path; empty where the path has none
 	gin     *gin.Context
 	info    *resultInfo // set by handlers of paged lists
 	server  *Server
@@ -89,23 +89,23 @@ func (s *Server) admit(c *gin.Context, e endpoint) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.limitRate(c, e, caller.token); err != nil {
+	if err := s.limitRate(c, e, caller); err != nil {
 		return nil, err
 	}
 	account, bound := c.Params.Get("account")
-	if bound && !(e.access.routers && caller.token.Allows(control.Routers)) { // which is for every account
-		if err := s.bind(ctx, caller.token, account); err != nil {
+	if bound && !(e.access.routers && caller.rights.Routes()) { // which is for every account
+		if err := s.bind(ctx, caller, account); err != nil {
 			return nil, err
 		}
 	}
-	if err := e.access.check(caller.token); err != nil {
+	if err := e.access.check(caller.rights, account); err != nil {
 		return nil, err
 	}
 	if e.access.routers && s.routersNeedCertificate && !showedCertificate(c.Request) {
 		return nil, errs.New(errs.Forbidden, 0, "this needs a certificate of the client beside its token: routers name theirs with --api-cert-file and --api-key-file, and no proxy that speaks TLS may be in between")
 	}
 	ctx = control.WithActor(ctx, caller.actor())
-	return &request{ctx: ctx, token: caller.token, account: account, gin: c, server: s}, nil
+	return &request{caller: caller, ctx: ctx, access: e.access, account: account, gin: c, server: s}, nil
 }
 
 // unescape decodes a parameter of the path. The router leaves it as it was sent,
@@ -127,27 +127,42 @@ func unescape(param *gin.Param) error {
 // listener trusts.
 func showedCertificate(r *http.Request) bool { return r.TLS != nil && len(r.TLS.VerifiedChains) > 0 }
 
-func (a access) check(token control.Token) error {
-	if a.operator && !token.Operator() {
+// check looks at the rights in an account, or, where the path has none, in any: there
+// visibleAccounts are those in which they suffice.
+func (a access) check(rights control.Rights, account string) error {
+	if a.operator && !rights.Operator() {
 		return errs.New(errs.Forbidden, 0, "this needs the operator's token, which is bound to no account")
 	}
-	if a.routers && !token.Routes() {
+	if a.routers && !rights.Routes() {
 		return errs.New(errs.Forbidden, 0, "this needs the operator's token, or one with the scope %s", control.Routers)
 	}
-	if len(a.scopes) > 0 && !slices.ContainsFunc(a.scopes, token.Allows) {
+	if len(a.scopes) > 0 && !rights.Allow(account, a.scopes...) && (account != "" || !rights.AllowSomewhere(a.scopes...)) {
 		return errs.New(errs.Forbidden, 0, "this needs a token with the scope %s", joinScopes(a.scopes))
 	}
 	return nil
 }
 
-// caller is who calls, and with what.
+// caller is who calls, by what, and what they may do.
 type caller struct {
-	token  control.Token
+	token  control.Token   // unless there is a person
+	person *control.Person // nil: a token
+	rights control.Rights
 	source string // as control.Actor has it
 }
 
 func (c caller) actor() control.Actor {
+	if c.person != nil {
+		return control.Actor{TokenID: c.person.ID(), Email: c.person.Email, Source: c.source}
+	}
 	return control.Actor{TokenID: c.token.ID, Email: c.token.Email, Source: c.source}
+}
+
+// noun names what opens the API for a caller.
+func (c caller) noun() string {
+	if c.person != nil {
+		return "your role here"
+	}
+	return "the API token"
 }
 
 // sendsToken reports whether a request has a token of its own, or something in its place.
@@ -171,11 +186,14 @@ func (s *Server) authenticateFor(ctx context.Context, e endpoint, r *http.Reques
 }
 
 // authenticate finds the token of Authorization: Bearer, or of X-Auth-Key, which
-// older clients send. Without either it is that of the session in the cookie.
+// older clients send. Without either, who calls is whose session the cookie opens.
 func (s *Server) authenticate(ctx context.Context, r *http.Request) (caller, error) {
-	if _, err := r.Cookie(s.cookieName(r)); err == nil && !sendsToken(r) {
+	if _, err := r.Cookie(s.cookieName(r, control.SessionCookie)); err == nil && !sendsToken(r) {
 		session, err := s.openSession(ctx, r)
-		return caller{session.Token, sourceDashboard}, err
+		if err != nil {
+			return caller{}, err
+		}
+		return s.callerOf(session)
 	}
 	secret := r.Header.Get("X-Auth-Key")
 	if header := r.Header.Get("Authorization"); header != "" {
@@ -189,17 +207,17 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request) (caller, err
 		return caller{}, errs.New(errs.Unauthorized, 0, "no API token was sent: send the header Authorization: Bearer <token>")
 	}
 	token, err := s.checkToken(ctx, r, secret)
-	return caller{token, sourceOf(r.UserAgent())}, err
+	return caller{token: token, rights: token.Rights(), source: sourceOf(r.UserAgent())}, err
 }
 
-// bind refuses other accounts than the token's in the same words whether they
+// bind refuses other accounts than the caller's in the same words whether they
 // exist or not. account is not empty.
-func (s *Server) bind(ctx context.Context, token control.Token, account string) error {
+func (s *Server) bind(ctx context.Context, c caller, account string) error {
 	switch {
-	case account == token.AccountID:
+	case len(c.rights.In(account)) == 0:
+		return errs.New(errs.Forbidden, codeForeign, "%s does not open account %q", c.noun(), shown(account))
+	case account == c.token.AccountID: // which exists as long as the token does
 		return nil
-	case !token.Operator():
-		return errs.New(errs.Forbidden, codeForeign, "the API token does not open account %q", shown(account))
 	}
 	_, err := s.deps.Accounts.Account(ctx, account)
 	return err

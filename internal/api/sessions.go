@@ -16,7 +16,8 @@ import (
 )
 
 // Sessions are the dashboard's: a browser that has shown an API token, or the code of a
-// link, gets a cookie that opens the API as that token does. Pages never hold a token.
+// link, gets a cookie that opens the API as that token does, and one whose user an identity
+// provider knows, a cookie that opens what their roles open. Pages never hold a token.
 const (
 	sessionPath = "/session"
 	linksPath   = "/session/links"
@@ -26,22 +27,31 @@ const (
 	sourceDashboard = "dash"
 )
 
+// sessionView has a token or a person.
 type sessionView struct {
-	Token     sessionToken     `json:"token"`
+	Token     *sessionToken    `json:"token,omitempty"`
+	Person    *sessionPerson   `json:"person,omitempty"`
+	Operator  bool             `json:"operator"`
 	Accounts  []sessionAccount `json:"accounts"`
 	ExpiresOn timestamp        `json:"expires_on"`
 }
 
 type sessionToken struct {
-	ID       string   `json:"id"`
-	Name     string   `json:"name"`
-	Scopes   []string `json:"scopes"`
-	Operator bool     `json:"operator"`
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+type sessionPerson struct {
+	ID       string `json:"id"`
+	Email    string `json:"email"`
+	Name     string `json:"name"`
+	Provider string `json:"provider"`
 }
 
 type sessionAccount struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
+	ID     string   `json:"id"`
+	Name   string   `json:"name"`
+	Scopes []string `json:"scopes"`
 }
 
 // routeSessions adds the endpoints of sessions, which are outside the base path because
@@ -61,6 +71,8 @@ func (s *Server) routeSessions(engine *gin.Engine) {
 	engine.POST(sessionPath, answer(s.beginSession))
 	engine.DELETE(sessionPath, answer(s.endSession))
 	engine.POST(linksPath, answer(s.createSessionLink))
+	engine.GET(providerPath, answer(s.getProvider))
+	engine.POST(providerPath, answer(s.beginAtProvider))
 }
 
 func (s *Server) getSession(r *request) (any, error) {
@@ -72,31 +84,57 @@ func (s *Server) getSession(r *request) (any, error) {
 }
 
 func (s *Server) viewSession(r *request, session control.Session) (any, error) {
-	r.token = session.Token
-	accounts, err := s.visibleAccounts(r)
+	var err error
+	if r.caller, err = s.callerOf(session); err != nil {
+		return nil, err
+	}
+	accounts, err := s.openAccounts(r)
 	if err != nil {
 		return nil, err
 	}
-	token := session.Token
-	return sessionView{
-		Token:     sessionToken{token.ID, token.Name, scopeNames(token.Scopes), token.Operator()},
-		Accounts:  views(accounts, func(a control.Account) sessionAccount { return sessionAccount{a.ID, a.Name} }),
+	view := sessionView{
+		Operator: r.rights.Operator(),
+		Accounts: views(accounts, func(a control.Account) sessionAccount {
+			return sessionAccount{a.ID, a.Name, scopeNames(r.rights.In(a.ID))}
+		}),
 		ExpiresOn: timestamp(session.ExpiresOn),
-	}, nil
+	}
+	if p := session.Person; p != nil {
+		view.Person = &sessionPerson{p.ID(), p.Email, p.Name, s.deps.People.Provider()}
+	} else {
+		view.Token = &sessionToken{session.Token.ID, session.Token.Name}
+	}
+	return view, nil
 }
 
 // openSession finds the session of the cookie. What it opens is for the pages of this
 // server only: cookies do not tell who made the browser send them, and those of a site
 // reach every port and, on some conditions, come from its other hosts.
 func (s *Server) openSession(ctx context.Context, r *http.Request) (control.Session, error) {
-	cookie, err := r.Cookie(s.cookieName(r))
-	if err != nil || cookie.Value == "" {
+	secret := s.cookie(r, control.SessionCookie)
+	if secret == "" {
 		return control.Session{}, errs.New(errs.Unauthorized, 0, "nobody is signed in here")
 	}
 	if err := s.checkOrigin(r); err != nil {
 		return control.Session{}, err
 	}
-	return s.deps.Sessions.OpenSession(ctx, cookie.Value)
+	return s.deps.Sessions.OpenSession(ctx, secret)
+}
+
+// callerOf a session. What a person may do follows from the roles of this process, so that
+// one which is taken away is gone from sessions, too.
+func (s *Server) callerOf(session control.Session) (caller, error) {
+	found := caller{token: session.Token, person: session.Person, source: sourceDashboard}
+	switch {
+	case session.Person == nil:
+		found.rights = session.Token.Rights()
+	case s.deps.People != nil:
+		found.rights = s.deps.People.Rights(*session.Person)
+	}
+	if len(found.rights) == 0 {
+		return caller{}, errs.New(errs.Unauthorized, 0, "the session has ended: %s has no role here any more", session.Person.Email)
+	}
+	return found, nil
 }
 
 // checkOrigin refuses what a page of another origin made a browser send. Other clients
@@ -111,15 +149,32 @@ func (s *Server) checkOrigin(r *http.Request) error {
 	return nil
 }
 
+// credentials begin a session. There is one of them.
+type credentials struct {
+	Token *string     `json:"token"`
+	Code  *string     `json:"code"` // of a link
+	OIDC  *homecoming `json:"oidc"`
+}
+
+func (c *credentials) check() error {
+	n := 0
+	for _, there := range []bool{c.Token != nil, c.Code != nil, c.OIDC != nil} {
+		if there {
+			n++
+		}
+	}
+	if n != 1 {
+		return errs.New(errs.Invalid, 0, "the body must have token, an API token, or code, that of a link, or oidc, what an identity provider has sent, and not two of them")
+	}
+	return nil
+}
+
 // beginSession signs in.
 func (s *Server) beginSession(r *request) (any, error) {
 	if err := s.checkOrigin(r.gin.Request); err != nil {
 		return nil, err
 	}
-	var body struct {
-		Token *string `json:"token"`
-		Code  *string `json:"code"`
-	}
+	var body credentials
 	text, err := r.bodyUpTo(sessionBodyBytesMax)
 	if err != nil {
 		return nil, err
@@ -127,8 +182,8 @@ func (s *Server) beginSession(r *request) (any, error) {
 	if err := decodeStrict(text, &body); err != nil {
 		return nil, err
 	}
-	if (body.Token == nil) == (body.Code == nil) {
-		return nil, errs.New(errs.Invalid, 0, "the body must have token, an API token, or code, that of a link, and not both")
+	if err := body.check(); err != nil {
+		return nil, err
 	}
 	address := s.clientAddress(r.gin.Request)
 	ended, wait := s.attempts.begin(address, s.now())
@@ -137,37 +192,37 @@ func (s *Server) beginSession(r *request) (any, error) {
 		r.gin.Header("Retry-After", strconv.FormatInt(seconds, 10))
 		return nil, errs.New(errs.Limited, 0, "too many attempts to sign in from %s failed or are under way: try again in %d s", address, seconds)
 	}
-	ctx := control.WithActor(r.ctx, control.Actor{Source: sourceDashboard})
-	var session control.Session
-	var secret string
-	if body.Token != nil {
-		session, secret, err = s.sessionOfToken(ctx, strings.TrimSpace(*body.Token))
-	} else {
-		session, secret, err = s.deps.Sessions.UseSessionLink(ctx, strings.TrimSpace(*body.Code))
-	}
-	failed := errs.KindOf(err) == errs.Unauthorized
+	r.ctx = control.WithActor(r.ctx, control.Actor{Source: sourceDashboard})
+	session, secret, err := s.sessionFor(r, body)
+	failed := errs.KindOf(err) == errs.Unauthorized || errs.KindOf(err) == errs.Forbidden
 	ended(failed)
 	if failed {
-		s.log.InfoContext(ctx, "an attempt to sign in failed", "address", address, "by_link", body.Code != nil)
+		s.log.InfoContext(r.ctx, "an attempt to sign in failed", "address", address, "by_link", body.Code != nil, "by_provider", body.OIDC != nil)
 		return nil, err
 	}
 	if err != nil {
 		return nil, err
 	}
-	s.log.InfoContext(ctx, "signed in", "address", address, "by_link", body.Code != nil, "token_id", session.Token.ID)
+	s.log.InfoContext(r.ctx, "signed in", "address", address, "by_link", body.Code != nil, "by_provider", body.OIDC != nil, "token_id", session.Token.ID)
 	if err := s.forgetSession(r); err != nil { // of who was signed in before; a link was used, and cannot be again
-		s.log.WarnContext(ctx, "the session before was not ended", "error", err)
+		s.log.WarnContext(r.ctx, "the session before was not ended", "error", err)
 	}
-	s.setCookie(r, secret, session.ExpiresOn)
+	s.setCookie(r, control.SessionCookie, secret, session.ExpiresOn)
 	return s.viewSession(r, session)
 }
 
-func (s *Server) sessionOfToken(ctx context.Context, secret string) (control.Session, string, error) {
-	token, err := s.deps.Tokens.Authenticate(ctx, secret)
+func (s *Server) sessionFor(r *request, c credentials) (control.Session, string, error) {
+	switch {
+	case c.OIDC != nil:
+		return s.sessionOfPerson(r, *c.OIDC)
+	case c.Code != nil:
+		return s.deps.Sessions.UseSessionLink(r.ctx, strings.TrimSpace(*c.Code))
+	}
+	token, err := s.deps.Tokens.Authenticate(r.ctx, strings.TrimSpace(*c.Token))
 	if err != nil {
 		return control.Session{}, "", err
 	}
-	return s.deps.Sessions.CreateSession(ctx, token.ID)
+	return s.deps.Sessions.CreateSession(r.ctx, token.ID)
 }
 
 // endSession signs out, also who is not signed in.
@@ -181,50 +236,58 @@ func (s *Server) endSession(r *request) (any, error) {
 	}
 	end := s.forgetSession
 	if everywhere {
-		end = s.endSessionsOfToken
+		end = s.endAllSessions
 	}
 	if err := end(r); err != nil {
 		return nil, err
 	}
-	s.setCookie(r, "", time.Time{})
+	s.setCookie(r, control.SessionCookie, "", time.Time{})
 	return nil, nil
 }
 
-// endSessionsOfToken is for who is signed in.
-func (s *Server) endSessionsOfToken(r *request) error {
+// endAllSessions is for who is signed in.
+func (s *Server) endAllSessions(r *request) error {
 	session, err := s.openSession(r.ctx, r.gin.Request)
 	if err != nil {
 		return err
 	}
-	ctx := control.WithActor(r.ctx, caller{session.Token, sourceDashboard}.actor())
-	return s.deps.Sessions.EndSessionsOf(ctx, session.Token.ID)
+	return s.deps.Sessions.EndSessionsOf(control.WithActor(r.ctx, control.Actor{Source: sourceDashboard}), session)
 }
 
 func (s *Server) forgetSession(r *request) error {
-	cookie, err := r.gin.Request.Cookie(s.cookieName(r.gin.Request))
-	if err != nil || cookie.Value == "" {
+	secret := s.cookie(r.gin.Request, control.SessionCookie)
+	if secret == "" {
 		return nil
 	}
-	return s.deps.Sessions.EndSession(control.WithActor(r.ctx, control.Actor{Source: sourceDashboard}), cookie.Value)
+	return s.deps.Sessions.EndSession(control.WithActor(r.ctx, control.Actor{Source: sourceDashboard}), secret)
 }
 
 // setCookie keeps a secret in the browser until a time, or with the zero time removes it.
-func (s *Server) setCookie(r *request, secret string, until time.Time) {
+func (s *Server) setCookie(r *request, name, secret string, until time.Time) {
 	age := -1
 	if !until.IsZero() {
 		age = max(1, int(until.Sub(s.now()).Seconds()))
 	}
 	http.SetCookie(r.gin.Writer, &http.Cookie{ //nolint:gosec // Secure where the browser speaks TLS
-		Name: s.cookieName(r.gin.Request), Value: secret, Path: "/", MaxAge: age,
+		Name: s.cookieName(r.gin.Request, name), Value: secret, Path: "/", MaxAge: age,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: s.cameByTLS(r.gin.Request),
 	})
 }
 
-func (s *Server) cookieName(r *http.Request) string {
-	if s.cameByTLS(r) {
-		return control.SecureSessionCookie
+// cookie returns the secret in a cookie; empty for none.
+func (s *Server) cookie(r *http.Request, name string) string {
+	cookie, err := r.Cookie(s.cookieName(r, name))
+	if err != nil {
+		return ""
 	}
-	return control.SessionCookie
+	return cookie.Value
+}
+
+func (s *Server) cookieName(r *http.Request, name string) string {
+	if s.cameByTLS(r) {
+		return control.SecureCookie + name
+	}
+	return name
 }
 
 type sessionLinkView struct {

@@ -17,9 +17,10 @@ import (
 
 // browser is somebody at the dashboard.
 type browser struct {
-	p      *platform
-	header http.Header // of every request
-	cookie *http.Cookie
+	p       *platform
+	header  http.Header  // of every request
+	cookie  *http.Cookie // of the session
+	attempt *http.Cookie // to sign in at an identity provider
 }
 
 func (p *platform) browser(header ...string) *browser {
@@ -37,8 +38,10 @@ func (b *browser) do(t *testing.T, method, path, body string, header ...string) 
 	for i := 0; i < len(header); i += 2 {
 		sent[header[i]] = []string{header[i+1]}
 	}
-	if b.cookie != nil {
-		sent["Cookie"] = []string{b.cookie.Name + "=" + b.cookie.Value}
+	for _, cookie := range []*http.Cookie{b.cookie, b.attempt} {
+		if cookie != nil {
+			sent["Cookie"] = append(sent["Cookie"], cookie.Name+"="+cookie.Value)
+		}
 	}
 	a := b.p.do(t, method, path, sent, body)
 	for _, line := range a.header["Set-Cookie"] {
@@ -46,7 +49,11 @@ func (b *browser) do(t *testing.T, method, path, body string, header ...string) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.cookie = cookie
+		if strings.HasSuffix(cookie.Name, control.SignInCookie) {
+			b.attempt = cookie
+		} else {
+			b.cookie = cookie
+		}
 	}
 	return a
 }
@@ -61,13 +68,14 @@ func (b *browser) signIn(t *testing.T, token string) *browser {
 }
 
 type shownSession struct {
-	Token struct {
+	Token    struct{ ID, Name string }
+	Person   struct{ ID, Email, Name, Provider string }
+	Operator bool
+	Accounts []struct {
 		ID, Name string
 		Scopes   []string
-		Operator bool
 	}
-	Accounts []struct{ ID, Name string }
-	Expires  time.Time `json:"expires_on"`
+	Expires time.Time `json:"expires_on"`
 }
 
 func (a answer) session(t *testing.T) shownSession {
@@ -95,8 +103,8 @@ func sessionStory(t *testing.T, p *platform) {
 	made := b.do(t, http.MethodPost, "/session", `{"token": " `+secret+`\n"}`)
 	for _, a := range []answer{made, b.do(t, http.MethodGet, "/session", "")} {
 		s := a.session(t)
-		if s.Token.ID != token.ID || s.Token.Name != "on call" || fmt.Sprint(s.Token.Scopes) != "[scripts:edit]" || s.Token.Operator ||
-			len(s.Accounts) != 1 || s.Accounts[0].ID != account || s.Accounts[0].Name != "Tidegate" || time.Until(s.Expires) > control.SessionLifetime {
+		if s.Token.ID != token.ID || s.Token.Name != "on call" || s.Operator || len(s.Accounts) != 1 ||
+			s.Accounts[0].ID != account || s.Accounts[0].Name != "Tidegate" || fmt.Sprint(s.Accounts[0].Scopes) != "[scripts:edit]" || time.Until(s.Expires) > control.SessionLifetime {
 			t.Errorf("the session is %s", a.text)
 		}
 		if strings.Contains(a.text, b.cookie.Value) || strings.Contains(a.text, secret) || a.header.Get("Cache-Control") != "no-store" {
@@ -388,7 +396,7 @@ func TestSignInIsRefusedInASentence(t *testing.T) {
 	}
 	f(``, http.StatusBadRequest, 10001, "empty")
 	f(`{}`, http.StatusBadRequest, 10001, "token")
-	f(`{"token": "a", "code": "b"}`, http.StatusBadRequest, 10001, "not both")
+	f(`{"token": "a", "code": "b"}`, http.StatusBadRequest, 10001, "not two")
 	f(`{"token": 7}`, http.StatusBadRequest, 10001, "token")
 	f(`{"secret": "a"}`, http.StatusBadRequest, 10001, "secret")
 	f(`{"token": "`+strings.Repeat("a", 5000)+`"}`, http.StatusRequestEntityTooLarge, 10027, "4096")

@@ -59,6 +59,7 @@ func TestEveryOperation(t *testing.T) {
 	})
 	t.Run("routers", func(t *testing.T) { routers(t, p) })
 	t.Run("sessions", func(t *testing.T) { sessionStory(t, p) })
+	t.Run("people", func(t *testing.T) { peopleStory(t, p) })
 	t.Run("delete", func(t *testing.T) {
 		if err := p.DeleteScript(t.Context(), account, "shop"); err != nil {
 			t.Fatal(err)

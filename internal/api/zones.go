@@ -103,7 +103,7 @@ func (s *Server) listZones(r *request) (any, error) {
 	return paged(r, list)
 }
 
-// zoneAccounts are the accounts that the token opens, or the one that is asked for.
+// zoneAccounts are the accounts that the caller may see, or the one that is asked for.
 func (s *Server) zoneAccounts(r *request) ([]control.Account, error) {
 	accounts, err := s.visibleAccounts(r)
 	asked := r.gin.Query("account.id")
@@ -112,7 +112,7 @@ func (s *Server) zoneAccounts(r *request) ([]control.Account, error) {
 	}
 	i := slices.IndexFunc(accounts, func(a control.Account) bool { return a.ID == asked })
 	if i < 0 {
-		return nil, errs.New(errs.Forbidden, codeForeign, "the API token does not open account %q", shown(asked))
+		return nil, errs.New(errs.Forbidden, codeForeign, "%s does not open account %q", r.noun(), shown(asked))
 	}
 	return accounts[i : i+1], nil
 }
@@ -250,7 +250,7 @@ func (s *Server) decodeZoneRoute(r *request) (zoneRoute, error) {
 	if body.Script == "" {
 		return zoneRoute{}, errs.New(errs.Invalid, 0, "script is missing: a route that leads to none is not supported").At("/script")
 	}
-	pattern, err := checkRoute(body.Pattern, r.token)
+	pattern, err := checkRoute(body.Pattern, r.rights)
 	if err != nil {
 		return zoneRoute{}, atPointer(err, "/pattern")
 	}

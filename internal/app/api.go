@@ -83,6 +83,13 @@ func (p *process) addAPI(ctx context.Context) error {
 	if checker != nil {
 		deps.Runtime = checker
 	}
+	people, err := p.people()
+	if err != nil {
+		return err
+	}
+	if people != nil {
+		deps.People = people
+	}
 	proxies, err := prefixes(p.config.TrustedProxies)
 	if err != nil {
 		return err
@@ -147,7 +154,7 @@ func (p *process) routerToken(ctx context.Context) error {
 	switch text, err := os.ReadFile(path); {
 	case err == nil:
 		token, err := p.store.Authenticate(ctx, strings.TrimSpace(string(text)))
-		if err == nil && !token.Routes() {
+		if err == nil && !token.Rights().Routes() {
 			return fmt.Errorf("the token in %s, the file of --router-token-file, has not the scope %s: name another file", path, control.Routers)
 		}
 		if errs.KindOf(err) != errs.Unauthorized { // else it was deleted, or is another database's

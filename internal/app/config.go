@@ -157,6 +157,7 @@ type Config struct {
 	LogpushAlertEvery    time.Duration // least time between two alerts of one job and type
 	SMTP                 SMTPConfig
 	ConsoleURL           string // where people reach the API and its start page, for links in notifications
+	OIDC                 OIDCConfig
 	LogLevel             string
 	LogFormat            string // "text" or "json"
 }
@@ -192,6 +193,7 @@ func DefaultConfig(roles ...Role) Config {
 		LogpushJobsMax:      1000, // as much as an account's own max_jobs can be
 		LogpushDisableAfter: 24 * time.Hour, LogpushAlertEvery: 24 * time.Hour,
 		SMTP:           SMTPConfig{TLS: string(notify.MailStartTLS)},
+		OIDC:           OIDCConfig{Scopes: []string{"openid", "email", "profile"}, GroupsClaim: "groups"},
 		DeadLettersMax: 1000, DeadLettersMaxBytes: 100 << 20,
 		LogpushParallel:    4,
 		LogpushMemoryBytes: 512 << 20,
@@ -249,6 +251,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.IntVar(&c.APIRateLimit, "api-rate-limit", c.APIRateLimit, "requests that one API token, and the sessions that stand for it, may send this control plane in 5 minutes; what routers ask is not counted. 0 for no limit")
 		f.StringVar(&c.RouterTokenFile, "router-token-file", c.RouterTokenFile, "a start that finds no valid token in this file makes one for --api-token-file of routers, which opens what they need and nothing else; empty for none")
 		f.StringVar(&c.AdminTokenFile, "admin-token-file", c.AdminTokenFile, "the first start writes the admin token to this file")
+		c.OIDC.bind(f)
 	}
 	if c.has(RoleAPI) || c.has(RoleGateway) {
 		f.StringVar(&c.Workerd, "workerd", c.Workerd, "the Workers runtime; without it the one that make deps installs")
@@ -359,7 +362,7 @@ func (c *Config) Validate() error {
 	_, logger := NewLogger(*c)
 	faults = append(faults, c.validateKafka(),
 		validURL("api-url", c.APIURL), validURL("clickhouse", c.ClickHouse), validURL("gateway-url", c.GatewayURL), validURL("console-url", c.ConsoleURL),
-		c.SMTP.validate(), validateClickHouse(c.ClickHouse, c.Network.ClickHouse), c.validateSecrets(),
+		c.SMTP.validate(), c.OIDC.validate(c.APIAddr, c.ConsoleURL), validateClickHouse(c.ClickHouse, c.Network.ClickHouse), c.validateSecrets(),
 		validAddr("api-addr", c.APIAddr), validAddr("gateway-addr", c.GatewayAddr), validAddr("gateway-tls-addr", c.GatewayTLSAddr), validAddr("ops-addr", c.OpsAddr),
 		c.validateTLS(), proxies, logger)
 	if c.DeadLettersMax < 1 || c.DeadLettersMaxBytes < 1 {

@@ -167,7 +167,7 @@ func withoutSession(line string) string {
 	var kept []string
 	for pair := range strings.SplitSeq(line, ";") {
 		name, _, _ := strings.Cut(pair, "=")
-		if name = textproto.TrimString(name); name != control.SessionCookie && name != control.SecureSessionCookie {
+		if !control.IsSessionCookie(textproto.TrimString(name)) {
 			kept = append(kept, pair)
 		}
 	}

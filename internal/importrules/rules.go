@@ -60,6 +60,7 @@ var Layers = []Layer{
 
 	{"internal/clickhouse", []string{"internal/certs", "internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
 	{"internal/store", []string{"internal/deploy", "internal/logjob", "internal/seal", "schema", "internal/errs"}, whyAdapter},
+	{"internal/signin", []string{"schema", "internal/errs"}, whyAdapter},
 	{"internal/runtime", []string{"internal/addresses", "internal/deploy", "internal/logjob", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyAdapter},
 	{"internal/api/client", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
 	{"pipeline/logpush/sink", []string{"pipeline/logpush", "internal/addresses", "internal/signature"}, "a destination takes a name and bytes, and answers with an error that logpush can classify"},
@@ -67,7 +68,7 @@ var Layers = []Layer{
 	{"internal/app", []string{
 		"schema", "internal/errs", "internal/certs", "internal/deploy", "internal/logjob", "dashboards",
 		"internal/gateway", "internal/rollback", "internal/notify", "internal/api", "internal/deletion", "pipeline",
-		"internal/clickhouse", "internal/store", "internal/runtime", "internal/seal",
+		"internal/clickhouse", "internal/store", "internal/runtime", "internal/seal", "internal/signin",
 	}, "it wires services to adapters by address; whether an address is embedded is decided above it"},
 	{"cmd", []string{"internal/app"}, "a main package reads flags and calls internal/app"},
 	{"cmd/tidegate", []string{"internal/app", "internal/embedded", "internal/certs", "internal/api/client", "internal/deploy", "internal/logjob", "internal/signature", "pipeline/verify", "schema", "internal/errs"},
@@ -106,6 +107,7 @@ var Owners = []Owner{
 	{"github.com/pressly/goose", []string{"internal/store", "internal/clickhouse"}, "a migration belongs to the store that reads the tables"},
 
 	{"github.com/tink-crypto", []string{"internal/seal"}, "what is sealed, by which key and for which place is decided in one place"},
+	{"github.com/coreos/go-oidc", []string{"internal/signin"}, "who is believed about people is decided in one place"},
 	{"github.com/wneessen/go-mail", []string{"internal/notify"}, "e-mail ends in one place"},
 	{"github.com/aws", []string{"pipeline/logpush/sink"}, "buckets end in a sink"},
 	{"gocloud.dev", []string{"pipeline/logpush/sink"}, "buckets end in a sink"},

@@ -110,7 +110,11 @@ func auditConditions(accountID string, f control.AuditFilter) (where string, arg
 			add(fmt.Sprintf("(%s = ? OR SUBSTR(%s, 1, %d) = ?)", column, column, utf8.RuneCountInString(value+border)), value, value+border)
 		}
 	}
-	equals("account_id", accountID)
+	if f.NoAccount {
+		add("account_id IN (?, '')", accountID)
+	} else {
+		add("account_id = ?", accountID)
+	}
 	equals("id", f.ID)
 	equals("token_id", f.ActorID)
 	equals("email", f.ActorEmail)

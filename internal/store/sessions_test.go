@@ -1,6 +1,7 @@
 package store
 
 import (
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -40,7 +41,7 @@ func TestSessionStandsForItsToken(t *testing.T) {
 			t.Fatalf("made %+v with a secret of %d characters, error %v", made, len(secret), err)
 		}
 		got, err := s.OpenSession(t.Context(), secret)
-		if err != nil || got.Token.ID != token.ID || got.Token.AccountID != testAccount || !got.Token.Allows(control.ScriptsRead) || !got.ExpiresOn.Equal(made.ExpiresOn) {
+		if err != nil || got.Token.ID != token.ID || got.Token.AccountID != testAccount || !got.Token.Rights().Allow(testAccount, control.ScriptsRead) || !got.ExpiresOn.Equal(made.ExpiresOn) {
 			t.Fatalf("opened %+v, error %v", got, err)
 		}
 		for _, wrong := range []string{"", "wrong", hashSecret(secret)} {
@@ -234,7 +235,9 @@ func TestTokensAreDeletedMidway(t *testing.T) {
 			clock.add(2 * time.Minute) // the use is written
 			var all sync.WaitGroup
 			for _, try := range []func() error{
-				func() error { return s.keepSession(t.Context(), hashSecret(secret), token.ID, clock.now()) },
+				func() error {
+					return s.keepSession(t.Context(), hashSecret(secret), control.Session{Token: token}, clock.now())
+				},
 				func() error { _, _, err := s.UseSessionLink(t.Context(), code); return err },
 				func() error { _, _, err := s.CreateSession(t.Context(), token.ID); return err },
 				func() error { _, _, err := s.CreateSessionLink(t.Context(), token.ID); return err },
@@ -269,7 +272,7 @@ func TestSessionsOfOneTokenAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		var secrets, codes []string
-		for range tokenSessionsMax + 1 {
+		for range sessionsMax + 1 {
 			clock.add(time.Second)
 			_, secret, err := s.CreateSession(t.Context(), token.ID)
 			if err != nil {
@@ -281,14 +284,14 @@ func TestSessionsOfOneTokenAreBounded(t *testing.T) {
 			}
 			secrets, codes = append(secrets, secret), append(codes, code)
 		}
-		if sessions, links := rowsOf(t, s, "sessions"), rowsOf(t, s, "session_links"); sessions != tokenSessionsMax+1 || links != tokenSessionsMax {
+		if sessions, links := rowsOf(t, s, "sessions"), rowsOf(t, s, "session_links"); sessions != sessionsMax+1 || links != sessionsMax {
 			t.Errorf("%d sessions and %d links are stored", sessions, links)
 		}
 		_, err = s.OpenSession(t.Context(), secrets[0])
 		wantKind(t, err, errs.Unauthorized)
 		_, _, err = s.UseSessionLink(t.Context(), codes[0])
 		wantKind(t, err, errs.Unauthorized)
-		for _, secret := range []string{secrets[1], secrets[tokenSessionsMax], kept} {
+		for _, secret := range []string{secrets[1], secrets[sessionsMax], kept} {
 			if _, err := s.OpenSession(t.Context(), secret); err != nil {
 				t.Error(err)
 			}
@@ -316,7 +319,7 @@ func TestSignOutIsAudited(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := s.EndSessionsOf(t.Context(), token.ID); err != nil {
+		if err := s.EndSessionsOf(t.Context(), control.Session{Token: token}); err != nil {
 			t.Fatal(err)
 		}
 		for _, secret := range secrets[:3] {
@@ -341,5 +344,105 @@ func TestSignOutIsAudited(t *testing.T) {
 		if ends["session.delete"] != 1 || ends["session.delete_all"] != 1 || len(ends) != 2 {
 			t.Errorf("audited: %v", ends)
 		}
+	})
+}
+
+func person(subject string, groups ...string) control.Person {
+	return control.Person{Issuer: "https://id.example.com", Subject: subject, Email: subject + "@example.com", EmailVerified: true, Name: subject, Groups: groups}
+}
+
+func TestSessionsOfPeople(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		begin := func(p control.Person) string {
+			t.Helper()
+			made, secret, err := s.CreatePersonSession(t.Context(), p)
+			if err != nil || made.Person == nil || !made.ExpiresOn.Equal(clock.now().Add(control.SessionLifetime)) || len(secret) < 40 {
+				t.Fatalf("made %+v with a secret of %d characters, error %v", made, len(secret), err)
+			}
+			return secret
+		}
+		is := func(secret string, want *control.Person) {
+			t.Helper()
+			got, err := s.OpenSession(t.Context(), secret)
+			if want == nil {
+				wantKind(t, err, errs.Unauthorized, "sign in again")
+				return
+			}
+			if err != nil || !reflect.DeepEqual(got.Person, want) || got.Token.ID != "" {
+				t.Fatalf("opened %+v, error %v", got, err)
+			}
+		}
+		ada, grace := person("ada", "platform", "on call"), person("grace")
+		one, other, theirs := begin(ada), begin(ada), begin(grace)
+		is(one, &ada)
+		is(theirs, &grace)
+
+		// What the provider has said last counts in all of somebody's sessions, and in nobody else's.
+		changed := ada
+		changed.Email, changed.Groups = "lovelace@example.com", []string{"on call"}
+		third := begin(changed)
+		is(one, &changed)
+		is(theirs, &grace)
+
+		clock.add(control.SessionIdle - time.Minute)
+		is(one, &changed)
+		clock.add(time.Minute)
+		is(other, nil) // idle
+		is(one, &changed)
+		if err := s.EndSession(t.Context(), one); err != nil {
+			t.Fatal(err)
+		}
+		is(one, nil)
+		for range 23 {
+			clock.add(30 * time.Minute)
+			_, _ = s.OpenSession(t.Context(), third) // it was idle
+		}
+		again, theirs := begin(ada), begin(grace)
+		if n := rowsOf(t, s, "person_sessions"); n != 2 {
+			t.Errorf("%d rows are stored, and 2 sessions go on", n)
+		}
+		if err := s.EndSessionsOf(t.Context(), control.Session{Person: &ada}); err != nil {
+			t.Fatal(err)
+		}
+		is(again, nil)
+		is(theirs, &grace)
+		for range sessionsMax + 1 {
+			clock.add(time.Second)
+			begin(ada)
+		}
+		if n := rowsOf(t, s, "person_sessions"); n != sessionsMax+1 {
+			t.Errorf("%d rows are stored of two people", n)
+		}
+	})
+}
+
+// A person is of no account, and an operator's token neither: who they were is for operators.
+func TestSessionsOfNoAccountAreAudited(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ada := person("ada")
+		if _, _, err := s.CreatePersonSession(t.Context(), ada); err != nil {
+			t.Fatal(err)
+		}
+		newToken(t, s, "ci", time.Time{})
+		f := func(accountID string, filter control.AuditFilter, want ...string) {
+			t.Helper()
+			list, total, err := s.AuditLog(t.Context(), accountID, filter, 100, 0)
+			var got []string
+			for _, entry := range list {
+				got = append(got, entry.Action+" "+entry.Actor.Email)
+			}
+			if err != nil || total != len(want) || strings.Join(got, ", ") != strings.Join(want, ", ") {
+				t.Errorf("%q with %+v: %v of %d, want %v; error %v", accountID, filter, got, total, want, err)
+			}
+		}
+		f(testAccount, control.AuditFilter{Action: "session"})
+		f(testAccount, control.AuditFilter{Action: "session", NoAccount: true}, "session.create ada@example.com")
+		f(testAccount, control.AuditFilter{ActorID: ada.ID(), NoAccount: true}, "session.create ada@example.com")
+		f("another", control.AuditFilter{Action: "token"})
+		f("another", control.AuditFilter{Action: "token", NoAccount: true})
+		f("", control.AuditFilter{Action: "session"}, "session.create ada@example.com")
 	})
 }

@@ -193,7 +193,7 @@ func TestBootstrapHappensOnce(t *testing.T) {
 			t.Fatalf("second: created %v, error %v", created, err)
 		}
 		token, err := s.Authenticate(t.Context(), secret)
-		if err != nil || !token.Operator() {
+		if err != nil || !token.Rights().Operator() {
 			t.Fatalf("the secret opens %+v, error %v", token, err)
 		}
 		account, err := s.Account(t.Context(), testAccount)
@@ -215,7 +215,7 @@ func TestTokensExpireAndEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := s.Authenticate(t.Context(), secret)
-		if err != nil || got.ID != token.ID || got.AccountID != testAccount || !got.Allows(control.ScriptsRead) || got.Allows(control.LogsRead) {
+		if err != nil || got.ID != token.ID || got.AccountID != testAccount || !got.Rights().Allow(testAccount, control.ScriptsRead) || got.Rights().Allow(testAccount, control.LogsRead) {
 			t.Fatalf("token %+v, error %v", got, err)
 		}
 		list, err := s.Tokens(t.Context(), testAccount)

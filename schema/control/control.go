@@ -6,7 +6,6 @@ package control
 import (
 	"context"
 	"embed"
-	"slices"
 	"strings"
 	"time"
 )
@@ -72,20 +71,8 @@ type Token struct {
 	LastUsedOn time.Time // zero: never; kept to the minute
 }
 
-// Allows reports whether the token has the right to do what needs scope.
-func (t *Token) Allows(scope Scope) bool {
-	if slices.Contains(t.Scopes, Admin) && scope != Routers || slices.Contains(t.Scopes, scope) {
-		return true
-	}
-	area, isRead := strings.CutSuffix(string(scope), ":read")
-	return isRead && slices.Contains(t.Scopes, Scope(area+":edit"))
-}
-
-// Routes reports whether the token opens what routers ask for.
-func (t *Token) Routes() bool { return t.Operator() || t.Allows(Routers) }
-
-// Operator reports whether the token opens every account.
-func (t *Token) Operator() bool { return t.AccountID == "" && t.Allows(Admin) }
+// Rights of whoever has the token.
+func (t *Token) Rights() Rights { return Rights{{t.AccountID, t.Scopes}} }
 
 const (
 	// SessionLifetime is how long a session lasts, whatever is done with it.
@@ -97,24 +84,34 @@ const (
 	SessionLinkLifetime = 10 * time.Minute
 )
 
-// SessionCookie is the cookie that holds the secret of a session; over TLS it has the other
-// name, for which browsers take care that no other host and no plain connection sets it.
+// SessionCookie holds the secret of a session, and SignInCookie that of an attempt to sign
+// in at an identity provider. Over TLS they have SecureCookie before their names, for which
+// browsers take care that no other host and no plain connection sets them.
 const (
-	SessionCookie       = "tidegate-session"
-	SecureSessionCookie = "__Host-" + SessionCookie
+	SessionCookie = "tidegate-session"
+	SignInCookie  = SessionCookie + "-sign-in"
+	SecureCookie  = "__Host-"
 )
+
+// IsSessionCookie reports whether a cookie of this name is the dashboard's, and nobody
+// else's business.
+func IsSessionCookie(name string) bool {
+	name = strings.TrimPrefix(name, SecureCookie)
+	return name == SessionCookie || name == SignInCookie
+}
 
 // Session is somebody's stay at the dashboard, without the secret that their browser
 // holds: only the hash of that is stored.
 type Session struct {
-	Token     Token     // what the session stands for
+	Token     Token     // what the session stands for, unless there is a Person
+	Person    *Person   // who has signed in at an identity provider; nil: by a token
 	ExpiresOn time.Time // also if it is used until then
 }
 
 // Actor is who makes a change: the audit log and the authorship of versions and
 // deployments name it. The zero Actor is the system itself.
 type Actor struct {
-	TokenID string
+	TokenID string // or a person's id
 	Email   string
 	Source  string // "api", "dash", "wrangler", "terraform", ...
 }
@@ -150,11 +147,13 @@ type AuditEntry struct {
 // AuditFilter says which entries of an account are meant. Empty members leave theirs open.
 type AuditFilter struct {
 	ID            string
-	ActorID       string // of a token
+	ActorID       string // of a token, or of a person
 	ActorEmail    string
 	System        *bool     // what the platform did by itself, or else what somebody did
 	Action        string    // whole, or its part before the dot
 	Target        string    // whole, or its part before a slash
 	Since, Before time.Time // [Since, Before); zero is without a bound
 	OldestFirst   bool
+	// NoAccount adds what belongs to no account, such as an operator's signing in.
+	NoAccount bool
 }

@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"tidegate/test/idp"
 	"tidegate/test/platform"
 )
 
@@ -30,6 +31,12 @@ const fillDeadline = 5 * time.Minute
 // pictureTraffic is how long traffic goes on before pictures are taken, so that lines in
 // charts of five minutes have some length.
 const pictureTraffic = 3 * time.Minute
+
+// people sign in at the identity provider; login.spec.ts knows them.
+var people = []idp.User{
+	{ID: "ada", Name: "Ada Lovelace", Email: "ada@example.com", EmailVerified: true, Groups: []string{"platform-team"}},
+	{ID: "nobody", Name: "Nobody Special", Email: "nobody@example.com", EmailVerified: true},
+}
 
 func main() {
 	screenshots := flag.Bool("screenshots", false, "make docs/screenshots instead of testing")
@@ -62,14 +69,24 @@ func run(ctx context.Context, screenshots, speed, serve bool, arguments []string
 		}
 		err = os.RemoveAll(dir)
 	}()
+	provider, err := idp.Start(people...)
+	if err != nil {
+		return err
+	}
+	defer provider.Close()
 	p, err := platform.Start(ctx, platform.Options{
 		Binary: filepath.Join("bin", "tidegate"), DataDir: filepath.Join(dir, "data"),
-		Args: []string{"--logpush-interval", "1s"}, Output: logFile,
+		Args: []string{
+			"--logpush-interval", "1s",
+			"--oidc-issuer", provider.Issuer, "--oidc-client-id", idp.PublicID, "--oidc-name", "Example", "--oidc-role", "platform-team=admin@*",
+		},
+		Output: logFile,
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Stop()) }()
+	provider.ComeBackTo(p.Ready.API + "/login")
 
 	w := newWorld(p)
 	defer w.close()

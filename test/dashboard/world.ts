@@ -45,7 +45,7 @@ export const test = base.extend<{ signedIn: Page }>({
     });
     await page.goto("/login");
     await page.getByLabel("API token").fill(token);
-    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("button", { name: "Sign in", exact: true }).click();
     await expect(page).not.toHaveURL(/\/login/);
     await use(page);
     expect(faults).toEqual([]);

@@ -38,7 +38,7 @@ var onlyHere = []struct {
 		"getDeadLetter", "getDeadLetterContent", "getSampling", "getSnapshot", "createInstantLogs", "listInstantLogs", "listDeadLetters", "resendDeadLetter", "resendDeadLetters", "testJob", "testNewJob",
 		"getWholeSnapshot", "getDecision", "listDecisions", "listNotifications", "testNotify", "listPolicyRevisions", "backtestPolicy", "getEvidence", "getDefaultPolicy", "putDefaultPolicy", "deleteDefaultPolicy", "listDefaultPolicyRevisions", "patchAccount", "putAffinity", "putPolicy", "putReports", "putSampling",
 		"compareVersions", "createDeletion", "getDeletion", "listDeletions", "deleteAccountRedaction", "deleteRedaction", "getAccountRedaction", "getOverview", "getRay", "getRedaction", "listEvents", "listExceptions", "listServing", "getSystemHealth", "listAuditLogs", "listCalls", "listFilterKeys", "listJobHealth", "putRouter", "putAccountRedaction", "putRedaction", "watchEvents",
-		"beginSession", "createSessionLink", "endSession", "getSession"}},
+		"beginAtIdentityProvider", "beginSession", "createSessionLink", "endSession", "getIdentityProvider", "getSession"}},
 	{"wrangler calls them, and nobody publishes them", []string{
 		"deleteService", "domainChangeset", "findSubdomain", "getEnvironment", "getEnvironmentBindings", "getEnvironmentRoutes",
 		"getEnvironmentSubdomain", "getReferences", "getRoutes", "getService", "listContainerApplications", "listTailConsumption",

@@ -4,12 +4,12 @@ import { signal } from "@preact/signals";
 import { render } from "preact";
 import { useEffect, useErrorBoundary } from "preact/hooks";
 import { ErrorBoundary, LocationProvider, Route, Router, useLocation } from "preact-iso";
-import { loadSession, may, session } from "./session";
+import { accountOf, loadSession, may, session } from "./session";
 import { routes } from "./routes";
 import { useQuery } from "./lib/query";
 import { Loading, Problem } from "./ui/basics";
 import { Page } from "./ui/page";
-import { accountOf, Shell } from "./ui/shell";
+import { Shell } from "./ui/shell";
 
 /** Why a part of the dashboard itself could not be loaded. */
 const missing = signal<Error | undefined>();

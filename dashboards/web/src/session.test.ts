@@ -1,9 +1,15 @@
-import { expect, test } from "vitest";
-import { may, session } from "./session";
+import { expect, test, vi } from "vitest";
+import { may, session, type Session } from "./session";
+
+const [one, other] = ["1".repeat(32), "2".repeat(32)];
+const signedIn = (has: Partial<Session>): void => {
+  session.value = { operator: false, accounts: [], expires_on: "", ...has };
+};
 
 test("a token may do what the server would let it do", () => {
   const f = (has: string[], asked: string[], want: boolean) => {
-    session.value = { token: { id: "", name: "", scopes: has, operator: false }, accounts: [], expires_on: "" };
+    vi.stubGlobal("location", { pathname: "/system" });
+    signedIn({ accounts: [{ id: one, name: "", scopes: has }] });
     expect(may(...asked), `${has.join()} for ${asked.join()}`).toBe(want);
   };
   f(["admin"], ["logs:edit"], true);
@@ -13,4 +19,18 @@ test("a token may do what the server would let it do", () => {
   f(["logs:edit"], ["scripts:read"], false);
   f(["policy:edit"], ["scripts:read", "policy:edit"], true);
   f([], ["scripts:read"], false);
+});
+
+test("what may be done depends on the account that is looked at", () => {
+  const f = (pathname: string, asked: string, want: boolean) => {
+    vi.stubGlobal("location", { pathname });
+    expect(may(asked), `${asked} at ${pathname}`).toBe(want);
+  };
+  signedIn({ accounts: [{ id: one, name: "", scopes: ["admin"] }, { id: other, name: "", scopes: ["logs:read"] }] });
+  f(`/${one}/workers`, "scripts:edit", true);
+  f(`/${other}/workers`, "scripts:edit", false);
+  f(`/${other}`, "logs:read", true);
+  f(`/${"3".repeat(32)}`, "logs:read", false);
+  signedIn({ operator: true });
+  f(`/${other}`, "scripts:edit", true);
 });

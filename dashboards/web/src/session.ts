@@ -7,11 +7,16 @@ import { dropDrafts, tabStorage } from "./pages/code/draft";
 export interface Account {
   id: string;
   name: string;
+  /** What may be done in it. */
+  scopes: string[];
 }
 
 export interface Session {
-  /** The API token that was signed in with. */
-  token: { id: string; name: string; scopes: string[]; operator: boolean };
+  /** The API token that was signed in with, unless there is a person. */
+  token?: { id: string; name: string };
+  /** Who has signed in at the identity provider. */
+  person?: { id: string; email: string; name: string; provider: string };
+  operator: boolean;
   /** All accounts that it opens. */
   accounts: Account[];
   expires_on: string;
@@ -19,6 +24,9 @@ export interface Session {
 
 /** undefined: not asked yet; null: nobody. */
 export const session = signal<Session | null | undefined>(undefined);
+
+/** The identity provider of the person who has just signed out here, and perhaps not there. */
+export const leftProvider = signal<string | undefined>(undefined);
 
 onSignedOut(() => {
   session.value = null;
@@ -32,20 +40,44 @@ export async function loadSession(): Promise<void> {
   }
 }
 
-/** Signs in with an API token, or with the code of a one-time link. */
-export async function signIn(credential: { token: string } | { code: string }): Promise<void> {
+/** What signs in: an API token, the code of a one-time link, or what the identity provider has sent. */
+export type Credential = { token: string } | { code: string } | { oidc: { code: string; state: string } };
+
+export async function signIn(credential: Credential): Promise<void> {
   session.value = await call<Session>("POST", "/session", { body: credential });
+  leftProvider.value = undefined;
 }
 
-export async function signOut(): Promise<void> {
-  await call<null>("DELETE", "/session");
+/** Signs out, here or in every browser. */
+export async function signOut(everywhere: boolean): Promise<void> {
+  await call<null>("DELETE", "/session", { query: { everywhere: everywhere || undefined } });
   dropDrafts(tabStorage()); // the next person in this tab may be another one
+  leftProvider.value = session.value?.person?.provider;
   session.value = null;
 }
 
-/** Whether the token may do what scope names: the server decides, this only hides what it would refuse. */
+/** Who is signed in, for people. */
+export function signedInAs(s: Session): string {
+  return s.person?.email ?? s.token?.name ?? "";
+}
+
+const accountPath = /^\/([0-9a-f]{32})(?:\/|$)/;
+
+/** The account of the address, or the first one that is open. */
+export function accountOf(path: string): string | undefined {
+  return accountPath.exec(path)?.[1] ?? session.value?.accounts[0]?.id;
+}
+
+/** What may be done in the account that is looked at. */
+export function scopesHere(): string[] {
+  if (session.value?.operator) return ["admin"]; // also in an account that was made meanwhile
+  const here = accountOf(location.pathname);
+  return session.value?.accounts.find((a) => a.id === here)?.scopes ?? [];
+}
+
+/** Whether what a scope names may be done here: the server decides, this only hides what it would refuse. */
 export function may(...scopes: string[]): boolean {
-  const has = session.value?.token.scopes ?? [];
+  const has = scopesHere();
   // As the server has it, the right to edit is one to read.
   return has.includes("admin") || scopes.some((scope) => has.includes(scope) || (scope.endsWith(":read") && has.includes(scope.replace(":read", ":edit"))));
 }

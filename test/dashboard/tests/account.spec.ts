@@ -34,7 +34,7 @@ test("a token is made, shown once, used and revoked", async ({ signedIn: page, b
   const other = await (await browser.newContext({ baseURL: dashboard })).newPage();
   await other.goto("/accounts");
   await other.getByLabel("API token").fill(secret);
-  await other.getByRole("button", { name: "Sign in" }).click();
+  await other.getByRole("button", { name: "Sign in", exact: true }).click();
   await expect(other).toHaveURL(/\/accounts$/);
   await expect(other.getByRole("heading", { level: 1, name: "Accounts" })).toBeVisible();
   await expect(other.getByRole("button", { name: "Create an account" })).toHaveCount(0);
@@ -53,7 +53,7 @@ test("who revokes the token of the session is signed out", async ({ page }) => {
   const { value } = await api<{ value: string }>("POST", tokens, { name: "mine", scopes: ["admin"] });
   await page.goto("/login");
   await page.getByLabel("API token").fill(value);
-  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
   await expect(page).not.toHaveURL(/\/login/);
   await page.goto(`/${account}/tokens`);
   await expect(page.getByRole("row", { name: /mine/ })).toContainText("your session");
@@ -92,6 +92,6 @@ test("a link that is opened in a tab of the login page signs in, too", async ({ 
 test("nobody is sent to another site after signing in", async ({ page }) => {
   await page.goto("/login?next=%2F%2Fexample.com%2F");
   await page.getByLabel("API token").fill(token);
-  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
   await expect(page).toHaveURL(new RegExp(`^${dashboard}/${account}/workers`));
 });

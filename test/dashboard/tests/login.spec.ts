@@ -49,16 +49,16 @@ test("who is not signed in comes back to the page that was asked for", async ({ 
   await page.goto("/system");
   await expect(page).toHaveURL(/\/login\?next=/);
   await page.getByLabel("API token").fill("no token at all");
-  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
   await expect(page.getByRole("alert")).toBeVisible();
   await page.getByLabel("API token").fill(token);
-  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
   await expect(page).toHaveURL(/\/system$/);
 });
 
 test("signing out ends the session on the server, too", async ({ signedIn: page }) => {
   const [cookie] = await page.context().cookies();
-  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("button", { name: "Sign out", exact: true }).click();
   await expect(page).toHaveURL(/\/login/);
   const answer = await fetch(`${dashboard}/session`, { headers: { Cookie: `${cookie!.name}=${cookie!.value}` } });
   expect(answer.status).toBe(401);
@@ -73,4 +73,33 @@ test("another site cannot act with the session", async ({ signedIn: page }) => {
   expect(answer.status).toBe(403);
   await page.goto("/accounts");
   await expect(page.getByRole("heading", { level: 1, name: "Accounts" })).toBeVisible();
+});
+
+test("a person signs in at the identity provider, and comes back to the page that was asked for", async ({ page }) => {
+  await page.goto("/system");
+  await page.getByRole("button", { name: "Sign in with Example" }).click();
+  await expect(page.getByRole("heading", { name: "Who are you?" })).toBeVisible();
+  await page.getByRole("button", { name: "Ada Lovelace" }).click();
+  await expect(page).toHaveURL(`${dashboard}/system`);
+  await expect(page.getByText("Signed in as ada@example.com")).toBeVisible();
+  const cookies = (await page.context().cookies()).filter((c) => c.name.startsWith("tidegate"));
+  expect(cookies).toHaveLength(1); // the attempt's is gone
+  expect(cookies[0]).toMatchObject({ name: "tidegate-session", httpOnly: true, sameSite: "Strict", path: "/" });
+  expect(await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }))).not.toMatch(/code|state|next/);
+
+  await page.getByRole("button", { name: "Sign out everywhere" }).click();
+  await page.getByRole("button", { name: "End all sessions" }).click();
+  await expect(page.getByText("You are signed out here. At Example you may still be signed in")).toBeVisible();
+  const answer = await fetch(`${dashboard}/session`, { headers: { Cookie: `${cookies[0]!.name}=${cookies[0]!.value}` } });
+  expect(answer.status).toBe(401);
+});
+
+test("who has no role is told so on the login page", async ({ page }) => {
+  await page.goto("/login");
+  await page.getByRole("button", { name: "Sign in with Example" }).click();
+  await page.getByRole("button", { name: "Nobody Special" }).click();
+  await expect(page.getByRole("alert")).toContainText("no group of yours that has a role here");
+  await expect(page).toHaveURL(`${dashboard}/login`);
+  await page.goto("/login?error=access_denied&state=x");
+  await expect(page.getByText("The identity provider has refused: access denied.")).toBeVisible();
 });

@@ -1,19 +1,13 @@
 // What stands around every page: where one can go, which account, which theme and zone.
 import type { ComponentChildren } from "preact";
 import { useLocation } from "preact-iso";
-import { session, signOut, may } from "../session";
+import { useState } from "preact/hooks";
+import { accountOf, may, session, signedInAs, signOut } from "../session";
 import { zone, type Zone } from "../lib/time";
 import { useAction } from "../lib/query";
-import { Button, Problem } from "./basics";
+import { Button, Confirm, Problem } from "./basics";
 import { themeChoice, type Choice } from "./theme";
 import { Toasts } from "./toast";
-
-const accountPath = /^\/([0-9a-f]{32})(?:\/|$)/;
-
-/** The account of the address, or the first one that the token opens. */
-export function accountOf(path: string): string | undefined {
-  return accountPath.exec(path)?.[1] ?? session.value?.accounts[0]?.id;
-}
 
 export function Shell(props: { children: ComponentChildren }) {
   const { path } = useLocation();
@@ -57,7 +51,7 @@ function Navigation(props: { account: string | undefined; path: string }) {
     if (may("admin")) items.push([`/${account}/tokens`, "Tokens"], [`/${account}/audit`, "Audit log"]);
   }
   items.push(["/accounts", "Accounts"]);
-  if (session.value?.token.operator) items.push(["/system", "System"]);
+  if (session.value?.operator) items.push(["/system", "System"]);
   return (
     <nav aria-label="Main">
       <ul>
@@ -72,6 +66,8 @@ function Navigation(props: { account: string | undefined; path: string }) {
 
 function Foot() {
   const leave = useAction(signOut);
+  const [leaving, setLeaving] = useState(false);
+  const who = session.value;
   return (
     <div class="foot">
       <label class="field">
@@ -86,8 +82,19 @@ function Foot() {
           <option value="local">Local</option><option value="UTC">UTC</option>
         </select>
       </label>
-      <Problem error={leave.error} />
-      <Button busy={leave.busy} onClick={() => void leave.run()}>Sign out</Button>
+      {who && <p class="who small quiet">Signed in as {signedInAs(who)}</p>}
+      {!leaving && <Problem error={leave.error} />}
+      <div class="outs">
+        <Button compact busy={leave.busy && !leaving} onClick={() => void leave.run(false)}>Sign out</Button>
+        <Button compact onClick={() => setLeaving(true)} aria-label="Sign out everywhere">Everywhere</Button>
+      </div>
+      {leaving && who && (
+        <Confirm title="Sign out everywhere?" action="End all sessions" danger busy={leave.busy} error={leave.error} onConfirm={() => void leave.run(true)} onClose={() => setLeaving(false)}>
+          {who.person
+            ? <p>All sessions of {signedInAs(who)} end, in every browser. API tokens go on.</p>
+            : <p>All sessions of the token {signedInAs(who)} end, in every browser, also those of other people who use it. Its one-time links end, too. The token itself goes on.</p>}
+        </Confirm>
+      )}
     </div>
   );
 }

@@ -27,7 +27,7 @@ async function allAccounts(signal: AbortSignal): Promise<Account[]> {
 
 export default function Accounts() {
   const search = useSearch();
-  const operator = session.value?.token.operator === true;
+  const operator = session.value?.operator === true;
   const list = useQuery("accounts", allAccounts);
   const [changing, setChanging] = useState<Account>();
   const adding = operator && search.get("new") !== undefined;
@@ -38,7 +38,7 @@ export default function Accounts() {
       <div class="stack">
         <p class="quiet">
           An account has Workers, jobs and tokens of its own, and shares nothing with others.
-          {!operator && " Only the operator’s token, the one that the first start wrote, makes and changes accounts."}
+          {!operator && " Only operators make and change accounts: the token that the first start wrote, and people who have the scope admin in every account."}
         </p>
         <Problem error={list.error} what="The accounts could not be listed." retry={list.reload} />
         {list.data === undefined && list.loading && <Loading what="accounts" />}

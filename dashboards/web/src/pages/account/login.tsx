@@ -1,18 +1,23 @@
-// Signs in with an API token, or with the code of a one-time link.
+// Signs in with an API token, with the code of a one-time link, or by the identity provider.
 import { useEffect, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
-import { loadSession, session, signIn } from "../../session";
+import { leftProvider, loadSession, session, signedInAs, signIn, type Credential } from "../../session";
 import { useAction } from "../../lib/query";
 import { useSearch } from "../../lib/url";
 import { Button, Note, Problem, TextField } from "../../ui/basics";
+import { AtProvider } from "./atprovider";
+import { takenHomecoming, takenNext } from "./homecoming";
 import { destination, takenCode } from "./link";
 import "../../styles/account.css";
 
 export default function Login() {
   const { route } = useLocation();
-  const next = useSearch().get("next");
+  const asked = useSearch().get("next");
+  const [askedBefore, setAskedBefore] = useState<string>(); // of who comes back from the provider
+  const next = asked ?? askedBefore;
   const [token, setToken] = useState("");
-  const [byLink, setByLink] = useState(false);
+  const [way, setWay] = useState<"token" | "link" | "provider">("token");
+  const [refused, setRefused] = useState<string>();
   // Of a link that waits for a word of who is signed in: anybody can make somebody open one.
   const [waiting, setWaiting] = useState<string>();
   const entry = useAction(signIn);
@@ -22,20 +27,30 @@ export default function Login() {
     else void enter({ code });
   });
 
-  const enter = async (credential: { token: string } | { code: string }): Promise<void> => {
+  const enter = async (credential: Credential, aim = next): Promise<void> => {
     setWaiting(undefined);
-    if (await entry.run(credential)) route(destination(next, location.origin), true);
+    setRefused(undefined);
+    if (await entry.run(credential)) route(destination(aim, location.origin), true);
   };
   useEffect(() => {
     document.title = "Sign in · Tidegate";
     // A link that is opened in this very tab changes no more than what is behind the #.
     const look = (): void => {
+      const home = takenHomecoming();
+      if (home) {
+        const before = takenNext();
+        setAskedBefore(before);
+        setWay("provider");
+        if ("oidc" in home) void enter(home, before);
+        else setRefused(home.refused);
+        return;
+      }
       const code = takenCode();
       if (code === undefined) {
         if (session.value) route(destination(next, location.origin), true);
         return;
       }
-      setByLink(true);
+      setWay("link");
       setWaiting(undefined);
       entry.clear();
       void arrival.run(code);
@@ -47,23 +62,33 @@ export default function Login() {
 
   const submit = (event: Event): void => {
     event.preventDefault();
-    setByLink(false);
+    setWay("token");
     void enter({ token: token.trim() });
   };
   return (
     <main class="login">
       <div class="stack">
         <h1><img src="/tidegate.svg" alt="" width="32" height="32" />Sign in to Tidegate</h1>
-        <div aria-live="polite">{byLink && (arrival.busy || entry.busy) && <p>Signing in with the link …</p>}</div>
-        <Problem error={entry.error} what={byLink ? "The link did not sign you in." : "You are not signed in."} />
+        <div aria-live="polite">
+          {way === "link" && (arrival.busy || entry.busy) && <p>Signing in with the link …</p>}
+          {way === "provider" && entry.busy && <p>Signing in …</p>}
+        </div>
+        {leftProvider.value !== undefined && (
+          <Note live><p>You are signed out here. At {leftProvider.value} you may still be signed in: if others use this browser, sign out there, too.</p></Note>
+        )}
+        {refused !== undefined && <Note tone="bad" live><p><strong>You are not signed in.</strong> The identity provider has refused: {refused}.</p></Note>}
+        <Problem error={entry.error} what={way === "link" ? "The link did not sign you in." : "You are not signed in."} />
         <Problem error={arrival.error} what="The link was not used: open it again." />
         {waiting !== undefined && session.value
-          ? <Replace name={session.value.token.name} onStay={() => route(destination(next, location.origin), true)} onReplace={() => void enter({ code: waiting })} />
+          ? <Replace name={signedInAs(session.value)} onStay={() => route(destination(next, location.origin), true)} onReplace={() => void enter({ code: waiting })} />
           : (
-            <form class="stack panel" onSubmit={submit}>
-              <TextField label="API token" type="password" value={token} onInput={setToken} autoComplete="current-password" required mono autoFocus />
-              <div><Button look="primary" submit busy={entry.busy}>Sign in</Button></div>
-            </form>
+            <>
+              <AtProvider next={next} />
+              <form class="stack panel" onSubmit={submit}>
+                <TextField label="API token" type="password" value={token} onInput={setToken} autoComplete="current-password" required mono autoFocus />
+                <div><Button look="primary" submit busy={way === "token" && entry.busy}>Sign in</Button></div>
+              </form>
+            </>
           )}
         <Where />
       </div>
@@ -92,7 +117,7 @@ function Where() {
         <li>The first start wrote a token into <code>admin-token</code> in its data folder. It opens everything.</li>
         <li>Others are made on the page “Tokens” of an account, or by <code>tidegate token create</code>. Ask whoever runs this platform for one.</li>
       </ul>
-      <p class="quiet">The session can do what the token can. It ends after 12 hours, after an hour without use, and with the token, which this page does not keep.</p>
+      <p class="quiet">A session can do what its token can, or what the roles of your groups say. It ends after 12 hours, after an hour without use, and with the token, which this page does not keep.</p>
     </section>
   );
 }

@@ -2,6 +2,7 @@
 import { lazy } from "preact-iso";
 import type { PageRoute } from "../../routes";
 import "./link"; // takes the code of a link out of the address before anything is drawn
+import "./homecoming"; // and what an identity provider has sent
 
 export const routes: PageRoute[] = [
   { path: "/login", component: lazy(() => import("./login")), open: true },

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { call, get, path, type Schemas } from "../../api/client";
-import { loadSession, may, session } from "../../session";
+import { loadSession, may, scopesHere, session } from "../../session";
 import { useAction, useQuery } from "../../lib/query";
 import { useSearch } from "../../lib/url";
 import { Badge, Button, Confirm, Empty, Loading, Problem, Time } from "../../ui/basics";
@@ -35,7 +35,7 @@ export default function Tokens() {
       <div class="stack">
         {may("admin")
           ? <p class="quiet">A token opens this account to programs, and to people at this dashboard. Its secret is shown once, when it is made.</p>
-          : <p>Tokens can be seen and made with a token that has the scope <code>admin</code>. Yours has: {(session.value?.token.scopes ?? []).join(", ")}.</p>}
+          : <p>Tokens can be seen and made with the scope <code>admin</code>. You have: {scopesHere().join(", ")}.</p>}
         <Problem error={list.error} what="The tokens could not be listed." retry={list.reload} />
         {list.data === undefined && list.loading && <Loading what="tokens" />}
         {list.data?.length === 0 && <Empty title="No token yet"><p>Create one for each program and each person, with no more rights than they need. The operator’s own token is of no account, and not listed.</p></Empty>}
@@ -61,7 +61,7 @@ function List(props: { tokens: Token[]; onEnd: (token: Token) => void }) {
 }
 
 function isMine(t: Token): boolean {
-  return t.id === session.value?.token.id;
+  return t.id === session.value?.token?.id;
 }
 
 function Expiry(props: { token: Token }) {
