@@ -85,11 +85,10 @@ func (s *Store) useKeys(ctx context.Context) error {
 		}
 		sealed += n
 	}
-	if sealed == 0 {
-		return nil
+	if sealed > 0 {
+		s.log.InfoContext(ctx, "sealed the secrets of the database", "values", sealed, "key", s.keys.Primary())
 	}
-	s.log.InfoContext(ctx, "sealed the secrets of the database", "values", sealed, "key", s.keys.Primary())
-	return s.forgetRemoved(ctx)
+	return s.forgetReplaced(ctx)
 }
 
 // registerKeys notes the primary key, so that a process with others is refused also before
@@ -203,6 +202,9 @@ func marks(first, n int) string {
 
 // sealValues leaves alone what somebody has changed since it was read: they have sealed it.
 func (t *tx) sealValues(ctx context.Context, c secretColumn, values []sealedValue) error {
+	if _, err := t.ExecContext(ctx, `UPDATE counters SET value = 1 WHERE name = 'secrets_left'`); err != nil {
+		return err
+	}
 	query := fmt.Sprintf(`UPDATE %s SET %s = $1 WHERE %s = $2 AND (%s) = (%s)`,
 		c.table, c.column, c.column, strings.Join(c.row, ", "), marks(3, len(c.row)))
 	for _, v := range values {
@@ -222,16 +224,32 @@ func (t *tx) sealValues(ctx context.Context, c secretColumn, values []sealedValu
 	return nil
 }
 
-// forgetRemoved rewrites an SQLite file, whose free pages still hold what was there before.
-// PostgreSQL's own vacuum does as much in time.
-func (s *Store) forgetRemoved(ctx context.Context) error {
+// forgetReplaced rewrites an SQLite file, whose free pages still hold what was there before
+// it was sealed. Where another process is in the way, or the last start ended before this, it
+// is left to the next start. PostgreSQL's own vacuum does as much in time.
+func (s *Store) forgetReplaced(ctx context.Context) error {
 	if s.reader == s.writer {
 		return nil
 	}
-	for _, statement := range []string{`VACUUM`, `PRAGMA wal_checkpoint(TRUNCATE)`} {
-		if _, err := s.writer.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("remove from the database's file what was replaced: %s: %w", statement, err)
-		}
+	var left bool
+	if err := s.reader.QueryRowContext(ctx, `SELECT value = 1 FROM counters WHERE name = 'secrets_left'`).Scan(&left); err != nil {
+		return fmt.Errorf("look whether replaced secrets are left in the database's file: %w", err)
+	}
+	if !left {
+		return nil
+	}
+	busy, frames, moved := true, 0, 0
+	_, err := s.writer.ExecContext(ctx, `VACUUM`)
+	if err == nil {
+		err = s.writer.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &frames, &moved)
+	}
+	if err != nil || busy {
+		s.log.WarnContext(ctx, "secrets from before they were sealed may be left in free pages of the database's file, because other processes use it: the next start tries again", "error", err)
+		return nil
+	}
+	_, err = s.writer.ExecContext(ctx, `UPDATE counters SET value = 0 WHERE name = 'secrets_left'`)
+	if err != nil {
+		return fmt.Errorf("note that no replaced secrets are left: %w", err)
 	}
 	return nil
 }

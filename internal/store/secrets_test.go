@@ -196,7 +196,7 @@ func TestSecretsOfOlderReleasesAreSealedAtTheStart(t *testing.T) {
 			})
 		}
 		all.Wait()
-		s, closeIt := openWith(t, databaseURL, keys)
+		s, closeIt := openWith(t, databaseURL, keys) // alone, whatever was in the way of those
 		if found := clearText(t, s, marker); len(found) > 0 {
 			t.Errorf("the marker is in %v", found)
 		}

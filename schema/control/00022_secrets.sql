@@ -6,7 +6,9 @@ CREATE TABLE secret_keys (
     proof      TEXT NOT NULL,
     created_on BIGINT NOT NULL
 );
-INSERT INTO counters (name, value) VALUES ('secret_keys', 0);
+-- secrets_left: 1 while an SQLite file may hold, where nothing is any more, what was
+-- replaced by something sealed.
+INSERT INTO counters (name, value) VALUES ('secret_keys', 0), ('secrets_left', 0);
 
 -- What was the secret in the URL of a WebSocket is its SHA-256 from here on, and sealed
 -- holds the secret, which lists show. Those who watch begin anew: a hash of what is there
@@ -23,5 +25,5 @@ DELETE FROM instant_logs;
 ALTER TABLE instant_logs DROP COLUMN sealed;
 ALTER TABLE tails DROP COLUMN sealed;
 UPDATE counters SET value = value + 1 WHERE name = 'revision';
-DELETE FROM counters WHERE name = 'secret_keys';
+DELETE FROM counters WHERE name IN ('secret_keys', 'secrets_left');
 DROP TABLE secret_keys;
