@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"net/url"
 	"slices"
 	"time"
 
@@ -239,6 +240,11 @@ func (s *Server) putAlerts(r *request) (any, error) {
 	}
 	if err := h.Validate(); err != nil {
 		return nil, err
+	}
+	if u, err := url.Parse(h.URL); err == nil && s.checkURL != nil { // names are looked up, and checked again, when something is sent
+		if err := s.checkURL(u); err != nil {
+			return nil, errs.New(errs.Invalid, 0, "url: %v", err).At("/url")
+		}
 	}
 	h, err := s.deps.Health.SaveAlertHook(r.ctx, r.account, h)
 	return viewAlerts(h), err

@@ -77,7 +77,7 @@ func healthStory(t *testing.T, p *platform) {
 		t.Fatal(err)
 	}
 	p.call(t, http.MethodGet, "/logpush/alerts", "").want(t, http.StatusNotFound, 1002)
-	for _, bad := range []string{`{}`, `{"url":"ftp://a"}`, `{"url":"https://u:p@a/"}`, `{"url":"https://a/","secret":"a\nb"}`} {
+	for _, bad := range []string{`{}`, `{"url":"ftp://a"}`, `{"url":"https://10.0.0.1/hook"}`, `{"url":"https://u:p@a/"}`, `{"url":"https://a/","secret":"a\nb"}`} {
 		if a := p.call(t, http.MethodPut, "/logpush/alerts", bad); a.status != http.StatusBadRequest {
 			t.Errorf("%s answered %d %s", bad, a.status, a.text)
 		}

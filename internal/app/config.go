@@ -146,7 +146,7 @@ type Config struct {
 	IngestInserts        int           // blocks that are stored at once
 	IngestMemoryBytes    int64         // what ingest may hold of events
 	LogpushAllowHTTP     bool          // destinations may be plain http://
-	LogpushAllowPrivate  bool          // destinations may be in private and link-local ranges
+	LogpushAllowPrivate  bool          // destinations may be in private ranges
 	LogpushAllowLoopback bool
 	DeadLettersMax       int64         // of one job
 	DeadLettersMaxBytes  int64         // of one job
@@ -289,7 +289,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	}
 	if c.has(RoleLogpush) || c.has(RoleAPI) || c.has(RoleRollback) { // the API tests a destination before it stores a job
 		f.BoolVar(&c.LogpushAllowHTTP, "logpush-allow-http", c.LogpushAllowHTTP, "allow plain http:// destinations, and targets of notifications")
-		f.BoolVar(&c.LogpushAllowPrivate, "logpush-allow-private", c.LogpushAllowPrivate, "allow destinations, and targets of notifications, in private and link-local address ranges")
+		f.BoolVar(&c.LogpushAllowPrivate, "logpush-allow-private", c.LogpushAllowPrivate, "allow destinations, and targets of notifications, in private address ranges; link-local ones and those of clouds' metadata are never")
 		f.BoolVar(&c.LogpushAllowLoopback, "logpush-allow-loopback", c.LogpushAllowLoopback, "allow destinations, and targets of notifications, on this machine's loopback addresses")
 	}
 	if c.has(RoleRollback) || c.has(RoleAPI) { // the API sends test messages

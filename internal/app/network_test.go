@@ -57,6 +57,8 @@ func TestTLSByHalfIsRefused(t *testing.T) {
 	f("needs --api-tls-cert", "--api-client-ca-file", "c")
 	f("needs --api-client-ca-file", "--api-tls-cert", "a", "--api-tls-key", "b", "--routers-need-certificate")
 	f("begins with https://", "--api-url", "http://control:1", "--api-ca-file", "a")
+	f("begins with https://", "--api-cert-file", "a", "--api-key-file", "b")
+	f("", "--api-ca-file", "a")
 	f("--api-key-file", "--api-url", "https://control:1", "--api-cert-file", "a")
 }
 

@@ -31,11 +31,12 @@ const handshakeTimeout = 10 * time.Second
 
 // Check reads every file once, so that a process which cannot connect does not start.
 func (c Client) Check() error {
-	_, err := c.config("")
+	_, err := c.Config("")
 	return err
 }
 
-func (c Client) config(host string) (*tls.Config, error) {
+// Config is for one connection to host.
+func (c Client) Config(host string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
 	if c.CAFile != "" {
 		text, err := os.ReadFile(c.CAFile)
@@ -63,7 +64,7 @@ func (c Client) DialTLS(ctx context.Context, network, address string) (net.Conn,
 	if err != nil {
 		return nil, err
 	}
-	config, err := c.config(host)
+	config, err := c.Config(host)
 	if err != nil {
 		return nil, err
 	}

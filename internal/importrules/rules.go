@@ -43,7 +43,7 @@ var Layers = []Layer{
 	{"internal/seal", []string{"internal/errs"}, "it knows texts and places, and nothing of what is sealed"},
 	{"internal/embedded", nil, "the embedded engines are addresses to everyone else; they know no part that uses them"},
 	{"internal/importrules", nil, whyFoundation},
-	{"pipeline/stream", nil, "it moves records, and must not know what is in them"},
+	{"pipeline/stream", []string{"internal/certs"}, "it moves records, and must not know what is in them"},
 	{"dashboards", nil, "it serves files; what they show comes over HTTP"},
 
 	{"internal/deploy", []string{"schema", "internal/errs"}, whyPure},

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -17,6 +18,8 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
+
+	"tidegate/internal/certs"
 )
 
 // Security says how brokers are spoken to. The zero value is clear text without a
@@ -58,28 +61,8 @@ func (s Security) tlsConfig(host string) (*tls.Config, error) {
 	if !s.TLS {
 		return nil, nil
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: s.ServerName}
-	if config.ServerName == "" {
-		config.ServerName = host
-	}
-	if s.CAFile != "" {
-		text, err := os.ReadFile(s.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read the authorities of Kafka's certificates: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("read the authorities of Kafka's certificates: %s holds no certificate in PEM", s.CAFile)
-		}
-	}
-	if s.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(s.CertFile, s.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("load the certificate %s with the key %s for Kafka: %w", s.CertFile, s.KeyFile, err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	return config, nil
+	client := certs.Client{Peer: "Kafka", CAFile: s.CAFile, CertFile: s.CertFile, KeyFile: s.KeyFile}
+	return client.Config(cmp.Or(s.ServerName, host))
 }
 
 // mechanism returns nil without a login.

@@ -56,7 +56,7 @@ func start(t *testing.T, o platform.Options) *platform.Platform {
 	if o.Output == nil {
 		o.Output = logOf(t, "tidegate up")
 	}
-	contract, err := apitest.NewValidator(nil)
+	contract, err := apitest.NewValidator(o.Transport)
 	if err != nil {
 		t.Fatal(err)
 	}

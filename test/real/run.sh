@@ -10,7 +10,9 @@
 #                           file about the same, with logins and certificates for its TLS
 #                           listeners, and TIDEGATE_TEST_KAFKA_CLUSTER names the jars by which
 #                           a test starts a cluster of its own: test/real/kafka
-#   TIDEGATE_TEST_POSTGRES  a database in which tests may make schemas, postgres://...
+#   TIDEGATE_TEST_POSTGRES  a database in which tests may make schemas, postgres://...;
+#                           TIDEGATE_TEST_POSTGRES_TLS is an empty one of a user who is let in
+#                           by TLS and with a password alone, whose files its address names
 #   TIDEGATE_TEST_S3        a server in which tests may make buckets, http://key:secret@host:port
 #   TIDEGATE_TEST_GCS       the same of Google Cloud Storage, http://host:port
 #   TIDEGATE_TEST_AZURE     the same of Azure, http://account:key@host:port
@@ -141,9 +143,20 @@ start_postgres() {
   ((EUID != 0)) || chown postgres "$work/postgres"
   port=$(free_port)
   (cd / && ${as[@]+"${as[@]}"} "$bin/initdb" -D "$work/postgres" -U tidegate --auth=trust -E UTF8 --locale=C >/dev/null)
-  start postgres ${as[@]+"${as[@]}"} "$bin/postgres" -D "$work/postgres" -p "$port" -k "$work/postgres" -c listen_addresses=127.0.0.1
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=postgres -addext subjectAltName=IP:127.0.0.1 \
+    -keyout "$work/postgres/server.key" -out "$work/postgres.crt" 2>/dev/null
+  cp "$work/postgres.crt" "$work/postgres/server.crt"
+  chmod 600 "$work/postgres/server.key"
+  ((EUID != 0)) || chown postgres "$work/postgres"/server.*
+  # The first line that fits counts.
+  sed -i '1i hostssl all secured 127.0.0.1/32 scram-sha-256\nhost all secured 127.0.0.1/32 reject' "$work/postgres/pg_hba.conf"
+  start postgres ${as[@]+"${as[@]}"} "$bin/postgres" -D "$work/postgres" -p "$port" -k "$work/postgres" -c listen_addresses=127.0.0.1 -c ssl=on
   await "$bin/pg_isready" -q -U tidegate -d postgres -h 127.0.0.1 -p "$port"
   export TIDEGATE_TEST_POSTGRES="postgres://tidegate@127.0.0.1:$port/postgres?sslmode=disable"
+  "$bin/psql" -q -d "$TIDEGATE_TEST_POSTGRES" -c "CREATE ROLE secured LOGIN PASSWORD 's3cret'" -c "CREATE DATABASE secured OWNER secured"
+  echo "127.0.0.1:$port:secured:secured:s3cret" >"$work/pgpass"
+  chmod 600 "$work/pgpass"
+  export TIDEGATE_TEST_POSTGRES_TLS="postgres://secured@127.0.0.1:$port/secured?sslmode=verify-full&sslrootcert=$work/postgres.crt&passfile=$work/pgpass"
 }
 
 start_s3() {
