@@ -20,7 +20,7 @@ func main() {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	onlyHolds(root)
-	root.AddCommand(upCommand(), receiveCommand(), verifyCommand(), configCommands(), backupCommand(), restoreCommand())
+	root.AddCommand(upCommand(), receiveCommand(), verifyCommand(), configCommands(), backupCommand(), restoreCommand(), doctorCommand())
 	root.AddCommand(clientCommands()...)
 	os.Exit(app.Execute(root))
 }
