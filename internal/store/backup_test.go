@@ -490,3 +490,22 @@ func TestRestoreRaisesWhatIsCounted(t *testing.T) {
 		t.Errorf("in place: %+v, %v, after revision %d", done, err, before)
 	}
 }
+
+func TestInspect(t *testing.T) {
+	absent, err := Inspect(t.Context(), filepath.Join(t.TempDir(), "none.db"))
+	if err != nil || !absent.Absent || absent.Newest != newestSchema() {
+		t.Errorf("of a file that is not there: %+v, %v", absent, err)
+	}
+	for name, url := range newDatabases(t) {
+		if isPostgres(url) {
+			if i, err := Inspect(t.Context(), url); err != nil || i.Schema != 0 {
+				t.Errorf("%s: before the first start: %+v, %v", name, i, err)
+			}
+		}
+		opened(t, url)
+		i, err := Inspect(t.Context(), url)
+		if err != nil || i.Schema != i.Newest || i.Damage != "" || i.Absent || (i.Version > 0) != isPostgres(url) || i.Skew.Abs() > i.Within+time.Minute {
+			t.Errorf("%s: %+v, %v", name, i, err)
+		}
+	}
+}
