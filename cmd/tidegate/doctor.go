@@ -54,7 +54,7 @@ func doctorConfig(config app.Config, local services, c *connection, tokenFileGiv
 		return app.DoctorConfig{}, err
 	}
 	embeds := len(config.Roles) == len(app.AllRoles) && config.APIURL == ""
-	doctor := app.DoctorConfig{Config: config, Ready: ready, Embedded: embeds, API: cmp.Or(c.api, ready.API, config.APIURL)}
+	doctor := app.DoctorConfig{Config: config, Embedded: embeds, API: cmp.Or(c.api, ready.API, config.APIURL)}
 	if ready.API != doctor.API {
 		ready.TokenFile = cmp.Or(config.APITokenFile, config.AdminTokenFile) // another platform's token must not be sent there
 	}
@@ -62,12 +62,12 @@ func doctorConfig(config app.Config, local services, c *connection, tokenFileGiv
 		return doctor, err
 	}
 	ownEngine := embeds && config.ClickHouse == ""
-	if len(doctor.Kafka) == 0 && doctor.Ready.Kafka != "" {
-		doctor.Kafka = []string{doctor.Ready.Kafka}
+	if len(doctor.Kafka) == 0 && ready.Kafka != "" {
+		doctor.Kafka = []string{ready.Kafka}
 	}
-	doctor.ClickHouse = cmp.Or(doctor.ClickHouse, doctor.Ready.ClickHouse)
+	doctor.ClickHouse = cmp.Or(doctor.ClickHouse, ready.ClickHouse)
 	if doctor.Database == "" && embeds {
-		doctor.Database = cmp.Or(doctor.Ready.Database, filepath.Join(config.DataDir, controlFile))
+		doctor.Database = cmp.Or(ready.Database, filepath.Join(config.DataDir, controlFile))
 	}
 	if ownEngine {
 		doctor.More = append(doctor.More, func() app.Finding { return libraryFinding(local.library) }, sandboxFinding)

@@ -38,7 +38,6 @@ func ok(check, format string, args ...any) Finding {
 type DoctorConfig struct {
 	Config                // of the process, with the addresses of a platform that runs in DataDir
 	Flags  *pflag.FlagSet // that Config was read from
-	Ready  Ready          // of that platform; zero where none has told of itself
 	// Embedded has "tidegate up" run what Config does not name.
 	Embedded bool
 	API      string // base URL; empty for none
@@ -74,7 +73,7 @@ func (c *DoctorConfig) machine(now time.Time) []Finding {
 	for _, fault := range filesMissing(c.Flags) {
 		list = append(list, Finding{"files", JudgedFault, fault.Error() + ".", "Correct the path, or let this process's user read the file."})
 	}
-	if c.has(RoleGateway) || c.Embedded { // who else has none
+	if c.has(RoleGateway) { // other roles keep nothing on this machine
 		lock := lookAtLock(filepath.Join(c.DataDir, "lock"))
 		list = append(list, dataDirFinding(c.DataDir, c.Embedded && c.Database == ""), spaceOf(c.DataDir), c.lockFinding(lock))
 		if !lock.held {

@@ -364,6 +364,28 @@ func compressed(t *testing.T, text string) []byte {
 	return w.EncodeAll([]byte(text), nil)
 }
 
+// The last table of a restore fails, after the others were replaced.
+func TestRestoreThatFailsHalfWay(t *testing.T) {
+	source, target := filepath.Join(t.TempDir(), "source.db"), filepath.Join(t.TempDir(), "target.db")
+	if _, err := opened(t, source).Bootstrap(t.Context(), control.Account{}, forget); err != nil {
+		t.Fatal(err)
+	}
+	s := opened(t, target)
+	if _, err := s.CreateAccount(t.Context(), "kept"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.writer.ExecContext(t.Context(), `CREATE TRIGGER full BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`); err != nil {
+		t.Fatal(err)
+	}
+	before := contents(t, s, goose.DialectSQLite3)
+	if _, err := restore(t, target, backup(t, source), true); err == nil || !strings.Contains(err.Error(), "the disk is full") {
+		t.Errorf("the error is %v", err)
+	}
+	if diff := cmp.Diff(before, contents(t, s, goose.DialectSQLite3)); diff != "" {
+		t.Errorf("it left (-before, +after)\n%s", diff)
+	}
+}
+
 func TestBackupAndRestoreOfANewerSchema(t *testing.T) {
 	for name, url := range newDatabases(t) {
 		s := opened(t, url)
