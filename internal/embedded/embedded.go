@@ -67,3 +67,6 @@ func Lock(ctx context.Context, dir string) (unlock func() error, err error) {
 		}
 	}
 }
+
+// Sandbox says what the engine's process will be kept from on this machine, or why it cannot be.
+func Sandbox() (string, error) { return sandboxDescription() }

@@ -99,6 +99,15 @@ func landlockVersion() (int, error) {
 	return int(version), nil
 }
 
+func sandboxDescription() (string, error) {
+	version, err := landlockVersion()
+	if err != nil {
+		return "", err
+	}
+	_, description := sandboxFor(version)
+	return description, nil
+}
+
 // sandboxFor returns what a version of Landlock can keep the engine from, added up and in words.
 func sandboxFor(version int) (all protection, description string) {
 	var kept, missing []string

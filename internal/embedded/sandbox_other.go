@@ -20,3 +20,8 @@ func enterSandbox(_, _, _ string) error {
 func landlockVersion() (int, error) {
 	return 0, fmt.Errorf("%w: there is no Landlock on %s", errNoSandbox, runtime.GOOS)
 }
+
+func sandboxDescription() (string, error) {
+	_, err := landlockVersion()
+	return "", err
+}

@@ -364,6 +364,28 @@ func compressed(t *testing.T, text string) []byte {
 	return w.EncodeAll([]byte(text), nil)
 }
 
+// The last table of a restore fails, after the others were replaced.
+func TestRestoreThatFailsHalfWay(t *testing.T) {
+	source, target := filepath.Join(t.TempDir(), "source.db"), filepath.Join(t.TempDir(), "target.db")
+	if _, err := opened(t, source).Bootstrap(t.Context(), control.Account{}, forget); err != nil {
+		t.Fatal(err)
+	}
+	s := opened(t, target)
+	if _, err := s.CreateAccount(t.Context(), "kept"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.writer.ExecContext(t.Context(), `CREATE TRIGGER full BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`); err != nil {
+		t.Fatal(err)
+	}
+	before := contents(t, s, goose.DialectSQLite3)
+	if _, err := restore(t, target, backup(t, source), true); err == nil || !strings.Contains(err.Error(), "the disk is full") {
+		t.Errorf("the error is %v", err)
+	}
+	if diff := cmp.Diff(before, contents(t, s, goose.DialectSQLite3)); diff != "" {
+		t.Errorf("it left (-before, +after)\n%s", diff)
+	}
+}
+
 func TestBackupAndRestoreOfANewerSchema(t *testing.T) {
 	for name, url := range newDatabases(t) {
 		s := opened(t, url)
@@ -488,5 +510,24 @@ func TestRestoreRaisesWhatIsCounted(t *testing.T) {
 	}
 	if done, err := restore(t, source, taken, true); err != nil || done.Revision <= before {
 		t.Errorf("in place: %+v, %v, after revision %d", done, err, before)
+	}
+}
+
+func TestInspect(t *testing.T) {
+	absent, err := Inspect(t.Context(), filepath.Join(t.TempDir(), "none.db"))
+	if err != nil || !absent.Absent || absent.Newest != newestSchema() {
+		t.Errorf("of a file that is not there: %+v, %v", absent, err)
+	}
+	for name, url := range newDatabases(t) {
+		if isPostgres(url) {
+			if i, err := Inspect(t.Context(), url); err != nil || i.Schema != 0 {
+				t.Errorf("%s: before the first start: %+v, %v", name, i, err)
+			}
+		}
+		opened(t, url)
+		i, err := Inspect(t.Context(), url)
+		if err != nil || i.Schema != i.Newest || i.Damage != "" || i.Absent || (i.Version > 0) != isPostgres(url) || i.Skew.Abs() > i.Within+time.Minute {
+			t.Errorf("%s: %+v, %v", name, i, err)
+		}
 	}
 }
