@@ -154,7 +154,7 @@ func (s *source) build(ctx context.Context, platform, bin string) error {
 	build := exec.CommandContext(ctx, "go", args...)
 	build.Dir = s.folder
 	build.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=0",
-		"GOFLAGS=", "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOWORK=off", "SOURCE_DATE_EPOCH="+strconv.FormatInt(s.date.Unix(), 10))
+		"GOFLAGS=", "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOWORK=off")
 	_, err := run(build)
 	return err
 }
