@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"tidegate/internal/api/client"
 	"tidegate/internal/deploy"
 	"tidegate/internal/gateway"
+	"tidegate/internal/patient"
 	"tidegate/internal/runtime"
 	"tidegate/internal/telemetry"
 	"tidegate/pipeline/stream"
@@ -162,6 +164,14 @@ func (p *process) routerID() (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
+// controlTransport is Go's default one, but finds out that the control plane is cut off
+// while it waits for a snapshot.
+func controlTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = patient.Dialer().DialContext
+	return t
+}
+
 // controlPlane is the store where this process has one, else the API elsewhere.
 func (p *process) controlPlane() (controlPlane, error) {
 	if p.store != nil {
@@ -171,6 +181,6 @@ func (p *process) controlPlane() (controlPlane, error) {
 	if err != nil {
 		return controlPlane{}, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.APIURL, err)
 	}
-	api := client.New(p.config.APIURL, strings.TrimSpace(string(token)), nil)
+	api := client.New(p.config.APIURL, strings.TrimSpace(string(token)), &http.Client{Transport: controlTransport()})
 	return controlPlane{api.SnapshotAll, api.Report, api.SaveRouter, api, api}, nil
 }

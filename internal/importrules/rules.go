@@ -37,6 +37,7 @@ var Layers = []Layer{
 	{"internal/telemetry", nil, whyFoundation},
 	{"internal/nowait", nil, whyFoundation},
 	{"internal/lines", nil, whyFoundation},
+	{"internal/patient", nil, whyFoundation},
 	{"internal/signature", nil, whyFoundation},
 	{"internal/embedded", nil, "the embedded engines are addresses to everyone else; they know no part that uses them"},
 	{"internal/importrules", nil, whyFoundation},
@@ -56,7 +57,7 @@ var Layers = []Layer{
 	{"pipeline/verify", []string{"pipeline/stream", "schema", "internal/errs"}, whyService},
 
 	{"internal/clickhouse", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
-	{"internal/store", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
+	{"internal/store", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs", "internal/patient"}, whyAdapter},
 	{"internal/runtime", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyAdapter},
 	{"internal/api/client", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
 	{"pipeline/logpush/sink", []string{"pipeline/logpush", "internal/signature"}, "a destination takes a name and bytes, and answers with an error that logpush can classify"},
@@ -64,7 +65,7 @@ var Layers = []Layer{
 	{"internal/app", []string{
 		"schema", "internal/errs", "internal/deploy", "internal/logjob", "dashboards",
 		"internal/gateway", "internal/rollback", "internal/notify", "internal/api", "internal/deletion", "pipeline",
-		"internal/clickhouse", "internal/store", "internal/runtime",
+		"internal/clickhouse", "internal/store", "internal/runtime", "internal/patient",
 	}, "it wires services to adapters by address; whether an address is embedded is decided above it"},
 	{"cmd", []string{"internal/app"}, "a main package reads flags and calls internal/app"},
 	{"cmd/tidegate", []string{"internal/app", "internal/embedded", "internal/api/client", "internal/deploy", "internal/logjob", "internal/signature", "pipeline/verify", "schema", "internal/errs"},
