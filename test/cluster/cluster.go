@@ -42,7 +42,8 @@ type cluster struct {
 	parts    []*part // all but Kafka, in the order of the start
 	postgres *part
 	engine   *part
-	balancer *part
+	balancer *part // between clients and routers
+	control  *part // the same, between routers and control planes: another one, so that a router can be cut off from these alone
 	apis     []*part
 	ingests  []*part
 	routers  []*part
@@ -74,15 +75,15 @@ func (c *cluster) startIn(ctx context.Context, limit time.Duration) (err error) 
 	if err := c.startStores(ctx); err != nil {
 		return err
 	}
-	for _, p := range slices.Concat(c.apis, []*part{c.balancer}, c.ingests, c.routers) {
+	for _, p := range slices.Concat(c.apis, []*part{c.balancer, c.control}, c.ingests, c.routers) {
 		if err := p.start(c.previous); err != nil {
 			return err
 		}
 		// The first control plane makes the tables and the token, so one after the other.
-		if p == c.balancer {
-			err = c.accepts(ctx, p, apiPort)
-		} else {
+		if p.role {
 			err = p.ready(ctx)
+		} else {
+			err = c.accepts(ctx, p, apiPort)
 		}
 		if err != nil {
 			return err
@@ -93,7 +94,7 @@ func (c *cluster) startIn(ctx context.Context, limit time.Duration) (err error) 
 		return err
 	}
 	c.platform = platform.At(platform.Ready{
-		API: "http://" + c.balancer.Port(apiPort), Gateway: "http://" + c.balancer.Port(gatewayPort), Kafka: strings.Join(c.kafka.Access().Plaintext, ","),
+		API: "http://" + c.control.Port(apiPort), Gateway: "http://" + c.balancer.Port(gatewayPort), Kafka: strings.Join(c.kafka.Access().Plaintext, ","),
 		ClickHouse: "http://" + c.engine.Port(clickhousePort), AccountID: control.FirstAccountID,
 	}, strings.TrimSpace(string(token)))
 	if c.services, err = startServices(ctx, c.self.Addrs[1]); err != nil {
@@ -176,24 +177,31 @@ func (c *cluster) define(ctx context.Context) (err error) {
 		}
 		c.ingests = append(c.ingests, p)
 	}
-	if c.balancer, err = c.add(ctx, "balancer", false, "haproxy", "-f", c.path("haproxy.cfg")); err != nil {
+	if c.balancer, err = c.addBalancer(ctx, "balancer"); err != nil {
+		return err
+	}
+	if c.control, err = c.addBalancer(ctx, "api-balancer"); err != nil {
 		return err
 	}
 	for i := range 3 {
 		name := fmt.Sprintf("router-%d", i+1)
 		p, err := c.add(ctx, name, true, slices.Concat([]string{"router"}, every, []string{
-			"--api-url", "http://" + c.balancer.Port(apiPort), "--api-token-file", c.path("token"),
+			"--api-url", "http://" + c.control.Port(apiPort), "--api-token-file", c.path("token"),
 			"--gateway-addr", fmt.Sprintf("%%s:%d", gatewayPort), "--data-dir", c.path(name), "--take-over"})...)
 		if err != nil {
 			return err
 		}
 		c.routers = append(c.routers, p)
 	}
-	return c.configureBalancer()
+	return errors.Join(c.configure(c.balancer), c.configure(c.control))
 }
 
-// configureBalancer writes the balancer's configuration, as it is shipped, for these hosts.
-func (c *cluster) configureBalancer() error {
+func (c *cluster) addBalancer(ctx context.Context, name string) (*part, error) {
+	return c.add(ctx, name, false, "haproxy", "-f", c.path(name+".cfg"))
+}
+
+// configure writes a balancer's configuration, as it is shipped, for these hosts.
+func (c *cluster) configure(balancer *part) error {
 	shipped, err := os.ReadFile(filepath.Join("deploy", "haproxy", "haproxy.cfg"))
 	if err != nil {
 		return err
@@ -201,7 +209,7 @@ func (c *cluster) configureBalancer() error {
 	text := strings.ReplaceAll(string(shipped), " resolvers docker init-addr libc,none", "")
 	text = strings.Replace(text, "    nameserver embedded 127.0.0.11:53\n", "", 1)
 	text = strings.Replace(text, "maxconn 20000", "maxconn 2000", 1) // within a usual limit of open files
-	text = strings.Replace(text, "global\n", "global\n    stats socket "+c.path("haproxy.sock")+" level admin\n", 1)
+	text = strings.Replace(text, "global\n", "global\n    stats socket "+c.path(balancer.Name+".sock")+" level admin\n", 1)
 	routers, control := "", ""
 	for _, p := range c.routers {
 		routers += fmt.Sprintf("    server %s %s\n", p.Name, p.Port(gatewayPort))
@@ -219,7 +227,7 @@ func (c *cluster) configureBalancer() error {
 			lines = append(lines, line)
 		}
 	}
-	return os.WriteFile(c.path("haproxy.cfg"), []byte(strings.Join(lines, "")), 0o600)
+	return os.WriteFile(c.path(balancer.Name+".cfg"), []byte(strings.Join(lines, "")), 0o600)
 }
 
 func (c *cluster) definePostgres(ctx context.Context) (*part, error) {
@@ -288,6 +296,9 @@ func (c *cluster) prepare(ctx context.Context) error {
 		c.good[name] = id
 	}
 	if err := c.deploy(ctx, "blue"); err != nil {
+		return err
+	}
+	if err := c.watch(ctx); err != nil {
 		return err
 	}
 	c.load = newLoad(c.platform.Host(script))
@@ -369,8 +380,11 @@ func (c *cluster) heal(ctx context.Context) error {
 
 // counted waits until ClickHouse has every record of Kafka, as at that moment.
 func (c *cluster) counted(ctx context.Context) error {
-	want, err := platform.TopicRecords(ctx, c.platform.Kafka, schema.Topic)
-	if err != nil {
+	var want int64
+	if err := until(ctx, "Kafka tells how many events it holds", func() (err error) {
+		want, err = platform.TopicRecords(ctx, c.platform.Kafka, schema.Topic) // partitions may be without a leader
+		return err
+	}); err != nil {
 		return err
 	}
 	return until(ctx, fmt.Sprintf("ClickHouse counts the %d events of Kafka", want), func() error {

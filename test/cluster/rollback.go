@@ -31,6 +31,12 @@ func cutLeader(_ context.Context, c *cluster, leader *part) (func() error, error
 	return func() error { c.net.Heal(); return nil }, nil
 }
 
+// watch gives the script a policy that has nothing but defaults, and tells the services.
+func (c *cluster) watch(ctx context.Context) error {
+	policy := map[string]any{"enabled": true, "notify": []map[string]any{{"type": "webhook", "url": c.services.url + "/told"}}}
+	return c.platform.API(ctx, http.MethodPut, "/accounts/{account}/workers/scripts/"+script+"/rollback-policy", policy, nil)
+}
+
 // rollbackWhile puts a bad version into traffic, and breaks the control plane that
 // judges at the moment when half of the evidence is there. There must be one rollback,
 // one decision about it, and one notification.
@@ -38,10 +44,6 @@ func rollbackWhile(breaks fault) func(context.Context, *cluster) (string, error)
 	return func(ctx context.Context, c *cluster) (string, error) {
 		good, _, err := c.other(ctx)
 		if err != nil {
-			return "", err
-		}
-		policy := map[string]any{"enabled": true, "notify": []map[string]any{{"type": "webhook", "url": c.services.url + "/told"}}}
-		if err := c.platform.API(ctx, http.MethodPut, "/accounts/{account}/workers/scripts/"+script+"/rollback-policy", policy, nil); err != nil {
 			return "", err
 		}
 		name := fmt.Sprintf("bad-%d", time.Now().UnixNano())

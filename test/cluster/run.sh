@@ -87,6 +87,7 @@ if [[ ! -x $previous/router ]]; then
   mkdir -p "$previous/source"
   git archive "$commit" | tar -x -C "$previous/source"
   CGO_ENABLED=0 go build -C "$previous/source" -ldflags "-s -w -X tidegate/internal/app.Version=previous" -o "$previous/" ./cmd/jobs-api ./cmd/ingest ./cmd/router
+  rm -r "$previous/source" # its tests are nobody else's
 fi
 go build -o bin/test-cluster ./test/cluster # below deps/, where the engine's library is looked for
 

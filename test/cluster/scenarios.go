@@ -19,7 +19,7 @@ import (
 var scenarios = []scenario{
 	{"upgrade from an earlier release", "control planes, ingest and routers of an earlier release replaced one by one; old and new use the same PostgreSQL, ClickHouse and Kafka meanwhile", upgrade},
 	{"change", "20 deployments, through the balancer", steady},
-	{"router cut off", "the packets between a router and the balancer of the control planes lost, a deployment made meanwhile, and the router restarted", cutOffRouter},
+	{"router cut off", "the packets between a router and the control planes, with their balancer, lost, a deployment made meanwhile, and the router restarted", cutOffRouter},
 	{"rollback: leader killed", "SIGKILL to the control plane that judges, with a bad version in traffic", rollbackWhile(killLeader)},
 	{"rollback: leader frozen", "SIGSTOP to it until the other one has decided, then SIGCONT", rollbackWhile(freezeLeader)},
 	{"rollback: leader without database", "the packets between it and PostgreSQL lost until the other one has decided", rollbackWhile(cutLeader)},
@@ -105,7 +105,7 @@ func cutOffRouter(ctx context.Context, c *cluster) (string, error) {
 		return "", err
 	}
 	began := time.Now()
-	c.cut(addrs(router), addrs(c.balancer, c.apis[0], c.apis[1]))
+	c.cut(addrs(router), addrs(c.control, c.apis[0], c.apis[1]))
 	if err := c.deploy(ctx, next); err != nil {
 		return "", err
 	}

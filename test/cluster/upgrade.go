@@ -157,7 +157,7 @@ func (c *cluster) restartDrained(ctx context.Context, router *part, bin string) 
 }
 
 func (c *cluster) tellBalancer(command string) error {
-	conn, err := net.Dial("unix", c.path("haproxy.sock"))
+	conn, err := net.Dial("unix", c.path(c.balancer.Name+".sock"))
 	if err != nil {
 		return err
 	}
