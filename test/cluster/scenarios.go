@@ -17,7 +17,7 @@ import (
 
 // scenarios in the order in which they are played. The last one counts.
 var scenarios = []scenario{
-	{"upgrade from an earlier release", "control planes, ingest and routers of an earlier release replaced one by one; old and new use the same PostgreSQL, ClickHouse and Kafka meanwhile", upgrade},
+	{"upgrade from an earlier release", "control planes, ingest and routers of an earlier release replaced one by one; in between old ones serve calls, count, deliver, and are restarted beside new ones", upgrade},
 	{"change", "20 deployments, through the balancer", steady},
 	{"router cut off", "the packets between a router and the control planes, with their balancer, lost, a deployment made meanwhile, and the router restarted", cutOffRouter},
 	{"rollback: leader killed", "SIGKILL to the control plane that judges, with a bad version in traffic", rollbackWhile(killLeader)},
@@ -134,7 +134,7 @@ func cutOffRouter(ctx context.Context, c *cluster) (string, error) {
 	if err := c.serves(ctx, at, now); err != nil {
 		return "", err
 	}
-	if err := c.restartDrained(ctx, router, c.bin); err != nil {
+	if err := c.restartDrained(ctx, router); err != nil {
 		return "", err
 	}
 	if err := c.serves(ctx, at, now); err != nil {

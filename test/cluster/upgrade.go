@@ -16,19 +16,39 @@ import (
 )
 
 // upgrade replaces the earlier release, and has old and new work side by side on the way.
+// An old process must also start beside new ones: machines restart in the middle, too.
 func upgrade(ctx context.Context, c *cluster) (string, error) {
-	return c.roll(ctx, func(ctx context.Context, replaced string, old []*part) error {
-		for _, p := range old {
-			if err := c.works(ctx, p); err != nil {
-				return fmt.Errorf("after %s is the new release, %s of the old one: %w", replaced, p.Name, err)
-			}
+	return c.roll(ctx, func(ctx context.Context, replaced *part) error {
+		old := c.apis[1]
+		if replaced == c.ingests[0] {
+			old = c.ingests[1]
 		}
-		return nil
+		if err := c.works(ctx, c.apis[1]); err != nil {
+			return fmt.Errorf("after %s is the new release, %s of the old one: %w", replaced.Name, c.apis[1].Name, err)
+		}
+		if err := c.restart(ctx, old, c.previous); err != nil {
+			return fmt.Errorf("start %s of the old release after %s is the new one: %w", old.Name, replaced.Name, err)
+		}
+		if err := c.works(ctx, c.apis[1]); err != nil {
+			return fmt.Errorf("after a restart of %s: %w", old.Name, err)
+		}
+		return c.counted(ctx)
 	})
 }
 
 func rollingRestart(ctx context.Context, c *cluster) (string, error) {
-	return c.roll(ctx, func(context.Context, string, []*part) error { return nil })
+	return c.roll(ctx, func(context.Context, *part) error { return nil })
+}
+
+// restart replaces a process in order.
+func (c *cluster) restart(ctx context.Context, p *part, bin string) error {
+	if err := p.stop(); err != nil {
+		return err
+	}
+	if err := p.start(bin); err != nil {
+		return err
+	}
+	return p.ready(ctx)
 }
 
 // works checks that a control plane serves calls that read and write, and that a
@@ -56,21 +76,12 @@ func (c *cluster) works(ctx context.Context, api *part) error {
 }
 
 // roll replaces each role one process at a time: control planes and ingest by SIGTERM and
-// a start, two routers by a take-over, the third one drained by the balancer. side is
-// called whenever a release is half there, with the control planes that are old.
-func (c *cluster) roll(ctx context.Context, side func(ctx context.Context, replaced string, old []*part) error) (string, error) {
+// a start, two routers by a take-over, the third one drained by the balancer. half is
+// called after the first control plane and after the first ingest.
+func (c *cluster) roll(ctx context.Context, half func(ctx context.Context, replaced *part) error) (string, error) {
 	calls := c.startCalls()
 	defer calls.stop()
 	began := time.Now()
-	replace := func(p *part) error {
-		if err := p.stop(); err != nil {
-			return err
-		}
-		if err := p.start(c.bin); err != nil {
-			return err
-		}
-		return p.ready(ctx)
-	}
 	// The new control plane migrates PostgreSQL, and the new ingest ClickHouse, while the
 	// other one of each goes on.
 	for i, p := range []*part{c.apis[0], c.ingests[0], c.ingests[1], c.routers[0], c.routers[1], c.routers[2], c.apis[1]} {
@@ -81,7 +92,7 @@ func (c *cluster) roll(ctx context.Context, side func(ctx context.Context, repla
 		case c.routers[2]:
 			err = c.drainAndRestart(ctx, p)
 		default:
-			err = replace(p)
+			err = c.restart(ctx, p, c.bin)
 		}
 		if err != nil {
 			return "", fmt.Errorf("replace %s: %w", p.Name, err)
@@ -93,7 +104,7 @@ func (c *cluster) roll(ctx context.Context, side func(ctx context.Context, repla
 			return "", fmt.Errorf("after %s was replaced: %w", p.Name, err)
 		}
 		if i < 2 {
-			if err := side(ctx, p.Name, c.apis[1:]); err != nil {
+			if err := half(ctx, p); err != nil {
 				return "", err
 			}
 		}
@@ -133,27 +144,21 @@ func (c *cluster) drainAndRestart(ctx context.Context, router *part) error {
 	if err := c.tellBalancer("set server routers/" + router.Name + " state drain"); err != nil {
 		return err
 	}
-	if err := c.restartDrained(ctx, router, c.bin); err != nil {
+	if err := c.restartDrained(ctx, router); err != nil {
 		return err
 	}
 	return c.tellBalancer("set server routers/" + router.Name + " state ready")
 }
 
 // restartDrained restarts a router while its own clients do not ask.
-func (c *cluster) restartDrained(ctx context.Context, router *part, bin string) error {
+func (c *cluster) restartDrained(ctx context.Context, router *part) error {
 	if err := c.noteRepeats(ctx, router); err != nil {
 		return err
 	}
 	at := c.load.target(router.Name)
 	at.pause.Lock()
 	defer at.pause.Unlock()
-	if err := router.stop(); err != nil {
-		return err
-	}
-	if err := router.start(bin); err != nil {
-		return err
-	}
-	return router.ready(ctx)
+	return c.restart(ctx, router, c.bin)
 }
 
 func (c *cluster) tellBalancer(command string) error {
