@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"syscall"
@@ -184,12 +185,15 @@ func (c *cluster) decidedOnce(ctx context.Context, bad, deployment string, deplo
 		return fmt.Errorf("%d decisions rolled the version back: %+v", count, decisions)
 	}
 	return until(ctx, "the receiver is told", func() error {
+		// Of other kinds there may be some: where rates cannot be read for a while, that
+		// is told, too.
 		told := c.services.notifications(bad)
+		maps.DeleteFunc(told, func(message string, _ int) bool { return !strings.HasPrefix(message, string(deploy.OnRollback)+" ") })
 		switch {
 		case len(told) == 0:
 			return errors.New("nothing came")
 		case len(told) > 1:
-			return fatal{fmt.Errorf("more than one notification came: %v", told)}
+			return fatal{fmt.Errorf("more than one notification of the rollback came: %v", told)}
 		}
 		return nil
 	})
