@@ -141,13 +141,13 @@ func (c *cluster) takeOver(ctx context.Context, router *part) error {
 
 // drainAndRestart replaces a router while the balancer sends nobody there.
 func (c *cluster) drainAndRestart(ctx context.Context, router *part) error {
-	if err := c.tellBalancer(ctx, "set server routers/" + router.Name + " state drain"); err != nil {
+	if err := c.tellBalancer(ctx, "set server routers/"+router.Name+" state drain"); err != nil {
 		return err
 	}
 	if err := c.restartDrained(ctx, router); err != nil {
 		return err
 	}
-	return c.tellBalancer(ctx, "set server routers/" + router.Name + " state ready")
+	return c.tellBalancer(ctx, "set server routers/"+router.Name+" state ready")
 }
 
 // restartDrained restarts a router while its own clients do not ask.
