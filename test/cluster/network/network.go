@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -88,6 +89,15 @@ const lateMax = 1024
 func New(prefix string) (*Network, error) {
 	if err := usable(); err != nil {
 		return nil, fmt.Errorf("make a network of namespaces: %w", err)
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range addrs {
+		if in, err := netip.ParsePrefix(a.String()); err == nil && Subnet.Contains(in.Addr()) {
+			return nil, fmt.Errorf("this machine has the address %s, of the subnet %s, already: another run has not ended, or something else uses it", in.Addr(), Subnet)
+		}
 	}
 	return &Network{prefix: prefix, hosts: map[netip.Addr]*Host{}, links: map[[2]netip.Addr]*line{}, next: Subnet.Addr().Next()}, nil
 }
