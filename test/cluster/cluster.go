@@ -59,9 +59,9 @@ type cluster struct {
 	repeats  float64           // events that routers which have ended may have sent twice
 }
 
-// startIn starts everything, with the roles of the earlier release.
-func (c *cluster) startIn(ctx context.Context, limit time.Duration) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// start starts everything, with the roles of the earlier release.
+func (c *cluster) start(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if c.self, err = c.net.AddSelf(ctx, 2); err != nil {
 		return err

@@ -77,7 +77,7 @@ func run(ctx context.Context, cfg config, only string) (err error) {
 	c := &cluster{config: cfg, net: n}
 	defer func() { err = errors.Join(err, c.close()) }()
 	began := time.Now()
-	if err := c.startIn(ctx, startTimeout); err != nil {
+	if err := c.start(ctx); err != nil {
 		return err
 	}
 	fmt.Printf("   everything runs after %.0f s\n", time.Since(began).Seconds())
