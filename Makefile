@@ -17,7 +17,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 export CGO_ENABLED := 0
 GO_TEST := CGO_ENABLED=1 go test -race -shuffle=on
 
-.PHONY: help build deps dashboard demo up test e2e test-dashboard screenshots chaos test-real bench bench-rollback release test-release test-deploy check clean
+.PHONY: help build deps dashboard demo up test e2e test-dashboard screenshots chaos test-real test-cluster bench bench-rollback release test-release test-deploy check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -86,6 +86,9 @@ chaos: build deps ## a hundred rounds of faults between Kafka and ClickHouse; TI
 
 test-real: build deps ## contract suites on Apache Kafka, PostgreSQL, object stores and log receivers, which it starts
 	test/real/run.sh
+
+test-cluster: build deps ## three routers, two of each reader and control plane, three Kafka brokers: broken, upgraded and counted; needs root; ARGS="-run Kafka" for some
+	test/cluster/run.sh $(ARGS)
 
 bench: build deps ## each area beside its limit or peer, as ratios
 	for area in bench/*/; do go run "./$$area"; done

@@ -11,6 +11,7 @@ import (
 
 	"tidegate/internal/certs"
 	"tidegate/internal/clickhouse"
+	"tidegate/internal/patient"
 	"tidegate/internal/runtime"
 )
 
@@ -116,9 +117,10 @@ func (c *NetworkConfig) validate(opsAddr, apiURL string) error {
 
 func isHTTPS(address string) bool { return strings.HasPrefix(address, "https://") }
 
-// controlClient is how a router speaks TLS to the control plane.
+// controlClient is how a router speaks TLS to the control plane. It finds out that this is
+// cut off while it waits for a snapshot.
 func (c *NetworkConfig) controlClient() certs.Client {
-	return certs.Client{Peer: "the control plane", CAFile: c.ControlCA, CertFile: c.ControlCert, KeyFile: c.ControlKey}
+	return certs.Client{Peer: "the control plane", CAFile: c.ControlCA, CertFile: c.ControlCert, KeyFile: c.ControlKey, Dialer: patient.Dialer()}
 }
 
 // secureListeners puts TLS around the listeners of the API and of ops, where there are

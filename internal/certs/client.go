@@ -20,10 +20,11 @@ import (
 // connection: what is replaced holds from the next one on, and a file that cannot be used
 // fails it.
 type Client struct {
-	Peer     string // who is connected to, for errors
-	CAFile   string // PEM of the authorities that sign its certificate; empty for the system's
-	CertFile string // PEM of our certificate with its chain; empty for none
-	KeyFile  string // PEM of its key
+	Peer     string      // who is connected to, for errors
+	CAFile   string      // PEM of the authorities that sign its certificate; empty for the system's
+	CertFile string      // PEM of our certificate with its chain; empty for none
+	KeyFile  string      // PEM of its key
+	Dialer   *net.Dialer // nil: Go's defaults
 }
 
 // handshakeTimeout is net/http's own for a server's clients.
@@ -70,7 +71,7 @@ func (c Client) DialTLS(ctx context.Context, network, address string) (net.Conn,
 	}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	conn, err := c.dialer().DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -82,10 +83,20 @@ func (c Client) DialTLS(ctx context.Context, network, address string) (net.Conn,
 	return &explaining{secure, c}, nil
 }
 
+func (c Client) dialer() *net.Dialer {
+	if c.Dialer == nil {
+		return new(net.Dialer)
+	}
+	return c.Dialer
+}
+
 // Transport is http.DefaultTransport, with connections over TLS as the Client says. Where
 // there are files it uses no proxy of the environment, whose tunnels would be without them.
 func (c Client) Transport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	if c.Dialer != nil {
+		t.DialContext = c.Dialer.DialContext
+	}
 	t.DialTLSContext = c.DialTLS
 	if c.CAFile != "" || c.CertFile != "" {
 		t.Proxy = nil

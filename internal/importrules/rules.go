@@ -39,6 +39,7 @@ var Layers = []Layer{
 	{"internal/lines", nil, whyFoundation},
 	{"internal/certs", nil, whyFoundation},
 	{"internal/addresses", nil, whyFoundation},
+	{"internal/patient", nil, whyFoundation},
 	{"internal/signature", nil, whyFoundation},
 	{"internal/seal", []string{"internal/errs"}, "it knows texts and places, and nothing of what is sealed"},
 	{"internal/embedded", nil, "the embedded engines are addresses to everyone else; they know no part that uses them"},
@@ -59,7 +60,7 @@ var Layers = []Layer{
 	{"pipeline/verify", []string{"pipeline/stream", "schema", "internal/errs"}, whyService},
 
 	{"internal/clickhouse", []string{"internal/certs", "internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
-	{"internal/store", []string{"internal/deploy", "internal/logjob", "internal/seal", "schema", "internal/errs"}, whyAdapter},
+	{"internal/store", []string{"internal/deploy", "internal/logjob", "internal/seal", "schema", "internal/errs", "internal/patient"}, whyAdapter},
 	{"internal/signin", []string{"schema", "internal/errs"}, whyAdapter},
 	{"internal/runtime", []string{"internal/addresses", "internal/deploy", "internal/logjob", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyAdapter},
 	{"internal/api/client", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyAdapter},
@@ -68,7 +69,7 @@ var Layers = []Layer{
 	{"internal/app", []string{
 		"schema", "internal/errs", "internal/certs", "internal/deploy", "internal/logjob", "dashboards",
 		"internal/gateway", "internal/rollback", "internal/notify", "internal/api", "internal/deletion", "pipeline",
-		"internal/clickhouse", "internal/store", "internal/runtime", "internal/seal", "internal/signin",
+		"internal/clickhouse", "internal/store", "internal/runtime", "internal/patient", "internal/seal", "internal/signin",
 	}, "it wires services to adapters by address; whether an address is embedded is decided above it"},
 	{"cmd", []string{"internal/app"}, "a main package reads flags and calls internal/app"},
 	{"cmd/tidegate", []string{"internal/app", "internal/embedded", "internal/certs", "internal/api/client", "internal/deploy", "internal/logjob", "internal/signature", "pipeline/verify", "schema", "internal/errs"},

@@ -4,16 +4,19 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"tidegate/internal/deploy"
+	"tidegate/internal/errs"
 )
 
 // Snapshot returns what the gateways of an account need. It answers at once if
 // there is something newer than revision after; otherwise it waits for that, and
 // after 30 s returns the current snapshot, whose revision then tells that nothing
-// is new. When ctx ends first the error is that of ctx. Several callers may get the
+// is new. When ctx ends first the error is that of ctx; while the database cannot be
+// reached, and so nobody knows what is new, it is an unavailable one. Several callers may get the
 // same snapshot: it must not be changed.
 func (s *Store) Snapshot(ctx context.Context, accountID string, after int64) (*deploy.Snapshot, error) {
 	return s.awaitSnapshot(ctx, oneAccount(accountID), after)
@@ -29,11 +32,19 @@ func (s *Store) awaitSnapshot(ctx context.Context, which accountFilter, after in
 	defer timeout.Stop()
 	for {
 		revision, changed := s.watch.state()
+		// Whoever asks may have another control plane to ask, and says to operators how
+		// old its snapshot is: an answer from memory would tell it that there is no newer one.
+		blinded, err := s.watch.sight()
+		if err != nil {
+			return nil, fmt.Errorf("wait for a snapshot: %w", errors.Join(errBlind, err))
+		}
 		if revision > after {
 			break
 		}
 		select {
 		case <-changed:
+			continue
+		case <-blinded:
 			continue
 		case <-timeout.C:
 		case <-ctx.Done():
@@ -43,6 +54,9 @@ func (s *Store) awaitSnapshot(ctx context.Context, which accountFilter, after in
 	}
 	return s.snapshot(ctx, which)
 }
+
+// errBlind is what is said without a database.
+var errBlind = errs.New(errs.Unavailable, 0, "the control plane does not reach its database, so it does not know the newest deployments")
 
 // snapshotCache holds the snapshots of one revision, so that many gateways that
 // wake at once cost one read.

@@ -7,6 +7,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -28,6 +29,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"tidegate/internal/patient"
 	"tidegate/internal/seal"
 	"tidegate/schema/control"
 )
@@ -201,6 +203,11 @@ func (s *Store) connectPostgres(databaseURL string) error {
 	if err != nil {
 		return fmt.Errorf("open database %s: %w", redactURL(databaseURL), err)
 	}
+	// Without its bounds a server that is cut off holds every call, and the look for
+	// changes, until long after it is back.
+	dialer := patient.Dialer()
+	config.DialFunc = dialer.DialContext
+	config.ConnectTimeout = cmp.Or(config.ConnectTimeout, dialer.Timeout)
 	s.writer = stdlib.OpenDB(*config)
 	s.reader = s.writer
 	s.writer.SetMaxOpenConns(2 * readersMax)

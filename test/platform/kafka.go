@@ -3,18 +3,19 @@ package platform
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 )
 
 // TopicRecords returns how many records a topic holds: the sum over partitions
-// of the end offset less the first. Nothing compacts our topics, so offsets have
+// of the end offset less the first. brokers has commas between addresses. Nothing compacts our topics, so offsets have
 // no gaps.
-func TopicRecords(ctx context.Context, broker, topic string) (int64, error) {
+func TopicRecords(ctx context.Context, brokers, topic string) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	client := &kafka.Client{Addr: kafka.TCP(broker)}
+	client := &kafka.Client{Addr: kafka.TCP(strings.Split(brokers, ",")...)}
 	meta, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
 		return 0, fmt.Errorf("count the records of %s: %w", topic, err)

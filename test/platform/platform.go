@@ -36,7 +36,7 @@ type Ready struct {
 	API        string `json:"api"`
 	Gateway    string `json:"gateway"`
 	GatewayTLS string `json:"gateway_tls"`
-	Kafka      string `json:"kafka"`
+	Kafka      string `json:"kafka"` // of several brokers, with commas between them
 	ClickHouse string `json:"clickhouse"`
 	AccountID  string `json:"account_id"`
 	TokenFile  string `json:"token_file"`
@@ -142,6 +142,11 @@ func Start(ctx context.Context, o Options) (*Platform, error) {
 	}
 	p.Token = strings.TrimSpace(string(token))
 	return p, nil
+}
+
+// At is a platform whose parts somebody else started, and stops.
+func At(r Ready, token string) *Platform {
+	return &Platform{Ready: r, Token: token, client: &http.Client{Timeout: time.Minute}}
 }
 
 // Process is the running "tidegate up".

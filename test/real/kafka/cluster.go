@@ -30,6 +30,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -41,7 +42,14 @@ type Config struct {
 	Jars    string // folder of Kafka's jars and what they need
 	Dir     string // empty folder for data, logs and certificates
 	Brokers int
-	Port    int // of broker 1 in clear text; 0 picks one
+	Port    int    // of broker 1 in clear text; 0 picks one
+	Hosts   []Host // of all brokers; nil: the loopback interface. Then names in certificates do not fit
+}
+
+// Host is where a broker runs and listens.
+type Host struct {
+	Addr    string   // IP address
+	Command []string // comes before the broker's own command line; nil on this machine
 }
 
 // Access is what clients need. Each list has an address for every broker, in the
@@ -68,8 +76,9 @@ type Cluster struct {
 
 // broker is one process, and the one that takes its place.
 type broker struct {
-	properties string // file
-	addr       string // in clear text
+	command    []string // before the broker's own
+	properties string   // file
+	addr       string   // in clear text
 	log        string
 
 	mu    sync.Mutex
@@ -202,7 +211,8 @@ func (b *broker) start(jars string) error {
 		return err
 	}
 	defer func() { _ = log.Close() }() // the process has its own
-	cmd := exec.Command("java", javaArgs(jars, "-Xmx512m", "kafka.Kafka", b.properties)...)
+	command := slices.Concat(b.command, []string{"java"}, javaArgs(jars, "-Xmx512m", "kafka.Kafka", b.properties))
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, dieWithParent()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start a broker: %w", err)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,22 +44,32 @@ func (c *Cluster) prepare(ctx context.Context) error {
 		b := &broker{
 			properties: c.path(fmt.Sprintf("broker-%d.properties", i+1)),
 			log:        c.path(fmt.Sprintf("broker-%d.log", i+1)),
-			addr:       local(ports[i].plaintext),
+			addr:       c.listen(i, ports[i].plaintext),
+		}
+		if c.cfg.Hosts != nil {
+			b.command = c.cfg.Hosts[i].Command
 		}
 		if err := os.WriteFile(b.properties, []byte(c.properties(i, ports, keyStore, string(password))), 0o600); err != nil {
 			return err
 		}
 		c.brokers = append(c.brokers, b)
 		c.access.Plaintext = append(c.access.Plaintext, b.addr)
-		c.access.MutualTLS = append(c.access.MutualTLS, local(ports[i].mutualTLS))
-		c.access.SASL = append(c.access.SASL, local(ports[i].sasl))
+		c.access.MutualTLS = append(c.access.MutualTLS, c.listen(i, ports[i].mutualTLS))
+		c.access.SASL = append(c.access.SASL, c.listen(i, ports[i].sasl))
 	}
 	return c.format(ctx, string(password))
 }
 
 func (c *Cluster) path(name string) string { return filepath.Join(c.cfg.Dir, name) }
 
-func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
+// listen is an address of the broker at an index.
+func (c *Cluster) listen(i, port int) string {
+	host := "127.0.0.1"
+	if c.cfg.Hosts != nil {
+		host = c.cfg.Hosts[i].Addr
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
+}
 
 // brokerPorts of one broker, by listener.
 type brokerPorts struct{ plaintext, mutualTLS, sasl, controller int }
@@ -91,7 +102,7 @@ func (c *Cluster) ports() ([]brokerPorts, error) {
 func (c *Cluster) properties(i int, ports []brokerPorts, keyStore, password string) string {
 	var voters []string
 	for j, p := range ports {
-		voters = append(voters, fmt.Sprintf("%d@%s", j+1, local(p.controller)))
+		voters = append(voters, fmt.Sprintf("%d@%s", j+1, c.listen(j, p.controller)))
 	}
 	p, replicas, inSync := ports[i], min(3, len(ports)), min(2, len(ports))
 	return fmt.Sprintf(`process.roles=broker,controller
@@ -125,7 +136,7 @@ sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
 listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_%[12]s="%[13]s";
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
-`, i+1, strings.Join(voters, ","), local(p.plaintext), local(p.mutualTLS), local(p.sasl), local(p.controller),
+`, i+1, strings.Join(voters, ","), c.listen(i, p.plaintext), c.listen(i, p.mutualTLS), c.listen(i, p.sasl), c.listen(i, p.controller),
 		c.path(fmt.Sprintf("broker-%d", i+1)), replicas, inSync, keyStore, c.access.CAFile, username, password)
 }
 
