@@ -39,3 +39,35 @@ func TestRedactionNotesWhatItDoesNotKnow(t *testing.T) {
 		}
 	}
 }
+
+// A gateway keeps a copy of the rules: it must hold all of them, and note the same members that it does not know.
+func FuzzRedaction(f *testing.F) {
+	for _, seed := range []string{
+		`{"headers": ["a"], "built_ins": ["emails"]}`, `{"Headers": ["a"], "headers": null}`, `{"cookies": ["b"], "bodies": null, "unknown": ["x"]}`,
+		`{"paths": ["/a/*"], "patterns": ["a+"], "query_parameters": ["q"]}`, `{"\u212aeaders": 1}`, `null`, `{"": 0}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var rules, copied Redaction
+		if json.Unmarshal(text, &rules) != nil {
+			return
+		}
+		again, err := json.Marshal(rules)
+		if err == nil {
+			err = json.Unmarshal(again, &copied)
+		}
+		if err != nil || !copied.Equal(&rules) {
+			t.Fatalf("%q is %+v, copied as %s, which is %+v, %v", text, rules, again, copied, err)
+		}
+		var members map[string]json.RawMessage
+		if json.Unmarshal(text, &members) == nil && len(members) > 0 && rules.Empty() {
+			for name, value := range members { // all that it has must be lists without entries
+				var list []string
+				if json.Unmarshal(value, &list) != nil || len(list) > 0 {
+					t.Fatalf("%q is no rule at all, although it has %q", text, name)
+				}
+			}
+		}
+	})
+}
