@@ -7,56 +7,59 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
 const module = "../.."
 
+// listed asks the go command once: it looks at every package.
+var listed = sync.OnceValues(func() ([]target, error) { return targets(module) })
+
 // TestEveryFuzzFunctionIsATarget: what is not in the list is not fuzzed, and nobody notices. The list comes from the
 // go command; here the text of all files is looked through, whatever their build tags and folders.
 func TestEveryFuzzFunctionIsATarget(t *testing.T) {
-	all, err := targets(module)
+	all, err := listed()
 	if err != nil {
 		t.Fatal(err)
 	}
 	function := regexp.MustCompile(`(?m)^func (Fuzz\w*)\(`)
 	var written []string
-	walk(t, func(path string, text []byte) {
+	walk(t, func(path string) {
+		if !strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		text, err := os.ReadFile(filepath.Join(module, path)) // #nosec G304 -- a source of this module
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, match := range function.FindAllSubmatch(text, -1) {
-			written = append(written, filepath.ToSlash(filepath.Dir(path))+"/"+string(match[1]))
+			written = append(written, filepath.Dir(path)+"/"+string(match[1]))
 		}
 	})
 	slices.Sort(written)
-	var listed []string
+	var names []string
 	for _, target := range all {
-		listed = append(listed, target.String())
+		names = append(names, target.String())
 	}
-	if len(listed) < 70 || !slices.Equal(listed, written) {
-		t.Errorf("the go command finds %d targets\n%s\nand the files have %d\n%s", len(listed), strings.Join(listed, "\n"), len(written), strings.Join(written, "\n"))
+	if len(names) < 70 || !slices.Equal(names, written) {
+		t.Errorf("the go command finds %d targets\n%s\nand the files have %d\n%s", len(names), strings.Join(names, "\n"), len(written), strings.Join(written, "\n"))
 	}
 }
 
 // TestKeptInputsBelongToATarget: inputs of a target that was renamed would be run by nobody.
 func TestKeptInputsBelongToATarget(t *testing.T) {
-	all, err := targets(module)
+	all, err := listed()
 	if err != nil {
 		t.Fatal(err)
 	}
-	folders, err := filepath.Glob(filepath.Join(module, "*", "testdata", "fuzz", "*"))
-	for depth := "*/*"; err == nil && strings.Count(depth, "/") < 5; depth += "/*" {
-		var deeper []string
-		deeper, err = filepath.Glob(filepath.Join(module, depth, "testdata", "fuzz", "*"))
-		folders = append(folders, deeper...)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, folder := range folders {
-		dir, name := filepath.Dir(filepath.Dir(filepath.Dir(folder))), filepath.Base(folder)
-		if relative, err := filepath.Rel(module, dir); err != nil || !slices.Contains(all, target{filepath.ToSlash(relative), name}) {
-			t.Errorf("%s belongs to no target", folder)
+	walk(t, func(path string) {
+		if dir, name := filepath.Split(filepath.Dir(path)); strings.HasSuffix(dir, "/testdata/fuzz/") {
+			if owner := (target{strings.TrimSuffix(dir, "/testdata/fuzz/"), name}); !slices.Contains(all, owner) {
+				t.Errorf("%s belongs to no target", path)
+			}
 		}
-	}
+	})
 }
 
 func TestCoverTakesAsFewAsItCan(t *testing.T) {
@@ -78,27 +81,18 @@ func TestCoverTakesAsFewAsItCan(t *testing.T) {
 	}
 }
 
-// walk calls f with each test file of the module, by its path in it.
-func walk(t *testing.T, f func(path string, text []byte)) {
+// walk calls f with each file of the module, by its path in it with slashes.
+func walk(t *testing.T, f func(path string)) {
 	t.Helper()
-	err := filepath.WalkDir(module, func(path string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(os.DirFS(module), ".", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (d.Name() == "node_modules" || strings.HasPrefix(d.Name(), ".") && path != module):
-			return filepath.SkipDir
-		case d.IsDir() || !strings.HasSuffix(path, "_test.go"):
-			return nil
+		case d.IsDir() && (d.Name() == "node_modules" || d.Name() == "bin" || strings.HasPrefix(d.Name(), ".") && path != "."):
+			return fs.SkipDir
+		case !d.IsDir():
+			f(path)
 		}
-		text, err := os.ReadFile(path) // #nosec G304 -- a source of this module
-		if err != nil {
-			return err
-		}
-		relative, err := filepath.Rel(module, path)
-		if err != nil {
-			return err
-		}
-		f(relative, text)
 		return nil
 	})
 	if err != nil {
