@@ -89,7 +89,7 @@ func (w *world) breakThings(ctx context.Context, ph phases, dice *rand.Rand) err
 
 // play has one fault in force for a while, and waits until the platform is well again.
 func (w *world) play(ctx context.Context, name string) error {
-	if w.disk.unavailable[name] != "" {
+	if w.disk.unavailable[name] != "" || !w.o.faults.MatchString(name) {
 		return nil
 	}
 	w.troubled.Add(1)
@@ -192,12 +192,16 @@ func (w *world) recover(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s answers %d: %w", script, last.status, err)
 		}
+		var said error
 		err = platform.Poll(ctx, func() (bool, error) {
 			n, err := w.platform().Count(ctx, "SELECT count() FROM trace_events WHERE ray_id = '"+last.ray+"'")
+			if err != nil && ctx.Err() == nil {
+				said = err
+			}
 			return err == nil && n > 0, nil
 		})
 		if err != nil {
-			return fmt.Errorf("the event %s of %s is not stored: %w", last.ray, script, err)
+			return fmt.Errorf("the event %s of %s is not seen in ClickHouse: %w; the last error of a query: %v", last.ray, script, err, said)
 		}
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"syscall"
 	"time"
@@ -24,6 +25,7 @@ type options struct {
 	rate     int // requests a second
 	binary   string
 	out      string // folder of the report and of the platform's log
+	faults   *regexp.Regexp
 }
 
 func main() {
@@ -33,13 +35,18 @@ func main() {
 	flag.IntVar(&o.rate, "rate", 200, "requests a second")
 	flag.StringVar(&o.binary, "binary", filepath.Join("bin", "tidegate"), "the platform")
 	flag.StringVar(&o.out, "out", filepath.Join("bin", "soak"), "folder of the report and the logs")
+	only := flag.String("faults", "", "a regular expression: only the faults whose name it matches")
 	flag.Parse()
 	if o.seed == 0 {
 		o.seed = uint64(time.Now().UnixNano()) // #nosec G115 -- after 1970
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	r, err := run(ctx, o)
+	var r *report
+	var err error
+	if o.faults, err = regexp.Compile(*only); err == nil {
+		r, err = run(ctx, o)
+	}
 	if r != nil {
 		err = errors.Join(err, r.write(o.out))
 	}

@@ -42,7 +42,7 @@ func (r *report) finish(w *world) {
 	r.Faults, r.Changes, r.Refused = w.faults, w.accepted, w.refused
 	r.Unavailable[faultWallClock] = whyNoClock
 	for _, name := range laterFaults {
-		if r.Unavailable[name] == "" && !slices.ContainsFunc(r.Faults, func(f fault) bool { return f.Name == name }) {
+		if w.o.faults.MatchString(name) && r.Unavailable[name] == "" && !slices.ContainsFunc(r.Faults, func(f fault) bool { return f.Name == name }) {
 			r.Unreached = append(r.Unreached, name)
 		}
 	}
