@@ -147,8 +147,11 @@ func (w *world) prepare(ctx context.Context) error {
 	defer cancel()
 	for _, script := range []string{worker, origin} {
 		err := platform.Poll(ctx, func() (bool, error) {
-			status, _, err := p.Visit(ctx, w.http, script, nil)
-			return err == nil && status == http.StatusOK, nil
+			a := w.ask(ctx, script, 0, 2, false)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.asked = append(w.asked, a)
+			return a.status == http.StatusOK, nil
 		})
 		if err != nil {
 			return fmt.Errorf("%s does not serve: %w", script, err)
