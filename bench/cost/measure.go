@@ -187,7 +187,7 @@ func (st *stage) metric(ctx context.Context, names ...string) (sum float64, err 
 	if err != nil {
 		return 0, err
 	}
-	defer res.Body.Close() //nolint:errcheck // read only
+	defer func() { _ = res.Body.Close() }()
 	lines := bufio.NewScanner(res.Body)
 	for lines.Scan() {
 		for _, name := range names {

@@ -57,7 +57,7 @@ func (d *disk) mount() error {
 	if err != nil {
 		return err
 	}
-	number := uint64(info.Sys().(*syscall.Stat_t).Dev) // #nosec G115 -- not negative
+	number := info.Sys().(*syscall.Stat_t).Dev
 	d.device = fmt.Sprintf("%d:%d", number>>8&0xfff, number&0xff|number>>12&0xfff00)
 	return nil
 }

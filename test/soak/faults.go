@@ -201,7 +201,7 @@ func (w *world) recover(ctx context.Context) error {
 			return err == nil && n > 0, nil
 		})
 		if err != nil {
-			return fmt.Errorf("the event %s of %s is not seen in ClickHouse: %w; the last error of a query: %v", last.ray, script, err, said)
+			return fmt.Errorf("the event %s of %s is not seen in ClickHouse: %w", last.ray, script, errors.Join(err, said))
 		}
 	}
 	return nil

@@ -68,7 +68,7 @@ func (w *world) look(ctx context.Context, client *http.Client) (sample, error) {
 	if err != nil {
 		return s, err
 	}
-	defer res.Body.Close() //nolint:errcheck // read only
+	defer func() { _ = res.Body.Close() }()
 	lines := bufio.NewScanner(res.Body)
 	for lines.Scan() {
 		series, text, ok := strings.Cut(lines.Text(), " ")
