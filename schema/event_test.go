@@ -131,3 +131,28 @@ func TestImpossibleSampledOutIsNoEvent(t *testing.T) {
 	f("1.5", 0, false)
 	f("1e99", 0, false)
 }
+
+// What a reader makes of a record, written again, is the same event to it: what passes through survives.
+func FuzzDecodeEvent(f *testing.F) {
+	for _, seed := range []string{
+		`{"EventTimestampMs":1,"EventType":"fetch","Outcome":"ok","ScriptName":"shop","Event":{"Response":{"Status":200}},"WallTimeMs":1.5}`,
+		`{"EventTimestampMs":2,"Outcome":"exception","ScriptName":"a","Exceptions":[{"Name":"E","TimestampMs":3,"Stack":"at x"}],"Logs":[{"Level":"log","Message":[1,{"a":null}],"TimestampMs":4}]}`,
+		`{"EventTimestampMs":1,"Outcome":"ok","ScriptName":"shop","Gateway":{"SampledOut":3,"RayID":"a"},"Unknown":[]}`,
+		`{"eventtimestampms":1,"OUTCOME":"ok","scriptname":"\ud800"}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		var e, again schema.TraceEvent
+		if schema.DecodeEvent(value, &e) != nil {
+			return
+		}
+		text := e.AppendJSON(nil)
+		if err := schema.DecodeEvent(text, &again); err != nil {
+			t.Fatalf("%q was taken, and is written as %s, which is not: %v", value, text, err)
+		}
+		if twice := again.AppendJSON(nil); !bytes.Equal(text, twice) {
+			t.Fatalf("%q is written as\n%s\nand read from that as\n%s", value, text, twice)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -50,4 +51,23 @@ func TestEventPositionsComeBack(t *testing.T) {
 	if got, err := ParseEventPosition(want.String()); err != nil || got != want {
 		t.Errorf("%+v comes back as %+v, %v", want, got, err)
 	}
+}
+
+// A range that is taken has statuses only, and is what its text says: written as two numbers it is the same.
+func FuzzParseStatusRange(f *testing.F) {
+	for _, seed := range []string{"none", "404", "5xx", "400-404", "404-400", "0xx", "+404", "100-999", "xx", "-", "404-"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := ParseStatusRange(text)
+		if err != nil || text == "none" {
+			return
+		}
+		if r.Low < 100 || r.Low > r.High || r.High > 999 {
+			t.Fatalf("%q is %+v", text, r)
+		}
+		if again, err := ParseStatusRange(fmt.Sprintf("%d-%d", r.Low, r.High)); err != nil || again != r {
+			t.Fatalf("%q is %+v, then %+v, %v", text, r, again, err)
+		}
+	})
 }

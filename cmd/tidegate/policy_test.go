@@ -330,3 +330,48 @@ func TestTheLastLimitStays(t *testing.T) {
 	f(0, stored(`"max_failure_rate": 0.1, "max_failure_ratio": 3, `), "--max-failure-ratio", "none")
 	f(0, ratio, "--min-requests", "5")
 }
+
+// A target that is taken, shown as the API shows it, is read again as itself.
+func FuzzParseNotify(f *testing.F) {
+	for _, seed := range []string{"slack:https://a/b on=rollback,pause", "email:a@b,c@d", "webhook:https://h/x secret=***", ":", "email: on=", "slack:a\u00a0b", "email:on=x on=x on=y"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(text, "secret-file=") {
+			return // the name of a file of this machine
+		}
+		n, err := parseNotify(text)
+		if err != nil {
+			return
+		}
+		if again, err := parseNotify(formatNotify(n)); err != nil || !cmp.Equal(n, again) {
+			t.Fatalf("%q is %+v, shown as %q, then %+v, %v", text, n, formatNotify(n), again, err)
+		}
+	})
+}
+
+// The times of a freeze are read from what they are shown as; a window's days are of the week, each as often as it was named.
+func FuzzParseFreezeAndWindow(f *testing.F) {
+	for _, seed := range []string{
+		"2026-12-20/2027-01-02 holidays", "2026-12-20T18:00:00+01:00/2027-01-02", "mon-wed,fri 09:00-17:00 Europe/Berlin", "22:00-02:00", "fri-mon 1-2",
+		"0000-01-01/9999-12-31", "2026-12-20T18:00:00.5Z/2026-12-21  a  b", "mon- 1-2", "2026-12-20T18:00:00+23:59/2026-12-20",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if freeze, err := parseFreeze(text); err == nil {
+			shown := formatFreeze(freeze)
+			again, err := parseFreeze(shown)
+			near := func(a, b time.Time) bool { d := a.Sub(b); return d >= 0 && d < time.Second } // shown in seconds
+			if err != nil || !near(freeze.From, again.From) || !near(freeze.Until, again.Until) || again.Reason != freeze.Reason {
+				t.Fatalf("%q is %+v, shown as %q, then %+v, %v", text, freeze, shown, again, err)
+			}
+		}
+		if window, err := parseWindow(text); err == nil {
+			again, err := parseWindow(strings.TrimSpace(strings.Join(window.Days, ",") + " " + window.From + "-" + window.Until + " " + window.TimeZone))
+			if err != nil || !cmp.Equal(window, again) {
+				t.Fatalf("%q is %+v, then %+v, %v", text, window, again, err)
+			}
+		}
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -134,4 +135,37 @@ func TestReceiverRefuses(t *testing.T) {
 			t.Errorf("status %d, rate %v, lines %d and secret %q are let pass", bad.status, bad.failRate, bad.lines, bad.secret)
 		}
 	}
+}
+
+// Whoever knows the receiver's address may send it any bytes: it counts all lines that it decompresses, and puts
+// no control characters on the terminal.
+func FuzzBatchText(f *testing.F) {
+	f.Add("", []byte("a\nb\n\x1b[2Jc"), 1)
+	f.Add("gzip", []byte("\x1f\x8b"), 0)
+	f.Add("zstd", []byte("{}\n\n"), 5)
+	f.Fuzz(func(t *testing.T, encoding string, text []byte, lines int) {
+		_ = (&batchText{lines: lines}).read(encoding, text) // as it came: no more than no panic
+		if encoding != "gzip" && encoding != "zstd" {
+			encoding = ""
+		}
+		lines = int(uint(lines) % 100) // #nosec G115 -- any number will do
+		b := batchText{lines: lines}
+		if err := b.read(encoding, compressed(t, encoding, string(text))); err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		count := bytes.Count(text, []byte("\n"))
+		if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
+			count++
+		}
+		want := 0
+		if lines > 0 {
+			want = max(0, count-lines)
+		}
+		if b.size != int64(len(text)) || b.left != want {
+			t.Fatalf("%q: %d bytes and %d lines left of %d, which are %d bytes and %d", text, b.size, b.left, count, len(text), want)
+		}
+		if strings.ContainsFunc(b.shown.String(), func(r rune) bool { return r != '\n' && r != '\t' && unicode.IsControl(r) }) {
+			t.Fatalf("%q is shown as %q", text, b.shown.String())
+		}
+	})
 }

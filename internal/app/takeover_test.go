@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -389,4 +391,55 @@ func TestRouterThatGaveUpWaitingIsRelieved(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the first does not end")
 	}
+}
+
+// Routers of two versions speak to each other, and whoever can open the data folder may speak to either. A
+// message that is written is read as itself; of any other bytes, only those that are one message are taken.
+func FuzzTakeOverMessage(f *testing.F) {
+	for _, seed := range []string{`{"version": 1}`, `{"sockets": ["gateway", "gateway-tls"]}`, `{"serving": true} {}`, `{"error": "no"}`, `{"version": 2, "new": {}}`, "", "[]"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		here, there := socketPair(t)
+		if _, err := there.Write(sent); err != nil {
+			t.Fatal(err)
+		}
+		if err := there.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		message, err := readMessage(here)
+		if err != nil {
+			return
+		}
+		if !json.Valid(sent) {
+			t.Fatalf("%q was taken as %+v", sent, message)
+		}
+		if err := writeMessage(here, message); err != nil {
+			t.Fatal(err)
+		}
+		again, err := readMessage(there)
+		if err != nil || again.Version != message.Version || !slices.Equal(again.Sockets, message.Sockets) || again.Serving != message.Serving || again.Draining != message.Draining {
+			t.Fatalf("%q was taken as %+v, then as %+v, %v", sent, message, again, err)
+		}
+	})
+}
+
+func socketPair(t *testing.T) (a, b *net.UnixConn) {
+	t.Helper()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := make([]*net.UnixConn, 2)
+	for i, fd := range fds {
+		file := os.NewFile(uintptr(fd), "socket") // #nosec G115 -- a descriptor
+		conn, err := net.FileConn(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = file.Close() // conn has a copy
+		t.Cleanup(func() { _ = conn.Close() })
+		ends[i] = conn.(*net.UnixConn)
+	}
+	return ends[0], ends[1]
 }

@@ -52,3 +52,26 @@ func TestParseRPCHostRefuses(t *testing.T) {
 	f("00." + RPCHost)
 	f("example.com:443")
 }
+
+// Whoever reaches the bindings socket may send any host. What is taken is a call that is written as one, and
+// means the same as its header.
+func FuzzParseRPCHost(f *testing.F) {
+	for _, c := range []ServiceCall{{"0123", "shop", ""}, {"a&b=c", "sh op\r\n", "Größe$"}} {
+		f.Add(c.RPCHost())
+		f.Add(c.Header())
+	}
+	f.Add("6e6f." + RPCHost)
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, parse := range []func(string) (ServiceCall, error){ParseRPCHost, ParseBinding} {
+			c, err := parse(text)
+			if err != nil {
+				continue
+			}
+			byHost, errHost := ParseRPCHost(c.RPCHost())
+			byHeader, errHeader := ParseBinding(c.Header())
+			if errHost != nil || errHeader != nil || byHost != c || byHeader != c {
+				t.Fatalf("%q is %+v, then %+v, %v by host and %+v, %v by header", text, c, byHost, errHost, byHeader, errHeader)
+			}
+		}
+	})
+}

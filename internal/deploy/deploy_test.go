@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -93,4 +94,24 @@ func TestCodeUpdateHasAnEffectiveValue(t *testing.T) {
 	refuse("deferred", seconds(-1), "max_delay")
 	refuse("deferred", seconds(86_400.001), "max_delay")
 	refuse("deferred", seconds(0.0001), "max_delay")
+}
+
+// A percentage is within its range, and no copy moves it.
+func FuzzPercentage(f *testing.F) {
+	for _, seed := range []string{"0", "100", "12.3456", "-0", "100.0001", "1e2", "33.333", "0.0005", "null", `"1"`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var p, again Percentage
+		if json.Unmarshal(text, &p) != nil {
+			return
+		}
+		copied, err := json.Marshal(p)
+		if err == nil {
+			err = json.Unmarshal(copied, &again)
+		}
+		if err != nil || again != p || p < 0 || p > Full {
+			t.Fatalf("%q is %d, copied as %s, which is %d, %v", text, p, copied, again, err)
+		}
+	})
 }

@@ -3,6 +3,8 @@ package deploy
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -38,4 +40,37 @@ func TestRedactionNotesWhatItDoesNotKnow(t *testing.T) {
 			t.Errorf("%s is taken", bad)
 		}
 	}
+}
+
+// A gateway keeps a copy of the rules: it must hold all of them, and note the same members that it does not know.
+func FuzzRedaction(f *testing.F) {
+	for _, seed := range []string{
+		`{"headers": ["a"], "built_ins": ["emails"]}`, `{"Headers": ["a"], "headers": null}`, `{"cookies": ["b"], "bodies": null, "unknown": ["x"]}`,
+		`{"paths": ["/a/*"], "patterns": ["a+"], "query_parameters": ["q"]}`, `{"\u212aeaders": 1}`, `null`, `{"": 0}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var rules, copied Redaction
+		if json.Unmarshal(text, &rules) != nil {
+			return
+		}
+		again, err := json.Marshal(rules)
+		if err == nil {
+			err = json.Unmarshal(again, &copied)
+		}
+		if err != nil || !copied.Equal(&rules) {
+			t.Fatalf("%q is %+v, copied as %s, which is %+v, %v", text, rules, again, copied, err)
+		}
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(text, &members); err != nil {
+			t.Fatalf("%q is %+v, but no object: %v", text, rules, err)
+		}
+		for name := range members {
+			known := slices.ContainsFunc(redactionMembers, func(member string) bool { return strings.EqualFold(member, name) })
+			if !known && !slices.Contains(rules.Unknown, name) {
+				t.Fatalf("%q has %q, which was dropped: %+v", text, name, rules)
+			}
+		}
+	})
 }

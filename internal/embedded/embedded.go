@@ -38,6 +38,25 @@ func listenLoopback(ctx context.Context, addr string) (*net.TCPListener, error) 
 	return tcp, nil
 }
 
+// listenAfterPredecessor is listenLoopback for an engine on dir. The child of an engine that was killed has its
+// socket, too, and takes a moment to die: on a busy machine longer than a supervisor takes to start the next
+// platform. As long as somebody holds dir it is that child's; if nobody does, the address is a stranger's.
+func listenAfterPredecessor(ctx context.Context, addr, dir string) (*net.TCPListener, error) {
+	ln, err := listenLoopback(ctx, addr)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return ln, err
+	}
+	// A process that ends closes its socket before its lock, whose descriptor is the higher one.
+	unlock, err := Lock(ctx, dir)
+	if err == nil {
+		err = unlock()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return listenLoopback(ctx, addr)
+}
+
 // Lock creates dir and takes its lock, which the kernel releases when the process ends however it ends.
 // It waits up to lockWait for another holder, then says that the directory is in use.
 func Lock(ctx context.Context, dir string) (unlock func() error, err error) {

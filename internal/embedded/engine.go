@@ -120,7 +120,7 @@ func newEngine(ctx context.Context, cfg EngineConfig) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	ln, err := listenLoopback(ctx, cfg.Addr)
+	ln, err := listenAfterPredecessor(ctx, cfg.Addr, dir)
 	if err != nil {
 		return nil, err
 	}

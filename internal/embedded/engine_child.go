@@ -125,9 +125,12 @@ func serveEngine(ctx context.Context, log *slog.Logger, ln net.Listener, dir, li
 	go func() { served <- web.Serve(ln) }()
 	log.Info("engine serves", "version", s.info.version, "data_dir", dir)
 
+	var ended error
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve the engine: %w", err)
+	case <-s.space.again:
+		ended = errDiskWasFull
 	case <-ctx.Done():
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), childGrace)
@@ -139,5 +142,5 @@ func serveEngine(ctx context.Context, log *slog.Logger, ln net.Listener, dir, li
 		err = web.Shutdown(context.WithoutCancel(ctx))
 	}
 	<-served // http.ErrServerClosed
-	return err
+	return errors.Join(ended, err)
 }

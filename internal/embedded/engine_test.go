@@ -309,3 +309,35 @@ func TestRepeatedBlocksCountOnceThroughKills(t *testing.T) {
 	equal(t, "rows counted by the view", counted, blocks*rowsPerBlock)
 	equal(t, "last offset", last, blocks*rowsPerBlock-1)
 }
+
+// A platform that was started right after its predecessor had been killed ended with "address already in use": the
+// engine's child, which had inherited the socket, was still dying. The soak found it on a busy machine.
+func TestEngineWaitsForTheSocketOfADyingChild(t *testing.T) {
+	dir := t.TempDir()
+	socket, err := listenLoopback(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := socket.Addr().String()
+	if _, err := listenAfterPredecessor(t.Context(), addr, dir); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("a stranger's address: %v", err)
+	}
+	unlock, err := Lock(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := listenAfterPredecessor(short, addr, dir); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the address of a child that does not end: %v", err)
+	}
+	released := make(chan error)
+	go func() { released <- errors.Join(socket.Close(), unlock()) }()
+	ln, err := listenAfterPredecessor(t.Context(), addr, dir)
+	if err := errors.Join(err, <-released); err != nil {
+		t.Fatal(err)
+	}
+	if err := ln.Close(); err != nil {
+		t.Error(err)
+	}
+}

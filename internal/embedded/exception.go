@@ -16,6 +16,7 @@ const (
 	codeNotImplemented       = 48
 	codeSyntaxError          = 62
 	codeTooManyQueries       = 202
+	codeNotEnoughSpace       = 243
 	codeAuthenticationFailed = 516
 	codeUnknownException     = 1002
 )

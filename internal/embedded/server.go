@@ -42,11 +42,12 @@ type server struct {
 	reads   chan struct{}
 	inserts chan struct{}
 	pings   chan struct{} // for /alive, which must be answered however many statements run
+	space   *spaceWatch
 	log     *slog.Logger
 }
 
 func newServer(ctx context.Context, e *engine, log *slog.Logger) (*server, error) {
-	s := &server{engine: e, reads: make(chan struct{}, readSlots), inserts: make(chan struct{}, insertSlots), pings: make(chan struct{}, 1), log: log}
+	s := &server{engine: e, reads: make(chan struct{}, readSlots), inserts: make(chan struct{}, insertSlots), pings: make(chan struct{}, 1), space: newSpaceWatch(), log: log}
 	session, err := e.open("", nil)
 	if err != nil {
 		return nil, err
@@ -148,6 +149,7 @@ func (s *server) serveQuery(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := newResponse(w, q, s.info)
 	numbers, err := s.run(r.Context(), q, answer)
+	s.space.note(q.insert, err)
 	if err == nil {
 		err = answer.finish(numbers)
 	}

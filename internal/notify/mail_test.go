@@ -21,6 +21,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
@@ -349,6 +350,26 @@ func FuzzMailHeaders(f *testing.F) {
 		}
 		if html := partsOf(t, m)["text/html"]; strings.Contains(html, "<script") {
 			t.Fatalf("the HTML is %q", html)
+		}
+	})
+}
+
+// An address that is taken is one mailbox, stands on one line, and is read again as itself: it goes into the envelope.
+func FuzzParseAddress(f *testing.F) {
+	for _, seed := range []string{"a@b.example", "A B <a@b.example>", `"a b"@c`, "a@b, c@d", "a@[127.0.0.1]", "=?utf-8?q?a?= <a@b>", "a@b\r\nBcc: c@d", `"\""@a`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		address, err := parseAddress(text)
+		if err != nil {
+			return
+		}
+		if strings.ContainsFunc(address, unicode.IsControl) {
+			t.Fatalf("%q is the address %q", text, address)
+		}
+		again, err := parseAddress((&netmail.Address{Address: address}).String())
+		if err != nil || again != address {
+			t.Fatalf("%q is %q, which is read as %q, %v", text, address, again, err)
 		}
 	})
 }

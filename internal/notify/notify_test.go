@@ -624,3 +624,24 @@ func TestTriesEndAfterADayOrSixty(t *testing.T) {
 		t.Errorf("after %d tries it is %+v", triesMax, n)
 	}
 }
+
+// A target says when to come again in one of two forms. Whatever it says, the wait is none that an attacker
+// could overflow, and one that is written by the library is read as it was meant.
+func FuzzParseRetryAfter(f *testing.F) {
+	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	for _, seed := range []string{"120", "-1", "+5", "4294967296", "Fri, 27 Nov 2026 12:00:30 GMT", "Friday, 27-Nov-26 12:00:30 GMT", "1e3", " 5"} {
+		f.Add(seed, int64(30))
+	}
+	f.Fuzz(func(t *testing.T, text string, seconds int64) {
+		if wait := parseRetryAfter(text, now); wait < 0 {
+			t.Fatalf("%q is a wait of %s", text, wait)
+		}
+		at := now.Add(time.Duration(seconds%(1<<31)) * time.Second)
+		if at.Before(now) {
+			at = now
+		}
+		if wait := parseRetryAfter(at.Format(http.TimeFormat), now); now.Add(wait) != at {
+			t.Fatalf("%s is a wait of %s", at.Format(http.TimeFormat), wait)
+		}
+	})
+}

@@ -1,8 +1,10 @@
 package runtime
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -186,4 +188,44 @@ func TestSinkBounds(t *testing.T) {
 	f(strings.Repeat(item, sinkItemsMax)+item, nil, 400, sinkItemsMax, map[string]int{dropTooMany: 1})
 	f(item+strings.Repeat("x", sinkLineMax+100_000), nil, 400, 1, map[string]int{dropTooMany: 1})
 	f(strings.Repeat(strings.Repeat(" ", 1<<20)+item, 9), nil, 400, 7, map[string]int{dropTooMany: 1})
+}
+
+// A batch is cut into the lines that it has, however its bytes come, and its last line counts only with its end.
+func FuzzReadLine(f *testing.F) {
+	f.Add([]byte("a\nb\n"), 1, 16)
+	f.Add([]byte("\n\na"), 2, 16)
+	f.Add(bytes.Repeat([]byte("long "), 40), 7, 16)
+	f.Add(append(bytes.Repeat([]byte("x"), 16), '\n', '\n'), 16, 16)
+	f.Fuzz(func(t *testing.T, text []byte, piece, size int) {
+		piece, size = 1+int(uint(piece)%64), 16+int(uint(size)%64) // #nosec G115 -- any will do
+		r := bufio.NewReaderSize(&pieces{text, piece}, size)
+		for rest := text; ; {
+			line, err := readLine(r)
+			want, after, whole := bytes.Cut(rest, []byte("\n"))
+			switch {
+			case whole && (err != nil || !bytes.Equal(line, want)):
+				t.Fatalf("%q has the line %q, which was read as %q, %v", text, want, line, err)
+			case !whole && len(rest) > 0 && !errors.Is(err, io.ErrUnexpectedEOF), !whole && len(rest) == 0 && !errors.Is(err, io.EOF):
+				t.Fatalf("%q ends with %q, which was read as %q, %v", text, rest, line, err)
+			case !whole:
+				return
+			}
+			rest = after
+		}
+	})
+}
+
+// pieces are the bytes of a text, at most so many at a time.
+type pieces struct {
+	rest []byte
+	most int
+}
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(p.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b[:min(len(b), p.most)], p.rest)
+	p.rest = p.rest[n:]
+	return n, nil
 }

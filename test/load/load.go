@@ -21,6 +21,8 @@ import (
 type Target struct {
 	Network, Addr string // of net.Dial
 	Request       string // as it goes over the wire
+	// InTurn are further requests: each connection sends all of them and Request in turn, each from another one on.
+	InTurn []string
 	// BodyBytes is the length of the one right answer: a proxy that answers by
 	// itself is fast.
 	BodyBytes int
@@ -55,7 +57,7 @@ func (t Target) run(ctx context.Context, conns int, d, every time.Duration) (Res
 	var all sync.WaitGroup
 	for i := range conns {
 		offset := every * time.Duration(i) / time.Duration(conns) // not all at once
-		all.Go(func() { latencies[i], failures[i] = t.loop(ctx, started.Add(offset), deadline, every) })
+		all.Go(func() { latencies[i], failures[i] = t.loop(ctx, i, started.Add(offset), deadline, every) })
 	}
 	all.Wait()
 	elapsed := time.Since(started)
@@ -72,9 +74,9 @@ func (t Target) run(ctx context.Context, conns int, d, every time.Duration) (Res
 	return Result{Requests: n, Rate: float64(n) / elapsed.Seconds(), P50ms: ms(sorted[n/2]), P99ms: ms(sorted[n*99/100])}, nil
 }
 
-// loop sends a request when the last one is answered and, if every is not 0, the next one
-// is due.
-func (t Target) loop(ctx context.Context, due, deadline time.Time, every time.Duration) ([]time.Duration, error) {
+// loop sends a request, the nth first, when the last one is answered and, if every is not 0,
+// the next one is due.
+func (t Target) loop(ctx context.Context, n int, due, deadline time.Time, every time.Duration) ([]time.Duration, error) {
 	c, err := (&net.Dialer{}).DialContext(ctx, t.Network, t.Addr)
 	if err != nil {
 		return nil, err
@@ -92,7 +94,12 @@ func (t Target) loop(ctx context.Context, due, deadline time.Time, every time.Du
 			}
 			due = due.Add(every)
 		}
-		if _, err := io.WriteString(c, t.Request); err != nil {
+		request := t.Request
+		if i := n % (len(t.InTurn) + 1); i > 0 {
+			request = t.InTurn[i-1]
+		}
+		n++
+		if _, err := io.WriteString(c, request); err != nil {
 			return nil, err
 		}
 		if err := t.readResponse(r); err != nil {

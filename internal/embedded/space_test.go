@@ -1,0 +1,32 @@
+package embedded
+
+import (
+	"errors"
+	"testing"
+)
+
+func TestSpaceWatchTellsOfRoomAfterAFullDisk(t *testing.T) {
+	w := newSpaceWatch()
+	f := func(insert bool, err error, want bool) {
+		t.Helper()
+		w.note(insert, err)
+		select {
+		case <-w.again:
+			if !want {
+				t.Errorf("insert %v, error %v: there is room again", insert, err)
+			}
+		default:
+			if want {
+				t.Errorf("insert %v, error %v: nothing is told", insert, err)
+			}
+		}
+	}
+	f(true, nil, false)
+	f(false, engineException("Code: 243. DB::Exception: Cannot reserve 1.00 MiB, not enough space. (NOT_ENOUGH_SPACE)"), false)
+	f(false, nil, false) // a read needs no room
+	f(true, errors.New("the client left"), false)
+	f(true, nil, true)
+	f(true, nil, false)
+	f(true, engineException("Code: 1001, type: std::filesystem::filesystem_error, e.what() = filesystem error: in create_directories: No space left on device"), false)
+	f(true, nil, true)
+}
