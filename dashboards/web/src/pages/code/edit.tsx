@@ -45,7 +45,7 @@ function Newest(props: { at: ScriptName; onFound: (id: string) => void }) {
   }, [id]);
   if (newest.error) return <Problem error={newest.error} what="The newest version could not be read." retry={newest.reload} />;
   if (!newest.data || id !== undefined) return <Loading what="the newest version" />;
-  return <Empty title="There is no code yet"><p>Upload the first version with <code>wrangler deploy</code>, or <a href={`/${at.account}/workers/new`}>create a Worker</a> here.</p></Empty>;
+  return <Empty title="There is no code yet"><p>Upload the first version with <code>wrangler deploy</code>, or <a href={`/${at.account}/new-script`}>create a Worker</a> here.</p></Empty>;
 }
 
 function Begin(props: { at: ScriptName; from: string; onSaved: (id: string) => void }) {

@@ -2,9 +2,10 @@
 // version or a draft and become a draft or an upload.
 import type { Draft } from "./draft";
 import { textOf, type Module } from "./modules";
-import { tagOf, type Named } from "./names";
+import { type Named } from "./names";
 import type { Version } from "./settings";
 import type { Edited } from "./upload";
+import { tagOf } from "../../lib/versions";
 
 /** One module in the editor. Its id stays when its name changes. */
 export interface Sheet {

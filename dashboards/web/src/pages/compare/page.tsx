@@ -4,7 +4,7 @@ import { useRoute } from "preact-iso";
 import { may } from "../../session";
 import { shortId } from "../../lib/format";
 import { useRange, type RangeState } from "../../lib/range";
-import { useSearch } from "../../lib/url";
+import { useSearch, scriptPage } from "../../lib/url";
 import { zone, zoneName } from "../../lib/time";
 import { Empty, LinkButton, Loading, Problem, Button } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
@@ -14,7 +14,7 @@ import { useComparison, useKept, useNewExceptions, useTraffic, type Traffic } fr
 import { DifferencePanel } from "./difference";
 import { EventDialog } from "./eventdialog";
 import { NewExceptions } from "./exceptions";
-import { marksOf } from "./marks";
+import { marksOf } from "../../lib/marks";
 import { align } from "./series";
 import { Totals } from "./totals";
 import { likelyPair, versionFacts, type Pair, type VersionFacts } from "./versions";
@@ -47,7 +47,7 @@ interface ComparedProps {
 
 function Compared({ account, script, traffic, range }: ComparedProps) {
   const search = useSearch();
-  const base = `/${account}/workers/${encodeURIComponent(script)}`;
+  const base = scriptPage(account, script);
   const versions = useMemo(() => versionFacts(traffic.versions, traffic.metrics.versions), [traffic]);
   const name = (id: string): string => versions.get(id)?.name ?? shortId(id);
   const lines = useMemo(() => align(traffic.metrics, traffic.at), [traffic]);

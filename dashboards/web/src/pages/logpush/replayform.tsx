@@ -2,12 +2,12 @@
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
 import { useAction } from "../../lib/query";
+import { fromInput, toInput } from "../../lib/moments";
 import { zone, zoneName } from "../../lib/time";
 import { Button, CheckField, Problem, TextField } from "../../ui/basics";
 import { toast } from "../../ui/toast";
 import type { Replay } from "./api";
 import { fieldErrors, type FieldErrors } from "./draft";
-import { fromInput, toInput } from "./moment";
 
 const hour = 3600 * 1000;
 

@@ -4,7 +4,7 @@ import { useAction } from "../../lib/query";
 import { Button, Dialog, Note, Problem, TextField } from "../../ui/basics";
 import { toast } from "../../ui/toast";
 import { deploy, isOvertaken, isSecretsChanged, type ScriptState } from "./data";
-import { changeSentence, movedSentence, sameSplit, splitText, type Split } from "./split";
+import { changeSentence, movedSentence, sameSplit, splitText, type Split } from "../../lib/split";
 
 export interface Ask {
   title: string;

@@ -7,12 +7,13 @@ import { may } from "../../session";
 import { Badge, Button, Empty, LinkButton, Loading, Problem, Time } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
 import { Table, type Column } from "../../ui/table";
-import { scriptPage, useMetrics, useScript, type ScriptState } from "./data";
+import { scriptPage } from "../../lib/url";
+import { useMetrics, useScript, type ScriptState } from "./data";
 import { DeployDialog, type Ask } from "./deploydialog";
 import { author, cause, entries, type Entry } from "./history";
 import { SplitBar, SplitWords } from "./parts";
 import { totalRate, versionRates } from "./rates";
-import { sameSplit, splitText, thousandths } from "./split";
+import { sameSplit, splitText, thousandths } from "../../lib/split";
 
 const listedMax = 100; // as many as the API lists
 

@@ -5,7 +5,7 @@ import type { RangeState } from "../../lib/range";
 import { Loading } from "../../ui/basics";
 import { TimeChart, type Series } from "../../ui/chart";
 import { RangePicker } from "../../ui/range";
-import { marksOf } from "../compare/marks";
+import { marksOf } from "../../lib/marks";
 import { align, perSecond, type Lines } from "../compare/series";
 import type { ScriptState } from "./data";
 import { perSecondText } from "./rows";

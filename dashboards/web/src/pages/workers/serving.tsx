@@ -4,13 +4,14 @@ import { formatMillis, formatRate } from "../../lib/format";
 import { may } from "../../session";
 import { Badge, Button, Note, Time, VersionName } from "../../ui/basics";
 import { Table, type Column } from "../../ui/table";
-import { scriptPage, type Deployment, type ScriptState } from "./data";
+import { scriptPage } from "../../lib/url";
+import { type Deployment, type ScriptState } from "./data";
 import { DeployDialog, type Ask } from "./deploydialog";
 import { author, candidate, cause, entries, former } from "./history";
 import { DecisionBadge, RampBadge, SplitBar } from "./parts";
 import type { VersionRate } from "./rates";
 import { perSecondText } from "./rows";
-import { percentText, shareOf, splitText } from "./split";
+import { percentText, shareOf, splitText } from "../../lib/split";
 
 interface Props {
   account: string;
