@@ -56,6 +56,7 @@ export async function allPages(): Promise<Shown[]> {
       name: "backtest", path: `${of("checkout")}/rollback?view=backtest`, heading: "Rollback", ready: async (page) => {
         await page.getByRole("button", { name: "Run the backtest" }).click();
         await charts(page);
+        await page.getByRole("region", { name: "Result of the backtest" }).evaluate((e) => { e.scrollIntoView(); });
       },
     },
     { name: "decisions", path: `${of("checkout")}/rollback?view=decisions`, heading: "Rollback", ready: rows },

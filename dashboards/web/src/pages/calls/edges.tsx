@@ -4,8 +4,8 @@ import { get, path, type Schemas } from "../../api/client";
 import { formatCount, formatRate } from "../../lib/format";
 import { useQuery, type Answer } from "../../lib/query";
 import { rangeQuery, type RangeState } from "../../lib/range";
-import { Badge, VersionName } from "../../ui/basics";
 import { scriptPage } from "../../lib/url";
+import { Badge, VersionName } from "../../ui/basics";
 import { edgesOf, isSkewed, pairAt, worstOf, type Called, type Edge } from "./matrix";
 
 export type Calls = Schemas["Calls"];

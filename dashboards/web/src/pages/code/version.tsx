@@ -4,16 +4,16 @@ import type { ComponentChildren } from "preact";
 import { get, scriptPath, type Schemas } from "../../api/client";
 import { formatMillis } from "../../lib/format";
 import { useQuery } from "../../lib/query";
+import { full, shareOf } from "../../lib/split";
 import { may } from "../../session";
 import { Badge, Copy, LinkButton, Loading, Problem, Time } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
 import { Table } from "../../ui/table";
+import "../../styles/code.css";
 import { addressOf, isWorker, mainVersion, useDeployment, useVersion, type Deployment, type ScriptName } from "./data";
 import { ModuleList } from "./modulelist";
 import { Traffic } from "./parts";
 import { bindingKind, bindingValue, settingsOf, type Binding, type Version } from "./settings";
-import "../../styles/code.css";
-import { full, shareOf } from "../../lib/split";
 
 export default function VersionPage() {
   const { account, script, id } = useRoute().params as { account: string; script: string; id: string };

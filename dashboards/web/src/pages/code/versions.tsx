@@ -3,19 +3,19 @@ import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { formatCount } from "../../lib/format";
 import { useQuery } from "../../lib/query";
+import { full, shareOf } from "../../lib/split";
 import { useSearch } from "../../lib/url";
+import { tagOf } from "../../lib/versions";
 import { may } from "../../session";
 import { Button, Empty, LinkButton, Loading, Problem, Time, VersionName } from "../../ui/basics";
 import { Pager, pageOf } from "../../ui/pager";
 import { ScriptPage } from "../../ui/page";
 import { Table, type Column } from "../../ui/table";
+import "../../styles/code.css";
 import { addressOf, isWorker, listVersions, mainVersion, useDeployment, type Deployment, type ScriptName } from "./data";
 import { nameOf } from "./names";
 import { Traffic } from "./parts";
 import type { Version } from "./settings";
-import "../../styles/code.css";
-import { tagOf } from "../../lib/versions";
-import { full, shareOf } from "../../lib/split";
 
 const perPage = 25;
 

@@ -1,11 +1,11 @@
 // What an editor holds of a version that is to be: plain values, and how they come from a
 // version or a draft and become a draft or an upload.
+import { tagOf } from "../../lib/versions";
 import type { Draft } from "./draft";
 import { textOf, type Module } from "./modules";
-import { type Named } from "./names";
+import type { Named } from "./names";
 import type { Version } from "./settings";
 import type { Edited } from "./upload";
-import { tagOf } from "../../lib/versions";
 
 /** One module in the editor. Its id stays when its name changes. */
 export interface Sheet {

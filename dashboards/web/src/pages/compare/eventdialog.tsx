@@ -3,11 +3,11 @@ import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { get, path } from "../../api/client";
 import { formatMillis, unknown } from "../../lib/format";
-import { formatTime, zone, zoneName } from "../../lib/time";
 import { useQuery } from "../../lib/query";
+import { formatTime, zone, zoneName } from "../../lib/time";
+import { scriptPage } from "../../lib/url";
 import { Badge, Copy, Dialog, Loading, Problem, Segments, Time, VersionName } from "../../ui/basics";
 import { Table } from "../../ui/table";
-import { scriptPage } from "../../lib/url";
 import { decisionText, pathOf, readEvent, type LogLine, type Thrown, type TraceEvent } from "./event";
 
 /** `known` is shown at once, and where the event is not stored yet. */

@@ -7,6 +7,7 @@ import { useSearch } from "../../lib/url";
 import { may } from "../../session";
 import { Note } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
+import "../../styles/compare.css";
 import type { TraceEvent } from "./event";
 import { EventDialog } from "./eventdialog";
 import { FilterBar, RayForm } from "./filterbar";
@@ -14,7 +15,6 @@ import { filterNames, readFilter } from "./filters";
 import { LiveList } from "./livelist";
 import { StoredList } from "./storedlist";
 import { versionFacts } from "./versions";
-import "../../styles/compare.css";
 
 export default function LivePage() {
   const { params } = useRoute();

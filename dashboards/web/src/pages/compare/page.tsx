@@ -3,23 +3,23 @@ import { useEffect, useMemo } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { may } from "../../session";
 import { shortId } from "../../lib/format";
+import { marksOf } from "../../lib/marks";
 import { useRange, type RangeState } from "../../lib/range";
-import { useSearch, scriptPage } from "../../lib/url";
 import { zone, zoneName } from "../../lib/time";
+import { scriptPage, useSearch } from "../../lib/url";
 import { Empty, LinkButton, Loading, Problem, Button } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
 import { RangePicker } from "../../ui/range";
+import "../../styles/compare.css";
 import { Charts } from "./charts";
 import { useComparison, useKept, useNewExceptions, useTraffic, type Traffic } from "./data";
 import { DifferencePanel } from "./difference";
 import { EventDialog } from "./eventdialog";
 import { NewExceptions } from "./exceptions";
-import { marksOf } from "../../lib/marks";
 import { align } from "./series";
 import { Totals } from "./totals";
 import { likelyPair, versionFacts, type Pair, type VersionFacts } from "./versions";
 import { VersionBar } from "./versionbar";
-import "../../styles/compare.css";
 
 export default function ComparePage() {
   const { params } = useRoute();

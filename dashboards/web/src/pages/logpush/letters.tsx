@@ -58,7 +58,7 @@ export default function Letters() {
         )}
         {letters.data && state === "new" && <Advice letters={letters.data.items} />}
         {letters.data && letters.data.items.length > 0 && <LetterTable letters={letters.data.items} url={url} onOpen={setOpen} onChange={changed} />}
-        <Pager info={letters.data?.info} what="letters, oldest first" />
+        <Pager info={letters.data?.info} what="letters" />
       </div>
       {open?.what === "content" && <Content url={url} letter={open.letter} onClose={() => setOpen(undefined)} />}
       {open?.what === "delete" && <Delete url={url} letter={open.letter} onClose={() => setOpen(undefined)} onDone={changed} />}
@@ -75,7 +75,7 @@ function LetterTable(props: { letters: Letter[]; url: string; onOpen: (open: Ope
     { name: "Tries", number: true, cell: (l) => formatCount(l.attempts) },
     { name: "Actions", quiet: true, cell: (l) => l.state === "new" && <Actions {...props} letter={l} /> },
   ];
-  return <Table caption="Dead letters" columns={columns} rows={props.letters} rowKey={(l) => l.id} />;
+  return <Table caption="Dead letters, oldest first" columns={columns} rows={props.letters} rowKey={(l) => l.id} />;
 }
 
 const reasonOf = (l: Letter): string => (l.status === 0 || l.reason.startsWith(String(l.status)) ? l.reason : `${l.status} ${l.reason}`);
@@ -98,7 +98,7 @@ function Actions(props: { letter: Letter; url: string; onOpen: (open: Open) => v
   });
   return (
     <div class="stack logpush-actions">
-      <div class="row logpush-buttons">
+      <div class="row">
         <Button compact onClick={() => props.onOpen({ letter, what: "content" })} aria-label={`Show the content of letter ${short}`}>Content</Button>
         <Button compact busy={resend.busy} onClick={() => void resend.run()} aria-label={`Send letter ${short} again`}>Send again</Button>
         <Button compact onClick={() => props.onOpen({ letter, what: "delete" })} aria-label={`Delete letter ${short}`}>Delete</Button>

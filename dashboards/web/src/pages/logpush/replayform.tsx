@@ -1,8 +1,8 @@
 // Starts a replay, and says what it may repeat.
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
-import { useAction } from "../../lib/query";
 import { fromInput, toInput } from "../../lib/moments";
+import { useAction } from "../../lib/query";
 import { zone, zoneName } from "../../lib/time";
 import { Button, CheckField, Problem, TextField } from "../../ui/basics";
 import { toast } from "../../ui/toast";

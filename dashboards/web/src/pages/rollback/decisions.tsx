@@ -1,10 +1,10 @@
 // Decisions: the list, and one of them explained.
-import { useQuery } from "../../lib/query";
 import { shortId } from "../../lib/format";
-import { useSearch, scriptPage } from "../../lib/url";
+import { marksOf } from "../../lib/marks";
+import { useQuery } from "../../lib/query";
+import { scriptPage, useSearch } from "../../lib/url";
 import { Badge, Empty, LinkButton, Loading, Problem, Time, VersionName, type Tone } from "../../ui/basics";
 import { Table } from "../../ui/table";
-import { marksOf } from "../../lib/marks";
 import { Pager, pageOf } from "../../ui/pager";
 import { readDecision, readDecisions, readDeployments, readNotifications, readRevisions, type Notification, type WholeDecision } from "./api";
 import { counts } from "./evidence";

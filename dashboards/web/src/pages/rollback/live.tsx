@@ -1,8 +1,8 @@
 // What the tests say now of each version on trial, and where its ramp stands.
-import { useQuery } from "../../lib/query";
-import { Badge, Empty, Loading, Note, Problem, Time, VersionName } from "../../ui/basics";
-import { scriptPage } from "../../lib/url";
 import { marksOf } from "../../lib/marks";
+import { useQuery } from "../../lib/query";
+import { scriptPage } from "../../lib/url";
+import { Badge, Empty, Loading, Note, Problem, Time, VersionName } from "../../ui/basics";
 import { readDecisions, readDeployments, readEvidence, readRamp, type Decision, type Deployment, type LiveEvidence } from "./api";
 import { EvidenceTable } from "./evidencetable";
 import { outcome } from "./outcome";

@@ -9,8 +9,8 @@ import { Button, Dialog, Empty, Loading, Problem, SelectField, TextField, Time }
 import { Page } from "../../ui/page";
 import { Pager, pageOf } from "../../ui/pager";
 import { Table, type Column } from "../../ui/table";
-import { differences, leafText, type Json } from "./difference";
 import "../../styles/system.css";
+import { differences, leafText, type Json } from "./difference";
 
 type Entry = Schemas["AuditLog"];
 

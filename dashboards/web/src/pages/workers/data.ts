@@ -2,8 +2,8 @@
 import { get, getPage, ApiError, call, scriptPath, type Schemas } from "../../api/client";
 import { useQuery, type Answer } from "../../lib/query";
 import { rangeQuery, type Range, type RangeState } from "../../lib/range";
-import { versionNames, type VersionNames } from "./versions";
 import type { Split } from "../../lib/split";
+import { versionNames, type VersionNames } from "./versions";
 
 export type Deployment = Schemas["Deployment"];
 export type Decision = Schemas["Decision"];

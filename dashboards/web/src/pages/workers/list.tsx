@@ -5,7 +5,7 @@ import { get, path, type Schemas } from "../../api/client";
 import { formatCount, formatRate } from "../../lib/format";
 import { useQuery } from "../../lib/query";
 import { rangeQuery, useRange, type RangeState } from "../../lib/range";
-import { useSearch, scriptPage } from "../../lib/url";
+import { scriptPage, useSearch } from "../../lib/url";
 import { may } from "../../session";
 import { Badge, Copy, Empty, LinkButton, Loading, Problem, SelectField, TextField, Time } from "../../ui/basics";
 import { Page } from "../../ui/page";

@@ -4,7 +4,7 @@ import { useLocation, useRoute } from "preact-iso";
 import "../../styles/workers.css";
 import { get, path, type Schemas } from "../../api/client";
 import { useAction, useMounted, useQuery } from "../../lib/query";
-import { useSearch, scriptPage } from "../../lib/url";
+import { scriptPage, useSearch } from "../../lib/url";
 import { may } from "../../session";
 import { Button, LinkButton, Note, Problem, Segments, SelectField, TextField } from "../../ui/basics";
 import { Page } from "../../ui/page";

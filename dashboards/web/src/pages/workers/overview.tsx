@@ -2,10 +2,11 @@
 import { useRoute } from "preact-iso";
 import "../../styles/workers.css";
 import { useRange } from "../../lib/range";
+import { thousandths } from "../../lib/split";
+import { scriptPage } from "../../lib/url";
 import { may } from "../../session";
 import { Empty, LinkButton, Loading, Problem } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
-import { scriptPage } from "../../lib/url";
 import { useMetrics, useScript, type ScriptState } from "./data";
 import { PromotePanel } from "./promote";
 import { totalRate, versionRates } from "./rates";
@@ -13,7 +14,6 @@ import { ReachPanel } from "./reach";
 import { RemovePanel } from "./remove";
 import { RequestsPanel } from "./requests";
 import { ServingPanel } from "./serving";
-import { thousandths } from "../../lib/split";
 
 export default function OverviewPage() {
   const { account, script } = useRoute().params as { account: string; script: string };
