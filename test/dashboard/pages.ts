@@ -85,7 +85,7 @@ export async function allPages(): Promise<Shown[]> {
 
     { name: "token-dialog", path: `${home}/tokens`, heading: "Tokens", ready: dialog("button", "Create a token"), unpictured: true },
     { name: "revoke-dialog", path: `${home}/tokens`, heading: "Tokens", ready: dialog("button", "Revoke the token deployments from CI"), unpictured: true },
-    { name: "change-dialog", path: `${home}/audit`, heading: "Audit log", ready: dialog("link", /policy|deploy|upload/), unpictured: true },
+    { name: "change-dialog", path: `${home}/audit`, heading: "Audit log", ready: dialog("link", /\.create$/), unpictured: true },
     { name: "event-dialog", path: `${of("checkout")}/live?failed=true`, heading: "Live", ready: dialog("button", /^GET \/items/), unpictured: true },
     { name: "ramp-dialog", path: `${of("search")}/rollback`, heading: "Rollback", ready: dialog("button", /^Hold/), unpictured: true },
     { name: "account-dialog", path: "/accounts", heading: "Accounts", ready: dialog("button", "Create an account"), unpictured: true },
