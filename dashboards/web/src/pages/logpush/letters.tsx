@@ -100,7 +100,7 @@ function Actions(props: { letter: Letter; url: string; onOpen: (open: Open) => v
     <div class="stack logpush-actions">
       <div class="row">
         <Button compact onClick={() => props.onOpen({ letter, what: "content" })} aria-label={`Show the content of letter ${short}`}>Content</Button>
-        <Button compact busy={resend.busy} onClick={() => void resend.run()} aria-label={`Send letter ${short} again`}>Send again</Button>
+        <Button compact busy={resend.busy} onClick={() => void resend.run()} aria-label={`Send again letter ${short}`}>Send again</Button>
         <Button compact onClick={() => props.onOpen({ letter, what: "delete" })} aria-label={`Delete letter ${short}`}>Delete</Button>
       </div>
       <Problem error={resend.error} />
