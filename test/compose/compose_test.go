@@ -4,8 +4,6 @@
 package compose
 
 import (
-	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -302,69 +300,6 @@ func TestMountedFilesNameServicesThatExist(t *testing.T) {
 	f("deploy/otel-collector/config.yaml", `tcp://([a-z0-9-]+):9000`, 1)
 	f("deploy/grafana/provisioning/datasources/tidegate.yaml", `host: ([a-z0-9-]+)`, 1)
 	f("deploy/grafana/provisioning/datasources/tidegate.yaml", `url: http://([a-z0-9-]+):9090`, 1)
-}
-
-// Grafana shows an empty panel, and no error, for a source or a table that does
-// not exist.
-func TestGrafanaBoardsReadWhatExists(t *testing.T) {
-	boards, err := filepath.Glob(filepath.Join(root, "dashboards", "grafana", "*.json"))
-	if err != nil || len(boards) == 0 {
-		t.Fatalf("found no boards (%v)", err)
-	}
-	sources := map[string]bool{}
-	for _, match := range regexp.MustCompile(`uid: (\S+)`).FindAllStringSubmatch(readFile(t, "deploy/grafana/provisioning/datasources/tidegate.yaml"), -1) {
-		sources[match[1]] = true
-	}
-	tables := map[string]bool{"version_rates_1s": true, "version_rates_1m": true, "version_rates_1h": true, "trace_events": true}
-	type source struct{ UID string }
-	for _, path := range boards {
-		var board struct {
-			UID    string
-			Panels []struct {
-				ID      int
-				Targets []struct {
-					Datasource source
-					RawSQL     string
-				}
-			}
-			Templating struct {
-				List []struct {
-					Datasource source
-					Query      string
-				}
-			}
-		}
-		b, err := os.ReadFile(path)
-		if err == nil {
-			err = json.Unmarshal(b, &board)
-		}
-		if err != nil || board.UID == "" || len(board.Panels) == 0 {
-			t.Errorf("%s: %v; uid %q, %d panels", path, err, board.UID, len(board.Panels))
-			continue
-		}
-		check := func(what string, uid, query string) {
-			if !sources[uid] {
-				t.Errorf("%s: %s reads from %q, which is not provisioned", path, what, uid)
-			}
-			table := regexp.MustCompile(`FROM (\w+)`).FindStringSubmatch(query)
-			if table == nil || !tables[table[1]] {
-				t.Errorf("%s: %s asks no table of ours: %s", path, what, query)
-			}
-		}
-		seen := map[int]bool{}
-		for _, panel := range board.Panels {
-			if seen[panel.ID] {
-				t.Errorf("%s: two panels have the id %d", path, panel.ID)
-			}
-			seen[panel.ID] = true
-			for _, target := range panel.Targets {
-				check(fmt.Sprintf("panel %d", panel.ID), target.Datasource.UID, target.RawSQL)
-			}
-		}
-		for i, variable := range board.Templating.List {
-			check(fmt.Sprintf("variable %d", i), variable.Datasource.UID, variable.Query)
-		}
-	}
 }
 
 func readFile(t *testing.T, path string) string {

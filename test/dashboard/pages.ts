@@ -9,8 +9,10 @@ export interface Shown {
   path: string;
   /** Its heading. */
   heading: string | RegExp;
-  /** Waits until it shows what it is for. */
+  /** Waits until it shows what it is for, or has it show that. */
   ready?: (page: Page) => Promise<void>;
+  /** A state that the documentation needs no picture of. */
+  unpictured?: true;
 }
 
 interface Version { id: string; number: number }
@@ -30,9 +32,14 @@ export async function allPages(): Promise<Shown[]> {
   const of = (script: string): string => `${home}/workers/${script}`;
   const charts = async (page: Page): Promise<void> => expect(page.locator(".chart canvas").first()).toBeVisible();
   const rows = async (page: Page): Promise<void> => expect(page.getByRole("row").nth(1)).toBeVisible();
+  const empty = async (page: Page): Promise<void> => expect(page.locator(".empty").first()).toBeVisible();
+  const dialog = (role: "button" | "link", name: string | RegExp) => async (page: Page): Promise<void> => {
+    await page.getByRole(role, { name }).first().click();
+    await expect(page.getByRole("dialog").getByRole("heading").first()).toBeVisible();
+  };
   return [
     { name: "workers", path: `${home}/workers?last=300`, heading: "Workers", ready: rows },
-    { name: "new-worker", path: `${home}/workers/new`, heading: /create|new/i },
+    { name: "new-worker", path: `${home}/new-script`, heading: /create|new/i },
     { name: "script", path: `${of("shop")}?last=300`, heading: "shop" },
     { name: "versions", path: `${of("shop")}/versions`, heading: "Versions", ready: rows },
     { name: "version", path: `${of("shop")}/versions/${v2}`, heading: /v2/ },
@@ -44,6 +51,15 @@ export async function allPages(): Promise<Shown[]> {
     { name: "rollback", path: `${of("shop")}/rollback`, heading: "Rollback" },
     { name: "ramp", path: `${of("search")}/rollback`, heading: "Rollback" },
     { name: "decision", path: `${of("checkout")}/rollback?decision=${decision}`, heading: "Rollback" },
+    { name: "policy", path: `${of("checkout")}/rollback?view=policy`, heading: "Rollback", ready: async (page) => expect(page.getByRole("form")).toBeVisible() },
+    {
+      name: "backtest", path: `${of("checkout")}/rollback?view=backtest`, heading: "Rollback", ready: async (page) => {
+        await page.getByRole("button", { name: "Run the backtest" }).click();
+        await charts(page);
+        await page.getByRole("region", { name: "Result of the backtest" }).evaluate((e) => { e.scrollIntoView(); });
+      },
+    },
+    { name: "decisions", path: `${of("checkout")}/rollback?view=decisions`, heading: "Rollback", ready: rows },
     { name: "default-policy", path: `${home}/rollback`, heading: /policy|rollback/i },
     { name: "script-calls", path: `${of("shop")}/calls`, heading: "Calls" },
     { name: "calls", path: `${home}/calls`, heading: "Calls", ready: rows },
@@ -51,10 +67,28 @@ export async function allPages(): Promise<Shown[]> {
     { name: "new-job", path: `${home}/logpush/new`, heading: /job/i },
     { name: "job", path: `${home}/logpush/${job("picky")}?last=300`, heading: /picky/ },
     { name: "edit-job", path: `${home}/logpush/${job("everything")}/edit`, heading: /everything|edit/i },
+    { name: "dead-letters", path: `${home}/logpush/${job("picky")}/dead-letters`, heading: /Dead letters/, ready: rows },
+    { name: "replays", path: `${home}/logpush/${job("everything")}/replays`, heading: /Replays/, ready: async (page) => expect(page.getByRole("heading", { name: /^Replay \d+/ })).toBeVisible() },
     { name: "tokens", path: `${home}/tokens`, heading: "Tokens", ready: rows },
     { name: "audit", path: `${home}/audit`, heading: "Audit log", ready: rows },
     { name: "accounts", path: "/accounts", heading: "Accounts", ready: rows },
     { name: "system", path: "/system", heading: /system/i },
+
+    { name: "no-script", path: of("nothing"), heading: "nothing", ready: async (page) => expect(page.getByRole("alert")).toBeVisible(), unpictured: true },
+    { name: "no-page", path: `${home}/nothing`, heading: "No such page", unpictured: true },
+    { name: "no-policy", path: `${of("stock")}/rollback`, heading: "Rollback", ready: empty, unpictured: true },
+    { name: "no-decisions", path: `${of("stock")}/rollback?view=decisions`, heading: "Rollback", ready: empty, unpictured: true },
+    { name: "no-calls", path: `${of("stock")}/calls`, heading: "Calls", ready: async (page) => expect(page.getByText(/called no Worker in this time/)).toBeVisible(), unpictured: true },
+    { name: "no-letters", path: `${home}/logpush/${job("everything")}/dead-letters`, heading: /Dead letters/, ready: empty, unpictured: true },
+    { name: "no-replays", path: `${home}/logpush/${job("picky")}/replays`, heading: /Replays/, ready: empty, unpictured: true },
+    { name: "no-changes", path: `${home}/audit?action=none`, heading: "Audit log", ready: empty, unpictured: true },
+
+    { name: "token-dialog", path: `${home}/tokens`, heading: "Tokens", ready: dialog("button", "Create a token"), unpictured: true },
+    { name: "revoke-dialog", path: `${home}/tokens`, heading: "Tokens", ready: dialog("button", "Revoke the token deployments from CI"), unpictured: true },
+    { name: "change-dialog", path: `${home}/audit`, heading: "Audit log", ready: dialog("link", /\.create$/), unpictured: true },
+    { name: "event-dialog", path: `${of("checkout")}/live?failed=true`, heading: "Live", ready: dialog("button", /^GET \/items/), unpictured: true },
+    { name: "ramp-dialog", path: `${of("search")}/rollback`, heading: "Rollback", ready: dialog("button", /^Hold/), unpictured: true },
+    { name: "account-dialog", path: "/accounts", heading: "Accounts", ready: dialog("button", "Create an account"), unpictured: true },
   ];
 }
 

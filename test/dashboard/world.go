@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -58,7 +57,7 @@ func (w *world) environment() []string {
 }
 
 func (w *world) fill(ctx context.Context) error {
-	steps := []func(context.Context) error{w.token, w.origins, w.workers, w.jobs, w.splits, w.ramp, w.badRelease, w.settled}
+	steps := []func(context.Context) error{w.token, w.origins, w.workers, w.jobs, w.splits, w.ramp, w.badRelease, w.settled, w.replay}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
@@ -223,23 +222,42 @@ func (w *world) settled(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	picky, err := w.jobNamed(ctx, "picky")
+	if err != nil {
+		return err
+	}
 	return w.until(ctx, "the picky destination has refused a record", func() (bool, error) {
-		var jobs []struct {
-			ID   int64
-			Name string
-		}
-		if err := w.p.API(ctx, http.MethodGet, "/accounts/{account}/logpush/jobs", nil, &jobs); err != nil {
-			return false, err
-		}
-		for _, job := range jobs {
-			if job.Name == "picky" {
-				var letters []struct{ ID string }
-				err := w.p.API(ctx, http.MethodGet, fmt.Sprintf("/accounts/{account}/logpush/jobs/%d/dead-letters", job.ID), nil, &letters)
-				return len(letters) > 0, err
-			}
-		}
-		return false, errors.New("the job picky is gone")
+		var letters []struct{ ID string }
+		err := w.p.API(ctx, http.MethodGet, fmt.Sprintf("/accounts/{account}/logpush/jobs/%d/dead-letters", picky), nil, &letters)
+		return len(letters) > 0, err
 	})
+}
+
+// replay sends the first minutes once more to the job that takes everything.
+func (w *world) replay(ctx context.Context) error {
+	id, err := w.jobNamed(ctx, "everything")
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	body := map[string]any{"from": now.Add(-10 * time.Minute).Format(time.RFC3339), "to": now.Add(-10 * time.Second).Format(time.RFC3339)}
+	return w.p.API(ctx, http.MethodPost, fmt.Sprintf("/accounts/{account}/logpush/jobs/%d/replays", id), body, nil)
+}
+
+func (w *world) jobNamed(ctx context.Context, name string) (int64, error) {
+	var jobs []struct {
+		ID   int64
+		Name string
+	}
+	if err := w.p.API(ctx, http.MethodGet, "/accounts/{account}/logpush/jobs", nil, &jobs); err != nil {
+		return 0, err
+	}
+	for _, job := range jobs {
+		if job.Name == name {
+			return job.ID, nil
+		}
+	}
+	return 0, fmt.Errorf("the job %s is gone", name)
 }
 
 // until asks again and again; what fails once may succeed the next time.

@@ -17,7 +17,7 @@ test("two versions are compared in words, and what is new leads to its event and
   // The page names what it chose, so that its address can be sent to somebody.
   await expect.poll(() => parameters(page.url())).toMatchObject({ baseline: v1, candidate: v2 });
   await expect(page.getByText(/Of [\d,]+ requests whose version was drawn, v2 failed/)).toBeVisible();
-  await expect(page.getByRole("link", { name: "a rollback policy" })).toBeVisible();
+  await expect(page.getByRole("link", { name: "the evidence of a rollback policy" })).toBeVisible();
   await expect(page.getByRole("region", { name: "Totals by version" }).getByRole("row")).toHaveCount(3);
 
   await page.getByRole("button", { name: "Swap baseline and candidate" }).click();

@@ -11,7 +11,7 @@ function fresh(name: string): string {
 }
 
 async function makeOrigin(page: Page, script: string): Promise<void> {
-  await page.goto(`${workers}/new?from=origin`);
+  await page.goto(`/${account}/new-script?from=origin`);
   await page.getByLabel("URL of the service").fill(collector);
   await page.getByLabel("Name of the script").fill(script);
   await page.getByRole("button", { name: "Make and deploy at 100 %" }).click();
@@ -26,6 +26,13 @@ async function serving(script: string): Promise<{ version_id: string; percentage
   const { deployments } = await api<{ deployments: { versions: { version_id: string; percentage: number }[] }[] }>("GET", `${scripts}/${script}/deployments`);
   return deployments[0]!.versions;
 }
+
+test("a script may have any name that the API takes, and its own page", async ({ signedIn: page }) => {
+  await makeOrigin(page, "new"); // once the address of the form
+  await page.goto(`${workers}/new`);
+  await expect(page.getByRole("heading", { level: 1, name: "new", exact: true })).toBeVisible();
+  await expect(page.getByRole("navigation", { name: "Pages of new" })).toBeVisible();
+});
 
 test("a script made from a template answers at the address that its page shows", async ({ signedIn: page }) => {
   const script = fresh("hello");

@@ -66,6 +66,11 @@ export function path(...segments: string[]): string {
   return "/client/v4/" + segments.map(encodeURIComponent).join("/");
 }
 
+/** Of a script: `scriptPath(account, script, "versions")`. */
+export function scriptPath(account: string, script: string, ...rest: string[]): string {
+  return path("accounts", account, "workers", "scripts", script, ...rest);
+}
+
 export function withQuery(url: string, query: Query | undefined): string {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(query ?? {})) {

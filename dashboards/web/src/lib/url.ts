@@ -2,6 +2,11 @@
 // be sent to another.
 import { useLocation } from "preact-iso";
 
+/** The address of a page of a script: `scriptPage(account, script, "versions", id)`. */
+export function scriptPage(account: string, script: string, ...rest: string[]): string {
+  return ["", account, "workers", script, ...rest].map(encodeURIComponent).join("/");
+}
+
 export type Changes = Record<string, string | undefined>;
 
 /** The path of the page that is shown now, as the router writes it. */

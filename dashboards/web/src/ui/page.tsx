@@ -2,6 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { useLocation } from "preact-iso";
+import { scriptPage } from "../lib/url";
 
 export interface Crumb {
   text: string;
@@ -52,7 +53,7 @@ export function Tabs(props: { label: string; tabs: readonly (readonly [href: str
 
 /** The tabs of one script, the same on all of its pages. */
 export function ScriptPage(props: { account: string; script: string; title?: string; actions?: ComponentChildren; children: ComponentChildren }) {
-  const base = `/${props.account}/workers/${encodeURIComponent(props.script)}`;
+  const base = scriptPage(props.account, props.script);
   const crumbs = [{ text: "Workers", href: `/${props.account}/workers` }];
   if (props.title !== undefined) crumbs.push({ text: props.script, href: base });
   const tabs = <Tabs label={`Pages of ${props.script}`} tabs={[

@@ -9,7 +9,7 @@ test("a lifetime counts from now", () => {
   expect(expiresOn("never", "", now)).toBeUndefined();
 });
 
-test("a date is the browser's", () => {
+test("a date is the reader's", () => {
   expect(expiresOn("date", "2026-12-24T18:30", now)?.getTime()).toBe(new Date(2026, 11, 24, 18, 30).getTime());
 });
 

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { call, path, type Schemas } from "../../api/client";
 import { useAction } from "../../lib/query";
+import { zoneName } from "../../lib/time";
 import { Button, CheckField, Copy, Dialog, Field, Note, Problem, SelectField, TextField, Time } from "../../ui/basics";
 import { expiresOn, lifetimes, wrongExpiry, type Lifetime } from "./expiry";
 
@@ -55,7 +56,7 @@ export function NewToken(props: { account: string; onMade: (token: Token) => voi
         </Field>
         <SelectField label="Expires" value={lifetime} options={lifetimes} onChange={(v) => setLifetime(v as Lifetime)}
           hint={lifetime === "never" ? "It opens the account until somebody revokes it." : undefined} />
-        {lifetime === "date" && <TextField label="Date and time" type="datetime-local" value={date} onInput={setDate} hint="In this browser’s time zone" error={tried ? wrong.expiry : undefined} />}
+        {lifetime === "date" && <TextField label={`Date and time (${zoneName()})`} type="datetime-local" value={date} onInput={setDate} error={tried ? wrong.expiry : undefined} />}
         <Problem error={make.error} what="No token was made." />
         <div class="actions">
           <Button disabled={make.busy} onClick={props.onClose}>Cancel</Button>

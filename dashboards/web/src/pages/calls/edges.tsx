@@ -4,6 +4,7 @@ import { get, path, type Schemas } from "../../api/client";
 import { formatCount, formatRate } from "../../lib/format";
 import { useQuery, type Answer } from "../../lib/query";
 import { rangeQuery, type RangeState } from "../../lib/range";
+import { scriptPage } from "../../lib/url";
 import { Badge, VersionName } from "../../ui/basics";
 import { edgesOf, isSkewed, pairAt, worstOf, type Called, type Edge } from "./matrix";
 
@@ -27,8 +28,6 @@ export function Edges({ account, calls }: { account: string; calls: Calls }) {
   );
 }
 
-const scriptLink = (account: string, script: string): string => `/${account}/workers/${encodeURIComponent(script)}`;
-
 function EdgePanel({ account, edge }: { account: string; edge: Edge }) {
   const title = useId();
   const worst = worstOf(edge);
@@ -36,7 +35,7 @@ function EdgePanel({ account, edge }: { account: string; edge: Edge }) {
     <section class="panel" aria-labelledby={title}>
       <div class="row spread">
         <h2 id={title}>
-          {edge.caller === undefined ? "Callers by RPC" : <a href={`${scriptLink(account, edge.caller)}/calls`}>{edge.caller}</a>} <span aria-hidden="true">→</span><span class="visually-hidden">calls</span> <a href={`${scriptLink(account, edge.callee)}/calls`}>{edge.callee}</a>
+          {edge.caller === undefined ? "Callers by RPC" : <a href={scriptPage(account, edge.caller, "calls")}>{edge.caller}</a>} <span aria-hidden="true">→</span><span class="visually-hidden">calls</span> <a href={scriptPage(account, edge.callee, "calls")}>{edge.callee}</a>
         </h2>
         {isSkewed(edge) ? <Badge tone="accent">{edge.pairs.length} pairs of versions</Badge> : <Badge>One pair of versions</Badge>}
       </div>
@@ -58,7 +57,7 @@ function Name({ version }: { version: Called | undefined }) {
 
 function Matrix({ account, edge, worst }: { account: string; edge: Edge; worst: ReturnType<typeof worstOf> }) {
   const caption = useId();
-  const linked = (v: Called) => <VersionName id={v.version_id} tag={v.tag} href={`${scriptLink(account, v.script)}/versions/${v.version_id}`} />;
+  const linked = (v: Called) => <VersionName id={v.version_id} tag={v.tag} href={scriptPage(account, v.script, "versions", v.version_id)} />;
   return (
     <div class="table-box" role="region" aria-labelledby={caption} tabIndex={0}>
       <table class="matrix">

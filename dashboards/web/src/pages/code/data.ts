@@ -1,6 +1,7 @@
 // What the pages of this area ask for.
-import { get, getPage, path, type Page, type Schemas } from "../../api/client";
+import { get, getPage, path, scriptPath, type Page, type Schemas } from "../../api/client";
 import { useQuery, type Answer } from "../../lib/query";
+import { scriptPage } from "../../lib/url";
 import type { Version } from "./settings";
 
 export type Deployment = Schemas["Deployment"];
@@ -10,10 +11,7 @@ export interface ScriptName {
   script: string;
 }
 
-/** The address of a page of the script: `pageOf(at, "versions", id)`. */
-export function addressOf(at: ScriptName, ...segments: string[]): string {
-  return ["", at.account, "workers", at.script, ...segments].map(encodeURIComponent).join("/");
-}
+export const addressOf = (at: ScriptName, ...rest: string[]): string => scriptPage(at.account, at.script, ...rest);
 
 const versionsPath = (at: ScriptName, ...more: string[]): string => path("accounts", at.account, "workers", "workers", at.script, "versions", ...more);
 
@@ -29,17 +27,12 @@ export function useVersion(at: ScriptName, id: string | undefined): Answer<Versi
 
 /** The deployment that serves; null where nothing is deployed. */
 export async function currentDeployment(at: ScriptName, signal?: AbortSignal): Promise<Deployment | null> {
-  const url = path("accounts", at.account, "workers", "scripts", at.script, "deployments");
+  const url = scriptPath(at.account, at.script, "deployments");
   return (await get<{ deployments: Deployment[] }>(url, signal ? { signal } : {})).deployments[0] ?? null;
 }
 
 export function useDeployment(at: ScriptName): Answer<Deployment | null> {
   return useQuery(`deployment ${at.account} ${at.script}`, (signal) => currentDeployment(at, signal), { every: 10_000 });
-}
-
-/** The share of traffic of a version; undefined for one that is not deployed. */
-export function shareOf(deployment: Deployment | null | undefined, id: string): number | undefined {
-  return deployment?.versions.find((v) => v.version_id === id)?.percentage;
 }
 
 /** The version that most requests go to. */

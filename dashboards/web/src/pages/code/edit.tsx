@@ -1,11 +1,12 @@
 // Edits the code of a version: what is saved becomes a new one.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
-import { formatAge, now } from "../../lib/time";
 import { useQuery } from "../../lib/query";
+import { formatAge, now } from "../../lib/time";
 import { useSearch } from "../../lib/url";
 import { Button, Empty, LinkButton, Loading, Note, Problem } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
+import "../../styles/code.css";
 import { addressOf, isWorker, listVersions, useVersion, type ScriptName } from "./data";
 import { dropDraft, findDraft, otherDrafts, tabStorage, type Draft } from "./draft";
 import { modulesOf } from "./modules";
@@ -13,7 +14,6 @@ import { nameOf } from "./names";
 import type { Version } from "./settings";
 import { Workbench } from "./workbench";
 import { workOf, workOfDraft, type Work } from "./work";
-import "../../styles/code.css";
 
 export default function Edit() {
   const { account, script } = useRoute().params as { account: string; script: string };
@@ -45,7 +45,7 @@ function Newest(props: { at: ScriptName; onFound: (id: string) => void }) {
   }, [id]);
   if (newest.error) return <Problem error={newest.error} what="The newest version could not be read." retry={newest.reload} />;
   if (!newest.data || id !== undefined) return <Loading what="the newest version" />;
-  return <Empty title="There is no code yet"><p>Upload the first version with <code>wrangler deploy</code>, or <a href={`/${at.account}/workers/new`}>create a Worker</a> here.</p></Empty>;
+  return <Empty title="There is no code yet"><p>Upload the first version with <code>wrangler deploy</code>, or <a href={`/${at.account}/new-script`}>create a Worker</a> here.</p></Empty>;
 }
 
 function Begin(props: { at: ScriptName; from: string; onSaved: (id: string) => void }) {

@@ -1,6 +1,6 @@
 // Saving: a new version, and if it is asked for a deployment of it.
 import { useEffect, useState } from "preact/hooks";
-import { call, path, type Schemas } from "../../api/client";
+import { call, scriptPath, type Schemas } from "../../api/client";
 import { useAction, useQuery } from "../../lib/query";
 import { deploy, isOvertaken } from "../workers/data";
 import { listVersions, type Deployment, type ScriptName } from "./data";
@@ -46,7 +46,7 @@ export function useSave(input: Input) {
     const text: TextOf = (s) => texts.get(s.id)!;
     const last = (await listVersions(at, 1, 1)).items[0] ?? base;
     const edited = editedOf(work, text, parseFlags(work.compatibilityFlags));
-    const url = path("accounts", at.account, "workers", "scripts", at.script, "versions");
+    const url = scriptPath(at.account, at.script, "versions");
     let answer: Schemas["Version"];
     try {
       answer = await call<Schemas["Version"]>("POST", url, { query: { bindings_inherit: "strict" }, body: formFor(base, last, edited) });

@@ -1,24 +1,25 @@
 // Everything of one version.
 import { useRoute } from "preact-iso";
 import type { ComponentChildren } from "preact";
-import { get, path, type Schemas } from "../../api/client";
+import { get, scriptPath, type Schemas } from "../../api/client";
 import { formatMillis } from "../../lib/format";
 import { useQuery } from "../../lib/query";
+import { full, shareOf } from "../../lib/split";
 import { may } from "../../session";
 import { Badge, Copy, LinkButton, Loading, Problem, Time } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
 import { Table } from "../../ui/table";
-import { addressOf, isWorker, mainVersion, shareOf, useDeployment, useVersion, type Deployment, type ScriptName } from "./data";
+import "../../styles/code.css";
+import { addressOf, isWorker, mainVersion, useDeployment, useVersion, type Deployment, type ScriptName } from "./data";
 import { ModuleList } from "./modulelist";
 import { Traffic } from "./parts";
 import { bindingKind, bindingValue, settingsOf, type Binding, type Version } from "./settings";
-import "../../styles/code.css";
 
 export default function VersionPage() {
   const { account, script, id } = useRoute().params as { account: string; script: string; id: string };
   const at = { account, script };
   const version = useVersion(at, id);
-  const summary = useQuery(`summary ${account} ${script} ${id}`, (signal) => get<Schemas["Version"]>(path("accounts", account, "workers", "scripts", script, "versions", id), { signal }));
+  const summary = useQuery(`summary ${account} ${script} ${id}`, (signal) => get<Schemas["Version"]>(scriptPath(account, script, "versions", id), { signal }));
   const deployment = useDeployment(at);
   const v = version.data;
   return (
@@ -53,7 +54,7 @@ function Actions(props: { at: ScriptName; version: Version; deployment: Deployme
       {other && <LinkButton href={`${addressOf(at, "diff")}?from=${most}&to=${version.id}`}>Diff with what serves</LinkButton>}
       {other && <LinkButton href={`${addressOf(at, "compare")}?baseline=${most}&candidate=${version.id}`}>Compare traffic</LinkButton>}
       {isWorker(version) && <LinkButton href={`${addressOf(at, "edit")}?from=${version.id}`}>Edit from here</LinkButton>}
-      {may("scripts:edit") && shareOf(deployment, version.id) !== 100 && <LinkButton look="primary" href={`${addressOf(at)}?promote=${version.id}`}>Promote</LinkButton>}
+      {may("scripts:edit") && shareOf(deployment?.versions ?? [], version.id) !== full && <LinkButton look="primary" href={`${addressOf(at)}?promote=${version.id}`}>Promote</LinkButton>}
     </>
   );
 }
@@ -69,7 +70,7 @@ function Facts(props: { version: Version; deployment: Deployment | null | undefi
     <section class="panel stack" aria-label="About this version">
       {message && <p class="code-text">{message}</p>}
       <dl class="facts">
-        <div><dt>Traffic now</dt><dd>{deployment === undefined ? "–" : <Traffic share={shareOf(deployment, v.id)} />}</dd></div>
+        <div><dt>Traffic now</dt><dd>{deployment === undefined ? "–" : <Traffic share={shareOf(deployment?.versions ?? [], v.id)} />}</dd></div>
         <div><dt>Created</dt><dd><Time at={v.created_on} /></dd></div>
         <div><dt>Author</dt><dd>{v.author_email || "–"}</dd></div>
         <div><dt>Source</dt><dd>{v.source}{cause && <span class="quiet small"> {causes[cause] ?? cause}</span>}</dd></div>

@@ -3,17 +3,19 @@ import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { formatCount } from "../../lib/format";
 import { useQuery } from "../../lib/query";
+import { full, shareOf } from "../../lib/split";
 import { useSearch } from "../../lib/url";
+import { tagOf } from "../../lib/versions";
 import { may } from "../../session";
 import { Button, Empty, LinkButton, Loading, Problem, Time, VersionName } from "../../ui/basics";
 import { Pager, pageOf } from "../../ui/pager";
 import { ScriptPage } from "../../ui/page";
 import { Table, type Column } from "../../ui/table";
-import { addressOf, isWorker, listVersions, mainVersion, shareOf, useDeployment, type Deployment, type ScriptName } from "./data";
-import { nameOf, tagOf } from "./names";
+import "../../styles/code.css";
+import { addressOf, isWorker, listVersions, mainVersion, useDeployment, type Deployment, type ScriptName } from "./data";
+import { nameOf } from "./names";
 import { Traffic } from "./parts";
 import type { Version } from "./settings";
-import "../../styles/code.css";
 
 const perPage = 25;
 
@@ -34,7 +36,7 @@ export default function Versions() {
         {!items && versions.loading && <Loading what="versions" />}
         {items?.length === 0 && page === 1 && (
           <Empty title="No version yet">
-            <p>Upload one with <code>wrangler versions upload</code>, or <a href={`/${account}/workers/new`}>create a Worker</a> here.</p>
+            <p>Upload one with <code>wrangler versions upload</code>, or <a href={`/${account}/new-script`}>create a Worker</a> here.</p>
           </Empty>
         )}
         {items && items.length > 0 && (
@@ -71,7 +73,7 @@ function columns(at: ScriptName, deployment: Deployment | null | undefined, pick
     },
     { name: "Number", number: true, cell: (v) => formatCount(v.number) },
     { name: "Version", heading: true, cell: (v) => <><VersionName id={v.id} tag={tagOf(v)} href={page(v)} />{saidOf(v) && <span class="code-message" title={saidOf(v)}>{saidOf(v)}</span>}</> },
-    { name: "Traffic", cell: (v) => deployment === undefined ? "" : <Traffic share={shareOf(deployment, v.id)} /> },
+    { name: "Traffic", cell: (v) => deployment === undefined ? "" : <Traffic share={shareOf(deployment?.versions ?? [], v.id)} /> },
     { name: "Author", cell: (v) => <>{v.author_email || "–"}<span class="code-second">{v.source}</span></> },
     { name: "Created", cell: (v) => <Time at={v.created_on} /> },
     { name: "Actions", quiet: true, cell: (v) => <Actions at={at} version={v} deployment={deployment} /> },
@@ -92,7 +94,7 @@ function Actions(props: { at: ScriptName; version: Version; deployment: Deployme
   return (
     <span class="code-actions">
       {isWorker(version) && <a href={`${addressOf(at, "edit")}?from=${version.id}`} aria-label={`Edit from ${name}`}>Edit</a>}
-      {may("scripts:edit") && shareOf(deployment, version.id) !== 100 && <a href={`${addressOf(at)}?promote=${version.id}`} aria-label={`Promote ${name}`}>Promote</a>}
+      {may("scripts:edit") && shareOf(deployment?.versions ?? [], version.id) !== full && <a href={`${addressOf(at)}?promote=${version.id}`} aria-label={`Promote ${name}`}>Promote</a>}
       {most !== undefined && most !== version.id && (
         <>
           <a href={`${addressOf(at, "diff")}?from=${most}&to=${version.id}`} aria-label={`Diff of the version that serves and ${name}`}>Diff</a>

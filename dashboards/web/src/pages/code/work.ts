@@ -1,8 +1,9 @@
 // What an editor holds of a version that is to be: plain values, and how they come from a
 // version or a draft and become a draft or an upload.
+import { tagOf } from "../../lib/versions";
 import type { Draft } from "./draft";
 import { textOf, type Module } from "./modules";
-import { tagOf, type Named } from "./names";
+import type { Named } from "./names";
 import type { Version } from "./settings";
 import type { Edited } from "./upload";
 

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import type { Schemas } from "../../api/client";
+import { marksOf } from "../../lib/marks";
 import { decisionText, logText, pathOf, readEvent } from "./event";
 import { rayOf, statusProblem } from "./filters";
-import { marksOf } from "./marks";
 import { compared } from "./sentences";
 import { align, exceptionsPerMinute, failureRate, perSecond, statusShare, values, wallTime } from "./series";
 import { Inbox, keptMax } from "./stream";

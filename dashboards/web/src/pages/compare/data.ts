@@ -1,6 +1,6 @@
 // What the compare page asks. One answer is of one range of time, whose ends all parts share.
 import { useRef } from "preact/hooks";
-import { get, getPage, path, type Schemas } from "../../api/client";
+import { get, getPage, scriptPath, type Schemas } from "../../api/client";
 import { useQuery, type Answer } from "../../lib/query";
 import { rangeQuery, type RangeState } from "../../lib/range";
 import type { Pair } from "./versions";
@@ -30,16 +30,15 @@ export function useKept<T>(answer: Answer<T>, subject: string): T | undefined {
 }
 
 export function useTraffic(account: string, script: string, range: RangeState): Answer<Traffic> {
-  const base = ["accounts", account, "workers", "scripts", script] as const;
   const follows = range.resolve().last !== undefined;
   const ask = async (signal: AbortSignal): Promise<Traffic> => {
     const at = new Date();
     const asked = range.resolve();
     const [metrics, versions, deployments, decisions] = await Promise.all([
-      get<Schemas["Metrics"]>(path(...base, "metrics"), { signal, query: rangeQuery(asked) }),
-      get<{ items: Schemas["Version"][] }>(path(...base, "versions"), { signal, query: { per_page: 100 } }),
-      get<{ deployments: Schemas["Deployment"][] }>(path(...base, "deployments"), { signal }),
-      getPage<Schemas["Decision"]>(path(...base, "rollback-decisions"), { signal, query: { per_page: 100 } }),
+      get<Schemas["Metrics"]>(scriptPath(account, script, "metrics"), { signal, query: rangeQuery(asked) }),
+      get<{ items: Schemas["Version"][] }>(scriptPath(account, script, "versions"), { signal, query: { per_page: 100 } }),
+      get<{ deployments: Schemas["Deployment"][] }>(scriptPath(account, script, "deployments"), { signal }),
+      getPage<Schemas["Decision"]>(scriptPath(account, script, "rollback-decisions"), { signal, query: { per_page: 100 } }),
     ]);
     const live = asked.last !== undefined;
     return { at: live ? new Date(metrics.until) : at, live, range: range.key, metrics, versions: versions.items, deployments: deployments.deployments, decisions: decisions.items };
@@ -68,11 +67,11 @@ function usePairQuery<T>(what: string, q: PairQuestion, every: number, enabled: 
 
 export function useComparison(q: PairQuestion): Answer<Schemas["Comparison"]> {
   return usePairQuery("compare", q, pollTraffic, true, ({ baseline, candidate }, time, signal) =>
-    get(path("accounts", q.account, "workers", "scripts", q.script, "metrics", "compare"), { signal, query: { baseline, candidate, ...time } }));
+    get(scriptPath(q.account, q.script, "metrics", "compare"), { signal, query: { baseline, candidate, ...time } }));
 }
 
 /** Kinds of exceptions that the candidate threw and the baseline did not. */
 export function useNewExceptions(q: PairQuestion, enabled: boolean): Answer<Schemas["Exceptions"]> {
   return usePairQuery("new exceptions", q, pollExceptions, enabled, ({ baseline, candidate }, time, signal) =>
-    get(path("accounts", q.account, "workers", "scripts", q.script, "exceptions"), { signal, query: { new_in: candidate, compared_to: baseline, ...time } }));
+    get(scriptPath(q.account, q.script, "exceptions"), { signal, query: { new_in: candidate, compared_to: baseline, ...time } }));
 }

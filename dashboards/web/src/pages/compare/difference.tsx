@@ -26,8 +26,8 @@ export function DifferencePanel(props: { pair: Pair | undefined; answer: Answer<
           </div>
         )}
         <p class="small quiet">
-          The bounds hold for one look at a time that was chosen beforehand. Who looks again and again until a version seems bad will find one:
-          {" "}<a href={props.rollback}>a rollback policy</a> may look at every moment.
+          The bounds are for one look, though they are drawn anew every few seconds: who watches them until a version seems bad will find one.
+          {" "}What stays valid while you watch is <a href={props.rollback}>the evidence of a rollback policy</a>.
         </p>
       </div>
     </section>

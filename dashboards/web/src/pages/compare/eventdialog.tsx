@@ -3,8 +3,9 @@ import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { get, path } from "../../api/client";
 import { formatMillis, unknown } from "../../lib/format";
-import { formatTime, zone, zoneName } from "../../lib/time";
 import { useQuery } from "../../lib/query";
+import { formatTime, zone, zoneName } from "../../lib/time";
+import { scriptPage } from "../../lib/url";
 import { Badge, Copy, Dialog, Loading, Problem, Segments, Time, VersionName } from "../../ui/basics";
 import { Table } from "../../ui/table";
 import { decisionText, pathOf, readEvent, type LogLine, type Thrown, type TraceEvent } from "./event";
@@ -29,7 +30,7 @@ export function EventDialog(props: { account: string; script: string; ray: strin
       )}
       {event && <EventFacts event={event} account={account} />}
       <div class="actions">
-        {ray && <Copy text={`${location.origin}/${account}/workers/${encodeURIComponent(event?.script || props.script)}/live?ray=${ray}`} what="link to this event" label="Copy link" />}
+        {ray && <Copy text={`${location.origin}${scriptPage(account, event?.script || props.script, "live")}?ray=${ray}`} what="link to this event" label="Copy link" />}
         {event && <Copy text={JSON.stringify(event.raw, null, 2)} what="event as JSON" label="Copy as JSON" />}
         <button type="button" class="button" onClick={props.onClose}>Close</button>
       </div>
@@ -44,7 +45,7 @@ export function OutcomeBadge(props: { event: Pick<TraceEvent, "failed" | "outcom
 }
 
 function EventFacts({ event: e, account }: { event: TraceEvent; account: string }) {
-  const versions = `/${account}/workers/${encodeURIComponent(e.script)}/versions`;
+  const versions = scriptPage(account, e.script, "versions");
   const facts: [string, ComponentChildren][] = [
     ["Result", <OutcomeBadge event={e} />],
     ["Time", <><Time at={e.at} absolute /> <span class="small quiet">{zoneName()}</span></>],

@@ -1,12 +1,13 @@
 // Events of a script as they come, and those that are stored.
 import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
-import { get, path, type Schemas } from "../../api/client";
+import { get, scriptPath, type Schemas } from "../../api/client";
 import { useQuery } from "../../lib/query";
 import { useSearch } from "../../lib/url";
 import { may } from "../../session";
 import { Note } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
+import "../../styles/compare.css";
 import type { TraceEvent } from "./event";
 import { EventDialog } from "./eventdialog";
 import { FilterBar, RayForm } from "./filterbar";
@@ -14,7 +15,6 @@ import { filterNames, readFilter } from "./filters";
 import { LiveList } from "./livelist";
 import { StoredList } from "./storedlist";
 import { versionFacts } from "./versions";
-import "../../styles/compare.css";
 
 export default function LivePage() {
   const { params } = useRoute();
@@ -36,7 +36,7 @@ function Events({ account, script }: { account: string; script: string }) {
   // An event without a ray, such as one that a schedule began, has no address.
   const [opened, setOpened] = useState<TraceEvent>();
   const versions = useQuery(`versions ${account} ${script}`, async (signal) => {
-    const { items } = await get<{ items: Schemas["Version"][] }>(path("accounts", account, "workers", "scripts", script, "versions"), { signal, query: { per_page: 100 } });
+    const { items } = await get<{ items: Schemas["Version"][] }>(scriptPath(account, script, "versions"), { signal, query: { per_page: 100 } });
     return versionFacts(items, []);
   });
   const open = (event: TraceEvent): void => {

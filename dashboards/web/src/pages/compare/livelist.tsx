@@ -1,6 +1,6 @@
 // The live tail.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { path, withQuery } from "../../api/client";
+import { withQuery, scriptPath } from "../../api/client";
 import { formatCount } from "../../lib/format";
 import { Badge, Button, Note, Problem, Time, type Tone } from "../../ui/basics";
 import type { TraceEvent } from "./event";
@@ -22,7 +22,7 @@ const states: Record<Tail["state"], [Tone | undefined, string]> = {
 };
 
 export function LiveList(props: Props) {
-  const url = withQuery(path("accounts", props.account, "workers", "scripts", props.script, "events", "live"), asQuery(props.filter));
+  const url = withQuery(scriptPath(props.account, props.script, "events", "live"), asQuery(props.filter));
   const { tail, waiting, paused, pause, clear, again } = useTail(url);
   const [tone, text] = paused && tail.state === "open" ? [undefined, "Paused"] as const : states[tail.state];
   return (

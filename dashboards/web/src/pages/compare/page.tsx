@@ -3,23 +3,23 @@ import { useEffect, useMemo } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { may } from "../../session";
 import { shortId } from "../../lib/format";
+import { marksOf } from "../../lib/marks";
 import { useRange, type RangeState } from "../../lib/range";
-import { useSearch } from "../../lib/url";
 import { zone, zoneName } from "../../lib/time";
+import { scriptPage, useSearch } from "../../lib/url";
 import { Empty, LinkButton, Loading, Problem, Button } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
 import { RangePicker } from "../../ui/range";
+import "../../styles/compare.css";
 import { Charts } from "./charts";
 import { useComparison, useKept, useNewExceptions, useTraffic, type Traffic } from "./data";
 import { DifferencePanel } from "./difference";
 import { EventDialog } from "./eventdialog";
 import { NewExceptions } from "./exceptions";
-import { marksOf } from "./marks";
 import { align } from "./series";
 import { Totals } from "./totals";
 import { likelyPair, versionFacts, type Pair, type VersionFacts } from "./versions";
 import { VersionBar } from "./versionbar";
-import "../../styles/compare.css";
 
 export default function ComparePage() {
   const { params } = useRoute();
@@ -47,7 +47,7 @@ interface ComparedProps {
 
 function Compared({ account, script, traffic, range }: ComparedProps) {
   const search = useSearch();
-  const base = `/${account}/workers/${encodeURIComponent(script)}`;
+  const base = scriptPage(account, script);
   const versions = useMemo(() => versionFacts(traffic.versions, traffic.metrics.versions), [traffic]);
   const name = (id: string): string => versions.get(id)?.name ?? shortId(id);
   const lines = useMemo(() => align(traffic.metrics, traffic.at), [traffic]);

@@ -1,6 +1,6 @@
 // Stored events, page by page into the past.
 import { useRef, useState } from "preact/hooks";
-import { get, path, type Schemas } from "../../api/client";
+import { get, scriptPath, type Schemas } from "../../api/client";
 import { useAction, useQuery } from "../../lib/query";
 import { rangeQuery, useRange } from "../../lib/range";
 import { formatTime, zone, zoneName } from "../../lib/time";
@@ -31,7 +31,7 @@ interface Pages {
 export function StoredList(props: Props) {
   const { account, script, filter } = props;
   const range = useRange();
-  const url = path("accounts", account, "workers", "scripts", script, "events");
+  const url = scriptPath(account, script, "events");
   const key = `events ${url} ${JSON.stringify(filter)} ${range.key}`;
   const first = useQuery(key, (signal) => get<Schemas["Events"]>(url, { signal, query: { ...asQuery(filter), ...rangeQuery(range.resolve()), limit: pageSize } }));
   const [older, setOlder] = useState<Pages>();

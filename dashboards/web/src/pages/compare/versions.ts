@@ -1,6 +1,6 @@
 // The versions of a script as charts and tables name them.
-import { shortId } from "../../lib/format";
 import type { Schemas } from "../../api/client";
+import { nameOf, sharedTags, tagOf } from "../../lib/versions";
 
 export interface VersionFacts {
   id: string;
@@ -21,8 +21,7 @@ type Deployment = Schemas["Deployment"];
 export function versionFacts(listed: readonly Listed[], seen: readonly { version_id: string; tag?: string }[]): Map<string, VersionFacts> {
   const facts = new Map<string, VersionFacts>();
   for (const v of listed) {
-    const tag = v.annotations?.["workers/tag"] || undefined;
-    facts.set(v.id, { id: v.id, name: "", tag, color: v.number - 1, number: v.number, created: new Date(v.metadata.created_on) });
+    facts.set(v.id, { id: v.id, name: "", tag: tagOf(v), color: v.number - 1, number: v.number, created: new Date(v.metadata.created_on) });
   }
   // Versions of an earlier script of the same name, or from before those that are listed.
   let next = listed.length;
@@ -30,11 +29,8 @@ export function versionFacts(listed: readonly Listed[], seen: readonly { version
     if (facts.has(v.version_id)) continue;
     facts.set(v.version_id, { id: v.version_id, name: "", tag: v.tag || undefined, color: next++, number: 0, created: undefined });
   }
-  const uses = new Map<string, number>();
-  for (const { tag } of facts.values()) if (tag) uses.set(tag, (uses.get(tag) ?? 0) + 1);
-  for (const v of facts.values()) {
-    v.name = !v.tag ? shortId(v.id) : uses.get(v.tag)! > 1 ? `${v.tag} (${shortId(v.id)})` : v.tag;
-  }
+  const shared = sharedTags([...facts.values()].map((v) => v.tag));
+  for (const v of facts.values()) v.name = nameOf(v.id, v.tag, v.tag !== undefined && shared.has(v.tag));
   return facts;
 }
 

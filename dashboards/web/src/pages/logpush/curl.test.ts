@@ -1,7 +1,8 @@
 // @ts-expect-error The types of Node are not among the dashboard's.
 import { execFileSync } from "node:child_process";
 import { expect, test } from "vitest";
-import { curl, quote } from "./curl";
+import { quote } from "../../lib/shell";
+import { curl } from "./curl";
 
 const shell = (command: string): string => execFileSync("sh", ["-c", command], { encoding: "utf8" });
 

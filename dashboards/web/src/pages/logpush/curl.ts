@@ -1,9 +1,5 @@
 // The command that does what a button does, for those who want it in a script.
-
-/** A word of a POSIX shell, in which nothing means anything. */
-export function quote(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
-}
+import { quote } from "../../lib/shell";
 
 /** The token is a variable of whoever runs it. */
 export function curl(method: "POST" | "PUT", url: string, body: unknown): string {

@@ -3,7 +3,6 @@ import { ApiError } from "../../api/client";
 import { advise } from "./advice";
 import { bodyOf, differingMembers, draftOf, fieldErrors, newDraft, optionsOf, problemsOf, type Job } from "./draft";
 import { readEscapes, showEscapes } from "./escapes";
-import { fromInput, toInput } from "./moment";
 
 const job: Job = {
   id: 7, dataset: "workers_trace_events", kind: "", name: "shop", enabled: true, destination_conf: "https://h/?hmac-secret=0123456789abcdef",
@@ -52,12 +51,6 @@ test("characters that nobody sees can be typed", () => {
   for (const text of ["", "\n", `"a"\t\\n\\`, "\u0001\u2028é", "\\u000a", "C:\\new"]) expect(readEscapes(showEscapes(text))).toBe(text);
   expect(readEscapes("\\x\\")).toBe("\\x\\");
   expect(readEscapes("\\u0041\\t")).toBe("A\t");
-});
-
-test("times of inputs are in the zone that is chosen", () => {
-  expect(fromInput("2026-03-01T12:00", "UTC")).toBe("2026-03-01T12:00:00.000Z");
-  expect(fromInput("", "UTC")).toBe("");
-  for (const zone of ["UTC", "local"] as const) expect(fromInput(toInput(new Date("2026-07-01T12:34:56Z"), zone), zone)).toBe("2026-07-01T12:34:00.000Z");
 });
 
 test("failures come with what to do", () => {

@@ -4,6 +4,7 @@ import type { ComponentChildren } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { ApiError, get } from "../../api/client";
+import { fromInput, toInput } from "../../lib/moments";
 import { useAction, useMounted, useQuery } from "../../lib/query";
 import { zoneName } from "../../lib/time";
 import { Button, CheckField, LinkButton, Loading, Note, Problem, TextField } from "../../ui/basics";
@@ -18,7 +19,6 @@ import { bodyOf, dataset, differingMembers, draftOf, fieldErrors, newDraft, prob
 import { FieldsForm } from "./fieldsform";
 import type { FilterKey } from "./filter";
 import { FilterForm } from "./filterform";
-import { fromInput, toInput } from "./moment";
 import { BatchForm, OutputForm } from "./outputform";
 import { jobTitle } from "./parts";
 import { PreviewPanel } from "./preview";

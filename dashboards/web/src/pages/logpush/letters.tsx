@@ -7,9 +7,10 @@ import { formatBytes, formatCount } from "../../lib/format";
 import { useAction, useQuery } from "../../lib/query";
 import { useSearch } from "../../lib/url";
 import { may } from "../../session";
-import { Button, Confirm, Copy, Dialog, Empty, LinkButton, Loading, Note, Problem, Segments, Time } from "../../ui/basics";
+import { Button, Confirm, Copy, Dialog, Empty, Loading, Note, Problem, Segments, Time } from "../../ui/basics";
 import { Table, type Column } from "../../ui/table";
 import { toast } from "../../ui/toast";
+import { Pager, pageOf } from "../../ui/pager";
 import { advise } from "./advice";
 import { jobPath, type JobHealth, type Letter } from "./api";
 import { JobPage, jobTitle } from "./parts";
@@ -27,7 +28,7 @@ export default function Letters() {
   const search = useSearch();
   const asked = search.get("state");
   const state = asked === "resent" || asked === "deleted" ? asked : "new";
-  const page = Math.max(Math.trunc(Number(search.get("page") ?? 1)) || 1, 1);
+  const page = pageOf(search.get);
   const url = jobPath(account, id, "dead-letters");
   const letters = useQuery(`${url} ${state} ${page}`, (signal) => getPage<Letter>(url, { query: { state, page, per_page: perPage }, signal }), { enabled: may("logs:edit"), every: 15_000 });
   const health = useQuery(`logpush health ${account} ${id}`, (signal) => get<JobHealth>(jobPath(account, id, "health"), { signal }));
@@ -57,7 +58,7 @@ export default function Letters() {
         )}
         {letters.data && state === "new" && <Advice letters={letters.data.items} />}
         {letters.data && letters.data.items.length > 0 && <LetterTable letters={letters.data.items} url={url} onOpen={setOpen} onChange={changed} />}
-        <Pages page={page} total={total} link={(n) => search.link({ page: n === 1 ? undefined : String(n) })} />
+        <Pager info={letters.data?.info} what="letters" />
       </div>
       {open?.what === "content" && <Content url={url} letter={open.letter} onClose={() => setOpen(undefined)} />}
       {open?.what === "delete" && <Delete url={url} letter={open.letter} onClose={() => setOpen(undefined)} onDone={changed} />}
@@ -74,7 +75,7 @@ function LetterTable(props: { letters: Letter[]; url: string; onOpen: (open: Ope
     { name: "Tries", number: true, cell: (l) => formatCount(l.attempts) },
     { name: "Actions", quiet: true, cell: (l) => l.state === "new" && <Actions {...props} letter={l} /> },
   ];
-  return <Table caption="Dead letters" columns={columns} rows={props.letters} rowKey={(l) => l.id} />;
+  return <Table caption="Dead letters, oldest first" columns={columns} rows={props.letters} rowKey={(l) => l.id} />;
 }
 
 const reasonOf = (l: Letter): string => (l.status === 0 || l.reason.startsWith(String(l.status)) ? l.reason : `${l.status} ${l.reason}`);
@@ -97,9 +98,9 @@ function Actions(props: { letter: Letter; url: string; onOpen: (open: Open) => v
   });
   return (
     <div class="stack logpush-actions">
-      <div class="row logpush-buttons">
+      <div class="row">
         <Button compact onClick={() => props.onOpen({ letter, what: "content" })} aria-label={`Show the content of letter ${short}`}>Content</Button>
-        <Button compact busy={resend.busy} onClick={() => void resend.run()} aria-label={`Send letter ${short} again`}>Send again</Button>
+        <Button compact busy={resend.busy} onClick={() => void resend.run()} aria-label={`Send again letter ${short}`}>Send again</Button>
         <Button compact onClick={() => props.onOpen({ letter, what: "delete" })} aria-label={`Delete letter ${short}`}>Delete</Button>
       </div>
       <Problem error={resend.error} />
@@ -144,17 +145,5 @@ function Delete(props: { url: string; letter: Letter; onClose: () => void; onDon
     <Confirm title={`Delete letter ${short}?`} action={`Delete letter ${short}`} danger busy={remove.busy} error={remove.error} onConfirm={() => void remove.run()} onClose={props.onClose}>
       <p>Its {formatCount(props.letter.records)} {props.letter.records === 1 ? "record is" : "records are"} not delivered, and the content is gone. This cannot be undone.</p>
     </Confirm>
-  );
-}
-
-function Pages(props: { page: number; total: number; link: (page: number) => string }) {
-  const last = Math.max(Math.ceil(props.total / perPage), 1);
-  if (last === 1) return null;
-  return (
-    <nav class="row" aria-label="Pages of letters">
-      {props.page > 1 && <LinkButton compact href={props.link(props.page - 1)}>Earlier</LinkButton>}
-      <span class="small">Page {props.page} of {last}, {formatCount(props.total)} letters, oldest first</span>
-      {props.page < last && <LinkButton compact href={props.link(props.page + 1)}>Later</LinkButton>}
-    </nav>
   );
 }

@@ -1,13 +1,13 @@
 // Starts a replay, and says what it may repeat.
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
+import { fromInput, toInput } from "../../lib/moments";
 import { useAction } from "../../lib/query";
 import { zone, zoneName } from "../../lib/time";
 import { Button, CheckField, Problem, TextField } from "../../ui/basics";
 import { toast } from "../../ui/toast";
 import type { Replay } from "./api";
 import { fieldErrors, type FieldErrors } from "./draft";
-import { fromInput, toInput } from "./moment";
 
 const hour = 3600 * 1000;
 

@@ -1,5 +1,6 @@
 // What this area asks of the API.
-import { ApiError, call, get, getPage, path, refuse, send, type Page, type Schemas } from "../../api/client";
+import { ApiError, call, get, getPage, path, refuse, send, scriptPath, type Page, type Schemas } from "../../api/client";
+import { tagOf } from "../../lib/versions";
 import type { Settings } from "./limits";
 
 export type Policy = Schemas["Policy"];
@@ -19,9 +20,7 @@ export interface Owner {
 }
 
 export const policyPath = ({ account, script }: Owner): string =>
-  script === undefined ? path("accounts", account, "workers", "rollback-policy") : path("accounts", account, "workers", "scripts", script, "rollback-policy");
-
-export const scriptPath = (account: string, script: string, ...rest: string[]): string => path("accounts", account, "workers", "scripts", script, ...rest);
+  script === undefined ? path("accounts", account, "workers", "rollback-policy") : scriptPath(account, script, "rollback-policy");
 
 /** The policy that is followed, null if there is none, and the tag that a change of it names. */
 export interface Held {
@@ -94,5 +93,8 @@ export const testNotify = (account: string, script: string): Promise<NotifyResul
 /** Tags of the versions that have one, by id. */
 export async function readTags(account: string, script: string, signal: AbortSignal): Promise<Map<string, string>> {
   const result = await get<{ items: Schemas["Version"][] }>(scriptPath(account, script, "versions"), { query: { per_page: 100 }, signal });
-  return new Map(result.items.flatMap((v) => (v.annotations["workers/tag"] ? [[v.id, v.annotations["workers/tag"]] as const] : [])));
+  return new Map(result.items.flatMap((v) => {
+    const tag = tagOf(v);
+    return tag ? [[v.id, tag] as const] : [];
+  }));
 }

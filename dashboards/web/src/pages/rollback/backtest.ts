@@ -1,6 +1,5 @@
 // Runs a policy over the past, and follows how far that is.
-import { ApiError, refuse, send, type Message, type Schemas } from "../../api/client";
-import { scriptPath } from "./api";
+import { ApiError, refuse, send, scriptPath, type Message, type Schemas } from "../../api/client";
 import type { Settings } from "./limits";
 
 export type Backtest = Schemas["Backtest"];

@@ -1,7 +1,8 @@
 // Tries a policy on past traffic: what it would have done, and when.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { useQuery } from "../../lib/query";
 import { formatCount } from "../../lib/format";
+import { marksOf } from "../../lib/marks";
+import { useQuery } from "../../lib/query";
 import { formatDuration } from "../../lib/time";
 import { useSearch } from "../../lib/url";
 import { Badge, Button, Empty, Note, Problem, Segments, SelectField, Time, VersionName } from "../../ui/basics";
@@ -10,7 +11,7 @@ import { readDeployments, readRevisions, type Deployment } from "./api";
 import { done, runBacktest, type Backtest, type BacktestTrial, type Progress } from "./backtest";
 import { pointers, type Editing } from "./editing";
 import { counts } from "./evidence";
-import { EvidenceChart, marksOf, nameWith } from "./evidencechart";
+import { EvidenceChart, nameWith } from "./evidencechart";
 import { EvidenceTable } from "./evidencetable";
 import { limitName, type Settings } from "./limits";
 import { falseAlarms } from "./sentences";
@@ -120,7 +121,7 @@ function Result(props: { account: string; script: string; result: Backtest; tags
   return (
     <section class="stack" aria-label="Result of the backtest">
       <Note tone={result.false_alarms > 0 ? "warn" : "accent"} live>
-        <p><strong>In {formatDuration(length)} it would have acted on {acted} of {result.trials.length} {result.trials.length === 1 ? "trial" : "trials"}</strong>, and {saved(result.failures_saved)}. {result.false_alarms === 0 ? "No version that people kept was among them." : `${result.false_alarms} of them would have been false alarms: people kept the version for a day.`}</p>
+        <p><strong>In {formatDuration(length)} it would have acted on {acted} of {result.trials.length} {result.trials.length === 1 ? "trial" : "trials"}</strong>, and {saved(result.failures_saved)}. {result.false_alarms === 0 ? "No version that people kept was among them." : `${result.false_alarms} of them would have been ${result.false_alarms === 1 ? "a false alarm" : "false alarms"}: people kept the version for a day.`}</p>
         <p class="small">{falseAlarms(result.policy.confidence)} is what it promises.</p>
       </Note>
       {result.trials.toReversed().map((t) => <TrialResult key={`${t.version_id} ${t.since}`} trial={t} policy={result.policy} deployments={deployments.data ?? []} tags={props.tags} />)}
@@ -129,14 +130,15 @@ function Result(props: { account: string; script: string; result: Backtest; tags
 }
 
 function saved(failures: number): string {
-  return failures < 1 ? "saved no failed request that was not saved anyway" : `saved about ${formatCount(Math.round(failures))} failed requests`;
+  const whole = Math.round(failures);
+  return failures < 1 ? "saved no failed request that was not saved anyway" : `saved about ${formatCount(whole)} failed ${whole === 1 ? "request" : "requests"}`;
 }
 
 function TrialResult(props: { trial: BacktestTrial; policy: Settings; deployments: Deployment[]; tags: Map<string, string> | undefined }) {
   const { trial, tags } = props;
   const nameOf = nameWith(tags);
   const id = `result-${trial.version_id}-${trial.since}`;
-  const marks = marksOf(props.deployments, nameOf);
+  const marks = marksOf(props.deployments, [], nameOf);
   if (trial.failed_at) marks.push({ at: Date.parse(trial.failed_at) / 1000, text: "would have acted here", tone: "bad" });
   const range: [number, number] = [Date.parse(trial.since) / 1000, Date.parse(trial.until) / 1000];
   const after = trial.failed_at ? (Date.parse(trial.failed_at) - Date.parse(trial.since)) / 1000 : 0;

@@ -1,12 +1,14 @@
 // Decisions: the list, and one of them explained.
-import { useQuery } from "../../lib/query";
 import { shortId } from "../../lib/format";
-import { useSearch } from "../../lib/url";
+import { marksOf } from "../../lib/marks";
+import { useQuery } from "../../lib/query";
+import { scriptPage, useSearch } from "../../lib/url";
 import { Badge, Empty, LinkButton, Loading, Problem, Time, VersionName, type Tone } from "../../ui/basics";
 import { Table } from "../../ui/table";
+import { Pager, pageOf } from "../../ui/pager";
 import { readDecision, readDecisions, readDeployments, readNotifications, readRevisions, type Notification, type WholeDecision } from "./api";
 import { counts } from "./evidence";
-import { EvidenceChart, marksOf, nameWith } from "./evidencechart";
+import { EvidenceChart, nameWith } from "./evidencechart";
 import { EvidenceTable } from "./evidencetable";
 import { limitName } from "./limits";
 import { outcome } from "./outcome";
@@ -26,11 +28,10 @@ export function Decisions(props: Props) {
 
 function DecisionList({ account, script, tags }: Props) {
   const search = useSearch();
-  const page = Math.max(1, Math.trunc(Number(search.get("page") ?? "1")) || 1);
+  const page = pageOf(search.get);
   const answer = useQuery(`decisions ${account} ${script} ${page}`, (signal) => readDecisions(account, script, page, signal), { every: 5000 });
   if (!answer.data) return answer.error ? <Problem error={answer.error} what="The decisions cannot be listed." retry={answer.reload} /> : <Loading what="decisions" />;
   const { items, info } = answer.data;
-  const pages = info ? Math.max(1, Math.ceil(info.total_count / info.per_page)) : page;
   if (items.length === 0 && page === 1) {
     return <Empty title="No decision yet"><p>A decision is kept whenever a version is rolled back or told of, a ramp goes on or is held, or numbers could not be read.</p></Empty>;
   }
@@ -43,13 +44,7 @@ function DecisionList({ account, script, tags }: Props) {
         { name: "Version", cell: (d) => <VersionName id={d.version_id} tag={tags?.get(d.version_id)} /> },
         { name: "Why", heading: true, cell: (d) => <a class="why" href={search.link({ view: "decisions", decision: d.id, page: undefined })}>{d.sentence}</a> },
       ]} />
-      {pages > 1 && (
-        <nav class="row" aria-label="Pages of decisions">
-          {page > 1 && <LinkButton compact href={search.link({ page: String(page - 1) })}>Newer</LinkButton>}
-          <span class="small quiet">Page {page} of {pages}</span>
-          {page < pages && <LinkButton compact href={search.link({ page: String(page + 1) })}>Older</LinkButton>}
-        </nav>
-      )}
+      <Pager info={info} what="decisions" />
     </div>
   );
 }
@@ -68,10 +63,10 @@ function Explained({ account, script, tags, decision }: Props & { decision: Whol
   const revisions = useQuery(`revisions ${account} ${owner.script ?? ""}`, (signal) => readRevisions(owner, signal));
   const policy = revisions.data?.find((r) => r.revision === decision.policy_revision)?.policy;
   const nameOf = nameWith(tags);
-  const base = `/${account}/workers/${encodeURIComponent(script)}`;
+  const base = scriptPage(account, script);
   const [word, tone] = outcome(decision);
   const at = Date.parse(decision.at) / 1000;
-  const marks = [...marksOf((deployments.data ?? []).filter((d) => d.id !== decision.to_deployment), nameOf), { at, text: word, tone: tone === "bad" ? "bad" as const : "accent" as const }];
+  const marks = [...marksOf((deployments.data ?? []).filter((d) => d.id !== decision.to_deployment), [], nameOf), { at, text: word, tone: tone === "bad" ? "bad" as const : "accent" as const }];
   return (
     <section class="panel" aria-labelledby="decision">
       <div class="row spread"><h2 id="decision">{capital(decision.sentence)}</h2><Badge tone={tone}>{word}</Badge></div>

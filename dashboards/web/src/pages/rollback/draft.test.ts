@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
 import { draftOf, errorAt, newPolicy, policyOf, same } from "./draft";
 import type { Settings } from "./limits";
-import { inputOfMoment, momentOfInput } from "./moments";
 
 const whole: Settings = {
   enabled: true, max_failure_rate: 0.07, max_failure_ratio: 1.5, min_failure_difference: 0.0005, max_p50_wall_ms: 10, max_p90_wall_ms: 20.5, max_p99_wall_ms: 30,
@@ -52,11 +51,4 @@ test("an error is found at its member and in it", () => {
   expect(errorAt(errors, "/notify/0/t")).toBeUndefined();
   expect(errorAt(errors, "/ramp")).toBe("too many");
   expect(errorAt(errors, "/ram")).toBeUndefined();
-});
-
-test("moments keep their meaning in the zone of the reader", () => {
-  expect(inputOfMoment("2026-12-24T10:00:00+01:00", "UTC")).toBe("2026-12-24T09:00");
-  expect(momentOfInput("2026-12-24T09:00", "UTC")).toBe("2026-12-24T09:00:00Z");
-  expect(momentOfInput(inputOfMoment("2026-12-24T10:00:00Z", "local"), "local")).toBe("2026-12-24T10:00:00Z");
-  expect(momentOfInput("soon", "UTC")).toBe("soon");
 });

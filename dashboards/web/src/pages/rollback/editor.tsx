@@ -15,7 +15,6 @@ export function PolicySentences(props: { policy: Settings; title: string; live?:
   return (
     <section class="panel sentences" aria-label={props.title} tabIndex={props.live ? 0 : undefined}>
       <h2>{props.title}</h2>
-      {props.live && <Announcement policy={props.policy} />}
       <div class="stack">
         {explain(props.policy).map((topic) => (
           <div key={topic.title}>
@@ -24,6 +23,7 @@ export function PolicySentences(props: { policy: Settings; title: string; live?:
           </div>
         ))}
       </div>
+      {props.live && <Announcement policy={props.policy} />}
       {props.children}
     </section>
   );

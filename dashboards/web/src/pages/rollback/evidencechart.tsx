@@ -1,9 +1,8 @@
 // Evidence over time against what it takes, on a logarithmic axis.
 import { useMemo } from "preact/hooks";
+import { nameOf } from "../../lib/versions";
 import { TimeChart, type Mark } from "../../ui/chart";
 import { factor, linesOf, type Evidence } from "./evidence";
-import type { Deployment } from "./api";
-import { shortId } from "../../lib/format";
 
 export function EvidenceChart(props: { label: string; evidence: Evidence[]; marks: Mark[]; range?: [number, number] }) {
   const drawn = useMemo(() => linesOf(props.evidence), [props.evidence]);
@@ -18,13 +17,4 @@ export function EvidenceChart(props: { label: string; evidence: Evidence[]; mark
   );
 }
 
-/** Deployments as marks of a chart. */
-export function marksOf(deployments: Deployment[], nameOf: (id: string) => string): Mark[] {
-  return deployments.map((d) => ({
-    at: Date.parse(d.created_on) / 1000,
-    text: d.versions.map((v) => `${nameOf(v.version_id)} ${v.percentage} %`).join(", "),
-    tone: d.annotations["workers/triggered_by"] === "rollback" ? "bad" : "accent",
-  }));
-}
-
-export const nameWith = (tags: Map<string, string> | undefined) => (id: string): string => tags?.get(id) ?? shortId(id);
+export const nameWith = (tags: Map<string, string> | undefined) => (id: string): string => nameOf(id, tags?.get(id));

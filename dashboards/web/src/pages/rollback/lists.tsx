@@ -1,12 +1,12 @@
 // The fields of a policy that are lists: steps of its ramp, hours, and who is told.
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { formatDuration, zone, zoneName } from "../../lib/time";
+import { fromInput, toInput } from "../../lib/moments";
+import { formatDuration, zoneName } from "../../lib/time";
 import { Button, CheckField, SelectField, TextField } from "../../ui/basics";
 import { errorAt, type Draft, type DraftStep, type DraftTarget } from "./draft";
 import type { Editing } from "./editing";
 import { Group } from "./fields";
-import { inputOfMoment, momentOfInput } from "./moments";
 import { news, type On } from "./sentences";
 
 type ListName = "ramp" | "notify" | "promote" | "freeze";
@@ -98,8 +98,8 @@ export function HourFields({ of }: { of: Editing }) {
       <Entries of={of} list="freeze" noun="Freeze" add="Add a freeze" max={50} fresh={() => freezeFromNow()}>
         {(freeze, change, error) => (
           <div class="fields">
-            <TextField type="datetime-local" label={`Frozen from (${zoneName()})`} value={inputOfMoment(freeze.from, zone.value)} error={error("from")} onInput={(text) => change({ from: momentOfInput(text, zone.value) })} />
-            <TextField type="datetime-local" label={`Until (${zoneName()})`} value={inputOfMoment(freeze.until, zone.value)} error={error("until")} onInput={(text) => change({ until: momentOfInput(text, zone.value) })} />
+            <TextField type="datetime-local" label={`Frozen from (${zoneName()})`} value={toInput(freeze.from)} error={error("from")} onInput={(text) => change({ from: fromInput(text) })} />
+            <TextField type="datetime-local" label={`Until (${zoneName()})`} value={toInput(freeze.until)} error={error("until")} onInput={(text) => change({ until: fromInput(text) })} />
             <TextField label="Reason" value={freeze.reason} error={error("reason")} onInput={(reason) => change({ reason })} />
           </div>
         )}

@@ -1,12 +1,14 @@
 // What the tests say now of each version on trial, and where its ramp stands.
+import { marksOf } from "../../lib/marks";
 import { useQuery } from "../../lib/query";
+import { scriptPage } from "../../lib/url";
 import { Badge, Empty, Loading, Note, Problem, Time, VersionName } from "../../ui/basics";
 import { readDecisions, readDeployments, readEvidence, readRamp, type Decision, type Deployment, type LiveEvidence } from "./api";
 import { EvidenceTable } from "./evidencetable";
 import { outcome } from "./outcome";
 import type { Editing } from "./editing";
 import { counts, lag, stateOf, type Trial } from "./evidence";
-import { EvidenceChart, marksOf, nameWith } from "./evidencechart";
+import { EvidenceChart, nameWith } from "./evidencechart";
 import type { Settings } from "./limits";
 import { RampPanel } from "./ramppanel";
 
@@ -24,7 +26,7 @@ export function Live({ account, script, of, tags }: Props) {
   const ramp = useQuery(`ramp ${account} ${script}`, (signal) => readRamp(account, script, signal), { every: 2000 });
   const deployments = useQuery(`deployments ${account} ${script}`, (signal) => readDeployments(account, script, signal), { every: 10_000 });
   const decisions = useQuery(`decisions ${account} ${script} 1`, (signal) => readDecisions(account, script, 1, signal), { every: 5000 });
-  const base = `/${account}/workers/${encodeURIComponent(script)}`;
+  const base = scriptPage(account, script);
   if (!followed) {
     return (
       <Empty title={`Nothing watches ${script}`}>
@@ -38,7 +40,7 @@ export function Live({ account, script, of, tags }: Props) {
       <Problem error={evidence.error} what="The evidence cannot be shown." retry={evidence.reload} />
       {!evidence.data && evidence.loading && <Loading what="the evidence" />}
       {evidence.data && decisions.data?.items[0] && <Newest decision={decisions.data.items[0]} base={base} />}
-      {evidence.data && <Trials live={evidence.data} policy={followed} deployments={deployments.data ?? []} tags={tags} base={base} />}
+      {evidence.data && <Trials live={evidence.data} policy={followed} deployments={deployments.data ?? []} decisions={decisions.data?.items ?? []} tags={tags} base={base} />}
       <Problem error={ramp.error} what="The ramp cannot be shown." retry={ramp.reload} />
       {ramp.data && <RampPanel account={account} script={script} ramp={ramp.data} deployments={deployments.data ?? []} tags={tags} reload={() => { ramp.reload(); evidence.reload(); deployments.reload(); }} />}
     </div>
@@ -57,7 +59,16 @@ function Newest(props: { decision: Decision; base: string }) {
   );
 }
 
-function Trials(props: { live: LiveEvidence; policy: Settings; deployments: Deployment[]; tags: Map<string, string> | undefined; base: string }) {
+interface TrialsProps {
+  live: LiveEvidence;
+  policy: Settings;
+  deployments: Deployment[];
+  decisions: Decision[];
+  tags: Map<string, string> | undefined;
+  base: string;
+}
+
+function Trials(props: TrialsProps) {
   const { live, base } = props;
   if (live.trials.length === 0) {
     return (
@@ -70,7 +81,7 @@ function Trials(props: { live: LiveEvidence; policy: Settings; deployments: Depl
   return <>{live.trials.map((t) => <TrialPanel key={t.version_id} {...props} trial={t} />)}</>;
 }
 
-function TrialPanel(props: { trial: Trial; live: LiveEvidence; policy: Settings; deployments: Deployment[]; tags: Map<string, string> | undefined; base: string }) {
+function TrialPanel(props: TrialsProps & { trial: Trial }) {
   const { trial, live, policy, tags, base } = props;
   const nameOf = nameWith(tags);
   const state = stateOf(trial, live.enabled, policy);
@@ -86,7 +97,7 @@ function TrialPanel(props: { trial: Trial; live: LiveEvidence; policy: Settings;
       <div class="stack">
         <p class="lead">{state.next}</p>
         <p>Since <Time at={trial.since} /> {nameOf(trial.version_id)}: {counts(trial.numbers)}.</p>
-        <EvidenceChart label={`Evidence against ${nameOf(trial.version_id)}, by limit`} evidence={trial.evidence} marks={marksOf(props.deployments, nameOf)} />
+        <EvidenceChart label={`Evidence against ${nameOf(trial.version_id)}, by limit`} evidence={trial.evidence} marks={marksOf(props.deployments, props.decisions, nameOf)} />
         <EvidenceTable evidence={trial.evidence} blocks={policy.evidence === "blocks"} />
         {behind.late ? <Note tone="warn">{behind.text}</Note> : <p class="quiet small">{behind.text}</p>}
         <p><a href={compare}>Compare both versions</a></p>

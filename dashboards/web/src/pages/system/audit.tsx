@@ -2,14 +2,15 @@
 import { useEffect, useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { get, getPage, path, type Schemas } from "../../api/client";
-import { formatCount, shortId } from "../../lib/format";
+import { shortId } from "../../lib/format";
 import { useQuery } from "../../lib/query";
 import { useSearch, type Search } from "../../lib/url";
-import { Button, Dialog, Empty, LinkButton, Loading, Problem, SelectField, TextField, Time } from "../../ui/basics";
+import { Button, Dialog, Empty, Loading, Problem, SelectField, TextField, Time } from "../../ui/basics";
 import { Page } from "../../ui/page";
+import { Pager, pageOf } from "../../ui/pager";
 import { Table, type Column } from "../../ui/table";
-import { differences, leafText, type Json } from "./difference";
 import "../../styles/system.css";
+import { differences, leafText, type Json } from "./difference";
 
 type Entry = Schemas["AuditLog"];
 
@@ -20,14 +21,13 @@ export default function AuditPage() {
   const { params } = useRoute();
   const account = params["account"]!;
   const search = useSearch();
-  const page = Math.max(1, Math.trunc(Number(search.get("page") ?? 1)) || 1);
+  const page = pageOf(search.get);
   const query = {
     "resource.id": search.get("resource"), "action.type": search.get("action"), "actor.email": search.get("email"), "actor.type": search.get("by"),
     since: search.get("since"), before: search.get("before"), page, per_page: perPage,
   };
   const url = path("accounts", account, "audit_logs");
   const answer = useQuery(`audit ${account} ${JSON.stringify(query)}`, (signal) => getPage<Entry>(url, { query, signal }));
-  const total = answer.data?.info?.total_count;
   const entry = search.get("entry");
   return (
     <Page title="Audit log">
@@ -35,7 +35,7 @@ export default function AuditPage() {
         <Filters search={search} />
         <Problem error={answer.error} what="The audit log could not be read." retry={answer.reload} />
         {answer.data ? <Entries entries={answer.data.items} search={search} /> : !answer.error && <Loading what="the audit log" />}
-        {total !== undefined && total > 0 && <Pages page={page} total={total} search={search} />}
+        <Pager info={answer.data?.info} what="changes" />
         {entry !== undefined && <EntryDialog account={account} id={entry} known={answer.data?.items} onClose={() => search.set({ entry: undefined })} />}
       </div>
     </Page>
@@ -81,20 +81,6 @@ function Entries({ entries, search }: { entries: Entry[]; search: Search }) {
     { name: "Through", cell: (e) => e.interface },
   ];
   return <Table caption="Changes, newest first" columns={columns} rows={entries} rowKey={(e) => e.id} />;
-}
-
-function Pages({ page, total, search }: { page: number; total: number; search: Search }) {
-  const last = Math.ceil(total / perPage);
-  const to = (n: number): string => search.link({ page: n === 1 ? undefined : String(n), entry: undefined });
-  return (
-    <nav class="row spread" aria-label="Pages of the audit log">
-      <span class="small quiet">{formatCount(total)} {total === 1 ? "change" : "changes"}, page {page} of {last}</span>
-      <span class="row">
-        {page > 1 && <LinkButton href={to(page - 1)} compact>Newer</LinkButton>}
-        {page < last && <LinkButton href={to(page + 1)} compact>Older</LinkButton>}
-      </span>
-    </nav>
-  );
 }
 
 function EntryDialog(props: { account: string; id: string; known: Entry[] | undefined; onClose: () => void }) {

@@ -1,8 +1,7 @@
 import { expect, test } from "vitest";
-import { affinityText, overrideCommand, previewUrl, quoted } from "./commands";
+import { affinityText, overrideCommand, previewUrl } from "./commands";
 
 test("what is copied survives a shell", () => {
-  expect(quoted("it's")).toBe(`'it'\\''s'`);
   expect(overrideCommand("http://shop.dev.localhost:8080/", "shop", "b234ec5f-9ee6-43b6-90d7-9ad67f97db8f"))
     .toBe(`curl -i -H 'Cloudflare-Workers-Version-Overrides: shop="b234ec5f-9ee6-43b6-90d7-9ad67f97db8f"' http://shop.dev.localhost:8080/`);
 });

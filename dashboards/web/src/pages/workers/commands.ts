@@ -1,18 +1,14 @@
 // Commands that a person copies into a shell, and what stands around them.
 import type { Schemas } from "../../api/client";
-
-/** In single quotes, for a POSIX shell. */
-export function quoted(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
-}
+import { quote } from "../../lib/shell";
 
 /** A request that one version answers; it must be part of the active deployment. */
 export function overrideCommand(url: string, script: string, version: string): string {
-  return `curl -i -H ${quoted(`Cloudflare-Workers-Version-Overrides: ${script}="${version}"`)} ${url}`;
+  return `curl -i -H ${quote(`Cloudflare-Workers-Version-Overrides: ${script}="${version}"`)} ${url}`;
 }
 
 export function keyCommand(url: string): string {
-  return `curl -i -H ${quoted("Cloudflare-Workers-Version-Key: customer-42")} ${url}`;
+  return `curl -i -H ${quote("Cloudflare-Workers-Version-Key: customer-42")} ${url}`;
 }
 
 /** The host of one version; undefined where the server does not know the gateway's address. */

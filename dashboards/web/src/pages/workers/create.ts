@@ -1,5 +1,5 @@
 // Makes a script: uploads its first version and gives it all traffic.
-import { ApiError, call, path, type Schemas } from "../../api/client";
+import { ApiError, call, path, scriptPath, type Schemas } from "../../api/client";
 import { serviceBinding, versionBinding, type Template } from "./templates";
 
 const module = "index.js";
@@ -67,10 +67,10 @@ export function uploadForm(from: Pick<FromTemplate, "template" | "service" | "ta
 export async function createFromTemplate(from: FromTemplate): Promise<void> {
   const { account, script, template } = from;
   await refuseTaken(account, script);
-  await call<Schemas["UploadedScript"]>("PUT", path("accounts", account, "workers", "scripts", script), { body: uploadForm(from) });
+  await call<Schemas["UploadedScript"]>("PUT", scriptPath(account, script), { body: uploadForm(from) });
   if (template.schedule) {
     try {
-      await call<unknown>("PUT", path("accounts", account, "workers", "scripts", script, "schedules"), { body: [{ cron: template.schedule }] });
+      await call<unknown>("PUT", scriptPath(account, script, "schedules"), { body: [{ cron: template.schedule }] });
     } catch (cause) {
       throw new HalfMade(script, `its schedule “${template.schedule}” is not set: set it with wrangler or the API, or delete the script and make it again.`, cause);
     }
@@ -81,9 +81,9 @@ export async function createFromOrigin(from: FromOrigin): Promise<void> {
   const { account, script, url, tag } = from;
   await refuseTaken(account, script);
   const annotations = tag ? { "workers/tag": tag } : {};
-  const version = await call<Schemas["Version"]>("POST", path("accounts", account, "workers", "scripts", script, "versions"), { body: { metadata: { origin: { url }, annotations } } });
+  const version = await call<Schemas["Version"]>("POST", scriptPath(account, script, "versions"), { body: { metadata: { origin: { url }, annotations } } });
   try {
-    await call<Schemas["Deployment"]>("POST", path("accounts", account, "workers", "scripts", script, "deployments"), {
+    await call<Schemas["Deployment"]>("POST", scriptPath(account, script, "deployments"), {
       query: { if_serving: "none" },
       body: { strategy: "percentage", versions: [{ version_id: version.id, percentage: 100 }] },
     });

@@ -1,21 +1,13 @@
 // What these pages ask the API for.
-import { get, getPage, path, ApiError, call, type Schemas } from "../../api/client";
+import { get, getPage, ApiError, call, scriptPath, type Schemas } from "../../api/client";
 import { useQuery, type Answer } from "../../lib/query";
 import { rangeQuery, type Range, type RangeState } from "../../lib/range";
+import type { Split } from "../../lib/split";
 import { versionNames, type VersionNames } from "./versions";
-import type { Split } from "./split";
 
 export type Deployment = Schemas["Deployment"];
 export type Decision = Schemas["Decision"];
 export type Ramp = Schemas["Ramp"];
-
-export function scriptPath(account: string, script: string, ...rest: string[]): string {
-  return path("accounts", account, "workers", "scripts", script, ...rest);
-}
-
-export function scriptPage(account: string, script: string, ...rest: string[]): string {
-  return ["", account, "workers", encodeURIComponent(script), ...rest].join("/");
-}
 
 /** Undefined instead of the error that something does not exist. */
 export async function orNothing<T>(answer: Promise<T>): Promise<T | undefined> {

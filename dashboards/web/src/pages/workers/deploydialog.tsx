@@ -1,10 +1,10 @@
 // Asks before a deployment, with the sentence of what it does, and shows why it was refused.
 import { useState } from "preact/hooks";
 import { useAction } from "../../lib/query";
+import { changeSentence, movedSentence, sameSplit, splitText, type Split } from "../../lib/split";
 import { Button, Dialog, Note, Problem, TextField } from "../../ui/basics";
 import { toast } from "../../ui/toast";
 import { deploy, isOvertaken, isSecretsChanged, type ScriptState } from "./data";
-import { changeSentence, movedSentence, sameSplit, splitText, type Split } from "./split";
 
 export interface Ask {
   title: string;

@@ -3,16 +3,17 @@ import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import "../../styles/workers.css";
 import { useRange } from "../../lib/range";
+import { sameSplit, splitText, thousandths } from "../../lib/split";
+import { scriptPage } from "../../lib/url";
 import { may } from "../../session";
 import { Badge, Button, Empty, LinkButton, Loading, Problem, Time } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
 import { Table, type Column } from "../../ui/table";
-import { scriptPage, useMetrics, useScript, type ScriptState } from "./data";
+import { useMetrics, useScript, type ScriptState } from "./data";
 import { DeployDialog, type Ask } from "./deploydialog";
 import { author, cause, entries, type Entry } from "./history";
 import { SplitBar, SplitWords } from "./parts";
 import { totalRate, versionRates } from "./rates";
-import { sameSplit, splitText, thousandths } from "./split";
 
 const listedMax = 100; // as many as the API lists
 

@@ -1,6 +1,6 @@
 // What the history of deployments tells: which split came before, and where back leads.
 import type { Schemas } from "../../api/client";
-import { full, shareOf, thousandths, type Split } from "./split";
+import { full, shareOf, thousandths, type Split } from "../../lib/split";
 
 export type Deployment = Schemas["Deployment"];
 export type Decision = Schemas["Decision"];

@@ -5,14 +5,14 @@ import { get, path, type Schemas } from "../../api/client";
 import { formatCount, formatRate } from "../../lib/format";
 import { useQuery } from "../../lib/query";
 import { rangeQuery, useRange, type RangeState } from "../../lib/range";
-import { useSearch } from "../../lib/url";
+import { scriptPage, useSearch } from "../../lib/url";
 import { may } from "../../session";
 import { Badge, Copy, Empty, LinkButton, Loading, Problem, SelectField, TextField, Time } from "../../ui/basics";
 import { Page } from "../../ui/page";
 import { RangePicker } from "../../ui/range";
 import { Sparkline } from "../../ui/spark";
 import { Table, type Column } from "../../ui/table";
-import { refresh, scriptPage } from "./data";
+import { refresh } from "./data";
 import { author } from "./history";
 import { DecisionBadge, RampBadge, rampText, SplitBar, SplitWords } from "./parts";
 import { orderOf, orders, perSecondText, rowsOf, shownRows, type Overview, type Row, type Serving } from "./rows";
@@ -43,7 +43,7 @@ export default function WorkersPage() {
   const range = useRange();
   const known = useScripts(account);
   const rates = useOverview(account, range);
-  const create = may("scripts:edit") && <LinkButton look="primary" href={`/${account}/workers/new`}>New script</LinkButton>;
+  const create = may("scripts:edit") && <LinkButton look="primary" href={`/${account}/new-script`}>New script</LinkButton>;
   const rows = known.data && rowsOf(known.data.scripts, known.data.serving, rates.data?.overview, rates.data?.until ?? new Date());
   return (
     <Page title="Workers" actions={create}>
@@ -129,7 +129,7 @@ function NoScripts(props: { account: string }) {
   return (
     <Empty title="No scripts yet">
       <p>A script is a Worker, or a service of yours that is reached by its URL. Traffic is split between its versions.</p>
-      {may("scripts:edit") && <p><LinkButton look="primary" href={`/${props.account}/workers/new`}>Make the first script</LinkButton></p>}
+      {may("scripts:edit") && <p><LinkButton look="primary" href={`/${props.account}/new-script`}>Make the first script</LinkButton></p>}
       <p>Or deploy a project with wrangler, with a token of this account:</p>
       <div class="command"><pre tabIndex={0}>{command}</pre><Copy text={command} what="the command" /></div>
     </Empty>

@@ -4,13 +4,12 @@ import { useLocation, useRoute } from "preact-iso";
 import "../../styles/workers.css";
 import { get, path, type Schemas } from "../../api/client";
 import { useAction, useMounted, useQuery } from "../../lib/query";
-import { useSearch } from "../../lib/url";
+import { scriptPage, useSearch } from "../../lib/url";
 import { may } from "../../session";
 import { Button, LinkButton, Note, Problem, Segments, SelectField, TextField } from "../../ui/basics";
 import { Page } from "../../ui/page";
 import { toast } from "../../ui/toast";
 import { createFromOrigin, createFromTemplate, HalfMade, NameTaken } from "./create";
-import { scriptPage } from "./data";
 import { originProblem, scriptNameProblem } from "./names";
 import { templateOf, templates, type Template } from "./templates";
 

@@ -2,17 +2,18 @@
 import { useRoute } from "preact-iso";
 import "../../styles/workers.css";
 import { useRange } from "../../lib/range";
+import { thousandths } from "../../lib/split";
+import { scriptPage } from "../../lib/url";
 import { may } from "../../session";
 import { Empty, LinkButton, Loading, Problem } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
-import { scriptPage, useMetrics, useScript, type ScriptState } from "./data";
+import { useMetrics, useScript, type ScriptState } from "./data";
 import { PromotePanel } from "./promote";
 import { totalRate, versionRates } from "./rates";
 import { ReachPanel } from "./reach";
 import { RemovePanel } from "./remove";
 import { RequestsPanel } from "./requests";
 import { ServingPanel } from "./serving";
-import { thousandths } from "./split";
 
 export default function OverviewPage() {
   const { account, script } = useRoute().params as { account: string; script: string };

@@ -1,8 +1,9 @@
 // Parts that the pages of this area share.
 import type { ComponentChildren } from "preact";
 import { Badge, VersionName } from "../../ui/basics";
-import { scriptPage, type Decision, type Ramp } from "./data";
-import { percentText, splitText, thousandths, type Named, type Split } from "./split";
+import { percentText, splitText, thousandths, type Named, type Split } from "../../lib/split";
+import { scriptPage } from "../../lib/url";
+import { type Decision, type Ramp } from "./data";
 import type { VersionNames } from "./versions";
 
 /** A split as a small bar, one part a version; the words stand beside it or are its label. */

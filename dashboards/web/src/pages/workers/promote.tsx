@@ -1,15 +1,15 @@
 // Changes the split: a version, its share, and one sentence that says what that does.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { get, type Schemas } from "../../api/client";
+import { get, scriptPath, type Schemas } from "../../api/client";
 import { shortId } from "../../lib/format";
 import { useQuery } from "../../lib/query";
-import { useSearch } from "../../lib/url";
+import { changeSentence, full, movedSentence, parsePercent, percentage, percentText, sameSplit, shareOf, splitOf, splitProblem, type Split } from "../../lib/split";
+import { scriptPage, useSearch } from "../../lib/url";
 import { Button, Note, Segments, SelectField, TextField } from "../../ui/basics";
-import { isOvertaken, orNothing, scriptPage, scriptPath, type ScriptState } from "./data";
+import { isOvertaken, orNothing, type ScriptState } from "./data";
 import { Refusal, useDeploy } from "./deploydialog";
 import { alone } from "./history";
 import { rampText, SplitBar } from "./parts";
-import { changeSentence, full, movedSentence, parsePercent, percentage, percentText, sameSplit, shareOf, splitOf, splitProblem, type Split } from "./split";
 
 const presets = ["1", "5", "10", "25", "50", "100"].map((p) => [p, `${p} %`] as const);
 const deployable = 100; // versions, by the API

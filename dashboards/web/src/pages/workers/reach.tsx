@@ -1,9 +1,9 @@
 // How a script is reached, and how one of its versions is tried before others get it.
 import type { ComponentChildren } from "preact";
-import { get, path, type Schemas } from "../../api/client";
+import { get, path, scriptPath, type Schemas } from "../../api/client";
 import { useQuery } from "../../lib/query";
 import { Copy, Loading, Note, Problem, VersionName } from "../../ui/basics";
-import { orNothing, scriptPath, type ScriptState } from "./data";
+import { orNothing, type ScriptState } from "./data";
 import { affinityText, keyCommand, overrideCommand, previewUrl } from "./commands";
 
 interface Reach {

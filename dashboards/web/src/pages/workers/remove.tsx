@@ -1,11 +1,10 @@
 // Deletes a script, after its name was typed.
 import { useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
-import { ApiError, call } from "../../api/client";
+import { ApiError, call, scriptPath } from "../../api/client";
 import { useAction, useMounted } from "../../lib/query";
 import { Button, Dialog, Note, Problem, TextField } from "../../ui/basics";
 import { toast } from "../../ui/toast";
-import { scriptPath } from "./data";
 
 const codeInUse = 10064;
 

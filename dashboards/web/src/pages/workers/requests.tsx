@@ -1,11 +1,11 @@
 // Requests by version over time, with deployments and decisions as marks.
 import { useMemo } from "preact/hooks";
 import type { Schemas } from "../../api/client";
+import { marksOf } from "../../lib/marks";
 import type { RangeState } from "../../lib/range";
 import { Loading } from "../../ui/basics";
 import { TimeChart, type Series } from "../../ui/chart";
 import { RangePicker } from "../../ui/range";
-import { marksOf } from "../compare/marks";
 import { align, perSecond, type Lines } from "../compare/series";
 import type { ScriptState } from "./data";
 import { perSecondText } from "./rows";

@@ -1,16 +1,17 @@
 // What serves now: the versions of the active deployment, what they do, and the two ways on.
 import { useState } from "preact/hooks";
 import { formatMillis, formatRate } from "../../lib/format";
+import { percentText, shareOf, splitText } from "../../lib/split";
+import { scriptPage } from "../../lib/url";
 import { may } from "../../session";
 import { Badge, Button, Note, Time, VersionName } from "../../ui/basics";
 import { Table, type Column } from "../../ui/table";
-import { scriptPage, type Deployment, type ScriptState } from "./data";
+import { type Deployment, type ScriptState } from "./data";
 import { DeployDialog, type Ask } from "./deploydialog";
 import { author, candidate, cause, entries, former } from "./history";
 import { DecisionBadge, RampBadge, SplitBar } from "./parts";
 import type { VersionRate } from "./rates";
 import { perSecondText } from "./rows";
-import { percentText, shareOf, splitText } from "./split";
 
 interface Props {
   account: string;

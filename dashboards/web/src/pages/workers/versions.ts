@@ -1,6 +1,6 @@
 // What people call versions, and which colour they have.
-import { shortId } from "../../lib/format";
 import type { Schemas } from "../../api/client";
+import { nameOf, sharedTags, tagOf } from "../../lib/versions";
 
 type Listed = Pick<Schemas["Version"], "id" | "number" | "annotations">;
 
@@ -16,21 +16,19 @@ export interface VersionNames {
 
 export function versionNames(listed: readonly Listed[], deployments: readonly { versions: readonly { version_id: string }[] }[] = []): VersionNames {
   const byId = new Map(listed.map((v) => [v.id, v]));
-  const uses = new Map<string, number>();
-  for (const v of listed) {
-    const tag = v.annotations["workers/tag"];
-    if (tag) uses.set(tag, (uses.get(tag) ?? 0) + 1);
-  }
+  const shared = sharedTags(listed.map(tagOf));
   // Of versions that are too old to be listed, nobody knows whether they have a tag of the list.
   const old = deployments.some((d) => d.versions.some((s) => !byId.has(s.version_id)));
-  const tag = (id: string): string | undefined => byId.get(id)?.annotations["workers/tag"] || undefined;
+  const tag = (id: string): string | undefined => {
+    const version = byId.get(id);
+    return version && tagOf(version);
+  };
   const number = (id: string): number => byId.get(id)?.number ?? 0;
   return {
     tag, number,
     name: (id) => {
       const known = tag(id);
-      if (!known) return shortId(id);
-      return old || uses.get(known)! > 1 ? `${known} (${shortId(id)})` : known;
+      return nameOf(id, known, old || (known !== undefined && shared.has(known)));
     },
     series: (id) => (number(id) > 0 ? number(id) - 1 : undefined),
   };

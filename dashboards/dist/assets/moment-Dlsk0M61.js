@@ -1,1 +1,0 @@
-import{D as e,k as t}from"./basics-CBXOl-jU.js";function n(n,r=t.value){return e(n,r).slice(0,16).replace(` `,`T`)}function r(e,n=t.value){let r=new Date(n===`UTC`&&e!==``?`${e}Z`:e);return Number.isNaN(r.getTime())?``:r.toISOString()}export{n,r as t};

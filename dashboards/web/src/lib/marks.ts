@@ -1,0 +1,23 @@
+// Deployments and rollbacks as marks on a line of time.
+import type { Schemas } from "../api/client";
+import type { Mark } from "../ui/chart";
+
+type Deployment = Schemas["Deployment"];
+type Decision = Schemas["Decision"];
+
+/** Marks of all that is listed. A rollback's own deployment is told by its decision alone. */
+export function marksOf(deployments: readonly Deployment[], decisions: readonly Decision[], name: (version: string) => string): Mark[] {
+  const failed = decisions.filter((d) => d.verdict === "fail");
+  const rollbacks = new Set(failed.map((d) => d.to_deployment).filter(Boolean));
+  return [
+    ...deployments.filter((d) => !rollbacks.has(d.id)).map((d): Mark => ({ at: Date.parse(d.created_on) / 1000, text: deploymentText(d, name), tone: "accent", glyph: "◆" })),
+    ...failed.map((d): Mark => ({ at: Date.parse(d.at) / 1000, text: d.sentence, tone: "bad", glyph: d.to_deployment ? "↩" : "!" })),
+  ].sort((a, b) => a.at - b.at);
+}
+
+function deploymentText(d: Deployment, name: (version: string) => string): string {
+  const split = d.versions.map((v) => `${name(v.version_id)} ${v.percentage} %`).join(", ");
+  const message = d.annotations["workers/message"];
+  const who = d.author_email ? ` by ${d.author_email}` : "";
+  return `Deployment: ${split}${who}${message ? ` – ${message}` : ""}`;
+}
