@@ -174,6 +174,7 @@ func TestRefusals(t *testing.T) {
 	f("kafka.brokers is empty", `{kafka: {brokers: []}}`)
 	f("clickhouse.existingSecret is not set", `{clickhouse: {existingSecret: ""}}`)
 	f("database.existingSecret is not set", `{database: {existingSecret: ""}}`)
+	f("secretsKey.existingSecret is not set", `{secretsKey: {existingSecret: ""}}`)
 	f("kafka.sasl.username is not set", `{kafka: {sasl: {mechanism: PLAIN}}}`)
 	f("kafka.sasl.existingSecret is not set", `{kafka: {sasl: {mechanism: PLAIN, username: u}}}`)
 	f("kafka.tls.enabled is false", `{kafka: {tls: {caSecret: ca}}}`)

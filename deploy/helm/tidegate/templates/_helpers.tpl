@@ -86,9 +86,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - --retention-1m-days={{ .retentionDays.rates1m }}
 - --retention-1h-days={{ .retentionDays.rates1h }}
 {{- end }}
-{{- if .Values.secretsKey.existingSecret }}
 - --secrets-key-file=/etc/tidegate/secrets-key/{{ .Values.secretsKey.key }}
-{{- end }}
 {{- if .Values.destinations.allowHTTP }}
 - --logpush-allow-http
 {{- end }}
