@@ -45,7 +45,7 @@ func account(ctx context.Context, c *cluster) (string, error) {
 		}
 	}
 	if float64(repeated) > c.repeats {
-		return "", fmt.Errorf("Kafka holds %d records twice, and routers say that they may have repeated %.0f", repeated, c.repeats)
+		return "", fmt.Errorf("there are %d records twice in Kafka, and routers say that they may have repeated %.0f", repeated, c.repeats)
 	}
 	if err := c.delivered(ctx, stored); err != nil {
 		return "", err

@@ -210,22 +210,25 @@ func (c *cluster) configure(balancer *part) error {
 	text = strings.Replace(text, "    nameserver embedded 127.0.0.11:53\n", "", 1)
 	text = strings.Replace(text, "maxconn 20000", "maxconn 2000", 1) // within a usual limit of open files
 	text = strings.Replace(text, "global\n", "global\n    stats socket "+c.path(balancer.Name+".sock")+" level admin\n", 1)
-	routers, control := "", ""
+	servers := map[string]string{} // by backend
 	for _, p := range c.routers {
-		routers += fmt.Sprintf("    server %s %s\n", p.Name, p.Port(gatewayPort))
+		servers["routers"] += fmt.Sprintf("    server %s %s\n", p.Name, p.Port(gatewayPort))
 	}
 	for _, p := range c.apis {
-		control += fmt.Sprintf("    server %s %s\n", p.Name, p.Port(apiPort))
+		servers["jobs-api"] += fmt.Sprintf("    server %s %s\n", p.Name, p.Port(apiPort))
 	}
 	var lines []string
+	backend := ""
 	for line := range strings.Lines(text) {
-		switch words := strings.Fields(line); {
-		case len(words) == 2 && words[0] == "backend":
-			lines = append(lines, line, map[string]string{"routers": routers, "jobs-api": control}[words[1]])
-		case len(words) > 0 && words[0] == "server":
-		default:
-			lines = append(lines, line)
+		words := strings.Fields(line)
+		if len(words) == 2 && words[0] == "backend" {
+			backend = words[1]
 		}
+		if len(words) > 0 && words[0] == "server" { // in their place: what comes before holds for them
+			line = servers[backend]
+			delete(servers, backend)
+		}
+		lines = append(lines, line)
 	}
 	return os.WriteFile(c.path(balancer.Name+".cfg"), []byte(strings.Join(lines, "")), 0o600)
 }

@@ -148,7 +148,7 @@ type fatal struct{ error }
 
 // until polls a condition until it holds. The error says what did not hold at the end.
 func until(ctx context.Context, what string, check func() error) error {
-	var last error
+	last := errors.New("nothing was seen")
 	err := platform.Poll(ctx, func() (bool, error) {
 		err := check()
 		if _, ok := errors.AsType[fatal](err); ok {
@@ -160,7 +160,7 @@ func until(ctx context.Context, what string, check func() error) error {
 		return err == nil, nil
 	})
 	if err != nil {
-		return fmt.Errorf("until %s: %w (last: %v)", what, err, last)
+		return fmt.Errorf("until %s: %w (last: %w)", what, err, last)
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func steady(ctx context.Context, c *cluster) (string, error) {
 		err := c.deploy(ctx, name)
 		calls = append(calls, time.Since(began))
 		all.Wait()
-		if err := errors.Join(append(errs, err)...); err != nil {
+		if err := errors.Join(err, errors.Join(errs...)); err != nil {
 			return "", err
 		}
 	}
