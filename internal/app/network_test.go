@@ -26,7 +26,7 @@ func TestTLSByHalfIsRefused(t *testing.T) {
 		c := DefaultConfig(RoleAPI, RoleGateway)
 		set := pflag.NewFlagSet("test", pflag.ContinueOnError)
 		c.Bind(set)
-		if err := set.Parse(append([]string{"--kafka", "127.0.0.1:9092", "--clickhouse", "http://127.0.0.1:8123", "--database", "x"}, flags...)); err != nil {
+		if err := set.Parse(append([]string{"--kafka", "127.0.0.1:9092", "--clickhouse", "http://127.0.0.1:8123", "--database", "x", "--secrets-key-file", "keys"}, flags...)); err != nil {
 			t.Fatal(err)
 		}
 		err := c.Validate()

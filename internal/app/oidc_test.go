@@ -15,7 +15,7 @@ func parsedAPI(t *testing.T, flags ...string) (Config, error) {
 	c := DefaultConfig(RoleAPI)
 	set := pflag.NewFlagSet("jobs-api", pflag.ContinueOnError)
 	c.Bind(set)
-	if err := set.Parse(append([]string{"--database", "control.db", "--clickhouse", "http://127.0.0.1:8123"}, flags...)); err != nil {
+	if err := set.Parse(append([]string{"--database", "control.db", "--secrets-key-file", "keys", "--clickhouse", "http://127.0.0.1:8123"}, flags...)); err != nil {
 		return c, err
 	}
 	if err := FromEnvironment(set); err != nil {

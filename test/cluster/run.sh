@@ -91,6 +91,10 @@ if [[ ! -x $previous/router ]]; then
 fi
 go build -o bin/test-cluster ./test/cluster # below deps/, where the engine's library is looked for
 
+# What the processes with a database seal secrets with: one key for all of them.
+TIDEGATE_SECRETS_KEY=$(bin/tidegate secrets key --print)
+export TIDEGATE_SECRETS_KEY
+
 work=$(mktemp -d)
 chmod 755 "$work" # PostgreSQL runs as a user of its own
 bin/test-cluster -bin bin -previous "$previous" -jars "$cache/kafka" -postgres "$postgres" -dir "$work" -prefix "$prefix" "$@" &
