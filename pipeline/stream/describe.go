@@ -65,12 +65,11 @@ func Describe(ctx context.Context, cfg Config) (d Description, err error) {
 	if n, err := strconv.Atoi(topic["min.insync.replicas"]); err == nil {
 		d.MinInSync = &n
 	}
-	for _, b := range meta.Brokers {
-		broker, err := settingsOf(ctx, client, kafka.ResourceTypeBroker, strconv.Itoa(b.ID))
+	if len(meta.Brokers) > 0 { // all are to have the same
+		broker, err := settingsOf(ctx, client, kafka.ResourceTypeBroker, strconv.Itoa(meta.Brokers[0].ID))
 		if err == nil { // it takes a right that our processes do not need
 			d.OffsetsRetention = asDuration(broker["offsets.retention.minutes"], time.Minute)
 		}
-		break
 	}
 	return d, nil
 }

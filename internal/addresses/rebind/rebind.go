@@ -21,7 +21,7 @@ const Name = "origin.rebind.test"
 // stay. It is for the time of the test, which must not be parallel to others.
 func Resolve(t testing.TB, answers ...[]netip.Addr) {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
