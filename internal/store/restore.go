@@ -48,7 +48,10 @@ func Restore(ctx context.Context, databaseURL string, r io.Reader, opts RestoreO
 	case info.Schema > newest:
 		return done, fmt.Errorf("the backup has schema %d, written by %s; this version knows those up to %d: restore it with %[2]s or a later version", info.Schema, info.Tidegate, newest)
 	}
-	if err := lookAtTarget(ctx, databaseURL, opts.Replace); err != nil {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if err := lookAtTarget(ctx, databaseURL, opts); err != nil {
 		return done, err
 	}
 	dir, err := os.MkdirTemp("", "tidegate-restore-") // mode 0700
@@ -60,20 +63,34 @@ func Restore(ctx context.Context, databaseURL string, r io.Reader, opts RestoreO
 	if err != nil {
 		return done, err
 	}
-	defer func() { err = errors.Join(err, stage.Close()) }()
+	defer func() { err = errors.Join(err, stage.closePools()) }()
 	info.Rows = b.rows
 
-	target, err := Open(ctx, databaseURL, Options{Now: opts.Now})
+	target, err := openUpToDate(ctx, databaseURL, opts.Now)
 	if err != nil {
 		return done, err
 	}
-	defer func() { err = errors.Join(err, target.Close()) }()
+	defer func() { err = errors.Join(err, target.closePools()) }()
 	revision, err := target.takeOver(ctx, stage, info, opts.Replace)
 	return Restored{info, revision}, err
 }
 
-// lookAtTarget refuses a database before anything is done to it.
-func lookAtTarget(ctx context.Context, databaseURL string, replace bool) (err error) {
+// openUpToDate is Open without keys, which nothing here needs: a restore copies what is
+// sealed as it is. Only its pools are to be closed.
+func openUpToDate(ctx context.Context, databaseURL string, now func() time.Time) (*Store, error) {
+	s := &Store{now: now}
+	open := s.openSQLite
+	if isPostgres(databaseURL) {
+		open = s.openPostgres
+	}
+	if err := open(ctx, databaseURL); err != nil {
+		return nil, errors.Join(err, s.closePools())
+	}
+	return s, nil
+}
+
+// lookAtTarget refuses a database before anything is done to it, also to its schema.
+func lookAtTarget(ctx context.Context, databaseURL string, opts RestoreOptions) (err error) {
 	if !isPostgres(databaseURL) {
 		path, err := sqlitePath(databaseURL)
 		if err != nil {
@@ -100,8 +117,8 @@ func lookAtTarget(ctx context.Context, databaseURL string, replace bool) (err er
 		if newest := newestSchema(); schema > newest {
 			return fmt.Errorf("the database has schema %d, and this version knows those up to %d: restore with the version that runs on it", schema, newest)
 		}
-		if replace {
-			return nil
+		if err := refuseInUse(ctx, q, opts.Now()); err != nil || opts.Replace {
+			return err
 		}
 		return errIfFull(ctx, q)
 	})
@@ -133,7 +150,7 @@ func stageBackup(ctx context.Context, path string, b *backupReader, info BackupI
 	if err := errors.Join(err, s.closePools()); err != nil {
 		return nil, err
 	}
-	return Open(ctx, path, Options{})
+	return openUpToDate(ctx, path, time.Now)
 }
 
 func loadBackup(ctx context.Context, s *Store, b *backupReader, info BackupInfo) error {
@@ -160,7 +177,7 @@ func loadBackup(ctx context.Context, s *Store, b *backupReader, info BackupInfo)
 // takeOver replaces what a database holds by what the staged one does.
 func (s *Store) takeOver(ctx context.Context, stage *Store, info BackupInfo, replace bool) (revision int64, err error) {
 	err = s.write(ctx, "restore the backup", func(t *tx) error {
-		if err := t.refuseInUse(ctx); err != nil {
+		if err := refuseInUse(ctx, t, t.now); err != nil {
 			return err
 		}
 		if !replace {
@@ -197,10 +214,10 @@ func (s *Store) takeOver(ctx context.Context, stage *Store, info BackupInfo, rep
 }
 
 // refuseInUse keeps a restore from being mixed with what a control plane writes.
-func (t *tx) refuseInUse(ctx context.Context) error {
+func refuseInUse(ctx context.Context, q querier, now time.Time) error {
 	var name, holder string
 	var until int64
-	err := t.QueryRowContext(ctx, `SELECT name, holder, expires_on FROM leases WHERE expires_on > $1 ORDER BY expires_on DESC LIMIT 1`, t.now.UnixMicro()).Scan(&name, &holder, &until)
+	err := q.QueryRowContext(ctx, `SELECT name, holder, expires_on FROM leases WHERE expires_on > $1 ORDER BY expires_on DESC LIMIT 1`, now.UnixMicro()).Scan(&name, &holder, &until)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
