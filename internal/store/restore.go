@@ -294,9 +294,14 @@ func (t *tx) raiseCounters(ctx context.Context, before map[string]int64) (revisi
 	}
 	for name, value := range restored {
 		value = max(value, before[name]) + idsSkipped
-		if name == "revision" {
+		switch name {
+		case "revision":
 			value = max(value, t.now.UnixMilli())
 			revision = value
+		case "secret_keys": // a lock
+			continue
+		case "secrets_left": // a flag; what was replaced may be in free pages
+			value = 1
 		}
 		if _, err := t.ExecContext(ctx, `UPDATE counters SET value = $1 WHERE name = $2`, value, name); err != nil {
 			return 0, err
