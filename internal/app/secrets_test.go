@@ -1,6 +1,8 @@
 package app
 
 import (
+	"database/sql"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -123,6 +125,37 @@ func openOnce(t *testing.T, c *Config) error {
 		return err
 	}
 	return s.Close()
+}
+
+// A database whose list of keys is empty has sealed values: a new key opens none of them.
+func TestNoDefaultKeysBesideSealedValues(t *testing.T) {
+	dir := t.TempDir()
+	c := Config{DataDir: dir, Database: filepath.Join(dir, "control.db")}
+	if err := c.DefaultKeys(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := openOnce(t, &c); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := ReadKeys(c.SecretsKeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", c.Database)
+	if err == nil {
+		_, err = db.ExecContext(t.Context(), `DELETE FROM secret_keys`)
+	}
+	if err == nil {
+		err = errors.Join(db.Close(), os.Remove(c.SecretsKeyFile))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SecretsKeyFile = ""
+	wantError(t, c.DefaultKeys(t.Context()), "secrets-key is missing", keys.Primary())
+	if _, err := os.Stat(filepath.Join(dir, secretsKeyName)); err == nil {
+		t.Error("another key was made")
+	}
 }
 
 func TestDefaultKeysAreMadeOnce(t *testing.T) {

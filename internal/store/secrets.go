@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"tidegate/internal/seal"
@@ -92,7 +93,8 @@ func (s *Store) useKeys(ctx context.Context) error {
 }
 
 // registerKeys notes the primary key, so that a process with others is refused also before
-// anything was sealed.
+// anything was sealed. The list may be shorter than what the values need: a backup may have
+// been taken, or tables copied, without it.
 func (s *Store) registerKeys(ctx context.Context) error {
 	return s.write(ctx, "check the keys for secrets", func(t *tx) error {
 		// The row's lock keeps other processes, which may have other keys, away.
@@ -105,8 +107,20 @@ func (s *Store) registerKeys(ctx context.Context) error {
 				return err
 			}
 			return checkKey(s.keys, id, proof)
-		}, `SELECT id, proof FROM secret_keys ORDER BY created_on, id`); err != nil || s.keys == nil {
+		}, `SELECT id, proof FROM secret_keys ORDER BY created_on, id`); err != nil {
 			return err
+		}
+		counts, err := countSealed(ctx, t)
+		if err != nil {
+			return err
+		}
+		for _, c := range counts {
+			if c.Key != "" && !s.keys.Has(c.Key) {
+				return errOtherKeys(s.keys, c.Key)
+			}
+		}
+		if s.keys == nil {
+			return nil
 		}
 		primary := s.keys.Primary()
 		proof, err := s.keys.Seal(primary, placeOf("secret_keys", "proof", primary))
@@ -122,17 +136,21 @@ func (s *Store) registerKeys(ctx context.Context) error {
 // checkKey is nil if the keys have the one of this id.
 func checkKey(keys *seal.Keys, id, proof string) error {
 	if !keys.Has(id) {
-		have := "no keys"
-		if keys != nil {
-			have = "the keys " + strings.Join(keys.IDs(), ", ")
-		}
-		return fmt.Errorf("secrets of this database are sealed with the key %s, and this process has %s: start it with the keys that the database was made with, "+
-			"from --secrets-key-file or TIDEGATE_SECRETS_KEY. If the key is lost, so are the secrets: docs/operations/README.md says what to do then", id, have)
+		return errOtherKeys(keys, id)
 	}
 	if _, err := keys.Open(proof, placeOf("secret_keys", "proof", id)); err != nil {
 		return fmt.Errorf("the key %s is not the one of this id that the database was made with: %w", id, err)
 	}
 	return nil
+}
+
+func errOtherKeys(keys *seal.Keys, id string) error {
+	have := "no keys"
+	if keys != nil {
+		have = "the keys " + strings.Join(keys.IDs(), ", ")
+	}
+	return fmt.Errorf("secrets of this database are sealed with the key %s, and this process has %s: start it with the keys that the database was made with, "+
+		"from --secrets-key-file or TIDEGATE_SECRETS_KEY. If the key is lost, so are the secrets: docs/operations/README.md says what to do then", id, have)
 }
 
 // sealedAtOnce is how many values are read, and on SQLite written, at once.
@@ -292,8 +310,9 @@ func OpenSecrets(ctx context.Context, databaseURL string) (*Secrets, error) {
 // Close closes the database.
 func (s *Secrets) Close() error { return s.db.Close() }
 
-// Keys returns the ids of the keys that the database is sealed with, oldest first; none
-// for one that is empty or was last used by an older release.
+// Keys returns the ids of the keys that a process on the database must have, oldest first, and
+// then those that have sealed something but are not listed; none for a database that is empty
+// or was last used by an older release.
 func (s *Secrets) Keys(ctx context.Context) (ids []string, err error) {
 	tables := `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'secret_keys'`
 	if s.postgres {
@@ -315,14 +334,24 @@ func (s *Secrets) Keys(ctx context.Context) (ids []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the keys of secrets: %w", err)
 	}
-	return ids, nil
+	counts, err := s.Counts(ctx)
+	for _, c := range counts {
+		if c.Key != "" && !slices.Contains(ids, c.Key) {
+			ids = append(ids, c.Key)
+		}
+	}
+	return ids, err
 }
 
 // Counts returns what each key has sealed, where that is anything.
-func (s *Secrets) Counts(ctx context.Context) (counts []SecretCount, err error) {
+func (s *Secrets) Counts(ctx context.Context) ([]SecretCount, error) {
+	return countSealed(ctx, s.db)
+}
+
+func countSealed(ctx context.Context, q querier) (counts []SecretCount, err error) {
 	for _, c := range secretColumns {
 		name := c.table + "." + c.column
-		err := each(ctx, s.db, func(row scanner) error {
+		err := each(ctx, q, func(row scanner) error {
 			count := SecretCount{Column: name}
 			var mark string
 			err := row.Scan(&mark, &count.Values)

@@ -310,6 +310,35 @@ func TestOtherKeysThanTheDatabasesAreRefused(t *testing.T) {
 	})
 }
 
+// Sealed values may come without the list of their keys. Another key that was listed then
+// would keep the right one out for ever.
+func TestOtherKeysThanThoseOfValuesAreRefused(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, databaseURL string) {
+		keys := newKeys(t)
+		s, closeIt := openWith(t, databaseURL, keys)
+		bootstrapped(t, func(Options) *Store { return s }, Options{})
+		check := plant(t, s)
+		if _, err := s.writer.ExecContext(t.Context(), `DELETE FROM secret_keys`); err != nil {
+			t.Fatal(err)
+		}
+		closeIt()
+		refusesKeys(t, databaseURL, newKeys(t), keys.Primary())
+		refusesKeys(t, databaseURL, nil, keys.Primary(), "no keys")
+		secrets, err := OpenSecrets(t.Context(), databaseURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ids, err := secrets.Keys(t.Context()); err != nil || !slices.Equal(ids, []string{keys.Primary()}) {
+			t.Errorf("the keys are %v, error %v", ids, err)
+		}
+		if err := secrets.Close(); err != nil {
+			t.Error(err)
+		}
+		s, _ = openWith(t, databaseURL, keys)
+		check(t, s)
+	})
+}
+
 // What is sealed belongs to its row: whoever can write to the database, and not read its
 // secrets, could otherwise have them shown as those of an account of their own.
 func TestSealedValuesCannotBeSwapped(t *testing.T) {
