@@ -240,10 +240,9 @@ func RetireKeys(ctx context.Context, file, database string) (ids []string, err e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, secrets.Close()) }()
-	for _, id := range ids {
-		if err := secrets.Forget(ctx, id); err != nil {
-			return nil, err
-		}
+	// The file changes last: what fails before that is repeated.
+	if err := secrets.Forget(ctx, ids...); err != nil {
+		return nil, err
 	}
 	_, err = changeKeys(file, (*seal.Keys).Retired)
 	return ids, err

@@ -5,10 +5,12 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"tidegate/internal/seal"
 )
@@ -106,6 +108,12 @@ func (s *Store) registerKeys(ctx context.Context) error {
 			if err := row.Scan(&id, &proof); err != nil {
 				return err
 			}
+			if proof == retired {
+				if id == s.keys.Primary() {
+					return errRetired(id)
+				}
+				return nil
+			}
 			return checkKey(s.keys, id, proof)
 		}, `SELECT id, proof FROM secret_keys ORDER BY created_on, id`); err != nil {
 			return err
@@ -131,6 +139,30 @@ func (s *Store) registerKeys(ctx context.Context) error {
 			primary, proof, t.now.UnixMicro())
 		return err
 	})
+}
+
+// retired is the proof of a key that is done with. Its row stays, so that a process which
+// still has it as its primary key seals nothing more.
+const retired = ""
+
+// checkPrimary keeps what was sealed with a key that was retired meanwhile from being
+// committed. It is the last statement of a transaction, until whose end Forget waits, and
+// then counts what was sealed.
+func (t *tx) checkPrimary(ctx context.Context, rowLocks bool) error {
+	query := `SELECT proof FROM secret_keys WHERE id = $1 AND proof <> $2`
+	if rowLocks {
+		query += ` FOR SHARE` // SQLite has one writer at a time
+	}
+	var proof string
+	err := t.QueryRowContext(ctx, query, t.keys.Primary(), retired).Scan(&proof)
+	if errors.Is(err, sql.ErrNoRows) {
+		return errRetired(t.keys.Primary())
+	}
+	return err
+}
+
+func errRetired(id string) error {
+	return fmt.Errorf("the key %s, with which this process seals secrets, was retired, or the database was restored: give the process the keys that the others have, and start it again", id)
 }
 
 // checkKey is nil if the keys have the one of this id.
@@ -330,7 +362,7 @@ func (s *Secrets) Keys(ctx context.Context) (ids []string, err error) {
 		err := row.Scan(&id)
 		ids = append(ids, id)
 		return err
-	}, `SELECT id FROM secret_keys ORDER BY created_on, id`)
+	}, `SELECT id FROM secret_keys WHERE proof <> $1 ORDER BY created_on, id`, retired)
 	if err != nil {
 		return nil, fmt.Errorf("list the keys of secrets: %w", err)
 	}
@@ -367,20 +399,43 @@ func countSealed(ctx context.Context, q querier) (counts []SecretCount, err erro
 	return counts, nil
 }
 
-// Forget takes a key off the list of those that every process must have. It refuses one
-// that has sealed anything which is still there.
-func (s *Secrets) Forget(ctx context.Context, key string) error {
-	counts, err := s.Counts(ctx)
+// Forget takes keys off the list of those that every process must have, all or none. It
+// refuses one that has sealed anything which is still there, and from then on every
+// process that would seal with one of them is refused.
+func (s *Secrets) Forget(ctx context.Context, keys ...string) (err error) {
+	t, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("forget the keys %s: %w", strings.Join(keys, ", "), err)
+	}
+	if err := forgetKeys(ctx, t, keys); err != nil {
+		return errors.Join(fmt.Errorf("forget the keys %s: %w", strings.Join(keys, ", "), err), t.Rollback())
+	}
+	if err := t.Commit(); err != nil {
+		return fmt.Errorf("forget the keys %s: %w", strings.Join(keys, ", "), err)
+	}
+	return nil
+}
+
+func forgetKeys(ctx context.Context, t *sql.Tx, keys []string) error {
+	// As registerKeys does.
+	if _, err := t.ExecContext(ctx, `UPDATE counters SET value = value + 1 WHERE name = 'secret_keys'`); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if _, err := t.ExecContext(ctx, `INSERT INTO secret_keys (id, proof, created_on) VALUES ($1, $2, $3)
+			ON CONFLICT (id) DO UPDATE SET proof = excluded.proof`, key, retired, time.Now().UnixMicro()); err != nil {
+			return err
+		}
+	}
+	// Only now: the rows' locks are had when nobody is about to commit what they sealed.
+	counts, err := countSealed(ctx, t)
 	if err != nil {
 		return err
 	}
 	for _, c := range counts {
-		if c.Key == key {
-			return fmt.Errorf("the key %s is still needed: it has sealed %d values of %s. Start a process of the control plane with the new primary key, which seals them anew", key, c.Values, c.Column)
+		if slices.Contains(keys, c.Key) {
+			return fmt.Errorf("the key %s is still needed: it has sealed %d values of %s. Start a process of the control plane with the new primary key, which seals them anew", c.Key, c.Values, c.Column)
 		}
-	}
-	if _, err := s.db.ExecContext(ctx, `DELETE FROM secret_keys WHERE id = $1`, key); err != nil {
-		return fmt.Errorf("forget the key %s: %w", key, err)
 	}
 	return nil
 }

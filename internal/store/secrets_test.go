@@ -283,6 +283,77 @@ func TestKeysAreRotated(t *testing.T) {
 	})
 }
 
+// A process that still runs on the old key when that is retired could seal what nobody can
+// read once the key is thrown away.
+func TestNobodySealsWithARetiredKey(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, databaseURL string) {
+		first := newKeys(t)
+		old, _ := openWith(t, databaseURL, first)
+		bootstrapped(t, func(Options) *Store { return old }, Options{})
+		create := func(s *Store) error {
+			_, err := s.CreateJob(t.Context(), logjob.Job{AccountID: testAccount, Name: "j", Dataset: "workers_trace_events", DestinationConf: "https://a"}, 100)
+			return err
+		}
+		if err := create(old); err != nil {
+			t.Fatal(err)
+		}
+		both, err := first.Added()
+		if err == nil {
+			both, err = both.Promoted()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _ := openWith(t, databaseURL, both)
+		secrets, err := OpenSecrets(t.Context(), databaseURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := secrets.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+
+		// One write is under way: it is counted, or refused.
+		sealed, forgotten := make(chan struct{}), make(chan error)
+		go func() {
+			<-sealed
+			forgotten <- secrets.Forget(context.WithoutCancel(t.Context()), first.Primary())
+		}()
+		if err := old.write(t.Context(), "seal", func(q *tx) error {
+			text, err := q.keys.Seal("{}", "place")
+			if err == nil {
+				_, err = q.ExecContext(t.Context(), `UPDATE jobs SET settings_json = $1`, text)
+			}
+			close(sealed)
+			return err
+		}); (err == nil) == (<-forgotten == nil) {
+			t.Errorf("a write during the retirement: %v", err)
+		}
+		if _, err := s.writer.ExecContext(t.Context(), `DELETE FROM jobs`); err != nil {
+			t.Fatal(err)
+		}
+
+		if err := secrets.Forget(t.Context(), first.Primary()); err != nil {
+			t.Fatal(err)
+		}
+		if err := create(old); err == nil || !strings.Contains(err.Error(), first.Primary()) {
+			t.Errorf("a retired key seals: %v", err)
+		}
+		if n := count(t, s, "jobs"); n != 0 {
+			t.Errorf("%d jobs were made", n)
+		}
+		if err := create(s); err != nil {
+			t.Error(err)
+		}
+		if again, err := Open(t.Context(), databaseURL, Options{Keys: first}); err == nil {
+			_ = again.Close()
+			t.Error("opened with a retired key")
+		}
+	})
+}
+
 func refusesKeys(t *testing.T, databaseURL string, keys *seal.Keys, words ...string) {
 	t.Helper()
 	s, err := Open(t.Context(), databaseURL, Options{Keys: keys})
