@@ -35,7 +35,7 @@ type Restored struct {
 // Restore puts the control state of a backup into a database, which is made or brought up to
 // date first: in one transaction, after the backup was read whole, checked, and brought up
 // to date on the side. It refuses a database that holds something unless it may replace
-// that, one that a control plane works on, and backups of a newer schema.
+// that, one on which somebody holds a lease, and backups of a newer schema.
 func Restore(ctx context.Context, databaseURL string, r io.Reader, opts RestoreOptions) (done Restored, err error) {
 	b, info, err := openBackup(r)
 	if err != nil {
@@ -213,7 +213,8 @@ func (s *Store) takeOver(ctx context.Context, stage *Store, info BackupInfo, rep
 	return revision, err
 }
 
-// refuseInUse keeps a restore from being mixed with what a control plane writes.
+// refuseInUse keeps a restore from being mixed with what a control plane writes. It knows
+// one by its lease, which those that decide on rollbacks or delete data hold, and no other.
 func refuseInUse(ctx context.Context, q querier, now time.Time) error {
 	var name, holder string
 	var until int64
@@ -224,7 +225,7 @@ func refuseInUse(ctx context.Context, q querier, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("%s works on the database (it has the lease %q until %s): stop every jobs-api, ingest and \"tidegate up\" that uses it; routers may go on",
+	return fmt.Errorf("%s works on the database (it has the lease %q until %s): stop every jobs-api, ingest with Logpush and \"tidegate up\" that uses it, also those that no lease tells of; routers may go on",
 		holder, name, fromMicros(until).Format(time.RFC3339))
 }
 
