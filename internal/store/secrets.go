@@ -275,8 +275,8 @@ func (t *tx) sealValues(ctx context.Context, c secretColumn, values []sealedValu
 }
 
 // forgetReplaced rewrites an SQLite file, whose free pages still hold what was there before
-// it was sealed. Where another process is in the way, or the last start ended before this, it
-// is left to the next start. PostgreSQL's own vacuum does as much in time.
+// it was sealed. Where another process or a full disk is in the way, or the last start ended
+// before this, it is left to the next start. PostgreSQL's own vacuum does as much in time.
 func (s *Store) forgetReplaced(ctx context.Context) error {
 	if s.reader == s.writer {
 		return nil
@@ -293,8 +293,11 @@ func (s *Store) forgetReplaced(ctx context.Context) error {
 	if err == nil {
 		err = s.writer.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &frames, &moved)
 	}
-	if err != nil || busy {
-		s.log.WarnContext(ctx, "secrets from before they were sealed may be left in free pages of the database's file, because other processes use it: the next start tries again", "error", err)
+	if err == nil && busy {
+		err = errors.New("other processes read it")
+	}
+	if err != nil {
+		s.log.WarnContext(ctx, "could not rewrite the database's file, in whose free pages secrets from before they were sealed may be left: the next start tries again", "error", err)
 		return nil
 	}
 	_, err = s.writer.ExecContext(ctx, `UPDATE counters SET value = 0 WHERE name = 'secrets_left'`)
