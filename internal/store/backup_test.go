@@ -258,6 +258,19 @@ func TestBackupOfTextThatIsNotUTF8(t *testing.T) {
 	if err != nil || len(accounts) != 1 || accounts[0].Name != "a\x80\xff" {
 		t.Errorf("the accounts are %+v, %v", accounts, err)
 	}
+	for _, odd := range []string{"6180ff", "610062"} {
+		if _, err := s.writer.ExecContext(t.Context(), `UPDATE accounts SET name = CAST(x'`+odd+`' AS TEXT)`); err != nil {
+			t.Fatal(err)
+		}
+		postgres := urls["postgres"]
+		if postgres == "" {
+			continue
+		}
+		_, err := restore(t, postgres, backup(t, urls["sqlite"]), false)
+		if err == nil || !strings.Contains(err.Error(), `row 1 of table accounts, "`+control.FirstAccountID+`", has text in the column name that PostgreSQL cannot hold`) {
+			t.Errorf("the error for %s is %v", odd, err)
+		}
+	}
 }
 
 // A backup has no half of a change: each account comes with the audit entry of its making.

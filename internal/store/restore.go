@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/pressly/goose/v3"
 
@@ -59,7 +61,7 @@ func Restore(ctx context.Context, databaseURL string, r io.Reader, opts RestoreO
 		return done, fmt.Errorf("make room to check the backup in: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	stage, err := stageBackup(ctx, filepath.Join(dir, "control.db"), b, info)
+	stage, err := stageBackup(ctx, filepath.Join(dir, "control.db"), b, info, isPostgres(databaseURL))
 	if err != nil {
 		return done, err
 	}
@@ -137,15 +139,15 @@ func errIfFull(ctx context.Context, q querier) error {
 }
 
 // stageBackup reads a backup into a database of the schema that it was taken at, and brings
-// that up to date.
-func stageBackup(ctx context.Context, path string, b *backupReader, info BackupInfo) (*Store, error) {
+// that up to date. With toPostgres it refuses what only SQLite can hold.
+func stageBackup(ctx context.Context, path string, b *backupReader, info BackupInfo, toPostgres bool) (*Store, error) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		return nil, fmt.Errorf("make room to check the backup in: %w", err)
 	}
 	s := &Store{now: time.Now}
 	err := s.connectSQLite(path)
 	if err == nil {
-		err = loadBackup(ctx, s, b, info)
+		err = loadBackup(ctx, s, b, info, toPostgres)
 	}
 	if err := errors.Join(err, s.closePools()); err != nil {
 		return nil, err
@@ -153,7 +155,7 @@ func stageBackup(ctx context.Context, path string, b *backupReader, info BackupI
 	return openUpToDate(ctx, path, time.Now)
 }
 
-func loadBackup(ctx context.Context, s *Store, b *backupReader, info BackupInfo) error {
+func loadBackup(ctx context.Context, s *Store, b *backupReader, info BackupInfo, toPostgres bool) error {
 	provider, err := goose.NewProvider(goose.DialectSQLite3, s.writer, control.Migrations)
 	if err != nil {
 		return fmt.Errorf("make tables of schema %d: %w", info.Schema, err)
@@ -169,9 +171,28 @@ func loadBackup(ctx context.Context, s *Store, b *backupReader, info BackupInfo)
 			if !slices.Contains(backedUp, table.Name) {
 				return fmt.Errorf("the backup has a table %q that this version does not know", table.Name)
 			}
+			if toPostgres {
+				next = refuseOdd(table, next)
+			}
 			return t.fill(ctx, table, next)
 		})
 	})
+}
+
+// refuseOdd is next for a database whose text is UTF-8 without the character 0.
+func refuseOdd(t *table, next func() ([]any, error)) func() ([]any, error) {
+	number := 0
+	return func() ([]any, error) {
+		row, err := next()
+		number++
+		for i, v := range row {
+			if text, ok := v.(string); ok && (!utf8.ValidString(text) || strings.Contains(text, "\x00")) {
+				return nil, fmt.Errorf("row %d of table %s, %q, has text in the column %s that PostgreSQL cannot hold: it is not UTF-8, or has the character 0. "+
+					"Change it where the backup was taken, or restore into SQLite and change it there", number, t.Name, row[0], t.Columns[i].Name)
+			}
+		}
+		return row, err
+	}
 }
 
 // takeOver replaces what a database holds by what the staged one does.
