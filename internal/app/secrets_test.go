@@ -224,7 +224,7 @@ func TestKeysAreRotatedByTheCommands(t *testing.T) {
 	if keys, err := ReadKeys(c.SecretsKeyFile); err != nil || keys.Primary() != first || !slices.Equal(keys.IDs(), []string{first, added}) {
 		t.Errorf("keys are %v, error %v", keys.IDs(), err)
 	}
-	second, err := RotateKeys(c.SecretsKeyFile)
+	second, err := RotateKeys(c.SecretsKeyFile, false)
 	if err != nil || second != added {
 		t.Errorf("rotated to %s, want %s, error %v", second, added, err)
 	}
@@ -239,7 +239,9 @@ func TestKeysAreRotatedByTheCommands(t *testing.T) {
 		t.Errorf("retired %v, error %v", ids, err)
 	}
 	sealedBy(second, second)
-	third, err := RotateKeys(c.SecretsKeyFile) // one that is not there yet
+	_, err = RotateKeys(c.SecretsKeyFile, false)
+	wantError(t, err, "secrets add")
+	third, err := RotateKeys(c.SecretsKeyFile, true) // one that is not there yet
 	if err != nil || third == second {
 		t.Errorf("rotated to %s, error %v", third, err)
 	}
