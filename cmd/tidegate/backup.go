@@ -92,8 +92,9 @@ func restoreCommand() *cobra.Command {
 	var d databaseFlags
 	command := &cobra.Command{
 		Use: "restore FILE", Short: "Put a backup of the control state into a database",
-		Long: "Put a backup into a database, SQLite or PostgreSQL, wherever it was taken, in one transaction. Stop every control plane on that database\n" +
-			"first; routers may go on, and take what is restored as the newest. FILE - is standard input. It talks to the database, not to the API.",
+		Long: "Put a backup into a database, SQLite or PostgreSQL, wherever it was taken, in one transaction. Stop every process that has that database\n" +
+			"first, jobs-api and ingest with Logpush, of which it sees only those with a lease; routers may go on, and take what\n" +
+			"is restored as the newest. FILE - is standard input. It talks to the database, not to the API.",
 		Example: "  tidegate restore control.backup\n  tidegate restore --replace --database postgres://tidegate@postgres/tidegate control.backup",
 		Args:    arguments(1, 1),
 	}

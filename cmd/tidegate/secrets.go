@@ -17,6 +17,8 @@ import (
 // work on files of this machine: no API gives away keys.
 type sealing struct {
 	keyFile, database, dataDir string
+	// alone on its database is a platform on embedded defaults, whose file no flag names.
+	alone bool
 }
 
 // secretsCommand makes and replaces the keys that secrets in the database are sealed with.
@@ -40,6 +42,7 @@ func (s *sealing) open(cmd *cobra.Command) error {
 	if err := app.FromEnvironment(cmd.Flags()); err != nil {
 		return usage(cmd, err)
 	}
+	s.alone = s.keyFile == ""
 	s.keyFile = cmp.Or(s.keyFile, app.DefaultKeyFile(s.dataDir))
 	s.database = cmp.Or(s.database, defaultDatabase(s.dataDir))
 	return nil
@@ -89,9 +92,9 @@ func (s *sealing) add() *cobra.Command {
 
 func (s *sealing) rotate() *cobra.Command {
 	return &cobra.Command{
-		Use: "rotate", Short: "Have the newest key of the file seal, a new one if it does already", Args: arguments(0, 0),
+		Use: "rotate", Short: "Have the newest key of the file seal; in --data-dir a new one if it does already", Args: arguments(0, 0),
 		RunE: s.run(func(*cobra.Command) (string, error) {
-			id, err := app.RotateKeys(s.keyFile)
+			id, err := app.RotateKeys(s.keyFile, s.alone)
 			return fmt.Sprintf("The key %s is the primary one. A process that starts with the file seals everything in the database anew.\n", id), err
 		}),
 	}

@@ -177,11 +177,15 @@ func AddKey(file string) (id string, err error) {
 	return ids[len(ids)-1], nil
 }
 
-// RotateKeys makes the newest key of a file the primary one, and a new one if it is that
-// already. It returns the primary key's id.
-func RotateKeys(file string) (id string, err error) {
+// RotateKeys makes the newest key of a file the primary one, and returns its id. If it is that
+// already, a new one is made, but only for a process that is alone on its database: others
+// could not read what a key seals that they never got.
+func RotateKeys(file string, alone bool) (id string, err error) {
 	keys, err := changeKeys(file, func(k *seal.Keys) (*seal.Keys, error) {
 		if ids := k.IDs(); ids[len(ids)-1] == k.Primary() {
+			if !alone {
+				return nil, fmt.Errorf("%s has no key that is newer than the primary one: `tidegate secrets add` makes it; give the file to every process with the database and restart it, then rotate", file)
+			}
 			var err error
 			if k, err = k.Added(); err != nil {
 				return nil, err
@@ -240,10 +244,9 @@ func RetireKeys(ctx context.Context, file, database string) (ids []string, err e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, secrets.Close()) }()
-	for _, id := range ids {
-		if err := secrets.Forget(ctx, id); err != nil {
-			return nil, err
-		}
+	// The file changes last: what fails before that is repeated.
+	if err := secrets.Forget(ctx, ids...); err != nil {
+		return nil, err
 	}
 	_, err = changeKeys(file, (*seal.Keys).Retired)
 	return ids, err

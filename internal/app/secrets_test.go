@@ -1,6 +1,8 @@
 package app
 
 import (
+	"database/sql"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -125,6 +127,37 @@ func openOnce(t *testing.T, c *Config) error {
 	return s.Close()
 }
 
+// A database whose list of keys is empty has sealed values: a new key opens none of them.
+func TestNoDefaultKeysBesideSealedValues(t *testing.T) {
+	dir := t.TempDir()
+	c := Config{DataDir: dir, Database: filepath.Join(dir, "control.db")}
+	if err := c.DefaultKeys(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := openOnce(t, &c); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := ReadKeys(c.SecretsKeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", c.Database)
+	if err == nil {
+		_, err = db.ExecContext(t.Context(), `DELETE FROM secret_keys`)
+	}
+	if err == nil {
+		err = errors.Join(db.Close(), os.Remove(c.SecretsKeyFile))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SecretsKeyFile = ""
+	wantError(t, c.DefaultKeys(t.Context()), "secrets-key is missing", keys.Primary())
+	if _, err := os.Stat(filepath.Join(dir, secretsKeyName)); err == nil {
+		t.Error("another key was made")
+	}
+}
+
 func TestDefaultKeysAreMadeOnce(t *testing.T) {
 	dir := t.TempDir()
 	c := Config{DataDir: dir, Database: filepath.Join(dir, "control.db")}
@@ -191,7 +224,7 @@ func TestKeysAreRotatedByTheCommands(t *testing.T) {
 	if keys, err := ReadKeys(c.SecretsKeyFile); err != nil || keys.Primary() != first || !slices.Equal(keys.IDs(), []string{first, added}) {
 		t.Errorf("keys are %v, error %v", keys.IDs(), err)
 	}
-	second, err := RotateKeys(c.SecretsKeyFile)
+	second, err := RotateKeys(c.SecretsKeyFile, false)
 	if err != nil || second != added {
 		t.Errorf("rotated to %s, want %s, error %v", second, added, err)
 	}
@@ -206,7 +239,9 @@ func TestKeysAreRotatedByTheCommands(t *testing.T) {
 		t.Errorf("retired %v, error %v", ids, err)
 	}
 	sealedBy(second, second)
-	third, err := RotateKeys(c.SecretsKeyFile) // one that is not there yet
+	_, err = RotateKeys(c.SecretsKeyFile, false)
+	wantError(t, err, "secrets add")
+	third, err := RotateKeys(c.SecretsKeyFile, true) // one that is not there yet
 	if err != nil || third == second {
 		t.Errorf("rotated to %s, error %v", third, err)
 	}

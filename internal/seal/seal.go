@@ -26,6 +26,7 @@ type Keys struct {
 	aead    tink.AEAD
 	primary string
 	ids     []string // in the order in which they were added
+	sealed  *bool    // set by Seal; nil for nobody
 }
 
 // New makes a key.
@@ -78,6 +79,16 @@ func (k *Keys) Text() ([]byte, error) {
 		return nil, fmt.Errorf("write the keyset for secrets: %w", err)
 	}
 	return append(text.Bytes(), '\n'), nil
+}
+
+// Noting returns the keys with a Seal that sets *sealed, for one goroutine at a time.
+func (k *Keys) Noting(sealed *bool) *Keys {
+	if k == nil {
+		return nil
+	}
+	noting := *k
+	noting.sealed = sealed
+	return &noting
 }
 
 // Primary is the id of the key that seals, 8 hex digits; empty for no keys.
@@ -179,6 +190,9 @@ func (k *Keys) Seal(text, place string) (string, error) {
 	sealed, err := k.aead.Encrypt([]byte(text), []byte(place))
 	if err != nil {
 		return "", fmt.Errorf("seal %s: %w", place, err)
+	}
+	if k.sealed != nil {
+		*k.sealed = true
 	}
 	return Mark(k.primary) + base64.RawStdEncoding.EncodeToString(sealed), nil
 }

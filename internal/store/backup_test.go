@@ -47,6 +47,21 @@ func opened(t *testing.T, databaseURL string) *Store {
 	return s
 }
 
+// asItIs opens a database without a look at its keys.
+func asItIs(t *testing.T, databaseURL string) *Store {
+	t.Helper()
+	s, _, err := connect(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.closePools(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
 func dialectOf(databaseURL string) goose.Dialect {
 	if isPostgres(databaseURL) {
 		return goose.DialectPostgres
@@ -194,7 +209,7 @@ func TestRestoreHoldsWhatWasBackedUp(t *testing.T) {
 			if err != nil {
 				t.Fatalf("from %s to %s: %v", from, to, err)
 			}
-			s := opened(t, target)
+			s := asItIs(t, target)
 			got := contents(t, s, dialectOf(target))
 			for _, name := range backedUp {
 				if name == "counters" { // have risen
@@ -242,6 +257,19 @@ func TestBackupOfTextThatIsNotUTF8(t *testing.T) {
 	accounts, err := opened(t, target).Accounts(t.Context())
 	if err != nil || len(accounts) != 1 || accounts[0].Name != "a\x80\xff" {
 		t.Errorf("the accounts are %+v, %v", accounts, err)
+	}
+	for _, odd := range []string{"6180ff", "610062"} {
+		if _, err := s.writer.ExecContext(t.Context(), `UPDATE accounts SET name = CAST(x'`+odd+`' AS TEXT)`); err != nil {
+			t.Fatal(err)
+		}
+		postgres := urls["postgres"]
+		if postgres == "" {
+			continue
+		}
+		_, err := restore(t, postgres, backup(t, urls["sqlite"]), false)
+		if err == nil || !strings.Contains(err.Error(), `row 1 of table accounts, "`+control.FirstAccountID+`", has text in the column name that PostgreSQL cannot hold`) {
+			t.Errorf("the error for %s is %v", odd, err)
+		}
 	}
 }
 
@@ -331,6 +359,31 @@ func TestRestoreIsRefused(t *testing.T) {
 		}
 		if _, err := restore(t, url, good, true); err != nil || count(t, target, "accounts") != 2 {
 			t.Errorf("%s: at last: %v, %d accounts", name, err, count(t, target, "accounts"))
+		}
+	}
+}
+
+// A restore that is refused has run no migration: some throw away what is of the moment.
+func TestRestoreDoesNotMigrateADatabaseInUse(t *testing.T) {
+	source := filepath.Join(t.TempDir(), "source.db")
+	opened(t, source)
+	taken := backup(t, source)
+	for name, url := range newDatabases(t) {
+		opened(t, url)
+		s := asItIs(t, url)
+		for _, statement := range []string{
+			`DROP TABLE person_sessions`, `DELETE FROM goose_db_version WHERE version_id > 22`,
+			`INSERT INTO leases (name, holder, expires_on) VALUES ('rollback', 'jobs-api-1', 9000000000000000)`,
+		} {
+			if _, err := s.writer.ExecContext(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := restore(t, url, taken, true); err == nil || !strings.Contains(err.Error(), "jobs-api-1 works on the database") {
+			t.Errorf("%s: the error is %v", name, err)
+		}
+		if n := count(t, s, "goose_db_version WHERE version_id > 22"); n != 0 {
+			t.Errorf("%s: %d migrations were run", name, n)
 		}
 	}
 }

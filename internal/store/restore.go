@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/pressly/goose/v3"
 
@@ -35,7 +37,7 @@ type Restored struct {
 // Restore puts the control state of a backup into a database, which is made or brought up to
 // date first: in one transaction, after the backup was read whole, checked, and brought up
 // to date on the side. It refuses a database that holds something unless it may replace
-// that, one that a control plane works on, and backups of a newer schema.
+// that, one on which somebody holds a lease, and backups of a newer schema.
 func Restore(ctx context.Context, databaseURL string, r io.Reader, opts RestoreOptions) (done Restored, err error) {
 	b, info, err := openBackup(r)
 	if err != nil {
@@ -48,7 +50,10 @@ func Restore(ctx context.Context, databaseURL string, r io.Reader, opts RestoreO
 	case info.Schema > newest:
 		return done, fmt.Errorf("the backup has schema %d, written by %s; this version knows those up to %d: restore it with %[2]s or a later version", info.Schema, info.Tidegate, newest)
 	}
-	if err := lookAtTarget(ctx, databaseURL, opts.Replace); err != nil {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if err := lookAtTarget(ctx, databaseURL, opts); err != nil {
 		return done, err
 	}
 	dir, err := os.MkdirTemp("", "tidegate-restore-") // mode 0700
@@ -56,24 +61,38 @@ func Restore(ctx context.Context, databaseURL string, r io.Reader, opts RestoreO
 		return done, fmt.Errorf("make room to check the backup in: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	stage, err := stageBackup(ctx, filepath.Join(dir, "control.db"), b, info)
+	stage, err := stageBackup(ctx, filepath.Join(dir, "control.db"), b, info, isPostgres(databaseURL))
 	if err != nil {
 		return done, err
 	}
-	defer func() { err = errors.Join(err, stage.Close()) }()
+	defer func() { err = errors.Join(err, stage.closePools()) }()
 	info.Rows = b.rows
 
-	target, err := Open(ctx, databaseURL, Options{Now: opts.Now})
+	target, err := openUpToDate(ctx, databaseURL, opts.Now)
 	if err != nil {
 		return done, err
 	}
-	defer func() { err = errors.Join(err, target.Close()) }()
+	defer func() { err = errors.Join(err, target.closePools()) }()
 	revision, err := target.takeOver(ctx, stage, info, opts.Replace)
 	return Restored{info, revision}, err
 }
 
-// lookAtTarget refuses a database before anything is done to it.
-func lookAtTarget(ctx context.Context, databaseURL string, replace bool) (err error) {
+// openUpToDate is Open without keys, which nothing here needs: a restore copies what is
+// sealed as it is. Only its pools are to be closed.
+func openUpToDate(ctx context.Context, databaseURL string, now func() time.Time) (*Store, error) {
+	s := &Store{now: now}
+	open := s.openSQLite
+	if isPostgres(databaseURL) {
+		open = s.openPostgres
+	}
+	if err := open(ctx, databaseURL); err != nil {
+		return nil, errors.Join(err, s.closePools())
+	}
+	return s, nil
+}
+
+// lookAtTarget refuses a database before anything is done to it, also to its schema.
+func lookAtTarget(ctx context.Context, databaseURL string, opts RestoreOptions) (err error) {
 	if !isPostgres(databaseURL) {
 		path, err := sqlitePath(databaseURL)
 		if err != nil {
@@ -100,8 +119,8 @@ func lookAtTarget(ctx context.Context, databaseURL string, replace bool) (err er
 		if newest := newestSchema(); schema > newest {
 			return fmt.Errorf("the database has schema %d, and this version knows those up to %d: restore with the version that runs on it", schema, newest)
 		}
-		if replace {
-			return nil
+		if err := refuseInUse(ctx, q, opts.Now()); err != nil || opts.Replace {
+			return err
 		}
 		return errIfFull(ctx, q)
 	})
@@ -120,23 +139,23 @@ func errIfFull(ctx context.Context, q querier) error {
 }
 
 // stageBackup reads a backup into a database of the schema that it was taken at, and brings
-// that up to date.
-func stageBackup(ctx context.Context, path string, b *backupReader, info BackupInfo) (*Store, error) {
+// that up to date. With toPostgres it refuses what only SQLite can hold.
+func stageBackup(ctx context.Context, path string, b *backupReader, info BackupInfo, toPostgres bool) (*Store, error) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		return nil, fmt.Errorf("make room to check the backup in: %w", err)
 	}
 	s := &Store{now: time.Now}
 	err := s.connectSQLite(path)
 	if err == nil {
-		err = loadBackup(ctx, s, b, info)
+		err = loadBackup(ctx, s, b, info, toPostgres)
 	}
 	if err := errors.Join(err, s.closePools()); err != nil {
 		return nil, err
 	}
-	return Open(ctx, path, Options{})
+	return openUpToDate(ctx, path, time.Now)
 }
 
-func loadBackup(ctx context.Context, s *Store, b *backupReader, info BackupInfo) error {
+func loadBackup(ctx context.Context, s *Store, b *backupReader, info BackupInfo, toPostgres bool) error {
 	provider, err := goose.NewProvider(goose.DialectSQLite3, s.writer, control.Migrations)
 	if err != nil {
 		return fmt.Errorf("make tables of schema %d: %w", info.Schema, err)
@@ -152,15 +171,34 @@ func loadBackup(ctx context.Context, s *Store, b *backupReader, info BackupInfo)
 			if !slices.Contains(backedUp, table.Name) {
 				return fmt.Errorf("the backup has a table %q that this version does not know", table.Name)
 			}
+			if toPostgres {
+				next = refuseOdd(table, next)
+			}
 			return t.fill(ctx, table, next)
 		})
 	})
 }
 
+// refuseOdd is next for a database whose text is UTF-8 without the character 0.
+func refuseOdd(t *table, next func() ([]any, error)) func() ([]any, error) {
+	number := 0
+	return func() ([]any, error) {
+		row, err := next()
+		number++
+		for i, v := range row {
+			if text, ok := v.(string); ok && (!utf8.ValidString(text) || strings.Contains(text, "\x00")) {
+				return nil, fmt.Errorf("row %d of table %s, %q, has text in the column %s that PostgreSQL cannot hold: it is not UTF-8, or has the character 0. "+
+					"Change it where the backup was taken, or restore into SQLite and change it there", number, t.Name, row[0], t.Columns[i].Name)
+			}
+		}
+		return row, err
+	}
+}
+
 // takeOver replaces what a database holds by what the staged one does.
 func (s *Store) takeOver(ctx context.Context, stage *Store, info BackupInfo, replace bool) (revision int64, err error) {
 	err = s.write(ctx, "restore the backup", func(t *tx) error {
-		if err := t.refuseInUse(ctx); err != nil {
+		if err := refuseInUse(ctx, t, t.now); err != nil {
 			return err
 		}
 		if !replace {
@@ -196,18 +234,19 @@ func (s *Store) takeOver(ctx context.Context, stage *Store, info BackupInfo, rep
 	return revision, err
 }
 
-// refuseInUse keeps a restore from being mixed with what a control plane writes.
-func (t *tx) refuseInUse(ctx context.Context) error {
+// refuseInUse keeps a restore from being mixed with what a control plane writes. It knows
+// one by its lease, which those that decide on rollbacks or delete data hold, and no other.
+func refuseInUse(ctx context.Context, q querier, now time.Time) error {
 	var name, holder string
 	var until int64
-	err := t.QueryRowContext(ctx, `SELECT name, holder, expires_on FROM leases WHERE expires_on > $1 ORDER BY expires_on DESC LIMIT 1`, t.now.UnixMicro()).Scan(&name, &holder, &until)
+	err := q.QueryRowContext(ctx, `SELECT name, holder, expires_on FROM leases WHERE expires_on > $1 ORDER BY expires_on DESC LIMIT 1`, now.UnixMicro()).Scan(&name, &holder, &until)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("%s works on the database (it has the lease %q until %s): stop every jobs-api, ingest and \"tidegate up\" that uses it; routers may go on",
+	return fmt.Errorf("%s works on the database (it has the lease %q until %s): stop every jobs-api, ingest with Logpush and \"tidegate up\" that uses it, also those that no lease tells of; routers may go on",
 		holder, name, fromMicros(until).Format(time.RFC3339))
 }
 
@@ -277,9 +316,14 @@ func (t *tx) raiseCounters(ctx context.Context, before map[string]int64) (revisi
 	}
 	for name, value := range restored {
 		value = max(value, before[name]) + idsSkipped
-		if name == "revision" {
+		switch name {
+		case "revision":
 			value = max(value, t.now.UnixMilli())
 			revision = value
+		case "secret_keys": // a lock
+			continue
+		case "secrets_left": // a flag; what was replaced may be in free pages
+			value = 1
 		}
 		if _, err := t.ExecContext(ctx, `UPDATE counters SET value = $1 WHERE name = $2`, value, name); err != nil {
 			return 0, err

@@ -5,9 +5,12 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"tidegate/internal/seal"
 )
@@ -92,7 +95,8 @@ func (s *Store) useKeys(ctx context.Context) error {
 }
 
 // registerKeys notes the primary key, so that a process with others is refused also before
-// anything was sealed.
+// anything was sealed. The list may be shorter than what the values need: a backup may have
+// been taken, or tables copied, without it.
 func (s *Store) registerKeys(ctx context.Context) error {
 	return s.write(ctx, "check the keys for secrets", func(t *tx) error {
 		// The row's lock keeps other processes, which may have other keys, away.
@@ -104,9 +108,27 @@ func (s *Store) registerKeys(ctx context.Context) error {
 			if err := row.Scan(&id, &proof); err != nil {
 				return err
 			}
+			if proof == retired {
+				if id == s.keys.Primary() {
+					return errRetired(id)
+				}
+				return nil
+			}
 			return checkKey(s.keys, id, proof)
-		}, `SELECT id, proof FROM secret_keys ORDER BY created_on, id`); err != nil || s.keys == nil {
+		}, `SELECT id, proof FROM secret_keys ORDER BY created_on, id`); err != nil {
 			return err
+		}
+		counts, err := countSealed(ctx, t)
+		if err != nil {
+			return err
+		}
+		for _, c := range counts {
+			if c.Key != "" && !s.keys.Has(c.Key) {
+				return errOtherKeys(s.keys, c.Key)
+			}
+		}
+		if s.keys == nil {
+			return nil
 		}
 		primary := s.keys.Primary()
 		proof, err := s.keys.Seal(primary, placeOf("secret_keys", "proof", primary))
@@ -119,20 +141,48 @@ func (s *Store) registerKeys(ctx context.Context) error {
 	})
 }
 
+// retired is the proof of a key that is done with. Its row stays, so that a process which
+// still has it as its primary key seals nothing more.
+const retired = ""
+
+// checkPrimary keeps what was sealed with a key that was retired meanwhile from being
+// committed. It is the last statement of a transaction, until whose end Forget waits, and
+// then counts what was sealed.
+func (t *tx) checkPrimary(ctx context.Context, rowLocks bool) error {
+	query := `SELECT proof FROM secret_keys WHERE id = $1 AND proof <> $2`
+	if rowLocks {
+		query += ` FOR SHARE` // SQLite has one writer at a time
+	}
+	var proof string
+	err := t.QueryRowContext(ctx, query, t.keys.Primary(), retired).Scan(&proof)
+	if errors.Is(err, sql.ErrNoRows) {
+		return errRetired(t.keys.Primary())
+	}
+	return err
+}
+
+func errRetired(id string) error {
+	return fmt.Errorf("the key %s, with which this process seals secrets, was retired, or the database was restored: give the process the keys that the others have, and start it again", id)
+}
+
 // checkKey is nil if the keys have the one of this id.
 func checkKey(keys *seal.Keys, id, proof string) error {
 	if !keys.Has(id) {
-		have := "no keys"
-		if keys != nil {
-			have = "the keys " + strings.Join(keys.IDs(), ", ")
-		}
-		return fmt.Errorf("secrets of this database are sealed with the key %s, and this process has %s: start it with the keys that the database was made with, "+
-			"from --secrets-key-file or TIDEGATE_SECRETS_KEY. If the key is lost, so are the secrets: docs/operations/README.md says what to do then", id, have)
+		return errOtherKeys(keys, id)
 	}
 	if _, err := keys.Open(proof, placeOf("secret_keys", "proof", id)); err != nil {
 		return fmt.Errorf("the key %s is not the one of this id that the database was made with: %w", id, err)
 	}
 	return nil
+}
+
+func errOtherKeys(keys *seal.Keys, id string) error {
+	have := "no keys"
+	if keys != nil {
+		have = "the keys " + strings.Join(keys.IDs(), ", ")
+	}
+	return fmt.Errorf("secrets of this database are sealed with the key %s, and this process has %s: start it with the keys that the database was made with, "+
+		"from --secrets-key-file or TIDEGATE_SECRETS_KEY. If the key is lost, so are the secrets: docs/operations/README.md says what to do then", id, have)
 }
 
 // sealedAtOnce is how many values are read, and on SQLite written, at once.
@@ -225,8 +275,8 @@ func (t *tx) sealValues(ctx context.Context, c secretColumn, values []sealedValu
 }
 
 // forgetReplaced rewrites an SQLite file, whose free pages still hold what was there before
-// it was sealed. Where another process is in the way, or the last start ended before this, it
-// is left to the next start. PostgreSQL's own vacuum does as much in time.
+// it was sealed. Where another process or a full disk is in the way, or the last start ended
+// before this, it is left to the next start. PostgreSQL's own vacuum does as much in time.
 func (s *Store) forgetReplaced(ctx context.Context) error {
 	if s.reader == s.writer {
 		return nil
@@ -243,8 +293,11 @@ func (s *Store) forgetReplaced(ctx context.Context) error {
 	if err == nil {
 		err = s.writer.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &frames, &moved)
 	}
-	if err != nil || busy {
-		s.log.WarnContext(ctx, "secrets from before they were sealed may be left in free pages of the database's file, because other processes use it: the next start tries again", "error", err)
+	if err == nil && busy {
+		err = errors.New("other processes read it")
+	}
+	if err != nil {
+		s.log.WarnContext(ctx, "could not rewrite the database's file, in whose free pages secrets from before they were sealed may be left: the next start tries again", "error", err)
 		return nil
 	}
 	_, err = s.writer.ExecContext(ctx, `UPDATE counters SET value = 0 WHERE name = 'secrets_left'`)
@@ -292,8 +345,9 @@ func OpenSecrets(ctx context.Context, databaseURL string) (*Secrets, error) {
 // Close closes the database.
 func (s *Secrets) Close() error { return s.db.Close() }
 
-// Keys returns the ids of the keys that the database is sealed with, oldest first; none
-// for one that is empty or was last used by an older release.
+// Keys returns the ids of the keys that a process on the database must have, oldest first, and
+// then those that have sealed something but are not listed; none for a database that is empty
+// or was last used by an older release.
 func (s *Secrets) Keys(ctx context.Context) (ids []string, err error) {
 	tables := `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'secret_keys'`
 	if s.postgres {
@@ -311,18 +365,28 @@ func (s *Secrets) Keys(ctx context.Context) (ids []string, err error) {
 		err := row.Scan(&id)
 		ids = append(ids, id)
 		return err
-	}, `SELECT id FROM secret_keys ORDER BY created_on, id`)
+	}, `SELECT id FROM secret_keys WHERE proof <> $1 ORDER BY created_on, id`, retired)
 	if err != nil {
 		return nil, fmt.Errorf("list the keys of secrets: %w", err)
 	}
-	return ids, nil
+	counts, err := s.Counts(ctx)
+	for _, c := range counts {
+		if c.Key != "" && !slices.Contains(ids, c.Key) {
+			ids = append(ids, c.Key)
+		}
+	}
+	return ids, err
 }
 
 // Counts returns what each key has sealed, where that is anything.
-func (s *Secrets) Counts(ctx context.Context) (counts []SecretCount, err error) {
+func (s *Secrets) Counts(ctx context.Context) ([]SecretCount, error) {
+	return countSealed(ctx, s.db)
+}
+
+func countSealed(ctx context.Context, q querier) (counts []SecretCount, err error) {
 	for _, c := range secretColumns {
 		name := c.table + "." + c.column
-		err := each(ctx, s.db, func(row scanner) error {
+		err := each(ctx, q, func(row scanner) error {
 			count := SecretCount{Column: name}
 			var mark string
 			err := row.Scan(&mark, &count.Values)
@@ -338,20 +402,43 @@ func (s *Secrets) Counts(ctx context.Context) (counts []SecretCount, err error) 
 	return counts, nil
 }
 
-// Forget takes a key off the list of those that every process must have. It refuses one
-// that has sealed anything which is still there.
-func (s *Secrets) Forget(ctx context.Context, key string) error {
-	counts, err := s.Counts(ctx)
+// Forget takes keys off the list of those that every process must have, all or none. It
+// refuses one that has sealed anything which is still there, and from then on every
+// process that would seal with one of them is refused.
+func (s *Secrets) Forget(ctx context.Context, keys ...string) (err error) {
+	t, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("forget the keys %s: %w", strings.Join(keys, ", "), err)
+	}
+	if err := forgetKeys(ctx, t, keys); err != nil {
+		return errors.Join(fmt.Errorf("forget the keys %s: %w", strings.Join(keys, ", "), err), t.Rollback())
+	}
+	if err := t.Commit(); err != nil {
+		return fmt.Errorf("forget the keys %s: %w", strings.Join(keys, ", "), err)
+	}
+	return nil
+}
+
+func forgetKeys(ctx context.Context, t *sql.Tx, keys []string) error {
+	// As registerKeys does.
+	if _, err := t.ExecContext(ctx, `UPDATE counters SET value = value + 1 WHERE name = 'secret_keys'`); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if _, err := t.ExecContext(ctx, `INSERT INTO secret_keys (id, proof, created_on) VALUES ($1, $2, $3)
+			ON CONFLICT (id) DO UPDATE SET proof = excluded.proof`, key, retired, time.Now().UnixMicro()); err != nil {
+			return err
+		}
+	}
+	// Only now: the rows' locks are had when nobody is about to commit what they sealed.
+	counts, err := countSealed(ctx, t)
 	if err != nil {
 		return err
 	}
 	for _, c := range counts {
-		if c.Key == key {
-			return fmt.Errorf("the key %s is still needed: it has sealed %d values of %s. Start a process of the control plane with the new primary key, which seals them anew", key, c.Values, c.Column)
+		if slices.Contains(keys, c.Key) {
+			return fmt.Errorf("the key %s is still needed: it has sealed %d values of %s. Start a process of the control plane with the new primary key, which seals them anew", c.Key, c.Values, c.Column)
 		}
-	}
-	if _, err := s.db.ExecContext(ctx, `DELETE FROM secret_keys WHERE id = $1`, key); err != nil {
-		return fmt.Errorf("forget the key %s: %w", key, err)
 	}
 	return nil
 }

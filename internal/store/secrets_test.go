@@ -23,6 +23,35 @@ const marker = "hunter2-in-the-clear"
 // be read again.
 func plant(t *testing.T, s *Store) (check func(t *testing.T, s *Store)) {
 	t.Helper()
+	lasting := plantLasting(t, s)
+	ctx := t.Context()
+	tail, err := s.CreateTail(ctx, testAccount, "shop", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	instant, err := s.CreateInstantLogs(ctx, logjob.InstantLogs{AccountID: testAccount})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(t *testing.T, s *Store) {
+		t.Helper()
+		lasting(t, s)
+		tails, err := s.Tails(ctx, testAccount, "shop")
+		if err != nil || len(tails) != 1 || tails[0].Secret != tail.Secret {
+			t.Errorf("tails are %+v, error %v", tails, err)
+		}
+		if opened, err := s.OpenTail(ctx, tail.Secret); err != nil || opened.ID != tail.ID {
+			t.Errorf("the tail is %+v, error %v", opened, err)
+		}
+		if opened, err := s.OpenInstantLogs(ctx, instant.ID); err != nil || opened.ID != instant.ID {
+			t.Errorf("the session of instant logs is %+v, error %v", opened, err)
+		}
+	}
+}
+
+// plantLasting is plant without what no backup has.
+func plantLasting(t *testing.T, s *Store) (check func(t *testing.T, s *Store)) {
+	t.Helper()
 	ctx := t.Context()
 	v, err := s.Upload(ctx, testAccount, "shop", deploy.Upload{Create: true, Version: deploy.Version{
 		Worker: &deploy.Worker{MainModule: "a.js", Bindings: []deploy.Binding{{Name: "KEY", Type: deploy.BindingSecretText, Text: marker}}},
@@ -48,14 +77,6 @@ func plant(t *testing.T, s *Store) (check func(t *testing.T, s *Store)) {
 		t.Fatal(err)
 	}
 	if _, err := s.SigningKey(ctx, "ownership"); err != nil {
-		t.Fatal(err)
-	}
-	tail, err := s.CreateTail(ctx, testAccount, "shop", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	instant, err := s.CreateInstantLogs(ctx, logjob.InstantLogs{AccountID: testAccount})
-	if err != nil {
 		t.Fatal(err)
 	}
 	key, err := s.SigningKey(ctx, "ownership")
@@ -87,14 +108,6 @@ func plant(t *testing.T, s *Store) (check func(t *testing.T, s *Store)) {
 		same("the alerts' secret", hook.Secret, marker, err)
 		again, err := s.SigningKey(ctx, "ownership")
 		same("the signing key", string(again), string(key), err)
-		tails, err := s.Tails(ctx, testAccount, "shop")
-		if err != nil || len(tails) != 1 || tails[0].Secret != tail.Secret {
-			t.Errorf("tails are %+v, error %v", tails, err)
-		}
-		opened, err := s.OpenTail(ctx, tail.Secret)
-		same("the tail", opened.ID, tail.ID, err)
-		listened, err := s.OpenInstantLogs(ctx, instant.ID)
-		same("the session of instant logs", listened.ID, instant.ID, err)
 		if _, err := s.Jobs(ctx); err != nil {
 			t.Error(err)
 		}
@@ -283,6 +296,77 @@ func TestKeysAreRotated(t *testing.T) {
 	})
 }
 
+// A process that still runs on the old key when that is retired could seal what nobody can
+// read once the key is thrown away.
+func TestNobodySealsWithARetiredKey(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, databaseURL string) {
+		first := newKeys(t)
+		old, _ := openWith(t, databaseURL, first)
+		bootstrapped(t, func(Options) *Store { return old }, Options{})
+		create := func(s *Store) error {
+			_, err := s.CreateJob(t.Context(), logjob.Job{AccountID: testAccount, Name: "j", Dataset: "workers_trace_events", DestinationConf: "https://a"}, 100)
+			return err
+		}
+		if err := create(old); err != nil {
+			t.Fatal(err)
+		}
+		both, err := first.Added()
+		if err == nil {
+			both, err = both.Promoted()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _ := openWith(t, databaseURL, both)
+		secrets, err := OpenSecrets(t.Context(), databaseURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := secrets.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+
+		// One write is under way: it is counted, or refused.
+		sealed, forgotten := make(chan struct{}), make(chan error)
+		go func() {
+			<-sealed
+			forgotten <- secrets.Forget(context.WithoutCancel(t.Context()), first.Primary())
+		}()
+		if err := old.write(t.Context(), "seal", func(q *tx) error {
+			text, err := q.keys.Seal("{}", "place")
+			if err == nil {
+				_, err = q.ExecContext(t.Context(), `UPDATE jobs SET settings_json = $1`, text)
+			}
+			close(sealed)
+			return err
+		}); (err == nil) == (<-forgotten == nil) {
+			t.Errorf("a write during the retirement: %v", err)
+		}
+		if _, err := s.writer.ExecContext(t.Context(), `DELETE FROM jobs`); err != nil {
+			t.Fatal(err)
+		}
+
+		if err := secrets.Forget(t.Context(), first.Primary()); err != nil {
+			t.Fatal(err)
+		}
+		if err := create(old); err == nil || !strings.Contains(err.Error(), first.Primary()) {
+			t.Errorf("a retired key seals: %v", err)
+		}
+		if n := count(t, s, "jobs"); n != 0 {
+			t.Errorf("%d jobs were made", n)
+		}
+		if err := create(s); err != nil {
+			t.Error(err)
+		}
+		if again, err := Open(t.Context(), databaseURL, Options{Keys: first}); err == nil {
+			_ = again.Close()
+			t.Error("opened with a retired key")
+		}
+	})
+}
+
 func refusesKeys(t *testing.T, databaseURL string, keys *seal.Keys, words ...string) {
 	t.Helper()
 	s, err := Open(t.Context(), databaseURL, Options{Keys: keys})
@@ -308,6 +392,98 @@ func TestOtherKeysThanTheDatabasesAreRefused(t *testing.T) {
 		closeIt()
 		openWith(t, databaseURL, keys)
 	})
+}
+
+// Sealed values may come without the list of their keys. Another key that was listed then
+// would keep the right one out for ever.
+func TestOtherKeysThanThoseOfValuesAreRefused(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, databaseURL string) {
+		keys := newKeys(t)
+		s, closeIt := openWith(t, databaseURL, keys)
+		bootstrapped(t, func(Options) *Store { return s }, Options{})
+		check := plant(t, s)
+		if _, err := s.writer.ExecContext(t.Context(), `DELETE FROM secret_keys`); err != nil {
+			t.Fatal(err)
+		}
+		closeIt()
+		refusesKeys(t, databaseURL, newKeys(t), keys.Primary())
+		refusesKeys(t, databaseURL, nil, keys.Primary(), "no keys")
+		secrets, err := OpenSecrets(t.Context(), databaseURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ids, err := secrets.Keys(t.Context()); err != nil || !slices.Equal(ids, []string{keys.Primary()}) {
+			t.Errorf("the keys are %v, error %v", ids, err)
+		}
+		if err := secrets.Close(); err != nil {
+			t.Error(err)
+		}
+		s, _ = openWith(t, databaseURL, keys)
+		check(t, s)
+	})
+}
+
+// What is sealed goes through a backup as it is, into a database that has other keys too;
+// then the keys of the backup open it, and no others.
+func TestSealedSecretsAreRestored(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, source string) {
+		keys := newKeys(t)
+		s, closeIt := openWith(t, source, keys)
+		bootstrapped(t, func(Options) *Store { return s }, Options{})
+		check := plantLasting(t, s)
+		closeIt()
+		taken := backup(t, source)
+		if strings.Contains(plain(t, taken), marker) {
+			t.Error("the backup holds the marker")
+		}
+		if _, err := restore(t, source, taken, true); err != nil { // with the keys that are there
+			t.Fatal(err)
+		}
+		s, closeIt = openWith(t, source, keys)
+		check(t, s)
+		closeIt()
+
+		targets := newDatabases(t)
+		for name, fresh := range newDatabases(t) {
+			targets["fresh "+name] = fresh
+		}
+		for name, target := range targets {
+			others := newKeys(t)
+			if !strings.HasPrefix(name, "fresh") {
+				own, closeIt := openWith(t, target, others)
+				bootstrapped(t, func(Options) *Store { return own }, Options{})
+				plant(t, own)
+				closeIt()
+			}
+			if _, err := restore(t, target, taken, true); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			refusesKeys(t, target, others, keys.Primary())
+			refusesKeys(t, target, nil, keys.Primary())
+			s, closeIt := openWith(t, target, keys)
+			check(t, s)
+			closeIt()
+		}
+	})
+}
+
+// A restore replaces clear text, which is left in free pages until the next start.
+func TestNothingOfReplacedClearTextIsLeft(t *testing.T) {
+	source, target := filepath.Join(t.TempDir(), "source.db"), filepath.Join(t.TempDir(), "target.db")
+	keys := newKeys(t)
+	s, closeSource := openWith(t, source, keys)
+	bootstrapped(t, func(Options) *Store { return s }, Options{})
+	closeSource()
+	old, closeOld := openWith(t, target, nil)
+	bootstrapped(t, func(Options) *Store { return old }, Options{})
+	plant(t, old)
+	closeOld()
+	if _, err := restore(t, target, backup(t, source), true); err != nil {
+		t.Fatal(err)
+	}
+	_, closeTarget := openWith(t, target, keys)
+	closeTarget()
+	noMarkerInFile(t, "sqlite://"+target)
 }
 
 // What is sealed belongs to its row: whoever can write to the database, and not read its

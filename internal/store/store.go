@@ -281,6 +281,7 @@ func (s *Store) revision(ctx context.Context) (int64, error) {
 type tx struct {
 	*sql.Tx
 	keys     *seal.Keys
+	sealed   bool      // something, with keys
 	now      time.Time // of every row that the transaction writes; whole microseconds, UTC
 	revision int64     // set by publish
 }
@@ -292,8 +293,13 @@ func (s *Store) write(ctx context.Context, what string, fn func(*tx) error) erro
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	t := &tx{Tx: begun, keys: s.keys, now: s.now().UTC().Truncate(time.Microsecond)}
-	if err := fn(t); err != nil {
+	t := &tx{Tx: begun, now: s.now().UTC().Truncate(time.Microsecond)}
+	t.keys = s.keys.Noting(&t.sealed)
+	err = fn(t)
+	if err == nil && t.sealed {
+		err = t.checkPrimary(ctx, s.reader == s.writer)
+	}
+	if err != nil {
 		if rollback := begun.Rollback(); rollback != nil && !errors.Is(rollback, sql.ErrTxDone) {
 			err = errors.Join(err, rollback)
 		}

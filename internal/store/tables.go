@@ -17,6 +17,7 @@ import (
 // backedUp are the tables of a backup, each after those that it refers to.
 var backedUp = []string{
 	"counters", "accounts", "tokens", "signing_keys",
+	"secret_keys", // ids and proofs; the keys are not in a database
 	"scripts", "routes", "domains", "schedules", "affinity",
 	"modules", "versions", "version_modules", "deployments",
 	"durable_object_namespaces", "deleted_durable_object_namespaces",
@@ -30,6 +31,7 @@ var leftOut = map[string]string{
 	"goose_db_version":   "it tells of the schema, which a restore makes",
 	"leases":             "they are held by processes of the time of the backup",
 	"sessions":           "whoever is signed in signs in again",
+	"person_sessions":    "whoever is signed in signs in again",
 	"session_links":      "they are good for ten minutes",
 	"tails":              "whoever watches a script is gone, and asks again",
 	"instant_logs":       "whoever watches them is gone, and asks again",
