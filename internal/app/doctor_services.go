@@ -85,10 +85,11 @@ func (c *DoctorConfig) engine(ctx context.Context) []Finding {
 		return notNamed("clickhouse", "clickhouse")
 	}
 	failed := func(err error) []Finding {
-		return []Finding{{"clickhouse", JudgedFault, fmt.Sprintf("%s: %v.", shown(c.ClickHouse), err), "Start the server, or correct --clickhouse and its password. Until then events wait in Kafka, and nothing is judged."}}
+		return []Finding{{"clickhouse", JudgedFault, fmt.Sprintf("%s: %v.", shown(c.ClickHouse), err), "Start the server, or correct --clickhouse and the flags that begin with it. Until then events wait in Kafka, and nothing is judged."}}
 	}
 	config := clickhouse.DefaultConfig(c.ClickHouse)
 	config.Cluster = c.Cluster
+	config.Access = c.Network.ClickHouse
 	db, err := clickhouse.Open(ctx, config)
 	if err != nil {
 		return failed(err)
@@ -172,7 +173,9 @@ func (c *DoctorConfig) controlPlane(ctx context.Context) []Finding {
 	if c.API == "" {
 		return notNamed("api", "api")
 	}
-	api := client.New(c.API, c.Token, &http.Client{Timeout: 2 * probeTimeout})
+	transport := c.Network.controlClient().Transport()
+	defer transport.CloseIdleConnections()
+	api := client.New(c.API, c.Token, &http.Client{Transport: transport, Timeout: 2 * probeTimeout})
 	begun := time.Now()
 	health, err := api.SystemHealth(ctx)
 	took := time.Since(begun)
@@ -197,7 +200,7 @@ func apiFinding(address string, err error) Finding {
 	case known && failure.Kind != errs.Unavailable:
 		return Finding{"api", JudgedUnknown, fmt.Sprintf("%s does not tell this token how the parts are: %v.", address, err), "Use the operator's token, which is in the admin-token file of the first control plane."}
 	default:
-		return Finding{"api", JudgedFault, fmt.Sprintf("%s does not answer: %v.", address, err), "Start a control plane (jobs-api, or \"tidegate up\"), or correct --api. Until then routers go on with what they have."}
+		return Finding{"api", JudgedFault, fmt.Sprintf("%s does not answer: %v.", address, err), "Start a control plane (jobs-api, or \"tidegate up\"), or correct --api, --api-ca-file and --api-cert-file. Until then routers go on with what they have."}
 	}
 }
 

@@ -5,10 +5,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -20,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"tidegate/internal/certs"
+	"tidegate/internal/certs/certstest"
 	"tidegate/internal/clickhouse"
 	"tidegate/internal/embedded"
 	"tidegate/internal/store"
@@ -256,6 +260,65 @@ func TestDoctorAsksClickHouse(t *testing.T) {
 	says(t, bad[2], JudgedWarning, "newer version: 1")
 	says(t, bad[3], JudgedFault, "counted twice in trace_events")
 	says(t, bad[4], JudgedFault, "7s behind")
+}
+
+// securedServer is one that takes clients with a certificate of the authority only.
+func securedServer(t *testing.T, ca *certstest.Authority, handler http.HandlerFunc) string {
+	t.Helper()
+	pair := certs.Pair(ca.Issue(t, "server", "127.0.0.1"))
+	files, err := certs.Load([]certs.Pair{pair}, certs.Metrics{}, slog.New(slog.DiscardHandler))
+	if err == nil {
+		err = files.AskClients(ca.File)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(handler)
+	s.Listener = tls.NewListener(s.Listener, files.TLS(tls.RequireAndVerifyClientCert))
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	s.Start()
+	t.Cleanup(s.Close)
+	return "https://" + s.Listener.Addr().String()
+}
+
+// What the processes need to reach ClickHouse and the API, doctor uses too.
+func TestDoctorUsesTheSettingsOfTheNetwork(t *testing.T) {
+	ca := certstest.NewAuthority(t, "private")
+	own := ca.Issue(t, "doctor")
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := DoctorConfig{Config: DefaultConfig(AllRoles...)}
+	c.ClickHouse = securedServer(t, ca, func(w http.ResponseWriter, r *http.Request) {
+		code, text := "516", "Authentication failed"
+		if r.Header.Get("X-ClickHouse-User") == "tidegate" && r.Header.Get("X-ClickHouse-Key") == "s3cret" {
+			code, text = "159", "it knows who asks, and is busy"
+		}
+		w.Header().Set("X-ClickHouse-Exception-Code", code)
+		http.Error(w, "Code: "+code+". DB::Exception: "+text, http.StatusInternalServerError)
+	})
+	c.API = securedServer(t, ca, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/client/v4/system/health":
+			_, _ = fmt.Fprintf(w, `{"success":true,"result":{"state":"ok","at":%q,"version":"v9","parts":[]}}`, time.Now().Format(time.RFC3339Nano))
+		default:
+			_, _ = io.WriteString(w, `{"success":true,"result":[],"result_info":{"page":1,"per_page":20,"count":0,"total_count":0}}`)
+		}
+	})
+	says(t, c.engine(t.Context())[0], JudgedFault, "name the file of the authority")
+	says(t, c.controlPlane(t.Context())[0], JudgedFault, "name the file of the authority")
+	c.Network.ClickHouse.TLS.CAFile, c.Network.ControlCA = ca.File, ca.File
+	says(t, c.engine(t.Context())[0], JudgedFault, "asks for a certificate of the client")
+	says(t, c.controlPlane(t.Context())[0], JudgedFault, "asks for a certificate of the client")
+	c.Network.ClickHouse.TLS.CertFile, c.Network.ClickHouse.TLS.KeyFile = own.Cert, own.Key
+	c.Network.ControlCert, c.Network.ControlKey = own.Cert, own.Key
+	says(t, c.engine(t.Context())[0], JudgedFault, "Authentication failed")
+	for _, f := range c.controlPlane(t.Context()) {
+		says(t, f, JudgedOK, "")
+	}
+	c.Network.ClickHouse.User, c.Network.ClickHouse.PasswordFile = "tidegate", password
+	says(t, c.engine(t.Context())[0], JudgedFault, "it knows who asks")
 }
 
 func TestDoctorComparesClocks(t *testing.T) {
