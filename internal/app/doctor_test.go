@@ -172,6 +172,58 @@ func TestDoctorReadsCertificates(t *testing.T) {
 	says(t, list[6], JudgedFault, "expired on")
 }
 
+// An authority that has ended is told of, whichever flag names it.
+func TestDoctorReadsAuthorities(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	good, key := writeCertificate(t, dir, now.Add(-time.Hour), now.Add(90*24*time.Hour))
+	soon, _ := writeCertificate(t, dir, now.Add(-time.Hour), now.Add(3*24*time.Hour))
+	gone, _ := writeCertificate(t, dir, now.Add(-48*time.Hour), now.Add(-24*time.Hour))
+	later, _ := writeCertificate(t, dir, now.Add(time.Hour), now.Add(90*24*time.Hour+1))
+	together := func(name string, files ...string) string {
+		t.Helper()
+		var all []byte
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, text...)
+		}
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, all, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	text := ""
+	want := map[string]struct {
+		file  string
+		state Judgement
+		words string
+	}{
+		"kafka-tls-ca-file":  {gone, JudgedFault, "No authority in " + gone + " is valid now"},
+		"clickhouse-ca-file": {together("two", good, gone), JudgedWarning, "is not valid now"},
+		"api-client-ca-file": {together("three", good, soon), JudgedWarning, "ends soon"},
+		"ops-client-ca-file": {together("four", good, key), JudgedOK, "is valid until"},
+		"oidc-ca-file":       {later, JudgedFault, "No authority in " + later + " is valid now"},
+		"api-ca-file":        {key, JudgedFault, "no certificate"},
+	}
+	for flag, w := range want {
+		text += flag + ": " + w.file + "\n"
+	}
+	_, f := settingsFlags(t, text, AllRoles...)
+	if err := ReadSettings(f); err != nil {
+		t.Fatal(err)
+	}
+	list := certificateFindings(f, now)
+	if len(list) != len(want) {
+		t.Errorf("%d findings: %+v", len(list), list)
+	}
+	for flag, w := range want {
+		says(t, one(t, list, "authority "+flag), w.state, w.words)
+	}
+}
+
 func TestDoctorKnowsTheWorkersRuntime(t *testing.T) {
 	says(t, workerdFinding("/no/such/workerd"), JudgedFault, "does not exist")
 	program := filepath.Join(t.TempDir(), "workerd")
