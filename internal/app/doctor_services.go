@@ -233,7 +233,7 @@ func deadLetterFindings(ctx context.Context, api *client.Client) []Finding {
 		for _, job := range jobs {
 			if job.DeadLetters > 0 {
 				list = append(list, Finding{check, JudgedWarning, fmt.Sprintf("Job %d of account %s has %d that wait.", job.JobID, account.ID, job.DeadLetters),
-					fmt.Sprintf("Read why: tidegate jobs dead-letters %d --account %s; then resend or delete them.", job.JobID, account.ID)})
+					fmt.Sprintf("Read why: tidegate jobs dead-letters list %d --account %s; then resend or delete them.", job.JobID, account.ID)})
 			}
 		}
 	}
