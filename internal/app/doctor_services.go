@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -143,7 +145,40 @@ func (c *DoctorConfig) database(ctx context.Context) []Finding {
 	if err != nil {
 		return []Finding{{"database", JudgedFault, fmt.Sprintf("%s: %v.", shown(c.Database), err), "Start the server, or correct --database. Until then routers go on with what they have."}}
 	}
-	return databaseFindings(shown(c.Database), i)
+	list := databaseFindings(shown(c.Database), i)
+	if i.Absent || i.Damage != "" {
+		return list
+	}
+	return append(list, c.keysFindings(ctx)...)
+}
+
+// keysFindings look whether the keys for secrets are those that the database was used with. A
+// process without one of them is refused.
+func (c *DoctorConfig) keysFindings(ctx context.Context) []Finding {
+	const check = "keys for secrets"
+	needed, err := keysOf(ctx, c.Database)
+	if err != nil {
+		return []Finding{{check, JudgedUnknown, fmt.Sprintf("Those that %s needs cannot be told: %v.", shown(c.Database), err), "Correct --database."}}
+	}
+	if len(needed) == 0 { // it is new, or of a release that knew none
+		return nil
+	}
+	where := c.SecretsKeyFile
+	if where == "" {
+		where = "the variable " + secretsKeyVariable
+		if os.Getenv(secretsKeyVariable) == "" {
+			return []Finding{{check, JudgedUnknown, "The database needs " + strings.Join(needed, ", ") + ", and no setting names any.", "Name their file in --secrets-key-file, or in the file of --config."}}
+		}
+	}
+	const advice = "Put back the keys that the other processes of this database have, or name their file in --secrets-key-file. If they are lost, docs/operations/README.md says what to do."
+	keys, err := ReadKeys(c.SecretsKeyFile)
+	if err != nil {
+		return []Finding{{check, JudgedFault, fmt.Sprintf("The database needs %s, and none can be had: %v.", strings.Join(needed, ", "), err), advice}}
+	}
+	if missing := slices.DeleteFunc(needed, keys.Has); len(missing) > 0 {
+		return []Finding{{check, JudgedFault, fmt.Sprintf("Secrets in the database are sealed with %s, which %s does not have: no process starts with it.", strings.Join(missing, ", "), where), advice}}
+	}
+	return []Finding{ok(check, "All that the database needs are in %s.", where)}
 }
 
 func databaseFindings(name string, i store.Inspection) []Finding {

@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"tidegate/internal/certs"
 	"tidegate/internal/certs/certstest"
 	"tidegate/internal/clickhouse"
@@ -410,6 +412,47 @@ func TestDoctorLooksAtTheDatabase(t *testing.T) {
 	says(t, one(t, databaseFindings("d", store.Inspection{Damage: "page 3"}), "database file"), JudgedFault, "page 3")
 	says(t, databaseFindings("d", store.Inspection{Kind: "PostgreSQL", Version: 130004})[0], JudgedWarning, "version 13")
 	says(t, one(t, databaseFindings("d", store.Inspection{Version: 150004, Skew: 9 * time.Second}), "database clock"), JudgedFault, "9s ahead")
+}
+
+// The keys of another database are a fault, and looking for them changes nothing.
+func TestDoctorLooksForTheKeysOfSecrets(t *testing.T) {
+	dir := t.TempDir()
+	c := DoctorConfig{Config: DefaultConfig(AllRoles...)}
+	c.Database, c.SecretsKeyFile = filepath.Join(dir, "control.db"), filepath.Join(dir, "keys")
+	id, err := MakeKeys(c.SecretsKeyFile)
+	if err == nil {
+		err = openOnce(t, &c.Config)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func() Finding {
+		t.Helper()
+		f := one(t, c.database(t.Context()), "keys for secrets")
+		if ids, err := keysOf(t.Context(), c.Database); err != nil || !cmp.Equal(ids, []string{id}) {
+			t.Errorf("the database has the keys %v, %v", ids, err)
+		}
+		return f
+	}
+	says(t, look(), JudgedOK, c.SecretsKeyFile)
+	if _, err := AddKey(c.SecretsKeyFile); err != nil {
+		t.Fatal(err)
+	}
+	says(t, look(), JudgedOK, c.SecretsKeyFile) // one that has sealed nothing yet
+	text, err := os.ReadFile(c.SecretsKeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SecretsKeyFile = filepath.Join(dir, "none")
+	says(t, look(), JudgedFault, "there is no file "+c.SecretsKeyFile)
+	if _, err := MakeKeys(c.SecretsKeyFile); err != nil {
+		t.Fatal(err)
+	}
+	says(t, look(), JudgedFault, "sealed with "+id+", which "+c.SecretsKeyFile+" does not have")
+	c.SecretsKeyFile = ""
+	says(t, look(), JudgedUnknown, "needs "+id+", and no setting names any")
+	t.Setenv(secretsKeyVariable, string(text))
+	says(t, look(), JudgedOK, secretsKeyVariable)
 }
 
 // An API whose clock is ahead, whose parts are not well, and which has a job with dead letters.
