@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"debug/elf"
@@ -140,7 +141,7 @@ func (c *DoctorConfig) portFindings() []Finding {
 
 func portFinding(flag, addr string) Finding {
 	check := "port " + flag
-	l, err := net.Listen("tcp", addr)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 	if err == nil {
 		_ = l.Close() // nobody has connected
 		return ok(check, "%s is free.", addr)

@@ -273,7 +273,7 @@ func TestDoctorAsksKafka(t *testing.T) {
 
 func TestDoctorJudgesATopic(t *testing.T) {
 	c := DefaultConfig(AllRoles...)
-	day, hour, two, one_ := 24*time.Hour, time.Hour, 2, 1
+	day, hour, two, single := 24*time.Hour, time.Hour, 2, 1
 	healthy := stream.Description{Brokers: 3, Partitions: 4, Replicas: 3, InSync: 3, Retention: &day, MinInSync: &two, OffsetsRetention: &day}
 	if list := kafkaFindings(healthy, &c); len(list) != 1 || list[0].State != JudgedOK {
 		t.Errorf("a healthy topic: %+v", list)
@@ -287,7 +287,7 @@ func TestDoctorJudgesATopic(t *testing.T) {
 	f(func(d *stream.Description) { d.Leaderless = 1 }, "kafka partitions", JudgedFault, "without a leader")
 	f(func(d *stream.Description) { d.InSync = 2 }, "kafka replicas", JudgedWarning, "2 of 3")
 	f(func(d *stream.Description) { d.InSync = 1 }, "kafka replicas", JudgedFault, "takes nothing with fewer than 2")
-	f(func(d *stream.Description) { d.MinInSync = &one_ }, "kafka min.insync.replicas", JudgedWarning, "It is 1")
+	f(func(d *stream.Description) { d.MinInSync = &single }, "kafka min.insync.replicas", JudgedWarning, "It is 1")
 	f(func(d *stream.Description) { d.OffsetsRetention = &hour }, "kafka offsets.retention", JudgedWarning, "after 1h")
 }
 
