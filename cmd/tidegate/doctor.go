@@ -67,7 +67,13 @@ func doctorConfig(config app.Config, local services, c *connection, tokenFileGiv
 	}
 	doctor.ClickHouse = cmp.Or(doctor.ClickHouse, ready.ClickHouse)
 	if doctor.Database == "" && embeds {
-		doctor.Database = cmp.Or(ready.Database, filepath.Join(config.DataDir, controlFile))
+		own, err := filepath.Abs(defaultDatabase(config.DataDir))
+		if err != nil {
+			return doctor, err
+		}
+		if doctor.Database = cmp.Or(ready.Database, own); doctor.Database == own {
+			doctor.NameKeyFile() // as it has its own
+		}
 	}
 	if ownEngine {
 		doctor.More = append(doctor.More, func() app.Finding { return libraryFinding(local.library) }, sandboxFinding)

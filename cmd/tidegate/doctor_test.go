@@ -2,9 +2,18 @@ package main
 
 import (
 	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"net"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 
 	"tidegate/internal/app"
 )
@@ -44,5 +53,66 @@ func TestDoctorFindsAPlantedFault(t *testing.T) {
 	}
 	if status, _ := local(t, doctorCommand(), "doctor", "--no-such-flag"); status != 2 {
 		t.Errorf("a flag that is none: status %d, want 2", status)
+	}
+}
+
+// commandInText ends where a quote or a sentence does; verbs of fmt stand for what is not known yet.
+var commandInText = regexp.MustCompile("(?:^|[ (\"`])tidegate((?: [^\\s\";:,()`]+)+)")
+
+// commandsIn the texts of a Go file.
+func commandsIn(t *testing.T, path string) (commands []string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		literal, is := n.(*ast.BasicLit)
+		if !is || literal.Kind != token.STRING {
+			return true
+		}
+		text, err := strconv.Unquote(literal.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range commandInText.FindAllStringSubmatch(text, -1) {
+			commands = append(commands, strings.TrimSuffix(strings.TrimSpace(match[1]), "."))
+		}
+		return true
+	})
+	return commands
+}
+
+// Each command that doctor advises is one, with those flags and as many arguments.
+func TestDoctorAdvisesCommandsThatExist(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "internal", "app", "doctor*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var commands []string
+	for _, path := range append(files, "doctor.go") {
+		if !strings.HasSuffix(path, "_test.go") {
+			commands = append(commands, commandsIn(t, path)...)
+		}
+	}
+	for _, known := range []string{"up", "token create", "restore --replace FILE", "jobs dead-letters list %d --account %s"} {
+		if !slices.Contains(commands, known) {
+			t.Errorf("%q is not found among %q: has the text changed, or does the test not see it?", known, commands)
+		}
+	}
+	for _, text := range commands {
+		root := &cobra.Command{Use: "tidegate", SilenceUsage: true, SilenceErrors: true}
+		root.AddCommand(upCommand(), secretsCommand(), configCommands(), backupCommand(), restoreCommand(), doctorCommand())
+		root.AddCommand(clientCommands()...)
+		command, args, err := root.Find(strings.Fields(text))
+		if err == nil {
+			err = command.ParseFlags(args)
+		}
+		if err == nil {
+			err = command.ValidateArgs(command.Flags().Args())
+		}
+		if err != nil || !command.Runnable() {
+			t.Errorf("tidegate %s: runs %q, %v", text, command.CommandPath(), err)
+		}
 	}
 }

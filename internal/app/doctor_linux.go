@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"context"
 	"encoding/hex"
 	"fmt"
 	"net"
@@ -75,7 +76,7 @@ func whoListens(addr string) string {
 	if err != nil {
 		return unseen
 	}
-	number, err := net.LookupPort("tcp", port)
+	number, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port) // of this machine's own table
 	if err != nil {
 		return unseen
 	}

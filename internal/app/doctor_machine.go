@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"debug/elf"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -139,7 +141,7 @@ func (c *DoctorConfig) portFindings() []Finding {
 
 func portFinding(flag, addr string) Finding {
 	check := "port " + flag
-	l, err := net.Listen("tcp", addr)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 	if err == nil {
 		_ = l.Close() // nobody has connected
 		return ok(check, "%s is free.", addr)
@@ -185,10 +187,16 @@ func openFilesMax() uint64 {
 	return limit.Max
 }
 
-// certificateFindings look at all files of certificates that flags name, each with its key.
+// certificateFindings look at all files of certificates that flags name, each with its key,
+// and of authorities.
 func certificateFindings(f *pflag.FlagSet, now time.Time) []Finding {
 	var list []Finding
 	visitSettings(f, func(flag *pflag.Flag) {
+		if strings.HasSuffix(flag.Name, "-ca-file") {
+			for _, path := range filesOf(flag) {
+				list = append(list, authorityFinding(flag.Name, path, now))
+			}
+		}
 		if !strings.HasSuffix(flag.Name, "-cert") && !strings.HasSuffix(flag.Name, "-cert-file") {
 			return
 		}
@@ -247,6 +255,56 @@ func certificateFinding(flag, certFile, keyFile string, now time.Time) Finding {
 	default:
 		return ok(check, "%s is valid until %s.", certFile, leaf.NotAfter.Format(time.RFC3339))
 	}
+}
+
+// authorityFinding looks at a file of authorities. One that has ended makes everything that it
+// has signed worthless, however long that is valid; beside others it may be left over.
+func authorityFinding(flag, file string, now time.Time) Finding {
+	check := "authority " + flag
+	list, err := authoritiesIn(file)
+	if err != nil {
+		return Finding{check, JudgedFault, fmt.Sprintf("%s cannot be used: %v.", file, err), fmt.Sprintf("Name a PEM file with the certificates of authorities in --%s.", flag)}
+	}
+	span := func(c *x509.Certificate) string {
+		return fmt.Sprintf("%s is valid from %s until %s", c.Subject, c.NotBefore.Format(time.RFC3339), c.NotAfter.Format(time.RFC3339))
+	}
+	invalid := func(c *x509.Certificate) bool { return now.Before(c.NotBefore) || now.After(c.NotAfter) }
+	first := slices.MinFunc(list, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+	old := slices.IndexFunc(list, invalid)
+	const renew = "Put the certificate that follows it into the file, and renew what it has signed."
+	switch {
+	case !slices.ContainsFunc(list, func(c *x509.Certificate) bool { return !invalid(c) }):
+		return Finding{check, JudgedFault, fmt.Sprintf("No authority in %s is valid now: %s.", file, span(first)), renew}
+	case old >= 0:
+		return Finding{check, JudgedWarning, fmt.Sprintf("An authority in %s is not valid now: %s.", file, span(list[old])), "Take it out of the file, if nothing is signed by it any more. Otherwise: " + renew}
+	case now.Add(certificateSoon).After(first.NotAfter):
+		return Finding{check, JudgedWarning, fmt.Sprintf("An authority in %s ends soon: %s.", file, span(first)), renew}
+	default:
+		return ok(check, "%s is valid until %s.", file, first.NotAfter.Format(time.RFC3339))
+	}
+}
+
+// authoritiesIn a file are one or more.
+func authoritiesIn(file string) ([]*x509.Certificate, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var list []*x509.Certificate
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, certificate)
+	}
+	if len(list) == 0 {
+		return nil, errors.New("there is no certificate in PEM in it")
+	}
+	return list, nil
 }
 
 // workerdFinding looks for the Workers runtime, and whether this machine could run it.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,10 +87,11 @@ func (c *DoctorConfig) engine(ctx context.Context) []Finding {
 		return notNamed("clickhouse", "clickhouse")
 	}
 	failed := func(err error) []Finding {
-		return []Finding{{"clickhouse", JudgedFault, fmt.Sprintf("%s: %v.", shown(c.ClickHouse), err), "Start the server, or correct --clickhouse and its password. Until then events wait in Kafka, and nothing is judged."}}
+		return []Finding{{"clickhouse", JudgedFault, fmt.Sprintf("%s: %v.", shown(c.ClickHouse), err), "Start the server, or correct --clickhouse and the flags that begin with it. Until then events wait in Kafka, and nothing is judged."}}
 	}
 	config := clickhouse.DefaultConfig(c.ClickHouse)
 	config.Cluster = c.Cluster
+	config.Access = c.Network.ClickHouse
 	db, err := clickhouse.Open(ctx, config)
 	if err != nil {
 		return failed(err)
@@ -142,7 +145,40 @@ func (c *DoctorConfig) database(ctx context.Context) []Finding {
 	if err != nil {
 		return []Finding{{"database", JudgedFault, fmt.Sprintf("%s: %v.", shown(c.Database), err), "Start the server, or correct --database. Until then routers go on with what they have."}}
 	}
-	return databaseFindings(shown(c.Database), i)
+	list := databaseFindings(shown(c.Database), i)
+	if i.Absent || i.Damage != "" {
+		return list
+	}
+	return append(list, c.keysFindings(ctx)...)
+}
+
+// keysFindings look whether the keys for secrets are those that the database was used with. A
+// process without one of them is refused.
+func (c *DoctorConfig) keysFindings(ctx context.Context) []Finding {
+	const check = "keys for secrets"
+	needed, err := keysOf(ctx, c.Database)
+	if err != nil {
+		return []Finding{{check, JudgedUnknown, fmt.Sprintf("Those that %s needs cannot be told: %v.", shown(c.Database), err), "Correct --database."}}
+	}
+	if len(needed) == 0 { // it is new, or of a release that knew none
+		return nil
+	}
+	where := c.SecretsKeyFile
+	if where == "" {
+		where = "the variable " + secretsKeyVariable
+		if os.Getenv(secretsKeyVariable) == "" {
+			return []Finding{{check, JudgedUnknown, "The database needs " + strings.Join(needed, ", ") + ", and no setting names any.", "Name their file in --secrets-key-file, or in the file of --config."}}
+		}
+	}
+	const advice = "Put back the keys that the other processes of this database have, or name their file in --secrets-key-file. If they are lost, docs/operations/README.md says what to do."
+	keys, err := ReadKeys(c.SecretsKeyFile)
+	if err != nil {
+		return []Finding{{check, JudgedFault, fmt.Sprintf("The database needs %s, and none can be had: %v.", strings.Join(needed, ", "), err), advice}}
+	}
+	if missing := slices.DeleteFunc(needed, keys.Has); len(missing) > 0 {
+		return []Finding{{check, JudgedFault, fmt.Sprintf("Secrets in the database are sealed with %s, which %s does not have: no process starts with it.", strings.Join(missing, ", "), where), advice}}
+	}
+	return []Finding{ok(check, "All that the database needs are in %s.", where)}
 }
 
 func databaseFindings(name string, i store.Inspection) []Finding {
@@ -172,7 +208,9 @@ func (c *DoctorConfig) controlPlane(ctx context.Context) []Finding {
 	if c.API == "" {
 		return notNamed("api", "api")
 	}
-	api := client.New(c.API, c.Token, &http.Client{Timeout: 2 * probeTimeout})
+	transport := c.Network.controlClient().Transport()
+	defer transport.CloseIdleConnections()
+	api := client.New(c.API, c.Token, &http.Client{Transport: transport, Timeout: 2 * probeTimeout})
 	begun := time.Now()
 	health, err := api.SystemHealth(ctx)
 	took := time.Since(begun)
@@ -197,7 +235,7 @@ func apiFinding(address string, err error) Finding {
 	case known && failure.Kind != errs.Unavailable:
 		return Finding{"api", JudgedUnknown, fmt.Sprintf("%s does not tell this token how the parts are: %v.", address, err), "Use the operator's token, which is in the admin-token file of the first control plane."}
 	default:
-		return Finding{"api", JudgedFault, fmt.Sprintf("%s does not answer: %v.", address, err), "Start a control plane (jobs-api, or \"tidegate up\"), or correct --api. Until then routers go on with what they have."}
+		return Finding{"api", JudgedFault, fmt.Sprintf("%s does not answer: %v.", address, err), "Start a control plane (jobs-api, or \"tidegate up\"), or correct --api, --api-ca-file and --api-cert-file. Until then routers go on with what they have."}
 	}
 }
 
@@ -230,7 +268,7 @@ func deadLetterFindings(ctx context.Context, api *client.Client) []Finding {
 		for _, job := range jobs {
 			if job.DeadLetters > 0 {
 				list = append(list, Finding{check, JudgedWarning, fmt.Sprintf("Job %d of account %s has %d that wait.", job.JobID, account.ID, job.DeadLetters),
-					fmt.Sprintf("Read why: tidegate jobs dead-letters %d --account %s; then resend or delete them.", job.JobID, account.ID)})
+					fmt.Sprintf("Read why: tidegate jobs dead-letters list %d --account %s; then resend or delete them.", job.JobID, account.ID)})
 			}
 		}
 	}

@@ -5,10 +5,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -20,6 +22,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"tidegate/internal/certs"
+	"tidegate/internal/certs/certstest"
 	"tidegate/internal/clickhouse"
 	"tidegate/internal/embedded"
 	"tidegate/internal/store"
@@ -168,6 +174,58 @@ func TestDoctorReadsCertificates(t *testing.T) {
 	says(t, list[6], JudgedFault, "expired on")
 }
 
+// An authority that has ended is told of, whichever flag names it.
+func TestDoctorReadsAuthorities(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	good, key := writeCertificate(t, dir, now.Add(-time.Hour), now.Add(90*24*time.Hour))
+	soon, _ := writeCertificate(t, dir, now.Add(-time.Hour), now.Add(3*24*time.Hour))
+	gone, _ := writeCertificate(t, dir, now.Add(-48*time.Hour), now.Add(-24*time.Hour))
+	later, _ := writeCertificate(t, dir, now.Add(time.Hour), now.Add(90*24*time.Hour+1))
+	together := func(name string, files ...string) string {
+		t.Helper()
+		var all []byte
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, text...)
+		}
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, all, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	text := ""
+	want := map[string]struct {
+		file  string
+		state Judgement
+		words string
+	}{
+		"kafka-tls-ca-file":  {gone, JudgedFault, "No authority in " + gone + " is valid now"},
+		"clickhouse-ca-file": {together("two", good, gone), JudgedWarning, "is not valid now"},
+		"api-client-ca-file": {together("three", good, soon), JudgedWarning, "ends soon"},
+		"ops-client-ca-file": {together("four", good, key), JudgedOK, "is valid until"},
+		"oidc-ca-file":       {later, JudgedFault, "No authority in " + later + " is valid now"},
+		"api-ca-file":        {key, JudgedFault, "no certificate"},
+	}
+	for flag, w := range want {
+		text += flag + ": " + w.file + "\n"
+	}
+	_, f := settingsFlags(t, text, AllRoles...)
+	if err := ReadSettings(f); err != nil {
+		t.Fatal(err)
+	}
+	list := certificateFindings(f, now)
+	if len(list) != len(want) {
+		t.Errorf("%d findings: %+v", len(list), list)
+	}
+	for flag, w := range want {
+		says(t, one(t, list, "authority "+flag), w.state, w.words)
+	}
+}
+
 func TestDoctorKnowsTheWorkersRuntime(t *testing.T) {
 	says(t, workerdFinding("/no/such/workerd"), JudgedFault, "does not exist")
 	program := filepath.Join(t.TempDir(), "workerd")
@@ -215,7 +273,7 @@ func TestDoctorAsksKafka(t *testing.T) {
 
 func TestDoctorJudgesATopic(t *testing.T) {
 	c := DefaultConfig(AllRoles...)
-	day, hour, two, one_ := 24*time.Hour, time.Hour, 2, 1
+	day, hour, two, single := 24*time.Hour, time.Hour, 2, 1
 	healthy := stream.Description{Brokers: 3, Partitions: 4, Replicas: 3, InSync: 3, Retention: &day, MinInSync: &two, OffsetsRetention: &day}
 	if list := kafkaFindings(healthy, &c); len(list) != 1 || list[0].State != JudgedOK {
 		t.Errorf("a healthy topic: %+v", list)
@@ -229,7 +287,7 @@ func TestDoctorJudgesATopic(t *testing.T) {
 	f(func(d *stream.Description) { d.Leaderless = 1 }, "kafka partitions", JudgedFault, "without a leader")
 	f(func(d *stream.Description) { d.InSync = 2 }, "kafka replicas", JudgedWarning, "2 of 3")
 	f(func(d *stream.Description) { d.InSync = 1 }, "kafka replicas", JudgedFault, "takes nothing with fewer than 2")
-	f(func(d *stream.Description) { d.MinInSync = &one_ }, "kafka min.insync.replicas", JudgedWarning, "It is 1")
+	f(func(d *stream.Description) { d.MinInSync = &single }, "kafka min.insync.replicas", JudgedWarning, "It is 1")
 	f(func(d *stream.Description) { d.OffsetsRetention = &hour }, "kafka offsets.retention", JudgedWarning, "after 1h")
 }
 
@@ -256,6 +314,65 @@ func TestDoctorAsksClickHouse(t *testing.T) {
 	says(t, bad[2], JudgedWarning, "newer version: 1")
 	says(t, bad[3], JudgedFault, "counted twice in trace_events")
 	says(t, bad[4], JudgedFault, "7s behind")
+}
+
+// securedServer is one that takes clients with a certificate of the authority only.
+func securedServer(t *testing.T, ca *certstest.Authority, handler http.HandlerFunc) string {
+	t.Helper()
+	pair := certs.Pair(ca.Issue(t, "server", "127.0.0.1"))
+	files, err := certs.Load([]certs.Pair{pair}, certs.Metrics{}, slog.New(slog.DiscardHandler))
+	if err == nil {
+		err = files.AskClients(ca.File)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(handler)
+	s.Listener = tls.NewListener(s.Listener, files.TLS(tls.RequireAndVerifyClientCert))
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	s.Start()
+	t.Cleanup(s.Close)
+	return "https://" + s.Listener.Addr().String()
+}
+
+// What the processes need to reach ClickHouse and the API, doctor uses too.
+func TestDoctorUsesTheSettingsOfTheNetwork(t *testing.T) {
+	ca := certstest.NewAuthority(t, "private")
+	own := ca.Issue(t, "doctor")
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := DoctorConfig{Config: DefaultConfig(AllRoles...)}
+	c.ClickHouse = securedServer(t, ca, func(w http.ResponseWriter, r *http.Request) {
+		code, text := "516", "Authentication failed"
+		if r.Header.Get("X-ClickHouse-User") == "tidegate" && r.Header.Get("X-ClickHouse-Key") == "s3cret" {
+			code, text = "159", "it knows who asks, and is busy"
+		}
+		w.Header().Set("X-ClickHouse-Exception-Code", code)
+		http.Error(w, "Code: "+code+". DB::Exception: "+text, http.StatusInternalServerError)
+	})
+	c.API = securedServer(t, ca, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/client/v4/system/health":
+			_, _ = fmt.Fprintf(w, `{"success":true,"result":{"state":"ok","at":%q,"version":"v9","parts":[]}}`, time.Now().Format(time.RFC3339Nano))
+		default:
+			_, _ = io.WriteString(w, `{"success":true,"result":[],"result_info":{"page":1,"per_page":20,"count":0,"total_count":0}}`)
+		}
+	})
+	says(t, c.engine(t.Context())[0], JudgedFault, "name the file of the authority")
+	says(t, c.controlPlane(t.Context())[0], JudgedFault, "name the file of the authority")
+	c.Network.ClickHouse.TLS.CAFile, c.Network.ControlCA = ca.File, ca.File
+	says(t, c.engine(t.Context())[0], JudgedFault, "asks for a certificate of the client")
+	says(t, c.controlPlane(t.Context())[0], JudgedFault, "asks for a certificate of the client")
+	c.Network.ClickHouse.TLS.CertFile, c.Network.ClickHouse.TLS.KeyFile = own.Cert, own.Key
+	c.Network.ControlCert, c.Network.ControlKey = own.Cert, own.Key
+	says(t, c.engine(t.Context())[0], JudgedFault, "Authentication failed")
+	for _, f := range c.controlPlane(t.Context()) {
+		says(t, f, JudgedOK, "")
+	}
+	c.Network.ClickHouse.User, c.Network.ClickHouse.PasswordFile = "tidegate", password
+	says(t, c.engine(t.Context())[0], JudgedFault, "it knows who asks")
 }
 
 func TestDoctorComparesClocks(t *testing.T) {
@@ -295,6 +412,47 @@ func TestDoctorLooksAtTheDatabase(t *testing.T) {
 	says(t, one(t, databaseFindings("d", store.Inspection{Damage: "page 3"}), "database file"), JudgedFault, "page 3")
 	says(t, databaseFindings("d", store.Inspection{Kind: "PostgreSQL", Version: 130004})[0], JudgedWarning, "version 13")
 	says(t, one(t, databaseFindings("d", store.Inspection{Version: 150004, Skew: 9 * time.Second}), "database clock"), JudgedFault, "9s ahead")
+}
+
+// The keys of another database are a fault, and looking for them changes nothing.
+func TestDoctorLooksForTheKeysOfSecrets(t *testing.T) {
+	dir := t.TempDir()
+	c := DoctorConfig{Config: DefaultConfig(AllRoles...)}
+	c.Database, c.SecretsKeyFile = filepath.Join(dir, "control.db"), filepath.Join(dir, "keys")
+	id, err := MakeKeys(c.SecretsKeyFile)
+	if err == nil {
+		err = openOnce(t, &c.Config)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func() Finding {
+		t.Helper()
+		f := one(t, c.database(t.Context()), "keys for secrets")
+		if ids, err := keysOf(t.Context(), c.Database); err != nil || !cmp.Equal(ids, []string{id}) {
+			t.Errorf("the database has the keys %v, %v", ids, err)
+		}
+		return f
+	}
+	says(t, look(), JudgedOK, c.SecretsKeyFile)
+	if _, err := AddKey(c.SecretsKeyFile); err != nil {
+		t.Fatal(err)
+	}
+	says(t, look(), JudgedOK, c.SecretsKeyFile) // one that has sealed nothing yet
+	text, err := os.ReadFile(c.SecretsKeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SecretsKeyFile = filepath.Join(dir, "none")
+	says(t, look(), JudgedFault, "there is no file "+c.SecretsKeyFile)
+	if _, err := MakeKeys(c.SecretsKeyFile); err != nil {
+		t.Fatal(err)
+	}
+	says(t, look(), JudgedFault, "sealed with "+id+", which "+c.SecretsKeyFile+" does not have")
+	c.SecretsKeyFile = ""
+	says(t, look(), JudgedUnknown, "needs "+id+", and no setting names any")
+	t.Setenv(secretsKeyVariable, string(text))
+	says(t, look(), JudgedOK, secretsKeyVariable)
 }
 
 // An API whose clock is ahead, whose parts are not well, and which has a job with dead letters.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -73,46 +74,43 @@ func validateClickHouse(address string, a clickhouse.Access) error {
 		return nil
 	case address == "":
 		return fmt.Errorf("the flags that begin with --clickhouse- need --clickhouse: they are about a server of your own")
-	case (a.TLS.CertFile == "") != (a.TLS.KeyFile == ""):
-		return fmt.Errorf("--clickhouse-cert-file (%q) and --clickhouse-key-file (%q) are needed together", a.TLS.CertFile, a.TLS.KeyFile)
-	case a.TLS != (certs.Client{}) && u.Scheme != "https":
-		return fmt.Errorf("--clickhouse-ca-file and --clickhouse-cert-file need a --clickhouse that begins with https://: in clear text nobody proves who they are")
-	case a.User == "" && a.PasswordFile != "":
-		return fmt.Errorf("--clickhouse-password-file needs --clickhouse-user")
-	case a.User != "" && u.User != nil:
-		return fmt.Errorf("--clickhouse-user is %q, and the address in --clickhouse names a user too: name one of them", a.User)
-	case a.User != "" && a.PasswordFile == "" && a.TLS.CertFile == "":
-		return fmt.Errorf("--clickhouse-user is %q without --clickhouse-password-file or --clickhouse-cert-file: one of them says that it is this user", a.User)
 	}
-	return nil
+	var all faults
+	all.add((a.TLS.CertFile == "") != (a.TLS.KeyFile == ""), "--clickhouse-cert-file (%q) and --clickhouse-key-file (%q) are needed together", a.TLS.CertFile, a.TLS.KeyFile)
+	all.add(a.TLS != (certs.Client{}) && u.Scheme != "https", "--clickhouse-ca-file and --clickhouse-cert-file need a --clickhouse that begins with https://: in clear text nobody proves who they are")
+	all.add(a.User == "" && a.PasswordFile != "", "--clickhouse-password-file needs --clickhouse-user")
+	all.add(a.User != "" && u.User != nil, "--clickhouse-user is %q, and the address in --clickhouse names a user too: name one of them", a.User)
+	all.add(a.User != "" && a.PasswordFile == "" && a.TLS.CertFile == "", "--clickhouse-user is %q without --clickhouse-password-file or --clickhouse-cert-file: one of them says that it is this user", a.User)
+	return errors.Join(all...)
+}
+
+// faults of settings, each of which is told.
+type faults []error
+
+func (f *faults) add(wrong bool, format string, args ...any) {
+	if wrong {
+		*f = append(*f, fmt.Errorf(format, args...))
+	}
 }
 
 // validate refuses what is given by half: left out silently it would mean a connection
 // that is less safe than the operator believes.
 func (c *NetworkConfig) validate(opsAddr, apiURL string) error {
+	var all faults
 	for _, pair := range []struct{ certFlag, cert, keyFlag, key string }{
 		{"api-tls-cert", c.APICert, "api-tls-key", c.APIKey},
 		{"ops-tls-cert", c.OpsCert, "ops-tls-key", c.OpsKey},
 		{"api-cert-file", c.ControlCert, "api-key-file", c.ControlKey},
 	} {
-		if (pair.cert == "") != (pair.key == "") {
-			return fmt.Errorf("--%s (%q) and --%s (%q) are needed together", pair.certFlag, pair.cert, pair.keyFlag, pair.key)
-		}
+		all.add((pair.cert == "") != (pair.key == ""), "--%s (%q) and --%s (%q) are needed together", pair.certFlag, pair.cert, pair.keyFlag, pair.key)
 	}
-	switch {
-	case c.OpsCert != "" && opsAddr == "":
-		return fmt.Errorf("--ops-tls-cert needs --ops-addr: without it nothing listens there")
-	case c.OpsClientCA != "" && c.OpsCert == "":
-		return fmt.Errorf("--ops-client-ca-file needs --ops-tls-cert: only TLS has certificates of clients")
-	case c.APIClientCA != "" && c.APICert == "":
-		return fmt.Errorf("--api-client-ca-file needs --api-tls-cert: only TLS has certificates of clients, and a proxy that speaks it in front keeps them to itself")
-	case c.RoutersNeedCertificate && c.APIClientCA == "":
-		return fmt.Errorf("--routers-need-certificate needs --api-client-ca-file, which says whose certificates count")
+	all.add(c.OpsCert != "" && opsAddr == "", "--ops-tls-cert needs --ops-addr: without it nothing listens there")
+	all.add(c.OpsClientCA != "" && c.OpsCert == "", "--ops-client-ca-file needs --ops-tls-cert: only TLS has certificates of clients")
+	all.add(c.APIClientCA != "" && c.APICert == "", "--api-client-ca-file needs --api-tls-cert: only TLS has certificates of clients, and a proxy that speaks it in front keeps them to itself")
+	all.add(c.RoutersNeedCertificate && c.APIClientCA == "", "--routers-need-certificate needs --api-client-ca-file, which says whose certificates count")
 	// The authority alone, in the environment of a platform that has its own control plane, is for the commands.
-	case (c.ControlCA != "" && apiURL != "" || c.ControlCert != "") && !isHTTPS(apiURL):
-		return fmt.Errorf("--api-ca-file and --api-cert-file need an --api-url that begins with https://: in clear text nobody proves who they are")
-	}
-	return nil
+	all.add((c.ControlCA != "" && apiURL != "" || c.ControlCert != "") && !isHTTPS(apiURL), "--api-ca-file and --api-cert-file need an --api-url that begins with https://: in clear text nobody proves who they are")
+	return errors.Join(all...)
 }
 
 func isHTTPS(address string) bool { return strings.HasPrefix(address, "https://") }

@@ -62,6 +62,18 @@ func TestTLSByHalfIsRefused(t *testing.T) {
 	f("--api-key-file", "--api-url", "https://control:1", "--api-cert-file", "a")
 }
 
+// Nobody has to correct one fault to learn of the next.
+func TestEveryFaultOfTheNetworkIsNamed(t *testing.T) {
+	c := NetworkConfig{APICert: "a", OpsKey: "b", ControlCert: "c", OpsClientCA: "d", RoutersNeedCertificate: true}
+	if got := each(c.validate("", "http://control:1")); len(got) != 6 {
+		t.Errorf("%d faults: %q", len(got), got)
+	}
+	a := clickhouse.Access{PasswordFile: "p", TLS: certs.Client{CertFile: "a"}}
+	if got := each(validateClickHouse("http://clickhouse:8123", a)); len(got) != 3 {
+		t.Errorf("%d faults: %q", len(got), got)
+	}
+}
+
 // What speaks TLS is named so, in ready.json too, and lets in whom it should.
 func TestListenersSpeakTLS(t *testing.T) {
 	ca := certstest.NewAuthority(t, "test")

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"tidegate/internal/certs"
 	"tidegate/internal/signin"
 )
 
@@ -40,36 +40,43 @@ func (c *OIDCConfig) bind(f *pflag.FlagSet) {
 	f.StringVar(&c.CAFile, "oidc-ca-file", c.CAFile, "PEM file of the certificate authorities that the identity provider's certificate is from, where they are not the system's")
 }
 
-// validate names the flag, its value, and why it cannot be used. apiAddr and consoleURL are
+// validate names each flag that cannot be used, its value, and why. apiAddr and consoleURL are
 // where people may come back to.
 func (c *OIDCConfig) validate(apiAddr, consoleURL string) error {
 	if c.Issuer == "" {
-		if c.ClientID != "" || len(c.Roles) > 0 || c.ClientSecretFile != "" {
-			return errors.New("--oidc-client-id, --oidc-client-secret-file and --oidc-role need --oidc-issuer, the identity provider that they are for")
+		return c.withoutIssuer()
+	}
+	var all faults
+	u, err := url.Parse(c.Issuer)
+	all.add(err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())),
+		"--oidc-issuer must be an https:// URL without a user, a query and a fragment; http:// is for this machine's loopback addresses alone") // without the value: it may hold a password
+	all.add(c.ClientID == "", "--oidc-client-id is not set: the identity provider of --oidc-issuer knows this platform by it")
+	all.add(!slices.Contains(c.Scopes, "openid"), "--oidc-scopes is %q: openid must be one of them", strings.Join(c.Scopes, ","))
+	all.add(c.GroupsClaim == "", "--oidc-groups-claim is empty: it must be the claim that lists somebody's groups, such as groups")
+	all.add(len(c.Roles) == 0, "--oidc-role is not set: nobody of --oidc-issuer could sign in. Say who may do what, such as --oidc-role 'platform-team=admin@*'")
+	_, err = c.roles()
+	host, _, addrErr := net.SplitHostPort(apiAddr)
+	all.add(consoleURL == "" && (addrErr != nil || !isLoopback(host)), "--oidc-issuer needs --console-url, to which people come back: --api-addr (%s) is not on this machine alone", apiAddr)
+	return errors.Join(append(all, err)...)
+}
+
+// withoutIssuer names what is set and would be for nobody.
+func (c *OIDCConfig) withoutIssuer() error {
+	var idle []string
+	for _, flag := range []struct {
+		name string
+		set  bool
+	}{
+		{"name", c.Name != ""}, {"client-id", c.ClientID != ""}, {"client-secret-file", c.ClientSecretFile != ""}, {"role", len(c.Roles) > 0}, {"ca-file", c.CAFile != ""},
+	} {
+		if flag.set {
+			idle = append(idle, "--oidc-"+flag.name)
 		}
+	}
+	if len(idle) == 0 {
 		return nil
 	}
-	u, err := url.Parse(c.Issuer)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) {
-		return errors.New("--oidc-issuer must be an https:// URL without a user, a query and a fragment; http:// is for this machine's loopback addresses alone") // without the value: it may hold a password
-	}
-	switch {
-	case c.ClientID == "":
-		return errors.New("--oidc-client-id is not set: the identity provider of --oidc-issuer knows this platform by it")
-	case !slices.Contains(c.Scopes, "openid"):
-		return fmt.Errorf("--oidc-scopes is %q: openid must be one of them", strings.Join(c.Scopes, ","))
-	case c.GroupsClaim == "":
-		return errors.New("--oidc-groups-claim is empty: it must be the claim that lists somebody's groups, such as groups")
-	case len(c.Roles) == 0:
-		return errors.New("--oidc-role is not set: nobody of --oidc-issuer could sign in. Say who may do what, such as --oidc-role 'platform-team=admin@*'")
-	}
-	if _, err := c.roles(); err != nil {
-		return err
-	}
-	if host, _, err := net.SplitHostPort(apiAddr); consoleURL == "" && (err != nil || !isLoopback(host)) {
-		return fmt.Errorf("--oidc-issuer needs --console-url, to which people come back: --api-addr (%s) is not on this machine alone", apiAddr)
-	}
-	return nil
+	return fmt.Errorf("--oidc-issuer is not set: it names the identity provider, without which nothing is done with %s", strings.Join(idle, ", "))
 }
 
 func isLoopback(host string) bool {
@@ -115,14 +122,11 @@ func (p *process) people() (*signin.Provider, error) {
 		}
 	}
 	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
+		trusted, err := certs.Client{Peer: "the identity provider", CAFile: c.CAFile}.Config("")
 		if err != nil {
-			return nil, fmt.Errorf("read the identity provider's authorities from --oidc-ca-file: %w", err)
+			return nil, fmt.Errorf("--oidc-ca-file: %w", err)
 		}
-		config.CA = x509.NewCertPool()
-		if !config.CA.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--oidc-ca-file: %s has no certificate in PEM", c.CAFile)
-		}
+		config.CA = trusted.RootCAs
 	}
 	return signin.New(config), nil
 }

@@ -51,7 +51,9 @@ func TestIdentityProviderIsConfiguredByFlags(t *testing.T) {
 		}
 	}
 	role := "--oidc-role=ops=admin@*"
-	f("need --oidc-issuer", role)
+	f("--oidc-issuer is not set: it names the identity provider, without which nothing is done with --oidc-role", role)
+	f("nothing is done with --oidc-name, --oidc-client-id, --oidc-client-secret-file, --oidc-ca-file",
+		"--oidc-name", "Staff", "--oidc-ca-file", "ca.pem", "--oidc-client-id", "tidegate", "--oidc-client-secret-file", "secret")
 	f("--oidc-issuer must be an https:// URL", "--oidc-issuer", "http://id.example.com", "--oidc-client-id", "tidegate", role)
 	f("--oidc-issuer must be an https:// URL", "--oidc-issuer", "id.example.com", "--oidc-client-id", "tidegate", role)
 	f("--oidc-client-id is not set", "--oidc-issuer", "https://id.example.com", role)
@@ -60,6 +62,9 @@ func TestIdentityProviderIsConfiguredByFlags(t *testing.T) {
 	f(`--oidc-scopes is "email": openid`, with(role, "--oidc-scopes", "email")...)
 	f("--oidc-groups-claim is empty", with(role, "--oidc-groups-claim", "")...)
 	f("needs --console-url", with(role, "--api-addr", "0.0.0.0:8787")...)
+	if _, err := parsedAPI(t, "--oidc-issuer", "ftp://id.example.com", "--oidc-scopes", "email"); len(each(err)) != 4 {
+		t.Errorf("four faults are told as %v", err)
+	}
 	if _, err := parsedAPI(t, with(role, "--api-addr", "0.0.0.0:8787", "--console-url", "https://tidegate.example.com")...); err != nil {
 		t.Error(err)
 	}
@@ -94,6 +99,6 @@ func TestFilesOfTheIdentityProviderAreRead(t *testing.T) {
 	f("")
 	f("--oidc-client-secret-file: "+empty+" is empty", "--oidc-client-secret-file", empty)
 	f("from --oidc-client-secret-file", "--oidc-client-secret-file", empty+"-not")
-	f("--oidc-ca-file: "+empty+" has no certificate", "--oidc-ca-file", empty)
-	f("from --oidc-ca-file", "--oidc-ca-file", empty+"-not")
+	f(empty+" holds no certificate", "--oidc-ca-file", empty)
+	f("--oidc-ca-file: read the authorities that the identity provider is trusted by: open "+empty+"-not", "--oidc-ca-file", empty+"-not")
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"regexp"
@@ -177,7 +178,8 @@ func each(err error) []error {
 	return list
 }
 
-// filesMissing tells of files that flags name and this process cannot read.
+// filesMissing tells of files that flags name and this process cannot read. Those that a start
+// makes may be absent.
 func filesMissing(f *pflag.FlagSet) []error {
 	var faults []error
 	visitSettings(f, func(flag *pflag.Flag) {
@@ -192,7 +194,7 @@ func filesMissing(f *pflag.FlagSet) []error {
 			if path == "" {
 				continue
 			}
-			if err := readable(path); err != nil {
+			if err := readable(path); err != nil && !(errors.Is(err, fs.ErrNotExist) && isMade(flag.Name)) {
 				faults = append(faults, Located(f, fmt.Errorf("--%s: %w", flag.Name, err)))
 			}
 		}
@@ -200,11 +202,11 @@ func filesMissing(f *pflag.FlagSet) []error {
 	return faults
 }
 
+// isMade reports whether a start makes the file that a flag names, if it is not there.
+func isMade(name string) bool { return name == "admin-token-file" || name == "router-token-file" }
+
 // readsFile reports whether a flag names files that are read, by how the flags are called.
 func readsFile(name string) bool {
-	if name == "admin-token-file" { // is written
-		return false
-	}
 	for _, end := range []string{"-file", "-cert", "-key", "-ca", "-library", "workerd"} {
 		if strings.HasSuffix(name, end) {
 			return true

@@ -136,6 +136,11 @@ func TestFaultsOfSettings(t *testing.T) {
 	if got := faultsOf(t, "clickhouse: ftp://u:secret@h\nadmin-token-file: /no/such", AllRoles...); strings.Contains(strings.Join(got, ""), "secret") || strings.Contains(strings.Join(got, ""), "such") {
 		t.Errorf("a password, or a file that is written, is in %q", got)
 	}
+	f("router-token-file: /", "FILE:1: --router-token-file: / is a folder")
+	made := "database: c.db\nsecrets-key-file: /dev/null\nclickhouse: http://h:8123\nadmin-token-file: /no/such\nrouter-token-file: /no/such"
+	if got := faultsOf(t, made, JobsAPIRoles...); len(got) > 0 {
+		t.Errorf("files that the first start makes: %q", got)
+	}
 	if got := faultsOf(t, "topic-retention: 5\ntopic-retentoin: 5s\nlog-format: xml", JobsAPIRoles...); len(got) != 3 {
 		t.Errorf("three faults are %q", got)
 	}
@@ -194,7 +199,6 @@ func TestTheExampleHoldsEverySetting(t *testing.T) {
 func TestWhichSettingsNameFiles(t *testing.T) {
 	others := map[string]string{
 		"config":             "is read by whoever checks it",
-		"admin-token-file":   "is written",
 		"database":           "is made",
 		"logpush-file-roots": "are folders, and are made",
 	}

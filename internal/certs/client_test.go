@@ -2,6 +2,7 @@ package certs
 
 import (
 	"crypto/tls"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
@@ -146,4 +147,29 @@ func TestReplacedFiles(t *testing.T) {
 	if err := c.Check(); err == nil || !strings.Contains(err.Error(), c.KeyFile) {
 		t.Errorf("the check says %v, want it to name %s", err, c.KeyFile)
 	}
+}
+
+// A file of authorities counts as a whole: none is left out without a word.
+func TestBrokenAuthorityIsRefused(t *testing.T) {
+	good, err := os.ReadFile(certstest.NewAuthority(t, "good").File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("broken")}))
+	other := string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: []byte("a list")}))
+	file := t.TempDir() + "/authorities.pem"
+	f := func(text, want string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := Client{Peer: "the peer", CAFile: file}.Check()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), file+" "+want)) {
+			t.Errorf("the error is %v, want one with %q", err, want)
+		}
+	}
+	f("our authority:\n"+string(good)+other, "")
+	f(string(good)+broken, "cannot be used, because of certificate 2 in it")
+	f(other, "holds no certificate")
+	f("", "holds no certificate")
 }

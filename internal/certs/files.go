@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"os"
@@ -249,10 +250,22 @@ func (a *authority) read() ([]byte, *x509.CertPool, error) {
 	return content, pool, nil
 }
 
-// parseAuthorities finishes a sentence that began with the file.
+// parseAuthorities finishes a sentence that began with the file. One certificate that cannot
+// be read is an error: left out, its authority would be trusted no more without a word.
 func parseAuthorities(content []byte) (*x509.CertPool, error) {
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(content) {
+	pool, count := x509.NewCertPool(), 0
+	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		count++
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("cannot be used, because of certificate %d in it: %w", count, err)
+		}
+		pool.AddCert(certificate)
+	}
+	if count == 0 {
 		return nil, fmt.Errorf("holds no certificate in PEM")
 	}
 	return pool, nil

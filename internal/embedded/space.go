@@ -2,6 +2,8 @@ package embedded
 
 import (
 	"errors"
+	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
@@ -13,6 +15,9 @@ var errDiskWasFull = errors.New("the disk was full and has room again: the engin
 // those that it was merged from also when not a byte of its files could be written. It reads that part from then on,
 // fails, and eight minutes later removes the others, which have the data. An engine that starts finds the empty part,
 // sets it aside and goes on with the others.
+//
+// What it knows of the disk is what statements fail with. A disk that is full only while a merge writes, and has room
+// again before any statement fails, goes unnoticed (docs/operations/soak.md).
 type spaceWatch struct {
 	full  atomic.Bool
 	again chan struct{} // gets a token when there is room again
@@ -23,7 +28,7 @@ func newSpaceWatch() *spaceWatch { return &spaceWatch{again: make(chan struct{},
 // note takes what became of a statement. Only an insert that is stored shows that there is room.
 func (w *spaceWatch) note(insert bool, err error) {
 	if err != nil {
-		if ex := asException(err); ex.Code == codeNotEnoughSpace || strings.Contains(ex.Text, "No space left on device") {
+		if outOfSpace(asException(err)) {
 			w.full.Store(true)
 		}
 		return
@@ -34,4 +39,27 @@ func (w *spaceWatch) note(insert bool, err error) {
 		default: // it is told already
 		}
 	}
+}
+
+// codesOfFiles are those of what the engine does with its files and folders
+// (ClickHouse, src/Common/ErrorCodes.cpp); the text says what the system answered.
+var codesOfFiles = []int{
+	75,  // CANNOT_WRITE_TO_FILE_DESCRIPTOR
+	76,  // CANNOT_OPEN_FILE
+	77,  // CANNOT_CLOSE_FILE
+	88,  // CANNOT_TRUNCATE_FILE
+	172, // CANNOT_CREATE_DIRECTORY
+	204, // CANNOT_FSYNC
+	275, // AIO_WRITE_ERROR
+	424, // CANNOT_LINK
+	425, // SYSTEM_ERROR
+}
+
+// foreignFileError begins the text of an error of C++'s own library of files, which has no code of ClickHouse's.
+var foreignFileError = regexp.MustCompile(`^Code: 1002\. DB::Exception: (std::exception\. )?Code: 1001, type: [A-Za-z0-9_:]*filesystem_error, `)
+
+// outOfSpace goes by codes, because anybody's statement can put any words into the text of its own failure.
+func outOfSpace(ex *exception) bool {
+	return ex.Code == codeNotEnoughSpace ||
+		strings.Contains(ex.Text, "No space left on device") && (slices.Contains(codesOfFiles, ex.Code) || foreignFileError.MatchString(ex.Text))
 }
