@@ -118,26 +118,39 @@ func (s *Server) limitRate(c *gin.Context, e endpoint, who caller) error {
 		a.most, int(rateWindow.Minutes()), wholeSeconds(a.wait))
 }
 
-// checkToken finds a token. Of an address that has sent too many unknown ones, only those are
-// looked at that were good before: whoever guesses keeps nobody else out, also where all
-// clients have the address of a balancer.
+// checkToken finds a token.
 func (s *Server) checkToken(ctx context.Context, r *http.Request, secret string) (control.Token, error) {
-	hash := sha256.Sum256([]byte(secret))
+	return lookUp(ctx, s, r, secret, s.deps.Tokens.Authenticate)
+}
+
+// lookUp finds what a secret opens. Of an address that has sent too many that open nothing,
+// only those are looked at that were good before: whoever guesses keeps nobody else out, also
+// where all clients have the address of a balancer. One that is good no longer is like any other.
+func lookUp[T any](ctx context.Context, s *Server, r *http.Request, secret string, find func(context.Context, string) (T, error)) (T, error) {
+	hash, address := sha256.Sum256([]byte(secret)), s.clientAddress(r)
+	known := s.goodTokens.has(hash)
 	ended := func(bool) {}
-	if !s.goodTokens.has(hash) {
-		address := s.clientAddress(r)
+	if !known {
 		var wait time.Duration
 		if ended, wait = s.unknownTokens.begin(address, s.now()); wait > 0 {
 			s.countLimited(ctx, "unknown_token")
-			return control.Token{}, tooMany(wait, "too many requests from %s with tokens that are unknown or have ended: try again in %d s", address, wholeSeconds(wait))
+			var none T
+			return none, tooMany(wait, "too many requests from %s with tokens that are unknown or have ended: try again in %d s", address, wholeSeconds(wait))
 		}
 	}
-	token, err := s.deps.Tokens.Authenticate(ctx, secret)
-	ended(errs.KindOf(err) == errs.Unauthorized)
-	if err == nil {
+	found, err := find(ctx, secret)
+	unknown := errs.KindOf(err) == errs.Unauthorized
+	ended(unknown)
+	switch {
+	case err == nil:
 		s.goodTokens.add(hash)
+	case unknown && known:
+		s.goodTokens.remove(hash)
+		if ended, wait := s.unknownTokens.begin(address, s.now()); wait == 0 {
+			ended(true)
+		}
 	}
-	return token, err
+	return found, err
 }
 
 // goodTokens are hashes of some that were good when they were used last. They open nothing:
@@ -152,6 +165,12 @@ func (g *goodTokens) has(hash [sha256.Size]byte) bool {
 	defer g.mu.Unlock()
 	_, found := g.of[hash]
 	return found
+}
+
+func (g *goodTokens) remove(hash [sha256.Size]byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.of, hash)
 }
 
 // add forgets one of the others, any, if there are too many.

@@ -140,3 +140,22 @@ func TestGuessesOfTokensAreBounded(t *testing.T) {
 	*now = now.Add(5 * time.Minute)
 	from("192.0.2.1", "wrong").want(t, http.StatusUnauthorized, 1000)
 }
+
+// A token that was good once is no way around the bound after it was deleted.
+func TestTokensThatHaveEndedAreBounded(t *testing.T) {
+	p, _, _ := limited(t)
+	token, secret := tokenOf(t, p, control.LogsRead)
+	ask := func() answer {
+		return p.do(t, http.MethodGet, "/client/v4/user/tokens/verify", bearer(secret), "")
+	}
+	if a := ask(); a.status != http.StatusOK {
+		t.Fatalf("answered %d %s", a.status, a.text)
+	}
+	if err := p.DeleteToken(t.Context(), account, token.ID); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		ask().want(t, http.StatusUnauthorized, 1000)
+	}
+	ask().want(t, http.StatusTooManyRequests, 971)
+}
