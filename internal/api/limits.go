@@ -25,10 +25,10 @@ const (
 	// RateLimitDefault is ten times as much. A page of the dashboard asks a few things every
 	// few seconds, some hundred times in 5 minutes.
 	RateLimitDefault = 12_000
-	// unknownTokensMax requests with unknown tokens of one address in attemptsWindow: more
-	// than clients send that go on with a token which has ended, as a token expires.
-	unknownTokensMax = 1000
-	// rememberedMax bounds memory: tokens with a count of their requests, and tokens that are
+	// unknownSecretsMax requests with unknown tokens and sessions of one address in
+	// attemptsWindow: more than clients send that go on with a token which has ended.
+	unknownSecretsMax = 1000
+	// rememberedMax bounds memory: callers with a count of their requests, and secrets that are
 	// known to be good.
 	rememberedMax = 10_000
 )
@@ -128,14 +128,14 @@ func (s *Server) checkToken(ctx context.Context, r *http.Request, secret string)
 // where all clients have the address of a balancer. One that is good no longer is like any other.
 func lookUp[T any](ctx context.Context, s *Server, r *http.Request, secret string, find func(context.Context, string) (T, error)) (T, error) {
 	hash, address := sha256.Sum256([]byte(secret)), s.clientAddress(r)
-	known := s.goodTokens.has(hash)
+	known := s.goodSecrets.has(hash)
 	ended := func(bool) {}
 	if !known {
 		var wait time.Duration
-		if ended, wait = s.unknownTokens.begin(address, s.now()); wait > 0 {
+		if ended, wait = s.unknownSecrets.begin(address, s.now()); wait > 0 {
 			s.countLimited(ctx, "unknown_token")
 			var none T
-			return none, tooMany(wait, "too many requests from %s with tokens that are unknown or have ended: try again in %d s", address, wholeSeconds(wait))
+			return none, tooMany(wait, "too many requests from %s with tokens or sessions that are unknown or have ended: try again in %d s", address, wholeSeconds(wait))
 		}
 	}
 	found, err := find(ctx, secret)
@@ -143,38 +143,38 @@ func lookUp[T any](ctx context.Context, s *Server, r *http.Request, secret strin
 	ended(unknown)
 	switch {
 	case err == nil:
-		s.goodTokens.add(hash)
+		s.goodSecrets.add(hash)
 	case unknown && known:
-		s.goodTokens.remove(hash)
-		if ended, wait := s.unknownTokens.begin(address, s.now()); wait == 0 {
+		s.goodSecrets.remove(hash)
+		if ended, wait := s.unknownSecrets.begin(address, s.now()); wait == 0 {
 			ended(true)
 		}
 	}
 	return found, err
 }
 
-// goodTokens are hashes of some that were good when they were used last. They open nothing:
-// each request has its token looked up. The methods are safe for concurrent use.
-type goodTokens struct {
+// goodSecrets are hashes of some, of tokens and of sessions, that were good when they were used
+// last. They open nothing: each request has its secret looked up. The methods are safe for concurrent use.
+type goodSecrets struct {
 	mu sync.Mutex
 	of map[[sha256.Size]byte]struct{}
 }
 
-func (g *goodTokens) has(hash [sha256.Size]byte) bool {
+func (g *goodSecrets) has(hash [sha256.Size]byte) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	_, found := g.of[hash]
 	return found
 }
 
-func (g *goodTokens) remove(hash [sha256.Size]byte) {
+func (g *goodSecrets) remove(hash [sha256.Size]byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.of, hash)
 }
 
 // add forgets one of the others, any, if there are too many.
-func (g *goodTokens) add(hash [sha256.Size]byte) {
+func (g *goodSecrets) add(hash [sha256.Size]byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if _, found := g.of[hash]; found {

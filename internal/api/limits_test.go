@@ -159,3 +159,34 @@ func TestTokensThatHaveEndedAreBounded(t *testing.T) {
 	}
 	ask().want(t, http.StatusTooManyRequests, 971)
 }
+
+// Cookies are guessed as tokens are, and count together with them.
+func TestGuessesOfSessionsAreBounded(t *testing.T) {
+	p, now, _ := limited(t)
+	good := p.browser().signIn(t, p.token)
+	good.do(t, http.MethodGet, "/session", "").session(t)
+	ended := p.browser().signIn(t, p.token)
+	ended.do(t, http.MethodGet, "/session", "").session(t)
+	cookie := *ended.cookie
+	ended.do(t, http.MethodDelete, "/session", "")
+	ended.cookie = &cookie
+	guess := p.browser()
+	guess.cookie = &http.Cookie{Name: cookie.Name, Value: "wrong"}
+	for range 330 {
+		guess.do(t, http.MethodGet, "/session", "").want(t, http.StatusUnauthorized, 10000)
+		ended.do(t, http.MethodGet, "/client/v4/accounts", "").want(t, http.StatusUnauthorized, 10000)
+		if a := guess.do(t, http.MethodDelete, "/session", "", "Cookie", cookie.Name+"=wrong"); a.status != http.StatusOK {
+			t.Fatalf("signing out answered %d %s", a.status, a.text)
+		}
+		guess.cookie = &http.Cookie{Name: cookie.Name, Value: "wrong"}
+	}
+	for range 10 {
+		p.do(t, http.MethodGet, "/client/v4/accounts", bearer("wrong"), "").want(t, http.StatusUnauthorized, 10000)
+	}
+	guess.do(t, http.MethodGet, "/session", "").want(t, http.StatusTooManyRequests, 971)
+	guess.do(t, http.MethodDelete, "/session", "").want(t, http.StatusTooManyRequests, 971)
+	ended.do(t, http.MethodGet, "/session", "").want(t, http.StatusTooManyRequests, 971)
+	good.do(t, http.MethodGet, "/session", "").session(t)
+	*now = now.Add(5 * time.Minute)
+	guess.do(t, http.MethodGet, "/session", "").want(t, http.StatusUnauthorized, 10000)
+}

@@ -82,10 +82,10 @@ type Server struct {
 	crossOrigin http.CrossOriginProtection
 	attempts    attempts
 
-	rates         rates
-	unknownTokens attempts
-	goodTokens    goodTokens
-	limited       metric.Int64Counter
+	rates          rates
+	unknownSecrets attempts
+	goodSecrets    goodSecrets
+	limited        metric.Int64Counter
 
 	requests metric.Int64Counter
 	duration metric.Float64Histogram
@@ -117,7 +117,7 @@ func New(config Config, deps Deps) (*Server, error) {
 		backtests: newTurns(backtestsMax, accountBacktestsMax, questionWait, "a backtest of this account is under way, or several of others are: try again when it is done"),
 	}
 	s.rates.most = config.RateLimit
-	s.unknownTokens.failedMax, s.unknownTokens.underWayMax = unknownTokensMax, unknownTokensMax
+	s.unknownSecrets.failedMax, s.unknownSecrets.underWayMax = unknownSecretsMax, unknownSecretsMax
 	if config.LogpushJobsMax != nil {
 		s.jobsMax = *config.LogpushJobsMax
 	}

@@ -118,7 +118,7 @@ func (s *Server) openSession(ctx context.Context, r *http.Request) (control.Sess
 	if err := s.checkOrigin(r); err != nil {
 		return control.Session{}, err
 	}
-	return s.deps.Sessions.OpenSession(ctx, secret)
+	return lookUp(ctx, s, r, secret, s.deps.Sessions.OpenSession)
 }
 
 // callerOf a session. What a person may do follows from the roles of this process, so that
@@ -234,7 +234,7 @@ func (s *Server) endSession(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	end := s.forgetSession
+	end := s.endThisSession
 	if everywhere {
 		end = s.endAllSessions
 	}
@@ -243,6 +243,17 @@ func (s *Server) endSession(r *request) (any, error) {
 	}
 	s.setCookie(r, control.SessionCookie, "", time.Time{})
 	return nil, nil
+}
+
+// endThisSession opens it first, so that cookies that open nothing are counted.
+func (s *Server) endThisSession(r *request) error {
+	switch _, err := s.openSession(r.ctx, r.gin.Request); {
+	case errs.KindOf(err) == errs.Unauthorized:
+		return nil
+	case err != nil:
+		return err
+	}
+	return s.forgetSession(r)
 }
 
 // endAllSessions is for who is signed in.
