@@ -33,33 +33,33 @@ const (
 	rememberedMax = 10_000
 )
 
-// rates count the requests of each token, in this process. A token that was silent may send
+// rates count the requests of each caller, in this process. One that was silent may send
 // the whole limit at once; after that it gets room at the rate of the limit. The zero value
 // has no limit. The methods are safe for concurrent use.
 type rates struct {
 	most int // in rateWindow; 0: no limit
 
 	mu    sync.Mutex
-	of    map[string]*rate.Limiter // by the token's id
+	of    map[string]*rate.Limiter // by the id of the token, or of the person
 	swept time.Time
 }
 
-// allowance is what a token has left.
+// allowance is what a caller has left.
 type allowance struct {
 	most, left int
 	full       time.Duration // until it is whole again, if nothing is sent
 	wait       time.Duration // until there is room for a request; 0: this one is allowed
 }
 
-// take counts a request of a token, if there is room for it.
-func (r *rates) take(tokenID string, now time.Time) allowance {
+// take counts a request of a caller, if there is room for it.
+func (r *rates) take(id string, now time.Time) allowance {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	limiter := r.of[tokenID]
+	limiter := r.of[id]
 	if limiter == nil {
 		r.makeRoomLocked(now)
 		limiter = rate.NewLimiter(rate.Limit(float64(r.most)/rateWindow.Seconds()), r.most)
-		r.of[tokenID] = limiter
+		r.of[id] = limiter
 	}
 	a := allowance{most: r.most}
 	if !limiter.AllowN(now, 1) {
@@ -75,7 +75,7 @@ func (r *rates) until(requests float64) time.Duration {
 	return time.Duration(requests / float64(r.most) * float64(rateWindow))
 }
 
-// makeRoomLocked forgets tokens that have their whole limit, and one of the others if there are none:
+// makeRoomLocked forgets callers that have their whole limit, and one of the others if there are none:
 // it begins anew.
 func (r *rates) makeRoomLocked(now time.Time) {
 	if r.of == nil {
@@ -100,11 +100,10 @@ func (r *rates) makeRoomLocked(now time.Time) {
 	}
 }
 
-// limitRate counts a request of a token and tells the client, in Cloudflare's headers, what is
-// left. What routers ask is not counted: they poll as fast as there is news, and load each
-// version's modules.
-func (s *Server) limitRate(c *gin.Context, e endpoint, who caller) error {
-	if s.rates.most == 0 || e.access.routers {
+// limitRate counts a request of a token or a person and tells the client, in Cloudflare's
+// headers, what is left.
+func (s *Server) limitRate(c *gin.Context, who caller) error {
+	if s.rates.most == 0 {
 		return nil
 	}
 	a := s.rates.take(who.actor().TokenID, s.now())
@@ -114,8 +113,8 @@ func (s *Server) limitRate(c *gin.Context, e endpoint, who caller) error {
 		return nil
 	}
 	s.countLimited(c.Request.Context(), "token")
-	return tooMany(a.wait, "more than %d requests in %d minutes with one API token, which is the limit (--api-rate-limit): try again in %d s",
-		a.most, int(rateWindow.Minutes()), wholeSeconds(a.wait))
+	return tooMany(a.wait, "more than %d requests in %d minutes by %s, which is the limit (--api-rate-limit): try again in %d s",
+		a.most, int(rateWindow.Minutes()), who.one(), wholeSeconds(a.wait))
 }
 
 // checkToken finds a token.
@@ -209,7 +208,7 @@ func wholeSeconds(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) 
 
 func (s *Server) declareLimitMetrics(meter metric.Meter) (err error) {
 	s.limited, err = meter.Int64Counter("tidegate_api_limited_total",
-		metric.WithDescription("Requests refused with 429 because of a limit of rates, by reason: token (--api-rate-limit), unknown_token."))
+		metric.WithDescription("Requests refused with 429 because of a limit of rates, by reason: token (--api-rate-limit, of a token or a person), unknown_token (a session, too)."))
 	return err
 }
 

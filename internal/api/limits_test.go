@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -69,18 +70,41 @@ func TestRequestsOfATokenAreLimited(t *testing.T) {
 func TestSessionsCountForTheirToken(t *testing.T) {
 	p, _, _ := limited(t)
 	first, second := p.browser().signIn(t, p.token), p.browser().signIn(t, p.token)
-	for i, b := range []*browser{first, second, first, second} {
-		status := http.StatusOK
-		if i == 3 {
-			status = http.StatusTooManyRequests
-		}
-		if a := b.do(t, http.MethodGet, "/client/v4/accounts", ""); a.status != status {
-			t.Errorf("request %d answered %d %s", i+1, a.status, a.text)
-		}
+	if a := first.do(t, http.MethodGet, "/client/v4/accounts", ""); a.status != http.StatusOK { // signing in has counted, too
+		t.Errorf("the third request answered %d %s", a.status, a.text)
 	}
+	second.do(t, http.MethodGet, "/client/v4/accounts", "").want(t, http.StatusTooManyRequests, 971, "by one API token")
 	p.do(t, http.MethodGet, "/client/v4/accounts", bearer(p.token), "").want(t, http.StatusTooManyRequests, 971)
 	if a := first.do(t, http.MethodGet, "/session", ""); a.status != http.StatusOK {
 		t.Errorf("the session answered %d %s", a.status, a.text)
+	}
+}
+
+// Each session and each link is a row, and a line of the audit log.
+func TestSessionsAndLinksAreLimited(t *testing.T) {
+	for path, body := range map[string]string{"/session": `{"token": %q}`, "/session/links": ""} {
+		p, now, _ := limited(t)
+		_, secret := tokenOf(t, p, control.LogsRead)
+		if body != "" {
+			body = fmt.Sprintf(body, secret)
+		}
+		ask := func() answer { return p.do(t, http.MethodPost, path, bearer(secret), body) }
+		for range 3 {
+			if a := ask(); a.status != http.StatusOK {
+				t.Errorf("POST %s answered %d %s", path, a.status, a.text)
+			}
+		}
+		for range 20 { // which are no attempts that failed
+			a := ask()
+			a.want(t, http.StatusTooManyRequests, 971, "by one API token", "100 s")
+			if got := a.header.Get("Retry-After"); got != "100" {
+				t.Errorf("POST %s answered Retry-After %q", path, got)
+			}
+		}
+		*now = now.Add(100 * time.Second)
+		if a := ask(); a.status != http.StatusOK {
+			t.Errorf("POST %s answered %d %s", path, a.status, a.text)
+		}
 	}
 }
 

@@ -211,6 +211,8 @@ func (s *Server) beginSession(r *request) (any, error) {
 	return s.viewSession(r, session)
 }
 
+// sessionFor writes, so it counts for the token or the person. Links were counted when they
+// were made.
 func (s *Server) sessionFor(r *request, c credentials) (control.Session, string, error) {
 	switch {
 	case c.OIDC != nil:
@@ -220,6 +222,9 @@ func (s *Server) sessionFor(r *request, c credentials) (control.Session, string,
 	}
 	token, err := s.deps.Tokens.Authenticate(r.ctx, strings.TrimSpace(*c.Token))
 	if err != nil {
+		return control.Session{}, "", err
+	}
+	if err := s.limitRate(r.gin, caller{token: token}); err != nil {
 		return control.Session{}, "", err
 	}
 	return s.deps.Sessions.CreateSession(r.ctx, token.ID)
@@ -314,6 +319,9 @@ func (s *Server) createSessionLink(r *request) (any, error) {
 	}
 	caller, err := s.authenticate(r.ctx, r.gin.Request)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.limitRate(r.gin, caller); err != nil {
 		return nil, err
 	}
 	code, expiresOn, err := s.deps.Sessions.CreateSessionLink(control.WithActor(r.ctx, caller.actor()), caller.token.ID)
