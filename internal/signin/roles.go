@@ -55,8 +55,11 @@ func parseRole(text string) (Role, error) {
 	var scopes []control.Scope
 	for name := range strings.SplitSeq(scopeList, ",") {
 		scope := control.Scope(strings.TrimSpace(name))
+		if scope == control.Routers { // it opens the secrets of every account, whichever account it is given in
+			return Role{}, fmt.Errorf("the scope %s is for tokens of routers, not for people: there are %v", scope, peoplesScopes())
+		}
 		if !slices.Contains(control.Scopes, scope) {
-			return Role{}, fmt.Errorf("%q is no scope: there are %v", scope, control.Scopes)
+			return Role{}, fmt.Errorf("%q is no scope: there are %v", scope, peoplesScopes())
 		}
 		scopes = append(scopes, scope)
 	}
@@ -72,6 +75,11 @@ func parseRole(text string) (Role, error) {
 		role.Rights = append(role.Rights, control.Grant{AccountID: id, Scopes: scopes})
 	}
 	return role, nil
+}
+
+// peoplesScopes are those that a role may give.
+func peoplesScopes() []control.Scope {
+	return slices.DeleteFunc(slices.Clone(control.Scopes), func(scope control.Scope) bool { return scope == control.Routers })
 }
 
 // fits reports whether somebody has the role.

@@ -66,6 +66,8 @@ func TestBadRolesAreRefused(t *testing.T) {
 	f("ops=admin", "no account")
 	f("ops=@*", `"" is no scope`)
 	f("ops=root@*", `"root" is no scope`, "scripts:edit")
+	f("ops=admin,routers@*", "the scope routers is for tokens of routers", "policy:edit")
+	f("ops= routers @"+one, "the scope routers is for tokens of routers")
 	f("ops=admin@", `"" is no account`)
 	f("ops=admin@payments", `"payments" is no account`)
 	f("ops=admin@"+strings.ToUpper(other), "32 hex digits")
