@@ -63,6 +63,33 @@ func TestTokenOfARouterOpensWhatRoutersAsk(t *testing.T) {
 	}
 }
 
+// The routers' token lies in one account, whose admins could lock the routers out of all.
+func TestTokenOfARouterIsTheOperatorsToEnd(t *testing.T) {
+	p := newPlatform(t)
+	_, admin := tokenOf(t, p, control.Admin)
+	edge, router := tokenOf(t, p, control.LogsRead, control.Routers)
+	other, _ := tokenOf(t, p, control.LogsRead)
+	end := func(secret, id string) answer {
+		return p.do(t, http.MethodDelete, "/client/v4/accounts/"+account+"/tokens/"+id, bearer(secret), "")
+	}
+	snapshot := func() int {
+		return p.do(t, http.MethodGet, "/client/v4/routing/snapshot", bearer(router), "").status
+	}
+	end(admin, edge.ID).want(t, http.StatusForbidden, 10000, "only the operator's token ends it")
+	if status := snapshot(); status != http.StatusOK {
+		t.Errorf("the router is answered %d after it was not ended", status)
+	}
+	if a := end(admin, other.ID); a.status != http.StatusOK {
+		t.Errorf("an admin ends another token: %d %s", a.status, a.text)
+	}
+	if a := end(p.token, edge.ID); a.status != http.StatusOK {
+		t.Errorf("the operator ends it: %d %s", a.status, a.text)
+	}
+	if status := snapshot(); status != http.StatusUnauthorized {
+		t.Errorf("the router is answered %d after its end", status)
+	}
+}
+
 // Where routers need a certificate a token alone opens none of their endpoints, whoever's
 // it is, and all others as before.
 func TestRoutersNeedACertificate(t *testing.T) {
