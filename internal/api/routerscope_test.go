@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"tidegate/internal/api"
 	"tidegate/schema/control"
@@ -93,7 +94,8 @@ func TestTokenOfARouterIsTheOperatorsToEnd(t *testing.T) {
 // Where routers need a certificate a token alone opens none of their endpoints, whoever's
 // it is, and all others as before.
 func TestRoutersNeedACertificate(t *testing.T) {
-	p := newPlatformWith(t, api.Config{RoutersNeedCertificate: true})
+	now := time.Date(2026, 11, 27, 3, 0, 0, 0, time.UTC)
+	p := newPlatformWith(t, api.Config{RoutersNeedCertificate: true, Now: func() time.Time { return now }})
 	ask := func(method, path string, state *tls.ConnectionState) (int, string) {
 		r := httptest.NewRequestWithContext(t.Context(), method, "/client/v4"+path, http.NoBody)
 		r.Header.Set("Authorization", "Bearer "+p.token)
@@ -104,10 +106,12 @@ func TestRoutersNeedACertificate(t *testing.T) {
 		return w.Code, w.Body.String()
 	}
 	unverified := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}}
-	verified := &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{}}}}
+	good, old := &x509.Certificate{NotAfter: now}, &x509.Certificate{NotAfter: now.Add(-time.Second)}
+	verified := &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{old, good}, {good, good}}}
+	expired := &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{old, good}, {good, old}}} // since the connection began
 	for operation, want := range whatRoutersAsk(account) {
 		method, path, _ := strings.Cut(operation, " ")
-		for _, without := range []*tls.ConnectionState{nil, {}, unverified} {
+		for _, without := range []*tls.ConnectionState{nil, {}, unverified, expired} {
 			if status, text := ask(method, path, without); status != http.StatusForbidden || !strings.Contains(text, "--api-cert-file") {
 				t.Errorf("%s without a certificate: %d %s", operation, status, text)
 			}
