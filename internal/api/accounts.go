@@ -303,7 +303,25 @@ func (s *Server) createToken(r *request) (any, error) {
 }
 
 func (s *Server) deleteToken(r *request) (any, error) {
+	if err := s.checkEndsToken(r, r.param("id")); err != nil {
+		return nil, err
+	}
 	return idView{r.param("id")}, s.deps.Tokens.DeleteToken(r.ctx, r.account, r.param("id"))
+}
+
+// checkEndsToken refuses an account's admins the tokens of routers, which serve every account.
+func (s *Server) checkEndsToken(r *request, id string) error {
+	if r.rights.Operator() {
+		return nil
+	}
+	list, err := s.deps.Tokens.Tokens(r.ctx, r.account)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(list, func(t control.Token) bool { return t.ID == id && slices.Contains(t.Scopes, control.Routers) }) {
+		return errs.New(errs.Forbidden, 0, "the token has the scope %s, with which routers serve every account, so only the operator's token ends it", control.Routers)
+	}
+	return nil
 }
 
 // idView answers a deletion.

@@ -31,7 +31,7 @@ type eventStream struct {
 	frames
 	server  *Server
 	queue   *tailQueue
-	check   func() error // of the viewer's session or token; unauthorized when it has ended
+	check   func() error // whether the viewer may still watch: mayStill
 	sent    int64
 	dropped atomic.Int64
 }
@@ -54,13 +54,33 @@ func (s *Server) watchEvents(r *request) (any, error) {
 	to := r.stream()
 	s.tailViewers.Add(r.ctx, 1)
 	defer s.tailViewers.Add(r.ctx, -1)
-	e := &eventStream{server: s, frames: to, queue: newTailQueue(), check: func() error {
-		_, err := s.authenticate(r.ctx, r.gin.Request)
-		return err
-	}}
+	e := &eventStream{server: s, frames: to, queue: newTailQueue(), check: func() error { return s.mayStill(r) }}
 	e.serve(r.ctx, &f)
 	to.end()
 	return written{}, nil
+}
+
+// mayStill admits a request again, by what opens it now: sessions end, and people lose roles.
+func (s *Server) mayStill(r *request) error {
+	who, err := s.authenticate(r.ctx, r.gin.Request)
+	if err != nil {
+		return err
+	}
+	if err := s.bind(r.ctx, who, r.account); err != nil {
+		return err
+	}
+	return r.access.check(who.rights, r.account)
+}
+
+// mustLeave says which errors of mayStill send a viewer away. Where a database is out for a
+// moment they may stay.
+func mustLeave(err error) bool {
+	switch errs.KindOf(err) {
+	case errs.Unauthorized, errs.Forbidden, errs.NotFound, errs.Limited:
+		return true
+	default:
+		return false
+	}
 }
 
 // serve ends when the viewer leaves, takes nothing or may no longer watch, or the server stops.
@@ -96,7 +116,7 @@ func (e *eventStream) serve(ctx context.Context, f *schema.EventFilter) {
 			return
 		case <-heartbeat.C:
 			if beats++; beats%eventBeatsPerCheck == 0 {
-				if err := e.check(); errs.KindOf(err) == errs.Unauthorized {
+				if err := e.check(); err != nil && mustLeave(err) {
 					e.notice(err.Error())
 					return
 				}

@@ -17,6 +17,9 @@ const (
 // BeatEvery sets how often those who watch events are told that the stream is alive.
 func (s *Server) BeatEvery(d time.Duration) { s.eventHeartbeat = d }
 
+// AwaitBodies sets how long the beginning of a body may take.
+func (s *Server) AwaitBodies(d time.Duration) { s.bodyPatience = d }
+
 // Turns of an account that are allowed at once.
 const Turns = accountTurnsMax
 

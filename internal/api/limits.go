@@ -25,41 +25,41 @@ const (
 	// RateLimitDefault is ten times as much. A page of the dashboard asks a few things every
 	// few seconds, some hundred times in 5 minutes.
 	RateLimitDefault = 12_000
-	// unknownTokensMax requests with unknown tokens of one address in attemptsWindow: more
-	// than clients send that go on with a token which has ended, as a token expires.
-	unknownTokensMax = 1000
-	// rememberedMax bounds memory: tokens with a count of their requests, and tokens that are
+	// unknownSecretsMax requests with unknown tokens and sessions of one address in
+	// attemptsWindow: more than clients send that go on with a token which has ended.
+	unknownSecretsMax = 1000
+	// rememberedMax bounds memory: callers with a count of their requests, and secrets that are
 	// known to be good.
 	rememberedMax = 10_000
 )
 
-// rates count the requests of each token, in this process. A token that was silent may send
+// rates count the requests of each caller, in this process. One that was silent may send
 // the whole limit at once; after that it gets room at the rate of the limit. The zero value
 // has no limit. The methods are safe for concurrent use.
 type rates struct {
 	most int // in rateWindow; 0: no limit
 
 	mu    sync.Mutex
-	of    map[string]*rate.Limiter // by the token's id
+	of    map[string]*rate.Limiter // by the id of the token, or of the person
 	swept time.Time
 }
 
-// allowance is what a token has left.
+// allowance is what a caller has left.
 type allowance struct {
 	most, left int
 	full       time.Duration // until it is whole again, if nothing is sent
 	wait       time.Duration // until there is room for a request; 0: this one is allowed
 }
 
-// take counts a request of a token, if there is room for it.
-func (r *rates) take(tokenID string, now time.Time) allowance {
+// take counts a request of a caller, if there is room for it.
+func (r *rates) take(id string, now time.Time) allowance {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	limiter := r.of[tokenID]
+	limiter := r.of[id]
 	if limiter == nil {
 		r.makeRoomLocked(now)
 		limiter = rate.NewLimiter(rate.Limit(float64(r.most)/rateWindow.Seconds()), r.most)
-		r.of[tokenID] = limiter
+		r.of[id] = limiter
 	}
 	a := allowance{most: r.most}
 	if !limiter.AllowN(now, 1) {
@@ -75,7 +75,7 @@ func (r *rates) until(requests float64) time.Duration {
 	return time.Duration(requests / float64(r.most) * float64(rateWindow))
 }
 
-// makeRoomLocked forgets tokens that have their whole limit, and one of the others if there are none:
+// makeRoomLocked forgets callers that have their whole limit, and one of the others if there are none:
 // it begins anew.
 func (r *rates) makeRoomLocked(now time.Time) {
 	if r.of == nil {
@@ -100,11 +100,10 @@ func (r *rates) makeRoomLocked(now time.Time) {
 	}
 }
 
-// limitRate counts a request of a token and tells the client, in Cloudflare's headers, what is
-// left. What routers ask is not counted: they poll as fast as there is news, and load each
-// version's modules.
-func (s *Server) limitRate(c *gin.Context, e endpoint, who caller) error {
-	if s.rates.most == 0 || e.access.routers {
+// limitRate counts a request of a token or a person and tells the client, in Cloudflare's
+// headers, what is left.
+func (s *Server) limitRate(c *gin.Context, who caller) error {
+	if s.rates.most == 0 {
 		return nil
 	}
 	a := s.rates.take(who.actor().TokenID, s.now())
@@ -114,48 +113,67 @@ func (s *Server) limitRate(c *gin.Context, e endpoint, who caller) error {
 		return nil
 	}
 	s.countLimited(c.Request.Context(), "token")
-	return tooMany(a.wait, "more than %d requests in %d minutes with one API token, which is the limit (--api-rate-limit): try again in %d s",
-		a.most, int(rateWindow.Minutes()), wholeSeconds(a.wait))
+	return tooMany(a.wait, "more than %d requests in %d minutes by %s, which is the limit (--api-rate-limit): try again in %d s",
+		a.most, int(rateWindow.Minutes()), who.one(), wholeSeconds(a.wait))
 }
 
-// checkToken finds a token. Of an address that has sent too many unknown ones, only those are
-// looked at that were good before: whoever guesses keeps nobody else out, also where all
-// clients have the address of a balancer.
+// checkToken finds a token.
 func (s *Server) checkToken(ctx context.Context, r *http.Request, secret string) (control.Token, error) {
-	hash := sha256.Sum256([]byte(secret))
+	return lookUp(ctx, s, r, secret, s.deps.Tokens.Authenticate)
+}
+
+// lookUp finds what a secret opens. Of an address that has sent too many that open nothing,
+// only those are looked at that were good before: whoever guesses keeps nobody else out, also
+// where all clients have the address of a balancer. One that is good no longer is like any other.
+func lookUp[T any](ctx context.Context, s *Server, r *http.Request, secret string, find func(context.Context, string) (T, error)) (T, error) {
+	hash, address := sha256.Sum256([]byte(secret)), s.clientAddress(r)
+	known := s.goodSecrets.has(hash)
 	ended := func(bool) {}
-	if !s.goodTokens.has(hash) {
-		address := s.clientAddress(r)
+	if !known {
 		var wait time.Duration
-		if ended, wait = s.unknownTokens.begin(address, s.now()); wait > 0 {
+		if ended, wait = s.unknownSecrets.begin(address, s.now()); wait > 0 {
 			s.countLimited(ctx, "unknown_token")
-			return control.Token{}, tooMany(wait, "too many requests from %s with tokens that are unknown or have ended: try again in %d s", address, wholeSeconds(wait))
+			var none T
+			return none, tooMany(wait, "too many requests from %s with tokens or sessions that are unknown or have ended: try again in %d s", address, wholeSeconds(wait))
 		}
 	}
-	token, err := s.deps.Tokens.Authenticate(ctx, secret)
-	ended(errs.KindOf(err) == errs.Unauthorized)
-	if err == nil {
-		s.goodTokens.add(hash)
+	found, err := find(ctx, secret)
+	unknown := errs.KindOf(err) == errs.Unauthorized
+	ended(unknown)
+	switch {
+	case err == nil:
+		s.goodSecrets.add(hash)
+	case unknown && known:
+		s.goodSecrets.remove(hash)
+		if ended, wait := s.unknownSecrets.begin(address, s.now()); wait == 0 {
+			ended(true)
+		}
 	}
-	return token, err
+	return found, err
 }
 
-// goodTokens are hashes of some that were good when they were used last. They open nothing:
-// each request has its token looked up. The methods are safe for concurrent use.
-type goodTokens struct {
+// goodSecrets are hashes of some, of tokens and of sessions, that were good when they were used
+// last. They open nothing: each request has its secret looked up. The methods are safe for concurrent use.
+type goodSecrets struct {
 	mu sync.Mutex
 	of map[[sha256.Size]byte]struct{}
 }
 
-func (g *goodTokens) has(hash [sha256.Size]byte) bool {
+func (g *goodSecrets) has(hash [sha256.Size]byte) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	_, found := g.of[hash]
 	return found
 }
 
+func (g *goodSecrets) remove(hash [sha256.Size]byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.of, hash)
+}
+
 // add forgets one of the others, any, if there are too many.
-func (g *goodTokens) add(hash [sha256.Size]byte) {
+func (g *goodSecrets) add(hash [sha256.Size]byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if _, found := g.of[hash]; found {
@@ -190,7 +208,7 @@ func wholeSeconds(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) 
 
 func (s *Server) declareLimitMetrics(meter metric.Meter) (err error) {
 	s.limited, err = meter.Int64Counter("tidegate_api_limited_total",
-		metric.WithDescription("Requests refused with 429 because of a limit of rates, by reason: token (--api-rate-limit), unknown_token."))
+		metric.WithDescription("Requests refused with 429 because of a limit of rates, by reason: token (--api-rate-limit, of a token or a person), unknown_token (a session, too)."))
 	return err
 }
 

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -69,18 +70,41 @@ func TestRequestsOfATokenAreLimited(t *testing.T) {
 func TestSessionsCountForTheirToken(t *testing.T) {
 	p, _, _ := limited(t)
 	first, second := p.browser().signIn(t, p.token), p.browser().signIn(t, p.token)
-	for i, b := range []*browser{first, second, first, second} {
-		status := http.StatusOK
-		if i == 3 {
-			status = http.StatusTooManyRequests
-		}
-		if a := b.do(t, http.MethodGet, "/client/v4/accounts", ""); a.status != status {
-			t.Errorf("request %d answered %d %s", i+1, a.status, a.text)
-		}
+	if a := first.do(t, http.MethodGet, "/client/v4/accounts", ""); a.status != http.StatusOK { // signing in has counted, too
+		t.Errorf("the third request answered %d %s", a.status, a.text)
 	}
+	second.do(t, http.MethodGet, "/client/v4/accounts", "").want(t, http.StatusTooManyRequests, 971, "by one API token")
 	p.do(t, http.MethodGet, "/client/v4/accounts", bearer(p.token), "").want(t, http.StatusTooManyRequests, 971)
 	if a := first.do(t, http.MethodGet, "/session", ""); a.status != http.StatusOK {
 		t.Errorf("the session answered %d %s", a.status, a.text)
+	}
+}
+
+// Each session and each link is a row, and a line of the audit log.
+func TestSessionsAndLinksAreLimited(t *testing.T) {
+	for path, body := range map[string]string{"/session": `{"token": %q}`, "/session/links": ""} {
+		p, now, _ := limited(t)
+		_, secret := tokenOf(t, p, control.LogsRead)
+		if body != "" {
+			body = fmt.Sprintf(body, secret)
+		}
+		ask := func() answer { return p.do(t, http.MethodPost, path, bearer(secret), body) }
+		for range 3 {
+			if a := ask(); a.status != http.StatusOK {
+				t.Errorf("POST %s answered %d %s", path, a.status, a.text)
+			}
+		}
+		for range 20 { // which are no attempts that failed
+			a := ask()
+			a.want(t, http.StatusTooManyRequests, 971, "by one API token", "100 s")
+			if got := a.header.Get("Retry-After"); got != "100" {
+				t.Errorf("POST %s answered Retry-After %q", path, got)
+			}
+		}
+		*now = now.Add(100 * time.Second)
+		if a := ask(); a.status != http.StatusOK {
+			t.Errorf("POST %s answered %d %s", path, a.status, a.text)
+		}
 	}
 }
 
@@ -139,4 +163,54 @@ func TestGuessesOfTokensAreBounded(t *testing.T) {
 	}
 	*now = now.Add(5 * time.Minute)
 	from("192.0.2.1", "wrong").want(t, http.StatusUnauthorized, 1000)
+}
+
+// A token that was good once is no way around the bound after it was deleted.
+func TestTokensThatHaveEndedAreBounded(t *testing.T) {
+	p, _, _ := limited(t)
+	token, secret := tokenOf(t, p, control.LogsRead)
+	ask := func() answer {
+		return p.do(t, http.MethodGet, "/client/v4/user/tokens/verify", bearer(secret), "")
+	}
+	if a := ask(); a.status != http.StatusOK {
+		t.Fatalf("answered %d %s", a.status, a.text)
+	}
+	if err := p.DeleteToken(t.Context(), account, token.ID); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		ask().want(t, http.StatusUnauthorized, 1000)
+	}
+	ask().want(t, http.StatusTooManyRequests, 971)
+}
+
+// Cookies are guessed as tokens are, and count together with them.
+func TestGuessesOfSessionsAreBounded(t *testing.T) {
+	p, now, _ := limited(t)
+	good := p.browser().signIn(t, p.token)
+	good.do(t, http.MethodGet, "/session", "").session(t)
+	ended := p.browser().signIn(t, p.token)
+	ended.do(t, http.MethodGet, "/session", "").session(t)
+	cookie := *ended.cookie
+	ended.do(t, http.MethodDelete, "/session", "")
+	ended.cookie = &cookie
+	guess := p.browser()
+	guess.cookie = &http.Cookie{Name: cookie.Name, Value: "wrong"}
+	for range 330 {
+		guess.do(t, http.MethodGet, "/session", "").want(t, http.StatusUnauthorized, 10000)
+		ended.do(t, http.MethodGet, "/client/v4/accounts", "").want(t, http.StatusUnauthorized, 10000)
+		if a := guess.do(t, http.MethodDelete, "/session", "", "Cookie", cookie.Name+"=wrong"); a.status != http.StatusOK {
+			t.Fatalf("signing out answered %d %s", a.status, a.text)
+		}
+		guess.cookie = &http.Cookie{Name: cookie.Name, Value: "wrong"}
+	}
+	for range 10 {
+		p.do(t, http.MethodGet, "/client/v4/accounts", bearer("wrong"), "").want(t, http.StatusUnauthorized, 10000)
+	}
+	guess.do(t, http.MethodGet, "/session", "").want(t, http.StatusTooManyRequests, 971)
+	guess.do(t, http.MethodDelete, "/session", "").want(t, http.StatusTooManyRequests, 971)
+	ended.do(t, http.MethodGet, "/session", "").want(t, http.StatusTooManyRequests, 971)
+	good.do(t, http.MethodGet, "/session", "").session(t)
+	*now = now.Add(5 * time.Minute)
+	guess.do(t, http.MethodGet, "/session", "").want(t, http.StatusUnauthorized, 10000)
 }

@@ -111,5 +111,8 @@ func (s *Server) sessionOfPerson(r *request, home homecoming) (control.Session, 
 	if len(s.deps.People.Rights(person)) == 0 {
 		return control.Session{}, "", errs.New(errs.Forbidden, 0, "%s knows you as %s, but says of no group of yours that has a role here: ask whoever runs this platform for one", s.deps.People.Provider(), person.Email)
 	}
+	if err := s.limitRate(r.gin, caller{person: &person}); err != nil {
+		return control.Session{}, "", err
+	}
 	return s.deps.Sessions.CreatePersonSession(r.ctx, person)
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"tidegate/internal/api"
 	"tidegate/internal/signin"
@@ -316,5 +317,34 @@ func TestGroupsComeWithTheIDTokenToo(t *testing.T) {
 	})
 	if s := p.signInAs(t, grace).do(t, http.MethodGet, "/session", "").session(t); s.Person.Email != "g.hopper@example.com" || s.Person.Name != "Grace" {
 		t.Errorf("the session is %+v", s)
+	}
+}
+
+// Who watches events is asked for their roles again and again, not for their session alone.
+func TestStreamsEndWithTheRole(t *testing.T) {
+	p := newPeople(t, idp.PublicID, "payments=scripts:edit@"+account+"; on call=policy:edit@"+account+"; visitors=logs:read@00000000000000000000000000000009")
+	p.server.BeatEvery(10 * time.Millisecond)
+	p.upload(t, "shop", "v1")
+	for group, sentence := range map[string]string{"on call": "scripts:edit or logs:read", "visitors": "does not open account", "": "no role here any more"} {
+		b := p.signInAs(t, grace)
+		s := p.watchAs(t, "shop", "", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Cookie": {b.cookie.Name + "=" + b.cookie.Value}})
+		for range 20 {
+			s.want("heartbeat", "")
+		}
+		session, err := p.store.OpenSession(t.Context(), b.cookie.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		session.Person.Groups = []string{group}
+		if _, _, err := p.store.CreatePersonSession(t.Context(), *session.Person); err != nil { // as they sign in elsewhere
+			t.Fatal(err)
+		}
+		name, data, ok := s.next()
+		for ok && name == "heartbeat" {
+			name, data, ok = s.next()
+		}
+		if _, _, more := s.next(); name != "notice" || !strings.Contains(data, sentence) || more {
+			t.Errorf("in the group %q the stream has %q %s, and more: %v", group, name, data, more)
+		}
 	}
 }

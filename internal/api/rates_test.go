@@ -32,7 +32,7 @@ func TestCountsOfTokensAreBounded(t *testing.T) {
 }
 
 func TestGoodTokensAreBounded(t *testing.T) {
-	var g goodTokens
+	var g goodSecrets
 	last := func(i int) [sha256.Size]byte { return sha256.Sum256([]byte(fmt.Sprint(i))) }
 	for i := range rememberedMax + 10 {
 		g.add(last(i))

@@ -2,12 +2,15 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
@@ -89,8 +92,10 @@ func (s *Server) admit(c *gin.Context, e endpoint) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.limitRate(c, e, caller); err != nil {
-		return nil, err
+	if !e.access.routers { // who poll as fast as there is news, and load each version's modules
+		if err := s.limitRate(c, caller); err != nil {
+			return nil, err
+		}
 	}
 	account, bound := c.Params.Get("account")
 	if bound && !(e.access.routers && caller.rights.Routes()) { // which is for every account
@@ -101,8 +106,8 @@ func (s *Server) admit(c *gin.Context, e endpoint) (*request, error) {
 	if err := e.access.check(caller.rights, account); err != nil {
 		return nil, err
 	}
-	if e.access.routers && s.routersNeedCertificate && !showedCertificate(c.Request) {
-		return nil, errs.New(errs.Forbidden, 0, "this needs a certificate of the client beside its token: routers name theirs with --api-cert-file and --api-key-file, and no proxy that speaks TLS may be in between")
+	if e.access.routers && s.routersNeedCertificate && !showedCertificate(c.Request, s.now()) {
+		return nil, errs.New(errs.Forbidden, 0, "this needs a certificate of the client, in date, beside its token: routers name theirs with --api-cert-file and --api-key-file, and no proxy that speaks TLS may be in between")
 	}
 	ctx = control.WithActor(ctx, caller.actor())
 	return &request{caller: caller, ctx: ctx, access: e.access, account: account, gin: c, server: s}, nil
@@ -124,8 +129,14 @@ func unescape(param *gin.Param) error {
 }
 
 // showedCertificate reports whether the client proved who it is by a certificate that the
-// listener trusts.
-func showedCertificate(r *http.Request) bool { return r.TLS != nil && len(r.TLS.VerifiedChains) > 0 }
+// listener trusted when the connection began, and that has not run out since.
+func showedCertificate(r *http.Request, now time.Time) bool {
+	if r.TLS == nil {
+		return false
+	}
+	ended := func(c *x509.Certificate) bool { return now.After(c.NotAfter) }
+	return slices.ContainsFunc(r.TLS.VerifiedChains, func(chain []*x509.Certificate) bool { return !slices.ContainsFunc(chain, ended) })
+}
 
 // check looks at the rights in an account, or, where the path has none, in any: there
 // visibleAccounts are those in which they suffice.
@@ -163,6 +174,14 @@ func (c caller) noun() string {
 		return "your role here"
 	}
 	return "the API token"
+}
+
+// one says whose requests count together.
+func (c caller) one() string {
+	if c.person != nil {
+		return c.person.Email
+	}
+	return "one API token"
 }
 
 // sendsToken reports whether a request has a token of its own, or something in its place.
@@ -214,7 +233,7 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request) (caller, err
 // exist or not. account is not empty.
 func (s *Server) bind(ctx context.Context, c caller, account string) error {
 	switch {
-	case len(c.rights.In(account)) == 0:
+	case !c.rights.Everywhere() && !slices.Contains(c.rights.Accounts(), account):
 		return errs.New(errs.Forbidden, codeForeign, "%s does not open account %q", c.noun(), shown(account))
 	case account == c.token.AccountID: // which exists as long as the token does
 		return nil

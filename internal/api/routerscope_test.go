@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"tidegate/internal/api"
 	"tidegate/schema/control"
@@ -63,10 +64,38 @@ func TestTokenOfARouterOpensWhatRoutersAsk(t *testing.T) {
 	}
 }
 
+// The routers' token lies in one account, whose admins could lock the routers out of all.
+func TestTokenOfARouterIsTheOperatorsToEnd(t *testing.T) {
+	p := newPlatform(t)
+	_, admin := tokenOf(t, p, control.Admin)
+	edge, router := tokenOf(t, p, control.LogsRead, control.Routers)
+	other, _ := tokenOf(t, p, control.LogsRead)
+	end := func(secret, id string) answer {
+		return p.do(t, http.MethodDelete, "/client/v4/accounts/"+account+"/tokens/"+id, bearer(secret), "")
+	}
+	snapshot := func() int {
+		return p.do(t, http.MethodGet, "/client/v4/routing/snapshot", bearer(router), "").status
+	}
+	end(admin, edge.ID).want(t, http.StatusForbidden, 10000, "only the operator's token ends it")
+	if status := snapshot(); status != http.StatusOK {
+		t.Errorf("the router is answered %d after it was not ended", status)
+	}
+	if a := end(admin, other.ID); a.status != http.StatusOK {
+		t.Errorf("an admin ends another token: %d %s", a.status, a.text)
+	}
+	if a := end(p.token, edge.ID); a.status != http.StatusOK {
+		t.Errorf("the operator ends it: %d %s", a.status, a.text)
+	}
+	if status := snapshot(); status != http.StatusUnauthorized {
+		t.Errorf("the router is answered %d after its end", status)
+	}
+}
+
 // Where routers need a certificate a token alone opens none of their endpoints, whoever's
 // it is, and all others as before.
 func TestRoutersNeedACertificate(t *testing.T) {
-	p := newPlatformWith(t, api.Config{RoutersNeedCertificate: true})
+	now := time.Date(2026, 11, 27, 3, 0, 0, 0, time.UTC)
+	p := newPlatformWith(t, api.Config{RoutersNeedCertificate: true, Now: func() time.Time { return now }})
 	ask := func(method, path string, state *tls.ConnectionState) (int, string) {
 		r := httptest.NewRequestWithContext(t.Context(), method, "/client/v4"+path, http.NoBody)
 		r.Header.Set("Authorization", "Bearer "+p.token)
@@ -77,10 +106,12 @@ func TestRoutersNeedACertificate(t *testing.T) {
 		return w.Code, w.Body.String()
 	}
 	unverified := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}}
-	verified := &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{}}}}
+	good, old := &x509.Certificate{NotAfter: now}, &x509.Certificate{NotAfter: now.Add(-time.Second)}
+	verified := &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{old, good}, {good, good}}}
+	expired := &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{old, good}, {good, old}}} // since the connection began
 	for operation, want := range whatRoutersAsk(account) {
 		method, path, _ := strings.Cut(operation, " ")
-		for _, without := range []*tls.ConnectionState{nil, {}, unverified} {
+		for _, without := range []*tls.ConnectionState{nil, {}, unverified, expired} {
 			if status, text := ask(method, path, without); status != http.StatusForbidden || !strings.Contains(text, "--api-cert-file") {
 				t.Errorf("%s without a certificate: %d %s", operation, status, text)
 			}

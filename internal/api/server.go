@@ -82,10 +82,10 @@ type Server struct {
 	crossOrigin http.CrossOriginProtection
 	attempts    attempts
 
-	rates         rates
-	unknownTokens attempts
-	goodTokens    goodTokens
-	limited       metric.Int64Counter
+	rates          rates
+	unknownSecrets attempts
+	goodSecrets    goodSecrets
+	limited        metric.Int64Counter
 
 	requests metric.Int64Counter
 	duration metric.Float64Histogram
@@ -96,6 +96,8 @@ type Server struct {
 	backtests *turns
 
 	resending sync.Map // ids of the dead letters that this process is sending
+
+	bodyPatience time.Duration
 
 	viewers        viewers
 	eventHeartbeat time.Duration
@@ -111,13 +113,13 @@ type Server struct {
 func New(config Config, deps Deps) (*Server, error) {
 	s := &Server{
 		deps: deps, dashboard: config.DashboardURL, proxies: config.TrustedProxies, durableObjects: config.DurableObjects, checkURL: config.CheckURL, routersNeedCertificate: config.RoutersNeedCertificate, now: config.Now, log: config.Logger,
-		tracer: telemetry.Tracer("tidegate/internal/api"), jobsMax: math.MaxInt, eventHeartbeat: eventHeartbeatDefault,
+		tracer: telemetry.Tracer("tidegate/internal/api"), jobsMax: math.MaxInt, eventHeartbeat: eventHeartbeatDefault, bodyPatience: bodyPatienceDefault,
 		turns:     newTurns(turnsMax, accountTurnsMax, turnWaitDefault, "too many uploads and downloads of modules are under way: try again"),
 		questions: newTurns(questionsMax, accountQuestionsMax, questionWait, fmt.Sprintf("too many questions about metrics, events and the audit log are under way, of which an account may have %d: try again", accountQuestionsMax)),
 		backtests: newTurns(backtestsMax, accountBacktestsMax, questionWait, "a backtest of this account is under way, or several of others are: try again when it is done"),
 	}
 	s.rates.most = config.RateLimit
-	s.unknownTokens.failedMax, s.unknownTokens.underWayMax = unknownTokensMax, unknownTokensMax
+	s.unknownSecrets.failedMax, s.unknownSecrets.underWayMax = unknownSecretsMax, unknownSecretsMax
 	if config.LogpushJobsMax != nil {
 		s.jobsMax = *config.LogpushJobsMax
 	}
@@ -179,7 +181,7 @@ func (s *Server) newEngine() *gin.Engine {
 	// An encoded slash is part of a name. Parameters are unescaped in admit, because
 	// gin would read a plus as a space.
 	engine.UseEscapedPath, engine.UnescapePathValues = true, false
-	engine.Use(s.observe, s.recover)
+	engine.Use(s.observe, s.recover, s.limitBody)
 	for _, e := range s.endpoints() {
 		engine.Handle(e.method, basePath+e.path, s.serve(e))
 		if e.path == graphPath { // published clients of it end the path with a slash

@@ -118,7 +118,7 @@ func (s *Server) openSession(ctx context.Context, r *http.Request) (control.Sess
 	if err := s.checkOrigin(r); err != nil {
 		return control.Session{}, err
 	}
-	return s.deps.Sessions.OpenSession(ctx, secret)
+	return lookUp(ctx, s, r, secret, s.deps.Sessions.OpenSession)
 }
 
 // callerOf a session. What a person may do follows from the roles of this process, so that
@@ -211,6 +211,8 @@ func (s *Server) beginSession(r *request) (any, error) {
 	return s.viewSession(r, session)
 }
 
+// sessionFor writes, so it counts for the token or the person. Links were counted when they
+// were made.
 func (s *Server) sessionFor(r *request, c credentials) (control.Session, string, error) {
 	switch {
 	case c.OIDC != nil:
@@ -220,6 +222,9 @@ func (s *Server) sessionFor(r *request, c credentials) (control.Session, string,
 	}
 	token, err := s.deps.Tokens.Authenticate(r.ctx, strings.TrimSpace(*c.Token))
 	if err != nil {
+		return control.Session{}, "", err
+	}
+	if err := s.limitRate(r.gin, caller{token: token}); err != nil {
 		return control.Session{}, "", err
 	}
 	return s.deps.Sessions.CreateSession(r.ctx, token.ID)
@@ -234,7 +239,7 @@ func (s *Server) endSession(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	end := s.forgetSession
+	end := s.endThisSession
 	if everywhere {
 		end = s.endAllSessions
 	}
@@ -243,6 +248,17 @@ func (s *Server) endSession(r *request) (any, error) {
 	}
 	s.setCookie(r, control.SessionCookie, "", time.Time{})
 	return nil, nil
+}
+
+// endThisSession opens it first, so that cookies that open nothing are counted.
+func (s *Server) endThisSession(r *request) error {
+	switch _, err := s.openSession(r.ctx, r.gin.Request); {
+	case errs.KindOf(err) == errs.Unauthorized:
+		return nil
+	case err != nil:
+		return err
+	}
+	return s.forgetSession(r)
 }
 
 // endAllSessions is for who is signed in.
@@ -303,6 +319,9 @@ func (s *Server) createSessionLink(r *request) (any, error) {
 	}
 	caller, err := s.authenticate(r.ctx, r.gin.Request)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.limitRate(r.gin, caller); err != nil {
 		return nil, err
 	}
 	code, expiresOn, err := s.deps.Sessions.CreateSessionLink(control.WithActor(r.ctx, caller.actor()), caller.token.ID)

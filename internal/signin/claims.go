@@ -41,10 +41,17 @@ func (c claims) list(name string) ([]string, error) {
 	return texts, nil
 }
 
-// add takes over what other knows and c does not.
+// add takes over what other knows and c does not. An address and whether it is verified are
+// from one of them: the word of one on the address of the other proves nothing.
 func (c claims) add(other claims) {
+	const address, verified = "email", "email_verified"
+	known := c[address] != nil
+	if !known {
+		delete(c, address)
+		delete(c, verified)
+	}
 	for name, value := range other {
-		if _, there := c[name]; !there {
+		if _, there := c[name]; !there && !(known && name == verified) {
 			c[name] = value
 		}
 	}

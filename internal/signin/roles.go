@@ -17,13 +17,13 @@ const everyAccount = "*"
 
 // Role gives people rights.
 type Role struct {
-	Who    string // a group, a verified e-mail address, or everybody
+	Who    string // with an @ a verified e-mail address, else a group, or everybody
 	Rights control.Rights
 }
 
 // ParseRoles reads roles, such as payments=scripts:edit,policy:edit@<account id>, separated by
 // semicolons or new lines. What is before the last = says who, what is behind the last @ in
-// which accounts, so that both a group's name and an e-mail address may hold either.
+// which accounts, so that a group's name may hold an = and an e-mail address either.
 func ParseRoles(text string) ([]Role, error) {
 	var roles []Role
 	for one := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ';' || r == '\n' }) {
@@ -55,8 +55,11 @@ func parseRole(text string) (Role, error) {
 	var scopes []control.Scope
 	for name := range strings.SplitSeq(scopeList, ",") {
 		scope := control.Scope(strings.TrimSpace(name))
+		if scope == control.Routers { // it opens the secrets of every account, whichever account it is given in
+			return Role{}, fmt.Errorf("the scope %s is for tokens of routers, not for people: there are %v", scope, peoplesScopes())
+		}
 		if !slices.Contains(control.Scopes, scope) {
-			return Role{}, fmt.Errorf("%q is no scope: there are %v", scope, control.Scopes)
+			return Role{}, fmt.Errorf("%q is no scope: there are %v", scope, peoplesScopes())
 		}
 		scopes = append(scopes, scope)
 	}
@@ -74,9 +77,21 @@ func parseRole(text string) (Role, error) {
 	return role, nil
 }
 
-// fits reports whether somebody has the role.
+// peoplesScopes are those that a role may give.
+func peoplesScopes() []control.Scope {
+	return slices.DeleteFunc(slices.Clone(control.Scopes), func(scope control.Scope) bool { return scope == control.Routers })
+}
+
+// fits reports whether somebody has the role. Whoever names groups at the provider could name
+// one like somebody's address, so with an @ it is an address and nothing else.
 func (r Role) fits(p control.Person) bool {
-	return r.Who == everybody || slices.Contains(p.Groups, r.Who) || p.EmailVerified && strings.EqualFold(p.Email, r.Who)
+	switch {
+	case r.Who == everybody:
+		return true
+	case strings.Contains(r.Who, "@"):
+		return p.EmailVerified && strings.EqualFold(p.Email, r.Who)
+	}
+	return slices.Contains(p.Groups, r.Who)
 }
 
 // rightsOf is the union of all roles that somebody has.

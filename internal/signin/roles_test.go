@@ -66,6 +66,8 @@ func TestBadRolesAreRefused(t *testing.T) {
 	f("ops=admin", "no account")
 	f("ops=@*", `"" is no scope`)
 	f("ops=root@*", `"root" is no scope`, "scripts:edit")
+	f("ops=admin,routers@*", "the scope routers is for tokens of routers", "policy:edit")
+	f("ops= routers @"+one, "the scope routers is for tokens of routers")
 	f("ops=admin@", `"" is no account`)
 	f("ops=admin@payments", `"payments" is no account`)
 	f("ops=admin@"+strings.ToUpper(other), "32 hex digits")
@@ -90,6 +92,8 @@ func TestRightsAreTheUnionOfRoles(t *testing.T) {
 	f(control.Person{Groups: []string{"on call", "payments"}}, "scripts:edit policy:edit ", "policy:edit scripts:read ", false)
 	f(control.Person{Email: "Ada@Example.com", EmailVerified: true}, "logs:read ", "logs:read scripts:read ", false)
 	f(control.Person{Email: "ada@example.com"}, "", "scripts:read ", false)
+	f(control.Person{Groups: []string{"ada@example.com"}}, "", "scripts:read ", false)
+	f(control.Person{Email: "payments", EmailVerified: true}, "", "scripts:read ", false)
 	f(control.Person{Groups: []string{"platform"}}, "admin ", "scripts:read admin ", true)
 	f(control.Person{Groups: []string{"*", "Payments", "pay"}}, "", "scripts:read ", false)
 	if rights := p.Rights(control.Person{Issuer: "https://evil.example", Groups: []string{"platform"}}); rights != nil {

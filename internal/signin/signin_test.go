@@ -110,3 +110,23 @@ func TestClaimsOfAPerson(t *testing.T) {
 		}
 	}
 }
+
+// What the ID token says of its address holds for no other one, nor the other way round.
+func TestAnAddressAndItsProofAreOfOneSource(t *testing.T) {
+	f := func(token, info claims, email string, verified bool) {
+		t.Helper()
+		token.add(info)
+		if p, err := token.person("https://id.example.com", "0b1c", "groups"); err != nil || p.Email != email || p.EmailVerified != verified {
+			t.Errorf("with user info %v somebody is %+v, error %v", info, p, err)
+		}
+	}
+	const ada, other = "ada@example.com", "other@example.com"
+	f(claims{"email": ada}, claims{"email": other, "email_verified": true}, ada, false)
+	f(claims{"email": ada}, claims{"email_verified": true}, ada, false)
+	f(claims{"email_verified": true}, claims{"email": ada}, ada, false)
+	f(claims{"email": nil, "email_verified": true}, claims{"email": ada, "email_verified": false}, "0b1c", false)
+	f(claims{"email": ada, "email_verified": true}, claims{"email": other, "email_verified": false}, ada, true)
+	f(claims{}, claims{"email": ada, "email_verified": true}, ada, true)
+	f(claims{"email_verified": false}, claims{"email": ada, "email_verified": true}, ada, true)
+	f(claims{"email": ada, "email_verified": true}, nil, ada, true)
+}
