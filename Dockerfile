@@ -2,7 +2,7 @@
 # Two images of one build: `roles` (router, ingest, jobs-api, and the command line) and `tidegate`, the
 # all-in-one, which also carries the native engines of deps/.
 
-FROM golang:1.26-bookworm AS build
+FROM golang:1.26.8-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
@@ -14,14 +14,14 @@ ARG COMMIT_DATE
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     make build VERSION="$VERSION" COMMIT="$COMMIT" COMMIT_DATE="$COMMIT_DATE"
 
-FROM node:22-bookworm-slim AS deps
+FROM node:22.21.1-bookworm-slim AS deps
 WORKDIR /deps
 COPY deps/package.json deps/package-lock.json deps/.npmrc ./
 RUN npm ci --ignore-scripts
 
 # Debian rather than an empty base: the engines need glibc, and the health checks
 # of docker-compose.yml need an HTTP client.
-FROM debian:bookworm-slim AS base
+FROM debian:12.12-slim AS base
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates wget \
     && rm -rf /var/lib/apt/lists/* \

@@ -23,7 +23,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 build: ## bin/tidegate, bin/router, bin/ingest, bin/jobs-api
-	go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/tidegate ./cmd/router ./cmd/ingest ./cmd/jobs-api
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/tidegate ./cmd/router ./cmd/ingest ./cmd/jobs-api
 
 # The stamp lies inside the folder that `npm ci` replaces, so it is there exactly
 # when an installation of this lock file was completed.

@@ -50,6 +50,11 @@ tidegate_gateway_lean_requests_total{instance="r1",listener="gateway"} 0+60000x1
 tidegate_gateway_lean_handovers_total{instance="r1",listener="gateway",reason="framing"} 0+900x180
 tidegate_gateway_certificate_reloads_total{instance="r1",result="refused"} 0x180
 tidegate_gateway_certificate_expiry_timestamp_seconds{instance="r1",certificate="a"} 2592000x180
+tidegate_api_certificate_reloads_total{instance="c1",result="refused"} 0x180
+tidegate_api_certificate_expiry_timestamp_seconds{instance="c1",certificate="a"} 2592000x180
+tidegate_ops_certificate_reloads_total{instance="c1",result="refused"} 0x180
+tidegate_ops_certificate_expiry_timestamp_seconds{instance="c1",certificate="a"} 2592000x180
+tidegate_api_limited_total{instance="c1",reason="token"} 0+1x180
 tidegate_gateway_acme_orders_total{instance="r1",result="failed"} 2x180
 tidegate_gateway_acme_refused_total{instance="r1",reason="unknown_host"} 0+9x180
 tidegate_gateway_tls_handshake_errors_total{instance="r1"} 0+5x180
@@ -101,17 +106,22 @@ var trouble = []struct{ alert, fires, series string }{
 	{"TidegateRequestLoop", `instance="loop", reason="loop"`, `tidegate_gateway_unmatched_requests_total{instance="loop",reason="loop"} 0x174 1x6`},
 	{"TidegateEventsKeptAtBound", `instance="kinds"`, `tidegate_gateway_events_kept_at_bound_total{instance="kinds"} 0x174 1x6`},
 	{"TidegateConnectionsRefused", `instance="full", reason="client"`, `tidegate_gateway_connections_refused_total{instance="full",reason="client"} _x174 1x6`},
-	{"TidegateClientTrouble", `instance="attacked"`, `tidegate_gateway_http2_errors_total{instance="attacked",kind="framing"} 0x165 0+600x15`},
+	{"TidegateClientTrouble", `instance="attacked"`, `tidegate_gateway_http2_errors_total{instance="attacked",kind="framing"} _x172 0+600x8`},
 	{"TidegateProxyProtocolRefused", `instance="behind", reason="missing"`, `tidegate_gateway_proxy_protocol_refused_total{instance="behind",reason="missing"} _x174 1x6`},
 	{"TidegateFastPathUnused", `instance="slow", reason="upgrade"`, "tidegate_gateway_lean_requests_total{instance=\"slow\",listener=\"gateway\"} 0+60x180\ntidegate_gateway_lean_handovers_total{instance=\"slow\",listener=\"gateway\",reason=\"upgrade\"} 0+6000x180"},
 	{"TidegateCertificateRefused", `instance="pem", result="refused"`, `tidegate_gateway_certificate_reloads_total{instance="pem",result="refused"} 0x174 1x6`},
 	{"TidegateCertificateExpires", `certificate="b", instance="old"`, `tidegate_gateway_certificate_expiry_timestamp_seconds{instance="old",certificate="b"} 259200x180`},
+	{"TidegateCertificateRefused", `instance="pem2", result="refused"`, `tidegate_api_certificate_reloads_total{instance="pem2",result="refused"} 0x174 1x6`},
+	{"TidegateCertificateRefused", `instance="pem3", result="refused"`, `tidegate_ops_certificate_reloads_total{instance="pem3",result="refused"} 0x174 1x6`},
+	{"TidegateCertificateExpires", `certificate="c", instance="old"`, `tidegate_api_certificate_expiry_timestamp_seconds{instance="old",certificate="c"} 259200x180`},
+	{"TidegateCertificateExpires", `certificate="d", instance="old"`, `tidegate_ops_certificate_expiry_timestamp_seconds{instance="old",certificate="d"} 259200x180`},
+	{"TidegateAPILimited", `instance="limits", reason="unknown_token"`, `tidegate_api_limited_total{instance="limits",reason="unknown_token"} _x174 200x6`},
 	{"TidegateACMEFails", `instance="acme"`, `tidegate_gateway_acme_orders_total{instance="acme",result="failed"} 0x174 1x6`},
-	{"TidegateTLSHandshakesFail", `instance="tls"`, `tidegate_gateway_tls_handshake_errors_total{instance="tls"} 0x165 0+600x15`},
+	{"TidegateTLSHandshakesFail", `instance="tls"`, `tidegate_gateway_tls_handshake_errors_total{instance="tls"} _x172 0+600x8`},
 	{"TidegateEndpointsDown", `instance="ends", state="ejected"`, `tidegate_runtime_endpoints{instance="ends",state="ejected"} 1x180`},
-	{"TidegateEndpointsFail", `instance="eject", kind="connect"`, `tidegate_runtime_endpoint_ejections_total{instance="eject",kind="connect"} 0x174 0+4x6`},
-	{"TidegateRetriesSpent", `instance="budget"`, `tidegate_runtime_retries_refused_total{instance="budget",kind="connect"} 0x165 0+5x15`},
-	{"TidegateOriginFull", `instance="busy"`, `tidegate_runtime_requests_rejected_total{instance="busy"} 0x165 0+5x15`},
+	{"TidegateEndpointsFail", `instance="eject", kind="connect"`, `tidegate_runtime_endpoint_ejections_total{instance="eject",kind="connect"} _x174 4x6`},
+	{"TidegateRetriesSpent", `instance="budget"`, `tidegate_runtime_retries_refused_total{instance="budget",kind="connect"} _x172 5x8`},
+	{"TidegateOriginFull", `instance="busy"`, `tidegate_runtime_requests_rejected_total{instance="busy"} _x172 5x8`},
 	{"TidegateIngestBlocked", `instance="i1", partition="7"`, `tidegate_ingest_blocked_seconds{instance="i1",partition="7"} 0x170 0+60x10`},
 	{"TidegateIngestPartitionsWait", `instance="i2"`, `tidegate_ingest_errors_total{instance="i2",stage="hold"} _x174 1x6`},
 	{"TidegateIngestOffsetsLost", `instance="i3"`, `tidegate_ingest_errors_total{instance="i3",stage="behind"} _x174 1x6`},
