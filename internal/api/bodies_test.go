@@ -27,7 +27,7 @@ func TestBodiesThatDoNotComeAreNotAwaited(t *testing.T) {
 			if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n", path, length); err != nil {
 				t.Fatal(err)
 			}
-			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			answer, err := http.ReadResponse(bufio.NewReader(conn), nil) //nolint:bodyclose // the connection is closed
 			if err != nil || answer.StatusCode != status {
 				t.Errorf("POST %s with %s is answered %v, error %v", path, length, answer, err)
 			}

@@ -115,8 +115,8 @@ func (p *peoplesPlatform) atProvider(t *testing.T, page string, user idp.User) (
 		_ = res.Body.Close() // nothing is read of it
 		return res
 	}
-	form := ask(web.Get(page)).Request.URL
-	back := ask(web.PostForm(p.idp.Issuer+form.Path, url.Values{"id": {form.Query().Get("authRequestID")}, "user": {user.ID}}))
+	form := ask(web.Get(page)).Request.URL                                                                                      //nolint:bodyclose // ask closes it
+	back := ask(web.PostForm(p.idp.Issuer+form.Path, url.Values{"id": {form.Query().Get("authRequestID")}, "user": {user.ID}})) //nolint:bodyclose // ask closes it
 	at, err := back.Location()
 	if err != nil || at.Path != "/login" || at.Query().Get("code") == "" {
 		t.Fatalf("the provider answered %s and leads to %s, error %v", back.Status, at, err)

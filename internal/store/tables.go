@@ -129,8 +129,8 @@ func readTables(ctx context.Context, q querier, dialect goose.Dialect) (map[stri
 	}
 	tables := map[string]*table{}
 	err := each(ctx, q, func(row scanner) error {
-		var name, column_, declared string
-		if err := row.Scan(&name, &column_, &declared); err != nil {
+		var name, columnName, declared string
+		if err := row.Scan(&name, &columnName, &declared); err != nil {
 			return err
 		}
 		t := tables[name]
@@ -138,7 +138,7 @@ func readTables(ctx context.Context, q querier, dialect goose.Dialect) (map[stri
 			t = &table{Name: name}
 			tables[name] = t
 		}
-		t.Columns = append(t.Columns, column{column_, kinds[strings.ToLower(declared)]})
+		t.Columns = append(t.Columns, column{columnName, kinds[strings.ToLower(declared)]})
 		return nil
 	}, query)
 	return tables, err
@@ -197,7 +197,7 @@ func rowInserter(ctx context.Context, q *sql.Tx, t *table) (insert func(row []an
 	for i := range places {
 		places[i] = fmt.Sprintf("$%d", i+1)
 	}
-	statement, err := q.PrepareContext(ctx, fmt.Sprintf(`INSERT INTO "%s" (%s) VALUES (%s)`, t.Name, t.columnNames(), strings.Join(places, ", ")))
+	statement, err := q.PrepareContext(ctx, fmt.Sprintf(`INSERT INTO "%s" (%s) VALUES (%s)`, t.Name, t.columnNames(), strings.Join(places, ", "))) // #nosec G701 -- names of our own schema
 	if err != nil {
 		return nil, nil, fmt.Errorf("write table %s: %w", t.Name, err)
 	}

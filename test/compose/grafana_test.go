@@ -15,7 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
@@ -183,7 +183,7 @@ func checkSelector(selector *parser.VectorSelector, path []parser.Node, legend s
 	}
 	named := []string{}
 	for _, matcher := range selector.LabelMatchers {
-		if matcher.Name != labels.MetricName {
+		if matcher.Name != model.MetricNameLabel {
 			named = append(named, matcher.Name)
 		}
 	}

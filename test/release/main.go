@@ -59,7 +59,7 @@ func release(ctx context.Context, repository, commit, out string, platforms []st
 		return err
 	}
 	defer func() { _ = os.RemoveAll(work) }()
-	if err := os.MkdirAll(out, 0o755); err != nil { //nolint:gosec // it is made to be published
+	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
 	s, err := checkOut(ctx, repository, commit, filepath.Join(work, "source"))
@@ -77,7 +77,7 @@ func release(ctx context.Context, repository, commit, out string, platforms []st
 		return err
 	}
 	fmt.Print(sums)
-	return os.WriteFile(filepath.Join(out, "SHA256SUMS"), []byte(sums), 0o644) //nolint:gosec // the same
+	return os.WriteFile(filepath.Join(out, "SHA256SUMS"), []byte(sums), 0o644)
 }
 
 // publish makes what there is for one platform.
@@ -94,7 +94,7 @@ func (s *source) publish(ctx context.Context, platform, bin, out string) error {
 	if err != nil {
 		return fmt.Errorf("make the SBOM: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(out, name+".cdx.json"), sbom, 0o644); err != nil { //nolint:gosec // the same
+	if err := os.WriteFile(filepath.Join(out, name+".cdx.json"), sbom, 0o644); err != nil {
 		return err
 	}
 	archive, err := os.Create(filepath.Join(out, name+".tar.gz"))
