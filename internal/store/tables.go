@@ -197,7 +197,7 @@ func rowInserter(ctx context.Context, q *sql.Tx, t *table) (insert func(row []an
 	for i := range places {
 		places[i] = fmt.Sprintf("$%d", i+1)
 	}
-	statement, err := q.PrepareContext(ctx, fmt.Sprintf(`INSERT INTO "%s" (%s) VALUES (%s)`, t.Name, t.columnNames(), strings.Join(places, ", "))) //nolint:gosec,sqlclosecheck // the names are of our own schema, and end closes it
+	statement, err := q.PrepareContext(ctx, fmt.Sprintf(`INSERT INTO "%s" (%s) VALUES (%s)`, t.Name, t.columnNames(), strings.Join(places, ", "))) //nolint:sqlclosecheck // the names are of our own schema, and end closes it
 	if err != nil {
 		return nil, nil, fmt.Errorf("write table %s: %w", t.Name, err)
 	}
