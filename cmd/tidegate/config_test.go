@@ -40,6 +40,8 @@ func TestConfigCheck(t *testing.T) {
 	f("", 0, "tidegate up can start with it")
 	f("kafka-addr: 127.0.0.1:0\nclickhouse-addr: 127.0.0.1:0", 0, "")
 	f("kafka-adr: 127.0.0.1:0", 1, path+`:1: unknown key "kafka-adr": did you mean "kafka-addr"?`)
+	f("database: postgres://postgres/tidegate", 0, "tidegate up can start with it")
+	f("database: postgres://postgres/tidegate", 1, "--secrets-key-file is not set", "--role", "jobs-api", "--", "--clickhouse", "http://h")
 	f("chdb-library: /no/such.so", 1, path+":1: --chdb-library: open /no/such.so")
 	f("kafka: [a:1]", 1, "--api-url is not set", "--role", "router")
 	f("kafka: [a:1]", 0, "router can start", "--role", "router", "--", "--api-url", "http://h")

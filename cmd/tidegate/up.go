@@ -86,9 +86,9 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 	defer func() { err = errors.Join(err, unlock()) }()
 	if config.Database == "" {
 		config.Database = defaultDatabase(config.DataDir)
-		if err := config.DefaultKeys(cmd.Context()); err != nil {
-			return err
-		}
+	}
+	if err := config.DefaultKeys(cmd.Context()); err != nil {
+		return err
 	}
 	if config.AdminTokenFile == "" {
 		config.AdminTokenFile = filepath.Join(config.DataDir, "admin-token")
@@ -125,8 +125,8 @@ func validate(config app.Config, local services) error {
 	}
 	if config.Database == "" {
 		config.Database = defaultDatabase(config.DataDir)
-		config.NameKeyFile()
 	}
+	config.NameKeyFile() // which makes it unless it is there
 	return config.Validate()
 }
 

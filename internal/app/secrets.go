@@ -68,9 +68,9 @@ func ReadKeys(file string) (*seal.Keys, error) {
 	return keys, nil
 }
 
-// DefaultKeys has a platform on embedded defaults use the keys in its data directory, unless
-// it is told of others, and makes them at its first start. A database that has keys already
-// gets no new ones: the file is missing.
+// DefaultKeys has "tidegate up" use the keys in its data directory, unless it is told of
+// others, and makes them at its first start. A database that has keys already gets no new
+// ones: the file is missing.
 func (c *Config) DefaultKeys(ctx context.Context) error {
 	if !c.NameKeyFile() {
 		return nil
@@ -78,17 +78,15 @@ func (c *Config) DefaultKeys(ctx context.Context) error {
 	if _, err := os.Stat(c.SecretsKeyFile); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if _, err := os.Stat(c.Database); err == nil {
-		ids, err := keysOf(ctx, c.Database)
-		if err != nil {
-			return err
-		}
-		if len(ids) > 0 {
-			return fmt.Errorf("%s is missing, and the secrets in %s are sealed with the keys in it (%s): put it back. If it is lost, so are the secrets: docs/operations/README.md says what to do then",
-				c.SecretsKeyFile, c.Database, strings.Join(ids, ", "))
-		}
+	ids, err := keysOf(ctx, c.Database)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	_, err := MakeKeys(c.SecretsKeyFile)
+	if len(ids) > 0 {
+		return fmt.Errorf("%s is missing, and the secrets in the database are sealed with the keys in it (%s): put it back. If it is lost, so are the secrets: docs/operations/README.md says what to do then",
+			c.SecretsKeyFile, strings.Join(ids, ", "))
+	}
+	_, err = MakeKeys(c.SecretsKeyFile)
 	return err
 }
 
