@@ -116,7 +116,7 @@ func restoreCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		_, err = io.WriteString(cmd.OutOrStdout(), fmt.Sprintf("restored %d rows, as they were at %s; the next snapshot is %d\n",
+		_, err = io.WriteString(cmd.OutOrStdout(), fmt.Sprintf("restored %d rows, as they were at %s; the next snapshot is %d.\nWhat starts on it needs the keys for secrets of that time, which are not in a backup.\n",
 			done.Backup.Rows, done.Backup.TakenOn.Format(time.RFC3339), done.Revision))
 		return err
 	}

@@ -87,7 +87,7 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 	if config.Database == "" {
 		config.Database = defaultDatabase(config.DataDir)
 	}
-	if err := config.DefaultKeys(cmd.Context()); err != nil {
+	if err := config.DefaultKeys(cmd.Context(), log); err != nil {
 		return err
 	}
 	if config.AdminTokenFile == "" {

@@ -159,7 +159,7 @@ func routerPart(r *control.RouterState, newest int64, now time.Time) partView {
 	lastWord := r.ReportedOn.Add(-routerAge(r))
 	switch {
 	case r.Revision == 0:
-		note(partDown, "It has no snapshot yet and serves nobody.", "See its log for why it cannot get one: the token of --api-token-file must be an operator's.")
+		note(partDown, "It has no snapshot yet and serves nobody.", "If it has not just started, see its log for why it cannot get one: the token of --api-token-file needs the scope routers, or is an operator's.")
 	case r.SnapshotError != "" && now.Sub(lastWord) > snapshotLate:
 		note(partDegraded, fmt.Sprintf("It serves snapshot %d and cannot get a newer one: %s.", r.Revision, strings.TrimSuffix(r.SnapshotError, ".")), "See that it reaches this control plane; until then deployments and rollbacks do not reach it.")
 	case r.Revision < newest && now.Sub(lastWord) > snapshotLate:
@@ -246,7 +246,7 @@ func deliveryPart(f *control.SystemFacts, now time.Time) partView {
 	case v.Enabled == 0:
 		p.Sentence = "No job is switched on."
 	default:
-		p.Sentence = fmt.Sprintf("%s deliver.", counted(int64(v.Enabled), "job"))
+		p.Sentence = fmt.Sprintf("Jobs that deliver: %d.", v.Enabled)
 	}
 	return p
 }

@@ -128,18 +128,21 @@ func (c *DoctorConfig) lockFinding(l lock) Finding {
 // portFindings tries every address that the process would listen on.
 func (c *DoctorConfig) portFindings() []Finding {
 	var list []Finding
+	// A "tidegate up" that does not run has no port: whoever has it is another platform.
+	mine := !c.Embedded || lookAtLock(filepath.Join(c.DataDir, "lock")).held
 	visitSettings(c.Flags, func(flag *pflag.Flag) {
 		addr := flag.Value.String()
 		if !strings.HasSuffix(flag.Name, "-addr") || addr == "" ||
 			flag.Name == "kafka-addr" && len(c.Kafka) > 0 || flag.Name == "clickhouse-addr" && c.ClickHouse != "" {
 			return
 		}
-		list = append(list, portFinding(flag.Name, addr))
+		list = append(list, portFinding(flag.Name, addr, mine))
 	})
 	return list
 }
 
-func portFinding(flag, addr string) Finding {
+// portFinding tries one. mine says that a process of ours may be the one that is asked about.
+func portFinding(flag, addr string, mine bool) Finding {
 	check := "port " + flag
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 	if err == nil {
@@ -150,7 +153,7 @@ func portFinding(flag, addr string) Finding {
 	case errors.Is(err, syscall.EADDRINUSE):
 		who := whoListens(addr)
 		for _, ours := range []string{"tidegate", "router", "ingest", "jobs-api"} {
-			if strings.HasPrefix(who, ours+" ") {
+			if mine && strings.HasPrefix(who, ours+" ") {
 				return ok(check, "%s is used by %s.", addr, who)
 			}
 		}

@@ -20,13 +20,16 @@ import (
 )
 
 // notNamed is what there is to say of a service that no setting names.
-func notNamed(check, flag string) []Finding {
+func (c *DoctorConfig) notNamed(check, flag string) []Finding {
+	if c.Embedded {
+		return []Finding{{check, JudgedUnknown, "It does not run, and no setting names another: \"tidegate up\" starts its own.", "Start \"tidegate up\" to have it looked at."}}
+	}
 	return []Finding{{check, JudgedUnknown, "It does not run, and no setting names one.", fmt.Sprintf("Name it in --%s, or in the file of --config.", flag)}}
 }
 
 func (c *DoctorConfig) kafka(ctx context.Context) []Finding {
 	if len(c.Kafka) == 0 {
-		return notNamed("kafka", "kafka")
+		return c.notNamed("kafka", "kafka")
 	}
 	d, err := stream.Describe(ctx, stream.Config{Brokers: c.Kafka, Topic: schema.Topic, Security: c.KafkaSecurity})
 	switch {
@@ -84,7 +87,7 @@ func (c *DoctorConfig) engine(ctx context.Context) []Finding {
 		if !c.has(RoleIngest) && !c.has(RoleAPI) && !c.has(RoleRollback) {
 			return nil
 		}
-		return notNamed("clickhouse", "clickhouse")
+		return c.notNamed("clickhouse", "clickhouse")
 	}
 	failed := func(err error) []Finding {
 		return []Finding{{"clickhouse", JudgedFault, fmt.Sprintf("%s: %v.", shown(c.ClickHouse), err), "Start the server, or correct --clickhouse and the flags that begin with it. Until then events wait in Kafka, and nothing is judged."}}
@@ -139,7 +142,7 @@ func (c *DoctorConfig) database(ctx context.Context) []Finding {
 		if !c.has(RoleAPI) && !c.has(RoleRollback) && !c.has(RoleLogpush) {
 			return nil
 		}
-		return notNamed("database", "database")
+		return c.notNamed("database", "database")
 	}
 	i, err := store.Inspect(ctx, c.Database)
 	if err != nil {
@@ -178,7 +181,7 @@ func (c *DoctorConfig) keysFindings(ctx context.Context) []Finding {
 	if missing := slices.DeleteFunc(needed, keys.Has); len(missing) > 0 {
 		return []Finding{{check, JudgedFault, fmt.Sprintf("Secrets in the database are sealed with %s, which %s does not have: no process starts with it.", strings.Join(missing, ", "), where), advice}}
 	}
-	return []Finding{ok(check, "All that the database needs are in %s.", where)}
+	return []Finding{ok(check, "Every key that the database needs is in %s.", where)}
 }
 
 func databaseFindings(name string, i store.Inspection) []Finding {
@@ -206,7 +209,7 @@ func databaseFindings(name string, i store.Inspection) []Finding {
 // controlPlane asks the API what it knows of all parts.
 func (c *DoctorConfig) controlPlane(ctx context.Context) []Finding {
 	if c.API == "" {
-		return notNamed("api", "api")
+		return c.notNamed("api", "api")
 	}
 	transport := c.Network.controlClient().Transport()
 	defer transport.CloseIdleConnections()

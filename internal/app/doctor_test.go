@@ -59,13 +59,13 @@ func TestDoctorNamesWhoHasThePort(t *testing.T) {
 		t.Fatal(err)
 	}
 	addr := l.Addr().String()
-	says(t, portFinding("api-addr", addr), JudgedFault, fmt.Sprintf("in use by app.test (process %d)", os.Getpid()))
+	says(t, portFinding("api-addr", addr, true), JudgedFault, fmt.Sprintf("in use by app.test (process %d)", os.Getpid()))
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	says(t, portFinding("api-addr", addr), JudgedOK, "is free")
-	says(t, portFinding("api-addr", "192.0.2.1:80"), JudgedFault, "is not an address of this machine")
-	says(t, portFinding("api-addr", "nonsense"), JudgedFault, "Nobody can listen")
+	says(t, portFinding("api-addr", addr, true), JudgedOK, "is free")
+	says(t, portFinding("api-addr", "192.0.2.1:80", true), JudgedFault, "is not an address of this machine")
+	says(t, portFinding("api-addr", "nonsense", true), JudgedFault, "Nobody can listen")
 }
 
 func TestDoctorTriesTheDataFolder(t *testing.T) {

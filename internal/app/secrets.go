@@ -71,7 +71,7 @@ func ReadKeys(file string) (*seal.Keys, error) {
 // DefaultKeys has "tidegate up" use the keys in its data directory, unless it is told of
 // others, and makes them at its first start. A database that has keys already gets no new
 // ones: the file is missing.
-func (c *Config) DefaultKeys(ctx context.Context) error {
+func (c *Config) DefaultKeys(ctx context.Context, log *slog.Logger) error {
 	if !c.NameKeyFile() {
 		return nil
 	}
@@ -86,7 +86,9 @@ func (c *Config) DefaultKeys(ctx context.Context) error {
 		return fmt.Errorf("%s is missing, and the secrets in the database are sealed with the keys in it (%s): put it back. If it is lost, so are the secrets: docs/operations/README.md says what to do then",
 			c.SecretsKeyFile, strings.Join(ids, ", "))
 	}
-	_, err = MakeKeys(c.SecretsKeyFile)
+	if _, err = MakeKeys(c.SecretsKeyFile); err == nil {
+		log.InfoContext(ctx, "made a key for the secrets in the database, which is of no use without: keep a copy elsewhere", "file", c.SecretsKeyFile)
+	}
 	return err
 }
 

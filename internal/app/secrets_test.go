@@ -131,7 +131,7 @@ func openOnce(t *testing.T, c *Config) error {
 func TestNoDefaultKeysBesideSealedValues(t *testing.T) {
 	dir := t.TempDir()
 	c := Config{DataDir: dir, Database: filepath.Join(dir, "control.db")}
-	if err := c.DefaultKeys(t.Context()); err != nil {
+	if err := c.DefaultKeys(t.Context(), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	if err := openOnce(t, &c); err != nil {
@@ -152,7 +152,7 @@ func TestNoDefaultKeysBesideSealedValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.SecretsKeyFile = ""
-	wantError(t, c.DefaultKeys(t.Context()), "secrets-key is missing", keys.Primary())
+	wantError(t, c.DefaultKeys(t.Context(), slog.New(slog.DiscardHandler)), "secrets-key is missing", keys.Primary())
 	if _, err := os.Stat(filepath.Join(dir, secretsKeyName)); err == nil {
 		t.Error("another key was made")
 	}
@@ -163,7 +163,7 @@ func TestDefaultKeysAreMadeOnce(t *testing.T) {
 	c := Config{DataDir: dir, Database: filepath.Join(dir, "control.db")}
 	for range 2 {
 		c.SecretsKeyFile = ""
-		if err := c.DefaultKeys(t.Context()); err != nil {
+		if err := c.DefaultKeys(t.Context(), slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
 		if err := openOnce(t, &c); err != nil {
@@ -178,12 +178,12 @@ func TestDefaultKeysAreMadeOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.SecretsKeyFile = ""
-	wantError(t, c.DefaultKeys(t.Context()), "secrets-key is missing", id[0], "put it back")
+	wantError(t, c.DefaultKeys(t.Context(), slog.New(slog.DiscardHandler)), "secrets-key is missing", id[0], "put it back")
 	if _, err := os.Stat(filepath.Join(dir, secretsKeyName)); err == nil {
 		t.Error("another key was made")
 	}
 	c.SecretsKeyFile = "own"
-	if err := c.DefaultKeys(t.Context()); err != nil || c.SecretsKeyFile != "own" {
+	if err := c.DefaultKeys(t.Context(), slog.New(slog.DiscardHandler)); err != nil || c.SecretsKeyFile != "own" {
 		t.Errorf("keys are in %s, error %v", c.SecretsKeyFile, err)
 	}
 }
