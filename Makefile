@@ -60,10 +60,11 @@ demo: build deps ## play the whole story on real traffic, on embedded defaults
 up: build deps ## run everything in the foreground; ARGS="--api-addr ..." adds flags
 	exec bin/tidegate up $(ARGS)
 
-# The end-to-end tests take longest and wait most, so they come first and have the others beside them.
+# The end-to-end tests take longest and wait most, so they come first and have the others beside them; many of
+# those wait for an engine or a broker, too, so three packages run at a time also where there are two processors.
 test: build deps $(WRANGLER_STAMP) ## all tests that need only Go and npm
 	@mkdir -p bin
-	$(GO_TEST) -timeout 40m ./test/e2e ./... 2>&1 | tee bin/test.log || { printf '\n== what failed, in short\n'; .ci/failures bin/test.log; exit 1; }
+	$(GO_TEST) -p 3 -timeout 40m ./test/e2e ./... 2>&1 | tee bin/test.log || { printf '\n== what failed, in short\n'; .ci/failures bin/test.log; exit 1; }
 	go test -count=1 -run Alloc ./internal/deploy ./internal/gateway ./internal/logjob ./internal/runtime # the race detector allocates by itself
 	go test -count=1 ./internal/nowait ./internal/gateway/lean # the race detector knows system calls that are announced only
 

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"tidegate/internal/api/client"
+	"tidegate/internal/app"
 	"tidegate/internal/logjob"
 	"tidegate/internal/store"
 	"tidegate/schema"
@@ -245,7 +246,11 @@ func jobInto(t *testing.T, p *platform.Platform, folder string) int64 {
 // is of cart.
 func letters(t *testing.T, dir string, job int64, at time.Time) {
 	t.Helper()
-	db, err := store.Open(t.Context(), filepath.Join(dir, "control.db"), store.Options{})
+	keys, err := app.ReadKeys(filepath.Join(dir, "secrets-key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(t.Context(), filepath.Join(dir, "control.db"), store.Options{Keys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}
