@@ -233,14 +233,14 @@ func (w *world) settled(ctx context.Context) error {
 	})
 }
 
-// replay sends the first minutes once more to the job that takes everything.
+// replay sends what there has been once more to the job that takes everything.
 func (w *world) replay(ctx context.Context) error {
 	id, err := w.jobNamed(ctx, "everything")
 	if err != nil {
 		return err
 	}
 	now := time.Now()
-	body := map[string]any{"from": now.Add(-10 * time.Minute).Format(time.RFC3339), "to": now.Add(-10 * time.Second).Format(time.RFC3339)}
+	body := map[string]any{"from": now.Add(-10 * time.Minute).Format(time.RFC3339), "to": now.Format(time.RFC3339)}
 	return w.p.API(ctx, http.MethodPost, fmt.Sprintf("/accounts/{account}/logpush/jobs/%d/replays", id), body, nil)
 }
 
