@@ -54,8 +54,11 @@ export async function allPages(): Promise<Shown[]> {
     { name: "policy", path: `${of("checkout")}/rollback?view=policy`, heading: "Rollback", ready: async (page) => expect(page.getByRole("form")).toBeVisible() },
     {
       name: "backtest", path: `${of("checkout")}/rollback?view=backtest`, heading: "Rollback", ready: async (page) => {
-        await page.getByRole("button", { name: "Run the backtest" }).click();
-        await charts(page);
+        // Seconds are in it from two minutes after them on.
+        await expect(async () => {
+          await page.getByRole("button", { name: "Run the backtest" }).click();
+          await expect(page.locator(".chart canvas").first()).toBeVisible({ timeout: 10_000 });
+        }).toPass({ timeout: 180_000 });
         await page.getByRole("region", { name: "Result of the backtest" }).evaluate((e) => { e.scrollIntoView(); });
       },
     },
