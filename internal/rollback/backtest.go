@@ -140,19 +140,36 @@ func (r *replay) playPart(blocks []schema.RateBlock, until time.Time, deployment
 		at := second[0].Time
 		doubtful := e.doubtful
 		e.fold(second, at.Add(time.Second), deployments)
-		if r.trial.FailedAt != nil || !at.After(e.from) || e.passed() == nil {
+		if r.trial.FailedAt != nil || !at.After(e.from) {
+			continue
+		}
+		seen := e.seen()
+		if seen.passed() == nil {
 			continue // most seconds are not worth a report
 		}
-		if a := e.assess(e.doubtful > doubtful); a.Verdict == deploy.VerdictFail {
+		if a := seen.assess(seen.doubtful > doubtful); a.Verdict == deploy.VerdictFail {
 			failedAt := at.Add(time.Second)
 			if a.passed.kind == traffic {
 				failedAt = failedAt.Add(settleAfter)
 			}
 			r.trial.FailedAt, r.trial.Metric, r.trial.Sentence, r.trial.Evidence = &failedAt, a.Metric, a.Sentence, a.Evidence
-			r.atFail = e.base
+			r.atFail = seen.base
 		}
 	}
 	r.trial.Until = until
+}
+
+// seen is the evidence as a look at this moment has it, to which a unit that is open counts,
+// too: else what is over before its first unit is would have been found live alone. Without a
+// hit of the candidate in that unit a look finds nothing that the one before it did not.
+func (e *evidence) seen() *evidence {
+	hit := slices.ContainsFunc(e.unit.of, func(p pair) bool { return p[candidate].hits > 0 })
+	if !hit || e.policy.Evidence == deploy.EvidenceBlocks {
+		return e
+	}
+	c := e.clone()
+	c.closeUnit(c.at)
+	return c
 }
 
 // bySecond are the blocks of each second in [since, until).

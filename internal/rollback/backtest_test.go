@@ -59,3 +59,27 @@ func TestBacktest(t *testing.T) {
 		t.Errorf("of nothing: %+v", r)
 	}
 }
+
+// A trial that is over within its first unit, because it was rolled back at once.
+func TestBacktestOfAShortTrial(t *testing.T) {
+	first, bad, back := person(split{v1: 100}), person(split{v1: 50, v2: 50}), person(split{v1: 100})
+	first.CreatedOn, bad.CreatedOn, back.CreatedOn = epoch, epoch.Add(time.Minute), epoch.Add(63*time.Second)
+	var blocks []schema.RateBlock
+	for i := range 120 {
+		at := epoch.Add(time.Duration(i) * time.Second)
+		if at.Before(bad.CreatedOn) || !at.Before(back.CreatedOn) {
+			blocks = append(blocks, block(v1, at, 30, 0))
+		} else {
+			blocks = append(blocks, block(v1, at, 15, 0), block(v2, at, 15, 8))
+		}
+	}
+	policy := limits(0, 1)
+	policy.MinRequests = deploy.DefaultMinRequests
+	r := Backtest(policy, []deploy.Deployment{back, bad, first}, blocks, epoch, epoch.Add(2*time.Minute))
+	if len(r.Trials) != 1 {
+		t.Fatalf("%d trials: %+v", len(r.Trials), r.Trials)
+	}
+	if one := r.Trials[0]; one.FailedAt == nil || one.FailedAt.After(back.CreatedOn) || one.Sentence == "" {
+		t.Errorf("45 requests with 24 failures: %+v", one)
+	}
+}

@@ -71,7 +71,7 @@ export async function allPages(): Promise<Shown[]> {
     { name: "job", path: `${home}/logpush/${job("picky")}?last=300`, heading: /picky/ },
     { name: "edit-job", path: `${home}/logpush/${job("everything")}/edit`, heading: /everything|edit/i },
     { name: "dead-letters", path: `${home}/logpush/${job("picky")}/dead-letters`, heading: /Dead letters/, ready: rows },
-    { name: "replays", path: `${home}/logpush/${job("everything")}/replays`, heading: /Replays/, ready: async (page) => expect(page.getByRole("heading", { name: /^Replay \d+/ })).toBeVisible() },
+    { name: "replays", path: `${home}/logpush/${job("everything")}/replays`, heading: /Replays/, ready: async (page) => expect(page.getByRole("heading", { name: /^Replay \d+/ }).first()).toBeVisible() },
     { name: "tokens", path: `${home}/tokens`, heading: "Tokens", ready: rows },
     { name: "audit", path: `${home}/audit`, heading: "Audit log", ready: rows },
     { name: "accounts", path: "/accounts", heading: "Accounts", ready: rows },
