@@ -157,9 +157,9 @@ func (r *replay) playPart(blocks []schema.RateBlock, until time.Time, deployment
 
 // bySecond are the blocks of each second in [since, until).
 func bySecond(blocks []schema.RateBlock, since, until time.Time) [][]schema.RateBlock {
-	first, _ := slices.BinarySearchFunc(blocks, since, func(b schema.RateBlock, at time.Time) int { return b.Time.Compare(at) })
 	var seconds [][]schema.RateBlock
-	for i := first; i < len(blocks) && blocks[i].Time.Before(until); {
+	blocks = from(blocks, since)
+	for i := 0; i < len(blocks) && blocks[i].Time.Before(until); {
 		n := i + 1
 		for n < len(blocks) && blocks[n].Time.Equal(blocks[i].Time) {
 			n++
