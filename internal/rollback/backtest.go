@@ -148,7 +148,7 @@ func (r *replay) playPart(blocks []schema.RateBlock, until time.Time, deployment
 			if a.passed.kind == traffic {
 				failedAt = failedAt.Add(settleAfter)
 			}
-			r.trial.FailedAt, r.trial.Metric, r.trial.Sentence, r.trial.Evidence = &failedAt, a.Metric, a.Sentence, a.Evidence
+			r.trial.FailedAt, r.trial.Metric, r.trial.Sentence, r.trial.Evidence = &failedAt, a.Metric, a.Sentence, bounded(a.Evidence, a.measures)
 			r.atFail = e.base
 		}
 	}
@@ -178,7 +178,7 @@ func (b *backtest) add(r *replay) {
 	}
 	one.Numbers = numbersOf(e.base)
 	if one.FailedAt == nil {
-		one.Evidence = e.report(nil)
+		one.Evidence = bounded(e.report(nil), e.measures)
 	} else {
 		after := e.base.since(r.atFail)[candidate]
 		one.FailuresSaved = max(0, after.hits-after.requests*rate(e.base[baseline]))
