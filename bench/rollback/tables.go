@@ -98,7 +98,7 @@ func (b *bench) promise(scenario string, n, rounds int, level float64) {
 
 // falseRollbacks shows good versions.
 func (b *bench) falseRollbacks() {
-	fmt.Fprintf(b.to, "### Good versions that are rolled back\n\n")
+	fmt.Fprintf(b.to, "Printed by `go run ./bench/rollback -rounds %d -seed %d`.\n\n### Good versions that are rolled back\n\n", b.rounds, b.seed)
 	fmt.Fprintf(b.to, "Percent of %d deployments each, ± one standard error, of versions that are as good as the baseline (or better). "+
 		"Each is looked at %d times, once a second. Ours promises 0.1 %% in the first column, and 5 %% in the second.\n\n", b.rounds, b.looks)
 	methods := append([]maker{b.ours(levels[1])}, peers...)
@@ -127,8 +127,8 @@ func (b *bench) falseRollbacks() {
 		percent(sums[0], all), all, 100*upperOfPoisson(sums[0])/float64(all)), float64(sums[0])/float64(all) <= levels[0])
 	b.target(fmt.Sprintf("the same at 5 %%: %s %%", percent(sums[1], all)), float64(sums[1])/float64(all) <= levels[1])
 	for _, level := range levels {
-		b.target(fmt.Sprintf("each of these scenarios by itself: at %g %% no more than %d of %d, which a kept promise exceeds with a chance below %g",
-			100*level, sequential.MostRejections(b.rounds, level, mistaken), b.rounds, mistaken), len(b.broken) == 0)
+		b.target(fmt.Sprintf("each of these scenarios by itself: at %g %% no more than %d of %d, which a kept promise exceeds in one of %.0f,000,000 cases at most",
+			100*level, sequential.MostRejections(b.rounds, level, mistaken), b.rounds, 1e-6/mistaken), len(b.broken) == 0)
 	}
 }
 
@@ -224,7 +224,7 @@ func (b *bench) shippedEfficiency(all [][][]result) {
 
 // efficiency compares request by request with the lower bounds.
 func (b *bench) efficiency() {
-	rounds := 5 * b.rounds
+	rounds := 20 * b.rounds
 	fmt.Fprintf(b.to, "\n### The test alone: requests until a bad version is found, over the least that any test needs\n\n")
 	fmt.Fprintf(b.to, "The test by itself, without units and seconds: the new version's requests, with a look after each: median (90th percentile) of %d trials, over the two lower bounds of the mean. "+
 		"*Known*: Wald's sequential probability ratio test with both failure rates known. *Unknown*: any test that keeps its promise whatever the baseline's rate is. "+
