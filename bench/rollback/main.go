@@ -22,10 +22,15 @@ import (
 )
 
 func main() {
-	rounds := flag.Int("rounds", 1000, "deployments of each scenario")
+	rounds := flag.Int("rounds", 250, "deployments of each scenario")
 	seed := flag.Int("seed", 1, "of the random numbers")
 	doc := flag.String("doc", "", "a page whose text between the two marks is replaced by the tables, too")
+	tried := flag.Bool("tried", false, "print what a test is worth that was tried and does not ship, and nothing else")
 	flag.Parse()
+	if *tried {
+		(&bench{to: os.Stdout, rounds: max(*rounds, 1), seed: *seed}).triedDrawn()
+		return
+	}
 	if err := run(os.Stdout, *rounds, looks, *seed, *doc); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/rollback:", err)
 		os.Exit(1)
