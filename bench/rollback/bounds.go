@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"tidegate/internal/deploy"
 	"tidegate/internal/rollback/sequential"
 )
 
@@ -38,8 +39,10 @@ func unknownBound(candidate, baseline, share float64) float64 {
 }
 
 // requestsUntil plays one trial request by request, with a look after each, and returns how
-// many requests of the candidate it takes until max_failure_ratio: 1 rolls back. Only
-// failures are evidence, so the requests between them are skipped at once.
+// many requests of the candidate it takes until the test of max_failure_ratio: 1 rejects.
+// Each request is drawn with a known share, so each failure is an observation by itself: it
+// shows the test alone, without units and seconds. Only failures are evidence, so the
+// requests between them are skipped at once.
 func requestsUntil(r *rand.Rand, candidate, baseline, share float64) float64 {
 	test := sequential.New(alpha)
 	failure := share*candidate + (1-share)*baseline
@@ -52,7 +55,7 @@ func requestsUntil(r *rand.Rand, candidate, baseline, share float64) float64 {
 			failures++
 		}
 		test.Add(x, 1, sequential.RatioNull(share, 1))
-		if failures >= failuresMin && total*share >= requestsMin && test.Rejects() {
+		if failures >= hitsMin && total*share >= deploy.DefaultMinRequests && test.Rejects() {
 			return total * share
 		}
 	}

@@ -2,25 +2,26 @@ package main
 
 import (
 	"math"
+	"time"
 
+	"tidegate/internal/deploy"
+	"tidegate/internal/rollback"
 	"tidegate/internal/rollback/sequential"
+	"tidegate/schema"
 )
 
-const (
-	alpha = 0.001 // confidence 0.999, the default of a policy
+// alpha is that of confidence 0.999, the default of a policy.
+const alpha = 0.001
 
-	// Defaults of a policy: internal/deploy.
-	lookBackSeconds = 300
-	requestsMin     = 20
-	// failuresMin of the candidate before anything is done: internal/rollback.
-	failuresMin = 3
-)
+// hitsMin of the candidate before anything is done: internal/rollback.
+const hitsMin = 3
 
 // method is one way to watch a deployment. It is told each second after it is over,
 // and answers whether it would roll back now.
 type method interface{ observe(s second) bool }
 
-func newTest() sequential.Test { return sequential.New(alpha) }
+// maker makes a method for the next deployment of a scenario.
+type maker func(s *scenario) method
 
 // held holds a test back as the controller does.
 type held struct{ requests, failures int }
@@ -28,104 +29,89 @@ type held struct{ requests, failures int }
 func (h *held) enough(s second) bool {
 	h.requests += s.requests
 	h.failures += s.failures
-	return h.requests >= requestsMin && h.failures >= failuresMin
+	return h.requests >= deploy.DefaultMinRequests && h.failures >= hitsMin
 }
 
-// byRequests is max_failure_ratio: 1 with evidence: requests.
-type byRequests struct {
-	held
-	test sequential.Test
-	at   int
+// product is what ships: the evidence of internal/rollback, its units and looks, under a
+// policy. slow says that what fails in the scenario is slow here.
+type product struct {
+	rehearsal *rollback.Rehearsal
+	at        time.Time
+	slow      bool
+	blocks    []schema.RateBlock
 }
 
-func newByRequests(level float64) *byRequests { return &byRequests{test: sequential.New(level)} }
-
-func (m *byRequests) observe(s second) bool {
-	if m.at++; m.at%lookBackSeconds == 0 {
-		m.test.Restart()
+// shipped watches by the defaults of a policy and what is set.
+func shipped(set func(p *deploy.RollbackPolicy)) maker {
+	policy := deploy.DefaultPolicy()
+	policy.Enabled = true
+	set(&policy)
+	return func(s *scenario) method {
+		r, err := rollback.NewRehearsal(policy, s.deployments)
+		if err != nil {
+			panic(err) // each scenario has a trial
+		}
+		return &product{rehearsal: r, at: start, slow: policy.MaxP99WallMs != nil}
 	}
-	if s.requests+s.baseRequests > 0 {
-		m.test.Add(float64(s.failures), float64(s.failures+s.baseFailures), sequential.RatioNull(s.share(), 1))
+}
+
+// byRequests is max_failure_ratio: 1, at a level.
+func byRequests(level float64) maker {
+	return shipped(func(p *deploy.RollbackPolicy) { p.MaxFailureRatio, p.Confidence = new(1.0), 1-level })
+}
+
+// byBlocks is the same with evidence: blocks, of so many seconds, at the default level.
+func byBlocks(length int64) maker {
+	return shipped(func(p *deploy.RollbackPolicy) {
+		p.MaxFailureRatio, p.Evidence, p.BlockSeconds = new(1.0), deploy.EvidenceBlocks, length
+	})
+}
+
+func (m *product) observe(s second) bool {
+	m.blocks = m.blocks[:0]
+	for _, b := range []schema.RateBlock{
+		{VersionID: oldVersion, Requests: int64(s.baseRequests), Failures: int64(s.baseFailures)},
+		{VersionID: newVersion, Requests: int64(s.requests), Failures: int64(s.failures)},
+	} {
+		if b.Time = m.at; b.Requests == 0 {
+			continue
+		}
+		if m.slow {
+			b.Wall = schema.Durations{schema.DurationBucket(limitMs): b.Requests - b.Failures, schema.DurationBucket(2 * limitMs): b.Failures}
+			b.Failures = 0
+		}
+		m.blocks = append(m.blocks, b)
 	}
-	return m.enough(s) && m.test.Rejects()
+	fails := m.rehearsal.Fails(m.at, m.blocks)
+	m.at = m.at.Add(time.Second)
+	return fails
 }
 
-// byBlocks is max_failure_ratio: 1 with evidence: blocks.
-type byBlocks struct {
+// byLabels takes, of each block of ten seconds, the share of failures that are the
+// candidate's for one observation. It does not ship, and is here to show why.
+type byLabels struct {
 	held
-	test   sequential.Test
-	length int
-	at     int
-	block  second
-	// labels takes the share of the block's failures that are the candidate's for the
-	// observation, instead of comparing rates.
-	labels bool
+	test  sequential.Test
+	at    int
+	block second
 }
 
-func newByBlocks(length int) *byBlocks {
-	return &byBlocks{test: newTest(), length: length}
-}
-
-func (m *byBlocks) observe(s second) bool {
+func (m *byLabels) observe(s second) bool {
 	enough := m.enough(s)
 	m.block.requests += s.requests
 	m.block.failures += s.failures
 	m.block.baseRequests += s.baseRequests
 	m.block.baseFailures += s.baseFailures
-	if m.at++; m.at%m.length == 0 {
-		m.add(m.block)
+	if m.at++; m.at%deploy.DefaultBlockSeconds == 0 {
+		if failures := m.block.failures + m.block.baseFailures; failures > 0 {
+			m.test.AddMean(float64(m.block.failures)/float64(failures), sequential.RatioNull(m.block.share(), 1))
+		}
 		m.block = second{}
 	}
-	if m.at%lookBackSeconds == 0 {
+	if m.at%deploy.DefaultLookBackSeconds == 0 {
 		m.test.Restart()
 	}
 	return enough && m.test.Rejects()
-}
-
-func (m *byBlocks) add(b second) {
-	if m.labels {
-		if failures := b.failures + b.baseFailures; failures > 0 {
-			m.test.AddMean(float64(b.failures)/float64(failures), sequential.RatioNull(b.share(), 1))
-		}
-		return
-	}
-	mean, q, ok := sequential.RatioMean(float64(b.failures), float64(b.requests), float64(b.baseFailures), float64(b.baseRequests), 1)
-	if ok {
-		m.test.AddMean(mean, q)
-	}
-}
-
-// byLimit is a limit of a share of the candidate's own requests: max_failure_rate, or
-// the share of requests that may be slower than a limit of a quantile.
-type byLimit struct {
-	held
-	test sequential.Test
-	q    float64
-	at   int
-}
-
-func (m *byLimit) observe(s second) bool {
-	if m.at++; m.at%lookBackSeconds == 0 {
-		m.test.Restart()
-	}
-	m.test.Add(float64(s.failures), float64(s.requests), m.q)
-	return m.enough(s) && m.test.Rejects()
-}
-
-// byTraffic is min_traffic_ratio. It is not held back: what is missing does not count
-// as a request or a failure.
-type byTraffic struct {
-	test         sequential.Test
-	share, limit float64
-	at           int
-}
-
-func (m *byTraffic) observe(s second) bool {
-	if m.at++; m.at%lookBackSeconds == 0 {
-		m.test.Restart()
-	}
-	m.test.Add(float64(s.baseRequests), float64(s.baseRequests+s.requests), sequential.TrafficNull(m.share, m.limit))
-	return m.test.Rejects()
 }
 
 // window is a check of the candidate's failure rate in windows of fixed length: it rolls
@@ -176,15 +162,16 @@ func (w *window) observe(s second) bool {
 	return !w.nextRun && w.failed >= w.failedMax
 }
 
-// zTest is the test of two proportions of the textbooks, one-sided at alpha, looked at
-// every second, as if that did not matter. It is held back as ours is.
+// zTest is the test of two proportions of the textbooks, one-sided, looked at every
+// second as if that did not matter. It is held back as ours is.
 type zTest struct {
 	held
-	base second
+	base     second
+	critical float64
 }
 
-// zCritical is the quantile of the normal distribution at 1 − alpha.
-const zCritical = 3.090232
+// newZTest rejects at a level; critical is the normal quantile at 1 − level.
+func newZTest(level float64) *zTest { return &zTest{critical: math.Sqrt2 * math.Erfinv(1-2*level)} }
 
 func (z *zTest) observe(s second) bool {
 	enough := z.enough(s)
@@ -197,5 +184,5 @@ func (z *zTest) observe(s second) bool {
 	pooled := float64(z.failures+z.base.baseFailures) / (n + b)
 	deviation := math.Sqrt(pooled * (1 - pooled) * (1/n + 1/b))
 	difference := float64(z.failures)/n - float64(z.base.baseFailures)/b
-	return deviation > 0 && difference/deviation > zCritical
+	return deviation > 0 && difference/deviation > z.critical
 }

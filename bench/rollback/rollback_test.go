@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -99,6 +100,23 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// Every scenario is held to the promise by itself, and a method that does not keep it is found
+// out: the z-test that everybody would write first, looked at as often.
+func TestEachScenarioIsHeldToThePromise(t *testing.T) {
+	play := func(ours func(level float64) maker) *bench {
+		b := &bench{to: io.Discard, rounds: 40, looks: 1000, seed: 1, ours: ours}
+		b.falseRollbacks()
+		return b
+	}
+	if err := play(byRequests).verdict(); err != nil {
+		t.Error(err)
+	}
+	planted := play(func(level float64) maker { return always(func() *zTest { return newZTest(level) }) })
+	if planted.verdict() == nil || len(planted.broken) < len(good)/2 {
+		t.Errorf("a repeated z-test passes in all but %d of %d scenarios: %v", len(planted.broken), len(good), planted.broken)
+	}
+}
+
 // The program prints the same twice, in every part, and puts it into a page.
 func TestTheSameSeedPrintsTheSame(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "page.md")
@@ -106,16 +124,16 @@ func TestTheSameSeedPrintsTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	var first, second bytes.Buffer
-	if err := run(&first, 1, 5, ""); err != nil {
+	if err := run(&first, 1, 300, 5, ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(&second, 1, 5, page); err != nil {
+	if err := run(&second, 1, 300, 5, page); err != nil {
 		t.Fatal(err)
 	}
 	if first.String() != second.String() {
 		t.Error("two runs differ")
 	}
-	for _, part := range []string{"### Good versions that", "hang together", "seconds until", "failed requests until", "### Requests until", "### Other limits", "### Targets"} {
+	for _, part := range []string{"### Good versions that", "hang together", "seconds until", "failed requests until", ": requests until they", "### The test alone", "### Other limits", "### Targets"} {
 		if !strings.Contains(first.String(), part) {
 			t.Errorf("nothing printed of %q", part)
 		}
@@ -130,7 +148,7 @@ func TestTheSameSeedPrintsTheSame(t *testing.T) {
 	if err := replace(filepath.Join(t.TempDir(), "none.md"), nil); err == nil {
 		t.Error("a page that is not there was written")
 	}
-	if err := run(&first, 0, 5, ""); err == nil {
+	if err := run(&first, 0, 300, 5, ""); err == nil {
 		t.Error("no rounds were played")
 	}
 }

@@ -16,7 +16,8 @@ type result struct {
 
 // play plays rounds of a scenario and returns the results of each method. What comes
 // out does not depend on how many processors there are.
-func play(s *scenario, seed, rounds int, methods []func() method) [][]result {
+func play(s *scenario, seed, rounds int, methods []maker) [][]result {
+	s.deployments = deploymentsOf(s)
 	out := make([][]result, len(methods))
 	for i := range out {
 		out[i] = make([]result, rounds)
@@ -29,13 +30,25 @@ func play(s *scenario, seed, rounds int, methods []func() method) [][]result {
 	return out
 }
 
+// playStricter plays again the rounds that a method has rolled back, with one that rolls back
+// nothing that the other does not, by as much evidence as it takes. The rest need not be played.
+func playStricter(s *scenario, seed int, lax []result, stricter maker) []result {
+	out := make([]result, len(lax))
+	parallel(len(lax), func(round int) {
+		if out[round] = lax[round]; lax[round].at < math.MaxInt {
+			out[round] = playOne(s, seed, round, []maker{stricter})[0]
+		}
+	})
+	return out
+}
+
 // playOne shows one deployment to all methods, until each has rolled back or time is up.
 // What happens before the candidate turns bad is not counted as suffered.
-func playOne(s *scenario, seed, round int, methods []func() method) []result {
+func playOne(s *scenario, seed, round int, methods []maker) []result {
 	watching := make([]method, len(methods))
 	results := make([]result, len(methods))
 	for i, m := range methods {
-		watching[i] = m()
+		watching[i] = m(s)
 		results[i].at = math.MaxInt
 	}
 	next, left := s.deployment(seed, round), len(methods)

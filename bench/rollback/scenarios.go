@@ -1,6 +1,8 @@
 package main
 
-// looks is how long a good version is watched: a look after each second.
+import "tidegate/internal/deploy"
+
+// looks is how often a good version is looked at: after each second.
 const looks = 10_000
 
 // hour is how long a bad version has to be found.
@@ -16,7 +18,7 @@ var good = []scenario{
 	{name: "1,000/s, 50 %, fails 1 %", rps: 1000, share: constant(0.5), weather: steady(0.01, 0.01)},
 	{name: "10,000/s, 5 %, fails 0.01 %", rps: 10_000, share: constant(0.05), weather: steady(0.0001, 0.0001)},
 	{name: "10,000/s, 25 %, fails 20 %", rps: 10_000, share: constant(0.25), weather: steady(0.2, 0.2)},
-	{name: "500/s, ramp 1 → 50 %, fails 0.5 %", rps: 500, share: ramp(looks), weather: steady(0.005, 0.005)},
+	{name: "500/s, ramp 1 → 50 %, fails 0.5 %", rps: 500, share: ramp, weather: steady(0.005, 0.005)},
 	{name: "500/s, 10 %, bursts of both, 60 %", rps: 500, share: constant(0.1), weather: sharedBursts(0.002, 0.002, 0.6)},
 	{name: "500/s, 10 %, up and down tenfold with the day", rps: 500, share: constant(0.1), weather: day(0.01, 0.01)},
 	{name: "100/s, 10 %, both leak, 0.1 → 5 %", rps: 100, share: constant(0.1), weather: leak(0.05, 0.05, 0.001, looks)},
@@ -48,7 +50,7 @@ var bad = []scenario{
 	worse("10,000/s, 1 %, 0.01 → 0.1 %", 10_000, 0.01, 0.001, 0.0001),
 	worse("10,000/s, 10 %, 0.01 → 0.02 %", 10_000, 0.1, 0.0002, 0.0001),
 	worse("10,000/s, 50 %, 20 → 40 %", 10_000, 0.5, 0.4, 0.2),
-	{name: "500/s, ramp 1 → 50 % in an hour, 0.5 → 1.5 %", rps: 500, share: ramp(hour), weather: steady(0.015, 0.005), seconds: hour},
+	{name: "500/s, ramp 1 → 50 % in an hour, 0.5 → 1.5 %", rps: 500, share: ramp, weather: steady(0.015, 0.005), seconds: hour},
 	{name: "500/s, 10 %, bursts of both, 0.2 → 2 %", rps: 500, share: constant(0.1), weather: sharedBursts(0.02, 0.002, 0.6), seconds: hour},
 	{name: "100/s, 10 %, bursts of its own, 0.2 → 2 %", rps: 100, share: constant(0.1), weather: ownBursts(0.02, 0.002, 0.2, 500, 5), seconds: hour},
 	{name: "500/s, 10 %, with the day, 1 → 5 %", rps: 500, share: constant(0.1), weather: day(0.05, 0.01), seconds: hour},
@@ -66,27 +68,34 @@ func worse(name string, rps, share, candidate, baseline float64) scenario {
 // limited is a scenario of another limit than the ratio of failures.
 type limited struct {
 	scenario
-	method func() method
+	method maker
 	keeps  bool // the limit, at its very border
 }
 
+// limitMs is the limit of a quantile: what is slower takes twice as long.
+const limitMs = 512
+
+func maxRate(p *deploy.RollbackPolicy) { p.MaxFailureRate = new(0.02) }
+func maxP99(p *deploy.RollbackPolicy)  { p.MaxP99WallMs = new(float64(limitMs)) }
+
 var limits = []limited{
-	limit("max_failure_rate 2 %, fails 2 %", 0.02, 0.02),
-	limit("max_failure_rate 2 %, fails 4 %", 0.04, 0.02),
-	limit("max_failure_rate 2 %, fails 20 %", 0.2, 0.02),
-	limit("max_p99_wall_ms, 1 % are slower", 0.01, 0.01),
-	limit("max_p99_wall_ms, 2 % are slower", 0.02, 0.01),
-	limit("max_p99_wall_ms, 5 % are slower", 0.05, 0.01),
-	traffic("min_traffic_ratio 0.9, a tenth is missing", 0.9, 0.9),
-	traffic("min_traffic_ratio 0.9, a third is missing", 0.67, 0.9),
-	traffic("min_traffic_ratio 0.9, all is missing", 0, 0.9),
+	limit("max_failure_rate 2 %, fails 2 %", 0.02, 0.02, maxRate),
+	limit("max_failure_rate 2 %, fails 4 %", 0.04, 0.02, maxRate),
+	limit("max_failure_rate 2 %, fails 20 %", 0.2, 0.02, maxRate),
+	limit("max_p99_wall_ms, 1 % are slower", 0.01, 0.01, maxP99),
+	limit("max_p99_wall_ms, 2 % are slower", 0.02, 0.01, maxP99),
+	limit("max_p99_wall_ms, 5 % are slower", 0.05, 0.01, maxP99),
+	traffic("min_traffic_ratio 0.9, a tenth is missing", 0.9),
+	traffic("min_traffic_ratio 0.9, a third is missing", 0.67),
+	traffic("min_traffic_ratio 0.9, all is missing", 0),
 }
 
 // The other limits are shown at 100 requests a second and 10 %.
 const limitedRate, limitedShare = 100, 0.1
 
-func limit(name string, share, q float64) limited {
-	l := limited{keeps: share <= q, method: func() method { return &byLimit{test: newTest(), q: q} }}
+// limit is of a share q of the candidate's own requests: of failures, or of slow ones.
+func limit(name string, share, q float64, set func(p *deploy.RollbackPolicy)) limited {
+	l := limited{keeps: share <= q, method: shipped(set)}
 	l.scenario = scenario{name: name, rps: limitedRate, share: constant(limitedShare), weather: steady(share, 0), seconds: hour}
 	if !l.keeps {
 		l.candidate, l.baseline = share, q
@@ -94,8 +103,9 @@ func limit(name string, share, q float64) limited {
 	return l
 }
 
-func traffic(name string, answered, ratio float64) limited {
-	l := limited{keeps: answered >= ratio, method: func() method { return &byTraffic{test: newTest(), share: limitedShare, limit: ratio} }}
+func traffic(name string, answered float64) limited {
+	const least = 0.9
+	l := limited{keeps: answered >= least, method: shipped(func(p *deploy.RollbackPolicy) { p.MinTrafficRatio = new(least) })}
 	l.scenario = scenario{name: name, rps: limitedRate, share: constant(limitedShare), weather: losing(1 - answered), seconds: hour}
 	return l
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"tidegate/internal/rollback/sequential"
 )
 
 // table writes one of Markdown: the first column is text, the others numbers.
@@ -67,35 +69,53 @@ func median(results []result, f func(result) int) string {
 func requestsOf(r result) int { return r.requests }
 func failuresOf(r result) int { return r.failures }
 
+// always makes a method that needs to know nothing of the scenario.
+func always[M method](f func() M) maker { return func(*scenario) method { return f() } }
+
 // peers are what ours is shown beside.
-var peers = []func() method{
-	func() method { return newFlagger(10) },
-	func() method { return newFlagger(1) },
-	func() method { return newArgo(3) },
-	func() method { return newArgo(0) },
-	func() method { return &zTest{} },
+var peers = []maker{
+	always(func() *window { return newFlagger(10) }),
+	always(func() *window { return newFlagger(1) }),
+	always(func() *window { return newArgo(3) }),
+	always(func() *window { return newArgo(0) }),
+	always(func() *zTest { return newZTest(alpha) }),
+}
+
+// levels at which good versions are watched. At the second so many rounds as are affordable
+// show more: a test that were wrong by half is found out.
+var levels = []float64{alpha, 0.05}
+
+// mistaken is the chance that a promise which is kept is said to be broken.
+const mistaken = 1e-6
+
+// promise holds a scenario to a level: by itself, not on the average with others.
+func (b *bench) promise(scenario string, n, rounds int, level float64) {
+	if most := sequential.MostRejections(rounds, level, mistaken); n > most {
+		b.broken = append(b.broken, fmt.Sprintf("%s: %d of %d good versions rolled back at a promise of %g %%; the chance of more than %d is below %g",
+			scenario, n, rounds, 100*level, most, mistaken))
+	}
 }
 
 // falseRollbacks shows good versions.
 func (b *bench) falseRollbacks() {
-	fmt.Fprintf(b.to, "### Good versions that are rolled back\n\n")
+	fmt.Fprintf(b.to, "Printed by `go run ./bench/rollback -rounds %d -seed %d`.\n\n### Good versions that are rolled back\n\n", b.rounds, b.seed)
 	fmt.Fprintf(b.to, "Percent of %d deployments each, ± one standard error, of versions that are as good as the baseline (or better). "+
-		"Each is looked at %d times, once a second. Ours promises 0.1 %% in the first column, and 5 %% in the second.\n\n", b.rounds, looks)
-	methods := append([]func() method{
-		func() method { return newByRequests(alpha) },
-		func() method { return newByRequests(0.05) },
-	}, peers...)
+		"Each is looked at %d times, once a second. Ours promises 0.1 %% in the first column, and 5 %% in the second.\n\n", b.rounds, b.looks)
+	methods := append([]maker{b.ours(levels[1])}, peers...)
 	t := newTable(b.to, "Requests, split, failures", "Ours", "Ours at 5 %", "Flagger, 10 checks", "Flagger, 1 check", "Argo, limit 3", "Argo, limit 0", "z-test at 0.1 %")
-	var sums [2]int
+	sums := make([]int, len(levels))
 	for i := range good {
 		s := good[i]
-		s.seconds = looks
+		s.seconds = b.looks
 		results := play(&s, b.seed+i, b.rounds, methods)
+		// Of the same evidence: what is rolled back at 0.1 % was rolled back at 5 % before.
+		results = slices.Insert(results, 0, playStricter(&s, b.seed+i, results[0], b.ours(levels[0])))
 		cells := []string{s.name}
 		for j, r := range results {
 			n := rolledBack(r)
-			if j < len(sums) {
+			if j < len(levels) {
 				sums[j] += n
+				b.promise(s.name, n, b.rounds, levels[j])
 			}
 			cells = append(cells, percent(n, b.rounds))
 		}
@@ -104,8 +124,12 @@ func (b *bench) falseRollbacks() {
 	all := b.rounds * len(good)
 	t.row("**all "+strconv.Itoa(all)+"**", percent(sums[0], all), percent(sums[1], all), "", "", "", "", "")
 	b.target(fmt.Sprintf("false rollbacks of independent failures at most 0.1 %%: %s %% of %d, the 95 %% interval ends at %.2f %%",
-		percent(sums[0], all), all, 100*upperOfPoisson(sums[0])/float64(all)), float64(sums[0])/float64(all) <= alpha)
-	b.target(fmt.Sprintf("the same at 5 %%: %s %%", percent(sums[1], all)), float64(sums[1])/float64(all) <= 0.05)
+		percent(sums[0], all), all, 100*upperOfPoisson(sums[0])/float64(all)), float64(sums[0])/float64(all) <= levels[0])
+	b.target(fmt.Sprintf("the same at 5 %%: %s %%", percent(sums[1], all)), float64(sums[1])/float64(all) <= levels[1])
+	for _, level := range levels {
+		b.target(fmt.Sprintf("each of these scenarios by itself: at %g %% no more than %d of %d, which a kept promise exceeds in one of %.0f,000,000 cases at most",
+			100*level, sequential.MostRejections(b.rounds, level, mistaken), b.rounds, 1e-6/mistaken), len(b.broken) == 0)
+	}
 }
 
 // upperOfPoisson is the largest mean with which so few events are still seen in one of
@@ -118,26 +142,19 @@ func upperOfPoisson(n int) float64 {
 // correlatedFailures shows good versions whose failures hang together.
 func (b *bench) correlatedFailures() {
 	fmt.Fprintf(b.to, "\n### Good versions with failures that hang together\n\n")
-	fmt.Fprintf(b.to, "As above. Bursts hit one version alone, each version every 500 s. *Labels* takes the share of a block's failures that are the "+
-		"new version's for the evidence, where blocks take rates.\n\n")
-	labels := func() method {
-		m := newByBlocks(10)
-		m.labels = true
-		return m
-	}
-	methods := []func() method{
-		func() method { return newByRequests(alpha) },
-		labels,
-		func() method { return newByBlocks(10) },
-		func() method { return newByBlocks(60) },
-		func() method { return newFlagger(10) },
-		func() method { return newArgo(3) },
-		func() method { return &zTest{} },
+	fmt.Fprintf(b.to, "As above, %d deployments each. Bursts hit one version alone, each version every 500 s. *Labels*, which does not ship, takes the share of a block's failures that are the "+
+		"new version's for the evidence, where blocks take rates.\n\n", b.rounds)
+	methods := []maker{
+		b.ours(alpha),
+		always(func() *byLabels { return &byLabels{test: sequential.New(alpha)} }),
+		byBlocks(10),
+		byBlocks(60),
+		peers[0], peers[2], peers[4],
 	}
 	t := newTable(b.to, "Requests, split, failures", "Ours, requests", "Labels, 10 s", "Ours, blocks of 10 s", "Ours, blocks of 60 s", "Flagger, 10 checks", "Argo, limit 3", "z-test at 0.1 %")
 	for i := range correlated {
 		s := correlated[i]
-		s.seconds = looks
+		s.seconds = b.looks
 		cells := []string{s.name}
 		for _, r := range play(&s, b.seed+100+i, b.rounds, methods) {
 			cells = append(cells, percent(rolledBack(r), b.rounds))
@@ -149,10 +166,7 @@ func (b *bench) correlatedFailures() {
 // detection shows bad versions.
 func (b *bench) detection() {
 	rounds := max(b.rounds/2, 1)
-	methods := append([]func() method{
-		func() method { return newByRequests(alpha) },
-		func() method { return newByBlocks(10) },
-	}, peers...)
+	methods := append([]maker{b.ours(alpha), byBlocks(10)}, peers...)
 	names := []string{"Ours", "Ours, blocks of 10 s", "Flagger, 10 checks", "Flagger, 1 check", "Argo, limit 3", "Argo, limit 0", "z-test at 0.1 %"}
 	all := make([][][]result, len(bad))
 	for i := range bad {
@@ -168,29 +182,51 @@ func (b *bench) detection() {
 		}
 		t.row(cells...)
 	}
-	fmt.Fprintf(b.to, "\n### Bad versions: failed requests until they are rolled back\n\nMedian of the new version's, those of the hour where it never was. "+
-		"Before them the new version's requests, and the least mean that any test needs: with both rates known, and with the baseline's unknown.\n\n")
-	t = newTable(b.to, append([]string{"Requests, split, failures", "Least, known", "Least, unknown", "Requests, ours"}, names...)...)
+	fmt.Fprintf(b.to, "\n### Bad versions: failed requests until they are rolled back\n\nMedian of the new version's, those of the hour where it never was.\n\n")
+	t = newTable(b.to, append([]string{"Requests, split, failures"}, names...)...)
 	for i := range bad {
-		s := &bad[i]
-		cells := []string{s.name, "", ""}
-		if s.candidate > 0 {
-			cells[1] = digits(math.Ceil(knownBound(s.candidate, s.baseline)))
-			cells[2] = digits(math.Ceil(unknownBound(s.candidate, s.baseline, s.share(0))))
-		}
-		cells = append(cells, median(all[i][0], requestsOf))
+		cells := []string{bad[i].name}
 		for _, r := range all[i] {
 			cells = append(cells, median(r, failuresOf))
 		}
 		t.row(cells...)
 	}
+	b.shippedEfficiency(all)
+}
+
+// shippedEfficiency compares what ships with the lower bounds, in the scenarios that have one.
+func (b *bench) shippedEfficiency(all [][][]result) {
+	fmt.Fprintf(b.to, "\n### Bad versions: requests until they are rolled back, over the least that any test needs\n\n"+
+		"The new version's, median of the same deployments, over the least mean of any test: with both rates known, and with the baseline's unknown. "+
+		"*A look* is how many of its requests come between two looks: nothing that looks once a second needs fewer.\n\n")
+	t := newTable(b.to, "Requests, split, failures", "A look", "Requests", "Least, known", "Times", "Least, unknown", "Times")
+	for i := range bad {
+		s := &bad[i]
+		if s.candidate == 0 {
+			continue
+		}
+		m := float64(quantile(collect(all[i][0], requestsOf), 0.5))
+		known, unknown, look := knownBound(s.candidate, s.baseline), unknownBound(s.candidate, s.baseline, s.share(0, hour)), s.rps*s.share(0, hour)
+		t.row(s.name, digits(look), digits(m), digits(math.Ceil(known)), fmt.Sprintf("%.2f", m/known), digits(math.Ceil(unknown)), fmt.Sprintf("%.2f", m/unknown))
+		goal, most := "tenfold", 1.5
+		switch math.Round(s.candidate / s.baseline) {
+		case 2:
+			goal, most = "twofold", 2
+		case 10:
+		default:
+			continue
+		}
+		if look < known { // else no look is in time
+			b.target(fmt.Sprintf("as it ships, %s, requests over the bound with both rates known, at most %g, at %s: %.2f", goal, most, s.name, m/known), m/known <= most)
+		}
+	}
 }
 
 // efficiency compares request by request with the lower bounds.
 func (b *bench) efficiency() {
-	rounds := 5 * b.rounds
-	fmt.Fprintf(b.to, "\n### Requests until a bad version is found, over the least that any test needs\n\n")
-	fmt.Fprintf(b.to, "The new version's requests, with a look after each: median (90th percentile) of %d trials, over the two lower bounds of the mean. "+
+	rounds := 20 * b.rounds
+	fmt.Fprintf(b.to, "\n### The test alone: requests until a bad version is found, over the least that any test needs\n\n")
+	fmt.Fprintf(b.to, "The test by itself, without units and seconds: the new version's requests, with a look after each: median (90th percentile) of %d trials, over the two lower bounds of the mean. "+
 		"*Known*: Wald's sequential probability ratio test with both failure rates known. *Unknown*: any test that keeps its promise whatever the baseline's rate is. "+
 		"The target is 1.5 times for tenfold, 2 times for twofold.\n\n", rounds)
 	t := newTable(b.to, "Split, failures", "Median (90th)", "Least, known", "Times", "Least, unknown", "Times")
@@ -215,7 +251,7 @@ func (b *bench) efficiency() {
 			if c.factor == 2 {
 				goal, most = "twofold", 2
 			}
-			goal += fmt.Sprintf(", requests over the bound with both rates known, at most %g", most)
+			goal = "the test alone, " + goal + fmt.Sprintf(", requests over the bound with both rates known, at most %g", most)
 			of[goal]++
 			switch {
 			case m/known <= most:
@@ -242,9 +278,11 @@ func (b *bench) otherLimits() {
 	t := newTable(b.to, "Limit, and what is true", "Rolled back, %", "Seconds until then", "Requests", "Least, known")
 	for i := range limits {
 		l := &limits[i]
-		r := play(&l.scenario, b.seed+400+i, rounds, []func() method{l.method})[0]
+		r := play(&l.scenario, b.seed+400+i, rounds, []maker{l.method})[0]
 		cells := []string{l.name, percent(rolledBack(r), rounds), "", "", ""}
-		if !l.keeps {
+		if l.keeps {
+			b.promise(l.name, rolledBack(r), rounds, alpha)
+		} else {
 			cells[2], cells[3] = seconds(r, l.seconds), median(r, requestsOf)
 		}
 		if l.candidate > 0 {

@@ -3,6 +3,11 @@ package main
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
+	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/rollback"
 )
 
 // second is what the versions answered in one second of a simulated deployment.
@@ -28,13 +33,45 @@ type weather func(r *rand.Rand) func(at int) moment
 type scenario struct {
 	name    string
 	rps     float64
-	share   func(at int) float64
+	share   func(at, seconds int) float64 // of the candidate, in a deployment that is watched so long
 	weather weather
 	seconds int // how long it is watched
 	// What a request fails with when nothing special happens, for the bounds; zero where
 	// there is no bound.
 	candidate, baseline float64
 	from                int // second in which the candidate turns bad
+
+	deployments []deploy.Deployment // newest first, as share says; play fills them in
+}
+
+const (
+	oldVersion = "11111111-1111-4111-8111-111111111111"
+	newVersion = "22222222-2222-4222-8222-222222222222"
+)
+
+// start is the first second of a deployment.
+var start = time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC)
+
+// deploymentsOf are those that give the versions their shares: the old version alone, then a
+// person's, then the steps of a ramp.
+func deploymentsOf(s *scenario) []deploy.Deployment {
+	list := []deploy.Deployment{{CreatedOn: start.Add(-time.Hour), Versions: []deploy.Split{{VersionID: oldVersion, Percentage: deploy.Full}}}}
+	now := 0.0
+	for at := range s.seconds {
+		if s.share(at, s.seconds) == now {
+			continue
+		}
+		now = s.share(at, s.seconds)
+		part := deploy.Percentage(math.Round(now * float64(deploy.Full)))
+		d := deploy.Deployment{CreatedOn: start.Add(time.Duration(at) * time.Second), Versions: []deploy.Split{
+			{VersionID: oldVersion, Percentage: deploy.Full - part}, {VersionID: newVersion, Percentage: part},
+		}}
+		if at > 0 {
+			d.AuthorEmail = rollback.Author
+		}
+		list = slices.Insert(list, 0, d)
+	}
+	return list
 }
 
 // deployment plays one round of a scenario, second by second. The round's number is
@@ -47,7 +84,7 @@ func (s *scenario) deployment(seed, round int) func() second {
 		m := now(at)
 		total := arrivals(r, s.rps)
 		var x second
-		x.requests = binomial(r, total, s.share(at))
+		x.requests = binomial(r, total, s.share(at, s.seconds))
 		x.baseRequests = total - x.requests
 		x.requests -= binomial(r, x.requests, m.lost)
 		x.failures = min(x.requests, binomial(r, x.requests, m.candidate)+m.keyed)
@@ -57,12 +94,12 @@ func (s *scenario) deployment(seed, round int) func() second {
 	}
 }
 
-func constant(share float64) func(int) float64 { return func(int) float64 { return share } }
+func constant(share float64) func(int, int) float64 { return func(int, int) float64 { return share } }
 
 // ramp is 1, 5, 25 and 50 % for a quarter of the time each.
-func ramp(seconds int) func(int) float64 {
+func ramp(at, seconds int) float64 {
 	steps := []float64{0.01, 0.05, 0.25, 0.5}
-	return func(at int) float64 { return steps[min(at*len(steps)/seconds, len(steps)-1)] }
+	return steps[min(at*len(steps)/seconds, len(steps)-1)]
 }
 
 // steady is failures that know nothing of each other.

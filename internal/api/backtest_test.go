@@ -55,7 +55,7 @@ func (trials) Evidence(_ context.Context, _, script string) (deploy.LiveEvidence
 }
 
 func liveTests() []deploy.Evidence {
-	return []deploy.Evidence{{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: -0.5, Threshold: 6.9, PValue: 1, Trials: 100, Events: 1, Expected: 0.5,
+	return []deploy.Evidence{{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: -0.5, Threshold: 6.9, PValue: 1, Trials: 100, Events: 1, Expected: 0.5, High: new(4.5),
 		Series: []deploy.EvidencePoint{{At: backtested, LogE: -0.5}}}}
 }
 
@@ -84,6 +84,7 @@ func backtests(t *testing.T, p *platform) {
 	p.call(t, http.MethodPost, "/workers/scripts/none/rollback-policy/backtest", `{}`).want(t, http.StatusNotFound, 10007)
 	live, err := p.Evidence(ctx, account, "shop")
 	if err != nil || !live.Enabled || live.PolicyRevision != 2 || len(live.Trials) != 1 || live.Trials[0].Evidence[0].Threshold != 6.9 || len(live.Trials[0].Evidence[0].Series) != 1 ||
+		live.Trials[0].Evidence[0].Low != nil || *live.Trials[0].Evidence[0].High != 4.5 ||
 		live.Trials[0].Heard == nil || !live.Trials[0].Heard.Equal(backtested.Add(time.Second)) || live.Trials[0].BaselineHeard != nil {
 		t.Errorf("%+v, error %v", live, err)
 	}

@@ -272,7 +272,7 @@ func rollback(t *testing.T, p *platform) {
 	decision := deploy.RollbackDecision{
 		ID: "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa", At: time.Now(), Verdict: deploy.VerdictFail, Action: deploy.ActionRollback, FromDeployment: "a", VersionID: "b",
 		Numbers: deploy.Numbers{Requests: &requests}, Sentence: "rolled back v2",
-		BaselineVersionID: "c", Evidence: []deploy.Evidence{{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: 7, Threshold: 6.9, Series: []deploy.EvidencePoint{{At: began}}}},
+		BaselineVersionID: "c", Evidence: []deploy.Evidence{{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: 7, Threshold: 6.9, Low: new(1.5), High: new(12.0), Series: []deploy.EvidencePoint{{At: began}}}},
 	}
 	if err := p.store.ApplyDecision(ctx, account, "shop", deploy.Judged{DeploymentID: ""}, nil, nil, &decision); err != nil {
 		t.Fatal(err)
@@ -284,7 +284,8 @@ func rollback(t *testing.T, p *platform) {
 		t.Errorf("nobody is to be told, and tested were %+v, error %v", list, err)
 	}
 	backtests(t, p)
-	if list, err := p.Decisions(ctx, account, "shop"); err != nil || len(list) != 1 || *list[0].Numbers.Requests != requests || list[0].At.IsZero() || len(list[0].Evidence) != 1 || list[0].Evidence[0].Series != nil {
+	if list, err := p.Decisions(ctx, account, "shop"); err != nil || len(list) != 1 || *list[0].Numbers.Requests != requests || list[0].At.IsZero() || len(list[0].Evidence) != 1 || list[0].Evidence[0].Series != nil ||
+		*list[0].Evidence[0].Low != 1.5 || *list[0].Evidence[0].High != 12 {
 		t.Fatalf("decisions %+v, error %v", list, err)
 	}
 	p.call(t, http.MethodGet, "/workers/scripts/shop/rollback-decisions?page=2&per_page=1", "").ok(t, `"result":[]`, `"total_count":1`)

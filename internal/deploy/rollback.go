@@ -240,6 +240,13 @@ type Evidence struct {
 	Trials   int64   `json:"trials"`
 	Events   int64   `json:"events"`
 	Expected float64 `json:"expected"`
+	// Low and High are the ends of a confidence sequence for what the limit bounds: the
+	// failure rate, the ratio of both rates, or the part of its traffic that the version
+	// answers. Each is on the wrong side of the truth, at any time of the trial, with a chance
+	// of at most exp(-Threshold). Nil where nothing can be said: of quantiles, of blocks and of
+	// too few requests.
+	Low  *float64 `json:"low,omitempty"`
+	High *float64 `json:"high,omitempty"`
 	// Series is the way there, oldest first.
 	Series []EvidencePoint `json:"series,omitempty"`
 }

@@ -50,8 +50,9 @@ type Assessment struct {
 	// Baseline is what is known of the baseline by the yardstick of Metric.
 	Baseline standing
 	// passed is the measure of Metric.
-	passed *measure
-	window sums // of passed
+	passed   *measure
+	window   sums // of passed
+	measures []*measure
 }
 
 // standing is how a baseline does by some yardstick.
@@ -74,7 +75,7 @@ const (
 // Rates that could not be had are not its business: the controller gives the verdict
 // error itself.
 func (e *evidence) assess(doubt bool) Assessment {
-	var a Assessment
+	a := Assessment{measures: e.measures}
 	if e.stepFrom.IsZero() {
 		a.Numbers = numbersOf(e.base)
 	} else {

@@ -152,7 +152,7 @@ func (r *replay) playPart(blocks []schema.RateBlock, until time.Time, deployment
 			if a.passed.kind == traffic {
 				failedAt = failedAt.Add(settleAfter)
 			}
-			r.trial.FailedAt, r.trial.Metric, r.trial.Sentence, r.trial.Evidence = &failedAt, a.Metric, a.Sentence, a.Evidence
+			r.trial.FailedAt, r.trial.Metric, r.trial.Sentence, r.trial.Evidence = &failedAt, a.Metric, a.Sentence, bounded(a.Evidence, a.measures)
 			r.atFail = seen.base
 		}
 	}
@@ -163,7 +163,7 @@ func (r *replay) playPart(blocks []schema.RateBlock, until time.Time, deployment
 // too: else what is over before its first unit is would have been found live alone. Without a
 // hit of the candidate in that unit a look finds nothing that the one before it did not.
 func (e *evidence) seen() *evidence {
-	hit := slices.ContainsFunc(e.unit.of, func(p pair) bool { return p[candidate].hits > 0 })
+	hit := slices.ContainsFunc(e.unit.of, func(of pair) bool { return of[candidate].hits > 0 })
 	if !hit || e.policy.Evidence == deploy.EvidenceBlocks {
 		return e
 	}
@@ -174,9 +174,9 @@ func (e *evidence) seen() *evidence {
 
 // bySecond are the blocks of each second in [since, until).
 func bySecond(blocks []schema.RateBlock, since, until time.Time) [][]schema.RateBlock {
-	first, _ := slices.BinarySearchFunc(blocks, since, func(b schema.RateBlock, at time.Time) int { return b.Time.Compare(at) })
 	var seconds [][]schema.RateBlock
-	for i := first; i < len(blocks) && blocks[i].Time.Before(until); {
+	blocks = from(blocks, since)
+	for i := 0; i < len(blocks) && blocks[i].Time.Before(until); {
 		n := i + 1
 		for n < len(blocks) && blocks[n].Time.Equal(blocks[i].Time) {
 			n++
@@ -195,7 +195,7 @@ func (b *backtest) add(r *replay) {
 	}
 	one.Numbers = numbersOf(e.base)
 	if one.FailedAt == nil {
-		one.Evidence = e.report(nil)
+		one.Evidence = bounded(e.report(nil), e.measures)
 	} else {
 		after := e.base.since(r.atFail)[candidate]
 		one.FailuresSaved = max(0, after.hits-after.requests*rate(e.base[baseline]))

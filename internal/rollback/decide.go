@@ -2,7 +2,6 @@ package rollback
 
 import (
 	"fmt"
-	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -181,7 +180,7 @@ func runningRamp(w *deploy.Watched) *deploy.Ramp {
 // decision is a decision with its evidence, and neither action nor sentence yet. The
 // way of a test is kept where it led to something.
 func decision(w *deploy.Watched, j judgement, now time.Time) *deploy.RollbackDecision {
-	evidence := slices.Clone(j.Evidence)
+	evidence := bounded(j.Evidence, j.measures)
 	if j.Verdict != deploy.VerdictFail {
 		for i := range evidence {
 			evidence[i].Series = nil

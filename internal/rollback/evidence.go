@@ -192,6 +192,7 @@ func (e *evidence) clone() *evidence {
 	for i, m := range e.measures {
 		n := *m
 		n.reference = maps.Clone(m.reference)
+		n.lower, n.upper = m.lower.Clone(), m.upper.Clone()
 		n.marks = slices.Clone(m.marks)
 		n.series = m.series.clone()
 		c.measures[i] = &n
@@ -327,6 +328,7 @@ func (e *evidence) expect(blocks []schema.RateBlock, now time.Time, deployments 
 	for _, m := range e.measures {
 		if m.kind == absolute && m.quantile == 0 {
 			m.test.Add(0, expected, m.allowed())
+			m.lower.Add(0, expected, 1)
 		}
 	}
 }
@@ -417,6 +419,7 @@ func (e *evidence) countOf(c, b *schema.RateBlock) (count [2]deploy.CountKind, k
 	for _, m := range e.measures {
 		if m.quantile == 0 {
 			m.mirrored.Forget(e.starts)
+			m.upper = sequential.Sums{}
 		}
 	}
 	return count, known

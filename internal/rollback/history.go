@@ -158,7 +158,7 @@ func (h *History) Evidence(ctx context.Context, account, name string) (deploy.Li
 		a := looked.assess(doubt || looked.doubtful > e.doubtful)
 		live.Trials = append(live.Trials, deploy.LiveTrial{
 			VersionID: t.candidate, BaselineVersionID: t.baseline, Since: e.from,
-			Verdict: a.Verdict, Sentence: a.Sentence, Metric: a.Metric, Numbers: a.Numbers, Evidence: a.Evidence,
+			Verdict: a.Verdict, Sentence: a.Sentence, Metric: a.Metric, Numbers: a.Numbers, Evidence: bounded(a.Evidence, a.measures),
 			Heard: looked.heardOf(candidate), BaselineHeard: looked.heardOf(baseline),
 		})
 	}

@@ -40,6 +40,8 @@ type measure struct {
 	// limit is kept. worse is the test, of a limit that does not compare, whether the
 	// candidate is worse than the baseline by the same yardstick.
 	mirrored, worse sequential.Test
+	// lower and upper are what the bounds are made of.
+	lower, upper sequential.Sums
 
 	total  sums
 	marks  []sums // total at each of evidence.marks

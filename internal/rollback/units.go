@@ -123,6 +123,7 @@ func (e *evidence) closeUnit(end time.Time) {
 			ok = m.addBlock(u.of[i], u.told, e.cautious)
 		} else {
 			ok = m.add(u.of[i], u.told, e.cautious)
+			m.bound(u.of[i], u.told, e.cautious, e.late())
 		}
 		if !ok {
 			e.doubtful++

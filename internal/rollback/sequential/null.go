@@ -100,7 +100,8 @@ func RatioMean(failures, requests, baselineFailures, baselineRequests, limit flo
 // digits. The true value lies below it at any time with a chance of at most alpha, however
 // often one looks. It is the inversion of the test (Howard, Ramdas, McAuliffe and Sekhon,
 // arXiv 1810.08240). collect gives the evidence against a limit to a new test, which
-// must be stronger the smaller the limit is, as all in this package is. It returns 0, with
+// must be stronger the smaller the limit is, as all in this package is. What counts is the
+// evidence when all is collected, so that its order does not matter. It returns 0, with
 // which nothing is said, when low is not ruled out either.
 //
 // For an upper end collect the evidence of the mirrored hypothesis (RatioNull) against
@@ -112,7 +113,7 @@ func LowerBound(alpha, low, high float64, collect func(t *Test, limit float64)) 
 	ruledOut := func(limit float64) bool {
 		t := New(alpha)
 		collect(&t, limit)
-		return t.Rejects()
+		return t.LogE() >= t.Threshold()
 	}
 	if !ruledOut(low) {
 		return 0

@@ -180,6 +180,9 @@ func (t *Test) LogE() float64 {
 // nothing can be rejected.
 func (t *Test) Threshold() float64 { return t.threshold }
 
+// Level is the alpha that the test was made for; 0 where nothing can be rejected.
+func (t *Test) Level() float64 { return math.Exp(-t.threshold) }
+
 // PValue bounds the chance that E ever becomes as large as it has been, were the null
 // hypothesis true: 1 over the largest E so far (arXiv 2210.01948). It never rises.
 func (t *Test) PValue() float64 { return math.Exp(-t.highest) }

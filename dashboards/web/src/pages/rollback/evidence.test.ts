@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { newPolicy } from "./draft";
-import { counts, factor, lag, linesOf, seen, stateOf, strength, type Evidence, type Trial } from "./evidence";
+import { counts, factor, lag, lies, linesOf, seen, stateOf, strength, type Evidence, type Trial } from "./evidence";
 
 const evidence = (changes: Partial<Evidence>): Evidence => ({ metric: "max_failure_ratio", limit: 1, log_e: 0, threshold: Math.log(1000), p_value: 1, trials: 0, events: 0, expected: 0, ...changes });
 const trial = (changes: Partial<Trial>): Trial => ({ version_id: "v2", baseline_version_id: "v1", since: "2026-11-27T12:00:00Z", verdict: "pass", sentence: "", numbers: {}, evidence: [evidence({})], ...changes });
@@ -28,6 +28,16 @@ test("what was seen names what the trials of its limit are", () => {
   f("max_p50_wall_ratio", "12 of 15 slow requests of both versions were its own");
   f("min_traffic_ratio", "12 of 15 answered requests were the baseline’s");
   f("max_failure_ratio", "12 of what 15 blocks could weigh speaks against it", true);
+});
+
+test("what is limited lies between its bounds, rounded outwards", () => {
+  const f = (metric: string, low: number | undefined, high: number | undefined, want: string) => expect(lies({ metric, ...(low === undefined ? {} : { low }), ...(high === undefined ? {} : { high }) })).toBe(want);
+  f("max_failure_ratio", 1.87, 5.21, "1.8 to 5.3 times the baseline’s");
+  f("max_failure_ratio", 0.999, undefined, "at least 0.99 times the baseline’s");
+  f("max_failure_rate", 0.0121, 0.03, "1.2 % to 3 %");
+  f("max_failure_rate", undefined, 0.999, "at most 100 %");
+  f("min_traffic_ratio", undefined, 0.412, "at most 42.0 %");
+  f("max_p99_wall_ms", undefined, undefined, "–");
 });
 
 test("a trial says where it stands and what it waits for", () => {

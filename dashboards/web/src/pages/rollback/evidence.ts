@@ -1,6 +1,6 @@
 // What the tests of a policy say, in words and as lines of a chart.
 import type { Schemas } from "../../api/client";
-import { formatCount, formatRate } from "../../lib/format";
+import { formatCount, formatRate, unknown } from "../../lib/format";
 import { formatDuration } from "../../lib/time";
 import { limitKind, limitName, limits, millis, percent, type Settings } from "./limits";
 
@@ -43,6 +43,25 @@ export function seen(e: Evidence, blocks: boolean): string {
   if (e.metric === "max_failure_rate") return `${n} of ${all} requests failed, ${most}`;
   if (limitKind(e.metric) === "ratio") return `${n} of ${all} slow requests of both versions were its own, ${most}`;
   return `${n} of ${all} measured requests ${e.metric.includes("_cpu_") ? "used more CPU time" : "took longer"} than the limit, ${most}`;
+}
+
+/**
+ * Where what is limited lies, as far as is known: "1.8 to 5.2 times the baseline’s". Rounded
+ * outwards, so that nothing is said which was not shown.
+ */
+export function lies(e: Pick<Evidence, "metric" | "low" | "high">): string {
+  const ratio = limitKind(e.metric) === "ratio";
+  const show = (n: number, round: (n: number) => number): string => {
+    const digit = 10 ** (Math.floor(Math.log10(n)) - 1);
+    const value = Number((round(Number((n / digit).toPrecision(6))) * digit).toPrecision(2));
+    return ratio ? String(value) : formatRate(value);
+  };
+  const low = e.low === undefined ? undefined : show(e.low, Math.floor);
+  const high = e.high === undefined ? undefined : show(e.high, Math.ceil);
+  const of = ratio ? " times the baseline’s" : "";
+  if (low !== undefined && high !== undefined) return `${low} to ${high}${of}`;
+  if (low !== undefined) return `at least ${low}${of}`;
+  return high === undefined ? unknown : `at most ${high}${of}`;
 }
 
 /** The limit itself: "at most 1.5 times the baseline’s". */

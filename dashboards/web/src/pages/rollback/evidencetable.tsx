@@ -1,7 +1,7 @@
 // What the test of each limit says, as a table.
 import { formatRate } from "../../lib/format";
 import { Table } from "../../ui/table";
-import { limitWords, seen, strength, type Evidence } from "./evidence";
+import { lies, limitWords, seen, strength, type Evidence } from "./evidence";
 import { limitName, perOne } from "./limits";
 
 export function EvidenceTable(props: { evidence: Evidence[]; blocks: boolean }) {
@@ -10,6 +10,7 @@ export function EvidenceTable(props: { evidence: Evidence[]; blocks: boolean }) 
       { name: "Limit", heading: true, cell: (e) => <>{limitName(e.metric)} <span class="quiet">{limitWords(e)}</span></> },
       { name: "Evidence", number: true, cell: (e) => <span class="nowrap">{strength(e)}</span> },
       { name: "Seen", cell: (e) => <span class="seen">{seen(e, props.blocks)}</span> },
+      { name: "Shown to be", cell: (e) => <span class="seen">{lies(e)}</span> },
       { name: "Chance, if it keeps the limit", number: true, cell: (e) => (e.p_value > 0.5 ? formatRate(e.p_value) : `1 in ${perOne(e.p_value)}`) },
     ]} />
   );

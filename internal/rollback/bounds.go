@@ -1,0 +1,74 @@
+package rollback
+
+import (
+	"slices"
+
+	"tidegate/internal/deploy"
+)
+
+// Bounds are the ends of a confidence sequence for what a limit is about: the rate of
+// failures, their ratio, or the part of its traffic that a version answers. Each end holds
+// at the level of the limit, at all times together: it is the inversion of the limit's test
+// (sequential.Sums), from the beginning of the trial alone, so a limit that only a later
+// look-back time passes may lie within. There are none for quantiles, of which what is
+// observed is a share of slow requests, and none of blocks, of which only means are known.
+
+// bound takes a stretch for the bounds. The upper end is no lower for events that are late:
+// failures may take longer than successes, so it waits until none is expected.
+func (m *measure) bound(of [2]tally, told float64, cautious, late bool) {
+	if m.quantile > 0 {
+		return
+	}
+	c, b := of[candidate], of[baseline]
+	switch m.kind {
+	case absolute:
+		m.lower.Add(c.hits, c.requests, 1)
+		if !late {
+			m.upper.Add(c.requests-c.hits, c.requests, 1)
+		}
+	case relative:
+		share := realised(of, told, cautious)
+		m.lower.Add(c.hits, c.hits+b.hits, share/(1-share))
+		if late {
+			return
+		}
+		if cautious && c.requests+b.requests > 0 {
+			share = min(c.requests/(c.requests+b.requests), told)
+		}
+		m.upper.Add(b.hits, c.hits+b.hits, (1-share)/share)
+	case traffic:
+		m.lower.Add(c.requests, c.requests+b.requests, told/(1-told))
+		m.upper.Add(b.requests, c.requests+b.requests, (1-told)/told)
+	}
+}
+
+// bounded are reports of the tests with the ends of their confidence sequences. It takes
+// about a millisecond for each limit, so it is for those that somebody sees.
+func bounded(list []deploy.Evidence, measures []*measure) []deploy.Evidence {
+	out := slices.Clone(list)
+	for i := range out {
+		for _, m := range measures {
+			if one := &out[i]; m.limit.Metric == one.Metric {
+				one.Low, one.High = m.bounds()
+			}
+		}
+	}
+	return out
+}
+
+// bounds are nil where nothing can be said.
+func (m *measure) bounds() (low, high *float64) {
+	value := func(ratio float64) *float64 {
+		if m.kind == absolute {
+			ratio /= 1 + ratio // odds
+		}
+		return &ratio
+	}
+	if l := m.lower.LowerBound(m.test.Level()); l > 0 {
+		low = value(l)
+	}
+	if u := m.upper.LowerBound(m.test.Level()); u > 0 {
+		high = value(1 / u)
+	}
+	return low, high
+}

@@ -1,0 +1,116 @@
+package rollback
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/internal/rollback/sequential"
+	"tidegate/schema"
+)
+
+// boundsOf are the bounds of the only limit after n seconds, all of them settled or seen at
+// once.
+func boundsOf(t *testing.T, set func(p *deploy.RollbackPolicy), n int, settled bool, c, b schema.RateBlock) (low, high *float64) {
+	t.Helper()
+	p := limits(0, 0)
+	set(&p)
+	e := evidenceOf(p)
+	end := epoch.Add(time.Duration(n) * time.Second)
+	blocks := seconds(epoch, n, func(int) (schema.RateBlock, schema.RateBlock) { return c, b })
+	if settled {
+		e.fold(blocks, end, split90(10))
+	} else {
+		e = e.look(blocks, end, split90(10))
+	}
+	a := e.assess(false)
+	list := bounded(a.Evidence, a.measures)
+	if len(list) != 1 || a.Evidence[0].Low != nil {
+		t.Fatalf("evidence %+v", list)
+	}
+	return list[0].Low, list[0].High
+}
+
+func TestBoundsOfEachLimit(t *testing.T) {
+	f := func(name string, set func(p *deploy.RollbackPolicy), c, b schema.RateBlock, least, truth, most float64) {
+		t.Helper()
+		low, high := boundsOf(t, set, 300, true, c, b)
+		if low == nil || high == nil || !(*low > least && *low < truth && *high > truth && *high < most) {
+			t.Errorf("%s: from %v to %v, want ends from %v to %v and %v between them", name, show(low), show(high), least, most, truth)
+		}
+	}
+	ratio := func(p *deploy.RollbackPolicy) { p.MaxFailureRatio = new(1.0) }
+	failureRate := func(p *deploy.RollbackPolicy) { p.MaxFailureRate = new(0.02) }
+	f("three times as often", ratio, counted2(10, 3), counted2(90, 9), 2, 3, 4.5)
+	f("a third as often", ratio, counted2(10, 1), counted2(90, 27), 0.2, 1.0/3, 0.5)
+	f("a tenth fails", failureRate, counted2(10, 1), counted2(90, 0), 0.06, 0.1, 0.15)
+	f("all fail", failureRate, counted2(10, 9), counted2(90, 0), 0.85, 0.9, 0.93)
+	f("a half is answered", func(p *deploy.RollbackPolicy) { p.MinTrafficRatio = new(0.9) }, counted2(10, 0), counted2(180, 0), 0.4, 0.5, 0.6)
+}
+
+func show(f *float64) any {
+	if f == nil {
+		return "unknown"
+	}
+	return *f
+}
+
+// What cannot be said is absent, and not zero.
+func TestBoundsThatAreUnknown(t *testing.T) {
+	f := func(name string, set func(p *deploy.RollbackPolicy), n int, settled bool, c, b schema.RateBlock, wantLow, wantHigh bool) {
+		t.Helper()
+		if low, high := boundsOf(t, set, n, settled, c, b); (low != nil) != wantLow || (high != nil) != wantHigh {
+			t.Errorf("%s: from %v to %v", name, show(low), show(high))
+		}
+	}
+	ratio := func(p *deploy.RollbackPolicy) { p.MaxFailureRatio = new(1.0) }
+	f("no failure", ratio, 300, true, counted2(10, 0), counted2(90, 0), false, false)
+	f("none of its own", ratio, 300, true, counted2(10, 0), counted2(90, 2), false, true)
+	f("all its own", ratio, 300, true, counted2(10, 1), counted2(90, 0), true, false)
+	f("nothing is settled", ratio, 60, false, counted2(10, 3), counted2(90, 3), true, false)
+	f("a rate of which nothing is settled", func(p *deploy.RollbackPolicy) { p.MaxFailureRate = new(0.02) }, 60, false, counted2(10, 3), counted2(90, 3), true, false)
+	f("blocks", func(p *deploy.RollbackPolicy) { ratio(p); p.Evidence = deploy.EvidenceBlocks }, 300, true, counted2(10, 3), counted2(90, 3), false, false)
+	f("a quantile", func(p *deploy.RollbackPolicy) { p.MaxP99WallMs = new(500.0) }, 300, true, wall(10, 1, 100, 900), wall(90, 0, 100, 900), false, false)
+}
+
+// Through the units and looks that ship, the truth lies within the bounds at any look, but in
+// as many trials as the level allows.
+func TestBoundsCoverAtAllLooks(t *testing.T) {
+	const trials, alpha, truth = 100, 0.1, 2.0
+	r := rand.New(rand.NewPCG(23, 23))
+	below, above := 0, 0
+	for range trials {
+		p := limits(0, truth)
+		p.Confidence = 1 - alpha
+		e := evidenceOf(p)
+		deployments := split90(20)
+		var blocks []schema.RateBlock
+		missedLow, missedHigh := false, false
+		for i := range 400 {
+			now := epoch.Add(time.Duration(i) * time.Second)
+			n := poisson(r, 40)
+			c := binomial(r, n, 0.2)
+			blocks = append(blocks, seconds(now, 1, func(int) (schema.RateBlock, schema.RateBlock) {
+				return counted2(c, binomial(r, c, 0.1*truth)), counted2(n-c, binomial(r, n-c, 0.1))
+			})...)
+			e.fold(blocks, settledAt(now.Add(time.Second)), deployments)
+			if i%50 != 49 {
+				continue
+			}
+			a := e.look(blocks, now.Add(time.Second), deployments).assess(false)
+			one := bounded(a.Evidence, a.measures)[0]
+			missedLow = missedLow || one.Low != nil && *one.Low > truth
+			missedHigh = missedHigh || one.High != nil && *one.High < truth
+		}
+		if missedLow {
+			above++
+		}
+		if missedHigh {
+			below++
+		}
+	}
+	if most := sequential.MostRejections(trials, alpha, 1e-6); above > most || below > most {
+		t.Errorf("a ratio of %v was below the lower end in %d of %d trials and above the upper one in %d, at most %d are chance", truth, above, trials, below, most)
+	}
+}
