@@ -102,7 +102,7 @@ func (h *history) counts() map[string]int {
 }
 
 // requireAll waits until every one of n numbered events was read, and requires that
-// the producer lost none and explains those that came twice.
+// the producer lost none, and that none came twice.
 func (h *history) requireAll(n int, p *Producer) {
 	h.t.Helper()
 	eventually(h.t, "every event was read and the books balance", func() error {
@@ -116,10 +116,10 @@ func (h *history) requireAll(n int, p *Producer) {
 	for _, count := range h.counts() {
 		repeats += count - 1
 	}
-	if possible := p.Stats().EventsRepeatPossible; uint64(repeats) > possible {
+	if possible := p.Stats().EventsRepeatPossible; repeats > 0 || possible > 0 {
 		h.t.Errorf("%d events are in the topic twice, %d were counted as possible repeats", repeats, possible)
 	}
-	h.t.Logf("%d events, %d of them twice; %d went through the spool", n, repeats, p.Stats().EventsSpooled)
+	h.t.Logf("%d events; %d went through the spool", n, p.Stats().EventsSpooled)
 }
 
 // clusterTopic makes a topic with three replicas that are in sync.
