@@ -31,6 +31,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if len(os.Args) == 4 && os.Args[1] == producerArgument {
+		if err := runProducer(os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, "producer:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if err := realkafka.CloseShared(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the cluster:", err)
