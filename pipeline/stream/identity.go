@@ -16,7 +16,11 @@ type identity struct {
 	partition int32
 }
 
-var noIdentity = identity{-1, -1, -1, -1}
+var (
+	noIdentity = identity{-1, -1, -1, -1}
+	// withdrawn is noted in place of an identity that a spooled batch must not have again.
+	withdrawn = identity{-2, -1, -1, -1}
+)
 
 // lengthBytes are in front of a record batch: its length.
 const lengthBytes = 4

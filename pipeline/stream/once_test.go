@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -335,6 +336,35 @@ func TestRefusedProducerIDs(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// The embedded broker, its disk full, once noted the sequence of a batch that it could not
+// store. It would have confirmed the batch when it came again, without having it.
+func TestBatchThatTheLeaderFailedToStoreComesUnderAnotherIdentity(t *testing.T) {
+	b := startOwnBroker(t)
+	cfg := b.topic(1)
+	p := newProducer(t, testProducer(t, cfg, t.TempDir()))
+	partitions := filepath.Join(b.dir, "partitions")
+	noError(t, os.RemoveAll(partitions))
+	noError(t, os.WriteFile(partitions, nil, 0o600)) // where a folder should be
+	run(t, p.Run)
+	p.Emit("acme", []byte("0"))
+	eventually(t, "the leader has failed, several times", func() error {
+		if s := p.Stats(); s.EventsRepeatPossible < 3 || s.EventsOut != 0 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	noError(t, os.Remove(partitions))
+	eventually(t, "the event is confirmed", func() error {
+		if s := p.Stats(); s.EventsOut != 1 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	if n := recordsIn(t, cfg); n != 1 {
+		t.Errorf("the topic has %d records of one event", n)
+	}
 }
 
 // A batch that may be in a partition which is away waits for it; the others do not.

@@ -186,7 +186,7 @@ func (p *Producer) drain(ctx, work context.Context) {
 func (p *Producer) sendSpooled(ctx, work context.Context, s *spool, b batch) error {
 	rest, err := p.deliver(work, []batch{b}, s)
 	if err != nil && len(rest) == 1 && rest[0].events == b.events {
-		if b.bound() {
+		if b.bound() { // another partition may be well
 			if errAside := s.setAside(b); errAside != nil && !errors.Is(errAside, errSpoolFull) {
 				p.spoolTrouble(ctx, "set a spooled batch aside", errAside)
 			}
@@ -266,6 +266,15 @@ func (p *Producer) repeatPossible(b batch) { p.eventsRepeatPossible.Add(uint64(b
 func (p *Producer) produce(ctx context.Context, b batch, s *spool) error {
 	again := b.bound()
 	err := p.try(ctx, b, s)
+	if b.bound() && errors.Is(err, kafka.Unknown) {
+		// The leader failed in the middle. It may have the batch, or have noted its
+		// sequence without it: the embedded broker does when its disk is full. Under the
+		// same identity it might confirm what it does not have.
+		p.repeatPossible(b)
+		b.bind(noIdentity)
+		p.note(ctx, s, withdrawn)
+		return err
+	}
 	if !isUnrecognised(err) {
 		return err
 	}
@@ -312,17 +321,23 @@ func (p *Producer) try(ctx context.Context, b batch, s *spool) error {
 		return p.try(ctx, b, s) // with another one
 	}
 	b.bind(id)
-	if s != nil {
-		if err := s.note(id); err != nil {
-			p.spoolTrouble(ctx, "note how a spooled batch is sent: if this process dies now, it may be sent twice", err)
-		}
-	}
+	p.note(ctx, s, id)
 	if _, err := p.produceTo(ctx, partition, b); err != nil {
 		return err
 	}
 	used.next[id.partition] += int32(b.events)
 	p.sessions.give(used)
 	return nil
+}
+
+// note keeps the identity of the next batch of s, if there is such a spool.
+func (p *Producer) note(ctx context.Context, s *spool, id identity) {
+	if s == nil {
+		return
+	}
+	if err := s.note(id); err != nil {
+		p.spoolTrouble(ctx, "note how a spooled batch is sent: if this process dies now, it may be sent twice", err)
+	}
 }
 
 // session returns one to send a batch under, or nil when batches go without: because

@@ -89,25 +89,31 @@ func init() {
 	protocol.RegisterOverride(&initRequest{}, &initproducerid.Response{}, initOverride)
 }
 
-// initProducer asks any broker for a producer id. An answer that time will not change is
-// refused; the error is of no answer, or of one that means "not now".
+// initProducer asks any broker for a producer id, for requestTimeout at most. A broker
+// whose stock of them is empty says "not now" until it has others, which it gets by the
+// thousand. An answer that time will not change is refused.
 func initProducer(ctx context.Context, client *kafka.Client) (made *session, refused, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	answer, err := client.Transport.RoundTrip(ctx, client.Addr, &initRequest{ProducerID: -1, ProducerEpoch: -1})
-	if err != nil {
-		return nil, nil, fmt.Errorf("ask Kafka for a producer id: %w", err)
-	}
-	a, ok := answer.(*initproducerid.Response)
-	if !ok {
-		return nil, nil, fmt.Errorf("ask Kafka for a producer id: the answer is a %T", answer)
-	}
-	if code := kafka.Error(a.ErrorCode); code != 0 {
-		err := fmt.Errorf("ask Kafka for a producer id: %w", code)
-		if code.Temporary() {
+	for attempt := 0; ; attempt++ {
+		answer, err := client.Transport.RoundTrip(ctx, client.Addr, &initRequest{ProducerID: -1, ProducerEpoch: -1})
+		if err != nil {
+			return nil, nil, fmt.Errorf("ask Kafka for a producer id: %w", err)
+		}
+		a, ok := answer.(*initproducerid.Response)
+		if !ok {
+			return nil, nil, fmt.Errorf("ask Kafka for a producer id: the answer is a %T", answer)
+		}
+		code := kafka.Error(a.ErrorCode)
+		if code == 0 {
+			return &session{producer: a.ProducerID, epoch: a.ProducerEpoch, next: map[int32]int32{}}, nil, nil
+		}
+		err = fmt.Errorf("ask Kafka for a producer id: %w", code)
+		if !code.Temporary() {
+			return nil, err, nil
+		}
+		if Sleep(ctx, Backoff(attempt)) != nil {
 			return nil, nil, err
 		}
-		return nil, err, nil
 	}
-	return &session{producer: a.ProducerID, epoch: a.ProducerEpoch, next: map[int32]int32{}}, nil, nil
 }

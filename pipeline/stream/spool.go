@@ -237,7 +237,11 @@ func (s *spool) next() (b batch, ok bool, lost damage, err error) {
 		b, used, err := readFrame(io.NewSectionReader(s.head, s.offset, size-s.offset))
 		switch {
 		case err == nil:
-			if s.noted != noIdentity { // newer than what it was spooled with
+			switch s.noted { // newer than what it was spooled with
+			case noIdentity:
+			case withdrawn:
+				b.bind(noIdentity)
+			default:
 				b.bind(s.noted)
 			}
 			return b, true, lost, nil
