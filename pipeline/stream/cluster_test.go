@@ -112,6 +112,9 @@ func (h *history) counts() map[string]int {
 // the producer lost none, and that none came twice.
 func (h *history) requireAll(n int, p *Producer) {
 	h.t.Helper()
+	for out := p.Stats().EventsOut; out < uint64(n); out = p.Stats().EventsOut {
+		awaitFlow(h.t, p, min(500, uint64(n)-out)) // a spool takes its time on a busy machine
+	}
 	eventually(h.t, "every event was read and the books balance", func() error {
 		stats := p.Stats()
 		if got := len(h.counts()); got != n || stats.SpoolBytes != 0 || stats.EventsOut != uint64(n) {
