@@ -60,7 +60,7 @@ type Broker struct {
 // partitions if more are asked for (never fewer, which Kafka cannot do).
 //
 // A record or an offset commit that was acknowledged is on disk and survives the death of the process or
-// the machine. Started again on the same Addr and DataDir, it is the same broker to its clients.
+// the machine; a batch of an idempotent producer that comes again is recognised after that, too. Started again on the same Addr and DataDir, it is the same broker to its clients.
 func StartBroker(ctx context.Context, cfg BrokerConfig) (*Broker, error) {
 	log := cfg.Logger
 	if log == nil {
@@ -69,6 +69,9 @@ func StartBroker(ctx context.Context, cfg BrokerConfig) (*Broker, error) {
 	unlock, err := Lock(ctx, cfg.DataDir)
 	if err != nil {
 		return nil, fmt.Errorf("start embedded Kafka: %w", err)
+	}
+	if err := restoreSequences(filepath.Join(cfg.DataDir, "log")); err != nil {
+		return nil, errors.Join(fmt.Errorf("start embedded Kafka: %w", err), unlock())
 	}
 	ln, err := listenLoopback(ctx, cfg.Addr)
 	if err != nil {

@@ -17,7 +17,7 @@ func TestEnsureTopicLeavesAnExistingTopic(t *testing.T) {
 		}
 		client := newClient(cfg)
 		defer closeClient(client)
-		if ids, err := ledPartitions(testContext(t), client, cfg.Topic); err != nil || len(ids) != 2 {
+		if ids, err := topicPartitions(testContext(t), client, cfg.Topic); err != nil || len(ids) != 2 {
 			t.Errorf("partitions after a second EnsureTopic: %v, %v, want 2", ids, err)
 		}
 	})

@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -78,15 +77,10 @@ func (p *Producer) adoptFrom(ctx, work context.Context, dir string) (err error) 
 		if err != nil || !ok {
 			return err
 		}
-		for rest := []batch{b}; len(rest) > 0; {
-			if rest, err = p.deliver(work, rest); err != nil {
-				return err
-			}
+		if err := p.sendSpooled(ctx, work, s, b); err != nil {
+			return err
 		}
 		sent += b.events
-		if err := s.took(b); err != nil {
-			return fmt.Errorf("note that a spooled batch was sent: %w", err)
-		}
 	}
 	return nil
 }

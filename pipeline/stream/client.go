@@ -79,12 +79,8 @@ func topicPartitions(ctx context.Context, client *kafka.Client, topic string) ([
 	return nil, fmt.Errorf("read the partitions of topic %s: %w", topic, kafka.UnknownTopicOrPartition)
 }
 
-// ledPartitions returns the ids of those partitions that have a leader, at least one.
-func ledPartitions(ctx context.Context, client *kafka.Client, topic string) ([]int, error) {
-	partitions, err := topicPartitions(ctx, client, topic)
-	if err != nil {
-		return nil, err
-	}
+// led returns the ids of those partitions of topic that have a leader, at least one.
+func led(topic string, partitions []kafka.Partition) ([]int, error) {
 	var ids []int
 	for _, p := range partitions {
 		if p.Error == nil && p.Leader.Host != "" {

@@ -31,6 +31,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if len(os.Args) == 4 && os.Args[1] == producerArgument {
+		if err := runProducer(os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, "producer:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if err := realkafka.CloseShared(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the cluster:", err)
@@ -102,9 +109,12 @@ func (h *history) counts() map[string]int {
 }
 
 // requireAll waits until every one of n numbered events was read, and requires that
-// the producer lost none and explains those that came twice.
+// the producer lost none, and that none came twice.
 func (h *history) requireAll(n int, p *Producer) {
 	h.t.Helper()
+	for out := p.Stats().EventsOut; out < uint64(n); out = p.Stats().EventsOut {
+		awaitFlow(h.t, p, min(500, uint64(n)-out)) // a spool takes its time on a busy machine
+	}
 	eventually(h.t, "every event was read and the books balance", func() error {
 		stats := p.Stats()
 		if got := len(h.counts()); got != n || stats.SpoolBytes != 0 || stats.EventsOut != uint64(n) {
@@ -116,10 +126,10 @@ func (h *history) requireAll(n int, p *Producer) {
 	for _, count := range h.counts() {
 		repeats += count - 1
 	}
-	if possible := p.Stats().EventsRepeatPossible; uint64(repeats) > possible {
+	if possible := p.Stats().EventsRepeatPossible; repeats > 0 || possible > 0 {
 		h.t.Errorf("%d events are in the topic twice, %d were counted as possible repeats", repeats, possible)
 	}
-	h.t.Logf("%d events, %d of them twice; %d went through the spool", n, repeats, p.Stats().EventsSpooled)
+	h.t.Logf("%d events; %d went through the spool", n, p.Stats().EventsSpooled)
 }
 
 // clusterTopic makes a topic with three replicas that are in sync.

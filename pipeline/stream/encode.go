@@ -2,7 +2,6 @@ package stream
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"slices"
 	"sync"
 
@@ -27,7 +26,9 @@ const (
 	atLastOffset     = 23
 	atFirstTimestamp = 27
 	atMaxTimestamp   = 35
-	atProducer       = 43 // its id, its epoch, its first sequence: 14 bytes, all ones for none
+	atProducer       = 43 // its id, its epoch, and the sequence of the first event: all ones for none
+	atProducerEpoch  = 51
+	atSequence       = 53
 	atRecordCount    = 57
 	batchHeaderBytes = 61
 )
@@ -97,27 +98,23 @@ func encode(events []event, schema string) batch {
 func (r *records) encode() batch {
 	e := encoders.Get().(*encoder)
 	defer encoders.Put(e)
-	const sizeBytes = 4
-	e.data = slices.Grow(e.data[:0], sizeBytes+batchHeaderBytes)[:sizeBytes+batchHeaderBytes]
+	e.data = slices.Grow(e.data[:0], lengthBytes+batchHeaderBytes)[:lengthBytes+batchHeaderBytes]
 	e.data = e.zstd.EncodeAll(r.data, e.data)
 
 	data := slices.Clone(e.data) // exactly as large as it must be, since it may wait
-	b, be := data[sizeBytes:], binary.BigEndian
+	b, be := data[lengthBytes:], binary.BigEndian
 	be.PutUint32(data, uint32(len(b)))
 	be.PutUint64(b, 0) // the base offset, which the broker sets
 	be.PutUint32(b[atBatchLength:], uint32(len(b)-atLeaderEpoch))
-	be.PutUint32(b[atLeaderEpoch:], ^uint32(0))
 	b[atMagic] = 2
 	be.PutUint16(b[atAttributes:], uint16(compression))
 	be.PutUint32(b[atLastOffset:], uint32(r.events-1))
 	be.PutUint64(b[atFirstTimestamp:], uint64(r.firstMS))
 	be.PutUint64(b[atMaxTimestamp:], uint64(r.last))
-	for i := atProducer; i < atRecordCount; i++ {
-		b[i] = 0xff
-	}
 	be.PutUint32(b[atRecordCount:], uint32(r.events))
-	be.PutUint32(b[atChecksum:], crc32.Checksum(b[atAttributes:], castagnoli))
-	return batch{data: data, events: r.events}
+	made := batch{data: data, events: r.events}
+	made.bind(noIdentity) // and the checksum
+	return made
 }
 
 // append writes the event as the record of a batch: its length, attributes, time and

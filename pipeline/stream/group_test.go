@@ -212,6 +212,16 @@ func (s *seen) count() int {
 	return len(s.values)
 }
 
+// records counts the same value as often as it was read.
+func (s *seen) records() (n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, times := range s.values {
+		n += int64(times)
+	}
+	return n
+}
+
 // committing processes a fetch and commits it. What it could not commit does not
 // count, as with a store that takes rows and position together.
 func (s *seen) committing(ctx context.Context, p Partition) error {

@@ -139,7 +139,6 @@ func (b *broker) stop() {
 // hang makes the broker answer no produce request until hold is closed, and then
 // break the connection.
 func (b *broker) hang(hold <-chan struct{}) {
-	const produceKey = 0
 	b.cluster.ControlKey(produceKey, func(kmsg.Request) (kmsg.Response, error, bool) {
 		b.cluster.KeepControl()
 		b.cluster.SleepControl(func() { <-hold })

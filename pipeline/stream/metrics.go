@@ -46,9 +46,10 @@ func newProducerMetrics(p *Producer) *producerMetrics {
 	bytesOut := count("tidegate_stream_bytes_out_total", "Bytes, compressed, that Kafka confirmed.")
 	spooled := count("tidegate_stream_events_spooled_total", "Events that went through the spool on disk.")
 	repeat := count("tidegate_stream_events_repeat_possible_total",
-		"Events sent again because the answer to the first attempt was lost; Kafka may hold them twice.")
+		"Events sent again after an answer was lost, in a way that Kafka may not have recognised; it may hold them twice.")
 	dropped := count("tidegate_stream_events_dropped_total", "Events lost, by reason.")
 	damaged := count("tidegate_stream_spool_damaged_bytes_total", "Bytes of the spool that could not be read back.")
+	refused := gauge("tidegate_stream_producer_ids_refused", "1 while Kafka gives no producer ids, and does not recognise what is sent again.")
 	queueEvents := gauge("tidegate_stream_queue_events", "Events in memory, waiting for their batch.")
 	queueBytes := gauge("tidegate_stream_queue_bytes", "Bytes in memory, waiting for their batch.")
 	spoolBytes := gauge("tidegate_stream_spool_bytes", "Bytes of the spool on disk.")
@@ -67,12 +68,20 @@ func newProducerMetrics(p *Producer) *producerMetrics {
 			o.ObserveInt64(dropped, int64(n), metric.WithAttributes(topic, attribute.String("reason", reason)))
 		}
 		o.ObserveInt64(damaged, int64(s.SpoolDamagedBytes), of)
+		o.ObserveInt64(refused, oneIf(s.ProducerIDsRefused), of)
 		o.ObserveInt64(queueEvents, int64(s.QueueEvents), of)
 		o.ObserveInt64(queueBytes, int64(s.QueueBytes), of)
 		o.ObserveInt64(spoolBytes, s.SpoolBytes, of)
 		return nil
-	}, eventsIn, bytesIn, eventsOut, bytesOut, spooled, repeat, dropped, damaged, queueEvents, queueBytes, spoolBytes))
+	}, eventsIn, bytesIn, eventsOut, bytesOut, spooled, repeat, dropped, damaged, refused, queueEvents, queueBytes, spoolBytes))
 	return m
+}
+
+func oneIf(yes bool) int64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 // must returns an instrument. The SDK refuses only names that break its rules,

@@ -28,8 +28,8 @@ func produceBatch(ctx context.Context, client *kafka.Client, topic string, parti
 		RequiredAcks: kafka.RequireAll, // the zero value would be none
 		RawRecords:   protocol.RawRecordSet{Reader: data},
 	})
-	if err == nil && answer.Error == nil {
-		return false, nil
+	if err == nil && (answer.Error == nil || errors.Is(answer.Error, kafka.DuplicateSequenceNumber)) {
+		return false, nil // a duplicate: it has the batch
 	}
 	if err == nil {
 		err = answer.Error
@@ -56,6 +56,24 @@ func (r *sentReader) Read(p []byte) (int, error) {
 func (r *sentReader) WriteTo(w io.Writer) (int64, error) {
 	r.sent.Store(true)
 	return r.Reader.WriteTo(w)
+}
+
+// isUnrecognised tells an error by which Kafka does not take a batch under its identity,
+// and will not.
+func isUnrecognised(err error) bool {
+	for _, code := range []kafka.Error{
+		kafka.OutOfOrderSequenceNumber,   // the partition lacks what came before it
+		kafka.UnknownProducerId,          // the same, before Kafka 2.5
+		kafka.InvalidProducerEpoch,       // somebody else uses the producer id
+		kafka.ProducerFenced,             // the same
+		kafka.InvalidProducerIDMapping,   // the same
+		kafka.ClusterAuthorizationFailed, // the right to have one was taken away
+	} {
+		if errors.Is(err, code) {
+			return true
+		}
+	}
+	return false
 }
 
 // isRefused tells an error that no repeat can mend: it is about the records.

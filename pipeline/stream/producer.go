@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -85,22 +84,24 @@ func orDefault[T int | int64 | time.Duration](value, byDefault T) T {
 // Kafka in batches. While Kafka does not take them, batches go to a spool on disk
 // and are sent, oldest first, when it does, while new events flow beside them.
 //
-// An event that was accepted reaches Kafka at least once, unless the process
-// crashes within Linger or a bound is reached; the latter is counted by reason.
-// It may reach Kafka twice when the answer to a produce was lost, or when the
-// process died between the answer and the note of it; the former is counted too.
+// An event that was accepted reaches Kafka once, unless the process crashes within
+// Linger or a bound is reached; the latter is counted by reason. A batch whose answer
+// was lost is sent again, also by a later process, to the same partition and under the
+// same identity, and the partition's leader does not take it twice. When that may have
+// failed, the events are counted, too; docs/design.md, section 7, has the conditions.
 //
 // Order is kept within a batch only: batches go to one partition after another.
 // A record's time is that of Emit.
 type Producer struct {
-	cfg     ProducerConfig
-	client  *kafka.Client
-	spool   *spool                // nil with NoSpool
-	adopted atomic.Pointer[spool] // of another process, while it is being sent
-	metrics *producerMetrics
-	trouble troubleLog
-	wake    chan struct{} // gets a token when the queue stops being empty
-	full    chan struct{} // gets a token when there is enough for a batch
+	cfg      ProducerConfig
+	client   *kafka.Client
+	sessions sessions
+	spool    *spool                // nil with NoSpool
+	adopted  atomic.Pointer[spool] // of another process, while it is being sent
+	metrics  *producerMetrics
+	trouble  troubleLog
+	wake     chan struct{} // gets a token when the queue stops being empty
+	full     chan struct{} // gets a token when there is enough for a batch
 
 	mu           sync.Mutex
 	pending      []*records // a batch each, the last one still growing; taken by collect
@@ -146,9 +147,10 @@ type Stats struct {
 	EventsOut            uint64 // confirmed by Kafka
 	BytesOut             uint64 // batches confirmed by Kafka, compressed
 	EventsSpooled        uint64 // that went through the spool
-	EventsRepeatPossible uint64 // sent again though Kafka may have had them
+	EventsRepeatPossible uint64 // sent again though Kafka may have them, and may not recognise them
 	Dropped              map[string]uint64
 	SpoolDamagedBytes    uint64
+	ProducerIDsRefused   bool // Kafka does not recognise what is sent again
 	QueueEvents          int
 	QueueBytes           int
 	SpoolBytes           int64
@@ -185,6 +187,7 @@ func NewProducer(cfg ProducerConfig) (*Producer, error) {
 		trouble: troubleLog{logger: cfg.Logger},
 		wake:    make(chan struct{}, 1), full: make(chan struct{}, 1),
 	}
+	p.sessions.client = p.client
 	p.partition.Store(rand.Uint64N(1 << 16)) // many producers shall not walk in step
 	p.metrics = newProducerMetrics(p)
 	return p, nil
@@ -286,6 +289,7 @@ func (p *Producer) Stats() Stats {
 		EventsSpooled:        p.eventsSpooled.Load(),
 		EventsRepeatPossible: p.eventsRepeatPossible.Load(),
 		SpoolDamagedBytes:    p.spoolDamagedBytes.Load(),
+		ProducerIDsRefused:   p.sessions.refused.Load(),
 		Dropped:              make(map[string]uint64, len(dropReasons)),
 	}
 	if p.spool != nil {
@@ -301,14 +305,4 @@ func (p *Producer) Stats() Stats {
 	defer p.mu.Unlock()
 	s.EventsIn, s.BytesIn, s.QueueEvents, s.QueueBytes = p.eventsIn, p.bytesIn, p.queueEvents, p.queueBytes
 	return s
-}
-
-// nextPartition returns the partitions in turn, one a batch, without those that
-// have no leader.
-func (p *Producer) nextPartition(ctx context.Context) (int, error) {
-	ids, err := ledPartitions(ctx, p.client, p.cfg.Topic)
-	if err != nil {
-		return 0, err
-	}
-	return ids[p.partition.Add(1)%uint64(len(ids))], nil
 }

@@ -37,8 +37,8 @@ func consume(t testing.TB, cfg Config) *seen {
 	return s
 }
 
-// requireEach waits for n distinct values and then requires that the producer's
-// count of possible repeats explains every value that came more than once.
+// requireEach waits for n distinct values and then requires that none came more than
+// once, and that the producer does not believe so.
 func (s *seen) requireEach(t *testing.T, n int, p *Producer) {
 	t.Helper()
 	eventually(t, "read every event", func() error {
@@ -53,7 +53,7 @@ func (s *seen) requireEach(t *testing.T, n int, p *Producer) {
 	for _, count := range s.values {
 		repeats += count - 1
 	}
-	if possible := p.Stats().EventsRepeatPossible; uint64(repeats) > possible {
+	if possible := p.Stats().EventsRepeatPossible; repeats > 0 || possible > 0 {
 		t.Errorf("%d events came twice, %d were counted as possible repeats", repeats, possible)
 	}
 }
@@ -440,8 +440,8 @@ func TestStopIsBoundedWhileKafkaHangs(t *testing.T) {
 	if stats.EventsSpooled != n {
 		t.Errorf("stats after a stop while Kafka hangs: %+v, want %d events spooled", stats, n)
 	}
-	if stats.EventsRepeatPossible != n {
-		t.Errorf("%d events counted as possible repeats, want %d: Kafka had the request", stats.EventsRepeatPossible, n)
+	if stats.EventsRepeatPossible != 0 {
+		t.Errorf("%d events counted as possible repeats: Kafka will recognise them", stats.EventsRepeatPossible)
 	}
 }
 

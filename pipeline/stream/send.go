@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -102,7 +103,7 @@ func (p *Producer) handOver(work context.Context, b batch, ready chan<- batch) {
 
 // send tries once. The spool is where a batch waits for its next chance.
 func (p *Producer) send(ctx context.Context, b batch) {
-	rest, err := p.deliver(ctx, []batch{b})
+	rest, err := p.deliver(ctx, []batch{b}, nil)
 	if err == nil {
 		return
 	}
@@ -160,10 +161,15 @@ func (p *Producer) drain(ctx, work context.Context) {
 			}
 			continue
 		}
+		bound := err == nil && b.bound()
 		if err == nil {
-			err = p.sendSpooled(ctx, work, b)
+			err = p.sendSpooled(ctx, work, p.spool, b)
 		}
 		if err != nil {
+			// A batch that is bound to a partition says nothing of the others.
+			if !bound {
+				p.away.Store(true)
+			}
 			p.trouble.warn(ctx, "drain the spool", err)
 			_ = Sleep(ctx, Backoff(attempt)) // the loop looks at ctx
 			attempt++
@@ -171,49 +177,67 @@ func (p *Producer) drain(ctx, work context.Context) {
 		}
 		attempt = 0
 		drained += b.events
+		p.away.Store(false)
 	}
 }
 
-// sendSpooled repeats until b is settled or ctx ends, and takes it off the spool.
-// An error means that b is still there.
-func (p *Producer) sendSpooled(ctx, work context.Context, b batch) error {
-	rest := []batch{b}
-	for attempt := 0; ; attempt++ {
-		var err error
-		if rest, err = p.deliver(work, rest); err == nil {
-			break
+// sendSpooled sends b, which next of s returned, and takes it off the spool. An error
+// means that b is still there. If it is bound to a partition, the others come first then.
+func (p *Producer) sendSpooled(ctx, work context.Context, s *spool, b batch) error {
+	rest, err := p.deliver(work, []batch{b}, s)
+	if err != nil && len(rest) == 1 && rest[0].events == b.events {
+		if b.bound() { // another partition may be well
+			if errAside := s.setAside(b); errAside != nil && !errors.Is(errAside, errSpoolFull) {
+				p.spoolTrouble(ctx, "set a spooled batch aside", errAside)
+			}
 		}
-		p.away.Store(true)
-		p.trouble.warn(ctx, "send a spooled batch", err)
-		if err := Sleep(ctx, Backoff(attempt)); err != nil {
-			return err
-		}
+		return err
 	}
-	p.away.Store(false)
-	if err := p.spool.took(b); err != nil {
+	for attempt := 0; err != nil; attempt++ { // parts of b: those that are sent must not be sent again
+		p.away.Store(true)
+		p.trouble.warn(ctx, "send what Kafka takes of a spooled batch", err)
+		if errStop := Sleep(ctx, Backoff(attempt)); errStop != nil {
+			p.repeatPossible(b) // it stays whole in the spool
+			return errStop
+		}
+		rest, err = p.deliver(work, rest, nil)
+	}
+	if err := s.took(b); err != nil {
 		// It is sent, and remembered as such in memory.
-		p.metrics.errors.Add(ctx, 1, stageSpool)
-		p.trouble.warn(ctx, "note that a spooled batch was sent", err)
+		p.spoolTrouble(ctx, "note that a spooled batch was sent", err)
 	}
 	return nil
 }
 
+func (p *Producer) spoolTrouble(ctx context.Context, what string, err error) {
+	p.metrics.errors.Add(ctx, 1, stageSpool)
+	p.trouble.warn(ctx, what, err)
+}
+
 // deliver sends batches one after the other and returns those that are left when
 // one fails. A batch that Kafka refuses for what is in it is halved until the
-// event at fault is alone; that one is dropped.
-func (p *Producer) deliver(ctx context.Context, batches []batch) ([]batch, error) {
+// event at fault is alone; that one is dropped. If s is not nil, the batch is the
+// next of s.
+func (p *Producer) deliver(ctx context.Context, batches []batch, s *spool) ([]batch, error) {
 	for len(batches) > 0 {
 		b := batches[0]
-		maybeWritten, err := p.produce(ctx, b)
+		again := b.bound()
+		err := p.produce(ctx, b, s)
 		switch {
 		case err == nil:
 			p.eventsOut.Add(uint64(b.events))
 			p.bytesOut.Add(uint64(len(b.data)))
+			if again && time.Since(b.latest()) > producerKept {
+				p.repeatPossible(b)
+			}
 			batches = batches[1:]
 		case isRefused(err):
 			halves, errSplit := split(b, err)
 			if errSplit == nil && len(halves) > 0 {
-				batches = append(halves, batches[1:]...)
+				if again {
+					p.repeatPossible(b)
+				}
+				batches, s = append(halves, batches[1:]...), nil
 				continue
 			}
 			reason := droppedRefused
@@ -225,24 +249,126 @@ func (p *Producer) deliver(ctx context.Context, batches []batch) ([]batch, error
 			batches = batches[1:]
 		default:
 			p.metrics.errors.Add(ctx, 1, stageProduce)
-			if maybeWritten {
-				p.eventsRepeatPossible.Add(uint64(b.events))
-			}
 			return batches, err
 		}
 	}
 	return nil, nil
 }
 
-func (p *Producer) produce(ctx context.Context, b batch) (maybeWritten bool, err error) {
-	partition, err := p.nextPartition(ctx)
-	if err != nil {
-		return false, err
+// producerKept is how long a partition's leader remembers a producer at least, from the
+// time of its latest event on: Kafka's default of producer.id.expiration.ms.
+const producerKept = 24 * time.Hour
+
+func (p *Producer) repeatPossible(b batch) { p.eventsRepeatPossible.Add(uint64(b.events)) }
+
+// produce tries once. If Kafka does not recognise an earlier try of b, b gets another
+// identity.
+func (p *Producer) produce(ctx context.Context, b batch, s *spool) error {
+	again := b.bound()
+	err := p.try(ctx, b, s)
+	if b.bound() && errors.Is(err, kafka.Unknown) {
+		// The leader failed in the middle. It may have the batch, or have noted its
+		// sequence without it: the embedded broker does when its disk is full. Under the
+		// same identity it might confirm what it does not have.
+		p.repeatPossible(b)
+		b.bind(noIdentity)
+		p.note(ctx, s, withdrawn)
+		return err
 	}
+	if !isUnrecognised(err) {
+		return err
+	}
+	// Out of order means that the leader knows the producer, and b would be its latest:
+	// it does not have b.
+	if again && !errors.Is(err, kafka.OutOfOrderSequenceNumber) {
+		p.repeatPossible(b)
+	}
+	p.trouble.warn(ctx, "send a batch under another producer id", err)
+	b.bind(noIdentity)
+	return p.try(ctx, b, s)
+}
+
+// try sends b under its identity, which it gets if it has none.
+func (p *Producer) try(ctx context.Context, b batch, s *spool) error {
+	partitions, err := topicPartitions(ctx, p.client, p.cfg.Topic)
+	if err != nil {
+		return err
+	}
+	if id := b.identity(); b.bound() {
+		if slices.ContainsFunc(partitions, func(of kafka.Partition) bool { return of.ID == int(id.partition) }) {
+			_, err := p.produceTo(ctx, int(id.partition), b)
+			return err
+		}
+		b.bind(noIdentity) // the topic was made anew, and what it held is gone
+	}
+	partition, err := p.nextPartition(partitions)
+	if err != nil {
+		return err
+	}
+	used, err := p.session(ctx)
+	if err != nil {
+		return err
+	}
+	if used == nil {
+		maybeWritten, err := p.produceTo(ctx, partition, b)
+		if maybeWritten && p.spool != nil {
+			p.repeatPossible(b)
+		}
+		return err
+	}
+	id, ok := used.identity(int32(partition), b.events)
+	if !ok {
+		return p.try(ctx, b, s) // with another one
+	}
+	b.bind(id)
+	p.note(ctx, s, id)
+	if _, err := p.produceTo(ctx, partition, b); err != nil {
+		return err
+	}
+	used.next[id.partition] += int32(b.events)
+	p.sessions.give(used)
+	return nil
+}
+
+// note keeps the identity of the next batch of s, if there is such a spool.
+func (p *Producer) note(ctx context.Context, s *spool, id identity) {
+	if s == nil {
+		return
+	}
+	if err := s.note(id); err != nil {
+		p.spoolTrouble(ctx, "note how a spooled batch is sent: if this process dies now, it may be sent twice", err)
+	}
+}
+
+// session returns one to send a batch under, or nil when batches go without: because
+// they are never sent again, or because Kafka refuses.
+func (p *Producer) session(ctx context.Context) (*session, error) {
+	if p.spool == nil {
+		return nil, nil
+	}
+	used, refused, err := p.sessions.take(ctx)
+	if refused != nil {
+		p.cfg.Logger.WarnContext(ctx, "Kafka refuses producer ids, so it may have events twice whose confirmation is lost: allow IDEMPOTENT_WRITE on the cluster, "+
+			"which brokers before 2.8 ask for, or WRITE on the topic", "error", refused.Error())
+	}
+	return used, err
+}
+
+func (p *Producer) produceTo(ctx context.Context, partition int, b batch) (maybeWritten bool, err error) {
 	started := time.Now()
 	maybeWritten, err = produceBatch(ctx, p.client, p.cfg.Topic, partition, b)
 	p.metrics.produceSeconds.Record(ctx, time.Since(started).Seconds())
 	return maybeWritten, err
+}
+
+// nextPartition returns the partitions in turn, one a batch, without those that have no
+// leader.
+func (p *Producer) nextPartition(of []kafka.Partition) (int, error) {
+	ids, err := led(p.cfg.Topic, of)
+	if err != nil {
+		return 0, err
+	}
+	return ids[p.partition.Add(1)%uint64(len(ids))], nil
 }
 
 // split returns two halves of b, or none when b is a single event, or when the

@@ -19,7 +19,7 @@ import (
 // is a folder of
 //
 //	<20 digits>.seg   segments, append-only, read in the order of their numbers
-//	cursor            how far the oldest segment has been sent
+//	cursor            how far the oldest segment has been sent: spool_cursor.go
 //	lock              held by the process that uses the folder
 //
 // A segment is a sequence of frames: 16 bytes of header, then the batch.
@@ -33,8 +33,7 @@ import (
 // batch can be counted, to the event, and passed over.
 //
 // Every append is one write and, with FsyncAlways, one fsync: a batch that counts as
-// spooled survives the loss of power. The cursor is written without fsync; if the machine
-// goes down, what was sent since the last flush of the kernel is sent again.
+// spooled survives the loss of power.
 //
 // A process never appends to a segment it did not make, so a torn tail stays the
 // end of its segment. At the bound the newest batch is refused: what is on disk
@@ -47,7 +46,6 @@ const (
 	frameBytesMax   = 2 * eventBytesMax
 	segmentBytesMax = 16 << 20
 	segmentSuffix   = ".seg"
-	cursorBytes     = 20 // segment, offset, CRC-32C of both
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -69,6 +67,7 @@ type spool struct {
 	tail     *os.File
 	head     *os.File // segments[0], for reading; nil until it is needed
 	offset   int64    // in head, of the next frame
+	noted    identity // of the batch there, if it is being sent
 	bytes    int64    // in all segments, sent frames of the oldest included
 	last     uint64   // highest segment number that was ever given out; see readCursor
 	unsynced bool     // tail has what sync is to flush
@@ -91,7 +90,7 @@ func openSpool(dir string, bytesMax int64) (*spool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the spool folder: %w", err)
 	}
-	s := &spool{dir: dir, bytesMax: bytesMax, flush: (*os.File).Sync, ready: make(chan struct{}, 1)}
+	s := &spool{dir: dir, bytesMax: bytesMax, noted: noIdentity, flush: (*os.File).Sync, ready: make(chan struct{}, 1)}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open spool %s: %w", dir, err), s.close())
 	}
@@ -133,25 +132,6 @@ func (s *spool) open() (err error) {
 		return err
 	}
 	return s.readCursor()
-}
-
-// readCursor leaves the offset at 0 when the cursor is damaged or of another
-// segment: sending twice is better than not at all. Numbers go on from the
-// cursor's, or an old cursor could speak of a new segment and skip unsent frames.
-func (s *spool) readCursor() error {
-	var b [cursorBytes]byte
-	if _, err := s.cursor.ReadAt(b[:], 0); err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	number, offset := binary.BigEndian.Uint64(b[:]), int64(binary.BigEndian.Uint64(b[8:]))
-	if binary.BigEndian.Uint32(b[16:]) != crc32.Checksum(b[:16], castagnoli) {
-		return nil
-	}
-	s.last = max(s.last, number)
-	if len(s.segments) > 0 && s.segments[0].number == number && offset >= 0 && offset <= s.segments[0].bytes {
-		s.offset = offset
-	}
-	return nil
 }
 
 // append stores b, or returns errSpoolFull, or an error of the disk. After an
@@ -257,15 +237,22 @@ func (s *spool) next() (b batch, ok bool, lost damage, err error) {
 		b, used, err := readFrame(io.NewSectionReader(s.head, s.offset, size-s.offset))
 		switch {
 		case err == nil:
+			switch s.noted { // newer than what it was spooled with
+			case noIdentity:
+			case withdrawn:
+				b.bind(noIdentity)
+			default:
+				b.bind(s.noted)
+			}
 			return b, true, lost, nil
 		case errors.Is(err, errBadBatch):
 			lost.events += b.events
 			used = min(used, size-s.offset) // a torn batch ends early
 			lost.bytes += used
-			s.offset += used
+			s.offset, s.noted = s.offset+used, noIdentity
 		case errors.Is(err, errBadHeader):
 			lost.bytes += size - s.offset
-			s.offset = size
+			s.offset, s.noted = size, noIdentity
 		default:
 			return batch{}, false, lost, fmt.Errorf("read the spool: %w", err)
 		}
@@ -309,18 +296,11 @@ func readFrame(r io.Reader) (b batch, used int64, err error) {
 func (s *spool) took(b batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.offset += frameHeaderBytes + int64(len(b.data))
+	s.offset, s.noted = s.offset+frameHeaderBytes+int64(len(b.data)), noIdentity
 	if s.offset >= s.segments[0].bytes {
 		return s.removeHeadLocked()
 	}
-	var c [cursorBytes]byte
-	binary.BigEndian.PutUint64(c[:], s.segments[0].number)
-	binary.BigEndian.PutUint64(c[8:], uint64(s.offset))
-	binary.BigEndian.PutUint32(c[16:], crc32.Checksum(c[:16], castagnoli))
-	if _, err := s.cursor.WriteAt(c[:], 0); err != nil {
-		return fmt.Errorf("write the spool's cursor: %w", err)
-	}
-	return nil
+	return s.writeCursorLocked()
 }
 
 // removeHeadLocked deletes the oldest segment. If it is the one being written to,
@@ -340,7 +320,7 @@ func (s *spool) removeHeadLocked() error {
 	}
 	s.segments = s.segments[1:]
 	s.bytes -= head.bytes
-	s.offset = 0
+	s.offset, s.noted = 0, noIdentity
 	return errors.Join(errs...)
 }
 

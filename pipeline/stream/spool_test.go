@@ -242,3 +242,89 @@ func framesIn(b []byte) map[string]bool {
 	}
 	return found
 }
+
+// withHeader makes a batch with a header, which can have an identity.
+func withHeader(value string) batch {
+	return encode([]event{{timeMS: 1_790_000_000_000, account: "acme", value: []byte(value)}}, "1")
+}
+
+func mustNext(t testing.TB, s *spool) batch {
+	t.Helper()
+	b, ok, _, err := s.next()
+	if err != nil || !ok {
+		t.Fatalf("next: %v, %v", ok, err)
+	}
+	return b
+}
+
+// The identity that a batch is sent under is of the next life, too, and of that batch alone.
+func TestSpoolKeepsTheIdentityThatWasNoted(t *testing.T) {
+	dir := t.TempDir()
+	first, second := identity{7, 1, 100, 3}, identity{8, 0, 0, 2}
+	spooled := withHeader("b")
+	spooled.bind(second)
+	s := mustOpenSpool(t, dir, 1<<20)
+	mustAppend(t, s, withHeader("a"), spooled, withHeader("c"))
+	want := func(life string, id identity) {
+		t.Helper()
+		if got := mustNext(t, s).identity(); got != id {
+			t.Errorf("%s: the identity is %+v, want %+v", life, got, id)
+		}
+	}
+	want("new", noIdentity)
+	noError(t, s.note(first))
+	for _, life := range []string{"noted", "noted, in the next life"} {
+		want(life, first)
+		noError(t, s.close())
+		s = mustOpenSpool(t, dir, 1<<20)
+	}
+	noError(t, s.took(mustNext(t, s)))
+	want("spooled with one", second)
+	noError(t, s.note(first))
+	noError(t, s.close())
+	s = mustOpenSpool(t, dir, 1<<20)
+	want("noted anew, in the next life", first)
+	noError(t, s.setAside(mustNext(t, s)))
+	want("after it was set aside", noIdentity)
+	noError(t, s.took(mustNext(t, s)))
+	want("the last, set aside", first)
+	noError(t, s.setAside(mustNext(t, s)))
+	if got, _ := takeAll(t, s); len(got) != 1 {
+		t.Errorf("a batch alone is there %d times after it was set aside", len(got))
+	}
+}
+
+// A loss of power can bring back what was removed, but not past the cursor.
+func TestSpoolForgetsSegmentsBeforeItsCursor(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpenSpool(t, dir, 1<<30)
+	big := batch{data: make([]byte, segmentBytesMax), events: 1}
+	mustAppend(t, s, big)
+	sent, err := os.ReadFile(s.path(1))
+	noError(t, err)
+	mustAppend(t, s, numbered(1), numbered(2), numbered(3))
+	noError(t, s.took(mustNext(t, s)))
+	noError(t, s.took(mustNext(t, s)))
+	removed := s.path(1)
+	noError(t, s.close())
+	noError(t, os.WriteFile(removed, sent, 0o600))
+	s = mustOpenSpool(t, dir, 1<<30)
+	got, _ := takeAll(t, s)
+	requireBatches(t, got, numbered(2), numbered(3))
+	if s.size() != 0 {
+		t.Errorf("%d bytes left", s.size())
+	}
+}
+
+// A release before identities wrote less into the cursor.
+func TestSpoolReadsAnOldCursor(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpenSpool(t, dir, 1<<20)
+	mustAppend(t, s, withHeader("a"), withHeader("b"))
+	noError(t, s.took(mustNext(t, s)))
+	noError(t, s.close())
+	noError(t, os.Truncate(filepath.Join(dir, "cursor"), cursorPlaceBytes))
+	s = mustOpenSpool(t, dir, 1<<20)
+	got, _ := takeAll(t, s)
+	requireBatches(t, got, withHeader("b"))
+}

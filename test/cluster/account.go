@@ -45,7 +45,7 @@ func account(ctx context.Context, c *cluster) (string, error) {
 		}
 	}
 	if float64(repeated) > c.repeats {
-		return "", fmt.Errorf("there are %d records twice in Kafka, and routers say that they may have repeated %.0f", repeated, c.repeats)
+		return "", fmt.Errorf("there are %d records twice in Kafka, and routers of the earlier release may have repeated %.0f", repeated, c.repeats)
 	}
 	if err := c.delivered(ctx, stored); err != nil {
 		return "", err
@@ -56,7 +56,7 @@ func account(ctx context.Context, c *cluster) (string, error) {
 	}
 	repeats := "no event twice"
 	if repeated > 0 {
-		repeats = fmt.Sprintf("%d events twice, because their first confirmation was lost (routers counted %.0f that may be)", repeated, c.repeats)
+		repeats = fmt.Sprintf("%d events twice, by routers of the earlier release, which counted %.0f that may be", repeated, c.repeats)
 	}
 	return fmt.Sprintf("%d answers = %d different events in ClickHouse; %s; in Kafka %s; `tidegate verify`: exact; the HTTP receiver has each event, objects have each record exactly once",
 		len(answers), len(stored), counts, repeats), nil

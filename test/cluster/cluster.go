@@ -56,7 +56,7 @@ type cluster struct {
 	load     *load
 	folder   string            // where a job writes objects
 	good     map[string]string // version id by what it answers
-	repeats  float64           // events that routers which have ended may have sent twice
+	repeats  float64           // events that routers of the earlier release may have sent twice
 }
 
 // start starts everything, with the roles of the earlier release.

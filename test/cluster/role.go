@@ -38,6 +38,7 @@ type part struct {
 	signal  syscall.Signal // that ends it in order; 0: SIGTERM
 	log     *os.File
 	process *platform.Process // nil while there is none
+	release string            // folder of the binary that was started last
 	all     []*platform.Process
 }
 
@@ -52,7 +53,7 @@ func (p *part) start(bin string) error {
 	if err != nil {
 		return err
 	}
-	p.process = process
+	p.process, p.release = process, bin
 	p.all = append(p.all, process)
 	return nil
 }

@@ -177,10 +177,13 @@ func (c *cluster) tellBalancer(ctx context.Context, command string) error {
 	return err
 }
 
-// noteRepeats keeps what a router that is about to end says of events which it may have
-// sent twice.
+// noteRepeats keeps what a router of the earlier release says of events which it may have
+// sent twice, before it ends. This release sends none twice.
 func (c *cluster) noteRepeats(ctx context.Context, router *part) error {
 	n, err := router.metric(ctx, "tidegate_stream_events_repeat_possible_total", schema.Topic)
+	if err == nil && n > 0 && router.release == c.bin {
+		err = fmt.Errorf("%s says that Kafka may have %.0f events twice", router.Name, n)
+	}
 	c.repeats += n
 	return err
 }

@@ -1,6 +1,6 @@
 // Command soak runs a whole platform for a while under real traffic, while deployments and jobs change and what it
 // stands on fails, and then accounts for every request. It exits 0 only if nothing was lost beyond what the design
-// says a kill may cost, nothing was counted twice unsaid, and nothing grew. docs/operations/soak.md tells how to
+// says a kill may cost, nothing was counted twice, and nothing grew. docs/operations/soak.md tells how to
 // read its report.
 package main
 
