@@ -17,7 +17,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 export CGO_ENABLED := 0
 GO_TEST := CGO_ENABLED=1 go test -race -shuffle=on
 
-.PHONY: help build deps dashboard demo up test e2e test-dashboard screenshots chaos fuzz soak test-real test-cluster bench bench-rollback release test-release test-deploy check clean
+.PHONY: help build deps dashboard demo up test e2e test-dashboard screenshots chaos fuzz names soak test-real test-cluster bench bench-rollback release test-release test-deploy check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -85,6 +85,9 @@ screenshots: build deps $(BROWSER_STAMP) ## docs/screenshots, of every page of t
 
 chaos: build deps ## a hundred rounds of faults between Kafka and ClickHouse; TIDEGATE_LONG=N for more
 	TIDEGATE_LONG=$${TIDEGATE_LONG:-100} $(GO_TEST) -timeout 60m -count=1 -v -run Chaos ./test/exactlyonce
+
+names: deps ## attacks with a million made-up names: what is counted, and how much memory they take
+	TIDEGATE_LONG=1 go test -timeout 60m -count=1 -v -run CardinalityAttacks ./pipeline/ingest
 
 fuzz: ## every fuzz target for FUZZTIME (10m), JOBS at a time; FUZZ=regexp picks some; new inputs stay in .fuzz and testdata/fuzz
 	nice -n 10 go run ./test/fuzz -time $${FUZZTIME:-10m} -run "$${FUZZ:-}" $${JOBS:+-jobs $$JOBS} $(ARGS)

@@ -145,6 +145,7 @@ type Config struct {
 	LogpushMemoryBytes   int64         // what deliveries may hold of events
 	IngestInserts        int           // blocks that are stored at once
 	IngestMemoryBytes    int64         // what ingest may hold of events
+	IngestNames          int           // combinations of script, version and outcome in use, of an account
 	LogpushAllowHTTP     bool          // destinations may be plain http://
 	LogpushAllowPrivate  bool          // destinations may be in private ranges
 	LogpushAllowLoopback bool
@@ -197,7 +198,7 @@ func DefaultConfig(roles ...Role) Config {
 		DeadLettersMax: 1000, DeadLettersMaxBytes: 100 << 20,
 		LogpushParallel:    4,
 		LogpushMemoryBytes: 512 << 20,
-		IngestInserts:      ingest.InsertsDefault, IngestMemoryBytes: ingest.MemoryBytesDefault,
+		IngestInserts:      ingest.InsertsDefault, IngestMemoryBytes: ingest.MemoryBytesDefault, IngestNames: ingest.NamesDefault,
 		LogLevel:  "info",
 		LogFormat: "text",
 	}
@@ -285,6 +286,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	if c.has(RoleIngest) {
 		f.IntVar(&c.IngestInserts, "ingest-inserts", c.IngestInserts, "blocks of events that are decoded and stored in ClickHouse at once, at most; further partitions wait, and their blocks grow")
 		f.Int64Var(&c.IngestMemoryBytes, "ingest-memory-bytes", c.IngestMemoryBytes, "what ingest may hold of events that are not stored yet; at the bound it stops to fetch")
+		f.IntVar(&c.IngestNames, "ingest-names", c.IngestNames, "combinations of script, version and outcome that an account may have in use within an hour; events of further ones go to the quarantine")
 		f.DurationVar(&c.IngestSessionTimeout, "ingest-session-timeout", c.IngestSessionTimeout, "how long an ingest process may be silent before others take its partitions over; Kafka takes 6s to 5m unless it is told otherwise")
 	}
 	if c.has(RoleLogpush) || c.has(RoleAPI) || c.has(RoleRollback) { // the API tests a destination before it stores a job
@@ -377,6 +379,9 @@ func (c *Config) Validate() error {
 	}
 	if c.has(RoleIngest) && (c.IngestSessionTimeout < time.Second || c.IngestSessionTimeout > ingest.SessionTimeoutMax) {
 		fault("--ingest-session-timeout is %s: it must be from 1s to %s, because a block may be half stored until others take its partition over", c.IngestSessionTimeout, ingest.SessionTimeoutMax)
+	}
+	if c.has(RoleIngest) && (c.IngestNames < ingest.NamesMin || c.IngestNames > ingest.NamesMax) {
+		fault("--ingest-names is %d: it must be from %d to %d", c.IngestNames, ingest.NamesMin, ingest.NamesMax)
 	}
 	if c.has(RoleIngest) && (c.IngestInserts < 1 || c.IngestInserts > ingest.InsertsMax || c.IngestMemoryBytes < ingest.MemoryBytesMin(c.IngestInserts)) {
 		fault("--ingest-inserts (%d) must be from 1 to %d, --ingest-memory-bytes (%d) at least %d for as many",

@@ -60,11 +60,11 @@ func parsedIngest(t *testing.T, flags ...string) (Config, error) {
 
 func TestBoundsOfIngestAreFlags(t *testing.T) {
 	c, err := parsedIngest(t)
-	if err != nil || c.IngestInserts != ingest.InsertsDefault || c.IngestMemoryBytes != ingest.MemoryBytesDefault {
+	if err != nil || c.IngestInserts != ingest.InsertsDefault || c.IngestMemoryBytes != ingest.MemoryBytesDefault || c.IngestNames != ingest.NamesDefault {
 		t.Errorf("the default is %+v, %v", c, err)
 	}
-	c, err = parsedIngest(t, "--ingest-inserts", "2", "--ingest-memory-bytes", "33554432")
-	if err != nil || c.IngestInserts != 2 || c.IngestMemoryBytes != 32<<20 {
+	c, err = parsedIngest(t, "--ingest-inserts", "2", "--ingest-memory-bytes", "33554432", "--ingest-names", "200000")
+	if err != nil || c.IngestInserts != 2 || c.IngestMemoryBytes != 32<<20 || c.IngestNames != 200_000 {
 		t.Errorf("read as %+v, %v", c, err)
 	}
 	f := func(want string, flags ...string) {
@@ -74,6 +74,8 @@ func TestBoundsOfIngestAreFlags(t *testing.T) {
 		}
 	}
 	f("--ingest-inserts (0)", "--ingest-inserts", "0")
+	f("--ingest-names is 19999: it must be from 20000 to 500000", "--ingest-names", "19999")
+	f("--ingest-names is 500001", "--ingest-names", "500001")
 	f("--ingest-inserts (65)", "--ingest-inserts", "65")
 	f("--ingest-memory-bytes (33554431) at least 33554432 for as many", "--ingest-memory-bytes", "33554431")
 	f("--ingest-memory-bytes (33554432) at least 67108864 for as many", "--ingest-memory-bytes", "33554432", "--ingest-inserts", "8")

@@ -21,7 +21,7 @@ const retryPause = 500 * time.Millisecond
 // addIngest adds the reader that counts each event once in ClickHouse.
 func (p *process) addIngest(context.Context) error {
 	cfg := ingest.DefaultConfig(schema.Topic)
-	cfg.InsertsMax, cfg.MemoryBytes = p.config.IngestInserts, p.config.IngestMemoryBytes
+	cfg.InsertsMax, cfg.MemoryBytes, cfg.NamesMax = p.config.IngestInserts, p.config.IngestMemoryBytes, p.config.IngestNames
 	in, err := ingest.New(cfg, p.rates, p.log)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
@@ -19,17 +20,21 @@ const (
 	questionRows   = 100_000   // of an answer
 )
 
-// bounded returns ctx with the bounds of a question. It ends a little later than the
+// bounded returns ctx with the bounds of a question, and further settings. It ends a little later than the
 // server gives the question up, so that the server's reason is the one that is told.
-func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+func bounded(ctx context.Context, more ...ch.Settings) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, questionTime+2*time.Second)
-	return ch.Context(ctx, ch.WithSettings(ch.Settings{
+	settings := ch.Settings{
 		"max_execution_time": int(questionTime.Seconds()),
 		"max_memory_usage":   questionMemory,
 		"max_result_rows":    questionRows,
 		// A server that is asked over HTTP would work on for a client that has left.
 		"cancel_http_readonly_queries_on_client_close": 1,
-	})), cancel
+	}
+	for _, m := range more {
+		maps.Copy(settings, m)
+	}
+	return ch.Context(ctx, ch.WithSettings(settings)), cancel
 }
 
 // tooMuch is failed, with a sentence for the bounds of a question.

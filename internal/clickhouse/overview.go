@@ -24,7 +24,7 @@ func (db *DB) ScriptRates(ctx context.Context, account string, since, until time
 		script_name, toInt64(sum(n)) AS requests, toInt64(sum(bad)), groupArray(toInt64(at)), groupArray(toInt64(n)), groupArray(toInt64(bad)), toInt64(count() OVER ())
 	FROM (
 		SELECT script_name, intDiv(toUnixTimestamp(time), {step:Int64}) * {step:Int64} AS at, sum(requests) AS n, sum(failures) AS bad
-		FROM `+union([]piece{p}, "account_id = {account:String}")+`
+		FROM `+p.rows("account_id = {account:String}")+`
 		GROUP BY script_name, at
 		ORDER BY script_name, at
 	)

@@ -19,9 +19,23 @@ type piece struct {
 func union(pieces []piece, where string) string {
 	parts := make([]string, len(pieces))
 	for i, p := range pieces {
-		parts[i] = fmt.Sprintf("SELECT * FROM %s WHERE %s AND time >= toDateTime(%d, 'UTC') AND time < toDateTime(%d, 'UTC')", p.Table, where, p.from, p.to)
+		parts[i] = "SELECT * FROM " + p.rows(where)
 	}
 	return "(" + strings.Join(parts, " UNION ALL ") + ")"
+}
+
+// rows is what follows FROM for all that a piece holds for a condition.
+func (p piece) rows(where string) string {
+	return fmt.Sprintf("%s WHERE %s AND time >= toDateTime(%d, 'UTC') AND time < toDateTime(%d, 'UTC')", p.Table, where, p.from, p.to)
+}
+
+// rowsOf is the same of several pieces. A single one is no subquery, of whose columns
+// ClickHouse would have to find out first which are needed.
+func rowsOf(pieces []piece, where string) string {
+	if len(pieces) == 1 {
+		return pieces[0].rows(where)
+	}
+	return union(pieces, where)
 }
 
 // pieces covers the seconds from since to until, widened to whole ones: hours in the

@@ -67,6 +67,13 @@ type ratesQuery struct {
 	outcomes        bool
 }
 
+// sketchReads let a second thread read, too, where there is more than two granules of sketches: to merge
+// them is most of the time that a day takes, and ClickHouse would give one thread eight.
+var sketchReads = ch.Settings{
+	"merge_tree_min_read_task_size":           2,
+	"merge_tree_min_rows_for_concurrent_read": 1, "merge_tree_min_bytes_for_concurrent_read": 1,
+}
+
 // rates sums pieces of rollups by version, and by steps.
 func (db *DB) rates(ctx context.Context, q ratesQuery) ([]schema.VersionRate, error) {
 	at := fmt.Sprintf("toDateTime(%d, 'UTC')", q.pieces[0].from)
@@ -86,10 +93,10 @@ func (db *DB) rates(ctx context.Context, q ratesQuery) ([]schema.VersionRate, er
 		quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(wall_ms), quantilesDDMerge(0.01, 0.5, 0.9, 0.99)(cpu_ms),
 		quantilesTDigestWeightedMerge(0.5, 0.9, 0.99)(wall_ms_weighted), quantilesTDigestWeightedMerge(0.5, 0.9, 0.99)(cpu_ms_weighted),
 		` + outcomes + `
-	FROM ` + union(q.pieces, "account_id = {account:String} AND script_name = {script:String}") + `
+	FROM ` + rowsOf(q.pieces, "account_id = {account:String} AND script_name = {script:String}") + `
 	GROUP BY version_id, at
 	ORDER BY at, version_id`
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := bounded(ctx, sketchReads)
 	defer cancel()
 	attempt := "read the rates of script " + q.script
 	rows, err := db.conn.Query(ctx, query, ch.Named("account", q.account), ch.Named("script", q.script))

@@ -25,6 +25,9 @@ const (
 	reasonBatch       = "batch"       // Kafka's batch around it cannot be decoded
 )
 
+// detailNames is the same for all, whoever builds the block.
+const detailNames = "too many combinations of script, version and outcome, or too many accounts, were in use"
+
 const (
 	// quarantineValueBytes of a record are kept; enough to recognise its sender.
 	quarantineValueBytes = 16 << 10
@@ -51,13 +54,18 @@ type block struct {
 	words   words
 	cells   cells
 
+	// refused are records that the plan refuses, set before decodeBlock, or, while
+	// hasPlace decides, set by it.
+	refused  refused
+	hasPlace func(cell) bool
+
 	// broken are offsets whose batch cannot be decoded, and why. Set before decodeBlock.
 	broken map[int64]string
 }
 
 // decodeBlock fills b with the rows of records, in their order. It depends on the
 // records alone, so that a block that is built again is the same block, but for what was
-// deleted meanwhile (b.tombstones).
+// deleted meanwhile (b.tombstones), and what the plan refuses (b.refused).
 func decodeBlock(b *block, partition int, records []stream.Record) {
 	b.events.Reset(len(records))
 	b.quarantine.Reset(0)
@@ -123,7 +131,14 @@ func (b *block) add(partition int, r *stream.Record, e *event) (reason, detail s
 		return tables.ReasonDeleted, ""
 	}
 	script, version, outcome := b.words.of(wordScript, e.scriptName), b.words.of(wordVersion, e.versionID), b.words.of(wordOutcome, e.outcome)
-	if what := b.cells.full(cell{r.Account, script, version, outcome}); what != "" {
+	k := cell{r.Account, script, version, outcome}
+	if b.hasPlace != nil && !b.hasPlace(k) {
+		b.refused.add(r.Offset)
+	}
+	if b.refused.has(r.Offset) {
+		return reasonCardinality, detailNames
+	}
+	if what := b.cells.full(k); what != "" {
 		return reasonCardinality, fmt.Sprintf("%s in the %d records from offset %d on", what, b.records, b.first)
 	}
 	if skew != 0 {

@@ -67,6 +67,10 @@ type Config struct {
 	// StopGrace is how long a block whose plan is committed may go on after its
 	// partition's context ended. Less than the group's rebalance timeout.
 	StopGrace time.Duration
+	// NamesMax is how many combinations of script, version and outcome may be in use of an
+	// account: see NamesDefault. Events of further ones go to the quarantine. Blocks that are
+	// stored at the same time may pass it by ten thousand each.
+	NamesMax int
 	// OpenBlocksMax is about how many blocks are settled while another one of the group
 	// stays open, until it is waited for: a quarter of what ClickHouse remembers, because
 	// a block may be four in a table.
@@ -108,6 +112,7 @@ func DefaultConfig(topic string) Config {
 		InsertsMax:  InsertsDefault,
 		MemoryBytes: MemoryBytesDefault,
 		StopGrace:   3 * time.Second,
+		NamesMax:    NamesDefault,
 
 		OpenBlocksMax: tables.RememberedBlocks / 4,
 	}
@@ -131,6 +136,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("ingest: MemoryBytes is %d: it must be %d or more for %d inserts at once", c.MemoryBytes, MemoryBytesMin(c.InsertsMax), c.InsertsMax)
 	case c.StopGrace <= 0:
 		return fmt.Errorf("ingest: StopGrace is %s: it must be positive", c.StopGrace)
+	case c.NamesMax < NamesMin || c.NamesMax > NamesMax:
+		return fmt.Errorf("ingest: NamesMax is %d: it must be from %d to %d", c.NamesMax, NamesMin, NamesMax)
 	case c.OpenBlocksMax < 1:
 		return fmt.Errorf("ingest: OpenBlocksMax is %d: it must be 1 or more", c.OpenBlocksMax)
 	}
@@ -150,6 +157,7 @@ type Ingest struct {
 	slots   *slots
 	metrics *metrics
 	deleted *deleted
+	names   *names
 	open    openBlocks
 }
 
@@ -158,8 +166,8 @@ func New(cfg Config, writer Writer, logger *slog.Logger) (*Ingest, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := newSlots(cfg.InsertsMax, cfg.blockBytesMax())
-	return &Ingest{cfg: cfg, writer: writer, log: logger, slots: s, metrics: newMetrics(s, cfg), deleted: &deleted{read: writer.Tombstones}}, nil
+	s, n := newSlots(cfg.InsertsMax, cfg.blockBytesMax()), newNames(cfg.NamesMax)
+	return &Ingest{cfg: cfg, writer: writer, log: logger, slots: s, names: n, metrics: newMetrics(s, n, cfg), deleted: &deleted{read: writer.Tombstones}}, nil
 }
 
 // HandlePartition is a stream.Handler: it settles the block that the partition's
@@ -269,8 +277,9 @@ func (r *reader) step(ctx context.Context) error {
 		r.hand.settled(end)
 		return nil
 	}
-	next := plan{Begin: records[0].Offset, End: records[len(records)-1].Offset + 1, At: records[0].Time.UnixMilli()}
-	r.newest = stream.Newest(r.newest, records)
+	next := r.refuse(plan{Begin: records[0].Offset, End: records[len(records)-1].Offset + 1, At: records[0].Time.UnixMilli()})
+	full = full || len(r.slot.records) < len(records)
+	r.newest = stream.Newest(r.newest, r.slot.records)
 	if err := r.prove(ctx, next); err != nil {
 		return err
 	}

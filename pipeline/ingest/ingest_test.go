@@ -159,16 +159,16 @@ func TestStartAfterALoss(t *testing.T) {
 		}
 	}
 	f("no plan, offset removed", newFake(50, 10).committed(40, ""), seq(50, 60), "topic-4-50-60-")
-	f("head of the plan removed", newFake(50, 10).committed(45, planned(plan{45, 55, at(45)})), seq(50, 60), "topic-4-45-55-")
-	f("whole plan removed", newFake(50, 10).committed(30, planned(plan{30, 40, at(30)})), seq(50, 60), "topic-4-50-60-")
-	f("tail of the plan lost", newFake(50, 10).committed(55, planned(plan{55, 70, at(55)})), seq(55, 60), "topic-4-55-70-")
+	f("head of the plan removed", newFake(50, 10).committed(45, planned(plan{Begin: 45, End: 55, At: at(45)})), seq(50, 60), "topic-4-45-55-")
+	f("whole plan removed", newFake(50, 10).committed(30, planned(plan{Begin: 30, End: 40, At: at(30)})), seq(50, 60), "topic-4-50-60-")
+	f("tail of the plan lost", newFake(50, 10).committed(55, planned(plan{Begin: 55, End: 70, At: at(55)})), seq(55, 60), "topic-4-55-70-")
 	f("partition shorter than the offset, nothing known", newFake(0, 10).committed(30, ""), seq(0, 10), "topic-4-0-10-")
 	f("topic made anew and shorter than the offset", anew(newFake(0, 10)).committed(30, seen(29)), seq(0, 10), "topic-4-0-10-")
-	f("topic made anew and shorter than the plan", anew(newFake(0, 10)).committed(30, planned(plan{30, 40, at(30)})), seq(0, 10), "topic-4-0-10-")
+	f("topic made anew and shorter than the plan", anew(newFake(0, 10)).committed(30, planned(plan{Begin: 30, End: 40, At: at(30)})), seq(0, 10), "topic-4-0-10-")
 	f("topic made anew and empty", newFake(0, 0).committed(30, seen(29)), nil, "")
-	f("topic made anew", newFake(0, 50).committed(30, planned(plan{30, 40, at(30) - 1})), seq(0, 50), "topic-4-0-50-")
+	f("topic made anew", newFake(0, 50).committed(30, planned(plan{Begin: 30, End: 40, At: at(30) - 1})), seq(0, 50), "topic-4-0-50-")
 	f("metadata that is no plan", newFake(0, 10).committed(3, "moved by hand"), seq(3, 10), "topic-4-3-10-")
-	f("a plan for another offset", newFake(0, 10).committed(3, planned(plan{5, 8, at(5)})), seq(3, 10), "topic-4-3-10-")
+	f("a plan for another offset", newFake(0, 10).committed(3, planned(plan{Begin: 5, End: 8, At: at(5)})), seq(3, 10), "topic-4-3-10-")
 }
 
 // The story: a broker came back from an unclean leader election without the end
@@ -193,7 +193,7 @@ func TestAPartitionThatLostItsEndIsNotCountedTwice(t *testing.T) {
 		}
 	}
 	f("after a settled block", newMark(plan{}, good(29).Time).String())
-	f("after a plan", newMark(plan{30, 40, good(30).Time.UnixMilli()}, good(39).Time).String())
+	f("after a plan", newMark(plan{Begin: 30, End: 40, At: good(30).Time.UnixMilli()}, good(39).Time).String())
 }
 
 // A record from a gateway's spool may be the last that was settled, and older than

@@ -61,7 +61,7 @@ const (
 	waitMemory = "memory" // its share of Config.MemoryBytes, or the block before
 )
 
-func newMetrics(s *slots, cfg Config) *metrics {
+func newMetrics(s *slots, n *names, cfg Config) *metrics {
 	meter := telemetry.Meter("tidegate/pipeline/ingest")
 	count := func(name, description string) metric.Int64Counter {
 		return must(meter.Int64Counter(name, metric.WithDescription(description)))
@@ -87,7 +87,7 @@ func newMetrics(s *slots, cfg Config) *metrics {
 		heldMax:       cfg.MemoryBytes / 2,
 		readers:       map[*status]int{},
 	}
-	m.pressure(meter, s)
+	m.pressure(meter, s, n)
 	lag := must(meter.Int64ObservableGauge("tidegate_ingest_lag_offsets", metric.WithDescription("Offsets that are not stored yet, by partition.")))
 	blocked := must(meter.Float64ObservableGauge("tidegate_ingest_blocked_seconds", metric.WithUnit("s"),
 		metric.WithDescription("How long ClickHouse has refused the block in hand, by partition; 0 when it has not.")))
@@ -111,13 +111,16 @@ func newMetrics(s *slots, cfg Config) *metrics {
 }
 
 // pressure shows how full what is bounded is.
-func (m *metrics) pressure(meter metric.Meter, s *slots) {
+func (m *metrics) pressure(meter metric.Meter, s *slots, n *names) {
 	held := must(meter.Int64ObservableGauge("tidegate_ingest_held_bytes", metric.WithUnit("By"),
 		metric.WithDescription("Bytes of events in memory that are not stored, by where: fetched (as Kafka has them), blocks (decoded, columns and bodies of inserts not counted).")))
 	heldMax := must(meter.Int64ObservableGauge("tidegate_ingest_held_bytes_max", metric.WithUnit("By"),
 		metric.WithDescription("Bytes of fetched events at which partitions stop to fetch.")))
 	inserts := must(meter.Int64ObservableGauge("tidegate_ingest_inserts", metric.WithDescription("Blocks that are being decoded and stored.")))
 	insertsMax := must(meter.Int64ObservableGauge("tidegate_ingest_inserts_max", metric.WithDescription("Blocks that may be decoded and stored at once.")))
+	names := must(meter.Int64ObservableGauge("tidegate_ingest_names",
+		metric.WithDescription("Combinations of script, version and outcome in use, of the account with the most: those that this process stored in the last hour.")))
+	namesMax := must(meter.Int64ObservableGauge("tidegate_ingest_names_max", metric.WithDescription("Combinations in use at which an account's further ones go to the quarantine.")))
 	must(meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		where := func(name string) metric.ObserveOption { return metric.WithAttributes(attribute.String("where", name)) }
 		o.ObserveInt64(held, m.heldBytes.Load(), where("fetched"))
@@ -125,8 +128,10 @@ func (m *metrics) pressure(meter metric.Meter, s *slots) {
 		o.ObserveInt64(heldMax, m.heldMax)
 		o.ObserveInt64(inserts, int64(s.inUse()))
 		o.ObserveInt64(insertsMax, int64(s.max))
+		o.ObserveInt64(names, int64(n.most(time.Now())))
+		o.ObserveInt64(namesMax, int64(n.max))
 		return nil
-	}, held, heldMax, inserts, insertsMax))
+	}, held, heldMax, inserts, insertsMax, names, namesMax))
 }
 
 // held counts bytes that were fetched, or, negative, stored.

@@ -30,6 +30,9 @@ type plan struct {
 	// offsets of a topic that was deleted and made again apart from those of the
 	// old one, which ClickHouse may still remember.
 	At int64 `json:"at,omitempty"`
+	// Refused are the records that go to the quarantine because too many names were in
+	// use, which nobody could find out again: see refused.
+	Refused string `json:"refused,omitempty"`
 }
 
 // newMark returns the mark of a commit. Either may be zero.
@@ -53,7 +56,7 @@ func (m mark) newest() time.Time {
 func (m mark) String() string {
 	b, err := json.Marshal(m)
 	if err != nil {
-		panic(err) // numbers always marshal
+		panic(err) // numbers and texts always marshal
 	}
 	return string(b)
 }
@@ -74,6 +77,9 @@ func parseMark(metadata string) (m mark, err error) {
 	}
 	if p := m.plan; p != (plan{}) && (p.Begin < 0 || p.End <= p.Begin) {
 		return mark{}, fmt.Errorf("read the mark %.200q: begin must be 0 or more and end greater than begin", metadata)
+	}
+	if _, err := m.refused(); err != nil {
+		return mark{}, fmt.Errorf("read the mark %.200q: %w", metadata, err)
 	}
 	return m, nil
 }

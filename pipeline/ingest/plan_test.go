@@ -23,8 +23,9 @@ func TestParseMark(t *testing.T) {
 	f("", mark{})
 	f("{}", mark{})
 	f(`{"newest":7}`, mark{Newest: 7})
-	f(`{"begin":0,"end":1,"at":5,"newest":7}`, mark{plan{0, 1, 5}, 7})
-	f(` {"end":9,"begin":3} `, mark{plan: plan{3, 9, 0}})
+	f(`{"begin":0,"end":1,"at":5,"newest":7}`, mark{plan{End: 1, At: 5}, 7})
+	f(`{"begin":3,"end":9,"refused":"AQ"}`, mark{plan: plan{Begin: 3, End: 9, Refused: "AQ"}})
+	f(` {"end":9,"begin":3} `, mark{plan: plan{Begin: 3, End: 9}})
 }
 
 func TestParseMarkRefuses(t *testing.T) {
@@ -41,6 +42,8 @@ func TestParseMarkRefuses(t *testing.T) {
 	f(`{"begin":1,"end":5} {}`, "something follows it")
 	f(`{"begin":1,"end":5,"rows":3}`, "unknown field")
 	f(`{"at":5}`, "end greater than begin")
+	f(`{"begin":1,"end":5,"refused":"?"}`, "which records are refused")
+	f(`{"begin":1,"end":5,"refused":"`+strings.Repeat("A", 4*refusedMax)+`"}`, "are more than")
 	f(strings.Repeat("x", 5000), "invalid character")
 }
 
@@ -55,7 +58,7 @@ func TestNothingIsNewestWhileNothingWasSeen(t *testing.T) {
 
 // What is read is a usable range, and survives being written and read again.
 func FuzzParseMark(f *testing.F) {
-	for _, seed := range []string{"", `{"begin":0,"end":1,"at":5,"newest":7}`, `{"begin":9,"end":3}`, "null",
+	for _, seed := range []string{"", `{"begin":0,"end":1,"at":5,"newest":7}`, `{"begin":0,"end":9,"refused":"/wE"}`, `{"begin":9,"end":3}`, "null",
 		"{}", `{"begin":1e3,"end":2e3}`, `{"Begin":1,"END":2}`, "\x00"} {
 		f.Add(seed)
 	}

@@ -148,6 +148,10 @@ func (r *reader) settle(ctx context.Context, planned plan, end int64) (err error
 	defer cancel()
 
 	start := time.Now()
+	refused, err := planned.refused()
+	if err != nil {
+		return fmt.Errorf("store block %s: %w", token, err)
+	}
 	var gone *schema.Tombstones
 	err = r.store(ctx, planned, end, func() (err error) {
 		gone, err = r.deleted.current(finishing)
@@ -158,8 +162,9 @@ func (r *reader) settle(ctx context.Context, planned plan, end int64) (err error
 	}
 	var stored counts
 	err = r.store(ctx, planned, end, func() error {
-		r.slot.block.tombstones = gone
+		r.slot.block.tombstones, r.slot.block.refused = gone, refused
 		decodeBlock(&r.slot.block, r.p.ID(), r.slot.records)
+		r.names.use(r.slot.block.cells.known, time.Now())
 		stored = countsOf(r.slot)
 		if err := r.stamp(ctx, planned, &r.slot.block); err != nil {
 			return err
