@@ -476,6 +476,8 @@ func TestDoctorAsksTheAPI(t *testing.T) {
 	}))
 	c := DoctorConfig{API: server.URL, Token: "wrong"}
 	says(t, c.controlPlane(t.Context())[0], JudgedFault, "refuses the token")
+	c.Token = ""
+	says(t, c.controlPlane(t.Context())[0], JudgedUnknown, "without a token")
 	c.Token = "good"
 	list := c.controlPlane(t.Context())
 	says(t, one(t, list, "api"), JudgedOK, "version v9")
