@@ -1,5 +1,6 @@
 // What serves now: the versions of the active deployment, what they do, and the two ways on.
 import { useState } from "preact/hooks";
+import { serverNow } from "../../lib/clock";
 import { formatMillis, formatRate } from "../../lib/format";
 import { percentText, shareOf, splitText } from "../../lib/split";
 import { scriptPage } from "../../lib/url";
@@ -51,7 +52,7 @@ const day = 24 * 3600 * 1000;
 
 /** The newest decision of the last day that did something. */
 function recent(state: ScriptState) {
-  return state.decisions.find((d) => d.action !== undefined && Date.now() - Date.parse(d.at) < day);
+  return state.decisions.find((d) => d.action !== undefined && serverNow().getTime() - Date.parse(d.at) < day);
 }
 
 function columns({ account, script, state }: Props): Column<VersionRate>[] {
