@@ -9,7 +9,7 @@ import { Badge, Button, Note, Time, VersionName } from "../../ui/basics";
 import { Table, type Column } from "../../ui/table";
 import { type Deployment, type ScriptState } from "./data";
 import { DeployDialog, type Ask } from "./deploydialog";
-import { author, candidate, cause, entries, former } from "./history";
+import { author, candidate, cause, entries, former, takenBack } from "./history";
 import { DecisionBadge, RampBadge, SplitBar } from "./parts";
 import type { VersionRate } from "./rates";
 import { perSecondText } from "./rows";
@@ -85,13 +85,14 @@ function Ways({ account, script, state, perSecond, reload }: Props) {
   const current = state.deployments[0]!;
   const back = former(state.deployments);
   const onward = candidate(current.versions, back, state.names.number);
+  const wayBack = back !== undefined && !takenBack(state.deployments, state.names.number).has(back) ? back : undefined;
   const { name } = state.names;
   const finish = (id: string): Ask => ({ title: `Give ${name(id)} all traffic`, action: "Finish at 100 %", splits: [{ version_id: id, percentage: 100 }], message: "" });
   const roll = (id: string): Ask => ({ title: `Roll back to ${name(id)}`, action: "Roll back", splits: [{ version_id: id, percentage: 100 }], message: "Rollback", danger: true });
   return (
     <div class="row">
       {onward !== undefined && (shareOf(current.versions, onward) ?? 0) > 0 && <Button onClick={() => setAsk(finish(onward))}>Finish {name(onward)} at 100 %</Button>}
-      {back !== undefined && <Button onClick={() => setAsk(roll(back))}>Roll back to {name(back)}</Button>}
+      {wayBack !== undefined && <Button onClick={() => setAsk(roll(wayBack))}>Roll back to {name(wayBack)}</Button>}
       {ask && <DeployDialog account={account} script={script} state={state} ask={ask} perSecond={perSecond} onDone={reload} onClose={() => setAsk(undefined)} />}
     </div>
   );
