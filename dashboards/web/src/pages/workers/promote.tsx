@@ -58,7 +58,7 @@ export function PromotePanel(props: Props) {
         {/* The rate changes with every look, and is not to be read out each time. */}
         {after && <p class="sentence"><span aria-live="polite">{changeSentence(serving, after, state.names.name)}</span> {movedSentence(serving, after, props.perSecond)}</p>}
         <Watch {...props} />
-        <Refusal error={refused} busy={action.busy} onForce={() => void run(true)} />
+        <Refusal error={refused} names={state.names} busy={action.busy} onForce={() => void run(true)} />
         <div class="row"><Button submit look="primary" busy={action.busy} disabled={after === undefined || sameSplit(serving, after)}>Deploy this split</Button></div>
       </form>
     </section>

@@ -20,7 +20,7 @@ export function RequestsPanel(props: { state: ScriptState; metrics: Schemas["Met
   // A range that follows the clock ends when the server was asked.
   const lines = useMemo(() => metrics && align(metrics, range.resolve().last === undefined ? serverNow() : new Date(metrics.until)), [metrics]);
   const series = useMemo(() => lines && seriesOf(lines, state.names), [lines, state.names]);
-  const marks = useMemo(() => marksOf(state.deployments, state.decisions, state.names.name), [state]);
+  const marks = useMemo(() => marksOf(state.deployments, state.decisions, state.names.name, state.names.told), [state]);
   return (
     <section class="panel stack" aria-labelledby="requests">
       <div class="row spread"><h2 id="requests">Requests by version</h2><RangePicker range={range} /></div>

@@ -13,6 +13,7 @@ import { author, candidate, cause, entries, former, takenBack } from "./history"
 import { DecisionBadge, RampBadge, SplitBar } from "./parts";
 import type { VersionRate } from "./rates";
 import { perSecondText } from "./rows";
+import type { VersionNames } from "./versions";
 
 interface Props {
   account: string;
@@ -33,16 +34,16 @@ export function ServingPanel(props: Props) {
         <div class="row">
           <h2 id="serving">Active deployment</h2>
           <RampBadge account={account} script={script} ramp={state.ramp} serving={current.id} />
-          <DecisionBadge account={account} script={script} decision={entry?.decision ?? recent(state)} />
+          <DecisionBadge account={account} script={script} decision={entry?.decision ?? recent(state)} told={state.names.told} />
         </div>
         {may("scripts:edit") && <Ways {...props} />}
       </div>
       <SplitBar splits={current.versions} name={state.names.name} series={state.names.series} />
       <p>
         {splitText(current.versions, state.names.name)}, {cause(current) || "deployed"} <Time at={current.created_on} /> by {author(current)}
-        {current.annotations["workers/message"] && <>: “{current.annotations["workers/message"]}”</>}
+        {current.annotations["workers/message"] && <>: “{state.names.told(current.annotations["workers/message"])}”</>}
       </p>
-      <FailedStarts deployment={current} name={state.names.name} />
+      <FailedStarts deployment={current} names={state.names} />
       <Table caption="Versions and what they do" rows={props.rates} rowKey={(r) => r.id} columns={columns(props)} />
     </section>
   );
@@ -69,12 +70,12 @@ function columns({ account, script, state }: Props): Column<VersionRate>[] {
 }
 
 /** Versions that routers cannot start get no traffic, whatever their share says. */
-function FailedStarts(props: { deployment: Deployment; name: (id: string) => string }) {
+function FailedStarts(props: { deployment: Deployment; names: VersionNames }) {
   const failed = (props.deployment.version_status ?? []).filter((s) => s.phase === "failed");
   if (failed.length === 0) return null;
   return (
     <Note tone="bad" live>
-      {failed.map((s) => <p key={s.version_id + s.router_id}>{props.name(s.version_id)} cannot start on router {s.router_id}, and its share goes to the other version there: {s.error ?? "no reason was given"}</p>)}
+      {failed.map((s) => <p key={s.version_id + s.router_id}>{props.names.name(s.version_id)} cannot start on router {s.router_id}, and its share goes to the other version there: {s.error ? props.names.told(s.error) : "no reason was given"}</p>)}
     </Note>
   );
 }
@@ -84,8 +85,8 @@ function Ways({ account, script, state, perSecond, reload }: Props) {
   const [ask, setAsk] = useState<Ask | undefined>();
   const current = state.deployments[0]!;
   const back = former(state.deployments);
-  const onward = candidate(current.versions, back, state.names.number);
   const wayBack = back !== undefined && !takenBack(state.deployments, state.names.number).has(back) ? back : undefined;
+  const onward = candidate(current.versions, back, state.names.number);
   const { name } = state.names;
   const finish = (id: string): Ask => ({ title: `Give ${name(id)} all traffic`, action: "Finish at 100 %", splits: [{ version_id: id, percentage: 100 }], message: "" });
   const roll = (id: string): Ask => ({ title: `Roll back to ${name(id)}`, action: "Roll back", splits: [{ version_id: id, percentage: 100 }], message: "Rollback", danger: true });
