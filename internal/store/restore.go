@@ -140,7 +140,7 @@ func errIfFull(ctx context.Context, q querier) error {
 		return err
 	}
 	if accounts > 0 {
-		return fmt.Errorf("the database has a control state, with %d accounts: only --replace puts a backup in its place", accounts)
+		return fmt.Errorf("the database has a control state (accounts: %d): only --replace puts a backup in its place", accounts)
 	}
 	return nil
 }
