@@ -328,7 +328,7 @@ func securedServer(t *testing.T, ca *certstest.Authority, handler http.HandlerFu
 		t.Fatal(err)
 	}
 	s := httptest.NewUnstartedServer(handler)
-	s.Listener = tls.NewListener(s.Listener, files.TLS(tls.RequireAndVerifyClientCert))
+	s.Listener = files.Listener(s.Listener, tls.RequireAndVerifyClientCert)
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.Start()
 	t.Cleanup(s.Close)
