@@ -64,9 +64,9 @@ func doctorConfig(config app.Config, local services, c *connection, tokenFileGiv
 		}
 	}
 	add("ready file", unread, "Run this as the user of the platform, or name its services: --api, --kafka, --clickhouse, --database.")
-	var untold error
-	doctor.Token, _, untold = c.token(tokenFileGiven, ready)
-	add("token file", untold, "Correct --token-file, or let this user read the file.")
+	token, _, err := c.token(tokenFileGiven, ready)
+	doctor.Token = token
+	add("token file", err, "Correct --token-file, or let this user read the file.")
 	ownEngine := embeds && config.ClickHouse == ""
 	if len(doctor.Kafka) == 0 && ready.Kafka != "" {
 		doctor.Kafka = []string{ready.Kafka}
