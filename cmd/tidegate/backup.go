@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -95,11 +96,16 @@ func restoreCommand() *cobra.Command {
 		Long: "Put a backup into a database, SQLite or PostgreSQL, wherever it was taken, in one transaction. Stop every process that has that database\n" +
 			"first, jobs-api and ingest with Logpush, of which it sees only those with a lease; routers may go on, and take what\n" +
 			"is restored as the newest. FILE - is standard input. It talks to the database, not to the API.",
-		Example: "  tidegate restore control.backup\n  tidegate restore --replace --database postgres://tidegate@postgres/tidegate control.backup",
-		Args:    arguments(1, 1),
+		Example: "  tidegate restore control.backup\n  tidegate restore --replace --database postgres://tidegate@postgres/tidegate control.backup\n" +
+			"  tidegate restore --data-dir rehearsal --disable-jobs --secrets-key-file secrets-key control.backup",
+		Args: arguments(1, 1),
 	}
 	d.bind(command)
-	replace := command.Flags().Bool("replace", false, "put it in the place of a control state that is there already")
+	var opts app.RestoreOptions
+	f := command.Flags()
+	f.BoolVar(&opts.Replace, "replace", false, "put it in the place of a control state that is there already")
+	f.BoolVar(&opts.DisableJobs, "disable-jobs", false, "switch all Logpush jobs off and cancel their replays, so that a copy for a rehearsal delivers nothing; needs the keys for secrets")
+	f.StringVar(&opts.KeyFile, "secrets-key-file", "", "with --disable-jobs, file with the keys (default: what the variable TIDEGATE_SECRETS_KEY holds, else secrets-key in --data-dir)")
 	command.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		database, err := d.open(cmd)
 		if err != nil {
@@ -112,7 +118,8 @@ func restoreCommand() *cobra.Command {
 			}
 			defer func() { err = errors.Join(err, unlock()) }()
 		}
-		done, err := app.Restore(cmd.Context(), database, args[0], *replace)
+		opts.KeyFile = cmp.Or(opts.KeyFile, app.DefaultKeyFile(d.dataDir))
+		done, err := app.Restore(cmd.Context(), database, args[0], opts)
 		if err != nil {
 			return err
 		}

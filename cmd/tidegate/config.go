@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,9 +61,10 @@ func roleFlag(command *cobra.Command) func() (settings, error) {
 
 func configCheck() *cobra.Command {
 	command := &cobra.Command{
-		Use: "check [flags] FILE [-- FLAGS OF THE PROCESS]", Short: "Check a file with settings, without starting anything",
+		Use: "check [flags] [FILE] [-- FLAGS OF THE PROCESS]", Short: "Check settings, without starting anything",
 		Long: "Check whether a process could start with a file with settings: every key and value, the rules that bind several of them, and\n" +
-			"whether the files that they name can be read. The variables of this environment count, as they would for the process.\n" +
+			"whether the files that they name can be read. The variables of this environment count, as they would for the process; without a\n" +
+			"file they are checked alone, with the flags after --.\n" +
 			"Exit status: 0 nothing is wrong, 1 each fault is a line on standard output.",
 		Example: "  tidegate config check tidegate.yaml\n  tidegate config check --role router /etc/tidegate/router.yaml",
 	}
@@ -72,17 +74,15 @@ func configCheck() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if file == "" {
-			return usage(cmd, fmt.Errorf("%s needs the name of a file", cmd.CommandPath()))
-		}
+		what := cmp.Or(file, "this environment")
 		faults := app.CheckSettings(s.flags, s.validate)
 		for _, fault := range faults {
 			fmt.Fprintln(cmd.OutOrStdout(), oneLine(fault.Error()))
 		}
 		if len(faults) > 0 {
-			return fmt.Errorf("%s: %s could not start with it: faults: %d", file, s.flags.Name(), len(faults))
+			return fmt.Errorf("%s: %s could not start with it: faults: %d", what, s.flags.Name(), len(faults))
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s can start with it\n", file, s.flags.Name())
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s can start with it\n", what, s.flags.Name())
 		return err
 	}
 	return command

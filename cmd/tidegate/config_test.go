@@ -51,8 +51,11 @@ func TestConfigCheck(t *testing.T) {
 	f("", 2, "", "--", "word")
 	t.Setenv("TIDEGATE_TOPIC_PARTITIONS", "0")
 	f("", 1, "TIDEGATE_TOPIC_PARTITIONS: --topic-partitions (0)")
-	if status, _ := local(t, configCommands(), "config", "check"); status != 2 {
-		t.Errorf("without a file: status %d, want 2", status)
+	if status, out := local(t, configCommands(), "config", "check"); status != 1 || !strings.Contains(out, "TIDEGATE_TOPIC_PARTITIONS: --topic-partitions (0)") {
+		t.Errorf("without a file: status %d and %q", status, out)
+	}
+	if status, out := local(t, configCommands(), "config", "check", "--role", "router", "--", "--topic-partitions", "4", "--kafka", "a:1", "--api-url", "http://h"); status != 0 || !strings.Contains(out, "this environment: router can start with it") {
+		t.Errorf("without a file, of flags: status %d and %q", status, out)
 	}
 	if status, _ := local(t, configCommands(), "config", "check", filepath.Join(t.TempDir(), "none")); status != 1 {
 		t.Errorf("of a file that is not there: status %d, want 1", status)

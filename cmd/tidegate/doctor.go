@@ -47,20 +47,26 @@ func doctorCommand() *cobra.Command {
 	return command
 }
 
-// doctorConfig fills in what a platform that runs in the data folder has told.
+// doctorConfig fills in what a platform that runs in the data folder has told. A file that it
+// cannot read is a finding, and keeps nothing else from being looked at.
 func doctorConfig(config app.Config, local services, c *connection, tokenFileGiven bool) (app.DoctorConfig, error) {
-	ready, err := readReady(config.DataDir)
-	if err != nil {
-		return app.DoctorConfig{}, err
-	}
+	ready, unread := readReady(config.DataDir)
 	embeds := len(config.Roles) == len(app.AllRoles) && config.APIURL == ""
 	doctor := app.DoctorConfig{Config: config, Embedded: embeds, API: cmp.Or(c.api, ready.API, config.APIURL)}
 	if ready.API != doctor.API {
 		ready.TokenFile = cmp.Or(config.APITokenFile, config.AdminTokenFile) // another platform's token must not be sent there
 	}
-	if doctor.Token, _, err = c.token(tokenFileGiven, ready); err != nil {
-		return doctor, err
+	add := func(check string, err error, advice string) {
+		if err != nil {
+			doctor.More = append(doctor.More, func() app.Finding {
+				return app.Finding{Check: check, State: app.JudgedFault, Sentence: err.Error() + ".", Advice: advice}
+			})
+		}
 	}
+	add("ready file", unread, "Run this as the user of the platform, or name its services: --api, --kafka, --clickhouse, --database.")
+	token, _, err := c.token(tokenFileGiven, ready)
+	doctor.Token = token
+	add("token file", err, "Correct --token-file, or let this user read the file.")
 	ownEngine := embeds && config.ClickHouse == ""
 	if len(doctor.Kafka) == 0 && ready.Kafka != "" {
 		doctor.Kafka = []string{ready.Kafka}

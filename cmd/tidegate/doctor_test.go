@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -53,6 +54,27 @@ func TestDoctorFindsAPlantedFault(t *testing.T) {
 	}
 	if status, _ := local(t, doctorCommand(), "doctor", "--no-such-flag"); status != 2 {
 		t.Errorf("a flag that is none: status %d, want 2", status)
+	}
+}
+
+// A file that cannot be read is one finding among the others.
+func TestDoctorGoesOnWithoutFilesThatItCannotRead(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "ready.json"), 0o700); err != nil { // which nobody can read as a file, root neither
+		t.Fatal(err)
+	}
+	status, text := local(t, doctorCommand(), "doctor", "--data-dir", dir, "--token-file", dir, "--api-addr", "127.0.0.1:0",
+		"--gateway-addr", "127.0.0.1:0", "--kafka-addr", "127.0.0.1:0", "--clickhouse-addr", "127.0.0.1:0", "--json")
+	var list []app.Finding
+	if err := json.Unmarshal([]byte(text), &list); err != nil || status != 1 {
+		t.Fatalf("status %d, %v, and\n%s", status, err, text)
+	}
+	state := map[string]app.Judgement{}
+	for _, f := range list {
+		state[f.Check] = f.State
+	}
+	if state["token file"] != app.JudgedFault || state["ready file"] != app.JudgedFault || state["disk space"] != app.JudgedOK || state["database"] != app.JudgedOK {
+		t.Errorf("it found\n%s", text)
 	}
 }
 

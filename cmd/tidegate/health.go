@@ -101,7 +101,13 @@ func alertsGet(c *connection) *cobra.Command {
 			if err != nil {
 				return s.explain("read the alerts", err)
 			}
-			return s.show(func(out io.Writer) { writeAlerts(out, h) })
+			return s.show(func(out io.Writer) {
+				if h == nil {
+					fmt.Fprintln(out, "Nobody is told of failing jobs: name a webhook with \"tidegate alerts set\".")
+					return
+				}
+				writeAlerts(out, *h)
+			})
 		},
 	}
 }

@@ -143,7 +143,7 @@ func startEmbedded(ctx context.Context, config *app.Config, local services, log 
 			Logger: log,
 		})
 		if err != nil {
-			return stops, err
+			return stops, app.ListenError(err, "kafka-addr")
 		}
 		stops = append(stops, broker.Close)
 		config.Kafka = []string{broker.Addr()}
@@ -164,7 +164,7 @@ func startEmbedded(ctx context.Context, config *app.Config, local services, log 
 			Library: library, Command: []string{executable, engineChild}, Logger: log,
 		})
 		if err != nil {
-			return stops, err
+			return stops, app.ListenError(err, "clickhouse-addr")
 		}
 		stops = append(stops, engine.Close)
 		config.ClickHouse = "http://" + strings.TrimPrefix(engine.Addr(), "http://")

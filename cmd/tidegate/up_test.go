@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,5 +36,22 @@ func TestUpInAFolderInUse(t *testing.T) {
 	}
 	if _, err := os.Stat(ready); err != nil {
 		t.Errorf("the ready file of the running platform: %v", err)
+	}
+}
+
+// Whoever finds a port taken is told by which flag to give another.
+func TestUpOnAPortThatIsTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	command := upCommand()
+	command.SetArgs([]string{"--data-dir", t.TempDir(), "--kafka-addr", l.Addr().String()})
+	command.SetOut(io.Discard)
+	command.SetErr(io.Discard)
+	err = command.ExecuteContext(t.Context())
+	if err == nil || !strings.Contains(err.Error(), l.Addr().String()) || !strings.Contains(err.Error(), "give another address with --kafka-addr") {
+		t.Errorf("got %v, want the address and the flag", err)
 	}
 }

@@ -4,7 +4,11 @@
 // package may import it.
 package addresses
 
-import "net/netip"
+import (
+	"net"
+	"net/netip"
+	"strings"
+)
 
 // special ranges that netip.Addr has no method for (IANA special-purpose address
 // registries).
@@ -73,6 +77,16 @@ func LinkLocal(addr netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// LoopbackHost reports whether a host, with or without a port, is this machine alone, without
+// looking a name up.
+func LoopbackHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
 }
 
 // plain is addr in the one form that can be compared: IPv4 out of IPv6, no zone.

@@ -26,3 +26,16 @@ func TestKindsOfAddresses(t *testing.T) {
 		"fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192")
 	f(false, true, "168.63.129.16")
 }
+
+func TestLoopbackHosts(t *testing.T) {
+	f := func(want bool, hosts ...string) {
+		t.Helper()
+		for _, host := range hosts {
+			if got := LoopbackHost(host); got != want {
+				t.Errorf("%q: %t", host, got)
+			}
+		}
+	}
+	f(true, "localhost", "Localhost:8787", "127.0.0.1", "127.1.2.3:80", "::1", "[::1]", "[::1]:8787")
+	f(false, "", ":8787", "example.com", "localhost.example.com:80", "127.0.0.1.example.com", "0.0.0.0:80", "10.0.0.1", "[fe80::1]:80")
+}

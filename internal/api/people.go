@@ -2,12 +2,11 @@ package api
 
 import (
 	"crypto/rand"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
+	"tidegate/internal/addresses"
 	"tidegate/internal/errs"
 	"tidegate/schema/control"
 )
@@ -67,7 +66,7 @@ func (s *Server) callback(r *http.Request) (string, error) {
 	if s.deps.People == nil {
 		return "", errs.New(errs.NotFound, codeNoRoute, "there is no identity provider here: sign in with an API token")
 	}
-	if s.dashboard == "" && !isLoopback(r.Host) {
+	if s.dashboard == "" && !addresses.LoopbackHost(r.Host) {
 		return "", errs.New(errs.Invalid, 0, "the identity provider must know where to send people back to: start the API with --console-url, the dashboard's address")
 	}
 	if s.dashboard != "" {
@@ -77,14 +76,6 @@ func (s *Server) callback(r *http.Request) (string, error) {
 		return "https://" + r.Host + callbackPath, nil
 	}
 	return "http://" + r.Host + callbackPath, nil
-}
-
-func isLoopback(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
 // homecoming is what a provider gives somebody to take back.

@@ -16,6 +16,8 @@ const (
 	// snapshotLate is two waits of a snapshot's long poll, after each of which a router
 	// hears whether its snapshot is the newest.
 	snapshotLate = time.Minute
+	// routerStarts is three reports: the first of a router that starts comes before its snapshot.
+	routerStarts = 3 * control.RouterReportEvery
 	// dropRecent is how long a loss of events is shown as something that is wrong now.
 	dropRecent = 10 * time.Minute
 	// spoolNearlyFull is when there is little time left before events are lost.
@@ -158,8 +160,10 @@ func routerPart(r *control.RouterState, newest int64, now time.Time) partView {
 	// How long ago is told by the router's own clock alone, which may differ from this one's.
 	lastWord := r.ReportedOn.Add(-routerAge(r))
 	switch {
+	case r.Revision == 0 && r.SentOn.Sub(r.StartedOn) < routerStarts:
+		note(partUnknown, "It is starting, and had no snapshot yet when it last told of itself.", "Look again in half a minute.")
 	case r.Revision == 0:
-		note(partDown, "It has no snapshot yet and serves nobody.", "If it has not just started, see its log for why it cannot get one: the token of --api-token-file needs the scope routers, or is an operator's.")
+		note(partDown, "It has no snapshot yet and serves nobody.", "See its log for why it cannot get one: the token of --api-token-file needs the scope routers, or is an operator's.")
 	case r.SnapshotError != "" && now.Sub(lastWord) > snapshotLate:
 		note(partDegraded, fmt.Sprintf("It serves snapshot %d and cannot get a newer one: %s.", r.Revision, strings.TrimSuffix(r.SnapshotError, ".")), "See that it reaches this control plane; until then deployments and rollbacks do not reach it.")
 	case r.Revision < newest && now.Sub(lastWord) > snapshotLate:

@@ -72,6 +72,8 @@ func TestAssessParts(t *testing.T) {
 	}
 	f("router", router(func(r *control.RouterState) { r.ReportedOn = now.Add(-31 * time.Second) }), partDown, "for 31 seconds")
 	f("router", router(func(r *control.RouterState) { r.Revision = 0 }), partDown, "no snapshot")
+	f("router", router(func(r *control.RouterState) { r.Revision, r.StartedOn = 0, r.SentOn.Add(-29*time.Second) }), partUnknown, "is starting", "Look again")
+	f("router", router(func(r *control.RouterState) { r.Revision, r.StartedOn = 0, r.SentOn.Add(-30*time.Second) }), partDown, "serves nobody")
 	f("router", router(func(r *control.RouterState) { r.Revision = 6 }), partOK) // it has a minute for it
 	f("router", router(func(r *control.RouterState) { r.Revision, r.ConfirmedOn = 6, r.SentOn.Add(-2*time.Minute) }), partDegraded, "the newest is 7")
 	f("router", router(func(r *control.RouterState) {

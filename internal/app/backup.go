@@ -29,9 +29,22 @@ func Backup(ctx context.Context, database, file string) (info store.BackupInfo, 
 	return info, nil
 }
 
+// RestoreOptions of Restore.
+type RestoreOptions struct {
+	Replace     bool   // what the database holds
+	DisableJobs bool   // of Logpush, for which the keys for secrets are needed
+	KeyFile     string // with these; empty for the variable
+}
+
 // Restore puts a backup from a file, or from standard input ("-"), into a database; see
 // store.Restore.
-func Restore(ctx context.Context, database, file string, replace bool) (done store.Restored, err error) {
+func Restore(ctx context.Context, database, file string, opts RestoreOptions) (done store.Restored, err error) {
+	options := store.RestoreOptions{Replace: opts.Replace, DisableJobs: opts.DisableJobs}
+	if opts.DisableJobs {
+		if options.Keys, err = ReadKeys(opts.KeyFile); err != nil {
+			return done, fmt.Errorf("restore with all jobs disabled: %w", err)
+		}
+	}
 	in := os.Stdin
 	if file != "-" {
 		if in, err = os.Open(file); err != nil {
@@ -39,7 +52,7 @@ func Restore(ctx context.Context, database, file string, replace bool) (done sto
 		}
 		defer func() { err = errors.Join(err, in.Close()) }()
 	}
-	done, err = store.Restore(ctx, database, in, store.RestoreOptions{Replace: replace})
+	done, err = store.Restore(ctx, database, in, options)
 	if err != nil {
 		return done, fmt.Errorf("restore the control state from %s: %w", file, err)
 	}

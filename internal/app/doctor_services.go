@@ -218,7 +218,7 @@ func (c *DoctorConfig) controlPlane(ctx context.Context) []Finding {
 	health, err := api.SystemHealth(ctx)
 	took := time.Since(begun)
 	if err != nil {
-		return []Finding{apiFinding(c.API, err)}
+		return []Finding{apiFinding(c.API, c.Token, err)}
 	}
 	list := []Finding{
 		ok("api", "%s answers; it is version %s.", c.API, health.Version),
@@ -230,9 +230,11 @@ func (c *DoctorConfig) controlPlane(ctx context.Context) []Finding {
 	return append(list, deadLetterFindings(ctx, api)...)
 }
 
-func apiFinding(address string, err error) Finding {
+func apiFinding(address, token string, err error) Finding {
 	failure, known := errors.AsType[*errs.Error](err)
 	switch {
+	case known && failure.Kind == errs.Unauthorized && token == "":
+		return Finding{"api", JudgedUnknown, address + " answers, and tells nobody without a token how the parts are.", "Name a file with the operator's token in --token-file, or set TIDEGATE_TOKEN."}
 	case known && failure.Kind == errs.Unauthorized:
 		return Finding{"api", JudgedFault, fmt.Sprintf("%s refuses the token: %v.", address, err), "Name a file with one that holds in --token-file; \"tidegate token create\" makes one. After a restore those of the backup hold."}
 	case known && failure.Kind != errs.Unavailable:

@@ -328,7 +328,7 @@ func securedServer(t *testing.T, ca *certstest.Authority, handler http.HandlerFu
 		t.Fatal(err)
 	}
 	s := httptest.NewUnstartedServer(handler)
-	s.Listener = tls.NewListener(s.Listener, files.TLS(tls.RequireAndVerifyClientCert))
+	s.Listener = files.Listener(s.Listener, tls.RequireAndVerifyClientCert)
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.Start()
 	t.Cleanup(s.Close)
@@ -476,6 +476,8 @@ func TestDoctorAsksTheAPI(t *testing.T) {
 	}))
 	c := DoctorConfig{API: server.URL, Token: "wrong"}
 	says(t, c.controlPlane(t.Context())[0], JudgedFault, "refuses the token")
+	c.Token = ""
+	says(t, c.controlPlane(t.Context())[0], JudgedUnknown, "without a token")
 	c.Token = "good"
 	list := c.controlPlane(t.Context())
 	says(t, one(t, list, "api"), JudgedOK, "version v9")

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"syscall"
 	"time"
 )
 
@@ -27,7 +28,7 @@ const (
 // Listeners in passed, which are open already, come before addresses.
 func (p *process) listen(ctx context.Context, passed map[string]net.Listener) error {
 	p.listeners = map[string]net.Listener{}
-	open := func(name, addr string, wanted bool) error {
+	open := func(name, flag, addr string, wanted bool) error {
 		listener := passed[name]
 		if listener != nil {
 			p.keepListener(name, listener)
@@ -42,17 +43,25 @@ func (p *process) listen(ctx context.Context, passed map[string]net.Listener) er
 		var err error
 		listener, err = config.Listen(ctx, "tcp", addr)
 		if err != nil {
-			return fmt.Errorf("listen for the %s: %w", name, err)
+			return fmt.Errorf("listen for the %s: %w", name, ListenError(err, flag))
 		}
 		p.keepListener(name, listener)
 		return nil
 	}
 	return errors.Join(
-		open(listenAPI, p.config.APIAddr, p.config.has(RoleAPI)),
-		open(listenGateway, p.config.GatewayAddr, p.config.has(RoleGateway)),
-		open(listenTLS, p.config.GatewayTLSAddr, p.config.has(RoleGateway) && p.config.GatewayTLSAddr != ""),
-		open(listenOps, p.config.OpsAddr, p.config.OpsAddr != ""),
+		open(listenAPI, "api-addr", p.config.APIAddr, p.config.has(RoleAPI)),
+		open(listenGateway, "gateway-addr", p.config.GatewayAddr, p.config.has(RoleGateway)),
+		open(listenTLS, "gateway-tls-addr", p.config.GatewayTLSAddr, p.config.has(RoleGateway) && p.config.GatewayTLSAddr != ""),
+		open(listenOps, "ops-addr", p.config.OpsAddr, p.config.OpsAddr != ""),
 	)
+}
+
+// ListenError adds to the failure of a listener how it is given another address.
+func ListenError(err error, flag string) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: end what uses it, which \"tidegate doctor\" names, or give another address with --%s", err, flag)
+	}
+	return err
 }
 
 func (p *process) keepListener(name string, listener net.Listener) {

@@ -10,8 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
 )
 
 // A job must not be able to send to the platform's own listeners: on a laptop
@@ -43,6 +46,34 @@ func TestOwnAddressesAreKnown(t *testing.T) {
 	ops := netip.MustParseAddrPort(p.listeners[listenOps].Addr().String())
 	if !slices.ContainsFunc(own, func(a netip.AddrPort) bool { return a.Addr().IsUnspecified() && a.Port() == ops.Port() }) {
 		t.Errorf("the listener on every address, %s, is not among %v", ops, own)
+	}
+}
+
+// Whoever finds a port taken is told by which flag to give another.
+func TestAPortThatIsTakenNamesItsFlag(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	for flag, set := range map[string]func(c *Config) *string{
+		"api-addr": func(c *Config) *string { return &c.APIAddr }, "gateway-addr": func(c *Config) *string { return &c.GatewayAddr },
+		"gateway-tls-addr": func(c *Config) *string { return &c.GatewayTLSAddr }, "ops-addr": func(c *Config) *string { return &c.OpsAddr },
+	} {
+		p := &process{config: DefaultConfig(RoleAPI, RoleGateway)}
+		p.config.APIAddr, p.config.GatewayAddr = "127.0.0.1:0", "127.0.0.1:0"
+		*set(&p.config) = l.Addr().String()
+		bound := pflag.NewFlagSet("", pflag.ContinueOnError)
+		p.config.Bind(bound)
+		err := p.listen(t.Context(), nil)
+		if err == nil || !strings.Contains(err.Error(), "give another address with --"+flag) || bound.Lookup(flag) == nil {
+			t.Errorf("got %v, want one that names --%s", err, flag)
+		}
+		for _, closeIt := range p.closers {
+			if err := closeIt(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 

@@ -151,7 +151,7 @@ func (p *process) secureListeners() error {
 			}
 		}
 		p.services = append(p.services, service{"certificates of the " + l.name, stageRouting, files.Run})
-		p.listeners[l.name] = secured{tls.NewListener(inner, files.TLS(l.auth))}
+		p.listeners[l.name] = secured{files.Listener(inner, l.auth)}
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"tidegate/internal/addresses"
 	"tidegate/internal/certs"
 	"tidegate/internal/signin"
 )
@@ -48,7 +48,7 @@ func (c *OIDCConfig) validate(apiAddr, consoleURL string) error {
 	}
 	var all faults
 	u, err := url.Parse(c.Issuer)
-	all.add(err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())),
+	all.add(err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && (u.Scheme != "http" || !addresses.LoopbackHost(u.Hostname())),
 		"--oidc-issuer must be an https:// URL without a user, a query and a fragment; http:// is for this machine's loopback addresses alone") // without the value: it may hold a password
 	all.add(c.ClientID == "", "--oidc-client-id is not set: the identity provider of --oidc-issuer knows this platform by it")
 	all.add(!slices.Contains(c.Scopes, "openid"), "--oidc-scopes is %q: openid must be one of them", strings.Join(c.Scopes, ","))
@@ -56,7 +56,7 @@ func (c *OIDCConfig) validate(apiAddr, consoleURL string) error {
 	all.add(len(c.Roles) == 0, "--oidc-role is not set: nobody of --oidc-issuer could sign in. Say who may do what, such as --oidc-role 'platform-team=admin@*'")
 	_, err = c.roles()
 	host, _, addrErr := net.SplitHostPort(apiAddr)
-	all.add(consoleURL == "" && (addrErr != nil || !isLoopback(host)), "--oidc-issuer needs --console-url, to which people come back: --api-addr (%s) is not on this machine alone", apiAddr)
+	all.add(consoleURL == "" && (addrErr != nil || !addresses.LoopbackHost(host)), "--oidc-issuer needs --console-url, to which people come back: --api-addr (%s) is not on this machine alone", apiAddr)
 	return errors.Join(append(all, err)...)
 }
 
@@ -77,11 +77,6 @@ func (c *OIDCConfig) withoutIssuer() error {
 		return nil
 	}
 	return fmt.Errorf("--oidc-issuer is not set: it names the identity provider, without which nothing is done with %s", strings.Join(idle, ", "))
-}
-
-func isLoopback(host string) bool {
-	address, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
 func (c *OIDCConfig) roles() ([]signin.Role, error) {

@@ -1,8 +1,11 @@
 package certs
 
 import (
+	"bufio"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -39,7 +42,7 @@ func server(t *testing.T, pair certstest.Pair, clientCA string, auth tls.ClientA
 		}),
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
-	go func() { _ = s.Serve(tls.NewListener(l, files.TLS(auth))) }()
+	go func() { _ = s.Serve(files.Listener(l, auth)) }()
 	t.Cleanup(func() { _ = s.Close() })
 	return files, "https://" + l.Addr().String()
 }
@@ -146,6 +149,104 @@ func TestReplacedFiles(t *testing.T) {
 	works(false, "with a broken key of the client")
 	if err := c.Check(); err == nil || !strings.Contains(err.Error(), c.KeyFile) {
 		t.Errorf("the check says %v, want it to name %s", err, c.KeyFile)
+	}
+}
+
+// A new file of authorities ends what those that are gone vouched for, also on connections that
+// are open. Clients that it vouches for, or that presented nothing, keep theirs.
+func TestConnectionsEndWithTheirAuthority(t *testing.T) {
+	ca, later := certstest.NewAuthority(t, "first"), certstest.NewAuthority(t, "second")
+	files, url := server(t, ca.Issue(t, "server", "127.0.0.1"), ca.File, tls.VerifyClientCertIfGiven)
+	address := strings.TrimPrefix(url, "https://")
+	trusted := t.TempDir() + "/trusted.crt" // so that the clients go on trusting the server
+	load := func(path string, from ...string) {
+		t.Helper()
+		var all []byte
+		for _, file := range from {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, text...)
+		}
+		if err := os.WriteFile(path, all, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load(trusted, ca.File)
+	own, next := ca.Issue(t, "router"), later.Issue(t, "router")
+	load(ca.File, ca.File, later.File)
+	files.Reload(t.Context(), time.Now())
+
+	connect := func(pair certstest.Pair) net.Conn {
+		t.Helper()
+		c, err := Client{Peer: "the peer", CAFile: trusted, CertFile: pair.Cert, KeyFile: pair.Key}.DialTLS(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	ask := func(c net.Conn) error {
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			return err
+		}
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, res.Body)
+		return errors.Join(err, res.Body.Close())
+	}
+	old, renewed, nobody := connect(own), connect(next), connect(certstest.Pair{})
+	for _, c := range []net.Conn{old, renewed, nobody} {
+		if err := ask(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load(ca.File, later.File)
+	files.Reload(t.Context(), time.Now())
+	if err := ask(old); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a connection outlives the authority of its certificate: %v", err)
+	}
+	for name, c := range map[string]net.Conn{"of the new authority": renewed, "without a certificate": nobody} {
+		if err := ask(c); err != nil {
+			t.Errorf("a client %s was cut off: %v", name, err)
+		}
+		_ = c.Close()
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		files.peers.mu.Lock()
+		open := len(files.peers.open)
+		files.peers.mu.Unlock()
+		if open == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d connections that are closed are remembered", open)
+		}
+	}
+}
+
+// A handshake that began before the authorities were replaced does not slip through after.
+func TestHandshakeDuringAReload(t *testing.T) {
+	ca, later := certstest.NewAuthority(t, "first"), certstest.NewAuthority(t, "second")
+	files, _ := server(t, later.Issue(t, "server", "127.0.0.1"), later.File, tls.RequireAndVerifyClientCert)
+	text, err := os.ReadFile(ca.Issue(t, "router").Cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := net.Pipe()
+	defer func() { _, _ = near.Close(), far.Close() }()
+	c := &peerConn{Conn: near, peers: &files.peers}
+	if err := c.presented(tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}, files.clients); err == nil {
+		t.Error("a certificate of the authority before is taken")
 	}
 }
 

@@ -50,6 +50,7 @@ type Files struct {
 	metrics  Metrics
 	pairs    []*pair
 	clients  *authority // nil: clients are not asked for a certificate
+	peers    peers      // of Listener
 	interval time.Duration
 	reloads  [2]atomic.Int64 // by result
 }
@@ -149,16 +150,19 @@ func (f *Files) TLS(auth tls.ClientAuthType) *tls.Config {
 	// A resumed session would keep what an authority vouched for that has gone since.
 	config.SessionTicketsDisabled = true
 	config.ClientAuth = auth
-	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		own := config.Clone()
 		own.GetConfigForClient, own.ClientCAs = nil, f.clients.current.Load()
+		if c, ok := hello.Conn.(*peerConn); ok {
+			own.VerifyConnection = func(state tls.ConnectionState) error { return c.presented(state, f.clients) }
+		}
 		return own, nil
 	}
 	return config
 }
 
 // Run reads the files again and again until ctx ends, and reports to OpenTelemetry
-// in the meantime. Connections keep what they were opened with.
+// in the meantime. Connections keep the certificate that they were opened with.
 func (f *Files) Run(ctx context.Context) error {
 	observed, err := f.observe()
 	if err != nil {
@@ -198,7 +202,8 @@ func (f *Files) Reload(ctx context.Context, now time.Time) {
 		f.log.ErrorContext(ctx, "a new authority of clients was refused, the old one stays", "authority", f.clients.file, "error", err)
 	case changed:
 		f.reloads[resultLoaded].Add(1)
-		f.log.InfoContext(ctx, "a new authority of clients was loaded", "authority", f.clients.file)
+		closed := f.peers.closeStrangers(f.clients.current.Load())
+		f.log.InfoContext(ctx, "a new authority of clients was loaded", "authority", f.clients.file, "connections_closed", closed)
 	}
 }
 

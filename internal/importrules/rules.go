@@ -53,7 +53,7 @@ var Layers = []Layer{
 	{"internal/gateway", []string{"internal/certs", "internal/deploy", "schema", "internal/errs", "internal/nowait", "internal/lines"}, whyService},
 	{"internal/rollback", []string{"internal/deploy", "schema", "internal/errs"}, whyService},
 	{"internal/notify", []string{"internal/deploy", "internal/signature", "schema", "internal/errs"}, whyService},
-	{"internal/api", []string{"internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyService},
+	{"internal/api", []string{"internal/addresses", "internal/deploy", "internal/logjob", "schema", "internal/errs"}, whyService},
 	{"internal/deletion", []string{"internal/logjob", "schema", "internal/errs"}, whyService},
 	{"pipeline/ingest", []string{"internal/logjob", "pipeline/stream", "schema", "internal/errs"}, whyService},
 	{"pipeline/logpush", []string{"internal/logjob", "pipeline/stream", "schema", "internal/errs"}, whyService},
@@ -67,7 +67,7 @@ var Layers = []Layer{
 	{"pipeline/logpush/sink", []string{"pipeline/logpush", "internal/addresses", "internal/signature"}, "a destination takes a name and bytes, and answers with an error that logpush can classify"},
 
 	{"internal/app", []string{
-		"schema", "internal/errs", "internal/certs", "internal/deploy", "internal/logjob", "dashboards",
+		"schema", "internal/errs", "internal/addresses", "internal/certs", "internal/deploy", "internal/logjob", "dashboards",
 		"internal/gateway", "internal/rollback", "internal/notify", "internal/api", "internal/deletion", "pipeline",
 		"internal/clickhouse", "internal/store", "internal/runtime", "internal/patient", "internal/seal", "internal/signin",
 	}, "it wires services to adapters by address; whether an address is embedded is decided above it"},

@@ -20,6 +20,8 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"tidegate/internal/deploy"
+	"tidegate/internal/logjob"
+	"tidegate/internal/seal"
 	"tidegate/schema/control"
 )
 
@@ -505,6 +507,78 @@ func TestRestoreOfAnOlderSchema(t *testing.T) {
 	var schema int64
 	if err := raw.QueryRowContext(t.Context(), `SELECT MAX(version_id) FROM goose_db_version`).Scan(&schema); err != nil || schema != 17 {
 		t.Errorf("the backup left schema %d, %v", schema, err)
+	}
+}
+
+// A copy for a rehearsal sends nothing to where the original does, also with a key that is
+// younger than the backup; and without the keys there is no copy.
+func TestRestoreDisablesJobs(t *testing.T) {
+	keys := newKeys(t)
+	source := filepath.Join(t.TempDir(), "control.db")
+	s, err := Open(t.Context(), source, Options{Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Bootstrap(t.Context(), control.Account{}, forget); err != nil {
+		t.Fatal(err)
+	}
+	on, off := mustJob(t, s), mustJob(t, s)
+	off.Enabled = false
+	if off, err = s.UpdateJob(t.Context(), off); err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now()
+	for _, j := range []logjob.Job{on, off} {
+		if _, err := s.CreateReplay(t.Context(), j.AccountID, j.ID, logjob.ReplayRequest{From: end.Add(-time.Hour), To: &end}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	taken := backup(t, source)
+	younger, err := keys.Added()
+	if err == nil {
+		younger, err = younger.Promoted()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, url := range newDatabases(t) {
+		for _, wrong := range []*seal.Keys{nil, newKeys(t)} {
+			if _, err := Restore(t.Context(), url, bytes.NewReader(taken), RestoreOptions{DisableJobs: true, Keys: wrong}); err == nil {
+				t.Errorf("%s: restored with the keys %v", name, wrong.IDs())
+			}
+		}
+		if _, err := Restore(t.Context(), url, bytes.NewReader(taken), RestoreOptions{DisableJobs: true, Keys: younger}); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		target, err := Open(t.Context(), url, Options{Keys: younger})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		jobs, err := target.Jobs(t.Context())
+		if err != nil || len(jobs) != 2 {
+			t.Fatalf("%s: jobs %+v, %v", name, jobs, err)
+		}
+		for _, j := range jobs {
+			if j.Enabled || j.DestinationConf != on.DestinationConf {
+				t.Errorf("%s: job %d has become %+v", name, j.ID, j)
+			}
+			replays, err := target.Replays(t.Context(), j.AccountID, j.ID)
+			if err != nil || len(replays) != 1 || replays[0].State != logjob.ReplayCanceled || replays[0].EndedOn == nil {
+				t.Errorf("%s: the replays of job %d are %+v, %v", name, j.ID, replays, err)
+			}
+		}
+		if moved := jobs[0].Revision - on.Revision; moved != 1 {
+			t.Errorf("%s: the job is %d revisions further", name, moved)
+		}
+		if jobs[1].Revision != off.Revision {
+			t.Errorf("%s: the job that was off already was changed", name)
+		}
+		if err := target.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

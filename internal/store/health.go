@@ -130,19 +130,24 @@ func (s *Store) DisableFailingJob(ctx context.Context, id, revision int64, since
 		if err != nil {
 			return err
 		}
-		after := before
-		after.Enabled = false
-		settings, err := settingsJSON(after, t.keys)
-		if err != nil {
-			return err
-		}
-		if _, err := t.ExecContext(ctx, `UPDATE jobs SET settings_json = $1, revision = revision + 1 WHERE id = $2`, settings, id); err != nil {
-			return err
-		}
 		disabled = true
-		return t.audit(ctx, accountID, "job.disable", fmt.Sprint(id), masked(before), masked(after))
+		return t.disableJob(ctx, before)
 	})
 	return disabled, err
+}
+
+// disableJob switches a job off that was read in the same transaction.
+func (t *tx) disableJob(ctx context.Context, before logjob.Job) error {
+	after := before
+	after.Enabled = false
+	settings, err := settingsJSON(after, t.keys)
+	if err != nil {
+		return err
+	}
+	if _, err := t.ExecContext(ctx, `UPDATE jobs SET settings_json = $1, revision = revision + 1 WHERE id = $2`, settings, before.ID); err != nil {
+		return err
+	}
+	return t.audit(ctx, before.AccountID, "job.disable", fmt.Sprint(before.ID), masked(before), masked(after))
 }
 
 // JobHealth returns what is known of one job, with the minutes since a time.

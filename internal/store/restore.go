@@ -15,6 +15,8 @@ import (
 
 	"github.com/pressly/goose/v3"
 
+	"tidegate/internal/logjob"
+	"tidegate/internal/seal"
 	"tidegate/schema/control"
 )
 
@@ -24,8 +26,12 @@ const idsSkipped = 1000
 
 // RestoreOptions of Restore.
 type RestoreOptions struct {
-	Replace bool             // what the database holds
-	Now     func() time.Time // nil: time.Now
+	Replace bool // what the database holds
+	// DisableJobs of Logpush, and cancel their replays, so that a copy sends nothing. It needs
+	// the Keys that the backup's jobs are sealed with.
+	DisableJobs bool
+	Keys        *seal.Keys
+	Now         func() time.Time // nil: time.Now
 }
 
 // Restored says what a restore did.
@@ -73,7 +79,8 @@ func Restore(ctx context.Context, databaseURL string, r io.Reader, opts RestoreO
 		return done, err
 	}
 	defer func() { err = errors.Join(err, target.closePools()) }()
-	revision, err := target.takeOver(ctx, stage, info, opts.Replace)
+	target.keys = opts.Keys
+	revision, err := target.takeOver(ctx, stage, info, opts)
 	return Restored{info, revision}, err
 }
 
@@ -133,7 +140,7 @@ func errIfFull(ctx context.Context, q querier) error {
 		return err
 	}
 	if accounts > 0 {
-		return fmt.Errorf("the database has a control state, with %d accounts: only --replace puts a backup in its place", accounts)
+		return fmt.Errorf("the database has a control state (accounts: %d): only --replace puts a backup in its place", accounts)
 	}
 	return nil
 }
@@ -196,12 +203,12 @@ func refuseOdd(t *table, next func() ([]any, error)) func() ([]any, error) {
 }
 
 // takeOver replaces what a database holds by what the staged one does.
-func (s *Store) takeOver(ctx context.Context, stage *Store, info BackupInfo, replace bool) (revision int64, err error) {
+func (s *Store) takeOver(ctx context.Context, stage *Store, info BackupInfo, opts RestoreOptions) (revision int64, err error) {
 	err = s.write(ctx, "restore the backup", func(t *tx) error {
 		if err := refuseInUse(ctx, t, t.now); err != nil {
 			return err
 		}
-		if !replace {
+		if !opts.Replace {
 			if err := errIfFull(ctx, t); err != nil {
 				return err
 			}
@@ -229,9 +236,39 @@ func (s *Store) takeOver(ctx context.Context, stage *Store, info BackupInfo, rep
 		if revision, err = t.raiseCounters(ctx, before); err != nil {
 			return err
 		}
+		if opts.DisableJobs {
+			if err := t.disableJobs(ctx); err != nil {
+				return fmt.Errorf("disable the jobs: %w", err)
+			}
+		}
 		return t.auditRestore(ctx, info)
 	})
 	return revision, err
+}
+
+// disableJobs switches off whatever would deliver, as people would do it.
+func (t *tx) disableJobs(ctx context.Context) error {
+	var jobs []logjob.Job
+	if err := each(ctx, t, func(row scanner) error {
+		j, err := scanJob(row, t.keys)
+		jobs = append(jobs, j)
+		return err
+	}, `SELECT `+jobColumns+` FROM jobs`); err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		if !j.Enabled {
+			continue
+		}
+		if err := t.notePrimary(ctx); err != nil { // which may be younger than the backup
+			return err
+		}
+		if err := t.disableJob(ctx, j); err != nil {
+			return err
+		}
+	}
+	_, err := t.ExecContext(ctx, `UPDATE replays SET state = 'canceled', ended_on = $1 WHERE state IN ('queued', 'running')`, t.now.UnixMicro())
+	return err
 }
 
 // refuseInUse keeps a restore from being mixed with what a control plane writes. It knows

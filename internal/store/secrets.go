@@ -130,15 +130,20 @@ func (s *Store) registerKeys(ctx context.Context) error {
 		if s.keys == nil {
 			return nil
 		}
-		primary := s.keys.Primary()
-		proof, err := s.keys.Seal(primary, placeOf("secret_keys", "proof", primary))
-		if err != nil {
-			return err
-		}
-		_, err = t.ExecContext(ctx, `INSERT INTO secret_keys (id, proof, created_on) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING`,
-			primary, proof, t.now.UnixMicro())
-		return err
+		return t.notePrimary(ctx)
 	})
+}
+
+// notePrimary puts the key that seals on the list, unless it was there already.
+func (t *tx) notePrimary(ctx context.Context) error {
+	primary := t.keys.Primary()
+	proof, err := t.keys.Seal(primary, placeOf("secret_keys", "proof", primary))
+	if err != nil {
+		return err
+	}
+	_, err = t.ExecContext(ctx, `INSERT INTO secret_keys (id, proof, created_on) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING`,
+		primary, proof, t.now.UnixMicro())
+	return err
 }
 
 // retired is the proof of a key that is done with. Its row stays, so that a process which

@@ -52,9 +52,9 @@ type AlertHook struct {
 	PolicyID  string `json:"policy_id"`
 }
 
-// AlertHook returns it, or is a not_found error.
-func (c *Client) AlertHook(ctx context.Context, accountID string) (AlertHook, error) {
-	return get[AlertHook](ctx, c, accountPath(accountID, "logpush", "alerts"))
+// AlertHook returns it, or nil where nobody is told.
+func (c *Client) AlertHook(ctx context.Context, accountID string) (*AlertHook, error) {
+	return get[*AlertHook](ctx, c, accountPath(accountID, "logpush", "alerts"))
 }
 
 // SetAlertHook replaces it. Secret "" is none.

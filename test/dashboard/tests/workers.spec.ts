@@ -94,6 +94,9 @@ test("a version is promoted to the thousandth, finished and rolled back", async 
   await dialog.getByRole("button", { name: "Roll back" }).click();
   await expect(dialog).toBeHidden();
   expect(await serving(script)).toEqual([{ version_id: v1, percentage: 100 }]);
+  await page.goto(`${workers}/${script}`);
+  await expect(page.getByRole("combobox", { name: "Version", exact: true })).toHaveValue(v1); // and not the one that was just rolled back
+  await expect(page.getByRole("button", { name: "Roll back to v2" })).toBeHidden();
 
   await page.getByRole("link", { name: "Deployments" }).click();
   const newest = page.getByRole("row").nth(1);

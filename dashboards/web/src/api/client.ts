@@ -1,5 +1,6 @@
 // The one place that speaks HTTP. Every answer of the API is an envelope; callers
 // get its result, or an ApiError with the server's own sentences.
+import { hearClock } from "../lib/clock";
 import type { components } from "./schema.gen";
 
 export type Schemas = components["schemas"];
@@ -90,8 +91,11 @@ export async function send(method: Method, url: string, options: RequestOptions 
     init.body = JSON.stringify(options.body);
     (init.headers as Record<string, string>)["Content-Type"] = "application/json";
   }
+  const asked = Date.now();
   try {
-    return await fetch(withQuery(url, options.query), init);
+    const response = await fetch(withQuery(url, options.query), init);
+    hearClock(response.headers.get("Date"), asked, Date.now());
+    return response;
   } catch (cause) {
     if (options.signal?.aborted) throw cause;
     const text = "The control plane cannot be reached: is it running, and is this machine online?";

@@ -1,5 +1,6 @@
 // A range of time as an address has it: `last=3600` follows the clock, `since` and
 // `until` (RFC 3339) stand still, as after a zoom.
+import { serverNow } from "./clock";
 import { useSearch } from "./url";
 
 export interface Range {
@@ -10,7 +11,7 @@ export interface Range {
 }
 
 export const rangeDefault = 3600;
-/** A day less than the API's: what follows the clock begins by the browser's and ends by the server's. */
+/** A day less than the API's: what follows the clock begins by what is known of the server's, and ends by that itself. */
 export const rangeMax = 30 * 24 * 3600;
 
 export function parseRange(get: (name: string) => string | undefined, now: Date): Range {
@@ -22,7 +23,7 @@ export function parseRange(get: (name: string) => string | undefined, now: Date)
   return { since: new Date(now.getTime() - last * 1000), until: now, last };
 }
 
-/** The range as the API is asked for it. What follows the clock has no end, so that it ends now by the server's clock, and not by the browser's. */
+/** The range as the API is asked for it. What follows the clock has no end, so that it ends when the server is asked. */
 export function rangeQuery({ since, until, last }: Range): { since: string; until: string | undefined } {
   return { since: since.toISOString(), until: last === undefined ? until.toISOString() : undefined };
 }
@@ -41,7 +42,7 @@ export function useRange(): RangeState {
   const key = [search.get("since"), search.get("until"), search.get("last")].join(" ");
   return {
     key,
-    resolve: () => parseRange(search.get, new Date()),
+    resolve: () => parseRange(search.get, serverNow()),
     follow: (seconds) => search.set({ since: undefined, until: undefined, last: seconds === rangeDefault ? undefined : String(seconds) }),
     fix: (since, until) => search.set({ since: since.toISOString(), until: until.toISOString(), last: undefined }),
   };

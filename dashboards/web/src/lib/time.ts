@@ -1,6 +1,7 @@
 // Times as people read them. The zone is the browser's or UTC, as the reader chose;
 // every absolute time says which.
 import { signal, effect } from "@preact/signals";
+import { serverNow } from "./clock";
 import { wallClock } from "./ticks";
 
 export type Zone = "local" | "UTC";
@@ -65,10 +66,10 @@ export function formatDuration(seconds: number): string {
   return parts.join(" ");
 }
 
-/** The clock, for ages: ticks once a second while a page is looked at. */
-export const now = signal(new Date());
+/** The server's clock, for ages: ticks once a second while a page is looked at. */
+export const now = signal(serverNow());
 if (typeof document !== "undefined") { // unit tests have none
   setInterval(() => {
-    if (document.visibilityState === "visible") now.value = new Date();
+    if (document.visibilityState === "visible") now.value = serverNow();
   }, 1000);
 }

@@ -24,3 +24,13 @@ export function sharedTags(tags: Iterable<string | undefined>): Set<string> {
   }
   return shared;
 }
+
+const ids = /\b[0-9a-f]{8}(?:(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?\b/g;
+
+/** A sentence of the API, which knows versions by their ids, whole or in short: "v2 (1a2b3c4d) failed" where one has a tag. */
+export function tagged(text: string, versions: readonly { id: string; tag: string | undefined }[]): string {
+  return text.replace(ids, (found, at: number) => {
+    const version = versions.find((v) => v.id === found || shortId(v.id) === found);
+    return version?.tag && text[at - 1] !== "(" ? nameOf(version.id, version.tag, true) : found; // behind a bracket stands the tag already
+  });
+}

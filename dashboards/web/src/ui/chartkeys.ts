@@ -1,5 +1,6 @@
 // What keys do on a chart: read its values one by one, select a part, zoom.
 import type uPlot from "uplot";
+import { serverNow } from "../lib/clock";
 import { formatTime, zoneName } from "../lib/time";
 import type { TimeChartProps } from "./chart";
 import { extent } from "./plot";
@@ -71,7 +72,7 @@ export function handleKey(u: uPlot, event: KeyboardEvent, props: TimeChartProps,
       return true;
     case "+": case "=": case "-":
       if (!props.onZoom) return false;
-      zoomTo(props, zoomed(extent(props), u.data[0][index]!, event.key === "-" ? 2 : 0.5, Date.now() / 1000));
+      zoomTo(props, zoomed(extent(props), u.data[0][index]!, event.key === "-" ? 2 : 0.5, serverNow().getTime() / 1000));
       return true;
   }
   return false;
@@ -97,7 +98,7 @@ export function timeText(props: Pick<TimeChartProps, "times" | "step">, index: n
   const time = props.times[index]!;
   const begin = formatTime(new Date(time * 1000));
   const day = begin.slice(0, 10);
-  const text = short && formatTime(new Date()).startsWith(day) ? begin.slice(11) : begin;
+  const text = short && formatTime(serverNow()).startsWith(day) ? begin.slice(11) : begin;
   if (props.step === undefined || props.step <= 1) return `${text} ${zoneName()}`;
   const end = formatTime(new Date((time + props.step) * 1000));
   return `${text} to ${end.startsWith(day) ? end.slice(11) : end} ${zoneName()}`;

@@ -1,6 +1,7 @@
 // What the compare page asks. One answer is of one range of time, whose ends all parts share.
 import { useRef } from "preact/hooks";
 import { get, getPage, scriptPath, type Schemas } from "../../api/client";
+import { serverNow } from "../../lib/clock";
 import { useQuery, type Answer } from "../../lib/query";
 import { rangeQuery, type RangeState } from "../../lib/range";
 import type { Pair } from "./versions";
@@ -32,7 +33,7 @@ export function useKept<T>(answer: Answer<T>, subject: string): T | undefined {
 export function useTraffic(account: string, script: string, range: RangeState): Answer<Traffic> {
   const follows = range.resolve().last !== undefined;
   const ask = async (signal: AbortSignal): Promise<Traffic> => {
-    const at = new Date();
+    const at = serverNow();
     const asked = range.resolve();
     const [metrics, versions, deployments, decisions] = await Promise.all([
       get<Schemas["Metrics"]>(scriptPath(account, script, "metrics"), { signal, query: rangeQuery(asked) }),

@@ -1,6 +1,7 @@
 // Events as rows. A row opens the whole event.
 import type { ComponentChildren } from "preact";
 import { useMemo, useRef } from "preact/hooks";
+import { serverNow } from "../../lib/clock";
 import { formatMillis } from "../../lib/format";
 import { formatTime, zone, zoneName } from "../../lib/time";
 import { VersionName } from "../../ui/basics";
@@ -65,7 +66,7 @@ function makeCells(e: TraceEvent, versions: Map<string, VersionFacts> | undefine
 function clockTime(at: Date): string {
   if (Number.isNaN(at.getTime())) return "–";
   const text = formatTime(at, zone.value);
-  const today = formatTime(new Date(), zone.value).slice(0, 10);
+  const today = formatTime(serverNow(), zone.value).slice(0, 10);
   const clock = `${text.slice(11)}.${String(at.getMilliseconds()).padStart(3, "0")}`;
   return text.startsWith(today) ? clock : `${text.slice(0, 10)} ${clock}`;
 }

@@ -1,5 +1,6 @@
 // The live tail. However fast events come, what is shown changes a few times a second,
 // and only the newest are kept.
+import { serverNow } from "../../lib/clock";
 import { send, refuse } from "../../api/client";
 import { readEvent, type TraceEvent } from "./event";
 
@@ -90,7 +91,7 @@ export function follow(url: string, show: (tail: Tail, waiting: number) => void)
   };
   const json = (e: Event): Record<string, unknown> => JSON.parse((e as MessageEvent<string>).data) as Record<string, unknown>;
 
-  const note = (text: string): void => change({ notices: [{ at: new Date(), text }, ...tail.notices].slice(0, noticesMax) });
+  const note = (text: string): void => change({ notices: [{ at: serverNow(), text }, ...tail.notices].slice(0, noticesMax) });
 
   source.onopen = () => {
     change({ state: "open" });

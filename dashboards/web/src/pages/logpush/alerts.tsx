@@ -1,6 +1,6 @@
 // The webhook that is told when jobs fail.
 import { useEffect, useState } from "preact/hooks";
-import { ApiError, call, get } from "../../api/client";
+import { call, get } from "../../api/client";
 import { useAction, useQuery } from "../../lib/query";
 import { Button, Confirm, Loading, Problem, TextField } from "../../ui/basics";
 import { toast } from "../../ui/toast";
@@ -9,14 +9,7 @@ import { fieldErrors } from "./draft";
 
 export function AlertsPanel(props: { account: string }) {
   const url = logpushPath(props.account, "alerts");
-  const alerts = useQuery(url, async (signal) => {
-    try {
-      return await get<Alerts>(url, { signal });
-    } catch (error) {
-      if (error instanceof ApiError && error.status === 404) return null; // nobody is told
-      throw error;
-    }
-  });
+  const alerts = useQuery(url, (signal) => get<Alerts | null>(url, { signal })); // null: nobody is told
   const [editing, setEditing] = useState(false);
   const [ending, setEnding] = useState(false);
   const end = useAction(async () => {

@@ -7,7 +7,7 @@ export type JobHealth = Schemas["JobHealth"];
 export type Letter = Schemas["DeadLetter"];
 export type Replay = Schemas["Replay"];
 export type Preview = Schemas["Preview"];
-export type Alerts = Schemas["LogpushAlerts"];
+export type Alerts = NonNullable<Schemas["LogpushAlerts"]>;
 
 export const logpushPath = (account: string, ...rest: string[]): string => path("accounts", account, "logpush", ...rest);
 export const jobPath = (account: string, id: string, ...rest: string[]): string => logpushPath(account, "jobs", id, ...rest);

@@ -4,6 +4,7 @@ import type { ComponentChildren } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { ApiError, get } from "../../api/client";
+import { serverNow } from "../../lib/clock";
 import { fromInput, toInput } from "../../lib/moments";
 import { useAction, useMounted, useQuery } from "../../lib/query";
 import { zoneName } from "../../lib/time";
@@ -162,7 +163,7 @@ function Section(props: { title: string; children: ComponentChildren }) {
 
 function StartFields(props: { draft: Draft; onChange: (part: Partial<Draft>) => void; error: string | undefined }) {
   const { draft, onChange } = props;
-  const dayAgo = (): string => new Date(Date.now() - 24 * 3600 * 1000).toISOString();
+  const dayAgo = (): string => new Date(serverNow().getTime() - 24 * 3600 * 1000).toISOString();
   return (
     <div class="stack">
       <CheckField label="Deliver from the moment it is created" checked={draft.enabled} onChange={(enabled) => onChange({ enabled, ...(enabled ? {} : { start: "" }) })} />

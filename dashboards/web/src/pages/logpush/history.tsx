@@ -1,4 +1,5 @@
 // A job's uploads over time.
+import { serverNow } from "../../lib/clock";
 import { formatCompact, formatCount } from "../../lib/format";
 import { useQuery } from "../../lib/query";
 import { useRange } from "../../lib/range";
@@ -12,7 +13,7 @@ export function HistoryPanel(props: { account: string; id: string }) {
   const range = useRange();
   const history = useQuery(`logpush history ${props.account} ${props.id} ${range.key}`, async (signal) => {
     const { since, until } = range.resolve();
-    return { since, until, series: seriesOf(await healthGroups(props.account, props.id, since, until, isCoarse(since, until), signal), since, until, new Date()) };
+    return { since, until, series: seriesOf(await healthGroups(props.account, props.id, since, until, isCoarse(since, until), signal), since, until, serverNow()) };
   }, range.resolve().last === undefined ? {} : { every: 15_000 });
   const { series } = history.data ?? {};
   const { records: sent, failed } = series?.sum ?? {};

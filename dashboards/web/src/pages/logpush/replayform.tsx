@@ -1,6 +1,7 @@
 // Starts a replay, and says what it may repeat.
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
+import { serverNow } from "../../lib/clock";
 import { fromInput, toInput } from "../../lib/moments";
 import { useAction } from "../../lib/query";
 import { zone, zoneName } from "../../lib/time";
@@ -20,8 +21,8 @@ interface Props {
 }
 
 export function ReplayForm(props: Props) {
-  const [from, setFrom] = useState(() => toInput(new Date(Date.now() - hour)));
-  const [to, setTo] = useState(() => toInput(new Date()));
+  const [from, setFrom] = useState(() => toInput(new Date(serverNow().getTime() - hour)));
+  const [to, setTo] = useState(() => toInput(serverNow()));
   const [open, setOpen] = useState(false);
   const [unmarked, setUnmarked] = useState(false);
   const [errors, setErrors] = useState<FieldErrors>({});

@@ -1,10 +1,12 @@
 // Asks before a deployment, with the sentence of what it does, and shows why it was refused.
 import { useState } from "preact/hooks";
+import { ApiError } from "../../api/client";
 import { useAction } from "../../lib/query";
 import { changeSentence, movedSentence, sameSplit, splitText, type Split } from "../../lib/split";
 import { Button, Dialog, Note, Problem, TextField } from "../../ui/basics";
 import { toast } from "../../ui/toast";
 import { deploy, isOvertaken, isSecretsChanged, type ScriptState } from "./data";
+import type { VersionNames } from "./versions";
 
 export interface Ask {
   title: string;
@@ -30,15 +32,21 @@ export function useDeploy(account: string, script: string, state: ScriptState, o
 }
 
 /** Why a deployment was refused, and how it can be had all the same. */
-export function Refusal(props: { error: unknown; busy: boolean; onForce: () => void }) {
+export function Refusal(props: { error: unknown; names: VersionNames; busy: boolean; onForce: () => void }) {
   const { error } = props;
   return (
     <>
-      <Problem error={error} what="Nothing was deployed." />
+      <Problem error={inWords(error, props.names)} what="Nothing was deployed." />
       {isOvertaken(error) && <Note tone="warn"><p>Somebody, or a ramp, deployed meanwhile. The page shows what serves now: read the sentence again before you go on.</p></Note>}
       {isSecretsChanged(error) && <p><Button busy={props.busy} onClick={props.onForce}>Deploy it with its own secrets</Button></p>}
     </>
   );
+}
+
+/** An error with the tags of the versions that it names by their ids. */
+function inWords(error: unknown, names: VersionNames): unknown {
+  if (!(error instanceof ApiError)) return error;
+  return new ApiError(error.status, error.messages.map((m) => ({ ...m, message: names.told(m.message) })), error.requestId);
 }
 
 export function DeployDialog(props: { account: string; script: string; state: ScriptState; ask: Ask; perSecond: number | undefined; onDone: () => void; onClose: () => void }) {
@@ -58,7 +66,7 @@ export function DeployDialog(props: { account: string; script: string; state: Sc
     <Dialog title={ask.title} busy={action.busy} onClose={props.onClose}>
       <p><span aria-live="polite">{changeSentence(serving, ask.splits, state.names.name)}</span> {movedSentence(serving, ask.splits, props.perSecond)}</p>
       <TextField label="Message" value={message} onInput={setMessage} hint="Why, for those who read the history." />
-      {overtaken ? <Problem error={action.error} what="Nothing was deployed." /> : <Refusal error={action.error} busy={action.busy} onForce={() => void run(true)} />}
+      {overtaken ? <Problem error={action.error} what="Nothing was deployed." /> : <Refusal error={action.error} names={seen.names} busy={action.busy} onForce={() => void run(true)} />}
       {overtaken && !action.busy && (
         <Note tone="warn" live>
           <p>Another deployment was made since this was asked. {present ? <>Now {splitText(present.versions, state.names.name)} serves.</> : "Now nothing serves."}</p>

@@ -66,7 +66,7 @@ function columns(props: Props, again: (e: Entry) => void): Column<Entry>[] {
     { name: "When", heading: true, cell: (e) => <WhenCell entry={e} /> },
     { name: "Split", cell: (e) => <SplitCell {...props} entry={e} /> },
     { name: "Who", cell: (e) => <>{author(e.deployment)}{e.deployment.author_email !== "" && <><br /><span class="small quiet">by {e.deployment.source}</span></>}</> },
-    { name: "Why", cell: (e) => <WhyCell account={account} script={script} entry={e} /> },
+    { name: "Why", cell: (e) => <WhyCell account={account} script={script} told={state.names.told} entry={e} /> },
   ];
   if (may("scripts:edit")) {
     all.push({ name: "Deploy again", quiet: true, cell: (e) => !sameSplit(serving, e.deployment.versions)
@@ -96,12 +96,12 @@ function SplitCell({ account, script, state, entry: { deployment, before } }: Pr
   );
 }
 
-function WhyCell(props: { account: string; script: string; entry: Entry }) {
+function WhyCell(props: { account: string; script: string; told: (text: string) => string; entry: Entry }) {
   const { deployment, decision } = props.entry;
   const said = deployment.annotations["workers/message"];
   return (
     <div class="why-cell">
-      {said && <span>{said}</span>}
+      {said && <span>{props.told(said)}</span>}
       {decision && <a href={`${scriptPage(props.account, props.script, "rollback")}?decision=${decision.id}`}>The decision and its evidence</a>}
       <span class="small quiet">{cause(deployment)}</span>
     </div>

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { author, candidate, cause, entries, former, type Decision, type Deployment } from "./history";
+import { author, candidate, cause, entries, former, next, takenBack, type Decision, type Deployment } from "./history";
 
 function deployment(id: string, splits: Record<string, number>, also: Partial<Deployment> = {}): Deployment {
   return {
@@ -36,6 +36,33 @@ test("the version on its way is the one that back does not lead to", () => {
   f({ v1: 90, v2: 10 }, "v2", "v1");
   f({ v1: 50, v2: 50 }, undefined, "v2");
   f({ v1: 100, v2: 0 }, undefined, "v2");
+});
+
+const number = (id: string): number => Number(id.slice(1));
+
+test("a version was taken back when older ones got its traffic", () => {
+  const f = (list: Deployment[], want: string[]) => expect([...takenBack(list, number)]).toEqual(want);
+  f([], []);
+  f([deployment("a", { v1: 100 })], []);
+  f([deployment("b", { v2: 100 }), deployment("a", { v1: 100 })], []);
+  f([deployment("b", { v1: 90, v2: 10 }), deployment("a", { v1: 100 })], []);
+  f([deployment("c", { v1: 100 }), deployment("b", { v1: 90, v2: 10 }), deployment("a", { v1: 100 })], ["v2"]);
+  f([deployment("c", { v1: 100, v2: 0 }), deployment("b", { v1: 90, v2: 10 })], ["v2"]);
+  f([deployment("d", { v3: 100 }), deployment("c", { v1: 100 }), deployment("b", { v1: 90, v2: 10 })], []); // v3 came after it
+});
+
+test("what is promoted next was not just rolled back", () => {
+  const f = (list: Deployment[], uploaded: string[], want: string | undefined) => expect(next(list, uploaded.map((id) => ({ id, number: number(id) })), number)).toBe(want);
+  const before = [deployment("b", { v1: 90, v2: 10 }), deployment("a", { v1: 100 })];
+  f([], [], undefined);
+  f([], ["v1"], "v1");
+  f([deployment("a", { v1: 100 })], ["v2", "v1"], "v2");
+  f(before, ["v2", "v1"], "v2");
+  f([deployment("c", { v1: 100 }), ...before], ["v2", "v1"], "v1");
+  f([deployment("c", { v1: 100 }), ...before], ["v2", "v1", "v0"], "v1");
+  f([deployment("c", { v1: 100 }), ...before], ["v3", "v2", "v1"], "v3");
+  f([deployment("c", { v1: 100 }), deployment("b", { v1: 90, v3: 10 })], ["v3", "v2", "v1"], "v2"); // which was never tried
+  f([deployment("d", { v3: 100 }), deployment("c", { v1: 100 }), ...before], ["v3", "v2", "v1"], "v2");
 });
 
 test("who and why are never empty where something is known", () => {

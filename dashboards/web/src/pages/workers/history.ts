@@ -53,6 +53,27 @@ export function candidate(splits: readonly Split[], back: string | undefined, nu
   return others.map((s) => s.version_id).sort((a, b) => number(b) - number(a))[0];
 }
 
+/**
+ * Versions that had traffic and gave it back to older ones, as after a rollback by a policy or a
+ * person. Nobody means these next.
+ */
+export function takenBack(deployments: readonly Deployment[], number: (id: string) => number): Set<string> {
+  const [current, ...older] = deployments.map((d) => d.versions.filter((s) => s.percentage > 0).map((s) => s.version_id));
+  if (!current) return new Set();
+  const newest = Math.max(...current.map(number));
+  return new Set(older.flat().filter((id) => !current.includes(id) && number(id) > newest));
+}
+
+/** The version that is promoted next: the newest that has not all traffic and was not taken back, else what serves. */
+export function next(deployments: readonly Deployment[], uploaded: readonly { id: string; number: number }[], number: (id: string) => number): string | undefined {
+  const serving = deployments[0]?.versions ?? [];
+  const newest = uploaded.find((v) => shareOf(serving, v.id) !== full);
+  const back = takenBack(deployments, number);
+  if (!newest || !back.has(newest.id)) return (newest ?? uploaded[0])?.id ?? serving[0]?.version_id;
+  const least = Math.max(...serving.map((s) => number(s.version_id)));
+  return uploaded.find((v) => v.number > least && !back.has(v.id))?.id ?? serving.toSorted((a, b) => b.percentage - a.percentage)[0]?.version_id;
+}
+
 const triggers: Record<string, string> = {
   deployment: "deployed", upload: "uploaded and deployed", rollback: "rolled back by the policy", ramp: "step of a ramp", secret: "secret changed", version_upload: "version uploaded",
 };

@@ -2,6 +2,7 @@
 import { useRoute } from "preact-iso";
 import "../../styles/workers.css";
 import { get, path, type Schemas } from "../../api/client";
+import { serverNow } from "../../lib/clock";
 import { formatCount, formatRate } from "../../lib/format";
 import { useQuery } from "../../lib/query";
 import { rangeQuery, useRange, type RangeState } from "../../lib/range";
@@ -44,7 +45,7 @@ export default function WorkersPage() {
   const known = useScripts(account);
   const rates = useOverview(account, range);
   const create = may("scripts:edit") && <LinkButton look="primary" href={`/${account}/new-script`}>New script</LinkButton>;
-  const rows = known.data && rowsOf(known.data.scripts, known.data.serving, rates.data?.overview, rates.data?.until ?? new Date());
+  const rows = known.data && rowsOf(known.data.scripts, known.data.serving, rates.data?.overview, rates.data?.until ?? serverNow());
   return (
     <Page title="Workers" actions={create}>
       <div class="stack">

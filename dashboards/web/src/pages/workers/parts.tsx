@@ -54,11 +54,11 @@ const acted: Record<string, [text: string, tone: "bad" | "warn"]> = {
 };
 
 /** What a policy did, as a badge that leads to the decision. */
-export function DecisionBadge(props: { account: string; script: string; decision: Decision | undefined; when?: ComponentChildren }) {
+export function DecisionBadge(props: { account: string; script: string; decision: Decision | undefined; told?: (text: string) => string; when?: ComponentChildren }) {
   const { decision } = props;
   const [text, tone] = acted[decision?.action ?? ""] ?? [];
   if (!decision || !text) return null;
-  return <BadgeLink href={`${scriptPage(props.account, props.script, "rollback")}?decision=${decision.id}`} tone={tone} title={decision.sentence}>{text}{props.when && <> {props.when}</>}</BadgeLink>;
+  return <BadgeLink href={`${scriptPage(props.account, props.script, "rollback")}?decision=${decision.id}`} tone={tone} title={props.told?.(decision.sentence) ?? decision.sentence}>{text}{props.when && <> {props.when}</>}</BadgeLink>;
 }
 
 function BadgeLink(props: { href: string; tone: "bad" | "warn" | "accent" | undefined; title?: string; children: ComponentChildren }) {

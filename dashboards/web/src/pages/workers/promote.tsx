@@ -8,7 +8,7 @@ import { scriptPage, useSearch } from "../../lib/url";
 import { Button, Note, Segments, SelectField, TextField } from "../../ui/basics";
 import { isOvertaken, orNothing, type ScriptState } from "./data";
 import { Refusal, useDeploy } from "./deploydialog";
-import { alone } from "./history";
+import { alone, next } from "./history";
 import { rampText, SplitBar } from "./parts";
 
 const presets = ["1", "5", "10", "25", "50", "100"].map((p) => [p, `${p} %`] as const);
@@ -58,7 +58,7 @@ export function PromotePanel(props: Props) {
         {/* The rate changes with every look, and is not to be read out each time. */}
         {after && <p class="sentence"><span aria-live="polite">{changeSentence(serving, after, state.names.name)}</span> {movedSentence(serving, after, props.perSecond)}</p>}
         <Watch {...props} />
-        <Refusal error={refused} busy={action.busy} onForce={() => void run(true)} />
+        <Refusal error={refused} names={state.names} busy={action.busy} onForce={() => void run(true)} />
         <div class="row"><Button submit look="primary" busy={action.busy} disabled={after === undefined || sameSplit(serving, after)}>Deploy this split</Button></div>
       </form>
     </section>
@@ -94,7 +94,7 @@ function useSplit(state: ScriptState) {
   const serving = state.deployments[0]?.versions ?? [];
   const known = choices(state).map(([id]) => id);
   const asked = search.get("promote");
-  const version = asked !== undefined && known.includes(asked) ? asked : preferred(state);
+  const version = asked !== undefined && known.includes(asked) ? asked : next(state.deployments, state.versions, state.names.number);
   // The text follows the address and the deployment until somebody types.
   const usual = version === undefined ? "" : String(percentage(shareOf(serving, version) ?? (serving.length === 0 ? full : firstShare)));
   const [typed, setTyped] = useState<string | undefined>();
@@ -111,12 +111,6 @@ function useSplit(state: ScriptState) {
     stand: (id: string) => search.set({ beside: id }, "replace"),
     clear: () => { setTyped(undefined); search.set({ promote: undefined, share: undefined, beside: undefined }, "replace"); },
   };
-}
-
-/** The newest version that has not all traffic, else the newest. */
-function preferred(state: ScriptState): string | undefined {
-  const serving = state.deployments[0]?.versions ?? [];
-  return (state.versions.find((v) => shareOf(serving, v.id) !== full) ?? state.versions[0])?.id ?? serving[0]?.version_id;
 }
 
 type Form = NonNullable<ReturnType<typeof useSplit>>;

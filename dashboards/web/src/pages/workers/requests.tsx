@@ -1,6 +1,7 @@
 // Requests by version over time, with deployments and decisions as marks.
 import { useMemo } from "preact/hooks";
 import type { Schemas } from "../../api/client";
+import { serverNow } from "../../lib/clock";
 import { marksOf } from "../../lib/marks";
 import type { RangeState } from "../../lib/range";
 import { Loading } from "../../ui/basics";
@@ -16,10 +17,10 @@ const unknownColor = 7; // of versions that are not listed any more
 export function RequestsPanel(props: { state: ScriptState; metrics: Schemas["Metrics"] | undefined; loading: boolean; range: RangeState; compare: string }) {
   const { state, metrics, range } = props;
   // New lists are drawn anew, so they are made when there is something new.
-  // A range that follows the clock ends now by the server's, which the browser's may differ from.
-  const lines = useMemo(() => metrics && align(metrics, range.resolve().last === undefined ? new Date() : new Date(metrics.until)), [metrics]);
+  // A range that follows the clock ends when the server was asked.
+  const lines = useMemo(() => metrics && align(metrics, range.resolve().last === undefined ? serverNow() : new Date(metrics.until)), [metrics]);
   const series = useMemo(() => lines && seriesOf(lines, state.names), [lines, state.names]);
-  const marks = useMemo(() => marksOf(state.deployments, state.decisions, state.names.name), [state]);
+  const marks = useMemo(() => marksOf(state.deployments, state.decisions, state.names.name, state.names.told), [state]);
   return (
     <section class="panel stack" aria-labelledby="requests">
       <div class="row spread"><h2 id="requests">Requests by version</h2><RangePicker range={range} /></div>

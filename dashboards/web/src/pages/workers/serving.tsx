@@ -1,5 +1,6 @@
 // What serves now: the versions of the active deployment, what they do, and the two ways on.
 import { useState } from "preact/hooks";
+import { serverNow } from "../../lib/clock";
 import { formatMillis, formatRate } from "../../lib/format";
 import { percentText, shareOf, splitText } from "../../lib/split";
 import { scriptPage } from "../../lib/url";
@@ -8,10 +9,11 @@ import { Badge, Button, Note, Time, VersionName } from "../../ui/basics";
 import { Table, type Column } from "../../ui/table";
 import { type Deployment, type ScriptState } from "./data";
 import { DeployDialog, type Ask } from "./deploydialog";
-import { author, candidate, cause, entries, former } from "./history";
+import { author, candidate, cause, entries, former, takenBack } from "./history";
 import { DecisionBadge, RampBadge, SplitBar } from "./parts";
 import type { VersionRate } from "./rates";
 import { perSecondText } from "./rows";
+import type { VersionNames } from "./versions";
 
 interface Props {
   account: string;
@@ -32,16 +34,16 @@ export function ServingPanel(props: Props) {
         <div class="row">
           <h2 id="serving">Active deployment</h2>
           <RampBadge account={account} script={script} ramp={state.ramp} serving={current.id} />
-          <DecisionBadge account={account} script={script} decision={entry?.decision ?? recent(state)} />
+          <DecisionBadge account={account} script={script} decision={entry?.decision ?? recent(state)} told={state.names.told} />
         </div>
         {may("scripts:edit") && <Ways {...props} />}
       </div>
       <SplitBar splits={current.versions} name={state.names.name} series={state.names.series} />
       <p>
         {splitText(current.versions, state.names.name)}, {cause(current) || "deployed"} <Time at={current.created_on} /> by {author(current)}
-        {current.annotations["workers/message"] && <>: “{current.annotations["workers/message"]}”</>}
+        {current.annotations["workers/message"] && <>: “{state.names.told(current.annotations["workers/message"])}”</>}
       </p>
-      <FailedStarts deployment={current} name={state.names.name} />
+      <FailedStarts deployment={current} names={state.names} />
       <Table caption="Versions and what they do" rows={props.rates} rowKey={(r) => r.id} columns={columns(props)} />
     </section>
   );
@@ -51,7 +53,7 @@ const day = 24 * 3600 * 1000;
 
 /** The newest decision of the last day that did something. */
 function recent(state: ScriptState) {
-  return state.decisions.find((d) => d.action !== undefined && Date.now() - Date.parse(d.at) < day);
+  return state.decisions.find((d) => d.action !== undefined && serverNow().getTime() - Date.parse(d.at) < day);
 }
 
 function columns({ account, script, state }: Props): Column<VersionRate>[] {
@@ -68,12 +70,12 @@ function columns({ account, script, state }: Props): Column<VersionRate>[] {
 }
 
 /** Versions that routers cannot start get no traffic, whatever their share says. */
-function FailedStarts(props: { deployment: Deployment; name: (id: string) => string }) {
+function FailedStarts(props: { deployment: Deployment; names: VersionNames }) {
   const failed = (props.deployment.version_status ?? []).filter((s) => s.phase === "failed");
   if (failed.length === 0) return null;
   return (
     <Note tone="bad" live>
-      {failed.map((s) => <p key={s.version_id + s.router_id}>{props.name(s.version_id)} cannot start on router {s.router_id}, and its share goes to the other version there: {s.error ?? "no reason was given"}</p>)}
+      {failed.map((s) => <p key={s.version_id + s.router_id}>{props.names.name(s.version_id)} cannot start on router {s.router_id}, and its share goes to the other version there: {s.error ? props.names.told(s.error) : "no reason was given"}</p>)}
     </Note>
   );
 }
@@ -83,6 +85,7 @@ function Ways({ account, script, state, perSecond, reload }: Props) {
   const [ask, setAsk] = useState<Ask | undefined>();
   const current = state.deployments[0]!;
   const back = former(state.deployments);
+  const wayBack = back !== undefined && !takenBack(state.deployments, state.names.number).has(back) ? back : undefined;
   const onward = candidate(current.versions, back, state.names.number);
   const { name } = state.names;
   const finish = (id: string): Ask => ({ title: `Give ${name(id)} all traffic`, action: "Finish at 100 %", splits: [{ version_id: id, percentage: 100 }], message: "" });
@@ -90,7 +93,7 @@ function Ways({ account, script, state, perSecond, reload }: Props) {
   return (
     <div class="row">
       {onward !== undefined && (shareOf(current.versions, onward) ?? 0) > 0 && <Button onClick={() => setAsk(finish(onward))}>Finish {name(onward)} at 100 %</Button>}
-      {back !== undefined && <Button onClick={() => setAsk(roll(back))}>Roll back to {name(back)}</Button>}
+      {wayBack !== undefined && <Button onClick={() => setAsk(roll(wayBack))}>Roll back to {name(wayBack)}</Button>}
       {ask && <DeployDialog account={account} script={script} state={state} ask={ask} perSecond={perSecond} onDone={reload} onClose={() => setAsk(undefined)} />}
     </div>
   );

@@ -1,6 +1,6 @@
 // What people call versions, and which colour they have.
 import type { Schemas } from "../../api/client";
-import { nameOf, sharedTags, tagOf } from "../../lib/versions";
+import { nameOf, sharedTags, tagged, tagOf } from "../../lib/versions";
 
 type Listed = Pick<Schemas["Version"], "id" | "number" | "annotations">;
 
@@ -8,6 +8,8 @@ export interface VersionNames {
   /** The tag, with the first digits of the id where another version has that tag, too. */
   name: (id: string) => string;
   tag: (id: string) => string | undefined;
+  /** A sentence of the API with the tags of the versions in it. */
+  told: (text: string) => string;
   /** Counts a script's versions from 1; 0 for one that is not listed. */
   number: (id: string) => number;
   /** Index of its colour, which follows from its number; undefined where that is not known. */
@@ -24,8 +26,10 @@ export function versionNames(listed: readonly Listed[], deployments: readonly { 
     return version && tagOf(version);
   };
   const number = (id: string): number => byId.get(id)?.number ?? 0;
+  const known = listed.map((v) => ({ id: v.id, tag: tagOf(v) }));
   return {
     tag, number,
+    told: (text) => tagged(text, known),
     name: (id) => {
       const known = tag(id);
       return nameOf(id, known, old || (known !== undefined && shared.has(known)));

@@ -1,1 +1,0 @@
-import{E as e}from"./url-NGNGP5wO.js";function t(e){return e.annotations[`workers/tag`]||void 0}function n(t,n,r=!1){return n?r?`${n} (${e(t)})`:n:e(t)}function r(e){let t=new Set,n=new Set;for(let r of e)r&&t.has(r)&&n.add(r),r&&t.add(r);return n}export{r as n,t as r,n as t};
