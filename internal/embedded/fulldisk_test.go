@@ -122,3 +122,25 @@ func TestFullDiskLosesNoBlock(t *testing.T) {
 		equal(t, fmt.Sprintf("whole rows of view %d", v), mustCount(t, e, fmt.Sprintf("t%d WHERE length(text) = %d", v, len(text))), want)
 	}
 }
+
+// The engine writes down what a table is without asking for room first, and could not start again with half of it.
+func TestFullDiskRefusesChangesOfTables(t *testing.T) {
+	disk := newSmallDisk(t)
+	dir := filepath.Join(disk.dir, "data")
+	e := startEngine(t, dir)
+	mustAsk(t, e, "CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
+	mustAsk(t, e, "INSERT INTO t VALUES (1)")
+	disk.fill(t)
+	for _, statement := range []string{"CREATE TABLE u (a Int64) ENGINE = MergeTree ORDER BY a", "ALTER TABLE t ADD COLUMN b Int64", "ALTER TABLE t DELETE WHERE a = 1", "INSERT INTO t VALUES (2)"} {
+		a := ask(t, e, "POST", statement)
+		equal(t, statement, a.header.Get("X-ClickHouse-Exception-Code"), "243")
+	}
+	equal(t, "rows on a full disk", mustAsk(t, e, "SELECT groupArray(a) FROM t"), "[1]")
+	equal(t, "restarts", e.Restarts(), 0)
+	if err := disk.resize(256 << 20); err != nil {
+		t.Fatal(err)
+	}
+	mustAsk(t, e, "ALTER TABLE t ADD COLUMN b Int64")
+	mustAsk(t, e, "INSERT INTO t VALUES (2, 3)")
+	equal(t, "rows when there is room", mustAsk(t, e, "SELECT sum(a), sum(b) FROM t"), "3\t3")
+}

@@ -185,6 +185,11 @@ func (s *server) run(ctx context.Context, q *request, answer *response) (stats, 
 		return stats{}, newException(codeTooManyQueries, "TOO_MANY_SIMULTANEOUS_QUERIES", "Too many simultaneous queries: %d have been running for %s", cap(slots), slotWait)
 	}
 
+	if q.alters {
+		if err := s.writes.room(); err != nil {
+			return stats{}, err
+		}
+	}
 	stream := streamable[q.format] && !q.whole
 	settings := q.settings
 	if !stream && !q.insert {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -75,6 +76,20 @@ func (w *writes) check() error {
 		w.fail()
 	}
 	return newException(codeNotEnoughSpace, "NOT_ENOUGH_SPACE", "The disk was full while the engine wrote, and what it wrote may not be whole. It starts anew; send the statement again")
+}
+
+// room refuses what needs keepFreeBytes. The engine asks for itself before it writes a part. It does not before it writes
+// what a table is, or a mutation, and it could not start again with half of one.
+func (w *writes) room() error {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(w.dir, &s); err != nil {
+		return fmt.Errorf("look for room on the disk of %s: %w", w.dir, err)
+	}
+	free := s.Bavail * uint64(s.Bsize) // #nosec G115 -- not negative
+	if free < keepFreeBytes {
+		return newException(codeNotEnoughSpace, "NOT_ENOUGH_SPACE", "The disk has %d MiB left, and %d MiB are left alone. Make room and send the statement again", free>>20, keepFreeBytes>>20)
+	}
+	return nil
 }
 
 // watch looks after the writes that no statement waits for, until ctx ends.
