@@ -149,7 +149,7 @@ func (s *server) serveQuery(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := newResponse(w, q, s.info)
 	numbers, err := s.run(r.Context(), q, answer)
-	err = s.writes.judge(err)
+	err = s.writes.judge(q.reads, err)
 	if err == nil {
 		err = answer.finish(numbers)
 	}

@@ -13,6 +13,7 @@ type statement struct {
 	data   int    // of an insert: the offset of the first byte of rows
 	format string // named by FORMAT or VALUES; "" if none is
 	file   bool   // INTO OUTFILE or FROM INFILE: files of this machine
+	reads  bool   // a SELECT, which writes nothing
 	alters bool   // what a table is, which the engine writes down in small files
 }
 
@@ -22,6 +23,7 @@ func parseStatement(text string) statement {
 	s := scanner{text: text}
 	first := s.next()
 	insert := first.is("INSERT")
+	reads := first.is("SELECT")
 	alters := slices.ContainsFunc([]string{"CREATE", "ALTER", "RENAME", "EXCHANGE", "ATTACH", "UPDATE", "DELETE"}, first.is)
 	if insert {
 		first = s.skipTarget()
@@ -29,7 +31,7 @@ func parseStatement(text string) statement {
 		first = s.next()
 	}
 
-	st := statement{alters: alters}
+	st := statement{reads: reads, alters: alters}
 	depth := 0
 	for t := first; t.kind != tokenEnd; t = s.next() {
 		switch {
