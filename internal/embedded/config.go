@@ -18,7 +18,7 @@ func writeConfig(dir string, memoryLimitBytes int64) (string, error) {
 	}
 	config := filepath.Join(dir, "engine.xml")
 	for name, text := range map[string]string{
-		config:                          fmt.Sprintf(engineConfig, escaped.String(), memoryLimitBytes),
+		config:                          fmt.Sprintf(engineConfig, escaped.String(), memoryLimitBytes, keepFreeBytes),
 		filepath.Join(dir, "users.xml"): usersConfig,
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
@@ -55,6 +55,8 @@ const engineConfig = `<!-- Written at each start; changes are lost. -->
 	<max_io_thread_pool_size>16</max_io_thread_pool_size>
 	<max_io_thread_pool_free_size>0</max_io_thread_pool_free_size>
 	<background_pool_size>2</background_pool_size>
+
+	<storage_configuration><disks><default><keep_free_space_bytes>%[3]d</keep_free_space_bytes></default></disks></storage_configuration>
 
 	<merge_tree>
 		<fsync_after_insert>1</fsync_after_insert>

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -18,13 +20,14 @@ const (
 	blockForgotten = "2"
 )
 
-// repairDeduplication makes the tables below dir forget the blocks that they only claim to have. The engine
-// writes a block's record first and then moves its part into place; a kill between the two leaves a record
-// without a part, and the block would be dropped as a repeat when its sender offers it again. It must run
-// before the engine opens dir, because the engine gives the missing part's number to the next block.
+// repairDeduplication makes the tables below dir forget the blocks that they only claim to have, because a block would
+// be dropped as a repeat when its sender offers it again. The engine writes a block's record first and then moves its
+// part into place, so a kill between the two leaves a record without a part; and a part that could not be written
+// whole is set aside (openWhole). It must run before the engine opens dir, because the engine gives the missing part's
+// number to the next block.
 //
-// One record in each table can be of that kind, the last one: the engine holds the table's lock from the record
-// to the part. A record that the kill cut short is taken away, or the engine would read nothing behind it.
+// A block whose part is gone for another reason, such as its age, is forgotten as well: what is not there cannot be
+// counted twice. A record that a kill cut short is taken away, or the engine would read nothing behind it.
 func repairDeduplication(dir string, log *slog.Logger) error {
 	folders, err := filepath.Glob(filepath.Join(dir, "store", "*", "*", "deduplication_logs"))
 	if err != nil {
@@ -33,97 +36,119 @@ func repairDeduplication(dir string, log *slog.Logger) error {
 	for _, folder := range folders {
 		forgotten, err := repairTable(folder)
 		if err != nil {
-			return fmt.Errorf("repair what the engine remembers of its last block in %s: %w", folder, err)
+			return fmt.Errorf("repair what the engine remembers of blocks in %s: %w", folder, err)
 		}
-		if forgotten != "" {
-			log.Info("engine forgets a block whose part it had not stored when it was killed", "part", forgotten, "table", filepath.Dir(folder))
+		if forgotten > 0 {
+			log.Info("engine forgets blocks whose parts it does not have", "blocks", forgotten, "table", filepath.Dir(folder))
 		}
 	}
 	return nil
 }
 
-// repairTable repairs the logs in folder and names the part of the block that is forgotten, if there is one.
-func repairTable(folder string) (forgotten string, err error) {
-	name, err := lastLog(folder)
-	if name == "" || err != nil {
-		return "", err
+// repairTable repairs the logs in folder and returns how many blocks are forgotten.
+func repairTable(folder string) (forgotten int, err error) {
+	logs, err := blockLogs(folder)
+	if len(logs) == 0 || err != nil {
+		return 0, err
 	}
-	text, err := os.ReadFile(name) // #nosec G304 -- the engine's own file in the operator's data directory
-	if err != nil {
-		return "", err
-	}
-	if whole := bytes.LastIndexByte(text, '\n') + 1; whole < len(text) {
-		text = text[:whole]
-		if err := os.Truncate(name, int64(whole)); err != nil {
-			return "", err
+	last := logs[len(logs)-1]
+	claimed := map[string]string{} // names of parts by ids of blocks
+	for _, name := range logs {
+		text, err := os.ReadFile(name) // #nosec G304 -- the engine's own file in the operator's data directory
+		if err != nil {
+			return 0, err
+		}
+		if whole := bytes.LastIndexByte(text, '\n') + 1; whole < len(text) && name == last {
+			text = text[:whole]
+			if err := os.Truncate(name, int64(whole)); err != nil {
+				return 0, err
+			}
+		}
+		for line := range strings.Lines(string(text)) {
+			record := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+			switch {
+			case len(record) == 3 && record[0] == blockAdded:
+				claimed[record[2]] = record[1]
+			case len(record) == 3 && record[0] == blockForgotten:
+				delete(claimed, record[2])
+			}
 		}
 	}
-	last := text[bytes.LastIndexByte(bytes.TrimSuffix(text, []byte("\n")), '\n')+1:]
-	record := strings.Split(strings.TrimSuffix(string(last), "\n"), "\t")
-	if len(record) != 3 || record[0] != blockAdded {
-		return "", nil
+	stored, err := storedParts(filepath.Dir(folder))
+	if err != nil {
+		return 0, err
 	}
-	stored, err := holdsPart(filepath.Dir(folder), record[1])
-	if stored || err != nil {
-		return "", err
+	var lines strings.Builder
+	for _, id := range slices.Sorted(maps.Keys(claimed)) {
+		claim, ok := parsePart(claimed[id])
+		if !ok {
+			return 0, fmt.Errorf("%q does not name a part", claimed[id])
+		}
+		if !slices.ContainsFunc(stored[claim.partition], func(p part) bool { return p.covers(claim) }) {
+			fmt.Fprintf(&lines, "%s\t%s\t%s\n", blockForgotten, claimed[id], id)
+			forgotten++
+		}
 	}
-	record[0] = blockForgotten
-	return record[1], appendLine(name, strings.Join(record, "\t"))
+	if forgotten == 0 {
+		return 0, nil
+	}
+	return forgotten, appendText(last, lines.String())
 }
 
-// lastLog returns the log in folder that was written to last, "" if nothing ever was: a log that is full is
-// followed by an empty one.
-func lastLog(folder string) (string, error) {
+// blockLogs returns the logs in folder that something was written to, in their order: a log that is full is followed
+// by an empty one.
+func blockLogs(folder string) (names []string, err error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	name, highest := "", -1
+	var numbers []int
 	for _, entry := range entries {
 		digits := strings.TrimSuffix(strings.TrimPrefix(entry.Name(), "deduplication_log_"), ".txt")
 		number, err := strconv.Atoi(digits)
-		if err != nil || number <= highest {
+		if err != nil {
 			continue
 		}
 		info, err := entry.Info()
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		if info.Size() > 0 {
-			name, highest = filepath.Join(folder, entry.Name()), number
+			numbers = append(numbers, number)
 		}
 	}
-	return name, nil
+	slices.Sort(numbers)
+	for _, number := range numbers {
+		names = append(names, filepath.Join(folder, fmt.Sprintf("deduplication_log_%d.txt", number)))
+	}
+	return names, nil
 }
 
-func appendLine(name, line string) error {
+func appendText(name, text string) error {
 	f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0) // #nosec G304 -- as in repairTable
 	if err != nil {
 		return err
 	}
-	if _, err := f.WriteString(line + "\n"); err != nil {
+	if _, err := f.WriteString(text); err != nil {
 		_ = f.Close() // the first error tells
 		return err
 	}
 	return f.Close()
 }
 
-// holdsPart reports whether a part, or one that it was merged into, is in the table's folder.
-func holdsPart(table, name string) (bool, error) {
-	wanted, ok := parsePart(name)
-	if !ok {
-		return false, fmt.Errorf("%q does not name a part", name)
-	}
+// storedParts lists the parts in a table's folder by their partitions.
+func storedParts(table string) (map[string][]part, error) {
 	entries, err := os.ReadDir(table)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
+	stored := map[string][]part{}
 	for _, entry := range entries {
-		if part, ok := parsePart(entry.Name()); ok && entry.IsDir() && part.covers(wanted) {
-			return true, nil
+		if p, ok := parsePart(entry.Name()); ok && entry.IsDir() {
+			stored[p.partition] = append(stored[p.partition], p)
 		}
 	}
-	return false, nil
+	return stored, nil
 }
 
 // part is the name of a part's folder, PARTITION_FIRST_LAST_LEVEL[_MUTATION]. FIRST and LAST number the blocks

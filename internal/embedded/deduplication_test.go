@@ -88,7 +88,10 @@ func TestRepairOfDeduplicationLogs(t *testing.T) {
 	same("merged", []string{"20261125_1_7_2"}, map[int]string{1: "1\t20261125_3_3_0\tb1\n"})
 	same("mutated", []string{"20261125_3_3_0_9"}, map[int]string{1: "1\t20261125_3_3_0\tb1\n"})
 	same("forgotten before", nil, map[int]string{1: "1\t20261125_3_3_0\tb1\n2\t20261125_3_3_0\tb1\n"})
-	same("an earlier part is gone by age", []string{"20261125_4_4_0"}, map[int]string{1: "1\t20261124_3_3_0\tb1\n1\t20261125_4_4_0\tb2\n"})
+	f("an earlier part is not there", []string{"20261125_4_4_0"},
+		map[int]string{1: "1\t20261125_3_3_0\tb1\n", 2: "1\t20261125_4_4_0\tb2\n"},
+		map[int]string{1: "1\t20261125_3_3_0\tb1\n", 2: "1\t20261125_4_4_0\tb2\n2\t20261125_3_3_0\tb1\n"})
+	same("the number is another block's", []string{"20261125_3_3_0"}, map[int]string{1: "1\t20261125_3_3_0\tb1\n2\t20261125_3_3_0\tb1\n1\t20261125_3_3_0\tb2\n"})
 	f("not stored", []string{"20261125_1_1_0", "tmp_insert_20261125_2_2_0"},
 		map[int]string{1: "1\t20261125_1_1_0\tb1\n1\t20261125_2_2_0\tb2\n"},
 		map[int]string{1: "1\t20261125_1_1_0\tb1\n1\t20261125_2_2_0\tb2\n2\t20261125_2_2_0\tb2\n"})
@@ -98,7 +101,7 @@ func TestRepairOfDeduplicationLogs(t *testing.T) {
 		map[int]string{1: "1\t20261125_1_1_0\tb1\n1\t20261125_2"}, map[int]string{1: "1\t20261125_1_1_0\tb1\n"})
 	f("the full log is followed by an empty one", nil,
 		map[int]string{9: "1\t20261125_1_1_0\tb1\n", 10: "1\t20261125_2_2_0\tb2\n", 11: ""},
-		map[int]string{9: "1\t20261125_1_1_0\tb1\n", 10: "1\t20261125_2_2_0\tb2\n2\t20261125_2_2_0\tb2\n", 11: ""})
+		map[int]string{9: "1\t20261125_1_1_0\tb1\n", 10: "1\t20261125_2_2_0\tb2\n2\t20261125_1_1_0\tb1\n2\t20261125_2_2_0\tb2\n", 11: ""})
 }
 
 // A log that is not what this program was built for must stop the start, not be guessed at.

@@ -183,12 +183,15 @@ func (e *Engine) supervise(first chan<- error) {
 			return
 		default:
 		}
+		reason := "died"
+		switch {
+		case errors.Is(err, errHung):
+			reason = "hung"
+		case errors.Is(err, errWriteFailed):
+			reason = "disk_full"
+		}
 		if lived := time.Since(started); lived >= stableAfter {
 			delay = 0
-		}
-		reason := "died"
-		if errors.Is(err, errHung) {
-			reason = "hung"
 		}
 		e.log.Error("embedded clickhouse "+reason+"; starting it again", "error", err, "lived", time.Since(started).String(), "delay", delay.String())
 		select {
@@ -233,6 +236,9 @@ func (e *Engine) runChild() (err error) {
 	}
 	if err == nil {
 		err = errors.New("exit status 0")
+	}
+	if cmd.ProcessState.ExitCode() == exitWriteFailed {
+		return errWriteFailed
 	}
 	if last := relay.lastError(); last != "" {
 		err = fmt.Errorf("%w: %s", err, last)

@@ -22,6 +22,9 @@ const (
 	lifelineFD = 4
 )
 
+// exitWriteFailed is the exit code that goes with errWriteFailed; 2 is Go's own.
+const exitWriteFailed = 3
+
 // childGrace is how long a child that is told to stop lets queries finish before it cancels them.
 const childGrace = 4 * time.Second
 
@@ -35,6 +38,9 @@ func RunEngineChild(args []string) int {
 	defer stop()
 	if err := runEngineChild(ctx, log, args); err != nil {
 		log.Error("engine failed", "error", err.Error())
+		if errors.Is(err, errWriteFailed) {
+			return exitWriteFailed
+		}
 		return 1
 	}
 	return 0
@@ -94,19 +100,16 @@ func serveEngine(ctx context.Context, log *slog.Logger, ln net.Listener, dir, li
 	if err != nil {
 		return fmt.Errorf("write the engine's configuration: %w", err)
 	}
-	if err := repairDeduplication(dir, log); err != nil {
-		return err
-	}
 	lib, err := loadChdb(library)
 	if err != nil {
 		return err
 	}
-	e, err := openEngine(lib, dir, config)
+	e, err := openWhole(ctx, lib, dir, config, log)
 	if err != nil {
 		return err
 	}
 	defer e.close()
-	s, err := newServer(ctx, e, log)
+	s, err := newServer(ctx, e, dir, log)
 	if err != nil {
 		return err
 	}
@@ -125,12 +128,17 @@ func serveEngine(ctx context.Context, log *slog.Logger, ln net.Listener, dir, li
 	go func() { served <- web.Serve(ln) }()
 	log.Info("engine serves", "version", s.info.version, "data_dir", dir)
 
+	watched := make(chan struct{})
+	watching, stopWatching := context.WithCancel(ctx)
+	go func() { s.writes.watch(watching); close(watched) }()
+	defer func() { stopWatching(); <-watched }()
+
 	var ended error
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve the engine: %w", err)
-	case <-s.space.again:
-		ended = errDiskWasFull
+	case <-s.writes.failed:
+		ended = errWriteFailed
 	case <-ctx.Done():
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), childGrace)

@@ -42,12 +42,12 @@ type server struct {
 	reads   chan struct{}
 	inserts chan struct{}
 	pings   chan struct{} // for /alive, which must be answered however many statements run
-	space   *spaceWatch
+	writes  *writes
 	log     *slog.Logger
 }
 
-func newServer(ctx context.Context, e *engine, log *slog.Logger) (*server, error) {
-	s := &server{engine: e, reads: make(chan struct{}, readSlots), inserts: make(chan struct{}, insertSlots), pings: make(chan struct{}, 1), space: newSpaceWatch(), log: log}
+func newServer(ctx context.Context, e *engine, dir string, log *slog.Logger) (*server, error) {
+	s := &server{engine: e, reads: make(chan struct{}, readSlots), inserts: make(chan struct{}, insertSlots), pings: make(chan struct{}, 1), writes: newWrites(e, dir), log: log}
 	session, err := e.open("", nil)
 	if err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func (s *server) serveQuery(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := newResponse(w, q, s.info)
 	numbers, err := s.run(r.Context(), q, answer)
-	s.space.note(q.insert, err)
+	err = s.writes.judge(q.reads, err)
 	if err == nil {
 		err = answer.finish(numbers)
 	}
@@ -185,6 +185,11 @@ func (s *server) run(ctx context.Context, q *request, answer *response) (stats, 
 		return stats{}, newException(codeTooManyQueries, "TOO_MANY_SIMULTANEOUS_QUERIES", "Too many simultaneous queries: %d have been running for %s", cap(slots), slotWait)
 	}
 
+	if q.alters {
+		if err := s.writes.room(); err != nil {
+			return stats{}, err
+		}
+	}
 	stream := streamable[q.format] && !q.whole
 	settings := q.settings
 	if !stream && !q.insert {

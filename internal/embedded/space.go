@@ -1,42 +1,190 @@
 package embedded
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
+	"time"
 )
 
-// errDiskWasFull ends a child that merged parts while the disk was full.
-var errDiskWasFull = errors.New("the disk was full and has room again: the engine starts anew, to find parts that it could not write")
-
-// spaceWatch notices that the disk was full and has room again. The engine (26.7) puts the part of a merge in the place of
-// those that it was merged from also when not a byte of its files could be written. It reads that part from then on,
-// fails, and eight minutes later removes the others, which have the data. An engine that starts finds the empty part,
-// sets it aside and goes on with the others.
+// The engine (chDB 26.7) goes on when it cannot write: it counts the write that failed, leaves the rest of the file
+// out, and reports that all is stored (src/IO/WriteBufferFromFileDescriptor.cpp there; a ClickHouse server throws). Such
+// a part is in use until the engine starts anew and finds that its files are too short. Then it is set aside: of an
+// insert it is gone, and instead of a merged one those are taken that it was merged from, which stay on disk for 30 s.
 //
-// What it knows of the disk is what statements fail with. A disk that is full only while a merge writes, and has room
-// again before any statement fails, goes unnoticed (docs/operations/soak.md).
-type spaceWatch struct {
-	full  atomic.Bool
-	again chan struct{} // gets a token when there is room again
+// So from the first write that failed this process answers nothing with success, and ends. The next one has the blocks
+// again that were not answered, because their senders repeat them, and knows which of them it has (openWhole).
+
+// errWriteFailed ends a child whose engine could not write all that it was to.
+var errWriteFailed = errors.New("the disk was full, and the engine could not write all of a file: it starts anew, without the parts that are not whole")
+
+const (
+	// keepFreeBytes of the disk are left alone: inserts, merges and mutations that would need some of them are refused,
+	// before they begin and with code 243. The engine fails loudly there, and what else is on the disk goes on.
+	keepFreeBytes = 64 << 20
+	// writesEvery is how often the writes of merges are looked at, which no statement waits for. It is much less than
+	// old_parts_lifetime, after which the parts that were merged are gone.
+	writesEvery = time.Second
+	// recordsAhead is room for the records of a thousand blocks.
+	recordsAhead = 64 << 10
+)
+
+// writes knows whether all writes of an engine in this process were good.
+type writes struct {
+	engine *engine
+	dir    string // of the engine's data
+	bad    atomic.Bool
+	failed chan struct{} // closed with the first that was not
 }
 
-func newSpaceWatch() *spaceWatch { return &spaceWatch{again: make(chan struct{}, 1)} }
+func newWrites(e *engine, dir string) *writes {
+	return &writes{engine: e, dir: dir, failed: make(chan struct{})}
+}
 
-// note takes what became of a statement. Only an insert that is stored shows that there is room.
-func (w *spaceWatch) note(insert bool, err error) {
+// judge returns what becomes of a statement that ended with err: it did not succeed if a write failed until then, its
+// own or another one's. For a read it is enough what is known, because to ask costs as much as a small read.
+func (w *writes) judge(reads bool, err error) error {
 	if err != nil {
+		// Also what fails loudly is half done: the engine remembers a block before it moves its part into place.
 		if outOfSpace(asException(err)) {
-			w.full.Store(true)
+			w.fail()
 		}
-		return
+		return err
 	}
-	if insert && w.full.CompareAndSwap(true, false) {
+	if reads && !w.bad.Load() {
+		return nil
+	}
+	return w.check()
+}
+
+// check asks the engine whether a write has failed.
+func (w *writes) check() error {
+	if !w.bad.Load() {
+		count, err := w.engine.failedWrites()
+		if err != nil {
+			return err
+		}
+		if count == 0 {
+			return nil
+		}
+		w.fail()
+	}
+	return newException(codeNotEnoughSpace, "NOT_ENOUGH_SPACE", "The disk was full while the engine wrote, and what it wrote may not be whole. It starts anew; send the statement again")
+}
+
+// room refuses what needs keepFreeBytes. The engine asks for itself before it writes a part. It does not before it writes
+// what a table is, or a mutation, and it could not start again with half of one.
+func (w *writes) room() error {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(w.dir, &s); err != nil {
+		return fmt.Errorf("look for room on the disk of %s: %w", w.dir, err)
+	}
+	free := s.Bavail * uint64(s.Bsize) // #nosec G115 -- not negative
+	if free < keepFreeBytes {
+		return newException(codeNotEnoughSpace, "NOT_ENOUGH_SPACE", "The disk has %d MiB left, and %d MiB are left alone. Make room and send the statement again", free>>20, keepFreeBytes>>20)
+	}
+	return nil
+}
+
+// watch looks after the writes that no statement waits for, until ctx ends.
+func (w *writes) watch(ctx context.Context) {
+	tick := time.NewTicker(writesEvery)
+	defer tick.Stop()
+	for {
+		reserveRecords(w.dir)
+		_ = w.check() // who is told of it is failed; an engine that does not answer is somebody else's to notice
 		select {
-		case w.again <- struct{}{}:
-		default: // it is told already
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (w *writes) fail() {
+	if w.bad.CompareAndSwap(false, true) {
+		close(w.failed)
+	}
+}
+
+// failedWrites counts the writes to files that failed since the engine was opened.
+func (e *engine) failedWrites() (count uint64, err error) {
+	s, err := e.open("", nil)
+	if err != nil {
+		return 0, err
+	}
+	defer s.close()
+	_, err = s.run("SELECT sum(value) FROM system.events WHERE event = 'WriteBufferFromFileDescriptorWriteFailed'", "TabSeparated", func(data []byte, _ stats) error {
+		count, err = strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("ask the engine for writes that failed: %w", err)
+	}
+	return count, nil
+}
+
+// openWhole opens the engine on dir with whole parts only. The engine sets the others aside when it opens, and still
+// believes that it has their blocks; so it is closed again, has these forgotten, and opens a second time.
+func openWhole(ctx context.Context, lib *chdb, dir, config string, log *slog.Logger) (*engine, error) {
+	aside, err := partsAside(dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err := repairDeduplication(dir, log); err != nil {
+			return nil, err
+		}
+		reserveRecords(dir)
+		e, err := openEngine(lib, dir, config)
+		if err != nil {
+			return nil, err
+		}
+		known := aside
+		if aside, err = partsAside(dir); err == nil && len(aside) == len(known) {
+			return e, nil
+		}
+		e.close()
+		if err := errors.Join(err, ctx.Err()); err != nil {
+			return nil, err
+		}
+		for _, part := range aside {
+			if !slices.Contains(known, part) {
+				log.Warn("engine set a part aside that is not whole: a disk was full while it was written, or its files were damaged", "part", part)
+			}
+		}
+	}
+}
+
+// partsAside lists what the engine found not to be whole when it opened dir, now or earlier.
+func partsAside(dir string) ([]string, error) {
+	return filepath.Glob(filepath.Join(dir, "store", "*", "*", "detached", "broken-on-start_*"))
+}
+
+// reserveRecords takes room on the disk for the next records of each table's blocks. A record that a full disk cuts
+// short would be taken for one that a kill cut short, while its part is there: the block would be stored twice. What
+// cannot be reserved, on a full disk or where the system has no such call, is left to luck.
+func reserveRecords(dir string) {
+	folders, _ := filepath.Glob(filepath.Join(dir, "store", "*", "*", "deduplication_logs")) // the pattern is a good one
+	for _, folder := range folders {
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			continue // the table was dropped
+		}
+		for _, entry := range entries {
+			if f, err := os.OpenFile(filepath.Join(folder, entry.Name()), os.O_WRONLY, 0); err == nil { // #nosec G304 -- as in repairTable
+				_ = reserveBeyondEnd(f, recordsAhead)
+				_ = f.Close() // nothing was written
+			}
 		}
 	}
 }
@@ -58,8 +206,8 @@ var codesOfFiles = []int{
 // foreignFileError begins the text of an error of C++'s own library of files, which has no code of ClickHouse's.
 var foreignFileError = regexp.MustCompile(`^Code: 1002\. DB::Exception: (std::exception\. )?Code: 1001, type: [A-Za-z0-9_:]*filesystem_error, `)
 
-// outOfSpace goes by codes, because anybody's statement can put any words into the text of its own failure.
+// outOfSpace goes by codes, because anybody's statement can put any words into the text of its own failure. A statement
+// that was refused before it wrote, with codeNotEnoughSpace, is none.
 func outOfSpace(ex *exception) bool {
-	return ex.Code == codeNotEnoughSpace ||
-		strings.Contains(ex.Text, "No space left on device") && (slices.Contains(codesOfFiles, ex.Code) || foreignFileError.MatchString(ex.Text))
+	return strings.Contains(ex.Text, "No space left on device") && (slices.Contains(codesOfFiles, ex.Code) || foreignFileError.MatchString(ex.Text))
 }

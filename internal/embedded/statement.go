@@ -1,6 +1,9 @@
 package embedded
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // statement is the little that has to be known of a query's text before the engine parses it: where the rows
 // of an INSERT begin, because the engine takes them apart from the statement, and which format was named.
@@ -10,6 +13,8 @@ type statement struct {
 	data   int    // of an insert: the offset of the first byte of rows
 	format string // named by FORMAT or VALUES; "" if none is
 	file   bool   // INTO OUTFILE or FROM INFILE: files of this machine
+	reads  bool   // a SELECT, which writes nothing
+	alters bool   // what a table is, which the engine writes down in small files
 }
 
 // parseStatement reads text up to the rows of an INSERT, or to its end. It accepts more than SQL; what it
@@ -18,13 +23,15 @@ func parseStatement(text string) statement {
 	s := scanner{text: text}
 	first := s.next()
 	insert := first.is("INSERT")
+	reads := first.is("SELECT")
+	alters := slices.ContainsFunc([]string{"CREATE", "ALTER", "RENAME", "EXCHANGE", "ATTACH", "UPDATE", "DELETE"}, first.is)
 	if insert {
 		first = s.skipTarget()
 	} else {
 		first = s.next()
 	}
 
-	var st statement
+	st := statement{reads: reads, alters: alters}
 	depth := 0
 	for t := first; t.kind != tokenEnd; t = s.next() {
 		switch {

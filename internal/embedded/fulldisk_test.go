@@ -1,0 +1,146 @@
+//go:build linux
+
+package embedded
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// smallDisk is a file system of this test alone, whose size can be changed.
+type smallDisk struct{ dir string }
+
+func newSmallDisk(t *testing.T) smallDisk {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may mount a file system, and this test fills one")
+	}
+	d := smallDisk{t.TempDir()}
+	if err := syscall.Mount("tmpfs", d.dir, "tmpfs", 0, "size=256m"); err != nil {
+		t.Skipf("this test fills a file system of its own, and none may be mounted: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(d.dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// fill leaves no byte free, at one moment.
+func (d smallDisk) fill(t *testing.T) {
+	t.Helper()
+	for { // it becomes fuller meanwhile
+		var s syscall.Statfs_t
+		if err := syscall.Statfs(d.dir, &s); err != nil {
+			t.Fatal(err)
+		}
+		if d.resize((s.Blocks-s.Bfree)*uint64(s.Bsize)) == nil {
+			return
+		}
+	}
+}
+
+func (d smallDisk) resize(bytes uint64) error {
+	return syscall.Mount("tmpfs", d.dir, "tmpfs", syscall.MS_REMOUNT, fmt.Sprintf("size=%d", bytes))
+}
+
+// What the engine wrote while the last byte of the disk was taken was answered as stored, although its part was empty:
+// a rollup was short of some events for ever. Here the disk is full in the middle of inserts, again and again; each
+// block is offered until it is answered, and must count once in the table and in each view.
+func TestFullDiskLosesNoBlock(t *testing.T) {
+	disk := newSmallDisk(t)
+	e := startEngine(t, filepath.Join(disk.dir, "data"))
+	const once = " ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 10000"
+	mustAsk(t, e, "CREATE TABLE t (a Int64, text String)"+once)
+	const views = 3
+	for v := range views {
+		mustAsk(t, e, fmt.Sprintf("CREATE TABLE t%d (a Int64, text String)%s", v, once))
+		mustAsk(t, e, fmt.Sprintf("CREATE MATERIALIZED VIEW v%d TO t%[1]d AS SELECT * FROM t", v))
+	}
+	path := mustAsk(t, e, "SELECT data_paths[1] FROM system.tables WHERE name = 't0'")
+	const writers, restarts, roundsMax = 3, 2, 60
+	text := strings.Repeat("x", 2000)
+	stop := make(chan struct{})
+	written := make(chan int64, writers)
+	for w := range writers {
+		go func() {
+			n := int64(0)
+			defer func() { written <- n }()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				block := fmt.Sprintf("INSERT INTO t SETTINGS async_insert = 0, deduplicate_blocks_in_dependent_materialized_views = 1, insert_deduplication_token = '%d-%d' VALUES (%[2]d, '%s')", w, n, text)
+				for {
+					a, err := tryAsk(t.Context(), e, "POST", strings.NewReader(block), nil)
+					if err == nil && a.status == 200 {
+						break
+					}
+					if t.Context().Err() != nil {
+						return // the test has failed: do not load the machine for ever
+					}
+				}
+				n++
+			}
+		}()
+	}
+	for round := 0; e.Restarts() < restarts; round++ {
+		if round == roundsMax {
+			t.Fatalf("the disk was full in %d inserts, and the engine was started anew only %d times", roundsMax, e.Restarts())
+		}
+		before, had := mustCount(t, e, "t"), e.Restarts()
+		eventually(t, "the writers go on", func() bool { return mustCount(t, e, "t") > before+10 })
+		eventually(t, "a view's part is being written", func() bool {
+			parts, err := filepath.Glob(filepath.Join(path, "tmp_insert_*"))
+			return err == nil && len(parts) > 0
+		})
+		disk.fill(t)
+		// Either a write has failed, or the disk became full between two of them, and the next insert is refused.
+		for end := time.Now().Add(2 * writesEvery); e.Restarts() == had && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		if err := disk.resize(256 << 20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	want := int64(0)
+	for range writers {
+		want += <-written
+	}
+	equal(t, "rows of the table", mustCount(t, e, "t"), want)
+	for v := range views {
+		equal(t, fmt.Sprintf("rows of view %d", v), mustCount(t, e, fmt.Sprintf("t%d", v)), want)
+		equal(t, fmt.Sprintf("whole rows of view %d", v), mustCount(t, e, fmt.Sprintf("t%d WHERE length(text) = %d", v, len(text))), want)
+	}
+}
+
+// The engine writes down what a table is without asking for room first, and could not start again with half of it.
+func TestFullDiskRefusesChangesOfTables(t *testing.T) {
+	disk := newSmallDisk(t)
+	dir := filepath.Join(disk.dir, "data")
+	e := startEngine(t, dir)
+	mustAsk(t, e, "CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
+	mustAsk(t, e, "INSERT INTO t VALUES (1)")
+	disk.fill(t)
+	for _, statement := range []string{"CREATE TABLE u (a Int64) ENGINE = MergeTree ORDER BY a", "ALTER TABLE t ADD COLUMN b Int64", "ALTER TABLE t DELETE WHERE a = 1", "INSERT INTO t VALUES (2)"} {
+		a := ask(t, e, "POST", statement)
+		equal(t, statement, a.header.Get("X-ClickHouse-Exception-Code"), "243")
+	}
+	equal(t, "rows on a full disk", mustAsk(t, e, "SELECT groupArray(a) FROM t"), "[1]")
+	equal(t, "restarts", e.Restarts(), 0)
+	if err := disk.resize(256 << 20); err != nil {
+		t.Fatal(err)
+	}
+	mustAsk(t, e, "ALTER TABLE t ADD COLUMN b Int64")
+	mustAsk(t, e, "INSERT INTO t VALUES (2, 3)")
+	equal(t, "rows when there is room", mustAsk(t, e, "SELECT sum(a), sum(b) FROM t"), "3\t3")
+}
