@@ -1,6 +1,7 @@
 // Makes a token, and shows its secret, which cannot be had again.
 import { useState } from "preact/hooks";
 import { call, path, type Schemas } from "../../api/client";
+import { serverNow } from "../../lib/clock";
 import { useAction } from "../../lib/query";
 import { zoneName } from "../../lib/time";
 import { Button, CheckField, Copy, Dialog, Field, Note, Problem, SelectField, TextField, Time } from "../../ui/basics";
@@ -27,11 +28,11 @@ export function NewToken(props: { account: string; onMade: (token: Token) => voi
   const wrong = {
     name: name.trim() === "" ? "Say who or what will use it." : undefined,
     scopes: chosen.length === 0 ? "Choose at least one." : undefined,
-    expiry: wrongExpiry(lifetime, date, new Date()),
+    expiry: wrongExpiry(lifetime, date, serverNow()),
   };
   const make = useAction(async () => {
     const body: Record<string, unknown> = { name: name.trim(), scopes: chosen };
-    const end = expiresOn(lifetime, date, new Date());
+    const end = expiresOn(lifetime, date, serverNow());
     if (end) body["expires_on"] = end.toISOString();
     props.onMade(await call<Token>("POST", path("accounts", props.account, "tokens"), { body }));
   });

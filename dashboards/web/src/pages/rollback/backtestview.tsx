@@ -11,7 +11,7 @@ import { readDeployments, readRevisions, type Deployment } from "./api";
 import { done, runBacktest, type Backtest, type BacktestTrial, type Progress } from "./backtest";
 import { pointers, type Editing } from "./editing";
 import { counts } from "./evidence";
-import { EvidenceChart, nameWith } from "./evidencechart";
+import { EvidenceChart, nameWith, toldWith } from "./evidencechart";
 import { EvidenceTable } from "./evidencetable";
 import { limitName, type Settings } from "./limits";
 import { falseAlarms } from "./sentences";
@@ -138,7 +138,7 @@ function TrialResult(props: { trial: BacktestTrial; policy: Settings; deployment
   const { trial, tags } = props;
   const nameOf = nameWith(tags);
   const id = `result-${trial.version_id}-${trial.since}`;
-  const marks = marksOf(props.deployments, [], nameOf);
+  const marks = marksOf(props.deployments, [], nameOf, toldWith(tags));
   if (trial.failed_at) marks.push({ at: Date.parse(trial.failed_at) / 1000, text: "would have acted here", tone: "bad" });
   const range: [number, number] = [Date.parse(trial.since) / 1000, Date.parse(trial.until) / 1000];
   const after = trial.failed_at ? (Date.parse(trial.failed_at) - Date.parse(trial.since)) / 1000 : 0;

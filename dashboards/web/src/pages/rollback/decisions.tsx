@@ -8,7 +8,7 @@ import { Table } from "../../ui/table";
 import { Pager, pageOf } from "../../ui/pager";
 import { readDecision, readDecisions, readDeployments, readNotifications, readRevisions, type Notification, type WholeDecision } from "./api";
 import { counts } from "./evidence";
-import { EvidenceChart, nameWith } from "./evidencechart";
+import { EvidenceChart, nameWith, toldWith } from "./evidencechart";
 import { EvidenceTable } from "./evidencetable";
 import { limitName } from "./limits";
 import { outcome } from "./outcome";
@@ -42,7 +42,7 @@ function DecisionList({ account, script, tags }: Props) {
         { name: "When", cell: (d) => <Time at={d.at} /> },
         { name: "What", cell: (d) => { const [word, tone] = outcome(d); return <Badge tone={tone}>{word}</Badge>; } },
         { name: "Version", cell: (d) => <VersionName id={d.version_id} tag={tags?.get(d.version_id)} /> },
-        { name: "Why", heading: true, cell: (d) => <a class="why" href={search.link({ view: "decisions", decision: d.id, page: undefined })}>{d.sentence}</a> },
+        { name: "Why", heading: true, cell: (d) => <a class="why" href={search.link({ view: "decisions", decision: d.id, page: undefined })}>{toldWith(tags)(d.sentence)}</a> },
       ]} />
       <Pager info={info} what="decisions" />
     </div>
@@ -66,10 +66,10 @@ function Explained({ account, script, tags, decision }: Props & { decision: Whol
   const base = scriptPage(account, script);
   const [word, tone] = outcome(decision);
   const at = Date.parse(decision.at) / 1000;
-  const marks = [...marksOf((deployments.data ?? []).filter((d) => d.id !== decision.to_deployment), [], nameOf), { at, text: word, tone: tone === "bad" ? "bad" as const : "accent" as const }];
+  const marks = [...marksOf((deployments.data ?? []).filter((d) => d.id !== decision.to_deployment), [], nameOf, toldWith(tags)), { at, text: word, tone: tone === "bad" ? "bad" as const : "accent" as const }];
   return (
     <section class="panel" aria-labelledby="decision">
-      <div class="row spread"><h2 id="decision">{capital(decision.sentence)}</h2><Badge tone={tone}>{word}</Badge></div>
+      <div class="row spread"><h2 id="decision">{capital(toldWith(tags)(decision.sentence))}</h2><Badge tone={tone}>{word}</Badge></div>
       <div class="stack">
         <dl class="facts decision">
           <div><dt>When</dt><dd><Time at={decision.at} absolute /></dd></div>

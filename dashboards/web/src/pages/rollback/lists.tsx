@@ -1,6 +1,7 @@
 // The fields of a policy that are lists: steps of its ramp, hours, and who is told.
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { serverNow } from "../../lib/clock";
 import { fromInput, toInput } from "../../lib/moments";
 import { formatDuration, zoneName } from "../../lib/time";
 import { Button, CheckField, SelectField, TextField } from "../../ui/basics";
@@ -110,7 +111,7 @@ export function HourFields({ of }: { of: Editing }) {
 
 function freezeFromNow(): Draft["freeze"][number] {
   const hour = 3_600_000;
-  const from = Math.ceil(Date.now() / hour) * hour;
+  const from = Math.ceil(serverNow().getTime() / hour) * hour;
   return { from: new Date(from).toISOString(), until: new Date(from + 24 * hour).toISOString(), reason: "" };
 }
 

@@ -8,7 +8,7 @@ import { EvidenceTable } from "./evidencetable";
 import { outcome } from "./outcome";
 import type { Editing } from "./editing";
 import { counts, lag, stateOf, type Trial } from "./evidence";
-import { EvidenceChart, nameWith } from "./evidencechart";
+import { EvidenceChart, nameWith, toldWith } from "./evidencechart";
 import type { Settings } from "./limits";
 import { RampPanel } from "./ramppanel";
 
@@ -39,7 +39,7 @@ export function Live({ account, script, of, tags }: Props) {
     <div class="stack">
       <Problem error={evidence.error} what="The evidence cannot be shown." retry={evidence.reload} />
       {!evidence.data && evidence.loading && <Loading what="the evidence" />}
-      {evidence.data && decisions.data?.items[0] && <Newest decision={decisions.data.items[0]} base={base} />}
+      {evidence.data && decisions.data?.items[0] && <Newest decision={decisions.data.items[0]} tags={tags} base={base} />}
       {evidence.data && <Trials live={evidence.data} policy={followed} deployments={deployments.data ?? []} decisions={decisions.data?.items ?? []} tags={tags} base={base} />}
       <Problem error={ramp.error} what="The ramp cannot be shown." retry={ramp.reload} />
       {ramp.data && <RampPanel account={account} script={script} ramp={ramp.data} deployments={deployments.data ?? []} tags={tags} reload={() => { ramp.reload(); evidence.reload(); deployments.reload(); }} />}
@@ -48,13 +48,13 @@ export function Live({ account, script, of, tags }: Props) {
 }
 
 /** What was last decided: who comes here at night asks that first. */
-function Newest(props: { decision: Decision; base: string }) {
+function Newest(props: Pick<TrialsProps, "tags" | "base"> & { decision: Decision }) {
   const { decision } = props;
   const [word, tone] = outcome(decision);
   return (
     <p class="row newest">
       <Badge tone={tone}>{word}</Badge>
-      <span><Time at={decision.at} />: <span role="status"><a href={`${props.base}/rollback?decision=${decision.id}`}>{decision.sentence}</a></span></span>
+      <span><Time at={decision.at} />: <span role="status"><a href={`${props.base}/rollback?decision=${decision.id}`}>{toldWith(props.tags)(decision.sentence)}</a></span></span>
     </p>
   );
 }
@@ -97,7 +97,7 @@ function TrialPanel(props: TrialsProps & { trial: Trial }) {
       <div class="stack">
         <p class="lead">{state.next}</p>
         <p>Since <Time at={trial.since} /> {nameOf(trial.version_id)}: {counts(trial.numbers)}.</p>
-        <EvidenceChart label={`Evidence against ${nameOf(trial.version_id)}, by limit`} evidence={trial.evidence} marks={marksOf(props.deployments, props.decisions, nameOf)} />
+        <EvidenceChart label={`Evidence against ${nameOf(trial.version_id)}, by limit`} evidence={trial.evidence} marks={marksOf(props.deployments, props.decisions, nameOf, toldWith(props.tags))} />
         <EvidenceTable evidence={trial.evidence} blocks={policy.evidence === "blocks"} />
         {behind.late ? <Note tone="warn">{behind.text}</Note> : <p class="quiet small">{behind.text}</p>}
         <p><a href={compare}>Compare both versions</a></p>

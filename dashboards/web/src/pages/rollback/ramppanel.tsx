@@ -6,7 +6,7 @@ import { may } from "../../session";
 import { Badge, Button, Confirm, Note, Time, VersionName, type Tone } from "../../ui/basics";
 import { toast } from "../../ui/toast";
 import { controlRamp, type Deployment, type Ramp, type RampAction } from "./api";
-import { nameWith } from "./evidencechart";
+import { nameWith, toldWith } from "./evidencechart";
 import { actionsOf, consequence, stepsOf, waitsFor, type Step } from "./ramp";
 
 const states: Record<Ramp["state"], [word: string, tone: Tone | undefined]> = {
@@ -26,6 +26,7 @@ export function RampPanel(props: { account: string; script: string; ramp: Ramp; 
     props.reload();
   });
   const nameOf = nameWith(tags);
+  const told = toldWith(tags);
   const what = asked && consequence(asked.action, asked.ramp, nameOf(asked.ramp.version_id), nameOf(asked.ramp.baseline_version_id));
   const moved = asked !== undefined && (asked.ramp.deployment_id !== ramp.deployment_id || asked.ramp.state !== ramp.state);
   const [word, tone] = states[ramp.state];
@@ -40,7 +41,7 @@ export function RampPanel(props: { account: string; script: string; ramp: Ramp; 
       </div>
       <div class="stack">
         {/* Said aloud where it changes rarely: the time that is left changes each second. */}
-        <p class="lead" role={ramp.reason ? "status" : undefined}>{waitsFor(ramp, now.value)}</p>
+        <p class="lead" role={ramp.reason ? "status" : undefined}>{told(waitsFor(ramp, now.value))}</p>
         <ol class="steps">{stepsOf(ramp, props.deployments).map((s, i) => <StepItem key={i} step={s} number={i + 1} last={i + 1 === (ramp.steps ?? []).length} over={ramp.state === "aborted"} />)}</ol>
         {changed && <p class="quiet small">{changed.by || "Somebody"} {{ pause: "held it", resume: "resumed it", skip: "skipped a step", abort: "ended it" }[changed.action]} <Time at={changed.at} />.</p>}
       </div>
@@ -50,7 +51,7 @@ export function RampPanel(props: { account: string; script: string; ramp: Ramp; 
           <p>{what.text}</p>
           {moved && !act.busy && (
             <Note tone="warn" live>
-              <p>The ramp changed since this was asked. {waitsFor(ramp, now.value)}</p>
+              <p>The ramp changed since this was asked. {told(waitsFor(ramp, now.value))}</p>
               {actionsOf(ramp).includes(asked.action) && <p><Button compact onClick={() => { act.clear(); setAsked({ action: asked.action, ramp }); }}>Go on from this</Button></p>}
             </Note>
           )}
