@@ -22,7 +22,7 @@ import (
 )
 
 func main() {
-	rounds := flag.Int("rounds", 250, "deployments of each scenario")
+	rounds := flag.Int("rounds", 200, "deployments of each scenario")
 	seed := flag.Int("seed", 1, "of the random numbers")
 	doc := flag.String("doc", "", "a page whose text between the two marks is replaced by the tables, too")
 	tried := flag.Bool("tried", false, "print what a test is worth that was tried and does not ship, and nothing else")
