@@ -79,7 +79,7 @@ func (s *sessions) give(used *session) {
 // Kafka's topic of transactions.
 type initRequest initproducerid.Request
 
-func (*initRequest) ApiKey() protocol.ApiKey { return protocol.InitProducerId }
+func (*initRequest) ApiKey() protocol.ApiKey { return protocol.InitProducerId } //nolint:revive // kafka-go's name for it
 
 func (*initRequest) TypeKey() protocol.OverrideTypeKey { return initOverride }
 
