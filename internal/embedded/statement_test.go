@@ -40,7 +40,7 @@ func TestParseStatementFindsTheRowsOfAnInsert(t *testing.T) {
 func TestParseStatementLeavesOthersWhole(t *testing.T) {
 	f := func(text, format string, file bool) {
 		t.Helper()
-		if got, want := parseStatement(text), (statement{format: format, file: file}); got != want {
+		if got, want := parseStatement(text), (statement{format: format, file: file, reads: strings.HasPrefix(text, "SELECT")}); got != want {
 			t.Errorf("%q: got %+v, want %+v", text, got, want)
 		}
 	}
@@ -81,6 +81,23 @@ func TestParseStatementLeavesOthersWhole(t *testing.T) {
 	if st := parseStatement("INSERT INTO t FROM INFILE 'x' FORMAT CSV"); !st.file {
 		t.Errorf("INFILE: got %+v", st)
 	}
+}
+
+func TestParseStatementTellsWhatItMayWrite(t *testing.T) {
+	f := func(text string, reads, alters bool) {
+		t.Helper()
+		got := parseStatement(text)
+		equal(t, text+": reads", got.reads, reads)
+		equal(t, text+": alters", got.alters, alters)
+	}
+	f("-- ALTER\nselect 1", true, false)
+	f("WITH 1 AS a SELECT a", false, false) // or INSERT
+	f("INSERT INTO t SELECT 1", false, false)
+	f("OPTIMIZE TABLE t", false, false)
+	f("alter TABLE t DELETE WHERE 1", false, true)
+	f("/* SELECT */ CREATE TABLE t (a Int8) ENGINE = Memory", false, true)
+	f("DELETE FROM t WHERE 1", false, true)
+	f("DROP TABLE t", false, false) // makes room
 }
 
 // Whatever the text, the parts that are handed on are parts of it: nothing is lost between the statement and
