@@ -115,8 +115,11 @@ type unit struct {
 	empty  bool
 	told   float64 // the largest share that gateways may have been told in the seconds of it
 	steady bool    // no gateway may have been told another one
-	base   pair
-	of     []pair // for each measure
+	// favours says that kinds of failures were unknown, which speaks for the candidate: what
+	// was proven in its favour is forgotten with the unit.
+	favours bool
+	base    pair
+	of      []pair // for each measure
 }
 
 // arrivals are the requests of both versions in a second.
@@ -405,8 +408,8 @@ func requests(b *schema.RateBlock) float64 {
 // countOf is what counts as failures of each version in a second. Kinds are unknown only
 // of seconds in which there were failures, so to leave out such a second of the baseline
 // would make it look better than it is: there all its failures count. One of the candidate
-// is left out, of both versions: known is false. Either speaks for the candidate, so what
-// was proven in its favour is forgotten.
+// is left out, of both versions: known is false. Either speaks for the candidate, so the
+// unit favours it.
 func (e *evidence) countOf(c, b *schema.RateBlock) (count [2]deploy.CountKind, known bool) {
 	count, known = [2]deploy.CountKind{e.policy.Count, e.policy.Count}, true
 	if e.policy.Count == deploy.CountAny {
@@ -416,12 +419,7 @@ func (e *evidence) countOf(c, b *schema.RateBlock) (count [2]deploy.CountKind, k
 		return count, known
 	}
 	count[baseline] = deploy.CountAny
-	for _, m := range e.measures {
-		if m.quantile == 0 {
-			m.mirrored.Forget(e.starts)
-			m.upper = sequential.Sums{}
-		}
-	}
+	e.unit.favours = true
 	return count, known
 }
 

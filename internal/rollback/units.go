@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tidegate/internal/deploy"
+	"tidegate/internal/rollback/sequential"
 )
 
 // advance goes on to a second: units that end before it are closed, and look-back times
@@ -124,6 +125,10 @@ func (e *evidence) closeUnit(end time.Time) {
 		} else {
 			ok = m.add(u.of[i], u.told, e.cautious)
 			m.bound(u.of[i], u.told, e.cautious, e.late())
+		}
+		if u.favours && m.quantile == 0 && m.kind != traffic {
+			m.mirrored.Forget(e.starts)
+			m.upper = sequential.Sums{}
 		}
 		if !ok {
 			e.doubtful++
