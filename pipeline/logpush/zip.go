@@ -12,7 +12,7 @@ import (
 
 const (
 	// GzipLevel of objects, which is gzip's own: a tenth smaller than at level 5, for
-	// about half a microsecond more an event. They are kept and carried for longer
+	// less than half a microsecond more an event. They are kept and carried for longer
 	// than it takes to make them (docs/benchmarks.md).
 	GzipLevel = 6
 	// pieceBytes is how much text is compressed at a time: enough to make the calls
