@@ -115,6 +115,7 @@ type unit struct {
 	empty  bool
 	told   float64 // the largest share that gateways may have been told in the seconds of it
 	steady bool    // no gateway may have been told another one
+	open   bool    // taken before its end
 	base   pair
 	of     []pair // for each measure
 }
@@ -158,6 +159,7 @@ func (e *evidence) forget() {
 		for _, t := range []*sequential.Test{&m.test, &m.mirrored, &m.worse, &m.beyond[candidate], &m.beyond[baseline]} {
 			t.Forget(e.starts)
 		}
+		m.noLow, m.noHigh = true, true
 	}
 	e.marks = []mark{{at: e.at}}
 }
@@ -297,8 +299,8 @@ func (e *evidence) look(blocks []schema.RateBlock, now time.Time, deployments []
 		c.expect(blocks, now, deployments)
 	}
 	c.fold(blocks, until, deployments)
-	if e.policy.Evidence != deploy.EvidenceBlocks && !c.unit.empty {
-		c.closeUnit(until)
+	if e.policy.Evidence != deploy.EvidenceBlocks {
+		c.takeOpen(until)
 	}
 	return c
 }
@@ -406,7 +408,9 @@ func requests(b *schema.RateBlock) float64 {
 // of seconds in which there were failures, so to leave out such a second of the baseline
 // would make it look better than it is: there all its failures count. One of the candidate
 // is left out, of both versions: known is false. Either speaks for the candidate, so what
-// was proven in its favour is forgotten.
+// was proven in its favour is forgotten, and the upper ends that it would lower are given up
+// for good: to begin them anew would be another chance to be wrong. A failure rate is the
+// candidate's alone, and traffic is no matter of kinds.
 func (e *evidence) countOf(c, b *schema.RateBlock) (count [2]deploy.CountKind, known bool) {
 	count, known = [2]deploy.CountKind{e.policy.Count, e.policy.Count}, true
 	if e.policy.Count == deploy.CountAny {
@@ -417,9 +421,13 @@ func (e *evidence) countOf(c, b *schema.RateBlock) (count [2]deploy.CountKind, k
 	}
 	count[baseline] = deploy.CountAny
 	for _, m := range e.measures {
-		if m.quantile == 0 {
+		switch {
+		case m.quantile > 0:
+		case m.kind == relative:
 			m.mirrored.Forget(e.starts)
-			m.upper = sequential.Sums{}
+			m.noHigh = true
+		case m.kind == absolute && !known:
+			m.noHigh = true
 		}
 	}
 	return count, known
