@@ -75,8 +75,12 @@ func TestUnknownKindsSpeakForTheCandidate(t *testing.T) {
 		if got := e.measures[1].total.trials; got != 10*all {
 			t.Errorf("kinds of version %d unknown: %v durations count, want all of %v", unknown, got, 10*all)
 		}
-		if a := e.assess(false); a.Verdict != deploy.VerdictPass || a.Unproven == "" {
+		a := e.assess(false)
+		if a.Verdict != deploy.VerdictPass || a.Unproven == "" {
 			t.Errorf("kinds of version %d unknown: %s: %s", unknown, a.Verdict, a.Sentence)
+		}
+		if high := bounded(a.Evidence, a.measures)[0].High; high != nil && *high < 1 {
+			t.Errorf("kinds of version %d unknown: a ratio of 1 is said to be at most %v", unknown, *high)
 		}
 	}
 }
