@@ -134,7 +134,7 @@ func TestBoundsAreOfWholeUnits(t *testing.T) {
 }
 
 // Through the units and looks that ship, the truth lies within the bounds at any look, but in
-// as many trials as the level allows.
+// as many trials as the level allows, and chance on top: 23 of 100 where it allows 10.
 func TestBoundsCoverAtAllLooks(t *testing.T) {
 	const trials, alpha, truth = 100, 0.1, 2.0
 	r := rand.New(rand.NewPCG(23, 23))
@@ -169,7 +169,7 @@ func TestBoundsCoverAtAllLooks(t *testing.T) {
 			below++
 		}
 	}
-	if most := sequential.MostRejections(trials, alpha, 1e-6); above > most || below > most {
+	if most := sequential.MostRejections(trials, alpha, 1e-4); above > most || below > most {
 		t.Errorf("a ratio of %v was below the lower end in %d of %d trials and above the upper one in %d, at most %d are chance", truth, above, trials, below, most)
 	}
 }
