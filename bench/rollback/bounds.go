@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 
 	"tidegate/internal/deploy"
+	"tidegate/internal/rollback"
 	"tidegate/internal/rollback/sequential"
 )
 
@@ -55,7 +56,7 @@ func requestsUntil(r *rand.Rand, candidate, baseline, share float64) float64 {
 			failures++
 		}
 		test.Add(x, 1, sequential.RatioNull(share, 1))
-		if failures >= hitsMin && total*share >= deploy.DefaultMinRequests && test.Rejects() {
+		if failures >= rollback.HitsMin && total*share >= deploy.DefaultMinRequests && test.Rejects() {
 			return total * share
 		}
 	}

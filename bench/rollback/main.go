@@ -5,8 +5,8 @@
 //
 // Traffic is drawn second by second, not request by request, and from fixed seeds: the same
 // flags print the same figures. docs/rollback.md says how to read them. It fails if good
-// versions whose failures are independent are rolled back more often, in any scenario, than a
-// kept promise allows by chance.
+// versions whose failures are independent are rolled back more often, in any scenario or in all
+// together, than a kept promise allows by chance.
 //
 //	make bench-rollback
 //	go run ./bench/rollback -rounds 4000
@@ -25,12 +25,7 @@ func main() {
 	rounds := flag.Int("rounds", 200, "deployments of each scenario")
 	seed := flag.Int("seed", 1, "of the random numbers")
 	doc := flag.String("doc", "", "a page whose text between the two marks is replaced by the tables, too")
-	tried := flag.Bool("tried", false, "print what a test is worth that was tried and does not ship, and nothing else")
 	flag.Parse()
-	if *tried {
-		(&bench{to: os.Stdout, rounds: max(*rounds, 1), seed: *seed}).triedDrawn()
-		return
-	}
 	if err := run(os.Stdout, *rounds, looks, *seed, *doc); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/rollback:", err)
 		os.Exit(1)
@@ -43,7 +38,13 @@ type bench struct {
 	rounds, looks, seed int
 	ours                func(level float64) maker // max_failure_ratio: 1
 	targets             []string
-	broken              []string // promises, by scenario
+	broken              []breach
+}
+
+// breach is a promise that is not kept.
+type breach struct {
+	level float64
+	what  string
 }
 
 func (b *bench) target(what string, met bool) {
@@ -82,7 +83,11 @@ func (b *bench) verdict() error {
 	if len(b.broken) == 0 {
 		return nil
 	}
-	return fmt.Errorf("good versions are rolled back more often than is promised:\n%s", strings.Join(b.broken, "\n"))
+	var all strings.Builder
+	for _, one := range b.broken {
+		fmt.Fprintf(&all, "\n%s", one.what)
+	}
+	return fmt.Errorf("good versions are rolled back more often than is promised:%s", all.String())
 }
 
 // The marks between which a page holds what this program prints.

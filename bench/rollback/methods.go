@@ -10,11 +10,8 @@ import (
 	"tidegate/schema"
 )
 
-// alpha is that of confidence 0.999, the default of a policy.
-const alpha = 0.001
-
-// hitsMin of the candidate before anything is done: internal/rollback.
-const hitsMin = 3
+// alpha is that of a policy's default confidence.
+const alpha = 1 - deploy.DefaultConfidence
 
 // method is one way to watch a deployment. It is told each second after it is over,
 // and answers whether it would roll back now.
@@ -29,7 +26,7 @@ type held struct{ requests, failures int }
 func (h *held) enough(s second) bool {
 	h.requests += s.requests
 	h.failures += s.failures
-	return h.requests >= deploy.DefaultMinRequests && h.failures >= hitsMin
+	return h.requests >= deploy.DefaultMinRequests && h.failures >= rollback.HitsMin
 }
 
 // product is what ships: the evidence of internal/rollback, its units and looks, under a

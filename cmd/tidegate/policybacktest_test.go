@@ -37,7 +37,7 @@ func TestBacktestsAreShown(t *testing.T) {
 			VersionID: "5f1c0000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", BaselineVersionID: "77770000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", Since: at, Until: at.Add(time.Minute),
 			Numbers:  deploy.Numbers{Requests: new(int64(312)), Failures: new(int64(31)), FailureRate: new(31.0 / 312), BaselineRequests: new(int64(2800)), BaselineFailures: new(int64(6)), BaselineRate: new(6.0 / 2800)},
 			FailedAt: &failedAt, Metric: deploy.MetricFailureRatio, Sentence: "after 312 requests: 31 failures (9.9 %) against 0.2 % on the baseline", FailuresSaved: 120.4, FalseAlarm: true,
-			Evidence: []deploy.Evidence{{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: 7.6, Threshold: 6.9, PValue: 0.00022, Trials: 37, Events: 31, Expected: 3.7, Series: series}},
+			Evidence: []deploy.Evidence{{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: 7.6, Threshold: 6.9, PValue: 0.00022, Trials: 37, Events: 31, Expected: 3.7, Low: new(4.713), Series: series}},
 		},
 		{VersionID: "88880000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", BaselineVersionID: "77770000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", Since: at.Add(10 * time.Minute), Until: at.Add(time.Hour)},
 	}}}
@@ -73,7 +73,7 @@ func TestEvidenceOfNowIsShown(t *testing.T) {
 			Series: []deploy.EvidencePoint{{At: at, LogE: 0}, {At: at.Add(time.Minute), LogE: 3.45}}}}}}
 	out.Reset()
 	(&session{}).writeLive(&out, &live)
-	for _, want := range []string{"5f1c0000 against 77770000 since 2026-11-23T12:00:00Z: pass: 1 of 400 requests failed", "max_failure_ratio  1      1 of 5  0.5       1 in 33  50%", "100% |"} {
+	for _, want := range []string{"5f1c0000 against 77770000 since 2026-11-23T12:00:00Z: pass: 1 of 400 requests failed", "max_failure_ratio  1      1 of 5  0.5                1 in 33  50%", "100% |"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -163,10 +164,10 @@ func (s *session) writeEvidence(out io.Writer, list []deploy.Evidence, moments .
 	rows := make([][]string, len(list))
 	for i, e := range list {
 		rows[i] = []string{string(e.Metric), formatNumber(e.Limit), count(e.Events) + " of " + count(e.Trials),
-			strconv.FormatFloat(e.Expected, 'f', 1, 64), chance(e.PValue), strength(e)}
+			strconv.FormatFloat(e.Expected, 'f', 1, 64), between(e.Low, e.High), chance(e.PValue), strength(e)}
 	}
 	fmt.Fprintln(out)
-	s.table(out, []string{"LIMIT", "VALUE", "SEEN", "EXPECTED", "CHANCE", "EVIDENCE"}, rows)
+	s.table(out, []string{"LIMIT", "VALUE", "SEEN", "EXPECTED", "BETWEEN", "CHANCE", "EVIDENCE"}, rows)
 	for _, e := range list {
 		if len(e.Series) < 2 {
 			continue
@@ -177,6 +178,30 @@ func (s *session) writeEvidence(out io.Writer, list []deploy.Evidence, moments .
 		}
 		return
 	}
+}
+
+// between are the ends between which lies what is limited, as far as they are known.
+func between(low, high *float64) string {
+	switch {
+	case low != nil && high != nil:
+		return outwards(*low, math.Floor) + " and " + outwards(*high, math.Ceil)
+	case low != nil:
+		return "at least " + outwards(*low, math.Floor)
+	case high != nil:
+		return "at most " + outwards(*high, math.Ceil)
+	}
+	return ""
+}
+
+// outwards writes two digits, rounded so that nothing is said which was not shown. What is
+// two digits but for the error of a float stays as it is.
+func outwards(f float64, round func(float64) float64) string {
+	if !(f > 0) || math.IsInf(f, 1) {
+		return formatNumber(f)
+	}
+	before := int(math.Floor(math.Log10(f))) + 1 // digits before the point, or less than none
+	digits := math.Round(f*math.Pow10(2-before)*1e6) / 1e6
+	return strconv.FormatFloat(round(digits)*math.Pow10(before-2), 'f', max(0, 2-before), 64)
 }
 
 func countOf(n *int64) string {

@@ -31,8 +31,8 @@ func TestDecisionsAreExplained(t *testing.T) {
 		Numbers:  deploy.Numbers{Requests: new(int64(312)), Failures: new(int64(31)), FailureRate: new(31.0 / 312), BaselineRequests: new(int64(2800)), BaselineFailures: new(int64(6)), BaselineRate: new(6.0 / 2800)},
 		Sentence: "rolled back 5f1c0000 after 312 requests", Metric: deploy.MetricFailureRatio, PolicyRevision: 4, PolicySource: deploy.PolicyOfAccount,
 		Evidence: []deploy.Evidence{
-			{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: 8.41, Threshold: 7.6, PValue: 0.00022, Trials: 37, Events: 31, Expected: 3.7, Series: series},
-			{Metric: deploy.MetricFailureRate, Limit: 0.5, LogE: -3, Threshold: 7.6, PValue: 1, Trials: 312, Events: 31, Expected: 156},
+			{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: 8.41, Threshold: 7.6, PValue: 0.00022, Trials: 37, Events: 31, Expected: 3.7, Low: new(4.713), High: new(211.2), Series: series},
+			{Metric: deploy.MetricFailureRate, Limit: 0.5, LogE: -3, Threshold: 7.6, PValue: 1, Trials: 312, Events: 31, Expected: 156, High: new(0.163)},
 		},
 	}
 	d.Links.Exceptions, d.Links.Events, d.Links.Metrics = "/e", "/v", "/m"
@@ -42,6 +42,24 @@ func TestDecisionsAreExplained(t *testing.T) {
 	want, err := os.ReadFile(path)
 	if diff := cmp.Diff(string(want), out.String()); diff != "" || err != nil {
 		t.Errorf("%v, (-want +got)\n%s\n%s", err, diff, out.String())
+	}
+}
+
+func TestEndsAreRoundedOutwards(t *testing.T) {
+	f := func(low, high float64, want string) {
+		t.Helper()
+		if got := between(&low, &high); got != want {
+			t.Errorf("%v to %v: %q, want %q", low, high, got, want)
+		}
+	}
+	f(1.89, 5.21, "1.8 and 5.3")
+	f(0.0123, 0.0999, "0.012 and 0.100")
+	f(0.3, 3, "0.30 and 3.0")
+	f(99.9, 1234, "99 and 1300")
+	f(1e-9, 1e9, "0.0000000010 and 1000000000")
+	f(0, math.Inf(1), "0 and +Inf")
+	if got := between(new(0.7), nil) + ", " + between(nil, new(0.71)) + between(nil, nil); got != "at least 0.70, at most 0.71" {
+		t.Errorf("one end: %q", got)
 	}
 }
 

@@ -243,8 +243,9 @@ type Evidence struct {
 	// Low and High are the ends of a confidence sequence for what the limit bounds: the
 	// failure rate, the ratio of both rates, or the part of its traffic that the version
 	// answers. Each is on the wrong side of the truth, at any time of the trial, with a chance
-	// of at most exp(-Threshold). Nil where nothing can be said: of quantiles, of blocks and of
-	// too few requests.
+	// of at most exp(-Threshold). Nil where nothing can be said: of quantiles, of blocks, of too
+	// few requests, and by who began to read when the trial's beginning was more than a day ago.
+	// High is nil, too, once a second's kinds of failures were not known, if Count asks for one.
 	Low  *float64 `json:"low,omitempty"`
 	High *float64 `json:"high,omitempty"`
 	// Series is the way there, oldest first.

@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// hitsMin is how many hits of a version it takes to act, whatever a test says: two
+	// HitsMin is how many hits of a version it takes to act, whatever a test says: two
 	// may be one client that tries twice.
-	hitsMin = 3
+	HitsMin = 3
 	// buildingUp is the logarithm of the evidence, a chance of one in twenty, from which on
 	// a ramp does not go on. It is the evidence of the moment, which falls again while
 	// nothing more speaks against the version: of what has ever been, one good ramp in
@@ -66,7 +66,7 @@ const (
 
 // assess gives a verdict on the evidence as it is. It is pure.
 //
-//   - fail: a test rejects, the candidate had policy.MinRequests, at least hitsMin hits
+//   - fail: a test rejects, the candidate had policy.MinRequests, at least HitsMin hits
 //     and, for max_failure_ratio, policy.MinFailureDifference;
 //   - inconclusive: too few requests, of the ramp's step if there is one, none of the
 //     candidate lately, or counts that cannot be (doubt);
@@ -137,7 +137,7 @@ func (e *evidence) actsOn(m *measure) bool {
 	if m.kind == traffic {
 		seen = m.total.promised // a version that answers nothing has no requests
 	}
-	if seen < float64(requestsMin(e.policy)) || w.hits < hitsMin {
+	if seen < float64(requestsMin(e.policy)) || w.hits < HitsMin {
 		return false
 	}
 	if least := e.policy.MinFailureDifference; least != nil && m.limit.Metric == deploy.MetricFailureRatio {

@@ -21,8 +21,9 @@ const keptFor = 24 * time.Hour
 //
 // The events of the past are all there. The share of requests is taken as for seconds that
 // are not settled, which is how most live verdicts see it, so that what is found here would
-// have been found live, give or take the second of a look; missing traffic is told
-// settleAfter later.
+// have been found live, give or take the second of a look. What live takes of settled seconds
+// alone is told settleAfter later: missing traffic, and that the baseline's quantile is below
+// its edge.
 func Backtest(policy deploy.RollbackPolicy, deployments []deploy.Deployment, blocks []schema.RateBlock, since, until time.Time) deploy.BacktestResult {
 	b := newBacktest(policy, deployments, since, until)
 	b.play(blocks, until)
@@ -102,6 +103,9 @@ type replay struct {
 	parts    []part // that are not over, oldest first
 	trial    deploy.BacktestTrial
 	atFail   pair // what had been observed when it failed
+	// below is since when it has been shown, of a ratio of a quantile, that the baseline's lies
+	// below its edge (measure.compare).
+	below map[deploy.Metric]time.Time
 }
 
 // part is a time with its deployments, newest first.
@@ -114,7 +118,7 @@ func newReplay(s scope, policy deploy.RollbackPolicy, since time.Time) *replay {
 	// As one that began to look when the trial began, or when the blocks do.
 	e := newEvidence(s, policy, maxTime(since, s.from.Add(-quantileReferenceMost)).Add(memory))
 	e.cautious, e.replayed = true, true
-	return &replay{evidence: e, trial: deploy.BacktestTrial{
+	return &replay{evidence: e, below: map[deploy.Metric]time.Time{}, trial: deploy.BacktestTrial{
 		VersionID: s.candidate, BaselineVersionID: s.baseline, Since: maxTime(s.from, e.at),
 	}}
 }
@@ -140,7 +144,14 @@ func (r *replay) playPart(blocks []schema.RateBlock, until time.Time, deployment
 		at := second[0].Time
 		doubtful := e.doubtful
 		e.fold(second, at.Add(time.Second), deployments)
-		if r.trial.FailedAt != nil || !at.After(e.from) {
+		r.noteBelow()
+		if failedAt := r.trial.FailedAt; failedAt != nil {
+			if !e.at.After(*failedAt) {
+				r.atFail = e.base // told later than it was found
+			}
+			continue
+		}
+		if !at.After(e.from) {
 			continue
 		}
 		seen := e.seen()
@@ -148,10 +159,7 @@ func (r *replay) playPart(blocks []schema.RateBlock, until time.Time, deployment
 			continue // most seconds are not worth a report
 		}
 		if a := seen.assess(seen.doubtful > doubtful); a.Verdict == deploy.VerdictFail {
-			failedAt := at.Add(time.Second)
-			if a.passed.kind == traffic {
-				failedAt = failedAt.Add(settleAfter)
-			}
+			failedAt := r.foundAt(a.passed, at.Add(time.Second))
 			r.trial.FailedAt, r.trial.Metric, r.trial.Sentence, r.trial.Evidence = &failedAt, a.Metric, a.Sentence, bounded(a.Evidence, a.measures)
 			r.atFail = seen.base
 		}
@@ -159,16 +167,50 @@ func (r *replay) playPart(blocks []schema.RateBlock, until time.Time, deployment
 	r.trial.Until = until
 }
 
+// noteBelow keeps below.
+func (r *replay) noteBelow() {
+	for _, m := range r.evidence.measures {
+		if m.kind != relative || m.quantile == 0 {
+			continue
+		}
+		if m.beyond[baseline].LogE() < m.test.Threshold() {
+			delete(r.below, m.limit.Metric)
+		} else if _, ok := r.below[m.limit.Metric]; !ok {
+			r.below[m.limit.Metric] = r.evidence.at
+		}
+	}
+}
+
+// foundAt is when a look would have found live what the replay finds now.
+func (r *replay) foundAt(m *measure, now time.Time) time.Time {
+	switch {
+	case m.kind == traffic:
+		return now.Add(settleAfter)
+	case m.kind == relative && m.quantile > 0:
+		since, ok := r.below[m.limit.Metric]
+		if !ok {
+			since = now // by the unit that is open
+		}
+		return maxTime(now, since.Add(settleAfter))
+	}
+	return now
+}
+
 // seen is the evidence as a look at this moment has it, to which a unit that is open counts,
-// too: else what is over before its first unit is would have been found live alone. Without a
-// hit of the candidate in that unit a look finds nothing that the one before it did not.
+// too: else what is over before its unit is would have been found live alone. It takes a copy,
+// and most seconds do without. In a unit without a hit of the candidate no test gains by what a
+// look takes of it, so it matters only to one that stands at its threshold already and waits
+// for what else a policy asks for, such as min_requests.
 func (e *evidence) seen() *evidence {
+	if e.unit.empty || e.policy.Evidence == deploy.EvidenceBlocks {
+		return e
+	}
 	hit := slices.ContainsFunc(e.unit.of, func(of pair) bool { return of[candidate].hits > 0 })
-	if !hit || e.policy.Evidence == deploy.EvidenceBlocks {
+	if !hit && !slices.ContainsFunc(e.measures, func(m *measure) bool { return m.logE() >= m.test.Threshold() }) {
 		return e
 	}
 	c := e.clone()
-	c.closeUnit(c.at)
+	c.takeOpen(c.at)
 	return c
 }
 
@@ -190,8 +232,9 @@ func bySecond(blocks []schema.RateBlock, since, until time.Time) [][]schema.Rate
 // add takes a replay that is over into the result.
 func (b *backtest) add(r *replay) {
 	e, one := r.evidence, r.trial
-	if !e.unit.empty {
-		e.closeUnit(e.at)
+	e.takeOpen(e.at)
+	if one.FailedAt != nil && one.FailedAt.After(one.Until) {
+		one.FailedAt, one.Metric, one.Sentence = nil, "", "" // by then there was nothing to be found
 	}
 	one.Numbers = numbersOf(e.base)
 	if one.FailedAt == nil {

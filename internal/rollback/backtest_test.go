@@ -60,26 +60,63 @@ func TestBacktest(t *testing.T) {
 	}
 }
 
-// A trial that is over within its first unit, because it was rolled back at once.
-func TestBacktestOfAShortTrial(t *testing.T) {
-	first, bad, back := person(split{v1: 100}), person(split{v1: 50, v2: 50}), person(split{v1: 100})
-	first.CreatedOn, bad.CreatedOn, back.CreatedOn = epoch, epoch.Add(time.Minute), epoch.Add(63*time.Second)
-	var blocks []schema.RateBlock
-	for i := range 120 {
-		at := epoch.Add(time.Duration(i) * time.Second)
-		if at.Before(bad.CreatedOn) || !at.Before(back.CreatedOn) {
-			blocks = append(blocks, block(v1, at, 30, 0))
-		} else {
-			blocks = append(blocks, block(v1, at, 15, 0), block(v2, at, 15, 8))
-		}
-	}
-	policy := limits(0, 1)
-	policy.MinRequests = deploy.DefaultMinRequests
-	r := Backtest(policy, []deploy.Deployment{back, bad, first}, blocks, epoch, epoch.Add(2*time.Minute))
+// shortTrial plays a trial that begins after a minute at a share, of as many seconds as there
+// are, and is then rolled back by a person.
+func shortTrial(t *testing.T, policy deploy.RollbackPolicy, share float64, of [][2]schema.RateBlock) (one deploy.BacktestTrial, began time.Time) {
+	t.Helper()
+	first, bad, back := person(split{v1: 100}), person(split{v1: 100 - share, v2: share}), person(split{v1: 100})
+	began = epoch.Add(time.Minute)
+	first.CreatedOn, bad.CreatedOn, back.CreatedOn = epoch, began, began.Add(time.Duration(len(of))*time.Second)
+	blocks := seconds(epoch, 60, func(int) (c, b schema.RateBlock) { return counted2(0, 0), wall(100, 0, 90, 150) })
+	blocks = append(blocks, seconds(began, len(of), func(i int) (c, b schema.RateBlock) { return of[i][candidate], of[i][baseline] })...)
+	r := Backtest(policy, []deploy.Deployment{back, bad, first}, blocks, epoch, back.CreatedOn.Add(time.Minute))
 	if len(r.Trials) != 1 {
 		t.Fatalf("%d trials: %+v", len(r.Trials), r.Trials)
 	}
-	if one := r.Trials[0]; one.FailedAt == nil || one.FailedAt.After(back.CreatedOn) || one.Sentence == "" {
+	return r.Trials[0], began
+}
+
+// A trial that is over within its first unit, because it was rolled back at once.
+func TestBacktestOfAShortTrial(t *testing.T) {
+	policy := limits(0, 1)
+	policy.MinRequests = deploy.DefaultMinRequests
+	each := [2]schema.RateBlock{counted2(15, 8), counted2(15, 0)}
+	one, began := shortTrial(t, policy, 50, [][2]schema.RateBlock{each, each, each})
+	if one.FailedAt == nil || one.FailedAt.After(began.Add(3*time.Second)) || one.Sentence == "" {
 		t.Errorf("45 requests with 24 failures: %+v", one)
+	}
+}
+
+// The evidence is there with 18 requests, in a unit that is whole. The twentieth, a good one, is
+// in the open unit, in which a person rolls back.
+func TestBacktestFindsWhatTheOpenUnitLetsAct(t *testing.T) {
+	policy := limits(0, 1)
+	policy.MinRequests = deploy.DefaultMinRequests
+	good := [2]schema.RateBlock{counted2(10, 0), counted2(15, 0)}
+	one, began := shortTrial(t, policy, 18, [][2]schema.RateBlock{{counted2(0, 0), counted2(0, 0)}, {counted2(18, 9), counted2(90, 0)}, good, good, good})
+	if one.FailedAt == nil || !one.FailedAt.Equal(began.Add(3*time.Second)) || *one.Numbers.Requests != 48 {
+		t.Errorf("28 requests with 9 failures after 3 s: %+v", one)
+	}
+}
+
+// That the baseline is below its edge is taken live from settled seconds alone, so a ratio of
+// a quantile is found two minutes after that is shown, unless it was shown long before.
+func TestBacktestWaitsForWhatLiveWaitsFor(t *testing.T) {
+	policy := limits(0, 0)
+	policy.MaxP50WallRatio = new(1.5)
+	var of [][2]schema.RateBlock
+	for range 300 {
+		of = append(of, [2]schema.RateBlock{wall(50, 45, 100, 900), wall(50, 0, 90, 150)})
+	}
+	one, began := shortTrial(t, policy, 50, of)
+	if one.FailedAt == nil {
+		t.Fatalf("%+v", one)
+	}
+	// 100 requests a second before it began, of which it takes 25 to choose the edge and 450 to show it.
+	if after := one.FailedAt.Sub(began); after < settleAfter-time.Minute || after > settleAfter-45*time.Second {
+		t.Errorf("found %v after it began", after)
+	}
+	if one, _ := shortTrial(t, policy, 50, of[:30]); one.FailedAt != nil || one.Sentence != "" {
+		t.Errorf("found after a person had rolled back: %+v", one)
 	}
 }

@@ -12,6 +12,10 @@ import (
 // (sequential.Sums), from the beginning of the trial alone, so a limit that only a later
 // look-back time passes may lie within. There are none for quantiles, of which what is
 // observed is a share of slow requests, and none of blocks, of which only means are known.
+//
+// They have no starts, and so no weights that share one promise out among several readings.
+// Evidence that lacks the beginning of its trial has none: each reading would begin at the
+// whole level, and be another chance to be wrong.
 
 // bound takes a stretch for the bounds. The upper end is no lower for events that are late:
 // failures may take longer than successes, so it waits until none is expected.
@@ -64,10 +68,10 @@ func (m *measure) bounds() (low, high *float64) {
 		}
 		return &ratio
 	}
-	if l := m.lower.LowerBound(m.test.Level()); l > 0 {
+	if l := m.lower.LowerBound(m.test.Level()); l > 0 && !m.noLow {
 		low = value(l)
 	}
-	if u := m.upper.LowerBound(m.test.Level()); u > 0 {
+	if u := m.upper.LowerBound(m.test.Level()); u > 0 && !m.noHigh {
 		high = value(1 / u)
 	}
 	return low, high

@@ -115,11 +115,9 @@ type unit struct {
 	empty  bool
 	told   float64 // the largest share that gateways may have been told in the seconds of it
 	steady bool    // no gateway may have been told another one
-	// favours says that kinds of failures were unknown, which speaks for the candidate: what
-	// was proven in its favour is forgotten with the unit.
-	favours bool
-	base    pair
-	of      []pair // for each measure
+	open   bool    // taken before its end
+	base   pair
+	of     []pair // for each measure
 }
 
 // arrivals are the requests of both versions in a second.
@@ -161,6 +159,7 @@ func (e *evidence) forget() {
 		for _, t := range []*sequential.Test{&m.test, &m.mirrored, &m.worse, &m.beyond[candidate], &m.beyond[baseline]} {
 			t.Forget(e.starts)
 		}
+		m.noLow, m.noHigh = true, true
 	}
 	e.marks = []mark{{at: e.at}}
 }
@@ -300,8 +299,8 @@ func (e *evidence) look(blocks []schema.RateBlock, now time.Time, deployments []
 		c.expect(blocks, now, deployments)
 	}
 	c.fold(blocks, until, deployments)
-	if e.policy.Evidence != deploy.EvidenceBlocks && !c.unit.empty {
-		c.closeUnit(until)
+	if e.policy.Evidence != deploy.EvidenceBlocks {
+		c.takeOpen(until)
 	}
 	return c
 }
@@ -408,8 +407,10 @@ func requests(b *schema.RateBlock) float64 {
 // countOf is what counts as failures of each version in a second. Kinds are unknown only
 // of seconds in which there were failures, so to leave out such a second of the baseline
 // would make it look better than it is: there all its failures count. One of the candidate
-// is left out, of both versions: known is false. Either speaks for the candidate, so the
-// unit favours it.
+// is left out, of both versions: known is false. Either speaks for the candidate, so what
+// was proven in its favour is forgotten, and the upper ends that it would lower are given up
+// for good: to begin them anew would be another chance to be wrong. A failure rate is the
+// candidate's alone, and traffic is no matter of kinds.
 func (e *evidence) countOf(c, b *schema.RateBlock) (count [2]deploy.CountKind, known bool) {
 	count, known = [2]deploy.CountKind{e.policy.Count, e.policy.Count}, true
 	if e.policy.Count == deploy.CountAny {
@@ -419,7 +420,16 @@ func (e *evidence) countOf(c, b *schema.RateBlock) (count [2]deploy.CountKind, k
 		return count, known
 	}
 	count[baseline] = deploy.CountAny
-	e.unit.favours = true
+	for _, m := range e.measures {
+		switch {
+		case m.quantile > 0:
+		case m.kind == relative:
+			m.mirrored.Forget(e.starts)
+			m.noHigh = true
+		case m.kind == absolute && !known:
+			m.noHigh = true
+		}
+	}
 	return count, known
 }
 

@@ -40,8 +40,10 @@ type measure struct {
 	// limit is kept. worse is the test, of a limit that does not compare, whether the
 	// candidate is worse than the baseline by the same yardstick.
 	mirrored, worse sequential.Test
-	// lower and upper are what the bounds are made of.
-	lower, upper sequential.Sums
+	// lower and upper are what the bounds are made of. An end that was given up stays so for
+	// as long as the evidence lasts.
+	lower, upper  sequential.Sums
+	noLow, noHigh bool
 
 	total  sums
 	marks  []sums // total at each of evidence.marks

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"tidegate/internal/deploy"
-	"tidegate/internal/rollback/sequential"
 )
 
 // advance goes on to a second: units that end before it are closed, and look-back times
@@ -108,6 +107,15 @@ func (e *evidence) openUnit(from time.Time) {
 	e.unit = unit{from: from, empty: true, of: make([]pair, len(e.measures))}
 }
 
+// takeOpen lets the unit that is open count as it is, for a look. Not to the bounds: who looks
+// chose the moment, and they are proven of whole units.
+func (e *evidence) takeOpen(until time.Time) {
+	if !e.unit.empty {
+		e.unit.open = true
+		e.closeUnit(until)
+	}
+}
+
 // closeUnit lets a run of seconds count, and opens the next.
 func (e *evidence) closeUnit(end time.Time) {
 	u := e.unit
@@ -124,11 +132,9 @@ func (e *evidence) closeUnit(end time.Time) {
 			ok = m.addBlock(u.of[i], u.told, e.cautious)
 		} else {
 			ok = m.add(u.of[i], u.told, e.cautious)
-			m.bound(u.of[i], u.told, e.cautious, e.late())
-		}
-		if u.favours && m.quantile == 0 && m.kind != traffic {
-			m.mirrored.Forget(e.starts)
-			m.upper = sequential.Sums{}
+			if !u.open {
+				m.bound(u.of[i], u.told, e.cautious, e.late())
+			}
 		}
 		if !ok {
 			e.doubtful++

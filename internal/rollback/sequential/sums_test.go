@@ -16,7 +16,7 @@ func (b *lowerAndUpper) add(s second) {
 }
 
 // At each of ten looks, on a ramp, the ratio lies within both ends, but in as many rounds as
-// their levels allow; and the ends come near to it.
+// their levels allow, and chance on top: 30 of 150, twice the level. And the ends come near to it.
 func TestSumsCoverAtAllTimes(t *testing.T) {
 	const truth, rounds = 3.0, 150
 	below, above, low, high := 0, 0, 0.0, 0.0
