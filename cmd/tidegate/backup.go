@@ -107,6 +107,9 @@ func restoreCommand() *cobra.Command {
 	f.BoolVar(&opts.DisableJobs, "disable-jobs", false, "switch all Logpush jobs off and cancel their replays, so that a copy for a rehearsal delivers nothing; needs the keys for secrets")
 	f.StringVar(&opts.KeyFile, "secrets-key-file", "", "with --disable-jobs, file with the keys (default: what the variable TIDEGATE_SECRETS_KEY holds, else secrets-key in --data-dir)")
 	command.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		if opts.KeyFile != "" && !opts.DisableJobs { // in the environment it may be for others
+			return usage(cmd, errors.New("--secrets-key-file needs --disable-jobs: a restore copies what is sealed as it is, and opens nothing else"))
+		}
 		database, err := d.open(cmd)
 		if err != nil {
 			return err

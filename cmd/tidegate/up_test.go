@@ -46,12 +46,22 @@ func TestUpOnAPortThatIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	command := upCommand()
-	command.SetArgs([]string{"--data-dir", t.TempDir(), "--kafka-addr", l.Addr().String()})
-	command.SetOut(io.Discard)
-	command.SetErr(io.Discard)
-	err = command.ExecuteContext(t.Context())
-	if err == nil || !strings.Contains(err.Error(), l.Addr().String()) || !strings.Contains(err.Error(), "give another address with --kafka-addr") {
-		t.Errorf("got %v, want the address and the flag", err)
+	addresses := map[string]string{"kafka-addr": "127.0.0.1:0", "clickhouse-addr": "127.0.0.1:0"}
+	for flag := range addresses {
+		args := []string{"--data-dir", t.TempDir()}
+		for name, free := range addresses {
+			if name == flag {
+				free = l.Addr().String()
+			}
+			args = append(args, "--"+name, free)
+		}
+		command := upCommand()
+		command.SetArgs(args)
+		command.SetOut(io.Discard)
+		command.SetErr(io.Discard)
+		err := command.ExecuteContext(t.Context())
+		if err == nil || !strings.Contains(err.Error(), l.Addr().String()) || !strings.Contains(err.Error(), "give another address with --"+flag) {
+			t.Errorf("--%s: got %v, want the address and the flag", flag, err)
+		}
 	}
 }

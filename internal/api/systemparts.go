@@ -160,7 +160,8 @@ func routerPart(r *control.RouterState, newest int64, now time.Time) partView {
 	// How long ago is told by the router's own clock alone, which may differ from this one's.
 	lastWord := r.ReportedOn.Add(-routerAge(r))
 	switch {
-	case r.Revision == 0 && r.SentOn.Sub(r.StartedOn) < routerStarts:
+	// One that starts over and over again is young each time, and has been seen for longer.
+	case r.Revision == 0 && r.SentOn.Sub(r.StartedOn) < routerStarts && r.ReportedOn.Sub(r.SeenSince) < routerStarts:
 		note(partUnknown, "It is starting, and had no snapshot yet when it last told of itself.", "Look again in half a minute.")
 	case r.Revision == 0:
 		note(partDown, "It has no snapshot yet and serves nobody.", "See its log for why it cannot get one: the token of --api-token-file needs the scope routers, or is an operator's.")

@@ -72,8 +72,14 @@ func TestAssessParts(t *testing.T) {
 	}
 	f("router", router(func(r *control.RouterState) { r.ReportedOn = now.Add(-31 * time.Second) }), partDown, "for 31 seconds")
 	f("router", router(func(r *control.RouterState) { r.Revision = 0 }), partDown, "no snapshot")
-	f("router", router(func(r *control.RouterState) { r.Revision, r.StartedOn = 0, r.SentOn.Add(-29*time.Second) }), partUnknown, "is starting", "Look again")
-	f("router", router(func(r *control.RouterState) { r.Revision, r.StartedOn = 0, r.SentOn.Add(-30*time.Second) }), partDown, "serves nobody")
+	starts := func(started, seen time.Duration) func(*control.SystemFacts) {
+		return router(func(r *control.RouterState) {
+			r.Revision, r.StartedOn, r.SeenSince = 0, r.SentOn.Add(-started), r.ReportedOn.Add(-seen)
+		})
+	}
+	f("router", starts(29*time.Second, 29*time.Second), partUnknown, "is starting", "Look again")
+	f("router", starts(30*time.Second, 29*time.Second), partDown, "serves nobody")
+	f("router", starts(time.Second, 30*time.Second), partDown, "serves nobody") // it ended without a good-bye, and started again
 	f("router", router(func(r *control.RouterState) { r.Revision = 6 }), partOK) // it has a minute for it
 	f("router", router(func(r *control.RouterState) { r.Revision, r.ConfirmedOn = 6, r.SentOn.Add(-2*time.Minute) }), partDegraded, "the newest is 7")
 	f("router", router(func(r *control.RouterState) {

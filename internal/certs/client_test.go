@@ -47,6 +47,18 @@ func server(t *testing.T, pair certstest.Pair, clientCA string, auth tls.ClientA
 	return files, "https://" + l.Addr().String()
 }
 
+// reload reads a new file of authorities as often as it takes.
+func reload(t *testing.T, files *Files) {
+	t.Helper()
+	before := files.clients.current.Load()
+	for range 2 {
+		files.Reload(t.Context(), time.Now())
+	}
+	if files.clients.current.Load() == before {
+		t.Fatal("the new file of authorities was not loaded")
+	}
+}
+
 // fetch asks on a connection of its own.
 func fetch(c Client, url string) (string, error) {
 	transport := c.Transport()
@@ -132,7 +144,9 @@ func TestReplacedFiles(t *testing.T) {
 	works(false, "with a certificate of an authority that the server does not know yet")
 	replace(ca.File, later.File)
 	files.Reload(t.Context(), time.Now())
-	works(true, "after the server has read the new authority")
+	works(false, "after the server has read the new authority once, which may be half of it")
+	files.Reload(t.Context(), time.Now())
+	works(true, "after the server has read the new authority twice")
 	if err := os.WriteFile(ca.File, []byte("nothing"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +190,7 @@ func TestConnectionsEndWithTheirAuthority(t *testing.T) {
 	load(trusted, ca.File)
 	own, next := ca.Issue(t, "router"), later.Issue(t, "router")
 	load(ca.File, ca.File, later.File)
-	files.Reload(t.Context(), time.Now())
+	reload(t, files)
 
 	connect := func(pair certstest.Pair) net.Conn {
 		t.Helper()
@@ -206,7 +220,7 @@ func TestConnectionsEndWithTheirAuthority(t *testing.T) {
 		}
 	}
 	load(ca.File, later.File)
-	files.Reload(t.Context(), time.Now())
+	reload(t, files)
 	if err := ask(old); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a connection outlives the authority of its certificate: %v", err)
 	}
@@ -229,10 +243,11 @@ func TestConnectionsEndWithTheirAuthority(t *testing.T) {
 	}
 }
 
-// A handshake that began before the authorities were replaced does not slip through after.
+// A handshake that began before the authorities were replaced does not slip through after: not
+// where they were replaced before it came to its end, and not where that was at the same time.
 func TestHandshakeDuringAReload(t *testing.T) {
 	ca, later := certstest.NewAuthority(t, "first"), certstest.NewAuthority(t, "second")
-	files, _ := server(t, later.Issue(t, "server", "127.0.0.1"), later.File, tls.RequireAndVerifyClientCert)
+	files, _ := server(t, ca.Issue(t, "server", "127.0.0.1"), ca.File, tls.RequireAndVerifyClientCert)
 	text, err := os.ReadFile(ca.Issue(t, "router").Cert)
 	if err != nil {
 		t.Fatal(err)
@@ -242,11 +257,31 @@ func TestHandshakeDuringAReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near, far := net.Pipe()
-	defer func() { _, _ = near.Close(), far.Close() }()
-	c := &peerConn{Conn: near, peers: &files.peers}
-	if err := c.presented(tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}, files.clients); err == nil {
-		t.Error("a certificate of the authority before is taken")
+	open := func() *peerConn {
+		near, far := net.Pipe()
+		t.Cleanup(func() { _, _ = near.Close(), far.Close() })
+		c := &peerConn{Conn: near, peers: &files.peers}
+		files.peers.add(c)
+		return c
+	}
+	early, late := open(), open()
+	state := tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}
+	began := files.clients.current.Load()
+	if err := early.presented(state, files.clients, began); err != nil {
+		t.Fatalf("with the authority of the certificate: %v", err)
+	}
+	if text, err = os.ReadFile(later.File); err == nil {
+		err = os.WriteFile(ca.File, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	reload(t, files)
+	if _, err := early.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("a connection whose certificate came just before the reload is open: %v", err)
+	}
+	if err := late.presented(state, files.clients, began); err == nil {
+		t.Error("a certificate of the authority before is taken after the reload")
 	}
 }
 
@@ -256,6 +291,7 @@ func TestBrokenAuthorityIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const begin, end = "-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----\n"
 	broken := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("broken")}))
 	other := string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: []byte("a list")}))
 	file := t.TempDir() + "/authorities.pem"
@@ -271,6 +307,9 @@ func TestBrokenAuthorityIsRefused(t *testing.T) {
 	}
 	f("our authority:\n"+string(good)+other, "")
 	f(string(good)+broken, "cannot be used, because of certificate 2 in it")
+	f(string(good)+begin+"no base64!\n"+end, "cannot be used: 2 certificates begin in it, and 1 of them are whole")
+	f(string(good)+strings.TrimSuffix(string(good), end), "cannot be used: 2 certificates begin in it, and 1 of them are whole")
+	f(strings.TrimSuffix(string(good), end)+string(good), "cannot be used: 2 certificates begin in it, and 1 of them are whole")
 	f(other, "holds no certificate")
 	f("", "holds no certificate")
 }

@@ -50,7 +50,7 @@ type Files struct {
 	metrics  Metrics
 	pairs    []*pair
 	clients  *authority // nil: clients are not asked for a certificate
-	peers    peers      // of Listener
+	peers    peers      // of Listener, where clients are asked
 	interval time.Duration
 	reloads  [2]atomic.Int64 // by result
 }
@@ -68,7 +68,8 @@ type pair struct {
 type authority struct {
 	file    string
 	current atomic.Pointer[x509.CertPool]
-	content []byte
+	content []byte // as it was accepted
+	latest  []byte // what the latest reload read; nil where it could not be used
 	trouble trouble
 }
 
@@ -97,7 +98,7 @@ func Load(pairs []Pair, metrics Metrics, log *slog.Logger) (*Files, error) {
 	return f, nil
 }
 
-// AskClients has clients asked for a certificate that an authority in the file signed.
+// AskClients has Listener ask clients for a certificate that an authority in the file signed.
 // Call it before anything else.
 func (f *Files) AskClients(file string) error {
 	a := &authority{file: file}
@@ -130,11 +131,10 @@ func (f *Files) First() *tls.Certificate {
 	return f.pairs[0].current.Load()
 }
 
-// TLS returns the configuration of a listener: TLS 1.2 or newer, HTTP/2 where the client
-// has it. After AskClients a certificate that a client presents must be signed by that
-// authority, for clients; whether there must be one is auth's to say.
-func (f *Files) TLS(auth tls.ClientAuthType) *tls.Config {
-	config := &tls.Config{
+// TLS returns the configuration of a listener that asks clients for no certificate: TLS 1.2 or
+// newer, HTTP/2 where the client has it.
+func (f *Files) TLS() *tls.Config {
+	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -144,21 +144,6 @@ func (f *Files) TLS(auth tls.ClientAuthType) *tls.Config {
 			return f.First(), nil // the client may know better than its hello; if not, it says why it goes
 		},
 	}
-	if f.clients == nil {
-		return config
-	}
-	// A resumed session would keep what an authority vouched for that has gone since.
-	config.SessionTicketsDisabled = true
-	config.ClientAuth = auth
-	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		own := config.Clone()
-		own.GetConfigForClient, own.ClientCAs = nil, f.clients.current.Load()
-		if c, ok := hello.Conn.(*peerConn); ok {
-			own.VerifyConnection = func(state tls.ConnectionState) error { return c.presented(state, f.clients) }
-		}
-		return own, nil
-	}
-	return config
 }
 
 // Run reads the files again and again until ctx ends, and reports to OpenTelemetry
@@ -229,13 +214,17 @@ func (p *pair) reload(now time.Time) (changed bool, err error) {
 	return true, nil
 }
 
+// reload takes over what two reads in a row have found: a file that is being written is
+// well-formed at the end of each certificate, and what is still to come would be trusted no more.
 func (a *authority) reload() (changed bool, err error) {
 	content, pool, err := a.read()
+	before := a.latest
+	a.latest = content
 	if err != nil {
 		return false, err
 	}
 	a.trouble = trouble{}
-	if bytes.Equal(content, a.content) {
+	if bytes.Equal(content, a.content) || !bytes.Equal(content, before) {
 		return false, nil
 	}
 	a.content = content
@@ -269,6 +258,10 @@ func parseAuthorities(content []byte) (*x509.CertPool, error) {
 			return nil, fmt.Errorf("cannot be used, because of certificate %d in it: %w", count, err)
 		}
 		pool.AddCert(certificate)
+	}
+	// Decode passes over what has no end, or is no base64.
+	if begun := bytes.Count(content, []byte("-----BEGIN CERTIFICATE-----")); begun != count {
+		return nil, fmt.Errorf("cannot be used: %d certificates begin in it, and %d of them are whole PEM", begun, count)
 	}
 	if count == 0 {
 		return nil, fmt.Errorf("holds no certificate in PEM")

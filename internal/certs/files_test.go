@@ -29,7 +29,7 @@ func pairIn(dir, name string) Pair {
 // echoServer serves lines over TLS and returns its address.
 func echoServer(t *testing.T, c *Files) string {
 	t.Helper()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", c.TLS(tls.NoClientCert))
+	l, err := tls.Listen("tcp", "127.0.0.1:0", c.TLS())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
 )
@@ -14,19 +15,26 @@ type peers struct {
 	open map[*peerConn][]*x509.Certificate // what was presented, the client's own first; nil before the handshake
 }
 
-// Listener speaks TLS as Files.TLS says. Connections of clients whose certificates a new file of
-// authorities does not vouch for are closed when it is loaded.
+// Listener speaks TLS. After AskClients a certificate that a client presents must be signed by
+// one of those authorities, for clients; auth is VerifyClientCertIfGiven or
+// RequireAndVerifyClientCert. Connections of clients whose certificates a new file of authorities
+// does not vouch for are closed when it is loaded.
 func (f *Files) Listener(inner net.Listener, auth tls.ClientAuthType) net.Listener {
-	config := f.TLS(auth)
-	if f.clients != nil {
-		inner = &peerListener{inner, &f.peers}
+	config := f.TLS()
+	if f.clients == nil {
+		return tls.NewListener(inner, config)
 	}
-	return tls.NewListener(inner, config)
+	config.ClientAuth = auth
+	// A resumed session would keep what an authority vouched for that has gone since.
+	config.SessionTicketsDisabled = true
+	return &peerListener{inner, config, f.clients, &f.peers}
 }
 
 type peerListener struct {
 	net.Listener
-	peers *peers
+	config  *tls.Config
+	clients *authority
+	peers   *peers
 }
 
 func (l *peerListener) Accept() (net.Conn, error) {
@@ -35,13 +43,25 @@ func (l *peerListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &peerConn{Conn: conn, peers: l.peers}
-	c.peers.mu.Lock()
-	defer c.peers.mu.Unlock()
-	if c.peers.open == nil {
-		c.peers.open = map[*peerConn][]*x509.Certificate{}
+	l.peers.add(c)
+	return tls.Server(c, &tls.Config{
+		MinVersion: l.config.MinVersion,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			config, pool := l.config.Clone(), l.clients.current.Load()
+			config.ClientCAs = pool
+			config.VerifyConnection = func(state tls.ConnectionState) error { return c.presented(state, l.clients, pool) }
+			return config, nil
+		},
+	}), nil
+}
+
+func (p *peers) add(c *peerConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open == nil {
+		p.open = map[*peerConn][]*x509.Certificate{}
 	}
-	c.peers.open[c] = nil
-	return c, nil
+	p.open[c] = nil
 }
 
 // peerConn lies below TLS.
@@ -57,34 +77,37 @@ func (c *peerConn) Close() error {
 	return c.Conn.Close()
 }
 
-// presented is the last step of a handshake. The authorities may have been replaced since it
-// began.
-func (c *peerConn) presented(state tls.ConnectionState, a *authority) error {
+// presented is the last step of a handshake, which has verified the certificates with the pool
+// that was current when it began.
+func (c *peerConn) presented(state tls.ConnectionState, a *authority, began *x509.CertPool) error {
 	if len(state.PeerCertificates) == 0 {
 		return nil
 	}
 	c.peers.mu.Lock()
-	defer c.peers.mu.Unlock()
 	if _, open := c.peers.open[c]; open {
 		c.peers.open[c] = state.PeerCertificates
 	}
-	return vouches(a.current.Load(), state.PeerCertificates)
+	c.peers.mu.Unlock()
+	// Whoever replaces the pool from here on finds these certificates.
+	if pool := a.current.Load(); pool != began {
+		return vouches(pool, state.PeerCertificates)
+	}
+	return nil
 }
 
-// closeStrangers closes the connections of clients that a pool does not vouch for.
+// closeStrangers closes the connections of clients that a pool, which is current already, does
+// not vouch for.
 func (p *peers) closeStrangers(pool *x509.CertPool) (closed int) {
-	var strangers []*peerConn
 	p.mu.Lock()
-	for c, certificates := range p.open {
+	open := maps.Clone(p.open)
+	p.mu.Unlock()
+	for c, certificates := range open {
 		if len(certificates) > 0 && vouches(pool, certificates) != nil {
-			strangers = append(strangers, c)
+			_ = c.Close() // nothing more is written to it
+			closed++
 		}
 	}
-	p.mu.Unlock()
-	for _, c := range strangers {
-		_ = c.Close() // nothing more is written to it
-	}
-	return len(strangers)
+	return closed
 }
 
 // vouches is nil for a client's certificate, before those that lead to it, that one of the

@@ -47,7 +47,7 @@ func secureServer(t *testing.T, ca *certstest.Authority, demands bool, admits fu
 		}
 		proxy.ServeHTTP(w, r)
 	}))
-	s.Listener = tls.NewListener(s.Listener, files.TLS(tls.RequireAndVerifyClientCert))
+	s.Listener = files.Listener(s.Listener, tls.RequireAndVerifyClientCert)
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.Start()
 	t.Cleanup(s.Close)

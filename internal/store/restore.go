@@ -256,13 +256,13 @@ func (t *tx) disableJobs(ctx context.Context) error {
 	}, `SELECT `+jobColumns+` FROM jobs`); err != nil {
 		return err
 	}
-	for _, j := range jobs {
-		if !j.Enabled {
-			continue
-		}
+	jobs = slices.DeleteFunc(jobs, func(j logjob.Job) bool { return !j.Enabled })
+	if len(jobs) > 0 {
 		if err := t.notePrimary(ctx); err != nil { // which may be younger than the backup
 			return err
 		}
+	}
+	for _, j := range jobs {
 		if err := t.disableJob(ctx, j); err != nil {
 			return err
 		}

@@ -154,7 +154,7 @@ func startSecureIngest(t *testing.T, p *platform.Platform, dir, ops string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", loaded.TLS(tls.NoClientCert))
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", loaded.TLS())
 	if err != nil {
 		t.Fatal(err)
 	}

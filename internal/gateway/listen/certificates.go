@@ -39,7 +39,7 @@ const expiryName = "tidegate_gateway_certificate_expiry_timestamp_seconds"
 // TLS returns the configuration of a listener: TLS 1.2 or newer, HTTP/2 where the
 // client has it.
 func (c *Certificates) TLS() *tls.Config {
-	config := c.files.TLS(tls.NoClientCert)
+	config := c.files.TLS()
 	if c.acme == nil {
 		return config
 	}

@@ -1,6 +1,7 @@
 // Deployments and rollbacks as marks on a line of time.
 import type { Schemas } from "../api/client";
 import type { Mark } from "../ui/chart";
+import { messageOf } from "./versions";
 
 type Deployment = Schemas["Deployment"];
 type Decision = Schemas["Decision"];
@@ -17,7 +18,7 @@ export function marksOf(deployments: readonly Deployment[], decisions: readonly 
 
 function deploymentText(d: Deployment, name: (version: string) => string, told: (text: string) => string): string {
   const split = d.versions.map((v) => `${name(v.version_id)} ${v.percentage} %`).join(", ");
-  const message = d.annotations["workers/message"];
+  const message = messageOf(d, told);
   const who = d.author_email ? ` by ${d.author_email}` : "";
-  return `Deployment: ${split}${who}${message ? ` – ${told(message)}` : ""}`;
+  return `Deployment: ${split}${who}${message ? ` – ${message}` : ""}`;
 }

@@ -1,12 +1,9 @@
 import { expect, test } from "vitest";
-import { tagged } from "./versions";
+import { messageOf, tagger } from "./versions";
 
 test("a sentence names versions by their tags, with the short id", () => {
-  const versions = [
-    { id: "1a2b3c4d-0000-4000-8000-000000000001", tag: "v2" },
-    { id: "5e6f7a8b-0000-4000-8000-000000000002", tag: undefined },
-  ];
-  const f = (text: string, want: string) => expect(tagged(text, versions)).toBe(want);
+  const told = tagger(new Map([["1a2b3c4d-0000-4000-8000-000000000001", "v2"], ["5e6f7a8b-0000-4000-8000-000000000002", undefined]]));
+  const f = (text: string, want: string) => expect(told(text)).toBe(want);
   f("rolled back 1a2b3c4d: 412 failures", "rolled back v2 (1a2b3c4d): 412 failures");
   f("version 1a2b3c4d-0000-4000-8000-000000000001 of script \"shop\" has other secrets", "version v2 (1a2b3c4d) of script \"shop\" has other secrets");
   f("5e6f7a8b passed its limit", "5e6f7a8b passed its limit"); // it has no tag
@@ -14,4 +11,12 @@ test("a sentence names versions by their tags, with the short id", () => {
   f("1a2b3c4d-0000-4000-8000-000000000009 is another one", "1a2b3c4d-0000-4000-8000-000000000009 is another one");
   f("ray 1a2b3c4d5e6f7a8b", "ray 1a2b3c4d5e6f7a8b");
   f("no version", "no version");
+});
+
+test("what people wrote of a deployment stays as it is", () => {
+  const told = tagger(new Map([["1a2b3c4d-0000-4000-8000-000000000001", "v2"]]));
+  const f = (by: string, message: string | undefined, want: string) => expect(messageOf({ annotations: { "workers/triggered_by": by, ...(message === undefined ? {} : { "workers/message": message }) } }, told)).toBe(want);
+  f("rollback", "rolled back 1a2b3c4d", "rolled back v2 (1a2b3c4d)");
+  f("deployment", "merge of 1a2b3c4d", "merge of 1a2b3c4d"); // a commit of theirs
+  f("deployment", undefined, "");
 });

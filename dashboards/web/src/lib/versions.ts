@@ -27,10 +27,21 @@ export function sharedTags(tags: Iterable<string | undefined>): Set<string> {
 
 const ids = /\b[0-9a-f]{8}(?:(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?\b/g;
 
-/** A sentence of the API, which knows versions by their ids, whole or in short: "v2 (1a2b3c4d) failed" where one has a tag. */
-export function tagged(text: string, versions: readonly { id: string; tag: string | undefined }[]): string {
-  return text.replace(ids, (found, at: number) => {
-    const version = versions.find((v) => v.id === found || shortId(v.id) === found);
-    return version?.tag && text[at - 1] !== "(" ? nameOf(version.id, version.tag, true) : found; // behind a bracket stands the tag already
+/**
+ * Puts tags into sentences of the API, which knows versions by their ids, whole or in short:
+ * "v2 (1a2b3c4d) failed" where one has a tag. `tags` are by whole ids.
+ */
+export function tagger(tags: ReadonlyMap<string, string | undefined> = new Map()): (text: string) => string {
+  const known = new Map<string, string>();
+  for (const [id, tag] of tags) if (tag) known.set(id, tag).set(shortId(id), tag);
+  return (text) => text.replace(ids, (found, at: number) => {
+    const tag = known.get(found);
+    return tag && text[at - 1] !== "(" ? nameOf(found, tag, true) : found; // behind a bracket stands the tag already
   });
+}
+
+/** Why a deployment was made. After a rollback by a policy that is the API's sentence, which gets tags; all else stays as people wrote it. */
+export function messageOf({ annotations }: Pick<Schemas["Deployment"], "annotations">, told: (text: string) => string): string {
+  const message = annotations["workers/message"] ?? "";
+  return annotations["workers/triggered_by"] === "rollback" ? told(message) : message;
 }

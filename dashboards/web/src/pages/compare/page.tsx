@@ -7,7 +7,7 @@ import { marksOf } from "../../lib/marks";
 import { useRange, type RangeState } from "../../lib/range";
 import { zone, zoneName } from "../../lib/time";
 import { scriptPage, useSearch } from "../../lib/url";
-import { tagged } from "../../lib/versions";
+import { tagger } from "../../lib/versions";
 import { Empty, LinkButton, Loading, Problem, Button } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
 import { RangePicker } from "../../ui/range";
@@ -52,7 +52,7 @@ function Compared({ account, script, traffic, range }: ComparedProps) {
   const versions = useMemo(() => versionFacts(traffic.versions, traffic.metrics.versions), [traffic]);
   const name = (id: string): string => versions.get(id)?.name ?? shortId(id);
   const lines = useMemo(() => align(traffic.metrics, traffic.at), [traffic]);
-  const marks = useMemo(() => marksOf(traffic.deployments, traffic.decisions, name, (text) => tagged(text, [...versions.values()])), [traffic]);
+  const marks = useMemo(() => marksOf(traffic.deployments, traffic.decisions, name, tagger(new Map(Array.from(versions, ([id, v]) => [id, v.tag])))), [traffic]);
   const pair = usePair(traffic, versions);
   const events = may("logs:read", "scripts:edit");
   const question = { account, script, traffic, pair };

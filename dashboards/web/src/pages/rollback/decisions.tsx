@@ -3,12 +3,13 @@ import { shortId } from "../../lib/format";
 import { marksOf } from "../../lib/marks";
 import { useQuery } from "../../lib/query";
 import { scriptPage, useSearch } from "../../lib/url";
+import { tagger } from "../../lib/versions";
 import { Badge, Empty, LinkButton, Loading, Problem, Time, VersionName, type Tone } from "../../ui/basics";
 import { Table } from "../../ui/table";
 import { Pager, pageOf } from "../../ui/pager";
 import { readDecision, readDecisions, readDeployments, readNotifications, readRevisions, type Notification, type WholeDecision } from "./api";
 import { counts } from "./evidence";
-import { EvidenceChart, nameWith, toldWith } from "./evidencechart";
+import { EvidenceChart, nameWith } from "./evidencechart";
 import { EvidenceTable } from "./evidencetable";
 import { limitName } from "./limits";
 import { outcome } from "./outcome";
@@ -28,6 +29,7 @@ export function Decisions(props: Props) {
 
 function DecisionList({ account, script, tags }: Props) {
   const search = useSearch();
+  const told = tagger(tags);
   const page = pageOf(search.get);
   const answer = useQuery(`decisions ${account} ${script} ${page}`, (signal) => readDecisions(account, script, page, signal), { every: 5000 });
   if (!answer.data) return answer.error ? <Problem error={answer.error} what="The decisions cannot be listed." retry={answer.reload} /> : <Loading what="decisions" />;
@@ -42,7 +44,7 @@ function DecisionList({ account, script, tags }: Props) {
         { name: "When", cell: (d) => <Time at={d.at} /> },
         { name: "What", cell: (d) => { const [word, tone] = outcome(d); return <Badge tone={tone}>{word}</Badge>; } },
         { name: "Version", cell: (d) => <VersionName id={d.version_id} tag={tags?.get(d.version_id)} /> },
-        { name: "Why", heading: true, cell: (d) => <a class="why" href={search.link({ view: "decisions", decision: d.id, page: undefined })}>{toldWith(tags)(d.sentence)}</a> },
+        { name: "Why", heading: true, cell: (d) => <a class="why" href={search.link({ view: "decisions", decision: d.id, page: undefined })}>{told(d.sentence)}</a> },
       ]} />
       <Pager info={info} what="decisions" />
     </div>
@@ -63,13 +65,14 @@ function Explained({ account, script, tags, decision }: Props & { decision: Whol
   const revisions = useQuery(`revisions ${account} ${owner.script ?? ""}`, (signal) => readRevisions(owner, signal));
   const policy = revisions.data?.find((r) => r.revision === decision.policy_revision)?.policy;
   const nameOf = nameWith(tags);
+  const told = tagger(tags);
   const base = scriptPage(account, script);
   const [word, tone] = outcome(decision);
   const at = Date.parse(decision.at) / 1000;
-  const marks = [...marksOf((deployments.data ?? []).filter((d) => d.id !== decision.to_deployment), [], nameOf, toldWith(tags)), { at, text: word, tone: tone === "bad" ? "bad" as const : "accent" as const }];
+  const marks = [...marksOf((deployments.data ?? []).filter((d) => d.id !== decision.to_deployment), [], nameOf, told), { at, text: word, tone: tone === "bad" ? "bad" as const : "accent" as const }];
   return (
     <section class="panel" aria-labelledby="decision">
-      <div class="row spread"><h2 id="decision">{capital(toldWith(tags)(decision.sentence))}</h2><Badge tone={tone}>{word}</Badge></div>
+      <div class="row spread"><h2 id="decision">{capital(told(decision.sentence))}</h2><Badge tone={tone}>{word}</Badge></div>
       <div class="stack">
         <dl class="facts decision">
           <div><dt>When</dt><dd><Time at={decision.at} absolute /></dd></div>

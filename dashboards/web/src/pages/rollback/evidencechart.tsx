@@ -1,6 +1,6 @@
 // Evidence over time against what it takes, on a logarithmic axis.
 import { useMemo } from "preact/hooks";
-import { nameOf, tagged } from "../../lib/versions";
+import { nameOf } from "../../lib/versions";
 import { TimeChart, type Mark } from "../../ui/chart";
 import { factor, linesOf, type Evidence } from "./evidence";
 
@@ -18,6 +18,3 @@ export function EvidenceChart(props: { label: string; evidence: Evidence[]; mark
 }
 
 export const nameWith = (tags: Map<string, string> | undefined) => (id: string): string => nameOf(id, tags?.get(id));
-
-/** A sentence of the API, with the tags of the versions in it. */
-export const toldWith = (tags: Map<string, string> | undefined) => (text: string): string => tagged(text, Array.from(tags ?? [], ([id, tag]) => ({ id, tag })));

@@ -2,13 +2,14 @@
 import { marksOf } from "../../lib/marks";
 import { useQuery } from "../../lib/query";
 import { scriptPage } from "../../lib/url";
+import { tagger } from "../../lib/versions";
 import { Badge, Empty, Loading, Note, Problem, Time, VersionName } from "../../ui/basics";
 import { readDecisions, readDeployments, readEvidence, readRamp, type Decision, type Deployment, type LiveEvidence } from "./api";
 import { EvidenceTable } from "./evidencetable";
 import { outcome } from "./outcome";
 import type { Editing } from "./editing";
 import { counts, lag, stateOf, type Trial } from "./evidence";
-import { EvidenceChart, nameWith, toldWith } from "./evidencechart";
+import { EvidenceChart, nameWith } from "./evidencechart";
 import type { Settings } from "./limits";
 import { RampPanel } from "./ramppanel";
 
@@ -54,7 +55,7 @@ function Newest(props: Pick<TrialsProps, "tags" | "base"> & { decision: Decision
   return (
     <p class="row newest">
       <Badge tone={tone}>{word}</Badge>
-      <span><Time at={decision.at} />: <span role="status"><a href={`${props.base}/rollback?decision=${decision.id}`}>{toldWith(props.tags)(decision.sentence)}</a></span></span>
+      <span><Time at={decision.at} />: <span role="status"><a href={`${props.base}/rollback?decision=${decision.id}`}>{tagger(props.tags)(decision.sentence)}</a></span></span>
     </p>
   );
 }
@@ -97,7 +98,7 @@ function TrialPanel(props: TrialsProps & { trial: Trial }) {
       <div class="stack">
         <p class="lead">{state.next}</p>
         <p>Since <Time at={trial.since} /> {nameOf(trial.version_id)}: {counts(trial.numbers)}.</p>
-        <EvidenceChart label={`Evidence against ${nameOf(trial.version_id)}, by limit`} evidence={trial.evidence} marks={marksOf(props.deployments, props.decisions, nameOf, toldWith(props.tags))} />
+        <EvidenceChart label={`Evidence against ${nameOf(trial.version_id)}, by limit`} evidence={trial.evidence} marks={marksOf(props.deployments, props.decisions, nameOf, tagger(props.tags))} />
         <EvidenceTable evidence={trial.evidence} blocks={policy.evidence === "blocks"} />
         {behind.late ? <Note tone="warn">{behind.text}</Note> : <p class="quiet small">{behind.text}</p>}
         <p><a href={compare}>Compare both versions</a></p>

@@ -2,11 +2,12 @@
 import { useState } from "preact/hooks";
 import { useAction } from "../../lib/query";
 import { formatDuration, now } from "../../lib/time";
+import { tagger } from "../../lib/versions";
 import { may } from "../../session";
 import { Badge, Button, Confirm, Note, Time, VersionName, type Tone } from "../../ui/basics";
 import { toast } from "../../ui/toast";
 import { controlRamp, type Deployment, type Ramp, type RampAction } from "./api";
-import { nameWith, toldWith } from "./evidencechart";
+import { nameWith } from "./evidencechart";
 import { actionsOf, consequence, stepsOf, waitsFor, type Step } from "./ramp";
 
 const states: Record<Ramp["state"], [word: string, tone: Tone | undefined]> = {
@@ -26,7 +27,7 @@ export function RampPanel(props: { account: string; script: string; ramp: Ramp; 
     props.reload();
   });
   const nameOf = nameWith(tags);
-  const told = toldWith(tags);
+  const told = tagger(tags);
   const what = asked && consequence(asked.action, asked.ramp, nameOf(asked.ramp.version_id), nameOf(asked.ramp.baseline_version_id));
   const moved = asked !== undefined && (asked.ramp.deployment_id !== ramp.deployment_id || asked.ramp.state !== ramp.state);
   const [word, tone] = states[ramp.state];

@@ -5,6 +5,7 @@ import "../../styles/workers.css";
 import { useRange } from "../../lib/range";
 import { sameSplit, splitText, thousandths } from "../../lib/split";
 import { scriptPage } from "../../lib/url";
+import { messageOf } from "../../lib/versions";
 import { may } from "../../session";
 import { Badge, Button, Empty, LinkButton, Loading, Problem, Time } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
@@ -98,10 +99,10 @@ function SplitCell({ account, script, state, entry: { deployment, before } }: Pr
 
 function WhyCell(props: { account: string; script: string; told: (text: string) => string; entry: Entry }) {
   const { deployment, decision } = props.entry;
-  const said = deployment.annotations["workers/message"];
+  const said = messageOf(deployment, props.told);
   return (
     <div class="why-cell">
-      {said && <span>{props.told(said)}</span>}
+      {said && <span>{said}</span>}
       {decision && <a href={`${scriptPage(props.account, props.script, "rollback")}?decision=${decision.id}`}>The decision and its evidence</a>}
       <span class="small quiet">{cause(deployment)}</span>
     </div>

@@ -62,7 +62,10 @@ test("what is promoted next was not just rolled back", () => {
   f([deployment("c", { v1: 100 }), ...before], ["v2", "v1", "v0"], "v1");
   f([deployment("c", { v1: 100 }), ...before], ["v3", "v2", "v1"], "v3");
   f([deployment("c", { v1: 100 }), deployment("b", { v1: 90, v3: 10 })], ["v3", "v2", "v1"], "v2"); // which was never tried
-  f([deployment("d", { v3: 100 }), deployment("c", { v1: 100 }), ...before], ["v3", "v2", "v1"], "v2");
+  f([deployment("c", { v1: 90, v2: 10 }), deployment("b", { v1: 90, v3: 10 })], ["v3", "v2", "v1"], "v2");
+  f([deployment("d", { v3: 100 }), deployment("c", { v1: 100 }), ...before], ["v3", "v2", "v1"], "v3"); // nothing is newer
+  f([deployment("c", { v2: 100, v1: 0 }), ...before], ["v2", "v1"], "v2");
+  f([deployment("a", { v1: 100, v2: 0 })], ["v2", "v1"], "v2");
 });
 
 test("who and why are never empty where something is known", () => {

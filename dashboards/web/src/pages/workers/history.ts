@@ -64,14 +64,16 @@ export function takenBack(deployments: readonly Deployment[], number: (id: strin
   return new Set(older.flat().filter((id) => !current.includes(id) && number(id) > newest));
 }
 
-/** The version that is promoted next: the newest that has not all traffic and was not taken back, else what serves. */
+/**
+ * The version that is promoted next: the newest that has not all traffic and was not taken back,
+ * where it is not older than all that serve; else what serves.
+ */
 export function next(deployments: readonly Deployment[], uploaded: readonly { id: string; number: number }[], number: (id: string) => number): string | undefined {
-  const serving = deployments[0]?.versions ?? [];
-  const newest = uploaded.find((v) => shareOf(serving, v.id) !== full);
-  const back = takenBack(deployments, number);
-  if (!newest || !back.has(newest.id)) return (newest ?? uploaded[0])?.id ?? serving[0]?.version_id;
+  const serving = (deployments[0]?.versions ?? []).filter((s) => s.percentage > 0);
   const least = Math.max(...serving.map((s) => number(s.version_id)));
-  return uploaded.find((v) => v.number > least && !back.has(v.id))?.id ?? serving.toSorted((a, b) => b.percentage - a.percentage)[0]?.version_id;
+  const back = takenBack(deployments, number);
+  const onward = uploaded.find((v) => v.number >= least && shareOf(serving, v.id) !== full && !back.has(v.id));
+  return onward?.id ?? serving.toSorted((a, b) => b.percentage - a.percentage)[0]?.version_id;
 }
 
 const triggers: Record<string, string> = {

@@ -4,6 +4,7 @@ import { serverNow } from "../../lib/clock";
 import { formatMillis, formatRate } from "../../lib/format";
 import { percentText, shareOf, splitText } from "../../lib/split";
 import { scriptPage } from "../../lib/url";
+import { messageOf } from "../../lib/versions";
 import { may } from "../../session";
 import { Badge, Button, Note, Time, VersionName } from "../../ui/basics";
 import { Table, type Column } from "../../ui/table";
@@ -28,6 +29,7 @@ export function ServingPanel(props: Props) {
   const { account, script, state } = props;
   const current = state.deployments[0]!;
   const [entry] = entries(state.deployments, state.decisions);
+  const said = messageOf(current, state.names.told);
   return (
     <section class="panel stack" aria-labelledby="serving">
       <div class="row spread">
@@ -41,7 +43,7 @@ export function ServingPanel(props: Props) {
       <SplitBar splits={current.versions} name={state.names.name} series={state.names.series} />
       <p>
         {splitText(current.versions, state.names.name)}, {cause(current) || "deployed"} <Time at={current.created_on} /> by {author(current)}
-        {current.annotations["workers/message"] && <>: “{state.names.told(current.annotations["workers/message"])}”</>}
+        {said && <>: “{said}”</>}
       </p>
       <FailedStarts deployment={current} names={state.names} />
       <Table caption="Versions and what they do" rows={props.rates} rowKey={(r) => r.id} columns={columns(props)} />

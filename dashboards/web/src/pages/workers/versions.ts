@@ -1,6 +1,6 @@
 // What people call versions, and which colour they have.
 import type { Schemas } from "../../api/client";
-import { nameOf, sharedTags, tagged, tagOf } from "../../lib/versions";
+import { nameOf, sharedTags, tagger, tagOf } from "../../lib/versions";
 
 type Listed = Pick<Schemas["Version"], "id" | "number" | "annotations">;
 
@@ -26,10 +26,9 @@ export function versionNames(listed: readonly Listed[], deployments: readonly { 
     return version && tagOf(version);
   };
   const number = (id: string): number => byId.get(id)?.number ?? 0;
-  const known = listed.map((v) => ({ id: v.id, tag: tagOf(v) }));
   return {
     tag, number,
-    told: (text) => tagged(text, known),
+    told: tagger(new Map(listed.map((v) => [v.id, tagOf(v)]))),
     name: (id) => {
       const known = tag(id);
       return nameOf(id, known, old || (known !== undefined && shared.has(known)));
