@@ -27,8 +27,12 @@ func openOwnSpool(cfg *ProducerConfig) (*spool, error) {
 	}
 	for deadline := time.Now().Add(patience); ; time.Sleep(ownPoll) {
 		s, err := openSpool(cfg.SpoolDir, cfg.SpoolBytesMax)
-		if err == nil || !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
-			return s, err
+		if err == nil {
+			s.tellKept(cfg.Logger)
+			return s, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
+			return nil, err
 		}
 	}
 }
@@ -62,6 +66,7 @@ func (p *Producer) adoptFrom(ctx, work context.Context, dir string) (err error) 
 	if err != nil {
 		return err
 	}
+	s.tellKept(p.cfg.Logger)
 	p.adopted.Store(s)
 	sent := 0
 	defer func() {

@@ -234,7 +234,7 @@ func TestKilledProducerLeavesNothingThatIsWrittenTwice(t *testing.T) {
 // boundBatch makes a batch of one event that is under way to a partition.
 func boundBatch(value string, at time.Time, id identity) batch {
 	b := encode([]event{{timeMS: at.UnixMilli(), account: "acme", value: []byte(value)}}, "1")
-	b.bind(id)
+	b.bind(&id)
 	return b
 }
 
@@ -257,11 +257,13 @@ func TestBatchWhoseIdentityIsNotRecognised(t *testing.T) {
 		defer closeClient(p.client)
 		defer func() { noError(t, p.spool.close()) }()
 		now, records := time.Now(), int64(0)
+		cluster, _, err := topicMetadata(testContext(t), p.client, cfg.Topic)
+		noError(t, err)
 		session := func() identity {
 			t.Helper()
 			used, refused, err := initProducer(testContext(t), p.client)
 			noError(t, errors.Join(refused, err))
-			return identity{used.producer, used.epoch, 0, 1}
+			return identity{cluster, used.producer, used.epoch, 0, 1}
 		}
 		f := func(what string, b batch, possible uint64, more int64) {
 			t.Helper()
@@ -287,7 +289,11 @@ func TestBatchWhoseIdentityIsNotRecognised(t *testing.T) {
 		f("of an epoch before", boundBatch("4", now, id), 1, 1)
 		id = session()
 		id.partition = 99
-		f("the topic has become smaller", boundBatch("5", now, id), 0, 1)
+		f("the topic has become smaller", boundBatch("5", now, id), 1, 1)
+		id = session()
+		f("first of another producer", boundBatch("6", now, id), 0, 1)
+		id.cluster = clusterOf("another")
+		f("the cluster is another, and has that producer id", boundBatch("7", now, id), 1, 1)
 	})
 }
 
@@ -326,9 +332,9 @@ func TestRefusedProducerIDs(t *testing.T) {
 	}
 	b.stop()
 	b.start() // without that rule
-	p.sessions.mu.Lock()
+	p.sessions.asking.Lock()
 	p.sessions.asked = time.Time{} // a minute ago
-	p.sessions.mu.Unlock()
+	p.sessions.asking.Unlock()
 	eventually(t, "producer ids are there", func() error {
 		p.Emit("acme", []byte("more"))
 		if stats := p.Stats(); stats.ProducerIDsRefused {
@@ -336,6 +342,16 @@ func TestRefusedProducerIDs(t *testing.T) {
 		}
 		return nil
 	})
+	eventually(t, "everything is sent", func() error {
+		if stats := p.Stats(); stats.EventsOut != stats.EventsIn || stats.SpoolBytes != 0 {
+			return fmt.Errorf("%+v", stats)
+		}
+		return nil
+	})
+	stats = p.Stats()
+	if written := uint64(recordsIn(t, cfg)); written < stats.EventsOut || written > stats.EventsOut+stats.EventsRepeatPossible {
+		t.Errorf("%d records of %d events, of which %d may be there twice", written, stats.EventsOut, stats.EventsRepeatPossible)
+	}
 }
 
 // The embedded broker, its disk full, once noted the sequence of a batch that it could not
