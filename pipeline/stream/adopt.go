@@ -12,9 +12,11 @@ const (
 	// adoptInterval is how often the folders of others are looked at.
 	adoptInterval = time.Second
 	// adoptPeriod bounds how long a folder is held before others get a chance at it: a
-	// process that starts may want it for its own. It waits for ownPatience.
-	adoptPeriod = 3 * time.Second
-	ownPatience = 2 * adoptPeriod
+	// process that starts may want it for its own. It waits for ownPatience, so what is on
+	// its way to a slow Kafka is given up at adoptPeriodMax, and keeps its identity.
+	adoptPeriod    = 3 * time.Second
+	adoptPeriodMax = 5 * time.Second
+	ownPatience    = 6 * time.Second
 	ownPoll     = 20 * time.Millisecond
 )
 
@@ -76,6 +78,8 @@ func (p *Producer) adoptFrom(ctx, work context.Context, dir string) (err error) 
 			p.cfg.Logger.InfoContext(ctx, "sent what another process left in its spool", "dir", dir, "events_sent", sent)
 		}
 	}()
+	work, cancel := context.WithTimeout(work, adoptPeriodMax)
+	defer cancel()
 	for until := time.Now().Add(adoptPeriod); ctx.Err() == nil && time.Now().Before(until); {
 		b, ok, lost, err := s.next()
 		p.damaged(ctx, dir, lost)

@@ -187,6 +187,9 @@ func FuzzSpool(f *testing.F) {
 	f.Add([]byte{}, uint16(20), byte(1), uint16(1000))
 	f.Add(make([]byte, 40), uint16(30), byte(0), uint16(60))
 	f.Add(appendFrame(nil, numbered(1)), uint16(0), byte(0x80), uint16(1000))
+	bound := withHeader("bound")
+	bound.bind(&identity{producer: 7})
+	f.Add(appendFrame(nil, bound), uint16(0), byte(0), uint16(1000))
 	var written []batch
 	var content []byte
 	for i := range 4 {
@@ -220,6 +223,7 @@ func FuzzSpool(f *testing.F) {
 			allowed[string(b.data)] = true
 		}
 		for i, b := range got {
+			b.bind(nil)
 			if !allowed[string(b.data)] {
 				t.Errorf("batch %d, %q, was never written", i, b.data)
 			}
