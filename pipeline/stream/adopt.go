@@ -17,7 +17,7 @@ const (
 	adoptPeriod    = 3 * time.Second
 	adoptPeriodMax = 5 * time.Second
 	ownPatience    = 6 * time.Second
-	ownPoll     = 20 * time.Millisecond
+	ownPoll        = 20 * time.Millisecond
 )
 
 // openOwnSpool opens the producer's folder. One that another process may have adopted
