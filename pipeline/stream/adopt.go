@@ -12,10 +12,12 @@ const (
 	// adoptInterval is how often the folders of others are looked at.
 	adoptInterval = time.Second
 	// adoptPeriod bounds how long a folder is held before others get a chance at it: a
-	// process that starts may want it for its own. It waits for ownPatience.
-	adoptPeriod = 3 * time.Second
-	ownPatience = 2 * adoptPeriod
-	ownPoll     = 20 * time.Millisecond
+	// process that starts may want it for its own. It waits for ownPatience, so what is on
+	// its way to a slow Kafka is given up at adoptPeriodMax, and keeps its identity.
+	adoptPeriod    = 3 * time.Second
+	adoptPeriodMax = 5 * time.Second
+	ownPatience    = 6 * time.Second
+	ownPoll        = 20 * time.Millisecond
 )
 
 // openOwnSpool opens the producer's folder. One that another process may have adopted
@@ -27,8 +29,12 @@ func openOwnSpool(cfg *ProducerConfig) (*spool, error) {
 	}
 	for deadline := time.Now().Add(patience); ; time.Sleep(ownPoll) {
 		s, err := openSpool(cfg.SpoolDir, cfg.SpoolBytesMax)
-		if err == nil || !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
-			return s, err
+		if err == nil {
+			s.tellKept(cfg.Logger)
+			return s, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
+			return nil, err
 		}
 	}
 }
@@ -62,6 +68,7 @@ func (p *Producer) adoptFrom(ctx, work context.Context, dir string) (err error) 
 	if err != nil {
 		return err
 	}
+	s.tellKept(p.cfg.Logger)
 	p.adopted.Store(s)
 	sent := 0
 	defer func() {
@@ -71,6 +78,8 @@ func (p *Producer) adoptFrom(ctx, work context.Context, dir string) (err error) 
 			p.cfg.Logger.InfoContext(ctx, "sent what another process left in its spool", "dir", dir, "events_sent", sent)
 		}
 	}()
+	work, cancel := context.WithTimeout(work, adoptPeriodMax)
+	defer cancel()
 	for until := time.Now().Add(adoptPeriod); ctx.Err() == nil && time.Now().Before(until); {
 		b, ok, lost, err := s.next()
 		p.damaged(ctx, dir, lost)

@@ -35,10 +35,12 @@ func (e *event) size() int {
 }
 
 // batch is a Kafka record batch as it goes over the wire and into the spool:
-// encoded and compressed once, whatever happens to it.
+// encoded and compressed once, whatever happens to it. In the spool it has no identity in
+// data, but beside it.
 type batch struct {
 	data   []byte // 4 bytes of length, then one record batch of format 2
 	events int
+	id     *identity // nil before the first try; in data, too
 }
 
 type valueBytes struct{ bytes.Reader }

@@ -67,16 +67,22 @@ func closeClient(c *kafka.Client) {
 
 // topicPartitions returns the partitions of topic from the client's cached metadata.
 func topicPartitions(ctx context.Context, client *kafka.Client, topic string) ([]kafka.Partition, error) {
+	_, partitions, err := topicMetadata(ctx, client, topic)
+	return partitions, err
+}
+
+// topicMetadata is topicPartitions, and which cluster has them.
+func topicMetadata(ctx context.Context, client *kafka.Client, topic string) (clusterID, []kafka.Partition, error) {
 	meta, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
-		return nil, fmt.Errorf("read the partitions of topic %s: %w", topic, err)
+		return clusterID{}, nil, fmt.Errorf("read the partitions of topic %s: %w", topic, err)
 	}
 	for _, t := range meta.Topics {
 		if t.Name == topic && t.Error == nil {
-			return t.Partitions, nil
+			return clusterOf(meta.ClusterID), t.Partitions, nil
 		}
 	}
-	return nil, fmt.Errorf("read the partitions of topic %s: %w", topic, kafka.UnknownTopicOrPartition)
+	return clusterID{}, nil, fmt.Errorf("read the partitions of topic %s: %w", topic, kafka.UnknownTopicOrPartition)
 }
 
 // led returns the ids of those partitions of topic that have a leader, at least one.

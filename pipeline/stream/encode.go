@@ -2,6 +2,7 @@ package stream
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 	"sync"
 
@@ -106,6 +107,7 @@ func (r *records) encode() batch {
 	be.PutUint32(data, uint32(len(b)))
 	be.PutUint64(b, 0) // the base offset, which the broker sets
 	be.PutUint32(b[atBatchLength:], uint32(len(b)-atLeaderEpoch))
+	be.PutUint32(b[atLeaderEpoch:], math.MaxUint32) // unknown: the leader writes over it
 	b[atMagic] = 2
 	be.PutUint16(b[atAttributes:], uint16(compression))
 	be.PutUint32(b[atLastOffset:], uint32(r.events-1))
@@ -113,7 +115,7 @@ func (r *records) encode() batch {
 	be.PutUint64(b[atMaxTimestamp:], uint64(r.last))
 	be.PutUint32(b[atRecordCount:], uint32(r.events))
 	made := batch{data: data, events: r.events}
-	made.bind(noIdentity) // and the checksum
+	made.bind(nil) // and the checksum
 	return made
 }
 

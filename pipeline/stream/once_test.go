@@ -234,7 +234,7 @@ func TestKilledProducerLeavesNothingThatIsWrittenTwice(t *testing.T) {
 // boundBatch makes a batch of one event that is under way to a partition.
 func boundBatch(value string, at time.Time, id identity) batch {
 	b := encode([]event{{timeMS: at.UnixMilli(), account: "acme", value: []byte(value)}}, "1")
-	b.bind(id)
+	b.bind(&id)
 	return b
 }
 
@@ -257,11 +257,13 @@ func TestBatchWhoseIdentityIsNotRecognised(t *testing.T) {
 		defer closeClient(p.client)
 		defer func() { noError(t, p.spool.close()) }()
 		now, records := time.Now(), int64(0)
+		cluster, _, err := topicMetadata(testContext(t), p.client, cfg.Topic)
+		noError(t, err)
 		session := func() identity {
 			t.Helper()
 			used, refused, err := initProducer(testContext(t), p.client)
 			noError(t, errors.Join(refused, err))
-			return identity{used.producer, used.epoch, 0, 1}
+			return identity{cluster, used.producer, used.epoch, 0, 1}
 		}
 		f := func(what string, b batch, possible uint64, more int64) {
 			t.Helper()
@@ -287,7 +289,11 @@ func TestBatchWhoseIdentityIsNotRecognised(t *testing.T) {
 		f("of an epoch before", boundBatch("4", now, id), 1, 1)
 		id = session()
 		id.partition = 99
-		f("the topic has become smaller", boundBatch("5", now, id), 0, 1)
+		f("the topic has become smaller", boundBatch("5", now, id), 1, 1)
+		id = session()
+		f("first of another producer", boundBatch("6", now, id), 0, 1)
+		id.cluster = clusterOf("another")
+		f("the cluster is another, and has that producer id", boundBatch("7", now, id), 1, 1)
 	})
 }
 
@@ -326,9 +332,9 @@ func TestRefusedProducerIDs(t *testing.T) {
 	}
 	b.stop()
 	b.start() // without that rule
-	p.sessions.mu.Lock()
+	p.sessions.asking.Lock()
 	p.sessions.asked = time.Time{} // a minute ago
-	p.sessions.mu.Unlock()
+	p.sessions.asking.Unlock()
 	eventually(t, "producer ids are there", func() error {
 		p.Emit("acme", []byte("more"))
 		if stats := p.Stats(); stats.ProducerIDsRefused {
@@ -336,6 +342,16 @@ func TestRefusedProducerIDs(t *testing.T) {
 		}
 		return nil
 	})
+	eventually(t, "everything is sent", func() error {
+		if stats := p.Stats(); stats.EventsOut != stats.EventsIn || stats.SpoolBytes != 0 {
+			return fmt.Errorf("%+v", stats)
+		}
+		return nil
+	})
+	stats = p.Stats()
+	if written := uint64(recordsIn(t, cfg)); written < stats.EventsOut || written > stats.EventsOut+stats.EventsRepeatPossible {
+		t.Errorf("%d records of %d events, of which %d may be there twice", written, stats.EventsOut, stats.EventsRepeatPossible)
+	}
 }
 
 // The embedded broker, its disk full, once noted the sequence of a batch that it could not
@@ -367,23 +383,108 @@ func TestBatchThatTheLeaderFailedToStoreComesUnderAnotherIdentity(t *testing.T) 
 	}
 }
 
+// answerProduce has the broker answer produce requests by what code returns for a partition
+// and a batch; nil is for the broker to handle.
+func (b *broker) answerProduce(code func(partition int32, records []byte) *kerr.Error) {
+	b.cluster.ControlKey(produceKey, func(request kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		asked := request.(*kmsg.ProduceRequest)
+		of := asked.Topics[0]
+		fault := code(of.Partitions[0].Partition, of.Partitions[0].Records)
+		if fault == nil {
+			return nil, nil, false
+		}
+		answer := kmsg.NewPtrProduceResponse()
+		answer.Version = asked.Version
+		topic, partition := kmsg.NewProduceResponseTopic(), kmsg.NewProduceResponseTopicPartition()
+		partition.Partition, partition.ErrorCode = of.Partitions[0].Partition, fault.Code
+		topic.Topic, topic.Partitions = of.Topic, append(topic.Partitions, partition)
+		answer.Topics = append(answer.Topics, topic)
+		return answer, nil, true
+	})
+}
+
+// Nor may a batch keep the identity that it got at a second try, when the leader fails then.
+func TestBatchThatTheLeaderFailedToStoreAtItsSecondTry(t *testing.T) {
+	b := startOwnBroker(t)
+	cfg := b.topic(1)
+	p := newProducer(t, testProducer(t, cfg, t.TempDir()))
+	defer closeClient(p.client)
+	defer func() { noError(t, p.spool.close()) }()
+	answers := []*kerr.Error{kerr.OutOfOrderSequenceNumber, kerr.UnknownServerError}
+	b.answerProduce(func(int32, []byte) *kerr.Error {
+		if len(answers) == 0 {
+			return nil
+		}
+		answer := answers[0]
+		answers = answers[1:]
+		return answer
+	})
+	mustAppend(t, p.spool, withHeader("1"))
+	rest, err := p.deliver(testContext(t), []batch{mustNext(t, p.spool)}, p.spool)
+	if err == nil || len(rest) != 1 || rest[0].id != nil {
+		t.Errorf("left %+v, error %v, want one batch without an identity", rest, err)
+	}
+	if again := mustNext(t, p.spool); again.id != nil {
+		t.Errorf("in the spool it has the identity %+v", again.id)
+	}
+	if got := p.Stats().EventsRepeatPossible; got != 1 {
+		t.Errorf("%d events count as possibly repeated, want 1", got)
+	}
+}
+
+// What Kafka does not take of a batch that it refused as a whole waits in its place. The
+// folder of another process is free meanwhile.
+func TestHalvesOfASpooledBatchWaitInTheSpool(t *testing.T) {
+	b := startOwnBroker(t)
+	cfg := b.topic(1)
+	var taken int
+	b.answerProduce(func(_ int32, records []byte) *kerr.Error {
+		if binary.BigEndian.Uint32(records[atRecordCount:]) > 1 {
+			return kerr.MessageTooLarge
+		}
+		if taken == 2 {
+			return kerr.NotLeaderForPartition
+		}
+		taken++
+		return nil
+	})
+	dir := t.TempDir()
+	left := mustOpenSpool(t, filepath.Join(dir, "2"), 1<<20)
+	var events []event
+	const n = 8
+	for i := range n {
+		events = append(events, event{timeMS: time.Now().UnixMilli(), account: "acme", value: fmt.Append(nil, i)})
+	}
+	mustAppend(t, left, encode(events, "1"))
+	noError(t, left.close())
+
+	config := testProducer(t, cfg, filepath.Join(dir, "1"))
+	config.SpoolOthers = []string{left.dir}
+	p := newProducer(t, config)
+	if err := p.adoptFrom(testContext(t), testContext(t), left.dir); !errors.Is(err, kafka.NotLeaderForPartition) {
+		t.Fatalf("the error is %v", err)
+	}
+	s := mustOpenSpool(t, left.dir, 1<<20)
+	if stats := p.Stats(); stats.EventsOut != 2 || stats.EventsRepeatPossible != 0 || s.size() == 0 {
+		t.Errorf("%d bytes are left: %+v", s.size(), stats)
+	}
+	noError(t, s.close())
+	b.stop()
+	b.start() // without that rule
+	run(t, p.Run)
+	requireOnce(t, cfg, consume(t, cfg), n, p)
+}
+
 // A batch that may be in a partition which is away waits for it; the others do not.
 func TestBatchOfAPartitionThatIsAwayHoldsNobodyUp(t *testing.T) {
 	b := startOwnBroker(t)
 	cfg := b.topic(2)
-	b.cluster.ControlKey(produceKey, func(request kmsg.Request) (kmsg.Response, error, bool) {
-		b.cluster.KeepControl()
-		asked := request.(*kmsg.ProduceRequest)
-		if of := asked.Topics[0]; of.Partitions[0].Partition == 1 {
-			answer := kmsg.NewPtrProduceResponse()
-			answer.Version = asked.Version
-			topic, partition := kmsg.NewProduceResponseTopic(), kmsg.NewProduceResponseTopicPartition()
-			partition.Partition, partition.ErrorCode = 1, kerr.NotLeaderForPartition.Code
-			topic.Topic, topic.Partitions = of.Topic, append(topic.Partitions, partition)
-			answer.Topics = append(answer.Topics, topic)
-			return answer, nil, true
+	b.answerProduce(func(partition int32, _ []byte) *kerr.Error {
+		if partition == 1 {
+			return kerr.NotLeaderForPartition
 		}
-		return nil, nil, false
+		return nil
 	})
 	config := testProducer(t, cfg, t.TempDir())
 	config.BatchEventsMax = 1

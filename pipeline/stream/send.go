@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -161,7 +160,7 @@ func (p *Producer) drain(ctx, work context.Context) {
 			}
 			continue
 		}
-		bound := err == nil && b.bound()
+		bound := err == nil && b.id != nil
 		if err == nil {
 			err = p.sendSpooled(ctx, work, p.spool, b)
 		}
@@ -181,32 +180,30 @@ func (p *Producer) drain(ctx, work context.Context) {
 	}
 }
 
-// sendSpooled sends b, which next of s returned, and takes it off the spool. An error
-// means that b is still there. If it is bound to a partition, the others come first then.
+// sendSpooled sends b, which next of s returned, and takes it off the spool. With an error
+// b is still there, or what is left of it. If that is bound to partitions, the others come
+// first then.
 func (p *Producer) sendSpooled(ctx, work context.Context, s *spool, b batch) error {
 	rest, err := p.deliver(work, []batch{b}, s)
-	if err != nil && len(rest) == 1 && rest[0].events == b.events {
-		if b.bound() { // another partition may be well
-			if errAside := s.setAside(b); errAside != nil && !errors.Is(errAside, errSpoolFull) {
-				p.spoolTrouble(ctx, "set a spooled batch aside", errAside)
-			}
+	if err == nil {
+		if err := s.took(b); err != nil {
+			// It is sent, and remembered as such in memory.
+			p.spoolTrouble(ctx, "note that a spooled batch was sent", err)
 		}
-		return err
+		return nil
 	}
-	for attempt := 0; err != nil; attempt++ { // parts of b: those that are sent must not be sent again
-		p.away.Store(true)
-		p.trouble.warn(ctx, "send what Kafka takes of a spooled batch", err)
-		if errStop := Sleep(ctx, Backoff(attempt)); errStop != nil {
-			p.repeatPossible(b) // it stays whole in the spool
-			return errStop
+	switch whole := len(rest) == 1 && rest[0].events == b.events; {
+	case !whole: // parts of b: those that are sent must not be sent again
+		if errReplace := s.replace(b, rest); errReplace != nil {
+			p.repeatPossible(b.events) // it stays whole in the spool
+			p.spoolTrouble(ctx, "spool what is left of a spooled batch", errReplace)
 		}
-		rest, err = p.deliver(work, rest, nil)
+	case rest[0].id != nil: // another partition may be well
+		if errAside := s.setAside(rest[0]); errAside != nil {
+			p.spoolTrouble(ctx, "set a spooled batch aside", errAside)
+		}
 	}
-	if err := s.took(b); err != nil {
-		// It is sent, and remembered as such in memory.
-		p.spoolTrouble(ctx, "note that a spooled batch was sent", err)
-	}
-	return nil
+	return err
 }
 
 func (p *Producer) spoolTrouble(ctx context.Context, what string, err error) {
@@ -220,22 +217,19 @@ func (p *Producer) spoolTrouble(ctx context.Context, what string, err error) {
 // next of s.
 func (p *Producer) deliver(ctx context.Context, batches []batch, s *spool) ([]batch, error) {
 	for len(batches) > 0 {
-		b := batches[0]
-		again := b.bound()
+		b := &batches[0]
+		again := b.id != nil
 		err := p.produce(ctx, b, s)
 		switch {
 		case err == nil:
 			p.eventsOut.Add(uint64(b.events))
 			p.bytesOut.Add(uint64(len(b.data)))
-			if again && time.Since(b.latest()) > producerKept {
-				p.repeatPossible(b)
-			}
 			batches = batches[1:]
 		case isRefused(err):
-			halves, errSplit := split(b, err)
+			halves, errSplit := split(*b, err)
 			if errSplit == nil && len(halves) > 0 {
 				if again {
-					p.repeatPossible(b)
+					p.repeatPossible(b.events)
 				}
 				batches, s = append(halves, batches[1:]...), nil
 				continue
@@ -259,70 +253,78 @@ func (p *Producer) deliver(ctx context.Context, batches []batch, s *spool) ([]ba
 // time of its latest event on: Kafka's default of producer.id.expiration.ms.
 const producerKept = 24 * time.Hour
 
-func (p *Producer) repeatPossible(b batch) { p.eventsRepeatPossible.Add(uint64(b.events)) }
+func (p *Producer) repeatPossible(events int) { p.eventsRepeatPossible.Add(uint64(events)) }
 
 // produce tries once. If Kafka does not recognise an earlier try of b, b gets another
 // identity.
-func (p *Producer) produce(ctx context.Context, b batch, s *spool) error {
-	again := b.bound()
-	err := p.try(ctx, b, s)
-	if b.bound() && errors.Is(err, kafka.Unknown) {
-		// The leader failed in the middle. It may have the batch, or have noted its
-		// sequence without it: the embedded broker does when its disk is full. Under the
-		// same identity it might confirm what it does not have.
-		p.repeatPossible(b)
-		b.bind(noIdentity)
-		p.note(ctx, s, withdrawn)
-		return err
-	}
-	if !isUnrecognised(err) {
-		return err
-	}
-	// Out of order means that the leader knows the producer, and b would be its latest:
-	// it does not have b.
-	if again && !errors.Is(err, kafka.OutOfOrderSequenceNumber) {
-		p.repeatPossible(b)
-	}
-	p.trouble.warn(ctx, "send a batch under another producer id", err)
-	b.bind(noIdentity)
-	return p.try(ctx, b, s)
-}
-
-// try sends b under its identity, which it gets if it has none.
-func (p *Producer) try(ctx context.Context, b batch, s *spool) error {
-	partitions, err := topicPartitions(ctx, p.client, p.cfg.Topic)
+func (p *Producer) produce(ctx context.Context, b *batch, s *spool) error {
+	cluster, partitions, err := topicMetadata(ctx, p.client, p.cfg.Topic)
 	if err != nil {
 		return err
 	}
-	if id := b.identity(); b.bound() {
-		if slices.ContainsFunc(partitions, func(of kafka.Partition) bool { return of.ID == int(id.partition) }) {
-			_, err := p.produceTo(ctx, int(id.partition), b)
-			return err
+	if b.id != nil && !b.id.isOf(cluster, partitions) {
+		p.repeatPossible(b.events)
+		p.unbind(ctx, b, s)
+	}
+	again := b.id != nil
+	err = p.try(ctx, b, s, cluster, partitions)
+	switch {
+	case err == nil && again && time.Since(b.latest()) > producerKept:
+		p.repeatPossible(b.events)
+	case isUnrecognised(err):
+		// Out of order means that the leader knows the producer, and b would be its latest:
+		// it does not have b.
+		if again && !errors.Is(err, kafka.OutOfOrderSequenceNumber) {
+			p.repeatPossible(b.events)
 		}
-		b.bind(noIdentity) // the topic was made anew, and what it held is gone
+		p.trouble.warn(ctx, "send a batch under another producer id", err)
+		p.unbind(ctx, b, s)
+		err = p.try(ctx, b, s, cluster, partitions)
+	}
+	if b.id != nil && errors.Is(err, kafka.Unknown) {
+		// The leader failed in the middle. It may have the batch, or have noted its
+		// sequence without it. Under the same identity it might confirm what it does not
+		// have.
+		p.repeatPossible(b.events)
+		p.unbind(ctx, b, s)
+	}
+	return err
+}
+
+// unbind takes b's identity away. If s is not nil, b is the next of s.
+func (p *Producer) unbind(ctx context.Context, b *batch, s *spool) {
+	b.bind(nil)
+	p.note(ctx, s, nil)
+}
+
+// try sends b under its identity, which it gets if it has none.
+func (p *Producer) try(ctx context.Context, b *batch, s *spool, cluster clusterID, partitions []kafka.Partition) error {
+	if b.id != nil {
+		_, err := p.produceTo(ctx, int(b.id.partition), *b)
+		return err
 	}
 	partition, err := p.nextPartition(partitions)
 	if err != nil {
 		return err
 	}
-	used, err := p.session(ctx)
+	used, err := p.session(ctx, cluster)
 	if err != nil {
 		return err
 	}
 	if used == nil {
-		maybeWritten, err := p.produceTo(ctx, partition, b)
+		maybeWritten, err := p.produceTo(ctx, partition, *b)
 		if maybeWritten && p.spool != nil {
-			p.repeatPossible(b)
+			p.repeatPossible(b.events)
 		}
 		return err
 	}
 	id, ok := used.identity(int32(partition), b.events)
 	if !ok {
-		return p.try(ctx, b, s) // with another one
+		return p.try(ctx, b, s, cluster, partitions) // with another one
 	}
 	b.bind(id)
 	p.note(ctx, s, id)
-	if _, err := p.produceTo(ctx, partition, b); err != nil {
+	if _, err := p.produceTo(ctx, partition, *b); err != nil {
 		return err
 	}
 	used.next[id.partition] += int32(b.events)
@@ -331,7 +333,7 @@ func (p *Producer) try(ctx context.Context, b batch, s *spool) error {
 }
 
 // note keeps the identity of the next batch of s, if there is such a spool.
-func (p *Producer) note(ctx context.Context, s *spool, id identity) {
+func (p *Producer) note(ctx context.Context, s *spool, id *identity) {
 	if s == nil {
 		return
 	}
@@ -342,11 +344,11 @@ func (p *Producer) note(ctx context.Context, s *spool, id identity) {
 
 // session returns one to send a batch under, or nil when batches go without: because
 // they are never sent again, or because Kafka refuses.
-func (p *Producer) session(ctx context.Context) (*session, error) {
+func (p *Producer) session(ctx context.Context, cluster clusterID) (*session, error) {
 	if p.spool == nil {
 		return nil, nil
 	}
-	used, refused, err := p.sessions.take(ctx)
+	used, refused, err := p.sessions.take(ctx, cluster)
 	if refused != nil {
 		p.cfg.Logger.WarnContext(ctx, "Kafka refuses producer ids, so it may have events twice whose confirmation is lost: allow IDEMPOTENT_WRITE on the cluster, "+
 			"which brokers before 2.8 ask for, or WRITE on the topic", "error", refused.Error())

@@ -18,6 +18,7 @@ import (
 // producer id any more: so it can come again at any time, in whatever order, and the
 // partition's leader still has it as the latest of its producer.
 type session struct {
+	cluster  clusterID
 	producer int64
 	epoch    int16
 	next     map[int32]int32 // the sequence of the next event, by partition
@@ -25,9 +26,9 @@ type session struct {
 
 // identity returns that of a batch of so many events, and false when the sequence of the
 // partition is used up.
-func (s *session) identity(partition int32, events int) (identity, bool) {
+func (s *session) identity(partition int32, events int) (*identity, bool) {
 	next := s.next[partition]
-	return identity{s.producer, s.epoch, next, partition}, events <= math.MaxInt32-int(next)
+	return &identity{s.cluster, s.producer, s.epoch, next, partition}, events <= math.MaxInt32-int(next)
 }
 
 // sessions are those that have no batch on its way. They are as many as batches were on
@@ -37,23 +38,26 @@ type sessions struct {
 
 	refused atomic.Bool // the latest answer: Kafka gives no producer ids
 
-	mu    sync.Mutex // held while Kafka is asked: who waits has the same question
-	idle  []*session
-	asked time.Time // when Kafka answered
+	asking sync.Mutex // held while Kafka is asked: who waits has the same question
+	asked  time.Time  // when Kafka answered
+
+	mu   sync.Mutex
+	idle []*session
 }
 
 // refusedPause is for how long Kafka is not asked for a producer id after it refused one:
 // rights change seldom.
 const refusedPause = time.Minute
 
-// take returns a session for one batch, nil while Kafka refuses producer ids. When it
-// was asked just now, refused is its answer.
-func (s *sessions) take(ctx context.Context) (used *session, refused, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := len(s.idle); n > 0 {
-		used = s.idle[n-1]
-		s.idle = s.idle[:n-1]
+// take returns a session of the cluster for one batch, nil while Kafka refuses producer
+// ids. When it was asked just now, refused is its answer.
+func (s *sessions) take(ctx context.Context, cluster clusterID) (used *session, refused, err error) {
+	if used = s.takeIdle(cluster); used != nil {
+		return used, nil, nil
+	}
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	if used = s.takeIdle(cluster); used != nil { // given back meanwhile
 		return used, nil, nil
 	}
 	if s.refused.Load() && time.Since(s.asked) < refusedPause {
@@ -64,7 +68,25 @@ func (s *sessions) take(ctx context.Context) (used *session, refused, err error)
 		s.refused.Store(refused != nil)
 		s.asked = time.Now()
 	}
+	if used != nil {
+		used.cluster = cluster
+	}
 	return used, refused, err
+}
+
+// takeIdle returns an idle session of the cluster, or nil, and forgets those of others.
+func (s *sessions) takeIdle(cluster clusterID) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.idle) > 0 {
+		last := len(s.idle) - 1
+		used := s.idle[last]
+		s.idle = s.idle[:last]
+		if used.cluster == cluster {
+			return used
+		}
+	}
+	return nil
 }
 
 // give returns a session whose batch Kafka has confirmed.
@@ -91,7 +113,7 @@ func init() {
 
 // initProducer asks any broker for a producer id, for requestTimeout at most. A broker
 // whose stock of them is empty says "not now" until it has others, which it gets by the
-// thousand. An answer that time will not change is refused.
+// thousand. refused is an answer that only other rights, or another broker, will change.
 func initProducer(ctx context.Context, client *kafka.Client) (made *session, refused, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -109,11 +131,23 @@ func initProducer(ctx context.Context, client *kafka.Client) (made *session, ref
 			return &session{producer: a.ProducerID, epoch: a.ProducerEpoch, next: map[int32]int32{}}, nil, nil
 		}
 		err = fmt.Errorf("ask Kafka for a producer id: %w", code)
-		if !code.Temporary() {
+		switch {
+		case isNoProducerForUs(code):
 			return nil, err, nil
+		case !code.Temporary():
+			return nil, nil, err
 		}
 		if Sleep(ctx, Backoff(attempt)) != nil {
 			return nil, nil, err
 		}
 	}
+}
+
+// isNoProducerForUs tells that Kafka answers, and gives us no producer id.
+func isNoProducerForUs(code kafka.Error) bool {
+	switch code {
+	case kafka.ClusterAuthorizationFailed, kafka.TopicAuthorizationFailed, kafka.UnsupportedVersion:
+		return true
+	}
+	return false
 }

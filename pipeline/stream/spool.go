@@ -32,6 +32,11 @@ import (
 // All numbers are big-endian. The header has its own checksum so that a damaged
 // batch can be counted, to the event, and passed over.
 //
+// The batch has no identity in it. If it has one, a frame before it holds that, of no
+// events and with the complement of its checksum. Releases before identities send what
+// they find to any partition, where an identity could be another batch's: they take such a
+// frame for a damaged batch of no events, and pass over it.
+//
 // Every append is one write and, with FsyncAlways, one fsync: a batch that counts as
 // spooled survives the loss of power.
 //
@@ -65,12 +70,13 @@ type spool struct {
 	mu       sync.Mutex
 	segments []segment // oldest first; the last is written to if tail is open
 	tail     *os.File
-	head     *os.File // segments[0], for reading; nil until it is needed
-	offset   int64    // in head, of the next frame
-	noted    identity // of the batch there, if it is being sent
-	bytes    int64    // in all segments, sent frames of the oldest included
-	last     uint64   // highest segment number that was ever given out; see readCursor
-	unsynced bool     // tail has what sync is to flush
+	head     *os.File  // segments[0], for reading; nil until it is needed
+	offset   int64     // in head, of the next frame
+	noted    *identity // of the batch there
+	bytes    int64     // in all segments, sent frames of the oldest included
+	last     uint64    // highest segment number that was ever given out; see readCursor
+	unsynced bool      // tail has what sync is to flush
+	kept     []keptSegment
 }
 
 type segment struct {
@@ -90,7 +96,7 @@ func openSpool(dir string, bytesMax int64) (*spool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the spool folder: %w", err)
 	}
-	s := &spool{dir: dir, bytesMax: bytesMax, noted: noIdentity, flush: (*os.File).Sync, ready: make(chan struct{}, 1)}
+	s := &spool{dir: dir, bytesMax: bytesMax, flush: (*os.File).Sync, ready: make(chan struct{}, 1)}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open spool %s: %w", dir, err), s.close())
 	}
@@ -137,12 +143,16 @@ func (s *spool) open() (err error) {
 // append stores b, or returns errSpoolFull, or an error of the disk. After an
 // error b is not in the spool.
 func (s *spool) append(b batch) error {
-	frame := appendFrame(make([]byte, 0, frameHeaderBytes+len(b.data)), b)
+	frame := appendFrame(make([]byte, 0, framesBytes(b)), b)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.bytes+int64(len(frame)) > s.bytesMax {
 		return errSpoolFull
 	}
+	return s.appendLocked(frame)
+}
+
+func (s *spool) appendLocked(frame []byte) error {
 	if s.tail == nil || s.segments[len(s.segments)-1].bytes >= segmentBytesMax {
 		if err := s.beginSegmentLocked(); err != nil {
 			return fmt.Errorf("begin a spool segment: %w", err)
@@ -171,13 +181,33 @@ func (s *spool) append(b batch) error {
 	return nil
 }
 
+// framesBytes is what appendFrame adds.
+func framesBytes(b batch) int {
+	size := frameHeaderBytes + len(b.data)
+	if b.id != nil {
+		size += frameHeaderBytes + identityBytes
+	}
+	return size
+}
+
+// appendFrame adds the frame of b, and before it that of its identity.
 func appendFrame(to []byte, b batch) []byte {
+	if b.id != nil {
+		id := b.id.append(nil)
+		to = append(appendFrameHeader(to, len(id), ^crc32.Checksum(id, castagnoli), 0), id...)
+		b.data = slices.Clone(b.data)
+		stamp(b.data, nil)
+	}
+	return append(appendFrameHeader(to, len(b.data), crc32.Checksum(b.data, castagnoli), b.events), b.data...)
+}
+
+func appendFrameHeader(to []byte, length int, checksum uint32, events int) []byte {
 	var header [frameHeaderBytes]byte
-	binary.BigEndian.PutUint32(header[4:], uint32(len(b.data)))
-	binary.BigEndian.PutUint32(header[8:], crc32.Checksum(b.data, castagnoli))
-	binary.BigEndian.PutUint32(header[12:], uint32(b.events))
+	binary.BigEndian.PutUint32(header[4:], uint32(length))
+	binary.BigEndian.PutUint32(header[8:], checksum)
+	binary.BigEndian.PutUint32(header[12:], uint32(events))
 	binary.BigEndian.PutUint32(header[0:], crc32.Checksum(header[4:], castagnoli))
-	return append(append(to, header[:]...), b.data...)
+	return append(to, header[:]...)
 }
 
 func (s *spool) beginSegmentLocked() error {
@@ -236,12 +266,10 @@ func (s *spool) next() (b batch, ok bool, lost damage, err error) {
 		}
 		b, used, err := readFrame(io.NewSectionReader(s.head, s.offset, size-s.offset))
 		switch {
+		case err == nil && b.data == nil:
+			s.offset, s.noted = s.offset+used, b.id
 		case err == nil:
-			switch s.noted { // newer than what it was spooled with
-			case noIdentity:
-			case withdrawn:
-				b.bind(noIdentity)
-			default:
+			if s.noted != nil {
 				b.bind(s.noted)
 			}
 			return b, true, lost, nil
@@ -249,10 +277,10 @@ func (s *spool) next() (b batch, ok bool, lost damage, err error) {
 			lost.events += b.events
 			used = min(used, size-s.offset) // a torn batch ends early
 			lost.bytes += used
-			s.offset, s.noted = s.offset+used, noIdentity
+			s.offset, s.noted = s.offset+used, nil
 		case errors.Is(err, errBadHeader):
 			lost.bytes += size - s.offset
-			s.offset, s.noted = size, noIdentity
+			s.offset, s.noted = size, nil
 		default:
 			return batch{}, false, lost, fmt.Errorf("read the spool: %w", err)
 		}
@@ -266,7 +294,8 @@ var (
 )
 
 // readFrame reads one frame and returns how many bytes it takes. With errBadBatch
-// the number of events and the size are good, the content is not.
+// the number of events and the size are good, the content is not. Of an identity's frame
+// b has that alone.
 func readFrame(r io.Reader) (b batch, used int64, err error) {
 	var header [frameHeaderBytes]byte
 	if _, err := io.ReadFull(r, header[:]); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -286,7 +315,11 @@ func readFrame(r io.Reader) (b batch, used int64, err error) {
 	} else if err != nil {
 		return batch{}, 0, err
 	}
-	if binary.BigEndian.Uint32(header[8:]) != crc32.Checksum(b.data, castagnoli) {
+	checksum := crc32.Checksum(b.data, castagnoli)
+	switch noted := binary.BigEndian.Uint32(header[8:]); {
+	case b.events == 0 && length == identityBytes && noted == ^checksum:
+		return batch{id: readIdentity(b.data)}, used, nil
+	case noted != checksum:
 		return b, used, errBadBatch
 	}
 	return b, used, nil
@@ -296,7 +329,7 @@ func readFrame(r io.Reader) (b batch, used int64, err error) {
 func (s *spool) took(b batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.offset, s.noted = s.offset+frameHeaderBytes+int64(len(b.data)), noIdentity
+	s.offset, s.noted = s.offset+frameHeaderBytes+int64(len(b.data)), nil
 	if s.offset >= s.segments[0].bytes {
 		return s.removeHeadLocked()
 	}
@@ -320,7 +353,7 @@ func (s *spool) removeHeadLocked() error {
 	}
 	s.segments = s.segments[1:]
 	s.bytes -= head.bytes
-	s.offset, s.noted = 0, noIdentity
+	s.offset, s.noted = 0, nil
 	return errors.Join(errs...)
 }
 

@@ -2,11 +2,14 @@ package stream
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 )
 
@@ -184,6 +187,9 @@ func FuzzSpool(f *testing.F) {
 	f.Add([]byte{}, uint16(20), byte(1), uint16(1000))
 	f.Add(make([]byte, 40), uint16(30), byte(0), uint16(60))
 	f.Add(appendFrame(nil, numbered(1)), uint16(0), byte(0x80), uint16(1000))
+	bound := withHeader("bound")
+	bound.bind(&identity{producer: 7})
+	f.Add(appendFrame(nil, bound), uint16(0), byte(0), uint16(1000))
 	var written []batch
 	var content []byte
 	for i := range 4 {
@@ -217,6 +223,7 @@ func FuzzSpool(f *testing.F) {
 			allowed[string(b.data)] = true
 		}
 		for i, b := range got {
+			b.bind(nil)
 			if !allowed[string(b.data)] {
 				t.Errorf("batch %d, %q, was never written", i, b.data)
 			}
@@ -260,18 +267,24 @@ func mustNext(t testing.TB, s *spool) batch {
 // The identity that a batch is sent under is of the next life, too, and of that batch alone.
 func TestSpoolKeepsTheIdentityThatWasNoted(t *testing.T) {
 	dir := t.TempDir()
-	first, second := identity{7, 1, 100, 3}, identity{8, 0, 0, 2}
+	first := &identity{cluster: clusterOf("a"), producer: 7, epoch: 1, sequence: 100, partition: 3}
+	second := &identity{cluster: clusterOf("b"), producer: 8, partition: 2}
 	spooled := withHeader("b")
 	spooled.bind(second)
 	s := mustOpenSpool(t, dir, 1<<20)
 	mustAppend(t, s, withHeader("a"), spooled, withHeader("c"))
-	want := func(life string, id identity) {
+	want := func(life string, id *identity) {
 		t.Helper()
-		if got := mustNext(t, s).identity(); got != id {
-			t.Errorf("%s: the identity is %+v, want %+v", life, got, id)
+		got := mustNext(t, s)
+		if !reflect.DeepEqual(got.id, id) {
+			t.Errorf("%s: the identity is %+v, want %+v", life, got.id, id)
+		}
+		data := bytes.Clone(got.data)
+		if stamp(data, id); !bytes.Equal(data, got.data) {
+			t.Errorf("%s: the batch has another identity in its header", life)
 		}
 	}
-	want("new", noIdentity)
+	want("new", nil)
 	noError(t, s.note(first))
 	for _, life := range []string{"noted", "noted, in the next life"} {
 		want(life, first)
@@ -284,8 +297,13 @@ func TestSpoolKeepsTheIdentityThatWasNoted(t *testing.T) {
 	noError(t, s.close())
 	s = mustOpenSpool(t, dir, 1<<20)
 	want("noted anew, in the next life", first)
+	noError(t, s.note(nil))
+	noError(t, s.close())
+	s = mustOpenSpool(t, dir, 1<<20)
+	want("withdrawn, in the next life", nil)
+	noError(t, s.note(first))
 	noError(t, s.setAside(mustNext(t, s)))
-	want("after it was set aside", noIdentity)
+	want("after it was set aside", nil)
 	noError(t, s.took(mustNext(t, s)))
 	want("the last, set aside", first)
 	noError(t, s.setAside(mustNext(t, s)))
@@ -294,8 +312,58 @@ func TestSpoolKeepsTheIdentityThatWasNoted(t *testing.T) {
 	}
 }
 
-// A loss of power can bring back what was removed, but not past the cursor.
-func TestSpoolForgetsSegmentsBeforeItsCursor(t *testing.T) {
+// A release before identities sends the bytes of a batch to any partition. It must not
+// find an identity in them, which may be another batch's there.
+func TestSpoolHasNoIdentityInABatch(t *testing.T) {
+	s := mustOpenSpool(t, t.TempDir(), 1<<20)
+	bound := withHeader("a")
+	bound.bind(&identity{cluster: clusterOf("a"), producer: 7, sequence: 3, partition: 1})
+	mustAppend(t, s, bound, withHeader("b"))
+	content, err := os.ReadFile(s.path(1))
+	noError(t, err)
+	frames, lost := framesOfOldRelease(content)
+	requireBatches(t, frames, withHeader("a"), withHeader("b"))
+	if want := (damage{bytes: frameHeaderBytes + identityBytes}); lost != want {
+		t.Errorf("it finds damage of %+v, want %+v", lost, want)
+	}
+}
+
+// framesOfOldRelease reads a segment as releases before identities do.
+func framesOfOldRelease(content []byte) (frames []batch, lost damage) {
+	be := binary.BigEndian
+	for len(content) > 0 {
+		end := frameHeaderBytes + int(be.Uint32(content[4:]))
+		b := batch{data: content[frameHeaderBytes:end], events: int(be.Uint32(content[12:]))}
+		if be.Uint32(content[8:]) == crc32.Checksum(b.data, castagnoli) {
+			frames = append(frames, b)
+		} else {
+			lost.events, lost.bytes = lost.events+b.events, lost.bytes+int64(end)
+		}
+		content = content[end:]
+	}
+	return frames, lost
+}
+
+// What is set aside in a full spool takes no room in the end.
+func TestSpoolSetsAsideAtItsBound(t *testing.T) {
+	first := withHeader("a")
+	first.bind(&identity{cluster: clusterOf("a"), producer: 7})
+	s := mustOpenSpool(t, t.TempDir(), int64(framesBytes(first)+framesBytes(withHeader("b"))))
+	mustAppend(t, s, first, withHeader("b"))
+	if err := s.append(withHeader("c")); !errors.Is(err, errSpoolFull) {
+		t.Fatalf("append at the bound: %v, want errSpoolFull", err)
+	}
+	noError(t, s.setAside(mustNext(t, s)))
+	got, _ := takeAll(t, s)
+	requireBatches(t, got, withHeader("b"), first)
+	if s.size() != 0 {
+		t.Errorf("%d bytes left", s.size())
+	}
+}
+
+// A loss of power can bring back what was removed, but not past the cursor; it is kept, for
+// somebody may have put it there.
+func TestSpoolKeepsSegmentsBeforeItsCursorOutOfTheWay(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpenSpool(t, dir, 1<<30)
 	big := batch{data: make([]byte, segmentBytesMax), events: 1}
@@ -313,6 +381,12 @@ func TestSpoolForgetsSegmentsBeforeItsCursor(t *testing.T) {
 	requireBatches(t, got, numbered(2), numbered(3))
 	if s.size() != 0 {
 		t.Errorf("%d bytes left", s.size())
+	}
+	if len(s.kept) != 1 || s.kept[0].bytes != int64(len(sent)) {
+		t.Fatalf("kept %+v, want %d bytes", s.kept, len(sent))
+	}
+	if kept, err := os.ReadFile(s.kept[0].path); err != nil || !bytes.Equal(kept, sent) {
+		t.Errorf("%s has %d bytes, %v", s.kept[0].path, len(kept), err)
 	}
 }
 
