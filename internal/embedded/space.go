@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -136,12 +137,11 @@ func (e *engine) failedWrites() (count uint64, err error) {
 // openWhole opens the engine on dir with whole parts only. The engine sets the others aside when it opens, and still
 // believes that it has their blocks; so it is closed again, has these forgotten, and opens a second time.
 func openWhole(ctx context.Context, lib *chdb, dir, config string, log *slog.Logger) (*engine, error) {
-	aside, err := partsAside(dir)
-	if err != nil {
-		return nil, err
-	}
 	for {
 		if err := repairDeduplication(dir, log); err != nil {
+			return nil, err
+		}
+		if err := noteAside(dir); err != nil {
 			return nil, err
 		}
 		reserveRecords(dir)
@@ -149,8 +149,8 @@ func openWhole(ctx context.Context, lib *chdb, dir, config string, log *slog.Log
 		if err != nil {
 			return nil, err
 		}
-		known := aside
-		if aside, err = partsAside(dir); err == nil && len(aside) == len(known) {
+		aside, err := filepath.Glob(filepath.Join(dir, "store", "*", "*", "detached", asidePrefix+"*"))
+		if err == nil && len(aside) == 0 {
 			return e, nil
 		}
 		e.close()
@@ -158,16 +158,42 @@ func openWhole(ctx context.Context, lib *chdb, dir, config string, log *slog.Log
 			return nil, err
 		}
 		for _, part := range aside {
-			if !slices.Contains(known, part) {
-				log.Warn("engine set a part aside that is not whole: a disk was full while it was written, or its files were damaged", "part", part)
-			}
+			log.Warn("engine set a part aside that is not whole: a disk was full while it was written, or its files were damaged", "part", part)
 		}
 	}
 }
 
-// partsAside lists what the engine found not to be whole when it opened dir, now or earlier.
-func partsAside(dir string) ([]string, error) {
-	return filepath.Glob(filepath.Join(dir, "store", "*", "*", "detached", "broken-on-start_*"))
+// What the engine sets aside lies in a table's folder "detached" under the part's name behind asidePrefix, and with
+// _try1 and so on behind it if there is one of that name. When its blocks are forgotten it is renamed, because a later
+// part may have its number, and because this process may be killed before it comes to that.
+const asidePrefix = "broken-on-start_"
+
+// asideParts are the names of a table's parts that were set aside and whose blocks are not forgotten yet.
+func asideParts(table string) (map[string]bool, error) {
+	folders, err := filepath.Glob(filepath.Join(table, "detached", asidePrefix+"*"))
+	names := map[string]bool{}
+	for _, folder := range folders {
+		name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(folder), asidePrefix), "_try")
+		if _, err := os.Stat(filepath.Join(table, name)); errors.Is(err, fs.ErrNotExist) { // else it is a later one's
+			names[name] = true
+		}
+	}
+	return names, err
+}
+
+// noteAside renames all parts that were set aside: their blocks are forgotten.
+func noteAside(dir string) error {
+	folders, err := filepath.Glob(filepath.Join(dir, "store", "*", "*", "detached", asidePrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, folder := range folders {
+		to := filepath.Join(filepath.Dir(folder), fmt.Sprintf("forgotten-%d_%s", time.Now().UnixNano(), filepath.Base(folder)))
+		if err := os.Rename(folder, to); err != nil {
+			return fmt.Errorf("note that the blocks of a part which is not whole are forgotten: %w", err)
+		}
+	}
+	return nil
 }
 
 // reserveRecords takes room on the disk for the next records of each table's blocks. A record that a full disk cuts
