@@ -68,7 +68,7 @@ func (s *sequencer) send(sequence int32) (int64, error) {
 	ask.Topics = append(ask.Topics, topic)
 	response, err := s.client.Broker(0).Request(s.t.Context(), ask)
 	if err != nil {
-		s.t.Fatal(err)
+		return 0, err
 	}
 	answer := response.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
 	return answer.BaseOffset, kerr.ErrorForCode(answer.ErrorCode)
