@@ -26,7 +26,7 @@ import (
 // again that were not answered, because their senders repeat them, and knows which of them it has (openWhole).
 
 // errWriteFailed ends a child whose engine could not write all that it was to.
-var errWriteFailed = errors.New("the disk was full, and the engine could not write all of a file: it starts anew, without the parts that are not whole")
+var errWriteFailed = errors.New("the disk was full or broken, and the engine could not write all of a file: it starts anew, without the parts that are not whole")
 
 const (
 	// keepFreeBytes of the disk are left alone: inserts, merges and mutations that would need some of them are refused,
@@ -56,7 +56,7 @@ func newWrites(e *engine, dir string) *writes {
 func (w *writes) judge(reads bool, err error) error {
 	if err != nil {
 		// Also what fails loudly is half done: the engine remembers a block before it moves its part into place.
-		if outOfSpace(asException(err)) {
+		if !reads && writeRefused(asException(err)) {
 			w.fail()
 		}
 		return err
@@ -229,11 +229,20 @@ var codesOfFiles = []int{
 	425, // SYSTEM_ERROR
 }
 
-// foreignFileError begins the text of an error of C++'s own library of files, which has no code of ClickHouse's.
-var foreignFileError = regexp.MustCompile(`^Code: 1002\. DB::Exception: (std::exception\. )?Code: 1001, type: [A-Za-z0-9_:]*filesystem_error, `)
+// foreignFileError begins the text of an error of C++'s own library of files, which has no code of ClickHouse's. The
+// first form is that of an insert, the second that of other statements.
+var foreignFileError = regexp.MustCompile(`^Code: (1002\. DB::Exception: (std::exception\. )?Code: 1001, type: [A-Za-z0-9_:]*filesystem_error, |1001\. DB::Exception: std::[A-Za-z0-9_:]*filesystem_error: )`)
 
-// outOfSpace goes by codes, because anybody's statement can put any words into the text of its own failure. A statement
+// refusals are what the system answers to a write that it cannot do. That it denies a permission, or that a name is too
+// long, is none of them: anybody's statement can have the engine open such a file, and it would end each time.
+var refusals = []string{
+	"No space left on device", "Disk quota exceeded", "File too large", "Input/output error", "Read-only file system",
+	"Too many open files", "Cannot allocate memory",
+}
+
+// writeRefused goes by codes, too, because a statement can put any words into the text of its own failure. A statement
 // that was refused before it wrote, with codeNotEnoughSpace, is none.
-func outOfSpace(ex *exception) bool {
-	return strings.Contains(ex.Text, "No space left on device") && (slices.Contains(codesOfFiles, ex.Code) || foreignFileError.MatchString(ex.Text))
+func writeRefused(ex *exception) bool {
+	return (slices.Contains(codesOfFiles, ex.Code) || foreignFileError.MatchString(ex.Text)) &&
+		slices.ContainsFunc(refusals, func(words string) bool { return strings.Contains(ex.Text, words) })
 }
