@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -48,10 +47,12 @@ type BrokerConfig struct {
 
 // Broker is a single-node Kafka inside this process. Its methods are safe for concurrent use.
 type Broker struct {
-	cluster *kfake.Cluster
-	client  *kgo.Client // for what the broker offers through the protocol alone
+	dir     string         // of the log
+	cluster *kfake.Cluster // run's alone, as soon as that runs
+	client  *kgo.Client    // for what the broker offers through the protocol alone
 	addr    string
 	log     *slog.Logger
+	failed  chan struct{} // has one when the cluster could not store a batch
 	close   func() error
 }
 
@@ -61,6 +62,7 @@ type Broker struct {
 //
 // A record or an offset commit that was acknowledged is on disk and survives the death of the process or
 // the machine; a batch of an idempotent producer that comes again is recognised after that, too. Started again on the same Addr and DataDir, it is the same broker to its clients.
+// While it cannot write, it answers what was there before, and breaks off whoever wants to produce.
 func StartBroker(ctx context.Context, cfg BrokerConfig) (*Broker, error) {
 	log := cfg.Logger
 	if log == nil {
@@ -70,41 +72,23 @@ func StartBroker(ctx context.Context, cfg BrokerConfig) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start embedded Kafka: %w", err)
 	}
-	if err := restoreSequences(filepath.Join(cfg.DataDir, "log")); err != nil {
-		return nil, errors.Join(fmt.Errorf("start embedded Kafka: %w", err), unlock())
-	}
-	ln, err := listenLoopback(ctx, cfg.Addr)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start embedded Kafka: %w", err), unlock())
-	}
-	cluster, err := kfake.NewCluster(
-		kfake.NumBrokers(1),
-		kfake.ListenFn(func(string, string) (net.Listener, error) { return ln, nil }),
-		kfake.ClusterID("tidegate"),
-		kfake.DataDir(filepath.Join(cfg.DataDir, "log")),
-		kfake.SyncWrites(),
-		kfake.GroupMinSessionTimeout(minSessionTimeout),
-		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": neverMS}),
-		kfake.WithLogger(brokerLog{log}),
-	)
-	if err != nil {
-		_ = ln.Close() // closed already, unless the broker failed before it took the listener over
+	b := &Broker{dir: filepath.Join(cfg.DataDir, "log"), log: log, failed: make(chan struct{}, 1)}
+	if err := b.open(ctx, cfg.Addr); err != nil {
 		return nil, errors.Join(fmt.Errorf("start embedded Kafka in %s: %w", cfg.DataDir, err), unlock())
 	}
-	b := &Broker{cluster: cluster, addr: ln.Addr().String(), log: log}
 	b.client, err = kgo.NewClient(kgo.SeedBrokers(b.addr))
 	if err != nil {
-		cluster.Close()
+		b.cluster.Close()
 		return nil, errors.Join(fmt.Errorf("start embedded Kafka: %w", err), unlock())
 	}
 
-	sweeping, stop := context.WithCancel(context.Background())
-	var sweeper sync.WaitGroup
+	running, stop := context.WithCancel(context.Background())
+	var runner sync.WaitGroup
 	b.close = sync.OnceValue(func() error {
 		stop()
-		sweeper.Wait()
+		runner.Wait()
 		b.client.Close()
-		cluster.Close()
+		b.cluster.Close()
 		return unlock()
 	})
 	for _, topic := range cfg.Topics {
@@ -112,7 +96,7 @@ func StartBroker(ctx context.Context, cfg BrokerConfig) (*Broker, error) {
 			return nil, errors.Join(fmt.Errorf("start embedded Kafka: topic %s: %w", topic.Name, err), b.Close())
 		}
 	}
-	sweeper.Go(func() { b.sweep(sweeping, cfg.Topics) })
+	runner.Go(func() { b.run(running, cfg.Topics) })
 	log.Info("embedded kafka serves", "addr", b.addr, "data_dir", cfg.DataDir)
 	return b, nil
 }
@@ -172,18 +156,20 @@ func (b *Broker) growPartitions(ctx context.Context, topic Topic) error {
 	return kerr.ErrorForCode(grown.Topics[0].ErrorCode)
 }
 
-// sweep applies the topics' retention until ctx ends.
+// run applies the topics' retention, and starts the cluster anew when it could not store a batch, until ctx ends.
 //
 // The broker's own sweep must never run: it empties a partition that has been idle for the retention time,
 // and an emptied partition starts again at offset 0 after a restart. Consumers identify what they have seen
 // by offset, so that would lose records. Ours leaves the last record where it is.
-func (b *Broker) sweep(ctx context.Context, topics []Topic) {
+func (b *Broker) run(ctx context.Context, topics []Topic) {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-b.failed:
+			b.reopen(ctx)
 		case now := <-tick.C:
 			for _, topic := range topics {
 				if topic.Retention <= 0 {
@@ -237,17 +223,4 @@ func (b *Broker) expire(ctx context.Context, topic string, cutoff time.Time) err
 		}
 	}
 	return nil
-}
-
-// brokerLog passes on what an operator can act on. The broker's own "info" is a line per request.
-type brokerLog struct{ log *slog.Logger }
-
-func (l brokerLog) Logf(level kfake.LogLevel, format string, args ...any) {
-	switch level {
-	case kfake.LogLevelError:
-		l.log.Error("embedded kafka", "detail", fmt.Sprintf(format, args...))
-	case kfake.LogLevelWarn:
-		l.log.Warn("embedded kafka", "detail", fmt.Sprintf(format, args...))
-	default:
-	}
 }

@@ -31,6 +31,9 @@ func writeConfig(dir string, memoryLimitBytes int64) (string, error) {
 // Durability: an answered insert is in files that were fsynced, so it survives the machine, and a merge is
 // fsynced before the parts that it replaces go. That is why those parts need not be kept for the usual eight
 // minutes, during which thousands of small ones would fill memory.
+//
+// However much of a table is not whole, it is set aside, and the engine starts: openWhole has it forgotten. By default
+// more than 100 parts, or 1 GiB, would keep the engine from ever starting again.
 const engineConfig = `<!-- Written at each start; changes are lost. -->
 <clickhouse>
 	<users_config>%[1]s/users.xml</users_config>
@@ -63,6 +66,8 @@ const engineConfig = `<!-- Written at each start; changes are lost. -->
 		<fsync_part_directory>1</fsync_part_directory>
 		<min_rows_to_fsync_after_merge>1</min_rows_to_fsync_after_merge>
 		<old_parts_lifetime>30</old_parts_lifetime>
+		<max_suspicious_broken_parts>1000000000</max_suspicious_broken_parts>
+		<max_suspicious_broken_parts_bytes>1000000000000000</max_suspicious_broken_parts_bytes>
 	</merge_tree>
 </clickhouse>
 `

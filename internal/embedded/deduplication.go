@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -74,7 +75,12 @@ func repairTable(folder string) (forgotten int, err error) {
 			}
 		}
 	}
-	stored, err := storedParts(filepath.Dir(folder))
+	table := filepath.Dir(folder)
+	stored, err := storedParts(table)
+	if err != nil {
+		return 0, err
+	}
+	aside, err := asideParts(table)
 	if err != nil {
 		return 0, err
 	}
@@ -84,7 +90,8 @@ func repairTable(folder string) (forgotten int, err error) {
 		if !ok {
 			return 0, fmt.Errorf("%q does not name a part", claimed[id])
 		}
-		if !slices.ContainsFunc(stored[claim.partition], func(p part) bool { return p.covers(claim) }) {
+		// A part that was set aside is lost, also if the engine has merged its neighbours since, into one that covers it.
+		if aside[claimed[id]] || !slices.ContainsFunc(stored[claim.partition], func(p part) bool { return p.covers(claim) }) {
 			fmt.Fprintf(&lines, "%s\t%s\t%s\n", blockForgotten, claimed[id], id)
 			forgotten++
 		}
@@ -129,11 +136,11 @@ func appendText(name, text string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := f.WriteString(text); err != nil {
-		_ = f.Close() // the first error tells
-		return err
+	_, err = f.WriteString(text)
+	if err == nil {
+		err = f.Sync() // before noteAside
 	}
-	return f.Close()
+	return errors.Join(err, f.Close())
 }
 
 // storedParts lists the parts in a table's folder by their partitions.

@@ -49,6 +49,43 @@ func TestBlockWithoutItsPartIsTakenAgain(t *testing.T) {
 	equal(t, "rows after a merge", mustAsk(t, e, "SELECT arraySort(groupArray(a)) FROM t"), "[1,2]")
 }
 
+// A part that is not whole is set aside by an engine that may merge its neighbours before it is closed again.
+func TestBlockOfAPartThatIsNotWholeIsTakenAgain(t *testing.T) {
+	dir := t.TempDir()
+	e := startEngine(t, dir)
+	mustAsk(t, e, "CREATE TABLE t (a Int32) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 100, max_bytes_to_merge_at_max_space_in_pool = 1")
+	insert := func(e *Engine, block int) {
+		t.Helper()
+		mustAsk(t, e, fmt.Sprintf("INSERT INTO t SETTINGS async_insert = 0, insert_deduplication_token = 'block-%d' VALUES (%[1]d)", block))
+	}
+	path := mustAsk(t, e, "SELECT data_paths[1] FROM system.tables WHERE name = 't' AND database = currentDatabase()")
+	for block := range 3 {
+		insert(e, block+1)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(path, "all_2_2_0", "data.bin"), 0); err != nil {
+		t.Fatal(err)
+	}
+	e = startEngine(t, dir)
+	equal(t, "rows without the part", mustAsk(t, e, "SELECT arraySort(groupArray(a)) FROM t"), "[1,3]")
+	for block := range 3 {
+		insert(e, block+1)
+	}
+	equal(t, "rows after the repeats", mustAsk(t, e, "SELECT arraySort(groupArray(a)) FROM t"), "[1,2,3]")
+	aside, err := filepath.Glob(filepath.Join(path, "detached", "forgotten-*_"+asidePrefix+"all_2_2_0"))
+	if err != nil || len(aside) != 1 {
+		t.Errorf("the part lies aside as %v, %v", aside, err)
+	}
+}
+
+// An engine that must refuse to attach a table, because too much of it is not whole, would never start again.
+func TestAnyNumberOfPartsMayBeSetAside(t *testing.T) {
+	e := startEngine(t, t.TempDir())
+	equal(t, "bounds", mustAsk(t, e, "SELECT sum(toUInt64(value) >= 1000000000), min(changed) FROM system.merge_tree_settings WHERE name LIKE 'max_suspicious_broken_parts%'"), "2\t1")
+}
+
 func TestRepairOfDeduplicationLogs(t *testing.T) {
 	f := func(name string, parts []string, logs map[int]string, want map[int]string) {
 		t.Helper()
@@ -87,6 +124,14 @@ func TestRepairOfDeduplicationLogs(t *testing.T) {
 	same("stored", []string{"20261125_1_1_0"}, map[int]string{1: "1\t20261125_1_1_0\tb1\n"})
 	same("merged", []string{"20261125_1_7_2"}, map[int]string{1: "1\t20261125_3_3_0\tb1\n"})
 	same("mutated", []string{"20261125_3_3_0_9"}, map[int]string{1: "1\t20261125_3_3_0\tb1\n"})
+	const three = "1\t20261125_2_2_0\tb2\n1\t20261125_3_3_0\tb3\n1\t20261125_4_4_0\tb4\n"
+	f("set aside, and its neighbours merged", []string{"20261125_2_4_1", "detached/broken-on-start_20261125_3_3_0"},
+		map[int]string{1: three}, map[int]string{1: three + "2\t20261125_3_3_0\tb3\n"})
+	f("set aside beside one of its name", []string{"20261125_2_4_1", "detached/broken-on-start_20261125_3_3_0_try1"},
+		map[int]string{1: three}, map[int]string{1: three + "2\t20261125_3_3_0\tb3\n"})
+	same("another merge was set aside", []string{"20261125_2_4_1", "detached/broken-on-start_20261125_3_4_1"}, map[int]string{1: three})
+	same("set aside before, and the number came again", []string{"20261125_2_2_0", "20261125_3_3_0", "20261125_4_4_0", "detached/broken-on-start_20261125_3_3_0"}, map[int]string{1: three})
+	same("set aside before, and forgotten then", []string{"20261125_2_4_1", "detached/forgotten-1_broken-on-start_20261125_3_3_0"}, map[int]string{1: three})
 	same("forgotten before", nil, map[int]string{1: "1\t20261125_3_3_0\tb1\n2\t20261125_3_3_0\tb1\n"})
 	f("an earlier part is not there", []string{"20261125_4_4_0"},
 		map[int]string{1: "1\t20261125_3_3_0\tb1\n", 2: "1\t20261125_4_4_0\tb2\n"},

@@ -38,9 +38,6 @@ func RunEngineChild(args []string) int {
 	defer stop()
 	if err := runEngineChild(ctx, log, args); err != nil {
 		log.Error("engine failed", "error", err.Error())
-		if errors.Is(err, errWriteFailed) {
-			return exitWriteFailed
-		}
 		return 1
 	}
 	return 0
@@ -133,12 +130,14 @@ func serveEngine(ctx context.Context, log *slog.Logger, ln net.Listener, dir, li
 	go func() { s.writes.watch(watching); close(watched) }()
 	defer func() { stopWatching(); <-watched }()
 
-	var ended error
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve the engine: %w", err)
 	case <-s.writes.failed:
-		ended = errWriteFailed
+		// At once: the engine removes the parts that a merge took, some seconds after it, and nothing is answered with
+		// success any more.
+		log.Error("engine failed", "error", errWriteFailed.Error())
+		os.Exit(exitWriteFailed) //nolint:revive,gocritic // this process is nothing but the engine; to close it would write
 	case <-ctx.Done():
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), childGrace)
@@ -150,5 +149,5 @@ func serveEngine(ctx context.Context, log *slog.Logger, ln net.Listener, dir, li
 		err = web.Shutdown(context.WithoutCancel(ctx))
 	}
 	<-served // http.ErrServerClosed
-	return errors.Join(ended, err)
+	return err
 }

@@ -3,6 +3,7 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // smallDisk is a file system of this test alone, whose size can be changed.
@@ -143,4 +146,43 @@ func TestFullDiskRefusesChangesOfTables(t *testing.T) {
 	mustAsk(t, e, "ALTER TABLE t ADD COLUMN b Int64")
 	mustAsk(t, e, "INSERT INTO t VALUES (2, 3)")
 	equal(t, "rows when there is room", mustAsk(t, e, "SELECT sum(a), sum(b) FROM t"), "3\t3")
+}
+
+// The broker notes the sequence of a batch before it stores it, and confirmed a batch that came again although the disk
+// had been full for the first one: it was nowhere.
+func TestFullDiskLosesNoBatch(t *testing.T) {
+	disk := newSmallDisk(t)
+	b := startBroker(t, "127.0.0.1:0", filepath.Join(disk.dir, "data"), Topic{Name: "events", Partitions: 1})
+	s := newSequencer(t, b.Addr(), nil)
+	stored := int32(0)
+	for range 2 { // the second time, it is the broker that was opened anew
+		s.mustSend(stored, int64(stored))
+		stored += 2
+		disk.fill(t)
+		var err error
+		for full := stored + 10_000; err == nil && stored < full; { // what it has of its last page is no longer free
+			if _, err = s.send(stored); err == nil {
+				stored += 2
+			}
+		}
+		if !errors.Is(err, kerr.UnknownServerError) {
+			t.Fatalf("on a full disk: %v", err)
+		}
+		if at, err := s.send(stored); err == nil {
+			t.Fatalf("a batch that came again on a full disk is stored at %d", at)
+		}
+		_, end := offsets(t, b.Addr(), "events", 0)
+		equal(t, "end offset on a full disk", end, int64(stored))
+		if err := disk.resize(256 << 20); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the batch is stored", func() bool {
+			at, err := s.send(stored)
+			return err == nil && at == int64(stored)
+		})
+		s.mustSend(stored, int64(stored)) // again
+		stored += 2
+		_, end = offsets(t, b.Addr(), "events", 0)
+		equal(t, "end offset", end, int64(stored))
+	}
 }

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bufio"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -78,7 +79,7 @@ func (w *sequenceWindow) add(header []byte) {
 	w.Epoch, w.Seen, w.Next = epoch, true, next
 }
 
-// restoreSequences writes the windowsFile of the broker in dir, which must not run, from its log.
+// restoreSequences writes the windowsFile and the producersFile of the broker in dir, which must not run, from its log.
 func restoreSequences(dir string) error {
 	partitions, err := os.ReadDir(filepath.Join(dir, "partitions"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -90,39 +91,35 @@ func restoreSequences(dir string) error {
 	windows := []*sequenceWindow{}
 	for _, entry := range partitions {
 		folder := filepath.Join(dir, "partitions", entry.Name())
-		topic, partition, err := parsePartition(entry.Name())
-		if err == nil {
-			var more []*sequenceWindow
-			more, err = readSequences(folder, topic, partition)
-			windows = append(windows, more...)
+		topic, partition, ok := parsePartition(entry.Name())
+		if !ok {
+			continue // somebody else's, such as lost+found
 		}
+		more, err := readSequences(folder, topic, partition)
 		if err != nil {
 			return fmt.Errorf("find the producers' sequences in %s: %w", folder, err)
 		}
+		windows = append(windows, more...)
+	}
+	if err := restoreProducers(dir, windows); err != nil {
+		return fmt.Errorf("restore the producers that the log in %s has: %w", dir, err)
 	}
 	text, err := json.Marshal(map[string]any{"version": windowsVersion, "windows": windows})
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(dir, windowsFile)
-	if err := os.WriteFile(name+".tmp", text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(name+".tmp", name)
+	return writeChanged(filepath.Join(dir, windowsFile), text)
 }
 
 // parsePartition reads the name of a partition's folder, TOPIC-NUMBER.
-func parsePartition(name string) (topic string, partition int32, err error) {
+func parsePartition(name string) (topic string, partition int32, ok bool) {
 	at := strings.LastIndexByte(name, '-')
 	if at < 0 {
-		return "", 0, errors.New("its name has no number of a partition")
+		return "", 0, false
 	}
-	number, err := strconv.ParseInt(name[at+1:], 10, 32)
-	if err != nil {
-		return "", 0, err
-	}
-	topic, err = url.PathUnescape(name[:at])
-	return topic, int32(number), err
+	number, err1 := strconv.ParseInt(name[at+1:], 10, 32)
+	topic, err2 := url.PathUnescape(name[:at])
+	return topic, int32(number), err1 == nil && err2 == nil
 }
 
 // readSequences reads the headers of a partition's batches, from the oldest on.
@@ -162,8 +159,8 @@ func readSequences(folder, topic string, partition int32) ([]*sequenceWindow, er
 	return windows, nil
 }
 
-// eachHeader calls f with the header of each batch in a segment. A last one that is not whole, or damaged, is
-// left out: the broker cuts it off when it opens the segment.
+// eachHeader calls f with the header of each batch in a segment, up to the first that is not whole, or damaged: the
+// broker cuts the segment off there when it opens it.
 func eachHeader(name string, f func(header []byte)) error {
 	file, err := os.Open(name) // #nosec G304 -- the broker's own file in the operator's data directory
 	if err != nil {
@@ -174,26 +171,25 @@ func eachHeader(name string, f func(header []byte)) error {
 	if err != nil {
 		return err
 	}
-	var header [batchHeaderBytes]byte
-	for at, end := int64(0), info.Size(); end-at >= batchHeaderBytes; {
-		if _, err := file.ReadAt(header[:], at); err != nil {
+	from := bufio.NewReaderSize(file, 1<<20)
+	batch := make([]byte, batchHeaderBytes)
+	for left := info.Size(); left >= batchHeaderBytes; left -= int64(len(batch)) {
+		batch = batch[:batchHeaderBytes]
+		if _, err := io.ReadFull(from, batch); err != nil {
 			return err
 		}
-		size := batchLengthEnd + int64(binary.BigEndian.Uint32(header[atBatchLength:]))
-		if size < batchHeaderBytes || size > end-at {
+		size := batchLengthEnd + int64(binary.BigEndian.Uint32(batch[atBatchLength:]))
+		if size < batchHeaderBytes || size > left {
 			return nil
 		}
-		if at+size == end {
-			batch := make([]byte, size)
-			if _, err := file.ReadAt(batch, at); err != nil && !errors.Is(err, io.EOF) {
-				return err
-			}
-			if crc32.Checksum(batch[atAttributes:], castagnoli) != binary.BigEndian.Uint32(batch[atChecksum:]) {
-				return nil
-			}
+		batch = slices.Grow(batch, int(size)-batchHeaderBytes)[:size]
+		if _, err := io.ReadFull(from, batch[batchHeaderBytes:]); err != nil {
+			return err
 		}
-		f(header[:])
-		at += size
+		if crc32.Checksum(batch[atAttributes:], castagnoli) != binary.BigEndian.Uint32(batch[atChecksum:]) {
+			return nil
+		}
+		f(batch[:batchHeaderBytes])
 	}
 	return nil
 }

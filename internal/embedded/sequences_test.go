@@ -68,7 +68,7 @@ func (s *sequencer) send(sequence int32) (int64, error) {
 	ask.Topics = append(ask.Topics, topic)
 	response, err := s.client.Broker(0).Request(s.t.Context(), ask)
 	if err != nil {
-		s.t.Fatal(err)
+		return 0, err
 	}
 	answer := response.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
 	return answer.BaseOffset, kerr.ErrorForCode(answer.ErrorCode)
@@ -131,4 +131,90 @@ func TestBrokerRecognisesBatchesAfterAKill(t *testing.T) {
 	s.mustSend(14, 16)
 	s.mustSend(16, 18)
 	newSequencer(t, b.Addr(), other).mustSend(0, 14)
+}
+
+// The broker reads nothing behind an entry of producersFile that was cut short, and knows no sequences of producers
+// that it does not find there.
+func TestBrokerRecognisesBatchesOfProducersBehindATornEntry(t *testing.T) {
+	dir := t.TempDir()
+	events := Topic{Name: "events", Partitions: 1, Retention: time.Hour}
+	b := startBroker(t, "127.0.0.1:0", dir, events)
+	first, second := newSequencer(t, b.Addr(), nil), newSequencer(t, b.Addr(), nil)
+	silent := newSequencer(t, b.Addr(), &sequencer{producer: 1, epoch: 3}) // just sends, with an id that the broker does not know
+	for i, s := range []*sequencer{first, second, silent} {
+		s.mustSend(0, int64(2*i))
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(dir, "log")
+	name := filepath.Join(log, producersFile)
+	f := func(what string, change func([]byte) []byte) {
+		t.Helper()
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, change(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := restoreSequences(log); err != nil {
+			t.Fatal(err)
+		}
+		restored, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known, whole := readProducers(restored)
+		equal(t, what+": whole bytes", whole, len(restored))
+		equal(t, what+": producers", len(known), 3)
+		equal(t, what+": epoch", known[1].Epoch, 3)
+		b := startBroker(t, "127.0.0.1:0", dir, events)
+		for i, s := range []*sequencer{first, second, silent} {
+			newSequencer(t, b.Addr(), s).mustSend(0, int64(2*i))
+		}
+		_, end := offsets(t, b.Addr(), "events", 0)
+		equal(t, what+": end offset", end, 6)
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f("whole", func(text []byte) []byte { return text })
+	f("the first entry is cut short", func(text []byte) []byte { return text[1:] })
+	f("the last entry is cut short", func(text []byte) []byte { return text[:len(text)-1] })
+	f("empty", func([]byte) []byte { return nil })
+}
+
+// A batch that the broker cuts off, because a byte of it or of one before it is damaged, must be taken when it comes again.
+func TestBrokerTakesBatchesBehindADamagedOneAgain(t *testing.T) {
+	dir := t.TempDir()
+	events := Topic{Name: "events", Partitions: 1, Retention: time.Hour}
+	b := startBroker(t, "127.0.0.1:0", dir, events)
+	s := newSequencer(t, b.Addr(), nil)
+	for i := range int32(3) {
+		s.mustSend(2*i, int64(2*i))
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	partitions := filepath.Join(dir, "log", "partitions")
+	segment := filepath.Join(partitions, "events-0", "0"+segmentSuffix)
+	text, err := os.ReadFile(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text[2*len(text)/3-1] ^= 1 // the end of the second of three
+	if err := os.WriteFile(segment, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(partitions, "lost+found"), 0o700); err != nil { // the folder is a file system's
+		t.Fatal(err)
+	}
+	b = startBroker(t, "127.0.0.1:0", dir, events)
+	s = newSequencer(t, b.Addr(), s)
+	s.mustSend(0, 0)
+	s.mustSend(2, 2)
+	s.mustSend(4, 4)
+	_, end := offsets(t, b.Addr(), "events", 0)
+	equal(t, "end offset", end, 6)
 }

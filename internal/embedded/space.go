@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -25,7 +26,7 @@ import (
 // again that were not answered, because their senders repeat them, and knows which of them it has (openWhole).
 
 // errWriteFailed ends a child whose engine could not write all that it was to.
-var errWriteFailed = errors.New("the disk was full, and the engine could not write all of a file: it starts anew, without the parts that are not whole")
+var errWriteFailed = errors.New("the disk was full or broken, and the engine could not write all of a file: it starts anew, without the parts that are not whole")
 
 const (
 	// keepFreeBytes of the disk are left alone: inserts, merges and mutations that would need some of them are refused,
@@ -55,7 +56,7 @@ func newWrites(e *engine, dir string) *writes {
 func (w *writes) judge(reads bool, err error) error {
 	if err != nil {
 		// Also what fails loudly is half done: the engine remembers a block before it moves its part into place.
-		if outOfSpace(asException(err)) {
+		if !reads && writeRefused(asException(err)) {
 			w.fail()
 		}
 		return err
@@ -136,12 +137,11 @@ func (e *engine) failedWrites() (count uint64, err error) {
 // openWhole opens the engine on dir with whole parts only. The engine sets the others aside when it opens, and still
 // believes that it has their blocks; so it is closed again, has these forgotten, and opens a second time.
 func openWhole(ctx context.Context, lib *chdb, dir, config string, log *slog.Logger) (*engine, error) {
-	aside, err := partsAside(dir)
-	if err != nil {
-		return nil, err
-	}
 	for {
 		if err := repairDeduplication(dir, log); err != nil {
+			return nil, err
+		}
+		if err := noteAside(dir); err != nil {
 			return nil, err
 		}
 		reserveRecords(dir)
@@ -149,8 +149,8 @@ func openWhole(ctx context.Context, lib *chdb, dir, config string, log *slog.Log
 		if err != nil {
 			return nil, err
 		}
-		known := aside
-		if aside, err = partsAside(dir); err == nil && len(aside) == len(known) {
+		aside, err := filepath.Glob(filepath.Join(dir, "store", "*", "*", "detached", asidePrefix+"*"))
+		if err == nil && len(aside) == 0 {
 			return e, nil
 		}
 		e.close()
@@ -158,16 +158,42 @@ func openWhole(ctx context.Context, lib *chdb, dir, config string, log *slog.Log
 			return nil, err
 		}
 		for _, part := range aside {
-			if !slices.Contains(known, part) {
-				log.Warn("engine set a part aside that is not whole: a disk was full while it was written, or its files were damaged", "part", part)
-			}
+			log.Warn("engine set a part aside that is not whole: a disk was full while it was written, or its files were damaged", "part", part)
 		}
 	}
 }
 
-// partsAside lists what the engine found not to be whole when it opened dir, now or earlier.
-func partsAside(dir string) ([]string, error) {
-	return filepath.Glob(filepath.Join(dir, "store", "*", "*", "detached", "broken-on-start_*"))
+// What the engine sets aside lies in a table's folder "detached" under the part's name behind asidePrefix, and with
+// _try1 and so on behind it if there is one of that name. When its blocks are forgotten it is renamed, because a later
+// part may have its number, and because this process may be killed before it comes to that.
+const asidePrefix = "broken-on-start_"
+
+// asideParts are the names of a table's parts that were set aside and whose blocks are not forgotten yet.
+func asideParts(table string) (map[string]bool, error) {
+	folders, err := filepath.Glob(filepath.Join(table, "detached", asidePrefix+"*"))
+	names := map[string]bool{}
+	for _, folder := range folders {
+		name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(folder), asidePrefix), "_try")
+		if _, err := os.Stat(filepath.Join(table, name)); errors.Is(err, fs.ErrNotExist) { // else it is a later one's
+			names[name] = true
+		}
+	}
+	return names, err
+}
+
+// noteAside renames all parts that were set aside: their blocks are forgotten.
+func noteAside(dir string) error {
+	folders, err := filepath.Glob(filepath.Join(dir, "store", "*", "*", "detached", asidePrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, folder := range folders {
+		to := filepath.Join(filepath.Dir(folder), fmt.Sprintf("forgotten-%d_%s", time.Now().UnixNano(), filepath.Base(folder)))
+		if err := os.Rename(folder, to); err != nil {
+			return fmt.Errorf("note that the blocks of a part which is not whole are forgotten: %w", err)
+		}
+	}
+	return nil
 }
 
 // reserveRecords takes room on the disk for the next records of each table's blocks. A record that a full disk cuts
@@ -203,11 +229,20 @@ var codesOfFiles = []int{
 	425, // SYSTEM_ERROR
 }
 
-// foreignFileError begins the text of an error of C++'s own library of files, which has no code of ClickHouse's.
-var foreignFileError = regexp.MustCompile(`^Code: 1002\. DB::Exception: (std::exception\. )?Code: 1001, type: [A-Za-z0-9_:]*filesystem_error, `)
+// foreignFileError begins the text of an error of C++'s own library of files, which has no code of ClickHouse's. The
+// first form is that of an insert, the second that of other statements.
+var foreignFileError = regexp.MustCompile(`^Code: (1002\. DB::Exception: (std::exception\. )?Code: 1001, type: [A-Za-z0-9_:]*filesystem_error, |1001\. DB::Exception: std::[A-Za-z0-9_:]*filesystem_error: )`)
 
-// outOfSpace goes by codes, because anybody's statement can put any words into the text of its own failure. A statement
+// refusals are what the system answers to a write that it cannot do. That it denies a permission, or that a name is too
+// long, is none of them: anybody's statement can have the engine open such a file, and it would end each time.
+var refusals = []string{
+	"No space left on device", "Disk quota exceeded", "File too large", "Input/output error", "Read-only file system",
+	"Too many open files", "Cannot allocate memory",
+}
+
+// writeRefused goes by codes, too, because a statement can put any words into the text of its own failure. A statement
 // that was refused before it wrote, with codeNotEnoughSpace, is none.
-func outOfSpace(ex *exception) bool {
-	return strings.Contains(ex.Text, "No space left on device") && (slices.Contains(codesOfFiles, ex.Code) || foreignFileError.MatchString(ex.Text))
+func writeRefused(ex *exception) bool {
+	return (slices.Contains(codesOfFiles, ex.Code) || foreignFileError.MatchString(ex.Text)) &&
+		slices.ContainsFunc(refusals, func(words string) bool { return strings.Contains(ex.Text, words) })
 }

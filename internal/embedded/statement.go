@@ -24,7 +24,7 @@ func parseStatement(text string) statement {
 	first := s.next()
 	insert := first.is("INSERT")
 	reads := first.is("SELECT")
-	alters := slices.ContainsFunc([]string{"CREATE", "ALTER", "RENAME", "EXCHANGE", "ATTACH", "UPDATE", "DELETE"}, first.is)
+	alters := slices.ContainsFunc([]string{"CREATE", "REPLACE", "ALTER", "RENAME", "EXCHANGE", "ATTACH", "DETACH", "UNDROP", "UPDATE", "DELETE"}, first.is)
 	if insert {
 		first = s.skipTarget()
 	} else {

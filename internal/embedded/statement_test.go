@@ -97,6 +97,9 @@ func TestParseStatementTellsWhatItMayWrite(t *testing.T) {
 	f("alter TABLE t DELETE WHERE 1", false, true)
 	f("/* SELECT */ CREATE TABLE t (a Int8) ENGINE = Memory", false, true)
 	f("DELETE FROM t WHERE 1", false, true)
+	f("REPLACE TABLE t (a Int8) ENGINE = Memory", false, true)
+	f("DETACH TABLE t PERMANENTLY", false, true) // a file tells
+	f("UNDROP TABLE t", false, true)
 	f("DROP TABLE t", false, false) // makes room
 }
 
