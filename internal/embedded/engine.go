@@ -190,7 +190,8 @@ func (e *Engine) supervise(first chan<- error) {
 		case errors.Is(err, errWriteFailed):
 			reason = "disk_full"
 		}
-		if lived := time.Since(started); lived >= stableAfter {
+		// A disk that is still full ends the next child as well, however long that lived.
+		if time.Since(started) >= stableAfter && !errors.Is(err, errWriteFailed) {
 			delay = 0
 		}
 		e.log.Error("embedded clickhouse "+reason+"; starting it again", "error", err, "lived", time.Since(started).String(), "delay", delay.String())
