@@ -244,8 +244,9 @@ type Evidence struct {
 	// failure rate, the ratio of both rates, or the part of its traffic that the version
 	// answers. Each is on the wrong side of the truth, at any time of the trial, with a chance
 	// of at most exp(-Threshold). Nil where nothing can be said: of quantiles, of blocks, of too
-	// few requests, and by who began to read when the trial's beginning was more than a day ago.
-	// High is nil, too, once a second's kinds of failures were not known, if Count asks for one.
+	// few requests, and of a trial whose beginning was not read, being more than a day ago then.
+	// High is nil, too, once a second's kinds of failures were not known, if the policy's Count
+	// asks for one.
 	Low  *float64 `json:"low,omitempty"`
 	High *float64 `json:"high,omitempty"`
 	// Series is the way there, oldest first.

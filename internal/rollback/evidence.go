@@ -151,7 +151,8 @@ func newEvidence(s scope, policy deploy.RollbackPolicy, now time.Time) *evidence
 }
 
 // forget gives up what was placed on seconds that are not read any more. Starts keep
-// their numbers, and with them their weights, which is what keeps the promise.
+// their numbers, and with them their weights, which is what keeps the promise. The bounds have
+// no starts: nothing is said of them.
 func (e *evidence) forget() {
 	length := lookBack(e.policy)
 	e.starts = max(e.starts, int((e.at.Sub(e.from)+length-1)/length)) // the next one is not before e.at
