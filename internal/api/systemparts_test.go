@@ -79,7 +79,7 @@ func TestAssessParts(t *testing.T) {
 	}
 	f("router", starts(29*time.Second, 29*time.Second), partUnknown, "is starting", "Look again")
 	f("router", starts(30*time.Second, 29*time.Second), partDown, "serves nobody")
-	f("router", starts(time.Second, 30*time.Second), partDown, "serves nobody") // it ended without a good-bye, and started again
+	f("router", starts(time.Second, 30*time.Second), partDown, "serves nobody")  // it ended without a good-bye, and started again
 	f("router", router(func(r *control.RouterState) { r.Revision = 6 }), partOK) // it has a minute for it
 	f("router", router(func(r *control.RouterState) { r.Revision, r.ConfirmedOn = 6, r.SentOn.Add(-2*time.Minute) }), partDegraded, "the newest is 7")
 	f("router", router(func(r *control.RouterState) {
