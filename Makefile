@@ -101,6 +101,7 @@ test-real: build deps ## contract suites on Apache Kafka, PostgreSQL, object sto
 	test/real/run.sh
 
 test-cluster: build deps ## three routers, two of each reader and control plane, three Kafka brokers: broken, upgraded and counted; needs root; ARGS="-run Kafka" for some
+	TIDEGATE_TEST_MOUNT=1 go test -count=1 -run FullDisk ./internal/embedded # make test leaves them out without root
 	test/cluster/run.sh $(ARGS)
 
 bench: build deps ## each area beside its limit or peer, as ratios

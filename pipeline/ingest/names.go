@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"tidegate/pipeline/stream"
 )
 
 // Bounds of the names that are in use: the combinations of script, version and outcome
@@ -32,7 +34,8 @@ const (
 // What is refused because of them depends on more than a block, and a block that is built
 // again must be the same. So where a bound is near, it is decided before the block is
 // planned, and the plan says which records are refused (reader.refuse). As long as every
-// bound is a block away, names are only counted, when their block is stored.
+// bound that a block has to do with is a block away, names are only counted, when their
+// block is stored.
 type names struct {
 	max  int // of an account
 	seed maphash.Seed
@@ -48,13 +51,31 @@ func newNames(most int) *names {
 	return &names{max: most, seed: maphash.MakeSeed(), accounts: map[string]map[uint64]int64{}}
 }
 
-// tight reports whether the next block may pass a bound.
-func (n *names) tight(now time.Time) bool {
+// tight reports whether a block of these records may pass a bound.
+func (n *names) tight(records []stream.Record, now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.sweepLocked(now)
-	return n.near > 0 || n.all+cellsMax > namesOfAllMax || len(n.accounts)+accountsMax > accountsInUseMax
+	if n.all+cellsMax > namesOfAllMax || len(n.accounts)+accountsMax > accountsInUseMax {
+		return true
+	}
+	if n.near == 0 {
+		return false
+	}
+	last := ""
+	for i := range records {
+		if account := records[i].Account; account != last {
+			if n.isNear(len(n.accounts[account])) {
+				return true
+			}
+			last = account
+		}
+	}
+	return false
 }
+
+// isNear reports whether an account with so many names may pass its bound with the next block.
+func (n *names) isNear(used int) bool { return used > max(0, n.max-cellsMax) }
 
 // take makes use of a name, and reports whether there was a place for it.
 func (n *names) take(k cell, now time.Time) bool {
@@ -92,7 +113,7 @@ func (n *names) useLocked(account string, key uint64, now time.Time) {
 		return
 	}
 	n.all++
-	if before == max(0, n.max-cellsMax) {
+	if n.isNear(len(used)) && !n.isNear(before) {
 		n.near++
 	}
 }
@@ -114,7 +135,7 @@ func (n *names) sweepLocked(now time.Time) {
 			delete(n.accounts, account)
 		}
 		n.all += len(used)
-		if len(used) > max(0, n.max-cellsMax) {
+		if n.isNear(len(used)) {
 			n.near++
 		}
 	}

@@ -15,7 +15,7 @@ func TestANameKeepsItsPlaceWhileItIsInUse(t *testing.T) {
 	at := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
 	f := func(account, script string, minutes int, want bool) {
 		t.Helper()
-		n.tight(at(minutes)) // as before every block
+		n.tight(nil, at(minutes)) // as before every block
 		if got := n.take(cell{account, script, "v", "ok"}, at(minutes)); got != want {
 			t.Errorf("%s of account %s after %d min: there is a place: %v, want %v", script, account, minutes, got, want)
 		}
@@ -59,7 +59,7 @@ func TestNamesOfAllAccountsHaveABound(t *testing.T) {
 		f("small", i, true)
 	}
 	f("small", namesFree, false)
-	if !n.tight(noon) {
+	if !n.tight(nil, noon) {
 		t.Error("no bound is near")
 	}
 }
@@ -67,7 +67,7 @@ func TestNamesOfAllAccountsHaveABound(t *testing.T) {
 func TestAccountsHaveABound(t *testing.T) {
 	n := newNames(NamesDefault)
 	for i := range accountsInUseMax {
-		if tight := n.tight(noon); tight != (i > accountsInUseMax-accountsMax) {
+		if tight := n.tight(nil, noon); tight != (i > accountsInUseMax-accountsMax) {
 			t.Fatalf("with %d accounts a bound is near: %v", i, tight)
 		}
 		if !n.take(cell{account: strconv.Itoa(i)}, noon) {
@@ -85,9 +85,13 @@ func TestAccountsHaveABound(t *testing.T) {
 // A block that may pass a bound is decided on before it is stored, one that cannot is not.
 func TestABoundIsNearABlockBeforeIt(t *testing.T) {
 	n := newNames(NamesMin)
+	block, others := []stream.Record{{Account: "2"}, {Account: "1"}}, []stream.Record{{Account: "2"}, {Account: "3"}}
 	for i := range NamesMin {
-		if tight := n.tight(noon); tight != (i > NamesMin-cellsMax) {
+		if tight := n.tight(block, noon); tight != (i > NamesMin-cellsMax) {
 			t.Fatalf("with %d names a bound is near: %v", i, tight)
+		}
+		if n.tight(others, noon) {
+			t.Fatalf("with %d names of another account a bound is near", i)
 		}
 		n.use(map[cell]struct{}{{"1", strconv.Itoa(i), "", ""}: {}}, noon)
 	}

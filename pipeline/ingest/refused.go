@@ -46,10 +46,10 @@ func (p plan) refused() (refused, error) {
 }
 
 // refuse decides which records of the slot's block are refused because too many names are
-// in use, if a bound is near. The block ends where a plan can say no more of it.
+// in use, if a bound is near for one of them. The block ends where a plan can say no more of it.
 func (r *reader) refuse(next plan) plan {
 	now := time.Now()
-	if !r.names.tight(now) {
+	if !r.names.tight(r.slot.records, now) {
 		return next
 	}
 	records := r.slot.records
@@ -60,7 +60,14 @@ func (r *reader) refuse(next plan) plan {
 	next.End = records[len(records)-1].Offset + 1
 	b := &r.slot.block
 	b.refused = refused{begin: next.Begin}
-	b.hasPlace = func(k cell) bool { return r.names.take(k, now) }
+	var last cell // most records have the name of the one before
+	var had bool
+	b.hasPlace = func(k cell) bool {
+		if k != last {
+			last, had = k, r.names.take(k, now)
+		}
+		return had
+	}
 	b.tombstones = nil // of now may not be those of later; whoever is deleted has a place in vain
 	decodeBlock(b, r.p.ID(), records)
 	b.hasPlace = nil
