@@ -61,8 +61,9 @@ type Broker struct {
 // partitions if more are asked for (never fewer, which Kafka cannot do).
 //
 // A record or an offset commit that was acknowledged is on disk and survives the death of the process or
-// the machine; a batch of an idempotent producer that comes again is recognised after that, too. Started again on the same Addr and DataDir, it is the same broker to its clients.
-// While it cannot write, it answers what was there before, and breaks off whoever wants to produce.
+// the machine; a batch of an idempotent producer that comes again is recognised after that, too. Started again on
+// the same Addr and DataDir, it is the same broker to its clients. While it cannot write, it answers with what it
+// has, and breaks off whoever produces.
 func StartBroker(ctx context.Context, cfg BrokerConfig) (*Broker, error) {
 	log := cfg.Logger
 	if log == nil {

@@ -125,6 +125,14 @@ func serveEngine(ctx context.Context, log *slog.Logger, ln net.Listener, dir, li
 	go func() { served <- web.Serve(ln) }()
 	log.Info("engine serves", "version", s.info.version, "data_dir", dir)
 
+	go func() {
+		<-s.writes.failed
+		// At once, also while ctx has ended: nothing is answered with success any more, and the engine would remove
+		// the parts that a merge took.
+		log.Error("engine failed", "error", errWriteFailed.Error())
+		os.Exit(exitWriteFailed) //nolint:revive // this process is nothing but the engine
+	}()
+
 	watched := make(chan struct{})
 	watching, stopWatching := context.WithCancel(ctx)
 	go func() { s.writes.watch(watching); close(watched) }()
@@ -133,11 +141,6 @@ func serveEngine(ctx context.Context, log *slog.Logger, ln net.Listener, dir, li
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve the engine: %w", err)
-	case <-s.writes.failed:
-		// At once: the engine removes the parts that a merge took, some seconds after it, and nothing is answered with
-		// success any more.
-		log.Error("engine failed", "error", errWriteFailed.Error())
-		os.Exit(exitWriteFailed) //nolint:revive,gocritic // this process is nothing but the engine; to close it would write
 	case <-ctx.Done():
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), childGrace)
