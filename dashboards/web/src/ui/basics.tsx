@@ -100,7 +100,7 @@ export function Copy(props: { text: string; what: string; label?: string }) {
     }
   };
   return (
-    <Button compact onClick={(e) => void copy(e.currentTarget)} aria-label={`Copy ${props.what}`}>
+    <Button compact onClick={(e) => void copy(e.currentTarget)} aria-label={done || failed ? undefined : `Copy ${props.what}`}>
       <span aria-live="polite">{done ? "Copied" : failed ? "Select it to copy" : props.label ?? "Copy"}</span>
     </Button>
   );

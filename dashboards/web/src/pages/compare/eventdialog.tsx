@@ -31,7 +31,7 @@ export function EventDialog(props: { account: string; script: string; ray: strin
       {event && <EventFacts event={event} account={account} />}
       <div class="actions">
         {ray && <Copy text={`${location.origin}${scriptPage(account, event?.script || props.script, "live")}?ray=${ray}`} what="link to this event" label="Copy link" />}
-        {event && <Copy text={JSON.stringify(event.raw, null, 2)} what="event as JSON" label="Copy as JSON" />}
+        {event && <Copy text={JSON.stringify(event.raw, null, 2)} what="event as JSON" label="Copy event as JSON" />}
         <button type="button" class="button" onClick={props.onClose}>Close</button>
       </div>
     </Dialog>
