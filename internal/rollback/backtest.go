@@ -159,7 +159,11 @@ func (r *replay) playPart(blocks []schema.RateBlock, until time.Time, deployment
 			continue // most seconds are not worth a report
 		}
 		if a := seen.assess(seen.doubtful > doubtful); a.Verdict == deploy.VerdictFail {
-			failedAt := r.foundAt(a.passed, at.Add(time.Second))
+			now := at.Add(time.Second)
+			if now.After(until) {
+				now = until // live, the second that is open counts, too
+			}
+			failedAt := r.foundAt(a.passed, now)
 			r.trial.FailedAt, r.trial.Metric, r.trial.Sentence, r.trial.Evidence = &failedAt, a.Metric, a.Sentence, bounded(a.Evidence, a.measures)
 			r.atFail = seen.base
 		}

@@ -61,12 +61,12 @@ func TestBacktest(t *testing.T) {
 }
 
 // shortTrial plays a trial that begins after a minute at a share, of as many seconds as there
-// are, and is then rolled back by a person.
+// are, in the last of which a person rolls it back.
 func shortTrial(t *testing.T, policy deploy.RollbackPolicy, share float64, of [][2]schema.RateBlock) (one deploy.BacktestTrial, began time.Time) {
 	t.Helper()
 	first, bad, back := person(split{v1: 100}), person(split{v1: 100 - share, v2: share}), person(split{v1: 100})
 	began = epoch.Add(time.Minute)
-	first.CreatedOn, bad.CreatedOn, back.CreatedOn = epoch, began, began.Add(time.Duration(len(of))*time.Second)
+	first.CreatedOn, bad.CreatedOn, back.CreatedOn = epoch, began, began.Add(time.Duration(len(of))*time.Second-600*time.Millisecond)
 	blocks := seconds(epoch, 60, func(int) (c, b schema.RateBlock) { return counted2(0, 0), wall(100, 0, 90, 150) })
 	blocks = append(blocks, seconds(began, len(of), func(i int) (c, b schema.RateBlock) { return of[i][candidate], of[i][baseline] })...)
 	r := Backtest(policy, []deploy.Deployment{back, bad, first}, blocks, epoch, back.CreatedOn.Add(time.Minute))
@@ -76,14 +76,14 @@ func shortTrial(t *testing.T, policy deploy.RollbackPolicy, share float64, of []
 	return r.Trials[0], began
 }
 
-// A trial that is over within its first unit, because it was rolled back at once.
+// A trial that is over within its first unit, because it was rolled back at once, in the second that told.
 func TestBacktestOfAShortTrial(t *testing.T) {
 	policy := limits(0, 1)
 	policy.MinRequests = deploy.DefaultMinRequests
-	each := [2]schema.RateBlock{counted2(15, 8), counted2(15, 0)}
+	each := [2]schema.RateBlock{counted2(8, 6), counted2(8, 0)}
 	one, began := shortTrial(t, policy, 50, [][2]schema.RateBlock{each, each, each})
-	if one.FailedAt == nil || one.FailedAt.After(began.Add(3*time.Second)) || one.Sentence == "" {
-		t.Errorf("45 requests with 24 failures: %+v", one)
+	if one.FailedAt == nil || !one.FailedAt.Equal(began.Add(2400*time.Millisecond)) || one.Sentence == "" {
+		t.Errorf("24 requests with 18 failures: %+v", one)
 	}
 }
 
