@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { moved, zoomed } from "./chartkeys";
-import { groupMarks } from "./chartmarks";
+import { groupMarks, type Mark } from "./chartmarks";
 
 test("keys move the cursor within the values", () => {
   expect(moved("ArrowRight", 3, 60, false)).toBe(4);
@@ -20,12 +20,15 @@ test("zooming keeps what is under the cursor where it is, and does not go into t
 });
 
 test("marks that stand too close share a flag, which is a bad one if one of them is", () => {
-  const groups = groupMarks([
+  const marks: Mark[] = [
     { at: 500, text: "rolled back", tone: "bad", glyph: "↩" }, { at: 498, text: "v2 to 50 %", tone: "accent" },
-    { at: 100, text: "v2 to 10 %", tone: "accent" }, { at: 2000, text: "not in the range" },
-  ], [0, 1000]);
-  expect(groups).toEqual([
-    { at: 100, texts: ["v2 to 10 %"], tone: "accent", glyph: "◆" },
+    { at: 420, text: "v2 to 10 %", tone: "accent" }, { at: 2000, text: "not in the range" },
+  ];
+  expect(groupMarks(marks, [0, 1000], 1000)).toEqual([
+    { at: 420, texts: ["v2 to 10 %"], tone: "accent", glyph: "◆" },
     { at: 498, texts: ["v2 to 50 %", "rolled back"], tone: "bad", glyph: "↩" },
+  ]);
+  expect(groupMarks(marks, [0, 1000], 270)).toEqual([
+    { at: 420, texts: ["v2 to 10 %", "v2 to 50 %", "rolled back"], tone: "bad", glyph: "↩" },
   ]);
 });

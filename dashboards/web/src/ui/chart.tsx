@@ -6,7 +6,7 @@ import { formatTime, zone, zoneName } from "../lib/time";
 import { Button } from "./basics";
 import { cursorAt, handleKey, hideCursor, valueText, type KeyState } from "./chartkeys";
 import { groupMarks, type Mark } from "./chartmarks";
-import { extent, makePlot, plotData } from "./plot";
+import { extent, makePlot, plotData, plottedWidth } from "./plot";
 import { Table } from "./table";
 import { theme } from "./theme";
 import "../styles/chart.css";
@@ -56,6 +56,7 @@ export function TimeChart(props: TimeChartProps) {
   const keys = useRef<KeyState>({ anchor: undefined });
   const latest = useRef(props);
   latest.current = props;
+  const [width, setWidth] = useState(0);
   // What a chart cannot be told later: a change makes a new one.
   const made = [theme.value, zone.value, props.sync, props.log?.join(), props.onZoom !== undefined, ...props.series.map((s) => `${s.name}/${s.color}/${s.dashed}`)].join("\n");
 
@@ -64,8 +65,11 @@ export function TimeChart(props: TimeChartProps) {
     const chart = makePlot(element, latest);
     plot.current = chart;
     keys.current.anchor = undefined;
+    setWidth(chart.width);
     const watch = new ResizeObserver(() => {
-      if (element.clientWidth > 0 && element.clientWidth !== chart.width) chart.setSize({ width: element.clientWidth, height: chart.height });
+      if (element.clientWidth === 0 || element.clientWidth === chart.width) return;
+      chart.setSize({ width: element.clientWidth, height: chart.height });
+      setWidth(element.clientWidth);
     });
     watch.observe(element);
     return () => {
@@ -91,7 +95,7 @@ export function TimeChart(props: TimeChartProps) {
           onKeyDown={(e) => { if (plot.current && handleKey(plot.current, e, latest.current, keys.current)) e.preventDefault(); }}
           onFocus={() => { if (plot.current && box.current?.matches(":focus-visible")) cursorAt(plot.current, count - 1); }}
           onBlur={() => { if (plot.current) hideCursor(plot.current); }} />
-        {!props.quietMarks && <Marks {...props} />}
+        {!props.quietMarks && width > 0 && <Marks {...props} width={plottedWidth(width)} />}
       </div>
       <p class="visually-hidden" id={help}>Arrow keys read the values.{zooms}</p>
       <figcaption class="chart-foot">
@@ -107,12 +111,12 @@ export function TimeChart(props: TimeChartProps) {
 }
 
 /** Flags over the plot, each with the text of what happened then, for pointer and keyboard. */
-function Marks(props: TimeChartProps) {
+function Marks(props: TimeChartProps & { width: number }) {
   const [since, until] = extent(props);
   if (!(until > since)) return null;
   return (
     <ul class="chart-marks" aria-label="What happened">
-      {groupMarks(props.marks ?? [], [since, until]).map((group) => {
+      {groupMarks(props.marks ?? [], [since, until], props.width).map((group) => {
         const share = (group.at - since) / (until - since);
         const when = `${formatTime(new Date(group.at * 1000), zone.value)} ${zoneName()}`;
         return (

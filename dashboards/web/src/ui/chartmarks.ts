@@ -16,17 +16,20 @@ export interface MarkGroup {
   glyph: string;
 }
 
-/** Less of a chart's width than this between two marks, and their flags would lie on one another. */
-const apart = 0.05;
+/** CSS pixels from one flag's middle to the next: their width, which is the least that a finger hits, and some air. */
+const flagSpace = 28;
 
-/** The marks within a range, those together that stand too close for a flag each. A bad one gives its group its looks. */
-export function groupMarks(marks: readonly Mark[], range: readonly [since: number, until: number]): MarkGroup[] {
+/**
+ * The marks within a range that is drawn over so many CSS pixels, those together that stand too close for a flag each.
+ * A bad one gives its group its looks.
+ */
+export function groupMarks(marks: readonly Mark[], range: readonly [since: number, until: number], width: number): MarkGroup[] {
   const [since, until] = range;
   const groups: MarkGroup[] = [];
   for (const mark of marks.filter((m) => m.at >= since && m.at <= until).sort((a, b) => a.at - b.at)) {
     const last = groups.at(-1);
     const glyph = mark.glyph ?? "◆";
-    if (!last || mark.at - last.at >= (until - since) * apart) {
+    if (!last || (mark.at - last.at) * width >= (until - since) * flagSpace) {
       groups.push({ at: mark.at, texts: [mark.text], tone: mark.tone, glyph });
       continue;
     }

@@ -12,11 +12,15 @@ interface Latest {
 
 /** Width of the axis of values; flags of marks are laid over the rest. */
 const axisWidth = 60;
+const padding = 12;
 const tickSpace = 84; // "12:00:30" and some air
 
 export function makePlot(element: HTMLElement, latest: Latest): uPlot {
   return new uPlot(options(element, latest), plotData(latest.current), element);
 }
+
+/** How many of a chart's CSS pixels its lines are drawn over; .chart-marks covers the same. */
+export const plottedWidth = (width: number): number => width - axisWidth - padding;
 
 export function plotData(props: TimeChartProps): uPlot.AlignedData {
   const middle = (props.step ?? 0) / 2;
@@ -63,7 +67,7 @@ function options(element: HTMLElement, latest: Latest): uPlot.Options {
   return {
     width: Math.max(element.clientWidth, 100),
     height: props.height ?? 200,
-    padding: [12, 12, 0, 0],
+    padding: [padding, padding, 0, 0],
     legend: { show: false },
     cursor: {
       y: false,
