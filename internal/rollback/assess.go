@@ -231,13 +231,17 @@ func (e *evidence) since(m *measure) time.Time {
 // report is what each test says, the first one first.
 func (e *evidence) report(first *measure) []deploy.Evidence {
 	var list []deploy.Evidence
+	at := e.at
+	if !e.now.IsZero() && e.now.Before(at) {
+		at = e.now
+	}
 	for _, m := range e.measures {
 		w, _ := e.window(m)
 		one := deploy.Evidence{
 			Metric: m.limit.Metric, Limit: m.limit.Value,
 			LogE: finite(m.logE()), Threshold: finite(m.test.Threshold()), PValue: m.pValue(),
 			Trials: int64(math.Round(w.trials)), Events: int64(math.Round(w.hits)), Expected: finite(w.expected),
-			Series: m.series.until(e.at, finite(m.logE())),
+			Series: m.series.until(at, finite(m.logE())),
 		}
 		if m == first {
 			list = slices.Insert(list, 0, one)

@@ -117,6 +117,18 @@ func TestBoundsOfUnknownKinds(t *testing.T) {
 	f("the version's are not", true, false, map[deploy.Metric]bool{deploy.MetricTraffic: true})
 }
 
+// What a look has of a second that is not over is of its moment, not of the second's end.
+func TestSeriesEndsWithTheLook(t *testing.T) {
+	e := evidenceOf(limits(0, 1))
+	blocks := seconds(epoch, 3, func(int) (schema.RateBlock, schema.RateBlock) { return counted2(5, 5), counted2(25, 5) })
+	now := epoch.Add(2300 * time.Millisecond)
+	for _, one := range e.look(blocks, now, split90(10)).assess(false).Evidence {
+		if last := one.Series[len(one.Series)-1]; !last.At.Equal(now) || last.LogE != one.LogE {
+			t.Errorf("the last point of %s is %v at %v", one.Metric, last.LogE, last.At)
+		}
+	}
+}
+
 // A unit that a look takes before its end moves the test, and not the ends.
 func TestBoundsAreOfWholeUnits(t *testing.T) {
 	p := limits(0, 1)

@@ -73,8 +73,10 @@ type evidence struct {
 	step     pair
 	begun    bool // the step has begun
 
-	// cautious is set on copies that take seconds which are not settled.
+	// cautious is set on copies that take seconds which are not settled; now is when they look,
+	// which may be before the end of the last of them.
 	cautious bool
+	now      time.Time
 	// replayed is set where seconds are played again, and none is late.
 	replayed bool
 	// doubtful counts seconds whose counts cannot be, which are left out.
@@ -292,7 +294,7 @@ func (e *evidence) take(at time.Time, c, b *schema.RateBlock, told func() (float
 // look is the evidence at a moment, with the seconds that are not settled.
 func (e *evidence) look(blocks []schema.RateBlock, now time.Time, deployments []deploy.Deployment) *evidence {
 	c := e.clone()
-	c.cautious = true
+	c.cautious, c.now = true, now
 	until := now.Truncate(time.Second).Add(time.Second) // the open second counts, too
 	if e.policy.Evidence == deploy.EvidenceBlocks {
 		until = maxTime(now.Truncate(time.Second).Add(-blockLag), e.at)

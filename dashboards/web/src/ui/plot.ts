@@ -14,6 +14,7 @@ interface Latest {
 const axisWidth = 60;
 const padding = 12;
 const tickSpace = 84; // "12:00:30" and some air
+const characterWidth = 7; // of digits at 12 px, at most
 
 export function makePlot(element: HTMLElement, latest: Latest): uPlot {
   return new uPlot(options(element, latest), plotData(latest.current), element);
@@ -82,7 +83,7 @@ function options(element: HTMLElement, latest: Latest): uPlot.Options {
     },
     axes: [
       { ...axis, size: 28, splits: (u, _, min, max) => timeTicks(min, max, most(u), zoneName()),
-        values: (u, ticks) => ticks.map((t) => tickText(t, tickStep(u.scales["x"]!.max! - u.scales["x"]!.min!, most(u)), zoneName())) },
+        values: (u, ticks) => ticks.map((t) => whole(u, t, tickText(t, tickStep(u.scales["x"]!.max! - u.scales["x"]!.min!, most(u)), zoneName()))) },
       { ...axis, size: axisWidth, space: 32, ...(props.log ? { splits: powersBetween(props.log), filter: (_: uPlot, ticks: number[]) => ticks } : {}), values: (_, ticks) => ticks.map((v) => latest.current.format(v)) },
     ],
     series: [{}, ...props.series.map((s) => ({
@@ -97,6 +98,12 @@ function options(element: HTMLElement, latest: Latest): uPlot.Options {
       setCursor: [(u) => showValues(u, element, latest.current)],
     },
   };
+}
+
+/** The text of a tick, unless the chart's edge would cut it off. */
+function whole(u: uPlot, at: number, text: string): string | null {
+  const half = (text.length * characterWidth) / 2;
+  return axisWidth + u.valToPos(at, "x") + half <= u.width ? text : null;
 }
 
 /** Where a linear axis of values ends. max is null where there are none. */

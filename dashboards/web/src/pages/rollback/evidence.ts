@@ -54,7 +54,7 @@ export function lies(e: Pick<Evidence, "metric" | "low" | "high">): string {
   const show = (n: number, round: (n: number) => number): string => {
     const digit = 10 ** (Math.floor(Math.log10(n)) - 1);
     const value = Number((round(Number((n / digit).toPrecision(6))) * digit).toPrecision(2));
-    return ratio ? String(value) : formatRate(value);
+    return ratio ? value.toLocaleString("en") : formatRate(value);
   };
   const low = e.low === undefined ? undefined : show(e.low, Math.floor);
   const high = e.high === undefined ? undefined : show(e.high, Math.ceil);
@@ -62,6 +62,12 @@ export function lies(e: Pick<Evidence, "metric" | "low" | "high">): string {
   if (low !== undefined && high !== undefined) return `${low} to ${high}${of}`;
   if (low !== undefined) return `at least ${low}${of}`;
   return high === undefined ? unknown : `at most ${high}${of}`;
+}
+
+/** Whether a limit is passed, and yet lies between the ends of what is shown. */
+export function outrun(e: Pick<Evidence, "metric" | "limit" | "log_e" | "threshold" | "low" | "high">): boolean {
+  if (e.log_e < e.threshold) return false;
+  return e.metric === "min_traffic_ratio" ? e.high !== undefined && e.high >= e.limit : e.low !== undefined && e.low <= e.limit;
 }
 
 /** The limit itself: "at most 1.5 times the baseline’s". */
