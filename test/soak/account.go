@@ -39,7 +39,7 @@ type accounts struct {
 	Rows      int            `json:"rows_in_clickhouse"`
 	Lost      int            `json:"lost_at_kills"`
 	OldestMs  int64          `json:"oldest_lost_before_its_kill_ms"`
-	Missing   int            `json:"missing_without_a_reason"`
+	Missing   int            `json:"missing_beside_kills"`
 	Dropped   int            `json:"dropped_and_counted"`
 	Others    int            `json:"events_of_requests_without_response"`
 	Repeated  int            `json:"events_written_twice"`

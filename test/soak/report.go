@@ -99,7 +99,7 @@ func (r *report) text() string {
 	fmt.Fprintf(&b, "seed        %d, %s at %d requests/s, from %s\n", r.Seed, r.Duration, r.Rate, r.Began.Format(time.RFC3339))
 	fmt.Fprintf(&b, "requests    %d: %d answered (%s), %d without a response, %d without a ray\n", a.Requests, a.Answered, counts(a.ByStatus), a.Cut, a.Untraced)
 	fmt.Fprintf(&b, "events      %d in Kafka, %d rows in ClickHouse, %d delivered by the job; %d were injected, %d are of requests without a response\n", a.Events, a.Rows, a.Delivered, a.Injected, a.Others)
-	fmt.Fprintf(&b, "lost        %d at kills of the whole platform, answered at most %d ms before; %d dropped and counted; %d missing without a reason\n", a.Lost, a.OldestMs, a.Dropped, a.Missing)
+	fmt.Fprintf(&b, "lost        %d at kills of the whole platform, answered at most %d ms before; %d otherwise, of %d that were dropped and counted\n", a.Lost, a.OldestMs, a.Missing, a.Dropped)
 	fmt.Fprintf(&b, "repeated    %d events were written twice; %d repeats were counted as possible\n", a.Repeated, a.Repeats)
 	fmt.Fprintf(&b, "changes     %s\n", counts(r.Changes))
 	fmt.Fprintf(&b, "            refused during faults: %s\n", counts(r.Refused))
