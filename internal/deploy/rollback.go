@@ -243,7 +243,8 @@ type Evidence struct {
 	// Low and High are the ends of a confidence sequence for what the limit bounds: the
 	// failure rate, the ratio of both rates, or the part of its traffic that the version
 	// answers. Each is on the wrong side of the truth, at any time of the trial, with a chance
-	// of at most exp(-Threshold). Nil where nothing can be said: of quantiles, of blocks, of too
+	// of at most exp(-Threshold); or the limit, if its test is passed and the end lies beyond,
+	// which is wrong when that is a false alarm. Nil where nothing can be said: of quantiles, of blocks, of too
 	// few requests, and of a trial whose beginning was not read, being more than a day ago then.
 	// High is nil, too, once a second's kinds of failures were not known, if the policy's Count
 	// asks for one.

@@ -16,6 +16,9 @@ import (
 // They have no starts, and so no weights that share one promise out among several readings.
 // Evidence that lacks the beginning of its trial has none: each reading would begin at the
 // whole level, and be another chance to be wrong.
+//
+// The test itself may be ahead of them, by a unit that a look took before its end or by a
+// look-back time. Where it is passed, the end is the limit: that is wrong when the verdict is.
 
 // bound takes a stretch for the bounds. The upper end is no lower for events that are late:
 // failures may take longer than successes, so it waits until none is expected.
@@ -54,10 +57,24 @@ func bounded(list []deploy.Evidence, measures []*measure) []deploy.Evidence {
 		for _, m := range measures {
 			if one := &out[i]; m.limit.Metric == one.Metric {
 				one.Low, one.High = m.bounds()
+				if one.LogE >= one.Threshold {
+					m.pass(one)
+				}
 			}
 		}
 	}
 	return out
+}
+
+// pass moves the end that a passed test speaks for to its limit, if it lies beyond.
+func (m *measure) pass(one *deploy.Evidence) {
+	end, beyond := one.Low, func(end float64) bool { return end < one.Limit }
+	if m.kind == traffic {
+		end, beyond = one.High, func(end float64) bool { return end > one.Limit }
+	}
+	if end != nil && beyond(*end) {
+		*end = one.Limit
+	}
 }
 
 // bounds are nil where nothing can be said.

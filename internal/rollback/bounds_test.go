@@ -145,6 +145,28 @@ func TestBoundsAreOfWholeUnits(t *testing.T) {
 	}
 }
 
+// A test that an open unit takes past its limit does not stand beside an end that lets the limit be kept.
+func TestBoundsFollowAPassedTest(t *testing.T) {
+	e := evidenceOf(limits(0, 1))
+	bad := func(int) (schema.RateBlock, schema.RateBlock) { return counted2(2, 1), counted2(18, 1) }
+	passed := false
+	for n := 1; n <= 20 && !passed; n++ {
+		a := e.look(seconds(epoch, n, bad), epoch.Add(time.Duration(n)*time.Second), split90(10)).assess(false)
+		behind, _ := a.measures[0].bounds()
+		one := bounded(a.Evidence, a.measures)[0]
+		if passed = one.LogE >= one.Threshold && behind != nil && *behind < 1; passed && *one.Low != 1 {
+			t.Errorf("the test passed 1, and the ratio is at least %v", *one.Low)
+		}
+	}
+	if !passed {
+		t.Error("no open unit took the test past its limit before the end")
+	}
+	m, one := newMeasure(deploy.Limit{Metric: deploy.MetricTraffic, Value: 0.9}, 0.001), deploy.Evidence{Limit: 0.9, High: new(0.95)}
+	if m.pass(&one); *one.High != 0.9 {
+		t.Errorf("less than 0.9 is answered, and at most %v", *one.High)
+	}
+}
+
 // Through the units and looks that ship, the truth lies within the bounds at any look, but in
 // as many trials as the level allows, and chance on top: 23 of 100 where it allows 10.
 func TestBoundsCoverAtAllLooks(t *testing.T) {

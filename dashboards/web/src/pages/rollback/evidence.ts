@@ -64,12 +64,6 @@ export function lies(e: Pick<Evidence, "metric" | "low" | "high">): string {
   return high === undefined ? unknown : `at most ${high}${of}`;
 }
 
-/** Whether a limit is passed, and yet lies between the ends of what is shown. */
-export function outrun(e: Pick<Evidence, "metric" | "limit" | "log_e" | "threshold" | "low" | "high">): boolean {
-  if (e.log_e < e.threshold) return false;
-  return e.metric === "min_traffic_ratio" ? e.high !== undefined && e.high >= e.limit : e.low !== undefined && e.low <= e.limit;
-}
-
 /** The limit itself: "at most 1.5 times the baseline’s". */
 export function limitWords(e: Pick<Evidence, "metric" | "limit">): string {
   switch (limitKind(e.metric)) {
