@@ -76,34 +76,9 @@ func TestFullDiskLosesNoBlock(t *testing.T) {
 		mustAsk(t, e, fmt.Sprintf("CREATE MATERIALIZED VIEW v%d TO t%[1]d AS SELECT * FROM t", v))
 	}
 	path := mustAsk(t, e, "SELECT data_paths[1] FROM system.tables WHERE name = 't0'")
-	const writers, restarts, roundsMax = 3, 2, 60
+	const restarts, roundsMax = 2, 60
 	text := strings.Repeat("x", 2000)
-	stop := make(chan struct{})
-	written := make(chan int64, writers)
-	for w := range writers {
-		go func() {
-			n := int64(0)
-			defer func() { written <- n }()
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				block := fmt.Sprintf("INSERT INTO t SETTINGS async_insert = 0, deduplicate_blocks_in_dependent_materialized_views = 1, insert_deduplication_token = '%d-%d' VALUES (%[2]d, '%s')", w, n, text)
-				for {
-					a, err := tryAsk(t.Context(), e, "POST", strings.NewReader(block), nil)
-					if err == nil && a.status == 200 {
-						break
-					}
-					if t.Context().Err() != nil {
-						return // the test has failed: do not load the machine for ever
-					}
-				}
-				n++
-			}
-		}()
-	}
+	finish := startWriters(t, e, 3, ", '"+text+"'")
 	for round := 0; e.Restarts() < restarts; round++ {
 		if round == roundsMax {
 			t.Fatalf("the disk was full in %d inserts, and the engine was started anew only %d times", roundsMax, e.Restarts())
@@ -123,11 +98,7 @@ func TestFullDiskLosesNoBlock(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	close(stop)
-	want := int64(0)
-	for range writers {
-		want += <-written
-	}
+	want := finish()
 	equal(t, "rows of the table", mustCount(t, e, "t"), want)
 	for v := range views {
 		equal(t, fmt.Sprintf("rows of view %d", v), mustCount(t, e, fmt.Sprintf("t%d", v)), want)
