@@ -32,7 +32,7 @@ func (f facts) SystemFacts(ctx context.Context) control.SystemFacts {
 func systemHealth(t *testing.T, p *platform) {
 	now := time.Now().UTC()
 	r := control.RouterState{ID: "edge/1:8080", Version: "v1", StartedOn: now.Add(-time.Hour), Revision: 7, ConfirmedOn: now, SentOn: now,
-		SpoolBytes: 900, SpoolBytesMax: 1000, Dropped: map[string]int64{"spool_full": 3}, DroppedOn: now.Add(-time.Minute)}
+		SpoolBytes: 900, SpoolBytesMax: 1000, Dropped: map[string]int64{"spool_full": 3}, DroppedOn: now.Add(-time.Minute), ProducerIDsRefused: true}
 	// A slash is part of a name, and of no path.
 	if err := p.SaveRouter(t.Context(), r); err == nil {
 		t.Error("a router whose id has a slash was kept")
@@ -42,7 +42,7 @@ func systemHealth(t *testing.T, p *platform) {
 		t.Fatal(err)
 	}
 	p.do(t, http.MethodGet, "/client/v4/system/health", bearer(p.token), "").ok(t, `"state":"down"`, // nobody has the lease
-		`"kind":"router","name":"edge-1:8080","state":"degraded"`, "Its spool is 90% full", "It has lost 3 events since it started", `"dropped":{"spool_full":3}`,
+		`"kind":"router","name":"edge-1:8080","state":"degraded"`, "Its spool is 90% full", "It has lost 3 events since it started", "Kafka gives it no producer ids", `"dropped":{"spool_full":3}`,
 		`"kind":"ingest","name":"Ingest","state":"ok"`, `"kind":"rollback","name":"Rollback controller","state":"down"`)
 	f := func(body string, words ...string) {
 		t.Helper()

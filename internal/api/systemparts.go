@@ -179,6 +179,9 @@ func routerPart(r *control.RouterState, newest int64, now time.Time) partView {
 	if n := sumOfDrops(dropped); n > 0 && r.SentOn.Sub(r.DroppedOn) < dropRecent {
 		note(partDegraded, fmt.Sprintf("It has lost %s since it started, the last %s ago.", counted(n, "event"), ago(r.SentOn, r.DroppedOn)), "The reasons are in docs/operations; queue_full and spool_full mean that Kafka took too little for too long.")
 	}
+	if r.ProducerIDsRefused {
+		note(partDegraded, "Kafka gives it no producer ids, and may have an event twice whose confirmation was lost.", "Give its Kafka user the right WRITE on the topic, and on brokers before 2.8 IDEMPOTENT_WRITE on the cluster.")
+	}
 	if len(wrong) == 0 {
 		p.Sentence = fmt.Sprintf("It serves snapshot %d, and Kafka takes its events.", r.Revision)
 		return p

@@ -94,6 +94,7 @@ func TestAssessParts(t *testing.T) {
 	}
 	f("router", lost(time.Minute), partDegraded, "has lost 2 events", "60 seconds ago")
 	f("router", lost(time.Hour), partOK, `"queue_full":2`)
+	f("router", router(func(r *control.RouterState) { r.ProducerIDsRefused = true }), partDegraded, "no producer ids", "IDEMPOTENT_WRITE")
 	f("router", func(s *control.SystemFacts) { s.Routers = nil }, partUnknown, "upgrade it")
 
 	job := func(change func(*control.DeliveryState)) func(*control.SystemFacts) {

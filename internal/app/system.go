@@ -119,7 +119,7 @@ func (r *routerReporter) state(now time.Time, stopping bool) control.RouterState
 	state := control.RouterState{
 		ID: r.id, Version: ThisBuild().Version, StartedOn: r.started, Revision: sync.Revision, ConfirmedOn: sync.Confirmed,
 		EventsEmitted: int64(events.EventsIn), EventsSent: int64(events.EventsOut), QueueEvents: int64(events.QueueEvents), // #nosec G115 -- counts of events
-		SpoolBytes: events.SpoolBytes, SpoolBytesMax: r.spoolMax, Dropped: dropped, SentOn: now, Stopping: stopping,
+		SpoolBytes: events.SpoolBytes, SpoolBytesMax: r.spoolMax, Dropped: dropped, ProducerIDsRefused: events.ProducerIDsRefused, SentOn: now, Stopping: stopping,
 	}
 	if len(dropped) > 0 {
 		state.DroppedOn = r.droppedOn

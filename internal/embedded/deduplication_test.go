@@ -176,9 +176,34 @@ func TestInsertsAreOnceWhateverIsKilled(t *testing.T) {
 		mustAsk(t, e, fmt.Sprintf("CREATE TABLE t%d (a Int64)%s", v, once))
 		mustAsk(t, e, fmt.Sprintf("CREATE MATERIALIZED VIEW v%d TO t%[1]d AS SELECT a FROM t", v))
 	}
-	const writers, rounds = 6, 8
-	stop := make(chan struct{})
-	written := make(chan int64, writers)
+	finish := startWriters(t, e, 6, "")
+	const rounds = 8
+	for round := range rounds {
+		// A kill in the middle of inserts: after so many of them, not after a time.
+		before := mustCount(t, e, "t")
+		eventually(t, "the writers go on", func() bool { return mustCount(t, e, "t") > before+int64(10+3*round) })
+		pid := e.Pid()
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "another engine runs", func() bool { now := e.Pid(); return now != 0 && now != pid })
+	}
+	want := finish()
+	equal(t, "rows of the table", mustCount(t, e, "t"), want)
+	for v := range views {
+		equal(t, fmt.Sprintf("rows of view %d", v), mustCount(t, e, fmt.Sprintf("t%d", v)), want)
+	}
+}
+
+func logName(folder string, number int) string {
+	return filepath.Join(folder, fmt.Sprintf("deduplication_log_%d.txt", number))
+}
+
+// startWriters has writers insert blocks of a row into the table t, each block until it is answered. A row is a number
+// and what more says of other columns. finish ends them, and returns how many blocks were answered.
+func startWriters(t *testing.T, e *Engine, writers int, more string) (finish func() int64) {
+	stop, written := make(chan struct{}), make(chan int64, writers)
+	const insert = "INSERT INTO t SETTINGS async_insert = 0, deduplicate_blocks_in_dependent_materialized_views = 1, insert_deduplication_token = '%d-%d' VALUES (%[2]d%[3]s)"
 	for w := range writers {
 		go func() {
 			n := int64(0)
@@ -189,7 +214,7 @@ func TestInsertsAreOnceWhateverIsKilled(t *testing.T) {
 					return
 				default:
 				}
-				block := fmt.Sprintf("INSERT INTO t SETTINGS async_insert = 0, deduplicate_blocks_in_dependent_materialized_views = 1, insert_deduplication_token = '%d-%d' VALUES (%[2]d)", w, n)
+				block := fmt.Sprintf(insert, w, n, more)
 				for {
 					a, err := tryAsk(t.Context(), e, "POST", strings.NewReader(block), nil)
 					if err == nil && a.status == 200 {
@@ -203,29 +228,13 @@ func TestInsertsAreOnceWhateverIsKilled(t *testing.T) {
 			}
 		}()
 	}
-	for round := range rounds {
-		// A kill in the middle of inserts: after so many of them, not after a time.
-		before := mustCount(t, e, "t")
-		eventually(t, "the writers go on", func() bool { return mustCount(t, e, "t") > before+int64(10+3*round) })
-		pid := e.Pid()
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
+	return func() (blocks int64) {
+		close(stop)
+		for range writers {
+			blocks += <-written
 		}
-		eventually(t, "another engine runs", func() bool { now := e.Pid(); return now != 0 && now != pid })
+		return blocks
 	}
-	close(stop)
-	want := int64(0)
-	for range writers {
-		want += <-written
-	}
-	equal(t, "rows of the table", mustCount(t, e, "t"), want)
-	for v := range views {
-		equal(t, fmt.Sprintf("rows of view %d", v), mustCount(t, e, fmt.Sprintf("t%d", v)), want)
-	}
-}
-
-func logName(folder string, number int) string {
-	return filepath.Join(folder, fmt.Sprintf("deduplication_log_%d.txt", number))
 }
 
 // mustCount returns the rows of a table; it asks again while the engine is away.

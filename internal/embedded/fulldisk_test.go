@@ -3,9 +3,12 @@
 package embedded
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -13,6 +16,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"golang.org/x/sys/unix"
 )
 
 // mountEnv is set where this must be able to mount a file system: by make test-cluster.
@@ -72,34 +76,9 @@ func TestFullDiskLosesNoBlock(t *testing.T) {
 		mustAsk(t, e, fmt.Sprintf("CREATE MATERIALIZED VIEW v%d TO t%[1]d AS SELECT * FROM t", v))
 	}
 	path := mustAsk(t, e, "SELECT data_paths[1] FROM system.tables WHERE name = 't0'")
-	const writers, restarts, roundsMax = 3, 2, 60
+	const restarts, roundsMax = 2, 60
 	text := strings.Repeat("x", 2000)
-	stop := make(chan struct{})
-	written := make(chan int64, writers)
-	for w := range writers {
-		go func() {
-			n := int64(0)
-			defer func() { written <- n }()
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				block := fmt.Sprintf("INSERT INTO t SETTINGS async_insert = 0, deduplicate_blocks_in_dependent_materialized_views = 1, insert_deduplication_token = '%d-%d' VALUES (%[2]d, '%s')", w, n, text)
-				for {
-					a, err := tryAsk(t.Context(), e, "POST", strings.NewReader(block), nil)
-					if err == nil && a.status == 200 {
-						break
-					}
-					if t.Context().Err() != nil {
-						return // the test has failed: do not load the machine for ever
-					}
-				}
-				n++
-			}
-		}()
-	}
+	finish := startWriters(t, e, 3, ", '"+text+"'")
 	for round := 0; e.Restarts() < restarts; round++ {
 		if round == roundsMax {
 			t.Fatalf("the disk was full in %d inserts, and the engine was started anew only %d times", roundsMax, e.Restarts())
@@ -119,11 +98,7 @@ func TestFullDiskLosesNoBlock(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	close(stop)
-	want := int64(0)
-	for range writers {
-		want += <-written
-	}
+	want := finish()
 	equal(t, "rows of the table", mustCount(t, e, "t"), want)
 	for v := range views {
 		equal(t, fmt.Sprintf("rows of view %d", v), mustCount(t, e, fmt.Sprintf("t%d", v)), want)
@@ -189,5 +164,85 @@ func TestFullDiskLosesNoBatch(t *testing.T) {
 		stored += 2
 		_, end = offsets(t, b.Addr(), "events", 0)
 		equal(t, "end offset", end, int64(stored))
+	}
+}
+
+// The broker confirmed a batch that the disk had taken, and failed to keep when it was flushed: with the power it was
+// gone. Here the disk of a file system is itself a file on a full one, and what the kernel has in memory is dropped.
+func TestFullDiskBelowAFileSystemLosesNoBatch(t *testing.T) {
+	disk := newSmallDisk(t)
+	image, dir := filepath.Join(disk.dir, "image"), t.TempDir()
+	command := func(name string, args ...string) {
+		t.Helper()
+		if out, err := exec.CommandContext(context.WithoutCancel(t.Context()), name, args...).CombinedOutput(); err != nil { // #nosec G204 -- ours
+			t.Fatalf("%s %s: %v: %s", name, args, err, out)
+		}
+	}
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, 512<<20); err != nil {
+		t.Fatal(err)
+	}
+	command("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
+	command("mount", "-o", "loop", image, dir)
+	t.Cleanup(func() { command("umount", dir) })
+	start := func() *Broker {
+		return startBroker(t, "127.0.0.1:0", filepath.Join(dir, "data"), Topic{Name: "events", Partitions: 1})
+	}
+	b := start()
+	s := newSequencer(t, b.Addr(), nil)
+	stored := int32(0)
+	for ; stored < 20; stored += 2 {
+		s.mustSend(stored, int64(stored))
+	}
+	waitForTheDisk(t, filepath.Join(dir, "data", "log"))
+	disk.fill(t)
+	var err error
+	for full := stored + 10_000; err == nil && stored < full; { // it may have room for a few more
+		if _, err = s.send(stored); err == nil {
+			stored += 2
+		}
+	}
+	if !errors.Is(err, kerr.UnknownServerError) {
+		t.Fatalf("on a disk that fails: %v", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	command("umount", dir)
+	if err := disk.resize(256 << 20); err != nil {
+		t.Fatal(err)
+	}
+	command("mount", "-o", "loop", image, dir)
+	b = start()
+	newSequencer(t, b.Addr(), s).mustSend(stored, int64(stored)) // behind all that was confirmed
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// waitForTheDisk checks that writes to all files below dir do.
+func waitForTheDisk(t *testing.T, dir string) {
+	t.Helper()
+	files := 0
+	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		flags, err := unix.IoctlGetUint32(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+		if flags&syncFlag == 0 {
+			t.Errorf("writes to %s do not wait for the disk", name)
+		}
+		files++
+		return err
+	})
+	if err != nil || files == 0 {
+		t.Errorf("looked at %d files: %v", files, err)
 	}
 }

@@ -28,6 +28,8 @@ type RouterState struct {
 	// Dropped counts events that were lost, by reason; reasons without any are left out.
 	Dropped   map[string]int64 `json:"dropped,omitempty"`
 	DroppedOn time.Time        `json:"dropped_on,omitzero"` // the last time that Dropped grew; zero: never
+	// ProducerIDsRefused says that Kafka does not recognise events that are sent again.
+	ProducerIDsRefused bool `json:"producer_ids_refused,omitempty"`
 
 	SentOn time.Time `json:"sent_on,omitzero"` // by the router's own clock, as all times above
 	// Stopping says good-bye: the router stops in order, and is forgotten.

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Run many of each on one machine and break what is between them: test/cluster. Installs
-# what that needs, builds this release and the earlier one that test/cluster/previous names,
-# and removes everything at the end, also after a failure or Ctrl-C. Needs root. Arguments
-# go to the program, such as -run 'Kafka|account'.
+# what that needs, builds the earlier release that test/cluster/previous names, and removes
+# everything at the end, also after a failure or Ctrl-C. Needs root, and the binaries of
+# HEAD in bin/, which `make test-cluster` builds. Arguments go to the program, such as
+# -run 'Kafka|account'.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -39,6 +40,14 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 ((EUID == 0)) || fail "needs root, for network namespaces and TUN devices"
+
+# What is seen is told of HEAD, so binaries of another commit must not be what is tried. Changes that are not committed may be.
+head=$(git rev-parse HEAD)
+for binary in tidegate router ingest jobs-api; do
+  commit=$("bin/$binary" --version 2>/dev/null | sed -n 's/^commit //p') || true
+  [[ $commit == "$head" || -n ${TIDEGATE_TEST_ANY_BUILD:-} ]] ||
+    fail "bin/$binary is of commit ${commit:-unknown}, not of HEAD, which is $head: use make test-cluster, which builds first, or set TIDEGATE_TEST_ANY_BUILD=1 to try what is there"
+done
 
 install_packages() { # Debian packages...
   echo "test-cluster: installing $*"

@@ -29,6 +29,7 @@ process_max_fds{job="tidegate",instance="r1"} 1000x180
 tidegate_stream_events_dropped_total{instance="r1",topic="workers_trace_events",reason="queue_full"} 5x180
 tidegate_stream_events_dropped_total{instance="r1",topic="workers_tail",reason="away"} 0+9x180
 tidegate_stream_spool_bytes{instance="r1",topic="workers_trace_events"} 0x180
+tidegate_stream_producer_ids_refused{instance="r1",topic="workers_trace_events"} 0x177 1x2
 tidegate_gateway_events_dropped_total{instance="r1",reason="unknown_version"} 0x180
 tidegate_gateway_events_kept_at_bound_total{instance="r1"} 0x180
 tidegate_gateway_snapshot_age_seconds{instance="r1"} 12x180
@@ -98,6 +99,7 @@ var trouble = []struct{ alert, fires, series string }{
 	{"TidegateEventsDropped", `instance="lossy", reason="spool_full"`, `tidegate_stream_events_dropped_total{instance="lossy",topic="workers_trace_events",reason="spool_full"} _x174 8x6`},
 	{"TidegateEventsDropped", `instance="lossy", reason="unknown_version"`, `tidegate_gateway_events_dropped_total{instance="lossy",reason="unknown_version"} 0x174 8x6`},
 	{"TidegateSpoolGrows", `instance="spooling"`, `tidegate_stream_spool_bytes{instance="spooling",topic="workers_trace_events"} 0x120 0+4096x60`},
+	{"TidegateProducerIDsRefused", `instance="unknown"`, `tidegate_stream_producer_ids_refused{instance="unknown",topic="workers_trace_events"} 0x170 1x9`},
 	{"TidegateSnapshotOld", `instance="alone"`, `tidegate_gateway_snapshot_age_seconds{instance="alone"} 10x176 70+60x4`},
 	{"TidegateSnapshotRefused", `instance="ahead", reason="older"`, `tidegate_gateway_snapshot_refused_total{instance="ahead",reason="older"} 0x174 1x6`},
 	{"TidegateDeploymentWaits", `instance="waits"`, `tidegate_gateway_deployments_waiting{instance="waits"} 1x180`},
