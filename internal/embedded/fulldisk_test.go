@@ -25,16 +25,11 @@ const mountEnv = "TIDEGATE_TEST_MOUNT"
 // smallDisk is a file system of this test alone, whose size can be changed.
 type smallDisk struct{ dir string }
 
-// newSmallDisk skips the test where none may be mounted, unless mountEnv says that it may.
 func newSmallDisk(t *testing.T) smallDisk {
 	t.Helper()
 	d := smallDisk{t.TempDir()}
 	if err := syscall.Mount("tmpfs", d.dir, "tmpfs", 0, "size=256m"); err != nil {
-		why := fmt.Sprintf("this test fills a file system of its own, which root may mount: %v", err)
-		if os.Getenv(mountEnv) != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
+		cannotMount(t, err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(d.dir, syscall.MNT_DETACH); err != nil {
@@ -42,6 +37,16 @@ func newSmallDisk(t *testing.T) smallDisk {
 		}
 	})
 	return d
+}
+
+// cannotMount skips the test, unless mountEnv says that it must run.
+func cannotMount(t *testing.T, err error) {
+	t.Helper()
+	why := fmt.Sprintf("this test fills a file system of its own, which root may make and mount: %v", err)
+	if os.Getenv(mountEnv) != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
 }
 
 // fill leaves no byte free, at one moment.
@@ -172,10 +177,17 @@ func TestFullDiskLosesNoBatch(t *testing.T) {
 func TestFullDiskBelowAFileSystemLosesNoBatch(t *testing.T) {
 	disk := newSmallDisk(t)
 	image, dir := filepath.Join(disk.dir, "image"), t.TempDir()
-	command := func(name string, args ...string) {
+	command := func(name string, args ...string) error {
+		out, err := exec.CommandContext(context.WithoutCancel(t.Context()), name, args...).CombinedOutput() // #nosec G204 -- ours
+		if err != nil {
+			return fmt.Errorf("%s %s: %w: %s", name, args, err, out)
+		}
+		return nil
+	}
+	must := func(err error) {
 		t.Helper()
-		if out, err := exec.CommandContext(context.WithoutCancel(t.Context()), name, args...).CombinedOutput(); err != nil { // #nosec G204 -- ours
-			t.Fatalf("%s %s: %v: %s", name, args, err, out)
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
@@ -184,9 +196,10 @@ func TestFullDiskBelowAFileSystemLosesNoBatch(t *testing.T) {
 	if err := os.Truncate(image, 512<<20); err != nil {
 		t.Fatal(err)
 	}
-	command("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
-	command("mount", "-o", "loop", image, dir)
-	t.Cleanup(func() { command("umount", dir) })
+	if err := errors.Join(command("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", image), command("mount", "-o", "loop", image, dir)); err != nil {
+		cannotMount(t, err)
+	}
+	t.Cleanup(func() { must(command("umount", dir)) })
 	start := func() *Broker {
 		return startBroker(t, "127.0.0.1:0", filepath.Join(dir, "data"), Topic{Name: "events", Partitions: 1})
 	}
@@ -210,11 +223,11 @@ func TestFullDiskBelowAFileSystemLosesNoBatch(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	command("umount", dir)
+	must(command("umount", dir))
 	if err := disk.resize(256 << 20); err != nil {
 		t.Fatal(err)
 	}
-	command("mount", "-o", "loop", image, dir)
+	must(command("mount", "-o", "loop", image, dir))
 	b = start()
 	newSequencer(t, b.Addr(), s).mustSend(stored, int64(stored)) // behind all that was confirmed
 	if err := b.Close(); err != nil {
