@@ -36,8 +36,9 @@ export const test = base.extend<{ signedIn: Page }>({
   signedIn: async ({ page }, use) => {
     const faults: string[] = [];
     page.on("console", (m) => {
-      // Chromium reports every refused request there; the pages show those themselves.
-      if (m.type() === "error" && !m.text().startsWith("Failed to load resource")) faults.push(m.text());
+      // Chromium reports every refused request there; what the API refuses the pages show themselves.
+      const refused = m.text().startsWith("Failed to load resource") && /^\/(client\/v4|session)\b/.test(m.location().url.slice(dashboard.length));
+      if (m.type() === "error" && !refused) faults.push(`${m.text()} (${m.location().url})`);
     });
     page.on("pageerror", (e) => faults.push(e.stack ?? e.message));
     page.on("request", (r) => {
