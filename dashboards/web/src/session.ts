@@ -28,13 +28,36 @@ export const session = signal<Session | null | undefined>(undefined);
 /** The identity provider of the person who has just signed out here, and perhaps not there. */
 export const leftProvider = signal<string | undefined>(undefined);
 
+/** Whether a session has ended here without anybody having signed out, as after an hour without use. */
+export const hasEnded = signal(false);
+
 onSignedOut(() => {
+  if (session.value) hasEnded.value = true;
   session.value = null;
 });
 
+function begin(s: Session): void {
+  ownDrafts(tabStorage(), s.person?.id ?? s.token?.id ?? "");
+  hasEnded.value = false;
+  session.value = s;
+}
+
+/** Drafts of this tab are for who made them: another one who signs in here finds none. */
+export function ownDrafts(storage: Storage | undefined, who: string): void {
+  const key = "tidegate.drafts-of";
+  const before = storage?.getItem(key);
+  if (before === who) return;
+  if (before) dropDrafts(storage);
+  try {
+    storage?.setItem(key, who);
+  } catch {
+    dropDrafts(storage); // it is full, and nobody could tell whose they are
+  }
+}
+
 export async function loadSession(): Promise<void> {
   try {
-    session.value = await call<Session>("GET", "/session");
+    begin(await call<Session>("GET", "/session"));
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 401) throw error;
   }
@@ -44,7 +67,7 @@ export async function loadSession(): Promise<void> {
 export type Credential = { token: string } | { code: string } | { oidc: { code: string; state: string } };
 
 export async function signIn(credential: Credential): Promise<void> {
-  session.value = await call<Session>("POST", "/session", { body: credential });
+  begin(await call<Session>("POST", "/session", { body: credential }));
   leftProvider.value = undefined;
 }
 

@@ -4,7 +4,7 @@ import { useRoute } from "preact-iso";
 import { Badge, Loading, Problem } from "../../ui/basics";
 import { Page } from "../../ui/page";
 import { useEditing } from "./editing";
-import { PolicyEditor, PolicyGuard } from "./editor";
+import { BroughtBack, PolicyEditor, PolicyGuard } from "./editor";
 import { Revisions } from "./revisions";
 
 export default function AccountRollbackPage() {
@@ -26,6 +26,7 @@ function OfAccount({ account }: { account: string }) {
             {policy ? <Badge tone={policy.enabled ? "good" : "warn"}>{policy.enabled ? "On" : "Off"}</Badge> : <Badge tone="warn">No policy</Badge>}
             <span>{policy ? "Every script of this account that has no policy of its own follows this one, from the moment it is saved." : "There is none yet: scripts without a policy of their own are not watched. The fields say what you would save."}</span>
           </p>
+          <BroughtBack of={of} />
           <PolicyEditor of={of} whose="the account" />
           <Revisions of={of} own />
         </div>

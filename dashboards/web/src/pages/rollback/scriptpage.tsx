@@ -11,7 +11,7 @@ import { readTags } from "./api";
 import { BacktestView } from "./backtestview";
 import { Decisions } from "./decisions";
 import { isOwn, useEditing, type Editing } from "./editing";
-import { PolicyEditor, PolicyGuard, PolicySentences } from "./editor";
+import { BroughtBack, PolicyEditor, PolicyGuard, PolicySentences } from "./editor";
 import { Live } from "./live";
 import { NotifyTest } from "./notifytest";
 import { Revisions } from "./revisions";
@@ -88,6 +88,7 @@ function PolicyView({ account, script, of }: { account: string; script: string; 
       ) : (
         <>
           {held?.source === "account" && <Note>The fields begin with what the account’s default says. Addresses that are shown with *** must be given whole. Nothing holds before you save.</Note>}
+          <BroughtBack of={of} />
           <PolicyEditor of={of} whose={script} />
         </>
       )}
