@@ -4,7 +4,7 @@ import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hook
 import { ApiError } from "../api/client";
 import { copyText } from "../lib/copy";
 import { formatAge, formatTime, now, zone, zoneName } from "../lib/time";
-import { shortId } from "../lib/format";
+import { capital, shortId } from "../lib/format";
 
 export type Tone = "good" | "warn" | "bad" | "accent";
 
@@ -54,7 +54,7 @@ export function Problem(props: { error: unknown; what?: string; retry?: () => vo
   return (
     <div class="note bad" role="alert">
       {props.what && <p><strong>{props.what}</strong></p>}
-      {messages.map((m) => <p key={m}>{m}</p>)}
+      {messages.map((m) => <p key={m}>{capital(m)}</p>)}
       {error instanceof ApiError && error.status === 403 && <p>Sign in with a token that may do this, or ask an administrator for one.</p>}
       {error instanceof ApiError && error.status >= 500 && error.requestId && <p class="small">Request <code>{error.requestId}</code> is in the server’s log.</p>}
       {props.retry && <p><Button compact onClick={props.retry}>Try again</Button></p>}

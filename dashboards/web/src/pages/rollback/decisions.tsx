@@ -1,5 +1,5 @@
 // Decisions: the list, and one of them explained.
-import { shortId } from "../../lib/format";
+import { capital, shortId } from "../../lib/format";
 import { marksOf } from "../../lib/marks";
 import { useQuery } from "../../lib/query";
 import { scriptPage, useSearch } from "../../lib/url";
@@ -13,7 +13,7 @@ import { EvidenceChart, nameWith } from "./evidencechart";
 import { EvidenceTable } from "./evidencetable";
 import { limitName } from "./limits";
 import { outcome } from "./outcome";
-import { capital, news, type On } from "./sentences";
+import { news, type On } from "./sentences";
 
 interface Props {
   account: string;

@@ -35,7 +35,7 @@ function OfScript({ account, script }: { account: string; script: string }) {
   const view: View = search.get("decision") !== undefined ? "decisions" : (views.find(([v]) => v === asked)?.[0] ?? "live");
   const props = { account, script, of, tags: tags.data };
   return (
-    <ScriptPage account={account} script={script} title="Rollback">
+    <ScriptPage account={account} script={script} title="Rollback" part={views.find(([v]) => v === view)![1]}>
       <PolicyGuard of={of} whose={script} />
       <nav class="views" aria-label="Parts of the rollback page">
         <ul>
