@@ -15,10 +15,13 @@ type ButtonProps = Omit<JSX.IntrinsicElements["button"], "type" | "class"> & {
   busy?: boolean | undefined;
 };
 
-export function Button({ look, compact, submit, busy, disabled, children, ...rest }: ButtonProps) {
+/** One that cannot be pressed now keeps the keyboard's focus, which a browser takes from what is `disabled`. */
+export function Button({ look, compact, submit, busy, disabled, onClick, children, ...rest }: ButtonProps) {
   const classes = ["button", look, compact ? "compact" : undefined].filter(Boolean).join(" ");
+  const off = disabled || busy;
   return (
-    <button {...rest} type={submit ? "submit" : "button"} class={classes} disabled={disabled || busy} aria-busy={busy || undefined}>
+    <button {...rest} type={submit ? "submit" : "button"} class={classes} aria-disabled={off ? true : undefined} aria-busy={busy || undefined}
+      onClick={off ? (e) => e.preventDefault() : onClick}>
       {children}
     </button>
   );
