@@ -91,16 +91,34 @@ export function accountOf(path: string): string | undefined {
   return accountPath.exec(path)?.[1] ?? session.value?.accounts[0]?.id;
 }
 
+function scopesIn(account: string | undefined): string[] {
+  if (session.value?.operator) return ["admin"]; // also in an account that was made meanwhile
+  return session.value?.accounts.find((a) => a.id === account)?.scopes ?? [];
+}
+
 /** What may be done in the account that is looked at. */
 export function scopesHere(): string[] {
-  if (session.value?.operator) return ["admin"]; // also in an account that was made meanwhile
-  const here = accountOf(location.pathname);
-  return session.value?.accounts.find((a) => a.id === here)?.scopes ?? [];
+  return scopesIn(accountOf(location.pathname));
+}
+
+function allow(has: string[], scopes: readonly string[]): boolean {
+  // As the server has it, the right to edit is one to read.
+  return has.includes("admin") || scopes.some((scope) => has.includes(scope) || (scope.endsWith(":read") && has.includes(scope.replace(":read", ":edit"))));
 }
 
 /** Whether what a scope names may be done here: the server decides, this only hides what it would refuse. */
 export function may(...scopes: string[]): boolean {
-  const has = scopesHere();
-  // As the server has it, the right to edit is one to read.
-  return has.includes("admin") || scopes.some((scope) => has.includes(scope) || (scope.endsWith(":read") && has.includes(scope.replace(":read", ":edit"))));
+  return allow(scopesHere(), scopes);
+}
+
+/** The areas of an account, each with the scopes of which one opens it. */
+const areas = [
+  ["workers", "Workers", ["scripts:read"]], ["rollback", "Rollback", ["scripts:read", "policy:edit"]], ["calls", "Calls", ["scripts:read"]],
+  ["logpush", "Logpush", ["logs:read"]], ["tokens", "Tokens", ["admin"]], ["audit", "Audit log", ["admin"]],
+] as const;
+
+/** Those that may be opened, in the order of the navigation; the first one is where the account begins. */
+export function areasOf(account: string): [href: string, text: string][] {
+  const has = scopesIn(account);
+  return areas.filter(([, , scopes]) => allow(has, scopes)).map(([page, text]) => [`/${account}/${page}`, text]);
 }

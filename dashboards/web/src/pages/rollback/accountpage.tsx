@@ -16,7 +16,7 @@ function OfAccount({ account }: { account: string }) {
   const of = useEditing({ account, script: undefined });
   const policy = of.held?.policy;
   return (
-    <Page title="Default rollback policy" crumbs={[{ text: "Workers", href: `/${account}/workers` }]}>
+    <Page title="Default rollback policy">
       <PolicyGuard of={of} whose="the account" />
       <Problem error={of.error} what="The policy cannot be shown." retry={of.reload} />
       {of.held === undefined && of.error === undefined && <Loading what="the policy" />}
