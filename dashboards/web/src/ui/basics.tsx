@@ -65,14 +65,14 @@ export function Problem(props: { error: unknown; what?: string; retry?: () => vo
   );
 }
 
-/** A moment: its age, or its time in the chosen zone; the other is in its tooltip. */
-export function Time(props: { at: string | Date | undefined; absolute?: boolean }) {
+/** A moment: its age, or its time in the chosen zone; both are in its tooltip. `named` has the zone beside it. */
+export function Time(props: { at: string | Date | undefined; absolute?: boolean; named?: boolean }) {
   if (props.at === undefined) return <span>–</span>;
   const at = typeof props.at === "string" ? new Date(props.at) : props.at;
   if (Number.isNaN(at.getTime())) return <span>–</span>;
   const full = `${formatTime(at, zone.value)} ${zoneName()}`;
   const age = formatAge(at, now.value);
-  return <time class="nowrap" dateTime={at.toISOString()} title={props.absolute ? age : full}>{props.absolute ? formatTime(at, zone.value) : age}</time>;
+  return <time class="nowrap" dateTime={at.toISOString()} title={`${full}, ${age}`}>{props.named ? full : props.absolute ? formatTime(at, zone.value) : age}</time>;
 }
 
 /** A version as people know it: its tag, or the first digits of its id; `series` is its colour in charts, from 0. */

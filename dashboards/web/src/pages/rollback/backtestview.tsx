@@ -94,7 +94,7 @@ function ProgressBar(props: { progress: Progress | undefined }) {
   return (
     <span class="row" role="status">
       <progress max={1} value={share} aria-label="Replayed" />
-      <span class="small">{Math.floor(share * 100)} %{props.progress && <> replayed, until <Time at={props.progress.at} absolute /></>}</span>
+      <span class="small">{Math.floor(share * 100)} %{props.progress && <> replayed, until <Time at={props.progress.at} named /></>}</span>
     </span>
   );
 }
@@ -117,7 +117,7 @@ function Result(props: { account: string; script: string; result: Backtest; tags
   const acted = result.trials.filter((t) => t.failed_at !== undefined).length;
   const length = (Date.parse(result.until) - Date.parse(result.since)) / 1000;
   if (result.trials.length === 0) {
-    return <Empty title="No version was on trial then"><p>Between <Time at={result.since} absolute /> and <Time at={result.until} absolute /> no version had a share beside the one that had all traffic before. Go further back.</p></Empty>;
+    return <Empty title="No version was on trial then"><p>Between <Time at={result.since} absolute /> and <Time at={result.until} named /> no version had a share beside the one that had all traffic before. Go further back.</p></Empty>;
   }
   return (
     <section class="stack" aria-label="Result of the backtest">
@@ -148,7 +148,7 @@ function TrialResult(props: { trial: BacktestTrial; policy: Settings; deployment
         </span>
       </div>
       <div class="stack">
-        <p class="small quiet"><Time at={trial.since} absolute /> to <Time at={trial.until} absolute />, {length < 1 ? "within 1 s" : formatDuration(length)}</p>
+        <p class="small quiet"><Time at={trial.since} absolute /> to <Time at={trial.until} named />, {length < 1 ? "within 1 s" : formatDuration(length)}</p>
         {trial.failed_at && <p class="lead">{verdict(trial).join(" ")}</p>}
         <p>In the whole trial {nameOf(trial.version_id)}: {counts(trial.numbers)}.</p>
         <EvidenceChart label={`Evidence against ${nameOf(trial.version_id)} in the backtest`} evidence={trial.evidence ?? []} marks={marks} range={range} />
