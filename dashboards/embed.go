@@ -40,8 +40,9 @@ var headers = map[string]string{
 // page is the file that every page is; the code in it looks at the address.
 const page = "/index.html"
 
-// pages are the addresses of pages: those without an account, and all below one's id.
-var pages = regexp.MustCompile(`^/(login|accounts|system|[0-9a-f]{32}(/.*)?)?$`)
+// pages are the addresses of pages: those without an account, and all below one's id. A
+// slash at the end changes nothing, as in the pages' own router.
+var pages = regexp.MustCompile(`^/((login|accounts|system)/?|[0-9a-f]{32}(/.*)?)?$`)
 
 // hashed files have their content's hash in their names, and never change.
 const hashed = "/assets/"

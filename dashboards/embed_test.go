@@ -35,7 +35,7 @@ func get(t *testing.T, files fs.FS, method, path string, header ...string) *http
 
 func TestEveryAddressOfAPageIsThePage(t *testing.T) {
 	id := strings.Repeat("0123456789abcdef", 2)
-	for _, path := range []string{"/", "/index.html", "/login", "/accounts", "/system", "/" + id, "/" + id + "/workers", "/" + id + "/workers/shop/versions/a.b"} {
+	for _, path := range []string{"/", "/index.html", "/login", "/accounts", "/system", "/login/", "/accounts/", "/system/", "/" + id, "/" + id + "/", "/" + id + "/workers", "/" + id + "/workers/shop/versions/a.b"} {
 		response := get(t, built, http.MethodGet, path)
 		if response.Code != http.StatusOK || response.Header().Get("Content-Type") != "text/html; charset=utf-8" || response.Header().Get("Cache-Control") != "no-cache" {
 			t.Errorf("GET %s: got %d, %v", path, response.Code, response.Header())
@@ -68,7 +68,7 @@ func TestWhatIsNotThereIsRefused(t *testing.T) {
 		}
 	}
 	id := strings.Repeat("a", 32)
-	for _, path := range []string{"/nothing", "/login/", "/accounts/1", "/" + id[1:] + "/workers", "/" + strings.ToUpper(id), "/../embed.go", "/dist/index.html",
+	for _, path := range []string{"/nothing", "/nothing/", "/loginx", "/login//", "/accounts/1", "/" + id[1:] + "/workers", "/" + strings.ToUpper(id), "/../embed.go", "/dist/index.html",
 		"/assets/", "/assets/index-old.js", "/assets/../index.html", "//login", "/session", "/x/" + id} {
 		f(http.MethodGet, path, http.StatusNotFound)
 	}

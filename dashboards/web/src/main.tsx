@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import { render } from "preact";
 import { useEffect, useErrorBoundary } from "preact/hooks";
 import { ErrorBoundary, LocationProvider, Route, Router, useLocation } from "preact-iso";
-import { accountOf, loadSession, may, session } from "./session";
+import { accountOf, areasOf, loadSession, session } from "./session";
 import { routes } from "./routes";
 import { useQuery } from "./lib/query";
 import { Loading, Problem } from "./ui/basics";
@@ -79,13 +79,12 @@ function Pages() {
 function Home() {
   const { route } = useLocation();
   const account = accountOf("/");
-  const area = may("logs:read") && !may("scripts:read") ? "logpush" : "workers"; // what the token may see
-  useEffect(() => route(account ? `/${account}/${area}` : "/accounts", true), [account]);
+  useEffect(() => route((account && areasOf(account)[0]?.[0]) || "/accounts", true), [account]);
   return <Loading />;
 }
 
 function NotFound() {
-  return <Page title="No such page"><p>This address has no page. Go to <a href="/">the Workers</a>.</p></Page>;
+  return <Page title="No such page"><p>This address has no page. <a href="/">To where the dashboard begins</a>.</p></Page>;
 }
 
 render(<LocationProvider><App /></LocationProvider>, document.getElementById("app")!);

@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { may, session, type Session } from "./session";
+import { areasOf, may, session, type Session } from "./session";
 
 const [one, other] = ["1".repeat(32), "2".repeat(32)];
 const signedIn = (has: Partial<Session>): void => {
@@ -33,4 +33,16 @@ test("what may be done depends on the account that is looked at", () => {
   f(`/${"3".repeat(32)}`, "logs:read", false);
   signedIn({ operator: true });
   f(`/${other}`, "scripts:edit", true);
+});
+
+test("who may do one thing finds its page, and nothing that would be refused", () => {
+  const f = (scopes: string[], ...want: string[]) => {
+    signedIn({ accounts: [{ id: one, name: "", scopes }] });
+    expect(areasOf(one).map(([href]) => href), scopes.join()).toEqual(want.map((page) => `/${one}/${page}`));
+  };
+  f(["scripts:read"], "workers", "rollback", "calls");
+  f(["policy:edit"], "rollback");
+  f(["logs:edit"], "logpush");
+  f(["admin"], "workers", "rollback", "calls", "logpush", "tokens", "audit");
+  f([]);
 });

@@ -28,13 +28,36 @@ export const session = signal<Session | null | undefined>(undefined);
 /** The identity provider of the person who has just signed out here, and perhaps not there. */
 export const leftProvider = signal<string | undefined>(undefined);
 
+/** Whether a session has ended here without anybody having signed out, as after an hour without use. */
+export const hasEnded = signal(false);
+
 onSignedOut(() => {
+  if (session.value) hasEnded.value = true;
   session.value = null;
 });
 
+function begin(s: Session): void {
+  ownDrafts(tabStorage(), s.person?.id ?? s.token?.id ?? "");
+  hasEnded.value = false;
+  session.value = s;
+}
+
+/** Drafts of this tab are for who made them: another one who signs in here finds none. */
+export function ownDrafts(storage: Storage | undefined, who: string): void {
+  const key = "tidegate.drafts-of";
+  const before = storage?.getItem(key);
+  if (before === who) return;
+  if (before) dropDrafts(storage);
+  try {
+    storage?.setItem(key, who);
+  } catch {
+    dropDrafts(storage); // it is full, and nobody could tell whose they are
+  }
+}
+
 export async function loadSession(): Promise<void> {
   try {
-    session.value = await call<Session>("GET", "/session");
+    begin(await call<Session>("GET", "/session"));
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 401) throw error;
   }
@@ -44,7 +67,7 @@ export async function loadSession(): Promise<void> {
 export type Credential = { token: string } | { code: string } | { oidc: { code: string; state: string } };
 
 export async function signIn(credential: Credential): Promise<void> {
-  session.value = await call<Session>("POST", "/session", { body: credential });
+  begin(await call<Session>("POST", "/session", { body: credential }));
   leftProvider.value = undefined;
 }
 
@@ -68,16 +91,34 @@ export function accountOf(path: string): string | undefined {
   return accountPath.exec(path)?.[1] ?? session.value?.accounts[0]?.id;
 }
 
+function scopesIn(account: string | undefined): string[] {
+  if (session.value?.operator) return ["admin"]; // also in an account that was made meanwhile
+  return session.value?.accounts.find((a) => a.id === account)?.scopes ?? [];
+}
+
 /** What may be done in the account that is looked at. */
 export function scopesHere(): string[] {
-  if (session.value?.operator) return ["admin"]; // also in an account that was made meanwhile
-  const here = accountOf(location.pathname);
-  return session.value?.accounts.find((a) => a.id === here)?.scopes ?? [];
+  return scopesIn(accountOf(location.pathname));
+}
+
+function allow(has: string[], scopes: readonly string[]): boolean {
+  // As the server has it, the right to edit is one to read.
+  return has.includes("admin") || scopes.some((scope) => has.includes(scope) || (scope.endsWith(":read") && has.includes(scope.replace(":read", ":edit"))));
 }
 
 /** Whether what a scope names may be done here: the server decides, this only hides what it would refuse. */
 export function may(...scopes: string[]): boolean {
-  const has = scopesHere();
-  // As the server has it, the right to edit is one to read.
-  return has.includes("admin") || scopes.some((scope) => has.includes(scope) || (scope.endsWith(":read") && has.includes(scope.replace(":read", ":edit"))));
+  return allow(scopesHere(), scopes);
+}
+
+/** The areas of an account, each with the scopes of which one opens it. */
+const areas = [
+  ["workers", "Workers", ["scripts:read"]], ["rollback", "Rollback", ["scripts:read", "policy:edit"]], ["calls", "Calls", ["scripts:read"]],
+  ["logpush", "Logpush", ["logs:read"]], ["tokens", "Tokens", ["admin"]], ["audit", "Audit log", ["admin"]],
+] as const;
+
+/** Those that may be opened, in the order of the navigation; the first one is where the account begins. */
+export function areasOf(account: string): [href: string, text: string][] {
+  const has = scopesIn(account);
+  return areas.filter(([, , scopes]) => allow(has, scopes)).map(([page, text]) => [`/${account}/${page}`, text]);
 }

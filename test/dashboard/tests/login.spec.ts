@@ -64,6 +64,26 @@ test("signing out ends the session on the server, too", async ({ signedIn: page 
   expect(answer.status).toBe(401);
 });
 
+test("the end of a session is said, and takes no edits of a policy away", async ({ signedIn: page }) => {
+  await page.goto(`/${account}/workers/shop/rollback?view=policy`);
+  const rate = page.getByLabel("Failure rate (% of requests)");
+  await rate.fill("3");
+  const [cookie] = await page.context().cookies();
+  await fetch(`${dashboard}/session`, { method: "DELETE", headers: { Cookie: `${cookie!.name}=${cookie!.value}` } });
+  await page.getByRole("button", { name: /^Save/ }).click();
+  await expect(page.getByRole("status").filter({ hasText: "Your session has ended." })).toBeVisible();
+  await page.getByLabel("API token").fill(token);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await expect(page.getByText("Your changes that were not saved are back in the fields.")).toBeVisible();
+  await expect(rate).toHaveValue("3");
+  await page.reload();
+  await expect(rate).toHaveValue("3");
+  await page.getByRole("button", { name: "Drop them" }).click();
+  await expect(rate).toHaveValue("");
+  await page.reload();
+  await expect(rate).toHaveValue("");
+});
+
 test("another site cannot act with the session", async ({ signedIn: page }) => {
   const [cookie] = await page.context().cookies();
   const answer = await fetch(`${dashboard}/session`, {

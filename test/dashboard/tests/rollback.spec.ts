@@ -129,9 +129,9 @@ test("a backtest is cancelled, and then says when a policy would have acted", as
 
   await page.getByRole("button", { name: "Run the backtest" }).click();
   const result = page.getByRole("region", { name: "Result of the backtest" });
-  await expect(result).toContainText(/it would have acted on 1 of 1 trial, and saved/);
+  await expect(result).toContainText(/it would have acted on 1 of 1 trial, and avoided/);
   await expect(result.getByText("Would have acted", { exact: true })).toBeVisible();
-  await expect(result.getByText(/^After .* for failures against the baseline/)).toBeVisible();
+  await expect(result.getByText(/^It would have acted .* because of the failures against the baseline\. After/)).toBeVisible();
   await canvasOf(result.getByRole("slider", { name: /^Evidence against v2 in the backtest/ }));
 
   // Another policy on the same past: one that no version can break.

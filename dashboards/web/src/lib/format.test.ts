@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { formatBytes, formatMillis, formatRate } from "./format";
+import { capital, formatBytes, formatMillis, formatRate } from "./format";
 
 test("a small rate is not shown as none, and an unknown one not as zero", () => {
   const f = (share: number | undefined, want: string) => expect(formatRate(share)).toBe(want);
@@ -17,4 +17,14 @@ test("lengths and sizes keep their meaningful digits", () => {
   expect(formatMillis(1234)).toBe("1.23 s");
   expect(formatBytes(1536)).toBe("1.5 KiB");
   expect(formatBytes(12)).toBe("12 B");
+});
+
+test("a sentence begins with a capital, and a name stays as it is", () => {
+  const f = (text: string, want: string) => expect(capital(text)).toBe(want);
+  f("after 52 requests: 8 failures", "After 52 requests: 8 failures");
+  f("failing: see the log", "Failing: see the log");
+  f("max_p99_wall_ms is below 0", "max_p99_wall_ms is below 0");
+  f("v2 fails", "v2 fails");
+  f("index.js has an error", "index.js has an error");
+  f("", "");
 });

@@ -47,3 +47,8 @@ export function formatBytes(n: number | undefined | null): string {
 export function shortId(id: string): string {
   return id.slice(0, 8);
 }
+
+/** A sentence with a capital at its beginning, unless that is a name, as "max_p99_wall_ms" or "v2". */
+export function capital(text: string): string {
+  return /^[a-z]+([\s,:;]|$)/.test(text) ? text.slice(0, 1).toUpperCase() + text.slice(1) : text;
+}

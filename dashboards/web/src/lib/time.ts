@@ -1,5 +1,6 @@
 // Times as people read them. The zone is the browser's or UTC, as the reader chose;
-// every absolute time says which.
+// every absolute time says which: beside it, at the head of its column or in its label, and in
+// its tooltip.
 import { signal, effect } from "@preact/signals";
 import { serverNow } from "./clock";
 import { wallClock } from "./ticks";

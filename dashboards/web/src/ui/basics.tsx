@@ -4,7 +4,7 @@ import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hook
 import { ApiError } from "../api/client";
 import { copyText } from "../lib/copy";
 import { formatAge, formatTime, now, zone, zoneName } from "../lib/time";
-import { shortId } from "../lib/format";
+import { capital, shortId } from "../lib/format";
 
 export type Tone = "good" | "warn" | "bad" | "accent";
 
@@ -15,10 +15,13 @@ type ButtonProps = Omit<JSX.IntrinsicElements["button"], "type" | "class"> & {
   busy?: boolean | undefined;
 };
 
-export function Button({ look, compact, submit, busy, disabled, children, ...rest }: ButtonProps) {
+/** One that cannot be pressed now keeps the keyboard's focus, which a browser takes from what is `disabled`. */
+export function Button({ look, compact, submit, busy, disabled, onClick, children, ...rest }: ButtonProps) {
   const classes = ["button", look, compact ? "compact" : undefined].filter(Boolean).join(" ");
+  const off = disabled || busy;
   return (
-    <button {...rest} type={submit ? "submit" : "button"} class={classes} disabled={disabled || busy} aria-busy={busy || undefined}>
+    <button {...rest} type={submit ? "submit" : "button"} class={classes} aria-disabled={off ? true : undefined} aria-busy={busy || undefined}
+      onClick={off ? (e) => e.preventDefault() : onClick}>
       {children}
     </button>
   );
@@ -54,7 +57,7 @@ export function Problem(props: { error: unknown; what?: string; retry?: () => vo
   return (
     <div class="note bad" role="alert">
       {props.what && <p><strong>{props.what}</strong></p>}
-      {messages.map((m) => <p key={m}>{m}</p>)}
+      {messages.map((m) => <p key={m}>{capital(m)}</p>)}
       {error instanceof ApiError && error.status === 403 && <p>Sign in with a token that may do this, or ask an administrator for one.</p>}
       {error instanceof ApiError && error.status >= 500 && error.requestId && <p class="small">Request <code>{error.requestId}</code> is in the server’s log.</p>}
       {props.retry && <p><Button compact onClick={props.retry}>Try again</Button></p>}
@@ -62,14 +65,14 @@ export function Problem(props: { error: unknown; what?: string; retry?: () => vo
   );
 }
 
-/** A moment: its age, or its time in the chosen zone; the other is in its tooltip. */
-export function Time(props: { at: string | Date | undefined; absolute?: boolean }) {
+/** A moment: its age, or its time in the chosen zone; both are in its tooltip. `named` has the zone beside it. */
+export function Time(props: { at: string | Date | undefined; absolute?: boolean; named?: boolean }) {
   if (props.at === undefined) return <span>–</span>;
   const at = typeof props.at === "string" ? new Date(props.at) : props.at;
   if (Number.isNaN(at.getTime())) return <span>–</span>;
   const full = `${formatTime(at, zone.value)} ${zoneName()}`;
   const age = formatAge(at, now.value);
-  return <time class="nowrap" dateTime={at.toISOString()} title={props.absolute ? age : full}>{props.absolute ? formatTime(at, zone.value) : age}</time>;
+  return <time class="nowrap" dateTime={at.toISOString()} title={`${full}, ${age}`}>{props.named ? full : props.absolute ? formatTime(at, zone.value) : age}</time>;
 }
 
 /** A version as people know it: its tag, or the first digits of its id; `series` is its colour in charts, from 0. */

@@ -9,12 +9,14 @@ export interface Crumb {
   href: string;
 }
 
-export function Page(props: { title: string; crumbs?: Crumb[]; actions?: ComponentChildren; tabs?: ComponentChildren; children: ComponentChildren }) {
+/** `name` is what the browser calls the page in its tabs and history, where the title alone does not tell it from others. */
+export function Page(props: { title: string; name?: string; crumbs?: Crumb[]; actions?: ComponentChildren; tabs?: ComponentChildren; children: ComponentChildren }) {
   const heading = useRef<HTMLHeadingElement>(null);
   const { path } = useLocation();
+  const name = props.name ?? props.title;
   useEffect(() => {
-    document.title = `${props.title} · Tidegate`;
-  }, [props.title]);
+    document.title = `${name} · Tidegate`;
+  }, [name]);
   useEffect(() => {
     // Who follows a link with the keyboard or a screen reader begins at the new page.
     heading.current?.focus({ preventScroll: true });
@@ -51,8 +53,8 @@ export function Tabs(props: { label: string; tabs: readonly (readonly [href: str
   );
 }
 
-/** The tabs of one script, the same on all of its pages. */
-export function ScriptPage(props: { account: string; script: string; title?: string; actions?: ComponentChildren; children: ComponentChildren }) {
+/** The tabs of one script, the same on all of its pages. `part` names what of a page is shown. */
+export function ScriptPage(props: { account: string; script: string; title?: string; part?: string; actions?: ComponentChildren; children: ComponentChildren }) {
   const base = scriptPage(props.account, props.script);
   const crumbs = [{ text: "Workers", href: `/${props.account}/workers` }];
   if (props.title !== undefined) crumbs.push({ text: props.script, href: base });
@@ -60,5 +62,6 @@ export function ScriptPage(props: { account: string; script: string; title?: str
     [base, "Overview"], [`${base}/versions`, "Versions"], [`${base}/deployments`, "Deployments"], [`${base}/edit`, "Code"],
     [`${base}/compare`, "Compare"], [`${base}/live`, "Live"], [`${base}/rollback`, "Rollback"], [`${base}/calls`, "Calls"],
   ]} />;
-  return <Page title={props.title ?? props.script} crumbs={crumbs} actions={props.actions} tabs={tabs}>{props.children}</Page>;
+  const name = [props.part, props.title, props.script].filter(Boolean).join(" · ");
+  return <Page title={props.title ?? props.script} name={name} crumbs={crumbs} actions={props.actions} tabs={tabs}>{props.children}</Page>;
 }

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useLocation } from "preact-iso";
 import { useState } from "preact/hooks";
-import { accountOf, may, session, signedInAs, signOut } from "../session";
+import { accountOf, areasOf, session, signedInAs, signOut } from "../session";
 import { zone, type Zone } from "../lib/time";
 import { useAction } from "../lib/query";
 import { Button, Confirm, Problem } from "./basics";
@@ -36,7 +36,7 @@ function AccountSwitch(props: { account: string | undefined }) {
   return (
     <label class="field">
       <span class="visually-hidden">Account</span>
-      <select class="input" value={props.account} onChange={(e) => route(`/${e.currentTarget.value}/workers`)}>
+      <select class="input" value={props.account} onChange={(e) => route(areasOf(e.currentTarget.value)[0]?.[0] ?? "/accounts")}>
         {accounts.map((a) => <option key={a.id} value={a.id}>{a.name}</option>)}
       </select>
     </label>
@@ -45,11 +45,7 @@ function AccountSwitch(props: { account: string | undefined }) {
 
 function Navigation(props: { account: string | undefined; path: string }) {
   const { account, path } = props;
-  const items: [href: string, text: string][] = [];
-  if (account) {
-    items.push([`/${account}/workers`, "Workers"], [`/${account}/calls`, "Calls"], [`/${account}/logpush`, "Logpush"]);
-    if (may("admin")) items.push([`/${account}/tokens`, "Tokens"], [`/${account}/audit`, "Audit log"]);
-  }
+  const items = account ? areasOf(account) : [];
   items.push(["/accounts", "Accounts"]);
   if (session.value?.operator) items.push(["/system", "System"]);
   return (

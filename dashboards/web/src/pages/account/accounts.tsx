@@ -1,7 +1,7 @@
 // The accounts that the token opens. Only the operator's makes and changes them.
 import { useState } from "preact/hooks";
 import { getPage, path, type Page as ListPage, type Schemas } from "../../api/client";
-import { session } from "../../session";
+import { areasOf, session } from "../../session";
 import { useQuery } from "../../lib/query";
 import { formatCount, shortId } from "../../lib/format";
 import { useSearch } from "../../lib/url";
@@ -53,7 +53,7 @@ export default function Accounts() {
 function List(props: { accounts: Account[]; onChange: ((account: Account) => void) | undefined }) {
   const { onChange } = props;
   const columns: Column<Account>[] = [
-    { name: "Name", heading: true, cell: (a) => <a href={`/${a.id}/workers`}>{a.name}</a> },
+    { name: "Name", heading: true, cell: (a) => <a class="account-name" href={areasOf(a.id)[0]?.[0] ?? "/accounts"}>{a.name}</a> },
     { name: "Subdomain", cell: (a) => <code>{a.subdomain}</code> },
     { name: "Id", cell: (a) => <span class="id"><code title={a.id}>{shortId(a.id)}…</code><Copy text={a.id} what={`the id of ${a.name}`} /></span> },
     { name: "Versions at once", number: true, cell: (a) => formatCount(a.settings.max_versions) },

@@ -5,10 +5,13 @@ export function codeOf(hash: string): string | undefined {
   return new URLSearchParams(hash.replace(/^#/, "")).get("code") ?? undefined;
 }
 
+/** The login page, however many slashes are at its end. */
+const login = /^\/login\/*$/;
+
 let code: string | undefined;
 
 function take(): void {
-  if (location.pathname !== "/login") return;
+  if (!login.test(location.pathname)) return;
   const found = codeOf(location.hash);
   if (found === undefined) return;
   code = found;
@@ -35,6 +38,6 @@ export function destination(next: string | undefined, origin: string): string {
     return "/";
   }
   // A path that begins with // would be an address of another host.
-  if (url.origin !== origin || url.pathname.startsWith("//") || /^\/login\/*$/.test(url.pathname)) return "/";
+  if (url.origin !== origin || url.pathname.startsWith("//") || login.test(url.pathname)) return "/";
   return url.pathname + url.search;
 }

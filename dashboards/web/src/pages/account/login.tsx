@@ -1,7 +1,7 @@
 // Signs in with an API token, with the code of a one-time link, or by the identity provider.
 import { useEffect, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
-import { leftProvider, loadSession, session, signedInAs, signIn, type Credential } from "../../session";
+import { hasEnded, leftProvider, loadSession, session, signedInAs, signIn, type Credential } from "../../session";
 import { useAction } from "../../lib/query";
 import { useSearch } from "../../lib/url";
 import { Button, Note, Problem, TextField } from "../../ui/basics";
@@ -73,6 +73,7 @@ export default function Login() {
           {way === "link" && (arrival.busy || entry.busy) && <p>Signing in with the link …</p>}
           {way === "provider" && entry.busy && <p>Signing in …</p>}
         </div>
+        {hasEnded.value && <Note tone="warn" live><p><strong>Your session has ended.</strong> Sign in to go on.</p></Note>}
         {leftProvider.value !== undefined && (
           <Note live><p>You are signed out here. At {leftProvider.value} you may still be signed in: if others use this browser, sign out there, too.</p></Note>
         )}

@@ -1,6 +1,8 @@
 // Runs a policy over the past, and follows how far that is.
 import { ApiError, refuse, send, scriptPath, type Message, type Schemas } from "../../api/client";
-import type { Settings } from "./limits";
+import { capital, formatCount } from "../../lib/format";
+import { formatDuration } from "../../lib/time";
+import { limitName, type Settings } from "./limits";
 
 export type Backtest = Schemas["Backtest"];
 export type BacktestTrial = Backtest["trials"][number];
@@ -57,4 +59,28 @@ export async function runBacktest(account: string, script: string, policy: Setti
       if (event.name === "error") throw new ApiError(503, [JSON.parse(event.data) as Message], undefined);
     }
   }
+}
+
+/** Seconds between two moments as they are shown, without their fractions: both lengths and times fit together then. */
+export function secondsBetween(from: string, to: string): number {
+  return Math.floor(Date.parse(to) / 1000) - Math.floor(Date.parse(from) / 1000);
+}
+
+/** "avoided about 12 failed requests". */
+export function avoided(failures: number): string {
+  if (failures < 1) return "avoided no failed request";
+  const whole = Math.round(failures);
+  return `avoided about ${formatCount(whole)} failed ${whole === 1 ? "request" : "requests"}`;
+}
+
+/** What the policy would have done in a trial in which it would have acted, a sentence each. */
+export function verdict(trial: Pick<BacktestTrial, "since" | "failed_at" | "metric" | "sentence" | "failures_saved">): string[] {
+  if (trial.failed_at === undefined) return [];
+  const after = secondsBetween(trial.since, trial.failed_at);
+  const why = trial.failures_saved < 1 ? ": from then on the version failed no more than the baseline" : "";
+  return [
+    `It would have acted ${after < 1 ? "within 1 s" : `after ${formatDuration(after)}`}, because of the ${limitName(trial.metric ?? "")}.`,
+    `${capital(trial.sentence ?? "")}.`,
+    `It would have ${avoided(trial.failures_saved)}${why}.`,
+  ];
 }

@@ -1,6 +1,6 @@
 // Tries a policy on past traffic: what it would have done, and when.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { formatCount } from "../../lib/format";
+import { serverNow } from "../../lib/clock";
 import { marksOf } from "../../lib/marks";
 import { useQuery } from "../../lib/query";
 import { formatDuration } from "../../lib/time";
@@ -9,12 +9,12 @@ import { tagger } from "../../lib/versions";
 import { Badge, Button, Empty, Note, Problem, Segments, SelectField, Time, VersionName } from "../../ui/basics";
 import { ApiError } from "../../api/client";
 import { readDeployments, readRevisions, type Deployment } from "./api";
-import { done, runBacktest, type Backtest, type BacktestTrial, type Progress } from "./backtest";
+import { avoided, done, runBacktest, secondsBetween, verdict, type Backtest, type BacktestTrial, type Progress } from "./backtest";
 import { pointers, type Editing } from "./editing";
 import { counts } from "./evidence";
 import { EvidenceChart, nameWith } from "./evidencechart";
 import { EvidenceTable } from "./evidencetable";
-import { limitName, type Settings } from "./limits";
+import type { Settings } from "./limits";
 import { falseAlarms } from "./sentences";
 
 interface Props {
@@ -70,13 +70,13 @@ export function BacktestView({ account, script, of, tags }: Props) {
       <section class="panel" aria-labelledby="backtest">
         <h2 id="backtest">Try a policy on past traffic</h2>
         <div class="stack">
-          <p class="quiet">Replays the counted seconds of past deployments: when the policy would have acted, and what that would have saved. Nothing is changed. Traffic is as it was: ramps and hours are not played.</p>
+          <p class="quiet">Replays the counted seconds of past deployments: when the policy would have acted, and how many failed requests that would have avoided. Nothing is changed. Traffic is as it was: ramps and hours are not played.</p>
           <div class="fields">
             <SelectField label="Policy" value={which} options={options} onChange={(v) => search.set({ policy: v }, "replace")} />
             <div class="field"><span class="label">How far back</span><div><Segments label="How far back" options={spans} value={span} onChange={(v) => search.set({ back: v }, "replace")} /></div></div>
           </div>
           <div class="row">
-            <Button look="primary" busy={run.running !== undefined} disabled={!chosen} onClick={() => chosen && void start(chosen, span === "all" ? undefined : new Date(Date.now() - Number(span) * 1000))}>Run the backtest</Button>
+            <Button look="primary" busy={run.running !== undefined} disabled={!chosen} onClick={() => chosen && void start(chosen, span === "all" ? undefined : new Date(serverNow().getTime() - Number(span) * 1000))}>Run the backtest</Button>
             {run.running && <Button onClick={cancel}>Cancel</Button>}
             {run.running && <ProgressBar progress={run.progress} />}
           </div>
@@ -94,7 +94,7 @@ function ProgressBar(props: { progress: Progress | undefined }) {
   return (
     <span class="row" role="status">
       <progress max={1} value={share} aria-label="Replayed" />
-      <span class="small">{Math.floor(share * 100)} %{props.progress && <> replayed, until <Time at={props.progress.at} absolute /></>}</span>
+      <span class="small">{Math.floor(share * 100)} %{props.progress && <> replayed, until <Time at={props.progress.at} named /></>}</span>
     </span>
   );
 }
@@ -117,22 +117,17 @@ function Result(props: { account: string; script: string; result: Backtest; tags
   const acted = result.trials.filter((t) => t.failed_at !== undefined).length;
   const length = (Date.parse(result.until) - Date.parse(result.since)) / 1000;
   if (result.trials.length === 0) {
-    return <Empty title="No version was on trial then"><p>Between <Time at={result.since} absolute /> and <Time at={result.until} absolute /> no version had a share beside the one that had all traffic before. Go further back.</p></Empty>;
+    return <Empty title="No version was on trial then"><p>Between <Time at={result.since} absolute /> and <Time at={result.until} named /> no version had a share beside the one that had all traffic before. Go further back.</p></Empty>;
   }
   return (
     <section class="stack" aria-label="Result of the backtest">
       <Note tone={result.false_alarms > 0 ? "warn" : "accent"} live>
-        <p><strong>In {formatDuration(length)} it would have acted on {acted} of {result.trials.length} {result.trials.length === 1 ? "trial" : "trials"}</strong>, and {saved(result.failures_saved)}. {result.false_alarms === 0 ? "No version that people kept was among them." : `${result.false_alarms} of them would have been ${result.false_alarms === 1 ? "a false alarm" : "false alarms"}: people kept the version for a day.`}</p>
+        <p><strong>In {formatDuration(length)} it would have acted on {acted} of {result.trials.length} {result.trials.length === 1 ? "trial" : "trials"}</strong>, and {avoided(result.failures_saved)}. {result.false_alarms === 0 ? "No version that people kept was among them." : `${result.false_alarms} of them would have been ${result.false_alarms === 1 ? "a false alarm" : "false alarms"}: people kept the version for a day.`}</p>
         <p class="small">{falseAlarms(result.policy.confidence)} is what it promises.</p>
       </Note>
       {result.trials.toReversed().map((t) => <TrialResult key={`${t.version_id} ${t.since}`} trial={t} policy={result.policy} deployments={deployments.data ?? []} tags={props.tags} />)}
     </section>
   );
-}
-
-function saved(failures: number): string {
-  const whole = Math.round(failures);
-  return failures < 1 ? "saved no failed request that was not saved anyway" : `saved about ${formatCount(whole)} failed ${whole === 1 ? "request" : "requests"}`;
 }
 
 function TrialResult(props: { trial: BacktestTrial; policy: Settings; deployments: Deployment[]; tags: Map<string, string> | undefined }) {
@@ -142,7 +137,7 @@ function TrialResult(props: { trial: BacktestTrial; policy: Settings; deployment
   const marks = marksOf(props.deployments, [], nameOf, tagger(tags));
   if (trial.failed_at) marks.push({ at: Date.parse(trial.failed_at) / 1000, text: "would have acted here", tone: "bad" });
   const range: [number, number] = [Date.parse(trial.since) / 1000, Date.parse(trial.until) / 1000];
-  const after = trial.failed_at ? (Date.parse(trial.failed_at) - Date.parse(trial.since)) / 1000 : 0;
+  const length = secondsBetween(trial.since, trial.until);
   return (
     <section class="panel" aria-labelledby={id}>
       <div class="row spread">
@@ -153,10 +148,8 @@ function TrialResult(props: { trial: BacktestTrial; policy: Settings; deployment
         </span>
       </div>
       <div class="stack">
-        <p class="small quiet"><Time at={trial.since} absolute /> to <Time at={trial.until} absolute />, {formatDuration((range[1] - range[0]))}</p>
-        {trial.failed_at && (
-          <p class="lead">After {formatDuration(after)}, for {limitName(trial.metric ?? "")}: {trial.sentence}. It would have {saved(trial.failures_saved)}.</p>
-        )}
+        <p class="small quiet"><Time at={trial.since} absolute /> to <Time at={trial.until} named />, {length < 1 ? "within 1 s" : formatDuration(length)}</p>
+        {trial.failed_at && <p class="lead">{verdict(trial).join(" ")}</p>}
         <p>In the whole trial {nameOf(trial.version_id)}: {counts(trial.numbers)}.</p>
         <EvidenceChart label={`Evidence against ${nameOf(trial.version_id)} in the backtest`} evidence={trial.evidence ?? []} marks={marks} range={range} />
         {(trial.evidence ?? []).length > 0 && <EvidenceTable evidence={trial.evidence ?? []} blocks={props.policy.evidence === "blocks"} />}

@@ -1,5 +1,5 @@
 // Decisions: the list, and one of them explained.
-import { shortId } from "../../lib/format";
+import { capital, shortId } from "../../lib/format";
 import { marksOf } from "../../lib/marks";
 import { useQuery } from "../../lib/query";
 import { scriptPage, useSearch } from "../../lib/url";
@@ -13,7 +13,7 @@ import { EvidenceChart, nameWith } from "./evidencechart";
 import { EvidenceTable } from "./evidencetable";
 import { limitName } from "./limits";
 import { outcome } from "./outcome";
-import { capital, news, type On } from "./sentences";
+import { news, type On } from "./sentences";
 
 interface Props {
   account: string;
@@ -40,12 +40,12 @@ function DecisionList({ account, script, tags }: Props) {
   return (
     <div class="stack">
       <Problem error={answer.error} what="This list is not up to date." />
-      <Table caption={`Decisions about ${script}, newest first`} rows={items} rowKey={(d) => d.id} columns={[
+      {items.length > 0 && <Table caption={`Decisions about ${script}, newest first`} rows={items} rowKey={(d) => d.id} columns={[
         { name: "When", cell: (d) => <Time at={d.at} /> },
         { name: "What", cell: (d) => { const [word, tone] = outcome(d); return <Badge tone={tone}>{word}</Badge>; } },
         { name: "Version", cell: (d) => <VersionName id={d.version_id} tag={tags?.get(d.version_id)} /> },
         { name: "Why", heading: true, cell: (d) => <a class="why" href={search.link({ view: "decisions", decision: d.id, page: undefined })}>{told(d.sentence)}</a> },
-      ]} />
+      ]} />}
       <Pager info={info} what="decisions" />
     </div>
   );
@@ -75,7 +75,7 @@ function Explained({ account, script, tags, decision }: Props & { decision: Whol
       <div class="row spread"><h2 id="decision">{capital(told(decision.sentence))}</h2><Badge tone={tone}>{word}</Badge></div>
       <div class="stack">
         <dl class="facts decision">
-          <div><dt>When</dt><dd><Time at={decision.at} absolute /></dd></div>
+          <div><dt>When</dt><dd><Time at={decision.at} named /></dd></div>
           <div><dt>Version</dt><dd><VersionName id={decision.version_id} tag={tags?.get(decision.version_id)} href={`${base}/versions/${decision.version_id}`} /></dd></div>
           {decision.baseline_version_id && <div><dt>Held against</dt><dd><VersionName id={decision.baseline_version_id} tag={tags?.get(decision.baseline_version_id)} href={`${base}/versions/${decision.baseline_version_id}`} /></dd></div>}
           {decision.metric && <div><dt>Limit that decided</dt><dd>{limitName(decision.metric)}</dd></div>}

@@ -52,6 +52,11 @@ export interface Draft {
   freeze: Required<Schemas["FreezeWindow"]>[];
 }
 
+/** Whether something that was read back has the shape of a draft. */
+export function isDraft(d: Draft): boolean {
+  return numberMembers.every((m) => typeof d.numbers[m] === "string") && [d.ramp, d.notify, d.promote, d.freeze].every(Array.isArray);
+}
+
 /** A policy that names nothing but what must be named. */
 export const newPolicy: Settings = { enabled: true, ...defaults, max_failure_ratio: 1 };
 

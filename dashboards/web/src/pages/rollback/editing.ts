@@ -1,11 +1,13 @@
 // A policy that is being edited: what is held, what stands in the fields, and what
 // happens when somebody else saves meanwhile.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { ApiError } from "../../api/client";
 import { useAction, useQuery, type Action } from "../../lib/query";
 import { toast } from "../../ui/toast";
+import { tabStorage } from "../code/draft";
 import { deletePolicy, readPolicy, savePolicy, type Held, type Owner } from "./api";
 import { draftOf, newPolicy, policyOf, same, type Draft, type FieldErrors } from "./draft";
+import { dropEdits, findEdits, keepEdits } from "./kept";
 import type { Settings } from "./limits";
 
 export interface Editing {
@@ -20,6 +22,12 @@ export interface Editing {
   policy: Settings;
   /** Whether that is another policy than the one that is held. */
   changed: boolean;
+  /** Whether a field says something else than that policy. */
+  unsaved: boolean;
+  /** Whether the browser's tab keeps that, as far as is known. */
+  kept: boolean;
+  /** What the tab kept stands in the fields. */
+  broughtBack: boolean;
   errors: FieldErrors;
   /** Puts a policy into the fields. */
   load: (policy: Settings) => void;
@@ -43,17 +51,34 @@ export function useEditing(owner: Owner): Editing {
   const [draft, setDraft] = useState<Draft>(() => draftOf(newPolicy));
   const [refused, setRefused] = useState<FieldErrors>({});
   const [conflict, setConflict] = useState<Held | undefined>();
+  const [kept, setKept] = useState(true);
+  const [broughtBack, setBroughtBack] = useState(false);
 
   const begin = (held: Held): void => {
     setBase(held);
     setDraft(draftOf(held.policy ?? newPolicy));
     setRefused({});
     setConflict(undefined);
+    setBroughtBack(false);
   };
   useEffect(() => setBase(undefined), [key]);
   useEffect(() => {
-    if (answer.data) begin(answer.data);
+    if (!answer.data) return;
+    begin(answer.data);
+    const edits = findEdits(tabStorage(), owner);
+    if (!edits) return;
+    setBase(edits.held);
+    setDraft(edits.draft);
+    setBroughtBack(true);
+    if (edits.held.etag !== answer.data.etag) setConflict(answer.data);
   }, [answer.data]);
+
+  const unsaved = base !== undefined && JSON.stringify(draft) !== JSON.stringify(draftOf(base.policy ?? newPolicy));
+  useLayoutEffect(() => {
+    if (!base) return;
+    if (unsaved) setKept(keepEdits(tabStorage(), owner, { held: base, draft }));
+    else dropEdits(tabStorage(), owner);
+  }, [base, draft, unsaved]);
 
   const { policy, errors } = policyOf(draft);
   const save = useAction(async () => {
@@ -79,13 +104,14 @@ export function useEditing(owner: Owner): Editing {
   });
 
   return {
-    owner, held: base, error: answer.error, reload: answer.reload, draft, policy, conflict, save, remove,
+    owner, held: base, error: answer.error, reload: answer.reload, draft, policy, conflict, save, remove, unsaved, kept, broughtBack,
     set: (changes) => setDraft((d) => ({ ...d, ...changes })),
     changed: base !== undefined && (base.policy === null || !same(base.policy, policy)),
     errors: { ...refused, ...errors },
     load: (p) => {
       setDraft(draftOf(p));
       setRefused({});
+      setBroughtBack(false);
     },
     resolve: (take) => {
       if (!conflict) return;

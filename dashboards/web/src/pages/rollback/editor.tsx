@@ -8,7 +8,7 @@ import { difference, explain } from "./sentences";
 import { isOwn, type Editing } from "./editing";
 import { ActionFields, CertaintyFields, FailureFields, TimeFields, TrafficFields } from "./fields";
 import { HourFields, NotifyFields, RampFields } from "./lists";
-import { newPolicy, same } from "./draft";
+import { newPolicy } from "./draft";
 import type { Settings } from "./limits";
 
 export function PolicySentences(props: { policy: Settings; title: string; live?: boolean; children?: ComponentChildren }) {
@@ -60,8 +60,22 @@ export function Difference(props: { before: Settings; after: Settings }) {
 
 /** Asks who leaves a page with what is edited in it. It belongs to the page, whose other views keep the edits. */
 export function PolicyGuard({ of, whose }: { of: Editing; whose: string }) {
-  const unsaved = may("policy:edit") && of.held !== undefined && !same(of.held.policy ?? newPolicy, of.policy);
-  return <LeaveGuard unsaved={unsaved} anyParameters>Your changes to the policy of {whose} are not saved, and would be lost.</LeaveGuard>;
+  return (
+    <LeaveGuard unsaved={may("policy:edit") && of.unsaved} anyParameters>
+      Your changes to the policy of {whose} are not saved. {of.kept ? "This browser tab keeps them, and brings them back when you come here again." : "The browser has no room for them, and they would be lost."}
+    </LeaveGuard>
+  );
+}
+
+/** Says where the contents of the fields come from, if that was before this page was opened. */
+export function BroughtBack({ of }: { of: Editing }) {
+  if (!of.broughtBack) return null;
+  return (
+    <Note live>
+      <p><strong>Your changes that were not saved are back in the fields.</strong> This browser tab has kept them. Nothing of them holds before you save.</p>
+      <div class="row"><Button compact onClick={() => (of.conflict ? of.resolve("theirs") : of.load(of.held?.policy ?? newPolicy))}>Drop them</Button></div>
+    </Note>
+  );
 }
 
 export function PolicyEditor({ of, whose }: { of: Editing; whose: string }) {

@@ -20,12 +20,20 @@ function Entries<N extends ListName>(props: {
   const { of, list, noun } = props;
   const entries = of.draft[list] as Draft[N][number][];
   const box = useRef<HTMLOListElement>(null);
+  const foot = useRef<HTMLDivElement>(null);
   const shown = useRef(entries.length);
+  const removed = useRef<number | undefined>(undefined);
   useEffect(() => {
-    // Who adds an entry with the keyboard goes on in it.
+    // Who adds an entry with the keyboard goes on in it, and who removes one at its neighbour.
     if (entries.length === shown.current + 1) box.current?.lastElementChild?.querySelector<HTMLElement>("input, select")?.focus();
+    if (removed.current !== undefined) (box.current?.children[Math.min(removed.current, entries.length - 1)] ?? foot.current)?.querySelector<HTMLElement>(":scope > button")?.focus();
     shown.current = entries.length;
+    removed.current = undefined;
   }, [entries.length]);
+  const remove = (i: number): void => {
+    removed.current = i;
+    put(entries.filter((_, j) => j !== i));
+  };
   const put = (next: Draft[N][number][]): void => of.set({ [list]: next } as Partial<Draft>);
   return (
     <>
@@ -35,13 +43,13 @@ function Entries<N extends ListName>(props: {
             <li key={i} aria-label={`${noun} ${i + 1}`}>
               {props.children(entry, (changes) => put(entries.map((e, j) => (j === i ? { ...e, ...changes } : e))), (member) => errorAt(of.errors, `/${list}/${i}/${member}`), i)}
               {of.errors[`/${list}/${i}`] && <p class="wrong small">{of.errors[`/${list}/${i}`]}</p>}
-              <Button compact onClick={() => put(entries.filter((_, j) => j !== i))} aria-label={`Remove ${noun.toLowerCase()} ${i + 1}`}>Remove</Button>
+              <Button compact onClick={() => remove(i)} aria-label={`Remove ${noun.toLowerCase()} ${i + 1}`}>Remove</Button>
             </li>
           ))}
         </ol>
       )}
       {of.errors[`/${list}`] && <p class="wrong small">{of.errors[`/${list}`]}</p>}
-      <div><Button compact disabled={entries.length >= props.max} onClick={() => put([...entries, props.fresh()])}>{props.add}</Button></div>
+      <div ref={foot}><Button compact disabled={entries.length >= props.max} onClick={() => put([...entries, props.fresh()])}>{props.add}</Button></div>
     </>
   );
 }

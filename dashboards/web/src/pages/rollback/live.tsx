@@ -1,4 +1,5 @@
 // What the tests say now of each version on trial, and where its ramp stands.
+import { useRef } from "preact/hooks";
 import { marksOf } from "../../lib/marks";
 import { useQuery } from "../../lib/query";
 import { scriptPage } from "../../lib/url";
@@ -24,8 +25,16 @@ export function Live({ account, script, of, tags }: Props) {
   const followed = of.held?.policy ?? undefined;
   // A look of the controller comes twice a second; a person reads more slowly.
   const evidence = useQuery(`evidence ${account} ${script}`, (signal) => readEvidence(account, script, signal), { every: 2000, enabled: followed !== undefined });
-  const ramp = useQuery(`ramp ${account} ${script}`, (signal) => readRamp(account, script, signal), { every: 2000 });
   const deployments = useQuery(`deployments ${account} ${script}`, (signal) => readDeployments(account, script, signal), { every: 10_000 });
+  // A ramp begins with a deployment: without one there is nothing to ask for again before the next.
+  const state = `${deployments.data?.[0]?.id} ${of.held?.etag}`;
+  const without = useRef<string | undefined>(undefined);
+  const ramp = useQuery(`ramp ${account} ${script}`, async (signal) => {
+    if (without.current === state) return null;
+    const found = await readRamp(account, script, signal);
+    without.current = found ? undefined : state;
+    return found;
+  }, { every: 2000, enabled: followed !== undefined });
   const decisions = useQuery(`decisions ${account} ${script} 1`, (signal) => readDecisions(account, script, 1, signal), { every: 5000 });
   const base = scriptPage(account, script);
   if (!followed) {

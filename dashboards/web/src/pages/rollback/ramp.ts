@@ -1,6 +1,6 @@
 // Where a ramp stands, in words.
 import { formatDuration } from "../../lib/time";
-import { capital } from "./sentences";
+import { capital } from "../../lib/format";
 import type { Deployment, Ramp, RampAction } from "./api";
 
 export interface Step {

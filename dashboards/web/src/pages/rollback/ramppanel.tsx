@@ -71,8 +71,8 @@ function StepItem(props: { step: Step; number: number; last: boolean; over: bool
       <strong>{step.percentage} %</strong>
       <span class="small">{props.last ? "the last step" : `at least ${formatDuration(step.bakeSeconds)}${gates[step.gate]}`}</span>
       <span class="small quiet">
-        {step.place === "past" && <>done; began {step.began ? <Time at={step.began} absolute /> : "at an unknown time"}</>}
-        {step.place === "now" && <>{props.over ? "ended here; " : "now; "}began {step.began ? <Time at={step.began} absolute /> : "at an unknown time"}</>}
+        {step.place === "past" && <>done; began {step.began ? <Time at={step.began} named /> : "at an unknown time"}</>}
+        {step.place === "now" && <>{props.over ? "ended here; " : "now; "}began {step.began ? <Time at={step.began} named /> : "at an unknown time"}</>}
         {step.place === "ahead" && (props.over ? "not reached" : "to come")}
       </span>
     </li>

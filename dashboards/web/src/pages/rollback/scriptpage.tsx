@@ -11,7 +11,7 @@ import { readTags } from "./api";
 import { BacktestView } from "./backtestview";
 import { Decisions } from "./decisions";
 import { isOwn, useEditing, type Editing } from "./editing";
-import { PolicyEditor, PolicyGuard, PolicySentences } from "./editor";
+import { BroughtBack, PolicyEditor, PolicyGuard, PolicySentences } from "./editor";
 import { Live } from "./live";
 import { NotifyTest } from "./notifytest";
 import { Revisions } from "./revisions";
@@ -35,7 +35,7 @@ function OfScript({ account, script }: { account: string; script: string }) {
   const view: View = search.get("decision") !== undefined ? "decisions" : (views.find(([v]) => v === asked)?.[0] ?? "live");
   const props = { account, script, of, tags: tags.data };
   return (
-    <ScriptPage account={account} script={script} title="Rollback">
+    <ScriptPage account={account} script={script} title="Rollback" part={views.find(([v]) => v === view)![1]}>
       <PolicyGuard of={of} whose={script} />
       <nav class="views" aria-label="Parts of the rollback page">
         <ul>
@@ -88,6 +88,7 @@ function PolicyView({ account, script, of }: { account: string; script: string; 
       ) : (
         <>
           {held?.source === "account" && <Note>The fields begin with what the account’s default says. Addresses that are shown with *** must be given whole. Nothing holds before you save.</Note>}
+          <BroughtBack of={of} />
           <PolicyEditor of={of} whose={script} />
         </>
       )}

@@ -1,5 +1,5 @@
 // A policy as sentences: what is watched, when something is done, and who is told.
-import { formatCount } from "../../lib/format";
+import { capital, formatCount } from "../../lib/format";
 import { formatDuration, formatTime, zoneName } from "../../lib/time";
 import { exact, limitKind, limitsOf, millis, percent, perOne, type Limit, type Settings } from "./limits";
 
@@ -168,10 +168,6 @@ function count(n: number, noun: string): string {
 
 function join(words: string[]): string {
   return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
-}
-
-export function capital(text: string): string {
-  return text.slice(0, 1).toUpperCase() + text.slice(1);
 }
 
 /** What changed from one policy to another, a sentence each: those that went and those that came. */

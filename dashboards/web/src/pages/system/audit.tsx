@@ -3,7 +3,9 @@ import { useEffect, useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { get, getPage, path, type Schemas } from "../../api/client";
 import { shortId } from "../../lib/format";
+import { fromInput, toInput } from "../../lib/moments";
 import { useQuery } from "../../lib/query";
+import { zoneName } from "../../lib/time";
 import { useSearch, type Search } from "../../lib/url";
 import { Button, Dialog, Empty, Loading, Problem, SelectField, TextField, Time } from "../../ui/basics";
 import { Page } from "../../ui/page";
@@ -34,7 +36,7 @@ export default function AuditPage() {
       <div class="stack" aria-busy={answer.loading}>
         <Filters search={search} />
         <Problem error={answer.error} what="The audit log could not be read." retry={answer.reload} />
-        {answer.data ? <Entries entries={answer.data.items} search={search} /> : !answer.error && <Loading what="the audit log" />}
+        {answer.data ? <Entries entries={answer.data.items} total={answer.data.info?.total_count ?? 0} search={search} /> : !answer.error && <Loading what="the audit log" />}
         <Pager info={answer.data?.info} what="changes" />
         {entry !== undefined && <EntryDialog account={account} id={entry} known={answer.data?.items} onClose={() => search.set({ entry: undefined })} />}
       </div>
@@ -46,16 +48,22 @@ function Filters({ search }: { search: Search }) {
   const asked = Object.fromEntries(filters.map((f) => [f, search.get(f) ?? ""])) as Record<(typeof filters)[number], string>;
   const [draft, setDraft] = useState(asked);
   useEffect(() => setDraft(asked), [JSON.stringify(asked)]);
-  const field = (name: (typeof filters)[number]) => ({ value: draft[name], onInput: (value: string) => setDraft((d) => ({ ...d, [name]: value.trim() })) });
+  const field = (name: (typeof filters)[number]) => ({ value: draft[name], onInput: (value: string) => setDraft((d) => ({ ...d, [name]: value })) });
+  const moment = (name: "since" | "before") => ({ type: "datetime-local" as const, value: toInput(draft[name]), onInput: (text: string) => setDraft((d) => ({ ...d, [name]: fromInput(text) })) });
+  const submit = (event: Event): void => {
+    event.preventDefault();
+    const trimmed = Object.fromEntries(filters.map((f) => [f, draft[f].trim()]));
+    search.set({ ...trimmed, page: undefined, entry: undefined });
+  };
   const active = filters.some((f) => search.get(f) !== undefined);
   return (
-    <form class="audit-filters" aria-label="Filters of the audit log" onSubmit={(e) => { e.preventDefault(); search.set({ ...draft, page: undefined, entry: undefined }); }}>
+    <form class="audit-filters" aria-label="Filters of the audit log" onSubmit={submit}>
       <TextField label="What" {...field("resource")} hint="A script, a job's number; what belongs to it is found too" />
       <TextField label="Action" {...field("action")} hint="deployment.create, or deployment for all of the kind" />
       <TextField label="E-mail of who did it" {...field("email")} />
       <SelectField label="By" value={draft.by} options={[["", "Anybody"], ["user", "People and programs"], ["system", "Tidegate itself"]]} onChange={(by) => setDraft((d) => ({ ...d, by }))} />
-      <TextField label="From" {...field("since")} hint="2026-01-31, or 2026-01-31T12:00:00Z" />
-      <TextField label="Before" {...field("before")} hint="A day is its beginning in UTC" />
+      <TextField label={`From (${zoneName()})`} {...moment("since")} />
+      <TextField label={`Before (${zoneName()})`} {...moment("before")} />
       <div class="row">
         <Button submit look="primary">Filter</Button>
         {active && <Button onClick={() => search.set({ ...Object.fromEntries(filters.map((f) => [f, undefined])), page: undefined })}>Show all</Button>}
@@ -69,12 +77,14 @@ function actorOf(e: Entry): string {
   return e.actor.email ?? `token ${shortId(e.actor.id ?? "")}`;
 }
 
-function Entries({ entries, search }: { entries: Entry[]; search: Search }) {
+function Entries({ entries, total, search }: { entries: Entry[]; total: number; search: Search }) {
   if (entries.length === 0) {
-    return <Empty title="No change fits these filters"><p>Widen them, or show all. What was refused has changed nothing and is not listed.</p></Empty>;
+    if (total > 0) return null; // the pager says that this page is past the end
+    const filtered = filters.some((f) => search.get(f) !== undefined);
+    return <Empty title={filtered ? "No change fits these filters" : "No change yet"}><p>{filtered && "Widen them, or show all. "}What was refused has changed nothing and is not listed.</p></Empty>;
   }
   const columns: Column<Entry>[] = [
-    { name: "When", cell: (e) => <Time at={e.when} absolute /> },
+    { name: `When (${zoneName()})`, cell: (e) => <Time at={e.when} absolute /> },
     { name: "Action", heading: true, cell: (e) => <a href={search.link({ entry: e.id })}>{e.action.type}</a> },
     { name: "What", cell: (e) => <span class="audit-what">{e.resource.id}</span> },
     { name: "By", cell: (e) => actorOf(e) },
@@ -99,7 +109,7 @@ function EntryDialog(props: { account: string; id: string; known: Entry[] | unde
       {e && (
         <>
           <dl class="facts">
-            <div><dt>When</dt><dd><Time at={e.when} absolute /></dd></div>
+            <div><dt>When</dt><dd><Time at={e.when} named /></dd></div>
             <div><dt>By</dt><dd>{actorOf(e)}</dd></div>
             <div><dt>Through</dt><dd>{e.interface}</dd></div>
             {e.actor.id && <div><dt>Token</dt><dd><code>{e.actor.id}</code></dd></div>}

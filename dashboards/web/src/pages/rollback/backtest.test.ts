@@ -1,0 +1,25 @@
+import { expect, test } from "vitest";
+import { avoided, secondsBetween, verdict } from "./backtest";
+
+test("a length fits the times that stand beside it", () => {
+  expect(secondsBetween("2026-11-27T04:01:48.2Z", "2026-11-27T04:01:50.9Z")).toBe(2);
+  expect(secondsBetween("2026-11-27T04:01:48.9Z", "2026-11-27T04:01:49.1Z")).toBe(1);
+});
+
+test("what is avoided is never said to be less than nothing", () => {
+  expect(avoided(-3)).toBe("avoided no failed request");
+  expect(avoided(0.9)).toBe("avoided no failed request");
+  expect(avoided(1.2)).toBe("avoided about 1 failed request");
+  expect(avoided(1234.5)).toBe("avoided about 1,235 failed requests");
+});
+
+test("a trial is told in whole sentences", () => {
+  const trial = { since: "2026-11-27T04:01:48Z", failed_at: "2026-11-27T04:01:51Z", metric: "max_failure_ratio", sentence: "after 52 requests: 8 failures (15.4 %) against 0 % on the baseline", failures_saved: 0 };
+  expect(verdict(trial)).toEqual([
+    "It would have acted after 3 s, because of the failures against the baseline.",
+    "After 52 requests: 8 failures (15.4 %) against 0 % on the baseline.",
+    "It would have avoided no failed request: from then on the version failed no more than the baseline.",
+  ]);
+  expect(verdict({ ...trial, failures_saved: 12, failed_at: "2026-11-27T04:01:48.5Z" }).at(-1)).toBe("It would have avoided about 12 failed requests.");
+  expect(verdict({ since: trial.since, failures_saved: 0 })).toEqual([]);
+});
