@@ -72,7 +72,7 @@ export function BroughtBack({ of }: { of: Editing }) {
   if (!of.broughtBack) return null;
   return (
     <Note live>
-      <p><strong>Your changes that were not saved are back in the fields.</strong> This browser tab has kept them. Nothing of them holds before you save.</p>
+      <p><strong>Your changes that were not saved are back in the fields.</strong> This browser tab has kept them, but for addresses and secrets of who is told. Nothing of them holds before you save.</p>
       <div class="row"><Button compact onClick={() => (of.conflict ? of.resolve("theirs") : of.load(of.held?.policy ?? newPolicy))}>Drop them</Button></div>
     </Note>
   );

@@ -45,6 +45,14 @@ test("who signs out leaves no edits, and who signs in as another finds none", ()
   expect(findEdits(storage, shop)).toBeUndefined();
 });
 
+test("an address and a secret that were typed are not kept", () => {
+  const storage = storageOf(10_000);
+  const target = { type: "webhook" as const, url: "https://ci.example.com/hooks/key", secret: "0123456789abcdef", to: "", on: [] };
+  const masked = { ...target, url: "https://ci.example.com/***1a2b3c4d", secret: "***" };
+  keepEdits(storage, shop, { ...edits, draft: { ...edits.draft, notify: [target, masked] } });
+  expect(findEdits(storage, shop)?.draft.notify).toEqual([{ ...target, url: "", secret: "" }, masked]);
+});
+
 test("edits without room leave no older ones behind, and what is none is none", () => {
   const storage = storageOf(JSON.stringify(edits).length);
   expect(keepEdits(storage, shop, edits)).toBe(true);

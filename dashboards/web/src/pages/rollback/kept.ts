@@ -14,10 +14,16 @@ function keyOf({ account, script }: Owner): string {
   return ["tidegate.draft.policy", account, script ?? ""].join(".");
 }
 
-/** Returns whether there was room for it. */
+/** What the API shows of an address or a secret has *** in it; one without was typed here, and is for nobody else. */
+function withoutSecrets(draft: Draft): Draft {
+  const shown = (text: string): string => (text.includes("***") ? text : "");
+  return { ...draft, notify: draft.notify.map((t) => ({ ...t, url: shown(t.url), secret: shown(t.secret) })) };
+}
+
+/** Returns whether there was room for it. Addresses and secrets of who is told are left out, unless they are masked. */
 export function keepEdits(storage: Storage | undefined, owner: Owner, kept: Kept): boolean {
   try {
-    storage?.setItem(keyOf(owner), JSON.stringify(kept));
+    storage?.setItem(keyOf(owner), JSON.stringify({ ...kept, draft: withoutSecrets(kept.draft) }));
     return storage !== undefined;
   } catch {
     dropEdits(storage, owner); // older ones would be brought back in their place
