@@ -48,13 +48,13 @@ func healthStory(t *testing.T, p *platform) {
 	a := p.call(t, http.MethodGet, path, "")
 	var h struct {
 		CompleteUntil time.Time `json:"complete_until"`
-		State      string
-		Lag        int64   `json:"lag_events"`
-		LagSeconds float64 `json:"lag_seconds"`
-		Retries    int64   `json:"retries"`
-		Dropped    map[string]int64
-		Uploads    []struct{ Status, Uploads, Records int64 }
-		Failures   []struct {
+		State         string
+		Lag           int64   `json:"lag_events"`
+		LagSeconds    float64 `json:"lag_seconds"`
+		Retries       int64   `json:"retries"`
+		Dropped       map[string]int64
+		Uploads       []struct{ Status, Uploads, Records int64 }
+		Failures      []struct {
 			Message string
 			Times   int64
 		}
