@@ -54,7 +54,7 @@ func writeJob(out io.Writer, j *logjob.Job) {
 			rows = append(rows, []string{bound.name, strconv.FormatInt(*bound.value, 10)})
 		}
 	}
-	rows = append(rows, []string{"Delivered until", known(j.LastComplete)})
+	rows = append(rows, []string{"Newest delivered", known(j.LastComplete)})
 	if j.ErrorMessage != nil {
 		rows = append(rows, []string{"Error", known(j.LastError) + " " + *j.ErrorMessage})
 	}

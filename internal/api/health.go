@@ -56,6 +56,9 @@ type stateView struct {
 	LagEvents    *int64     `json:"lag_events"`
 	LagSeconds   *float64   `json:"lag_seconds"`
 	DeadLetters  int64      `json:"dead_letters"`
+	// CompleteUntil is null where nobody can tell.
+	CompleteUntil *timestamp   `json:"complete_until"`
+	LastFailure   *failureView `json:"last_failure"`
 }
 
 type healthView struct {
@@ -77,7 +80,11 @@ func viewState(j logjob.Job, h logjob.Health, partitions []partitionView) stateV
 		JobID: j.ID, Name: j.Name, Dataset: j.Dataset, Destination: logjob.MaskDestination(j.DestinationConf),
 		FailingSince: optional(h.FailingSince), DisabledOn: optional(h.DisabledOn),
 		LastComplete: (*timestamp)(j.LastComplete), LastError: (*timestamp)(j.LastError), Message: j.ErrorMessage,
-		DeadLetters: h.Letters,
+		DeadLetters: h.Letters, CompleteUntil: optional(h.CompleteUntil()),
+	}
+	if len(h.Failures) > 0 {
+		last := viewFailure(h.Failures[0])
+		v.LastFailure = &last
 	}
 	v.LagEvents, v.LagSeconds = wholeLag(partitions)
 	v.State = stateOf(j, h, v.LagEvents)
@@ -129,7 +136,8 @@ func (s *Server) getHealth(r *request) (any, error) {
 }
 
 // stateOf takes the lag in events, nil where that is unknown. A job of which nothing
-// waits does not fail: its last batch may have become dead letters, all of it.
+// waits does not fail: its last batch may have become dead letters, all of it. While
+// dead letters wait it is not well, though each success clears its last error.
 func stateOf(j logjob.Job, h logjob.Health, lag *int64) string {
 	failed := !h.FailingSince.IsZero()
 	switch {
@@ -139,7 +147,7 @@ func stateOf(j logjob.Job, h logjob.Health, lag *int64) string {
 		return "disabled"
 	case failed && (lag == nil || *lag > 0):
 		return "failing"
-	case failed, j.ErrorMessage != nil: // one of several partitions, or a loss
+	case failed, j.ErrorMessage != nil, h.Letters > 0: // one of several partitions, or a loss
 		return "degraded"
 	}
 	return "ok"
@@ -158,7 +166,8 @@ func viewPartition(p logjob.PartitionHealth, now time.Time) partitionView {
 	if lag == 0 {
 		v.LagSeconds = new(float64)
 	} else if !p.OldestOn.IsZero() {
-		seconds := max(now.Sub(p.OldestOn).Seconds(), 0)
+		// Of the report: what it says waits may have been delivered since.
+		seconds := max(p.ReportedOn.Sub(p.OldestOn).Seconds(), 0)
 		v.LagSeconds = &seconds
 	}
 	return v

@@ -40,19 +40,21 @@ func healthStory(t *testing.T, p *platform) {
 		t.Fatal(err)
 	}
 	path := fmt.Sprintf("/logpush/jobs/%d/health", j.ID)
-	if a := p.call(t, http.MethodGet, path, ""); !strings.Contains(a.text, `"lag_events":null,"lag_seconds":null,"dead_letters":0,"partitions":[]`) {
+	if a := p.call(t, http.MethodGet, path, ""); !strings.Contains(a.text, `"lag_events":null,"lag_seconds":null,"dead_letters":0,"complete_until":null,"last_failure":null,"partitions":[]`) {
 		t.Errorf("before anything is known the health is %s", a.text)
 	}
-	p.report(t, j.ID, time.Now().UTC().Truncate(time.Second))
+	at := time.Now().UTC().Truncate(time.Second)
+	p.report(t, j.ID, at)
 	a := p.call(t, http.MethodGet, path, "")
 	var h struct {
-		State      string
-		Lag        int64   `json:"lag_events"`
-		LagSeconds float64 `json:"lag_seconds"`
-		Retries    int64   `json:"retries"`
-		Dropped    map[string]int64
-		Uploads    []struct{ Status, Uploads, Records int64 }
-		Failures   []struct {
+		CompleteUntil time.Time `json:"complete_until"`
+		State         string
+		Lag           int64   `json:"lag_events"`
+		LagSeconds    float64 `json:"lag_seconds"`
+		Retries       int64   `json:"retries"`
+		Dropped       map[string]int64
+		Uploads       []struct{ Status, Uploads, Records int64 }
+		Failures      []struct {
 			Message string
 			Times   int64
 		}
@@ -60,7 +62,7 @@ func healthStory(t *testing.T, p *platform) {
 	if err := json.Unmarshal(a.Result, &h); err != nil {
 		t.Fatal(err)
 	}
-	if h.State != "failing" || h.Lag != 7 || h.LagSeconds < 60 || h.LagSeconds > 120 || h.Retries != 4 || h.Dropped["filter"] != 9 ||
+	if h.State != "failing" || h.Lag != 7 || h.LagSeconds != 60 || !h.CompleteUntil.Equal(at.Add(-time.Minute)) || h.Retries != 4 || h.Dropped["filter"] != 9 ||
 		len(h.Uploads) != 2 || h.Uploads[0].Records != 50 || h.Uploads[1].Status != 503 || len(h.Failures) != 1 || h.Failures[0].Times != 4 {
 		t.Errorf("the health is %s", a.text)
 	}
@@ -178,6 +180,47 @@ func TestAJobThatHasNothingToSendIsNotFailing(t *testing.T) {
 		if !strings.Contains(a.text, `"state":"`+want+`"`) {
 			t.Errorf("with %d of %d delivered the health is %s, want %s", 8, next, a.text, want)
 		}
+	}
+}
+
+// The story: a destination refused a part of each batch. The success that followed
+// cleared the last error, and the job was well in 13 of 14 looks at it while 206
+// records became dead letters.
+func TestAJobWhoseDeadLettersWaitIsNotWell(t *testing.T) {
+	p := newPlatform(t)
+	j := p.mustJob(t, "https://health.example.com")
+	enabled := true
+	if _, err := p.UpdateJob(t.Context(), account, j.ID, logjob.Update{Enabled: &enabled}); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	refusal := logjob.Failure{ID: "f1", Partition: -1, FirstOn: now, LastOn: now, Times: 1, Message: "1 of 8 records were refused"}
+	older := logjob.Failure{ID: "f0", Partition: 3, FirstOn: now.Add(-time.Hour), LastOn: now.Add(-time.Hour), Times: 2, Message: "away"}
+	if _, err := p.store.ReportHealth(t.Context(), []logjob.HealthReport{{JobID: j.ID, At: now, SucceededAt: now, Failures: []logjob.Failure{older, refusal}}}); err != nil {
+		t.Fatal(err)
+	}
+	p.letters(t, j.ID, 0, 1)
+	if err := p.store.ReportDelivery(t.Context(), logjob.Delivery{JobID: j.ID, CompleteUntil: now}); err != nil {
+		t.Fatal(err)
+	}
+	path := fmt.Sprintf("/logpush/jobs/%d/health", j.ID)
+	for _, one := range []string{path, "/logpush/health"} {
+		a := p.call(t, http.MethodGet, one, "")
+		for _, want := range []string{`"state":"degraded"`, `"error_message":null`, `"last_failure":{"partition":null,`, `"message":"1 of 8 records were refused"}`} {
+			if !strings.Contains(a.text, want) {
+				t.Errorf("%s answers %s, without %s", one, a.text, want)
+			}
+		}
+	}
+	list, _, err := p.DeadLetters(t.Context(), account, j.ID, "new", 1, 1)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("the letters are %+v, error %v", list, err)
+	}
+	if err := p.DeleteDeadLetter(t.Context(), account, j.ID, list[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if a := p.call(t, http.MethodGet, path, ""); !strings.Contains(a.text, `"state":"ok"`) {
+		t.Errorf("once no letter waits the health is %s", a.text)
 	}
 }
 

@@ -93,6 +93,25 @@ type Health struct {
 	Letters      int64     // dead letters that wait
 }
 
+// CompleteUntil is the time before which no record was written that a reported
+// partition has not delivered or passed over: partitions that are ahead do not count.
+// Zero is unknown.
+func (h Health) CompleteUntil() (until time.Time) {
+	for _, p := range h.Partitions {
+		at := p.ReportedOn
+		if p.Lag() > 0 {
+			at = p.OldestOn
+		}
+		if at.IsZero() {
+			return at
+		}
+		if until.IsZero() || at.Before(until) {
+			until = at
+		}
+	}
+	return until
+}
+
 // HealthFilter chooses minutes.
 type HealthFilter struct {
 	AccountID    string

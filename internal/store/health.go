@@ -183,7 +183,7 @@ func (s *Store) JobHealth(ctx context.Context, accountID string, id int64, since
 }
 
 // AccountHealth returns what is known of an account's jobs now, by their ids: without
-// minutes, drops and failures.
+// minutes and drops, and of failures only the newest.
 func (s *Store) AccountHealth(ctx context.Context, accountID string) (map[int64]logjob.Health, error) {
 	list := map[int64]logjob.Health{}
 	err := s.read(ctx, "read the health of jobs", func(t *sql.Tx) error {
@@ -199,7 +199,7 @@ func (s *Store) AccountHealth(ctx context.Context, accountID string) (map[int64]
 			FROM jobs WHERE account_id = $1`, accountID, logjob.LetterNew); err != nil {
 			return err
 		}
-		return each(ctx, t, func(row scanner) error {
+		if err := each(ctx, t, func(row scanner) error {
 			var id int64
 			p, err := scanPartition(row, &id)
 			h := list[id]
@@ -207,7 +207,18 @@ func (s *Store) AccountHealth(ctx context.Context, accountID string) (map[int64]
 			list[id] = h
 			return err
 		}, `SELECT job_id, `+partitionColumns+` FROM logpush_partitions
-			WHERE job_id IN (SELECT id FROM jobs WHERE account_id = $1) ORDER BY job_id, "partition"`, accountID)
+			WHERE job_id IN (SELECT id FROM jobs WHERE account_id = $1) ORDER BY job_id, "partition"`, accountID); err != nil {
+			return err
+		}
+		return each(ctx, t, func(row scanner) error {
+			var id int64
+			f, err := scanFailure(row, &id)
+			h := list[id]
+			h.Failures = []logjob.Failure{f}
+			list[id] = h
+			return err
+		}, `SELECT j.id, `+failureColumns+` FROM jobs j JOIN logpush_failures f ON f.id =
+			(SELECT id FROM logpush_failures WHERE job_id = j.id ORDER BY last_on DESC, id LIMIT 1) WHERE j.account_id = $1`, accountID)
 	})
 	return list, err
 }
@@ -223,6 +234,16 @@ func scanPartition(row scanner, before ...any) (p logjob.PartitionHealth, err er
 	return p, err
 }
 
+const failureColumns = `f.id, f."partition", f.first_on, f.last_on, f.times, f.message`
+
+// scanFailure reads the columns of before, and then those of a failure.
+func scanFailure(row scanner, before ...any) (f logjob.Failure, err error) {
+	var first, last int64
+	err = row.Scan(append(before, &f.ID, &f.Partition, &first, &last, &f.Times, &f.Message)...)
+	f.FirstOn, f.LastOn = fromMicros(first), fromMicros(last)
+	return f, err
+}
+
 func readPartitions(ctx context.Context, t *sql.Tx, id int64, h *logjob.Health) error {
 	if err := each(ctx, t, func(row scanner) error {
 		p, err := scanPartition(row)
@@ -232,13 +253,10 @@ func readPartitions(ctx context.Context, t *sql.Tx, id int64, h *logjob.Health) 
 		return err
 	}
 	return each(ctx, t, func(row scanner) error {
-		var f logjob.Failure
-		var first, last int64
-		err := row.Scan(&f.ID, &f.Partition, &first, &last, &f.Times, &f.Message)
-		f.FirstOn, f.LastOn = fromMicros(first), fromMicros(last)
+		f, err := scanFailure(row)
 		h.Failures = append(h.Failures, f)
 		return err
-	}, `SELECT id, "partition", first_on, last_on, times, message FROM logpush_failures WHERE job_id = $1 ORDER BY last_on DESC, id LIMIT $2`, id, failuresMax)
+	}, `SELECT `+failureColumns+` FROM logpush_failures f WHERE job_id = $1 ORDER BY last_on DESC, id LIMIT $2`, id, failuresMax)
 }
 
 // HealthMinutes returns the minutes of an account's jobs from f.Since until, not

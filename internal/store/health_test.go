@@ -50,7 +50,8 @@ func TestTheHealthOfAJobIsSummed(t *testing.T) {
 			t.Errorf("the failures are %+v", h.Failures)
 		}
 		all, err := s.AccountHealth(ctx, testAccount)
-		if err != nil || !reflect.DeepEqual(all[j.ID].Partitions, h.Partitions) || !all[j.ID].FailingSince.Equal(h.FailingSince) || all[j.ID].Letters != h.Letters {
+		if err != nil || !reflect.DeepEqual(all[j.ID].Partitions, h.Partitions) || !all[j.ID].FailingSince.Equal(h.FailingSince) || all[j.ID].Letters != h.Letters ||
+			!reflect.DeepEqual(all[j.ID].Failures, h.Failures) {
 			t.Errorf("the health of all is %+v, error %v", all, err)
 		}
 		if all, err := s.AccountHealth(ctx, "other"); err != nil || len(all) != 0 {
@@ -76,6 +77,9 @@ func TestTheHealthOfAJobIsSummed(t *testing.T) {
 		}
 		if _, err := s.ReportHealth(ctx, []logjob.HealthReport{{JobID: j.ID, Failures: many}}); err != nil {
 			t.Fatal(err)
+		}
+		if all, err := s.AccountHealth(ctx, testAccount); err != nil || !reflect.DeepEqual(all[j.ID].Failures, many[len(many)-1:]) {
+			t.Errorf("of many failures %+v is the newest, error %v", all[j.ID].Failures, err)
 		}
 		clock.add(31 * 24 * time.Hour)
 		if err := s.SweepHealth(ctx); err != nil {

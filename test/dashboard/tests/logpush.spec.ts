@@ -1,5 +1,5 @@
 import type { Page } from "@playwright/test";
-import { account, api, collector, delivered, expect, test } from "../world";
+import { account, api, collector, delivered, expect, test, token } from "../world";
 
 const base = `/${account}/logpush`;
 
@@ -118,6 +118,56 @@ test("a job is paused, resumed and deleted, each after saying what that means", 
   expect((await jobs()).map((j) => j.name)).not.toContain("short-lived");
 });
 
+test("an ended session does not take an unsaved form, and its credentials are not kept", async ({ signedIn: page }) => {
+  await page.goto(`${base}/new`);
+  await page.getByLabel("Name", { exact: true }).fill("not-saved-yet");
+  await page.getByLabel("Kind of destination").selectOption({ label: "HTTP receiver without TLS (http)" });
+  await page.getByLabel("Host", { exact: true }).fill("h.example.com");
+  await page.getByLabel("Query of the URL").fill("key=s3cret");
+  await page.context().clearCookies();
+  await page.getByRole("button", { name: "Test the destination" }).click();
+  await page.getByLabel("API token").fill(token);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await expect(page.getByText("Credentials are not kept")).toBeVisible();
+  await expect(page.getByLabel("Name", { exact: true })).toHaveValue("not-saved-yet");
+  await expect(page.getByLabel("Host", { exact: true })).toHaveValue("h.example.com");
+  await expect(page.getByLabel("Query of the URL")).toHaveValue("");
+  await page.getByRole("button", { name: "Discard it, and begin with an empty form" }).click();
+  await expect(page.getByLabel("Name", { exact: true })).toHaveValue("");
+});
+
+test("a field that is moved to the top keeps the focus", async ({ signedIn: page }) => {
+  await page.goto(`${base}/new`);
+  await page.getByLabel("Chosen ones, in an order of mine").check();
+  await page.getByRole("button", { name: "None", exact: true }).click();
+  for (const field of ["ScriptName", "Outcome"]) await page.getByRole("checkbox", { name: new RegExp(`^${field}`) }).check();
+  await page.getByRole("button", { name: "Move Outcome up" }).press("Enter");
+  await expect(page.getByRole("button", { name: "Move Outcome up" })).toBeDisabled();
+  await expect(page.getByRole("button", { name: "Move Outcome down" })).toBeFocused();
+});
+
+test("a job is not shown as well while its dead letters wait", async ({ signedIn: page }) => {
+  await page.goto(base);
+  const row = page.getByRole("row", { name: /picky/ });
+  await expect(row.getByText("Delivering, with errors")).toBeVisible();
+  await expect(row.getByText(/were refused/)).toBeVisible();
+});
+
+test("a job that is resumed sends what it missed", async ({ signedIn: page }) => {
+  const job = await makeJob("missed-something", true);
+  const health = (): Promise<{ complete_until: string | null }> => api("GET", `/client/v4/accounts/${account}/logpush/jobs/${job.id}/health`);
+  await expect.poll(async () => (await health()).complete_until, { timeout: 60_000 }).not.toBeNull();
+  await page.goto(`${base}/${job.id}`);
+  await page.getByRole("button", { name: "Pause missed-something" }).click();
+  await confirm(page, "Pause");
+  await page.getByRole("button", { name: "Resume missed-something" }).click();
+  await page.getByRole("checkbox", { name: /^Also start a replay from/ }).check();
+  await confirm(page, "Resume");
+  await expect(page.getByRole("button", { name: "Pause missed-something" })).toBeVisible();
+  await page.goto(`${base}/${job.id}/replays`);
+  await expect(page.getByText("to where live delivery began")).toBeVisible();
+});
+
 test("a dead letter is read and deleted, and the others are sent again", async ({ signedIn: page }) => {
   const { id } = await jobNamed("picky");
   await page.goto(`${base}/${id}`);
@@ -146,6 +196,11 @@ test("a replay shows its progress until it is done", async ({ signedIn: page }) 
   const { id } = await jobNamed("everything");
   await page.goto(`${base}/${id}/replays`);
   await expect(page.getByText("what was delivered before comes twice")).toBeVisible();
+  await page.getByLabel("Times").selectOption("UTC");
+  const inUTC = await page.getByLabel("From (UTC)").inputValue();
+  const begins = Date.parse(`${inUTC}Z`);
+  await page.getByLabel("Times").selectOption("local");
+  expect(await page.getByLabel(/^From/).evaluate((e: HTMLInputElement) => new Date(e.value).getTime())).toBe(begins);
   await page.getByRole("button", { name: "Start the replay" }).click();
   await expect(page.getByRole("heading", { name: /^Replay \d+ Done/ }).first()).toBeVisible({ timeout: 120_000 });
 });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { buildConf, emptyDestination, kinds, kindOf, maskConf, missingOf, needsChallenge, parseConf, type Destination } from "./destination";
+import { buildConf, emptyDestination, kinds, kindOf, maskConf, missingOf, needsChallenge, parseConf, withoutCredentials, type Destination } from "./destination";
 
 test.each(kinds.map((k) => [k.id, k] as const))("an example of %s goes through the form as it is, and uses every parameter", (_, kind) => {
   const d = parseConf(kind.example);
@@ -55,4 +55,22 @@ test("no credential is left in what is shown", () => {
   }
   expect(maskConf("s3://b/p?token=s3cret")).toBe("s3://***");
   expect(maskConf("s3://logs/x?region=r&access-key-id=k&secret-access-key=s")).toBe("s3://logs/x?region=r&access-key-id=***&secret-access-key=***");
+});
+
+test.each(kinds.map((k) => [k.id, k] as const))("what is kept of %s has no credentials", (_, kind) => {
+  const d: Destination = { ...emptyDestination(kind), host: kind.host ? "h.example.com" : "", path: kind.path ? (kind.path.secret || kind.path.hidden ? "s3cret" : "logs") : "" };
+  if (kind.login) Object.assign(d, { user: "s3cret", password: "s3cret" });
+  for (const p of kind.parameters) d.parameters[p.name] = p.secret ? "s3cret" : (p.options?.[0] ?? "plain");
+  if (kind.headers) d.headers = [["X-A", "s3cret"]];
+  if (kind.open) d.open = [["env", "plain"]];
+  if (kind.rest) d.rest = kind.rest.secret ? "sig=s3cret" : "a=plain";
+  const conf = buildConf(d);
+  expect(parseConf(conf)?.kind).toBe(kind.id);
+  const kept = withoutCredentials(conf);
+  expect(kept).not.toMatch(/s3cret|czNjcmV0/);
+  expect(parseConf(kept)).toMatchObject({ kind: kind.id, host: d.host, open: d.open });
+});
+
+test("a destination that no form can hold is not kept", () => {
+  expect(withoutCredentials("https://h/a%2Fb?header_Authorization=s3cret")).toBe("");
 });

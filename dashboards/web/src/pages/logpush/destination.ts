@@ -204,6 +204,19 @@ export function maskConf(conf: string): string {
   return `${kind.scheme}://${login}${d.host}${path === "" ? "" : `/${path}`}${query.length === 0 ? "" : `?${query.join("&")}`}`;
 }
 
+/** A destination_conf without its credentials, as it may be kept; "" for one that no form can hold. */
+export function withoutCredentials(conf: string): string {
+  const d = parseConf(conf);
+  if (!d) return "";
+  const kind = kindOf(d.kind);
+  const parameters = { ...d.parameters };
+  for (const p of kind.parameters) if (p.secret) delete parameters[p.name];
+  return buildConf({
+    ...d, parameters, user: "", password: "", path: kind.path?.secret || kind.path?.hidden ? "" : d.path,
+    headers: d.headers.map(([name]) => [name, ""]), rest: kind.rest?.secret ? "" : d.rest,
+  });
+}
+
 /** The labels of required fields that are empty. */
 export function missingOf(d: Destination): string[] {
   const kind = kindOf(d.kind);

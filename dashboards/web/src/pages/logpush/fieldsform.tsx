@@ -1,5 +1,5 @@
 // Which fields a job sends, and in which order.
-import { useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button, CheckField, Field, TextField } from "../../ui/basics";
 import { allFields } from "./draft";
 
@@ -57,7 +57,19 @@ function Choice(props: Props) {
 }
 
 function Order(props: { fields: string[]; onChange: (fields: string[]) => void }) {
+  const list = useRef<HTMLOListElement>(null);
+  const moved = useRef<[to: number, by: number] | undefined>(undefined);
+  useLayoutEffect(() => {
+    if (!moved.current) return;
+    const [to, by] = moved.current;
+    moved.current = undefined;
+    // On the button of the same field that goes on the same way, or back where it is at an end.
+    const [up, down] = list.current!.children[to]!.querySelectorAll("button");
+    const [same, other] = by < 0 ? [up!, down!] : [down!, up!];
+    (same.disabled ? other : same).focus();
+  });
   const move = (i: number, by: number): void => {
+    moved.current = [i + by, by];
     const next = [...props.fields];
     const [field] = next.splice(i, 1);
     next.splice(i + by, 0, field!);
@@ -67,7 +79,7 @@ function Order(props: { fields: string[]; onChange: (fields: string[]) => void }
   return (
     <Field label={`Order of the ${props.fields.length} chosen fields`}>
       {(control) => (
-        <ol id={control.id} class="logpush-order">
+        <ol id={control.id} class="logpush-order" ref={list}>
           {props.fields.map((name, i) => (
             <li key={name}>
               <code>{name}</code>

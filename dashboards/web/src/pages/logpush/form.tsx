@@ -8,15 +8,17 @@ import { serverNow } from "../../lib/clock";
 import { fromInput, toInput } from "../../lib/moments";
 import { useAction, useMounted, useQuery } from "../../lib/query";
 import { zoneName } from "../../lib/time";
-import { Button, CheckField, LinkButton, Loading, Note, Problem, TextField } from "../../ui/basics";
+import { Button, CheckField, LinkButton, Loading, Note, Problem, TextField, Time } from "../../ui/basics";
 import { LeaveGuard } from "../../ui/leave";
 import { toast } from "../../ui/toast";
+import { tabStorage } from "../code/draft";
 import { createJob, datasetPath, loadJob, updateJob, type StoredJob } from "./api";
 import { CurlPanel } from "./curlpanel";
 import { missingOf, needsChallenge, parseConf } from "./destination";
 import { DestinationForm } from "./destinationform";
 import { DestinationTest, OwnershipProof } from "./destinationtest";
 import { bodyOf, dataset, differingMembers, draftOf, fieldErrors, newDraft, problemsOf, type Draft, type FieldErrors, type Job } from "./draft";
+import { draftOfKept, findKept, keptOf, useKept, type Kept } from "./kept";
 import { FieldsForm } from "./fieldsform";
 import type { FilterKey } from "./filter";
 import { FilterForm } from "./filterform";
@@ -40,7 +42,12 @@ export function JobForm(props: { account: string; stored?: StoredJob }) {
     ]);
     return { keys, fields, standard: Object.keys(standard) };
   });
-  if (known.data) return <Fields key={begun?.etag} account={props.account} begun={begun} known={known.data} onTheirs={setBegun} />;
+  const [back, setBack] = useState(() => findKept(tabStorage(), props.account, props.stored && String(props.stored.job.id)));
+  const onTheirs = (theirs: StoredJob): void => {
+    setBack(undefined);
+    setBegun(theirs);
+  };
+  if (known.data) return <Fields key={back ? "back" : begun?.etag} account={props.account} begun={begun} back={back} known={known.data} onTheirs={onTheirs} onDiscard={() => setBack(undefined)} />;
   return known.error ? <Problem error={known.error} what="The dataset’s fields could not be read." retry={known.reload} /> : <Loading what="the dataset’s fields" />;
 }
 
@@ -49,29 +56,38 @@ interface Props {
   known: Known;
   /** The job that the fields begin with. */
   begun: StoredJob | undefined;
+  /** What this tab kept of an earlier form, which goes on in this one. */
+  back: Kept | undefined;
   /** Has the fields begin again with what somebody else saved. */
   onTheirs: (theirs: StoredJob) => void;
+  /** Has them begin again without what was kept. */
+  onDiscard: () => void;
 }
 
-function Fields({ account, known, begun, onTheirs }: Props) {
+function Fields({ account, known, begun, back, onTheirs, onDiscard }: Props) {
   const { route } = useLocation();
   const mounted = useMounted();
   const form = useRef<HTMLFormElement>(null);
-  const [held, setHeld] = useState(begun);
+  // With the mark of the settings that were changed, so that those of somebody else are not replaced unseen.
+  const [held, setHeld] = useState(begun && back?.etag ? { ...begun, etag: back.etag } : begun);
   // What somebody else saved since the fields were filled.
   const [conflict, setConflict] = useState<StoredJob>();
   const clean = held ? draftOf(held.job) : newDraft();
-  const [draft, setDraft] = useState(clean);
+  const [draft, setDraft] = useState(() => (back ? draftOfKept(back, clean) : clean));
   const [errors, setErrors] = useState<FieldErrors>({});
   const change = (part: Partial<Draft>): void => setDraft((d) => ({ ...d, ...part }));
   const before = held?.job;
   const id = before && String(before.id);
   const body = bodyOf(draft, before);
+  const saved = useRef(false);
+  const unsaved = JSON.stringify(draft) !== JSON.stringify(clean);
+  const kept = useKept(account, id, () => (unsaved && !saved.current ? keptOf(draft, clean, held?.etag, serverNow()) : undefined), [draft, held]);
   const save = useAction(async () => {
     try {
       const local = { ...problemsOf(draft, before), ...missingDestination(draft.conf) };
       if (Object.keys(local).length > 0) throw new Invalid(local);
       const job = id ? await updateJob(account, id, body, held?.etag) : await createJob(account, body);
+      saved.current = true;
       toast(id ? `${jobTitle(job)} is saved.` : `${jobTitle(job)} is created${job.enabled ? " and delivers from now on" : ""}.`);
       if (mounted()) route(`/${account}/logpush/${job.id}`);
     } catch (error) {
@@ -93,7 +109,15 @@ function Fields({ account, known, begun, onTheirs }: Props) {
   const asksProof = "/ownership_challenge" in errors || (destination !== undefined && needsChallenge(destination) && draft.conf !== before?.destination_conf);
   return (
     <form ref={form} class="stack" noValidate onSubmit={(e) => { e.preventDefault(); void save.run(); }}>
-      <LeaveGuard unsaved={JSON.stringify(draft) !== JSON.stringify(clean)}>{id ? "What you changed of the job is not saved, and would be lost." : "The job is not created yet, and what you entered would be lost."}</LeaveGuard>
+      <LeaveGuard unsaved={unsaved}>
+        {id ? "What you changed of the job is not saved" : "The job is not created yet"}{kept ? ". This browser tab keeps what you entered, without credentials of the destination, until you come back." : ", and what you entered would be lost."}
+      </LeaveGuard>
+      {back && (
+        <Note tone={back.lacking ? "warn" : "accent"}>
+          <p>This is what you entered <Time at={back.at} />, and did not save.{back.lacking && " Credentials are not kept: enter those of the destination again, and the proof of ownership where one is asked for."}</p>
+          <div class="row"><Button compact onClick={onDiscard}>{id ? "Discard it, and begin with the job as it is" : "Discard it, and begin with an empty form"}</Button></div>
+        </Note>
+      )}
       <Section title="Job">
         <div class="columns">
           <TextField label="Name" value={draft.name} onInput={(name) => change({ name })} error={errors["/name"]} hint="Letters, digits, dots, underscores and hyphens. May be empty." placeholder="shop-errors" />

@@ -1,9 +1,10 @@
 // Numbers of a job's deliveries, from what its processes report.
+import { useState } from "preact/hooks";
 import { formatBytes, formatCount, formatMillis, unknown } from "../../lib/format";
-import { Time } from "../../ui/basics";
+import { Button, Time } from "../../ui/basics";
 import { Table } from "../../ui/table";
-import { advise } from "./advice";
 import type { JobHealth } from "./api";
+import { groupFailures } from "./failures";
 import { lagText } from "./parts";
 
 type Upload = JobHealth["uploads"][number];
@@ -60,18 +61,27 @@ export function Where({ job }: { job: JobHealth }) {
   );
 }
 
+const shownAtFirst = 10;
+
 export function Failures({ job }: { job: JobHealth }) {
-  if (job.failures.length === 0) return null;
+  const [all, setAll] = useState(false);
+  const groups = groupFailures(job.failures);
+  if (groups.length === 0) return null;
+  const more = groups.length - shownAtFirst;
   return (
     <section class="panel" aria-labelledby="failures">
       <h2 id="failures">Failures</h2>
-      <Table caption="Failures, newest first" rows={job.failures} rowKey={(f) => `${f.partition} ${f.first_on} ${f.message}`} columns={[
-        { name: "Last", cell: (f) => <Time at={f.last_on} /> },
-        { name: "What", heading: true, cell: (f) => <div class="logpush-failure">{f.message}{advise(f.message) && <div class="small quiet">{advise(f.message)}</div>}</div> },
-        { name: "Times", number: true, cell: (f) => formatCount(f.times) },
-        { name: "Partition", number: true, cell: (f) => f.partition ?? "all" },
-        { name: "First", cell: (f) => <Time at={f.first_on} absolute /> },
-      ]} />
+      <div class="stack">
+        <Table caption="Failures, newest first" rows={all ? groups : groups.slice(0, shownAtFirst)} rowKey={(g) => `${g.firstOn} ${g.message}`} columns={[
+          { name: "Last", cell: (g) => <Time at={g.lastOn} /> },
+          { name: "What", heading: true, cell: (g) => <div class="logpush-failure">{g.message}{g.advice && <div class="small quiet">{g.advice}</div>}</div> },
+          { name: "Times", number: true, cell: (g) => formatCount(g.times) },
+          { name: "Partitions", number: true, cell: (g) => g.partitions.map((p) => p ?? "all").join(", ") },
+          { name: "First", cell: (g) => <Time at={g.firstOn} absolute /> },
+        ]} />
+        {more > 0 && <div><Button compact aria-expanded={all} onClick={() => setAll(!all)}>{all ? `Show the newest ${shownAtFirst} only` : `Show ${more} more`}</Button></div>}
+        <p class="small quiet">Failures that differ only in their batch are one row, with the newest message. The last 100 reports of failures are kept.</p>
+      </div>
     </section>
   );
 }

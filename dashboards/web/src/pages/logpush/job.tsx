@@ -12,8 +12,9 @@ import { advise } from "./advice";
 import { jobPath, type JobHealth } from "./api";
 import { Failures, Uploads, Where } from "./health";
 import { HistoryPanel } from "./history";
-import { isOn, JobPage, jobTitle, lagText, StateBadge, Switch } from "./parts";
+import { isOn, JobPage, jobTitle, lagHint, lagText, lastError, StateBadge } from "./parts";
 import { Summary } from "./summary";
+import { Switch } from "./switch";
 
 const refresh = 10_000; // as often as deliveries report
 
@@ -49,18 +50,18 @@ export default function JobOverview() {
 /** The last failure in its own words, and what to do. */
 function Trouble({ account, job }: { account: string; job: JobHealth }) {
   const base = `/${account}/logpush/${job.job_id}`;
-  const message = job.error_message ?? (job.state === "failing" ? job.failures[0]?.message ?? null : null);
-  if (message === null && job.dead_letters === 0) return null;
+  const error = lastError(job);
+  if (!error && job.dead_letters === 0) return null;
   const status = job.uploads.filter((u) => u.status !== 200).sort((a, b) => b.uploads - a.uploads)[0]?.status;
-  const advice = message === null ? undefined : advise(message) ?? (job.state === "failing" ? advise("", status) : undefined);
+  const advice = error && (advise(error.message) ?? (job.state === "failing" ? advise("", status) : undefined));
   return (
     <>
-      {message !== null && (
+      {error && (
         <Note tone={isOn(job.state) && job.state !== "failing" ? "warn" : "bad"} live>
-          <p><strong>{message}</strong>{job.last_error && <> <span class="small">(<Time at={job.last_error} />)</span></>}</p>
+          <p><strong>{error.message}</strong> <span class="small">(<Time at={error.at} />)</span></p>
           {job.failing_since && <p>No upload has succeeded since <Time at={job.failing_since} absolute />. Nothing is lost meanwhile: events wait in Kafka for as long as it keeps them.</p>}
           {advice && <p>{advice}</p>}
-          {job.state === "disabled_failing" && <p>The job was switched off <Time at={job.disabled_on ?? undefined} />. Mend the destination, resume the job, and start a <a href={`${base}/replays`}>replay</a> without an end from shortly before {job.last_complete ? <Time at={job.last_complete} absolute /> : "it stopped"}.</p>}
+          {job.state === "disabled_failing" && <p>The job was switched off <Time at={job.disabled_on ?? undefined} />. Mend the destination, and resume the job: what happened meanwhile can be sent with that.</p>}
         </Note>
       )}
       {job.dead_letters > 0 && (
@@ -79,11 +80,13 @@ function Facts({ job }: { job: JobHealth }) {
         <div><dt>State</dt><dd><StateBadge state={job.state} /></dd></div>
         <div><dt>Lag</dt><dd>{lagText(job.lag_seconds)}</dd></div>
         <div><dt>Events that wait</dt><dd title="Those of other accounts are among them">{formatCount(job.lag_events)}</dd></div>
-        <div><dt>Delivered until</dt><dd><Time at={job.last_complete ?? undefined} /></dd></div>
+        <div><dt>Newest delivered</dt><dd title="In the partition that is ahead; others may be further behind"><Time at={job.last_complete ?? undefined} /></dd></div>
+        <div><dt>All delivered until</dt><dd title="Nothing that reached Kafka before this time waits, in any partition"><Time at={job.complete_until ?? undefined} /></dd></div>
         <div><dt>Records sent in 24 hours</dt><dd>{formatCount(records)}</dd></div>
         <div><dt>Uploads tried again in 24 hours</dt><dd>{formatCount(job.retries)}</dd></div>
         <div><dt>Dead letters</dt><dd>{formatCount(job.dead_letters)}</dd></div>
       </dl>
+      <p class="small quiet logpush-details">{lagHint}</p>
     </section>
   );
 }

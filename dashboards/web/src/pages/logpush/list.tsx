@@ -10,7 +10,8 @@ import { Page } from "../../ui/page";
 import { Table, type Column } from "../../ui/table";
 import { AlertsPanel } from "./alerts";
 import { logpushPath, type JobState } from "./api";
-import { jobTitle, lagText, StateBadge, Switch } from "./parts";
+import { jobTitle, lagHint, lagText, lastError, StateBadge } from "./parts";
+import { Switch } from "./switch";
 
 const refresh = 10_000; // as often as deliveries report
 
@@ -42,11 +43,16 @@ function JobTable(props: { account: string; jobs: JobState[]; onChange: () => vo
   const columns: Column<JobState>[] = [
     { name: "Job", heading: true, cell: (j) => <><a href={`${base}/${j.job_id}`}>{jobTitle(j)}</a><div class="small quiet logpush-light">{j.dataset}</div></> },
     { name: "Destination", cell: (j) => <code class="logpush-place">{j.destination}</code> },
-    { name: "State and last error", cell: (j) => <><StateBadge state={j.state} />{j.error_message !== null && <div class="logpush-message">{j.error_message} <span class="quiet">(<Time at={j.last_error ?? undefined} />)</span></div>}</> },
-    { name: "Lag", number: true, cell: (j) => <span class="nowrap">{lagText(j.lag_seconds)}</span> },
-    { name: "Delivered until", cell: (j) => <Time at={j.last_complete ?? undefined} /> },
+    { name: "State and last error", cell: (j) => <><StateBadge state={j.state} /><LastError job={j} /></> },
+    { name: "Lag", number: true, cell: (j) => <span class="nowrap" title={lagHint}>{lagText(j.lag_seconds)}</span> },
+    { name: "Newest delivered", cell: (j) => <Time at={j.last_complete ?? undefined} /> },
     { name: "Dead letters", number: true, cell: (j) => j.dead_letters > 0 ? <a href={`${base}/${j.job_id}/dead-letters`} aria-label={`${j.dead_letters} dead letters of ${jobTitle(j)}`}><Badge tone="warn">{formatCount(j.dead_letters)}</Badge></a> : "0" },
     { name: "Actions", quiet: true, cell: (j) => <Switch account={props.account} job={j} compact onDone={props.onChange} /> },
   ];
   return <Table caption="Logpush jobs" columns={columns} rows={props.jobs} rowKey={(j) => String(j.job_id)} />;
+}
+
+function LastError({ job }: { job: JobState }) {
+  const error = lastError(job);
+  return error ? <div class="logpush-message">{error.message} <span class="quiet">(<Time at={error.at} />)</span></div> : null;
 }

@@ -1,14 +1,11 @@
 // What several pages of this area show.
 import type { ComponentChildren } from "preact";
-import { useState } from "preact/hooks";
-import { Badge, Button, Confirm, type Tone } from "../../ui/basics";
+import { Badge, type Tone } from "../../ui/basics";
 import { Page, Tabs } from "../../ui/page";
 import { formatDuration } from "../../lib/time";
-import { useAction } from "../../lib/query";
 import { unknown } from "../../lib/format";
 import { may } from "../../session";
-import { toast } from "../../ui/toast";
-import { updateJob, type JobState } from "./api";
+import type { JobState } from "./api";
 
 const states: Record<JobState["state"], [tone: Tone | undefined, text: string]> = {
   ok: ["good", "Delivering"],
@@ -23,10 +20,19 @@ export function StateBadge(props: { state: JobState["state"] }) {
   return <Badge tone={tone}>{text}</Badge>;
 }
 
-/** The age of what waits; nothing waits at 0. */
+/** How old what waits may be; nothing waits at 0. Reports come every 10 s and tell up to as much too much, so a job that is not behind has that as well. */
 export function lagText(seconds: number | null): string {
   if (seconds === null) return unknown;
-  return seconds === 0 ? "none" : formatDuration(seconds);
+  return seconds === 0 ? "none" : `${seconds < 60 ? "at most " : ""}${formatDuration(seconds)}`;
+}
+
+export const lagHint = "Lag is the age of the oldest event that waited at the last report. Reports come every 10 s and tell up to 10 s too much: a job that keeps up shows up to 10 s.";
+
+/** What went wrong last, for as long as the job is not well: each success clears its last error, also while more and more is refused. */
+export function lastError(job: JobState): { message: string; at: string | undefined } | undefined {
+  if (job.error_message !== null) return { message: job.error_message, at: job.last_error ?? undefined };
+  const last = job.state === "degraded" || job.state === "failing" ? job.last_failure : null;
+  return last ? { message: last.message, at: last.last_on } : undefined;
 }
 
 /** Jobs need no name. */
@@ -44,31 +50,4 @@ export function JobPage(props: { account: string; id: string; name: string; titl
     ...(may("logs:edit") ? [[`${base}/edit`, "Settings"] as const] : []),
   ]} />;
   return <Page title={props.title ?? props.name} crumbs={crumbs} actions={props.actions} tabs={tabs}>{props.children}</Page>;
-}
-
-/** Switches a job on or off, after saying what that means. */
-export function Switch(props: { account: string; job: JobState; compact?: boolean; onDone: () => void }) {
-  const [asking, setAsking] = useState(false);
-  const on = isOn(props.job.state);
-  const name = jobTitle(props.job);
-  const act = useAction(async () => {
-    await updateJob(props.account, String(props.job.job_id), { enabled: !on });
-    setAsking(false);
-    toast(on ? `${name} is paused.` : `${name} delivers from now on.`);
-    props.onDone();
-  });
-  if (!may("logs:edit")) return null;
-  const action = on ? "Pause" : "Resume";
-  return (
-    <>
-      <Button compact={props.compact} onClick={() => setAsking(true)} aria-label={`${action} ${name}`}>{action}</Button>
-      {asking && (
-        <Confirm title={`${action} ${name}?`} action={action} busy={act.busy} error={act.error} onConfirm={() => void act.run()} onClose={() => setAsking(false)}>
-          {on
-            ? <p>{props.job.destination} gets nothing more until the job is resumed. Events that happen meanwhile are sent by a replay only.</p>
-            : <p>{props.job.destination} gets events that happen from now on. What happened while the job was paused is sent by a replay only: start one without an end afterwards, and nothing is left out.</p>}
-        </Confirm>
-      )}
-    </>
-  );
 }
