@@ -3,8 +3,9 @@ import { useState } from "preact/hooks";
 import { Button, Confirm, Loading, Problem, TextField } from "../../ui/basics";
 import { useQuery } from "../../lib/query";
 import { Table } from "../../ui/table";
+import { versionNames } from "../workers/versions";
 import { currentDeployment, listVersions, type Deployment, type ScriptName } from "./data";
-import { nameOf } from "./names";
+import { namerOf } from "./names";
 import { bindingKind, type Version } from "./settings";
 import type { Work } from "./work";
 
@@ -51,6 +52,7 @@ export function SavePanel(props: Props) {
 
 function Kept(props: { base: Version; newest: Version }) {
   const { base, newest } = props;
+  const nameOf = namerOf([base, newest]);
   const current = new Set(newest.bindings.filter((b) => b.type === "secret_text").map((b) => b.name));
   const rows = [
     ...base.bindings.map((b) => ({ binding: b, from: b.type === "secret_text" && current.has(b.name) ? newest : base })),
@@ -87,10 +89,7 @@ function DeployDialog(props: { at: ScriptName; onClose: () => void; onConfirm: (
     );
   }
   const { deployment, versions } = now.data;
-  const name = (id: string): string => {
-    const known = versions.find((v) => v.id === id);
-    return known ? nameOf(known) : id.slice(0, 8);
-  };
+  const { name } = versionNames(versions, deployment ? [deployment] : []);
   const shares = deployment?.versions.map((v) => `${v.percentage} % from ${name(v.version_id)}`).join(" and ");
   return (
     <Confirm title={`Save and deploy to ${at.script}?`} action="Save and deploy at 100 %" onClose={props.onClose} onConfirm={() => props.onConfirm(deployment)}>

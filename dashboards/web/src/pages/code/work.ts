@@ -54,7 +54,7 @@ export function workOfDraft(draft: Draft, modules: readonly Module[]): Work {
 export function draftOf(work: Work, text: TextOf, at: Date, version: Named): Draft {
   const { compatibilityDate, compatibilityFlags, tag, message } = work;
   return {
-    at: at.toISOString(), version: tagOf(version) ?? `version ${version.number}`,
+    at: at.toISOString(), version: [`version ${version.number}`, tagOf(version)].filter(Boolean).join(", "),
     modules: work.sheets.map((s) => ({
       name: s.name, contentType: s.contentType, ...(s.text === undefined ? {} : { text: text(s) }), ...(s.was ? { was: s.was.name } : {}),
     })),
