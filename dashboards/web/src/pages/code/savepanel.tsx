@@ -5,6 +5,7 @@ import { useQuery } from "../../lib/query";
 import { Table } from "../../ui/table";
 import { versionNames } from "../workers/versions";
 import { currentDeployment, listVersions, type Deployment, type ScriptName } from "./data";
+import { isTemplate } from "./first";
 import { namerOf } from "./names";
 import { bindingKind, type Version } from "./settings";
 import type { Work } from "./work";
@@ -14,7 +15,8 @@ interface Props {
   base: Version;
   newest: Version;
   work: Work;
-  unsaved: boolean;
+  /** Whether there is something to save. */
+  savable: boolean;
   busy: boolean;
   readOnly: boolean;
   onChange: (changes: Partial<Work>) => void;
@@ -40,9 +42,9 @@ export function SavePanel(props: Props) {
       <Kept base={base} newest={newest} />
       {!readOnly && (
         <div class="stack code-buttons">
-          <Button look="primary" submit busy={props.busy} disabled={!props.unsaved}>Save as a new version</Button>
-          <Button busy={props.busy} disabled={!props.unsaved} onClick={() => setAsking(true)}>Save and deploy …</Button>
-          <p class="small quiet" role="status">{props.busy ? "The runtime tries the code …" : props.unsaved ? "Saving runs the code once, and changes no traffic." : "Nothing has changed yet."}</p>
+          <Button look="primary" submit busy={props.busy} disabled={!props.savable}>Save as a new version</Button>
+          <Button busy={props.busy} disabled={!props.savable} onClick={() => setAsking(true)}>Save and deploy …</Button>
+          <p class="small quiet" role="status">{props.busy ? "The runtime tries the code …" : props.savable ? "Saving runs the code once, and changes no traffic." : "Nothing has changed yet."}</p>
         </div>
       )}
       {asking && <DeployDialog at={props.at} onClose={() => setAsking(false)} onConfirm={(d) => { setAsking(false); props.onDeploy(d); }} />}
@@ -66,7 +68,7 @@ function Kept(props: { base: Version; newest: Version }) {
           <Table caption="Bindings of the new version" rows={rows} rowKey={(r) => r.binding.name} columns={[
             { name: "Name", heading: true, cell: (r) => <code>{r.binding.name}</code> },
             { name: "Type", cell: (r) => bindingKind(r.binding) },
-            { name: "As in", cell: (r) => nameOf(r.from) },
+            { name: "As in", cell: (r) => isTemplate(r.from) ? "the template" : nameOf(r.from) },
           ]} />
         )}
         <p class="small quiet">Secrets have the values of the newest version, where it has them.</p>

@@ -37,7 +37,7 @@ export default function Versions() {
         {!items && versions.loading && <Loading what="versions" />}
         {items?.length === 0 && page === 1 && (
           <Empty title="No version yet">
-            <p>Upload one with <code>wrangler versions upload</code>, or <a href={`/${account}/new-script`}>create a Worker</a> here.</p>
+            <p>Upload one with <code>wrangler versions upload</code>, or <a href={addressOf(at, "edit")}>write the first one</a> here.</p>
           </Empty>
         )}
         {items && items.length > 0 && (
