@@ -38,7 +38,7 @@ export async function allPages(): Promise<Shown[]> {
     await expect(page.getByRole("dialog").getByRole("heading").first()).toBeVisible();
   };
   return [
-    { name: "workers", path: `${home}/workers?last=300`, heading: "Workers", ready: rows },
+    { name: "workers", path: `${home}/workers?last=300`, heading: "Workers", ready: async (page) => expect(page.locator(".spark").first()).toBeVisible() },
     { name: "new-worker", path: `${home}/new-script`, heading: /create|new/i },
     { name: "script", path: `${of("shop")}?last=300`, heading: "shop" },
     { name: "versions", path: `${of("shop")}/versions`, heading: "Versions", ready: rows },

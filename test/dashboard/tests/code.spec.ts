@@ -123,3 +123,18 @@ test("two picked versions are shown with what differs between them", async ({ si
   await expect(page.getByRole("textbox", { name: /lib\/greeting\.js in another/ })).toContainText('greeting = "another"');
   await expect(page.getByRole("row", { name: /KEY/ })).toContainText("Not known");
 });
+
+test("a script without a version is begun with the template, and saving it makes the first one", async ({ signedIn: page }) => {
+  const blank = `blank-${Date.now().toString(36)}`;
+  await api("POST", `/client/v4/accounts/${account}/workers/workers`, { name: blank });
+  await page.goto(`/${account}/workers/${blank}`);
+  await page.getByRole("link", { name: "Write its first version" }).click();
+  await expect(page.getByText("has no version yet: this is the template")).toBeVisible();
+  await expect(page.getByRole("textbox", { name: "Code of index.js" })).toContainText("Hello World");
+  await page.getByLabel("Tag").fill("first");
+  await page.getByRole("button", { name: "Save as a new version" }).click();
+  await expect(page.getByText("Saved as version 1, first")).toBeVisible();
+  const [first] = await api<Version[]>("GET", `/client/v4/accounts/${account}/workers/workers/${blank}/versions`);
+  expect(first!.bindings).toEqual([{ name: "VERSION", type: "version_metadata" }]);
+  await api("DELETE", `/client/v4/accounts/${account}/workers/scripts/${blank}`);
+});

@@ -54,9 +54,9 @@ test("a change is told with its numbers before it is made", () => {
 });
 
 test("how many requests change their version is told where there are some", () => {
-  const f = (before: Split[], after: Split[], rate: number | undefined, want: string) => expect(movedSentence(before, after, rate)).toBe(want);
-  f(split(["v1", 100]), split(["v1", 90], ["v2", 10]), 12, "Of about 12 requests a second, 1.2 change their version.");
-  f(split(["v1", 50], ["v2", 50]), split(["v1", 40], ["v3", 60]), 100, "Of about 100 requests a second, 60 change their version.");
+  const f = (before: Split[], after: Split[], rate: number | undefined, want: string) => expect(movedSentence(before, after, rate === undefined ? undefined : { perSecond: rate, when: "in the last 5 minutes" })).toBe(want);
+  f(split(["v1", 100]), split(["v1", 90], ["v2", 10]), 12, "Of about 12 requests a second in the last 5 minutes, 1.2 change their version.");
+  f(split(["v1", 50], ["v2", 50]), split(["v1", 40], ["v3", 60]), 100, "Of about 100 requests a second in the last 5 minutes, 60 change their version.");
   f(split(["v1", 100]), split(["v1", 100], ["v2", 0]), 50, "");
   f(split(["v1", 100]), split(["v1", 90], ["v2", 10]), undefined, "");
   f([], split(["v1", 100]), 100, "");

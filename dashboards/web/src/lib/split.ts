@@ -74,16 +74,16 @@ export function changeSentence(before: readonly Split[], after: readonly Split[]
 }
 
 /**
- * How many requests change their version, of `rate` that come in a second; empty where that
- * is not known, or not worth a word.
+ * How many requests change their version, of those that come in a second, `when` says in which
+ * time; empty where that is not known, or not worth a word.
  */
-export function movedSentence(before: readonly Split[], after: readonly Split[], rate: number | undefined): string {
+export function movedSentence(before: readonly Split[], after: readonly Split[], rate: { perSecond: number; when: string } | undefined): string {
   if (rate === undefined) return "";
   const grown = after.reduce((sum, s) => sum + Math.max(0, thousandths(s.percentage) - (shareOf(before, s.version_id) ?? 0)), 0);
-  const moved = (rate * grown) / full;
+  const moved = (rate.perSecond * grown) / full;
   if (before.length === 0 || moved === 0) return "";
   const digits = (n: number): string => String(Number(n.toPrecision(2)));
-  return `Of about ${digits(rate)} requests a second, ${digits(moved)} change their version.`;
+  return `Of about ${digits(rate.perSecond)} requests a second ${rate.when}, ${digits(moved)} change their version.`;
 }
 
 /** Why a split cannot be deployed, before the server is asked. */

@@ -1,5 +1,14 @@
 import { expect, test } from "vitest";
-import { messageOf, tagger } from "./versions";
+import { messageOf, namer, tagger } from "./versions";
+
+test("a version is called by its tag, with the short id where that is not its alone", () => {
+  const [a, b, c, d] = ["1a2b3c4d-0000-4000-8000-000000000001", "5e6f7a8b-0000-4000-8000-000000000002", "9c0d1e2f-0000-4000-8000-000000000003", "0a1b2c3d-0000-4000-8000-000000000004"] as const;
+  const tags = new Map([[a, "prod"], [b, "prod"], [c, "v3"], [d, undefined]]);
+  const unlisted = "4f5a6b7c-0000-4000-8000-000000000005";
+  expect([a, b, c, d, unlisted].map(namer(tags))).toEqual(["prod (1a2b3c4d)", "prod (5e6f7a8b)", "v3", "0a1b2c3d", "4f5a6b7c"]);
+  expect([c, d].map(namer(tags, true)), "others may have any tag").toEqual(["v3 (9c0d1e2f)", "0a1b2c3d"]);
+  expect(namer()(a)).toBe("1a2b3c4d");
+});
 
 test("a sentence names versions by their tags, with the short id", () => {
   const told = tagger(new Map([["1a2b3c4d-0000-4000-8000-000000000001", "v2"], ["5e6f7a8b-0000-4000-8000-000000000002", undefined]]));

@@ -9,13 +9,13 @@ export function tagOf(version: Tagged): string | undefined {
 }
 
 /** A version in a sentence; with the digits behind the tag where `shared` says that others may have that tag, too. */
-export function nameOf(id: string, tag: string | undefined, shared = false): string {
+function nameOf(id: string, tag: string | undefined, shared: boolean): string {
   if (!tag) return shortId(id);
   return shared ? `${tag} (${shortId(id)})` : tag;
 }
 
 /** The tags that more than one version has. */
-export function sharedTags(tags: Iterable<string | undefined>): Set<string> {
+function sharedTags(tags: Iterable<string | undefined>): Set<string> {
   const seen = new Set<string>();
   const shared = new Set<string>();
   for (const tag of tags) {
@@ -23,6 +23,18 @@ export function sharedTags(tags: Iterable<string | undefined>): Set<string> {
     if (tag) seen.add(tag);
   }
   return shared;
+}
+
+/**
+ * Names the versions of one script, whose tags are by whole ids: by its tag, with the digits behind it where another one has that
+ * tag, too. `partly` says that there are versions without their tags here, so that nobody knows which tags are shared.
+ */
+export function namer(tags: ReadonlyMap<string, string | undefined> = new Map(), partly = false): (id: string) => string {
+  const shared = sharedTags(tags.values());
+  return (id) => {
+    const tag = tags.get(id);
+    return nameOf(id, tag, partly || (tag !== undefined && shared.has(tag)));
+  };
 }
 
 const ids = /\b[0-9a-f]{8}(?:(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?\b/g;

@@ -8,7 +8,7 @@ import { ScriptPage } from "../../ui/page";
 import { Table } from "../../ui/table";
 import { ModuleDifferences } from "./modulediff";
 import { isWorker, listVersions, useVersion, type ScriptName } from "./data";
-import { nameOf } from "./names";
+import { namerOf } from "./names";
 import { ChangeBadge } from "./parts";
 import { compareSettings, type Setting, type SettingChange, type Version } from "./settings";
 import "../../styles/code.css";
@@ -44,6 +44,7 @@ export default function Diff() {
 function Choice(props: { search: Search; list: Version[]; from: string | undefined; to: string | undefined; loaded: (Version | undefined)[] }) {
   const { search, from, to } = props;
   const known = [...props.list, ...props.loaded.filter((v) => v !== undefined)];
+  const nameOf = namerOf(known);
   const options = [...new Map(known.map((v) => [v.id, v])).values()].sort((a, b) => b.number - a.number)
     .map((v) => [v.id, `${v.number} · ${nameOf(v)}`] as const);
   const choose = (name: string) => (id: string): void => search.set({ from, to, module: undefined, [name]: id });
@@ -58,6 +59,7 @@ function Choice(props: { search: Search; list: Version[]; from: string | undefin
 
 function Both(props: { at: ScriptName; before: Version; after: Version }) {
   const { before, after } = props;
+  const nameOf = namerOf([before, after]);
   if (before.id === after.id) return <Empty title="The same version twice"><p>Choose another one to see what differs.</p></Empty>;
   return (
     <>
@@ -71,6 +73,7 @@ function Both(props: { at: ScriptName; before: Version; after: Version }) {
 
 function Settings(props: { before: Version; after: Version }) {
   const { before, after } = props;
+  const nameOf = namerOf([before, after]);
   const all = useMemo(() => compareSettings(before, after), [before, after]);
   const [whole, setWhole] = useState(false);
   useEffect(() => setWhole(false), [before, after]);

@@ -9,6 +9,7 @@ import { ScriptPage } from "../../ui/page";
 import "../../styles/code.css";
 import { addressOf, isWorker, listVersions, useVersion, type ScriptName } from "./data";
 import { dropDraft, findDraft, otherDrafts, tabStorage, type Draft } from "./draft";
+import { isTemplate, template } from "./first";
 import { modulesOf } from "./modules";
 import { nameOf } from "./names";
 import type { Version } from "./settings";
@@ -35,22 +36,22 @@ export default function Edit() {
   );
 }
 
-/** Without a version in the address, the newest one is edited. */
+/** Without a version in the address the newest one is edited, and where there is none the template. */
 function Newest(props: { at: ScriptName; onFound: (id: string) => void }) {
   const { at } = props;
   const newest = useQuery(`newest ${at.account} ${at.script}`, (signal) => listVersions(at, 1, 1, signal));
-  const id = newest.data?.items[0]?.id;
+  const id = newest.data && (newest.data.items[0] ?? template).id;
   useEffect(() => {
     if (id !== undefined) props.onFound(id);
   }, [id]);
   if (newest.error) return <Problem error={newest.error} what="The newest version could not be read." retry={newest.reload} />;
-  if (!newest.data || id !== undefined) return <Loading what="the newest version" />;
-  return <Empty title="There is no code yet"><p>Upload the first version with <code>wrangler deploy</code>, or <a href={`/${at.account}/new-script`}>create a Worker</a> here.</p></Empty>;
+  return <Loading what="the newest version" />;
 }
 
 function Begin(props: { at: ScriptName; from: string; onSaved: (id: string) => void }) {
   const { at, from } = props;
-  const version = useVersion(at, from);
+  const version = useVersion(at, from === template.id ? undefined : from);
+  if (from === template.id) return <BeginWith at={at} version={template} onSaved={props.onSaved} />;
   if (version.error) return <Problem error={version.error} what="The version could not be read." retry={version.reload} />;
   if (!version.data) return <Loading what="the version" />;
   if (!isWorker(version.data)) {
@@ -88,13 +89,14 @@ function BeginWith(props: { at: ScriptName; version: Version; onSaved: (id: stri
 
 function DraftChoice(props: { draft: Draft; version: Version; onRestore: () => void; onDiscard: () => void }) {
   const { draft } = props;
+  const name = isTemplate(props.version) ? "the template" : nameOf(props.version);
   return (
     <section class="panel stack" aria-labelledby="draft">
-      <h2 id="draft">You have a draft made of {nameOf(props.version)}</h2>
+      <h2 id="draft">You have a draft made of {name}</h2>
       <p>It was last changed {formatAge(new Date(draft.at), now.value)}, in this browser tab, and is in no version yet.</p>
       <div class="row">
         <Button look="primary" onClick={props.onRestore}>Restore draft</Button>
-        <Button onClick={props.onDiscard}>Discard it, and begin with {nameOf(props.version)}</Button>
+        <Button onClick={props.onDiscard}>Discard it, and begin with {name}</Button>
       </div>
     </section>
   );

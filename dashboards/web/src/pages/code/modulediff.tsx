@@ -7,7 +7,7 @@ import type { Look } from "./cm/view";
 import { Differences } from "./codeview";
 import { compareModules, type ModuleChange } from "./moduledifference";
 import { languageOf, modulesOf, textOf, typeName, type Module } from "./modules";
-import { nameOf } from "./names";
+import { namerOf } from "./names";
 import { ChangeBadge } from "./parts";
 import type { Version } from "./settings";
 
@@ -48,6 +48,7 @@ function Content(props: { change: ModuleChange; before: Version; after: Version;
   const { change: c, look } = props;
   const texts = useMemo(() => [c.before && textOf(c.before), c.after && textOf(c.after)] as const, [c]);
   const bytes = (c.before && texts[0] === undefined) || (c.after && texts[1] === undefined);
+  const nameOf = namerOf([props.before, props.after]);
   const label = (v: Version): string => `${c.name} in ${nameOf(v)}`;
   return (
     <div class="stack">

@@ -1,6 +1,7 @@
 // How what is edited stands to the other versions, and what became of saving it.
 import { LinkButton, Note, Time } from "../../ui/basics";
 import { addressOf, type ScriptName } from "./data";
+import { isTemplate } from "./first";
 import { nameOf } from "./names";
 import type { Version } from "./settings";
 import type { Result } from "./usesave";
@@ -8,6 +9,7 @@ import type { Result } from "./usesave";
 /** Says what the work is made of, and that it is not, or no longer, the newest version. */
 export function Standing(props: { at: ScriptName; base: Version; newest: Version | undefined; late: boolean }) {
   const { at, base, newest } = props;
+  if (isTemplate(base)) return <FromTemplate at={at} newest={newest} />;
   const made = <>Made of <a href={addressOf(at, "versions", base.id)}>version {base.number}, {nameOf(base)}</a>, <Time at={base.created_on} />.</>;
   if (!newest || newest.number <= base.number) return <p class="small quiet">{made}</p>;
   const who = <>version {newest.number}, <a href={addressOf(at, "versions", newest.id)}>{nameOf(newest)}</a>, {newest.author_email ? `by ${newest.author_email}, ` : ""}<Time at={newest.created_on} /></>;
@@ -20,6 +22,12 @@ export function Standing(props: { at: ScriptName; base: Version; newest: Version
     );
   }
   return <Note tone="warn"><p>{made} There is a newer one: {who}. What you save does not have what it changes: {diff}.</p></Note>;
+}
+
+function FromTemplate(props: { at: ScriptName; newest: Version | undefined }) {
+  const { at, newest } = props;
+  if (!newest) return <p class="small quiet">{at.script} has no version yet: this is the template “Hello World”, and what you save becomes its first version.</p>;
+  return <Note tone="warn" live><p>{at.script} has version {newest.number}, {nameOf(newest)}, by now, and this is made of the template all the same. <a href={`${addressOf(at, "edit")}?from=${newest.id}`}>Edit that one</a> instead, if that is what you mean.</p></Note>;
 }
 
 export function Saved(props: { at: ScriptName; saved: Result | undefined }) {

@@ -3,8 +3,10 @@ import { useState } from "preact/hooks";
 import { Button, Confirm, Loading, Problem, TextField } from "../../ui/basics";
 import { useQuery } from "../../lib/query";
 import { Table } from "../../ui/table";
+import { versionNames } from "../workers/versions";
 import { currentDeployment, listVersions, type Deployment, type ScriptName } from "./data";
-import { nameOf } from "./names";
+import { isTemplate } from "./first";
+import { namerOf } from "./names";
 import { bindingKind, type Version } from "./settings";
 import type { Work } from "./work";
 
@@ -13,7 +15,8 @@ interface Props {
   base: Version;
   newest: Version;
   work: Work;
-  unsaved: boolean;
+  /** Whether there is something to save. */
+  savable: boolean;
   busy: boolean;
   readOnly: boolean;
   onChange: (changes: Partial<Work>) => void;
@@ -39,9 +42,9 @@ export function SavePanel(props: Props) {
       <Kept base={base} newest={newest} />
       {!readOnly && (
         <div class="stack code-buttons">
-          <Button look="primary" submit busy={props.busy} disabled={!props.unsaved}>Save as a new version</Button>
-          <Button busy={props.busy} disabled={!props.unsaved} onClick={() => setAsking(true)}>Save and deploy …</Button>
-          <p class="small quiet" role="status">{props.busy ? "The runtime tries the code …" : props.unsaved ? "Saving runs the code once, and changes no traffic." : "Nothing has changed yet."}</p>
+          <Button look="primary" submit busy={props.busy} disabled={!props.savable}>Save as a new version</Button>
+          <Button busy={props.busy} disabled={!props.savable} onClick={() => setAsking(true)}>Save and deploy …</Button>
+          <p class="small quiet" role="status">{props.busy ? "The runtime tries the code …" : props.savable ? "Saving runs the code once, and changes no traffic." : "Nothing has changed yet."}</p>
         </div>
       )}
       {asking && <DeployDialog at={props.at} onClose={() => setAsking(false)} onConfirm={(d) => { setAsking(false); props.onDeploy(d); }} />}
@@ -51,6 +54,7 @@ export function SavePanel(props: Props) {
 
 function Kept(props: { base: Version; newest: Version }) {
   const { base, newest } = props;
+  const nameOf = namerOf([base, newest]);
   const current = new Set(newest.bindings.filter((b) => b.type === "secret_text").map((b) => b.name));
   const rows = [
     ...base.bindings.map((b) => ({ binding: b, from: b.type === "secret_text" && current.has(b.name) ? newest : base })),
@@ -64,7 +68,7 @@ function Kept(props: { base: Version; newest: Version }) {
           <Table caption="Bindings of the new version" rows={rows} rowKey={(r) => r.binding.name} columns={[
             { name: "Name", heading: true, cell: (r) => <code>{r.binding.name}</code> },
             { name: "Type", cell: (r) => bindingKind(r.binding) },
-            { name: "As in", cell: (r) => nameOf(r.from) },
+            { name: "As in", cell: (r) => isTemplate(r.from) ? "the template" : nameOf(r.from) },
           ]} />
         )}
         <p class="small quiet">Secrets have the values of the newest version, where it has them.</p>
@@ -87,10 +91,7 @@ function DeployDialog(props: { at: ScriptName; onClose: () => void; onConfirm: (
     );
   }
   const { deployment, versions } = now.data;
-  const name = (id: string): string => {
-    const known = versions.find((v) => v.id === id);
-    return known ? nameOf(known) : id.slice(0, 8);
-  };
+  const { name } = versionNames(versions, deployment ? [deployment] : []);
   const shares = deployment?.versions.map((v) => `${v.percentage} % from ${name(v.version_id)}`).join(" and ");
   return (
     <Confirm title={`Save and deploy to ${at.script}?`} action="Save and deploy at 100 %" onClose={props.onClose} onConfirm={() => props.onConfirm(deployment)}>

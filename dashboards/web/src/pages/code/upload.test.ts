@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { template } from "./first";
 import { moduleTypes } from "./modules";
 import type { Version } from "./settings";
 import { bindingsFor, formFor, metadataFor, parseFlags } from "./upload";
@@ -9,6 +10,11 @@ const version = (id: string, changes: Partial<Version>): Version => ({
 });
 
 const edited = { modules: [], main: "index.js", compatibilityDate: "2026-03-01", compatibilityFlags: ["nodejs_compat"], tag: "v2", message: "" };
+
+test("a first version has the bindings of its template, which are nowhere to be inherited from", () => {
+  expect(bindingsFor(template, template)).toEqual([{ name: "VERSION", type: "version_metadata" }]);
+  expect(atob(template.modules![0]!.content_base64)).toContain("Hello World");
+});
 
 test("bindings come from the version that was edited, and secrets from the newest that has them", () => {
   const base = version("base", { bindings: [{ name: "WHO", type: "plain_text", text: "x" }, { name: "KEY", type: "secret_text" }, { name: "OLD", type: "secret_text" }, { name: "WAS", type: "secret_text" }] });

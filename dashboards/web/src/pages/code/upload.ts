@@ -1,6 +1,7 @@
 // A new version made of an earlier one and of edited code: what `wrangler versions
 // upload` sends, with everything kept that nobody changed.
-import type { Version } from "./settings";
+import { isTemplate } from "./first";
+import type { Binding, Version } from "./settings";
 import type { Module } from "./modules";
 
 export interface Edited {
@@ -22,9 +23,10 @@ interface Inherit {
 /**
  * The bindings of a new version: those of the version that it was made of. Secrets have the
  * value of the newest version where it has them, because that is where people change them;
- * the server keeps those that only the newest version has.
+ * the server keeps those that only the newest version has. Those of the template are in no version yet.
  */
-export function bindingsFor(base: Version, newest: Version): Inherit[] {
+export function bindingsFor(base: Version, newest: Version): (Inherit | Binding)[] {
+  if (isTemplate(base)) return base.bindings;
   const current = new Set(newest.bindings.filter((b) => b.type === "secret_text").map((b) => b.name));
   return base.bindings.map((b) => b.type === "secret_text" && current.has(b.name)
     ? { name: b.name, type: "inherit" }

@@ -13,7 +13,7 @@ import { ScriptPage } from "../../ui/page";
 import { Table, type Column } from "../../ui/table";
 import "../../styles/code.css";
 import { addressOf, isWorker, listVersions, mainVersion, useDeployment, type Deployment, type ScriptName } from "./data";
-import { nameOf } from "./names";
+import { namerOf, type Named } from "./names";
 import { Traffic } from "./parts";
 import type { Version } from "./settings";
 
@@ -28,6 +28,7 @@ export default function Versions() {
   const [picked, setPicked] = useState<Version[]>([]);
   const pick = (version: Version): void => setPicked((list) => (list.some((v) => v.id === version.id) ? list.filter((v) => v.id !== version.id) : [...list.slice(-1), version]));
   const items = versions.data?.items;
+  const name = namerOf([...(items ?? []), ...picked], (versions.data?.info?.total_count ?? 0) > perPage);
   return (
     <ScriptPage account={account} script={script} title="Versions" actions={may("scripts:edit") && <LinkButton href={addressOf(at, "edit")} look="primary">Edit the newest</LinkButton>}>
       <div class="stack">
@@ -36,13 +37,13 @@ export default function Versions() {
         {!items && versions.loading && <Loading what="versions" />}
         {items?.length === 0 && page === 1 && (
           <Empty title="No version yet">
-            <p>Upload one with <code>wrangler versions upload</code>, or <a href={`/${account}/new-script`}>create a Worker</a> here.</p>
+            <p>Upload one with <code>wrangler versions upload</code>, or <a href={addressOf(at, "edit")}>write the first one</a> here.</p>
           </Empty>
         )}
         {items && items.length > 0 && (
           <>
-            <Picked at={at} picked={picked} clear={() => setPicked([])} />
-            <Table caption={`Versions of ${script}`} rows={items} rowKey={(v) => v.id} columns={columns(at, deployment.data, picked, pick)} />
+            <Picked at={at} picked={picked} nameOf={name} clear={() => setPicked([])} />
+            <Table caption={`Versions of ${script}`} rows={items} rowKey={(v) => v.id} columns={columns(at, deployment.data, name, picked, pick)} />
           </>
         )}
         <Pager info={versions.data?.info} what="versions" />
@@ -51,7 +52,8 @@ export default function Versions() {
   );
 }
 
-function Picked(props: { at: ScriptName; picked: Version[]; clear: () => void }) {
+function Picked(props: { at: ScriptName; picked: Version[]; nameOf: (v: Named) => string; clear: () => void }) {
+  const { nameOf } = props;
   const [from, to] = props.picked.toSorted((a, b) => a.number - b.number);
   return (
     <div class="row code-picked" role="status">
@@ -63,7 +65,7 @@ function Picked(props: { at: ScriptName; picked: Version[]; clear: () => void })
   );
 }
 
-function columns(at: ScriptName, deployment: Deployment | null | undefined, picked: Version[], pick: (v: Version) => void): Column<Version>[] {
+function columns(at: ScriptName, deployment: Deployment | null | undefined, nameOf: (v: Named) => string, picked: Version[], pick: (v: Version) => void): Column<Version>[] {
   const page = (v: Version): string => addressOf(at, "versions", v.id);
   return [
     {
@@ -76,7 +78,7 @@ function columns(at: ScriptName, deployment: Deployment | null | undefined, pick
     { name: "Traffic", cell: (v) => deployment === undefined ? "" : <Traffic share={shareOf(deployment?.versions ?? [], v.id)} /> },
     { name: "Author", cell: (v) => <>{v.author_email || "–"}<span class="code-second">{v.source}</span></> },
     { name: "Created", cell: (v) => <Time at={v.created_on} /> },
-    { name: "Actions", quiet: true, cell: (v) => <Actions at={at} version={v} deployment={deployment} /> },
+    { name: "Actions", quiet: true, cell: (v) => <Actions at={at} version={v} name={nameOf(v)} deployment={deployment} /> },
   ];
 }
 
@@ -87,10 +89,9 @@ function saidOf(version: Version): string {
   return [to && `Origin ${to}`, version.annotations["workers/message"]].filter(Boolean).join(": ");
 }
 
-function Actions(props: { at: ScriptName; version: Version; deployment: Deployment | null | undefined }) {
-  const { at, version, deployment } = props;
+function Actions(props: { at: ScriptName; version: Version; name: string; deployment: Deployment | null | undefined }) {
+  const { at, version, name, deployment } = props;
   const most = mainVersion(deployment);
-  const name = nameOf(version);
   return (
     <span class="code-actions">
       {isWorker(version) && <a href={`${addressOf(at, "edit")}?from=${version.id}`} aria-label={`Edit from ${name}`}>Edit</a>}

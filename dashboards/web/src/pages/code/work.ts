@@ -2,6 +2,7 @@
 // version or a draft and become a draft or an upload.
 import { tagOf } from "../../lib/versions";
 import type { Draft } from "./draft";
+import { isTemplate } from "./first";
 import { textOf, type Module } from "./modules";
 import type { Named } from "./names";
 import type { Version } from "./settings";
@@ -54,7 +55,7 @@ export function workOfDraft(draft: Draft, modules: readonly Module[]): Work {
 export function draftOf(work: Work, text: TextOf, at: Date, version: Named): Draft {
   const { compatibilityDate, compatibilityFlags, tag, message } = work;
   return {
-    at: at.toISOString(), version: tagOf(version) ?? `version ${version.number}`,
+    at: at.toISOString(), version: isTemplate(version) ? "the template" : [`version ${version.number}`, tagOf(version)].filter(Boolean).join(", "),
     modules: work.sheets.map((s) => ({
       name: s.name, contentType: s.contentType, ...(s.text === undefined ? {} : { text: text(s) }), ...(s.was ? { was: s.was.name } : {}),
     })),

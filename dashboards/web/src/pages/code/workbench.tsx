@@ -9,6 +9,7 @@ import { LeaveGuard } from "../../ui/leave";
 import type { ScriptName } from "./data";
 import { DiagnosticList } from "./diagnosticlist";
 import type { Place } from "./diagnostics";
+import { isTemplate } from "./first";
 import { ModuleTabs } from "./moduletabs";
 import { typeName } from "./modules";
 import { Saved, Standing } from "./news";
@@ -36,7 +37,7 @@ export function Workbench(props: Props) {
   const [clean, setClean] = useState(props.clean);
   const [work, setWork] = useState(props.begin);
   const change = (changes: Partial<Work>): void => setWork((w) => ({ ...w, ...changes }));
-  const editor = useEditor(work, clean, readOnly, () => { if (unsaved) void save.run(); });
+  const editor = useEditor(work, clean, readOnly, () => { if (savable) void save.run(); });
   const [shownId, setShownId] = useState(() => (work.sheets.find((s) => s.name === search.get("module")) ?? mainOf(work)).id);
   const shown = work.sheets.find((s) => s.id === shownId) ?? mainOf(work);
   const unsaved = !readOnly && (changedFrom(clean, work) || editor.edited.size > 0);
@@ -50,6 +51,8 @@ export function Workbench(props: Props) {
       props.onSaved(id);
     },
   });
+  // The template is worth saving as it is.
+  const savable = unsaved || (!readOnly && isTemplate(save.base));
   const kept = useDraft(at, save.base, work, editor, unsaved);
 
   const show = (sheet: Sheet): void => {
@@ -103,7 +106,7 @@ export function Workbench(props: Props) {
           </div>
           <Keys />
         </div>
-        <SavePanel at={at} base={save.base} newest={save.newest ?? save.base} work={work} unsaved={unsaved} busy={save.busy} readOnly={readOnly} onChange={change}
+        <SavePanel at={at} base={save.base} newest={save.newest ?? save.base} work={work} savable={savable} busy={save.busy} readOnly={readOnly} onChange={change}
           onSave={() => void save.run()} onDeploy={(deployment) => void save.run({ over: deployment })} />
       </div>
     </div>

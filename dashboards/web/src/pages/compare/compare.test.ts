@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { Schemas } from "../../api/client";
 import { marksOf } from "../../lib/marks";
+import { stepOf } from "./data";
 import { decisionText, logText, pathOf, readEvent } from "./event";
 import { rayOf, statusProblem } from "./filters";
 import { compared } from "./sentences";
@@ -27,6 +28,14 @@ test("steps are whole ones, and the one that is not over is left out", () => {
   expect(lines.times.map((t) => new Date(t * 1000).toISOString().slice(11, 19))).toEqual(["12:00:00", "12:01:00", "12:02:00", "12:03:00"]);
   expect(lines.range.map((t) => new Date(t * 1000).toISOString().slice(11, 19))).toEqual(["12:00:00", "12:05:00"]);
   expect(values(lines, version("a", "11:00:00"), perSecond(60))).toEqual([1, 0, 0, 2]);
+});
+
+test("rates of a short time are asked for by steps in which there is something to count", () => {
+  const now = new Date("2026-03-01T12:00:00Z");
+  const range = (from: string, to: string) => ({ since: new Date(`2026-03-01T${from}Z`), until: new Date(`2026-03-01T${to}Z`), last: undefined });
+  expect(stepOf(range("11:55:00", "12:00:00"), now)).toBe("15s");
+  expect(stepOf(range("10:00:00", "12:00:00"), now), "long").toBeUndefined();
+  expect(stepOf(range("01:00:00", "01:05:00"), now), "long ago").toBeUndefined();
 });
 
 test("a step that has just ended waits until its events are counted, and one long past is there whole", () => {
@@ -65,7 +74,7 @@ function comparison(baseline: [failures: number, requests: number], candidate: [
 test("a clear difference is said with its bounds", () => {
   const words = compared(comparison([11, 12919], [221, 4205], [0.0517, 0.0453, 0.0588], [61.7, 33.9, 114]), "v1", "v2");
   expect(words.verdict).toBe("worse");
-  expect(words.headline).toBe("v2 fails more often than v1: 5.2 percentage points more of its requests.");
+  expect(words.headline).toBe("v2 fails more often than v1: its failure rate is 5.2 percentage points higher.");
   expect(words.sentences.join(" ")).toBe("Of 4,205 requests whose version was drawn, v2 failed 221 (5.3 %); of 12,919, v1 failed 11 (0.085 %). " +
     "With 95 % confidence it is really between 4.5 and 5.9 percentage points more. That is 62 times as often (between 34 and 114 times).");
 });

@@ -3,7 +3,7 @@ import { useRef } from "preact/hooks";
 import { get, getPage, scriptPath, type Schemas } from "../../api/client";
 import { serverNow } from "../../lib/clock";
 import { useQuery, type Answer } from "../../lib/query";
-import { rangeQuery, type RangeState } from "../../lib/range";
+import { rangeQuery, type Range, type RangeState } from "../../lib/range";
 import type { Pair } from "./versions";
 
 export interface Traffic {
@@ -30,13 +30,24 @@ export function useKept<T>(answer: Answer<T>, subject: string): T | undefined {
   return kept.current?.subject === subject ? kept.current.data : undefined;
 }
 
+/** Seconds of the shortest step that is drawn: in a shorter one a few requests make a rate of any height. It is one of the API's own steps. */
+const leastStep = 15;
+/** Seconds of the longest range for which the API would choose a shorter step. */
+const shortRange = 300 * leastStep;
+
+/** The step to ask for; undefined where the API chooses, who knows of which steps older times are kept. */
+export function stepOf({ since, until }: Range, now: Date): string | undefined {
+  const fresh = now.getTime() - since.getTime() <= 2 * shortRange * 1000;
+  return fresh && until.getTime() - since.getTime() <= shortRange * 1000 ? `${leastStep}s` : undefined;
+}
+
 export function useTraffic(account: string, script: string, range: RangeState): Answer<Traffic> {
   const follows = range.resolve().last !== undefined;
   const ask = async (signal: AbortSignal): Promise<Traffic> => {
     const at = serverNow();
     const asked = range.resolve();
     const [metrics, versions, deployments, decisions] = await Promise.all([
-      get<Schemas["Metrics"]>(scriptPath(account, script, "metrics"), { signal, query: rangeQuery(asked) }),
+      get<Schemas["Metrics"]>(scriptPath(account, script, "metrics"), { signal, query: { ...rangeQuery(asked), step: stepOf(asked, at) } }),
       get<{ items: Schemas["Version"][] }>(scriptPath(account, script, "versions"), { signal, query: { per_page: 100 } }),
       get<{ deployments: Schemas["Deployment"][] }>(scriptPath(account, script, "deployments"), { signal }),
       getPage<Schemas["Decision"]>(scriptPath(account, script, "rollback-decisions"), { signal, query: { per_page: 100 } }),

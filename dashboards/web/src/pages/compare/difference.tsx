@@ -26,7 +26,7 @@ export function DifferencePanel(props: { pair: Pair | undefined; answer: Answer<
           </div>
         )}
         <p class="small quiet">
-          The bounds are for one look, though they are drawn anew every few seconds: who watches them until a version seems bad will find one.
+          The bounds are for one look, though they are drawn anew every few seconds: looking again and again makes a false alarm likely.
           {" "}What stays valid while you watch is <a href={props.rollback}>the evidence of a rollback policy</a>.
         </p>
       </div>

@@ -21,6 +21,13 @@ const states: Record<Tail["state"], [Tone | undefined, string]> = {
   connecting: [undefined, "Connecting"], open: ["good", "Live"], reconnecting: ["warn", "Connection lost, connecting again"], closed: ["bad", "Closed"],
 };
 
+const noEvents: Record<Tail["state"], string> = {
+  connecting: "Connecting to the stream.",
+  open: "Waiting for events. Each request to the script that fits the filter appears here within a second.",
+  reconnecting: "No events came before the connection was lost.",
+  closed: "The stream is closed: no event appears here until it is followed again.",
+};
+
 export function LiveList(props: Props) {
   const url = withQuery(scriptPath(props.account, props.script, "events", "live"), asQuery(props.filter));
   const { tail, waiting, paused, pause, clear, again } = useTail(url);
@@ -47,7 +54,7 @@ export function LiveList(props: Props) {
         </details>
       )}
       {tail.kept.length === 0
-        ? <p class="quiet waiting">{tail.state === "open" ? "Waiting for events. Each request to the script that fits the filter appears here within a second." : " "}</p>
+        ? <p class="quiet waiting">{noEvents[tail.state]}</p>
         : <div class="live-box"><EventRows caption="Events as they come, newest first" rows={tail.kept.map((k) => ({ key: String(k.id), event: k.event }))} versions={props.versions} onOpen={props.onOpen} /></div>}
     </section>
   );

@@ -8,7 +8,7 @@ import { useRange, type RangeState } from "../../lib/range";
 import { zone, zoneName } from "../../lib/time";
 import { scriptPage, useSearch } from "../../lib/url";
 import { tagger } from "../../lib/versions";
-import { Empty, LinkButton, Loading, Problem, Button } from "../../ui/basics";
+import { Empty, LinkButton, Loading, Note, Problem, Button } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
 import { RangePicker } from "../../ui/range";
 import "../../styles/compare.css";
@@ -63,6 +63,7 @@ function Compared({ account, script, traffic, range }: ComparedProps) {
   const hidden = (search.get("hidden") ?? "").split(",").filter(Boolean);
   const shown = seen.filter((v) => !hidden.includes(shortId(v.id)));
   const ray = search.get("ray");
+  const unknown = pair ? [pair.baseline, pair.candidate].filter((id) => !versions.has(id)) : [];
   return (
     <>
       <VersionBar versions={versions} seen={seen} hidden={hidden} pair={pair}
@@ -76,11 +77,13 @@ function Compared({ account, script, traffic, range }: ComparedProps) {
         )
         : (
           <>
-            <DifferencePanel pair={pair} answer={comparison} name={name} rollback={`${base}/rollback`} />
+            {unknown.length === 0 ? <DifferencePanel pair={pair} answer={comparison} name={name} rollback={`${base}/rollback`} /> : (
+              <Note tone="warn"><p>{unknown.map(shortId).join(" and ")} {unknown.length === 1 ? "is" : "are"} none of the newest versions of {script}, and had no requests in this time: there is nothing to compare. Choose another version, or another time.</p></Note>
+            )}
             <Charts lines={lines} versions={shown} marks={marks} onZoom={range.fix} />
             <p class="small quiet">Times are {zone.value === "UTC" ? "" : "local, "}{zoneName()}. The step is {lines.step} s; one that is not over is left out.</p>
             <Totals metrics={traffic.metrics} versions={versions} base={base} />
-            {pair && <NewExceptions pair={pair} answer={exceptions} name={name} allowed={events} base={base} link={search.link} />}
+            {pair && unknown.length === 0 && <NewExceptions pair={pair} answer={exceptions} name={name} allowed={events} base={base} link={search.link} />}
           </>
         )}
       {ray && <EventDialog account={account} script={script} ray={ray} onClose={() => search.set({ ray: undefined }, "replace")} />}

@@ -43,8 +43,8 @@ export function compared(c: Comparison, baseline: string, candidate: string): Wo
     ? `With ${confidence} confidence the true difference lies between ${above(d.low)} and ${above(d.high)}.`
     : `With ${confidence} confidence it is really between ${[d.low, d.high].map(formatPoints).sort((a, b) => Number(a) - Number(b)).join(" and ")} percentage points ${d.low < 0 ? "fewer" : "more"}.`;
   const sentences = [rates, between, ...ratioWords(c, baseline, candidate)];
-  if (d.low > 0) return { verdict: "worse", headline: `${candidate} fails more often than ${baseline}: ${above(d.estimate)} of its requests.`, sentences };
-  if (d.high < 0) return { verdict: "better", headline: `${candidate} fails less often than ${baseline}: ${above(d.estimate)} of its requests.`, sentences };
+  if (d.low > 0) return { verdict: "worse", headline: `${candidate} fails more often than ${baseline}: its failure rate is ${formatPoints(d.estimate)} percentage points higher.`, sentences };
+  if (d.high < 0) return { verdict: "better", headline: `${candidate} fails less often than ${baseline}: its failure rate is ${formatPoints(d.estimate)} percentage points lower.`, sentences };
   return { verdict: "open", headline: `These requests do not show which of ${baseline} and ${candidate} fails more often.`, sentences };
 }
 

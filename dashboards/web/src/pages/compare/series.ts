@@ -8,7 +8,7 @@ export type StatusClass = keyof Schemas["StatusCounts"];
 export type Quantile = keyof Schemas["Quantiles"];
 
 /** Seconds after which what happened is counted, but for requests that took as long: events take a moment to ClickHouse. */
-const settled = 5;
+export const settled = 5;
 
 export interface Lines {
   /** Beginnings of the steps, in seconds since 1970. */

@@ -1,6 +1,6 @@
 // The versions of a script as charts and tables name them.
 import type { Schemas } from "../../api/client";
-import { nameOf, sharedTags, tagOf } from "../../lib/versions";
+import { namer, tagOf } from "../../lib/versions";
 
 export interface VersionFacts {
   id: string;
@@ -29,8 +29,8 @@ export function versionFacts(listed: readonly Listed[], seen: readonly { version
     if (facts.has(v.version_id)) continue;
     facts.set(v.version_id, { id: v.version_id, name: "", tag: v.tag || undefined, color: next++, number: 0, created: undefined });
   }
-  const shared = sharedTags([...facts.values()].map((v) => v.tag));
-  for (const v of facts.values()) v.name = nameOf(v.id, v.tag, v.tag !== undefined && shared.has(v.tag));
+  const name = namer(new Map(Array.from(facts, ([id, v]) => [id, v.tag])));
+  for (const v of facts.values()) v.name = name(v.id);
   return facts;
 }
 

@@ -1,6 +1,6 @@
 // Evidence over time against what it takes, on a logarithmic axis.
 import { useMemo } from "preact/hooks";
-import { nameOf } from "../../lib/versions";
+import { namer } from "../../lib/versions";
 import { TimeChart, type Mark } from "../../ui/chart";
 import { factor, linesOf, type Evidence } from "./evidence";
 
@@ -17,4 +17,4 @@ export function EvidenceChart(props: { label: string; evidence: Evidence[]; mark
   );
 }
 
-export const nameWith = (tags: Map<string, string> | undefined) => (id: string): string => nameOf(id, tags?.get(id));
+export const nameWith = namer;

@@ -2,10 +2,10 @@
 import { ApiError, call, path, scriptPath, type Schemas } from "../../api/client";
 import { serviceBinding, versionBinding, type Template } from "./templates";
 
-const module = "index.js";
+export const module = "index.js";
 
 /** The behaviour of the runtime that the templates are written for. It must be no newer than the runtime that deps/ locks. */
-const compatibilityDate = "2026-10-06";
+export const compatibilityDate = "2026-10-06";
 
 export interface FromTemplate {
   account: string;

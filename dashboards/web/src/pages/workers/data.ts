@@ -1,20 +1,28 @@
 // What these pages ask the API for.
+import { useRef } from "preact/hooks";
 import { get, getPage, ApiError, call, scriptPath, type Schemas } from "../../api/client";
+import { serverNow } from "../../lib/clock";
 import { useQuery, type Answer } from "../../lib/query";
 import { rangeQuery, type Range, type RangeState } from "../../lib/range";
 import type { Split } from "../../lib/split";
+import { recentRate, recentSpan, type RecentRate } from "./rates";
 import { versionNames, type VersionNames } from "./versions";
 
 export type Deployment = Schemas["Deployment"];
 export type Decision = Schemas["Decision"];
 export type Ramp = Schemas["Ramp"];
 
+/** Whether the API says that what was asked about does not exist. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof ApiError && error.status === 404;
+}
+
 /** Undefined instead of the error that something does not exist. */
 export async function orNothing<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
     return await answer;
   } catch (error) {
-    if (error instanceof ApiError && error.status === 404) return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
 }
@@ -30,6 +38,8 @@ export interface ScriptState {
 
 /** A script's deployments with all that names and explains them, looked at again every so often. */
 export function useScript(account: string, script: string): Answer<ScriptState> {
+  // The deployment that was found to be no step of a ramp: it is not asked about with every look.
+  const rampless = useRef<string | undefined>(undefined);
   return useQuery(`script ${account} ${script}`, async (signal) => {
     const [{ deployments }, { items }, { items: decisions }] = await Promise.all([
       get<{ deployments: Deployment[] }>(scriptPath(account, script, "deployments"), { signal }),
@@ -37,8 +47,10 @@ export function useScript(account: string, script: string): Answer<ScriptState> 
       getPage<Decision>(scriptPath(account, script, "rollback-decisions"), { signal }),
     ]);
     // A ramp goes on while two versions share the traffic; else it is over, and nobody need ask.
-    const shared = (deployments[0]?.versions.length ?? 0) > 1;
-    const ramp = shared ? await orNothing(get<Ramp>(scriptPath(account, script, "rollback-policy", "ramp"), { signal })) : undefined;
+    const [serving] = deployments;
+    const asked = serving !== undefined && serving.versions.length > 1 && serving.id !== rampless.current;
+    const ramp = asked ? await orNothing(get<Ramp>(scriptPath(account, script, "rollback-policy", "ramp"), { signal })) : undefined;
+    if (asked && !ramp) rampless.current = serving.id;
     return { deployments, versions: items, names: versionNames(items, deployments), decisions, ramp };
   }, { every: 5000 });
 }
@@ -53,6 +65,16 @@ export function useMetrics(account: string, script: string, range: RangeState): 
   return useQuery(`metrics ${account} ${script} ${range.key}`,
     (signal) => get<Schemas["Metrics"]>(scriptPath(account, script, "metrics"), { signal, query: rangeQuery(range.resolve()) }),
     { every: refresh(range.resolve()) });
+}
+
+/** How many requests come at present, whatever time the page shows. */
+export function useRecentRate(account: string, script: string, deployments: readonly Deployment[]): RecentRate | undefined {
+  return useQuery(`recent rate ${account} ${script}`, async (signal) => {
+    const span = recentSpan(deployments, serverNow());
+    if (!span) return undefined;
+    const metrics = await get<Schemas["Metrics"]>(scriptPath(account, script, "metrics"), { signal, query: { since: span.since.toISOString(), until: span.until.toISOString() } });
+    return recentRate(metrics, span);
+  }, { every: 10_000 }).data;
 }
 
 export interface NewDeployment {

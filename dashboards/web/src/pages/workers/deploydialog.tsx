@@ -6,6 +6,7 @@ import { changeSentence, movedSentence, sameSplit, splitText, type Split } from 
 import { Button, Dialog, Note, Problem, TextField } from "../../ui/basics";
 import { toast } from "../../ui/toast";
 import { deploy, isOvertaken, isSecretsChanged, type ScriptState } from "./data";
+import type { RecentRate } from "./rates";
 import type { VersionNames } from "./versions";
 
 export interface Ask {
@@ -49,7 +50,7 @@ function inWords(error: unknown, names: VersionNames): unknown {
   return new ApiError(error.status, error.messages.map((m) => ({ ...m, message: names.told(m.message) })), error.requestId);
 }
 
-export function DeployDialog(props: { account: string; script: string; state: ScriptState; ask: Ask; perSecond: number | undefined; onDone: () => void; onClose: () => void }) {
+export function DeployDialog(props: { account: string; script: string; state: ScriptState; ask: Ask; recent: RecentRate | undefined; onDone: () => void; onClose: () => void }) {
   const { ask, state } = props;
   const [message, setMessage] = useState(ask.message);
   // What was read here is what is agreed to: it does not change with what serves meanwhile.
@@ -64,7 +65,7 @@ export function DeployDialog(props: { account: string; script: string; state: Sc
   };
   return (
     <Dialog title={ask.title} busy={action.busy} onClose={props.onClose}>
-      <p><span aria-live="polite">{changeSentence(serving, ask.splits, state.names.name)}</span> {movedSentence(serving, ask.splits, props.perSecond)}</p>
+      <p><span aria-live="polite">{changeSentence(serving, ask.splits, state.names.name)}</span> {movedSentence(serving, ask.splits, props.recent)}</p>
       <TextField label="Message" value={message} onInput={setMessage} hint="Why, for those who read the history." />
       {overtaken ? <Problem error={action.error} what="Nothing was deployed." /> : <Refusal error={action.error} names={seen.names} busy={action.busy} onForce={() => void run(true)} />}
       {overtaken && !action.busy && (

@@ -2,30 +2,29 @@
 import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import "../../styles/workers.css";
-import { useRange } from "../../lib/range";
-import { sameSplit, splitText, thousandths } from "../../lib/split";
+import { sameSplit, splitText } from "../../lib/split";
 import { scriptPage } from "../../lib/url";
 import { messageOf } from "../../lib/versions";
 import { may } from "../../session";
 import { Badge, Button, Empty, LinkButton, Loading, Problem, Time } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
 import { Table, type Column } from "../../ui/table";
-import { useMetrics, useScript, type ScriptState } from "./data";
+import { isMissing, useRecentRate, useScript, type ScriptState } from "./data";
 import { DeployDialog, type Ask } from "./deploydialog";
-import { author, cause, entries, type Entry } from "./history";
-import { SplitBar, SplitWords } from "./parts";
-import { totalRate, versionRates } from "./rates";
+import { author, cause, entries, sourceName, type Entry } from "./history";
+import { Gone, SplitBar, SplitWords } from "./parts";
 
 const listedMax = 100; // as many as the API lists
 
 export default function DeploymentsPage() {
   const { account, script } = useRoute().params as { account: string; script: string };
   const answer = useScript(account, script);
+  const gone = isMissing(answer.error);
   return (
     <ScriptPage account={account} script={script} title="Deployments">
       <div class="stack">
-        <Problem error={answer.error} what="The deployments could not be read." retry={answer.reload} />
-        {!answer.data ? answer.loading && <Loading what="deployments" />
+        <Problem error={answer.error} what={answer.data && !gone ? "The deployments could not be read; those below are older." : "The deployments could not be read."} retry={answer.reload} />
+        {gone ? <Gone account={account} script={script} /> : !answer.data ? answer.loading && <Loading what="deployments" />
           : answer.data.deployments.length === 0
             ? <Empty title="Nothing was deployed yet"><p><LinkButton look="primary" href={scriptPage(account, script)}>Promote a version</LinkButton></p></Empty>
             : <History account={account} script={script} state={answer.data} reload={answer.reload} />}
@@ -44,9 +43,7 @@ interface Props {
 function History(props: Props) {
   const { account, script, state } = props;
   const [ask, setAsk] = useState<Ask | undefined>();
-  const metrics = useMetrics(account, script, useRange());
-  const serving = state.deployments[0]!.versions;
-  const perSecond = totalRate(versionRates(serving.map((s) => ({ id: s.version_id, share: thousandths(s.percentage) })), metrics.data));
+  const recent = useRecentRate(account, script, state.deployments);
   const again = (e: Entry): Ask => ({
     title: "Deploy this split again", action: "Deploy it again", splits: e.deployment.versions,
     message: `Again as on ${e.deployment.created_on.slice(0, 16).replace("T", " ")} UTC`,
@@ -55,7 +52,7 @@ function History(props: Props) {
     <>
       <Table caption="Deployments, newest first" rows={entries(state.deployments, state.decisions)} rowKey={(e) => e.deployment.id} columns={columns(props, (e) => setAsk(again(e)))} />
       {state.deployments.length >= listedMax && <p class="small quiet">These are the newest {listedMax}. Older ones can be read by their id, with the API.</p>}
-      {ask && <DeployDialog account={account} script={script} state={state} ask={ask} perSecond={perSecond} onDone={props.reload} onClose={() => setAsk(undefined)} />}
+      {ask && <DeployDialog account={account} script={script} state={state} ask={ask} recent={recent} onDone={props.reload} onClose={() => setAsk(undefined)} />}
     </>
   );
 }
@@ -66,7 +63,7 @@ function columns(props: Props, again: (e: Entry) => void): Column<Entry>[] {
   const all: Column<Entry>[] = [
     { name: "When", heading: true, cell: (e) => <WhenCell entry={e} /> },
     { name: "Split", cell: (e) => <SplitCell {...props} entry={e} /> },
-    { name: "Who", cell: (e) => <>{author(e.deployment)}{e.deployment.author_email !== "" && <><br /><span class="small quiet">by {e.deployment.source}</span></>}</> },
+    { name: "Who", cell: (e) => <>{author(e.deployment)}{e.deployment.author_email !== "" && <><br /><span class="small quiet">through {sourceName(e.deployment.source)}</span></>}</> },
     { name: "Why", cell: (e) => <WhyCell account={account} script={script} told={state.names.told} entry={e} /> },
   ];
   if (may("scripts:edit")) {

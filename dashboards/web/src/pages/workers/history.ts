@@ -86,6 +86,11 @@ export function cause(d: Deployment): string {
   return triggers[by] ?? by;
 }
 
+/** The program that deployed, as it is told of in a sentence. */
+export function sourceName(source: string): string {
+  return source === "api" ? "the API" : source;
+}
+
 /** Who deployed: an address, or the program that did. */
 export function author(d: Pick<Deployment, "author_email" | "source">): string {
   return d.author_email || d.source;

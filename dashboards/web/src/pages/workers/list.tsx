@@ -50,13 +50,13 @@ export default function WorkersPage() {
     <Page title="Workers" actions={create}>
       <div class="stack">
         <Problem error={known.error} what="The scripts of this account could not be read." retry={known.reload} />
-        {rows === undefined ? known.loading && <Loading what="scripts" /> : rows.length === 0 ? <NoScripts account={account} /> : <List account={account} rows={rows} range={range} error={rates.error} retry={rates.reload} />}
+        {rows === undefined ? known.loading && <Loading what="scripts" /> : rows.length === 0 ? <NoScripts account={account} /> : <List account={account} rows={rows} range={range} loading={rates.loading && !rates.data} error={rates.error} retry={rates.reload} />}
       </div>
     </Page>
   );
 }
 
-function List(props: { account: string; rows: Row[]; range: RangeState; error: unknown; retry: () => void }) {
+function List(props: { account: string; rows: Row[]; range: RangeState; loading: boolean; error: unknown; retry: () => void }) {
   const search = useSearch();
   const filter = search.get("name") ?? "";
   const order = orderOf(search.get("sort"));
@@ -71,18 +71,19 @@ function List(props: { account: string; rows: Row[]; range: RangeState; error: u
       <Problem error={props.error} what="Rates cannot be read at the moment; what serves is below all the same." retry={props.retry} />
       {shown.length === 0
         ? <Empty title={`No script has “${filter}” in its name`}><p><a href={search.link({ name: undefined })}>Show all {formatCount(props.rows.length)}</a></p></Empty>
-        : <Table caption="Scripts" rows={shown} rowKey={(r) => r.name} columns={columns(props.account)} />}
-      <p class="small quiet" role="status">{shown.length === props.rows.length ? `${formatCount(shown.length)} ${shown.length === 1 ? "script" : "scripts"}` : `${formatCount(shown.length)} of ${formatCount(props.rows.length)} scripts`}. Rates are over the chosen time.</p>
+        : <div aria-busy={props.loading}><Table caption="Scripts" rows={shown} rowKey={(r) => r.name} columns={columns(props.account, props.loading)} /></div>}
+      <p class="small quiet" role="status">{shown.length === props.rows.length ? `${formatCount(shown.length)} ${shown.length === 1 ? "script" : "scripts"}` : `${formatCount(shown.length)} of ${formatCount(props.rows.length)} scripts`}. {props.loading ? "Their rates are on the way." : "Rates are over the chosen time."}</p>
     </>
   );
 }
 
-function columns(account: string): Column<Row>[] {
+/** `loading`: the rates are not here yet, and so neither known nor unknown. */
+function columns(account: string, loading: boolean): Column<Row>[] {
   return [
     { name: "Script", heading: true, cell: (r) => <ScriptCell account={account} row={r} /> },
-    { name: "Requests", number: true, cell: (r) => perSecondText(r.rates?.perSecond) },
-    { name: "Failures", number: true, cell: (r) => <FailureCell row={r} /> },
-    { name: "Over time", cell: (r) => r.line && <Sparkline values={r.line.requests} label={lineText(r)} {...(r.rates?.failures ? { bad: r.line.failures } : {})} /> },
+    { name: "Requests", number: true, cell: (r) => (loading ? "" : perSecondText(r.rates?.perSecond)) },
+    { name: "Failures", number: true, cell: (r) => (loading ? "" : <FailureCell row={r} />) },
+    { name: "Over time", cell: (r) => (loading ? <span class="small quiet">on its way</span> : r.line && <Sparkline values={r.line.requests} label={lineText(r)} {...(r.rates?.failures ? { bad: r.line.failures } : {})} />) },
     { name: "Serving", cell: (r) => <ServingCell account={account} row={r} /> },
     { name: "Last deployment", cell: (r) => (r.serving ? <><Time at={r.serving.deployment.created_on} /><br /><span class="small quiet nowrap">by {author(r.serving.deployment)}</span></> : <span class="quiet">never</span>) },
   ];

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { bindingNameProblem, originProblem, scriptNameProblem } from "./names";
+import { originProblem, scriptNameProblem } from "./names";
 
 test("names of scripts are labels of host names", () => {
   for (const good of ["shop", "a", "my_shop-2", "0day", "_", "x".repeat(63)]) expect(scriptNameProblem(good), good).toBeUndefined();
@@ -26,10 +26,4 @@ test("an origin is an absolute URL that keeps no secret", () => {
   f("http://shop/?a=1", "no query");
   f("http://shop/#top", "no query");
   f(`http://shop/${"x".repeat(2048)}`, "2048");
-});
-
-test("a binding is a name of JavaScript", () => {
-  expect(bindingNameProblem("BACKEND_2")).toBeUndefined();
-  expect(bindingNameProblem("2nd")).toBeDefined();
-  expect(bindingNameProblem("")).toBeDefined();
 });

@@ -12,12 +12,6 @@ export function scriptNameProblem(name: string): string | undefined {
   return undefined;
 }
 
-const bindingPattern = /^[A-Za-z_$][A-Za-z0-9_$]*$/;
-
-export function bindingNameProblem(name: string): string | undefined {
-  return bindingPattern.test(name) ? undefined : "A binding is a name of JavaScript, such as BACKEND.";
-}
-
 const schemes = ["http:", "https:", "h2c:"];
 const urlBytesMax = 2048;
 

@@ -1,10 +1,15 @@
 // Parts that the pages of this area share.
 import type { ComponentChildren } from "preact";
-import { Badge, VersionName } from "../../ui/basics";
+import { Badge, Empty, LinkButton, VersionName } from "../../ui/basics";
 import { percentText, splitText, thousandths, type Named, type Split } from "../../lib/split";
 import { scriptPage } from "../../lib/url";
 import { type Decision, type Ramp } from "./data";
 import type { VersionNames } from "./versions";
+
+/** What stands on a page whose script does not exist, or exists no more. */
+export function Gone({ account, script }: { account: string; script: string }) {
+  return <Empty title={`There is no script ${script}`}><p>It was deleted, or never was. What serves is in the list of all scripts.</p><p><LinkButton href={`/${account}/workers`}>To the scripts</LinkButton></p></Empty>;
+}
 
 /** A split as a small bar, one part a version; the words stand beside it or are its label. */
 export function SplitBar(props: { splits: readonly Split[]; name: Named; series: (id: string) => number | undefined; hidden?: boolean }) {

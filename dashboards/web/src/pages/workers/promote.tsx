@@ -10,6 +10,7 @@ import { isOvertaken, orNothing, type ScriptState } from "./data";
 import { Refusal, useDeploy } from "./deploydialog";
 import { alone, next } from "./history";
 import { rampText, SplitBar } from "./parts";
+import type { RecentRate } from "./rates";
 
 const presets = ["1", "5", "10", "25", "50", "100"].map((p) => [p, `${p} %`] as const);
 const deployable = 100; // versions, by the API
@@ -19,7 +20,7 @@ interface Props {
   account: string;
   script: string;
   state: ScriptState;
-  perSecond: number | undefined;
+  recent: RecentRate | undefined;
   reload: () => void;
 }
 
@@ -56,7 +57,7 @@ export function PromotePanel(props: Props) {
         {after && <SplitBar splits={after} name={state.names.name} series={state.names.series} />}
         <TextField label="Message" value={message} onInput={setMessage} hint="Why, for those who read the history." />
         {/* The rate changes with every look, and is not to be read out each time. */}
-        {after && <p class="sentence"><span aria-live="polite">{changeSentence(serving, after, state.names.name)}</span> {movedSentence(serving, after, props.perSecond)}</p>}
+        {after && <p class="sentence"><span aria-live="polite">{changeSentence(serving, after, state.names.name)}</span> {movedSentence(serving, after, props.recent)}</p>}
         <Watch {...props} />
         <Refusal error={refused} names={state.names} busy={action.busy} onForce={() => void run(true)} />
         <div class="row"><Button submit look="primary" busy={action.busy} disabled={after === undefined || sameSplit(serving, after)}>Deploy this split</Button></div>

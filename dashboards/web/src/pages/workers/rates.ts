@@ -1,5 +1,7 @@
 // What versions do, out of the metrics of their script.
 import type { Schemas } from "../../api/client";
+import { formatDuration } from "../../lib/time";
+import { settled } from "../compare/series";
 
 type Metrics = Schemas["Metrics"];
 
@@ -27,7 +29,40 @@ export function versionRates(serving: readonly { id: string; share: number }[], 
   return [...[...serving].sort((a, b) => b.share - a.share).map((s) => rate(s.id, s.share)), ...left.map((id) => rate(id, undefined))];
 }
 
-/** Requests a second of all versions together; undefined where that is not known. */
-export function totalRate(rates: readonly VersionRate[]): number | undefined {
-  return rates.length > 0 && rates.every((r) => r.perSecond !== undefined) ? rates.reduce((sum, r) => sum + r.perSecond!, 0) : undefined;
+const recently = 300; // seconds
+const listedMax = 100; // deployments, by the API
+
+export interface Span {
+  since: Date;
+  until: Date;
+  when: string;
+}
+
+/**
+ * The time that tells how many requests come at present: the last minutes, but not from before the first deployment, of which
+ * `deployments`, newest first, tell where they are all. Undefined where there is none, or too little of it to tell anything.
+ */
+export function recentSpan(deployments: readonly { created_on: string }[], now: Date): Span | undefined {
+  const until = new Date(Math.floor(now.getTime() / 1000 - settled) * 1000);
+  const all = deployments.length < listedMax;
+  const first = all ? Date.parse(deployments.at(-1)?.created_on ?? "") : -Infinity;
+  const seconds = Math.min(recently, Math.floor((until.getTime() - first) / 1000));
+  if (!(seconds >= leastSpan)) return undefined;
+  return {
+    since: new Date(until.getTime() - seconds * 1000), until,
+    when: seconds === recently ? `in the last ${recently / 60} minutes` : `in the ${formatDuration(seconds)} since the first deployment`,
+  };
+}
+
+const leastSpan = 10; // seconds
+
+export interface RecentRate {
+  perSecond: number;
+  when: string;
+}
+
+/** Requests a second of all versions together. */
+export function recentRate(metrics: Pick<Metrics, "versions">, span: Span): RecentRate {
+  const requests = metrics.versions.reduce((sum, v) => sum + v.requests, 0);
+  return { perSecond: (requests * 1000) / (span.until.getTime() - span.since.getTime()), when: span.when };
 }

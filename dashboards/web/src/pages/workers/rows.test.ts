@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { orderOf, perSecondText, rowsOf, shownRows, type Overview, type Row, type Serving } from "./rows";
 
-const script = (id: string) => ({ id, created_on: "2026-03-01T00:00:00.000000Z" });
+const script = (id: string) => ({ id });
 const now = new Date("2026-03-01T12:00:30Z");
 const overview: Overview = {
   since: "2026-03-01T11:58:00.000000Z", until: "2026-03-01T12:01:00.000000Z", step_seconds: 60, total_scripts: 1,
@@ -32,7 +32,7 @@ test("what the answer left out is not known", () => {
 
 test("rows are filtered by name and ordered, the unknown last", () => {
   const row = (name: string, perSecond: number | undefined, failureRate: number | undefined, deployed?: string): Row => ({
-    name, created: "", line: undefined,
+    name, line: undefined,
     serving: deployed === undefined ? undefined : { deployment: { created_on: deployed } } as Serving,
     rates: perSecond === undefined ? undefined : { perSecond, failureRate, requests: 0, failures: 0 },
   });

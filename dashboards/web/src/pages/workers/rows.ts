@@ -1,12 +1,12 @@
 // The list of scripts: what the control plane says of them, merged with what they did.
 import type { Schemas } from "../../api/client";
+import { settled } from "../compare/series";
 
 export type Serving = Schemas["Serving"];
 export type Overview = Schemas["Overview"];
 
 export interface Row {
   name: string;
-  created: string;
   /** Undefined for a script that was never deployed. */
   serving: Serving | undefined;
   /** Undefined while nobody knows, as when rates cannot be read. */
@@ -16,14 +16,14 @@ export interface Row {
 }
 
 /** Scripts without traffic are part of the list too. `now` bounds the range, whose end is that of a whole step. */
-export function rowsOf(scripts: readonly Pick<Schemas["Script"], "id" | "created_on">[], serving: readonly Serving[], overview: Overview | undefined, now: Date): Row[] {
+export function rowsOf(scripts: readonly Pick<Schemas["Script"], "id">[], serving: readonly Serving[], overview: Overview | undefined, now: Date): Row[] {
   const served = new Map(serving.map((s) => [s.script, s]));
   const rates = new Map(overview?.scripts.map((s) => [s.script, s]));
   // What the answer left out for its length is not known; what is not in a whole answer had no requests.
   const whole = overview !== undefined && overview.scripts.length >= overview.total_scripts;
   return scripts.map((script) => {
     const found = rates.get(script.id) ?? (whole ? { requests: 0, failures: 0, series: [] } : undefined);
-    return { name: script.id, created: script.created_on, serving: served.get(script.id), ...(overview && found ? numbersOf(found, overview, now) : { rates: undefined, line: undefined }) };
+    return { name: script.id, serving: served.get(script.id), ...(overview && found ? numbersOf(found, overview, now) : { rates: undefined, line: undefined }) };
   });
 }
 
@@ -38,12 +38,9 @@ function numbersOf(found: Rates, overview: Overview, now: Date): Pick<Row, "rate
   };
 }
 
-/** Milliseconds after which what happened is counted: events take a moment to ClickHouse. */
-const settled = 2000;
-
 /** Only steps that are over and counted: another one would look like a fall. */
 function lineOf(series: Rates["series"], since: number, until: number, step: number): { requests: number[]; failures: number[] } {
-  const n = Math.max(0, Math.floor((until - settled - since) / step));
+  const n = Math.max(0, Math.floor((until - settled * 1000 - since) / step));
   const requests = new Array<number>(n).fill(0);
   const failures = new Array<number>(n).fill(0);
   for (const p of series) {

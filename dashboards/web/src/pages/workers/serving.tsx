@@ -12,7 +12,7 @@ import { type Deployment, type ScriptState } from "./data";
 import { DeployDialog, type Ask } from "./deploydialog";
 import { author, candidate, cause, entries, former, takenBack } from "./history";
 import { DecisionBadge, RampBadge, SplitBar } from "./parts";
-import type { VersionRate } from "./rates";
+import type { RecentRate, VersionRate } from "./rates";
 import { perSecondText } from "./rows";
 import type { VersionNames } from "./versions";
 
@@ -21,7 +21,9 @@ interface Props {
   script: string;
   state: ScriptState;
   rates: VersionRate[];
-  perSecond: number | undefined;
+  /** The time that the rates are of. */
+  when: string;
+  recent: RecentRate | undefined;
   reload: () => void;
 }
 
@@ -47,6 +49,7 @@ export function ServingPanel(props: Props) {
       </p>
       <FailedStarts deployment={current} names={state.names} />
       <Table caption="Versions and what they do" rows={props.rates} rowKey={(r) => r.id} columns={columns(props)} />
+      <p class="small quiet">Requests a second, failures and wall time are {props.when}.</p>
     </section>
   );
 }
@@ -83,7 +86,7 @@ function FailedStarts(props: { deployment: Deployment; names: VersionNames }) {
 }
 
 /** Finish the version that is on its way, or go back to the former one. */
-function Ways({ account, script, state, perSecond, reload }: Props) {
+function Ways({ account, script, state, recent, reload }: Props) {
   const [ask, setAsk] = useState<Ask | undefined>();
   const current = state.deployments[0]!;
   const back = former(state.deployments);
@@ -96,7 +99,7 @@ function Ways({ account, script, state, perSecond, reload }: Props) {
     <div class="row">
       {onward !== undefined && (shareOf(current.versions, onward) ?? 0) > 0 && <Button onClick={() => setAsk(finish(onward))}>Finish {name(onward)} at 100 %</Button>}
       {wayBack !== undefined && <Button onClick={() => setAsk(roll(wayBack))}>Roll back to {name(wayBack)}</Button>}
-      {ask && <DeployDialog account={account} script={script} state={state} ask={ask} perSecond={perSecond} onDone={reload} onClose={() => setAsk(undefined)} />}
+      {ask && <DeployDialog account={account} script={script} state={state} ask={ask} recent={recent} onDone={reload} onClose={() => setAsk(undefined)} />}
     </div>
   );
 }

@@ -1,6 +1,6 @@
 // What people call versions, and which colour they have.
 import type { Schemas } from "../../api/client";
-import { nameOf, sharedTags, tagger, tagOf } from "../../lib/versions";
+import { namer, tagger, tagOf } from "../../lib/versions";
 
 type Listed = Pick<Schemas["Version"], "id" | "number" | "annotations">;
 
@@ -17,22 +17,16 @@ export interface VersionNames {
 }
 
 export function versionNames(listed: readonly Listed[], deployments: readonly { versions: readonly { version_id: string }[] }[] = []): VersionNames {
-  const byId = new Map(listed.map((v) => [v.id, v]));
-  const shared = sharedTags(listed.map(tagOf));
-  // Of versions that are too old to be listed, nobody knows whether they have a tag of the list.
-  const old = deployments.some((d) => d.versions.some((s) => !byId.has(s.version_id)));
-  const tag = (id: string): string | undefined => {
-    const version = byId.get(id);
-    return version && tagOf(version);
-  };
-  const number = (id: string): number => byId.get(id)?.number ?? 0;
+  const tags = new Map(listed.map((v) => [v.id, tagOf(v)]));
+  const numbers = new Map(listed.map((v) => [v.id, v.number]));
+  // Versions that are too old to be listed may have a tag of the list.
+  const old = deployments.some((d) => d.versions.some((s) => !tags.has(s.version_id)));
+  const number = (id: string): number => numbers.get(id) ?? 0;
   return {
-    tag, number,
-    told: tagger(new Map(listed.map((v) => [v.id, tagOf(v)]))),
-    name: (id) => {
-      const known = tag(id);
-      return nameOf(id, known, old || (known !== undefined && shared.has(known)));
-    },
+    number,
+    name: namer(tags, old),
+    tag: (id) => tags.get(id),
+    told: tagger(tags),
     series: (id) => (number(id) > 0 ? number(id) - 1 : undefined),
   };
 }
