@@ -354,7 +354,7 @@ func badInput(t *testing.T, c cli) {
 		{2, `tidegate has no command "verions": it has`, "verions list"},
 		{2, "; did you mean versions?", "verions list"},
 		{2, `tidegate versions has no command "lst": it has deploy, list, upload, view`, "versions lst cart"},
-		{2, "unknown flag: --jsn\nSee tidegate versions list --help.", "versions list cart --jsn"},
+		{2, "unknown flag: --jsn; did you mean --json?\nSee tidegate versions list --help.", "versions list cart --jsn"},
 		{2, "needs SCRIPT: tidegate versions list SCRIPT", "versions list"},
 		{2, "too many arguments: tidegate deployments status", "deployments status cart shop"},
 		{2, "needs --origin: URL of", "versions upload cart"},
