@@ -90,7 +90,8 @@ func arguments(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return usage(cmd, fmt.Errorf("%s needs %s: %s", cmd.CommandPath(), strings.Join(strings.Fields(cmd.Use)[1+len(args):1+least], " "), cmd.UseLine()))
+			missing := strings.Join(strings.Fields(cmd.Use)[1+len(args):1+least], " ")
+			return usage(cmd, fmt.Errorf("%s needs %s: %s", cmd.CommandPath(), strings.TrimSuffix(missing, "..."), cmd.UseLine()))
 		case most >= 0 && len(args) > most:
 			return usage(cmd, fmt.Errorf("too many arguments: %s", cmd.UseLine()))
 		}
