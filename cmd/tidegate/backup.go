@@ -54,8 +54,8 @@ func backupCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "backup FILE", Short: "Write the control state to a file, also while the platform runs",
 		Long: "Write the control state, as it is at one moment, to a file that only its owner may read: accounts, tokens (hashed), scripts with their\n" +
-			"code, versions, deployments, policies, jobs with their credentials, and the audit log. FILE - is standard output. It talks to the database,\n" +
-			"not to the API.",
+			"code, versions, deployments, policies, jobs with their credentials, and the audit log. A FILE that is there\n" +
+			"already is replaced once the backup is whole; - is standard output. It talks to the database, not to the API.",
 		Example: "  tidegate backup control.backup\n  tidegate backup --database postgres://tidegate@postgres/tidegate - | age -r KEY > control.backup.age",
 		Args:    arguments(1, 1),
 	}
@@ -110,12 +110,20 @@ func restoreCommand() *cobra.Command {
 		if opts.KeyFile != "" && !opts.DisableJobs { // in the environment it may be for others
 			return usage(cmd, errors.New("--secrets-key-file needs --disable-jobs: a restore copies what is sealed as it is, and opens nothing else"))
 		}
+		if args[0] != "-" {
+			if _, err := os.Stat(args[0]); err != nil { // before anybody is waited for
+				return fmt.Errorf("restore the control state: %w", err)
+			}
+		}
 		database, err := d.open(cmd)
 		if err != nil {
 			return err
 		}
 		if path, file := sqliteFile(database); file && filepath.Base(path) == controlFile { // that of a "tidegate up", which must not run
-			unlock, lockErr := embedded.Lock(cmd.Context(), filepath.Dir(path))
+			dir := filepath.Dir(path)
+			unlock, lockErr := lockFolder(cmd.Context(), dir, func(holder string) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s is in use by %s: waiting up to %s for its end\n", dir, holder, embedded.LockWait)
+			})
 			if lockErr != nil {
 				return lockErr
 			}

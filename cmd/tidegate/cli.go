@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -69,7 +70,12 @@ func onlyHolds(command *cobra.Command) {
 				names = append(names, child.Name())
 			}
 		}
-		return usage(cmd, fmt.Errorf("%s has no command %q: it has %s", cmd.CommandPath(), args[0], strings.Join(names, ", ")))
+		text := fmt.Sprintf("%s has no command %q: it has %s", cmd.CommandPath(), args[0], strings.Join(names, ", "))
+		cmd.SuggestionsMinimumDistance = 2 // cobra's own, which it sets elsewhere
+		if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
+			text += "; did you mean " + strings.Join(meant, " or ") + "?"
+		}
+		return usage(cmd, errors.New(text))
 	}
 	command.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 }
@@ -77,12 +83,17 @@ func onlyHolds(command *cobra.Command) {
 // usage marks an error as one to mend on the command line: exit status 2.
 func usage(cmd *cobra.Command, err error) error { return cmd.FlagErrorFunc()(cmd, err) }
 
-// arguments requires from least to most of them; most below zero is any number. None is
-// empty: such is a variable of a shell that is not set, and no name of anything.
+// arguments requires from least to most of them; most below zero is any number. Those that must be
+// there stand first in the command's Use. None is empty: such is a variable of a shell that is not
+// set, and no name of anything.
 func arguments(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) < least || most >= 0 && len(args) > most {
-			return usage(cmd, fmt.Errorf("%d arguments do not fit: %s", len(args), cmd.UseLine()))
+		switch {
+		case len(args) < least:
+			missing := strings.Join(strings.Fields(cmd.Use)[1+len(args):1+least], " ")
+			return usage(cmd, fmt.Errorf("%s needs %s: %s", cmd.CommandPath(), strings.TrimSuffix(missing, "..."), cmd.UseLine()))
+		case most >= 0 && len(args) > most:
+			return usage(cmd, fmt.Errorf("too many arguments: %s", cmd.UseLine()))
 		}
 		for i, arg := range args {
 			if strings.TrimSpace(arg) == "" {

@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"testing"
 	"time"
 
@@ -40,6 +41,31 @@ func TestEmptyArgumentsAreRefused(t *testing.T) {
 	f("versions", "list", "")
 	f("jobs", "delete", "")
 	f("metrics", "compare", "shop", "v1", "")
+}
+
+// Whoever leaves out an argument is told its name.
+func TestMissingArgumentsAreNamed(t *testing.T) {
+	root := &cobra.Command{Use: "tidegate"}
+	root.AddCommand(upCommand(), receiveCommand(), verifyCommand(), secretsCommand(), configCommands(), backupCommand(), restoreCommand(), doctorCommand())
+	root.AddCommand(clientCommands()...)
+	name := regexp.MustCompile(` needs [A-Z]+( [A-Z]+)*: `)
+	refused := 0
+	var look func(*cobra.Command)
+	look = func(command *cobra.Command) {
+		if err := command.ValidateArgs(nil); err != nil {
+			refused++
+			if !name.MatchString(err.Error()) {
+				t.Errorf("%s: %v", command.CommandPath(), err)
+			}
+		}
+		for _, child := range command.Commands() {
+			look(child)
+		}
+	}
+	look(root)
+	if refused < 20 {
+		t.Errorf("%d commands need an argument", refused)
+	}
 }
 
 // Without an answer nobody knows that nothing happened.

@@ -51,6 +51,9 @@ func doctorCommand() *cobra.Command {
 // cannot read is a finding, and keeps nothing else from being looked at.
 func doctorConfig(config app.Config, local services, c *connection, tokenFileGiven bool) (app.DoctorConfig, error) {
 	ready, unread := readReady(config.DataDir)
+	if held, _ := app.Runs(config.DataDir); !held { // one that was killed: nobody answers at the addresses that it told, or a stranger does
+		ready = app.Ready{Database: ready.Database}
+	}
 	embeds := len(config.Roles) == len(app.AllRoles) && config.APIURL == ""
 	doctor := app.DoctorConfig{Config: config, Embedded: embeds, API: cmp.Or(c.api, ready.API, config.APIURL)}
 	if ready.API != doctor.API {

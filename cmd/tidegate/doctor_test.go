@@ -6,6 +6,8 @@ import (
 	"go/parser"
 	"go/token"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -75,6 +77,35 @@ func TestDoctorGoesOnWithoutFilesThatItCannotRead(t *testing.T) {
 	}
 	if state["token file"] != app.JudgedFault || state["ready file"] != app.JudgedFault || state["disk space"] != app.JudgedOK || state["database"] != app.JudgedOK {
 		t.Errorf("it found\n%s", text)
+	}
+}
+
+// A platform that was killed left its ready.json. Whoever answers at its addresses now is a stranger.
+func TestDoctorDoesNotAskWhereAKilledPlatformWas(t *testing.T) {
+	dir := t.TempDir()
+	stranger := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s %s was asked for", r.Method, r.URL)
+	}))
+	defer stranger.Close()
+	text, err := json.Marshal(app.Ready{API: stranger.URL, ClickHouse: stranger.URL, Kafka: strings.TrimPrefix(stranger.URL, "http://"), TokenFile: filepath.Join(dir, "gone")})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "ready.json"), text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, out := local(t, doctorCommand(), "doctor", "--data-dir", dir, "--api-addr", "127.0.0.1:0",
+		"--gateway-addr", "127.0.0.1:0", "--kafka-addr", "127.0.0.1:0", "--clickhouse-addr", "127.0.0.1:0", "--json")
+	var list []app.Finding
+	if err := json.Unmarshal([]byte(out), &list); err != nil || status != 0 {
+		t.Fatalf("status %d, %v, and\n%s", status, err, out)
+	}
+	state := map[string]app.Judgement{}
+	for _, f := range list {
+		state[f.Check] = f.State
+	}
+	if state["running"] != app.JudgedWarning || state["kafka"] != app.JudgedUnknown || state["clickhouse"] != app.JudgedUnknown || state["api"] != app.JudgedUnknown {
+		t.Errorf("it found\n%s", out)
 	}
 }
 

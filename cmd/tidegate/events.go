@@ -266,7 +266,7 @@ func (s *session) writeEvents(out io.Writer, list []json.RawMessage) {
 // eventRow is an event in one line.
 func eventRow(value json.RawMessage) []string {
 	e, request := decoded(value)
-	what, thrown := e.EventType, ""
+	what, thrown := e.EventType, e.ErrorKind
 	if request.Request.URL != "" {
 		what = request.Request.Method + " " + request.Request.URL
 	}

@@ -31,6 +31,7 @@ const (
 		"Exceptions":[{"Name":"TypeError","Message":"no\u001b price","Stack":"TypeError: no price\n    at price (index.js:2:3)"}],
 		"Logs":[{"Level":"warn","Message":["no price of",7,{"a":1}]}],"Gateway":{"Decision":"split","RayID":"0123456789abcdef"}}`
 	scheduledEvent = `{"EventTimestampMs":1767225600000,"EventType":"scheduled","Outcome":"ok","ScriptName":"shop","ScriptVersion":{"id":"5e6f7a8b-0000-4000-8000-000000000000"},"Event":{"Cron":"* * * * *"}}`
+	unreachedEvent = `{"EventTimestampMs":1767225600000,"EventType":"fetch","Outcome":"exception","ErrorKind":"connect","ScriptName":"shop","ScriptVersion":{"id":"5e6f7a8b-0000-4000-8000-000000000000"}}`
 )
 
 func TestWriteEvents(t *testing.T) {
@@ -39,8 +40,9 @@ func TestWriteEvents(t *testing.T) {
 TIME RAY VERSION OUTCOME STATUS WALL REQUEST EXCEPTION
 `+stamp+` 0123456789abcdef v1 (1a2b3c4d) exception 500 12 ms GET https://shop.example.com/items TypeError: no price
 `+stamp+` 5e6f7a8b ok scheduled
+`+stamp+` 5e6f7a8b exception fetch connect
 `, func(out *strings.Builder) {
-		new(session).writeEvents(out, []json.RawMessage{json.RawMessage(thrownEvent), json.RawMessage(scheduledEvent)})
+		new(session).writeEvents(out, []json.RawMessage{json.RawMessage(thrownEvent), json.RawMessage(scheduledEvent), json.RawMessage(unreachedEvent)})
 	})
 	written(t, `
 Time `+stamp+`

@@ -48,7 +48,7 @@ func jobsCreate(c *connection) *cobra.Command {
 		update.Dataset, update.Enabled = &dataset, &enabled
 		job, err := s.api.CreateJob(cmd.Context(), s.account, update)
 		if err != nil {
-			return s.explain("make the job", err)
+			return s.explain("make the job to "+oneLine(logjob.MaskDestination(*update.DestinationConf)), err)
 		}
 		return s.show(func(out io.Writer) {
 			fmt.Fprintf(out, "Made job %d to %s; %s\n", job.ID, oneLine(logjob.MaskDestination(job.DestinationConf)), stateOf(job))

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,6 +65,9 @@ func (r *receiver) check() error {
 // run serves until ctx ends, which is no failure.
 func (r *receiver) run(ctx context.Context, addr string) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("receive: %w: end what uses it, or give another address with --addr", err)
+	}
 	if err != nil {
 		return fmt.Errorf("receive: %w", err)
 	}

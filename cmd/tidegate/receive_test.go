@@ -169,3 +169,13 @@ func FuzzBatchText(f *testing.F) {
 		}
 	})
 }
+
+// Whoever finds the port taken is told by which flag to give another.
+func TestReceiveOnAPortThatIsTaken(t *testing.T) {
+	taken := httptest.NewServer(http.NotFoundHandler())
+	defer taken.Close()
+	err := new(receiver).run(t.Context(), taken.Listener.Addr().String())
+	if err == nil || !strings.Contains(err.Error(), taken.Listener.Addr().String()) || !strings.Contains(err.Error(), "give another address with --addr") {
+		t.Errorf("got %v, want the address and the flag", err)
+	}
+}

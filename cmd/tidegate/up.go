@@ -79,7 +79,9 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 		return err
 	}
 	// Before anything there is touched: the folder may be that of a running platform.
-	unlock, err := embedded.Lock(cmd.Context(), config.DataDir)
+	unlock, err := lockFolder(cmd.Context(), config.DataDir, func(holder string) {
+		log.Warn("waiting for the data folder", "folder", config.DataDir, "used_by", holder, "at_most", embedded.LockWait.String())
+	})
 	if err != nil {
 		return err
 	}
@@ -109,6 +111,20 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 		return err
 	}
 	return app.Run(cmd.Context(), config)
+}
+
+// lockFolder takes the lock of a data folder. If somebody has it, waits is called at once with who
+// that is.
+func lockFolder(ctx context.Context, dir string, waits func(holder string)) (unlock func() error, err error) {
+	_, holder := app.Runs(dir)
+	if holder != "" {
+		waits(holder)
+	}
+	unlock, err = embedded.Lock(ctx, dir)
+	if errors.Is(err, embedded.ErrInUse) && holder != "" {
+		return nil, fmt.Errorf("data directory %s is in use by %s; stop it or name another directory", dir, holder)
+	}
+	return unlock, err
 }
 
 // defaultDatabase is the one of a platform that is told of none.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -31,7 +32,7 @@ func TestUpInAFolderInUse(t *testing.T) {
 	command.SetArgs([]string{"--data-dir", dir, "--kafka-addr", "127.0.0.1:0", "--clickhouse-addr", "127.0.0.1:0"})
 	command.SetOut(io.Discard)
 	command.SetErr(io.Discard)
-	if err := command.ExecuteContext(ctx); err == nil || !strings.Contains(err.Error(), dir+" is in use by another process") {
+	if err := command.ExecuteContext(ctx); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%s is in use by tidegate.test (process %d)", dir, os.Getpid())) {
 		t.Errorf("got %v, want that the folder is in use", err)
 	}
 	if _, err := os.Stat(ready); err != nil {

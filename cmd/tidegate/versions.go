@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -45,9 +46,12 @@ func versionsUpload(c *connection) *cobra.Command {
 			if err != nil {
 				return s.explain("upload a version of "+script, err)
 			}
-			return s.show(func(out io.Writer) {
+			if err := s.show(func(out io.Writer) {
 				fmt.Fprintf(out, "Uploaded version %d of %s: %s\n", made.Number, script, made.ID)
-			})
+			}); err != nil {
+				return err
+			}
+			return s.noteSharedTag(cmd, script, said.Tag)
 		},
 	}
 	flags := command.Flags()
@@ -57,6 +61,25 @@ func versionsUpload(c *connection) *cobra.Command {
 	flags.StringVar(&said.Alias, "alias", "", "name of a host at which this version can always be reached")
 	flags.StringVarP(&said.Message, "message", "m", "", "what the version is about")
 	return command
+}
+
+// noteSharedTag says that a tag names no version any more, because several have it.
+func (s *session) noteSharedTag(cmd *cobra.Command, script, tag string) error {
+	if tag == "" {
+		return nil
+	}
+	versions, _ := s.api.DeployableVersions(cmd.Context(), s.account, script) // the upload is done, and no failure if they cannot be listed
+	var ids []string
+	for _, v := range versions {
+		if v.Annotations.Tag == tag {
+			ids = append(ids, short(v.ID))
+		}
+	}
+	if len(ids) < 2 {
+		return nil
+	}
+	_, err := fmt.Fprintf(cmd.ErrOrStderr(), "The tag %s is that of %d versions now, and deploys none: name them by their ids, %s.\n", oneLine(tag), len(ids), strings.Join(ids, ", "))
+	return err
 }
 
 // originBytesMax bounds a file of an origin; 64 endpoints are a fraction of it.

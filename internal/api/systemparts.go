@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -101,20 +102,20 @@ func ingestPart(f *control.SystemFacts) partView {
 	}
 	p.Ingest.LagEvents = &lag
 	const look = "See that an ingest process runs and reaches Kafka and ClickHouse; its log and tidegate_ingest_errors_total say what stops it."
-	waiting := counted(lag, "event")
+	waiting := fmt.Sprintf("%s in Kafka %s", counted(lag, "event"), verb(lag, "waits", "wait"))
 	switch {
 	case lag == 0:
 		p.State, p.Sentence = partOK, "Every event that Kafka has is stored."
 	case f.Engine.Err != nil:
-		p.State, p.Sentence, p.Advice = partDown, waiting+" in Kafka wait for ClickHouse, which does not answer.", "See to ClickHouse first. Nothing is lost as long as Kafka keeps the events."
+		p.State, p.Sentence, p.Advice = partDown, waiting+" for ClickHouse, which does not answer.", "See to ClickHouse first. Nothing is lost as long as Kafka keeps the events."
 	case stopped > 0:
-		p.State, p.Sentence, p.Advice = partDown, fmt.Sprintf("%s in Kafka wait, in %s for more than 5 minutes.", waiting, counted(int64(stopped), "partition")), look
+		p.State, p.Sentence, p.Advice = partDown, fmt.Sprintf("%s, in %s for more than 5 minutes.", waiting, counted(int64(stopped), "partition")), look
 	case late > 0:
-		p.State, p.Sentence, p.Advice = partDegraded, fmt.Sprintf("%s in Kafka wait, in %s for more than a minute.", waiting, counted(int64(late), "partition")), look
+		p.State, p.Sentence, p.Advice = partDegraded, fmt.Sprintf("%s, in %s for more than a minute.", waiting, counted(int64(late), "partition")), look
 	case unknown > 0:
-		p.Sentence, p.Advice = waiting+" in Kafka wait, and Kafka does not tell for how long.", "Look at the log of this process for the error, and whether the number grows."
+		p.Sentence, p.Advice = waiting+", and Kafka does not tell for how long.", "Look at the log of this process for the error, and whether the number grows."
 	default:
-		p.State, p.Sentence = partOK, waiting+" are on their way, all of the last minute."
+		p.State, p.Sentence = partOK, counted(lag, "event")+" "+verb(lag, "is on its", "are on their")+" way, all of the last minute."
 	}
 	return p
 }
@@ -246,8 +247,8 @@ func deliveryPart(f *control.SystemFacts, now time.Time) partView {
 		p.State, p.Sentence = partDown, fmt.Sprintf("No process tells of any of the %s that are switched on.", counted(int64(v.Enabled), "job"))
 		p.Advice = "Start an ingest process with the role logpush. Deliveries go on from where they stopped, as far back as Kafka keeps events."
 	case len(v.Failing) > 0:
-		p.State, p.Sentence = partDegraded, fmt.Sprintf("%s cannot deliver.", counted(int64(len(v.Failing)), "job"))
-		p.Advice = "Look at the health of the jobs below: it has the destination's own words."
+		p.State, p.Sentence = partDegraded, fmt.Sprintf("%s cannot deliver: %s.", counted(int64(len(v.Failing)), "job"), namesOf(v.Failing))
+		p.Advice = fmt.Sprintf("Read the destination's own words in the health of each: tidegate jobs health %d --account %s.", v.Failing[0].JobID, v.Failing[0].AccountID)
 	case silent > 0:
 		p.State, p.Sentence = partDegraded, fmt.Sprintf("No process has told of %d of %s for a minute.", silent, counted(int64(v.Enabled), "job"))
 		p.Advice = "See whether all processes with the role logpush run; after a move of partitions it is over in a minute."
@@ -257,6 +258,26 @@ func deliveryPart(f *control.SystemFacts, now time.Time) partView {
 		p.Sentence = fmt.Sprintf("Jobs that deliver: %d.", v.Enabled)
 	}
 	return p
+}
+
+// jobsNamed is how many jobs a sentence names.
+const jobsNamed = 3
+
+// namesOf the first jobs, by their ids and what people call them.
+func namesOf(jobs []failingDelivery) string {
+	names := make([]string, 0, jobsNamed+1)
+	for i, j := range jobs {
+		if i == jobsNamed {
+			names = append(names, fmt.Sprintf("%d more", len(jobs)-i))
+			break
+		}
+		name := strconv.FormatInt(j.JobID, 10)
+		if j.Name != "" {
+			name += " (" + j.Name + ")"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
 }
 
 func rollbackPart(f *control.SystemFacts, now time.Time) partView {
@@ -278,11 +299,11 @@ func outboxPart(f *control.SystemFacts, now time.Time) partView {
 	const look = "The notifications of a script have what its targets answered; a policy's targets can be tested."
 	switch {
 	case o.Waiting > 0 && now.Sub(o.OldestOn) > outboxLate:
-		p.State, p.Sentence, p.Advice = partDegraded, fmt.Sprintf("%s about decisions wait, the oldest for %s.", counted(o.Waiting, "message"), ago(now, o.OldestOn)), look
+		p.State, p.Sentence, p.Advice = partDegraded, fmt.Sprintf("%s about decisions %s, the oldest for %s.", counted(o.Waiting, "message"), verb(o.Waiting, "waits", "wait"), ago(now, o.OldestOn)), look
 	case o.FailedToday > 0:
-		p.State, p.Sentence, p.Advice = partDegraded, fmt.Sprintf("%s about decisions were given up within a day.", counted(o.FailedToday, "message")), look
+		p.State, p.Sentence, p.Advice = partDegraded, fmt.Sprintf("%s about decisions %s given up within a day.", counted(o.FailedToday, "message"), verb(o.FailedToday, "was", "were")), look
 	case o.Waiting > 0:
-		p.Sentence = fmt.Sprintf("%s about decisions are on their way.", counted(o.Waiting, "message"))
+		p.Sentence = fmt.Sprintf("%s about decisions %s way.", counted(o.Waiting, "message"), verb(o.Waiting, "is on its", "are on their"))
 	default:
 		p.Sentence = "No message about a decision waits."
 	}
@@ -295,6 +316,14 @@ func counted(n int64, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// verb is the form that agrees with what was counted.
+func verb(n int64, one, several string) string {
+	if n == 1 {
+		return one
+	}
+	return several
 }
 
 // ago is a time span as people say it.

@@ -19,7 +19,7 @@ func TestAssessParts(t *testing.T) {
 			Ingest:   []control.PartitionLag{{Partition: 0, Committed: 10, Next: 10}, {Partition: 1, Committed: -1}},
 			Routers: []control.RouterState{{ID: "edge", Revision: 7, ReportedOn: now.Add(-5 * time.Second), SentOn: now.Add(time.Hour), // its clock is ahead
 				ConfirmedOn: now.Add(time.Hour - 20*time.Second), SpoolBytesMax: 1000}},
-			Delivery: []control.DeliveryState{{JobID: 1, Name: "a", Enabled: true, EnabledOn: now.Add(-time.Hour), ReportedOn: now.Add(-10 * time.Second), LagEvents: 5, OldestEventOn: now.Add(-3 * time.Second)}},
+			Delivery: []control.DeliveryState{{JobID: 1, AccountID: "acc", Name: "a", Enabled: true, EnabledOn: now.Add(-time.Hour), ReportedOn: now.Add(-10 * time.Second), LagEvents: 5, OldestEventOn: now.Add(-3 * time.Second)}},
 		}
 	}
 	f := func(kind string, change func(*control.SystemFacts), state partState, words ...string) {
@@ -56,6 +56,7 @@ func TestAssessParts(t *testing.T) {
 	// The first event after a quiet time is young, however old the newest is that is stored.
 	f("ingest", func(s *control.SystemFacts) { lag(young)(s); s.NewestOn = now.Add(-time.Hour) }, partOK)
 	f("ingest", func(s *control.SystemFacts) { lag(young)(s); s.Newest.Err, s.NewestOn = down, time.Time{} }, partOK)
+	f("ingest", lag(control.PartitionLag{Partition: 1, Committed: 24, Next: 25, Minute: 20, FiveMinutes: 15}), partOK, "1 event is on its way")
 	f("ingest", lag(control.PartitionLag{Committed: 19, Next: 25, Minute: 20, FiveMinutes: 19}), partDegraded, "6 events", "in 1 partition for more than a minute")
 	// One partition is stuck while the other one is stored: the newest event is young.
 	f("ingest", lag(control.PartitionLag{Committed: 19, Next: 1_000_019, Minute: 30, FiveMinutes: 20}), partDown, "1000000 events", "in 1 partition for more than 5 minutes")
@@ -121,7 +122,13 @@ func TestAssessParts(t *testing.T) {
 	lacks("logpush", func(s *control.SystemFacts) {
 		s.Delivery = append(s.Delivery, control.DeliveryState{JobID: 2, Enabled: true, ReportedOn: now, LagEvents: 1})
 	}, "lag_seconds")
-	f("logpush", job(func(d *control.DeliveryState) { d.FailingSince = now.Add(-time.Hour) }), partDegraded, "1 job cannot deliver")
+	f("logpush", job(func(d *control.DeliveryState) { d.FailingSince = now.Add(-time.Hour) }), partDegraded, "1 job cannot deliver: 1 (a).", "tidegate jobs health 1 --account acc.")
+	f("logpush", func(s *control.SystemFacts) {
+		s.Delivery = nil
+		for id := range int64(5) {
+			s.Delivery = append(s.Delivery, control.DeliveryState{JobID: id, DisabledOn: now})
+		}
+	}, partDegraded, "5 jobs cannot deliver: 0, 1, 2, 2 more.")
 	f("logpush", job(func(d *control.DeliveryState) { d.Enabled, d.DisabledOn = false, now }), partDegraded, "disabled_on")
 	f("logpush", job(func(d *control.DeliveryState) { d.ReportedOn = now.Add(-2 * time.Minute) }), partDown, "No process tells")
 	f("logpush", job(func(d *control.DeliveryState) { d.ReportedOn, d.EnabledOn = time.Time{}, now.Add(-time.Second) }), partOK) // it has just begun
@@ -129,7 +136,7 @@ func TestAssessParts(t *testing.T) {
 
 	f("rollback", func(s *control.SystemFacts) { s.Rollback.ExpiresOn = now }, partDown)
 	f("rollback", func(s *control.SystemFacts) { s.Rollback = nil }, partDown, "No process judges")
-	f("notifications", func(s *control.SystemFacts) { s.Outbox = control.Outbox{Waiting: 1, OldestOn: now.Add(-time.Second)} }, partOK, "1 message")
+	f("notifications", func(s *control.SystemFacts) { s.Outbox = control.Outbox{Waiting: 1, OldestOn: now.Add(-time.Second)} }, partOK, "1 message about decisions is on its way")
 	f("notifications", func(s *control.SystemFacts) { s.Outbox = control.Outbox{Waiting: 2, OldestOn: now.Add(-time.Hour)} }, partDegraded, "the oldest for 60 minutes")
 	f("notifications", func(s *control.SystemFacts) { s.Outbox.FailedToday = 1 }, partDegraded, "given up")
 	f("database", func(s *control.SystemFacts) { s.Database.Err = down }, partDown)

@@ -106,6 +106,13 @@ func lookAtLock(path string) lock {
 	}
 }
 
+// Runs reports whether somebody has the lock of a data folder, or may have it, as a user who may
+// not look cannot tell; and who, as far as this process may know.
+func Runs(dataDir string) (held bool, holder string) {
+	l := lookAtLock(filepath.Join(dataDir, "lock"))
+	return l.held || l.err != nil, l.holder
+}
+
 func (c *DoctorConfig) lockFinding(l lock) Finding {
 	const check = "running"
 	file := filepath.Join(c.DataDir, "ready.json")
@@ -152,12 +159,15 @@ func portFinding(flag, addr string, mine bool) Finding {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		who := whoListens(addr)
-		for _, ours := range []string{"tidegate", "router", "ingest", "jobs-api"} {
-			if mine && strings.HasPrefix(who, ours+" ") {
-				return ok(check, "%s is used by %s.", addr, who)
-			}
+		ours := ownProcess(who)
+		if ours && mine {
+			return ok(check, "%s is used by %s.", addr, who)
 		}
-		return Finding{check, JudgedFault, fmt.Sprintf("%s is in use by %s.", addr, who), fmt.Sprintf("End that, or choose another address with --%s.", flag)}
+		advice := fmt.Sprintf("End that, or choose another address with --%s.", flag)
+		if ours {
+			advice = fmt.Sprintf("That is a platform of another data folder: name it in --data-dir to have it looked at, or choose another address for this one with --%s.", flag)
+		}
+		return Finding{check, JudgedFault, fmt.Sprintf("%s is in use by %s.", addr, who), advice}
 	case errors.Is(err, syscall.EACCES):
 		return Finding{check, JudgedFault, fmt.Sprintf("This user may not listen on %s.", addr), fmt.Sprintf("Choose a port above 1023 with --%s, or give the binary the capability CAP_NET_BIND_SERVICE.", flag)}
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
@@ -165,6 +175,12 @@ func portFinding(flag, addr string, mine bool) Finding {
 	default:
 		return Finding{check, JudgedFault, fmt.Sprintf("Nobody can listen on %s: %v.", addr, err), fmt.Sprintf("Correct --%s.", flag)}
 	}
+}
+
+// ownProcess tells a name of processName that is one of Tidegate's.
+func ownProcess(who string) bool {
+	name, _, _ := strings.Cut(who, " ")
+	return slices.Contains([]string{"tidegate", "router", "ingest", "jobs-api"}, name)
 }
 
 func openFilesFinding(most uint64) Finding {

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -60,7 +61,21 @@ func TestDoctorNamesWhoHasThePort(t *testing.T) {
 	}
 	addr := l.Addr().String()
 	says(t, portFinding("api-addr", addr, true), JudgedFault, fmt.Sprintf("in use by app.test (process %d)", os.Getpid()))
-	if err := l.Close(); err != nil {
+	const comm = "/proc/self/comm"
+	name, err := os.ReadFile(comm)
+	if err == nil {
+		err = os.WriteFile(comm, []byte("tidegate"), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	says(t, portFinding("api-addr", addr, true), JudgedOK, fmt.Sprintf("is used by tidegate (process %d)", os.Getpid()))
+	another := portFinding("api-addr", addr, false)
+	says(t, another, JudgedFault, fmt.Sprintf("in use by tidegate (process %d)", os.Getpid()))
+	if !strings.Contains(another.Advice, "name it in --data-dir") || !strings.Contains(another.Advice, "--api-addr") {
+		t.Errorf("of a platform of another folder it advises %q", another.Advice)
+	}
+	if err := errors.Join(os.WriteFile(comm, name, 0o600), l.Close()); err != nil {
 		t.Fatal(err)
 	}
 	says(t, portFinding("api-addr", addr, true), JudgedOK, "is free")

@@ -17,9 +17,12 @@ import (
 	"time"
 )
 
-// lockWait is how long a starting platform, broker or engine waits for a predecessor to let go of the data directory.
+// LockWait is how long a starting platform, broker or engine waits for a predecessor to let go of the data directory.
 // A killed process lets go at once; one that was left behind by its parent needs the time of its last query.
-const lockWait = 10 * time.Second
+const LockWait = 10 * time.Second
+
+// ErrInUse is that of a lock that somebody has.
+var ErrInUse = errors.New("is in use by another process")
 
 // listenLoopback listens on addr, which must name a loopback host: neither the broker nor the engine asks
 // who is calling.
@@ -58,7 +61,7 @@ func listenAfterPredecessor(ctx context.Context, addr, dir string) (*net.TCPList
 }
 
 // Lock creates dir and takes its lock, which the kernel releases when the process ends however it ends.
-// It waits up to lockWait for another holder, then says that the directory is in use.
+// It waits up to LockWait for another holder; then the error is ErrInUse.
 func Lock(ctx context.Context, dir string) (unlock func() error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -68,7 +71,7 @@ func Lock(ctx context.Context, dir string) (unlock func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	ctx, cancel := context.WithTimeout(ctx, LockWait)
 	defer cancel()
 	for {
 		// flock belongs to the open file, so two brokers in one process exclude each other too.
@@ -81,7 +84,7 @@ func Lock(ctx context.Context, dir string) (unlock func() error, err error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("data directory %s is in use by another process; stop it or name another directory (%w)", dir, ctx.Err()), f.Close())
+			return nil, errors.Join(fmt.Errorf("data directory %s %w; stop it or name another directory", dir, ErrInUse), f.Close())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -85,7 +85,7 @@ func (s *Store) Ramp(ctx context.Context, accountID, scriptName string) (deploy.
 }
 
 func noRamp(script string) error {
-	return errs.New(errs.NotFound, 0, "script %q has no ramp: deploy a new version while its policy names one", script)
+	return errs.New(errs.NotFound, 0, "script %q has no ramp: one begins about a second after a new version was deployed while its policy names a ramp", script)
 }
 
 // ramp returns nil when the script has none.

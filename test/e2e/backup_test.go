@@ -80,5 +80,5 @@ func TestRestoreUnderARunningRouter(t *testing.T) {
 	}
 	deployed(again, "v4")
 	serves(again, "v4")
-	c.fail(t, 1, "in use by another process", "restore", "--replace", "control.backup")
+	c.fail(t, 1, "is in use by tidegate (process ", "restore", "--replace", "control.backup")
 }

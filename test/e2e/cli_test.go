@@ -284,7 +284,7 @@ func jobCommands(t *testing.T, c cli) {
 	if !strings.Contains(text, "cli") || !strings.Contains(text, "running") || strings.Contains(text, secret) {
 		t.Errorf("list shows\n%s", text)
 	}
-	c.fail(t, 1, "error validating destination", "jobs", "create", "--destination", "http://127.0.0.1:1/nobody")
+	c.fail(t, 1, "make the job to http://127.0.0.1:1/***: error validating destination", "jobs", "create", "--destination", "http://127.0.0.1:1/nobody")
 	c.fail(t, 1, "Nonsense", "jobs", "create", "--destination", destination, "--fields", "Event,Nonsense")
 	c.fail(t, 1, "filter", "jobs", "create", "--destination", destination, "--filter", "{")
 }
@@ -340,17 +340,23 @@ func connections(t *testing.T, c cli, p *platform.Platform) {
 }
 
 func badInput(t *testing.T, c cli) {
-	c.run(t, "versions", "upload", "empty", "--origin", "http://127.0.0.1:1")
+	twice := []string{"versions", "upload", "empty", "--origin", "http://127.0.0.1:1", "--tag", "same"}
+	c.run(t, twice...)
+	if out, note, status := c.exec(t, filepath.Join(bin, "tidegate"), twice...); status != 0 || !strings.Contains(out, "Uploaded version 2") || !strings.Contains(note, "The tag same is that of 2 versions now") {
+		t.Errorf("a tag twice: status %d, %q and %q", status, out, note)
+	}
+	c.fail(t, 1, "means 2 versions", "versions", "deploy", "empty", "same", "-y")
 	for _, bad := range []struct {
 		status  int
 		words   string
 		command string
 	}{
 		{2, `tidegate has no command "verions": it has`, "verions list"},
+		{2, "; did you mean versions?", "verions list"},
 		{2, `tidegate versions has no command "lst": it has deploy, list, upload, view`, "versions lst cart"},
-		{2, "unknown flag: --jsn\nSee tidegate versions list --help.", "versions list cart --jsn"},
-		{2, "0 arguments do not fit: tidegate versions list SCRIPT", "versions list"},
-		{2, "2 arguments do not fit", "deployments status cart shop"},
+		{2, "unknown flag: --jsn; did you mean --json?\nSee tidegate versions list --help.", "versions list cart --jsn"},
+		{2, "needs SCRIPT: tidegate versions list SCRIPT", "versions list"},
+		{2, "too many arguments: tidegate deployments status", "deployments status cart shop"},
 		{2, "needs --origin: URL of", "versions upload cart"},
 		{1, "must be absolute", "versions upload cart --origin ftp://127.0.0.1"},
 		{1, `script "nobody" does not exist`, "versions list nobody"},

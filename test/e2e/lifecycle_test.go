@@ -140,7 +140,7 @@ func TestBadCommandLines(t *testing.T) {
 	f("unknown role", "ingest", "--roles", "ingest,cook")
 	f("unknown flag: --colour", "jobs-api", "--colour")
 	f("unknown command", "router", "extra")
-	f("arguments do not fit", "tidegate", "up", "extra")
+	f("too many arguments", "tidegate", "up", "extra")
 	f("--topic-partitions (0)", "tidegate", "up", "--topic-partitions", "0", "--data-dir", filepath.Join(t.TempDir(), "never-made"))
 	f(`--api-addr is "8787"`, "jobs-api", "--api-addr", "8787", "--database", "x.db", "--clickhouse", "http://127.0.0.1:1")
 	f("--log-level is \"loud\"", "tidegate", "up", "--log-level", "loud", "--data-dir", t.TempDir())
