@@ -1,1 +1,0 @@
-import{j as e,k as t}from"./url-bB9pky4X.js";function n(n,r=e.value){let i=new Date(n);return Number.isNaN(i.getTime())?``:t(i,r).slice(0,16).replace(` `,`T`)}function r(t,n=e.value){let r=new Date(n===`UTC`&&t!==``?`${t}Z`:t);return Number.isNaN(r.getTime())?``:r.toISOString().replace(`.000Z`,`Z`)}export{n,r as t};
