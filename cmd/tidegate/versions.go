@@ -78,7 +78,7 @@ func (s *session) noteSharedTag(cmd *cobra.Command, script, tag string) error {
 	if len(ids) < 2 {
 		return nil
 	}
-	_, err := fmt.Fprintf(cmd.ErrOrStderr(), "The tag %s is that of %d versions now, and deploys none: name them by their ids, %s.\n", oneLine(tag), len(ids), strings.Join(ids, ", "))
+	_, err := fmt.Fprintf(cmd.ErrOrStderr(), "The tag %s is that of %d versions now, and no command takes it: name a version by its id, %s.\n", oneLine(tag), len(ids), strings.Join(ids, " or "))
 	return err
 }
 
