@@ -66,7 +66,7 @@ function Order(props: { fields: string[]; onChange: (fields: string[]) => void }
     // On the button of the same field that goes on the same way, or back where it is at an end.
     const [up, down] = list.current!.children[to]!.querySelectorAll("button");
     const [same, other] = by < 0 ? [up!, down!] : [down!, up!];
-    (same.disabled ? other : same).focus();
+    (same.ariaDisabled === "true" ? other : same).focus();
   });
   const move = (i: number, by: number): void => {
     moved.current = [i + by, by];
