@@ -2,7 +2,7 @@
 // kept here is only what the server says of it.
 import { signal } from "@preact/signals";
 import { ApiError, call, onSignedOut } from "./api/client";
-import { dropDrafts, tabStorage } from "./pages/code/draft";
+import { dropDrafts, ownDrafts, tabStorage } from "./lib/drafts";
 
 export interface Account {
   id: string;
@@ -40,19 +40,6 @@ function begin(s: Session): void {
   ownDrafts(tabStorage(), s.person?.id ?? s.token?.id ?? "");
   hasEnded.value = false;
   session.value = s;
-}
-
-/** Drafts of this tab are for who made them: another one who signs in here finds none. */
-export function ownDrafts(storage: Storage | undefined, who: string): void {
-  const key = "tidegate.drafts-of";
-  const before = storage?.getItem(key);
-  if (before === who) return;
-  if (before) dropDrafts(storage);
-  try {
-    storage?.setItem(key, who);
-  } catch {
-    dropDrafts(storage); // it is full, and nobody could tell whose they are
-  }
 }
 
 export async function loadSession(): Promise<void> {

@@ -1,6 +1,6 @@
 // What an identity provider sends somebody back to /login with, in the query. It is good for
 // one use, and leaves the address bar, and with it the history, as soon as this file is loaded.
-import { tabStorage } from "../code/draft";
+import { tabStorage } from "../../lib/drafts";
 
 export type Homecoming = { oidc: { code: string; state: string } } | { refused: string };
 

@@ -1,5 +1,5 @@
-// Unsaved work survives a reload and a wrong click: it lies in the session storage of the
-// browser's tab, one draft for each version that somebody edits there, and nowhere else.
+// Unsaved work on code: one draft for each version that somebody edits.
+import { draftKey, findDraft } from "../../lib/drafts";
 
 export interface DraftModule {
   name: string;
@@ -28,45 +28,13 @@ export interface DraftKey {
   version: string;
 }
 
-const prefix = "tidegate.draft";
-
-function keyOf(k: DraftKey): string {
-  return [prefix, k.account, k.script, k.version].join(".");
+/** Where the draft of a version is kept. */
+export function keyOf(k: DraftKey): string {
+  return draftKey(k.account, k.script, k.version);
 }
 
-/** The storage; undefined where the browser lets pages keep nothing. */
-export function tabStorage(): Storage | undefined {
-  try {
-    return sessionStorage;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Keeps a draft and returns whether there was room for it. */
-export function keepDraft(storage: Storage | undefined, key: DraftKey, draft: Draft): boolean {
-  if (!storage) return false;
-  try {
-    storage.setItem(keyOf(key), JSON.stringify(draft));
-    return true;
-  } catch {
-    dropDraft(storage, key); // an older one would be restored in its place
-    return false;
-  }
-}
-
-export function dropDraft(storage: Storage | undefined, key: DraftKey): void {
-  storage?.removeItem(keyOf(key));
-}
-
-/** Drops the drafts of all scripts. */
-export function dropDrafts(storage: Storage | undefined): void {
-  const names = Array.from({ length: storage?.length ?? 0 }, (_, i) => storage!.key(i)!);
-  for (const name of names) if (name.startsWith(`${prefix}.`)) storage!.removeItem(name);
-}
-
-export function findDraft(storage: Storage | undefined, key: DraftKey): Draft | undefined {
-  return parseDraft(storage?.getItem(keyOf(key)));
+export function isDraft(draft: Draft): boolean {
+  return Array.isArray(draft.modules) && typeof draft.main === "string";
 }
 
 /** Drafts of other versions of the script. */
@@ -76,18 +44,8 @@ export function otherDrafts(storage: Storage | undefined, key: DraftKey): { vers
   for (let i = 0; i < (storage?.length ?? 0); i++) {
     const name = storage!.key(i)!;
     if (!name.startsWith(start) || name === keyOf(key)) continue;
-    const draft = parseDraft(storage!.getItem(name));
+    const draft = findDraft(storage, name, isDraft);
     if (draft) found.push({ version: name.slice(start.length), draft });
   }
   return found;
-}
-
-function parseDraft(text: string | null | undefined): Draft | undefined {
-  if (!text) return undefined;
-  try {
-    const draft = JSON.parse(text) as Draft;
-    return Array.isArray(draft.modules) && typeof draft.main === "string" ? draft : undefined;
-  } catch {
-    return undefined; // an older dashboard may have kept another shape
-  }
 }

@@ -1,6 +1,7 @@
 // Edits the code of a version: what is saved becomes a new one.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
+import { dropDraft, findDraft, tabStorage } from "../../lib/drafts";
 import { useQuery } from "../../lib/query";
 import { formatAge, now } from "../../lib/time";
 import { useSearch } from "../../lib/url";
@@ -8,7 +9,7 @@ import { Button, Empty, LinkButton, Loading, Note, Problem } from "../../ui/basi
 import { ScriptPage } from "../../ui/page";
 import "../../styles/code.css";
 import { addressOf, isWorker, listVersions, useVersion, type ScriptName } from "./data";
-import { dropDraft, findDraft, otherDrafts, tabStorage, type Draft } from "./draft";
+import { isDraft, keyOf, otherDrafts, type Draft } from "./draft";
 import { isTemplate, template } from "./first";
 import { modulesOf } from "./modules";
 import { nameOf } from "./names";
@@ -71,11 +72,11 @@ function BeginWith(props: { at: ScriptName; version: Version; onSaved: (id: stri
   const storage = tabStorage();
   const modules = useMemo(() => modulesOf(version), [version]);
   const clean = useMemo(() => workOf(version, modules), [version]);
-  const [draft, setDraft] = useState(() => findDraft(storage, key));
+  const [draft, setDraft] = useState(() => findDraft(storage, keyOf(key), isDraft));
   const [restored, setRestored] = useState<Work>();
   if (draft && !restored) {
     return <DraftChoice draft={draft} version={version} onRestore={() => setRestored(workOfDraft(draft, modules))}
-      onDiscard={() => { dropDraft(storage, key); setDraft(undefined); }} />;
+      onDiscard={() => { dropDraft(storage, keyOf(key)); setDraft(undefined); }} />;
   }
   return (
     <div class="stack">

@@ -1,7 +1,8 @@
 // Keeps unsaved work as a draft while it is worked on.
 import { useEffect, useRef, useState } from "preact/hooks";
+import { dropDraft, keepDraft, tabStorage } from "../../lib/drafts";
 import type { ScriptName } from "./data";
-import { dropDraft, keepDraft, tabStorage } from "./draft";
+import { keyOf } from "./draft";
 import type { Version } from "./settings";
 import type { EditorState } from "./useeditor";
 import { draftOf, type Work } from "./work";
@@ -15,7 +16,7 @@ export function useDraft(at: ScriptName, base: Version, work: Work, editor: Edit
   const waiting = useRef<(() => void) | undefined>(undefined);
   useEffect(() => {
     const storage = tabStorage();
-    const key = { ...at, version: base.id };
+    const key = keyOf({ ...at, version: base.id });
     const write = (): void => {
       waiting.current = undefined;
       if (unsaved) setKept(keepDraft(storage, key, draftOf(work, editor.text, new Date(), base)));

@@ -1,11 +1,12 @@
 // Saving: a new version, and if it is asked for a deployment of it.
 import { useEffect, useState } from "preact/hooks";
 import { call, scriptPath, type Schemas } from "../../api/client";
+import { dropDraft, tabStorage } from "../../lib/drafts";
 import { useAction, useQuery } from "../../lib/query";
 import { deploy, isOvertaken } from "../workers/data";
 import { listVersions, type Deployment, type ScriptName } from "./data";
 import { diagnosticsOf, type Diagnostic } from "./diagnostics";
-import { dropDraft, tabStorage } from "./draft";
+import { keyOf } from "./draft";
 import type { Version } from "./settings";
 import { formFor, parseFlags } from "./upload";
 import { editedOf, type TextOf, type Work } from "./work";
@@ -55,7 +56,7 @@ export function useSave(input: Input) {
       throw error;
     }
     const version = versionOf(base, answer, edited.main);
-    dropDraft(tabStorage(), { ...at, version: base.id });
+    dropDraft(tabStorage(), keyOf({ ...at, version: base.id }));
     const passed = lateFrom !== undefined && last.number > lateFrom ? last : undefined;
     setBase(version);
     setSaved({ version, deployed: false, passed });

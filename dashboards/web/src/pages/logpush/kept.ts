@@ -1,7 +1,6 @@
-// An unsaved form survives an ended session, a reload and a wrong click: it lies in the
-// session storage of the browser's tab, without credentials, and nowhere else.
+// An unsaved form, without its credentials: one draft for each job, and one for a new one.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { tabStorage } from "../code/draft";
+import { draftKey, dropDraft, keepDraft, tabStorage } from "../../lib/drafts";
 import { withoutCredentials } from "./destination";
 import { newDraft, type Draft } from "./draft";
 
@@ -16,8 +15,8 @@ export interface Kept {
   etag?: string | undefined;
 }
 
-// What begins with tidegate.draft goes when somebody signs out.
-const keyOf = (account: string, id: string | undefined): string => ["tidegate.draft.logpush", account, id ?? "new"].join(".");
+/** Where the draft of a job's form is kept. No account's id is "logpush". */
+export const keyOf = (account: string, id: string | undefined): string => draftKey("logpush", account, id ?? "new");
 
 /** What is kept of a form that began with other values. */
 export function keptOf(draft: Draft, clean: Draft, etag: string | undefined, at: Date): Kept {
@@ -31,27 +30,10 @@ export function draftOfKept(kept: Kept, clean: Draft): Draft {
   return { ...clean, ...kept.draft, conf: kept.conf ?? clean.conf, challenge: "" };
 }
 
-export function findKept(storage: Storage | undefined, account: string, id: string | undefined): Kept | undefined {
-  try {
-    const kept = JSON.parse(storage?.getItem(keyOf(account, id)) ?? "null") as Kept | null;
-    // An older dashboard may have kept another shape.
-    const { conf: _, challenge: __, ...members } = newDraft();
-    return kept && typeof kept.draft === "object" && Object.keys(members).every((name) => name in kept.draft) ? kept : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Keeps a form, or drops what was kept of it; returns whether that worked. */
-export function keepForm(storage: Storage | undefined, account: string, id: string | undefined, kept: Kept | undefined): boolean {
-  const key = keyOf(account, id);
-  try {
-    storage?.removeItem(key); // an older one would be brought back if there is no room
-    if (kept) storage?.setItem(key, JSON.stringify(kept));
-    return storage !== undefined;
-  } catch {
-    return false;
-  }
+// An older dashboard may have kept another shape.
+export function isKept(kept: Kept): boolean {
+  const { conf: _, challenge: __, ...members } = newDraft();
+  return typeof kept.draft === "object" && Object.keys(members).every((name) => name in kept.draft);
 }
 
 /** Short enough to lose little, long enough not to write with every key. */
@@ -62,7 +44,12 @@ export function useKept(account: string, id: string | undefined, kept: () => Kep
   const [works, setWorks] = useState(true);
   const latest = useRef(kept);
   latest.current = kept;
-  const write = (): boolean => keepForm(tabStorage(), account, id, latest.current());
+  const write = (): boolean => {
+    const [now, key] = [latest.current(), keyOf(account, id)];
+    if (now) return keepDraft(tabStorage(), key, now);
+    dropDraft(tabStorage(), key);
+    return true;
+  };
   useEffect(() => {
     const timer = setTimeout(() => setWorks(write()), pauseMS);
     return () => clearTimeout(timer);

@@ -2,12 +2,12 @@
 // happens when somebody else saves meanwhile.
 import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { ApiError } from "../../api/client";
+import { dropDraft, findDraft, keepDraft, tabStorage } from "../../lib/drafts";
 import { useAction, useQuery, type Action } from "../../lib/query";
 import { toast } from "../../ui/toast";
-import { tabStorage } from "../code/draft";
 import { deletePolicy, readPolicy, savePolicy, type Held, type Owner } from "./api";
 import { draftOf, newPolicy, policyOf, same, type Draft, type FieldErrors } from "./draft";
-import { dropEdits, findEdits, keepEdits } from "./kept";
+import { isKept, keyOf, withoutSecrets } from "./kept";
 import type { Settings } from "./limits";
 
 export interface Editing {
@@ -65,7 +65,7 @@ export function useEditing(owner: Owner): Editing {
   useEffect(() => {
     if (!answer.data) return;
     begin(answer.data);
-    const edits = findEdits(tabStorage(), owner);
+    const edits = findDraft(tabStorage(), keyOf(owner), isKept);
     if (!edits) return;
     setBase(edits.held);
     setDraft(edits.draft);
@@ -76,8 +76,8 @@ export function useEditing(owner: Owner): Editing {
   const unsaved = base !== undefined && JSON.stringify(draft) !== JSON.stringify(draftOf(base.policy ?? newPolicy));
   useLayoutEffect(() => {
     if (!base) return;
-    if (unsaved) setKept(keepEdits(tabStorage(), owner, { held: base, draft }));
-    else dropEdits(tabStorage(), owner);
+    if (unsaved) setKept(keepDraft(tabStorage(), keyOf(owner), { held: base, draft: withoutSecrets(draft) }));
+    else dropDraft(tabStorage(), keyOf(owner));
   }, [base, draft, unsaved]);
 
   const { policy, errors } = policyOf(draft);
