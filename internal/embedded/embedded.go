@@ -61,7 +61,7 @@ func listenAfterPredecessor(ctx context.Context, addr, dir string) (*net.TCPList
 }
 
 // Lock creates dir and takes its lock, which the kernel releases when the process ends however it ends.
-// It waits up to LockWait for another holder; then the error is ErrInUse.
+// It waits up to LockWait for another holder; then the error is ErrInUse, and that of ctx if it ended sooner.
 func Lock(ctx context.Context, dir string) (unlock func() error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -71,8 +71,7 @@ func Lock(ctx context.Context, dir string) (unlock func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, LockWait)
-	defer cancel()
+	patience := time.After(LockWait)
 	for {
 		// flock belongs to the open file, so two brokers in one process exclude each other too.
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -84,6 +83,8 @@ func Lock(ctx context.Context, dir string) (unlock func() error, err error) {
 		}
 		select {
 		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("wait for data directory %s, which %w: %w", dir, ErrInUse, ctx.Err()), f.Close())
+		case <-patience:
 			return nil, errors.Join(fmt.Errorf("data directory %s %w; stop it or name another directory", dir, ErrInUse), f.Close())
 		case <-time.After(20 * time.Millisecond):
 		}
