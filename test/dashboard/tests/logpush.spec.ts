@@ -163,6 +163,7 @@ test("a job that is resumed sends what it missed", async ({ signedIn: page }) =>
   await page.getByRole("button", { name: "Resume missed-something" }).click();
   await page.getByRole("checkbox", { name: /^Also start a replay from/ }).check();
   await confirm(page, "Resume");
+  await expect(page.getByRole("dialog")).toHaveCount(0); // the replay is asked for after the job is on
   await expect(page.getByRole("button", { name: "Pause missed-something" })).toBeVisible();
   await page.goto(`${base}/${job.id}/replays`);
   await expect(page.getByText(/^Events from .* to where live delivery began/)).toBeVisible();
