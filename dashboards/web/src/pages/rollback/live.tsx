@@ -5,6 +5,7 @@ import { useQuery } from "../../lib/query";
 import { scriptPage } from "../../lib/url";
 import { tagger } from "../../lib/versions";
 import { Badge, Empty, Loading, Note, Problem, Time, VersionName } from "../../ui/basics";
+import { isSettled } from "../workers/data";
 import { readDecisions, readDeployments, readEvidence, readRamp, type Decision, type Deployment, type LiveEvidence } from "./api";
 import { EvidenceTable } from "./evidencetable";
 import { outcome } from "./outcome";
@@ -32,7 +33,8 @@ export function Live({ account, script, of, tags }: Props) {
   const ramp = useQuery(`ramp ${account} ${script}`, async (signal) => {
     if (without.current === state) return null;
     const found = await readRamp(account, script, signal);
-    without.current = found ? undefined : state;
+    const newest = deployments.data?.[0];
+    without.current = found || !newest || !isSettled(newest) ? undefined : state;
     return found;
   }, { every: 2000, enabled: followed !== undefined });
   const decisions = useQuery(`decisions ${account} ${script} 1`, (signal) => readDecisions(account, script, 1, signal), { every: 5000 });

@@ -50,7 +50,7 @@ export function useScript(account: string, script: string): Answer<ScriptState> 
     const [serving] = deployments;
     const asked = serving !== undefined && serving.versions.length > 1 && serving.id !== rampless.current;
     const ramp = asked ? await orNothing(get<Ramp>(scriptPath(account, script, "rollback-policy", "ramp"), { signal })) : undefined;
-    if (asked && !ramp) rampless.current = serving.id;
+    if (asked && !ramp && isSettled(serving)) rampless.current = serving.id;
     return { deployments, versions: items, names: versionNames(items, deployments), decisions, ramp };
   }, { every: 5000 });
 }
@@ -65,6 +65,11 @@ export function useMetrics(account: string, script: string, range: RangeState): 
   return useQuery(`metrics ${account} ${script} ${range.key}`,
     (signal) => get<Schemas["Metrics"]>(scriptPath(account, script, "metrics"), { signal, query: rangeQuery(range.resolve()) }),
     { every: refresh(range.resolve()) });
+}
+
+/** Whether a deployment has the ramp that it will have: one begins about a second after it. */
+export function isSettled(d: Pick<Deployment, "created_on">): boolean {
+  return serverNow().getTime() - Date.parse(d.created_on) > 30_000;
 }
 
 /** How many requests come at present, whatever time the page shows. */
