@@ -58,6 +58,7 @@ type LetterItem struct {
 	Version   string    `json:"version,omitempty"`
 	Outcome   string    `json:"outcome,omitempty"`
 	EventType string    `json:"event_type,omitempty"`
+	Offset    int64     `json:"offset,omitempty"`
 }
 
 // LetterLimits bound the letters of one job that wait. Zero is no limit.

@@ -64,6 +64,7 @@ func (b *batch) add(text []byte, offset int64, at time.Time, item *Item) error {
 	}
 	if b.traits.Records {
 		b.items = append(b.items, *item)
+		b.items[len(b.items)-1].Offset = offset
 	}
 	b.append(text)
 	b.index = append(b.index, place{end: uint32(b.size), offset: uint32(offset - b.begin)}) // #nosec G115 -- a batch ends at maxBytes, and long before 2^32 offsets
@@ -97,7 +98,7 @@ func (b *batch) compress(n int) error {
 
 // grown returns by how many bytes the memory of the batch has grown since it was asked last.
 func (b *batch) grown() int64 {
-	const placeBytes, itemBytes = 8, 112
+	const placeBytes, itemBytes = 8, 120
 	now := int64(cap(b.text) + b.zip.held() + cap(b.index)*placeBytes + cap(b.items)*itemBytes)
 	grown := now - b.charged
 	b.charged = now

@@ -125,7 +125,7 @@ func (s *sealed) letter(partition int, r refusal, f *logjob.Format) (logjob.Dead
 	at := len(f.BatchPrefix)
 	for _, i := range cut.Items {
 		l.Object.Items = append(l.Object.Items, logjob.LetterItem{Begin: at, End: at + len(i.Text), Time: i.Time,
-			Script: i.Script, Version: i.Version, Outcome: i.Outcome, EventType: i.EventType})
+			Script: i.Script, Version: i.Version, Outcome: i.Outcome, EventType: i.EventType, Offset: i.Offset})
 		at += len(i.Text) + len(f.Delimiter)
 	}
 	l.Body, err = zip(f, func(w io.Writer) error { return writeItems(w, cut.Items, f.Delimiter) })
@@ -179,7 +179,7 @@ func sendLetter(ctx context.Context, sink Sink, dataset string, l *logjob.DeadLe
 				return fmt.Errorf("dead letter %s: a record from %d to %d of %d bytes", l.ID, i.Begin, i.End, len(text))
 			}
 			o.Items = append(o.Items, Item{Text: text[i.Begin:i.End], Time: i.Time,
-				Script: i.Script, Version: i.Version, Outcome: i.Outcome, EventType: i.EventType})
+				Script: i.Script, Version: i.Version, Outcome: i.Outcome, EventType: i.EventType, Offset: i.Offset})
 		}
 		most := TraitsOf(sink).MaxRecordBytes
 		for _, i := range o.Items {

@@ -46,9 +46,11 @@ type Object struct {
 // Item is one record of an object.
 type Item struct {
 	Text []byte    // formatted, with record_prefix and record_suffix
-	Time time.Time // when the event began
+	Time time.Time // when the event began, in whole milliseconds
 
 	Script, Version, Outcome, EventType string
+
+	Offset int64 // of the record in its partition, and so the same each time it is sent
 }
 
 // Placeholders that the path of a destination_conf may hold, for sinks that use Object.Key.

@@ -157,7 +157,7 @@ func TestItems(t *testing.T) {
 			t.Fatalf("the object is %+v", o)
 		}
 		for i, item := range o.Items[:3] {
-			want := Item{Time: time.UnixMilli(1_700_000_000_000 + int64(i)).UTC(), Script: "shop", Version: "v1", Outcome: "ok", EventType: "fetch"}
+			want := Item{Time: time.UnixMilli(1_700_000_000_000 + int64(i)).UTC(), Script: "shop", Version: "v1", Outcome: "ok", EventType: "fetch", Offset: int64(i)}
 			text := string(item.Text)
 			item.Text = nil
 			if text != fmt.Sprintf(`x{"WallTimeMs":%d}`, i) || fmt.Sprint(item) != fmt.Sprint(want) {

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -113,7 +114,7 @@ func (s *loki) streams(o *logpush.Object) []*lokiStream {
 	for i := range o.Items {
 		items[i] = &o.Items[i]
 	}
-	slices.SortStableFunc(items, func(a, b *logpush.Item) int { return a.Time.Compare(b.Time) })
+	slices.SortStableFunc(items, func(a, b *logpush.Item) int { return cmp.Compare(timestamp(a), timestamp(b)) })
 	var streams []*lokiStream
 	found := map[[2]string]*lokiStream{}
 	for _, item := range items {
@@ -143,8 +144,15 @@ func (s *loki) labelsOf(o *logpush.Object, item *logpush.Item) map[string]string
 	return labels
 }
 
+// timestamp is the entry's time in nanoseconds. Loki drops an entry whose time, labels and line are those of one before
+// it, which is how it keeps one of what is sent twice. Events of one millisecond may look alike without being one, so
+// the nanoseconds that they do not have tell them apart, the same ones each time a record is sent.
+func timestamp(item *logpush.Item) int64 {
+	return item.Time.UnixMilli()*1e6 + item.Offset%1e6
+}
+
 func (s *loki) entry(item *logpush.Item) []any {
-	entry := []any{strconv.FormatInt(item.Time.UnixNano(), 10), string(bytes.TrimRight(item.Text, "\r\n"))}
+	entry := []any{strconv.FormatInt(timestamp(item), 10), string(bytes.TrimRight(item.Text, "\r\n"))}
 	if !s.metadata {
 		return entry
 	}

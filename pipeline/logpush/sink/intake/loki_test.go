@@ -3,8 +3,10 @@ package intake
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"testing"
 
+	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/sinktest"
 )
 
@@ -31,6 +33,40 @@ func TestLokiRequest(t *testing.T) {
 		entry(1e6, "second", "2") + `]}]}` + "\n"
 	if got := string(unzip(t, body)); got != want {
 		t.Errorf("the body is\n%s, want\n%s", got, want)
+	}
+}
+
+// Loki would take the second of two for the first one, sent again.
+func TestLokiTellsEventsOfOneMillisecondApart(t *testing.T) {
+	r := receive(t)
+	s := open(t, "loki://"+r.Listener.Addr().String()+"?insecure=true", loopback)
+	o := sinktest.Items("a", "ok\nok\nok\n")
+	for i := range o.Items {
+		o.Items[i].Time, o.Items[i].Outcome, o.Items[i].Offset = o.Items[0].Time, "ok", 7_000_001+int64(i)
+	}
+	for i, part := range [][]logpush.Item{o.Items, o.Items[1:]} { // as after an answer that told nothing
+		o.Items, o.BatchID = part, fmt.Sprint(i)
+		if err := s.Put(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries := map[string]int{}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, body := range r.bodies {
+		var push lokiPush
+		decode(t, unzip(t, body), &push)
+		for _, entry := range push.Streams[0].Values {
+			entries[string(entry[0])]++
+		}
+	}
+	at := o.Items[0].Time.UnixMilli()
+	want := map[string]int{}
+	for i, times := range []int{1, 2, 2} {
+		want[fmt.Sprintf(`"%d%06d"`, at, i+1)] = times
+	}
+	if !maps.Equal(entries, want) {
+		t.Errorf("entries by time: %v, want %v", entries, want)
 	}
 }
 

@@ -6,7 +6,8 @@
 //
 // Syslog has no acknowledgement. Over TLS and TCP each batch has a connection of its
 // own, which we end after the last message; the batch counts as taken once the
-// receiver has ended it, too, without a complaint, because then it has read all of it.
+// receiver has ended it, too, without a complaint and after it had all of it, because then
+// it has read all of it.
 // confirm=none is for receivers that keep connections open: then a batch counts as
 // taken when the kernel has it, and what is under way when a connection breaks is
 // lost. Over UDP that is so in any case.
@@ -15,6 +16,7 @@ package syslog
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -121,13 +123,14 @@ func (s *sink) put(ctx context.Context, o *logpush.Object) error {
 	if s.transport == "udp" {
 		return s.sendDatagrams(conn, o)
 	}
-	if err := s.sendFrames(conn, o); err != nil {
+	return s.deliver(conn, o)
+}
+
+func (s *sink) deliver(conn net.Conn, o *logpush.Object) error {
+	if err := s.sendFrames(conn, o); err != nil || !s.confirm {
 		return err
 	}
-	if s.confirm {
-		return awaitEnd(conn)
-	}
-	return nil
+	return awaitEnd(conn)
 }
 
 func (s *sink) dial(ctx context.Context) (net.Conn, error) {
@@ -177,8 +180,28 @@ func (s *sink) sendDatagrams(conn net.Conn, o *logpush.Object) error {
 	return &logpush.UploadError{Text: fmt.Sprintf("a record is larger than a datagram, %d bytes", maxDatagram), Permanent: true, Records: refused}
 }
 
-// awaitEnd ends our half of the connection and waits until the receiver ends its own.
+// awaitEnd ends our half of the connection and waits until the receiver ends its own. An end counts only after all that
+// we sent was acknowledged: a receiver that hangs up at once, as one with too many connections does, ends it as well.
 func awaitEnd(conn net.Conn) error {
+	if err := endBoth(conn); err != nil {
+		return err
+	}
+	if secure, ok := conn.(*tls.Conn); ok { // what is in it has ended; a connection with unread data is reset
+		conn = secure.NetConn()
+		if err := endBoth(conn); err != nil {
+			return err
+		}
+	}
+	switch left, err := egress.Unacknowledged(conn); {
+	case err != nil:
+		return err
+	case left > 0:
+		return &logpush.UploadError{Text: "the receiver ended the connection before it had the batch"}
+	}
+	return nil
+}
+
+func endBoth(conn net.Conn) error {
 	half, ok := conn.(interface{ CloseWrite() error })
 	if !ok {
 		return errors.ErrUnsupported

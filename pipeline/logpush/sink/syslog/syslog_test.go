@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -217,6 +218,94 @@ func TestReceiversThatFail(t *testing.T) {
 	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Permanent || !strings.Contains(e.Text, "connection failed") {
 		t.Errorf("nobody there: %+v", err)
 	}
+}
+
+// A batch that fits into socket buffers is written without an error to a receiver that has hung up. Its end must not pass
+// for the one that comes after the last message.
+func TestAReceiverThatHangsUpAtOnce(t *testing.T) {
+	over, secure := certified(t)
+	// Who shakes hands may have read what follows, and then nobody can tell that it was not taken.
+	shaken := make(chan struct{})
+	overShaken := func(c net.Conn) net.Conn {
+		c = over(c)
+		if err := c.(*tls.Conn).HandshakeContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-shaken
+		return c
+	}
+	shake := func(c net.Conn) {
+		_ = c.(*tls.Conn).HandshakeContext(t.Context()) // the client's fails, too
+		shaken <- struct{}{}
+	}
+	for _, c := range []struct {
+		what  string
+		over  func(net.Conn) net.Conn
+		l     net.Listener
+		serve func(c net.Conn)
+	}{
+		{"TCP", nil, listen(t), func(net.Conn) {}},
+		{"TCP, before the first byte", func(c net.Conn) net.Conn { <-shaken; return c }, listen(t), func(c net.Conn) {
+			_ = c.Close()
+			shaken <- struct{}{}
+		}},
+		{"TCP, after the first bytes", nil, listen(t), func(c net.Conn) { _, _ = io.CopyN(io.Discard, c, 10) }},
+		{"TLS, with a farewell", overShaken, tls.NewListener(listen(t), secure), shake},
+		{"TLS", overShaken, tls.NewListener(listen(t), secure), func(c net.Conn) {
+			shake(c)
+			_ = c.(*tls.Conn).NetConn().Close()
+		}},
+	} {
+		r := receive(t, c.l, func(_ *receiver, conn net.Conn) { c.serve(conn) })
+		for range 200 { // whose packet comes first differs
+			if err := deliver(t, r, c.over, "one"); err == nil {
+				t.Errorf("%s: a batch that nobody read counts as taken", c.what)
+				break
+			}
+		}
+	}
+}
+
+func TestEachRecordIsAMessageOverTLS(t *testing.T) {
+	over, secure := certified(t)
+	r := receive(t, tls.NewListener(listen(t), secure), readFrames)
+	if err := deliver(t, r, over, "one", "two"); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if diff := cmp.Diff(messages, r.got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// certified returns both sides of TLS with a certificate that the client trusts.
+func certified(t *testing.T) (over func(net.Conn) net.Conn, server *tls.Config) {
+	h := httptest.NewTLSServer(nil) // for its certificate
+	t.Cleanup(h.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(h.Certificate())
+	client := &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12}
+	return func(c net.Conn) net.Conn { return tls.Client(c, client) }, &tls.Config{Certificates: h.TLS.Certificates, MinVersion: tls.VersionTLS12}
+}
+
+// deliver sends a batch to a receiver over a connection that over wraps, if it is not nil.
+func deliver(t *testing.T, r *receiver, over func(net.Conn) net.Conn, texts ...string) error {
+	t.Helper()
+	conn, err := loopback.Egress.Dial(t.Context(), "tcp", r.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if over != nil {
+		conn = over(conn)
+	}
+	o := batch(texts...)
+	s, ok := open(t, "syslog://"+r.Addr().String()+"?transport=tcp", loopback).(*sink)
+	if !ok {
+		t.Fatal("the sink is another one")
+	}
+	return s.deliver(conn, &o)
 }
 
 func TestAnEndedContext(t *testing.T) {
