@@ -166,7 +166,7 @@ func (st *stage) look(ctx context.Context) (f figures, err error) {
 		partLogpush: st.logpush.Pid(), partControl: st.platform.Process().Pid(), partBench: os.Getpid(),
 	} {
 		if f.cpu[part], err = processorTime(pid); err != nil {
-			return f, err
+			return f, fmt.Errorf("processor time of the %s, which may have ended: %w", part, err)
 		}
 	}
 	if f.network, err = loopbackBytes(); err != nil {

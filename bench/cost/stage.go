@@ -94,7 +94,7 @@ func (st *stage) startRoles(data string) (err error) {
 		return process
 	}
 	st.ingest = start("ingest", "--roles", "ingest", "--clickhouse", p.ClickHouse)
-	st.logpush = start("ingest", "--roles", "logpush", "--database", filepath.Join(data, "control.db"), "--logpush-allow-loopback", "--logpush-allow-http", "--logpush-interval", "5s")
+	st.logpush = start("ingest", "--roles", "logpush", "--database", filepath.Join(data, "control.db"), "--secrets-key-file", filepath.Join(data, "secrets-key"), "--logpush-allow-loopback", "--logpush-allow-http", "--logpush-interval", "5s")
 	st.router = start("router", "--api-url", p.Ready.API, "--api-token-file", p.TokenFile, "--gateway-addr", st.gateway, "--ops-addr", st.ops, "--data-dir", filepath.Join(st.dir, "router"))
 	return err
 }
