@@ -49,12 +49,26 @@ func (s *Server) validateDestination(r *request) (any, error) {
 		return nil, err
 	}
 	if err = checkConf(conf); err == nil {
-		err = s.testDestination(r.ctx, conf)
+		err = s.tryDestination(r, conf)
 	}
 	if r.ctx.Err() != nil {
 		return nil, r.ctx.Err()
 	}
 	return viewValidity(err), nil
+}
+
+// tryDestination tests a destination for somebody who need not have proved that it is theirs. Where that would write with
+// the operator's credentials, it does not.
+func (s *Server) tryDestination(r *request, conf string) error {
+	needed, err := s.deps.Destinations.NeedsChallenge(conf)
+	if err != nil {
+		return err
+	}
+	if needed && !r.rights.Operator() {
+		return errs.New(errs.Invalid, codeLogpush, "this destination is written to with the operator's credentials, and so is tried only when a job is made or changed "+
+			"that proves who owns it: POST the destination_conf to %s", ownershipPath).At("/destination_conf")
+	}
+	return s.testDestination(r.ctx, conf)
 }
 
 // checkConf is what a job would say of its destination without connecting to it.

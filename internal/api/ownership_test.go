@@ -70,6 +70,9 @@ func TestOwnershipIsProved(t *testing.T) {
 	p := newPlatformWith(t, api.Config{Now: func() time.Time { return now }})
 	o := p.owner(t, account)
 	o.newJob(t, lake, "").want(t, http.StatusBadRequest, 1002, "ownership_challenge is missing")
+	// To try it would write there.
+	o.post(t, "/validate/destination", map[string]string{"destination_conf": lake}).ok(t, `"valid":false`, "operator's credentials")
+	owner{p, account, p.token}.post(t, "/validate/destination", map[string]string{"destination_conf": lake}).ok(t, `"valid":true`)
 	challenge, told := o.challenge(t, lake)
 	if told.OwnershipChallenge != "" {
 		t.Fatal("the challenge is in the answer, so that nothing would be proved")

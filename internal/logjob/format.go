@@ -73,7 +73,7 @@ func (f *Format) addBody(o *OutputOptions, names []string) error {
 			f.add("null")
 		}
 	}
-	if len(parts) > 0 {
+	if deref(o.RecordTemplate) != "" { // also one that comes to nothing
 		return nil
 	}
 	for i, name := range names {

@@ -82,3 +82,16 @@ func TestMembersLeadSomewhere(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// Only no template means the fields: whoever blanks the body wants none of them sent.
+func TestATemplateOfNothing(t *testing.T) {
+	for template, want := range map[string]string{`{{/* nothing */}}`: "{}\n", `{{""}}`: "{}\n"} {
+		f, err := (&Job{OutputOptions: &OutputOptions{OutputType: NDJSON, RecordTemplate: &template, FieldNames: []string{"Outcome"}}}).Format()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.AppendRecord(nil, &Record{}); string(got) != want {
+			t.Errorf("%s: %q, want %q", template, got, want)
+		}
+	}
+}

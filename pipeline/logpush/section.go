@@ -90,7 +90,8 @@ func (s *sealed) copyText(w io.Writer, from, to int64) error {
 // zip compresses a batch of the records that write writes.
 func zip(f *logjob.Format, write func(io.Writer) error) ([]byte, error) {
 	var body bytes.Buffer
-	w := gzip.NewWriter(&body)
+	zipped := gzip.NewWriter(&body)
+	w := &defuser{to: zipped, format: f}
 	_, err := w.Write(f.BatchPrefix)
 	if err == nil {
 		err = write(w)
@@ -99,12 +100,39 @@ func zip(f *logjob.Format, write func(io.Writer) error) ([]byte, error) {
 		_, err = w.Write(f.BatchSuffix)
 	}
 	if err == nil {
-		err = w.Close()
+		err = w.Flush()
+	}
+	if err == nil {
+		err = zipped.Close()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make a part of a batch: %w", err)
 	}
 	return body.Bytes(), nil
+}
+
+// defuser defuses what is written in pieces. A "$" at the end of a piece waits for the next one.
+type defuser struct {
+	to     io.Writer
+	format *logjob.Format
+	text   []byte
+}
+
+func (d *defuser) Write(b []byte) (int, error) {
+	d.text = append(d.text, b...)
+	d.format.Defuse(d.text)
+	rest := bytes.TrimSuffix(d.text, []byte("$"))
+	if _, err := d.to.Write(rest); err != nil {
+		return 0, err
+	}
+	d.text = append(d.text[:0], d.text[len(rest):]...)
+	return len(b), nil
+}
+
+// Flush writes what waits.
+func (d *defuser) Flush() error {
+	_, err := d.to.Write(d.text)
+	return err
 }
 
 // letter is a part as it is kept.
