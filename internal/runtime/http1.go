@@ -250,6 +250,7 @@ func (t *http1) close() {
 	}
 	t.idle = nil
 	if t.reaper != nil {
-		t.reaper.Stop()
+		t.reaper.Stop() // one that has just begun finds nothing, or what came back meanwhile
 	}
+	t.reaping = false // or nothing would start it after a reopen
 }
