@@ -63,8 +63,9 @@ type Config struct {
 	// ignores it.
 	Ended func(p deploy.Process, outcome string)
 
-	patrol   *patrol // of the connections of all versions; New sets it
-	failover bool    // of the backend that this is for: there is another endpoint
+	patrol   *patrol        // of the connections of all versions; New sets it
+	metrics  *originMetrics // of origins; New sets it, and Workers have none
+	failover bool           // of the backend that this is for: there is another endpoint
 }
 
 // DefaultConfig returns the limits of a gateway in front of HTTP services.
@@ -139,6 +140,7 @@ func New(cfg Config, log *slog.Logger) (*Backends, error) {
 	if err := b.upstreams.metrics.register(b.countEndpoints); err != nil {
 		return nil, err
 	}
+	b.cfg.metrics = b.upstreams.metrics
 	if cfg.Workers != nil {
 		var err error
 		if b.workers, err = newWorkers(cfg, log); err != nil {

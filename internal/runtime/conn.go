@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"os"
 	"strings"
 	"time"
 
@@ -76,10 +77,33 @@ func (c *conn) sendAndRead(p []byte) (int, error) {
 	if err != nil || sent == len(out) {
 		return n, err
 	}
-	if _, err := c.Write(out[sent:]); err != nil {
+	if err := c.sendSteadily(out[sent:]); err != nil {
 		return 0, err
 	}
 	return c.Conn.Read(p)
+}
+
+// sendSteadily sends what the socket may have no room for, as writeSteadily does.
+func (c *conn) sendSteadily(p []byte) error {
+	err := c.writeSteadily(p, func() bool {
+		return c.SetWriteDeadline(time.Now().Add(c.pool.cfg.ResponseHeaderTimeout)) == nil // fails on a closed connection only
+	})
+	if err == nil {
+		err = c.SetWriteDeadline(time.Time{})
+	}
+	return err
+}
+
+// writeSteadily writes p. The other side may be slow, but has to take something in the time that
+// it has for a response's header. extend gives it that time anew, or reports that there is no more.
+func (c *conn) writeSteadily(p []byte, extend func() bool) error {
+	for {
+		more := extend()
+		n, err := c.Write(p)
+		if p = p[n:]; !more || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+	}
 }
 
 // roundTrip sends req, whose header is in buf, and reads the header of its response.
@@ -93,8 +117,8 @@ func (c *conn) roundTrip(req *http.Request, buf *[]byte) (*http.Response, error)
 	if err != nil {
 		c.release(false)
 		if c.upload != nil {
-			if bodyErr := c.upload.failed(); bodyErr != nil {
-				return nil, bodyErr
+			if cause := c.upload.failed(); cause != nil {
+				return nil, cause
 			}
 		}
 		closeBody(req)
@@ -114,9 +138,9 @@ func (c *conn) exchange(req *http.Request, buf *[]byte) (*http.Response, error) 
 		}
 		*buf, body = out, false
 	}
-	if !hasBody(req) && c.socket.canExchange() {
+	if !body && c.socket.canExchange() {
 		c.unsent = out
-	} else if _, err := c.Write(out); err != nil {
+	} else if err := c.sendSteadily(out); err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnanswered, err)
 	}
 	patience := c.pool.cfg.ResponseHeaderTimeout

@@ -86,7 +86,8 @@ func unexplained(err error) error { return err }
 //
 // A reused connection can die before the backend has seen the request. If not a
 // byte of a response came and repeating does no harm, the request is sent once
-// more on a new connection.
+// more on a new connection; but not where there is another endpoint: then the caller
+// decides on repeats, which have a bound and a budget.
 func (t *http1) RoundTrip(req *http.Request) (*http.Response, error) {
 	t.busy.Add(1)
 	resp, err := t.roundTrip(req)
@@ -119,7 +120,7 @@ func (t *http1) roundTrip(req *http.Request) (*http.Response, error) {
 			first = nil
 			continue
 		}
-		if !errors.Is(first, errUnanswered) || errors.Is(first, os.ErrDeadlineExceeded) || !repeatable(req) || req.Context().Err() != nil {
+		if t.cfg.failover || !errors.Is(first, errUnanswered) || errors.Is(first, os.ErrDeadlineExceeded) || !repeatable(req) || req.Context().Err() != nil {
 			return nil, t.fault(req.Context(), "use the connection to "+t.addr, first)
 		}
 		break
@@ -127,12 +128,15 @@ func (t *http1) roundTrip(req *http.Request) (*http.Response, error) {
 	c, err := t.dial(req.Context())
 	if err != nil {
 		closeBody(req)
-		if first != nil && t.worker {
-			// The process ended with the request in hand: that it cannot be reached
-			// since is the smaller half of the truth.
+		if first != nil {
+			// The other side ended with the request in hand: that it cannot be reached
+			// since is the smaller half of the truth, and sounds as if nothing was sent.
 			return nil, t.fault(req.Context(), "use the connection to "+t.addr, first)
 		}
 		return nil, err
+	}
+	if first != nil {
+		t.cfg.metrics.retried(schema.ErrorKindReset)
 	}
 	resp, err := c.roundTrip(req, buf)
 	if err != nil {
@@ -246,6 +250,7 @@ func (t *http1) close() {
 	}
 	t.idle = nil
 	if t.reaper != nil {
-		t.reaper.Stop()
+		t.reaper.Stop() // one that has just begun finds nothing, or what came back meanwhile
 	}
+	t.reaping = false // or nothing would start it after a reopen
 }

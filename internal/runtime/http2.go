@@ -24,8 +24,10 @@ import (
 // The Transport opens a connection more when the origin's limit of concurrent
 // streams is reached, and repeats a request without a body that the origin says it
 // has not looked at (GOAWAY, REFUSED_STREAM). What was in flight on a connection that
-// died is sent once more if repeating does no harm, as in http1.
+// died is sent once more if repeating does no harm, as in http1: in HTTP/2 by send, in
+// HTTP/1.1 by the Transport.
 type http2 struct {
+	cfg       Config
 	transport *http.Transport
 	upgrades  transport     // HTTP/1.1 only, because HTTP/2 has no Upgrade
 	busy      *atomic.Int64 // the requests in hand, bodies included
@@ -33,7 +35,8 @@ type http2 struct {
 	scheme    string // as the origin is to see it: "http" or "https"
 	host      string // of the origin, with its port
 	prefix    string
-	own       bool // send host as Host
+	own       bool        // send host as Host
+	http1     atomic.Bool // the origin chose HTTP/1.1 when it was connected to last
 }
 
 func newHTTPS(cfg Config, u *url.URL) *http2 {
@@ -42,9 +45,11 @@ func newHTTPS(cfg Config, u *url.URL) *http2 {
 	both.SetHTTP2(true)
 	one.SetHTTP1(true)
 	t := newHTTP2(newHTTPTransport(cfg, &both), cfg, u)
-	t.transport.DialTLSContext = dialTLS(cfg, u, "h2", "http/1.1")
+	t.transport.DialTLSContext = dialTLS(cfg, u, func(protocol string) { t.http1.Store(protocol != "h2") }, "h2", "http/1.1")
+	t.transport.Proxy = func(req *http.Request) (*url.URL, error) { return nil, t.attempt(req, t.http1.Load()) }
 	upgrades := newHTTPTransport(cfg, &one)
-	upgrades.DialTLSContext = dialTLS(cfg, u, "http/1.1")
+	upgrades.DialTLSContext = dialTLS(cfg, u, func(string) {}, "http/1.1")
+	upgrades.Proxy = func(req *http.Request) (*url.URL, error) { return nil, t.attempt(req, true) }
 	t.upgrades = requestOnly{t, upgrades}
 	t.scheme = "https"
 	return t
@@ -68,14 +73,13 @@ func newH2C(cfg Config, u *url.URL) *http2 {
 }
 
 func newHTTP2(transport *http.Transport, cfg Config, u *url.URL) *http2 {
-	t := &http2{transport: transport, busy: new(atomic.Int64), host: u.Host, prefix: pathPrefix(u), own: cfg.OriginHost}
+	t := &http2{cfg: cfg, transport: transport, busy: new(atomic.Int64), host: u.Host, prefix: pathPrefix(u), own: cfg.OriginHost}
 	t.draining.sweep = t.closeIdle
 	return t
 }
 
 func newHTTPTransport(cfg Config, protocols *http.Protocols) *http.Transport {
 	return &http.Transport{
-		Proxy:                  nil, // the environment is not the operator's word on where traffic goes
 		Protocols:              protocols,
 		DisableCompression:     true,
 		MaxIdleConns:           cfg.IdleConnsMax,
@@ -88,7 +92,8 @@ func newHTTPTransport(cfg Config, protocols *http.Protocols) *http.Transport {
 	}
 }
 
-func dialTLS(cfg Config, u *url.URL, protocols ...string) func(ctx context.Context, network, _ string) (net.Conn, error) {
+// dialTLS returns a dialer that tells which of the protocols the origin chose.
+func dialTLS(cfg Config, u *url.URL, chosen func(protocol string), protocols ...string) func(ctx context.Context, network, _ string) (net.Conn, error) {
 	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
 	if cfg.TLS != nil {
 		tlsConfig = cfg.TLS.Clone()
@@ -110,8 +115,35 @@ func dialTLS(cfg Config, u *url.URL, protocols ...string) func(ctx context.Conte
 			_ = c.Close() // the handshake's error is the one that matters
 			return nil, &Error{schema.ErrorKindTLS, "TLS handshake with " + addr, err}
 		}
+		chosen(tc.ConnectionState().NegotiatedProtocol)
 		return tc, nil
 	}
+}
+
+// sentBefore marks, as its RemoteAddr, a request that a Transport has tried to send.
+const sentBefore = "sent before"
+
+// attempt is called by a Transport each time that it is about to send a request, as the
+// question for a proxy, and ends the request by an error. In HTTP/1.1 the Transport sends one
+// that can be repeated anew whenever a kept connection ends under it, which is for the caller to
+// decide where there is another endpoint. What it repeats in HTTP/2 nobody has looked at.
+func (t *http2) attempt(req *http.Request, http1 bool) error {
+	again := req.RemoteAddr == sentBefore
+	req.RemoteAddr = sentBefore
+	if !again || !http1 || !replayed(req) {
+		return nil
+	}
+	if t.cfg.failover {
+		return &Error{schema.ErrorKindReset, "use the connection to " + t.host, errUnanswered}
+	}
+	t.cfg.metrics.retried(schema.ErrorKindReset)
+	return nil
+}
+
+// replayed reports whether a Transport may send req again that has been sent: what is not
+// repeatable it does only if nothing was written.
+func replayed(req *http.Request) bool {
+	return repeatable(req) || req.Header["Idempotency-Key"] != nil || req.Header["X-Idempotency-Key"] != nil
 }
 
 // close ends what is idle now, and what is in use as soon as its last stream has ended.
@@ -173,6 +205,7 @@ func (t requestOnly) reopen() {}
 
 func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Response, error) {
 	out := *req
+	out.RemoteAddr = ""
 	if err := t.address(&out); err != nil {
 		closeBody(req)
 		return nil, &Error{schema.ErrorKindProtocol, "send the request", err}
@@ -182,8 +215,13 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		out.Body = http.NoBody // or the Transport would look for its first byte
 	}
 	resp, err := transport.RoundTrip(&out)
-	if err != nil && connectionEnded(err) && repeatable(req) && req.Context().Err() == nil {
-		resp, err = transport.RoundTrip(&out)
+	if err != nil && !t.cfg.failover && connectionEnded(err) && repeatable(req) && req.Context().Err() == nil {
+		first := err
+		t.cfg.metrics.retried(schema.ErrorKindReset)
+		out.RemoteAddr = ""
+		if resp, err = transport.RoundTrip(&out); notConnected(err) {
+			err = first // as in http1: it was sent
+		}
 	}
 	if err != nil {
 		return nil, fault(req.Context(), "send the request to "+t.host, unanswered(err))
@@ -245,10 +283,16 @@ func setPath(u *url.URL, escaped string) error {
 // must end its own stream there, too.
 func withoutState(body io.ReadCloser) bool { return reflect.TypeOf(body).Size() == 0 }
 
+// notConnected reports whether an error of a Transport is the dialer's.
+func notConnected(err error) bool {
+	_, ours := errors.AsType[*Error](err)
+	return ours
+}
+
 // unanswered marks an error of a Transport that came before the response. What it has
 // from the dialer has its kind already: nothing was sent.
 func unanswered(err error) error {
-	if _, ours := errors.AsType[*Error](err); ours || kindOf(err) == schema.ErrorKindProtocol {
+	if notConnected(err) || kindOf(err) == schema.ErrorKindProtocol {
 		return err
 	}
 	return fmt.Errorf("%w: %w", errUnanswered, err)

@@ -162,6 +162,29 @@ func TestIdleConnectionsAreClosedInTime(t *testing.T) {
 	waitFor(t, "the idle connection to be closed", func() bool { return conns.Load() == 0 })
 }
 
+// The story: a version was rolled back and came into force again, as after every rollback of a
+// rollback, and from then on its idle connections stayed for as long as the origin liked.
+func TestIdleConnectionsAreClosedInTimeAfterAReturn(t *testing.T) {
+	s, conns := countConns(t, func(http.ResponseWriter, *http.Request) {})
+	cfg := shortConfig()
+	cfg.IdleTimeout = 20 * time.Millisecond
+	backend, err := newTransport(cfg, s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(backend.close)
+	for range 3 {
+		resp, err := backend.RoundTrip(request(t, "GET", "/", "")) // which starts the reaper
+		readAll(t, resp, err)
+		backend.close()
+		waitFor(t, "every connection to be closed", func() bool { return conns.Load() == 0 })
+		backend.reopen()
+		resp, err = backend.RoundTrip(request(t, "GET", "/", ""))
+		readAll(t, resp, err)
+		waitFor(t, "the idle connection to be closed", func() bool { return conns.Load() == 0 })
+	}
+}
+
 // A version that leaves the snapshot lets its connections go, and still answers
 // whoever picked it a moment before.
 func TestUpdateClosesWhatIsNoLongerNamed(t *testing.T) {

@@ -118,6 +118,92 @@ func TestRetriesAreBounded(t *testing.T) {
 	}
 }
 
+// fickleServer is an origin that answers until it is armed, and from then on ends each
+// connection as soon as it has seen a request.
+func fickleServer(t *testing.T, protocol string) (origin string, armed *atomic.Bool, seen *atomic.Int32) {
+	t.Helper()
+	armed, seen = new(atomic.Bool), new(atomic.Int32)
+	if protocol == "h2c" {
+		return h2Server(t, func(_ int32, fr *h2.Framer, stream uint32) bool {
+			seen.Add(1)
+			return !armed.Load() && respond(fr, stream)
+		}), armed, seen
+	}
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		seen.Add(1)
+		if armed.Load() {
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	if protocol == "https" {
+		s.StartTLS()
+	} else {
+		s.Start()
+	}
+	t.Cleanup(s.Close)
+	return s.URL, armed, seen
+}
+
+// The story: a request whose kept connection ended under it was sent once more by what has
+// the connections, to the same server, however often the origin lets requests be repeated.
+func TestRetriesAreBoundedOnKeptConnections(t *testing.T) {
+	for _, protocol := range []string{"http", "https", "h2c"} { // https is HTTP/1.1 here
+		for n := range 3 {
+			o := &deploy.Origin{Retries: retries(n)}
+			var arms []*atomic.Bool
+			var counts []*atomic.Int32
+			for range 3 {
+				origin, armed, seen := fickleServer(t, protocol)
+				o.Endpoints = append(o.Endpoints, deploy.Endpoint{URL: origin, Weight: 1})
+				arms, counts = append(arms, armed), append(counts, seen)
+			}
+			backend := openOrigin(t, quickConfig(), o)
+			all := func(f func(i int) bool) bool { return f(0) && f(1) && f(2) }
+			waitFor(t, "each endpoint to have a connection", func() bool {
+				ask(t, backend)
+				return all(func(i int) bool { return counts[i].Load() > 0 })
+			})
+			all(func(i int) bool { arms[i].Store(true); counts[i].Store(0); return true })
+			resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
+			wantKind(t, resp, err, schema.ErrorKindReset)
+			sum := int32(0)
+			all(func(i int) bool { sum += counts[i].Load(); return true })
+			if want := int32(n + 1); sum != want || !all(func(i int) bool { return counts[i].Load() <= 1 }) {
+				t.Errorf("%s, %d retries: the request was sent %d times, want %d at as many endpoints", protocol, n, sum, want)
+			}
+		}
+	}
+}
+
+// The story: a server died with requests in hand on connections that had been kept, and refused
+// the next connection. Each was taken for one that had not been sent, and was repeated elsewhere
+// whatever the budget said.
+func TestDeathWithARequestInHandIsNoRefusal(t *testing.T) {
+	for _, failover := range []bool{false, true} {
+		a := newMoodyServer(t, "a")
+		cfg := shortConfig()
+		cfg.failover = failover
+		backend, err := newTransport(cfg, a.url())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(backend.close)
+		ask(t, backend)
+		a.mood.Store(moodHang)
+		req, failed := request(t, http.MethodGet, "/", ""), make(chan error)
+		go func() {
+			_, err := backend.RoundTrip(req) //nolint:bodyclose // there is none
+			failed <- err
+		}()
+		waitFor(t, "the request", func() bool { return a.requests.Load() == 2 })
+		a.kill()
+		err = <-failed
+		if blame(err) != schema.ErrorKindReset || !errors.Is(err, errUnanswered) {
+			t.Errorf("failover %t: got %v, want an error that says that the request was sent", failover, err)
+		}
+	}
+}
+
 // When everything fails, repeats stay a part of the load.
 func TestRetryBudget(t *testing.T) {
 	u := balancer(t, nil, 1, 1)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -55,11 +56,13 @@ func bodyFault(err error, missing int64) error {
 
 // upload is a request's body on its way while the response is read.
 type upload struct {
+	conn     *conn          // another request's once released and done are set
 	sending  sync.WaitGroup // the goroutine that sends it
 	mu       sync.Mutex
 	done     bool
 	bodyErr  error // the client's body could not be read
 	writeErr error // the backend did not take it
+	stalled  error // why: it took nothing for too long; nil if that is not why
 	gotHead  bool  // the response's header is there: its time-out is over
 	released bool  // the response is read: whoever ends last decides what becomes of the connection
 }
@@ -67,14 +70,30 @@ type upload struct {
 // startUpload sends the body from a goroutine that ends with the body or, when
 // the exchange ends first, with the connection's writes and the body's Close.
 func (c *conn) startUpload(req *http.Request) {
-	u := &upload{}
+	u := &upload{conn: c}
 	c.upload = u
 	c.watch.unbound() // the time-out starts when the body is sent
 	u.sending.Go(func() {
-		bodyErr, writeErr := writeBody(c.Conn, req)
+		bodyErr, writeErr := writeBody(u, req)
 		_ = req.Body.Close() // it was read to its end, or has failed
 		u.finish(c, bodyErr, writeErr)
 	})
+}
+
+// Write sends a piece of the body.
+func (u *upload) Write(p []byte) (int, error) {
+	if err := u.conn.writeSteadily(p, u.extend); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// extend gives the other side its time to take something anew, unless release has said how
+// much there is left.
+func (u *upload) extend() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return !u.released && u.conn.SetWriteDeadline(time.Now().Add(u.conn.pool.cfg.ResponseHeaderTimeout)) == nil // fails on a closed connection only
 }
 
 func (u *upload) finish(c *conn, bodyErr, writeErr error) {
@@ -86,6 +105,9 @@ func (u *upload) finish(c *conn, bodyErr, writeErr error) {
 		_ = c.Close() // half a body must not look like a whole one
 	case u.released:
 		u.settleLocked(c)
+	case errors.Is(writeErr, os.ErrDeadlineExceeded):
+		u.stalled = fmt.Errorf("the other side took nothing of the request's body for %s: %w", c.pool.cfg.ResponseHeaderTimeout, writeErr)
+		c.watch.await(0) // nor will it answer
 	case !u.gotHead:
 		c.watch.await(c.pool.cfg.ResponseHeaderTimeout) // after a failed write too: the backend may have said why
 	}
@@ -120,11 +142,15 @@ func (u *upload) headerRead() {
 	u.gotHead = true
 }
 
-// failed returns the error of the client's body, which explains all that follows.
+// failed returns the error of the client's body, or that the backend took no more of it,
+// either of which explains all that follows.
 func (u *upload) failed() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.bodyErr
+	if u.bodyErr != nil {
+		return u.bodyErr
+	}
+	return u.stalled
 }
 
 // copyBuffers hold a piece of a body on its way.

@@ -1,15 +1,21 @@
 package runtime
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"tidegate/internal/deploy"
+	"tidegate/schema"
 )
 
 // recorded answers well, and notes each write.
@@ -129,4 +135,95 @@ func TestChunksAreWrittenPieceByPiece(t *testing.T) {
 		"4\r\ntide\r\n0\r\nX-Sum: 1\r\n\r\n", 2)
 	long := strings.Repeat("t", copyBufferBytes-len(chunkHead)-len(chunkTail))
 	f(&endsAtOnce{long}, nil, "7ff3\r\n"+long+"\r\n0\r\n\r\n", 1)
+}
+
+// The story: an origin was stopped, and took nothing of what was sent to it. The upload held its
+// place for ever, its client's leaving was not noticed, and nobody learned of the endpoint.
+func TestOriginThatTakesNothingIsGivenUp(t *testing.T) {
+	for name, stops := range map[string]func(c net.Conn, r *bufio.Reader){
+		"before it answers": func(_ net.Conn, r *bufio.Reader) { skipHead(r) },
+		"after it did": func(c net.Conn, r *bufio.Reader) {
+			skipHead(r)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			over := make(chan struct{})
+			o := &deploy.Origin{Timeouts: &deploy.OriginTimeouts{FirstByteMS: firstByteMS}}
+			for range 2 {
+				addr := rawServer(t, func(c net.Conn, r *bufio.Reader) {
+					stops(c, r)
+					<-over
+				})
+				o.Endpoints = append(o.Endpoints, deploy.Endpoint{URL: "http://" + addr, Weight: 1})
+			}
+			t.Cleanup(func() { close(over) })
+			u := openOrigin(t, quickConfig(), o).(*upstream)
+			for _, length := range []int64{-1, 1 << 40} {
+				req := request(t, http.MethodPost, "/", "")
+				req.Body, req.ContentLength = io.NopCloser(zeros{}), length
+				resp, err := u.RoundTrip(req)
+				if err == nil {
+					_, err = io.ReadAll(resp.Body)
+					_ = resp.Body.Close()
+				} else if u.endpoints[0].failures.Load()+u.endpoints[1].failures.Load() == 0 {
+					t.Error("nothing was learned of the endpoint")
+				}
+				if blame(err) != schema.ErrorKindTimeout {
+					t.Errorf("got %v, want a time-out", err)
+				}
+				if n := u.endpoints[0].busy.Load() + u.endpoints[1].busy.Load(); n != 0 {
+					t.Errorf("%d requests are in hand", n)
+				}
+			}
+		})
+	}
+}
+
+// A head that the socket has no room for is given up in the same way.
+func TestOriginThatTakesHalfAHeadIsGivenUp(t *testing.T) {
+	over := make(chan struct{})
+	addr := rawServer(t, func(net.Conn, *bufio.Reader) { <-over })
+	t.Cleanup(func() { close(over) })
+	cfg := shortConfig()
+	cfg.ResponseHeaderTimeout = firstByteMS * time.Millisecond
+	req := request(t, http.MethodGet, "/", "")
+	req.Header.Set("X-Long", strings.Repeat("x", 64<<20))
+	resp, err := open(t, cfg, "http://"+addr).RoundTrip(req)
+	wantKind(t, resp, err, schema.ErrorKindTimeout)
+}
+
+// slowly takes a few bytes, and no more before the deadline, as often as it is told.
+type slowly struct {
+	scripted
+	times int
+	took  strings.Builder
+}
+
+func (s *slowly) SetWriteDeadline(time.Time) error { return nil }
+
+func (s *slowly) Write(p []byte) (int, error) {
+	if s.times--; s.times < 0 {
+		return 0, os.ErrDeadlineExceeded
+	}
+	n := min(len(p), 3)
+	s.took.Write(p[:n])
+	if n < len(p) {
+		return n, os.ErrDeadlineExceeded
+	}
+	return n, nil
+}
+
+// Slow is not stopped.
+func TestSlowOriginIsNotGivenUp(t *testing.T) {
+	const text = "ten bytes."
+	pool := newHTTP1(DefaultConfig(), &url.URL{Scheme: "http", Host: "origin"})
+	defer pool.close()
+	for times, want := range map[int]string{0: "", 1: "ten", 3: "ten bytes", 4: text} {
+		s := &slowly{times: times}
+		err := newConn(pool, s).sendSteadily([]byte(text))
+		if got := s.took.String(); got != want || (err == nil) != (want == text) {
+			t.Errorf("taken %d times: %q was sent, %v", times, got, err)
+		}
+	}
 }
