@@ -18,7 +18,7 @@ import (
 // InsertEvents stores a block of events in trace_events and the rollups and
 // returns when it is in all of them. token names the block: a repeat with the
 // same token completes what the first try left undone and changes nothing else,
-// as long as at most a quarter of tables.RememberedBlocks others came in between. A
+// as long as others of fewer than tables.RememberedBlocks entries came in between. A
 // block that was proven (tables.Events.ProvenAt) more than 30 s before an insert begins
 // is refused. After an error the block may be in some of the tables; repeat it, proven
 // anew, until it succeeds. The rows are only read.

@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -117,6 +118,41 @@ func TestTheSameBlockFromTwoReadersAtOnceCountsOnce(t *testing.T) {
 		wg.Wait()
 	}
 	wantCounts(t, db, rounds*rows)
+}
+
+// Ingest reckons with what a block takes of the window, and asks the block.
+func TestEntriesAreWhatATableRemembers(t *testing.T) {
+	db := migrated(t)
+	numbers := func() (last []int64) { // of each table's newest part
+		for _, table := range []string{"trace_events", rollups[0].Table, rollups[1].Table, rollups[2].Table, assigned.Table} {
+			n, err := strconv.ParseInt(scalar(t, db, "SELECT max(max_block_number) FROM system.parts WHERE database = currentDatabase() AND table = '"+table+"'"), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = append(last, n)
+		}
+		return last
+	}
+	insert(t, db, "first", served(0))
+	f := func(rows ...row) {
+		t.Helper()
+		before, most := numbers(), int64(0)
+		insert(t, db, fmt.Sprint("block of ", before), rows...)
+		for i, n := range numbers() {
+			most = max(most, n-before[i])
+		}
+		if got := blockOf(rows...).Entries(); got != most {
+			t.Errorf("%d rows make %d entries, and %d parts of a table", len(rows), got, most)
+		}
+	}
+	f(served(0), served(time.Second))
+	f(served(0), standsFor(3, served(time.Second)))
+	days := []row{served(0), served(-24 * time.Hour), served(-48 * time.Hour), served(0), served(-72 * time.Hour)}
+	f(days...)
+	for i := range days { // or else what stands for others is of fewer days
+		days[i] = standsFor(3, days[i])
+	}
+	f(days...)
 }
 
 // The window is a promise of layout.go; this checks that the table was given it.
