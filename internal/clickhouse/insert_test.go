@@ -172,6 +172,29 @@ func TestEveryTableRemembersItsBlocks(t *testing.T) {
 	wantCounts(t, db, 21)
 }
 
+// On a cluster one replica had a block when its offset was committed, and could be lost with
+// it. There is no cluster here, but an engine that takes the settings.
+func TestInsertsOnAClusterWaitForMostReplicas(t *testing.T) {
+	db := migrated(t)
+	if got := fmt.Sprint(db.insertSettings("one")); strings.Contains(got, "quorum") {
+		t.Errorf("on a single server the settings are %s", got)
+	}
+	db.cfg.Cluster = "main" // from here on: the tables are those of a single server
+	settings := db.insertSettings("one")
+	if settings["insert_quorum"] != "auto" || settings["insert_quorum_parallel"] != 1 || settings["insert_quorum_timeout"] != int64(10_000) || settings["insert_deduplicate"] != 1 {
+		t.Errorf("settings are %v", settings)
+	}
+	for range 2 {
+		insert(t, db, "one", served(0), standsFor(3, served(0)))
+	}
+	if err := db.AddTombstone(t.Context(), schema.Tombstone{AccountID: deletionOther, Before: noon}); err != nil {
+		t.Error(err)
+	}
+	if got := scalar(t, db, "SELECT sum(requests) FROM version_rates_1s"); got != "4" {
+		t.Errorf("%s requests are counted, want 4", got)
+	}
+}
+
 func TestEveryColumnArrives(t *testing.T) {
 	db := migrated(t)
 	b := &tables.Events{
