@@ -267,7 +267,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringVar(&c.Cluster, "clickhouse-cluster", c.Cluster, "cluster for replicated and distributed tables; empty for one server")
 	}
 	if c.has(RoleIngest) || c.has(RoleAPI) { // ingest sets it, the API chooses tables by it
-		f.IntVar(&c.Retention.EventDays, "retention-events-days", c.Retention.EventDays, "days that ClickHouse keeps single events, at least; 0 for ever. The same for ingest and the API, like the other days")
+		f.IntVar(&c.Retention.EventDays, "retention-events-days", c.Retention.EventDays, "days that ClickHouse keeps single events, at least, up to 18250; 0 for ever. The same for ingest and the API, like the other days")
 		f.IntVar(&c.Retention.QuarantineDays, "retention-quarantine-days", c.Retention.QuarantineDays, "days that ClickHouse keeps records that are no events; 0 for ever")
 		f.IntVar(&c.Retention.SecondRateDays, "retention-1s-days", c.Retention.SecondRateDays, "days that ClickHouse keeps rates by second, which rollback judges by; 0 for ever")
 		f.IntVar(&c.Retention.MinuteRateDays, "retention-1m-days", c.Retention.MinuteRateDays, "days that ClickHouse keeps rates by minute, in parts of a month; 0 for ever")

@@ -54,8 +54,10 @@ type Config struct {
 	Access    Access
 }
 
-// RetentionDaysMax keeps the end of a row's time within what a DateTime can hold.
-const RetentionDaysMax = 100 * 365
+// RetentionDaysMax keeps the end of a row's time within what a DateTime can hold, which is
+// up to 2106-02-07: later than that it would begin again in 1970, and the row would go at
+// once. Rows of up to 2056 have 50 years until then.
+const RetentionDaysMax = 50 * 365
 
 // Retention is how many days each table keeps its rows, at least; whole
 // partitions go at once. Zero keeps them for ever. All processes that are given one

@@ -54,11 +54,7 @@ func (db *DB) DeletionTables() []string {
 func (db *DB) AddTombstone(ctx context.Context, t schema.Tombstone) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	// On a cluster the answer is to mean that every replica of the shard has it.
-	settings := ch.Settings{"async_insert": 0, "distributed_foreground_insert": 1}
-	if db.cfg.Cluster != "" {
-		settings["insert_quorum"] = "auto"
-	}
+	settings := db.onReplicas(ch.Settings{"async_insert": 0, "distributed_foreground_insert": 1})
 	statement := fmt.Sprintf("INSERT INTO tombstones (account_id, script_name, before) SELECT %s, %s, fromUnixTimestamp64Milli(toInt64(%d), 'UTC')",
 		literal(t.AccountID), literal(t.Script), t.Before.UnixMilli())
 	return failed("add a tombstone", db.conn.Exec(ch.Context(ctx, ch.WithSettings(settings)), statement))
@@ -287,7 +283,7 @@ func (db *DB) deletionChunks(ctx context.Context, table, column, where string) (
 func (db *DB) noteChunk(ctx context.Context, table, column, where string, k chunk) error {
 	ctx, cancel := context.WithTimeout(ctx, deletionTimeout)
 	defer cancel()
-	settings := deletionSettings()
+	settings := db.onReplicas(deletionSettings())
 	settings["async_insert"], settings["distributed_foreground_insert"] = 0, 1
 	settings["insert_deduplicate"] = 0 // by the offsets, as below
 	of := fmt.Sprintf("kafka_partition = %d AND kafka_offset >= %d AND kafka_offset <= %d", k.partition, k.first, k.last)

@@ -18,7 +18,7 @@ import (
 // InsertEvents stores a block of events in trace_events and the rollups and
 // returns when it is in all of them. token names the block: a repeat with the
 // same token completes what the first try left undone and changes nothing else,
-// as long as at most a quarter of tables.RememberedBlocks others came in between. A
+// as long as others of fewer than tables.RememberedBlocks entries came in between. A
 // block that was proven (tables.Events.ProvenAt) more than 30 s before an insert begins
 // is refused. After an error the block may be in some of the tables; repeat it, proven
 // anew, until it succeeds. The rows are only read.
@@ -67,7 +67,7 @@ func (db *DB) send(ctx context.Context, table, token string, rows int, columns [
 	}
 	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
 	defer cancel()
-	err = db.conn.InsertFormat(ch.Context(ctx, ch.WithSettings(insertSettings(token))), "Native", insertStatement(table, columns), bytes.NewReader(body))
+	err = db.conn.InsertFormat(ch.Context(ctx, ch.WithSettings(db.insertSettings(token))), "Native", insertStatement(table, columns), bytes.NewReader(body))
 	if err != nil {
 		return err // and somebody may still be reading the buffer
 	}
@@ -81,8 +81,8 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // insertSettings are what "once, in the table and in every view" depends on.
 // They are sent with each block because the defaults differ between versions.
-func insertSettings(token string) ch.Settings {
-	return ch.Settings{
+func (db *DB) insertSettings(token string) ch.Settings {
+	return db.onReplicas(ch.Settings{
 		"insert_deduplicate":         1,
 		"insert_deduplication_token": token,
 		// Without it a repeat stops at trace_events and never reaches the views
@@ -95,7 +95,25 @@ func insertSettings(token string) ch.Settings {
 		"wait_end_of_query":               1,
 		"input_format_parallel_parsing":   0, // one block stays one block
 		"max_partitions_per_insert_block": 0, // times are bounded where rows are made; a limit here would stop a partition for ever
+	})
+}
+
+// quorumTimeout is how long one table waits for its other replicas: trace_events and its four
+// views, one after the other, for less than insertTimeout.
+const quorumTimeout = 10 * time.Second
+
+// onReplicas adds to the settings of an insert that its answer is to mean, on a cluster,
+// that most replicas of the shard have it: the one that took it may be gone for good in the
+// next moment, and its rows with it. With too few of them an insert is refused. A repeat of a
+// block that one replica has waits for the others as the first try did. They count for each
+// block by itself, because several are under way at once.
+func (db *DB) onReplicas(settings ch.Settings) ch.Settings {
+	if db.cfg.Cluster != "" {
+		settings["insert_quorum"] = "auto"
+		settings["insert_quorum_parallel"] = 1
+		settings["insert_quorum_timeout"] = quorumTimeout.Milliseconds()
 	}
+	return settings
 }
 
 type metrics struct {

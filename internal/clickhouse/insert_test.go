@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -119,6 +120,41 @@ func TestTheSameBlockFromTwoReadersAtOnceCountsOnce(t *testing.T) {
 	wantCounts(t, db, rounds*rows)
 }
 
+// Ingest reckons with what a block takes of the window, and asks the block.
+func TestEntriesAreWhatATableRemembers(t *testing.T) {
+	db := migrated(t)
+	numbers := func() (last []int64) { // of each table's newest part
+		for _, table := range []string{"trace_events", rollups[0].Table, rollups[1].Table, rollups[2].Table, assigned.Table} {
+			n, err := strconv.ParseInt(scalar(t, db, "SELECT max(max_block_number) FROM system.parts WHERE database = currentDatabase() AND table = '"+table+"'"), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = append(last, n)
+		}
+		return last
+	}
+	insert(t, db, "first", served(0))
+	f := func(rows ...row) {
+		t.Helper()
+		before, most := numbers(), int64(0)
+		insert(t, db, fmt.Sprint("block of ", before), rows...)
+		for i, n := range numbers() {
+			most = max(most, n-before[i])
+		}
+		if got := blockOf(rows...).Entries(); got != most {
+			t.Errorf("%d rows make %d entries, and %d parts of a table", len(rows), got, most)
+		}
+	}
+	f(served(0), served(time.Second))
+	f(served(0), standsFor(3, served(time.Second)))
+	days := []row{served(0), served(-24 * time.Hour), served(-48 * time.Hour), served(0), served(-72 * time.Hour)}
+	f(days...)
+	for i := range days { // or else what stands for others is of fewer days
+		days[i] = standsFor(3, days[i])
+	}
+	f(days...)
+}
+
 // The window is a promise of layout.go; this checks that the table was given it.
 func TestEveryTableRemembersItsBlocks(t *testing.T) {
 	db := migrated(t)
@@ -134,6 +170,29 @@ func TestEveryTableRemembersItsBlocks(t *testing.T) {
 	}
 	insert(t, db, "first", served(0))
 	wantCounts(t, db, 21)
+}
+
+// On a cluster one replica had a block when its offset was committed, and could be lost with
+// it. There is no cluster here, but an engine that takes the settings.
+func TestInsertsOnAClusterWaitForMostReplicas(t *testing.T) {
+	db := migrated(t)
+	if got := fmt.Sprint(db.insertSettings("one")); strings.Contains(got, "quorum") {
+		t.Errorf("on a single server the settings are %s", got)
+	}
+	db.cfg.Cluster = "main" // from here on: the tables are those of a single server
+	settings := db.insertSettings("one")
+	if settings["insert_quorum"] != "auto" || settings["insert_quorum_parallel"] != 1 || settings["insert_quorum_timeout"] != int64(10_000) || settings["insert_deduplicate"] != 1 {
+		t.Errorf("settings are %v", settings)
+	}
+	for range 2 {
+		insert(t, db, "one", served(0), standsFor(3, served(0)))
+	}
+	if err := db.AddTombstone(t.Context(), schema.Tombstone{AccountID: deletionOther, Before: noon}); err != nil {
+		t.Error(err)
+	}
+	if got := scalar(t, db, "SELECT sum(requests) FROM version_rates_1s"); got != "4" {
+		t.Errorf("%s requests are counted, want 4", got)
+	}
 }
 
 func TestEveryColumnArrives(t *testing.T) {

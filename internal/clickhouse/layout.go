@@ -10,18 +10,21 @@ import (
 	tables "tidegate/schema/clickhouse"
 )
 
-// A table remembers its latest tables.RememberedBlocks blocks. What comes between a
-// block and its repeat can only be other partitions' blocks, because a partition goes on
-// when its block is settled, and only so many come:
+// A table remembers its latest tables.RememberedBlocks blocks, 30,000. One that ingest stores
+// is as many of them as it makes entries (tables.Events.Entries): usually one or two, and more
+// where it is of several days. What comes between a block and its repeat can only be other
+// partitions' blocks, because a partition goes on when its block is settled, and only so many
+// come:
 //
 //   - A sender whose partition went to another one has 30 s from its proof
 //     (012_inserted_in_time.sql), 60 s if its body comes as slowly as a server allows.
-//     At five blocks a second, which are two in the rollups where events stand for others,
-//     24 partitions make 7,200 and 14,400 entries in that time.
+//     All readers together settle 300 entries a second, and 9,000 at once after a quiet time
+//     (ingest.openBlocks): 27,000 in a minute. 24 partitions that make five blocks a second
+//     of two entries each stay below it; more, or smaller full blocks, are held back.
 //   - A block that lost its reader, or is refused, is open, and the other partitions begin
-//     no new block when about a quarter of the window has gone by (ingest.Config.OpenBlocksMax).
-//     In any table that is no more than the window: a block is two in the rollups where
-//     events stand for others, and twice that over midnight.
+//     no new block when 15,000 entries have gone by (ingest.Config.OpenEntriesMax). Readers
+//     look every 2 s what is open, in which 9,600 may go by before they count, and each may
+//     have one block under way: that leaves 5,400 for those.
 //
 // A remembered block costs some hundred bytes of memory and a line in a file.
 

@@ -1,7 +1,9 @@
 package clickhouse
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 )
@@ -62,6 +64,37 @@ func TestOldRowsGoByTier(t *testing.T) {
 	}
 	if got := scalar(t, db, "SELECT count() FROM trace_events"); got != "8" {
 		t.Errorf("%s events are stored after retention was switched off, want 8", got)
+	}
+}
+
+// The end of a row's time at the longest retention was past what a DateTime can hold, began
+// again in 1970, and so every row had expired when it came.
+func TestRowsStayAtTheLongestRetention(t *testing.T) {
+	db := open(t)
+	longest := Retention{EventDays: RetentionDaysMax, QuarantineDays: RetentionDaysMax, SecondRateDays: RetentionDaysMax, MinuteRateDays: RetentionDaysMax, HourRateDays: RetentionDaysMax}
+	if err := longest.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	db.cfg.Retention = longest
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	insert(t, db, "some", repeat(3, served(0))...)
+	if err := db.conn.Exec(t.Context(), "INSERT INTO trace_events_quarantine (reason) VALUES ('schema')"); err != nil {
+		t.Fatal(err)
+	}
+	for _, kept := range longest.byTable() {
+		if err := db.conn.Exec(t.Context(), "OPTIMIZE TABLE "+kept.table+" FINAL"); err != nil {
+			t.Fatal(err)
+		}
+		rows := scalar(t, db, "SELECT count() FROM "+kept.table)
+		if want := map[string]string{"trace_events": "3"}[kept.table]; rows != cmp.Or(want, "1") {
+			t.Errorf("%s rows are left in %s", rows, kept.table)
+		}
+	}
+	last := time.Date(2056, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, RetentionDaysMax)
+	if last.Unix() > math.MaxUint32 {
+		t.Errorf("a row of 2056 is kept until %s, which is more than a DateTime can hold", last)
 	}
 }
 

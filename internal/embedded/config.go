@@ -84,12 +84,16 @@ const engineConfig = `<!-- Written at each start; changes are lost. -->
 // among the sources, such as EmbeddedRocksDB and Executable. Those are the sandbox's (enterSandbox), as
 // everything above is once more.
 //
+// A thread for each 64 MiB of free memory: by ClickHouse's default of 1 GiB an engine that is bounded to one would answer
+// every question on a single thread.
+//
 // By log_comment a statement is found to be cancelled (session.kill), so no statement may change it.
 const usersConfig = `<!-- Written at each start; changes are lost. -->
 <clickhouse>
 	<profiles>
 		<default>
 			<async_insert>0</async_insert>
+			<max_threads_min_free_memory_per_thread>67108864</max_threads_min_free_memory_per_thread>
 			<constraints>
 				<log_comment><const/></log_comment>
 				<merge_tree_disk><const/></merge_tree_disk>

@@ -222,6 +222,15 @@ func TestSlowReadsDoNotHoldUpInserts(t *testing.T) {
 	equal(t, "rows", mustAsk(t, e, "SELECT count() FROM t"), "20")
 }
 
+// Whatever was asked ran on one thread: ClickHouse wants a gigabyte of free memory for each, and that is the engine's bound.
+func TestQuestionsRunOnSeveralThreads(t *testing.T) {
+	e := startEngine(t, t.TempDir())
+	plan := mustAsk(t, e, "EXPLAIN PIPELINE SELECT sum(number) FROM numbers_mt(100000000) SETTINGS max_threads = 2")
+	if !strings.Contains(plan, "× 2") {
+		t.Errorf("two threads are allowed, and this is the pipeline:\n%s", plan)
+	}
+}
+
 const dedupTables = `
 CREATE TABLE events (at DateTime, part UInt8, off UInt64, name String) ENGINE = MergeTree PARTITION BY toDate(at) ORDER BY off SETTINGS non_replicated_deduplication_window = 1000;
 CREATE TABLE sums (minute DateTime, n AggregateFunction(count), last SimpleAggregateFunction(max, UInt64)) ENGINE = AggregatingMergeTree ORDER BY minute SETTINGS non_replicated_deduplication_window = 1000;

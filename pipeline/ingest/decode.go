@@ -63,6 +63,13 @@ type block struct {
 	broken map[int64]string
 }
 
+// entries is what ClickHouse remembers of the block in the table that has most of it. The
+// quarantine has the records that are no events and those that are deleted.
+func (b *block) entries() int64 {
+	quarantine := int64(min(1, b.quarantine.Len()) + min(1, b.deleted.Len()))
+	return max(1, b.events.Entries(), quarantine)
+}
+
 // decodeBlock fills b with the rows of records, in their order. It depends on the
 // records alone, so that a block that is built again is the same block, but for what was
 // deleted meanwhile (b.tombstones), and what the plan refuses (b.refused).

@@ -48,8 +48,8 @@ type Config struct {
 	// Interval is the shortest time between two blocks of one partition that has
 	// no backlog, over time: after a quiet time a few follow each other at once. A
 	// block makes a part in each of ClickHouse's tables, and merging many small parts
-	// is what small blocks cost; and ClickHouse remembers a number of blocks. With a
-	// backlog, full blocks follow each other without a pause.
+	// is what small blocks cost. With a backlog, full blocks follow each other without a
+	// pause, as long as ClickHouse remembers enough of them (openBlocks).
 	Interval time.Duration
 	// Linger is how long the first event of a block waits for others, at least. What
 	// comes while the block waits for Interval, or for a slot, is in it as well.
@@ -71,15 +71,15 @@ type Config struct {
 	// account: see NamesDefault. Events of further ones go to the quarantine. Blocks that are
 	// stored at the same time may pass it by ten thousand each.
 	NamesMax int
-	// OpenBlocksMax is about how many blocks are settled while another one of the group
-	// stays open, until it is waited for: a quarter of what ClickHouse remembers, because
-	// a block may be four in a table.
-	OpenBlocksMax int64
+	// OpenEntriesMax is about how much may be settled while another block of the group stays
+	// open, until that one is waited for; in entries of what ClickHouse remembers
+	// (tables.Events.Entries).
+	OpenEntriesMax int64
 }
 
 // SessionTimeoutMax bounds how long the group waits for a reader that fell silent.
 // Until then its last block may be half stored, and in the end the others wait for it
-// (Config.OpenBlocksMax).
+// (Config.OpenEntriesMax).
 const SessionTimeoutMax = 30 * time.Second
 
 // Bounds of a process that names none.
@@ -114,7 +114,7 @@ func DefaultConfig(topic string) Config {
 		StopGrace:   3 * time.Second,
 		NamesMax:    NamesDefault,
 
-		OpenBlocksMax: tables.RememberedBlocks / 4,
+		OpenEntriesMax: tables.RememberedBlocks / 2,
 	}
 }
 
@@ -138,8 +138,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("ingest: StopGrace is %s: it must be positive", c.StopGrace)
 	case c.NamesMax < NamesMin || c.NamesMax > NamesMax:
 		return fmt.Errorf("ingest: NamesMax is %d: it must be from %d to %d", c.NamesMax, NamesMin, NamesMax)
-	case c.OpenBlocksMax < 1:
-		return fmt.Errorf("ingest: OpenBlocksMax is %d: it must be 1 or more", c.OpenBlocksMax)
+	case c.OpenEntriesMax < 1:
+		return fmt.Errorf("ingest: OpenEntriesMax is %d: it must be 1 or more", c.OpenEntriesMax)
 	}
 	return nil
 }

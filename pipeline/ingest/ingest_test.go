@@ -27,7 +27,7 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 	f("Interval is 0s", func(c *Config) { c.Interval = 0 })
 	f("RowsMax is 0", func(c *Config) { c.RowsMax = 0 })
 	f("BytesMax is -1", func(c *Config) { c.BytesMax = -1 })
-	f("OpenBlocksMax is 0", func(c *Config) { c.OpenBlocksMax = 0 })
+	f("OpenEntriesMax is 0", func(c *Config) { c.OpenEntriesMax = 0 })
 	f("Linger is -1ns", func(c *Config) { c.Linger = -1 })
 	f("InsertsMax is 0", func(c *Config) { c.InsertsMax = 0 })
 	f("InsertsMax is 65", func(c *Config) { c.InsertsMax = 65 })

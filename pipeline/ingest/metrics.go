@@ -59,6 +59,8 @@ const lagUnknown = -1
 const (
 	waitInsert = "insert" // one of Config.InsertsMax
 	waitMemory = "memory" // its share of Config.MemoryBytes, or the block before
+	// waitRemembered is that ClickHouse would not remember for long enough what was stored.
+	waitRemembered = "remembered"
 )
 
 func newMetrics(s *slots, n *names, cfg Config) *metrics {
@@ -83,7 +85,7 @@ func newMetrics(s *slots, n *names, cfg Config) *metrics {
 			metric.WithExplicitBucketBoundaries(1, 10, 100, 1_000, 10_000, 50_000))),
 		blockDuration: seconds("tidegate_ingest_block_duration_seconds", "Time to decode, store and commit a block, repeats included."),
 		age:           seconds("tidegate_ingest_age_seconds", "Age of a block's oldest record when the block became visible."),
-		waiting:       must(meter.Float64Counter("tidegate_ingest_wait_seconds_total", metric.WithDescription("Time that partitions waited, by what for: insert (for one of --ingest-inserts), memory (with the fetch of more, because enough is in memory)."), metric.WithUnit("s"))),
+		waiting:       must(meter.Float64Counter("tidegate_ingest_wait_seconds_total", metric.WithDescription("Time that partitions waited, by what for: insert (for one of --ingest-inserts), memory (with the fetch of more, because enough is in memory), remembered (because ClickHouse would forget blocks too soon)."), metric.WithUnit("s"))),
 		heldMax:       cfg.MemoryBytes / 2,
 		readers:       map[*status]int{},
 	}

@@ -37,19 +37,30 @@ func (r *reader) stamp(ctx context.Context, planned plan, b *block) error {
 // openInterval is how often a process looks at which blocks of the group are open.
 const openInterval = 2 * time.Second
 
+// All readers together settle no more than this, so that ClickHouse still remembers a block
+// when it comes as late as it is taken: internal/clickhouse/layout.go has the arithmetic.
+const (
+	entriesPerSecond = 300
+	entriesBurst     = 30 * time.Second // of that may be settled at once
+)
+
 // openBlocks are the blocks of all partitions that are planned and not committed. One of
 // them may be half stored, and ClickHouse must remember it until it is repeated, by
-// whomever. So nobody goes on while one stays open as many others go by.
+// whomever. So nobody goes on while one stays open as many others go by, and none go by too
+// fast. Each process counts its own and keeps to its share, by partitions, so that all
+// together keep to the whole, whoever of them is the busiest. What is counted are entries of
+// what ClickHouse remembers, of which a block makes one or several (tables.Events.Entries).
 type openBlocks struct {
 	mu      sync.Mutex
-	readers int   // partitions of this process
-	settled int64 // blocks of this process, ever
+	readers int       // partitions of this process
+	settled int64     // entries of this process, ever
+	pace    time.Time // when as many are settled as may be
 	looked  time.Time
 	known   int               // partitions of which the group has a commit
 	open    map[int]openBlock // by partition
 }
 
-// openBlock is one, and how many blocks this process had settled when it was first seen.
+// openBlock is one, and how many entries this process had settled when it was first seen.
 type openBlock struct{ begin, settled int64 }
 
 // join counts a partition of this process until leave.
@@ -63,10 +74,22 @@ func (o *openBlocks) join() (leave func()) {
 	return func() { add(-1) }
 }
 
-func (o *openBlocks) settle() {
+func (o *openBlocks) settle(entries int64, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.settled++
+	o.settled += entries
+	if saved := now.Add(-entriesBurst); o.pace.Before(saved) {
+		o.pace = saved
+	}
+	share := float64(max(1, o.readers)) / float64(max(1, o.readers, o.known))
+	o.pace = o.pace.Add(time.Duration(float64(entries) * float64(time.Second) / entriesPerSecond / share))
+}
+
+// tooFast returns how long no further block may begin.
+func (o *openBlocks) tooFast(now time.Time) time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return max(0, o.pace.Sub(now))
 }
 
 // due reports whether it is time to look again; then the caller does and calls see.
@@ -100,9 +123,7 @@ func (o *openBlocks) see(marks map[int]string) {
 }
 
 // overdue returns a partition other than own whose block has been open while about limit
-// others were settled. Each process counts its own and stops at its share, by partitions,
-// so that all together stop at limit, whoever of them is the busiest. A process that is
-// started meanwhile begins to count anew.
+// entries of others were settled. A process that is started meanwhile begins to count anew.
 func (o *openBlocks) overdue(own int, limit int64) (partition int, found bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -114,7 +135,7 @@ func (o *openBlocks) overdue(own int, limit int64) (partition int, found bool) {
 	return 0, false
 }
 
-// hold waits while another partition's block is overdue.
+// hold waits while blocks go by too fast, or another partition's is overdue.
 func (r *reader) hold(ctx context.Context) error {
 	for {
 		if r.open.due() {
@@ -122,17 +143,23 @@ func (r *reader) hold(ctx context.Context) error {
 				r.open.see(marks)
 			}
 		}
-		partition, overdue := r.open.overdue(r.p.ID(), r.cfg.OpenBlocksMax)
-		if !overdue {
+		partition, overdue := r.open.overdue(r.p.ID(), r.cfg.OpenEntriesMax)
+		wait := min(r.open.tooFast(time.Now()), openInterval)
+		switch {
+		case !overdue && wait == 0:
 			return ctx.Err()
+		case !overdue:
+			r.metrics.waited(ctx, waitRemembered, wait)
+		default:
+			wait = openInterval
+			r.metrics.failed(ctx, "hold")
 		}
-		r.metrics.failed(ctx, "hold")
-		if now := time.Now(); now.Sub(r.logged) >= logInterval {
+		if now := time.Now(); overdue && now.Sub(r.logged) >= logInterval {
 			r.logged = now
 			r.log.Error("waiting for another partition: ClickHouse refuses its block, or nobody reads it, and would forget the block if others went on", "waits_for", partition)
 		}
 		r.lookAgain(ctx)
-		if err := stream.Sleep(ctx, openInterval); err != nil {
+		if err := stream.Sleep(ctx, wait); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tidegate/pipeline/stream"
+	tables "tidegate/schema/clickhouse"
 )
 
 // A reader slept between its plan and its insert, for so long that later blocks had
@@ -106,8 +107,9 @@ func TestOthersWaitForABlockThatStaysOpen(t *testing.T) {
 	in := newIngest(t, w, func(c *Config) {
 		c.RowsMax = 1
 		// Three partitions have commits and one is this process's own: the others' blocks
-		// count as many as its own.
-		c.OpenBlocksMax = 30
+		// count as many as its own. Every third block has an event that stands for others,
+		// and so counts twice.
+		c.OpenEntriesMax = 30
 	})
 	stop := start(t, in, p)
 	eventually(t, "it waits", func() bool {
@@ -115,8 +117,8 @@ func TestOthersWaitForABlockThatStaysOpen(t *testing.T) {
 		return found
 	})
 	held := len(w.offsets())
-	if held < 10 || held > 14 {
-		t.Errorf("it waits after %d blocks, want about 10", held)
+	if held < 8 || held > 12 {
+		t.Errorf("it waits after %d blocks, want about 8", held)
 	}
 	p.mu.Lock()
 	p.others[1] = newMark(plan{}, time.Time{}).String()
@@ -130,13 +132,87 @@ func TestOthersWaitForABlockThatStaysOpen(t *testing.T) {
 	}
 }
 
+// Blocks were counted, and each taken for at most four entries of what ClickHouse remembers.
+// Events may be days behind their records, and of each day a table remembers an entry.
+func TestOthersWaitByWhatClickHouseRemembersOfTheirBlocks(t *testing.T) {
+	p, w := newFake(0, 0).committed(0, "{}"), &fakeWriter{}
+	for offset := range int64(100) {
+		r := good(offset)
+		r.Time = noon.AddDate(0, 0, -int(offset))
+		p.write(r)
+	}
+	p.others = map[int]string{1: newMark(plan{Begin: 7, End: 9, At: 1}, time.Time{}).String()}
+	in := newIngest(t, w, func(c *Config) {
+		c.RowsMax = 5 // five days, of which each is remembered twice because some events stand for others
+		c.OpenEntriesMax = 60
+	})
+	start(t, in, p)
+	eventually(t, "it waits", func() bool {
+		_, found := in.open.overdue(p.ID(), 60)
+		return found
+	})
+	if held := len(w.offsets()); held < 15 || held > 25 {
+		t.Errorf("it waits after %d events, want 15: three blocks of ten entries each, of twice as many of both partitions", held)
+	}
+}
+
+func TestNoMoreIsSettledThanClickHouseRemembers(t *testing.T) {
+	begun := time.Now()
+	// most settles as much as may be of blocks of so many entries, and returns how many
+	// entries that were in the longest time that a block may come late, and one that is under way.
+	most := func(o *openBlocks, entries int64) (settled int64) {
+		const late = time.Minute
+		for now := begun; now.Before(begun.Add(late)); now = now.Add(max(time.Millisecond, o.tooFast(now))) {
+			o.settle(entries, now)
+			settled += entries
+		}
+		return settled
+	}
+	f := func(name string, readers, known int, entries, want int64) {
+		t.Helper()
+		o := &openBlocks{readers: readers, known: known}
+		if got := most(o, entries); got < want-entries || got > want+entries {
+			t.Errorf("%s: %d entries in a minute, want %d", name, got, want)
+		}
+	}
+	const all = 27_000
+	f("the only process", 24, 24, 1, all)
+	f("blocks of many days", 24, 24, 60, all)
+	f("one that knows of no commit yet", 3, 0, 1, all)
+	f("a process with a third of the partitions", 8, 24, 2, all/3)
+	f("a process with one partition of many", 1, 100, 1, all/100)
+	if all >= tables.RememberedBlocks {
+		t.Errorf("%d entries in a minute are more than ClickHouse remembers", all)
+	}
+}
+
+func TestEntriesOfABlock(t *testing.T) {
+	f := func(name string, want int64, change func(*block)) {
+		t.Helper()
+		var b block
+		decodeBlock(&b, 0, []stream.Record{good(0), good(1)})
+		change(&b)
+		if got := b.entries(); got != want {
+			t.Errorf("%s: %d entries, want %d", name, got, want)
+		}
+	}
+	f("of one day", 1, func(*block) {})
+	f("over midnight", 2, func(b *block) { b.events.Time[1] = b.events.Time[0].Add(12 * time.Hour) })
+	f("with one that stands for others", 2, func(b *block) { b.events.SampledOut[1] = 1 })
+	f("both", 4, func(b *block) { b.events.Time[1], b.events.SampledOut[0] = b.events.Time[0].Add(12*time.Hour), 1 })
+	f("nothing", 1, func(b *block) { b.events.Reset(0) })
+	f("deleted ones and such that are no events", 2, func(b *block) {
+		b.quarantine.KafkaOffset, b.deleted.KafkaOffset = []int64{1}, []int64{2}
+	})
+}
+
 func TestOverdue(t *testing.T) {
 	mark := func(begin int64) string {
 		return newMark(plan{Begin: begin, End: begin + 1, At: 1}, time.Time{}).String()
 	}
 	settle := func(o *openBlocks, n int) {
 		for range n {
-			o.settle()
+			o.settle(1, time.Now())
 		}
 	}
 	f := func(name string, o *openBlocks, own int, want bool) {
@@ -181,8 +257,9 @@ func TestOpenBlocksAreSafeForConcurrentUse(*testing.T) {
 				if o.due() {
 					o.see(map[int]string{id: "{}"})
 				}
-				o.settle()
+				o.settle(1, time.Now())
 				o.overdue(id, 10)
+				o.tooFast(time.Now())
 			}
 		})
 	}

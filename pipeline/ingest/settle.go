@@ -161,11 +161,12 @@ func (r *reader) settle(ctx context.Context, planned plan, end int64) (err error
 		return fmt.Errorf("look up what is deleted before block %s: %w", token, err)
 	}
 	var stored counts
+	var entries int64
 	err = r.store(ctx, planned, end, func() error {
 		r.slot.block.tombstones, r.slot.block.refused = gone, refused
 		decodeBlock(&r.slot.block, r.p.ID(), r.slot.records)
 		r.names.use(r.slot.block.cells.known, time.Now())
-		stored = countsOf(r.slot)
+		stored, entries = countsOf(r.slot), r.slot.block.entries()
 		if err := r.stamp(ctx, planned, &r.slot.block); err != nil {
 			return err
 		}
@@ -178,7 +179,7 @@ func (r *reader) settle(ctx context.Context, planned plan, end int64) (err error
 	if err := r.p.Commit(finishing, end, newMark(plan{}, r.newest).String()); err != nil {
 		return fmt.Errorf("commit block %s: %w", token, err)
 	}
-	r.open.settle()
+	r.open.settle(entries, time.Now())
 	r.hand.settled(end)
 	r.metrics.settled(finishing, stored, time.Since(start))
 	r.lag(end)

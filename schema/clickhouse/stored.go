@@ -1,9 +1,33 @@
 package clickhouse
 
+import (
+	"math"
+	"slices"
+)
+
 // RememberedBlocks is how many of a table's latest blocks ClickHouse remembers by their
-// token. A repeated block is recognised as long as fewer came in between; a block of
-// several days counts once for each, and one whose events stand for others once more.
+// token. A repeated block is recognised as long as fewer came in between. One counts as
+// often as it makes Entries.
 const RememberedBlocks = 30_000
+
+// Entries is how many blocks ClickHouse remembers of this one in the table that has most of
+// them: one of each UTC day, by which tables are partitioned, and where events stand for
+// others the rollups get each of those a second time.
+func (b *Events) Entries() int64 {
+	var days []int64
+	last, others := int64(math.MinInt64), int64(1)
+	for i, at := range b.Time {
+		if day := at.Unix() / (24 * 3600); day != last { // most are of the day of the one before
+			if last = day; !slices.Contains(days, day) {
+				days = append(days, day)
+			}
+		}
+		if b.SampledOut[i] > 0 {
+			others = 2
+		}
+	}
+	return others * int64(len(days))
+}
 
 // Stored is what the tables hold of a range of a partition's offsets.
 type Stored struct {
