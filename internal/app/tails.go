@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"sync"
@@ -31,7 +32,7 @@ const (
 // the tail topic, and api.InstantEvents on that of trace events.
 type tailFeed struct {
 	config  stream.Config
-	keyOf   func(stream.Message) (key watched, dropped string)
+	keyOf   func(*stream.Record) (key watched, dropped string)
 	log     *slog.Logger
 	dropped metric.Int64Counter
 
@@ -55,15 +56,15 @@ func newInstantFeed(config stream.Config, log *slog.Logger) (*tailFeed, error) {
 	return newFeed(config, accountOf, log)
 }
 
-func newFeed(config stream.Config, keyOf func(stream.Message) (watched, string), log *slog.Logger) (*tailFeed, error) {
+func newFeed(config stream.Config, keyOf func(*stream.Record) (watched, string), log *slog.Logger) (*tailFeed, error) {
 	dropped, err := telemetry.Meter("tidegate/internal/app").Int64Counter("tidegate_tail_records_dropped_total",
 		metric.WithDescription("Records that those who watch could not be given, by reason: unnamed, logpush_disabled."))
 	return &tailFeed{config: config, keyOf: keyOf, log: log, dropped: dropped, watchers: map[watched]map[*tailWatcher]bool{}}, err
 }
 
 // scriptOf returns what a record of the tail topic belongs to, or why it is dropped.
-func scriptOf(m stream.Message) (key watched, dropped string) {
-	key = watched{m.Headers[schema.HeaderAccount], m.Headers[schema.HeaderScript]}
+func scriptOf(r *stream.Record) (key watched, dropped string) {
+	key = watched{r.Account, r.Header(schema.HeaderScript)}
 	if key.accountID == "" || key.script == "" {
 		return key, "unnamed"
 	}
@@ -71,20 +72,20 @@ func scriptOf(m stream.Message) (key watched, dropped string) {
 }
 
 // accountOf returns whose trace event a record is, or why it is dropped.
-func accountOf(m stream.Message) (key watched, dropped string) {
-	key.accountID = m.Headers[schema.HeaderAccount]
+func accountOf(r *stream.Record) (key watched, dropped string) {
+	key.accountID = r.Account
 	switch {
 	case key.accountID == "":
 		return key, "unnamed"
-	case m.Headers[schema.HeaderLogpush] == schema.LogpushDisabled:
+	case r.Header(schema.HeaderLogpush) == schema.LogpushDisabled:
 		return key, "logpush_disabled"
 	}
 	return key, ""
 }
 
 // ownerOf returns whose trace event a record is, also one that no Logpush job gets.
-func ownerOf(m stream.Message) (key watched, dropped string) {
-	if key.accountID = m.Headers[schema.HeaderAccount]; key.accountID == "" {
+func ownerOf(r *stream.Record) (key watched, dropped string) {
+	if key.accountID = r.Account; key.accountID == "" {
 		return key, "unnamed"
 	}
 	return key, ""
@@ -140,7 +141,7 @@ func (f *tailFeed) start() {
 		defer close(ended)
 		err := stream.Follow(ctx, stream.FollowConfig{
 			Config: f.config, Since: since, Logger: f.log,
-			Handle: func(m stream.Message) { f.hand(ctx, m) },
+			Handle: func(r *stream.Record) { f.hand(ctx, r) },
 			Outage: func(err error) { f.tell(ctx, err) },
 		})
 		if err != nil {
@@ -155,8 +156,8 @@ func (f *tailFeed) start() {
 }
 
 // hand gives a record to those who watch what it belongs to.
-func (f *tailFeed) hand(ctx context.Context, m stream.Message) {
-	key, dropped := f.keyOf(m)
+func (f *tailFeed) hand(ctx context.Context, r *stream.Record) {
+	key, dropped := f.keyOf(r)
 	if dropped != "" {
 		f.dropped.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", dropped)))
 		return
@@ -166,8 +167,13 @@ func (f *tailFeed) hand(ctx context.Context, m stream.Message) {
 	if ctx.Err() != nil {
 		return // a later reader has this record too
 	}
-	for w := range f.watchers[key] {
-		w.deliver(deploy.TailMessage{ClientIP: m.Headers[schema.HeaderClientIP], Value: m.Value})
+	watchers := f.watchers[key]
+	if len(watchers) == 0 {
+		return
+	}
+	m := deploy.TailMessage{ClientIP: r.Header(schema.HeaderClientIP), Value: bytes.Clone(r.Value)}
+	for w := range watchers {
+		w.deliver(m)
 	}
 }
 

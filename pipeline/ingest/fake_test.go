@@ -33,6 +33,7 @@ type fakePartition struct {
 	away     error          // of Bounds
 	others   map[int]string // marks of the group's other partitions
 	gap      int64          // if not 0: when it is to be read, it and the offset behind it are gone
+	lostEnd  func()         // called once, under mu, when the position is behind the end
 	grown    chan struct{}  // closed and replaced when records are added
 }
 
@@ -81,8 +82,15 @@ func (f *fakePartition) Bounds(ctx context.Context) (int64, int64, error) {
 	return f.first, f.next, errors.Join(f.away, ctx.Err())
 }
 
-func (f *fakePartition) OffsetAt(context.Context, time.Time) (int64, error) {
-	return 0, fmt.Errorf("ingest asked for an offset by time")
+func (f *fakePartition) OffsetAt(_ context.Context, t time.Time) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.records {
+		if r.Offset >= f.first && !r.Time.Before(t) {
+			return r.Offset, nil
+		}
+	}
+	return f.next, nil
 }
 
 func (f *fakePartition) SeekTo(offset int64) { f.position = offset }
@@ -98,6 +106,10 @@ func (f *fakePartition) Fetch(ctx context.Context) ([]stream.Record, error) {
 		}
 		if f.position < f.first || f.position > f.next {
 			defer f.mu.Unlock()
+			if f.lostEnd != nil {
+				f.lostEnd()
+				f.lostEnd = nil
+			}
 			return nil, &stream.OutOfRangeError{Position: f.position, First: f.first, Next: f.next}
 		}
 		i, _ := slices.BinarySearchFunc(f.records, f.position, func(r stream.Record, offset int64) int { return int(r.Offset - offset) })

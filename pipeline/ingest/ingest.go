@@ -329,8 +329,9 @@ func (r *reader) lag(settled int64) {
 }
 
 // afterGap goes on elsewhere when the next record is not in the partition, and
-// returns any other error. All before that record was stored, so that a partition
-// which lost its end is not read again: each event counts once.
+// returns any other error. All before that record was stored: of a partition which
+// lost its end, what is left is not read again. What it has at the same offsets since
+// then is stored beside what was lost, under tokens that have other times.
 func (r *reader) afterGap(ctx context.Context, err error) error {
 	gone, ok := errors.AsType[*stream.OutOfRangeError](err)
 	if !ok {
@@ -348,7 +349,8 @@ func (r *reader) afterGap(ctx context.Context, err error) error {
 	case stream.GapTruncated:
 		r.metrics.lost(ctx, reasonRewound, gap.Lost)
 		log.ErrorContext(ctx, "a broker lost the end of the partition: what was ingested of it is stored, and events behind it are lost, nobody knows how many; "+
-			"going on at the new end. Look for an unclean leader election or a disk that lost writes")
+			"going on where newer events begin. Older ones that were written since the loss are left out, and offsets that are used again are in ClickHouse twice. "+
+			"Look for an unclean leader election or a disk that lost writes")
 	case stream.GapRemade:
 		r.newest = time.Time{}
 		log.ErrorContext(ctx, "the topic was made anew: the partition is another one than what was ingested; starting at its beginning")

@@ -196,6 +196,50 @@ func TestAPartitionThatLostItsEndIsNotCountedTwice(t *testing.T) {
 	f("after a plan", newMark(plan{Begin: 30, End: 40, At: good(30).Time.UnixMilli()}, good(39).Time).String())
 }
 
+// The story: power failed, and the broker came back without what it had not written to
+// its disk. Gateways sent what they had in their spools before ingest looked where the
+// partition ends now, and ingest went on there: none of it was ever counted. Where the
+// new end was behind the old one, the number of what was lost was negative.
+func TestWhatIsWrittenAfterALostEndIsCounted(t *testing.T) {
+	f := func(name string, written int64, want []int64) {
+		t.Helper()
+		p, w := newFake(0, 30), &fakeWriter{}
+		in := newIngest(t, w, nil)
+		stop := start(t, in, p)
+		eventually(t, name+": all is stored", func() bool { return p.settledAt(30) })
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		p.mu.Lock()
+		p.records, p.next = p.records[:10], 10
+		p.lostEnd = func() { // when the fetch has failed
+			for offset := int64(10); offset < 10+written; offset++ {
+				r := good(offset)
+				r.Time = good(30 + offset).Time
+				p.records, p.next = append(p.records, r), offset+1
+			}
+		}
+		p.mu.Unlock()
+		stop = start(t, in, p)
+		eventually(t, name+": it is at the end again", func() bool { return p.settledAt(10+written) && len(w.offsets()) == len(want) })
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(w.offsets(), want) {
+			t.Errorf("%s: stored offsets are %v, want %v", name, w.offsets(), want)
+		}
+	}
+	twice := func(first, next, last int64) []int64 {
+		all := append(seq(0, max(30, last)), seq(first, next)...)
+		slices.Sort(all)
+		return all
+	}
+	f("nothing", 0, seq(0, 30))
+	f("less than was lost", 5, twice(10, 15, 30))
+	f("as much as was lost", 20, twice(10, 30, 30))
+	f("more than was lost", 25, twice(10, 30, 35))
+}
+
 // A record from a gateway's spool may be the last that was settled, and older than
 // the first one kept; the newest one counts.
 func TestALateRecordDoesNotHideThatAPartitionLostItsEnd(t *testing.T) {

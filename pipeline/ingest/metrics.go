@@ -20,7 +20,8 @@ const (
 	reasonRetention = "retention" // Kafka removed it before it was read
 	reasonTruncated = "truncated" // Kafka lost the end of the partition, and with it a part of a planned block
 	// Kafka lost the end of the partition after it was stored. These events are in
-	// ClickHouse; those that came behind them are lost in unknown number.
+	// ClickHouse. Those that came behind them are lost in unknown number, and so are old
+	// ones that were written since: see stream.OutOfRangeError.Resume.
 	reasonRewound = "rewound"
 	// It was deleted by request before it was stored: tables.ReasonDeleted.
 )
@@ -78,7 +79,7 @@ func newMetrics(s *slots, n *names, cfg Config) *metrics {
 		eventsOut:   count("tidegate_ingest_events_out_total", "Events stored in ClickHouse."),
 		quarantined: count("tidegate_ingest_events_quarantined_total", "Records stored in the quarantine because they are no event, by reason."),
 		skewed:      count("tidegate_ingest_events_skewed_total", "Events stored under their record's time because their own was far from it."),
-		dropped:     count("tidegate_ingest_events_dropped_total", "Offsets that are not stored, by reason. Kafka no longer had them, at most: retention, truncated (of a planned block; some may be stored), rewound (all stored; what came behind is lost uncounted). Deleted by request: deleted."),
+		dropped:     count("tidegate_ingest_events_dropped_total", "Offsets that are not stored, by reason. Kafka no longer had them, at most: retention, truncated (of a planned block; some may be stored), rewound (all stored, of a partition that lost its end; what came behind, and old events that were written since, are lost uncounted). Deleted by request: deleted."),
 		errors:      count("tidegate_ingest_errors_total", "Failures, by stage: insert, plan; stored, ClickHouse did not tell what it holds; behind, the group's offsets were not where ingest had been; hold, a wait for another partition's block."),
 		retries:     count("tidegate_ingest_retries_total", "Inserts that failed and are tried again, by reason: unavailable, refused."),
 		blockRows: must(meter.Int64Histogram("tidegate_ingest_block_rows", metric.WithDescription("Records of a block; the count is the number of blocks."),

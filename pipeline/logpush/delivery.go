@@ -187,7 +187,7 @@ func (d *delivery) work(ctx context.Context) error {
 			}
 			err = d.upload(ctx)
 		case d.gone != nil:
-			if d.gone.Position > d.gone.Next && len(d.uploads) > 0 { // their ends are told in the old offsets
+			if !d.gone.Removed() && len(d.uploads) > 0 { // their ends are told in the old offsets
 				return nil
 			}
 			err = d.skip(ctx)

@@ -76,8 +76,8 @@ func (d *delivery) skip(ctx context.Context) error {
 			gap.Lost, id, gone.Position, gap.Next-1))
 	case stream.GapTruncated:
 		d.lost(ctx, droppedTruncated, gap.Lost, fmt.Sprintf(
-			"a broker lost the end of partition %d, offsets %d to %d and perhaps later ones that were not delivered: going on at the new end",
-			id, gap.Next, gone.Position-1))
+			"a broker lost the end of partition %d, offsets below %d and perhaps later ones that were not delivered: going on at offset %d, where newer records begin; older ones that were written since the loss are left out, nobody knows how many",
+			id, gone.Position, gap.Next))
 	case stream.GapRemade:
 		d.newest = time.Time{}
 		d.lost(ctx, droppedTruncated, 0, fmt.Sprintf("partition %d was made anew: going on at offset %d", id, gap.Next))

@@ -134,7 +134,28 @@ func TestAPartitionThatLostItsEndIsNotDeliveredTwice(t *testing.T) {
 		pass(31 * time.Second)
 		r.stop()
 		w.expect(t, lines(0, 20)+lines(12, 15), 2)
-		w.told(t, "a broker lost the end of partition 3, offsets 12 to 19")
+		w.told(t, "a broker lost the end of partition 3, offsets below 20")
+	})
+}
+
+// The story: gateways sent what they had in their spools as soon as the broker was back,
+// and before the job looked where the partition ends now. It went on there.
+func TestWhatIsWrittenAfterALostEndIsDelivered(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		r := w.start()
+		w.memory.add(fill(20)...)
+		pass(31 * time.Second)
+		r.stop()
+		w.memory.cut(12)
+		w.memory.add(fill(5)...)
+		r = w.start()
+		pass(31 * time.Second)
+		r.stop()
+		w.expect(t, lines(0, 20)+lines(12, 17), 2)
+		if got := w.memory.offset(); got != 17 {
+			t.Errorf("committed %d, want 17", got)
+		}
+		w.told(t, "going on at offset 12")
 	})
 }
 

@@ -68,7 +68,7 @@ func (d *delivery) unread(err error) error {
 	d.gone = gone
 	// The partition is not the one that the plans were made for, or lost its
 	// end. What was read of it is nowhere but here: it leaves as a batch of its own.
-	if gone.Position > gone.Next {
+	if !gone.Removed() {
 		d.rebuild = nil
 		d.closing = true
 	}

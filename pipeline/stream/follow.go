@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
@@ -22,12 +20,6 @@ import (
 // moves in less.
 const followPatience = time.Second
 
-// Message is one record of a topic that is only looked at.
-type Message struct {
-	Headers map[string]string
-	Value   []byte // the receiver's
-}
-
 // FollowConfig describes a Follow.
 type FollowConfig struct {
 	Config
@@ -35,8 +27,8 @@ type FollowConfig struct {
 	// wrote them.
 	Since time.Time
 	// Handle gets every record, from one goroutine at a time. Those of a partition
-	// come in order.
-	Handle func(Message)
+	// come in order. Its value is valid until Handle returns.
+	Handle func(*Record)
 	// Outage is called with an error when reading has failed for a second, and with
 	// nil when it works again; one call at a time.
 	Outage func(error)
@@ -47,12 +39,14 @@ type FollowConfig struct {
 // follower reads a topic without a group.
 type follower struct {
 	cfg     FollowConfig
-	client  *kafka.Client
+	reader  *Reader
 	trouble troubleLog
 	errors  metric.Int64Counter
 	lost    metric.Int64Counter
+	passed  metric.Int64Counter
 
 	handling sync.Mutex
+	memory   Memory // of the batch whose records are handled, guarded by handling
 
 	mu       sync.Mutex
 	failing  map[int]bool // partitions, and allPartitions
@@ -65,22 +59,26 @@ const allPartitions = -1
 // Follow reads all partitions of a topic, also those that are added later, until
 // ctx ends. It has no group, so nothing is committed and every follower gets
 // everything. A broker that is away, or a topic that is not there yet, is waited
-// for; what retention removed meanwhile is counted and skipped. It returns nil when
-// ctx has ended, and an error only for a configuration that cannot work.
+// for; what retention removed meanwhile, and what cannot be decoded, is counted and
+// skipped. It returns nil when ctx has ended, and an error only for a configuration
+// that cannot work.
 func Follow(ctx context.Context, cfg FollowConfig) error {
-	if err := cfg.validate(); err != nil {
-		return err
-	}
 	if cfg.Logger == nil || cfg.Handle == nil || cfg.Outage == nil {
 		return errors.New("stream: Logger, Handle or Outage is nil")
 	}
-	f := &follower{cfg: cfg, client: newClient(cfg.Config), trouble: troubleLog{logger: cfg.Logger}, failing: map[int]bool{}}
-	defer closeClient(f.client)
+	reader, err := NewReader(cfg.Config, cfg.Logger)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	f := &follower{cfg: cfg, reader: reader, trouble: troubleLog{logger: cfg.Logger}, failing: map[int]bool{}}
 	meter := telemetry.Meter(meterName)
 	f.errors = must(meter.Int64Counter("tidegate_stream_follow_errors_total",
 		metric.WithDescription("Attempts to read a followed topic that failed, by stage: partitions, offsets, fetch.")))
 	f.lost = must(meter.Int64Counter("tidegate_stream_follow_lost_total",
 		metric.WithDescription("Records of a followed topic that were gone before they were read.")))
+	f.passed = must(meter.Int64Counter("tidegate_stream_follow_undecodable_total",
+		metric.WithDescription("Offsets of a followed topic that were passed because they lie in batches that cannot be decoded.")))
 
 	var partitions sync.WaitGroup
 	defer partitions.Wait()
@@ -106,7 +104,7 @@ func Follow(ctx context.Context, cfg FollowConfig) error {
 // partitions fails only when ctx ends.
 func (f *follower) partitions(ctx context.Context) (ids []int, err error) {
 	err = f.retry(ctx, allPartitions, "partitions", func() error {
-		list, err := topicPartitions(ctx, f.client, f.cfg.Topic)
+		list, err := topicPartitions(ctx, f.reader.client, f.cfg.Topic)
 		for _, p := range list {
 			ids = append(ids, p.ID)
 		}
@@ -116,37 +114,70 @@ func (f *follower) partitions(ctx context.Context) (ids []int, err error) {
 }
 
 func (f *follower) followPartition(ctx context.Context, id int) {
-	position, err := f.offsetSince(ctx, id)
+	since := f.cfg.Since
+	position, err := f.offsetSince(ctx, id, since)
 	for err == nil {
-		var records []followed
-		err = f.retry(ctx, id, "fetch", func() (err error) {
-			records, err = f.fetch(ctx, id, position)
-			if !errors.Is(err, kafka.OffsetOutOfRange) {
-				return err
+		var pieces []Batches
+		next := position
+		outOfRange := false
+		err = f.retry(ctx, id, "fetch", func() error {
+			data, err := f.reader.ask(ctx, id, position, 1, fetchWait)
+			if err == nil {
+				pieces, next, err = cut(data, position)
 			}
-			return f.skip(ctx, id, &position)
+			if outOfRange = errors.Is(err, kafka.OffsetOutOfRange); outOfRange {
+				return nil
+			}
+			return err
 		})
-		for _, r := range records {
-			position = r.offset + 1
-			if r.Headers != nil && ctx.Err() == nil {
-				f.handling.Lock()
-				f.cfg.Handle(r.Message)
-				f.handling.Unlock()
+		if err == nil && outOfRange {
+			next, err = f.skip(ctx, id, position, since)
+		}
+		for i := range pieces {
+			for _, batch := range pieces[i].Single() {
+				since = f.handle(ctx, id, &batch, position, since)
 			}
 		}
+		position = next
 	}
 }
 
+// memoryKept is what a follower keeps for its next batch. A batch may be compressed very
+// well by whoever wants to fill our memory.
+const memoryKept = 8 << 20
+
+// handle decodes one batch and hands on its records from an offset on. It returns the
+// time of the newest record so far.
+func (f *follower) handle(ctx context.Context, id int, batch *Batches, from int64, newest time.Time) time.Time {
+	f.handling.Lock()
+	defer f.handling.Unlock()
+	records, bad := batch.Decode(&f.memory)
+	newest = Newest(newest, records)
+	for i := range records {
+		if records[i].Offset >= from && ctx.Err() == nil {
+			f.cfg.Handle(&records[i])
+		}
+	}
+	for _, b := range bad {
+		f.passed.Add(ctx, b.Next-max(b.First, from), metric.WithAttributes(attribute.String("topic", f.cfg.Topic)))
+		f.trouble.warn(ctx, "pass a batch of a followed topic", b.Err, "topic", f.cfg.Topic, "partition", id)
+	}
+	if f.memory.Size() > memoryKept {
+		f.memory = Memory{}
+	}
+	return newest
+}
+
 // offsetSince fails only when ctx ends.
-func (f *follower) offsetSince(ctx context.Context, id int) (offset int64, err error) {
+func (f *follower) offsetSince(ctx context.Context, id int, since time.Time) (offset int64, err error) {
 	err = f.retry(ctx, id, "offsets", func() error {
 		// The end first: see partition.OffsetAt.
-		end, err := listOffsets(ctx, f.client, f.cfg.Topic, []kafka.OffsetRequest{kafka.LastOffsetOf(id)})
+		end, err := listOffsets(ctx, f.reader.client, f.cfg.Topic, []kafka.OffsetRequest{kafka.LastOffsetOf(id)})
 		if err != nil {
 			return err
 		}
 		offset = end[id].LastOffset
-		at, err := listOffsets(ctx, f.client, f.cfg.Topic, []kafka.OffsetRequest{kafka.TimeOffsetOf(id, f.cfg.Since)})
+		at, err := listOffsets(ctx, f.reader.client, f.cfg.Topic, []kafka.OffsetRequest{kafka.TimeOffsetOf(id, since)})
 		for found := range at[id].Offsets {
 			if found >= 0 {
 				offset = found
@@ -157,81 +188,24 @@ func (f *follower) offsetSince(ctx context.Context, id int) (offset int64, err e
 	return offset, err
 }
 
-// skip moves the position to the first record that is kept: retention removed what
-// was there, or the topic was made anew.
-func (f *follower) skip(ctx context.Context, id int, position *int64) error {
-	kept, err := listOffsets(ctx, f.client, f.cfg.Topic, []kafka.OffsetRequest{kafka.FirstOffsetOf(id)})
-	if err != nil {
+// skip returns where to go on when a position is not kept. Retention removed what was
+// there; or a broker lost the end, or the topic was made anew, and what is no older than
+// the newest record so far is wanted. It fails only when ctx ends.
+func (f *follower) skip(ctx context.Context, id int, position int64, newest time.Time) (int64, error) {
+	var first int64
+	err := f.retry(ctx, id, "offsets", func() error {
+		kept, err := listOffsets(ctx, f.reader.client, f.cfg.Topic, []kafka.OffsetRequest{kafka.FirstOffsetOf(id)})
+		first = kept[id].FirstOffset
 		return err
-	}
-	first := kept[id].FirstOffset
-	if gone := first - *position; gone > 0 {
-		f.lost.Add(ctx, gone, metric.WithAttributes(attribute.String("topic", f.cfg.Topic)))
-	}
-	*position = first
-	return nil
-}
-
-// followed is a record at its place; without Headers it is only a place.
-type followed struct {
-	offset int64
-	Message
-}
-
-// fetch asks once. It returns nothing when no record came within fetchWait.
-func (f *follower) fetch(ctx context.Context, id int, position int64) ([]followed, error) {
-	ctx, cancel := withoutDeadline(ctx)
-	defer cancel()
-	answer, err := f.client.Fetch(ctx, &kafka.FetchRequest{
-		Topic: f.cfg.Topic, Partition: id, Offset: position,
-		MinBytes: 1, MaxBytes: fetchBytesMax, MaxWait: fetchWait,
 	})
+	if gone := first - position; err == nil && gone > 0 {
+		f.lost.Add(ctx, gone, metric.WithAttributes(attribute.String("topic", f.cfg.Topic)))
+		return first, nil
+	}
 	if err != nil {
-		return nil, err
+		return position, err
 	}
-	if answer.Error != nil {
-		return nil, answer.Error
-	}
-	batches, ok := answer.Records.(*protocol.RecordStream)
-	if !ok {
-		return nil, nil // nothing, or the first part of a batch
-	}
-	records, err := decodeFollowed(batches, position)
-	if err == nil && len(records) == 0 {
-		records = []followed{{offset: position}} // see partition.fetch
-	}
-	return records, err
-}
-
-func decodeFollowed(stream *protocol.RecordStream, first int64) ([]followed, error) {
-	var records []followed
-	for {
-		r, err := stream.ReadRecord()
-		if errors.Is(err, io.EOF) {
-			return records, nil
-		}
-		if err != nil {
-			return records, fmt.Errorf("read a record: %w", err)
-		}
-		if r.Key != nil {
-			_ = r.Key.Close() // gives its page back; can't fail
-		}
-		value, err := protocol.ReadAll(r.Value)
-		if r.Value != nil {
-			_ = r.Value.Close()
-		}
-		if err != nil {
-			return records, fmt.Errorf("read the value of offset %d: %w", r.Offset, err)
-		}
-		if r.Offset < first {
-			continue
-		}
-		headers := make(map[string]string, len(r.Headers))
-		for _, h := range r.Headers {
-			headers[h.Key] = string(h.Value)
-		}
-		records = append(records, followed{r.Offset, Message{headers, value}})
-	}
+	return f.offsetSince(ctx, id, newest)
 }
 
 // retry repeats do, with growing pauses, until it succeeds or ctx ends.
@@ -272,16 +246,5 @@ func (f *follower) report(id int, err error) {
 	if down := len(f.failing) > 0; down != f.reported {
 		f.reported = down
 		f.cfg.Outage(err)
-	}
-}
-
-// withoutDeadline returns a context that is canceled when ctx ends, and does not
-// tell beforehand when that will be.
-func withoutDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
-	open, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, cancel)
-	return open, func() {
-		stop()
-		cancel()
 	}
 }

@@ -18,14 +18,14 @@ import (
 type followerLog struct {
 	mu      sync.Mutex
 	values  []string
-	headers map[string]string // of the last one
+	last    Record // the last one
 	outages []error
 }
 
-func (s *followerLog) handle(m Message) {
+func (s *followerLog) handle(r *Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.values, s.headers = append(s.values, string(m.Value)), m.Headers
+	s.values, s.last = append(s.values, string(r.Value)), *r
 }
 
 func (s *followerLog) outage(err error) {
@@ -105,8 +105,8 @@ func TestFollowersGetWhatCameSince(t *testing.T) {
 		write(t, cfg, since.Add(time.Second), "a", "b", "c")
 		one.await(t, "new 0", "a", "b", "c")
 		two.await(t, "old 0", "old 1", "new 0", "a", "b", "c")
-		if h := one.headers; h["account"] != "a1" || h["script"] != "shop" || len(h) != 3 {
-			t.Errorf("headers %v", h)
+		if r := &one.last; r.Account != "a1" || r.Header("script") != "shop" || len(r.Headers) != 2 {
+			t.Errorf("account %s, headers %v", r.Account, r.Headers)
 		}
 		first.stop(t)
 		write(t, cfg, since.Add(2*time.Second), "d")
@@ -175,6 +175,46 @@ func TestFollowerSkipsWhatIsGone(t *testing.T) {
 	}
 	failing.Store(false)
 	s.await(t, "one", "three")
+}
+
+// The story: kafka-go could not decompress a batch that a producer had made wrong. Nobody
+// who watched the partition saw another event until the topic's retention took it.
+func TestFollowerPassesWhatCannotBeDecoded(t *testing.T) {
+	b := startOwnBroker(t)
+	for _, codec := range codecs {
+		cfg := b.topic(1)
+		since := time.Now()
+		s, _ := follow(t, cfg, since)
+		write(t, cfg, since, "before")
+		produceBroken(t, cfg, codec, 2, since)
+		write(t, cfg, since, "behind")
+		s.await(t, "before", "behind")
+		if len(s.outages) > 0 {
+			t.Errorf("%s: an outage was told: %v", codec, s.outages)
+		}
+	}
+}
+
+// The story: a partition was made anew, shorter than the follower's position, which then
+// showed all that there was, hours of it.
+func TestFollowerOfAPartitionThatBecameShorter(t *testing.T) {
+	b := startOwnBroker(t)
+	cfg := b.topic(1)
+	now := time.Now()
+	s, _ := follow(t, cfg, now)
+	for _, value := range []string{"1", "2", "3"} {
+		write(t, cfg, now, value)
+	}
+	s.await(t, "1", "2", "3")
+	if err := b.cluster.DeleteTopic(cfg.Topic); err != nil {
+		t.Fatal(err)
+	}
+	if err := EnsureTopic(testContext(t), cfg, 1, 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	write(t, cfg, now.Add(-time.Hour), "old")
+	write(t, cfg, now.Add(time.Second), "4")
+	s.await(t, "1", "2", "3", "4")
 }
 
 func TestFollowRefusesWhatCannotWork(t *testing.T) {

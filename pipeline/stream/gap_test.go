@@ -37,6 +37,11 @@ func TestResumeTellsALostEndFromANewTopic(t *testing.T) {
 			shorter := OutOfRangeError{Position: 9, First: 0, Next: 2}
 			f("the first record was read before", shorter, at.Add(time.Second), Gap{GapTruncated, 2, 7}, "c")
 			f("it is the newest that was read", shorter, at, Gap{GapTruncated, 2, 7}, "c")
+			longer := OutOfRangeError{Position: 9, First: 0, Next: 3}
+			f("it has grown since", longer, at, Gap{GapTruncated, 2, 7}, "c")
+			f("what was written since is no newer", longer, at.Add(time.Minute), Gap{GapTruncated, 3, 6}, "")
+			f("it has grown beyond the position", OutOfRangeError{Position: 2, First: 0, Next: 3}, at, Gap{GapTruncated, 2, 0}, "c")
+			f("what is behind the position was never read", OutOfRangeError{Position: 1, First: 0, Next: 3}, at.Add(time.Minute), Gap{GapTruncated, 1, 0}, "b")
 			f("the first record is new", shorter, at.Add(-time.Millisecond), Gap{GapRemade, 0, 0}, "a")
 			f("nothing is known", shorter, time.Time{}, Gap{GapRemade, 0, 0}, "a")
 			f("the beginning is gone", OutOfRangeError{Position: 0, First: 1, Next: 3}, at, Gap{GapRetention, 1, 1}, "b")
@@ -62,7 +67,7 @@ func TestResumeReadsABatchThatCannotBeDecoded(t *testing.T) {
 					t.Errorf("%s, %s: %+v, %v, want %+v", codec, name, got, err, want)
 				}
 			}
-			f("it was read before", at, Gap{GapTruncated, 3, 6})
+			f("it was read before", at, Gap{GapTruncated, 2, 7})
 			f("it is new", at.Add(-time.Millisecond), Gap{GapRemade, 0, 0})
 			for offset, want := range []Record{{Offset: 0, Time: at}, {Offset: 1, Time: at}, {Offset: 2, Time: at.Add(time.Minute), Value: []byte("c")}} {
 				got, err := FirstFrom(ctx, p, int64(offset))

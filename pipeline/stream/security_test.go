@@ -19,10 +19,10 @@ func requireClients(t *testing.T, b *broker) {
 	if err := Ping(testContext(t), cfg); err != nil {
 		t.Errorf("Ping: %v", err)
 	}
-	followed, since := make(chan Message, 1), time.Now() // before the event, however late Follow begins
+	followed, since := make(chan string, 1), time.Now() // before the event, however late Follow begins
 	run(t, func(ctx context.Context) error {
 		return Follow(ctx, FollowConfig{
-			Config: cfg, Since: since, Handle: func(m Message) { followed <- m }, Outage: func(error) {}, Logger: quiet,
+			Config: cfg, Since: since, Handle: func(r *Record) { followed <- string(r.Value) }, Outage: func(error) {}, Logger: quiet,
 		})
 	})
 	p := newProducer(t, testProducer(t, cfg, t.TempDir()))
@@ -46,9 +46,9 @@ func requireClients(t *testing.T, b *broker) {
 		t.Errorf("the reader found %d records, want 1", read)
 	}
 	select {
-	case m := <-followed:
-		if string(m.Value) != "secret" {
-			t.Errorf("followed %q", m.Value)
+	case value := <-followed:
+		if value != "secret" {
+			t.Errorf("followed %q", value)
 		}
 	case <-time.After(30 * time.Second):
 		t.Error("Follow got nothing within 30 s")

@@ -92,8 +92,12 @@ var ErrFenced = errors.New("the group has moved on without this member")
 type OutOfRangeError struct {
 	Position int64 // that Fetch was asked for
 	First    int64 // that is kept
-	Next     int64 // to be written
+	Next     int64 // to be written, as was asked afterwards: it may be behind Position by then
 }
+
+// Removed reports whether retention took what was at the position. Otherwise the
+// partition was shorter, for a moment at least.
+func (e *OutOfRangeError) Removed() bool { return e.Position < e.First }
 
 func (e *OutOfRangeError) Error() string {
 	return fmt.Sprintf("offset %d is not kept: the partition holds %d to %d", e.Position, e.First, e.Next-1)
