@@ -66,7 +66,7 @@ func newPlatformWith(t *testing.T, config api.Config) *platform {
 // Each change is made to what its server works on.
 func newPlatformAt(t *testing.T, config api.Config, now func() time.Time, change ...func(*api.Deps)) *platform {
 	t.Helper()
-	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{Now: now})
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{Now: now, GatewayDomain: "localhost"})
 	if err != nil {
 		t.Fatal(err)
 	}
