@@ -216,12 +216,22 @@ func (p *process) close(ctx context.Context) error {
 
 // checkReady returns the first condition that does not hold.
 func (p *process) checkReady(ctx context.Context) error {
+	missing, err := p.missing(ctx)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", missing, err)
+	}
+	return err
+}
+
+// missing is checkReady for those who may know the name of the condition, and not its error,
+// which has addresses and users in it.
+func (p *process) missing(ctx context.Context) (name string, err error) {
 	for _, c := range p.checks {
 		if err := c.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+			return c.name, err
 		}
 	}
-	return nil
+	return "", nil
 }
 
 // awaitReady returns nil once every check holds, or the error of the one that did not

@@ -54,7 +54,7 @@ type Config struct {
 	APIAddr      string // host:port; port 0 picks one
 	APIRateLimit int    // requests of one token in 5 minutes, at one control plane; 0 for no limit
 	GatewayAddr  string
-	OpsAddr      string // health and metrics of a process without the API; empty for none
+	OpsAddr      string // health and metrics; empty for none, and then the API has them
 	// GatewayDomain is what scripts are served below, at <script>.<subdomain>.<domain>. A
 	// control plane has to know it to keep accounts from each other's names; see gatewayDomain.
 	GatewayDomain string
@@ -219,7 +219,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	f.Var((*rolesValue)(&c.Roles), "roles", "parts that this process plays, separated by commas")
 	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
 	f.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
-	f.StringVar(&c.OpsAddr, "ops-addr", c.OpsAddr, "address for /healthz, /readyz and /metrics; empty for none")
+	f.StringVar(&c.OpsAddr, "ops-addr", c.OpsAddr, "address for /healthz, /readyz and /metrics; empty for none, and then the API has them")
 
 	c.Network.bind(f, c.has)
 	if c.has(RoleGateway) {
