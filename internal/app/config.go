@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -320,25 +319,6 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.IntVar(&c.LogpushParallel, "logpush-parallel", c.LogpushParallel, "how many uploads a partition of a job may have under way, 1 to 16")
 		f.Int64Var(&c.LogpushMemoryBytes, "logpush-memory-bytes", c.LogpushMemoryBytes, "what Logpush may hold of events in memory")
 	}
-}
-
-// FromEnvironment sets every flag that the command line left alone and whose
-// variable is set. It names the variables in its errors.
-func FromEnvironment(f *pflag.FlagSet) error {
-	var faults []error
-	f.VisitAll(func(flag *pflag.Flag) {
-		name := "TIDEGATE_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
-		value, ok := os.LookupEnv(name)
-		if !ok || flag.Changed {
-			return
-		}
-		if err := f.Set(flag.Name, value); err != nil {
-			faults = append(faults, fmt.Errorf("environment variable %s: %w", name, err))
-			return
-		}
-		setSource(flag, name)
-	})
-	return errors.Join(faults...)
 }
 
 // gatewayDomain is what scripts are served below, and empty for a control plane that was not
