@@ -438,11 +438,89 @@ func TestRoutesOfEveryHostAreTheOperators(t *testing.T) {
 	const path = "/client/v4/accounts/" + account + "/workers/scripts/shop/routes"
 	for _, pattern := range []string{"*", "*/*", "HTTP://*/*", "https://*/admin"} {
 		body := `[{"pattern": "` + pattern + `"}]`
-		p.do(t, http.MethodPut, path, bearer(admin), body).want(t, http.StatusForbidden, 10000, pattern, "operator")
+		p.do(t, http.MethodPut, path, bearer(admin), body).want(t, http.StatusForbidden, 10000, strings.ToLower(pattern), "operator")
 		if a := p.do(t, http.MethodPut, path, bearer(p.token), body); a.status != http.StatusOK {
 			t.Errorf("%s by the operator answered %d %s", pattern, a.status, a.text)
 		}
 	}
+}
+
+// TestHostsOfOthersAreNotClaimed: no way of naming a host gives an account names of the
+// gateway's domain that are not its own, or more of the others' than it registered.
+func TestHostsOfOthersAreNotClaimed(t *testing.T) {
+	p := newPlatform(t) // whose gateway's domain is localhost, and whose first account has the subdomain dev
+	p.upload(t, "shop", "v1")
+	other, err := p.CreateAccount(t.Context(), "Other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, edit, err := p.CreateToken(t.Context(), control.Token{AccountID: account, Name: "edit", Scopes: []control.Scope{control.ScriptsEdit}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := func(secret, method, path, body string) answer {
+		t.Helper()
+		return p.do(t, method, "/client/v4"+path, bearer(secret), body)
+	}
+	const base = "/accounts/" + account + "/workers"
+	zone := func(name string) string {
+		t.Helper()
+		return "/zones/" + p.zoneNamed(t, name) + "/workers/routes"
+	}
+	claims := func(want int, why string, hosts ...string) {
+		t.Helper()
+		is := func(a answer, host string) {
+			t.Helper()
+			if want != http.StatusOK {
+				a.want(t, want, 10000, host, why)
+			} else if a.status != want {
+				t.Errorf("%s answered %d %s", host, a.status, a.text)
+			}
+		}
+		for _, host := range hosts {
+			is(call(edit, http.MethodPut, base+"/scripts/shop/routes", `[{"pattern": "`+host+`/*"}]`), host)
+			call(edit, http.MethodPut, base+"/scripts/shop/routes", `[]`)
+			if strings.HasPrefix(host, "*") {
+				continue
+			}
+			is(call(edit, http.MethodPut, base+"/scripts/shop/domains/records", `{"origins": [{"hostname": "`+host+`"}]}`), host)
+			call(edit, http.MethodPut, base+"/scripts/shop/domains/records", `{"origins": []}`)
+			is(call(edit, http.MethodPut, base+"/domains", `{"hostname": "`+host+`", "service": "shop"}`), host)
+			call(edit, http.MethodPut, base+"/scripts/shop/domains/records", `{"origins": []}`)
+		}
+	}
+	claims(http.StatusForbidden, "every name below", "*.com", "*co.uk", "*.localhost")
+	claims(http.StatusForbidden, "the gateway's own domain", "localhost", "login."+other.Subdomain+".localhost", "*."+other.Subdomain+".localhost", "dev.localhost", "www.localhost")
+	claims(http.StatusOK, "", "shop.example.com", "*.example.com", "shop.dev.localhost", "*.dev.localhost", "login.dev.localhost")
+
+	// By zone: a route of a free name of the other account's, made and moved to.
+	const free = "login.dev.localhost"
+	theirs := other.Subdomain + ".localhost"
+	for _, host := range []string{"login." + theirs, "*." + theirs} {
+		call(edit, http.MethodPost, zone(theirs), `{"pattern": "`+host+`/*", "script": "shop"}`).want(t, http.StatusForbidden, 10000, host, "the gateway's own domain")
+	}
+	made := decoded[route](t, call(edit, http.MethodPost, zone("dev.localhost"), `{"pattern": "`+free+`/*", "script": "shop"}`))
+	call(edit, http.MethodPut, zone("dev.localhost")+"/"+made.ID, `{"pattern": "dev.localhost/*", "script": "shop"}`).want(t, http.StatusForbidden, 10000, "dev.localhost", "the gateway's own domain")
+
+	// The operator may, for any account.
+	if a := call(p.token, http.MethodPut, base+"/scripts/shop/routes", `[{"pattern": "*.com/*"}, {"pattern": "www.localhost/*"}, {"pattern": "`+free+`/*"}]`); a.status != http.StatusOK {
+		t.Errorf("the operator's routes answered %d %s", a.status, a.text)
+	}
+
+	// A subdomain is not left while what is below it would stay.
+	_, admin, err := p.CreateToken(t.Context(), control.Token{AccountID: account, Name: "admin", Scopes: []control.Scope{control.Admin}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	call(admin, http.MethodPut, base+"/subdomain", `{"subdomain": "elsewhere"}`).want(t, http.StatusConflict, 10020, "dev", free)
+	if a := call(p.token, http.MethodPut, base+"/scripts/shop/routes", `[{"pattern": "www.theirs.localhost/*"}]`); a.status != http.StatusOK {
+		t.Fatalf("the operator's routes answered %d %s", a.status, a.text)
+	}
+	call(p.token, http.MethodPut, "/accounts/"+other.ID+"/workers/subdomain", `{"subdomain": "theirs"}`).want(t, http.StatusConflict, 10031, "theirs")
+	if a := call(admin, http.MethodPut, base+"/subdomain", `{"subdomain": "elsewhere"}`); a.status != http.StatusOK {
+		t.Errorf("the subdomain answered %d %s", a.status, a.text)
+	}
+	claims(http.StatusForbidden, "the gateway's own domain", free)
 }
 
 // TestForeignAccountsLookLikeMissingOnes: a token must not find out which

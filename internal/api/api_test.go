@@ -66,7 +66,7 @@ func newPlatformWith(t *testing.T, config api.Config) *platform {
 // Each change is made to what its server works on.
 func newPlatformAt(t *testing.T, config api.Config, now func() time.Time, change ...func(*api.Deps)) *platform {
 	t.Helper()
-	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{Now: now})
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{Now: now, GatewayDomain: "localhost"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func newPlatformAt(t *testing.T, config api.Config, now func() time.Time, change
 	deps := api.Deps{
 		Accounts: db, Tokens: db, Sessions: db, AuditLog: db, Scripts: db, Policies: db, Trials: trials{}, Notifications: db, Notifier: notifier{}, Jobs: db, Letters: db, Health: db, Replays: db, Deletions: db, Archive: archive{}, Snapshots: db, Routers: db, System: facts{store: db},
 		Destinations: written, Previews: tried, Keys: db, InstantLogs: db, InstantEvents: instant,
-		Metrics: told, Events: kept, LiveEvents: live, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: db.Ready,
+		Metrics: told, Events: kept, LiveEvents: live, Runtime: run, Triggers: db, Tails: db, TailEvents: feed, Ready: func(ctx context.Context) (string, error) { return "database", db.Ready(ctx) },
 		Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, "dashboard "+r.URL.Path) // to memory
 		}),
@@ -327,6 +327,9 @@ func TestBesideTheAPI(t *testing.T) {
 			t.Errorf("GET %s answered %d %.80q", path, a.status, a.text)
 		}
 	}
+	if a := p.do(t, http.MethodGet, "/metrics", nil, ""); a.status != http.StatusNotFound || !strings.Contains(a.text, "--ops-addr") {
+		t.Errorf("without metrics /metrics answered %d %q", a.status, a.text)
+	}
 	for _, unknown := range [][2]string{
 		{http.MethodGet, "/client/v4/nope"}, {http.MethodPost, "/client/v4/user"},
 		{http.MethodPut, "/client/v4/accounts/" + account + "/workers/scripts/shop/usage"}, {http.MethodPatch, "/client/v4/zones/x"},
@@ -338,7 +341,11 @@ func TestBesideTheAPI(t *testing.T) {
 	if err := p.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if a := p.do(t, http.MethodGet, "/readyz", nil, ""); a.status != http.StatusServiceUnavailable || !strings.HasPrefix(a.text, "not ready: read the revision: ") {
+	a := p.do(t, http.MethodGet, "/readyz", nil, "")
+	for deadline := time.Now().Add(10 * time.Second); a.status == http.StatusOK && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		a = p.do(t, http.MethodGet, "/readyz", nil, "") // an answer holds for a moment
+	}
+	if a.status != http.StatusServiceUnavailable || a.text != "not ready: database\n" { // and nothing of where it is
 		t.Errorf("without a database /readyz answered %d %q", a.status, a.text)
 	}
 	p.do(t, http.MethodGet, "/client/v4/user", bearer(p.token), "").want(t, http.StatusInternalServerError, 10013, "internal error")

@@ -47,9 +47,11 @@ type Deps struct {
 	Routers       Routers       // nil: routers report nothing and claim nothing
 	System        System        // nil: nobody knows how the parts are
 
-	Ready      func(context.Context) error // nil: always ready
-	Prometheus http.Handler                // /metrics; nil: none
-	Dashboard  http.Handler                // everything else that is not the API; nil: none
+	// Ready names what is missing, in words for everybody, with the error that says more for
+	// the log. Nil is always ready.
+	Ready      func(context.Context) (missing string, err error)
+	Prometheus http.Handler // /metrics, for everybody; nil: none
+	Dashboard  http.Handler // everything else that is not the API; nil: none
 }
 
 // Accounts of the platform.

@@ -162,10 +162,11 @@ type caller struct {
 }
 
 func (c caller) actor() control.Actor {
+	bound := !c.rights.Operator()
 	if c.person != nil {
-		return control.Actor{TokenID: c.person.ID(), Email: c.person.Email, Source: c.source}
+		return control.Actor{TokenID: c.person.ID(), Email: c.person.Email, Source: c.source, Bound: bound}
 	}
-	return control.Actor{TokenID: c.token.ID, Email: c.token.Email, Source: c.source}
+	return control.Actor{TokenID: c.token.ID, Email: c.token.Email, Source: c.source, Bound: bound}
 }
 
 // noun names what opens the API for a caller.

@@ -95,6 +95,8 @@ type Server struct {
 	questions *turns
 	backtests *turns
 
+	readiness readiness
+
 	resending sync.Map // ids of the dead letters that this process is sending
 
 	bodyPatience time.Duration
@@ -161,8 +163,8 @@ func New(config Config, deps Deps) (*Server, error) {
 	return s, nil
 }
 
-// Handler serves the API, and beside it /healthz, /readyz, /metrics,
-// /openapi.yaml, the dashboard and its sessions.
+// Handler serves the API, and beside it /healthz, /readyz, /openapi.yaml, the dashboard and
+// its sessions, and /metrics where Deps has it.
 func (s *Server) Handler() http.Handler { return s.engine }
 
 // StopWaiting ends the requests that wait for something to happen, now and from
@@ -194,22 +196,57 @@ func (s *Server) newEngine() *gin.Engine {
 	engine.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	engine.GET("/readyz", s.ready)
 	engine.GET("/openapi.yaml", func(c *gin.Context) { c.Data(http.StatusOK, "application/yaml", schema.OpenAPI) })
-	if s.deps.Prometheus != nil {
-		engine.GET("/metrics", gin.WrapH(s.deps.Prometheus))
-	}
+	engine.GET("/metrics", func(c *gin.Context) {
+		if s.deps.Prometheus == nil { // and not a page of the dashboard, which would look like an answer
+			c.String(http.StatusNotFound, "metrics are not served here, but at --ops-addr\n")
+			return
+		}
+		s.deps.Prometheus.ServeHTTP(c.Writer, c.Request)
+	})
 	engine.NoRoute(s.noRoute)
 	return engine
 }
 
+// readiness is what was found out last. Everybody may ask, so that not each question is one
+// to the database and the brokers.
+type readiness struct {
+	mu      sync.Mutex
+	at      time.Time // monotonic; zero: never
+	missing string
+}
+
+const (
+	readyKept    = time.Second     // how long an answer holds
+	readyTimeout = 5 * time.Second // of finding out: who asked may have left, and others wait
+)
+
 func (s *Server) ready(c *gin.Context) {
-	if s.deps.Ready != nil {
-		if err := s.deps.Ready(c.Request.Context()); err != nil {
-			s.log.WarnContext(c.Request.Context(), "not ready", "error", err)
-			c.String(http.StatusServiceUnavailable, "not ready: %v\n", err)
-			return
-		}
+	missing := s.missing(context.WithoutCancel(c.Request.Context()))
+	if missing != "" {
+		c.String(http.StatusServiceUnavailable, "not ready: %s\n", missing)
+		return
 	}
 	c.String(http.StatusOK, "ready\n")
+}
+
+// missing names what the server needs and has not; empty for nothing.
+func (s *Server) missing(ctx context.Context) string {
+	r := &s.readiness
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.deps.Ready == nil || !r.at.IsZero() && time.Since(r.at) < readyKept {
+		return r.missing
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	missing, err := s.deps.Ready(ctx)
+	if err != nil {
+		s.log.WarnContext(ctx, "not ready", "missing", missing, "error", err)
+	} else {
+		missing = ""
+	}
+	r.missing, r.at = missing, time.Now()
+	return missing
 }
 
 // noRoute answers what no endpoint has: an error below the API, else the dashboard.

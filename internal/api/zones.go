@@ -250,7 +250,7 @@ func (s *Server) decodeZoneRoute(r *request) (zoneRoute, error) {
 	if body.Script == "" {
 		return zoneRoute{}, errs.New(errs.Invalid, 0, "script is missing: a route that leads to none is not supported").At("/script")
 	}
-	pattern, err := checkRoute(body.Pattern, r.rights)
+	pattern, err := checkRoute(body.Pattern)
 	if err != nil {
 		return zoneRoute{}, atPointer(err, "/pattern")
 	}

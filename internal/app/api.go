@@ -68,7 +68,10 @@ func (p *process) addAPI(ctx context.Context) error {
 		Routers: p.store, Triggers: p.store, Tails: p.store, TailEvents: events, InstantLogs: p.store, InstantEvents: instant,
 		Destinations: destinations{sinks}, Previews: previews, Keys: p.store, Metrics: p.rates, Events: p.rates, LiveEvents: live,
 		System: systemProbe{p.store, p.rates, p.stream()},
-		Ready:  p.checkReady, Prometheus: p.tel.Handler(), Dashboard: dashboards.Handler(),
+		Ready:  p.missing, Dashboard: dashboards.Handler(),
+	}
+	if p.config.OpsAddr == "" { // else they are there alone, where their readers may have to show a certificate
+		deps.Prometheus = p.tel.Handler()
 	}
 	deps.Trials = rollback.NewHistory(rollback.HistoryConfig{Rates: p.rates, Scripts: p.store, Kept: p.rates.BlocksKept(), Now: time.Now})
 	notifier, err := p.notifications(ctx)

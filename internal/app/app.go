@@ -10,11 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 	_ "time/tzdata" // policies name time zones, and a machine may have no list of them
 
@@ -175,7 +177,7 @@ func (p *process) open(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		if p.store, err = store.Open(ctx, p.config.Database, store.Options{Logger: p.log, Keys: keys}); err != nil {
+		if p.store, err = store.Open(ctx, p.config.Database, store.Options{Logger: p.log, Keys: keys, GatewayDomain: p.config.gatewayDomain()}); err != nil {
 			return fmt.Errorf("open the database: %w", err)
 		}
 		p.closers = append(p.closers, p.store.Close)
@@ -214,12 +216,22 @@ func (p *process) close(ctx context.Context) error {
 
 // checkReady returns the first condition that does not hold.
 func (p *process) checkReady(ctx context.Context) error {
+	missing, err := p.missing(ctx)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", missing, err)
+	}
+	return err
+}
+
+// missing is checkReady for those who may know the name of the condition, and not its error,
+// which has addresses and users in it.
+func (p *process) missing(ctx context.Context) (name string, err error) {
 	for _, c := range p.checks {
 		if err := c.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+			return c.name, err
 		}
 	}
-	return nil
+	return "", nil
 }
 
 // awaitReady returns nil once every check holds, or the error of the one that did not
@@ -284,14 +296,15 @@ func writeJSON(path string, value any) error {
 // replaceFile writes a file that only its owner may read, in one step and for
 // good: after a crash there is the old content or the new.
 func replaceFile(path string, content []byte) error {
-	return replaceFileBy(path, func(w io.Writer) error {
+	return replaceFileBy(path, nil, func(w io.Writer) error {
 		_, err := w.Write(content)
 		return err
 	})
 }
 
-// replaceFileBy is replaceFile for content that is not in memory.
-func replaceFileBy(path string, write func(io.Writer) error) (err error) {
+// replaceFileBy is replaceFile for content that is not in memory, and for a file whose owner,
+// group and mode are to be those of another one; nil for none.
+func replaceFileBy(path string, like fs.FileInfo, write func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-") // mode 0600
 	if err != nil {
@@ -302,13 +315,28 @@ func replaceFileBy(path string, write func(io.Writer) error) (err error) {
 			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(giveAccess(f, like), write(f), f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
 	return syncFolder(dir)
+}
+
+// giveAccess opens a file to those who may open another one, and to nobody else.
+func giveAccess(f *os.File, like fs.FileInfo) error {
+	if like == nil {
+		return nil
+	}
+	owner, ok := like.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("the owner of %s is not known", like.Name())
+	}
+	if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+		return fmt.Errorf("%s belongs to the user %d and the group %d, and what replaces it must too; do it as root, or as that user: %w", like.Name(), owner.Uid, owner.Gid, err)
+	}
+	return f.Chmod(like.Mode().Perm())
 }
 
 // syncFolder makes what was done to the names in a folder survive a loss of power.

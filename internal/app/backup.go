@@ -21,7 +21,7 @@ func Backup(ctx context.Context, database, file string) (info store.BackupInfo, 
 	if file == "-" {
 		err = write(os.Stdout)
 	} else {
-		err = replaceFileBy(file, write)
+		err = replaceFileBy(file, nil, write)
 	}
 	if err != nil {
 		return info, fmt.Errorf("back the control state up to %s: %w", file, err)

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -51,11 +50,13 @@ type Config struct {
 	Roles   []Role
 	DataDir string // local state: the gateway's snapshot and spool, embedded data
 
-	APIAddr       string // host:port; port 0 picks one
-	APIRateLimit  int    // requests of one token in 5 minutes, at one control plane; 0 for no limit
-	GatewayAddr   string
-	OpsAddr       string // health and metrics of a process without the API; empty for none
-	GatewayDomain string // scripts are served at <script>.<subdomain>.<domain>
+	APIAddr      string // host:port; port 0 picks one
+	APIRateLimit int    // requests of one token in 5 minutes, at one control plane; 0 for no limit
+	GatewayAddr  string
+	OpsAddr      string // health and metrics; empty for none, and then the API has them
+	// GatewayDomain is what scripts are served below, at <script>.<subdomain>.<domain>. A
+	// control plane has to know it to keep accounts from each other's names; see gatewayDomain.
+	GatewayDomain string
 	// GatewayURL is where clients reach the gateway, such as https://example.com; empty
 	// where the API's own process has the gateway.
 	GatewayURL string
@@ -166,12 +167,16 @@ type Config struct {
 // DefaultConfig is the configuration of a process with the given roles before
 // flags and environment are read.
 func DefaultConfig(roles ...Role) Config {
+	domain := "localhost"
+	if !slices.Contains(roles, RoleGateway) {
+		domain = "" // another process's, which nobody here can guess
+	}
 	return Config{
 		Roles:         roles,
 		DataDir:       "./data",
 		APIAddr:       "127.0.0.1:8787",
 		GatewayAddr:   "127.0.0.1:8080",
-		GatewayDomain: "localhost",
+		GatewayDomain: domain,
 		APIRateLimit:  api.RateLimitDefault,
 
 		GatewayBodyTimeout: gateway.DefaultConfig().BodyTimeout,
@@ -213,13 +218,12 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	f.Var((*rolesValue)(&c.Roles), "roles", "parts that this process plays, separated by commas")
 	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
 	f.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
-	f.StringVar(&c.OpsAddr, "ops-addr", c.OpsAddr, "address for /healthz, /readyz and /metrics; empty for none")
+	f.StringVar(&c.OpsAddr, "ops-addr", c.OpsAddr, "address for /healthz, /readyz and /metrics; empty for none, and then the API has them")
 
 	c.Network.bind(f, c.has)
 	if c.has(RoleGateway) {
 		f.StringVar(&c.DataDir, "data-dir", c.DataDir, "folder for local state")
 		f.StringVar(&c.GatewayAddr, "gateway-addr", c.GatewayAddr, "address that serves scripts")
-		f.StringVar(&c.GatewayDomain, "gateway-domain", c.GatewayDomain, "scripts are served at <script>.<subdomain>.<domain>")
 		f.StringVar(&c.GatewayTLSAddr, "gateway-tls-addr", c.GatewayTLSAddr, "address that serves scripts over TLS, beside --gateway-addr; empty for none")
 		f.StringSliceVar(&c.GatewayTLSCert, "gateway-tls-cert", c.GatewayTLSCert, "PEM files of certificates with their chains, separated by commas; read again when they change")
 		f.StringSliceVar(&c.GatewayTLSKey, "gateway-tls-key", c.GatewayTLSKey, "PEM files of the certificates' keys, in the same order")
@@ -240,6 +244,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.StringVar(&c.APITokenFile, "api-token-file", c.APITokenFile, "file with the token for --api-url")
 	}
 	if c.has(RoleGateway) || c.has(RoleAPI) {
+		f.StringVar(&c.GatewayDomain, "gateway-domain", c.GatewayDomain, "scripts are served at <script>.<subdomain>.<domain>; a control plane without it, and without --gateway-url, lets operators alone set routes and custom domains")
 		f.StringSliceVar(&c.TrustedProxies, "trusted-proxies", c.TrustedProxies, "address ranges, such as 10.0.0.0/8, of balancers whose X-Forwarded-* or Forwarded headers are believed")
 		f.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "how long requests in flight may go on at a stop, and after a take-over; WebSockets only after a take-over")
 	}
@@ -316,23 +321,13 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	}
 }
 
-// FromEnvironment sets every flag that the command line left alone and whose
-// variable is set. It names the variables in its errors.
-func FromEnvironment(f *pflag.FlagSet) error {
-	var faults []error
-	f.VisitAll(func(flag *pflag.Flag) {
-		name := "TIDEGATE_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
-		value, ok := os.LookupEnv(name)
-		if !ok || flag.Changed {
-			return
-		}
-		if err := f.Set(flag.Name, value); err != nil {
-			faults = append(faults, fmt.Errorf("environment variable %s: %w", name, err))
-			return
-		}
-		setSource(flag, name)
-	})
-	return errors.Join(faults...)
+// gatewayDomain is what scripts are served below, and empty for a control plane that was not
+// told. Another process's gateway may have told it by its URL alone.
+func (c *Config) gatewayDomain() string {
+	if u, err := url.Parse(c.GatewayURL); c.GatewayDomain == "" && err == nil {
+		return u.Hostname()
+	}
+	return c.GatewayDomain
 }
 
 // eventBoundMin has room for one batch of events.
@@ -356,6 +351,7 @@ func (c *Config) Validate() error {
 	}
 	needs("database", c.Database, RoleAPI, RoleRollback, RoleLogpush)
 	needs("clickhouse", c.ClickHouse, RoleAPI, RoleRollback, RoleIngest)
+	needs("gateway-domain", c.GatewayDomain, RoleGateway)
 	needs("kafka", strings.Join(c.Kafka, ","), RoleGateway, RoleIngest, RoleLogpush)
 	if c.has(RoleGateway) && c.Database == "" && c.APIURL == "" {
 		fault("--api-url is not set: a gateway without a database gets its snapshots from there")

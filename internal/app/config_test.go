@@ -123,3 +123,29 @@ func TestRetentionOfEachTableIsAFlag(t *testing.T) {
 		}
 	}
 }
+
+// A control plane on its own knows no gateway unless it is told: it must not take the default
+// of another process for the names that accounts are kept from.
+func TestDomainOfTheGateway(t *testing.T) {
+	for _, f := range []struct {
+		roles []Role
+		flags []string
+		want  string
+	}{
+		{JobsAPIRoles, nil, ""},
+		{JobsAPIRoles, []string{"--gateway-url", "https://example.com:8443"}, "example.com"},
+		{JobsAPIRoles, []string{"--gateway-url", "https://front.example.com", "--gateway-domain", "example.com"}, "example.com"},
+		{AllRoles, nil, "localhost"},
+		{AllRoles, []string{"--gateway-domain", "example.com"}, "example.com"},
+	} {
+		c := DefaultConfig(f.roles...)
+		set := pflag.NewFlagSet("", pflag.ContinueOnError)
+		c.Bind(set)
+		if err := set.Parse(f.flags); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.gatewayDomain(); got != f.want {
+			t.Errorf("%v with %v has the domain %q, want %q", f.roles, f.flags, got, f.want)
+		}
+	}
+}

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"tidegate/internal/seal"
 	"tidegate/internal/store"
@@ -196,7 +196,8 @@ func RotateKeys(file string, alone bool) (id string, err error) {
 	return keys.Primary(), err
 }
 
-// changeKeys replaces a file of keys in one step; it keeps its owner.
+// changeKeys replaces a file of keys in one step. Its owner, group and mode stay: the processes
+// that read it are of other users than whoever calls this.
 func changeKeys(file string, change func(*seal.Keys) (*seal.Keys, error)) (*seal.Keys, error) {
 	if file == "" {
 		return nil, fmt.Errorf("the keys are in the variable %s, which cannot be changed from here: write them to a file, name it with --secrets-key-file and take the variable away, then set the variable to what the file has", secretsKeyVariable)
@@ -214,15 +215,13 @@ func changeKeys(file string, change func(*seal.Keys) (*seal.Keys, error)) (*seal
 	}
 	info, err := os.Stat(file)
 	if err == nil {
-		err = replaceFile(file, text)
+		err = replaceFileBy(file, info, func(w io.Writer) error {
+			_, err := w.Write(text)
+			return err
+		})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("write the keys for secrets: %w", err)
-	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
-		if err := os.Chown(file, int(owner.Uid), int(owner.Gid)); err != nil {
-			return nil, fmt.Errorf("give the file of keys back to its owner: %w", err)
-		}
 	}
 	return keys, nil
 }

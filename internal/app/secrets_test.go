@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/spf13/pflag"
@@ -45,6 +46,40 @@ func TestAFileOfKeysIsPrivateAndStays(t *testing.T) {
 	if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) != 1 {
 		t.Errorf("the folder holds %v, error %v", left, err)
 	}
+}
+
+// The file of keys stays readable for who could read it: docs/operations/install.md has it
+// belong to root, and to a group that the processes are of.
+func TestAFileOfKeysKeepsItsReaders(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secrets-key")
+	if _, err := MakeKeys(file); err != nil {
+		t.Fatal(err)
+	}
+	uid, gid := os.Geteuid(), os.Getegid()
+	if uid == 0 {
+		uid, gid = 4711, 4712
+	}
+	if err := errors.Join(os.Chown(file, uid, gid), os.Chmod(file, 0o640)); err != nil {
+		t.Fatal(err)
+	}
+	same := func(did string) {
+		t.Helper()
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if owner := info.Sys().(*syscall.Stat_t); info.Mode() != 0o640 || int(owner.Uid) != uid || int(owner.Gid) != gid {
+			t.Errorf("after %s the file has the mode %v and belongs to %d:%d, want %d:%d as before", did, info.Mode(), owner.Uid, owner.Gid, uid, gid)
+		}
+	}
+	if _, err := AddKey(file); err != nil {
+		t.Fatal(err)
+	}
+	same("add")
+	if _, err := RotateKeys(file, false); err != nil {
+		t.Fatal(err)
+	}
+	same("rotate")
 }
 
 func TestProcessesWithADatabaseNeedKeys(t *testing.T) {

@@ -217,16 +217,25 @@ func (s *settingsFile) advice(key string, value *yaml.Node) string {
 	if roles := rolesWith(plain); len(roles) > 0 && s.flags.Lookup(plain) == nil {
 		return fmt.Sprintf("it is a setting of processes with the roles %s", strings.Join(roles, ", "))
 	}
-	near, least := "", max(2, len(plain)/4)+1 // as far off is another word
-	visitSettings(s.flags, func(flag *pflag.Flag) {
-		if distance := levenshtein.ComputeDistance(plain, flag.Name); distance < least {
-			near, least = flag.Name, distance
-		}
-	})
+	var names []string
+	visitSettings(s.flags, func(flag *pflag.Flag) { names = append(names, flag.Name) })
+	near := nearest(plain, names)
 	if near == "" {
 		return "the keys are the names of the flags that --help lists"
 	}
 	return fmt.Sprintf("did you mean %q?", near)
+}
+
+// nearest returns the first of the names that is least different from one that is none of
+// them; empty where all are other words.
+func nearest(plain string, names []string) (near string) {
+	least := max(2, len(plain)/4) + 1 // as far off is another word
+	for _, name := range names {
+		if distance := levenshtein.ComputeDistance(plain, name); distance < least {
+			near, least = name, distance
+		}
+	}
+	return near
 }
 
 // rolesWith are those that have a flag of a name.

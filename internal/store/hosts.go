@@ -84,7 +84,8 @@ func subdomainOwner(ctx context.Context, q querier, subdomain string) (control.A
 }
 
 // SetSubdomain gives an account another subdomain, under which its scripts are
-// reached from now on. One that another account has is a conflict.
+// reached from now on. One that another account has is a conflict, and so are routes and
+// domains that would then be on names of another account: see deploy.Route.CheckClaim.
 func (s *Store) SetSubdomain(ctx context.Context, accountID, subdomain string) error {
 	return s.write(ctx, "set subdomain", func(t *tx) error {
 		before, err := account(ctx, t, accountID)
@@ -97,6 +98,9 @@ func (s *Store) SetSubdomain(ctx context.Context, accountID, subdomain string) e
 		case errs.KindOf(err) != errs.NotFound:
 			return err
 		}
+		if err := t.checkSubdomain(ctx, before, subdomain); err != nil {
+			return err
+		}
 		if _, err := t.ExecContext(ctx, `UPDATE accounts SET subdomain = $1 WHERE id = $2`, subdomain, accountID); err != nil {
 			return err
 		}
@@ -105,4 +109,33 @@ func (s *Store) SetSubdomain(ctx context.Context, accountID, subdomain string) e
 		}
 		return t.publish(ctx)
 	})
+}
+
+// checkSubdomain locks hosts. It refuses a subdomain below which another account has a route,
+// and to leave one behind, for others to take, below which the account has some itself.
+func (t *tx) checkSubdomain(ctx context.Context, of control.Account, subdomain string) error {
+	if t.domain == "" { // and nobody but operators has routes
+		return nil
+	}
+	if err := t.lockHosts(ctx); err != nil {
+		return err
+	}
+	before, after := of.Subdomain+"."+t.domain, subdomain+"."+t.domain
+	return each(ctx, t, func(row scanner) error {
+		var owner, pattern string
+		if err := row.Scan(&owner, &pattern); err != nil {
+			return err
+		}
+		r, err := deploy.ParseRoute(pattern)
+		if err != nil {
+			return err
+		}
+		switch {
+		case owner == of.ID && r.Below(before):
+			return errs.New(errs.Conflict, codeRouteTaken, "subdomain %q cannot be left, for others to take it, while the route or custom domain %q is below it: remove that first", of.Subdomain, pattern).At("/subdomain")
+		case owner != of.ID && r.Below(after):
+			return errs.New(errs.Conflict, codeSubdomainTaken, "subdomain %q is taken: choose another one", subdomain).At("/subdomain")
+		}
+		return nil
+	}, `SELECT account_id, pattern FROM routes UNION ALL SELECT account_id, hostname || '/*' FROM domains`)
 }

@@ -11,6 +11,7 @@ import (
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
+	"tidegate/schema/control"
 )
 
 const (
@@ -297,11 +298,29 @@ func (s *Store) SetRoutes(ctx context.Context, accountID, name string, patterns 
 	})
 }
 
-// checkHosts keeps other writers of routes away until the transaction ends, and
-// refuses a host that another account has. The error does not say which one.
+// lockHosts keeps other writers of routes, and of names that they are compared with, away
+// until the transaction ends.
+func (t *tx) lockHosts(ctx context.Context) error {
+	_, err := t.ExecContext(ctx, `UPDATE counters SET value = value + 1 WHERE name = 'routes'`)
+	return err
+}
+
+// checkHosts locks hosts, and refuses one that another account has or that the actor may
+// not claim for this one. The error does not say whose it is.
 func (t *tx) checkHosts(ctx context.Context, accountID string, wanted []deploy.Route) error {
-	if _, err := t.ExecContext(ctx, `UPDATE counters SET value = value + 1 WHERE name = 'routes'`); err != nil {
+	if err := t.lockHosts(ctx); err != nil {
 		return err
+	}
+	if control.ActorFrom(ctx).Bound {
+		owner, err := account(ctx, t, accountID)
+		if err != nil {
+			return err
+		}
+		for i := range wanted {
+			if err := wanted[i].CheckClaim(t.domain, owner.Subdomain); err != nil {
+				return err
+			}
+		}
 	}
 	return each(ctx, t, func(row scanner) error {
 		var pattern string

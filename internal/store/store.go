@@ -53,6 +53,9 @@ type Options struct {
 	// Keys seal what is secret. With nil it is kept in clear text, which is for tests; a
 	// database that has been given keys is refused without them.
 	Keys *seal.Keys
+	// GatewayDomain is what scripts' own hosts are below. Where it is empty, an actor that is
+	// bound to accounts gets no host.
+	GatewayDomain string
 }
 
 // Store is the control plane's database.
@@ -65,6 +68,7 @@ type Store struct {
 	cache  snapshotCache
 	wait   time.Duration
 	keys   *seal.Keys
+	domain string // Options.GatewayDomain
 	// dropped counts messages that the outbox had no room for.
 	dropped metric.Int64Counter
 }
@@ -74,7 +78,7 @@ type Store struct {
 // its folder are made if they are missing, readable by their owner only. Secrets that
 // the primary key has not sealed are sealed with it.
 func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error) {
-	s := &Store{now: opts.Now, log: opts.Logger, wait: opts.SnapshotWait, keys: opts.Keys}
+	s := &Store{now: opts.Now, log: opts.Logger, wait: opts.SnapshotWait, keys: opts.Keys, domain: strings.ToLower(opts.GatewayDomain)}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -281,6 +285,7 @@ func (s *Store) revision(ctx context.Context) (int64, error) {
 type tx struct {
 	*sql.Tx
 	keys     *seal.Keys
+	domain   string    // Options.GatewayDomain
 	sealed   bool      // something, with keys
 	now      time.Time // of every row that the transaction writes; whole microseconds, UTC
 	revision int64     // set by publish
@@ -293,7 +298,7 @@ func (s *Store) write(ctx context.Context, what string, fn func(*tx) error) erro
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	t := &tx{Tx: begun, now: s.now().UTC().Truncate(time.Microsecond)}
+	t := &tx{Tx: begun, domain: s.domain, now: s.now().UTC().Truncate(time.Microsecond)}
 	t.keys = s.keys.Noting(&t.sealed)
 	err = fn(t)
 	if err == nil && t.sealed {

@@ -114,6 +114,9 @@ type Actor struct {
 	TokenID string // or a person's id
 	Email   string
 	Source  string // "api", "dash", "wrangler", "terraform", ...
+	// Bound says that it acts in its accounts alone, and not for the platform: such an actor
+	// claims no host that could be another account's.
+	Bound bool
 }
 
 type actorKey struct{}

@@ -55,7 +55,13 @@ func TestStartAndStop(t *testing.T) {
 	}
 
 	// What was answered before the stop is there after the next start.
-	again := start(t, platform.Options{DataDir: p.DataDir})
+	ops := "127.0.0.1:" + freePort(t)
+	again := start(t, platform.Options{DataDir: p.DataDir, Args: []string{"--ops-addr", ops}})
+	for address, want := range map[string]int{again.Ready.API + "/metrics": http.StatusNotFound, "http://" + ops + "/metrics": http.StatusOK} {
+		if status, text, err := fetch(t.Context(), http.DefaultTransport, address); err != nil || status != want {
+			t.Errorf("%s answers %d %.200s, %v; want %d, as there is --ops-addr", address, status, text, err, want)
+		}
+	}
 	if again.Token != p.Token {
 		t.Error("a second start made another token")
 	}
