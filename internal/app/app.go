@@ -22,6 +22,7 @@ import (
 	"tidegate/internal/notify"
 	"tidegate/internal/store"
 	"tidegate/internal/telemetry"
+	"tidegate/pipeline/logpush/sink/egress"
 )
 
 // process is one process being put together. Only Run and the roles touch it,
@@ -34,6 +35,7 @@ type process struct {
 	store     *store.Store   // nil without a database
 	rates     *clickhouse.DB // nil without ClickHouse
 	listeners map[string]net.Listener
+	platform  *egress.Platform // nil where no role connects to destinations
 
 	notifier *notify.Service // made at its first use; nil until then
 
@@ -89,6 +91,9 @@ func Run(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	if err := p.secureListeners(); err != nil {
+		return err
+	}
+	if err := p.findPlatform(); err != nil {
 		return err
 	}
 	for _, role := range AllRoles {

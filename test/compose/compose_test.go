@@ -262,6 +262,32 @@ func TestRolesAcceptTheirConfiguration(t *testing.T) {
 	}
 }
 
+// Jobs may reach private addresses, and none of the networks on which the platform talks to itself.
+func TestJobsReachNoneOfThePlatformsNetworks(t *testing.T) {
+	project := loaded(t)
+	var own []string
+	for _, name := range []string{"edge", "data"} {
+		ipam := project.Networks[name].Ipam.Config
+		if len(ipam) != 1 {
+			t.Fatalf("the network %s has the subnets %v, want one that is known", name, ipam)
+		}
+		own = append(own, ipam[0].Subnet)
+	}
+	for name, s := range project.Services {
+		_, sends := s.Networks["destinations"]
+		if name == "s3" {
+			if !sends || len(s.Networks) != 1 {
+				t.Errorf("the S3 server is in %v: jobs reach it in the network destinations alone", s.NetworksByPriority())
+			}
+			continue
+		}
+		refuses := strings.Contains(strings.Join(s.Command, " "), "--logpush-refuse "+strings.Join(own, ","))
+		if ours := len(s.Command) > 0 && (s.Command[0] == "ingest" || s.Command[0] == "jobs-api"); sends != ours || refuses != ours {
+			t.Errorf("%s: in the network destinations %t, refuses %v %t", name, sends, own, refuses)
+		}
+	}
+}
+
 // The image holds the program that each process runs.
 func TestTheImageHoldsWhatIsStarted(t *testing.T) {
 	dockerfile := readFile(t, "Dockerfile")
