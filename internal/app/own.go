@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"tidegate/internal/addresses"
 	"tidegate/internal/store"
 	"tidegate/internal/telemetry"
 	"tidegate/pipeline/logpush/sink/egress"
@@ -71,3 +72,17 @@ func withPort(u *url.URL) string {
 	}
 	return net.JoinHostPort(u.Hostname(), port)
 }
+
+// downgrading are those of the database's servers that may be spoken to in clear text without
+// anybody having asked for it. Loopback leads to nobody else.
+func (c *Config) downgrading() (list []string, err error) {
+	servers, err := store.Servers(c.Database)
+	for _, s := range servers {
+		if s.Downgrades && !addresses.LoopbackHost(s.Address) {
+			list = append(list, s.Address)
+		}
+	}
+	return list, err
+}
+
+const downgradeAdvice = "Add sslmode=verify-full to --database; or sslmode=disable, if the network between is yours alone."

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"slices"
@@ -80,6 +81,40 @@ func TestNoDestinationIsABrokerOfTheCluster(t *testing.T) {
 		t.Fatalf("another address on loopback: %v", err)
 	}
 	_ = conn.Close()
+}
+
+// PostgreSQL's own default falls back to clear text: who relies on it is told, by doctor and at the start.
+func TestWhoMayEndInClearTextIsTold(t *testing.T) {
+	t.Setenv("PGSSLMODE", "")
+	f := func(address string, want bool) {
+		t.Helper()
+		c := DoctorConfig{Config: DefaultConfig(RoleAPI)}
+		c.Database = address
+		list := c.downgradeFindings()
+		if (len(list) > 0) != want {
+			t.Errorf("%s: %v", address, list)
+		}
+		if want {
+			says(t, list[0], JudgedWarning, "db.internal:5432 may be spoken to in clear text")
+		}
+		var log strings.Builder
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // nothing is connected to
+		p := &process{config: c.Config, log: slog.New(slog.NewTextHandler(&log, nil))}
+		if err := p.open(ctx); err == nil {
+			t.Errorf("%s: it was opened", address)
+		}
+		if got := strings.Contains(log.String(), "in clear text"); got != want || strings.Contains(log.String(), "secret") {
+			t.Errorf("%s: the start says %q", address, log.String())
+		}
+	}
+	f("postgres://u:secret@db.internal/d", true)
+	f("postgres://u:secret@db.internal/d?sslmode=prefer", true)
+	f("postgres://u:secret@db.internal/d?sslmode=allow", true)
+	f("postgres://u:secret@db.internal/d?sslmode=verify-full", false)
+	f("postgres://u:secret@db.internal/d?sslmode=disable", false)
+	f("postgres://u:secret@127.0.0.1/d", false)
+	f("postgres://u:secret@localhost/d", false)
 }
 
 func closeAll(t *testing.T, p *process) {
