@@ -58,7 +58,7 @@ func (p *process) addAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sinks := p.sinks(ctx)
+	sinks := p.sinks()
 	previews, err := p.previews(sinks)
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func (p *process) addAPI(ctx context.Context) error {
 	}
 	server, err := api.New(api.Config{Logger: p.log, GatewayURL: p.gatewayURL(), DashboardURL: p.config.ConsoleURL, TrustedProxies: proxies, DurableObjects: p.config.DurableObjects,
 		LogpushJobsMax: &p.config.LogpushJobsMax, RateLimit: p.config.APIRateLimit,
-		RoutersNeedCertificate: p.config.Network.RoutersNeedCertificate, CheckURL: p.egress(ctx).CheckURL}, deps)
+		RoutersNeedCertificate: p.config.Network.RoutersNeedCertificate, CheckURL: p.egress().CheckURL}, deps)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 	"tidegate/internal/notify"
 	"tidegate/internal/store"
 	"tidegate/internal/telemetry"
+	"tidegate/pipeline/logpush/sink/egress"
 )
 
 // process is one process being put together. Only Run and the roles touch it,
@@ -36,6 +37,7 @@ type process struct {
 	store     *store.Store   // nil without a database
 	rates     *clickhouse.DB // nil without ClickHouse
 	listeners map[string]net.Listener
+	platform  *egress.Platform // nil where no role connects to destinations
 
 	notifier *notify.Service // made at its first use; nil until then
 
@@ -91,6 +93,9 @@ func Run(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	if err := p.secureListeners(); err != nil {
+		return err
+	}
+	if err := p.findPlatform(); err != nil {
 		return err
 	}
 	for _, role := range AllRoles {
@@ -173,6 +178,13 @@ func (p *process) roles() map[Role]func(context.Context) error {
 // its migrations run here; ClickHouse may be away, and then each role retries.
 func (p *process) open(ctx context.Context) (err error) {
 	if p.config.Database != "" {
+		servers, err := p.config.downgrading()
+		if err != nil {
+			return err
+		}
+		if len(servers) > 0 {
+			p.log.WarnContext(ctx, "PostgreSQL may be spoken to in clear text: --database says nothing of TLS, or takes what the server offers", "servers", servers, "advice", downgradeAdvice)
+		}
 		keys, err := p.config.secretsKeys(ctx, p.log)
 		if err != nil {
 			return err

@@ -20,6 +20,7 @@ import (
 	"tidegate/internal/notify"
 	"tidegate/pipeline/ingest"
 	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/egress"
 	"tidegate/pipeline/stream"
 )
 
@@ -150,6 +151,7 @@ type Config struct {
 	LogpushAllowHTTP     bool          // destinations may be plain http://
 	LogpushAllowPrivate  bool          // destinations may be in private ranges
 	LogpushAllowLoopback bool
+	LogpushRefuse        []string      // host, host:port or range of addresses where no destination may be
 	DeadLettersMax       int64         // of one job
 	DeadLettersMaxBytes  int64         // of one job
 	LogpushGoogleAmbient bool          // gs:// destinations may use this process's own credentials
@@ -298,6 +300,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 		f.BoolVar(&c.LogpushAllowHTTP, "logpush-allow-http", c.LogpushAllowHTTP, "allow plain http:// destinations, and targets of notifications")
 		f.BoolVar(&c.LogpushAllowPrivate, "logpush-allow-private", c.LogpushAllowPrivate, "allow destinations, and targets of notifications, in private address ranges; link-local ones and those of clouds' metadata are never")
 		f.BoolVar(&c.LogpushAllowLoopback, "logpush-allow-loopback", c.LogpushAllowLoopback, "allow destinations, and targets of notifications, on this machine's loopback addresses")
+		f.StringSliceVar(&c.LogpushRefuse, "logpush-refuse", c.LogpushRefuse, "hosts, host:ports and address ranges, separated by commas, where no destination or target of notifications may be, whatever is allowed: the platform's other machines. What other settings of this process name is refused anyway")
 	}
 	if c.has(RoleRollback) || c.has(RoleAPI) { // the API sends test messages
 		c.SMTP.bind(f)
@@ -355,6 +358,11 @@ func (c *Config) Validate() error {
 	needs("kafka", strings.Join(c.Kafka, ","), RoleGateway, RoleIngest, RoleLogpush)
 	if c.has(RoleGateway) && c.Database == "" && c.APIURL == "" {
 		fault("--api-url is not set: a gateway without a database gets its snapshots from there")
+	}
+	for _, text := range c.LogpushRefuse {
+		if err := egress.Check(text); err != nil {
+			fault("--logpush-refuse: %w", err)
+		}
 	}
 	_, proxies := prefixes(c.TrustedProxies)
 	_, logger := NewLogger(*c)

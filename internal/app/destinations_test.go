@@ -31,7 +31,7 @@ func TestTheDashboardKnowsEveryDestination(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", credentials)
-	sinks := (&process{config: config, log: slog.New(slog.DiscardHandler)}).sinks(t.Context())
+	sinks := (&process{config: config, log: slog.New(slog.DiscardHandler)}).sinks()
 	missing := maps.Clone(sinks)
 	for _, kind := range kinds {
 		u, err := url.Parse(kind.Example)

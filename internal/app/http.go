@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"syscall"
 	"time"
 )
@@ -81,52 +79,6 @@ func (p *process) baseURL(name string) string {
 		scheme = "https://"
 	}
 	return scheme + p.listeners[name].Addr().String()
-}
-
-// ownAddresses are the platform's own: this process's listeners, and the broker
-// and the engine that it was given. They trust whoever reaches them, so no job may
-// send anything there.
-func (p *process) ownAddresses(ctx context.Context) []netip.AddrPort {
-	var names []string
-	for _, listener := range p.listeners {
-		names = append(names, listener.Addr().String())
-	}
-	names = append(names, p.config.Kafka...)
-	if u, err := url.Parse(p.config.ClickHouse); err == nil && u.Host != "" {
-		names = append(names, u.Host)
-	}
-	var own []netip.AddrPort
-	for _, name := range names {
-		addresses, err := resolve(ctx, name)
-		if err != nil {
-			p.log.WarnContext(ctx, "an address of our own could not be resolved: destinations are not kept from it", "address", name, "error", err)
-		}
-		own = append(own, addresses...)
-	}
-	return own
-}
-
-func resolve(ctx context.Context, hostPort string) ([]netip.AddrPort, error) {
-	host, portName, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		return nil, err
-	}
-	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", portName)
-	if err != nil {
-		return nil, err
-	}
-	if host == "" {
-		host = "::" // a listener on every address
-	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil, err
-	}
-	var out []netip.AddrPort
-	for _, ip := range ips {
-		out = append(out, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
-	}
-	return out, nil
 }
 
 // serve adds an HTTP server on one of the listeners.

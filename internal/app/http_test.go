@@ -6,48 +6,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/spf13/pflag"
 )
-
-// A job must not be able to send to the platform's own listeners: on a laptop
-// loopback destinations are allowed, and the engine there trusts whoever comes.
-func TestOwnAddressesAreKnown(t *testing.T) {
-	config := DefaultConfig(RoleAPI, RoleGateway)
-	config.APIAddr, config.GatewayAddr, config.OpsAddr = "127.0.0.1:0", "127.0.0.1:0", ":0"
-	config.Kafka = []string{"127.0.0.1:9092"}
-	config.ClickHouse = "http://user:secret@127.0.0.1:8123/tidegate"
-	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
-	if err := p.listen(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		for _, closeIt := range p.closers {
-			if err := closeIt(); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	own := p.ownAddresses(t.Context())
-	for _, want := range []string{
-		p.listeners[listenAPI].Addr().String(), p.listeners[listenGateway].Addr().String(), "127.0.0.1:9092", "127.0.0.1:8123",
-	} {
-		if !slices.Contains(own, netip.MustParseAddrPort(want)) {
-			t.Errorf("%s is not among the platform's own addresses %v", want, own)
-		}
-	}
-	ops := netip.MustParseAddrPort(p.listeners[listenOps].Addr().String())
-	if !slices.ContainsFunc(own, func(a netip.AddrPort) bool { return a.Addr().IsUnspecified() && a.Port() == ops.Port() }) {
-		t.Errorf("the listener on every address, %s, is not among %v", ops, own)
-	}
-}
 
 // Whoever finds a port taken is told by which flag to give another.
 func TestAPortThatIsTakenNamesItsFlag(t *testing.T) {

@@ -27,7 +27,7 @@ import (
 const logpushGrace = 2 * time.Second
 
 // addLogpush adds the deliveries of all jobs.
-func (p *process) addLogpush(ctx context.Context) error {
+func (p *process) addLogpush(context.Context) error {
 	groups := func(groupID string) logpush.Group {
 		// A job starts at "now": delivery itself looks up where that is.
 		return stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: groupID, Logger: p.log})
@@ -42,9 +42,9 @@ func (p *process) addLogpush(ctx context.Context) error {
 		Deletions: p.store,
 		Letters:   p.store, LetterLimits: logjob.LetterLimits{Letters: p.config.DeadLettersMax, Bytes: p.config.DeadLettersMaxBytes},
 		Health: p.store, DisableAfter: p.config.LogpushDisableAfter,
-		Alerts: p.store, AlertClient: p.egress(ctx).Client(), AlertEvery: p.config.LogpushAlertEvery,
+		Alerts: p.store, AlertClient: p.egress().Client(), AlertEvery: p.config.LogpushAlertEvery,
 	}
-	manager, err := logpush.New(config, p.store, p.sinks(ctx), groups, reader, p.log)
+	manager, err := logpush.New(config, p.store, p.sinks(), groups, reader, p.log)
 	if err != nil {
 		return err
 	}
@@ -70,12 +70,12 @@ func (p *process) addReplays(manager *logpush.Manager, topic logpush.Topic) erro
 }
 
 // egress is where jobs and alerts may connect to.
-func (p *process) egress(ctx context.Context) egress.Policy {
+func (p *process) egress() egress.Policy {
 	return egress.Policy{
 		AllowHTTP:     p.config.LogpushAllowHTTP,
 		AllowLoopback: p.config.LogpushAllowLoopback,
 		AllowPrivate:  p.config.LogpushAllowPrivate,
-		Refuse:        p.ownAddresses(ctx),
+		Own:           p.platform,
 	}
 }
 
@@ -106,8 +106,8 @@ func (p *process) previews(sinks logpush.Sinks) (*logpush.Previews, error) {
 // sinks is the table of destinations: a new one is a folder below
 // pipeline/logpush/sink and a line here, or, if it is reached over HTTP, a line in
 // the table of sink/intake.
-func (p *process) sinks(ctx context.Context) logpush.Sinks {
-	policy := p.egress(ctx)
+func (p *process) sinks() logpush.Sinks {
+	policy := p.egress()
 	openBucket := func(u *url.URL) (logpush.Sink, error) {
 		return bucket.New(u, bucket.Options{Egress: policy, GoogleAmbient: p.config.LogpushGoogleAmbient})
 	}

@@ -77,7 +77,7 @@ func (p *process) notifications(ctx context.Context) (*notify.Service, error) {
 	if p.notifier != nil {
 		return p.notifier, nil
 	}
-	policy := p.egress(ctx)
+	policy := p.egress()
 	var err error
 	p.notifier, err = notify.New(notify.Config{
 		Outbox: p.store, Client: policy.Client(), CheckScheme: policy.CheckScheme,

@@ -124,7 +124,8 @@ func (m *metrics) register(g *Gateway) error {
 	m.observed, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		for i, decision := range decisions {
 			for j, outcome := range outcomes {
-				if n := m.requests[i][j].Load(); n > 0 {
+				// One series is there from the start: what is divided by their sum is absent without any.
+				if n := m.requests[i][j].Load(); n > 0 || i == 0 && j == 0 {
 					o.ObserveInt64(requests, n, metric.WithAttributes(attribute.String("decision", decision), attribute.String("outcome", outcome)))
 				}
 			}

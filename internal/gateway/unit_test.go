@@ -364,6 +364,21 @@ func BenchmarkServeHTTP(b *testing.B) {
 	f("no events", nil)
 }
 
+// seriesOf counts the series of a counter.
+func seriesOf(t *testing.T, reader *sdkmetric.ManualReader, name string) (n int) {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range all.ScopeMetrics[0].Metrics {
+		if data, ok := m.Data.(metricdata.Sum[int64]); ok && m.Name == name {
+			n += len(data.DataPoints)
+		}
+	}
+	return n
+}
+
 // Everything that happens to a request is in a counter that a scrape can see.
 func TestMetrics(t *testing.T) {
 	reader := sdkmetric.NewManualReader()
@@ -376,6 +391,9 @@ func TestMetrics(t *testing.T) {
 	}
 	send := func(url string) {
 		g.ServeHTTP(discard{http.Header{}}, httptest.NewRequestWithContext(t.Context(), http.MethodGet, url, nil))
+	}
+	if n := seriesOf(t, reader, "tidegate_gateway_requests_total"); n != 1 {
+		t.Errorf("before the first request there are %d series of requests, want one of 0: a sum without any is absent, and so is what is divided by it", n)
 	}
 	send("http://shop.dev.localhost/")
 	if err := g.accept(testSnapshot()); err != nil {

@@ -85,9 +85,20 @@ func Start(ctx context.Context, service, version string) (*Telemetry, error) {
 	return t, nil
 }
 
-func otlpWanted(signal string) bool {
-	return os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") != ""
+func otlpWanted(signal string) bool { return len(endpoints(signal)) > 0 }
+
+// endpoints are what the environment names for a signal.
+func endpoints(signal string) (urls []string) {
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_" + signal + "_ENDPOINT"} {
+		if value := os.Getenv(name); value != "" {
+			urls = append(urls, value)
+		}
+	}
+	return urls
 }
+
+// Endpoints are the URLs of the collectors that the environment names; none without any.
+func Endpoints() []string { return append(endpoints("METRICS"), endpoints("TRACES")...) }
 
 // Handler serves the metrics for Prometheus.
 func (t *Telemetry) Handler() http.Handler {

@@ -143,6 +143,23 @@ func (r *Reader) leader(ctx context.Context, partition int) (string, error) {
 	return "", fmt.Errorf("find the leader of %s/%d: %w", r.cfg.Topic, partition, kafka.LeaderNotAvailable)
 }
 
+// Brokers returns where each broker of the cluster says that it is, as host:port: those of
+// the last answer, if Kafka went away since.
+func (r *Reader) Brokers(ctx context.Context) ([]string, error) {
+	meta, err := r.client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{r.cfg.Topic}})
+	if err != nil {
+		return nil, fmt.Errorf("ask Kafka for its brokers: %w", r.cfg.Security.explain(err))
+	}
+	if len(meta.Brokers) == 0 {
+		return nil, errors.New("ask Kafka for its brokers: it names none")
+	}
+	list := make([]string, len(meta.Brokers))
+	for i, b := range meta.Brokers {
+		list[i] = net.JoinHostPort(b.Host, strconv.Itoa(b.Port))
+	}
+	return list, nil
+}
+
 // retry repeats do, with growing pauses, until it succeeds or ctx ends.
 func (r *Reader) retry(ctx context.Context, partition int, stage string, do func() error) error {
 	for attempt := 0; ; attempt++ {

@@ -40,9 +40,8 @@ func load(t *testing.T, env ...string) (*types.Project, error) {
 	return options.LoadProject(t.Context())
 }
 
-func loaded(t *testing.T) *types.Project {
+func loaded(t *testing.T, env ...string) *types.Project {
 	t.Helper()
-	var env []string
 	for _, name := range secrets {
 		env = append(env, name+"="+secretValue)
 	}
@@ -238,6 +237,14 @@ func accepted(t *testing.T, who, binary string, args []string, env map[string]st
 	return config
 }
 
+func environment(s types.ServiceConfig) map[string]string {
+	env := map[string]string{}
+	for key, value := range s.Environment {
+		env[key] = *value
+	}
+	return env
+}
+
 // The processes would start: their own configuration takes the command line and
 // the environment, and finds nothing missing.
 func TestRolesAcceptTheirConfiguration(t *testing.T) {
@@ -247,11 +254,7 @@ func TestRolesAcceptTheirConfiguration(t *testing.T) {
 			continue
 		}
 		checked++
-		env := map[string]string{}
-		for key, value := range s.Environment {
-			env[key] = *value
-		}
-		config := accepted(t, name, s.Command[0], s.Command[1:], env)
+		config := accepted(t, name, s.Command[0], s.Command[1:], environment(s))
 		// The address that the health check, the balancer and Prometheus ask.
 		if config.OpsAddr != ":9464" {
 			t.Errorf("%s: operations are at %q, want :9464", name, config.OpsAddr)
@@ -259,6 +262,52 @@ func TestRolesAcceptTheirConfiguration(t *testing.T) {
 	}
 	if checked != 6 {
 		t.Errorf("checked %d processes, want 6", checked)
+	}
+}
+
+// Jobs may reach private addresses, and none of the networks on which the platform talks to itself.
+func TestJobsReachNoneOfThePlatformsNetworks(t *testing.T) {
+	project := loaded(t)
+	var own []string
+	for _, name := range []string{"edge", "data"} {
+		ipam := project.Networks[name].Ipam.Config
+		if len(ipam) != 1 {
+			t.Fatalf("the network %s has the subnets %v, want one that is known", name, ipam)
+		}
+		own = append(own, ipam[0].Subnet)
+	}
+	for name, s := range project.Services {
+		_, sends := s.Networks["destinations"]
+		if name == "s3" {
+			if !sends || len(s.Networks) != 1 {
+				t.Errorf("the S3 server is in %v: jobs reach it in the network destinations alone", s.NetworksByPriority())
+			}
+			continue
+		}
+		refuses := strings.Contains(strings.Join(s.Command, " "), "--logpush-refuse "+strings.Join(own, ","))
+		if ours := len(s.Command) > 0 && (s.Command[0] == "ingest" || s.Command[0] == "jobs-api"); sends != ours || refuses != ours {
+			t.Errorf("%s: in the network destinations %t, refuses %v %t", name, sends, own, refuses)
+		}
+	}
+}
+
+// The story: the control planes took the balancer for the client, so that ten failed attempts to
+// sign in, of anybody, kept everybody out for five minutes.
+func TestControlPlanesKnowWhoAsks(t *testing.T) {
+	project := loaded(t, "TIDEGATE_CONSOLE_URL=https://tidegate.example.com")
+	edge := project.Networks["edge"].Ipam.Config[0].Subnet
+	for _, name := range []string{"router-1", "router-2", "jobs-api-1", "jobs-api-2"} {
+		s := project.Services[name]
+		config := accepted(t, name, s.Command[0], s.Command[1:], environment(s))
+		if !slices.Equal(config.TrustedProxies, []string{edge}) {
+			t.Errorf("%s believes %v of who asks, want the balancer's network %s", name, config.TrustedProxies, edge)
+		}
+		if api := s.Command[0] == "jobs-api"; api && config.ConsoleURL != "https://tidegate.example.com" {
+			t.Errorf("%s takes its own address for %q", name, config.ConsoleURL)
+		}
+	}
+	if _, inEdge := project.Services["balancer"].Networks["edge"]; !inEdge || !strings.Contains(readFile(t, "deploy/haproxy/haproxy.cfg"), "\n    option forwardfor\n") {
+		t.Error("the balancer is not in edge, or does not say who asks")
 	}
 }
 

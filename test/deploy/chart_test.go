@@ -183,7 +183,8 @@ func TestRefusals(t *testing.T) {
 	f("networkPolicy.apiFrom is empty", `{ingress: {api: {enabled: true, host: a.example.com}}}`)
 	f("networkPolicy.metricsFrom is empty", `{metrics: {serviceMonitor: {enabled: true}}}`)
 	f("ingress.gateway.hosts is empty", `{ingress: {gateway: {enabled: true}}}`)
-	f("ingress.api.host is not set", `{ingress: {api: {enabled: true}}, networkPolicy: {enabled: false}}`)
+	f("gateway.trustedProxies is empty", `{ingress: {api: {enabled: true, host: a.example.com}}, networkPolicy: {enabled: false}}`)
+	f("ingress.api.host is not set", `{ingress: {api: {enabled: true}}, gateway: {trustedProxies: [10.0.0.0/8]}, networkPolicy: {enabled: false}}`)
 	// By the schema.
 	f("replica", `{router: {replica: 3}}`)
 	f("brokers", `{kafka: {brokers: ["kafka"]}}`)

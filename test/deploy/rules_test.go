@@ -33,6 +33,7 @@ tidegate_stream_producer_ids_refused{instance="r1",topic="workers_trace_events"}
 tidegate_gateway_events_dropped_total{instance="r1",reason="unknown_version"} 0x180
 tidegate_gateway_events_kept_at_bound_total{instance="r1"} 0x180
 tidegate_gateway_snapshot_age_seconds{instance="r1"} 12x180
+tidegate_gateway_snapshot_revision{instance="r1"} 7x180
 tidegate_gateway_snapshot_refused_total{instance="r1",reason="older"} 1x180
 tidegate_gateway_deployments_waiting{instance="r1"} 0x180
 tidegate_gateway_events_unjoined_total{instance="r1",reason="timeout"} 0+1x180
@@ -101,6 +102,7 @@ var trouble = []struct{ alert, fires, series string }{
 	{"TidegateSpoolGrows", `instance="spooling"`, `tidegate_stream_spool_bytes{instance="spooling",topic="workers_trace_events"} 0x120 0+4096x60`},
 	{"TidegateProducerIDsRefused", `instance="unknown"`, `tidegate_stream_producer_ids_refused{instance="unknown",topic="workers_trace_events"} 0x170 1x9`},
 	{"TidegateSnapshotOld", `instance="alone"`, `tidegate_gateway_snapshot_age_seconds{instance="alone"} 10x176 70+60x4`},
+	{"TidegateSnapshotMissing", `instance="new"`, `tidegate_gateway_snapshot_revision{instance="new"} 0x180`},
 	{"TidegateSnapshotRefused", `instance="ahead", reason="older"`, `tidegate_gateway_snapshot_refused_total{instance="ahead",reason="older"} 0x174 1x6`},
 	{"TidegateDeploymentWaits", `instance="waits"`, `tidegate_gateway_deployments_waiting{instance="waits"} 1x180`},
 	{"TidegateEventsUnjoined", `instance="silent"`, "tidegate_gateway_events_unjoined_total{instance=\"silent\",reason=\"timeout\"} 0+30x180\ntidegate_gateway_invocations_total{instance=\"silent\",event_type=\"fetch\"} 0+600x180"},
@@ -262,6 +264,26 @@ func TestObjectivesBurn(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The story: all routers came up without a snapshot and answered 503 to everybody. None had served a request, and none had
+// the age of a snapshot, so that the ratios were absent and nothing fired.
+func TestRoutersWithoutASnapshotAreSeen(t *testing.T) {
+	t.Parallel()
+	alerts := firing(t, `
+up{job="tidegate",instance="r1"} 1x180
+tidegate_gateway_snapshot_revision{instance="r1"} 0x180
+tidegate_gateway_unmatched_requests_total{instance="r1",reason="no_snapshot"} 0+2000x180
+`)
+	want := []string{
+		`TidegateObjectiveBurnsFast{slo="configuration"}`, `TidegateObjectiveBurnsFast{slo="gateway"}`,
+		`TidegateObjectiveBurns{slo="configuration"}`, `TidegateObjectiveBurns{slo="gateway"}`,
+		`TidegateSnapshotMissing{instance="r1"}`,
+	}
+	slices.Sort(want)
+	if !slices.Equal(alerts, want) {
+		t.Errorf("fires %v, want %v", alerts, want)
 	}
 }
 

@@ -93,6 +93,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.destinations.allowPrivate }}
 - --logpush-allow-private
 {{- end }}
+{{- with .Values.destinations.refuse }}
+- --logpush-refuse={{ join "," . }}
+{{- end }}
 {{- end }}
 
 {{/* Addresses that hold passwords: in the environment, where no list of processes shows them. */}}

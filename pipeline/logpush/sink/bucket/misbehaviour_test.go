@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -114,7 +115,10 @@ func TestUnreachableStores(t *testing.T) {
 	closed.Close()
 	inside := Options{Egress: egress.Policy{AllowHTTP: true}}
 	own := local
-	own.Egress.Refuse = append(own.Egress.Refuse, closed.Listener.Addr().(*net.TCPAddr).AddrPort())
+	var err error
+	if own.Egress.Own, err = egress.NewPlatform([]string{closed.Listener.Addr().String()}, nil, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
 	for scheme, conf := range confs {
 		f := func(name, endpoint string, options Options, want logpush.UploadError) {
 			t.Helper()

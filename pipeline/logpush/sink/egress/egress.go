@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -36,10 +35,9 @@ type Policy struct {
 	AllowPrivate  bool // private and other special ranges, but for link-local and metadata addresses
 	AllowLoopback bool
 
-	// Refuse are addresses that are never connected to, whatever is allowed: the
-	// platform's own listeners, which trust whoever reaches them. An unspecified
-	// address (0.0.0.0, ::) stands for every address of this machine.
-	Refuse []netip.AddrPort
+	// Own is never connected to, whatever is allowed. While it cannot tell all of its
+	// addresses, nothing in a private range is.
+	Own *Platform
 
 	// SkipVerify takes any certificate: for a destination whose owner says so.
 	SkipVerify bool
@@ -53,6 +51,7 @@ type Policy struct {
 var (
 	errBlocked = errors.New("destinations in this address range are not allowed")
 	errOwn     = errors.New("destinations must not be the platform's own addresses")
+	errUnsure  = errors.New("destinations in private address ranges are refused as long as the platform cannot resolve its own addresses: the operator's log names them")
 )
 
 // Allows reports whether a destination may be at addr.
@@ -65,46 +64,6 @@ func (p Policy) Allows(addr netip.Addr) bool {
 		return false
 	}
 	return p.AllowPrivate || !addresses.Special(addr)
-}
-
-// refuses reports whether to is one of the refused addresses. It errs on the
-// side of refusing when this machine's addresses cannot be listed.
-func (p Policy) refuses(to netip.AddrPort) bool {
-	dialled := plain(to.Addr())
-	if dialled.IsUnspecified() { // the kernel takes it for loopback
-		dialled = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-		if to.Addr().Unmap().Is6() {
-			dialled = netip.IPv6Loopback()
-		}
-	}
-	for _, r := range p.Refuse {
-		if r.Port() != to.Port() {
-			continue
-		}
-		refused := plain(r.Addr())
-		if refused == dialled || refused.IsUnspecified() && isLocal(dialled) {
-			return true
-		}
-	}
-	return false
-}
-
-// plain is addr in the one form that can be compared: IPv4 out of IPv6, no zone.
-func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
-
-// isLocal reports whether addr is an address of this machine, as of now.
-func isLocal(addr netip.Addr) bool {
-	if addr.IsLoopback() {
-		return true
-	}
-	own, err := net.InterfaceAddrs()
-	if err != nil {
-		return true
-	}
-	return slices.ContainsFunc(own, func(a net.Addr) bool {
-		prefix, err := netip.ParsePrefix(a.String())
-		return err == nil && plain(prefix.Addr()) == addr
-	})
 }
 
 // CheckScheme refuses plain http unless it is allowed.
@@ -194,16 +153,19 @@ func (p Policy) progress() time.Duration {
 }
 
 // control sees the address that is about to be connected to, after resolution.
-func (p Policy) control(_ context.Context, _, address string, _ syscall.RawConn) error {
+func (p Policy) control(ctx context.Context, _, address string, _ syscall.RawConn) error {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return fmt.Errorf("check the address %s: %w", address, err)
 	}
-	if p.refuses(at) {
+	own, complete := p.Own.look(ctx)
+	switch addr := at.Addr().Unmap(); {
+	case refuses(own, at):
 		return errOwn
-	}
-	if !p.Allows(at.Addr()) {
+	case !p.Allows(addr):
 		return errBlocked
+	case !complete && addresses.Special(addr) && !addr.IsLoopback(): // which of ours are on loopback needs no look-up
+		return errUnsure
 	}
 	return nil
 }
@@ -250,6 +212,9 @@ func Classify(err error) *logpush.UploadError {
 		if errors.Is(err, refusal) {
 			return &logpush.UploadError{Text: refusal.Error(), Permanent: true}
 		}
+	}
+	if errors.Is(err, errUnsure) {
+		return &logpush.UploadError{Text: errUnsure.Error()}
 	}
 	timeout := errors.Is(err, os.ErrDeadlineExceeded) || isTimeout(err)
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {

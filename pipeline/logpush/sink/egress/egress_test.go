@@ -54,11 +54,11 @@ func TestThePlatformsOwnAddressesAreNeverReached(t *testing.T) {
 	t.Cleanup(server.Close)
 	at := netip.MustParseAddrPort(server.Listener.Addr().String())
 	port := at.Port()
-	other := netip.AddrPortFrom(at.Addr(), port-1)
+	other := netip.AddrPortFrom(at.Addr(), port-1).String()
 
-	dial := func(refuse []netip.AddrPort, host netip.Addr) error {
+	dial := func(own []string, host netip.Addr) error {
 		t.Helper()
-		client := Policy{AllowHTTP: true, AllowPrivate: true, AllowLoopback: true, Refuse: refuse}.Client()
+		client := Policy{AllowHTTP: true, AllowPrivate: true, AllowLoopback: true, Own: platform(t, nil, own...)}.Client()
 		defer client.CloseIdleConnections()
 		url := "http://" + netip.AddrPortFrom(host, port).String()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, nil)
@@ -73,12 +73,12 @@ func TestThePlatformsOwnAddressesAreNeverReached(t *testing.T) {
 	}
 	refused := func(refuse, host string) {
 		t.Helper()
-		err := dial([]netip.AddrPort{other, netip.AddrPortFrom(netip.MustParseAddr(refuse), port)}, netip.MustParseAddr(host))
+		err := dial([]string{other, netip.AddrPortFrom(netip.MustParseAddr(refuse), port).String()}, netip.MustParseAddr(host))
 		if err == nil || !strings.Contains(err.Error(), "destinations must not be the platform's own addresses") {
 			t.Errorf("%s refused, dialled %s: %v", refuse, host, err)
 		}
 	}
-	if err := dial([]netip.AddrPort{other}, at.Addr()); err != nil || reached != 1 {
+	if err := dial([]string{other}, at.Addr()); err != nil || reached != 1 {
 		t.Fatalf("another port is refused: %v, %d requests arrived; want 1", err, reached)
 	}
 	for _, spelling := range []string{"127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "::ffff:0.0.0.0"} {
@@ -96,17 +96,20 @@ func TestThePlatformsOwnAddressesAreNeverReached(t *testing.T) {
 }
 
 func TestUnspecifiedMeansThisMachineAlone(t *testing.T) {
-	everywhere := Policy{Refuse: []netip.AddrPort{netip.MustParseAddrPort("[::]:8123")}}
+	everywhere := Policy{Own: platform(t, nil, "[::]:8123")}
+	refuses := func(to netip.AddrPort) bool {
+		return errors.Is(everywhere.control(t.Context(), "tcp", to.String(), nil), errOwn)
+	}
 	own, err := net.InterfaceAddrs()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range own {
 		ip := netip.MustParsePrefix(a.String()).Addr()
-		if !everywhere.refuses(netip.AddrPortFrom(ip, 8123)) {
+		if !refuses(netip.AddrPortFrom(ip, 8123)) {
 			t.Errorf("%s is this machine's, and is let through", ip)
 		}
-		if everywhere.refuses(netip.AddrPortFrom(ip, 8124)) {
+		if refuses(netip.AddrPortFrom(ip, 8124)) {
 			t.Errorf("%s is refused on a port nothing of ours listens on", ip)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -101,7 +102,9 @@ func TestUnreachableDestinations(t *testing.T) {
 	}
 	inside := Options{Egress: egress.Policy{AllowHTTP: true}}
 	own := loopback
-	own.Egress.Refuse = append(own.Egress.Refuse, closed.Listener.Addr().(*net.TCPAddr).AddrPort())
+	if own.Egress.Own, err = egress.NewPlatform([]string{closed.Listener.Addr().String()}, nil, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
 	for scheme, service := range services {
 		f := func(name, host string, options Options, want *logpush.UploadError) {
 			t.Helper()

@@ -1,0 +1,127 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"tidegate/pipeline/logpush/sink/egress"
+	"tidegate/schema"
+)
+
+// A job must not be able to send to the platform itself: on a laptop loopback destinations are
+// allowed, and the engine there trusts whoever comes.
+func TestOwnAddressesAreKnown(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4318")
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces.example/v1/traces")
+	config := DefaultConfig(RoleAPI, RoleGateway)
+	config.APIAddr, config.GatewayAddr, config.OpsAddr = "127.0.0.1:0", "127.0.0.1:0", ":0"
+	config.Kafka = []string{"kafka:9092"}
+	config.ClickHouse = "http://user:secret@clickhouse:8123/tidegate"
+	config.Database = "postgres://user:secret@postgres/tidegate?sslmode=disable"
+	config.APIURL = "http://balancer:8787"
+	config.LogpushRefuse = []string{"172.31.87.0/24", "grafana"}
+	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
+	if err := p.listen(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeAll(t, p) })
+	own, err := p.ownAddresses()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		p.listeners[listenAPI].Addr().String(), p.listeners[listenGateway].Addr().String(), p.listeners[listenOps].Addr().String(),
+		"kafka:9092", "clickhouse:8123", "postgres:5432", "balancer:8787", "otel:4318", "traces.example:https", "172.31.87.0/24", "grafana",
+	} {
+		if !slices.Contains(own, want) {
+			t.Errorf("%s is not among the platform's own addresses %v", want, own)
+		}
+	}
+	if _, err := egress.NewPlatform(own, nil, p.log); err != nil {
+		t.Errorf("they cannot be read: %v", err)
+	}
+}
+
+// --kafka names one broker of three, and the others are as much the platform's.
+func TestNoDestinationIsABrokerOfTheCluster(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = other.Close() })
+	config := DefaultConfig(RoleLogpush)
+	config.Kafka, config.LogpushAllowLoopback = cluster.ListenAddrs()[:1], true
+	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
+	t.Cleanup(func() { closeAll(t, p) })
+	if err := p.findPlatform(); err != nil {
+		t.Fatal(err)
+	}
+	for _, broker := range cluster.ListenAddrs() {
+		conn, err := p.egress().Dial(t.Context(), "tcp", broker)
+		if err == nil {
+			_ = conn.Close()
+			t.Errorf("%s is reached, to write to %s", broker, schema.Topic)
+		} else if !strings.Contains(err.Error(), "platform's own addresses") {
+			t.Errorf("%s: %v", broker, err)
+		}
+	}
+	conn, err := p.egress().Dial(t.Context(), "tcp", other.Addr().String())
+	if err != nil {
+		t.Fatalf("another address on loopback: %v", err)
+	}
+	_ = conn.Close()
+}
+
+// PostgreSQL's own default falls back to clear text: who relies on it is told, by doctor and at the start.
+func TestWhoMayEndInClearTextIsTold(t *testing.T) {
+	t.Setenv("PGSSLMODE", "")
+	f := func(address string, want bool) {
+		t.Helper()
+		c := DoctorConfig{Config: DefaultConfig(RoleAPI)}
+		c.Database = address
+		list := c.downgradeFindings()
+		if (len(list) > 0) != want {
+			t.Errorf("%s: %v", address, list)
+		}
+		if want {
+			says(t, list[0], JudgedWarning, "db.internal:5432 may be spoken to in clear text")
+		}
+		var log strings.Builder
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // nothing is connected to
+		p := &process{config: c.Config, log: slog.New(slog.NewTextHandler(&log, nil))}
+		if err := p.open(ctx); err == nil {
+			t.Errorf("%s: it was opened", address)
+		}
+		if got := strings.Contains(log.String(), "in clear text"); got != want || strings.Contains(log.String(), "secret") {
+			t.Errorf("%s: the start says %q", address, log.String())
+		}
+	}
+	f("postgres://u:secret@db.internal/d", true)
+	f("postgres://u:secret@db.internal/d?sslmode=prefer", true)
+	f("postgres://u:secret@db.internal/d?sslmode=allow", true)
+	f("postgres://u:secret@db.internal/d?sslmode=verify-full", false)
+	f("postgres://u:secret@db.internal/d?sslmode=disable", false)
+	f("postgres://u:secret@127.0.0.1/d", false)
+	f("postgres://u:secret@localhost/d", false)
+}
+
+func closeAll(t *testing.T, p *process) {
+	t.Helper()
+	for _, closeIt := range p.closers {
+		if err := closeIt(); err != nil {
+			t.Error(err)
+		}
+	}
+}

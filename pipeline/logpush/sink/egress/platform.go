@@ -1,0 +1,285 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// lookTTL is how long an answer of a look-up counts: what the platform needs may be
+	// made anew at another address at any time, and a job tries again and again.
+	lookTTL = 2 * time.Second
+	// lookTimeout bounds all look-ups of a kind, within dialTimeout of whoever waits.
+	lookTimeout = time.Second
+)
+
+// Platform knows where the platform itself is: what trusts whoever reaches it. Names are
+// looked up again when they are asked about, because the service behind one that is made
+// anew has another address. A nil Platform is nowhere. It is safe for concurrent use.
+type Platform struct {
+	log     *slog.Logger
+	ranges  []portRange // that need no look-up
+	names   []hostPort
+	brokers func(ctx context.Context) ([]string, error) // nil for none
+
+	mu         sync.Mutex // for what follows
+	lookedUp   time.Time
+	known      map[string][]netip.Addr // by host, as last resolved
+	advertised []hostPort              // what brokers said last
+	heard      bool                    // brokers has answered once
+	missing    []string                // what could not be told the last time
+	now        []portRange
+}
+
+// portRange is what is refused: addresses, and of them a port, or with 0 every port. A
+// single unspecified address (0.0.0.0, ::) stands for every address of this machine.
+type portRange struct {
+	addresses netip.Prefix
+	port      uint16
+}
+
+// hostPort is a name, and a port or 0 for every port.
+type hostPort struct {
+	host string
+	port uint16
+}
+
+// NewPlatform takes hosts, host:ports, addresses and ranges of addresses. brokers, if there
+// are any, tells where Kafka's brokers say that they are, as host:port.
+func NewPlatform(own []string, brokers func(ctx context.Context) ([]string, error), log *slog.Logger) (*Platform, error) {
+	p := &Platform{log: log, brokers: brokers, known: map[string][]netip.Addr{}}
+	for _, text := range own {
+		at, name, err := parse(text)
+		switch {
+		case err != nil:
+			return nil, err
+		case name != "":
+			p.names = append(p.names, hostPort{name, at.port})
+		default:
+			p.ranges = append(p.ranges, at)
+		}
+	}
+	return p, nil
+}
+
+// Check says why NewPlatform does not take a text, or nil.
+func Check(text string) error {
+	_, _, err := parse(text)
+	return err
+}
+
+// parse reads a host, a host:port, an address or a range of addresses. The host is empty for
+// what needs no look-up.
+func parse(text string) (at portRange, host string, err error) {
+	fault := func(err error) (portRange, string, error) {
+		return portRange{}, "", fmt.Errorf("%q must be a host, host:port, or a range of addresses such as 10.0.0.0/8: %w", text, err)
+	}
+	if strings.Contains(text, "/") {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return fault(err)
+		}
+		if prefix.Addr().Is4In6() && prefix.Bits() >= 96 {
+			prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
+		}
+		return portRange{addresses: prefix.Masked()}, "", nil
+	}
+	host = text
+	if addr, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+		return single(addr, 0), "", nil
+	}
+	if strings.Contains(text, ":") {
+		var portName string
+		if host, portName, err = net.SplitHostPort(text); err != nil {
+			return fault(err)
+		}
+		port, err := net.LookupPort("tcp", portName)
+		if err != nil || port == 0 {
+			return fault(errors.Join(errors.New("the port is none"), err))
+		}
+		at.port = uint16(port)
+		if host == "" { // a listener on every address
+			host = "::"
+		}
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return single(addr, at.port), "", nil
+	}
+	if host == "" || strings.ContainsAny(host, " \t@?#[]") {
+		return fault(errors.New("that is no host"))
+	}
+	return at, host, nil
+}
+
+func single(addr netip.Addr, port uint16) portRange {
+	addr = plain(addr)
+	return portRange{netip.PrefixFrom(addr, addr.BitLen()), port}
+}
+
+// look returns what is refused now, and whether that is all of it: not while a name cannot
+// be resolved, and not before the brokers were heard once. That a name does not exist is an
+// answer where the operator has named ranges.
+func (p *Platform) look(ctx context.Context) (refused []portRange, complete bool) {
+	if p == nil {
+		return nil, true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.lookedUp) >= lookTTL {
+		// Others wait for the answer, too, so that it must not end with this one's dial.
+		p.lookUpLocked(context.WithoutCancel(ctx))
+		p.lookedUp = time.Now()
+	}
+	return p.now, len(p.missing) == 0
+}
+
+func (p *Platform) lookUpLocked(ctx context.Context) {
+	var missing []string
+	heardErr := p.askBrokersLocked(ctx)
+	if heardErr != nil && !p.heard {
+		missing = append(missing, "the brokers that Kafka names")
+	}
+	names := slices.Concat(p.names, p.advertised)
+	failed := p.resolveLocked(ctx, names)
+	p.now = slices.Clone(p.ranges)
+	for _, name := range names {
+		for _, addr := range p.known[name.host] {
+			p.now = append(p.now, single(addr, name.port))
+		}
+	}
+	why := []error{heardErr}
+	for _, host := range slices.Sorted(maps.Keys(failed)) {
+		if dns, ok := errors.AsType[*net.DNSError](failed[host]); ok && dns.IsNotFound && p.bounded() {
+			continue // a container that is stopped has no name, and no job need wait for it
+		}
+		missing, why = append(missing, host), append(why, failed[host])
+	}
+	p.tellLocked(ctx, missing, errors.Join(why...))
+}
+
+// bounded reports whether the operator has said in which ranges the platform is, and not only
+// where some of it is.
+func (p *Platform) bounded() bool {
+	return slices.ContainsFunc(p.ranges, func(r portRange) bool { return !r.addresses.IsSingleIP() })
+}
+
+// askBrokersLocked asks where the brokers are. Those of the last answer count as long as there is
+// no other: that Kafka is away opens nothing.
+func (p *Platform) askBrokersLocked(ctx context.Context) error {
+	if p.brokers == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	list, err := p.brokers(ctx)
+	if err != nil {
+		return err
+	}
+	var advertised []hostPort
+	for _, text := range list {
+		at, host, err := parse(text)
+		if err != nil {
+			return err
+		}
+		if host == "" {
+			host = at.addresses.Addr().String() // resolves to itself
+		}
+		advertised = append(advertised, hostPort{host, at.port})
+	}
+	p.advertised, p.heard = advertised, true
+	return nil
+}
+
+// resolveLocked looks names up, all at once, into known. It returns the errors by host;
+// such a host keeps the addresses that it had.
+func (p *Platform) resolveLocked(ctx context.Context, names []hostPort) map[string]error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	type answer struct {
+		host string
+		ips  []netip.Addr
+		err  error
+	}
+	hosts := map[string]bool{}
+	for _, name := range names {
+		hosts[name.host] = true
+	}
+	answers := make(chan answer, len(hosts))
+	for host := range hosts {
+		go func() {
+			ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+			answers <- answer{host, ips, err}
+		}()
+	}
+	failed := map[string]error{}
+	for range hosts {
+		a := <-answers
+		if a.err != nil {
+			failed[a.host] = a.err
+			continue
+		}
+		p.known[a.host] = a.ips
+	}
+	return failed
+}
+
+// tellLocked logs what changed of what is missing.
+func (p *Platform) tellLocked(ctx context.Context, missing []string, why error) {
+	switch {
+	case slices.Equal(missing, p.missing):
+		return
+	case len(missing) > 0:
+		p.log.WarnContext(ctx, "where the platform itself is cannot be told: destinations in private ranges are refused until it can", "missing", missing, "error", why)
+	default:
+		p.log.InfoContext(ctx, "where the platform itself is can be told again: destinations in private ranges are as the settings say")
+	}
+	p.missing = missing
+}
+
+// refuses reports whether to is one of the refused addresses. It errs on the
+// side of refusing when this machine's addresses cannot be listed.
+func refuses(refused []portRange, to netip.AddrPort) bool {
+	dialled := plain(to.Addr())
+	if dialled.IsUnspecified() { // the kernel takes it for loopback
+		dialled = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		if to.Addr().Unmap().Is6() {
+			dialled = netip.IPv6Loopback()
+		}
+	}
+	for _, r := range refused {
+		if r.port != 0 && r.port != to.Port() {
+			continue
+		}
+		if r.addresses.Contains(dialled) || r.addresses.IsSingleIP() && r.addresses.Addr().IsUnspecified() && isLocal(dialled) {
+			return true
+		}
+	}
+	return false
+}
+
+// plain is addr in the one form that can be compared: IPv4 out of IPv6, no zone.
+func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+
+// isLocal reports whether addr is an address of this machine, as of now.
+func isLocal(addr netip.Addr) bool {
+	if addr.IsLoopback() {
+		return true
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(own, func(a net.Addr) bool {
+		prefix, err := netip.ParsePrefix(a.String())
+		return err == nil && plain(prefix.Addr()) == addr
+	})
+}
