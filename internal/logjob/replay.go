@@ -123,6 +123,9 @@ type ReplayPlan struct {
 	End      int64 `json:"end"`   // offset after the last record
 	From     int64 `json:"from"`  // Unix second of the earliest record
 	Until    int64 `json:"until"` // Unix second after the latest record
+	// ID tells the upload from others that begin at the same offset. Empty in plans of
+	// earlier versions.
+	ID string `json:"id,omitempty"`
 }
 
 // Offsets returns how many offsets a replay has dealt with, and of how many; both are

@@ -118,7 +118,7 @@ type sealed struct {
 
 // seal ends the batch, which is part of a plan and must not be used any more.
 func (b *batch) seal(partition int, planned *plan) (*sealed, error) {
-	id := b.batchID(partition, planned.Begin)
+	id := b.batchID(partition, planned)
 	name := objectName(id, planned)
 	if b.part != (part{}) {
 		id, name = b.part.name(id, planned)

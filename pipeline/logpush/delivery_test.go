@@ -49,7 +49,7 @@ func TestABatchClosesAfterItsIntervalWithoutNewRecords(t *testing.T) {
 		if !strings.HasPrefix(o.Name, "20000101T000100Z_20000101T000101Z_") || len(o.Name) != len("20000101T000100Z_20000101T000101Z_01234567.log.gz") {
 			t.Errorf("the object is called %s", o.Name)
 		}
-		if o.Records != 3 || o.JobID != 42 || o.BatchID != "42-3-0" || o.Dataset != "workers_trace_events" || o.ContentType != "application/x-ndjson" {
+		if o.Records != 3 || o.JobID != 42 || !strings.HasPrefix(o.BatchID, "42-3-0-") || o.Dataset != "workers_trace_events" || o.ContentType != "application/x-ndjson" {
 			t.Errorf("the object is labelled %+v", o)
 		}
 	})

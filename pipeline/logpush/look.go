@@ -112,6 +112,11 @@ func (d *delivery) take(now time.Time, r *entry) (bool, error) {
 		d.position = d.rebuild[0].End // retention may have left nothing before it
 		return false, nil
 	}
+	if len(d.rebuild) > 0 && d.rebuild[0].isNot(r) {
+		d.rebuild = nil // the topic was made anew
+		d.closing = true
+		return false, nil
+	}
 	if !d.keep(&d.counts, d.partition.ID(), r) {
 		if !d.window.Empty() {
 			d.window.Extend(r.Offset+1, r.Time)

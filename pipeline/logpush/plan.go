@@ -9,7 +9,7 @@ import (
 )
 
 // plansMax bounds the plans of a commit, whose metadata brokers keep up to 4,096
-// bytes of (offset.metadata.max.bytes). A plan takes 110 at most.
+// bytes of (offset.metadata.max.bytes). A plan takes 126 at most.
 const plansMax = 16
 
 // mark is the metadata of each commit. The committed offset is where the first
@@ -62,6 +62,17 @@ type plan struct {
 	From  int64 `json:"from"`           // Unix second of the earliest record
 	Until int64 `json:"until"`          // Unix second after the latest record
 	Done  bool  `json:"done,omitempty"` // delivered, while an earlier one is not
+	// ID tells the window from any other that begins at the same offset: one cut
+	// under other settings, one that ends elsewhere, or one of a topic that was made
+	// anew. Receivers that know a batch by its id would leave that out. Empty in plans
+	// of earlier versions, whose batches were named without.
+	ID string `json:"id,omitempty"`
+}
+
+// contentID makes a plan's ID of what its content follows from, its begin and the
+// partition aside.
+func contentID(revision int64, p *plan) string {
+	return digits(fmt.Sprintf("%d %d %d %d", revision, p.End, p.From, p.Until))
 }
 
 func (m mark) String() string {
@@ -88,17 +99,22 @@ func parseMark(offset int64, metadata string) (m mark) {
 func (p *plan) start() time.Time { return time.Unix(p.From, 0).UTC() }
 func (p *plan) until() time.Time { return time.Unix(p.Until, 0).UTC() }
 
-// batchID names the window of a job that begins at an offset.
-func batchID(job int64, partition int, begin int64) string {
-	return fmt.Sprintf("%d-%d-%d", job, partition, begin)
+// isNot reports whether a record shows that the plan was made for others: what a window
+// goes over is within its times.
+func (p *plan) isNot(r *entry) bool {
+	return r.Offset >= p.Begin && (r.Time.Unix() < p.From || r.Time.Unix() >= p.Until)
 }
 
-// batchID is that of a job's live delivery, or of its replay.
-func (s *settings) batchID(partition int, begin int64) string {
-	if s.replay == 0 {
-		return batchID(s.job.ID, partition, begin)
+// batchID names what a plan fixed of a job's live delivery, or of its replay.
+func (s *settings) batchID(partition int, p *plan) string {
+	id := fmt.Sprintf("%d-%d-%d", s.job.ID, partition, p.Begin)
+	if s.replay != 0 {
+		id = fmt.Sprintf("%d-r%d-%d-%d", s.job.ID, s.replay, partition, p.Begin)
 	}
-	return fmt.Sprintf("%d-r%d-%d-%d", s.job.ID, s.replay, partition, begin)
+	if p.ID == "" {
+		return id
+	}
+	return id + "-" + p.ID
 }
 
 // objectName has the shape that Logpush's objects are known by: the time range

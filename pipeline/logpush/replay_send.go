@@ -123,7 +123,7 @@ func (p *replaying) flush(ctx context.Context) error {
 		next := window.Plan()
 		planned = &next
 		p.mu.Lock()
-		p.at.Plan = &logjob.ReplayPlan{Revision: p.job.Revision, Begin: next.Begin, End: next.End, From: next.From, Until: next.Until}
+		p.at.Plan = &logjob.ReplayPlan{Revision: p.job.Revision, Begin: next.Begin, End: next.End, From: next.From, Until: next.Until, ID: next.ID}
 		p.mu.Unlock()
 		if err := p.save(ctx); err != nil {
 			return err

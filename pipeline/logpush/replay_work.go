@@ -164,7 +164,7 @@ func (p *replaying) borders(ctx context.Context) (map[int]int64, error) {
 func (p *replaying) partition(ctx context.Context, at *logjob.ReplayPartition) error {
 	p.at, p.position, p.rebuild = at, at.Next, nil
 	if planned := at.Plan; planned != nil && planned.Revision == p.job.Revision {
-		p.rebuild = &plan{Begin: planned.Begin, End: planned.End, From: planned.From, Until: planned.Until}
+		p.rebuild = &plan{Begin: planned.Begin, End: planned.End, From: planned.From, Until: planned.Until, ID: planned.ID}
 	}
 	log := p.log.With("partition", at.ID)
 	p.uploader = &uploader{

@@ -35,7 +35,7 @@ type Object struct {
 	// Identity of the batch, for destinations that can carry it. A test upload
 	// has neither job nor batch.
 	JobID   int64
-	BatchID string // <job>-<partition>-<offset>; the same for a repeat
+	BatchID string // the same for a repeat, and for nothing else
 	Dataset string
 
 	// Script and Version are those of every record of the object, where the folder

@@ -105,7 +105,7 @@ func (b *batched) seal(records ...string) *sealed {
 	f := b.settings.format
 	s := &sealed{begin: 100, until: time.Unix(1_700_000_060, 0).UTC(), oldest: time.Unix(1_700_000_000, 0).UTC(),
 		Object: Object{Name: "whole.log.gz", Date: time.Unix(1_700_000_000, 0).UTC(), ContentType: f.ContentType, Records: len(records),
-			JobID: b.job.ID, BatchID: batchID(b.job.ID, 3, 100), Dataset: "workers_trace_events"}}
+			JobID: b.job.ID, BatchID: b.settings.batchID(3, &plan{Begin: 100}), Dataset: "workers_trace_events"}}
 	at := len(f.BatchPrefix)
 	for i, r := range records {
 		if i > 0 {

@@ -114,7 +114,9 @@ func (w *window) Extend(end int64, at time.Time) {
 
 // Plan returns what the window holds.
 func (w *window) Plan() plan {
-	return plan{Begin: w.begin, End: w.end, From: w.lowest.Unix(), Until: w.highest.Unix() + 1}
+	p := plan{Begin: w.begin, End: w.end, From: w.lowest.Unix(), Until: w.highest.Unix() + 1}
+	p.ID = contentID(w.job.Revision, &p)
+	return p
 }
 
 // Seal ends the window, which must not be used any more.

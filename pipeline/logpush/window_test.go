@@ -48,7 +48,7 @@ func TestPlaceholdersSplitABatch(t *testing.T) {
 				r.stop()
 				got := map[string]string{}
 				for _, o := range w.bucket.objects {
-					if strings.HasPrefix(o.BatchID, "42-3-0") {
+					if strings.HasPrefix(o.BatchID, "42-3-0-") {
 						got[strings.TrimSuffix(o.Key(folder), o.Name)] = unzip(t, o.Body)
 					}
 				}
@@ -176,7 +176,7 @@ func TestUploadsOverlapAndAreCommittedInOrder(t *testing.T) {
 		w.job.MaxUploadRecords = ptr(int64(1000))
 		hang := make(chan struct{})
 		w.bucket.slow = func(o Object) chan struct{} {
-			if o.BatchID == "42-3-0" { // the first
+			if strings.HasPrefix(o.BatchID, "42-3-0-") { // the first
 				return hang
 			}
 			return nil
@@ -216,7 +216,7 @@ func TestPlansFitIntoACommit(t *testing.T) {
 			t.Errorf("%d plans, want %d", len(m.Plans), plansMax)
 		}
 		for i := range m.Plans {
-			m.Plans[i] = plan{1<<63 - 1, 1<<63 - 1, 9999999999, 9999999999, true}
+			m.Plans[i] = plan{1<<63 - 1, 1<<63 - 1, 9999999999, 9999999999, true, "01234567"}
 		}
 		m.Newest, m.EnabledAt, m.Revision = 1<<63-1, 1<<63-1, 1<<63-1
 		if n := len(m.String()); n > 4096 {
@@ -233,7 +233,7 @@ func TestSeveralUploadsAreRepeatedAfterACrash(t *testing.T) {
 		w.parallel = 4
 		w.job.MaxUploadRecords = ptr(int64(1000))
 		w.bucket.slow = func(o Object) chan struct{} {
-			if o.BatchID == "42-3-1000" { // the second of four goes through
+			if strings.HasPrefix(o.BatchID, "42-3-1000-") { // the second of four goes through
 				return nil
 			}
 			return make(chan struct{})
@@ -323,7 +323,7 @@ func TestAStopWaitsForAllUploadsInHand(t *testing.T) {
 		hang := make(chan struct{})
 		w.bucket.slow = func(o Object) chan struct{} { return hang }
 		w.bucket.set(func(o Object) error {
-			if o.BatchID == "42-3-0" { // waits for its next try when the stop comes
+			if strings.HasPrefix(o.BatchID, "42-3-0-") { // waits for its next try when the stop comes
 				return &UploadError{Status: 503, RetryAfter: time.Hour}
 			}
 			return nil
