@@ -1,11 +1,13 @@
 package rollback
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
 	"tidegate/internal/deploy"
+	"tidegate/schema"
 )
 
 // twoSteps go to 100 % after a minute at 10 %, if a gate opens.
@@ -54,6 +56,39 @@ func TestProvenGateAsksForProof(t *testing.T) {
 	expectRamp(t, w, "baked", "running 10%", "not proven yet that 22222222 keeps its max_failure_ratio")
 	w.steps(c, clk, 15*time.Minute)
 	expectRamp(t, w, "proven", "done 100%", "")
+}
+
+// The baseline's failures came at once, the version's were time-outs of a minute. The seconds
+// in which these were missing proved that it keeps its ratio, and the gate opened.
+func TestProvenGateWaitsForLateFailures(t *testing.T) {
+	for _, evidence := range []deploy.EvidenceKind{deploy.EvidenceRequests, deploy.EvidenceBlocks} {
+		clk := newClock()
+		p := policy(deploy.ActionRollback, twoSteps(deploy.GateProven)...)
+		p.MaxFailureRate, p.MaxFailureRatio = nil, new(3.0)
+		p.Ramp[0].Percentage, p.Ramp[0].BakeSeconds = 50_000, 30
+		p.Evidence, p.BlockSeconds, p.MinRequests = evidence, 1, 20
+		w := newWorld(t, clk.now, p)
+		edges := w.fakes("a")
+		edges.rates = func(_ context.Context, _, _ string, since, until time.Time) ([]schema.RateBlock, error) {
+			blocks, err := w.blocks(since, until)
+			for i := range blocks {
+				if b := &blocks[i]; b.VersionID == v2 && b.Time.After(clk.Add(-time.Minute)) {
+					b.Requests, b.Failures, b.Status5xx = b.Requests-b.Failures, 0, 0
+				}
+			}
+			return blocks, err
+		}
+		w.fails(v1, 0.02)
+		w.fails(v2, 0.8)
+		w.deploy(split{v1: 50, v2: 50})
+		c := w.controller("a", edges)
+		w.steps(c, clk, 55*time.Second)
+		expectRamp(t, w, string(evidence)+": baked", "running 50%", "not proven yet that 22222222 keeps its max_failure_ratio")
+		w.steps(c, clk, 10*time.Minute)
+		if got := w.summary().Decisions; len(got) != 1 || got[0] != "fail rollback" {
+			t.Errorf("%s: decisions %q", evidence, got)
+		}
+	}
 }
 
 func TestRampHoldsOutsideOfItsHours(t *testing.T) {
