@@ -93,7 +93,7 @@ func (e *evidence) assess(doubt bool) Assessment {
 		if m.logE() >= buildingUp {
 			a.Building = m.limit.Metric
 		}
-		if m.kind == relative && !m.mirrored.Rejects() {
+		if m.kind == relative && m.mirrored.LogE() < m.mirrored.Threshold() {
 			a.Unproven = m.limit.Metric
 		}
 	}

@@ -1,11 +1,13 @@
 package rollback
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
 	"tidegate/internal/deploy"
+	"tidegate/schema"
 )
 
 // twoSteps go to 100 % after a minute at 10 %, if a gate opens.
@@ -54,6 +56,72 @@ func TestProvenGateAsksForProof(t *testing.T) {
 	expectRamp(t, w, "baked", "running 10%", "not proven yet that 22222222 keeps its max_failure_ratio")
 	w.steps(c, clk, 15*time.Minute)
 	expectRamp(t, w, "proven", "done 100%", "")
+}
+
+// A policy that lost its ratio in the middle of a ramp proved nothing, and the gate opened.
+func TestProvenGateWithoutARatioWaits(t *testing.T) {
+	clk := newClock()
+	p := policy(deploy.ActionRollback, twoSteps(deploy.GateProven)...)
+	p.MaxFailureRatio = new(3.0)
+	w := newWorld(t, clk.now, p)
+	c := w.controller("a", w.fakes("a"))
+	w.deploy(split{v1: 90, v2: 10})
+	w.steps(c, clk, 10*time.Second)
+	w.policy.MaxFailureRatio, w.policy.Ramp, w.revision, w.policySince = nil, twoSteps(""), 2, w.now()
+	w.steps(c, clk, 5*time.Minute)
+	expectRamp(t, w, "baked", "running 10%", "the policy has no ratio any more that could be proven")
+}
+
+// A version that was proven in its first minute to fail less than three times as often fails three
+// times as often from then on: when its step is over, nothing of that proof is left.
+func TestProofOfThePastOpensNoGate(t *testing.T) {
+	p := limits(0, 3)
+	e := evidenceOf(p)
+	proven := func(n, failures int64) bool {
+		end := e.at.Add(time.Duration(n) * time.Second)
+		e.fold(seconds(e.at, int(n), func(int) (c, b schema.RateBlock) { return counted2(10, failures), counted2(90, 9) }), end, split90(10))
+		return e.assess(false).Unproven == ""
+	}
+	e.advance(epoch)
+	if !proven(40, 1) {
+		t.Fatal("as many failures as the baseline: not proven")
+	}
+	if proven(1800, 3) {
+		t.Error("three times as many since: still proven")
+	}
+}
+
+// The baseline's failures came at once, the version's were time-outs of a minute. The seconds
+// in which these were missing proved that it keeps its ratio, and the gate opened.
+func TestProvenGateWaitsForLateFailures(t *testing.T) {
+	for _, evidence := range []deploy.EvidenceKind{deploy.EvidenceRequests, deploy.EvidenceBlocks} {
+		clk := newClock()
+		p := policy(deploy.ActionRollback, twoSteps(deploy.GateProven)...)
+		p.MaxFailureRate, p.MaxFailureRatio = nil, new(3.0)
+		p.Ramp[0].Percentage, p.Ramp[0].BakeSeconds = 50_000, 30
+		p.Evidence, p.BlockSeconds, p.MinRequests = evidence, 1, 20
+		w := newWorld(t, clk.now, p)
+		edges := w.fakes("a")
+		edges.rates = func(_ context.Context, _, _ string, since, until time.Time) ([]schema.RateBlock, error) {
+			blocks, err := w.blocks(since, until)
+			for i := range blocks {
+				if b := &blocks[i]; b.VersionID == v2 && b.Time.After(clk.Add(-time.Minute)) {
+					b.Requests, b.Failures, b.Status5xx = b.Requests-b.Failures, 0, 0
+				}
+			}
+			return blocks, err
+		}
+		w.fails(v1, 0.02)
+		w.fails(v2, 0.8)
+		w.deploy(split{v1: 50, v2: 50})
+		c := w.controller("a", edges)
+		w.steps(c, clk, 55*time.Second)
+		expectRamp(t, w, string(evidence)+": baked", "running 50%", "not proven yet that 22222222 keeps its max_failure_ratio")
+		w.steps(c, clk, 10*time.Minute)
+		if got := w.summary().Decisions; len(got) != 1 || got[0] != "fail rollback" {
+			t.Errorf("%s: decisions %q", evidence, got)
+		}
+	}
 }
 
 func TestRampHoldsOutsideOfItsHours(t *testing.T) {

@@ -86,6 +86,8 @@ func waitsFor(policy *deploy.RollbackPolicy, r *deploy.Ramp, j judgement, baked 
 	switch gate := r.Steps[r.Step].Gate; {
 	case gate == deploy.GateManual:
 		return "waiting: a person lets this step go on, by skipping the rest of it"
+	case gate == deploy.GateProven && !compares(policy):
+		return "waiting: the policy has no ratio any more that could be proven; a person lets this step go on, by skipping the rest of it"
 	case gate == deploy.GateProven && j.Unproven != "":
 		return fmt.Sprintf("waiting: it is not proven yet that %s keeps its %s", short(r.VersionID), j.Unproven)
 	}
@@ -93,6 +95,11 @@ func waitsFor(policy *deploy.RollbackPolicy, r *deploy.Ramp, j judgement, baked 
 		return "waiting: " + reason
 	}
 	return ""
+}
+
+// compares reports whether a policy has a limit that compares with the baseline.
+func compares(policy *deploy.RollbackPolicy) bool {
+	return slices.ContainsFunc(policy.Limits(), func(l deploy.Limit) bool { return l.Metric.IsRatio() })
 }
 
 // startRamp begins a ramp for a deployment made by a person, and ends the ramp

@@ -129,9 +129,9 @@ func (e *evidence) closeUnit(end time.Time) {
 		}
 		var ok bool
 		if e.policy.Evidence == deploy.EvidenceBlocks {
-			ok = m.addBlock(u.of[i], u.told, e.cautious)
+			ok = m.addBlock(u.of[i], u.told, e.cautious, e.late())
 		} else {
-			ok = m.add(u.of[i], u.told, e.cautious)
+			ok = m.add(u.of[i], u.told, e.cautious, e.late())
 			if !u.open {
 				m.bound(u.of[i], u.told, e.cautious, e.late())
 			}
