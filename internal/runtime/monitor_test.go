@@ -175,7 +175,7 @@ func TestMonitorEndsWithItsVersion(t *testing.T) {
 
 	s := deployedSnapshot(o)
 	s.Scripts[0].Splits = nil
-	b.Update(s) // which returns when no check is under way
+	putInForce(b, s) // which returns when no check is under way
 	if out := outOf(t, u); out != "" {
 		t.Errorf("the state is %q, which nobody would take back", out)
 	}
@@ -189,9 +189,57 @@ func TestMonitorEndsWithItsVersion(t *testing.T) {
 	}
 	b.Update(deployedSnapshot(o))
 	waitFor(t, "checks to begin again", func() bool { return a.checks.Load() > checks })
-	b.Update(&deploy.Snapshot{Revision: 2})
+	putInForce(b, &deploy.Snapshot{Revision: 2})
 	if u.stopChecks != nil {
 		t.Error("checks outlive their version")
+	}
+}
+
+// The story: a new deployment waited for its version to start, and the one in force, which got
+// all of the traffic meanwhile, was treated as gone: nobody asked its endpoints how they were, what
+// was known of them was forgotten, none was ejected, and no connection was kept.
+func TestVersionInForceIsServedAsBefore(t *testing.T) {
+	for name, after := range map[string]func(*deploy.Snapshot){
+		"not named":    func(s *deploy.Snapshot) { s.Scripts = nil },
+		"not deployed": func(s *deploy.Snapshot) { s.Scripts[0].Splits = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, bad := newMoodyServer(t, "a"), newMoodyServer(t, "bad")
+			bad.mood.Store(moodBad)
+			o := originOf(a, bad)
+			o.Monitor = healthMonitor(nil)
+			b, u := monitored(t, o)
+			waitFor(t, "the endpoint to be out", func() bool { return outOf(t, u) != "" })
+			next := deployedSnapshot(o)
+			after(next)
+			b.Update(next)
+			b.Release(func(id string) bool { return id == versionID })
+			if outOf(t, u) == "" {
+				t.Error("the monitor's word was forgotten")
+			}
+			ask(t, u)
+			if kept := &u.endpoints[0].transport.(*http1).idle; len(*kept) == 0 {
+				t.Error("no connection is kept")
+			}
+			checks := a.checks.Load()
+			waitFor(t, "a check", func() bool { return a.checks.Load() > checks })
+
+			// The rollback of what was waiting finds everything as it was.
+			if again := b.Update(deployedSnapshot(o))[versionID]; again != u {
+				t.Error("the version that came back has another backend")
+			}
+			b.Release(func(string) bool { return true })
+			if u.closed || u.stopChecks == nil {
+				t.Error("the version that came back is not served as one that is deployed")
+			}
+			putInForce(b, next)
+			if u.stopChecks != nil {
+				t.Error("a version that is not in force is checked")
+			}
+			if u.closed != (name == "not named") {
+				t.Errorf("closed: %t", u.closed)
+			}
+		})
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/textproto"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,15 @@ func open(t *testing.T, cfg Config, origin string) http.RoundTripper {
 	}
 	t.Cleanup(b.Close)
 	return b.Update(snapshotOf(origin))[versionID]
+}
+
+// putInForce serves a snapshot that waits for nothing.
+func putInForce(b *Backends, s *deploy.Snapshot) map[string]http.RoundTripper {
+	all := b.Update(s)
+	b.Release(func(id string) bool {
+		return slices.ContainsFunc(s.Scripts, func(sc deploy.SnapshotScript) bool { return deployed(&sc, id) })
+	})
+	return all
 }
 
 func snapshotOf(origin string) *deploy.Snapshot {
