@@ -110,12 +110,14 @@ type Backends struct {
 	log     *slog.Logger
 	workers *workers // nil if none run here
 
-	upstreams upstreamDeps
+	upstreams upstreamDeps  // but for checkSlots
 	changed   chan struct{} // holds a signal when the state of a backend has changed
 
 	mu   sync.Mutex
 	open map[string]*backend // by version id
 	left []*backend          // that the last snapshot does not name, until Release
+
+	checkSlots map[string]chan struct{} // by account of the last snapshot
 }
 
 // backend is the way to one origin version; origin tells whether it is still the right one.
@@ -146,7 +148,7 @@ func New(cfg Config, log *slog.Logger) (*Backends, error) {
 	}
 	cfg.patrol = new(patrol)
 	b := &Backends{cfg: cfg, log: log, open: map[string]*backend{}, changed: make(chan struct{}, 1)}
-	b.upstreams = upstreamDeps{log: log, metrics: new(originMetrics), changed: b.signal, checkSlots: make(chan struct{}, checksAtOnce)}
+	b.upstreams = upstreamDeps{log: log, metrics: new(originMetrics), changed: b.signal}
 	if err := b.upstreams.metrics.register(b.countEndpoints); err != nil {
 		return nil, err
 	}
@@ -176,7 +178,12 @@ func (b *Backends) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 	defer b.mu.Unlock()
 	all := make(map[string]http.RoundTripper)
 	keep := make(map[string]*backend)
+	slots := make(map[string]chan struct{})
 	for i := range s.Scripts {
+		account := s.Scripts[i].AccountID
+		if slots[account] = cmp.Or(slots[account], b.checkSlots[account]); slots[account] == nil {
+			slots[account] = make(chan struct{}, checksAtOnce)
+		}
 		for j := range s.Scripts[i].Versions {
 			v := &s.Scripts[i].Versions[j]
 			if v.Origin == nil {
@@ -187,7 +194,7 @@ func (b *Backends) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 			}
 			be := b.knownLocked(v.ID, v.Origin)
 			if be == nil {
-				be = b.newBackend(v.ID, v.Origin)
+				be = b.newBackend(v.ID, v.Origin, slots[account])
 			}
 			if be.wanted = deployed(&s.Scripts[i], v.ID); be.wanted {
 				be.tell(true)
@@ -196,6 +203,7 @@ func (b *Backends) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 		}
 	}
 	b.replaceLocked(keep)
+	b.checkSlots = slots
 	if b.workers != nil {
 		b.workers.update(s, all)
 	}
@@ -331,7 +339,7 @@ func (b *Backends) replaceLocked(keep map[string]*backend) {
 
 // newBackend opens the backend of an origin. An origin that cannot be one costs
 // its own version 502 answers, not every other script its updates.
-func (b *Backends) newBackend(versionID string, o *deploy.Origin) *backend {
+func (b *Backends) newBackend(versionID string, o *deploy.Origin, checkSlots chan struct{}) *backend {
 	cfg := b.cfg.of(o)
 	never := func(err error) *backend {
 		b.log.Warn("version cannot be served", "version_id", versionID, "error", err)
@@ -349,7 +357,9 @@ func (b *Backends) newBackend(versionID string, o *deploy.Origin) *backend {
 		t := transports[0] // fast path: there is nothing to choose, to know or to bound
 		return &backend{versionID: versionID, origin: o, RoundTripper: t, serve: keepWhile(t), close: t.close}
 	}
-	u, err := newUpstream(versionID, o, transports, cfg, b.upstreams)
+	deps := b.upstreams
+	deps.checkSlots = checkSlots
+	u, err := newUpstream(versionID, o, transports, cfg, deps)
 	if err != nil {
 		return never(err)
 	}

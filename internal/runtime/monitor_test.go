@@ -155,7 +155,7 @@ func TestMonitorTimeouts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.check(t.Context()); got != want {
+		if got := c.check(t.Context(), make(chan struct{}, 1)); got != want {
 			t.Errorf("%s: the cause is %q, want %q", s.name, got, want)
 		}
 	}
@@ -243,7 +243,7 @@ func TestVersionInForceIsServedAsBefore(t *testing.T) {
 	}
 }
 
-// Checks of all versions together are bounded.
+// Checks of an account's versions together are bounded.
 func TestChecksAreBounded(t *testing.T) {
 	var now, most atomic.Int32
 	release := make(chan struct{})
@@ -264,13 +264,40 @@ func TestChecksAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	b.upstreams.checkSlots = make(chan struct{}, 2)
+	slots := make(chan struct{}, 2)
+	b.checkSlots = map[string]chan struct{}{"a": slots}
 	deployQuickly(b, o)
-	waitFor(t, "checks", func() bool { return now.Load() == 2 && len(b.upstreams.checkSlots) == 2 })
+	waitFor(t, "checks", func() bool { return now.Load() == 2 && len(slots) == 2 })
 	for range 50 {
 		release <- struct{}{}
 	}
 	if most.Load() > 2 {
 		t.Errorf("%d checks were under way at once, want 2", most.Load())
 	}
+}
+
+// The story: endpoints of one account that took every connection and answered none held all the
+// places for checks, and those of everybody else were asked late, or not at all.
+func TestChecksOfAccountsDoNotWaitForEachOther(t *testing.T) {
+	hung, well := newMoodyServer(t, "hung"), newMoodyServer(t, "well")
+	hung.mood.Store(moodHang)
+	b, err := New(quickConfig(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	slots := make(chan struct{}, 1)
+	b.checkSlots = map[string]chan struct{}{"a": slots}
+	s := &deploy.Snapshot{Revision: 1}
+	for account, server := range map[string]*moodyServer{"a": hung, "b": well} {
+		o := originOf(server)
+		o.Monitor = healthMonitor(func(m *deploy.Monitor) { m.Timeout = 60 })
+		one := deployedSnapshot(o).Scripts[0]
+		one.AccountID, one.Versions[0].ID = account, account
+		one.Splits[0].VersionID = account
+		s.Scripts = append(s.Scripts, one)
+	}
+	b.Update(s)
+	waitFor(t, "the check that hangs", func() bool { return hung.checks.Load() == 1 && len(slots) == 1 })
+	waitFor(t, "a check of the other account", func() bool { return well.checks.Load() > 0 })
 }
