@@ -144,27 +144,16 @@ func (c *conn) exchange(req *http.Request, buf *[]byte) (*http.Response, error) 
 	} else if err := c.sendSteadily(out); err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnanswered, err)
 	}
-	patience := c.pool.cfg.ResponseHeaderTimeout
 	switch {
-	case expects:
-		c.watch.await(c.pool.cfg.ContinueTimeout)
+	case expects: // awaitHead bounds the wait
 	case body:
 		c.startUpload(req)
 	default:
-		c.watch.await(patience)
+		c.watch.await(c.pool.cfg.ResponseHeaderTimeout)
 	}
 	c.headLeft = headBytesMax
-	_, err := c.br.Peek(1)
-	if expects && err != nil && kindOf(err) == schema.ErrorKindTimeout {
-		// RFC 9110, section 10.1.1: a client does not wait for ever.
-		c.startUpload(req)
-		_, err = c.br.Peek(1)
-	}
-	if err != nil {
+	if err := c.awaitHead(req, expects); err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnanswered, err)
-	}
-	if expects && c.upload == nil {
-		c.watch.await(patience)
 	}
 	resp, err := c.readFinal(req, expects, buf)
 	if err == nil {
@@ -180,6 +169,26 @@ func (c *conn) exchange(req *http.Request, buf *[]byte) (*http.Response, error) 
 	c.watch.unbound()
 	c.attachBody(req, resp, expects && c.upload == nil)
 	return resp, nil
+}
+
+// awaitHead waits for the first byte of a header. While a body waits for a 100 it does so for a
+// while only, and then starts the upload: a client does not wait for ever (RFC 9110, section
+// 10.1.1), whatever else it is told meanwhile.
+func (c *conn) awaitHead(req *http.Request, expects bool) error {
+	waits := expects && c.upload == nil
+	if waits {
+		c.watch.await(c.pool.cfg.ContinueTimeout)
+	}
+	_, err := c.br.Peek(1)
+	switch {
+	case !waits:
+	case err == nil:
+		c.watch.await(c.pool.cfg.ResponseHeaderTimeout)
+	case kindOf(err) == schema.ErrorKindTimeout:
+		c.startUpload(req)
+		_, err = c.br.Peek(1)
+	}
+	return err
 }
 
 // readFinal reads headers up to the one of the response proper. A 100 starts an
@@ -208,6 +217,9 @@ func (c *conn) readFinal(req *http.Request, expects bool, buf *[]byte) (*http.Re
 					return nil, err
 				}
 			}
+		}
+		if err := c.awaitHead(req, expects); err != nil {
+			return nil, err
 		}
 	}
 }

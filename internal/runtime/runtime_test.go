@@ -392,9 +392,10 @@ func TestExpectContinue(t *testing.T) {
 				}
 			})
 	})
-	t.Run("unheard", func(t *testing.T) {
+	unheard := func(t *testing.T, first string) {
 		addr := rawServer(t, func(c net.Conn, r *bufio.Reader) {
 			skipHead(r)
+			_, _ = io.WriteString(c, first)
 			body := make([]byte, len("payload"))
 			_, _ = io.ReadFull(r, body)
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"+string(body))
@@ -406,7 +407,9 @@ func TestExpectContinue(t *testing.T) {
 		if got := readAll(t, resp, err); got != "payload" {
 			t.Errorf("got %q", got)
 		}
-	})
+	}
+	t.Run("unheard", func(t *testing.T) { unheard(t, "") })
+	t.Run("other hints", func(t *testing.T) { unheard(t, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n") })
 }
 
 func TestClientLeaves(t *testing.T) {
