@@ -381,3 +381,5 @@ type bothBackends struct{}
 func (bothBackends) Update(*deploy.Snapshot) map[string]http.RoundTripper {
 	return map[string]http.RoundTripper{testVersion: instantBackend{}, otherVersion: instantBackend{}}
 }
+
+func (bothBackends) Release(func(string) bool) {}

@@ -31,6 +31,8 @@ func (c *canned) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 	return all
 }
 
+func (*canned) Release(func(string) bool) {}
+
 // RoundTrip answers with a list where it was asked with one.
 func (c *canned) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Header != nil {

@@ -26,6 +26,8 @@ func (instant) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 	return all
 }
 
+func (instant) Release(func(string) bool) {}
+
 func (instant) RoundTrip(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, ContentLength: 2, Body: io.NopCloser(strings.NewReader("ok"))}, nil
 }

@@ -114,9 +114,13 @@ type Emitter interface {
 // header and body to its version; an error whose chain has a method
 // ErrorKind() string tells the event's ErrorKind.
 type Backends interface {
-	// Update returns a backend for each version of the snapshot, by version id, and
-	// lets go of those no longer named; requests that hold one of these go on.
+	// Update returns a backend for each version of the snapshot, by version id. Those of
+	// the snapshot before stay as they are.
 	Update(s *deploy.Snapshot) map[string]http.RoundTripper
+	// Release lets go of backends that the last snapshot does not need, except those of
+	// versions that a deployment in force names: a new one may still wait for its own.
+	// Requests that hold one of the others go on. inForce is not kept.
+	Release(inForce func(versionID string) bool)
 }
 
 // Workers is the runtime of Workers versions. Its backends, those of Backends.Update

@@ -71,6 +71,8 @@ func (b *slowToEnd) Update(*deploy.Snapshot) map[string]http.RoundTripper {
 	return map[string]http.RoundTripper{v1: b}
 }
 
+func (*slowToEnd) Release(func(string) bool) {}
+
 func (b *slowToEnd) RoundTrip(r *http.Request) (*http.Response, error) {
 	close(b.arrived)
 	<-r.Context().Done()

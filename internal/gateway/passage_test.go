@@ -43,6 +43,8 @@ func (b oneBackend) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 	return all
 }
 
+func (oneBackend) Release(func(string) bool) {}
+
 // The memory of a request goes to the next one only if its backend has promised to have let
 // go of it, and never if it had a body.
 func TestBackendsMayKeepRequests(t *testing.T) {

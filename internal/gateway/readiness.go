@@ -62,6 +62,7 @@ func (g *Gateway) serveLocked() (warnings []string) {
 	if before != nil {
 		close(before.replaced)
 	}
+	g.deps.Backends.Release(t.inForce)
 	return warnings
 }
 

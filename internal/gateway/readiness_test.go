@@ -26,6 +26,7 @@ func TestDeploymentWaitsForItsVersions(t *testing.T) {
 	// v1 is not among the versions any more.
 	e.control.set(snapshot(2, workerScript("shop", []string{v2}, 100_000), workerScript("blog", []string{v3}, 100_000)), nil)
 	waitFor(t, "the other script", func() bool { return e.Revision() == 2 })
+	w.wantInForce(t, v1, v3)
 	e.wantBody(t, "http://blog.dev.localhost/", "c")
 	e.wantBody(t, shop+"/", "a")
 	e.wantBody(t, "http://aaaaaaaa-shop.dev.localhost/", "a") // the old one's preview
@@ -40,6 +41,7 @@ func TestDeploymentWaitsForItsVersions(t *testing.T) {
 	e.wantBody(t, shop+"/", "a")
 	w.become(deploy.BackendReady, v3)
 	waitFor(t, "the new deployment", func() bool { return e.get(t, shop+"/").body == "b" })
+	w.wantInForce(t, v2, v3)
 	if a := e.get(t, "http://aaaaaaaa-shop.dev.localhost/"); a.StatusCode != http.StatusNotFound {
 		t.Errorf("the preview of the version that has gone answered %d", a.StatusCode)
 	}

@@ -27,6 +27,8 @@ func (a anyBackends) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 	return all
 }
 
+func (anyBackends) Release(func(string) bool) {}
+
 // Whatever a snapshot says, it is refused, or it serves: its hosts answer, a version
 // without a share is not drawn, and what is kept of it on disk is the same again.
 func FuzzSnapshot(f *testing.F) {

@@ -142,6 +142,12 @@ func (t *table) version(id string) *version {
 	return t.versions[id].version
 }
 
+// inForce reports whether requests are drawn for a version.
+func (t *table) inForce(versionID string) bool {
+	v, ok := t.versions[versionID]
+	return ok && slices.ContainsFunc(v.script.Splits, func(s deploy.Split) bool { return s.VersionID == versionID })
+}
+
 func (t *table) addRoute(r route) {
 	if r.Apex && r.Host != "" {
 		t.routes[r.Host] = append(t.routes[r.Host], r)

@@ -329,6 +329,8 @@ func (instantBackend) Update(*deploy.Snapshot) map[string]http.RoundTripper {
 	return map[string]http.RoundTripper{testVersion: instantBackend{}}
 }
 
+func (instantBackend) Release(func(string) bool) {}
+
 func (instantBackend) Snapshot(context.Context, int64) (*deploy.Snapshot, error) { return nil, nil }
 func (instantBackend) Emit(string, []byte, bool)                                 {}
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ type workers struct {
 	changed  chan struct{}
 	versions map[string]*worker
 	callers  map[string]deploy.Caller // by nonce; not changed after the start
+	inForce  map[string]bool          // as Release was told last
 }
 
 type worker struct {
@@ -72,6 +74,30 @@ func (w *workers) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 		}
 	}
 	return all
+}
+
+func (w *workers) Release(inForce func(versionID string) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.inForce = map[string]bool{}
+	for id := range w.versions {
+		w.inForce[id] = inForce(id)
+	}
+}
+
+// wantInForce checks which versions are the ones that a deployment in force names.
+func (w *workers) wantInForce(t *testing.T, ids ...string) {
+	t.Helper()
+	waitFor(t, "the versions in force", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for id, is := range w.inForce {
+			if is != slices.Contains(ids, id) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // processOf is the one process that a version has here.

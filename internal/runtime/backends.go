@@ -110,23 +110,35 @@ type Backends struct {
 	log     *slog.Logger
 	workers *workers // nil if none run here
 
-	upstreams upstreamDeps
+	upstreams upstreamDeps  // but for checkSlots
 	changed   chan struct{} // holds a signal when the state of a backend has changed
 
 	mu   sync.Mutex
 	open map[string]*backend // by version id
+	left []*backend          // that the last snapshot does not name, until Release
+
+	checkSlots map[string]chan struct{} // by account of the last snapshot
 }
 
 // backend is the way to one origin version; origin tells whether it is still the right one.
 type backend struct {
-	origin *deploy.Origin
+	versionID string
+	origin    *deploy.Origin
 	http.RoundTripper
 	// serve says whether a deployment names the version. If not, no connection is kept
 	// and nobody asks its endpoints how they are; it serves all the same.
 	serve func(deployed bool)
 	close func() // the end of serve(true); requests in flight go on
 
+	wanted   bool // a deployment of the last snapshot names the version
 	deployed bool // as serve was told last
+}
+
+func (be *backend) tell(deployed bool) {
+	if be.deployed != deployed {
+		be.deployed = deployed
+		be.serve(deployed)
+	}
 }
 
 // New returns an empty set of backends.
@@ -136,7 +148,7 @@ func New(cfg Config, log *slog.Logger) (*Backends, error) {
 	}
 	cfg.patrol = new(patrol)
 	b := &Backends{cfg: cfg, log: log, open: map[string]*backend{}, changed: make(chan struct{}, 1)}
-	b.upstreams = upstreamDeps{log: log, metrics: new(originMetrics), changed: b.signal, checkSlots: make(chan struct{}, checksAtOnce)}
+	b.upstreams = upstreamDeps{log: log, metrics: new(originMetrics), changed: b.signal}
 	if err := b.upstreams.metrics.register(b.countEndpoints); err != nil {
 		return nil, err
 	}
@@ -153,8 +165,8 @@ func New(cfg Config, log *slog.Logger) (*Backends, error) {
 
 // Update returns the backend of every version in the snapshot, by version id.
 // Known ones are kept with their connections; those that the snapshot no longer
-// names are closed, yet serve the requests that already hold them. Nothing
-// connects to an origin before the first request, except a monitor that it has.
+// names, or deploys, stay as they are until Release. Nothing connects to an origin
+// before the first request, except a monitor that it has.
 //
 // The backend of an origin with several endpoints, or one that is watched or bounded,
 // also has State() deploy.BackendState. The backend of a Worker has that, and
@@ -166,7 +178,12 @@ func (b *Backends) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 	defer b.mu.Unlock()
 	all := make(map[string]http.RoundTripper)
 	keep := make(map[string]*backend)
+	slots := make(map[string]chan struct{})
 	for i := range s.Scripts {
+		account := s.Scripts[i].AccountID
+		if slots[account] = cmp.Or(slots[account], b.checkSlots[account]); slots[account] == nil {
+			slots[account] = make(chan struct{}, checksAtOnce)
+		}
 		for j := range s.Scripts[i].Versions {
 			v := &s.Scripts[i].Versions[j]
 			if v.Origin == nil {
@@ -175,22 +192,43 @@ func (b *Backends) Update(s *deploy.Snapshot) map[string]http.RoundTripper {
 				}
 				continue
 			}
-			be := b.open[v.ID]
-			if be == nil || !be.origin.Equal(v.Origin) {
-				be = b.newBackend(v.ID, v.Origin)
+			be := b.knownLocked(v.ID, v.Origin)
+			if be == nil {
+				be = b.newBackend(v.ID, v.Origin, slots[account])
 			}
-			if is := deployed(&s.Scripts[i], v.ID); is != be.deployed {
-				be.serve(is)
-				be.deployed = is
+			if be.wanted = deployed(&s.Scripts[i], v.ID); be.wanted {
+				be.tell(true)
 			}
 			all[v.ID], keep[v.ID] = be.RoundTripper, be
 		}
 	}
 	b.replaceLocked(keep)
+	b.checkSlots = slots
 	if b.workers != nil {
 		b.workers.update(s, all)
 	}
 	return all
+}
+
+// Release keeps no more connections to versions that no deployment names, neither of the
+// last snapshot nor one in force, asks their endpoints no more how they are, and closes what
+// the last snapshot does not name, except versions in force. Requests that hold a backend go
+// on. Workers are not its business: they stop when nobody has asked them for a while.
+func (b *Backends) Release(inForce func(versionID string) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id, be := range b.open {
+		if !be.wanted && be.deployed && !inForce(id) {
+			be.tell(false)
+		}
+	}
+	b.left = slices.DeleteFunc(b.left, func(be *backend) bool {
+		if inForce(be.versionID) && b.open[be.versionID] == nil {
+			return false
+		}
+		be.close()
+		return true
+	})
 }
 
 // signal tells of a change; a signal that nobody has taken yet stands for it.
@@ -204,10 +242,16 @@ func (b *Backends) signal() {
 func (b *Backends) countEndpoints(n *endpointCount) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, be := range b.open {
+	count := func(be *backend) {
 		if u, ok := be.RoundTripper.(*upstream); ok {
 			u.count(n)
 		}
+	}
+	for _, be := range b.open {
+		count(be)
+	}
+	for _, be := range b.left {
+		count(be)
 	}
 }
 
@@ -256,6 +300,7 @@ func (b *Backends) CloseBy(deadline time.Time) {
 	b.mu.Lock()
 	b.replaceLocked(map[string]*backend{})
 	b.mu.Unlock()
+	b.Release(func(string) bool { return false })
 	if err := b.upstreams.metrics.observed.Unregister(); err != nil {
 		b.log.Warn("metrics of endpoints were not unregistered", "error", err)
 	}
@@ -268,10 +313,25 @@ func deployed(sc *deploy.SnapshotScript, versionID string) bool {
 	return slices.ContainsFunc(sc.Splits, func(s deploy.Split) bool { return s.VersionID == versionID })
 }
 
+// knownLocked returns the backend that a version has, or had until Release, or nil.
+func (b *Backends) knownLocked(versionID string, o *deploy.Origin) *backend {
+	if be := b.open[versionID]; be != nil && be.origin.Equal(o) {
+		return be
+	}
+	for _, be := range b.left {
+		if be.versionID == versionID && be.origin.Equal(o) {
+			return be
+		}
+	}
+	return nil
+}
+
 func (b *Backends) replaceLocked(keep map[string]*backend) {
+	b.left = slices.DeleteFunc(b.left, func(be *backend) bool { return keep[be.versionID] == be })
 	for id, be := range b.open {
 		if keep[id] != be {
-			be.close()
+			be.wanted = false
+			b.left = append(b.left, be)
 		}
 	}
 	b.open = keep
@@ -279,11 +339,11 @@ func (b *Backends) replaceLocked(keep map[string]*backend) {
 
 // newBackend opens the backend of an origin. An origin that cannot be one costs
 // its own version 502 answers, not every other script its updates.
-func (b *Backends) newBackend(versionID string, o *deploy.Origin) *backend {
+func (b *Backends) newBackend(versionID string, o *deploy.Origin, checkSlots chan struct{}) *backend {
 	cfg := b.cfg.of(o)
 	never := func(err error) *backend {
 		b.log.Warn("version cannot be served", "version_id", versionID, "error", err)
-		return &backend{origin: o, RoundTripper: unusable{err}, serve: func(bool) {}, close: func() {}}
+		return &backend{versionID: versionID, origin: o, RoundTripper: unusable{err}, serve: func(bool) {}, close: func() {}}
 	}
 	var transports []transport
 	for _, e := range o.All() {
@@ -295,13 +355,15 @@ func (b *Backends) newBackend(versionID string, o *deploy.Origin) *backend {
 	}
 	if len(transports) == 1 && o.Monitor == nil && o.MaxRequests == 0 {
 		t := transports[0] // fast path: there is nothing to choose, to know or to bound
-		return &backend{origin: o, RoundTripper: t, serve: keepWhile(t), close: t.close}
+		return &backend{versionID: versionID, origin: o, RoundTripper: t, serve: keepWhile(t), close: t.close}
 	}
-	u, err := newUpstream(versionID, o, transports, cfg, b.upstreams)
+	deps := b.upstreams
+	deps.checkSlots = checkSlots
+	u, err := newUpstream(versionID, o, transports, cfg, deps)
 	if err != nil {
 		return never(err)
 	}
-	return &backend{origin: o, RoundTripper: u, serve: u.serve, close: u.close}
+	return &backend{versionID: versionID, origin: o, RoundTripper: u, serve: u.serve, close: u.close}
 }
 
 // of returns the configuration with an origin's own time-outs.

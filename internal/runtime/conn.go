@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -143,27 +144,16 @@ func (c *conn) exchange(req *http.Request, buf *[]byte) (*http.Response, error) 
 	} else if err := c.sendSteadily(out); err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnanswered, err)
 	}
-	patience := c.pool.cfg.ResponseHeaderTimeout
 	switch {
-	case expects:
-		c.watch.await(c.pool.cfg.ContinueTimeout)
+	case expects: // awaitHead bounds the wait
 	case body:
 		c.startUpload(req)
 	default:
-		c.watch.await(patience)
+		c.watch.await(c.pool.cfg.ResponseHeaderTimeout)
 	}
 	c.headLeft = headBytesMax
-	_, err := c.br.Peek(1)
-	if expects && err != nil && kindOf(err) == schema.ErrorKindTimeout {
-		// RFC 9110, section 10.1.1: a client does not wait for ever.
-		c.startUpload(req)
-		_, err = c.br.Peek(1)
-	}
-	if err != nil {
+	if err := c.awaitHead(req, expects); err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnanswered, err)
-	}
-	if expects && c.upload == nil {
-		c.watch.await(patience)
 	}
 	resp, err := c.readFinal(req, expects, buf)
 	if err == nil {
@@ -179,6 +169,26 @@ func (c *conn) exchange(req *http.Request, buf *[]byte) (*http.Response, error) 
 	c.watch.unbound()
 	c.attachBody(req, resp, expects && c.upload == nil)
 	return resp, nil
+}
+
+// awaitHead waits for the first byte of a header. While a body waits for a 100 it does so for a
+// while only, and then starts the upload: a client does not wait for ever (RFC 9110, section
+// 10.1.1), whatever else it is told meanwhile.
+func (c *conn) awaitHead(req *http.Request, expects bool) error {
+	waits := expects && c.upload == nil
+	if waits {
+		c.watch.await(c.pool.cfg.ContinueTimeout)
+	}
+	_, err := c.br.Peek(1)
+	switch {
+	case !waits:
+	case err == nil:
+		c.watch.await(c.pool.cfg.ResponseHeaderTimeout)
+	case kindOf(err) == schema.ErrorKindTimeout:
+		c.startUpload(req)
+		_, err = c.br.Peek(1)
+	}
+	return err
 }
 
 // readFinal reads headers up to the one of the response proper. A 100 starts an
@@ -208,21 +218,34 @@ func (c *conn) readFinal(req *http.Request, expects bool, buf *[]byte) (*http.Re
 				}
 			}
 		}
+		if err := c.awaitHead(req, expects); err != nil {
+			return nil, err
+		}
 	}
 }
 
-// readHead reads one header. One that is there as a whole and written as it should be
-// is read by parseHead, in buf; all others by http.ReadResponse, which is milder and
-// needs more time. That somebody else on the way reads those otherwise is likely
-// enough to give the connection up afterwards.
+// readHead reads one header. One that is written as it should be is read by parseHead, in
+// buf; all others by http.ReadResponse, which is milder and needs more time. That somebody
+// else on the way reads those otherwise is likely enough to give the connection up afterwards.
 func (c *conn) readHead(req *http.Request, buf *[]byte) (*http.Response, error) {
-	if head := c.bufferedHead(); head != nil {
+	head := c.bufferedHead()
+	buffered := head != nil
+	if !buffered {
+		head = c.gatherHead(buf)
+	}
+	if bytes.HasSuffix(head, emptyLine) {
 		if a := c.parseHead(head, req, buf); a != nil {
 			a.resp.Request = req
+			if !buffered {
+				return &a.resp, nil
+			}
 			_, err := c.br.Discard(len(head))
 			return &a.resp, err
 		}
-		c.doubtful = true
+	}
+	c.doubtful = true
+	if !buffered {
+		c.br = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(head)), c.br), readBufferBytes)
 	}
 	resp, err := http.ReadResponse(c.br, req)
 	if err != nil {
@@ -243,19 +266,50 @@ func (c *conn) parseHead(head []byte, req *http.Request, buf *[]byte) *answer {
 	return parseHead(*buf, req.Method)
 }
 
-// bufferedHead returns the bytes up to the next empty line, if they came with the
-// first ones. It waits for those alone: whoever sends half a header may send no more,
-// and http.ReadResponse knows what is wrong with it already.
+// emptyLine is the end of a head, with that of the line before.
+var emptyLine = []byte("\r\n\r\n")
+
+// bufferedHead returns the bytes up to the next empty line, if they came with the first ones.
 func (c *conn) bufferedHead() []byte {
 	if _, err := c.br.Peek(1); err != nil {
 		return nil // the next read fails like this one
 	}
 	b, err := c.br.Peek(c.br.Buffered())
-	end := bytes.Index(b, []byte("\r\n\r\n"))
+	end := bytes.Index(b, emptyLine)
 	if err != nil || end < 0 {
 		return nil
 	}
-	return b[:end+4]
+	return b[:end+len(emptyLine)]
+}
+
+// gatherHead takes what bufferedHead did not find into buf: a head that comes in pieces, is
+// longer than the connection's buffer, or ends otherwise. It reads up to the first empty line, in
+// either spelling. Whoever sends what is no head may send no more of it, so it ends there, too,
+// as it does at an error: http.ReadResponse finds the same one.
+func (c *conn) gatherHead(buf *[]byte) []byte {
+	head := (*buf)[:0]
+	for begin, status := 0, true; ; {
+		piece, err := c.br.ReadSlice('\n')
+		head = append(head, piece...)
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue // a long line
+		}
+		line := head[begin:]
+		if err != nil || string(line) == "\n" || string(line) == "\r\n" || !mayBeLine(line, status) {
+			break
+		}
+		begin, status = len(head), false
+	}
+	*buf = head
+	return head
+}
+
+// mayBeLine reports whether a line of a head, or its first one, is one in anybody's eyes.
+func mayBeLine(line []byte, first bool) bool {
+	if first {
+		return bytes.HasPrefix(line, []byte("HTTP/"))
+	}
+	return line[0] == ' ' || line[0] == '\t' || bytes.IndexByte(line, ':') >= 0
 }
 
 // checkHead refuses what http.ReadResponse lets through and nobody can rely on. A name

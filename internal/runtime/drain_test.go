@@ -52,7 +52,7 @@ func testDrain(t *testing.T, protocol string, after func(*deploy.Snapshot)) {
 	readAll(t, resp, err)
 	gone := deployedSnapshot(o)
 	after(gone)
-	b.Update(gone)
+	putInForce(b, gone)
 	resp, err = backend.RoundTrip(request(t, http.MethodGet, "/", ""))
 	if got := readAll(t, resp, err); got != "begin end" { // by whoever has picked it a moment before
 		t.Errorf("a late request got %q", got)

@@ -199,3 +199,18 @@ func TestFramingIsOurs(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// Whoever does not speak HTTP, and waits, is not waited for.
+func TestWhatIsNoHeadEndsTheWaitForIt(t *testing.T) {
+	for _, said := range []string{"SSH-2.0-OpenSSH_9.9\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n"} {
+		over := make(chan struct{})
+		addr := rawServer(t, func(c net.Conn, r *bufio.Reader) {
+			skipHead(r)
+			_, _ = io.WriteString(c, said)
+			<-over
+		})
+		t.Cleanup(func() { close(over) })
+		resp, err := open(t, shortConfig(), "http://"+addr).RoundTrip(request(t, "GET", "/", ""))
+		wantKind(t, resp, err, schema.ErrorKindProtocol)
+	}
+}

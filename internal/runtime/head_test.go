@@ -203,6 +203,8 @@ var leanResponses = []string{
 	apiHeader + strings.Repeat("Set-Cookie: a=b\r\n", 20) + "Content-Length: 2\r\n\r\nhi",
 	apiHeader + "Content-Length:   007\t \r\n\r\n7 bytes",
 	"HTTP/1.1 200 OK\r\n\r\n",
+	apiHeader + strings.Repeat("Set-Cookie: a=b\r\n", readBufferBytes/10) + "Content-Length: 2\r\n\r\nhi",
+	apiHeader + "X-A: " + strings.Repeat("a", readBufferBytes-len(apiHeader)-len("X-A: ")) + "\r\nContent-Length: 2\r\n\r\nhi",
 	"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nhi",
 	"HTTP/1.1 200 \r\nX-Empty:\r\nx-UTF-8: \xc3\xa9\r\nContent-Length: 2\r\n\r\nhi",
 	"HTTP/1.1 999 What\tever\r\nPragma: no-cache\r\nContent-Length: 2\r\n\r\nhi",
@@ -218,6 +220,11 @@ var leanResponses = []string{
 // oddResponses are for net/http to take or to refuse, and end the connection.
 var oddResponses = []string{
 	"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi\r\n\r\n",
+	"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi",
+	"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\nhi",
+	"HTTP/1.1 200 OK\nContent-Length: 2\n\r\nhi",
+	"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n \r\nX-A: 1\r\n\r\nhi",
+	"HTTP/1.1 200 OK\nX-A: " + strings.Repeat("a", 2*readBufferBytes) + "\nContent-Length: 2\n\nhi",
 	"HTTP/1.1 200 OK\r\nX-A: 1\nContent-Length: 2\r\n\r\nhi",
 	"HTTP/1.1 200 OK\r\nContent-Length: 22\nX-A: 1\r\n\r\nhi",
 	"HTTP/1.1 200 OK\nX-A: 1\r\nContent-Length: 2\r\n\r\nhi",
@@ -279,7 +286,9 @@ func TestHeadsAreReadAsNetHTTPReadsThem(t *testing.T) {
 				t.Errorf("%q: is the common reader's: %t, want %t", raw, lean, want)
 			}
 			for split := 1; split < min(len(raw), 200); split += 7 { // in two pieces
-				agree(t, []byte(raw), split, method)
+				if lean := agree(t, []byte(raw), split, method); method != http.MethodHead && lean != want {
+					t.Errorf("%q, then %q: is the common reader's: %t, want %t", raw[:split], raw[split:], lean, want)
+				}
 			}
 		}
 	}
@@ -289,8 +298,10 @@ func TestHeadsAreReadAsNetHTTPReadsThem(t *testing.T) {
 	for _, raw := range oddResponses {
 		f(raw, false)
 		for _, method := range readerMethods {
-			if _, _, kept, lean := responseReaders([]byte(raw), 0, method); kept != nil && !lean {
-				t.Errorf("%s, then %q: the connection is kept", method, raw)
+			for split := 0; split < len(raw); split += 5 {
+				if _, _, kept, lean := responseReaders([]byte(raw), split, method); kept != nil && !lean {
+					t.Errorf("%s, then %q and %q: the connection is kept", method, raw[:split], raw[split:])
+				}
 			}
 		}
 	}

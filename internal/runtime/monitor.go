@@ -16,7 +16,9 @@ import (
 )
 
 const (
-	// checksAtOnce bounds the checks that a gateway has under way, of all versions.
+	// checksAtOnce bounds the checks that a gateway has under way of one account's versions.
+	// Endpoints that say nothing keep theirs for its time-out: they must not hold up anybody
+	// else's.
 	checksAtOnce = 64
 	// firstCheckWithin the first check of an endpoint begins: soon, for a deployment
 	// waits for nobody's health, and not all at one moment.
@@ -76,13 +78,7 @@ func (u *upstream) watch(ctx context.Context, e *endpoint, c *endpointMonitor) {
 			return
 		case <-timer.C:
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case u.checkSlots <- struct{}{}:
-		}
-		cause := c.check(ctx)
-		<-u.checkSlots
+		cause := c.check(ctx, u.checkSlots)
 		if ctx.Err() != nil {
 			return
 		}
@@ -107,10 +103,18 @@ func (c *endpointMonitor) judge(u *upstream, e *endpoint, cause string) {
 	}
 }
 
-// check asks once, and again after a time-out. It returns what is wrong, or "".
-func (c *endpointMonitor) check(ctx context.Context) (cause string) {
+// check asks once, and again after a time-out, each time with one of the slots, for which it
+// waits. It returns what is wrong, or "".
+func (c *endpointMonitor) check(ctx context.Context, slots chan struct{}) (cause string) {
 	for range c.Retries + 1 {
-		if cause = c.try(ctx); cause != schema.ErrorKindTimeout {
+		select {
+		case <-ctx.Done():
+			return schema.ErrorKindOther // of no check
+		case slots <- struct{}{}:
+		}
+		cause = c.try(ctx)
+		<-slots
+		if cause != schema.ErrorKindTimeout {
 			break
 		}
 	}

@@ -155,7 +155,7 @@ func TestMonitorTimeouts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.check(t.Context()); got != want {
+		if got := c.check(t.Context(), make(chan struct{}, 1)); got != want {
 			t.Errorf("%s: the cause is %q, want %q", s.name, got, want)
 		}
 	}
@@ -175,7 +175,7 @@ func TestMonitorEndsWithItsVersion(t *testing.T) {
 
 	s := deployedSnapshot(o)
 	s.Scripts[0].Splits = nil
-	b.Update(s) // which returns when no check is under way
+	putInForce(b, s) // which returns when no check is under way
 	if out := outOf(t, u); out != "" {
 		t.Errorf("the state is %q, which nobody would take back", out)
 	}
@@ -189,13 +189,61 @@ func TestMonitorEndsWithItsVersion(t *testing.T) {
 	}
 	b.Update(deployedSnapshot(o))
 	waitFor(t, "checks to begin again", func() bool { return a.checks.Load() > checks })
-	b.Update(&deploy.Snapshot{Revision: 2})
+	putInForce(b, &deploy.Snapshot{Revision: 2})
 	if u.stopChecks != nil {
 		t.Error("checks outlive their version")
 	}
 }
 
-// Checks of all versions together are bounded.
+// The story: a new deployment waited for its version to start, and the one in force, which got
+// all of the traffic meanwhile, was treated as gone: nobody asked its endpoints how they were, what
+// was known of them was forgotten, none was ejected, and no connection was kept.
+func TestVersionInForceIsServedAsBefore(t *testing.T) {
+	for name, after := range map[string]func(*deploy.Snapshot){
+		"not named":    func(s *deploy.Snapshot) { s.Scripts = nil },
+		"not deployed": func(s *deploy.Snapshot) { s.Scripts[0].Splits = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, bad := newMoodyServer(t, "a"), newMoodyServer(t, "bad")
+			bad.mood.Store(moodBad)
+			o := originOf(a, bad)
+			o.Monitor = healthMonitor(nil)
+			b, u := monitored(t, o)
+			waitFor(t, "the endpoint to be out", func() bool { return outOf(t, u) != "" })
+			next := deployedSnapshot(o)
+			after(next)
+			b.Update(next)
+			b.Release(func(id string) bool { return id == versionID })
+			if outOf(t, u) == "" {
+				t.Error("the monitor's word was forgotten")
+			}
+			ask(t, u)
+			if kept := &u.endpoints[0].transport.(*http1).idle; len(*kept) == 0 {
+				t.Error("no connection is kept")
+			}
+			checks := a.checks.Load()
+			waitFor(t, "a check", func() bool { return a.checks.Load() > checks })
+
+			// The rollback of what was waiting finds everything as it was.
+			if again := b.Update(deployedSnapshot(o))[versionID]; again != u {
+				t.Error("the version that came back has another backend")
+			}
+			b.Release(func(string) bool { return true })
+			if u.closed || u.stopChecks == nil {
+				t.Error("the version that came back is not served as one that is deployed")
+			}
+			putInForce(b, next)
+			if u.stopChecks != nil {
+				t.Error("a version that is not in force is checked")
+			}
+			if u.closed != (name == "not named") {
+				t.Errorf("closed: %t", u.closed)
+			}
+		})
+	}
+}
+
+// Checks of an account's versions together are bounded.
 func TestChecksAreBounded(t *testing.T) {
 	var now, most atomic.Int32
 	release := make(chan struct{})
@@ -216,13 +264,40 @@ func TestChecksAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	b.upstreams.checkSlots = make(chan struct{}, 2)
+	slots := make(chan struct{}, 2)
+	b.checkSlots = map[string]chan struct{}{"a": slots}
 	deployQuickly(b, o)
-	waitFor(t, "checks", func() bool { return now.Load() == 2 && len(b.upstreams.checkSlots) == 2 })
+	waitFor(t, "checks", func() bool { return now.Load() == 2 && len(slots) == 2 })
 	for range 50 {
 		release <- struct{}{}
 	}
 	if most.Load() > 2 {
 		t.Errorf("%d checks were under way at once, want 2", most.Load())
 	}
+}
+
+// The story: endpoints of one account that took every connection and answered none held all the
+// places for checks, and those of everybody else were asked late, or not at all.
+func TestChecksOfAccountsDoNotWaitForEachOther(t *testing.T) {
+	hung, well := newMoodyServer(t, "hung"), newMoodyServer(t, "well")
+	hung.mood.Store(moodHang)
+	b, err := New(quickConfig(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	slots := make(chan struct{}, 1)
+	b.checkSlots = map[string]chan struct{}{"a": slots}
+	s := &deploy.Snapshot{Revision: 1}
+	for account, server := range map[string]*moodyServer{"a": hung, "b": well} {
+		o := originOf(server)
+		o.Monitor = healthMonitor(func(m *deploy.Monitor) { m.Timeout = 60 })
+		one := deployedSnapshot(o).Scripts[0]
+		one.AccountID, one.Versions[0].ID = account, account
+		one.Splits[0].VersionID = account
+		s.Scripts = append(s.Scripts, one)
+	}
+	b.Update(s)
+	waitFor(t, "the check that hangs", func() bool { return hung.checks.Load() == 1 && len(slots) == 1 })
+	waitFor(t, "a check of the other account", func() bool { return well.checks.Load() > 0 })
 }

@@ -217,7 +217,7 @@ func TestUpdateClosesWhatIsNoLongerNamed(t *testing.T) {
 		slow <- string(body)
 	}()
 	<-inFlight
-	if len(b.Update(&deploy.Snapshot{Revision: 2})) != 0 {
+	if len(putInForce(b, &deploy.Snapshot{Revision: 2})) != 0 {
 		t.Error("a snapshot without versions got backends")
 	}
 	resp, err := old.RoundTrip(request(t, "GET", "/", ""))

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/textproto"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,15 @@ func open(t *testing.T, cfg Config, origin string) http.RoundTripper {
 	}
 	t.Cleanup(b.Close)
 	return b.Update(snapshotOf(origin))[versionID]
+}
+
+// putInForce serves a snapshot that waits for nothing.
+func putInForce(b *Backends, s *deploy.Snapshot) map[string]http.RoundTripper {
+	all := b.Update(s)
+	b.Release(func(id string) bool {
+		return slices.ContainsFunc(s.Scripts, func(sc deploy.SnapshotScript) bool { return deployed(&sc, id) })
+	})
+	return all
 }
 
 func snapshotOf(origin string) *deploy.Snapshot {
@@ -382,9 +392,10 @@ func TestExpectContinue(t *testing.T) {
 				}
 			})
 	})
-	t.Run("unheard", func(t *testing.T) {
+	unheard := func(t *testing.T, first string) {
 		addr := rawServer(t, func(c net.Conn, r *bufio.Reader) {
 			skipHead(r)
+			_, _ = io.WriteString(c, first)
 			body := make([]byte, len("payload"))
 			_, _ = io.ReadFull(r, body)
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"+string(body))
@@ -396,7 +407,9 @@ func TestExpectContinue(t *testing.T) {
 		if got := readAll(t, resp, err); got != "payload" {
 			t.Errorf("got %q", got)
 		}
-	})
+	}
+	t.Run("unheard", func(t *testing.T) { unheard(t, "") })
+	t.Run("other hints", func(t *testing.T) { unheard(t, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n") })
 }
 
 func TestClientLeaves(t *testing.T) {

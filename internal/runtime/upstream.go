@@ -75,12 +75,12 @@ func newUpstream(versionID string, o *deploy.Origin, transports []transport, cfg
 	return u, nil
 }
 
-// upstreamDeps are what all upstreams of a gateway share.
+// upstreamDeps are what upstreams share.
 type upstreamDeps struct {
 	log        *slog.Logger
 	metrics    *originMetrics
 	changed    func()
-	checkSlots chan struct{} // one is held by each check
+	checkSlots chan struct{} // of the account; one is held by each check
 }
 
 // State tells which endpoints are out. An origin is always ready.

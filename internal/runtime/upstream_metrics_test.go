@@ -57,7 +57,7 @@ func TestMetricsOfEndpoints(t *testing.T) {
 	a.mood.Store(moodReset)
 	waitFor(t, "the endpoint to be down", func() bool { return get("tidegate_runtime_endpoints down") == 1 })
 	waitFor(t, "checks that fail", func() bool { return get("tidegate_runtime_endpoint_checks_total fail") > 1 })
-	b.Update(&deploy.Snapshot{Revision: 2})
+	putInForce(b, &deploy.Snapshot{Revision: 2})
 	want(states, 0)
 	want("tidegate_runtime_endpoints down", 0)
 
