@@ -347,7 +347,7 @@ type Metrics interface {
 	// nothing is known any more.
 	Invocations(ctx context.Context, q schema.InvocationQuery) ([]schema.InvocationGroup, error)
 	// SeriesStep returns the shortest usual step with at most so many points.
-	SeriesStep(since, until time.Time, points int) time.Duration
+	SeriesStep(ctx context.Context, since, until time.Time, points int) (time.Duration, error)
 }
 
 // Events that are stored. Its errors are as those of Metrics.

@@ -207,7 +207,8 @@ func (s *Server) metricsRange(r *request, wanted int) (since, until time.Time, s
 	}
 	text := r.gin.Query("step")
 	if text == "" {
-		return since, until, s.deps.Metrics.SeriesStep(since, until, wanted), nil
+		step, err = s.deps.Metrics.SeriesStep(r.ctx, since, until, wanted)
+		return since, until, step, err
 	}
 	if step, err = parseStep(text); err != nil {
 		return since, until, step, err
