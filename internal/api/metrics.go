@@ -169,8 +169,7 @@ func (s *Server) getOverview(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	since = since.Truncate(step)
-	until = until.Add(step - 1).Truncate(step)
+	since, until = wholeSteps(since, until, step)
 	list, total, err := s.deps.Metrics.ScriptRates(r.ctx, r.account, since, until, step, int(limit))
 	if err != nil {
 		return nil, err
@@ -179,6 +178,14 @@ func (s *Server) getOverview(r *request) (any, error) {
 		return scriptRates{one.ScriptName, one.Requests, one.Failures, share(one.Failures, one.Requests),
 			views(one.Series, func(p schema.RatePoint) ratePoint { return ratePoint{timestamp(p.Time), p.Requests, p.Failures} })}
 	})}, nil
+}
+
+// wholeSteps widens a time to steps, of whole seconds. They are counted from 1970, as those of a
+// series; time.Truncate would count them from the year 1.
+func wholeSteps(since, until time.Time, step time.Duration) (from, to time.Time) {
+	seconds := int64(step / time.Second)
+	first, last := since.Unix()/seconds*seconds, (until.Add(time.Second-1).Unix()+seconds-1)/seconds*seconds
+	return time.Unix(first, 0).UTC(), time.Unix(last, 0).UTC()
 }
 
 // timeRange reads since and until. Without them it is the last hour.
