@@ -149,6 +149,8 @@ type Scripts interface {
 	// Versions is newest first; total counts all.
 	Versions(ctx context.Context, accountID, script string, limit, offset int) (list []deploy.Version, total int, err error)
 	Version(ctx context.Context, accountID, script, id string) (deploy.Version, error)
+	// VersionTags is by id; a version that does not exist is absent.
+	VersionTags(ctx context.Context, accountID string, ids []string) (map[string]string, error)
 	// DeleteVersion is invalid for one that a deployment names.
 	DeleteVersion(ctx context.Context, accountID, script, id string) error
 	// Bundle has the text of secrets.

@@ -2,7 +2,6 @@ package api
 
 import (
 	"cmp"
-	"context"
 	"math"
 	"strconv"
 	"sync"
@@ -117,23 +116,15 @@ func (s *Server) getMetrics(r *request) (any, error) {
 			return seriesPoint{timestamp(v.Time), v.VersionID, viewRates(v)}
 		}),
 	}
+	ids := views(totals, func(v schema.VersionRate) string { return v.VersionID })
+	tags, err := s.deps.Scripts.VersionTags(r.ctx, r.account, ids) // a version of an earlier script of the same name has none
+	if err != nil {
+		return nil, err
+	}
 	for i, v := range totals {
-		tag, err := s.tagOf(r.ctx, r.account, script, v.VersionID)
-		if err != nil {
-			return nil, err
-		}
-		view.Versions[i] = versionRates{v.VersionID, tag, viewRates(v)}
+		view.Versions[i] = versionRates{v.VersionID, tags[v.VersionID], viewRates(v)}
 	}
 	return view, nil
-}
-
-// tagOf returns "" for a version of an earlier script of the same name.
-func (s *Server) tagOf(ctx context.Context, account, script, id string) (string, error) {
-	v, err := s.deps.Scripts.Version(ctx, account, script, id)
-	if errs.KindOf(err) == errs.NotFound {
-		return "", nil
-	}
-	return v.Annotations.Tag, err
 }
 
 type overviewView struct {
