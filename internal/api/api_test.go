@@ -199,8 +199,8 @@ func (m *metrics) Invocations(ctx context.Context, q schema.InvocationQuery) ([]
 	return m.invocations(ctx, q)
 }
 
-func (*metrics) SeriesStep(since, until time.Time, points int) time.Duration {
-	return max(time.Second, until.Sub(since)/time.Duration(points)).Truncate(time.Second)
+func (*metrics) SeriesStep(_ context.Context, since, until time.Time, points int) (time.Duration, error) {
+	return max(time.Second, until.Sub(since)/time.Duration(points)).Truncate(time.Second), nil
 }
 
 // events answers with what a test put there and notes what it was asked.

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"slices"
+
 	"tidegate/schema"
 )
 
@@ -57,21 +59,23 @@ func (s *Server) listCalls(r *request) (any, error) {
 		return nil, err
 	}
 	view := callsView{timestamp(q.Since), timestamp(q.Until), total, make([]callsPair, len(list))}
-	tags := map[string]string{} // of callers, which their callees' events do not have
+	var callers []string
+	for _, p := range list {
+		if p.CallerVersionID != "" && !slices.Contains(callers, p.CallerVersionID) {
+			callers = append(callers, p.CallerVersionID)
+		}
+	}
+	tags, err := s.deps.Scripts.VersionTags(r.ctx, r.account, callers) // which their callees' events do not have
+	if err != nil {
+		return nil, err
+	}
 	for i, p := range list {
 		pair := callsPair{
 			Callee:   calledVersion{p.CalleeScript, p.CalleeVersionID, p.CalleeTag},
 			Requests: p.Requests, Failures: p.Failures, FailureRate: share(p.Failures, p.Requests), LastSeen: timestamp(p.LastSeen),
 		}
 		if p.CallerVersionID != "" {
-			tag, known := tags[p.CallerVersionID]
-			if !known {
-				if tag, err = s.tagOf(r.ctx, r.account, p.CallerScript, p.CallerVersionID); err != nil {
-					return nil, err
-				}
-				tags[p.CallerVersionID] = tag
-			}
-			pair.Caller = &calledVersion{p.CallerScript, p.CallerVersionID, tag}
+			pair.Caller = &calledVersion{p.CallerScript, p.CallerVersionID, tags[p.CallerVersionID]}
 		}
 		view.Pairs[i] = pair
 	}

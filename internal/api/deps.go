@@ -151,6 +151,8 @@ type Scripts interface {
 	// Versions is newest first; total counts all.
 	Versions(ctx context.Context, accountID, script string, limit, offset int) (list []deploy.Version, total int, err error)
 	Version(ctx context.Context, accountID, script, id string) (deploy.Version, error)
+	// VersionTags is by id; a version that does not exist is absent.
+	VersionTags(ctx context.Context, accountID string, ids []string) (map[string]string, error)
 	// DeleteVersion is invalid for one that a deployment names.
 	DeleteVersion(ctx context.Context, accountID, script, id string) error
 	// Bundle has the text of secrets.
@@ -349,7 +351,7 @@ type Metrics interface {
 	// nothing is known any more.
 	Invocations(ctx context.Context, q schema.InvocationQuery) ([]schema.InvocationGroup, error)
 	// SeriesStep returns the shortest usual step with at most so many points.
-	SeriesStep(since, until time.Time, points int) time.Duration
+	SeriesStep(ctx context.Context, since, until time.Time, points int) (time.Duration, error)
 }
 
 // Events that are stored. Its errors are as those of Metrics.

@@ -2,7 +2,6 @@ package api
 
 import (
 	"cmp"
-	"context"
 	"math"
 	"strconv"
 	"sync"
@@ -117,23 +116,15 @@ func (s *Server) getMetrics(r *request) (any, error) {
 			return seriesPoint{timestamp(v.Time), v.VersionID, viewRates(v)}
 		}),
 	}
+	ids := views(totals, func(v schema.VersionRate) string { return v.VersionID })
+	tags, err := s.deps.Scripts.VersionTags(r.ctx, r.account, ids) // a version of an earlier script of the same name has none
+	if err != nil {
+		return nil, err
+	}
 	for i, v := range totals {
-		tag, err := s.tagOf(r.ctx, r.account, script, v.VersionID)
-		if err != nil {
-			return nil, err
-		}
-		view.Versions[i] = versionRates{v.VersionID, tag, viewRates(v)}
+		view.Versions[i] = versionRates{v.VersionID, tags[v.VersionID], viewRates(v)}
 	}
 	return view, nil
-}
-
-// tagOf returns "" for a version of an earlier script of the same name.
-func (s *Server) tagOf(ctx context.Context, account, script, id string) (string, error) {
-	v, err := s.deps.Scripts.Version(ctx, account, script, id)
-	if errs.KindOf(err) == errs.NotFound {
-		return "", nil
-	}
-	return v.Annotations.Tag, err
 }
 
 type overviewView struct {
@@ -169,8 +160,7 @@ func (s *Server) getOverview(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	since = since.Truncate(step)
-	until = until.Add(step - 1).Truncate(step)
+	since, until = wholeSteps(since, until, step)
 	list, total, err := s.deps.Metrics.ScriptRates(r.ctx, r.account, since, until, step, int(limit))
 	if err != nil {
 		return nil, err
@@ -179,6 +169,14 @@ func (s *Server) getOverview(r *request) (any, error) {
 		return scriptRates{one.ScriptName, one.Requests, one.Failures, share(one.Failures, one.Requests),
 			views(one.Series, func(p schema.RatePoint) ratePoint { return ratePoint{timestamp(p.Time), p.Requests, p.Failures} })}
 	})}, nil
+}
+
+// wholeSteps widens a time to steps, of whole seconds. They are counted from 1970, as those of a
+// series; time.Truncate would count them from the year 1.
+func wholeSteps(since, until time.Time, step time.Duration) (from, to time.Time) {
+	seconds := int64(step / time.Second)
+	first, last := since.Unix()/seconds*seconds, (until.Add(time.Second-1).Unix()+seconds-1)/seconds*seconds
+	return time.Unix(first, 0).UTC(), time.Unix(last, 0).UTC()
 }
 
 // timeRange reads since and until. Without them it is the last hour.
@@ -207,7 +205,8 @@ func (s *Server) metricsRange(r *request, wanted int) (since, until time.Time, s
 	}
 	text := r.gin.Query("step")
 	if text == "" {
-		return since, until, s.deps.Metrics.SeriesStep(since, until, wanted), nil
+		step, err = s.deps.Metrics.SeriesStep(r.ctx, since, until, wanted)
+		return since, until, step, err
 	}
 	if step, err = parseStep(text); err != nil {
 		return since, until, step, err

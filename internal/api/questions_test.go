@@ -66,4 +66,23 @@ func questions(t *testing.T, p *platform) {
 	p.call(t, http.MethodGet, "/workers/metrics?step=1s&since="+time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), "").want(t, http.StatusBadRequest, 10001, "1000 points")
 }
 
+// The overview says of which time its series is made, and counts steps as they do: from 1970. It
+// counted them from the year 1, which differs where a step divides no whole number of days.
+func TestOverviewIsMadeOfTheStepsOfItsSeries(t *testing.T) {
+	p := newPlatform(t)
+	since := time.Date(2026, 1, 1, 0, 0, 0, 500_000_000, time.UTC)
+	for step, length := range map[time.Duration]time.Duration{7 * time.Second: time.Hour, time.Minute: time.Hour, 25 * time.Hour: 30 * 24 * time.Hour, 168 * time.Hour: 30 * 24 * time.Hour} {
+		until := since.Add(length)
+		got, err := p.Overview(t.Context(), account, client.Range{Since: since, Until: until, Step: step}, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seconds := int64(step / time.Second)
+		if got.Since.Unix()%seconds != 0 || got.Until.Unix()%seconds != 0 || got.Since.After(since) || got.Until.Before(until) ||
+			since.Sub(got.Since) >= step || got.Until.Sub(until) >= step {
+			t.Errorf("steps of %s from %s to %s are said to be those from %s to %s", step, since, until, got.Since, got.Until)
+		}
+	}
+}
+
 func near(got, want float64) bool { return got > want-5e-5 && got < want+5e-5 }

@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,7 +21,8 @@ const (
 	// event: none is stored so long before its time, and no insert takes so long.
 	assignedSettled = schema.EventAheadMax + 5*time.Minute
 	// blocksPiece is how many seconds, of all scripts together, one question is about. Four
-	// versions in each are less than questionRows.
+	// versions in each are less than questionRows; of more, half as many seconds are asked
+	// for, and so on.
 	blocksPiece = 6 * 3600
 	// blocksRangeMax bounds what is asked for at once.
 	blocksRangeMax = 31 * 24 * time.Hour
@@ -67,7 +69,7 @@ func (db *DB) RateBlocksOf(ctx context.Context, scripts []schema.ScriptRef, sinc
 	for from := ceilTo(since, 1); from < end; from += blocksPiece {
 		to := min(from+blocksPiece, end)
 		for some := range slices.Chunk(scripts, int(max(1, blocksPiece/(to-from)))) {
-			if err := db.addBlocks(ctx, blocks, blocksSource(some, from, to, madeAt), durations); err != nil {
+			if err := db.addBlocks(ctx, blocks, some, from, to, madeAt, durations); err != nil {
 				return nil, err
 			}
 		}
@@ -121,8 +123,32 @@ func blocksSource(scripts []schema.ScriptRef, from, to int64, madeAt time.Time) 
 	return "(" + part(own, assigned.Table, to) + " UNION ALL " + part(old, rollups[0].Table, min(to, complete)) + ")"
 }
 
-// addBlocks asks for the seconds of one source.
-func (db *DB) addBlocks(ctx context.Context, blocks map[schema.ScriptRef][]schema.RateBlock, source string, durations bool) error {
+// addBlocks adds what is known of the seconds [from, to) of scripts, in the order of time. What
+// is too much for one answer is asked for in two: a controller that judges many versions
+// at once would never have an answer otherwise.
+func (db *DB) addBlocks(ctx context.Context, blocks map[schema.ScriptRef][]schema.RateBlock, scripts []schema.ScriptRef, from, to int64, madeAt time.Time, durations bool) error {
+	list, err := db.readBlocks(ctx, blocksSource(scripts, from, to, madeAt), durations)
+	if refusal, ok := errors.AsType[*ch.Exception](err); ok && refusal.Code == tooManyRows && to-from > 1 {
+		half := from + (to-from)/2
+		if err := db.addBlocks(ctx, blocks, scripts, from, half, madeAt, durations); err != nil {
+			return err
+		}
+		return db.addBlocks(ctx, blocks, scripts, half, to, madeAt, durations)
+	}
+	for _, b := range list {
+		blocks[b.of] = append(blocks[b.of], b.RateBlock)
+	}
+	return err
+}
+
+// scriptBlock is a block and whose it is.
+type scriptBlock struct {
+	of schema.ScriptRef
+	schema.RateBlock
+}
+
+// readBlocks asks for the seconds of one source. With an error there are none.
+func (db *DB) readBlocks(ctx context.Context, source string, durations bool) (list []scriptBlock, err error) {
 	histograms := "map()::Map(UInt16, Int64), map()::Map(UInt16, Int64)"
 	if durations {
 		histograms = "CAST(sumMap(own_wall) AS Map(UInt16, Int64)), CAST(sumMap(own_cpu) AS Map(UInt16, Int64))"
@@ -136,21 +162,24 @@ func (db *DB) addBlocks(ctx context.Context, blocks map[schema.ScriptRef][]schem
 		FROM `+source+`
 		GROUP BY account_id, script_name, at, version_id HAVING own > 0 OR old > 0 ORDER BY at, version_id`)
 	if err != nil {
-		return tooMuch(attempt, err)
+		return nil, tooMuch(attempt, err)
 	}
 	defer func() { _ = rows.Close() }() // what went wrong is in rows.Err
 	for rows.Next() {
-		var of schema.ScriptRef
-		var b schema.RateBlock
+		var b scriptBlock
 		var old oldBlock
-		if err := rows.Scan(&of.AccountID, &of.ScriptName, &b.VersionID, &b.Time, &b.Requests, &b.Failures, &b.Exceptions, &b.Status5xx, &b.SampledOut,
+		if err := rows.Scan(&b.of.AccountID, &b.of.ScriptName, &b.VersionID, &b.Time, &b.Requests, &b.Failures, &b.Exceptions, &b.Status5xx, &b.SampledOut,
 			(*map[uint16]int64)(&b.Wall), (*map[uint16]int64)(&b.CPU),
 			&old.requests, &old.failures, &old.allFailures, &old.allExceptions, &old.all5xx); err != nil {
-			return failed(attempt, err)
+			return nil, failed(attempt, err)
 		}
-		blocks[of] = append(blocks[of], old.complete(b))
+		b.RateBlock = old.complete(b.RateBlock)
+		list = append(list, b)
 	}
-	return tooMuch(attempt, rows.Err())
+	if err := rows.Err(); err != nil {
+		return nil, tooMuch(attempt, err)
+	}
+	return list, nil
 }
 
 // oldBlock is a second as version_rates_1s knows it: of drawn requests, and of all.

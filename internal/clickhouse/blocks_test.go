@@ -212,6 +212,31 @@ func TestRateBlocksOfSeveralPieces(t *testing.T) {
 	}
 }
 
+// A policy may watch a hundred versions, and they have more seconds in twenty minutes than a
+// question has rows. Every look was refused, so none of them could be rolled back.
+func TestRateBlocksOfManyVersions(t *testing.T) {
+	db := migrated(t)
+	const versions, seconds = 84, 1200
+	if versions*seconds <= questionRows {
+		t.Fatalf("%d rows are not more than %d", versions*seconds, questionRows)
+	}
+	if err := db.conn.Exec(t.Context(), fmt.Sprintf(`INSERT INTO assigned_rates_1s (account_id, script_name, version_id, time, requests)
+		SELECT '%s', '%s', 'v' || leftPad(toString(number %% %d), 2, '0'), toDateTime(%d, 'UTC') + intDiv(number, %d), 1 + number FROM numbers(%d)`,
+		account, script, versions, noon.Unix(), versions, versions*seconds)); err != nil {
+		t.Fatal(err)
+	}
+	blocks := blocksBetween(t, db, noon, noon.Add(seconds*time.Second), true)
+	if len(blocks) != versions*seconds {
+		t.Fatalf("%d blocks, want %d", len(blocks), versions*seconds)
+	}
+	for i, b := range blocks {
+		want := schema.RateBlock{VersionID: fmt.Sprintf("v%02d", i%versions), Time: noon.Add(time.Duration(i/versions) * time.Second), Requests: int64(1 + i)}
+		if diff := cmp.Diff(want, b); diff != "" {
+			t.Fatalf("block %d (-want +got)\n%s", i, diff)
+		}
+	}
+}
+
 // At each edge, SQL and Go put whole milliseconds into the same bucket.
 func TestDurationBucketIsTheServers(t *testing.T) {
 	db := open(t)

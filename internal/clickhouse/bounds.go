@@ -20,6 +20,9 @@ const (
 	questionRows   = 100_000   // of an answer
 )
 
+// tooManyRows is how ClickHouse calls an answer of more than max_result_rows rows.
+const tooManyRows = 396 // TOO_MANY_ROWS_OR_BYTES
+
 // bounded returns ctx with the bounds of a question, and further settings. It ends a little later than the
 // server gives the question up, so that the server's reason is the one that is told.
 func bounded(ctx context.Context, more ...ch.Settings) (context.Context, context.CancelFunc) {
@@ -49,7 +52,7 @@ func tooMuch(attempt string, err error) error {
 		why = fmt.Sprintf("took longer than the %d s that a question may take", int(questionTime.Seconds()))
 	case 241: // MEMORY_LIMIT_EXCEEDED
 		why = "needs more memory than a question may take, or than is free now"
-	case 396: // TOO_MANY_ROWS_OR_BYTES
+	case tooManyRows:
 		why = fmt.Sprintf("has more than %d rows", questionRows)
 	default:
 		return failed(attempt, err)

@@ -129,6 +129,7 @@ type DB struct {
 	// assignedAt is when the table of assigned requests was made, in Unix milliseconds; 0
 	// until that is known.
 	assignedAt atomic.Int64
+	oldest     atomic.Pointer[oldestRows] // nil until somebody asked
 	metrics    metrics
 }
 

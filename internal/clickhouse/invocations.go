@@ -23,13 +23,16 @@ func (db *DB) Invocations(ctx context.Context, q schema.InvocationQuery) ([]sche
 	if err := validRange(q.Since, q.Until); err != nil {
 		return nil, err
 	}
-	now := time.Now()
-	from, err := db.invocationSource(q, now)
+	k, err := db.known(ctx)
+	if err != nil {
+		return nil, err
+	}
+	from, err := k.invocationSource(q)
 	if err != nil {
 		return nil, err
 	}
 	list, mixed, err := db.countInvocations(ctx, q, from)
-	if err != nil || !mixed || !db.haveEvents(q, now) {
+	if err != nil || !mixed || q.Since.Before(k.events) {
 		return list, err
 	}
 	list, _, err = db.countInvocations(ctx, q, eventInvocations(q))
@@ -105,10 +108,9 @@ const (
 )
 
 // invocationSource chooses between the rollups, which are quick, and the events.
-func (db *DB) invocationSource(q schema.InvocationQuery, now time.Time) (invocationSource, error) {
-	kept := db.cfg.Retention
+func (k known) invocationSource(q schema.InvocationQuery) (invocationSource, error) {
 	byStatus := slices.Contains(q.By, schema.InvocationStatus) || q.Where.Asks(schema.InvocationStatus)
-	haveEvents := db.haveEvents(q, now)
+	haveEvents := !q.Since.Before(k.events)
 	inRollups := func(level float64) bool { return !byStatus && slices.Contains(rollupLevels, level) }
 	if haveEvents && (q.Extremes || q.Stored && byStatus || slices.ContainsFunc(q.Levels, func(level float64) bool { return !inRollups(level) })) {
 		return eventInvocations(q), nil
@@ -116,7 +118,7 @@ func (db *DB) invocationSource(q schema.InvocationQuery, now time.Time) (invocat
 	coarsest := len(rollups) - 1
 	if slices.Contains(q.By, schema.InvocationTime) {
 		coarsest = slices.Index(rollups, seriesRollup(q.Step))
-		if finest := kept.finest(q.Since, now); finest > coarsest {
+		if finest := k.finest(q.Since); finest > coarsest {
 			if haveEvents {
 				return eventInvocations(q), nil
 			}
@@ -124,7 +126,7 @@ func (db *DB) invocationSource(q schema.InvocationQuery, now time.Time) (invocat
 				q.Since.UTC().Format(time.RFC3339), time.Duration(rollups[finest].Seconds)*time.Second)
 		}
 	}
-	rows := union(kept.pieces(q.Since, q.Until, now, coarsest), "%s")
+	rows := union(k.pieces(q.Since, q.Until, coarsest), "%s")
 	if byStatus {
 		return invocationSource{
 			rows: `SELECT script_name, version_id, toUnixTimestamp(time) AS second, ` + statusOf("of.1") + ` AS status,
@@ -144,11 +146,6 @@ func (db *DB) invocationSource(q schema.InvocationQuery, now time.Time) (invocat
 		s.ofScripts = !slices.Contains(q.By, schema.InvocationScript) && !ofOneScript(q.Where)
 	}
 	return s, nil
-}
-
-func (db *DB) haveEvents(q schema.InvocationQuery, now time.Time) bool {
-	days := db.cfg.Retention.EventDays
-	return days == 0 || now.Sub(q.Since) <= time.Duration(days)*24*time.Hour
 }
 
 // ofOneScript reports whether a condition holds for one script only.

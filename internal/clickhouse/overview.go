@@ -13,7 +13,7 @@ import (
 // widened to whole steps, most requests first and no more than limit of them; total
 // counts all that had requests. The steps are as in VersionSeries.
 func (db *DB) ScriptRates(ctx context.Context, account string, since, until time.Time, step time.Duration, limit int) (list []schema.ScriptRate, total int, err error) {
-	p, err := db.seriesPiece(since, until, step)
+	p, err := db.seriesPiece(ctx, since, until, step)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -42,8 +43,8 @@ func rowsOf(pieces []piece, where string) string {
 // middle, minutes and seconds towards the ends. So a long range costs no more than a
 // short one and is exact all the same. An end that lies where a rollup may have lost its rows is
 // widened to the buckets of a coarser one. No bucket is longer than those of the rollup coarsest.
-func (r Retention) pieces(since, until, now time.Time, coarsest int) []piece {
-	left, right := min(r.finest(since, now), coarsest), min(r.finest(until, now), coarsest)
+func (k known) pieces(since, until time.Time, coarsest int) []piece {
+	left, right := min(k.finest(since), coarsest), min(k.finest(until), coarsest)
 	return cover(floorTo(since, rollups[left].Seconds), ceilTo(until, rollups[right].Seconds), min(left, right), coarsest)
 }
 
@@ -67,18 +68,8 @@ func cover(from, to int64, level, coarsest int) (list []piece) {
 	return list
 }
 
-// finest returns the number of the finest rollup that still has its rows of a time.
-func (r Retention) finest(at, now time.Time) int {
-	days := []int{r.SecondRateDays, r.MinuteRateDays, r.HourRateDays}
-	level := 0
-	for level < len(rollups)-1 && days[level] > 0 && now.Sub(at) > time.Duration(days[level])*24*time.Hour {
-		level++
-	}
-	return level
-}
-
 // seriesPiece is what a series is made of: one rollup, in whole steps.
-func (db *DB) seriesPiece(since, until time.Time, step time.Duration) (piece, error) {
+func (db *DB) seriesPiece(ctx context.Context, since, until time.Time, step time.Duration) (piece, error) {
 	if err := validRange(since, until); err != nil {
 		return piece{}, err
 	}
@@ -89,7 +80,11 @@ func (db *DB) seriesPiece(since, until time.Time, step time.Duration) (piece, er
 		return piece{}, errs.New(errs.Invalid, 0, "step is %s: %d points from since to until are more than %d; choose a longer step", step, points, seriesPointsMax)
 	}
 	r := seriesRollup(step)
-	if least := rollups[db.cfg.Retention.finest(since, time.Now())]; r.Seconds < least.Seconds {
+	k, err := db.known(ctx)
+	if err != nil {
+		return piece{}, err
+	}
+	if least := rollups[k.finest(since)]; r.Seconds < least.Seconds {
 		return piece{}, errs.New(errs.Invalid, 0, "step is %s: what began at %s is no longer known by steps of less than %s; choose a step that is a multiple of it, or a later since",
 			step, since.UTC().Format(time.RFC3339), time.Duration(least.Seconds)*time.Second)
 	}
@@ -109,15 +104,19 @@ const seriesBucketsMax = 1500
 
 // SeriesStep returns the shortest usual step with which a range has no more than so
 // many points, and of which its rollup still has the rows, no more than seriesBucketsMax.
-func (db *DB) SeriesStep(since, until time.Time, points int) time.Duration {
-	least := time.Duration(rollups[db.cfg.Retention.finest(since, time.Now())].Seconds) * time.Second
+func (db *DB) SeriesStep(ctx context.Context, since, until time.Time, points int) (time.Duration, error) {
+	k, err := db.known(ctx)
+	if err != nil {
+		return 0, err
+	}
+	least := time.Duration(rollups[k.finest(since)].Seconds) * time.Second
 	for _, step := range seriesSteps {
 		buckets := int64(until.Sub(since)/time.Second) / seriesRollup(step).Seconds
 		if step >= least && int64(until.Sub(since)/step) <= int64(points) && buckets <= seriesBucketsMax {
-			return step
+			return step, nil
 		}
 	}
-	return seriesSteps[len(seriesSteps)-1]
+	return seriesSteps[len(seriesSteps)-1], nil
 }
 
 // seriesRollup returns the coarsest rollup whose buckets a step is made of.

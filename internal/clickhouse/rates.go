@@ -23,14 +23,18 @@ func (db *DB) VersionTotals(ctx context.Context, account, script string, since, 
 	if err := validRange(since, until); err != nil {
 		return nil, err
 	}
-	return db.rates(ctx, ratesQuery{account: account, script: script, pieces: db.cfg.Retention.pieces(since, until, time.Now(), len(rollups)-1), outcomes: true})
+	k, err := db.known(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return db.rates(ctx, ratesQuery{account: account, script: script, pieces: k.pieces(since, until, len(rollups)-1), outcomes: true})
 }
 
 // VersionSeries is VersionTotals for every step between since and until, oldest
 // first. A step is a whole number of seconds and begins at a multiple of itself
 // since 1970; both ends are widened to whole steps, and one without requests is absent.
 func (db *DB) VersionSeries(ctx context.Context, account, script string, since, until time.Time, step time.Duration) ([]schema.VersionRate, error) {
-	p, err := db.seriesPiece(since, until, step)
+	p, err := db.seriesPiece(ctx, since, until, step)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ func TestPieces(t *testing.T) {
 			return at
 		}
 		var got []string
-		for _, p := range kept.pieces(at(since), at(until), now, coarsest) {
+		for _, p := range kept.known(now).pieces(at(since), at(until), coarsest) {
 			clock := func(s int64) string { return time.Unix(s, 0).UTC().Format("02 15:04:05") }
 			got = append(got, p.Table[len("version_rates_"):]+" "+clock(p.from)+" "+clock(p.to))
 		}
@@ -176,12 +176,12 @@ func TestScriptRates(t *testing.T) {
 }
 
 func TestSeriesStep(t *testing.T) {
-	db := open(t)
+	db := migrated(t)
 	f := func(age, length time.Duration, points int, want time.Duration) {
 		t.Helper()
 		since := time.Now().Add(-age)
-		if got := db.SeriesStep(since, since.Add(length), points); got != want {
-			t.Errorf("%d points of %s that began %s ago: %s, want %s", points, length, age, got, want)
+		if got, err := db.SeriesStep(t.Context(), since, since.Add(length), points); err != nil || got != want {
+			t.Errorf("%d points of %s that began %s ago: %s, %v, want %s", points, length, age, got, err, want)
 		}
 	}
 	f(time.Hour, 25*time.Minute, 300, 5*time.Second)

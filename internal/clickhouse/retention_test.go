@@ -6,6 +6,9 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	"tidegate/internal/errs"
+	"tidegate/schema"
 )
 
 // Each table's old rows go by its own number of days, also where they were stored
@@ -51,6 +54,15 @@ func TestOldRowsGoByTier(t *testing.T) {
 		"SELECT uniqExact(toDate(time)) FROM trace_events": "2",
 	})
 
+	// A longer retention brings nothing back: what seconds and events lack is known from the
+	// coarser tables that have it.
+	db.cfg.Retention = Retention{EventDays: 30, QuarantineDays: 100, SecondRateDays: 30, MinuteRateDays: 450, HourRateDays: 500}
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	db.oldest.Store(nil) // as in a process that was started with it
+	wantRaised(t, db, today)
+
 	// And back: what is stored from now on stays for ever again.
 	db.cfg.Retention = Retention{}
 	if err := db.Migrate(t.Context()); err != nil {
@@ -65,6 +77,65 @@ func TestOldRowsGoByTier(t *testing.T) {
 	if got := scalar(t, db, "SELECT count() FROM trace_events"); got != "8" {
 		t.Errorf("%s events are stored after retention was switched off, want 8", got)
 	}
+}
+
+// wantRaised fails unless requests of 5, 20 and 400 days ago are told that are only in
+// coarser tables than the retention promises.
+func wantRaised(t *testing.T, db *DB, today time.Time) {
+	t.Helper()
+	for days, requests := range map[int]int64{5: 6, 20: 21, 400: 401} {
+		since := today.AddDate(0, 0, -days)
+		until := since.Add(time.Second)
+		totals, err := db.VersionTotals(t.Context(), account, script, since, until)
+		if err != nil || len(totals) != 1 || totals[0].Requests != requests {
+			t.Errorf("of %d days ago: %+v, %v, want %d requests", days, totals, err, requests)
+		}
+		step, err := db.SeriesStep(t.Context(), since, until, 300)
+		if want := map[bool]time.Duration{false: time.Minute, true: time.Hour}[days == 400]; err != nil || step != want {
+			t.Errorf("the step for %d days ago is %s, %v, want %s", days, step, err, want)
+		}
+		if _, err := db.VersionSeries(t.Context(), account, script, since, until, time.Second); errs.KindOf(err) != errs.Invalid {
+			t.Errorf("steps of a second of %d days ago: %v, want that they are no longer known", days, err)
+		}
+	}
+	q := schema.InvocationQuery{AccountID: account, Since: today.AddDate(0, 0, -20), Until: today.AddDate(0, 0, -19), Limit: 10, Extremes: true}
+	list, err := db.Invocations(t.Context(), q)
+	if err != nil || len(list) != 1 || list[0].Requests != 21 || list[0].WallMs.Max != nil {
+		t.Errorf("invocations of a day that has no events any more: %+v, %v", list, err)
+	}
+	// Of today every table has all.
+	if totals, err := db.VersionSeries(t.Context(), account, script, today, today.Add(time.Second), time.Second); err != nil || len(totals) != 1 || totals[0].Requests != 1 {
+		t.Errorf("of today: %+v, %v", totals, err)
+	}
+}
+
+// A system that is new, or had a rest, has lost nothing, though its tables begin late.
+func TestTablesThatBeginLateHaveAll(t *testing.T) {
+	db := migrated(t)
+	begins := time.Now().UTC().Add(-10 * time.Minute).Truncate(time.Second)
+	f := func(name string) {
+		t.Helper()
+		db.oldest.Store(nil)
+		if _, err := db.VersionSeries(t.Context(), account, script, begins.Add(-time.Hour), begins, time.Second); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if k, err := db.known(t.Context()); err != nil || k.events.After(begins.AddDate(0, 0, -29)) {
+			t.Errorf("%s: events are known since %s, %v", name, k.events, err)
+		}
+	}
+	f("without a row")
+	r := served(0)
+	r.at = begins
+	insert(t, db, "first", r)
+	f("with its first row")
+	r.at = begins.AddDate(0, 0, -40) // of which the hours alone tell
+	insert(t, db, "long ago", r)
+	for _, table := range []string{"trace_events", "version_rates_1s"} {
+		if err := db.conn.Exec(t.Context(), "OPTIMIZE TABLE "+table+" FINAL"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f("after a rest")
 }
 
 // The end of a row's time at the longest retention was past what a DateTime can hold, began

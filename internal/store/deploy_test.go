@@ -1,6 +1,8 @@
 package store
 
 import (
+	"fmt"
+	"maps"
 	"reflect"
 	"sync"
 	"testing"
@@ -80,6 +82,34 @@ func TestOriginsAreKeptWhole(t *testing.T) {
 				t.Errorf("the snapshot has %+v, %v, want %+v", snapshot.Scripts[0].Versions[0].Origin, err, origin)
 			}
 		}
+	})
+}
+
+func TestVersionTags(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		ids, want := []string{"gone"}, map[string]string{}
+		for i := range tiesAtOnce + 2 { // in two queries
+			if i > 1 && i < tiesAtOnce {
+				ids = append(ids, fmt.Sprint("none of ", i))
+				continue
+			}
+			tag := fmt.Sprint("v", i)
+			v, err := s.CreateVersion(t.Context(), testAccount, fmt.Sprint("script-", i), deploy.Version{Annotations: deploy.Annotations{Tag: tag}, Origin: &deploy.Origin{URL: "http://a"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids, want[v.ID] = append(ids, v.ID), tag
+		}
+		f := func(account string, ids []string, want map[string]string) {
+			t.Helper()
+			if got, err := s.VersionTags(t.Context(), account, ids); err != nil || !maps.Equal(got, want) {
+				t.Errorf("tags are %v, %v, want %v", got, err, want)
+			}
+		}
+		f(testAccount, ids, want)
+		f(testAccount, nil, nil)
+		f("00000000000000000000000000000002", ids, nil)
 	})
 }
 

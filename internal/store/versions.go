@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
@@ -125,6 +128,35 @@ func (s *Store) Version(ctx context.Context, accountID, scriptName, id string) (
 		return err
 	})
 	return v, err
+}
+
+// VersionTags returns the tags of an account's versions by their ids. One that does not exist is
+// absent.
+func (s *Store) VersionTags(ctx context.Context, accountID string, ids []string) (map[string]string, error) {
+	tags := make(map[string]string, len(ids))
+	err := s.read(ctx, "read the tags of versions", func(t *sql.Tx) error {
+		for some := range slices.Chunk(ids, tiesAtOnce) {
+			args, marks := []any{accountID}, make([]string, len(some))
+			for i, id := range some {
+				args, marks[i] = append(args, id), fmt.Sprintf("$%d", i+2)
+			}
+			err := each(ctx, t, func(row scanner) error {
+				var id, text string
+				var annotations deploy.Annotations
+				if err := row.Scan(&id, &text); err != nil {
+					return err
+				}
+				err := fromJSON(text, &annotations)
+				tags[id] = annotations.Tag
+				return err
+			}, `SELECT id, annotations_json FROM versions WHERE account_id = $1 AND id IN (`+strings.Join(marks, ", ")+`)`, args...)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return tags, err
 }
 
 func noVersion(script, id string) error {
