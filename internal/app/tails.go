@@ -171,7 +171,7 @@ func (f *tailFeed) hand(ctx context.Context, r *stream.Record) {
 	if len(watchers) == 0 {
 		return
 	}
-	m := deploy.TailMessage{ClientIP: r.Header(schema.HeaderClientIP), Value: bytes.Clone(r.Value)}
+	m := deploy.NewTailMessage(r.Header(schema.HeaderClientIP), bytes.Clone(r.Value))
 	for w := range watchers {
 		w.deliver(m)
 	}
