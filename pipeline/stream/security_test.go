@@ -36,7 +36,11 @@ func requireClients(t *testing.T, b *broker) {
 	defer reader.Close()
 	read := 0
 	for id := range 2 {
-		records, err := reader.Fetch(testContext(t), id, 0, false)
+		batches, err := reader.FetchBatches(testContext(t), id, 0, false)
+		var records []Record
+		if err == nil {
+			records, err = recordsOf(batches, 0)
+		}
 		if err != nil {
 			t.Errorf("Reader: %v", err)
 		}
