@@ -131,9 +131,9 @@ func (p *partition) FetchBatches(ctx context.Context) ([]Batches, error) {
 		var got []Batches
 		next, outOfRange := p.position, false
 		err := p.retry(ctx, "fetch", func() error {
-			data, err := p.reader.ask(ctx, p.id, p.position, 1, fetchWait)
+			a, err := p.reader.ask(ctx, p.id, p.position, 1, fetchWait)
 			if err == nil {
-				got, next, err = cut(data, p.position)
+				got, next, err = cut(a.batches, p.position)
 			}
 			if outOfRange = errors.Is(err, kafka.OffsetOutOfRange); outOfRange {
 				return nil

@@ -56,9 +56,9 @@ func (r *Reader) FetchBatches(ctx context.Context, partition int, offset int64, 
 		var next int64
 		outOfRange := false
 		err := r.retry(ctx, partition, "fetch", func() error {
-			data, err := r.fetch(ctx, partition, offset, wait)
+			a, err := r.fetch(ctx, partition, offset, wait)
 			if err == nil {
-				got, next, err = cut(data, offset)
+				got, next, err = cut(a.batches, offset)
 			}
 			if outOfRange = errors.Is(err, kafka.OffsetOutOfRange); outOfRange {
 				return nil
@@ -90,8 +90,8 @@ func (r *Reader) outOfRange(ctx context.Context, partition int, offset int64) er
 	return gone
 }
 
-// fetch asks once and returns the record batches of the answer.
-func (r *Reader) fetch(ctx context.Context, partition int, offset int64, wait bool) ([]byte, error) {
+// fetch asks once.
+func (r *Reader) fetch(ctx context.Context, partition int, offset int64, wait bool) (answer, error) {
 	minBytes, patience := 1, time.Duration(0)
 	if wait {
 		minBytes, patience = tailBytes, tailWait
@@ -100,10 +100,10 @@ func (r *Reader) fetch(ctx context.Context, partition int, offset int64, wait bo
 }
 
 // ask is fetch for those who say how much they wait for, and for how long.
-func (r *Reader) ask(ctx context.Context, partition int, offset int64, minBytes int, patience time.Duration) ([]byte, error) {
+func (r *Reader) ask(ctx context.Context, partition int, offset int64, minBytes int, patience time.Duration) (answer, error) {
 	leader, err := r.leader(ctx, partition)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	return r.conns.fetch(ctx, leader, r.cfg.Topic, partition, offset, minBytes, patience)
 }

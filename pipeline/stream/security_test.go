@@ -22,7 +22,7 @@ func requireClients(t *testing.T, b *broker) {
 	followed, since := make(chan string, 1), time.Now() // before the event, however late Follow begins
 	run(t, func(ctx context.Context) error {
 		return Follow(ctx, FollowConfig{
-			Config: cfg, Since: since, Handle: func(r *Record) { followed <- string(r.Value) }, Outage: func(error) {}, Logger: quiet,
+			Config: cfg, Since: since, Handle: func(r *Record) { followed <- string(r.Value) }, Outage: func(error) {}, Late: func(bool) {}, Logger: quiet,
 		})
 	})
 	p := newProducer(t, testProducer(t, cfg, t.TempDir()))
