@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -46,6 +47,13 @@ func ParseStatusRange(text string) (StatusRange, error) {
 		return StatusRange{}, fmt.Errorf("status %q: it must be a status such as 404, a class such as 5xx, a range such as 400-404, or none", text)
 	}
 	return StatusRange{int(low), int(high)}, nil
+}
+
+// MayMatch is false for the JSON of events that Matches refuses because they are of
+// another script. It looks for the script's name only, and decodes nothing.
+func (f *EventFilter) MayMatch(value []byte) bool {
+	// Names are ASCII without anything that JSON escapes, which may be escaped all the same.
+	return bytes.Contains(value, []byte(f.Script)) || bytes.Contains(value, []byte(`\u00`))
 }
 
 // Matches reports whether an event that has just come is meant. Times are not looked at.

@@ -27,6 +27,25 @@ func TestBadStatusRangesAreRefused(t *testing.T) {
 	}
 }
 
+func TestMayMatchIsFalseForOtherScriptsOnly(t *testing.T) {
+	filter := EventFilter{Script: "shop-1"}
+	f := func(value string, may, matches bool) {
+		t.Helper()
+		var e TraceEvent
+		if err := DecodeEvent([]byte(value), &e); err != nil {
+			t.Fatal(err)
+		}
+		if filter.MayMatch([]byte(value)) != may || filter.Matches(&e) != matches {
+			t.Errorf("%s: may match %v, matches %v", value, filter.MayMatch([]byte(value)), filter.Matches(&e))
+		}
+	}
+	f(`{"ScriptName":"shop-1","Outcome":"ok","EventTimestampMs":1}`, true, true)
+	f(`{"ScriptName":"shop-2","Outcome":"ok","EventTimestampMs":1}`, false, false)
+	f(`{"ScriptName":"front","Entrypoint":"shop-1","Outcome":"ok","EventTimestampMs":1}`, true, false)
+	f(`{"ScriptName":"sho\u0070\u002D1","Outcome":"ok","EventTimestampMs":1}`, true, true)
+	f(`{"ScriptName":"front","Outcome":"o\u006b","EventTimestampMs":1}`, true, false)
+}
+
 func FuzzParseEventPosition(f *testing.F) {
 	f.Add("")
 	f.Add("1716400000000-3-17")

@@ -132,12 +132,15 @@ func (e *eventStream) serve(ctx context.Context, f *schema.EventFilter) {
 func (e *eventStream) offer(ctx context.Context, f *schema.EventFilter, m deploy.TailMessage) {
 	next := queued{notice: m.Notice}
 	if m.Notice == "" {
-		var event schema.TraceEvent
-		if err := schema.DecodeEvent(m.Value, &event); err != nil {
+		if !f.MayMatch(m.Value) { // most are of other scripts
+			return
+		}
+		event, err := m.TraceEvent()
+		if err != nil {
 			e.server.dropTail(ctx, 1, "undecodable")
 			return
 		}
-		if !f.Matches(&event) {
+		if !f.Matches(event) {
 			return
 		}
 		next.value = m.Value

@@ -100,7 +100,7 @@ func chooseTail(filters []deploy.TailFilter, m deploy.TailMessage) ([]byte, erro
 		}
 		return m.Value, nil
 	}
-	e, err := deploy.DecodeTailEvent(m.Value)
+	e, err := m.TailEvent()
 	if err != nil {
 		return nil, err
 	}

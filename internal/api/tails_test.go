@@ -60,10 +60,19 @@ func (f *feed) Follow(ctx context.Context, accountID string, deliver func(deploy
 	return f.Tail(ctx, accountID, "", deliver)
 }
 
+// delivered is a message as feeds make it.
+func delivered(m deploy.TailMessage) deploy.TailMessage {
+	if m.Notice == "" {
+		return deploy.NewTailMessage(m.ClientIP, m.Value)
+	}
+	return m
+}
+
 // sendTo delivers to those who follow a whole account.
 func (f *feed) sendTo(accountID string, m deploy.TailMessage) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	m = delivered(m)
 	for _, w := range f.watchers {
 		if w.account == accountID && w.script == "" {
 			w.deliver(m)
@@ -74,6 +83,7 @@ func (f *feed) sendTo(accountID string, m deploy.TailMessage) {
 func (f *feed) send(m deploy.TailMessage) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	m = delivered(m)
 	for _, w := range f.watchers {
 		if w.account == account && w.script == "shop" {
 			w.deliver(m)

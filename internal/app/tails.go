@@ -142,11 +142,12 @@ func (f *tailFeed) start() {
 		err := stream.Follow(ctx, stream.FollowConfig{
 			Config: f.config, Since: since, Logger: f.log,
 			Handle: func(r *stream.Record) { f.hand(ctx, r) },
-			Outage: func(err error) { f.tell(ctx, err) },
+			Outage: func(err error) { f.tell(ctx, ofOutage(err)) },
+			Late:   func(late bool) { f.tell(ctx, ofLateness(late)) },
 		})
 		if err != nil {
 			f.log.Error("a topic cannot be followed", "topic", f.config.Topic, "error", err)
-			f.tell(ctx, err)
+			f.tell(ctx, ofOutage(err))
 		}
 	}()
 	f.stop = func() {
@@ -171,18 +172,28 @@ func (f *tailFeed) hand(ctx context.Context, r *stream.Record) {
 	if len(watchers) == 0 {
 		return
 	}
-	m := deploy.TailMessage{ClientIP: r.Header(schema.HeaderClientIP), Value: bytes.Clone(r.Value)}
+	m := deploy.NewTailMessage(r.Header(schema.HeaderClientIP), bytes.Clone(r.Value))
 	for w := range watchers {
 		w.deliver(m)
 	}
 }
 
-// tell says to everybody that the feed stands still, or moves again.
-func (f *tailFeed) tell(ctx context.Context, outage error) {
-	notice := "Kafka can be read again: events go on, from where they stopped if that is still kept"
-	if outage != nil {
-		notice = "Kafka cannot be read at the moment: events will go on when it can"
+func ofOutage(err error) (notice string) {
+	if err != nil {
+		return "Kafka cannot be read at the moment: events will go on when it can"
 	}
+	return "Kafka can be read again: events go on, from where they stopped if that is still kept"
+}
+
+func ofLateness(late bool) (notice string) {
+	if late {
+		return "events come faster than this server reads them: those that are shown now happened a while ago"
+	}
+	return "this server has caught up: events are shown as they come"
+}
+
+// tell says to everybody how the feed does.
+func (f *tailFeed) tell(ctx context.Context, notice string) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	if ctx.Err() != nil {

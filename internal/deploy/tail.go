@@ -5,9 +5,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"tidegate/internal/errs"
+	"tidegate/schema"
 )
 
 // Bounds of tails (reference/deployments.md, section 4.9, has the ten).
@@ -31,11 +33,28 @@ type Tail struct {
 	ExpiresOn time.Time
 }
 
-// TailMessage is what comes to those who watch a script: one event or one notice.
+// TailMessage is what comes to those who watch: one event or one notice.
 type TailMessage struct {
 	ClientIP string // of the request; empty where there is none
-	Value    []byte // of an event: a JSON message of the trace-v1 protocol; not to be changed
+	Value    []byte // of an event: JSON, not to be changed
 	Notice   string // a sentence about the feed itself, such as that it stands still
+
+	// What Value is read as, once for all who watch and only if one of them asks. Either
+	// is set with Value, and safe for concurrent use; what they return is not to be changed.
+	TailEvent  func() (TailEvent, error)          // a message of the trace-v1 protocol
+	TraceEvent func() (*schema.TraceEvent, error) // a trace event
+}
+
+// NewTailMessage returns the message of an event.
+func NewTailMessage(clientIP string, value []byte) TailMessage {
+	return TailMessage{
+		ClientIP: clientIP, Value: value,
+		TailEvent: sync.OnceValues(func() (TailEvent, error) { return DecodeTailEvent(value) }),
+		TraceEvent: sync.OnceValues(func() (*schema.TraceEvent, error) {
+			e := new(schema.TraceEvent)
+			return e, schema.DecodeEvent(value, e)
+		}),
+	}
 }
 
 // TailFilter lets events through for which all of its members hold. Clients set

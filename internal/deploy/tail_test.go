@@ -147,3 +147,21 @@ func FuzzTailEvent(f *testing.F) {
 		}
 	})
 }
+
+// The story: each of ten viewers of an account decoded each of its events, one after the
+// other, while everybody else's feed waited.
+func TestAMessageIsDecodedOnceForAll(t *testing.T) {
+	m := NewTailMessage("192.0.2.7", []byte(`{"ScriptName":"shop","Outcome":"ok","EventTimestampMs":1}`))
+	one, err := m.TraceEvent()
+	if err != nil || one.ScriptName != "shop" {
+		t.Fatalf("%+v, %v", one, err)
+	}
+	viewer := m
+	if two, err := viewer.TraceEvent(); err != nil || two != one {
+		t.Errorf("it was decoded again: %p, %p, %v", one, two, err)
+	}
+	m.Value[0] = '!' // what is decoded only now is not JSON
+	if _, err := m.TailEvent(); err == nil {
+		t.Error("a message that is no JSON has an event")
+	}
+}

@@ -34,7 +34,7 @@ func (r *reader) skipStored(ctx context.Context, from int64) (bool, error) {
 	}
 	if len(records) == 0 || !isStored(r.p.ID(), records, gone, stored) {
 		r.seek(from)
-		r.log.Info("ClickHouse holds other records of these offsets: the topic was made anew", "from_offset", from, "to_offset", stored.Last)
+		r.log.Info("ClickHouse holds other records of these offsets: the topic was made anew, or lost its end and has grown again", "from_offset", from, "to_offset", stored.Last)
 		return false, nil
 	}
 	next := stored.Last + 1

@@ -95,7 +95,7 @@ func (f *fakePartition) OffsetAt(_ context.Context, t time.Time) (int64, error) 
 
 func (f *fakePartition) SeekTo(offset int64) { f.position = offset }
 
-func (f *fakePartition) Fetch(ctx context.Context) ([]stream.Record, error) {
+func (f *fakePartition) fetch(ctx context.Context) ([]stream.Record, error) {
 	for {
 		f.mu.Lock()
 		if f.position < 0 {
@@ -142,7 +142,7 @@ func (f *fakePartition) Marks(context.Context) (map[int]string, error) {
 }
 
 func (f *fakePartition) FetchBatches(ctx context.Context) ([]stream.Batches, error) {
-	records, err := f.Fetch(ctx)
+	records, err := f.fetch(ctx)
 	if err != nil {
 		return nil, err
 	}

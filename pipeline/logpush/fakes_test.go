@@ -130,24 +130,20 @@ func (r *reader) OffsetAt(_ context.Context, t time.Time) (int64, error) {
 
 func (r *reader) SeekTo(offset int64) { r.position = offset }
 
-func (r *reader) Fetch(ctx context.Context) ([]stream.Record, error) {
-	return r.memory.Fetch(ctx, r.ID(), r.position, true)
-}
-
 func (r *reader) FetchBatches(ctx context.Context) ([]stream.Batches, error) {
 	return r.memory.FetchBatches(ctx, r.ID(), r.position, true)
 }
 
 // FetchBatches makes the memory what all jobs read.
-func (m *memory) FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Batches, error) {
-	records, err := m.Fetch(ctx, partition, offset, wait)
+func (m *memory) FetchBatches(ctx context.Context, _ int, offset int64, wait bool) ([]stream.Batches, error) {
+	records, err := m.fetch(ctx, offset, wait)
 	if len(records) == 0 {
 		return nil, err
 	}
 	return []stream.Batches{stream.BatchesOf(records)}, err
 }
 
-func (m *memory) Fetch(ctx context.Context, _ int, offset int64, wait bool) ([]stream.Record, error) {
+func (m *memory) fetch(ctx context.Context, offset int64, wait bool) ([]stream.Record, error) {
 	if m.fetching != nil {
 		m.fetching(offset)
 	}

@@ -149,20 +149,26 @@ func TestReplayTellsWhatIsLost(t *testing.T) {
 		}
 	}
 	for offset := int64(100); ; {
-		records, err := s.topic.Fetch(t.Context(), 0, offset, false)
+		batches, err := s.topic.FetchBatches(t.Context(), 0, offset, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(records) == 0 {
+		if len(batches) == 0 {
 			break
 		}
-		for _, r := range records {
-			var e schema.TraceEvent
-			if err := json.Unmarshal(r.Value, &e); err != nil {
+		for i := range batches {
+			records, err := batches[i].DecodeAll(new(stream.Memory))
+			if err != nil {
 				t.Fatal(err)
 			}
-			gone[int(*e.WallTimeMs)] = false
-			offset = r.Offset + 1
+			for _, r := range records {
+				var e schema.TraceEvent
+				if err := json.Unmarshal(r.Value, &e); err != nil {
+					t.Fatal(err)
+				}
+				gone[int(*e.WallTimeMs)] = gone[int(*e.WallTimeMs)] && r.Offset < 100
+			}
+			offset = batches[i].Next
 		}
 	}
 	r := s.replay(s.newJob(nil), 0, 400)

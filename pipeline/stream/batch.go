@@ -1,12 +1,8 @@
 package stream
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
-
-	"github.com/segmentio/kafka-go/protocol"
 )
 
 // Names of the record headers.
@@ -43,24 +39,19 @@ type batch struct {
 	id     *identity // nil before the first try; in data, too
 }
 
-type valueBytes struct{ bytes.Reader }
-
-func (*valueBytes) Close() error { return nil }
-
 // decode is the inverse of encode.
 func decode(b batch) ([]event, string, error) {
-	var set protocol.RecordSet
-	if _, err := set.ReadFrom(bytes.NewReader(b.data)); err != nil {
-		return nil, "", fmt.Errorf("decode a batch of %d events: %w", b.events, err)
+	const lengthBytes = 4
+	pieces, _, err := cut(b.data[min(lengthBytes, len(b.data)):], 0)
+	if err == nil && len(pieces) != 1 {
+		err = errors.New("it is incomplete")
 	}
-	stream, ok := set.Records.(*protocol.RecordStream)
-	if !ok {
-		return nil, "", fmt.Errorf("decode a batch of %d events: it is incomplete", b.events)
+	var records []Record
+	if err == nil {
+		records, err = pieces[0].DecodeAll(new(Memory))
 	}
-	var headers interned
-	records, err := headers.decode(stream, 0)
 	if err != nil {
-		return nil, "", err
+		return nil, "", fmt.Errorf("decode a batch of %d events: %w", b.events, err)
 	}
 	events := make([]event, len(records))
 	schema := ""
@@ -88,59 +79,4 @@ func (in *interned) string(b []byte) string {
 	s := string(b)
 	(*in)[s] = s
 	return s
-}
-
-// decode returns the records of a stream from offset first on. Values share one
-// allocation per call, so keeping one value keeps them all.
-func (in *interned) decode(stream *protocol.RecordStream, first int64) ([]Record, error) {
-	var records []Record
-	var values []protocol.Bytes // of records; they point into pages until closed
-	defer func() {
-		for _, v := range values {
-			_ = v.Close() // gives the pages back; can't fail
-		}
-	}()
-	size := 0
-	for {
-		r, err := stream.ReadRecord()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read a record: %w", err)
-		}
-		if r.Key != nil {
-			_ = r.Key.Close()
-		}
-		value := r.Value
-		if value == nil {
-			value = &valueBytes{}
-		}
-		if r.Offset < first {
-			_ = value.Close()
-			continue
-		}
-		record := Record{Offset: r.Offset, Time: r.Time}
-		for _, h := range r.Headers {
-			switch h.Key {
-			case headerAccount:
-				record.Account = in.string(h.Value)
-			case headerSchema:
-				record.Schema = in.string(h.Value)
-			default:
-				record.Headers = append(record.Headers, Header{in.string([]byte(h.Key)), in.string(h.Value)})
-			}
-		}
-		records, values = append(records, record), append(values, value)
-		size += value.Len()
-	}
-	all := make([]byte, size)
-	for i, value := range values {
-		n := value.Len()
-		if _, err := io.ReadFull(value, all[:n]); err != nil {
-			return nil, fmt.Errorf("read the record at offset %d: %w", records[i].Offset, err)
-		}
-		records[i].Value, all = all[:n:n], all[n:]
-	}
-	return records, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 )
@@ -145,7 +144,7 @@ func (b *Batches) Decode(m *Memory) ([]Record, []Undecodable) {
 	if b.records != nil {
 		return b.records, nil
 	}
-	m.records, m.decoder.text, m.decoder.copies = m.records[:0], m.decoder.text[:0], true
+	m.records, m.decoder.text = m.records[:0], m.decoder.text[:0]
 	var bad []Undecodable
 	for data := b.data; len(data) > 0; {
 		batch, rest, err := takeBatch(data)
@@ -153,7 +152,7 @@ func (b *Batches) Decode(m *Memory) ([]Record, []Undecodable) {
 			break
 		}
 		before := len(m.records)
-		m.records, err = m.decoder.batch(m.records, batch, math.MinInt64)
+		m.records, err = m.decoder.batch(m.records, batch)
 		if err == nil {
 			err = inOrder(m.records[before:], batch)
 		}

@@ -122,7 +122,7 @@ func BenchmarkFetch(b *testing.B) {
 		if part.position == 100_000 {
 			part.position = 0
 		}
-		got, err := part.Fetch(testContext(b))
+		got, err := fetchRecords(testContext(b), part)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -74,7 +74,7 @@ func (h *history) add(partition int, offset int64, value string) {
 func (h *history) handle(ctx context.Context, p Partition) error {
 	next, _, ok := p.Committed()
 	for ctx.Err() == nil {
-		records, err := p.Fetch(ctx)
+		records, err := fetchRecords(ctx, p)
 		if err != nil {
 			return err
 		}
@@ -252,7 +252,11 @@ func (h *history) readAlone(cfg Config) {
 
 func (h *history) readPartitionAlone(ctx context.Context, reader *Reader, id int) {
 	for next := int64(0); ; {
-		records, err := reader.Fetch(ctx, id, next, true)
+		batches, err := reader.FetchBatches(ctx, id, next, true)
+		var records []Record
+		if err == nil {
+			records, err = recordsOf(batches, next)
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -433,7 +437,7 @@ func runMember(text string) error {
 	cfg.Logger = quiet
 	return NewGroup(cfg).Run(context.Background(), func(ctx context.Context, p Partition) error {
 		for ctx.Err() == nil {
-			records, err := p.Fetch(ctx)
+			records, err := fetchRecords(ctx, p)
 			if err != nil {
 				return err
 			}

@@ -32,8 +32,7 @@ const (
 type recordDecoder struct {
 	strings interned
 	last    headers // of the record before, which those of the next one mostly equal
-	text    []byte  // what was decompressed; kept so that batches may share the memory
-	copies  bool    // also what is not compressed, so that text is all that records lie in
+	text    []byte  // what was decompressed, or copied: all that records lie in
 }
 
 // headers are a record's, as they were read and as they are handed on.
@@ -56,35 +55,13 @@ var zstdDecoders = sync.Pool{New: func() any {
 	return z
 }}
 
-// decode returns the records of the batches in data from offset first on, and the
-// offset behind the last batch that is complete; a part of one may end data. Values
-// share the memory of their batch, and of data where that is not compressed.
-func (d *recordDecoder) decode(data []byte, first int64) (records []Record, next int64, err error) {
-	records = slices.Grow(records, announced(data))
-	next = first
-	for {
-		batch, rest, err := nextBatch(data)
-		if err != nil || batch == nil {
-			return records, next, err
-		}
-		data, next, d.text = rest, max(next, batch.end()), nil // the memory of a batch is its records'
-		if batch.end() <= first || batch.isControl() {
-			continue
-		}
-		if records, err = d.batch(records, batch, first); err != nil {
-			return records, next, err
-		}
-	}
-}
-
-// batch appends the records of one batch from offset first on. What it decompresses
-// is appended to d.text.
-func (d *recordDecoder) batch(records []Record, batch rawBatch, first int64) ([]Record, error) {
+// batch appends the records of one batch. What it decompresses is appended to d.text.
+func (d *recordDecoder) batch(records []Record, batch rawBatch) ([]Record, error) {
 	defer func() { d.last.raw = nil }() // a batch's memory is its records'
 	start := len(d.text)
 	text, err := d.decompress(batch.codec(), batch[batchHeaderBytes:])
 	if err == nil {
-		records, err = d.records(records, batch, text[start:], batch.base(), first)
+		records, err = d.records(records, batch, text[start:])
 	}
 	if err != nil {
 		return records, fmt.Errorf("decode the batch at offset %d: %w", batch.base(), err)
@@ -130,30 +107,11 @@ func takeBatch(data []byte) (batch rawBatch, rest []byte, err error) {
 	return data[:atLeaderEpoch+length], data[atLeaderEpoch+length:], nil
 }
 
-// announced returns how many records the batches in data say they have. Room for
-// all of them at once spares copies, of one and a half times as much.
-func announced(data []byte) int {
-	be, count := binary.BigEndian, 0
-	for len(data) >= batchHeaderBytes && count < growMax {
-		length := int(be.Uint32(data[atBatchLength:]))
-		if length < batchHeaderBytes-atLeaderEpoch || len(data)-atLeaderEpoch < length {
-			break
-		}
-		count += int(be.Uint32(data[atRecordCount:]))
-		data = data[atLeaderEpoch+length:]
-	}
-	return min(count, growMax)
-}
-
-// decompress returns the text of d and what data is decompressed to behind it, or data
-// as it is where nothing lies before it and it is not compressed.
+// decompress returns the text of d and what data is decompressed to behind it.
 func (d *recordDecoder) decompress(codec compress.Compression, data []byte) ([]byte, error) {
 	var err error
 	switch codec {
 	case compress.None:
-		if len(d.text) == 0 && !d.copies {
-			return data, nil
-		}
 		d.text = append(d.text, data...)
 	case compress.Zstd:
 		z := zstdDecoders.Get().(*zstd.Decoder)
@@ -179,7 +137,7 @@ func (d *recordDecoder) decompress(codec compress.Compression, data []byte) ([]b
 }
 
 // records appends those of one batch whose records, uncompressed, are text.
-func (d *recordDecoder) records(records []Record, batch rawBatch, text []byte, base, first int64) ([]Record, error) {
+func (d *recordDecoder) records(records []Record, batch rawBatch, text []byte) ([]Record, error) {
 	be := binary.BigEndian
 	from := int64(be.Uint64(batch[atFirstTimestamp:]))                                           // #nosec G115 -- as the protocol has it
 	highest, count := int64(be.Uint64(batch[atMaxTimestamp:])), be.Uint32(batch[atRecordCount:]) // #nosec G115 -- as the protocol has it
@@ -194,14 +152,11 @@ func (d *recordDecoder) records(records []Record, batch rawBatch, text []byte, b
 		r := cursor{rest: all.take(all.varint())}
 		r.take(1) // attributes, of which there are none
 		at := from + r.varint()
-		offset := base + r.varint()
+		offset := batch.base() + r.varint()
 		r.bytes() // the key
 		value := r.bytes()
 		if r.failed || all.failed {
 			return records, errShort
-		}
-		if offset < first {
-			continue
 		}
 		if appendTime {
 			at = highest

@@ -42,9 +42,14 @@ type fetchConn struct {
 // idleMax connections to one broker stay open while nobody needs them.
 const idleMax = 32
 
-// fetch asks the broker at an address once and returns its record batches as they
-// were sent. The error of the partition is a kafka.Error.
-func (f *fetchConns) fetch(ctx context.Context, addr, topic string, partition int, offset int64, minBytes int, wait time.Duration) ([]byte, error) {
+// answer is what a broker sent of a partition.
+type answer struct {
+	batches []byte // as they were sent
+	end     int64  // the offset behind all that may be read
+}
+
+// fetch asks the broker at an address once. The error of the partition is a kafka.Error.
+func (f *fetchConns) fetch(ctx context.Context, addr, topic string, partition int, offset int64, minBytes int, wait time.Duration) (answer, error) {
 	ask := kmsg.NewPtrFetchRequest()
 	ask.SetVersion(fetchVersion)
 	ask.ReplicaID, ask.SessionEpoch = -1, -1                                                                   // a consumer, without a session
@@ -55,25 +60,25 @@ func (f *fetchConns) fetch(ctx context.Context, addr, topic string, partition in
 
 	c, err := f.get(ctx, addr)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
-	answer, err := c.exchange(ctx, ask, requestTimeout+wait)
+	got, err := c.exchange(ctx, ask, requestTimeout+wait)
 	if err != nil {
 		_ = c.Close() // the first error counts
-		return nil, fmt.Errorf("fetch from %s: %w", addr, err)
+		return answer{}, fmt.Errorf("fetch from %s: %w", addr, err)
 	}
 	f.put(addr, c)
-	if answer.ErrorCode != 0 {
-		return nil, kafka.Error(answer.ErrorCode)
+	if got.ErrorCode != 0 {
+		return answer{}, kafka.Error(got.ErrorCode)
 	}
-	if len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1 {
-		return nil, fmt.Errorf("fetch from %s: the answer lacks the partition", addr)
+	if len(got.Topics) != 1 || len(got.Topics[0].Partitions) != 1 {
+		return answer{}, fmt.Errorf("fetch from %s: the answer lacks the partition", addr)
 	}
-	p := &answer.Topics[0].Partitions[0]
+	p := &got.Topics[0].Partitions[0]
 	if p.ErrorCode != 0 {
-		return nil, kafka.Error(p.ErrorCode)
+		return answer{}, kafka.Error(p.ErrorCode)
 	}
-	return p.RecordBatches, nil
+	return answer{p.RecordBatches, p.HighWatermark}, nil
 }
 
 // exchange sends a request and waits for its answer until ctx ends. After an error

@@ -20,6 +20,10 @@ import (
 // moves in less.
 const followPatience = time.Second
 
+// followLate is how long a follower may be short of a partition's end before it is
+// late: it reads more slowly than others write.
+const followLate = 10 * time.Second
+
 // FollowConfig describes a Follow.
 type FollowConfig struct {
 	Config
@@ -32,6 +36,9 @@ type FollowConfig struct {
 	// Outage is called with an error when reading has failed for a second, and with
 	// nil when it works again; one call at a time.
 	Outage func(error)
+	// Late is called with true when the end of a partition was not reached for ten
+	// seconds, and with false when all are read to their ends again; one call at a time.
+	Late func(bool)
 	// Logger must be set.
 	Logger *slog.Logger
 }
@@ -48,9 +55,9 @@ type follower struct {
 	handling sync.Mutex
 	memory   Memory // of the batch whose records are handled, guarded by handling
 
-	mu       sync.Mutex
-	failing  map[int]bool // partitions, and allPartitions
-	reported bool
+	mu      sync.Mutex
+	failing some // partitions, and allPartitions
+	late    some // partitions
 }
 
 // allPartitions stands for the list of partitions where an id of one is wanted.
@@ -63,15 +70,15 @@ const allPartitions = -1
 // skipped. It returns nil when ctx has ended, and an error only for a configuration
 // that cannot work.
 func Follow(ctx context.Context, cfg FollowConfig) error {
-	if cfg.Logger == nil || cfg.Handle == nil || cfg.Outage == nil {
-		return errors.New("stream: Logger, Handle or Outage is nil")
+	if cfg.Logger == nil || cfg.Handle == nil || cfg.Outage == nil || cfg.Late == nil {
+		return errors.New("stream: Logger, Handle, Outage or Late is nil")
 	}
 	reader, err := NewReader(cfg.Config, cfg.Logger)
 	if err != nil {
 		return err
 	}
 	defer reader.Close()
-	f := &follower{cfg: cfg, reader: reader, trouble: troubleLog{logger: cfg.Logger}, failing: map[int]bool{}}
+	f := &follower{cfg: cfg, reader: reader, trouble: troubleLog{logger: cfg.Logger}, failing: some{}, late: some{}}
 	meter := telemetry.Meter(meterName)
 	f.errors = must(meter.Int64Counter("tidegate_stream_follow_errors_total",
 		metric.WithDescription("Attempts to read a followed topic that failed, by stage: partitions, offsets, fetch.")))
@@ -116,14 +123,17 @@ func (f *follower) partitions(ctx context.Context) (ids []int, err error) {
 func (f *follower) followPartition(ctx context.Context, id int) {
 	since := f.cfg.Since
 	position, err := f.offsetSince(ctx, id, since)
+	var behind pursuit
 	for err == nil {
 		var pieces []Batches
+		var end int64
 		next := position
 		outOfRange := false
 		err = f.retry(ctx, id, "fetch", func() error {
-			data, err := f.reader.ask(ctx, id, position, 1, fetchWait)
+			a, err := f.reader.ask(ctx, id, position, 1, fetchWait)
 			if err == nil {
-				pieces, next, err = cut(data, position)
+				end = a.end
+				pieces, next, err = cut(a.batches, position)
 			}
 			if outOfRange = errors.Is(err, kafka.OffsetOutOfRange); outOfRange {
 				return nil
@@ -139,7 +149,27 @@ func (f *follower) followPartition(ctx context.Context, id int) {
 			}
 		}
 		position = next
+		if err == nil && !outOfRange {
+			f.tellLate(id, behind.isLate(time.Now(), next, end))
+		}
 	}
+}
+
+// pursuit tells whether a partition is read as fast as it is written.
+type pursuit struct {
+	since time.Time // when its end was out of reach first; zero when it was reached
+}
+
+// isLate is asked after each fetch, with the next offset to read and the partition's end.
+func (p *pursuit) isLate(now time.Time, next, end int64) bool {
+	if next >= end {
+		p.since = time.Time{}
+		return false
+	}
+	if p.since.IsZero() {
+		p.since = now
+	}
+	return now.Sub(p.since) >= followLate
 }
 
 // memoryKept is what a follower keeps for its next batch. A batch may be compressed very
@@ -234,17 +264,34 @@ func (f *follower) retry(ctx context.Context, id int, stage string, do func() er
 	return ctx.Err()
 }
 
+// some are the partitions of which something is true.
+type some map[int]bool
+
+// set reports whether it has become true of the first one, or untrue of the last.
+func (s some) set(id int, is bool) (changed bool) {
+	before := len(s) > 0
+	if is {
+		s[id] = true
+	} else {
+		delete(s, id)
+	}
+	return before != (len(s) > 0)
+}
+
 // report tells of the first part that fails, and of the last one that works again.
 func (f *follower) report(id int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err != nil {
-		f.failing[id] = true
-	} else {
-		delete(f.failing, id)
-	}
-	if down := len(f.failing) > 0; down != f.reported {
-		f.reported = down
+	if f.failing.set(id, err != nil) {
 		f.cfg.Outage(err)
+	}
+}
+
+// tellLate does the same for partitions that are read late.
+func (f *follower) tellLate(id int, late bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.late.set(id, late) {
+		f.cfg.Late(late)
 	}
 }

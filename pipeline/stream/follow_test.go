@@ -20,6 +20,7 @@ type followerLog struct {
 	values  []string
 	last    Record // the last one
 	outages []error
+	late    []bool
 }
 
 func (s *followerLog) handle(r *Record) {
@@ -32,6 +33,12 @@ func (s *followerLog) outage(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.outages = append(s.outages, err)
+}
+
+func (s *followerLog) isLate(late bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.late = append(s.late, late)
 }
 
 func (s *followerLog) await(t *testing.T, want ...string) {
@@ -88,7 +95,7 @@ func write(t *testing.T, cfg Config, at time.Time, values ...string) {
 func follow(t *testing.T, cfg Config, since time.Time) (*followerLog, *running) {
 	s := &followerLog{}
 	return s, run(t, func(ctx context.Context) error {
-		return Follow(ctx, FollowConfig{Config: cfg, Since: since, Handle: s.handle, Outage: s.outage, Logger: testLogger(t)})
+		return Follow(ctx, FollowConfig{Config: cfg, Since: since, Handle: s.handle, Outage: s.outage, Late: s.isLate, Logger: testLogger(t)})
 	})
 }
 
@@ -158,13 +165,7 @@ func TestFollowerSkipsWhatIsGone(t *testing.T) {
 	s, _ := follow(t, cfg, time.Now())
 	write(t, cfg, time.Now(), "one")
 	s.await(t, "one")
-	var failing atomic.Bool
-	failing.Store(true)
-	const fetchKey = 1
-	b.cluster.ControlKey(fetchKey, func(kmsg.Request) (kmsg.Response, error, bool) {
-		b.cluster.KeepControl()
-		return nil, errors.New("no fetches now"), failing.Load()
-	})
+	goOn := b.refuseFetches()
 	if err := s.awaitOutage(t, 1); err == nil {
 		t.Error("the outage has no reason")
 	}
@@ -173,8 +174,20 @@ func TestFollowerSkipsWhatIsGone(t *testing.T) {
 	if err := b.cluster.DeleteRecords(cfg.Topic, 0, 2); err != nil {
 		t.Fatal(err)
 	}
-	failing.Store(false)
+	goOn()
 	s.await(t, "one", "three")
+}
+
+// refuseFetches makes the broker answer none until goOn is called.
+func (b *broker) refuseFetches() (goOn func()) {
+	var failing atomic.Bool
+	failing.Store(true)
+	const fetchKey = 1
+	b.cluster.ControlKey(fetchKey, func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		return nil, errors.New("no fetches now"), failing.Load()
+	})
+	return func() { failing.Store(false) }
 }
 
 // The story: kafka-go could not decompress a batch that a producer had made wrong. Nobody
@@ -206,6 +219,7 @@ func TestFollowerOfAPartitionThatBecameShorter(t *testing.T) {
 		write(t, cfg, now, value)
 	}
 	s.await(t, "1", "2", "3")
+	goOn := b.refuseFetches()
 	if err := b.cluster.DeleteTopic(cfg.Topic); err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +228,40 @@ func TestFollowerOfAPartitionThatBecameShorter(t *testing.T) {
 	}
 	write(t, cfg, now.Add(-time.Hour), "old")
 	write(t, cfg, now.Add(time.Second), "4")
+	goOn()
 	s.await(t, "1", "2", "3", "4")
+}
+
+func TestAFollowerIsLateWhileTheEndIsOutOfReach(t *testing.T) {
+	var p pursuit
+	begin := time.Now()
+	f := func(after time.Duration, next, end int64, want bool) {
+		t.Helper()
+		if got := p.isLate(begin.Add(after), next, end); got != want {
+			t.Errorf("after %s, at %d of %d: late is %v", after, next, end, got)
+		}
+	}
+	f(0, 10, 10, false)
+	f(time.Hour, 11, 20, false) // nothing came for an hour: it is not late for that
+	f(time.Hour+followLate-1, 19, 30, false)
+	f(time.Hour+followLate, 29, 40, true)
+	f(time.Hour+2*followLate, 40, 40, false)
+	f(2*time.Hour, 41, 50, false)
+}
+
+// What was said of one partition stands until all are read to their ends.
+func TestLatenessIsToldOnce(t *testing.T) {
+	s := &followerLog{}
+	f := &follower{cfg: FollowConfig{Late: s.isLate}, late: some{}}
+	f.tellLate(0, false)
+	f.tellLate(0, true)
+	f.tellLate(1, true)
+	f.tellLate(0, false)
+	f.tellLate(1, true)
+	f.tellLate(1, false)
+	if want := []bool{true, false}; !slices.Equal(s.late, want) {
+		t.Errorf("told %v, want %v", s.late, want)
+	}
 }
 
 func TestFollowRefusesWhatCannotWork(t *testing.T) {

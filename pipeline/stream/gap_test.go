@@ -30,7 +30,7 @@ func TestResumeTellsALostEndFromANewTopic(t *testing.T) {
 				if wantNext == "" {
 					return
 				}
-				if records, err := p.Fetch(ctx); err != nil || string(records[0].Value) != wantNext {
+				if records, err := fetchRecords(ctx, p); err != nil || string(records[0].Value) != wantNext {
 					t.Errorf("%s: it goes on with %v, %v, want %s", name, records, err, wantNext)
 				}
 			}

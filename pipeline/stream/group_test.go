@@ -73,7 +73,7 @@ func TestPartitionReturnsRecordsInOrderWithHeaders(t *testing.T) {
 			}
 			var got []Record
 			for len(got) < len(want) {
-				records, err := p.Fetch(ctx)
+				records, err := fetchRecords(ctx, p)
 				if err != nil {
 					t.Errorf("Fetch: %v", err)
 					return
@@ -116,7 +116,7 @@ func TestPartitionFindsOffsets(t *testing.T) {
 				}
 			}
 			p.SeekTo(1)
-			if records, err := p.Fetch(ctx); err != nil || records[0].Offset != 1 || string(records[0].Value) != "b" {
+			if records, err := fetchRecords(ctx, p); err != nil || records[0].Offset != 1 || string(records[0].Value) != "b" {
 				t.Errorf("Fetch after SeekTo(1): %v, %v", records, err)
 			}
 		})
@@ -141,7 +141,7 @@ func TestCommitKeepsMetadata(t *testing.T) {
 			if offset, metadata, ok := p.Committed(); !ok || offset != 2 || metadata != plan {
 				t.Errorf("Committed in the next member: %d, %q, %v", offset, metadata, ok)
 			}
-			if records, err := p.Fetch(ctx); err != nil || string(records[0].Value) != "c" {
+			if records, err := fetchRecords(ctx, p); err != nil || string(records[0].Value) != "c" {
 				t.Errorf("Fetch in the next member: %v, %v, want c", records, err)
 			}
 		})
@@ -187,14 +187,14 @@ func TestFetchTellsThatRetentionPassed(t *testing.T) {
 	}
 	inPartition(t, testGroup(t, cfg, unique("g")), func(ctx context.Context, p Partition) {
 		p.SeekTo(1)
-		_, err := p.Fetch(ctx)
+		_, err := fetchRecords(ctx, p)
 		var out *OutOfRangeError
 		if !errors.As(err, &out) || *out != (OutOfRangeError{Position: 1, First: 3, Next: 4}) {
 			t.Errorf("Fetch at 1 after retention removed 0 to 2: %v", err)
 			return
 		}
 		p.SeekTo(out.First)
-		if records, err := p.Fetch(ctx); err != nil || string(records[0].Value) != "d" {
+		if records, err := fetchRecords(ctx, p); err != nil || string(records[0].Value) != "d" {
 			t.Errorf("Fetch at the first offset: %v, %v, want d", records, err)
 		}
 	})
@@ -226,7 +226,7 @@ func (s *seen) records() (n int64) {
 // count, as with a store that takes rows and position together.
 func (s *seen) committing(ctx context.Context, p Partition) error {
 	for ctx.Err() == nil {
-		records, err := p.Fetch(ctx)
+		records, err := fetchRecords(ctx, p)
 		if err != nil {
 			return err
 		}
@@ -299,7 +299,7 @@ func TestHandlerStartsAgainAfterAnErrorWithoutRebalance(t *testing.T) {
 					}
 					return errors.New("the store is away")
 				}
-				records, err := p.Fetch(ctx)
+				records, err := fetchRecords(ctx, p)
 				if err != nil || string(records[0].Value) != "b" {
 					t.Errorf("Fetch after the restart: %v, %v, want b", records, err)
 				}

@@ -44,7 +44,7 @@ func TestAnIdleFetchEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		done := make(chan error, 1)
 		go func() {
-			_, err := p.Fetch(ctx)
+			_, err := fetchRecords(ctx, p)
 			done <- err
 		}()
 		select {
@@ -67,7 +67,7 @@ func TestAnIdleFetchEndsWithItsContext(t *testing.T) {
 
 	// Answers that nobody waited for must not be taken for those of later requests.
 	p.SeekTo(0)
-	records, err := p.Fetch(testContext(t))
+	records, err := fetchRecords(testContext(t), p)
 	if err != nil || len(records) != 2 || string(records[0].Value) != "a" {
 		t.Errorf("after the broken off fetches: %v, %v, want a and b", records, err)
 	}
@@ -103,7 +103,7 @@ func TestADeadlineDoesNotMultiplyIdleFetches(t *testing.T) {
 	p.SeekTo(0)
 	ctx, cancel := context.WithTimeout(testContext(t), 500*time.Millisecond)
 	defer cancel()
-	if records, err := p.Fetch(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if records, err := fetchRecords(ctx, p); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("Fetch of an empty partition: %v, %v", records, err)
 	}
 	if n, wait := len(waits), <-waits; n != 1 || wait != int32(fetchWait.Milliseconds()) {

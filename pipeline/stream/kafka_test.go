@@ -240,6 +240,36 @@ func (w testWriter) Write(b []byte) (int, error) {
 
 var quiet = slog.New(slog.DiscardHandler)
 
+// fetchRecords returns what a fetch finds, at least one record.
+func fetchRecords(ctx context.Context, p Partition) ([]Record, error) {
+	for {
+		first := p.(*partition).position
+		batches, err := p.FetchBatches(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if records, err := recordsOf(batches, first); err != nil || len(records) > 0 {
+			return records, err
+		}
+	}
+}
+
+// recordsOf returns those from offset first on.
+func recordsOf(batches []Batches, first int64) (records []Record, err error) {
+	for i := range batches {
+		all, err := batches[i].DecodeAll(new(Memory))
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range all {
+			if r.Offset >= first {
+				records = append(records, r)
+			}
+		}
+	}
+	return records, nil
+}
+
 // mustReader returns a reader that is closed when the test ends.
 func mustReader(t testing.TB, cfg Config) *Reader {
 	t.Helper()

@@ -17,7 +17,7 @@ const (
 	// Our batches come to a twelfth of their size, so this is about 6 MB of events.
 	fetchBytesMax = 512 << 10
 	// fetchWait is how long the broker holds a fetch while there is nothing to
-	// read. It answers at once when a record arrives, and Fetch returns at once
+	// read. It answers at once when a record arrives, and FetchBatches returns at once
 	// when its ctx ends, so this adds no latency; it bounds how many empty answers
 	// an idle partition costs.
 	fetchWait = 2 * time.Second
@@ -40,7 +40,6 @@ type partition struct {
 	isCommitted bool
 	position    int64   // of the next fetch; negative until it is known
 	reader      *Reader // of the group; fetches by it do not count as its own
-	decoder     recordDecoder
 }
 
 func (p *partition) ID() int { return p.id }
@@ -118,17 +117,9 @@ func (p *partition) listOffsets(ctx context.Context, ask ...kafka.OffsetRequest)
 	return listed[p.id], err
 }
 
-func (p *partition) Fetch(ctx context.Context) ([]Record, error) {
-	return fetchFrom(ctx, p, p.decoder.decode)
-}
-
+// FetchBatches asks until it gets something, and moves the position behind what it looked
+// at.
 func (p *partition) FetchBatches(ctx context.Context) ([]Batches, error) {
-	return fetchFrom(ctx, p, cut)
-}
-
-// fetchFrom asks until it gets something, and moves the position behind what it looked
-// at. Take is as for fetch.
-func fetchFrom[T any](ctx context.Context, p *partition, take func(data []byte, first int64) ([]T, int64, error)) ([]T, error) {
 	if p.position < 0 {
 		first, _, err := p.Bounds(ctx)
 		if err != nil {
@@ -137,12 +128,12 @@ func fetchFrom[T any](ctx context.Context, p *partition, take func(data []byte, 
 		p.position = first
 	}
 	for {
-		var got []T
+		var got []Batches
 		next, outOfRange := p.position, false
 		err := p.retry(ctx, "fetch", func() error {
-			data, err := p.reader.ask(ctx, p.id, p.position, 1, fetchWait)
+			a, err := p.reader.ask(ctx, p.id, p.position, 1, fetchWait)
 			if err == nil {
-				got, next, err = take(data, p.position)
+				got, next, err = cut(a.batches, p.position)
 			}
 			if outOfRange = errors.Is(err, kafka.OffsetOutOfRange); outOfRange {
 				return nil

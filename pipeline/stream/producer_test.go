@@ -78,7 +78,7 @@ func TestProducedEventsArriveWithTheirHeadersAndInOrderOfTheirBatch(t *testing.T
 		inPartition(t, testGroup(t, cfg, unique("g")), func(ctx context.Context, part Partition) {
 			var got []int
 			for len(got) < n {
-				records, err := part.Fetch(ctx)
+				records, err := fetchRecords(ctx, part)
 				if err != nil {
 					t.Errorf("Fetch: %v", err)
 					return
@@ -325,7 +325,7 @@ func TestMoreHeadersArriveWithTheirRecord(t *testing.T) {
 		}
 		inPartition(t, testGroup(t, cfg, unique("g")), func(ctx context.Context, part Partition) {
 			for n := 0; n < len(want); {
-				records, err := part.Fetch(ctx)
+				records, err := fetchRecords(ctx, part)
 				if err != nil {
 					t.Errorf("Fetch: %v", err)
 					return

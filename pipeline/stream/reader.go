@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -25,8 +24,6 @@ type Reader struct {
 	trouble troubleLog
 	errors  metric.Int64Counter
 	conns   fetchConns
-
-	decoders sync.Pool // of *recordDecoder
 }
 
 // NewReader returns a reader; it connects when it is used.
@@ -38,8 +35,7 @@ func NewReader(cfg Config, log *slog.Logger) (*Reader, error) {
 		cfg: cfg, client: newClient(cfg), trouble: troubleLog{logger: log},
 		errors: must(telemetry.Meter(meterName).Int64Counter("tidegate_stream_read_errors_total",
 			metric.WithDescription("Attempts to read a partition without a group that failed, by stage: offsets, fetch."))),
-		conns:    fetchConns{security: cfg.Security, idle: map[string][]*fetchConn{}},
-		decoders: sync.Pool{New: func() any { return new(recordDecoder) }},
+		conns: fetchConns{security: cfg.Security, idle: map[string][]*fetchConn{}},
 	}, nil
 }
 
@@ -49,36 +45,20 @@ func (r *Reader) Close() {
 	r.conns.close()
 }
 
-// Fetch returns the records of a partition from offset on, as many as fit into
-// one answer, the first being the first that is kept. Where there is none yet it
-// returns none, or, if it is to wait, blocks until there is one. A broker that is
-// away is waited for in any case. The error is ctx's, or an *OutOfRangeError.
-func (r *Reader) Fetch(ctx context.Context, partition int, offset int64, wait bool) ([]Record, error) {
-	return fetch(ctx, r, partition, offset, wait, func(data []byte, first int64) ([]Record, int64, error) {
-		d := r.decoders.Get().(*recordDecoder)
-		defer r.decoders.Put(d)
-		return d.decode(data, first)
-	})
-}
-
-// FetchBatches is Fetch for those who decode later, or not all of it. Batches may turn
-// out to have no record.
+// FetchBatches returns the record batches of a partition from offset on, as many as fit
+// into one answer, the first being the first that is kept. They may turn out to have no
+// record, and the first may begin with records before offset. Where there is none yet it
+// returns none, or, if it is to wait, blocks until there is one. A broker that is away is
+// waited for in any case. The error is ctx's, or an *OutOfRangeError.
 func (r *Reader) FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]Batches, error) {
-	return fetch(ctx, r, partition, offset, wait, cut)
-}
-
-// fetch asks until it gets something, or it need not. Take makes of an answer what
-// there is from an offset on, and returns the offset behind what it looked at: the
-// same, when there was nothing.
-func fetch[T any](ctx context.Context, r *Reader, partition int, offset int64, wait bool, take func(data []byte, first int64) ([]T, int64, error)) ([]T, error) {
 	for {
-		var got []T
+		var got []Batches
 		var next int64
 		outOfRange := false
 		err := r.retry(ctx, partition, "fetch", func() error {
-			data, err := r.fetch(ctx, partition, offset, wait)
+			a, err := r.fetch(ctx, partition, offset, wait)
 			if err == nil {
-				got, next, err = take(data, offset)
+				got, next, err = cut(a.batches, offset)
 			}
 			if outOfRange = errors.Is(err, kafka.OffsetOutOfRange); outOfRange {
 				return nil
@@ -110,8 +90,8 @@ func (r *Reader) outOfRange(ctx context.Context, partition int, offset int64) er
 	return gone
 }
 
-// fetch asks once and returns the record batches of the answer.
-func (r *Reader) fetch(ctx context.Context, partition int, offset int64, wait bool) ([]byte, error) {
+// fetch asks once.
+func (r *Reader) fetch(ctx context.Context, partition int, offset int64, wait bool) (answer, error) {
 	minBytes, patience := 1, time.Duration(0)
 	if wait {
 		minBytes, patience = tailBytes, tailWait
@@ -120,10 +100,10 @@ func (r *Reader) fetch(ctx context.Context, partition int, offset int64, wait bo
 }
 
 // ask is fetch for those who say how much they wait for, and for how long.
-func (r *Reader) ask(ctx context.Context, partition int, offset int64, minBytes int, patience time.Duration) ([]byte, error) {
+func (r *Reader) ask(ctx context.Context, partition int, offset int64, minBytes int, patience time.Duration) (answer, error) {
 	leader, err := r.leader(ctx, partition)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	return r.conns.fetch(ctx, leader, r.cfg.Topic, partition, offset, minBytes, patience)
 }

@@ -22,7 +22,7 @@ func requireClients(t *testing.T, b *broker) {
 	followed, since := make(chan string, 1), time.Now() // before the event, however late Follow begins
 	run(t, func(ctx context.Context) error {
 		return Follow(ctx, FollowConfig{
-			Config: cfg, Since: since, Handle: func(r *Record) { followed <- string(r.Value) }, Outage: func(error) {}, Logger: quiet,
+			Config: cfg, Since: since, Handle: func(r *Record) { followed <- string(r.Value) }, Outage: func(error) {}, Late: func(bool) {}, Logger: quiet,
 		})
 	})
 	p := newProducer(t, testProducer(t, cfg, t.TempDir()))
@@ -36,7 +36,11 @@ func requireClients(t *testing.T, b *broker) {
 	defer reader.Close()
 	read := 0
 	for id := range 2 {
-		records, err := reader.Fetch(testContext(t), id, 0, false)
+		batches, err := reader.FetchBatches(testContext(t), id, 0, false)
+		var records []Record
+		if err == nil {
+			records, err = recordsOf(batches, 0)
+		}
 		if err != nil {
 			t.Errorf("Reader: %v", err)
 		}

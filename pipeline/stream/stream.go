@@ -55,19 +55,17 @@ type Partition interface {
 	// OffsetAt returns the first offset whose time is at or after t, or the next
 	// one to be written when there is none.
 	OffsetAt(ctx context.Context, t time.Time) (int64, error)
-	// SeekTo makes the next Fetch start at offset.
+	// SeekTo makes the next FetchBatches start at offset.
 	SeekTo(offset int64)
-	// Fetch returns at least one record, in order, or an error. The first of a
-	// group that never committed is the oldest that is kept. It blocks until there
-	// is one or ctx ends. Offsets may have gaps. The error is ctx's, or an
+	// FetchBatches returns at least one batch, in order, or an error. The first of a
+	// group that never committed is the oldest that is kept. It blocks until there is
+	// one or ctx ends. Offsets may have gaps, batches may turn out to have no record, and
+	// the first may begin with records before the position. The error is ctx's, or an
 	// *OutOfRangeError; a broker that is away is waited for.
-	Fetch(ctx context.Context) ([]Record, error)
+	FetchBatches(ctx context.Context) ([]Batches, error)
 	// Marks returns the metadata of the group's commits of all partitions; those without
 	// a commit are absent. It asks once.
 	Marks(ctx context.Context) (map[int]string, error)
-	// FetchBatches is Fetch for those who decode later. Batches may turn out to have no
-	// record, and the first may begin with records before the position.
-	FetchBatches(ctx context.Context) ([]Batches, error)
 	// Commit stores offset as the next one to read, with metadata (at most 4 kB).
 	// A refusal is ErrFenced, and so is a lost answer: the member joins the group anew
 	// then, because a commit that a broker carries out late would undo later ones. After
@@ -86,11 +84,11 @@ type Handler func(ctx context.Context, p Partition) error
 // returns it; what it did after its last commit will be done again.
 var ErrFenced = errors.New("the group has moved on without this member")
 
-// OutOfRangeError is returned by Fetch when its position is not, or no longer,
+// OutOfRangeError is returned by FetchBatches when its position is not, or no longer,
 // in the partition: retention removed it, a broker lost it, or the topic was made
 // anew. Resume tells which and where to go on; the handler counts what is lost.
 type OutOfRangeError struct {
-	Position int64 // that Fetch was asked for
+	Position int64 // that was asked for
 	First    int64 // that is kept
 	Next     int64 // to be written, as was asked afterwards: it may be behind Position by then
 }

@@ -133,17 +133,25 @@ func (k *topic) read(ctx context.Context) error {
 			return err
 		}
 		for k.next[id] < end {
-			records, err := k.reader.Fetch(ctx, id, k.next[id], false)
+			batches, err := k.reader.FetchBatches(ctx, id, k.next[id], false)
 			if err != nil {
 				return err
 			}
-			if len(records) == 0 {
+			if len(batches) == 0 {
 				break
 			}
-			for i := range records {
-				k.count(&records[i])
+			for i := range batches {
+				records, err := batches[i].DecodeAll(new(stream.Memory))
+				if err != nil {
+					return err
+				}
+				for j := range records {
+					if records[j].Offset >= k.next[id] {
+						k.count(&records[j])
+					}
+				}
 			}
-			k.next[id] = records[len(records)-1].Offset + 1
+			k.next[id] = batches[len(batches)-1].Next
 		}
 	}
 	return nil
