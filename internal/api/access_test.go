@@ -523,6 +523,28 @@ func TestHostsOfOthersAreNotClaimed(t *testing.T) {
 	claims(http.StatusForbidden, "the gateway's own domain", free)
 }
 
+// TestTokensBearTheAddressOfTheirMaker: what a token does is signed with its address, in the audit
+// log and as an author.
+func TestTokensBearTheAddressOfTheirMaker(t *testing.T) {
+	p := newPlatform(t)
+	_, admin, err := p.CreateToken(t.Context(), control.Token{AccountID: account, Name: "admin", Email: "ann@example.com", Scopes: []control.Scope{control.Admin}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	create := func(secret, email string) answer {
+		t.Helper()
+		return p.do(t, http.MethodPost, "/client/v4/accounts/"+account+"/tokens", bearer(secret), `{"name": "ci", "scopes": ["logs:read"]`+email+`}`)
+	}
+	create(admin, `, "email": "bob@example.com"`).want(t, http.StatusForbidden, 10000, "bob@example.com", "not yours")
+	for secret, emails := range map[string][]string{admin: {"", `, "email": null`, `, "email": "ann@example.com"`}, p.token: {`, "email": "ann@example.com"`}} {
+		for _, email := range emails {
+			if got := decoded[struct{ Email string }](t, create(secret, email)); got.Email != "ann@example.com" {
+				t.Errorf("with %q the token bears %q", email, got.Email)
+			}
+		}
+	}
+}
+
 // TestForeignAccountsLookLikeMissingOnes: a token must not find out which
 // accounts exist.
 func TestForeignAccountsLookLikeMissingOnes(t *testing.T) {

@@ -273,6 +273,9 @@ func (s *Server) createToken(r *request) (any, error) {
 		if err := checkName("email", *body.Email); err != nil {
 			return nil, err
 		}
+		if *body.Email != token.Email && !r.rights.Operator() { // the audit log would name somebody who did nothing
+			return nil, errs.New(errs.Forbidden, 0, "email %q is not yours: what the token does would bear it, so only the operator's token names somebody else. Say in name what the token is for", shown(*body.Email)).At("/email")
+		}
 		token.Email = *body.Email
 	}
 	if len(body.Scopes) == 0 {

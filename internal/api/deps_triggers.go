@@ -61,6 +61,8 @@ type InstantLogs interface {
 	InstantLogs(ctx context.Context, accountID, zone string) ([]logjob.InstantLogs, error)
 	// OpenInstantLogs finds one that has not ended by its id.
 	OpenInstantLogs(ctx context.Context, id string) (logjob.InstantLogs, error)
+	// AwaitInstantLogsEnd blocks until a session has ended, and then returns nil.
+	AwaitInstantLogsEnd(ctx context.Context, id string) error
 	// KeepInstantLogs begins the time anew after which a session without listeners ends.
 	KeepInstantLogs(ctx context.Context, id string) error
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/gobwas/ws"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
@@ -133,30 +134,41 @@ func (s *Server) openInstantLogs(c *gin.Context) (viewing, error) {
 	}, nil
 }
 
-// keepInstantLogs tells the database that somebody listens, until the session's time is up.
+// keepInstantLogs tells the database that somebody listens, until the session's time is up or
+// it was ended.
 func (s *Server) keepInstantLogs(ctx context.Context, l logjob.InstantLogs) (closing, error) {
-	expired := closing{code: codeExpired, reason: fmt.Sprintf("the session has ended after %d minutes: make another one", int(logjob.InstantLifetime.Minutes()))}
-	expiry := time.NewTimer(l.ExpiresOn.Sub(s.now()))
-	defer expiry.Stop()
-	ticker := time.NewTicker(instantKeepInterval)
-	defer ticker.Stop()
+	left := l.ExpiresOn.Sub(s.now())
+	lived, cancel := context.WithTimeout(ctx, left)
+	defer cancel()
 	for {
-		switch err := s.deps.InstantLogs.KeepInstantLogs(ctx, l.ID); {
+		err := s.keepOnce(lived, l)
+		switch {
 		case ctx.Err() != nil:
 			return closing{}, ctx.Err()
-		case errs.KindOf(err) == errs.NotFound:
-			return expired, nil
-		case err != nil:
-			s.log.WarnContext(ctx, "a session of instant logs could not be kept, trying again", "account", l.AccountID, "zone", l.Zone, "error", err)
-		}
-		select {
-		case <-ticker.C:
-		case <-expiry.C:
-			return expired, nil
-		case <-ctx.Done():
-			return closing{}, ctx.Err()
+		case lived.Err() != nil || err == nil && !s.now().Before(l.ExpiresOn):
+			return closing{code: codeExpired, reason: fmt.Sprintf("the session has ended after %d minutes: make another one", int(l.ExpiresOn.Sub(l.CreatedOn).Minutes()))}, nil
+		case err == nil:
+			return closing{code: ws.StatusNormalClosure, reason: "the session was ended"}, nil
 		}
 	}
+}
+
+// keepOnce returns nil when the session has ended, and an error when it is to be kept again.
+func (s *Server) keepOnce(ctx context.Context, l logjob.InstantLogs) error {
+	ctx, cancel := context.WithTimeout(ctx, instantKeepInterval)
+	defer cancel()
+	err := s.deps.InstantLogs.KeepInstantLogs(ctx, l.ID)
+	if errs.KindOf(err) == errs.NotFound {
+		return nil
+	}
+	if err == nil {
+		err = s.deps.InstantLogs.AwaitInstantLogsEnd(ctx, l.ID)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "a session of instant logs could not be kept, trying again", "account", l.AccountID, "zone", l.Zone, "error", err)
+		<-ctx.Done()
+	}
+	return err
 }
 
 // instantNotice is a line without an event.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	"tidegate/internal/errs"
@@ -29,10 +30,43 @@ func (s *Store) AlertHook(ctx context.Context, accountID string) (h logjob.Alert
 	return h, nil
 }
 
+// alertState is a hook for the audit log. The path and the rest of its URL may be a secret.
+type alertState struct {
+	Address string `json:"address"` // scheme, host and port; empty if nobody has the key for it
+	Signed  bool   `json:"signed"`  // there is a secret
+}
+
+// alertsBefore returns the hook that is about to change, nil for none, and its policy. One that
+// cannot be opened any more is changed all the same: that is how somebody gets a new one.
+func (t *tx) alertsBefore(ctx context.Context, accountID string) (state any, policy string, err error) {
+	var sealed, secret string
+	err = t.QueryRowContext(ctx, `SELECT url, secret, policy_id FROM logpush_alerts WHERE account_id = $1`, accountID).Scan(&sealed, &secret, &policy)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, "", nil
+	}
+	h := logjob.AlertHook{Secret: secret}
+	if where, err := t.keys.Open(sealed, placeOf("logpush_alerts", "url", accountID)); err == nil {
+		h.URL = where
+	}
+	return stateOfAlerts(h), policy, err
+}
+
+func stateOfAlerts(h logjob.AlertHook) alertState {
+	state := alertState{Signed: h.Secret != ""}
+	if u, err := url.Parse(h.URL); err == nil && u.Host != "" {
+		state.Address = u.Scheme + "://" + u.Host
+	}
+	return state
+}
+
 // SaveAlertHook replaces where an account is told of failures. A policy id is given
 // at the first time, and stays.
 func (s *Store) SaveAlertHook(ctx context.Context, accountID string, h logjob.AlertHook) (logjob.AlertHook, error) {
 	err := s.write(ctx, "save the alerts of an account", func(t *tx) error {
+		before, _, err := t.alertsBefore(ctx, accountID)
+		if err != nil {
+			return err
+		}
 		where, err := t.keys.Seal(h.URL, placeOf("logpush_alerts", "url", accountID))
 		if err != nil {
 			return err
@@ -48,7 +82,7 @@ func (s *Store) SaveAlertHook(ctx context.Context, accountID string, h logjob.Al
 			accountID, where, secret, newHexID()).Scan(&h.PolicyID); err != nil {
 			return err
 		}
-		return t.audit(ctx, accountID, "logpush_alerts.save", h.PolicyID, nil, nil) // the URL may be a secret
+		return t.audit(ctx, accountID, "logpush_alerts.save", h.PolicyID, before, stateOfAlerts(h))
 	})
 	return h, err
 }
@@ -56,15 +90,17 @@ func (s *Store) SaveAlertHook(ctx context.Context, accountID string, h logjob.Al
 // DeleteAlertHook ends an account's alerts, or is a not_found error.
 func (s *Store) DeleteAlertHook(ctx context.Context, accountID string) error {
 	return s.write(ctx, "delete the alerts of an account", func(t *tx) error {
-		var policy string
-		err := t.QueryRowContext(ctx, `DELETE FROM logpush_alerts WHERE account_id = $1 RETURNING policy_id`, accountID).Scan(&policy)
-		if errors.Is(err, sql.ErrNoRows) {
-			return errs.New(errs.NotFound, 0, "the account has no alerts of Logpush")
-		}
+		before, policy, err := t.alertsBefore(ctx, accountID)
 		if err != nil {
 			return err
 		}
-		return t.audit(ctx, accountID, "logpush_alerts.delete", policy, nil, nil)
+		if before == nil {
+			return errs.New(errs.NotFound, 0, "the account has no alerts of Logpush")
+		}
+		if _, err := t.ExecContext(ctx, `DELETE FROM logpush_alerts WHERE account_id = $1`, accountID); err != nil {
+			return err
+		}
+		return t.audit(ctx, accountID, "logpush_alerts.delete", policy, before, nil)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
+	"tidegate/schema/control"
 )
 
 func TestAlertsOfAnAccount(t *testing.T) {
@@ -48,6 +49,35 @@ func TestAlertsOfAnAccount(t *testing.T) {
 		claim(j.ID, "failing", true)
 		if err := s.DeleteAlertHook(ctx, testAccount); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// The audit log tells where alerts went and go, and nothing of the URL that could open something.
+func TestChangesOfAlertsAreAudited(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		ctx := t.Context()
+		for _, h := range []logjob.AlertHook{{URL: "https://user:opens@hooks.example.com:8443/services/opens?key=opens", Secret: "opens"}, {URL: "https://attacker.example.net/opens"}} {
+			clock.add(time.Second)
+			if _, err := s.SaveAlertHook(ctx, testAccount, h); err != nil {
+				t.Fatal(err)
+			}
+		}
+		clock.add(time.Second)
+		if err := s.DeleteAlertHook(ctx, testAccount); err != nil {
+			t.Fatal(err)
+		}
+		list, _, err := s.AuditLog(ctx, testAccount, control.AuditFilter{Action: "logpush_alerts", OldestFirst: true}, 10, 0)
+		if err != nil || len(list) != 3 {
+			t.Fatalf("the log has %+v, error %v", list, err)
+		}
+		const signed, unsigned = `{"address":"https://hooks.example.com:8443","signed":true}`, `{"address":"https://attacker.example.net","signed":false}`
+		for i, want := range [][2]string{{"", signed}, {signed, unsigned}, {unsigned, ""}} {
+			if got := [2]string{list[i].Before, list[i].After}; got != want {
+				t.Errorf("%s: before and after are %q, want %q", list[i].Action, got, want)
+			}
 		}
 	})
 }

@@ -33,13 +33,17 @@ func instantPlace(accountID, hash string) string {
 }
 
 // CreateInstantLogs begins a session with valid settings. Id and times are given
-// here. It is forbidden while there is one of the same account and zone already.
+// here; it ends with the actor's token. It is forbidden while there is one of the same account and zone already.
 func (s *Store) CreateInstantLogs(ctx context.Context, l logjob.InstantLogs) (logjob.InstantLogs, error) {
 	err := s.write(ctx, "create instant logs", func(t *tx) error {
 		if _, err := t.ExecContext(ctx, `DELETE FROM instant_logs WHERE ends_on <= $1`, t.now.UnixMicro()); err != nil {
 			return err
 		}
-		l.ID, l.CreatedOn, l.ExpiresOn = newSecret(), t.now, t.now.Add(logjob.InstantLifetime)
+		token, until, err := t.opener(ctx, t.now.Add(logjob.InstantLifetime))
+		if err != nil {
+			return err
+		}
+		l.ID, l.CreatedOn, l.ExpiresOn = newSecret(), t.now, until
 		settings, err := toJSON(l.InstantSettings)
 		if err != nil {
 			return err
@@ -49,9 +53,9 @@ func (s *Store) CreateInstantLogs(ctx context.Context, l logjob.InstantLogs) (lo
 		if err != nil {
 			return err
 		}
-		result, err := t.ExecContext(ctx, `INSERT INTO instant_logs (`+instantColumns+`, ends_on) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+		result, err := t.ExecContext(ctx, `INSERT INTO instant_logs (`+instantColumns+`, ends_on, token_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 			ON CONFLICT (account_id, zone) DO NOTHING`,
-			hash, sealed, l.AccountID, l.Zone, settings, l.CreatedOn.UnixMicro(), l.ExpiresOn.UnixMicro(), t.now.Add(logjob.InstantIdle).UnixMicro())
+			hash, sealed, l.AccountID, l.Zone, settings, l.CreatedOn.UnixMicro(), l.ExpiresOn.UnixMicro(), earliest(t.now.Add(logjob.InstantIdle), until).UnixMicro(), token)
 		if err != nil {
 			return err
 		}
@@ -103,6 +107,25 @@ func (s *Store) OpenInstantLogs(ctx context.Context, id string) (logjob.InstantL
 
 func noInstantLogs() error {
 	return errs.New(errs.NotFound, 0, "there is no such session of instant logs: it has ended or never was")
+}
+
+// AwaitInstantLogsEnd returns nil when a session has ended, and otherwise the error of ctx. A
+// deletion by another process is seen as soon as any other change.
+func (s *Store) AwaitInstantLogsEnd(ctx context.Context, id string) error {
+	for {
+		_, changed := s.watch.state()
+		if _, err := s.OpenInstantLogs(ctx, id); err != nil {
+			if errs.KindOf(err) == errs.NotFound {
+				return nil
+			}
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // KeepInstantLogs says that somebody listens to a session now, or did until now.

@@ -10,6 +10,7 @@ import (
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 	"tidegate/internal/seal"
+	"tidegate/schema/control"
 )
 
 const tailColumns = `id, account_id, script, sealed, filters_json, created_on, expires_on`
@@ -32,7 +33,7 @@ func scanTail(row scanner, keys *seal.Keys) (deploy.Tail, error) {
 func tailPlace(accountID, id string) string { return placeOf("tails", "sealed", accountID, id) }
 
 // CreateTail begins to watch a script with valid filters. Id, secret and times are
-// given here. A script that has deploy.TailsMax already is refused as invalid.
+// given here; it ends with the actor's token. A script that has deploy.TailsMax already is refused as invalid.
 func (s *Store) CreateTail(ctx context.Context, accountID, name string, filters []deploy.TailFilter) (deploy.Tail, error) {
 	tail := deploy.Tail{ID: newHexID(), AccountID: accountID, Script: name, Secret: newSecret(), Filters: filters}
 	err := s.write(ctx, "create tail", func(t *tx) error {
@@ -47,7 +48,11 @@ func (s *Store) CreateTail(ctx context.Context, accountID, name string, filters 
 		if live >= deploy.TailsMax {
 			return errs.New(errs.Invalid, 0, "script %q is watched by %d tails, and more are not allowed: end one of them, or wait until it expires", name, live)
 		}
-		tail.CreatedOn, tail.ExpiresOn = t.now, t.now.Add(deploy.TailLifetime)
+		token, until, err := t.opener(ctx, t.now.Add(deploy.TailLifetime))
+		if err != nil {
+			return err
+		}
+		tail.CreatedOn, tail.ExpiresOn = t.now, until
 		text, err := toJSON(filters)
 		if err != nil {
 			return err
@@ -56,8 +61,8 @@ func (s *Store) CreateTail(ctx context.Context, accountID, name string, filters 
 		if err != nil {
 			return err
 		}
-		if _, err := t.ExecContext(ctx, `INSERT INTO tails (`+tailColumns+`, secret) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			tail.ID, accountID, name, sealed, text, tail.CreatedOn.UnixMicro(), tail.ExpiresOn.UnixMicro(), hashOf(tail.Secret)); err != nil {
+		if _, err := t.ExecContext(ctx, `INSERT INTO tails (`+tailColumns+`, secret, token_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			tail.ID, accountID, name, sealed, text, tail.CreatedOn.UnixMicro(), tail.ExpiresOn.UnixMicro(), hashOf(tail.Secret), token); err != nil {
 			return err
 		}
 		if err := t.audit(ctx, accountID, "tail.create", name+"/"+tail.ID, nil, filters); err != nil {
@@ -66,6 +71,41 @@ func (s *Store) CreateTail(ctx context.Context, accountID, name string, filters 
 		return t.publish(ctx)
 	})
 	return tail, err
+}
+
+// opener returns the token that acts, and when a feed ends that is opened by it now: no later
+// than the token itself. A person, and the platform, have none.
+func (t *tx) opener(ctx context.Context, until time.Time) (tokenID string, end time.Time, err error) {
+	id := control.ActorFrom(ctx).TokenID
+	if id == "" {
+		return "", until, nil
+	}
+	var people int
+	if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM person_sessions WHERE person_id = $1`, id).Scan(&people); err != nil || people > 0 {
+		return "", until, err
+	}
+	token, err := t.liveToken(ctx, id)
+	return id, earliest(until, token.ExpiresOn), err
+}
+
+// endFeedsOf ends what was opened by a token, so that nobody watches by it any more.
+func (t *tx) endFeedsOf(ctx context.Context, tokenID string) error {
+	ended := int64(0)
+	for _, table := range []string{"tails", "instant_logs"} {
+		result, err := t.ExecContext(ctx, `DELETE FROM `+table+` WHERE token_id = $1`, tokenID)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		ended += n
+	}
+	if ended == 0 {
+		return nil
+	}
+	return t.publish(ctx) // which those who serve viewers wait for
 }
 
 // lockTails keeps other makers of tails away until the transaction ends. To watch

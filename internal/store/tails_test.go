@@ -9,6 +9,8 @@ import (
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
+	"tidegate/schema/control"
 )
 
 // inSnapshot returns what gateways know of a script of the first account.
@@ -137,6 +139,60 @@ func TestEndOfATailIsAwaited(t *testing.T) {
 		cancel()
 		if err := <-ends[2]; !errors.Is(err, context.Canceled) {
 			t.Errorf("given up: %v", err)
+		}
+	})
+}
+
+// A feed lasts no longer than the token that opened it, and is not opened by one that is gone.
+func TestFeedsEndWithTheirToken(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		mustVersion(t, s, "shop")
+		token, _, err := s.CreateToken(t.Context(), control.Token{AccountID: testAccount, Name: "leaver", Scopes: []control.Scope{control.LogsEdit}, ExpiresOn: clock.now().Add(2 * time.Minute)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := control.WithActor(t.Context(), control.Actor{TokenID: token.ID, Source: "api"})
+		kept := mustTail(t, s, "shop")
+		tail, err := s.CreateTail(ctx, testAccount, "shop", nil)
+		if err != nil || !tail.ExpiresOn.Equal(token.ExpiresOn) {
+			t.Fatalf("the tail is %+v, error %v; its token ends at %s", tail, err, token.ExpiresOn)
+		}
+		session, err := s.CreateInstantLogs(ctx, logjob.InstantLogs{AccountID: testAccount})
+		if err != nil || !session.ExpiresOn.Equal(token.ExpiresOn) {
+			t.Fatalf("the session is %+v, error %v; its token ends at %s", session, err, token.ExpiresOn)
+		}
+		ended := make(chan error, 2)
+		go func() { ended <- s.AwaitTailEnd(ctx, tail) }()
+		go func() { ended <- s.AwaitInstantLogsEnd(ctx, session.ID) }()
+		if err := s.DeleteToken(t.Context(), testAccount, token.ID); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+		_, err = s.OpenTail(ctx, tail.Secret)
+		wantKind(t, err, errs.NotFound)
+		_, err = s.OpenInstantLogs(ctx, session.ID)
+		wantKind(t, err, errs.NotFound)
+		if _, err := s.OpenTail(ctx, kept.Secret); err != nil {
+			t.Errorf("a tail that no token opened: %v", err)
+		}
+		_, err = s.CreateTail(ctx, testAccount, "shop", nil)
+		wantKind(t, err, errs.Unauthorized)
+		_, err = s.CreateInstantLogs(ctx, logjob.InstantLogs{AccountID: testAccount})
+		wantKind(t, err, errs.Unauthorized)
+
+		_, _, err = s.CreatePersonSession(t.Context(), control.Person{Issuer: "https://id", Subject: "ada"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ada := control.Person{Issuer: "https://id", Subject: "ada"}
+		if _, err := s.CreateTail(control.WithActor(t.Context(), control.Actor{TokenID: ada.ID()}), testAccount, "shop", nil); err != nil {
+			t.Errorf("a person, who has no token: %v", err)
 		}
 	})
 }

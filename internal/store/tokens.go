@@ -98,7 +98,7 @@ func (s *Store) Tokens(ctx context.Context, accountID string) ([]control.Token, 
 	return list, nil
 }
 
-// DeleteToken ends a token of an account.
+// DeleteToken ends a token of an account, its sessions, and the feeds that it opened.
 func (s *Store) DeleteToken(ctx context.Context, accountID, id string) error {
 	return s.write(ctx, "delete token", func(t *tx) error {
 		token, err := scanToken(t.QueryRowContext(ctx,
@@ -109,6 +109,9 @@ func (s *Store) DeleteToken(ctx context.Context, accountID, id string) error {
 		if err != nil {
 			return err
 		}
-		return t.audit(ctx, accountID, "token.delete", id, token, nil)
+		if err := t.audit(ctx, accountID, "token.delete", id, token, nil); err != nil {
+			return err
+		}
+		return t.endFeedsOf(ctx, id)
 	})
 }
