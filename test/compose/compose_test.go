@@ -122,6 +122,27 @@ func TestPortsAreDistinctAndLocalByDefault(t *testing.T) {
 	}
 }
 
+// Who opens the platform to others does not open with it what asks nobody who they are.
+func TestOperatorsPortsAreOpenedByThemselves(t *testing.T) {
+	f := func(variable string, want ...string) {
+		t.Helper()
+		var got []string
+		for _, s := range loaded(t, variable+"=192.0.2.1").Services {
+			for _, port := range s.Ports {
+				if port.HostIP == "192.0.2.1" {
+					got = append(got, port.Published)
+				}
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s opens %v, want %v", variable, got, want)
+		}
+	}
+	f("TIDEGATE_PUBLISH", "8080", "8787")
+	f("TIDEGATE_PUBLISH_OPERATORS", "3000", "7070", "9090")
+}
+
 func TestMountsExist(t *testing.T) {
 	project := loaded(t)
 	used := map[string]bool{}
