@@ -79,6 +79,7 @@ func TestTheProductionShapeIsThere(t *testing.T) {
 	f("versity/versitygw", "s3")
 	f("grafana/grafana", "grafana")
 	f("prom/prometheus", "prometheus")
+	f("prom/alertmanager", "alertmanager")
 	f("otel/opentelemetry-collector-contrib", "otel-collector")
 }
 
@@ -140,7 +141,7 @@ func TestOperatorsPortsAreOpenedByThemselves(t *testing.T) {
 		}
 	}
 	f("TIDEGATE_PUBLISH", "8080", "8787")
-	f("TIDEGATE_PUBLISH_OPERATORS", "3000", "7070", "9090")
+	f("TIDEGATE_PUBLISH_OPERATORS", "3000", "7070", "9090", "9093")
 }
 
 func TestMountsExist(t *testing.T) {
@@ -366,7 +367,7 @@ func TestMountedFilesNameServicesThatExist(t *testing.T) {
 		}
 	}
 	f("deploy/haproxy/haproxy.cfg", `(?m)^\s+server \S+ ([a-z0-9-]+):\d+`, 4)
-	f("deploy/prometheus/prometheus.yml", `([a-z][a-z0-9-]*):(?:9464|8888)`, 7)
+	f("deploy/prometheus/prometheus.yml", `([a-z][a-z0-9-]*):(?:9464|8888|9093)`, 9)
 	f("deploy/otel-collector/config.yaml", `tcp://([a-z0-9-]+):9000`, 1)
 	f("deploy/grafana/provisioning/datasources/tidegate.yaml", `host: ([a-z0-9-]+)`, 1)
 	f("deploy/grafana/provisioning/datasources/tidegate.yaml", `url: http://([a-z0-9-]+):9090`, 1)
