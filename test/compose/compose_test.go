@@ -333,6 +333,33 @@ func TestControlPlanesKnowWhoAsks(t *testing.T) {
 	}
 }
 
+// What is fetched has a version that is released once: a tag of two numbers follows the third
+// (PostgreSQL's versions have two), and a plugin without any is the newest of the day.
+func TestWhatIsFetchedHasAWholeVersion(t *testing.T) {
+	project := loaded(t, "TIDEGATE_VERSION=v1.2.3", "TIDEGATE_COMMIT=0123abcd", "TIDEGATE_COMMIT_DATE=2026-01-02T03:04:05Z")
+	whole := regexp.MustCompile(`:v?\d+\.\d+\.\d+|^postgres:\d+\.\d+`)
+	for name, s := range project.Services {
+		if !whole.MatchString(s.Image) {
+			t.Errorf("%s: the tag of %s moves with the next release", name, s.Image)
+		}
+		for arg, want := range map[string]string{"VERSION": "v1.2.3", "COMMIT": "0123abcd", "COMMIT_DATE": "2026-01-02T03:04:05Z"} {
+			if s.Build != nil && (s.Build.Args[arg] == nil || *s.Build.Args[arg] != want) {
+				t.Errorf("%s: the build is not told %s", name, arg)
+			}
+		}
+	}
+	for plugin := range strings.SplitSeq(*project.Services["grafana"].Environment["GF_PLUGINS_PREINSTALL"], ",") {
+		if _, version, _ := strings.Cut(plugin, "@"); strings.Count(version, ".") != 2 {
+			t.Errorf("Grafana's plugin %s has no version", plugin)
+		}
+	}
+	for _, from := range regexp.MustCompile(`(?m)^FROM (\S+:\S+) AS`).FindAllStringSubmatch(readFile(t, "Dockerfile"), -1) {
+		if !regexp.MustCompile(`:\d+\.\d+`).MatchString(from[1]) {
+			t.Errorf("the Dockerfile begins with %s", from[1])
+		}
+	}
+}
+
 // The image holds the program that each process runs.
 func TestTheImageHoldsWhatIsStarted(t *testing.T) {
 	dockerfile := readFile(t, "Dockerfile")
