@@ -74,7 +74,7 @@ func (p *process) addAPI(ctx context.Context) error {
 		deps.Prometheus = p.tel.Handler()
 	}
 	deps.Trials = rollback.NewHistory(rollback.HistoryConfig{Rates: p.rates, Scripts: p.store, Kept: p.rates.BlocksKept(), Now: time.Now})
-	notifier, err := p.notifications(ctx)
+	notifier, err := p.notifications()
 	if err != nil {
 		return err
 	}

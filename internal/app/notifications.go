@@ -73,7 +73,7 @@ func (c *SMTPConfig) server() notify.Mail {
 }
 
 // notifications tells of rollback decisions; the same for the roles of one process.
-func (p *process) notifications(ctx context.Context) (*notify.Service, error) {
+func (p *process) notifications() (*notify.Service, error) {
 	if p.notifier != nil {
 		return p.notifier, nil
 	}

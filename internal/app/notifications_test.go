@@ -63,7 +63,7 @@ func TestMessagesHaveLinksOnlyWhereTheOperatorSays(t *testing.T) {
 	p.listeners = map[string]net.Listener{listenAPI: listener}
 	for _, want := range []string{"", "https://tidegate.example.com"} {
 		p.config.ConsoleURL, p.notifier = want, nil
-		s, err := p.notifications(t.Context())
+		s, err := p.notifications()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/url"
@@ -66,11 +67,11 @@ func (p *process) ownAddresses() ([]string, error) {
 
 // withPort is the host of a URL with its port, which may be that of its scheme.
 func withPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = u.Scheme
+	port := "80"
+	if u.Scheme == "https" {
+		port = "443"
 	}
-	return net.JoinHostPort(u.Hostname(), port)
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
 }
 
 // downgrading are those of the database's servers that may be spoken to in clear text without

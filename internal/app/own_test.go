@@ -37,7 +37,7 @@ func TestOwnAddressesAreKnown(t *testing.T) {
 	}
 	for _, want := range []string{
 		p.listeners[listenAPI].Addr().String(), p.listeners[listenGateway].Addr().String(), p.listeners[listenOps].Addr().String(),
-		"kafka:9092", "clickhouse:8123", "postgres:5432", "balancer:8787", "otel:4318", "traces.example:https", "172.31.87.0/24", "grafana",
+		"kafka:9092", "clickhouse:8123", "postgres:5432", "balancer:8787", "otel:4318", "traces.example:443", "172.31.87.0/24", "grafana",
 	} {
 		if !slices.Contains(own, want) {
 			t.Errorf("%s is not among the platform's own addresses %v", want, own)

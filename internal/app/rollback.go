@@ -14,8 +14,8 @@ import (
 // addRollback adds the controller that judges deployments, and what tells of its
 // decisions. Any number of processes may play this role: a lease in the database lets
 // one of them act, and one for each message lets one of them send it.
-func (p *process) addRollback(ctx context.Context) error {
-	notifier, err := p.notifications(ctx)
+func (p *process) addRollback(context.Context) error {
+	notifier, err := p.notifications()
 	if err != nil {
 		return err
 	}

@@ -79,6 +79,7 @@ func TestTheProductionShapeIsThere(t *testing.T) {
 	f("versity/versitygw", "s3")
 	f("grafana/grafana", "grafana")
 	f("prom/prometheus", "prometheus")
+	f("prom/alertmanager", "alertmanager")
 	f("otel/opentelemetry-collector-contrib", "otel-collector")
 }
 
@@ -120,6 +121,27 @@ func TestPortsAreDistinctAndLocalByDefault(t *testing.T) {
 			t.Errorf("port %s belongs to %q, want the balancer", port, owner[port])
 		}
 	}
+}
+
+// Who opens the platform to others does not open with it what asks nobody who they are.
+func TestOperatorsPortsAreOpenedByThemselves(t *testing.T) {
+	f := func(variable string, want ...string) {
+		t.Helper()
+		var got []string
+		for _, s := range loaded(t, variable+"=192.0.2.1").Services {
+			for _, port := range s.Ports {
+				if port.HostIP == "192.0.2.1" {
+					got = append(got, port.Published)
+				}
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s opens %v, want %v", variable, got, want)
+		}
+	}
+	f("TIDEGATE_PUBLISH", "8080", "8787")
+	f("TIDEGATE_PUBLISH_OPERATORS", "3000", "7070", "9090", "9093")
 }
 
 func TestMountsExist(t *testing.T) {
@@ -311,6 +333,33 @@ func TestControlPlanesKnowWhoAsks(t *testing.T) {
 	}
 }
 
+// What is fetched has a version that is released once: a tag of two numbers follows the third
+// (PostgreSQL's versions have two), and a plugin without any is the newest of the day.
+func TestWhatIsFetchedHasAWholeVersion(t *testing.T) {
+	project := loaded(t, "TIDEGATE_VERSION=v1.2.3", "TIDEGATE_COMMIT=0123abcd", "TIDEGATE_COMMIT_DATE=2026-01-02T03:04:05Z")
+	whole := regexp.MustCompile(`:v?\d+\.\d+\.\d+|^postgres:\d+\.\d+`)
+	for name, s := range project.Services {
+		if !whole.MatchString(s.Image) {
+			t.Errorf("%s: the tag of %s moves with the next release", name, s.Image)
+		}
+		for arg, want := range map[string]string{"VERSION": "v1.2.3", "COMMIT": "0123abcd", "COMMIT_DATE": "2026-01-02T03:04:05Z"} {
+			if s.Build != nil && (s.Build.Args[arg] == nil || *s.Build.Args[arg] != want) {
+				t.Errorf("%s: the build is not told %s", name, arg)
+			}
+		}
+	}
+	for plugin := range strings.SplitSeq(*project.Services["grafana"].Environment["GF_PLUGINS_PREINSTALL"], ",") {
+		if _, version, _ := strings.Cut(plugin, "@"); strings.Count(version, ".") != 2 {
+			t.Errorf("Grafana's plugin %s has no version", plugin)
+		}
+	}
+	for _, from := range regexp.MustCompile(`(?m)^FROM (\S+:\S+) AS`).FindAllStringSubmatch(readFile(t, "Dockerfile"), -1) {
+		if !regexp.MustCompile(`:\d+\.\d+`).MatchString(from[1]) {
+			t.Errorf("the Dockerfile begins with %s", from[1])
+		}
+	}
+}
+
 // The image holds the program that each process runs.
 func TestTheImageHoldsWhatIsStarted(t *testing.T) {
 	dockerfile := readFile(t, "Dockerfile")
@@ -345,7 +394,7 @@ func TestMountedFilesNameServicesThatExist(t *testing.T) {
 		}
 	}
 	f("deploy/haproxy/haproxy.cfg", `(?m)^\s+server \S+ ([a-z0-9-]+):\d+`, 4)
-	f("deploy/prometheus/prometheus.yml", `([a-z][a-z0-9-]*):(?:9464|8888)`, 7)
+	f("deploy/prometheus/prometheus.yml", `([a-z][a-z0-9-]*):(?:9464|8888|9093)`, 9)
 	f("deploy/otel-collector/config.yaml", `tcp://([a-z0-9-]+):9000`, 1)
 	f("deploy/grafana/provisioning/datasources/tidegate.yaml", `host: ([a-z0-9-]+)`, 1)
 	f("deploy/grafana/provisioning/datasources/tidegate.yaml", `url: http://([a-z0-9-]+):9090`, 1)

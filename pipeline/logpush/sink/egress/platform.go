@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -102,9 +103,9 @@ func parse(text string) (at portRange, host string, err error) {
 		if host, portName, err = net.SplitHostPort(text); err != nil {
 			return fault(err)
 		}
-		port, err := net.LookupPort("tcp", portName)
+		port, err := strconv.ParseUint(portName, 10, 16)
 		if err != nil || port == 0 {
-			return fault(errors.Join(errors.New("the port is none"), err))
+			return fault(fmt.Errorf("%q is no port", portName))
 		}
 		at.port = uint16(port)
 		if host == "" { // a listener on every address
