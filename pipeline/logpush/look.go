@@ -127,6 +127,7 @@ func (d *delivery) take(now time.Time, r *entry) (bool, error) {
 		d.closing = true
 		return false, nil
 	}
+	before := d.counts
 	if !d.keep(&d.counts, d.partition.ID(), r) {
 		d.passOver(r)
 		return true, nil
@@ -138,16 +139,17 @@ func (d *delivery) take(now time.Time, r *entry) (bool, error) {
 	}
 	g, item := d.facts.of(&r.event)
 	if !d.fits(r, g) {
+		d.counts = before // it is looked at again
 		d.rebuild = nil // of other records than the plan's, or there would be room
 		d.closing = true
 		return false, nil
 	}
-	before := d.window.held
+	held := d.window.held
 	if err := d.window.Add(now, g, d.text, r.Offset, r.Time, item); err != nil {
 		return false, err
 	}
 	d.position = r.Offset + 1
-	if d.window.held != before {
+	if d.window.held != held {
 		d.holding.set(d.held())
 		// Plans that are rebuilt end where they end.
 		if len(d.rebuild) == 0 && d.holding.over() {
