@@ -140,7 +140,7 @@ func (d *delivery) take(now time.Time, r *entry) (bool, error) {
 	g, item := d.facts.of(&r.event)
 	if !d.fits(r, g) {
 		d.counts = before // it is looked at again
-		d.rebuild = nil // of other records than the plan's, or there would be room
+		d.rebuild = nil   // of other records than the plan's, or there would be room
 		d.closing = true
 		return false, nil
 	}
