@@ -95,9 +95,18 @@ func (f *Format) addField(name string) {
 	f.tail = nil
 }
 
-// AppendRecord appends one record, without delimiter.
+// RecordBytesMax bounds the text of a record. An event is far shorter; a record_template
+// that names a long field hundreds of times makes much of little.
+const RecordBytesMax = 8 << 20
+
+// AppendRecord appends one record, without delimiter. It stops when it has appended more
+// than RecordBytesMax: what it returns then is not a record.
 func (f *Format) AppendRecord(b []byte, r *Record) []byte {
+	before := len(b)
 	for i := range f.parts {
+		if len(b)-before > RecordBytesMax {
+			return b
+		}
 		b = append(b, f.parts[i].before...)
 		raw := r.field(f.parts[i].field)
 		switch {

@@ -92,7 +92,11 @@ func (b *batch) compress(n int) error {
 	if err := b.zip.write(b.text[:n]); err != nil {
 		return err
 	}
-	b.text = b.text[:copy(b.text, b.text[n:])]
+	if rest := b.text[n:]; cap(b.text) > textKept { // of a long record
+		b.text = append(make([]byte, 0, 2*pieceBytes), rest...)
+	} else {
+		b.text = b.text[:copy(b.text, rest)]
+	}
 	return nil
 }
 

@@ -147,6 +147,11 @@ func (d *delivery) begin(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("find where job %d begins in partition %d: %w", d.job.ID, d.partition.ID(), err)
 		}
+		if ok && enabled > offset {
+			d.metrics.drop(ctx, droppedOff, enabled-offset)
+			d.log.WarnContext(ctx, "a job that was switched on again leaves out what it had not delivered, and what came while it was off",
+				"offsets", enabled-offset, "begin", offset, "end", enabled-1)
+		}
 		if !ok || enabled > offset {
 			offset = enabled
 		}

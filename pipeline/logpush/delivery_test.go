@@ -298,3 +298,24 @@ func TestDollarBracesAreDefusedAcrossChunks(t *testing.T) {
 		}
 	})
 }
+
+// A record that closed a window was counted then, and again when it was taken into the next.
+func TestARecordIsCountedOnce(t *testing.T) {
+	metrics := readMetrics(t)
+	bubble(t, func(t *testing.T, w *world) {
+		w.job.MaxUploadBytes = ptr(int64(5_000_000))
+		w.job.OutputOptions.FieldNames = []string{"Outcome"}
+		r := w.start()
+		w.memory.add(slices.Repeat([]string{strings.Repeat("x", 1_200_000)}, 10)...)
+		pass(0)
+		r.stop()
+		if n := len(w.bucket.puts); n != 3 {
+			t.Fatalf("%d objects were delivered, want 3", n)
+		}
+		in := counted(t, metrics, w.job.ID, "tidegate_logpush_events_in_total")[""]
+		cut := counted(t, metrics, w.job.ID, "tidegate_logpush_events_truncated_total")[""]
+		if in != 10 || cut != 0 {
+			t.Errorf("%d events came in, %d of them were cut, want 10 and 0", in, cut)
+		}
+	})
+}

@@ -38,6 +38,12 @@ func readMetrics(t *testing.T) sdkmetric.Reader {
 // dropped reads how many events of a job were left out, by reason.
 func dropped(t *testing.T, reader sdkmetric.Reader, job int64) map[string]int64 {
 	t.Helper()
+	return counted(t, reader, job, "tidegate_logpush_events_dropped_total")
+}
+
+// counted reads a counter of a job, by reason.
+func counted(t *testing.T, reader sdkmetric.Reader, job int64, name string) map[string]int64 {
+	t.Helper()
 	var all metricdata.ResourceMetrics
 	if err := reader.Collect(t.Context(), &all); err != nil {
 		t.Fatal(err)
@@ -46,7 +52,7 @@ func dropped(t *testing.T, reader sdkmetric.Reader, job int64) map[string]int64 
 	for _, scope := range all.ScopeMetrics {
 		for _, m := range scope.Metrics {
 			sum, ok := m.Data.(metricdata.Sum[int64])
-			if !ok || m.Name != "tidegate_logpush_events_dropped_total" {
+			if !ok || m.Name != name {
 				continue
 			}
 			for _, p := range sum.DataPoints {

@@ -3,16 +3,21 @@ package logpush
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
+	"tidegate/internal/logjob"
 	"tidegate/pipeline/stream"
 	"tidegate/schema"
 )
 
 // counts of events since they were last added to the metrics.
 type counts struct {
-	in, disabled, deleted, filtered, sampled, malformed, truncated int64
+	in, disabled, deleted, filtered, sampled, malformed, long, truncated int64
 }
+
+// textKept is how much memory for one record's text is kept for the next one's.
+const textKept = 1 << 20
 
 // turnRecords end a delivery's turn at a desk: some milliseconds. With shorter ones
 // the windows of many jobs would fill at the same time, and each stay open for longer.
@@ -33,6 +38,11 @@ func (d *delivery) look(ctx context.Context) error {
 	}
 	defer func() { <-chunks.desks }()
 	defer d.count(ctx)
+	defer func() {
+		if cap(d.text) > textKept {
+			d.text = nil
+		}
+	}()
 	for looked := 0; looked < turnRecords; {
 		c := d.ticket.take()
 		if c == nil { // others needed the memory
@@ -117,26 +127,29 @@ func (d *delivery) take(now time.Time, r *entry) (bool, error) {
 		d.closing = true
 		return false, nil
 	}
+	before := d.counts
 	if !d.keep(&d.counts, d.partition.ID(), r) {
-		if !d.window.Empty() {
-			d.window.Extend(r.Offset+1, r.Time)
-		}
-		d.position = r.Offset + 1
+		d.passOver(r)
 		return true, nil
 	}
-	d.text = d.format.AppendRecord(d.text[:0], &r.event)
+	if d.text = d.format.AppendRecord(d.text[:0], &r.event); len(d.text) > logjob.RecordBytesMax {
+		d.counts.long++
+		d.passOver(r)
+		return true, nil
+	}
 	g, item := d.facts.of(&r.event)
 	if !d.fits(r, g) {
-		d.rebuild = nil // of other records than the plan's, or there would be room
+		d.counts = before // it is looked at again
+		d.rebuild = nil   // of other records than the plan's, or there would be room
 		d.closing = true
 		return false, nil
 	}
-	before := d.window.held
+	held := d.window.held
 	if err := d.window.Add(now, g, d.text, r.Offset, r.Time, item); err != nil {
 		return false, err
 	}
 	d.position = r.Offset + 1
-	if d.window.held != before {
+	if d.window.held != held {
 		d.holding.set(d.held())
 		// Plans that are rebuilt end where they end.
 		if len(d.rebuild) == 0 && d.holding.over() {
@@ -145,6 +158,14 @@ func (d *delivery) take(now time.Time, r *entry) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// passOver goes on behind a record that is not sent.
+func (d *delivery) passOver(r *entry) {
+	if !d.window.Empty() {
+		d.window.Extend(r.Offset+1, r.Time)
+	}
+	d.position = r.Offset + 1
 }
 
 // fits reports whether there is room in the window for a record and its text. One
@@ -220,6 +241,11 @@ func (d *delivery) count(ctx context.Context) {
 	d.metrics.drop(ctx, droppedFilter, c.filtered)
 	d.metrics.drop(ctx, droppedSample, c.sampled)
 	d.metrics.drop(ctx, droppedMalformed, c.malformed)
+	if c.long > 0 {
+		d.lost(ctx, droppedLong, c.long, fmt.Sprintf(
+			"left out %d records of partition %d, before offset %d: formatted by the job's record_template, each has more than %d bytes",
+			c.long, d.partition.ID(), d.position, logjob.RecordBytesMax))
+	}
 	if c.truncated > 0 {
 		d.metrics.truncated.Add(ctx, c.truncated, d.metrics.attrs)
 	}

@@ -23,7 +23,11 @@ const (
 	// known to be gone, delivered ones among them.
 	droppedTruncated   = "truncated"
 	droppedUndecodable = "undecodable" // in a batch that cannot be decoded; counts records of all accounts
-	droppedUnmarked    = "unmarked"    // in a replay: nobody knows whether its script's logpush was false
+	droppedLong        = "too_long"    // formatted, it has more than logjob.RecordBytesMax
+	// The job was switched on again: what it had not delivered before, and what came while
+	// it was off. Counts records of all accounts.
+	droppedOff      = "switched_off"
+	droppedUnmarked = "unmarked" // in a replay: nobody knows whether its script's logpush was false
 )
 
 // metrics of the service; each is counted by job.
@@ -67,7 +71,7 @@ func newMetrics() (*metrics, error) {
 	}
 	counter(&m.in, "tidegate_logpush_events_in_total", "Events of a job's account that were read.")
 	counter(&m.out, "tidegate_logpush_events_out_total", "Events that a destination accepted.")
-	counter(&m.dropped, "tidegate_logpush_events_dropped_total", "Events that are not sent, by reason: logpush_disabled, deleted, filter, sample, malformed, retention, truncated, undecodable, unmarked. Those of replays have replay=\"true\".")
+	counter(&m.dropped, "tidegate_logpush_events_dropped_total", "Events that are not sent, by reason: logpush_disabled, deleted, filter, sample, malformed, retention, truncated, undecodable, too_long, switched_off, unmarked. Those of replays have replay=\"true\".")
 	counter(&m.truncated, "tidegate_logpush_events_truncated_total", "Events whose Logs or Exceptions were cut to the budget.")
 	counter(&m.bytes, "tidegate_logpush_bytes_total", "Uncompressed bytes that a destination accepted.")
 	counter(&m.gzipBytes, "tidegate_logpush_gzip_bytes_total", "Compressed bytes that a destination accepted.")
@@ -102,7 +106,7 @@ func (m *metrics) of(jobID int64, more ...attribute.KeyValue) *jobMetrics {
 	}
 	j := &jobMetrics{metrics: m, attrs: with(),
 		byReason: map[string]metric.MeasurementOption{}, byFailure: map[string]metric.MeasurementOption{}}
-	for _, reason := range []string{droppedLogpush, droppedDeleted, droppedFilter, droppedSample, droppedMalformed, droppedRetention, droppedTruncated, droppedUndecodable, droppedUnmarked} {
+	for _, reason := range []string{droppedLogpush, droppedDeleted, droppedFilter, droppedSample, droppedMalformed, droppedRetention, droppedTruncated, droppedUndecodable, droppedLong, droppedOff, droppedUnmarked} {
 		j.byReason[reason] = with(attribute.String("reason", reason))
 	}
 	for _, stage := range []string{stageOpen, stageUpload, stageRefused, stageLetter} {

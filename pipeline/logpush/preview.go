@@ -116,6 +116,9 @@ func (p *preview) partition(id int, records []entry) error {
 			continue
 		}
 		p.text = p.format.AppendRecord(p.text[:0], &r.event)
+		if len(p.text) > logjob.RecordBytesMax {
+			return errs.New(errs.TooLarge, 0, "the record of an event has more than %d bytes: the job would leave it out", logjob.RecordBytesMax)
+		}
 		if p.output += int64(len(p.text)); p.output > previewOutputMax {
 			return errs.New(errs.TooLarge, 0, "the output has more than %d bytes: try fewer events, with limit", previewOutputMax)
 		}

@@ -302,10 +302,16 @@ type replaying struct {
 	renewed  bool // the job has other settings
 }
 
+// lostRange is a loss and the reason it is counted under.
+type lostRange struct {
+	logjob.ReplayLoss
+	reason string
+}
+
 // looked counts what was looked at.
 type looked struct {
 	read, sent, bytes, unmarked                                int64
 	disabled, deleted, filtered, sampled, malformed, truncated int64
 	newest                                                     time.Time // of the events sent
-	undecodable                                                []logjob.ReplayLoss
+	losses                                                     []lostRange
 }

@@ -29,7 +29,12 @@ func (p *replaying) take(ctx context.Context, r *stream.Record, at time.Time) er
 		p.pass(r.Offset + 1)
 		return nil
 	}
-	p.text = p.format.AppendRecord(p.text[:0], &p.record)
+	if p.text = p.format.AppendRecord(p.text[:0], &p.record); len(p.text) > logjob.RecordBytesMax {
+		p.pending.read++
+		p.lose(droppedLong, r.Offset, r.Offset+1, lossLong)
+		p.pass(r.Offset + 1)
+		return nil
+	}
 	g, item := p.facts.of(&p.record)
 	if !p.fits(g, at) {
 		p.rebuild = nil // of other records than the plan's, or there would be room
@@ -142,6 +147,9 @@ func (p *replaying) flush(ctx context.Context) error {
 		p.pending.bytes += s.size
 	}
 	p.window, p.rebuild = newWindow(p.settings), nil
+	if cap(p.text) > textKept {
+		p.text = nil
+	}
 	p.holding.set(0)
 	return p.saveAt(ctx, planned.End)
 }
@@ -156,8 +164,8 @@ func (p *replaying) saveAt(ctx context.Context, next int64) error {
 	p.row.RecordsSent += t.sent
 	p.row.BytesSent += t.bytes
 	p.row.RecordsUnmarked += t.unmarked
-	for _, loss := range t.undecodable {
-		p.row.Lose(loss)
+	for _, loss := range t.losses {
+		p.row.Lose(loss.ReplayLoss)
 	}
 	if !t.newest.IsZero() && (p.row.Position == nil || t.newest.After(*p.row.Position)) {
 		p.row.Position = &t.newest
@@ -177,8 +185,8 @@ func (p *replaying) count(ctx context.Context, t looked) {
 	p.metrics.drop(ctx, droppedSample, t.sampled)
 	p.metrics.drop(ctx, droppedMalformed, t.malformed)
 	p.metrics.drop(ctx, droppedUnmarked, t.unmarked)
-	for _, loss := range t.undecodable {
-		p.metrics.drop(ctx, droppedUndecodable, loss.Missing)
+	for _, loss := range t.losses {
+		p.metrics.drop(ctx, loss.reason, loss.Missing)
 	}
 	if t.truncated > 0 {
 		p.metrics.truncated.Add(ctx, t.truncated, p.metrics.attrs)

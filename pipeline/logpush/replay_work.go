@@ -32,6 +32,7 @@ const (
 const (
 	lossHole      = "neither Kafka nor ClickHouse has them"
 	lossNoArchive = "Kafka no longer has them, and no ClickHouse is configured for replays"
+	lossLong      = "formatted by the job's record_template, they have more than 8 MiB"
 	lossBroken    = "they are in a batch that cannot be decoded"
 )
 
@@ -281,12 +282,17 @@ func (p *replaying) passUndecodable(ctx context.Context, b *stream.Undecodable, 
 				until = min(until, p.rebuild.End)
 			}
 		}
-		p.pending.undecodable = append(p.pending.undecodable,
-			logjob.ReplayLoss{Partition: p.at.ID, Begin: from, End: until, Missing: until - from, Reason: lossBroken})
+		p.lose(droppedUndecodable, from, until, lossBroken)
 		p.log.ErrorContext(ctx, "records cannot be replayed", "partition", p.at.ID, "begin", from, "end", until, "reason", b.Err)
 		p.pass(until)
 	}
 	return nil
+}
+
+// lose notes that offsets are lost.
+func (p *replaying) lose(reason string, begin, end int64, why string) {
+	p.pending.losses = append(p.pending.losses,
+		lostRange{logjob.ReplayLoss{Partition: p.at.ID, Begin: begin, End: end, Missing: end - begin, Reason: why}, reason})
 }
 
 // timeOf returns the event's time, and the zero time where it is not that of the

@@ -87,6 +87,7 @@ func TestAPlanIsVoidUnderOtherSettings(t *testing.T) {
 }
 
 func TestAJobBeginsWhenItIsEnabled(t *testing.T) {
+	metrics := readMetrics(t)
 	bubble(t, func(t *testing.T, w *world) {
 		w.memory.add(fill(3)...)
 		time.Sleep(time.Minute)
@@ -106,6 +107,12 @@ func TestAJobBeginsWhenItIsEnabled(t *testing.T) {
 		pass(0)
 		r.stop()
 		w.expect(t, lines(3, 6)+lines(8, 10), 2)
+		if got := dropped(t, metrics, w.job.ID); len(got) != 1 || got[droppedOff] != 2 {
+			t.Errorf("left out are %v, want the two of when it was off", got)
+		}
+		if log := w.log.String(); strings.Count(log, "switched on again") != 1 || !strings.Contains(log, "begin=6 end=7") {
+			t.Errorf("the log says\n%s", log)
+		}
 	})
 }
 

@@ -144,7 +144,7 @@ func (s *sealed) letter(partition int, r refusal, f *logjob.Format) (logjob.Dead
 	begin, end := s.offsets(r.section)
 	l := logjob.DeadLetter{
 		JobID: s.JobID, Partition: partition, BatchID: cut.BatchID, BeginOffset: begin, EndOffset: end, Records: cut.Records,
-		From: s.Date, Until: s.until, Status: r.err.Status, Reason: r.err.Error(), Attempts: r.attempts, Body: cut.Body,
+		From: s.Date, Until: s.until, Status: r.err.Status, Attempts: r.attempts, Body: cut.Body,
 		Object: logjob.LetterObject{Name: cut.Name, ContentType: s.ContentType, Script: s.Script, Version: s.Version},
 	}
 	if cut.Items == nil {
@@ -183,7 +183,7 @@ func (s Sinks) SendLetter(ctx context.Context, conf, dataset string, l *logjob.D
 	}
 	err = sendLetter(ctx, sink, dataset, l)
 	if e, ok := errors.AsType[*UploadError](err); ok {
-		return e.Status, errors.New(logjob.Redactor(conf).Replace(e.Error()))
+		return e.Status, errors.New(shown(conf, e))
 	}
 	return 0, err
 }

@@ -148,8 +148,8 @@ type UploadError struct {
 	// Status is the HTTP status, or, where there was no answer, one of the
 	// synthetic ones below; 0 when neither fits.
 	Status int
-	// Text is the start of the answer's body, or what went wrong instead. It is
-	// shown to the job's owner: no addresses of ours, no credentials.
+	// Text is the answer's body, or what went wrong instead: no addresses of ours. Its
+	// start is shown to the job's owner, without the job's credentials.
 	Text string
 	// Permanent says that the destination understood and refused: the same object
 	// will be refused again until somebody changes something.
@@ -178,12 +178,34 @@ func (e *UploadError) Error() string {
 	return fmt.Sprintf("%d %s", e.Status, e.Text)
 }
 
-// TextOf returns the start of an answer's body for UploadError.Text, on one line.
+const (
+	answerBytesMax = 64 << 10 // of an answer are looked at
+	shownBytesMax  = 256      // of it are shown
+)
+
+// TextOf returns an answer's body for UploadError.Text, on one line.
 func TextOf(body []byte) string {
-	const most = 256
-	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "")), " ")
+	body = body[:min(len(body), answerBytesMax)]
+	return strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "")), " ")
+}
+
+// shown words an error for the job's owner and for logs: without the credentials of
+// conf, and with the start of what the destination said. Credentials go first: of one
+// at the cut, the beginning would not be known for one.
+func shown(conf string, err error) string {
+	secrets := logjob.Redactor(conf)
+	e, ok := errors.AsType[*UploadError](err)
+	if !ok {
+		return secrets.Replace(err.Error())
+	}
+	short := *e
+	short.Text = startOf(secrets.Replace(e.Text))
+	return secrets.Replace(strings.Replace(err.Error(), e.Error(), short.Error(), 1))
+}
+
+func startOf(text string) string {
 	for i := range text {
-		if i >= most {
+		if i >= shownBytesMax {
 			return text[:i] + "..."
 		}
 	}
@@ -194,14 +216,14 @@ func TextOf(body []byte) string {
 // "error 500: error pushing: error uploading to https: status:500".
 func uploadMessage(conf string, err error) string {
 	scheme, _, _ := strings.Cut(conf, "://")
-	message := fmt.Sprintf("error pushing: error uploading to %s: %v", scheme, err)
+	message := fmt.Sprintf("error pushing: error uploading to %s: %s", scheme, shown(conf, err))
 	if e, ok := errors.AsType[*UploadError](err); ok && e.Status != 0 {
 		message = fmt.Sprintf("error %d: %s", e.Status, message)
 		if e.Status == http.StatusRequestEntityTooLarge {
 			message += "; the destination refuses the batch for its size: lower the job's max_upload_bytes or max_upload_records"
 		}
 	}
-	return logjob.Redactor(conf).Replace(message)
+	return message
 }
 
 // Sinks is the table of destinations: the scheme of a destination_conf and the
@@ -250,7 +272,7 @@ func testError(ctx context.Context, conf string, err error) error {
 	if err != nil {
 		scheme, _, _ := strings.Cut(conf, "://")
 		return badDestination("error validating destination: error writing object: error uploading to %s: %s",
-			scheme, logjob.Redactor(conf).Replace(err.Error()))
+			scheme, shown(conf, err))
 	}
 	return nil
 }

@@ -1,7 +1,9 @@
 package logpush
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"tidegate/internal/errs"
+	"tidegate/internal/logjob"
 )
 
 func TestTestUpload(t *testing.T) {
@@ -77,7 +80,33 @@ func TestTextOfABody(t *testing.T) {
 	f("", "")
 	f(" a\r\n\tb ", "a b")
 	f("a\xffb", "ab")
-	f(strings.Repeat("ü", 200), strings.Repeat("ü", 128)+"...")
+	f(strings.Repeat("ü", 200), strings.Repeat("ü", 200))
+}
+
+// The story: a destination's answer repeated a request's header. The answer was cut to
+// what is shown before the token was looked for, and the token's beginning stayed.
+func TestCredentialsAreHiddenBeforeAnAnswerIsCut(t *testing.T) {
+	const token = "Q123456789abcdefghij"
+	conf := "https://h/?header_Authorization=Bearer%20" + token
+	f := func(before int) {
+		t.Helper()
+		failure := &UploadError{Status: 400, Permanent: true, Text: TextOf([]byte(strings.Repeat("ü", before/2) + token + strings.Repeat("x", 300)))}
+		sinks := Sinks{"https": func(*url.URL) (Sink, error) {
+			return putter(func(context.Context, Object) error { return failure }), nil
+		}}
+		_, resent := sinks.SendLetter(t.Context(), conf, "d", &logjob.DeadLetter{})
+		for where, got := range map[string]string{
+			"the job's message": uploadMessage(conf, failure), "a wrapped error": shown(conf, fmt.Errorf("try: %w", failure)),
+			"the test upload": sinks.TestUpload(t.Context(), conf).Error(), "a letter that is sent again": resent.Error(),
+		} {
+			if strings.Contains(got, token[:1]) || !strings.HasSuffix(got, "...") || len(got) > 400 {
+				t.Errorf("%s shows %s", where, got)
+			}
+		}
+	}
+	for _, before := range []int{0, 236, 238, 250, 254, 256, 258} {
+		f(before)
+	}
 }
 
 // Metadata that is not ours, or of another version, is no plan.

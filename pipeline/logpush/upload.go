@@ -14,7 +14,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"tidegate/internal/errs"
-	"tidegate/internal/logjob"
 	"tidegate/internal/telemetry"
 )
 
@@ -278,7 +277,7 @@ func (u *uploader) refusalOf(err error) *UploadError {
 }
 
 func (u *uploader) redacted(err error) string {
-	return logjob.Redactor(u.job.DestinationConf).Replace(err.Error())
+	return shown(u.job.DestinationConf, err)
 }
 
 // bury keeps what was refused. While there is no room for it, it waits: nothing is

@@ -456,3 +456,37 @@ func TestABatchMakesRoomForWhatTheOneBeforeNeeded(t *testing.T) {
 		t.Errorf("the body holds %d records", got)
 	}
 }
+
+// A template makes 44 MB of an event with 100 kB of logs. Each partition of each job held
+// such a text for good, and nobody counted it.
+func TestRecordsThatATemplateMakesTooLongAreLeftOut(t *testing.T) {
+	f := func(times int, want string) {
+		t.Run(fmt.Sprint(times), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				w.job.OutputOptions.FieldNames = nil
+				w.job.OutputOptions.RecordTemplate = ptr("{{.WallTimeMs}}" + strings.Repeat("{{.Outcome}}", times))
+				r := w.start()
+				w.memory.add("", strings.Repeat("x", 100_000), "")
+				pass(31 * time.Second)
+				if used := w.budget.used.Load(); used != 0 {
+					t.Errorf("%d bytes are held of nothing", used)
+				}
+				w.memory.add("")
+				pass(0)
+				if used := w.budget.used.Load(); used > textKept {
+					t.Errorf("%d bytes are held of a short record", used)
+				}
+				r.stop()
+				if text := strings.NewReplacer("x", "", `"`, "", "{", "", "}", "").Replace(w.bucket.text(t)); text != want {
+					t.Errorf("delivered\n%.200s, want\n%s", text, want)
+				}
+				if told := strings.Contains(w.log.String(), "left out 1 records of partition 3, before offset 3"); told != (times > 83) {
+					t.Errorf("the log says\n%.2000s", w.log.String())
+				}
+			})
+		})
+	}
+	f(83, "0\n1\n2\n3\n")
+	f(84, "0\n2\n3\n")
+	f(340, "0\n2\n3\n")
+}

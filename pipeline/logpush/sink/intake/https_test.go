@@ -97,7 +97,7 @@ func TestAnswers(t *testing.T) {
 	f(503, "Retry-After: soon", "", passing(503, 0))
 	f(503, "Retry-After: -3", "", passing(503, 0))
 	f(503, "Retry-After: 99999999999999999999", "", passing(503, 0))
-	f(599, "", strings.Repeat("x", 300), &logpush.UploadError{Status: 599, Text: strings.Repeat("x", 256) + "..."})
+	f(599, "", strings.Repeat("x", 300), &logpush.UploadError{Status: 599, Text: strings.Repeat("x", 300)})
 }
 
 func TestRetryAfterAsADate(t *testing.T) {

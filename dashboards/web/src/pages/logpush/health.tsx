@@ -19,6 +19,7 @@ function outcome(u: Upload): string {
 const dropReasons: Record<string, string> = {
   filter: "left out by the filter", sample: "left out by the sampling rate", logpush_disabled: "of scripts that opted out", deleted: "deleted by request",
   malformed: "not readable", retention: "lost: gone from Kafka before they were delivered", truncated: "lost with the end of a partition", undecodable: "lost in a batch that cannot be decoded",
+  switched_off: "from before it was switched on again", too_long: "left out: longer than 8 MiB once formatted",
 };
 
 export function Uploads({ job }: { job: JobHealth }) {
