@@ -272,7 +272,7 @@ func keptLong(deployments []deploy.Deployment, version string, after, until time
 	var since time.Time
 	long := func(end time.Time) bool { return !since.IsZero() && end.Sub(maxTime(since, after)) >= keptFor }
 	for _, d := range slices.Backward(deployments) {
-		full, _ := fullVersion(d)
+		full, _ := d.FullVersion()
 		switch {
 		case full == version && since.IsZero():
 			since = d.CreatedOn
