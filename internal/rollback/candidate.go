@@ -92,6 +92,28 @@ func unwatched(deployments []deploy.Deployment) bool {
 	return !onlyOne
 }
 
+// untried reports whether a rollback put back a version that was on trial itself: it replaced
+// another at 100 %, and had had all traffic for less than a look-back time. Nothing judges it
+// now, because nobody knows that what it replaced was better; so it is told of.
+func untried(deployments []deploy.Deployment, policy deploy.RollbackPolicy) bool {
+	baseline, at := deploy.Baseline(deployments)
+	if baseline != "" || at >= len(deployments) {
+		return false // there is a baseline, or none because it came to no rollback
+	}
+	restored, _ := deployments[at].FullVersion()
+	had, replaced := time.Duration(0), false
+	for i := at + 1; i < len(deployments); i++ {
+		switch full, ok := deployments[i].FullVersion(); {
+		case !ok:
+		case full == restored:
+			had, replaced = had+deployments[i-1].CreatedOn.Sub(deployments[i].CreatedOn), false
+		default:
+			replaced = true
+		}
+	}
+	return replaced && had > 0 && had < lookBack(policy)
+}
+
 // servesSince is the start of the run of deployments, up to the present one, in
 // which version serves.
 func servesSince(deployments []deploy.Deployment, version string) time.Time {

@@ -2,6 +2,7 @@ package rollback
 
 import (
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -144,6 +145,10 @@ func rollBack(w *deploy.Watched, j judgement, now time.Time) change {
 	ch.deployment = newDeployment([]deploy.Split{{VersionID: j.baseline, Percentage: deploy.Full}},
 		deploy.TriggeredByRollback, ch.decision.Sentence, now)
 	ch.decision.ToDeployment = ch.deployment.ID
+	if untried(slices.Insert(slices.Clone(w.Deployments), 0, *ch.deployment), w.Policy) {
+		ch.decision.Sentence += fmt.Sprintf("; %s had had all traffic for less than a look-back time, and nothing judges it now", short(j.baseline))
+		ch.deployment.Annotations.Message = cut(ch.decision.Sentence, deploy.MessageBytesMax)
+	}
 	if r := w.Ramp; r != nil && (r.State == deploy.RampRunning || r.State == deploy.RampPaused) {
 		ch.ramp = ended(r, ch.decision.Sentence)
 	}
@@ -173,13 +178,17 @@ func (j judgement) onBaseline() tally {
 	return j.window.of[baseline]
 }
 
-// caveat says that a version is put back about which too little is known to call
-// it better; empty when enough is.
+// caveat says that a version is put back that passes the limit itself, or about which too
+// little is known to call it better; empty when enough is.
 func caveat(policy deploy.RollbackPolicy, j judgement) string {
 	least := requestsMin(policy)
 	last := "look-back time"
 	if span := beforeSpan(policy); span < lookBack(policy) {
 		last = minutes(span)
+	}
+	if on := j.onBaseline(); j.passed.kind == absolute && on.requests >= float64(least) && rate(on) > j.passed.allowed() {
+		return fmt.Sprintf("; %s is above the limit itself: %s in %s requests (%s)",
+			short(j.baseline), j.passed.hits(on, baseline), grouped(on.requests), percent(rate(on)))
 	}
 	switch known := j.before; {
 	case j.Baseline != standingUnknown || known.requests >= float64(least):
