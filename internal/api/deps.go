@@ -171,7 +171,8 @@ type Scripts interface {
 	// Deployments is newest first: the first one serves.
 	Deployments(ctx context.Context, accountID, script string) ([]deploy.Deployment, error)
 	Deployment(ctx context.Context, accountID, script, id string) (deploy.Deployment, error)
-	// DeleteDeployment is invalid for the one that serves.
+	// DeleteDeployment is invalid for the one that serves, and for those by which an enabled
+	// policy finds the version to go back to.
 	DeleteDeployment(ctx context.Context, accountID, script, id string) error
 }
 

@@ -19,11 +19,8 @@ const keptFor = 24 * time.Hour
 // known, so a trial goes on after it would have failed, and ramps of the policy are not
 // played.
 //
-// The events of the past are all there. The share of requests is taken as for seconds that
-// are not settled, which is how most live verdicts see it, so that what is found here would
-// have been found live, give or take the second of a look. What live takes of settled seconds
-// alone is told settleAfter later: missing traffic, and that the baseline's quantile is below
-// its edge.
+// The events of the past are all there, and each counts from its second on. When one was there
+// live is not known, nor which look came first.
 func Backtest(policy deploy.RollbackPolicy, deployments []deploy.Deployment, blocks []schema.RateBlock, since, until time.Time) deploy.BacktestResult {
 	b := newBacktest(policy, deployments, since, until)
 	b.play(blocks, until)
@@ -54,7 +51,7 @@ func newBacktest(policy deploy.RollbackPolicy, deployments []deploy.Deployment, 
 		for _, t := range trialsOf(w.Deployments) {
 			s := scopeOf(w, t)
 			r := running[t.candidate]
-			if r == nil || r.evidence.scope != s {
+			if r == nil || r.settled.scope != s {
 				r = newReplay(s, policy, since)
 				b.replays = append(b.replays, r)
 			}
@@ -70,8 +67,8 @@ func newBacktest(policy deploy.RollbackPolicy, deployments []deploy.Deployment, 
 func (b *backtest) wanted(from time.Time) time.Time {
 	next := b.result.Until
 	for _, r := range b.replays {
-		if r.evidence.at.Before(next) {
-			next = r.evidence.at
+		if r.at.Before(next) {
+			next = r.at
 		}
 	}
 	return maxTime(from, next)
@@ -99,13 +96,11 @@ func (b *backtest) done() deploy.BacktestResult {
 
 // replay is one trial that is played again.
 type replay struct {
-	evidence *evidence
-	parts    []part // that are not over, oldest first
-	trial    deploy.BacktestTrial
-	atFail   pair // what had been observed when it failed
-	// below is since when it has been shown, of a ratio of a quantile, that the baseline's lies
-	// below its edge (measure.compare).
-	below map[deploy.Metric]time.Time
+	Rehearsal
+	at     time.Time // the first second that is not played
+	parts  []part    // that are not over, oldest first
+	trial  deploy.BacktestTrial
+	atFail pair // what had been observed when it failed
 }
 
 // part is a time with its deployments, newest first.
@@ -116,10 +111,10 @@ type part struct {
 
 func newReplay(s scope, policy deploy.RollbackPolicy, since time.Time) *replay {
 	// As one that began to look when the trial began, or when the blocks do.
-	e := newEvidence(s, policy, maxTime(since, s.from.Add(-quantileReferenceMost)).Add(memory))
-	e.cautious, e.replayed = true, true
-	return &replay{evidence: e, below: map[deploy.Metric]time.Time{}, trial: deploy.BacktestTrial{
-		VersionID: s.candidate, BaselineVersionID: s.baseline, Since: maxTime(s.from, e.at),
+	rehearsal := newRehearsal(s, policy, maxTime(since, s.from.Add(-quantileReferenceMost)).Add(memory))
+	at := rehearsal.most.at
+	return &replay{Rehearsal: rehearsal, at: at, trial: deploy.BacktestTrial{
+		VersionID: s.candidate, BaselineVersionID: s.baseline, Since: maxTime(s.from, at),
 	}}
 }
 
@@ -137,85 +132,26 @@ func (r *replay) play(blocks []schema.RateBlock, until time.Time) (over bool) {
 	return true
 }
 
-// playPart goes on second by second.
+// playPart goes on second by second, and looks after each.
 func (r *replay) playPart(blocks []schema.RateBlock, until time.Time, deployments []deploy.Deployment) {
-	e := r.evidence
-	for _, second := range bySecond(blocks, e.at, until) {
+	r.deployments, r.trial.Until = deployments, until
+	for _, second := range bySecond(blocks, r.at, until) {
 		at := second[0].Time
-		doubtful := e.doubtful
-		e.fold(second, at.Add(time.Second), deployments)
-		r.noteBelow()
-		if failedAt := r.trial.FailedAt; failedAt != nil {
-			if !e.at.After(*failedAt) {
-				r.atFail = e.base // told later than it was found
-			}
+		r.at = at.Add(time.Second)
+		r.take(second, r.at)
+		if r.trial.FailedAt != nil || at.Before(r.settled.from) || !r.mayFail() {
 			continue
 		}
-		if !at.After(e.from) {
-			continue
+		now := r.at
+		if now.After(until) {
+			now = until // the second that is open counts, too
 		}
-		seen := e.seen()
-		if seen.passed() == nil {
-			continue // most seconds are not worth a report
-		}
-		if a := seen.assess(seen.doubtful > doubtful); a.Verdict == deploy.VerdictFail {
-			now := at.Add(time.Second)
-			if now.After(until) {
-				now = until // live, the second that is open counts, too
-			}
-			failedAt := r.foundAt(a.passed, now)
-			r.trial.FailedAt, r.trial.Metric, r.trial.Sentence, r.trial.Evidence = &failedAt, a.Metric, a.Sentence, bounded(a.Evidence, a.measures)
-			r.atFail = seen.base
+		looked := r.look(now)
+		if a := looked.assess(looked.doubtful > r.settled.doubtful); a.Verdict == deploy.VerdictFail {
+			r.trial.FailedAt, r.trial.Metric, r.trial.Sentence, r.trial.Evidence = &now, a.Metric, a.Sentence, bounded(a.Evidence, a.measures)
+			r.atFail = looked.base
 		}
 	}
-	r.trial.Until = until
-}
-
-// noteBelow keeps below.
-func (r *replay) noteBelow() {
-	for _, m := range r.evidence.measures {
-		if m.kind != relative || m.quantile == 0 {
-			continue
-		}
-		if m.beyond[baseline].LogE() < m.test.Threshold() {
-			delete(r.below, m.limit.Metric)
-		} else if _, ok := r.below[m.limit.Metric]; !ok {
-			r.below[m.limit.Metric] = r.evidence.at
-		}
-	}
-}
-
-// foundAt is when a look would have found live what the replay finds now.
-func (r *replay) foundAt(m *measure, now time.Time) time.Time {
-	switch {
-	case m.kind == traffic:
-		return now.Add(settleAfter)
-	case m.kind == relative && m.quantile > 0:
-		since, ok := r.below[m.limit.Metric]
-		if !ok {
-			since = now // by the unit that is open
-		}
-		return maxTime(now, since.Add(settleAfter))
-	}
-	return now
-}
-
-// seen is the evidence as a look at this moment has it, to which a unit that is open counts,
-// too: else what is over before its unit is would have been found live alone. It takes a copy,
-// and most seconds do without. In a unit without a hit of the candidate no test gains by what a
-// look takes of it, so it matters only to one that stands at its threshold already and waits
-// for what else a policy asks for, such as min_requests.
-func (e *evidence) seen() *evidence {
-	if e.unit.empty || e.policy.Evidence == deploy.EvidenceBlocks {
-		return e
-	}
-	hit := slices.ContainsFunc(e.unit.of, func(of pair) bool { return of[candidate].hits > 0 })
-	if !hit && !slices.ContainsFunc(e.measures, func(m *measure) bool { return m.logE() >= m.test.Threshold() }) {
-		return e
-	}
-	c := e.clone()
-	c.takeOpen(c.at)
-	return c
 }
 
 // bySecond are the blocks of each second in [since, until).
@@ -235,11 +171,8 @@ func bySecond(blocks []schema.RateBlock, since, until time.Time) [][]schema.Rate
 
 // add takes a replay that is over into the result.
 func (b *backtest) add(r *replay) {
-	e, one := r.evidence, r.trial
-	e.takeOpen(e.at)
-	if one.FailedAt != nil && one.FailedAt.After(one.Until) {
-		one.FailedAt, one.Metric, one.Sentence = nil, "", "" // by then there was nothing to be found
-	}
+	r.take(nil, r.trial.Until.Truncate(time.Second)) // what came last is settled by now, if it was long ago
+	e, one := r.look(r.trial.Until), r.trial
 	one.Numbers = numbersOf(e.base)
 	if one.FailedAt == nil {
 		one.Evidence = bounded(e.report(nil), e.measures)
@@ -272,7 +205,7 @@ func keptLong(deployments []deploy.Deployment, version string, after, until time
 	var since time.Time
 	long := func(end time.Time) bool { return !since.IsZero() && end.Sub(maxTime(since, after)) >= keptFor }
 	for _, d := range slices.Backward(deployments) {
-		full, _ := fullVersion(d)
+		full, _ := d.FullVersion()
 		switch {
 		case full == version && since.IsZero():
 			since = d.CreatedOn

@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -118,5 +119,63 @@ func TestBacktestWaitsForWhatLiveWaitsFor(t *testing.T) {
 	}
 	if one, _ := shortTrial(t, policy, 50, of[:30]); one.FailedAt != nil || one.Sentence != "" {
 		t.Errorf("found after a person had rolled back: %+v", one)
+	}
+}
+
+// A backtest took the share of every second for no smaller than the configured one, live that is
+// done for two minutes: what fails slowly, with fewer requests than its share promises, was found
+// much later than live, or not at all.
+func TestBacktestFindsWhatALookFinds(t *testing.T) {
+	late := 0
+	f := func(name string, set func(p *deploy.RollbackPolicy), perSecond, share, c, b float64) {
+		t.Helper()
+		p := limits(0, 0)
+		set(&p)
+		deployments := split90(10)
+		r := rand.New(rand.NewPCG(31, 7))
+		blocks := seconds(epoch.Add(-time.Hour), 3600, func(int) (one, other schema.RateBlock) { return counted2(0, 0), wall(20, 1, 10, 200) })
+		blocks = append(blocks, seconds(epoch, 2400, func(int) (one, other schema.RateBlock) {
+			n := poisson(r, perSecond)
+			k := binomial(r, n, share)
+			of := func(n int64, rate float64) schema.RateBlock {
+				bad := binomial(r, n, rate)
+				b := wall(n, bad, 10, 200)
+				b.Failures = bad
+				return b
+			}
+			return of(k, c), of(n-k, b)
+		})...)
+		until := epoch.Add(2400 * time.Second)
+		rehearsal, err := NewRehearsal(p, deployments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want *time.Time
+		for _, second := range bySecond(blocks, epoch.Add(-time.Hour), until) {
+			if rehearsal.Fails(second[0].Time, second) {
+				want = new(second[0].Time.Add(time.Second))
+				break
+			}
+		}
+		if want == nil {
+			t.Fatalf("%s: the rehearsal does not fail: nothing is compared", name)
+		}
+		if want.Sub(epoch) > 3*settleAfter {
+			late++
+		}
+		one := Backtest(p, deployments, blocks, epoch.Add(-time.Hour), until).Trials[0]
+		if one.FailedAt == nil || !one.FailedAt.Equal(*want) {
+			t.Errorf("%s: a look finds it after %v, a backtest %v", name, want.Sub(epoch), one.FailedAt)
+		}
+	}
+	ratio := func(p *deploy.RollbackPolicy) { p.MaxFailureRatio = new(1.0) }
+	f("at once", ratio, 40, 0.1, 0.5, 0.02)
+	f("slowly, with fewer requests than promised", ratio, 40, 0.07, 0.09, 0.05)
+	f("by its rate", func(p *deploy.RollbackPolicy) { p.MaxFailureRate = new(0.05) }, 40, 0.1, 0.08, 0.01)
+	f("traffic", func(p *deploy.RollbackPolicy) { p.MinTrafficRatio = new(0.9) }, 40, 0.07, 0, 0)
+	f("a ratio of a quantile", func(p *deploy.RollbackPolicy) { p.MaxP90WallRatio = new(1.5) }, 40, 0.08, 0.16, 0.05)
+	f("blocks", func(p *deploy.RollbackPolicy) { ratio(p); p.Evidence = deploy.EvidenceBlocks }, 40, 0.1, 0.4, 0.05)
+	if late == 0 {
+		t.Error("everything was found at once")
 	}
 }

@@ -7,12 +7,9 @@ import (
 	"tidegate/internal/deploy"
 )
 
-// Values of Annotations.TriggeredBy (reference/deployments.md, section 2.3) that
-// the controller writes, and one that it reads.
-const (
-	triggeredByRollback   = "rollback"
-	triggeredByDeployment = "deployment"
-)
+// triggeredByDeployment is the Annotations.TriggeredBy (reference/deployments.md, section 2.3)
+// of the deployments of a ramp's steps.
+const triggeredByDeployment = "deployment"
 
 // trial is one version in traffic and the version that it must not be worse than.
 type trial struct {
@@ -54,21 +51,12 @@ func trialsOf(deployments []deploy.Deployment) []trial {
 	return trials
 }
 
-// baselineOf finds the version to go back to: that of the newest earlier deployment
-// that had a version at exactly 100 %, as a rollback by hand would choose it, and
-// that leaves another version serving now. It is empty when there is none to be
-// had; the search has ended then if it came to a rollback, past which it does not
-// look, and not if it only came to the end of the deployments.
+// baselineOf finds the version to go back to. It is empty when there is none to be had; the
+// search has ended then if it came to a rollback, and not if it only came to the end of the
+// deployments.
 func baselineOf(deployments []deploy.Deployment) (baseline string, ended bool) {
-	for i, d := range deployments {
-		if full, ok := fullVersion(d); ok && i > 0 && anotherServes(deployments[0], full) {
-			return full, true
-		}
-		if isRollback(d) {
-			return "", true
-		}
-	}
-	return "", false
+	baseline, at := deploy.Baseline(deployments)
+	return baseline, at < len(deployments)
 }
 
 // isReturn reports whether candidate had all traffic before baseline ever had, as
@@ -78,7 +66,7 @@ func baselineOf(deployments []deploy.Deployment) (baseline string, ended bool) {
 // tried against was there first.
 func isReturn(deployments []deploy.Deployment, candidate, baseline string) bool {
 	for _, d := range slices.Backward(deployments[1:]) {
-		switch full, _ := fullVersion(d); full {
+		switch full, _ := d.FullVersion(); full {
 		case candidate:
 			return true
 		case baseline:
@@ -98,10 +86,32 @@ func unwatched(deployments []deploy.Deployment) bool {
 	if _, ended := baselineOf(deployments); ended {
 		return false
 	}
-	now, alone := fullVersion(deployments[0])
-	first, _ := fullVersion(deployments[len(deployments)-1])
+	now, alone := deployments[0].FullVersion()
+	first, _ := deployments[len(deployments)-1].FullVersion()
 	onlyOne := alone && now == first && len(deployments) < deploy.WatchedDeployments
 	return !onlyOne
+}
+
+// untried reports whether a rollback put back a version that was on trial itself: it replaced
+// another at 100 %, and had had all traffic for less than a look-back time. Nothing judges it
+// now, because nobody knows that what it replaced was better; so it is told of.
+func untried(deployments []deploy.Deployment, policy deploy.RollbackPolicy) bool {
+	baseline, at := deploy.Baseline(deployments)
+	if baseline != "" || at >= len(deployments) {
+		return false // there is a baseline, or none because it came to no rollback
+	}
+	restored, _ := deployments[at].FullVersion()
+	had, replaced := time.Duration(0), false
+	for i := at + 1; i < len(deployments); i++ {
+		switch full, ok := deployments[i].FullVersion(); {
+		case !ok:
+		case full == restored:
+			had, replaced = had+deployments[i-1].CreatedOn.Sub(deployments[i].CreatedOn), false
+		default:
+			replaced = true
+		}
+	}
+	return replaced && had > 0 && had < lookBack(policy)
 }
 
 // servesSince is the start of the run of deployments, up to the present one, in
@@ -140,21 +150,6 @@ func growing(deployments []deploy.Deployment) (t trial, ok bool) {
 	return trials[0], share(deployments[0], trials[0].baseline) > 0
 }
 
-// fullVersion returns the version that has exactly 100 % of a deployment.
-func fullVersion(d deploy.Deployment) (string, bool) {
-	for _, split := range d.Versions {
-		if split.Percentage == deploy.Full {
-			return split.VersionID, true
-		}
-	}
-	return "", false
-}
-
-// anotherServes reports whether a version besides this one has traffic.
-func anotherServes(d deploy.Deployment, version string) bool {
-	return slices.ContainsFunc(d.Versions, func(s deploy.Split) bool { return s.VersionID != version && s.Percentage > 0 })
-}
-
 // share returns a version's percentage in a deployment, -1 when it is not in it.
 func share(d deploy.Deployment, version string) deploy.Percentage {
 	for _, split := range d.Versions {
@@ -163,10 +158,6 @@ func share(d deploy.Deployment, version string) deploy.Percentage {
 		}
 	}
 	return -1
-}
-
-func isRollback(d deploy.Deployment) bool {
-	return d.Annotations.TriggeredBy == triggeredByRollback
 }
 
 // byController tells the controller's own deployments from those of people.

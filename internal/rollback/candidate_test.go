@@ -40,7 +40,7 @@ func person(s split) deploy.Deployment {
 
 func rolledBackTo(version string) deploy.Deployment {
 	d := person(split{version: 100})
-	d.AuthorEmail, d.Annotations.TriggeredBy = Author, triggeredByRollback
+	d.AuthorEmail, d.Annotations.TriggeredBy = Author, deploy.TriggeredByRollback
 	return d
 }
 

@@ -343,13 +343,16 @@ func (c *Controller) reportUnwatched(ctx context.Context, watched []deploy.Watch
 	known := c.unwatched
 	c.unwatched = make(map[string]bool)
 	for _, w := range watched {
-		if !unwatched(w.Deployments) {
+		why := "there is no version to go back to: none had all traffic in the deployments before this one"
+		if untried(w.Deployments, w.Policy) {
+			why = "a rollback put a version back that had had all traffic for less than a look-back time"
+		} else if !unwatched(w.Deployments) {
 			continue
 		}
 		id := w.Deployments[0].ID
 		c.unwatched[id] = true
 		if !known[id] {
-			c.Log.WarnContext(ctx, "script has a rollback policy, but no version to go back to: none had all traffic in the deployments before this one",
+			c.Log.WarnContext(ctx, "script has a rollback policy, and nothing that serves can be judged", "reason", why,
 				"account_id", w.AccountID, "script", w.Script, "deployment_id", id, "deployments", len(w.Deployments))
 		}
 	}

@@ -147,6 +147,36 @@ func TestBaselineThatIsNoBetterIsNotRestored(t *testing.T) {
 	expectSummary(t, w, want)
 }
 
+// One bad release after the other: v2 was bad, and v3, a minute later, was worse. v3 was rolled
+// back to v2, which nothing judged from then on, and nothing said so.
+func TestVersionThatWasOnTrialIsPutBack(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.fails(v2, 0.05)
+	w.fails(v3, 0.5)
+	c := w.controller("a", w.fakes("a"))
+	w.deploy(split{v2: 100})
+	w.steps(c, clk, 2*time.Second)
+	w.deploy(split{v3: 100})
+	w.steps(c, clk, time.Minute)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v2 100% by a person", "v3 100% by a person", "v2 100% by rollback"},
+		Decisions:   []string{"fail rollback"},
+	})
+	const want = "; 22222222 is above the limit itself: 10 failures in 200 requests (5 %); 22222222 had had all traffic for less than a look-back time, and nothing judges it now"
+	if got := w.decisions[0].Sentence; !strings.HasSuffix(got, want) || w.deployments[0].Annotations.Message != got {
+		t.Errorf("sentence %q, message %q", got, w.deployments[0].Annotations.Message)
+	}
+	if len(c.unwatched) != 1 {
+		t.Errorf("%d scripts are counted as unwatched", len(c.unwatched))
+	}
+	w.deploy(split{v1: 100})
+	w.steps(c, clk, time.Minute)
+	if len(w.decisions) != 1 || len(c.unwatched) != 0 {
+		t.Errorf("after a person went back to v1: decisions %q, %d unwatched", w.summary().Decisions, len(c.unwatched))
+	}
+}
+
 // A script without traffic at night got a bad release in the morning. The release
 // stayed, because nothing was known of the version before it in its last minutes;
 // nor would a few failed requests of those minutes have been evidence against it.
@@ -175,8 +205,9 @@ func TestBaselineThatLittleIsKnownOfIsRestored(t *testing.T) {
 	f(0, 0, fails+"; nothing is known of 11111111, which had no requests in its last look-back time")
 	f(40, 8, fails+"; little is known of 11111111: 8 failures in 40 requests of its last look-back time, and it takes 100 to tell")
 	f(99, 99, fails+"; little is known of 11111111: 99 failures in 99 requests of its last look-back time, and it takes 100 to tell")
-	f(100, 9, fails)
-	f(400, 36, fails)
+	f(100, 2, fails)
+	f(100, 9, fails+"; 11111111 is above the limit itself: 9 failures in 100 requests (9 %)")
+	f(400, 36, fails+"; 11111111 is above the limit itself: 36 failures in 400 requests (9 %)")
 }
 
 // See TestVersionThatAPersonWentBackToIsNotOnTrial: what it did to traffic.

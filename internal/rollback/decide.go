@@ -2,6 +2,7 @@ package rollback
 
 import (
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -29,6 +30,9 @@ func (ch change) empty() bool {
 // version out of traffic; an error holds everything where it is.
 func decide(w *deploy.Watched, j judgement, now time.Time) change {
 	var ch change
+	if baseline, is := strayed(w); is && runningRamp(w) != nil {
+		return pauseStrayed(w, w.Ramp, baseline, now)
+	}
 	switch j.Verdict {
 	case deploy.VerdictFail:
 		ch = onFail(w, j, now)
@@ -52,7 +56,10 @@ func onFail(w *deploy.Watched, j judgement, now time.Time) change {
 	ch := change{decision: decision(w, j, now)}
 	version := short(j.candidate)
 	running := runningRamp(w)
+	elsewhere, is := strayed(w)
 	switch {
+	case w.Policy.Action == deploy.ActionRollback && is:
+		ch.decision.Sentence = fmt.Sprintf("kept %s %s; %s", version, j.Sentence, strayedTo(w.Ramp, elsewhere))
 	case w.Policy.Action == deploy.ActionRollback && !baselineNoBetter(w.Policy, j):
 		return rollBack(w, j, now)
 	case w.Policy.Action == deploy.ActionRollback:
@@ -77,6 +84,32 @@ func onFail(w *deploy.Watched, j judgement, now time.Time) change {
 		ch.decision = nil
 	}
 	return ch
+}
+
+// strayed is the version to go back to if it is not the one beside which the ramp of the
+// current deployment began: deployments between them are missing. Nothing is known of what
+// came in its place.
+func strayed(w *deploy.Watched) (baseline string, is bool) {
+	r := w.Ramp
+	if r == nil || r.DeploymentID != w.Deployments[0].ID {
+		return "", false
+	}
+	baseline, _ = baselineOf(w.Deployments)
+	return baseline, baseline != "" && baseline != r.BaselineVersionID
+}
+
+func strayedTo(r *deploy.Ramp, baseline string) string {
+	return fmt.Sprintf("its ramp began beside %s, whose deployment at 100 %% is missing, and nothing goes back to %s in its place",
+		short(r.BaselineVersionID), short(baseline))
+}
+
+func pauseStrayed(w *deploy.Watched, r *deploy.Ramp, baseline string, now time.Time) change {
+	d := decision(w, judgement{trial: trial{candidate: r.VersionID, baseline: baseline}, Assessment: Assessment{Verdict: deploy.VerdictInconclusive}}, now)
+	d.Action = deploy.ActionPause
+	d.Sentence = fmt.Sprintf("paused the ramp of %s: %s", short(r.VersionID), strayedTo(r, baseline))
+	paused := *r
+	paused.State, paused.Reason = deploy.RampPaused, d.Sentence
+	return change{ramp: &paused, decision: d}
 }
 
 // outageMax is how long a ramp goes on to wait for rates that cannot be read.
@@ -110,8 +143,12 @@ func rollBack(w *deploy.Watched, j judgement, now time.Time) change {
 	ch.decision.Action = deploy.ActionRollback
 	ch.decision.Sentence = fmt.Sprintf("rolled back %s %s%s", short(j.candidate), j.Sentence, caveat(w.Policy, j))
 	ch.deployment = newDeployment([]deploy.Split{{VersionID: j.baseline, Percentage: deploy.Full}},
-		triggeredByRollback, ch.decision.Sentence, now)
+		deploy.TriggeredByRollback, ch.decision.Sentence, now)
 	ch.decision.ToDeployment = ch.deployment.ID
+	if untried(slices.Insert(slices.Clone(w.Deployments), 0, *ch.deployment), w.Policy) {
+		ch.decision.Sentence += fmt.Sprintf("; %s had had all traffic for less than a look-back time, and nothing judges it now", short(j.baseline))
+		ch.deployment.Annotations.Message = cut(ch.decision.Sentence, deploy.MessageBytesMax)
+	}
 	if r := w.Ramp; r != nil && (r.State == deploy.RampRunning || r.State == deploy.RampPaused) {
 		ch.ramp = ended(r, ch.decision.Sentence)
 	}
@@ -141,13 +178,17 @@ func (j judgement) onBaseline() tally {
 	return j.window.of[baseline]
 }
 
-// caveat says that a version is put back about which too little is known to call
-// it better; empty when enough is.
+// caveat says that a version is put back that passes the limit itself, or about which too
+// little is known to call it better; empty when enough is.
 func caveat(policy deploy.RollbackPolicy, j judgement) string {
 	least := requestsMin(policy)
 	last := "look-back time"
 	if span := beforeSpan(policy); span < lookBack(policy) {
 		last = minutes(span)
+	}
+	if on := j.onBaseline(); j.passed.kind == absolute && on.requests >= float64(least) && rate(on) > j.passed.allowed() {
+		return fmt.Sprintf("; %s is above the limit itself: %s in %s requests (%s)",
+			short(j.baseline), j.passed.hits(on, baseline), grouped(on.requests), percent(rate(on)))
 	}
 	switch known := j.before; {
 	case j.Baseline != standingUnknown || known.requests >= float64(least):

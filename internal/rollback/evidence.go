@@ -77,8 +77,6 @@ type evidence struct {
 	// which may be before the end of the last of them.
 	cautious bool
 	now      time.Time
-	// replayed is set where seconds are played again, and none is late.
-	replayed bool
 	// doubtful counts seconds whose counts cannot be, which are left out.
 	doubtful int
 }
@@ -88,7 +86,7 @@ type pair [2]tally
 
 // late reports whether events of the seconds that are taken may still come, the slower
 // requests after the others.
-func (e *evidence) late() bool { return e.cautious && !e.replayed }
+func (e *evidence) late() bool { return e.cautious }
 
 func (p *pair) add(of [2]tally) {
 	for i := range of {

@@ -1,6 +1,8 @@
 package rollback
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -275,6 +277,31 @@ func TestRampThatWasDeletedDoesNotStartAgain(t *testing.T) {
 		Deployments: []string{"v1 100% by a person", "v1 95% v2 5% by a person", "v1 75% v2 25% by deployment"},
 		Decisions:   []string{"pass "},
 	})
+}
+
+// The deployment in which the baseline had all traffic was deleted in the middle of a ramp: the
+// version before it became the one to go back to, and a failure put that one back.
+func TestRampWhoseBaselineIsMissing(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback, threeSteps...))
+	w.deploy(split{v2: 100})
+	clk.advance(time.Minute)
+	w.deploy(split{v2: 95, v3: 5})
+	c := w.controller("a", w.fakes("a"))
+	w.steps(c, clk, 10*time.Second)
+	w.deployments = slices.Delete(w.deployments, 1, 2)
+	w.steps(c, clk, 2*time.Minute)
+	expectRamp(t, w, "deleted", "paused 5%", "its ramp began beside 22222222, whose deployment at 100 % is missing")
+	w.fails(v3, 0.5)
+	w.steps(c, clk, 3*time.Minute)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v2 95% v3 5% by a person"},
+		Decisions:   []string{"inconclusive pause", "fail "},
+		Ramp:        "paused 5%",
+	})
+	if got := w.decisions[0].Sentence; !strings.Contains(got, "nothing goes back to 11111111 in its place") {
+		t.Errorf("sentence %q", got)
+	}
 }
 
 func TestRampDoesNotStartOnAFailureOrInAnOutage(t *testing.T) {

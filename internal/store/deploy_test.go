@@ -328,3 +328,30 @@ func TestDeploymentsSinceATime(t *testing.T) {
 		wantKind(t, err, errs.NotFound, "none")
 	})
 }
+
+// The deployment in which the version before had all traffic was deleted while another was on
+// trial against it: a failure then put back the one before that.
+func TestDeleteDeploymentKeepsTheBaseline(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		z, a, b := mustVersion(t, s, "shop"), mustVersion(t, s, "shop"), mustVersion(t, s, "shop")
+		p := deploy.DefaultPolicy()
+		p.Enabled = true
+		mustPolicy(t, s, "shop", p)
+		first, zFull, before := mustDeploy(t, s, "shop", full(a)), mustDeploy(t, s, "shop", full(z)), mustDeploy(t, s, "shop", full(a))
+		small := []deploy.Split{{VersionID: a.ID, Percentage: 95_000}, {VersionID: b.ID, Percentage: 5_000}}
+		between := mustDeploy(t, s, "shop", small...)
+		mustDeploy(t, s, "shop", small...)
+		for _, d := range []deploy.Deployment{before, between, first} {
+			wantKind(t, s.DeleteDeployment(t.Context(), testAccount, "shop", d.ID), errs.Invalid, d.ID, "disable the policy")
+		}
+		if err := s.DeleteDeployment(t.Context(), testAccount, "shop", zFull.ID); err != nil {
+			t.Errorf("delete one that nothing rests on: %v", err)
+		}
+		p.Enabled = false
+		mustPolicy(t, s, "shop", p)
+		if err := s.DeleteDeployment(t.Context(), testAccount, "shop", before.ID); err != nil {
+			t.Errorf("delete without a policy that is enabled: %v", err)
+		}
+	})
+}

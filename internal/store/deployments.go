@@ -301,7 +301,8 @@ func noDeployment(script, id string) error {
 	return errs.New(errs.NotFound, 0, "deployment %q of script %q does not exist", id, script)
 }
 
-// DeleteDeployment removes a past deployment; the one that serves is refused.
+// DeleteDeployment removes a past deployment; the one that serves is refused, and those by
+// which the version to go back to is found while the script follows an enabled policy.
 func (s *Store) DeleteDeployment(ctx context.Context, accountID, script, id string) error {
 	return s.write(ctx, "delete deployment", func(t *tx) error {
 		_, lastDeployment, err := t.lockScript(ctx, accountID, script)
@@ -320,9 +321,32 @@ func (s *Store) DeleteDeployment(ctx context.Context, accountID, script, id stri
 		if number == lastDeployment {
 			return errs.New(errs.Invalid, 0, "deployment %q serves: deploy other versions before you delete it", id)
 		}
+		if err := t.checkBaseline(ctx, accountID, script, lastDeployment, id); err != nil {
+			return err
+		}
 		if _, err := t.ExecContext(ctx, `DELETE FROM deployments WHERE id = $1`, id); err != nil {
 			return err
 		}
 		return t.audit(ctx, accountID, "deployment.delete", script+"/"+id, d, nil)
 	})
+}
+
+// checkBaseline refuses to let another version become the one to go back to.
+func (t *tx) checkBaseline(ctx context.Context, accountID, script string, lastDeployment int64, id string) error {
+	p, err := followed(ctx, t, t.keys, accountID, script)
+	if err != nil || p == nil || !p.Policy.Enabled {
+		return err
+	}
+	var watched []deploy.Deployment
+	err = each(ctx, t, func(row scanner) error {
+		d, err := scanDeployment(row)
+		watched = append(watched, d)
+		return err
+	}, `SELECT `+deploymentColumns+` FROM deployments d WHERE d.account_id = $1 AND d.script = $2 AND d.number > $3
+		ORDER BY d.number DESC`, accountID, script, lastDeployment-deploy.WatchedDeployments)
+	if err == nil && deploy.HoldsBaseline(watched, id) {
+		err = errs.New(errs.Invalid, 0, "deployment %q is one of those by which the rollback policy of script %q finds the version to go back to: "+
+			"disable the policy before you delete it", id, script)
+	}
+	return err
 }
