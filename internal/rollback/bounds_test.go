@@ -133,15 +133,16 @@ func TestSeriesEndsWithTheLook(t *testing.T) {
 func TestBoundsAreOfWholeUnits(t *testing.T) {
 	p := limits(0, 1)
 	e := evidenceOf(p)
-	blocks := seconds(epoch, 3, func(int) (schema.RateBlock, schema.RateBlock) { return counted2(5, 5), counted2(25, 5) })
-	a := e.look(blocks, epoch.Add(3*time.Second), split90(10)).assess(false)
+	from := epoch.Add(transition) // each second before is a unit by itself
+	blocks := seconds(from, 3, func(int) (schema.RateBlock, schema.RateBlock) { return counted2(5, 5), counted2(25, 5) })
+	a := e.look(blocks, from.Add(3*time.Second), split90(10)).assess(false)
 	if one := bounded(a.Evidence, a.measures)[0]; one.Events != 15 || one.LogE <= 0 || one.Low != nil {
 		t.Errorf("15 of 30 failures in an open unit: %+v", one)
 	}
-	blocks = append(blocks, seconds(epoch.Add(3*time.Second), 1, func(int) (schema.RateBlock, schema.RateBlock) { return counted2(5, 5), counted2(25, 5) })...)
-	a = e.look(blocks, epoch.Add(4*time.Second), split90(10)).assess(false)
+	blocks = append(blocks, seconds(from.Add(3*time.Second), 1, func(int) (schema.RateBlock, schema.RateBlock) { return counted2(80, 80), counted2(400, 80) })...)
+	a = e.look(blocks, from.Add(4*time.Second), split90(10)).assess(false)
 	if one := bounded(a.Evidence, a.measures)[0]; one.Low == nil {
-		t.Errorf("20 of 40 failures in a whole unit: %+v", one)
+		t.Errorf("95 of 190 failures in a whole unit: %+v", one)
 	}
 }
 

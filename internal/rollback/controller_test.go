@@ -70,7 +70,7 @@ func TestBadVersionIsRolledBack(t *testing.T) {
 		t.Errorf("sentence %q, message %q, want %q", d.Sentence, w.deployments[0].Annotations.Message, sentence)
 	}
 	if d.VersionID != v2 || d.BaselineVersionID != v1 || *d.Numbers.Limit != 0.02 || *d.Numbers.BaselineRequests != 990 || d.Metric != deploy.MetricFailureRate ||
-		len(d.Evidence) != 1 || len(d.Evidence[0].Series) < 10 || d.Evidence[0].LogE < d.Evidence[0].Threshold || d.PolicySource != deploy.PolicyOfScript {
+		len(d.Evidence) != 1 || len(d.Evidence[0].Series) < 5 || d.Evidence[0].LogE < d.Evidence[0].Threshold || d.PolicySource != deploy.PolicyOfScript {
 		t.Errorf("decision %+v", d)
 	}
 	if after := d.At.Sub(w.deployments[1].CreatedOn); after > 11*time.Second {

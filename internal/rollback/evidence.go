@@ -270,7 +270,7 @@ func (e *evidence) take(at time.Time, c, b *schema.RateBlock, told func() (float
 	switch changed := !u.empty && (share != u.told || !steady || !u.steady); {
 	case e.policy.Evidence == deploy.EvidenceBlocks && changed:
 		clear(u.of) // the rates of a block are compared: it is of one split, the latest one
-	case changed && (share != u.told || steady != u.steady):
+	case changed: // while gateways may draw by two splits, no two seconds need have the same one
 		e.closeUnit(at)
 	}
 	u.told, u.steady, u.empty = share, steady, false

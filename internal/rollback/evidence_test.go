@@ -72,8 +72,8 @@ func TestSentencesOfEachLimit(t *testing.T) {
 	limit := func(m deploy.Metric, v float64) func(p *deploy.RollbackPolicy) {
 		return func(p *deploy.RollbackPolicy) { p.SetLimit(m, &v) }
 	}
-	f(limit(deploy.MetricFailureRatio, 1), deploy.MetricFailureRatio, counted2(13, 1), counted2(117, 0), 24,
-		"after 312 requests: 24 failures (7.7 %) against 0 % on the baseline; chance of this if equally good: below 1 in 1,000,000,000")
+	f(limit(deploy.MetricFailureRatio, 1), deploy.MetricFailureRatio, counted2(13, 1), counted2(117, 0), 25,
+		"after 325 requests: 25 failures (7.7 %) against 0 % on the baseline; chance of this if equally good: below 1 in 1,000,000,000")
 	f(limit(deploy.MetricFailureRatio, 3), deploy.MetricFailureRatio, counted2(10, 2), counted2(90, 1), 30,
 		"after 300 requests: 60 failures (20 %) against 1.1 % on the baseline; chance of this if it failed at most 3 times as often: below 1 in 1,000,000,000")
 	f(limit(deploy.MetricFailureRate, 0.02), deploy.MetricFailureRate, counted2(10, 1), counted2(90, 0), 30,

@@ -65,6 +65,7 @@ func TestUnknownKindsSpeakForTheCandidate(t *testing.T) {
 			}
 			return of[candidate], of[baseline]
 		}), epoch.Add(time.Hour), split90(10))
+		e.closeUnit(e.at)
 		want := all
 		if unknown == candidate {
 			want = known

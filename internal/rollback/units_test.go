@@ -96,3 +96,25 @@ func TestBlockIsOfOneSplit(t *testing.T) {
 		t.Errorf("%v requests are shown, want all", got)
 	}
 }
+
+// While gateways go over from one split to another, seconds are not put together: an outage of
+// both versions in the later ones, which have more of the new version's requests, would else look
+// like failures of the new version alone.
+func TestSecondsOfAChangeAreApart(t *testing.T) {
+	e := evidenceOf(limits(0, 1))
+	half := person(split{v1: 50, v2: 50})
+	half.CreatedOn = epoch.Add(60 * time.Second)
+	half.AuthorEmail = Author
+	e.fold(seconds(epoch, 90, func(i int) (c, b schema.RateBlock) {
+		switch {
+		case i < 63:
+			return counted2(1, 0), counted2(9, 0)
+		case i < 65:
+			return counted2(5, 5), counted2(5, 5)
+		}
+		return counted2(5, 0), counted2(5, 0)
+	}), epoch.Add(90*time.Second), append([]deploy.Deployment{half}, split90(10)...))
+	if got := e.measures[0].test.LogE(); got > 0 {
+		t.Errorf("an outage of both versions is evidence: %v", got)
+	}
+}
