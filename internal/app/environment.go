@@ -29,7 +29,7 @@ var commandFlags = []string{
 // docker-compose.yml fills in; and what builds and tests are told.
 var otherVariables = []string{
 	secretsKeyVariable, "TIDEGATE_TOKEN",
-	"TIDEGATE_EDGE_SUBNET", "TIDEGATE_PUBLISH", "TIDEGATE_VERSION",
+	"TIDEGATE_EDGE_SUBNET", "TIDEGATE_DATA_SUBNET", "TIDEGATE_PUBLISH", "TIDEGATE_PUBLISH_OPERATORS", "TIDEGATE_VERSION", "TIDEGATE_COMMIT", "TIDEGATE_COMMIT_DATE",
 	"TIDEGATE_LONG", "TIDEGATE_REAL", "TIDEGATE_REQUIRE_SCAN", "TIDEGATE_VULNDB",
 }
 

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +25,20 @@ func TestVariablesThatAreNoSettings(t *testing.T) {
 	}, service...)
 	if faults := unknownVariables(taken, f); len(faults) > 0 {
 		t.Errorf("refused: %v", faults)
+	}
+	// Who starts docker-compose.yml from a shell may start a command from it, too.
+	compose, err := os.ReadFile("../../docker-compose.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	filled := regexp.MustCompile(`\$\{(TIDEGATE_\w+)`).FindAllStringSubmatch(string(compose), -1)
+	if len(filled) == 0 {
+		t.Error("docker-compose.yml fills in nothing")
+	}
+	for _, match := range filled {
+		if faults := unknownVariables([]string{match[1] + "=x"}, f); len(faults) > 0 {
+			t.Errorf("docker-compose.yml: %v", faults)
+		}
 	}
 	for variable, want := range map[string]string{
 		"TIDEGATE_ROUTERS_NEED_CERTIFICATES=true": "environment variable TIDEGATE_ROUTERS_NEED_CERTIFICATES is no setting: did you mean TIDEGATE_ROUTERS_NEED_CERTIFICATE?",
