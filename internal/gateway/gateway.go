@@ -163,6 +163,7 @@ type Gateway struct {
 	metrics metrics
 
 	calls, rpcSessions accountLimit // from Worker to Worker, by the caller's account
+	starts             accountLimit // requests that wait for a version which is starting
 
 	// table is replaced as a whole, under routing; nil until there is a snapshot.
 	table atomic.Pointer[table]
@@ -202,7 +203,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		loop:     []string{cfg.LoopID},
 		complain: rate.Sometimes{Interval: time.Second},
 	}
-	g.calls.max, g.rpcSessions.max = bindingCallsMax, rpcSessionsMax
+	g.calls.max, g.rpcSessions.max, g.starts.max = bindingCallsMax, rpcSessionsMax, startWaitMax
 	g.joins.now, g.joins.emit = time.Now, g.emitJoined
 	g.ending, g.end = context.WithCancel(context.Background())
 	g.sampler.emit = func(account string, value []byte, logpush bool) { g.deps.Emitter.Emit(account, value, logpush) }

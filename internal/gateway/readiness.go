@@ -16,9 +16,10 @@ import (
 // after the first deployment of a script, and while its process is started again.
 // Then they wait, because an answer that is late by a start is better than an
 // error; not for longer than a start may take, and not in any number, because
-// each of them holds a connection.
+// each of them holds a connection. So do those for the preview of a version whose process
+// does not run, which the first of them starts.
 const (
-	startWaitMax = 4096 // requests that wait at once; for how long is Config.StartWait
+	startWaitMax = 4096 // requests of one account that wait at once; for how long is Config.StartWait
 
 	// changePause joins changes of backends that come close together, and keeps a
 	// runtime that has one all the time from taking a core.
@@ -102,11 +103,10 @@ func (g *Gateway) pick(ctx context.Context, sc *script, f facts) (picked, error)
 	if p.version.state.Phase != deploy.BackendStarting {
 		return p, nil // fast path
 	}
-	if g.metrics.startWaiting.Add(1) > startWaitMax {
-		g.metrics.startWaiting.Add(-1)
+	if !g.enterStart(sc) {
 		return p, errStarting
 	}
-	defer g.metrics.startWaiting.Add(-1)
+	defer g.leaveStart(sc)
 	patience := time.NewTimer(g.cfg.StartWait)
 	defer patience.Stop()
 	key := scriptKey{sc.AccountID, sc.Name}
@@ -130,6 +130,33 @@ func (g *Gateway) pick(ctx context.Context, sc *script, f facts) (picked, error)
 			return p, ctx.Err()
 		}
 	}
+}
+
+// enterStart takes a place for a request that waits for a start, if the account has one left.
+func (g *Gateway) enterStart(sc *script) bool {
+	if !g.starts.enter(sc.AccountID) {
+		return false
+	}
+	g.metrics.startWaiting.Add(1)
+	return true
+}
+
+func (g *Gateway) leaveStart(sc *script) {
+	g.metrics.startWaiting.Add(-1)
+	g.starts.leave(sc.AccountID)
+}
+
+// startsFirst reports whether a request for the version waits until its process has started.
+func (v *version) startsFirst() bool {
+	return v.Worker != nil && (v.state.Phase == deploy.BackendIdle || v.state.Phase == deploy.BackendStarting)
+}
+
+// roundTrip asks the version's backend. It gives back the place of enterStart if x has one.
+func (g *Gateway) roundTrip(out *http.Request, x *exchange) (*http.Response, error) {
+	if x.starts {
+		defer g.leaveStart(x.script)
+	}
+	return x.backend.RoundTrip(out)
 }
 
 // notStarted answers a request whose version did not start in time. It is an

@@ -40,6 +40,7 @@ type exchange struct {
 	entrypoint string // of the version; empty for the default one, as all the public reaches
 	backend    http.RoundTripper
 	internal   bool          // a call from Worker to Worker
+	starts     bool          // it has a place of enterStart
 	caller     deploy.Caller // of it
 	client     client
 	received   time.Time
@@ -114,15 +115,20 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	choice := picked{script: to.script, version: to.preview, decision: schema.DecisionPreview}
 	var late error
+	starts := false
 	if to.preview == nil {
 		if len(to.script.Splits) == 0 {
 			g.refuse(w, reasonNoDeployment, http.StatusNotFound, "This script has no deployment yet.")
 			return
 		}
 		choice, late = g.pick(r.Context(), to.script, factsOf(ask(r), to.script, target, from.ip))
+	} else if to.preview.startsFirst() {
+		if starts = g.enterStart(to.script); !starts {
+			late = errStarting
+		}
 	}
 	p := passages.Get().(*passage)
-	p.exchange = exchange{picked: choice, backend: choice.version.backend, ray: ray, client: from, received: received, memory: p}
+	p.exchange = exchange{picked: choice, backend: choice.version.backend, starts: starts, ray: ray, client: from, received: received, memory: p}
 	g.serve(w, r, target, &p.exchange, late)
 	p.release()
 }
@@ -213,7 +219,7 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	}
 
 	started := time.Now()
-	resp, err := x.backend.RoundTrip(out)
+	resp, err := g.roundTrip(out, x)
 	hints.stop()
 	if err != nil && r.Context().Err() == nil && overdue(ctx) {
 		g.leave(w.Header())

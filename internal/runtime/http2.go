@@ -80,6 +80,7 @@ func newHTTP2(transport *http.Transport, cfg Config, u *url.URL) *http2 {
 
 func newHTTPTransport(cfg Config, protocols *http.Protocols) *http.Transport {
 	return &http.Transport{
+		Proxy:                  nil, // the environment is not the operator's word on where traffic goes; see attempt
 		Protocols:              protocols,
 		DisableCompression:     true,
 		MaxIdleConns:           cfg.IdleConnsMax,

@@ -128,9 +128,9 @@ func (n *namespace) moveAwake(ctx context.Context, o *object, target string, fro
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), vacateTimeout)
 	defer cancel()
 	if err != nil {
-		return errors.Join(err, from.order(after, "/objects/stay", what, nil))
+		return errors.Join(err, from.control(after, "/objects/stay", what, nil))
 	}
-	if err := from.order(after, "/objects/moved", what, nil); err != nil {
+	if err := from.control(after, "/objects/moved", what, nil); err != nil {
 		n.set.log.Warn("a process was not told that a Durable Object has moved", "version_id", from.versionID, "object_id", o.id, "error", err)
 	}
 	return nil
@@ -151,7 +151,7 @@ func (n *namespace) vacate(ctx context.Context, o *object, what order, from *ins
 		if err := n.owe(o, alarm); err != nil { // it is paid where the object stays, too
 			return err
 		}
-		if err := from.order(ctx, "/objects/leave", what, nil); err != nil {
+		if err := from.control(ctx, "/objects/leave", what, nil); err != nil {
 			return err
 		}
 		if _, err := n.closed(ctx, o, what, from); err != nil {
@@ -179,7 +179,7 @@ func (in *instance) reset(ctx context.Context, what order, deadline time.Time, l
 	for {
 		what.Force = last && time.Now().After(deadline)
 		var found struct{ Handlers int }
-		if err := in.order(ctx, "/objects/reset", what, &found); err != nil || found.Handlers == 0 {
+		if err := in.control(ctx, "/objects/reset", what, &found); err != nil || found.Handlers == 0 {
 			return err
 		}
 		if !last && time.Now().After(deadline) {
@@ -202,7 +202,7 @@ func (n *namespace) closed(ctx context.Context, o *object, what order, from *ins
 		if err := pause(ctx, revokePoll); err != nil {
 			return 0, err
 		}
-		if err := from.order(ctx, "/objects/reset", what, nil); err != nil {
+		if err := from.control(ctx, "/objects/reset", what, nil); err != nil {
 			return 0, err
 		}
 	}

@@ -67,10 +67,6 @@ type order struct {
 	Force      bool   `json:"force,omitempty"` // with handlers of it running, too
 }
 
-func (in *instance) order(ctx context.Context, path string, o order, answer any) error {
-	return in.control(ctx, path, o, answer)
-}
-
 // revoke takes back permits up to a serial and returns how many calls were made with
 // them, or with earlier ones, and have not ended.
 func (in *instance) revoke(ctx context.Context, serial uint64, objects []string) (calls int, err error) {

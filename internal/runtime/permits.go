@@ -288,7 +288,7 @@ func (n *namespace) pay(ctx context.Context, o *object, in *instance) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), vacateTimeout)
 	defer cancel()
 	entrypoint, _ := in.class(n.id)
-	if err := in.order(ctx, "/objects/alarm", order{ID: o.id, Entrypoint: entrypoint, Alarm: alarm}, nil); err != nil {
+	if err := in.control(ctx, "/objects/alarm", order{ID: o.id, Entrypoint: entrypoint, Alarm: alarm}, nil); err != nil {
 		n.mu.Lock()
 		n.tidyLocked()
 		n.mu.Unlock()

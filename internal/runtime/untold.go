@@ -28,14 +28,23 @@ type untold struct {
 	sole atomic.Bool
 }
 
-// leftMax bounds what is remembered of clients that left; beyond it the process is mixed.
-const leftMax = 1000
+const (
+	// leftMax bounds what is remembered of clients that left; beyond it the process is mixed.
+	leftMax = 1000
+	// untoldMax bounds what is waited for: it is more than a process has in hand, so most of it
+	// was told and lost on the way. Beyond it all is forgotten, and the process is mixed.
+	untoldMax = 64 << 10
+)
 
 // add enters a request that is about to be sent. free says that the caller knows of
 // nothing else in the process. It reports whether the request is alone there.
 func (u *untold) add(ray string, free bool) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.n >= untoldMax {
+		u.rays, u.n = nil, 0
+		u.mixLocked()
+	}
 	sole := free && u.emptyLocked()
 	if u.rays == nil {
 		u.rays = map[string]int{}

@@ -166,4 +166,13 @@ func TestSole(t *testing.T) {
 	if len(u.left) != 0 || !u.mixed || u.len() != 0 {
 		t.Errorf("%d clients that left are remembered, mixed %t, %d are waited for", len(u.left), u.mixed, u.len())
 	}
+
+	// What the runtime told may be lost, again and again.
+	u = &untold{}
+	for i := range 2*untoldMax + 1 {
+		u.add(fmt.Sprint(i), true)
+	}
+	if len(u.rays) != 1 || u.len() != 1 || !u.mixed {
+		t.Errorf("%d of %d requests are waited for, mixed %t", len(u.rays), u.len(), u.mixed)
+	}
 }
