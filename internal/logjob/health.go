@@ -5,6 +5,7 @@ import "time"
 // HealthReport is what one process tells of one job's delivery since its last report.
 type HealthReport struct {
 	JobID      int64
+	Revision   int64 // of the settings that it delivers under; 0: any
 	At         time.Time
 	Partitions []PartitionHealth
 	Minutes    []MinuteHealth

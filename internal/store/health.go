@@ -33,6 +33,9 @@ func (s *Store) ReportHealth(ctx context.Context, reports []logjob.HealthReport)
 			if err == nil {
 				err = t.addHealth(ctx, r)
 			}
+			if err == nil && !since.IsZero() && r.FailingSince.IsZero() {
+				since, err = t.endFailing(ctx, r.JobID, since)
+			}
 			if err != nil {
 				return fmt.Errorf("job %d: %w", r.JobID, err)
 			}
@@ -46,17 +49,36 @@ func (s *Store) ReportHealth(ctx context.Context, reports []logjob.HealthReport)
 }
 
 // noteUploads keeps the time since which nothing has succeeded, on any machine. Where
-// something did since the reporting machine began to fail, it is that of the report.
+// something did since the reporting machine began to fail, it is that of the report. What
+// happened under other settings says nothing.
 func (t *tx) noteUploads(ctx context.Context, r logjob.HealthReport) (since time.Time, err error) {
 	var failing sql.NullInt64
-	err = t.QueryRowContext(ctx, `UPDATE jobs SET failing_since = CASE WHEN $1 THEN $2 ELSE COALESCE(failing_since,
+	err = t.QueryRowContext(ctx, `UPDATE jobs SET failing_since = CASE
+		WHEN CAST($5 AS BIGINT) NOT IN (0, revision) THEN failing_since WHEN $1 THEN $2 ELSE COALESCE(failing_since,
 		CASE WHEN EXISTS (SELECT 1 FROM logpush_minutes m WHERE m.job_id = jobs.id AND m.minute_on > $2 AND m.status = 200)
 		THEN CAST($4 AS BIGINT) ELSE CAST($2 AS BIGINT) END) END
-		WHERE id = $3 RETURNING failing_since`, !r.SucceededAt.IsZero(), nullMicros(r.FailingSince), r.JobID, r.At.UnixMicro()).Scan(&failing)
+		WHERE id = $3 RETURNING failing_since`, !r.SucceededAt.IsZero(), nullMicros(r.FailingSince), r.JobID, r.At.UnixMicro(), r.Revision).Scan(&failing)
 	if errors.Is(err, sql.ErrNoRows) {
 		return since, errs.New(errs.NotFound, 0, "job %d does not exist", r.JobID)
 	}
 	return fromNullMicros(failing), err
+}
+
+// endFailing forgets since when nothing has succeeded, where nothing of that time waits in
+// any partition: what failed was left out meanwhile, by a deletion or because Kafka no longer
+// had it. The next failure is a new one.
+func (t *tx) endFailing(ctx context.Context, jobID int64, since time.Time) (time.Time, error) {
+	result, err := t.ExecContext(ctx, `UPDATE jobs SET failing_since = NULL WHERE id = $1
+		AND EXISTS (SELECT 1 FROM logpush_partitions WHERE job_id = $1)
+		AND NOT EXISTS (SELECT 1 FROM logpush_partitions WHERE job_id = $1 AND (message <> ''
+			OR next_offset > committed AND (oldest_on IS NULL OR oldest_on <= $2)))`, jobID, since.UnixMicro())
+	if err != nil {
+		return since, err
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return since, err
+	}
+	return time.Time{}, nil
 }
 
 func (t *tx) addHealth(ctx context.Context, r logjob.HealthReport) error {

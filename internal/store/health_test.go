@@ -126,6 +126,57 @@ func TestAJobThatDeliversElsewhereDoesNotFailForLong(t *testing.T) {
 	})
 }
 
+// The story: a job failed for most of a day, was mended, and had nothing to send for days.
+// Ten minutes after its next failure it was switched off, as one that had failed all along.
+func TestAJobThatIsMendedFailsAnew(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		j := mustJob(t, s)
+		report := func(revision int64, failing time.Time, partitions ...logjob.PartitionHealth) time.Time {
+			t.Helper()
+			r := logjob.HealthReport{JobID: j.ID, Revision: revision, At: clock.now(), FailingSince: failing, Partitions: partitions}
+			all, err := s.ReportHealth(t.Context(), []logjob.HealthReport{r})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return all[j.ID]
+		}
+		began := clock.now()
+		report(j.Revision, began)
+		clock.add(20 * time.Hour)
+		j, err := s.UpdateJob(t.Context(), j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if since := report(j.Revision-1, began); !since.IsZero() {
+			t.Errorf("after a change it fails since %s, as a runner of before says", since)
+		}
+		again := clock.now()
+		if since := report(j.Revision, again); !since.Equal(again) {
+			t.Errorf("after a change it fails since %s, want %s", since, again)
+		}
+
+		// A deletion takes what failed, in one partition after the other.
+		clock.add(time.Hour)
+		f := func(what string, ends bool, partitions ...logjob.PartitionHealth) {
+			t.Helper()
+			if since := report(j.Revision, time.Time{}, partitions...); since.IsZero() != ends {
+				t.Errorf("%s: it fails since %q", what, since)
+			}
+		}
+		f("nothing is known of its partitions", false)
+		f("a partition waits, since when is unknown", false, logjob.PartitionHealth{Partition: 0, Committed: 5, Next: 9}, logjob.PartitionHealth{Partition: 1, Committed: 5, Next: 5})
+		f("a partition waits since before", false, logjob.PartitionHealth{Partition: 0, Committed: 5, Next: 9, OldestOn: again.Add(-time.Second)})
+		f("a partition fails", false, logjob.PartitionHealth{Partition: 0, Committed: 9, Next: 9, Message: "503"})
+		f("what waits came since", true, logjob.PartitionHealth{Partition: 0, Committed: 9, Next: 12, OldestOn: again.Add(time.Minute)})
+		anew := clock.now()
+		if since := report(j.Revision, anew); !since.Equal(anew) {
+			t.Errorf("the next failure is since %s, want %s", since, anew)
+		}
+	})
+}
+
 func TestAJobThatFailsForTooLongIsDisabled(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		clock := newClock()

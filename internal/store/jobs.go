@@ -159,7 +159,8 @@ func (s *Store) CreateJob(ctx context.Context, j logjob.Job, most int) (logjob.J
 
 // UpdateJob stores changed settings of a job that was read with j.Revision. When
 // it was changed since, the error is a conflict. EnabledAt and Revision are set
-// here; health stays as it is.
+// here; health stays as it is, but since when uploads fail: under other settings that
+// begins anew.
 func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error) {
 	err := s.write(ctx, "update job", func(t *tx) error {
 		before, err := jobByID(ctx, t, t.keys, j.AccountID, j.ID)
@@ -175,9 +176,9 @@ func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 			return err
 		}
 		result, err := t.ExecContext(ctx, `UPDATE jobs SET settings_json = $1, enabled_at = $2, revision = revision + 1,
-			failing_since = CASE WHEN $6 THEN NULL ELSE failing_since END, disabled_on = CASE WHEN $7 THEN NULL ELSE disabled_on END
+			failing_since = NULL, disabled_on = CASE WHEN $6 THEN NULL ELSE disabled_on END
 			WHERE account_id = $3 AND id = $4 AND revision = $5`,
-			settings, nullMicros(j.EnabledAt), j.AccountID, j.ID, j.Revision, j.Enabled && !before.Enabled, j.Enabled)
+			settings, nullMicros(j.EnabledAt), j.AccountID, j.ID, j.Revision, j.Enabled)
 		if err != nil {
 			return err
 		}

@@ -28,6 +28,7 @@ type ledger struct {
 	// succeededAt is the last success since the last report; failingSince the first
 	// failure after it. Both may be zero.
 	succeededAt, failingSince time.Time
+	stuck                     bool                          // it cannot run at all
 	sending                   map[int]map[*sealed]time.Time // oldest record of uploads under way, by partition
 	committed                 map[int]int64
 }
@@ -67,6 +68,16 @@ func (t *ledger) tried(now time.Time, s *sealed, status int, final bool, took ti
 	} else if t.failingSince.IsZero() {
 		t.failingSince = now
 	}
+}
+
+// cannotRun notes that nothing is tried for as long as the job runs under these settings.
+func (t *ledger) cannotRun(now time.Time) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failingSince, t.stuck = now, true
 }
 
 // well notes that a batch is dealt with: the destination took it, or what it refused is kept.
@@ -173,7 +184,7 @@ func (t *ledger) take(jobID int64, now time.Time) logjob.HealthReport {
 	for _, uploads := range t.sending {
 		under += len(uploads)
 	}
-	if under == 0 { // nothing is tried: it may fail no longer
+	if under == 0 && !t.stuck { // nothing is tried: it may fail no longer
 		r.FailingSince = time.Time{}
 	}
 	for key, sum := range t.minutes {

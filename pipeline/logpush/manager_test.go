@@ -1,6 +1,7 @@
 package logpush
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -198,3 +199,43 @@ func TestAJobThatCannotOpenItsDestinationSaysSo(t *testing.T) {
 		return fmt.Errorf("health is %+v", p.reports.all())
 	})
 }
+
+// Nothing is tried of such a job, so that it failed for ever, and was never switched off.
+func TestAJobThatCannotOpenItsDestinationIsDisabledAfterADay(t *testing.T) {
+	box := &healthbox{}
+	m, err := New(Config{Health: box, DisableAfter: 24 * time.Hour}, &fixedJobs{}, Sinks{}, nil, newMemory(), quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := m.start(t.Context(), job(42), make(chan struct{}, 1))
+	defer func() { r.stop(); <-r.done }()
+	at := time.Now()
+	m.pulse.now = func() time.Time { return at }
+	step := func(d time.Duration) {
+		t.Helper()
+		at = at.Add(d)
+		if err := m.pulse.step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, func() error {
+		if step(0); box.failing.IsZero() {
+			return errors.New("it does not count as failing")
+		}
+		return nil
+	})
+	step(23 * time.Hour)
+	if box.disabled != "" {
+		t.Fatalf("disabled after less than a day: %s", box.disabled)
+	}
+	step(2 * time.Hour)
+	if !strings.Contains(box.disabled, `the last failure was: error opening the destination: destination_conf has the scheme "bucket"`) {
+		t.Errorf("after a day the message is %q", box.disabled)
+	}
+}
+
+// fixedJobs is a record of jobs in which nothing is kept.
+type fixedJobs struct{}
+
+func (*fixedJobs) Jobs(context.Context) ([]logjob.Job, error)            { return nil, nil }
+func (*fixedJobs) ReportDelivery(context.Context, logjob.Delivery) error { return nil }

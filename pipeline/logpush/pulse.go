@@ -173,6 +173,7 @@ func (p *pulse) collect(ctx context.Context, now time.Time) ([]*member, []logjob
 	var reports []logjob.HealthReport
 	for _, m := range members {
 		r := m.ledger.take(m.job.ID, now)
+		r.Revision = m.job.Revision
 		known := r.Partitions[:0]
 		for _, one := range r.Partitions {
 			if next, ok := p.end(ctx, now, m, one.Partition, seen); ok {

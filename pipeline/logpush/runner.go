@@ -82,6 +82,7 @@ func (r *runner) run(ctx context.Context) {
 		// starts another runner.
 		r.metrics.fail(ctx, stageOpen)
 		r.health.Failed(wholeJob, time.Now(), fmt.Sprintf("error opening the destination: %v", err))
+		r.health.ledger.cannotRun(time.Now())
 		r.log.ErrorContext(ctx, "a job cannot run", "error", err)
 		<-working.Done()
 		return
