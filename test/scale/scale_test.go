@@ -15,15 +15,15 @@ var update = flag.Bool("update", false, "write the table of docs/scale.md instea
 // Measured (docs/benchmarks.md) and assumed values, as docs/scale.md names them.
 const (
 	gatewayMicros  = 15.4 // CPU of a request with its event: bench/gateway
-	kafkaBytes     = 70.3 // of an event: bench/storage
-	rawBytes       = 53.82
-	rateBytes      = 2.40 + 0.32 + 0.07 // an upper bound: rows of rates do not grow with events
-	busy           = 0.6                // of a core, at most: assumed
-	partitionRate  = 50_000.0           // events/s of a partition: assumed
-	ingestMicros   = 3.26               // CPU of an event: bench/ingest
-	ingestCores    = 2.0                // of a process
-	shardRate      = 200_000.0          // of a shard: assumed
-	replicas       = 3.0                // of Kafka
+	kafkaBytes     = 68.0 // of an event: bench/storage
+	rawBytes       = 51.77
+	rateBytes      = 2.47 + 0.32 + 0.09 + 1.16 // an upper bound: rows of rates do not grow with events
+	busy           = 0.6                       // of a core, at most: assumed
+	partitionRate  = 50_000.0                  // events/s of a partition: assumed
+	ingestMicros   = 3.26                      // CPU of an event: bench/ingest
+	ingestCores    = 2.0                       // of a process
+	shardRate      = 200_000.0                 // of a shard: assumed
+	replicas       = 3.0                       // of Kafka
 	shardReplicas  = 2.0
 	free           = 0.7 // of a disk that is filled, at most: assumed
 	kafkaHours     = 24.0
@@ -42,16 +42,17 @@ func row(rate float64) string {
 	kafkaGB := rate * kafkaBytes * kafkaHours * 3600 * replicas / free / gigabyte
 	shards := max(1, up(rate/shardRate))
 	houseGB := rate * (rawBytes + rateBytes) * day * rawDays * shardReplicas / free / gigabyte
+	replicaTB := houseGB / shards / shardReplicas / 1000
 	cores := gateways + ingestCores*ingests + 4*shards*shardReplicas
 	cost := cores*pricePerCore + (kafkaGB+houseGB)*pricePerGBDisk
-	return fmt.Sprintf("| %.0f | %.0f | %.0f | %.1f | %.0f | %.0f | %.0f | %.0f | %.0f | %.0f |",
-		rate, gateways, partitions, rate*kafkaBytes/1e6, kafkaGB, ingests, shards, houseGB, cores, cost)
+	return fmt.Sprintf("| %.0f | %.0f | %.0f | %.1f | %.0f | %.0f | %.0f | %.0f | %.2f | %.0f | %.0f |",
+		rate, gateways, partitions, rate*kafkaBytes/1e6, kafkaGB, ingests, shards, houseGB, replicaTB, cores, cost)
 }
 
 func TestTableOfThePage(t *testing.T) {
 	const begin, end = "<!-- table -->\n", "<!-- end of table -->"
 	var b strings.Builder
-	b.WriteString("| Events/s | Gateway cores | Partitions | Kafka in, MB/s | Kafka disk, GB | Ingest processes | Shards | ClickHouse disk, GB | Cores but Kafka's | Units of money a month |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| Events/s | Gateway cores | Partitions | Kafka in, MB/s | Kafka disk, GB | Ingest processes | Shards | ClickHouse disk, GB | Of a replica, TB | Cores but Kafka's | Units of money a month |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, rate := range []float64{1e3, 1e4, 1e5, 1e6} {
 		b.WriteString(row(rate) + "\n")
 	}
