@@ -91,6 +91,9 @@ type PolicyRevision struct {
 	Policy   *RollbackPolicy // nil: it was deleted
 	By       string          // the e-mail address of who did it; empty if it has none
 	At       time.Time       // zero if it was saved before revisions were kept, and it is not known
+	// Since is when a script began to follow it: At or, if that was later, when the script's
+	// own was deleted. Zero if that is not known, or nobody asked for what a script follows.
+	Since time.Time
 }
 
 // PolicyRevisionsMax is how many revisions are kept of each policy, the newest ones.

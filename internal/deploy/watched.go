@@ -22,8 +22,8 @@ type Watched struct {
 	// Deployments, newest first: the first one serves. At most WatchedDeployments.
 	Deployments []Deployment
 	Ramp        *Ramp // nil when none was ever started
-	// LastDecision is the newest decision about the current deployment, nil if none.
-	LastDecision *RollbackDecision
+	// Decisions about the current deployment, newest first. Their evidence has no series.
+	Decisions []RollbackDecision
 }
 
 // Judged is what a decision about a script rests on: it is worth nothing once any of it
@@ -34,9 +34,16 @@ type Judged struct {
 	// source the decision follows none.
 	PolicySource   PolicySource
 	PolicyRevision int64
+	// DecisionID is the newest decision about the deployment, empty if there was none. It is
+	// not looked at where the decision follows no policy.
+	DecisionID string
 }
 
 // Judged is what a decision rests on that is made of w, which has a deployment.
 func (w *Watched) Judged() Judged {
-	return Judged{w.Deployments[0].ID, w.PolicySource, w.PolicyRevision}
+	j := Judged{DeploymentID: w.Deployments[0].ID, PolicySource: w.PolicySource, PolicyRevision: w.PolicyRevision}
+	if len(w.Decisions) > 0 {
+		j.DecisionID = w.Decisions[0].ID
+	}
+	return j
 }

@@ -101,7 +101,7 @@ func (e *evidence) assess(doubt bool) Assessment {
 	a.Verdict, a.Sentence = e.enough()
 	if a.Verdict == deploy.VerdictPass && e.at.Sub(e.heard[candidate]) > quietAfter {
 		a.Quiet, a.Verdict = true, deploy.VerdictInconclusive
-		a.Sentence += fmt.Sprintf(", but none since %s", e.heard[candidate].UTC().Format("15:04:05 MST"))
+		a.Sentence += fmt.Sprintf(", but none since %s", timeOfDay(e.heard[candidate], e.at))
 	}
 	return a
 }
@@ -132,16 +132,16 @@ func (e *evidence) passed() *measure {
 
 // actsOn reports whether what a policy asks for besides evidence is there.
 func (e *evidence) actsOn(m *measure) bool {
-	w, base := e.window(m)
 	seen := e.base[candidate].requests
 	if m.kind == traffic {
 		seen = m.total.promised // a version that answers nothing has no requests
 	}
-	if seen < float64(requestsMin(e.policy)) || w.hits < HitsMin {
+	if seen < float64(requestsMin(e.policy)) || m.total.hits < HitsMin {
 		return false
 	}
 	if least := e.policy.MinFailureDifference; least != nil && m.limit.Metric == deploy.MetricFailureRatio {
-		return rate(base[candidate])-rate(base[baseline]) >= *least
+		_, loudest := e.window(m) // a good past does not hide that the version has turned bad
+		return rate(loudest[candidate])-rate(loudest[baseline]) >= *least
 	}
 	return true
 }
@@ -154,7 +154,7 @@ func (e *evidence) fail(a Assessment, m *measure) Assessment {
 	a.Numbers.Limit = &m.limit.Value
 	a.Evidence = e.report(m)
 	a.Baseline = e.standing(m, w)
-	a.Sentence = m.sentence(w, e.since(m), math.Min(1, m.pValue()*float64(len(e.measures))))
+	a.Sentence = m.sentence(w, e.since(m), e.at, math.Min(1, m.pValue()*float64(len(e.measures))))
 	return a
 }
 

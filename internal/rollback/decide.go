@@ -203,11 +203,10 @@ func caveat(policy deploy.RollbackPolicy, j judgement) string {
 	}
 }
 
-// decided reports whether the newest decision about the current deployment has
-// this verdict.
+// decided reports whether a decision about the current deployment has this verdict. Others may
+// have come since, such as the pause of an outage.
 func decided(w *deploy.Watched, verdict deploy.Verdict) bool {
-	last := w.LastDecision
-	return last != nil && last.FromDeployment == w.Deployments[0].ID && last.Verdict == verdict
+	return slices.ContainsFunc(w.Decisions, func(d deploy.RollbackDecision) bool { return d.Verdict == verdict })
 }
 
 // runningRamp returns the ramp if it runs on the current deployment, else nil.

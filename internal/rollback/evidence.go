@@ -16,7 +16,8 @@ import (
 // younger ones, to which events may still come, are folded anew at each look, on a copy.
 //
 // It lives in memory alone: whoever begins to look reads the seconds again, back to the
-// beginning or a day, and comes to the same. What is older than that day is lost, as are
+// beginning or a day, and comes to the same but for events that were later than settleAfter:
+// who looked before did not see them. What is older than that day is lost, as are
 // the capitals that the tests had placed on it; that only lowers the evidence, so the
 // promise holds. What is slow, of the ratio of a quantile, is fixed anew by what is read:
 // there the evidence may be another one, and the promise is one for each reading.

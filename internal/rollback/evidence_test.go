@@ -249,6 +249,29 @@ func TestWhatSpeaksLoudestIsShown(t *testing.T) {
 	}
 }
 
+// Three failures are asked for, and were there: the time that spoke loudest had two of them.
+func TestFailuresOfTheWholeTrialLetAct(t *testing.T) {
+	p := limits(0.0002, 0)
+	p.Confidence = 0.9
+	e := evidenceOf(p)
+	e.fold(seconds(epoch, 302, func(i int) (schema.RateBlock, schema.RateBlock) {
+		return counted2(10, map[int]int64{10: 1, 301: 2}[i]), counted2(90, 0)
+	}), epoch.Add(330*time.Second), split90(10))
+	w, _ := e.window(e.measures[0])
+	if a := e.assess(false); w.hits != 2 || e.measures[0].total.hits != 3 || a.Verdict != deploy.VerdictFail {
+		t.Errorf("%v failures in the loudest time, %v in all, log E %v: %s", w.hits, e.measures[0].total.hits, e.measures[0].logE(), a.Verdict)
+	}
+}
+
+func TestSentencesGiveTheDate(t *testing.T) {
+	if got := timeOfDay(epoch, epoch.Add(11*time.Hour)); got != "12:00:00 UTC" {
+		t.Errorf("on the same day: %q", got)
+	}
+	if got := timeOfDay(epoch, epoch.Add(12*time.Hour)); got != "2026-11-01 12:00:00 UTC" {
+		t.Errorf("on the next day: %q", got)
+	}
+}
+
 func TestWhatHoldsActionBack(t *testing.T) {
 	f := func(name string, set func(p *deploy.RollbackPolicy), c, b schema.RateBlock, n int, want deploy.Verdict) {
 		t.Helper()

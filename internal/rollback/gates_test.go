@@ -209,6 +209,28 @@ func TestLongOutagePausesTheRamp(t *testing.T) {
 	expectRamp(t, w, "resumed", "done 100%", "")
 }
 
+// A failure stood through an outage that paused the ramp, and was told once more when that was over.
+func TestFailureThatStandsIsToldOnceOverAnOutage(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionNotify, twoSteps(deploy.GateManual)...))
+	c := w.controller("a", w.fakes("a"))
+	w.deploy(split{v1: 90, v2: 10})
+	w.steps(c, clk, 10*time.Second)
+	w.fails(v2, 0.5)
+	w.steps(c, clk, time.Minute)
+	w.ratesDown = true
+	for end := clk.Add(6 * time.Minute); clk.Before(end); clk.advance(stepInterval) {
+		if err := c.Step(t.Context()); err == nil {
+			t.Fatal("step without rates succeeded")
+		}
+	}
+	w.ratesDown = false
+	w.steps(c, clk, time.Minute)
+	if got := w.summary().Decisions; len(got) != 2 || got[0] != "fail notify" || got[1] != "error pause" {
+		t.Errorf("decisions %q", got)
+	}
+}
+
 // Whatever a person does begins the judgement anew, and the controller's own steps do not.
 func TestWhatBeginsTheJudgementAnew(t *testing.T) {
 	f := func(name string, wantMinute int, do func(w *world)) {

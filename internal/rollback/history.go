@@ -176,7 +176,7 @@ func (h *History) watched(ctx context.Context, account, name string) (*deploy.Wa
 		return nil, err
 	}
 	w := &deploy.Watched{
-		AccountID: account, Script: name, Policy: *p.Policy, PolicyRevision: p.Revision, PolicySource: p.Source, PolicySince: p.At, Deployments: deployments,
+		AccountID: account, Script: name, Policy: *p.Policy, PolicyRevision: p.Revision, PolicySource: p.Source, PolicySince: p.Since, Deployments: deployments,
 	}
 	ramp, err := h.Scripts.Ramp(ctx, account, name)
 	if err == nil {

@@ -21,6 +21,7 @@ type past struct {
 	policy      deploy.RollbackPolicy
 	asked       []time.Duration // how long the pieces were
 	failure     error
+	since       time.Time // when the policy began to be followed
 }
 
 func (p *past) DeploymentsSince(_ context.Context, _, script string, since time.Time, before, limit int) ([]deploy.Deployment, error) {
@@ -35,7 +36,7 @@ func (p *past) DeploymentsSince(_ context.Context, _, script string, since time.
 }
 
 func (p *past) Policy(context.Context, string, string) (deploy.PolicyRevision, error) {
-	return deploy.PolicyRevision{Source: deploy.PolicyOfAccount, Revision: 3, Policy: &p.policy}, nil
+	return deploy.PolicyRevision{Source: deploy.PolicyOfAccount, Revision: 3, Policy: &p.policy, Since: p.since}, nil
 }
 
 func (p *past) Ramp(context.Context, string, string) (deploy.Ramp, error) {
@@ -162,6 +163,10 @@ func TestEvidenceOfNow(t *testing.T) {
 	fresh, err := p.history(0, now).Evidence(t.Context(), "account", "shop")
 	if diff := cmp.Diff(fresh, live); diff != "" || err != nil {
 		t.Errorf("error %v, (-read anew +remembered)\n%s", err, diff)
+	}
+	p.since = now.Add(-time.Minute)
+	if since, err := p.history(0, now).Evidence(t.Context(), "account", "shop"); err != nil || !since.Trials[0].Since.Equal(p.since) {
+		t.Errorf("evidence %+v, error %v; want it from when the policy began to be followed", since, err)
 	}
 	p.blocks = nil
 	if silent, err := p.history(0, now).Evidence(t.Context(), "account", "shop"); err != nil || silent.Trials[0].Heard != nil || silent.Trials[0].BaselineHeard != nil {

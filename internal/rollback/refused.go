@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
@@ -49,7 +50,10 @@ func withoutDeployment(w *deploy.Watched, ch change, reason string) change {
 		d := *ch.decision
 		d.Action, d.ToDeployment = deploy.ActionNotify, "" // a promotion that ends a ramp so is told, too
 		d.Sentence = fmt.Sprintf("nothing was deployed for %s, because that was refused: %s", short(d.VersionID), reason)
-		if !decided(w, d.Verdict) || w.LastDecision.Sentence != d.Sentence { // by a controller before this one
+		onRecord := func(before deploy.RollbackDecision) bool {
+			return before.Verdict == d.Verdict && before.Sentence == d.Sentence
+		}
+		if !slices.ContainsFunc(w.Decisions, onRecord) { // by a controller before this one
 			left.decision = &d
 		}
 	}

@@ -13,16 +13,25 @@ import (
 
 // sentence is what was seen of a limit that was passed, and how likely that is if the
 // limit is kept: the chance of all limits of the policy together, at any time.
-func (m *measure) sentence(w sums, since time.Time, chance float64) string {
+func (m *measure) sentence(w sums, since, now time.Time, chance float64) string {
 	c, b := w.of[candidate], w.of[baseline]
 	after := "after " + grouped(c.requests) + " requests"
 	if m.kind == traffic {
 		after = "after " + grouped(w.trials) + " requests of both versions"
 	}
 	if !since.IsZero() {
-		after += " since " + since.UTC().Format("15:04:05 MST")
+		after += " since " + timeOfDay(since, now)
 	}
 	return fmt.Sprintf("%s: %s; chance of this %s: %s", after, m.seen(w, c, b), m.ifKept(), below(chance))
+}
+
+// timeOfDay is a time as a sentence of now gives it: with the date if that is another one.
+func timeOfDay(at, now time.Time) string {
+	at, now = at.UTC(), now.UTC()
+	if at.Format(time.DateOnly) != now.Format(time.DateOnly) {
+		return at.Format("2006-01-02 15:04:05 MST")
+	}
+	return at.Format("15:04:05 MST")
 }
 
 func (m *measure) seen(w sums, c, b tally) string {

@@ -106,9 +106,8 @@ func (w *world) watched(context.Context) ([]deploy.Watched, error) {
 		one.Ramp = new(*w.ramp)
 	}
 	for _, d := range w.decisions {
-		if d.FromDeployment == w.deployments[0].ID || d.ToDeployment == w.deployments[0].ID {
-			one.LastDecision = &d
-			break
+		if d.FromDeployment == w.deployments[0].ID {
+			one.Decisions = append(one.Decisions, d)
 		}
 	}
 	return []deploy.Watched{one}, nil

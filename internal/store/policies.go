@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
@@ -28,7 +29,11 @@ func (s *Store) Policy(ctx context.Context, accountID, scriptName string) (deplo
 		if err := known(ctx, t, accountID, scriptName); err != nil {
 			return err
 		}
-		if p, err = followed(ctx, t, s.keys, accountID, scriptName); err != nil || p != nil {
+		if p, err = followed(ctx, t, s.keys, accountID, scriptName); err != nil {
+			return err
+		}
+		if p != nil {
+			p.Since, err = followedSince(ctx, t, accountID, scriptName, p.At)
 			return err
 		}
 		if scriptName == accountDefault {
@@ -98,6 +103,21 @@ func followed(ctx context.Context, q querier, keys *seal.Keys, accountID, script
 		return p, err
 	}
 	return policy(ctx, q, keys, accountID, accountDefault)
+}
+
+// followedSince is when a script began to follow a policy that was saved at a time: Watched
+// says the same.
+func followedSince(ctx context.Context, q querier, accountID, script string, saved time.Time) (time.Time, error) {
+	var own int64 // when the script's own was last changed, or deleted
+	err := q.QueryRowContext(ctx, `SELECT created_on FROM policy_revisions WHERE account_id = $1 AND script = $2 ORDER BY revision DESC LIMIT 1`,
+		accountID, script).Scan(&own)
+	if errors.Is(err, sql.ErrNoRows) {
+		return saved, nil
+	}
+	if at := fromMicros(own); err == nil && at.After(saved) {
+		return at, nil
+	}
+	return saved, err
 }
 
 // policy returns a script's own policy, or the account's default, nil if there is none.

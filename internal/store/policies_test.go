@@ -53,8 +53,10 @@ func TestPoliciesAreKeptWithTheirRevisions(t *testing.T) {
 			if diff := cmp.Diff(first, saved); diff != "" || err != nil {
 				t.Fatalf("error %v, (-want +got)\n%s", err, diff)
 			}
-			if got, err := s.Policy(t.Context(), testAccount, script); err != nil || !cmp.Equal(first, got) {
-				t.Fatalf("error %v, (-want +got)\n%s", err, cmp.Diff(first, got))
+			held := first
+			held.Since = held.At
+			if got, err := s.Policy(t.Context(), testAccount, script); err != nil || !cmp.Equal(held, got) {
+				t.Fatalf("error %v, (-want +got)\n%s", err, cmp.Diff(held, got))
 			}
 			if err := s.DeletePolicy(by("bob@example.com"), testAccount, script, nil); err != nil {
 				t.Fatal(err)
@@ -300,7 +302,7 @@ func TestPoliciesSurviveTheirMigration(t *testing.T) {
 		want := limited(0.25)
 		want.MinRequests = 100
 		got, err := s.Policy(ctx, "a", "shop")
-		if diff := cmp.Diff(deploy.PolicyRevision{Source: deploy.PolicyOfScript, Revision: 1, Policy: &want, At: time.Unix(7, 0).UTC()}, got); diff != "" || err != nil {
+		if diff := cmp.Diff(deploy.PolicyRevision{Source: deploy.PolicyOfScript, Revision: 1, Policy: &want, At: time.Unix(7, 0).UTC(), Since: time.Unix(7, 0).UTC()}, got); diff != "" || err != nil {
 			t.Errorf("error %v, (-want +got)\n%s", err, diff)
 		}
 		if _, err = s.SavePolicy(ctx, "a", "shop", limited(0.5), nil); err != nil {
@@ -402,5 +404,35 @@ func TestANewScriptHasNoPolicies(t *testing.T) {
 				t.Errorf("case %d: %+v, error %v", i, p, err)
 			}
 		}
+	})
+}
+
+// The present of a script was shown from when the account's default was saved, though it began to
+// follow that when its own policy was deleted, and is judged from then on.
+func TestSinceWhenAPolicyIsFollowed(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		p := deploy.DefaultPolicy()
+		p.Enabled = true
+		mustDeploy(t, s, "shop", full(mustVersion(t, s, "shop")))
+		check := func(what string) {
+			t.Helper()
+			got, err := s.Policy(t.Context(), testAccount, "shop")
+			list, listErr := s.Watched(t.Context())
+			if err != nil || listErr != nil || len(list) != 1 || !got.Since.Equal(list[0].PolicySince) || !got.Since.Equal(clock.now()) {
+				t.Errorf("%s: followed since %v, watched %+v, errors %v, %v; want %v", what, got.Since, list, err, listErr, clock.now())
+			}
+		}
+		mustPolicy(t, s, "", p)
+		check("the default")
+		clock.add(time.Minute)
+		mustPolicy(t, s, "shop", p)
+		check("its own")
+		clock.add(time.Minute)
+		if err := s.DeletePolicy(t.Context(), testAccount, "shop", nil); err != nil {
+			t.Fatal(err)
+		}
+		check("the default again")
 	})
 }

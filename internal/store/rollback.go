@@ -218,8 +218,8 @@ func (t *tx) recordDecision(ctx context.Context, accountID, script string, d dep
 
 // ApplyDecision moves traffic to d, stores the ramp r and records decision, all or
 // nothing; each may be nil and is then left as it is. When another deployment serves than
-// the one that was judged, another policy is followed or none, or a person has changed the
-// ramp meanwhile, nothing happens and the error is a conflict. Any version that exists may be put back: a script
+// the one that was judged, another policy is followed or none, another decision about it came
+// first, or a person has changed the ramp meanwhile, nothing happens and the error is a conflict. Any version that exists may be put back: a script
 // with many uploads and few deployments may have last served one that is older than
 // the newest 100. The targets of the policy that holds are told of the decision, and of
 // a ramp that is done without one.
@@ -251,6 +251,9 @@ func (s *Store) ApplyDecision(ctx context.Context, accountID, script string, jud
 			}
 		}
 		if decision != nil {
+			if err := t.checkUndecided(ctx, accountID, script, judged); err != nil {
+				return err
+			}
 			if err := t.recordDecision(ctx, accountID, script, *decision); err != nil {
 				return err
 			}
@@ -294,6 +297,25 @@ func (t *tx) checkFollowed(ctx context.Context, accountID, script string, judged
 	}
 	if p == nil || !p.Policy.Enabled || p.Source != judged.PolicySource || p.Revision != judged.PolicyRevision {
 		return errs.New(errs.Conflict, 0, "script %q does not follow revision %d of the rollback policy of its %s any more", script, judged.PolicyRevision, judged.PolicySource)
+	}
+	return nil
+}
+
+// checkUndecided refuses a decision that was made without knowing of the newest one: a
+// controller that lost the lease may end what it had begun to judge, and would tell the same
+// once more.
+func (t *tx) checkUndecided(ctx context.Context, accountID, script string, judged deploy.Judged) error {
+	if judged.PolicySource == "" {
+		return nil
+	}
+	var newest string
+	err := t.QueryRowContext(ctx, `SELECT id FROM decisions WHERE account_id = $1 AND script = $2 AND from_deployment = $3
+		ORDER BY decided_on DESC, id LIMIT 1`, accountID, script, judged.DeploymentID).Scan(&newest)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	if newest != judged.DecisionID {
+		return errs.New(errs.Conflict, 0, "decision %q about deployment %s of script %q came first: read it again", newest, judged.DeploymentID, script)
 	}
 	return nil
 }
@@ -394,17 +416,17 @@ func addDeployments(ctx context.Context, t *sql.Tx, watched map[scriptKey]*deplo
 		ORDER BY d.account_id, d.script, d.number DESC`, deploy.WatchedDeployments)
 }
 
-// addDecisions finds the newest decision about each current deployment.
+// addDecisions finds the decisions about each current deployment.
 func addDecisions(ctx context.Context, t *sql.Tx, watched map[scriptKey]*deploy.Watched) error {
 	return each(ctx, t, func(row scanner) error {
 		var key scriptKey
 		d, err := scanDecision(row, &key.accountID, &key.name)
 		if w := watched[key]; w != nil {
-			w.LastDecision = &d
+			w.Decisions = append(w.Decisions, d)
 		}
 		return err
 	}, `SELECT x.decision_json, x.account_id, x.script FROM decisions x
 		JOIN scripts s ON s.account_id = x.account_id AND s.name = x.script
 		JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name AND d.number = s.last_deployment
-		WHERE x.from_deployment = d.id ORDER BY x.decided_on`)
+		WHERE x.from_deployment = d.id ORDER BY x.decided_on DESC, x.id`)
 }

@@ -53,15 +53,45 @@ func TestWatchedIsWhatTheControllerNeeds(t *testing.T) {
 		}
 		w := list[0]
 		if w.Script != "shop" || w.PolicySource != deploy.PolicyOfScript || w.PolicyRevision != 1 || w.PolicySince.IsZero() || w.PolicySince.After(current.CreatedOn) || len(w.Deployments) != deploy.WatchedDeployments || w.Deployments[0].ID != current.ID || w.Deployments[deploy.WatchedDeployments-1].ID != served[5].ID ||
-			w.Ramp == nil || w.Ramp.DeploymentID != current.ID || w.LastDecision == nil || w.LastDecision.Sentence != "second" {
+			w.Ramp == nil || w.Ramp.DeploymentID != current.ID || len(w.Decisions) != 2 || w.Decisions[0].Sentence != "second" {
 			t.Fatalf("watched %+v", w)
 		}
 		if list, _, err := s.Decisions(ctx, testAccount, "shop", 100, 0); err != nil || len(list) != 3 || list[0].Sentence != "second" {
 			t.Fatalf("decisions %+v, error %v", list, err)
 		}
 		mustDeploy(t, s, "shop", full(v))
-		if list, err = s.Watched(ctx); err != nil || list[0].LastDecision != nil {
-			t.Fatalf("a decision about a past deployment is the last one: %+v, error %v", list[0].LastDecision, err)
+		if list, err = s.Watched(ctx); err != nil || len(list[0].Decisions) > 0 {
+			t.Fatalf("decisions about a past deployment are of the present: %+v, error %v", list[0].Decisions, err)
+		}
+	})
+}
+
+// A controller that had lost the lease ended what it had begun to judge, and the same failure was
+// recorded, and told, twice.
+func TestDecisionThatDoesNotKnowTheNewest(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		p := deploy.DefaultPolicy()
+		p.Enabled = true
+		mustDeploy(t, s, "shop", full(mustVersion(t, s, "shop")))
+		mustPolicy(t, s, "shop", p)
+		list, err := s.Watched(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		decide := func(w deploy.Watched) error {
+			d := deploy.RollbackDecision{ID: uuid.NewString(), At: time.Now(), Verdict: deploy.VerdictFail, FromDeployment: w.Deployments[0].ID, Sentence: "kept"}
+			return s.ApplyDecision(t.Context(), testAccount, "shop", w.Judged(), nil, nil, &d)
+		}
+		if err := decide(list[0]); err != nil {
+			t.Fatal(err)
+		}
+		wantKind(t, decide(list[0]), errs.Conflict, "came first")
+		if list, err = s.Watched(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := decide(list[0]); err != nil {
+			t.Errorf("who knows the newest: %v", err)
 		}
 	})
 }
