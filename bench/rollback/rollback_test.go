@@ -101,6 +101,31 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// Of n numbers from 0 to 10,000 that are equally likely the median varies by 10,000/(2√n).
+func TestStandardErrorOfAMedian(t *testing.T) {
+	const rounds, n, want = 400, 400, 250.0
+	r := rand.New(rand.NewPCG(5, 6))
+	squares, errors := 0.0, 0.0
+	for range rounds {
+		numbers := make([]int, n)
+		for i := range numbers {
+			numbers[i] = r.IntN(10_000)
+		}
+		m, deviation := medianAndError(numbers)
+		squares += (m - 5000) * (m - 5000)
+		errors += deviation
+	}
+	if got := math.Sqrt(squares / rounds); math.Abs(got/want-1) > 0.15 {
+		t.Errorf("medians vary by %v, want %v", got, want)
+	}
+	if got := errors / rounds; math.Abs(got/want-1) > 0.1 {
+		t.Errorf("the standard error is %v on average, want %v", got, want)
+	}
+	if m, deviation := medianAndError([]int{7}); m != 7 || deviation != 0 {
+		t.Errorf("the median of one number is %v ± %v", m, deviation)
+	}
+}
+
 // Every scenario is held to the promise by itself, and a method that does not keep it is found
 // out: the z-test that everybody would write first, looked at as often.
 func TestEachScenarioIsHeldToThePromise(t *testing.T) {
@@ -132,7 +157,7 @@ func TestAllScenariosTogetherAreHeldToThePromise(t *testing.T) {
 	}}
 	b.falseRollbacks()
 	err := b.verdict()
-	if len(b.broken) != 1 || b.keeps(0.05) || !b.keeps(alpha) || err == nil || !strings.Contains(err.Error(), "all scenarios: 260 of 2600") {
+	if len(b.broken) != 1 || b.keeps(0.05) || !b.keeps(alpha) || err == nil || !strings.Contains(err.Error(), "all scenarios: 300 of 3000") {
 		t.Errorf("one in ten is rolled back at 5 %%: %v", err)
 	}
 	for i, met := range []bool{true, true, false, false} {

@@ -23,6 +23,8 @@ var good = []scenario{
 	{name: "500/s, 10 %, up and down tenfold with the day", rps: 500, share: constant(0.1), weather: day(0.01, 0.01)},
 	{name: "100/s, 10 %, both leak, 0.1 → 5 %", rps: 100, share: constant(0.1), weather: leak(0.05, 0.05, 0.001, looks)},
 	{name: "100/s, 10 %, a fifth better", rps: 100, share: constant(0.1), weather: steady(0.008, 0.01)},
+	{name: "10/s, 10 % of 1,000 keys, fails 1 %", rps: 10, share: constant(0.1), drawn: byKeys(0.1, 1000), weather: steady(0.01, 0.01)},
+	{name: "20/s, ramp, half of the gateways a minute late, bursts of both, 60 %", rps: 20, share: ramp, drawn: halfLate(ramp, 60), weather: sharedBursts(0.002, 0.002, 0.6)},
 }
 
 // correlated are good versions, too, but the failures of one version, or of one client,

@@ -36,6 +36,8 @@ type scenario struct {
 	share   func(at, seconds int) float64 // of the candidate, in a deployment that is watched so long
 	weather weather
 	seconds int // how long it is watched
+	// drawn is the share that gateways draw in a deployment, nil where they draw as they are told.
+	drawn func(r *rand.Rand) func(at, seconds int) float64
 	// What a request fails with when nothing special happens, for the bounds; zero where
 	// there is no bound.
 	candidate, baseline float64
@@ -79,12 +81,16 @@ func deploymentsOf(s *scenario) []deploy.Deployment {
 func (s *scenario) deployment(seed, round int) func() second {
 	r := rand.New(rand.NewPCG(uint64(seed), uint64(round)))
 	now := s.weather(r)
+	drawn := s.share
+	if s.drawn != nil {
+		drawn = s.drawn(r)
+	}
 	at := 0
 	return func() second {
 		m := now(at)
 		total := arrivals(r, s.rps)
 		var x second
-		x.requests = binomial(r, total, s.share(at, s.seconds))
+		x.requests = binomial(r, total, drawn(at, s.seconds))
 		x.baseRequests = total - x.requests
 		x.requests -= binomial(r, x.requests, m.lost)
 		x.failures = min(x.requests, binomial(r, x.requests, m.candidate)+m.keyed)
@@ -100,6 +106,20 @@ func constant(share float64) func(int, int) float64 { return func(int, int) floa
 func ramp(at, seconds int) float64 {
 	steps := []float64{0.01, 0.05, 0.25, 0.5}
 	return steps[min(at*len(steps)/seconds, len(steps)-1)]
+}
+
+// byKeys draws each of so many clients once, by its affinity key. All send as much.
+func byKeys(share float64, keys int) func(*rand.Rand) func(int, int) float64 {
+	return func(r *rand.Rand) func(int, int) float64 {
+		return constant(float64(binomial(r, keys, share)) / float64(keys))
+	}
+}
+
+// halfLate is that half of the gateways hear of each split so many seconds later.
+func halfLate(share func(int, int) float64, late int) func(*rand.Rand) func(int, int) float64 {
+	return func(*rand.Rand) func(int, int) float64 {
+		return func(at, seconds int) float64 { return (share(at, seconds) + share(max(at-late, 0), seconds)) / 2 }
+	}
 }
 
 // steady is failures that know nothing of each other.

@@ -32,9 +32,11 @@ const (
 	blockLag = 10 * time.Second
 	// A unit is the shortest run of seconds whose realised share tells something: with one
 	// request in a second it would always be all or nothing. How long it is depends on how
-	// many requests there are, and never on what came of them.
-	unitRequests = 100
-	unitMax      = 30 * time.Second
+	// many requests there are, and never on what came of them. The longer, the less is lost to
+	// the larger of the two shares (realised), and the more a gateway harms that draws by an old
+	// split for a part of it: docs/rollback.md has both.
+	unitRequests = 500
+	unitMax      = time.Minute
 	// rateReference is how much of the settled past tells how many requests to expect.
 	rateReference      = 2 * time.Minute
 	rateReferenceLeast = 30 * time.Second
