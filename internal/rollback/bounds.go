@@ -22,7 +22,7 @@ import (
 
 // bound takes a stretch for the bounds. The upper end is no lower for events that are late:
 // failures may take longer than successes, so it waits until none is expected.
-func (m *measure) bound(of [2]tally, told float64, cautious, late bool) {
+func (m *measure) bound(of [2]tally, told float64, cautious bool) {
 	if m.quantile > 0 {
 		return
 	}
@@ -30,19 +30,15 @@ func (m *measure) bound(of [2]tally, told float64, cautious, late bool) {
 	switch m.kind {
 	case absolute:
 		m.lower.Add(c.hits, c.requests, 1)
-		if !late {
+		if !cautious {
 			m.upper.Add(c.requests-c.hits, c.requests, 1)
 		}
 	case relative:
 		share := realised(of, told, cautious)
 		m.lower.Add(c.hits, c.hits+b.hits, share/(1-share))
-		if late {
-			return
+		if !cautious {
+			m.upper.Add(b.hits, c.hits+b.hits, (1-share)/share)
 		}
-		if cautious && c.requests+b.requests > 0 {
-			share = min(c.requests/(c.requests+b.requests), told)
-		}
-		m.upper.Add(b.hits, c.hits+b.hits, (1-share)/share)
 	case traffic:
 		m.lower.Add(c.requests, c.requests+b.requests, told/(1-told))
 		m.upper.Add(b.requests, c.requests+b.requests, (1-told)/told)

@@ -76,8 +76,9 @@ type evidence struct {
 	step     pair
 	begun    bool // the step has begun
 
-	// cautious is set on copies that take seconds which are not settled; now is when they look,
-	// which may be before the end of the last of them.
+	// cautious is set on copies that take seconds which are not settled: events of them may still
+	// come, the slower requests after the others. Now is when they look, which may be before the
+	// end of the last of them.
 	cautious bool
 	now      time.Time
 	// doubtful counts seconds whose counts cannot be, which are left out.
@@ -86,10 +87,6 @@ type evidence struct {
 
 // pair is what was observed of both versions.
 type pair [2]tally
-
-// late reports whether events of the seconds that are taken may still come, the slower
-// requests after the others.
-func (e *evidence) late() bool { return e.cautious }
 
 func (p *pair) add(of [2]tally) {
 	for i := range of {
@@ -264,7 +261,7 @@ func (e *evidence) take(at time.Time, c, b *schema.RateBlock, told func() (float
 	}
 	if at.Before(e.from) {
 		for _, m := range e.measures {
-			m.refer(b, e.policy.Evidence != deploy.EvidenceBlocks && !e.late())
+			m.refer(b, e.policy.Evidence != deploy.EvidenceBlocks && !e.cautious)
 		}
 		return
 	}

@@ -369,9 +369,9 @@ func realised(of [2]tally, told float64, cautious bool) float64 {
 	return c / (c + b)
 }
 
-// add takes a stretch in which requests count one by one. What is late proves nothing in the
-// version's favour: its failures may take longer than the baseline's.
-func (m *measure) add(of [2]tally, told float64, cautious, late bool) (ok bool) {
+// add takes a stretch in which requests count one by one. Where events may still come, it proves
+// nothing in the version's favour: its failures may take longer than the baseline's.
+func (m *measure) add(of [2]tally, told float64, cautious bool) (ok bool) {
 	o, observed := m.observe(of, told, cautious)
 	if !observed {
 		return true
@@ -380,11 +380,7 @@ func (m *measure) add(of [2]tally, told float64, cautious, late bool) (ok bool) 
 	c, b := of[candidate], of[baseline]
 	switch share := realised(of, told, cautious); m.kind {
 	case relative:
-		if !late {
-			// The baseline's share is not below what it was told either.
-			if cautious && c.requests+b.requests > 0 {
-				share = min(c.requests/(c.requests+b.requests), told)
-			}
+		if !cautious {
 			m.mirrored.Add(b.hits, c.hits+b.hits, 1-sequential.RatioNull(share, m.ratio()))
 		}
 		if m.quantile > 0 {
@@ -397,8 +393,8 @@ func (m *measure) add(of [2]tally, told float64, cautious, late bool) (ok bool) 
 	return ok
 }
 
-// addBlock takes a stretch as one observation; late is as of add.
-func (m *measure) addBlock(of [2]tally, told float64, cautious, late bool) (ok bool) {
+// addBlock takes a stretch as one observation, and otherwise is as add.
+func (m *measure) addBlock(of [2]tally, told float64, cautious bool) (ok bool) {
 	o, observed := m.observe(of, told, cautious)
 	if !observed || o.trials == 0 {
 		return true
@@ -413,7 +409,7 @@ func (m *measure) addBlock(of [2]tally, told float64, cautious, late bool) (ok b
 			m.count(of, observation{}, told)
 			return true
 		}
-		if opposite, p, ok := sequential.RatioMean(b.hits, b.requests, c.hits, c.requests, 1/m.ratio()); ok && !late {
+		if opposite, p, ok := sequential.RatioMean(b.hits, b.requests, c.hits, c.requests, 1/m.ratio()); ok && !cautious {
 			m.mirrored.AddMean(opposite, p)
 		}
 	}

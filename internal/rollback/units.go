@@ -124,22 +124,22 @@ func (e *evidence) closeUnit(end time.Time) {
 		if e.policy.Evidence == deploy.EvidenceBlocks && !u.steady {
 			continue
 		}
-		if m.kind == traffic && (e.late() || !u.steady) {
+		if m.kind == traffic && (e.cautious || !u.steady) {
 			continue // a version whose requests take longer would look like one that answers fewer
 		}
 		var ok bool
 		if e.policy.Evidence == deploy.EvidenceBlocks {
-			ok = m.addBlock(u.of[i], u.told, e.cautious, e.late())
+			ok = m.addBlock(u.of[i], u.told, e.cautious)
 		} else {
-			ok = m.add(u.of[i], u.told, e.cautious, e.late())
+			ok = m.add(u.of[i], u.told, e.cautious)
 			if !u.open {
-				m.bound(u.of[i], u.told, e.cautious, e.late())
+				m.bound(u.of[i], u.told, e.cautious)
 			}
 		}
 		if !ok {
 			e.doubtful++
 		}
-		if !e.late() {
+		if !e.cautious {
 			m.below(u.of[i][baseline], e.policy.Evidence == deploy.EvidenceBlocks)
 		}
 		m.series.add(end, m.logE())

@@ -2,6 +2,7 @@ package logpush
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -202,12 +203,12 @@ func sendLetter(ctx context.Context, sink Sink, dataset string, l *logjob.DeadLe
 			return err
 		}
 		o.Body = nil
-		for _, i := range l.Object.Items {
+		for place, i := range l.Object.Items {
 			if i.Begin < 0 || i.Begin > i.End || i.End > len(text) {
 				return fmt.Errorf("dead letter %s: a record from %d to %d of %d bytes", l.ID, i.Begin, i.End, len(text))
 			}
 			o.Items = append(o.Items, Item{Text: text[i.Begin:i.End], Time: i.Time,
-				Script: i.Script, Version: i.Version, Outcome: i.Outcome, EventType: i.EventType, Offset: i.Offset})
+				Script: i.Script, Version: i.Version, Outcome: i.Outcome, EventType: i.EventType, Offset: cmp.Or(i.Offset, int64(place))}) // letters once had no offsets
 		}
 		most := TraitsOf(sink).MaxRecordBytes
 		for _, i := range o.Items {

@@ -61,7 +61,7 @@ func writeBulk(w io.Writer, o *logpush.Object) error {
 		buffer = append(buffer[:0], `{"create":{`...)
 		if o.BatchID != "" {
 			buffer = append(buffer, `"_id":`...)
-			buffer = appendString(buffer, []byte(o.BatchID+"-"+strconv.Itoa(i)))
+			buffer = appendString(buffer, []byte(o.BatchID+"-"+strconv.FormatInt(o.Items[i].Offset, 10)))
 		}
 		buffer = append(buffer, "}}\n"...)
 		buffer = append(appendDocument(buffer, &o.Items[i]), '\n')

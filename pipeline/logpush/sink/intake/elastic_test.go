@@ -31,13 +31,13 @@ func TestElasticRequest(t *testing.T) {
 	if user, password, _ := q.BasicAuth(); user != "u" || password != "p" || q.Header.Get("Content-Type") != "application/x-ndjson" {
 		t.Errorf("the headers are %v", q.Header)
 	}
-	want := `{"create":{"_id":"7-0-a-0"}}
+	want := `{"create":{"_id":"7-0-a-100"}}
 {"@timestamp":"2026-10-09T23:59:59.000Z","Outcome":"ok"}
-{"create":{"_id":"7-0-a-1"}}
+{"create":{"_id":"7-0-a-101"}}
 {"@timestamp":"2026-10-09T23:59:59.001Z"}
-{"create":{"_id":"7-0-a-2"}}
+{"create":{"_id":"7-0-a-102"}}
 {"@timestamp":1}
-{"create":{"_id":"7-0-a-3"}}
+{"create":{"_id":"7-0-a-103"}}
 {"@timestamp":"2026-10-09T23:59:59.003Z","message":"text"}
 `
 	if got := string(unzip(t, body)); got != want {

@@ -28,9 +28,9 @@ func TestLokiRequest(t *testing.T) {
 	}
 	want := `{"streams":[` +
 		`{"stream":{"dataset":"workers_trace_events","env":"prod","outcome":"ok","service_name":"shop"},"values":[` +
-		entry(0, "third", "1") + `,` + entry(2e6, "first", "1") + `]},` +
+		entry(102, "third", "1") + `,` + entry(2e6+100, "first", "1") + `]},` +
 		`{"stream":{"dataset":"workers_trace_events","env":"prod","outcome":"exception","service_name":"shop"},"values":[` +
-		entry(1e6, "second", "2") + `]}]}` + "\n"
+		entry(1e6+101, "second", "2") + `]}]}` + "\n"
 	if got := string(unzip(t, body)); got != want {
 		t.Errorf("the body is\n%s, want\n%s", got, want)
 	}

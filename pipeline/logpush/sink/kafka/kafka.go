@@ -37,7 +37,7 @@ import (
 // Headers of a message.
 const (
 	HeaderBatchID = "tidegate-batch-id"
-	HeaderRecord  = "tidegate-record" // place in the batch, from 0
+	HeaderRecord  = "tidegate-record" // offset of the event in its partition
 	HeaderDataset = "tidegate-dataset"
 )
 
@@ -209,7 +209,7 @@ func (s *sink) messages(o *logpush.Object) []*kgo.Record {
 		}
 		if o.BatchID != "" {
 			m.Headers = append(m.Headers, kgo.RecordHeader{Key: HeaderBatchID, Value: []byte(o.BatchID)},
-				kgo.RecordHeader{Key: HeaderRecord, Value: strconv.AppendInt(nil, int64(i), 10)})
+				kgo.RecordHeader{Key: HeaderRecord, Value: strconv.AppendInt(nil, item.Offset, 10)})
 		}
 		switch s.key {
 		case "script":

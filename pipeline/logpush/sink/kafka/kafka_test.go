@@ -88,7 +88,7 @@ func consume(t *testing.T, broker, topic string, n int) []*kgo.Record {
 func batch(texts ...string) logpush.Object {
 	o := logpush.Object{Name: "a", Records: len(texts), JobID: 7, BatchID: "7-0-100", Dataset: "workers_trace_events"}
 	for i, text := range texts {
-		o.Items = append(o.Items, logpush.Item{Text: []byte(text + "\n"), Time: time.UnixMilli(1714878560000 + int64(i)), Script: "shop", Version: "v1"})
+		o.Items = append(o.Items, logpush.Item{Text: []byte(text + "\n"), Time: time.UnixMilli(1714878560000 + int64(i)), Script: "shop", Version: "v1", Offset: int64(100 + i)})
 	}
 	return o
 }
@@ -115,7 +115,7 @@ func TestEachRecordIsAMessage(t *testing.T) {
 			for _, h := range r.Headers {
 				headers[h.Key] = string(h.Value)
 			}
-			if diff := cmp.Diff(map[string]string{HeaderDataset: "workers_trace_events", HeaderBatchID: "7-0-100", HeaderRecord: strconv.Itoa(i)}, headers); diff != "" {
+			if diff := cmp.Diff(map[string]string{HeaderDataset: "workers_trace_events", HeaderBatchID: "7-0-100", HeaderRecord: strconv.Itoa(100 + i)}, headers); diff != "" {
 				t.Error(diff)
 			}
 		}

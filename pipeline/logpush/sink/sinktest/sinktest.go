@@ -58,7 +58,7 @@ func Items(name, content string) logpush.Object {
 		o.Items = append(o.Items, logpush.Item{
 			Text: []byte(strings.TrimSuffix(line, "\n")), Time: o.Date.Add(time.Duration(n) * time.Millisecond), Script: "shop", EventType: "fetch",
 			Version: []string{"0190f5f6-0000-7000-8000-000000000001", "0190f5f6-0000-7000-8000-000000000002"}[n%2],
-			Outcome: []string{"ok", "exception"}[n%2],
+			Outcome: []string{"ok", "exception"}[n%2], Offset: int64(100 + n),
 		})
 	}
 	o.Records = len(o.Items)
