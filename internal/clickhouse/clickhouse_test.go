@@ -34,7 +34,7 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 	f(func(c *Config) { c.Addr = "http://operator:secret@:80:80/%zz" }, "open ClickHouse at http://***@:80:80/%zz")
 	f(func(c *Config) { c.Database = "a`; DROP" }, "the database is \"a`; DROP\"")
 	f(func(c *Config) { c.Cluster = "a`b" }, "the cluster is \"a`b\"")
-	f(func(c *Config) { c.Retention.EventDays = -1 }, "the retention of trace_events is -1: it must be from 1 to 36500 days")
+	f(func(c *Config) { c.Retention.EventDays = -1 }, "the retention of trace_events is -1: it must be from 1 to 18250 days")
 	f(func(c *Config) { c.Retention.QuarantineDays = 36501 }, "the retention of trace_events_quarantine is 36501")
 }
 

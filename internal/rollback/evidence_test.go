@@ -256,7 +256,7 @@ func TestFailuresOfTheWholeTrialLetAct(t *testing.T) {
 	e := evidenceOf(p)
 	e.fold(seconds(epoch, 302, func(i int) (schema.RateBlock, schema.RateBlock) {
 		return counted2(10, map[int]int64{10: 1, 301: 2}[i]), counted2(90, 0)
-	}), epoch.Add(330*time.Second), split90(10))
+	}), epoch.Add(302*time.Second+unitMax), split90(10))
 	w, _ := e.window(e.measures[0])
 	if a := e.assess(false); w.hits != 2 || e.measures[0].total.hits != 3 || a.Verdict != deploy.VerdictFail {
 		t.Errorf("%v failures in the loudest time, %v in all, log E %v: %s", w.hits, e.measures[0].total.hits, e.measures[0].logE(), a.Verdict)

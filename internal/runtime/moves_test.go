@@ -134,7 +134,7 @@ func TestAlarmsMoveWithTheirObjects(t *testing.T) {
 	_, all := r.split(100, 0)
 	const objects = 10
 	for i := range objects {
-		mustGet(t, all[v1], fmt.Sprintf("/later?ms=3000&name=%d", i))
+		mustGet(t, all[v1], fmt.Sprintf("/later?ms=8000&name=%d", i)) // late enough for the deployment to be in force
 	}
 	r.split(0, 100)
 	for range objects {
