@@ -235,7 +235,14 @@ func TestSpoolBoundDropsTheNewestAndCounts(t *testing.T) {
 	producerConfig.SpoolBytesMax = 64 << 10
 	p := newProducer(t, producerConfig)
 	run(t, p.Run)
-	n := 0
+	p.Emit("acme", []byte("0 ")) // by itself, so that it is not in a batch that is too large for the spool
+	n := 1
+	eventually(t, "the first event is in the spool", func() error {
+		if p.Stats().SpoolBytes == 0 {
+			return fmt.Errorf("%+v", p.Stats())
+		}
+		return nil
+	})
 	eventually(t, "the spool is full", func() error {
 		for range 50 {
 			// What does not compress fills the spool soon.
