@@ -51,6 +51,8 @@ type namespace struct {
 	left    map[string]bool
 	tidying bool // a goroutine is at it
 	untidy  bool // the deployment has changed since it looked
+	// deployed holds a signal, at most one, that the deployment has changed.
+	deployed chan struct{}
 }
 
 // object is one that a process may call, or that somebody is moving.
@@ -123,7 +125,7 @@ func implemented(sc *deploy.SnapshotScript) map[string]map[string]string {
 func (h *homes) namespaceLocked(id string) *namespace {
 	n := h.namespaces[id]
 	if n == nil {
-		n = &namespace{homes: h, id: id, objects: map[string]*object{}, left: map[string]bool{}}
+		n = &namespace{homes: h, id: id, objects: map[string]*object{}, left: map[string]bool{}, deployed: make(chan struct{}, 1)}
 		h.namespaces[id] = n
 	}
 	return n
@@ -151,6 +153,10 @@ func (n *namespace) update(sc *deploy.SnapshotScript, classes map[string]string)
 	}
 	if len(n.splits) > 0 {
 		n.tidyLocked()
+		select {
+		case n.deployed <- struct{}{}:
+		default:
+		}
 	}
 }
 

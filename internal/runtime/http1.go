@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"tidegate/schema"
@@ -87,7 +88,8 @@ func unexplained(err error) error { return err }
 // A reused connection can die before the backend has seen the request. If not a
 // byte of a response came and repeating does no harm, the request is sent once
 // more on a new connection; but not where there is another endpoint: then the caller
-// decides on repeats, which have a bound and a budget.
+// decides on repeats, which have a bound and a budget. Nor where a Worker may have run:
+// its process closes the connection, too, when a response breaks before its first byte.
 func (t *http1) RoundTrip(req *http.Request) (*http.Response, error) {
 	t.busy.Add(1)
 	resp, err := t.roundTrip(req)
@@ -120,7 +122,8 @@ func (t *http1) roundTrip(req *http.Request) (*http.Response, error) {
 			first = nil
 			continue
 		}
-		if t.cfg.failover || !errors.Is(first, errUnanswered) || errors.Is(first, os.ErrDeadlineExceeded) || !repeatable(req) || req.Context().Err() != nil {
+		if t.cfg.failover || !errors.Is(first, errUnanswered) || errors.Is(first, os.ErrDeadlineExceeded) || !repeatable(req) || req.Context().Err() != nil ||
+			t.worker && !unread(first) {
 			return nil, t.fault(req.Context(), "use the connection to "+t.addr, first)
 		}
 		break
@@ -161,6 +164,13 @@ func repeatable(req *http.Request) bool {
 		return true
 	}
 	return false
+}
+
+// unread reports whether err, of an exchange over a Unix socket, says that the other side
+// closed it without having read the request: the kernel resets such a connection, and
+// ends one whose bytes were all read.
+func unread(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func (t *http1) dial(ctx context.Context) (*conn, error) {

@@ -410,3 +410,15 @@ func TestPatienceFollowsTheDeployment(t *testing.T) {
 		t.Errorf("it is to move at %v, though it is where it belongs", o.due)
 	}
 }
+
+// A deployment is not left to wait until what failed before it is tried again.
+func TestDeploymentsEndTheWaitOfMoves(t *testing.T) {
+	h := newHomes(&workers{running: t.Context()})
+	h.mu.Lock()
+	n := h.namespaceLocked(counterID)
+	h.mu.Unlock()
+	n.update(&deploy.SnapshotScript{Splits: []deploy.Split{{VersionID: v2, Percentage: deploy.Full}}}, map[string]string{v2: "Counter"})
+	if !n.changesWithin(time.Hour) {
+		t.Error("it was not told of the deployment")
+	}
+}

@@ -110,15 +110,8 @@ func logOf(t *testing.T, w worker) []counted {
 // until asks until ok, and fails the test if that takes too long.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("did not come: " + what)
-		}
+	if !poll(time.Minute, ok) { // longer than what fails is left alone
+		t.Fatal("did not come: " + what)
 	}
 }
 

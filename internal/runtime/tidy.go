@@ -56,14 +56,24 @@ func (n *namespace) tidy() {
 				wait = min(2*wait, tidyPauseMax)
 				n.set.log.Warn("Durable Objects could not move to their versions yet", "namespace_id", n.id, "objects", missed, "error", err, "next_try_in", wait.String())
 			}
-			if pause(n.set.running, wait) != nil || n.isUntidy() {
+			if n.changesWithin(wait) {
 				break
 			}
 		}
 	}
 }
 
-func (n *namespace) isUntidy() bool {
+// changesWithin waits, and reports whether there is another reason to look by then: a
+// deployment, which ends the wait, or an end of processes.
+func (n *namespace) changesWithin(wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-n.deployed:
+	case <-n.set.running.Done():
+		return true
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.untidy

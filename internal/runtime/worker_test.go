@@ -93,7 +93,7 @@ func (r *rig) open(change func(*Config)) *Backends {
 	if change != nil {
 		change(&cfg)
 	}
-	log := slog.New(slog.DiscardHandler)
+	log := slog.New(slog.NewTextHandler(lastWords(r.t), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if os.Getenv("TIDEGATE_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
@@ -103,6 +103,30 @@ func (r *rig) open(change func(*Config)) *Backends {
 	}
 	return b
 }
+
+// lastWords returns a log whose end is shown if the test fails.
+func lastWords(t testing.TB) io.Writer {
+	var mu sync.Mutex
+	var text []byte
+	t.Cleanup(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if t.Failed() && len(text) > 0 {
+			t.Logf("it logged last:\n%s", text)
+		}
+	})
+	return writerFunc(func(line []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		text = append(text, line...)
+		text = text[max(0, len(text)-8<<10):]
+		return len(line), nil
+	})
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // add stores a version. Its main module is code.
 func (r *rig) add(id, code string, change func(*deploy.Bundle)) {
@@ -236,6 +260,30 @@ const (
 	v1 = "11111111-1111-4111-8111-111111111111"
 	v2 = "22222222-2222-4222-8222-222222222222"
 )
+
+// What a Worker has begun is not done twice, though GETs to origins may be: its response
+// broke before the first byte of it was on the way, and the connection was a kept one.
+func TestWorkersRunOnceForEachRequest(t *testing.T) {
+	r := newRig(t, nil)
+	r.add(v1, `let runs = 0;
+	export default { async fetch(request, env, ctx) {
+		if (!request.url.endsWith("/break")) return new Response(String(runs));
+		runs++;
+		const { readable, writable } = new FixedLengthStream(10);
+		ctx.waitUntil(writable.abort(new Error("broken")).catch(() => {}));
+		return new Response(readable);
+	} }`, nil)
+	w := r.deploy(v1)[v1]
+	mustGet(t, w, "/")
+	if status, body, err := get(t, w, "/break"); err == nil {
+		t.Fatalf("got %d %q", status, body)
+	} else if !errors.Is(err, errUnanswered) {
+		t.Fatalf("it broke in another way: %v", err)
+	}
+	if runs := mustGet(t, w, "/"); runs != "1" {
+		t.Errorf("the Worker ran %s times", runs)
+	}
+}
 
 func TestWorkerServesAndTells(t *testing.T) {
 	r := newRig(t, nil)
