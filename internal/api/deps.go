@@ -299,12 +299,15 @@ type Health interface {
 	DeleteAlertHook(ctx context.Context, accountID string) error
 }
 
-// Previews show what a job would send.
+// Previews show what a job would send, and know how far back Kafka goes.
 type Previews interface {
 	// Preview runs a job over events, or, where they are nil, over the newest ones of
 	// its account, up to limit. Nothing is sent. An *errs.Error is about the job, or is
 	// unavailable when events cannot be read.
 	Preview(ctx context.Context, j logjob.Job, events [][]byte, limit int) (logjob.Preview, error)
+	// MayHold reports whether Kafka may have events from before a time. Its error says
+	// that Kafka cannot be asked.
+	MayHold(ctx context.Context, before time.Time) (bool, error)
 }
 
 // Letters are what destinations refused for good.

@@ -98,7 +98,7 @@ func (s *Server) createJob(r *request) (any, error) {
 	if err := body.Apply(&j); err != nil {
 		return nil, err
 	}
-	if err := s.checkStart(r.ctx, &j); err != nil {
+	if err := checkStart(&j); err != nil {
 		return nil, err
 	}
 	if err := s.deps.Jobs.JobQuota(r.ctx, r.account, j.Dataset, s.jobsMax); err != nil {

@@ -3,11 +3,13 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"tidegate/internal/api/client"
 	"tidegate/internal/logjob"
@@ -20,6 +22,7 @@ type previews struct {
 	job    logjob.Job
 	events [][]byte
 	limit  int
+	oldest time.Time // event in Kafka; zero: it does not answer
 }
 
 func (p *previews) Preview(_ context.Context, j logjob.Job, events [][]byte, limit int) (logjob.Preview, error) {
@@ -33,6 +36,13 @@ func (p *previews) Preview(_ context.Context, j logjob.Job, events [][]byte, lim
 			{Name: "b.log.gz", Records: 1, ContentType: "text/csv", OutputBase64: []byte{0xff}, OneByOne: true},
 		},
 	}, nil
+}
+
+func (p *previews) MayHold(_ context.Context, before time.Time) (bool, error) {
+	if p.oldest.IsZero() {
+		return false, errors.New("Kafka does not answer")
+	}
+	return p.oldest.Before(before), nil
 }
 
 func TestJobsAreTried(t *testing.T) { previewStory(t, newPlatform(t)) }

@@ -53,33 +53,43 @@ func (s *Server) createReplay(r *request) (any, error) {
 		return nil, errs.New(errs.Invalid, codeLogpush,
 			"to is missing: it may be left out only where live delivery goes on from, and job %d is switched off", j.ID).At("/to")
 	}
-	if err := s.checkReplay(r.ctx, j.AccountID, &q); err != nil {
+	if err := q.Validate(time.Now()); err != nil {
 		return nil, err
+	}
+	if q.To != nil {
+		if err := s.checkKept(r.ctx, j.AccountID, *q.To); err != nil {
+			return nil, err
+		}
 	}
 	replay, err := s.deps.Replays.CreateReplay(r.ctx, r.account, j.ID, q)
 	return viewReplay(replay), err
 }
 
-func (s *Server) checkReplay(ctx context.Context, accountID string, q *logjob.ReplayRequest) error {
-	var oldest time.Time
-	if s.deps.Archive != nil {
-		ctx, cancel := context.WithTimeout(ctx, archiveTimeout)
-		defer cancel()
-		if at, ok, err := s.deps.Archive.OldestEvent(ctx, accountID); err == nil && ok {
-			oldest = at
-		}
+// checkKept refuses a replay up to a time from before which neither ClickHouse nor Kafka
+// has events. Where one of them cannot say so, the replay finds out.
+func (s *Server) checkKept(ctx context.Context, accountID string, to time.Time) error {
+	if s.deps.Archive == nil {
+		return nil
 	}
-	return q.Validate(time.Now(), oldest)
+	ctx, cancel := context.WithTimeout(ctx, archiveTimeout)
+	defer cancel()
+	oldest, ok, err := s.deps.Archive.OldestEvent(ctx, accountID)
+	if err != nil || !ok || to.After(oldest) {
+		return nil
+	}
+	if held, err := s.deps.Previews.MayHold(ctx, to); err != nil || held {
+		return nil
+	}
+	return logjob.ReplayGone(to, oldest)
 }
 
 // checkStart refuses the start of a new job that its replay could not have.
-func (s *Server) checkStart(ctx context.Context, j *logjob.Job) error {
+func checkStart(j *logjob.Job) error {
 	if j.Start.IsZero() {
 		return nil
 	}
 	q := logjob.ReplayRequest{From: j.Start}
-	err := s.checkReplay(ctx, j.AccountID, &q)
-	if err != nil {
+	if err := q.Validate(time.Now()); err != nil {
 		return errs.New(errs.Invalid, codeLogpush, "start cannot be honoured: %v", err).At("/start")
 	}
 	return nil

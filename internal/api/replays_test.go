@@ -72,7 +72,8 @@ func TestWhatReplaysRefuse(t *testing.T) {
 	f(at(-time.Hour), at(-2*time.Hour), "must be after")
 	f(at(-time.Hour), at(time.Hour), "future")
 	f(at(time.Hour), at(2*time.Hour), "future")
-	f(at(-1000*time.Hour), at(-900*time.Hour), "nothing is kept from before", time.Now().UTC().AddDate(0, 0, -30).Format("2006-01-02"))
+	p.previews.oldest = time.Now().Add(-24 * time.Hour)
+	f(at(-1000*time.Hour), at(-900*time.Hour), "nothing is kept from before", time.Now().UTC().AddDate(0, 0, -30).Format("2006-01-02"), "Kafka has none that old")
 	p.call(t, http.MethodPost, path, `{"to": "`+at(-time.Hour)+`"}`).want(t, http.StatusBadRequest, 1002, "from is missing")
 	p.call(t, http.MethodPost, path, `{"from": "`+at(-time.Hour)+`"}`).want(t, http.StatusBadRequest, 1002, "switched off")
 	p.call(t, http.MethodPost, "/logpush/jobs/999/replays", `{"from": "`+at(-time.Hour)+`"}`).want(t, http.StatusNotFound, 1002, "999")
@@ -84,6 +85,23 @@ func TestWhatReplaysRefuse(t *testing.T) {
 		}
 	}
 	p.call(t, http.MethodPost, path, fmt.Sprintf(`{"from": %q, "to": %q}`, at(-2*time.Hour), at(-time.Hour))).want(t, http.StatusConflict, 1004, "5 replays")
+}
+
+// ClickHouse may be younger than what Kafka keeps: it was made anew, or keeps events for
+// a shorter time. Replays of what only Kafka has were refused.
+func TestReplaysOfWhatOnlyKafkaMayHave(t *testing.T) {
+	p := newPlatform(t)
+	path := fmt.Sprintf("/logpush/jobs/%d/replays", p.mustJob(t, "https://replays.example.com").ID)
+	at := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339) }
+	f := func(what string, oldest time.Time) {
+		t.Helper()
+		p.previews.oldest = oldest
+		if a := p.call(t, http.MethodPost, path, fmt.Sprintf(`{"from": %q, "to": %q}`, at(-1000*time.Hour), at(-900*time.Hour))); a.status != http.StatusOK {
+			t.Errorf("%s: answered %d %s", what, a.status, a.text)
+		}
+	}
+	f("Kafka has older events", time.Now().Add(-950*time.Hour))
+	f("Kafka does not answer", time.Time{})
 }
 
 func TestJobThatStartsInThePast(t *testing.T) {

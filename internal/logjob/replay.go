@@ -27,9 +27,8 @@ type ReplayRequest struct {
 	IncludeUnmarked bool `json:"include_unmarked"`
 }
 
-// Validate returns an *errs.Error for a request that cannot be honoured. Oldest is the
-// time of the oldest event that is kept; zero: nobody knows.
-func (q *ReplayRequest) Validate(now, oldest time.Time) error {
+// Validate returns an *errs.Error for a request that cannot be honoured, whatever is kept.
+func (q *ReplayRequest) Validate(now time.Time) error {
 	switch {
 	case q.From.IsZero():
 		return badValue("/from", "from is missing; it must be a time such as 2026-11-01T00:00:00Z")
@@ -39,10 +38,14 @@ func (q *ReplayRequest) Validate(now, oldest time.Time) error {
 		return badValue("/to", "to %s must be after from %s", shownTime(*q.To), shownTime(q.From))
 	case q.To != nil && q.To.After(now):
 		return badValue("/to", "to %s is in the future: events that are still to come are live delivery's", shownTime(*q.To))
-	case q.To != nil && !oldest.IsZero() && !q.To.After(oldest):
-		return badValue("/to", "nothing is kept from before %s, which is the time of the oldest event", shownTime(oldest))
 	}
 	return nil
+}
+
+// ReplayGone is the refusal of a replay up to a time from before which nothing is kept.
+// Oldest is the time of the archive's oldest event.
+func ReplayGone(to, oldest time.Time) error {
+	return badValue("/to", "nothing is kept from before %s: the oldest event in ClickHouse is of %s, and Kafka has none that old", shownTime(to), shownTime(oldest))
 }
 
 func shownTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }

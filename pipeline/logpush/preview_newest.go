@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"tidegate/internal/errs"
 	"tidegate/pipeline/stream"
+	"tidegate/schema"
 )
 
 const (
@@ -28,6 +30,34 @@ type PreviewTopic interface {
 	Reader
 	Partitions(ctx context.Context) ([]int, error)
 	Bounds(ctx context.Context, partition int) (first, next int64, err error)
+	OffsetAt(ctx context.Context, partition int, t time.Time) (int64, error)
+}
+
+// MayHold reports whether the topic may have events from before a time, of whatever
+// account: whether it has a record of which schema.EventTime allows that. It is an error
+// when the topic cannot be asked.
+func (p *Previews) MayHold(ctx context.Context, before time.Time) (bool, error) {
+	if p.topic == nil {
+		return false, errors.New("find the oldest records: this server was started without Kafka")
+	}
+	ids, err := p.topic.Partitions(ctx)
+	if err != nil {
+		return false, fmt.Errorf("list the partitions: %w", err)
+	}
+	for _, id := range ids {
+		next, err := p.topic.OffsetAt(ctx, id, before.Add(schema.EventBehindMax))
+		if err != nil {
+			return false, fmt.Errorf("find the oldest records of partition %d: %w", id, err)
+		}
+		first, _, err := p.topic.Bounds(ctx, id)
+		if err != nil {
+			return false, fmt.Errorf("find the bounds of partition %d: %w", id, err)
+		}
+		if first < next {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // piece is records of one partition, in the order of their offsets.

@@ -29,6 +29,10 @@ func (o oneTopic) Bounds(ctx context.Context, _ int) (int64, int64, error) {
 	return (&reader{memory: o.memory}).Bounds(ctx)
 }
 
+func (o oneTopic) OffsetAt(ctx context.Context, _ int, t time.Time) (int64, error) {
+	return (&reader{memory: o.memory}).OffsetAt(ctx, t)
+}
+
 // variety fills a memory with what a job may meet.
 func variety(w *world, n int) {
 	w.memory.mu.Lock()
@@ -211,6 +215,32 @@ func TestTheNewestOfSeveralPartitions(t *testing.T) {
 	big := pieces()[2:]
 	if got := newestOf(big, 9); len(got) != 1 || len(got[0].records) != 1 {
 		t.Errorf("one is always taken, got %v", len(got))
+	}
+}
+
+// Kafka may have an event from before a time while it has a record that is at most as
+// much younger as schema.EventTime takes an event for late.
+func TestHowFarBackKafkaMayGo(t *testing.T) {
+	w := newWorld(t)
+	written := time.Now().Truncate(time.Millisecond)
+	latest := written.Add(-schema.EventBehindMax)
+	p := NewPreviews(w.sinks(), oneTopic{w.memory}, nil)
+	f := func(before time.Time, want bool) {
+		t.Helper()
+		if got, err := p.MayHold(t.Context(), before); got != want || err != nil {
+			t.Errorf("events from before %s: %t, error %v, want %t", before, got, err, want)
+		}
+	}
+	f(written, false) // it is empty
+	w.memory.append(account, event("ok", 0), written)
+	w.memory.append(account, event("ok", 1), written.Add(time.Hour))
+	f(latest, false)
+	f(latest.Add(time.Millisecond), true)
+	w.memory.forget(1)
+	f(latest.Add(time.Hour), false)
+	f(latest.Add(time.Hour+time.Millisecond), true)
+	if _, err := NewPreviews(w.sinks(), nil, nil).MayHold(t.Context(), written); err == nil {
+		t.Error("without Kafka it is known what Kafka has")
 	}
 }
 

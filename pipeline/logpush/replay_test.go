@@ -52,6 +52,22 @@ func TestReplayFromBothSources(t *testing.T) {
 	}
 }
 
+// ClickHouse that is younger than what Kafka keeps takes nothing from a replay.
+func TestReplayOfWhatOnlyKafkaHas(t *testing.T) {
+	s := newStage(t)
+	s.produce(100)
+	for id, rows := range s.archive.rows {
+		s.archive.rows[id] = slices.DeleteFunc(rows, func(a tables.Archived) bool { return a.Time.Before(s.at(80)) })
+	}
+	r := s.replay(s.newJob(nil), 10, 70)
+	s.run(nil)
+	r = s.ends(r, logjob.ReplayDone)
+	s.has(wanted(10, 70))
+	if r.RecordsLost != 0 {
+		t.Errorf("lost %d: %+v", r.RecordsLost, r.Losses)
+	}
+}
+
 // Filters and samples choose what live delivery chooses.
 func TestReplayChoosesAsLiveDeliveryDoes(t *testing.T) {
 	s := newStage(t)
