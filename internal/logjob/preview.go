@@ -27,7 +27,7 @@ type PreviewDropped struct {
 
 // PreviewObject is one upload.
 type PreviewObject struct {
-	Name        string `json:"name"` // with its folders, where the destination keeps objects by name
+	Name        string `json:"name"` // where the destination keeps objects by name: the key in the bucket, or the file's absolute path
 	Records     int    `json:"records"`
 	ContentType string `json:"content_type"` // of Output
 	// Output is exactly what would be sent, uncompressed. Where it is not UTF-8 it is

@@ -205,6 +205,8 @@ func newBucket() *bucket { return &bucket{objects: map[string]Object{}} }
 
 func (b *bucket) Traits() Traits { return b.traits }
 
+func (b *bucket) NameOf(o *Object) string { return o.Key("/{JOB}/{SCRIPT}/{VERSION}") }
+
 func (b *bucket) Put(ctx context.Context, o Object) error {
 	b.mu.Lock()
 	hang := b.hang

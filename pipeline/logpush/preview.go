@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/url"
 	"time"
 	"unicode/utf8"
 
@@ -157,7 +156,7 @@ func (p *preview) seal(partition int, w *window) error {
 		if err != nil {
 			return err
 		}
-		o := logjob.PreviewObject{Name: p.nameOf(&s.Object), Records: s.Records, ContentType: s.ContentType, OneByOne: s.Items != nil}
+		o := logjob.PreviewObject{Name: nameOf(p.sink, &s.Object), Records: s.Records, ContentType: s.ContentType, OneByOne: s.Items != nil}
 		if utf8.Valid(text) {
 			o.Output = string(text)
 		} else {
@@ -166,16 +165,6 @@ func (p *preview) seal(partition int, w *window) error {
 		p.answer.Objects = append(p.answer.Objects, o)
 	}
 	return nil
-}
-
-// nameOf returns the path of an object within its bucket or root, and its mere name
-// where the destination has no such thing.
-func (p *preview) nameOf(o *Object) string {
-	u, err := url.Parse(p.job.DestinationConf)
-	if err != nil || !p.traits.Overwrites {
-		return o.Name
-	}
-	return o.Key(u.Path)
 }
 
 // content returns what a destination reads in the end.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -68,7 +67,6 @@ func TestAPreviewIsWhatADeliveryUploads(t *testing.T) {
 	f := func(name string, change func(*world)) {
 		t.Helper()
 		bubble(t, func(t *testing.T, w *world) {
-			w.bucket.traits.Overwrites = true
 			w.job.OutputOptions = &logjob.OutputOptions{FieldNames: []string{"ScriptName", "Outcome", "WallTimeMs", "Logs"}}
 			change(w)
 			variety(w, 300)
@@ -80,10 +78,6 @@ func TestAPreviewIsWhatADeliveryUploads(t *testing.T) {
 			r := w.start()
 			pass(time.Minute)
 			r.stop()
-			u, err := url.Parse(w.job.DestinationConf)
-			if err != nil {
-				t.Fatal(err)
-			}
 			want := map[string]string{}
 			records := 0
 			for _, o := range w.bucket.objects {
@@ -94,7 +88,7 @@ func TestAPreviewIsWhatADeliveryUploads(t *testing.T) {
 				for _, item := range o.Items { // their suffix is a line's end
 					text.Write(item.Text)
 				}
-				want[o.Key(u.Path)] = o.ContentType + "\n" + text.String()
+				want[w.bucket.NameOf(&o)] = o.ContentType + "\n" + text.String()
 				records += o.Records
 			}
 			previewed := map[string]string{}

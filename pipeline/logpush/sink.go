@@ -136,6 +136,21 @@ type Sink interface {
 	Put(ctx context.Context, o Object) error
 }
 
+// Namer is implemented by sinks whose destinations keep objects by name.
+type Namer interface {
+	// NameOf returns where Put writes an object: its key in the bucket, or its path.
+	NameOf(o *Object) string
+}
+
+// nameOf returns where a sink writes an object, and the object's mere name where the
+// destination has no such thing.
+func nameOf(s Sink, o *Object) string {
+	if n, ok := s.(Namer); ok {
+		return n.NameOf(o)
+	}
+	return o.Name
+}
+
 // Tester is implemented by sinks whose destination would choke on the test upload,
 // such as a table: Test finds out in another way whether an object could be written.
 // Its errors are those of Put.
@@ -291,12 +306,8 @@ func (s Sinks) PutChallenge(ctx context.Context, conf, name, text string) (strin
 	if err != nil {
 		return "", err
 	}
-	u, err := logjob.ParseDestination(conf)
-	if err != nil {
-		return "", err
-	}
 	o := Object{Name: name, Date: time.Now(), Body: []byte(text), Plain: true, ContentType: "text/plain; charset=utf-8", Dataset: schema.Dataset}
-	return o.Key(u.Path), testError(ctx, conf, sink.Put(ctx, o))
+	return nameOf(sink, &o), testError(ctx, conf, sink.Put(ctx, o))
 }
 
 // putTest writes the content that Logpush documents.

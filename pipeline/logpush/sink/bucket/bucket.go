@@ -64,6 +64,7 @@ type sink struct {
 	folder   string // with placeholders
 	options  func(body []byte) *blob.WriterOptions
 	classify func(error) *logpush.UploadError
+	written  *strings.Replacer // of what the driver puts instead of characters in keys
 	// ambient says that it writes with credentials of this process.
 	ambient bool
 }
@@ -72,6 +73,9 @@ type sink struct {
 func (s *sink) Traits() logpush.Traits {
 	return logpush.Traits{Overwrites: true, Challenge: s.ambient}
 }
+
+// NameOf implements logpush.Namer.
+func (s *sink) NameOf(o *logpush.Object) string { return s.written.Replace(o.Key(s.folder)) }
 
 // Put implements logpush.Sink.
 func (s *sink) Put(ctx context.Context, o logpush.Object) error {

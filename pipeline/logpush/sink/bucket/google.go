@@ -63,7 +63,7 @@ func newGoogle(u *url.URL, options Options) (logpush.Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket: %w", err)
 	}
-	return &sink{bucket: bucket, folder: u.Path, options: googleUpload, classify: classifyGoogle, ambient: ambient}, nil
+	return &sink{bucket: bucket, folder: u.Path, options: googleUpload, classify: classifyGoogle, written: strings.NewReplacer(), ambient: ambient}, nil
 }
 
 // googleLogin returns nil where nobody has to log in: at an emulator.

@@ -115,12 +115,15 @@ func s3Endpoint(scheme string, query url.Values, policy egress.Policy) (*string,
 // Traits implements logpush.Traiter.
 func (*s3Sink) Traits() logpush.Traits { return logpush.Traits{Overwrites: true} }
 
+// NameOf implements logpush.Namer.
+func (s *s3Sink) NameOf(o *logpush.Object) string { return o.Key(s.folder) }
+
 // Put implements logpush.Sink. It is one PutObject: an object is there whole or not at
 // all. S3 takes up to 5 GB this way, far more than a batch may have.
 func (s *s3Sink) Put(ctx context.Context, o logpush.Object) error {
 	_, err := s.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket:               aws.String(s.bucket),
-		Key:                  aws.String(o.Key(s.folder)),
+		Key:                  aws.String(s.NameOf(&o)),
 		Body:                 bytes.NewReader(o.Body),
 		ContentLength:        aws.Int64(int64(len(o.Body))),
 		ContentType:          aws.String(o.ContentType),

@@ -126,10 +126,12 @@ func (s *server) get(ctx context.Context, key string) ([]byte, *s3.GetObjectOutp
 func TestSink(t *testing.T) {
 	sinktest.Run(t, func(t *testing.T) sinktest.Subject {
 		s := serve(t)
+		name := func(o logpush.Object) string { return "shop/20261009/" + o.Name }
 		return sinktest.Subject{
 			Sink: s.sink(t, "shop/{DATE}", ""),
+			Name: name,
 			Stored: func(o logpush.Object) ([]byte, bool) {
-				body, _, err := s.get(t.Context(), "shop/20261009/"+o.Name)
+				body, _, err := s.get(t.Context(), name(o))
 				return body, err == nil
 			},
 			Count: func() int {

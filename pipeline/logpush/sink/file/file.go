@@ -67,6 +67,12 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 // Traits implements logpush.Traiter.
 func (*sink) Traits() logpush.Traits { return logpush.Traits{Overwrites: true} }
 
+// NameOf implements logpush.Namer. It is the file's absolute path.
+func (s *sink) NameOf(o *logpush.Object) string { return filepath.Join(s.root, s.name(o)) }
+
+// name is the file's path below the root.
+func (s *sink) name(o *logpush.Object) string { return filepath.FromSlash(o.Key(s.folder)) }
+
 // Put implements logpush.Sink. A reader sees the whole file or none: it is
 // written under another name, made durable, and renamed. After a crash a hidden
 // file ending in .partial may stay behind.
@@ -74,7 +80,7 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.write(filepath.FromSlash(o.Key(s.folder)), o.Body); err != nil {
+	if err := s.write(s.name(&o), o.Body); err != nil {
 		return &logpush.UploadError{Text: err.Error()} // a full disk or a missing right may pass
 	}
 	return nil

@@ -29,10 +29,12 @@ func TestSink(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		name := func(o logpush.Object) string { return filepath.Join(root, "shop", "20261009", o.Name) }
 		return sinktest.Subject{
 			Sink: s,
+			Name: name,
 			Stored: func(o logpush.Object) ([]byte, bool) {
-				b, err := os.ReadFile(filepath.Join(root, "shop", "20261009", o.Name))
+				b, err := os.ReadFile(name(o))
 				return b, err == nil
 			},
 			Count: func() int { return len(files(t, root)) },

@@ -22,6 +22,8 @@ type Subject struct {
 	Sink logpush.Sink
 	// Stored returns what the destination has for an object.
 	Stored func(o logpush.Object) ([]byte, bool)
+	// Name returns under which name the destination has an object. Nil where it has none.
+	Name func(o logpush.Object) string
 	// Count returns how many objects the destination has.
 	Count func() int
 	// Break makes the destination fail until the end of the test, in a way that
@@ -116,6 +118,20 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		check(t, s, o)
 		if !bytes.Equal(Content(o), before) {
 			t.Error("the object was changed")
+		}
+	})
+	t.Run("says where it stores an object", func(t *testing.T) {
+		s := open(t)
+		namer, ok := s.Sink.(logpush.Namer)
+		if named := s.Name != nil; ok != named || named != logpush.TraitsOf(s.Sink).Overwrites {
+			t.Fatalf("the sink names objects: %t, and the destination does: %t", ok, named)
+		}
+		if !ok {
+			return
+		}
+		o := s.object("a.log.gz", "a")
+		if got, want := namer.NameOf(&o), s.Name(o); got != want {
+			t.Errorf("it says %s, and writes to %s", got, want)
 		}
 	})
 	t.Run("stores a large object", func(t *testing.T) {
