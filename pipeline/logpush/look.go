@@ -128,12 +128,8 @@ func (d *delivery) take(now time.Time, r *entry) (bool, error) {
 		return false, nil
 	}
 	before := d.counts
-	if !d.keep(&d.counts, d.partition.ID(), r) {
-		d.passOver(r)
-		return true, nil
-	}
-	if d.text = d.format.AppendRecord(d.text[:0], &r.event); len(d.text) > logjob.RecordBytesMax {
-		d.counts.long++
+	var sent bool
+	if d.text, sent = d.textOf(&d.counts, d.text, d.partition.ID(), r); !sent {
 		d.passOver(r)
 		return true, nil
 	}
@@ -198,56 +194,72 @@ func (d *delivery) held() int64 {
 	return held
 }
 
-// keep decides whether a record of a partition is sent, and counts it.
-func (s *settings) keep(c *counts, partition int, r *entry) bool {
+// textOf decides whether a record of a partition is sent, by live delivery, a replay or a
+// preview, and counts it. It returns the record as it is sent in the memory of text.
+func (s *settings) textOf(c *counts, text []byte, partition int, r *entry) (_ []byte, sent bool) {
 	if r.Account != s.job.AccountID {
-		return false
+		return text, false
 	}
 	c.in++
-	if r.Header(schema.HeaderLogpush) == schema.LogpushDisabled {
+	switch {
+	case r.Header(schema.HeaderLogpush) == schema.LogpushDisabled:
 		c.disabled++
-		return false
-	}
-	if s.deleted.covers(r.Record, &r.event, r.malformed) {
+	case s.deleted.covers(r.Record, &r.event, r.malformed):
 		c.deleted++
-		return false
-	}
-	if r.malformed {
+	case r.malformed:
 		c.malformed++
-		return false
-	}
-	if !s.filter.Match(&r.event) {
+	case !s.filter.Match(&r.event):
 		c.filtered++
-		return false
-	}
-	if !sampled(s.rate, s.job.ID, partition, r.Offset) {
+	case !sampled(s.rate, s.job.ID, partition, r.Offset):
 		c.sampled++
-		return false
+	default:
+		if text = s.format.AppendRecord(text[:0], &r.event); len(text) > logjob.RecordBytesMax {
+			c.long++
+			return text, false
+		}
+		if r.truncated {
+			c.truncated++
+		}
+		return text, true
 	}
-	if r.truncated {
-		c.truncated++
+	return text, false
+}
+
+// add adds other counts.
+func (c *counts) add(o counts) {
+	c.in += o.in
+	c.disabled += o.disabled
+	c.deleted += o.deleted
+	c.filtered += o.filtered
+	c.sampled += o.sampled
+	c.malformed += o.malformed
+	c.long += o.long
+	c.truncated += o.truncated
+}
+
+// count adds counts to the metrics, but for those of long records: these are losses.
+func (m *jobMetrics) count(ctx context.Context, c *counts) {
+	if c.in > 0 {
+		m.in.Add(ctx, c.in, m.attrs)
 	}
-	return true
+	m.drop(ctx, droppedLogpush, c.disabled)
+	m.drop(ctx, droppedDeleted, c.deleted)
+	m.drop(ctx, droppedFilter, c.filtered)
+	m.drop(ctx, droppedSample, c.sampled)
+	m.drop(ctx, droppedMalformed, c.malformed)
+	if c.truncated > 0 {
+		m.truncated.Add(ctx, c.truncated, m.attrs)
+	}
 }
 
 func (d *delivery) count(ctx context.Context) {
 	c := d.counts
 	d.counts = counts{}
-	if c.in > 0 {
-		d.metrics.in.Add(ctx, c.in, d.metrics.attrs)
-	}
-	d.metrics.drop(ctx, droppedLogpush, c.disabled)
-	d.metrics.drop(ctx, droppedDeleted, c.deleted)
-	d.metrics.drop(ctx, droppedFilter, c.filtered)
-	d.metrics.drop(ctx, droppedSample, c.sampled)
-	d.metrics.drop(ctx, droppedMalformed, c.malformed)
+	d.metrics.count(ctx, &c)
 	if c.long > 0 {
 		d.lost(ctx, droppedLong, c.long, fmt.Sprintf(
 			"left out %d records of partition %d, before offset %d: formatted by the job's record_template, each has more than %d bytes",
 			c.long, d.partition.ID(), d.position, logjob.RecordBytesMax))
-	}
-	if c.truncated > 0 {
-		d.metrics.truncated.Add(ctx, c.truncated, d.metrics.attrs)
 	}
 	if c.malformed > 0 && d.logged.allow(time.Now()) {
 		d.log.WarnContext(ctx, "events that are not JSON objects were left out", "events", c.malformed)

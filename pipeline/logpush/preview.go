@@ -108,15 +108,16 @@ func (p *preview) partition(id int, records []entry) error {
 	w := newWindow(p.settings)
 	for i := range records {
 		r := &records[i]
-		if !p.keep(&p.counts, id, r) {
+		var sent bool
+		p.text, sent = p.textOf(&p.counts, p.text, id, r)
+		if p.counts.long > 0 {
+			return errs.New(errs.TooLarge, 0, "the record of an event has more than %d bytes: the job would leave it out", logjob.RecordBytesMax)
+		}
+		if !sent {
 			if !w.Empty() {
 				w.Extend(r.Offset+1, r.Time)
 			}
 			continue
-		}
-		p.text = p.format.AppendRecord(p.text[:0], &r.event)
-		if len(p.text) > logjob.RecordBytesMax {
-			return errs.New(errs.TooLarge, 0, "the record of an event has more than %d bytes: the job would leave it out", logjob.RecordBytesMax)
 		}
 		if p.output += int64(len(p.text)); p.output > previewOutputMax {
 			return errs.New(errs.TooLarge, 0, "the output has more than %d bytes: try fewer events, with limit", previewOutputMax)

@@ -281,15 +281,13 @@ type replaying struct {
 	window   *window
 	holding  *holding
 	memory   stream.Memory
-	record   logjob.Record
-	// malformed says that record is empty: the value is not one JSON object.
-	malformed bool
-	text      []byte
-	at        *logjob.ReplayPartition // of row
-	position  int64                   // of the next offset to look at; behind at.Next
-	rebuild   *plan                   // of an upload that was begun and has to be repeated
-	pending   looked                  // since the row was saved
-	savedAt   time.Time
+	entry    entry // looked at
+	text     []byte
+	at       *logjob.ReplayPartition // of row
+	position int64                   // of the next offset to look at; behind at.Next
+	rebuild  *plan                   // of an upload that was begun and has to be repeated
+	pending  looked                  // since the row was saved
+	savedAt  time.Time
 
 	mu      sync.Mutex
 	row     logjob.Replay // as it is saved, or being saved; ids and fence never change
@@ -310,8 +308,8 @@ type lostRange struct {
 
 // looked counts what was looked at.
 type looked struct {
-	read, sent, bytes, unmarked                                int64
-	disabled, deleted, filtered, sampled, malformed, truncated int64
-	newest                                                     time.Time // of the events sent
-	losses                                                     []lostRange
+	counts
+	sent, bytes, unmarked int64
+	newest                time.Time // of the events sent
+	losses                []lostRange
 }

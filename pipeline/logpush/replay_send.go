@@ -7,11 +7,10 @@ import (
 	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
 	"tidegate/pipeline/stream"
-	"tidegate/schema"
 )
 
 // take adds a record to the window, if the job wants it. A zero time says that it is
-// not the replay's; otherwise it is split in p.record.
+// not the replay's; otherwise it is split in p.entry.
 func (p *replaying) take(ctx context.Context, r *stream.Record, at time.Time) error {
 	if p.rebuild != nil && r.Offset >= p.rebuild.End {
 		if err := p.flush(ctx); err != nil {
@@ -22,20 +21,19 @@ func (p *replaying) take(ctx context.Context, r *stream.Record, at time.Time) er
 		p.pass(r.Offset + 1)
 		return nil
 	}
-	counter, truncated := p.reject(r)
-	if counter != nil {
-		p.pending.read++
-		*counter++
+	e := &p.entry
+	e.Record, e.truncated = r, !e.malformed && e.event.Truncate()
+	var c counts // pending with the window that the record is in
+	var sent bool
+	if p.text, sent = p.textOf(&c, p.text, p.at.ID, e); !sent {
+		p.pending.add(c)
+		if c.long > 0 {
+			p.lose(droppedLong, r.Offset, r.Offset+1, lossLong)
+		}
 		p.pass(r.Offset + 1)
 		return nil
 	}
-	if p.text = p.format.AppendRecord(p.text[:0], &p.record); len(p.text) > logjob.RecordBytesMax {
-		p.pending.read++
-		p.lose(droppedLong, r.Offset, r.Offset+1, lossLong)
-		p.pass(r.Offset + 1)
-		return nil
-	}
-	g, item := p.facts.of(&p.record)
+	g, item := p.facts.of(&e.event)
 	if !p.fits(g, at) {
 		p.rebuild = nil // of other records than the plan's, or there would be room
 		if err := p.flush(ctx); err != nil {
@@ -46,10 +44,7 @@ func (p *replaying) take(ctx context.Context, r *stream.Record, at time.Time) er
 	if err := p.window.Add(now, g, p.text, r.Offset, at, item); err != nil {
 		return err
 	}
-	p.pending.read++
-	if truncated {
-		p.pending.truncated++
-	}
+	p.pending.add(c)
 	if at.After(p.pending.newest) {
 		p.pending.newest = at
 	}
@@ -74,28 +69,6 @@ func (p *replaying) fits(g part, at time.Time) bool {
 		return p.window.HasRoom(g, len(p.text))
 	}
 	return p.window.Fits(g, len(p.text), at)
-}
-
-// reject decides as live delivery does which records are not sent, and returns where
-// they are counted.
-func (p *replaying) reject(r *stream.Record) (counter *int64, truncated bool) {
-	if r.Header(schema.HeaderLogpush) == schema.LogpushDisabled {
-		return &p.pending.disabled, false
-	}
-	if p.deleted.covers(r, &p.record, p.malformed) {
-		return &p.pending.deleted, false
-	}
-	if p.malformed {
-		return &p.pending.malformed, false
-	}
-	truncated = p.record.Truncate()
-	if !p.filter.Match(&p.record) {
-		return &p.pending.filtered, false
-	}
-	if !sampled(p.rate, p.job.ID, p.at.ID, r.Offset) {
-		return &p.pending.sampled, false
-	}
-	return nil, truncated
 }
 
 // tick is called between reads: it sends a window that is due, and saves the position
@@ -160,7 +133,7 @@ func (p *replaying) saveAt(ctx context.Context, next int64) error {
 	p.pending = looked{}
 	p.mu.Lock()
 	p.at.Next, p.at.Plan = max(p.at.Next, next), nil
-	p.row.RecordsRead += t.read
+	p.row.RecordsRead += t.in
 	p.row.RecordsSent += t.sent
 	p.row.BytesSent += t.bytes
 	p.row.RecordsUnmarked += t.unmarked
@@ -176,20 +149,10 @@ func (p *replaying) saveAt(ctx context.Context, next int64) error {
 }
 
 func (p *replaying) count(ctx context.Context, t looked) {
-	if t.read > 0 {
-		p.metrics.in.Add(ctx, t.read, p.metrics.attrs)
-	}
-	p.metrics.drop(ctx, droppedLogpush, t.disabled)
-	p.metrics.drop(ctx, droppedDeleted, t.deleted)
-	p.metrics.drop(ctx, droppedFilter, t.filtered)
-	p.metrics.drop(ctx, droppedSample, t.sampled)
-	p.metrics.drop(ctx, droppedMalformed, t.malformed)
+	p.metrics.count(ctx, &t.counts)
 	p.metrics.drop(ctx, droppedUnmarked, t.unmarked)
 	for _, loss := range t.losses {
 		p.metrics.drop(ctx, loss.reason, loss.Missing)
-	}
-	if t.truncated > 0 {
-		p.metrics.truncated.Add(ctx, t.truncated, p.metrics.attrs)
 	}
 }
 

@@ -296,7 +296,7 @@ func (p *replaying) lose(reason string, begin, end int64, why string) {
 }
 
 // timeOf returns the event's time, and the zero time where it is not that of the
-// replay. It leaves the event split in p.record if it is.
+// replay. It leaves the event split in p.entry if it is.
 func (p *replaying) timeOf(r *stream.Record) time.Time {
 	if r.Account != p.job.AccountID {
 		return time.Time{}
@@ -307,8 +307,8 @@ func (p *replaying) timeOf(r *stream.Record) time.Time {
 		return time.Time{}
 	}
 	var ms int64
-	if p.malformed = p.record.Split(r.Value) != nil; !p.malformed {
-		if began := moment(p.record.Raw("EventTimestampMs")); !began.IsZero() {
+	if p.entry.malformed = p.entry.event.Split(r.Value) != nil; !p.entry.malformed {
+		if began := moment(p.entry.event.Raw("EventTimestampMs")); !began.IsZero() {
 			ms = began.UnixMilli()
 		}
 	}
@@ -387,7 +387,7 @@ func (p *replaying) takeArchived(ctx context.Context, a *tables.Archived) error 
 		p.pending.unmarked++
 		return p.take(ctx, &r, time.Time{})
 	}
-	p.malformed = p.record.Split(r.Value) != nil
+	p.entry.malformed = p.entry.event.Split(r.Value) != nil
 	return p.take(ctx, &r, a.Time)
 }
 
