@@ -33,6 +33,7 @@ func (p *replaying) take(ctx context.Context, r *stream.Record, at time.Time) er
 		p.pass(r.Offset + 1)
 		return nil
 	}
+	text := p.text // which flush may let go of
 	g, item := p.facts.of(&e.event)
 	if !p.fits(g, at) {
 		p.rebuild = nil // of other records than the plan's, or there would be room
@@ -41,7 +42,7 @@ func (p *replaying) take(ctx context.Context, r *stream.Record, at time.Time) er
 		}
 	}
 	now := time.Now()
-	if err := p.window.Add(now, g, p.text, r.Offset, at, item); err != nil {
+	if err := p.window.Add(now, g, text, r.Offset, at, item); err != nil {
 		return err
 	}
 	p.pending.add(c)

@@ -68,6 +68,41 @@ func TestReplayOfWhatOnlyKafkaHas(t *testing.T) {
 	}
 }
 
+// A record whose text was made in memory that is given back when the window before it
+// leaves is sent whole; it was sent empty. One that is too long is told as lost.
+func TestReplayOfLongRecords(t *testing.T) {
+	s := newStage(t)
+	s.bucket.traits.MaxBytes = 3 << 20
+	const long = 7
+	s.produce(20)
+	for id, rows := range s.archive.rows {
+		for i := range rows {
+			var e schema.TraceEvent
+			if err := json.Unmarshal(rows[i].Value, &e); err != nil {
+				t.Fatal(err)
+			}
+			url := strings.Repeat("u", 5_000) // 2 MiB in the end: two do not fit into an object
+			if *e.WallTimeMs == long {
+				url = strings.Repeat("u", 25_000)
+			}
+			e.Event = json.RawMessage(`{"request":{"url":"` + url + `"}}`)
+			rows[i].Value = e.AppendJSON(nil)
+		}
+		s.forget(int32(id), rows[len(rows)-1].Offset+1) // #nosec G115 -- 0 or 1
+	}
+	j := s.newJob(func(j *logjob.Job) {
+		j.OutputOptions = &logjob.OutputOptions{RecordTemplate: new(`"WallTimeMs":{{.WallTimeMs}},"Events":[` + strings.Repeat("{{.Event}},", 360) + `0]`)}
+		j.OutputOptions.FieldNames = []string{"WallTimeMs", "Event"}
+	})
+	r := s.replay(j, 0, 20)
+	s.run(nil)
+	r = s.ends(r, logjob.ReplayDone)
+	s.has(slices.DeleteFunc(wanted(0, 20), func(n int) bool { return n == long }))
+	if r.RecordsLost != 1 || r.Losses[0].Reason != lossLong || r.RecordsRead != 20 || r.RecordsSent != 15 {
+		t.Errorf("progress %+v", r.ReplayProgress)
+	}
+}
+
 // Filters and samples choose what live delivery chooses.
 func TestReplayChoosesAsLiveDeliveryDoes(t *testing.T) {
 	s := newStage(t)
