@@ -85,7 +85,7 @@ func (s *session) writeBacktest(out io.Writer, b *client.Backtest, versions []de
 		at, saved := "never", ""
 		if t.FailedAt != nil {
 			acted++
-			at, saved = moment(*t.FailedAt), whole(t.FailuresSaved)
+			at, saved = moment(*t.FailedAt), savedText(t.FailuresSaved)
 		}
 		if t.FalseAlarm {
 			at += " (false alarm)"
@@ -94,8 +94,7 @@ func (s *session) writeBacktest(out io.Writer, b *client.Backtest, versions []de
 			countOf(t.Numbers.Requests), rate(t.Numbers.FailureRate), rate(t.Numbers.BaselineRate), at, saved}
 	}
 	s.table(out, []string{"VERSION", "BASELINE", "SINCE", "UNTIL", "REQUESTS", "RATE", "BASELINE RATE", "ACTED UPON", "SAVED"}, rows)
-	fmt.Fprintf(out, "\n%d of %d trials would have been acted upon, which saves %s failed requests; false alarms: %d\n",
-		acted, len(b.Trials), whole(b.FailuresSaved), b.FalseAlarms)
+	fmt.Fprintf(out, "\n%d of %d trials would have been acted upon%s; false alarms: %d\n", acted, len(b.Trials), savesText(&b.BacktestResult, acted), b.FalseAlarms)
 	explained := 0
 	for _, t := range b.Trials {
 		if t.FailedAt == nil || explained == backtestCharts {
@@ -121,7 +120,23 @@ func actionDone(a deploy.Action) string {
 	return "rolled back"
 }
 
-func whole(f float64) string { return strconv.FormatFloat(f, 'f', 0, 64) }
+// savesText says what acting on so many trials saves.
+func savesText(r *deploy.BacktestResult, acted int) string {
+	switch {
+	case r.FailuresSaved == nil:
+		return ", and how many failed requests that saves is not known"
+	case r.FailuresSavedUnknown > 0:
+		return fmt.Sprintf(", which saves %s failed requests in %d of them; how many in the rest is not known", savedText(r.FailuresSaved), acted-r.FailuresSavedUnknown)
+	}
+	return fmt.Sprintf(", which saves %s failed requests", savedText(r.FailuresSaved))
+}
+
+func savedText(failures *float64) string {
+	if failures == nil {
+		return "unknown"
+	}
+	return strconv.FormatFloat(*failures, 'f', 0, 64)
+}
 
 func policyEvidence(c *connection) *cobra.Command {
 	return &cobra.Command{

@@ -32,14 +32,19 @@ func TestBacktestsAreShown(t *testing.T) {
 	p := deploy.DefaultPolicy()
 	p.Enabled = true
 	p.Complete()
-	b := client.Backtest{Policy: p, BacktestResult: deploy.BacktestResult{Since: at.Add(-time.Hour), Until: at.Add(time.Hour), FailuresSaved: 120.4, FalseAlarms: 1, Trials: []deploy.BacktestTrial{
+	b := client.Backtest{Policy: p, BacktestResult: deploy.BacktestResult{Since: at.Add(-time.Hour), Until: at.Add(time.Hour), FailuresSaved: new(120.4), FailuresSavedUnknown: 1, FalseAlarms: 1, Trials: []deploy.BacktestTrial{
 		{
 			VersionID: "5f1c0000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", BaselineVersionID: "77770000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", Since: at, Until: at.Add(time.Minute),
 			Numbers:  deploy.Numbers{Requests: new(int64(312)), Failures: new(int64(31)), FailureRate: new(31.0 / 312), BaselineRequests: new(int64(2800)), BaselineFailures: new(int64(6)), BaselineRate: new(6.0 / 2800)},
-			FailedAt: &failedAt, Metric: deploy.MetricFailureRatio, Sentence: "after 312 requests: 31 failures (9.9 %) against 0.2 % on the baseline", FailuresSaved: 120.4, FalseAlarm: true,
+			FailedAt: &failedAt, Metric: deploy.MetricFailureRatio, Sentence: "after 312 requests: 31 failures (9.9 %) against 0.2 % on the baseline", FailuresSaved: new(120.4), FalseAlarm: true,
 			Evidence: []deploy.Evidence{{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: 7.6, Threshold: 6.9, PValue: 0.00022, Trials: 37, Events: 31, Expected: 3.7, Low: new(4.713), Series: series}},
 		},
-		{VersionID: "88880000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", BaselineVersionID: "77770000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", Since: at.Add(10 * time.Minute), Until: at.Add(time.Hour)},
+		{VersionID: "88880000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", BaselineVersionID: "77770000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", Since: at.Add(10 * time.Minute), Until: at.Add(time.Hour), FailuresSaved: new(0.0)},
+		{
+			VersionID: "99990000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", BaselineVersionID: "77770000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", Since: at.Add(20 * time.Minute), Until: at.Add(time.Hour),
+			Numbers:  deploy.Numbers{Requests: new(int64(400)), Failures: new(int64(100)), FailureRate: new(0.25)},
+			FailedAt: new(at.Add(21 * time.Minute)), Metric: deploy.MetricFailureRate, Sentence: "after 40 requests: 10 failures (25 %), above the limit of 5 %",
+		},
 	}}}
 	var out strings.Builder
 	(&session{}).writeBacktest(&out, &b, []deploy.Version{{ID: "5f1c0000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", Annotations: deploy.Annotations{Tag: "v2"}}})
@@ -47,6 +52,19 @@ func TestBacktestsAreShown(t *testing.T) {
 	want, err := os.ReadFile(path)
 	if diff := cmp.Diff(string(want), out.String()); diff != "" || err != nil {
 		t.Errorf("%v, (-want +got)\n%s\n%s", err, diff, out.String())
+	}
+
+	b.FailuresSaved, b.FailuresSavedUnknown = nil, 2
+	out.Reset()
+	(&session{}).writeBacktest(&out, &b, nil)
+	if want := "2 of 3 trials would have been acted upon, and how many failed requests that saves is not known; false alarms: 1\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("no %q in\n%s", want, out.String())
+	}
+	b.FailuresSaved, b.FailuresSavedUnknown = new(120.4), 0
+	out.Reset()
+	(&session{}).writeBacktest(&out, &b, nil)
+	if want := "acted upon, which saves 120 failed requests; false alarms: 1\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("no %q in\n%s", want, out.String())
 	}
 
 	out.Reset()

@@ -39,10 +39,11 @@ func (f trials) Backtest(ctx context.Context, q deploy.BacktestQuery, progress f
 	}
 	progress(deploy.BacktestProgress{Since: since, Until: until, At: until})
 	failedAt := backtested.Add(5 * time.Minute)
-	return deploy.BacktestResult{Since: since, Until: until, FailuresSaved: 12.5, Trials: []deploy.BacktestTrial{{
+	unknown := deploy.BacktestTrial{VersionID: q.Script, BaselineVersionID: "v1", Since: since, Until: until, FailedAt: &failedAt, Metric: q.Policy.Limits()[0].Metric, Sentence: "at 100 %"}
+	return deploy.BacktestResult{Since: since, Until: until, FailuresSaved: new(12.5), FailuresSavedUnknown: 1, Trials: []deploy.BacktestTrial{{
 		VersionID: q.Script, BaselineVersionID: "v1", Since: since, Until: until, FailedAt: &failedAt, Metric: q.Policy.Limits()[0].Metric, Sentence: "after 100 requests",
-		FailuresSaved: 12.5, Evidence: liveTests(),
-	}}}, nil
+		FailuresSaved: new(12.5), Evidence: liveTests(),
+	}, unknown}}, nil
 }
 
 func (trials) Evidence(_ context.Context, _, script string) (deploy.LiveEvidence, error) {
@@ -65,8 +66,10 @@ func backtests(t *testing.T, p *platform) {
 	const path = "/workers/scripts/shop/rollback-policy/backtest"
 	p.call(t, http.MethodPost, path, `{}`).ok(t, `"since":"2026-11-20T12:00:00.000000Z"`, `"failed_at":"2026-11-20T12:05:00.000000Z"`, `"metric":"max_failure_rate"`, `"policy":{"enabled":true,"max_failure_rate":0.05`)
 	b, err := p.Backtest(ctx, account, "shop", client.BacktestQuery{Policy: &deploy.RollbackPolicy{MaxFailureRatio: new(2.0), MinRequests: 20, LookBackSeconds: 300, Confidence: 0.99, Count: deploy.CountAny, Evidence: deploy.EvidenceRequests, Action: deploy.ActionNotify}, Since: backtested.Add(time.Minute)})
-	if err != nil || len(b.Trials) != 1 || b.Trials[0].Metric != deploy.MetricFailureRatio || !b.Since.Equal(backtested.Add(time.Minute)) || b.FailuresSaved != 12.5 || *b.Policy.MaxFailureRatio != 2 {
+	if err != nil || len(b.Trials) != 2 || b.Trials[0].Metric != deploy.MetricFailureRatio || !b.Since.Equal(backtested.Add(time.Minute)) || *b.FailuresSaved != 12.5 || b.FailuresSavedUnknown != 1 || *b.Policy.MaxFailureRatio != 2 {
 		t.Errorf("%+v, error %v", b, err)
+	} else if saved := b.Trials[0].FailuresSaved; saved == nil || *saved != 12.5 || b.Trials[1].FailuresSaved != nil {
+		t.Errorf("what is not known is told as a number, or what is known is not: %+v", b.Trials)
 	}
 	for body, pointer := range map[string]string{
 		`{"policy": {"enabled": true, "max_failure_rate": 2}}`:               "/policy/max_failure_rate",
@@ -104,7 +107,7 @@ func TestBacktestsAreFollowed(t *testing.T) {
 	p := backtesting(t, trials{})
 	var at []time.Time
 	b, text, err := p.FollowBacktest(t.Context(), account, "shop", client.BacktestQuery{}, func(p client.BacktestProgress) { at = append(at, p.At) })
-	if err != nil || len(b.Trials) != 1 || !strings.Contains(string(text), `"false_alarms":0`) {
+	if err != nil || len(b.Trials) != 2 || !strings.Contains(string(text), `"false_alarms":0`) || strings.Count(string(text), `"failures_saved":`) != 2 {
 		t.Fatalf("%+v, %s, error %v", b, text, err)
 	}
 	if len(at) != 2 || !at[0].Equal(backtested) || !at[1].Equal(b.Until) {

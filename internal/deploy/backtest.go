@@ -22,9 +22,12 @@ type BacktestResult struct {
 	Since  time.Time       `json:"since"`
 	Until  time.Time       `json:"until"`
 	Trials []BacktestTrial `json:"trials"` // oldest first
-	// FailuresSaved sums those of the trials.
-	FailuresSaved float64 `json:"failures_saved"`
-	FalseAlarms   int     `json:"false_alarms"`
+	// FailuresSaved sums those of the trials, without those of which it is not known: they are
+	// FailuresSavedUnknown. It is nil if it is known of none of those that would have been acted
+	// upon, and 0 if there are none.
+	FailuresSaved        *float64 `json:"failures_saved,omitempty"`
+	FailuresSavedUnknown int      `json:"failures_saved_unknown"`
+	FalseAlarms          int      `json:"false_alarms"`
 }
 
 // BacktestTrial is one judgement of one version, from something that a person did to the
@@ -43,8 +46,10 @@ type BacktestTrial struct {
 	Sentence string     `json:"sentence,omitempty"`
 	Evidence []Evidence `json:"evidence,omitempty"`
 	// FailuresSaved are the version's failures after FailedAt, less those that its requests
-	// would have had on the baseline by its rate in this trial: of what a rollback does.
-	FailuresSaved float64 `json:"failures_saved"`
+	// would have had on the baseline: of what a rollback does. The baseline's rate is that of
+	// this trial or, with too few requests in it, of its last look-back time before. It is nil
+	// where that is not known either, and 0 without FailedAt, or without failures after it.
+	FailuresSaved *float64 `json:"failures_saved,omitempty"`
 	// FalseAlarm says that people had the version at 100 % for a day on end after it would
 	// have been acted upon. It is their judgement that is taken for right, and a bad version
 	// that nobody noticed is counted, too.

@@ -52,7 +52,7 @@ func newBacktest(policy deploy.RollbackPolicy, deployments []deploy.Deployment, 
 			s := scopeOf(w, t)
 			r := running[t.candidate]
 			if r == nil || r.settled.scope != s {
-				r = newReplay(s, policy, since)
+				r = newReplay(s, t.baselineUntil, policy, since)
 				b.replays = append(b.replays, r)
 			}
 			now[t.candidate] = r
@@ -69,6 +69,9 @@ func (b *backtest) wanted(from time.Time) time.Time {
 	for _, r := range b.replays {
 		if r.at.Before(next) {
 			next = r.at
+		}
+		if r.before.until.After(from) && r.before.since.Before(next) {
+			next = r.before.since
 		}
 	}
 	return maxTime(from, next)
@@ -91,6 +94,7 @@ func (b *backtest) done() deploy.BacktestResult {
 	slices.SortFunc(b.result.Trials, func(one, other deploy.BacktestTrial) int {
 		return cmp.Or(one.Since.Compare(other.Since), strings.Compare(one.VersionID, other.VersionID))
 	})
+	b.sum()
 	return b.result
 }
 
@@ -98,7 +102,8 @@ func (b *backtest) done() deploy.BacktestResult {
 type replay struct {
 	Rehearsal
 	at     time.Time // the first second that is not played
-	parts  []part    // that are not over, oldest first
+	before before
+	parts  []part // that are not over, oldest first
 	trial  deploy.BacktestTrial
 	atFail pair // what had been observed when it failed
 }
@@ -109,17 +114,30 @@ type part struct {
 	deployments []deploy.Deployment
 }
 
-func newReplay(s scope, policy deploy.RollbackPolicy, since time.Time) *replay {
+// before is what the baseline did in the last time before the trial in which it served
+// (beforeSpan), as far as that is replayed.
+type before struct {
+	since, until time.Time
+	seen         tally
+}
+
+// newReplay is of a trial whose baseline last served at a time; zero if it does beside it.
+func newReplay(s scope, baselineUntil time.Time, policy deploy.RollbackPolicy, since time.Time) *replay {
+	if baselineUntil.IsZero() {
+		baselineUntil = s.from
+	}
 	// As one that began to look when the trial began, or when the blocks do.
 	rehearsal := newRehearsal(s, policy, maxTime(since, s.from.Add(-quantileReferenceMost)).Add(memory))
 	at := rehearsal.most.at
-	return &replay{Rehearsal: rehearsal, at: at, trial: deploy.BacktestTrial{
+	last := before{since: wholeSecond(baselineUntil.Add(-beforeSpan(policy))), until: baselineUntil}
+	return &replay{Rehearsal: rehearsal, at: at, before: last, trial: deploy.BacktestTrial{
 		VersionID: s.candidate, BaselineVersionID: s.baseline, Since: maxTime(s.from, at),
 	}}
 }
 
 // play goes on to a time, and reports whether the trial is over then.
 func (r *replay) play(blocks []schema.RateBlock, until time.Time) (over bool) {
+	r.remember(blocks)
 	for len(r.parts) > 0 {
 		now := r.parts[0]
 		if now.until.After(until) {
@@ -130,6 +148,38 @@ func (r *replay) play(blocks []schema.RateBlock, until time.Time) (over bool) {
 		r.parts = r.parts[1:]
 	}
 	return true
+}
+
+// remember counts what the baseline did before.
+func (r *replay) remember(blocks []schema.RateBlock) {
+	for _, b := range from(blocks, r.before.since) {
+		if !b.Time.Before(r.before.until) {
+			break
+		}
+		if b.VersionID == r.settled.baseline && !impossible(&b) {
+			one := failures(&b, r.settled.policy.Count)
+			r.before.seen.requests += one.requests
+			r.before.seen.hits += one.hits
+		}
+	}
+}
+
+// saved is how many failures a rollback would have saved, of all that was observed until the end;
+// nil if that is not known. What is too little to call the baseline better (standing) is too
+// little for its rate.
+func (r *replay) saved(all pair) *float64 {
+	after, base := all.since(r.atFail)[candidate], all[baseline]
+	least := float64(requestsMin(r.settled.policy))
+	if base.requests < least {
+		base = r.before.seen
+	}
+	switch {
+	case after.hits == 0:
+		return new(0.0) // whatever the baseline did
+	case base.requests < least:
+		return nil
+	}
+	return new(max(0, after.hits-after.requests*rate(base)))
 }
 
 // playPart goes on second by second, and looks after each.
@@ -175,17 +225,35 @@ func (b *backtest) add(r *replay) {
 	e, one := r.look(r.trial.Until), r.trial
 	one.Numbers = numbersOf(e.base)
 	if one.FailedAt == nil {
+		one.FailuresSaved = new(0.0)
 		one.Evidence = bounded(e.report(nil), e.measures)
 	} else {
-		after := e.base.since(r.atFail)[candidate]
-		one.FailuresSaved = max(0, after.hits-after.requests*rate(e.base[baseline]))
+		one.FailuresSaved = r.saved(e.base)
 		one.FalseAlarm = keptLong(b.deployments, one.VersionID, *one.FailedAt, b.result.Until)
 		e.wholeWay(one.Evidence)
 	}
 	b.result.Trials = append(b.result.Trials, one)
-	b.result.FailuresSaved += one.FailuresSaved
 	if one.FalseAlarm {
 		b.result.FalseAlarms++
+	}
+}
+
+// sum adds up what is known of the trials.
+func (b *backtest) sum() {
+	sum, acted := 0.0, 0
+	for _, one := range b.result.Trials {
+		if one.FailedAt == nil {
+			continue
+		}
+		acted++
+		if one.FailuresSaved == nil {
+			b.result.FailuresSavedUnknown++
+		} else {
+			sum += *one.FailuresSaved
+		}
+	}
+	if acted == 0 || b.result.FailuresSavedUnknown < acted {
+		b.result.FailuresSaved = &sum
 	}
 }
 

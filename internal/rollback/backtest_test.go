@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"tidegate/internal/deploy"
 	"tidegate/schema"
 )
@@ -41,24 +44,117 @@ func TestBacktest(t *testing.T) {
 		t.Errorf("the bad one: %+v", one)
 	}
 	// 20 minutes, less what it took, at 2 failures a second, of which 0.01 were to be expected.
-	if s := one.FailuresSaved; s < 2300 || s > 2400 {
-		t.Errorf("saved %v failures", s)
+	if s := one.FailuresSaved; s == nil || *s < 2300 || *s > 2400 {
+		t.Errorf("saved %v failures", deref(s))
 	}
 	if two := r.Trials[1]; two.VersionID != v3 || two.FailedAt == nil || !two.FalseAlarm || !two.Until.Equal(kept.CreatedOn) {
 		t.Errorf("the kept one: %+v", two)
 	}
-	if three := r.Trials[2]; three.VersionID != v3 || three.FailedAt != nil || three.FailuresSaved != 0 {
+	if three := r.Trials[2]; three.VersionID != v3 || three.FailedAt != nil || deref(three.FailuresSaved) != 0.0 {
 		t.Errorf("at 100 %%: %+v", three)
 	}
 
 	// A policy that nothing passes does nothing.
 	r = Backtest(limits(0.5, 0), deployments, blocks, epoch, until)
-	if r.FailuresSaved != 0 || r.FalseAlarms != 0 || r.Trials[0].FailedAt != nil {
+	if deref(r.FailuresSaved) != 0.0 || r.FalseAlarms != 0 || r.Trials[0].FailedAt != nil {
 		t.Errorf("%+v", r)
 	}
 	if r := Backtest(limits(0, 1), nil, nil, epoch, until); len(r.Trials) != 0 {
 		t.Errorf("of nothing: %+v", r)
 	}
+}
+
+// deref is a number, or nil where it is not known.
+func deref(f *float64) any {
+	if f == nil {
+		return nil
+	}
+	return *f
+}
+
+// A version at 100 % has no baseline beside it. All of its failures were told as saved, as if the
+// baseline never failed.
+func TestFailuresSaved(t *testing.T) {
+	policy := limits(0.2, 0)
+	policy.LookBackSeconds = 600 // more than is read for anything else
+	began := epoch.Add(time.Hour)
+	until := began.Add(10 * time.Minute)
+	type each func(i int) schema.RateBlock
+	steady := func(requests, failures int64) each {
+		return func(int) schema.RateBlock { return counted2(requests, failures) }
+	}
+	none, half := steady(0, 0), steady(100, 50)
+	// earlier are the seconds of v1 before its last look-back time, last those in it.
+	f := func(name string, earlier, last, now, beside each, since time.Time, want any) {
+		t.Helper()
+		first, second := person(split{v1: 100}), person(split{v2: 100})
+		if beside(0).Requests > 0 {
+			second = person(split{v1: 1, v2: 99})
+		}
+		first.CreatedOn, second.CreatedOn = epoch, began
+		p := &past{policy: policy, deployments: []deploy.Deployment{second, first}}
+		p.blocks = append(p.blocks, seconds(epoch, 3000, func(i int) (c, b schema.RateBlock) { return c, earlier(i) })...)
+		p.blocks = append(p.blocks, seconds(epoch.Add(3000*time.Second), 600, func(i int) (c, b schema.RateBlock) { return c, last(i) })...)
+		p.blocks = append(p.blocks, seconds(began, 600, func(i int) (c, b schema.RateBlock) { return now(i), beside(i) })...)
+		r, err := p.history(0, until.Add(time.Hour)).Backtest(t.Context(), deploy.BacktestQuery{Script: "shop", Policy: policy, Since: since, Until: until}, nil)
+		if err != nil || len(r.Trials) != 1 {
+			t.Fatalf("%s: %+v, error %v", name, r, err)
+		}
+		if diff := cmp.Diff(Backtest(policy, p.deployments, from(p.blocks, since), since, until), r); diff != "" {
+			t.Errorf("%s: in pieces (-want +got)\n%s", name, diff)
+		}
+		one := r.Trials[0]
+		if perSecond, ok := want.(float64); ok && one.FailedAt != nil {
+			want = perSecond * until.Sub(*one.FailedAt).Seconds()
+		}
+		if diff := cmp.Diff(want, deref(one.FailuresSaved), cmpopts.EquateApprox(1e-9, 0)); diff != "" {
+			t.Errorf("%s: failed at %v, saved (-want +got)\n%s", name, one.FailedAt, diff)
+		}
+		unknown := 0
+		if want == nil {
+			unknown = 1
+		}
+		if r.FailuresSavedUnknown != unknown || deref(r.FailuresSaved) != deref(one.FailuresSaved) {
+			t.Errorf("%s: in all %v, not counting %d", name, deref(r.FailuresSaved), r.FailuresSavedUnknown)
+		}
+	}
+	// Of 50 failures a second the baseline would have had 10, or 2.
+	turned := func(i int) schema.RateBlock { return counted2(100, 20*int64(1-i/300)) }
+	f("as in the whole look-back time", steady(100, 100), turned, half, none, epoch, 40.0)
+	f("as beside", steady(100, 100), steady(100, 10), half, steady(50, 1), epoch, 48.0)
+	atFirst := func(requests, failures int64) each {
+		return func(i int) schema.RateBlock {
+			return counted2(requests*int64(1-min(i, 1)), failures*int64(1-min(i, 1)))
+		}
+	}
+	f("too few beside", steady(100, 100), steady(100, 10), half, atFirst(99, 0), epoch, 40.0)
+	f("it was worse", steady(100, 0), steady(100, 60), half, none, epoch, 0.0)
+	f("only the last second is replayed", steady(100, 0), steady(100, 10), half, none, began.Add(-time.Second), 40.0)
+	f("too few in it", steady(100, 0), steady(99, 10), half, none, began.Add(-time.Second), nil)
+	f("nothing before is replayed", steady(100, 0), steady(100, 10), half, none, began, nil)
+	f("no requests in the last time", steady(100, 10), none, half, none, epoch, nil)
+	f("impossible counts in the last time", steady(100, 10), steady(100, 101), half, none, epoch, nil)
+	f("no failures afterwards", steady(100, 0), none, func(i int) schema.RateBlock { return counted2(100, atFirst(100, 100)(i).Failures) }, none, epoch, 0.0)
+	f("never acted upon", steady(100, 0), none, steady(100, 1), none, epoch, 0.0)
+}
+
+// Trials of which nothing is known are neither in the sum nor make it unknown.
+func TestFailuresSavedInAll(t *testing.T) {
+	f := func(want any, unknown int, saved ...*float64) {
+		t.Helper()
+		b := &backtest{result: deploy.BacktestResult{Trials: []deploy.BacktestTrial{{FailuresSaved: new(0.0)}}}} // never acted upon
+		for _, one := range saved {
+			b.result.Trials = append(b.result.Trials, deploy.BacktestTrial{FailedAt: &epoch, FailuresSaved: one})
+		}
+		if r := b.done(); deref(r.FailuresSaved) != want || r.FailuresSavedUnknown != unknown {
+			t.Errorf("%v, not counting %d; want %v, %d", deref(r.FailuresSaved), r.FailuresSavedUnknown, want, unknown)
+		}
+	}
+	f(0.0, 0)
+	f(7.5, 0, new(5.0), new(2.5))
+	f(5.0, 2, new(5.0), nil, nil)
+	f(0.0, 1, new(0.0), nil)
+	f(nil, 2, nil, nil)
 }
 
 // shortTrial plays a trial that begins after a minute at a share, of as many seconds as there

@@ -209,3 +209,28 @@ func TestStepsFrom(t *testing.T) {
 		t.Errorf("the policy was changed (-before +after):\n%s", diff)
 	}
 }
+
+// What docs/rollback.md tells operators of v2, which replaced v1, and was put back when v3 failed
+// before v2 had had all traffic for a look-back time.
+func TestAfterAVersionWasPutBackThatWasOnTrial(t *testing.T) {
+	v1Full, v2Full, v3Full := person(split{v1: 100}), person(split{v2: 100}), person(split{v3: 100})
+	f := func(name string, counted bool, since []deploy.Deployment, want ...trial) {
+		t.Helper()
+		deployments := history(append(since, rolledBackTo(v2), v3Full, v2Full, v1Full)...)
+		if diff := cmp.Diff(want, trialsOf(deployments), cmp.AllowUnexported(trial{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if got := untried(deployments, limits(0.2, 1)) || unwatched(deployments); got != counted {
+			t.Errorf("%s: counted %v, want %v", name, got, counted)
+		}
+	}
+	f("nothing since", true, nil)
+	f("deployed again", true, []deploy.Deployment{v2Full})
+	f("deployed again twice", true, []deploy.Deployment{v2Full, v2Full})
+	f("the version before", false, []deploy.Deployment{v1Full})
+	f("the version before beside it", false, []deploy.Deployment{person(split{v1: 10, v2: 90})})
+	f("a new version beside it", false, []deploy.Deployment{person(split{v2: 90, v3: 10})}, trial{v3, v2, at(4), time.Time{}})
+	f("a new version in its place", false, []deploy.Deployment{v3Full}, trial{v3, v2, at(4), at(4)})
+	f("beside the version before, which had all traffic again", false, []deploy.Deployment{person(split{v1: 90, v2: 10}), v1Full}, trial{v2, v1, at(5), time.Time{}})
+	f("in the place of the version before", false, []deploy.Deployment{v2Full, v1Full}, trial{v2, v1, at(5), at(5)})
+}

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { avoided, secondsBetween, verdict } from "./backtest";
+import { avoided, avoidedInAll, secondsBetween, verdict } from "./backtest";
 
 test("a length fits the times that stand beside it", () => {
   expect(secondsBetween("2026-11-27T04:01:48.2Z", "2026-11-27T04:01:50.9Z")).toBe(2);
@@ -14,12 +14,21 @@ test("what is avoided is never said to be less than nothing", () => {
 });
 
 test("a trial is told in whole sentences", () => {
-  const trial = { since: "2026-11-27T04:01:48Z", failed_at: "2026-11-27T04:01:51Z", metric: "max_failure_ratio", sentence: "after 52 requests: 8 failures (15.4 %) against 0 % on the baseline", failures_saved: 0 };
-  expect(verdict(trial)).toEqual([
+  const trial = { since: "2026-11-27T04:01:48Z", failed_at: "2026-11-27T04:01:51Z", metric: "max_failure_ratio", sentence: "after 52 requests: 8 failures (15.4 %) against 0 % on the baseline" };
+  expect(verdict({ ...trial, failures_saved: 0 })).toEqual([
     "It would have acted after 3 s, because of the failures against the baseline.",
     "After 52 requests: 8 failures (15.4 %) against 0 % on the baseline.",
     "It would have avoided no failed request: from then on the version failed no more than the baseline.",
   ]);
   expect(verdict({ ...trial, failures_saved: 12, failed_at: "2026-11-27T04:01:48.5Z" }).at(-1)).toBe("It would have avoided about 12 failed requests.");
+  expect(verdict(trial).at(-1)).toBe("How many failed requests that would have avoided is not known: too little is known of the baseline.");
   expect(verdict({ since: trial.since, failures_saved: 0 })).toEqual([]);
+});
+
+test("what is not known is neither in the sum nor told as nothing", () => {
+  expect(avoidedInAll({ failures_saved: 12.4, failures_saved_unknown: 0 }, 3)).toBe(", and avoided about 12 failed requests");
+  expect(avoidedInAll({ failures_saved: 0, failures_saved_unknown: 0 }, 0)).toBe(", and avoided no failed request");
+  expect(avoidedInAll({ failures_saved: 12.4, failures_saved_unknown: 1 }, 3)).toBe(", and avoided about 12 failed requests in 2 of them; how many in the rest is not known");
+  expect(avoidedInAll({ failures_saved: 0, failures_saved_unknown: 2 }, 3)).toBe(", and avoided no failed request in 1 of them; how many in the rest is not known");
+  expect(avoidedInAll({ failures_saved_unknown: 2 }, 2)).toBe("; how many failed requests that would have avoided is not known");
 });

@@ -66,21 +66,33 @@ export function secondsBetween(from: string, to: string): number {
   return Math.floor(Date.parse(to) / 1000) - Math.floor(Date.parse(from) / 1000);
 }
 
-/** "avoided about 12 failed requests". */
+/** "avoided about 12 failed requests", of a number that is known. */
 export function avoided(failures: number): string {
   if (failures < 1) return "avoided no failed request";
   const whole = Math.round(failures);
   return `avoided about ${formatCount(whole)} failed ${whole === 1 ? "request" : "requests"}`;
 }
 
+/** What acting on so many trials would have avoided: goes on after "it would have acted on 2 of 3 trials", up to the end of the sentence. */
+export function avoidedInAll(result: Pick<Backtest, "failures_saved" | "failures_saved_unknown">, acted: number): string {
+  if (result.failures_saved === undefined) return "; how many failed requests that would have avoided is not known";
+  const unknown = result.failures_saved_unknown;
+  return `, and ${avoided(result.failures_saved)}${unknown === 0 ? "" : ` in ${formatCount(acted - unknown)} of them; how many in the rest is not known`}`;
+}
+
+function avoidedInTrial(failures: number | undefined): string {
+  if (failures === undefined) return "How many failed requests that would have avoided is not known: too little is known of the baseline.";
+  const why = failures < 1 ? ": from then on the version failed no more than the baseline" : "";
+  return `It would have ${avoided(failures)}${why}.`;
+}
+
 /** What the policy would have done in a trial in which it would have acted, a sentence each. */
 export function verdict(trial: Pick<BacktestTrial, "since" | "failed_at" | "metric" | "sentence" | "failures_saved">): string[] {
   if (trial.failed_at === undefined) return [];
   const after = secondsBetween(trial.since, trial.failed_at);
-  const why = trial.failures_saved < 1 ? ": from then on the version failed no more than the baseline" : "";
   return [
     `It would have acted ${after < 1 ? "within 1 s" : `after ${formatDuration(after)}`}, because of the ${limitName(trial.metric ?? "")}.`,
     `${capital(trial.sentence ?? "")}.`,
-    `It would have ${avoided(trial.failures_saved)}${why}.`,
+    avoidedInTrial(trial.failures_saved),
   ];
 }

@@ -9,7 +9,7 @@ import { tagger } from "../../lib/versions";
 import { Badge, Button, Empty, Note, Problem, Segments, SelectField, Time, VersionName } from "../../ui/basics";
 import { ApiError } from "../../api/client";
 import { readDeployments, readRevisions, type Deployment } from "./api";
-import { avoided, done, runBacktest, secondsBetween, verdict, type Backtest, type BacktestTrial, type Progress } from "./backtest";
+import { avoidedInAll, done, runBacktest, secondsBetween, verdict, type Backtest, type BacktestTrial, type Progress } from "./backtest";
 import { pointers, type Editing } from "./editing";
 import { counts } from "./evidence";
 import { EvidenceChart, nameWith } from "./evidencechart";
@@ -122,7 +122,7 @@ function Result(props: { account: string; script: string; result: Backtest; tags
   return (
     <section class="stack" aria-label="Result of the backtest">
       <Note tone={result.false_alarms > 0 ? "warn" : "accent"} live>
-        <p><strong>In {formatDuration(length)} it would have acted on {acted} of {result.trials.length} {result.trials.length === 1 ? "trial" : "trials"}</strong>, and {avoided(result.failures_saved)}. {result.false_alarms === 0 ? "No version that people kept was among them." : `${result.false_alarms} of them would have been ${result.false_alarms === 1 ? "a false alarm" : "false alarms"}: people kept the version for a day.`}</p>
+        <p><strong>In {formatDuration(length)} it would have acted on {acted} of {result.trials.length} {result.trials.length === 1 ? "trial" : "trials"}</strong>{avoidedInAll(result, acted)}. {result.false_alarms === 0 ? "No version that people kept was among them." : `${result.false_alarms} of them would have been ${result.false_alarms === 1 ? "a false alarm" : "false alarms"}: people kept the version for a day.`}</p>
         <p class="small">{falseAlarms(result.policy.confidence)} is what it promises.</p>
       </Note>
       {result.trials.toReversed().map((t) => <TrialResult key={`${t.version_id} ${t.since}`} trial={t} policy={result.policy} deployments={deployments.data ?? []} tags={props.tags} />)}
