@@ -36,11 +36,12 @@ func instantPlace(accountID, hash string) string {
 // here; it ends with the actor's session or token. It is forbidden while there is one of the same account and zone already.
 func (s *Store) CreateInstantLogs(ctx context.Context, l logjob.InstantLogs) (logjob.InstantLogs, error) {
 	err := s.write(ctx, "create instant logs", func(t *tx) error {
-		if _, err := t.ExecContext(ctx, `DELETE FROM instant_logs WHERE ends_on <= $1`, t.now.UnixMicro()); err != nil {
-			return err
-		}
+		// First, as where a session or a token ends: two orders would be a deadlock.
 		who, until, err := t.opener(ctx, t.now.Add(logjob.InstantLifetime))
 		if err != nil {
+			return err
+		}
+		if _, err := t.ExecContext(ctx, `DELETE FROM instant_logs WHERE ends_on <= $1`, t.now.UnixMicro()); err != nil {
 			return err
 		}
 		l.ID, l.CreatedOn, l.ExpiresOn = newSecret(), t.now, until
