@@ -158,15 +158,16 @@ type caller struct {
 	token  control.Token   // unless there is a person
 	person *control.Person // nil: a token
 	rights control.Rights
-	source string // as control.Actor has it
+
+	session, source string // as control.Actor has them
 }
 
 func (c caller) actor() control.Actor {
 	bound := !c.rights.Operator()
 	if c.person != nil {
-		return control.Actor{TokenID: c.person.ID(), Email: c.person.Email, Source: c.source, Bound: bound}
+		return control.Actor{TokenID: c.person.ID(), Session: c.session, Email: c.person.Email, Source: c.source, Bound: bound}
 	}
-	return control.Actor{TokenID: c.token.ID, Email: c.token.Email, Source: c.source, Bound: bound}
+	return control.Actor{TokenID: c.token.ID, Session: c.session, Email: c.token.Email, Source: c.source, Bound: bound}
 }
 
 // noun names what opens the API for a caller.

@@ -124,7 +124,7 @@ func (s *Server) openSession(ctx context.Context, r *http.Request) (control.Sess
 // callerOf a session. What a person may do follows from the roles of this process, so that
 // one which is taken away is gone from sessions, too.
 func (s *Server) callerOf(session control.Session) (caller, error) {
-	found := caller{token: session.Token, person: session.Person, source: sourceDashboard}
+	found := caller{token: session.Token, person: session.Person, session: session.Hash, source: sourceDashboard}
 	switch {
 	case session.Person == nil:
 		found.rights = session.Token.Rights()

@@ -178,12 +178,12 @@ func (p *process) roles() map[Role]func(context.Context) error {
 // its migrations run here; ClickHouse may be away, and then each role retries.
 func (p *process) open(ctx context.Context) (err error) {
 	if p.config.Database != "" {
-		servers, err := p.config.downgrading()
+		servers, err := p.config.inClearText()
 		if err != nil {
 			return err
 		}
 		if len(servers) > 0 {
-			p.log.WarnContext(ctx, "PostgreSQL may be spoken to in clear text: --database says nothing of TLS, or takes what the server offers", "servers", servers, "advice", downgradeAdvice)
+			p.log.WarnContext(ctx, "PostgreSQL may be spoken to in clear text: --database says nothing of TLS, takes what the server offers, or has sslmode=disable", "servers", servers, "advice", clearTextAdvice)
 		}
 		keys, err := p.config.secretsKeys(ctx, p.log)
 		if err != nil {

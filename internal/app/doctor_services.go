@@ -148,20 +148,20 @@ func (c *DoctorConfig) database(ctx context.Context) []Finding {
 	if err != nil {
 		return []Finding{{"database", JudgedFault, fmt.Sprintf("%s: %v.", shown(c.Database), err), "Start the server, or correct --database. Until then routers go on with what they have."}}
 	}
-	list := append(databaseFindings(shown(c.Database), i), c.downgradeFindings()...)
+	list := append(databaseFindings(shown(c.Database), i), c.clearTextFindings()...)
 	if i.Absent || i.Damage != "" {
 		return list
 	}
 	return append(list, c.keysFindings(ctx)...)
 }
 
-// downgradeFindings tell of an address that takes clear text where the server has no TLS.
-func (c *DoctorConfig) downgradeFindings() []Finding {
-	servers, err := c.downgrading()
+// clearTextFindings tell of an address that takes clear text, always or where the server has no TLS.
+func (c *DoctorConfig) clearTextFindings() []Finding {
+	servers, err := c.inClearText()
 	if err != nil || len(servers) == 0 { // it could be read a moment ago
 		return nil
 	}
-	return []Finding{{"database TLS", JudgedWarning, fmt.Sprintf("%s may be spoken to in clear text, if it has no TLS, or somebody in between says so.", strings.Join(servers, ", ")), downgradeAdvice}}
+	return []Finding{{"database TLS", JudgedWarning, fmt.Sprintf("%s may be spoken to in clear text: always with sslmode=disable, else if it has no TLS, or somebody in between says so.", strings.Join(servers, ", ")), clearTextAdvice}}
 }
 
 // keysFindings look whether the keys for secrets are those that the database was used with. A

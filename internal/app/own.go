@@ -74,16 +74,16 @@ func withPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
 }
 
-// downgrading are those of the database's servers that may be spoken to in clear text without
-// anybody having asked for it. Loopback leads to nobody else.
-func (c *Config) downgrading() (list []string, err error) {
+// inClearText are those of the database's servers that are spoken to in clear text, or may be.
+// Loopback leads to nobody else.
+func (c *Config) inClearText() (list []string, err error) {
 	servers, err := store.Servers(c.Database)
 	for _, s := range servers {
-		if s.Downgrades && !addresses.LoopbackHost(s.Address) {
+		if s.ClearText && !addresses.LoopbackHost(s.Address) {
 			list = append(list, s.Address)
 		}
 	}
 	return list, err
 }
 
-const downgradeAdvice = "Add sslmode=verify-full to --database; or sslmode=disable, if the network between is yours alone."
+const clearTextAdvice = "Add sslmode=verify-full to --database, unless the network between is yours alone."

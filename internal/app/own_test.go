@@ -83,14 +83,15 @@ func TestNoDestinationIsABrokerOfTheCluster(t *testing.T) {
 	_ = conn.Close()
 }
 
-// PostgreSQL's own default falls back to clear text: who relies on it is told, by doctor and at the start.
+// PostgreSQL's own default falls back to clear text, and sslmode=disable is nothing else: who has
+// either to another machine is told, by doctor and at the start.
 func TestWhoMayEndInClearTextIsTold(t *testing.T) {
 	t.Setenv("PGSSLMODE", "")
 	f := func(address string, want bool) {
 		t.Helper()
 		c := DoctorConfig{Config: DefaultConfig(RoleAPI)}
 		c.Database = address
-		list := c.downgradeFindings()
+		list := c.clearTextFindings()
 		if (len(list) > 0) != want {
 			t.Errorf("%s: %v", address, list)
 		}
@@ -112,9 +113,11 @@ func TestWhoMayEndInClearTextIsTold(t *testing.T) {
 	f("postgres://u:secret@db.internal/d?sslmode=prefer", true)
 	f("postgres://u:secret@db.internal/d?sslmode=allow", true)
 	f("postgres://u:secret@db.internal/d?sslmode=verify-full", false)
-	f("postgres://u:secret@db.internal/d?sslmode=disable", false)
+	f("postgres://u:secret@db.internal/d?sslmode=disable", true)
 	f("postgres://u:secret@127.0.0.1/d", false)
 	f("postgres://u:secret@localhost/d", false)
+	f("postgres://u:secret@localhost/d?sslmode=disable", false)
+	f("postgres://u:secret@/d?host=/run/postgresql&sslmode=disable", false)
 }
 
 func closeAll(t *testing.T, p *process) {

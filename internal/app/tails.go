@@ -23,8 +23,9 @@ const (
 	TailRetention = 10 * time.Minute
 	// TailTopicPartitions of it: one keeps events in order.
 	TailTopicPartitions = 1
-	// tailSweepInterval bounds how long gateways copy events for a tail that has expired.
-	tailSweepInterval = 10 * time.Second
+	// feedSweepInterval bounds how long gateways copy events for a tail that has expired, and how
+	// long a feed outlasts the idle time of its session.
+	feedSweepInterval = 10 * time.Second
 )
 
 // tailFeed hands the records of a topic to those who watch. One reader serves all
@@ -234,7 +235,7 @@ func (p *process) liveEvents() (api.InstantEvents, error) {
 // expired, and at the end the wait for those who were still watching.
 func (p *process) addTails(server *api.Server) {
 	p.services = append(p.services, service{"tails", stageRouting, func(ctx context.Context) error {
-		p.sweepTails(ctx)
+		p.sweepFeeds(ctx)
 		server.StopWaiting()
 		server.WaitForViewers()
 		return nil
@@ -244,9 +245,9 @@ func (p *process) addTails(server *api.Server) {
 	}
 }
 
-// sweepTails logs a failing database once, and again when it answers.
-func (p *process) sweepTails(ctx context.Context) {
-	ticker := time.NewTicker(tailSweepInterval)
+// sweepFeeds logs a failing database once, and again when it answers.
+func (p *process) sweepFeeds(ctx context.Context) {
+	ticker := time.NewTicker(feedSweepInterval)
 	defer ticker.Stop()
 	failing := false
 	for {
@@ -255,14 +256,14 @@ func (p *process) sweepTails(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		removed, err := p.store.SweepTails(ctx)
+		removed, err := p.store.SweepFeeds(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil && !failing:
-			p.log.WarnContext(ctx, "tails that expired could not be removed, trying again", "error", err)
+			p.log.WarnContext(ctx, "feeds that are over could not be removed, trying again", "error", err)
 		case removed > 0:
-			p.log.DebugContext(ctx, "removed tails that expired", "count", removed)
+			p.log.DebugContext(ctx, "removed feeds that are over", "count", removed)
 		}
 		failing = err != nil
 	}

@@ -195,23 +195,9 @@ func callerClient(r *http.Request) client {
 // ray of its own, so that the two events are told apart.
 func (g *Gateway) callHeader(r *http.Request, x *exchange) http.Header {
 	h := make(http.Header, len(r.Header)+2)
-	for name, values := range r.Header {
-		if !connectionOnly(name) && name != headerBinding {
-			h[name] = values
-		}
-	}
-	dropListed(h, r.Header["Connection"])
-	if protocol := wantedSwitch(r.Header); protocol != "" {
-		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{protocol}
-	}
-	if _, ok := h["User-Agent"]; !ok {
-		h["User-Agent"] = []string{""} // or the transport would name itself
-	}
-	if x.forward != "" {
-		h[headerKey] = []string{x.forward}
-	}
+	g.passOn(h, r, x)
+	delete(h, headerBinding)
 	h["Cf-Ray"] = []string{x.ray}
-	h[headerLoop] = g.loopWith(r.Header[headerLoop])
 	return h
 }
 

@@ -72,13 +72,16 @@ func TestServiceBinding(t *testing.T) {
 		got <- r
 		rw.WriteHeader(http.StatusTeapot)
 	}
-	a := call(t, socket, deploy.ServiceCall{Nonce: nonce, Script: "blog"}.Header(), "Cf-Ray", "ofthecaller", "X-Real-Ip", "192.0.2.1", "X-Forwarded-Proto", "http")
+	a := call(t, socket, deploy.ServiceCall{Nonce: nonce, Script: "blog"}.Header(), "Cf-Ray", "ofthecaller", "X-Real-Ip", "192.0.2.1", "X-Forwarded-Proto", "http", "Te", "trailers, gzip")
 	if a.StatusCode != http.StatusTeapot {
 		t.Errorf("the caller got %d %q", a.StatusCode, a.body)
 	}
 	r := <-got
 	if r.Header.Get(deploy.BindingHeader) != "" || r.Header.Get("Cf-Ray") == "ofthecaller" || r.Header.Get("X-Real-Ip") != "192.0.2.1" || r.Host != "any.example" || r.RequestURI != "/path?q=1" {
 		t.Errorf("the callee got %s for %s with %v", r.RequestURI, r.Host, r.Header)
+	}
+	if te := r.Header["Te"]; len(te) != 1 || te[0] != "trailers" { // gRPC wants to know
+		t.Errorf("the callee got Te: %q", te)
 	}
 	event := e.events.nth(1)
 	wantEvent(t, event, schema.OutcomeOK, "", http.StatusTeapot)

@@ -196,6 +196,16 @@ func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
 	} else {
 		h, all = make(http.Header, len(r.Header)+6), make([]string, 5)
 	}
+	g.passOn(h, r, x)
+	copy(all, []string{x.client.forward, x.client.scheme, x.client.host, x.client.ip, x.ray})
+	for i, name := range [...]string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Cf-Connecting-Ip", "Cf-Ray"} {
+		h[name] = all[i : i+1 : i+1]
+	}
+	return h
+}
+
+// passOn puts into h what of a request's header is for the backend, whoever sends it.
+func (g *Gateway) passOn(h http.Header, r *http.Request, x *exchange) {
 	for name, values := range r.Header {
 		if !connectionOnly(name) && (x.client.vouched || !aboutClient(name)) {
 			h[name] = values
@@ -221,12 +231,7 @@ func (g *Gateway) requestHeader(r *http.Request, x *exchange) http.Header {
 	if x.forward != "" {
 		h[headerKey] = []string{x.forward}
 	}
-	copy(all, []string{x.client.forward, x.client.scheme, x.client.host, x.client.ip, x.ray})
-	for i, name := range [...]string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Cf-Connecting-Ip", "Cf-Ray"} {
-		h[name] = all[i : i+1 : i+1]
-	}
 	h[headerLoop] = g.loopWith(r.Header[headerLoop])
-	return h
 }
 
 // noUserAgent keeps a transport from naming itself.

@@ -78,7 +78,7 @@ func (u *upstream) watch(ctx context.Context, e *endpoint, c *endpointMonitor) {
 			return
 		case <-timer.C:
 		}
-		cause := c.check(ctx, u.checkSlots)
+		cause := c.check(ctx, u.checkSlots, u.metrics)
 		if ctx.Err() != nil {
 			return
 		}
@@ -105,12 +105,17 @@ func (c *endpointMonitor) judge(u *upstream, e *endpoint, cause string) {
 
 // check asks once, and again after a time-out, each time with one of the slots, for which it
 // waits. It returns what is wrong, or "".
-func (c *endpointMonitor) check(ctx context.Context, slots chan struct{}) (cause string) {
+func (c *endpointMonitor) check(ctx context.Context, slots chan struct{}, metrics *originMetrics) (cause string) {
 	for range c.Retries + 1 {
 		select {
-		case <-ctx.Done():
-			return schema.ErrorKindOther // of no check
 		case slots <- struct{}{}:
+		default:
+			metrics.checkWaits()
+			select {
+			case <-ctx.Done():
+				return schema.ErrorKindOther // of no check
+			case slots <- struct{}{}:
+			}
 		}
 		cause = c.try(ctx)
 		<-slots

@@ -155,7 +155,7 @@ func TestMonitorTimeouts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.check(t.Context(), make(chan struct{}, 1)); got != want {
+		if got := c.check(t.Context(), make(chan struct{}, 1), nil); got != want {
 			t.Errorf("%s: the cause is %q, want %q", s.name, got, want)
 		}
 	}
@@ -243,8 +243,10 @@ func TestVersionInForceIsServedAsBefore(t *testing.T) {
 	}
 }
 
-// Checks of an account's versions together are bounded.
+// Checks of an account's versions together are bounded, and those that wait are counted.
 func TestChecksAreBounded(t *testing.T) {
+	const waits = "tidegate_runtime_endpoint_check_waits_total"
+	reader := newReader(t)
 	var now, most atomic.Int32
 	release := make(chan struct{})
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -266,8 +268,10 @@ func TestChecksAreBounded(t *testing.T) {
 	t.Cleanup(b.Close)
 	slots := make(chan struct{}, 2)
 	b.checkSlots = map[string]chan struct{}{"a": slots}
+	before := readMetrics(t, reader)[waits]
 	deployQuickly(b, o)
 	waitFor(t, "checks", func() bool { return now.Load() == 2 && len(slots) == 2 })
+	waitFor(t, "the others to wait", func() bool { return readMetrics(t, reader)[waits]-before == 6 })
 	for range 50 {
 		release <- struct{}{}
 	}

@@ -22,7 +22,7 @@ var endpointStates = []string{stateIn.String(), stateEjected.String(), stateHalf
 // there may be thousands of them. Which ones are out is in the log and in the
 // reports of routers.
 type originMetrics struct {
-	ejections, retries, refusals, rejections, checks metric.Int64Counter
+	ejections, retries, refusals, rejections, checks, waits metric.Int64Counter
 
 	observed metric.Registration // ends with Backends, or a process with many would keep them all
 }
@@ -36,7 +36,7 @@ type endpointCount struct {
 // register declares the metrics; count is asked to add up the endpoints.
 func (m *originMetrics) register(count func(*endpointCount)) error {
 	meter := telemetry.Meter("tidegate/runtime")
-	var errs [8]error
+	var errs [9]error
 	counter := func(i int, name, help string) (c metric.Int64Counter) {
 		c, errs[i] = meter.Int64Counter(name, metric.WithDescription(help))
 		return c
@@ -46,6 +46,7 @@ func (m *originMetrics) register(count func(*endpointCount)) error {
 	m.refusals = counter(2, "tidegate_runtime_retries_refused_total", "Requests that were not, because the retry budget was spent, by kind of their failure.")
 	m.rejections = counter(3, "tidegate_runtime_requests_rejected_total", "Requests that were refused because every endpoint had max_requests in hand.")
 	m.checks = counter(4, "tidegate_runtime_endpoint_checks_total", "Checks of endpoints by monitors, by result: pass or fail.")
+	m.waits = counter(8, "tidegate_runtime_endpoint_check_waits_total", "Checks that had to wait until another of their account was over: an account has a bounded number under way.")
 	var states metric.Int64ObservableGauge
 	states, errs[5] = meter.Int64ObservableGauge("tidegate_runtime_endpoints",
 		metric.WithDescription("Endpoints of versions with several of them, with a monitor or with a bound, by state. One that is half_open waits for a request that tells whether it is back; down is the word of a monitor."))
@@ -89,6 +90,13 @@ func (m *originMetrics) checked(passed bool) {
 		result = "fail"
 	}
 	m.checks.Add(context.Background(), 1, metric.WithAttributes(attribute.String("result", result)))
+}
+
+// checkWaits may be called on nil, which counts nothing.
+func (m *originMetrics) checkWaits() {
+	if m != nil {
+		m.waits.Add(context.Background(), 1)
+	}
 }
 
 func kindLabel(kind string) metric.MeasurementOption {

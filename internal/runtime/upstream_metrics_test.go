@@ -16,10 +16,7 @@ import (
 // What becomes of endpoints and of requests to them is counted, and nothing of a
 // gateway that has closed.
 func TestMetricsOfEndpoints(t *testing.T) {
-	reader := metric.NewManualReader()
-	before := otel.GetMeterProvider()
-	otel.SetMeterProvider(metric.NewMeterProvider(metric.WithReader(reader)))
-	t.Cleanup(func() { otel.SetMeterProvider(before) })
+	reader := newReader(t)
 	a, c := newMoodyServer(t, "a"), newMoodyServer(t, "c")
 	o := originOf(a, c)
 	o.MaxRequests, o.Monitor = 1, healthMonitor(nil)
@@ -79,6 +76,16 @@ func TestMetricsOfEndpoints(t *testing.T) {
 	if _, seen := readMetrics(t, reader)[states]; seen && !seenBefore {
 		t.Error("a gateway that has closed is still observed")
 	}
+}
+
+// newReader reads the metrics of what is made from now on.
+func newReader(t *testing.T) *metric.ManualReader {
+	t.Helper()
+	reader := metric.NewManualReader()
+	before := otel.GetMeterProvider()
+	otel.SetMeterProvider(metric.NewMeterProvider(metric.WithReader(reader)))
+	t.Cleanup(func() { otel.SetMeterProvider(before) })
+	return reader
 }
 
 // readMetrics returns the values of counters and gauges by name and label.

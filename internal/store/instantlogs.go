@@ -33,14 +33,15 @@ func instantPlace(accountID, hash string) string {
 }
 
 // CreateInstantLogs begins a session with valid settings. Id and times are given
-// here; it ends with the actor's token. It is forbidden while there is one of the same account and zone already.
+// here; it ends with the actor's session or token. It is forbidden while there is one of the same account and zone already.
 func (s *Store) CreateInstantLogs(ctx context.Context, l logjob.InstantLogs) (logjob.InstantLogs, error) {
 	err := s.write(ctx, "create instant logs", func(t *tx) error {
-		if _, err := t.ExecContext(ctx, `DELETE FROM instant_logs WHERE ends_on <= $1`, t.now.UnixMicro()); err != nil {
+		// First, as where a session or a token ends: two orders would be a deadlock.
+		who, until, err := t.opener(ctx, t.now.Add(logjob.InstantLifetime))
+		if err != nil {
 			return err
 		}
-		token, until, err := t.opener(ctx, t.now.Add(logjob.InstantLifetime))
-		if err != nil {
+		if _, err := t.ExecContext(ctx, `DELETE FROM instant_logs WHERE ends_on <= $1`, t.now.UnixMicro()); err != nil {
 			return err
 		}
 		l.ID, l.CreatedOn, l.ExpiresOn = newSecret(), t.now, until
@@ -53,9 +54,9 @@ func (s *Store) CreateInstantLogs(ctx context.Context, l logjob.InstantLogs) (lo
 		if err != nil {
 			return err
 		}
-		result, err := t.ExecContext(ctx, `INSERT INTO instant_logs (`+instantColumns+`, ends_on, token_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		result, err := t.ExecContext(ctx, `INSERT INTO instant_logs (`+instantColumns+`, ends_on, token_id, session_hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 			ON CONFLICT (account_id, zone) DO NOTHING`,
-			hash, sealed, l.AccountID, l.Zone, settings, l.CreatedOn.UnixMicro(), l.ExpiresOn.UnixMicro(), earliest(t.now.Add(logjob.InstantIdle), until).UnixMicro(), token)
+			hash, sealed, l.AccountID, l.Zone, settings, l.CreatedOn.UnixMicro(), l.ExpiresOn.UnixMicro(), earliest(t.now.Add(logjob.InstantIdle), until).UnixMicro(), who.TokenID, who.Session)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,9 +14,9 @@ import (
 // Server is one that a database's address names.
 type Server struct {
 	Address string // host:port
-	// Downgrades says that it is spoken to over TLS or in clear text, whichever it offers, or
-	// somebody in between (sslmode prefer, which is pgx's default, and allow).
-	Downgrades bool
+	// ClearText says that it is spoken to in clear text (sslmode disable), or where it, or
+	// somebody in between, offers no TLS (prefer, which is pgx's default, and allow).
+	ClearText bool
 }
 
 // Servers are those that a database's address names, without connecting; none for a file or a
@@ -28,27 +29,21 @@ func Servers(databaseURL string) ([]Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", redactURL(databaseURL), err)
 	}
-	type ways struct{ plain, tls bool }
-	var list []string
-	seen := map[string]ways{}
+	var servers []Server
 	note := func(host string, port uint16, secure *tls.Config) {
 		if strings.HasPrefix(host, "/") { // a folder with a socket
 			return
 		}
 		address := net.JoinHostPort(host, strconv.Itoa(int(port)))
-		w, known := seen[address]
-		if !known {
-			list = append(list, address)
+		i := slices.IndexFunc(servers, func(s Server) bool { return s.Address == address })
+		if i < 0 {
+			i, servers = len(servers), append(servers, Server{Address: address})
 		}
-		seen[address] = ways{w.plain || secure == nil, w.tls || secure != nil}
+		servers[i].ClearText = servers[i].ClearText || secure == nil
 	}
 	note(config.Host, config.Port, config.TLSConfig)
 	for _, f := range config.Fallbacks {
 		note(f.Host, f.Port, f.TLSConfig)
-	}
-	servers := make([]Server, len(list))
-	for i, address := range list {
-		servers[i] = Server{address, seen[address] == ways{true, true}}
 	}
 	return servers, nil
 }

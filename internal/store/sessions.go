@@ -95,9 +95,9 @@ func (t *tx) insertSession(ctx context.Context, tokenID, secret string) (control
 		SELECT hash FROM sessions WHERE token_id = $1 ORDER BY created_on DESC, hash LIMIT $2)`, tokenID, sessionsMax-1); err != nil {
 		return control.Session{}, err
 	}
-	session := control.Session{Token: token, ExpiresOn: earliest(t.now.Add(control.SessionLifetime), token.ExpiresOn)}
+	session := control.Session{Hash: hashSecret(secret), Token: token, ExpiresOn: earliest(t.now.Add(control.SessionLifetime), token.ExpiresOn)}
 	if _, err := t.ExecContext(ctx, `INSERT INTO sessions (hash, token_id, created_on, used_on, expires_on) VALUES ($1, $2, $3, $3, $4)`,
-		hashSecret(secret), tokenID, t.now.UnixMicro(), session.ExpiresOn.UnixMicro()); err != nil {
+		session.Hash, tokenID, t.now.UnixMicro(), session.ExpiresOn.UnixMicro()); err != nil {
 		return control.Session{}, err
 	}
 	return session, t.auditSession(ctx, session, "session.create")
@@ -123,9 +123,9 @@ func (s *Store) CreatePersonSession(ctx context.Context, person control.Person) 
 		if _, err := t.ExecContext(ctx, `UPDATE person_sessions SET person_json = $1 WHERE person_id = $2`, text, person.ID()); err != nil {
 			return err
 		}
-		session = control.Session{Person: &person, ExpiresOn: t.now.Add(control.SessionLifetime)}
+		session = control.Session{Hash: hashSecret(secret), Person: &person, ExpiresOn: t.now.Add(control.SessionLifetime)}
 		if _, err := t.ExecContext(ctx, `INSERT INTO person_sessions (hash, person_id, person_json, created_on, used_on, expires_on) VALUES ($1, $2, $3, $4, $4, $5)`,
-			hashSecret(secret), person.ID(), text, t.now.UnixMicro(), session.ExpiresOn.UnixMicro()); err != nil {
+			session.Hash, person.ID(), text, t.now.UnixMicro(), session.ExpiresOn.UnixMicro()); err != nil {
 			return err
 		}
 		return t.auditSession(ctx, session, "session.create")
@@ -166,7 +166,7 @@ func (s *Store) OpenSession(ctx context.Context, secret string) (control.Session
 	now := s.now().UTC()
 	ended := !now.Before(session.ExpiresOn) || now.Sub(used) >= control.SessionIdle
 	if errors.Is(err, sql.ErrNoRows) || err == nil && ended {
-		return control.Session{}, errs.New(errs.Unauthorized, 0, "the session has ended: sign in again")
+		return control.Session{}, sessionEnded()
 	}
 	if err != nil {
 		return control.Session{}, fmt.Errorf("look up session: %w", err)
@@ -180,9 +180,14 @@ func (s *Store) OpenSession(ctx context.Context, secret string) (control.Session
 	return session, nil
 }
 
+func sessionEnded() error {
+	return errs.New(errs.Unauthorized, 0, "the session has ended: sign in again")
+}
+
 // findSession looks for a token's, then for a person's. Whether it has ended is not looked at.
 func (s *Store) findSession(ctx context.Context, hash string) (session control.Session, used time.Time, err error) {
 	var usedOn, expiresOn int64
+	session.Hash = hash
 	session.Token, err = scanToken(s.reader.QueryRowContext(ctx, `SELECT t.id, t.account_id, t.name, t.email, t.scopes, t.created_on, t.expires_on, t.last_used_on,
 		s.used_on, s.expires_on FROM sessions s JOIN tokens t ON t.id = s.token_id WHERE s.hash = $1`, hash), &usedOn, &expiresOn)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -211,7 +216,8 @@ func (s *Store) keepSession(ctx context.Context, hash string, session control.Se
 	})
 }
 
-// EndSession ends the session that a secret opens, if there is one. It is looked for first:
+// EndSession ends the session that a secret opens, if there is one, and the feeds that were
+// opened in it. It is looked for first:
 // anybody can ask, and only one transaction writes at a time.
 func (s *Store) EndSession(ctx context.Context, secret string) error {
 	hash := hashSecret(secret)
@@ -230,19 +236,26 @@ func (s *Store) EndSession(ctx context.Context, secret string) error {
 		if n, err := ended.RowsAffected(); err != nil || n == 0 {
 			return err
 		}
-		return t.auditSession(ctx, session, "session.delete")
+		if err := t.auditSession(ctx, session, "session.delete"); err != nil {
+			return err
+		}
+		_, err = t.endFeeds(ctx, `session_hash = $1`, hash)
+		return err
 	})
 }
 
-// EndSessionsOf whoever a session is of: all of them, and the links of a token. A token that
-// was deleted meanwhile is unauthorized.
+// EndSessionsOf whoever a session is of: all of them, the feeds that were opened in them, and
+// the links of a token. A token that was deleted meanwhile is unauthorized.
 func (s *Store) EndSessionsOf(ctx context.Context, session control.Session) error {
 	return s.write(ctx, "end sessions", func(t *tx) error {
 		if session.Person != nil {
 			if _, err := t.ExecContext(ctx, `DELETE FROM person_sessions WHERE person_id = $1`, session.Person.ID()); err != nil {
 				return err
 			}
-			return t.auditSession(ctx, session, "session.delete_all")
+			if err := t.auditSession(ctx, session, "session.delete_all"); err != nil {
+				return err
+			}
+			return t.endFeedsOfSessions(ctx, session.Person.ID())
 		}
 		token, err := t.liveToken(ctx, session.Token.ID)
 		if err != nil {
@@ -253,7 +266,10 @@ func (s *Store) EndSessionsOf(ctx context.Context, session control.Session) erro
 				return err
 			}
 		}
-		return t.auditSession(ctx, control.Session{Token: token}, "session.delete_all")
+		if err := t.auditSession(ctx, control.Session{Token: token}, "session.delete_all"); err != nil {
+			return err
+		}
+		return t.endFeedsOfSessions(ctx, token.ID)
 	})
 }
 

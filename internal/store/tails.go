@@ -13,6 +13,9 @@ import (
 	"tidegate/schema/control"
 )
 
+// feeds are the tables of what people watch by an address of its own.
+var feeds = []string{"tails", "instant_logs"}
+
 const tailColumns = `id, account_id, script, sealed, filters_json, created_on, expires_on`
 
 func scanTail(row scanner, keys *seal.Keys) (deploy.Tail, error) {
@@ -33,7 +36,7 @@ func scanTail(row scanner, keys *seal.Keys) (deploy.Tail, error) {
 func tailPlace(accountID, id string) string { return placeOf("tails", "sealed", accountID, id) }
 
 // CreateTail begins to watch a script with valid filters. Id, secret and times are
-// given here; it ends with the actor's token. A script that has deploy.TailsMax already is refused as invalid.
+// given here; it ends with the actor's session or token. A script that has deploy.TailsMax already is refused as invalid.
 func (s *Store) CreateTail(ctx context.Context, accountID, name string, filters []deploy.TailFilter) (deploy.Tail, error) {
 	tail := deploy.Tail{ID: newHexID(), AccountID: accountID, Script: name, Secret: newSecret(), Filters: filters}
 	err := s.write(ctx, "create tail", func(t *tx) error {
@@ -48,7 +51,7 @@ func (s *Store) CreateTail(ctx context.Context, accountID, name string, filters 
 		if live >= deploy.TailsMax {
 			return errs.New(errs.Invalid, 0, "script %q is watched by %d tails, and more are not allowed: end one of them, or wait until it expires", name, live)
 		}
-		token, until, err := t.opener(ctx, t.now.Add(deploy.TailLifetime))
+		who, until, err := t.opener(ctx, t.now.Add(deploy.TailLifetime))
 		if err != nil {
 			return err
 		}
@@ -61,8 +64,8 @@ func (s *Store) CreateTail(ctx context.Context, accountID, name string, filters 
 		if err != nil {
 			return err
 		}
-		if _, err := t.ExecContext(ctx, `INSERT INTO tails (`+tailColumns+`, secret, token_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			tail.ID, accountID, name, sealed, text, tail.CreatedOn.UnixMicro(), tail.ExpiresOn.UnixMicro(), hashOf(tail.Secret), token); err != nil {
+		if _, err := t.ExecContext(ctx, `INSERT INTO tails (`+tailColumns+`, secret, token_id, session_hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+			tail.ID, accountID, name, sealed, text, tail.CreatedOn.UnixMicro(), tail.ExpiresOn.UnixMicro(), hashOf(tail.Secret), who.TokenID, who.Session); err != nil {
 			return err
 		}
 		if err := t.audit(ctx, accountID, "tail.create", name+"/"+tail.ID, nil, filters); err != nil {
@@ -73,39 +76,53 @@ func (s *Store) CreateTail(ctx context.Context, accountID, name string, filters 
 	return tail, err
 }
 
-// opener returns the token that acts, and when a feed ends that is opened by it now: no later
-// than the token itself. A person, and the platform, have none.
-func (t *tx) opener(ctx context.Context, until time.Time) (tokenID string, end time.Time, err error) {
-	id := control.ActorFrom(ctx).TokenID
-	if id == "" {
-		return "", until, nil
+// opener returns who acts, and when a feed ends that is opened by them now: no later than their
+// session, or else their token. The platform has neither. A session's row is written, as
+// liveToken's, and not its token's: whoever deletes that comes by all of its sessions.
+func (t *tx) opener(ctx context.Context, until time.Time) (who control.Actor, end time.Time, err error) {
+	who = control.ActorFrom(ctx)
+	switch {
+	case who.TokenID == "":
+		return who, until, nil
+	case who.Session == "":
+		token, err := t.liveToken(ctx, who.TokenID)
+		return who, earliest(until, token.ExpiresOn), err
 	}
-	var people int
-	if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM person_sessions WHERE person_id = $1`, id).Scan(&people); err != nil || people > 0 {
-		return "", until, err
+	for _, table := range []string{"sessions", "person_sessions"} {
+		var expires int64
+		err := t.QueryRowContext(ctx, `UPDATE `+table+` SET used_on = used_on WHERE hash = $1 AND expires_on > $2 RETURNING expires_on`,
+			who.Session, t.now.UnixMicro()).Scan(&expires)
+		if !errors.Is(err, sql.ErrNoRows) {
+			return who, earliest(until, fromMicros(expires)), err
+		}
 	}
-	token, err := t.liveToken(ctx, id)
-	return id, earliest(until, token.ExpiresOn), err
+	return who, until, sessionEnded()
 }
 
-// endFeedsOf ends what was opened by a token, so that nobody watches by it any more.
-func (t *tx) endFeedsOf(ctx context.Context, tokenID string) error {
-	ended := int64(0)
-	for _, table := range []string{"tails", "instant_logs"} {
-		result, err := t.ExecContext(ctx, `DELETE FROM `+table+` WHERE token_id = $1`, tokenID)
+// endFeeds ends those of which a condition is true, so that nobody watches by them any more,
+// and returns how many there were.
+func (t *tx) endFeeds(ctx context.Context, where string, args ...any) (ended int64, err error) {
+	for _, table := range feeds {
+		result, err := t.ExecContext(ctx, `DELETE FROM `+table+` WHERE `+where, args...)
 		if err != nil {
-			return err
+			return ended, err
 		}
 		n, err := result.RowsAffected()
 		if err != nil {
-			return err
+			return ended, err
 		}
 		ended += n
 	}
 	if ended == 0 {
-		return nil
+		return 0, nil
 	}
-	return t.publish(ctx) // which those who serve viewers wait for
+	return ended, t.publish(ctx) // which those who serve viewers wait for
+}
+
+// endFeedsOfSessions ends what a token or a person opened in sessions.
+func (t *tx) endFeedsOfSessions(ctx context.Context, id string) error {
+	_, err := t.endFeeds(ctx, `token_id = $1 AND session_hash <> ''`, id)
+	return err
 }
 
 // lockTails keeps other makers of tails away until the transaction ends. To watch
@@ -195,26 +212,27 @@ func (s *Store) DeleteTail(ctx context.Context, accountID, name, id string) erro
 	})
 }
 
-// SweepTails removes the tails that have expired, so that gateways stop copying
-// for nobody, and returns how many there were.
-func (s *Store) SweepTails(ctx context.Context) (int64, error) {
-	now := s.now().UnixMicro()
-	var expired int64 // a look first, because a write would wait for other writers each time
-	if err := s.reader.QueryRowContext(ctx, `SELECT COUNT(*) FROM tails WHERE expires_on <= $1`, now).Scan(&expired); err != nil {
-		return 0, fmt.Errorf("sweep tails: %w", err)
+// SweepFeeds removes the feeds that have expired, so that gateways stop copying for nobody, and
+// those whose session has ended by itself, and returns how many there were.
+func (s *Store) SweepFeeds(ctx context.Context) (ended int64, err error) {
+	const over = `expires_on <= $1 OR session_hash <> '' AND session_hash NOT IN (
+		SELECT hash FROM sessions WHERE expires_on > $1 AND used_on > $2 UNION ALL
+		SELECT hash FROM person_sessions WHERE expires_on > $1 AND used_on > $2)`
+	now := s.now().UTC()
+	args := []any{now.UnixMicro(), now.Add(-control.SessionIdle).UnixMicro()}
+	for _, table := range feeds { // a look first, because a write would wait for other writers each time
+		var found int64
+		if err := s.reader.QueryRowContext(ctx, `SELECT COUNT(*) FROM `+table+` WHERE `+over, args...).Scan(&found); err != nil {
+			return 0, fmt.Errorf("sweep feeds: %w", err)
+		}
+		ended += found
 	}
-	if expired == 0 {
+	if ended == 0 {
 		return 0, nil
 	}
-	err := s.write(ctx, "sweep tails", func(t *tx) error {
-		result, err := t.ExecContext(ctx, `DELETE FROM tails WHERE expires_on <= $1`, now)
-		if err != nil {
-			return err
-		}
-		if expired, err = result.RowsAffected(); err != nil || expired == 0 { // another process was first
-			return err
-		}
-		return t.publish(ctx)
+	err = s.write(ctx, "sweep feeds", func(t *tx) error {
+		ended, err = t.endFeeds(ctx, over, args...) // none: another process was first
+		return err
 	})
-	return expired, err
+	return ended, err
 }

@@ -75,7 +75,7 @@ func TestTailLivesUntilItIsDeletedOrExpires(t *testing.T) {
 		}
 		_, err = s.OpenTail(ctx, second.Secret)
 		wantKind(t, err, errs.NotFound)
-		if n, err := s.SweepTails(ctx); err != nil || n != 0 {
+		if n, err := s.SweepFeeds(ctx); err != nil || n != 0 {
 			t.Fatalf("swept %d live tails, error %v", n, err)
 		}
 		if sc, _ := inSnapshot(t, s, "shop"); !sc.Tailed {
@@ -90,7 +90,7 @@ func TestTailLivesUntilItIsDeletedOrExpires(t *testing.T) {
 			t.Fatalf("expired tails %+v, error %v", list, err)
 		}
 		_, before := inSnapshot(t, s, "shop")
-		if n, err := s.SweepTails(ctx); err != nil || n != 1 {
+		if n, err := s.SweepFeeds(ctx); err != nil || n != 1 {
 			t.Fatalf("swept %d tails, error %v", n, err)
 		}
 		if sc, after := inSnapshot(t, s, "shop"); sc.Tailed || after <= before {
@@ -185,14 +185,132 @@ func TestFeedsEndWithTheirToken(t *testing.T) {
 		wantKind(t, err, errs.Unauthorized)
 		_, err = s.CreateInstantLogs(ctx, logjob.InstantLogs{AccountID: testAccount})
 		wantKind(t, err, errs.Unauthorized)
+	})
+}
 
-		_, _, err = s.CreatePersonSession(t.Context(), control.Person{Issuer: "https://id", Subject: "ada"})
+// What was opened in a session, a person's or a token's, ends with it, and no other feed does.
+func TestFeedsEndWithTheirSession(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		mustVersion(t, s, "shop")
+		token := newToken(t, s, "ci", time.Time{})
+		ada := person("ada")
+		byPerson := func() (control.Session, string, error) { return s.CreatePersonSession(t.Context(), ada) }
+		byToken := func() (control.Session, string, error) { return s.CreateSession(t.Context(), token.ID) }
+		type opened struct {
+			control.Session
+			secret string
+			ctx    context.Context
+			tail   deploy.Tail
+		}
+		sessionOf := func(begin func() (control.Session, string, error)) opened {
+			t.Helper()
+			session, secret, err := begin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			who := control.Actor{TokenID: session.Token.ID, Session: session.Hash}
+			if session.Person != nil {
+				who.TokenID = session.Person.ID()
+			}
+			if found, err := s.OpenSession(t.Context(), secret); err != nil || found.Hash != session.Hash {
+				t.Fatalf("opened %+v, error %v; made %+v", found, err, session)
+			}
+			o := opened{session, secret, control.WithActor(t.Context(), who), deploy.Tail{}}
+			if o.tail, err = s.CreateTail(o.ctx, testAccount, "shop", nil); err != nil {
+				t.Fatal(err)
+			}
+			return o
+		}
+		lives := func(what string, tail deploy.Tail, want bool) {
+			t.Helper()
+			if _, err := s.OpenTail(t.Context(), tail.Secret); (err == nil) != want || err != nil && errs.KindOf(err) != errs.NotFound {
+				t.Errorf("%s: it lives: %v, want %v; error %v", what, err == nil, want, err)
+			}
+		}
+		direct, err := s.CreateTail(control.WithActor(t.Context(), control.Actor{TokenID: token.ID}), testAccount, "shop", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ada := control.Person{Issuer: "https://id", Subject: "ada"}
-		if _, err := s.CreateTail(control.WithActor(t.Context(), control.Actor{TokenID: ada.ID()}), testAccount, "shop", nil); err != nil {
-			t.Errorf("a person, who has no token: %v", err)
+		theirs := sessionOf(func() (control.Session, string, error) { return s.CreatePersonSession(t.Context(), person("grace")) })
+
+		for name, begin := range map[string]func() (control.Session, string, error){"a person": byPerson, "a token": byToken} {
+			one, other := sessionOf(begin), sessionOf(begin)
+			logs, err := s.CreateInstantLogs(one.ctx, logjob.InstantLogs{AccountID: testAccount})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			ended := make(chan error, 2)
+			go func() { ended <- s.AwaitTailEnd(ctx, one.tail) }()
+			go func() { ended <- s.AwaitInstantLogsEnd(ctx, logs.ID) }()
+			if err := s.EndSession(t.Context(), one.secret); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if err := <-ended; err != nil {
+					t.Errorf("%s who signs out: %v", name, err)
+				}
+			}
+			lives(name+" who signed out", one.tail, false)
+			lives(name+" in another browser", other.tail, true)
+			_, err = s.CreateTail(one.ctx, testAccount, "shop", nil)
+			wantKind(t, err, errs.Unauthorized, "sign in again")
+			if err := s.EndSessionsOf(t.Context(), other.Session); err != nil {
+				t.Fatal(err)
+			}
+			lives(name+" who signed out everywhere", other.tail, false)
+			lives("somebody else's", theirs.tail, true)
+			lives("one of no session", direct, true)
+
+			idle := sessionOf(begin)
+			clock.add(control.SessionIdle - time.Minute)
+			if _, err := s.OpenSession(t.Context(), theirs.secret); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := s.SweepFeeds(t.Context()); err != nil || n != 0 {
+				t.Errorf("%s: swept %d, error %v", name, n, err)
+			}
+			clock.add(time.Minute)
+			if _, err := s.OpenSession(t.Context(), theirs.secret); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := s.SweepFeeds(t.Context()); err != nil || n != 1 {
+				t.Errorf("%s who is idle: swept %d, error %v", name, n, err)
+			}
+			lives(name+" who was idle", idle.tail, false)
+			lives("somebody else's, who was not", theirs.tail, true)
+			lives("one of no session", direct, true)
 		}
+	})
+}
+
+// No feed is made for longer than its session may last.
+func TestFeedsDoNotOutlastTheirSession(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		mustVersion(t, s, "shop")
+		ada := person("ada")
+		session, secret, err := s.CreatePersonSession(t.Context(), ada)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for clock.now().Before(session.ExpiresOn.Add(-time.Hour)) {
+			clock.add(time.Hour / 2)
+			if _, err := s.OpenSession(t.Context(), secret); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx := control.WithActor(t.Context(), control.Actor{TokenID: ada.ID(), Session: session.Hash})
+		tail, err := s.CreateTail(ctx, testAccount, "shop", nil)
+		if err != nil || !tail.ExpiresOn.Equal(session.ExpiresOn) {
+			t.Errorf("the tail ends at %s and its session at %s, error %v", tail.ExpiresOn, session.ExpiresOn, err)
+		}
+		clock.add(time.Hour)
+		_, err = s.CreateTail(ctx, testAccount, "shop", nil)
+		wantKind(t, err, errs.Unauthorized, "sign in again")
 	})
 }

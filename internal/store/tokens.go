@@ -112,6 +112,7 @@ func (s *Store) DeleteToken(ctx context.Context, accountID, id string) error {
 		if err := t.audit(ctx, accountID, "token.delete", id, token, nil); err != nil {
 			return err
 		}
-		return t.endFeedsOf(ctx, id)
+		_, err = t.endFeeds(ctx, `token_id = $1`, id)
+		return err
 	})
 }

@@ -103,6 +103,7 @@ func IsSessionCookie(name string) bool {
 // Session is somebody's stay at the dashboard, without the secret that their browser
 // holds: only the hash of that is stored.
 type Session struct {
+	Hash      string    // SHA-256 of the secret, hex
 	Token     Token     // what the session stands for, unless there is a Person
 	Person    *Person   // who has signed in at an identity provider; nil: by a token
 	ExpiresOn time.Time // also if it is used until then
@@ -112,6 +113,7 @@ type Session struct {
 // deployments name it. The zero Actor is the system itself.
 type Actor struct {
 	TokenID string // or a person's id
+	Session string // Session.Hash of the one that it acts in; empty: none
 	Email   string
 	Source  string // "api", "dash", "wrangler", "terraform", ...
 	// Bound says that it acts in its accounts alone, and not for the platform: such an actor

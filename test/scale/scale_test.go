@@ -24,8 +24,8 @@ const (
 	ingestCores    = 2.0                       // of a process
 	shardRate      = 200_000.0                 // of a shard: assumed
 	replicas       = 3.0                       // of Kafka
-	shardReplicas  = 2.0
-	free           = 0.7 // of a disk that is filled, at most: assumed
+	shardReplicas  = 3.0                       // of a shard of ClickHouse
+	free           = 0.7                       // of a disk that is filled, at most: assumed
 	kafkaHours     = 24.0
 	rawDays        = 30.0
 	gigabyte       = 1e9
@@ -47,6 +47,16 @@ func row(rate float64) string {
 	cost := cores*pricePerCore + (kafkaGB+houseGB)*pricePerGBDisk
 	return fmt.Sprintf("| %.0f | %.0f | %.0f | %.1f | %.0f | %.0f | %.0f | %.0f | %.2f | %.0f | %.0f |",
 		rate, gateways, partitions, rate*kafkaBytes/1e6, kafkaGB, ingests, shards, houseGB, replicaTB, cores, cost)
+}
+
+// An insert is answered when most replicas have it, and Kafka confirms by two of three: one of
+// either may be away without counting coming to a halt.
+func TestOneReplicaMayBeAway(t *testing.T) {
+	for name, n := range map[string]float64{"Kafka": replicas, "a shard": shardReplicas} {
+		if most := math.Floor(n/2) + 1; n-1 < most {
+			t.Errorf("%s has %.0f replicas, of which %.0f must be there", name, n, most)
+		}
+	}
 }
 
 func TestTableOfThePage(t *testing.T) {
