@@ -34,8 +34,8 @@ func buildAndRun(m *testing.M) int {
 	}
 	// Beside deps/, where the binaries look for the native engines.
 	bin = filepath.Join(root, "bin", "e2e")
-	build := exec.Command("go", "build", "-o", bin+string(filepath.Separator), "./cmd/...")
-	build.Dir = root
+	build := exec.Command("go", "build", "-trimpath", "-o", bin+string(filepath.Separator), "./cmd/...")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0") // as make build does, which has compiled most of it
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build the binaries under test:", err)

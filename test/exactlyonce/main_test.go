@@ -51,8 +51,8 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	bin = filepath.Join(root, "bin", "exactlyonce") // beside deps/, where the engine's library is looked for
-	build := exec.Command("go", "build", "-o", bin+string(filepath.Separator), "./cmd/ingest", "./cmd/tidegate")
-	build.Dir = root
+	build := exec.Command("go", "build", "-trimpath", "-o", bin+string(filepath.Separator), "./cmd/ingest", "./cmd/tidegate")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0") // as make build does, which has compiled most of it
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build the binaries under test:", err)
