@@ -238,17 +238,17 @@ func (c *counts) add(o counts) {
 }
 
 // count adds counts to the metrics, but for those of long records: these are losses.
-func (m *jobMetrics) count(ctx context.Context, c *counts) {
+func (j *jobMetrics) count(ctx context.Context, c *counts) {
 	if c.in > 0 {
-		m.in.Add(ctx, c.in, m.attrs)
+		j.in.Add(ctx, c.in, j.attrs)
 	}
-	m.drop(ctx, droppedLogpush, c.disabled)
-	m.drop(ctx, droppedDeleted, c.deleted)
-	m.drop(ctx, droppedFilter, c.filtered)
-	m.drop(ctx, droppedSample, c.sampled)
-	m.drop(ctx, droppedMalformed, c.malformed)
+	j.drop(ctx, droppedLogpush, c.disabled)
+	j.drop(ctx, droppedDeleted, c.deleted)
+	j.drop(ctx, droppedFilter, c.filtered)
+	j.drop(ctx, droppedSample, c.sampled)
+	j.drop(ctx, droppedMalformed, c.malformed)
 	if c.truncated > 0 {
-		m.truncated.Add(ctx, c.truncated, m.attrs)
+		j.truncated.Add(ctx, c.truncated, j.attrs)
 	}
 }
 
