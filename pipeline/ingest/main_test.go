@@ -157,7 +157,9 @@ func startKafka(t testing.TB, partitions int) *cluster {
 			t.Error(err)
 		}
 	})
-	return &cluster{t: t, partitions: partitions, addr: broker.Addr(), client: &kafka.Client{Addr: kafka.TCP(broker.Addr()), Transport: &kafka.Transport{}}}
+	transport := &kafka.Transport{}
+	t.Cleanup(transport.CloseIdleConnections) // or it looks for the broker for ever, also where another server is by then
+	return &cluster{t: t, partitions: partitions, addr: broker.Addr(), client: &kafka.Client{Addr: kafka.TCP(broker.Addr()), Transport: transport}}
 }
 
 // produce writes values to a partition, each a record of the test account.

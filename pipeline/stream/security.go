@@ -102,8 +102,11 @@ func (s Security) dial(ctx context.Context, network, address string) (net.Conn, 
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-	if err != nil || !s.TLS && s.Mechanism == "" {
-		return conn, err
+	if err != nil {
+		return nil, err
+	}
+	if !s.TLS && s.Mechanism == "" {
+		return &firstAnswer{Conn: conn}, nil
 	}
 	secured, err := s.secure(ctx, conn, address)
 	if err != nil {
@@ -136,6 +139,7 @@ func (s Security) secure(ctx context.Context, conn net.Conn, address string) (ne
 		}
 		conn = encrypted
 	}
+	conn = &firstAnswer{Conn: conn}
 	// The dialer is given the connection. It logs in on it and keeps nothing back: every
 	// answer was waited for. The question after it has the answer to a client's
 	// certificate, which in TLS 1.3 comes after the handshake.

@@ -3,9 +3,11 @@ package stream
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -135,11 +137,66 @@ func TestErrorsOfConnectionsSayWhatToDo(t *testing.T) {
 	f("no certificate", access.MutualTLS, func(s *Security) { s.CertFile, s.KeyFile = "", "" }, mutualTLS(access), "asks for a certificate of the client")
 	f("a stranger's certificate", access.MutualTLS, func(s *Security) { s.CertFile, s.KeyFile = stranger.CertFile, stranger.KeyFile }, mutualTLS(access), "check that the broker trusts its authority")
 	f("no TLS", access.SASL, func(s *Security) { *s = Security{} }, login, "which of TLS and a login this listener expects")
+	web := []string{startWeb(t)}
+	f("a web server", web, func(s *Security) { *s = Security{} }, login, "the port of a web server")
+	f("a login to a web server", web, func(s *Security) { s.TLS = false }, login, "the port of a web server")
 	f("no login", access.SASL, func(s *Security) { s.Mechanism = "" }, login, "which of TLS and a login this listener expects")
 	f("a missing file", access.SASL, func(s *Security) { s.PasswordFile = "/nowhere/password" }, login, "/nowhere/password")
 	if isExternal { // the embedded broker takes anybody's login where it asks for none
 		f("a login where there is none", access.Plaintext, func(s *Security) { s.TLS = false }, login, "does not ask for a login")
 	}
+}
+
+// startWeb returns the address of a web server that refuses a bad method at its first byte,
+// as nginx does.
+func startWeb(t testing.TB) string {
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() }) // nobody connects any more
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return // the test has ended
+			}
+			go func() {
+				_, _ = conn.Read(make([]byte, 1<<10))
+				_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 4096\r\n\r\n"+strings.Repeat("x", 4096))
+				_ = conn.Close() // which the client sees
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// A client that is given another server's address tries again and again. It must not
+// make room for what the answers seem to announce.
+func TestAnswersOfOthersTakeNoMemory(t *testing.T) {
+	cfg := Config{Brokers: []string{startWeb(t)}, Topic: "events"}
+	client := newClient(cfg)
+	defer closeClient(client)
+	before := allocated()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := topicPartitions(ctx, client, cfg.Topic); err == nil {
+		t.Error("a web server has the topic")
+	}
+	conns := fetchConns{security: cfg.Security}
+	defer conns.close()
+	if _, err := conns.fetch(ctx, cfg.Brokers[0], cfg.Topic, 0, 0, 1, time.Second); err == nil {
+		t.Error("a web server has events")
+	}
+	if grown := allocated() - before; grown > 64<<20 {
+		t.Errorf("%d bytes were allocated for answers in HTTP", grown)
+	}
+}
+
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
 }
 
 func read(t testing.TB, file string) []byte {

@@ -114,8 +114,10 @@ func newSystem(t *testing.T, partitions int, keep func(*clickhouse.Retention)) *
 			t.Error(err)
 		}
 	})
+	transport := &kafka.Transport{MetadataTTL: 100 * time.Millisecond}
+	t.Cleanup(transport.CloseIdleConnections) // or it looks for the broker for ever, also where another server is by then
 	s := &system{t: t, broker: broker.Addr(), base: serverAddr(t), partitions: partitions,
-		client: &kafka.Client{Addr: kafka.TCP(broker.Addr()), Transport: &kafka.Transport{MetadataTTL: 100 * time.Millisecond}}}
+		client: &kafka.Client{Addr: kafka.TCP(broker.Addr()), Transport: transport}}
 	if s.reader, err = stream.NewReader(stream.Config{Brokers: []string{s.broker}, Topic: topic}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}

@@ -74,8 +74,9 @@ func startOnCluster(t *testing.T, cluster *realkafka.Cluster, partitions int) *b
 // connect waits until the topic is there.
 func (b *broker) connect(t *testing.T, partitions int) {
 	t.Helper()
-	b.client = &kafka.Client{Addr: kafka.TCP(b.addrs...), Timeout: 5 * time.Second,
-		Transport: &kafka.Transport{MetadataTTL: 500 * time.Millisecond, DialTimeout: 3 * time.Second}}
+	transport := &kafka.Transport{MetadataTTL: 500 * time.Millisecond, DialTimeout: 3 * time.Second}
+	t.Cleanup(transport.CloseIdleConnections) // or it looks for the broker for ever, also where another server is by then
+	b.client = &kafka.Client{Addr: kafka.TCP(b.addrs...), Timeout: 5 * time.Second, Transport: transport}
 	if b.process == nil {
 		b.remake(t, partitions)
 	}
