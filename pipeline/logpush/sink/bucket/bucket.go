@@ -64,7 +64,7 @@ type sink struct {
 	folder   string // with placeholders
 	options  func(body []byte) *blob.WriterOptions
 	classify func(error) *logpush.UploadError
-	written  *strings.Replacer // of what the driver puts instead of characters in keys
+	escapes  func(r rune) bool // what the driver writes in another way, see keyAt
 	// ambient says that it writes with credentials of this process.
 	ambient bool
 }
@@ -75,7 +75,21 @@ func (s *sink) Traits() logpush.Traits {
 }
 
 // NameOf implements logpush.Namer.
-func (s *sink) NameOf(o *logpush.Object) string { return s.written.Replace(o.Key(s.folder)) }
+func (s *sink) NameOf(o *logpush.Object) string { return keyAt(o.Key(s.folder), s.escapes) }
+
+// keyAt returns the key under which a driver of gocloud.dev writes: __0x7f__ stands for
+// a character that the store does not take, and for a slash behind two dots.
+func keyAt(key string, escapes func(rune) bool) string {
+	var b strings.Builder
+	for i, r := range key {
+		if escapes(r) || r == '/' && strings.HasSuffix(key[:i], "..") {
+			fmt.Fprintf(&b, "__%#x__", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
 
 // Put implements logpush.Sink.
 func (s *sink) Put(ctx context.Context, o logpush.Object) error {
