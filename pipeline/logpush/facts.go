@@ -25,7 +25,10 @@ type facts struct {
 const factsMax = 1000
 
 func newFacts(conf string, t Traits) *facts {
-	folder, _, _ := strings.Cut(conf, "?")
+	folder := ""
+	if u, err := logjob.ParseDestination(conf); err == nil { // as it was for the sink
+		folder = u.Path // where %7B is a brace, as for Object.Key
+	}
 	return &facts{
 		byScript: strings.Contains(folder, placeScript), byVersion: strings.Contains(folder, placeVersion), items: t.Records,
 		texts: map[string]string{}, versions: map[string]string{},
