@@ -41,6 +41,19 @@ func TestTheRequest(t *testing.T) {
 	}
 }
 
+// A path stays as it was written also where {DATE} is in it: %2F became a slash.
+func TestPathsStayAsTheyWereWritten(t *testing.T) {
+	for _, path := range []string{"/a%2Fb/{DATE}/c%20d", "/a%2Fb/%7BDATE%7d/c%20d", "/a%2Fb/20261009/c%20d"} {
+		r := receive(t)
+		if err := open(t, r.URL+path, loopback).Put(t.Context(), sinktest.Object("a.log.gz", "a")); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := r.requests[0].URL.EscapedPath(), "/a%2Fb/20261009/c%20d"; got != want {
+			t.Errorf("%s: the path is %s, want %s", path, got, want)
+		}
+	}
+}
+
 func TestTheOwnerMayChooseTheContentType(t *testing.T) {
 	r := receive(t)
 	if err := open(t, r.URL+"/?header_Content-Type=application%2Fjson", loopback).Put(t.Context(), sinktest.Object("a", "a")); err != nil {

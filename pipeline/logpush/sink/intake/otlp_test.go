@@ -71,6 +71,9 @@ func TestOTLPPartialSuccess(t *testing.T) {
 	f(partial(0, "old fields are going away"), nil)
 	f([]byte("<html>OK</html>"), nil)
 	f(partial(1, "too old"), &logpush.UploadError{Status: 400, Text: "1 of 3 records were rejected: too old", Permanent: true})
+	// It was cut off, and taken for none: the records that were rejected were lost.
+	long := strings.Repeat("too old; ", 20_000)
+	f(partial(1, long), &logpush.UploadError{Status: 400, Text: "1 of 3 records were rejected: " + logpush.TextOf([]byte(long)), Permanent: true})
 	f(partial(3, "too old"), &logpush.UploadError{Status: 400, Text: "3 of 3 records were rejected: too old", Permanent: true, Records: []int{0, 1, 2}})
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -74,12 +75,16 @@ func compress(contentType string, write func(io.Writer) error) (payload, error) 
 	return inGzip(contentType, body.Bytes()), nil
 }
 
+// rawDate finds {DATE} in a path as it was written.
+var rawDate = regexp.MustCompile(`(?i:\{|%7b)DATE(?i:\}|%7d)`)
+
 // request is a POST with one header more or less than the endpoint's own.
 func (e *endpoint) request(ctx context.Context, o *logpush.Object, p payload) (*http.Request, error) {
 	target := e.url
 	if strings.Contains(target.Path, "{DATE}") {
-		target.Path = strings.ReplaceAll(target.Path, "{DATE}", o.Date.UTC().Format("20060102"))
-		target.RawPath = ""
+		date := o.Date.UTC().Format("20060102")
+		target.Path = strings.ReplaceAll(target.Path, "{DATE}", date)
+		target.RawPath = rawDate.ReplaceAllString(target.RawPath, date) // which may have a slash as %2F
 	}
 	body, err := p.open()
 	if err != nil {
