@@ -306,16 +306,8 @@ func (p *replaying) timeOf(r *stream.Record) time.Time {
 		p.row.To != nil && !r.Time.Before(p.row.To.Add(schema.EventBehindMax))) {
 		return time.Time{}
 	}
-	var ms int64
-	if p.entry.malformed = p.entry.event.Split(r.Value) != nil; !p.entry.malformed {
-		if began := moment(p.entry.event.Raw("EventTimestampMs")); !began.IsZero() {
-			ms = began.UnixMilli()
-		}
-	}
-	at, _, ok := schema.EventTime(ms, r.Time)
-	if !ok {
-		at = r.Time
-	}
+	p.entry.malformed = p.entry.event.Split(r.Value) != nil
+	at := timeOf(&p.entry.event, r.Time)
 	if at.Before(p.row.From) || p.row.To != nil && !at.Before(*p.row.To) {
 		return time.Time{}
 	}

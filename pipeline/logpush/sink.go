@@ -46,7 +46,7 @@ type Object struct {
 // Item is one record of an object.
 type Item struct {
 	Text []byte    // formatted, with record_prefix and record_suffix
-	Time time.Time // when the event began, in whole milliseconds
+	Time time.Time // when the event began (schema.EventTime), in whole milliseconds
 
 	Script, Version, Outcome, EventType string
 
