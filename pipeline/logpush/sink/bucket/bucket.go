@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -110,15 +109,12 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 // answered makes the error of an answer. The code is the store's own word for what
 // went wrong.
 func answered(status int, code, message string, header http.Header) *logpush.UploadError {
-	e := &logpush.UploadError{
-		Status:    status,
-		Text:      logpush.TextOf([]byte(strings.Trim(code+": "+message, ": "))),
-		Permanent: permanent(status, code),
+	return &logpush.UploadError{
+		Status:     status,
+		Text:       logpush.TextOf([]byte(strings.Trim(code+": "+message, ": "))),
+		Permanent:  permanent(status, code),
+		RetryAfter: logpush.RetryAfter(header, time.Now()),
 	}
-	if seconds, err := strconv.Atoi(header.Get("Retry-After")); err == nil && seconds > 0 {
-		e.RetryAfter = time.Duration(min(seconds, 86_400)) * time.Second
-	}
-	return e
 }
 
 // unanswered makes the error of an exchange without an answer. What the drivers put

@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/egress"
@@ -151,7 +152,9 @@ func (s *sink) insert(ctx context.Context, contentType, batchID string, body []b
 	if err != nil && len(text) == 0 {
 		return egress.Classify(err)
 	}
-	return refusal(response.StatusCode, code, text)
+	e := refusal(response.StatusCode, code, text)
+	e.RetryAfter = logpush.RetryAfter(response.Header, time.Now()) // a proxy's, most likely
+	return e
 }
 
 // contentCodes are ClickHouse's errors (src/Common/ErrorCodes.cpp) that blame the rows:

@@ -171,13 +171,14 @@ func TestAnswers(t *testing.T) {
 			if code != "" {
 				w.Header().Set("X-ClickHouse-Exception-Code", code)
 			}
+			w.Header().Set("Retry-After", "7")
 			w.WriteHeader(status)
 			_, _ = io.WriteString(w, body)
 		}))
 		defer h.Close()
 		err := open(t, "clickhouse://"+h.Listener.Addr().String()+"/d/t?transport=http&user=u&password=p%26p&setting_max_insert_threads=2").Put(t.Context(), sinktest.Object("a", rows))
 		e, ok := errors.AsType[*logpush.UploadError](err)
-		if !ok || e.Status != wantStatus || e.Permanent != wantPermanent {
+		if !ok || e.Status != wantStatus || e.Permanent != wantPermanent || e.RetryAfter != 7*time.Second {
 			t.Errorf("%s: put returned %+v, want status %d, permanent %t", what, err, wantStatus, wantPermanent)
 		}
 	}

@@ -145,7 +145,7 @@ func do(client *http.Client, request *http.Request, most int64) ([]byte, error) 
 		Status:     response.StatusCode,
 		Text:       logpush.TextOf(body),
 		Permanent:  permanent(response.StatusCode),
-		RetryAfter: retryAfter(response.Header.Get("Retry-After"), time.Now()),
+		RetryAfter: logpush.RetryAfter(response.Header, time.Now()),
 	}
 }
 
@@ -169,18 +169,4 @@ func permanent(status int) bool {
 		return false
 	}
 	return status >= 300 && status < 500
-}
-
-// retryAfter reads the header's two forms, seconds and a date; 0 when it is
-// neither or past.
-func retryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.Atoi(value); err == nil {
-		const most = 1 << 30 // seconds; more would overflow, and nobody waits that long
-		return time.Duration(min(max(seconds, 0), most)) * time.Second
-	}
-	at, err := http.ParseTime(value)
-	if err != nil {
-		return 0
-	}
-	return max(at.Sub(now), 0)
 }

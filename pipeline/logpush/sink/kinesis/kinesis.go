@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -108,7 +109,7 @@ func classify(err error) *logpush.UploadError {
 	if !ok || response.Response == nil || response.HTTPStatusCode() == 0 { // the client wraps a failed connection like an answer
 		return egress.Classify(err)
 	}
-	e := &logpush.UploadError{Status: response.HTTPStatusCode()}
+	e := &logpush.UploadError{Status: response.HTTPStatusCode(), RetryAfter: logpush.RetryAfter(response.Response.Header, time.Now())}
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
 		return e
