@@ -128,6 +128,16 @@ func TestRowsThatAreToBlameAreToldApart(t *testing.T) {
 	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Status != http.StatusUnprocessableEntity || !e.Permanent || !strings.Contains(e.Text, "DB::Exception") {
 		t.Errorf("a bad row gave %+v", err)
 	}
+	// What a row says, which the answer repeats, was taken for a missing column: the job stood still.
+	err = s.Put(t.Context(), sinktest.Object("c", `{"WallTimeMs":"soon","Outcome":"DB::Exception: Unknown field"}`+"\n"))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Status != http.StatusUnprocessableEntity || !e.Permanent || !strings.Contains(e.Text, "Unknown field") {
+		t.Errorf("a bad row that speaks of fields gave %+v", err)
+	}
+	// Half of a character, as JavaScript can log it, held it up as well.
+	err = s.Put(t.Context(), sinktest.Object("d", `{"WallTimeMs":1,"Outcome":"\ud83d"}`+"\n"))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Status != http.StatusUnprocessableEntity || !e.Permanent {
+		t.Errorf("half of a character gave %+v", err)
+	}
 	if got := ask(t, "SELECT count() FROM default."+name); got != "0" {
 		t.Errorf("the table has %s rows of a refused batch", got)
 	}
@@ -187,6 +197,7 @@ func TestAnswers(t *testing.T) {
 	f("a wrong password", 403, "516", "Code: 516. DB::Exception: Authentication failed", 403, true)
 	f("too many parts", 500, "252", "Code: 252. DB::Exception: Too many parts", 500, false)
 	f("a row that cannot be read", 400, "27", "Code: 27. DB::Exception: Cannot parse input", 422, true)
+	f("a number out of range", 500, "407", "Code: 407. DB::Exception: Decimal overflow", 422, true)
 	f("a syntax error", 400, "62", "Code: 62. DB::Exception: Syntax error", 500, false)
 }
 
