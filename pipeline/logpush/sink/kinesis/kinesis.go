@@ -32,8 +32,8 @@ type Options struct {
 	Egress egress.Policy
 }
 
-// Limits of a record (PutRecord in the Kinesis API reference): 1 MiB of data unless
-// the stream was set up for more. Events compress to less than a fifth, so that batches
+// Limits of a record (PutRecord in the Kinesis API reference): 1 MiB of data and partition
+// key unless the stream was set up for more. Events compress to less than a fifth, so that batches
 // below maxBytes rarely come near it.
 const (
 	maxData  = 1 << 20
@@ -96,7 +96,7 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 		return ctx.Err()
 	}
 	e := classify(err)
-	if e.Status == http.StatusBadRequest && len(o.Body) > maxData {
+	if e.Status == http.StatusBadRequest && len(o.Body)+len(key) > maxData {
 		e.Status, e.Permanent = http.StatusRequestEntityTooLarge, true // smaller batches will do
 	}
 	return e

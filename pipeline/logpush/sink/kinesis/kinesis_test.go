@@ -115,6 +115,9 @@ func TestRefusals(t *testing.T) {
 	f("AccessDeniedException", 400, 10, 403, true)
 	f("InternalFailure", 500, 10, 500, false)
 	f("ValidationException", 400, maxData+1, 413, true)
+	// The key of 5 bytes counts: a batch just below the bound was tried again for ever.
+	f("ValidationException", 400, maxData-4, 413, true)
+	f("ValidationException", 400, maxData-5, 400, false)
 	f("ResourceNotFoundException", 400, maxData+1, 404, true)
 }
 
