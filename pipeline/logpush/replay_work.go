@@ -438,8 +438,9 @@ func (p *replaying) takeArchived(ctx context.Context, a *tables.Archived) error 
 	case a.Logpush == tables.LogpushNo:
 		r.Headers = []stream.Header{{Name: schema.HeaderLogpush, Value: schema.LogpushDisabled}}
 	case a.Logpush != tables.LogpushYes && !p.row.IncludeUnmarked:
-		p.pending.unmarked++
-		return p.take(ctx, &r, time.Time{})
+		err := p.take(ctx, &r, time.Time{})
+		p.pending.unmarked++ // behind what take may have saved
+		return err
 	}
 	p.entry.malformed = p.entry.event.Split(r.Value) != nil
 	return p.take(ctx, &r, a.Time)

@@ -155,7 +155,7 @@ func TestItems(t *testing.T) {
 		pass(time.Second)
 		r.stop()
 		o := w.bucket.objects[w.bucket.names()[0]]
-		if len(o.Items) != 4 || o.Body != nil || o.Records != 4 {
+		if o.Partition != 3 || len(o.Items) != 4 || o.Body != nil || o.Records != 4 {
 			t.Fatalf("the object is %+v", o)
 		}
 		for i, item := range o.Items[:3] {
