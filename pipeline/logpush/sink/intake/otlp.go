@@ -27,7 +27,7 @@ type otlp struct{ *endpoint }
 func openOTLP(e *endpoint, _ params, _ Options) (logpush.Sink, error) {
 	// A message may repeat a reason for each record that was rejected. Of an answer that is
 	// cut off nobody could tell that any was. 4 MiB is what gRPC takes.
-	e.answerMax = 4 << 20
+	e.answerMax, e.answerCounts = 4<<20, true
 	return otlp{e}, nil
 }
 

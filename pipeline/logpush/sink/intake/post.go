@@ -43,6 +43,8 @@ type endpoint struct {
 	url       url.URL
 	header    http.Header
 	answerMax int64 // how much of an answer is kept, in bytes
+	// answerCounts says that a 2xx may still tell of records that were refused.
+	answerCounts bool
 }
 
 // payload is the body of one request.
@@ -116,19 +118,24 @@ func (e *endpoint) post(ctx context.Context, o *logpush.Object, p payload) ([]by
 	if err != nil {
 		return nil, &logpush.UploadError{Text: "the request cannot be made: " + err.Error(), Permanent: true}
 	}
-	return do(e.client, request, e.answerMax)
+	answer, whole, err := do(e.client, request, e.answerMax)
+	if err == nil && !whole && e.answerCounts {
+		err = &logpush.UploadError{Text: "the connection broke before the answer had said which records were taken"}
+	}
+	return answer, err
 }
 
-// do sends a request and reads its answer up to most bytes, as post says.
-func do(client *http.Client, request *http.Request, most int64) ([]byte, error) {
+// do sends a request and reads its answer up to most bytes, as post says. Whole is false
+// where the answer of a success broke off.
+func do(client *http.Client, request *http.Request, most int64) (answer []byte, whole bool, err error) {
 	ctx, cancel := context.WithCancel(request.Context())
 	defer cancel()
 	response, err := client.Do(request.WithContext(ctx))
 	if err != nil {
 		if request.Context().Err() != nil {
-			return nil, request.Context().Err()
+			return nil, false, request.Context().Err()
 		}
-		return nil, egress.Classify(err)
+		return nil, false, egress.Classify(err)
 	}
 	defer response.Body.Close()
 	// What the receiver says is part of the error; the rest is read a little so
@@ -136,12 +143,12 @@ func do(client *http.Client, request *http.Request, most int64) ([]byte, error) 
 	defer time.AfterFunc(answerTime, cancel).Stop()
 	body, readErr := io.ReadAll(io.LimitReader(response.Body, most))
 	if response.StatusCode/100 == 2 {
-		return body, nil // it has the batch, whatever became of its answer
+		return body, readErr == nil, nil // it has the batch, whatever became of its answer
 	}
 	if readErr != nil && len(body) == 0 && request.Context().Err() != nil {
-		return nil, request.Context().Err()
+		return nil, false, request.Context().Err()
 	}
-	return nil, &logpush.UploadError{
+	return nil, false, &logpush.UploadError{
 		Status:     response.StatusCode,
 		Text:       logpush.TextOf(body),
 		Permanent:  permanent(response.StatusCode),
