@@ -42,6 +42,11 @@ type sink struct {
 	into     string // INSERT INTO `database`.`table`
 }
 
+// silence of ClickHouse during an insert, which views can make long, lasts up to so many
+// times what other destinations may take: a minute. An insert that is given up goes on
+// there, and comes again.
+const silence = 6
+
 var settingName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
 // New returns the sink of a clickhouse:// URL.
@@ -63,7 +68,7 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 		host = net.JoinHostPort(u.Hostname(), map[string]string{"https": "8443", "http": "8123"}[transport])
 	}
 	s := &sink{
-		client: options.Egress.Client(), base: url.URL{Scheme: transport, Host: host, Path: "/"}, settings: url.Values{}, header: http.Header{},
+		client: options.Egress.Slower(silence).Client(), base: url.URL{Scheme: transport, Host: host, Path: "/"}, settings: url.Values{}, header: http.Header{},
 		into: "INSERT INTO " + quoteName(database) + "." + quoteName(table),
 	}
 	for name, values := range query {

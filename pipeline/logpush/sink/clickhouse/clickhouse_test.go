@@ -213,6 +213,22 @@ func TestTroubleThatMayPass(t *testing.T) {
 	}
 }
 
+// An insert that takes longer than other destinations may was given up, while it went on at
+// the server, and came again for ever.
+func TestASlowInsertIsWaitedFor(t *testing.T) {
+	const limit = time.Second
+	h := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-time.After(2 * limit)
+	}))
+	defer h.Close()
+	slow := Options{Egress: egress.Policy{AllowHTTP: true, AllowLoopback: true, NoProgress: limit}}
+	s := sinktest.Open(t, func(u *url.URL) (logpush.Sink, error) { return New(u, slow) }, "clickhouse://"+h.Listener.Addr().String()+"/d/t?transport=http")
+	if err := s.Put(t.Context(), sinktest.Object("a", rows)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBadSettings(t *testing.T) {
 	f := func(conf, want string) {
 		t.Helper()

@@ -149,6 +149,13 @@ func (p Policy) DialTLS(ctx context.Context, network, address, name string) (net
 	return secure, nil
 }
 
+// Slower returns the policy with so many times its NoProgress, for destinations that say
+// nothing while they work.
+func (p Policy) Slower(times int) Policy {
+	p.NoProgress = time.Duration(times) * p.progress()
+	return p
+}
+
 func (p Policy) progress() time.Duration {
 	if p.NoProgress == 0 {
 		return noProgress
