@@ -101,16 +101,17 @@ type resent struct {
 
 // resendLetter answers 200 also when the destination refuses: that is the answer.
 func (s *Server) resendLetter(r *request) (any, error) {
-	j, err := s.job(r)
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeout(r.ctx, resendTimeout)
 	defer cancel()
-	return s.resend(ctx, r, j, r.param("letter"))
+	return s.resend(ctx, r, r.param("letter"))
 }
 
-func (s *Server) resend(ctx context.Context, r *request, j logjob.Job, id string) (resent, error) {
+// resend sends a letter to where the job of the path delivers by now.
+func (s *Server) resend(ctx context.Context, r *request, id string) (resent, error) {
+	j, err := s.job(r)
+	if err != nil {
+		return resent{}, err
+	}
 	// Two at once would both find it waiting, and the destination would have it twice.
 	if _, busy := s.resending.LoadOrStore(id, struct{}{}); busy {
 		return resent{}, errs.New(errs.Conflict, 0, "dead letter %q is being sent by another request", shown(id))
@@ -165,7 +166,7 @@ func (s *Server) resendLetters(r *request) (any, error) {
 		if ctx.Err() != nil {
 			break
 		}
-		one, err := s.resend(ctx, r, j, l.ID)
+		one, err := s.resend(ctx, r, l.ID)
 		if kind := errs.KindOf(err); kind == errs.Conflict || kind == errs.NotFound { // somebody else was faster
 			answer.Left--
 			continue

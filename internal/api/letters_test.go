@@ -130,6 +130,38 @@ func TestALetterIsSentByOneRequestAtATime(t *testing.T) {
 	}
 }
 
+// A job is given another destination while its letters are sent: the rest goes there.
+func TestLettersFollowTheirJob(t *testing.T) {
+	p := newPlatform(t)
+	j := p.mustJob(t, "https://held.example.com")
+	p.letters(t, j.ID, 0, 2)
+	if all, err := p.ResendDeadLetters(t.Context(), account, j.ID); err != nil || len(all.Letters) != 2 || all.Letters[0].Error == nil { // see destinations
+		t.Fatalf("the first try answered %+v, error %v", all, err)
+	}
+	sent := make(chan error, 1)
+	go func() {
+		all, err := p.ResendDeadLetters(t.Context(), account, j.ID)
+		if err == nil && (len(all.Letters) != 2 || all.Letters[1].State != "resent") {
+			err = fmt.Errorf("it answered %+v", all)
+		}
+		sent <- err
+	}()
+	release := <-p.held
+	if _, err := p.UpdateJob(t.Context(), account, j.ID, logjob.Update{DestinationConf: new("https://letters.example.com")}); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	select {
+	case release := <-p.held:
+		t.Error("a letter went to the destination of before")
+		close(release)
+	case err := <-sent:
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // More letters than one request sends are refused each time: the last one has its turn, too.
 func TestLettersTakeTurns(t *testing.T) {
 	p := newPlatform(t)

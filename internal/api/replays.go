@@ -21,6 +21,7 @@ type replayView struct {
 	CreatedOn    timestamp  `json:"created_on"`
 	StartedOn    *timestamp `json:"started_on"`
 	EndedOn      *timestamp `json:"ended_on"`
+	KeptFrom     *timestamp `json:"kept_from"`
 	Position     *timestamp `json:"position"`
 	OffsetsDone  int64      `json:"offsets_done"`
 	OffsetsTotal int64      `json:"offsets_total"`
@@ -29,7 +30,7 @@ type replayView struct {
 
 func viewReplay(r logjob.Replay) replayView {
 	v := replayView{Replay: r, From: timestamp(r.From), To: (*timestamp)(r.To), CreatedOn: timestamp(r.CreatedOn),
-		StartedOn: (*timestamp)(r.StartedOn), EndedOn: (*timestamp)(r.EndedOn), Position: (*timestamp)(r.Position)}
+		StartedOn: (*timestamp)(r.StartedOn), EndedOn: (*timestamp)(r.EndedOn), KeptFrom: (*timestamp)(r.KeptFrom), Position: (*timestamp)(r.Position)}
 	v.OffsetsDone, v.OffsetsTotal = r.Offsets()
 	if at, ok := r.EstimatedEnd(time.Now()); ok {
 		v.EstimatedEnd = optional(at)

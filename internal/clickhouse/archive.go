@@ -40,6 +40,17 @@ func (db *DB) OldestEvent(ctx context.Context, accountID string) (time.Time, boo
 	return oldest.UTC(), rows > 0, failed("find the oldest event", err)
 }
 
+// OldestArchived returns the time of the oldest event of all accounts that is kept, and
+// false where there is none.
+func (db *DB) OldestArchived(ctx context.Context) (time.Time, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	var oldest time.Time
+	var rows uint64
+	err := db.conn.QueryRow(ctx, `SELECT min(time), count() FROM trace_events`).Scan(&oldest, &rows)
+	return oldest.UTC(), rows > 0, failed("find the oldest event of all accounts", err)
+}
+
 // ArchivedEvents returns the events that q asks for in the order of their offsets,
 // as many as fit into a page, and the offset from which to ask for more; q.End when
 // there are no more.

@@ -95,9 +95,16 @@ func TestOldestEvent(t *testing.T) {
 	if at, ok, err := db.OldestEvent(t.Context(), account); ok || err != nil {
 		t.Errorf("of nothing: %s, %v, %v", at, ok, err)
 	}
+	if at, ok, err := db.OldestArchived(t.Context()); ok || err != nil {
+		t.Errorf("of nothing: %s, %v, %v", at, ok, err)
+	}
 	archived(t, db, 0, account, 3, 2, 9)
 	if at, ok, err := db.OldestEvent(t.Context(), account); !ok || err != nil || !at.Equal(noon.Add(2*time.Second)) {
 		t.Errorf("%s, %v, %v", at, ok, err)
+	}
+	archived(t, db, 1, "somebody else", 1)
+	if at, ok, err := db.OldestArchived(t.Context()); !ok || err != nil || !at.Equal(noon.Add(time.Second)) {
+		t.Errorf("of all accounts: %s, %v, %v", at, ok, err)
 	}
 }
 

@@ -104,6 +104,9 @@ func maskHTTP(u *url.URL) string {
 	return text
 }
 
+// rawDate finds {DATE} in a path as it was written.
+var rawDate = regexp.MustCompile(`(?i:\{|%7b)DATE(?i:\}|%7d)`)
+
 // Redactor returns a replacer that hides the credentials of conf wherever they
 // turn up, such as in a destination's answer that repeats a header.
 func Redactor(conf string) *strings.Replacer {
@@ -126,6 +129,9 @@ func Redactor(conf string) *strings.Replacer {
 		for part := range strings.SplitSeq(u.Path, "{DATE}") { // which a request has filled in
 			hide(part)
 			hide((&url.URL{Path: part}).EscapedPath())
+		}
+		for _, part := range rawDate.Split(u.RawPath, -1) {
+			hide(part)
 		}
 		hide(u.EscapedPath())
 	}

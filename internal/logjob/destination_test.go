@@ -88,6 +88,7 @@ func TestRedactorHidesWhatADestinationRepeats(t *testing.T) {
 	f("https://gl-token-1@h/", "nobody is called gl-token-1", "nobody is called ***")
 	f("https://hooks.example/services/T000/B0%20%C3%BC", "POST /services/T000/B0 ü or /services/T000/B0%20%C3%BC: no such hook", "POST *** or ***: no such hook")
 	f("https://h.example/in/{DATE}/s3cr3t", "404: /in/20261009/s3cr3t not found", "404: ***20261009*** not found")
+	f("https://h.example/s3c%2Fr3t/%7bDATE}/inbox", "404: /s3c%2Fr3t/20261009/inbox or /s3c/r3t/20261009/inbox not found", "404: ***20261009*** or ***20261009*** not found")
 	f("https://h.example/", "cannot POST / here", "cannot POST / here")
 	f("https://h.example/?hmac-secret=0123456789abcdef", "who is 0123456789abcdef", "who is ***")
 	f("ibmcl://h.example/logs/v1/singles?ibm_api_key=k3y-k3y", "the key k3y-k3y is not known", "the key *** is not known")

@@ -79,8 +79,12 @@ type ReplayProgress struct {
 	// RecordsLost is how many offsets neither Kafka nor ClickHouse has that may have
 	// been events of the time, of any account.
 	RecordsLost int64        `json:"records_lost"`
-	Losses      []ReplayLoss `json:"losses"`   // the first ReplayLossesMax
-	Position    *time.Time   `json:"position"` // time of the newest event sent
+	Losses      []ReplayLoss `json:"losses"` // the first ReplayLossesMax
+	// KeptFrom is set where, when the replay began, nothing older than this time, which is
+	// after From and at most To, was left of at least one partition: what it had from
+	// before is gone, and nobody knows how much that was.
+	KeptFrom *time.Time `json:"kept_from"`
+	Position *time.Time `json:"position"` // time of the newest event sent
 	// Error is what the replay waits for, or why it failed; empty otherwise.
 	Error string `json:"error"`
 }

@@ -130,7 +130,7 @@ func (b *batch) seal(partition int, planned *plan) (*sealed, error) {
 	s := &sealed{
 		Object: Object{
 			Name: name, Date: planned.start(), ContentType: b.format.ContentType, Records: len(b.index),
-			JobID: b.job.ID, BatchID: id, Dataset: schema.Dataset, Script: b.part.script, Version: b.part.version,
+			JobID: b.job.ID, BatchID: id, Dataset: schema.Dataset, Partition: partition, Script: b.part.script, Version: b.part.version,
 		},
 		begin: b.begin, until: planned.until(), oldest: b.oldest, index: b.index,
 	}

@@ -1,6 +1,7 @@
 package logpush
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -92,6 +93,20 @@ func BenchmarkDelivery(b *testing.B) {
 		memory.splitAll([]stream.Record{{Offset: int64(i), Time: now, Account: account, Value: value}})
 		if taken, err := d.take(now, &memory.entries[0]); !taken || err != nil {
 			b.Fatal(taken, err)
+		}
+	}
+}
+
+// Both forms of the header count everywhere. Stores and ClickHouse were asked again too
+// early when they named a date.
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 10, 9, 12, 0, 0, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 0, "7": 7 * time.Second, "-3": 0, "soon": 0, "9223372036854775807": 1 << 30 * time.Second, "99999999999999999999": 1 << 30 * time.Second,
+		now.Add(90 * time.Second).Format(http.TimeFormat): 90 * time.Second, now.Add(-time.Hour).Format(http.TimeFormat): 0,
+	} {
+		if got := RetryAfter(http.Header{"Retry-After": {value}}, now); got != want {
+			t.Errorf("%q is %s, want %s", value, got, want)
 		}
 	}
 }

@@ -53,14 +53,6 @@ func (d *deleted) covers(r *stream.Record, event *logjob.Record, malformed bool)
 	case malformed:
 		return list.CoverUnread(r.Account, r.Value, r.Time)
 	}
-	var ms int64
-	if began := moment(event.Raw("EventTimestampMs")); !began.IsZero() {
-		ms = began.UnixMilli()
-	}
-	at, _, ok := schema.EventTime(ms, r.Time)
-	if !ok {
-		at = r.Time
-	}
 	script, _ := logjob.Unquote(event.Raw("ScriptName")) // what is no string names no script
-	return list.Cover(r.Account, string(script), at)
+	return list.Cover(r.Account, string(script), timeOf(event, r.Time))
 }

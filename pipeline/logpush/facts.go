@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tidegate/internal/logjob"
+	"tidegate/schema"
 )
 
 // facts finds what batches need to know of a record beside its text: the part,
@@ -25,16 +26,19 @@ type facts struct {
 const factsMax = 1000
 
 func newFacts(conf string, t Traits) *facts {
-	folder, _, _ := strings.Cut(conf, "?")
+	folder := ""
+	if u, err := logjob.ParseDestination(conf); err == nil { // as it was for the sink
+		folder = u.Path // where %7B is a brace, as for Object.Key
+	}
 	return &facts{
 		byScript: strings.Contains(folder, placeScript), byVersion: strings.Contains(folder, placeVersion), items: t.Records,
 		texts: map[string]string{}, versions: map[string]string{},
 	}
 }
 
-// of returns the part and the item of a record. The item is valid until it is called
-// again, and empty where the sink does not want it.
-func (f *facts) of(r *logjob.Record) (g part, item *Item) {
+// of returns the part and the item of an event, whose record Kafka has stamped. The item
+// is valid until it is called again, and empty where the sink does not want it.
+func (f *facts) of(r *logjob.Record, stamped time.Time) (g part, item *Item) {
 	if f.byScript {
 		g.script = f.text(r.Raw("ScriptName"))
 	}
@@ -43,7 +47,7 @@ func (f *facts) of(r *logjob.Record) (g part, item *Item) {
 	}
 	if f.items {
 		f.item = Item{
-			Time: moment(r.Raw("EventTimestampMs")), Script: f.text(r.Raw("ScriptName")), Version: f.version(r.Raw("ScriptVersion")),
+			Time: timeOf(r, stamped), Script: f.text(r.Raw("ScriptName")), Version: f.version(r.Raw("ScriptVersion")),
 			Outcome: f.text(r.Raw("Outcome")), EventType: f.text(r.Raw("EventType")),
 		}
 	}
@@ -84,11 +88,13 @@ func remember(known map[string]string, raw []byte, find func() string) string {
 	return text
 }
 
-// moment returns a time in Unix milliseconds, the zero time where there is none.
-func moment(raw []byte) time.Time {
-	ms, err := strconv.ParseInt(string(raw), 10, 64)
-	if err != nil {
-		return time.Time{}
+// timeOf returns the time of an event, schema.EventTime, and that of its record where it
+// has none. event may be empty.
+func timeOf(event *logjob.Record, stamped time.Time) time.Time {
+	ms, _ := strconv.ParseInt(string(event.Raw("EventTimestampMs")), 10, 64) // 0 is no time either
+	at, _, ok := schema.EventTime(ms, stamped)
+	if !ok {
+		at = stamped
 	}
-	return time.UnixMilli(ms).UTC()
+	return at
 }

@@ -133,7 +133,7 @@ func (d *delivery) take(now time.Time, r *entry) (bool, error) {
 		d.passOver(r)
 		return true, nil
 	}
-	g, item := d.facts.of(&r.event)
+	g, item := d.facts.of(&r.event, r.Time)
 	if !d.fits(r, g) {
 		d.counts = before // it is looked at again
 		d.rebuild = nil   // of other records than the plan's, or there would be room

@@ -37,7 +37,7 @@ func TestAPreviewNamesObjectsAsTheirSinkDoes(t *testing.T) {
 	at := time.Now().UTC()
 	f := func(conf, want string) {
 		t.Helper()
-		e := schema.TraceEvent{ScriptName: "shop", EventType: "fetch", EventTimestampMs: at.UnixMilli(), Outcome: "ok"}
+		e := schema.TraceEvent{ScriptName: "shop", ScriptVersion: schema.ScriptVersion{ID: "v1"}, EventType: "fetch", EventTimestampMs: at.UnixMilli(), Outcome: "ok"}
 		j := logjob.Job{ID: 42, AccountID: "a", Dataset: schema.Dataset, Revision: 1, DestinationConf: conf, OutputOptions: &logjob.OutputOptions{FieldNames: []string{"Outcome"}}}
 		got, err := p.Preview(t.Context(), j, [][]byte{e.AppendJSON(nil)}, 1)
 		if err != nil || len(got.Objects) != 1 {
@@ -50,6 +50,7 @@ func TestAPreviewNamesObjectsAsTheirSinkDoes(t *testing.T) {
 	}
 	f("s3://lake?region=eu-west-1&"+keys, "")
 	f("s3://lake/logs/{JOB}/{SCRIPT}?region=eu-west-1&"+keys, "logs/42/shop/")
+	f("s3://lake/logs/%7BSCRIPT%7D/%7BVERSION}?region=eu-west-1&"+keys, "logs/shop/v1/") // all were in the folder _
 	f("s3://lake/logs?region=eu-west-1&"+keys+"&"+endpoint, "logs/")
 	f("r2://lake/logs/{JOB}?account-id=0a1b&"+keys, "logs/42/")
 	f("gs://lake/logs/{JOB}", "logs/42/")

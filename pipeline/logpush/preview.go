@@ -122,7 +122,7 @@ func (p *preview) partition(id int, records []entry) error {
 		if p.output += int64(len(p.text)); p.output > previewOutputMax {
 			return errs.New(errs.TooLarge, 0, "the output has more than %d bytes: try fewer events, with limit", previewOutputMax)
 		}
-		g, item := p.facts.of(&r.event)
+		g, item := p.facts.of(&r.event, r.Time)
 		if !w.Fits(g, len(p.text), r.Time) {
 			if err := p.seal(id, w); err != nil {
 				return err

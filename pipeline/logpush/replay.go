@@ -44,6 +44,8 @@ type Archive interface {
 	ArchivedEvents(ctx context.Context, q tables.ArchiveQuery) (list []tables.Archived, next int64, err error)
 	// ArchiveRange tells where the events of the time lie, those of all accounts.
 	ArchiveRange(ctx context.Context, q tables.ArchiveQuery) (tables.ArchiveRange, error)
+	// OldestArchived returns the time of the oldest event of all accounts; false: there is none.
+	OldestArchived(ctx context.Context) (time.Time, bool, error)
 }
 
 // Topic is the event topic, read without a group. All but FetchBatches ask once.

@@ -34,7 +34,7 @@ func (p *replaying) take(ctx context.Context, r *stream.Record, at time.Time) er
 		return nil
 	}
 	text := p.text // which flush may let go of
-	g, item := p.facts.of(&e.event)
+	g, item := p.facts.of(&e.event, r.Time)
 	if !p.fits(g, at) {
 		p.rebuild = nil // of other records than the plan's, or there would be room
 		if err := p.flush(ctx); err != nil {

@@ -265,6 +265,19 @@ func (a *archive) ArchivedEvents(_ context.Context, q tables.ArchiveQuery) (list
 	return list, q.End, nil
 }
 
+func (a *archive) OldestArchived(context.Context) (oldest time.Time, ok bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, rows := range a.rows {
+		for _, row := range rows {
+			if !ok || row.Time.Before(oldest) {
+				oldest, ok = row.Time, true
+			}
+		}
+	}
+	return oldest, ok, nil
+}
+
 func (a *archive) ArchiveRange(_ context.Context, q tables.ArchiveQuery) (tables.ArchiveRange, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

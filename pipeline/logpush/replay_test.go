@@ -231,6 +231,52 @@ func TestReplayTellsWhatIsLost(t *testing.T) {
 	}
 }
 
+// A replay of what is older than all that is kept says from when on there is something, and
+// how much of its time that leaves out, which was nobody's loss before.
+func TestReplayTellsFromWhenOnEventsAreKept(t *testing.T) {
+	began := time.Now().Truncate(time.Millisecond)
+	s := newStage(t)
+	s.produce(100)
+	j := s.newJob(nil)
+	s.run(nil)
+	f := func(from, to int, want *time.Time) {
+		t.Helper()
+		r := s.ends(s.replay(j, from, to), logjob.ReplayDone)
+		if (r.KeptFrom == nil) != (want == nil) || want != nil && !r.KeptFrom.Equal(*want) {
+			t.Errorf("from %d to %d events are kept from %v on, want %v", from, to, r.KeptFrom, want)
+		}
+	}
+	f(-9000, 100, nil) // the topic has all that there ever was
+	for p := range int32(2) {
+		s.forget(p, 20)
+	}
+	f(0, 100, nil) // ClickHouse has the rest
+	f(-9000, 100, new(s.at(0)))
+	f(-9000, -8000, new(s.at(-8000))) // nothing of it
+	s.archive.mu.Lock()
+	for id, rows := range s.archive.rows {
+		s.archive.rows[id] = slices.DeleteFunc(rows, func(a tables.Archived) bool { return a.Time.Before(s.at(60)) })
+	}
+	s.archive.mu.Unlock()
+	f(70, 100, nil)
+	f(0, 100, new(s.at(60)))
+	s.archive.mu.Lock()
+	s.archive.rows = map[int][]tables.Archived{}
+	s.archive.mu.Unlock()
+	f(0, 50, new(s.at(50))) // Kafka's records are of now
+	if r := s.ends(s.replay(j, 0, 100_000), logjob.ReplayDone); r.KeptFrom == nil || r.KeptFrom.Before(began) || r.KeptFrom.After(time.Now()) {
+		t.Errorf("events are kept from %v on, want the time of Kafka's first record", r.KeptFrom)
+	}
+	for p := range int32(2) {
+		_, next, err := s.topic.Bounds(t.Context(), int(p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.forget(p, next)
+	}
+	f(0, 50, new(s.at(50)))
+}
+
 // Batches that cannot be decoded, in the middle and at the end, are passed and told as
 // lost, once, though the replay is taken up again behind the first. A preview passes them, too.
 func TestReplayPassesBatchesThatCannotBeDecoded(t *testing.T) {

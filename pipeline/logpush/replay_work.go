@@ -87,6 +87,9 @@ func (p *replaying) plan(ctx context.Context) (list []logjob.ReplayPartition, er
 			at.Begin, err = p.config.Topic.OffsetAt(ctx, id, p.row.From.Add(-schema.EventAheadMax))
 			return err
 		})
+		if err == nil && first > 0 && at.Begin <= first {
+			err = p.noteKept(ctx, id, first)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -117,6 +120,65 @@ func (p *replaying) plan(ctx context.Context) (list []logjob.ReplayPartition, er
 		list = []logjob.ReplayPartition{}
 	}
 	return list, nil
+}
+
+// noteKept notes from when on a partition is kept whose first record in Kafka need not be
+// older than what is asked for. Where ClickHouse goes back is the same for all partitions,
+// some of which may have had no events for long.
+func (p *replaying) noteKept(ctx context.Context, id int, first int64) error {
+	kept, err := p.timeAt(ctx, id, first)
+	if err != nil {
+		return err
+	}
+	if p.config.Archive != nil {
+		err := p.insist(p.stopping, ctx, "look for the oldest event in ClickHouse", "ClickHouse does not answer", func(ctx context.Context) error {
+			oldest, ok, err := p.config.Archive.OldestArchived(ctx)
+			if err == nil && ok && oldest.Before(kept) {
+				kept = oldest
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if p.row.To != nil && kept.After(*p.row.To) {
+		kept = *p.row.To
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if kept.After(p.row.From) && (p.row.KeptFrom == nil || kept.After(*p.row.KeptFrom)) {
+		p.row.KeptFrom = &kept
+	}
+	return nil
+}
+
+// timeAt returns the time of the first record that a partition has from an offset on, and
+// now where it has none.
+func (p *replaying) timeAt(ctx context.Context, id int, offset int64) (time.Time, error) {
+	for {
+		var batches []stream.Batches
+		err := p.ask(ctx, "read the first event", func(ctx context.Context) (err error) {
+			batches, err = p.config.Topic.FetchBatches(ctx, id, offset, false)
+			return err
+		})
+		if gone, ok := errors.AsType[*stream.OutOfRangeError](err); ok && gone.Removed() { // retention goes on
+			offset = gone.First
+			continue
+		}
+		if err != nil {
+			return time.Time{}, err
+		}
+		for i := range batches {
+			records, _ := batches[i].Decode(&p.memory)
+			for _, r := range records {
+				if r.Offset >= offset {
+					return r.Time.UTC(), nil
+				}
+			}
+		}
+		return time.Now().UTC().Truncate(time.Millisecond), nil
+	}
 }
 
 // borders returns where live delivery began, for a replay up to there, once it has
@@ -306,16 +368,8 @@ func (p *replaying) timeOf(r *stream.Record) time.Time {
 		p.row.To != nil && !r.Time.Before(p.row.To.Add(schema.EventBehindMax))) {
 		return time.Time{}
 	}
-	var ms int64
-	if p.entry.malformed = p.entry.event.Split(r.Value) != nil; !p.entry.malformed {
-		if began := moment(p.entry.event.Raw("EventTimestampMs")); !began.IsZero() {
-			ms = began.UnixMilli()
-		}
-	}
-	at, _, ok := schema.EventTime(ms, r.Time)
-	if !ok {
-		at = r.Time
-	}
+	p.entry.malformed = p.entry.event.Split(r.Value) != nil
+	at := timeOf(&p.entry.event, r.Time)
 	if at.Before(p.row.From) || p.row.To != nil && !at.Before(*p.row.To) {
 		return time.Time{}
 	}
@@ -384,8 +438,9 @@ func (p *replaying) takeArchived(ctx context.Context, a *tables.Archived) error 
 	case a.Logpush == tables.LogpushNo:
 		r.Headers = []stream.Header{{Name: schema.HeaderLogpush, Value: schema.LogpushDisabled}}
 	case a.Logpush != tables.LogpushYes && !p.row.IncludeUnmarked:
-		p.pending.unmarked++
-		return p.take(ctx, &r, time.Time{})
+		err := p.take(ctx, &r, time.Time{})
+		p.pending.unmarked++ // behind what take may have saved
+		return err
 	}
 	p.entry.malformed = p.entry.event.Split(r.Value) != nil
 	return p.take(ctx, &r, a.Time)

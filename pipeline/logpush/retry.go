@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -50,6 +51,21 @@ func pauseAfter(attempt int, asked time.Duration, dice float64) time.Duration {
 	}
 	pause = pause/2 + time.Duration(dice*float64(pause/2))
 	return max(pause, min(asked, retryAfterMax))
+}
+
+// RetryAfter reads how long an answer asks to be left alone, in seconds or as a date; 0
+// when it does not, or asks for a time that is past.
+func RetryAfter(header http.Header, now time.Time) time.Duration {
+	value := header.Get("Retry-After")
+	if seconds, err := strconv.Atoi(value); err == nil || errors.Is(err, strconv.ErrRange) {
+		const most = 1 << 30 // seconds; more would overflow, and nobody waits that long
+		return time.Duration(min(max(seconds, 0), most)) * time.Second
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return max(at.Sub(now), 0)
 }
 
 func dice() float64 { return rand.Float64() }

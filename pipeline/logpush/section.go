@@ -192,7 +192,7 @@ func (s Sinks) SendLetter(ctx context.Context, conf, dataset string, l *logjob.D
 func sendLetter(ctx context.Context, sink Sink, dataset string, l *logjob.DeadLetter) error {
 	o := Object{
 		Name: l.Object.Name, Date: l.From, Body: l.Body, ContentType: l.Object.ContentType, Records: l.Records,
-		JobID: l.JobID, BatchID: l.BatchID, Dataset: dataset, Script: l.Object.Script, Version: l.Object.Version,
+		JobID: l.JobID, BatchID: l.BatchID, Dataset: dataset, Partition: l.Partition, Script: l.Object.Script, Version: l.Object.Version,
 	}
 	if TraitsOf(sink).Records {
 		if len(l.Object.Items) == 0 {

@@ -34,9 +34,10 @@ type Object struct {
 
 	// Identity of the batch, for destinations that can carry it. A test upload
 	// has neither job nor batch.
-	JobID   int64
-	BatchID string // the same for a repeat, and for nothing else
-	Dataset string
+	JobID     int64
+	BatchID   string // the same for a repeat, and for nothing else
+	Dataset   string
+	Partition int // of the topic, that the records are from
 
 	// Script and Version are those of every record of the object, where the folder
 	// names them; otherwise empty.
@@ -46,7 +47,7 @@ type Object struct {
 // Item is one record of an object.
 type Item struct {
 	Text []byte    // formatted, with record_prefix and record_suffix
-	Time time.Time // when the event began, in whole milliseconds
+	Time time.Time // when the event began (schema.EventTime), in whole milliseconds
 
 	Script, Version, Outcome, EventType string
 

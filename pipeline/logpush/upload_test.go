@@ -144,6 +144,10 @@ func TestRecordsThatTheDestinationNames(t *testing.T) {
 		if _, err := sinks.SendLetter(t.Context(), b.job.DestinationConf, "workers_trace_events", &b.letters.letters[i]); err != nil {
 			t.Fatal(err)
 		}
+		if sink.partition != 3 {
+			t.Errorf("the letter is of partition %d, want 3", sink.partition)
+		}
+		sink.partition = 0
 	}
 	if got, want := strings.Join(sink.taken, ""), strings.Join(without(records, 2, 3, 7), "")+records[2]+records[3]+records[7]; got != want {
 		t.Errorf("the destination has\n%s, want\n%s", got, want)
@@ -236,11 +240,14 @@ type bulk struct {
 	then    []int // is refuse after the first object, if it is there
 	nothing bool  // it takes none of an object that it refuses a record of
 	taken   []string
+
+	partition int // of the last object
 }
 
 func (b *bulk) Traits() Traits { return Traits{Records: true, MaxRecordBytes: b.most} }
 
 func (b *bulk) Put(_ context.Context, o Object) error {
+	b.partition = o.Partition
 	refuse := b.refuse
 	if b.then != nil {
 		b.refuse = b.then

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"tidegate/internal/logjob"
 	"tidegate/schema"
 )
 
@@ -148,12 +149,13 @@ func TestItems(t *testing.T) {
 		for i := range 3 {
 			w.memory.append(account, of("shop", "v1", i), time.Now())
 		}
-		w.memory.append(account, []byte(`{"ScriptName":"a\nb","ScriptVersion":7,"EventTimestampMs":"x"}`), time.Now())
+		stamped := time.Now()
+		w.memory.append(account, []byte(`{"ScriptName":"a\nb","ScriptVersion":7,"EventTimestampMs":"x"}`), stamped)
 		r := w.start()
 		pass(time.Second)
 		r.stop()
 		o := w.bucket.objects[w.bucket.names()[0]]
-		if len(o.Items) != 4 || o.Body != nil || o.Records != 4 {
+		if o.Partition != 3 || len(o.Items) != 4 || o.Body != nil || o.Records != 4 {
 			t.Fatalf("the object is %+v", o)
 		}
 		for i, item := range o.Items[:3] {
@@ -164,10 +166,35 @@ func TestItems(t *testing.T) {
 				t.Errorf("item %d is %s, %+v", i, text, item)
 			}
 		}
-		if last := o.Items[3]; last.Script != "a\nb" || last.Version != "" || !last.Time.IsZero() {
+		if last := o.Items[3]; last.Script != "a\nb" || last.Version != "" || !last.Time.Equal(stamped) {
 			t.Errorf("the last item is %+v", last)
 		}
 	})
+}
+
+// The time of an item is the one by which ClickHouse and replays know the event. It was the
+// event's own however wrong, and the year 1 where there was none: Loki refused the push, and
+// OTLP got a time centuries away.
+func TestItemsOfWrongClocks(t *testing.T) {
+	stamped := time.Date(2026, 10, 9, 12, 0, 0, 0, time.UTC)
+	f := func(event string, want time.Time) {
+		t.Helper()
+		var r logjob.Record
+		if err := r.Split([]byte(event)); err != nil {
+			t.Fatal(err)
+		}
+		if _, item := newFacts("bucket://b", Traits{Records: true}).of(&r, stamped); !item.Time.Equal(want) {
+			t.Errorf("%s is of %s, want %s", event, item.Time, want)
+		}
+	}
+	at := func(t time.Time) string { return fmt.Sprintf(`{"EventTimestampMs":%d}`, t.UnixMilli()) }
+	for _, believed := range []time.Time{stamped, stamped.Add(time.Hour), stamped.Add(-7 * 24 * time.Hour)} {
+		f(at(believed), believed)
+	}
+	for _, event := range []string{`{}`, `{"EventTimestampMs":null}`, `{"EventTimestampMs":1.5}`, `{"EventTimestampMs":99999999999999999999}`,
+		at(time.UnixMilli(0)), at(stamped.Add(2 * time.Hour)), at(stamped.Add(-8 * 24 * time.Hour)), at(time.UnixMilli(1<<63 - 1))} {
+		f(event, stamped)
+	}
 }
 
 func TestUploadsOverlapAndAreCommittedInOrder(t *testing.T) {

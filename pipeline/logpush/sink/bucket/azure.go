@@ -34,8 +34,8 @@ var azureParameters = map[string]bool{
 // containerName is Azure's rule for names of containers.
 var containerName = regexp.MustCompile(`^(\$root|\$web|[a-z0-9](-?[a-z0-9]){2,62})$`)
 
-// azureNames are of characters that Azure does not take in names.
-var azureNames = strings.NewReplacer(`"`, "__0x22__", "#", "__0x23__", "%", "__0x25__", "?", "__0x3f__", `\`, "__0x5c__")
+// azureEscapes says of a character that the driver finds Azure not to take it in names.
+func azureEscapes(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune(`"#%?\`, r) }
 
 // newAzure takes the SAS URL of a container with azure for https, as Logpush documents
 // it; or, as our addition, an endpoint (an emulator, another cloud) and the container
@@ -77,7 +77,7 @@ func newAzure(u *url.URL, options Options) (logpush.Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the container: %w", err)
 	}
-	return &sink{bucket: bucket, folder: folder, options: azureUpload, classify: classifyAzure, written: azureNames}, nil
+	return &sink{bucket: bucket, folder: folder, options: azureUpload, classify: classifyAzure, escapes: azureEscapes}, nil
 }
 
 // checkSignature refuses a shared access signature that allows more than to write

@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -64,7 +63,7 @@ type sink struct {
 	folder   string // with placeholders
 	options  func(body []byte) *blob.WriterOptions
 	classify func(error) *logpush.UploadError
-	written  *strings.Replacer // of what the driver puts instead of characters in keys
+	escapes  func(r rune) bool // what the driver writes in another way, see keyAt
 	// ambient says that it writes with credentials of this process.
 	ambient bool
 }
@@ -75,7 +74,21 @@ func (s *sink) Traits() logpush.Traits {
 }
 
 // NameOf implements logpush.Namer.
-func (s *sink) NameOf(o *logpush.Object) string { return s.written.Replace(o.Key(s.folder)) }
+func (s *sink) NameOf(o *logpush.Object) string { return keyAt(o.Key(s.folder), s.escapes) }
+
+// keyAt returns the key under which a driver of gocloud.dev writes: __0x7f__ stands for
+// a character that the store does not take, and for a slash behind two dots.
+func keyAt(key string, escapes func(rune) bool) string {
+	var b strings.Builder
+	for i, r := range key {
+		if escapes(r) || r == '/' && strings.HasSuffix(key[:i], "..") {
+			fmt.Fprintf(&b, "__%#x__", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
 
 // Put implements logpush.Sink.
 func (s *sink) Put(ctx context.Context, o logpush.Object) error {
@@ -96,15 +109,12 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 // answered makes the error of an answer. The code is the store's own word for what
 // went wrong.
 func answered(status int, code, message string, header http.Header) *logpush.UploadError {
-	e := &logpush.UploadError{
-		Status:    status,
-		Text:      logpush.TextOf([]byte(strings.Trim(code+": "+message, ": "))),
-		Permanent: permanent(status, code),
+	return &logpush.UploadError{
+		Status:     status,
+		Text:       logpush.TextOf([]byte(strings.Trim(code+": "+message, ": "))),
+		Permanent:  permanent(status, code),
+		RetryAfter: logpush.RetryAfter(header, time.Now()),
 	}
-	if seconds, err := strconv.Atoi(header.Get("Retry-After")); err == nil && seconds > 0 {
-		e.RetryAfter = time.Duration(min(seconds, 86_400)) * time.Second
-	}
-	return e
 }
 
 // unanswered makes the error of an exchange without an answer. What the drivers put

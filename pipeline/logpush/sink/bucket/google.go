@@ -26,6 +26,9 @@ import (
 
 var googleParameters = map[string]bool{"credentials": false, "endpoint": false}
 
+// googleEscapes says of a character that the driver finds Google not to take it in names.
+func googleEscapes(r rune) bool { return r == '\n' || r == '\r' }
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func newGoogle(u *url.URL, options Options) (logpush.Sink, error) {
@@ -63,7 +66,7 @@ func newGoogle(u *url.URL, options Options) (logpush.Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket: %w", err)
 	}
-	return &sink{bucket: bucket, folder: u.Path, options: googleUpload, classify: classifyGoogle, written: strings.NewReplacer(), ambient: ambient}, nil
+	return &sink{bucket: bucket, folder: u.Path, options: googleUpload, classify: classifyGoogle, escapes: googleEscapes, ambient: ambient}, nil
 }
 
 // googleLogin returns nil where nobody has to log in: at an emulator.

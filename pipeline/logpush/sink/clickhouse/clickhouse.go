@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/egress"
@@ -40,6 +41,11 @@ type sink struct {
 	header   http.Header
 	into     string // INSERT INTO `database`.`table`
 }
+
+// silence of ClickHouse during an insert, which views can make long, lasts up to so many
+// times what other destinations may take: a minute. An insert that is given up goes on
+// there, and comes again.
+const silence = 6
 
 var settingName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
@@ -62,7 +68,7 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 		host = net.JoinHostPort(u.Hostname(), map[string]string{"https": "8443", "http": "8123"}[transport])
 	}
 	s := &sink{
-		client: options.Egress.Client(), base: url.URL{Scheme: transport, Host: host, Path: "/"}, settings: url.Values{}, header: http.Header{},
+		client: options.Egress.Slower(silence).Client(), base: url.URL{Scheme: transport, Host: host, Path: "/"}, settings: url.Values{}, header: http.Header{},
 		into: "INSERT INTO " + quoteName(database) + "." + quoteName(table),
 	}
 	for name, values := range query {
@@ -151,13 +157,16 @@ func (s *sink) insert(ctx context.Context, contentType, batchID string, body []b
 	if err != nil && len(text) == 0 {
 		return egress.Classify(err)
 	}
-	return refusal(response.StatusCode, code, text)
+	e := refusal(response.StatusCode, code, text)
+	e.RetryAfter = logpush.RetryAfter(response.Header, time.Now()) // a proxy's, most likely
+	return e
 }
 
 // contentCodes are ClickHouse's errors (src/Common/ErrorCodes.cpp) that blame the rows:
 // they come again with the same rows, and other rows may pass.
 var contentCodes = []int{
 	6,   // CANNOT_PARSE_TEXT
+	25,  // CANNOT_PARSE_ESCAPE_SEQUENCE
 	26,  // CANNOT_PARSE_QUOTED_STRING
 	27,  // CANNOT_PARSE_INPUT_ASSERTION_FAILED
 	33,  // CANNOT_READ_ALL_DATA
@@ -167,10 +176,15 @@ var contentCodes = []int{
 	69,  // ARGUMENT_OUT_OF_BOUND
 	72,  // CANNOT_PARSE_NUMBER
 	117, // INCORRECT_DATA
+	128, // TOO_LARGE_ARRAY_SIZE
 	130, // CANNOT_READ_ARRAY_FROM_TEXT
 	131, // TOO_LARGE_STRING_SIZE
+	190, // SIZES_OF_ARRAYS_DONT_MATCH
+	321, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
 	349, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
 	376, // CANNOT_PARSE_UUID
+	407, // DECIMAL_OVERFLOW
+	441, // CANNOT_PARSE_DOMAIN_VALUE_FROM_STRING
 	467, // CANNOT_PARSE_BOOL
 	469, // VIOLATED_CONSTRAINT
 	691, // UNKNOWN_ELEMENT_OF_ENUM
@@ -182,7 +196,9 @@ var contentCodes = []int{
 // because ClickHouse has 400 or 500 for nearly everything.
 func refusal(status int, code string, text []byte) *logpush.UploadError {
 	e := &logpush.UploadError{Status: status, Text: logpush.TextOf(text)}
-	missingColumn := bytes.Contains(text, []byte("Unknown field")) // of all rows: it can be added while they wait
+	// A column that is missing for all rows can be added while they wait. Further on in the text may stand what a row says.
+	_, message, _ := bytes.Cut(text, []byte("DB::Exception: "))
+	missingColumn := bytes.HasPrefix(message, []byte("Unknown field"))
 	if n, err := strconv.Atoi(code); err == nil && slices.Contains(contentCodes, n) && !missingColumn {
 		e.Status, e.Permanent = http.StatusUnprocessableEntity, true
 		return e

@@ -128,6 +128,16 @@ func TestRowsThatAreToBlameAreToldApart(t *testing.T) {
 	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Status != http.StatusUnprocessableEntity || !e.Permanent || !strings.Contains(e.Text, "DB::Exception") {
 		t.Errorf("a bad row gave %+v", err)
 	}
+	// What a row says, which the answer repeats, was taken for a missing column: the job stood still.
+	err = s.Put(t.Context(), sinktest.Object("c", `{"WallTimeMs":"soon","Outcome":"DB::Exception: Unknown field"}`+"\n"))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Status != http.StatusUnprocessableEntity || !e.Permanent || !strings.Contains(e.Text, "Unknown field") {
+		t.Errorf("a bad row that speaks of fields gave %+v", err)
+	}
+	// Half of a character, as JavaScript can log it, held it up as well.
+	err = s.Put(t.Context(), sinktest.Object("d", `{"WallTimeMs":1,"Outcome":"\ud83d"}`+"\n"))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Status != http.StatusUnprocessableEntity || !e.Permanent {
+		t.Errorf("half of a character gave %+v", err)
+	}
 	if got := ask(t, "SELECT count() FROM default."+name); got != "0" {
 		t.Errorf("the table has %s rows of a refused batch", got)
 	}
@@ -171,13 +181,14 @@ func TestAnswers(t *testing.T) {
 			if code != "" {
 				w.Header().Set("X-ClickHouse-Exception-Code", code)
 			}
+			w.Header().Set("Retry-After", "7")
 			w.WriteHeader(status)
 			_, _ = io.WriteString(w, body)
 		}))
 		defer h.Close()
 		err := open(t, "clickhouse://"+h.Listener.Addr().String()+"/d/t?transport=http&user=u&password=p%26p&setting_max_insert_threads=2").Put(t.Context(), sinktest.Object("a", rows))
 		e, ok := errors.AsType[*logpush.UploadError](err)
-		if !ok || e.Status != wantStatus || e.Permanent != wantPermanent {
+		if !ok || e.Status != wantStatus || e.Permanent != wantPermanent || e.RetryAfter != 7*time.Second {
 			t.Errorf("%s: put returned %+v, want status %d, permanent %t", what, err, wantStatus, wantPermanent)
 		}
 	}
@@ -186,6 +197,7 @@ func TestAnswers(t *testing.T) {
 	f("a wrong password", 403, "516", "Code: 516. DB::Exception: Authentication failed", 403, true)
 	f("too many parts", 500, "252", "Code: 252. DB::Exception: Too many parts", 500, false)
 	f("a row that cannot be read", 400, "27", "Code: 27. DB::Exception: Cannot parse input", 422, true)
+	f("a number out of range", 500, "407", "Code: 407. DB::Exception: Decimal overflow", 422, true)
 	f("a syntax error", 400, "62", "Code: 62. DB::Exception: Syntax error", 500, false)
 }
 
@@ -198,6 +210,22 @@ func TestTroubleThatMayPass(t *testing.T) {
 	cancel()
 	if err := open(t, "clickhouse://127.0.0.1:1/d/t?transport=http").Put(ctx, sinktest.Object("a", rows)); !errors.Is(err, context.Canceled) {
 		t.Errorf("an ended context: %v", err)
+	}
+}
+
+// An insert that takes longer than other destinations may was given up, while it went on at
+// the server, and came again for ever.
+func TestASlowInsertIsWaitedFor(t *testing.T) {
+	const limit = time.Second
+	h := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-time.After(2 * limit)
+	}))
+	defer h.Close()
+	slow := Options{Egress: egress.Policy{AllowHTTP: true, AllowLoopback: true, NoProgress: limit}}
+	s := sinktest.Open(t, func(u *url.URL) (logpush.Sink, error) { return New(u, slow) }, "clickhouse://"+h.Listener.Addr().String()+"/d/t?transport=http")
+	if err := s.Put(t.Context(), sinktest.Object("a", rows)); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -26,6 +26,10 @@ const (
 	dialTimeout = 5 * time.Second
 	tlsTimeout  = 5 * time.Second
 	noProgress  = 10 * time.Second
+	// stalledFor is how often noProgress a destination may take nothing of a request on a
+	// connection that others use: 5 minutes. A slow line may need long for what a transport
+	// takes at a time, half a megabyte at most.
+	stalledFor = 30
 )
 
 // Policy says where destinations may be, besides public addresses. The zero
@@ -114,7 +118,7 @@ func (p Policy) Client() *http.Client {
 		IdleConnTimeout: p.progress() / 2,
 	}
 	return &http.Client{
-		Transport:     transport,
+		Transport:     patient{transport, stalledFor * p.progress()},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
@@ -143,6 +147,13 @@ func (p Policy) DialTLS(ctx context.Context, network, address, name string) (net
 		return nil, errors.Join(err, conn.Close())
 	}
 	return secure, nil
+}
+
+// Slower returns the policy with so many times its NoProgress, for destinations that say
+// nothing while they work.
+func (p Policy) Slower(times int) Policy {
+	p.NoProgress = time.Duration(times) * p.progress()
+	return p
 }
 
 func (p Policy) progress() time.Duration {

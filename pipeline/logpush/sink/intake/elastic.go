@@ -86,8 +86,11 @@ func appendDocument(to []byte, item *logpush.Item) []byte {
 			text = line.Bytes()
 		}
 	}
-	if bytes.Contains(text, []byte(`"@timestamp"`)) {
-		return append(to, text...)
+	if bytes.Contains(text, []byte(`"@timestamp"`)) { // or a console call logged an object that has one
+		var own map[string]json.RawMessage
+		if json.Unmarshal(text, &own) == nil && own["@timestamp"] != nil {
+			return append(to, text...)
+		}
 	}
 	members := bytes.TrimSpace(text[1:])
 	to = append(to, at...)

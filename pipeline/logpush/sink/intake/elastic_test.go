@@ -45,6 +45,16 @@ func TestElasticRequest(t *testing.T) {
 	}
 }
 
+// An event whose console call logged an object with a time of its own went without one, which
+// data streams refuse: it became a dead letter.
+func TestElasticDocumentsHaveATimeWhateverWasLogged(t *testing.T) {
+	item := logpush.Item{Text: []byte(`{"Logs":[{"Message":[{"@timestamp":"1970"}]}]}` + "\n"), Time: time.UnixMilli(1_700_000_000_001)}
+	const want = `{"@timestamp":"2023-11-14T22:13:20.001Z","Logs":[{"Message":[{"@timestamp":"1970"}]}]}`
+	if got := string(appendDocument(nil, &item)); got != want {
+		t.Errorf("the document is %s, want %s", got, want)
+	}
+}
+
 func TestElasticAnswersForEachRecord(t *testing.T) {
 	f := func(answer string, want *logpush.UploadError) {
 		t.Helper()

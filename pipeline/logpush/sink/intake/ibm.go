@@ -148,7 +148,7 @@ func (s *ibm) exchange(ctx context.Context) (string, time.Duration, error) {
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", userAgent)
-	answer, err := do(s.client, request, answerMax)
+	answer, _, err := do(s.client, request, answerMax)
 	if e, ok := errors.AsType[*logpush.UploadError](err); ok {
 		e.Text = "no token for " + paramIBMKey + ": " + e.Text
 		if e.Permanent {

@@ -114,7 +114,7 @@ func (s *loki) streams(o *logpush.Object) []*lokiStream {
 	for i := range o.Items {
 		items[i] = &o.Items[i]
 	}
-	slices.SortStableFunc(items, func(a, b *logpush.Item) int { return cmp.Compare(timestamp(a), timestamp(b)) })
+	slices.SortStableFunc(items, func(a, b *logpush.Item) int { return cmp.Compare(timestamp(o, a), timestamp(o, b)) })
 	var streams []*lokiStream
 	found := map[[2]string]*lokiStream{}
 	for _, item := range items {
@@ -125,7 +125,7 @@ func (s *loki) streams(o *logpush.Object) []*lokiStream {
 			found[key] = stream
 			streams = append(streams, stream)
 		}
-		stream.Entries = append(stream.Entries, s.entry(item))
+		stream.Entries = append(stream.Entries, s.entry(o, item))
 	}
 	return streams
 }
@@ -147,12 +147,13 @@ func (s *loki) labelsOf(o *logpush.Object, item *logpush.Item) map[string]string
 // timestamp is the entry's time in nanoseconds. Loki drops an entry whose time, labels and line are those of one before
 // it, which is how it keeps one of what is sent twice. Events of one millisecond may look alike without being one, so
 // the nanoseconds that they do not have tell them apart, the same ones each time a record is sent.
-func timestamp(item *logpush.Item) int64 {
-	return item.Time.UnixMilli()*1e6 + item.Offset%1e6
+func timestamp(o *logpush.Object, item *logpush.Item) int64 {
+	const apart = 618_033 // partitions that grow alike have the same offsets at the same time
+	return item.Time.UnixMilli()*1e6 + (item.Offset+int64(o.Partition)*apart)%1e6
 }
 
-func (s *loki) entry(item *logpush.Item) []any {
-	entry := []any{strconv.FormatInt(timestamp(item), 10), string(bytes.TrimRight(item.Text, "\r\n"))}
+func (s *loki) entry(o *logpush.Object, item *logpush.Item) []any {
+	entry := []any{strconv.FormatInt(timestamp(o, item), 10), string(bytes.TrimRight(item.Text, "\r\n"))}
 	if !s.metadata {
 		return entry
 	}

@@ -24,7 +24,12 @@ var otlpRules = rules{path: "/v1/logs", port: "4318"}
 
 type otlp struct{ *endpoint }
 
-func openOTLP(e *endpoint, _ params, _ Options) (logpush.Sink, error) { return otlp{e}, nil }
+func openOTLP(e *endpoint, _ params, _ Options) (logpush.Sink, error) {
+	// A message may repeat a reason for each record that was rejected. Of an answer that is
+	// cut off nobody could tell that any was. 4 MiB is what gRPC takes.
+	e.answerMax, e.answerCounts = 4<<20, true
+	return otlp{e}, nil
+}
 
 // Traits implements logpush.Traiter. A collector takes 20 MiB a request, but passes
 // it on over gRPC, which takes 4 MiB: half of that leaves room for the attributes of

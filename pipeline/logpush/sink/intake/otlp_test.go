@@ -71,7 +71,33 @@ func TestOTLPPartialSuccess(t *testing.T) {
 	f(partial(0, "old fields are going away"), nil)
 	f([]byte("<html>OK</html>"), nil)
 	f(partial(1, "too old"), &logpush.UploadError{Status: 400, Text: "1 of 3 records were rejected: too old", Permanent: true})
+	// It was cut off, and taken for none: the records that were rejected were lost.
+	long := strings.Repeat("too old; ", 20_000)
+	f(partial(1, long), &logpush.UploadError{Status: 400, Text: "1 of 3 records were rejected: " + logpush.TextOf([]byte(long)), Permanent: true})
 	f(partial(3, "too old"), &logpush.UploadError{Status: 400, Text: "3 of 3 records were rejected: too old", Permanent: true, Records: []int{0, 1, 2}})
+}
+
+// Of an answer that breaks off nobody knows whether it told of rejected records. A plain
+// receiver that answered 200 has the batch.
+func TestAnswersThatBreakOff(t *testing.T) {
+	for scheme, again := range map[string]bool{"otlp": true, "http": false} {
+		r := receive(t)
+		r.answer = func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", "100")
+			_, _ = w.Write([]byte{10, 98})
+		}
+		s := openService(t, scheme, r.Listener.Addr().String(), loopback)
+		err := s.Put(t.Context(), object(s, "a\n"))
+		if !again {
+			if err != nil {
+				t.Errorf("%s: %v", scheme, err)
+			}
+			continue
+		}
+		if e := uploadError(t, err); e.Permanent || !strings.Contains(e.Text, "before the answer") {
+			t.Errorf("%s: %+v", scheme, e)
+		}
+	}
 }
 
 func textsOfOTLP(t *testing.T, body []byte) []byte {

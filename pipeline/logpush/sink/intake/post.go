@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +43,8 @@ type endpoint struct {
 	url       url.URL
 	header    http.Header
 	answerMax int64 // how much of an answer is kept, in bytes
+	// answerCounts says that a 2xx may still tell of records that were refused.
+	answerCounts bool
 }
 
 // payload is the body of one request.
@@ -74,12 +77,16 @@ func compress(contentType string, write func(io.Writer) error) (payload, error) 
 	return inGzip(contentType, body.Bytes()), nil
 }
 
+// rawDate finds {DATE} in a path as it was written.
+var rawDate = regexp.MustCompile(`(?i:\{|%7b)DATE(?i:\}|%7d)`)
+
 // request is a POST with one header more or less than the endpoint's own.
 func (e *endpoint) request(ctx context.Context, o *logpush.Object, p payload) (*http.Request, error) {
 	target := e.url
 	if strings.Contains(target.Path, "{DATE}") {
-		target.Path = strings.ReplaceAll(target.Path, "{DATE}", o.Date.UTC().Format("20060102"))
-		target.RawPath = ""
+		date := o.Date.UTC().Format("20060102")
+		target.Path = strings.ReplaceAll(target.Path, "{DATE}", date)
+		target.RawPath = rawDate.ReplaceAllString(target.RawPath, date) // which may have a slash as %2F
 	}
 	body, err := p.open()
 	if err != nil {
@@ -111,19 +118,24 @@ func (e *endpoint) post(ctx context.Context, o *logpush.Object, p payload) ([]by
 	if err != nil {
 		return nil, &logpush.UploadError{Text: "the request cannot be made: " + err.Error(), Permanent: true}
 	}
-	return do(e.client, request, e.answerMax)
+	answer, whole, err := do(e.client, request, e.answerMax)
+	if err == nil && !whole && e.answerCounts {
+		err = &logpush.UploadError{Text: "the connection broke before the answer had said which records were taken"}
+	}
+	return answer, err
 }
 
-// do sends a request and reads its answer up to most bytes, as post says.
-func do(client *http.Client, request *http.Request, most int64) ([]byte, error) {
+// do sends a request and reads its answer up to most bytes, as post says. Whole is false
+// where the answer of a success broke off.
+func do(client *http.Client, request *http.Request, most int64) (answer []byte, whole bool, err error) {
 	ctx, cancel := context.WithCancel(request.Context())
 	defer cancel()
 	response, err := client.Do(request.WithContext(ctx))
 	if err != nil {
 		if request.Context().Err() != nil {
-			return nil, request.Context().Err()
+			return nil, false, request.Context().Err()
 		}
-		return nil, egress.Classify(err)
+		return nil, false, egress.Classify(err)
 	}
 	defer response.Body.Close()
 	// What the receiver says is part of the error; the rest is read a little so
@@ -131,16 +143,16 @@ func do(client *http.Client, request *http.Request, most int64) ([]byte, error) 
 	defer time.AfterFunc(answerTime, cancel).Stop()
 	body, readErr := io.ReadAll(io.LimitReader(response.Body, most))
 	if response.StatusCode/100 == 2 {
-		return body, nil // it has the batch, whatever became of its answer
+		return body, readErr == nil, nil // it has the batch, whatever became of its answer
 	}
 	if readErr != nil && len(body) == 0 && request.Context().Err() != nil {
-		return nil, request.Context().Err()
+		return nil, false, request.Context().Err()
 	}
-	return nil, &logpush.UploadError{
+	return nil, false, &logpush.UploadError{
 		Status:     response.StatusCode,
 		Text:       logpush.TextOf(body),
 		Permanent:  permanent(response.StatusCode),
-		RetryAfter: retryAfter(response.Header.Get("Retry-After"), time.Now()),
+		RetryAfter: logpush.RetryAfter(response.Header, time.Now()),
 	}
 }
 
@@ -164,18 +176,4 @@ func permanent(status int) bool {
 		return false
 	}
 	return status >= 300 && status < 500
-}
-
-// retryAfter reads the header's two forms, seconds and a date; 0 when it is
-// neither or past.
-func retryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.Atoi(value); err == nil {
-		const most = 1 << 30 // seconds; more would overflow, and nobody waits that long
-		return time.Duration(min(max(seconds, 0), most)) * time.Second
-	}
-	at, err := http.ParseTime(value)
-	if err != nil {
-		return 0
-	}
-	return max(at.Sub(now), 0)
 }

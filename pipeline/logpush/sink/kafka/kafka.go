@@ -189,8 +189,7 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 	// A cluster that cannot be reached would otherwise be waited for until the time is up.
 	err = client.Ping(bounded)
 	if err == nil {
-		messages := s.messages(&o)
-		err = outcome(messages, client.ProduceSync(bounded, messages...))
+		err = produce(bounded, client, s.messages(&o))
 	} else {
 		err = classify(err)
 	}
@@ -222,30 +221,80 @@ func (s *sink) messages(o *logpush.Object) []*kgo.Record {
 	return messages
 }
 
-// outcome is nil when all messages were taken. Where only some were refused, for
-// what they are, it says which. Results come in any order.
-func outcome(messages []*kgo.Record, results kgo.ProduceResults) error {
+// splitsMax bounds the search of one Put. Beyond it what is refused counts as it is, good
+// messages among it. A batch of 100 MB for a topic that takes 100 kB needs so many.
+const splitsMax = 2000
+
+// produce returns nil when all messages were taken. Where only some were refused, for what
+// they are, it says which.
+func produce(ctx context.Context, client *kgo.Client, messages []*kgo.Record) error {
+	s := search{client: client, refused: map[*kgo.Record]error{}}
+	if err := s.send(ctx, messages); err != nil {
+		return err
+	}
+	if len(s.refused) == 0 {
+		return nil
+	}
+	e := &logpush.UploadError{Permanent: true}
+	for i, m := range messages {
+		if why := s.refused[m]; why != nil {
+			e.Text, e.Records = textOf(why), append(e.Records, i)
+		}
+	}
+	return e
+}
+
+// search finds the messages that a cluster refuses.
+type search struct {
+	client  *kgo.Client
+	splits  int
+	refused map[*kgo.Record]error
+}
+
+// send sends messages, and those that are refused again by halves: a broker refuses a batch
+// of the client's as a whole, for one message in it or because all together are too large
+// for the topic, whose bound may be lower than the client's.
+func (s *search) send(ctx context.Context, messages []*kgo.Record) error {
 	failures := map[*kgo.Record]error{}
-	for _, r := range results {
+	for _, r := range s.client.ProduceSync(ctx, messages...) { // in any order
 		if r.Err != nil {
 			failures[r.Record] = r.Err
 		}
 	}
-	var refused []int
-	var why error
-	for i, m := range messages {
-		switch err := failures[m]; {
-		case err == nil:
-		case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge), errors.Is(err, kerr.InvalidRecord):
-			refused, why = append(refused, i), err
-		default:
+	var refused []*kgo.Record
+	for _, m := range messages {
+		err := failures[m]
+		if err == nil {
+			continue
+		}
+		if !blamesContent(err) {
 			return classify(err)
 		}
+		refused = append(refused, m)
 	}
-	if why == nil {
-		return nil
+	if len(refused) > 1 && s.splits < splitsMax {
+		s.splits++
+		middle := len(refused) / 2
+		if err := s.send(ctx, refused[:middle]); err != nil {
+			return err
+		}
+		return s.send(ctx, refused[middle:])
 	}
-	return &logpush.UploadError{Text: textOf(why), Permanent: true, Records: refused}
+	for _, m := range refused {
+		s.refused[m] = failures[m]
+	}
+	return nil
+}
+
+// blamesContent reports whether the same message would be refused again. One may be older
+// than its topic allows (message.timestamp.before.max.ms), as those of replays are.
+func blamesContent(err error) bool {
+	for _, blame := range []error{kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp} {
+		if errors.Is(err, blame) {
+			return true
+		}
+	}
+	return false
 }
 
 func classify(err error) *logpush.UploadError {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -40,7 +42,10 @@ func cluster(t *testing.T, opts ...kfake.Opt) (broker string) {
 }
 
 // topic makes one of the test's own.
-func topic(t *testing.T, broker string) string {
+func topic(t *testing.T, broker string) string { return topicOf(t, broker, nil) }
+
+// topicOf is topic with settings.
+func topicOf(t *testing.T, broker string, settings map[string]string) string {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
 	if err != nil {
@@ -50,6 +55,11 @@ func topic(t *testing.T, broker string) string {
 	wanted := kmsg.NewCreateTopicsRequestTopic()
 	wanted.Topic = "logpush-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	wanted.NumPartitions, wanted.ReplicationFactor = 3, 1
+	for name, value := range settings {
+		setting := kmsg.NewCreateTopicsRequestTopicConfig()
+		setting.Name, setting.Value = name, &value
+		wanted.Configs = append(wanted.Configs, setting)
+	}
 	request := kmsg.NewPtrCreateTopicsRequest()
 	request.Topics = append(request.Topics, wanted)
 	answer, err := request.RequestWith(t.Context(), client)
@@ -135,6 +145,66 @@ func TestARecordThatIsTooLargeIsRefusedAlone(t *testing.T) {
 		if v := string(r.Value); v != "one" && v != "three" {
 			t.Errorf("the message %.20q arrived", v)
 		}
+	}
+}
+
+// A topic whose bound is lower than that of the client's batches takes them in smaller ones. It
+// refused each as a whole, and all of its messages became dead letters.
+func TestATopicWithALowBoundGetsSmallerBatches(t *testing.T) {
+	broker := cluster(t)
+	name := topicOf(t, broker, map[string]string{"max.message.bytes": "100000"})
+	s := open(t, "kafka://"+broker+"/"+name+"?transport=plaintext&compression=none", loopback)
+	texts := make([]string, 600)
+	for i := range texts {
+		texts[i] = fmt.Sprintf("%d %s", i, strings.Repeat("x", 1000))
+	}
+	if err := s.Put(t.Context(), batch(texts...)); err != nil {
+		t.Fatalf("put returned %+v", err)
+	}
+	const long = 77
+	texts[long] = strings.Repeat("x", 200_000)
+	err := s.Put(t.Context(), batch(texts...))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || !e.Permanent || !slices.Equal(e.Records, []int{long}) {
+		t.Fatalf("put returned %+v", err)
+	}
+	seen := map[string]int{}
+	for _, r := range consume(t, broker, name, 2*len(texts)-1) {
+		number, _, _ := strings.Cut(string(r.Value), " ")
+		seen[number]++
+	}
+	for i := range texts {
+		if got := seen[strconv.Itoa(i)]; got != 2 && (i != long || got != 1) {
+			t.Errorf("message %d arrived %d times", i, got)
+		}
+	}
+}
+
+// A topic may refuse messages for their age, which no other try changes: the job stood still.
+func TestMessagesThatAreTooOldAreRefused(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "in"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	c.ControlKey(int16(kmsg.Produce), func(q kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		request := q.(*kmsg.ProduceRequest)
+		answer := request.ResponseKind().(*kmsg.ProduceResponse)
+		for _, t := range request.Topics {
+			topic := kmsg.NewProduceResponseTopic()
+			topic.Topic, topic.TopicID = t.Topic, t.TopicID
+			for _, p := range t.Partitions {
+				partition := kmsg.NewProduceResponseTopicPartition()
+				partition.Partition, partition.ErrorCode = p.Partition, kerr.InvalidTimestamp.Code
+				topic.Partitions = append(topic.Partitions, partition)
+			}
+			answer.Topics = append(answer.Topics, topic)
+		}
+		return answer, nil, true
+	})
+	err = open(t, "kafka://"+c.ListenAddrs()[0]+"/in?transport=plaintext", loopback).Put(t.Context(), batch("one", "two", "three"))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || !e.Permanent || !slices.Equal(e.Records, []int{0, 1, 2}) || !strings.Contains(e.Text, "INVALID_TIMESTAMP") {
+		t.Errorf("put returned %+v", err)
 	}
 }
 

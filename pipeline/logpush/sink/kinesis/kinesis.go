@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -31,8 +32,8 @@ type Options struct {
 	Egress egress.Policy
 }
 
-// Limits of a record (PutRecord in the Kinesis API reference): 1 MiB of data unless
-// the stream was set up for more. Events compress to less than a fifth, so that batches
+// Limits of a record (PutRecord in the Kinesis API reference): 1 MiB of data and partition
+// key unless the stream was set up for more. Events compress to less than a fifth, so that batches
 // below maxBytes rarely come near it.
 const (
 	maxData  = 1 << 20
@@ -95,7 +96,7 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 		return ctx.Err()
 	}
 	e := classify(err)
-	if e.Status == http.StatusBadRequest && len(o.Body) > maxData {
+	if e.Status == http.StatusBadRequest && len(o.Body)+len(key) > maxData {
 		e.Status, e.Permanent = http.StatusRequestEntityTooLarge, true // smaller batches will do
 	}
 	return e
@@ -108,7 +109,7 @@ func classify(err error) *logpush.UploadError {
 	if !ok || response.Response == nil || response.HTTPStatusCode() == 0 { // the client wraps a failed connection like an answer
 		return egress.Classify(err)
 	}
-	e := &logpush.UploadError{Status: response.HTTPStatusCode()}
+	e := &logpush.UploadError{Status: response.HTTPStatusCode(), RetryAfter: logpush.RetryAfter(response.Response.Header, time.Now())}
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
 		return e

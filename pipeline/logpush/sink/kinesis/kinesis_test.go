@@ -96,6 +96,7 @@ func TestRefusals(t *testing.T) {
 	f := func(code string, status int, size, wantStatus int, wantPermanent bool) {
 		t.Helper()
 		s := serve(t, func(w http.ResponseWriter) {
+			w.Header().Set("Retry-After", "7")
 			w.WriteHeader(status)
 			_, _ = io.WriteString(w, `{"__type":"`+code+`","message":"no"}`)
 		})
@@ -103,7 +104,7 @@ func TestRefusals(t *testing.T) {
 		o.Body = bytes.Repeat([]byte("x"), size)
 		err := open(t, s.URL, "events").Put(t.Context(), o)
 		e, ok := errors.AsType[*logpush.UploadError](err)
-		if !ok || e.Status != wantStatus || e.Permanent != wantPermanent || e.Text != code+": no" {
+		if !ok || e.Status != wantStatus || e.Permanent != wantPermanent || e.RetryAfter != 7*time.Second || e.Text != code+": no" {
 			t.Errorf("%s: put returned %+v", code, err)
 		}
 	}
@@ -114,6 +115,9 @@ func TestRefusals(t *testing.T) {
 	f("AccessDeniedException", 400, 10, 403, true)
 	f("InternalFailure", 500, 10, 500, false)
 	f("ValidationException", 400, maxData+1, 413, true)
+	// The key of 5 bytes counts: a batch just below the bound was tried again for ever.
+	f("ValidationException", 400, maxData-4, 413, true)
+	f("ValidationException", 400, maxData-5, 400, false)
 	f("ResourceNotFoundException", 400, maxData+1, 404, true)
 }
 

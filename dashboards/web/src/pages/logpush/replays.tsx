@@ -90,6 +90,7 @@ function Numbers({ replay: r }: { replay: Replay }) {
       <div><dt>Records sent</dt><dd>{formatCount(r.records_sent)}</dd></div>
       <div><dt>Size</dt><dd>{formatBytes(r.bytes_sent)}</dd></div>
       <div><dt>Lost</dt><dd>{formatCount(r.records_lost)}</dd></div>
+      {r.kept_from && <div><dt>May be missing: what is older than</dt><dd><Time at={r.kept_from} /></dd></div>}
       {r.records_unmarked > 0 && <div><dt>Left out, because nobody knows whether they may be sent</dt><dd>{formatCount(r.records_unmarked)}</dd></div>}
       <div><dt>Newest event sent</dt><dd><Time at={r.position ?? undefined} /></dd></div>
       {r.ended_on && <div><dt>Ended</dt><dd><Time at={r.ended_on} /></dd></div>}

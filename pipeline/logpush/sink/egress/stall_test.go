@@ -1,0 +1,71 @@
+package egress
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"tidegate/pipeline/logpush"
+)
+
+// A destination takes nothing of one request over HTTP/2, while it answers others on the same
+// connection. The upload hung for ever, without a word: each byte of the others was progress.
+func TestARequestThatGetsNoRoomIsGivenUp(t *testing.T) {
+	over := make(chan struct{})
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hangs" {
+			<-over
+		}
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	client := Policy{AllowLoopback: true, SkipVerify: true, NoProgress: time.Minute}.Client()
+	client.Transport = patient{client.Transport.(patient).Transport, 100 * time.Millisecond}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	post := func(path string, body []byte) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+path, bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return err
+		}
+		if response.ProtoMajor != 2 {
+			t.Errorf("the answer came over %s", response.Proto)
+		}
+		return response.Body.Close()
+	}
+	if err := post("/", []byte("x")); err != nil { // the connection is there
+		t.Fatal(err)
+	}
+	var others sync.WaitGroup
+	others.Go(func() {
+		for {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			if err := post("/", []byte("x")); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	err := post("/hangs", make([]byte, 8<<20))
+	close(over)
+	others.Wait()
+	if err == nil {
+		t.Fatal("the request was taken")
+	}
+	if e := Classify(err); e.Status != logpush.StatusTimeout || ctx.Err() != nil {
+		t.Errorf("the error is %v", err)
+	}
+}
