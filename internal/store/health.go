@@ -178,14 +178,21 @@ func (s *Store) JobHealth(ctx context.Context, accountID string, id int64, since
 		if _, err := jobByID(ctx, t, s.keys, accountID, id); err != nil {
 			return err
 		}
-		var failing, disabled sql.NullInt64
-		if err := t.QueryRowContext(ctx, `SELECT failing_since, disabled_on,
+		var failing, disabled, resumed sql.NullInt64
+		if err := t.QueryRowContext(ctx, `SELECT failing_since, disabled_on, resumed_from,
 			(SELECT COUNT(*) FROM dead_letters WHERE job_id = $1 AND state = $2) FROM jobs WHERE id = $1`,
-			id, logjob.LetterNew).Scan(&failing, &disabled, &h.Letters); err != nil {
+			id, logjob.LetterNew).Scan(&failing, &disabled, &resumed, &h.Letters); err != nil {
 			return err
 		}
-		h.FailingSince, h.DisabledOn = fromNullMicros(failing), fromNullMicros(disabled)
+		h.FailingSince, h.DisabledOn, h.ResumedFrom = fromNullMicros(failing), fromNullMicros(disabled), fromNullMicros(resumed)
 		if err := readPartitions(ctx, t, id, &h); err != nil {
+			return err
+		}
+		if err := each(ctx, t, func(row scanner) error {
+			f, err := scanFailure(row)
+			h.Failures = append(h.Failures, f)
+			return err
+		}, `SELECT `+failureColumns+` FROM logpush_failures f WHERE job_id = $1 ORDER BY last_on DESC, id LIMIT $2`, id, failuresMax); err != nil {
 			return err
 		}
 		h.Drops = map[string]int64{}
@@ -266,19 +273,12 @@ func scanFailure(row scanner, before ...any) (f logjob.Failure, err error) {
 	return f, err
 }
 
-func readPartitions(ctx context.Context, t *sql.Tx, id int64, h *logjob.Health) error {
-	if err := each(ctx, t, func(row scanner) error {
+func readPartitions(ctx context.Context, q querier, id int64, h *logjob.Health) error {
+	return each(ctx, q, func(row scanner) error {
 		p, err := scanPartition(row)
 		h.Partitions = append(h.Partitions, p)
 		return err
-	}, `SELECT `+partitionColumns+` FROM logpush_partitions WHERE job_id = $1 ORDER BY "partition"`, id); err != nil {
-		return err
-	}
-	return each(ctx, t, func(row scanner) error {
-		f, err := scanFailure(row)
-		h.Failures = append(h.Failures, f)
-		return err
-	}, `SELECT `+failureColumns+` FROM logpush_failures f WHERE job_id = $1 ORDER BY last_on DESC, id LIMIT $2`, id, failuresMax)
+	}, `SELECT `+partitionColumns+` FROM logpush_partitions WHERE job_id = $1 ORDER BY "partition"`, id)
 }
 
 // HealthMinutes returns the minutes of an account's jobs from f.Since until, not

@@ -243,3 +243,53 @@ func TestAJobThatFailsForTooLongIsDisabled(t *testing.T) {
 		}
 	})
 }
+
+// Ten seconds after a job was switched on its partitions told of the new delivery, and nobody knew
+// any more from when on a replay was to send what came while it was off.
+func TestWhereAJobHadStoppedIsKept(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		j := mustJob(t, s)
+		change := func(enabled bool) {
+			t.Helper()
+			j.Enabled = enabled
+			var err error
+			if j, err = s.UpdateJob(t.Context(), j); err != nil {
+				t.Fatal(err)
+			}
+		}
+		report := func(committed int64, oldest time.Time) {
+			t.Helper()
+			p := []logjob.PartitionHealth{{Partition: 0, ReportedOn: clock.now(), Committed: 9, Next: 9}, {Partition: 1, ReportedOn: clock.now(), Committed: committed, Next: 9, OldestOn: oldest}}
+			if _, err := s.ReportHealth(t.Context(), []logjob.HealthReport{{JobID: j.ID, At: clock.now(), Partitions: p}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f := func(what string, want time.Time) {
+			t.Helper()
+			if h, err := s.JobHealth(t.Context(), testAccount, j.ID, clock.now()); err != nil || !h.ResumedFrom.Equal(want) {
+				t.Errorf("%s: %s, want %s, error %v", what, h.ResumedFrom, want, err)
+			}
+		}
+		change(false)
+		change(true)
+		f("nothing was delivered", time.Time{})
+		behind := clock.now().Add(-time.Minute)
+		report(5, behind)
+		change(false)
+		f("it is off", time.Time{})
+		clock.add(time.Hour)
+		change(true)
+		f("it goes on", behind)
+		clock.add(10 * time.Second)
+		report(9, time.Time{})
+		change(true)
+		f("its new delivery has told", behind)
+		last := clock.now()
+		change(false)
+		clock.add(time.Hour)
+		change(true)
+		f("once more", last)
+	})
+}
