@@ -91,7 +91,7 @@ func (t *tx) addHealth(ctx context.Context, r logjob.HealthReport) error {
 		failed = append(failed, exec(`INSERT INTO logpush_partitions (job_id, "partition", reported_on, committed, next_offset, oldest_on, message)
 			VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (job_id, "partition") DO UPDATE SET reported_on = excluded.reported_on,
 			committed = excluded.committed, next_offset = excluded.next_offset, oldest_on = excluded.oldest_on, message = excluded.message`,
-			r.JobID, p.Partition, p.ReportedOn.UnixMicro(), p.Committed, p.Next, nullMicros(p.OldestOn), p.Message))
+			r.JobID, p.Partition, p.ReportedOn.UnixMicro(), p.Committed, p.Next, nullMicros(p.OldestOn), said(p.Message)))
 	}
 	for _, m := range r.Minutes {
 		failed = append(failed, exec(`INSERT INTO logpush_minutes (job_id, minute_on, status, final, destination_type, destination,
@@ -113,7 +113,7 @@ func (t *tx) addHealth(ctx context.Context, r logjob.HealthReport) error {
 	for _, f := range r.Failures {
 		failed = append(failed, exec(`INSERT INTO logpush_failures (id, job_id, "partition", first_on, last_on, times, message)
 			VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET last_on = excluded.last_on, times = excluded.times`,
-			f.ID, r.JobID, f.Partition, f.FirstOn.UnixMicro(), f.LastOn.UnixMicro(), f.Times, f.Message))
+			f.ID, r.JobID, f.Partition, f.FirstOn.UnixMicro(), f.LastOn.UnixMicro(), f.Times, said(f.Message)))
 	}
 	if len(r.Failures) > 0 {
 		failed = append(failed, exec(`DELETE FROM logpush_failures WHERE job_id = $1 AND id NOT IN
@@ -141,7 +141,7 @@ func (s *Store) DisableFailingJob(ctx context.Context, id, revision int64, since
 		var accountID string
 		err := t.QueryRowContext(ctx, `UPDATE jobs SET disabled_on = $1, last_error = $1, error_message = $2
 			WHERE id = $3 AND revision = $4 AND failing_since = $5 AND disabled_on IS NULL RETURNING account_id`,
-			t.now.UnixMicro(), message, id, revision, since.UnixMicro()).Scan(&accountID)
+			t.now.UnixMicro(), said(message), id, revision, since.UnixMicro()).Scan(&accountID)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}

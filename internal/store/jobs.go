@@ -236,7 +236,7 @@ func jobMoved(id int64) error {
 // that message, is a not_found error.
 func (s *Store) ReportDelivery(ctx context.Context, d logjob.Delivery) error {
 	query, args := `UPDATE jobs SET last_error = $1, error_message = $2 WHERE id = $3 AND disabled_on IS NULL`,
-		[]any{d.FailedAt.UnixMicro(), d.Message, d.JobID}
+		[]any{d.FailedAt.UnixMicro(), said(d.Message), d.JobID}
 	if d.FailedAt.IsZero() {
 		query, args = `UPDATE jobs SET last_error = NULL, error_message = NULL,
 			last_complete = CASE WHEN last_complete > $1 THEN last_complete ELSE $1 END WHERE id = $2 AND disabled_on IS NULL`,

@@ -369,7 +369,7 @@ func (t *tx) settle(ctx context.Context, n deploy.Notification) error {
 	}
 	_, err = t.ExecContext(ctx, `UPDATE notifications SET state = $1, next_try = $2, error = $3, target_json = $4, leased_until = 0
 		WHERE id = $5 AND attempts = $6 AND state = $7`,
-		n.State, n.NextTry.UnixMicro(), n.LastError, text, n.ID, n.Attempts, deploy.NotificationWaiting)
+		n.State, n.NextTry.UnixMicro(), said(n.LastError), text, n.ID, n.Attempts, deploy.NotificationWaiting)
 	return err
 }
 

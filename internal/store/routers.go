@@ -47,7 +47,7 @@ func (s *Store) SaveReports(ctx context.Context, reports []deploy.VersionReport)
 				FROM versions v WHERE v.id = $5 AND v.account_id = $6 AND v.script = $7
 				ON CONFLICT (version_id, router_id) DO UPDATE SET phase = excluded.phase, error = excluded.error, reported_on = excluded.reported_on
 				WHERE version_reports.reported_on <= excluded.reported_on`,
-				r.RouterID, string(r.Phase), r.Error, r.At.UnixMicro(), r.VersionID, r.AccountID, r.Script)
+				r.RouterID, string(r.Phase), said(r.Error), r.At.UnixMicro(), r.VersionID, r.AccountID, r.Script)
 			if err != nil {
 				return err
 			}
