@@ -235,6 +235,17 @@ func (t *tx) endAlerts(ctx context.Context, accountID, script string) error {
 	return nil
 }
 
+// leaveNotifications ends the alerts of a script that is deleted, and forgets its messages but for
+// those that are still to be sent.
+func (t *tx) leaveNotifications(ctx context.Context, accountID, script string) error {
+	if err := t.endAlerts(ctx, accountID, script); err != nil {
+		return err
+	}
+	_, err := t.ExecContext(ctx, `DELETE FROM notifications WHERE account_id = $1 AND script = $2 AND state <> $3`,
+		accountID, script, deploy.NotificationWaiting)
+	return err
+}
+
 // Notifications returns the newest messages about a script, newest first, and their
 // targets with secrets.
 func (s *Store) Notifications(ctx context.Context, accountID, scriptName string) ([]deploy.Notification, error) {
