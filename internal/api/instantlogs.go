@@ -117,7 +117,7 @@ func (s *Server) openInstantLogs(c *gin.Context) (viewing, error) {
 	if !wantsWebSocket(c) {
 		return viewing{}, errs.New(errs.Invalid, codeLogpush, "connect here with a WebSocket")
 	}
-	l, err := s.deps.InstantLogs.OpenInstantLogs(c.Request.Context(), c.Param("secret"))
+	l, err := lookUp(c.Request.Context(), s, c.Request, c.Param("secret"), s.deps.InstantLogs.OpenInstantLogs)
 	if err != nil {
 		return viewing{}, err
 	}

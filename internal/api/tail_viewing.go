@@ -51,7 +51,7 @@ func (s *Server) openTail(c *gin.Context) (deploy.Tail, error) {
 	if !wantsWebSocket(c) || !offersTail(c.Request.Header.Values("Sec-WebSocket-Protocol")) {
 		return deploy.Tail{}, errs.New(errs.Invalid, 0, "connect here with a WebSocket that offers the subprotocol %s", tailProtocol)
 	}
-	tail, err := s.deps.Tails.OpenTail(c.Request.Context(), c.Param("secret"))
+	tail, err := lookUp(c.Request.Context(), s, c.Request, c.Param("secret"), s.deps.Tails.OpenTail)
 	if err == nil {
 		err = s.mayHold(c.Request.Context(), tail.Holder, tail.AccountID, mayTail)
 	}
