@@ -76,7 +76,7 @@ func (s *Store) CreateTail(ctx context.Context, accountID, name string, filters 
 	return tail, err
 }
 
-// opener returns who acts, and when a feed ends that is opened by them now: no later than their
+// opener returns who acts, and when something ends that is opened by them now: no later than their
 // session, or else their token. The platform has neither. A session's row is written, as
 // liveToken's, and not its token's: whoever deletes that comes by all of its sessions.
 func (t *tx) opener(ctx context.Context, until time.Time) (who control.Actor, end time.Time, err error) {
