@@ -48,7 +48,7 @@ func (s *session) writeHealth(out io.Writer, h *client.JobHealth) {
 		}
 	}
 	rows := [][]string{{"State", strings.ReplaceAll(h.State, "_", ", ")}, {"Lag", lag},
-		{"Failing since", known(h.FailingSince)}, {"Disabled on", known(h.DisabledOn)}}
+		{"Failing since", known(h.FailingSince)}, {"Disabled on", known(h.DisabledOn)}, {"Resumed from", known(h.ResumedFrom)}}
 	for _, reason := range slices.Sorted(maps.Keys(h.Dropped)) {
 		rows = append(rows, []string{"Dropped, " + reason, strconv.FormatInt(h.Dropped[reason], 10)})
 	}

@@ -375,3 +375,22 @@ func FuzzParseFreezeAndWindow(f *testing.F) {
 		}
 	})
 }
+
+// A second release left the first one's ramp, and nothing told that it was that.
+func TestRampsOfReleasesBeforeAreTold(t *testing.T) {
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	list := []deploy.Deployment{{ID: "d2", CreatedOn: at}, {ID: "d1", CreatedOn: at.Add(-time.Hour)}}
+	f := func(id string, began time.Time, want string) {
+		t.Helper()
+		r := deploy.Ramp{VersionID: "v1", DeploymentID: id, State: deploy.RampDone, StepStartedAt: began}
+		var out strings.Builder
+		writeRamp(&out, r, replaced(r, list))
+		if !strings.Contains(out.String(), want) || strings.Contains(out.String(), "no longer") != strings.Contains(want, "no longer") {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	f("d2", at, "d2\n")
+	f("d1", at.Add(-time.Hour), "d1, which no longer serves\n")
+	f("gone", at.Add(-2*time.Hour), "gone, which no longer serves\n")
+	f("d3", at.Add(time.Minute), "d3\n") // it went on between the two questions
+}

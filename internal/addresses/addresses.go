@@ -7,6 +7,7 @@ package addresses
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -24,10 +25,14 @@ var special = []netip.Prefix{
 	// Translation prefixes carry an IPv4 address that would escape the check.
 	netip.MustParsePrefix("64:ff9b::/96"),
 	netip.MustParsePrefix("64:ff9b:1::/48"),
+	netip.MustParsePrefix("::/96"),           // IPv4-compatible
+	netip.MustParsePrefix("::ffff:0:0:0/96"), // IPv4-translated, by a SIIT gateway (RFC 2765)
 	netip.MustParsePrefix("2001::/32"),
 	netip.MustParsePrefix("2002::/16"),
 	netip.MustParsePrefix("100::/64"),
 	netip.MustParsePrefix("2001:db8::/32"),
+	netip.MustParsePrefix("3fff::/20"), // documentation
+	netip.MustParsePrefix("5f00::/16"), // segments of routing
 	netip.MustParsePrefix("fec0::/10"),
 }
 
@@ -56,27 +61,26 @@ var metadata = []netip.Addr{
 	netip.MustParseAddr("192.0.0.192"),     // Oracle Cloud, classic
 }
 
-// translated begins IPv6 addresses that a NAT64 gateway turns into the IPv4 address at
-// their end (RFC 6052).
-var translated = netip.MustParsePrefix("64:ff9b::/96")
+// translated begin IPv6 addresses that a gateway turns into the IPv4 address at their end: the
+// well-known prefix of NAT64 (RFC 6052), those for a network's own (RFC 8215, of /96), and that of SIIT.
+var translated = []netip.Prefix{
+	netip.MustParsePrefix("64:ff9b::/96"),
+	netip.MustParsePrefix("64:ff9b:1::/48"),
+	netip.MustParsePrefix("::ffff:0:0:0/96"),
+}
 
 // LinkLocal reports whether addr is link-local, as most clouds' metadata services are, or
 // that of another one.
 func LinkLocal(addr netip.Addr) bool {
 	addr = plain(addr)
-	if translated.Contains(addr) {
+	if slices.ContainsFunc(translated, func(p netip.Prefix) bool { return p.Contains(addr) }) {
 		b := addr.As16()
 		addr = netip.AddrFrom4([4]byte(b[12:]))
 	}
 	if addr.IsLinkLocalUnicast() {
 		return true
 	}
-	for _, m := range metadata {
-		if m == addr {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(metadata, addr)
 }
 
 // LoopbackHost reports whether a host, with or without a port, is this machine alone, without

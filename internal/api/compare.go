@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/google/uuid"
+
 	"tidegate/internal/errs"
 	"tidegate/schema"
 )
@@ -137,6 +139,9 @@ func (s *Server) compareVersions(r *request) (any, error) {
 		id := r.gin.Query(name)
 		if id == "" {
 			return nil, errs.New(errs.Invalid, 0, "%s is missing: it must be the id of a version", name)
+		}
+		if uuid.Validate(id) != nil { // PostgreSQL takes no text but UTF-8
+			return nil, errs.New(errs.Invalid, 0, "%s %q is not the id of a version, which is a UUID", name, shown(id))
 		}
 		v, err := s.deps.Scripts.Version(r.ctx, r.account, r.script(), id)
 		if err != nil {

@@ -80,6 +80,9 @@ type Sessions interface {
 	CreateSession(ctx context.Context, tokenID string) (session control.Session, secret string, err error)
 	CreatePersonSession(ctx context.Context, person control.Person) (session control.Session, secret string, err error)
 	OpenSession(ctx context.Context, secret string) (control.Session, error)
+	// Holding is the live session, or a token in one's place, of whom an address was given to.
+	// It is unauthorized when that has ended.
+	Holding(ctx context.Context, holder control.Holder) (control.Session, error)
 	// EndSession is no error for a secret that opens nothing.
 	EndSession(ctx context.Context, secret string) error
 	// EndSessionsOf ends all of the session's token, and its links, or all of its person.

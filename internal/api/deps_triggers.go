@@ -35,10 +35,11 @@ type Triggers interface {
 type Tails interface {
 	// CreateTail takes valid filters, and is invalid when too many watch the script.
 	CreateTail(ctx context.Context, accountID, script string, filters []deploy.TailFilter) (deploy.Tail, error)
-	// Tails has those that are neither deleted nor expired, oldest first.
+	// Tails has those that are neither deleted nor expired, oldest first, with addresses for the
+	// actor.
 	Tails(ctx context.Context, accountID, script string) ([]deploy.Tail, error)
 	DeleteTail(ctx context.Context, accountID, script, id string) error
-	// OpenTail finds a live tail by its secret.
+	// OpenTail finds a live tail by an address, and whom that was given to.
 	OpenTail(ctx context.Context, secret string) (deploy.Tail, error)
 	// AwaitTailEnd blocks until the tail is deleted or expires, and then returns nil.
 	AwaitTailEnd(ctx context.Context, tail deploy.Tail) error
@@ -57,9 +58,10 @@ type TailEvents interface {
 type InstantLogs interface {
 	// CreateInstantLogs is forbidden while the same account and zone have a session.
 	CreateInstantLogs(ctx context.Context, l logjob.InstantLogs) (logjob.InstantLogs, error)
-	// InstantLogs has those that have not ended; zone is empty for the account's own.
+	// InstantLogs has those that have not ended, with addresses for the actor; zone is empty for
+	// the account's own.
 	InstantLogs(ctx context.Context, accountID, zone string) ([]logjob.InstantLogs, error)
-	// OpenInstantLogs finds one that has not ended by its id.
+	// OpenInstantLogs finds one that has not ended by an address, and whom that was given to.
 	OpenInstantLogs(ctx context.Context, id string) (logjob.InstantLogs, error)
 	// AwaitInstantLogsEnd blocks until a session has ended, and then returns nil.
 	AwaitInstantLogsEnd(ctx context.Context, id string) error

@@ -35,14 +35,13 @@ func (s *Server) endpoints() []endpoint {
 		operator   = access{operator: true}
 		routers    = access{routers: true}
 		admin      = scopes(control.Admin)
-		logsRead   = scopes(control.LogsRead)
+		logsRead   = mayReadLogs
 		logsEdit   = scopes(control.LogsEdit) // also to read jobs: they hold credentials
 		read       = scopes(control.ScriptsRead)
 		edit       = scopes(control.ScriptsEdit)
 		policyRead = scopes(control.ScriptsRead, control.PolicyEdit)
 		policyEdit = scopes(control.PolicyEdit)
-		// Who may change a script may see what it logs, and so may who reads logs.
-		watch = scopes(control.ScriptsEdit, control.LogsRead)
+		watch      = mayTail
 	)
 	return []endpoint{
 		{get, "/user", anyToken, byKind, s.getUser},

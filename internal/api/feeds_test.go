@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -98,5 +99,119 @@ func TestFeedsEndWithTheirSession(t *testing.T) {
 		stays.do(t, http.MethodDelete, "/session", "")
 		kept.wantClose(ws.StatusNormalClosure)
 		p.feed.await(t, 0)
+	}
+}
+
+// TestAddressesInListsAreOnesOwn: whoever found a feed in a list watched it for as long as it
+// lived, also when they had signed out, their token was deleted or their role was gone.
+func TestAddressesInListsAreOnesOwn(t *testing.T) {
+	p := newPeople(t, idp.PublicID, "payments=logs:read@"+account+"; on call=policy:edit@"+account)
+	p.server.BeatEvery(10 * time.Millisecond)
+	p.upload(t, "shop", "v1")
+	const tails, edge = "/client/v4/accounts/" + account + "/workers/scripts/shop/tails", "/client/v4/accounts/" + account + "/logpush/edge/jobs"
+	maker := p.browser().signIn(t, p.token)
+	var made tailAnswer
+	if err := json.Unmarshal(maker.do(t, http.MethodPost, tails, "").Result, &made); err != nil {
+		t.Fatal(err)
+	}
+	logs := maker.do(t, http.MethodPost, edge, `{"fields": "Outcome"}`).instant(t)
+	found := func(list func(path string) answer) (tail, instant string) {
+		t.Helper()
+		var watched []tailAnswer
+		var sessions []instantAnswer
+		if err := errors.Join(json.Unmarshal(list(tails).Result, &watched), json.Unmarshal(list(edge).Result, &sessions)); err != nil || len(watched) != 1 || len(sessions) != 1 {
+			t.Fatalf("%+v, %+v, error %v", watched, sessions, err)
+		}
+		return watched[0].URL, sessions[0].DestinationConf
+	}
+	refused := func(url string, status string) {
+		t.Helper()
+		dialer := ws.Dialer{Protocols: []string{"trace-v1"}}
+		if _, _, _, err := dialer.Dial(t.Context(), url); err == nil || !strings.Contains(err.Error(), status) {
+			t.Errorf("%s says %v, want %s", url, err, status)
+		}
+	}
+	byMaker, toMaker := found(func(path string) answer { return maker.do(t, http.MethodGet, path, "") })
+	if byMaker != made.URL || toMaker != logs.DestinationConf {
+		t.Errorf("the maker is listed %s and %s, and made %s and %s", byMaker, toMaker, made.URL, logs.DestinationConf)
+	}
+	kept := watch(t, made.URL)
+	p.feed.await(t, 1)
+
+	token, secret, err := p.CreateToken(t.Context(), control.Token{AccountID: account, Name: "leaver", Scopes: []control.Scope{control.LogsRead}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := p.browser()
+	asPerson := func(path string) answer { return b.do(t, http.MethodGet, path, "") }
+	withGroup := func(group string) {
+		t.Helper()
+		session, err := p.store.OpenSession(t.Context(), b.cookie.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		session.Person.Groups = []string{group}
+		if _, _, err := p.store.CreatePersonSession(t.Context(), *session.Person); err != nil { // as they sign in elsewhere
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name, status string
+		list         func(path string) answer
+		leave        func()
+	}{
+		{"by a token", "401", func(path string) answer { return p.do(t, http.MethodGet, path, bearer(secret), "") }, func() {
+			if err := p.DeleteToken(t.Context(), account, token.ID); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"a person who signs out", "401", asPerson, func() { b.do(t, http.MethodDelete, "/session", "") }},
+		{"a person who loses a role", "403", asPerson, func() { withGroup("on call") }},
+	} {
+		if c.name != "by a token" {
+			b = p.signInAs(t, grace)
+		}
+		tail, instant := found(c.list)
+		if strings.Contains(tail, made.URL) || strings.Contains(instant, logs.SessionID) {
+			t.Errorf("%s: the list shows the maker's address", c.name)
+		}
+		proof := strings.LastIndexByte(tail, '.')
+		for _, forged := range []string{tail[:len(tail)-1], tail[:proof] + "0" + tail[proof:], tail[:proof+1], instant + "0"} {
+			refused(forged, "404")
+		}
+		watched, listened := watch(t, tail), listen(t, instant)
+		p.feed.await(t, 2)
+		p.instant.await(t, 1)
+		p.instant.sendTo(account, traceEvent("shop.example.com", "ok"))
+		if got := listened.text(); !strings.Contains(got, "ok") {
+			t.Errorf("%s: listened to %s", c.name, got)
+		}
+		c.leave()
+		watched.wantClose(ws.StatusPolicyViolation)
+		listened.wantClose(ws.StatusPolicyViolation)
+		p.feed.await(t, 1)
+		p.instant.await(t, 0)
+		refused(tail, c.status)
+		refused(instant, c.status)
+	}
+
+	// What a person made ends for themselves with their role, too.
+	b = p.signInAs(t, grace)
+	withGroup("payments")
+	var own tailAnswer
+	if err := json.Unmarshal(b.do(t, http.MethodPost, tails, "").Result, &own); err != nil {
+		t.Fatal(err)
+	}
+	mine := watch(t, own.URL)
+	p.feed.await(t, 2)
+	withGroup("on call")
+	mine.wantClose(ws.StatusPolicyViolation)
+	refused(own.URL, "403")
+
+	p.feed.await(t, 1)
+	m := event("ok", "GET", "one")
+	p.feed.send(m)
+	if got := kept.text(); got != string(m.Value) {
+		t.Errorf("the maker got %s", got)
 	}
 }

@@ -63,6 +63,8 @@ type stateView struct {
 
 type healthView struct {
 	stateView
+	ResumedFrom *timestamp `json:"resumed_from"`
+
 	Partitions []partitionView  `json:"partitions"`
 	Since      timestamp        `json:"since"`
 	Uploads    []uploadsView    `json:"uploads"`
@@ -123,7 +125,8 @@ func (s *Server) getHealth(r *request) (any, error) {
 		return nil, err
 	}
 	v := healthView{
-		Partitions: viewPartitions(h, now), Since: timestamp(since),
+		ResumedFrom: optional(h.ResumedFrom),
+		Partitions:  viewPartitions(h, now), Since: timestamp(since),
 		Dropped: h.Drops, Failures: views(h.Failures, viewFailure), Uploads: sumUploads(h.Minutes),
 	}
 	v.stateView = viewState(j, h, v.Partitions)

@@ -40,7 +40,7 @@ func healthStory(t *testing.T, p *platform) {
 		t.Fatal(err)
 	}
 	path := fmt.Sprintf("/logpush/jobs/%d/health", j.ID)
-	if a := p.call(t, http.MethodGet, path, ""); !strings.Contains(a.text, `"lag_events":null,"lag_seconds":null,"dead_letters":0,"complete_until":null,"last_failure":null,"partitions":[]`) {
+	if a := p.call(t, http.MethodGet, path, ""); !strings.Contains(a.text, `"lag_events":null,"lag_seconds":null,"dead_letters":0,"complete_until":null,"last_failure":null,"resumed_from":null,"partitions":[]`) {
 		t.Errorf("before anything is known the health is %s", a.text)
 	}
 	at := time.Now().UTC().Truncate(time.Second)

@@ -14,16 +14,20 @@ import (
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
+	"tidegate/schema/control"
 )
 
 const (
 	// instantPath is where listeners connect, as at Cloudflare outside the base path. The secret is
-	// all that they need.
+	// all that they send.
 	instantPath = "/instant-logs/ws/sessions/:secret"
 	// instantKeepInterval is how often a session with listeners is kept from ending: a
 	// database may be away for a few of them.
 	instantKeepInterval = time.Minute
 )
+
+// mayReadLogs is who may listen to instant logs, among others.
+var mayReadLogs = access{scopes: []control.Scope{control.LogsRead}}
 
 type instantView struct {
 	DestinationConf string `json:"destination_conf"`
@@ -113,8 +117,12 @@ func (s *Server) openInstantLogs(c *gin.Context) (viewing, error) {
 	if !wantsWebSocket(c) {
 		return viewing{}, errs.New(errs.Invalid, codeLogpush, "connect here with a WebSocket")
 	}
-	l, err := s.deps.InstantLogs.OpenInstantLogs(c.Request.Context(), c.Param("secret"))
+	l, err := lookUp(c.Request.Context(), s, c.Request, c.Param("secret"), s.deps.InstantLogs.OpenInstantLogs)
 	if err != nil {
+		return viewing{}, err
+	}
+	may := func(ctx context.Context) error { return s.mayHold(ctx, l.Holder, l.AccountID, mayReadLogs) }
+	if err := may(c.Request.Context()); err != nil {
 		return viewing{}, err
 	}
 	lines, err := l.View()
@@ -127,6 +135,7 @@ func (s *Server) openInstantLogs(c *gin.Context) (viewing, error) {
 			return s.deps.InstantEvents.Follow(ctx, l.AccountID, deliver)
 		},
 		awaitEnd: func(ctx context.Context) (closing, error) { return s.keepInstantLogs(ctx, l) },
+		may:      may,
 		choose: func(m deploy.TailMessage) ([]byte, error) {
 			return lines.Line(m.Value, rand.Float64) // #nosec G404 -- a sample, not a secret
 		},

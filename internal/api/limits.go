@@ -25,7 +25,7 @@ const (
 	// RateLimitDefault is ten times as much. A page of the dashboard asks a few things every
 	// few seconds, some hundred times in 5 minutes.
 	RateLimitDefault = 12_000
-	// unknownSecretsMax requests with unknown tokens and sessions of one address in
+	// unknownSecretsMax requests with unknown tokens, sessions and feeds of one address in
 	// attemptsWindow: more than clients send that go on with a token which has ended.
 	unknownSecretsMax = 1000
 	// rememberedMax bounds memory: callers with a count of their requests, and secrets that are
@@ -134,11 +134,11 @@ func lookUp[T any](ctx context.Context, s *Server, r *http.Request, secret strin
 		if ended, wait = s.unknownSecrets.begin(address, s.now()); wait > 0 {
 			s.countLimited(ctx, "unknown_token")
 			var none T
-			return none, tooMany(wait, "too many requests from %s with tokens or sessions that are unknown or have ended: try again in %d s", address, wholeSeconds(wait))
+			return none, tooMany(wait, "too many requests from %s with tokens, sessions or addresses of feeds that are unknown or have ended: try again in %d s", address, wholeSeconds(wait))
 		}
 	}
 	found, err := find(ctx, secret)
-	unknown := errs.KindOf(err) == errs.Unauthorized
+	unknown := errs.KindOf(err) == errs.Unauthorized || errs.KindOf(err) == errs.NotFound // which feeds are
 	ended(unknown)
 	switch {
 	case err == nil:

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -163,6 +164,42 @@ func TestGuessesOfTokensAreBounded(t *testing.T) {
 	}
 	*now = now.Add(5 * time.Minute)
 	from("192.0.2.1", "wrong").want(t, http.StatusUnauthorized, 1000)
+}
+
+// Each guess of a feed's address is a look into the database, for which nobody needs a token.
+func TestGuessesOfFeedsAreBounded(t *testing.T) {
+	p, _, _ := limited(t)
+	for path, protocol := range map[string]string{"/client/v4/tails/": "trace-v1", "/instant-logs/ws/sessions/": ""} {
+		open := func(secret, address string) *http.Response { // not p.do, which wants what it asks for in openapi.yaml
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+path+secret, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header = http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, "Sec-Websocket-Protocol": {protocol}, "X-Forwarded-For": {address}}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
+			_ = resp.Body.Close()
+			return resp
+		}
+		from := "192.0.2.1"
+		if protocol == "" {
+			from = "192.0.2.2"
+		}
+		for i := range 1000 {
+			if a := open(fmt.Sprint("guess", i), from); a.StatusCode != http.StatusNotFound {
+				t.Fatalf("%s answered %s", path, a.Status)
+			}
+		}
+		if a := open("guess", from); a.StatusCode != http.StatusTooManyRequests || a.Header.Get("Retry-After") != "300" {
+			t.Errorf("%s answered %s", path, a.Status)
+		}
+		if a := open("guess", "192.0.2.3"); a.StatusCode != http.StatusNotFound {
+			t.Errorf("of another address %s answered %s", path, a.Status)
+		}
+	}
 }
 
 // A token that was good once is no way around the bound after it was deleted.

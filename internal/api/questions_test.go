@@ -53,6 +53,7 @@ func questions(t *testing.T, p *platform) {
 	for query, want := range map[string]string{
 		"?candidate=" + candidate:                                "baseline is missing",
 		"?baseline=" + candidate + "&candidate=" + candidate:     "name two versions",
+		"?baseline=%00&candidate=" + candidate:                   "not the id of a version", // PostgreSQL would fail
 		"?baseline=x&candidate=" + candidate + "&confidence=1":   "confidence is",
 		"?baseline=x&candidate=" + candidate + "&confidence=NaN": "confidence is",
 		"?baseline=x&candidate=" + candidate + "&count=drawn":    "count is",

@@ -252,7 +252,11 @@ func rollback(t *testing.T, p *platform) {
 	wantKind(t, err, errs.Precondition)
 	_, err = p.Ramp(ctx, account, "shop")
 	wantKind(t, err, errs.NotFound)
-	if err := p.store.ApplyDecision(ctx, account, "shop", deploy.Judged{DeploymentID: ""}, nil, &deploy.Ramp{State: deploy.RampRunning, Steps: policy.Ramp, StepStartedAt: time.Now()}, nil); err != nil {
+	serving, err := p.Deployments(ctx, account, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.store.ApplyDecision(ctx, account, "shop", deploy.Judged{DeploymentID: ""}, nil, &deploy.Ramp{DeploymentID: serving[0].ID, State: deploy.RampRunning, Steps: policy.Ramp, StepStartedAt: time.Now()}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := p.ControlRamp(ctx, account, "shop", deploy.RampPause, ""); err != nil || r.State != deploy.RampPaused {

@@ -102,6 +102,8 @@ type viewing struct {
 	follow func(ctx context.Context, deliver func(deploy.TailMessage)) error
 	// awaitEnd returns how the viewing ends when it does, or ctx.
 	awaitEnd func(ctx context.Context) (closing, error)
+	// may refuses whoever may not watch any more.
+	may func(ctx context.Context) error
 	// choose returns what to send of an event, nil for one that is not wanted. Its error
 	// is for what is no event.
 	choose func(m deploy.TailMessage) ([]byte, error)
@@ -180,6 +182,7 @@ func (v *viewer) serve(ctx context.Context) closing {
 		}
 		end(how)
 	})
+	parts.Go(func() { end(v.awaitRefusal(ctx)) })
 	parts.Go(func() {
 		err := v.show.follow(ctx, func(m deploy.TailMessage) { v.offer(ctx, m) })
 		end(v.failed(ctx, "follow the events", err))
@@ -194,6 +197,22 @@ func (v *viewer) serve(ctx context.Context) closing {
 	}
 	how, _ := errors.AsType[closing](context.Cause(ctx))
 	return how
+}
+
+// awaitRefusal returns when the viewer may not watch any more, or ctx ends.
+func (v *viewer) awaitRefusal(ctx context.Context) error {
+	ticker := time.NewTicker(v.server.eventHeartbeat)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+			if err := v.show.may(ctx); err != nil && mustLeave(err) {
+				return closing{code: ws.StatusPolicyViolation, reason: "whoever this address was given to may not watch any more"}
+			}
+		}
+	}
 }
 
 // failed makes a fault of ours a reason to end, and logs it.

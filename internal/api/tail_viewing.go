@@ -13,6 +13,7 @@ import (
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
+	"tidegate/schema/control"
 )
 
 // tailProtocol is the one version of the protocol that there is.
@@ -50,7 +51,35 @@ func (s *Server) openTail(c *gin.Context) (deploy.Tail, error) {
 	if !wantsWebSocket(c) || !offersTail(c.Request.Header.Values("Sec-WebSocket-Protocol")) {
 		return deploy.Tail{}, errs.New(errs.Invalid, 0, "connect here with a WebSocket that offers the subprotocol %s", tailProtocol)
 	}
-	return s.deps.Tails.OpenTail(c.Request.Context(), c.Param("secret"))
+	tail, err := lookUp(c.Request.Context(), s, c.Request, c.Param("secret"), s.deps.Tails.OpenTail)
+	if err == nil {
+		err = s.mayHold(c.Request.Context(), tail.Holder, tail.AccountID, mayTail)
+	}
+	return tail, err
+}
+
+// mayTail is who may watch a script: who may change it may see what it logs, and so may who
+// reads logs.
+var mayTail = access{scopes: []control.Scope{control.ScriptsEdit, control.LogsRead}}
+
+// mayHold refuses who must not watch, or no longer, by the address that they were given: their
+// session or token has ended, or opens the account's events no longer.
+func (s *Server) mayHold(ctx context.Context, holder control.Holder, account string, a access) error {
+	if holder == (control.Holder{}) {
+		return nil
+	}
+	session, err := s.deps.Sessions.Holding(ctx, holder)
+	if err != nil {
+		return err
+	}
+	who, err := s.callerOf(session)
+	if err != nil {
+		return err
+	}
+	if err := s.bind(ctx, who, account); err != nil {
+		return err
+	}
+	return a.check(who.rights, account)
 }
 
 func wantsWebSocket(c *gin.Context) bool {
@@ -77,6 +106,7 @@ func (s *Server) viewTailEvents(tail deploy.Tail) viewing {
 			return s.deps.TailEvents.Tail(ctx, tail.AccountID, tail.Script, deliver)
 		},
 		awaitEnd: func(ctx context.Context) (closing, error) { return s.awaitTailEnd(ctx, tail) },
+		may:      func(ctx context.Context) error { return s.mayHold(ctx, tail.Holder, tail.AccountID, mayTail) },
 		choose:   func(m deploy.TailMessage) ([]byte, error) { return chooseTail(tail.Filters, m) },
 		notice:   func(sentence string) []byte { return s.tailNotice(tail.Script, sentence) },
 	}

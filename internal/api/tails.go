@@ -11,7 +11,7 @@ import (
 	"tidegate/internal/errs"
 )
 
-// tailPath is where viewers connect; the secret is all that they need.
+// tailPath is where viewers connect; the secret is all that they send.
 const tailPath = basePath + "/tails/:secret"
 
 type tailView struct {

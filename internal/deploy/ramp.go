@@ -70,6 +70,18 @@ func (r Ramp) Control(action, by string, now time.Time) (Ramp, error) {
 	return r, nil
 }
 
+// RampTakenOver is the reason of a ramp that ended with somebody's next deployment.
+const RampTakenOver = "another deployment took over"
+
+// Beside is the ramp as people see it while a deployment serves: one that another deployment
+// took over from is over, also before the controller has written that, or where none does.
+func (r Ramp) Beside(serving string) Ramp {
+	if r.DeploymentID != serving && (r.State == RampRunning || r.State == RampPaused) {
+		r.State, r.Reason = RampAborted, RampTakenOver
+	}
+	return r
+}
+
 // AtStep is the ramp as it begins a step, whose deployment the caller names: it runs, or is
 // done if that step is the last one.
 func (r Ramp) AtStep(step int, now time.Time) Ramp {

@@ -10,6 +10,7 @@ import (
 
 	"tidegate/internal/errs"
 	"tidegate/schema"
+	"tidegate/schema/control"
 )
 
 // Bounds of tails (reference/deployments.md, section 4.9, has the ten).
@@ -27,7 +28,10 @@ type Tail struct {
 	ID        string // 32 hex digits
 	AccountID string
 	Script    string
-	Secret    string // in the URL of its WebSocket; whoever knows it may watch
+	// Secret is in the URL of its WebSocket, and opens it. In a list it is another one for
+	// each who asks.
+	Secret    string
+	Holder    control.Holder // of the address that opened it; in a list, who made it
 	Filters   []TailFilter
 	CreatedOn time.Time
 	ExpiresOn time.Time

@@ -95,7 +95,8 @@ func (t *table) dueReports(told map[string]deploy.BackendState, seen map[string]
 	}
 	for id, v := range t.versions {
 		state := v.version.state
-		state.Error = strings.ToValidUTF8(cut(state.Error, deploy.ReportErrorBytesMax), "") // the cut may be inside a character
+		// The cut may be inside a character; and the API takes no NUL.
+		state.Error = strings.ToValidUTF8(cut(strings.ReplaceAll(state.Error, "\x00", ""), deploy.ReportErrorBytesMax), "")
 		before, known := told[id]
 		wanted := v.version.reported() && (state.Phase == deploy.BackendFailed || state.Phase == deploy.BackendReady && (known || deployed[id] || state.Error != ""))
 		if !wanted || known && state == before {

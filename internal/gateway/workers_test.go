@@ -50,7 +50,7 @@ func (w *workers) become(phase deploy.BackendPhase, ids ...string) {
 	for _, id := range ids {
 		w.versions[id].state = deploy.BackendState{Phase: phase}
 		if phase == deploy.BackendFailed {
-			w.versions[id].state.Error = "SyntaxError"
+			w.versions[id].state.Error = "Syntax\x00Error"
 		}
 	}
 	close(w.changed)

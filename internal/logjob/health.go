@@ -87,6 +87,7 @@ type Failure struct {
 type Health struct {
 	FailingSince time.Time // since then no upload has succeeded; zero: the last one did
 	DisabledOn   time.Time // by the service itself; zero: not
+	ResumedFrom  time.Time // CompleteUntil when the job was last switched on; zero is unknown
 	Partitions   []PartitionHealth
 	Minutes      []MinuteHealth
 	Drops        map[string]int64

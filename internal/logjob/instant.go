@@ -10,6 +10,7 @@ import (
 
 	"tidegate/internal/errs"
 	"tidegate/schema"
+	"tidegate/schema/control"
 )
 
 // Bounds of a session of instant logs (reference/logpush.md, 1.6).
@@ -22,7 +23,8 @@ const (
 
 // InstantLogs is a session that shows events as they come, over a WebSocket. It is immutable.
 type InstantLogs struct {
-	ID        string // secret: whoever knows it may listen
+	ID        string         // secret, which opens it; in a list another one for each who asks
+	Holder    control.Holder // of the address that opened it; in a list, who made it
 	AccountID string
 	Zone      string // a domain name, the hosts of which are shown; empty for everything
 	CreatedOn time.Time

@@ -110,7 +110,7 @@ func startRamp(w *deploy.Watched, j judgement, now time.Time) change {
 	steps, standing := stepsFrom(w.Policy.Ramp, share(current, t.candidate))
 	if !ok || len(steps) == 0 || byController(current) {
 		if r := w.Ramp; r != nil && (r.State == deploy.RampRunning || r.State == deploy.RampPaused) {
-			return change{ramp: ended(r, "another deployment took over")}
+			return change{ramp: ended(r, deploy.RampTakenOver)}
 		}
 		return change{}
 	}

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,12 +127,24 @@ func (c *processConfig) networks() string {
 	case c.checking:
 		return `allow = []`
 	case c.privateNetwork:
-		return `allow = ["public", "private"]`
+		return `allow = ["public", "private"], deny = ["` + strings.Join(credentials, `", "`) + `"]`
 	}
-	// The runtime takes for public what is not: "this network", which some systems take
-	// for themselves, and old IPv6 ranges that carry an IPv4 address, so also a private
-	// one. NAT64 carries one too; without it a machine with IPv6 only reaches nothing.
-	return `allow = ["public"], deny = ["0.0.0.0/8", "::/96", "2002::/16"]`
+	return `allow = ["public"], deny = ["` + strings.Join(slices.Concat(notPublic, credentials), `", "`) + `"]`
+}
+
+// notPublic is what the runtime takes for public and is not: "this network", which some systems
+// take for themselves, and IPv6 ranges that carry an IPv4 address, so also a private one. Of
+// NAT64 (64:ff9b::/96) it is only those: without it a machine with IPv6 only reaches nothing.
+var notPublic = []string{
+	"0.0.0.0/8", "::/96", "::ffff:0:0:0/96", "2002::/16",
+	"64:ff9b::/104", "64:ff9b::a00:0/104", "64:ff9b::6440:0/106", "64:ff9b::7f00:0/104", "64:ff9b::ac10:0/108", "64:ff9b::c0a8:0/112",
+}
+
+// credentials is where clouds tell a machine about itself, its credentials in it: for no Worker,
+// whatever the operator allows. addresses.LinkLocal knows the same.
+var credentials = []string{
+	"169.254.0.0/16", "fe80::/10", "64:ff9b::a9fe:0/112", "fd00:ec2::254/128", "fd20:ce::254/128",
+	"168.63.129.16/32", "64:ff9b::a83f:8110/128", "100.100.100.200/32", "192.0.0.192/32",
 }
 
 func (c *processConfig) userWorker() (string, error) {

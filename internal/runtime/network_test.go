@@ -1,13 +1,18 @@
 package runtime
 
 import (
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"tidegate/internal/addresses"
 )
 
 // reach tries an address by fetch and by a socket, and tells which got through.
@@ -80,5 +85,32 @@ func TestWorkersReachPublicAddressesOnly(t *testing.T) {
 	open.add(v1, reach, nil)
 	if got := ask(open.deploy(v1)[v1], "127.0.0.1:"+port); !strings.HasPrefix(got, "fetch") || reached.Load() == 0 {
 		t.Errorf("where private addresses are allowed, one is reached by %q", got)
+	}
+}
+
+// What clouds keep a machine's credentials at is no Worker's, also where it may reach private
+// networks: 168.63.129.16 is public to the runtime, and link-local addresses are private.
+func TestNoWorkerReachesCredentials(t *testing.T) {
+	for _, c := range []processConfig{{}, {privateNetwork: true}} {
+		_, denied, found := strings.Cut(c.networks(), "deny = ")
+		var list []string
+		if err := json.Unmarshal([]byte(denied), &list); err != nil || !found {
+			t.Fatalf("%s: %v", c.networks(), err)
+		}
+		denies := func(addr netip.Addr) bool {
+			return slices.ContainsFunc(list, func(p string) bool { return netip.MustParsePrefix(p).Contains(addr) })
+		}
+		for _, text := range []string{"169.254.169.254", "169.254.0.1", "fe80::a", "fd00:ec2::254", "fd20:ce::254", "168.63.129.16", "100.100.100.200", "192.0.0.192", "64:ff9b::a9fe:a9fe", "64:ff9b::a83f:8110"} {
+			addr := netip.MustParseAddr(text)
+			if !addresses.LinkLocal(addr) || !denies(addr) {
+				t.Errorf("private network %v: %s is open", c.privateNetwork, text)
+			}
+		}
+		for text, want := range map[string]bool{"64:ff9b::10.1.2.3": true, "64:ff9b::100.64.0.1": true, "64:ff9b::127.0.0.1": true, "64:ff9b::172.31.0.1": true, "64:ff9b::192.168.0.1": true,
+			"0.1.2.3": true, "::10.0.0.1": true, "2002:a00:1::": true, "64:ff9b::8.8.8.8": false, "64:ff9b::172.32.0.1": false, "8.8.8.8": false, "2606:4700::1111": false} {
+			if got := denies(netip.MustParseAddr(text)); got != (want && !c.privateNetwork) {
+				t.Errorf("private network %v: %s is denied: %v", c.privateNetwork, text, got)
+			}
+		}
 	}
 }

@@ -89,7 +89,8 @@ func (r Role) fits(p control.Person) bool {
 	case r.Who == everybody:
 		return true
 	case strings.Contains(r.Who, "@"):
-		return p.EmailVerified && strings.EqualFold(p.Email, r.Who)
+		// Of one length: EqualFold also takes the long s for an s, and the sign of Kelvin for a k.
+		return p.EmailVerified && len(p.Email) == len(r.Who) && strings.EqualFold(p.Email, r.Who)
 	}
 	return slices.Contains(p.Groups, r.Who)
 }

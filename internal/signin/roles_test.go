@@ -104,3 +104,13 @@ func TestRightsAreTheUnionOfRoles(t *testing.T) {
 		t.Errorf("%v", rights)
 	}
 }
+
+// Whoever has the one address proven may be somebody else than who has the other.
+func TestAddressesThatOnlyLookAlikeHaveNoRole(t *testing.T) {
+	role := Role{Who: "kim.sass@example.com"}
+	for email, want := range map[string]bool{"kim.sass@example.com": true, "Kim.Sass@Example.COM": true, "\u212Aim.sass@example.com": false, "kim.\u017Fass@example.com": false} {
+		if got := role.fits(control.Person{Email: email, EmailVerified: true}); got != want {
+			t.Errorf("%q has the role: %v", email, got)
+		}
+	}
+}

@@ -139,7 +139,7 @@ func (s *Store) SaveDeletion(ctx context.Context, d schema.Deletion) (schema.Del
 			return err
 		}
 		result, err := t.ExecContext(ctx, `UPDATE deletions SET state = $1, started_on = $2, ended_on = $3, checked_on = $4, places_json = $5, error = $6, revision = revision + 1
-			WHERE id = $7 AND revision = $8`, d.State, nullMicros(d.StartedOn), nullMicros(d.EndedOn), nullMicros(d.CheckedOn), places, d.Error, d.ID, d.Revision)
+			WHERE id = $7 AND revision = $8`, d.State, nullMicros(d.StartedOn), nullMicros(d.EndedOn), nullMicros(d.CheckedOn), places, said(d.Error), d.ID, d.Revision)
 		if err != nil {
 			return err
 		}

@@ -91,7 +91,7 @@ func (t *tx) addHealth(ctx context.Context, r logjob.HealthReport) error {
 		failed = append(failed, exec(`INSERT INTO logpush_partitions (job_id, "partition", reported_on, committed, next_offset, oldest_on, message)
 			VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (job_id, "partition") DO UPDATE SET reported_on = excluded.reported_on,
 			committed = excluded.committed, next_offset = excluded.next_offset, oldest_on = excluded.oldest_on, message = excluded.message`,
-			r.JobID, p.Partition, p.ReportedOn.UnixMicro(), p.Committed, p.Next, nullMicros(p.OldestOn), p.Message))
+			r.JobID, p.Partition, p.ReportedOn.UnixMicro(), p.Committed, p.Next, nullMicros(p.OldestOn), said(p.Message)))
 	}
 	for _, m := range r.Minutes {
 		failed = append(failed, exec(`INSERT INTO logpush_minutes (job_id, minute_on, status, final, destination_type, destination,
@@ -113,7 +113,7 @@ func (t *tx) addHealth(ctx context.Context, r logjob.HealthReport) error {
 	for _, f := range r.Failures {
 		failed = append(failed, exec(`INSERT INTO logpush_failures (id, job_id, "partition", first_on, last_on, times, message)
 			VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET last_on = excluded.last_on, times = excluded.times`,
-			f.ID, r.JobID, f.Partition, f.FirstOn.UnixMicro(), f.LastOn.UnixMicro(), f.Times, f.Message))
+			f.ID, r.JobID, f.Partition, f.FirstOn.UnixMicro(), f.LastOn.UnixMicro(), f.Times, said(f.Message)))
 	}
 	if len(r.Failures) > 0 {
 		failed = append(failed, exec(`DELETE FROM logpush_failures WHERE job_id = $1 AND id NOT IN
@@ -141,7 +141,7 @@ func (s *Store) DisableFailingJob(ctx context.Context, id, revision int64, since
 		var accountID string
 		err := t.QueryRowContext(ctx, `UPDATE jobs SET disabled_on = $1, last_error = $1, error_message = $2
 			WHERE id = $3 AND revision = $4 AND failing_since = $5 AND disabled_on IS NULL RETURNING account_id`,
-			t.now.UnixMicro(), message, id, revision, since.UnixMicro()).Scan(&accountID)
+			t.now.UnixMicro(), said(message), id, revision, since.UnixMicro()).Scan(&accountID)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
@@ -178,14 +178,21 @@ func (s *Store) JobHealth(ctx context.Context, accountID string, id int64, since
 		if _, err := jobByID(ctx, t, s.keys, accountID, id); err != nil {
 			return err
 		}
-		var failing, disabled sql.NullInt64
-		if err := t.QueryRowContext(ctx, `SELECT failing_since, disabled_on,
+		var failing, disabled, resumed sql.NullInt64
+		if err := t.QueryRowContext(ctx, `SELECT failing_since, disabled_on, resumed_from,
 			(SELECT COUNT(*) FROM dead_letters WHERE job_id = $1 AND state = $2) FROM jobs WHERE id = $1`,
-			id, logjob.LetterNew).Scan(&failing, &disabled, &h.Letters); err != nil {
+			id, logjob.LetterNew).Scan(&failing, &disabled, &resumed, &h.Letters); err != nil {
 			return err
 		}
-		h.FailingSince, h.DisabledOn = fromNullMicros(failing), fromNullMicros(disabled)
+		h.FailingSince, h.DisabledOn, h.ResumedFrom = fromNullMicros(failing), fromNullMicros(disabled), fromNullMicros(resumed)
 		if err := readPartitions(ctx, t, id, &h); err != nil {
+			return err
+		}
+		if err := each(ctx, t, func(row scanner) error {
+			f, err := scanFailure(row)
+			h.Failures = append(h.Failures, f)
+			return err
+		}, `SELECT `+failureColumns+` FROM logpush_failures f WHERE job_id = $1 ORDER BY last_on DESC, id LIMIT $2`, id, failuresMax); err != nil {
 			return err
 		}
 		h.Drops = map[string]int64{}
@@ -266,19 +273,12 @@ func scanFailure(row scanner, before ...any) (f logjob.Failure, err error) {
 	return f, err
 }
 
-func readPartitions(ctx context.Context, t *sql.Tx, id int64, h *logjob.Health) error {
-	if err := each(ctx, t, func(row scanner) error {
+func readPartitions(ctx context.Context, q querier, id int64, h *logjob.Health) error {
+	return each(ctx, q, func(row scanner) error {
 		p, err := scanPartition(row)
 		h.Partitions = append(h.Partitions, p)
 		return err
-	}, `SELECT `+partitionColumns+` FROM logpush_partitions WHERE job_id = $1 ORDER BY "partition"`, id); err != nil {
-		return err
-	}
-	return each(ctx, t, func(row scanner) error {
-		f, err := scanFailure(row)
-		h.Failures = append(h.Failures, f)
-		return err
-	}, `SELECT `+failureColumns+` FROM logpush_failures f WHERE job_id = $1 ORDER BY last_on DESC, id LIMIT $2`, id, failuresMax)
+	}, `SELECT `+partitionColumns+` FROM logpush_partitions WHERE job_id = $1 ORDER BY "partition"`, id)
 }
 
 // HealthMinutes returns the minutes of an account's jobs from f.Since until, not

@@ -1,12 +1,14 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
 )
@@ -240,6 +242,100 @@ func TestAJobThatFailsForTooLongIsDisabled(t *testing.T) {
 		}
 		if err := s.ReportDelivery(ctx, logjob.Delivery{JobID: j.ID, CompleteUntil: clock.now()}); err != nil {
 			t.Errorf("a success: %v", err)
+		}
+	})
+}
+
+// Ten seconds after a job was switched on its partitions told of the new delivery, and nobody knew
+// any more from when on a replay was to send what came while it was off.
+func TestWhereAJobHadStoppedIsKept(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		j := mustJob(t, s)
+		change := func(enabled bool) {
+			t.Helper()
+			j.Enabled = enabled
+			var err error
+			if j, err = s.UpdateJob(t.Context(), j); err != nil {
+				t.Fatal(err)
+			}
+		}
+		report := func(committed int64, oldest time.Time) {
+			t.Helper()
+			p := []logjob.PartitionHealth{{Partition: 0, ReportedOn: clock.now(), Committed: 9, Next: 9}, {Partition: 1, ReportedOn: clock.now(), Committed: committed, Next: 9, OldestOn: oldest}}
+			if _, err := s.ReportHealth(t.Context(), []logjob.HealthReport{{JobID: j.ID, At: clock.now(), Partitions: p}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f := func(what string, want time.Time) {
+			t.Helper()
+			if h, err := s.JobHealth(t.Context(), testAccount, j.ID, clock.now()); err != nil || !h.ResumedFrom.Equal(want) {
+				t.Errorf("%s: %s, want %s, error %v", what, h.ResumedFrom, want, err)
+			}
+		}
+		change(false)
+		change(true)
+		f("nothing was delivered", time.Time{})
+		behind := clock.now().Add(-time.Minute)
+		report(5, behind)
+		change(false)
+		f("it is off", time.Time{})
+		clock.add(time.Hour)
+		change(true)
+		f("it goes on", behind)
+		clock.add(10 * time.Second)
+		report(9, time.Time{})
+		change(true)
+		f("its new delivery has told", behind)
+		last := clock.now()
+		change(false)
+		clock.add(time.Hour)
+		change(true)
+		f("once more", last)
+	})
+}
+
+// A destination that refused with a NUL in its answer kept the health of all jobs of the process
+// out of PostgreSQL, and the letter, too.
+func TestWhatOthersSaidIsKept(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		j, at := mustJob(t, s), time.Now()
+		const odd, want = "400 a\x00b\xffc", "400 ab\uFFFDc"
+		if err := s.ReportDelivery(t.Context(), logjob.Delivery{JobID: j.ID, FailedAt: at, Message: odd}); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.ReportHealth(t.Context(), []logjob.HealthReport{{JobID: j.ID, At: at,
+			Partitions: []logjob.PartitionHealth{{ReportedOn: at, Message: odd}}, Failures: []logjob.Failure{{ID: "f", FirstOn: at, LastOn: at, Times: 1, Message: odd}}}}); err != nil {
+			t.Error(err)
+		}
+		l := letterOf(j, 0)
+		l.Reason = odd
+		if err := s.AddDeadLetter(t.Context(), l, logjob.LetterLimits{}); err != nil {
+			t.Error(err)
+		}
+		h, err := s.JobHealth(t.Context(), testAccount, j.ID, at)
+		got, e := s.Job(t.Context(), testAccount, j.ID)
+		letters, _, listed := s.DeadLetters(t.Context(), testAccount, j.ID, "", 10, 0)
+		if err := errors.Join(err, e, listed); err != nil || len(h.Partitions) != 1 || len(h.Failures) != 1 || len(letters) != 1 || got.ErrorMessage == nil {
+			t.Fatalf("%+v, %+v, %+v, error %v", h, got, letters, err)
+		}
+		for _, text := range []string{h.Partitions[0].Message, h.Failures[0].Message, *got.ErrorMessage, letters[0].Reason} {
+			if text != want {
+				t.Errorf("it says %q, want %q", text, want)
+			}
+		}
+		if err := s.RefuseDeadLetter(t.Context(), letters[0].ID, 400, odd); err != nil {
+			t.Error(err)
+		}
+
+		v := mustVersion(t, s, "shop")
+		if err := s.SaveReports(t.Context(), []deploy.VersionReport{{AccountID: testAccount, Script: "shop", VersionID: v.ID, RouterID: "r", Phase: deploy.BackendFailed, Error: odd, At: at}}); err != nil {
+			t.Error(err)
+		}
+		if list, err := s.Reports(t.Context(), testAccount, "shop"); err != nil || len(list) != 1 || list[0].Error != want {
+			t.Errorf("reports %+v, error %v", list, err)
 		}
 	})
 }

@@ -11,13 +11,13 @@ import (
 	"tidegate/internal/seal"
 )
 
-const instantColumns = `id, sealed, account_id, zone, settings_json, created_on, expires_on`
+const instantColumns = `id, sealed, account_id, zone, settings_json, created_on, expires_on, token_id, session_hash`
 
 func scanInstantLogs(row scanner, keys *seal.Keys) (logjob.InstantLogs, error) {
 	var l logjob.InstantLogs
 	var hash, sealed, settings string
 	var created, expires int64
-	if err := row.Scan(&hash, &sealed, &l.AccountID, &l.Zone, &settings, &created, &expires); err != nil {
+	if err := row.Scan(&hash, &sealed, &l.AccountID, &l.Zone, &settings, &created, &expires, &l.Holder.TokenID, &l.Holder.Session); err != nil {
 		return l, err
 	}
 	l.CreatedOn, l.ExpiresOn = fromMicros(created), fromMicros(expires)
@@ -54,9 +54,9 @@ func (s *Store) CreateInstantLogs(ctx context.Context, l logjob.InstantLogs) (lo
 		if err != nil {
 			return err
 		}
-		result, err := t.ExecContext(ctx, `INSERT INTO instant_logs (`+instantColumns+`, ends_on, token_id, session_hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		result, err := t.ExecContext(ctx, `INSERT INTO instant_logs (`+instantColumns+`, ends_on) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 			ON CONFLICT (account_id, zone) DO NOTHING`,
-			hash, sealed, l.AccountID, l.Zone, settings, l.CreatedOn.UnixMicro(), l.ExpiresOn.UnixMicro(), earliest(t.now.Add(logjob.InstantIdle), until).UnixMicro(), who.TokenID, who.Session)
+			hash, sealed, l.AccountID, l.Zone, settings, l.CreatedOn.UnixMicro(), l.ExpiresOn.UnixMicro(), who.TokenID, who.Session, earliest(t.now.Add(logjob.InstantIdle), until).UnixMicro())
 		if err != nil {
 			return err
 		}
@@ -80,10 +80,12 @@ func liveInstantLogs(zone string) error {
 }
 
 // InstantLogs returns the live sessions of an account and a zone; "" is the account itself.
+// Their ids are for the actor.
 func (s *Store) InstantLogs(ctx context.Context, accountID, zone string) ([]logjob.InstantLogs, error) {
 	var list []logjob.InstantLogs
 	err := each(ctx, s.reader, func(row scanner) error {
 		l, err := scanInstantLogs(row, s.keys)
+		l.ID = addressFor(ctx, l.ID, l.Holder)
 		list = append(list, l)
 		return err
 	}, `SELECT `+instantColumns+` FROM instant_logs WHERE account_id = $1 AND zone = $2 AND ends_on > $3`, accountID, zone, s.now().UnixMicro())
@@ -93,10 +95,18 @@ func (s *Store) InstantLogs(ctx context.Context, accountID, zone string) ([]logj
 	return list, nil
 }
 
-// OpenInstantLogs returns the live session of an id, or a not_found error.
-func (s *Store) OpenInstantLogs(ctx context.Context, id string) (logjob.InstantLogs, error) {
+// OpenInstantLogs returns the live session that an address opens, with its id and whom the
+// address was given to, or a not_found error. Whether they may still listen is not looked at.
+func (s *Store) OpenInstantLogs(ctx context.Context, address string) (logjob.InstantLogs, error) {
+	at := parseAddress(address)
 	l, err := scanInstantLogs(s.reader.QueryRowContext(ctx, `SELECT `+instantColumns+` FROM instant_logs WHERE id = $1 AND ends_on > $2`,
-		hashOf(id), s.now().UnixMicro()), s.keys)
+		at.hash, s.now().UnixMicro()), s.keys)
+	if err == nil {
+		var ok bool
+		if l.Holder, ok = at.opens(l.ID, l.Holder); !ok {
+			l, err = logjob.InstantLogs{}, sql.ErrNoRows
+		}
+	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return l, noInstantLogs()
 	}

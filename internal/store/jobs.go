@@ -160,7 +160,7 @@ func (s *Store) CreateJob(ctx context.Context, j logjob.Job, most int) (logjob.J
 // UpdateJob stores changed settings of a job that was read with j.Revision. When
 // it was changed since, the error is a conflict. EnabledAt and Revision are set
 // here; health stays as it is, but since when uploads fail: under other settings that
-// begins anew.
+// begins anew. Of a job that is switched on is kept how far it had come.
 func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error) {
 	err := s.write(ctx, "update job", func(t *tx) error {
 		before, err := jobByID(ctx, t, t.keys, j.AccountID, j.ID)
@@ -168,17 +168,23 @@ func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 			return err
 		}
 		j.EnabledAt = before.EnabledAt
-		if j.Enabled && !before.Enabled {
+		resumes := j.Enabled && !before.Enabled
+		var stopped logjob.Health
+		if resumes {
 			j.EnabledAt = t.now
+			if err := readPartitions(ctx, t, j.ID, &stopped); err != nil {
+				return err
+			}
 		}
 		settings, err := settingsJSON(j, t.keys)
 		if err != nil {
 			return err
 		}
 		result, err := t.ExecContext(ctx, `UPDATE jobs SET settings_json = $1, enabled_at = $2, revision = revision + 1,
-			failing_since = NULL, disabled_on = CASE WHEN $6 THEN NULL ELSE disabled_on END
+			failing_since = NULL, disabled_on = CASE WHEN $6 THEN NULL ELSE disabled_on END,
+			resumed_from = CASE WHEN $7 THEN CAST($8 AS BIGINT) ELSE resumed_from END
 			WHERE account_id = $3 AND id = $4 AND revision = $5`,
-			settings, nullMicros(j.EnabledAt), j.AccountID, j.ID, j.Revision, j.Enabled)
+			settings, nullMicros(j.EnabledAt), j.AccountID, j.ID, j.Revision, j.Enabled, resumes, nullMicros(stopped.CompleteUntil()))
 		if err != nil {
 			return err
 		}
@@ -230,7 +236,7 @@ func jobMoved(id int64) error {
 // that message, is a not_found error.
 func (s *Store) ReportDelivery(ctx context.Context, d logjob.Delivery) error {
 	query, args := `UPDATE jobs SET last_error = $1, error_message = $2 WHERE id = $3 AND disabled_on IS NULL`,
-		[]any{d.FailedAt.UnixMicro(), d.Message, d.JobID}
+		[]any{d.FailedAt.UnixMicro(), said(d.Message), d.JobID}
 	if d.FailedAt.IsZero() {
 		query, args = `UPDATE jobs SET last_error = NULL, error_message = NULL,
 			last_complete = CASE WHEN last_complete > $1 THEN last_complete ELSE $1 END WHERE id = $2 AND disabled_on IS NULL`,

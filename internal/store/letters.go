@@ -73,7 +73,7 @@ func (s *Store) AddDeadLetter(ctx context.Context, l logjob.DeadLetter, limits l
 			from_on, until_on, status, reason, attempts, state, bytes, created_on, object_json, body)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
 			newHexID(), l.JobID, l.Partition, l.BatchID, l.BeginOffset, l.EndOffset, l.Records, l.From.UnixMicro(), l.Until.UnixMicro(),
-			l.Status, l.Reason, l.Attempts, logjob.LetterNew, l.Bytes, t.now.UnixMicro(), object, l.Body)
+			l.Status, said(l.Reason), l.Attempts, logjob.LetterNew, l.Bytes, t.now.UnixMicro(), object, l.Body)
 		return err
 	})
 }
@@ -189,7 +189,7 @@ func (s *Store) CloseDeadLetter(ctx context.Context, accountID string, jobID int
 // RefuseDeadLetter notes that a letter was sent again in vain.
 func (s *Store) RefuseDeadLetter(ctx context.Context, id string, status int, reason string) error {
 	_, err := s.writer.ExecContext(ctx, `UPDATE dead_letters SET status = $1, reason = $2, attempts = attempts + 1 WHERE id = $3 AND state = $4`,
-		status, reason, id, logjob.LetterNew)
+		status, said(reason), id, logjob.LetterNew)
 	if err != nil {
 		return fmt.Errorf("note the refusal of dead letter %s: %w", id, err)
 	}

@@ -235,6 +235,17 @@ func (t *tx) endAlerts(ctx context.Context, accountID, script string) error {
 	return nil
 }
 
+// leaveNotifications ends the alerts of a script that is deleted, and forgets its messages but for
+// those that are still to be sent.
+func (t *tx) leaveNotifications(ctx context.Context, accountID, script string) error {
+	if err := t.endAlerts(ctx, accountID, script); err != nil {
+		return err
+	}
+	_, err := t.ExecContext(ctx, `DELETE FROM notifications WHERE account_id = $1 AND script = $2 AND state <> $3`,
+		accountID, script, deploy.NotificationWaiting)
+	return err
+}
+
 // Notifications returns the newest messages about a script, newest first, and their
 // targets with secrets.
 func (s *Store) Notifications(ctx context.Context, accountID, scriptName string) ([]deploy.Notification, error) {
@@ -369,7 +380,7 @@ func (t *tx) settle(ctx context.Context, n deploy.Notification) error {
 	}
 	_, err = t.ExecContext(ctx, `UPDATE notifications SET state = $1, next_try = $2, error = $3, target_json = $4, leased_until = 0
 		WHERE id = $5 AND attempts = $6 AND state = $7`,
-		n.State, n.NextTry.UnixMicro(), n.LastError, text, n.ID, n.Attempts, deploy.NotificationWaiting)
+		n.State, n.NextTry.UnixMicro(), said(n.LastError), text, n.ID, n.Attempts, deploy.NotificationWaiting)
 	return err
 }
 

@@ -184,3 +184,46 @@ func TestAPersonWhoResumesARampEndsItsAlerts(t *testing.T) {
 		}
 	})
 }
+
+// Alerts about a script that was deleted stood for a day, and one that was made anew under its
+// name listed its messages.
+func TestADeletedScriptEndsItsAlerts(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		w := newTold(t, s, clock, "shop", alerts(), hook("a"))
+		other := newTold(t, s, clock, "blog", alerts())
+		w.decide(nil)
+		other.decide(nil)
+		for range 2 { // one at a time for a target
+			for _, n := range w.claim(10) {
+				w.settle(n, deploy.NotificationSent)
+			}
+		}
+		w.decide(nil) // is still to be sent
+		clock.add(time.Minute)
+		if err := s.DeleteScript(t.Context(), testAccount, "shop", false); err != nil {
+			t.Fatal(err)
+		}
+		var ended, sent int
+		for range 3 {
+			for _, n := range w.claim(10) {
+				if n.Script != "shop" {
+					t.Errorf("of another script: %+v", n)
+				}
+				if n.Target.Type != deploy.NotifyAlertmanager {
+					sent++
+				} else if n.EndedOn.Equal(clock.now()) {
+					ended++
+				}
+				w.settle(n, deploy.NotificationSent)
+			}
+		}
+		if ended != 2 || sent != 1 {
+			t.Errorf("%d alerts were ended and %d other messages sent, want 2 and 1", ended, sent)
+		}
+		if list := other.list(); len(list) != 1 {
+			t.Errorf("the other script has the messages %+v", list)
+		}
+	})
+}

@@ -66,22 +66,27 @@ func scanDecision(row scanner, also ...any) (deploy.RollbackDecision, error) {
 	return d, fromJSON(text, &d)
 }
 
-// Ramp returns the ramp of a script, or a not_found error.
-func (s *Store) Ramp(ctx context.Context, accountID, scriptName string) (deploy.Ramp, error) {
-	var r *deploy.Ramp
-	err := s.read(ctx, "read ramp", func(t *sql.Tx) (err error) {
+// Ramp returns the newest ramp of a script beside the deployment that serves
+// (deploy.Ramp.Beside), or a not_found error.
+func (s *Store) Ramp(ctx context.Context, accountID, scriptName string) (shown deploy.Ramp, err error) {
+	err = s.read(ctx, "read ramp", func(t *sql.Tx) error {
 		if _, err := script(ctx, t, accountID, scriptName); err != nil {
 			return err
 		}
-		if r, err = ramp(ctx, t, accountID, scriptName); err == nil && r == nil {
-			err = noRamp(scriptName)
+		r, err := ramp(ctx, t, accountID, scriptName)
+		if err != nil {
+			return err
 		}
+		if r == nil {
+			return noRamp(scriptName)
+		}
+		var serving string
+		err = t.QueryRowContext(ctx, `SELECT d.id FROM scripts s JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name
+			AND d.number = s.last_deployment WHERE s.account_id = $1 AND s.name = $2`, accountID, scriptName).Scan(&serving)
+		shown = r.Beside(serving)
 		return err
 	})
-	if err != nil {
-		return deploy.Ramp{}, err
-	}
-	return *r, nil
+	return shown, err
 }
 
 func noRamp(script string) error {
@@ -103,7 +108,8 @@ func ramp(ctx context.Context, q querier, accountID, script string) (*deploy.Ram
 }
 
 // ControlRamp changes a ramp as a person asks; see deploy.Ramp.Control for the actions
-// and the refusals. A step that is skipped to is deployed with it, all or nothing. When
+// and the refusals. A step that is skipped to is deployed with it, all or nothing. A ramp
+// whose deployment no longer serves is a conflict. When
 // ifDeployment is not empty and the ramp is not at the step of that deployment any more,
 // nothing happens and the error is a conflict: whoever asked meant another step.
 func (s *Store) ControlRamp(ctx context.Context, accountID, script, action, ifDeployment string) (deploy.Ramp, error) {
@@ -125,6 +131,10 @@ func (s *Store) ControlRamp(ctx context.Context, accountID, script, action, ifDe
 			return errs.New(errs.Conflict, 0, "the ramp of %q is at step %d by now, deployment %s: read it again", script, before.Step+1, before.DeploymentID).At("/deployment_id")
 		}
 		if after, err = before.Control(action, control.ActorFrom(ctx).Email, t.now); err != nil {
+			return err
+		}
+		// Another deployment ended it, and what begins with that one is another ramp.
+		if _, err := t.currentDeployment(ctx, accountID, script, lastDeployment, before.DeploymentID); err != nil {
 			return err
 		}
 		skips := after.Step != before.Step
@@ -158,7 +168,7 @@ func (s *Store) ControlRamp(ctx context.Context, accountID, script, action, ifDe
 }
 
 // deployStep deploys the step at which a ramp stands by now, and binds the ramp to that
-// deployment. It is a conflict if the ramp's last one does not serve any more.
+// deployment.
 func (t *tx) deployStep(ctx context.Context, accountID, script string, lastDeployment int64, r *deploy.Ramp) error {
 	current, err := t.currentDeployment(ctx, accountID, script, lastDeployment, r.DeploymentID)
 	if err != nil {

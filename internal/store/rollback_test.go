@@ -405,8 +405,13 @@ func TestSkippedStepsAreDeployed(t *testing.T) {
 		current := mustDeploy(t, s, "shop", share(v1, 50), share(v2, 50))
 		mustRamp(t, s, "shop", current, r)
 		taken := mustDeploy(t, s, "shop", full(v1))
-		_, err = s.ControlRamp(ctx, testAccount, "shop", deploy.RampSkip, "")
-		wantKind(t, err, errs.Conflict, taken.ID)
+		for _, action := range []string{deploy.RampSkip, deploy.RampPause, deploy.RampAbort} { // or who pauses believes that what came is paused
+			_, err = s.ControlRamp(ctx, testAccount, "shop", action, "")
+			wantKind(t, err, errs.Conflict, taken.ID)
+		}
+		if shown, err := s.Ramp(ctx, testAccount, "shop"); err != nil || shown.State != deploy.RampAborted || shown.Reason != deploy.RampTakenOver || shown.DeploymentID != current.ID {
+			t.Errorf("ramp %+v, error %v", shown, err)
+		}
 		if list, err := s.Deployments(ctx, testAccount, "shop"); err != nil || list[0].ID != taken.ID {
 			t.Fatalf("deployments %+v, error %v", list[0], err)
 		}

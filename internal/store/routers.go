@@ -37,7 +37,8 @@ func (s *Store) ClaimCron(ctx context.Context, accountID, script, cron string, a
 }
 
 // SaveReports keeps what routers say of versions, the newest word of each router
-// on each version. Reports of versions that do not exist are left out.
+// on each version, but for one that a clock which was wrong put into the future. Reports of
+// versions that do not exist are left out.
 func (s *Store) SaveReports(ctx context.Context, reports []deploy.VersionReport) error {
 	return s.write(ctx, "save reports of versions", func(t *tx) error {
 		for _, r := range reports {
@@ -46,8 +47,8 @@ func (s *Store) SaveReports(ctx context.Context, reports []deploy.VersionReport)
 				SELECT v.id, CAST($1 AS TEXT), v.account_id, v.script, CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT)
 				FROM versions v WHERE v.id = $5 AND v.account_id = $6 AND v.script = $7
 				ON CONFLICT (version_id, router_id) DO UPDATE SET phase = excluded.phase, error = excluded.error, reported_on = excluded.reported_on
-				WHERE version_reports.reported_on <= excluded.reported_on`,
-				r.RouterID, string(r.Phase), r.Error, r.At.UnixMicro(), r.VersionID, r.AccountID, r.Script)
+				WHERE version_reports.reported_on <= excluded.reported_on OR version_reports.reported_on > $8`,
+				r.RouterID, string(r.Phase), said(r.Error), r.At.UnixMicro(), r.VersionID, r.AccountID, r.Script, t.now.Add(clockAheadMax).UnixMicro())
 			if err != nil {
 				return err
 			}

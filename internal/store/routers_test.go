@@ -90,6 +90,17 @@ func TestReportsOfVersions(t *testing.T) {
 				t.Errorf("report %d is %+v, want %+v", i, got[i], want[i])
 			}
 		}
+		// The clock of a router was an hour ahead, and what it said then held for that long.
+		if err := s.SaveReports(t.Context(), []deploy.VersionReport{report(version, "r1", deploy.BackendFailed, "SyntaxError", now.Add(time.Hour))}); err != nil {
+			t.Fatal(err)
+		}
+		mended := report(version, "r1", deploy.BackendReady, "", now.Add(2*time.Minute))
+		if err := s.SaveReports(t.Context(), []deploy.VersionReport{mended}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Reports(t.Context(), testAccount, "shop"); err != nil || len(got) != 2 || got[0] != mended {
+			t.Errorf("reports %+v, want %+v first, error %v", got, mended, err)
+		}
 		if err := s.DeleteScript(t.Context(), testAccount, "shop", false); err != nil {
 			t.Fatal(err)
 		}

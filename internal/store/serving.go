@@ -56,6 +56,7 @@ func scanServing(row scanner) (deploy.Serving, error) {
 	if err := fromJSON(ramp.String, &one.Ramp); err != nil {
 		return one, fmt.Errorf("ramp of script %s: %w", one.Script, err)
 	}
+	*one.Ramp = one.Ramp.Beside(one.Deployment.ID)
 	return one, nil
 }
 

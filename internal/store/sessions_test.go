@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"reflect"
 	"strings"
 	"sync"
@@ -444,5 +445,51 @@ func TestSessionsOfNoAccountAreAudited(t *testing.T) {
 		f("another", control.AuditFilter{Action: "token"})
 		f("another", control.AuditFilter{Action: "token", NoAccount: true})
 		f("", control.AuditFilter{Action: "session"}, "session.create ada@example.com")
+	})
+}
+
+// A request that was under way when its token was deleted left another token behind, with the
+// same rights and for good.
+func TestATokenThatIsGoneMakesNone(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		clock := newClock()
+		s := bootstrapped(t, open, Options{Now: clock.now})
+		token := newToken(t, s, "ci", clock.now().Add(time.Hour))
+		session, secret, err := s.CreateSession(t.Context(), token.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		byToken := control.WithActor(t.Context(), control.Actor{TokenID: token.ID})
+		bySession := control.WithActor(t.Context(), control.Actor{TokenID: token.ID, Session: session.Hash})
+		another := control.Token{AccountID: testAccount, Name: "another", Scopes: []control.Scope{control.Admin}}
+		f := func(name string, ctx context.Context, want errs.Kind) {
+			t.Helper()
+			if _, _, err := s.CreateToken(ctx, another); errs.KindOf(err) != want || want == "" && err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		f("by the token", byToken, "")
+		f("by the session", bySession, "")
+		if err := s.EndSession(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+		f("by the session that ended", bySession, errs.Unauthorized)
+		f("by its token", byToken, "")
+		clock.add(time.Hour)
+		f("by the token that expired", byToken, errs.Unauthorized)
+		if err := s.DeleteToken(t.Context(), testAccount, token.ID); err != nil {
+			t.Fatal(err)
+		}
+		f("by the token that was deleted", byToken, errs.Unauthorized)
+
+		// And no account has any number of them.
+		if _, err := s.writer.ExecContext(t.Context(), `INSERT INTO tokens (id, account_id, name, email, hash, scopes, created_on)
+			WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+			SELECT 'filler ' || i, CAST($1 AS TEXT), 'filler', '', 'filler ' || i, '', 0 FROM n
+			WHERE i <= CAST($2 AS BIGINT) - (SELECT COUNT(*) FROM tokens WHERE account_id = $1) - 1`, testAccount, tokensMax); err != nil {
+			t.Fatal(err)
+		}
+		f("the last one", t.Context(), "")
+		f("one more", t.Context(), errs.Conflict)
 	})
 }

@@ -378,6 +378,12 @@ func toJSON(v any) (string, error) {
 	return string(b), err
 }
 
+// said is what others said, such as a destination that refuses, as PostgreSQL can keep it: it has
+// no text that is not UTF-8, and none with a NUL.
+func said(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
+}
+
 func fromJSON(text string, v any) error { return json.Unmarshal([]byte(text), v) }
 
 // toNullJSON writes nil as SQL's null.

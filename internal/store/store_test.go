@@ -287,7 +287,16 @@ func TestLeaseHasOneHolder(t *testing.T) {
 		}
 		acquire("a", true)
 
+		// Its clock jumped an hour ahead, and it ended before that was mended.
 		clock.add(time.Hour)
+		acquire("a", true)
+		clock.add(-time.Hour)
+		acquire("b", true)
+		acquire("a", false)
+		clock.add(-4 * time.Minute) // a clock that differs is no reason
+		acquire("a", false)
+
+		clock.add(2 * time.Hour)
 		var wins sync.Map
 		var all sync.WaitGroup
 		for i := range 20 {

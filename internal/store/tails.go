@@ -16,13 +16,13 @@ import (
 // feeds are the tables of what people watch by an address of its own.
 var feeds = []string{"tails", "instant_logs"}
 
-const tailColumns = `id, account_id, script, sealed, filters_json, created_on, expires_on`
+const tailColumns = `id, account_id, script, sealed, filters_json, created_on, expires_on, token_id, session_hash`
 
 func scanTail(row scanner, keys *seal.Keys) (deploy.Tail, error) {
 	var tail deploy.Tail
 	var sealed, filters string
 	var created, expires int64
-	if err := row.Scan(&tail.ID, &tail.AccountID, &tail.Script, &sealed, &filters, &created, &expires); err != nil {
+	if err := row.Scan(&tail.ID, &tail.AccountID, &tail.Script, &sealed, &filters, &created, &expires, &tail.Holder.TokenID, &tail.Holder.Session); err != nil {
 		return tail, err
 	}
 	tail.CreatedOn, tail.ExpiresOn = fromMicros(created), fromMicros(expires)
@@ -64,8 +64,8 @@ func (s *Store) CreateTail(ctx context.Context, accountID, name string, filters 
 		if err != nil {
 			return err
 		}
-		if _, err := t.ExecContext(ctx, `INSERT INTO tails (`+tailColumns+`, secret, token_id, session_hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-			tail.ID, accountID, name, sealed, text, tail.CreatedOn.UnixMicro(), tail.ExpiresOn.UnixMicro(), hashOf(tail.Secret), who.TokenID, who.Session); err != nil {
+		if _, err := t.ExecContext(ctx, `INSERT INTO tails (`+tailColumns+`, secret) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+			tail.ID, accountID, name, sealed, text, tail.CreatedOn.UnixMicro(), tail.ExpiresOn.UnixMicro(), who.TokenID, who.Session, hashOf(tail.Secret)); err != nil {
 			return err
 		}
 		if err := t.audit(ctx, accountID, "tail.create", name+"/"+tail.ID, nil, filters); err != nil {
@@ -76,7 +76,7 @@ func (s *Store) CreateTail(ctx context.Context, accountID, name string, filters 
 	return tail, err
 }
 
-// opener returns who acts, and when a feed ends that is opened by them now: no later than their
+// opener returns who acts, and when something ends that is opened by them now: no later than their
 // session, or else their token. The platform has neither. A session's row is written, as
 // liveToken's, and not its token's: whoever deletes that comes by all of its sessions.
 func (t *tx) opener(ctx context.Context, until time.Time) (who control.Actor, end time.Time, err error) {
@@ -136,7 +136,8 @@ func (t *tx) lockTails(ctx context.Context, accountID, name string) error {
 	return err
 }
 
-// Tails returns the live tails of a script, oldest first, or a not_found error.
+// Tails returns the live tails of a script, oldest first, or a not_found error. Their secrets
+// are for the actor.
 func (s *Store) Tails(ctx context.Context, accountID, name string) ([]deploy.Tail, error) {
 	var list []deploy.Tail
 	err := s.read(ctx, "list tails", func(t *sql.Tx) error {
@@ -145,6 +146,7 @@ func (s *Store) Tails(ctx context.Context, accountID, name string) ([]deploy.Tai
 		}
 		return each(ctx, t, func(row scanner) error {
 			tail, err := scanTail(row, s.keys)
+			tail.Secret = addressFor(ctx, tail.Secret, tail.Holder)
 			list = append(list, tail)
 			return err
 		}, `SELECT `+tailColumns+` FROM tails WHERE account_id = $1 AND script = $2 AND expires_on > $3 ORDER BY created_on, id`,
@@ -153,10 +155,18 @@ func (s *Store) Tails(ctx context.Context, accountID, name string) ([]deploy.Tai
 	return list, err
 }
 
-// OpenTail returns the live tail that a secret opens, or a not_found error.
-func (s *Store) OpenTail(ctx context.Context, secret string) (deploy.Tail, error) {
+// OpenTail returns the live tail that an address opens, with its secret and whom the address
+// was given to, or a not_found error. Whether they may still watch is not looked at.
+func (s *Store) OpenTail(ctx context.Context, address string) (deploy.Tail, error) {
+	at := parseAddress(address)
 	tail, err := scanTail(s.reader.QueryRowContext(ctx, `SELECT `+tailColumns+` FROM tails WHERE secret = $1 AND expires_on > $2`,
-		hashOf(secret), s.now().UnixMicro()), s.keys)
+		at.hash, s.now().UnixMicro()), s.keys)
+	if err == nil {
+		var ok bool
+		if tail.Holder, ok = at.opens(tail.Secret, tail.Holder); !ok {
+			tail, err = deploy.Tail{}, sql.ErrNoRows
+		}
+	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return tail, errs.New(errs.NotFound, 0, "there is no such tail: it has expired, was deleted or never was")
 	}

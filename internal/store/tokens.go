@@ -11,15 +11,34 @@ import (
 	"tidegate/schema/control"
 )
 
+// tokensMax of one account, expired ones included: their list is not paged.
+const tokensMax = 1000
+
 // CreateToken makes a token of t.AccountID with the name, email, scopes and
 // expiry of t. The secret is returned this once; only its hash is kept. A token of
-// no account would be an operator's, which only Bootstrap makes.
+// no account would be an operator's, which only Bootstrap makes. It is a conflict where the
+// account has as many as it may, and unauthorized where the actor's session or token has ended:
+// whoever deletes a token finds all that it has made in the list.
 func (s *Store) CreateToken(ctx context.Context, token control.Token) (control.Token, string, error) {
 	if token.AccountID == "" {
 		return control.Token{}, "", errs.New(errs.Invalid, 0, "create token %q: it names no account", token.Name)
 	}
 	secret := newSecret()
 	err := s.write(ctx, "create token", func(t *tx) error {
+		if _, _, err := t.opener(ctx, t.now); err != nil {
+			return err
+		}
+		// The account's row is locked from here on: two cannot both take the last place.
+		var tokens int
+		if _, err := t.ExecContext(ctx, `UPDATE accounts SET id = id WHERE id = $1`, token.AccountID); err != nil {
+			return err
+		}
+		if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM tokens WHERE account_id = $1`, token.AccountID).Scan(&tokens); err != nil {
+			return err
+		}
+		if tokens >= tokensMax {
+			return errs.New(errs.Conflict, 0, "the account has %d API tokens, and more are not allowed: delete one first", tokens)
+		}
 		token.ID, token.CreatedOn = newHexID(), t.now
 		if err := t.insertToken(ctx, token, secret); err != nil {
 			return err

@@ -109,6 +109,13 @@ type Session struct {
 	ExpiresOn time.Time // also if it is used until then
 }
 
+// Holder is whom the address of a feed of events was given to: a session, or a token without
+// one. The zero Holder is the platform, or somebody from before this was kept.
+type Holder struct {
+	TokenID string // or a person's id
+	Session string // Session.Hash; empty: none
+}
+
 // Actor is who makes a change: the audit log and the authorship of versions and
 // deployments name it. The zero Actor is the system itself.
 type Actor struct {

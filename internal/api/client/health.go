@@ -14,6 +14,7 @@ type JobHealth struct {
 	State        string           `json:"state"`
 	FailingSince *time.Time       `json:"failing_since"`
 	DisabledOn   *time.Time       `json:"disabled_on"`
+	ResumedFrom  *time.Time       `json:"resumed_from"` // up to when everything was delivered when it was last switched on
 	LagEvents    *int64           `json:"lag_events"`
 	LagSeconds   *float64         `json:"lag_seconds"`
 	Since        time.Time        `json:"since"`

@@ -41,7 +41,7 @@ const config :Workerd.Config = (
       ],
       durableObjectStorage = (inMemory = void),
       globalOutbound = "nowhere")),
-    (name = "outbound", network = (allow = ["public"], deny = ["0.0.0.0/8", "::/96", "2002::/16"], tlsOptions = (trustBrowserCas = true))),
+    (name = "outbound", network = (allow = ["public"], deny = ["0.0.0.0/8", "::/96", "::ffff:0:0:0/96", "2002::/16", "64:ff9b::/104", "64:ff9b::a00:0/104", "64:ff9b::6440:0/106", "64:ff9b::7f00:0/104", "64:ff9b::ac10:0/108", "64:ff9b::c0a8:0/112", "169.254.0.0/16", "fe80::/10", "64:ff9b::a9fe:0/112", "fd00:ec2::254/128", "fd20:ce::254/128", "168.63.129.16/32", "64:ff9b::a83f:8110/128", "100.100.100.200/32", "192.0.0.192/32"], tlsOptions = (trustBrowserCas = true))),
     (name = "nowhere", network = (allow = [])),
   ],
   extensions = [(modules = [(name = "tidegate:namespace", internal = true, esModule = "namespace.js")])],
