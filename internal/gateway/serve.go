@@ -240,7 +240,7 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	}()
 
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		g.upgrade(w, out, resp, x)
+		g.upgrade(w, out, resp, body, x)
 		return
 	}
 	g.respond(ctx, w, r, resp, body, x)

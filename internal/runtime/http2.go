@@ -227,11 +227,13 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 	if err != nil {
 		return nil, fault(req.Context(), "send the request to "+t.host, unanswered(err))
 	}
-	if resp.ProtoMajor != 2 {
-		if err := checkHead(resp); err != nil {
-			_ = resp.Body.Close() // nothing of it is used
-			return nil, &Error{schema.ErrorKindProtocol, "read the response of " + t.host, err}
-		}
+	check := checkHead
+	if resp.ProtoMajor == 2 {
+		check = checkStatus
+	}
+	if err := check(resp); err != nil {
+		_ = resp.Body.Close() // nothing of it is used
+		return nil, &Error{schema.ErrorKindProtocol, "read the response of " + t.host, err}
 	}
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
@@ -248,6 +250,15 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		resp.Body = &responseReader{ReadCloser: resp.Body, ctx: req.Context(), t: t}
 	}
 	return resp, nil
+}
+
+// checkStatus refuses what cannot be the status of a response in HTTP/2. The Transport takes any
+// number for one; a server that is told to send it panics.
+func checkStatus(resp *http.Response) error {
+	if resp.StatusCode < 200 || resp.StatusCode > 999 {
+		return fmt.Errorf("the response has the status %d", resp.StatusCode)
+	}
+	return nil
 }
 
 // address gives the request the URL that the Transport wants, with the target as it

@@ -1,0 +1,177 @@
+package gateway_test
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"tidegate/schema"
+)
+
+// rawOrigin is an origin that speaks for itself on each connection, and its host.
+func rawOrigin(t *testing.T, serve func(c net.Conn, r *bufio.Reader)) (host string) {
+	t.Helper()
+	l := loopback(t)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return // closed
+			}
+			go func() {
+				defer c.Close()
+				serve(c, bufio.NewReader(c))
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// originOfStatuses answers each request in HTTP/2 with headers of these statuses.
+func originOfStatuses(t *testing.T, statuses ...string) string {
+	t.Helper()
+	return "h2c://" + rawOrigin(t, func(c net.Conn, r *bufio.Reader) {
+		if _, err := io.ReadFull(r, make([]byte, len(http2.ClientPreface))); err != nil {
+			return
+		}
+		fr := http2.NewFramer(c, r)
+		_ = fr.WriteSettings() // the gateway shows what it misses, here and below
+		var block bytes.Buffer
+		encoder := hpack.NewEncoder(&block)
+		for {
+			f, err := fr.ReadFrame()
+			if err != nil {
+				return
+			}
+			switch f := f.(type) {
+			case *http2.SettingsFrame:
+				if !f.IsAck() {
+					_ = fr.WriteSettingsAck()
+				}
+			case *http2.HeadersFrame:
+				for i, status := range statuses {
+					block.Reset()
+					_ = encoder.WriteField(hpack.HeaderField{Name: ":status", Value: status})
+					_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: f.StreamID, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: i == len(statuses)-1})
+				}
+			}
+		}
+	})
+}
+
+// told sends a request and returns the status line of each answer until the connection ends.
+func (e *env) told(t *testing.T, raw string) (lines []string) {
+	t.Helper()
+	c, err := net.Dial("tcp", e.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_, _ = io.WriteString(c, raw)
+	all, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.SplitSeq(string(all), "\r\n") {
+		if strings.HasPrefix(line, "HTTP/") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+const ending = "Host: shop.dev.localhost\r\nConnection: close\r\n\r\n"
+
+// The story: HTTP/2 has no 101, and net/http's transport passes one on as informational. The
+// client was sent it as the response, and what followed as the bytes of a protocol of its own; the
+// event said 200. Statuses that are none ended the handler, and the request had no event at all.
+func TestStatusesOfHTTP2Origins(t *testing.T) {
+	f := func(want string, statuses ...string) {
+		t.Helper()
+		e := start(t, snapshot(1, script([]string{originOfStatuses(t, statuses...)}, 100_000)))
+		if got := strings.Join(e.told(t, "GET / HTTP/1.1\r\n"+ending), "|"); got != want {
+			t.Errorf("%q: got %q, want %q", statuses, got, want)
+		}
+		if strings.Contains(want, "502") {
+			wantEvent(t, e.events.nth(1), schema.OutcomeInternalError, schema.ErrorKindProtocol, 502)
+		} else {
+			wantEvent(t, e.events.nth(1), schema.OutcomeOK, "", 200)
+		}
+	}
+	f("HTTP/1.1 200 OK", "200")
+	f("HTTP/1.1 103 Early Hints|HTTP/1.1 200 OK", "103", "200")
+	f("HTTP/1.1 502 Bad Gateway", "101", "200")
+	f("HTTP/1.1 502 Bad Gateway", "42")
+	f("HTTP/1.1 502 Bad Gateway", "1000")
+	f("HTTP/1.1 502 Bad Gateway", "-5")
+}
+
+// The story: a client of HTTP/1.0, as nginx is towards what it fronts, knows no informational
+// responses and took a 103 for the answer; and one that wished for another protocol got it, which
+// HTTP/1.0 cannot wish for.
+func TestHTTP10HasNeitherHintsNorSwitches(t *testing.T) {
+	e := start(t, snapshot(1, script([]string{origin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "" {
+			t.Errorf("the origin saw %v", r.Header)
+		}
+		w.Header().Set("Link", "</a.css>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		_, _ = io.WriteString(w, "body")
+	})}, 100_000)))
+	for i, c := range []struct{ raw, want string }{
+		{"GET / HTTP/1.1\r\n" + ending, "HTTP/1.1 103 Early Hints|HTTP/1.1 200 OK"},
+		{"GET / HTTP/1.0\r\n" + ending, "HTTP/1.0 200 OK"},
+		{"GET / HTTP/1.0\r\nHost: shop.dev.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "HTTP/1.0 200 OK"},
+	} {
+		if got := strings.Join(e.told(t, c.raw), "|"); got != c.want {
+			t.Errorf("%q: got %q, want %q", c.raw, got, c.want)
+		}
+		wantEvent(t, e.events.nth(i+1), schema.OutcomeOK, "", 200)
+	}
+}
+
+// The story: an origin switched protocols while the request's body was still coming. What took the
+// body to the origin and the tunnel read the client's connection at the same time, and which of
+// them got what was chance. One that has the whole body may switch, as Docker does.
+func TestSwitchBeforeTheEndOfTheBody(t *testing.T) {
+	e := start(t, snapshot(1, script([]string{origin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/waits" {
+			_, _ = io.Copy(io.Discard, r.Body)
+		}
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+		_ = c.Close()
+	})}, 100_000)))
+	const wish = " HTTP/1.1\r\nHost: shop.dev.localhost\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+	for i, c := range []struct {
+		raw, want string
+		status    int
+	}{
+		{"POST /early" + wish + "Content-Length: 5\r\n\r\nab", "HTTP/1.1 502 Bad Gateway", 502},
+		{"POST /early" + wish + "Transfer-Encoding: chunked\r\n\r\n5\r\nab", "HTTP/1.1 502 Bad Gateway", 502},
+		{"POST /waits" + wish + "Content-Length: 5\r\n\r\nabcde", "HTTP/1.1 101 Switching Protocols", 101},
+		{"POST /waits" + wish + "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", "HTTP/1.1 101 Switching Protocols", 101},
+		{"POST /waits" + wish + "\r\n", "HTTP/1.1 101 Switching Protocols", 101},
+	} {
+		if got := strings.Join(e.told(t, c.raw), "|"); got != c.want {
+			t.Errorf("%q: got %q, want %q", c.raw, got, c.want)
+		}
+		if ev := e.events.nth(i + 1); strings.Contains(string(ev.Event), `"Status":502`) != (c.status == 502) {
+			t.Errorf("%q: the event is %s", c.raw, ev.Event)
+		}
+	}
+}
