@@ -284,6 +284,9 @@ func (g *Gateway) responseHeader(h http.Header, resp *http.Response, x *exchange
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // net/http would guess one
 	}
+	if resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified {
+		delete(h, "Content-Length") // clients of HTTP/2 would miss the body; servers of HTTP/1.1 leave it out
+	}
 	if len(resp.Trailer) > 0 {
 		names := make([]string, 0, len(resp.Trailer))
 		for name := range resp.Trailer {

@@ -273,7 +273,7 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 	}
 	check := checkHead
 	if resp.ProtoMajor == 2 {
-		check = checkStatus
+		check = checkHTTP2
 	}
 	if err := check(resp); err != nil {
 		_ = resp.Body.Close() // nothing of it is used
@@ -288,7 +288,8 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		}
 		seen.switched()
 		resp.Body = &switchedTLS{ReadWriteCloser: rw, t: t}
-	case resp.ProtoMajor == 2 && withoutState(resp.Body) && resp.ContentLength <= 0:
+	case resp.ProtoMajor == 2 && bodiless(resp):
+		_ = resp.Body.Close() // what comes all the same is nobody's
 		resp.Body = http.NoBody
 		t.done()
 	default:
@@ -325,13 +326,28 @@ func (s *sight) switched() {
 	}
 }
 
-// checkStatus refuses what cannot be the status of a response in HTTP/2. The Transport takes any
-// number for one; a server that is told to send it panics.
-func checkStatus(resp *http.Response) error {
+// checkHTTP2 refuses what the Transport lets through of a response in HTTP/2. It takes any number for
+// a status; a server that is told to send it panics. Of a Content-Length that is none, or of
+// several, it thinks nothing; a client of HTTP/1.1 would be sent them beside a body that they do
+// not measure.
+func checkHTTP2(resp *http.Response) error {
 	if resp.StatusCode < 200 || resp.StatusCode > 999 {
 		return fmt.Errorf("the response has the status %d", resp.StatusCode)
 	}
+	if lengths := resp.Header["Content-Length"]; lengths != nil && resp.ContentLength < 0 {
+		return fmt.Errorf("the response has the Content-Length %q", lengths)
+	}
 	return nil
+}
+
+// bodiless reports whether a response in HTTP/2 has no body. Nor has a 304 one with a
+// Content-Length, for which the Transport misses it: that is the length of what the client has.
+func bodiless(resp *http.Response) bool {
+	switch resp.StatusCode {
+	case http.StatusNoContent, http.StatusNotModified:
+		return true
+	}
+	return withoutState(resp.Body) && resp.ContentLength <= 0
 }
 
 // address gives the request the URL that the Transport wants, with the target as it

@@ -36,8 +36,9 @@ func rawOrigin(t *testing.T, serve func(c net.Conn, r *bufio.Reader)) (host stri
 	return l.Addr().String()
 }
 
-// originOfStatuses answers each request in HTTP/2 with headers of these statuses.
-func originOfStatuses(t *testing.T, statuses ...string) string {
+// originOfFrames answers each request in HTTP/2 with these headers, pairs of a name and a value
+// each, and a body.
+func originOfFrames(t *testing.T, body string, headers ...[]string) string {
 	t.Helper()
 	return "h2c://" + rawOrigin(t, func(c net.Conn, r *bufio.Reader) {
 		if _, err := io.ReadFull(r, make([]byte, len(http2.ClientPreface))); err != nil {
@@ -58,10 +59,16 @@ func originOfStatuses(t *testing.T, statuses ...string) string {
 					_ = fr.WriteSettingsAck()
 				}
 			case *http2.HeadersFrame:
-				for i, status := range statuses {
+				for i, fields := range headers {
 					block.Reset()
-					_ = encoder.WriteField(hpack.HeaderField{Name: ":status", Value: status})
-					_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: f.StreamID, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: i == len(statuses)-1})
+					for j := 0; j < len(fields); j += 2 {
+						_ = encoder.WriteField(hpack.HeaderField{Name: fields[j], Value: fields[j+1]})
+					}
+					last := i == len(headers)-1
+					_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: f.StreamID, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: last && body == ""})
+				}
+				if body != "" {
+					_ = fr.WriteData(f.StreamID, true, []byte(body))
 				}
 			}
 		}
@@ -98,7 +105,11 @@ const ending = "Host: shop.dev.localhost\r\nConnection: close\r\n\r\n"
 func TestStatusesOfHTTP2Origins(t *testing.T) {
 	f := func(want string, statuses ...string) {
 		t.Helper()
-		e := start(t, snapshot(1, script([]string{originOfStatuses(t, statuses...)}, 100_000)))
+		var headers [][]string
+		for _, status := range statuses {
+			headers = append(headers, []string{":status", status})
+		}
+		e := start(t, snapshot(1, script([]string{originOfFrames(t, "", headers...)}, 100_000)))
 		if got := strings.Join(e.told(t, "GET / HTTP/1.1\r\n"+ending), "|"); got != want {
 			t.Errorf("%q: got %q, want %q", statuses, got, want)
 		}
@@ -114,6 +125,52 @@ func TestStatusesOfHTTP2Origins(t *testing.T) {
 	f("HTTP/1.1 502 Bad Gateway", "42")
 	f("HTTP/1.1 502 Bad Gateway", "1000")
 	f("HTTP/1.1 502 Bad Gateway", "-5")
+}
+
+// The story: a 304 of an HTTP/2 origin that said how long the client's copy is counted as a response
+// that broke off, so that visitors who had seen a page before could roll a good version back; and a
+// body where none can be as a client that had left. Several lengths of one body went on to the client.
+func TestLengthsOfHTTP2Origins(t *testing.T) {
+	f := func(status int, body string, fields ...string) {
+		t.Helper()
+		e := start(t, snapshot(1, script([]string{originOfFrames(t, body, fields)}, 100_000)))
+		n := 0
+		for _, client := range []*http.Client{e.client, e.h2Client(t)} {
+			for _, method := range []string{http.MethodGet, http.MethodHead} {
+				if method == http.MethodHead && body != "" {
+					continue // which the origin sends nevertheless
+				}
+				req, err := http.NewRequestWithContext(t.Context(), method, shop+"/", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp, err := client.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = io.ReadAll(resp.Body)
+				_ = resp.Body.Close()
+				if err != nil || resp.StatusCode != status || len(resp.Header["Content-Length"]) > 1 {
+					t.Errorf("%s of %q by %s: got %d, %v, %v", method, fields, resp.Proto, resp.StatusCode, resp.Header, err)
+				}
+				outcome, kind := schema.OutcomeOK, ""
+				if status == http.StatusBadGateway {
+					outcome, kind = schema.OutcomeInternalError, schema.ErrorKindProtocol
+				}
+				n++
+				wantEvent(t, e.events.nth(n), outcome, kind, status)
+			}
+		}
+	}
+	f(200, "hello", ":status", "200", "content-length", "5")
+	f(304, "", ":status", "304", "content-length", "5")
+	f(204, "", ":status", "204", "content-length", "5")
+	f(304, "hello", ":status", "304")
+	f(204, "hello", ":status", "204")
+	f(502, "hello", ":status", "200", "content-length", "5", "content-length", "7")
+	f(502, "hello", ":status", "200", "content-length", "5, 5")
+	f(502, "hello", ":status", "200", "content-length", "+5")
+	f(502, "hello", ":status", "200", "content-length", "")
 }
 
 // The story: a client of HTTP/1.0, as nginx is towards what it fronts, knows no informational
