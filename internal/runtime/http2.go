@@ -120,7 +120,8 @@ func dialTLS(cfg Config, u *url.URL, chosen func(protocol string), protocols ...
 			return nil, &Error{schema.ErrorKindTLS, "TLS handshake with " + addr, err}
 		}
 		protocol := tc.ConnectionState().NegotiatedProtocol
-		steady.bounded.Store(protocol != "h2") // which asks by pings whether the origin lives
+		steady.http2 = protocol == "h2" // which asks by pings whether the origin lives
+		steady.bounded.Store(!steady.http2)
 		chosen(protocol)
 		return tc, nil
 	}
@@ -131,6 +132,7 @@ func dialTLS(cfg Config, u *url.URL, chosen func(protocol string), protocols ...
 type steadyConn struct {
 	net.Conn
 	limit   time.Duration
+	http2   bool // is spoken; set before anybody has the connection
 	bounded atomic.Bool
 	theirs  atomic.Bool // the deadline is the user's
 }
@@ -257,7 +259,7 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 	watched := out.WithContext(seen.watch(req.Context()))
 	resp, err := transport.RoundTrip(watched)
 	if err != nil && !t.cfg.failover && connectionEnded(err) && repeatable(req) && req.Context().Err() == nil &&
-		!seen.answered.Load() && (seen.reused.Load() || transport == t.transport && !t.http1.Load()) {
+		!seen.answered.Load() && (seen.reused.Load() || seen.byHTTP2()) {
 		first := err
 		t.cfg.metrics.retried(schema.ErrorKindReset)
 		watched.RemoteAddr = ""
@@ -271,8 +273,8 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 	if err != nil {
 		return nil, fault(req.Context(), "send the request to "+t.host, err)
 	}
-	check := checkHead
-	if resp.ProtoMajor == 2 {
+	check, byHTTP2 := checkHead, seen.byHTTP2() // of HTTP/1.1 the response could say so
+	if byHTTP2 {
 		check = checkHTTP2
 	}
 	if err := check(resp); err != nil {
@@ -288,7 +290,7 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		}
 		seen.switched()
 		resp.Body = &switchedTLS{ReadWriteCloser: rw, t: t}
-	case resp.ProtoMajor == 2 && bodiless(resp):
+	case byHTTP2 && bodiless(resp):
 		_ = resp.Body.Close() // what comes all the same is nobody's
 		resp.Body = http.NoBody
 		t.done()
@@ -316,13 +318,25 @@ func (s *sight) watch(ctx context.Context) context.Context {
 	})
 }
 
+// byHTTP2 reports whether the request went by HTTP/2. In clear text nothing else is spoken here.
+func (s *sight) byHTTP2() bool {
+	steady := s.steady()
+	return steady == nil || steady.http2
+}
+
+func (s *sight) steady() *steadyConn {
+	if c := s.conn.Load(); c != nil {
+		steady, _ := c.NetConn().(*steadyConn)
+		return steady
+	}
+	return nil
+}
+
 // switched lets the connection's other side take its time: what is sent there is no longer
 // a request.
 func (s *sight) switched() {
-	if c := s.conn.Load(); c != nil {
-		if steady, ok := c.NetConn().(*steadyConn); ok {
-			steady.unbound()
-		}
+	if steady := s.steady(); steady != nil {
+		steady.unbound()
 	}
 }
 
