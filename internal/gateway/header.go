@@ -315,7 +315,7 @@ func (g *Gateway) show(h http.Header, x *exchange) {
 }
 
 // informational passes informational responses such as 103 Early Hints on as
-// they come. A 100 is the server's own to send: it does when the body is read. A 101
+// they come. A 100 is not the origin's to send, but the body's when it is read. A 101
 // among them is malformed: HTTP/2 has none (RFC 9113, section 8.6), yet its transport lets
 // one through, and a client would take it for the end of the exchange.
 type informational struct {
@@ -380,4 +380,19 @@ func (i *informational) pass(code int, header textproto.MIMEHeader) error {
 	clear(h)
 	maps.Copy(h, before)
 	return nil
+}
+
+// proceed asks a client of HTTP/1.1 for the body that it has announced. Once hints are stopped the
+// server does that by itself.
+func (i *informational) proceed() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.stopped {
+		return
+	}
+	h := i.w.Header()
+	before := h.Clone()
+	clear(h)
+	i.w.WriteHeader(http.StatusContinue)
+	maps.Copy(h, before)
 }

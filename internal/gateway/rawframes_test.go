@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -229,6 +230,32 @@ func TestSwitchBeforeTheEndOfTheBody(t *testing.T) {
 		}
 		if ev := e.events.nth(i + 1); strings.Contains(string(ev.Event), `"Status":502`) != (c.status == 502) {
 			t.Errorf("%q: the event is %s", c.raw, ev.Event)
+		}
+	}
+}
+
+// The story: an origin asked for the body and gave hints at once. The 100 that net/http sends when
+// the body is read and the 103 of the gateway were written to the client at the same time.
+func TestContinueAndHintsAtOnce(t *testing.T) {
+	host := rawOrigin(t, func(c net.Conn, r *bufio.Reader) {
+		for {
+			req, err := http.ReadRequest(r)
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+			_, _ = io.Copy(io.Discard, req.Body)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	e := start(t, snapshot(1, script([]string{"http://" + host}, 100_000)))
+	for i := range 20 {
+		for _, body := range []string{"Content-Length: 2\r\n\r\nhi", "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"} {
+			got := e.told(t, "POST / HTTP/1.1\r\nHost: shop.dev.localhost\r\nConnection: close\r\nExpect: 100-continue\r\n"+body)
+			slices.Sort(got)
+			if want := "HTTP/1.1 100 Continue|HTTP/1.1 103 Early Hints|HTTP/1.1 200 OK"; strings.Join(got, "|") != want {
+				t.Fatalf("try %d: got %q", i, got)
+			}
 		}
 	}
 }

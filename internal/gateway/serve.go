@@ -212,6 +212,7 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	out, hints := g.outgoing(ctx, w, r, target, x)
 	injectTrace(ctx, out.Header)
 	body := takeBody(w, r, out, x.client.vouched)
+	body.askBy(hints, r)
 	defer body.detach()
 	if !x.internal {
 		body.bound(g.cfg.BodyTimeout)
