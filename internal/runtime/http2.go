@@ -120,7 +120,7 @@ func dialTLS(cfg Config, u *url.URL, chosen func(protocol string), protocols ...
 			return nil, &Error{schema.ErrorKindTLS, "TLS handshake with " + addr, err}
 		}
 		protocol := tc.ConnectionState().NegotiatedProtocol
-		steady.http2 = protocol == "h2" // which asks by pings whether the origin lives
+		steady.http2 = protocol == "h2" // whose streams may wait, and whose pings ask whether the origin lives
 		steady.bounded.Store(!steady.http2)
 		chosen(protocol)
 		return tc, nil
