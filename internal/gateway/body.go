@@ -31,6 +31,7 @@ type clientBody struct {
 	malformed atomic.Bool
 	mu        sync.Mutex // held while reading
 	detached  bool       // under mu
+	proceed   func()     // before the first Read; under mu; nil for nothing
 	detaching sync.Once
 	wait      patience // with the client, until the version answers
 }
@@ -64,6 +65,10 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	defer b.mu.Unlock()
 	if b.detached {
 		return 0, errDetached
+	}
+	if b.proceed != nil {
+		b.proceed()
+		b.proceed = nil
 	}
 	b.wait.begin()
 	n, err := b.src.Read(p)
@@ -112,6 +117,14 @@ func (b *clientBody) pending() bool { return b != nil && !b.ended.Load() }
 func (b *clientBody) leave(h http.Header, r *http.Request) {
 	if b.pending() && r.ProtoMajor == 1 {
 		h["Connection"] = []string{"close"}
+	}
+}
+
+// askBy has the client of r, if it waits to be asked for the body, asked by hints. net/http would
+// ask when the body is read, and may be told to write a hint at the same moment.
+func (b *clientBody) askBy(hints *informational, r *http.Request) {
+	if b != nil && r.ProtoMajor == 1 && r.Header["Expect"] != nil {
+		b.proceed = hints.proceed
 	}
 }
 

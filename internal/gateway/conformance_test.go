@@ -73,7 +73,7 @@ func speak(t *testing.T, e *env, protocol string) speaker {
 }
 
 // withoutLean serves e by net/http alone and returns the address.
-func withoutLean(t *testing.T, e *env) string {
+func withoutLean(t testing.TB, e *env) string {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
 	server.Config = gateway.NewServer(e).HTTP

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net"
 	"net/http"
@@ -218,7 +219,7 @@ func (g *Gateway) passOn(h http.Header, r *http.Request, x *exchange) {
 	}
 	if connection := r.Header["Connection"]; connection != nil {
 		dropListed(h, connection)
-		if protocol := wantedSwitch(r.Header); protocol != "" {
+		if protocol := wantedSwitch(r); protocol != "" {
 			h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{protocol}
 		}
 	}
@@ -238,9 +239,9 @@ func (g *Gateway) passOn(h http.Header, r *http.Request, x *exchange) {
 var noUserAgent = []string{""}
 
 // wantedSwitch returns the protocol that a request wants to switch to, or "" where
-// that is none or not to be.
-func wantedSwitch(h http.Header) string {
-	if protocol := upgradeOf(h); !morePlainHTTP(protocol) {
+// that is none or not to be. HTTP/1.0 has no such wish (RFC 9110, section 7.8).
+func wantedSwitch(r *http.Request) string {
+	if protocol := upgradeOf(r.Header); r.ProtoAtLeast(1, 1) && !morePlainHTTP(protocol) {
 		return protocol
 	}
 	return ""
@@ -283,6 +284,9 @@ func (g *Gateway) responseHeader(h http.Header, resp *http.Response, x *exchange
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // net/http would guess one
 	}
+	if resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified {
+		delete(h, "Content-Length") // clients of HTTP/2 would miss the body; servers of HTTP/1.1 leave it out
+	}
 	if len(resp.Trailer) > 0 {
 		names := make([]string, 0, len(resp.Trailer))
 		for name := range resp.Trailer {
@@ -311,7 +315,9 @@ func (g *Gateway) show(h http.Header, x *exchange) {
 }
 
 // informational passes informational responses such as 103 Early Hints on as
-// they come. A 100 is the server's own to send: it does when the body is read.
+// they come. A 100 is not the origin's to send, but the body's when it is read. A 101
+// among them is malformed: HTTP/2 has none (RFC 9113, section 8.6), yet its transport lets
+// one through, and a client would take it for the end of the exchange.
 type informational struct {
 	trace httptrace.ClientTrace
 	w     http.ResponseWriter
@@ -328,16 +334,19 @@ func (i *informational) watch(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &i.trace)
 }
 
-// start makes i pass on what comes for w, if anything is to pass, with a ray that w's header
-// has not got. What a 103 names is
-// asked for at once, before the response is there: a client that is to get a cookie by
-// that does without hints. A stopped one may be started again only if nobody can report
+// start makes i pass on what comes for w, if anything is to pass (see passesHints), with a ray that
+// w's header has not got. A stopped one may be started again only if nobody can report
 // for the request before.
 func (i *informational) start(w http.ResponseWriter, pass bool, ray string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.w, i.ray, i.stopped = w, ray, !pass
 }
+
+// passesHints reports whether a client gets informational responses. What a 103 names is
+// asked for at once, before the response is there: one that is to get a cookie by that does
+// without. In HTTP/1.0 it would take the first of them for the response (RFC 9110, section 15.2).
+func passesHints(r *http.Request, x *exchange) bool { return x.cookie == "" && r.ProtoAtLeast(1, 1) }
 
 // stop must be called when RoundTrip has returned: transports with goroutines of
 // their own may report later still.
@@ -350,6 +359,9 @@ func (i *informational) stop() {
 func (i *informational) pass(code int, header textproto.MIMEHeader) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if code == http.StatusSwitchingProtocols {
+		return errors.New("the backend switched protocols in the middle of an exchange")
+	}
 	if i.stopped || code == http.StatusContinue {
 		return nil
 	}
@@ -368,4 +380,19 @@ func (i *informational) pass(code int, header textproto.MIMEHeader) error {
 	clear(h)
 	maps.Copy(h, before)
 	return nil
+}
+
+// proceed asks a client of HTTP/1.1 for the body that it has announced. Once hints are stopped the
+// server does that by itself.
+func (i *informational) proceed() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.stopped {
+		return
+	}
+	h := i.w.Header()
+	before := h.Clone()
+	clear(h)
+	i.w.WriteHeader(http.StatusContinue)
+	maps.Copy(h, before)
 }

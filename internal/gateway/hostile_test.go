@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -10,15 +11,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tidegate/internal/gateway"
+	"tidegate/internal/runtime"
 )
 
 // hostileOrigin answers /hostile with the bytes of the case, and all else well.
-func hostileOrigin(t *testing.T, raw string) string {
+func hostileOrigin(t *testing.T, scheme, raw string) string {
 	t.Helper()
 	raw, closes := strings.CutSuffix(raw, "CLOSE")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	l := loopback(t)
+	if scheme == "https" {
+		l = tls.NewListener(l, &tls.Config{Certificates: testCertificates()})
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	go func() {
@@ -46,15 +50,15 @@ func hostileOrigin(t *testing.T, raw string) string {
 			}()
 		}
 	}()
-	return "http://" + l.Addr().String()
+	return scheme + "://" + l.Addr().String()
 }
 
 // A client gets each response whole, cut so that it shows, or as a 502, and never a
 // piece of one as the answer to its next request.
 func TestHostileResponses(t *testing.T) {
-	for _, c := range corpus(t, "testdata/responses.txt") {
-		t.Run(c.name, func(t *testing.T) {
-			e := start(t, snapshot(1, script([]string{hostileOrigin(t, c.raw)}, 100_000)))
+	f := func(scheme string, c corpusCase) {
+		t.Run(scheme+", "+c.name, func(t *testing.T) {
+			e := start(t, snapshot(1, script([]string{hostileOrigin(t, scheme, c.raw)}, 100_000)), trusting)
 			get := func(target string) string {
 				t.Helper()
 				conn, err := net.Dial("tcp", e.addr)
@@ -77,6 +81,17 @@ func TestHostileResponses(t *testing.T) {
 			waitFor(t, "four events", func() bool { return len(e.events.all()) == 4 })
 		})
 	}
+	for _, c := range corpus(t, "testdata/responses.txt") {
+		f("http", c)
+		if c.name != "an endless row of hints" { // each is bounded there, and the time for all
+			f("https", c)
+		}
+	}
+}
+
+// trusting has the gateway believe any origin's certificate.
+func trusting(_ *gateway.Config, _ *gateway.Deps, c *runtime.Config) {
+	c.TLS = &tls.Config{InsecureSkipVerify: true} // the names are made up
 }
 
 // readRelayed reads one response and the end of the connection. It tells the body of

@@ -62,7 +62,7 @@ func withConnMemory(ctx context.Context) context.Context {
 // memory that was used before.
 func (g *Gateway) outgoing(ctx context.Context, w http.ResponseWriter, r *http.Request, target string, x *exchange) (*http.Request, *informational) {
 	if conn := memoryOf(ctx, r, x); conn != nil {
-		conn.hints.start(w, x.cookie == "", "")
+		conn.hints.start(w, passesHints(r, x), "")
 		out := &x.memory.out
 		*out = *conn.empty(ctx)
 		out.Method, out.URL, out.RequestURI, out.Host, out.RemoteAddr = r.Method, r.URL, target, r.Host, r.RemoteAddr
@@ -72,7 +72,7 @@ func (g *Gateway) outgoing(ctx context.Context, w http.ResponseWriter, r *http.R
 	}
 	x.memory = nil
 	hints := &informational{}
-	hints.start(w, x.cookie == "", "")
+	hints.start(w, passesHints(r, x), "")
 	out := r.WithContext(hints.watch(ctx))
 	out.RequestURI = target
 	if x.internal {

@@ -90,20 +90,25 @@ func validTrailer(name string, values []string) bool {
 }
 
 // upgrade joins the client's connection and the backend's after a 101, until one
-// of them ends or the gateway does.
-func (g *Gateway) upgrade(w http.ResponseWriter, out *http.Request, resp *http.Response, x *exchange) {
+// of them ends or the gateway does. A backend switches when it has the whole request: the rest of
+// a body would come on the connection that is the tunnel's then, and two would read it.
+func (g *Gateway) upgrade(w http.ResponseWriter, out *http.Request, resp *http.Response, body *clientBody, x *exchange) {
 	wanted, got := upgradeOf(out.Header), upgradeOf(resp.Header)
 	backend, ok := resp.Body.(io.ReadWriteCloser)
 	if !ok || wanted == "" || !strings.EqualFold(wanted, got) {
-		g.fail(w, out, nil, x, fmt.Errorf("asked for a switch to %q, the backend switched to %q", wanted, got))
+		g.fail(w, out, body, x, fmt.Errorf("asked for a switch to %q, the backend switched to %q", wanted, got))
+		return
+	}
+	if body.pending() {
+		g.fail(w, out, body, x, fmt.Errorf("the backend switched to %q before it had the whole request", got))
 		return
 	}
 	g.responseHeader(w.Header(), resp, x)
 	w.Header()["Connection"], w.Header()["Upgrade"] = []string{"Upgrade"}, []string{got}
-	resp.Header, resp.Body = w.Header(), nil // so that Write sends the header only
+	resp.Header, resp.Body, resp.Request = w.Header(), nil, nil // so that Write sends the header only, without a length
 	client, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		g.fail(w, out, nil, x, fmt.Errorf("take over the client's connection: %w", err))
+		g.fail(w, out, body, x, fmt.Errorf("take over the client's connection: %w", err))
 		return
 	}
 	g.upgrades.Add(1)

@@ -212,6 +212,7 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	out, hints := g.outgoing(ctx, w, r, target, x)
 	injectTrace(ctx, out.Header)
 	body := takeBody(w, r, out, x.client.vouched)
+	body.askBy(hints, r)
 	defer body.detach()
 	if !x.internal {
 		body.bound(g.cfg.BodyTimeout)
@@ -240,7 +241,7 @@ func (g *Gateway) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	}()
 
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		g.upgrade(w, out, resp, x)
+		g.upgrade(w, out, resp, body, x)
 		return
 	}
 	g.respond(ctx, w, r, resp, body, x)

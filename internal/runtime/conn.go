@@ -86,7 +86,7 @@ func (c *conn) sendAndRead(p []byte) (int, error) {
 
 // sendSteadily sends what the socket may have no room for, as writeSteadily does.
 func (c *conn) sendSteadily(p []byte) error {
-	err := c.writeSteadily(p, func() bool {
+	_, err := writeSteadily(c, p, func() bool {
 		return c.SetWriteDeadline(time.Now().Add(c.pool.cfg.ResponseHeaderTimeout)) == nil // fails on a closed connection only
 	})
 	if err == nil {
@@ -97,12 +97,12 @@ func (c *conn) sendSteadily(p []byte) error {
 
 // writeSteadily writes p. The other side may be slow, but has to take something in the time that
 // it has for a response's header. extend gives it that time anew, or reports that there is no more.
-func (c *conn) writeSteadily(p []byte, extend func() bool) error {
+func writeSteadily(to net.Conn, p []byte, extend func() bool) (sent int, err error) {
 	for {
 		more := extend()
-		n, err := c.Write(p)
-		if p = p[n:]; !more || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-			return err
+		n, err := to.Write(p[sent:])
+		if sent += n; !more || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return sent, err
 		}
 	}
 }

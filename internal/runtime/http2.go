@@ -8,11 +8,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"tidegate/schema"
 )
@@ -111,14 +113,52 @@ func dialTLS(cfg Config, u *url.URL, chosen func(protocol string), protocols ...
 		}
 		ctx, cancel := context.WithTimeout(ctx, cfg.DialTimeout)
 		defer cancel()
-		tc := tls.Client(c, tlsConfig)
+		steady := &steadyConn{Conn: c, limit: cfg.ResponseHeaderTimeout}
+		tc := tls.Client(steady, tlsConfig)
 		if err := tc.HandshakeContext(ctx); err != nil {
 			_ = c.Close() // the handshake's error is the one that matters
 			return nil, &Error{schema.ErrorKindTLS, "TLS handshake with " + addr, err}
 		}
-		chosen(tc.ConnectionState().NegotiatedProtocol)
+		protocol := tc.ConnectionState().NegotiatedProtocol
+		steady.http2 = protocol == "h2" // whose streams may wait, and whose pings ask whether the origin lives
+		steady.bounded.Store(!steady.http2)
+		chosen(protocol)
 		return tc, nil
 	}
+}
+
+// steadyConn bounds, once bounded is set, how long the other side may take nothing of what it is
+// sent. Deadlines that its user sets go before that.
+type steadyConn struct {
+	net.Conn
+	limit   time.Duration
+	http2   bool // is spoken; set before anybody has the connection
+	bounded atomic.Bool
+	theirs  atomic.Bool // the deadline is the user's
+}
+
+func (c *steadyConn) Write(p []byte) (sent int, err error) {
+	if !c.bounded.Load() {
+		return c.Conn.Write(p)
+	}
+	return writeSteadily(c.Conn, p, func() bool {
+		return !c.theirs.Load() && c.Conn.SetWriteDeadline(time.Now().Add(c.limit)) == nil // fails on a closed connection only
+	})
+}
+
+// unbound must not be called while something is written.
+func (c *steadyConn) unbound() {
+	c.bounded.Store(false)
+	_ = c.Conn.SetWriteDeadline(time.Time{}) // fails on a closed connection only
+}
+
+func (c *steadyConn) SetWriteDeadline(t time.Time) error {
+	c.theirs.Store(!t.IsZero())
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c *steadyConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
 // sentBefore marks, as its RemoteAddr, a request that a Transport has tried to send.
@@ -215,23 +255,31 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		closeBody(req)
 		out.Body = http.NoBody // or the Transport would look for its first byte
 	}
-	resp, err := transport.RoundTrip(&out)
-	if err != nil && !t.cfg.failover && connectionEnded(err) && repeatable(req) && req.Context().Err() == nil {
+	var seen sight
+	watched := out.WithContext(seen.watch(req.Context()))
+	resp, err := transport.RoundTrip(watched)
+	if err != nil && !t.cfg.failover && connectionEnded(err) && repeatable(req) && req.Context().Err() == nil &&
+		!seen.answered.Load() && (seen.reused.Load() || seen.byHTTP2()) {
 		first := err
 		t.cfg.metrics.retried(schema.ErrorKindReset)
-		out.RemoteAddr = ""
-		if resp, err = transport.RoundTrip(&out); notConnected(err) {
+		watched.RemoteAddr = ""
+		if resp, err = transport.RoundTrip(watched); notConnected(err) {
 			err = first // as in http1: it was sent
 		}
 	}
-	if err != nil {
-		return nil, fault(req.Context(), "send the request to "+t.host, unanswered(err))
+	if err != nil && !seen.answered.Load() {
+		err = unanswered(err)
 	}
-	if resp.ProtoMajor != 2 {
-		if err := checkHead(resp); err != nil {
-			_ = resp.Body.Close() // nothing of it is used
-			return nil, &Error{schema.ErrorKindProtocol, "read the response of " + t.host, err}
-		}
+	if err != nil {
+		return nil, fault(req.Context(), "send the request to "+t.host, err)
+	}
+	check, byHTTP2 := checkHead, seen.byHTTP2() // of HTTP/1.1 the response could say so
+	if byHTTP2 {
+		check = checkHTTP2
+	}
+	if err := check(resp); err != nil {
+		_ = resp.Body.Close() // nothing of it is used
+		return nil, &Error{schema.ErrorKindProtocol, "read the response of " + t.host, err}
 	}
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
@@ -240,14 +288,80 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 			_ = resp.Body.Close() // nothing of it is used
 			return nil, &Error{schema.ErrorKindProtocol, "switch protocols with " + t.host, errors.New("the connection cannot be written to")}
 		}
+		seen.switched()
 		resp.Body = &switchedTLS{ReadWriteCloser: rw, t: t}
-	case resp.ProtoMajor == 2 && withoutState(resp.Body) && resp.ContentLength <= 0:
+	case byHTTP2 && bodiless(resp):
+		_ = resp.Body.Close() // what comes all the same is nobody's
 		resp.Body = http.NoBody
 		t.done()
 	default:
 		resp.Body = &responseReader{ReadCloser: resp.Body, ctx: req.Context(), t: t}
 	}
 	return resp, nil
+}
+
+// sight is what a Transport tells of a request on its way.
+type sight struct {
+	conn     atomic.Pointer[tls.Conn] // that it went by; nil without TLS
+	reused   atomic.Bool              // the connection had been kept
+	answered atomic.Bool              // some of a response has come, be it an informational one
+}
+
+func (s *sight) watch(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			c, _ := info.Conn.(*tls.Conn)
+			s.conn.Store(c)
+			s.reused.Store(info.Reused)
+		},
+		GotFirstResponseByte: func() { s.answered.Store(true) },
+	})
+}
+
+// byHTTP2 reports whether the request went by HTTP/2. In clear text nothing else is spoken here.
+func (s *sight) byHTTP2() bool {
+	steady := s.steady()
+	return steady == nil || steady.http2
+}
+
+func (s *sight) steady() *steadyConn {
+	if c := s.conn.Load(); c != nil {
+		steady, _ := c.NetConn().(*steadyConn)
+		return steady
+	}
+	return nil
+}
+
+// switched lets the connection's other side take its time: what is sent there is no longer
+// a request.
+func (s *sight) switched() {
+	if steady := s.steady(); steady != nil {
+		steady.unbound()
+	}
+}
+
+// checkHTTP2 refuses what the Transport lets through of a response in HTTP/2. It takes any number for
+// a status; a server that is told to send it panics. Of a Content-Length that is none, or of
+// several, it thinks nothing; a client of HTTP/1.1 would be sent them beside a body that they do
+// not measure.
+func checkHTTP2(resp *http.Response) error {
+	if resp.StatusCode < 200 || resp.StatusCode > 999 {
+		return fmt.Errorf("the response has the status %d", resp.StatusCode)
+	}
+	if lengths := resp.Header["Content-Length"]; lengths != nil && resp.ContentLength < 0 {
+		return fmt.Errorf("the response has the Content-Length %q", lengths)
+	}
+	return nil
+}
+
+// bodiless reports whether a response in HTTP/2 has no body. Nor has a 304 one with a
+// Content-Length, for which the Transport misses it: that is the length of what the client has.
+func bodiless(resp *http.Response) bool {
+	switch resp.StatusCode {
+	case http.StatusNoContent, http.StatusNotModified:
+		return true
+	}
+	return withoutState(resp.Body) && resp.ContentLength <= 0
 }
 
 // address gives the request the URL that the Transport wants, with the target as it

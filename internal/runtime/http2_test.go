@@ -150,3 +150,17 @@ func TestSilentHTTP2ConnectionIsGivenUp(t *testing.T) {
 	resp, err = backend.RoundTrip(request(t, http.MethodPost, "/", ""))
 	readAll(t, resp, err)
 }
+
+// The story: net/http's transport takes any number for a status of HTTP/2, and the gateway's
+// server panicked when it was to send 42. The client got nothing, and the request no event.
+func TestStatusesThatAreNone(t *testing.T) {
+	for _, status := range []string{"42", "99", "1000", "-5"} {
+		backend := open(t, shortConfig(), h2Server(t, func(_ int32, fr *h2.Framer, stream uint32) bool {
+			// :status as a literal with an indexed name (RFC 7541, section 6.2.2)
+			block := append([]byte{0x08, byte(len(status))}, status...)
+			return fr.WriteHeaders(h2.HeadersFrameParam{StreamID: stream, BlockFragment: block, EndHeaders: true, EndStream: true}) == nil
+		}))
+		resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
+		wantKind(t, resp, err, schema.ErrorKindProtocol)
+	}
+}

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -76,22 +77,52 @@ type closeCounter struct {
 
 func (c *closeCounter) Close() error { c.n.Add(1); return c.ReadCloser.Close() }
 
-// After a byte of a response there is no second attempt.
+// After a byte of a response there is no second attempt, at the same endpoint or another. The
+// story: over TLS there was, because the transport's errors do not tell.
 func TestBrokenResponseIsNotRepeated(t *testing.T) {
-	var seen atomic.Int32
-	broken := func() string {
-		return rawServer(t, func(c net.Conn, r *bufio.Reader) {
-			skipHead(r)
-			seen.Add(1)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n")
+	f := func(name string, endpoints int, server func(t *testing.T, serve func(c net.Conn, r *bufio.Reader)) (origin string), text string) {
+		t.Run(name, func(t *testing.T) {
+			var seen atomic.Int32
+			o := &deploy.Origin{}
+			for range endpoints {
+				o.Endpoints = append(o.Endpoints, deploy.Endpoint{Weight: 1, URL: server(t, func(c net.Conn, r *bufio.Reader) {
+					skipHead(r)
+					seen.Add(1)
+					_, _ = io.WriteString(c, text)
+				})})
+			}
+			resp, err := openOrigin(t, quickConfig(), o).RoundTrip(request(t, http.MethodGet, "/", ""))
+			wantKind(t, resp, err, schema.ErrorKindReset)
+			if seen.Load() != 1 {
+				t.Errorf("the request was sent %d times", seen.Load())
+			}
 		})
 	}
-	o := &deploy.Origin{Endpoints: []deploy.Endpoint{{URL: "http://" + broken(), Weight: 1}, {URL: "http://" + broken(), Weight: 1}}}
-	resp, err := openOrigin(t, quickConfig(), o).RoundTrip(request(t, http.MethodGet, "/", ""))
-	wantKind(t, resp, err, schema.ErrorKindReset)
-	if seen.Load() != 1 {
-		t.Errorf("the request was sent %d times", seen.Load())
+	for n := 1; n <= 2; n++ {
+		for scheme, server := range map[string]func(*testing.T, func(net.Conn, *bufio.Reader)) string{"http": rawOrigin, "https": rawTLSOrigin} {
+			f(scheme+", half a header", n, server, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n")
+			f(scheme+", hints alone", n, server, "HTTP/1.1 103 Early Hints\r\n\r\n")
+		}
 	}
+	f("https, a new connection without a word", 1, rawTLSOrigin, "") // as over http, where only a kept one may have ended before
+}
+
+func rawOrigin(t *testing.T, serve func(c net.Conn, r *bufio.Reader)) (origin string) {
+	t.Helper()
+	return "http://" + rawServer(t, serve)
+}
+
+// rawTLSOrigin speaks HTTP/1.1 over TLS, in the words of serve.
+func rawTLSOrigin(t *testing.T, serve func(c net.Conn, r *bufio.Reader)) (origin string) {
+	t.Helper()
+	s := httptest.NewTLSServer(nil)
+	certificates := s.TLS.Certificates
+	s.Close()
+	return "https://" + rawServer(t, func(c net.Conn, _ *bufio.Reader) {
+		secure := tls.Server(c, &tls.Config{Certificates: certificates})
+		defer secure.Close()
+		serve(secure, bufio.NewReader(secure))
+	})
 }
 
 // A request is sent as often as the origin says, and no more.

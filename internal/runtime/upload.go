@@ -81,12 +81,7 @@ func (c *conn) startUpload(req *http.Request) {
 }
 
 // Write sends a piece of the body.
-func (u *upload) Write(p []byte) (int, error) {
-	if err := u.conn.writeSteadily(p, u.extend); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
+func (u *upload) Write(p []byte) (int, error) { return writeSteadily(u.conn, p, u.extend) }
 
 // extend gives the other side its time to take something anew, unless release has said how
 // much there is left.
