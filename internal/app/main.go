@@ -87,7 +87,8 @@ var flagForms = map[string]string{
 func plainFlagError(cmd *cobra.Command, err error) error {
 	if bad, is := errors.AsType[*pflag.InvalidValueError](err); is {
 		if form := flagForms[bad.GetFlag().Value.Type()]; form != "" {
-			return fmt.Errorf("--%s is %q: it must be %s", bad.GetFlag().Name, bad.GetValue(), form)
+			plain := fmt.Sprintf("--%s is %q: it must be %s", bad.GetFlag().Name, bad.GetValue(), form)
+			return errors.New(strings.Replace(err.Error(), bad.Error(), plain, 1)) // what is around it names a variable
 		}
 	}
 	unknown, is := errors.AsType[*pflag.NotExistError](err)

@@ -34,6 +34,17 @@ func TestRefusedFlagsSayWhatWouldBeTaken(t *testing.T) {
 	f("unknown flag: --limt; did you mean --limit?", "--limt", "1")
 	f("unknown shorthand flag: 'x' in -x", "-x")
 
+	t.Setenv("TIDEGATE_JSON", "maybe")
+	command := &cobra.Command{}
+	command.Flags().Bool("json", false, "")
+	err := FromEnvironment(command.Flags())
+	if err == nil {
+		t.Fatal("the variable is taken")
+	}
+	if got, want := plainFlagError(command, err).Error(), `environment variable TIDEGATE_JSON: --json is "maybe": it must be true or false`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+
 	for _, text := range []string{"90s", "5m", "1h30m"} {
 		if _, err := time.ParseDuration(text); err != nil {
 			t.Errorf("the example %s: %v", text, err)
