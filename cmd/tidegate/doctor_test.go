@@ -75,7 +75,7 @@ func TestDoctorGoesOnWithoutFilesThatItCannotRead(t *testing.T) {
 	for _, f := range list {
 		state[f.Check] = f.State
 	}
-	if state["token file"] != app.JudgedFault || state["ready file"] != app.JudgedFault || state["disk space"] == "" || state["database"] != app.JudgedOK {
+	if state["token file"] != app.JudgedFault || state["ready file"] != app.JudgedFault || state["data folder"] != app.JudgedOK || state["database"] != app.JudgedOK {
 		t.Errorf("it found\n%s", text)
 	}
 }

@@ -24,7 +24,7 @@ func deadLetters(c *connection) *cobra.Command {
 func jobArgument(cmd *cobra.Command, args []string) (int64, error) {
 	id, err := strconv.ParseInt(args[0], 10, 64)
 	if err != nil || id < 1 {
-		return 0, usage(cmd, fmt.Errorf("%q is not the id of a job: tidegate jobs list shows them", args[0]))
+		return 0, usage(cmd, fmt.Errorf("%q is not the id of a job: \"tidegate jobs list\" shows them", args[0]))
 	}
 	return id, nil
 }

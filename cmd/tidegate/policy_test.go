@@ -234,6 +234,7 @@ func TestBadPolicyFlagsAreRefused(t *testing.T) {
 	f("max-p99-wall-ms", "soon", "a time such as 300ms")
 	f("evidence", "blocks:soon", "a time such as 90s")
 	f("notify", "", "slack:")
+	f("notify", "oncall@example.com", "must begin with a type")
 	f("notify", "slack:https://a secret=x", "secret-file")
 	f("notify", "slack:https://a secret-file=/does/not/exist", "no such file")
 	f("promote", "", "mon-fri 09:00-17:00")

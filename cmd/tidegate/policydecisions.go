@@ -118,7 +118,7 @@ func findDecision(list []scriptDecision, id string) (scriptDecision, error) {
 	}
 	switch len(found) {
 	case 0:
-		return scriptDecision{}, fmt.Errorf("no decision among the newest ones has the id %q: policy decisions lists them", id)
+		return scriptDecision{}, fmt.Errorf("no decision among the newest ones has the id %q: \"tidegate policy decisions\" lists them", id)
 	case 1:
 		return found[0], nil
 	}

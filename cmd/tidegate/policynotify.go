@@ -18,8 +18,8 @@ const maskedSecret = "***"
 func parseNotify(text string) (deploy.NotifyTarget, error) {
 	var n deploy.NotifyTarget
 	fields := strings.Fields(text)
-	if len(fields) == 0 {
-		return n, errors.New("it must be such as slack:https://hooks.slack.com/services/T/B/x or email:oncall@example.com")
+	if len(fields) == 0 || !strings.Contains(fields[0], ":") {
+		return n, errors.New("it must begin with a type, such as slack:https://hooks.slack.com/services/T/B/x or email:oncall@example.com")
 	}
 	kind, target, _ := strings.Cut(fields[0], ":")
 	n.Type = deploy.NotifyType(kind)

@@ -180,7 +180,7 @@ func jobsReplayCancel(c *connection) *cobra.Command {
 	command.RunE = onJob(c, func(cmd *cobra.Command, s *session, job int64, rest []string) error {
 		id, err := strconv.ParseInt(rest[0], 10, 64)
 		if err != nil {
-			return usage(cmd, fmt.Errorf("%q is not the id of a replay: tidegate jobs replays %d shows them", rest[0], job))
+			return usage(cmd, fmt.Errorf("%q is not the id of a replay: \"tidegate jobs replays %d\" shows them", rest[0], job))
 		}
 		r, err := s.api.CancelReplay(cmd.Context(), s.account, job, id)
 		if err != nil {

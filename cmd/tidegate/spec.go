@@ -111,7 +111,7 @@ func resolve(versions []deploy.Version, ref string) (id string, err error) {
 	case len(versions) == 0:
 		return "", errNoVersion
 	default:
-		return "", fmt.Errorf("%q is neither the tag of a deployable version nor the first %d or more hex digits of its id; \"tidegate versions list\" shows them", ref, shortID)
+		return "", fmt.Errorf("%q is neither the tag of a deployable version nor the first %d or more hex digits of its id; \"tidegate versions list SCRIPT\" shows both", ref, shortID)
 	}
 }
 

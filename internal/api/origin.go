@@ -267,7 +267,7 @@ func checkOriginURL(text string, at place) (*url.URL, error) {
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return refuse("is not a URL") // err may hold a password
+		return refuse("is not a URL, such as http://10.0.0.5:9000") // err may hold a password
 	}
 	switch {
 	case u.User != nil:

@@ -43,6 +43,7 @@ func TestOriginsThatCannot(t *testing.T) {
 	}
 	same := func(text, why string) { t.Helper(); f(text, text, why) }
 	same("", "absolute")
+	same("127.0.0.1:9000", "is not a URL, such as http://")
 	same("/x", "absolute")
 	same("http:///x", "absolute")
 	same("http:a", "absolute")

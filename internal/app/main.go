@@ -58,7 +58,7 @@ func Execute(command *cobra.Command) int {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer cancel()
 	context.AfterFunc(ctx, cancel)
-	command.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{nearFlags(cmd, err)} })
+	command.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{plainFlagError(cmd, err)} })
 	called, err := command.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
@@ -74,8 +74,23 @@ func Execute(command *cobra.Command) int {
 	return 1
 }
 
-// nearFlags adds to the refusal of a flag those whose names are like it.
-func nearFlags(cmd *cobra.Command, err error) error {
+// flagForms says what flags of a type take, where pflag quotes the parser.
+var flagForms = map[string]string{
+	"bool":     "true or false",
+	"duration": "a duration, such as 90s, 5m or 1h30m",
+	"float64":  "a number, such as 0.5",
+	"int":      "a whole number",
+	"int64":    "a whole number",
+}
+
+// plainFlagError says of a flag's refusal what would be taken: the form of its value, or flags with names like it.
+func plainFlagError(cmd *cobra.Command, err error) error {
+	if bad, is := errors.AsType[*pflag.InvalidValueError](err); is {
+		if form := flagForms[bad.GetFlag().Value.Type()]; form != "" {
+			plain := fmt.Sprintf("--%s is %q: it must be %s", bad.GetFlag().Name, bad.GetValue(), form)
+			return errors.New(strings.Replace(err.Error(), bad.Error(), plain, 1)) // what is around it names a variable
+		}
+	}
 	unknown, is := errors.AsType[*pflag.NotExistError](err)
 	if !is || unknown.GetSpecifiedShortnames() != "" {
 		return err

@@ -23,6 +23,8 @@ for (const { width, colorScheme } of [{ width: 1280, colorScheme: "light" }, { w
         expect.soft(await findings(page), shown.name).toEqual([]);
         const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
         expect.soft(over, `${shown.name} scrolls sideways`).toBeLessThanOrEqual(0);
+        const cut = await page.locator(".badge, .facts dd").evaluateAll((all) => all.filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent));
+        expect.soft(cut, `${shown.name} has texts that stand out of their boxes`).toEqual([]);
       });
     }
   });

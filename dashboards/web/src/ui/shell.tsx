@@ -1,6 +1,7 @@
 // What stands around every page: where one can go, which account, which theme and zone.
 import type { ComponentChildren } from "preact";
 import { useLocation } from "preact-iso";
+import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import { accountOf, areasOf, session, signedInAs, signOut } from "../session";
 import { zone, type Zone } from "../lib/time";
@@ -60,12 +61,22 @@ function Navigation(props: { account: string | undefined; path: string }) {
   );
 }
 
+const width = matchMedia("(max-width: 48rem)"); // as in base.css
+const narrow = signal(width.matches);
+width.addEventListener("change", () => { narrow.value = width.matches; });
+
+/** On a phone it is folded: what the page is for comes first there. */
 function Foot() {
+  if (!narrow.value) return <div class="foot"><Choices /></div>;
+  return <details class="foot"><summary>Theme, times, sign out</summary><Choices /></details>;
+}
+
+function Choices() {
   const leave = useAction(signOut);
   const [leaving, setLeaving] = useState(false);
   const who = session.value;
   return (
-    <div class="foot">
+    <div class="choices">
       <label class="field">
         <span class="label">Theme</span>
         <select class="input" value={themeChoice.value} onChange={(e) => { themeChoice.value = e.currentTarget.value as Choice; }}>
@@ -82,7 +93,7 @@ function Foot() {
       {!leaving && <Problem error={leave.error} />}
       <div class="outs">
         <Button compact busy={leave.busy && !leaving} onClick={() => void leave.run(false)}>Sign out</Button>
-        <Button compact onClick={() => setLeaving(true)} aria-label="Sign out everywhere">Everywhere</Button>
+        <Button compact onClick={() => setLeaving(true)}>Sign out everywhere</Button>
       </div>
       {leaving && who && (
         <Confirm title="Sign out everywhere?" action="End all sessions" danger busy={leave.busy} error={leave.error} onConfirm={() => void leave.run(true)} onClose={() => setLeaving(false)}>

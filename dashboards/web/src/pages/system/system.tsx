@@ -15,12 +15,14 @@ type State = Schemas["PartState"];
 
 const every = 5000;
 
-const states: Record<State, [tone: Tone | undefined, word: string, whole: string]> = {
-  ok: ["good", "In order", "Every part is in order."],
-  unknown: [undefined, "Unknown", "Nobody can tell how some parts are."],
-  degraded: ["warn", "Degraded", "It works, and something is wrong."],
-  down: ["bad", "Down", "At least one part is down."],
+const states: Record<State, [tone: Tone | undefined, word: string, whole: string]> = { // the worst last
+  ok: ["good", "In order", "Every part is in order"],
+  unknown: [undefined, "Unknown", "Nobody can tell how some parts are"],
+  degraded: ["warn", "Degraded", "It works, and something is wrong"],
+  down: ["bad", "Down", "At least one part is down"],
 };
+
+const order = Object.keys(states);
 
 export default function SystemPage() {
   const answer = useQuery("system health", (signal) => get<Health>(path("system", "health"), { signal }), { every });
@@ -43,14 +45,15 @@ function unanswered(error: unknown): boolean {
 
 function Whole({ health }: { health: Health }) {
   const [tone, , sentence] = states[health.state];
+  const worst = health.state === "ok" ? [] : health.parts.filter((p) => p.state === health.state).map(titleOf);
   return (
     <>
       <div class={`note ${tone ?? ""}`}>
-        <p role="status"><strong>{sentence}</strong></p>
+        <p role="status"><strong>{sentence}{worst.length > 0 && `: ${worst.join(", ")}`}.</strong></p>
         <p class="small">Read <Time at={health.at} />, and again every {every / 1000} seconds. Control plane {health.version}{health.revision !== undefined && <>, newest snapshot {formatCount(health.revision)}</>}.</p>
       </div>
       <div class="parts">
-        {health.parts.map((p) => <PartPanel key={`${p.kind} ${p.name}`} part={p} />)}
+        {health.parts.toSorted((a, b) => order.indexOf(b.state) - order.indexOf(a.state)).map((p) => <PartPanel key={`${p.kind} ${p.name}`} part={p} />)}
       </div>
     </>
   );

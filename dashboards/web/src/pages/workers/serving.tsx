@@ -31,6 +31,7 @@ export function ServingPanel(props: Props) {
   const { account, script, state } = props;
   const current = state.deployments[0]!;
   const [entry] = entries(state.deployments, state.decisions);
+  const decision = entry?.decision ?? recent(state);
   const said = messageOf(current, state.names.told);
   return (
     <section class="panel stack" aria-labelledby="serving">
@@ -38,7 +39,7 @@ export function ServingPanel(props: Props) {
         <div class="row">
           <h2 id="serving">Active deployment</h2>
           <RampBadge account={account} script={script} ramp={state.ramp} serving={current.id} />
-          <DecisionBadge account={account} script={script} decision={entry?.decision ?? recent(state)} told={state.names.told} />
+          <DecisionBadge account={account} script={script} decision={decision} told={state.names.told} when={decision && <Time at={decision.at} />} />
         </div>
         {may("scripts:edit") && <Ways {...props} />}
       </div>
