@@ -56,7 +56,7 @@ func hear(t *testing.T, e *env, addr, method, header string) string {
 	_, _ = io.WriteString(c, method+" / HTTP/1.1\r\nHost: shop.dev.localhost\r\n"+header+"\r\n")
 	var got strings.Builder
 	for r := bufio.NewReader(c); ; {
-		resp, err := http.ReadResponse(r, &http.Request{Method: method})
+		resp, err := http.ReadResponse(r, &http.Request{Method: method}) //nolint:bodyclose // it is read to its end
 		if err != nil {
 			fmt.Fprintln(&got, err)
 			break

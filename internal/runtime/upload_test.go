@@ -198,7 +198,7 @@ func TestOriginThatTakesNothingOverTLS(t *testing.T) {
 	for _, length := range []int64{-1, 1 << 40} {
 		req := request(t, http.MethodPost, "/", "")
 		req.Body, req.ContentLength = io.NopCloser(zeros{}), length
-		resp, err := backend.RoundTrip(req)
+		resp, err := backend.RoundTrip(req) //nolint:bodyclose // there is none
 		wantKind(t, resp, err, schema.ErrorKindTimeout)
 	}
 	req := request(t, http.MethodGet, "/", "")
