@@ -198,13 +198,13 @@ func TestOriginThatTakesNothingOverTLS(t *testing.T) {
 	for _, length := range []int64{-1, 1 << 40} {
 		req := request(t, http.MethodPost, "/", "")
 		req.Body, req.ContentLength = io.NopCloser(zeros{}), length
-		resp, err := backend.RoundTrip(req) //nolint:bodyclose // there is none
+		resp, err := backend.RoundTrip(req)
 		wantKind(t, resp, err, schema.ErrorKindTimeout)
 	}
 	req := request(t, http.MethodGet, "/", "")
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", "x")
-	resp, err := backend.RoundTrip(req)
+	resp, err := backend.RoundTrip(req) //nolint:bodyclose // it is closed below
 	if err != nil {
 		t.Fatal(err)
 	}
