@@ -69,3 +69,11 @@ func TestARequestThatGetsNoRoomIsGivenUp(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 }
+
+// Who may be silent for longer, as ClickHouse is, may not let a request lie for longer: that
+// bound grew with it, to half an hour.
+func TestSlowDestinationsTakeRequestsAsFast(t *testing.T) {
+	if got, want := (Policy{}).Slower(6).Client().Transport.(patient).limit, (Policy{}).Client().Transport.(patient).limit; got != want {
+		t.Errorf("a request may lie for %s, want %s", got, want)
+	}
+}

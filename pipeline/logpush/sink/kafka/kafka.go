@@ -41,9 +41,10 @@ const (
 	HeaderDataset = "tidegate-dataset"
 )
 
-// putTimeout bounds one batch as a whole: the client repeats by itself what fails
-// for a passing reason, and longer pauses are the caller's.
-const putTimeout = time.Minute
+// tryTimeout bounds each time that messages are sent, of which the search for those that
+// are refused needs several: the client repeats by itself what fails for a passing reason,
+// and longer pauses are the caller's.
+const tryTimeout = time.Minute
 
 // Options of every Kafka destination.
 type Options struct {
@@ -54,6 +55,7 @@ type sink struct {
 	topic string
 	key   string // what a message's key is: "script", "version" or ""
 	opts  []kgo.Opt
+	try   time.Duration // tryTimeout
 }
 
 // known parameters, none of which is required.
@@ -70,7 +72,7 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 	if topic == "" || strings.ContainsAny(topic, "/{}") || u.User != nil {
 		return nil, errors.New("write kafka://<broker>:<port>/<topic>, with username and password as parameters")
 	}
-	s := &sink{topic: topic}
+	s := &sink{topic: topic, try: tryTimeout}
 	if s.key = query.Get("key"); s.key == "none" {
 		s.key = ""
 	}
@@ -184,12 +186,12 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 		return &logpush.UploadError{Text: "the settings cannot be used", Permanent: true}
 	}
 	defer client.Close()
-	bounded, cancel := context.WithTimeout(ctx, putTimeout)
-	defer cancel()
 	// A cluster that cannot be reached would otherwise be waited for until the time is up.
+	bounded, cancel := context.WithTimeout(ctx, s.try)
 	err = client.Ping(bounded)
+	cancel()
 	if err == nil {
-		err = produce(bounded, client, s.messages(&o))
+		err = produce(ctx, client, s.try, s.messages(&o))
 	} else {
 		err = classify(err)
 	}
@@ -227,8 +229,8 @@ const splitsMax = 2000
 
 // produce returns nil when all messages were taken. Where only some were refused, for what
 // they are, it says which.
-func produce(ctx context.Context, client *kgo.Client, messages []*kgo.Record) error {
-	s := search{client: client, refused: map[*kgo.Record]error{}}
+func produce(ctx context.Context, client *kgo.Client, try time.Duration, messages []*kgo.Record) error {
+	s := search{client: client, try: try, refused: map[*kgo.Record]error{}}
 	if err := s.send(ctx, messages); err != nil {
 		return err
 	}
@@ -247,6 +249,7 @@ func produce(ctx context.Context, client *kgo.Client, messages []*kgo.Record) er
 // search finds the messages that a cluster refuses.
 type search struct {
 	client  *kgo.Client
+	try     time.Duration // bounds each question
 	splits  int
 	refused map[*kgo.Record]error
 }
@@ -255,8 +258,13 @@ type search struct {
 // of the client's as a whole, for one message in it or because all together are too large
 // for the topic, whose bound may be lower than the client's.
 func (s *search) send(ctx context.Context, messages []*kgo.Record) error {
+	bounded, cancel := context.WithTimeout(ctx, s.try)
+	defer cancel()
+	for _, m := range messages {
+		m.Context = bounded // or it would be that of the try before
+	}
 	failures := map[*kgo.Record]error{}
-	for _, r := range s.client.ProduceSync(ctx, messages...) { // in any order
+	for _, r := range s.client.ProduceSync(bounded, messages...) { // in any order
 		if r.Err != nil {
 			failures[r.Record] = r.Err
 		}

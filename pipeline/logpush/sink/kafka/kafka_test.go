@@ -208,6 +208,32 @@ func TestMessagesThatAreTooOldAreRefused(t *testing.T) {
 	}
 }
 
+// Each try has its time, however many the search needs. One that took longer than one try may
+// was given up, and the batch came again from its start, for ever, with what had been taken.
+func TestALongSearchComesToItsEnd(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "in"), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "3000"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		<-time.After(300 * time.Millisecond)
+		return nil, nil, false
+	})
+	s := open(t, "kafka://"+c.ListenAddrs()[0]+"/in?transport=plaintext&compression=none", loopback).(*sink)
+	s.try = 2 * time.Second
+	texts := make([]string, 16)
+	for i := range texts {
+		texts[i] = strconv.Itoa(i)
+	}
+	texts[5] = strings.Repeat("x", 5000)
+	err = s.Put(t.Context(), batch(texts...))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || !slices.Equal(e.Records, []int{5}) {
+		t.Errorf("put returned %+v", err)
+	}
+}
+
 func TestTroubleThatMayPassIsNotPermanent(t *testing.T) {
 	f := func(what, conf string, options Options) {
 		t.Helper()
