@@ -223,9 +223,12 @@ func (s *sink) messages(o *logpush.Object) []*kgo.Record {
 	return messages
 }
 
-// splitsMax bounds the search of one Put. Beyond it what is refused counts as it is, good
-// messages among it. A batch of 100 MB for a topic that takes 100 kB needs so many.
-const splitsMax = 2000
+// Bounds of the search of one Put. Beyond them what is refused counts as it is, good messages
+// among it.
+const (
+	splitsMax     = 200   // finds about ten bad messages among 100,000
+	sizeSplitsMax = 2_000 // a batch of 100 MB for a topic that takes 100 kB needs so many
+)
 
 // produce returns nil when all messages were taken. Where only some were refused, for what
 // they are, it says which.
@@ -270,17 +273,20 @@ func (s *search) send(ctx context.Context, messages []*kgo.Record) error {
 		}
 	}
 	var refused []*kgo.Record
+	bound := splitsMax
 	for _, m := range messages {
 		err := failures[m]
-		if err == nil {
+		switch {
+		case err == nil:
 			continue
-		}
-		if !blamesContent(err) {
+		case blamesSize(err):
+			bound = sizeSplitsMax
+		case !blamesContent(err):
 			return classify(err)
 		}
 		refused = append(refused, m)
 	}
-	if len(refused) > 1 && s.splits < splitsMax {
+	if len(refused) > 1 && s.splits < bound {
 		s.splits++
 		middle := len(refused) / 2
 		if err := s.send(ctx, refused[:middle]); err != nil {
@@ -294,15 +300,15 @@ func (s *search) send(ctx context.Context, messages []*kgo.Record) error {
 	return nil
 }
 
+// blamesSize reports whether fewer messages at a time, or shorter ones, may pass.
+func blamesSize(err error) bool {
+	return errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge)
+}
+
 // blamesContent reports whether the same message would be refused again. One may be older
 // than its topic allows (message.timestamp.before.max.ms), as those of replays are.
 func blamesContent(err error) bool {
-	for _, blame := range []error{kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp} {
-		if errors.Is(err, blame) {
-			return true
-		}
-	}
-	return false
+	return errors.Is(err, kerr.InvalidRecord) || errors.Is(err, kerr.InvalidTimestamp)
 }
 
 func classify(err error) *logpush.UploadError {
