@@ -114,8 +114,9 @@ func (p Policy) Client() *http.Client {
 		ResponseHeaderTimeout:  3 * p.progress(),
 		MaxResponseHeaderBytes: 64 << 10,
 		MaxIdleConnsPerHost:    4,
-		// Less than the limit above, which would break idle connections off too.
-		IdleConnTimeout: p.progress() / 2,
+		// Less than NoProgress, which would break idle connections off too, and than servers
+		// keep them: a POST is lost that meets their end. ClickHouse keeps them for 10 s.
+		IdleConnTimeout: min(p.progress(), noProgress) / 2,
 	}
 	return &http.Client{
 		Transport:     patient{transport, stalled},

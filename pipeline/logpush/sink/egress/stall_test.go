@@ -70,10 +70,11 @@ func TestARequestThatGetsNoRoomIsGivenUp(t *testing.T) {
 	}
 }
 
-// Who may be silent for longer, as ClickHouse is, may not let a request lie for longer: that
-// bound grew with it, to half an hour.
+// Who may be silent for longer, as ClickHouse is, may not let a request lie for longer, nor are
+// its idle connections kept for longer: both bounds grew with it.
 func TestSlowDestinationsTakeRequestsAsFast(t *testing.T) {
-	if got, want := (Policy{}).Slower(6).Client().Transport.(patient).limit, (Policy{}).Client().Transport.(patient).limit; got != want {
-		t.Errorf("a request may lie for %s, want %s", got, want)
+	fast, slow := (Policy{}).Client().Transport.(patient), (Policy{}).Slower(6).Client().Transport.(patient)
+	if slow.limit != fast.limit || slow.IdleConnTimeout != fast.IdleConnTimeout {
+		t.Errorf("a request may lie for %s, a connection for %s, want %s and %s", slow.limit, slow.IdleConnTimeout, fast.limit, fast.IdleConnTimeout)
 	}
 }
