@@ -115,7 +115,7 @@ func (p Policy) Client() *http.Client {
 		MaxResponseHeaderBytes: 64 << 10,
 		MaxIdleConnsPerHost:    4,
 		// Less than NoProgress, which would break idle connections off too, and than servers
-		// keep them: a POST is lost that meets their end. ClickHouse keeps them for 10 s.
+		// keep them: a POST that meets their end fails.
 		IdleConnTimeout: min(p.progress(), noProgress) / 2,
 	}
 	return &http.Client{
