@@ -100,7 +100,7 @@ func (s *session) followReplay(cmd *cobra.Command, r client.Replay) error {
 			fmt.Fprintf(out, "%d events were left out, of which nobody knows whether their scripts had opted out (--include-unmarked)\n", r.RecordsUnmarked)
 		}
 		if r.KeptFrom != nil {
-			fmt.Fprintf(out, "events from before %s may be missing: nothing older was kept of all partitions\n", moment(*r.KeptFrom))
+			fmt.Fprintf(out, "events from before %s may be missing: of at least one partition nothing older was kept\n", moment(*r.KeptFrom))
 		}
 		for _, l := range r.Losses {
 			fmt.Fprintf(out, "lost: %d records of partition %d, offsets %d to %d: %s\n", l.Missing, l.Partition, l.Begin, l.End-1, oneLine(l.Reason))

@@ -38,14 +38,14 @@ func replayStory(t *testing.T, p *platform) {
 		t.Fatal(r, ok, err)
 	}
 	r.Partitions = []logjob.ReplayPartition{{Begin: 10, Next: 60, End: 110}}
-	r.RecordsSent, r.Position = 40, &from
+	r.RecordsSent, r.Position, r.KeptFrom = 40, &from, &to
 	r.Lose(logjob.ReplayLoss{Partition: 0, Begin: 10, End: 20, Missing: 3, Reason: "why"})
 	if err := p.store.SaveReplay(ctx, r); err != nil {
 		t.Fatal(err)
 	}
 	got, err := p.Replay(ctx, account, j.ID, first.ID)
 	if err != nil || got.State != "running" || got.OffsetsDone != 50 || got.OffsetsTotal != 100 || got.EstimatedEnd == nil ||
-		got.RecordsSent != 40 || !got.Position.Equal(from) || got.RecordsLost != 3 || len(got.Losses) != 1 {
+		got.RecordsSent != 40 || !got.Position.Equal(from) || got.KeptFrom == nil || !got.KeptFrom.Equal(to) || got.RecordsLost != 3 || len(got.Losses) != 1 {
 		t.Errorf("running it is %+v, error %v", got, err)
 	}
 	if got, err = p.CancelReplay(ctx, account, j.ID, first.ID); err != nil || got.State != "canceled" || got.EndedOn == nil || got.EstimatedEnd != nil {

@@ -277,6 +277,40 @@ func TestReplayTellsFromWhenOnEventsAreKept(t *testing.T) {
 	f(0, 50, new(s.at(50)))
 }
 
+// An answer without records is not the end of a partition: the next one may have some. The
+// replay said that nothing was kept up to now.
+func TestReplayAsksAgainFromWhenOnEventsAreKept(t *testing.T) {
+	s := newStage(t)
+	s.produce(100)
+	for p := range int32(2) {
+		s.forget(p, 20)
+	}
+	made := time.Now()
+	r := s.replay(s.newJob(nil), 0, 100_000)
+	s.run(func(c *ReplayConfig) { c.Topic, c.Archive = &hesitant{Reader: s.topic, asked: map[int]int{}}, nil })
+	if r = s.ends(r, logjob.ReplayDone); r.KeptFrom == nil || r.KeptFrom.After(made) {
+		t.Errorf("events are kept from %v on, want the time of Kafka's first record, before %v", r.KeptFrom, made)
+	}
+}
+
+// hesitant is a topic that has nothing to tell of a partition when it is asked first.
+type hesitant struct {
+	*stream.Reader
+	mu    sync.Mutex
+	asked map[int]int
+}
+
+func (s *hesitant) FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Batches, error) {
+	s.mu.Lock()
+	s.asked[partition]++
+	first := s.asked[partition] == 1
+	s.mu.Unlock()
+	if first {
+		return nil, nil
+	}
+	return s.Reader.FetchBatches(ctx, partition, offset, wait)
+}
+
 // Batches that cannot be decoded, in the middle and at the end, are passed and told as
 // lost, once, though the replay is taken up again behind the first. A preview passes them, too.
 func TestReplayPassesBatchesThatCannotBeDecoded(t *testing.T) {

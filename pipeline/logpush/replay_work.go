@@ -87,18 +87,21 @@ func (p *replaying) plan(ctx context.Context) (list []logjob.ReplayPartition, er
 			at.Begin, err = p.config.Topic.OffsetAt(ctx, id, p.row.From.Add(-schema.EventAheadMax))
 			return err
 		})
-		if err == nil && first > 0 && at.Begin <= first {
-			err = p.noteKept(ctx, id, first)
-		}
 		if err != nil {
 			return nil, err
 		}
+		next := at.End
 		if began != nil {
 			border, ok := began[id]
 			if !ok {
 				continue // made since: all of it is live delivery's
 			}
 			at.End = min(at.End, border)
+		}
+		if first > 0 && at.Begin <= first {
+			if err := p.noteKept(ctx, id, first, next); err != nil {
+				return nil, err
+			}
 		}
 		if p.config.Archive != nil && first > 0 {
 			r, err := p.archiveRange(ctx, id, -1, min(first, at.End))
@@ -122,11 +125,11 @@ func (p *replaying) plan(ctx context.Context) (list []logjob.ReplayPartition, er
 	return list, nil
 }
 
-// noteKept notes from when on a partition is kept whose first record in Kafka need not be
-// older than what is asked for. Where ClickHouse goes back is the same for all partitions,
+// noteKept notes from when on a partition is kept whose first record in Kafka, of those
+// from first up to next, need not be older than what is asked for. Where ClickHouse goes back is the same for all partitions,
 // some of which may have had no events for long.
-func (p *replaying) noteKept(ctx context.Context, id int, first int64) error {
-	kept, err := p.timeAt(ctx, id, first)
+func (p *replaying) noteKept(ctx context.Context, id int, first, next int64) error {
+	kept, err := p.timeAt(ctx, id, first, next)
 	if err != nil {
 		return err
 	}
@@ -153,10 +156,10 @@ func (p *replaying) noteKept(ctx context.Context, id int, first int64) error {
 	return nil
 }
 
-// timeAt returns the time of the first record that a partition has from an offset on, and
+// timeAt returns the time of the first record that a partition has between two offsets, and
 // now where it has none.
-func (p *replaying) timeAt(ctx context.Context, id int, offset int64) (time.Time, error) {
-	for {
+func (p *replaying) timeAt(ctx context.Context, id int, offset, end int64) (time.Time, error) {
+	for empty := 0; offset < end && empty < emptyFetches; {
 		var batches []stream.Batches
 		err := p.ask(ctx, "read the first event", func(ctx context.Context) (err error) {
 			batches, err = p.config.Topic.FetchBatches(ctx, id, offset, false)
@@ -169,6 +172,14 @@ func (p *replaying) timeAt(ctx context.Context, id int, offset int64) (time.Time
 		if err != nil {
 			return time.Time{}, err
 		}
+		if len(batches) == 0 {
+			empty++
+			if err := p.pause(ctx, stream.Backoff(empty)); err != nil {
+				return time.Time{}, err
+			}
+			continue
+		}
+		empty = 0
 		for i := range batches {
 			records, _ := batches[i].Decode(&p.memory)
 			for _, r := range records {
@@ -176,9 +187,10 @@ func (p *replaying) timeAt(ctx context.Context, id int, offset int64) (time.Time
 					return r.Time.UTC(), nil
 				}
 			}
+			offset = max(offset, batches[i].Next) // what cannot be decoded has no time
 		}
-		return time.Now().UTC().Truncate(time.Millisecond), nil
 	}
+	return time.Now().UTC().Truncate(time.Millisecond), nil
 }
 
 // borders returns where live delivery began, for a replay up to there, once it has

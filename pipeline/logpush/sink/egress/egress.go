@@ -26,10 +26,10 @@ const (
 	dialTimeout = 5 * time.Second
 	tlsTimeout  = 5 * time.Second
 	noProgress  = 10 * time.Second
-	// stalledFor is how often noProgress a destination may take nothing of a request on a
-	// connection that others use: 5 minutes. A slow line may need long for what a transport
-	// takes at a time, half a megabyte at most.
-	stalledFor = 30
+	// stalled is how long a destination may take nothing of a request on a connection that
+	// others use. A slow line may need long for what a transport takes at a time, half a
+	// megabyte at most.
+	stalled = 5 * time.Minute
 )
 
 // Policy says where destinations may be, besides public addresses. The zero
@@ -114,11 +114,12 @@ func (p Policy) Client() *http.Client {
 		ResponseHeaderTimeout:  3 * p.progress(),
 		MaxResponseHeaderBytes: 64 << 10,
 		MaxIdleConnsPerHost:    4,
-		// Less than the limit above, which would break idle connections off too.
-		IdleConnTimeout: p.progress() / 2,
+		// Less than NoProgress, which would break idle connections off too, and than servers
+		// keep them: a POST that meets their end fails.
+		IdleConnTimeout: min(p.progress(), noProgress) / 2,
 	}
 	return &http.Client{
-		Transport:     patient{transport, stalledFor * p.progress()},
+		Transport:     patient{transport, stalled},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

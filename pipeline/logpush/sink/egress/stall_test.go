@@ -69,3 +69,12 @@ func TestARequestThatGetsNoRoomIsGivenUp(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 }
+
+// Who may be silent for longer, as ClickHouse is, may not let a request lie for longer, nor are
+// its idle connections kept for longer: both bounds grew with it.
+func TestSlowDestinationsTakeRequestsAsFast(t *testing.T) {
+	fast, slow := (Policy{}).Client().Transport.(patient), (Policy{}).Slower(6).Client().Transport.(patient)
+	if slow.limit != fast.limit || slow.IdleConnTimeout != fast.IdleConnTimeout {
+		t.Errorf("a request may lie for %s, a connection for %s, want %s and %s", slow.limit, slow.IdleConnTimeout, fast.limit, fast.IdleConnTimeout)
+	}
+}

@@ -41,9 +41,10 @@ const (
 	HeaderDataset = "tidegate-dataset"
 )
 
-// putTimeout bounds one batch as a whole: the client repeats by itself what fails
-// for a passing reason, and longer pauses are the caller's.
-const putTimeout = time.Minute
+// tryTimeout bounds each time that messages are sent, of which the search for those that
+// are refused needs several: the client repeats by itself what fails for a passing reason,
+// and longer pauses are the caller's.
+const tryTimeout = time.Minute
 
 // Options of every Kafka destination.
 type Options struct {
@@ -54,6 +55,7 @@ type sink struct {
 	topic string
 	key   string // what a message's key is: "script", "version" or ""
 	opts  []kgo.Opt
+	try   time.Duration // tryTimeout
 }
 
 // known parameters, none of which is required.
@@ -70,7 +72,7 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 	if topic == "" || strings.ContainsAny(topic, "/{}") || u.User != nil {
 		return nil, errors.New("write kafka://<broker>:<port>/<topic>, with username and password as parameters")
 	}
-	s := &sink{topic: topic}
+	s := &sink{topic: topic, try: tryTimeout}
 	if s.key = query.Get("key"); s.key == "none" {
 		s.key = ""
 	}
@@ -184,12 +186,12 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 		return &logpush.UploadError{Text: "the settings cannot be used", Permanent: true}
 	}
 	defer client.Close()
-	bounded, cancel := context.WithTimeout(ctx, putTimeout)
-	defer cancel()
 	// A cluster that cannot be reached would otherwise be waited for until the time is up.
+	bounded, cancel := context.WithTimeout(ctx, s.try)
 	err = client.Ping(bounded)
+	cancel()
 	if err == nil {
-		err = produce(bounded, client, s.messages(&o))
+		err = produce(ctx, client, s.try, s.messages(&o))
 	} else {
 		err = classify(err)
 	}
@@ -221,14 +223,17 @@ func (s *sink) messages(o *logpush.Object) []*kgo.Record {
 	return messages
 }
 
-// splitsMax bounds the search of one Put. Beyond it what is refused counts as it is, good
-// messages among it. A batch of 100 MB for a topic that takes 100 kB needs so many.
-const splitsMax = 2000
+// Bounds of the search of one Put. Beyond them what is refused counts as it is, good messages
+// among it.
+const (
+	splitsMax     = 200   // finds about ten bad messages among 100,000
+	sizeSplitsMax = 2_000 // a batch of 100 MB for a topic that takes 100 kB needs so many
+)
 
 // produce returns nil when all messages were taken. Where only some were refused, for what
 // they are, it says which.
-func produce(ctx context.Context, client *kgo.Client, messages []*kgo.Record) error {
-	s := search{client: client, refused: map[*kgo.Record]error{}}
+func produce(ctx context.Context, client *kgo.Client, try time.Duration, messages []*kgo.Record) error {
+	s := search{client: client, try: try, refused: map[*kgo.Record]error{}}
 	if err := s.send(ctx, messages); err != nil {
 		return err
 	}
@@ -247,6 +252,7 @@ func produce(ctx context.Context, client *kgo.Client, messages []*kgo.Record) er
 // search finds the messages that a cluster refuses.
 type search struct {
 	client  *kgo.Client
+	try     time.Duration // bounds each question
 	splits  int
 	refused map[*kgo.Record]error
 }
@@ -255,24 +261,32 @@ type search struct {
 // of the client's as a whole, for one message in it or because all together are too large
 // for the topic, whose bound may be lower than the client's.
 func (s *search) send(ctx context.Context, messages []*kgo.Record) error {
+	bounded, cancel := context.WithTimeout(ctx, s.try)
+	defer cancel()
+	for _, m := range messages {
+		m.Context = bounded // or it would be that of the try before
+	}
 	failures := map[*kgo.Record]error{}
-	for _, r := range s.client.ProduceSync(ctx, messages...) { // in any order
+	for _, r := range s.client.ProduceSync(bounded, messages...) { // in any order
 		if r.Err != nil {
 			failures[r.Record] = r.Err
 		}
 	}
 	var refused []*kgo.Record
+	bound := splitsMax
 	for _, m := range messages {
 		err := failures[m]
-		if err == nil {
+		switch {
+		case err == nil:
 			continue
-		}
-		if !blamesContent(err) {
+		case blamesSize(err):
+			bound = sizeSplitsMax
+		case !blamesContent(err):
 			return classify(err)
 		}
 		refused = append(refused, m)
 	}
-	if len(refused) > 1 && s.splits < splitsMax {
+	if len(refused) > 1 && s.splits < bound {
 		s.splits++
 		middle := len(refused) / 2
 		if err := s.send(ctx, refused[:middle]); err != nil {
@@ -286,15 +300,15 @@ func (s *search) send(ctx context.Context, messages []*kgo.Record) error {
 	return nil
 }
 
+// blamesSize reports whether fewer messages at a time, or shorter ones, may pass.
+func blamesSize(err error) bool {
+	return errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge)
+}
+
 // blamesContent reports whether the same message would be refused again. One may be older
 // than its topic allows (message.timestamp.before.max.ms), as those of replays are.
 func blamesContent(err error) bool {
-	for _, blame := range []error{kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp} {
-		if errors.Is(err, blame) {
-			return true
-		}
-	}
-	return false
+	return errors.Is(err, kerr.InvalidRecord) || errors.Is(err, kerr.InvalidTimestamp)
 }
 
 func classify(err error) *logpush.UploadError {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -180,14 +181,17 @@ func TestATopicWithALowBoundGetsSmallerBatches(t *testing.T) {
 }
 
 // A topic may refuse messages for their age, which no other try changes: the job stood still.
+// Of a batch that is too old as a whole they are not looked for one by one.
 func TestMessagesThatAreTooOldAreRefused(t *testing.T) {
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "in"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
+	var asked atomic.Int64
 	c.ControlKey(int16(kmsg.Produce), func(q kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
+		asked.Add(1)
 		request := q.(*kmsg.ProduceRequest)
 		answer := request.ResponseKind().(*kmsg.ProduceResponse)
 		for _, t := range request.Topics {
@@ -202,8 +206,38 @@ func TestMessagesThatAreTooOldAreRefused(t *testing.T) {
 		}
 		return answer, nil, true
 	})
-	err = open(t, "kafka://"+c.ListenAddrs()[0]+"/in?transport=plaintext", loopback).Put(t.Context(), batch("one", "two", "three"))
-	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || !e.Permanent || !slices.Equal(e.Records, []int{0, 1, 2}) || !strings.Contains(e.Text, "INVALID_TIMESTAMP") {
+	texts := make([]string, 1000)
+	err = open(t, "kafka://"+c.ListenAddrs()[0]+"/in?transport=plaintext", loopback).Put(t.Context(), batch(texts...))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || !e.Permanent || len(e.Records) != len(texts) || !strings.Contains(e.Text, "INVALID_TIMESTAMP") {
+		t.Errorf("put returned %+v", err)
+	}
+	if got, most := asked.Load(), int64(4*splitsMax); got > most { // each split is two tries, which a slow client may send in parts
+		t.Errorf("it was asked %d times, want %d at most", got, most)
+	}
+}
+
+// Each try has its time, however many the search needs. One that took longer than one try may
+// was given up, and the batch came again from its start, for ever, with what had been taken.
+func TestALongSearchComesToItsEnd(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "in"), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "3000"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		<-time.After(300 * time.Millisecond)
+		return nil, nil, false
+	})
+	s := open(t, "kafka://"+c.ListenAddrs()[0]+"/in?transport=plaintext&compression=none", loopback).(*sink)
+	s.try = 2 * time.Second
+	texts := make([]string, 16)
+	for i := range texts {
+		texts[i] = strconv.Itoa(i)
+	}
+	texts[5] = strings.Repeat("x", 5000)
+	err = s.Put(t.Context(), batch(texts...))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || !slices.Equal(e.Records, []int{5}) {
 		t.Errorf("put returned %+v", err)
 	}
 }
