@@ -1,15 +1,18 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/gobwas/ws"
 
+	"tidegate/internal/api"
 	"tidegate/schema/control"
 	"tidegate/test/idp"
 )
@@ -213,5 +216,41 @@ func TestAddressesInListsAreOnesOwn(t *testing.T) {
 	p.feed.send(m)
 	if got := kept.text(); got != string(m.Value) {
 		t.Errorf("the maker got %s", got)
+	}
+}
+
+// outage is a database that may be away when it is asked whose an address is.
+type outage struct {
+	api.Sessions
+	began atomic.Bool
+	asked atomic.Int32
+}
+
+func (o *outage) Holding(ctx context.Context, holder control.Holder) (control.Session, error) {
+	if !o.began.Load() {
+		return o.Sessions.Holding(ctx, holder)
+	}
+	o.asked.Add(1)
+	return control.Session{}, errors.New("connection refused")
+}
+
+// Who watches stays where nobody can tell whether they still may.
+func TestAnOutageSendsNoWatcherAway(t *testing.T) {
+	var o outage
+	p := newPlatformAt(t, api.Config{GatewayURL: "http://localhost:8080"}, nil, func(d *api.Deps) { o.Sessions, d.Sessions = d.Sessions, &o })
+	p.server.BeatEvery(time.Millisecond)
+	p.upload(t, "shop", "v1")
+	watched := watch(t, p.newTail(t, "shop", "").URL)
+	p.feed.await(t, 1)
+	o.began.Store(true)
+	for until := time.Now().Add(20 * time.Second); o.asked.Load() < 3; time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("nobody asks whether the viewer may still watch")
+		}
+	}
+	m := event("ok", "GET", "one")
+	p.feed.send(m)
+	if got := watched.text(); got != string(m.Value) {
+		t.Errorf("the viewer got %s", got)
 	}
 }

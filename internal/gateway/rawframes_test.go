@@ -18,7 +18,7 @@ import (
 )
 
 // rawOrigin is an origin that speaks for itself on each connection, and its host.
-func rawOrigin(t *testing.T, serve func(c net.Conn, r *bufio.Reader)) (host string) {
+func rawOrigin(t testing.TB, serve func(c net.Conn, r *bufio.Reader)) (host string) {
 	t.Helper()
 	l := loopback(t)
 	t.Cleanup(func() { _ = l.Close() })

@@ -109,24 +109,7 @@ func FuzzResponsesByEachWay(f *testing.F) {
 		f.Skip("covers both")
 	}
 	o := &sayingOrigin{}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				o.serve(c, bufio.NewReader(c))
-			}()
-		}
-	}()
-	e := start(f, snapshot(1, script([]string{"http://" + l.Addr().String()}, 100_000)))
+	e := start(f, snapshot(1, script([]string{"http://" + rawOrigin(f, o.serve)}, 100_000)))
 	addrs := map[bool]string{false: e.addr, true: withoutLean(f, e)}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		o.say(raw)

@@ -136,16 +136,20 @@ func (c *processConfig) networks() string {
 // take for themselves, and IPv6 ranges that carry an IPv4 address, so also a private one. Of
 // NAT64 (64:ff9b::/96) it is only those: without it a machine with IPv6 only reaches nothing.
 var notPublic = []string{
-	"0.0.0.0/8", "::/96", "::ffff:0:0:0/96", "2002::/16",
+	"0.0.0.0/8", "::/96", "::ffff:0:0:0/96", "2002::/16", "64:ff9b:1::/48",
 	"64:ff9b::/104", "64:ff9b::a00:0/104", "64:ff9b::6440:0/106", "64:ff9b::7f00:0/104", "64:ff9b::ac10:0/108", "64:ff9b::c0a8:0/112",
 }
 
 // credentials is where clouds tell a machine about itself, its credentials in it: for no Worker,
-// whatever the operator allows. addresses.LinkLocal knows the same.
-var credentials = []string{
-	"169.254.0.0/16", "fe80::/10", "64:ff9b::a9fe:0/112", "fd00:ec2::254/128", "fd20:ce::254/128",
-	"168.63.129.16/32", "64:ff9b::a83f:8110/128", "100.100.100.200/32", "192.0.0.192/32",
-}
+// whatever the operator allows. addresses.LinkLocal knows the same, and more of 64:ff9b:1::/48, of which
+// a rule can name the first /96 only.
+var credentials = func() []string {
+	list := []string{"fe80::/10", "fd00:ec2::254/128", "fd20:ce::254/128", "169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32", "192.0.0.192/32"}
+	for _, gateway := range []string{"64:ff9b::", "64:ff9b:1::", "::ffff:0:"} {
+		list = append(list, gateway+"a9fe:0/112", gateway+"a83f:8110/128", gateway+"6464:64c8/128", gateway+"c000:c0/128")
+	}
+	return list
+}()
 
 func (c *processConfig) userWorker() (string, error) {
 	w := &capnpWriter{}

@@ -278,7 +278,7 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		check = checkHTTP2
 	}
 	if err := check(resp); err != nil {
-		_ = resp.Body.Close() // nothing of it is used
+		go func() { _ = resp.Body.Close() }() // see ignored; it ends with the request
 		return nil, &Error{schema.ErrorKindProtocol, "read the response of " + t.host, err}
 	}
 	switch {
@@ -290,10 +290,11 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		}
 		seen.switched()
 		resp.Body = &switchedTLS{ReadWriteCloser: rw, t: t}
-	case byHTTP2 && bodiless(resp):
-		_ = resp.Body.Close() // what comes all the same is nobody's
+	case byHTTP2 && withoutState(resp.Body) && (bodiless(resp) || resp.ContentLength <= 0):
 		resp.Body = http.NoBody
 		t.done()
+	case byHTTP2 && bodiless(resp):
+		resp.Body, resp.ContentLength = &responseReader{ReadCloser: ignored{resp.Body}, ctx: req.Context(), t: t}, 0
 	default:
 		resp.Body = &responseReader{ReadCloser: resp.Body, ctx: req.Context(), t: t}
 	}
@@ -354,15 +355,17 @@ func checkHTTP2(resp *http.Response) error {
 	return nil
 }
 
-// bodiless reports whether a response in HTTP/2 has no body. Nor has a 304 one with a
-// Content-Length, for which the Transport misses it: that is the length of what the client has.
+// bodiless reports whether a response has no body by its status. Of a 304 with a Content-Length
+// the Transport misses it in HTTP/2: that is the length of what the client has.
 func bodiless(resp *http.Response) bool {
-	switch resp.StatusCode {
-	case http.StatusNoContent, http.StatusNotModified:
-		return true
-	}
-	return withoutState(resp.Body) && resp.ContentLength <= 0
+	return resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
 }
+
+// ignored is the body of a response that has none: what comes all the same is nobody's. In HTTP/2 its
+// Close waits for what reads the request's body, so it is for the caller, who can end that first.
+type ignored struct{ io.Closer }
+
+func (ignored) Read([]byte) (int, error) { return 0, io.EOF }
 
 // address gives the request the URL that the Transport wants, with the target as it
 // was written.

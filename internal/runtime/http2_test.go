@@ -164,3 +164,29 @@ func TestStatusesThatAreNone(t *testing.T) {
 		wantKind(t, resp, err, schema.ErrorKindProtocol)
 	}
 }
+
+// The story: what had no body, or was refused, was closed before anybody had it, which in HTTP/2 waits
+// for the next piece of an upload. A client that waits for the answer before it sends more got none.
+func TestResponsesWithoutBodiesDoNotWaitForUploads(t *testing.T) {
+	for status, refused := range map[string]bool{"204": false, "304": false, "42": true} {
+		backend := open(t, shortConfig(), h2Server(t, func(_ int32, fr *h2.Framer, stream uint32) bool {
+			block := append([]byte{0x08, byte(len(status))}, status...)
+			return fr.WriteHeaders(h2.HeadersFrameParam{StreamID: stream, BlockFragment: block, EndHeaders: true}) == nil &&
+				fr.WriteData(stream, true, nil) == nil
+		}))
+		body, send := io.Pipe()
+		req := request(t, http.MethodPost, "/", "")
+		req.Body, req.ContentLength = io.NopCloser(body), -1 // its Close ends no Read, as the gateway's
+		waited := time.AfterFunc(10*time.Second, func() { _ = send.Close() })
+		resp, err := backend.RoundTrip(req)
+		if !waited.Stop() {
+			t.Errorf("a response with the status %s waited for the upload", status)
+		}
+		_ = send.Close()
+		if refused {
+			wantKind(t, resp, err, schema.ErrorKindProtocol)
+		} else if text := readAll(t, resp, err); text != "" {
+			t.Errorf("a response with the status %s has the body %q", status, text)
+		}
+	}
+}

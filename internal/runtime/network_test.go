@@ -100,14 +100,15 @@ func TestNoWorkerReachesCredentials(t *testing.T) {
 		denies := func(addr netip.Addr) bool {
 			return slices.ContainsFunc(list, func(p string) bool { return netip.MustParsePrefix(p).Contains(addr) })
 		}
-		for _, text := range []string{"169.254.169.254", "169.254.0.1", "fe80::a", "fd00:ec2::254", "fd20:ce::254", "168.63.129.16", "100.100.100.200", "192.0.0.192", "64:ff9b::a9fe:a9fe", "64:ff9b::a83f:8110"} {
+		for _, text := range []string{"169.254.169.254", "169.254.0.1", "fe80::a", "fd00:ec2::254", "fd20:ce::254", "168.63.129.16", "100.100.100.200", "192.0.0.192", "64:ff9b::a9fe:a9fe", "64:ff9b::a83f:8110",
+			"64:ff9b::100.100.100.200", "64:ff9b::192.0.0.192", "64:ff9b:1::a9fe:a9fe", "64:ff9b:1::168.63.129.16", "::ffff:0:169.254.169.254", "::ffff:0:192.0.0.192"} {
 			addr := netip.MustParseAddr(text)
 			if !addresses.LinkLocal(addr) || !denies(addr) {
 				t.Errorf("private network %v: %s is open", c.privateNetwork, text)
 			}
 		}
 		for text, want := range map[string]bool{"64:ff9b::10.1.2.3": true, "64:ff9b::100.64.0.1": true, "64:ff9b::127.0.0.1": true, "64:ff9b::172.31.0.1": true, "64:ff9b::192.168.0.1": true,
-			"0.1.2.3": true, "::10.0.0.1": true, "2002:a00:1::": true, "64:ff9b::8.8.8.8": false, "64:ff9b::172.32.0.1": false, "8.8.8.8": false, "2606:4700::1111": false} {
+			"0.1.2.3": true, "::10.0.0.1": true, "2002:a00:1::": true, "64:ff9b:1:abc::a9fe:a9fe": true, "::ffff:0:10.0.0.1": true, "64:ff9b::8.8.8.8": false, "64:ff9b::172.32.0.1": false, "8.8.8.8": false, "2606:4700::1111": false} {
 			if got := denies(netip.MustParseAddr(text)); got != (want && !c.privateNetwork) {
 				t.Errorf("private network %v: %s is denied: %v", c.privateNetwork, text, got)
 			}

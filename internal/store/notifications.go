@@ -235,23 +235,13 @@ func (t *tx) endAlerts(ctx context.Context, accountID, script string) error {
 	return nil
 }
 
-// leaveNotifications ends the alerts of a script that is deleted, and forgets its messages but for
-// those that are still to be sent.
-func (t *tx) leaveNotifications(ctx context.Context, accountID, script string) error {
-	if err := t.endAlerts(ctx, accountID, script); err != nil {
-		return err
-	}
-	_, err := t.ExecContext(ctx, `DELETE FROM notifications WHERE account_id = $1 AND script = $2 AND state <> $3`,
-		accountID, script, deploy.NotificationWaiting)
-	return err
-}
-
 // Notifications returns the newest messages about a script, newest first, and their
-// targets with secrets.
+// targets with secrets. Those about one of the same name that was deleted are not among them.
 func (s *Store) Notifications(ctx context.Context, accountID, scriptName string) ([]deploy.Notification, error) {
 	var list []deploy.Notification
 	err := s.read(ctx, "list notifications", func(t *sql.Tx) error {
-		if _, err := script(ctx, t, accountID, scriptName); err != nil {
+		about, err := script(ctx, t, accountID, scriptName)
+		if err != nil {
 			return err
 		}
 		return each(ctx, t, func(row scanner) error {
@@ -261,8 +251,8 @@ func (s *Store) Notifications(ctx context.Context, accountID, scriptName string)
 				return nil
 			}
 			return err
-		}, `SELECT `+notificationColumns+` FROM notifications WHERE account_id = $1 AND script = $2
-			ORDER BY created_on DESC, id LIMIT $3`, accountID, scriptName, notificationsKeptMax)
+		}, `SELECT `+notificationColumns+` FROM notifications WHERE account_id = $1 AND script = $2 AND created_on >= $3
+			ORDER BY created_on DESC, id LIMIT $4`, accountID, scriptName, about.CreatedOn.UnixMicro(), notificationsKeptMax)
 	})
 	return list, err
 }

@@ -222,6 +222,11 @@ func TestADeletedScriptEndsItsAlerts(t *testing.T) {
 		if ended != 2 || sent != 1 {
 			t.Errorf("%d alerts were ended and %d other messages sent, want 2 and 1", ended, sent)
 		}
+		clock.add(time.Second)
+		mustVersion(t, s, "shop")
+		if list := w.list(); len(list) != 0 {
+			t.Errorf("a script of the same name has the messages %+v", list)
+		}
 		if list := other.list(); len(list) != 1 {
 			t.Errorf("the other script has the messages %+v", list)
 		}

@@ -134,12 +134,13 @@ func (s *Store) ControlRamp(ctx context.Context, accountID, script, action, ifDe
 			return err
 		}
 		// Another deployment ended it, and what begins with that one is another ramp.
-		if _, err := t.currentDeployment(ctx, accountID, script, lastDeployment, before.DeploymentID); err != nil {
+		current, err := t.currentDeployment(ctx, accountID, script, lastDeployment, before.DeploymentID)
+		if err != nil {
 			return err
 		}
 		skips := after.Step != before.Step
 		if skips {
-			if err := t.deployStep(ctx, accountID, script, lastDeployment, &after); err != nil {
+			if err := t.deployStep(ctx, accountID, script, lastDeployment, current, &after); err != nil {
 				return err
 			}
 		}
@@ -168,12 +169,8 @@ func (s *Store) ControlRamp(ctx context.Context, accountID, script, action, ifDe
 }
 
 // deployStep deploys the step at which a ramp stands by now, and binds the ramp to that
-// deployment.
-func (t *tx) deployStep(ctx context.Context, accountID, script string, lastDeployment int64, r *deploy.Ramp) error {
-	current, err := t.currentDeployment(ctx, accountID, script, lastDeployment, r.DeploymentID)
-	if err != nil {
-		return err
-	}
+// deployment. current is the one that serves.
+func (t *tx) deployStep(ctx context.Context, accountID, script string, lastDeployment int64, current *deploy.Deployment, r *deploy.Ramp) error {
 	d := deploy.Deployment{
 		Versions:    r.Splits(current.Versions),
 		Annotations: deploy.Annotations{Message: r.StepMessage() + ", skipped to by request", TriggeredBy: "deployment"},
@@ -185,11 +182,9 @@ func (t *tx) deployStep(ctx context.Context, accountID, script string, lastDeplo
 	if err := t.checkObjects(ctx, accountID, script, d.Versions); err != nil {
 		return err
 	}
-	if d, err = t.deploy(ctx, accountID, script, lastDeployment, current, d); err != nil {
-		return err
-	}
+	d, err := t.deploy(ctx, accountID, script, lastDeployment, current, d)
 	r.DeploymentID = d.ID
-	return nil
+	return err
 }
 
 func (t *tx) saveRamp(ctx context.Context, accountID, script string, r *deploy.Ramp) error {

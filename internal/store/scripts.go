@@ -367,7 +367,7 @@ func (s *Store) DeleteScript(ctx context.Context, accountID, name string, force 
 		if err := t.deletePolicies(ctx, accountID, name); err != nil {
 			return err
 		}
-		if err := t.leaveNotifications(ctx, accountID, name); err != nil {
+		if err := t.endAlerts(ctx, accountID, name); err != nil {
 			return err
 		}
 		if _, err := t.ExecContext(ctx, `DELETE FROM scripts WHERE account_id = $1 AND name = $2`, accountID, name); err != nil {

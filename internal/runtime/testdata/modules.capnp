@@ -25,7 +25,7 @@ const config :Workerd.Config = (
       bindings = [(name = "USER", service = "user"), (name = "SINK", service = "sink")],
       globalOutbound = "nowhere")),
     (name = "sink", external = (address = "unix:/run/sink", http = ())),
-    (name = "outbound", network = (allow = ["public"], deny = ["0.0.0.0/8", "::/96", "::ffff:0:0:0/96", "2002::/16", "64:ff9b::/104", "64:ff9b::a00:0/104", "64:ff9b::6440:0/106", "64:ff9b::7f00:0/104", "64:ff9b::ac10:0/108", "64:ff9b::c0a8:0/112", "169.254.0.0/16", "fe80::/10", "64:ff9b::a9fe:0/112", "fd00:ec2::254/128", "fd20:ce::254/128", "168.63.129.16/32", "64:ff9b::a83f:8110/128", "100.100.100.200/32", "192.0.0.192/32"], tlsOptions = (trustBrowserCas = true))),
+    (name = "outbound", network = (allow = ["public"], deny = ["0.0.0.0/8", "::/96", "::ffff:0:0:0/96", "2002::/16", "64:ff9b:1::/48", "64:ff9b::/104", "64:ff9b::a00:0/104", "64:ff9b::6440:0/106", "64:ff9b::7f00:0/104", "64:ff9b::ac10:0/108", "64:ff9b::c0a8:0/112", "fe80::/10", "fd00:ec2::254/128", "fd20:ce::254/128", "169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32", "192.0.0.192/32", "64:ff9b::a9fe:0/112", "64:ff9b::a83f:8110/128", "64:ff9b::6464:64c8/128", "64:ff9b::c000:c0/128", "64:ff9b:1::a9fe:0/112", "64:ff9b:1::a83f:8110/128", "64:ff9b:1::6464:64c8/128", "64:ff9b:1::c000:c0/128", "::ffff:0:a9fe:0/112", "::ffff:0:a83f:8110/128", "::ffff:0:6464:64c8/128", "::ffff:0:c000:c0/128"], tlsOptions = (trustBrowserCas = true))),
     (name = "nowhere", network = (allow = [])),
     (name = "binding-3", external = (address = "unix:/run/bindings", http = (
       forwardedProtoHeader = "X-Forwarded-Proto", capnpConnectHost = "656e747279706f696e743d41646d696e266e6f6e63653d4e4f4e4345267363726970743d6f74686572.rpc.tidegate.invalid:443",
