@@ -36,6 +36,10 @@ func (s *Store) ClaimCron(ctx context.Context, accountID, script, cron string, a
 	return claimed && err == nil, err
 }
 
+// clockAheadMax is far more than clocks differ that somebody looks after: what is later was
+// written by one that was wrong.
+const clockAheadMax = 5 * time.Minute
+
 // SaveReports keeps what routers say of versions, the newest word of each router
 // on each version, but for one that a clock which was wrong put into the future. Reports of
 // versions that do not exist are left out.

@@ -69,6 +69,7 @@ type Store struct {
 	wait   time.Duration
 	keys   *seal.Keys
 	domain string // Options.GatewayDomain
+	leases sightings
 	// dropped counts messages that the outbox had no room for.
 	dropped metric.Int64Counter
 }
