@@ -115,7 +115,9 @@ func produce(t *testing.T, addr string, partition int, value string, headers ...
 
 func produceAt(t *testing.T, addr string, at time.Time, partition int, value string, headers ...string) {
 	t.Helper()
-	client := &kafka.Client{Addr: kafka.TCP(addr), Timeout: 5 * time.Second}
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections() // the default one looks for the broker for ever, also where another server is by then
+	client := &kafka.Client{Addr: kafka.TCP(addr), Timeout: 5 * time.Second, Transport: transport}
 	eventually(t, func() error {
 		record := kafka.Record{Time: at, Value: kafka.NewBytes([]byte(value))} // is read once
 		for i := 0; i < len(headers); i += 2 {

@@ -32,7 +32,9 @@ func startBroker(t *testing.T, addr, dir string, topics ...Topic) *Broker {
 }
 
 func produce(ctx context.Context, addr, topic string, values ...string) error {
-	w := &kafka.Writer{Addr: kafka.TCP(addr), Topic: topic, RequiredAcks: kafka.RequireAll, MaxAttempts: 3, BatchTimeout: time.Millisecond, Balancer: &kafka.RoundRobin{}}
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections() // the default one looks for the broker for ever, also where another server is by then
+	w := &kafka.Writer{Addr: kafka.TCP(addr), Transport: transport, Topic: topic, RequiredAcks: kafka.RequireAll, MaxAttempts: 3, BatchTimeout: time.Millisecond, Balancer: &kafka.RoundRobin{}}
 	var messages []kafka.Message
 	for _, v := range values {
 		messages = append(messages, kafka.Message{Value: []byte(v)})
@@ -109,7 +111,9 @@ func TestBrokerTakesOverRetentionAndMorePartitions(t *testing.T) {
 	}
 	b = startBroker(t, "127.0.0.1:0", dir, Topic{Name: "events", Partitions: 3, Retention: 2 * time.Hour}, Topic{Name: "other", Partitions: 2})
 
-	client := &kafka.Client{Addr: kafka.TCP(b.Addr())}
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(b.Addr()), Transport: transport}
 	meta, err := client.Metadata(t.Context(), &kafka.MetadataRequest{})
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,9 @@ import (
 func TopicRecords(ctx context.Context, brokers, topic string) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	client := &kafka.Client{Addr: kafka.TCP(strings.Split(brokers, ",")...)}
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections() // the default one looks for the brokers for ever, also where another server is by then
+	client := &kafka.Client{Addr: kafka.TCP(strings.Split(brokers, ",")...), Transport: transport}
 	meta, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
 		return 0, fmt.Errorf("count the records of %s: %w", topic, err)

@@ -160,7 +160,9 @@ func (w *world) beforeKill(done time.Time) (age time.Duration, ok bool) {
 
 // kafkaRays reads the whole topic and counts the records of each ray.
 func kafkaRays(ctx context.Context, broker string) (map[string]int, error) {
-	client := &kafka.Client{Addr: kafka.TCP(broker)}
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections() // or it looks for the broker until the run ends
+	client := &kafka.Client{Addr: kafka.TCP(broker), Transport: transport}
 	meta, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{schema.Topic}})
 	if err != nil {
 		return nil, fmt.Errorf("ask for the partitions of %s: %w", schema.Topic, err)
