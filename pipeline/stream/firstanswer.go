@@ -38,7 +38,7 @@ func (c *firstAnswer) wrong() error {
 	case string(c.size[:]) == "HTTP":
 		return explained{err, "this is the port of a web server: name that of a Kafka listener"}
 	case c.size[0] == 21 && c.size[1] == 3: // an alert of TLS, RFC 8446, section 5.1
-		return explained{err, "it speaks TLS on this port: turn TLS on, or name the port of a listener without"}
+		return explained{err, "it speaks TLS on this port: check which of TLS and a login this listener expects"}
 	}
 	return explained{err, "name the port of a Kafka listener"}
 }
