@@ -224,7 +224,9 @@ func (w *world) injectEvents(ctx context.Context) error {
 			{Key: "account", Value: []byte(p.AccountID)}, {Key: "schema", Value: []byte(schema.EventSchemaVersion)},
 		}})
 	}
-	out := &kafka.Writer{Addr: kafka.TCP(p.Kafka), Topic: schema.Topic, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond, MaxAttempts: 1}
+	transport := &kafka.Transport{} // the default one keeps connections, which a fault in between has ended
+	defer transport.CloseIdleConnections()
+	out := &kafka.Writer{Addr: kafka.TCP(p.Kafka), Transport: transport, Topic: schema.Topic, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond, MaxAttempts: 1}
 	defer out.Close() //nolint:errcheck // WriteMessages waits for all
 	if err := out.WriteMessages(ctx, messages...); err != nil {
 		return err
