@@ -57,6 +57,11 @@ func (s otlp) Put(ctx context.Context, o logpush.Object) error {
 	if err != nil {
 		return err
 	}
+	const partialSuccess = 1<<3 | 2 // the tag with which an answer begins that may tell of rejected records
+	if int64(len(answer)) == s.answerMax && answer[0] == partialSuccess {
+		// How many stands behind what was read. Fewer records get a shorter answer.
+		return &logpush.UploadError{Status: http.StatusBadRequest, Text: fmt.Sprintf("the answer has %d bytes or more: which records it took is not known", s.answerMax), Permanent: true}
+	}
 	return rejected(answer, len(o.Items))
 }
 

@@ -74,6 +74,7 @@ func TestOTLPPartialSuccess(t *testing.T) {
 	// It was cut off, and taken for none: the records that were rejected were lost.
 	long := strings.Repeat("too old; ", 20_000)
 	f(partial(1, long), &logpush.UploadError{Status: 400, Text: "1 of 3 records were rejected: " + logpush.TextOf([]byte(long)), Permanent: true})
+	f(partial(1, strings.Repeat(long, 30)), &logpush.UploadError{Status: 400, Text: "the answer has 4194304 bytes or more: which records it took is not known", Permanent: true})
 	f(partial(3, "too old"), &logpush.UploadError{Status: 400, Text: "3 of 3 records were rejected: too old", Permanent: true, Records: []int{0, 1, 2}})
 }
 
