@@ -54,10 +54,10 @@ func doctorConfig(config app.Config, local services, c *connection, tokenFileGiv
 	if held, _ := app.Runs(config.DataDir); !held { // one that was killed: nobody answers at the addresses that it told, or a stranger does
 		ready = app.Ready{Database: ready.Database}
 	}
-	embeds := len(config.Roles) == len(app.AllRoles) && config.APIURL == ""
-	doctor := app.DoctorConfig{Config: config, Embedded: embeds, API: cmp.Or(c.api, ready.API, config.APIURL)}
+	embeds := len(config.Roles) == len(app.AllRoles) && config.Gateway.APIURL == ""
+	doctor := app.DoctorConfig{Config: config, Embedded: embeds, API: cmp.Or(c.api, ready.API, config.Gateway.APIURL)}
 	if ready.API != doctor.API {
-		ready.TokenFile = cmp.Or(config.APITokenFile, config.AdminTokenFile) // another platform's token must not be sent there
+		ready.TokenFile = cmp.Or(config.Gateway.APITokenFile, config.API.AdminTokenFile) // another platform's token must not be sent there
 	}
 	add := func(check string, err error, advice string) {
 		if err != nil {

@@ -34,9 +34,9 @@ type services struct {
 // upSettings binds the flags of "tidegate up", with its defaults.
 func upSettings(flags *pflag.FlagSet) (*app.Config, *services) {
 	config := app.DefaultConfig(app.AllRoles...)
-	config.LogpushAllowHTTP = true
-	config.LogpushAllowLoopback = true
-	config.DurableObjects = true // it has the one router
+	config.Logpush.AllowHTTP = true
+	config.Logpush.AllowLoopback = true
+	config.Workers.DurableObjects = true // it has the one router
 	config.Bind(flags)
 	var local services
 	flags.StringVar(&local.kafkaAddr, "kafka-addr", "127.0.0.1:9092", "address of the embedded Kafka broker, unless --kafka names another")
@@ -92,13 +92,13 @@ func up(cmd *cobra.Command, config app.Config, local services) (err error) {
 	if err := config.DefaultKeys(cmd.Context(), log); err != nil {
 		return err
 	}
-	if config.AdminTokenFile == "" {
-		config.AdminTokenFile = filepath.Join(config.DataDir, "admin-token")
+	if config.API.AdminTokenFile == "" {
+		config.API.AdminTokenFile = filepath.Join(config.DataDir, "admin-token")
 	}
 	config.ReadyFile = filepath.Join(config.DataDir, "ready.json")
 	config.Terminal, config.Invite = cmd.OutOrStdout(), terminal(cmd.OutOrStdout())
-	if len(config.LogpushFileRoots) == 0 {
-		config.LogpushFileRoots = []string{filepath.Join(config.DataDir, "logpush")}
+	if len(config.Logpush.FileRoots) == 0 {
+		config.Logpush.FileRoots = []string{filepath.Join(config.DataDir, "logpush")}
 	}
 
 	// One that a killed process left behind says nothing about this one.
@@ -153,7 +153,7 @@ func startEmbedded(ctx context.Context, config *app.Config, local services, log 
 		broker, err := embedded.StartBroker(ctx, embedded.BrokerConfig{
 			Addr: local.kafkaAddr, DataDir: filepath.Join(config.DataDir, "kafka"),
 			Topics: []embedded.Topic{
-				{Name: schema.Topic, Partitions: int32(config.TopicPartitions), Retention: config.TopicRetention},
+				{Name: schema.Topic, Partitions: int32(config.Topic.Partitions), Retention: config.Topic.Retention},
 				{Name: schema.TailTopic, Partitions: app.TailTopicPartitions, Retention: app.TailRetention},
 			},
 			Logger: log,

@@ -67,7 +67,7 @@ type servedHosts interface {
 
 // acme adds what gets certificates from an authority; nil if nobody agreed to its terms.
 func (p *process) acme(hosts servedHosts) (*listen.ACME, error) {
-	c := &p.config.GatewayACME
+	c := &p.config.Gateway.ACME
 	if !c.Agree {
 		return nil, nil
 	}

@@ -43,7 +43,7 @@ func TestSocketsThatCannotBeUsed(t *testing.T) {
 
 func TestASocketThatNobodyWantsIsRefused(t *testing.T) {
 	p := &process{config: DefaultConfig(RoleGateway)}
-	p.config.GatewayAddr = "127.0.0.1:0"
+	p.config.Gateway.Addr = "127.0.0.1:0"
 	if err := p.listen(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}

@@ -97,8 +97,8 @@ func (p *process) addAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server, err := api.New(api.Config{Logger: p.log, GatewayURL: p.gatewayURL(), DashboardURL: p.config.ConsoleURL, TrustedProxies: proxies, DurableObjects: p.config.DurableObjects,
-		LogpushJobsMax: &p.config.LogpushJobsMax, RateLimit: p.config.APIRateLimit,
+	server, err := api.New(api.Config{Logger: p.log, GatewayURL: p.gatewayURL(), DashboardURL: p.config.ConsoleURL, TrustedProxies: proxies, DurableObjects: p.config.Workers.DurableObjects,
+		LogpushJobsMax: &p.config.Logpush.JobsMax, RateLimit: p.config.API.RateLimit,
 		RoutersNeedCertificate: p.config.Network.RoutersNeedCertificate, CheckURL: p.egress().CheckURL}, deps)
 	if err != nil {
 		return err
@@ -112,21 +112,21 @@ func (p *process) addAPI(ctx context.Context) error {
 	}
 	p.ready.API = p.baseURL(listenAPI)
 	p.ready.AccountID = control.FirstAccountID
-	p.ready.TokenFile = p.config.AdminTokenFile
+	p.ready.TokenFile = p.config.API.AdminTokenFile
 	return nil
 }
 
 // gatewayURL is where clients reach scripts: what the operator says, else this
 // process's own gateway, and "" for a control plane that has none and was told of none.
 func (p *process) gatewayURL() string {
-	if p.config.GatewayURL != "" || p.listeners[listenGateway] == nil {
-		return p.config.GatewayURL
+	if p.config.Gateway.URL != "" || p.listeners[listenGateway] == nil {
+		return p.config.Gateway.URL
 	}
 	_, port, err := net.SplitHostPort(p.listeners[listenGateway].Addr().String())
 	if err != nil {
 		return ""
 	}
-	return "http://" + net.JoinHostPort(p.config.GatewayDomain, port)
+	return "http://" + net.JoinHostPort(p.config.Gateway.Domain, port)
 }
 
 // bootstrap makes the first account on an empty database and leaves its token in
@@ -136,13 +136,13 @@ func (p *process) gatewayURL() string {
 func (p *process) bootstrap(ctx context.Context) error {
 	first := control.Account{ID: control.FirstAccountID, Name: "Tidegate", Subdomain: "dev"}
 	_, err := p.store.Bootstrap(ctx, first, func(token string) error {
-		if p.config.AdminTokenFile == "" {
+		if p.config.API.AdminTokenFile == "" {
 			return errors.New("the database is empty: --admin-token-file must say where to leave the admin token")
 		}
-		if err := replaceFile(p.config.AdminTokenFile, []byte(token+"\n")); err != nil {
+		if err := replaceFile(p.config.API.AdminTokenFile, []byte(token+"\n")); err != nil {
 			return fmt.Errorf("write the admin token: %w", err)
 		}
-		p.log.InfoContext(ctx, "made the first account", "account_id", first.ID, "token_file", p.config.AdminTokenFile)
+		p.log.InfoContext(ctx, "made the first account", "account_id", first.ID, "token_file", p.config.API.AdminTokenFile)
 		return nil
 	})
 	return err
@@ -150,7 +150,7 @@ func (p *process) bootstrap(ctx context.Context) error {
 
 // routerToken leaves a token for routers in its file, unless a valid one is there.
 func (p *process) routerToken(ctx context.Context) error {
-	path := p.config.RouterTokenFile
+	path := p.config.API.RouterTokenFile
 	if path == "" {
 		return nil
 	}

@@ -189,7 +189,7 @@ func (p *process) open(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		if p.store, err = store.Open(ctx, p.config.Database, store.Options{Logger: p.log, Keys: keys, GatewayDomain: p.config.gatewayDomain()}); err != nil {
+		if p.store, err = store.Open(ctx, p.config.Database, store.Options{Logger: p.log, Keys: keys, GatewayDomain: p.config.Gateway.servedBelow()}); err != nil {
 			return fmt.Errorf("open the database: %w", err)
 		}
 		p.closers = append(p.closers, p.store.Close)

@@ -26,12 +26,12 @@ func parsed(t *testing.T, flags ...string) (Config, error) {
 
 func TestBoundsOfEventsAreFlags(t *testing.T) {
 	c, err := parsed(t)
-	if err != nil || c.SpoolFsync != stream.FsyncAlways || c.SpoolMaxBytes != stream.SpoolBytesDefault ||
-		c.EventQueueMaxBytes != stream.QueueBytesDefault || c.EventQueueMaxEvents != stream.QueueEventsDefault {
+	if err != nil || c.Events.SpoolFsync != stream.FsyncAlways || c.Events.SpoolMaxBytes != stream.SpoolBytesDefault ||
+		c.Events.QueueMaxBytes != stream.QueueBytesDefault || c.Events.QueueMaxEvents != stream.QueueEventsDefault {
 		t.Errorf("the default is %+v, %v", c, err)
 	}
 	c, err = parsed(t, "--spool-max-bytes", "5368709120", "--spool-fsync", "200ms", "--event-queue-max-bytes", "1048576", "--event-queue-max-events", "1")
-	if err != nil || c.SpoolFsync.String() != "200ms" || c.SpoolMaxBytes != 5<<30 || c.EventQueueMaxBytes != 1<<20 || c.EventQueueMaxEvents != 1 {
+	if err != nil || c.Events.SpoolFsync.String() != "200ms" || c.Events.SpoolMaxBytes != 5<<30 || c.Events.QueueMaxBytes != 1<<20 || c.Events.QueueMaxEvents != 1 {
 		t.Errorf("read as %+v, %v", c, err)
 	}
 	f := func(want string, flags ...string) {
@@ -60,11 +60,11 @@ func parsedIngest(t *testing.T, flags ...string) (Config, error) {
 
 func TestBoundsOfIngestAreFlags(t *testing.T) {
 	c, err := parsedIngest(t)
-	if err != nil || c.IngestInserts != ingest.InsertsDefault || c.IngestMemoryBytes != ingest.MemoryBytesDefault || c.IngestNames != ingest.NamesDefault {
+	if err != nil || c.Ingest.Inserts != ingest.InsertsDefault || c.Ingest.MemoryBytes != ingest.MemoryBytesDefault || c.Ingest.Names != ingest.NamesDefault {
 		t.Errorf("the default is %+v, %v", c, err)
 	}
 	c, err = parsedIngest(t, "--ingest-inserts", "2", "--ingest-memory-bytes", "33554432", "--ingest-names", "200000")
-	if err != nil || c.IngestInserts != 2 || c.IngestMemoryBytes != 32<<20 || c.IngestNames != 200_000 {
+	if err != nil || c.Ingest.Inserts != 2 || c.Ingest.MemoryBytes != 32<<20 || c.Ingest.Names != 200_000 {
 		t.Errorf("read as %+v, %v", c, err)
 	}
 	f := func(want string, flags ...string) {
@@ -87,8 +87,8 @@ func TestSessionTimeoutOfIngestIsAFlag(t *testing.T) {
 		if text != "" {
 			flags = []string{"--ingest-session-timeout", text}
 		}
-		if c, err := parsedIngest(t, flags...); err != nil || c.IngestSessionTimeout != want {
-			t.Errorf("%q is read as %s, %v, want %s", text, c.IngestSessionTimeout, err, want)
+		if c, err := parsedIngest(t, flags...); err != nil || c.Ingest.SessionTimeout != want {
+			t.Errorf("%q is read as %s, %v, want %s", text, c.Ingest.SessionTimeout, err, want)
 		}
 	}
 	for _, text := range []string{"999ms", "30001ms", "-10s", "0"} {
@@ -144,7 +144,7 @@ func TestDomainOfTheGateway(t *testing.T) {
 		if err := set.Parse(f.flags); err != nil {
 			t.Fatal(err)
 		}
-		if got := c.gatewayDomain(); got != f.want {
+		if got := c.Gateway.servedBelow(); got != f.want {
 			t.Errorf("%v with %v has the domain %q, want %q", f.roles, f.flags, got, f.want)
 		}
 	}

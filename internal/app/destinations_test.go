@@ -23,8 +23,8 @@ func TestTheDashboardKnowsEveryDestination(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := DefaultConfig(RoleAPI)
-	config.LogpushAllowHTTP, config.LogpushAllowLoopback, config.LogpushGoogleAmbient = true, true, true
-	config.LogpushFileRoots = []string{"/srv/logpush"}
+	config.Logpush.AllowHTTP, config.Logpush.AllowLoopback, config.Logpush.GoogleAmbient = true, true, true
+	config.Logpush.FileRoots = []string{"/srv/logpush"}
 	// The process's own Google credentials need not be good, but have to be there.
 	credentials := t.TempDir() + "/credentials.json"
 	if err := os.WriteFile(credentials, []byte(`{"type":"authorized_user","client_id":"a","client_secret":"b","refresh_token":"c"}`), 0o600); err != nil {

@@ -85,7 +85,7 @@ func (c *DoctorConfig) machine(now time.Time) []Finding {
 	list = append(list, openFilesFinding(openFilesMax()))
 	list = append(list, certificateFindings(c.Flags, now)...)
 	if c.has(RoleGateway) {
-		list = append(list, workerdFinding(c.Workerd))
+		list = append(list, workerdFinding(c.Workers.Workerd))
 	}
 	for _, check := range c.More {
 		list = append(list, check())

@@ -50,12 +50,12 @@ func kafkaFindings(d stream.Description, c *Config) []Finding {
 	if d.Leaderless > 0 {
 		add("kafka partitions", JudgedFault, "Start the brokers that have them.", "Partitions without a leader, which nobody can read or write: %d.", d.Leaderless)
 	}
-	if d.Partitions != c.TopicPartitions {
+	if d.Partitions != c.Topic.Partitions {
 		add("kafka partitions", JudgedWarning, "Set --topic-partitions to what the topic has, or add partitions with kafka-topics.sh --alter; a topic that exists is left as it is.",
-			"The topic has %d partitions, and --topic-partitions says %d.", d.Partitions, c.TopicPartitions)
+			"The topic has %d partitions, and --topic-partitions says %d.", d.Partitions, c.Topic.Partitions)
 	}
-	if d.Replicas < c.TopicReplication {
-		add("kafka replicas", JudgedWarning, "Add replicas with kafka-reassign-partitions.sh.", "A partition has %d replicas, and --topic-replication says %d.", d.Replicas, c.TopicReplication)
+	if d.Replicas < c.Topic.Replication {
+		add("kafka replicas", JudgedWarning, "Add replicas with kafka-reassign-partitions.sh.", "A partition has %d replicas, and --topic-replication says %d.", d.Replicas, c.Topic.Replication)
 	}
 	if d.MinInSync != nil {
 		switch {
@@ -71,9 +71,9 @@ func kafkaFindings(d stream.Description, c *Config) []Finding {
 	if d.Retention == nil {
 		return list
 	}
-	if forever := *d.Retention < 0; !forever && *d.Retention != c.TopicRetention {
+	if forever := *d.Retention < 0; !forever && *d.Retention != c.Topic.Retention {
 		add("kafka retention", JudgedWarning, "Set --topic-retention to that, or retention.ms of the topic with kafka-configs.sh.",
-			"The topic keeps events for %s, and --topic-retention says %s.", shortDuration(d.Retention.String()), shortDuration(c.TopicRetention.String()))
+			"The topic keeps events for %s, and --topic-retention says %s.", shortDuration(d.Retention.String()), shortDuration(c.Topic.Retention.String()))
 	}
 	if d.OffsetsRetention != nil && (*d.Retention < 0 || *d.OffsetsRetention < *d.Retention) {
 		add("kafka offsets.retention", JudgedWarning, "Set offsets.retention.minutes of the brokers to more than the topic's retention.",

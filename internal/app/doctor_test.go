@@ -277,7 +277,7 @@ func TestDoctorAsksKafka(t *testing.T) {
 	says(t, one(t, list, "kafka"), JudgedOK, "2 partitions with 1 replicas")
 	says(t, one(t, list, "kafka partitions"), JudgedWarning, "has 2 partitions, and --topic-partitions says 4")
 	says(t, one(t, list, "kafka retention"), JudgedWarning, "for 1h, and --topic-retention says 24h")
-	c.TopicPartitions, c.TopicRetention, c.TopicReplication = 2, time.Hour, 3
+	c.Topic.Partitions, c.Topic.Retention, c.Topic.Replication = 2, time.Hour, 3
 	list = c.kafka(t.Context())
 	says(t, one(t, list, "kafka replicas"), JudgedWarning, "has 1 replicas, and --topic-replication says 3")
 	if err := broker.Close(); err != nil {

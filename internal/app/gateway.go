@@ -82,8 +82,8 @@ func (p *process) addGateway(ctx context.Context) error {
 	}
 	producer, err := stream.NewProducer(stream.ProducerConfig{
 		Config: p.stream(), Schema: schema.EventSchemaVersion,
-		SpoolDir: spool, SpoolOthers: others, SpoolBytesMax: p.config.SpoolMaxBytes, SpoolFsync: p.config.SpoolFsync,
-		QueueEventsMax: p.config.EventQueueMaxEvents, QueueBytesMax: p.config.EventQueueMaxBytes, Logger: p.log,
+		SpoolDir: spool, SpoolOthers: others, SpoolBytesMax: p.config.Events.SpoolMaxBytes, SpoolFsync: p.config.Events.SpoolFsync,
+		QueueEventsMax: p.config.Events.QueueMaxEvents, QueueBytesMax: p.config.Events.QueueMaxBytes, Logger: p.log,
 	})
 	if err != nil {
 		return err
@@ -101,9 +101,9 @@ func (p *process) addGateway(ctx context.Context) error {
 	}
 
 	config := gateway.DefaultConfig()
-	config.Domain = p.config.GatewayDomain
-	config.ShowVersion = p.config.ShowVersion
-	config.BodyTimeout, config.SendTimeout = p.config.GatewayBodyTimeout, p.config.GatewaySendTimeout
+	config.Domain = p.config.Gateway.Domain
+	config.ShowVersion = p.config.Gateway.ShowVersion
+	config.BodyTimeout, config.SendTimeout = p.config.Gateway.BodyTimeout, p.config.Gateway.SendTimeout
 	if config.TrustedProxies, err = prefixes(p.config.TrustedProxies); err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (p *process) addGateway(ctx context.Context) error {
 func (p *process) addRouterReports(id string, gw *gateway.Gateway, producer *stream.Producer, plane controlPlane) {
 	complain := rate.Sometimes{First: 1, Interval: time.Minute}
 	reporter := &routerReporter{
-		id: id, started: time.Now(), gateway: gw, producer: producer, spoolMax: p.config.SpoolMaxBytes, save: plane.saveRouter,
+		id: id, started: time.Now(), gateway: gw, producer: producer, spoolMax: p.config.Events.SpoolMaxBytes, save: plane.saveRouter,
 		failed: func(err error) {
 			complain.Do(func() { p.log.Warn("the state of this router was not reported, trying again", "error", err) })
 		},
@@ -168,14 +168,14 @@ func (p *process) controlPlane() (controlPlane, error) {
 	if p.store != nil {
 		return controlPlane{p.store.SnapshotAll, p.store.SaveReports, p.store.SaveRouter, p.store, p.store}, nil
 	}
-	token, err := os.ReadFile(p.config.APITokenFile)
+	token, err := os.ReadFile(p.config.Gateway.APITokenFile)
 	if err != nil {
-		return controlPlane{}, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.APIURL, err)
+		return controlPlane{}, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.Gateway.APIURL, err)
 	}
 	control := p.config.Network.controlClient()
 	if err := control.Check(); err != nil {
 		return controlPlane{}, err
 	}
-	api := client.New(p.config.APIURL, strings.TrimSpace(string(token)), &http.Client{Transport: control.Transport()})
+	api := client.New(p.config.Gateway.APIURL, strings.TrimSpace(string(token)), &http.Client{Transport: control.Transport()})
 	return controlPlane{api.SnapshotAll, api.Report, api.SaveRouter, api, api}, nil
 }

@@ -47,9 +47,9 @@ func (p *process) listen(ctx context.Context, passed map[string]net.Listener) er
 		return nil
 	}
 	return errors.Join(
-		open(listenAPI, "api-addr", p.config.APIAddr, p.config.has(RoleAPI)),
-		open(listenGateway, "gateway-addr", p.config.GatewayAddr, p.config.has(RoleGateway)),
-		open(listenTLS, "gateway-tls-addr", p.config.GatewayTLSAddr, p.config.has(RoleGateway) && p.config.GatewayTLSAddr != ""),
+		open(listenAPI, "api-addr", p.config.API.Addr, p.config.has(RoleAPI)),
+		open(listenGateway, "gateway-addr", p.config.Gateway.Addr, p.config.has(RoleGateway)),
+		open(listenTLS, "gateway-tls-addr", p.config.Gateway.TLSAddr, p.config.has(RoleGateway) && p.config.Gateway.TLSAddr != ""),
 		open(listenOps, "ops-addr", p.config.OpsAddr, p.config.OpsAddr != ""),
 	)
 }

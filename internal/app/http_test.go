@@ -23,11 +23,11 @@ func TestAPortThatIsTakenNamesItsFlag(t *testing.T) {
 	}
 	defer func() { _ = l.Close() }()
 	for flag, set := range map[string]func(c *Config) *string{
-		"api-addr": func(c *Config) *string { return &c.APIAddr }, "gateway-addr": func(c *Config) *string { return &c.GatewayAddr },
-		"gateway-tls-addr": func(c *Config) *string { return &c.GatewayTLSAddr }, "ops-addr": func(c *Config) *string { return &c.OpsAddr },
+		"api-addr": func(c *Config) *string { return &c.API.Addr }, "gateway-addr": func(c *Config) *string { return &c.Gateway.Addr },
+		"gateway-tls-addr": func(c *Config) *string { return &c.Gateway.TLSAddr }, "ops-addr": func(c *Config) *string { return &c.OpsAddr },
 	} {
 		p := &process{config: DefaultConfig(RoleAPI, RoleGateway)}
-		p.config.APIAddr, p.config.GatewayAddr = "127.0.0.1:0", "127.0.0.1:0"
+		p.config.API.Addr, p.config.Gateway.Addr = "127.0.0.1:0", "127.0.0.1:0"
 		*set(&p.config) = l.Addr().String()
 		bound := pflag.NewFlagSet("", pflag.ContinueOnError)
 		p.config.Bind(bound)

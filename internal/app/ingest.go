@@ -21,12 +21,12 @@ const retryPause = 500 * time.Millisecond
 // addIngest adds the reader that counts each event once in ClickHouse.
 func (p *process) addIngest(context.Context) error {
 	cfg := ingest.DefaultConfig(schema.Topic)
-	cfg.InsertsMax, cfg.MemoryBytes, cfg.NamesMax = p.config.IngestInserts, p.config.IngestMemoryBytes, p.config.IngestNames
+	cfg.InsertsMax, cfg.MemoryBytes, cfg.NamesMax = p.config.Ingest.Inserts, p.config.Ingest.MemoryBytes, p.config.Ingest.Names
 	in, err := ingest.New(cfg, p.rates, p.log)
 	if err != nil {
 		return err
 	}
-	group := stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: ingestGroup, SessionTimeout: p.config.IngestSessionTimeout, Logger: p.log})
+	group := stream.NewGroup(stream.GroupConfig{Config: p.stream(), GroupID: ingestGroup, SessionTimeout: p.config.Ingest.SessionTimeout, Logger: p.log})
 	var migrated atomic.Bool
 	p.services = append(p.services, p.topicService(), service{"ingest", stageEdge, func(ctx context.Context) error {
 		if err := p.untilDone(ctx, "bring the tables in ClickHouse up to date", p.rates.Migrate); err != nil {
@@ -51,7 +51,7 @@ func (p *process) kafkaCheck() check {
 
 // topicService makes sure that the event topic exists, then waits for the stop.
 func (p *process) topicService() service {
-	return p.ensureTopic("topic", p.stream(), p.config.TopicPartitions, p.config.TopicRetention)
+	return p.ensureTopic("topic", p.stream(), p.config.Topic.Partitions, p.config.Topic.Retention)
 }
 
 // tailTopicService does the same for the topic of what people watch.
@@ -62,7 +62,7 @@ func (p *process) tailTopicService() service {
 func (p *process) ensureTopic(name string, topic stream.Config, partitions int, retention time.Duration) service {
 	return service{name, stageEdge, func(ctx context.Context) error {
 		err := p.untilDone(ctx, "make the topic "+topic.Topic, func(ctx context.Context) error {
-			return stream.EnsureTopic(ctx, topic, partitions, p.config.TopicReplication, retention)
+			return stream.EnsureTopic(ctx, topic, partitions, p.config.Topic.Replication, retention)
 		})
 		if err != nil {
 			return err

@@ -34,13 +34,13 @@ func (p *process) invite(ctx context.Context) {
 
 // adminLink makes the code of a link for the token in the admin token's file.
 func (p *process) adminLink(ctx context.Context) (code string, err error) {
-	secret, err := os.ReadFile(p.config.AdminTokenFile)
+	secret, err := os.ReadFile(p.config.API.AdminTokenFile)
 	if err != nil {
 		return "", err
 	}
 	token, err := p.store.Authenticate(ctx, strings.TrimSpace(string(secret)))
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", p.config.AdminTokenFile, err)
+		return "", fmt.Errorf("%s: %w", p.config.API.AdminTokenFile, err)
 	}
 	code, _, err = p.store.CreateSessionLink(ctx, token.ID)
 	return code, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -21,6 +22,28 @@ func bindKafkaSecurity(f *pflag.FlagSet, s *stream.Security) {
 	f.StringVar(&s.Mechanism, "kafka-sasl-mechanism", s.Mechanism, "how to log in to --kafka: "+strings.Join(stream.Mechanisms, ", ")+"; empty for no login")
 	f.StringVar(&s.Username, "kafka-sasl-username", s.Username, "user who logs in")
 	f.StringVar(&s.PasswordFile, "kafka-sasl-password-file", s.PasswordFile, "file with the user's password")
+}
+
+// TopicConfig is how topics are made that are not there yet.
+type TopicConfig struct {
+	Partitions  int
+	Replication int
+	Retention   time.Duration // of events
+}
+
+func (c *TopicConfig) bind(f *pflag.FlagSet, ofEvents bool) {
+	f.IntVar(&c.Partitions, "topic-partitions", c.Partitions, "partitions of a topic, if it has to be created")
+	f.IntVar(&c.Replication, "topic-replication", c.Replication, "replicas of a topic, if it has to be created")
+	if ofEvents {
+		f.DurationVar(&c.Retention, "topic-retention", c.Retention, "how long the event topic keeps events, if it has to be created")
+	}
+}
+
+func (c *TopicConfig) validate() error {
+	if c.Partitions < 1 || c.Replication < 1 || c.Retention <= 0 {
+		return fmt.Errorf("--topic-partitions (%d), --topic-replication (%d) and --topic-retention (%s) must be positive", c.Partitions, c.Replication, c.Retention)
+	}
+	return nil
 }
 
 // validateKafka refuses what is given by half: left out silently it would mean a

@@ -20,8 +20,8 @@ func (p *process) serveGateway(handler http.Handler, hosts servedHosts, trusted 
 		return err
 	}
 	bounds, err := listen.NewBounds(listen.BoundsConfig{
-		ConnectionsMax: p.config.GatewayMaxConnections, ConnectionsPerClientMax: p.config.GatewayMaxConnectionsPerClient, Exempt: trusted,
-		SendTimeout: p.config.GatewaySendTimeout,
+		ConnectionsMax: p.config.Gateway.MaxConnections, ConnectionsPerClientMax: p.config.Gateway.MaxConnectionsPerClient, Exempt: trusted,
+		SendTimeout: p.config.Gateway.SendTimeout,
 	})
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func (p *process) serveGateway(handler http.Handler, hosts servedHosts, trusted 
 // publicListener puts what the configuration asks for around a listener: the PROXY
 // header comes before TLS.
 func (p *process) publicListener(name string, l net.Listener, acme *listen.ACME, trusted []netip.Prefix) (net.Listener, error) {
-	if p.config.GatewayProxyProtocol {
+	if p.config.Gateway.ProxyProtocol {
 		var err error
 		if l, err = listen.ProxyProtocol(l, trusted); err != nil {
 			return nil, err
@@ -68,8 +68,8 @@ func (p *process) publicListener(name string, l net.Listener, acme *listen.ACME,
 		return l, nil
 	}
 	var pairs []certs.Pair
-	for i, cert := range p.config.GatewayTLSCert {
-		pairs = append(pairs, certs.Pair{Cert: cert, Key: p.config.GatewayTLSKey[i]})
+	for i, cert := range p.config.Gateway.TLSCert {
+		pairs = append(pairs, certs.Pair{Cert: cert, Key: p.config.Gateway.TLSKey[i]})
 	}
 	certificates, err := listen.LoadCertificates(pairs, acme, p.log)
 	if err != nil {

@@ -21,7 +21,7 @@ func TestListenerFlagsThatDoNotFit(t *testing.T) {
 	f := func(want string, change func(*Config)) {
 		t.Helper()
 		c := DefaultConfig(RoleGateway)
-		c.Kafka, c.APIURL = []string{"127.0.0.1:9092"}, "http://127.0.0.1:8787"
+		c.Kafka, c.Gateway.APIURL = []string{"127.0.0.1:9092"}, "http://127.0.0.1:8787"
 		change(&c)
 		err := c.Validate()
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
@@ -29,33 +29,33 @@ func TestListenerFlagsThatDoNotFit(t *testing.T) {
 		}
 	}
 	pairs := func(c *Config) {
-		c.GatewayTLSCert, c.GatewayTLSKey = []string{"a.crt", "b.crt"}, []string{"a.key", "b.key"}
+		c.Gateway.TLSCert, c.Gateway.TLSKey = []string{"a.crt", "b.crt"}, []string{"a.key", "b.key"}
 	}
-	f("", func(c *Config) { pairs(c); c.GatewayTLSAddr = ":8443" })
+	f("", func(c *Config) { pairs(c); c.Gateway.TLSAddr = ":8443" })
 	f("is needed together", pairs)
-	f("is needed together", func(c *Config) { c.GatewayTLSAddr = ":8443" })
-	acme := func(c *Config) { c.GatewayTLSAddr, c.GatewayACME.Agree = ":8443", true }
+	f("is needed together", func(c *Config) { c.Gateway.TLSAddr = ":8443" })
+	acme := func(c *Config) { c.Gateway.TLSAddr, c.Gateway.ACME.Agree = ":8443", true }
 	f("", acme)
 	f("", func(c *Config) { acme(c); pairs(c) })
-	f("is needed together", func(c *Config) { c.GatewayACME.Agree = true })
-	f("need --gateway-acme-agree", func(c *Config) { c.GatewayACME.Hosts = []string{"a.example.com"} })
-	f("must be an https:// URL", func(c *Config) { acme(c); c.GatewayACME.Directory = "http://ca.example.com" })
-	f("without a wildcard", func(c *Config) { acme(c); c.GatewayACME.Hosts = []string{"*.example.com"} })
-	f("is not known here", func(c *Config) { acme(c); c.GatewayACME.Challenges = []string{"dns-01"} })
-	f("are needed together", func(c *Config) { acme(c); c.GatewayACME.EABKeyID = "kid-1" })
-	f("2 files and --gateway-tls-key 1", func(c *Config) { pairs(c); c.GatewayTLSAddr, c.GatewayTLSKey = ":8443", c.GatewayTLSKey[:1] })
-	f("must be host:port", func(c *Config) { pairs(c); c.GatewayTLSAddr = "8443" })
+	f("is needed together", func(c *Config) { c.Gateway.ACME.Agree = true })
+	f("need --gateway-acme-agree", func(c *Config) { c.Gateway.ACME.Hosts = []string{"a.example.com"} })
+	f("must be an https:// URL", func(c *Config) { acme(c); c.Gateway.ACME.Directory = "http://ca.example.com" })
+	f("without a wildcard", func(c *Config) { acme(c); c.Gateway.ACME.Hosts = []string{"*.example.com"} })
+	f("is not known here", func(c *Config) { acme(c); c.Gateway.ACME.Challenges = []string{"dns-01"} })
+	f("are needed together", func(c *Config) { acme(c); c.Gateway.ACME.EABKeyID = "kid-1" })
+	f("2 files and --gateway-tls-key 1", func(c *Config) { pairs(c); c.Gateway.TLSAddr, c.Gateway.TLSKey = ":8443", c.Gateway.TLSKey[:1] })
+	f("must be host:port", func(c *Config) { pairs(c); c.Gateway.TLSAddr = "8443" })
 	f("", func(c *Config) { c.TakeOver = true })
 	f("for a router alone", func(c *Config) {
 		c.TakeOver, c.Roles, c.ClickHouse = true, []Role{RoleGateway, RoleIngest}, "http://127.0.0.1:8123"
 	})
-	f("do not go together", func(c *Config) { c.TakeOver, c.DurableObjects = true, true })
+	f("do not go together", func(c *Config) { c.TakeOver, c.Workers.DurableObjects = true, true })
 	f("must be positive", func(c *Config) { c.DrainTimeout = 0 })
-	f("needs --trusted-proxies", func(c *Config) { c.GatewayProxyProtocol = true })
-	f("must not be negative", func(c *Config) { c.GatewayMaxConnections = -1 })
-	f("must not be negative", func(c *Config) { c.GatewaySendTimeout = -1 })
-	f("", func(c *Config) { c.GatewayMaxConnections, c.GatewayBodyTimeout = 1000, 0 })
-	f("", func(c *Config) { c.GatewayProxyProtocol, c.TrustedProxies = true, []string{"10.0.0.0/8"} })
+	f("needs --trusted-proxies", func(c *Config) { c.Gateway.ProxyProtocol = true })
+	f("must not be negative", func(c *Config) { c.Gateway.MaxConnections = -1 })
+	f("must not be negative", func(c *Config) { c.Gateway.SendTimeout = -1 })
+	f("", func(c *Config) { c.Gateway.MaxConnections, c.Gateway.BodyTimeout = 1000, 0 })
+	f("", func(c *Config) { c.Gateway.ProxyProtocol, c.TrustedProxies = true, []string{"10.0.0.0/8"} })
 }
 
 // Both listeners lead to the handler, and on both the PROXY header comes first.
@@ -75,9 +75,9 @@ func TestGatewayListeners(t *testing.T) {
 		}
 	}
 	config := DefaultConfig(RoleGateway)
-	config.GatewayAddr, config.GatewayTLSAddr = "127.0.0.1:0", "127.0.0.1:0"
-	config.GatewayTLSCert, config.GatewayTLSKey = []string{cert}, []string{key}
-	config.GatewayProxyProtocol = true
+	config.Gateway.Addr, config.Gateway.TLSAddr = "127.0.0.1:0", "127.0.0.1:0"
+	config.Gateway.TLSCert, config.Gateway.TLSKey = []string{cert}, []string{key}
+	config.Gateway.ProxyProtocol = true
 	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
 	if err := p.listen(t.Context(), nil); err != nil {
 		t.Fatal(err)

@@ -37,12 +37,12 @@ func (p *process) addLogpush(context.Context) error {
 		return err
 	}
 	config := logpush.Config{
-		DefaultInterval: p.config.LogpushInterval, StopGrace: logpushGrace,
-		Parallel: p.config.LogpushParallel, MemoryBytes: p.config.LogpushMemoryBytes,
+		DefaultInterval: p.config.Logpush.Interval, StopGrace: logpushGrace,
+		Parallel: p.config.Logpush.Parallel, MemoryBytes: p.config.Logpush.MemoryBytes,
 		Deletions: p.store,
-		Letters:   p.store, LetterLimits: logjob.LetterLimits{Letters: p.config.DeadLettersMax, Bytes: p.config.DeadLettersMaxBytes},
-		Health: p.store, DisableAfter: p.config.LogpushDisableAfter,
-		Alerts: p.store, AlertClient: p.egress().Client(), AlertEvery: p.config.LogpushAlertEvery,
+		Letters:   p.store, LetterLimits: logjob.LetterLimits{Letters: p.config.Logpush.DeadLettersMax, Bytes: p.config.Logpush.DeadLettersMaxBytes},
+		Health: p.store, DisableAfter: p.config.Logpush.DisableAfter,
+		Alerts: p.store, AlertClient: p.egress().Client(), AlertEvery: p.config.Logpush.AlertEvery,
 	}
 	manager, err := logpush.New(config, p.store, p.sinks(), groups, reader, p.log)
 	if err != nil {
@@ -72,9 +72,9 @@ func (p *process) addReplays(manager *logpush.Manager, topic logpush.Topic) erro
 // egress is where jobs and alerts may connect to.
 func (p *process) egress() egress.Policy {
 	return egress.Policy{
-		AllowHTTP:     p.config.LogpushAllowHTTP,
-		AllowLoopback: p.config.LogpushAllowLoopback,
-		AllowPrivate:  p.config.LogpushAllowPrivate,
+		AllowHTTP:     p.config.Logpush.AllowHTTP,
+		AllowLoopback: p.config.Logpush.AllowLoopback,
+		AllowPrivate:  p.config.Logpush.AllowPrivate,
 		Own:           p.platform,
 	}
 }
@@ -109,7 +109,7 @@ func (p *process) previews(sinks logpush.Sinks) (*logpush.Previews, error) {
 func (p *process) sinks() logpush.Sinks {
 	policy := p.egress()
 	openBucket := func(u *url.URL) (logpush.Sink, error) {
-		return bucket.New(u, bucket.Options{Egress: policy, GoogleAmbient: p.config.LogpushGoogleAmbient})
+		return bucket.New(u, bucket.Options{Egress: policy, GoogleAmbient: p.config.Logpush.GoogleAmbient})
 	}
 	sinks := logpush.Sinks{
 		"s3":    openBucket,
@@ -123,7 +123,7 @@ func (p *process) sinks() logpush.Sinks {
 		"kinesis": func(u *url.URL) (logpush.Sink, error) { return kinesis.New(u, kinesis.Options{Egress: policy}) },
 		"syslog":  func(u *url.URL) (logpush.Sink, error) { return syslog.New(u, syslog.Options{Egress: policy}) },
 		"file": func(u *url.URL) (logpush.Sink, error) {
-			return file.New(u, file.Options{Roots: p.config.LogpushFileRoots})
+			return file.New(u, file.Options{Roots: p.config.Logpush.FileRoots})
 		},
 	}
 	for _, scheme := range intake.Schemes() {

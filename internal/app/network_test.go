@@ -79,7 +79,7 @@ func TestListenersSpeakTLS(t *testing.T) {
 	ca := certstest.NewAuthority(t, "test")
 	pair, client := ca.Issue(t, "server", "127.0.0.1"), ca.Issue(t, "prometheus")
 	config := DefaultConfig(RoleAPI)
-	config.APIAddr, config.OpsAddr = "127.0.0.1:0", "127.0.0.1:0"
+	config.API.Addr, config.OpsAddr = "127.0.0.1:0", "127.0.0.1:0"
 	config.Network = NetworkConfig{APICert: pair.Cert, APIKey: pair.Key, OpsCert: pair.Cert, OpsKey: pair.Key, OpsClientCA: ca.File}
 	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
 	var err error
@@ -141,7 +141,7 @@ func TestTokenForRoutersIsMadeOnce(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	config := DefaultConfig(RoleAPI)
-	config.AdminTokenFile, config.RouterTokenFile = filepath.Join(dir, "admin"), filepath.Join(dir, "router")
+	config.API.AdminTokenFile, config.API.RouterTokenFile = filepath.Join(dir, "admin"), filepath.Join(dir, "router")
 	p := &process{config: config, log: slog.New(slog.DiscardHandler), store: db}
 	if err := p.bootstrap(t.Context()); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestTokenForRoutersIsMadeOnce(t *testing.T) {
 		if err := p.routerToken(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		text, err := os.ReadFile(config.RouterTokenFile)
+		text, err := os.ReadFile(config.API.RouterTokenFile)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +175,7 @@ func TestTokenForRoutersIsMadeOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(config.RouterTokenFile, []byte(other), 0o600); err != nil {
+	if err := os.WriteFile(config.API.RouterTokenFile, []byte(other), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.routerToken(t.Context()); err == nil || !strings.Contains(err.Error(), "has not the scope") {

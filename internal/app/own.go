@@ -40,11 +40,11 @@ func (p *process) findPlatform() error {
 // what it was given, by name. They trust whoever reaches them, or may, so no job may send
 // anything there. Of other machines it knows what --logpush-refuse names.
 func (p *process) ownAddresses() ([]string, error) {
-	own := slices.Concat(p.config.Kafka, p.config.LogpushRefuse)
+	own := slices.Concat(p.config.Kafka, p.config.Logpush.Refuse)
 	for _, listener := range p.listeners {
 		own = append(own, listener.Addr().String())
 	}
-	for _, address := range append(telemetry.Endpoints(), p.config.ClickHouse, p.config.APIURL) {
+	for _, address := range append(telemetry.Endpoints(), p.config.ClickHouse, p.config.Gateway.APIURL) {
 		u, err := url.Parse(address)
 		if err != nil {
 			return nil, fmt.Errorf("read where %s is, to keep destinations from it: %w", withoutPassword(address), err)

@@ -20,12 +20,12 @@ func TestOwnAddressesAreKnown(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4318")
 	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces.example/v1/traces")
 	config := DefaultConfig(RoleAPI, RoleGateway)
-	config.APIAddr, config.GatewayAddr, config.OpsAddr = "127.0.0.1:0", "127.0.0.1:0", ":0"
+	config.API.Addr, config.Gateway.Addr, config.OpsAddr = "127.0.0.1:0", "127.0.0.1:0", ":0"
 	config.Kafka = []string{"kafka:9092"}
 	config.ClickHouse = "http://user:secret@clickhouse:8123/tidegate"
 	config.Database = "postgres://user:secret@postgres/tidegate?sslmode=disable"
-	config.APIURL = "http://balancer:8787"
-	config.LogpushRefuse = []string{"172.31.87.0/24", "grafana"}
+	config.Gateway.APIURL = "http://balancer:8787"
+	config.Logpush.Refuse = []string{"172.31.87.0/24", "grafana"}
 	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
 	if err := p.listen(t.Context(), nil); err != nil {
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func TestNoDestinationIsABrokerOfTheCluster(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = other.Close() })
 	config := DefaultConfig(RoleLogpush)
-	config.Kafka, config.LogpushAllowLoopback = cluster.ListenAddrs()[:1], true
+	config.Kafka, config.Logpush.AllowLoopback = cluster.ListenAddrs()[:1], true
 	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
 	t.Cleanup(func() { closeAll(t, p) })
 	if err := p.findPlatform(); err != nil {

@@ -75,7 +75,7 @@ func (p *process) takeOver(ctx context.Context, end context.CancelFunc) (sockets
 // fitting closes and takes out the sockets of a predecessor that listened elsewhere, or
 // for what this process has not.
 func (p *process) fitting(sockets map[string]net.Listener) error {
-	wanted := map[string]string{listenGateway: p.config.GatewayAddr, listenTLS: p.config.GatewayTLSAddr, listenOps: p.config.OpsAddr}
+	wanted := map[string]string{listenGateway: p.config.Gateway.Addr, listenTLS: p.config.Gateway.TLSAddr, listenOps: p.config.OpsAddr}
 	for name, l := range sockets {
 		if sameAddress(wanted[name], l.Addr()) {
 			continue
@@ -255,7 +255,7 @@ func (p *process) refusal(asked takeOverMessage) string {
 	switch {
 	case asked.Version != takeOverVersion:
 		return fmt.Sprintf("it takes over by version %d of the protocol and was asked for version %d: stop it, then start the new one", takeOverVersion, asked.Version)
-	case p.config.DurableObjects:
+	case p.config.Workers.DurableObjects:
 		return "it keeps Durable Objects, whose storage one process may open at a time: stop it, then start the new one"
 	}
 	return ""

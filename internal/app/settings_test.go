@@ -57,7 +57,7 @@ logpush-file-roots: []
 		t.Fatal(err)
 	}
 	if c.LogLevel != "debug" || !cmp.Equal(c.Kafka, []string{"kafka-1:9092", "kafka-2:9092"}) || !cmp.Equal(c.Roles, []Role{RoleLogpush}) ||
-		c.TopicRetention != 5*time.Second || c.LogpushDisableAfter != 0 || c.TopicPartitions != 12 || c.LogpushMemoryBytes != 1<<30 || !c.LogpushAllowHTTP || c.KafkaSecurity.Username != "12" {
+		c.Topic.Retention != 5*time.Second || c.Logpush.DisableAfter != 0 || c.Topic.Partitions != 12 || c.Logpush.MemoryBytes != 1<<30 || !c.Logpush.AllowHTTP || c.KafkaSecurity.Username != "12" {
 		t.Errorf("read as %+v", c)
 	}
 }
@@ -74,7 +74,7 @@ func TestWhichSettingHolds(t *testing.T) {
 	if err := ReadSettings(f); err != nil {
 		t.Fatal(err)
 	}
-	if c.TopicPartitions != 7 || c.TopicReplication != 3 || !cmp.Equal(c.Kafka, []string{"env-1:9092", "env-2:9092"}) || c.LogpushParallel != 5 || c.IngestInserts != 4 {
+	if c.Topic.Partitions != 7 || c.Topic.Replication != 3 || !cmp.Equal(c.Kafka, []string{"env-1:9092", "env-2:9092"}) || c.Logpush.Parallel != 5 || c.Ingest.Inserts != 4 {
 		t.Errorf("read as %+v", c)
 	}
 	sources := map[string]Setting{}
@@ -160,8 +160,8 @@ func TestAFaultBehindAFlag(t *testing.T) {
 	if err := ReadSettings(f); err == nil || len(each(err)) != 3 {
 		t.Errorf("got %v, want three faults", err)
 	}
-	if c.SpoolFsync.String() != "200ms" || !cmp.Equal(c.Kafka, []string{"k:1", "k:2"}) || !cmp.Equal(c.Roles, []Role{RoleGateway}) {
-		t.Errorf("the flags are now %s, %v, %v", c.SpoolFsync.String(), c.Kafka, c.Roles)
+	if c.Events.SpoolFsync.String() != "200ms" || !cmp.Equal(c.Kafka, []string{"k:1", "k:2"}) || !cmp.Equal(c.Roles, []Role{RoleGateway}) {
+		t.Errorf("the flags are now %s, %v, %v", c.Events.SpoolFsync.String(), c.Kafka, c.Roles)
 	}
 }
 
@@ -189,8 +189,8 @@ func TestTheExampleHoldsEverySetting(t *testing.T) {
 				t.Errorf("%v: %s is %s by the example and %s by default", roles, flag.Name, flag.Value, flag.DefValue)
 			}
 		})
-		if want := DefaultConfig(roles...); c.TopicRetention != want.TopicRetention || c.DrainTimeout != want.DrainTimeout {
-			t.Errorf("%v: durations read as %s, %s", roles, c.TopicRetention, c.DrainTimeout)
+		if want := DefaultConfig(roles...); c.Topic.Retention != want.Topic.Retention || c.DrainTimeout != want.DrainTimeout {
+			t.Errorf("%v: durations read as %s, %s", roles, c.Topic.Retention, c.DrainTimeout)
 		}
 	}
 }

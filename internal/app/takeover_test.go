@@ -49,7 +49,7 @@ func newTestRouter(t *testing.T, dir, name string, change func(*Config)) *testRo
 func openTestRouter(t *testing.T, dir, name string, change func(*Config)) *testRouter {
 	t.Helper()
 	r := &testRouter{process: &process{log: slog.New(slog.DiscardHandler), config: DefaultConfig(RoleGateway)}, gw: &quietGateway{}, ended: make(chan struct{}), err: make(chan error, 1)}
-	r.config.DataDir, r.config.GatewayAddr, r.config.TakeOver = dir, "127.0.0.1:0", true
+	r.config.DataDir, r.config.Gateway.Addr, r.config.TakeOver = dir, "127.0.0.1:0", true
 	if change != nil {
 		change(&r.config)
 	}
@@ -221,7 +221,7 @@ func TestTakeOverThatFailsChangesNothing(t *testing.T) {
 
 func TestTakeOverThatIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	first := newTestRouter(t, dir, "first", func(c *Config) { c.DurableObjects = true })
+	first := newTestRouter(t, dir, "first", func(c *Config) { c.Workers.DurableObjects = true })
 	first.serves(t)
 	addr := first.listeners[listenGateway].Addr().String()
 	f := func(want string, change func(*Config)) {

@@ -21,8 +21,8 @@ import (
 // findWorkerd returns the path of the Workers runtime, or "" where none is
 // installed and none was asked for: origins are served without it.
 func (p *process) findWorkerd() (string, error) {
-	path, err := runtime.FindWorkerd(p.config.Workerd)
-	if err != nil && p.config.Workerd != "" {
+	path, err := runtime.FindWorkerd(p.config.Workers.Workerd)
+	if err != nil && p.config.Workers.Workerd != "" {
 		return "", err
 	}
 	if err != nil {
@@ -65,8 +65,8 @@ func (p *process) backends(ctx context.Context, bundles runtime.Bundles, told *e
 		config.Workers = &runtime.WorkerConfig{
 			Workerd: path, DataDir: dir,
 			BindingsSocket: p.listeners[listenBindings].Addr().String(),
-			DurableObjects: p.config.DurableObjects,
-			ProcessesMax:   p.config.WorkersMax, AllowPrivateNetwork: p.config.WorkersAllowPrivate,
+			DurableObjects: p.config.Workers.DurableObjects,
+			ProcessesMax:   p.config.Workers.Max, AllowPrivateNetwork: p.config.Workers.AllowPrivate,
 		}
 		config.Bundles = bundles
 		config.Invocations, config.Ended = told.invocation, told.ended
