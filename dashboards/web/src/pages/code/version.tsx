@@ -71,13 +71,13 @@ function Facts(props: { version: Version; deployment: Deployment | null | undefi
       {message && <p class="code-text">{message}</p>}
       <dl class="facts">
         <div><dt>Traffic now</dt><dd>{deployment === undefined ? "–" : <Traffic share={shareOf(deployment?.versions ?? [], v.id)} />}</dd></div>
-        <div><dt>Created</dt><dd><Time at={v.created_on} /></dd></div>
+        <div><dt>Created</dt><dd><Time at={v.created_on} /> <span class="quiet small"><Time at={v.created_on} absolute /></span></dd></div>
         <div><dt>Author</dt><dd>{v.author_email || "–"}</dd></div>
         <div><dt>Source</dt><dd>{v.source}{cause && <span class="quiet small"> {causes[cause] ?? cause}</span>}</dd></div>
         {v.startup_time_ms !== undefined && <div><dt>Start, when it was uploaded</dt><dd>{formatMillis(v.startup_time_ms)}</dd></div>}
         {alias && <div><dt>Preview alias</dt><dd>{alias}</dd></div>}
       </dl>
-      <p class="row small"><span class="quiet">Id</span> <code class="code-text">{v.id}</code> <Copy text={v.id} what="the id of the version" /> <span class="quiet">Created</span> <Time at={v.created_on} absolute /></p>
+      <p class="row small"><span class="quiet">Id</span> <code class="code-text">{v.id}</code> <Copy text={v.id} what="the id of the version" /></p>
       {v.urls.length > 0 && <p class="small"><span class="quiet">Preview</span> {v.urls.map((url) => <a key={url} class="code-text" href={url} target="_blank" rel="noreferrer">{url}</a>)}</p>}
     </section>
   );

@@ -43,7 +43,7 @@ function JobTable(props: { account: string; jobs: JobState[]; onChange: () => vo
   const columns: Column<JobState>[] = [
     { name: "Job", heading: true, cell: (j) => <><a href={`${base}/${j.job_id}`}>{jobTitle(j)}</a><div class="small quiet logpush-light">{j.dataset}</div></> },
     { name: "State and last error", cell: (j) => <><StateBadge state={j.state} /><LastError job={j} /></> },
-    { name: "Lag", number: true, cell: (j) => <span class="nowrap" title={lagHint}>{lagText(j.lag_seconds)}</span> },
+    { name: "Lag", number: true, cell: (j) => <span class="logpush-lag" title={lagHint}>{lagText(j.lag_seconds)}</span> },
     { name: "Newest delivered", cell: (j) => <Time at={j.last_complete ?? undefined} /> },
     { name: "Dead letters", number: true, cell: (j) => j.dead_letters > 0 ? <a href={`${base}/${j.job_id}/dead-letters`} aria-label={`${j.dead_letters} dead letters of ${jobTitle(j)}`}><Badge tone="warn">{formatCount(j.dead_letters)}</Badge></a> : "0" },
     { name: "Destination", cell: (j) => <code class="logpush-place">{j.destination}</code> },
