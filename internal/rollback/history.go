@@ -151,7 +151,7 @@ func (h *History) Evidence(ctx context.Context, account, name string) (deploy.Li
 	if err != nil {
 		return deploy.LiveEvidence{}, err
 	}
-	doubt := r.script.wentBack(blocks)
+	doubt := r.script.wentBack(blocks, now)
 	for _, t := range trials {
 		e := r.script.evidence[t.candidate]
 		looked := e.look(blocks, now, w.Deployments)

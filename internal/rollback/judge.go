@@ -81,7 +81,7 @@ func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, re
 			Verdict: deploy.VerdictInconclusive, Sentence: "the rates of the last day are being read",
 		}}, nil
 	}
-	doubt := s.wentBack(blocks)
+	doubt := s.wentBack(blocks, now)
 	var decides judgement
 	for _, t := range trials {
 		e := s.evidence[t.candidate]
@@ -221,23 +221,22 @@ func (s *script) fold(blocks []schema.RateBlock, until time.Time, deployments []
 }
 
 // wentBack reports whether a second has fewer requests than it had before: somebody
-// deletes them, or who answers is behind. What is settled is not looked at any more.
-func (s *script) wentBack(blocks []schema.RateBlock) bool {
-	back := false
-	now := make(map[second]int64, len(blocks))
+// deletes them, or who answers is behind. What is folded by now is not looked at any more:
+// the next look does not read it.
+func (s *script) wentBack(blocks []schema.RateBlock, now time.Time) bool {
+	from, back := s.unfolded(now), false
+	seen := make(map[second]int64, len(blocks))
 	for _, b := range blocks {
-		now[second{b.VersionID, b.Time.Unix()}] = b.Requests
-	}
-	oldest := int64(0)
-	if len(blocks) > 0 {
-		oldest = blocks[0].Time.Unix()
+		if !b.Time.Before(from) {
+			seen[second{b.VersionID, b.Time.Unix()}] = b.Requests
+		}
 	}
 	for key, requests := range s.seen {
-		if key.at >= oldest && now[key] < requests {
+		if !time.Unix(key.at, 0).Before(from) && seen[key] < requests {
 			back = true
 		}
 	}
-	s.seen = now
+	s.seen = seen
 	return back
 }
 

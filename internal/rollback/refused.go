@@ -40,10 +40,10 @@ func (c *Controller) applyRefused(ctx context.Context, s *script, w *deploy.Watc
 }
 
 // withoutDeployment is what is left of a change whose deployment was refused, and which is
-// not on record yet.
+// not on record yet. A ramp that is held stays so: only a rollback may end it for a person.
 func withoutDeployment(w *deploy.Watched, ch change, reason string) change {
 	var left change
-	if r := w.Ramp; r != nil && ch.ramp != nil {
+	if r := w.Ramp; r != nil && ch.ramp != nil && r.State == deploy.RampRunning {
 		left.ramp = ended(r, "refused: "+reason)
 	}
 	if ch.decision != nil {
