@@ -83,7 +83,7 @@ type Deployments interface {
 // from acting on one failure is what they judged.
 type Leases interface {
 	// AcquireLease takes the lease, or renews it for the same holder, until ttl from
-	// now, and reports whether holder has it.
+	// now, and reports whether holder has it. An error names both.
 	AcquireLease(ctx context.Context, name, holder string, ttl time.Duration) (bool, error)
 	// ReleaseLease gives the lease up; nothing happens if holder does not have it.
 	ReleaseLease(ctx context.Context, name, holder string) error
@@ -386,7 +386,7 @@ func (c *Controller) lease(ctx context.Context) (bool, error) {
 	held, err := c.Leases.AcquireLease(call, leaseName, c.Holder, leaseTTL)
 	if err != nil {
 		c.countError(ctx, "lease")
-		return false, fmt.Errorf("acquire the lease %q for %s: %w", leaseName, c.Holder, err)
+		return false, err
 	}
 	c.leasedAt = time.Time{}
 	if held {

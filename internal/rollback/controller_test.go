@@ -471,6 +471,16 @@ func TestAControllerThatCannotReadLetsAnotherAct(t *testing.T) {
 	})
 }
 
+func TestALeaseErrorIsSaidOnce(t *testing.T) {
+	w := newWorld(t, newClock().now, policy(deploy.ActionRollback))
+	f := w.fakes("a")
+	const text = "acquire lease rollback for a: the database is away" // as the store has it
+	f.acquire = func(context.Context, string, string, time.Duration) (bool, error) { return false, errors.New(text) }
+	if err := w.controller("a", f).Step(t.Context()); err == nil || err.Error() != text {
+		t.Errorf("error %v, want %s", err, text)
+	}
+}
+
 // What the baseline did before is asked of a short time only, and where even that cannot
 // be read the known failure is acted upon.
 func TestUnreadBaselineDoesNotKeepABadVersion(t *testing.T) {
