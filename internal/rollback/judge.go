@@ -34,8 +34,7 @@ type script struct {
 	// lookedAt is when it was judged the last time, and lookedFor for what.
 	lookedAt  time.Time
 	lookedFor occasion
-	// refused is the current deployment if its successor was refused.
-	refused string
+	refused   refusal // the newest one; zero without any
 	// closest is how near each limit is to being passed: LogE as a part of the threshold.
 	closest map[deploy.Metric]float64
 }

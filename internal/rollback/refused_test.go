@@ -134,4 +134,35 @@ func TestRefusedRollbackOfAHeldRampIsRecordedOnce(t *testing.T) {
 	if asked != 1 {
 		t.Errorf("asked %d times, want once", asked)
 	}
+	// Resumed it would neither go on nor say why.
+	w.control(deploy.RampResume)
+	w.steps(c, clk, 2*time.Minute)
+	if got := w.summary(); got.Ramp != "aborted 5%" || len(got.Decisions) != 1 || asked != 2 {
+		t.Errorf("after it was resumed: %+v, asked %d times", got, asked)
+	}
+}
+
+// A step that cannot be deployed is no reason not to take the version out when it fails
+// later on.
+func TestARefusedStepKeepsNoRollbackBack(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback, threeSteps...))
+	f := w.fakes("a")
+	apply := f.apply
+	f.apply = func(ctx context.Context, account, script, ifCurrent string, d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error {
+		if d != nil && d.Annotations.TriggeredBy != deploy.TriggeredByRollback {
+			return errs.New(errs.Invalid, 0, "a class is transferred from a script that has none")
+		}
+		return apply(ctx, account, script, ifCurrent, d, ramp, decision)
+	}
+	c := w.controller("a", f)
+	w.deploy(split{v1: 95, v2: 5})
+	w.steps(c, clk, 10*time.Minute)
+	w.fails(v2, 0.5)
+	w.steps(c, clk, 2*time.Minute)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v1 95% v2 5% by a person", "v1 100% by rollback"},
+		Decisions:   []string{"pass notify", "fail rollback"},
+		Ramp:        "aborted 5%",
+	})
 }
