@@ -551,3 +551,30 @@ func TestEndedJudgementsAreCollectedAtOnce(t *testing.T) {
 		t.Errorf("collected %d of %d judgements that had ended", len(got), scripts)
 	}
 }
+
+// Two new versions fail, one after the other, and neither is acted upon: both are told of.
+func TestEachFailingVersionIsToldOf(t *testing.T) {
+	f := func(action deploy.Action, prepare func(w *world), decisions ...string) {
+		t.Helper()
+		clk := newClock()
+		w := newWorld(t, clk.now, policy(action))
+		prepare(w)
+		c := w.controller("a", w.fakes("a"))
+		w.deploy(split{v1: 60, v2: 20, v3: 20})
+		w.steps(c, clk, 30*time.Second)
+		w.fails(v2, 0.5)
+		w.steps(c, clk, 3*time.Minute)
+		w.fails(v3, 0.5)
+		w.steps(c, clk, 3*time.Minute)
+		var told []string
+		for _, d := range slices.Backward(w.decisions) {
+			told = append(told, d.VersionID[:1]+" "+string(d.Verdict)+" "+string(d.Action))
+		}
+		if !slices.Equal(told, decisions) {
+			t.Errorf("%s: decisions %q, want %q", action, told, decisions)
+		}
+	}
+	f(deploy.ActionNotify, func(*world) {}, "2 fail notify", "3 fail notify")
+	f(deploy.ActionPause, func(*world) {}, "2 fail ", "3 fail ")
+	f(deploy.ActionRollback, func(w *world) { w.fails(v1, 0.6) }, "2 fail ", "3 fail ")
+}

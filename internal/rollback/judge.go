@@ -61,9 +61,9 @@ type judgement struct {
 	catchingUp bool
 }
 
-// judge assesses every trial of a script, of which s keeps evidence: the first whose failure is acted upon decides,
-// then the first that fails, then the first that is inconclusive. An error in reading the
-// rates is itself a verdict: both are returned.
+// judge assesses every trial of a script, of which s keeps evidence: the first decides whose failure moves traffic,
+// then the first that fails and is not on record, then one that fails, then the first that is inconclusive. An
+// error in reading the rates is itself a verdict: both are returned.
 func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, read *reading, now time.Time) (judgement, error) {
 	trials := trialsOf(w.Deployments)
 	if len(trials) == 0 {
@@ -94,11 +94,12 @@ func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, re
 				j.beforeUnread = unread != nil
 			}
 			err = errors.Join(err, unread)
-			if w.Policy.Action != deploy.ActionRollback || !baselineNoBetter(w.Policy, j) {
+			if w.Policy.Action == deploy.ActionRollback && !baselineNoBetter(w.Policy, j) {
 				return j, err
 			}
 		}
-		if decides.Verdict == "" || gravity(j.Verdict) > gravity(decides.Verdict) {
+		known := decides.Verdict == deploy.VerdictFail && failed(w, decides.candidate)
+		if decides.Verdict == "" || gravity(j.Verdict) > gravity(decides.Verdict) || known && j.Verdict == deploy.VerdictFail {
 			decides = j
 		}
 	}
