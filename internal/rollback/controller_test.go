@@ -578,3 +578,26 @@ func TestEachFailingVersionIsToldOf(t *testing.T) {
 	f(deploy.ActionPause, func(*world) {}, "2 fail ", "3 fail ")
 	f(deploy.ActionRollback, func(w *world) { w.fails(v1, 0.6) }, "2 fail ", "3 fail ")
 }
+
+// A failure is told once; but what fails a policy that somebody has changed since is another.
+func TestAFailureOfAChangedPolicyIsToldOf(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionNotify))
+	w.revision = 1
+	w.fails(v2, 0.1)
+	c := w.controller("a", w.fakes("a"))
+	w.deploy(split{v1: 90, v2: 10})
+	w.steps(c, clk, 3*time.Minute)
+	if len(w.decisions) != 1 {
+		t.Fatalf("decisions %+v", w.decisions)
+	}
+	w.policy.MaxFailureRate, w.revision, w.policySince = new(0.2), 2, clk.now()
+	w.steps(c, clk, 3*time.Minute)
+	w.fails(v2, 0.9)
+	w.steps(c, clk, 3*time.Minute)
+	w.release("a")
+	w.steps(w.controller("b", w.fakes("b")), clk, 3*time.Minute)
+	if len(w.decisions) != 2 || w.decisions[0].Verdict != deploy.VerdictFail || w.decisions[0].PolicyRevision != 2 {
+		t.Errorf("decisions %+v", w.decisions)
+	}
+}

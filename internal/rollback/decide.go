@@ -80,7 +80,7 @@ func onFail(w *deploy.Watched, j judgement, now time.Time) change {
 		ch.decision.Action = deploy.ActionNotify
 		ch.decision.Sentence = fmt.Sprintf("noticed %s %s", version, j.Sentence)
 	}
-	if failed(w, j.candidate) {
+	if failed(w, j.trial) {
 		ch.decision = nil
 	}
 	return ch
@@ -209,10 +209,13 @@ func decided(w *deploy.Watched, verdict deploy.Verdict) bool {
 	return slices.ContainsFunc(w.Decisions, func(d deploy.RollbackDecision) bool { return d.Verdict == verdict })
 }
 
-// failed reports whether it is on record that a version fails in the current deployment.
-func failed(w *deploy.Watched, version string) bool {
+// failed reports whether it is on record that a version fails in the current deployment, by
+// the evidence that there is: what began anew since, with a change of the policy or of the
+// ramp, is another matter.
+func failed(w *deploy.Watched, t trial) bool {
+	from := scopeOf(w, t).from
 	return slices.ContainsFunc(w.Decisions, func(d deploy.RollbackDecision) bool {
-		return d.Verdict == deploy.VerdictFail && d.VersionID == version
+		return d.Verdict == deploy.VerdictFail && d.VersionID == t.candidate && !d.At.Before(from)
 	})
 }
 

@@ -98,7 +98,7 @@ func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, re
 				return j, err
 			}
 		}
-		known := decides.Verdict == deploy.VerdictFail && failed(w, decides.candidate)
+		known := decides.Verdict == deploy.VerdictFail && failed(w, decides.trial)
 		if decides.Verdict == "" || gravity(j.Verdict) > gravity(decides.Verdict) || known && j.Verdict == deploy.VerdictFail {
 			decides = j
 		}
