@@ -601,3 +601,29 @@ func TestAFailureOfAChangedPolicyIsToldOf(t *testing.T) {
 		t.Errorf("decisions %+v", w.decisions)
 	}
 }
+
+// What was deployed, or a policy that was saved, by a clock that was an hour ahead is not
+// judged for that hour. That is told of; a grace period is no such thing.
+func TestWhatIsDatedAheadIsCountedAsUnwatched(t *testing.T) {
+	f := func(counted int, change func(w *world, now time.Time)) {
+		t.Helper()
+		clk := newClock()
+		w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+		w.fails(v2, 0.5)
+		w.deploy(split{v1: 90, v2: 10})
+		change(w, clk.now())
+		c := w.controller("a", w.fakes("a"))
+		w.steps(c, clk, time.Second)
+		if len(c.unwatched) != counted {
+			t.Errorf("%d scripts are counted as unwatched, want %d", len(c.unwatched), counted)
+		}
+		w.steps(c, clk, time.Hour+2*time.Minute)
+		if len(c.unwatched) != 0 || len(w.decisions) != 1 || w.decisions[0].Action != deploy.ActionRollback {
+			t.Errorf("after the hour %d are unwatched, decisions %q", len(c.unwatched), w.summary().Decisions)
+		}
+	}
+	f(1, func(w *world, now time.Time) { w.policySince = now.Add(time.Hour) })
+	f(0, func(w *world, now time.Time) { w.policy.GraceSeconds = 3600 })
+	f(0, func(w *world, now time.Time) { w.policySince = now.Add(clockAhead) }) // clocks are never quite the same
+	f(0, func(*world, time.Time) {})
+}
