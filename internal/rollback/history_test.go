@@ -232,3 +232,24 @@ func TestASecondThatHasGoneIsDoubt(t *testing.T) {
 		t.Errorf("a second has gone, and it says %q", s)
 	}
 }
+
+// Of more deployments than are replayed the newest count. What was asked for may be before
+// all of them: "no version was on trial" would be no answer.
+func TestATimeBeforeTheDeploymentsThatAreReplayedIsRefused(t *testing.T) {
+	p := badDay()
+	for i := range backtestDeployments {
+		d := person(split{v1: 90, v2: 10})
+		d.CreatedOn = epoch.Add(2*time.Hour + time.Duration(i)*time.Millisecond)
+		p.deployments = slices.Insert(p.deployments, 0, d)
+	}
+	h := p.history(0, epoch.Add(3*time.Hour))
+	ask := func(until time.Time) (deploy.BacktestResult, error) {
+		return h.Backtest(t.Context(), deploy.BacktestQuery{Script: "shop", Policy: p.policy, Since: epoch, Until: until}, nil)
+	}
+	if r, err := ask(epoch.Add(time.Hour)); errs.KindOf(err) != errs.Invalid || !strings.Contains(err.Error(), "2026-11-01T14:00:01Z") {
+		t.Errorf("%+v, error %v", r, err)
+	}
+	if r, err := ask(epoch.Add(150 * time.Minute)); err != nil || !r.Since.Equal(epoch.Add(2*time.Hour+time.Second)) {
+		t.Errorf("from %v to %v, error %v", r.Since, r.Until, err)
+	}
+}
