@@ -150,18 +150,18 @@ func policyEvidence(c *connection) *cobra.Command {
 			if err != nil {
 				return s.explain("read the evidence of "+args[0], err)
 			}
-			return s.show(func(out io.Writer) { s.writeLive(out, &live) })
+			return s.show(func(out io.Writer) { s.writeLive(out, &live, s.versions(cmd, args[0])) })
 		},
 	}
 }
 
-func (s *session) writeLive(out io.Writer, live *deploy.LiveEvidence) {
+func (s *session) writeLive(out io.Writer, live *deploy.LiveEvidence, versions []deploy.Version) {
 	properties(out, [][]string{{"At", moment(live.At)}, {"Policy", fmt.Sprintf("%s, revision %d", whosePolicy(live.PolicySource), live.PolicyRevision)}, {"Enabled", yesNo(live.Enabled)}})
 	if len(live.Trials) == 0 {
 		fmt.Fprintln(out, "\nNo version is on trial: there is nothing to judge.")
 	}
 	for _, t := range live.Trials {
-		fmt.Fprintf(out, "\n%s against %s since %s: %s: %s\n", short(t.VersionID), short(t.BaselineVersionID), moment(t.Since), t.Verdict, oneLine(t.Sentence))
+		fmt.Fprintf(out, "\n%s against %s since %s: %s: %s\n", versionName(versions, t.VersionID), versionName(versions, t.BaselineVersionID), moment(t.Since), t.Verdict, oneLine(t.Sentence))
 		s.writeEvidence(out, t.Evidence)
 	}
 }

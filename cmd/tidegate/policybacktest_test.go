@@ -79,7 +79,7 @@ func TestEvidenceOfNowIsShown(t *testing.T) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	live := deploy.LiveEvidence{At: at, PolicySource: deploy.PolicyOfAccount, PolicyRevision: 4}
 	var out strings.Builder
-	(&session{}).writeLive(&out, &live)
+	(&session{}).writeLive(&out, &live, nil)
 	for _, want := range []string{"the account's default, revision 4", "Enabled  no", "No version is on trial"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
@@ -90,8 +90,8 @@ func TestEvidenceOfNowIsShown(t *testing.T) {
 		Evidence: []deploy.Evidence{{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: 3.45, Threshold: 6.9, PValue: 0.03, Trials: 5, Events: 1, Expected: 0.5,
 			Series: []deploy.EvidencePoint{{At: at, LogE: 0}, {At: at.Add(time.Minute), LogE: 3.45}}}}}}
 	out.Reset()
-	(&session{}).writeLive(&out, &live)
-	for _, want := range []string{"5f1c0000 against 77770000 since 2026-11-23T12:00:00Z: pass: 1 of 400 requests failed", "max_failure_ratio  1      1 of 5  0.5                1 in 33  50%", "100% |"} {
+	(&session{}).writeLive(&out, &live, []deploy.Version{{ID: "5f1c0000-aaaa", Annotations: deploy.Annotations{Tag: "v2"}}})
+	for _, want := range []string{"v2 (5f1c0000) against 77770000 since 2026-11-23T12:00:00Z: pass: 1 of 400 requests failed", "max_failure_ratio  1      1 of 5  0.5                1 in 33  50%", "100% |"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

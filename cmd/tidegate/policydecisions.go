@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,7 +35,15 @@ func policyDecisions(c *connection) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.show(func(out io.Writer) { s.writeDecisions(out, list) })
+			return s.show(func(out io.Writer) {
+				versions := map[string][]deploy.Version{}
+				for _, d := range list {
+					if _, known := versions[d.Script]; !known {
+						versions[d.Script] = s.versions(cmd, d.Script)
+					}
+				}
+				s.writeDecisions(out, list, versions)
+			})
 		},
 	}
 }
@@ -67,10 +76,31 @@ func (s *session) decisions(cmd *cobra.Command, scripts []string) ([]scriptDecis
 	return list, err
 }
 
-func (s *session) writeDecisions(out io.Writer, list []scriptDecision) {
+// versions of a script, for their tags. Without them a decision is no less of one, so it is no
+// failure if they cannot be listed.
+func (s *session) versions(cmd *cobra.Command, script string) []deploy.Version {
+	versions, _ := s.api.DeployableVersions(cmd.Context(), s.account, script)
+	return versions
+}
+
+// idStart is how sentences name a version, and with the dash the beginning of any whole id.
+var idStart = regexp.MustCompile(`\b[0-9a-f]{8}\b-?`)
+
+// tagged is a sentence in which versions have their tags beside the digits of their ids.
+func tagged(sentence string, versions []deploy.Version) string {
+	return idStart.ReplaceAllStringFunc(oneLine(sentence), func(id string) string {
+		if i := slices.IndexFunc(versions, func(v deploy.Version) bool { return short(v.ID) == id }); i >= 0 {
+			return versionName(versions, versions[i].ID)
+		}
+		return id
+	})
+}
+
+// writeDecisions takes the versions by script.
+func (s *session) writeDecisions(out io.Writer, list []scriptDecision, versions map[string][]deploy.Version) {
 	rows := make([][]string, len(list))
 	for i, d := range list {
-		rows[i] = []string{short(d.ID), moment(d.At), d.Script, string(d.Verdict), cmp.Or(string(d.Action), "-"), d.Sentence}
+		rows[i] = []string{short(d.ID), moment(d.At), d.Script, string(d.Verdict), cmp.Or(string(d.Action), "-"), tagged(d.Sentence, versions[d.Script])}
 	}
 	s.table(out, []string{"ID", "WHEN", "SCRIPT", "VERDICT", "ACTION", "WHY"}, rows)
 }
@@ -103,7 +133,7 @@ func policyDecision(c *connection) *cobra.Command {
 		if err != nil {
 			return s.explain("read the decision "+found.ID, err)
 		}
-		return s.show(func(out io.Writer) { s.writeDecision(out, found.Script, d) })
+		return s.show(func(out io.Writer) { s.writeDecision(out, found.Script, d, s.versions(cmd, found.Script)) })
 	}
 	return command
 }
@@ -126,8 +156,8 @@ func findDecision(list []scriptDecision, id string) (scriptDecision, error) {
 }
 
 // writeDecision leaves out what is not known.
-func (s *session) writeDecision(out io.Writer, script string, d client.Decision) {
-	fmt.Fprintf(out, "%s\n\n", oneLine(d.Sentence))
+func (s *session) writeDecision(out io.Writer, script string, d client.Decision, versions []deploy.Version) {
+	fmt.Fprintf(out, "%s\n\n", tagged(d.Sentence, versions))
 	policy := ""
 	if d.PolicyRevision > 0 {
 		policy = fmt.Sprintf("%s, revision %d", whosePolicy(d.PolicySource), d.PolicyRevision)
@@ -139,10 +169,10 @@ func (s *session) writeDecision(out io.Writer, script string, d client.Decision)
 	n := d.Numbers
 	var rows [][]string
 	if n.Requests != nil {
-		rows = append(rows, []string{"new", short(d.VersionID), countOf(n.Requests), countOf(n.Failures), rate(n.FailureRate)})
+		rows = append(rows, []string{"new", versionName(versions, d.VersionID), countOf(n.Requests), countOf(n.Failures), rate(n.FailureRate)})
 	}
 	if n.BaselineRequests != nil {
-		rows = append(rows, []string{"baseline", short(d.BaselineVersionID), countOf(n.BaselineRequests), countOf(n.BaselineFailures), rate(n.BaselineRate)})
+		rows = append(rows, []string{"baseline", versionName(versions, d.BaselineVersionID), countOf(n.BaselineRequests), countOf(n.BaselineFailures), rate(n.BaselineRate)})
 	}
 	if len(rows) > 0 {
 		fmt.Fprintln(out)

@@ -37,12 +37,28 @@ func TestDecisionsAreExplained(t *testing.T) {
 	}
 	d.Links.Exceptions, d.Links.Events, d.Links.Metrics = "/e", "/v", "/m"
 	var out strings.Builder
-	(&session{}).writeDecision(&out, "shop", d)
+	(&session{}).writeDecision(&out, "shop", d, []deploy.Version{{ID: d.VersionID, Annotations: deploy.Annotations{Tag: "v2"}}})
 	path := filepath.Join("testdata", "decision.txt")
 	want, err := os.ReadFile(path)
 	if diff := cmp.Diff(string(want), out.String()); diff != "" || err != nil {
 		t.Errorf("%v, (-want +got)\n%s\n%s", err, diff, out.String())
 	}
+}
+
+func TestSentencesNameTags(t *testing.T) {
+	versions := []deploy.Version{
+		{ID: "5f1c0000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", Annotations: deploy.Annotations{Tag: "v2\n"}},
+		{ID: "77770000-aaaa-4aaa-8aaa-aaaaaaaaaaaa"}, // it has none
+	}
+	f := func(sentence, want string) {
+		t.Helper()
+		if got := tagged(sentence, versions); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	f("paused the ramp of 5f1c0000: no request", "paused the ramp of v2  (5f1c0000): no request")
+	f("kept 5f1c0000 after 20 requests; 77770000 was no better", "kept v2  (5f1c0000) after 20 requests; 77770000 was no better")
+	f("version 5f1c0000-aaaa-4aaa-8aaa-aaaaaaaaaaaa, and 15f1c0000, and 99999999", "version 5f1c0000-aaaa-4aaa-8aaa-aaaaaaaaaaaa, and 15f1c0000, and 99999999")
 }
 
 func TestEndsAreRoundedOutwards(t *testing.T) {

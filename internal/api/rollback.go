@@ -173,22 +173,26 @@ func (s *Server) getDecision(r *request) (any, error) {
 }
 
 // Of a decision without evidence nobody knows how long it looked: the links begin so
-// long before it. They end a little after it, when the last requests have come in.
+// long before it. They end a little after it, when the last requests have come in, and are
+// about no more than one question may be.
 const (
 	linkBefore = 10 * time.Minute
 	linkAfter  = time.Minute
 )
 
 func linksOf(account, script string, d deploy.RollbackDecision) *decisionLinks {
-	since := d.At.Add(-linkBefore)
+	since, until := d.At.Add(-linkBefore), d.At.Add(linkAfter)
 	for _, e := range d.Evidence {
 		if len(e.Series) > 0 && e.Series[0].At.Before(since) {
 			since = e.Series[0].At
 		}
 	}
+	if oldest := until.Add(-metricsRangeMax); since.Before(oldest) {
+		since = oldest
+	}
 	link := func(what string, query url.Values) string {
 		query.Set("since", since.UTC().Format(time.RFC3339))
-		query.Set("until", d.At.Add(linkAfter).UTC().Format(time.RFC3339))
+		query.Set("until", until.UTC().Format(time.RFC3339))
 		path := strings.Join([]string{basePath, "accounts", url.PathEscape(account), "workers/scripts", url.PathEscape(script), what}, "/")
 		return path + "?" + query.Encode()
 	}

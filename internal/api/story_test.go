@@ -306,6 +306,19 @@ func rollback(t *testing.T, p *platform) {
 			t.Errorf("%s answered %d %s", link, a.status, a.text)
 		}
 	}
+	// A version may be on trial for longer than can be asked about.
+	decision.ID, decision.Evidence[0].Series = "cccccccc-cccc-4ccc-8ccc-cccccccccccc", []deploy.EvidencePoint{{At: time.Now().Add(-100 * 24 * time.Hour)}}
+	if err := p.store.ApplyDecision(ctx, account, "shop", deploy.Judged{DeploymentID: ""}, nil, nil, &decision); err != nil {
+		t.Fatal(err)
+	}
+	if whole, err = p.Decision(ctx, account, "shop", decision.ID); err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range []string{whole.Links.Exceptions, whole.Links.Events, whole.Links.Metrics} {
+		if a := p.do(t, http.MethodGet, link, bearer(p.token), ""); a.status != http.StatusOK {
+			t.Errorf("%s answered %d %s", link, a.status, a.text)
+		}
+	}
 	_, err = p.Decision(ctx, account, "shop", "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb")
 	wantKind(t, err, errs.NotFound)
 	policies(t, p)

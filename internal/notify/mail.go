@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net"
 	netmail "net/mail"
+	"strconv"
 	"strings"
 	texttemplate "text/template"
 	"time"
@@ -95,7 +96,7 @@ func (m *Mail) client(try context.Context) (*mail.Client, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: m.RootCAs}
 	options := []mail.Option{
 		mail.WithPort(number), mail.WithTimeout(mailStageTimeout), mail.WithTLSConfig(config),
-		mail.WithDialContextFunc(m.dialer(try, config)),
+		mail.WithDialContextFunc(m.dialer(try, net.JoinHostPort(host, strconv.Itoa(number)), config)),
 		// A server that takes a message and then fails at a courtesy would get it again.
 		mail.WithoutNoop(), mail.WithoutRset(),
 	}
@@ -119,9 +120,9 @@ func (m *Mail) client(try context.Context) (*mail.Client, error) {
 }
 
 // dialer connects so that the end of the try, which the library looks at only until it
-// is connected, ends every wait for the server.
-func (m *Mail) dialer(try context.Context, config *tls.Config) mail.DialContextFunc {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
+// is connected, ends every wait for the server. Of IPv6 the library's own address is none.
+func (m *Mail) dialer(try context.Context, address string, config *tls.Config) mail.DialContextFunc {
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var dialer net.Dialer
 		conn, err := dialer.DialContext(ctx, network, address)
 		if err != nil {

@@ -207,6 +207,40 @@ func TestEMailsAreSentInEachMode(t *testing.T) {
 	}
 }
 
+// The library writes host and port with a colon between, which is no address of IPv6.
+func TestAMailServerMayHaveAnIPv6Address(t *testing.T) {
+	listener, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	}
+	server := newMailServer(t, MailPlain)
+	var open sync.WaitGroup
+	open.Go(func() {
+		from, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer func() { _ = from.Close() }()
+		to, err := net.Dial("tcp", server.address)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		open.Go(func() { _, _ = io.Copy(to, from); _ = to.Close() })
+		_, _ = io.Copy(from, to)
+	})
+	defer open.Wait()
+	defer func() { _ = listener.Close() }()
+	m := server.client(MailPlain)
+	m.Address = listener.Addr().String()
+	if err := sendMail(t, m, mailTo("ada@example.org")); err != nil {
+		t.Fatal(err, detailOf(err))
+	}
+	if len(server.taken) != 1 {
+		t.Errorf("taken were %+v", server.taken)
+	}
+}
+
 // partsOf decodes a mail's parts by type.
 func partsOf(t *testing.T, m *netmail.Message) map[string]string {
 	t.Helper()

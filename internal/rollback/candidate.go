@@ -92,6 +92,18 @@ func unwatched(deployments []deploy.Deployment) bool {
 	return !onlyOne
 }
 
+// datedAhead is from when on what is on trial is judged, if that lies ahead although no grace
+// period makes it: by a clock that was. It is zero otherwise.
+func datedAhead(w deploy.Watched, now time.Time) time.Time {
+	w.Policy.GraceSeconds = 0
+	for _, t := range trialsOf(w.Deployments) {
+		if from := scopeOf(&w, t).from; from.After(now.Add(clockAhead)) {
+			return from
+		}
+	}
+	return time.Time{}
+}
+
 // untried reports whether a rollback put back a version that was on trial itself: it replaced
 // another at 100 %, and had had all traffic for less than a look-back time. Nothing judges it
 // now, because nobody knows that what it replaced was better; so it is told of.

@@ -37,6 +37,9 @@ const (
 	// askedAtOnce bounds the scripts of one question to ClickHouse.
 	askedAtOnce = 128
 	leaseName   = "rollback"
+	// clockAhead is how far the clocks of those who deploy may differ from ours for nothing
+	// to be said about it.
+	clockAhead = time.Minute
 	// callTimeout bounds each call to the rates and the store: one script whose rates
 	// hang must not stop the others.
 	callTimeout = 2 * time.Second
@@ -83,7 +86,7 @@ type Deployments interface {
 // from acting on one failure is what they judged.
 type Leases interface {
 	// AcquireLease takes the lease, or renews it for the same holder, until ttl from
-	// now, and reports whether holder has it.
+	// now, and reports whether holder has it. An error names both.
 	AcquireLease(ctx context.Context, name, holder string, ttl time.Duration) (bool, error)
 	// ReleaseLease gives the lease up; nothing happens if holder does not have it.
 	ReleaseLease(ctx context.Context, name, holder string) error
@@ -340,11 +343,14 @@ func (c *Controller) report(ctx context.Context, w *deploy.Watched, ch change) {
 // once for a deployment: protection must not end in silence. The watched are nil
 // when another controller has the lease, and counts them.
 func (c *Controller) reportUnwatched(ctx context.Context, watched []deploy.Watched) {
-	known := c.unwatched
+	known, now := c.unwatched, c.Now()
 	c.unwatched = make(map[string]bool)
 	for _, w := range watched {
 		why := "there is no version to go back to: none had all traffic in the deployments before this one"
-		if untried(w.Deployments, w.Policy) {
+		if from := datedAhead(w, now); !from.IsZero() {
+			why = "its deployment, its policy or what a person did to its ramp is dated " + from.Format(time.RFC3339) +
+				", because of a clock that was ahead of this process's, or this one is behind: nothing is judged before that time"
+		} else if untried(w.Deployments, w.Policy) {
 			why = "a rollback put a version back that had had all traffic for less than a look-back time"
 		} else if !unwatched(w.Deployments) {
 			continue
@@ -386,7 +392,7 @@ func (c *Controller) lease(ctx context.Context) (bool, error) {
 	held, err := c.Leases.AcquireLease(call, leaseName, c.Holder, leaseTTL)
 	if err != nil {
 		c.countError(ctx, "lease")
-		return false, fmt.Errorf("acquire the lease %q for %s: %w", leaseName, c.Holder, err)
+		return false, err
 	}
 	c.leasedAt = time.Time{}
 	if held {

@@ -471,6 +471,16 @@ func TestAControllerThatCannotReadLetsAnotherAct(t *testing.T) {
 	})
 }
 
+func TestALeaseErrorIsSaidOnce(t *testing.T) {
+	w := newWorld(t, newClock().now, policy(deploy.ActionRollback))
+	f := w.fakes("a")
+	const text = "acquire lease rollback for a: the database is away" // as the store has it
+	f.acquire = func(context.Context, string, string, time.Duration) (bool, error) { return false, errors.New(text) }
+	if err := w.controller("a", f).Step(t.Context()); err == nil || err.Error() != text {
+		t.Errorf("error %v, want %s", err, text)
+	}
+}
+
 // What the baseline did before is asked of a short time only, and where even that cannot
 // be read the known failure is acted upon.
 func TestUnreadBaselineDoesNotKeepABadVersion(t *testing.T) {
@@ -540,4 +550,80 @@ func TestEndedJudgementsAreCollectedAtOnce(t *testing.T) {
 	if got := c.collect(t.Context()); len(got) != scripts {
 		t.Errorf("collected %d of %d judgements that had ended", len(got), scripts)
 	}
+}
+
+// Two new versions fail, one after the other, and neither is acted upon: both are told of.
+func TestEachFailingVersionIsToldOf(t *testing.T) {
+	f := func(action deploy.Action, prepare func(w *world), decisions ...string) {
+		t.Helper()
+		clk := newClock()
+		w := newWorld(t, clk.now, policy(action))
+		prepare(w)
+		c := w.controller("a", w.fakes("a"))
+		w.deploy(split{v1: 60, v2: 20, v3: 20})
+		w.steps(c, clk, 30*time.Second)
+		w.fails(v2, 0.5)
+		w.steps(c, clk, 3*time.Minute)
+		w.fails(v3, 0.5)
+		w.steps(c, clk, 3*time.Minute)
+		var told []string
+		for _, d := range slices.Backward(w.decisions) {
+			told = append(told, d.VersionID[:1]+" "+string(d.Verdict)+" "+string(d.Action))
+		}
+		if !slices.Equal(told, decisions) {
+			t.Errorf("%s: decisions %q, want %q", action, told, decisions)
+		}
+	}
+	f(deploy.ActionNotify, func(*world) {}, "2 fail notify", "3 fail notify")
+	f(deploy.ActionPause, func(*world) {}, "2 fail ", "3 fail ")
+	f(deploy.ActionRollback, func(w *world) { w.fails(v1, 0.6) }, "2 fail ", "3 fail ")
+}
+
+// A failure is told once; but what fails a policy that somebody has changed since is another.
+func TestAFailureOfAChangedPolicyIsToldOf(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionNotify))
+	w.revision = 1
+	w.fails(v2, 0.1)
+	c := w.controller("a", w.fakes("a"))
+	w.deploy(split{v1: 90, v2: 10})
+	w.steps(c, clk, 3*time.Minute)
+	if len(w.decisions) != 1 {
+		t.Fatalf("decisions %+v", w.decisions)
+	}
+	w.policy.MaxFailureRate, w.revision, w.policySince = new(0.2), 2, clk.now()
+	w.steps(c, clk, 3*time.Minute)
+	w.fails(v2, 0.9)
+	w.steps(c, clk, 3*time.Minute)
+	w.release("a")
+	w.steps(w.controller("b", w.fakes("b")), clk, 3*time.Minute)
+	if len(w.decisions) != 2 || w.decisions[0].Verdict != deploy.VerdictFail || w.decisions[0].PolicyRevision != 2 {
+		t.Errorf("decisions %+v", w.decisions)
+	}
+}
+
+// What was deployed, or a policy that was saved, by a clock that was an hour ahead is not
+// judged for that hour. That is told of; a grace period is no such thing.
+func TestWhatIsDatedAheadIsCountedAsUnwatched(t *testing.T) {
+	f := func(counted int, change func(w *world, now time.Time)) {
+		t.Helper()
+		clk := newClock()
+		w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+		w.fails(v2, 0.5)
+		w.deploy(split{v1: 90, v2: 10})
+		change(w, clk.now())
+		c := w.controller("a", w.fakes("a"))
+		w.steps(c, clk, time.Second)
+		if len(c.unwatched) != counted {
+			t.Errorf("%d scripts are counted as unwatched, want %d", len(c.unwatched), counted)
+		}
+		w.steps(c, clk, time.Hour+2*time.Minute)
+		if len(c.unwatched) != 0 || len(w.decisions) != 1 || w.decisions[0].Action != deploy.ActionRollback {
+			t.Errorf("after the hour %d are unwatched, decisions %q", len(c.unwatched), w.summary().Decisions)
+		}
+	}
+	f(1, func(w *world, now time.Time) { w.policySince = now.Add(time.Hour) })
+	f(0, func(w *world, now time.Time) { w.policy.GraceSeconds = 3600 })
+	f(0, func(w *world, now time.Time) { w.policySince = now.Add(clockAhead) }) // clocks are never quite the same
+	f(0, func(*world, time.Time) {})
 }

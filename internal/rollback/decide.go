@@ -50,7 +50,7 @@ func decide(w *deploy.Watched, j judgement, now time.Time) change {
 }
 
 // onFail does what the policy says. Whatever leaves the deployment in place is
-// recorded once for it, because the failure stands at every step until somebody
+// recorded once for each version in it, because the failure stands at every step until somebody
 // acts; pausing is bounded by the state of the ramp instead.
 func onFail(w *deploy.Watched, j judgement, now time.Time) change {
 	ch := change{decision: decision(w, j, now)}
@@ -80,7 +80,7 @@ func onFail(w *deploy.Watched, j judgement, now time.Time) change {
 		ch.decision.Action = deploy.ActionNotify
 		ch.decision.Sentence = fmt.Sprintf("noticed %s %s", version, j.Sentence)
 	}
-	if decided(w, deploy.VerdictFail) {
+	if failed(w, j.trial) {
 		ch.decision = nil
 	}
 	return ch
@@ -207,6 +207,16 @@ func caveat(policy deploy.RollbackPolicy, j judgement) string {
 // have come since, such as the pause of an outage.
 func decided(w *deploy.Watched, verdict deploy.Verdict) bool {
 	return slices.ContainsFunc(w.Decisions, func(d deploy.RollbackDecision) bool { return d.Verdict == verdict })
+}
+
+// failed reports whether it is on record that a version fails in the current deployment, by
+// the evidence that there is: what began anew since, with a change of the policy or of the
+// ramp, is another matter.
+func failed(w *deploy.Watched, t trial) bool {
+	from := scopeOf(w, t).from
+	return slices.ContainsFunc(w.Decisions, func(d deploy.RollbackDecision) bool {
+		return d.Verdict == deploy.VerdictFail && d.VersionID == t.candidate && !d.At.Before(from)
+	})
 }
 
 // runningRamp returns the ramp if it runs on the current deployment, else nil.

@@ -78,6 +78,10 @@ func (h *History) Backtest(ctx context.Context, q deploy.BacktestQuery, progress
 	}
 	if len(deployments) == backtestDeployments { // before the oldest ones there may be others
 		since = maxTime(since, wholeSecond(deployments[backtestDeployments-deploy.WatchedDeployments].CreatedOn))
+		if !since.Before(until) {
+			return deploy.BacktestResult{}, errs.New(errs.Invalid, 0, "there is nothing to replay between since and until: the newest %d deployments are replayed, from %s on",
+				backtestDeployments, since.Format(time.RFC3339))
+		}
 	}
 	report := func(at time.Time) {
 		if progress != nil {
@@ -151,7 +155,7 @@ func (h *History) Evidence(ctx context.Context, account, name string) (deploy.Li
 	if err != nil {
 		return deploy.LiveEvidence{}, err
 	}
-	doubt := r.script.wentBack(blocks)
+	doubt := r.script.wentBack(blocks, now)
 	for _, t := range trials {
 		e := r.script.evidence[t.candidate]
 		looked := e.look(blocks, now, w.Deployments)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -188,5 +189,67 @@ func TestFewScriptsAreRemembered(t *testing.T) {
 	}
 	if len(h.remembered) != rememberedMost || h.remembered[scriptKey{"account", "shop"}] == nil {
 		t.Errorf("%d are remembered", len(h.remembered))
+	}
+}
+
+// Traffic ends between two questions: seconds that are settled meanwhile are not looked for
+// any more, and have not gone.
+func TestTrafficThatEndsIsNoDoubt(t *testing.T) {
+	p := badDay()
+	now := epoch.Add(time.Hour)
+	h := NewHistory(HistoryConfig{Rates: p, Scripts: p, Now: func() time.Time { return now }})
+	p.blocks = slices.DeleteFunc(p.blocks, func(b schema.RateBlock) bool { return !b.Time.Before(now) })
+	for _, later := range []time.Duration{0, time.Minute, 5 * time.Minute, time.Second} {
+		now = now.Add(later)
+		live, err := h.Evidence(t.Context(), "account", "shop")
+		if err != nil || len(live.Trials) != 1 {
+			t.Fatalf("%+v, error %v", live, err)
+		}
+		if s := live.Trials[0].Sentence; strings.Contains(s, "cannot be right") {
+			t.Errorf("%s later: %s", later, s)
+		}
+	}
+}
+
+// A second that has gone is missed also when it is the first of those that are not settled.
+func TestASecondThatHasGoneIsDoubt(t *testing.T) {
+	p := badDay()
+	now := epoch.Add(time.Hour)
+	h := NewHistory(HistoryConfig{Rates: p, Scripts: p, Now: func() time.Time { return now }})
+	ask := func() string {
+		t.Helper()
+		live, err := h.Evidence(t.Context(), "account", "shop")
+		if err != nil || len(live.Trials) != 1 {
+			t.Fatalf("%+v, error %v", live, err)
+		}
+		return live.Trials[0].Sentence
+	}
+	if s := ask(); strings.Contains(s, "cannot be right") {
+		t.Error(s)
+	}
+	p.blocks = slices.DeleteFunc(p.blocks, func(b schema.RateBlock) bool { return b.Time.Before(now.Add(-settleAfter + time.Second)) })
+	if s := ask(); !strings.Contains(s, "cannot be right") {
+		t.Errorf("a second has gone, and it says %q", s)
+	}
+}
+
+// Of more deployments than are replayed the newest count. What was asked for may be before
+// all of them: "no version was on trial" would be no answer.
+func TestATimeBeforeTheDeploymentsThatAreReplayedIsRefused(t *testing.T) {
+	p := badDay()
+	for i := range backtestDeployments {
+		d := person(split{v1: 90, v2: 10})
+		d.CreatedOn = epoch.Add(2*time.Hour + time.Duration(i)*time.Millisecond)
+		p.deployments = slices.Insert(p.deployments, 0, d)
+	}
+	h := p.history(0, epoch.Add(3*time.Hour))
+	ask := func(until time.Time) (deploy.BacktestResult, error) {
+		return h.Backtest(t.Context(), deploy.BacktestQuery{Script: "shop", Policy: p.policy, Since: epoch, Until: until}, nil)
+	}
+	if r, err := ask(epoch.Add(time.Hour)); errs.KindOf(err) != errs.Invalid || !strings.Contains(err.Error(), "2026-11-01T14:00:01Z") {
+		t.Errorf("%+v, error %v", r, err)
+	}
+	if r, err := ask(epoch.Add(150 * time.Minute)); err != nil || !r.Since.Equal(epoch.Add(2*time.Hour+time.Second)) {
+		t.Errorf("from %v to %v, error %v", r.Since, r.Until, err)
 	}
 }

@@ -34,8 +34,7 @@ type script struct {
 	// lookedAt is when it was judged the last time, and lookedFor for what.
 	lookedAt  time.Time
 	lookedFor occasion
-	// refused is the current deployment if its successor was refused.
-	refused string
+	refused   refusal // the newest one; zero without any
 	// closest is how near each limit is to being passed: LogE as a part of the threshold.
 	closest map[deploy.Metric]float64
 }
@@ -62,9 +61,9 @@ type judgement struct {
 	catchingUp bool
 }
 
-// judge assesses every trial of a script, of which s keeps evidence: the first whose failure is acted upon decides,
-// then the first that fails, then the first that is inconclusive. An error in reading the
-// rates is itself a verdict: both are returned.
+// judge assesses every trial of a script, of which s keeps evidence: the first decides whose failure moves traffic,
+// then the first that fails and is not on record, then one that fails, then the first that is inconclusive. An
+// error in reading the rates is itself a verdict: both are returned.
 func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, read *reading, now time.Time) (judgement, error) {
 	trials := trialsOf(w.Deployments)
 	if len(trials) == 0 {
@@ -81,7 +80,7 @@ func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, re
 			Verdict: deploy.VerdictInconclusive, Sentence: "the rates of the last day are being read",
 		}}, nil
 	}
-	doubt := s.wentBack(blocks)
+	doubt := s.wentBack(blocks, now)
 	var decides judgement
 	for _, t := range trials {
 		e := s.evidence[t.candidate]
@@ -95,11 +94,12 @@ func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, re
 				j.beforeUnread = unread != nil
 			}
 			err = errors.Join(err, unread)
-			if w.Policy.Action != deploy.ActionRollback || !baselineNoBetter(w.Policy, j) {
+			if w.Policy.Action == deploy.ActionRollback && !baselineNoBetter(w.Policy, j) {
 				return j, err
 			}
 		}
-		if decides.Verdict == "" || gravity(j.Verdict) > gravity(decides.Verdict) {
+		known := decides.Verdict == deploy.VerdictFail && failed(w, decides.trial)
+		if decides.Verdict == "" || gravity(j.Verdict) > gravity(decides.Verdict) || known && j.Verdict == deploy.VerdictFail {
 			decides = j
 		}
 	}
@@ -221,23 +221,22 @@ func (s *script) fold(blocks []schema.RateBlock, until time.Time, deployments []
 }
 
 // wentBack reports whether a second has fewer requests than it had before: somebody
-// deletes them, or who answers is behind. What is settled is not looked at any more.
-func (s *script) wentBack(blocks []schema.RateBlock) bool {
-	back := false
-	now := make(map[second]int64, len(blocks))
+// deletes them, or who answers is behind. What is folded by now is not looked at any more:
+// the next look does not read it.
+func (s *script) wentBack(blocks []schema.RateBlock, now time.Time) bool {
+	from, back := s.unfolded(now), false
+	seen := make(map[second]int64, len(blocks))
 	for _, b := range blocks {
-		now[second{b.VersionID, b.Time.Unix()}] = b.Requests
-	}
-	oldest := int64(0)
-	if len(blocks) > 0 {
-		oldest = blocks[0].Time.Unix()
+		if !b.Time.Before(from) {
+			seen[second{b.VersionID, b.Time.Unix()}] = b.Requests
+		}
 	}
 	for key, requests := range s.seen {
-		if key.at >= oldest && now[key] < requests {
+		if !time.Unix(key.at, 0).Before(from) && seen[key] < requests {
 			back = true
 		}
 	}
-	s.seen = now
+	s.seen = seen
 	return back
 }
 

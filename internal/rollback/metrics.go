@@ -33,7 +33,7 @@ func newMetrics() (metrics, error) {
 	m.duration, err[4] = meter.Float64Histogram("tidegate_rollback_step_duration_seconds",
 		metric.WithUnit("s"), metric.WithDescription("Duration of one step over all watched scripts, as far as they are judged in the time of a step."))
 	m.unwatched, err[5] = meter.Int64Gauge("tidegate_rollback_unwatched_scripts",
-		metric.WithDescription("Scripts with an enabled policy whose deployment cannot be judged, because no version to go back to is known, or a rollback put back one that was on trial itself; 0 without the lease."))
+		metric.WithDescription("Scripts with an enabled policy whose deployment cannot be judged, because no version to go back to is known, a rollback put back one that was on trial itself, or it is dated ahead of the clock; 0 without the lease."))
 	m.evidence, err[6] = meter.Float64Gauge("tidegate_rollback_evidence",
 		metric.WithDescription("The most evidence against any version on trial, by limit, as a part of what it takes to act: at 1 a version is acted upon. Both are logarithms."))
 	return m, errors.Join(err[:]...)

@@ -13,12 +13,23 @@ import (
 // A deployment that the store refuses, because it could not be served, is refused
 // for as long as the one that was judged serves: what it depends on, such as the
 // classes of Durable Objects, changes with a deployment only. So it is tried once,
-// and recorded.
+// and recorded. Another one, such as a rollback after a step of a ramp, may be taken.
+
+// refusal is what was refused.
+type refusal struct {
+	judged string // the deployment that served
+	splits string // of the one in its place
+}
+
+func refusalOf(w *deploy.Watched, ch change) refusal {
+	return refusal{w.Deployments[0].ID, fmt.Sprint(ch.deployment.Versions)}
+}
 
 // skips reports whether a change was refused already. A restarted controller tries
-// once more.
+// once more, and so does one that finds a ramp which the refusal is to end: it was held
+// before.
 func (s *script) skips(w *deploy.Watched, ch change) bool {
-	return ch.deployment != nil && s.refused == w.Deployments[0].ID
+	return ch.deployment != nil && s.refused == refusalOf(w, ch) && runningRamp(w) == nil
 }
 
 // applyRefused stores, in place of a change whose deployment was refused, that it
@@ -29,21 +40,21 @@ func (c *Controller) applyRefused(ctx context.Context, s *script, w *deploy.Watc
 		"from_deployment", w.Deployments[0].ID, "reason", reason)
 	left := withoutDeployment(w, ch, reason)
 	if left.empty() { // it is on record
-		s.refused = w.Deployments[0].ID
+		s.refused = refusalOf(w, ch)
 		return true, nil
 	}
 	stored, err = c.apply(ctx, s, w, left)
 	if stored {
-		s.refused = w.Deployments[0].ID
+		s.refused = refusalOf(w, ch)
 	}
 	return stored, err
 }
 
 // withoutDeployment is what is left of a change whose deployment was refused, and which is
-// not on record yet.
+// not on record yet. A ramp that is held stays so: only a rollback may end it for a person.
 func withoutDeployment(w *deploy.Watched, ch change, reason string) change {
 	var left change
-	if r := w.Ramp; r != nil && ch.ramp != nil {
+	if r := w.Ramp; r != nil && ch.ramp != nil && r.State == deploy.RampRunning {
 		left.ramp = ended(r, "refused: "+reason)
 	}
 	if ch.decision != nil {

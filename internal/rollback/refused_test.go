@@ -104,3 +104,65 @@ func TestRefusalIsRecordedAfterAFailure(t *testing.T) {
 		}
 	}
 }
+
+// A version fails while a person holds its ramp, and cannot be put out of traffic. A store
+// lets nobody but a person, or a rollback, change a held ramp, so it stays held, and the
+// refusal is told all the same.
+func TestRefusedRollbackOfAHeldRampIsRecordedOnce(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback, threeSteps...))
+	f := w.fakes("a")
+	apply := f.apply
+	f.apply = func(ctx context.Context, account, script, ifCurrent string, d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error {
+		if d == nil && ramp != nil && w.ramp != nil && w.ramp.State == deploy.RampPaused {
+			return errs.New(errs.Conflict, 0, "somebody has changed the ramp")
+		}
+		return apply(ctx, account, script, ifCurrent, d, ramp, decision)
+	}
+	var asked int
+	c := w.controller("a", refusing(f, &asked))
+	w.deploy(split{v1: 95, v2: 5})
+	w.steps(c, clk, 10*time.Second)
+	w.control(deploy.RampPause)
+	w.fails(v2, 0.5)
+	w.steps(c, clk, 2*time.Minute)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v1 95% v2 5% by a person"},
+		Decisions:   []string{"fail notify"},
+		Ramp:        "paused 5%",
+	})
+	if asked != 1 {
+		t.Errorf("asked %d times, want once", asked)
+	}
+	// Resumed it would neither go on nor say why.
+	w.control(deploy.RampResume)
+	w.steps(c, clk, 2*time.Minute)
+	if got := w.summary(); got.Ramp != "aborted 5%" || len(got.Decisions) != 1 || asked != 2 {
+		t.Errorf("after it was resumed: %+v, asked %d times", got, asked)
+	}
+}
+
+// A step that cannot be deployed is no reason not to take the version out when it fails
+// later on.
+func TestARefusedStepKeepsNoRollbackBack(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback, threeSteps...))
+	f := w.fakes("a")
+	apply := f.apply
+	f.apply = func(ctx context.Context, account, script, ifCurrent string, d *deploy.Deployment, ramp *deploy.Ramp, decision *deploy.RollbackDecision) error {
+		if d != nil && d.Annotations.TriggeredBy != deploy.TriggeredByRollback {
+			return errs.New(errs.Invalid, 0, "a class is transferred from a script that has none")
+		}
+		return apply(ctx, account, script, ifCurrent, d, ramp, decision)
+	}
+	c := w.controller("a", f)
+	w.deploy(split{v1: 95, v2: 5})
+	w.steps(c, clk, 10*time.Minute)
+	w.fails(v2, 0.5)
+	w.steps(c, clk, 2*time.Minute)
+	expectSummary(t, w, summary{
+		Deployments: []string{"v1 100% by a person", "v1 95% v2 5% by a person", "v1 100% by rollback"},
+		Decisions:   []string{"pass notify", "fail rollback"},
+		Ramp:        "aborted 5%",
+	})
+}

@@ -28,7 +28,7 @@ func (s *Store) AcquireLease(ctx context.Context, name, holder string, ttl time.
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("acquire lease %s: %w", name, err)
+		return false, fmt.Errorf("acquire lease %s for %s: %w", name, holder, err)
 	}
 	if s.leases.unchanged(name, ends) <= ttl {
 		return false, nil
@@ -43,11 +43,11 @@ func (s *Store) setLease(ctx context.Context, name, holder string, until time.Ti
 		WHERE leases.holder = excluded.holder OR leases.expires_on <= $4`,
 		name, holder, until.UnixMicro(), over)
 	if err != nil {
-		return false, fmt.Errorf("acquire lease %s: %w", name, err)
+		return false, fmt.Errorf("acquire lease %s for %s: %w", name, holder, err)
 	}
 	n, err := result.RowsAffected()
 	if err != nil {
-		return false, fmt.Errorf("acquire lease %s: %w", name, err)
+		return false, fmt.Errorf("acquire lease %s for %s: %w", name, holder, err)
 	}
 	return n == 1, nil
 }

@@ -248,7 +248,11 @@ func (s *Store) ApplyDecision(ctx context.Context, accountID, script string, jud
 			if err != nil {
 				return err
 			}
-			if err := t.saveRamp(ctx, accountID, script, r); err != nil {
+			saved := *r
+			if before != nil && before.DeploymentID == judged.DeploymentID {
+				saved.LastChange = before.LastChange // of who held it meanwhile, where a rollback ends it
+			}
+			if err := t.saveRamp(ctx, accountID, script, &saved); err != nil {
 				return err
 			}
 			if news == nil && r.State == deploy.RampDone && (before == nil || before.State != deploy.RampDone || before.DeploymentID != r.DeploymentID) {

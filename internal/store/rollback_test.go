@@ -164,8 +164,8 @@ func TestAHeldRampIsEndedByARollback(t *testing.T) {
 		if list, err := s.Deployments(ctx, testAccount, "shop"); err != nil || list[0].ID != back.ID {
 			t.Fatalf("deployments %+v, error %v", list, err)
 		}
-		if r, err := s.Ramp(ctx, testAccount, "shop"); err != nil || r.State != deploy.RampAborted || r.Reason != "rolled back" {
-			t.Fatalf("ramp %+v, error %v", r, err)
+		if r, err := s.Ramp(ctx, testAccount, "shop"); err != nil || r.State != deploy.RampAborted || r.Reason != "rolled back" || r.LastChange == nil || r.LastChange.Action != deploy.RampPause {
+			t.Fatalf("ramp %+v, error %v; want it ended, and with who held it meanwhile", r, err)
 		}
 	})
 }

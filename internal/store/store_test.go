@@ -298,6 +298,17 @@ func TestLeaseOfAClockAheadIsTakenOverWhenItRests(t *testing.T) {
 	})
 }
 
+// Who fails to acquire a lease does not say again which one, nor for whom.
+func TestLeaseErrorsNameLeaseAndHolder(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := open(Options{}).AcquireLease(ended, "rollback", "a", time.Minute); err == nil || !strings.HasPrefix(err.Error(), "acquire lease rollback for a: ") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
 func TestLeaseHasOneHolder(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		clock := newClock()
