@@ -276,6 +276,23 @@ func TestExceptions(t *testing.T) {
 	}
 }
 
+// A name is the Worker's to choose and may have lines of its own. Its second line was shown as
+// the message, and the message as a part of the frame.
+func TestExceptionWithANameOfSeveralLines(t *testing.T) {
+	db := migrated(t)
+	r := served(0)
+	r.outcome = schema.OutcomeException
+	b := blockOf(r)
+	b.Exceptions[0] = []byte(thrown("Two\nlines", "of\nthree", "Error\n    at price (worker.js:10:5)"))
+	if err := db.InsertEvents(t.Context(), "lines", b); err != nil {
+		t.Fatal(err)
+	}
+	list, _, err := db.Exceptions(t.Context(), schema.ExceptionQuery{AccountID: account, Script: script, Since: noon, Until: noon.Add(time.Hour), Limit: 10})
+	if err != nil || len(list) != 1 || list[0].Name != "Two\nlines" || list[0].Message != "of three" || list[0].Frame != "price (worker.js)" {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
 // TestQuestionsThatAreTooMuch end with a sentence that says so.
 func TestQuestionsThatAreTooMuch(t *testing.T) {
 	db := migrated(t)

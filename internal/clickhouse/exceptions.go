@@ -59,8 +59,10 @@ func (db *DB) Exceptions(ctx context.Context, q schema.ExceptionQuery) (list []s
 		if err := rows.Scan(&g.Fingerprint, &kind, &g.Requests, &versions, &g.FirstSeen, &g.LastSeen, &partition, &offset, &all); err != nil {
 			return nil, 0, failed(attempt, err)
 		}
-		g.Name, kind, _ = strings.Cut(kind, "\n")
-		g.Message, g.Frame, _ = strings.Cut(kind, "\n")
+		// Of its three parts only the first may have several lines.
+		frame := strings.LastIndexByte(kind, '\n')
+		message := strings.LastIndexByte(kind[:frame], '\n')
+		g.Name, g.Message, g.Frame = kind[:message], kind[message+1:frame], kind[frame+1:]
 		g.FirstSeen, g.LastSeen = g.FirstSeen.UTC(), g.LastSeen.UTC()
 		g.Versions = make(map[string]int64, len(versions))
 		for version, n := range versions {
