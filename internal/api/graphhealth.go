@@ -83,7 +83,11 @@ func (g *graph) groupArguments(f *ast.Field) (filter map[string]any, order []str
 		if names.ForName(name) == nil {
 			return nil, nil, 0, errs.New(errs.Invalid, 0, "error parsing args: orderBy: there is no order %q", shown(fmt.Sprint(value)))
 		}
-		order = append(order, name)
+		by, _ := cutLast(name, "_")
+		// What groups are ordered by already orders none of them any more, in either direction.
+		if !slices.ContainsFunc(order, func(one string) bool { before, _ := cutLast(one, "_"); return before == by }) {
+			order = append(order, name)
+		}
 	}
 	return filter, order, int(most), nil
 }
