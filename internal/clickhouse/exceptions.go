@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
@@ -91,7 +92,7 @@ func (db *DB) addSamples(ctx context.Context, q schema.ExceptionQuery, list []sc
 	}
 	c.add("time IN (" + strings.Join(times, ", ") + ")") // which the primary key finds
 	c.add("(kafka_partition, kafka_offset) IN (" + strings.Join(places, ", ") + ")")
-	events, err := db.events(ctx, "read samples of exceptions of script "+q.Script, c, "")
+	events, err := db.events(ctx, "read samples of exceptions of script "+q.Script, c, "", math.MaxInt)
 	if err != nil {
 		return err
 	}
