@@ -110,6 +110,11 @@ func (g *graph) logpushHealth(account string, f *ast.Field) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	end, err := g.turn(account)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	now := g.server.now()
 	list, err := g.server.deps.Health.HealthMinutes(g.ctx, logjob.HealthFilter{
 		AccountID: account, JobID: oneJob(filter), Since: since(filter, now.Add(-graphRange)), Until: now.Add(time.Hour), Most: graphMinutesMax})
