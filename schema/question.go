@@ -86,6 +86,18 @@ type StoredEvent struct {
 	Value []byte // the event's JSON
 }
 
+// EventPageBytes of events end a page, however few they are: Workers choose how much they log.
+const EventPageBytes = 16 << 20
+
+// FullEventPage reports whether events are as many bytes as a page has.
+func FullEventPage(list []StoredEvent) bool {
+	bytes := 0
+	for _, e := range list {
+		bytes += len(e.Value)
+	}
+	return bytes >= EventPageBytes
+}
+
 // EventPosition orders events: by time, and where that is equal by their records.
 type EventPosition struct {
 	Time      time.Time // whole milliseconds

@@ -96,9 +96,14 @@ func TestQuestionsBeyondTheBoundAreRefused(t *testing.T) {
 	} {
 		p.call(t, http.MethodGet, path, "").want(t, http.StatusServiceUnavailable, 10013, "too many questions", fmt.Sprintf("an account may have %d", api.AccountQuestions))
 	}
-	query := fmt.Sprintf(`{ viewer { accounts(filter: {accountTag: %q}) { workersInvocationsAdaptive(limit: 1, filter: {date: "2026-01-01"}) { sum { requests } } } } }`, account)
-	if got := p.graph(t, p.token, query, nil); !strings.HasPrefix(got, `503 {"data":null,"errors":[{"message":"too many queries in progress, please try again later: `) {
-		t.Errorf("the question too many is answered %s", got)
+	for _, groups := range []string{
+		`workersInvocationsAdaptive(limit: 1, filter: {date: "2026-01-01"}) { sum { requests } }`,
+		`logpushHealthAdaptiveGroups(limit: 1, filter: {}) { count }`, // a month of ten jobs is 100 MB
+	} {
+		query := fmt.Sprintf(`{ viewer { accounts(filter: {accountTag: %q}) { %s } } }`, account, groups)
+		if got := p.graph(t, p.token, query, nil); !strings.HasPrefix(got, `503 {"data":null,"errors":[{"message":"too many queries in progress, please try again later: `) {
+			t.Errorf("the question too many about %s is answered %s", groups, got)
+		}
 	}
 	for range api.Questions - api.AccountQuestions {
 		begin(other.ID)

@@ -363,7 +363,8 @@ type Metrics interface {
 
 // Events that are stored. Its errors are as those of Metrics.
 type Events interface {
-	// Events is newest first, and no more than limit of what comes after a position.
+	// Events is newest first, and no more than limit of what comes after a position, or a
+	// schema.FullEventPage.
 	Events(ctx context.Context, f schema.EventFilter, after schema.EventPosition, limit int) ([]schema.StoredEvent, error)
 	// EventsOfRay is oldest first, and empty for a ray of which nothing is known.
 	EventsOfRay(ctx context.Context, accountID, ray string) ([]schema.StoredEvent, error)

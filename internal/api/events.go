@@ -52,7 +52,7 @@ func (s *Server) listEvents(r *request) (any, error) {
 		return nil, err
 	}
 	view := eventsView{Since: timestamp(f.Since), Until: timestamp(f.Until), Events: rawEvents(list)}
-	if len(list) == int(limit) {
+	if len(list) == int(limit) || schema.FullEventPage(list) {
 		view.Cursor = list[len(list)-1].String()
 	}
 	return view, nil

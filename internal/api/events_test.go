@@ -33,6 +33,10 @@ func eventsStory(t *testing.T, p *platform) {
 	if a := p.call(t, http.MethodGet, "/workers/scripts/shop/events?limit=2", ""); strings.Contains(a.text, "cursor") {
 		t.Errorf("the last page has a cursor: %s", a.text)
 	}
+	// A page may end before it has as many events as were asked for, and then there are more.
+	p.events.list[0].Value = []byte(strings.Replace(storedEvent, "items", strings.Repeat("x", schema.EventPageBytes), 1))
+	p.call(t, http.MethodGet, "/workers/scripts/shop/events?limit=2", "").ok(t, `"cursor":"`+place.String()+`"`)
+	p.events.list[0].Value = []byte(storedEvent)
 	p.call(t, http.MethodGet, "/workers/events/0123456789abcdef-FRA", "").ok(t, storedEvent)
 	if asked := p.events.asked[len(p.events.asked)-1]; asked != "0123456789abcdef" {
 		t.Errorf("it was asked for ray %v", asked)

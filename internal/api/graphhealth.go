@@ -83,7 +83,11 @@ func (g *graph) groupArguments(f *ast.Field) (filter map[string]any, order []str
 		if names.ForName(name) == nil {
 			return nil, nil, 0, errs.New(errs.Invalid, 0, "error parsing args: orderBy: there is no order %q", shown(fmt.Sprint(value)))
 		}
-		order = append(order, name)
+		by, _ := cutLast(name, "_")
+		// What groups are ordered by already orders none of them any more, in either direction.
+		if !slices.ContainsFunc(order, func(one string) bool { before, _ := cutLast(one, "_"); return before == by }) {
+			order = append(order, name)
+		}
 	}
 	return filter, order, int(most), nil
 }
@@ -106,6 +110,11 @@ func (g *graph) logpushHealth(account string, f *ast.Field) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	end, err := g.turn(account)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	now := g.server.now()
 	list, err := g.server.deps.Health.HealthMinutes(g.ctx, logjob.HealthFilter{
 		AccountID: account, JobID: oneJob(filter), Since: since(filter, now.Add(-graphRange)), Until: now.Add(time.Hour), Most: graphMinutesMax})

@@ -60,9 +60,9 @@ func (g *graph) invocations(account string, f *ast.Field) (any, error) {
 		return nil, errs.New(errs.Invalid, 0, "query time range is too large: it is %s, and %d days are the most", length.Truncate(time.Second), int(metricsRangeMax.Hours()/24))
 	}
 	q.Since, q.Until = times.since, times.until
-	end, err := g.server.question(g.ctx, account)
+	end, err := g.turn(account)
 	if err != nil {
-		return nil, inWords("too many queries in progress, please try again later", errs.Unavailable, err)
+		return nil, err
 	}
 	defer end()
 	list, err := g.server.deps.Metrics.Invocations(g.ctx, q)

@@ -521,3 +521,22 @@ func TestGraphQLWithASlash(t *testing.T) {
 		t.Errorf("answered %d", res.StatusCode)
 	}
 }
+
+// Variables may hold tens of thousands of names to order by. ClickHouse took seconds to understand 10,000,
+// and 45,000 were an internal error; logpush health compared its groups by all of them.
+func TestNamesToOrderByCountOnce(t *testing.T) {
+	p, asked := graphPlatform(t)
+	names := []string{"scriptName_ASC", "sum_requests_DESC"}
+	for range 10_000 {
+		names = append(names, "scriptName_ASC", "scriptName_DESC", "sum_requests_ASC")
+	}
+	got := p.graph(t, p.token, `query ($o: [AccountWorkersInvocationsAdaptiveOrderBy!]) { viewer { accounts(filter: {accountTag: "`+account+`"}) {
+		workersInvocationsAdaptive(limit: 1, filter: {datetime_geq: "`+time.Now().Add(-time.Hour).Format(time.RFC3339)+`"}, orderBy: $o) { dimensions { scriptName } } } } }`, map[string]any{"o": names})
+	want := []schema.InvocationOrder{{By: schema.InvocationScript}, {By: schema.InvocationRequests, Descending: true}}
+	if len(*asked) != 1 {
+		t.Fatal(got)
+	}
+	if diff := cmp.Diff(want, (*asked)[0].Order); diff != "" {
+		t.Errorf("%s asked for an order of %d names (-want +got)\n%.2000s", got, len((*asked)[0].Order), diff)
+	}
+}

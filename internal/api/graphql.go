@@ -369,6 +369,13 @@ func (g *graph) accounts(f *ast.Field) (any, error) {
 	return []any{one}, err
 }
 
+// turn waits until groups of an account may be read, which take much memory or ask ClickHouse.
+// The caller ends it.
+func (g *graph) turn(account string) (end func(), err error) {
+	end, err = g.server.question(g.ctx, account)
+	return end, inWords("too many queries in progress, please try again later", errs.Unavailable, err)
+}
+
 // inWords puts Cloudflare's words before those of an error of a kind.
 func inWords(words string, kind errs.Kind, err error) error {
 	if e, ok := errors.AsType[*errs.Error](err); ok && e.Kind == kind {

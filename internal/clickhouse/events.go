@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -22,7 +23,8 @@ const newestFirst = "ORDER BY account_id DESC, script_name DESC, time DESC, kafk
 const rayEventsMax = 100
 
 // Events returns what a filter means, newest first, no more than limit, of what comes
-// after a position in that order; the zero position is the beginning.
+// after a position in that order; the zero position is the beginning. With
+// schema.EventPageBytes it ends early (schema.FullEventPage).
 func (db *DB) Events(ctx context.Context, f schema.EventFilter, after schema.EventPosition, limit int) ([]schema.StoredEvent, error) {
 	if err := validRange(f.Since, f.Until); err != nil {
 		return nil, err
@@ -34,7 +36,7 @@ func (db *DB) Events(ctx context.Context, f schema.EventFilter, after schema.Eve
 			ch.Named("after_partition", fmt.Sprint(after.Partition)), ch.Named("after_offset", fmt.Sprint(after.Offset)))
 	}
 	// Unbuffered, each part is read only as far as its rows are wanted, not far ahead.
-	return db.events(ctx, "read events of script "+f.Script, c, newestFirst+fmt.Sprintf(" LIMIT %d SETTINGS read_in_order_use_buffering = 0", limit))
+	return db.events(ctx, "read events of script "+f.Script, c, newestFirst+fmt.Sprintf(" LIMIT %d SETTINGS read_in_order_use_buffering = 0", limit), schema.EventPageBytes)
 }
 
 // EventsOfRay returns the events of a request of an account, oldest first: the
@@ -45,10 +47,11 @@ func (db *DB) EventsOfRay(ctx context.Context, account, ray string) ([]schema.St
 	c.add("ray_id = {ray:String}", ch.Named("ray", ray))
 	// Both indexes are looked at before anything is read, the range of rays first: on the
 	// way, ClickHouse would look at both of them in all granules.
-	return db.events(ctx, "find the events of ray "+ray, c, fmt.Sprintf("ORDER BY account_id, time, kafka_partition, kafka_offset LIMIT %d SETTINGS use_skip_indexes_on_data_read = 0", rayEventsMax))
+	return db.events(ctx, "find the events of ray "+ray, c, fmt.Sprintf("ORDER BY account_id, time, kafka_partition, kafka_offset LIMIT %d SETTINGS use_skip_indexes_on_data_read = 0", rayEventsMax), math.MaxInt)
 }
 
-func (db *DB) events(ctx context.Context, attempt string, c conditions, rest string) ([]schema.StoredEvent, error) {
+// events ends with the event that reaches bytesMax.
+func (db *DB) events(ctx context.Context, attempt string, c conditions, rest string, bytesMax int) ([]schema.StoredEvent, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	rows, err := db.conn.Query(ctx, eventsQuery(c, rest), c.args...)
@@ -56,7 +59,7 @@ func (db *DB) events(ctx context.Context, attempt string, c conditions, rest str
 		return nil, tooMuch(attempt, err)
 	}
 	defer func() { _ = rows.Close() }() // what went wrong is in rows.Err
-	list := []schema.StoredEvent{}
+	list, bytes := []schema.StoredEvent{}, 0
 	for rows.Next() {
 		var partition int32
 		a, err := scanArchived(prefixed{rows, &partition})
@@ -64,6 +67,10 @@ func (db *DB) events(ctx context.Context, attempt string, c conditions, rest str
 			return nil, fmt.Errorf("%s: %w", attempt, err)
 		}
 		list = append(list, schema.StoredEvent{EventPosition: schema.EventPosition{Time: a.Time, Partition: int(partition), Offset: a.Offset}, Value: a.Value})
+		if bytes += len(a.Value); bytes >= bytesMax {
+			cancel() // nobody wants the others, which Close would read
+			return list, nil
+		}
 	}
 	return list, tooMuch(attempt, rows.Err())
 }

@@ -146,6 +146,47 @@ func TestPagesOfEvents(t *testing.T) {
 	}
 }
 
+// A Worker may log a quarter of a megabyte a request: a page of 500 such events was 125 MB, several
+// times that while it was made, and six may be asked for at once.
+func TestPagesOfLargeEvents(t *testing.T) {
+	db := migrated(t)
+	const n, each = 40, 1 << 20
+	var rows []row
+	for range n {
+		rows = append(rows, served(0))
+	}
+	b := blockOf(rows...)
+	for i := range rows {
+		b.Logs[i] = fmt.Appendf(nil, `[{"Level":"log","Message":[%q],"TimestampMs":1}]`, strings.Repeat("x", each))
+	}
+	if err := db.InsertEvents(t.Context(), "large", b); err != nil {
+		t.Fatal(err)
+	}
+	var after schema.EventPosition
+	var got []int64
+	for len(got) < n {
+		page, err := db.Events(t.Context(), hourOf(schema.EventFilter{}), after, 500)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if most := schema.EventPageBytes/each + 1; len(page) == 0 || len(page) > most {
+			t.Fatalf("a page has %d events of 1 MiB, want 1 to %d", len(page), most)
+		}
+		if full := schema.FullEventPage(page); !full && len(got)+len(page) < n {
+			t.Fatalf("a page of %d events does not say that it ended early", len(page))
+		}
+		for _, e := range page {
+			got = append(got, e.Offset)
+		}
+		after = page[len(page)-1].EventPosition
+	}
+	for i, offset := range got {
+		if offset != int64(n-1-i) {
+			t.Fatalf("the offsets are %v, want each once, newest first", got)
+		}
+	}
+}
+
 func TestEventsOfRay(t *testing.T) {
 	db := migrated(t)
 	b, _ := variety(1000)
@@ -273,6 +314,23 @@ func TestExceptions(t *testing.T) {
 	q.Script = "blog"
 	if list, total, err = db.Exceptions(t.Context(), q); err != nil || total != 0 || list == nil || len(list) != 0 {
 		t.Errorf("of a script without any: %+v, %d, %v", list, total, err)
+	}
+}
+
+// A name is the Worker's to choose and may have lines of its own. Its second line was shown as
+// the message, and the message as a part of the frame.
+func TestExceptionWithANameOfSeveralLines(t *testing.T) {
+	db := migrated(t)
+	r := served(0)
+	r.outcome = schema.OutcomeException
+	b := blockOf(r)
+	b.Exceptions[0] = []byte(thrown("Two\nlines", "of\nthree", "Error\n    at price (worker.js:10:5)"))
+	if err := db.InsertEvents(t.Context(), "lines", b); err != nil {
+		t.Fatal(err)
+	}
+	list, _, err := db.Exceptions(t.Context(), schema.ExceptionQuery{AccountID: account, Script: script, Since: noon, Until: noon.Add(time.Hour), Limit: 10})
+	if err != nil || len(list) != 1 || list[0].Name != "Two\nlines" || list[0].Message != "of three" || list[0].Frame != "price (worker.js)" {
+		t.Errorf("%+v, %v", list, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
@@ -59,8 +60,10 @@ func (db *DB) Exceptions(ctx context.Context, q schema.ExceptionQuery) (list []s
 		if err := rows.Scan(&g.Fingerprint, &kind, &g.Requests, &versions, &g.FirstSeen, &g.LastSeen, &partition, &offset, &all); err != nil {
 			return nil, 0, failed(attempt, err)
 		}
-		g.Name, kind, _ = strings.Cut(kind, "\n")
-		g.Message, g.Frame, _ = strings.Cut(kind, "\n")
+		// Of its three parts only the first may have several lines.
+		frame := strings.LastIndexByte(kind, '\n')
+		message := strings.LastIndexByte(kind[:frame], '\n')
+		g.Name, g.Message, g.Frame = kind[:message], kind[message+1:frame], kind[frame+1:]
 		g.FirstSeen, g.LastSeen = g.FirstSeen.UTC(), g.LastSeen.UTC()
 		g.Versions = make(map[string]int64, len(versions))
 		for version, n := range versions {
@@ -89,7 +92,7 @@ func (db *DB) addSamples(ctx context.Context, q schema.ExceptionQuery, list []sc
 	}
 	c.add("time IN (" + strings.Join(times, ", ") + ")") // which the primary key finds
 	c.add("(kafka_partition, kafka_offset) IN (" + strings.Join(places, ", ") + ")")
-	events, err := db.events(ctx, "read samples of exceptions of script "+q.Script, c, "")
+	events, err := db.events(ctx, "read samples of exceptions of script "+q.Script, c, "", math.MaxInt)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func (db *DB) ScriptRates(ctx context.Context, account string, since, until time
 	FROM (
 		SELECT script_name, intDiv(toUnixTimestamp(time), {step:Int64}) * {step:Int64} AS at, sum(requests) AS n, sum(failures) AS bad
 		FROM `+p.rows("account_id = {account:String}")+`
-		GROUP BY script_name, at
+		GROUP BY script_name, at HAVING n > 0
 		ORDER BY script_name, at
 	)
 	GROUP BY script_name

@@ -44,8 +44,13 @@ func rowsOf(pieces []piece, where string) string {
 // short one and is exact all the same. An end that lies where a rollup may have lost its rows is
 // widened to the buckets of a coarser one. No bucket is longer than those of the rollup coarsest.
 func (k known) pieces(since, until time.Time, coarsest int) []piece {
-	left, right := min(k.finest(since), coarsest), min(k.finest(until), coarsest)
-	return cover(floorTo(since, rollups[left].Seconds), ceilTo(until, rollups[right].Seconds), min(left, right), coarsest)
+	left, right := min(k.finest(since), coarsest), coarsest
+	from := floorTo(since, rollups[left].Seconds)
+	// At the end, buckets of a rollup are read from where the last one of the next coarser one ends.
+	for right > 0 && !time.Unix(max(from, floorTo(until, rollups[right].Seconds)), 0).Before(k.rates[right-1]) {
+		right--
+	}
+	return cover(from, ceilTo(until, rollups[right].Seconds), min(left, right), coarsest)
 }
 
 // cover splits [from, to) into buckets of a rollup and, between them, as coarse ones as fit.

@@ -123,6 +123,9 @@ func (db *DB) rates(ctx context.Context, q ratesQuery) ([]schema.VersionRate, er
 			&wall.measured, &cpu.measured, &sampledOut, &wall.weighted, &cpu.weighted} {
 			*into = int64(counts[i]) // #nosec G115 -- a count of requests
 		}
+		if rate.Requests == 0 {
+			continue // of a block of which only what others stand for is stored
+		}
 		rate.Time = rate.Time.UTC()
 		rate.WallMs, rate.CPUMs = wall.quantiles(sampledOut), cpu.quantiles(sampledOut)
 		if q.outcomes {

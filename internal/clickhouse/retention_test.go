@@ -109,6 +109,36 @@ func wantRaised(t *testing.T, db *DB, today time.Time) {
 	}
 }
 
+// A range that begins before the oldest rows of the seconds and ends soon behind them was read, in
+// its last minute, from seconds that are not there any more, though minutes have them: the
+// answer was too small and did not say so. The same with minutes and hours.
+func TestTotalsAcrossTheEndOfWhatIsKept(t *testing.T) {
+	db := migrated(t)
+	at := func(d time.Duration) row { return served(d) }
+	insert(t, db, "rows", at(-2*time.Hour), at(30*time.Minute+10*time.Second), at(30*time.Minute+20*time.Second), at(30*time.Minute+40*time.Second), at(50*time.Minute))
+	f := func(table string, kept, since, until time.Duration, want int64) {
+		t.Helper()
+		if err := db.conn.Exec(t.Context(), fmt.Sprintf("ALTER TABLE %s DELETE WHERE time < toDateTime(%d, 'UTC') SETTINGS mutations_sync = 2", table, noon.Add(kept).Unix())); err != nil {
+			t.Fatal(err)
+		}
+		db.oldest.Store(nil)
+		q := schema.InvocationQuery{AccountID: account, Since: noon.Add(since), Until: noon.Add(until), Limit: 10}
+		if list, err := db.Invocations(t.Context(), q); err != nil || len(list) != 1 || list[0].Requests != want {
+			t.Errorf("%s of %s to %s: invocations are %+v, %v, want %d requests", table, since, until, list, err, want)
+		}
+		if totals, err := db.VersionTotals(t.Context(), account, script, q.Since, q.Until); err != nil || len(totals) != 1 || totals[0].Requests != want {
+			t.Errorf("%s of %s to %s: totals are %+v, %v, want %d requests", table, since, until, totals, err, want)
+		}
+	}
+	const seconds, minutes, kept = "version_rates_1s", "version_rates_1m", 30*time.Minute + 20*time.Second
+	f(seconds, kept, -3*time.Hour, 30*time.Minute+50*time.Second, 4)
+	f(seconds, kept, 30*time.Minute, 30*time.Minute+50*time.Second, 3)
+	f(seconds, kept, 30*time.Minute+20*time.Second, 30*time.Minute+40*time.Second, 1) // all there: exact
+	f(seconds, kept, -3*time.Hour, 31*time.Minute+1*time.Second, 4)
+	f(minutes, 40*time.Minute, -3*time.Hour, 55*time.Minute, 5)
+	f(minutes, 40*time.Minute, 10*time.Minute, 55*time.Minute, 4)
+}
+
 // A system that is new, or had a rest, has lost nothing, though its tables begin late.
 func TestTablesThatBeginLateHaveAll(t *testing.T) {
 	db := migrated(t)

@@ -99,6 +99,32 @@ func TestWhatAnEventStandsForCountsOnce(t *testing.T) {
 	}
 }
 
+// Failures of a sampled script come with what others stand for, before the block itself: until
+// that is stored, which is long where ClickHouse refuses it, a version that only failed
+// has rows without a request.
+func TestVersionWithoutRequestsIsAbsent(t *testing.T) {
+	db := migrated(t)
+	failed := served(time.Second)
+	failed.status, failed.version = 500, v2
+	elsewhere := failed
+	elsewhere.script = "blog"
+	n, columns := othersOf(blockOf(standsFor(100, served(0)), failed, elsewhere))
+	if err := db.insert(t.Context(), "trace_events_others", "a", n, columns); err != nil {
+		t.Fatal(err)
+	}
+	since, until := noon, noon.Add(time.Minute)
+	if totals, err := db.VersionTotals(t.Context(), account, script, since, until); err != nil || len(totals) != 1 || totals[0].VersionID != v1 {
+		t.Errorf("totals are %+v, %v, want those of one version", totals, err)
+	}
+	if series, err := db.VersionSeries(t.Context(), account, script, since, until, time.Second); err != nil || len(series) != 1 || series[0].VersionID != v1 {
+		t.Errorf("the series is %+v, %v, want one point", series, err)
+	}
+	list, total, err := db.ScriptRates(t.Context(), account, since, until, time.Second, 10)
+	if err != nil || total != 1 || len(list) != 1 || list[0].ScriptName != script || len(list[0].Series) != 1 {
+		t.Errorf("scripts are %d, %+v, %v, want one with one point", total, list, err)
+	}
+}
+
 // All failures are kept and few of the other requests, so that without weights the
 // times would be those of failures.
 func TestTimesAreWeighted(t *testing.T) {

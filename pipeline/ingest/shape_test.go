@@ -86,6 +86,25 @@ func TestOtherShapes(t *testing.T) {
 	f(`"ErrorKind":"tls"}`, `"ErrorKind":"tls","Newer":1}`)
 }
 
+// ClickHouse reads the exceptions of an event to count them by kind. It takes JSON with half a
+// surrogate pair, or with bytes that are no UTF-8, for none, so that such an exception was in no
+// list of them. No gateway writes it, but who does is read with U+FFFD in its place.
+func TestExceptionsThatClickHouseCannotRead(t *testing.T) {
+	f := func(name, want string) {
+		t.Helper()
+		text := strings.Replace(shaped()[0], `"Name":"Error"`, `"Name":"`+name+`"`, 1)
+		var e event
+		if err := decodeEvent([]byte(text), &e); err != nil || !strings.HasPrefix(string(e.exceptions), `[{"Name":"`+want+`",`) {
+			t.Errorf("%q: %q, %v, want %q", name, e.exceptions, err, want)
+		}
+	}
+	f(`half \ud83d`, "half \uFFFD")
+	f(`half \uDE00`, "half \uFFFD")
+	f("half \xf0\x9f", "half \uFFFD\uFFFD")
+	f(`both \ud83d\ude00`, "both \U0001F600")
+	f(`\\ud83d`, `\\ud83d`)
+}
+
 // FuzzShape holds readShape to encoding/json: what it reads is an event there too, with
 // the same members; lists that it hands on as they came mean the same as those that are
 // written anew.
