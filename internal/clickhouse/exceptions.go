@@ -61,9 +61,8 @@ func (db *DB) Exceptions(ctx context.Context, q schema.ExceptionQuery) (list []s
 			return nil, 0, failed(attempt, err)
 		}
 		// Of its three parts only the first may have several lines.
-		frame := strings.LastIndexByte(kind, '\n')
-		message := strings.LastIndexByte(kind[:frame], '\n')
-		g.Name, g.Message, g.Frame = kind[:message], kind[message+1:frame], kind[frame+1:]
+		kind, g.Frame = cutLastLine(kind)
+		g.Name, g.Message = cutLastLine(kind)
 		g.FirstSeen, g.LastSeen = g.FirstSeen.UTC(), g.LastSeen.UTC()
 		g.Versions = make(map[string]int64, len(versions))
 		for version, n := range versions {
@@ -77,6 +76,15 @@ func (db *DB) Exceptions(ctx context.Context, q schema.ExceptionQuery) (list []s
 		return nil, 0, tooMuch(attempt, err)
 	}
 	return list, total, db.addSamples(ctx, q, list, samples)
+}
+
+// cutLastLine returns what comes before the last line of text, and that; of a single line, the line
+// and nothing.
+func cutLastLine(text string) (before, last string) {
+	if i := strings.LastIndexByte(text, '\n'); i >= 0 {
+		return text[:i], text[i+1:]
+	}
+	return text, ""
 }
 
 // addSamples reads the event at a position for each group.
