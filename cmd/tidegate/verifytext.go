@@ -88,7 +88,7 @@ func sentences(r *verify.Report) (lines []string) {
 	lines = append(lines, r.Notes...)
 	switch r.Verdict {
 	case verify.Exact:
-		return append(lines, fmt.Sprintf("Exact: each of %d records has one row, and the rollups count what the rows do.", records))
+		return append(lines, fmt.Sprintf("Exact: %s, with one row each, and the rollups count what the rows do.", counted(records, "record")))
 	case verify.Different:
 		return append(lines, "Different: see the faults above.")
 	default:
