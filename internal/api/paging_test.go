@@ -41,5 +41,20 @@ func TestPagesEnd(t *testing.T) {
 			break
 		}
 	}
+}
+
+// A switch that was neither true nor false was taken for one that was left out: deploy=1 deployed nothing.
+func TestSwitchesOfTheQueryAreRead(t *testing.T) {
+	p := newPlatform(t)
+	p.send(t, http.MethodPut, "/workers/scripts/shop", `{"main_module": "index.js"}`, index).ok(t)
+	before := p.picture(t)
+	v := p.newest(t, "shop")
 	p.call(t, http.MethodGet, "/workers/scripts/shop/versions?deployable=yes", "").want(t, http.StatusBadRequest, 10001, "deployable", "yes")
+	p.call(t, http.MethodPost, "/workers/scripts/shop/deployments?force=1", `{"strategy": "percentage", "versions": [{"version_id": "`+v.ID+`", "percentage": 100}]}`).
+		want(t, http.StatusBadRequest, 10001, "force", "1")
+	p.call(t, http.MethodPost, "/workers/workers/shop/versions?deploy=1", `{"main_module": "index.js", "modules": [{"name": "index.js", "content_type": "application/javascript+module", "content_base64": ""}]}`).
+		want(t, http.StatusBadRequest, 10001, "deploy", "1")
+	if after := p.picture(t); after != before {
+		t.Errorf("refused requests left something:\n%s\nbefore:\n%s", after, before)
+	}
 }
