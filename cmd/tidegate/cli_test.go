@@ -64,6 +64,8 @@ func TestImpossibleNumbersAreRefused(t *testing.T) {
 	f("events", "exceptions", "shop", "--limit", "-1")
 	f("metrics", "overview", "--limit", "-1")
 	f("metrics", "calls", "--limit", "-1")
+	f("audit", "--page", "-1")
+	f("data", "deletions", "--page", "0")
 	f("metrics", "show", "shop", "--step", "-5m")
 	f("metrics", "show", "shop", "--step", "1500ms")
 	f("token", "create", "--name", "ci", "--scope", "scripts:edit", "--expires-in", "0s")
