@@ -54,6 +54,9 @@ const (
 	DecisionPreview  = "preview"  // a version's own host name, or an alias
 )
 
+// Decisions are all of them.
+var Decisions = []string{DecisionOverride, DecisionAffinity, DecisionSplit, DecisionOnly, DecisionObject, DecisionPreview}
+
 // Values of ErrorKind: how the backend failed. Empty when it did not.
 const (
 	ErrorKindConnect  = "connect"  // no connection, also not in time

@@ -30,6 +30,9 @@ func audit(c *connection) *cobra.Command {
 	flags.StringVar(&before, "before", "", "only before this time, or so long ago")
 	flags.IntVar(&q.Page, "page", 1, "of the list; 100 entries each")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := aboveZero(cmd, "page"); err != nil {
+			return err
+		}
 		for _, one := range []struct {
 			name, text string
 			into       *time.Time

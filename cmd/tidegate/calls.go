@@ -22,6 +22,9 @@ func metricsCalls(c *connection) *cobra.Command {
 	flags.StringVar(&q.Callee, "callee", "", "only calls of this script")
 	flags.IntVar(&q.Limit, "limit", 0, "show so many pairs at most, up to 1000 (default: 200)")
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := aboveZero(cmd, "limit"); err != nil {
+			return err
+		}
 		var err error
 		if q.Range, err = when.between(cmd); err != nil {
 			return err

@@ -104,6 +104,19 @@ func arguments(least, most int) cobra.PositionalArgs {
 	}
 }
 
+// aboveZero refuses numbers and times that were given and are not above zero. They would be taken
+// for a flag that was not given.
+func aboveZero(cmd *cobra.Command, flags ...string) error {
+	for _, name := range flags {
+		flag := cmd.Flags().Lookup(name)
+		if text := flag.Value.String(); flag.Changed && (text == "0" || text == "0s" || strings.HasPrefix(text, "-")) {
+			_, meaning := pflag.UnquoteUsage(flag)
+			return usage(cmd, fmt.Errorf("--%s is %s: it must be above 0: %s", name, text, meaning))
+		}
+	}
+	return nil
+}
+
 // required refuses flags that were left out.
 func required(cmd *cobra.Command, flags ...string) error {
 	for _, name := range flags {

@@ -43,6 +43,35 @@ func TestEmptyArgumentsAreRefused(t *testing.T) {
 	f("metrics", "compare", "shop", "v1", "")
 }
 
+// Numbers and times that nothing can have were taken for flags that were not given: a tail went on
+// for ever, and a token that should have ended opened for ever.
+func TestImpossibleNumbersAreRefused(t *testing.T) {
+	f := func(args ...string) {
+		t.Helper()
+		api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			t.Errorf("%q asked %s %s", args, r.Method, r.URL)
+			w.WriteHeader(http.StatusInternalServerError)
+		})
+		if status := run(t, api, args...); status != 2 {
+			t.Errorf("%q ended with %d, want 2", args, status)
+		}
+	}
+	f("tail", "shop", "--for", "-5s")
+	f("tail", "shop", "--for", "0s")
+	f("jobs", "tail", "--for", "-1s")
+	f("events", "list", "shop", "--limit", "-1")
+	f("events", "list", "shop", "--limit", "0")
+	f("events", "exceptions", "shop", "--limit", "-1")
+	f("metrics", "overview", "--limit", "-1")
+	f("metrics", "calls", "--limit", "-1")
+	f("audit", "--page", "-1")
+	f("data", "deletions", "--page", "0")
+	f("metrics", "show", "shop", "--step", "-5m")
+	f("metrics", "show", "shop", "--step", "1500ms")
+	f("token", "create", "--name", "ci", "--scope", "scripts:edit", "--expires-in", "0s")
+	f("token", "create", "--name", "ci", "--scope", "scripts:edit", "--expires-in", "-1h")
+}
+
 // Whoever leaves out an argument is told its name.
 func TestMissingArgumentsAreNamed(t *testing.T) {
 	root := &cobra.Command{Use: "tidegate"}

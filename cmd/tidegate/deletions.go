@@ -135,6 +135,9 @@ func dataDeletions(c *connection) *cobra.Command {
 	}
 	command.Flags().IntVar(&page, "page", 1, "of the list; 100 deletions each")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := aboveZero(cmd, "page"); err != nil {
+			return err
+		}
 		s, err := c.open(cmd)
 		if err != nil {
 			return err

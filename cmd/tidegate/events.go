@@ -56,6 +56,9 @@ func eventsList(c *connection) *cobra.Command {
 	command.Flags().IntVar(&which.query.Limit, "limit", 0, "list so many at most, up to 500 (default: 50)")
 	command.Flags().StringVar(&which.query.Cursor, "cursor", "", "go on after an earlier list, with its --since and --until")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := aboveZero(cmd, "limit"); err != nil {
+			return err
+		}
 		r, err := when.between(cmd)
 		if err != nil {
 			return err
@@ -156,6 +159,9 @@ func eventsExceptions(c *connection) *cobra.Command {
 		if (newIn == "") != (comparedTo == "") {
 			return usage(cmd, errors.New("--new-in and --compared-to go together: each names a version"))
 		}
+		if err = aboveZero(cmd, "limit"); err != nil {
+			return err
+		}
 		if q.Range, err = when.between(cmd); err != nil {
 			return err
 		}
@@ -214,6 +220,9 @@ func tail(c *connection) *cobra.Command {
 	which.flags(command)
 	command.Flags().DurationVar(&length, "for", 0, "end after this time (default: when interrupted)")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := aboveZero(cmd, "for"); err != nil {
+			return err
+		}
 		s, err := c.open(cmd)
 		if err != nil {
 			return err

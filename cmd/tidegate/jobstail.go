@@ -34,6 +34,9 @@ func jobsTail(c *connection) *cobra.Command {
 	flags.Int64Var(&sample, "sample", 1, "show one event in so many")
 	flags.DurationVar(&length, "for", 0, "end after this time (default: when interrupted)")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := aboveZero(cmd, "for"); err != nil {
+			return err
+		}
 		var id int64
 		if len(args) == 1 {
 			var err error

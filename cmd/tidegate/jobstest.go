@@ -69,7 +69,7 @@ func summaryOf(p *logjob.Preview) string {
 	if p.Source == logjob.PreviewRequest {
 		source = "of the events given"
 	}
-	fmt.Fprintf(&text, "%d %s: %d would be sent, in %d objects\n", p.LookedAt, source, p.Sent, len(p.Objects))
+	fmt.Fprintf(&text, "%d %s: %d would be sent, in %s\n", p.LookedAt, source, p.Sent, counted(len(p.Objects), "object"))
 	for _, reason := range []struct {
 		n    int64
 		text string
@@ -83,7 +83,7 @@ func summaryOf(p *logjob.Preview) string {
 		}
 	}
 	for _, o := range p.Objects {
-		fmt.Fprintf(&text, "%s: %d records, %d bytes, %s\n", oneLine(o.Name), o.Records, len(o.Bytes()), oneLine(o.ContentType))
+		fmt.Fprintf(&text, "%s: %s, %s, %s\n", oneLine(o.Name), counted(o.Records, "record"), counted(len(o.Bytes()), "byte"), oneLine(o.ContentType))
 		if o.OneByOne {
 			fmt.Fprintln(&text, "  the destination takes them one by one and puts its own around them")
 		}

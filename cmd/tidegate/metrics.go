@@ -29,6 +29,14 @@ func (a *asked) flags(cmd *cobra.Command, steps bool) {
 }
 
 func (a *asked) between(cmd *cobra.Command) (r client.Range, err error) {
+	if cmd.Flags().Lookup("step") != nil {
+		if err := aboveZero(cmd, "step"); err != nil {
+			return r, err
+		}
+		if a.step%time.Second != 0 {
+			return r, usage(cmd, fmt.Errorf("--step is %s: it must be whole seconds", a.step))
+		}
+	}
 	r.Step = a.step
 	for name, into := range map[string]*time.Time{"since": &r.Since, "until": &r.Until} {
 		if text := cmd.Flags().Lookup(name).Value.String(); text != "" {
@@ -138,6 +146,9 @@ func metricsOverview(c *connection) *cobra.Command {
 	when.flags(command, true)
 	command.Flags().IntVar(&limit, "limit", 0, "show so many scripts at most (default: 100)")
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := aboveZero(cmd, "limit"); err != nil {
+			return err
+		}
 		r, err := when.between(cmd)
 		if err != nil {
 			return err

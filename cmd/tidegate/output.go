@@ -33,15 +33,26 @@ func (s *session) show(text func(out io.Writer)) error {
 	return err
 }
 
-// table writes rows below a header, aligned. The header is made bold afterwards:
-// its escape codes would count as columns.
+// table writes rows below a header, aligned, and says so where there are none. The header is
+// made bold afterwards: its escape codes would count as columns.
 func (s *session) table(out io.Writer, header []string, rows [][]string) {
 	text := aligned(append([][]string{header}, rows...))
 	first, rest, _ := strings.Cut(text, "\n")
 	if s.bold {
 		first = "\x1b[1m" + first + "\x1b[0m"
 	}
+	if len(rows) == 0 {
+		rest = "(none)\n"
+	}
 	fmt.Fprintf(out, "%s\n%s", first, rest)
+}
+
+// counted reads "1 record", "2 records".
+func counted[N int | int64 | uint64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprint(n, " ", noun, "s")
 }
 
 // properties writes one "name  value" line a row; rows with an empty value are

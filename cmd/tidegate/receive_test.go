@@ -117,7 +117,7 @@ func TestReceiverRefuses(t *testing.T) {
 	if status, shown := receive(t, r, "", []byte("a"), "Tidegate-Batch-Id", "1-0-0", "Tidegate-Records", "1"); status != http.StatusOK || !strings.Contains(shown, "try 2") {
 		t.Errorf("after a refusal it answered %d, showed %s", status, shown)
 	}
-	if got := r.totals(); got != "1 batches taken with 1 records, 0 of them repeats; 1 refused\n" {
+	if got := r.totals(); got != "batches taken: 1, with 1 record, 0 of them repeats; refused: 1\n" {
 		t.Errorf("in all: %s", got)
 	}
 	for encoding, body := range map[string]string{"gzip": "no gzip", "zstd": "no zstd at all", "br": "x"} {

@@ -108,7 +108,11 @@ func (r *receiver) show(req *http.Request, body []byte, text *batchText, status 
 	} else {
 		fmt.Fprintf(&line, "batch %s of job %s", oneLine(id), get("Tidegate-Job-Id", "?"))
 	}
-	fmt.Fprintf(&line, ", %s records, %d bytes (%d %s), %s, signature %s%s", get("Tidegate-Records", "?"), text.size, len(body),
+	records := get("Tidegate-Records", "?") + " records"
+	if records == "1 records" {
+		records = counted(1, "record")
+	}
+	fmt.Fprintf(&line, ", %s, %s (%d %s), %s, signature %s%s", records, counted(text.size, "byte"), len(body),
 		get("Content-Encoding", "uncompressed"), get("Content-Type", "no content type"), r.signature(req, body), r.note(id, status == http.StatusOK))
 	if status != http.StatusOK {
 		fmt.Fprintf(&line, ", answered %d", status)
@@ -174,7 +178,7 @@ func (r *receiver) note(id string, taken bool) (remark string) {
 func (r *receiver) totals() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return fmt.Sprintf("%d batches taken with %d records, %d of them repeats; %d refused\n", r.total.taken, r.total.records, r.total.repeats, r.total.refused)
+	return fmt.Sprintf("batches taken: %d, with %s, %d of them repeats; refused: %d\n", r.total.taken, counted(r.total.records, "record"), r.total.repeats, r.total.refused)
 }
 
 // batchText is a decompressed body, of which the first lines are kept.

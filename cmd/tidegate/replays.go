@@ -95,7 +95,7 @@ func (s *session) followReplay(cmd *cobra.Command, r client.Replay) error {
 		fmt.Fprint(bar, "\r\x1b[K")
 	}
 	if err := s.show(func(out io.Writer) {
-		fmt.Fprintf(out, "Replay %d of job %d is %s: %d events sent, %d bytes\n", r.ID, r.JobID, r.State, r.RecordsSent, r.BytesSent)
+		fmt.Fprintf(out, "Replay %d of job %d is %s: %s sent, %s\n", r.ID, r.JobID, r.State, counted(r.RecordsSent, "event"), counted(r.BytesSent, "byte"))
 		if r.RecordsUnmarked > 0 {
 			fmt.Fprintf(out, "%d events were left out, of which nobody knows whether their scripts had opted out (--include-unmarked)\n", r.RecordsUnmarked)
 		}
@@ -103,7 +103,7 @@ func (s *session) followReplay(cmd *cobra.Command, r client.Replay) error {
 			fmt.Fprintf(out, "events from before %s may be missing: of at least one partition nothing older was kept\n", moment(*r.KeptFrom))
 		}
 		for _, l := range r.Losses {
-			fmt.Fprintf(out, "lost: %d records of partition %d, offsets %d to %d: %s\n", l.Missing, l.Partition, l.Begin, l.End-1, oneLine(l.Reason))
+			fmt.Fprintf(out, "lost: %s of partition %d, offsets %d to %d: %s\n", counted(l.Missing, "record"), l.Partition, l.Begin, l.End-1, oneLine(l.Reason))
 		}
 	}); err != nil {
 		return err
@@ -117,7 +117,7 @@ func (s *session) followReplay(cmd *cobra.Command, r client.Replay) error {
 // replayBar is one line: how much is done, of what, and what it waits for.
 func replayBar(r *client.Replay) string {
 	line := bar(r.OffsetsDone, r.OffsetsTotal)
-	line += fmt.Sprintf("%s, %d events sent", r.State, r.RecordsSent)
+	line += fmt.Sprintf("%s, %s sent", r.State, counted(r.RecordsSent, "event"))
 	if r.Position != nil {
 		line += ", at " + moment(*r.Position)
 	}
@@ -187,7 +187,7 @@ func jobsReplayCancel(c *connection) *cobra.Command {
 			return s.explain("cancel the replay", err)
 		}
 		return s.show(func(out io.Writer) {
-			fmt.Fprintf(out, "Replay %d of job %d is canceled; %d events were sent before\n", r.ID, job, r.RecordsSent)
+			fmt.Fprintf(out, "Replay %d of job %d is canceled, with %s sent before\n", r.ID, job, counted(r.RecordsSent, "event"))
 		})
 	})
 	return command

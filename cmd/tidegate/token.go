@@ -28,8 +28,8 @@ func tokenCreate(c *connection) *cobra.Command {
 			if err := required(cmd, "name", "scope"); err != nil {
 				return err
 			}
-			if expiresIn < 0 {
-				return usage(cmd, fmt.Errorf("--expires-in %s has passed", expiresIn))
+			if err := aboveZero(cmd, "expires-in"); err != nil {
+				return err
 			}
 			s, err := c.open(cmd)
 			if err != nil {

@@ -88,7 +88,11 @@ func sentences(r *verify.Report) (lines []string) {
 	lines = append(lines, r.Notes...)
 	switch r.Verdict {
 	case verify.Exact:
-		return append(lines, fmt.Sprintf("Exact: each of %d records has one row, and the rollups count what the rows do.", records))
+		all := fmt.Sprintf("each of %d records", records)
+		if records == 1 {
+			all = "the one record"
+		}
+		return append(lines, "Exact: "+all+" has one row, and the rollups count what the rows do.")
 	case verify.Different:
 		return append(lines, "Different: see the faults above.")
 	default:

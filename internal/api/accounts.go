@@ -229,6 +229,10 @@ func (s *Server) viewToken(t control.Token) tokenView {
 
 func (s *Server) listTokens(r *request) (any, error) {
 	list, err := s.deps.Tokens.Tokens(r.ctx, r.account)
+	if err != nil {
+		return nil, err
+	}
+	list, err = onePage(r, list)
 	return views(list, s.viewToken), err
 }
 

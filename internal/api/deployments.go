@@ -105,8 +105,12 @@ func (s *Server) createDeployment(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	force, err := r.boolQuery("force")
+	if err != nil {
+		return nil, err
+	}
 	put := s.deps.Scripts.Deploy
-	if r.gin.Query("force") == "true" {
+	if force {
 		put = s.deps.Scripts.DeployForced
 	}
 	d, err = put(r.ctx, r.account, r.script(), d, ifServing)

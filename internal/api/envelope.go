@@ -40,6 +40,7 @@ type resultInfo struct {
 	PerPage    int `json:"per_page"`
 	Count      int `json:"count"`
 	TotalCount int `json:"total_count"`
+	TotalPages int `json:"total_pages"` // set by succeed
 }
 
 const (
@@ -78,6 +79,9 @@ const endpointCode = "endpoint_code"
 
 // succeed answers 200 with result.
 func (s *Server) succeed(c *gin.Context, result any, info *resultInfo) {
+	if info != nil && info.PerPage > 0 {
+		info.TotalPages = (info.TotalCount + info.PerPage - 1) / info.PerPage
+	}
 	s.write(c, http.StatusOK, envelope{Success: true, Result: result, ResultInfo: info})
 }
 

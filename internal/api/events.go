@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
 	"tidegate/schema"
 )
@@ -69,6 +70,13 @@ func (s *Server) eventFilter(r *request) (f schema.EventFilter, err error) {
 	for name, into := range map[string]*[]string{"version": &f.Versions, "outcome": &f.Outcomes, "decision": &f.Decisions, "method": &f.Methods, "status": &statuses} {
 		if *into, err = r.listQuery(name); err != nil {
 			return f, err
+		}
+	}
+	for name, asked := range map[string]struct{ values, known []string }{"outcome": {f.Outcomes, deploy.Outcomes}, "decision": {f.Decisions, schema.Decisions}} {
+		for _, value := range asked.values {
+			if !slices.Contains(asked.known, value) {
+				return f, errs.New(errs.Invalid, 0, "%s has %q: it may have %s", name, shown(value), strings.Join(asked.known, ", "))
+			}
 		}
 	}
 	for _, text := range statuses {

@@ -52,6 +52,8 @@ func eventsStory(t *testing.T, p *platform) {
 		"/workers/scripts/shop/events?status=600-500":                           "600-500",
 		"/workers/scripts/shop/events?failed=maybe":                             "failed",
 		"/workers/scripts/shop/events?outcome=ok,,":                             "outcome",
+		"/workers/scripts/shop/events?outcome=ok,bad":                           `outcome has "bad": it may have ok, canceled`,
+		"/workers/scripts/shop/events/live?decision=chance":                     `decision has "chance": it may have override`,
 		"/workers/scripts/shop/events?limit=501":                                "from 1 to 500",
 		"/workers/scripts/shop/events?since=2025-01-01T00:00:00Z":               "31 days",
 		"/workers/scripts/shop/events?text=" + strings.Repeat("x", 501):         "500 bytes",

@@ -32,6 +32,7 @@ type metadata struct {
 	Assets             json.RawMessage   `json:"assets"`
 	Migrations         json.RawMessage   `json:"migrations"`
 	Containers         json.RawMessage   `json:"containers"`
+	CapnpSchema        json.RawMessage   `json:"capnp_schema"` // of wrangler's unsafe.capnp
 
 	// Of the script or the deployment, not of the version.
 	CodeUpdate             *codeUpdateBody   `json:"code_update_strategy"`
@@ -62,12 +63,10 @@ func decodeMetadata(text []byte, versioned bool) (*metadata, error) {
 	}
 	m := &metadata{kept: make(map[string]json.RawMessage)}
 	known := members(reflect.TypeFor[metadata]())
-	if versioned {
-		for _, name := range notVersioned {
-			delete(known, name)
-		}
-	}
 	for name, value := range all {
+		if versioned && slices.Contains(notVersioned, name) {
+			m.kept[name] = value // and checked: its client sends it to the script when it has deployed the version
+		}
 		if _, ok := known[name]; !ok || string(value) == "null" {
 			delete(all, name)
 			if !ok {
@@ -123,6 +122,8 @@ func (m *metadata) checkSupported(versioned bool) error {
 		return unsupported("containers", "containers do not run here")
 	case holds(m.Assets):
 		return unsupported("assets", "static assets are not served here")
+	case holds(m.CapnpSchema):
+		return unsupported("capnp_schema", "bindings of that kind do not run here")
 	}
 	for i, flag := range m.CompatibilityFlags {
 		if strings.HasPrefix(flag, "python_") { // the runtime would fetch an interpreter

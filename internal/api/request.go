@@ -330,6 +330,21 @@ func (r *request) page() (page, perPage int, err error) {
 	return int(p), int(n), err
 }
 
+// onePage is for lists that are whole on their first page. Clients that ask for page
+// after page stop at the first one that is empty.
+func onePage[T any](r *request, list []T) ([]T, error) {
+	page, err := r.intQuery("page", 1, 1, 1_000_000)
+	if err != nil {
+		return nil, err
+	}
+	total := len(list)
+	if page > 1 {
+		list = nil
+	}
+	r.info = &resultInfo{Page: int(page), PerPage: max(total, 1), Count: len(list), TotalCount: total}
+	return list, nil
+}
+
 // paged cuts the asked page out of a list that is at hand whole.
 func paged[T any](r *request, list []T) ([]T, error) {
 	page, perPage, err := r.page()

@@ -87,9 +87,9 @@ func services(t *testing.T, p *platform) {
 	p.call(t, get, "/workers/tails/by-consumer/none", "").want(t, http.StatusNotFound, 10007, "none")
 	for path, info := range map[string]string{
 		"/workers/tails/by-consumer/shop":                                         "",
-		"/workers/durable_objects/namespaces?per_page=1000&page=1":                `"result_info":{"page":1,"per_page":1000,"count":0,"total_count":0}`,
+		"/workers/durable_objects/namespaces?per_page=1000&page=1":                `"result_info":{"page":1,"per_page":1000,"count":0,"total_count":0,"total_pages":0}`,
 		"/containers/applications":                                                "",
-		"/storage/kv/namespaces?per_page=100&order=title&direction=asc&page=1":    `"result_info":{"page":1,"per_page":100,"count":0,"total_count":0}`,
+		"/storage/kv/namespaces?per_page=100&order=title&direction=asc&page=1":    `"result_info":{"page":1,"per_page":100,"count":0,"total_count":0,"total_pages":0}`,
 		"/workers/durable_objects/namespaces":                                     `"total_count":0`,
 		"/workers/services/shop/environments/production/bindings?anything=at-all": "",
 	} {

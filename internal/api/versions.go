@@ -125,22 +125,33 @@ func viewVersion(v deploy.Version) versionView {
 	return view
 }
 
+type listedVersions struct {
+	Items []versionView `json:"items"`
+}
+
 func (s *Server) listVersions(r *request) (any, error) {
 	page, perPage, err := r.page()
 	if err != nil {
 		return nil, err
 	}
-	if r.gin.Query("deployable") == "true" {
-		page, perPage = 1, deploy.DeployableVersions // one page, whatever was asked
+	deployable, err := r.boolQuery("deployable")
+	if err != nil {
+		return nil, err
+	}
+	if deployable {
+		list, _, err := s.deps.Scripts.Versions(r.ctx, r.account, r.script(), deploy.DeployableVersions, 0)
+		if err != nil {
+			return nil, err
+		}
+		list, err = onePage(r, list)
+		return listedVersions{views(list, viewListedVersion)}, err
 	}
 	list, total, err := s.deps.Scripts.Versions(r.ctx, r.account, r.script(), perPage, (page-1)*perPage)
 	if err != nil {
 		return nil, err
 	}
 	r.info = &resultInfo{Page: page, PerPage: perPage, Count: len(list), TotalCount: total}
-	return struct {
-		Items []versionView `json:"items"`
-	}{views(list, viewListedVersion)}, nil
+	return listedVersions{views(list, viewListedVersion)}, nil
 }
 
 func (s *Server) getVersion(r *request) (any, error) {

@@ -126,6 +126,10 @@ func (s *Server) createWorkerVersion(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	deploys, err := r.boolQuery("deploy")
+	if err != nil {
+		return nil, err
+	}
 	text, err := r.uploadBody()
 	if err != nil {
 		return nil, err
@@ -146,7 +150,6 @@ func (s *Server) createWorkerVersion(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	deploys := r.gin.Query("deploy") == "true"
 	sent.annotations.TriggeredBy = triggeredByVersionUpload
 	if deploys {
 		sent.annotations.TriggeredBy = triggeredByUpload

@@ -45,6 +45,7 @@ func TestListenerFlagsThatDoNotFit(t *testing.T) {
 	f("are needed together", func(c *Config) { acme(c); c.Gateway.ACME.EABKeyID = "kid-1" })
 	f("2 files and --gateway-tls-key 1", func(c *Config) { pairs(c); c.Gateway.TLSAddr, c.Gateway.TLSKey = ":8443", c.Gateway.TLSKey[:1] })
 	f("must be host:port", func(c *Config) { pairs(c); c.Gateway.TLSAddr = "8443" })
+	f("a port is from 0 to 65535", func(c *Config) { pairs(c); c.Gateway.TLSAddr = ":84430" }) // seen when brokers and engines ran already
 	f("", func(c *Config) { c.TakeOver = true })
 	f("for a router alone", func(c *Config) {
 		c.TakeOver, c.Roles, c.ClickHouse = true, []Role{RoleGateway, RoleIngest}, "http://127.0.0.1:8123"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -68,6 +69,9 @@ func (e Undecided) Unwrap() error { return e.Err }
 // error is Undecided.
 func Verify(ctx context.Context, c VerifyConfig) (report verify.Report, err error) {
 	defer func() {
+		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+			err = fmt.Errorf("%w: check --kafka and --clickhouse, and that both run and can be reached from here", err)
+		}
 		if err != nil {
 			err = Undecided{fmt.Errorf("compare Kafka with ClickHouse: %w", err)}
 		}

@@ -85,8 +85,8 @@ const TailSelf = "self"
 // outcomeUnknown is also wrangler's word for every outcome that it has no other for.
 const outcomeUnknown = "unknown"
 
-// tailOutcomes are the outcomes of the runtime (reference/deployments.md, 13.1).
-var tailOutcomes = []string{
+// Outcomes are those that the runtime names (reference/deployments.md, 13.1): what a filter may ask for.
+var Outcomes = []string{
 	"ok", "canceled", "exception", "exceededCpu", "exceededMemory", outcomeUnknown, "killSwitch", "daemonDown", "scriptNotFound",
 	"loadShed", "responseStreamDisconnected", "internalError", "exceededWallTime", "aborted",
 }
@@ -121,8 +121,8 @@ func (f *TailFilter) check(name, at, self string) error {
 		}
 	}
 	for _, outcome := range f.Outcome {
-		if !slices.Contains(tailOutcomes, outcome) {
-			return fail("outcome", "has %.60q: an outcome is %s", outcome, strings.Join(tailOutcomes, ", "))
+		if !slices.Contains(Outcomes, outcome) {
+			return fail("outcome", "has %.60q: an outcome is %s", outcome, strings.Join(Outcomes, ", "))
 		}
 	}
 	for _, method := range f.Method {

@@ -94,14 +94,18 @@ func (s *Store) SetSubdomain(ctx context.Context, accountID, subdomain string) e
 		}
 		switch _, err := subdomainOwner(ctx, t, subdomain); {
 		case err == nil:
-			return errs.New(errs.Conflict, codeSubdomainTaken, "subdomain %q is taken: choose another one", subdomain).At("/subdomain")
+			return subdomainTaken(subdomain)
 		case errs.KindOf(err) != errs.NotFound:
 			return err
 		}
 		if err := t.checkSubdomain(ctx, before, subdomain); err != nil {
 			return err
 		}
-		if _, err := t.ExecContext(ctx, `UPDATE accounts SET subdomain = $1 WHERE id = $2`, subdomain, accountID); err != nil {
+		_, err = t.ExecContext(ctx, `UPDATE accounts SET subdomain = $1 WHERE id = $2`, subdomain, accountID)
+		if state, ok := errors.AsType[sqlState](err); ok && state.SQLState() == stateUnique {
+			return subdomainTaken(subdomain) // by an account that took it meanwhile
+		}
+		if err != nil {
 			return err
 		}
 		if err := t.audit(ctx, accountID, "account.subdomain", accountID, before.Subdomain, subdomain); err != nil {
@@ -110,6 +114,18 @@ func (s *Store) SetSubdomain(ctx context.Context, accountID, subdomain string) e
 		return t.publish(ctx)
 	})
 }
+
+func subdomainTaken(subdomain string) error {
+	return errs.New(errs.Conflict, codeSubdomainTaken, "subdomain %q is taken: choose another one", subdomain).At("/subdomain")
+}
+
+// sqlState is what PostgreSQL's errors tell. SQLite has one writer at a time.
+type sqlState interface {
+	error
+	SQLState() string
+}
+
+const stateUnique = "23505" // unique_violation
 
 // checkSubdomain locks hosts. It refuses a subdomain below which another account has a route,
 // and to leave one behind, for others to take, below which the account has some itself.
@@ -134,7 +150,7 @@ func (t *tx) checkSubdomain(ctx context.Context, of control.Account, subdomain s
 		case owner == of.ID && r.Below(before):
 			return errs.New(errs.Conflict, codeRouteTaken, "subdomain %q cannot be left, for others to take it, while the route or custom domain %q is below it: remove that first", of.Subdomain, pattern).At("/subdomain")
 		case owner != of.ID && r.Below(after):
-			return errs.New(errs.Conflict, codeSubdomainTaken, "subdomain %q is taken: choose another one", subdomain).At("/subdomain")
+			return subdomainTaken(subdomain)
 		}
 		return nil
 	}, `SELECT account_id, pattern FROM routes UNION ALL SELECT account_id, hostname || '/*' FROM domains`)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,6 +76,54 @@ func TestSubdomainMovesAllHosts(t *testing.T) {
 		wantKind(t, err, errs.NotFound, "dev")
 		if err := s.SetSubdomain(ctx, other.ID, "dev"); err != nil {
 			t.Errorf("the name that was given up is not free: %v", err)
+		}
+	})
+}
+
+// TestSubdomainIsTakenOnce: accounts that take one subdomain at the same time, one of
+// them a new account by its name. On PostgreSQL all of them saw that it was free, and
+// those that came too late were told of an internal error.
+func TestSubdomainIsTakenOnce(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		const accounts = 8
+		var ids [accounts]string
+		for i := range ids {
+			ids[i] = mustScript(t, s, fmt.Sprint("Account ", i), "shop")
+		}
+		for round := range 10 {
+			wanted := fmt.Sprint("team", round)
+			results := make(chan error, accounts)
+			var all sync.WaitGroup
+			for _, id := range ids {
+				all.Go(func() { results <- s.SetSubdomain(t.Context(), id, wanted) })
+			}
+			all.Go(func() {
+				if _, err := s.CreateAccount(t.Context(), wanted); err != nil {
+					t.Errorf("the account that was named %s: %v", wanted, err)
+				}
+			})
+			all.Wait()
+			close(results)
+			won := 0
+			for err := range results {
+				if err == nil {
+					won++
+					continue
+				}
+				wantKind(t, err, errs.Conflict, wanted)
+			}
+			owner, err := s.SubdomainOwner(t.Context(), wanted)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := 0
+			if slices.Contains(ids[:], owner.ID) {
+				want = 1
+			}
+			if won != want {
+				t.Fatalf("%d of %d accounts were given the subdomain, which %s has", won, accounts, owner.Name)
+			}
 		}
 	})
 }

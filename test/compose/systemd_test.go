@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -27,6 +28,23 @@ func TestUnitsStartWithTheirExamples(t *testing.T) {
 			env[match[1]] = match[2]
 		}
 		accepted(t, binary, binary, nil, env)
+	}
+}
+
+// A service that cannot start yet is tried for as long as it takes. Below two seconds between
+// tries, systemd gives up after the fifth within ten seconds, its defaults, and for the router
+// closes the sockets too: nothing would bring it back when its reason is over.
+func TestUnitsAreTriedForEver(t *testing.T) {
+	for _, binary := range []string{"router", "ingest", "jobs-api"} {
+		unit := readFile(t, "deploy/systemd/tidegate-"+binary+".service")
+		found := regexp.MustCompile(`(?m)^RestartSec=(\d+)$`).FindStringSubmatch(unit)
+		if found == nil {
+			t.Errorf("the unit of %s has no RestartSec in whole seconds: systemd's is 100 ms", binary)
+			continue
+		}
+		if seconds, err := strconv.Atoi(found[1]); err != nil || seconds*5 < 10 {
+			t.Errorf("the unit of %s is tried again after %s s: five tries would be within ten seconds", binary, found[1])
+		}
 	}
 }
 

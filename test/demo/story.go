@@ -96,7 +96,7 @@ func (s *story) firstVersion(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.say("   v1 is %s and answers at http://%s", s.v1, s.platform.Host(script))
+	s.say("   v1 is %s and answers at %s", s.v1, s.platform.Address(script))
 	return nil
 }
 

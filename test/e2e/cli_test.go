@@ -424,7 +424,7 @@ func badInput(t *testing.T, c cli) {
 		{2, "--since", "audit --since soon"},
 		{2, "needs --destination", "jobs create --name x"},
 		{2, "needs --scope", "token create --name x"},
-		{2, "has passed", "token create --name x --scope admin --expires-in -1h"},
+		{2, "must be above 0", "token create --name x --scope admin --expires-in -1h"},
 	} {
 		c.fail(t, bad.status, bad.words, strings.Fields(bad.command)...)
 	}

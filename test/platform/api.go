@@ -114,6 +114,11 @@ func (p *Platform) Deployments(ctx context.Context, script string) ([]deploy.Dep
 // Host is the script's host name at the gateway.
 func (p *Platform) Host(script string) string { return script + ".dev.localhost" }
 
+// Address is where script answers to a browser on this machine.
+func (p *Platform) Address(script string) string {
+	return strings.Replace(p.Gateway, "127.0.0.1", p.Host(script), 1)
+}
+
 // Visit sends one GET to script through the gateway and returns the status and
 // the body of the answer.
 func (p *Platform) Visit(ctx context.Context, client *http.Client, script string, header http.Header) (status int, body string, err error) {

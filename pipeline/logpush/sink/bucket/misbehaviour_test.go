@@ -129,7 +129,7 @@ func TestUnreachableStores(t *testing.T) {
 		}
 		f("certificate of nobody known", server.URL, local, logpush.UploadError{Text: "the certificate is not trusted"})
 		f("no such name", "https://name.invalid", local, logpush.UploadError{Status: logpush.StatusNameUnresolved, Text: "name.invalid cannot be resolved"})
-		f("nobody listens", closed.URL, local, logpush.UploadError{Text: "connection failed: connection refused"})
+		f("nobody listens", closed.URL, local, logpush.UploadError{Text: "connection failed: " + closed.Listener.Addr().String() + ": connection refused"})
 		f("loopback", server.URL, inside, logpush.UploadError{Text: "not allowed", Permanent: true})
 		f("the platform itself", closed.URL, own, logpush.UploadError{Text: "the platform's own", Permanent: true})
 	}

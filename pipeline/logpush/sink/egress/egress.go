@@ -130,10 +130,19 @@ func (p Policy) Dial(ctx context.Context, network, address string) (net.Conn, er
 	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: p.control}
 	conn, err := dialer.DialContext(ctx, network, address)
 	if err != nil {
-		return nil, err
+		return nil, &dialError{err, address}
 	}
 	return &watchedConn{Conn: conn, limit: p.progress()}, nil
 }
+
+// dialError says what was dialed as the destination has it, with the name and not with an address
+// that our network has for it.
+type dialError struct {
+	error
+	named string
+}
+
+func (e *dialError) Unwrap() error { return e.error }
 
 // DialTLS is Dial with a TLS handshake, in which the server must prove to be name.
 func (p Policy) DialTLS(ctx context.Context, network, address, name string) (net.Conn, error) {
@@ -215,7 +224,7 @@ func (c *watchedConn) CloseWrite() error {
 }
 
 // Classify turns the error of an exchange that got no HTTP answer into an
-// *logpush.UploadError. It tells what failed and nothing of our network.
+// *logpush.UploadError. It tells what failed, and nothing of our network but what the destination names.
 func Classify(err error) *logpush.UploadError {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return &logpush.UploadError{Status: logpush.StatusNameUnresolved, Text: fmt.Sprintf("the name %s cannot be resolved", dns.Name)}
@@ -233,7 +242,11 @@ func Classify(err error) *logpush.UploadError {
 		if timeout {
 			return &logpush.UploadError{Status: logpush.StatusConnectTimeout, Text: "connection timeout"}
 		}
-		return &logpush.UploadError{Text: "connection failed: " + reason(op.Err)}
+		text := "connection failed: "
+		if dialed, ok := errors.AsType[*dialError](err); ok {
+			text += dialed.named + ": "
+		}
+		return &logpush.UploadError{Text: text + reason(op.Err)}
 	}
 	if timeout {
 		return &logpush.UploadError{Status: logpush.StatusTimeout, Text: "timeout: the destination made no progress"}

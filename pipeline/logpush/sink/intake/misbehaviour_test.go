@@ -117,7 +117,7 @@ func TestUnreachableDestinations(t *testing.T) {
 		}
 		f("certificate of nobody known", address, loopback, &logpush.UploadError{Text: "the certificate is not trusted"})
 		f("no such name", "name.invalid", loopback, &logpush.UploadError{Status: logpush.StatusNameUnresolved, Text: "name.invalid cannot be resolved"})
-		f("nobody listens", closed.Listener.Addr().String(), loopback, &logpush.UploadError{Text: "connection failed: connection refused"})
+		f("nobody listens", closed.Listener.Addr().String(), loopback, &logpush.UploadError{Text: "connection failed: " + closed.Listener.Addr().String() + ": connection refused"})
 		f("loopback", address, inside, &logpush.UploadError{Text: "not allowed", Permanent: true})
 		f("loopback by name", "localhost:"+port, inside, &logpush.UploadError{Text: "not allowed", Permanent: true})
 		f("the platform itself", closed.Listener.Addr().String(), own, &logpush.UploadError{Text: "the platform's own", Permanent: true})
