@@ -284,7 +284,7 @@ func TestRollbackFindsItWarm(t *testing.T) {
 
 // What ended in a process is told, even if that stops right after.
 func TestStopLosesNoInvocation(t *testing.T) {
-	r := newRig(t, nil)
+	r := newRig(t, func(c *Config) { c.Workers.StopGrace = time.Minute })
 	r.add(v1, `export default { fetch(_, __, ctx) { ctx.waitUntil(scheduler.wait(50).then(() => console.log("late"))); return new Response("v1") } }`, nil)
 	w := r.deploy(v1)[v1]
 	const n = 200
