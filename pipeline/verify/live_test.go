@@ -40,7 +40,7 @@ func TestNoFalseAlarmWhileIngestRuns(t *testing.T) {
 	stop := s.ingest(small)
 	s.eventually("something is stored", func() error { _, err := s.reader.Commits(ctx, group); return err })
 	exact, rows := 0, uint64(0)
-	for round := 0; exact < 12 && round < 120; round++ {
+	for round := 0; exact < 9 && round < 40; round++ {
 		if round%4 == 3 {
 			stop()
 			stop = s.ingest(small)
