@@ -342,7 +342,7 @@ func TestBesideTheAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := p.do(t, http.MethodGet, "/readyz", nil, "")
-	for deadline := time.Now().Add(10 * time.Second); a.status == http.StatusOK && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); a.status == http.StatusOK && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		a = p.do(t, http.MethodGet, "/readyz", nil, "") // an answer holds for a moment
 	}
 	if a.status != http.StatusServiceUnavailable || a.text != "not ready: database\n" { // and nothing of where it is

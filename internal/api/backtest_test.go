@@ -163,6 +163,7 @@ func TestAnAccountHasOneBacktestAtATime(t *testing.T) {
 		time.Sleep(20 * time.Millisecond) // longer than the others take to come
 		return nil
 	}})
+	p.server.WaitForQuestions(time.Minute)
 	done := make(chan error)
 	for range 4 {
 		go func() {

@@ -8,6 +8,9 @@ func (s *Server) NeverWaitForTurns() { s.turns.wait = time.Nanosecond }
 // NeverWaitForQuestions refuses at once who would have to wait to ask ClickHouse.
 func (s *Server) NeverWaitForQuestions() { s.questions.wait = time.Nanosecond }
 
+// WaitForQuestions sets how long who asks ClickHouse, or for a backtest, waits for a turn.
+func (s *Server) WaitForQuestions(d time.Duration) { s.questions.wait, s.backtests.wait = d, d }
+
 // Questions that are worked on at once, of an account and of all.
 const (
 	AccountQuestions = accountQuestionsMax

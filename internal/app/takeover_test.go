@@ -119,14 +119,14 @@ func (r *testRouter) serves(t *testing.T) {
 	case <-r.replacement.serving:
 	case err := <-r.err:
 		t.Fatalf("the router ended: %v", err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the router does not serve")
 	}
 	path, err := takeOverPath(r.config.DataDir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; { // until it can be asked
+	for deadline := time.Now().Add(time.Minute); ; { // until it can be asked
 		if _, err := os.Stat(path); err == nil {
 			return
 		}
@@ -151,7 +151,7 @@ func TestTakeOverOfASocket(t *testing.T) {
 	if got := second.listeners[listenGateway].Addr().String(); got != addr {
 		t.Errorf("the second listens on %s, the first on %s", got, addr)
 	}
-	for deadline := time.Now().Add(20 * time.Second); !first.gw.retired.Load(); { // until then either may answer
+	for deadline := time.Now().Add(time.Minute); !first.gw.retired.Load(); { // until then either may answer
 		if got := greeting(t, addr); got != "first" && got != "second" {
 			t.Fatalf("%q answers", got)
 		}
@@ -172,7 +172,7 @@ func TestTakeOverOfASocket(t *testing.T) {
 	first.gw.inFlight.Store(0)
 	select {
 	case <-first.ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the first does not end")
 	}
 	if first.slot().number != 1 || second.slot().number != 2 {
@@ -189,7 +189,7 @@ func TestDrainAfterATakeOverEnds(t *testing.T) {
 	newTestRouter(t, dir, "second", nil).serves(t)
 	select {
 	case <-first.ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the first does not end")
 	}
 	if grace := first.drainGrace(); grace > time.Second {
@@ -231,7 +231,7 @@ func TestTakeOverThatIsRefused(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("got %v, want an error with %q", err, want)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the second started")
 		}
 	}
@@ -338,7 +338,7 @@ func TestUnwantedDescriptorsAreClosed(t *testing.T) {
 	if _, err := readMessage(conn); err == nil || !strings.Contains(err.Error(), "version 1 of the protocol") {
 		t.Fatalf("the router says %v", err)
 	}
-	if err := read.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := read.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := read.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
@@ -388,7 +388,7 @@ func TestRouterThatGaveUpWaitingIsRelieved(t *testing.T) {
 	second.serves(t)
 	select {
 	case <-first.ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the first does not end")
 	}
 }

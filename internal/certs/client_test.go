@@ -63,7 +63,7 @@ func reload(t *testing.T, files *Files) {
 func fetch(c Client, url string) (string, error) {
 	transport := c.Transport()
 	defer transport.CloseIdleConnections()
-	client := http.Client{Transport: transport, Timeout: 10 * time.Second}
+	client := http.Client{Transport: transport, Timeout: time.Minute}
 	res, err := client.Get(url)
 	if err != nil {
 		return "", err
@@ -202,7 +202,7 @@ func TestConnectionsEndWithTheirAuthority(t *testing.T) {
 		return c
 	}
 	ask := func(c net.Conn) error {
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			return err
 		}
@@ -230,7 +230,7 @@ func TestConnectionsEndWithTheirAuthority(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		files.peers.mu.Lock()
 		open := len(files.peers.open)
 		files.peers.mu.Unlock()

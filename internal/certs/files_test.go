@@ -197,7 +197,7 @@ func TestRunReadsTheFilesAgain(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
 	write(t, a, time.Now(), "second.example")
-	for deadline := time.Now().Add(10 * time.Second); c.reloads[resultLoaded].Load() == 0; {
+	for deadline := time.Now().Add(time.Minute); c.reloads[resultLoaded].Load() == 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("the new certificate was not loaded")
 		}

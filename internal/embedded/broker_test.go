@@ -134,7 +134,7 @@ func TestBrokerTakesOverRetentionAndMorePartitions(t *testing.T) {
 
 func TestBrokerDoesNotCreateTopicsOnItsOwn(t *testing.T) {
 	b := startBroker(t, "127.0.0.1:0", t.TempDir())
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := produce(ctx, b.Addr(), "nosuch", "a"); !errors.Is(err, kafka.UnknownTopicOrPartition) {
 		t.Errorf("got %v, want %v", err, kafka.UnknownTopicOrPartition)

@@ -28,11 +28,14 @@ type speaker struct {
 	major  int
 }
 
+// protocols are those that the public has.
+var protocols = []string{"HTTP/1.1", "HTTP/1.1 by net/http", "HTTP/1.1 over TLS", "HTTP/2 over TLS", "h2c"}
+
 // overEach runs a test by each protocol that the public has, on a gateway of its
 // own before the same origin.
 func overEach(t *testing.T, h http.HandlerFunc, test func(t *testing.T, s speaker), settings ...setting) {
 	t.Helper()
-	for _, protocol := range []string{"HTTP/1.1", "HTTP/1.1 by net/http", "HTTP/1.1 over TLS", "HTTP/2 over TLS", "h2c"} {
+	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			e := start(t, snapshot(1, script([]string{origin(t, h)}, 100_000)), settings...)
 			s := speak(t, e, protocol)

@@ -66,7 +66,7 @@ func TestHostileResponses(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer conn.Close()
-				_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+				_ = conn.SetDeadline(time.Now().Add(time.Minute))
 				_, _ = io.WriteString(conn, "GET "+target+" HTTP/1.1\r\nHost: shop.dev.localhost\r\nConnection: close\r\n\r\n")
 				return readRelayed(t, bufio.NewReader(conn))
 			}

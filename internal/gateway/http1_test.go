@@ -23,7 +23,7 @@ func sendRaw(t *testing.T, addr string, overTLS bool, bytes string) (statuses []
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if overTLS {

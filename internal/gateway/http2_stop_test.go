@@ -35,7 +35,7 @@ func TestShutdownOfHTTP2(t *testing.T) {
 	busy, idle := dialFrames(t, l.Addr().String(), false), dialFrames(t, l.Addr().String(), false)
 	id := busy.send(true, get("/")...)
 	<-arrived
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	stopped := make(chan error, 1)
 	go func() { stopped <- server.Shutdown(ctx) }()

@@ -59,7 +59,7 @@ func TestProxyProtocol(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(time.Minute))
 			_, _ = io.WriteString(c, header)
 			if overTLS {
 				c = tls.Client(c, &tls.Config{InsecureSkipVerify: true}) // the names are made up

@@ -84,7 +84,7 @@ func (e *env) told(t *testing.T, raw string) (lines []string) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	_, _ = io.WriteString(c, raw)
 	all, err := io.ReadAll(c)
 	if err != nil {

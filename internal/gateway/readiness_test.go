@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,7 +77,12 @@ func TestFailedVersionGetsNoShare(t *testing.T) {
 func TestFirstRequestWaitsForTheStart(t *testing.T) {
 	w := newWorkers(v1)
 	w.become(deploy.BackendStarting, v1)
-	e := start(t, snapshot(1, workerScript("shop", []string{v1}, 100_000)), w.use)
+	e := start(t, snapshot(1, workerScript("shop", []string{v1}, 100_000)), w.use, func(c *gateway.Config, _ *gateway.Deps, _ *runtime.Config) { c.StartWait = time.Minute })
+	var arrived atomic.Int32
+	_, e.addr = serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		arrived.Add(1)
+		e.ServeHTTP(w, r)
+	}))
 	got := make(chan answer, 1)
 	go func() {
 		a, err := e.try(t.Context(), http.MethodGet, shop+"/", nil)
@@ -86,9 +92,16 @@ func TestFirstRequestWaitsForTheStart(t *testing.T) {
 		got <- a
 	}()
 	// A client that has no patience leaves; that is no failure of the version.
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := e.try(ctx, http.MethodGet, shop+"/", nil); err == nil {
+	waitFor(t, "the first client", func() bool { return arrived.Load() == 1 })
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		_, err := e.try(ctx, http.MethodGet, shop+"/", nil)
+		left <- err
+	}()
+	waitFor(t, "the second client", func() bool { return arrived.Load() == 2 })
+	leave()
+	if err := <-left; err == nil {
 		t.Error("the version answered before it was ready")
 	}
 	wantEvent(t, e.events.nth(1), schema.OutcomeCanceled, "", 0)

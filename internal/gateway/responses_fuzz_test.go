@@ -51,7 +51,7 @@ func hear(t *testing.T, e *env, addr, method, header string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	before := len(e.events.all())
 	_, _ = io.WriteString(c, method+" / HTTP/1.1\r\nHost: shop.dev.localhost\r\n"+header+"\r\n")
 	var got strings.Builder

@@ -15,6 +15,20 @@ import (
 // A connection that a browser has opened ahead of need, or a probe, used to hold
 // Shutdown until net/http gave it up after 5 s. A request in hand is finished still.
 func TestShutdownDoesNotWaitForSilentConnections(t *testing.T) {
+	// A machine that stands still for a while makes one stop late, but not each.
+	for tries := 3; ; tries-- {
+		err := shutDownBesideASilentConnection(t)
+		if err == nil {
+			return
+		}
+		if t.Logf("Shutdown: %v", err); tries == 1 {
+			t.Fatal("no stop was in time")
+		}
+	}
+}
+
+func shutDownBesideASilentConnection(t *testing.T) error {
+	t.Helper()
 	inHand, finish := make(chan struct{}), make(chan struct{})
 	server := gateway.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(inHand)
@@ -59,8 +73,6 @@ func TestShutdownDoesNotWaitForSilentConnections(t *testing.T) {
 		t.Errorf("the request in hand got %q, %v", body, err)
 	}
 	_ = resp.Body.Close()
-	if err := <-stopped; err != nil {
-		t.Errorf("Shutdown: %v", err)
-	}
-	<-served
+	defer func() { _ = server.Close(); <-served }()
+	return <-stopped
 }

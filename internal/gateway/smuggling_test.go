@@ -246,7 +246,7 @@ func (e *env) exchange(t testing.TB, raw string, halfClose bool) (got []string) 
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	var writing sync.WaitGroup
 	writing.Go(func() {
 		_, _ = io.WriteString(c, raw) // the other side may have seen enough

@@ -26,10 +26,10 @@ func (s source) Snapshot(ctx context.Context, after int64) (*deploy.Snapshot, er
 	return s(ctx, after)
 }
 
-// from sets the source and a time-out that a test can wait for.
+// from sets the source and a time-out that a test can wait for, and a control plane on a busy machine keeps.
 func from(s source) setting {
 	return func(c *gateway.Config, d *gateway.Deps, _ *runtime.Config) {
-		c.SnapshotTimeout, d.Snapshots = 20*time.Millisecond, s
+		c.SnapshotTimeout, d.Snapshots = 250*time.Millisecond, s
 	}
 }
 
@@ -69,7 +69,7 @@ func TestSilentControlPlane(t *testing.T) {
 	ask("http://" + l.Addr().String())
 	waitFor(t, "the silence to show", func() bool {
 		err := e.Status().SyncError
-		return errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "no answer within 20ms")
+		return errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "no answer within 250ms")
 	})
 	if a := e.get(t, shop+"/"); a.body != "served" || e.Ready() != nil {
 		t.Errorf("got %q, %v", a.body, e.Ready())
@@ -182,7 +182,7 @@ func TestBadAnswersOfTheControlPlane(t *testing.T) {
 		say(func(_ http.ResponseWriter, r *http.Request) {
 			select {
 			case <-r.Context().Done():
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 			}
 		})
 	})

@@ -117,9 +117,7 @@ func TestAHangingTargetDelaysNoOther(t *testing.T) {
 	hanging := newReceiver(t, func(http.ResponseWriter, *http.Request) { <-release })
 	good := newReceiver(t, nil)
 	w := newWorld(t, deploy.NotifyTarget{Type: deploy.NotifyWebhook, URL: hanging.URL}, deploy.NotifyTarget{Type: deploy.NotifySlack, URL: good.URL})
-	patient := local
-	patient.NoProgress = time.Minute
-	s := newService(t, w, patient)
+	s := newService(t, w, local)
 	start(t, s)
 	t.Cleanup(func() { close(release) })
 	w.decide(t)
@@ -148,9 +146,7 @@ func TestAStopLeavesWhatHangs(t *testing.T) {
 	})
 	t.Cleanup(func() { once.Do(func() { close(release) }) })
 	w := newWorld(t, deploy.NotifyTarget{Type: deploy.NotifyWebhook, URL: hanging.URL})
-	patient := local
-	patient.NoProgress = time.Minute
-	stop := start(t, newService(t, w, patient))
+	stop := start(t, newService(t, w, local))
 	w.decide(t)
 	first := hanging.next(t)
 	stop()

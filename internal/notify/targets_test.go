@@ -28,11 +28,12 @@ func TestMisbehavingTargets(t *testing.T) {
 			w.WriteHeader(status)
 		}
 	}
+	policy := local
 	f := func(name string, handle http.HandlerFunc, text string, state deploy.NotificationState, pauseMin time.Duration) {
 		t.Helper()
 		r := newReceiver(t, handle)
 		n := notificationFor(deploy.NotifyTarget{Type: deploy.NotifyWebhook, URL: r.URL + "/hooks/secret-path", Secret: secret})
-		s := newService(t, nil, local)
+		s := newService(t, nil, policy)
 		err := s.try(t.Context(), n)
 		now := n.CreatedOn.Add(time.Second)
 		after, _ := settled(n, err, now)
@@ -50,22 +51,14 @@ func TestMisbehavingTargets(t *testing.T) {
 	}
 	const waiting, failed, sent = deploy.NotificationWaiting, deploy.NotificationFailed, deploy.NotificationSent
 	f("well", answer(204), "", sent, 0)
-	f("slow, but in time", func(w http.ResponseWriter, req *http.Request) {
-		for range 4 { // each byte is progress
-			_, _ = io.WriteString(w, "x")
-			_ = http.NewResponseController(w).Flush()
-			select {
-			case <-req.Context().Done():
-			case <-time.After(local.NoProgress / 4):
-			}
-		}
-	}, "", sent, 0)
+	policy = hurried
 	f("hanging", func(_ http.ResponseWriter, req *http.Request) {
 		select {
 		case <-req.Context().Done():
 		case <-time.After(patience):
 		}
 	}, "timeout", waiting, 4*time.Second)
+	policy = local
 	f("resetting", func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -92,6 +85,29 @@ func TestMisbehavingTargets(t *testing.T) {
 	f("redirecting", answer(307, "Location", elsewhere.URL), "redirects are not followed", failed, 0)
 	if len(elsewhere.got) != 0 {
 		t.Error("a redirect was followed")
+	}
+}
+
+// Each byte is progress.
+func TestASlowTargetIsNotGivenUp(t *testing.T) {
+	for policy := hurried; ; policy.NoProgress *= 5 { // for a machine that stands still for longer than a byte may take
+		r := newReceiver(t, func(w http.ResponseWriter, req *http.Request) {
+			for range 6 {
+				_, _ = io.WriteString(w, "x")
+				_ = http.NewResponseController(w).Flush()
+				select {
+				case <-req.Context().Done():
+				case <-time.After(policy.NoProgress / 4):
+				}
+			}
+		})
+		err := newService(t, nil, policy).try(t.Context(), notificationFor(deploy.NotifyTarget{Type: deploy.NotifyWebhook, URL: r.URL}))
+		if err == nil {
+			return
+		}
+		if policy.NoProgress > 5*time.Second {
+			t.Fatal(err)
+		}
 	}
 }
 

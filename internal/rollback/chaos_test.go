@@ -298,7 +298,7 @@ func TestSlowAnswerDelaysNoOther(t *testing.T) {
 	}
 	c := w.controller("a", f)
 	c.patience = 10 * time.Millisecond
-	for end := time.Now().Add(10 * time.Second); len(w.summary().Decisions) == 0 && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); len(w.summary().Decisions) == 0 && time.Now().Before(end); {
 		if err := c.Step(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -448,7 +448,7 @@ func TestThoseThatCatchUpOrFailDelayNoOther(t *testing.T) {
 			}
 			w.fails(v2, 0.5)
 			passed.Add(int64(30 * time.Second))
-			for end := time.Now().Add(5 * time.Second); len(w.summary().Decisions) == 0 && time.Now().Before(end); {
+			for end := time.Now().Add(time.Minute); len(w.summary().Decisions) == 0 && time.Now().Before(end); {
 				if err := c.Step(t.Context()); err != nil {
 					t.Fatal(err)
 				}

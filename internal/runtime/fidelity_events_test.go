@@ -169,7 +169,7 @@ func within(t *testing.T, all chan schema.Invocation) *schema.Invocation {
 	select {
 	case inv := <-all:
 		return &inv
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("an invocation was not told")
 		return nil
 	}

@@ -176,7 +176,11 @@ func TestAllocationsOfARequest(t *testing.T) {
 	for _, x := range benchExchanges() {
 		once := repeatExchange(t, &x)
 		once() // dials
-		if got := testing.AllocsPerRun(100, once); got > x.allocs {
+		got := testing.AllocsPerRun(100, once)
+		for tries := 1; got > x.allocs && tries < 10; tries++ { // an exchange that takes long, on a busy machine, is watched, which allocates
+			got = min(got, testing.AllocsPerRun(100, once))
+		}
+		if got > x.allocs {
 			t.Errorf("%s: %v allocations, want %v", x.name, got, x.allocs)
 		}
 	}

@@ -137,18 +137,23 @@ func TestErrorKindsOfStreams(t *testing.T) {
 // A connection that has gone silent without an end, as behind a firewall that forgot
 // it, is found out by a ping and not used again.
 func TestSilentHTTP2ConnectionIsGivenUp(t *testing.T) {
-	cfg := shortConfig()
-	cfg.PingAfter, cfg.PingTimeout = 20*time.Millisecond, 20*time.Millisecond
-	backend := open(t, cfg, h2Server(t, func(conn int32, fr *h2.Framer, stream uint32) bool {
-		return conn == 1 || respond(fr, stream) // the first one says nothing, to pings neither
-	}))
-	resp, err := backend.RoundTrip(request(t, http.MethodPost, "/", ""))
-	wantKind(t, resp, err, schema.ErrorKindReset)
-	if !strings.Contains(err.Error(), "connection lost") {
-		t.Errorf("the error is %v", err)
-	}
-	resp, err = backend.RoundTrip(request(t, http.MethodPost, "/", ""))
-	readAll(t, resp, err)
+	inTime(t, 50*time.Millisecond, func(bound time.Duration) error {
+		cfg := shortConfig()
+		cfg.PingAfter, cfg.PingTimeout = 20*time.Millisecond, bound
+		backend := open(t, cfg, h2Server(t, func(conn int32, fr *h2.Framer, stream uint32) bool {
+			return conn == 1 || respond(fr, stream) // the first one says nothing, to pings neither
+		}))
+		resp, err := backend.RoundTrip(request(t, http.MethodPost, "/", ""))
+		wantKind(t, resp, err, schema.ErrorKindReset)
+		if !strings.Contains(err.Error(), "connection lost") {
+			t.Errorf("the error is %v", err)
+		}
+		resp, err = backend.RoundTrip(request(t, http.MethodPost, "/", ""))
+		if err == nil {
+			readAll(t, resp, nil)
+		}
+		return err
+	})
 }
 
 // The story: net/http's transport takes any number for a status of HTTP/2, and the gateway's
@@ -177,7 +182,7 @@ func TestResponsesWithoutBodiesDoNotWaitForUploads(t *testing.T) {
 		body, send := io.Pipe()
 		req := request(t, http.MethodPost, "/", "")
 		req.Body, req.ContentLength = io.NopCloser(body), -1 // its Close ends no Read, as the gateway's
-		waited := time.AfterFunc(10*time.Second, func() { _ = send.Close() })
+		waited := time.AfterFunc(time.Minute, func() { _ = send.Close() })
 		resp, err := backend.RoundTrip(req)
 		if !waited.Stop() {
 			t.Errorf("a response with the status %s waited for the upload", status)

@@ -151,7 +151,7 @@ func (s *moodyServer) serve(c net.Conn) {
 }
 
 // firstByteMS is a time-out that a test can wait for, and that a server which is well
-// keeps on a busy machine.
+// keeps on a busy machine, unless that stands still: see inTime.
 const firstByteMS = 250
 
 // quickConfig ejects for so short that a test can wait for it.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -134,6 +135,11 @@ func TestClientLeavesALongExchange(t *testing.T) {
 // A slow response, which the patrol has armed, leaves a connection like any other; one
 // that does not come is given up.
 func TestDeadlineOfOneRequestSparesTheNext(t *testing.T) {
+	inTime(t, 50*patrolInterval, func(bound time.Duration) error { return spareTheNext(t, bound) })
+}
+
+func spareTheNext(t *testing.T, bound time.Duration) error {
+	t.Helper()
 	var conns atomic.Int32
 	slow := make(chan struct{})
 	addr := rawServer(t, func(c net.Conn, r *bufio.Reader) {
@@ -150,7 +156,7 @@ func TestDeadlineOfOneRequestSparesTheNext(t *testing.T) {
 		}
 	})
 	cfg := shortConfig()
-	cfg.ResponseHeaderTimeout = 50 * patrolInterval
+	cfg.ResponseHeaderTimeout = bound
 	backend := open(t, cfg, "http://"+addr).(*http1)
 	get := func() error {
 		resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
@@ -161,7 +167,7 @@ func TestDeadlineOfOneRequestSparesTheNext(t *testing.T) {
 		return errors.Join(err, resp.Body.Close())
 	}
 	if err := get(); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	c := backend.idle[0]
 	timed := func() bool {
@@ -174,18 +180,19 @@ func TestDeadlineOfOneRequestSparesTheNext(t *testing.T) {
 	waitFor(t, "the patrol", timed)
 	close(slow)
 	if err := <-second; err != nil {
-		t.Fatal(err)
+		return err
 	}
 	deadline := time.Now().Add(cfg.ResponseHeaderTimeout)
 	waitFor(t, "the deadline to pass", func() bool { return timed() || time.Now().After(deadline) })
 	if err := get(); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	resp, err := backend.RoundTrip(request(t, http.MethodPost, "/", ""))
 	wantKind(t, resp, err, schema.ErrorKindTimeout)
 	if n := conns.Load(); n != 1 {
-		t.Errorf("four requests took %d connections, want one", n)
+		return fmt.Errorf("four requests took %d connections, want one", n)
 	}
+	return nil
 }
 
 // A client that has left gets nothing, however soon the response comes, and leaves no

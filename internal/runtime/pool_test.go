@@ -124,10 +124,27 @@ func TestDyingConnectionIsRetriedOnce(t *testing.T) {
 	}
 }
 
-// waitFor polls until ok or fails after ten seconds.
+// inTime runs try, which says what went wrong, with a bound that it has to keep. Where a machine
+// stands still for longer, it has another try with a longer one; what is wrong fails with each.
+func inTime(t *testing.T, bound time.Duration, try func(bound time.Duration) error) {
+	t.Helper()
+	for most := 25 * bound; ; bound *= 5 {
+		err := try(bound)
+		if err == nil {
+			return
+		}
+		if bound >= most {
+			t.Error(err)
+			return
+		}
+		t.Logf("with a bound of %s: %v", bound, err)
+	}
+}
+
+// waitFor polls until ok or fails after a minute, which only a test that fails waits.
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}

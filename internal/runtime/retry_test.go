@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -23,10 +24,10 @@ import (
 // whatever it is, with its whole body.
 func TestWhatIsRepeated(t *testing.T) {
 	f := func(name, method, body, mood string, wantRepeated bool) {
-		t.Run(name, func(t *testing.T) {
+		try := func(t *testing.T, bound time.Duration) error {
 			a, b := newMoodyServer(t, "a"), newMoodyServer(t, "b")
 			o := originOf(a, b)
-			o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: firstByteMS}
+			o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: bound.Milliseconds()}
 			cfg := quickConfig()
 			cfg.Ejection, cfg.EjectionMax = time.Hour, time.Hour
 			backend := openOrigin(t, cfg, o)
@@ -48,7 +49,7 @@ func TestWhatIsRepeated(t *testing.T) {
 						t.Error("the body was not closed")
 					}
 					if after-before > 1 {
-						t.Errorf("a request that must not be repeated was seen %d times", after-before)
+						return fmt.Errorf("a request that must not be repeated was seen %d times", after-before)
 					}
 					continue
 				}
@@ -57,8 +58,12 @@ func TestWhatIsRepeated(t *testing.T) {
 				}
 			}
 			if (failed == 0) != wantRepeated {
-				t.Errorf("%d requests failed; repeated should be %v", failed, wantRepeated)
+				return fmt.Errorf("%d requests failed; repeated should be %v", failed, wantRepeated)
 			}
+			return nil
+		}
+		t.Run(name, func(t *testing.T) {
+			inTime(t, firstByteMS*time.Millisecond, func(bound time.Duration) error { return try(t, bound) })
 		})
 	}
 	f("GET, reset", http.MethodGet, "", moodReset, true)
@@ -317,15 +322,23 @@ func TestResetStreamsAreRepeatedElsewhere(t *testing.T) {
 // The story: a request on a connection that was kept got no answer in time, and was
 // sent once more, to the same server on a new connection, to wait there as long again.
 func TestTimeoutIsNotRepeatedAtTheSameServer(t *testing.T) {
-	a := newMoodyServer(t, "a")
-	backend := openOrigin(t, shortConfig(), &deploy.Origin{URL: a.url(), Timeouts: &deploy.OriginTimeouts{FirstByteMS: firstByteMS}})
-	ask(t, backend) // leaves a connection
-	a.mood.Store(moodHang)
-	resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
-	wantKind(t, resp, err, schema.ErrorKindTimeout)
-	if n := a.requests.Load(); n != 2 {
-		t.Errorf("the server saw %d requests, want 2", n)
-	}
+	inTime(t, firstByteMS*time.Millisecond, func(bound time.Duration) error {
+		a := newMoodyServer(t, "a")
+		backend := openOrigin(t, shortConfig(), &deploy.Origin{URL: a.url(), Timeouts: &deploy.OriginTimeouts{FirstByteMS: bound.Milliseconds()}})
+		resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", "")) // leaves a connection
+		if err != nil {
+			return err
+		}
+		readAll(t, resp, nil)
+		a.mood.Store(moodHang)
+		resp, err = backend.RoundTrip(request(t, http.MethodGet, "/", ""))
+		wantKind(t, resp, err, schema.ErrorKindTimeout)
+		waitFor(t, "the request to be read", func() bool { return a.requests.Load() >= 2 })
+		if n := a.requests.Load(); n != 2 {
+			t.Errorf("the server saw %d requests, want 2", n)
+		}
+		return nil
+	})
 }
 
 // The story: the first endpoint refused the connection, the second one answered before

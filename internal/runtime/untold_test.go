@@ -85,7 +85,7 @@ func TestStopDoesNotWaitForRequestsThatWereTakenBack(t *testing.T) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		w.(*version).set.spawner.close() // kills the process, so that the test ends
 		t.Fatal("Close still waits")
 	}
@@ -94,7 +94,7 @@ func TestStopDoesNotWaitForRequestsThatWereTakenBack(t *testing.T) {
 // What a Worker calls of its own exports is told of too, and is nothing that came
 // from outside: it ended the wait for invocations that were still going on.
 func TestStopWaitsBesideCallsOfAWorkersOwnExports(t *testing.T) {
-	r := newRig(t, nil)
+	r := newRig(t, func(c *Config) { c.Workers.StopGrace = time.Minute })
 	r.add(v1, `export default { async fetch(request, _, ctx) {
 		if (request.url.endsWith("/inner")) return new Response("inner");
 		ctx.waitUntil(scheduler.wait(300).then(() => console.log("late")));

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -187,40 +188,45 @@ func TestOriginThatTakesNothingOverTLS(t *testing.T) {
 	t.Cleanup(func() { close(over) })
 	cfg := shortConfig()
 	cfg.ResponseHeaderTimeout = firstByteMS * time.Millisecond
-	backend := open(t, cfg, rawTLSOrigin(t, func(c net.Conn, r *bufio.Reader) {
+	origin := rawTLSOrigin(t, func(c net.Conn, r *bufio.Reader) {
 		line, _ := r.Peek(len("GET")) // what is missing shows in the answer
 		skipHead(r)
 		if string(line) == "GET" {
 			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 		}
 		<-over
-	}))
+	})
+	backend := open(t, cfg, origin)
 	for _, length := range []int64{-1, 1 << 40} {
 		req := request(t, http.MethodPost, "/", "")
 		req.Body, req.ContentLength = io.NopCloser(zeros{}), length
 		resp, err := backend.RoundTrip(req)
 		wantKind(t, resp, err, schema.ErrorKindTimeout)
 	}
-	req := request(t, http.MethodGet, "/", "")
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", "x")
-	resp, err := backend.RoundTrip(req) //nolint:bodyclose // it is closed below
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	ended := make(chan error, 1)
-	go func() {
-		_, err := io.Copy(resp.Body.(io.Writer), zeros{})
-		ended <- err
-	}()
-	select {
-	case err := <-ended:
-		t.Errorf("the tunnel ended: %v", err)
-	case <-time.After(3 * firstByteMS * time.Millisecond):
-	}
-	_ = resp.Body.Close()
-	<-ended
+	inTime(t, firstByteMS*time.Millisecond, func(bound time.Duration) error {
+		cfg.ResponseHeaderTimeout = bound
+		req := request(t, http.MethodGet, "/", "")
+		req.Header.Set("Connection", "Upgrade")
+		req.Header.Set("Upgrade", "x")
+		resp, err := open(t, cfg, origin).RoundTrip(req) //nolint:bodyclose // it is closed below
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		ended := make(chan error, 1)
+		go func() {
+			_, err := io.Copy(resp.Body.(io.Writer), zeros{})
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			return fmt.Errorf("the tunnel ended: %w", err)
+		case <-time.After(3 * bound):
+		}
+		_ = resp.Body.Close()
+		<-ended
+		return nil
+	})
 }
 
 // A head that the socket has no room for is given up in the same way.

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,29 +52,44 @@ func TestDeadEndpointIsEjectedAndComesBack(t *testing.T) {
 func TestWhatEjects(t *testing.T) {
 	for mood, kind := range map[string]string{moodHang: schema.ErrorKindTimeout, moodReset: schema.ErrorKindReset} {
 		t.Run(mood, func(t *testing.T) {
-			a, b := newMoodyServer(t, "a"), newMoodyServer(t, "b")
-			o := originOf(a, b)
-			o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: firstByteMS}
-			cfg := quickConfig()
-			cfg.Ejection, cfg.EjectionMax = time.Hour, time.Hour
-			backend := openOrigin(t, cfg, o)
-			a.mood.Store(mood)
-			waitFor(t, "the endpoint to be out", func() bool {
-				if got := ask(t, backend); got != "b" {
-					t.Fatalf("got %q from an endpoint that does not answer", got)
+			inTime(t, firstByteMS*time.Millisecond, func(bound time.Duration) error {
+				a, b := newMoodyServer(t, "a"), newMoodyServer(t, "b")
+				o := originOf(a, b)
+				o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: bound.Milliseconds()}
+				cfg := quickConfig()
+				cfg.Ejection, cfg.EjectionMax = time.Hour, time.Hour
+				backend := openOrigin(t, cfg, o)
+				a.mood.Store(mood)
+				answered := func() error {
+					resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
+					if err != nil {
+						return err
+					}
+					if got := readAll(t, resp, nil); got != "b" {
+						return fmt.Errorf("got %q from an endpoint that does not answer", got)
+					}
+					return nil
 				}
-				return strings.Contains(outOf(t, backend), kind)
+				for outOf(t, backend) == "" {
+					if err := answered(); err != nil {
+						return err
+					}
+				}
+				if out := outOf(t, backend); !strings.HasPrefix(out, "1 of 2 endpoints are out: "+a.url()) || !strings.Contains(out, kind) {
+					return fmt.Errorf("the state is %q, want a %s", out, kind)
+				}
+				waitFor(t, "the requests to be read", func() bool { return a.requests.Load() >= failuresInARow })
+				before := a.requests.Load()
+				for range 50 {
+					if err := answered(); err != nil {
+						return err
+					}
+				}
+				if a.requests.Load() != before {
+					return errors.New("an endpoint that is out got requests")
+				}
+				return nil
 			})
-			if seen := a.requests.Load(); seen < failuresInARow {
-				t.Errorf("it is out after %d requests, want %d", seen, failuresInARow)
-			}
-			before := a.requests.Load()
-			for range 50 {
-				ask(t, backend)
-			}
-			if a.requests.Load() != before {
-				t.Error("an endpoint that is out got requests")
-			}
 		})
 	}
 	t.Run("not 503", func(t *testing.T) {
@@ -95,26 +112,29 @@ func TestWhatEjects(t *testing.T) {
 // One request at a time finds out whether an endpoint is back, and it does not fail for it.
 func TestOneProbeAtATime(t *testing.T) {
 	a, b := newMoodyServer(t, "a"), newMoodyServer(t, "b")
-	o := originOf(a, b)
-	o.Timeouts = &deploy.OriginTimeouts{FirstByteMS: firstByteMS}
 	cfg := quickConfig()
-	cfg.Ejection, cfg.EjectionMax = 400*time.Millisecond, time.Hour // no second probe comes while the test looks
-	backend := openOrigin(t, cfg, o)
-	a.mood.Store(moodHang)
+	cfg.Ejection, cfg.EjectionMax = 400*time.Millisecond, time.Hour
+	backend := openOrigin(t, cfg, originOf(a, b))
+	a.mood.Store(moodReset)
 	waitFor(t, "the endpoint to be out", func() bool { ask(t, backend); return outOf(t, backend) != "" })
+	a.mood.Store(moodHang) // for as long as the test looks, so that the first probe does not end
 
 	u := backend.(*upstream)
 	waitFor(t, "the endpoint to be half open", func() bool { return len(u.pool.Load().probes) == 1 })
 	before := a.requests.Load()
 	var all sync.WaitGroup
+	var answered atomic.Int32
 	for range 10 {
 		all.Go(func() {
 			if got := ask(t, backend); got != "b" {
 				t.Errorf("got %q", got)
 			}
+			answered.Add(1)
 		})
 	}
 	waitFor(t, "the probe", func() bool { return a.requests.Load() > before })
+	waitFor(t, "the other answers", func() bool { return answered.Load() >= 9 })
+	a.kill()
 	all.Wait()
 	if probes := a.requests.Load() - before; probes != 1 {
 		t.Errorf("%d requests went to an endpoint that is half open, want one", probes)

@@ -193,7 +193,7 @@ func (r *rig) deploy(ids ...string) map[string]worker {
 
 func (r *rig) waitState(w worker, ok func(deploy.BackendState) bool) {
 	r.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !ok(w.State()) {
@@ -208,7 +208,7 @@ func (r *rig) waitState(w worker, ok func(deploy.BackendState) bool) {
 // next returns the next event that ok takes, and drops those before it.
 func (r *rig) next(ok func(event) bool) event {
 	r.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case e := <-r.events:

@@ -241,7 +241,7 @@ func TestFeedsEndWithTheirSession(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			ended := make(chan error, 2)
 			go func() { ended <- s.AwaitTailEnd(ctx, one.tail) }()

@@ -190,7 +190,7 @@ func (s *stage) run(change func(*ReplayConfig)) (m *Manager, stop func()) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	c := ReplayConfig{Replays: s.store, Topic: s.topic, Archive: s.archive, Holder: fmt.Sprintf("%p", m), Lease: 2 * time.Second}
+	c := ReplayConfig{Replays: s.store, Topic: s.topic, Archive: s.archive, Holder: fmt.Sprintf("%p", m), Lease: time.Minute}
 	if change != nil {
 		change(&c)
 	}

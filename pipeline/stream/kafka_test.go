@@ -179,10 +179,10 @@ func testContext(t testing.TB) context.Context {
 	return ctx
 }
 
-// eventually repeats check until it returns nil, for half a minute.
+// eventually repeats check until it returns nil, for a minute.
 func eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := check()
 		if err == nil {
@@ -221,8 +221,8 @@ func (r *running) stop(t testing.TB) {
 			if err != nil {
 				t.Errorf("Run: %v", err)
 			}
-		case <-time.After(30 * time.Second):
-			t.Error("Run did not return within 30 s of its context's end")
+		case <-time.After(time.Minute):
+			t.Error("Run did not return within a minute of its context's end")
 		}
 	})
 }

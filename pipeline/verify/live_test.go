@@ -40,7 +40,7 @@ func TestNoFalseAlarmWhileIngestRuns(t *testing.T) {
 	stop := s.ingest(small)
 	s.eventually("something is stored", func() error { _, err := s.reader.Commits(ctx, group); return err })
 	exact, rows := 0, uint64(0)
-	for round := range 12 {
+	for round := 0; exact < 9 && round < 40; round++ {
 		if round%4 == 3 {
 			stop()
 			stop = s.ingest(small)
@@ -75,7 +75,7 @@ func TestNoFalseAlarmWhileIngestRuns(t *testing.T) {
 		t.Errorf("when nothing moves any more: %s\n%+v", summary(r), r)
 	}
 	if exact < 9 || rows < 100 {
-		t.Errorf("%d of 12 rounds had something to compare, %d rows of a partition at most", exact, rows)
+		t.Errorf("%d rounds had something to compare, %d rows of a partition at most", exact, rows)
 	}
 	t.Logf("%d rounds, %d events; the last: %+v", exact, s.events, r.Partitions)
 }

@@ -81,7 +81,7 @@ func (s *served) dial(t *testing.T) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	return c
 }
 
@@ -97,9 +97,26 @@ func (s *served) exchange(t *testing.T, raw string) string {
 	return string(got)
 }
 
+// within runs try, which says what went wrong, with a bound that it has to keep. Where a machine
+// stands still for longer, it has another try with a longer one; what is wrong fails with each.
+func within(t *testing.T, bound time.Duration, try func(bound time.Duration) error) {
+	t.Helper()
+	for most := 25 * bound; ; bound *= 5 {
+		err := try(bound)
+		if err == nil {
+			return
+		}
+		if bound >= most {
+			t.Error(err)
+			return
+		}
+		t.Logf("with a bound of %s: %v", bound, err)
+	}
+}
+
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}

@@ -1,6 +1,8 @@
 package lean_test
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -12,24 +14,22 @@ import (
 
 const chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 
-func aSecond(s *lean.Server) { s.NewConnGrace = time.Second }
-
 // A new connection is given a moment by Shutdown. If its request is one for net/http, it
 // used to be closed without a word: net/http was shut down at once.
 func TestShutdownAnswersRequestsForNetHTTP(t *testing.T) {
-	s := serve(t, true, func(http.ResponseWriter, *http.Request) {}, aSecond)
-	c := s.dial(t)
-	waitFor(t, "the connection", func() bool { return s.Stats().Conns == 1 })
-	stopped := make(chan error, 1)
-	go func() { stopped <- s.Shutdown(t.Context()) }()
-	<-s.done // the listener is closed
-	_, _ = io.WriteString(c, chunked)
-	if b, _ := io.ReadAll(c); strings.Count(string(b), "200 OK") != 1 {
-		t.Errorf("got %q", b)
-	}
-	if err := <-stopped; err != nil {
-		t.Errorf("Shutdown: %v", err)
-	}
+	within(t, time.Second, func(grace time.Duration) (err error) {
+		s := serve(t, true, func(http.ResponseWriter, *http.Request) {}, func(s *lean.Server) { s.NewConnGrace = grace })
+		c := s.dial(t)
+		waitFor(t, "the connection", func() bool { return s.Stats().Conns == 1 })
+		stopped := make(chan error, 1)
+		go func() { stopped <- s.Shutdown(t.Context()) }()
+		<-s.done // the listener is closed
+		_, _ = io.WriteString(c, chunked)
+		if b, _ := io.ReadAll(c); strings.Count(string(b), "200 OK") != 1 {
+			err = fmt.Errorf("got %q", b)
+		}
+		return errors.Join(err, <-stopped)
+	})
 }
 
 // A client may have sent its next request before the end of a response that did not say
@@ -37,28 +37,28 @@ func TestShutdownAnswersRequestsForNetHTTP(t *testing.T) {
 func TestShutdownAnswersThePipeline(t *testing.T) {
 	f := func(name, next string, want, lastOnes int) {
 		t.Run(name, func(t *testing.T) {
-			inHand, finish := make(chan struct{}), make(chan struct{})
-			s := serve(t, true, func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path == "/slow" {
-					_ = http.NewResponseController(w).Flush()
-					close(inHand)
-					<-finish
+			within(t, time.Second, func(grace time.Duration) (err error) {
+				inHand, finish := make(chan struct{}), make(chan struct{})
+				s := serve(t, true, func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/slow" {
+						_ = http.NewResponseController(w).Flush()
+						close(inHand)
+						<-finish
+					}
+				}, func(s *lean.Server) { s.NewConnGrace = grace })
+				c := s.dial(t)
+				_, _ = io.WriteString(c, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"+next)
+				<-inHand
+				stopped := make(chan error, 1)
+				go func() { stopped <- s.Shutdown(t.Context()) }()
+				<-s.done // the listener is closed
+				close(finish)
+				b, _ := io.ReadAll(c)
+				if strings.Count(string(b), "200 OK") != want || strings.Count(string(b), "Connection: close") != lastOnes {
+					err = fmt.Errorf("got %q", b)
 				}
-			}, aSecond)
-			c := s.dial(t)
-			_, _ = io.WriteString(c, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"+next)
-			<-inHand
-			stopped := make(chan error, 1)
-			go func() { stopped <- s.Shutdown(t.Context()) }()
-			<-s.done // the listener is closed
-			close(finish)
-			b, _ := io.ReadAll(c)
-			if strings.Count(string(b), "200 OK") != want || strings.Count(string(b), "Connection: close") != lastOnes {
-				t.Errorf("got %q", b)
-			}
-			if err := <-stopped; err != nil {
-				t.Errorf("Shutdown: %v", err)
-			}
+				return errors.Join(err, <-stopped)
+			})
 		})
 	}
 	f("another", get, 2, 1)

@@ -31,7 +31,7 @@ func TestProxyHeadersThatDoNotCome(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	l.(*proxyListener).ReadHeaderTimeout = 50 * time.Millisecond
+	l.(*proxyListener).ReadHeaderTimeout = 250 * time.Millisecond
 	f := func(sent, reason string, total int64) {
 		t.Helper()
 		c, err := net.Dial("tcp", l.Addr().String())

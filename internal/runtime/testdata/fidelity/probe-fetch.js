@@ -25,7 +25,7 @@ async function events(ws, messages) {
     const until = log.length + answers;
     if (Array.isArray(send)) ws.close(...send);
     else if (send !== null) ws.send(send);
-    for (let i = 0; i < 2000 && log.length < until; i++) await Promise.race([new Promise((done) => (wake = done)), sleep(10)]);
+    for (let i = 0; i < 1000 && log.length < until; i++) await Promise.race([new Promise((done) => (wake = done)), sleep(10)]);
   }
   return [log, ws.readyState];
 }
@@ -201,8 +201,9 @@ export default {
   async socketAborted({ stub }) {
     const s = stub();
     const [, ws] = await connected(s, "hibernatable");
+    const welcome = new Promise((done) => ws.addEventListener("message", done));
     const got = events(ws, [[null, 1], [null, 1]]);
-    await sleep(20);
+    await welcome;
     await attempt(() => s.abort("reset"));
     return got;
   },
