@@ -73,6 +73,6 @@ func shutDownBesideASilentConnection(t *testing.T) error {
 		t.Errorf("the request in hand got %q, %v", body, err)
 	}
 	_ = resp.Body.Close()
-	defer func() { _ = server.Close(); <-served }()
+	defer func() { _, _ = server.Close(), <-served }()
 	return <-stopped
 }
