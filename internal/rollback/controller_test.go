@@ -602,6 +602,27 @@ func TestAFailureOfAChangedPolicyIsToldOf(t *testing.T) {
 	}
 }
 
+// Who decided may have had a clock that was ahead of that of who then changed the policy.
+func TestAFailureOfAPolicyThatWasChangedByAnotherClockIsToldOf(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionNotify))
+	w.revision = 1
+	c := w.controller("a", w.fakes("a"))
+	w.deploy(split{v1: 90, v2: 10})
+	w.steps(c, clk, time.Minute)
+	w.fails(v2, 0.5)
+	for deadline := clk.Add(time.Minute); len(w.decisions) == 0; w.steps(c, clk, time.Second) {
+		if clk.After(deadline) {
+			t.Fatal("nothing was decided")
+		}
+	}
+	w.policy.MaxFailureRate, w.revision, w.policySince = new(0.3), 2, clk.now().Add(-30*time.Second)
+	w.steps(c, clk, 10*time.Minute)
+	if len(w.decisions) != 2 || w.decisions[0].PolicyRevision != 2 {
+		t.Errorf("decisions %+v", w.decisions)
+	}
+}
+
 // What was deployed, or a policy that was saved, by a clock that was an hour ahead is not
 // judged for that hour. That is told of; a grace period is no such thing.
 func TestWhatIsDatedAheadIsCountedAsUnwatched(t *testing.T) {

@@ -215,8 +215,14 @@ func decided(w *deploy.Watched, verdict deploy.Verdict) bool {
 func failed(w *deploy.Watched, t trial) bool {
 	from := scopeOf(w, t).from
 	return slices.ContainsFunc(w.Decisions, func(d deploy.RollbackDecision) bool {
-		return d.Verdict == deploy.VerdictFail && d.VersionID == t.candidate && !d.At.Before(from)
+		return d.Verdict == deploy.VerdictFail && d.VersionID == t.candidate && byPolicy(w, d) && !d.At.Before(from)
 	})
+}
+
+// byPolicy reports whether a decision was made by the revision that is followed. Times do not tell:
+// the clock of who decided may have been ahead of that of who changed the policy.
+func byPolicy(w *deploy.Watched, d deploy.RollbackDecision) bool {
+	return d.PolicyRevision == w.PolicyRevision && d.PolicySource == w.PolicySource
 }
 
 // runningRamp returns the ramp if it runs on the current deployment, else nil.

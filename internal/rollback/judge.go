@@ -34,7 +34,7 @@ type script struct {
 	// lookedAt is when it was judged the last time, and lookedFor for what.
 	lookedAt  time.Time
 	lookedFor occasion
-	refused   refusal // the newest one; zero without any
+	refused   []refusal // of what was judged when the newest one came
 	// closest is how near each limit is to being passed: LogE as a part of the threshold.
 	closest map[deploy.Metric]float64
 }
@@ -94,7 +94,7 @@ func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, re
 				j.beforeUnread = unread != nil
 			}
 			err = errors.Join(err, unread)
-			if w.Policy.Action == deploy.ActionRollback && !baselineNoBetter(w.Policy, j) {
+			if s.moves(w, j, now) {
 				return j, err
 			}
 		}
@@ -104,6 +104,12 @@ func (c *Controller) judge(ctx context.Context, s *script, w *deploy.Watched, re
 		}
 	}
 	return decides, err
+}
+
+// moves reports whether a failure moves traffic: it does not where the rollback was refused.
+func (s *script) moves(w *deploy.Watched, j judgement, now time.Time) bool {
+	_, strays := strayed(w)
+	return w.Policy.Action == deploy.ActionRollback && !strays && !baselineNoBetter(w.Policy, j) && !s.skips(w, rollBack(w, j, now))
 }
 
 // gravity orders the verdicts about several versions.

@@ -302,6 +302,11 @@ func TestRampWhoseBaselineIsMissing(t *testing.T) {
 	if got := w.decisions[0].Sentence; !strings.Contains(got, "nothing goes back to 11111111 in its place") {
 		t.Errorf("sentence %q", got)
 	}
+	w.fails(v2, 0.5) // it is on trial beside v1, too
+	w.steps(c, clk, 3*time.Minute)
+	if len(w.decisions) != 3 || w.decisions[0].VersionID != v2 {
+		t.Errorf("decisions %+v", w.decisions)
+	}
 }
 
 func TestRampDoesNotStartOnAFailureOrInAnOutage(t *testing.T) {

@@ -13,23 +13,31 @@ import (
 // A deployment that the store refuses, because it could not be served, is refused
 // for as long as the one that was judged serves: what it depends on, such as the
 // classes of Durable Objects, changes with a deployment only. So it is tried once,
-// and recorded. Another one, such as a rollback after a step of a ramp, may be taken.
+// and recorded, for each version that was judged and each revision of the policy. Another one,
+// such as a rollback after a step of a ramp, may be taken.
 
 // refusal is what was refused.
 type refusal struct {
-	judged string // the deployment that served
-	splits string // of the one in its place
+	occasion
+	version string // that was judged
+	splits  string // of the deployment
 }
 
 func refusalOf(w *deploy.Watched, ch change) refusal {
-	return refusal{w.Deployments[0].ID, fmt.Sprint(ch.deployment.Versions)}
+	return refusal{looksFor(w), ch.decision.VersionID, fmt.Sprint(ch.deployment.Versions)}
+}
+
+// refuse remembers that a change was refused.
+func (s *script) refuse(w *deploy.Watched, ch change) {
+	one := refusalOf(w, ch)
+	s.refused = append(slices.DeleteFunc(s.refused, func(r refusal) bool { return r == one || r.occasion != one.occasion }), one)
 }
 
 // skips reports whether a change was refused already. A restarted controller tries
 // once more, and so does one that finds a ramp which the refusal is to end: it was held
 // before.
 func (s *script) skips(w *deploy.Watched, ch change) bool {
-	return ch.deployment != nil && s.refused == refusalOf(w, ch) && runningRamp(w) == nil
+	return ch.deployment != nil && slices.Contains(s.refused, refusalOf(w, ch)) && runningRamp(w) == nil
 }
 
 // applyRefused stores, in place of a change whose deployment was refused, that it
@@ -40,12 +48,12 @@ func (c *Controller) applyRefused(ctx context.Context, s *script, w *deploy.Watc
 		"from_deployment", w.Deployments[0].ID, "reason", reason)
 	left := withoutDeployment(w, ch, reason)
 	if left.empty() { // it is on record
-		s.refused = refusalOf(w, ch)
+		s.refuse(w, ch)
 		return true, nil
 	}
 	stored, err = c.apply(ctx, s, w, left)
 	if stored {
-		s.refused = refusalOf(w, ch)
+		s.refuse(w, ch)
 	}
 	return stored, err
 }
@@ -62,7 +70,7 @@ func withoutDeployment(w *deploy.Watched, ch change, reason string) change {
 		d.Action, d.ToDeployment = deploy.ActionNotify, "" // a promotion that ends a ramp so is told, too
 		d.Sentence = fmt.Sprintf("nothing was deployed for %s, because that was refused: %s", short(d.VersionID), reason)
 		onRecord := func(before deploy.RollbackDecision) bool {
-			return before.Verdict == d.Verdict && before.Sentence == d.Sentence
+			return byPolicy(w, before) && before.Verdict == d.Verdict && before.Sentence == d.Sentence
 		}
 		if !slices.ContainsFunc(w.Decisions, onRecord) { // by a controller before this one
 			left.decision = &d

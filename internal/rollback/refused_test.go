@@ -3,6 +3,8 @@ package rollback
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -165,4 +167,38 @@ func TestARefusedStepKeepsNoRollbackBack(t *testing.T) {
 		Decisions:   []string{"pass notify", "fail rollback"},
 		Ramp:        "aborted 5%",
 	})
+}
+
+// A refusal is recorded for each version that fails, though it is the same deployment that is
+// refused, and once more when the policy was changed.
+func TestARefusalHidesNoOtherFailure(t *testing.T) {
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	w.revision = 1
+	var asked int
+	c := w.controller("a", refusing(w.fakes("a"), &asked))
+	f := func(name string, wantAsked int, want ...string) {
+		t.Helper()
+		w.steps(c, clk, 3*time.Minute)
+		var recorded []string
+		for _, d := range slices.Backward(w.decisions) {
+			recorded = append(recorded, fmt.Sprintf("%s by revision %d", d.VersionID[:1], d.PolicyRevision))
+			if !strings.Contains(d.Sentence, "nothing was deployed for "+short(d.VersionID)) {
+				t.Errorf("%s: sentence %q", name, d.Sentence)
+			}
+		}
+		if !slices.Equal(recorded, want) || asked != wantAsked {
+			t.Errorf("%s: recorded %q, want %q; asked %d times, want %d", name, recorded, want, asked, wantAsked)
+		}
+	}
+	w.deploy(split{v1: 60, v2: 20, v3: 20})
+	w.fails(v2, 0.5)
+	f("one fails", 1, "2 by revision 1")
+	w.fails(v3, 0.5)
+	f("another one does", 2, "2 by revision 1", "3 by revision 1")
+	w.release("a")
+	c = w.controller("b", refusing(w.fakes("b"), &asked))
+	f("another controller tries once more", 4, "2 by revision 1", "3 by revision 1")
+	w.policy.MaxFailureRate, w.revision, w.policySince = new(0.3), 2, clk.now()
+	f("by another policy", 6, "2 by revision 1", "3 by revision 1", "2 by revision 2", "3 by revision 2")
 }

@@ -198,7 +198,8 @@ func (t *tx) saveRamp(ctx context.Context, accountID, script string, r *deploy.R
 }
 
 // recordDecision keeps the series of the evidence apart, for Watched reads decisions all
-// the time.
+// the time. A decision comes after those about the same deployment that are there, whatever the
+// clock of who made it says: which is the newest tells what was known (checkUndecided).
 func (t *tx) recordDecision(ctx context.Context, accountID, script string, d deploy.RollbackDecision) error {
 	var evidence sql.NullString
 	if slices.ContainsFunc(d.Evidence, func(e deploy.Evidence) bool { return len(e.Series) > 0 }) {
@@ -216,8 +217,17 @@ func (t *tx) recordDecision(ctx context.Context, accountID, script string, d dep
 	if err != nil {
 		return err
 	}
+	var newest sql.NullInt64
+	if err := t.QueryRowContext(ctx, `SELECT MAX(decided_on) FROM decisions WHERE account_id = $1 AND script = $2 AND from_deployment = $3`,
+		accountID, script, d.FromDeployment).Scan(&newest); err != nil {
+		return err
+	}
+	decidedOn := d.At.UnixMicro()
+	if newest.Valid {
+		decidedOn = max(decidedOn, newest.Int64+1)
+	}
 	_, err = t.ExecContext(ctx, `INSERT INTO decisions (id, account_id, script, decided_on, from_deployment, decision_json, evidence_json)
-		VALUES ($1, $2, $3, $4, $5, $6, $7)`, d.ID, accountID, script, d.At.UnixMicro(), d.FromDeployment, text, evidence)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`, d.ID, accountID, script, decidedOn, d.FromDeployment, text, evidence)
 	return err
 }
 

@@ -79,8 +79,9 @@ func TestDecisionThatDoesNotKnowTheNewest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		at := time.Now()
 		decide := func(w deploy.Watched) error {
-			d := deploy.RollbackDecision{ID: uuid.NewString(), At: time.Now(), Verdict: deploy.VerdictFail, FromDeployment: w.Deployments[0].ID, Sentence: "kept"}
+			d := deploy.RollbackDecision{ID: uuid.NewString(), At: at, Verdict: deploy.VerdictFail, FromDeployment: w.Deployments[0].ID, Sentence: "kept"}
 			return s.ApplyDecision(t.Context(), testAccount, "shop", w.Judged(), nil, nil, &d)
 		}
 		if err := decide(list[0]); err != nil {
@@ -93,6 +94,17 @@ func TestDecisionThatDoesNotKnowTheNewest(t *testing.T) {
 		if err := decide(list[0]); err != nil {
 			t.Errorf("who knows the newest: %v", err)
 		}
+		// The one who took over has a clock that is behind.
+		before := list[0]
+		if list, err = s.Watched(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		at = at.Add(-time.Minute)
+		if err := decide(list[0]); err != nil {
+			t.Fatal(err)
+		}
+		wantKind(t, decide(list[0]), errs.Conflict, "came first")
+		wantKind(t, decide(before), errs.Conflict, "came first")
 	})
 }
 
