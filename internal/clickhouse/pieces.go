@@ -47,7 +47,7 @@ func (k known) pieces(since, until time.Time, coarsest int) []piece {
 	left, right := min(k.finest(since), coarsest), coarsest
 	from := floorTo(since, rollups[left].Seconds)
 	// At the end, buckets of a rollup are read from where the last one of the next coarser one ends.
-	for right > 0 && !time.Unix(max(from, floorTo(until, rollups[right].Seconds)), 0).Before(k.rates[right-1]) {
+	for right > 0 && !later(since, time.Unix(floorTo(until, rollups[right].Seconds), 0)).Before(k.rates[right-1]) {
 		right--
 	}
 	return cover(from, ceilTo(until, rollups[right].Seconds), min(left, right), coarsest)

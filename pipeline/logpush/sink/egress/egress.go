@@ -144,6 +144,9 @@ type dialError struct {
 
 func (e *dialError) Unwrap() error { return e.error }
 
+// Timeout is asked of it by the error that net/http puts around it, which asks none further inside.
+func (e *dialError) Timeout() bool { return isTimeout(e.error) }
+
 // DialTLS is Dial with a TLS handshake, in which the server must prove to be name.
 func (p Policy) DialTLS(ctx context.Context, network, address, name string) (net.Conn, error) {
 	conn, err := p.Dial(ctx, network, address)

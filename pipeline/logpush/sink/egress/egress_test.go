@@ -10,8 +10,10 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"tidegate/internal/addresses/rebind"
+	"tidegate/pipeline/logpush"
 )
 
 func TestAllows(t *testing.T) {
@@ -171,6 +173,23 @@ func TestDestinationThatIsReboundIsRefused(t *testing.T) {
 		_ = res.Body.Close()
 		if _, err := client.Get(u.String()); !errors.Is(err, errBlocked) { //nolint:bodyclose // there is none
 			t.Errorf("rebound to %s: %v, want %v", there, err, errBlocked)
+		}
+	}
+}
+
+// A connection that did not come in time is told as that, also through net/http, whose own error
+// asks what is right below it and no more.
+func TestAConnectionThatIsLateIsATimeout(t *testing.T) {
+	late := func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithDeadline(ctx, time.Unix(0, 0))
+		defer cancel()
+		return Policy{AllowLoopback: true}.Dial(ctx, network, address)
+	}
+	_, bare := late(t.Context(), "tcp", "127.0.0.1:1")
+	_, posted := (&http.Client{Transport: &http.Transport{DialContext: late}}).Get("http://127.0.0.1:1") //nolint:bodyclose // there is none
+	for _, err := range []error{bare, posted} {
+		if e := Classify(err); e.Status != logpush.StatusConnectTimeout {
+			t.Errorf("%T %v: told as %+v", err, err, e)
 		}
 	}
 }
