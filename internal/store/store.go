@@ -309,15 +309,24 @@ func (s *Store) write(ctx context.Context, what string, fn func(*tx) error) erro
 		if rollback := begun.Rollback(); rollback != nil && !errors.Is(rollback, sql.ErrTxDone) {
 			err = errors.Join(err, rollback)
 		}
-		return fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", what, whyEnded(ctx, err))
 	}
 	if err := begun.Commit(); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", what, whyEnded(ctx, err))
 	}
 	if t.revision > 0 {
 		s.watch.advance(t.revision)
 	}
 	return nil
+}
+
+// whyEnded is ctx's error in place of the one that a transaction has ended: database/sql takes one back as
+// soon as its ctx ends, whoever works in it.
+func whyEnded(ctx context.Context, err error) error {
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // publish gives what the transaction did to the gateways. It is the last
@@ -337,7 +346,7 @@ func (s *Store) read(ctx context.Context, what string, fn func(*sql.Tx) error) e
 	// Nothing was written, so ending the transaction cannot lose anything.
 	_ = t.Rollback()
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", what, whyEnded(ctx, err))
 	}
 	return nil
 }
