@@ -48,8 +48,8 @@ func TestWhatIsRepeated(t *testing.T) {
 					if body != "" && closes.n.Load() == 0 {
 						t.Error("the body was not closed")
 					}
-					if after-before > 1 {
-						return fmt.Errorf("a request that must not be repeated was seen %d times", after-before)
+					if after-before > 1 && !wantRepeated {
+						t.Errorf("a request that must not be repeated was seen %d times", after-before)
 					}
 					continue
 				}
