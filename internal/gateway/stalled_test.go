@@ -231,7 +231,7 @@ func TestSilentStreamsGoOn(t *testing.T) {
 			if line, err := r.ReadString('\n'); err != nil {
 				return fmt.Errorf("after %d bytes: %w", len(line), err)
 			} else if len(line) != 10_001 {
-				return fmt.Errorf("got %d bytes", len(line))
+				t.Errorf("got %d bytes", len(line))
 			}
 		}
 		return isOK(s.events.nth(1))

@@ -78,7 +78,7 @@ func TestDeadlineOfAnEarlierResponse(t *testing.T) {
 				return fmt.Errorf("%.30q after %.30q: %d of %d bytes: %w", one.request, request, len(b), one.body, err)
 			}
 			if len(b) != one.body {
-				return fmt.Errorf("%.30q after %.30q: a body of %d bytes, want %d", one.request, request, len(b), one.body)
+				t.Errorf("%.30q after %.30q: a body of %d bytes, want %d", one.request, request, len(b), one.body)
 			}
 			<-time.After(2 * limit)
 		}
