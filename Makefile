@@ -11,13 +11,15 @@ COMMIT_DATE ?= $(shell git show -s --format=%cI HEAD 2>/dev/null)
 LDFLAGS := -s -w -X tidegate/internal/app.Version=$(VERSION) -X tidegate/internal/app.Commit=$(COMMIT) -X tidegate/internal/app.Date=$(COMMIT_DATE)
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 
 # Nothing here needs cgo but the race detector. One setting for build, vet and
 # lint lets them share one compilation of every dependency.
 export CGO_ENABLED := 0
 # SQLite, translated from C, takes twice as long under the race detector. It alone may be left out: a package with
 # generics would give its instances of them, which are not watched, to all others (sync.Map), and races that are none.
-GO_TEST := CGO_ENABLED=1 go test -race '-gcflags=modernc.org/sqlite/lib=-race=false' -shuffle=on
+RACE := -race '-gcflags=modernc.org/sqlite/lib=-race=false' -shuffle=on
+GO_TEST := CGO_ENABLED=1 go test $(RACE)
 
 .PHONY: help build deps dashboard demo up test e2e test-dashboard screenshots chaos fuzz names soak test-real test-cluster bench bench-rollback release test-release test-deploy check clean
 
@@ -64,9 +66,10 @@ up: build deps ## run everything in the foreground; ARGS="--api-addr ..." adds f
 
 # The end-to-end tests take longest and wait most, so they come first and have the others beside them; many of
 # those wait for an engine or a broker, too, so four packages run at a time also where there are two processors.
+# RERUNS=1 runs what failed once more, by itself, if it is little, and says so; never after a data race or a panic.
 test: build deps $(WRANGLER_STAMP) ## all tests that need only Go and npm
-	@mkdir -p bin
-	$(GO_TEST) -p 4 -timeout 40m ./test/e2e ./... 2>&1 | tee bin/test.log || { printf '\n== what failed, in short\n'; .ci/failures bin/test.log; exit 1; }
+	CGO_ENABLED=1 go run $(GOTESTSUM) --format pkgname-and-test-fails --hide-summary=skipped --packages './test/e2e ./...' \
+		--rerun-fails=$${RERUNS:-0} --rerun-fails-max-failures=6 --rerun-fails-abort-on-data-race -- $(RACE) -p 4 -timeout 40m
 	go test -count=1 -run 'Alloc|LargeBodies' ./internal/deploy ./internal/gateway ./internal/logjob ./internal/runtime # the race detector allocates, and takes its time, by itself
 	go test -count=1 ./internal/nowait ./internal/gateway/lean # the race detector knows system calls that are announced only
 

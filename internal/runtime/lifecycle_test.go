@@ -105,7 +105,7 @@ func TestKilledProcess(t *testing.T) {
 		err := end(pid)
 		<-proc.done
 		used := proc.cmd.ProcessState.UserTime() + proc.cmd.ProcessState.SystemTime() - before
-		if outcome == schema.OutcomeExceededCPU && cpuErr == nil && used < cpuLimitMin/busyShare {
+		if outcome == schema.OutcomeExceededCPU && outcomeOf(err) == schema.OutcomeExceededWallTime && cpuErr == nil && used < cpuLimitMin {
 			outcome = schema.OutcomeExceededWallTime // the machine had next to no processor for it
 		}
 		e, ok := errors.AsType[interface {
