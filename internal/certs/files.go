@@ -40,8 +40,11 @@ type Metrics struct {
 	Expiry  string // a gauge in seconds since 1970, by the certificate's file
 }
 
-// ExpiryHelp describes Metrics.Expiry.
-const ExpiryHelp = "When a certificate in use ceases to be valid, in seconds since 1970, by its file."
+// What describes the metrics of these names.
+const (
+	ReloadsHelp = "Certificate files that changed while they were in use, by result: loaded, or refused because the new ones do not work."
+	ExpiryHelp  = "When a certificate in use ceases to be valid, in seconds since 1970, by its file."
+)
 
 // Files are the pairs that a TLS listener presents, and the authority whose clients it
 // trusts. Their methods may be called concurrently, but for Run and Reload.
@@ -320,8 +323,7 @@ func InDate(c *tls.Certificate, now time.Time) error {
 
 func (f *Files) observe() (metric.Registration, error) {
 	meter := telemetry.Meter("tidegate/internal/certs")
-	reloads, err := meter.Int64ObservableCounter(f.metrics.Reloads,
-		metric.WithDescription("Certificate files that changed while they were in use, by result: loaded, or refused because the new ones do not work."))
+	reloads, err := meter.Int64ObservableCounter(f.metrics.Reloads, metric.WithDescription(ReloadsHelp))
 	if err != nil {
 		return nil, fmt.Errorf("declare metrics of certificates: %w", err)
 	}

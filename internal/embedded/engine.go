@@ -116,7 +116,8 @@ func newEngine(ctx context.Context, cfg EngineConfig) (*Engine, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	restarts, err := telemetry.Meter("tidegate/embedded").Int64Counter("tidegate_embedded_engine_restarts_total")
+	restarts, err := telemetry.Meter("tidegate/embedded").Int64Counter("tidegate_embedded_engine_restarts_total",
+		metric.WithDescription("Starts of the embedded ClickHouse engine after it had ended, by reason: died, hung, disk_full."))
 	if err != nil {
 		return nil, err
 	}

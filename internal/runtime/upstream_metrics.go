@@ -43,7 +43,7 @@ func (m *originMetrics) register(count func(*endpointCount)) error {
 	}
 	m.ejections = counter(0, "tidegate_runtime_endpoint_ejections_total", "Times that an endpoint was taken out after failures in a row, or after a probe that failed, by kind of the last failure.")
 	m.retries = counter(1, "tidegate_runtime_retries_total", "Requests that were sent to another endpoint of their version, or once more to the only one, by kind of the failure before.")
-	m.refusals = counter(2, "tidegate_runtime_retries_refused_total", "Requests that were not, because the retry budget was spent, by kind of their failure.")
+	m.refusals = counter(2, "tidegate_runtime_retries_refused_total", "Requests that were not sent again, because the retry budget was spent, by kind of their failure.")
 	m.rejections = counter(3, "tidegate_runtime_requests_rejected_total", "Requests that were refused because every endpoint had max_requests in hand.")
 	m.checks = counter(4, "tidegate_runtime_endpoint_checks_total", "Checks of endpoints by monitors, by result: pass or fail.")
 	m.waits = counter(8, "tidegate_runtime_endpoint_check_waits_total", "Checks that had to wait until another of their account was over: an account has a bounded number under way.")

@@ -383,9 +383,12 @@ func (w *workers) close(deadline time.Time) {
 func (m *metrics) register() error {
 	meter := telemetry.Meter("tidegate/runtime")
 	var errs [4]error
-	m.drops, errs[0] = meter.Int64Counter("tidegate_runtime_invocations_dropped_total")
-	m.restarts, errs[1] = meter.Int64Counter("tidegate_runtime_worker_restarts_total")
-	m.kills, errs[2] = meter.Int64Counter("tidegate_runtime_worker_kills_total")
+	m.drops, errs[0] = meter.Int64Counter("tidegate_runtime_invocations_dropped_total",
+		metric.WithDescription("Invocations that the runtime told of and the gateway could not take or read, by reason; their events go out without outcome and logs."))
+	m.restarts, errs[1] = meter.Int64Counter("tidegate_runtime_worker_restarts_total",
+		metric.WithDescription("Processes of Workers that were started again after they had ended by themselves."))
+	m.kills, errs[2] = meter.Int64Counter("tidegate_runtime_worker_kills_total",
+		metric.WithDescription("Processes of Workers that ended without having been asked to, by the outcome that their invocations get."))
 	m.moves, errs[3] = meter.Int64Counter("tidegate_runtime_object_moves_total",
 		metric.WithDescription("Moves of Durable Objects to another version, by result: moved, busy (tried again), failed (tried again)."))
 	return errors.Join(errs[:]...)

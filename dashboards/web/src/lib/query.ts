@@ -25,6 +25,26 @@ interface State<T> {
   loading: boolean;
 }
 
+/** Milliseconds that an answer which is asked for again and again may take; the server bounds its own work by less. */
+const patience = 30_000;
+
+/**
+ * Asks, and gives up after so many milliseconds. A server that is frozen, or behind a network that is cut, refuses
+ * nothing: without this, what is shown would look like the newest for as long as the browser waits, which is minutes.
+ */
+export async function within<T>(ms: number, ask: (signal: AbortSignal) => Promise<T>, signal: AbortSignal): Promise<T> {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), ms);
+  try {
+    return await ask(AbortSignal.any([signal, late.signal]));
+  } catch (error) {
+    if (!late.signal.aborted || signal.aborted) throw error;
+    throw new Error(`The control plane has not answered for ${ms / 1000} seconds: does it run, and does the network lead there?`);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /**
  * Calls `ask` for `key`, which must name everything that `ask` depends on. Answers of an
  * earlier key are never shown under a later one.
@@ -45,7 +65,7 @@ export function useQuery<T>(key: string, ask: (signal: AbortSignal) => Promise<T
     const run = async (): Promise<void> => {
       setState((s) => (s.key === key ? { ...s, loading: true } : { key, data: undefined, error: undefined, loading: true }));
       try {
-        const data = await latest.current(abort.signal);
+        const data = await (every === undefined ? latest.current(abort.signal) : within(patience, latest.current, abort.signal));
         if (!abort.signal.aborted) setState({ key, data, error: undefined, loading: false });
       } catch (error) {
         if (!abort.signal.aborted) setState((s) => ({ ...s, key, error, loading: false }));

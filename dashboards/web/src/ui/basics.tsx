@@ -49,8 +49,8 @@ export function Empty(props: { title: string; children?: ComponentChildren }) {
   return <div class="empty"><h2>{props.title}</h2>{props.children}</div>;
 }
 
-/** An error in the server's own sentences, with a way to try again. Shows nothing for no error. */
-export function Problem(props: { error: unknown; what?: string; retry?: () => void }) {
+/** An error in the server's own sentences, with a way to try again. Shows nothing for no error. `older`: an earlier answer is still shown. */
+export function Problem(props: { error: unknown; what?: string; older?: boolean; retry?: () => void }) {
   const { error } = props;
   if (error === undefined || error === null) return null;
   const messages = error instanceof ApiError ? error.messages.map((m) => m.message) : [error instanceof Error ? error.message : String(error)];
@@ -58,6 +58,7 @@ export function Problem(props: { error: unknown; what?: string; retry?: () => vo
     <div class="note bad" role="alert">
       {props.what && <p><strong>{props.what}</strong></p>}
       {messages.map((m) => <p key={m}>{capital(m)}</p>)}
+      {props.older && <p>What is shown of it is from before.</p>}
       {error instanceof ApiError && error.status === 403 && <p>Sign in with a token that may do this, or ask an administrator for one.</p>}
       {error instanceof ApiError && error.status >= 500 && error.requestId && <p class="small">Request <code>{error.requestId}</code> is in the server’s log.</p>}
       {props.retry && <p><Button compact onClick={props.retry}>Try again</Button></p>}

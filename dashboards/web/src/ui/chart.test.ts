@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { moved, zoomed } from "./chartkeys";
+import { describe, moved, zoomed } from "./chartkeys";
 import { groupMarks, type Mark } from "./chartmarks";
 
 test("keys move the cursor within the values", () => {
@@ -31,4 +31,10 @@ test("marks that stand too close share a flag, which is a bad one if one of them
   expect(groupMarks(marks, [0, 1000], 270)).toEqual([
     { at: 420, texts: ["v2 to 10 %", "v2 to 50 %", "rolled back"], tone: "bad", glyph: "↩" },
   ]);
+});
+
+test("a chart in a sentence does not tell an old value as that of its end", () => {
+  const series = (name: string, ...values: (number | null)[]) => ({ name, color: 0, values });
+  const text = describe({ label: "Failure rate", format: String, series: [series("v1", 1, 2), series("v2", 3, null), series("v3", null, null)] });
+  expect(text).toBe("Failure rate. v1: 2 at the end. v2: 3 at last, then nothing known. v3: nothing known");
 });

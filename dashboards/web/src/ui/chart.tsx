@@ -4,7 +4,7 @@ import type uPlot from "uplot";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { formatTime, zone, zoneName } from "../lib/time";
 import { Button } from "./basics";
-import { cursorAt, handleKey, hideCursor, valueText, type KeyState } from "./chartkeys";
+import { cursorAt, describe, handleKey, hideCursor, valueText, type KeyState } from "./chartkeys";
 import { groupMarks, type Mark } from "./chartmarks";
 import { extent, makePlot, plotData, plottedWidth } from "./plot";
 import { Table } from "./table";
@@ -151,14 +151,4 @@ function Values(props: TimeChartProps) {
 
 function shown(value: number | null | undefined, format: (value: number) => string): string {
   return value === null || value === undefined ? "–" : format(value);
-}
-
-/** The chart in a sentence: the newest known value of each line. */
-export function describe(props: Pick<TimeChartProps, "label" | "series" | "format" | "threshold">): string {
-  const newest = props.series.map((s) => {
-    const value = s.values.findLast((v) => v !== null);
-    return `${s.name}: ${value === undefined || value === null ? "nothing known" : `${props.format(value)} at the end`}`;
-  });
-  const limit = props.threshold ? [`${props.threshold.text}: ${props.format(props.threshold.value)}`] : [];
-  return [props.label, ...newest, ...limit].join(". ");
 }

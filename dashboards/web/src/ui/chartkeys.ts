@@ -1,4 +1,4 @@
-// What keys do on a chart: read its values one by one, select a part, zoom.
+// A chart without looking at it: in a sentence, and by keys, which read its values one by one, select a part, zoom.
 import type uPlot from "uplot";
 import { serverNow } from "../lib/clock";
 import { formatTime, zoneName } from "../lib/time";
@@ -111,4 +111,14 @@ export function valueText(props: TimeChartProps, index: number): string {
     return `${s.name}: ${value === null || value === undefined ? "nothing known" : props.format(value)}`;
   });
   return [timeText(props, index), ...values].join(", ");
+}
+
+/** The chart in a sentence: the newest known value of each line, and whether that is of its end. */
+export function describe(props: Pick<TimeChartProps, "label" | "series" | "format" | "threshold">): string {
+  const newest = props.series.map((s) => {
+    const last = s.values.findLastIndex((v) => v !== null);
+    return `${s.name}: ${last < 0 ? "nothing known" : `${props.format(s.values[last]!)} ${last === s.values.length - 1 ? "at the end" : "at last, then nothing known"}`}`;
+  });
+  const limit = props.threshold ? [`${props.threshold.text}: ${props.format(props.threshold.value)}`] : [];
+  return [props.label, ...newest, ...limit].join(". ");
 }

@@ -40,7 +40,7 @@ export default function Accounts() {
           An account has Workers, jobs and tokens of its own, and shares nothing with others.
           {!operator && " Only operators make and change accounts: the token that the first start wrote, and people who have the scope admin in every account."}
         </p>
-        <Problem error={list.error} what="The accounts could not be listed." retry={list.reload} />
+        <Problem error={list.error} what="The accounts could not be listed." older={list.data !== undefined} retry={list.reload} />
         {list.data === undefined && list.loading && <Loading what="accounts" />}
         {list.data && <List accounts={list.data} onChange={operator ? setChanging : undefined} />}
       </div>

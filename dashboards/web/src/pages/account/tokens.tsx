@@ -36,7 +36,7 @@ export default function Tokens() {
         {may("admin")
           ? <p class="quiet">A token opens this account to programs, and to people at this dashboard. Its secret is shown once, when it is made.</p>
           : <p>Tokens can be seen and made with the scope <code>admin</code>. You have: {scopesHere().join(", ")}.</p>}
-        <Problem error={list.error} what="The tokens could not be listed." retry={list.reload} />
+        <Problem error={list.error} what="The tokens could not be listed." older={list.data !== undefined} retry={list.reload} />
         {list.data === undefined && list.loading && <Loading what="tokens" />}
         {list.data?.length === 0 && <Empty title="No token yet"><p>Create one for each program and each person, with no more rights than they need. The operator’s own token is of no account, and not listed.</p></Empty>}
         {list.data !== undefined && list.data.length > 0 && <List tokens={list.data} onEnd={setEnding} />}

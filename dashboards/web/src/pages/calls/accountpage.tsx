@@ -18,7 +18,7 @@ export default function CallsPage() {
   return (
     <Page title="Calls between Workers" actions={<RangePicker range={range} />}>
       <div class="stack" aria-busy={answer.loading}>
-        <Problem error={answer.error} what={answer.data ? "The newest calls could not be read; those below are older." : "The calls could not be read."} retry={answer.reload} />
+        <Problem error={answer.error} what="The calls could not be read." older={answer.data !== undefined} retry={answer.reload} />
         {answer.data ? <Found account={account} calls={answer.data} /> : !answer.error && <Loading what="calls" />}
       </div>
     </Page>

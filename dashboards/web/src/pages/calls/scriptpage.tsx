@@ -27,7 +27,7 @@ function Side(props: { account: string; range: RangeState; of: { caller?: string
   return (
     <section class="stack" aria-label={props.title} aria-busy={answer.loading}>
       <h2>{props.title}</h2>
-      <Problem error={answer.error} what="The calls could not be read." retry={answer.reload} />
+      <Problem error={answer.error} what="The calls could not be read." older={answer.data !== undefined} retry={answer.reload} />
       {answer.data
         ? answer.data.pairs.length > 0 ? <Edges account={props.account} calls={answer.data} /> : <p class="quiet">{props.none}</p>
         : !answer.error && <Loading what="calls" />}

@@ -19,7 +19,7 @@ export function useDraft(at: ScriptName, base: Version, work: Work, editor: Edit
     const key = keyOf({ ...at, version: base.id });
     const write = (): void => {
       waiting.current = undefined;
-      if (unsaved) setKept(keepDraft(storage, key, draftOf(work, editor.text, new Date(), base)));
+      if (unsaved) setKept(keepDraft(storage, key, draftOf(work, editor.text, base)));
       else dropDraft(storage, key);
     };
     waiting.current = write;

@@ -27,7 +27,7 @@ export default function VersionPage() {
       actions={v && <Actions at={at} version={v} deployment={deployment.data} />}>
       <div class="stack">
         <Problem error={version.error} what="The version could not be read." retry={version.reload} />
-        <Problem error={deployment.error} what="Whether it serves is not known." retry={deployment.reload} />
+        <Problem error={deployment.error} what="Whether it serves could not be read." older={deployment.data !== undefined} retry={deployment.reload} />
         {!v && version.loading && <Loading what="the version" />}
         {v && <Facts version={v} deployment={deployment.data} />}
         {v && isWorker(v) && (

@@ -33,7 +33,7 @@ export default function Versions() {
     <ScriptPage account={account} script={script} title="Versions" actions={may("scripts:edit") && <LinkButton href={addressOf(at, "edit")} look="primary">Edit the newest</LinkButton>}>
       <div class="stack">
         <Problem error={versions.error} what="The versions could not be read." retry={versions.reload} />
-        <Problem error={deployment.error} what="Which versions serve is not known." retry={deployment.reload} />
+        <Problem error={deployment.error} what="Which versions serve could not be read." older={deployment.data !== undefined} retry={deployment.reload} />
         {!items && versions.loading && <Loading what="versions" />}
         {items?.length === 0 && page === 1 && (
           <Empty title="No version yet">

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { hearClock } from "../../lib/clock";
 import { moduleTypes, type Module } from "./modules";
 import type { Version } from "./settings";
 import { afterSave, changedFrom, draftOf, editedOf, nextId, workOf, workOfDraft, type Sheet } from "./work";
@@ -24,7 +25,7 @@ test("a draft gives back names, texts and the main module, and modules that are 
   const work = workOf(version, modules);
   const sheets = work.sheets.map((s) => (s.name === "index.js" ? { ...s, name: "main.js" } : s)).filter((s) => s.name !== "lib.js");
   const changed = { ...work, sheets, tag: "v4" };
-  const draft = JSON.parse(JSON.stringify(draftOf(changed, (s) => `// ${s.name}`, new Date(0), version)));
+  const draft = JSON.parse(JSON.stringify(draftOf(changed, (s) => `// ${s.name}`, version)));
   const back = workOfDraft(draft, modules);
   expect(back.sheets.map((s) => [s.name, s.text, s.was?.name])).toEqual([["main.js", "// main.js", "index.js"], ["a.wasm", undefined, "a.wasm"]]);
   expect(editedOf(back, text, []).main).toBe("main.js");
@@ -58,4 +59,12 @@ test("what is changed while a save runs stays, as changes of what was saved", ()
   expect(next.sheets.map((s) => [s.name, s.was])).toEqual([["main.js", saved[1]], ["a.wasm", saved[2]], ["new.js", undefined]]);
   expect([next.compatibilityFlags, next.tag, next.message]).toEqual(["", "", "faster still"]);
   expect(changedFrom(settled, next)).toBe(true);
+});
+
+test("a browser whose clock is wrong does not tell of a draft of tomorrow", () => {
+  const now = Date.now();
+  hearClock(new Date(now - 24 * 3_600_000).toUTCString(), now, now);
+  const { at } = draftOf(workOf(version, modules), text, version);
+  hearClock(new Date(now).toUTCString(), now, now); // agree again
+  expect(Math.abs(Date.parse(at) - (now - 24 * 3_600_000))).toBeLessThan(60_000);
 });

@@ -1,5 +1,6 @@
 // What an editor holds of a version that is to be: plain values, and how they come from a
 // version or a draft and become a draft or an upload.
+import { serverNow } from "../../lib/clock";
 import { tagOf } from "../../lib/versions";
 import type { Draft } from "./draft";
 import { isTemplate } from "./first";
@@ -52,10 +53,11 @@ export function workOfDraft(draft: Draft, modules: readonly Module[]): Work {
   return { sheets, main: sheets.find((s) => s.name === draft.main)?.id ?? 0, compatibilityDate, compatibilityFlags, tag, message };
 }
 
-export function draftOf(work: Work, text: TextOf, at: Date, version: Named): Draft {
+/** What is kept of work, with the time by the server’s clock, against which its age is told. */
+export function draftOf(work: Work, text: TextOf, version: Named): Draft {
   const { compatibilityDate, compatibilityFlags, tag, message } = work;
   return {
-    at: at.toISOString(), version: isTemplate(version) ? "the template" : [`version ${version.number}`, tagOf(version)].filter(Boolean).join(", "),
+    at: serverNow().toISOString(), version: isTemplate(version) ? "the template" : [`version ${version.number}`, tagOf(version)].filter(Boolean).join(", "),
     modules: work.sheets.map((s) => ({
       name: s.name, contentType: s.contentType, ...(s.text === undefined ? {} : { text: text(s) }), ...(s.was ? { was: s.was.name } : {}),
     })),

@@ -4,6 +4,7 @@ import { marksOf } from "../../lib/marks";
 import { stepOf } from "./data";
 import { decisionText, logText, pathOf, readEvent } from "./event";
 import { rayOf, statusProblem } from "./filters";
+import { pagesOf } from "./pages";
 import { compared } from "./sentences";
 import { align, exceptionsPerMinute, failureRate, perSecond, statusShare, values, wallTime } from "./series";
 import { Inbox, keptMax } from "./stream";
@@ -154,6 +155,14 @@ test("the inbox keeps the newest events, and parses no others", () => {
   inbox.put(JSON.stringify({ EventTimestampMs: 1 }));
   expect(inbox.into(kept).map((k) => k.id).slice(0, 2)).toEqual([5001, 5000]);
   expect(inbox.received).toBe(5001);
+});
+
+test("pages that were loaded behind an earlier newest one are not put behind the present one", () => {
+  const page = (until: string, cursor?: string): Schemas["Events"] => ({ events: [], since: "", until, ...(cursor ? { cursor } : {}) });
+  const [newest, older, again] = [page("12:00", "a"), page("12:00", "b"), page("12:01", "c")];
+  expect(pagesOf(newest, undefined)).toEqual([newest]);
+  expect(pagesOf(newest, { pages: [newest, older] })).toEqual([newest, older]);
+  expect(pagesOf(again, { pages: [newest, older] })).toEqual([again]);
 });
 
 test("a status that the API would refuse is named before it is sent", () => {

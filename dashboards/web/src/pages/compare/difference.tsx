@@ -17,7 +17,7 @@ export function DifferencePanel(props: { pair: Pair | undefined; answer: Answer<
     <section class="panel difference" aria-labelledby="difference">
       <div class="row"><h2 id="difference">Difference of failure rates</h2><span aria-live="polite">{words && <Badge tone={looks[words.verdict][0]}>{looks[words.verdict][1]}</Badge>}</span></div>
       <div class="difference">
-        <Problem error={answer.error} what="The two versions could not be compared." retry={answer.reload} />
+        <Problem error={answer.error} what="The two versions could not be compared." older={answer.data !== undefined} retry={answer.reload} />
         {!words && !answer.error && <Loading what="the comparison" />}
         {words && (
           <div>

@@ -25,7 +25,7 @@ export function NewExceptions(props: Props & { allowed: boolean }) {
     <section class="stack" aria-labelledby="new-exceptions">
       <h2 id="new-exceptions">Exceptions that are new in {props.name(props.pair.candidate)}</h2>
       {!props.allowed && <Note>The token that you signed in with may not read events. One with the scope <code>logs:read</code> shows the exceptions.</Note>}
-      <Problem error={answer.error} what="The exceptions could not be counted." retry={answer.reload} />
+      <Problem error={answer.error} what="The exceptions could not be counted." older={answer.data !== undefined} retry={answer.reload} />
       {answer.data ? <Kinds {...props} found={answer.data} /> : props.allowed && !answer.error && <Loading what="exceptions" />}
     </section>
   );

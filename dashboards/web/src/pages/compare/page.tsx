@@ -32,7 +32,7 @@ export default function ComparePage() {
   return (
     <ScriptPage account={account} script={script} title="Compare versions" actions={<RangePicker range={range} />}>
       <div class="stack" aria-busy={answer.loading}>
-        <Problem error={answer.error} what={traffic ? "The newest numbers could not be read; those below are older." : "The numbers could not be read."} retry={answer.reload} />
+        <Problem error={answer.error} what="The numbers could not be read." older={traffic !== undefined} retry={answer.reload} />
         {traffic ? <Compared account={account} script={script} traffic={traffic} range={range} /> : !answer.error && <Loading what="traffic" />}
       </div>
     </ScriptPage>

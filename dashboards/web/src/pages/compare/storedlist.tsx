@@ -1,5 +1,5 @@
 // Stored events, page by page into the past.
-import { useRef, useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { get, scriptPath, type Schemas } from "../../api/client";
 import { useAction, useQuery } from "../../lib/query";
 import { rangeQuery, useRange } from "../../lib/range";
@@ -9,6 +9,7 @@ import { RangePicker } from "../../ui/range";
 import { readEvent, type TraceEvent } from "./event";
 import { EventRows, type EventRow } from "./eventrows";
 import { asQuery, type Filter } from "./filters";
+import { pagesOf, type Loaded } from "./pages";
 import type { VersionFacts } from "./versions";
 
 interface Props {
@@ -22,42 +23,28 @@ interface Props {
 
 const pageSize = 50;
 
-interface Pages {
-  key: string;
-  rows: EventRow[];
-  cursor: string | undefined;
-}
-
 export function StoredList(props: Props) {
   const { account, script, filter } = props;
   const range = useRange();
   const url = scriptPath(account, script, "events");
   const key = `events ${url} ${JSON.stringify(filter)} ${range.key}`;
   const first = useQuery(key, (signal) => get<Schemas["Events"]>(url, { signal, query: { ...asQuery(filter), ...rangeQuery(range.resolve()), limit: pageSize } }));
-  const [older, setOlder] = useState<Pages>();
-  // Pages that follow another first page are none of it.
-  const mine = older?.key === key && first.data && older.rows.length > 0 ? older : undefined;
-  const cursor = mine ? mine.cursor : first.data?.cursor;
-  const current = useRef(key);
-  current.current = key;
+  const [loaded, setLoaded] = useState<Loaded>();
+  const pages = useMemo(() => (first.data ? pagesOf(first.data, loaded) : []), [first.data, loaded]);
+  const cursor = pages.at(-1)?.cursor;
   const more = useAction(async () => {
     const { since, until } = first.data!;
     const page = await get<Schemas["Events"]>(url, { query: { ...asQuery(filter), since, until, limit: pageSize, cursor } });
-    if (current.current !== key) return;
-    setOlder({ key, rows: [...(mine?.rows ?? []), ...rowsOf(page, (mine?.rows.length ?? 0) + pageSize)], cursor: page.cursor });
+    setLoaded({ pages: [...pages, page] });
   });
-  const reload = (): void => {
-    setOlder(undefined);
-    first.reload();
-  };
-  const rows = first.data ? [...rowsOf(first.data, 0), ...(mine?.rows ?? [])] : [];
+  const rows = useMemo(() => pages.flatMap((p) => p.events).map((raw, i): EventRow => ({ key: String(i), event: readEvent(raw) })), [pages]);
   return (
     <section class="stack" aria-labelledby="stored-events" aria-busy={first.loading}>
       <div class="row spread">
         <h2 id="stored-events">Stored</h2>
-        <div class="row"><RangePicker range={range} /><Button onClick={reload} busy={first.loading}>Refresh</Button></div>
+        <div class="row"><RangePicker range={range} /><Button onClick={first.reload} busy={first.loading}>Refresh</Button></div>
       </div>
-      <Problem error={first.error} what="The stored events could not be read." retry={reload} />
+      <Problem error={first.error} what="The stored events could not be read." older={first.data !== undefined} retry={first.reload} />
       {!first.data && first.loading && <Loading what="stored events" />}
       {first.data && rows.length === 0 && (
         <Empty title="No stored events">
@@ -77,8 +64,4 @@ export function StoredList(props: Props) {
       )}
     </section>
   );
-}
-
-function rowsOf(page: Schemas["Events"], from: number): EventRow[] {
-  return page.events.map((raw, i) => ({ key: String(from + i), event: readEvent(raw) }));
 }

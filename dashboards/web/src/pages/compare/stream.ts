@@ -10,6 +10,9 @@ export const keptMax = 500;
 /** Milliseconds between two changes of what is shown. */
 const showEvery = 300;
 
+/** Milliseconds in which something must be heard: three times what lies between two of the server's heartbeats. */
+const silence = 45_000;
+
 export interface Kept {
   /** Counts what came, from 1. */
   id: number;
@@ -78,7 +81,8 @@ export function follow(url: string, show: (tail: Tail, waiting: number) => void)
   let lost = false;
   const inbox = new Inbox();
   const asked = new AbortController();
-  const source = new EventSource(url);
+  let source: EventSource;
+  let watch: ReturnType<typeof setTimeout> | undefined;
 
   const flush = (): void => {
     timer = undefined;
@@ -93,38 +97,61 @@ export function follow(url: string, show: (tail: Tail, waiting: number) => void)
 
   const note = (text: string): void => change({ notices: [{ at: serverNow(), text }, ...tail.notices].slice(0, noticesMax) });
 
-  source.onopen = () => {
-    change({ state: "open" });
-    if (lost) note("The connection was lost for a while. What came meanwhile is not here, but among the stored events.");
-    lost = false;
-  };
-  source.onerror = () => {
+  const loseIt = (): void => {
     droppedBefore += droppedNow;
     droppedNow = 0;
-    if (source.readyState !== EventSource.CLOSED) {
-      lost = true;
-      change({ state: "reconnecting" });
-      return;
-    }
-    // A refusal is final, and EventSource does not tell its sentences: ask for them.
-    change({ state: "closed" });
-    void refusal(url, asked.signal).then((error) => change({ error }), () => {});
+    lost = true;
+    change({ state: "reconnecting" });
   };
-  source.addEventListener("event", (e) => {
-    inbox.put((e as MessageEvent<string>).data);
-    timer ??= setTimeout(flush, showEvery);
-  });
-  source.addEventListener("notice", (e) => {
-    note(String(json(e)["message"]));
-  });
-  source.addEventListener("heartbeat", (e) => {
-    droppedNow = Number(json(e)["dropped"]) || 0;
-    change({ state: "open", dropped: droppedBefore + droppedNow });
-  });
+  // A connection whose other end is gone without a word stays open for the browser.
+  const hear = (): void => {
+    clearTimeout(watch);
+    watch = setTimeout(() => {
+      source.close();
+      loseIt();
+      connect();
+    }, silence);
+  };
+
+  const connect = (): void => {
+    source = new EventSource(url);
+    hear();
+    source.onopen = () => {
+      hear();
+      change({ state: "open" });
+      if (lost) note("The connection was lost for a while. What came meanwhile is not here, but among the stored events.");
+      lost = false;
+    };
+    source.onerror = () => {
+      if (source.readyState !== EventSource.CLOSED) {
+        loseIt();
+        return;
+      }
+      // A refusal is final, and EventSource does not tell its sentences: ask for them.
+      clearTimeout(watch);
+      change({ state: "closed" });
+      void refusal(url, asked.signal).then((error) => change({ error }), () => {});
+    };
+    source.addEventListener("event", (e) => {
+      hear();
+      inbox.put((e as MessageEvent<string>).data);
+      timer ??= setTimeout(flush, showEvery);
+    });
+    source.addEventListener("notice", (e) => {
+      hear();
+      note(String(json(e)["message"]));
+    });
+    source.addEventListener("heartbeat", (e) => {
+      hear();
+      droppedNow = Number(json(e)["dropped"]) || 0;
+      change({ state: "open", dropped: droppedBefore + droppedNow });
+    });
+  };
+  connect();
   return {
     pause: (on) => { paused = on; flush(); },
     clear: () => { inbox.into([]); change({ kept: [], notices: [] }); },
-    close: () => { source.close(); asked.abort(); clearTimeout(timer); },
+    close: () => { source.close(); asked.abort(); clearTimeout(timer); clearTimeout(watch); },
   };
 }
 

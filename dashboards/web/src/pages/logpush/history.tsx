@@ -21,7 +21,7 @@ export function HistoryPanel(props: { account: string; id: string }) {
     <section class="panel" aria-labelledby="history">
       <div class="row spread"><h2 id="history">Deliveries over time</h2><RangePicker range={range} /></div>
       <div class="stack">
-        <Problem error={history.error} what="The history could not be read." retry={history.reload} />
+        <Problem error={history.error} what="The history could not be read." older={history.data !== undefined} retry={history.reload} />
         {!history.data && history.loading && <Loading what="the history" />}
         {series && (
           <>

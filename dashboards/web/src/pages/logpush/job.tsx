@@ -29,7 +29,7 @@ export default function JobOverview() {
   return (
     <JobPage account={account} id={id} name={name} letters={h?.dead_letters} actions={actions}>
       <div class="stack">
-        <Problem error={health.error} what="The job’s health could not be read." retry={health.reload} />
+        <Problem error={health.error} what="The job’s health could not be read." older={h !== undefined} retry={health.reload} />
         {!h && health.loading && <Loading what="the job" />}
         {h && (
           <>

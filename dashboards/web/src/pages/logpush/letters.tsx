@@ -48,7 +48,7 @@ export default function Letters() {
           <Segments label="State of the letters" options={states} value={state} onChange={(s) => search.set({ state: s === "new" ? undefined : s, page: undefined })} />
           {state === "new" && total > 0 && <ResendAll url={url} waiting={total} destination={health.data?.destination ?? "the destination"} onChange={changed} />}
         </div>
-        <Problem error={letters.error} what="The letters could not be read." retry={letters.reload} />
+        <Problem error={letters.error} what="The letters could not be read." older={letters.data !== undefined} retry={letters.reload} />
         {!letters.data && letters.loading && <Loading what="letters" />}
         {letters.data?.items.length === 0 && total > 0 && <Empty title={`Page ${page} has no letters`}><p><a href={search.link({ page: undefined })}>To the first page</a></p></Empty>}
         {letters.data?.items.length === 0 && total === 0 && (

@@ -23,7 +23,7 @@ export default function Jobs() {
   return (
     <Page title="Logpush" actions={jobs.data?.length ? create : undefined}>
       <div class="stack">
-        <Problem error={jobs.error} what="The jobs could not be read." retry={jobs.reload} />
+        <Problem error={jobs.error} what="The jobs could not be read." older={jobs.data !== undefined} retry={jobs.reload} />
         {!jobs.data && jobs.loading && <Loading what="jobs" />}
         {jobs.data?.length === 0 && (
           <Empty title="No jobs yet">

@@ -39,7 +39,7 @@ export default function Replays() {
         <Problem error={health.error} what="The job could not be read." retry={health.reload} />
         {!may("logs:edit") && <Note tone="warn">Sign in with a token that has the scope <code>logs:edit</code> to see and start replays.</Note>}
         {h && may("logs:edit") && <ReplayForm url={url} destination={h.destination} on={isOn(h.state)} onStarted={replays.reload} />}
-        <Problem error={replays.error} what="The replays could not be read." retry={replays.reload} />
+        <Problem error={replays.error} what="The replays could not be read." older={replays.data !== undefined} retry={replays.reload} />
         {!replays.data && replays.loading && <Loading what="replays" />}
         {replays.data?.length === 0 && <Empty title="No replays yet"><p>A replay sends the events of a range of time again, beside live delivery: after a job was paused, or when the destination lost something.</p></Empty>}
         {replays.data?.map((r) => <ReplayView key={r.id} replay={r} onCancel={() => setCanceling(r)} />)}

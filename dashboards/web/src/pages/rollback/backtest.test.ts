@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { avoided, avoidedInAll, secondsBetween, verdict } from "./backtest";
+import { avoided, avoidedInAll, secondsBetween, tooNew, verdict } from "./backtest";
 
 test("a length fits the times that stand beside it", () => {
   expect(secondsBetween("2026-11-27T04:01:48.2Z", "2026-11-27T04:01:50.9Z")).toBe(2);
@@ -31,4 +31,12 @@ test("what is not known is neither in the sum nor told as nothing", () => {
   expect(avoidedInAll({ failures_saved: 12.4, failures_saved_unknown: 1 }, 3)).toBe(", and avoided about 12 failed requests in 2 of them; how many in the rest is not known");
   expect(avoidedInAll({ failures_saved: 0, failures_saved_unknown: 2 }, 3)).toBe(", and avoided no failed request in 1 of them; how many in the rest is not known");
   expect(avoidedInAll({ failures_saved_unknown: 2 }, 2)).toBe("; how many failed requests that would have avoided is not known");
+});
+
+test("a deployment that no replay reaches yet is told from a time without trials", () => {
+  const result = { until: "2026-11-27T04:00:00Z" };
+  expect(tooNew(result, { created_on: "2026-11-27T04:00:30.5Z" })).toBe("2026-11-27T04:00:30.5Z");
+  expect(tooNew(result, { created_on: "2026-11-27T05:00:30+01:00" })).toBe("2026-11-27T05:00:30+01:00");
+  expect(tooNew(result, { created_on: "2026-11-27T03:59:59.9Z" })).toBeUndefined();
+  expect(tooNew(result, undefined)).toBeUndefined();
 });

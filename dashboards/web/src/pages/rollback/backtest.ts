@@ -2,6 +2,7 @@
 import { ApiError, refuse, send, scriptPath, type Message, type Schemas } from "../../api/client";
 import { capital, formatCount } from "../../lib/format";
 import { formatDuration } from "../../lib/time";
+import type { Deployment } from "./api";
 import { limitName, type Settings } from "./limits";
 
 export type Backtest = Schemas["Backtest"];
@@ -59,6 +60,14 @@ export async function runBacktest(account: string, script: string, policy: Setti
       if (event.name === "error") throw new ApiError(503, [JSON.parse(event.data) as Message], undefined);
     }
   }
+}
+
+/**
+ * The newest deployment, if the replay ended before it: seconds are replayed when all of their events are counted,
+ * so a backtest ends two minutes before it was asked for, which its answer tells by `until`.
+ */
+export function tooNew(result: Pick<Backtest, "until">, newest: Pick<Deployment, "created_on"> | undefined): string | undefined {
+  return newest && Date.parse(newest.created_on) >= Date.parse(result.until) ? newest.created_on : undefined;
 }
 
 /** Seconds between two moments as they are shown, without their fractions: both lengths and times fit together then. */

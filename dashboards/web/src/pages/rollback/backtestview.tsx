@@ -6,10 +6,10 @@ import { useQuery } from "../../lib/query";
 import { formatDuration } from "../../lib/time";
 import { useSearch } from "../../lib/url";
 import { tagger } from "../../lib/versions";
-import { Badge, Button, Empty, Note, Problem, Segments, SelectField, Time, VersionName } from "../../ui/basics";
+import { Badge, Button, Empty, Loading, Note, Problem, Segments, SelectField, Time, VersionName } from "../../ui/basics";
 import { ApiError } from "../../api/client";
 import { readDeployments, readRevisions, type Deployment } from "./api";
-import { avoidedInAll, done, runBacktest, secondsBetween, verdict, type Backtest, type BacktestTrial, type Progress } from "./backtest";
+import { avoidedInAll, done, runBacktest, secondsBetween, tooNew, verdict, type Backtest, type BacktestTrial, type Progress } from "./backtest";
 import { pointers, type Editing } from "./editing";
 import { counts } from "./evidence";
 import { EvidenceChart, nameWith } from "./evidencechart";
@@ -111,19 +111,26 @@ function Failure(props: { error: unknown }) {
   );
 }
 
+const leftOut = "The newest two minutes are always left out: events of theirs may still come.";
+
 function Result(props: { account: string; script: string; result: Backtest; tags: Map<string, string> | undefined }) {
   const { result } = props;
   const deployments = useQuery(`deployments ${props.account} ${props.script}`, (signal) => readDeployments(props.account, props.script, signal));
   const acted = result.trials.filter((t) => t.failed_at !== undefined).length;
   const length = (Date.parse(result.until) - Date.parse(result.since)) / 1000;
+  const until = <Time at={result.until} named />;
   if (result.trials.length === 0) {
-    return <Empty title="No version was on trial then"><p>Between <Time at={result.since} absolute /> and <Time at={result.until} named /> no version had a share beside the one that had all traffic before. Go further back.</p></Empty>;
+    if (deployments.data === undefined && deployments.loading) return <Loading what="deployments" />;
+    const late = tooNew(result, deployments.data?.[0]);
+    return late === undefined
+      ? <Empty title="No version was on trial then"><p>Between <Time at={result.since} absolute /> and {until} no version had a share beside the one that had all traffic before. Go further back. {leftOut}</p></Empty>
+      : <Empty title="The newest deployment cannot be replayed yet"><p>It was made at <Time at={late} named />, and the replay ended at {until}. {leftOut} Run the backtest again when the deployment is older than that.</p></Empty>;
   }
   return (
     <section class="stack" aria-label="Result of the backtest">
       <Note tone={result.false_alarms > 0 ? "warn" : "accent"} live>
         <p><strong>In {formatDuration(length)} it would have acted on {acted} of {result.trials.length} {result.trials.length === 1 ? "trial" : "trials"}</strong>{avoidedInAll(result, acted)}. {result.false_alarms === 0 ? "No version that people kept was among them." : `${result.false_alarms} of them would have been ${result.false_alarms === 1 ? "a false alarm" : "false alarms"}: people kept the version for a day.`}</p>
-        <p class="small">{falseAlarms(result.policy.confidence)} is what it promises.</p>
+        <p class="small">{falseAlarms(result.policy.confidence)} is what it promises. The replay ended at {until}. {leftOut}</p>
       </Note>
       {result.trials.toReversed().map((t) => <TrialResult key={`${t.version_id} ${t.since}`} trial={t} policy={result.policy} deployments={deployments.data ?? []} tags={props.tags} />)}
     </section>

@@ -39,7 +39,7 @@ function DecisionList({ account, script, tags }: Props) {
   }
   return (
     <div class="stack">
-      <Problem error={answer.error} what="This list is not up to date." />
+      <Problem error={answer.error} what="The decisions could not be read." older retry={answer.reload} />
       {items.length > 0 && <Table caption={`Decisions about ${script}, newest first`} rows={items} rowKey={(d) => d.id} columns={[
         { name: "When", cell: (d) => <Time at={d.at} /> },
         { name: "What", cell: (d) => { const [word, tone] = outcome(d); return <Badge tone={tone}>{word}</Badge>; } },
@@ -124,7 +124,7 @@ function Told({ account, script, decision }: { account: string; script: string; 
   return (
     <>
       <h3>Who was told</h3>
-      <Problem error={answer.error} what="The messages cannot be listed." />
+      <Problem error={answer.error} what="The messages cannot be listed." older={answer.data !== undefined} retry={answer.reload} />
       {answer.data && list.length === 0 && <p class="quiet">Nobody, or it is longer ago than messages are kept.</p>}
       {list.length > 0 && (
         <Table caption="Messages about this decision" rows={list} rowKey={(n) => n.id} columns={[

@@ -49,11 +49,12 @@ export function Live({ account, script, of, tags }: Props) {
   }
   return (
     <div class="stack">
-      <Problem error={evidence.error} what="The evidence cannot be shown." retry={evidence.reload} />
+      <Problem error={evidence.error} what="The evidence could not be read." older={evidence.data !== undefined} retry={evidence.reload} />
+      {evidence.error === undefined && <Problem error={decisions.error} what="The decisions could not be read." older={decisions.data !== undefined} retry={decisions.reload} />}
       {!evidence.data && evidence.loading && <Loading what="the evidence" />}
       {evidence.data && decisions.data?.items[0] && <Newest decision={decisions.data.items[0]} tags={tags} base={base} />}
       {evidence.data && <Trials live={evidence.data} policy={followed} deployments={deployments.data ?? []} decisions={decisions.data?.items ?? []} tags={tags} base={base} />}
-      <Problem error={ramp.error} what="The ramp cannot be shown." retry={ramp.reload} />
+      <Problem error={ramp.error} what="The ramp could not be read." older={ramp.data != null} retry={ramp.reload} />
       {ramp.data && <RampPanel account={account} script={script} ramp={ramp.data} deployments={deployments.data ?? []} tags={tags} reload={() => { ramp.reload(); evidence.reload(); deployments.reload(); }} />}
     </div>
   );

@@ -30,7 +30,7 @@ export default function SystemPage() {
   return (
     <Page title="System">
       <div class="stack">
-        <Problem error={answer.error} what={health ? "The newest state could not be read; this one is older." : "The state of the system could not be read."} retry={answer.reload} />
+        <Problem error={answer.error} what="The state of the system could not be read." older={health !== undefined} retry={answer.reload} />
         {unanswered(answer.error) && <p class="note">The database or the control plane does not answer. <strong>What to do:</strong> see that a process with the role jobs-api runs and reaches the database that its --database names; its log has the error. Gateways go on with the deployments that they have.</p>}
         {health ? <Whole health={health} /> : !answer.error && <Loading what="the state of every part" />}
       </div>

@@ -72,14 +72,15 @@ export function isSettled(d: Pick<Deployment, "created_on">): boolean {
   return serverNow().getTime() - Date.parse(d.created_on) > 30_000;
 }
 
-/** How many requests come at present, whatever time the page shows. */
+/** How many requests come at present, whatever time the page shows; undefined where nobody knows now. */
 export function useRecentRate(account: string, script: string, deployments: readonly Deployment[]): RecentRate | undefined {
-  return useQuery(`recent rate ${account} ${script}`, async (signal) => {
+  const { data, error } = useQuery(`recent rate ${account} ${script}`, async (signal) => {
     const span = recentSpan(deployments, serverNow());
     if (!span) return undefined;
     const metrics = await get<Schemas["Metrics"]>(scriptPath(account, script, "metrics"), { signal, query: { since: span.since.toISOString(), until: span.until.toISOString() } });
     return recentRate(metrics, span);
-  }, { every: 10_000 }).data;
+  }, { every: 10_000 });
+  return error === undefined ? data : undefined;
 }
 
 export interface NewDeployment {

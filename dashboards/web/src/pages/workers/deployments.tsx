@@ -23,7 +23,7 @@ export default function DeploymentsPage() {
   return (
     <ScriptPage account={account} script={script} title="Deployments">
       <div class="stack">
-        <Problem error={answer.error} what={answer.data && !gone ? "The deployments could not be read; those below are older." : "The deployments could not be read."} retry={answer.reload} />
+        <Problem error={answer.error} what="The deployments could not be read." older={answer.data !== undefined && !gone} retry={answer.reload} />
         {gone ? <Gone account={account} script={script} /> : !answer.data ? answer.loading && <Loading what="deployments" />
           : answer.data.deployments.length === 0
             ? <Empty title="Nothing was deployed yet"><p><LinkButton look="primary" href={scriptPage(account, script)}>Promote a version</LinkButton></p></Empty>

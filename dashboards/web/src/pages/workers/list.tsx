@@ -49,14 +49,14 @@ export default function WorkersPage() {
   return (
     <Page title="Workers" actions={create}>
       <div class="stack">
-        <Problem error={known.error} what="The scripts of this account could not be read." retry={known.reload} />
-        {rows === undefined ? known.loading && <Loading what="scripts" /> : rows.length === 0 ? <NoScripts account={account} /> : <List account={account} rows={rows} range={range} loading={rates.loading && !rates.data} error={rates.error} retry={rates.reload} />}
+        <Problem error={known.error} what="The scripts of this account could not be read." older={known.data !== undefined} retry={known.reload} />
+        {rows === undefined ? known.loading && <Loading what="scripts" /> : rows.length === 0 ? <NoScripts account={account} /> : <List account={account} rows={rows} range={range} loading={rates.loading && !rates.data} error={rates.error} older={rates.data !== undefined} retry={rates.reload} />}
       </div>
     </Page>
   );
 }
 
-function List(props: { account: string; rows: Row[]; range: RangeState; loading: boolean; error: unknown; retry: () => void }) {
+function List(props: { account: string; rows: Row[]; range: RangeState; loading: boolean; error: unknown; older: boolean; retry: () => void }) {
   const search = useSearch();
   const filter = search.get("name") ?? "";
   const order = orderOf(search.get("sort"));
@@ -68,7 +68,7 @@ function List(props: { account: string; rows: Row[]; range: RangeState; loading:
         <SelectField label="Order" value={order} options={orders} onChange={(sort) => search.set({ sort: sort === "name" ? undefined : sort })} />
         <RangePicker range={props.range} />
       </div>
-      <Problem error={props.error} what="Rates cannot be read at the moment; what serves is below all the same." retry={props.retry} />
+      <Problem error={props.error} what="Rates cannot be read at the moment; what serves is below all the same." older={props.older} retry={props.retry} />
       {shown.length === 0
         ? <Empty title={`No script has “${filter}” in its name`}><p><a href={search.link({ name: undefined })}>Show all {formatCount(props.rows.length)}</a></p></Empty>
         : <div aria-busy={props.loading}><Table caption="Scripts" rows={shown} rowKey={(r) => r.name} columns={columns(props.account, props.loading)} /></div>}

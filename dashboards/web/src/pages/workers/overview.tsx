@@ -24,7 +24,7 @@ export default function OverviewPage() {
   return (
     <ScriptPage account={account} script={script}>
       <div class="stack">
-        <Problem error={answer.error} what={`What ${script} serves could not be read${answer.data && !gone ? "; what is below is older" : ""}.`} retry={answer.reload} />
+        <Problem error={answer.error} what={`What ${script} serves could not be read.`} older={answer.data !== undefined && !gone} retry={answer.reload} />
         {gone ? <Gone account={account} script={script} /> : answer.data ? <Overview account={account} script={script} state={answer.data} reload={answer.reload} /> : answer.loading && <Loading what={script} />}
       </div>
     </ScriptPage>
@@ -42,7 +42,7 @@ function Overview(props: { account: string; script: string; state: ScriptState; 
   return (
     <>
       {current ? <ServingPanel {...props} rates={rates} when={timeText(range.resolve())} recent={recent} /> : <NeverDeployed {...props} />}
-      <Problem error={metrics.error} what="Rates cannot be read at the moment; the deployment is known all the same." retry={metrics.reload} />
+      <Problem error={metrics.error} what="Rates cannot be read at the moment; the deployment is known all the same." older={metrics.data !== undefined} retry={metrics.reload} />
       {current && <RequestsPanel state={state} metrics={metrics.data} loading={metrics.loading} range={range} compare={scriptPage(account, script, "compare")} />}
       {edit && <PromotePanel account={account} script={script} state={state} recent={recent} reload={reload} />}
       <ReachPanel account={account} script={script} state={state} />
