@@ -117,7 +117,9 @@ func tooLarge(bytes, most int64) *UploadError {
 func (u *uploader) spread(ctx context.Context, s *sealed, parts []section) (refused []refusal, accepted int, err error) {
 	todo := slices.Clone(parts)
 	slices.Reverse(todo)
-	for splits := 0; len(todo) > 0; {
+	// A receiver that takes little at a time leaves the search for bad records its own bound.
+	splits, sizeSplits := splitsMax, sizeSplitsMax // that are left
+	for len(todo) > 0 {
 		p := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		attempts, e, err := u.send(ctx, s, p)
@@ -128,15 +130,15 @@ func (u *uploader) spread(ctx context.Context, s *sealed, parts []section) (refu
 			refused, accepted = append(refused, bad...), accepted+taken
 			continue
 		}
-		bound := splitsMax
+		left := &splits
 		if e.Status == http.StatusRequestEntityTooLarge {
-			bound = sizeSplitsMax
+			left = &sizeSplits
 		}
-		if p.len() == 1 || splits >= bound {
+		if p.len() == 1 || *left == 0 {
 			refused = append(refused, refusal{p, attempts, e})
 			continue
 		}
-		splits++
+		*left--
 		first, second := p.halves()
 		todo = append(todo, second, first)
 	}
