@@ -50,8 +50,13 @@ func newHealth(jobID int64, report func(context.Context, logjob.Delivery) error,
 		alert: func(string, string) {}}
 }
 
-// Succeeded notes that a partition's events up to a time are delivered.
+// Succeeded notes that a partition's events up to a time are delivered. It is at most a
+// second after the newest event; what is later comes from a clock that is ahead, and would
+// hide for as long, as what is written never goes back, how far the job has come.
 func (h *health) Succeeded(partition int, until time.Time) {
+	if latest := time.Now().Add(time.Second); until.After(latest) {
+		until = latest
+	}
 	h.mu.Lock()
 	_, recovered := h.failing[partition]
 	delete(h.failing, partition)
