@@ -191,7 +191,7 @@ func TestABadMessageIsFoundAlsoWhereBatchesAreSmall(t *testing.T) {
 	t.Cleanup(c.Close)
 	c.ControlKey(int16(kmsg.Produce), func(q kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
-		code := int16(0)
+		var code int16
 		request := q.(*kmsg.ProduceRequest)
 		sent := request.Topics[0].Partitions[0]
 		switch {
