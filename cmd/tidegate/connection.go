@@ -28,9 +28,9 @@ import (
 
 const (
 	defaultAPI = "http://127.0.0.1:8787"
-	// callTimeout bounds one call. The slowest is the creation of a job, for which
-	// the API tries the destination for up to 30 s.
-	callTimeout = time.Minute
+	// callTimeout bounds one call. The slowest sends dead letters again: it begins with them
+	// for 30 s, and each may take 75 s.
+	callTimeout = 2 * time.Minute
 	// answerBytesMax is far above a list of the 100 deployable versions.
 	answerBytesMax = 64 << 20
 )

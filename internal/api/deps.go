@@ -327,6 +327,11 @@ type Letters interface {
 	CloseDeadLetter(ctx context.Context, accountID string, jobID int64, id, state string) (logjob.DeadLetter, error)
 	// RefuseDeadLetter notes that a letter was sent in vain.
 	RefuseDeadLetter(ctx context.Context, id string, status int, reason string) error
+	// AcquireLease gives the lease called name to holder until ttl is over, and reports false
+	// while another one has it.
+	AcquireLease(ctx context.Context, name, holder string, ttl time.Duration) (bool, error)
+	// ReleaseLease gives it back, if holder has it.
+	ReleaseLease(ctx context.Context, name, holder string) error
 }
 
 // Keys of the platform, the same in each of its processes.

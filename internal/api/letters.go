@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 
@@ -10,10 +11,15 @@ import (
 )
 
 const (
-	// resendTimeout bounds what a person waits for: one letter, or all of them.
-	resendTimeout = 30 * time.Second
+	// resendTimeout bounds what becomes of one letter: an insert into ClickHouse alone may say
+	// nothing for a minute.
+	resendTimeout = 75 * time.Second
+	// resendTurn is how long one request begins with further letters.
+	resendTurn = 30 * time.Second
 	// closeTimeout bounds the note that a letter was taken.
 	closeTimeout = 5 * time.Second
+	// letterLease is for how long a letter is one request's, should its process end.
+	letterLease = resendTimeout + 3*closeTimeout
 	// resendMax of one request; a caller asks again while letters are left.
 	resendMax = 100
 )
@@ -101,22 +107,26 @@ type resent struct {
 
 // resendLetter answers 200 also when the destination refuses: that is the answer.
 func (s *Server) resendLetter(r *request) (any, error) {
-	ctx, cancel := context.WithTimeout(r.ctx, resendTimeout)
-	defer cancel()
-	return s.resend(ctx, r, r.param("letter"))
+	return s.resend(r, r.param("letter"))
 }
 
 // resend sends a letter to where the job of the path delivers by now.
-func (s *Server) resend(ctx context.Context, r *request, id string) (resent, error) {
+func (s *Server) resend(r *request, id string) (resent, error) {
 	j, err := s.job(r)
 	if err != nil {
 		return resent{}, err
 	}
-	// Two at once would both find it waiting, and the destination would have it twice.
-	if _, busy := s.resending.LoadOrStore(id, struct{}{}); busy {
+	// Two at once, of this process or another, would both find it waiting, and the destination
+	// would have it twice.
+	name, holder := "dead-letter/"+id, rand.Text()
+	held, err := s.deps.Letters.AcquireLease(r.ctx, name, holder, letterLease)
+	if err != nil {
+		return resent{}, err
+	}
+	if !held {
 		return resent{}, errs.New(errs.Conflict, 0, "dead letter %q is being sent by another request", shown(id))
 	}
-	defer s.resending.Delete(id)
+	defer s.releaseLetter(r.ctx, name, holder)
 	l, err := s.deps.Letters.DeadLetter(r.ctx, r.account, j.ID, id)
 	if err != nil {
 		return resent{}, err
@@ -124,6 +134,8 @@ func (s *Server) resend(ctx context.Context, r *request, id string) (resent, err
 	if l.State != logjob.LetterNew {
 		return resent{}, gone(l)
 	}
+	ctx, cancel := context.WithTimeout(r.ctx, resendTimeout)
+	defer cancel()
 	status, err := s.deps.Destinations.SendLetter(ctx, j, l)
 	if err != nil {
 		if r.ctx.Err() != nil { // the caller is gone; the letter stays
@@ -145,6 +157,15 @@ func (s *Server) resend(ctx context.Context, r *request, id string) (resent, err
 	return resent{ID: id, State: l.State}, err
 }
 
+// releaseLetter lets others send a letter again, also if the caller is gone.
+func (s *Server) releaseLetter(ctx context.Context, name, holder string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if err := s.deps.Letters.ReleaseLease(ctx, name, holder); err != nil {
+		s.log.WarnContext(ctx, "a dead letter cannot be sent again for a while", "lease", name, "error", err)
+	}
+}
+
 // resendLetters sends letters that wait, the least tried ones first, until one request
 // has done enough.
 func (s *Server) resendLetters(r *request) (any, error) {
@@ -156,17 +177,16 @@ func (s *Server) resendLetters(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, resendTimeout)
-	defer cancel()
+	turn := time.Now()
 	answer := struct {
 		Letters []resent `json:"letters"`
 		Left    int      `json:"left"` // that wait and were not tried
 	}{[]resent{}, total}
 	for _, l := range list {
-		if ctx.Err() != nil {
+		if time.Since(turn) >= resendTurn {
 			break
 		}
-		one, err := s.resend(ctx, r, l.ID)
+		one, err := s.resend(r, l.ID)
 		if kind := errs.KindOf(err); kind == errs.Conflict || kind == errs.NotFound { // somebody else was faster
 			answer.Left--
 			continue

@@ -12,6 +12,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"tidegate/internal/api"
 	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
 	"tidegate/schema"
@@ -127,6 +128,69 @@ func TestALetterIsSentByOneRequestAtATime(t *testing.T) {
 	close(release)
 	if err := <-first; err != nil {
 		t.Error(err)
+	}
+}
+
+// Two control planes on one database sent the same letter at the same time: each knew only of its own requests.
+func TestALetterIsSentByOneControlPlaneAtATime(t *testing.T) {
+	p := newPlatform(t)
+	other := newPlatformAt(t, api.Config{}, nil, func(d *api.Deps) {
+		d.Jobs, d.Letters, d.Destinations = p.store, p.store, destinations{test: func(string) error { return nil }}
+	})
+	j := p.mustJob(t, "https://held.example.com")
+	p.letters(t, j.ID, 0, 1)
+	list, _, err := p.DeadLetters(t.Context(), account, j.ID, "new", 1, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := list[0].ID
+	if one, err := p.ResendDeadLetter(t.Context(), account, j.ID, id); err != nil || one.Error == nil { // see destinations
+		t.Fatalf("the first try answered %+v, error %v", one, err)
+	}
+	first := make(chan error, 1)
+	go func() {
+		_, err := p.ResendDeadLetter(t.Context(), account, j.ID, id)
+		first <- err
+	}()
+	release := <-p.held
+	impatient, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err = other.ResendDeadLetter(impatient, account, j.ID, id)
+	close(release)
+	wantKind(t, err, errs.Conflict)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+}
+
+// hurried notes how long each letter may take, counted from begun.
+type hurried struct {
+	destinations
+	begun time.Time
+	may   []time.Duration
+}
+
+func (h *hurried) SendLetter(ctx context.Context, _ logjob.Job, _ logjob.DeadLetter) (int, error) {
+	deadline, _ := ctx.Deadline()
+	h.may = append(h.may, deadline.Sub(h.begun))
+	return 0, nil
+}
+
+// A letter was broken off after 30 s, together with all that had been sent before it by the same request, and its
+// destination blamed; an insert into ClickHouse may say nothing for a minute.
+func TestEachLetterHasItsTime(t *testing.T) {
+	slow := &hurried{destinations: destinations{test: func(string) error { return nil }}}
+	p := newPlatformAt(t, api.Config{}, nil, func(d *api.Deps) { d.Destinations = slow })
+	j := p.mustJob(t, "clickhouse://db.example.com/logs/events")
+	p.letters(t, j.ID, 0, 2)
+	slow.begun = time.Now()
+	if all, err := p.ResendDeadLetters(t.Context(), account, j.ID); err != nil || len(all.Letters) != 2 {
+		t.Fatalf("resending answered %+v, error %v", all, err)
+	}
+	for _, may := range slow.may {
+		if may <= time.Minute {
+			t.Errorf("a letter may take %s", may)
+		}
 	}
 }
 

@@ -97,8 +97,6 @@ type Server struct {
 
 	readiness readiness
 
-	resending sync.Map // ids of the dead letters that this process is sending
-
 	bodyPatience time.Duration
 
 	viewers        viewers

@@ -1,9 +1,12 @@
 package logjob
 
 import (
+	"cmp"
+	"encoding/base64"
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -107,45 +110,64 @@ func maskHTTP(u *url.URL) string {
 // rawDate finds {DATE} in a path as it was written.
 var rawDate = regexp.MustCompile(`(?i:\{|%7b)DATE(?i:\}|%7d)`)
 
+// wordMax is how long a word may be that a URL has as well. What is longer is hidden also
+// where it stands alone.
+const wordMax = 15
+
 // Redactor returns a replacer that hides the credentials of conf wherever they
-// turn up, such as in a destination's answer that repeats a header.
+// turn up, such as in a destination's answer that repeats a header. Of http and https
+// that is any part of the URL behind the host, as in MaskDestination.
 func Redactor(conf string) *strings.Replacer {
 	u, err := ParseDestination(conf)
 	if err != nil {
 		return strings.NewReplacer()
 	}
-	var pairs []string
-	hide := func(secret string) {
-		if len(secret) >= 4 { // shorter ones would punch holes into ordinary words
-			pairs = append(pairs, secret, masked)
+	var secrets []string
+	hide := func(texts ...string) {
+		for _, secret := range texts {
+			if len(secret) >= 4 { // shorter ones would punch holes into ordinary words
+				secrets = append(secrets, secret)
+			}
 		}
 	}
 	if password, ok := u.User.Password(); ok {
-		hide(password)
+		hide(password, base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password)))
 	} else {
 		hide(u.User.Username()) // a token, as many services take one
 	}
 	if u.Scheme == "sumo" || isHTTP(u) {
-		for part := range strings.SplitSeq(u.Path, "{DATE}") { // which a request has filled in
-			hide(part)
-			hide((&url.URL{Path: part}).EscapedPath())
-		}
-		for _, part := range rawDate.Split(u.RawPath, -1) {
-			hide(part)
-		}
-		hide(u.EscapedPath())
-	}
-	for name, values := range u.Query() {
-		if !secretName.MatchString(name) || strings.EqualFold(name, "header_Content-Type") {
-			continue
-		}
-		for _, v := range values {
-			hide(v)
-			hide(url.QueryEscape(v))
-			if _, token, found := strings.Cut(v, " "); found { // "Bearer TOKEN"
-				hide(token)
+		for _, written := range []string{u.Path, (&url.URL{Path: u.Path}).EscapedPath(), u.RawPath} {
+			for _, part := range rawDate.Split(written, -1) { // which a request has filled in
+				hide(part)
+				for segment := range strings.SplitSeq(part, "/") {
+					if len(segment) > wordMax {
+						hide(segment)
+					}
+				}
 			}
 		}
+	}
+	for pair := range strings.SplitSeq(u.RawQuery, "&") {
+		rawName, raw, _ := strings.Cut(pair, "=")
+		name, _ := url.QueryUnescape(rawName) // ParseDestination read both
+		value, _ := url.QueryUnescape(raw)
+		secret := secretName.MatchString(name) && !strings.EqualFold(name, "header_Content-Type")
+		sent := isHTTP(u) && !strings.HasPrefix(name, "header_") // in the URL
+		if secret || sent && len(value) > wordMax {
+			hide(value, url.QueryEscape(value), raw)
+		}
+		if _, token, found := strings.Cut(value, " "); secret && found { // "Bearer TOKEN"
+			hide(token)
+		}
+		if sent && raw != "" {
+			hide(pair, name+"="+value)
+		}
+	}
+	// The longest first: of one that begins as another does, the rest would stay.
+	slices.SortFunc(secrets, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	pairs := make([]string, 0, 2*len(secrets))
+	for _, secret := range secrets {
+		pairs = append(pairs, secret, masked)
 	}
 	return strings.NewReplacer(pairs...)
 }

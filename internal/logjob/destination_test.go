@@ -94,4 +94,11 @@ func TestRedactorHidesWhatADestinationRepeats(t *testing.T) {
 	f("ibmcl://h.example/logs/v1/singles?ibm_api_key=k3y-k3y", "the key k3y-k3y is not known", "the key *** is not known")
 	f("loki://123:glc_abc@h.example/", "glc_abc may not push", "*** may not push")
 	f("splunk://h.example/?header_Authorization=Splunk%20t0k3n&channel=c", "token t0k3n of channel c", "token *** of channel c")
+	// Any part of a webhook's URL may be what lets one in, whatever it is called.
+	f("https://h.example/in?code=s3cr3t&tag=a", "404: cannot POST /in?code=s3cr3t&tag=a, no tag a", "404: cannot POST /in?***&***, no tag a")
+	f("https://h.example/api/0123456789abcdef?code=Fe0123456789%2fabc", "no function 0123456789abcdef with Fe0123456789/abc or Fe0123456789%2fabc", "no function *** with *** or ***")
+	f("sumo://h.example/receiver/v1/http/ZaVnC4dhaV0123456789", "the collector ZaVnC4dhaV0123456789 is gone", "the collector *** is gone")
+	f("elastic://u:hunter22@h/logs", "Basic dTpodW50ZXIyMg== is not known", "Basic *** is not known")
+	// One that begins as another does must not keep its end.
+	f("otlp://h/?header_X-Key=abcd&header_X-Token=abcdefgh&header_X-Auth=abcdefghijkl", "abcdefghijkl, abcdefgh, abcd", "***, ***, ***")
 }

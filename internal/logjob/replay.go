@@ -72,8 +72,8 @@ type Replay struct {
 // ReplayProgress counts what was done up to the positions of the partitions.
 type ReplayProgress struct {
 	RecordsRead int64 `json:"records_read"` // of the job's account and the time
-	RecordsSent int64 `json:"records_sent"`
-	BytesSent   int64 `json:"bytes_sent"` // uncompressed
+	RecordsSent int64 `json:"records_sent"` // and taken: dead letters are not
+	BytesSent   int64 `json:"bytes_sent"`   // uncompressed
 	// RecordsUnmarked were left out because nobody knows whether they may be sent.
 	RecordsUnmarked int64 `json:"records_unmarked"`
 	// RecordsLost is how many offsets neither Kafka nor ClickHouse has that may have

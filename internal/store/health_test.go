@@ -233,12 +233,29 @@ func TestAJobThatFailsForTooLongIsDisabled(t *testing.T) {
 		if err != nil || !h.DisabledOn.Equal(clock.now()) || !h.FailingSince.Equal(began) {
 			t.Errorf("the health is %+v, error %v", h, err)
 		}
+		got.Name = "renamed"
+		if got, err = s.UpdateJob(ctx, got); err != nil || got.ErrorMessage == nil {
+			t.Fatalf("renamed it is %+v, error %v", got, err)
+		}
+		// It went on to say "disabled at ..." until the next upload, of a job with few events for days.
 		got.Enabled = true
-		if _, err := s.UpdateJob(ctx, got); err != nil {
-			t.Fatal(err)
+		if got, err = s.UpdateJob(ctx, got); err != nil || got.ErrorMessage != nil || got.LastError != nil {
+			t.Fatalf("switched on it is %+v, error %v", got, err)
 		}
 		if h, err := s.JobHealth(ctx, testAccount, j.ID, began); err != nil || !h.DisabledOn.IsZero() || !h.FailingSince.IsZero() {
 			t.Errorf("after it was switched on the health is %+v, error %v", h, err)
+		}
+		if err := s.ReportDelivery(ctx, logjob.Delivery{JobID: j.ID, FailedAt: clock.now(), Message: "503"}); err != nil {
+			t.Errorf("a failure: %v", err)
+		}
+		// What the service did not switch off keeps its last failure until the next success.
+		got.Enabled = false
+		if got, err = s.UpdateJob(ctx, got); err != nil {
+			t.Fatal(err)
+		}
+		got.Enabled = true
+		if got, err = s.UpdateJob(ctx, got); err != nil || got.ErrorMessage == nil || *got.ErrorMessage != "503" {
+			t.Errorf("switched off and on by a person it is %+v, error %v", got, err)
 		}
 		if err := s.ReportDelivery(ctx, logjob.Delivery{JobID: j.ID, CompleteUntil: clock.now()}); err != nil {
 			t.Errorf("a success: %v", err)

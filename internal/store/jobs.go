@@ -160,7 +160,8 @@ func (s *Store) CreateJob(ctx context.Context, j logjob.Job, most int) (logjob.J
 // UpdateJob stores changed settings of a job that was read with j.Revision. When
 // it was changed since, the error is a conflict. EnabledAt and Revision are set
 // here; health stays as it is, but since when uploads fail: under other settings that
-// begins anew. Of a job that is switched on is kept how far it had come.
+// begins anew. Of a job that is switched on is kept how far it had come, and not that it
+// was switched off for failing.
 func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error) {
 	err := s.write(ctx, "update job", func(t *tx) error {
 		before, err := jobByID(ctx, t, t.keys, j.AccountID, j.ID)
@@ -181,6 +182,8 @@ func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 			return err
 		}
 		result, err := t.ExecContext(ctx, `UPDATE jobs SET settings_json = $1, enabled_at = $2, revision = revision + 1,
+			last_error = CASE WHEN $6 AND disabled_on IS NOT NULL THEN NULL ELSE last_error END,
+			error_message = CASE WHEN $6 AND disabled_on IS NOT NULL THEN NULL ELSE error_message END,
 			failing_since = NULL, disabled_on = CASE WHEN $6 THEN NULL ELSE disabled_on END,
 			resumed_from = CASE WHEN $7 THEN CAST($8 AS BIGINT) ELSE resumed_from END
 			WHERE account_id = $3 AND id = $4 AND revision = $5`,

@@ -38,6 +38,7 @@ type health struct {
 
 	mu      sync.Mutex
 	failing map[int]logjob.Delivery // last failure of each partition that has not delivered since
+	failed  bool                    // under the settings before, and nothing was delivered since
 	// complete is the end of the newest time range delivered; zero once it is written.
 	complete time.Time
 	// notice is a loss that was not written yet: it is told once, also if a success
@@ -50,8 +51,13 @@ func newHealth(jobID int64, report func(context.Context, logjob.Delivery) error,
 		alert: func(string, string) {}}
 }
 
-// Succeeded notes that a partition's events up to a time are delivered.
+// Succeeded notes that a partition's events up to a time are delivered. It is at most a
+// second after the newest event; what is later comes from a clock that is ahead, and would
+// hide for as long, as what is written never goes back, how far the job has come.
 func (h *health) Succeeded(partition int, until time.Time) {
+	if latest := time.Now().Add(time.Second); until.After(latest) {
+		until = latest
+	}
 	h.mu.Lock()
 	_, recovered := h.failing[partition]
 	delete(h.failing, partition)
@@ -59,7 +65,8 @@ func (h *health) Succeeded(partition int, until time.Time) {
 		h.complete = until
 	}
 	news := recovered || len(h.failing) == 0
-	well := recovered && len(h.failing) == 0
+	well := (recovered || h.failed) && len(h.failing) == 0
+	h.failed = h.failed && !well
 	h.mu.Unlock()
 	h.ledger.over(partition)
 	if well {
@@ -109,6 +116,14 @@ func (h *health) isFailing(partition int) bool {
 	defer h.mu.Unlock()
 	_, failing := h.failing[partition]
 	return failing
+}
+
+// hasFailed reports whether the job fails, or did under the settings before and has not
+// delivered since.
+func (h *health) hasFailed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.failed || len(h.failing) > 0
 }
 
 // Gone notes that a partition went to another runner, whose business it now is.

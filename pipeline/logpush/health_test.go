@@ -90,6 +90,19 @@ func TestAFailureLeavesWithItsPartition(t *testing.T) {
 	})
 }
 
+// One event of a gateway whose clock was years ahead, or of another account's, made last_complete a time that was years
+// ahead. It never goes back, so nobody could tell any more how far the job had come.
+func TestAClockThatIsAheadHidesNotHowFarAJobHasCome(t *testing.T) {
+	watched(t, func(t *testing.T, h *health, r *reports, _ func() string) {
+		h.Succeeded(0, time.Now().AddDate(30, 0, 0))
+		pass(2 * time.Second)
+		list := r.all()
+		if d := list[len(list)-1]; d.CompleteUntil.IsZero() || d.CompleteUntil.After(time.Now()) {
+			t.Errorf("at %s the job is complete until %s", time.Now(), d.CompleteUntil)
+		}
+	})
+}
+
 func TestALossIsToldUntilTheNextSuccess(t *testing.T) {
 	watched(t, func(t *testing.T, h *health, _ *reports, last func() string) {
 		h.Succeeded(0, time.Now())

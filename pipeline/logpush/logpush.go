@@ -210,6 +210,7 @@ func (m *Manager) reconcile(ctx context.Context, running map[int64]*runner, jobs
 			wanted[j.ID] = j
 		}
 	}
+	failing := map[int64]bool{} // of jobs that start again: their new settings may end it
 	for id, r := range running {
 		if j, ok := wanted[id]; !ok || j.Revision != r.job.Revision {
 			r.stop()
@@ -217,12 +218,13 @@ func (m *Manager) reconcile(ctx context.Context, running map[int64]*runner, jobs
 		select {
 		case <-r.done:
 			delete(running, id)
+			failing[id] = r.health.hasFailed()
 		default:
 		}
 	}
 	for id, j := range wanted {
 		if running[id] == nil {
-			running[id] = m.start(ctx, j, ended)
+			running[id] = m.start(ctx, j, failing[id], ended)
 		}
 	}
 }

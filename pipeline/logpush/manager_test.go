@@ -207,7 +207,7 @@ func TestAJobThatCannotOpenItsDestinationIsDisabledAfterADay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := m.start(t.Context(), job(42), make(chan struct{}, 1))
+	r := m.start(t.Context(), job(42), false, make(chan struct{}, 1))
 	defer func() { r.stop(); <-r.done }()
 	at := time.Now()
 	m.pulse.now = func() time.Time { return at }

@@ -127,15 +127,19 @@ func (p *platform) addJob(id int64) (logjob.Job, *bucket) {
 	return j, b
 }
 
-// manage starts a manager.
-func (p *platform) manage() (stop func()) {
+// manage starts a manager, with changes of its configuration.
+func (p *platform) manage(change ...func(*Config)) (stop func()) {
 	p.t.Helper()
+	config := Config{DefaultInterval: 100 * time.Millisecond, PollInterval: 20 * time.Millisecond}
+	for _, one := range change {
+		one(&config)
+	}
 	reader, err := stream.NewReader(p.stream, quiet)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(reader.Close)
-	m, err := New(Config{DefaultInterval: 100 * time.Millisecond, PollInterval: 20 * time.Millisecond}, p,
+	m, err := New(config, p,
 		Sinks{"bucket": func(u *url.URL) (Sink, error) { return p.buckets[u.Host], nil }},
 		func(groupID string) Group {
 			return &group{platform: p, id: groupID,

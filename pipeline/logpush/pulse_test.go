@@ -315,6 +315,44 @@ func TestAlertsReachTheWebhook(t *testing.T) {
 	}
 }
 
+// A job that was mended by other settings goes on under them as if it had never failed: nobody was told that it does.
+func TestAJobThatIsMendedByItsSettingsIsToldToGoOn(t *testing.T) {
+	told := make(chan string, 10)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var n notification
+		if err := json.NewDecoder(r.Body).Decode(&n); err != nil {
+			t.Error(err)
+		}
+		told <- n.AlertType
+	}))
+	defer server.Close()
+	p := newPlatform(t)
+	j, broken := p.addJob(1)
+	broken.set(func(Object) error { return &UploadError{Status: 403, Text: "no", Permanent: true} })
+	p.buckets["2"] = newBucket()
+	box := &alertbox{hook: logjob.AlertHook{URL: server.URL}, sent: map[string]bool{}}
+	defer p.manage(func(c *Config) { c.Alerts, c.AlertClient, c.AlertEvery = box, server.Client(), time.Hour })()
+	p.produce(10)
+	next := func(want string) {
+		t.Helper()
+		select {
+		case got := <-told:
+			if got != want {
+				t.Fatalf("told %s, want %s", got, want)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("nobody was told %s", want)
+		}
+	}
+	next(AlertFailing)
+	j.Name = "renamed" // and not mended
+	p.set(j)
+	p.produce(10)
+	j.DestinationConf = strings.Replace(j.DestinationConf, "bucket://1", "bucket://2", 1)
+	p.set(j)
+	next(AlertRecovered)
+}
+
 func TestAnAlertThatFailsMayBeSentAgain(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
 	defer server.Close()

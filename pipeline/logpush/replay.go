@@ -255,6 +255,11 @@ func (p *replaying) run(stopping, ctx context.Context) error {
 	p.settings, p.stopping, p.stop, p.renewed = s, working, stop, false
 	p.health = newHealth(job.ID, nil, p.log) // read by showTrouble; nobody writes it
 	p.health.letters, p.health.letterLimits = p.manager.config.Letters, p.manager.config.LetterLimits
+	p.health.alert = func(kind, message string) {
+		if kind == AlertLetters { // the rest is the replay's own to show
+			p.manager.alerts.send(job, kind, message, time.Now())
+		}
+	}
 	p.mu.Unlock()
 	p.metrics = p.manager.metrics.of(job.ID, attribute.Bool("replay", true))
 	p.facts, p.window, p.rebuild, p.pending = newFacts(job.DestinationConf, s.traits), newWindow(s), nil, looked{}

@@ -3,8 +3,10 @@ package logpush
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -224,4 +226,40 @@ func (s *shrunken) Bounds(ctx context.Context, partition int) (first, next int64
 		next = min(next, 10)
 	}
 	return first, next, err
+}
+
+// What became dead letters counted as sent, and a replay that ended "done" did not tell that its destination had
+// refused all of it. Nor did an alert.
+func TestReplayCountsWhatItsDestinationTook(t *testing.T) {
+	s := newStage(t)
+	s.produce(60)
+	letters, bytes := 0, 0              // the bucket's lock guards them
+	s.bucket.set(func(o Object) error { // it takes all but the first record of an object
+		text := unzip(t, o.Body)
+		letters, bytes = letters+1, bytes+strings.Index(text, "\n")+1
+		return &UploadError{Status: 400, Text: "no", Permanent: true, Records: []int{0}}
+	})
+	j := s.newJob(nil)
+	s.alerts = &alertbox{}
+	m, _ := s.run(nil)
+	r := s.ends(s.replay(j, 0, 60), logjob.ReplayDone)
+	want := wanted(0, 60)
+	whole := 0
+	for _, n := range want {
+		whole += len(fmt.Sprintf("{\"WallTimeMs\":%d}\n", n))
+	}
+	if r.RecordsRead < int64(len(want)) || letters == 0 || r.RecordsSent != int64(len(want)-letters) || r.BytesSent != int64(whole-bytes) {
+		t.Errorf("of %d records with %d bytes %d with %d bytes were refused, and the replay says %+v", len(want), whole, letters, bytes, r.ReplayProgress)
+	}
+	if _, total, err := s.store.DeadLetters(t.Context(), account, j.ID, logjob.LetterNew, 100, 0); err != nil || total != letters {
+		t.Errorf("%d dead letters, want %d, error %v", total, letters, err)
+	}
+	if n := len(m.alerts.queue); n != letters {
+		t.Errorf("%d alerts, want %d", n, letters)
+	}
+	for range len(m.alerts.queue) {
+		if one := <-m.alerts.queue; one.kind != AlertLetters || one.job.ID != j.ID {
+			t.Errorf("an alert of the type %s", one.kind)
+		}
+	}
 }

@@ -114,11 +114,12 @@ func (p *replaying) flush(ctx context.Context) error {
 	}
 	p.holding.set(window.held)
 	for _, s := range objects {
-		if err := p.uploader.deliver(ctx, s); err != nil {
+		records, bytes, err := p.uploader.settle(ctx, s)
+		if err != nil {
 			return err
 		}
-		p.pending.sent += int64(s.Records)
-		p.pending.bytes += s.size
+		p.pending.sent += records
+		p.pending.bytes += bytes
 	}
 	p.window, p.rebuild = newWindow(p.settings), nil
 	if cap(p.text) > textKept {

@@ -31,6 +31,7 @@ type stage struct {
 	store   *store.Store
 	bucket  *bucket
 	archive *archive
+	alerts  AlertStore
 	epoch   time.Time // event n begins n seconds later
 	made    int
 }
@@ -182,7 +183,7 @@ func (s *stage) replay(j logjob.Job, from, to int) logjob.Replay {
 // run starts a process that delivers jobs and runs replays.
 func (s *stage) run(change func(*ReplayConfig)) (m *Manager, stop func()) {
 	s.t.Helper()
-	m, err := New(Config{DefaultInterval: 100 * time.Millisecond, PollInterval: 10 * time.Millisecond}, s.store,
+	m, err := New(Config{DefaultInterval: 100 * time.Millisecond, PollInterval: 10 * time.Millisecond, Letters: s.store, Alerts: s.alerts}, s.store,
 		Sinks{"bucket": func(*url.URL) (Sink, error) { return s.bucket, nil }},
 		func(groupID string) Group {
 			return stream.NewGroup(stream.GroupConfig{Config: s.stream, GroupID: groupID, Logger: quiet})

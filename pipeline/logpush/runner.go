@@ -28,9 +28,9 @@ type runner struct {
 	member   *member // nil without a pulse
 }
 
-// start runs j until ctx ends or stop is called. When it is over it closes done
-// and puts a token into ended, if there is none.
-func (m *Manager) start(ctx context.Context, j logjob.Job, ended chan<- struct{}) *runner {
+// start runs j, which failed until now or not, until ctx ends or stop is called. When it
+// is over it closes done and puts a token into ended, if there is none.
+func (m *Manager) start(ctx context.Context, j logjob.Job, failed bool, ended chan<- struct{}) *runner {
 	log := m.log.With("job", j.ID)
 	r := &runner{
 		job: j, manager: m, log: log, metrics: m.metrics.of(j.ID),
@@ -38,7 +38,7 @@ func (m *Manager) start(ctx context.Context, j logjob.Job, ended chan<- struct{}
 		done:   make(chan struct{}),
 		active: active{idle: make(chan struct{})},
 	}
-	r.health.letters, r.health.letterLimits = m.config.Letters, m.config.LetterLimits
+	r.health.letters, r.health.letterLimits, r.health.failed = m.config.Letters, m.config.LetterLimits, failed
 	r.health.alert = func(kind, message string) { m.alerts.send(j, kind, message, time.Now()) }
 	if m.pulse != nil {
 		r.metrics.ledger = newLedger(j)

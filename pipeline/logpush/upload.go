@@ -44,11 +44,18 @@ type refusal struct {
 	err      *UploadError
 }
 
-// deliver returns nil once a batch is dealt with, so that what lies behind it may
+// deliver is settle for who need not know what the destination took.
+func (u *uploader) deliver(ctx context.Context, s *sealed) error {
+	_, _, err := u.settle(ctx, s)
+	return err
+}
+
+// settle returns once a batch is dealt with, so that what lies behind it may
 // be committed: the destination has its records, except for those that it refused
-// for good, which are dead letters. It tries until then: its error is errStopping
-// or ctx's, or about a batch that cannot be taken apart.
-func (u *uploader) deliver(ctx context.Context, s *sealed) (err error) {
+// for good, which are dead letters. It returns how many it took, and their uncompressed
+// bytes. It tries until then: its error is errStopping or ctx's, or about a batch that
+// cannot be taken apart.
+func (u *uploader) settle(ctx context.Context, s *sealed) (records, bytes int64, err error) {
 	ctx, span := telemetry.Tracer("tidegate/pipeline/logpush").Start(ctx, "logpush.upload", trace.WithAttributes(
 		attribute.Int64("job_id", s.JobID), attribute.String("batch_id", s.BatchID), attribute.Int("records", s.Records)))
 	defer func() { telemetry.End(span, err) }()
@@ -56,17 +63,17 @@ func (u *uploader) deliver(ctx context.Context, s *sealed) (err error) {
 	parts, large := u.sift(ctx, s)
 	refused, accepted, err := u.spread(ctx, s, parts)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	if len(refused) > 0 && accepted == 0 && !u.trusted.Load() {
 		if refused, accepted, err = u.insist(ctx, s, parts, refused); err != nil {
-			return err
+			return 0, 0, err
 		}
 	}
 	refused = append(refused, large...)
 	if len(refused) > 0 {
 		if err := u.bury(ctx, s, refused); err != nil {
-			return err
+			return 0, 0, err
 		}
 	}
 	if len(parts) > 0 {
@@ -74,7 +81,12 @@ func (u *uploader) deliver(ctx context.Context, s *sealed) (err error) {
 	}
 	u.metrics.ledger.well(time.Now()) // also where all of it became dead letters: nothing is stuck
 	u.health.Succeeded(u.partition, s.until)
-	return nil
+	records, bytes = int64(s.Records), s.size
+	for _, r := range refused {
+		begin, end := s.span(r.section, u.format)
+		records, bytes = records-int64(r.len()), bytes-(end-begin)
+	}
+	return records, bytes, nil
 }
 
 // sift takes the records out of a batch that are longer than the destination takes:
@@ -117,7 +129,9 @@ func tooLarge(bytes, most int64) *UploadError {
 func (u *uploader) spread(ctx context.Context, s *sealed, parts []section) (refused []refusal, accepted int, err error) {
 	todo := slices.Clone(parts)
 	slices.Reverse(todo)
-	for splits := 0; len(todo) > 0; {
+	// A receiver that takes little at a time leaves the search for bad records its own bound.
+	splits, sizeSplits := splitsMax, sizeSplitsMax // that are left
+	for len(todo) > 0 {
 		p := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		attempts, e, err := u.send(ctx, s, p)
@@ -128,15 +142,15 @@ func (u *uploader) spread(ctx context.Context, s *sealed, parts []section) (refu
 			refused, accepted = append(refused, bad...), accepted+taken
 			continue
 		}
-		bound := splitsMax
+		left := &splits
 		if e.Status == http.StatusRequestEntityTooLarge {
-			bound = sizeSplitsMax
+			left = &sizeSplits
 		}
-		if p.len() == 1 || splits >= bound {
+		if p.len() == 1 || *left == 0 {
 			refused = append(refused, refusal{p, attempts, e})
 			continue
 		}
-		splits++
+		*left--
 		first, second := p.halves()
 		todo = append(todo, second, first)
 	}

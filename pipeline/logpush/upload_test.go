@@ -101,6 +101,31 @@ func TestPartsHaveTheAffixesOfABatch(t *testing.T) {
 	}
 }
 
+// The parts that a receiver of small requests needs were counted as those of the search for bad records: behind the
+// 200th division, records that it would have taken became dead letters together with the bad one.
+func TestABadRecordIsFoundAlsoWhereRequestsAreSmall(t *testing.T) {
+	records := numbered(1000)
+	r := newReceiver(t, func(text string) int {
+		switch {
+		case len(text) > 50:
+			return http.StatusRequestEntityTooLarge
+		case strings.Contains(text, `{"n":990}`):
+			return http.StatusUnprocessableEntity
+		}
+		return http.StatusOK
+	})
+	b := newBatched(t, r)
+	if err := b.uploader(t.Context()).deliver(t.Context(), b.seal(records...)); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.lines(); !slices.Equal(got, without(records, 990)) {
+		t.Errorf("the receiver has %d records, want the 999 others", len(got))
+	}
+	if got := b.letters.text(t); got != records[990] {
+		t.Errorf("the letters hold %q", got)
+	}
+}
+
 func TestABatchAboveTheSizeOfTheReceiverLeavesInParts(t *testing.T) {
 	records := numbered(3000)
 	records[17] = "{\"n\":\"" + strings.Repeat("x", 5000) + "\"}\n" // alone above the size

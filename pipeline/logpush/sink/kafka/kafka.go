@@ -233,7 +233,7 @@ const (
 // produce returns nil when all messages were taken. Where only some were refused, for what
 // they are, it says which.
 func produce(ctx context.Context, client *kgo.Client, try time.Duration, messages []*kgo.Record) error {
-	s := search{client: client, try: try, refused: map[*kgo.Record]error{}}
+	s := search{client: client, try: try, splits: splitsMax, sizeSplits: sizeSplitsMax, refused: map[*kgo.Record]error{}}
 	if err := s.send(ctx, messages); err != nil {
 		return err
 	}
@@ -251,10 +251,10 @@ func produce(ctx context.Context, client *kgo.Client, try time.Duration, message
 
 // search finds the messages that a cluster refuses.
 type search struct {
-	client  *kgo.Client
-	try     time.Duration // bounds each question
-	splits  int
-	refused map[*kgo.Record]error
+	client             *kgo.Client
+	try                time.Duration // bounds each question
+	splits, sizeSplits int           // that are left
+	refused            map[*kgo.Record]error
 }
 
 // send sends messages, and those that are refused again by halves: a broker refuses a batch
@@ -273,21 +273,21 @@ func (s *search) send(ctx context.Context, messages []*kgo.Record) error {
 		}
 	}
 	var refused []*kgo.Record
-	bound := splitsMax
+	left := &s.splits
 	for _, m := range messages {
 		err := failures[m]
 		switch {
 		case err == nil:
 			continue
 		case blamesSize(err):
-			bound = sizeSplitsMax
+			left = &s.sizeSplits
 		case !blamesContent(err):
 			return classify(err)
 		}
 		refused = append(refused, m)
 	}
-	if len(refused) > 1 && s.splits < bound {
-		s.splits++
+	if len(refused) > 1 && *left > 0 {
+		*left--
 		middle := len(refused) / 2
 		if err := s.send(ctx, refused[:middle]); err != nil {
 			return err

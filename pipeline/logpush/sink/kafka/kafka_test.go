@@ -180,6 +180,47 @@ func TestATopicWithALowBoundGetsSmallerBatches(t *testing.T) {
 	}
 }
 
+// The pieces that a topic of small batches needs were counted as those of the search for bad messages: behind the 200th,
+// messages became dead letters that it would have taken.
+func TestABadMessageIsFoundAlsoWhereBatchesAreSmall(t *testing.T) {
+	const bad = 950
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "in"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	c.ControlKey(int16(kmsg.Produce), func(q kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		var code int16
+		request := q.(*kmsg.ProduceRequest)
+		sent := request.Topics[0].Partitions[0]
+		switch {
+		case len(sent.Records) > 600: // two messages and their headers
+			code = kerr.MessageTooLarge.Code
+		case bytes.Contains(sent.Records, []byte("message 950 ")):
+			code = kerr.InvalidRecord.Code
+		default:
+			return nil, nil, false
+		}
+		answer := request.ResponseKind().(*kmsg.ProduceResponse)
+		topic := kmsg.NewProduceResponseTopic()
+		topic.Topic, topic.TopicID = request.Topics[0].Topic, request.Topics[0].TopicID
+		partition := kmsg.NewProduceResponseTopicPartition()
+		partition.Partition, partition.ErrorCode = sent.Partition, code
+		topic.Partitions = append(topic.Partitions, partition)
+		answer.Topics = append(answer.Topics, topic)
+		return answer, nil, true
+	})
+	texts := make([]string, bad+50)
+	for i := range texts {
+		texts[i] = fmt.Sprintf("message %d %s", i, strings.Repeat("x", 100))
+	}
+	err = open(t, "kafka://"+c.ListenAddrs()[0]+"/in?transport=plaintext&compression=none", loopback).Put(t.Context(), batch(texts...))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || !e.Permanent || !slices.Equal(e.Records, []int{bad}) {
+		t.Errorf("put returned %+v", err)
+	}
+}
+
 // A topic may refuse messages for their age, which no other try changes: the job stood still.
 // Of a batch that is too old as a whole they are not looked for one by one.
 func TestMessagesThatAreTooOldAreRefused(t *testing.T) {
