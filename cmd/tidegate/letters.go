@@ -98,7 +98,7 @@ func lettersShow(c *connection) *cobra.Command {
 
 func lettersResend(c *connection) *cobra.Command {
 	command := &cobra.Command{
-		Use: "resend JOB [LETTER]", Short: "Send a dead letter, or the oldest ones, to the job's destination",
+		Use: "resend JOB [LETTER]", Short: "Send a dead letter, or the least tried ones, to the job's destination",
 		Args: arguments(1, 2),
 	}
 	command.RunE = onJob(c, func(cmd *cobra.Command, s *session, job int64, rest []string) error {

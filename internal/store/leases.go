@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 )
@@ -58,6 +59,9 @@ type sightings struct {
 	list map[string]sighting
 }
 
+// sightingMax is longer than any lease: who asks for one that long without luck asks for another.
+const sightingMax = time.Hour
+
 type sighting struct {
 	ends  int64     // microseconds
 	first time.Time // by the clock that nobody sets
@@ -73,6 +77,7 @@ func (l *sightings) unchanged(name string, ends int64) time.Duration {
 	if l.list == nil {
 		l.list = map[string]sighting{}
 	}
+	maps.DeleteFunc(l.list, func(_ string, s sighting) bool { return time.Since(s.first) > sightingMax })
 	l.list[name] = sighting{ends, time.Now()}
 	return 0
 }
