@@ -256,6 +256,7 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		out.Body = http.NoBody // or the Transport would look for its first byte
 	}
 	var seen sight
+	began := time.Now()
 	watched := out.WithContext(seen.watch(req.Context()))
 	resp, err := transport.RoundTrip(watched)
 	if err != nil && !t.cfg.failover && connectionEnded(err) && repeatable(req) && req.Context().Err() == nil &&
@@ -269,6 +270,11 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 	}
 	if err != nil && !seen.answered.Load() {
 		err = unanswered(err)
+	}
+	if err != nil && !seen.connected.Load() { // the Transport does not say that it was dialing
+		if gone := abandoned(req.Context(), t.host, began, err); gone != nil {
+			return nil, gone
+		}
 	}
 	if err != nil {
 		return nil, fault(req.Context(), "send the request to "+t.host, err)
@@ -303,9 +309,10 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 
 // sight is what a Transport tells of a request on its way.
 type sight struct {
-	conn     atomic.Pointer[tls.Conn] // that it went by; nil without TLS
-	reused   atomic.Bool              // the connection had been kept
-	answered atomic.Bool              // some of a response has come, be it an informational one
+	connected atomic.Bool
+	conn      atomic.Pointer[tls.Conn] // that it went by; nil without TLS
+	reused    atomic.Bool              // the connection had been kept
+	answered  atomic.Bool              // some of a response has come, be it an informational one
 }
 
 func (s *sight) watch(ctx context.Context) context.Context {
@@ -313,6 +320,7 @@ func (s *sight) watch(ctx context.Context) context.Context {
 		GotConn: func(info httptrace.GotConnInfo) {
 			c, _ := info.Conn.(*tls.Conn)
 			s.conn.Store(c)
+			s.connected.Store(true)
 			s.reused.Store(info.Reused)
 		},
 		GotFirstResponseByte: func() { s.answered.Store(true) },
