@@ -96,6 +96,17 @@ func TestForwardedFromTrustedProxies(t *testing.T) {
 	f(client{ip: "127.0.0.1", forward: "127.0.0.1", scheme: "https", host: "own.example"}, fwd, `for=9.9.9.9;host=evil.example`, "X-Forwarded-Proto", "https")
 }
 
+// A balancer on the same link has an address with a zone, by which it was not known as one.
+func TestTrustedProxyOnTheLink(t *testing.T) {
+	g := &Gateway{cfg: Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("fe80::/10")}}}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://own.example/", nil)
+	r.RemoteAddr = "[fe80::1%eth0]:4711"
+	r.Header.Set("X-Forwarded-For", "9.9.9.9")
+	if c := g.clientOf(r); !c.vouched || c.ip != "9.9.9.9" {
+		t.Errorf("the client is %+v", c)
+	}
+}
+
 // Whatever is sent, the address is the peer's or one that is written in the header,
 // the scheme is one of two, and the host can stand in a header.
 func FuzzForwarded(f *testing.F) {

@@ -101,7 +101,7 @@ func (g *Gateway) trusted(address string) bool {
 		return false
 	}
 	for _, p := range g.cfg.TrustedProxies {
-		if p.Contains(ip.Unmap()) {
+		if p.Contains(ip.Unmap().WithZone("")) { // a prefix has no zone
 			return true
 		}
 	}
