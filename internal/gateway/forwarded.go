@@ -114,10 +114,11 @@ func unquote(s string) (value, rest string, ok bool) {
 }
 
 // nodeAddress returns the address of a node identifier: an IP address, with a port
-// or not, IPv6 in brackets. Obfuscated and unknown nodes have none.
+// or not, IPv6 in brackets. Obfuscated and unknown nodes have none. However a node is
+// written, its address is as it would be of a connection: a client is one key of affinity.
 func nodeAddress(node string) (string, bool) {
 	if ap, err := netip.ParseAddrPort(node); err == nil {
-		return ap.Addr().String(), ap.Addr().Zone() == ""
+		return ap.Addr().Unmap().String(), ap.Addr().Zone() == ""
 	}
 	bare, bracketed := strings.CutPrefix(node, "[")
 	if bracketed {
@@ -129,7 +130,7 @@ func nodeAddress(node string) (string, bool) {
 	if err != nil || ip.Zone() != "" {
 		return "", false
 	}
-	return ip.String(), true
+	return ip.Unmap().String(), true
 }
 
 // believeForwarded takes from Forwarded what the trusted proxies say, as

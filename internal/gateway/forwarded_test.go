@@ -81,9 +81,30 @@ func TestForwardedFromTrustedProxies(t *testing.T) {
 	// A line that the client has spoilt hides its address, and makes up no other.
 	f(client{ip: "127.0.0.1", forward: "127.0.0.1", scheme: "http", host: "own.example"}, fwd, `for="1.1.1.1, for=9.9.9.9;proto=https`)
 	f(client{ip: "9.9.9.9", forward: "9.9.9.9, 127.0.0.1", scheme: "http", host: "own.example"}, fwd, `for="1.1.1.1`, fwd, `for=9.9.9.9`)
+	// The story: a balancer that writes ports was taken for the client of all its requests.
+	const list = "X-Forwarded-For"
+	f(client{ip: "9.9.9.9", forward: "9.9.9.9:4711, 127.0.0.1", scheme: "http", host: "own.example"}, list, "9.9.9.9:4711")
+	f(client{ip: "9.9.9.9", forward: "6.6.6.6, 9.9.9.9:4711, 10.0.0.7:80, 127.0.0.1", scheme: "http", host: "own.example"}, list, "6.6.6.6, 9.9.9.9:4711, 10.0.0.7:80")
+	f(client{ip: "2001:db8::1", forward: "[2001:DB8::1]:4711, 127.0.0.1", scheme: "http", host: "own.example"}, list, "[2001:DB8::1]:4711")
+	f(client{ip: "127.0.0.1", forward: "1.1.1.1, unknown, 127.0.0.1", scheme: "http", host: "own.example"}, list, "1.1.1.1, unknown")
+	// Two spellings of an address are one client.
+	f(client{ip: "9.9.9.9", forward: "::ffff:9.9.9.9, 127.0.0.1", scheme: "http", host: "own.example"}, list, "::ffff:9.9.9.9")
+	f(client{ip: "9.9.9.9", forward: "9.9.9.9, 127.0.0.1", scheme: "http", host: "own.example"}, fwd, `for="[::ffff:9.9.9.9]:4711"`)
+	f(client{ip: "2001:db8::1", forward: "2001:DB8:0::1, 127.0.0.1", scheme: "http", host: "own.example"}, list, "2001:DB8:0::1")
 	// X-Forwarded-* goes first, and keeps Forwarded from being read.
 	f(client{ip: "8.8.8.8", forward: "8.8.8.8, 127.0.0.1", scheme: "http", host: "own.example"}, fwd, `for=9.9.9.9;proto=https;host=evil.example`, "X-Forwarded-For", "8.8.8.8")
 	f(client{ip: "127.0.0.1", forward: "127.0.0.1", scheme: "https", host: "own.example"}, fwd, `for=9.9.9.9;host=evil.example`, "X-Forwarded-Proto", "https")
+}
+
+// A balancer on the same link has an address with a zone, by which it was not known as one.
+func TestTrustedProxyOnTheLink(t *testing.T) {
+	g := &Gateway{cfg: Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("fe80::/10")}}}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://own.example/", nil)
+	r.RemoteAddr = "[fe80::1%eth0]:4711"
+	r.Header.Set("X-Forwarded-For", "9.9.9.9")
+	if c := g.clientOf(r); !c.vouched || c.ip != "9.9.9.9" {
+		t.Errorf("the client is %+v", c)
+	}
 }
 
 // Whatever is sent, the address is the peer's or one that is written in the header,

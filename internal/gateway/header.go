@@ -83,8 +83,8 @@ func (g *Gateway) firstUntrusted(list, peer string) string {
 	addresses := strings.Split(list, ",")
 	ip := peer
 	for i := len(addresses) - 1; i >= 0; i-- {
-		address := strings.TrimSpace(addresses[i])
-		if _, err := netip.ParseAddr(address); err != nil {
+		address, ok := nodeAddress(strings.TrimSpace(addresses[i])) // some balancers write a port, too
+		if !ok {
 			return ip
 		}
 		ip = address
@@ -101,7 +101,7 @@ func (g *Gateway) trusted(address string) bool {
 		return false
 	}
 	for _, p := range g.cfg.TrustedProxies {
-		if p.Contains(ip.Unmap()) {
+		if p.Contains(ip.Unmap().WithZone("")) { // a prefix has no zone
 			return true
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -137,16 +138,20 @@ func joinConns(ctx context.Context, client net.Conn, fromClient io.Reader, backe
 	end := func(byBackend bool) {
 		once.Do(func() {
 			backendFirst = byBackend
-			_ = client.Close() // ends both copies
-			_ = backend.Close()
+			if !byBackend || !sayEnd(client) {
+				_ = client.Close()
+			}
+			_ = backend.Close() // with the client's end, ends both copies
 		})
 	}
 	stop := context.AfterFunc(ctx, func() { end(false) })
 	var other sync.WaitGroup
 	other.Go(func() {
 		read := &endReader{Reader: fromClient}
-		_, _ = io.Copy(backend, read) // either end of a tunnel is an ordinary one
-		end(!read.ended)
+		_, _ = io.Copy(backend, read)    // either end of a tunnel is an ordinary one
+		full := !read.ended              // the backend takes no more; what it has said may still be on its way
+		_, _ = io.Copy(io.Discard, read) // or the client would be reset, and lose that
+		end(full)
 	})
 	read := &endReader{Reader: backend}
 	_, _ = io.Copy(client, read)
@@ -156,6 +161,13 @@ func joinConns(ctx context.Context, client net.Conn, fromClient io.Reader, backe
 		end(false) // waits for the one that is under way
 	}
 	return backendFirst
+}
+
+// sayEnd tells a client that nothing more comes, and gives it lingerMax to leave. It reports
+// false for one that can only be closed.
+func sayEnd(client net.Conn) bool {
+	half, ok := client.(interface{ CloseWrite() error })
+	return ok && half.CloseWrite() == nil && client.SetReadDeadline(time.Now().Add(lingerMax)) == nil
 }
 
 // endReader knows whether it came to its end, or failed: if not, it was a write that

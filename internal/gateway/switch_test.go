@@ -83,6 +83,24 @@ func TestWebSocketsOfAProcessThatDied(t *testing.T) {
 	}
 }
 
+// The story: a version said goodbye and closed, as a server does that is stopped, while its
+// client was sending. The client's connection was closed over what it had sent, so that the
+// kernel reset it: the goodbye was lost where it had not left yet, and the end was an error.
+func TestLastWordsOfAVersionReachAClientThatSends(t *testing.T) {
+	_, client, version, _ := openSwitched(t)
+	const more = 200_000 // than the gateway reads ahead
+	if _, err := client.Write(make([]byte, more)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(version, "bye"); err != nil {
+		t.Fatal(err)
+	}
+	_ = version.Close()
+	if got, err := io.ReadAll(client); err != nil || string(got) != "bye" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 // openSwitched opens a WebSocket, and returns both of its ends and its ray.
 func openSwitched(t *testing.T) (e *env, client, version net.Conn, ray string) {
 	t.Helper()

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tidegate/schema"
 )
 
 func TestRefusedConnectionIsTriedOnceMore(t *testing.T) {
@@ -36,4 +38,19 @@ func TestRefusedConnectionIsTriedOnceMore(t *testing.T) {
 	f("away", t.Context(), 0, []error{refused, refused}, refused)
 	f("unreachable", t.Context(), 0, []error{unreachable}, unreachable)
 	f("the client left", ended, time.Hour, []error{refused}, context.Canceled)
+}
+
+// A client that leaves while a connection is made says nothing, unless that takes long.
+func TestWhoLeavesSoonBlamesNobody(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	f := func(ctx context.Context, waited time.Duration, want string) {
+		t.Helper()
+		if err := abandoned(ctx, "192.0.2.1:80", time.Now().Add(-waited), context.Canceled); blame(err) != want || (err == nil) != (want == "") {
+			t.Errorf("after %s: got %v, want the kind %q", waited, err, want)
+		}
+	}
+	f(ended, -time.Hour, "")
+	f(ended, abandonedAfter, schema.ErrorKindConnect)
+	f(t.Context(), abandonedAfter, "")
 }

@@ -79,6 +79,7 @@ var connectionEnds = []string{
 	"http2: client conn not usable",
 	"http2: client conn could not be established",
 	"http2: client connection force closed",
+	"REFUSED_STREAM", // in words, of a request whose body has begun; also errRefused
 }
 
 // connectionEnded reports whether a connection broke that was there, and not just one

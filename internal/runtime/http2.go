@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"reflect"
 	"strings"
@@ -255,20 +254,39 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		closeBody(req)
 		out.Body = http.NoBody // or the Transport would look for its first byte
 	}
+	began := time.Now()
+	ctx, cancel := context.WithCancelCause(req.Context())
 	var seen sight
-	watched := out.WithContext(seen.watch(req.Context()))
+	seen.again = func(n int32) {
+		if t.cfg.failover && n > refusalsMax || n > 1 && time.Since(began) > t.cfg.ResponseHeaderTimeout {
+			cancel(errRefused)
+		}
+	}
+	watched := out.WithContext(seen.watch(ctx))
 	resp, err := transport.RoundTrip(watched)
 	if err != nil && !t.cfg.failover && connectionEnded(err) && repeatable(req) && req.Context().Err() == nil &&
 		!seen.answered.Load() && (seen.reused.Load() || seen.byHTTP2()) {
 		first := err
 		t.cfg.metrics.retried(schema.ErrorKindReset)
 		watched.RemoteAddr = ""
+		seen.tries.Store(0)
 		if resp, err = transport.RoundTrip(watched); notConnected(err) {
 			err = first // as in http1: it was sent
 		}
 	}
+	if err != nil {
+		defer cancel(nil)
+	}
+	if err != nil && errors.Is(context.Cause(ctx), errRefused) {
+		err = errRefused
+	}
 	if err != nil && !seen.answered.Load() {
 		err = unanswered(err)
+	}
+	if err != nil && !seen.connected.Load() { // the Transport does not say that it was dialing
+		if gone := abandoned(req.Context(), t.host, began, err); gone != nil {
+			return nil, gone
+		}
 	}
 	if err != nil {
 		return nil, fault(req.Context(), "send the request to "+t.host, err)
@@ -278,7 +296,7 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		check = checkHTTP2
 	}
 	if err := check(resp); err != nil {
-		go func() { _ = resp.Body.Close() }() // see ignored; it ends with the request
+		go func() { _ = resp.Body.Close(); cancel(nil) }() // see ignored; it ends with the request
 		return nil, &Error{schema.ErrorKindProtocol, "read the response of " + t.host, err}
 	}
 	switch {
@@ -286,59 +304,21 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		rw, ok := resp.Body.(io.ReadWriteCloser)
 		if !ok {
 			_ = resp.Body.Close() // nothing of it is used
+			cancel(nil)
 			return nil, &Error{schema.ErrorKindProtocol, "switch protocols with " + t.host, errors.New("the connection cannot be written to")}
 		}
 		seen.switched()
-		resp.Body = &switchedTLS{ReadWriteCloser: rw, t: t}
+		resp.Body = &switchedTLS{ReadWriteCloser: rw, t: t, cancel: cancel}
 	case byHTTP2 && withoutState(resp.Body) && (bodiless(resp) || resp.ContentLength <= 0):
 		resp.Body = http.NoBody
+		cancel(nil) // of a stream that has ended
 		t.done()
 	case byHTTP2 && bodiless(resp):
-		resp.Body, resp.ContentLength = &responseReader{ReadCloser: ignored{resp.Body}, ctx: req.Context(), t: t}, 0
+		resp.Body, resp.ContentLength = &responseReader{ReadCloser: ignored{resp.Body}, ctx: req.Context(), cancel: cancel, t: t}, 0
 	default:
-		resp.Body = &responseReader{ReadCloser: resp.Body, ctx: req.Context(), t: t}
+		resp.Body = &responseReader{ReadCloser: resp.Body, ctx: req.Context(), cancel: cancel, t: t}
 	}
 	return resp, nil
-}
-
-// sight is what a Transport tells of a request on its way.
-type sight struct {
-	conn     atomic.Pointer[tls.Conn] // that it went by; nil without TLS
-	reused   atomic.Bool              // the connection had been kept
-	answered atomic.Bool              // some of a response has come, be it an informational one
-}
-
-func (s *sight) watch(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			c, _ := info.Conn.(*tls.Conn)
-			s.conn.Store(c)
-			s.reused.Store(info.Reused)
-		},
-		GotFirstResponseByte: func() { s.answered.Store(true) },
-	})
-}
-
-// byHTTP2 reports whether the request went by HTTP/2. In clear text nothing else is spoken here.
-func (s *sight) byHTTP2() bool {
-	steady := s.steady()
-	return steady == nil || steady.http2
-}
-
-func (s *sight) steady() *steadyConn {
-	if c := s.conn.Load(); c != nil {
-		steady, _ := c.NetConn().(*steadyConn)
-		return steady
-	}
-	return nil
-}
-
-// switched lets the connection's other side take its time: what is sent there is no longer
-// a request.
-func (s *sight) switched() {
-	if steady := s.steady(); steady != nil {
-		steady.unbound()
-	}
 }
 
 // checkHTTP2 refuses what the Transport lets through of a response in HTTP/2. It takes any number for
@@ -420,9 +400,10 @@ func unanswered(err error) error {
 // end. Its owner reads and closes it from one goroutine.
 type responseReader struct {
 	io.ReadCloser
-	ctx  context.Context
-	t    *http2
-	over bool
+	ctx    context.Context
+	cancel context.CancelCauseFunc // of what the Transport has
+	t      *http2
+	over   bool
 }
 
 func (b *responseReader) Read(p []byte) (int, error) {
@@ -439,6 +420,7 @@ func (b *responseReader) Read(p []byte) (int, error) {
 
 func (b *responseReader) Close() error {
 	err := b.ReadCloser.Close()
+	b.cancel(nil)
 	b.end()
 	return err
 }
@@ -453,12 +435,14 @@ func (b *responseReader) end() {
 // switchedTLS is the connection after a 101.
 type switchedTLS struct {
 	io.ReadWriteCloser
-	t    *http2
-	once sync.Once
+	t      *http2
+	cancel context.CancelCauseFunc
+	once   sync.Once
 }
 
 func (s *switchedTLS) Close() error {
 	err := s.ReadWriteCloser.Close()
+	s.cancel(nil)
 	s.once.Do(s.t.done)
 	return err
 }

@@ -36,6 +36,7 @@ const (
 	moodHang  = "hang"  // reads, and never answers
 	moodReset = "reset" // reads, and hangs up
 	moodBad   = "bad"   // answers 503
+	moodOdd   = "odd"   // answers what is no HTTP
 )
 
 func newMoodyServer(t *testing.T, name string) *moodyServer {
@@ -136,6 +137,9 @@ func (s *moodyServer) serve(c net.Conn) {
 			_, _ = r.Peek(1) // until the other side gives up, or this one is killed
 			return
 		case moodReset:
+			return
+		case moodOdd:
+			_, _ = io.WriteString(c, "220 mail.example.com ESMTP\r\n")
 			return
 		case moodBad:
 			status = "503 Service Unavailable"

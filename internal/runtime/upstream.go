@@ -150,6 +150,9 @@ func (s *sending) attempt(p pick) (*http.Response, error) {
 	}
 	p.transport.done()
 	kind := blame(err)
+	if fault, ok := errors.AsType[*Error](err); ok && p.probe {
+		kind = fault.Kind // one that holds nothing against an endpoint that is in does not let one in either
+	}
 	if s.body != nil && s.body.failed.Load() {
 		kind = "" // the client's
 	}

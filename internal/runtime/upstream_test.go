@@ -148,6 +148,33 @@ func TestOneProbeAtATime(t *testing.T) {
 	}
 }
 
+// The story: an endpoint was out, and at its address was something that is no HTTP. Each
+// request that found it free was sent there and failed, since such a failure is held against
+// nobody who is in, and a probe that told nothing left the endpoint as it was.
+func TestProbeThatGetsNoHTTPHasFailed(t *testing.T) {
+	a, b := newMoodyServer(t, "a"), newMoodyServer(t, "b")
+	backend := openOrigin(t, quickConfig(), originOf(a, b))
+	a.mood.Store(moodReset)
+	waitFor(t, "the endpoint to be out", func() bool { ask(t, backend); return outOf(t, backend) != "" })
+	a.mood.Store(moodOdd)
+	u := backend.(*upstream)
+	waitFor(t, "a probe", func() bool {
+		resp, err := backend.RoundTrip(request(t, http.MethodGet, "/", ""))
+		if err == nil {
+			readAll(t, resp, nil)
+			return false
+		}
+		wantKind(t, resp, err, schema.ErrorKindProtocol)
+		return true
+	})
+	u.mu.Lock()
+	outFor := u.endpoints[0].outFor
+	u.mu.Unlock()
+	if out := outOf(t, backend); outFor < 2*u.cfg.Ejection || !strings.Contains(out, a.url()+" (protocol)") {
+		t.Errorf("it is out for %s after a failed probe, want at least %s; the state is %q", outFor, 2*u.cfg.Ejection, out)
+	}
+}
+
 // What cannot be repeated is not what an endpoint is tried with, unless nothing else comes.
 func TestRequestsThatCannotBeRepeatedDoNotProbe(t *testing.T) {
 	var h health

@@ -110,3 +110,12 @@ func (c *proxyConn) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// CloseWrite lets a server say that nothing more comes while it still reads: a connection
+// that is closed over what was sent resets its client.
+func (c *proxyConn) CloseWrite() error {
+	if half, ok := c.Raw().(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}

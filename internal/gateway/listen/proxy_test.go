@@ -79,6 +79,47 @@ func TestProxyHeadersThatDoNotCome(t *testing.T) {
 	f("PROXY TCP4 x y 1 2\r\n", proxyMalformed, 2)
 }
 
+// A connection with a PROXY header is ended in halves, as others are: the server that refuses an
+// upload, or ends a tunnel, reads on so that its client is not reset.
+func TestProxiedConnectionsHaveHalves(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := ProxyProtocol(inner, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "PROXY TCP4 203.0.113.9 127.0.0.1 4711 80\r\nfirst "); err != nil {
+		t.Fatal(err)
+	}
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	half, ok := server.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		t.Fatal("what is sent cannot be ended by itself")
+	}
+	if got, err := io.ReadAll(c); err != nil || len(got) != 0 {
+		t.Errorf("the client read %q, %v", got, err)
+	}
+	if _, err := io.WriteString(c, "second"); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	if got, err := io.ReadAll(server); err != nil || string(got) != "first second" {
+		t.Errorf("the server read %q, %v", got, err)
+	}
+}
+
 // What a balancer sends is read to the byte, and its client's address is of TCP.
 func FuzzProxyHeader(f *testing.F) {
 	f.Add([]byte("PROXY TCP4 203.0.113.9 127.0.0.1 4711 80\r\nGET"))
