@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +14,7 @@ import (
 	"tidegate/internal/deploy"
 	"tidegate/test/load"
 	"tidegate/test/platform"
+	"tidegate/test/proc"
 )
 
 const (
@@ -169,31 +167,11 @@ func serve(ctx context.Context, p *platform.Platform, script, url string) error 
 }
 
 // processorTime is what a process and its descendants have used so far, those that have
-// ended not counted: proc(5).
-func processorTime(pid int) time.Duration {
-	var used time.Duration
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0 // it has ended
-	}
-	const tick = 10 * time.Millisecond // of every Linux that Go runs on
-	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
-	for _, i := range []int{11, 12} {
-		if i < len(fields) {
-			n, _ := strconv.ParseInt(fields[i], 10, 64) // the kernel writes numbers
-			used += time.Duration(n) * tick
-		}
-	}
-	children, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // the pattern is right
-	for _, file := range children {
-		list, err := os.ReadFile(file)
-		if err != nil {
-			continue // the thread has ended
-		}
-		for field := range strings.FieldsSeq(string(list)) {
-			if child, err := strconv.Atoi(field); err == nil {
-				used += processorTime(child)
-			}
+// ended not counted.
+func processorTime(pid int) (used time.Duration) {
+	for _, one := range proc.Tree(pid) {
+		if of, err := proc.CPU(one); err == nil { // else it has ended
+			used += of
 		}
 	}
 	return used

@@ -14,14 +14,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"tidegate/internal/deploy"
 	"tidegate/test/platform"
+	"tidegate/test/proc"
 )
 
 // The limits of the design: docs/benchmarks.md.
@@ -164,47 +163,15 @@ func probe(ctx context.Context, p *platform.Platform, client *http.Client, scrip
 func watchResident(ctx context.Context, pid int) int64 {
 	var peak int64
 	for {
-		peak = max(peak, residentTree(pid))
+		var sum int64
+		for _, one := range proc.Tree(pid) {
+			sum += proc.Resident(one)
+		}
+		peak = max(peak, sum)
 		select {
 		case <-ctx.Done():
 			return peak
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
-}
-
-func residentTree(pid int) int64 {
-	total := residentOf(pid)
-	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	if err != nil {
-		return total
-	}
-	for _, file := range children {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			continue // the thread has ended
-		}
-		for field := range strings.FieldsSeq(string(b)) {
-			if child, err := strconv.Atoi(field); err == nil {
-				total += residentTree(child)
-			}
-		}
-	}
-	return total
-}
-
-func residentOf(pid int) int64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return 0 // it has ended
-	}
-	fields := strings.Fields(string(b))
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
 }
