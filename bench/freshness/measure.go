@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"tidegate/internal/deploy"
 	"tidegate/test/load"
 	"tidegate/test/platform"
 	"tidegate/test/proc"
@@ -58,7 +57,7 @@ func measure(ctx context.Context, p *platform.Platform, rate int, length time.Du
 		serving.Wait()
 	}()
 	script := fmt.Sprintf("rate-%d", rate)
-	if err := serve(ctx, p, script, "http://"+listener.Addr().String()); err != nil {
+	if err := p.ServeOrigin(ctx, script, "http://"+listener.Addr().String()); err != nil {
 		return r, err
 	}
 
@@ -147,23 +146,6 @@ func (w *watch) all() bool {
 func (w *watch) since(t time.Time) []time.Duration {
 	first, _ := slices.BinarySearchFunc(w.origin.sent, t, time.Time.Compare)
 	return slices.Clone(w.ages[min(first, len(w.ages)):])
-}
-
-// serve deploys an origin as a script, and waits until the gateway serves it.
-func serve(ctx context.Context, p *platform.Platform, script, url string) error {
-	id, err := p.UploadOrigin(ctx, script, url, "v1", "")
-	if err != nil {
-		return err
-	}
-	if _, err := p.Deploy(ctx, script, deploy.Split{VersionID: id, Percentage: deploy.Full}); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	return platform.Poll(ctx, func() (bool, error) {
-		status, _, err := p.Visit(ctx, http.DefaultClient, script, nil)
-		return err == nil && status == http.StatusOK, err
-	})
 }
 
 // processorTime is what a process and its descendants have used so far, those that have
