@@ -71,7 +71,7 @@ func (t task) spawn(ctx context.Context, role string, r *result) error {
 
 func (t *task) run(ctx context.Context, role string) (err error) {
 	cfg := clickhouse.DefaultConfig(t.ClickHouse)
-	db, err := clickhouse.Open(ctx, cfg)
+	db, err := clickhouse.Open(cfg)
 	if err != nil {
 		return err
 	}
