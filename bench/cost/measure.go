@@ -3,11 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +13,7 @@ import (
 	"tidegate/schema"
 	"tidegate/test/load"
 	"tidegate/test/platform"
+	"tidegate/test/proc"
 )
 
 // Parts of the platform, each a process or a kind of them.
@@ -156,7 +155,7 @@ type figures struct {
 }
 
 func (st *stage) look(ctx context.Context) (f figures, err error) {
-	engine, err := childOf(st.platform.Process().Pid(), "engine-child")
+	engine, err := proc.Descendant(st.platform.Process().Pid(), "engine-child")
 	if err != nil {
 		return f, err
 	}
@@ -165,9 +164,11 @@ func (st *stage) look(ctx context.Context) (f figures, err error) {
 		partGateway: st.router.Pid(), partKafka: st.broker.Pid(), partIngest: st.ingest.Pid(), partEngine: engine,
 		partLogpush: st.logpush.Pid(), partControl: st.platform.Process().Pid(), partBench: os.Getpid(),
 	} {
-		if f.cpu[part], err = processorTime(pid); err != nil {
+		used, err := proc.CPU(pid)
+		if err != nil {
 			return f, fmt.Errorf("processor time of the %s, which may have ended: %w", part, err)
 		}
+		f.cpu[part] = used.Seconds()
 	}
 	if f.network, err = loopbackBytes(); err != nil {
 		return f, err
@@ -205,47 +206,10 @@ func (st *stage) metric(ctx context.Context, names ...string) (sum float64, err 
 	return sum, lines.Err()
 }
 
-// clockTicks are those of /proc/PID/stat in a second: 100 on every Linux that Go runs on (USER_HZ).
-const clockTicks = 100
-
-func processorTime(pid int) (seconds float64, err error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:])) // from the third on
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat is %q", pid, text)
-	}
-	user, errUser := strconv.ParseFloat(fields[11], 64)
-	system, errSystem := strconv.ParseFloat(fields[12], 64)
-	return (user + system) / clockTicks, errors.Join(errUser, errSystem)
-}
-
 func loopbackBytes() (float64, error) {
 	text, err := os.ReadFile("/sys/class/net/lo/statistics/rx_bytes")
 	if err != nil {
 		return 0, err
 	}
 	return strconv.ParseFloat(strings.TrimSpace(string(text)), 64)
-}
-
-func childOf(pid int, word string) (int, error) {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	if err != nil {
-		return 0, err
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			continue // the thread has ended
-		}
-		for field := range strings.FieldsSeq(string(text)) {
-			command, err := os.ReadFile("/proc/" + field + "/cmdline")
-			if err == nil && strings.Contains(string(command), word) {
-				return strconv.Atoi(field)
-			}
-		}
-	}
-	return 0, fmt.Errorf("process %d has no child with %q in its command line", pid, word)
 }

@@ -51,21 +51,11 @@ func main() {
 }
 
 func run(ctx context.Context, binary string, runs int) (err error) {
-	dir, err := os.MkdirTemp("", "tidegate-bench-")
+	p, stop, err := platform.StartTemporary(ctx, platform.Options{Binary: binary})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	logFile, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = logFile.Close() }()
-	p, err := platform.Start(ctx, platform.Options{Binary: binary, DataDir: filepath.Join(dir, "data"), Output: logFile})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.Stop()) }()
+	defer func() { err = errors.Join(err, stop()) }()
 	for i, s := range scenarios {
 		var after []time.Duration
 		var requests []int

@@ -6,17 +6,14 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"tidegate/internal/deploy"
 	"tidegate/test/load"
 	"tidegate/test/platform"
+	"tidegate/test/proc"
 )
 
 const (
@@ -60,7 +57,7 @@ func measure(ctx context.Context, p *platform.Platform, rate int, length time.Du
 		serving.Wait()
 	}()
 	script := fmt.Sprintf("rate-%d", rate)
-	if err := serve(ctx, p, script, "http://"+listener.Addr().String()); err != nil {
+	if err := p.ServeOrigin(ctx, script, "http://"+listener.Addr().String()); err != nil {
 		return r, err
 	}
 
@@ -151,49 +148,12 @@ func (w *watch) since(t time.Time) []time.Duration {
 	return slices.Clone(w.ages[min(first, len(w.ages)):])
 }
 
-// serve deploys an origin as a script, and waits until the gateway serves it.
-func serve(ctx context.Context, p *platform.Platform, script, url string) error {
-	id, err := p.UploadOrigin(ctx, script, url, "v1", "")
-	if err != nil {
-		return err
-	}
-	if _, err := p.Deploy(ctx, script, deploy.Split{VersionID: id, Percentage: deploy.Full}); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	return platform.Poll(ctx, func() (bool, error) {
-		status, _, err := p.Visit(ctx, http.DefaultClient, script, nil)
-		return err == nil && status == http.StatusOK, err
-	})
-}
-
 // processorTime is what a process and its descendants have used so far, those that have
-// ended not counted: proc(5).
-func processorTime(pid int) time.Duration {
-	var used time.Duration
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0 // it has ended
-	}
-	const tick = 10 * time.Millisecond // of every Linux that Go runs on
-	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
-	for _, i := range []int{11, 12} {
-		if i < len(fields) {
-			n, _ := strconv.ParseInt(fields[i], 10, 64) // the kernel writes numbers
-			used += time.Duration(n) * tick
-		}
-	}
-	children, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // the pattern is right
-	for _, file := range children {
-		list, err := os.ReadFile(file)
-		if err != nil {
-			continue // the thread has ended
-		}
-		for field := range strings.FieldsSeq(string(list)) {
-			if child, err := strconv.Atoi(field); err == nil {
-				used += processorTime(child)
-			}
+// ended not counted.
+func processorTime(pid int) (used time.Duration) {
+	for _, one := range proc.Tree(pid) {
+		if of, err := proc.CPU(one); err == nil { // else it has ended
+			used += of
 		}
 	}
 	return used

@@ -9,11 +9,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"tidegate/test/proc"
 )
 
 // child is a process of the benchmark.
@@ -53,45 +53,23 @@ func startRole(ctx context.Context, program, role string, args ...string) (*chil
 	return c, nil
 }
 
-// cpuTime returns what the process and its children have used so far, in steps of 10 ms;
+// cpuTime returns what the process and its descendants have used so far, in steps of 10 ms;
 // 0 where there is no /proc. On a busy machine CPU per request says more than a rate.
 func (c *child) cpuTime() (sum time.Duration) {
-	for _, fields := range c.family() {
-		// proc(5): utime and stime are the 14th and 15th, in ticks of 10 ms.
-		for _, field := range fields[11:13] {
-			n, _ := strconv.Atoi(field) // the kernel writes numbers
-			sum += time.Duration(n) * 10 * time.Millisecond
+	for _, pid := range proc.Tree(c.cmd.Process.Pid) { // nginx works in children of its own
+		if used, err := proc.CPU(pid); err == nil { // else it has ended
+			sum += used
 		}
 	}
 	return sum
 }
 
-// resident returns the memory of the process and its children.
+// resident returns the memory of the process and its descendants.
 func (c *child) resident() (bytes int64) {
-	for _, fields := range c.family() {
-		pages, _ := strconv.ParseInt(fields[21], 10, 64) // rss, the 24th
-		bytes += pages * int64(os.Getpagesize())
+	for _, pid := range proc.Tree(c.cmd.Process.Pid) {
+		bytes += proc.Resident(pid)
 	}
 	return bytes
-}
-
-// family returns what /proc says of the process and its children, from the third field on:
-// nginx works in children of its own.
-func (c *child) family() (list [][]string) {
-	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is a good one
-	own := strconv.Itoa(c.cmd.Process.Pid)
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			continue // it has ended
-		}
-		text := string(raw)
-		fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:]) // after the name, which may hold anything
-		if fields[1] == own || strings.HasPrefix(text, own+" ") {
-			list = append(list, fields)
-		}
-	}
-	return list
 }
 
 // startPeer starts a program that opens the port by itself, and waits until it answers.

@@ -12,10 +12,7 @@ import (
 	"reflect"
 	"runtime"
 	"runtime/pprof"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"tidegate/internal/clickhouse"
@@ -23,6 +20,7 @@ import (
 	"tidegate/pipeline/stream"
 	"tidegate/schema"
 	tables "tidegate/schema/clickhouse"
+	"tidegate/test/proc"
 	"tidegate/test/topic"
 )
 
@@ -73,7 +71,7 @@ func (t task) spawn(ctx context.Context, role string, r *result) error {
 
 func (t *task) run(ctx context.Context, role string) (err error) {
 	cfg := clickhouse.DefaultConfig(t.ClickHouse)
-	db, err := clickhouse.Open(ctx, cfg)
+	db, err := clickhouse.Open(cfg)
 	if err != nil {
 		return err
 	}
@@ -249,37 +247,12 @@ type stopwatch struct {
 }
 
 func (s *stopwatch) start(pid int) {
-	s.pid, s.began, s.own = pid, time.Now(), processorTime()
-	s.used, s.err = processorTimeOf(pid)
+	s.pid, s.began, s.own = pid, time.Now(), proc.OwnCPU()
+	s.used, s.err = proc.CPU(pid)
 }
 
 func (s *stopwatch) stop(r *result) {
-	r.Seconds, r.CPUSeconds = time.Since(s.began).Seconds(), (processorTime() - s.own).Seconds()
-	used, err := processorTimeOf(s.pid)
+	r.Seconds, r.CPUSeconds = time.Since(s.began).Seconds(), (proc.OwnCPU() - s.own).Seconds()
+	used, err := proc.CPU(s.pid)
 	r.EngineCPUSeconds, s.err = (used - s.used).Seconds(), errors.Join(s.err, err)
-}
-
-// processorTime is what the process has used so far.
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// processorTimeOf is what another process has used so far: proc(5).
-func processorTimeOf(pid int) (time.Duration, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	const tick = 10 * time.Millisecond // of every Linux that Go runs on
-	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
-	}
-	user, err := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * tick, errors.Join(err, err2)
 }

@@ -10,15 +10,11 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"runtime/metrics"
 	"runtime/pprof"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -28,6 +24,7 @@ import (
 	"tidegate/pipeline/logpush/sink/file"
 	"tidegate/pipeline/stream"
 	"tidegate/test/events"
+	"tidegate/test/proc"
 	"tidegate/test/topic"
 )
 
@@ -156,7 +153,7 @@ func (t *task) limit() (r result, err error) {
 	work := make(chan []byte, len(batches))
 	var all sync.WaitGroup
 	var bytesIn, bytesOut atomic.Int64
-	started, used := time.Now(), processorTime()
+	started, used := time.Now(), proc.OwnCPU()
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
 			zip, err := gzip.NewWriterLevel(nil, logpush.GzipLevel)
@@ -181,7 +178,7 @@ func (t *task) limit() (r result, err error) {
 	}
 	close(work)
 	all.Wait()
-	r.Seconds, r.CPUSeconds = time.Since(started).Seconds(), (processorTime() - used).Seconds()
+	r.Seconds, r.CPUSeconds = time.Since(started).Seconds(), (proc.OwnCPU() - used).Seconds()
 	r.Bytes, r.GzipBytes = bytesIn.Load(), bytesOut.Load()
 	return r, nil
 }
@@ -199,7 +196,7 @@ type meter struct {
 
 func (m *meter) FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Batches, error) {
 	if m.first.CompareAndSwap(0, time.Now().UnixNano()) {
-		m.cpu.Store(int64(processorTime()))
+		m.cpu.Store(int64(proc.OwnCPU()))
 	}
 	m.fetches.Add(1)
 	return m.reader.FetchBatches(ctx, partition, offset, wait)
@@ -288,7 +285,7 @@ func (t *task) deliver(ctx context.Context) (r result, err error) {
 		time.Sleep(10 * time.Millisecond)
 		r.sample()
 	}
-	used := processorTime() - time.Duration(m.cpu.Load())
+	used := proc.OwnCPU() - time.Duration(m.cpu.Load())
 	r.Seconds = float64(m.last.Load()-m.first.Load()) / 1e9
 	r.CPUSeconds = used.Seconds()
 	r.Records, r.Bytes, r.GzipBytes, r.Fetches = want, size, m.gzip.Load(), m.fetches.Load()
@@ -330,25 +327,9 @@ func (t *task) expected() (records, size int64, err error) {
 
 // sample notes the memory, now and then.
 func (r *result) sample() {
-	raw, err := os.ReadFile(filepath.Join("/proc", "self", "statm"))
-	if err != nil {
-		return // there is no such file on this system
-	}
-	if fields := strings.Fields(string(raw)); len(fields) > 1 {
-		pages, _ := strconv.ParseInt(fields[1], 10, 64) // the kernel writes numbers
-		r.Resident = max(r.Resident, pages*int64(os.Getpagesize()))
-	}
+	r.Resident = max(r.Resident, proc.Resident(os.Getpid()))
 	var s [1]metrics.Sample
 	s[0].Name = "/memory/classes/heap/objects:bytes"
 	metrics.Read(s[:])
 	r.Heap = max(r.Heap, int64(s[0].Value.Uint64())) // #nosec G115 -- bytes in memory
-}
-
-// processorTime is what the process has used so far.
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -14,14 +14,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"tidegate/internal/deploy"
 	"tidegate/test/platform"
+	"tidegate/test/proc"
 )
 
 // The limits of the design: docs/benchmarks.md.
@@ -43,21 +41,11 @@ func main() {
 }
 
 func run(ctx context.Context, rate int, length time.Duration) (err error) {
-	dir, err := os.MkdirTemp("", "tidegate-bench-")
+	p, stop, err := platform.StartTemporary(ctx, platform.Options{Binary: filepath.Join("bin", "tidegate")})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	logFile, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = logFile.Close() }()
-	p, err := platform.Start(ctx, platform.Options{Binary: filepath.Join("bin", "tidegate"), DataDir: filepath.Join(dir, "data"), Output: logFile})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.Stop()) }()
+	defer func() { err = errors.Join(err, stop()) }()
 
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
 	defer origin.Close()
@@ -67,7 +55,7 @@ func run(ctx context.Context, rate int, length time.Duration) (err error) {
 		scripts = append(scripts, fmt.Sprintf("probe-%d", i))
 	}
 	for _, script := range scripts {
-		if err := serve(ctx, p, script, origin.URL); err != nil {
+		if err := p.ServeOrigin(ctx, script, origin.URL); err != nil {
 			return err
 		}
 	}
@@ -100,22 +88,6 @@ func run(ctx context.Context, rate int, length time.Duration) (err error) {
 		p50.Milliseconds(), p99.Milliseconds(), all[len(all)-1].Milliseconds(), len(all), float64(p99)/float64(freshnessLimit))
 	fmt.Printf("resident   peak %d MiB in all processes; peak/limit %.2f\n", peak>>20, float64(peak)/residentLimit)
 	return nil
-}
-
-func serve(ctx context.Context, p *platform.Platform, script, origin string) error {
-	id, err := p.UploadOrigin(ctx, script, origin, "v1", "")
-	if err != nil {
-		return err
-	}
-	if _, err := p.Deploy(ctx, script, deploy.Split{VersionID: id, Percentage: deploy.Full}); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	return platform.Poll(ctx, func() (bool, error) {
-		status, _, err := p.Visit(ctx, http.DefaultClient, script, nil)
-		return err == nil && status == http.StatusOK, err
-	})
 }
 
 func sendSteadily(ctx context.Context, p *platform.Platform, client *http.Client, every time.Duration, answered *atomic.Int64) {
@@ -164,47 +136,15 @@ func probe(ctx context.Context, p *platform.Platform, client *http.Client, scrip
 func watchResident(ctx context.Context, pid int) int64 {
 	var peak int64
 	for {
-		peak = max(peak, residentTree(pid))
+		var sum int64
+		for _, one := range proc.Tree(pid) {
+			sum += proc.Resident(one)
+		}
+		peak = max(peak, sum)
 		select {
 		case <-ctx.Done():
 			return peak
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
-}
-
-func residentTree(pid int) int64 {
-	total := residentOf(pid)
-	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	if err != nil {
-		return total
-	}
-	for _, file := range children {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			continue // the thread has ended
-		}
-		for field := range strings.FieldsSeq(string(b)) {
-			if child, err := strconv.Atoi(field); err == nil {
-				total += residentTree(child)
-			}
-		}
-	}
-	return total
-}
-
-func residentOf(pid int) int64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return 0 // it has ended
-	}
-	fields := strings.Fields(string(b))
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
 }

@@ -102,7 +102,7 @@ func withEngine(ctx context.Context, dir string, memory int64, do func(engine *e
 	defer func() { err = errors.Join(err, engine.Close()) }()
 	config := clickhouse.DefaultConfig("http://" + engine.Addr())
 	config.Retention = clickhouse.Retention{} // nothing is to vanish while it is measured
-	db, err := clickhouse.Open(ctx, config)
+	db, err := clickhouse.Open(config)
 	if err != nil {
 		return err
 	}

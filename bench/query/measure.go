@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"tidegate/internal/api"
 	"tidegate/internal/clickhouse"
 	"tidegate/schema/control"
+	"tidegate/test/proc"
 )
 
 // The limits: docs/benchmarks.md.
@@ -71,7 +71,7 @@ func (h *history) measure(ctx context.Context, db *clickhouse.DB, engine int) er
 		if c.page {
 			page = append(page, c)
 		}
-		used, err := processorTimeOf(engine)
+		used, err := proc.CPU(engine)
 		if err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func (h *history) measure(ctx context.Context, db *clickhouse.DB, engine int) er
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
-		now, err := processorTimeOf(engine)
+		now, err := proc.CPU(engine)
 		if err != nil {
 			return err
 		}
@@ -160,20 +160,4 @@ func (h *history) ask(ctx context.Context, handler http.Handler, path string) (t
 		return 0, fmt.Errorf("answered %d: %.300s", res.Code, res.Body)
 	}
 	return took, nil
-}
-
-// processorTimeOf is what a process has used so far: proc(5).
-func processorTimeOf(pid int) (time.Duration, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	const tick = 10 * time.Millisecond // of every Linux that Go runs on
-	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
-	}
-	user, err := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * tick, errors.Join(err, err2)
 }

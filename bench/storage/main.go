@@ -77,7 +77,7 @@ func run(ctx context.Context, mix events.Mix, partitions int) (err error) {
 	}
 	fmt.Printf("%d events of %d scripts over %s. Bytes an event: %.0f as JSON, %.1f in Kafka (batches in zstd, one replica)\n",
 		mix.Events, mix.Scripts, mix.Length, perEvent(size, mix), perEvent(inKafka, mix))
-	db, err := clickhouse.Open(ctx, clickhouse.DefaultConfig("http://"+engine.Addr()))
+	db, err := clickhouse.Open(clickhouse.DefaultConfig("http://" + engine.Addr()))
 	if err != nil {
 		return err
 	}

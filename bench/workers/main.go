@@ -69,23 +69,12 @@ func compare(ctx context.Context) (err error) {
 	flag.IntVar(&o.flips, "flips", 200, "deployments whose first answer is timed")
 	flag.IntVar(&o.rate, "rate", 1000, "requests a second meanwhile")
 	flag.Parse()
-	dir, err := os.MkdirTemp("", "tidegate-bench-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	logFile, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = logFile.Close() }()
 	// What a router machine runs; events go to Kafka, and who reads them is elsewhere.
-	p, err := platform.Start(ctx, platform.Options{Binary: filepath.Join("bin", "tidegate"), DataDir: filepath.Join(dir, "data"),
-		Args: []string{"--roles", "api,gateway"}, Output: logFile})
+	p, stop, err := platform.StartTemporary(ctx, platform.Options{Binary: filepath.Join("bin", "tidegate"), Args: []string{"--roles", "api,gateway"}})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.Stop()) }()
+	defer func() { err = errors.Join(err, stop()) }()
 	one, err := p.DeployWorker(ctx, script, platform.JavaScript("one", source))
 	if err != nil {
 		return err

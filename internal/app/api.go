@@ -46,52 +46,9 @@ func (p *process) addAPI(ctx context.Context) error {
 	if err := p.routerToken(ctx); err != nil {
 		return err
 	}
-	events, err := p.tailEvents()
+	deps, err := p.apiDeps()
 	if err != nil {
 		return err
-	}
-	instant, err := p.instantEvents()
-	if err != nil {
-		return err
-	}
-	live, err := p.liveEvents()
-	if err != nil {
-		return err
-	}
-	sinks := p.sinks()
-	previews, err := p.previews(sinks)
-	if err != nil {
-		return err
-	}
-	deps := api.Deps{
-		Accounts: p.store, Tokens: p.store, Sessions: p.store, AuditLog: p.store, Scripts: p.store, Policies: p.store, Jobs: p.store, Letters: p.store, Health: p.store, Replays: p.store, Deletions: p.store, Archive: p.rates, Snapshots: p.store,
-		Routers: p.store, Triggers: p.store, Tails: p.store, TailEvents: events, InstantLogs: p.store, InstantEvents: instant,
-		Destinations: destinations{sinks}, Previews: previews, Keys: p.store, Metrics: p.rates, Events: p.rates, LiveEvents: live,
-		System: systemProbe{p.store, p.rates, p.stream()},
-		Ready:  p.missing, Dashboard: dashboards.Handler(),
-	}
-	if p.config.OpsAddr == "" { // else they are there alone, where their readers may have to show a certificate
-		deps.Prometheus = p.tel.Handler()
-	}
-	deps.Trials = rollback.NewHistory(rollback.HistoryConfig{Rates: p.rates, Scripts: p.store, Kept: p.rates.BlocksKept(), Now: time.Now})
-	notifier, err := p.notifications()
-	if err != nil {
-		return err
-	}
-	deps.Notifications, deps.Notifier = p.store, notifier
-	checker, err := p.checker()
-	if err != nil {
-		return err
-	}
-	if checker != nil {
-		deps.Runtime = checker
-	}
-	people, err := p.people()
-	if err != nil {
-		return err
-	}
-	if people != nil {
-		deps.People = people
 	}
 	proxies, err := prefixes(p.config.TrustedProxies)
 	if err != nil {
@@ -114,6 +71,59 @@ func (p *process) addAPI(ctx context.Context) error {
 	p.ready.AccountID = control.FirstAccountID
 	p.ready.TokenFile = p.config.API.AdminTokenFile
 	return nil
+}
+
+// apiDeps are the adapters that the API works with.
+func (p *process) apiDeps() (api.Deps, error) {
+	events, err := p.tailEvents()
+	if err != nil {
+		return api.Deps{}, err
+	}
+	instant, err := p.instantEvents()
+	if err != nil {
+		return api.Deps{}, err
+	}
+	live, err := p.liveEvents()
+	if err != nil {
+		return api.Deps{}, err
+	}
+	sinks := p.sinks()
+	previews, err := p.previews(sinks)
+	if err != nil {
+		return api.Deps{}, err
+	}
+	deps := api.Deps{
+		Accounts: p.store, Tokens: p.store, Sessions: p.store, AuditLog: p.store, Scripts: p.store, Policies: p.store,
+		Jobs: p.store, Letters: p.store, Health: p.store, Replays: p.store, Deletions: p.store, Snapshots: p.store,
+		Routers: p.store, Triggers: p.store, Tails: p.store, InstantLogs: p.store, Keys: p.store, Notifications: p.store,
+		Archive: p.rates, Metrics: p.rates, Events: p.rates,
+		TailEvents: events, InstantEvents: instant, LiveEvents: live,
+		Destinations: destinations{sinks}, Previews: previews,
+		System: systemProbe{p.store, p.rates, p.stream()},
+		Ready:  p.missing, Dashboard: dashboards.Handler(),
+	}
+	if p.config.OpsAddr == "" { // else they are there alone, where their readers may have to show a certificate
+		deps.Prometheus = p.tel.Handler()
+	}
+	deps.Trials = rollback.NewHistory(rollback.HistoryConfig{Rates: p.rates, Scripts: p.store, Kept: p.rates.BlocksKept(), Now: time.Now})
+	if deps.Notifier, err = p.notifications(); err != nil {
+		return api.Deps{}, err
+	}
+	checker, err := p.checker()
+	if err != nil {
+		return api.Deps{}, err
+	}
+	if checker != nil {
+		deps.Runtime = checker
+	}
+	people, err := p.people()
+	if err != nil {
+		return api.Deps{}, err
+	}
+	if people != nil {
+		deps.People = people
+	}
+	return deps, nil
 }
 
 // gatewayURL is where clients reach scripts: what the operator says, else this

@@ -203,7 +203,7 @@ func (p *process) open(ctx context.Context) (err error) {
 		if err := config.Access.Check(); err != nil {
 			return err
 		}
-		p.rates, err = clickhouse.Open(ctx, config)
+		p.rates, err = clickhouse.Open(config)
 		if err != nil {
 			return fmt.Errorf("open ClickHouse: %w", err)
 		}

@@ -95,7 +95,7 @@ func (c *DoctorConfig) engine(ctx context.Context) []Finding {
 	config := clickhouse.DefaultConfig(c.ClickHouse)
 	config.Cluster = c.Cluster
 	config.Access = c.Network.ClickHouse
-	db, err := clickhouse.Open(ctx, config)
+	db, err := clickhouse.Open(config)
 	if err != nil {
 		return failed(err)
 	}

@@ -245,7 +245,7 @@ func (p *process) addTails(server *api.Server) {
 	}
 }
 
-// sweepFeeds logs a failing database once, and again when it answers.
+// sweepFeeds logs a failing database once an outage.
 func (p *process) sweepFeeds(ctx context.Context) {
 	ticker := time.NewTicker(feedSweepInterval)
 	defer ticker.Stop()

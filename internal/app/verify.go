@@ -86,7 +86,7 @@ func Verify(ctx context.Context, c VerifyConfig) (report verify.Report, err erro
 	defer reader.Close()
 	config := clickhouse.DefaultConfig(c.ClickHouse)
 	config.Access = c.Access
-	db, err := clickhouse.Open(ctx, config)
+	db, err := clickhouse.Open(config)
 	if err != nil {
 		return verify.Report{}, err
 	}

@@ -138,7 +138,7 @@ var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
 
 // Open checks cfg and prepares connections; it does not wait for the server.
 // The caller ends it with Close.
-func Open(_ context.Context, cfg Config) (*DB, error) {
+func Open(cfg Config) (*DB, error) {
 	if !strings.HasPrefix(cfg.Addr, "http://") && !strings.HasPrefix(cfg.Addr, "https://") {
 		return nil, fmt.Errorf("open ClickHouse: the address is %q: it must begin with http:// or https://", redact(cfg.Addr))
 	}

@@ -20,7 +20,7 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 		t.Helper()
 		cfg := DefaultConfig("http://operator:secret@127.0.0.1:8123")
 		change(&cfg)
-		db, err := Open(t.Context(), cfg)
+		db, err := Open(cfg)
 		if err == nil {
 			_ = db.Close() // nothing was opened that a test could lose
 			t.Fatalf("opened, want an error with %q", want)

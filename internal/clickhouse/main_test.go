@@ -97,7 +97,7 @@ func open(t testing.TB) *DB {
 
 func openWith(t testing.TB, cfg Config) *DB {
 	t.Helper()
-	db, err := Open(t.Context(), cfg)
+	db, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 // answerMax is how much of an answer is read, so that its connection can be used again.
 const answerMax = 4096
 
-// post sends the request that make returns. Nothing of an answer but its status is
+// post sends what request makes. Nothing of an answer but its status is
 // shown: whoever may name a target must not read what is behind it.
 func (s *Service) post(ctx context.Context, request func() (*http.Request, error)) error {
 	req, err := request()

@@ -122,7 +122,7 @@ func (h *History) reach(since, until time.Time) (from, to time.Time, err error) 
 	from, to = wholeSecond(maxTime(since.UTC(), oldest)), to.Truncate(time.Second)
 	if !from.Before(to) {
 		return from, to, errs.New(errs.Invalid, 0, "there is nothing to replay between since and until: seconds can be replayed from %s to %s",
-			wholeSecond(oldest).Format(time.RFC3339), now.Add(-settleAfter).Truncate(time.Second).Format(time.RFC3339))
+			wholeSecond(oldest).Format(time.RFC3339), settledAt(now).Format(time.RFC3339))
 	}
 	return from, to, nil
 }
@@ -221,13 +221,7 @@ func (h *History) forgetOldest() {
 
 // catchUp folds all that is settled, piece by piece, and returns what is not.
 func (h *History) catchUp(ctx context.Context, s *script, w *deploy.Watched, now time.Time) ([]schema.RateBlock, error) {
-	settled := now.Add(-settleAfter).Truncate(time.Second)
-	since := now
-	for _, e := range s.evidence {
-		if e.at.Before(since) {
-			since = e.at
-		}
-	}
+	settled, since := settledAt(now), s.unfolded(now)
 	for ; settled.Sub(since) > backtestPiece; since = since.Add(backtestPiece) {
 		blocks, err := h.blocks(ctx, w.AccountID, w.Script, since, since.Add(backtestPiece), w.Policy)
 		if err != nil {

@@ -110,13 +110,9 @@ func (s *Store) CreateAccount(ctx context.Context, name string) (control.Account
 
 // insertAccount reports false when the id or the subdomain is taken.
 func (t *tx) insertAccount(ctx context.Context, a control.Account) (bool, error) {
-	result, err := t.ExecContext(ctx, `INSERT INTO accounts (id, name, subdomain, max_versions, max_jobs, created_on)
+	n, err := changed(ctx, t, `INSERT INTO accounts (id, name, subdomain, max_versions, max_jobs, created_on)
 		VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
 		a.ID, a.Name, a.Subdomain, a.MaxVersions, a.MaxJobs, a.CreatedOn.UnixMicro())
-	if err != nil {
-		return false, err
-	}
-	n, err := result.RowsAffected()
 	return n == 1, err
 }
 

@@ -108,14 +108,10 @@ func (s *Store) DeleteAlertHook(ctx context.Context, accountID string) error {
 // processes that ask, one gets it.
 func (s *Store) ClaimAlert(ctx context.Context, jobID int64, kind string, every time.Duration) (bool, error) {
 	now := s.now()
-	result, err := s.writer.ExecContext(ctx, `INSERT INTO logpush_alerts_sent (job_id, alert_type, sent_on)
+	n, err := changed(ctx, s.writer, `INSERT INTO logpush_alerts_sent (job_id, alert_type, sent_on)
 		SELECT id, $2, $3 FROM jobs WHERE id = $1
 		ON CONFLICT (job_id, alert_type) DO UPDATE SET sent_on = excluded.sent_on WHERE logpush_alerts_sent.sent_on <= $4`,
 		jobID, kind, now.UnixMicro(), now.Add(-every).UnixMicro())
-	if err != nil {
-		return false, fmt.Errorf("claim an alert of job %d: %w", jobID, err)
-	}
-	n, err := result.RowsAffected()
 	if err != nil {
 		return false, fmt.Errorf("claim an alert of job %d: %w", jobID, err)
 	}

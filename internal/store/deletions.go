@@ -38,13 +38,11 @@ func scanDeletion(row scanner) (d schema.Deletion, err error) {
 func (s *Store) CreateDeletion(ctx context.Context, what schema.Tombstone) (d schema.Deletion, err error) {
 	err = s.write(ctx, "create deletion", func(t *tx) error {
 		// The account's row is locked from here on: two cannot both take the last place.
-		result, err := t.ExecContext(ctx, `UPDATE accounts SET name = name WHERE id = $1`, what.AccountID)
+		n, err := changed(ctx, t, `UPDATE accounts SET name = name WHERE id = $1`, what.AccountID)
 		if err != nil {
 			return err
 		}
-		if n, err := result.RowsAffected(); err != nil {
-			return err
-		} else if n == 0 {
+		if n == 0 {
 			return errs.New(errs.NotFound, 0, "account %s does not exist", what.AccountID)
 		}
 		var active int
@@ -138,14 +136,12 @@ func (s *Store) SaveDeletion(ctx context.Context, d schema.Deletion) (schema.Del
 		if err := t.QueryRowContext(ctx, `SELECT state FROM deletions WHERE id = $1`, d.ID).Scan(&before); err != nil {
 			return err
 		}
-		result, err := t.ExecContext(ctx, `UPDATE deletions SET state = $1, started_on = $2, ended_on = $3, checked_on = $4, places_json = $5, error = $6, revision = revision + 1
+		n, err := changed(ctx, t, `UPDATE deletions SET state = $1, started_on = $2, ended_on = $3, checked_on = $4, places_json = $5, error = $6, revision = revision + 1
 			WHERE id = $7 AND revision = $8`, d.State, nullMicros(d.StartedOn), nullMicros(d.EndedOn), nullMicros(d.CheckedOn), places, said(d.Error), d.ID, d.Revision)
 		if err != nil {
 			return err
 		}
-		if n, err := result.RowsAffected(); err != nil {
-			return err
-		} else if n == 0 {
+		if n == 0 {
 			return errs.New(errs.Conflict, 0, "deletion %s was changed meanwhile", d.ID)
 		}
 		d.Revision++

@@ -68,14 +68,11 @@ func (t *tx) noteUploads(ctx context.Context, r logjob.HealthReport) (since time
 // any partition: what failed was left out meanwhile, by a deletion or because Kafka no longer
 // had it. The next failure is a new one.
 func (t *tx) endFailing(ctx context.Context, jobID int64, since time.Time) (time.Time, error) {
-	result, err := t.ExecContext(ctx, `UPDATE jobs SET failing_since = NULL WHERE id = $1
+	n, err := changed(ctx, t, `UPDATE jobs SET failing_since = NULL WHERE id = $1
 		AND EXISTS (SELECT 1 FROM logpush_partitions WHERE job_id = $1)
 		AND NOT EXISTS (SELECT 1 FROM logpush_partitions WHERE job_id = $1 AND (message <> ''
 			OR next_offset > committed AND (oldest_on IS NULL OR oldest_on <= $2)))`, jobID, since.UnixMicro())
-	if err != nil {
-		return since, err
-	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
+	if err != nil || n == 0 {
 		return since, err
 	}
 	return time.Time{}, nil

@@ -54,15 +54,13 @@ func (s *Store) CreateInstantLogs(ctx context.Context, l logjob.InstantLogs) (lo
 		if err != nil {
 			return err
 		}
-		result, err := t.ExecContext(ctx, `INSERT INTO instant_logs (`+instantColumns+`, ends_on) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		n, err := changed(ctx, t, `INSERT INTO instant_logs (`+instantColumns+`, ends_on) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 			ON CONFLICT (account_id, zone) DO NOTHING`,
 			hash, sealed, l.AccountID, l.Zone, settings, l.CreatedOn.UnixMicro(), l.ExpiresOn.UnixMicro(), who.TokenID, who.Session, earliest(t.now.Add(logjob.InstantIdle), until).UnixMicro())
 		if err != nil {
 			return err
 		}
-		if n, err := result.RowsAffected(); err != nil {
-			return err
-		} else if n == 0 {
+		if n == 0 {
 			return liveInstantLogs(l.Zone)
 		}
 		return t.audit(ctx, l.AccountID, "instant_logs.create", l.Zone, nil, l.InstantSettings)
@@ -143,14 +141,12 @@ func (s *Store) AwaitInstantLogsEnd(ctx context.Context, id string) error {
 // One that has ended is a not_found error.
 func (s *Store) KeepInstantLogs(ctx context.Context, id string) error {
 	now := s.now()
-	result, err := s.writer.ExecContext(ctx, `UPDATE instant_logs SET ends_on = CASE WHEN expires_on < $1 THEN expires_on ELSE $1 END
+	n, err := changed(ctx, s.writer, `UPDATE instant_logs SET ends_on = CASE WHEN expires_on < $1 THEN expires_on ELSE $1 END
 		WHERE id = $2 AND ends_on > $3`, now.Add(logjob.InstantIdle).UnixMicro(), hashOf(id), now.UnixMicro())
 	if err != nil {
 		return fmt.Errorf("keep instant logs: %w", err)
 	}
-	if n, err := result.RowsAffected(); err != nil {
-		return fmt.Errorf("keep instant logs: %w", err)
-	} else if n == 0 {
+	if n == 0 {
 		return noInstantLogs()
 	}
 	return nil

@@ -181,7 +181,7 @@ func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 		if err != nil {
 			return err
 		}
-		result, err := t.ExecContext(ctx, `UPDATE jobs SET settings_json = $1, enabled_at = $2, revision = revision + 1,
+		n, err := changed(ctx, t, `UPDATE jobs SET settings_json = $1, enabled_at = $2, revision = revision + 1,
 			last_error = CASE WHEN $6 AND disabled_on IS NOT NULL THEN NULL ELSE last_error END,
 			error_message = CASE WHEN $6 AND disabled_on IS NOT NULL THEN NULL ELSE error_message END,
 			failing_since = NULL, disabled_on = CASE WHEN $6 THEN NULL ELSE disabled_on END,
@@ -191,9 +191,7 @@ func (s *Store) UpdateJob(ctx context.Context, j logjob.Job) (logjob.Job, error)
 		if err != nil {
 			return err
 		}
-		if n, err := result.RowsAffected(); err != nil {
-			return err
-		} else if n == 0 {
+		if n == 0 {
 			return jobMoved(j.ID)
 		}
 		if j, err = jobByID(ctx, t, t.keys, j.AccountID, j.ID); err != nil {
@@ -216,13 +214,11 @@ func (s *Store) DeleteJob(ctx context.Context, accountID string, id, revision in
 			return jobMoved(id)
 		}
 		// A write between the two statements changes the revision, too.
-		result, err := t.ExecContext(ctx, `DELETE FROM jobs WHERE account_id = $1 AND id = $2 AND revision = $3`, accountID, id, before.Revision)
+		n, err := changed(ctx, t, `DELETE FROM jobs WHERE account_id = $1 AND id = $2 AND revision = $3`, accountID, id, before.Revision)
 		if err != nil {
 			return err
 		}
-		if n, err := result.RowsAffected(); err != nil {
-			return err
-		} else if n == 0 {
+		if n == 0 {
 			return jobMoved(id)
 		}
 		return t.audit(ctx, accountID, "job.delete", fmt.Sprint(id), masked(before), nil)
@@ -245,13 +241,11 @@ func (s *Store) ReportDelivery(ctx context.Context, d logjob.Delivery) error {
 			last_complete = CASE WHEN last_complete > $1 THEN last_complete ELSE $1 END WHERE id = $2 AND disabled_on IS NULL`,
 			[]any{d.CompleteUntil.UnixMicro(), d.JobID}
 	}
-	result, err := s.writer.ExecContext(ctx, query, args...)
+	n, err := changed(ctx, s.writer, query, args...)
 	if err != nil {
 		return fmt.Errorf("report delivery of job %d: %w", d.JobID, err)
 	}
-	if n, err := result.RowsAffected(); err != nil {
-		return fmt.Errorf("report delivery of job %d: %w", d.JobID, err)
-	} else if n == 0 {
+	if n == 0 {
 		return errs.New(errs.NotFound, 0, "job %d does not exist", d.JobID)
 	}
 	return nil

@@ -39,14 +39,10 @@ func (s *Store) AcquireLease(ctx context.Context, name, holder string, ttl time.
 
 // setLease gives the lease to holder if it has it, or if it ends at over (microseconds) or before.
 func (s *Store) setLease(ctx context.Context, name, holder string, until time.Time, over int64) (held bool, err error) {
-	result, err := s.writer.ExecContext(ctx, `INSERT INTO leases (name, holder, expires_on) VALUES ($1, $2, $3)
+	n, err := changed(ctx, s.writer, `INSERT INTO leases (name, holder, expires_on) VALUES ($1, $2, $3)
 		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_on = excluded.expires_on
 		WHERE leases.holder = excluded.holder OR leases.expires_on <= $4`,
 		name, holder, until.UnixMicro(), over)
-	if err != nil {
-		return false, fmt.Errorf("acquire lease %s for %s: %w", name, holder, err)
-	}
-	n, err := result.RowsAffected()
 	if err != nil {
 		return false, fmt.Errorf("acquire lease %s for %s: %w", name, holder, err)
 	}

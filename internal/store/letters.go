@@ -168,14 +168,12 @@ func (s *Store) CloseDeadLetter(ctx context.Context, accountID string, jobID int
 		if err != nil {
 			return err
 		}
-		result, err := t.ExecContext(ctx, `UPDATE dead_letters SET state = $1, closed_on = $2, body = NULL, object_json = '{}', bytes = 0
+		n, err := changed(ctx, t, `UPDATE dead_letters SET state = $1, closed_on = $2, body = NULL, object_json = '{}', bytes = 0
 			WHERE id = $3 AND state = $4`, state, t.now.UnixMicro(), id, logjob.LetterNew)
 		if err != nil {
 			return err
 		}
-		if n, err := result.RowsAffected(); err != nil {
-			return err
-		} else if n == 0 {
+		if n == 0 {
 			return errs.New(errs.Conflict, 0, "dead letter %q was %s before", id, before.State)
 		}
 		if l, err = letterByID(ctx, t, accountID, jobID, id); err != nil {

@@ -134,19 +134,15 @@ func replayByID(ctx context.Context, q querier, accountID string, jobID, id int6
 // canceled already stays so; one that is done or failed is a conflict.
 func (s *Store) CancelReplay(ctx context.Context, accountID string, jobID, id int64) (r logjob.Replay, err error) {
 	err = s.write(ctx, "cancel replay", func(t *tx) error {
-		result, err := t.ExecContext(ctx, `UPDATE replays SET state = 'canceled', ended_on = $1 WHERE account_id = $2 AND job_id = $3 AND id = $4
+		n, err := changed(ctx, t, `UPDATE replays SET state = 'canceled', ended_on = $1 WHERE account_id = $2 AND job_id = $3 AND id = $4
 			AND state IN ('queued', 'running')`, t.now.UnixMicro(), accountID, jobID, id)
-		if err != nil {
-			return err
-		}
-		changed, err := result.RowsAffected()
 		if err != nil {
 			return err
 		}
 		if r, err = replayByID(ctx, t, accountID, jobID, id); err != nil {
 			return err
 		}
-		if changed > 0 {
+		if n > 0 {
 			return t.audit(ctx, accountID, "replay.cancel", replayTarget(&r), nil, nil)
 		}
 		if r.State != logjob.ReplayCanceled {
@@ -214,13 +210,11 @@ func (s *Store) SaveReplay(ctx context.Context, r logjob.Replay) error {
 }
 
 func (s *Store) changeReplay(ctx context.Context, id int64, query string, args ...any) error {
-	result, err := s.writer.ExecContext(ctx, query, args...)
+	n, err := changed(ctx, s.writer, query, args...)
 	if err != nil {
 		return fmt.Errorf("write replay %d: %w", id, err)
 	}
-	if n, err := result.RowsAffected(); err != nil {
-		return fmt.Errorf("write replay %d: %w", id, err)
-	} else if n == 0 {
+	if n == 0 {
 		return errs.New(errs.Conflict, 0, "replay %d was canceled, or another process runs it", id)
 	}
 	return nil

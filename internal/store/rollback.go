@@ -421,6 +421,13 @@ func (s *Store) Watched(ctx context.Context) ([]deploy.Watched, error) {
 	return list, err
 }
 
+// watchedDeployments looks up the newest deployments of each script: SQLite takes the tables of a
+// CROSS JOIN in their order, and would begin with all deployments that there ever were.
+const watchedDeployments = `SELECT ` + deploymentColumns + `, d.account_id, d.script` + fromFollowed + `
+	CROSS JOIN deployments d
+	WHERE d.account_id = s.account_id AND d.script = s.name AND d.number > s.last_deployment - $1
+	ORDER BY d.account_id, d.script, d.number DESC`
+
 func addDeployments(ctx context.Context, t *sql.Tx, watched map[scriptKey]*deploy.Watched) error {
 	return each(ctx, t, func(row scanner) error {
 		var key scriptKey
@@ -429,11 +436,15 @@ func addDeployments(ctx context.Context, t *sql.Tx, watched map[scriptKey]*deplo
 			w.Deployments = append(w.Deployments, d)
 		}
 		return err
-	}, `SELECT `+deploymentColumns+`, d.account_id, d.script`+fromFollowed+`
-		JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name
-		WHERE d.number > s.last_deployment - $1
-		ORDER BY d.account_id, d.script, d.number DESC`, deploy.WatchedDeployments)
+	}, watchedDeployments, deploy.WatchedDeployments)
 }
+
+// watchedDecisions joins in the order of watchedDeployments, for the same reason.
+const watchedDecisions = `SELECT x.decision_json, x.account_id, x.script FROM scripts s
+	JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name AND d.number = s.last_deployment
+	CROSS JOIN decisions x
+	WHERE x.account_id = s.account_id AND x.script = s.name AND x.from_deployment = d.id
+	ORDER BY x.decided_on DESC, x.id`
 
 // addDecisions finds the decisions about each current deployment.
 func addDecisions(ctx context.Context, t *sql.Tx, watched map[scriptKey]*deploy.Watched) error {
@@ -444,8 +455,5 @@ func addDecisions(ctx context.Context, t *sql.Tx, watched map[scriptKey]*deploy.
 			w.Decisions = append(w.Decisions, d)
 		}
 		return err
-	}, `SELECT x.decision_json, x.account_id, x.script FROM decisions x
-		JOIN scripts s ON s.account_id = x.account_id AND s.name = x.script
-		JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name AND d.number = s.last_deployment
-		WHERE x.from_deployment = d.id ORDER BY x.decided_on DESC, x.id`)
+	}, watchedDecisions)
 }

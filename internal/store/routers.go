@@ -24,12 +24,8 @@ func (s *Store) ClaimCron(ctx context.Context, accountID, script, cron string, a
 		if at.Before(t.now.Add(-cronRunsKept)) {
 			return nil // nobody's: whether somebody had it is forgotten
 		}
-		result, err := t.ExecContext(ctx, `INSERT INTO cron_runs (account_id, script, cron, scheduled_on) VALUES ($1, $2, $3, $4)
+		n, err := changed(ctx, t, `INSERT INTO cron_runs (account_id, script, cron, scheduled_on) VALUES ($1, $2, $3, $4)
 			ON CONFLICT DO NOTHING`, accountID, script, cron, at.UnixMicro())
-		if err != nil {
-			return err
-		}
-		n, err := result.RowsAffected()
 		claimed = n == 1
 		return err
 	})

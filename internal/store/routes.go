@@ -21,13 +21,11 @@ func (s *Store) MoveRoute(ctx context.Context, accountID string, from, to deploy
 			}
 		}
 		if from != none {
-			result, err := t.ExecContext(ctx, `DELETE FROM routes WHERE account_id = $1 AND script = $2 AND pattern = $3`, accountID, from.Script, from.Pattern)
+			n, err := changed(ctx, t, `DELETE FROM routes WHERE account_id = $1 AND script = $2 AND pattern = $3`, accountID, from.Script, from.Pattern)
 			if err != nil {
 				return err
 			}
-			if n, err := result.RowsAffected(); err != nil {
-				return err
-			} else if n == 0 {
+			if n == 0 {
 				return errs.New(errs.NotFound, 0, "route %q of script %q does not exist", from.Pattern, from.Script)
 			}
 		}
@@ -72,12 +70,8 @@ func (t *tx) insertRoute(ctx context.Context, accountID, script, pattern string)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	result, err := t.ExecContext(ctx, `INSERT INTO routes (pattern, account_id, script) VALUES ($1, $2, $3)
+	n, err := changed(ctx, t, `INSERT INTO routes (pattern, account_id, script) VALUES ($1, $2, $3)
 		ON CONFLICT DO NOTHING`, pattern, accountID, script)
-	if err != nil {
-		return err
-	}
-	n, err := result.RowsAffected()
 	if err == nil && n == 0 {
 		err = errs.New(errs.Conflict, codeRouteTaken, "route %q is taken by another script: remove it there first", pattern)
 	}

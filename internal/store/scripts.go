@@ -144,14 +144,10 @@ func (t *tx) lockScripts(ctx context.Context, accountID, name string, others []s
 
 // createScript makes the script unless it is there, and reports whether it made it.
 func (t *tx) createScript(ctx context.Context, accountID, name string) (bool, error) {
-	result, err := t.ExecContext(ctx, `INSERT INTO scripts
+	n, err := changed(ctx, t, `INSERT INTO scripts
 		(account_id, name, tag, created_on, modified_on, logpush, tags_json, last_version, last_deployment)
 		VALUES ($1, $2, $3, $4, $4, TRUE, '[]', 0, 0) ON CONFLICT DO NOTHING`,
 		accountID, name, newHexID(), t.now.UnixMicro())
-	if err != nil {
-		return false, err
-	}
-	n, err := result.RowsAffected()
 	if err != nil || n == 0 {
 		return false, err
 	}

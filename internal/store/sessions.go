@@ -70,11 +70,7 @@ func (s *Store) UseSessionLink(ctx context.Context, code string) (session contro
 		if session, err = t.insertSession(ctx, tokenID, secret); err != nil { // first, since it takes the token's row
 			return err
 		}
-		used, err := t.ExecContext(ctx, `DELETE FROM session_links WHERE hash = $1`, hashSecret(code))
-		if err != nil {
-			return err
-		}
-		n, err := used.RowsAffected()
+		n, err := changed(ctx, t, `DELETE FROM session_links WHERE hash = $1`, hashSecret(code))
 		if err == nil && n == 0 { // somebody else was first
 			err = invalid
 		}
@@ -229,11 +225,8 @@ func (s *Store) EndSession(ctx context.Context, secret string) error {
 		return fmt.Errorf("look up session: %w", err)
 	}
 	return s.write(ctx, "end session", func(t *tx) error {
-		ended, err := t.ExecContext(ctx, `DELETE FROM `+tableOf(session)+` WHERE hash = $1`, hash)
-		if err != nil {
-			return err
-		}
-		if n, err := ended.RowsAffected(); err != nil || n == 0 {
+		n, err := changed(ctx, t, `DELETE FROM `+tableOf(session)+` WHERE hash = $1`, hash)
+		if err != nil || n == 0 {
 			return err
 		}
 		if err := t.auditSession(ctx, session, "session.delete"); err != nil {

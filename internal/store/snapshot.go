@@ -163,6 +163,12 @@ func readSnapshotScripts(ctx context.Context, t *sql.Tx, which accountFilter, sn
 		WHERE s.account_id = COALESCE($1, s.account_id) ORDER BY s.account_id, s.name`, which)
 }
 
+// snapshotVersions joins in the order of watchedDeployments, for the same reason.
+const snapshotVersions = `SELECT ` + snapshotVersionColumns + `, v.account_id, v.script FROM scripts s
+	CROSS JOIN versions v
+	WHERE s.account_id = COALESCE($1, s.account_id) AND v.account_id = s.account_id AND v.script = s.name AND v.number > s.last_version - $2
+	ORDER BY v.account_id, v.script, v.number DESC`
+
 func addSnapshotVersions(ctx context.Context, t *sql.Tx, which accountFilter, byKey map[scriptKey]*deploy.SnapshotScript) error {
 	return each(ctx, t, func(row scanner) error {
 		var key scriptKey
@@ -171,10 +177,7 @@ func addSnapshotVersions(ctx context.Context, t *sql.Tx, which accountFilter, by
 			script.Versions = append(script.Versions, v)
 		}
 		return err
-	}, `SELECT `+snapshotVersionColumns+`, v.account_id, v.script FROM versions v
-		JOIN scripts s ON s.account_id = v.account_id AND s.name = v.script
-		WHERE v.account_id = COALESCE($1, v.account_id) AND v.number > s.last_version - $2
-		ORDER BY v.account_id, v.script, v.number DESC`, which, deploy.DeployableVersions)
+	}, snapshotVersions, which, deploy.DeployableVersions)
 }
 
 // addServingVersions adds the versions that serve although they are no longer

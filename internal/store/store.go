@@ -365,6 +365,20 @@ var everyAccount = accountFilter{}
 
 func oneAccount(id string) accountFilter { return accountFilter{String: id, Valid: true} }
 
+// execer is a pool or a transaction.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// changed runs a statement and returns how many rows it changed.
+func changed(ctx context.Context, e execer, statement string, args ...any) (int64, error) {
+	result, err := e.ExecContext(ctx, statement, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 // each calls scan for every row.
 func each(ctx context.Context, q querier, scan func(row scanner) error, query string, args ...any) (err error) {
 	rows, err := q.QueryContext(ctx, query, args...)

@@ -103,11 +103,7 @@ func (t *tx) opener(ctx context.Context, until time.Time) (who control.Actor, en
 // and returns how many there were.
 func (t *tx) endFeeds(ctx context.Context, where string, args ...any) (ended int64, err error) {
 	for _, table := range feeds {
-		result, err := t.ExecContext(ctx, `DELETE FROM `+table+` WHERE `+where, args...)
-		if err != nil {
-			return ended, err
-		}
-		n, err := result.RowsAffected()
+		n, err := changed(ctx, t, `DELETE FROM `+table+` WHERE `+where, args...)
 		if err != nil {
 			return ended, err
 		}
@@ -205,14 +201,12 @@ func (s *Store) DeleteTail(ctx context.Context, accountID, name, id string) erro
 		if err := t.lockTails(ctx, accountID, name); err != nil {
 			return err
 		}
-		result, err := t.ExecContext(ctx, `DELETE FROM tails WHERE account_id = $1 AND script = $2 AND id = $3 AND expires_on > $4`,
+		n, err := changed(ctx, t, `DELETE FROM tails WHERE account_id = $1 AND script = $2 AND id = $3 AND expires_on > $4`,
 			accountID, name, id, t.now.UnixMicro())
 		if err != nil {
 			return err
 		}
-		if n, err := result.RowsAffected(); err != nil {
-			return err
-		} else if n == 0 {
+		if n == 0 {
 			return errs.New(errs.NotFound, 0, "tail %q of script %q does not exist, or no longer", id, name)
 		}
 		if err := t.audit(ctx, accountID, "tail.delete", name+"/"+id, nil, nil); err != nil {

@@ -96,7 +96,7 @@ func openAs(t testing.TB, addr, database string) *clickhouse.DB {
 	t.Helper()
 	cfg := clickhouse.DefaultConfig(addr)
 	cfg.Database = database
-	db, err := clickhouse.Open(t.Context(), cfg)
+	db, err := clickhouse.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

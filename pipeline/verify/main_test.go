@@ -128,7 +128,7 @@ func newSystem(t *testing.T, partitions int, keep func(*clickhouse.Retention)) *
 	if keep != nil {
 		keep(&cfg.Retention)
 	}
-	if s.db, err = clickhouse.Open(t.Context(), cfg); err != nil {
+	if s.db, err = clickhouse.Open(cfg); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

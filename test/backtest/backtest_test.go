@@ -66,7 +66,7 @@ func newSystem(t *testing.T) *system {
 	cfg := clickhouse.DefaultConfig(s.server)
 	cfg.Database = s.database
 	var err error
-	if s.db, err = clickhouse.Open(t.Context(), cfg); err != nil {
+	if s.db, err = clickhouse.Open(cfg); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -1,17 +1,14 @@
 package e2e
 
 import (
-	"fmt"
 	"net"
 	"net/url"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"tidegate/test/platform"
+	"tidegate/test/proc"
 )
 
 // addresses are the flags that make a second start listen where the first did.
@@ -53,26 +50,9 @@ func killEngine(t *testing.T, p *platform.Platform) {
 // engineChild finds the engine among the children of a process by its command line.
 func engineChild(t *testing.T, parent int) int {
 	t.Helper()
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", parent))
+	pid, err := proc.Descendant(parent, "engine-child")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range files {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			continue // the thread has ended
-		}
-		for field := range strings.FieldsSeq(string(b)) {
-			command, err := os.ReadFile("/proc/" + field + "/cmdline")
-			if err == nil && strings.Contains(string(command), "engine-child") {
-				pid, err := strconv.Atoi(field)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return pid
-			}
-		}
-	}
-	t.Fatalf("process %d has no engine child", parent)
-	return 0
+	return pid
 }

@@ -104,6 +104,23 @@ func (p *Platform) Deploy(ctx context.Context, script string, splits ...deploy.S
 	return d.ID, err
 }
 
+// ServeOrigin deploys an origin as a script, and waits until the gateway serves it.
+func (p *Platform) ServeOrigin(ctx context.Context, script, origin string) error {
+	id, err := p.UploadOrigin(ctx, script, origin, "v1", "")
+	if err != nil {
+		return err
+	}
+	if _, err := p.Deploy(ctx, script, deploy.Split{VersionID: id, Percentage: deploy.Full}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	return Poll(ctx, func() (bool, error) {
+		status, _, err := p.Visit(ctx, http.DefaultClient, script, nil)
+		return err == nil && status == http.StatusOK, err
+	})
+}
+
 // Deployments returns the script's deployments, newest first.
 func (p *Platform) Deployments(ctx context.Context, script string) ([]deploy.Deployment, error) {
 	var result struct{ Deployments []deploy.Deployment }

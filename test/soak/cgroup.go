@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"tidegate/test/proc"
 )
 
 // cgroup is a group of this soak's own, of which only the platform's processes are members while a fault is in force.
@@ -133,7 +135,7 @@ func squeeze(pids []int) (undo func() error, err error) {
 	} else if err = g.join(pids); err == nil {
 		var has int64
 		for _, pid := range pids {
-			has += residentOf(pid)
+			has += proc.Resident(pid)
 		}
 		err = g.set("memory.high", strconv.FormatInt(has+squeezeBytes, 10))
 	}

@@ -6,11 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -18,6 +13,7 @@ import (
 
 	"tidegate/schema"
 	"tidegate/test/platform"
+	"tidegate/test/proc"
 )
 
 // Faults by the names that the report uses.
@@ -135,11 +131,11 @@ func (w *world) begin(ctx context.Context, name string) (undo func() error, note
 	case faultPlatform:
 		return nil, "", w.killPlatform(ctx)
 	case faultEngine:
-		return nil, "", signalOne(descendants(pid), "engine-child")
+		return nil, "", signalOne(pid, "engine-child")
 	case faultWorkerd:
-		return nil, "", signalOne(descendants(pid), "workerd")
+		return nil, "", signalOne(pid, "workerd")
 	case faultPause:
-		all := append([]int{pid}, descendants(pid)...)
+		all := proc.Tree(pid)
 		signalAll(all, syscall.SIGSTOP)
 		return func() error { signalAll(all, syscall.SIGCONT); return nil }, fmt.Sprintf("(%d processes)", len(all)), nil
 	case faultFullDisk:
@@ -149,9 +145,9 @@ func (w *world) begin(ctx context.Context, name string) (undo func() error, note
 		undo, err = w.disk.freeze()
 		return undo, "", err
 	case faultSlowDisk:
-		return w.disk.slow(append([]int{pid}, descendants(pid)...))
+		return w.disk.slow(proc.Tree(pid))
 	case faultMemory:
-		undo, err = squeeze(append([]int{pid}, descendants(pid)...))
+		undo, err = squeeze(proc.Tree(pid))
 		return undo, fmt.Sprintf("(%d MiB beyond what they have)", squeezeBytes>>20), err
 	case faultClock:
 		return nil, "", w.injectEvents(ctx)
@@ -162,7 +158,7 @@ func (w *world) begin(ctx context.Context, name string) (undo func() error, note
 // killPlatform kills every process of it at one moment, and starts it anew.
 func (w *world) killPlatform(ctx context.Context) error {
 	p := w.platform()
-	all := descendants(p.Process().Pid())
+	all := proc.Tree(p.Process().Pid())[1:]
 	w.mu.Lock()
 	w.kills = append(w.kills, kill{time.Now(), len(w.kills)})
 	w.mu.Unlock()
@@ -237,45 +233,17 @@ func (w *world) injectEvents(ctx context.Context) error {
 	return nil
 }
 
-// descendants are the children of a process and theirs.
-func descendants(pid int) (all []int) {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	if err != nil {
-		return nil
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file) // #nosec G304 -- of /proc
-		if err != nil {
-			continue // the thread has ended
-		}
-		for field := range strings.FieldsSeq(string(text)) {
-			if child, err := strconv.Atoi(field); err == nil {
-				all = append(append(all, child), descendants(child)...)
-			}
-		}
-	}
-	return all
-}
-
 func signalAll(pids []int, signal syscall.Signal) {
 	for _, pid := range pids {
 		_ = syscall.Kill(pid, signal) // it may have ended
 	}
 }
 
-// signalOne kills the first process whose command line has a word.
-func signalOne(pids []int, word string) error {
-	i := slices.IndexFunc(pids, func(pid int) bool { return strings.Contains(commandLine(pid), word) })
-	if i < 0 {
-		return fmt.Errorf("no process of the platform has %q in its command line", word)
-	}
-	return syscall.Kill(pids[i], syscall.SIGKILL)
-}
-
-func commandLine(pid int) string {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+// signalOne kills the first descendant whose command line has a word.
+func signalOne(pid int, word string) error {
+	child, err := proc.Descendant(pid, word)
 	if err != nil {
-		return "" // it has ended
+		return err
 	}
-	return string(text)
+	return syscall.Kill(child, syscall.SIGKILL)
 }

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"tidegate/test/proc"
 )
 
 // sample is a look at the platform: what /metrics says of the main process, and /proc of its children.
@@ -97,10 +98,10 @@ func (w *world) look(ctx context.Context, client *http.Client) (sample, error) {
 			s.values[as] += value
 		}
 	}
-	for _, child := range descendants(pid) {
-		switch command := commandLine(child); {
+	for _, child := range proc.Tree(pid)[1:] {
+		switch command := proc.CommandLine(child); {
 		case strings.Contains(command, "engine-child"):
-			s.values[childResident] += float64(residentOf(child))
+			s.values[childResident] += float64(proc.Resident(child))
 			open, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", child))
 			if err == nil {
 				s.values[childDescriptors] += float64(len(open))
@@ -113,23 +114,6 @@ func (w *world) look(ctx context.Context, client *http.Client) (sample, error) {
 		s.values[heapAlive] = goal / (1 + s.values[heapPercent]/100)
 	}
 	return s, lines.Err()
-}
-
-// residentOf is the resident memory of a process in bytes, 0 once it has ended.
-func residentOf(pid int) int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(text))
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
 }
 
 // grown compares a number between the two phases without faults.
