@@ -12,10 +12,10 @@ import (
 // What is run again after a failure is the tests that are known to have failed. Behind a process that was killed, or a
 // concurrent write of a map, others had not run; and a TestMain that fails behind them has none to run again.
 func TestOnlyWhatTestsFailedByCountsWhenItIsRunAgain(t *testing.T) {
-	f := func(name, text string, want bool) {
+	f := func(name, code string, want bool) {
 		t.Helper()
 		dir := t.TempDir()
-		for file, text := range map[string]string{"go.mod": "module tried\n", "a_test.go": "package tried\n" + text} {
+		for file, text := range map[string]string{"go.mod": "module tried\n", "a_test.go": "package tried\n" + code} {
 			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
