@@ -52,7 +52,7 @@ func (m *originMetrics) register(count func(*endpointCount)) error {
 		metric.WithDescription("Endpoints of versions with several of them, with a monitor or with a bound, by state. One that is half_open waits for a request that tells whether it is back; down is the word of a monitor."))
 	var inHand metric.Int64ObservableGauge
 	inHand, errs[6] = meter.Int64ObservableGauge("tidegate_runtime_endpoint_requests_in_flight",
-		metric.WithDescription("Requests that the same endpoints have in hand, bodies included."))
+		metric.WithDescription("Requests that endpoints of versions with several of them, with a monitor or with a bound, have in hand, bodies included."))
 	m.observed, errs[7] = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		n := endpointCount{by: map[string]int64{}}
 		count(&n)

@@ -39,7 +39,7 @@ func newLags() (*lags, error) {
 		return nil, err
 	}
 	seconds, err := meter.Float64ObservableGauge("tidegate_logpush_lag_seconds", metric.WithUnit("s"),
-		metric.WithDescription("Age of the oldest of these events."))
+		metric.WithDescription("Age of the oldest event in the partitions of this process that a job has not delivered or passed over."))
 	if err != nil {
 		return nil, err
 	}

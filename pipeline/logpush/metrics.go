@@ -82,7 +82,7 @@ func newMetrics() (*metrics, error) {
 	counter(&m.errors, "tidegate_logpush_errors_total", "Failures, by stage: open, upload, refused, letter.")
 	counter(&m.retries, "tidegate_logpush_retries_total", "Uploads that are to be tried again after a pause.")
 	counter(&m.letters, "tidegate_logpush_dead_letters_total", "Parts of batches that a destination refused for good.")
-	counter(&m.lettered, "tidegate_logpush_dead_letter_records_total", "Records of these parts.")
+	counter(&m.lettered, "tidegate_logpush_dead_letter_records_total", "Records in parts of batches that a destination refused for good.")
 	histogram(&m.duration, "tidegate_logpush_upload_duration_seconds", "Time of one accepted upload.",
 		0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 	histogram(&m.delay, "tidegate_logpush_delay_seconds", "Age of a batch's oldest event when the destination has it.",

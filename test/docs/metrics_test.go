@@ -49,7 +49,7 @@ func metricsPage(t *testing.T) string {
 	t.Helper()
 	help := declared(t)
 	var b strings.Builder
-	b.WriteString("# Metrics\n\n<!-- Made of the code by go test ./test/docs -update. -->\n\nEvery metric of every process, with what the code says of it. Which of them deserve an alarm: [README.md](README.md#watching-it); the\nrules are in [deploy/prometheus/alerts.yml](../../deploy/prometheus/alerts.yml). Names that end in `_total` are counters, those in `_seconds`, `_bytes` or `_rows` may be histograms, which have\n`_bucket`, `_sum` and `_count` behind them. Where they are served: [ports](README.md#processes-and-ports).\n")
+	b.WriteString("# Metrics\n\n<!-- Made of the code by go test ./test/docs -update. -->\n\nEvery metric of every process, with what the code says of it; beside these there are `go_...` and `process_...` of each. Which of them deserve an alarm: [README.md](README.md#watching-it); the\nrules are in [deploy/prometheus/alerts.yml](../../deploy/prometheus/alerts.yml). Names that end in `_total` are counters, those in `_seconds`, `_bytes` or `_rows` may be histograms, which have\n`_bucket`, `_sum` and `_count` behind them. Where they are served: [ports](README.md#processes-and-ports).\n")
 	left := make([]string, 0, len(help))
 	for name := range help {
 		left = append(left, name)

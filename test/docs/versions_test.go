@@ -20,6 +20,8 @@ func TestVersionsOfServices(t *testing.T) {
 			t.Errorf("the page does not name %s of %s", match[1], path)
 		}
 	}
+	f("test/real/kafka/pom.xml", `<version>([0-9.]+)</version> <!-- as in docker-compose.yml -->`)
+	f("pipeline/stream/fetch.go", `have it since ([0-9.]+[0-9])`)
 	f("docker-compose.yml", `image: apache/kafka:([0-9.]+)`)
 	f("docker-compose.yml", `image: clickhouse/clickhouse-server:([0-9.]+)`)
 	f("docker-compose.yml", `image: postgres:([0-9.]+)`)

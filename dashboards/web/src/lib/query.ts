@@ -25,7 +25,10 @@ interface State<T> {
   loading: boolean;
 }
 
-/** Milliseconds that an answer which is asked for again and again may take; the server bounds its own work by less. */
+/**
+ * Milliseconds that an answer which is asked for again and again may take. The server bounds one question to ClickHouse by
+ * half of them. Evidence may need many, and goes on behind those that were answered when it is asked for again.
+ */
 const patience = 30_000;
 
 /**
