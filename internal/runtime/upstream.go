@@ -169,7 +169,7 @@ func (s *sending) next(err error) (p pick, budgeted, ok bool) {
 		return p, false, false
 	case beforeSending(kind):
 		// The server that gets the repeat is the first one to see the request.
-	case !errors.Is(err, errUnanswered) || !repeatable(s.req):
+	case !errors.Is(err, errUnanswered) || !repeatable(s.req) && !errors.Is(err, errRefused):
 		return p, false, false
 	case !s.spend():
 		s.metrics.retryRefused(kind)
