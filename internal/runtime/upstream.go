@@ -150,7 +150,7 @@ func (s *sending) attempt(p pick) (*http.Response, error) {
 	}
 	p.transport.done()
 	kind := blame(err)
-	if fault, ok := errors.AsType[*Error](err); ok && p.probe {
+	if fault, ok := errors.AsType[*Error](err); ok && p.probe && !tooMuchHead(err) {
 		kind = fault.Kind // one that holds nothing against an endpoint that is in does not let one in either
 	}
 	if s.body != nil && s.body.failed.Load() {
