@@ -393,6 +393,7 @@ func TestRefusedStreamsGoElsewhere(t *testing.T) {
 		cfg := quickConfig()
 		cfg.Ejection, cfg.EjectionMax = time.Hour, time.Hour
 		backend := openOrigin(t, cfg, &deploy.Origin{Endpoints: []deploy.Endpoint{{URL: bad, Weight: 1}, {URL: good, Weight: 1}}})
+		backend.(*upstream).retrying.Store(1000) // the budget is for what may have been acted on
 		for refused.Load() == 0 {
 			resp, err := backend.RoundTrip(request(t, method, "/", ""))
 			readAll(t, resp, err)

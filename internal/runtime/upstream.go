@@ -167,9 +167,9 @@ func (s *sending) next(err error) (p pick, budgeted, ok bool) {
 	switch {
 	case kind == "":
 		return p, false, false
-	case beforeSending(kind):
-		// The server that gets the repeat is the first one to see the request.
-	case !errors.Is(err, errUnanswered) || !repeatable(s.req) && !errors.Is(err, errRefused):
+	case beforeSending(kind) || errors.Is(err, errRefused):
+		// The server that gets the repeat is the first one to see the request, or to look at it.
+	case !errors.Is(err, errUnanswered) || !repeatable(s.req):
 		return p, false, false
 	case !s.spend():
 		s.metrics.retryRefused(kind)
