@@ -120,7 +120,8 @@ func (s *Server) resend(r *request, id string) (resent, error) {
 	// would have it twice.
 	name, holder := "dead-letter/"+id, rand.Text()
 	held, err := s.deps.Letters.AcquireLease(r.ctx, name, holder, letterLease)
-	if err != nil {
+	if err != nil { // which may be about the answer only
+		s.releaseLetter(r.ctx, name, holder)
 		return resent{}, err
 	}
 	if !held {

@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -160,6 +161,41 @@ func TestALetterIsSentByOneControlPlaneAtATime(t *testing.T) {
 	wantKind(t, err, errs.Conflict)
 	if err := <-first; err != nil {
 		t.Error(err)
+	}
+}
+
+// lossy does not tell of the first lease that it gives.
+type lossy struct {
+	api.Letters
+	told bool
+}
+
+func (l *lossy) AcquireLease(ctx context.Context, name, holder string, ttl time.Duration) (bool, error) {
+	held, err := l.Letters.AcquireLease(ctx, name, holder, ttl)
+	if !l.told {
+		l.told = true
+		return false, errors.New("the connection broke")
+	}
+	return held, err
+}
+
+// A caller who left, or a connection to the database that broke, just then: the letter was held by nobody, and could not
+// be sent for a minute and a half.
+func TestALetterIsNotHeldByARequestThatFailed(t *testing.T) {
+	p := newPlatformAt(t, api.Config{}, nil, func(d *api.Deps) {
+		d.Destinations, d.Letters = &hurried{destinations: destinations{test: func(string) error { return nil }}}, &lossy{Letters: d.Letters}
+	})
+	j := p.mustJob(t, "https://letters.example.com")
+	p.letters(t, j.ID, 0, 1)
+	list, _, err := p.DeadLetters(t.Context(), account, j.ID, "new", 1, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one, err := p.ResendDeadLetter(t.Context(), account, j.ID, list[0].ID); err == nil {
+		t.Fatalf("the first try answered %+v", one)
+	}
+	if one, err := p.ResendDeadLetter(t.Context(), account, j.ID, list[0].ID); err != nil || one.State != "resent" {
+		t.Errorf("the second try answered %+v, error %v", one, err)
 	}
 }
 

@@ -134,10 +134,11 @@ func writeSwitch(w *bufio.Writer, resp *http.Response) error {
 // protocols over an upgraded connection have no half-closed state. It reports
 // whether the backend ended first, not the client or ctx.
 func joinConns(ctx context.Context, client net.Conn, fromClient io.Reader, backend io.ReadWriteCloser) (backendFirst bool) {
-	var once sync.Once
+	var first, once sync.Once
+	note := func(byBackend bool) { first.Do(func() { backendFirst = byBackend }) }
 	end := func(byBackend bool) {
+		note(byBackend)
 		once.Do(func() {
-			backendFirst = byBackend
 			if !byBackend || !sayEnd(client) {
 				_ = client.Close()
 			}
@@ -148,9 +149,13 @@ func joinConns(ctx context.Context, client net.Conn, fromClient io.Reader, backe
 	var other sync.WaitGroup
 	other.Go(func() {
 		read := &endReader{Reader: fromClient}
-		_, _ = io.Copy(backend, read)    // either end of a tunnel is an ordinary one
-		full := !read.ended              // the backend takes no more; what it has said may still be on its way
-		_, _ = io.Copy(io.Discard, read) // or the client would be reset, and lose that
+		_, _ = io.Copy(backend, read) // either end of a tunnel is an ordinary one
+		full := !read.ended
+		if full { // the backend takes no more; what it has said may still be on its way
+			note(true)
+			_ = client.SetDeadline(time.Now().Add(lingerMax))
+			_, _ = io.Copy(io.Discard, read) // or the client would be reset, and lose that
+		}
 		end(full)
 	})
 	read := &endReader{Reader: backend}
@@ -164,10 +169,10 @@ func joinConns(ctx context.Context, client net.Conn, fromClient io.Reader, backe
 }
 
 // sayEnd tells a client that nothing more comes, and gives it lingerMax to leave. It reports
-// false for one that can only be closed.
+// false for one that can only be closed. Over TLS it waits for what is being written.
 func sayEnd(client net.Conn) bool {
 	half, ok := client.(interface{ CloseWrite() error })
-	return ok && half.CloseWrite() == nil && client.SetReadDeadline(time.Now().Add(lingerMax)) == nil
+	return ok && client.SetDeadline(time.Now().Add(lingerMax)) == nil && half.CloseWrite() == nil
 }
 
 // endReader knows whether it came to its end, or failed: if not, it was a write that

@@ -130,10 +130,14 @@ func Redactor(conf string) *strings.Replacer {
 			}
 		}
 	}
-	if password, ok := u.User.Password(); ok {
-		hide(password, base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password)))
+	password, ok := u.User.Password()
+	if ok {
+		hide(password)
 	} else {
 		hide(u.User.Username()) // a token, as many services take one
+	}
+	if u.User != nil {
+		hide(base64.StdEncoding.EncodeToString([]byte(u.User.Username() + ":" + password))) // as either is sent
 	}
 	if u.Scheme == "sumo" || isHTTP(u) {
 		for _, written := range []string{u.Path, (&url.URL{Path: u.Path}).EscapedPath(), u.RawPath} {
@@ -159,8 +163,14 @@ func Redactor(conf string) *strings.Replacer {
 		if _, token, found := strings.Cut(value, " "); secret && found { // "Bearer TOKEN"
 			hide(token)
 		}
-		if sent && raw != "" {
+		switch {
+		case sent && raw != "":
 			hide(pair, name+"="+value)
+		case sent && name != "": // a secret without a name
+			hide("?"+pair, "&"+pair)
+			if len(name) > wordMax {
+				hide(name, rawName)
+			}
 		}
 	}
 	// The longest first: of one that begins as another does, the rest would stay.

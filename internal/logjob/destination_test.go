@@ -97,8 +97,11 @@ func TestRedactorHidesWhatADestinationRepeats(t *testing.T) {
 	// Any part of a webhook's URL may be what lets one in, whatever it is called.
 	f("https://h.example/in?code=s3cr3t&tag=a", "404: cannot POST /in?code=s3cr3t&tag=a, no tag a", "404: cannot POST /in?***&***, no tag a")
 	f("https://h.example/api/0123456789abcdef?code=Fe0123456789%2fabc", "no function 0123456789abcdef with Fe0123456789/abc or Fe0123456789%2fabc", "no function *** with *** or ***")
+	f("https://h.example/in?s3cr3t&b4re", "404: cannot POST /in?s3cr3t&b4re, no s3cr3t", "404: cannot POST /in******, no s3cr3t")
+	f("https://h.example/in?0123456789abcdef", "0123456789abcdef is not known", "*** is not known")
 	f("sumo://h.example/receiver/v1/http/ZaVnC4dhaV0123456789", "the collector ZaVnC4dhaV0123456789 is gone", "the collector *** is gone")
 	f("elastic://u:hunter22@h/logs", "Basic dTpodW50ZXIyMg== is not known", "Basic *** is not known")
+	f("https://gl-token-1@h/", "Basic Z2wtdG9rZW4tMTo= is not known", "Basic *** is not known") // as a user without a password is sent
 	// One that begins as another does must not keep its end.
 	f("otlp://h/?header_X-Key=abcd&header_X-Token=abcdefgh&header_X-Auth=abcdefghijkl", "abcdefghijkl, abcdefgh, abcd", "***, ***, ***")
 }

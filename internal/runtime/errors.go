@@ -82,6 +82,12 @@ var connectionEnds = []string{
 	"REFUSED_STREAM", // in words, of a request whose body has begun; also errRefused
 }
 
+// tooMuchHead reports whether a request was not sent because its header is longer than an HTTP/2
+// server takes, by its settings. For that, too, net/http has words only.
+func tooMuchHead(err error) bool {
+	return strings.Contains(err.Error(), "request header list larger than peer's advertised limit")
+}
+
 // connectionEnded reports whether a connection broke that was there, and not just one
 // request on it.
 func connectionEnded(err error) bool {

@@ -311,7 +311,9 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		resp.Body = &switchedTLS{ReadWriteCloser: rw, t: t, cancel: cancel}
 	case byHTTP2 && withoutState(resp.Body) && (bodiless(resp) || resp.ContentLength <= 0):
 		resp.Body = http.NoBody
-		cancel(nil) // of a stream that has ended
+		if !hasBody(req) { // or it ends with the request's: an upload may go on, or its stream be about to end
+			cancel(nil)
+		}
 		t.done()
 	case byHTTP2 && bodiless(resp):
 		resp.Body, resp.ContentLength = &responseReader{ReadCloser: ignored{resp.Body}, ctx: req.Context(), cancel: cancel, t: t}, 0

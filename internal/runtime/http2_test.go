@@ -81,6 +81,42 @@ func TestRefusedStreamsAreRepeated(t *testing.T) {
 	}
 }
 
+// An answer that ends with its header, as a 204 does, ends no upload: that is the caller's to do. Its stream was reset.
+func TestAnAnswerWithoutABodyLeavesTheUploadAlone(t *testing.T) {
+	ended := make(chan h2.FrameType, 1)
+	origin := rawServer(t, func(c net.Conn, r *bufio.Reader) {
+		_, _ = io.ReadFull(r, make([]byte, len(h2.ClientPreface)))
+		fr := h2.NewFramer(c, r)
+		_ = fr.WriteSettings()
+		for {
+			f, err := fr.ReadFrame()
+			if err != nil {
+				return
+			}
+			switch f := f.(type) {
+			case *h2.HeadersFrame:
+				respond(fr, f.StreamID)
+			case *h2.RSTStreamFrame:
+				ended <- f.Type
+			case *h2.DataFrame:
+				if f.StreamEnded() {
+					ended <- f.Type
+				}
+			}
+		}
+	})
+	body, rest := io.Pipe()
+	req := request(t, http.MethodPut, "/", "")
+	req.Body, req.ContentLength = body, -1
+	resp, err := open(t, shortConfig(), "h2c://"+origin).RoundTrip(req)
+	readAll(t, resp, err)
+	_, _ = io.WriteString(rest, "the rest")
+	_ = rest.Close()
+	if last := <-ended; last != h2.FrameData {
+		t.Errorf("the upload ended with a frame of the type %s", last)
+	}
+}
+
 // What may have been acted on is sent twice only if that does no harm.
 func TestDyingHTTP2ConnectionIsRetriedOnce(t *testing.T) {
 	var seen atomic.Int32

@@ -150,7 +150,7 @@ func (s *sending) attempt(p pick) (*http.Response, error) {
 	}
 	p.transport.done()
 	kind := blame(err)
-	if fault, ok := errors.AsType[*Error](err); ok && p.probe {
+	if fault, ok := errors.AsType[*Error](err); ok && p.probe && !tooMuchHead(err) {
 		kind = fault.Kind // one that holds nothing against an endpoint that is in does not let one in either
 	}
 	if s.body != nil && s.body.failed.Load() {
@@ -167,8 +167,8 @@ func (s *sending) next(err error) (p pick, budgeted, ok bool) {
 	switch {
 	case kind == "":
 		return p, false, false
-	case beforeSending(kind):
-		// The server that gets the repeat is the first one to see the request.
+	case beforeSending(kind) || errors.Is(err, errRefused):
+		// The server that gets the repeat is the first one to see the request, or to look at it.
 	case !errors.Is(err, errUnanswered) || !repeatable(s.req):
 		return p, false, false
 	case !s.spend():

@@ -328,3 +328,41 @@ func BenchmarkRoundTripOfEndpoints(b *testing.B) {
 		})
 	}
 }
+
+// A request whose header is longer than an HTTP/2 server takes, by its settings, is not sent: that says nothing of
+// an endpoint that is out, which one client with such a request kept there.
+func TestProbeThatIsNotSentTellsNothing(t *testing.T) {
+	server := func() string {
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		s.Config.MaxHeaderBytes = 4 << 10
+		s.Config.Protocols = new(http.Protocols)
+		s.Config.Protocols.SetUnencryptedHTTP2(true)
+		s.Start()
+		t.Cleanup(s.Close)
+		return "h2c" + strings.TrimPrefix(s.URL, "http")
+	}
+	cfg := quickConfig()
+	backend := openOrigin(t, cfg, &deploy.Origin{Endpoints: []deploy.Endpoint{{URL: server(), Weight: 1}, {URL: server(), Weight: 1}}})
+	for range 10 { // both have told their settings
+		ask(t, backend)
+	}
+	u := backend.(*upstream)
+	e := u.endpoints[0]
+	u.eject(pick{endpoint: e}, schema.ErrorKindReset)
+	state := func() (endpointState, time.Duration) {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return e.state, e.outFor
+	}
+	waitFor(t, "the endpoint to be tried", func() bool { s, _ := state(); return s == stateHalfOpen })
+	for range 20 {
+		req := request(t, http.MethodGet, "/", "")
+		req.Header.Set("Cookie", strings.Repeat("x", 8<<10))
+		resp, err := backend.RoundTrip(req)
+		wantKind(t, resp, err, schema.ErrorKindProtocol)
+	}
+	if _, outFor := state(); outFor != cfg.Ejection {
+		t.Errorf("it is out for %s, want %s", outFor, cfg.Ejection)
+	}
+	waitFor(t, "the endpoint to be in", func() bool { ask(t, backend); return outOf(t, backend) == "" })
+}

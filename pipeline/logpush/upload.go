@@ -86,6 +86,9 @@ func (u *uploader) settle(ctx context.Context, s *sealed) (records, bytes int64,
 		begin, end := s.span(r.section, u.format)
 		records, bytes = records-int64(r.len()), bytes-(end-begin)
 	}
+	if records == 0 {
+		bytes = 0 // what stands around records went nowhere
+	}
 	return records, bytes, nil
 }
 

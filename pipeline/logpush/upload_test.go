@@ -99,6 +99,12 @@ func TestPartsHaveTheAffixesOfABatch(t *testing.T) {
 	if got := b.letters.text(t); got != "[b2]" {
 		t.Errorf("the letter is %q", got)
 	}
+	// Of a batch that is refused as a whole they are not sent either.
+	u := b.uploader(t.Context())
+	u.trusted.Store(true)
+	if records, bytes, err := u.settle(t.Context(), b.seal("b6", "b7")); records != 0 || bytes != 0 || err != nil {
+		t.Errorf("of a refused batch %d records with %d bytes were taken, error %v", records, bytes, err)
+	}
 }
 
 // The parts that a receiver of small requests needs were counted as those of the search for bad records: behind the

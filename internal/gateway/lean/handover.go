@@ -1,6 +1,7 @@
 package lean
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -94,5 +95,5 @@ func (c *prefixed) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
-	return nil
+	return errors.ErrUnsupported
 }
