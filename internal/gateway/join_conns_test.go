@@ -68,7 +68,7 @@ func TestATunnelEndsWithAVersionThatTakesNoMore(t *testing.T) {
 			}
 			defer s.Close()
 			if test.secure {
-				c = tls.Client(c, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the certificate is not the matter
+				c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
 				s = tls.Server(s, server.TLS)
 				go func() { _ = s.(*tls.Conn).Handshake() }()
 			}
