@@ -40,9 +40,10 @@ type endpointBody struct {
 }
 
 type timeoutsBody struct {
-	ConnectMS   *int64 `json:"connect_ms"`
-	FirstByteMS *int64 `json:"first_byte_ms"`
-	IdleMS      *int64 `json:"idle_ms"`
+	ConnectMS      *int64 `json:"connect_ms"`
+	FirstByteMS    *int64 `json:"first_byte_ms"`
+	BetweenBytesMS *int64 `json:"between_bytes_ms"`
+	IdleMS         *int64 `json:"idle_ms"`
 }
 
 type monitorBody struct {
@@ -154,7 +155,10 @@ func (b *timeoutsBody) check(at place) (*deploy.OriginTimeouts, error) {
 		name string
 		sent *int64
 		to   *int64
-	}{{"connect_ms", b.ConnectMS, &t.ConnectMS}, {"first_byte_ms", b.FirstByteMS, &t.FirstByteMS}, {"idle_ms", b.IdleMS, &t.IdleMS}} {
+	}{
+		{"connect_ms", b.ConnectMS, &t.ConnectMS}, {"first_byte_ms", b.FirstByteMS, &t.FirstByteMS},
+		{"between_bytes_ms", b.BetweenBytesMS, &t.BetweenBytesMS}, {"idle_ms", b.IdleMS, &t.IdleMS},
+	} {
 		if err := inRange(m.sent, 1, deploy.OriginTimeoutMSMax, at.member(m.name), m.to); err != nil {
 			return nil, err
 		}

@@ -123,8 +123,8 @@ func TestOriginsWithSeveralEndpoints(t *testing.T) {
 	f(`{"endpoints": [{"url": "http://a"}, {"url": "http://a/x"}, {"url": "http://a:81"}, {"url": "HTTP://b"}], "retries": 0, "timeouts": {}}`, deploy.Origin{
 		Endpoints: []deploy.Endpoint{{URL: "http://a", Weight: 1}, {URL: "http://a/x", Weight: 1}, {URL: "http://a:81", Weight: 1}, {URL: "HTTP://b", Weight: 1}}, Retries: &none,
 	})
-	f(`{"url": "http://a", "timeouts": {"connect_ms": 1, "first_byte_ms": 2000, "idle_ms": 3600000}, "retries": null, "max_requests": null}`, deploy.Origin{
-		URL: "http://a", Timeouts: &deploy.OriginTimeouts{ConnectMS: 1, FirstByteMS: 2000, IdleMS: 3_600_000},
+	f(`{"url": "http://a", "timeouts": {"connect_ms": 1, "first_byte_ms": 2000, "between_bytes_ms": 30000, "idle_ms": 3600000}, "retries": null, "max_requests": null}`, deploy.Origin{
+		URL: "http://a", Timeouts: &deploy.OriginTimeouts{ConnectMS: 1, FirstByteMS: 2000, BetweenBytesMS: 30_000, IdleMS: 3_600_000},
 	})
 	f(`{"url": "http://a", "monitor": {}}`, deploy.Origin{URL: "http://a", Monitor: &deploy.Monitor{
 		Method: "GET", Path: "/", Interval: 60, Timeout: 5, Retries: 2, ExpectedCodes: "200",
@@ -181,7 +181,7 @@ func TestOriginsThatAreRefusedByName(t *testing.T) {
 	f(`{"url": "http://a", "max_requests": 0}`, "/max_requests", "is 0", "from 1 to 1000000")
 	f(`{"url": "http://a", "retries": 6}`, "/retries", "is 6", "from 0 to 5")
 	f(`{"url": "http://a", "retries": -1}`, "/retries", "is -1")
-	for _, name := range []string{"connect_ms", "first_byte_ms", "idle_ms"} {
+	for _, name := range []string{"connect_ms", "first_byte_ms", "between_bytes_ms", "idle_ms"} {
 		f(`{"url": "http://a", "timeouts": {"`+name+`": 0}}`, "/timeouts/"+name, "from 1 to 3600000")
 		f(`{"url": "http://a", "timeouts": {"`+name+`": 3600001}}`, "/timeouts/"+name, "3600001")
 	}

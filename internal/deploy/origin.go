@@ -50,9 +50,10 @@ type Endpoint struct {
 
 // OriginTimeouts replace a gateway's own, in milliseconds; zero leaves that one.
 type OriginTimeouts struct {
-	ConnectMS   int64 `json:"connect_ms,omitempty"`    // name look-up, TCP and TLS, each
-	FirstByteMS int64 `json:"first_byte_ms,omitempty"` // from the request's last byte to the response's header, of each attempt
-	IdleMS      int64 `json:"idle_ms,omitempty"`       // how long an unused connection is kept
+	ConnectMS      int64 `json:"connect_ms,omitempty"`       // name look-up, TCP and TLS, each
+	FirstByteMS    int64 `json:"first_byte_ms,omitempty"`    // from the request's last byte to the response's header, of each attempt
+	BetweenBytesMS int64 `json:"between_bytes_ms,omitempty"` // how long the next piece of a response's body may take
+	IdleMS         int64 `json:"idle_ms,omitempty"`          // how long an unused connection is kept
 }
 
 // Monitor is how a gateway asks an endpoint whether it is well.
@@ -143,7 +144,7 @@ func (o *Origin) validate() error {
 		return fmt.Errorf("the origin has max_requests %d and retries %d: neither can be negative", o.MaxRequests, o.RetriesMax())
 	}
 	if t := o.Timeouts; t != nil {
-		for _, ms := range []int64{t.ConnectMS, t.FirstByteMS, t.IdleMS} {
+		for _, ms := range []int64{t.ConnectMS, t.FirstByteMS, t.BetweenBytesMS, t.IdleMS} {
 			if ms < 0 || ms > OriginTimeoutMSMax {
 				return fmt.Errorf("the origin has a time-out of %d ms: it must be from 0 to %d", ms, OriginTimeoutMSMax)
 			}

@@ -90,7 +90,7 @@ func fullOrigin() *Origin {
 	m.ConsecutiveUp, m.ConsecutiveDown = 2, 3
 	return &Origin{
 		URL: "http://c", Endpoints: []Endpoint{{"http://a", 1}, {"http://b", 0.5}}, Monitor: &m,
-		Timeouts: &OriginTimeouts{ConnectMS: 1, FirstByteMS: 2, IdleMS: 3}, MaxRequests: 4, Retries: &none,
+		Timeouts: &OriginTimeouts{ConnectMS: 1, FirstByteMS: 2, BetweenBytesMS: 5, IdleMS: 3}, MaxRequests: 4, Retries: &none,
 	}
 }
 

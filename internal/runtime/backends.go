@@ -28,10 +28,11 @@ import (
 	"tidegate/schema"
 )
 
-// Config is how backends are reached. All durations must be positive.
+// Config is how backends are reached. All durations must be positive, unless they say otherwise.
 type Config struct {
 	DialTimeout           time.Duration // name look-up, TCP and TLS, each
 	ResponseHeaderTimeout time.Duration // from the request's last byte to the response's header
+	BetweenBytesTimeout   time.Duration // how long the next piece of a response's body may take while it is read; 0 is no bound
 	ContinueTimeout       time.Duration // how long a 100 Continue is waited for before the body is sent anyway
 	IdleTimeout           time.Duration // an unused connection is closed after it
 	IdleConnsMax          int           // unused connections kept per endpoint; more are closed
@@ -372,6 +373,7 @@ func (c Config) of(o *deploy.Origin) Config {
 	if t := o.Timeouts; t != nil {
 		c.DialTimeout = cmp.Or(time.Duration(t.ConnectMS)*time.Millisecond, c.DialTimeout)
 		c.ResponseHeaderTimeout = cmp.Or(time.Duration(t.FirstByteMS)*time.Millisecond, c.ResponseHeaderTimeout)
+		c.BetweenBytesTimeout = cmp.Or(time.Duration(t.BetweenBytesMS)*time.Millisecond, c.BetweenBytesTimeout)
 		c.IdleTimeout = cmp.Or(time.Duration(t.IdleMS)*time.Millisecond, c.IdleTimeout)
 	}
 	return c

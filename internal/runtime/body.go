@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/textproto"
+	"os"
 	"sync"
 )
 
@@ -57,9 +58,16 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	if b.released {
 		return 0, io.EOF
 	}
+	silent := b.conn.pool.cfg.BetweenBytesTimeout
+	if silent > 0 {
+		b.conn.watch.await(silent)
+	}
 	n, err := b.read(p)
 	if err == nil {
 		return n, nil
+	}
+	if silent > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = silentFor(silent)
 	}
 	return n, b.finish(err)
 }

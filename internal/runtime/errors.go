@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -117,6 +118,11 @@ func dialFault(ctx context.Context, addr string, err error) error {
 		kind = schema.ErrorKindDNS
 	}
 	return &Error{kind, "connect to " + addr, err}
+}
+
+// silentFor is the failure of a response that has stopped half-way.
+func silentFor(limit time.Duration) error {
+	return &Error{schema.ErrorKindTimeout, "read the response", fmt.Errorf("nothing more of it came for %s", limit)}
 }
 
 // endedError is the failure of a request whose process ended with it in hand.

@@ -405,19 +405,37 @@ type responseReader struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc // of what the Transport has
 	t      *http2
+	silent *time.Timer // ends a read that takes too long; nil without a bound, and before the first one
 	over   bool
 }
 
 func (b *responseReader) Read(p []byte) (int, error) {
+	limit := b.t.cfg.BetweenBytesTimeout
+	if limit > 0 {
+		b.await(limit)
+	}
 	n, err := b.ReadCloser.Read(p)
-	if err == nil {
+	inTime := b.silent == nil || b.silent.Stop()
+	if err == nil && inTime {
 		return n, nil
 	}
 	b.end()
-	if !errors.Is(err, io.EOF) {
+	switch {
+	case !inTime && !errors.Is(err, io.EOF):
+		err = fault(b.ctx, "read the response", silentFor(limit))
+	case !errors.Is(err, io.EOF):
 		err = fault(b.ctx, "read the response", err)
 	}
 	return n, err
+}
+
+// await bounds the read that follows.
+func (b *responseReader) await(limit time.Duration) {
+	if b.silent == nil {
+		b.silent = time.AfterFunc(limit, func() { b.cancel(nil) })
+		return
+	}
+	b.silent.Reset(limit)
 }
 
 func (b *responseReader) Close() error {

@@ -65,7 +65,7 @@ func TestOriginsAreKeptWhole(t *testing.T) {
 			{URL: "http://10.0.0.5:9000"},
 			{
 				Endpoints: []deploy.Endpoint{{URL: "http://10.0.0.5:9000", Weight: 1}, {URL: "http://10.0.0.6:9000", Weight: 0.25}}, Monitor: &monitor,
-				Timeouts: &deploy.OriginTimeouts{ConnectMS: 500, FirstByteMS: 2000, IdleMS: 1000}, MaxRequests: 100, Retries: &none,
+				Timeouts: &deploy.OriginTimeouts{ConnectMS: 500, FirstByteMS: 2000, BetweenBytesMS: 30_000, IdleMS: 1000}, MaxRequests: 100, Retries: &none,
 			},
 		} {
 			made, err := s.CreateVersion(t.Context(), testAccount, "shop", deploy.Version{Origin: origin})
