@@ -61,7 +61,8 @@ type LetterItem struct {
 	Offset    int64     `json:"offset,omitempty"`
 }
 
-// LetterLimits bound the letters of one job that wait. Zero is no limit.
+// LetterLimits bound the letters of one job that wait. Zero is no limit; one letter is taken
+// whatever its bytes.
 type LetterLimits struct {
 	Letters int64
 	Bytes   int64

@@ -84,7 +84,8 @@ func (t *tx) checkLetterLimits(ctx context.Context, l logjob.DeadLetter, limits 
 		l.JobID, logjob.LetterNew).Scan(&letters, &bytes); err != nil {
 		return err
 	}
-	if limits.Letters > 0 && letters >= limits.Letters || limits.Bytes > 0 && bytes+l.Bytes > limits.Bytes {
+	// One that is larger than the limit goes in alone: it would wait for room for ever.
+	if limits.Letters > 0 && letters >= limits.Letters || limits.Bytes > 0 && letters > 0 && bytes+l.Bytes > limits.Bytes {
 		return errs.New(errs.TooLarge, 0,
 			"the dead letters of job %d are full: %d letters with %d bytes are there, %d bytes are to be added, and the limits are %d letters and %d bytes: send letters again or delete them",
 			l.JobID, letters, bytes, l.Bytes, limits.Letters, limits.Bytes)

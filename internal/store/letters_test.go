@@ -120,5 +120,10 @@ func TestDeadLettersAreBounded(t *testing.T) {
 		if err := s.AddDeadLetter(ctx, letterOf(j, 5), bytes); err != nil {
 			t.Errorf("after one was deleted: %v", err)
 		}
+		alone, little := mustJob(t, s), logjob.LetterLimits{Bytes: 1}
+		if err := s.AddDeadLetter(ctx, letterOf(alone, 1), little); err != nil {
+			t.Errorf("a letter that is larger than the limit, with none beside it: %v", err)
+		}
+		wantKind(t, s.AddDeadLetter(ctx, letterOf(alone, 2), little), errs.TooLarge, "full")
 	})
 }
