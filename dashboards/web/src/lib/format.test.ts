@@ -10,6 +10,9 @@ test("a small rate is not shown as none, and an unknown one not as zero", () => 
   f(0.00012345, "0.012 %");
   f(0.0524, "5.2 %");
   f(0.12345, "12.3 %");
+  f(0.998, "99.8 %");
+  f(0.9996, "99.96 %");
+  f(0.9999988, "99.99988 %");
 });
 
 test("lengths and sizes keep their meaningful digits", () => {

@@ -14,11 +14,13 @@ export function formatCompact(n: number | undefined | null): string {
   return n === undefined || n === null ? unknown : compact.format(n);
 }
 
-/** A share of 0 to 1 as "0.52 %": two significant digits where it is small, so that a small rate is not shown as none. */
+/** A share of 0 to 1 as "0.52 %": two significant digits where it is small, so that a small rate is not shown as none, and of what is missing where hardly anything is. */
 export function formatRate(share: number | undefined | null): string {
   if (share === undefined || share === null || !Number.isFinite(share)) return unknown;
   const percent = share * 100;
   if (percent === 0 || percent === 100) return `${percent} %`;
+  const missing = 100 - percent;
+  if (missing > 0 && missing < 0.1) return `${Number(percent.toFixed(Math.min(12, 1 - Math.floor(Math.log10(missing)))))} %`;
   if (Math.abs(percent) >= 10) return `${percent.toFixed(1)} %`;
   return `${Number(percent.toPrecision(2))} %`;
 }

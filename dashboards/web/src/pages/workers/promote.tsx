@@ -5,7 +5,7 @@ import { shortId } from "../../lib/format";
 import { useQuery } from "../../lib/query";
 import { changeSentence, full, movedSentence, parsePercent, percentage, percentText, sameSplit, shareOf, splitOf, splitProblem, type Split } from "../../lib/split";
 import { scriptPage, useSearch } from "../../lib/url";
-import { Button, Note, Segments, SelectField, TextField } from "../../ui/basics";
+import { Button, Note, Problem, Segments, SelectField, TextField } from "../../ui/basics";
 import { isOvertaken, orNothing, type ScriptState } from "./data";
 import { Refusal, useDeploy } from "./deploydialog";
 import { alone, next } from "./history";
@@ -138,7 +138,8 @@ function Watch({ account, script, state }: Props) {
   const policy = useQuery(`policy ${account} ${script}`, (signal) => orNothing(get<Schemas["Policy"]>(scriptPath(account, script, "rollback-policy"), { signal })));
   const ramp = rampText(state.ramp, state.deployments[0]?.id);
   if (ramp) return <p class="small">{ramp}: it ends when you deploy. <a href={scriptPage(account, script, "rollback")}>Hold, skip or abort it</a> instead, if that is what you mean.</p>;
-  if (policy.data === undefined) return policy.loading || policy.error ? null : <p class="small">No rollback policy watches this script. <a href={scriptPage(account, script, "rollback")}>Set one</a>, so that a version that fails is taken back by itself.</p>;
+  if (policy.error && policy.data === undefined) return <Problem error={policy.error} what="Whether a rollback policy watches this script could not be read." retry={policy.reload} />;
+  if (policy.data === undefined) return policy.loading ? null : <p class="small">No rollback policy watches this script. <a href={scriptPage(account, script, "rollback")}>Set one</a>, so that a version that fails is taken back by itself.</p>;
   if (!policy.data.enabled) return <p class="small">The rollback policy of this script is switched off. <a href={scriptPage(account, script, "rollback")}>Switch it on</a></p>;
   const does = { rollback: "takes it back", pause: "pauses its ramp", notify: "tells you" }[policy.data.action];
   const steps = policy.data.ramp?.length ? ` A version beside the one that has all traffic goes on from its share by itself, in ${policy.data.ramp.length} steps.` : "";
