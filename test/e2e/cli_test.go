@@ -82,6 +82,7 @@ func (c cli) fail(t *testing.T, want int, words string, args ...string) {
 }
 
 func TestCLI(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := start(t, platform.Options{DataDir: filepath.Join(dir, "data")})
 	c := cli{dir: dir}

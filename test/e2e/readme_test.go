@@ -16,6 +16,7 @@ import (
 
 // TestReadme runs the README's first ten minutes as they stand.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := start(t, platform.Options{DataDir: filepath.Join(dir, "data"), Args: []string{"--logpush-interval", "1s"}})
 	out := runReadme(t, p, dir, "First ten minutes", 5)
@@ -33,6 +34,7 @@ func TestReadme(t *testing.T) {
 // TestReadmeWrangler runs the README's way with wrangler as it stands. npm and npx
 // are commands that lead to what test/wrangler has installed.
 func TestReadmeWrangler(t *testing.T) {
+	t.Parallel()
 	dir, tools := t.TempDir(), t.TempDir()
 	p := start(t, platform.Options{DataDir: filepath.Join(dir, "data")})
 	newest := wranglers[len(wranglers)-1]

@@ -65,6 +65,7 @@ const requestsVariable = "TIDEGATE_TEST_REQUESTS"
 // what the versions have answered, to the request, while it holds few of the events.
 // A policy that looks at failures is not misled by having all of them.
 func TestRatesOfASampledScriptAreExact(t *testing.T) {
+	t.Parallel()
 	const script = "busy"
 	total := 20_000
 	if text := os.Getenv(requestsVariable); text != "" {

@@ -14,6 +14,7 @@ import (
 // platform: versions, deployments, secrets, tails and Logpush jobs through
 // cloudflare-go, and Logpush through its version 0, too.
 func TestSDK(t *testing.T) {
+	t.Parallel()
 	p := start(t, platform.Options{})
 	api := record(t, p)
 	command := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-v", ".")

@@ -32,6 +32,7 @@ type report struct {
 // TestVerify asks the running all-in-one, with no flag beside its folder, whether it
 // counts what its broker holds.
 func TestVerify(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := start(t, platform.Options{DataDir: filepath.Join(dir, "data")})
 	c := cli{dir: dir}
