@@ -165,7 +165,7 @@ func (o *unruly) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // restarting serves h on one address and takes it away now and then, until stop.
-func restarting(t *testing.T, h http.Handler) (url string, restart func()) {
+func restarting(t *testing.T, scheme string, h http.Handler) (url string, restart func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -173,13 +173,15 @@ func restarting(t *testing.T, h http.Handler) (url string, restart func()) {
 	}
 	addr := l.Addr().String()
 	serve := func(l net.Listener) *http.Server {
-		s := &http.Server{Handler: h}
+		s := &http.Server{Handler: h, Protocols: new(http.Protocols)}
+		s.Protocols.SetHTTP1(true)
+		s.Protocols.SetUnencryptedHTTP2(scheme == "h2c")
 		go func() { _ = s.Serve(l) }() // ends with Close
 		return s
 	}
 	server := serve(l)
 	t.Cleanup(func() { _ = server.Close() })
-	return "http://" + addr, func() {
+	return scheme + "://" + addr, func() {
 		_ = server.Close()
 		waitFor(t, "the origin's address", func() bool {
 			l, err := net.Listen("tcp", addr)
@@ -245,8 +247,9 @@ func TestEachRequestIsOneEvent(t *testing.T) {
 	})
 
 	o := &unruly{seen: map[string]int{}}
-	urlOne, restartOne := restarting(t, o)
-	origins := []string{urlOne, originH2C(t, o.ServeHTTP)}
+	urlOne, restartOne := restarting(t, "http", o)
+	urlTwo, restartTwo := restarting(t, "h2c", o)
+	origins := []string{urlOne, urlTwo}
 	sc := script(origins, 60_000, 40_000)
 	e := start(t, snapshot(1, sc), shortHeaderTimeout, func(_ *gateway.Config, d *gateway.Deps, _ *runtime.Config) {
 		d.Emitter = emitter{producer}
@@ -296,13 +299,14 @@ func TestEachRequestIsOneEvent(t *testing.T) {
 		progress(300)
 		kafka.kill()
 		restartOne()
+		restartTwo()
 		progress(100)
 		e.control.set(nil, errors.New("the control plane is away"))
 		progress(300)
 		kafka.start()
 		flip()
 		progress(300)
-		restartOne()
+		restartTwo()
 		flip()
 	}
 	if rounds > 100 { // asked for by hand: both away in one piece, a second for each round

@@ -19,13 +19,15 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"tidegate/internal/deploy"
 	"tidegate/schema"
 )
 
 // grpcService is an origin that speaks gRPC.
 type grpcService struct {
 	pb.UnimplementedTestServiceServer
-	ended chan error // of calls that wait for their end
+	ended chan error    // of calls that wait for their end
+	began chan struct{} // told once a call of StreamingInputCall has its first message
 }
 
 func (s *grpcService) UnaryCall(ctx context.Context, in *pb.SimpleRequest) (*pb.SimpleResponse, error) {
@@ -64,6 +66,10 @@ func (s *grpcService) StreamingInputCall(in grpc.ClientStreamingServer[pb.Stream
 			return err
 		}
 		size += int32(len(m.GetPayload().GetBody()))
+		select {
+		case s.began <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -86,22 +92,31 @@ func (s *grpcService) FullDuplexCall(both grpc.BidiStreamingServer[pb.StreamingO
 // throughGRPC is a gateway between a gRPC server and a client of it.
 func throughGRPC(t *testing.T) (*env, *grpcService, pb.TestServiceClient) {
 	t.Helper()
+	e, service, _, c := throughGRPCServer(t, nil)
+	return e, service, c
+}
+
+// throughGRPCServer is throughGRPC with time-outs of the origin, and its server.
+func throughGRPCServer(t *testing.T, timeouts *deploy.OriginTimeouts) (*env, *grpcService, *grpc.Server, pb.TestServiceClient) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	service := &grpcService{ended: make(chan error, 1)}
+	service := &grpcService{ended: make(chan error, 1), began: make(chan struct{}, 1)}
 	server := grpc.NewServer()
 	pb.RegisterTestServiceServer(server, service)
 	go func() { _ = server.Serve(l) }() // until Stop
 	t.Cleanup(server.Stop)
-	e := start(t, snapshot(1, script([]string{"h2c://" + l.Addr().String()}, 100_000)))
+	sc := script([]string{"h2c://" + l.Addr().String()}, 100_000)
+	sc.Versions[0].Origin.Timeouts = timeouts
+	e := start(t, snapshot(1, sc))
 	conn, err := grpc.NewClient("passthrough:///"+e.addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("shop.dev.localhost"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return e, service, pb.NewTestServiceClient(conn)
+	return e, service, server, pb.NewTestServiceClient(conn)
 }
 
 func payload(text string) *pb.Payload { return &pb.Payload{Body: []byte(text)} }
@@ -308,4 +323,54 @@ func (f *frames) callResult(id uint32) string {
 			return status + " grpc-status " + call
 		}
 	}
+}
+
+// The story: a version was killed, or hung, in the middle of calls whose clients listened. They were told
+// nothing, for ever, and there were no events.
+func TestGRPCCallsEndWithTheirOrigin(t *testing.T) {
+	f := func(name string, timeouts *deploy.OriginTimeouts, kill bool, kind string) {
+		t.Run(name, func(t *testing.T) {
+			e, _, server, c := throughGRPCServer(t, timeouts)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // which only a test that fails waits
+			defer cancel()
+			both, err := c.FullDuplexCall(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := both.Send(&pb.StreamingOutputCallRequest{Payload: payload("x")}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := both.Recv(); err != nil {
+				t.Fatal(err)
+			}
+			if kill {
+				server.Stop() // and its connections
+			}
+			if _, err := both.Recv(); err == nil || ctx.Err() != nil {
+				t.Fatalf("the client is told %v", err)
+			}
+			wantEvent(t, e.events.nth(1), schema.OutcomeResponseStreamDisconnected, kind, 200)
+		})
+	}
+	f("killed", nil, true, schema.ErrorKindReset)
+	f("hung", &deploy.OriginTimeouts{BetweenBytesMS: 500}, false, schema.ErrorKindTimeout)
+
+	t.Run("killed before its answer", func(t *testing.T) {
+		e, service, server, c := throughGRPCServer(t, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // below Config.BodyTimeout
+		defer cancel()
+		in, err := c.StreamingInputCall(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := in.Send(&pb.StreamingInputCallRequest{Payload: payload("x")}); err != nil {
+			t.Fatal(err)
+		}
+		<-service.began
+		server.Stop()
+		if err := in.RecvMsg(&pb.StreamingInputCallResponse{}); err == nil || ctx.Err() != nil {
+			t.Fatalf("the client is told %v", err)
+		}
+		wantEvent(t, e.events.nth(1), schema.OutcomeInternalError, schema.ErrorKindReset, 502)
+	})
 }

@@ -36,8 +36,11 @@ type Config struct {
 	ContinueTimeout       time.Duration // how long a 100 Continue is waited for before the body is sent anyway
 	IdleTimeout           time.Duration // an unused connection is closed after it
 	IdleConnsMax          int           // unused connections kept per endpoint; more are closed
-	PingAfter             time.Duration // how long an HTTP/2 connection may be silent before it is asked for a sign of life
-	PingTimeout           time.Duration // how long that may take; then the connection is closed
+	// UnackedTimeout is how long the TCP of an HTTP/2 origin may acknowledge nothing of what it was sent, or
+	// have no room for it, before the connection is given up with all of its streams. It is in whole
+	// milliseconds, and held on Linux. Pings of HTTP/2 would do so elsewhere; servers of gRPC end connections on which they
+	// come more often than every 5 minutes.
+	UnackedTimeout time.Duration
 	// Ejection is how long an endpoint is out after it has failed several requests in a row;
 	// twice as long when it fails again soon, up to EjectionMax. Up to half of it is taken
 	// off by chance.
@@ -77,8 +80,7 @@ func DefaultConfig() Config {
 		ContinueTimeout:       time.Second,      // as net/http
 		IdleTimeout:           50 * time.Second, // below the 60 s after which common servers and balancers hang up
 		IdleConnsMax:          1024,
-		PingAfter:             15 * time.Second, // a dead connection takes every stream with it: nobody waits a minute
-		PingTimeout:           5 * time.Second,
+		UnackedTimeout:        20 * time.Second, // a dead connection takes every stream with it: nobody waits a minute
 		Ejection:              time.Second,
 		EjectionMax:           time.Minute,
 	}
@@ -89,8 +91,8 @@ func (c *Config) Validate() error {
 	for name, d := range map[string]time.Duration{
 		"dial timeout": c.DialTimeout, "response header timeout": c.ResponseHeaderTimeout,
 		"continue timeout": c.ContinueTimeout, "idle timeout": c.IdleTimeout,
-		"ping after": c.PingAfter, "ping timeout": c.PingTimeout,
-		"ejection": c.Ejection, "longest ejection": c.EjectionMax,
+		"unacknowledged timeout": c.UnackedTimeout,
+		"ejection":               c.Ejection, "longest ejection": c.EjectionMax,
 	} {
 		if d <= 0 {
 			return fmt.Errorf("backends: %s is %s: it must be positive", name, d)

@@ -3,6 +3,7 @@ package runtime
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"net/textproto"
 	"os"
 	"sync"
+	"time"
 )
 
 // attachBody makes resp.Body give the connection back. unsent says that the
@@ -29,6 +31,7 @@ func (c *conn) attachBody(req *http.Request, resp *http.Response, unsent bool) {
 	}
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
+		_ = c.SetWriteDeadline(time.Time{}) // of the request's body; fails on a closed connection only
 		resp.Body = &switched{conn: c}
 		return
 	case b.framing == noBody && c.upload == nil:
@@ -58,16 +61,19 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	if b.released {
 		return 0, io.EOF
 	}
-	silent := b.conn.pool.cfg.BetweenBytesTimeout
-	if silent > 0 {
-		b.conn.watch.await(silent)
+	limit := b.conn.pool.cfg.BetweenBytesTimeout
+	if limit == 0 && b.upload != nil && b.upload.stuck.Load() {
+		limit = b.conn.pool.cfg.ResponseHeaderTimeout
+	}
+	if limit > 0 {
+		b.conn.watch.await(limit)
 	}
 	n, err := b.read(p)
 	if err == nil {
 		return n, nil
 	}
-	if silent > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
-		err = silentFor(silent)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = silentFor(cmp.Or(limit, b.conn.pool.cfg.ResponseHeaderTimeout)) // the latter came while it was read
 	}
 	return n, b.finish(err)
 }

@@ -49,6 +49,9 @@ func fault(ctx context.Context, op string, err error) error {
 }
 
 func kindOf(err error) string {
+	if errors.Is(err, syscall.ETIMEDOUT) {
+		return schema.ErrorKindReset // a connection that had been there: its other side is gone
+	}
 	if e, ok := errors.AsType[net.Error](err); ok {
 		if e.Timeout() {
 			return schema.ErrorKindTimeout

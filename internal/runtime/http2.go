@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"reflect"
 	"strings"
 	"sync"
@@ -64,7 +65,11 @@ func newH2C(cfg Config, u *url.URL) *http2 {
 	t := newHTTP2(newHTTPTransport(cfg, &only), cfg, u)
 	addr, dialer := hostPort(u), originDialer(cfg)
 	t.transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return dialOrigin(ctx, &dialer, network, addr, cfg.failover)
+		c, err := dialOrigin(ctx, &dialer, network, addr, cfg.failover)
+		if err == nil {
+			boundUnacked(c, cfg.UnackedTimeout)
+		}
+		return c, err
 	}
 	upgrades := newHTTP1(cfg, u)
 	upgrades.busy = t.busy
@@ -79,6 +84,11 @@ func newHTTP2(transport *http.Transport, cfg Config, u *url.URL) *http2 {
 	return t
 }
 
+// streamBuffer is how much of a response's body an HTTP/2 origin may send ahead of its client, who may be
+// slow, as memory of the gateway: net/http would take 4 MiB. It is also what one response gets in the
+// time of a way to the origin and back.
+const streamBuffer = 256 << 10
+
 func newHTTPTransport(cfg Config, protocols *http.Protocols) *http.Transport {
 	return &http.Transport{
 		Proxy:                  nil, // the environment is not the operator's word on where traffic goes; see attempt
@@ -90,7 +100,7 @@ func newHTTPTransport(cfg Config, protocols *http.Protocols) *http.Transport {
 		ResponseHeaderTimeout:  cfg.ResponseHeaderTimeout,
 		ExpectContinueTimeout:  cfg.ContinueTimeout,
 		MaxResponseHeaderBytes: headBytesMax,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: cfg.PingAfter, PingTimeout: cfg.PingTimeout},
+		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerStream: streamBuffer},
 	}
 }
 
@@ -119,8 +129,11 @@ func dialTLS(cfg Config, u *url.URL, chosen func(protocol string), protocols ...
 			return nil, &Error{schema.ErrorKindTLS, "TLS handshake with " + addr, err}
 		}
 		protocol := tc.ConnectionState().NegotiatedProtocol
-		steady.http2 = protocol == "h2" // whose streams may wait, and whose pings ask whether the origin lives
+		steady.http2 = protocol == "h2" // whose streams may wait
 		steady.bounded.Store(!steady.http2)
+		if steady.http2 {
+			boundUnacked(c, cfg.UnackedTimeout)
+		}
 		chosen(protocol)
 		return tc, nil
 	}
@@ -133,7 +146,17 @@ type steadyConn struct {
 	limit   time.Duration
 	http2   bool // is spoken; set before anybody has the connection
 	bounded atomic.Bool
-	theirs  atomic.Bool // the deadline is the user's
+	theirs  atomic.Bool             // the deadline is the user's
+	body    atomic.Pointer[carried] // that is sent in HTTP/1.1; nil if none is
+}
+
+// Close ends the wait for more of a request's body. The Transport waits, too, before it tells that the
+// connection has ended.
+func (c *steadyConn) Close() error {
+	if b := c.body.Load(); b != nil {
+		b.end()
+	}
+	return c.Conn.Close()
 }
 
 func (c *steadyConn) Write(p []byte) (sent int, err error) {
@@ -257,6 +280,15 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 	began := time.Now()
 	ctx, cancel := context.WithCancelCause(req.Context())
 	var seen sight
+	if hasBody(req) {
+		seen.body = &carried{src: req.Body, limit: t.cfg.ResponseHeaderTimeout, late: func() {
+			if seen.byHTTP2() { // in HTTP/1.1 each write has its bound
+				cancel(tookNothing(t.cfg.ResponseHeaderTimeout, os.ErrDeadlineExceeded))
+			}
+		}}
+		out.Body = seen.body
+		defer seen.body.lift()
+	}
 	seen.again = func(n int32) {
 		if t.cfg.failover && n > refusalsMax || n > 1 && time.Since(began) > t.cfg.ResponseHeaderTimeout {
 			cancel(errRefused)
@@ -276,9 +308,10 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 	}
 	if err != nil {
 		defer cancel(nil)
+		defer seen.over()
 	}
-	if err != nil && errors.Is(context.Cause(ctx), errRefused) {
-		err = errRefused
+	if cause := context.Cause(ctx); err != nil && cause != nil && req.Context().Err() == nil {
+		err = cause
 	}
 	if err != nil && !seen.answered.Load() {
 		err = unanswered(err)
@@ -316,9 +349,9 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 		}
 		t.done()
 	case byHTTP2 && bodiless(resp):
-		resp.Body, resp.ContentLength = &responseReader{ReadCloser: ignored{resp.Body}, ctx: req.Context(), cancel: cancel, t: t}, 0
+		resp.Body, resp.ContentLength = &responseReader{ReadCloser: ignored{resp.Body}, ctx: req.Context(), cancel: cancel, t: t, seen: &seen}, 0
 	default:
-		resp.Body = &responseReader{ReadCloser: resp.Body, ctx: req.Context(), cancel: cancel, t: t}
+		resp.Body = &responseReader{ReadCloser: resp.Body, ctx: req.Context(), cancel: cancel, t: t, seen: &seen}
 	}
 	return resp, nil
 }
@@ -405,6 +438,7 @@ type responseReader struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc // of what the Transport has
 	t      *http2
+	seen   *sight
 	silent *time.Timer // ends a read that takes too long; nil without a bound, and before the first one
 	over   bool
 }
@@ -432,7 +466,10 @@ func (b *responseReader) Read(p []byte) (int, error) {
 // await bounds the read that follows.
 func (b *responseReader) await(limit time.Duration) {
 	if b.silent == nil {
-		b.silent = time.AfterFunc(limit, func() { b.cancel(nil) })
+		b.silent = time.AfterFunc(limit, func() {
+			b.cancel(nil)
+			_ = b.ReadCloser.Close() // the Transport does not look at the context while it sends the request's body
+		})
 		return
 	}
 	b.silent.Reset(limit)
@@ -448,6 +485,7 @@ func (b *responseReader) Close() error {
 func (b *responseReader) end() {
 	if !b.over {
 		b.over = true
+		b.seen.over()
 		b.t.done()
 	}
 }

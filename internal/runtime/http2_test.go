@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -170,28 +171,6 @@ func TestErrorKindsOfStreams(t *testing.T) {
 	}
 }
 
-// A connection that has gone silent without an end, as behind a firewall that forgot
-// it, is found out by a ping and not used again.
-func TestSilentHTTP2ConnectionIsGivenUp(t *testing.T) {
-	inTime(t, 50*time.Millisecond, func(bound time.Duration) error {
-		cfg := shortConfig()
-		cfg.PingAfter, cfg.PingTimeout = 20*time.Millisecond, bound
-		backend := open(t, cfg, h2Server(t, func(conn int32, fr *h2.Framer, stream uint32) bool {
-			return conn == 1 || respond(fr, stream) // the first one says nothing, to pings neither
-		}))
-		resp, err := backend.RoundTrip(request(t, http.MethodPost, "/", ""))
-		wantKind(t, resp, err, schema.ErrorKindReset)
-		if !strings.Contains(err.Error(), "connection lost") {
-			t.Errorf("the error is %v", err)
-		}
-		resp, err = backend.RoundTrip(request(t, http.MethodPost, "/", ""))
-		if err == nil {
-			readAll(t, resp, nil)
-		}
-		return err
-	})
-}
-
 // The story: net/http's transport takes any number for a status of HTTP/2, and the gateway's
 // server panicked when it was to send 42. The client got nothing, and the request no event.
 func TestStatusesThatAreNone(t *testing.T) {
@@ -230,4 +209,36 @@ func TestResponsesWithoutBodiesDoNotWaitForUploads(t *testing.T) {
 			t.Errorf("a response with the status %s has the body %q", status, text)
 		}
 	}
+}
+
+// The story: each slow client of an HTTP/2 origin held 4 MiB of its response in the gateway.
+func TestHTTP2OriginsSendLittleAhead(t *testing.T) {
+	var sent atomic.Int64
+	each(t, func(w http.ResponseWriter, r *http.Request) {
+		sent.Store(0)
+		for range 32 << 20 / 4096 {
+			n, err := w.Write(make([]byte, 4096))
+			if sent.Add(int64(n)); err != nil {
+				return
+			}
+		}
+	}, func(t *testing.T, s *httptest.Server, cfg Config) {
+		if strings.HasPrefix(s.URL, "http://") {
+			return // the system holds what was not read
+		}
+		resp, err := open(t, cfg, s.URL).RoundTrip(request(t, http.MethodGet, "/", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var before int64
+		waitFor(t, "the origin to have sent what it may", func() bool {
+			before = sent.Load()
+			time.Sleep(200 * time.Millisecond)
+			return before >= streamBuffer && sent.Load() == before
+		})
+		if before > 2*streamBuffer {
+			t.Errorf("%d bytes were sent to a client that takes none", before)
+		}
+	})
 }

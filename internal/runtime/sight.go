@@ -17,6 +17,7 @@ var errRefused = errors.New("REFUSED_STREAM, each time that it was sent")
 
 // sight is what a Transport tells of a request on its way.
 type sight struct {
+	body      *carried      // of the request; nil if it has none
 	again     func(n int32) // is told when the request goes out by HTTP/2 for the nth time
 	tries     atomic.Int32
 	connected atomic.Bool
@@ -32,8 +33,13 @@ func (s *sight) watch(ctx context.Context) context.Context {
 			s.conn.Store(c)
 			s.connected.Store(true)
 			s.reused.Store(info.Reused)
+			if s.body != nil {
+				s.body.again()
+			}
 			if s.byHTTP2() {
 				s.again(s.tries.Add(1))
+			} else {
+				s.steady().body.Store(s.body)
 			}
 		},
 		GotFirstResponseByte: func() { s.answered.Store(true) },
@@ -52,6 +58,13 @@ func (s *sight) steady() *steadyConn {
 		return steady
 	}
 	return nil
+}
+
+// over is the end of the exchange: the connection may be another one's.
+func (s *sight) over() {
+	if steady := s.steady(); steady != nil && s.body != nil {
+		steady.body.CompareAndSwap(s.body, nil)
+	}
 }
 
 // switched lets the connection's other side take its time: what is sent there is no longer

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -60,11 +61,12 @@ type upload struct {
 	sending  sync.WaitGroup // the goroutine that sends it
 	mu       sync.Mutex
 	done     bool
-	bodyErr  error // the client's body could not be read
-	writeErr error // the backend did not take it
-	stalled  error // why: it took nothing for too long; nil if that is not why
-	gotHead  bool  // the response's header is there: its time-out is over
-	released bool  // the response is read: whoever ends last decides what becomes of the connection
+	bodyErr  error       // the client's body could not be read
+	writeErr error       // the backend did not take it
+	stalled  error       // why: it took nothing for too long; nil if that is not why
+	gotHead  bool        // the response's header is there: its time-out is over
+	released bool        // the response is read: whoever ends last decides what becomes of the connection
+	stuck    atomic.Bool // stalled is set
 }
 
 // startUpload sends the body from a goroutine that ends with the body or, when
@@ -101,11 +103,22 @@ func (u *upload) finish(c *conn, bodyErr, writeErr error) {
 	case u.released:
 		u.settleLocked(c)
 	case errors.Is(writeErr, os.ErrDeadlineExceeded):
-		u.stalled = fmt.Errorf("the other side took nothing of the request's body for %s: %w", c.pool.cfg.ResponseHeaderTimeout, writeErr)
-		c.watch.await(0) // nor will it answer
+		u.stalled = tookNothing(c.pool.cfg.ResponseHeaderTimeout, writeErr)
+		u.stuck.Store(true)
+		switch {
+		case !u.gotHead:
+			c.watch.await(0) // nor will it answer
+		case c.pool.cfg.BetweenBytesTimeout == 0:
+			c.watch.await(c.pool.cfg.ResponseHeaderTimeout) // it may have said what it wants to before it has read the rest
+		}
 	case !u.gotHead:
 		c.watch.await(c.pool.cfg.ResponseHeaderTimeout) // after a failed write too: the backend may have said why
 	}
+}
+
+// tookNothing is the failure of an upload that does not get on.
+func tookNothing(limit time.Duration, err error) error {
+	return fmt.Errorf("the other side took nothing of the request's body for %s: %w", limit, err)
 }
 
 // release is conn.release for a connection with an upload. The last byte of a

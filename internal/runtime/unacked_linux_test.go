@@ -1,0 +1,61 @@
+package runtime
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+
+	h2 "golang.org/x/net/http2"
+
+	"tidegate/schema"
+)
+
+// An HTTP/2 connection whose other side takes nothing any more, as a process that was stopped or a
+// firewall that forgot the connection, is given up with its streams, and not used again.
+func TestHTTP2ConnectionThatTakesNothingIsGivenUp(t *testing.T) {
+	little := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) })
+	}}
+	l, err := little.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over); _ = l.Close() })
+	go func() {
+		for n := 1; ; n++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				if n == 1 {
+					_ = h2.NewFramer(c, c).WriteSettings()
+					<-over
+					return
+				}
+				new(h2.Server).ServeConn(c, &h2.ServeConnOpts{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					_, _ = io.Copy(io.Discard, r.Body)
+				})})
+			}()
+		}
+	}()
+	cfg := shortConfig()
+	cfg.UnackedTimeout = 100 * time.Millisecond
+	backend := open(t, cfg, "h2c://"+l.Addr().String())
+	send := func() (*http.Response, error) {
+		req := request(t, http.MethodPost, "/", "x")
+		body := bytes.NewReader(make([]byte, 60<<10)) // an origin's first window has room for it
+		req.Body, req.ContentLength = io.NopCloser(body), body.Size()
+		return backend.RoundTrip(req)
+	}
+	resp, err := send()
+	wantKind(t, resp, err, schema.ErrorKindReset)
+	resp, err = send()
+	readAll(t, resp, err)
+}

@@ -1,0 +1,10 @@
+//go:build !linux
+
+package runtime
+
+import (
+	"net"
+	"time"
+)
+
+func boundUnacked(net.Conn, time.Duration) {}
