@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,16 +14,47 @@ import (
 	"tidegate/internal/app"
 )
 
-// run returns the exit status of a command that talks to an API.
-func run(t *testing.T, api http.Handler, args ...string) int {
+// clientOf is a command line that talks to an API.
+func clientOf(t *testing.T, api http.Handler, args ...string) *cobra.Command {
 	t.Helper()
 	server := httptest.NewServer(api)
 	t.Cleanup(server.Close)
 	t.Setenv("TIDEGATE_TOKEN", "token")
 	root := &cobra.Command{Use: "tidegate", SilenceUsage: true, SilenceErrors: true}
+	onlyHolds(root)
 	root.AddCommand(clientCommands()...)
 	root.SetArgs(append(args, "--api", server.URL, "--account", "a1", "--data-dir", t.TempDir()))
-	return app.Execute(root)
+	return root
+}
+
+// run returns the exit status of a command that talks to an API.
+func run(t *testing.T, api http.Handler, args ...string) int {
+	t.Helper()
+	return app.Execute(clientOf(t, api, args...))
+}
+
+// output returns what such a command prints.
+func output(t *testing.T, api http.Handler, args ...string) (string, error) {
+	t.Helper()
+	root := clientOf(t, api, args...)
+	var out strings.Builder
+	root.SetOut(&out)
+	err := root.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+// answers is an API that answers with the next of the results.
+func answers(t *testing.T, results ...string) http.HandlerFunc {
+	t.Helper()
+	return func(w http.ResponseWriter, r *http.Request) {
+		if len(results) == 0 {
+			t.Errorf("%s %s is one call too many", r.Method, r.URL)
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintf(w, `{"success": true, "result": %s}`, results[0])
+		results = results[1:]
+	}
 }
 
 // A variable of a shell that is not set is an empty argument: once it meant the whole account.
