@@ -21,7 +21,6 @@ func clientOf(t *testing.T, api http.Handler, args ...string) *cobra.Command {
 	t.Cleanup(server.Close)
 	t.Setenv("TIDEGATE_TOKEN", "token")
 	root := &cobra.Command{Use: "tidegate", SilenceUsage: true, SilenceErrors: true}
-	onlyHolds(root)
 	root.AddCommand(clientCommands()...)
 	root.SetArgs(append(args, "--api", server.URL, "--account", "a1", "--data-dir", t.TempDir()))
 	return root
@@ -128,6 +127,30 @@ func TestMissingArgumentsAreNamed(t *testing.T) {
 	if refused < 20 {
 		t.Errorf("%d commands need an argument", refused)
 	}
+}
+
+// Whoever leaves out the group of a command is told the command, and not the group most like it:
+// "deploy" was taken for "deployments", which only shows.
+func TestCommandsThatWereMeant(t *testing.T) {
+	root := &cobra.Command{Use: "tidegate"}
+	onlyHolds(root)
+	root.AddCommand(clientCommands()...)
+	f := func(want string, args ...string) {
+		t.Helper()
+		err := root.ValidateArgs(args)
+		if err == nil {
+			t.Fatalf("%q is taken", args)
+		}
+		if _, meant, _ := strings.Cut(err.Error(), "; did you mean "); meant != want {
+			t.Errorf("%q: %q, want %q", args, meant, want)
+		}
+	}
+	f("versions deploy?", "deploy", "basket", "v1")
+	f("versions upload?", "upload", "basket")
+	f("versions?", "verions", "list")
+	f("", "list") // which one?
+	f("", "edit") // "audit" is two letters off
+	f("jobs?", "job")
 }
 
 // Without an answer nobody knows that nothing happened.

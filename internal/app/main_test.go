@@ -32,6 +32,9 @@ func TestRefusedFlagsSayWhatWouldBeTaken(t *testing.T) {
 	f(`--failed is "maybe": it must be true or false`, "--failed=maybe")
 	f(`invalid argument "x" for "--hosts" flag: invalid string being converted to IP address: x`, "--hosts", "x")
 	f("unknown flag: --limt; did you mean --limit?", "--limt", "1")
+	f("unknown flag: --fer; did you mean --for?", "--fer", "5s")
+	f("unknown flag: --fault", "--fault") // "failed" is two letters off
+	f("unknown flag: --all", "--all")     // as "for" is
 	f("unknown shorthand flag: 'x' in -x", "-x")
 
 	t.Setenv("TIDEGATE_JSON", "maybe")
