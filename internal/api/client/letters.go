@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
 )
 
@@ -55,7 +54,7 @@ func (c *Client) DeadLetterContent(ctx context.Context, accountID string, job in
 	if res.StatusCode != http.StatusOK {
 		var answer envelope // the reason is in it, unless something else answered
 		if err := json.NewDecoder(io.LimitReader(res.Body, answerBytesMax)).Decode(&answer); err != nil {
-			return nil, errs.New(kindOf(res.StatusCode), 0, "the content of dead letter %q cannot be had: status %d", id, res.StatusCode)
+			return nil, c.noEnvelope(res, err)
 		}
 		return nil, answer.failure(res.StatusCode)
 	}
