@@ -32,7 +32,7 @@ func jobsTail(c *connection) *cobra.Command {
 	flags.StringVar(&fields, "fields", "", "fields, separated by commas (default: the job's, or the API's)")
 	flags.StringVar(&filter, "filter", "", "which events, as Logpush's JSON (default: the job's, or all)")
 	flags.Int64Var(&sample, "sample", 1, "show one event in so many")
-	flags.DurationVar(&length, "for", 0, "end after this time (default: when interrupted)")
+	lengthVar(flags, &length, "for", "end after this time (default: when interrupted)")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := aboveZero(cmd, "for"); err != nil {
 			return err

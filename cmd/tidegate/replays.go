@@ -17,24 +17,6 @@ import (
 // replayPoll is how often a replay is looked at that is followed.
 const replayPoll = time.Second
 
-// timeFlag reads a time, or how long ago it was.
-func timeFlag(cmd *cobra.Command, name, text string) (time.Time, error) {
-	if text == "now" {
-		text = "0s"
-	}
-	if days, err := strconv.ParseUint(strings.TrimSuffix(text, "d"), 10, 16); err == nil && strings.HasSuffix(text, "d") {
-		text = fmt.Sprintf("%dh", 24*days)
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return time.Now().Add(-ago).UTC().Truncate(time.Millisecond), nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return at, usage(cmd, fmt.Errorf("--%s is %q: it must be a time such as 2026-11-01T00:00:00Z, how long ago, such as 36h or 7d, or now", name, text))
-	}
-	return at, nil
-}
-
 func jobsReplay(c *connection) *cobra.Command {
 	var from, to string
 	var follow, unmarked bool
