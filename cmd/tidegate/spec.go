@@ -22,7 +22,7 @@ type spec struct {
 func parseSpec(text string) (spec, error) {
 	if first, _, several := strings.Cut(text, ","); several { // which a tag may hold
 		if s, err := parseSpec(first); err == nil && s.share != nil {
-			return spec{}, fmt.Errorf("%q is more than one version: separate them by spaces: %s", text, strings.ReplaceAll(text, ",", " "))
+			return spec{}, fmt.Errorf("%q has a comma: separate versions by spaces: %s", text, strings.TrimSpace(strings.ReplaceAll(text, ",", " ")))
 		}
 	}
 	ref, percentage := text, ""

@@ -59,9 +59,9 @@ func TestBadSpecsAreRefused(t *testing.T) {
 		}
 	}
 	f("@50", "names no version")
-	f("v1@90,v2@10", "separate them by spaces: v1@90 v2@10")
-	f("v1@90,v2", "separate them by spaces: v1@90 v2")
-	f("v1@90%, v2@10%", "separate them by spaces")
+	f("v1@90,v2@10", "separate versions by spaces: v1@90 v2@10")
+	f("v1@90,v2", "separate versions by spaces: v1@90 v2")
+	f("v1@90%, v2@10%", "separate versions by spaces")
 	f("v1@", "not a percentage")
 	f("v1@ten", "not a percentage")
 	f("v1@-1", "not a percentage")
