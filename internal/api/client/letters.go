@@ -66,7 +66,7 @@ func (c *Client) ResendDeadLetter(ctx context.Context, accountID string, job int
 	return send[Resent](ctx, c, http.MethodPost, letterPath(accountID, job, id, "resend"), nil)
 }
 
-// ResendDeadLetters sends the oldest letters that wait.
+// ResendDeadLetters sends up to 100 letters that wait, those first that were tried the fewest times.
 func (c *Client) ResendDeadLetters(ctx context.Context, accountID string, job int64) (ResentAll, error) {
 	return send[ResentAll](ctx, c, http.MethodPost, letterPath(accountID, job, "resend"), nil)
 }
