@@ -67,7 +67,7 @@ func TestAffinityOptions(t *testing.T) {
 		return deploy.AffinityRule{Source: "cookie", Name: "visitor", Forward: forward, Set: set}
 	}
 	f("header:X-User cookie:visitor --set-cookie", []string{"", "--set-cookie"}, user, cookie(nil, &deploy.AffinityCookieAttributes{}))
-	f("cookie:visitor --set-cookie --cookie-max-age 720h --cookie-same-site none --cookie-domain example.com --cookie-path /app --cookie-secure always --cookie-partitioned --forward=false",
+	f("cookie:visitor --set-cookie --cookie-max-age 30d --cookie-same-site none --cookie-domain example.com --cookie-path /app --cookie-secure always --cookie-partitioned --forward=false",
 		[]string{"--set-cookie --cookie-max-age 720h0m0s --cookie-same-site none --cookie-domain example.com --cookie-path /app --cookie-secure always --cookie-partitioned --forward=false"},
 		cookie(&no, &deploy.AffinityCookieAttributes{MaxAge: 2_592_000, SameSite: "none", Domain: "example.com", Path: "/app", Secure: "always", Partitioned: true}))
 	user.Forward = &yes

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"tidegate/internal/app"
 )
 
 // clientCommands are those that talk to the API of a running platform.
@@ -71,13 +73,29 @@ func onlyHolds(command *cobra.Command) {
 			}
 		}
 		text := fmt.Sprintf("%s has no command %q: it has %s", cmd.CommandPath(), args[0], strings.Join(names, ", "))
-		cmd.SuggestionsMinimumDistance = 2 // cobra's own, which it sets elsewhere
-		if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
+		meant := below(cmd, args[0])
+		if len(meant) != 1 { // such as list, which nearly every group has
+			cmd.SuggestionsMinimumDistance = app.SlipMax(args[0])
+			meant = cmd.SuggestionsFor(args[0])
+		}
+		if len(meant) > 0 {
 			text += "; did you mean " + strings.Join(meant, " or ") + "?"
 		}
 		return usage(cmd, errors.New(text))
 	}
 	command.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+}
+
+// below returns the commands of a name that the commands below one hold, such as "versions deploy".
+func below(cmd *cobra.Command, name string) (found []string) {
+	for _, group := range cmd.Commands() {
+		for _, child := range group.Commands() {
+			if child.Name() == name && child.IsAvailableCommand() {
+				found = append(found, group.Name()+" "+name)
+			}
+		}
+	}
+	return found
 }
 
 // usage marks an error as one to mend on the command line: exit status 2.

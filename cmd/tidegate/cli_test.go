@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,8 +14,8 @@ import (
 	"tidegate/internal/app"
 )
 
-// run returns the exit status of a command that talks to an API.
-func run(t *testing.T, api http.Handler, args ...string) int {
+// clientOf is a command line that talks to an API.
+func clientOf(t *testing.T, api http.Handler, args ...string) *cobra.Command {
 	t.Helper()
 	server := httptest.NewServer(api)
 	t.Cleanup(server.Close)
@@ -21,7 +23,37 @@ func run(t *testing.T, api http.Handler, args ...string) int {
 	root := &cobra.Command{Use: "tidegate", SilenceUsage: true, SilenceErrors: true}
 	root.AddCommand(clientCommands()...)
 	root.SetArgs(append(args, "--api", server.URL, "--account", "a1", "--data-dir", t.TempDir()))
-	return app.Execute(root)
+	return root
+}
+
+// run returns the exit status of a command that talks to an API.
+func run(t *testing.T, api http.Handler, args ...string) int {
+	t.Helper()
+	return app.Execute(clientOf(t, api, args...))
+}
+
+// output returns what such a command prints.
+func output(t *testing.T, api http.Handler, args ...string) (string, error) {
+	t.Helper()
+	root := clientOf(t, api, args...)
+	var out strings.Builder
+	root.SetOut(&out)
+	err := root.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+// answers is an API that answers with the next of the results.
+func answers(t *testing.T, results ...string) http.HandlerFunc {
+	t.Helper()
+	return func(w http.ResponseWriter, r *http.Request) {
+		if len(results) == 0 {
+			t.Errorf("%s %s is one call too many", r.Method, r.URL)
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintf(w, `{"success": true, "result": %s}`, results[0])
+		results = results[1:]
+	}
 }
 
 // A variable of a shell that is not set is an empty argument: once it meant the whole account.
@@ -95,6 +127,30 @@ func TestMissingArgumentsAreNamed(t *testing.T) {
 	if refused < 20 {
 		t.Errorf("%d commands need an argument", refused)
 	}
+}
+
+// Whoever leaves out the group of a command is told the command, and not the group most like it:
+// "deploy" was taken for "deployments", which only shows.
+func TestCommandsThatWereMeant(t *testing.T) {
+	root := &cobra.Command{Use: "tidegate"}
+	onlyHolds(root)
+	root.AddCommand(clientCommands()...)
+	f := func(want string, args ...string) {
+		t.Helper()
+		err := root.ValidateArgs(args)
+		if err == nil {
+			t.Fatalf("%q is taken", args)
+		}
+		if _, meant, _ := strings.Cut(err.Error(), "; did you mean "); meant != want {
+			t.Errorf("%q: %q, want %q", args, meant, want)
+		}
+	}
+	f("versions deploy?", "deploy", "basket", "v1")
+	f("versions upload?", "upload", "basket")
+	f("versions?", "verions", "list")
+	f("", "list") // which one?
+	f("", "edit") // "audit" is two letters off
+	f("jobs?", "job")
 }
 
 // Without an answer nobody knows that nothing happened.

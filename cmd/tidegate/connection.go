@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
@@ -143,8 +144,9 @@ func readReady(dataDir string) (app.Ready, error) {
 // token has no flag of its own: a command line is visible to every user of the
 // machine. The order is flag, TIDEGATE_TOKEN, TIDEGATE_TOKEN_FILE, ready file.
 func (c *connection) token(fileGiven bool, ready app.Ready) (token, source string, err error) {
-	if value := strings.TrimSpace(os.Getenv("TIDEGATE_TOKEN")); value != "" && !fileGiven {
-		return value, "TIDEGATE_TOKEN", nil
+	const variable = "TIDEGATE_TOKEN"
+	if value := strings.TrimSpace(os.Getenv(variable)); value != "" && !fileGiven {
+		return value, variable, checkToken(value, variable)
 	}
 	path := cmp.Or(c.tokenFile, ready.TokenFile)
 	if path == "" {
@@ -154,7 +156,17 @@ func (c *connection) token(fileGiven bool, ready app.Ready) (token, source strin
 	if err != nil {
 		return "", "", fmt.Errorf("read the API token: %w", err)
 	}
-	return strings.TrimSpace(string(text)), path, nil
+	token = strings.TrimSpace(string(text))
+	return token, path, checkToken(token, path)
+}
+
+// checkToken refuses what no header can carry, of which the server would be blamed. Of another
+// file than the token's it shows nothing.
+func checkToken(token, source string) error {
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return fmt.Errorf("%s holds no token: a token is one word", source)
+	}
+	return nil
 }
 
 func (s *session) onlyAccount(ctx context.Context) (string, error) {
@@ -183,6 +195,8 @@ func (s *session) explain(attempted string, err error) error {
 		return fmt.Errorf("%s: %w", attempted, err)
 	case failure.Kind == errs.Unavailable && failure.Code == 0: // no envelope: nobody answered
 		return fmt.Errorf("%s: the API at %s does not answer: start it with \"tidegate up\", or name another with --api (%w)", attempted, s.address, failure)
+	case failure.Code == 0: // somebody else did
+		return fmt.Errorf("%s: %w; name the address of the API with --api", attempted, failure)
 	case failure.Kind == errs.Unauthorized:
 		return fmt.Errorf("%s: the API at %s refuses the token from %s: %w; \"tidegate token create\" makes another", attempted, s.address, s.tokenSource, failure)
 	default:

@@ -218,7 +218,7 @@ func tail(c *connection) *cobra.Command {
 		Example: "  tidegate tail shop --failed", Args: arguments(1, 1),
 	}
 	which.flags(command)
-	command.Flags().DurationVar(&length, "for", 0, "end after this time (default: when interrupted)")
+	lengthVar(command.Flags(), &length, "for", "end after this time (default: when interrupted)")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := aboveZero(cmd, "for"); err != nil {
 			return err

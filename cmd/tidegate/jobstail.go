@@ -10,6 +10,8 @@ import (
 	"github.com/coder/websocket"
 	"github.com/spf13/cobra"
 
+	"tidegate/internal/api/client"
+	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
 )
 
@@ -24,15 +26,15 @@ func jobsTail(c *connection) *cobra.Command {
 	command := &cobra.Command{
 		Use: "tail [JOB]", Short: "Print events as they come, with a job's fields and filter",
 		Long: "Print events of the account as they come, one line of NDJSON each, with the fields and the filter of a job or of flags.\n" +
-			"An account has one such session at a time. It ends after an hour, or 5 minutes after the command:\n" +
-			"until then another one is refused.",
+			"An account has one such session at a time. It ends after an hour, or 5 minutes after its last listener left:\n" +
+			"until then the command goes on with it if it asks for the same, and is refused if not.",
 		Args: arguments(0, 1),
 	}
 	flags := command.Flags()
 	flags.StringVar(&fields, "fields", "", "fields, separated by commas (default: the job's, or the API's)")
 	flags.StringVar(&filter, "filter", "", "which events, as Logpush's JSON (default: the job's, or all)")
 	flags.Int64Var(&sample, "sample", 1, "show one event in so many")
-	flags.DurationVar(&length, "for", 0, "end after this time (default: when interrupted)")
+	lengthVar(flags, &length, "for", "end after this time (default: when interrupted)")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := aboveZero(cmd, "for"); err != nil {
 			return err
@@ -61,9 +63,9 @@ func jobsTail(c *connection) *cobra.Command {
 			}
 		}
 		request.Sample = given(flags, "sample", sample)
-		session, err := s.api.CreateInstantLogs(cmd.Context(), s.account, request)
+		session, err := s.instantLogs(cmd.Context(), request)
 		if err != nil {
-			return s.explain("begin a session of instant logs", err)
+			return err
 		}
 		ctx := cmd.Context()
 		if length > 0 {
@@ -74,6 +76,34 @@ func jobsTail(c *connection) *cobra.Command {
 		return s.listen(ctx, session.URL)
 	}
 	return command
+}
+
+// instantLogs begins a session, or returns the account's if that shows the same.
+func (s *session) instantLogs(ctx context.Context, r logjob.InstantRequest) (client.InstantLogs, error) {
+	made, refusal := s.api.CreateInstantLogs(ctx, s.account, r)
+	if refusal == nil {
+		return made, nil
+	}
+	const attempted = "begin a session of instant logs"
+	settings, err := r.Settings()
+	if err != nil || errs.KindOf(refusal) != errs.Forbidden {
+		return made, s.explain(attempted, refusal)
+	}
+	list, err := s.api.InstantLogs(ctx, s.account)
+	if err != nil || len(list) == 0 { // it was not that
+		return made, s.explain(attempted, refusal)
+	}
+	if there := list[0]; there.InstantSettings != settings {
+		return made, fmt.Errorf("%s: the account has one with --fields %s --filter %s --sample %d: give these to join it, "+
+			"wait until 5 minutes after its last listener left, or watch one script with \"tidegate tail SCRIPT\"",
+			attempted, quoted(there.Fields), quoted(there.Filter), there.Sample)
+	}
+	return list[0], nil
+}
+
+// quoted is a word of a shell.
+func quoted(text string) string {
+	return "'" + strings.ReplaceAll(oneLine(text), "'", `'\''`) + "'"
 }
 
 // listen prints what comes until ctx ends, which is no failure, or the session does.

@@ -24,7 +24,7 @@ func (a *asked) flags(cmd *cobra.Command, steps bool) {
 	cmd.Flags().StringVar(&a.since, "since", "", "the beginning, such as 2026-11-01T00:00:00Z, or how long ago, such as 15m (default: an hour before the end)")
 	cmd.Flags().StringVar(&a.until, "until", "", "the end, likewise (default: now)")
 	if steps {
-		cmd.Flags().DurationVar(&a.step, "step", 0, "the length of a step of the series in --json, such as 5m (default: one that fits)")
+		lengthVar(cmd.Flags(), &a.step, "step", "the length of a step of the series in --json, such as 5m (default: one that fits)")
 	}
 }
 

@@ -241,7 +241,7 @@ func parseShare(text string) (float64, error) {
 
 // parseSeconds reads a duration of whole seconds.
 func parseSeconds(text string) (int64, error) {
-	d, err := time.ParseDuration(text)
+	d, err := parseLength(text)
 	if err != nil {
 		return 0, errors.New("it must be a time such as 90s or 5m")
 	}

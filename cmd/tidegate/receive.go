@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tidegate/internal/app"
 	"tidegate/internal/signature"
 )
 
@@ -39,7 +40,7 @@ func receiveCommand() *cobra.Command {
 	flags.IntVar(&r.lines, "lines", 10, "lines to show of a body; 0 is all of them")
 	flags.BoolVar(&r.quiet, "quiet", false, "show no bodies")
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := r.check(); err != nil {
+		if err := errors.Join(app.ValidAddr("addr", addr), r.check()); err != nil {
 			return usage(cmd, err)
 		}
 		r.out = cmd.OutOrStdout()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/spf13/cobra"
 
 	"tidegate/internal/signature"
 )
@@ -178,4 +179,21 @@ func TestReceiveOnAPortThatIsTaken(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), taken.Listener.Addr().String()) || !strings.Contains(err.Error(), "give another address with --addr") {
 		t.Errorf("got %v, want the address and the flag", err)
 	}
+}
+
+// They ended with 1, as if the port were in use.
+func TestReceiverRefusesAddresses(t *testing.T) {
+	f := func(addr, want string) {
+		t.Helper()
+		root := &cobra.Command{Use: "tidegate", SilenceUsage: true, SilenceErrors: true}
+		root.AddCommand(receiveCommand())
+		marked := false // as one to mend on the command line
+		root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { marked = true; return err })
+		root.SetArgs([]string{"receive", "--addr", addr})
+		if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) || !marked {
+			t.Errorf("%q: error %v, marked %t", addr, err, marked)
+		}
+	}
+	f("9800", `--addr is "9800": it must be host:port`)
+	f("127.0.0.1:98000", "a port is from 0 to 65535")
 }

@@ -17,32 +17,21 @@ import (
 // replayPoll is how often a replay is looked at that is followed.
 const replayPoll = time.Second
 
-// timeFlag reads a time, or how long ago it was.
-func timeFlag(cmd *cobra.Command, name, text string) (time.Time, error) {
-	if days, err := strconv.ParseUint(strings.TrimSuffix(text, "d"), 10, 16); err == nil && strings.HasSuffix(text, "d") {
-		text = fmt.Sprintf("%dh", 24*days)
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return time.Now().Add(-ago).UTC().Truncate(time.Millisecond), nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return at, usage(cmd, fmt.Errorf("--%s is %q: it must be a time such as 2026-11-01T00:00:00Z, or how long ago, such as 36h or 7d", name, text))
-	}
-	return at, nil
-}
-
 func jobsReplay(c *connection) *cobra.Command {
 	var from, to string
 	var follow, unmarked bool
 	command := &cobra.Command{
 		Use: "replay JOB --from TIME [--to TIME]", Short: "Send a job's events of a range of times again",
-		Example: "  tidegate jobs replay 3 --from 2026-11-01T00:00:00Z --to 2026-11-01T06:00:00Z --follow\n  tidegate jobs replay 3 --from 36h",
-		Args:    arguments(1, 1),
+		Long: "Send a job's events of a range of times again. Without --to it ends where live delivery began when the job was\n" +
+			"switched on, so that nothing is sent twice. What live delivery sent since, such as to a receiver that then lost it,\n" +
+			"is sent again with --to now.",
+		Example: "  tidegate jobs replay 3 --from 2026-11-01T00:00:00Z --to 2026-11-01T06:00:00Z --follow\n" +
+			"  tidegate jobs replay 3 --from 36h\n  tidegate jobs replay 3 --from 36h --to now",
+		Args: arguments(1, 1),
 	}
 	flags := command.Flags()
 	flags.StringVar(&from, "from", "", "the first time, such as 2026-11-01T00:00:00Z, or how long ago, such as 36h")
-	flags.StringVar(&to, "to", "", "the time before which it ends (default: where live delivery began when the job was switched on)")
+	flags.StringVar(&to, "to", "", "the time before which it ends, or now (default: where live delivery began when the job was switched on)")
 	flags.BoolVar(&follow, "follow", false, "wait for the end, and show how far it is")
 	flags.BoolVar(&unmarked, "include-unmarked", false, "also events of which it was not stored whether their scripts opted out of Logpush")
 	command.RunE = onJob(c, func(cmd *cobra.Command, s *session, job int64, _ []string) error {
@@ -69,7 +58,7 @@ func jobsReplay(c *connection) *cobra.Command {
 			return s.followReplay(cmd, r)
 		}
 		return s.show(func(out io.Writer) {
-			fmt.Fprintf(out, "Replay %d of job %d waits for its turn; tidegate jobs replays %d shows how far it is\n", r.ID, job, job)
+			fmt.Fprintf(out, "Replay %d of job %d waits for its turn; tidegate jobs replays %d shows how far it is\n%s\n", r.ID, job, job, replayRange(&r))
 		})
 	})
 	return command
@@ -79,6 +68,9 @@ func jobsReplay(c *connection) *cobra.Command {
 func (s *session) followReplay(cmd *cobra.Command, r client.Replay) error {
 	ctx, bar := cmd.Context(), cmd.ErrOrStderr()
 	shows := terminal(bar)
+	if shows {
+		fmt.Fprintln(bar, replayRange(&r))
+	}
 	for r.State == logjob.ReplayQueued || r.State == logjob.ReplayRunning {
 		if shows {
 			fmt.Fprintf(bar, "\r\x1b[K%s", oneLine(replayBar(&r)))
@@ -94,24 +86,39 @@ func (s *session) followReplay(cmd *cobra.Command, r client.Replay) error {
 	if shows {
 		fmt.Fprint(bar, "\r\x1b[K")
 	}
-	if err := s.show(func(out io.Writer) {
-		fmt.Fprintf(out, "Replay %d of job %d is %s: %s sent, %s\n", r.ID, r.JobID, r.State, counted(r.RecordsSent, "event"), counted(r.BytesSent, "byte"))
-		if r.RecordsUnmarked > 0 {
-			fmt.Fprintf(out, "%d events were left out, of which nobody knows whether their scripts had opted out (--include-unmarked)\n", r.RecordsUnmarked)
-		}
-		if r.KeptFrom != nil {
-			fmt.Fprintf(out, "events from before %s may be missing: of at least one partition nothing older was kept\n", moment(*r.KeptFrom))
-		}
-		for _, l := range r.Losses {
-			fmt.Fprintf(out, "lost: %s of partition %d, offsets %d to %d: %s\n", counted(l.Missing, "record"), l.Partition, l.Begin, l.End-1, oneLine(l.Reason))
-		}
-	}); err != nil {
+	if err := s.show(func(out io.Writer) { writeReplay(out, &r) }); err != nil {
 		return err
 	}
 	if r.State != logjob.ReplayDone {
 		return fmt.Errorf("replay %d is %s: %s", r.ID, r.State, oneLine(r.Error))
 	}
 	return nil
+}
+
+// writeReplay shows what became of a replay.
+func writeReplay(out io.Writer, r *client.Replay) {
+	fmt.Fprintf(out, "Replay %d of job %d is %s: %s sent, %s\n%s\n", r.ID, r.JobID, r.State, counted(r.RecordsSent, "event"), counted(r.BytesSent, "byte"), replayRange(r))
+	if r.Position != nil {
+		fmt.Fprintf(out, "the newest event sent is of %s\n", moment(*r.Position))
+	}
+	if r.RecordsUnmarked > 0 {
+		fmt.Fprintf(out, "%d events were left out, of which nobody knows whether their scripts had opted out (--include-unmarked)\n", r.RecordsUnmarked)
+	}
+	if r.KeptFrom != nil {
+		fmt.Fprintf(out, "events from before %s may be missing: of at least one partition nothing older was kept\n", moment(*r.KeptFrom))
+	}
+	for _, l := range r.Losses {
+		fmt.Fprintf(out, "lost: %s of partition %d, offsets %d to %d: %s\n", counted(l.Missing, "record"), l.Partition, l.Begin, l.End-1, oneLine(l.Reason))
+	}
+}
+
+// replayRange is the time of a replay. Without an end of its own it leaves out what whoever
+// replays because the receiver lost data wants most.
+func replayRange(r *client.Replay) string {
+	if r.To != nil {
+		return fmt.Sprintf("from %s to %s", moment(r.From), moment(*r.To))
+	}
+	return fmt.Sprintf("from %s to where live delivery began when the job was switched on; --to now sends what is newer, too", moment(r.From))
 }
 
 // replayBar is one line: how much is done, of what, and what it waits for.
@@ -159,7 +166,7 @@ func jobsReplays(c *connection) *cobra.Command {
 		return s.show(func(out io.Writer) {
 			rows := make([][]string, len(list))
 			for i, r := range list {
-				to, done := "live delivery", ""
+				to, done := "begin of live delivery", ""
 				if r.To != nil {
 					to = moment(*r.To)
 				}

@@ -20,6 +20,11 @@ type spec struct {
 // parseSpec reads <version>[@<percentage>[%]]. The last @ counts, so a tag may
 // hold one if a share follows.
 func parseSpec(text string) (spec, error) {
+	if first, _, several := strings.Cut(text, ","); several { // which a tag may hold
+		if s, err := parseSpec(first); err == nil && s.share != nil {
+			return spec{}, fmt.Errorf("%q has a comma: separate versions by spaces: %s", text, strings.TrimSpace(strings.ReplaceAll(text, ",", " ")))
+		}
+	}
 	ref, percentage := text, ""
 	at := strings.LastIndexByte(text, '@')
 	if at >= 0 {

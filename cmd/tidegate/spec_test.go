@@ -43,6 +43,8 @@ func TestSpecsAreDivided(t *testing.T) {
 	f("v1@0 v2@100", "v1 0%, v2 100%")
 	f("v1@33.333 v2@66.666", "v1 33.333%, v2 66.666%") // within the API's 0.001
 	f("team@v1@100", "team@v1 100%")
+	f("spring,team@v1@100", "spring,team@v1 100%")
+	f("v1,v2", "v1,v2 100%") // a tag, until the versions say otherwise
 }
 
 func TestBadSpecsAreRefused(t *testing.T) {
@@ -57,6 +59,9 @@ func TestBadSpecsAreRefused(t *testing.T) {
 		}
 	}
 	f("@50", "names no version")
+	f("v1@90,v2@10", "separate versions by spaces: v1@90 v2@10")
+	f("v1@90,v2", "separate versions by spaces: v1@90 v2")
+	f("v1@90%, v2@10%", "separate versions by spaces")
 	f("v1@", "not a percentage")
 	f("v1@ten", "not a percentage")
 	f("v1@-1", "not a percentage")

@@ -22,7 +22,7 @@ func tokenCreate(c *connection) *cobra.Command {
 	}
 	command := &cobra.Command{
 		Use: "create --name NAME --scope SCOPE...", Short: "Make an API token of the account",
-		Example: "  tidegate token create --name ci --scope scripts:edit --expires-in 720h",
+		Example: "  tidegate token create --name ci --scope scripts:edit --expires-in 30d",
 		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := required(cmd, "name", "scope"); err != nil {
@@ -58,7 +58,7 @@ func tokenCreate(c *connection) *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&name, "name", "", "who uses it")
 	flags.StringSliceVar(&scopes, "scope", nil, "what it may do, one or more of "+strings.Join(known, ", "))
-	flags.DurationVar(&expiresIn, "expires-in", 0, "how long it is valid (default: for ever)")
+	lengthVar(flags, &expiresIn, "expires-in", "how long it is valid, such as 30d (default: for ever)")
 	return command
 }
 

@@ -185,7 +185,7 @@ func (c *Config) Validate() error {
 		c.API.validate(), c.Gateway.validate(len(c.TrustedProxies) > 0), c.Logpush.validate(c.has(RoleLogpush)), c.Topic.validate(),
 		c.validateKafka(), c.SMTP.validate(), c.OIDC.validate(c.API.Addr, c.ConsoleURL), c.validateSecrets(),
 		validateClickHouse(c.ClickHouse, c.Network.ClickHouse), c.Network.validate(c.OpsAddr, c.Gateway.APIURL),
-		validURL("clickhouse", c.ClickHouse), validURL("console-url", c.ConsoleURL), validAddr("ops-addr", c.OpsAddr),
+		validURL("clickhouse", c.ClickHouse), validURL("console-url", c.ConsoleURL), ValidAddr("ops-addr", c.OpsAddr),
 	}
 	if c.has(RoleIngest) {
 		faults = append(faults, c.Ingest.validate())
@@ -239,7 +239,8 @@ func (c *Config) validateProcess() error {
 	return errors.Join(faults...)
 }
 
-func validAddr(member, addr string) error {
+// ValidAddr refuses an address of a flag that nothing can listen on; empty is none.
+func ValidAddr(member, addr string) error {
 	if addr == "" {
 		return nil
 	}

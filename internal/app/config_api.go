@@ -38,5 +38,5 @@ func (c *APIConfig) validate() error {
 	if c.RateLimit < 0 {
 		negative = fmt.Errorf("--api-rate-limit is %d: it must be 0, for no limit, or more", c.RateLimit)
 	}
-	return errors.Join(validAddr("api-addr", c.Addr), negative)
+	return errors.Join(ValidAddr("api-addr", c.Addr), negative)
 }

@@ -86,7 +86,7 @@ func (c *GatewayConfig) bind(f *pflag.FlagSet, has func(Role) bool) {
 
 func (c *GatewayConfig) validate(behindProxies bool) error {
 	faults := []error{
-		validAddr("gateway-addr", c.Addr), validAddr("gateway-tls-addr", c.TLSAddr),
+		ValidAddr("gateway-addr", c.Addr), ValidAddr("gateway-tls-addr", c.TLSAddr),
 		validURL("gateway-url", c.URL), validURL("api-url", c.APIURL), c.ACME.validate(),
 	}
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }

@@ -95,7 +95,7 @@ func plainFlagError(cmd *cobra.Command, err error) error {
 	if !is || unknown.GetSpecifiedShortnames() != "" {
 		return err
 	}
-	names := &cobra.Command{SuggestionsMinimumDistance: 2} // cobra compares names of commands only
+	names := &cobra.Command{SuggestionsMinimumDistance: SlipMax(unknown.GetSpecifiedName())} // cobra compares names of commands only
 	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
 		names.AddCommand(&cobra.Command{Use: flag.Name, Run: func(*cobra.Command, []string) {}})
 	})
@@ -104,6 +104,10 @@ func plainFlagError(cmd *cobra.Command, err error) error {
 	}
 	return err
 }
+
+// SlipMax is in how many letters another name may differ from a word that is none and still be
+// what was meant: of three letters, two may be changed to nearly anything.
+func SlipMax(word string) int { return max(1, len(word)/3) }
 
 // usageError marks what a person can mend on the command line.
 type usageError struct{ error }

@@ -16,6 +16,7 @@ func TestRefusedFlagsSayWhatWouldBeTaken(t *testing.T) {
 		flags.Int("limit", 0, "")
 		flags.Float64("share", 0, "")
 		flags.Bool("failed", false, "")
+		flags.String("api", "", "")
 		flags.IPSlice("hosts", nil, "")
 		err := flags.Parse(args)
 		if err == nil {
@@ -32,6 +33,8 @@ func TestRefusedFlagsSayWhatWouldBeTaken(t *testing.T) {
 	f(`--failed is "maybe": it must be true or false`, "--failed=maybe")
 	f(`invalid argument "x" for "--hosts" flag: invalid string being converted to IP address: x`, "--hosts", "x")
 	f("unknown flag: --limt; did you mean --limit?", "--limt", "1")
+	f("unknown flag: --fer; did you mean --for?", "--fer", "5s")
+	f("unknown flag: --all", "--all") // as "api" is
 	f("unknown shorthand flag: 'x' in -x", "-x")
 
 	t.Setenv("TIDEGATE_JSON", "maybe")

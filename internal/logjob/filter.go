@@ -203,7 +203,7 @@ func targetOf(key string) (target, error) {
 	if strings.ContainsAny(key, ".[") {
 		return target{}, fmt.Errorf("the dataset %s has no member %q that can be filtered", schema.Dataset, key)
 	}
-	return target{}, fmt.Errorf("the dataset %s has no field %q", schema.Dataset, key)
+	return target{}, fmt.Errorf("the dataset %s has no field %q%s", schema.Dataset, key, meantField(key))
 }
 
 // any reports whether test is true of the field, or of any of the members.

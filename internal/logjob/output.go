@@ -103,13 +103,23 @@ func validateFieldNames(pointer string, names []string) error {
 			return badValue(at, `field "*" stands for all fields: it must be the only one`)
 		}
 		if _, ok := schema.FieldByName(name); !ok {
-			return notAllowed(at, "field %q is not allowed: the dataset %s has no such field", shown(name), schema.Dataset)
+			return notAllowed(at, "field %q is not allowed: the dataset %s has no such field%s", shown(name), schema.Dataset, meantField(name))
 		}
 		if slices.Contains(names[:i], name) {
 			return badValue(at, "field %q is named twice", name)
 		}
 	}
 	return nil
+}
+
+// meantField ends a refusal of a field whose name differs from another's in case alone.
+func meantField(name string) string {
+	for _, f := range schema.Fields {
+		if strings.EqualFold(f.Name, name) {
+			return fmt.Sprintf("; did you mean %s?", f.Name)
+		}
+	}
+	return ""
 }
 
 // ParseLogpullOptions reads the deprecated query string that says the same as

@@ -48,8 +48,8 @@ func parseTemplate(text string) (template, error) {
 			text = text[len(m)+len("}}"):]
 		} else if m := fieldAction.FindStringSubmatch(text); m != nil {
 			if _, ok := schema.FieldByName(m[1]); !ok {
-				return nil, notAllowed(pointer, "field %q in record_template is not allowed: the dataset %s has no such field",
-					shown(m[1]), schema.Dataset)
+				return nil, notAllowed(pointer, "field %q in record_template is not allowed: the dataset %s has no such field%s",
+					shown(m[1]), schema.Dataset, meantField(m[1]))
 			}
 			flush()
 			parts = append(parts, templatePart{field: m[1]})

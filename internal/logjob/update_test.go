@@ -175,6 +175,10 @@ func TestRefusedCreates(t *testing.T) {
 	forbidden(`{`+rest+`, "output_options": {"field_names": ["Outcome", "ClientIP"]}}`, "/output_options/field_names/1", `"ClientIP"`)
 	forbidden(`{`+rest+`, "output_options": {"record_template": "{{.ClientIP}}"}}`, "/output_options/record_template", `"ClientIP"`)
 	forbidden(`{`+rest+`, "logpull_options": "fields=ClientIP"}`, "/logpull_options", `"ClientIP"`)
+	// Names in another case were told not to exist, and not that case counts.
+	forbidden(`{`+rest+`, "output_options": {"field_names": ["event"]}}`, "/output_options/field_names/0", `has no such field; did you mean Event?`)
+	forbidden(`{`+rest+`, "output_options": {"record_template": "{{.outcome}}"}}`, "/output_options/record_template", "did you mean Outcome?")
+	forbidden(`{`+rest+`, "logpull_options": "fields=Outcome,cputimems"}`, "/logpull_options", "did you mean CPUTimeMs?")
 }
 
 func TestRefusedUpdatesChangeNothing(t *testing.T) {

@@ -71,7 +71,7 @@ func (c *Client) FollowBacktest(ctx context.Context, accountID, script string, q
 	if res.StatusCode != http.StatusOK {
 		var answer envelope
 		if err := json.NewDecoder(io.LimitReader(res.Body, answerBytesMax)).Decode(&answer); err != nil {
-			return b, nil, errs.New(kindOf(res.StatusCode), 0, "backtest: status %d without an envelope: %v", res.StatusCode, err)
+			return b, nil, fmt.Errorf("backtest: %w", c.noEnvelope(res, err))
 		}
 		return b, nil, fmt.Errorf("backtest: %w", answer.failure(res.StatusCode))
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -93,7 +94,7 @@ func (c *Client) do(req *http.Request, path string, out any) (total int, err err
 		if ctx.Err() != nil {
 			return 0, fmt.Errorf("%s: %w", what, ctx.Err())
 		}
-		return 0, errs.New(kindOf(res.StatusCode), 0, "%s: status %d without an envelope: %v", what, res.StatusCode, err)
+		return 0, fmt.Errorf("%s: %w", what, c.noEnvelope(res, err))
 	}
 	if !answer.Success {
 		return 0, fmt.Errorf("%s: %w", what, answer.failure(res.StatusCode))
@@ -136,6 +137,16 @@ func kindOf(status int) errs.Kind {
 		return errs.Internal
 	}
 	return kind
+}
+
+// noEnvelope is the failure of an answer that could not be decoded. It has no code, as all that
+// the API did not say.
+func (c *Client) noEnvelope(res *http.Response, err error) *errs.Error {
+	_, other := errors.AsType[*json.UnmarshalTypeError](err)
+	if _, text := errors.AsType[*json.SyntaxError](err); text || other || errors.Is(err, io.EOF) {
+		return errs.New(kindOf(res.StatusCode), 0, "what answers at %s is not Tidegate's API: status %d without its envelope", c.root, res.StatusCode)
+	}
+	return errs.New(errs.Unavailable, 0, "the answer with status %d ended too early: %v", res.StatusCode, err)
 }
 
 func (e *envelope) failure(status int) *errs.Error {

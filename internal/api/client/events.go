@@ -158,7 +158,7 @@ func (c *Client) WatchEvents(ctx context.Context, accountID, script string, q Ev
 	if res.StatusCode != http.StatusOK {
 		var answer envelope
 		if err := json.NewDecoder(io.LimitReader(res.Body, answerBytesMax)).Decode(&answer); err != nil {
-			return errs.New(kindOf(res.StatusCode), 0, "watch events: status %d without an envelope: %v", res.StatusCode, err)
+			return fmt.Errorf("watch events: %w", c.noEnvelope(res, err))
 		}
 		return fmt.Errorf("watch events: %w", answer.failure(res.StatusCode))
 	}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
 )
 
@@ -55,7 +54,7 @@ func (c *Client) DeadLetterContent(ctx context.Context, accountID string, job in
 	if res.StatusCode != http.StatusOK {
 		var answer envelope // the reason is in it, unless something else answered
 		if err := json.NewDecoder(io.LimitReader(res.Body, answerBytesMax)).Decode(&answer); err != nil {
-			return nil, errs.New(kindOf(res.StatusCode), 0, "the content of dead letter %q cannot be had: status %d", id, res.StatusCode)
+			return nil, c.noEnvelope(res, err)
 		}
 		return nil, answer.failure(res.StatusCode)
 	}
@@ -67,7 +66,7 @@ func (c *Client) ResendDeadLetter(ctx context.Context, accountID string, job int
 	return send[Resent](ctx, c, http.MethodPost, letterPath(accountID, job, id, "resend"), nil)
 }
 
-// ResendDeadLetters sends the oldest letters that wait.
+// ResendDeadLetters sends up to 100 letters that wait, those first that were tried the fewest times.
 func (c *Client) ResendDeadLetters(ctx context.Context, accountID string, job int64) (ResentAll, error) {
 	return send[ResentAll](ctx, c, http.MethodPost, letterPath(accountID, job, "resend"), nil)
 }

@@ -32,6 +32,11 @@ type InstantLogs struct {
 	logjob.InstantSettings
 }
 
+// InstantLogs returns the account's session, if there is one.
+func (c *Client) InstantLogs(ctx context.Context, accountID string) ([]InstantLogs, error) {
+	return get[[]InstantLogs](ctx, c, accountPath(accountID, "logpush", "edge", "jobs"))
+}
+
 // CreateInstantLogs begins a session for the account.
 func (c *Client) CreateInstantLogs(ctx context.Context, accountID string, r logjob.InstantRequest) (InstantLogs, error) {
 	return send[InstantLogs](ctx, c, http.MethodPost, accountPath(accountID, "logpush", "edge", "jobs"), r)

@@ -46,7 +46,7 @@ func (c *Client) Module(ctx context.Context, accountID, sha256 string) ([]byte, 
 	}
 	var answer envelope
 	if err := json.Unmarshal(content, &answer); err != nil {
-		return nil, errs.New(kindOf(res.StatusCode), 0, "%s: status %d without an envelope: %v", what, res.StatusCode, err)
+		return nil, fmt.Errorf("%s: %w", what, c.noEnvelope(res, err))
 	}
 	return nil, fmt.Errorf("%s: %w", what, answer.failure(res.StatusCode))
 }
