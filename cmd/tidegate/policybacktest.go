@@ -157,7 +157,9 @@ func policyEvidence(c *connection) *cobra.Command {
 
 func (s *session) writeLive(out io.Writer, live *deploy.LiveEvidence, versions []deploy.Version) {
 	properties(out, [][]string{{"At", moment(live.At)}, {"Policy", fmt.Sprintf("%s, revision %d", whosePolicy(live.PolicySource), live.PolicyRevision)}, {"Enabled", yesNo(live.Enabled)}})
-	if len(live.Trials) == 0 {
+	if live.Reason != "" {
+		fmt.Fprintf(out, "\nNothing that serves can be judged: %s.\n", oneLine(live.Reason))
+	} else if len(live.Trials) == 0 {
 		fmt.Fprintln(out, "\nNo version is on trial: there is nothing to judge.")
 	}
 	for _, t := range live.Trials {

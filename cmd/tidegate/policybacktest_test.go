@@ -85,7 +85,13 @@ func TestEvidenceOfNowIsShown(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
 	}
-	live.Enabled = true
+	live.Reason = "there is no version to go back to; deploy one"
+	out.Reset()
+	(&session{}).writeLive(&out, &live, nil)
+	if got := out.String(); !strings.Contains(got, "\nNothing that serves can be judged: there is no version to go back to; deploy one.\n") || strings.Contains(got, "on trial") {
+		t.Errorf("of what cannot be judged:\n%s", got)
+	}
+	live.Enabled, live.Reason = true, ""
 	live.Trials = []deploy.LiveTrial{{VersionID: "5f1c0000-aaaa", BaselineVersionID: "77770000-aaaa", Since: at, Verdict: deploy.VerdictPass, Sentence: "1 of 400 requests failed",
 		Evidence: []deploy.Evidence{{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: 3.45, Threshold: 6.9, PValue: 0.03, Trials: 5, Events: 1, Expected: 0.5,
 			Series: []deploy.EvidencePoint{{At: at, LogE: 0}, {At: at.Add(time.Minute), LogE: 3.45}}}}}}

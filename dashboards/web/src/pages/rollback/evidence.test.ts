@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { newPolicy } from "./draft";
-import { counts, factor, lag, lies, linesOf, seen, stateOf, strength, type Evidence, type Trial } from "./evidence";
+import { counts, factor, lag, lies, linesOf, seen, stateOf, strength, watch, type Evidence, type Trial } from "./evidence";
 
 const evidence = (changes: Partial<Evidence>): Evidence => ({ metric: "max_failure_ratio", limit: 1, log_e: 0, threshold: Math.log(1000), p_value: 1, trials: 0, events: 0, expected: 0, ...changes });
 const trial = (changes: Partial<Trial>): Trial => ({ version_id: "v2", baseline_version_id: "v1", since: "2026-11-27T12:00:00Z", verdict: "pass", sentence: "", numbers: {}, evidence: [evidence({})], ...changes });
@@ -57,6 +57,13 @@ test("a trial says where it stands and what it waits for", () => {
   f({ numbers: { requests: 5 }, evidence: [evidence({ log_e: strong, events: 4 })] }, "Held back", "only 5 of the 20 requests");
   f({ numbers: { requests: 50 }, evidence: [evidence({ log_e: strong, events: 2 })] }, "Held back", "only 2 requests speak against it");
   f({ numbers: { requests: 50 }, evidence: [evidence({ log_e: strong, events: 4 })] }, "Held back", "not yet", true, { ...newPolicy, min_failure_difference: 0.01 });
+});
+
+// A policy that could judge nothing had a green "On".
+test("a policy that can judge nothing is not just on", () => {
+  expect(watch(true, undefined)).toEqual(["On", "good"]);
+  expect(watch(true, "there is no version to go back to")).toEqual(["On, but judges nothing", "warn"]);
+  expect(watch(false, "there is no version to go back to")).toEqual(["Off", "warn"]);
 });
 
 test("lag is what the newest counted request tells", () => {

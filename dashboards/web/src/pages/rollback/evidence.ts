@@ -73,6 +73,12 @@ export function limitWords(e: Pick<Evidence, "metric" | "limit">): string {
   }
 }
 
+/** Whether a policy is on, and does anything. `reason` is why nothing that serves can be judged. */
+export function watch(enabled: boolean, reason: string | undefined): [word: string, tone: "good" | "warn"] {
+  if (!enabled) return ["Off", "warn"];
+  return reason === undefined ? ["On", "good"] : ["On, but judges nothing", "warn"];
+}
+
 export interface State {
   tone: "good" | "warn" | "bad" | "accent";
   word: string;
