@@ -42,8 +42,8 @@ test("what is limited lies between its bounds, rounded outwards", () => {
 });
 
 test("a trial says where it stands and what it waits for", () => {
-  const f = (t: Partial<Trial>, word: string, next: string, enabled = true, policy = newPolicy) => {
-    const state = stateOf(trial(t), enabled, policy);
+  const f = (t: Partial<Trial>, word: string, next: string, enabled = true, policy = newPolicy, alone = false) => {
+    const state = stateOf(trial(t), enabled, policy, alone);
     expect(state.word).toBe(word);
     expect(state.next).toContain(next);
   };
@@ -57,6 +57,12 @@ test("a trial says where it stands and what it waits for", () => {
   f({ numbers: { requests: 5 }, evidence: [evidence({ log_e: strong, events: 4 })] }, "Held back", "only 5 of the 20 requests");
   f({ numbers: { requests: 50 }, evidence: [evidence({ log_e: strong, events: 2 })] }, "Held back", "only 2 requests speak against it");
   f({ numbers: { requests: 50 }, evidence: [evidence({ log_e: strong, events: 4 })] }, "Held back", "not yet", true, { ...newPolicy, min_failure_difference: 0.01 });
+  // Beside a version at 100 % it waited for requests of the baseline, for ever.
+  const beside: Partial<Trial> = { verdict: "inconclusive", numbers: { requests: 60 }, sentence: "the baseline gets no requests in this deployment" };
+  f(beside, "Not compared", "The baseline gets no requests in this deployment.", true, newPolicy, true);
+  f(beside, "Waiting", "Waits for requests", true, newPolicy, false);
+  f({ ...beside, numbers: { requests: 3 } }, "Waiting", "Waits for requests", true, newPolicy, true);
+  f({ ...beside, evidence: [evidence({ metric: "max_failure_rate" })] }, "Waiting", "Waits for requests", true, newPolicy, true);
 });
 
 // A policy that could judge nothing had a green "On".

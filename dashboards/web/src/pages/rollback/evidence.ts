@@ -1,6 +1,6 @@
 // What the tests of a policy say, in words and as lines of a chart.
 import type { Schemas } from "../../api/client";
-import { formatCount, formatRate, unknown } from "../../lib/format";
+import { capital, formatCount, formatRate, unknown } from "../../lib/format";
 import { formatDuration } from "../../lib/time";
 import { limitKind, limitName, limits, millis, percent, type Settings } from "./limits";
 
@@ -92,8 +92,11 @@ const will: Record<Settings["action"], string> = {
   notify: "The policy only tells of it: the version stays until a person acts.",
 };
 
-/** A trial in words. `policy` is the one that it follows, if that is known. */
-export function stateOf(trial: Trial, enabled: boolean, policy: Settings | undefined): State {
+/**
+ * A trial in words. `policy` is the one that it follows, if that is known; `alone` says that its baseline gets no
+ * requests, so that what compares waits for nothing that will come.
+ */
+export function stateOf(trial: Trial, enabled: boolean, policy: Settings | undefined, alone: boolean): State {
   if (!enabled) return { tone: "warn", word: "Not watched", next: "The policy is switched off: nobody acts on this evidence." };
   if (trial.verdict === "fail") {
     return { tone: "bad", word: "Fails", next: `The limit of ${limitName(trial.metric ?? "")} is passed. ${will[policy?.action ?? "rollback"]}` };
@@ -102,6 +105,10 @@ export function stateOf(trial: Trial, enabled: boolean, policy: Settings | undef
   if (strongest && strongest.log_e >= strongest.threshold) return { tone: "warn", word: "Held back", next: heldBack(strongest, trial, policy) };
   if (strongest && strongest.log_e >= Math.log(20)) {
     return { tone: "warn", word: "Suspicious", next: `Evidence is building up against ${limitName(strongest.metric)}, ${strength(strongest)}. A ramp does not go on meanwhile.` };
+  }
+  const enough = (trial.numbers.requests ?? 0) >= Math.max(policy?.min_requests ?? 1, 1);
+  if (trial.verdict === "inconclusive" && alone && enough && trial.evidence.some((e) => limitKind(e.metric) === "ratio")) {
+    return { tone: "accent", word: "Not compared", next: `${capital(trial.sentence)}.` };
   }
   if (trial.verdict === "inconclusive") return { tone: "accent", word: "Waiting", next: `Waits for requests: ${trial.sentence}.` };
   return { tone: "good", word: "Nothing found", next: "Nothing speaks against this version so far. It stays on trial." };

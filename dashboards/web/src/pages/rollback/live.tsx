@@ -100,7 +100,9 @@ function Trials(props: TrialsProps) {
 function TrialPanel(props: TrialsProps & { trial: Trial }) {
   const { trial, live, policy, tags, base } = props;
   const nameOf = nameWith(tags);
-  const state = stateOf(trial, live.enabled, policy);
+  const newest = props.deployments[0];
+  const alone = newest !== undefined && !newest.versions.some((v) => v.version_id === trial.baseline_version_id && v.percentage > 0);
+  const state = stateOf(trial, live.enabled, policy, alone);
   const behind = lag(trial, live.at);
   const id = `trial-${trial.version_id}`;
   const compare = `${base}/compare?baseline=${trial.baseline_version_id}&candidate=${trial.version_id}`;
