@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { newPolicy } from "./draft";
-import { counts, factor, lag, lies, linesOf, seen, stateOf, strength, watch, type Evidence, type Trial } from "./evidence";
+import { chance, counts, factor, lag, lies, linesOf, seen, stateOf, strength, watch, type Evidence, type Trial } from "./evidence";
 
 const evidence = (changes: Partial<Evidence>): Evidence => ({ metric: "max_failure_ratio", limit: 1, log_e: 0, threshold: Math.log(1000), p_value: 1, trials: 0, events: 0, expected: 0, ...changes });
 const trial = (changes: Partial<Trial>): Trial => ({ version_id: "v2", baseline_version_id: "v1", since: "2026-11-27T12:00:00Z", verdict: "pass", sentence: "", numbers: {}, evidence: [evidence({})], ...changes });
@@ -10,6 +10,24 @@ test("evidence is a factor, of what it takes", () => {
   expect(factor(Math.log(1234.4))).toBe("1,234");
   expect(factor(-3)).toBe("0.05");
   expect(factor(5000)).toBe("over 1 billion");
+});
+
+// As in cmd/tidegate/policydecisions_test.go.
+test("a chance is what the command line says, and never smaller than it is", () => {
+  const f = (p: number, want: string) => expect(chance(p)).toBe(want);
+  f(1, "100\u00a0%");
+  f(0.25, "25\u00a0%");
+  f(0.1234, "13\u00a0%");
+  f(0.0999, "1 in 10");
+  f(0.05, "1 in 20");
+  f(1 / 36.6, "1 in 36");
+  f(0.001, "1 in 1,000");
+  f(1 / 3234.4, "1 in 3,230");
+  f(0.00025, "1 in 4,000");
+  f(1 / 1239999, "1 in 1,230,000");
+  f(1e-9, "1 in 1,000,000,000");
+  f(1e-12, "below 1 in 1,000,000,000");
+  f(0, "below 1 in 1,000,000,000");
 });
 
 test("numbers that are not known are not zero", () => {

@@ -2,7 +2,7 @@
 import type { Schemas } from "../../api/client";
 import { capital, formatCount, formatRate, unknown } from "../../lib/format";
 import { formatDuration } from "../../lib/time";
-import { limitKind, limitName, limits, millis, percent, type Settings } from "./limits";
+import { limitKind, limitName, limits, millis, percent, perOne, type Settings } from "./limits";
 
 export type Evidence = Schemas["Evidence"];
 export type Trial = Schemas["LiveEvidence"]["trials"][number];
@@ -16,6 +16,12 @@ export function factor(logE: number): string {
   const e = Math.exp(logE);
   if (e > 1e9) return "over 1 billion";
   return e >= 100 ? formatCount(Math.round(e)) : String(Number(e.toPrecision(2)));
+}
+
+/** A probability as people say it, "1 in 4,000", rounded so that none looks smaller than it is, and as the command line has it. */
+export function chance(p: number): string {
+  if (p >= 0.1) return `${Math.ceil(Number((100 * p).toPrecision(9)))}\u00a0%`;
+  return p >= 1e-9 ? `1 in ${perOne(p)}` : "below 1 in 1,000,000,000";
 }
 
 /** "4.1 of 1,000 needed". */
