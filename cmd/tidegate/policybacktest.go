@@ -47,8 +47,16 @@ func policyBacktest(c *connection) *cobra.Command {
 		if err != nil {
 			return s.explain("list the versions of "+args[0], err)
 		}
+		var late *deploy.Deployment
+		if len(b.Trials) == 0 {
+			deployments, err := s.api.Deployments(cmd.Context(), s.account, args[0])
+			if err != nil {
+				return s.explain("list the deployments of "+args[0], err)
+			}
+			late = notReplayed(deployments, b.Until, r.Until)
+		}
 		s.answers.result = result // not the versions
-		return s.show(func(out io.Writer) { s.writeBacktest(out, &b, versions) })
+		return s.show(func(out io.Writer) { s.writeBacktest(out, &b, versions, late) })
 	}
 	return command
 }
@@ -72,11 +80,29 @@ func backtestBar(p client.BacktestProgress) string {
 	return bar(int64(p.At.Sub(p.Since)/time.Second), int64(p.Until.Sub(p.Since)/time.Second)) + "replayed until " + moment(p.At)
 }
 
-func (s *session) writeBacktest(out io.Writer, b *client.Backtest, versions []deploy.Version) {
+// notReplayed is the newest deployment of those before a time, zero for now, if the replay ended
+// before it; nil if it did not. Deployments are newest first.
+func notReplayed(deployments []deploy.Deployment, ended, asked time.Time) *deploy.Deployment {
+	for i, d := range deployments {
+		if asked.IsZero() || d.CreatedOn.Before(asked) {
+			if d.CreatedOn.Before(ended) {
+				return nil
+			}
+			return &deployments[i]
+		}
+	}
+	return nil
+}
+
+// writeBacktest takes the deployment that no replay reaches yet, if there is one.
+func (s *session) writeBacktest(out io.Writer, b *client.Backtest, versions []deploy.Version, late *deploy.Deployment) {
 	s.period(out, b.Since, b.Until)
 	fmt.Fprintf(out, "Policy: %s\n\n", oneLine(policyText(b.Policy)))
 	if len(b.Trials) == 0 {
 		fmt.Fprintln(out, "No version was on trial in this time.")
+		if late != nil {
+			fmt.Fprintf(out, "The newest deployment, of %s, cannot be replayed yet: the newest two minutes are left out, because events of theirs\nmay still come. Run the backtest again when the deployment is older than that.\n", moment(late.CreatedOn))
+		}
 		return
 	}
 	rows := make([][]string, len(b.Trials))
@@ -157,7 +183,9 @@ func policyEvidence(c *connection) *cobra.Command {
 
 func (s *session) writeLive(out io.Writer, live *deploy.LiveEvidence, versions []deploy.Version) {
 	properties(out, [][]string{{"At", moment(live.At)}, {"Policy", fmt.Sprintf("%s, revision %d", whosePolicy(live.PolicySource), live.PolicyRevision)}, {"Enabled", yesNo(live.Enabled)}})
-	if len(live.Trials) == 0 {
+	if live.Reason != "" {
+		fmt.Fprintf(out, "\nNothing that serves can be judged: %s.\n", oneLine(live.Reason))
+	} else if len(live.Trials) == 0 {
 		fmt.Fprintln(out, "\nNo version is on trial: there is nothing to judge.")
 	}
 	for _, t := range live.Trials {

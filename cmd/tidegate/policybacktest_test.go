@@ -1,13 +1,18 @@
 package main
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 
 	"tidegate/internal/api/client"
 	"tidegate/internal/deploy"
@@ -47,30 +52,80 @@ func TestBacktestsAreShown(t *testing.T) {
 		},
 	}}}
 	var out strings.Builder
-	(&session{}).writeBacktest(&out, &b, []deploy.Version{{ID: "5f1c0000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", Annotations: deploy.Annotations{Tag: "v2"}}})
-	path := filepath.Join("testdata", "backtest.txt")
-	want, err := os.ReadFile(path)
+	(&session{}).writeBacktest(&out, &b, []deploy.Version{{ID: "5f1c0000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", Annotations: deploy.Annotations{Tag: "v2"}}}, nil)
+	want, err := os.ReadFile(filepath.Join("testdata", "backtest.txt"))
 	if diff := cmp.Diff(string(want), out.String()); diff != "" || err != nil {
 		t.Errorf("%v, (-want +got)\n%s\n%s", err, diff, out.String())
 	}
 
 	b.FailuresSaved, b.FailuresSavedUnknown = nil, 2
 	out.Reset()
-	(&session{}).writeBacktest(&out, &b, nil)
+	(&session{}).writeBacktest(&out, &b, nil, nil)
 	if want := "2 of 3 trials would have been acted upon, and how many failed requests that saves is not known; false alarms: 1\n"; !strings.Contains(out.String(), want) {
 		t.Errorf("no %q in\n%s", want, out.String())
 	}
 	b.FailuresSaved, b.FailuresSavedUnknown = new(120.4), 0
 	out.Reset()
-	(&session{}).writeBacktest(&out, &b, nil)
+	(&session{}).writeBacktest(&out, &b, nil, nil)
 	if want := "acted upon, which saves 120 failed requests; false alarms: 1\n"; !strings.Contains(out.String(), want) {
 		t.Errorf("no %q in\n%s", want, out.String())
 	}
 
 	out.Reset()
-	(&session{}).writeBacktest(&out, &client.Backtest{Policy: p}, nil)
-	if !strings.Contains(out.String(), "No version was on trial") {
+	(&session{}).writeBacktest(&out, &client.Backtest{Policy: p}, nil, nil)
+	if !strings.Contains(out.String(), "No version was on trial") || strings.Contains(out.String(), "deployment") {
 		t.Errorf("of nothing:\n%s", out.String())
+	}
+}
+
+// Right after a release that was rolled back a backtest said that no version had been on trial.
+func TestDeploymentsThatAreTooNewToBeReplayed(t *testing.T) {
+	utc(t)
+	ended := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	at := func(seconds int) deploy.Deployment {
+		return deploy.Deployment{CreatedOn: ended.Add(time.Duration(seconds) * time.Second)}
+	}
+	f := func(want string, asked time.Time, deployments ...deploy.Deployment) {
+		t.Helper()
+		got := ""
+		if d := notReplayed(deployments, ended, asked); d != nil {
+			got = moment(d.CreatedOn)
+		}
+		if got != want {
+			t.Errorf("%q cannot be replayed, want %q", got, want)
+		}
+	}
+	f("2026-11-23T12:01:30Z", time.Time{}, at(90), at(30), at(-3600))
+	f("2026-11-23T12:00:00Z", time.Time{}, at(0))
+	f("", time.Time{}, at(-1), at(-3600))
+	f("", time.Time{})
+	f("2026-11-23T12:00:30Z", ended.Add(time.Minute), at(90), at(30))
+	f("", ended, at(90), at(-3600)) // it was not asked about
+
+	const result = `{"since": "2026-11-22T12:00:00Z", "until": "2026-11-23T12:00:00Z", "trials": [], "failures_saved": 0, "failures_saved_unknown": 0, "false_alarms": 0, "policy": {}}`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch base := path.Base(r.URL.Path); base {
+		case "backtest":
+			w.Header().Set("Content-Type", "text/event-stream")
+			fmt.Fprintf(w, "event: result\ndata: %s\n\n", result)
+		case "deployments":
+			fmt.Fprint(w, `{"success": true, "errors": [], "messages": [], "result": {"deployments": [{"id": "d", "created_on": "2026-11-23T12:01:30Z", "versions": []}]}}`)
+		default:
+			fmt.Fprint(w, `{"success": true, "errors": [], "messages": [], "result": {"items": []}}`)
+		}
+	}))
+	t.Cleanup(server.Close)
+	t.Setenv("TIDEGATE_TOKEN", "token")
+	var out strings.Builder
+	root := &cobra.Command{Use: "tidegate"}
+	root.AddCommand(clientCommands()...)
+	root.SetOut(&out)
+	root.SetArgs([]string{"policy", "backtest", "shop", "--api", server.URL, "--account", "a1", "--data-dir", t.TempDir()})
+	if err := root.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	if want := "The newest deployment, of 2026-11-23T12:01:30Z, cannot be replayed yet"; !strings.Contains(out.String(), want) {
+		t.Errorf("no %q in\n%s", want, out.String())
 	}
 }
 
@@ -85,7 +140,13 @@ func TestEvidenceOfNowIsShown(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
 	}
-	live.Enabled = true
+	live.Reason = "there is no version to go back to; deploy one"
+	out.Reset()
+	(&session{}).writeLive(&out, &live, nil)
+	if got := out.String(); !strings.Contains(got, "\nNothing that serves can be judged: there is no version to go back to; deploy one.\n") || strings.Contains(got, "on trial") {
+		t.Errorf("of what cannot be judged:\n%s", got)
+	}
+	live.Enabled, live.Reason = true, ""
 	live.Trials = []deploy.LiveTrial{{VersionID: "5f1c0000-aaaa", BaselineVersionID: "77770000-aaaa", Since: at, Verdict: deploy.VerdictPass, Sentence: "1 of 400 requests failed",
 		Evidence: []deploy.Evidence{{Metric: deploy.MetricFailureRatio, Limit: 1, LogE: 3.45, Threshold: 6.9, PValue: 0.03, Trials: 5, Events: 1, Expected: 0.5,
 			Series: []deploy.EvidencePoint{{At: at, LogE: 0}, {At: at.Add(time.Minute), LogE: 3.45}}}}}}

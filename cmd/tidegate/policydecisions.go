@@ -241,17 +241,28 @@ func countOf(n *int64) string {
 	return count(*n)
 }
 
-// chance says a probability as people do: "1 in 4000".
+// chance says a probability as people do: "1 in 4,000". It is rounded so that none looks smaller than
+// it is, to the digits that the dashboard shows.
 func chance(p float64) string {
 	switch {
-	case !(p > 0):
-		return "below 1 in 1000000000"
 	case p >= 0.1:
-		return percent(p)
-	case p < 1e-9:
-		return "below 1 in 1000000000"
+		return strconv.FormatFloat(math.Ceil(nineDigits(100*p)), 'f', 0, 64) + "%"
+	case !(p >= 1e-9):
+		return "below 1 in 1,000,000,000"
 	}
-	return "1 in " + strconv.FormatFloat(1/p, 'f', 0, 64)
+	odds := nineDigits(1 / p)
+	digit := math.Pow10(max(int(math.Floor(math.Log10(odds)))-2, 0)) // three are shown
+	text := strconv.FormatFloat(math.Floor(odds/digit)*digit, 'f', 0, 64)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return "1 in " + text
+}
+
+// nineDigits is a number without the error of a float: 1/0.001 is 999.9999999999999.
+func nineDigits(f float64) float64 {
+	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(f, 'g', 9, 64), 64)
+	return rounded
 }
 
 // strength is how far the evidence is on its way to the threshold, at least 0%.

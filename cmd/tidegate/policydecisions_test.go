@@ -128,8 +128,13 @@ func TestChartsFitTheTerminal(t *testing.T) {
 	}
 }
 
+// The same chances are in dashboards/web/src/pages/rollback/evidence.test.ts: one decision was
+// "1 in 3234" and "1 in 37" here, and "1 in 3,230" and "1 in 36" there.
 func TestChance(t *testing.T) {
-	for p, want := range map[float64]string{1: "100%", 0.25: "25%", 0.05: "1 in 20", 0.00025: "1 in 4000", 1e-12: "below 1 in 1000000000", 0: "below 1 in 1000000000"} {
+	for p, want := range map[float64]string{
+		1: "100%", 0.25: "25%", 0.1234: "13%", 0.0999: "1 in 10", 0.05: "1 in 20", 1 / 36.6: "1 in 36", 0.001: "1 in 1,000", 1 / 3234.4: "1 in 3,230", 0.00025: "1 in 4,000",
+		1 / 1239999.0: "1 in 1,230,000", 1e-9: "1 in 1,000,000,000", 1e-12: "below 1 in 1,000,000,000", 0: "below 1 in 1,000,000,000",
+	} {
 		if got := chance(p); got != want {
 			t.Errorf("%v: %q, want %q", p, got, want)
 		}

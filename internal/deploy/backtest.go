@@ -62,8 +62,11 @@ type LiveEvidence struct {
 	PolicySource   PolicySource `json:"policy_source"`
 	PolicyRevision int64        `json:"policy_revision"`
 	// Enabled is that of the policy: without it nobody acts on the evidence.
-	Enabled bool        `json:"enabled"`
-	Trials  []LiveTrial `json:"trials"` // none: there is nothing to judge
+	Enabled bool `json:"enabled"`
+	// Reason is why nothing that serves can be judged, and what ends that; empty where something
+	// is judged, and where nothing need be.
+	Reason string      `json:"reason,omitempty"`
+	Trials []LiveTrial `json:"trials"` // none: nothing is judged
 }
 
 // LiveTrial is the judgement of one version.

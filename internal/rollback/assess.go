@@ -187,9 +187,15 @@ func (e *evidence) enough() (deploy.Verdict, string) {
 	if of[candidate].requests < float64(least) {
 		return deploy.VerdictInconclusive, tooFew(of[candidate].requests, least)
 	}
-	compares := slices.ContainsFunc(e.measures, func(m *measure) bool { return m.kind == relative })
-	if compares && of[baseline].requests < float64(least) {
-		return deploy.VerdictInconclusive, counted(of) + "; " + tooFewBeside(of[baseline].requests, least)
+	has := func(k kind) bool {
+		return slices.ContainsFunc(e.measures, func(m *measure) bool { return m.kind == k })
+	}
+	if has(relative) && of[baseline].requests < float64(least) {
+		why := tooFewBeside(of[baseline].requests, least)
+		if e.alone { // there will never be more
+			why = nothingBeside(has(absolute))
+		}
+		return deploy.VerdictInconclusive, counted(of) + "; " + why
 	}
 	return deploy.VerdictPass, counted(of)
 }

@@ -76,6 +76,25 @@ func isReturn(deployments []deploy.Deployment, candidate, baseline string) bool 
 	return false
 }
 
+// unjudged is why nothing that serves can be judged, though it should be, and what ends that. It is
+// empty where something is on trial, and where nothing need be.
+func unjudged(w *deploy.Watched, now time.Time) string {
+	if from := datedAhead(*w, now); !from.IsZero() {
+		return "its deployment, its policy or what a person did to its ramp is dated " + from.Format(time.RFC3339) +
+			", because of a clock that was ahead of this process's, or this one is behind: nothing is judged before that time; change the policy, or hold and resume the ramp, if it is theirs"
+	}
+	if untried(w.Deployments, w.Policy) {
+		return "a rollback put a version back that had had all traffic for less than a look-back time; deploy the one before it at 100 %, and then this one again if it is to be judged, or a new version"
+	}
+	if !unwatched(w.Deployments) {
+		return ""
+	}
+	if _, alone := w.Deployments[0].FullVersion(); alone {
+		return "there is no version to go back to: no other had all traffic in the deployments before this one; the next version that is deployed is judged against this one"
+	}
+	return "there is no version to go back to: none had all traffic in the deployments before this one; deploy one version at 100 % first, and then the new one beside it or in its place"
+}
+
 // unwatched reports whether versions serve that cannot be judged, because none of
 // the known deployments tells what to go back to. A script that has had only one
 // version is no such case: nothing can be expected of its policy yet.

@@ -345,14 +345,10 @@ func (c *Controller) report(ctx context.Context, w *deploy.Watched, ch change) {
 func (c *Controller) reportUnwatched(ctx context.Context, watched []deploy.Watched) {
 	known, now := c.unwatched, c.Now()
 	c.unwatched = make(map[string]bool)
-	for _, w := range watched {
-		why := "there is no version to go back to: none had all traffic in the deployments before this one"
-		if from := datedAhead(w, now); !from.IsZero() {
-			why = "its deployment, its policy or what a person did to its ramp is dated " + from.Format(time.RFC3339) +
-				", because of a clock that was ahead of this process's, or this one is behind: nothing is judged before that time"
-		} else if untried(w.Deployments, w.Policy) {
-			why = "a rollback put a version back that had had all traffic for less than a look-back time"
-		} else if !unwatched(w.Deployments) {
+	for i := range watched {
+		w := &watched[i]
+		why := unjudged(w, now)
+		if why == "" {
 			continue
 		}
 		id := w.Deployments[0].ID

@@ -81,6 +81,8 @@ type evidence struct {
 	// end of the last of them.
 	cautious bool
 	now      time.Time
+	// alone is set on copies, too: the deployment that serves gives the baseline no requests.
+	alone bool
 	// doubtful counts seconds whose counts cannot be, which are left out.
 	doubtful int
 }
@@ -292,7 +294,7 @@ func (e *evidence) take(at time.Time, c, b *schema.RateBlock, told func() (float
 // look is the evidence at a moment, with the seconds that are not settled.
 func (e *evidence) look(blocks []schema.RateBlock, now time.Time, deployments []deploy.Deployment) *evidence {
 	c := e.clone()
-	c.cautious, c.now = true, now
+	c.cautious, c.now, c.alone = true, now, share(deployments[0], e.baseline) <= 0
 	until := now.Truncate(time.Second).Add(time.Second) // the open second counts, too
 	if e.policy.Evidence == deploy.EvidenceBlocks {
 		until = maxTime(now.Truncate(time.Second).Add(-blockLag), e.at)

@@ -294,6 +294,24 @@ func TestWhatHoldsActionBack(t *testing.T) {
 		schema.RateBlock{Requests: 10, Failures: 2, KindsUnknown: true}, counted2(90, 0), 60, deploy.VerdictInconclusive)
 }
 
+// Of a version that was deployed straight to 100 % it was said that the baseline had 0 of the
+// requests that comparing needs, for ever.
+func TestABaselineWithoutAShareIsNotWaitedFor(t *testing.T) {
+	f := func(share, rateMax float64, want string) {
+		t.Helper()
+		e := evidenceOf(limits(rateMax, 1))
+		deployments, end := split90(share), epoch.Add(time.Minute)
+		blocks := seconds(epoch, 60, func(int) (schema.RateBlock, schema.RateBlock) { return counted2(10, 5), counted2(0, 0) })
+		if a := e.look(blocks, end, deployments).assess(false); a.Verdict != deploy.VerdictInconclusive || a.Sentence != want {
+			t.Errorf("%v %%: %s: %q, want %q", share, a.Verdict, a.Sentence, want)
+		}
+	}
+	const seen = "300 failures in 600 requests (50 %); "
+	f(100, 0, seen+"the baseline gets no requests in this deployment: a limit that compares cannot act; give both versions a share, or set max_failure_rate")
+	f(100, 0.9, seen+"the baseline gets no requests in this deployment: a limit that compares cannot act")
+	f(90, 0, seen+"the baseline had 0 of the 100 requests that comparing needs")
+}
+
 // The first events of a version were its failures, told of at once, while its successes
 // took their time. A limit of its failure rate took them for all requests there were.
 func TestFailuresThatComeBeforeSuccesses(t *testing.T) {

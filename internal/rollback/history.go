@@ -144,7 +144,8 @@ func (h *History) Evidence(ctx context.Context, account, name string) (deploy.Li
 	}
 	now := h.Now().UTC()
 	live := deploy.LiveEvidence{
-		At: now, PolicySource: w.PolicySource, PolicyRevision: w.PolicyRevision, Enabled: w.Policy.Enabled, Trials: []deploy.LiveTrial{},
+		At: now, PolicySource: w.PolicySource, PolicyRevision: w.PolicyRevision, Enabled: w.Policy.Enabled,
+		Reason: unjudged(w, now), Trials: []deploy.LiveTrial{},
 	}
 	trials := trialsOf(w.Deployments)
 	r.script.keep(w, trials, now)

@@ -179,6 +179,38 @@ func TestEvidenceOfNow(t *testing.T) {
 	}
 }
 
+// A script whose first deployment was a split had a policy that judged nothing, and only the log
+// of the controller said so: evidence told that no version was on trial.
+func TestEvidenceTellsWhyNothingCanBeJudged(t *testing.T) {
+	first, second, third := person(split{v1: 100}), person(split{v2: 100}), person(split{v3: 100})
+	halves := person(split{v1: 90, v2: 10})
+	f := func(name string, trials int, want string, deployments ...deploy.Deployment) {
+		t.Helper()
+		p := &past{deployments: history(deployments...), policy: limits(0, 1)}
+		now := p.deployments[0].CreatedOn.Add(time.Minute)
+		live, err := p.history(0, now).Evidence(t.Context(), "account", "shop")
+		if err != nil || len(live.Trials) != trials || want == "" && live.Reason != "" || !strings.Contains(live.Reason, want) {
+			t.Errorf("%s: %d on trial, reason %q, error %v; want %d, and %q", name, len(live.Trials), live.Reason, err, trials, want)
+		}
+	}
+	f("a split from the first deployment on", 0, "deploy one version at 100 % first", halves)
+	f("then one of them at 100 %", 0, "the next version that is deployed is judged against this one", first, halves)
+	f("then the other one beside it", 1, "", halves, first, halves)
+	f("its baseline fell out", 0, "the next version that is deployed", slices.Repeat([]deploy.Deployment{second}, deploy.WatchedDeployments)...)
+	f("put back although it was on trial", 0, "deploy the one before it at 100 %", rolledBackTo(v2), third, second, first)
+
+	f("the first version", 0, "", first)
+	f("no deployment was divided", 1, "", second, first)
+	f("rolled back", 0, "", rolledBackTo(v1), halves, first)
+
+	p := badDay()
+	p.since = epoch.Add(10 * time.Hour)
+	live, err := p.history(0, epoch.Add(time.Hour)).Evidence(t.Context(), "account", "shop")
+	if err != nil || len(live.Trials) != 1 || !strings.Contains(live.Reason, "is dated "+p.since.Format(time.RFC3339)) {
+		t.Errorf("with a policy that is dated ahead: %+v, error %v", live, err)
+	}
+}
+
 func TestFewScriptsAreRemembered(t *testing.T) {
 	p := badDay()
 	now := epoch

@@ -110,6 +110,16 @@ func tooFewBeside(requests float64, least int64) string {
 	return fmt.Sprintf("the baseline had %s of the %s requests that comparing needs", grouped(requests), grouped(float64(least)))
 }
 
+// nothingBeside is about a baseline that gets no requests; others says that the policy has limits
+// which do without.
+func nothingBeside(others bool) string {
+	why := "the baseline gets no requests in this deployment: a limit that compares cannot act"
+	if !others {
+		why += "; give both versions a share, or set max_failure_rate"
+	}
+	return why
+}
+
 // below rounds a chance up to one that is easily read: "below 1 in 1,000".
 func below(chance float64) string {
 	const most = 1e9

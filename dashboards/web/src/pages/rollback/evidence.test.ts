@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { newPolicy } from "./draft";
-import { counts, factor, lag, lies, linesOf, seen, stateOf, strength, type Evidence, type Trial } from "./evidence";
+import { chance, counts, factor, lag, lies, linesOf, seen, stateOf, strength, watch, type Evidence, type Trial } from "./evidence";
 
 const evidence = (changes: Partial<Evidence>): Evidence => ({ metric: "max_failure_ratio", limit: 1, log_e: 0, threshold: Math.log(1000), p_value: 1, trials: 0, events: 0, expected: 0, ...changes });
 const trial = (changes: Partial<Trial>): Trial => ({ version_id: "v2", baseline_version_id: "v1", since: "2026-11-27T12:00:00Z", verdict: "pass", sentence: "", numbers: {}, evidence: [evidence({})], ...changes });
@@ -10,6 +10,24 @@ test("evidence is a factor, of what it takes", () => {
   expect(factor(Math.log(1234.4))).toBe("1,234");
   expect(factor(-3)).toBe("0.05");
   expect(factor(5000)).toBe("over 1 billion");
+});
+
+// As in cmd/tidegate/policydecisions_test.go.
+test("a chance is what the command line says, and never smaller than it is", () => {
+  const f = (p: number, want: string) => expect(chance(p)).toBe(want);
+  f(1, "100\u00a0%");
+  f(0.25, "25\u00a0%");
+  f(0.1234, "13\u00a0%");
+  f(0.0999, "1 in 10");
+  f(0.05, "1 in 20");
+  f(1 / 36.6, "1 in 36");
+  f(0.001, "1 in 1,000");
+  f(1 / 3234.4, "1 in 3,230");
+  f(0.00025, "1 in 4,000");
+  f(1 / 1239999, "1 in 1,230,000");
+  f(1e-9, "1 in 1,000,000,000");
+  f(1e-12, "below 1 in 1,000,000,000");
+  f(0, "below 1 in 1,000,000,000");
 });
 
 test("numbers that are not known are not zero", () => {
@@ -42,8 +60,8 @@ test("what is limited lies between its bounds, rounded outwards", () => {
 });
 
 test("a trial says where it stands and what it waits for", () => {
-  const f = (t: Partial<Trial>, word: string, next: string, enabled = true, policy = newPolicy) => {
-    const state = stateOf(trial(t), enabled, policy);
+  const f = (t: Partial<Trial>, word: string, next: string, enabled = true, policy = newPolicy, alone = false) => {
+    const state = stateOf(trial(t), enabled, policy, alone);
     expect(state.word).toBe(word);
     expect(state.next).toContain(next);
   };
@@ -57,6 +75,19 @@ test("a trial says where it stands and what it waits for", () => {
   f({ numbers: { requests: 5 }, evidence: [evidence({ log_e: strong, events: 4 })] }, "Held back", "only 5 of the 20 requests");
   f({ numbers: { requests: 50 }, evidence: [evidence({ log_e: strong, events: 2 })] }, "Held back", "only 2 requests speak against it");
   f({ numbers: { requests: 50 }, evidence: [evidence({ log_e: strong, events: 4 })] }, "Held back", "not yet", true, { ...newPolicy, min_failure_difference: 0.01 });
+  // Beside a version at 100 % it waited for requests of the baseline, for ever.
+  const beside: Partial<Trial> = { verdict: "inconclusive", numbers: { requests: 60 }, sentence: "the baseline gets no requests in this deployment" };
+  f(beside, "Not compared", "The baseline gets no requests in this deployment.", true, newPolicy, true);
+  f(beside, "Waiting", "Waits for requests", true, newPolicy, false);
+  f({ ...beside, numbers: { requests: 3 } }, "Waiting", "Waits for requests", true, newPolicy, true);
+  f({ ...beside, evidence: [evidence({ metric: "max_failure_rate" })] }, "Waiting", "Waits for requests", true, newPolicy, true);
+});
+
+// A policy that could judge nothing had a green "On".
+test("a policy that can judge nothing is not just on", () => {
+  expect(watch(true, undefined)).toEqual(["On", "good"]);
+  expect(watch(true, "there is no version to go back to")).toEqual(["On, but judges nothing", "warn"]);
+  expect(watch(false, "there is no version to go back to")).toEqual(["Off", "warn"]);
 });
 
 test("lag is what the newest counted request tells", () => {

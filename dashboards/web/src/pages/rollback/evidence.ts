@@ -1,8 +1,8 @@
 // What the tests of a policy say, in words and as lines of a chart.
 import type { Schemas } from "../../api/client";
-import { formatCount, formatRate, unknown } from "../../lib/format";
+import { capital, formatCount, formatRate, unknown } from "../../lib/format";
 import { formatDuration } from "../../lib/time";
-import { limitKind, limitName, limits, millis, percent, type Settings } from "./limits";
+import { limitKind, limitName, limits, millis, percent, perOne, type Settings } from "./limits";
 
 export type Evidence = Schemas["Evidence"];
 export type Trial = Schemas["LiveEvidence"]["trials"][number];
@@ -16,6 +16,12 @@ export function factor(logE: number): string {
   const e = Math.exp(logE);
   if (e > 1e9) return "over 1 billion";
   return e >= 100 ? formatCount(Math.round(e)) : String(Number(e.toPrecision(2)));
+}
+
+/** A probability as people say it, "1 in 4,000", rounded so that none looks smaller than it is, and as the command line has it. */
+export function chance(p: number): string {
+  if (p >= 0.1) return `${Math.ceil(Number((100 * p).toPrecision(9)))}\u00a0%`;
+  return p >= 1e-9 ? `1 in ${perOne(p)}` : "below 1 in 1,000,000,000";
 }
 
 /** "4.1 of 1,000 needed". */
@@ -73,6 +79,12 @@ export function limitWords(e: Pick<Evidence, "metric" | "limit">): string {
   }
 }
 
+/** Whether a policy is on, and does anything. `reason` is why nothing that serves can be judged. */
+export function watch(enabled: boolean, reason: string | undefined): [word: string, tone: "good" | "warn"] {
+  if (!enabled) return ["Off", "warn"];
+  return reason === undefined ? ["On", "good"] : ["On, but judges nothing", "warn"];
+}
+
 export interface State {
   tone: "good" | "warn" | "bad" | "accent";
   word: string;
@@ -86,8 +98,11 @@ const will: Record<Settings["action"], string> = {
   notify: "The policy only tells of it: the version stays until a person acts.",
 };
 
-/** A trial in words. `policy` is the one that it follows, if that is known. */
-export function stateOf(trial: Trial, enabled: boolean, policy: Settings | undefined): State {
+/**
+ * A trial in words. `policy` is the one that it follows, if that is known; `alone` says that its baseline gets no
+ * requests, so that what compares waits for nothing that will come.
+ */
+export function stateOf(trial: Trial, enabled: boolean, policy: Settings | undefined, alone: boolean): State {
   if (!enabled) return { tone: "warn", word: "Not watched", next: "The policy is switched off: nobody acts on this evidence." };
   if (trial.verdict === "fail") {
     return { tone: "bad", word: "Fails", next: `The limit of ${limitName(trial.metric ?? "")} is passed. ${will[policy?.action ?? "rollback"]}` };
@@ -96,6 +111,10 @@ export function stateOf(trial: Trial, enabled: boolean, policy: Settings | undef
   if (strongest && strongest.log_e >= strongest.threshold) return { tone: "warn", word: "Held back", next: heldBack(strongest, trial, policy) };
   if (strongest && strongest.log_e >= Math.log(20)) {
     return { tone: "warn", word: "Suspicious", next: `Evidence is building up against ${limitName(strongest.metric)}, ${strength(strongest)}. A ramp does not go on meanwhile.` };
+  }
+  const enough = (trial.numbers.requests ?? 0) >= Math.max(policy?.min_requests ?? 1, 1);
+  if (trial.verdict === "inconclusive" && alone && enough && trial.evidence.some((e) => limitKind(e.metric) === "ratio")) {
+    return { tone: "accent", word: "Not compared", next: `${capital(trial.sentence)}.` };
   }
   if (trial.verdict === "inconclusive") return { tone: "accent", word: "Waiting", next: `Waits for requests: ${trial.sentence}.` };
   return { tone: "good", word: "Nothing found", next: "Nothing speaks against this version so far. It stays on trial." };

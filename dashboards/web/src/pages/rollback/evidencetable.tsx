@@ -1,8 +1,7 @@
 // What the test of each limit says, as a table.
-import { formatRate } from "../../lib/format";
 import { Table } from "../../ui/table";
-import { lies, limitWords, seen, strength, type Evidence } from "./evidence";
-import { limitName, perOne } from "./limits";
+import { chance, lies, limitWords, seen, strength, type Evidence } from "./evidence";
+import { limitName } from "./limits";
 
 export function EvidenceTable(props: { evidence: Evidence[]; blocks: boolean }) {
   return (
@@ -11,7 +10,7 @@ export function EvidenceTable(props: { evidence: Evidence[]; blocks: boolean }) 
       { name: "Evidence", number: true, cell: (e) => <span class="nowrap">{strength(e)}</span> },
       { name: "Seen", cell: (e) => <span class="words">{seen(e, props.blocks)}</span> },
       { name: "Shown to be", cell: (e) => <span class="words">{lies(e)}</span> },
-      { name: "Chance, if it keeps the limit", number: true, cell: (e) => (e.p_value > 0.5 ? formatRate(e.p_value) : `1 in ${perOne(e.p_value)}`) },
+      { name: "Chance, if it keeps the limit", number: true, cell: (e) => chance(e.p_value) },
     ]} />
   );
 }

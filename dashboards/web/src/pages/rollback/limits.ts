@@ -58,7 +58,7 @@ export function percent(share: number): string {
 
 /** The "1,000" of a chance of 1 in 1,000, rounded down to three digits, so that no chance looks smaller than it is. */
 export function perOne(chance: number): string {
-  const odds = Number((1 / chance).toPrecision(6));
+  const odds = Number((1 / chance).toPrecision(9));
   const digit = 10 ** Math.max(Math.floor(Math.log10(odds)) - 2, 0);
   return odds > 1e9 ? "1 billion" : formatCount(Math.floor(odds / digit) * digit);
 }

@@ -1,12 +1,13 @@
 // What the tests say now of each version on trial, and where its ramp stands.
 import { useRef } from "preact/hooks";
+import { capital } from "../../lib/format";
 import { marksOf } from "../../lib/marks";
-import { useQuery } from "../../lib/query";
+import { useQuery, type Answer } from "../../lib/query";
 import { scriptPage } from "../../lib/url";
 import { tagger } from "../../lib/versions";
 import { Badge, Empty, Loading, Note, Problem, Time, VersionName } from "../../ui/basics";
 import { isSettled } from "../workers/data";
-import { readDecisions, readDeployments, readEvidence, readRamp, type Decision, type Deployment, type LiveEvidence } from "./api";
+import { readDecisions, readDeployments, readRamp, type Decision, type Deployment, type LiveEvidence } from "./api";
 import { EvidenceTable } from "./evidencetable";
 import { outcome } from "./outcome";
 import type { Editing } from "./editing";
@@ -20,12 +21,11 @@ interface Props {
   script: string;
   of: Editing;
   tags: Map<string, string> | undefined;
+  evidence: Answer<LiveEvidence>;
 }
 
-export function Live({ account, script, of, tags }: Props) {
+export function Live({ account, script, of, tags, evidence }: Props) {
   const followed = of.held?.policy ?? undefined;
-  // A look of the controller comes twice a second; a person reads more slowly.
-  const evidence = useQuery(`evidence ${account} ${script}`, (signal) => readEvidence(account, script, signal), { every: 2000, enabled: followed !== undefined });
   const deployments = useQuery(`deployments ${account} ${script}`, (signal) => readDeployments(account, script, signal), { every: 10_000 });
   // A ramp begins with a deployment: without one there is nothing to ask for again before the next.
   const state = `${deployments.data?.[0]?.id} ${of.held?.etag}`;
@@ -83,21 +83,26 @@ interface TrialsProps {
 
 function Trials(props: TrialsProps) {
   const { live, base } = props;
+  const blind = "Nothing that serves can be judged";
   if (live.trials.length === 0) {
     return (
-      <Empty title="No version is on trial">
-        <p>A trial begins when a version gets a share of the requests beside the one that had all of them. After a rollback nothing is on trial until the next deployment.</p>
+      <Empty title={live.reason === undefined ? "No version is on trial" : blind}>
+        <p>{live.reason === undefined
+          ? "A trial begins when a version gets a share of the requests beside the one that had all of them. After a rollback nothing is on trial until the next deployment."
+          : `${capital(live.reason)}.`}</p>
         <p><a class="button" href={`${base}/deployments`}>Deployments</a></p>
       </Empty>
     );
   }
-  return <>{live.trials.map((t) => <TrialPanel key={t.version_id} {...props} trial={t} />)}</>;
+  return <>{live.reason !== undefined && <Note tone="warn"><strong>{blind}.</strong> {capital(live.reason)}.</Note>}{live.trials.map((t) => <TrialPanel key={t.version_id} {...props} trial={t} />)}</>;
 }
 
 function TrialPanel(props: TrialsProps & { trial: Trial }) {
   const { trial, live, policy, tags, base } = props;
   const nameOf = nameWith(tags);
-  const state = stateOf(trial, live.enabled, policy);
+  const newest = props.deployments[0];
+  const alone = newest !== undefined && !newest.versions.some((v) => v.version_id === trial.baseline_version_id && v.percentage > 0);
+  const state = stateOf(trial, live.enabled, policy, alone);
   const behind = lag(trial, live.at);
   const id = `trial-${trial.version_id}`;
   const compare = `${base}/compare?baseline=${trial.baseline_version_id}&candidate=${trial.version_id}`;

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Deployment, Ramp } from "./api";
 import { done, takeEvents } from "./backtest";
-import { actionsOf, consequence, stepsOf, waitsFor } from "./ramp";
+import { actionsOf, consequence, lasts, stepsOf, waitsFor } from "./ramp";
 
 const ramp = (changes: Partial<Ramp>): Ramp => ({
   version_id: "v2", baseline_version_id: "v1", deployment_id: "d3", step: 1, step_started_at: "2026-11-27T12:05:00Z", state: "running",
@@ -17,6 +17,27 @@ test("steps have the times of the deployments that led to the present one", () =
     ["past", "2026-11-27T12:00:00.000Z"], ["now", "2026-11-27T12:05:00.000Z"], ["ahead", undefined],
   ]);
   expect(stepsOf(ramp({ deployment_id: "gone" }), list)[0]!.began).toBeUndefined();
+});
+
+// It was "done; began at an unknown time".
+test("a step below the share at which a person began is left out", () => {
+  const steps = [10, 20, 50, 100].map((percentage) => ({ percentage, bake_seconds: 0, gate: "watched" as const }));
+  const began = ramp({ steps, step: 2, deployment_id: "d3" });
+  const list = [deployment("d3", "2026-11-27T12:05:00Z", 50), deployment("d2", "2026-11-27T12:00:00Z", 20)];
+  const first = { ...deployment("d1", "2026-11-27T11:00:00Z", 0), versions: [{ version_id: "v1", percentage: 100 }] };
+  expect(stepsOf(began, [...list, first]).map((s) => s.place)).toEqual(["left out", "past", "now", "ahead"]);
+  expect(stepsOf(began, list).map((s) => s.place)).toEqual(["past", "past", "now", "ahead"]); // what came before is not known
+  expect(stepsOf(ramp({ steps, step: 2, deployment_id: "gone" }), [...list, first])[0]!.place).toBe("past");
+});
+
+// A step without a time was said to last "at least 0 ms".
+test("a step lasts as long as was asked", () => {
+  expect(lasts({ bakeSeconds: 300, gate: "watched" })).toBe("at least 5 min");
+  expect(lasts({ bakeSeconds: 300, gate: "proven" })).toBe("at least 5 min, and until proven");
+  expect(lasts({ bakeSeconds: 0, gate: "manual" })).toBe("until a person says so");
+  expect(lasts({ bakeSeconds: 0, gate: "watched" })).toBe("");
+  const timeless = ramp({ step: 0, steps: [{ percentage: 10, bake_seconds: 0, gate: "manual" }, { percentage: 100, bake_seconds: 0, gate: "watched" }] });
+  expect(consequence("resume", timeless, "v2", "v1").text).toBe("v2 goes on at 10 %; only what comes from now on is judged.");
 });
 
 test("a ramp says what it waits for", () => {

@@ -7,7 +7,8 @@ export interface Step {
   percentage: number;
   bakeSeconds: number;
   gate: "watched" | "proven" | "manual";
-  place: "past" | "now" | "ahead";
+  /** Left out is a step below the share at which a person began. */
+  place: "past" | "now" | "ahead" | "left out";
   /** When it was deployed, as far as deployments tell. */
   began: Date | undefined;
 }
@@ -16,15 +17,27 @@ export interface Step {
 export function stepsOf(ramp: Ramp, deployments: Deployment[]): Step[] {
   const began = new Map<number, Date>();
   const from = deployments.findIndex((d) => d.id === ramp.deployment_id);
+  let whole = false; // whether the list goes back to before the version had a share
   for (const d of from < 0 ? [] : deployments.slice(from)) {
     const split = d.versions.find((v) => v.version_id === ramp.version_id && v.percentage > 0);
-    if (!split) break; // before the version had a share
+    if (!split) {
+      whole = true;
+      break;
+    }
     began.set(split.percentage, new Date(d.created_on));
   }
   return (ramp.steps ?? []).map((s, i) => {
-    const place = i < ramp.step ? "past" : i === ramp.step ? "now" : "ahead";
+    const place = i > ramp.step ? "ahead" : i === ramp.step ? "now" : whole && !began.has(s.percentage) ? "left out" : "past";
     return { percentage: s.percentage, bakeSeconds: s.bake_seconds, gate: s.gate ?? "watched", place, began: place === "ahead" ? undefined : began.get(s.percentage) };
   });
+}
+
+const gates = { watched: "", proven: "until proven", manual: "until a person says so" };
+
+/** How long a step lasts: "at least 5 min, and until proven". Empty if neither a time nor a gate was given. */
+export function lasts(step: Pick<Step, "bakeSeconds" | "gate">): string {
+  const time = step.bakeSeconds > 0 ? `at least ${formatDuration(step.bakeSeconds)}` : "";
+  return [time, gates[step.gate]].filter((t) => t !== "").join(", and ");
 }
 
 /** What a running or paused ramp waits for. */
@@ -79,7 +92,7 @@ export function consequence(action: RampAction, ramp: Ramp, version: string, bas
     };
     case "resume": return {
       title: `Resume the ramp of ${version}?`, button: "Resume the ramp", danger: false,
-      text: `${version} goes on at ${share}; the step takes its whole ${formatDuration(now?.bake_seconds ?? 0)} again, and only what comes from now on is judged.`,
+      text: `${version} goes on at ${share}; ${now?.bake_seconds ? `the step takes its whole ${formatDuration(now.bake_seconds)} again, and ` : ""}only what comes from now on is judged.`,
     };
     case "skip": {
       const rest = 100 - (next?.percentage ?? 0);

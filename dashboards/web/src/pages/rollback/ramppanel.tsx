@@ -1,14 +1,14 @@
 // The steps of a ramp with their times, and what a person may do to it.
 import { useState } from "preact/hooks";
 import { useAction } from "../../lib/query";
-import { formatDuration, now } from "../../lib/time";
+import { now } from "../../lib/time";
 import { tagger } from "../../lib/versions";
 import { may } from "../../session";
 import { Badge, Button, Confirm, Note, Time, VersionName, type Tone } from "../../ui/basics";
 import { toast } from "../../ui/toast";
 import { controlRamp, type Deployment, type Ramp, type RampAction } from "./api";
 import { nameWith } from "./evidencechart";
-import { actionsOf, consequence, stepsOf, waitsFor, type Step } from "./ramp";
+import { actionsOf, consequence, lasts, stepsOf, waitsFor, type Step } from "./ramp";
 
 const states: Record<Ramp["state"], [word: string, tone: Tone | undefined]> = {
   running: ["Running", "accent"], paused: ["Held", "warn"], done: ["Done", "good"], aborted: ["Ended", undefined],
@@ -62,15 +62,14 @@ export function RampPanel(props: { account: string; script: string; ramp: Ramp; 
   );
 }
 
-const gates = { watched: "", proven: ", and until proven", manual: ", and until a person says so" };
-
 function StepItem(props: { step: Step; number: number; last: boolean; over: boolean }) {
   const { step } = props;
   return (
-    <li class={step.place} aria-current={step.place === "now" ? "step" : undefined}>
+    <li class={step.place === "left out" ? undefined : step.place} aria-current={step.place === "now" ? "step" : undefined}>
       <strong>{step.percentage} %</strong>
-      <span class="small">{props.last ? "the last step" : `at least ${formatDuration(step.bakeSeconds)}${gates[step.gate]}`}</span>
+      <span class="small">{props.last ? "the last step" : lasts(step)}</span>
       <span class="small quiet">
+        {step.place === "left out" && step.place}
         {step.place === "past" && <>done; began {step.began ? <Time at={step.began} named /> : "at an unknown time"}</>}
         {step.place === "now" && <>{props.over ? "ended here; " : "now; "}began {step.began ? <Time at={step.began} named /> : "at an unknown time"}</>}
         {step.place === "ahead" && (props.over ? "not reached" : "to come")}

@@ -7,11 +7,12 @@ import { useSearch } from "../../lib/url";
 import { may } from "../../session";
 import { Badge, Button, Loading, Note, Problem } from "../../ui/basics";
 import { ScriptPage } from "../../ui/page";
-import { readTags } from "./api";
+import { readEvidence, readTags } from "./api";
 import { BacktestView } from "./backtestview";
 import { Decisions } from "./decisions";
 import { isOwn, useEditing, type Editing } from "./editing";
 import { BroughtBack, PolicyEditor, PolicyGuard, PolicySentences } from "./editor";
+import { watch } from "./evidence";
 import { Live } from "./live";
 import { NotifyTest } from "./notifytest";
 import { Revisions } from "./revisions";
@@ -33,6 +34,8 @@ function OfScript({ account, script }: { account: string; script: string }) {
   const tags = useQuery(`tags ${account} ${script}`, (signal) => readTags(account, script, signal));
   const asked = search.get("view");
   const view: View = search.get("decision") !== undefined ? "decisions" : (views.find(([v]) => v === asked)?.[0] ?? "live");
+  // A look of the controller comes twice a second; a person reads more slowly.
+  const evidence = useQuery(`evidence ${account} ${script}`, (signal) => readEvidence(account, script, signal), { every: view === "live" ? 2000 : 15_000, enabled: !!of.held?.policy });
   const props = { account, script, of, tags: tags.data };
   return (
     <ScriptPage account={account} script={script} title="Rollback" part={views.find(([v]) => v === view)![1]}>
@@ -46,8 +49,8 @@ function OfScript({ account, script }: { account: string; script: string }) {
       </nav>
       <Problem error={of.error} what="The policy cannot be shown." retry={of.reload} />
       {of.held === undefined && of.error === undefined && <Loading what="the policy" />}
-      {of.held && <Standing account={account} script={script} of={of} />}
-      {of.held && view === "live" && <Live {...props} />}
+      {of.held && <Standing account={account} script={script} of={of} reason={evidence.data?.reason} />}
+      {of.held && view === "live" && <Live {...props} evidence={evidence} />}
       {of.held && view === "policy" && <PolicyView {...props} />}
       {view === "decisions" && <Decisions account={account} script={script} tags={tags.data} />}
       {of.held && view === "backtest" && <BacktestView {...props} />}
@@ -55,13 +58,14 @@ function OfScript({ account, script }: { account: string; script: string }) {
   );
 }
 
-/** Whose policy is followed, and whether it is on. */
-function Standing({ account, script, of }: { account: string; script: string; of: Editing }) {
+/** Whose policy is followed, whether it is on, and whether it judges anything. */
+function Standing({ account, script, of, reason }: { account: string; script: string; of: Editing; reason: string | undefined }) {
   const policy = of.held?.policy;
+  const [word, tone] = watch(policy?.enabled ?? false, reason);
   const theirs = <a href={`/${account}/rollback`}>the account’s default policy</a>;
   return (
     <p class="standing row">
-      {policy ? <Badge tone={policy.enabled ? "good" : "warn"}>{policy.enabled ? "On" : "Off"}</Badge> : <Badge tone="warn">No policy</Badge>}
+      {policy ? <Badge tone={tone}>{word}</Badge> : <Badge tone="warn">No policy</Badge>}
       <span>
         {!policy && <>{script} has no policy, and there is no {theirs} either.</>}
         {policy?.source === "script" && <>{script} has a policy of its own, revision {policy.revision}; {theirs} does not hold for it.</>}
