@@ -1,1 +1,0 @@
-import{A as e,M as t}from"./url-DqSvp4FK.js";function n(n,r=t.value){let i=new Date(n);return Number.isNaN(i.getTime())?``:e(i,r).slice(0,16).replace(` `,`T`)}function r(e,n=t.value){let r=new Date(n===`UTC`&&e!==``?`${e}Z`:e);return Number.isNaN(r.getTime())?``:r.toISOString().replace(`.000Z`,`Z`)}export{n,r as t};
