@@ -75,7 +75,7 @@ func TestDeadOriginIsNoticedWhileItsClientPauses(t *testing.T) {
 				backend := open(t, shortConfig(), s.URL)
 				ended := make(chan error, 1)
 				go func() {
-					resp, err := backend.RoundTrip(req)
+					resp, err := backend.RoundTrip(req) //nolint:bodyclose // it is closed below
 					if err == nil {
 						_, err = io.ReadAll(resp.Body)
 						go func() { _ = resp.Body.Close() }() // in clear text it waits for the client, as it says

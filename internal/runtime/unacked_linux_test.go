@@ -24,26 +24,25 @@ func TestHTTP2ConnectionThatTakesNothingIsGivenUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	server := &http.Server{
+		Handler:           http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }),
+		Protocols:         new(http.Protocols),
+		ReadHeaderTimeout: time.Minute,
+	}
+	server.Protocols.SetUnencryptedHTTP2(true)
 	over := make(chan struct{})
-	t.Cleanup(func() { close(over); _ = l.Close() })
+	t.Cleanup(func() { close(over); _ = server.Close() })
 	go func() {
-		for n := 1; ; n++ {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				if n == 1 {
-					_ = h2.NewFramer(c, c).WriteSettings()
-					<-over
-					return
-				}
-				new(h2.Server).ServeConn(c, &h2.ServeConnOpts{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-					_, _ = io.Copy(io.Discard, r.Body)
-				})})
-			}()
+		c, err := l.Accept()
+		if err != nil {
+			return
 		}
+		go func() {
+			_ = h2.NewFramer(c, c).WriteSettings()
+			<-over
+			_ = c.Close()
+		}()
+		_ = server.Serve(l) // what comes next
 	}()
 	cfg := shortConfig()
 	cfg.UnackedTimeout = 100 * time.Millisecond
