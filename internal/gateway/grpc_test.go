@@ -353,7 +353,7 @@ func TestGRPCCallsEndWithTheirOrigin(t *testing.T) {
 		})
 	}
 	f("killed", nil, true, schema.ErrorKindReset)
-	f("hung", &deploy.OriginTimeouts{BetweenBytesMS: 500}, false, schema.ErrorKindTimeout)
+	f("hung", &deploy.OriginTimeouts{BetweenBytesMS: 2000}, false, schema.ErrorKindTimeout)
 
 	t.Run("killed before its answer", func(t *testing.T) {
 		e, service, server, c := throughGRPCServer(t, nil)

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,25 +10,37 @@ import (
 
 // carried is the body of a request on its way through an http.Transport, which tells of a connection
 // that has ended, or of a stream that was reset, only when it has closed the body and nobody reads it any
-// more. A client may pause for as long as it likes. So a goroutine of its own waits for the client, and
-// the Transport for what that brings, or for Close. Its methods may be called concurrently.
+// more. A client may pause for as long as it likes. So a goroutine of its own waits for the client, when
+// the Transport wants more, and the Transport for what that brings, or for Close. Read is for one
+// goroutine at a time; the other methods may be called concurrently.
 type carried struct {
 	src   io.ReadCloser
 	limit time.Duration // how long the Transport may be busy with what it was given, until lift
 	late  func()        // is called after that, once
-	out   *io.PipeReader
 
-	mu      sync.Mutex
-	started bool // somebody reads src
-	shut    bool // closed before that, until again
-	lifted  bool
-	busy    *time.Timer // nil before the first Read has returned
+	wanted chan int // bytes; nil until somebody reads src
+	found  chan piece
+	over   chan struct{} // closed by end
+	ended  error         // of src; the reader's
+
+	mu     sync.Mutex
+	done   bool // over is closed
+	shut   bool // closed before anybody read src, until again
+	lifted bool
+	busy   *time.Timer // nil before the first Read has returned
 }
 
-// errNotSent is what the Transport reads of a body that it has closed.
+// piece is what one read of src has brought.
+type piece struct {
+	buf *[]byte
+	n   int
+	err error
+}
+
+// errNotSent is what the Transport reads of a body that it has closed, or whose connection.
 var errNotSent = fmt.Errorf("the connection ended before the request was sent: %w", net.ErrClosed)
 
-// carriedBytes is the most that the Transport is given at once: a frame of HTTP/2 by default.
+// carriedBytes is the most that is read at once: a frame of HTTP/2 by default.
 const carriedBytes = 16 << 10
 
 var carriedBuffers = sync.Pool{New: func() any { b := make([]byte, carriedBytes); return &b }}
@@ -38,14 +49,38 @@ func (b *carried) Read(p []byte) (int, error) {
 	if err := b.begin(); err != nil {
 		return 0, err
 	}
-	n, err := b.out.Read(p)
-	switch {
-	case n > 0:
-		b.give()
-	case errors.Is(err, io.ErrClosedPipe):
-		err = errNotSent
+	select {
+	case b.wanted <- min(len(p), carriedBytes):
+	case <-b.over:
+		return 0, errNotSent
 	}
-	return n, err
+	select {
+	case got := <-b.found:
+		return b.take(p, got)
+	case <-b.over:
+		return 0, errNotSent
+	}
+}
+
+// take copies a piece, and bounds what the Transport does with it.
+func (b *carried) take(p []byte, got piece) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.done {
+		return 0, errNotSent // carry has the buffer
+	}
+	n := copy(p, (*got.buf)[:got.n])
+	if b.ended = got.err; b.ended != nil {
+		carriedBuffers.Put(got.buf) // carry has ended
+	}
+	switch {
+	case n == 0 || b.lifted:
+	case b.busy == nil:
+		b.busy = time.AfterFunc(b.limit, b.expire)
+	default:
+		b.busy.Reset(b.limit)
+	}
+	return n, b.ended
 }
 
 // begin is the end of what the Transport was busy with.
@@ -56,28 +91,15 @@ func (b *carried) begin() error {
 		b.busy.Stop()
 	}
 	switch {
+	case b.ended != nil:
+		return b.ended
 	case b.shut:
 		return errNotSent
-	case !b.started:
-		b.started = true
-		var in *io.PipeWriter
-		b.out, in = io.Pipe()
-		go b.carry(in)
+	case b.wanted == nil:
+		b.wanted, b.found, b.over = make(chan int), make(chan piece), make(chan struct{})
+		go b.carry(b.wanted, b.found, b.over)
 	}
 	return nil
-}
-
-// give bounds what the Transport does with a piece.
-func (b *carried) give() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case b.lifted:
-	case b.busy == nil:
-		b.busy = time.AfterFunc(b.limit, b.expire)
-	default:
-		b.busy.Reset(b.limit)
-	}
 }
 
 func (b *carried) expire() {
@@ -99,20 +121,26 @@ func (b *carried) lift() {
 	}
 }
 
-func (b *carried) carry(in *io.PipeWriter) {
+func (b *carried) carry(wanted <-chan int, found chan<- piece, over <-chan struct{}) {
 	buf := carriedBuffers.Get().(*[]byte)
-	defer carriedBuffers.Put(buf)
 	for {
-		n, err := b.src.Read(*buf)
-		if n > 0 {
-			if _, closed := in.Write((*buf)[:n]); closed != nil {
-				return
+		select {
+		case most := <-wanted:
+			n, err := b.src.Read((*buf)[:most])
+			select {
+			case found <- piece{buf, n, err}:
+				if err != nil {
+					return
+				}
+				continue
+			case <-over:
 			}
+		case <-over:
 		}
-		if err != nil {
-			_ = in.CloseWithError(err) // it has no error
-			return
-		}
+		b.mu.Lock() // whoever copies from the buffer has it, too
+		defer b.mu.Unlock()
+		carriedBuffers.Put(buf)
+		return
 	}
 }
 
@@ -125,8 +153,12 @@ func (b *carried) Close() error {
 func (b *carried) end() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.shut = !b.started; b.started {
-		_ = b.out.Close() // it has no error
+	switch {
+	case b.wanted == nil:
+		b.shut = true
+	case !b.done:
+		b.done = true
+		close(b.over)
 	}
 }
 

@@ -197,3 +197,23 @@ func TestTunnelOutlivesTheBoundOfItsRequest(t *testing.T) {
 		})
 	})
 }
+
+// What an origin has said that is no HTTP is the reason, not that the connection was closed for it.
+func TestGarbageWhileTheClientPauses(t *testing.T) {
+	garbage := func(c net.Conn, r *bufio.Reader) {
+		if !skipHead(r) {
+			return
+		}
+		_, _ = r.Peek(1)
+		_, _ = io.WriteString(c, "no HTTP at all\r\n\r\n")
+		_, _ = io.Copy(io.Discard, r) // until the other side ends
+	}
+	for _, origin := range []string{rawOrigin(t, garbage), rawTLSOrigin(t, garbage)} {
+		body := &pausing{more: make(chan struct{})}
+		req := request(t, http.MethodPost, "/", "x")
+		req.Body, req.ContentLength = body, -1
+		resp, err := open(t, shortConfig(), origin).RoundTrip(req)
+		close(body.more)
+		wantKind(t, resp, err, schema.ErrorKindProtocol)
+	}
+}

@@ -148,6 +148,15 @@ type steadyConn struct {
 	bounded atomic.Bool
 	theirs  atomic.Bool             // the deadline is the user's
 	body    atomic.Pointer[carried] // that is sent in HTTP/1.1; nil if none is
+	broken  atomic.Pointer[error]   // how the other side has ended the connection; nil if it has not
+}
+
+func (c *steadyConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		c.broken.CompareAndSwap(nil, &err)
+	}
+	return n, err
 }
 
 // Close ends the wait for more of a request's body. The Transport waits, too, before it tells that the
@@ -312,6 +321,9 @@ func (t *http2) send(transport *http.Transport, req *http.Request) (*http.Respon
 	}
 	if cause := context.Cause(ctx); err != nil && cause != nil && req.Context().Err() == nil {
 		err = cause
+	}
+	if errors.Is(err, errNotSent) {
+		err = seen.whyNotSent()
 	}
 	if err != nil && !seen.answered.Load() {
 		err = unanswered(err)

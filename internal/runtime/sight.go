@@ -67,6 +67,19 @@ func (s *sight) over() {
 	}
 }
 
+// whyNotSent is why a Transport has closed a connection with a request's body in hand.
+func (s *sight) whyNotSent() error {
+	if steady := s.steady(); steady != nil {
+		if broken := steady.broken.Load(); broken != nil {
+			return *broken
+		}
+	}
+	if s.answered.Load() {
+		return errors.New("what came before the request was sent is no response")
+	}
+	return errNotSent
+}
+
 // switched lets the connection's other side take its time: what is sent there is no longer
 // a request.
 func (s *sight) switched() {

@@ -17,13 +17,20 @@ import (
 // An HTTP/2 connection whose other side takes nothing any more, as a process that was stopped or a
 // firewall that forgot the connection, is given up with its streams, and not used again.
 func TestHTTP2ConnectionThatTakesNothingIsGivenUp(t *testing.T) {
-	little := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) })
-	}}
-	l, err := little.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	room := func(bytes int) { // of the connections that come
+		raw, err := l.(*net.TCPListener).SyscallConn()
+		if err == nil {
+			err = raw.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, bytes) })
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	room(4 << 10)
 	server := &http.Server{
 		Handler:           http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }),
 		Protocols:         new(http.Protocols),
@@ -55,6 +62,7 @@ func TestHTTP2ConnectionThatTakesNothingIsGivenUp(t *testing.T) {
 	}
 	resp, err := send()
 	wantKind(t, resp, err, schema.ErrorKindReset)
+	room(1 << 20)
 	resp, err = send()
 	readAll(t, resp, err)
 }
