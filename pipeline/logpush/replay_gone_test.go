@@ -127,15 +127,31 @@ func TestReplayAsksAgainFromWhenOnEventsAreKept(t *testing.T) {
 	}
 	made := time.Now()
 	r := s.replay(s.newJob(nil), 0, 100_000)
-	s.run(func(c *ReplayConfig) { c.Topic, c.Archive = &hesitant{Reader: s.topic, asked: map[int]int{}}, nil })
+	s.run(func(c *ReplayConfig) {
+		c.Topic, c.Archive = &hesitant{Reader: s.topic, asked: map[int]int{}, times: 1}, nil
+	})
 	if r = s.ends(r, logjob.ReplayDone); r.KeptFrom == nil || r.KeptFrom.After(made) {
 		t.Errorf("events are kept from %v on, want the time of Kafka's first record, before %v", r.KeptFrom, made)
 	}
 }
 
-// hesitant is a topic that has nothing to tell of a partition when it is asked first.
+// A new leader may not know for a while how far its predecessor was, and sends nothing of that. The replay
+// went on behind it, and said that all was sent.
+func TestReplayWaitsForALeaderThatSendsNothing(t *testing.T) {
+	s := newStage(t)
+	s.produce(200)
+	r := s.replay(s.newJob(nil), 0, 200)
+	s.run(func(c *ReplayConfig) {
+		c.Topic, c.Archive = &hesitant{Reader: s.topic, asked: map[int]int{}, times: 10}, nil
+	})
+	s.ends(r, logjob.ReplayDone)
+	s.has(wanted(0, 200))
+}
+
+// hesitant is a topic that has nothing to tell of a partition when it is asked first, as many times.
 type hesitant struct {
 	*stream.Reader
+	times int
 	mu    sync.Mutex
 	asked map[int]int
 }
@@ -143,9 +159,9 @@ type hesitant struct {
 func (s *hesitant) FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Batches, error) {
 	s.mu.Lock()
 	s.asked[partition]++
-	first := s.asked[partition] == 1
+	silent := s.asked[partition] <= s.times
 	s.mu.Unlock()
-	if first {
+	if silent {
 		return nil, nil
 	}
 	return s.Reader.FetchBatches(ctx, partition, offset, wait)
