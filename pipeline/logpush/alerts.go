@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -38,7 +39,7 @@ var alertNames = map[string]string{
 }
 
 const (
-	alertsQueued = 100 // alerts that wait; more are counted and left out
+	alertsQueued = 100 // alerts of one account that wait; more are counted and left out
 	alertTries   = 3
 	alertPause   = 5 * time.Second
 	alertTimeout = 15 * time.Second
@@ -55,15 +56,18 @@ type AlertStore interface {
 	ReleaseAlert(ctx context.Context, jobID int64, kind string) error
 }
 
-// alerter sends alerts beside delivery, which never waits for it. A nil alerter
-// sends none.
+// alerter sends alerts beside delivery, which never waits for it, and those of an account beside those of
+// others, whose webhooks may be slow. A nil alerter sends none.
 type alerter struct {
 	store  AlertStore
 	client *http.Client
 	every  time.Duration
 	log    *slog.Logger
-	queue  chan alert
 	count  metric.Int64Counter
+
+	mu      sync.Mutex
+	waiting map[string][]alert   // by account; while Run runs, those of one that is there are being sent
+	begin   func(account string) // sends what waits; nil unless Run runs
 }
 
 type alert struct {
@@ -76,7 +80,7 @@ type alert struct {
 func newAlerter(store AlertStore, client *http.Client, every time.Duration, log *slog.Logger) (*alerter, error) {
 	count, err := telemetry.Meter("tidegate/pipeline/logpush").Int64Counter("tidegate_logpush_alerts_total",
 		metric.WithDescription("Alerts by type and result: sent, failed, dropped (too many waited)."))
-	return &alerter{store: store, client: client, every: every, log: log, queue: make(chan alert, alertsQueued), count: count}, err
+	return &alerter{store: store, client: client, every: every, log: log, count: count, waiting: map[string][]alert{}}, err
 }
 
 // send returns at once. Message holds no credentials.
@@ -84,10 +88,26 @@ func (a *alerter) send(j logjob.Job, kind, message string, at time.Time) {
 	if a == nil {
 		return
 	}
-	select {
-	case a.queue <- alert{j, kind, message, at}:
-	default:
+	one := alert{j, kind, message, at}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list, sending := a.waiting[j.AccountID]
+	for i := len(list) - 1; i >= 0; i-- {
+		if list[i].job.ID == j.ID {
+			if list[i].kind == kind { // nothing happened in between
+				list[i] = one
+				return
+			}
+			break
+		}
+	}
+	if len(list) >= alertsQueued {
 		a.counted(context.Background(), kind, "dropped")
+		return
+	}
+	a.waiting[j.AccountID] = append(list, one)
+	if !sending && a.begin != nil {
+		a.begin(j.AccountID)
 	}
 }
 
@@ -97,21 +117,49 @@ func (a *alerter) counted(ctx context.Context, kind, result string) {
 
 // Run sends until ctx ends. What waits then is left out.
 func (a *alerter) Run(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
+	var accounts sync.WaitGroup
+	a.mu.Lock()
+	a.begin = func(account string) { accounts.Go(func() { a.sendAll(ctx, account) }) }
+	for account := range a.waiting {
+		a.begin(account)
+	}
+	a.mu.Unlock()
+	<-ctx.Done()
+	a.mu.Lock()
+	a.begin = nil
+	a.mu.Unlock()
+	accounts.Wait()
+}
+
+// sendAll sends what waits of an account.
+func (a *alerter) sendAll(ctx context.Context, account string) {
+	for ctx.Err() == nil {
+		one, ok := a.next(account)
+		if !ok {
 			return
-		case one := <-a.queue:
-			sent, err := a.tell(ctx, one)
-			switch {
-			case err != nil && ctx.Err() == nil:
-				a.counted(ctx, one.kind, "failed")
-				a.log.WarnContext(ctx, "an alert could not be sent", "job", one.job.ID, "type", one.kind, "error", err)
-			case sent:
-				a.counted(ctx, one.kind, "sent")
-			}
+		}
+		sent, err := a.tell(ctx, one)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			a.counted(ctx, one.kind, "failed")
+			a.log.WarnContext(ctx, "an alert could not be sent", "job", one.job.ID, "type", one.kind, "error", err)
+		case sent:
+			a.counted(ctx, one.kind, "sent")
 		}
 	}
+}
+
+// next takes the oldest alert of an account that waits.
+func (a *alerter) next(account string) (alert, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := a.waiting[account]
+	if len(list) == 0 {
+		delete(a.waiting, account)
+		return alert{}, false
+	}
+	a.waiting[account] = list[1:]
+	return list[0], true
 }
 
 // tell sends one alert, if somebody wants it and was not told of such a one lately.

@@ -366,11 +366,64 @@ func TestAnAlertThatFailsMayBeSentAgain(t *testing.T) {
 	if sent, err := a.tell(ctx, alert{job(42), AlertFailing, "x", time.Now()}); err == nil || sent || box.sent[AlertFailing] {
 		t.Errorf("sent %v, error %v, claimed %v", sent, err, box.sent)
 	}
-	// Nobody takes alerts out of the queue: those who send do not wait.
-	for range 2 * alertsQueued {
-		a.send(job(42), AlertLost, "x", time.Now())
+	// Nobody sends: those who have alerts do not wait.
+	for i := range int64(2 * alertsQueued) {
+		a.send(job(i), AlertLost, "x", time.Now())
+		a.send(job(i), AlertLost, "again", time.Now())
 	}
-	if len(a.queue) != alertsQueued {
-		t.Errorf("%d alerts wait", len(a.queue))
+	if list := a.waiting[account]; len(list) != alertsQueued || list[0].message != "again" {
+		t.Errorf("%d alerts wait: %+v", len(list), list)
 	}
 }
+
+// One account's webhook that does not answer kept the alerts of all others waiting, and in the end they were dropped.
+func TestAlertsDoNotWaitForOtherAccounts(t *testing.T) {
+	asked, told, over := make(chan struct{}, 1), make(chan string, 1), make(chan struct{})
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-over
+	}))
+	defer silent.Close()
+	defer close(over)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var n notification
+		if err := json.NewDecoder(r.Body).Decode(&n); err != nil {
+			t.Error(err)
+		}
+		told <- n.AccountID
+	}))
+	defer server.Close()
+	a, err := newAlerter(hooks{account: {URL: silent.URL}, "other": {URL: server.URL}}, &http.Client{}, time.Hour, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { a.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	a.send(job(42), AlertFailing, "x", time.Now())
+	<-asked
+	other := job(43)
+	other.AccountID = "other"
+	a.send(other, AlertFailing, "x", time.Now())
+	select {
+	case <-told:
+	case <-asked: // the next try
+		t.Error("the other account had to wait")
+	}
+}
+
+// hooks are the webhooks of accounts, each of which may always be told.
+type hooks map[string]logjob.AlertHook
+
+func (h hooks) AlertHook(_ context.Context, accountID string) (logjob.AlertHook, error) {
+	return h[accountID], nil
+}
+
+func (h hooks) ClaimAlert(context.Context, int64, string, time.Duration) (bool, error) {
+	return true, nil
+}
+
+func (h hooks) ReleaseAlert(context.Context, int64, string) error { return nil }

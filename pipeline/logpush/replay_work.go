@@ -21,7 +21,7 @@ const (
 	replayPauseMax   = 30 * time.Second
 	// replaySave is how often the position is saved while there is nothing to send.
 	replaySave = 2 * time.Second
-	// emptyFetches in a row, with the partition's end ahead, mean that no record is left.
+	// emptyFetches in a row, with the end ahead, are how often a partition is asked before its bounds are again.
 	emptyFetches = 3
 	// shortAsks in a row, some two seconds, are how often a partition has to end before
 	// what it held: a broker that just became its leader may tell of less for a moment.
@@ -119,8 +119,7 @@ func (p *replaying) fromKafka(ctx context.Context, end int64) error {
 				}
 				continue
 			}
-			p.position = end // markers of transactions, or compacted away
-			return nil
+			return nil // a new leader may not know yet how far its predecessor was
 		}
 		empty = 0
 		for i := range batches {

@@ -47,18 +47,23 @@ func (r *Reader) Close() {
 
 // FetchBatches returns the record batches of a partition from offset on, as many as fit
 // into one answer, the first being the first that is kept. They may turn out to have no
-// record, and the first may begin with records before offset. Where there is none yet it
+// record, as those up to the partition's end where that is the marker of a transaction, and the first may
+// begin with records before offset. Where there is none yet, so says the leader, it
 // returns none, or, if it is to wait, blocks until there is one. A broker that is away is
 // waited for in any case. The error is ctx's, or an *OutOfRangeError.
 func (r *Reader) FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]Batches, error) {
-	for {
+	for from := offset; ; {
 		var got []Batches
-		var next int64
+		var next, end int64
 		outOfRange := false
 		err := r.retry(ctx, partition, "fetch", func() error {
-			a, err := r.fetch(ctx, partition, offset, wait)
-			if err == nil {
-				got, next, err = cut(a.batches, offset)
+			a, err := r.fetch(ctx, partition, from, wait)
+			switch end = a.end; {
+			case err != nil:
+			case !wait && len(a.batches) == 0 && end > from:
+				err = fmt.Errorf("the broker sent nothing from offset %d, and has records up to %d", from, end)
+			default:
+				got, next, err = cut(a.batches, from)
 			}
 			if outOfRange = errors.Is(err, kafka.OffsetOutOfRange); outOfRange {
 				return nil
@@ -69,11 +74,16 @@ func (r *Reader) FetchBatches(ctx context.Context, partition int, offset int64, 
 		case err != nil:
 			return nil, err
 		case outOfRange:
-			return nil, r.outOfRange(ctx, partition, offset)
-		case len(got) > 0 || next == offset && !wait:
+			return nil, r.outOfRange(ctx, partition, from)
+		case len(got) > 0:
 			return got, nil
+		case wait || next < end:
+		case next > offset:
+			return []Batches{{First: offset, Next: next}}, nil
+		default:
+			return nil, nil
 		}
-		offset = next
+		from = next
 	}
 }
 
