@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -25,11 +26,11 @@ func TestALateCommitDoesNotUndoLaterOnes(t *testing.T) {
 	produce(t, cfg.Config, 0, time.Now(), "a", "b", "c")
 	held, release, late := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var first atomic.Bool
-	b.cluster.ControlKey(offsetCommitKey, func(kmsg.Request) (kmsg.Response, error, bool) {
-		b.cluster.KeepControl()
+	b.control(offsetCommitKey, func(c *kfake.Cluster, _ kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
 		if first.CompareAndSwap(false, true) {
 			close(held)
-			b.cluster.SleepControl(func() { <-release })
+			c.SleepControl(func() { <-release })
 			close(late)
 		}
 		return nil, nil, false // and now it is carried out
@@ -78,11 +79,11 @@ func TestMemberStaysAfterARebalanceInterruptedItsCommit(t *testing.T) {
 	held, release := make(chan struct{}), make(chan struct{})
 	t.Cleanup(sync.OnceFunc(func() { close(release) }))
 	var hold atomic.Bool
-	b.cluster.ControlKey(offsetCommitKey, func(kmsg.Request) (kmsg.Response, error, bool) {
-		b.cluster.KeepControl()
+	b.control(offsetCommitKey, func(c *kfake.Cluster, _ kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
 		if hold.CompareAndSwap(true, false) {
 			close(held)
-			b.cluster.SleepControl(func() { <-release })
+			c.SleepControl(func() { <-release })
 		}
 		return nil, nil, false
 	})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -183,8 +184,8 @@ func (b *broker) refuseFetches() (goOn func()) {
 	var failing atomic.Bool
 	failing.Store(true)
 	const fetchKey = 1
-	b.cluster.ControlKey(fetchKey, func(kmsg.Request) (kmsg.Response, error, bool) {
-		b.cluster.KeepControl()
+	b.control(fetchKey, func(c *kfake.Cluster, _ kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
 		return nil, errors.New("no fetches now"), failing.Load()
 	})
 	return func() { failing.Store(false) }

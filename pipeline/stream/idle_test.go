@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -28,14 +29,14 @@ func TestAnIdleFetchEndsWithItsContext(t *testing.T) {
 
 	const fetchKey = 1
 	hold, asked := make(chan struct{}), make(chan struct{})
-	b.cluster.ControlKey(fetchKey, func(kmsg.Request) (kmsg.Response, error, bool) {
-		b.cluster.KeepControl()
+	b.control(fetchKey, func(c *kfake.Cluster, _ kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
 		select {
 		case <-hold:
 			return nil, nil, false
 		case asked <- struct{}{}:
 		}
-		b.cluster.SleepControl(func() { <-hold })
+		c.SleepControl(func() { <-hold })
 		return nil, nil, false
 	})
 	f := func(name string, want error, ended func(context.Context) (context.Context, context.CancelFunc)) {
@@ -92,8 +93,8 @@ func TestADeadlineDoesNotMultiplyIdleFetches(t *testing.T) {
 	cfg := b.topic(1)
 	const fetchKey = 1
 	waits := make(chan int32, 100)
-	b.cluster.ControlKey(fetchKey, func(r kmsg.Request) (kmsg.Response, error, bool) {
-		b.cluster.KeepControl()
+	b.control(fetchKey, func(c *kfake.Cluster, r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
 		waits <- r.(*kmsg.FetchRequest).MaxWaitMillis
 		return nil, nil, false
 	})

@@ -136,12 +136,19 @@ func (b *broker) stop() {
 	}
 }
 
+// control has f see requests of a kind. The cluster that is asked calls it at any time, also
+// while the test stops the broker: b.cluster is not to be read then.
+func (b *broker) control(key int16, f func(c *kfake.Cluster, request kmsg.Request) (kmsg.Response, error, bool)) {
+	c := b.cluster
+	c.ControlKey(key, func(request kmsg.Request) (kmsg.Response, error, bool) { return f(c, request) })
+}
+
 // hang makes the broker answer no produce request until hold is closed, and then
 // break the connection.
 func (b *broker) hang(hold <-chan struct{}) {
-	b.cluster.ControlKey(produceKey, func(kmsg.Request) (kmsg.Response, error, bool) {
-		b.cluster.KeepControl()
-		b.cluster.SleepControl(func() { <-hold })
+	b.control(produceKey, func(c *kfake.Cluster, _ kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		c.SleepControl(func() { <-hold })
 		return nil, errors.New("the broker hung"), true
 	})
 }

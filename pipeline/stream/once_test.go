@@ -17,6 +17,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -302,8 +303,8 @@ func TestBatchWhoseIdentityIsNotRecognised(t *testing.T) {
 func TestRefusedProducerIDs(t *testing.T) {
 	b := startOwnBroker(t)
 	cfg := b.topic(2)
-	b.cluster.ControlKey(initProducerIDKey, func(kmsg.Request) (kmsg.Response, error, bool) {
-		b.cluster.KeepControl()
+	b.control(initProducerIDKey, func(c *kfake.Cluster, _ kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
 		answer := kmsg.NewPtrInitProducerIDResponse()
 		answer.Version, answer.ErrorCode = 4, kerr.ClusterAuthorizationFailed.Code
 		return answer, nil, true
@@ -386,8 +387,8 @@ func TestBatchThatTheLeaderFailedToStoreComesUnderAnotherIdentity(t *testing.T) 
 // answerProduce has the broker answer produce requests by what code returns for a partition
 // and a batch; nil is for the broker to handle.
 func (b *broker) answerProduce(code func(partition int32, records []byte) *kerr.Error) {
-	b.cluster.ControlKey(produceKey, func(request kmsg.Request) (kmsg.Response, error, bool) {
-		b.cluster.KeepControl()
+	b.control(produceKey, func(c *kfake.Cluster, request kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
 		asked := request.(*kmsg.ProduceRequest)
 		of := asked.Topics[0]
 		fault := code(of.Partitions[0].Partition, of.Partitions[0].Records)

@@ -18,9 +18,9 @@ func TestSessionsWhileKafkaIsAsked(t *testing.T) {
 	b := startOwnBroker(t)
 	cfg := b.topic(1)
 	asked, hold := make(chan struct{}), make(chan struct{})
-	b.cluster.ControlKey(initProducerIDKey, func(kmsg.Request) (kmsg.Response, error, bool) {
+	b.control(initProducerIDKey, func(c *kfake.Cluster, _ kmsg.Request) (kmsg.Response, error, bool) {
 		close(asked)
-		b.cluster.SleepControl(func() { <-hold })
+		c.SleepControl(func() { <-hold })
 		answer := kmsg.NewPtrInitProducerIDResponse()
 		answer.Version, answer.ErrorCode = 4, kerr.InvalidRequest.Code
 		return answer, nil, true
