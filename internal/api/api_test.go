@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -62,11 +63,37 @@ func newPlatformWith(t *testing.T, config api.Config) *platform {
 	return newPlatformAt(t, config, nil)
 }
 
+// emptyDatabase has all tables and nothing in them. To make them costs more than most tests do.
+var emptyDatabase = sync.OnceValues(func() (content []byte, err error) {
+	dir, err := os.MkdirTemp("", "tidegate-api-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	path := filepath.Join(dir, "control.db")
+	db, err := store.Open(context.Background(), path, store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Close(); err != nil { // which leaves nothing in the write-ahead log
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
 // newPlatformAt has a database with a clock of its own.
 // Each change is made to what its server works on.
 func newPlatformAt(t *testing.T, config api.Config, now func() time.Time, change ...func(*api.Deps)) *platform {
 	t.Helper()
-	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{Now: now, GatewayDomain: "localhost"})
+	path := filepath.Join(t.TempDir(), "control.db")
+	empty, err := emptyDatabase()
+	if err == nil {
+		err = os.WriteFile(path, empty, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(t.Context(), path, store.Options{Now: now, GatewayDomain: "localhost"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,6 +91,7 @@ func same(before, after int64) (counts [10]int64) {
 // everything is killed at a random moment. The others keep every event and every count, and
 // what comes late, or again by a replay, does not bring it back.
 func TestDeletion(t *testing.T) {
+	t.Parallel() // it waits two minutes until rows are old enough
 	const events, late, partitions = 20_000, 500, 2
 	folder, dir := t.TempDir(), t.TempDir()
 	args := []string{"--logpush-file-roots", folder, "--topic-partitions", strconv.Itoa(partitions)}

@@ -25,14 +25,35 @@ const basePath = "/client/v4/"
 // few operations that the document has elsewhere, on its way to the caller, whom it never
 // disturbs; a WebSocket is none. It is safe for concurrent use.
 type Validator struct {
-	base   http.RoundTripper
-	doc    *openapi3.T
-	router routers.Router
+	base http.RoundTripper
+	document
 
 	mu         sync.Mutex
 	violations []string
 	answered   map[string]bool // operations that succeeded at least once, by operationId
 }
+
+// document is openapi.yaml with its router. Nobody changes them, so all Validators of a
+// process share them: to read it costs more than most tests do.
+type document struct {
+	doc    *openapi3.T
+	router routers.Router
+}
+
+var read = sync.OnceValues(func() (document, error) {
+	doc, err := openapi3.NewLoader().LoadFromData(schema.OpenAPI)
+	if err != nil {
+		return document{}, fmt.Errorf("load openapi.yaml: %w", err)
+	}
+	if err := doc.Validate(context.Background()); err != nil {
+		return document{}, fmt.Errorf("openapi.yaml: %w", err)
+	}
+	router, err := legacy.NewRouter(doc)
+	if err != nil {
+		return document{}, fmt.Errorf("route openapi.yaml: %w", err)
+	}
+	return document{doc, router}, nil
+})
 
 // NewValidator returns a Validator on base; nil is http.DefaultTransport. The
 // error is about the document itself.
@@ -40,18 +61,11 @@ func NewValidator(base http.RoundTripper) (*Validator, error) {
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	doc, err := openapi3.NewLoader().LoadFromData(schema.OpenAPI)
+	d, err := read()
 	if err != nil {
-		return nil, fmt.Errorf("load openapi.yaml: %w", err)
+		return nil, err
 	}
-	if err := doc.Validate(context.Background()); err != nil {
-		return nil, fmt.Errorf("openapi.yaml: %w", err)
-	}
-	router, err := legacy.NewRouter(doc)
-	if err != nil {
-		return nil, fmt.Errorf("route openapi.yaml: %w", err)
-	}
-	return &Validator{base: base, doc: doc, router: router, answered: make(map[string]bool)}, nil
+	return &Validator{base: base, document: d, answered: make(map[string]bool)}, nil
 }
 
 // RoundTrip implements http.RoundTripper.
