@@ -14,7 +14,6 @@ import (
 // TestKafkaAway takes the broker away for 30 s under load. No request may fail,
 // and afterwards no event may be missing.
 func TestKafkaAway(t *testing.T) {
-	t.Parallel() // it waits through the outage
 	config := embedded.BrokerConfig{Addr: "127.0.0.1:0", DataDir: filepath.Join(t.TempDir(), "kafka"),
 		Topics: []embedded.Topic{{Name: schema.Topic, Partitions: 4, Retention: time.Hour}}, Logger: slog.New(slog.DiscardHandler)}
 	broker, err := embedded.StartBroker(t.Context(), config)
