@@ -91,9 +91,10 @@ test-dashboard: build deps $(BROWSER_STAMP) ## the dashboard in Chromium, on rea
 screenshots: build deps $(BROWSER_STAMP) ## docs/screenshots, of every page of the dashboard
 	go run ./test/dashboard -screenshots
 
-chaos: build deps ## a hundred rounds of faults between Kafka and ClickHouse, and more around the gateway, with Kafka and the control plane away for minutes; TIDEGATE_LONG=N for more
+chaos: build deps ## a hundred rounds of faults between Kafka and ClickHouse, more around the gateway, with Kafka and the control plane away for minutes, and ten kills of who delivers Logpush jobs; TIDEGATE_LONG=N for more
 	TIDEGATE_LONG=$${TIDEGATE_LONG:-100} $(GO_TEST) -timeout 60m -count=1 -v -run Chaos ./test/exactlyonce
 	TIDEGATE_LONG=$${TIDEGATE_LONG:-120} $(GO_TEST) -timeout 60m -count=1 -v -run 'TestEachRequestIsOneEvent|TestEndpointChaos' ./internal/gateway
+	TIDEGATE_LONG=$${TIDEGATE_LONG:-10} $(GO_TEST) -timeout 60m -count=1 -v -run TestNothingIsMissingAfterKills ./test/logpush
 
 names: deps ## attacks with a million made-up names: what is counted, and how much memory they take
 	TIDEGATE_LONG=1 go test -timeout 60m -count=1 -v -run CardinalityAttacks ./pipeline/ingest

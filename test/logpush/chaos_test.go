@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,12 +99,18 @@ func deliver(text string) error {
 	return manager.Run(ctx)
 }
 
-// rounds is how often the process is killed: ten with TIDEGATE_LONG.
-func rounds() int {
-	if os.Getenv("TIDEGATE_LONG") != "" {
-		return 10
+// killRounds is how often the process is killed: TIDEGATE_LONG replaces the number for every day.
+func killRounds(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("TIDEGATE_LONG")
+	if text == "" {
+		return 3
 	}
-	return 3
+	rounds, err := strconv.Atoi(text)
+	if err != nil || rounds < 1 {
+		t.Fatalf("TIDEGATE_LONG is %q, want a number of rounds", text)
+	}
+	return rounds
 }
 
 // Under load, the process that delivers dies at any moment. Afterwards nothing is
@@ -121,7 +128,8 @@ func TestNothingIsMissingAfterKills(t *testing.T) {
 	tk := task{Stream: stream.Config{Brokers: []string{broker.Addr()}, Topic: schema.Topic}, Root: root, Destinations: d.confs()}
 	producer := produce(t, tk.Stream)
 
-	for round := range rounds() {
+	rounds := killRounds(t)
+	for round := range rounds {
 		child := start(t, tk)
 		before := d.uploads.Load()
 		wait(t, func() error {
@@ -149,7 +157,7 @@ func TestNothingIsMissingAfterKills(t *testing.T) {
 		t.Errorf("after the stop: %v", err)
 	}
 	t.Logf("%d events, killed %d times: %d uploads to receivers and buckets, %d of them refused, %d repeated to receivers",
-		want, rounds(), d.uploads.Load(), d.refused.Load(), d.repeats())
+		want, rounds, d.uploads.Load(), d.refused.Load(), d.repeats())
 }
 
 func start(t *testing.T, tk task) *exec.Cmd {
