@@ -71,9 +71,11 @@ func (d *delivery) skip(ctx context.Context) error {
 	id := d.partition.ID()
 	switch gap.Cause {
 	case stream.GapRetention:
-		d.lost(ctx, droppedRetention, gap.Lost, fmt.Sprintf(
-			"lost %d records of partition %d, offsets %d to %d: the topic's retention removed them before they were delivered",
-			gap.Lost, id, gone.Position, gap.Next-1))
+		lost := "lost %d records of partition %d, offsets %d to %d: the topic's retention removed them before they were delivered"
+		if len(d.rebuild) > 0 {
+			lost = "lost up to %d records of partition %d, offsets %d to %d: the topic's retention removed them, and they may not have been delivered before"
+		}
+		d.lost(ctx, droppedRetention, gap.Lost, fmt.Sprintf(lost, gap.Lost, id, gone.Position, gap.Next-1))
 	case stream.GapTruncated:
 		d.lost(ctx, droppedTruncated, gap.Lost, fmt.Sprintf(
 			"a broker lost the end of partition %d, offsets below %d and perhaps later ones that were not delivered: going on at offset %d, where newer records begin; older ones that were written since the loss are left out, nobody knows how many",

@@ -129,12 +129,14 @@ func TestContentIDs(t *testing.T) {
 	seen := map[string]bool{}
 	for _, revision := range []int64{1, 2} {
 		for _, p := range []plan{same, {1, 8, 100, 101, false, ""}, {1, 9, 99, 101, false, ""}, {1, 9, 100, 102, false, ""}} {
-			seen[contentID(revision, &p)] = true
+			for _, records := range []int{7, 8} {
+				seen[contentID(revision, &p, records)] = true
+			}
 		}
 	}
 	done := same
 	done.Done = true
-	if len(seen) != 8 || contentID(1, &same) != contentID(1, &done) {
-		t.Errorf("8 contents have the ids %v", seen)
+	if len(seen) != 16 || contentID(1, &same, 8) != contentID(1, &done, 8) {
+		t.Errorf("16 contents have the ids %v", seen)
 	}
 }

@@ -63,16 +63,16 @@ type plan struct {
 	Until int64 `json:"until"`          // Unix second after the latest record
 	Done  bool  `json:"done,omitempty"` // delivered, while an earlier one is not
 	// ID tells the window from any other that begins at the same offset: one cut
-	// under other settings, one that ends elsewhere, or one of a topic that was made
-	// anew. Receivers that know a batch by its id would leave that out. Empty in plans
+	// under other settings, one that ends elsewhere, one of a topic that was made
+	// anew, or what is left of it when it has to be built again. Receivers that know a batch by its id would leave that out. Empty in plans
 	// of earlier versions, whose batches were named without.
 	ID string `json:"id,omitempty"`
 }
 
 // contentID makes a plan's ID of what its content follows from, its begin and the
-// partition aside.
-func contentID(revision int64, p *plan) string {
-	return digits(fmt.Sprintf("%d %d %d %d", revision, p.End, p.From, p.Until))
+// partition aside, and of how many records that comes to.
+func contentID(revision int64, p *plan, records int) string {
+	return digits(fmt.Sprintf("%d %d %d %d %d", revision, p.End, p.From, p.Until, records))
 }
 
 func (m mark) String() string {

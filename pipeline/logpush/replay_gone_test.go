@@ -1,9 +1,12 @@
 package logpush
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -272,5 +275,49 @@ func TestReplayCountsWhatItsDestinationTook(t *testing.T) {
 	}
 	if list := m.alerts.waiting[account]; len(list) != 1 || list[0].kind != AlertLetters || list[0].job.ID != j.ID { // each took the last one's place
 		t.Errorf("the alerts %+v", list)
+	}
+}
+
+// The story: a replay's upload was whole when the process died. Until it was repeated,
+// retention took a part of it: what was left replaced the object under the same name.
+func TestWhatRetentionLeftOfAReplaysBatchDoesNotReplaceIt(t *testing.T) {
+	s := newStage(t)
+	s.produce(100)
+	j := s.newJob(nil)
+	r := s.replay(j, 0, 100)
+	dead := make(chan struct{})
+	var once sync.Once
+	s.bucket.after = func(Object) error {
+		once.Do(func() { close(dead) })
+		return errors.New("nobody hears this")
+	}
+	_, stop := s.run(func(c *ReplayConfig) {
+		c.Replays, c.Archive, c.Lease = &mortalStore{Store: s.store, dead: dead}, nil, 500*time.Millisecond
+	})
+	eventually(t, func() error {
+		select {
+		case <-dead:
+			return nil
+		default:
+			return errors.New("it lives")
+		}
+	})
+	stop()
+	s.bucket.mu.Lock()
+	s.bucket.after = nil
+	before := maps.Clone(s.bucket.objects)
+	s.bucket.mu.Unlock()
+	for p := range int32(2) {
+		s.forget(p, 3)
+	}
+	s.run(func(c *ReplayConfig) { c.Archive = nil })
+	s.ends(r, logjob.ReplayDone)
+	if len(before) != 1 {
+		t.Fatalf("%d objects were there before", len(before))
+	}
+	for name, o := range before {
+		if now := s.bucket.objects[name]; !bytes.Equal(now.Body, o.Body) {
+			t.Errorf("%s had %d records and now has %d", name, o.Records, now.Records)
+		}
 	}
 }

@@ -196,3 +196,42 @@ func TestAPlanWhoseRecordsAreGoneIsGivenUp(t *testing.T) {
 		}
 	})
 }
+
+// The story: an upload was whole when the process died. Until it was repeated, retention
+// took its first records: what was left of it replaced the object under the same name.
+func TestWhatRetentionLeftOfABatchDoesNotReplaceIt(t *testing.T) {
+	f := func(name string, change func(metadata string) string, whole int) {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				w.bucket.after = func(Object) error { return errors.New("the answer was lost") }
+				again := func() {
+					r := w.start()
+					pass(31 * time.Second)
+					r.kill()
+				}
+				w.memory.add(fill(8)...)
+				again()
+				w.memory.metadata = change(w.memory.metadata)
+				again()
+				w.memory.forget(5)
+				again()
+				again() // what is left has one name
+				w.bucket.after = nil
+				r := w.start()
+				pass(31 * time.Second)
+				r.stop()
+				w.expect(t, strings.Repeat(lines(0, 8), whole)+lines(5, 8), whole+1)
+				if got := w.memory.offset(); got != 8 {
+					t.Errorf("committed %d, want 8", got)
+				}
+				w.told(t, "lost up to 5 records of partition 3, offsets 0 to 4: the topic's retention removed them, and they may not have been delivered before")
+			})
+		})
+	}
+	f("of this version", func(m string) string { return m }, 1)
+	f("of an earlier version", func(m string) string {
+		parsed := parseMark(0, m)
+		parsed.Plans[0].ID = ""
+		return parsed.String()
+	}, 2) // the one that this version planned before its mark was made an old one
+}

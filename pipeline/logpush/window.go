@@ -115,12 +115,18 @@ func (w *window) Extend(end int64, at time.Time) {
 // Plan returns what the window holds.
 func (w *window) Plan() plan {
 	p := plan{Begin: w.begin, End: w.end, From: w.lowest.Unix(), Until: w.highest.Unix() + 1}
-	p.ID = contentID(w.job.Revision, &p)
+	p.ID = contentID(w.job.Revision, &p, w.records)
 	return p
 }
 
-// Seal ends the window, which must not be used any more.
+// Seal ends the window, which must not be used any more. Of a plan that the window was
+// built again from some records may be gone: that is another batch, or it would replace
+// the whole one, which may have been delivered. Plans without an ID don't tell how many
+// records they were made for, but which was the first.
 func (w *window) Seal(partition int, planned *plan) ([]*sealed, error) {
+	if planned.ID != "" || w.begin != planned.Begin {
+		planned.ID = contentID(w.job.Revision, planned, w.records)
+	}
 	objects := make([]*sealed, 0, len(w.batches))
 	for _, b := range w.batches {
 		s, err := b.seal(partition, planned)
