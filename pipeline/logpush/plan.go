@@ -64,8 +64,9 @@ type plan struct {
 	Done  bool  `json:"done,omitempty"` // delivered, while an earlier one is not
 	// ID tells the window from any other that begins at the same offset: one cut
 	// under other settings, one that ends elsewhere, one of a topic that was made
-	// anew, or what is left of it when it has to be built again. Receivers that know a batch by its id would leave that out. Empty in plans
-	// of earlier versions, whose batches were named without.
+	// anew, or what is left of it when it has to be built again. Receivers that know a
+	// batch by its id would leave that out. Empty in plans of earlier versions, whose
+	// batches were named without.
 	ID string `json:"id,omitempty"`
 }
 
