@@ -54,6 +54,7 @@ type Options struct {
 type sink struct {
 	topic string
 	key   string // what a message's key is: "script", "version" or ""
+	codec kgo.CompressionCodec
 	opts  []kgo.Opt
 	try   time.Duration // tryTimeout
 }
@@ -87,8 +88,7 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	codec, err := codecOf(query.Get("compression"))
-	if err != nil {
+	if s.codec, err = codecOf(query.Get("compression")); err != nil {
 		return nil, err
 	}
 	mechanism, err := mechanismOf(query)
@@ -97,7 +97,10 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 	}
 	s.opts = []kgo.Opt{
 		kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic), kgo.Dialer(dial), kgo.ClientID("tidegate-logpush"),
-		kgo.ProducerBatchCompression(codec), kgo.UnknownTopicRetries(1), // no RecordDeliveryTimeout: it counts from the record's own time
+		kgo.UnknownTopicRetries(1), // no RecordDeliveryTimeout: it counts from the record's own time
+		// A cluster that says nothing is waited for until the context ends, and not for ever. What is under way then comes
+		// again as another client's, which the cluster knows for no repeat in any case.
+		kgo.AllowIdempotentProduceCancellation(),
 		kgo.RequestRetries(2), kgo.RetryTimeout(10 * time.Second),
 	}
 	if mechanism != nil {
@@ -181,7 +184,8 @@ func (s *sink) Traits() logpush.Traits { return logpush.Traits{Records: true, In
 // Put implements logpush.Sink. It connects anew for each batch, as these are rare
 // and nobody tells a sink when its job ends.
 func (s *sink) Put(ctx context.Context, o logpush.Object) error {
-	client, err := kgo.NewClient(s.opts...)
+	// Each client has a list of codecs of its own, for it writes to it.
+	client, err := kgo.NewClient(append(slices.Clip(s.opts), kgo.ProducerBatchCompression(s.codec))...)
 	if err != nil { // New let no such settings pass
 		return &logpush.UploadError{Text: "the settings cannot be used", Permanent: true}
 	}

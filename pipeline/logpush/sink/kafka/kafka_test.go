@@ -27,11 +27,14 @@ import (
 
 var loopback = Options{Egress: egress.Policy{AllowHTTP: true, AllowLoopback: true}}
 
-// cluster is a broker of the test's own, or the one that TIDEGATE_TEST_KAFKA names.
+// external names brokers to run on instead of those in this process.
+const external = "TIDEGATE_TEST_KAFKA"
+
+// cluster is a broker of the test's own, or the one that external names.
 func cluster(t *testing.T, opts ...kfake.Opt) (broker string) {
 	t.Helper()
-	if external := os.Getenv("TIDEGATE_TEST_KAFKA"); external != "" && len(opts) == 0 {
-		broker, _, _ = strings.Cut(external, ",")
+	if named := os.Getenv(external); named != "" && len(opts) == 0 {
+		broker, _, _ = strings.Cut(named, ",")
 		return broker
 	}
 	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)

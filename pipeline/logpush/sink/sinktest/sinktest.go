@@ -1,4 +1,6 @@
 // Package sinktest is the contract of logpush.Sink as tests; every sink passes it.
+// Records of its objects are rows of a table, too: ScriptName is the object's name,
+// WallTimeMs counts, Outcome differs.
 package sinktest
 
 import (
@@ -6,7 +8,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,26 +24,37 @@ import (
 // Subject is a sink, its destination empty, and ways to look behind it.
 type Subject struct {
 	Sink logpush.Sink
-	// Stored returns what the destination has for an object.
+	// Stored returns what the destination has for an object: Content or, of one that takes
+	// files apart, Lines. A destination that does not replace has it for a reader who
+	// counts what comes under one id once, as we ask of readers.
 	Stored func(o logpush.Object) ([]byte, bool)
+	// Rows says that the destination takes files apart.
+	Rows bool
 	// Name returns under which name the destination has an object. Nil where it has none.
 	Name func(o logpush.Object) string
-	// Count returns how many objects the destination has.
+	// Count returns how many objects the destination has, complete or not.
 	Count func() int
 	// Break makes the destination fail until the end of the test, in a way that
 	// may pass.
 	Break func()
 	// Stall makes the destination hang in the middle of the next object; the channel
-	// is closed once it does. Nil where a destination cannot.
+	// is closed once it does. Nil where a destination cannot, or keeps what it has of it.
 	Stall func() <-chan struct{}
 }
 
 // Object returns an object of a batch with some content.
 func Object(name, content string) logpush.Object {
+	return zipped(name, content, gzip.DefaultCompression)
+}
+
+func zipped(name, content string, level int) logpush.Object {
 	var body bytes.Buffer
-	zip := gzip.NewWriter(&body)
-	if _, err := zip.Write([]byte(content)); err != nil {
+	zip, err := gzip.NewWriterLevel(&body, level)
+	if err != nil {
 		panic(err) // a buffer takes everything
+	}
+	if _, err := zip.Write([]byte(content)); err != nil {
+		panic(err)
 	}
 	if err := zip.Close(); err != nil {
 		panic(err)
@@ -80,39 +95,61 @@ func Content(o logpush.Object) []byte {
 	return bytes.Join(texts, []byte("\n"))
 }
 
-// object returns an object in the form that the sink wants.
-func (s Subject) object(name, content string) logpush.Object {
-	if logpush.TraitsOf(s.Sink).Records {
-		return Items(name, content)
+// Lines are the records of an object's content, one a line.
+func Lines(o logpush.Object) []byte {
+	if o.Items != nil {
+		return Content(o)
 	}
-	return Object(name, content)
+	zip, err := gzip.NewReader(bytes.NewReader(o.Body))
+	if err != nil {
+		panic(err) // Object made it
+	}
+	lines, err := io.ReadAll(zip)
+	if err != nil {
+		panic(err)
+	}
+	return bytes.TrimSuffix(lines, []byte("\n"))
 }
 
-// large returns an object of 12 MiB, beyond a multipart upload's usual part, or as
+// object returns an object in the form that the sink wants, of one record an outcome.
+func (s Subject) object(name string, outcomes ...string) logpush.Object {
+	if logpush.TraitsOf(s.Sink).Records {
+		return Items(name, records(name, outcomes))
+	}
+	return Object(name, records(name, outcomes))
+}
+
+func records(name string, outcomes []string) string {
+	var lines strings.Builder
+	for i, outcome := range outcomes {
+		fmt.Fprintf(&lines, "{\"ScriptName\":%q,\"WallTimeMs\":%d,\"Outcome\":%q}\n", name, i, outcome)
+	}
+	return lines.String()
+}
+
+// large returns an object of nearly 12 MiB, beyond a multipart upload's usual part, or as
 // large as the destination takes.
 func (s Subject) large(name string) logpush.Object {
-	traits := logpush.TraitsOf(s.Sink)
-	if !traits.Records {
-		o := Object(name, "")
-		o.Body = bytes.Repeat([]byte("0123456789abcdef"), 12<<20/16)
-		return o
-	}
-	line := fmt.Sprintf("{\"Outcome\":%q}\n", strings.Repeat("0123456789abcdef", 64))
-	n := 12 << 20 / len(line)
+	traits, size := logpush.TraitsOf(s.Sink), 12<<20
 	if traits.MaxBytes > 0 {
-		n = min(n, int(traits.MaxBytes)/len(line))
+		size = min(size, int(traits.MaxBytes))
 	}
+	n := size / (1024 + 80) // an outcome and what is around it
 	if traits.MaxRecords > 0 {
 		n = min(n, traits.MaxRecords)
 	}
-	return Items(name, strings.Repeat(line, n))
+	outcomes := slices.Repeat([]string{strings.Repeat("0123456789abcdef", 64)}, n)
+	if traits.Records || traits.MaxBytes > 0 {
+		return s.object(name, outcomes...)
+	}
+	return zipped(name, records(name, outcomes), gzip.NoCompression)
 }
 
 // Run tests a sink; open makes a new one for each test.
 func Run(t *testing.T, open func(t *testing.T) Subject) {
 	t.Run("stores an object whole", func(t *testing.T) {
 		s := open(t)
-		o := s.object("20261009T235959Z_20261010T000029Z_0a1b2c3d.log.gz", `{"Outcome":"ok"}`+"\n"+`{"Outcome":"exception","Logs":["ü",1,null]}`+"\n")
+		o := s.object("20261009T235959Z_20261010T000029Z_0a1b2c3d.log.gz", "ok", `exception: ["ü",1,null]`, "canceled")
 		before := bytes.Clone(Content(o))
 		put(t, s, o)
 		check(t, s, o)
@@ -140,10 +177,13 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		put(t, s, o)
 		check(t, s, o)
 	})
-	t.Run("a repeat replaces", func(t *testing.T) {
+	t.Run("a repeat leaves one object", func(t *testing.T) {
 		s := open(t)
-		put(t, s, s.object("a.log.gz", "first"))
-		second := s.object("a.log.gz", "second")
+		first, second := s.object("a.log.gz", "ok", "exception"), s.object("a.log.gz", "ok", "exception")
+		if logpush.TraitsOf(s.Sink).Overwrites {
+			first = s.object("a.log.gz", "first") // or nobody sees that it is gone
+		}
+		put(t, s, first)
 		put(t, s, second)
 		check(t, s, second)
 		if n := s.Count(); n != 1 {
@@ -249,7 +289,11 @@ func check(t *testing.T, s Subject, o logpush.Object) {
 	if !ok {
 		t.Fatalf("%s is not there", o.Name)
 	}
-	if want := Content(o); !bytes.Equal(got, want) {
+	want := Content(o)
+	if s.Rows {
+		want = Lines(o)
+	}
+	if !bytes.Equal(got, want) {
 		t.Errorf("%s has %d bytes, other than the %d that were put", o.Name, len(got), len(want))
 	}
 }

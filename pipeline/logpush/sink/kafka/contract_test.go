@@ -1,0 +1,142 @@
+package kafka
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"tidegate/pipeline/logpush"
+	"tidegate/pipeline/logpush/sink/sinktest"
+)
+
+func TestContract(t *testing.T) {
+	sinktest.Run(t, func(t *testing.T) sinktest.Subject {
+		broker, stall := cluster(t), (func() <-chan struct{})(nil)
+		if os.Getenv(external) == "" { // another cluster cannot be made to hang
+			broker, stall = silent(t)
+		}
+		name := topic(t, broker)
+		return sinktest.Subject{
+			Sink: open(t, "kafka://"+broker+"/"+name+"?transport=plaintext", loopback),
+			Stored: func(o logpush.Object) ([]byte, bool) {
+				texts := taken(t, broker, name)[o.BatchID]
+				return bytes.Join(texts, []byte("\n")), texts != nil
+			},
+			Count: func() int { return len(taken(t, broker, name)) },
+			Break: func() { remove(t, broker, name) },
+			Stall: stall,
+		}
+	})
+}
+
+// silent is a broker of the test's own that takes messages and says nothing, once stall was called.
+func silent(t *testing.T) (broker string, stall func() <-chan struct{}) {
+	t.Helper()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan struct{})
+	t.Cleanup(func() {
+		close(over)
+		c.Close()
+	})
+	return c.ListenAddrs()[0], func() <-chan struct{} {
+		hangs := make(chan struct{})
+		var once sync.Once
+		c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+			c.KeepControl()
+			once.Do(func() { close(hangs) })
+			c.SleepControl(func() { <-over })
+			return nil, net.ErrClosed, true
+		})
+		return hangs
+	}
+}
+
+// taken returns what a reader has of a topic who counts each message once: the texts of
+// each batch, in order.
+func taken(t *testing.T, broker, topic string) map[string][][]byte {
+	t.Helper()
+	batches := map[string]map[int][]byte{}
+	for _, m := range consume(t, broker, topic, written(t, broker, topic)) {
+		headers := map[string]string{}
+		for _, h := range m.Headers {
+			headers[h.Key] = string(h.Value)
+		}
+		record, err := strconv.Atoi(headers[HeaderRecord])
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := headers[HeaderBatchID]
+		if batches[id] == nil {
+			batches[id] = map[int][]byte{}
+		}
+		batches[id][record] = m.Value
+	}
+	texts := map[string][][]byte{}
+	for id, records := range batches {
+		var places []int
+		for place := range records {
+			places = append(places, place)
+		}
+		slices.Sort(places)
+		for _, place := range places {
+			texts[id] = append(texts[id], records[place])
+		}
+	}
+	return texts
+}
+
+// written returns how many messages a topic has, repeated ones included.
+func written(t *testing.T, broker, topic string) (n int) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	request, asked := kmsg.NewPtrListOffsetsRequest(), kmsg.NewListOffsetsRequestTopic()
+	asked.Topic = topic
+	for partition := range int32(3) {
+		end := kmsg.NewListOffsetsRequestTopicPartition()
+		end.Partition, end.Timestamp = partition, -1
+		asked.Partitions = append(asked.Partitions, end)
+	}
+	request.ReplicaID, request.Topics = -1, append(request.Topics, asked)
+	answer, err := request.RequestWith(t.Context(), client)
+	if err != nil || len(answer.Topics) != 1 {
+		t.Fatalf("ask for the ends of %s: %v, %+v", topic, err, answer)
+	}
+	for _, p := range answer.Topics[0].Partitions {
+		if p.ErrorCode != 0 {
+			t.Fatalf("the end of partition %d: code %d", p.Partition, p.ErrorCode)
+		}
+		n += int(p.Offset)
+	}
+	return n
+}
+
+func remove(t *testing.T, broker, topic string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	request, named := kmsg.NewPtrDeleteTopicsRequest(), kmsg.NewDeleteTopicsRequestTopic()
+	named.Topic = &topic
+	request.TopicNames, request.Topics = []string{topic}, append(request.Topics, named)
+	answer, err := request.RequestWith(t.Context(), client)
+	if err != nil || len(answer.Topics) != 1 || answer.Topics[0].ErrorCode != 0 {
+		t.Fatalf("remove a topic: %v, %+v", err, answer)
+	}
+}
