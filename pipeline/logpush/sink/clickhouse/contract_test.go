@@ -18,6 +18,7 @@ import (
 type front struct {
 	net.Listener
 	stalled atomic.Pointer[chan struct{}] // closed once an insert hangs
+	hung    sync.Once
 	conns   sync.WaitGroup
 }
 
@@ -59,7 +60,7 @@ func (f *front) carry(t *testing.T, conn net.Conn, engine string) {
 	})
 	if hangs := f.stalled.Load(); hangs != nil {
 		_, _ = io.CopyN(behind, conn, 1<<20)
-		close(*hangs)
+		f.hung.Do(func() { close(*hangs) })
 		_, _ = io.Copy(io.Discard, conn)
 	} else {
 		_, _ = io.Copy(behind, conn)
