@@ -3,6 +3,8 @@ package kinesis
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +20,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 
@@ -46,17 +50,30 @@ func serve(t *testing.T, answer func(w http.ResponseWriter)) *service {
 	s := &service{}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-		if !strings.Contains(r.Header.Get("Authorization"), "Credential=AK/") || r.Header.Get("X-Amz-Target") != "Kinesis_20131202.PutRecord" {
-			w.WriteHeader(http.StatusBadRequest)
-			_, _ = io.WriteString(w, `{"__type":"UnknownOperationException"}`)
-			return
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the client went
 		}
 		var p putRecord
-		if err := json.NewDecoder(r.Body).Decode(&p); err != nil {
+		if err := json.Unmarshal(body, &p); err != nil {
 			t.Errorf("the request: %v", err)
 		}
-		if answer != nil {
+		refuse := func(code string) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"__type":"`+code+`"}`)
+		}
+		switch {
+		case r.Header.Get("X-Amz-Target") != "Kinesis_20131202.PutRecord":
+			refuse("UnknownOperationException")
+			return
+		case !signed(t, r, body):
+			refuse("InvalidSignatureException")
+			return
+		case answer != nil:
 			answer(w)
+			return
+		case len(p.Data)+len(p.PartitionKey) > maxData || len(p.PartitionKey) > 256:
+			refuse("ValidationException")
 			return
 		}
 		s.mu.Lock()
@@ -66,6 +83,37 @@ func serve(t *testing.T, answer func(w http.ResponseWriter)) *service {
 	}))
 	t.Cleanup(s.Close)
 	return s
+}
+
+// signed says whether a request has the signature, version 4, of the key AK and the secret SK.
+func signed(t *testing.T, r *http.Request, body []byte) bool {
+	t.Helper()
+	got := r.Header.Get("Authorization")
+	at, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+	_, names, ok := strings.Cut(got, "SignedHeaders=")
+	if err != nil || !ok || time.Since(at).Abs() > 15*time.Minute {
+		return false
+	}
+	names, _, _ = strings.Cut(names, ",")
+	again := &http.Request{Method: r.Method, URL: &url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path}, Host: r.Host, Header: http.Header{}, ContentLength: int64(len(body))}
+	for _, name := range strings.Split(names, ";") {
+		if values := r.Header.Values(name); len(values) > 0 {
+			again.Header[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	sum := sha256.Sum256(body)
+	err = v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: "AK", SecretAccessKey: "SK"}, again, hex.EncodeToString(sum[:]), "kinesis", "eu-west-1", at)
+	if err != nil {
+		t.Error(err)
+	}
+	return again.Header.Get("Authorization") == got
+}
+
+// stored returns what came.
+func (s *service) stored() []putRecord {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.puts)
 }
 
 func open(t *testing.T, endpoint, stream string) logpush.Sink {
@@ -121,6 +169,22 @@ func TestRefusals(t *testing.T) {
 	f("ResourceNotFoundException", 400, maxData+1, 404, true)
 }
 
+func TestAWrongSecretIsRefused(t *testing.T) {
+	s := serve(t, nil)
+	u, err := url.Parse("kinesis://events?region=eu-west-1&access-key-id=AK&secret-access-key=revoked&endpoint=" + url.QueryEscape(s.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := New(u, loopback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = made.Put(t.Context(), sinktest.Object("a", "a"))
+	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Status != http.StatusForbidden || !e.Permanent || len(s.stored()) > 0 {
+		t.Errorf("put returned %+v", err)
+	}
+}
+
 func TestTroubleThatMayPass(t *testing.T) {
 	err := open(t, "http://127.0.0.1:1", "events").Put(t.Context(), sinktest.Object("a", "a"))
 	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Permanent || !strings.Contains(e.Text, "connection failed") {
@@ -148,9 +212,11 @@ func TestBadSettings(t *testing.T) {
 	f("kinesis://s?region=r&access-key-id=a&secret-access-key=s&endpoint=h/path", "must be a host")
 }
 
-// A server of the Kinesis API, which TIDEGATE_TEST_KINESIS names as http://host:port.
+// externalService names a server of the Kinesis API, http://host:port.
+const externalService = "TIDEGATE_TEST_KINESIS"
+
 func TestRealService(t *testing.T) {
-	endpoint := os.Getenv("TIDEGATE_TEST_KINESIS")
+	endpoint := os.Getenv(externalService)
 	if endpoint == "" {
 		t.Skip("TIDEGATE_TEST_KINESIS is not set: `make test-real` starts a kinesalite and sets it")
 	}
@@ -160,12 +226,7 @@ func TestRealService(t *testing.T) {
 		t.Errorf("a stream that is not there: %+v", err)
 	}
 	s := open(t, endpoint, name).(*sink)
-	if _, err := s.client.CreateStream(t.Context(), &kinesis.CreateStreamInput{StreamName: aws.String(name), ShardCount: aws.Int32(1)}); err != nil {
-		t.Fatal(err)
-	}
-	if err := kinesis.NewStreamExistsWaiter(s.client).Wait(t.Context(), &kinesis.DescribeStreamInput{StreamName: aws.String(name)}, time.Minute); err != nil {
-		t.Fatal(err)
-	}
+	create(t, s.client, name)
 	o := sinktest.Object("a", "one\n")
 	if err := s.Put(t.Context(), o); err != nil {
 		t.Fatal(err)
@@ -174,21 +235,48 @@ func TestRealService(t *testing.T) {
 	if e, ok := errors.AsType[*logpush.UploadError](s.Put(t.Context(), o)); !ok || e.Status != http.StatusRequestEntityTooLarge || !e.Permanent {
 		t.Errorf("a record that is too large: %+v", e)
 	}
-	shards, err := s.client.ListShards(t.Context(), &kinesis.ListShardsInput{StreamName: aws.String(name)})
+	got := read(t, s.client, name)
+	if want := sinktest.Object("a", "one\n"); len(got) != 1 || !bytes.Equal(got[0].Data, want.Body) || got[0].PartitionKey != want.BatchID {
+		t.Errorf("the stream has %+v", got)
+	}
+}
+
+// create makes a stream of one shard, for as long as the test takes.
+func create(t *testing.T, client *kinesis.Client, name string) {
+	t.Helper()
+	if _, err := client.CreateStream(t.Context(), &kinesis.CreateStreamInput{StreamName: aws.String(name), ShardCount: aws.Int32(1)}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // an account has room for few
+		if _, err := client.DeleteStream(context.Background(), &kinesis.DeleteStreamInput{StreamName: aws.String(name)}); err != nil {
+			t.Error(err)
+		}
+	})
+	often := func(o *kinesis.StreamExistsWaiterOptions) { o.MinDelay, o.MaxDelay = 100*time.Millisecond, time.Second }
+	if err := kinesis.NewStreamExistsWaiter(client, often).Wait(t.Context(), &kinesis.DescribeStreamInput{StreamName: aws.String(name)}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// read returns the records of a stream of one shard.
+func read(t *testing.T, client *kinesis.Client, name string) (got []putRecord) {
+	t.Helper()
+	shards, err := client.ListShards(t.Context(), &kinesis.ListShardsInput{StreamName: aws.String(name)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, err := s.client.GetShardIterator(t.Context(), &kinesis.GetShardIteratorInput{
+	at, err := client.GetShardIterator(t.Context(), &kinesis.GetShardIteratorInput{
 		StreamName: aws.String(name), ShardId: shards.Shards[0].ShardId, ShardIteratorType: types.ShardIteratorTypeTrimHorizon,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.client.GetRecords(t.Context(), &kinesis.GetRecordsInput{ShardIterator: at.ShardIterator})
+	answer, err := client.GetRecords(t.Context(), &kinesis.GetRecordsInput{ShardIterator: at.ShardIterator})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := sinktest.Object("a", "one\n"); len(got.Records) != 1 || !bytes.Equal(got.Records[0].Data, want.Body) || aws.ToString(got.Records[0].PartitionKey) != want.BatchID {
-		t.Errorf("the stream has %+v", got.Records)
+	for _, r := range answer.Records {
+		got = append(got, putRecord{name, aws.ToString(r.PartitionKey), r.Data})
 	}
+	return got
 }
