@@ -153,6 +153,12 @@ func try(t *testing.T, serve func(c net.Conn, over <-chan struct{}), put func(ad
 	close(over)
 	_ = l.Close()
 	await(t, "a connection is left open", conns.Wait)
+	settle(t, before)
+}
+
+// settle waits until no more goroutines run than before.
+func settle(t *testing.T, before int) {
+	t.Helper()
 	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before; <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("goroutines are left:\n%s", stacks())
