@@ -122,7 +122,8 @@ func nobody(t *testing.T) string {
 
 func listen(t *testing.T) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var config net.ListenConfig
+	l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +145,7 @@ func try(t *testing.T, serve func(c net.Conn, over <-chan struct{}), put func(ad
 			}
 			first()
 			conns.Go(func() {
-				defer c.Close()
+				defer func() { _ = c.Close() }() // it may be closed
 				serve(c, over)
 			})
 		}
