@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -63,6 +64,17 @@ func TestMisbehavingStores(t *testing.T) {
 		_ = conn.(*net.TCPConn).SetLinger(0) // a reset instead of an orderly end
 		_ = conn.Close()
 	}
+	endless := func(status int) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.WriteHeader(status)
+			for babble := bytes.Repeat([]byte("x"), 4096); r.Context().Err() == nil; {
+				if _, err := w.Write(babble); err != nil {
+					return
+				}
+			}
+		}
+	}
 	cases := []struct {
 		name    string
 		handler http.HandlerFunc
@@ -77,6 +89,7 @@ func TestMisbehavingStores(t *testing.T) {
 		{"too many", answer(429, "Retry-After", "7"), logpush.UploadError{Status: 429, RetryAfter: 7 * time.Second}},
 		{"failing", answer(500), logpush.UploadError{Status: 500}},
 		{"slow down", answer(503, "Retry-After", "3600"), logpush.UploadError{Status: 503, RetryAfter: time.Hour}},
+		{"fails and talks on and on", endless(502), logpush.UploadError{Status: 502}},
 		{"redirect", answer(307, "Location", elsewhere.URL), logpush.UploadError{Status: 307, Permanent: true}},
 	}
 	for scheme, conf := range confs {
@@ -85,8 +98,11 @@ func TestMisbehavingStores(t *testing.T) {
 				t.Parallel()
 				var requests atomic.Int32
 				options := local
-				if c.name == "hanging" {
+				switch c.name {
+				case "hanging":
 					options.Egress.NoProgress = 500 * time.Millisecond
+				case "fails and talks on and on":
+					options.Egress.NoProgress = time.Minute // to read what is kept of it takes the race detector seconds
 				}
 				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					requests.Add(1)

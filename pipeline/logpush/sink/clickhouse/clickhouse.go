@@ -148,14 +148,16 @@ func (s *sink) insert(ctx context.Context, contentType, batchID string, body []b
 	text, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
 	// A failure after the answer began comes in its body, under status 200.
 	code := response.Header.Get("X-ClickHouse-Exception-Code")
-	if response.StatusCode == http.StatusOK && code == "" && err == nil && !bytes.Contains(text, []byte("DB::Exception")) {
+	failed := response.StatusCode != http.StatusOK || code != "" || bytes.Contains(text, []byte("DB::Exception"))
+	switch {
+	case !failed && err == nil && len(text) == 0:
 		return nil
-	}
-	if ctx.Err() != nil {
+	case ctx.Err() != nil:
 		return ctx.Err()
-	}
-	if err != nil && len(text) == 0 {
+	case !failed && err != nil:
 		return egress.Classify(err)
+	case !failed: // of an insert there is nothing to say: a proxy's page would count as a batch that was taken
+		return &logpush.UploadError{Text: "the answer is not one of an insert: " + logpush.TextOf(text)}
 	}
 	e := refusal(response.StatusCode, code, text)
 	e.RetryAfter = logpush.RetryAfter(response.Header, time.Now()) // a proxy's, most likely
@@ -203,7 +205,7 @@ func refusal(status int, code string, text []byte) *logpush.UploadError {
 		e.Status, e.Permanent = http.StatusUnprocessableEntity, true
 		return e
 	}
-	e.Permanent = status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound
+	e.Permanent = status/100 == 3 || status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound
 	if status == http.StatusOK || status == http.StatusBadRequest {
 		// No refusal of the batch, whatever the number says: a missing table or a
 		// read-only server is mended while the batch waits.

@@ -109,9 +109,8 @@ func (p Policy) Client() *http.Client {
 			MinVersion:         tls.VersionTLS12,
 			InsecureSkipVerify: p.SkipVerify, //nolint:gosec // G402: the owner of the destination asks for it, by a parameter named so
 		},
-		ForceAttemptHTTP2: true,
-		// An answer that drips in makes progress for ever.
-		ResponseHeaderTimeout:  3 * p.progress(),
+		ForceAttemptHTTP2:      true,
+		ResponseHeaderTimeout:  p.answer(),
 		MaxResponseHeaderBytes: 64 << 10,
 		MaxIdleConnsPerHost:    4,
 		// Less than NoProgress, which would break idle connections off too, and than servers
@@ -119,7 +118,7 @@ func (p Policy) Client() *http.Client {
 		IdleConnTimeout: min(p.progress(), noProgress) / 2,
 	}
 	return &http.Client{
-		Transport:     patient{transport, stalled},
+		Transport:     patient{transport, stalled, p.answer()},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
@@ -175,6 +174,10 @@ func (p Policy) progress() time.Duration {
 	}
 	return p.NoProgress
 }
+
+// answer is how long the header of an answer may take, and its body: one that drips in
+// makes progress for ever.
+func (p Policy) answer() time.Duration { return 3 * p.progress() }
 
 // control sees the address that is about to be connected to, after resolution.
 func (p Policy) control(ctx context.Context, _, address string, _ syscall.RawConn) error {

@@ -9,32 +9,38 @@ import (
 	"time"
 )
 
-// patient is a transport that gives a request up of whose body nothing was taken for limit.
+// patient is a transport that gives up a request of whose body nothing was taken for limit.
 // A connection notices that by itself, sooner, where it carries one request. With HTTP/2 the
 // requests of others keep it busy, while a destination gives one of them no room.
+//
+// It also gives up an answer whose body takes longer than answer, and cuts it off behind
+// answerBytesMax: clients of stores and services read to its end, and keep what they read.
 type patient struct {
 	*http.Transport
-	limit time.Duration
+	limit, answer time.Duration
 }
+
+// answerBytesMax is a little more than the most that a sink looks at, 16 MiB.
+const answerBytesMax = 17 << 20
 
 // RoundTrip implements http.RoundTripper.
 func (p patient) RoundTrip(q *http.Request) (*http.Response, error) {
-	if q.Body == nil || q.Body == http.NoBody {
-		return p.Transport.RoundTrip(q)
-	}
 	ctx, cancel := context.WithCancelCause(q.Context())
-	watch := func(body io.ReadCloser) io.ReadCloser {
-		return &watchedBody{body, time.AfterFunc(p.limit, func() { cancel(os.ErrDeadlineExceeded) }), p.limit}
-	}
+	expire := func() { cancel(os.ErrDeadlineExceeded) }
 	watched := q.WithContext(ctx)
-	watched.Body = watch(q.Body)
-	if again := q.GetBody; again != nil {
-		watched.GetBody = func() (io.ReadCloser, error) {
-			body, err := again()
-			if err != nil {
-				return nil, err
+	if q.Body != nil && q.Body != http.NoBody {
+		watch := func(body io.ReadCloser) io.ReadCloser {
+			return &watchedBody{body, time.AfterFunc(p.limit, expire), p.limit}
+		}
+		watched.Body = watch(q.Body)
+		if again := q.GetBody; again != nil {
+			watched.GetBody = func() (io.ReadCloser, error) {
+				body, err := again()
+				if err != nil {
+					return nil, err
+				}
+				return watch(body), nil
 			}
-			return watch(body), nil
 		}
 	}
 	response, err := p.Transport.RoundTrip(watched)
@@ -45,7 +51,7 @@ func (p patient) RoundTrip(q *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return nil, err
 	}
-	response.Body = &answerBody{response.Body, cancel}
+	response.Body = &answerBody{response.Body, ctx, cancel, time.AfterFunc(p.answer, expire), answerBytesMax}
 	return response, nil
 }
 
@@ -74,10 +80,26 @@ func (b *watchedBody) Close() error {
 // answerBody lets go of the request's context when the answer was read.
 type answerBody struct {
 	io.ReadCloser
+	ctx    context.Context
 	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	left   int64 // of answerBytesMax
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	if err != nil && !errors.Is(err, io.EOF) && errors.Is(context.Cause(b.ctx), os.ErrDeadlineExceeded) {
+		err = os.ErrDeadlineExceeded
+	}
+	return n, err
 }
 
 func (b *answerBody) Close() error {
 	defer b.cancel(nil)
+	b.timer.Stop()
 	return b.ReadCloser.Close()
 }

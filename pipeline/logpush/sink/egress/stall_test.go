@@ -3,8 +3,11 @@ package egress
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -39,7 +42,9 @@ func giveUp(t *testing.T, limit time.Duration) (ofOthers error) {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	client := Policy{AllowLoopback: true, SkipVerify: true, NoProgress: time.Minute}.Client()
-	client.Transport = patient{client.Transport.(patient).Transport, limit}
+	hurried := client.Transport.(patient)
+	hurried.limit = limit
+	client.Transport = hurried
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	post := func(path string, body []byte) error {
@@ -90,5 +95,51 @@ func TestSlowDestinationsTakeRequestsAsFast(t *testing.T) {
 	fast, slow := (Policy{}).Client().Transport.(patient), (Policy{}).Slower(6).Client().Transport.(patient)
 	if slow.limit != fast.limit || slow.IdleConnTimeout != fast.IdleConnTimeout {
 		t.Errorf("a request may lie for %s, a connection for %s, want %s and %s", slow.limit, slow.IdleConnTimeout, fast.limit, fast.IdleConnTimeout)
+	}
+}
+
+// A client that reads an answer to its end took as much memory as a destination liked, and
+// hung for as long as one let its answer drip.
+func TestAnswersAreBounded(t *testing.T) {
+	babble := bytes.Repeat([]byte("x"), 64<<10)
+	for _, c := range []struct {
+		name    string
+		policy  Policy
+		handler http.HandlerFunc
+		want    error
+	}{
+		{"without end", Policy{NoProgress: time.Hour}, func(w http.ResponseWriter, _ *http.Request) {
+			for _, err := w.Write(babble); err == nil; _, err = w.Write(babble) {
+			}
+		}, nil},
+		{"dripping", Policy{NoProgress: time.Second}, func(w http.ResponseWriter, _ *http.Request) {
+			for _, err := w.Write(babble[:1]); err == nil; _, err = w.Write(babble[:1]) {
+				if err := http.NewResponseController(w).Flush(); err != nil {
+					return
+				}
+				<-time.After(time.Millisecond)
+			}
+		}, os.ErrDeadlineExceeded},
+	} {
+		for method, body := range map[string]io.Reader{http.MethodGet: nil, http.MethodPost: bytes.NewReader(babble)} {
+			server := httptest.NewServer(c.handler)
+			c.policy.AllowHTTP, c.policy.AllowLoopback = true, true
+			request, err := http.NewRequestWithContext(t.Context(), method, server.URL, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := c.policy.Client().Do(request)
+			if err != nil {
+				t.Fatalf("%s, %s: %v", c.name, method, err)
+			}
+			n, err := io.Copy(io.Discard, response.Body)
+			if !errors.Is(err, c.want) || n > answerBytesMax {
+				t.Errorf("%s, %s: %d bytes came, and %v, want %v", c.name, method, n, err, c.want)
+			}
+			if err := response.Body.Close(); err != nil {
+				t.Error(err)
+			}
+			server.Close()
+		}
 	}
 }

@@ -67,7 +67,7 @@ func silent(t *testing.T) (broker string, stall func() <-chan struct{}) {
 func taken(t *testing.T, broker, topic string) map[string][][]byte {
 	t.Helper()
 	batches := map[string]map[int][]byte{}
-	for _, m := range consume(t, broker, topic, written(t, broker, topic)) {
+	for _, m := range consume(t, broker, topic, written(t, broker, topic, 3)) {
 		headers := map[string]string{}
 		for _, h := range m.Headers {
 			headers[h.Key] = string(h.Value)
@@ -97,7 +97,7 @@ func taken(t *testing.T, broker, topic string) map[string][][]byte {
 }
 
 // written returns how many messages a topic has, repeated ones included.
-func written(t *testing.T, broker, topic string) (n int) {
+func written(t *testing.T, broker, topic string, partitions int32) (n int) {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
 	if err != nil {
@@ -106,7 +106,7 @@ func written(t *testing.T, broker, topic string) (n int) {
 	defer client.Close()
 	request, asked := kmsg.NewPtrListOffsetsRequest(), kmsg.NewListOffsetsRequestTopic()
 	asked.Topic = topic
-	for partition := range int32(3) {
+	for partition := range partitions {
 		end := kmsg.NewListOffsetsRequestTopicPartition()
 		end.Partition, end.Timestamp = partition, -1
 		asked.Partitions = append(asked.Partitions, end)

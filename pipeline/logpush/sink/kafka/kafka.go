@@ -55,6 +55,7 @@ type sink struct {
 	topic string
 	key   string // what a message's key is: "script", "version" or ""
 	codec kgo.CompressionCodec
+	dial  dial
 	opts  []kgo.Opt
 	try   time.Duration // tryTimeout
 }
@@ -84,8 +85,7 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	dial, err := dialer(query.Get("transport"), options.Egress)
-	if err != nil {
+	if s.dial, err = dialer(query.Get("transport"), options.Egress); err != nil {
 		return nil, err
 	}
 	if s.codec, err = codecOf(query.Get("compression")); err != nil {
@@ -96,7 +96,7 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 		return nil, err
 	}
 	s.opts = []kgo.Opt{
-		kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic), kgo.Dialer(dial), kgo.ClientID("tidegate-logpush"),
+		kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic), kgo.ClientID("tidegate-logpush"),
 		kgo.UnknownTopicRetries(1), // no RecordDeliveryTimeout: it counts from the record's own time
 		// A cluster that says nothing is waited for until the context ends, and not for ever. What is under way then comes
 		// again as another client's, which the cluster knows for no repeat in any case.
@@ -123,7 +123,9 @@ func brokersOf(u *url.URL) ([]string, error) {
 	return brokers, nil
 }
 
-func dialer(transport string, policy egress.Policy) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
+type dial = func(ctx context.Context, network, address string) (net.Conn, error)
+
+func dialer(transport string, policy egress.Policy) (dial, error) {
 	switch transport {
 	case "", "tls":
 		return func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -184,16 +186,26 @@ func (s *sink) Traits() logpush.Traits { return logpush.Traits{Records: true, In
 // Put implements logpush.Sink. It connects anew for each batch, as these are rare
 // and nobody tells a sink when its job ends.
 func (s *sink) Put(ctx context.Context, o logpush.Object) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// The client waits for a broker's first answer whatever becomes of who asked, so connections end with the context.
+	ends := kgo.Dialer(func(dialing context.Context, network, address string) (net.Conn, error) {
+		conn, err := s.dial(dialing, network, address)
+		if err == nil {
+			context.AfterFunc(ctx, func() { _ = conn.Close() })
+		}
+		return conn, err
+	})
 	// Each client has a list of codecs of its own, for it writes to it.
-	client, err := kgo.NewClient(append(slices.Clip(s.opts), kgo.ProducerBatchCompression(s.codec))...)
+	client, err := kgo.NewClient(append(slices.Clip(s.opts), ends, kgo.ProducerBatchCompression(s.codec))...)
 	if err != nil { // New let no such settings pass
 		return &logpush.UploadError{Text: "the settings cannot be used", Permanent: true}
 	}
 	defer client.Close()
 	// A cluster that cannot be reached would otherwise be waited for until the time is up.
-	bounded, cancel := context.WithTimeout(ctx, s.try)
+	bounded, done := context.WithTimeout(ctx, s.try)
 	err = client.Ping(bounded)
-	cancel()
+	done()
 	if err == nil {
 		err = produce(ctx, client, s.try, s.messages(&o))
 	} else {

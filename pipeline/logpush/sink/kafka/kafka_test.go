@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -187,38 +186,20 @@ func TestATopicWithALowBoundGetsSmallerBatches(t *testing.T) {
 // messages became dead letters that it would have taken.
 func TestABadMessageIsFoundAlsoWhereBatchesAreSmall(t *testing.T) {
 	const bad = 950
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "in"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	c.ControlKey(int16(kmsg.Produce), func(q kmsg.Request) (kmsg.Response, error, bool) {
-		c.KeepControl()
-		var code int16
-		request := q.(*kmsg.ProduceRequest)
-		sent := request.Topics[0].Partitions[0]
+	b := refusing(t, func(records []byte) error {
 		switch {
-		case len(sent.Records) > 600: // two messages and their headers
-			code = kerr.MessageTooLarge.Code
-		case bytes.Contains(sent.Records, []byte("message 950 ")):
-			code = kerr.InvalidRecord.Code
-		default:
-			return nil, nil, false
+		case len(records) > 600: // two messages and their headers
+			return kerr.MessageTooLarge
+		case bytes.Contains(records, []byte("message 950 ")):
+			return kerr.InvalidRecord
 		}
-		answer := request.ResponseKind().(*kmsg.ProduceResponse)
-		topic := kmsg.NewProduceResponseTopic()
-		topic.Topic, topic.TopicID = request.Topics[0].Topic, request.Topics[0].TopicID
-		partition := kmsg.NewProduceResponseTopicPartition()
-		partition.Partition, partition.ErrorCode = sent.Partition, code
-		topic.Partitions = append(topic.Partitions, partition)
-		answer.Topics = append(answer.Topics, topic)
-		return answer, nil, true
+		return nil
 	})
 	texts := make([]string, bad+50)
 	for i := range texts {
 		texts[i] = fmt.Sprintf("message %d %s", i, strings.Repeat("x", 100))
 	}
-	err = open(t, "kafka://"+c.ListenAddrs()[0]+"/in?transport=plaintext&compression=none", loopback).Put(t.Context(), batch(texts...))
+	err := open(t, "kafka://"+b.address+"/in?transport=plaintext&compression=none", loopback).Put(t.Context(), batch(texts...))
 	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || !e.Permanent || !slices.Equal(e.Records, []int{bad}) {
 		t.Errorf("put returned %+v", err)
 	}
@@ -227,35 +208,13 @@ func TestABadMessageIsFoundAlsoWhereBatchesAreSmall(t *testing.T) {
 // A topic may refuse messages for their age, which no other try changes: the job stood still.
 // Of a batch that is too old as a whole they are not looked for one by one.
 func TestMessagesThatAreTooOldAreRefused(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "in"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	var asked atomic.Int64
-	c.ControlKey(int16(kmsg.Produce), func(q kmsg.Request) (kmsg.Response, error, bool) {
-		c.KeepControl()
-		asked.Add(1)
-		request := q.(*kmsg.ProduceRequest)
-		answer := request.ResponseKind().(*kmsg.ProduceResponse)
-		for _, t := range request.Topics {
-			topic := kmsg.NewProduceResponseTopic()
-			topic.Topic, topic.TopicID = t.Topic, t.TopicID
-			for _, p := range t.Partitions {
-				partition := kmsg.NewProduceResponseTopicPartition()
-				partition.Partition, partition.ErrorCode = p.Partition, kerr.InvalidTimestamp.Code
-				topic.Partitions = append(topic.Partitions, partition)
-			}
-			answer.Topics = append(answer.Topics, topic)
-		}
-		return answer, nil, true
-	})
+	b := refusing(t, func([]byte) error { return kerr.InvalidTimestamp })
 	texts := make([]string, 1000)
-	err = open(t, "kafka://"+c.ListenAddrs()[0]+"/in?transport=plaintext", loopback).Put(t.Context(), batch(texts...))
+	err := open(t, "kafka://"+b.address+"/in?transport=plaintext", loopback).Put(t.Context(), batch(texts...))
 	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || !e.Permanent || len(e.Records) != len(texts) || !strings.Contains(e.Text, "INVALID_TIMESTAMP") {
 		t.Errorf("put returned %+v", err)
 	}
-	if got, most := asked.Load(), int64(4*splitsMax); got > most { // each split is two tries, which a slow client may send in parts
+	if got, most := b.asked.Load(), int64(4*splitsMax); got > most { // each split is two tries, which a slow client may send in parts
 		t.Errorf("it was asked %d times, want %d at most", got, most)
 	}
 }

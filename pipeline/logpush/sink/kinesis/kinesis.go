@@ -109,9 +109,17 @@ func classify(err error) *logpush.UploadError {
 	if !ok || response.Response == nil || response.HTTPStatusCode() == 0 { // the client wraps a failed connection like an answer
 		return egress.Classify(err)
 	}
-	e := &logpush.UploadError{Status: response.HTTPStatusCode(), RetryAfter: logpush.RetryAfter(response.Response.Header, time.Now())}
+	status := response.HTTPStatusCode()
+	if status < http.StatusMultipleChoices { // it says that the record was taken, or something else
+		if e := egress.Classify(err); e.Status == logpush.StatusTimeout {
+			return e
+		}
+		return &logpush.UploadError{Text: "the answer is not one of Kinesis"}
+	}
+	e := &logpush.UploadError{Status: status, RetryAfter: logpush.RetryAfter(response.Response.Header, time.Now())}
 	api, ok := errors.AsType[smithy.APIError](err)
-	if !ok {
+	if !ok { // of who stands before the service
+		e.Permanent = status < http.StatusBadRequest || status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound
 		return e
 	}
 	e.Text = logpush.TextOf([]byte(strings.Trim(api.ErrorCode()+": "+api.ErrorMessage(), ": ")))

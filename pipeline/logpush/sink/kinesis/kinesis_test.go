@@ -118,15 +118,13 @@ func (s *service) stored() []putRecord {
 
 func open(t *testing.T, endpoint, stream string) logpush.Sink {
 	t.Helper()
-	u, err := url.Parse("kinesis://" + stream + "?region=eu-west-1&access-key-id=AK&secret-access-key=SK&endpoint=" + url.QueryEscape(endpoint))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(u, loopback)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return openWith(t, endpoint, stream, loopback)
+}
+
+func openWith(t *testing.T, endpoint, stream string, options Options) logpush.Sink {
+	t.Helper()
+	return sinktest.Open(t, func(u *url.URL) (logpush.Sink, error) { return New(u, options) },
+		"kinesis://"+stream+"?region=eu-west-1&access-key-id=AK&secret-access-key=SK&endpoint="+url.QueryEscape(endpoint))
 }
 
 func TestABatchIsOneRecord(t *testing.T) {
@@ -171,15 +169,8 @@ func TestRefusals(t *testing.T) {
 
 func TestAWrongSecretIsRefused(t *testing.T) {
 	s := serve(t, nil)
-	u, err := url.Parse("kinesis://events?region=eu-west-1&access-key-id=AK&secret-access-key=revoked&endpoint=" + url.QueryEscape(s.URL))
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := New(u, loopback)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = made.Put(t.Context(), sinktest.Object("a", "a"))
+	err := sinktest.Open(t, func(u *url.URL) (logpush.Sink, error) { return New(u, loopback) },
+		"kinesis://events?region=eu-west-1&access-key-id=AK&secret-access-key=revoked&endpoint="+url.QueryEscape(s.URL)).Put(t.Context(), sinktest.Object("a", "a"))
 	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Status != http.StatusForbidden || !e.Permanent || len(s.stored()) > 0 {
 		t.Errorf("put returned %+v", err)
 	}

@@ -4,11 +4,9 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"strconv"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tidegate/internal/certs/certstest"
 	"tidegate/pipeline/logpush"
 	"tidegate/pipeline/logpush/sink/egress"
 	"tidegate/pipeline/logpush/sink/sinktest"
@@ -143,10 +142,13 @@ func TestALargeBatch(t *testing.T) {
 }
 
 func TestTLSNeedsATrustedCertificate(t *testing.T) {
-	h := httptest.NewTLSServer(nil) // for its certificate
-	defer h.Close()
-	r := receive(t, tls.NewListener(listen(t), &tls.Config{Certificates: h.TLS.Certificates, MinVersion: tls.VersionTLS12}), readFrames)
-	err := open(t, "syslog://"+r.Addr().String(), loopback).Put(t.Context(), batch("one"))
+	pair := certstest.NewAuthority(t, "another").Issue(t, "receiver", "127.0.0.1")
+	certificate, err := tls.LoadX509KeyPair(pair.Cert, pair.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := receive(t, tls.NewListener(listen(t), &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}), readFrames)
+	err = open(t, "syslog://"+r.Addr().String(), loopback).Put(t.Context(), batch("one"))
 	if e, ok := errors.AsType[*logpush.UploadError](err); !ok || e.Permanent || !strings.Contains(e.Text, "certificate") {
 		t.Fatalf("put returned %+v", err)
 	}
@@ -225,11 +227,10 @@ func TestReceiversThatFail(t *testing.T) {
 // A batch that fits into socket buffers is written without an error to a receiver that has hung up. Its end must not pass
 // for the one that comes after the last message.
 func TestAReceiverThatHangsUpAtOnce(t *testing.T) {
-	over, secure := certified(t)
 	// Who shakes hands may have read what follows, and then nobody can tell that it was not taken.
 	shaken := make(chan struct{})
 	overShaken := func(c net.Conn) net.Conn {
-		c = over(c)
+		c = tls.Client(c, &tls.Config{ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12})
 		if err := c.(*tls.Conn).HandshakeContext(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -252,8 +253,8 @@ func TestAReceiverThatHangsUpAtOnce(t *testing.T) {
 			shaken <- struct{}{}
 		}},
 		{"TCP, after the first bytes", nil, listen(t), func(c net.Conn) { _, _ = io.CopyN(io.Discard, c, 10) }},
-		{"TLS, with a farewell", overShaken, tls.NewListener(listen(t), secure), shake},
-		{"TLS", overShaken, tls.NewListener(listen(t), secure), func(c net.Conn) {
+		{"TLS, with a farewell", overShaken, tls.NewListener(listen(t), trusted), shake},
+		{"TLS", overShaken, tls.NewListener(listen(t), trusted), func(c net.Conn) {
 			shake(c)
 			_ = c.(*tls.Conn).NetConn().Close()
 		}},
@@ -269,9 +270,8 @@ func TestAReceiverThatHangsUpAtOnce(t *testing.T) {
 }
 
 func TestEachRecordIsAMessageOverTLS(t *testing.T) {
-	over, secure := certified(t)
-	r := receive(t, tls.NewListener(listen(t), secure), readFrames)
-	if err := deliver(t, r, over, "one", "two"); err != nil {
+	r := receive(t, tls.NewListener(listen(t), trusted), readFrames)
+	if err := open(t, "syslog://"+r.Addr().String(), loopback).Put(t.Context(), batch("one", "two")); err != nil {
 		t.Fatal(err)
 	}
 	r.mu.Lock()
@@ -279,16 +279,6 @@ func TestEachRecordIsAMessageOverTLS(t *testing.T) {
 	if diff := cmp.Diff(messages, r.got); diff != "" {
 		t.Error(diff)
 	}
-}
-
-// certified returns both sides of TLS with a certificate that the client trusts.
-func certified(t *testing.T) (over func(net.Conn) net.Conn, server *tls.Config) {
-	h := httptest.NewTLSServer(nil) // for its certificate
-	t.Cleanup(h.Close)
-	roots := x509.NewCertPool()
-	roots.AddCert(h.Certificate())
-	client := &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12}
-	return func(c net.Conn) net.Conn { return tls.Client(c, client) }, &tls.Config{Certificates: h.TLS.Certificates, MinVersion: tls.VersionTLS12}
 }
 
 // deliver sends a batch to a receiver over a connection that over wraps, if it is not nil.
