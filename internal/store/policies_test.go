@@ -18,7 +18,7 @@ import (
 	"tidegate/schema/control"
 )
 
-func mustPolicy(t *testing.T, s *Store, script string, p deploy.RollbackPolicy) deploy.PolicyRevision {
+func mustPolicy(t testing.TB, s *Store, script string, p deploy.RollbackPolicy) deploy.PolicyRevision {
 	t.Helper()
 	saved, err := s.SavePolicy(t.Context(), testAccount, script, p, nil)
 	if err != nil {

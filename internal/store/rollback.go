@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -372,88 +371,4 @@ func changedAt(r *deploy.Ramp) time.Time {
 		return time.Time{}
 	}
 	return r.LastChange.At
-}
-
-// Watched returns every script that follows an enabled policy and has been deployed,
-// and what the controller needs to judge it, as of one moment.
-func (s *Store) Watched(ctx context.Context) ([]deploy.Watched, error) {
-	var list []deploy.Watched
-	err := s.read(ctx, "list watched scripts", func(t *sql.Tx) error {
-		err := each(ctx, t, func(row scanner) error {
-			var w deploy.Watched
-			var whose, policyText string
-			var rampText sql.NullString
-			var savedOn int64
-			var ownOn sql.NullInt64 // when the script's own was last changed, or deleted
-			err := row.Scan(&w.AccountID, &w.Script, &whose, &w.PolicyRevision, &savedOn, &ownOn, &policyText, &rampText)
-			if err != nil {
-				return err
-			}
-			w.PolicySource, w.PolicySince = sourceOf(whose), time.UnixMicro(max(savedOn, ownOn.Int64)).UTC()
-			if w.Policy, err = openPolicy(s.keys, policyText, w.AccountID, whose, w.PolicyRevision); err != nil {
-				return fmt.Errorf("policy of script %s: %w", w.Script, err)
-			}
-			if rampText.Valid {
-				if err := fromJSON(rampText.String, &w.Ramp); err != nil {
-					return fmt.Errorf("ramp of script %s: %w", w.Script, err)
-				}
-			}
-			list = append(list, w)
-			return nil
-		}, `SELECT s.account_id, s.name, p.script, p.revision, v.created_on,
-			(SELECT o.created_on FROM policy_revisions o WHERE o.account_id = s.account_id AND o.script = s.name ORDER BY o.revision DESC LIMIT 1),
-			v.policy_json, r.ramp_json`+fromFollowed+`
-			JOIN policy_revisions v ON v.account_id = p.account_id AND v.script = p.script AND v.revision = p.revision
-			LEFT JOIN ramps r ON r.account_id = s.account_id AND r.script = s.name
-			WHERE s.last_deployment > 0 ORDER BY s.account_id, s.name`)
-		if err != nil {
-			return err
-		}
-		byScript := make(map[scriptKey]*deploy.Watched, len(list))
-		for i := range list {
-			byScript[scriptKey{list[i].AccountID, list[i].Script}] = &list[i]
-		}
-		if err := addDeployments(ctx, t, byScript); err != nil {
-			return err
-		}
-		return addDecisions(ctx, t, byScript)
-	})
-	return list, err
-}
-
-// watchedDeployments looks up the newest deployments of each script: SQLite takes the tables of a
-// CROSS JOIN in their order, and would begin with all deployments that there ever were.
-const watchedDeployments = `SELECT ` + deploymentColumns + `, d.account_id, d.script` + fromFollowed + `
-	CROSS JOIN deployments d
-	WHERE d.account_id = s.account_id AND d.script = s.name AND d.number > s.last_deployment - $1
-	ORDER BY d.account_id, d.script, d.number DESC`
-
-func addDeployments(ctx context.Context, t *sql.Tx, watched map[scriptKey]*deploy.Watched) error {
-	return each(ctx, t, func(row scanner) error {
-		var key scriptKey
-		d, err := scanDeployment(row, &key.accountID, &key.name)
-		if w := watched[key]; w != nil {
-			w.Deployments = append(w.Deployments, d)
-		}
-		return err
-	}, watchedDeployments, deploy.WatchedDeployments)
-}
-
-// watchedDecisions joins in the order of watchedDeployments, for the same reason.
-const watchedDecisions = `SELECT x.decision_json, x.account_id, x.script FROM scripts s
-	JOIN deployments d ON d.account_id = s.account_id AND d.script = s.name AND d.number = s.last_deployment
-	CROSS JOIN decisions x
-	WHERE x.account_id = s.account_id AND x.script = s.name AND x.from_deployment = d.id
-	ORDER BY x.decided_on DESC, x.id`
-
-// addDecisions finds the decisions about each current deployment.
-func addDecisions(ctx context.Context, t *sql.Tx, watched map[scriptKey]*deploy.Watched) error {
-	return each(ctx, t, func(row scanner) error {
-		var key scriptKey
-		d, err := scanDecision(row, &key.accountID, &key.name)
-		if w := watched[key]; w != nil {
-			w.Decisions = append(w.Decisions, d)
-		}
-		return err
-	}, watchedDecisions)
 }

@@ -163,7 +163,7 @@ func readSnapshotScripts(ctx context.Context, t *sql.Tx, which accountFilter, sn
 		WHERE s.account_id = COALESCE($1, s.account_id) ORDER BY s.account_id, s.name`, which)
 }
 
-// snapshotVersions joins in the order of watchedDeployments, for the same reason.
+// snapshotVersions begins with the scripts, as watchedDecisions does, for the same reason.
 const snapshotVersions = `SELECT ` + snapshotVersionColumns + `, v.account_id, v.script FROM scripts s
 	CROSS JOIN versions v
 	WHERE s.account_id = COALESCE($1, s.account_id) AND v.account_id = s.account_id AND v.script = s.name AND v.number > s.last_version - $2

@@ -66,10 +66,12 @@ type Store struct {
 	log    *slog.Logger
 	watch  *watch
 	cache  snapshotCache
-	wait   time.Duration
-	keys   *seal.Keys
-	domain string // Options.GatewayDomain
-	leases sightings
+	// watched is what Watched remembers.
+	watched watchedCache
+	wait    time.Duration
+	keys    *seal.Keys
+	domain  string // Options.GatewayDomain
+	leases  sightings
 	// dropped counts messages that the outbox had no room for.
 	dropped metric.Int64Counter
 }

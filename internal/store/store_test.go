@@ -42,7 +42,7 @@ func eachDatabase(t *testing.T, test func(t *testing.T, databaseURL string)) {
 	}
 }
 
-func newKeys(t *testing.T) *seal.Keys {
+func newKeys(t testing.TB) *seal.Keys {
 	t.Helper()
 	keys, err := seal.New()
 	if err != nil {
@@ -76,7 +76,7 @@ func eachStore(t *testing.T, test func(t *testing.T, open func(Options) *Store))
 }
 
 // newPostgresSchema makes an empty schema and returns a URL that uses it.
-func newPostgresSchema(t *testing.T, server string) string {
+func newPostgresSchema(t testing.TB, server string) string {
 	t.Helper()
 	db, err := sql.Open("pgx", server)
 	if err != nil {
@@ -137,7 +137,7 @@ func (c *clock) add(d time.Duration) {
 	c.t = c.t.Add(d)
 }
 
-func mustVersion(t *testing.T, s *Store, script string) deploy.Version {
+func mustVersion(t testing.TB, s *Store, script string) deploy.Version {
 	t.Helper()
 	v, err := s.CreateVersion(t.Context(), testAccount, script, deploy.Version{Origin: &deploy.Origin{URL: "http://127.0.0.1:9000"}})
 	if err != nil {
@@ -146,7 +146,7 @@ func mustVersion(t *testing.T, s *Store, script string) deploy.Version {
 	return v
 }
 
-func mustDeploy(t *testing.T, s *Store, script string, splits ...deploy.Split) deploy.Deployment {
+func mustDeploy(t testing.TB, s *Store, script string, splits ...deploy.Split) deploy.Deployment {
 	t.Helper()
 	d, err := s.Deploy(t.Context(), testAccount, script, deploy.Deployment{Versions: splits}, "")
 	if err != nil {
