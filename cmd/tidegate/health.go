@@ -63,8 +63,12 @@ func (s *session) writeHealth(out io.Writer, h *client.JobHealth) {
 			if u.Status > 0 {
 				status = strconv.Itoa(u.Status)
 			}
+			compressed := "unknown"
+			if u.BytesCompressed > 0 {
+				compressed = strconv.FormatInt(u.BytesCompressed, 10)
+			}
 			rows = append(rows, []string{status, yesNo(u.Final), strconv.FormatInt(u.Uploads.Uploads, 10), strconv.FormatInt(u.Records, 10),
-				strconv.FormatInt(u.Bytes, 10), strconv.FormatInt(u.BytesCompressed, 10),
+				strconv.FormatInt(u.Bytes, 10), compressed,
 				strconv.FormatInt(u.DurationMS/max(u.Uploads.Uploads, 1), 10), strconv.FormatInt(u.DurationMaxMS, 10)})
 		}
 		fmt.Fprintln(out)

@@ -49,7 +49,7 @@ Dead letters 2
 Summed since `+stamp+`
 
 STATUS FINAL UPLOADS RECORDS BYTES COMPRESSED MS ON AVERAGE MS AT MOST
-no answer no 1 5 0 0 9 9
+no answer no 1 5 0 unknown 9 9
 200 yes 2 10 300 40 15 20
 
 LAST TIMES PARTITION ERROR

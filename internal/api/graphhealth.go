@@ -197,7 +197,13 @@ func (g *graph) viewHealth(set ast.SelectionSet, group *healthGroup) (any, error
 		case "dimensions":
 			return g.object(f.SelectionSet, "LogpushHealthDimensions", func(f *ast.Field) (any, error) { return healthDimensions[f.Name](group.one), nil })
 		case "sum":
-			return g.object(f.SelectionSet, "LogpushHealthSum", func(f *ast.Field) (any, error) { return healthSums[f.Name](group.sum), nil })
+			return g.object(f.SelectionSet, "LogpushHealthSum", func(f *ast.Field) (any, error) {
+				n := healthSums[f.Name](group.sum)
+				if n == 0 && f.Name == "bytesCompressed" {
+					return nil, nil // not known
+				}
+				return n, nil
+			})
 		default:
 			return group.sum.Uploads, nil // count
 		}

@@ -262,6 +262,15 @@ func TestGraphQL(t *testing.T) {
 	}
 	f(`filter: {}, limit: 1, orderBy: [sum_records_DESC]`, `dimensions { status }`, `[{"dimensions":{"status":200}}]`)
 
+	if _, err := p.store.ReportHealth(t.Context(), []logjob.HealthReport{{JobID: one.ID, At: at, Minutes: []logjob.MinuteHealth{
+		{Minute: at, Status: 201, Final: true, DestinationType: "kafka", Uploads: logjob.Uploads{Uploads: 1, Records: 5, Bytes: 50}}}}}); err != nil {
+		t.Fatal(err)
+	}
+	f(`filter: {datetime_geq: $from, status: 201}, limit: 10`, `sum { bytes bytesCompressed }`, `[{"sum":{"bytes":50,"bytesCompressed":null}}]`)
+	if a := p.call(t, http.MethodGet, fmt.Sprintf("/logpush/jobs/%d/health", one.ID), ""); !strings.Contains(a.text, `"status":201,"final":true,"uploads":1,"records":5,"bytes":50,"duration_ms"`) {
+		t.Errorf("the health is %s, want no compressed size where it is not known", a.text)
+	}
+
 	refused := func(token, query, want string) {
 		t.Helper()
 		if got := p.graph(t, token, query, variables); !strings.Contains(got, `"data":null`) || !strings.Contains(got, want) {

@@ -38,7 +38,9 @@ type Uploads struct {
 	Uploads         int64 `json:"uploads"`
 	Records         int64 `json:"records"`
 	Bytes           int64 `json:"bytes"`
-	BytesCompressed int64 `json:"bytes_compressed"`
+	// BytesCompressed is of those to destinations that take objects; 0: none did, and how a client
+	// compresses records is not known.
+	BytesCompressed int64 `json:"bytes_compressed,omitzero"`
 	DurationMS      int64 `json:"duration_ms"`     // of all together
 	DurationMaxMS   int64 `json:"duration_max_ms"` // of the longest one
 }

@@ -74,7 +74,7 @@ func newMetrics() (*metrics, error) {
 	counter(&m.dropped, "tidegate_logpush_events_dropped_total", "Events that are not sent, by reason: logpush_disabled, deleted, filter, sample, malformed, retention, truncated, undecodable, too_long, switched_off, unmarked. Those of replays have replay=\"true\".")
 	counter(&m.truncated, "tidegate_logpush_events_truncated_total", "Events whose Logs or Exceptions were cut to the budget.")
 	counter(&m.bytes, "tidegate_logpush_bytes_total", "Uncompressed bytes that a destination accepted.")
-	counter(&m.gzipBytes, "tidegate_logpush_gzip_bytes_total", "Compressed bytes that a destination accepted.")
+	counter(&m.gzipBytes, "tidegate_logpush_gzip_bytes_total", "Compressed bytes that a destination of objects accepted; of records, a client compresses them by itself.")
 	counter(&m.uploads, "tidegate_logpush_uploads_total", "Uploads that a destination accepted.")
 	counter(&m.closed, "tidegate_logpush_batches_closed_early_total", "Batches that were closed before their bounds, because the memory for batches was used up.")
 	counter(&m.fetches, "tidegate_logpush_fetches_total", "Fetches from the topic, for all jobs together.")
@@ -164,7 +164,9 @@ func (j *jobMetrics) delivered(ctx context.Context, s *sealed, took time.Duratio
 	j.ledger.tried(time.Now(), s, statusTaken, true, took)
 	j.out.Add(ctx, int64(s.Records), j.attrs)
 	j.bytes.Add(ctx, s.size, j.attrs)
-	j.gzipBytes.Add(ctx, int64(len(s.Body)), j.attrs)
+	if len(s.Body) > 0 { // else a client compresses records, by what it knows itself
+		j.gzipBytes.Add(ctx, int64(len(s.Body)), j.attrs)
+	}
 	j.uploads.Add(ctx, 1, j.attrs)
 	j.duration.Record(ctx, took.Seconds(), j.attrs)
 	j.delay.Record(ctx, time.Since(s.oldest).Seconds(), j.attrs)

@@ -34,7 +34,7 @@ export function Uploads({ job }: { job: JobHealth }) {
             { name: "Uploads", number: true, cell: (u) => formatCount(u.uploads) },
             { name: "Records", number: true, cell: (u) => formatCount(u.records) },
             { name: "Size", number: true, cell: (u) => formatBytes(u.bytes) },
-            { name: "Sent", number: true, cell: (u) => formatBytes(u.bytes_compressed) },
+            { name: "Sent", number: true, cell: (u) => u.bytes_compressed === undefined ? unknown : formatBytes(u.bytes_compressed) },
             { name: "Mean time", number: true, cell: (u) => formatMillis(u.uploads > 0 ? u.duration_ms / u.uploads : null) },
           ]} />
         )}
