@@ -153,15 +153,25 @@ func (s *Store) CancelReplay(ctx context.Context, accountID string, jobID, id in
 	return r, err
 }
 
+const claimableReplay = `SELECT id, fence FROM replays WHERE (state = 'queued' OR state = 'running' AND lease_until <= $1)
+	AND NOT EXISTS (SELECT 1 FROM replays o WHERE o.job_id = replays.job_id AND o.state = 'running' AND o.id <> replays.id)
+	ORDER BY fence, id LIMIT 1`
+
 // ClaimReplay gives holder, until ttl is over, a replay that waits or whose holder's time
 // is over, and false where there is none: the one that was claimed the fewest times, and
 // then the oldest, so that those given back come last. One job has one running replay.
 func (s *Store) ClaimReplay(ctx context.Context, holder string, ttl time.Duration) (r logjob.Replay, ok bool, err error) {
+	var id, fence int64
+	// There rarely is one, and who writes keeps all others from writing.
+	err = s.reader.QueryRowContext(ctx, claimableReplay, s.now().UnixMicro()).Scan(&id, &fence)
+	if errors.Is(err, sql.ErrNoRows) {
+		return r, false, nil
+	}
+	if err != nil {
+		return r, false, fmt.Errorf("look for a replay to claim: %w", err)
+	}
 	err = s.write(ctx, "claim replay", func(t *tx) error {
-		var id, fence int64
-		err := t.QueryRowContext(ctx, `SELECT id, fence FROM replays WHERE (state = 'queued' OR state = 'running' AND lease_until <= $1)
-			AND NOT EXISTS (SELECT 1 FROM replays o WHERE o.job_id = replays.job_id AND o.state = 'running' AND o.id <> replays.id)
-			ORDER BY fence, id LIMIT 1`, t.now.UnixMicro()).Scan(&id, &fence)
+		err := t.QueryRowContext(ctx, claimableReplay, t.now.UnixMicro()).Scan(&id, &fence)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}

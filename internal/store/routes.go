@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/errs"
@@ -62,13 +63,15 @@ func (t *tx) checkRoute(ctx context.Context, accountID string, route deploy.Scri
 // insertRoute is a conflict when the pattern belongs to another script already, be
 // it as a route or as a custom domain.
 func (t *tx) insertRoute(ctx context.Context, accountID, script, pattern string) error {
-	var owner string
-	err := t.QueryRowContext(ctx, `SELECT script FROM domains WHERE hostname || '/*' = $1 AND script <> $2`, pattern, script).Scan(&owner)
-	if err == nil {
-		return errs.New(errs.Conflict, codeRouteTaken, "route %q is the custom domain of script %q: detach it there first", pattern, owner)
-	}
-	if !errors.Is(err, sql.ErrNoRows) {
-		return err
+	if hostname, all := strings.CutSuffix(pattern, "/*"); all {
+		var owner string
+		err := t.QueryRowContext(ctx, `SELECT script FROM domains WHERE hostname = $1 AND script <> $2`, hostname, script).Scan(&owner)
+		if err == nil {
+			return errs.New(errs.Conflict, codeRouteTaken, "route %q is the custom domain of script %q: detach it there first", pattern, owner)
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
 	}
 	n, err := changed(ctx, t, `INSERT INTO routes (pattern, account_id, script) VALUES ($1, $2, $3)
 		ON CONFLICT DO NOTHING`, pattern, accountID, script)
