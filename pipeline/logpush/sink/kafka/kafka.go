@@ -186,28 +186,20 @@ func (s *sink) Traits() logpush.Traits { return logpush.Traits{Records: true, In
 // Put implements logpush.Sink. It connects anew for each batch, as these are rare
 // and nobody tells a sink when its job ends.
 func (s *sink) Put(ctx context.Context, o logpush.Object) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	// The client waits for a broker's first answer whatever becomes of who asked, so connections end with the context.
-	ends := kgo.Dialer(func(dialing context.Context, network, address string) (net.Conn, error) {
-		conn, err := s.dial(dialing, network, address)
-		if err == nil {
-			context.AfterFunc(ctx, func() { _ = conn.Close() })
-		}
-		return conn, err
-	})
+	l := &lines{dial: s.dial}
 	// Each client has a list of codecs of its own, for it writes to it.
-	client, err := kgo.NewClient(append(slices.Clip(s.opts), ends, kgo.ProducerBatchCompression(s.codec))...)
+	client, err := kgo.NewClient(append(slices.Clip(s.opts), kgo.Dialer(l.connect), kgo.ProducerBatchCompression(s.codec))...)
 	if err != nil { // New let no such settings pass
 		return &logpush.UploadError{Text: "the settings cannot be used", Permanent: true}
 	}
 	defer client.Close()
+	defer l.cut() // or Close would wait, too
 	// A cluster that cannot be reached would otherwise be waited for until the time is up.
-	bounded, done := context.WithTimeout(ctx, s.try)
-	err = client.Ping(bounded)
-	done()
+	bounded, end := l.question(ctx, s.try)
+	err = why(client.Ping(bounded), bounded)
+	end()
 	if err == nil {
-		err = produce(ctx, client, s.try, s.messages(&o))
+		err = produce(ctx, client, l, s.try, s.messages(&o))
 	} else {
 		err = classify(err)
 	}
@@ -248,8 +240,8 @@ const (
 
 // produce returns nil when all messages were taken. Where only some were refused, for what
 // they are, it says which.
-func produce(ctx context.Context, client *kgo.Client, try time.Duration, messages []*kgo.Record) error {
-	s := search{client: client, try: try, splits: splitsMax, sizeSplits: sizeSplitsMax, refused: map[*kgo.Record]error{}}
+func produce(ctx context.Context, client *kgo.Client, l *lines, try time.Duration, messages []*kgo.Record) error {
+	s := search{client: client, lines: l, try: try, splits: splitsMax, sizeSplits: sizeSplitsMax, refused: map[*kgo.Record]error{}}
 	if err := s.send(ctx, messages); err != nil {
 		return err
 	}
@@ -268,6 +260,7 @@ func produce(ctx context.Context, client *kgo.Client, try time.Duration, message
 // search finds the messages that a cluster refuses.
 type search struct {
 	client             *kgo.Client
+	lines              *lines
 	try                time.Duration // bounds each question
 	splits, sizeSplits int           // that are left
 	refused            map[*kgo.Record]error
@@ -277,17 +270,17 @@ type search struct {
 // of the client's as a whole, for one message in it or because all together are too large
 // for the topic, whose bound may be lower than the client's.
 func (s *search) send(ctx context.Context, messages []*kgo.Record) error {
-	bounded, cancel := context.WithTimeout(ctx, s.try)
-	defer cancel()
+	bounded, end := s.lines.question(ctx, s.try)
 	for _, m := range messages {
 		m.Context = bounded // or it would be that of the try before
 	}
 	failures := map[*kgo.Record]error{}
 	for _, r := range s.client.ProduceSync(bounded, messages...) { // in any order
 		if r.Err != nil {
-			failures[r.Record] = r.Err
+			failures[r.Record] = why(r.Err, bounded)
 		}
 	}
+	end()
 	var refused []*kgo.Record
 	left := &s.splits
 	for _, m := range messages {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -88,10 +89,12 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 	if key == "" {
 		key = o.Name // a test upload
 	}
-	_, err := s.client.PutRecord(ctx, &kinesis.PutRecordInput{StreamName: aws.String(s.stream), PartitionKey: aws.String(key), Data: o.Body})
+	out, err := s.client.PutRecord(ctx, &kinesis.PutRecordInput{StreamName: aws.String(s.stream), PartitionKey: aws.String(key), Data: o.Body})
 	switch {
-	case err == nil:
+	case err == nil && aws.ToString(out.SequenceNumber) != "":
 		return nil
+	case err == nil: // an empty answer, or another's JSON
+		return foreign()
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
@@ -100,6 +103,10 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 		e.Status, e.Permanent = http.StatusRequestEntityTooLarge, true // smaller batches will do
 	}
 	return e
+}
+
+func foreign() *logpush.UploadError {
+	return &logpush.UploadError{Text: "the answer is not one of Kinesis"}
 }
 
 // classify tells what may pass. Kinesis answers 400 for nearly everything, and none of
@@ -114,11 +121,14 @@ func classify(err error) *logpush.UploadError {
 		if e := egress.Classify(err); e.Status == logpush.StatusTimeout {
 			return e
 		}
-		return &logpush.UploadError{Text: "the answer is not one of Kinesis"}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return egress.Classify(err)
+		}
+		return foreign()
 	}
 	e := &logpush.UploadError{Status: status, RetryAfter: logpush.RetryAfter(response.Response.Header, time.Now())}
 	api, ok := errors.AsType[smithy.APIError](err)
-	if !ok { // of who stands before the service
+	if !ok || api.ErrorCode() == "UnknownError" { // of who stands before the service
 		e.Permanent = status < http.StatusBadRequest || status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound
 		return e
 	}

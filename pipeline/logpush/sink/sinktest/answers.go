@@ -29,6 +29,12 @@ func Answers(t *testing.T, open Opener, o logpush.Object) {
 			_, _ = io.WriteString(w, "because")
 		}
 	}
+	says := func(code int, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(code)
+			_, _ = io.WriteString(w, body)
+		}
+	}
 	half := func(code int) http.HandlerFunc { return status(code, "Content-Length", "1000") }
 	endless := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -60,6 +66,10 @@ func Answers(t *testing.T, open Opener, o logpush.Object) {
 		{"500", status(500), logpush.UploadError{Status: 500}},
 		{"503", status(503, "Retry-After", "3600"), logpush.UploadError{Status: 503, RetryAfter: time.Hour}},
 		{"redirect", status(307, "Location", elsewhere.URL), logpush.UploadError{Status: 307, Permanent: true}},
+		{"401 with nothing", says(401, ""), logpush.UploadError{Status: 401, Permanent: true}},
+		{"403 with another's JSON", says(403, `{"message":"Forbidden"}`), logpush.UploadError{Status: 403, Permanent: true}},
+		{"redirect with nothing", says(307, ""), logpush.UploadError{Status: 307, Permanent: true}},
+		{"another's JSON", says(200, `{"status":"ok"}`), logpush.UploadError{Text: "the answer is not one of"}},
 		{"the page of a proxy", status(200, "Content-Type", "text/html"), logpush.UploadError{Text: "the answer is not one of"}},
 		{"half of an answer", half(200), logpush.UploadError{}},
 		{"half of a refusal", half(503), logpush.UploadError{Status: 503}},
