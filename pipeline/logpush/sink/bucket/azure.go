@@ -12,6 +12,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/azureblob"
@@ -67,8 +68,9 @@ func newAzure(u *url.URL, options Options) (logpush.Sink, error) {
 	endpoint = endpoint.JoinPath(name)
 	endpoint.RawQuery = signatureOf(u.RawQuery)
 	client, err := container.NewClientWithNoCredential(endpoint.String(), &container.ClientOptions{ClientOptions: azcore.ClientOptions{
-		Transport: options.Egress.Client(),
-		Retry:     policy.RetryOptions{MaxRetries: -1}, // none: the caller retries, and counts
+		Transport:       options.Egress.Client(),
+		PerCallPolicies: []policy.Policy{tagged{}},
+		Retry:           policy.RetryOptions{MaxRetries: -1}, // none: the caller retries, and counts
 	}})
 	if err != nil { // not the reason: it may hold the signature
 		return nil, errors.New("the URL cannot be that of a container")
@@ -123,8 +125,19 @@ func signatureOf(query string) string {
 
 // azureUpload is one request, at the price of a copy of the body. In blocks, two
 // deliveries of one object would throw each other's away (InvalidBlockList).
-func azureUpload(body []byte) *blob.WriterOptions {
-	return &blob.WriterOptions{BufferSize: len(body) + 1, MaxConcurrency: 1}
+func azureUpload(body []byte) (*blob.WriterOptions, func() bool) {
+	return &blob.WriterOptions{BufferSize: len(body) + 1, MaxConcurrency: 1}, func() bool { return true } // by tagged
+}
+
+// tagged refuses a success that does not say which ETag the blob has.
+type tagged struct{}
+
+func (tagged) Do(r *policy.Request) (*http.Response, error) {
+	response, err := r.Next()
+	if err == nil && response.StatusCode == http.StatusCreated && response.Header.Get("ETag") == "" {
+		return response, runtime.NewResponseError(response)
+	}
+	return response, err
 }
 
 func classifyAzure(err error) *logpush.UploadError {

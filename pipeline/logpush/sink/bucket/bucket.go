@@ -60,8 +60,8 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 // sink is a bucket that gocloud.dev has a driver for.
 type sink struct {
 	bucket   *blob.Bucket
-	folder   string // with placeholders
-	options  func(body []byte) *blob.WriterOptions
+	folder   string                                                       // with placeholders
+	options  func(body []byte) (o *blob.WriterOptions, taken func() bool) // taken says what the answer of a success does
 	classify func(error) *logpush.UploadError
 	escapes  func(r rune) bool // what the driver writes in another way, see keyAt
 	// ambient says that it writes with credentials of this process.
@@ -92,15 +92,17 @@ func keyAt(key string, escapes func(rune) bool) string {
 
 // Put implements logpush.Sink.
 func (s *sink) Put(ctx context.Context, o logpush.Object) error {
-	options := s.options(o.Body)
+	options, taken := s.options(o.Body)
 	if options.ContentType = o.ContentType; !o.Plain {
 		options.ContentEncoding = "gzip"
 	}
 	err := s.bucket.Upload(ctx, o.Key(s.folder), bytes.NewReader(o.Body), options)
-	if err == nil {
+	switch {
+	case err == nil && taken():
 		return nil
-	}
-	if ctx.Err() != nil {
+	case err == nil:
+		return foreign()
+	case ctx.Err() != nil:
 		return ctx.Err()
 	}
 	return s.classify(err)
@@ -109,12 +111,20 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 // answered makes the error of an answer. The code is the store's own word for what
 // went wrong.
 func answered(status int, code, message string, header http.Header) *logpush.UploadError {
+	if status/100 == 2 { // a success, but of something else
+		return foreign()
+	}
 	return &logpush.UploadError{
 		Status:     status,
 		Text:       logpush.TextOf([]byte(strings.Trim(code+": "+message, ": "))),
 		Permanent:  permanent(status, code),
 		RetryAfter: logpush.RetryAfter(header, time.Now()),
 	}
+}
+
+// foreign is the error of a success without what every store says of an object that it took: a proxy's page, most likely.
+func foreign() *logpush.UploadError {
+	return &logpush.UploadError{Text: "the answer is not one of a store"}
 }
 
 // unanswered makes the error of an exchange without an answer. What the drivers put

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -138,11 +139,11 @@ func (a *ambientLogin) Token() (*oauth2.Token, error) {
 var errAmbient = errors.New("this service has no valid Google credentials of its own: ask its operator, or give the parameter credentials")
 
 // googleUpload is one request, sent as it is read; the store checks what arrived.
-func googleUpload(body []byte) *blob.WriterOptions {
-	return &blob.WriterOptions{
+func googleUpload(body []byte) (*blob.WriterOptions, func() bool) {
+	var w *storage.Writer
+	options := &blob.WriterOptions{
 		BufferSize: -1, // otherwise in chunks, which the library repeats by itself
 		BeforeWrite: func(as func(any) bool) error {
-			var w *storage.Writer
 			if !as(&w) {
 				return errors.New("the driver gave no writer")
 			}
@@ -150,6 +151,7 @@ func googleUpload(body []byte) *blob.WriterOptions {
 			return nil
 		},
 	}
+	return options, func() bool { return w != nil && w.Attrs() != nil && w.Attrs().Name != "" }
 }
 
 func classifyGoogle(err error) *logpush.UploadError {
@@ -158,6 +160,9 @@ func classifyGoogle(err error) *logpush.UploadError {
 	}
 	e, ok := errors.AsType[*googleapi.Error](err)
 	if !ok {
+		if _, bad := errors.AsType[*json.SyntaxError](err); bad || err == io.EOF { //nolint:errorlint // a connection's is wrapped
+			return foreign()
+		}
 		return unanswered(err)
 	}
 	code, message := "", e.Message

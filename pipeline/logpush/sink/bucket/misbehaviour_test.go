@@ -51,6 +51,13 @@ func TestMisbehavingStores(t *testing.T) {
 			w.WriteHeader(status)
 		}
 	}
+	says := func(status int, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		}
+	}
 	hang := func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()
@@ -90,6 +97,10 @@ func TestMisbehavingStores(t *testing.T) {
 		{"failing", answer(500), logpush.UploadError{Status: 500}},
 		{"slow down", answer(503, "Retry-After", "3600"), logpush.UploadError{Status: 503, RetryAfter: time.Hour}},
 		{"fails and talks on and on", endless(502), logpush.UploadError{Status: 502}},
+		{"the page of a proxy", says(200, "<html>Log in</html>"), logpush.UploadError{Text: "the answer is not one of a store"}},
+		{"another's JSON", says(200, `{"status":"ok"}`), logpush.UploadError{Text: "the answer is not one of a store"}},
+		{"another's that is created", says(201, ""), logpush.UploadError{Text: "the answer is not one of a store"}},
+		{"no content", says(204, ""), logpush.UploadError{Text: "the answer is not one of a store"}},
 		{"redirect", answer(307, "Location", elsewhere.URL), logpush.UploadError{Status: 307, Permanent: true}},
 	}
 	for scheme, conf := range confs {

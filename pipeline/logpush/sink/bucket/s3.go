@@ -121,7 +121,7 @@ func (s *s3Sink) NameOf(o *logpush.Object) string { return o.Key(s.folder) }
 // Put implements logpush.Sink. It is one PutObject: an object is there whole or not at
 // all. S3 takes up to 5 GB this way, far more than a batch may have.
 func (s *s3Sink) Put(ctx context.Context, o logpush.Object) error {
-	_, err := s.client.PutObject(ctx, &s3.PutObjectInput{
+	out, err := s.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket:               aws.String(s.bucket),
 		Key:                  aws.String(s.NameOf(&o)),
 		Body:                 bytes.NewReader(o.Body),
@@ -132,10 +132,12 @@ func (s *s3Sink) Put(ctx context.Context, o logpush.Object) error {
 		SSEKMSKeyId:          s.kmsKey,
 		ACL:                  s.acl,
 	})
-	if err == nil {
+	switch {
+	case err == nil && aws.ToString(out.ETag) != "":
 		return nil
-	}
-	if ctx.Err() != nil {
+	case err == nil:
+		return foreign()
+	case ctx.Err() != nil:
 		return ctx.Err()
 	}
 	return classifyS3(err)

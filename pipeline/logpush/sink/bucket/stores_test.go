@@ -365,6 +365,7 @@ func (m *memory) serveAzure(w http.ResponseWriter, r *http.Request) {
 		body = whole
 	}
 	m.objects[key] = stored{body, r.Header.Get("X-Ms-Blob-Content-Type"), r.Header.Get("X-Ms-Blob-Content-Encoding")}
+	w.Header().Set("ETag", `"0x8D4BCC2E4835CD0"`)
 	w.WriteHeader(http.StatusCreated)
 }
 
