@@ -47,15 +47,25 @@ func refusing(t *testing.T, refuse func(records []byte) error) *broker {
 		if !ok {
 			return nil, err, true
 		}
-		answer := request.ResponseKind().(*kmsg.ProduceResponse)
-		topic, partition := kmsg.NewProduceResponseTopic(), kmsg.NewProduceResponseTopicPartition()
-		topic.Topic, topic.TopicID = request.Topics[0].Topic, request.Topics[0].TopicID
-		partition.Partition, partition.ErrorCode = sent.Partition, known.Code
-		topic.Partitions = append(topic.Partitions, partition)
-		answer.Topics = append(answer.Topics, topic)
-		return answer, nil, true
+		return refused(request, known), nil, true
 	})
 	return b
+}
+
+// refused is the answer that all partitions refuse what a request has for them.
+func refused(request *kmsg.ProduceRequest, why *kerr.Error) *kmsg.ProduceResponse {
+	answer := request.ResponseKind().(*kmsg.ProduceResponse)
+	for _, sent := range request.Topics {
+		topic := kmsg.NewProduceResponseTopic()
+		topic.Topic, topic.TopicID = sent.Topic, sent.TopicID
+		for i := range sent.Partitions {
+			partition := kmsg.NewProduceResponseTopicPartition()
+			partition.Partition, partition.ErrorCode = sent.Partitions[i].Partition, why.Code
+			topic.Partitions = append(topic.Partitions, partition)
+		}
+		answer.Topics = append(answer.Topics, topic)
+	}
+	return answer
 }
 
 // What a broker says of messages: of one, whatever the others are, or of all.
