@@ -342,6 +342,8 @@ type world struct {
 	parallel int     // 1 when zero
 	chunks   *chunks // of its own when nil
 	budget   *budget
+	letters  Letters                    // may be nil
+	alert    func(kind, message string) // may be nil
 }
 
 func newWorld(t testing.TB) *world {
@@ -377,6 +379,10 @@ func (w *world) start() *run {
 	stopping, stop := context.WithCancel(ctx)
 	log := slog.New(slog.NewTextHandler(&w.log, nil))
 	h := newHealth(w.job.ID, w.reports.add, log)
+	h.letters = w.letters
+	if w.alert != nil {
+		h.alert = w.alert
+	}
 	with := &shared{chunks: w.chunks, budget: w.budget}
 	if with.chunks == nil {
 		with.chunks = newChunks(w.memory, 1<<20, m)

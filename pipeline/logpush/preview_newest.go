@@ -123,15 +123,27 @@ func (p *Previews) back(ctx context.Context, partition int, account string, limi
 func (p *Previews) between(ctx context.Context, partition int, begin, end int64, account string) ([]stream.Record, error) {
 	var found []stream.Record
 	size := 0
-	for empty := 0; begin < end && empty < emptyFetches; {
+	for short := 0; begin < end && short < shortAsks; {
 		batches, err := p.topic.FetchBatches(ctx, partition, begin, false)
 		if err != nil {
 			return nil, err
 		}
-		if len(batches) == 0 { // not written yet, or markers of transactions
-			empty++
+		if len(batches) == 0 { // a new leader may not know yet how far its predecessor was
+			_, next, err := p.topic.Bounds(ctx, partition)
+			if err == nil {
+				err = stream.Sleep(ctx, stream.Backoff(short))
+			}
+			if err != nil {
+				return nil, err
+			}
+			if next > begin {
+				short = 0
+			} else { // a broker lost the end of the partition, or tells of it in a moment
+				short++
+			}
 			continue
 		}
+		short = 0
 		for i := range batches {
 			// A memory of their own: what is found stays. What cannot be decoded is nobody's.
 			records, _ := batches[i].Decode(new(stream.Memory))

@@ -185,6 +185,45 @@ func TestAPreviewTakesTheNewestEvents(t *testing.T) {
 	see(100, "")
 }
 
+// hesitantTopic sends nothing when it is asked first, as many times.
+type hesitantTopic struct {
+	oneTopic
+	times *int
+}
+
+func (h hesitantTopic) FetchBatches(ctx context.Context, partition int, offset int64, wait bool) ([]stream.Batches, error) {
+	if *h.times--; *h.times >= 0 {
+		return nil, nil
+	}
+	return h.oneTopic.FetchBatches(ctx, partition, offset, wait)
+}
+
+// A new leader may send nothing for a moment of what the partition has. Three such answers were taken for its
+// end, and the preview was of no events.
+func TestAPreviewWaitsForALeaderThatSendsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.memory.add(fill(5)...)
+		got, err := NewPreviews(w.sinks(), hesitantTopic{oneTopic{w.memory}, new(10)}, nil).Preview(t.Context(), w.job, nil, 100)
+		if err != nil || got.Sent != 5 {
+			t.Errorf("%+v, error %v, want 5 events", got, err)
+		}
+	})
+	// And what a broker lost is not waited for until the preview is given up.
+	bubble(t, func(t *testing.T, w *world) {
+		w.memory.add(fill(5)...)
+		began := time.Now()
+		w.memory.fetching = func(int64) {
+			w.memory.mu.Lock()
+			defer w.memory.mu.Unlock()
+			w.memory.next = 0
+		}
+		got, err := NewPreviews(w.sinks(), hesitantTopic{oneTopic{w.memory}, new(1)}, nil).Preview(t.Context(), w.job, nil, 100)
+		if err != nil || got.Sent != 0 || time.Since(began) > previewTry {
+			t.Errorf("after %s: %+v, error %v", time.Since(began), got, err)
+		}
+	})
+}
+
 func TestTheNewestOfSeveralPartitions(t *testing.T) {
 	at := func(second int64, size int) stream.Record {
 		return stream.Record{Offset: second, Time: time.Unix(second, 0), Value: make([]byte, size)}

@@ -131,7 +131,7 @@ func TestReplayAsksAgainFromWhenOnEventsAreKept(t *testing.T) {
 	made := time.Now()
 	r := s.replay(s.newJob(nil), 0, 100_000)
 	s.run(func(c *ReplayConfig) {
-		c.Topic, c.Archive = &hesitant{Reader: s.topic, asked: map[int]int{}, times: 1}, nil
+		c.Topic, c.Archive = &hesitant{Reader: s.topic, asked: map[int]int{}, times: 10}, nil
 	})
 	if r = s.ends(r, logjob.ReplayDone); r.KeptFrom == nil || r.KeptFrom.After(made) {
 		t.Errorf("events are kept from %v on, want the time of Kafka's first record, before %v", r.KeptFrom, made)

@@ -109,9 +109,10 @@ func (p *replaying) noteKept(ctx context.Context, id int, first, next int64) err
 }
 
 // timeAt returns the time of the first record that a partition has between two offsets, and
-// now where it has none.
+// now where it has none. That nothing is sent of it, however often, does not say so: a new leader
+// may not know yet how far its predecessor was.
 func (p *replaying) timeAt(ctx context.Context, id int, offset, end int64) (time.Time, error) {
-	for empty := 0; offset < end && empty < emptyFetches; {
+	for short := 0; offset < end && short < shortAsks; {
 		var batches []stream.Batches
 		err := p.ask(ctx, "read the first event", func(ctx context.Context) (err error) {
 			batches, err = p.config.Topic.FetchBatches(ctx, id, offset, false)
@@ -125,13 +126,25 @@ func (p *replaying) timeAt(ctx context.Context, id int, offset, end int64) (time
 			return time.Time{}, err
 		}
 		if len(batches) == 0 {
-			empty++
-			if err := p.pause(ctx, stream.Backoff(empty)); err != nil {
+			var next int64
+			err := p.ask(ctx, "find the partition's bounds", func(ctx context.Context) (err error) {
+				_, next, err = p.config.Topic.Bounds(ctx, id)
+				return err
+			})
+			if err == nil {
+				err = p.pause(ctx, stream.Backoff(short))
+			}
+			if err != nil {
 				return time.Time{}, err
+			}
+			if next > offset {
+				short = 0
+			} else { // a broker lost the end of the partition, or tells of it in a moment
+				short++
 			}
 			continue
 		}
-		empty = 0
+		short = 0
 		for i := range batches {
 			records, _ := batches[i].Decode(&p.memory)
 			for _, r := range records {

@@ -36,7 +36,7 @@ var local = Options{Egress: egress.Policy{AllowHTTP: true, AllowLoopback: true, 
 type server struct {
 	endpoint, bucket, keyID, secret string
 	client                          *s3.Client
-	broken                          atomic.Bool
+	broken, revoked                 atomic.Bool
 	stalled                         atomic.Pointer[chan struct{}]
 }
 
@@ -65,6 +65,12 @@ func serve(t *testing.T) *server {
 			w.Header().Set("Retry-After", "3")
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprint(w, `<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>`)
+			return
+		}
+		if s.revoked.Load() && r.Method == http.MethodPut {
+			_, _ = io.CopyN(io.Discard, r.Body, 1<<20)
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, `<?xml version="1.0"?><Error><Code>InvalidAccessKeyId</Code><Message>The AWS Access Key Id you provided does not exist.</Message></Error>`)
 			return
 		}
 		behind.ServeHTTP(w, r)
@@ -146,6 +152,10 @@ func TestSink(t *testing.T) {
 				arrived := make(chan struct{})
 				s.stalled.Store(&arrived)
 				return arrived
+			},
+			Revoke: func() func() {
+				s.revoked.Store(true)
+				return func() { s.revoked.Store(false) }
 			},
 		}
 	})

@@ -56,7 +56,7 @@ func (f *front) carry(t *testing.T, conn net.Conn, engine string) {
 	var answers sync.WaitGroup
 	answers.Go(func() {
 		_, _ = io.Copy(conn, behind)
-		_ = conn.Close()
+		_ = conn.(*net.TCPConn).CloseWrite() // with the rest of a request unread, Close would take the answer away
 	})
 	if hangs := f.stalled.Load(); hangs != nil {
 		_, _ = io.CopyN(behind, conn, 1<<20)
@@ -64,6 +64,7 @@ func (f *front) carry(t *testing.T, conn net.Conn, engine string) {
 		_, _ = io.Copy(io.Discard, conn)
 	} else {
 		_, _ = io.Copy(behind, conn)
+		_, _ = io.Copy(io.Discard, conn)
 	}
 	_ = behind.(*net.TCPConn).CloseWrite()
 	answers.Wait()
@@ -103,6 +104,10 @@ func TestContract(t *testing.T) {
 				hangs := make(chan struct{})
 				f.stalled.Store(&hangs)
 				return hangs
+			},
+			Revoke: func() func() { // its user has no right to make or take others
+				made.(*sink).header.Set("X-ClickHouse-User", "gone")
+				return func() { made.(*sink).header.Del("X-ClickHouse-User") }
 			},
 		}
 	})

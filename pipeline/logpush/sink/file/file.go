@@ -81,7 +81,7 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 		return err
 	}
 	if err := s.write(s.name(&o), o.Body); err != nil {
-		return &logpush.UploadError{Text: err.Error()} // a full disk or a missing right may pass
+		return &logpush.UploadError{Text: logpush.TextOf([]byte(err.Error()))} // a full disk or a missing right may pass
 	}
 	return nil
 }
@@ -106,6 +106,8 @@ func (s *sink) write(name string, body []byte) (err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, ignoreMissing(root.Remove(partial)))
+			// With the random name in it, each try would count as another failure.
+			err = errors.New(strings.ReplaceAll(err.Error(), partial, name))
 		}
 	}()
 	if err := writeDurably(root, partial, body); err != nil {

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -19,9 +21,13 @@ import (
 
 func TestContract(t *testing.T) {
 	sinktest.Run(t, func(t *testing.T) sinktest.Subject {
-		broker, stall := cluster(t), (func() <-chan struct{})(nil)
-		if os.Getenv(external) == "" { // another cluster cannot be made to hang
-			broker, stall = silent(t)
+		var broker string
+		var stall func() <-chan struct{}
+		var revoke func() (restore func())
+		if os.Getenv(external) == "" {
+			broker, stall, revoke = unruly(t)
+		} else { // another cluster cannot be made to
+			broker = cluster(t)
 		}
 		name := topic(t, broker)
 		return sinktest.Subject{
@@ -32,13 +38,14 @@ func TestContract(t *testing.T) {
 			},
 			Count: func() int { return len(taken(t, broker, name)) },
 			Break: func() { remove(t, broker, name) },
-			Stall: stall,
+			Stall: stall, Revoke: revoke,
 		}
 	})
 }
 
-// silent is a broker of the test's own that takes messages and says nothing, once stall was called.
-func silent(t *testing.T) (broker string, stall func() <-chan struct{}) {
+// unruly is a broker of the test's own. Once stall was called, it takes messages and says nothing. Once revoke was, it takes
+// a batch of the next object's, and refuses all others until restore is called.
+func unruly(t *testing.T) (broker string, stall func() <-chan struct{}, revoke func() (restore func())) {
 	t.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
@@ -49,7 +56,7 @@ func silent(t *testing.T) (broker string, stall func() <-chan struct{}) {
 		close(over)
 		c.Close()
 	})
-	return c.ListenAddrs()[0], func() <-chan struct{} {
+	stall = func() <-chan struct{} {
 		hangs := make(chan struct{})
 		var once sync.Once
 		c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -60,6 +67,18 @@ func silent(t *testing.T) (broker string, stall func() <-chan struct{}) {
 		})
 		return hangs
 	}
+	revoke = func() func() {
+		var asked, restored atomic.Bool
+		c.ControlKey(int16(kmsg.Produce), func(q kmsg.Request) (kmsg.Response, error, bool) {
+			c.KeepControl()
+			if restored.Load() || asked.CompareAndSwap(false, true) {
+				return nil, nil, false
+			}
+			return refused(q.(*kmsg.ProduceRequest), kerr.TopicAuthorizationFailed), nil, true
+		})
+		return func() { restored.Store(true) }
+	}
+	return c.ListenAddrs()[0], stall, revoke
 }
 
 // taken returns what a reader has of a topic who counts each message once: the texts of

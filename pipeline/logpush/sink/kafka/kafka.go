@@ -25,6 +25,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
@@ -45,6 +46,10 @@ const (
 // are refused needs several: the client repeats by itself what fails for a passing reason,
 // and longer pauses are the caller's.
 const tryTimeout = time.Minute
+
+// recordRetries of the client's, half a minute where it looks for another leader, end before tryTimeout does,
+// or trouble that lasts would be a timeout, and nobody would learn what the cluster says.
+const recordRetries = 6
 
 // Options of every Kafka destination.
 type Options struct {
@@ -97,7 +102,7 @@ func New(u *url.URL, options Options) (logpush.Sink, error) {
 	}
 	s.opts = []kgo.Opt{
 		kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic), kgo.ClientID("tidegate-logpush"),
-		kgo.UnknownTopicRetries(1), // no RecordDeliveryTimeout: it counts from the record's own time
+		kgo.UnknownTopicRetries(1), kgo.RecordRetries(recordRetries), // no RecordDeliveryTimeout: it counts from the record's own time
 		// A cluster that says nothing is waited for until the context ends, and not for ever. What is under way then comes
 		// again as another client's, which the cluster knows for no repeat in any case.
 		kgo.AllowIdempotentProduceCancellation(),
@@ -199,7 +204,7 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 	err = why(client.Ping(bounded), bounded)
 	end()
 	if err == nil {
-		err = produce(ctx, client, l, s.try, s.messages(&o))
+		err = s.produce(ctx, client, l, s.messages(&o))
 	} else {
 		err = classify(err)
 	}
@@ -240,19 +245,22 @@ const (
 
 // produce returns nil when all messages were taken. Where only some were refused, for what
 // they are, it says which.
-func produce(ctx context.Context, client *kgo.Client, l *lines, try time.Duration, messages []*kgo.Record) error {
-	s := search{client: client, lines: l, try: try, splits: splitsMax, sizeSplits: sizeSplitsMax, refused: map[*kgo.Record]error{}}
-	if err := s.send(ctx, messages); err != nil {
+func (s *sink) produce(ctx context.Context, client *kgo.Client, l *lines, messages []*kgo.Record) error {
+	of := search{client: client, lines: l, topic: s.topic, keyless: s.key == "", try: s.try, splits: splitsMax, sizeSplits: sizeSplitsMax, refused: map[*kgo.Record]error{}}
+	if err := of.send(ctx, messages); err != nil {
 		return err
 	}
-	if len(s.refused) == 0 {
+	if len(of.refused) == 0 {
 		return nil
 	}
 	e := &logpush.UploadError{Permanent: true}
 	for i, m := range messages {
-		if why := s.refused[m]; why != nil {
+		if why := of.refused[m]; why != nil {
 			e.Text, e.Records = textOf(why), append(e.Records, i)
 		}
+	}
+	if of.unknown && len(e.Records) == len(messages) {
+		return needsKeys("the topic takes none of the messages, most likely because it is compacted")
 	}
 	return e
 }
@@ -261,6 +269,9 @@ func produce(ctx context.Context, client *kgo.Client, l *lines, try time.Duratio
 type search struct {
 	client             *kgo.Client
 	lines              *lines
+	topic              string
+	keyless            bool          // the messages have no keys
+	unknown            bool          // nobody may know whether the topic asks for them
 	try                time.Duration // bounds each question
 	splits, sizeSplits int           // that are left
 	refused            map[*kgo.Record]error
@@ -294,6 +305,15 @@ func (s *search) send(ctx context.Context, messages []*kgo.Record) error {
 			return classify(err)
 		}
 		refused = append(refused, m)
+		if s.keyless && errors.Is(err, kerr.InvalidRecord) {
+			switch compacted, err := s.compacted(ctx); {
+			case compacted:
+				return needsKeys("the topic is compacted (cleanup.policy)")
+			case err != nil:
+				s.unknown = true
+			}
+			s.keyless = false // asked once
+		}
 	}
 	if len(refused) > 1 && *left > 0 {
 		*left--
@@ -307,6 +327,37 @@ func (s *search) send(ctx context.Context, messages []*kgo.Record) error {
 		s.refused[m] = failures[m]
 	}
 	return nil
+}
+
+// compacted reports whether the topic keeps the latest message of each key, and so takes none
+// without. The right to write does not include that to ask for this.
+func (s *search) compacted(ctx context.Context) (bool, error) {
+	request, resource := kmsg.NewPtrDescribeConfigsRequest(), kmsg.NewDescribeConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName, resource.ConfigNames = kmsg.ConfigResourceTypeTopic, s.topic, []string{"cleanup.policy"}
+	request.Resources = append(request.Resources, resource)
+	bounded, end := s.lines.question(ctx, s.try)
+	defer end()
+	answer, err := request.RequestWith(bounded, s.client)
+	if err != nil {
+		return false, err
+	}
+	for _, described := range answer.Resources {
+		if err := kerr.ErrorForCode(described.ErrorCode); err != nil {
+			return false, err
+		}
+		for _, setting := range described.Configs {
+			if setting.Value != nil && strings.Contains(*setting.Value, "compact") {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// needsKeys is no fault of the messages: they wait for other settings.
+func needsKeys(why string) *logpush.UploadError {
+	return &logpush.UploadError{Permanent: true,
+		Text: why + ", and messages without a key were refused (INVALID_RECORD): write key=script or key=version, or name a topic that is not compacted"}
 }
 
 // blamesSize reports whether fewer messages at a time, or shorter ones, may pass.
@@ -324,6 +375,9 @@ func classify(err error) *logpush.UploadError {
 	if e, ok := errors.AsType[*kerr.Error](err); ok {
 		// Permissions and topics can be mended while the batch waits.
 		return &logpush.UploadError{Text: textOf(e)}
+	}
+	if errors.Is(err, kgo.ErrRecordRetries) { // it keeps the reason to itself, which is one of these
+		return &logpush.UploadError{Text: "the cluster did not confirm the batch: too few replicas are in sync, they take too long, or connections break"}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &logpush.UploadError{Status: logpush.StatusTimeout, Text: "timeout: the cluster did not take the batch"}

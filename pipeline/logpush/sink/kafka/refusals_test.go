@@ -20,6 +20,7 @@ import (
 
 // broker refuses messages of its topic, in, which has one partition.
 type broker struct {
+	cluster *kfake.Cluster
 	address string
 	asked   atomic.Int64
 }
@@ -33,7 +34,7 @@ func refusing(t *testing.T, refuse func(records []byte) error) *broker {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	b := &broker{address: c.ListenAddrs()[0]}
+	b := &broker{cluster: c, address: c.ListenAddrs()[0]}
 	c.ControlKey(int16(kmsg.Produce), func(q kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
 		b.asked.Add(1)
@@ -47,15 +48,25 @@ func refusing(t *testing.T, refuse func(records []byte) error) *broker {
 		if !ok {
 			return nil, err, true
 		}
-		answer := request.ResponseKind().(*kmsg.ProduceResponse)
-		topic, partition := kmsg.NewProduceResponseTopic(), kmsg.NewProduceResponseTopicPartition()
-		topic.Topic, topic.TopicID = request.Topics[0].Topic, request.Topics[0].TopicID
-		partition.Partition, partition.ErrorCode = sent.Partition, known.Code
-		topic.Partitions = append(topic.Partitions, partition)
-		answer.Topics = append(answer.Topics, topic)
-		return answer, nil, true
+		return refused(request, known), nil, true
 	})
 	return b
+}
+
+// refused is the answer that all partitions refuse what a request has for them.
+func refused(request *kmsg.ProduceRequest, why *kerr.Error) *kmsg.ProduceResponse {
+	answer := request.ResponseKind().(*kmsg.ProduceResponse)
+	for _, sent := range request.Topics {
+		topic := kmsg.NewProduceResponseTopic()
+		topic.Topic, topic.TopicID = sent.Topic, sent.TopicID
+		for i := range sent.Partitions {
+			partition := kmsg.NewProduceResponseTopicPartition()
+			partition.Partition, partition.ErrorCode = sent.Partitions[i].Partition, why.Code
+			topic.Partitions = append(topic.Partitions, partition)
+		}
+		answer.Topics = append(answer.Topics, topic)
+	}
+	return answer
 }
 
 // What a broker says of messages: of one, whatever the others are, or of all.
@@ -87,21 +98,19 @@ func TestRefusals(t *testing.T) {
 		{"nobody may write", ofAll(kerr.TopicAuthorizationFailed), nil, "TOPIC_AUTHORIZATION_FAILED"},
 		{"the compression is not known", ofAll(kerr.UnsupportedCompressionType), nil, "UNSUPPORTED_COMPRESSION_TYPE"},
 		{"an error without a name", ofAll(kerr.UnknownServerError), nil, "UNKNOWN_SERVER_ERROR"},
-		{"too few replicas", ofAll(kerr.NotEnoughReplicas), nil, "timeout"},
-		{"too few replicas, after it was written", ofAll(kerr.NotEnoughReplicasAfterAppend), nil, "timeout"},
-		{"no leader", ofAll(kerr.NotLeaderForPartition), nil, "timeout"},
-		{"replicas took too long", ofAll(kerr.RequestTimedOut), nil, "timeout"},
-		{"the disk fails", ofAll(kerr.KafkaStorageError), nil, "timeout"},
+		{"too few replicas", ofAll(kerr.NotEnoughReplicas), nil, "NOT_ENOUGH_REPLICAS"},
+		{"too few replicas, after it was written", ofAll(kerr.NotEnoughReplicasAfterAppend), nil, "too few replicas"},
+		{"no leader", ofAll(kerr.NotLeaderForPartition), nil, "NOT_LEADER_FOR_PARTITION"},
+		{"replicas took too long", ofAll(kerr.RequestTimedOut), nil, "too few replicas are in sync, they take too long"},
+		{"the disk fails", ofAll(kerr.KafkaStorageError), nil, "KAFKA_STORAGE_ERROR"},
 		{"came damaged", ofAll(kerr.CorruptMessage), nil, "CORRUPT_MESSAGE"},
-		{"breaks off", ofAll(io.ErrUnexpectedEOF), nil, ""},
+		{"breaks off", ofAll(io.ErrUnexpectedEOF), nil, "connections break"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			b := refusing(t, c.refuse)
 			s := open(t, "kafka://"+b.address+"/in?transport=plaintext&compression=none", loopback).(*sink)
-			if c.records == nil {
-				s.try = 5 * time.Second // what passes, the client tries again by itself
-			}
+			s.try = 10 * time.Minute // the client tries again by itself what passes, and gives up before
 			err := s.Put(t.Context(), batch(texts...))
 			e, ok := errors.AsType[*logpush.UploadError](err)
 			if !ok || e.Permanent != (c.records != nil) || !slices.Equal(e.Records, c.records) || e.Text == "" || !strings.Contains(e.Text, c.text) {
@@ -118,6 +127,55 @@ func TestRefusals(t *testing.T) {
 			}
 			if fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("the topic has %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// A topic that is compacted takes no message without a key, which is no fault of the messages: all
+// of them became dead letters.
+func TestACompactedTopicAsksForKeys(t *testing.T) {
+	ofOne := func(records []byte) bool { return bytes.Contains(records, []byte("poison")) }
+	ofAll := func([]byte) bool { return true }
+	for _, c := range []struct {
+		name    string
+		policy  string
+		hidden  bool // its settings are
+		key     string
+		refuse  func([]byte) bool
+		records []int // that are refused for what they are
+	}{
+		{"compacted", "compact", false, "none", ofAll, nil},
+		{"compacted and cut off", "compact,delete", false, "none", ofAll, nil},
+		{"with keys", "compact", false, "script", ofAll, []int{0, 1, 2}},
+		{"not compacted", "delete", false, "none", ofAll, []int{0, 1, 2}},
+		{"nobody may know", "compact", true, "none", ofAll, nil},
+		{"nobody may know, and others are taken", "delete", true, "none", ofOne, []int{1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := refusing(t, func(records []byte) error {
+				if c.refuse(records) {
+					return kerr.InvalidRecord
+				}
+				return nil
+			})
+			if err := b.cluster.CreateTopic("kept", 1, map[string]string{"cleanup.policy": c.policy}); err != nil {
+				t.Fatal(err)
+			}
+			if c.hidden {
+				b.cluster.ControlKey(int16(kmsg.DescribeConfigs), func(q kmsg.Request) (kmsg.Response, error, bool) {
+					b.cluster.KeepControl()
+					answer, resource := q.ResponseKind().(*kmsg.DescribeConfigsResponse), kmsg.NewDescribeConfigsResponseResource()
+					resource.ErrorCode = kerr.TopicAuthorizationFailed.Code
+					answer.Resources = append(answer.Resources, resource)
+					return answer, nil, true
+				})
+			}
+			err := open(t, "kafka://"+b.address+"/kept?transport=plaintext&compression=none&key="+c.key, loopback).Put(t.Context(), batch("one", "poison", "three"))
+			e, ok := errors.AsType[*logpush.UploadError](err)
+			if !ok || !e.Permanent || e.Status != 0 || !slices.Equal(e.Records, c.records) || (c.records == nil) != strings.Contains(e.Text, "key=script") {
+				t.Errorf("put returned %+v, want the records %v", err, c.records)
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -40,6 +41,9 @@ type Subject struct {
 	// Stall makes the destination hang in the middle of the next object; the channel
 	// is closed once it does. Nil where a destination cannot, or keeps what it has of it.
 	Stall func() <-chan struct{}
+	// Revoke takes the sink's right to write away, in the middle of the next object where that can be, until
+	// the returned function is called. Nil where a destination asks for none.
+	Revoke func() (restore func())
 }
 
 // Object returns an object of a batch with some content.
@@ -260,6 +264,29 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 			o := s.object(name, name)
 			put(t, s, o)
 			check(t, s, o)
+		}
+	})
+	t.Run("a right that is revoked half-way blames no record", func(t *testing.T) {
+		s := open(t)
+		if s.Revoke == nil {
+			return
+		}
+		first, second := s.object("a.log.gz", "ok", "exception"), s.large("b.log.gz")
+		put(t, s, first)
+		restore := s.Revoke()
+		for range 2 {
+			err := s.Sink.Put(t.Context(), second)
+			e, ok := errors.AsType[*logpush.UploadError](err)
+			if !ok || e.Text == "" || e.Records != nil || e.Status != http.StatusForbidden && e.Status != 0 { // 0: it speaks no HTTP
+				t.Errorf("put returned %+v, want a refusal that is not about records", err)
+			}
+		}
+		restore()
+		put(t, s, second)
+		check(t, s, first)
+		check(t, s, second)
+		if n := s.Count(); n != 2 {
+			t.Errorf("the destination has %d objects, want 2", n)
 		}
 	})
 	t.Run("trouble that may pass is not permanent", func(t *testing.T) {
