@@ -20,6 +20,8 @@ type change struct {
 	deployment *deploy.Deployment
 	ramp       *deploy.Ramp
 	decision   *deploy.RollbackDecision
+	// refused is the decision's sentence where the deployment is refused, but for the reason.
+	refused string
 }
 
 func (ch change) empty() bool {
@@ -139,7 +141,10 @@ func onError(w *deploy.Watched, j judgement, now time.Time) change {
 func minutes(d time.Duration) string { return fmt.Sprintf("%d minutes", d/time.Minute) }
 
 func rollBack(w *deploy.Watched, j judgement, now time.Time) change {
-	ch := change{decision: decision(w, j, now)}
+	ch := change{
+		decision: decision(w, j, now),
+		refused:  fmt.Sprintf("kept %s %s; going back to %s was refused", short(j.candidate), j.Sentence, short(j.baseline)),
+	}
 	ch.decision.Action = deploy.ActionRollback
 	ch.decision.Sentence = fmt.Sprintf("rolled back %s %s%s", short(j.candidate), j.Sentence, caveat(w.Policy, j))
 	ch.deployment = newDeployment([]deploy.Split{{VersionID: j.baseline, Percentage: deploy.Full}},
