@@ -150,11 +150,18 @@ func (e *evidence) fail(a Assessment, m *measure) Assessment {
 	w, base := e.window(m)
 	a.Verdict, a.Metric = deploy.VerdictFail, m.limit.Metric
 	a.passed, a.window = m, w
+	if m.countsFailures() {
+		base = w.of // of blocks it lacks the seconds that were no part of one
+	}
 	a.Numbers = numbersOf(base)
 	a.Numbers.Limit = &m.limit.Value
 	a.Evidence = e.report(m)
 	a.Baseline = e.standing(m, w)
-	a.Sentence = m.sentence(w, e.since(m), e.at, math.Min(1, m.pValue()*float64(len(e.measures))))
+	var blocks time.Duration
+	if e.policy.Evidence == deploy.EvidenceBlocks {
+		blocks = e.blockLength()
+	}
+	a.Sentence = m.sentence(w, blocks, e.since(m), e.at, math.Min(1, m.pValue()*float64(len(e.measures))))
 	return a
 }
 

@@ -79,13 +79,13 @@ func TestSentencesOfEachLimit(t *testing.T) {
 	f(limit(deploy.MetricFailureRate, 0.02), deploy.MetricFailureRate, counted2(10, 1), counted2(90, 0), 30,
 		"after 300 requests: 30 failures (10 %), above the limit of 2 %; chance of this if the limit were kept: below 1 in 1,000,000,000")
 	f(limit(deploy.MetricP99Wall, 500), deploy.MetricP99Wall, wall(10, 1, 100, 900), wall(90, 0, 100, 900), 30,
-		"after 300 requests: 30 took more than 512 ms (10 %), where p99 allows 1 %; chance of this if the limit were kept: below 1 in 1,000,000,000")
+		"after 300 requests: 30 took more than 512 ms (10 %), where a p99 of 500 ms allows 1 %; chance of this if the limit were kept: below 1 in 1,000,000,000")
 	f(limit(deploy.MetricP50WallRatio, 1.5), deploy.MetricP50WallRatio, wall(10, 9, 100, 900), wall(90, 20, 90, 150), 30,
 		"after 300 requests: 270 took more than 159 ms (90 %) against 22.2 % above 103 ms on the baseline; chance of this if its p50 were at most 1.5 times the baseline's: below 1 in 1,000,000,000")
 	f(limit(deploy.MetricP90WallRatio, 1), deploy.MetricP90WallRatio, wall(10, 9, 100, 900), wall(90, 20, 90, 150), 30,
 		"after 300 requests: 270 took more than 103 ms (90 %) against 22.2 % above 103 ms on the baseline; chance of this if equally fast: below 1 in 1,000,000,000")
 	f(limit(deploy.MetricTraffic, 0.5), deploy.MetricTraffic, counted2(1, 0), counted2(99, 0), 30,
-		"after 2,500 requests of both versions: answered 25 of about 250 that its share promises (10 %); chance of this if it answered at least 50 % of them: below 1 in 1,000,000,000")
+		"after 2,500 settled requests of both versions: answered 25 of about 250 that its share promises (10 %); chance of this if it answered at least 50 % of them: below 1 in 1,000,000,000")
 }
 
 // The promise, of the code around the tests: the share that was realised or told, late
