@@ -191,20 +191,23 @@ func (e *evidence) enough() (deploy.Verdict, string) {
 		of = e.stepCounts()
 	}
 	least := requestsMin(e.policy)
-	if of[candidate].requests < float64(least) {
-		return deploy.VerdictInconclusive, tooFew(of[candidate].requests, least)
-	}
 	has := func(k kind) bool {
 		return slices.ContainsFunc(e.measures, func(m *measure) bool { return m.kind == k })
 	}
-	if has(relative) && of[baseline].requests < float64(least) {
-		why := tooFewBeside(of[baseline].requests, least)
-		if e.alone { // there will never be more
-			why = nothingBeside(has(absolute))
-		}
-		return deploy.VerdictInconclusive, counted(of) + "; " + why
+	few, seen := of[candidate].requests < float64(least), counted(of)
+	if few {
+		seen = tooFew(of[candidate].requests, least)
 	}
-	return deploy.VerdictPass, counted(of)
+	lonely := has(relative) && of[baseline].requests < float64(least)
+	switch {
+	case lonely && e.alone: // there will never be more
+		return deploy.VerdictInconclusive, seen + "; " + nothingBeside(has(absolute))
+	case few:
+		return deploy.VerdictInconclusive, seen
+	case lonely:
+		return deploy.VerdictInconclusive, seen + "; " + tooFewBeside(of[baseline].requests, least)
+	}
+	return deploy.VerdictPass, seen
 }
 
 // stepCounts is what was observed since the ramp's step began.

@@ -297,19 +297,23 @@ func TestWhatHoldsActionBack(t *testing.T) {
 // Of a version that was deployed straight to 100 % it was said that the baseline had 0 of the
 // requests that comparing needs, for ever.
 func TestABaselineWithoutAShareIsNotWaitedFor(t *testing.T) {
-	f := func(share, rateMax float64, want string) {
+	f := func(share, rateMax float64, n int, want string) {
 		t.Helper()
 		e := evidenceOf(limits(rateMax, 1))
-		deployments, end := split90(share), epoch.Add(time.Minute)
-		blocks := seconds(epoch, 60, func(int) (schema.RateBlock, schema.RateBlock) { return counted2(10, 5), counted2(0, 0) })
+		deployments, end := split90(share), epoch.Add(time.Duration(n)*time.Second)
+		blocks := seconds(epoch, n, func(int) (schema.RateBlock, schema.RateBlock) { return counted2(10, 5), counted2(0, 0) })
 		if a := e.look(blocks, end, deployments).assess(false); a.Verdict != deploy.VerdictInconclusive || a.Sentence != want {
 			t.Errorf("%v %%: %s: %q, want %q", share, a.Verdict, a.Sentence, want)
 		}
 	}
 	const seen = "300 failures in 600 requests (50 %); "
-	f(100, 0, seen+"the baseline gets no requests in this deployment: a limit that compares cannot act; give both versions a share, or set max_failure_rate")
-	f(100, 0.9, seen+"the baseline gets no requests in this deployment: a limit that compares cannot act")
-	f(90, 0, seen+"the baseline had 0 of the 100 requests that comparing needs")
+	const cannot = "the baseline gets no requests in this deployment: a limit that compares cannot act"
+	f(100, 0, 60, seen+cannot+"; give both versions a share, or set max_failure_rate")
+	f(100, 0.9, 60, seen+cannot)
+	// That is no matter of requests that are still to come: of a policy that was just saved it holds, too.
+	f(100, 0, 2, "20 of the 100 requests that are needed; "+cannot+"; give both versions a share, or set max_failure_rate")
+	f(90, 0, 2, "20 of the 100 requests that are needed")
+	f(90, 0, 60, seen+"the baseline had 0 of the 100 requests that comparing needs")
 }
 
 // The first events of a version were its failures, told of at once, while its successes

@@ -390,6 +390,15 @@ var goldenStories = map[string]goldenStory{
 			w.steps(4 * time.Minute)
 		},
 	},
+	"nothing-to-compare": {
+		"v2 took the place of v1 at once, under a policy that only compares. Ever since nothing can be said of it.",
+		watching(func(p *deploy.RollbackPolicy) { p.MaxFailureRatio = new(1.0) }),
+		func(w *storedWorld) {
+			w.fails(v2, 0.5)
+			w.deploy(split{v2: 100})
+			w.steps(time.Minute)
+		},
+	},
 	"person-was-faster": {
 		"v2 fails; but while that is judged Ann deploys v3. What was decided of v2 is not done.",
 		watching(func(p *deploy.RollbackPolicy) { p.MaxFailureRate = new(0.02) }),
