@@ -97,6 +97,24 @@ func TestGoldenDecisions(t *testing.T) {
 	}
 }
 
+// The manual shows one of the records.
+func TestTheManualShowsADecision(t *testing.T) {
+	file, err := os.ReadFile("testdata/decisions/failure-ratio.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	manual, err := os.ReadFile("../../docs/rollback.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, decision, _ := strings.Cut(string(file), "\"decisions\": [\n    ")
+	decision, _, _ = strings.Cut(decision, "\n  ],\n")
+	decision = strings.ReplaceAll(decision, "\n    ", "\n")
+	if !strings.HasPrefix(decision, "{") || !strings.Contains(string(manual), "\n"+decision+"\n") {
+		t.Errorf("docs/rollback.md does not show\n%s", decision)
+	}
+}
+
 // golden compares got with a file of testdata.
 func golden(t *testing.T, path string, got []byte) {
 	t.Helper()
