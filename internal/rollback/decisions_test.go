@@ -324,10 +324,11 @@ func (s watchedStore) ApplyDecision(ctx context.Context, account, script string,
 	return s.w.store.ApplyDecision(ctx, account, script, judged, d, ramp, decision)
 }
 
-// steps goes on for a while. Steps fail while the rates are down, and only then.
+// steps goes on for a while, every second: as seldom as a story bears, since each step asks the
+// database. Steps fail while the rates are down, and only then.
 func (w *storedWorld) steps(d time.Duration) {
 	w.t.Helper()
-	for end := w.clk.Add(d); w.clk.Before(end); w.clk.advance(stepInterval) {
+	for end := w.clk.Add(d); w.clk.Before(end); w.clk.advance(time.Second) {
 		if err := w.controller.Step(w.t.Context()); (err != nil) != w.ratesDown {
 			w.t.Fatalf("step at +%v: %v", w.clk.Sub(epoch), err)
 		}
