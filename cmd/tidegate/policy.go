@@ -96,8 +96,28 @@ func policySet(c *connection, ofScript bool) *cobra.Command {
 		if err != nil {
 			return s.explain(attempted, err)
 		}
-		return s.show(func(out io.Writer) { writePolicy(out, saved) })
+		return s.show(func(out io.Writer) {
+			writePolicy(out, saved)
+			if script != accountDefault && saved.Enabled {
+				s.writeJudgedNow(out, cmd, script)
+			}
+		})
 	})
+}
+
+// writeJudgedNow tells who has just saved a policy what it judges now. What cannot be read of
+// that fails nothing: the policy is saved.
+func (s *session) writeJudgedNow(out io.Writer, cmd *cobra.Command, script string) {
+	live, err := s.api.Evidence(cmd.Context(), s.account, script)
+	if err != nil {
+		fmt.Fprintf(out, "\nWhat it judges now is not known: %v.\n", s.explain("read the evidence of "+script, err))
+		return
+	}
+	var versions []deploy.Version
+	if len(live.Trials) > 0 {
+		versions = s.versions(cmd, script)
+	}
+	writeJudged(out, &live, versions, func(*deploy.LiveTrial) {})
 }
 
 // policyInput is a policy as the command line has it: flags that change one, or a file.

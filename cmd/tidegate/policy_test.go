@@ -305,6 +305,52 @@ func TestPolicySetReplacesWhatItRead(t *testing.T) {
 	f(whole("script", 7), "", "set", "shop", "--file", file)
 }
 
+// Who saved a policy by which nothing that serves can be judged was shown the policy, as if it
+// watched. With --json the answer to the PUT is all that is printed.
+func TestPolicySetSaysWhatItJudges(t *testing.T) {
+	utc(t)
+	const saved = `{"enabled": true, "max_failure_ratio": 1, "source": "script", "revision": 1}`
+	api := func(saved, evidence string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			result := saved
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/evidence"):
+				result = evidence
+			case strings.HasSuffix(r.URL.Path, "/versions"):
+				result = `{"items": [{"id": "5f1c0000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", "annotations": {"workers/tag": "v2"}}]}`
+			case r.Method == http.MethodGet:
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = io.WriteString(w, `{"success": false, "errors": [{"code": 10007, "message": "there is none"}]}`)
+				return
+			}
+			if result == "" {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				_, _ = io.WriteString(w, `{"success": false, "errors": [{"code": 10100, "message": "the rates cannot be read"}]}`)
+				return
+			}
+			_, _ = fmt.Fprintf(w, `{"success": true, "result": %s}`, result)
+		})
+	}
+	f := func(saved, evidence, want string, args ...string) {
+		t.Helper()
+		got, err := output(t, api(saved, evidence), append([]string{"policy"}, args...)...)
+		if _, after, _ := strings.Cut(got, "\n\n"); after != want || err != nil {
+			t.Errorf("%q of %s: %v, prints %q, want %q in the end", args, evidence, err, got, want)
+		}
+	}
+	set := []string{"set", "shop", "--max-failure-ratio", "1"}
+	const none = `{"at": "2026-11-23T12:00:00Z", "enabled": true, "reason": "there is no version to go back to; deploy one at 100 % first", "trials": []}`
+	const said = "Nothing that serves can be judged: there is no version to go back to; deploy one at 100 % first.\n"
+	f(saved, none, said, set...)
+	f(saved, none, "", append(set, "--json")...)
+	const trial = `{"at": "2026-11-23T12:00:00Z", "enabled": true, "trials": [{"version_id": "5f1c0000-aaaa-4aaa-8aaa-aaaaaaaaaaaa", "baseline_version_id": "77770000-aaaa-4aaa-8aaa-aaaaaaaaaaaa",
+		"since": "2026-11-23T12:00:00Z", "verdict": "inconclusive", "sentence": "0 of the 20 requests that are needed; the baseline gets no requests in this deployment"}]}`
+	f(saved, trial, "v2 (5f1c0000) against 77770000 since 2026-11-23T12:00:00Z: inconclusive: 0 of the 20 requests that are needed; the baseline gets no requests in this deployment\n", set...)
+	f(saved, "", "What it judges now is not known: read the evidence of shop: the rates cannot be read.\n", set...)
+	f(`{"enabled": false, "max_failure_ratio": 1, "source": "script", "revision": 1}`, none, "", set...)
+	f(saved, none, "", "default", "set", "--max-failure-ratio", "1")
+}
+
 // A policy whose last limit was taken away got another one, unasked: max-failure-ratio 1,
 // the strictest of its kind.
 func TestTheLastLimitStays(t *testing.T) {

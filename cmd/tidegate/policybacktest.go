@@ -183,13 +183,19 @@ func policyEvidence(c *connection) *cobra.Command {
 
 func (s *session) writeLive(out io.Writer, live *deploy.LiveEvidence, versions []deploy.Version) {
 	properties(out, [][]string{{"At", moment(live.At)}, {"Policy", fmt.Sprintf("%s, revision %d", whosePolicy(live.PolicySource), live.PolicyRevision)}, {"Enabled", yesNo(live.Enabled)}})
+	writeJudged(out, live, versions, func(t *deploy.LiveTrial) { s.writeEvidence(out, t.Evidence) })
+}
+
+// writeJudged tells what is judged, or why nothing is; more follows each trial.
+func writeJudged(out io.Writer, live *deploy.LiveEvidence, versions []deploy.Version, more func(t *deploy.LiveTrial)) {
 	if live.Reason != "" {
 		fmt.Fprintf(out, "\nNothing that serves can be judged: %s.\n", oneLine(live.Reason))
 	} else if len(live.Trials) == 0 {
 		fmt.Fprintln(out, "\nNo version is on trial: there is nothing to judge.")
 	}
-	for _, t := range live.Trials {
+	for i := range live.Trials {
+		t := &live.Trials[i]
 		fmt.Fprintf(out, "\n%s against %s since %s: %s: %s\n", versionName(versions, t.VersionID), versionName(versions, t.BaselineVersionID), moment(t.Since), t.Verdict, oneLine(t.Sentence))
-		s.writeEvidence(out, t.Evidence)
+		more(t)
 	}
 }

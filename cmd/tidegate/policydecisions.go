@@ -210,9 +210,12 @@ func (s *session) writeEvidence(out io.Writer, list []deploy.Evidence, moments .
 	}
 }
 
-// between are the ends between which lies what is limited, as far as they are known.
+// between are the ends between which lies what is limited, as far as they are known. What has
+// changed in the trial may have been above one end and below the other.
 func between(low, high *float64) string {
 	switch {
+	case low != nil && high != nil && *low > *high:
+		return "at least " + outwards(*low, math.Floor) + " and at most " + outwards(*high, math.Ceil) + " in turn"
 	case low != nil && high != nil:
 		return outwards(*low, math.Floor) + " and " + outwards(*high, math.Ceil)
 	case low != nil:

@@ -74,6 +74,7 @@ func TestEndsAreRoundedOutwards(t *testing.T) {
 	f(99.9, 1234, "99 and 1300")
 	f(1e-9, 1e9, "0.0000000010 and 1000000000")
 	f(0, math.Inf(1), "0 and +Inf")
+	f(0.02, 0.0037, "at least 0.020 and at most 0.0037 in turn") // it was good, and turned bad
 	if got := between(new(0.7), nil) + ", " + between(nil, new(0.71)) + between(nil, nil); got != "at least 0.70, at most 0.71" {
 		t.Errorf("one end: %q", got)
 	}

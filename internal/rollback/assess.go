@@ -150,11 +150,18 @@ func (e *evidence) fail(a Assessment, m *measure) Assessment {
 	w, base := e.window(m)
 	a.Verdict, a.Metric = deploy.VerdictFail, m.limit.Metric
 	a.passed, a.window = m, w
+	if m.countsFailures() {
+		base = w.of // of blocks it lacks the seconds that were no part of one
+	}
 	a.Numbers = numbersOf(base)
 	a.Numbers.Limit = &m.limit.Value
 	a.Evidence = e.report(m)
 	a.Baseline = e.standing(m, w)
-	a.Sentence = m.sentence(w, e.since(m), e.at, math.Min(1, m.pValue()*float64(len(e.measures))))
+	var blocks time.Duration
+	if e.policy.Evidence == deploy.EvidenceBlocks {
+		blocks = e.blockLength()
+	}
+	a.Sentence = m.sentence(w, blocks, e.since(m), e.at, math.Min(1, m.pValue()*float64(len(e.measures))))
 	return a
 }
 
@@ -184,20 +191,23 @@ func (e *evidence) enough() (deploy.Verdict, string) {
 		of = e.stepCounts()
 	}
 	least := requestsMin(e.policy)
-	if of[candidate].requests < float64(least) {
-		return deploy.VerdictInconclusive, tooFew(of[candidate].requests, least)
-	}
 	has := func(k kind) bool {
 		return slices.ContainsFunc(e.measures, func(m *measure) bool { return m.kind == k })
 	}
-	if has(relative) && of[baseline].requests < float64(least) {
-		why := tooFewBeside(of[baseline].requests, least)
-		if e.alone { // there will never be more
-			why = nothingBeside(has(absolute))
-		}
-		return deploy.VerdictInconclusive, counted(of) + "; " + why
+	few, seen := of[candidate].requests < float64(least), counted(of)
+	if few {
+		seen = tooFew(of[candidate].requests, least)
 	}
-	return deploy.VerdictPass, counted(of)
+	lonely := has(relative) && of[baseline].requests < float64(least)
+	switch {
+	case lonely && e.alone: // there will never be more
+		return deploy.VerdictInconclusive, seen + "; " + nothingBeside(has(absolute))
+	case few:
+		return deploy.VerdictInconclusive, seen
+	case lonely:
+		return deploy.VerdictInconclusive, seen + "; " + tooFewBeside(of[baseline].requests, least)
+	}
+	return deploy.VerdictPass, seen
 }
 
 // stepCounts is what was observed since the ramp's step began.

@@ -20,6 +20,8 @@ type change struct {
 	deployment *deploy.Deployment
 	ramp       *deploy.Ramp
 	decision   *deploy.RollbackDecision
+	// refused is the decision's sentence where the deployment is refused, but for the reason.
+	refused string
 }
 
 func (ch change) empty() bool {
@@ -59,7 +61,7 @@ func onFail(w *deploy.Watched, j judgement, now time.Time) change {
 	elsewhere, is := strayed(w)
 	switch {
 	case w.Policy.Action == deploy.ActionRollback && is:
-		ch.decision.Sentence = fmt.Sprintf("kept %s %s; %s", version, j.Sentence, strayedTo(w.Ramp, elsewhere))
+		ch.decision.Sentence = fmt.Sprintf("kept %s %s; its ramp %s", version, j.Sentence, strayedTo(w.Ramp, elsewhere))
 	case w.Policy.Action == deploy.ActionRollback && !baselineNoBetter(w.Policy, j):
 		return rollBack(w, j, now)
 	case w.Policy.Action == deploy.ActionRollback:
@@ -99,14 +101,14 @@ func strayed(w *deploy.Watched) (baseline string, is bool) {
 }
 
 func strayedTo(r *deploy.Ramp, baseline string) string {
-	return fmt.Sprintf("its ramp began beside %s, whose deployment at 100 %% is missing, and nothing goes back to %s in its place",
+	return fmt.Sprintf("began beside %s, whose deployment at 100 %% is missing, and nothing goes back to %s in its place",
 		short(r.BaselineVersionID), short(baseline))
 }
 
 func pauseStrayed(w *deploy.Watched, r *deploy.Ramp, baseline string, now time.Time) change {
 	d := decision(w, judgement{trial: trial{candidate: r.VersionID, baseline: baseline}, Assessment: Assessment{Verdict: deploy.VerdictInconclusive}}, now)
 	d.Action = deploy.ActionPause
-	d.Sentence = fmt.Sprintf("paused the ramp of %s: %s", short(r.VersionID), strayedTo(r, baseline))
+	d.Sentence = fmt.Sprintf("paused the ramp of %s: it %s", short(r.VersionID), strayedTo(r, baseline))
 	paused := *r
 	paused.State, paused.Reason = deploy.RampPaused, d.Sentence
 	return change{ramp: &paused, decision: d}
@@ -139,7 +141,10 @@ func onError(w *deploy.Watched, j judgement, now time.Time) change {
 func minutes(d time.Duration) string { return fmt.Sprintf("%d minutes", d/time.Minute) }
 
 func rollBack(w *deploy.Watched, j judgement, now time.Time) change {
-	ch := change{decision: decision(w, j, now)}
+	ch := change{
+		decision: decision(w, j, now),
+		refused:  fmt.Sprintf("kept %s %s; going back to %s was refused", short(j.candidate), j.Sentence, short(j.baseline)),
+	}
 	ch.decision.Action = deploy.ActionRollback
 	ch.decision.Sentence = fmt.Sprintf("rolled back %s %s%s", short(j.candidate), j.Sentence, caveat(w.Policy, j))
 	ch.deployment = newDeployment([]deploy.Split{{VersionID: j.baseline, Percentage: deploy.Full}},

@@ -79,13 +79,13 @@ func TestSentencesOfEachLimit(t *testing.T) {
 	f(limit(deploy.MetricFailureRate, 0.02), deploy.MetricFailureRate, counted2(10, 1), counted2(90, 0), 30,
 		"after 300 requests: 30 failures (10 %), above the limit of 2 %; chance of this if the limit were kept: below 1 in 1,000,000,000")
 	f(limit(deploy.MetricP99Wall, 500), deploy.MetricP99Wall, wall(10, 1, 100, 900), wall(90, 0, 100, 900), 30,
-		"after 300 requests: 30 took more than 512 ms (10 %), where p99 allows 1 %; chance of this if the limit were kept: below 1 in 1,000,000,000")
+		"after 300 requests: 30 took more than 512 ms (10 %), where a p99 of 500 ms allows 1 %; chance of this if the limit were kept: below 1 in 1,000,000,000")
 	f(limit(deploy.MetricP50WallRatio, 1.5), deploy.MetricP50WallRatio, wall(10, 9, 100, 900), wall(90, 20, 90, 150), 30,
 		"after 300 requests: 270 took more than 159 ms (90 %) against 22.2 % above 103 ms on the baseline; chance of this if its p50 were at most 1.5 times the baseline's: below 1 in 1,000,000,000")
 	f(limit(deploy.MetricP90WallRatio, 1), deploy.MetricP90WallRatio, wall(10, 9, 100, 900), wall(90, 20, 90, 150), 30,
 		"after 300 requests: 270 took more than 103 ms (90 %) against 22.2 % above 103 ms on the baseline; chance of this if equally fast: below 1 in 1,000,000,000")
 	f(limit(deploy.MetricTraffic, 0.5), deploy.MetricTraffic, counted2(1, 0), counted2(99, 0), 30,
-		"after 2,500 requests of both versions: answered 25 of about 250 that its share promises (10 %); chance of this if it answered at least 50 % of them: below 1 in 1,000,000,000")
+		"after 2,500 settled requests of both versions: answered 25 of about 250 that its share promises (10 %); chance of this if it answered at least 50 % of them: below 1 in 1,000,000,000")
 }
 
 func poisson(r *rand.Rand, mean float64) int64 {
@@ -242,19 +242,23 @@ func TestWhatHoldsActionBack(t *testing.T) {
 // Of a version that was deployed straight to 100 % it was said that the baseline had 0 of the
 // requests that comparing needs, for ever.
 func TestABaselineWithoutAShareIsNotWaitedFor(t *testing.T) {
-	f := func(share, rateMax float64, want string) {
+	f := func(share, rateMax float64, n int, want string) {
 		t.Helper()
 		e := evidenceOf(limits(rateMax, 1))
-		deployments, end := split90(share), epoch.Add(time.Minute)
-		blocks := seconds(epoch, 60, func(int) (schema.RateBlock, schema.RateBlock) { return counted2(10, 5), counted2(0, 0) })
+		deployments, end := split90(share), epoch.Add(time.Duration(n)*time.Second)
+		blocks := seconds(epoch, n, func(int) (schema.RateBlock, schema.RateBlock) { return counted2(10, 5), counted2(0, 0) })
 		if a := e.look(blocks, end, deployments).assess(false); a.Verdict != deploy.VerdictInconclusive || a.Sentence != want {
 			t.Errorf("%v %%: %s: %q, want %q", share, a.Verdict, a.Sentence, want)
 		}
 	}
 	const seen = "300 failures in 600 requests (50 %); "
-	f(100, 0, seen+"the baseline gets no requests in this deployment: a limit that compares cannot act; give both versions a share, or set max_failure_rate")
-	f(100, 0.9, seen+"the baseline gets no requests in this deployment: a limit that compares cannot act")
-	f(90, 0, seen+"the baseline had 0 of the 100 requests that comparing needs")
+	const cannot = "the baseline gets no requests in this deployment: a limit that compares cannot act"
+	f(100, 0, 60, seen+cannot+"; give both versions a share, or set max_failure_rate")
+	f(100, 0.9, 60, seen+cannot)
+	// That is no matter of requests that are still to come: of a policy that was just saved it holds, too.
+	f(100, 0, 2, "20 of the 100 requests that are needed; "+cannot+"; give both versions a share, or set max_failure_rate")
+	f(90, 0, 2, "20 of the 100 requests that are needed")
+	f(90, 0, 60, seen+"the baseline had 0 of the 100 requests that comparing needs")
 }
 
 // The first events of a version were its failures, told of at once, while its successes

@@ -132,6 +132,9 @@ func newMeasure(l deploy.Limit, alpha float64) *measure {
 	return m
 }
 
+// countsFailures reports whether what a limit is about are failures.
+func (m *measure) countsFailures() bool { return m.quantile == 0 && m.kind != traffic }
+
 // tally counts a block of one version.
 func (m *measure) tally(b *schema.RateBlock, count deploy.CountKind, version int) tally {
 	switch {

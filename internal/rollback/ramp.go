@@ -155,6 +155,8 @@ func promote(w *deploy.Watched, r *deploy.Ramp, j judgement, now time.Time) chan
 	ch.decision.ToDeployment = ch.deployment.ID
 	ch.decision.Sentence = fmt.Sprintf(did+": %s",
 		short(r.VersionID), ch.ramp.Step+1, len(r.Steps), r.Steps[ch.ramp.Step].Percentage, j.Sentence)
+	ch.refused = fmt.Sprintf("ended the ramp of %s at step %d of %d, %s: %s; going on was refused",
+		short(r.VersionID), r.Step+1, len(r.Steps), r.Steps[r.Step].Percentage, j.Sentence)
 	return ch
 }
 

@@ -291,7 +291,7 @@ func TestRampWhoseBaselineIsMissing(t *testing.T) {
 	w.steps(c, clk, 10*time.Second)
 	w.deployments = slices.Delete(w.deployments, 1, 2)
 	w.steps(c, clk, 2*time.Minute)
-	expectRamp(t, w, "deleted", "paused 5%", "its ramp began beside 22222222, whose deployment at 100 % is missing")
+	expectRamp(t, w, "deleted", "paused 5%", "it began beside 22222222, whose deployment at 100 % is missing")
 	w.fails(v3, 0.5)
 	w.steps(c, clk, 3*time.Minute)
 	expectSummary(t, w, summary{

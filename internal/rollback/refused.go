@@ -68,9 +68,9 @@ func withoutDeployment(w *deploy.Watched, ch change, reason string) change {
 	if ch.decision != nil {
 		d := *ch.decision
 		d.Action, d.ToDeployment = deploy.ActionNotify, "" // a promotion that ends a ramp so is told, too
-		d.Sentence = fmt.Sprintf("nothing was deployed for %s, because that was refused: %s", short(d.VersionID), reason)
+		d.Sentence = ch.refused + ": " + reason
 		onRecord := func(before deploy.RollbackDecision) bool {
-			return byPolicy(w, before) && before.Verdict == d.Verdict && before.Sentence == d.Sentence
+			return byPolicy(w, before) && before.Verdict == d.Verdict && before.Action == d.Action && before.VersionID == d.VersionID
 		}
 		if !slices.ContainsFunc(w.Decisions, onRecord) { // by a controller before this one
 			left.decision = &d

@@ -38,7 +38,9 @@ func TestRefusedRollbackIsRecordedOnce(t *testing.T) {
 		Deployments: []string{"v1 100% by a person", "v2 100% by a person"},
 		Decisions:   []string{"fail notify"},
 	})
-	if s := w.decisions[0].Sentence; asked != 1 || w.decisions[0].ToDeployment != "" || !strings.Contains(s, "22222222") || !strings.HasSuffix(s, "lifecycle change lies between") {
+	const sentence = "kept 22222222 after 150 requests: 15 failures (10 %), above the limit of 2 %; chance of this if the limit were kept: below 1 in 30,000; " +
+		"going back to 11111111 was refused: a Durable Object lifecycle change lies between"
+	if asked != 1 || w.decisions[0].ToDeployment != "" || w.decisions[0].Sentence != sentence {
 		t.Errorf("asked %d times, decision %+v", asked, w.decisions[0])
 	}
 	// A controller that starts tries once more, and told once more.
@@ -68,8 +70,10 @@ func TestRefusedStepEndsTheRamp(t *testing.T) {
 		Decisions:   []string{"pass notify"},
 		Ramp:        "aborted 5%",
 	})
-	if asked != 1 || w.ramp.Reason != "refused: a Durable Object lifecycle change lies between" {
-		t.Errorf("asked %d times, reason %q", asked, w.ramp.Reason)
+	const sentence = "ended the ramp of 22222222 at step 1 of 3, 5%: 0 failures in 300 requests (0 %) against 0 % on the baseline; " +
+		"going on was refused: a Durable Object lifecycle change lies between"
+	if asked != 1 || w.ramp.Reason != "refused: a Durable Object lifecycle change lies between" || w.decisions[0].Sentence != sentence {
+		t.Errorf("asked %d times, reason %q, sentence %q", asked, w.ramp.Reason, w.decisions[0].Sentence)
 	}
 }
 
@@ -183,7 +187,7 @@ func TestARefusalHidesNoOtherFailure(t *testing.T) {
 		var recorded []string
 		for _, d := range slices.Backward(w.decisions) {
 			recorded = append(recorded, fmt.Sprintf("%s by revision %d", d.VersionID[:1], d.PolicyRevision))
-			if !strings.Contains(d.Sentence, "nothing was deployed for "+short(d.VersionID)) {
+			if !strings.HasPrefix(d.Sentence, "kept "+short(d.VersionID)+" after ") || !strings.Contains(d.Sentence, "; going back to 11111111 was refused: ") {
 				t.Errorf("%s: sentence %q", name, d.Sentence)
 			}
 		}

@@ -12,12 +12,16 @@ import (
 )
 
 // sentence is what was seen of a limit that was passed, and how likely that is if the
-// limit is kept: the chance of all limits of the policy together, at any time.
-func (m *measure) sentence(w sums, since, now time.Time, chance float64) string {
+// limit is kept: the chance of all limits of the policy together, at any time. Where requests
+// count by blocks it says how long these are, because so many requests would say more one by one.
+func (m *measure) sentence(w sums, blocks time.Duration, since, now time.Time, chance float64) string {
 	c, b := w.of[candidate], w.of[baseline]
 	after := "after " + grouped(c.requests) + " requests"
-	if m.kind == traffic {
-		after = "after " + grouped(w.trials) + " requests of both versions"
+	if m.kind == traffic { // what is missing of younger seconds may still come
+		after = "after " + grouped(w.trials) + " settled requests of both versions"
+	}
+	if blocks > 0 {
+		after += fmt.Sprintf(" in blocks of %d s", blocks/time.Second)
 	}
 	if !since.IsZero() {
 		after += " since " + timeOfDay(since, now)
@@ -47,7 +51,7 @@ func (m *measure) seen(w sums, c, b tally) string {
 	case m.quantile == 0:
 		return hits + ", above the limit of " + percent(m.limit.Value)
 	default:
-		return hits + ", where " + m.percentile() + " allows " + percent(m.quantile)
+		return hits + ", where a " + m.percentile() + " of " + milliseconds(m.limit.Value) + " allows " + percent(m.quantile)
 	}
 }
 
@@ -89,8 +93,10 @@ func (m *measure) percentile() string { return "p" + strconv.Itoa(int(math.Round
 
 // edge is above what a version's requests are slow.
 func (m *measure) edge(version int) string {
-	return strconv.FormatFloat(significant(schema.DurationEdge(m.above[version]), 3), 'f', -1, 64) + " ms"
+	return milliseconds(significant(schema.DurationEdge(m.above[version]), 3))
 }
+
+func milliseconds(ms float64) string { return strconv.FormatFloat(ms, 'f', -1, 64) + " ms" }
 
 // counted is a sentence about versions that nothing speaks against.
 func counted(of pair) string {
