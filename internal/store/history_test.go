@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -34,7 +35,7 @@ func TestWhatIsAskedAllTheTimeReadsNoHistory(t *testing.T) {
 	}
 	const newest = "(account_id=? AND script=? AND number>?)"
 	f("the deployments of what is watched", "c USING COVERING", newest, watchedScripts, 1)
-	f("the newest deployments of a script", "d USING", newest, newestDeployments, "", "", 1)
+	f("the newest deployments of scripts", "d USING", newest, fmt.Sprintf(newestDeployments, "$2, $3"), 1, "", "")
 	f("the decisions about what serves", "x USING", "(account_id=? AND script=? AND from_deployment=?)", watchedDecisions)
 	f("the versions of a snapshot", "v USING", newest, snapshotVersions, everyAccount, 1)
 }

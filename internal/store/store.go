@@ -81,7 +81,8 @@ type Store struct {
 // its folder are made if they are missing, readable by their owner only. Secrets that
 // the primary key has not sealed are sealed with it.
 func Open(ctx context.Context, databaseURL string, opts Options) (*Store, error) {
-	s := &Store{now: opts.Now, log: opts.Logger, wait: opts.SnapshotWait, keys: opts.Keys, domain: strings.ToLower(opts.GatewayDomain)}
+	s := &Store{now: opts.Now, log: opts.Logger, wait: opts.SnapshotWait, keys: opts.Keys, domain: strings.ToLower(opts.GatewayDomain),
+		watched: watchedCache{byScript: make(map[scriptKey]*rememberedScript)}}
 	if s.now == nil {
 		s.now = time.Now
 	}

@@ -1,6 +1,9 @@
 package store
 
 import (
+	"context"
+	"database/sql"
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -74,26 +77,48 @@ func TestWatchedRemembersNothingThatHasChanged(t *testing.T) {
 			mustPolicy(t, other, accountDefault, limited(0.03))
 		})
 		f("one of another name in its place", func() { remove("till") })
+		f("a policy of its own once more", func() { mustPolicy(t, other, "shop", limited(0.05)) })
 		f("the script is made anew, with as many deployments and as many revisions", func() {
-			deployments := len(last[0].Deployments)
+			was := last[0]
 			remove("shop")
 			again := mustVersion(t, other, "shop")
-			for range deployments {
+			for range was.Deployments {
 				mustDeploy(t, other, "shop", full(again))
+			}
+			var revision int64
+			for i := range was.PolicyRevision {
+				revision = mustPolicy(t, other, "shop", limited(0.06+float64(i)/100)).Revision
+			}
+			if revision != was.PolicyRevision {
+				t.Errorf("revision %d, was %d", revision, was.PolicyRevision)
 			}
 		})
 		f("no script", func() { remove("shop") })
 	})
 }
 
-// What a call has read before it ran out of time helps the next one: with many scripts a control
-// plane that takes over would run out of time always.
-func TestWatchedKeepsWhatItReadBeforeItRanOutOfTime(t *testing.T) {
+// counted counts what is asked.
+type counted struct {
+	querier
+	queries int
+}
+
+func (c *counted) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	c.queries++
+	return c.querier.QueryContext(ctx, query, args...)
+}
+
+// A control plane that takes over many scripts asks for many at a time, for each question is a
+// round trip. What a call has read before it ran out of time helps the next one, or with still more
+// scripts it would run out of time always.
+func TestWatchedReadsManyScriptsAtOnceAndKeepsThem(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(Options) *Store) {
 		s := bootstrapped(t, open, Options{})
 		mustPolicy(t, s, accountDefault, limited(0.01))
-		for _, script := range []string{"a", "b", "c"} {
-			mustDeploy(t, s, script, full(mustVersion(t, s, script)))
+		const scripts = watchedAtOnce + 1
+		name := func(i int) string { return fmt.Sprintf("s%03d", i) }
+		for i := range scripts {
+			mustDeploy(t, s, name(i), full(mustVersion(t, s, name(i))))
 		}
 		// A row that cannot be read fails the call that reads it.
 		splits := func(script, text string) {
@@ -102,18 +127,63 @@ func TestWatchedKeepsWhatItReadBeforeItRanOutOfTime(t *testing.T) {
 				t.Fatalf("%d changed, error %v", n, err)
 			}
 		}
-		splits("b", "broken")
+		watched := func(queries int) ([]deploy.Watched, error) {
+			t.Helper()
+			var list []deploy.Watched
+			err := s.read(t.Context(), "", func(tx *sql.Tx) (err error) {
+				q := &counted{querier: tx}
+				if list, err = s.watchedLocked(t.Context(), q); q.queries != queries {
+					t.Errorf("%d queries, want %d", q.queries, queries)
+				}
+				return err
+			})
+			return list, err
+		}
+		first, last := name(0), name(scripts-1)
+		splits(last, "broken")
+		if _, err := watched(3); err == nil { // the scripts, two times deployments
+			t.Fatal("what cannot be read was read")
+		}
+		splits(first, "broken") // nobody reads it again
+		splits(last, "[]")
+		for _, queries := range []int{3, 2} { // the scripts, what was not read yet, decisions
+			list, err := watched(queries)
+			if err != nil || len(list) != scripts || len(list[0].Deployments[0].Versions) != 1 {
+				t.Errorf("%d watched, error %v", len(list), err)
+			}
+			splits(last, "broken")
+		}
+	})
+}
+
+// A call that does not get to the last script keeps what the policies of the others say, of those
+// that it got to and of those that were known before.
+func TestWatchedKeepsPoliciesThatItOpenedBeforeItFailed(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(Options) *Store) {
+		s := bootstrapped(t, open, Options{})
+		add := func(script string) {
+			t.Helper()
+			mustDeploy(t, s, script, full(mustVersion(t, s, script)))
+			mustPolicy(t, s, script, limited(0.01))
+		}
+		add("c")
+		if _, err := s.Watched(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		add("a")
+		add("b")
+		if _, err := s.writer.ExecContext(t.Context(), `UPDATE policy_revisions SET policy_json = 'broken' WHERE script = 'b'`); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := s.Watched(t.Context()); err == nil {
 			t.Fatal("what cannot be read was read")
 		}
-		splits("a", "broken") // nobody reads it again
-		splits("b", "[]")
-		for range 2 {
-			list, err := s.Watched(t.Context())
-			if err != nil || len(list) != 3 || len(list[0].Deployments[0].Versions) != 1 {
-				t.Errorf("%d watched, error %v", len(list), err)
-			}
-			splits("b", "broken")
+		if err := s.DeleteScript(t.Context(), testAccount, "b", true); err != nil {
+			t.Fatal(err)
+		}
+		s.keys = newKeys(t) // which open nothing
+		if list, err := s.Watched(t.Context()); err != nil || len(list) != 2 {
+			t.Errorf("%d watched, error %v", len(list), err)
 		}
 	})
 }
