@@ -55,6 +55,9 @@ type AlertStore interface {
 	ClaimAlert(ctx context.Context, jobID int64, kind string, every time.Duration) (bool, error)
 	// ReleaseAlert takes a claim back whose alert could not be sent.
 	ReleaseAlert(ctx context.Context, jobID int64, kind string) error
+	// RecoveryDue reports whether an alert of one type was sent and none of the other since, and
+	// whether a partition of the job fails, in whatever process.
+	RecoveryDue(ctx context.Context, jobID int64, failing, recovered string) (due, fails bool, err error)
 }
 
 // alerter sends alerts beside delivery, which never waits for it, and those of an account beside those of
