@@ -125,3 +125,17 @@ func (s *Store) ReleaseAlert(ctx context.Context, jobID int64, kind string) erro
 	}
 	return nil
 }
+
+// RecoveryDue reports whether an alert of one type was sent and none of the other since, and
+// whether the last report of a partition of the job says that it fails.
+func (s *Store) RecoveryDue(ctx context.Context, jobID int64, failing, recovered string) (due, fails bool, err error) {
+	err = s.reader.QueryRowContext(ctx, `SELECT
+		EXISTS (SELECT 1 FROM logpush_alerts_sent f WHERE f.job_id = $1 AND f.alert_type = $2 AND NOT EXISTS (
+			SELECT 1 FROM logpush_alerts_sent r WHERE r.job_id = f.job_id AND r.alert_type = $3 AND r.sent_on >= f.sent_on)),
+		EXISTS (SELECT 1 FROM logpush_partitions WHERE job_id = $1 AND message <> '')`,
+		jobID, failing, recovered).Scan(&due, &fails)
+	if err != nil {
+		return false, false, fmt.Errorf("find what alerts told of job %d: %w", jobID, err)
+	}
+	return due, fails, nil
+}

@@ -36,8 +36,26 @@ func TestAlertsOfAnAccount(t *testing.T) {
 				t.Errorf("the alert %s of job %d may be sent: %v, error %v; want %v", kind, job, ok, err, want)
 			}
 		}
+		due := func(want, wantFails bool) {
+			t.Helper()
+			if got, fails, err := s.RecoveryDue(ctx, j.ID, "failing", "recovered"); got != want || fails != wantFails || err != nil {
+				t.Errorf("to be told that it goes on: %v, while it fails: %v, error %v; want %v, %v", got, fails, err, want, wantFails)
+			}
+		}
+		due(false, false)
 		claim(j.ID, "failing", true)
 		claim(j.ID, "failing", false)
+		due(true, false)
+		clock.add(time.Second)
+		claim(j.ID, "recovered", true)
+		due(false, false)
+		for _, message := range []string{"away", ""} {
+			if _, err := s.ReportHealth(ctx, []logjob.HealthReport{{JobID: j.ID, At: clock.now(),
+				Partitions: []logjob.PartitionHealth{{Partition: 1, ReportedOn: clock.now(), Message: message}}}}); err != nil {
+				t.Fatal(err)
+			}
+			due(false, message != "")
+		}
 		claim(j.ID, "lost", true)
 		claim(other.ID, "failing", true)
 		claim(9999, "failing", false) // gone

@@ -43,6 +43,7 @@ const (
 	alertTries   = 3
 	alertPause   = 5 * time.Second
 	alertTimeout = 15 * time.Second
+	alertGrace   = 5 * time.Second // for those that wait when the process stops
 )
 
 // AlertStore knows who is told, and who was. Its methods are safe for concurrent use.
@@ -54,6 +55,9 @@ type AlertStore interface {
 	ClaimAlert(ctx context.Context, jobID int64, kind string, every time.Duration) (bool, error)
 	// ReleaseAlert takes a claim back whose alert could not be sent.
 	ReleaseAlert(ctx context.Context, jobID int64, kind string) error
+	// RecoveryDue reports whether an alert of one type was sent and none of the other since, and
+	// whether a partition of the job fails, in whatever process.
+	RecoveryDue(ctx context.Context, jobID int64, failing, recovered string) (due, fails bool, err error)
 }
 
 // alerter sends alerts beside delivery, which never waits for it, and those of an account beside those of
@@ -68,6 +72,7 @@ type alerter struct {
 	mu      sync.Mutex
 	waiting map[string][]alert   // by account; while Run runs, those of one that is there are being sent
 	begin   func(account string) // sends what waits; nil unless Run runs
+	over    bool                 // Run has ended: nobody sends any more
 }
 
 type alert struct {
@@ -79,7 +84,7 @@ type alert struct {
 
 func newAlerter(store AlertStore, client *http.Client, every time.Duration, log *slog.Logger) (*alerter, error) {
 	count, err := telemetry.Meter("tidegate/pipeline/logpush").Int64Counter("tidegate_logpush_alerts_total",
-		metric.WithDescription("Alerts by type and result: sent, failed, dropped (too many waited)."))
+		metric.WithDescription("Alerts by type and result: sent, failed, dropped (too many waited, or they still did when the process stopped)."))
 	return &alerter{store: store, client: client, every: every, log: log, count: count, waiting: map[string][]alert{}}, err
 }
 
@@ -91,6 +96,10 @@ func (a *alerter) send(j logjob.Job, kind, message string, at time.Time) {
 	one := alert{j, kind, message, at}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.over {
+		a.dropped(one)
+		return
+	}
 	list, sending := a.waiting[j.AccountID]
 	for i := len(list) - 1; i >= 0; i-- {
 		if list[i].job.ID == j.ID {
@@ -115,20 +124,37 @@ func (a *alerter) counted(ctx context.Context, kind, result string) {
 	a.count.Add(ctx, 1, metric.WithAttributes(attribute.String("type", kind), attribute.String("result", result)))
 }
 
-// Run sends until ctx ends. What waits then is left out.
+// dropped counts an alert that nobody sends because the process stops.
+func (a *alerter) dropped(one alert) {
+	a.counted(context.Background(), one.kind, "dropped")
+	a.log.Warn("an alert was not sent: the process stops", "job", one.job.ID, "type", one.kind, "text", one.message)
+}
+
+// Run sends until ctx ends, and for a while what waits then. The rest is counted and logged.
 func (a *alerter) Run(ctx context.Context) {
+	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
 	var accounts sync.WaitGroup
 	a.mu.Lock()
-	a.begin = func(account string) { accounts.Go(func() { a.sendAll(ctx, account) }) }
+	a.begin = func(account string) { accounts.Go(func() { a.sendAll(sending, account) }) }
 	for account := range a.waiting {
 		a.begin(account)
 	}
 	a.mu.Unlock()
 	<-ctx.Done()
 	a.mu.Lock()
-	a.begin = nil
+	a.begin, a.over = nil, true
 	a.mu.Unlock()
+	defer time.AfterFunc(alertGrace, giveUp).Stop()
 	accounts.Wait()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, list := range a.waiting {
+		for _, one := range list {
+			a.dropped(one)
+		}
+	}
+	clear(a.waiting)
 }
 
 // sendAll sends what waits of an account.
@@ -140,7 +166,9 @@ func (a *alerter) sendAll(ctx context.Context, account string) {
 		}
 		sent, err := a.tell(ctx, one)
 		switch {
-		case err != nil && ctx.Err() == nil:
+		case err != nil && ctx.Err() != nil:
+			a.dropped(one)
+		case err != nil:
 			a.counted(ctx, one.kind, "failed")
 			a.log.WarnContext(ctx, "an alert could not be sent", "job", one.job.ID, "type", one.kind, "error", err)
 		case sent:

@@ -82,6 +82,7 @@ type delivery struct {
 	began     *int64    // see mark
 	idleSince time.Time // when the position was committed last
 	newest    time.Time // of the records seen in the partition; see mark
+	told      []span    // see mark; they are apart from each other
 	counts    counts
 }
 
@@ -140,7 +141,7 @@ func (d *delivery) run(ctx context.Context) error {
 func (d *delivery) begin(ctx context.Context) error {
 	offset, metadata, ok := d.partition.Committed()
 	m := parseMark(offset, metadata)
-	d.newest, d.began = m.newest(), m.Began
+	d.newest, d.began, d.told = m.newest(), m.Began, m.Told
 	if !ok || m.EnabledAt != d.job.EnabledAt.UnixMicro() {
 		m.Plans = nil
 		enabled, err := d.enabledOffset(ctx)

@@ -69,13 +69,20 @@ func (d *delivery) skip(ctx context.Context) error {
 		return err
 	}
 	id := d.partition.ID()
+	if gap.Cause != stream.GapRetention {
+		d.told = nil // of offsets that others have now
+	}
 	switch gap.Cause {
 	case stream.GapRetention:
+		untold := d.tell(gone.Position, gap.Next)
+		if untold == 0 {
+			break
+		}
 		lost := "lost %d records of partition %d, offsets %d to %d: the topic's retention removed them before they were delivered"
 		if len(d.rebuild) > 0 {
 			lost = "lost up to %d records of partition %d, offsets %d to %d: the topic's retention removed them, and they may not have been delivered before"
 		}
-		d.lost(ctx, droppedRetention, gap.Lost, fmt.Sprintf(lost, gap.Lost, id, gone.Position, gap.Next-1))
+		d.lost(ctx, droppedRetention, untold, fmt.Sprintf(lost, untold, id, gone.Position, gap.Next-1))
 	case stream.GapTruncated:
 		d.lost(ctx, droppedTruncated, gap.Lost, fmt.Sprintf(
 			"a broker lost the end of partition %d, offsets below %d and perhaps later ones that were not delivered: going on at offset %d, where newer records begin; older ones that were written since the loss are left out, nobody knows how many",
@@ -85,11 +92,29 @@ func (d *delivery) skip(ctx context.Context) error {
 		d.lost(ctx, droppedTruncated, 0, fmt.Sprintf("partition %d was made anew: going on at offset %d", id, gap.Next))
 	}
 	d.position = gap.Next
-	if len(d.rebuild) > 0 || !d.window.Empty() {
-		return nil // the commit behind the window comes soon
-	}
 	d.commit() // counted: not to be counted again
 	return nil
+}
+
+// toldMax bounds the spans of a commit. With more, the first ones are counted again by who
+// rebuilds their window.
+const toldMax = 16
+
+// tell notes that offsets are told as lost from now on, and returns how many were not before.
+func (d *delivery) tell(begin, end int64) (untold int64) {
+	untold = end - begin
+	others := d.told[:0]
+	for _, s := range d.told {
+		if s.Begin > end || s.End < begin {
+			others = append(others, s)
+			continue
+		}
+		untold -= min(s.End, end) - max(s.Begin, begin)
+		begin, end = min(s.Begin, begin), max(s.End, end)
+	}
+	d.told = append(others, span{begin, end})
+	d.told = d.told[max(len(d.told)-toldMax, 0):]
+	return untold
 }
 
 // pass goes on behind a batch that cannot be decoded, now or ever, and says so: at it,
@@ -100,14 +125,20 @@ func (d *delivery) pass(ctx context.Context, b *stream.Undecodable) bool {
 	if len(d.rebuild) > 0 {
 		until = min(until, d.rebuild[0].End)
 	}
+	untold := int64(0)
 	if from < until {
-		d.lost(ctx, droppedUndecodable, until-from, fmt.Sprintf(
-			"lost up to %d records of partition %d, offsets %d to %d: %v", until-from, d.partition.ID(), from, until-1, b.Err))
+		if untold = d.tell(from, until); untold > 0 {
+			d.lost(ctx, droppedUndecodable, untold, fmt.Sprintf(
+				"lost up to %d records of partition %d, offsets %d to %d: %v", untold, d.partition.ID(), from, until-1, b.Err))
+		}
 		if !d.window.Empty() {
 			d.window.Extend(until, d.window.highest)
 		}
 	}
 	d.position = max(d.position, until)
+	if untold > 0 {
+		d.commit() // counted: not to be counted again
+	}
 	return until == b.Next
 }
 

@@ -189,3 +189,83 @@ func TestTheBatchInHandIsDeliveredWhenABrokerLosesIt(t *testing.T) {
 		w.expect(t, lines(0, 20)+lines(5, 8), 2)
 	})
 }
+
+// What retention took of a window that was to be built again was counted, and told, by each process that
+// came so far and died before the window was delivered.
+func TestALossIsCountedOnceByWhoeverDies(t *testing.T) {
+	const gone = "offsets 10 to 19: the topic's retention removed them"
+	metrics := readMetrics(t)
+	bubble(t, func(t *testing.T, w *world) {
+		w.planned(t, 10)
+		w.memory.forget(20)
+		w.bucket.set(func(Object) error { return errors.New("away") })
+		for range 3 {
+			r := w.start()
+			pass(31 * time.Second)
+			r.kill()
+		}
+		w.bucket.set(nil)
+		r := w.start()
+		pass(31 * time.Second)
+		r.stop()
+		w.expect(t, lines(0, 10)+lines(20, 30), 2)
+		if n := strings.Count(w.log.String(), gone); n != 1 {
+			t.Errorf("it was told %d times", n)
+		}
+		if m := parseMark(0, w.memory.metadata); len(m.Told) != 0 {
+			t.Errorf("the mark is %s", w.memory.metadata)
+		}
+	})
+	if got := dropped(t, metrics, 42)[droppedRetention]; got != 10 {
+		t.Errorf("%d are counted, want 10", got)
+	}
+}
+
+// Of a window that is being filled, too, and with it what else is gone when it is filled anew.
+func TestALossWithinAWindowIsCountedOnce(t *testing.T) {
+	metrics := readMetrics(t)
+	bubble(t, func(t *testing.T, w *world) {
+		w.memory.add(fill(20)...)
+		w.memory.fetching = func(position int64) {
+			if position == 7 {
+				w.memory.forget(14)
+			}
+		}
+		r := w.start()
+		pass(time.Second)
+		r.kill()
+		w.expect(t, "", 0)
+		if got := dropped(t, metrics, 42)[droppedRetention]; got != 7 {
+			t.Errorf("%d are counted, want 7", got)
+		}
+		r = w.start()
+		pass(31 * time.Second)
+		r.stop()
+		w.expect(t, lines(14, 20), 1)
+	})
+	if got := dropped(t, metrics, 42)[droppedRetention]; got != 14 {
+		t.Errorf("%d are counted, want 14", got)
+	}
+}
+
+func TestSpansThatAreToldAreNotToldAgain(t *testing.T) {
+	d := &delivery{}
+	f := func(begin, end, want int64, told ...span) {
+		t.Helper()
+		if got := d.tell(begin, end); got != want || !slices.Equal(d.told, told) {
+			t.Errorf("%d to %d: %d were not told, and told are %v, want %d, %v", begin, end, got, d.told, want, told)
+		}
+	}
+	f(10, 20, 10, span{10, 20})
+	f(10, 20, 0, span{10, 20})
+	f(30, 40, 10, span{10, 20}, span{30, 40})
+	f(5, 12, 5, span{30, 40}, span{5, 20})
+	f(20, 25, 5, span{30, 40}, span{5, 25})
+	f(0, 50, 20, span{0, 50})
+	for i := range int64(2 * toldMax) {
+		d.tell(100+2*i, 101+2*i)
+	}
+	if len(d.told) != toldMax || d.told[toldMax-1] != (span{162, 163}) {
+		t.Errorf("told are %v", d.told)
+	}
+}

@@ -17,6 +17,9 @@ const (
 	healthGrace    = 2 * time.Second  // for the last write of a delivery that stops
 )
 
+// goesOn is what the end of a failure is told with.
+const goesOn = "goes on: its destination takes events again, or what it refused became dead letters"
+
 // wholeJob stands for a partition in failures that are of none.
 const wholeJob = -1
 
@@ -35,10 +38,13 @@ type health struct {
 	letterLimits logjob.LetterLimits
 	ledger       *ledger                    // nil: nothing is collected
 	alert        func(kind, message string) // returns at once
+	// recoveryDue is AlertStore's for the job. It is Run's, and nil once the answer is known or not wanted.
+	recoveryDue func(context.Context) (due, fails bool, err error)
 
 	mu      sync.Mutex
 	failing map[int]logjob.Delivery // last failure of each partition that has not delivered since
 	failed  bool                    // under the settings before, and nothing was delivered since
+	begun   bool                    // something was delivered
 	// complete is the end of the newest time range delivered; zero once it is written.
 	complete time.Time
 	// notice is a loss that was not written yet: it is told once, also if a success
@@ -66,11 +72,11 @@ func (h *health) Succeeded(partition int, until time.Time) {
 	}
 	news := recovered || len(h.failing) == 0
 	well := (recovered || h.failed) && len(h.failing) == 0
-	h.failed = h.failed && !well
+	h.failed, h.begun = h.failed && !well, true
 	h.mu.Unlock()
 	h.ledger.over(partition)
 	if well {
-		h.alert(AlertRecovered, "goes on: its destination takes events again, or what it refused became dead letters")
+		h.alert(AlertRecovered, goesOn)
 	}
 	if news {
 		h.signal()
@@ -155,12 +161,31 @@ func (h *health) Run(ctx context.Context) {
 		if err := h.write(ctx); err != nil && ctx.Err() == nil && logged.allow(time.Now()) {
 			h.log.WarnContext(ctx, "the health of a job could not be stored", "error", err)
 		}
+		h.recover(ctx)
 		_ = stream.Sleep(ctx, healthInterval) // an early end is noticed above
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthGrace)
 	defer cancel()
 	if err := h.write(ctx); err != nil {
 		h.log.WarnContext(ctx, "the last health of a job could not be stored", "error", err)
+	}
+}
+
+// recover tells that the job goes on where a process that is gone told that it fails. An answer
+// that does not come is asked for later.
+func (h *health) recover(ctx context.Context) {
+	h.mu.Lock()
+	well := h.begun && len(h.failing) == 0
+	h.mu.Unlock()
+	if h.recoveryDue == nil || !well {
+		return
+	}
+	due, fails, err := h.recoveryDue(ctx)
+	if err != nil || due && fails { // in another process, or that partition's next report comes soon
+		return
+	}
+	if h.recoveryDue = nil; due {
+		h.alert(AlertRecovered, goesOn)
 	}
 }
 

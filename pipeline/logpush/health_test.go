@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -165,4 +166,41 @@ func TestARefusedPartitionKeepsItsJobUnhealthy(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A job that failed when its process was restarted, and was well at once, was never said to go on.
+func TestARecoveryOverARestartIsTold(t *testing.T) {
+	f := func(name string, want []string, answers ...[3]bool) { // due, fails elsewhere, not to be had
+		t.Helper()
+		bubble(t, func(t *testing.T, w *world) {
+			var alerts []string
+			h := newHealth(42, w.reports.add, quiet)
+			h.alert = func(kind, _ string) { alerts = append(alerts, kind) }
+			asked := 0
+			h.recoveryDue = func(context.Context) (due, fails bool, err error) {
+				a := answers[min(asked, len(answers)-1)]
+				if asked++; a[2] {
+					err = errors.New("the database is away")
+				}
+				return a[0], a[1], err
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			go h.Run(ctx)
+			pass(time.Minute)
+			if asked != 0 {
+				t.Errorf("%s: it was asked before there was a success", name)
+			}
+			h.Succeeded(3, time.Now())
+			pass(2 * time.Minute)
+			stop()
+			pass(time.Minute)
+			if !slices.Equal(alerts, want) || asked != len(answers) {
+				t.Errorf("%s: told %v after %d questions, want %v after %d", name, alerts, asked, want, len(answers))
+			}
+		})
+	}
+	f("nothing was told", nil, [3]bool{false, false})
+	f("a failure was told", []string{AlertRecovered}, [3]bool{true, false})
+	f("it fails elsewhere for a while", []string{AlertRecovered}, [3]bool{true, true}, [3]bool{true, true}, [3]bool{true, false})
+	f("the database is away for a while", []string{AlertRecovered}, [3]bool{false, false, true}, [3]bool{true, false})
 }

@@ -186,17 +186,26 @@ func (m *Manager) Run(ctx context.Context) error {
 // help runs what works beside the deliveries. The returned function ends it after
 // they have ended.
 func (m *Manager) help(ctx context.Context) (end func()) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var helpers sync.WaitGroup
+	ctx = context.WithoutCancel(ctx)
+	begin := func(run func(context.Context)) (end func()) {
+		ctx, cancel := context.WithCancel(ctx)
+		var running sync.WaitGroup
+		running.Go(func() { run(ctx) })
+		return func() {
+			cancel()
+			running.Wait()
+		}
+	}
+	endPulse, endAlerts := func() {}, func() {}
 	if m.pulse != nil {
-		helpers.Go(func() { m.pulse.Run(ctx) })
+		endPulse = begin(m.pulse.Run)
 	}
 	if m.alerts != nil {
-		helpers.Go(func() { m.alerts.Run(ctx) })
+		endAlerts = begin(m.alerts.Run)
 	}
 	return func() {
-		cancel()
-		helpers.Wait()
+		endPulse() // its last report may have an alert
+		endAlerts()
 	}
 }
 

@@ -32,6 +32,9 @@ type mark struct {
 	// milliseconds; 0 is unknown. It tells a partition that lost its end from one
 	// that was made anew.
 	Newest int64 `json:"newest,omitempty"`
+	// Told are offsets behind the committed one that were counted and told as lost. Who comes to
+	// them again, to rebuild a window, does not lose them a second time.
+	Told []span `json:"told,omitempty"`
 
 	// Plan is what marks had before there could be several.
 	Plan *oldPlan `json:"plan,omitempty"`
@@ -43,6 +46,12 @@ type oldPlan struct {
 	End      int64 `json:"end"`
 	From     int64 `json:"from"`
 	Until    int64 `json:"until"`
+}
+
+// span is offsets from Begin up to, not including, End.
+type span struct {
+	Begin int64 `json:"begin"`
+	End   int64 `json:"end"`
 }
 
 // newest is the zero time when it is unknown.

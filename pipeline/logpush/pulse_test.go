@@ -239,6 +239,10 @@ func (b *alertbox) ClaimAlert(_ context.Context, _ int64, kind string, _ time.Du
 	return true, nil
 }
 
+func (*alertbox) RecoveryDue(context.Context, int64, string, string) (due, fails bool, err error) {
+	return false, false, nil
+}
+
 func (b *alertbox) ReleaseAlert(_ context.Context, _ int64, kind string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -427,3 +431,7 @@ func (h hooks) ClaimAlert(context.Context, int64, string, time.Duration) (bool, 
 }
 
 func (h hooks) ReleaseAlert(context.Context, int64, string) error { return nil }
+
+func (h hooks) RecoveryDue(context.Context, int64, string, string) (due, fails bool, err error) {
+	return false, false, nil
+}

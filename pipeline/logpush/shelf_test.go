@@ -290,8 +290,9 @@ func TestABatchThatCannotBeDecodedIsPassed(t *testing.T) {
 }
 
 // A process dies with an upload under way whose window goes over such a batch. The next
-// one builds the same object.
+// one builds the same object, and counts nothing again.
 func TestAWindowOverABatchThatCannotBeDecodedIsBuiltAgain(t *testing.T) {
+	metrics := readMetrics(t)
 	s := newShelf(t)
 	s.put(s.client, 150)
 	s.spoil(5)
@@ -325,6 +326,9 @@ func TestAWindowOverABatchThatCannotBeDecodedIsBuiltAgain(t *testing.T) {
 	}
 	if got, want := w.bucket.text(t), s.want(w.job, 0, s.memory.next); got != want {
 		t.Errorf("%d bytes were delivered, want %d, or they differ", len(got), len(want))
+	}
+	if got := dropped(t, metrics, w.job.ID)[droppedUndecodable]; got != 5 {
+		t.Errorf("%d are counted as undecodable, want 5", got)
 	}
 }
 

@@ -3,6 +3,7 @@ package logpush
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -124,6 +125,8 @@ func (d *delivery) commit() *commit {
 	case !d.window.Empty():
 		offset = d.window.begin
 	}
+	d.told = slices.DeleteFunc(d.told, func(s span) bool { return s.End <= offset })
+	m.Told = d.told
 	d.committed, d.idleSince = offset, time.Now()
 	return d.commits.begin(offset, m.String())
 }
