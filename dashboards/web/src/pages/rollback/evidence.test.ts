@@ -54,6 +54,7 @@ test("what is limited lies between its bounds, rounded outwards", () => {
   f("max_failure_ratio", 0.999, undefined, "at least 0.99 times the baseline’s");
   f("max_failure_ratio", undefined, 2345, "at most 2,400 times the baseline’s");
   f("max_failure_rate", 0.0121, 0.03, "1.2 % to 3 %");
+  f("max_failure_rate", 0.02, 0.0037, "at least 2 % and at most 0.37 % in turn"); // it was good, and turned bad
   f("max_failure_rate", undefined, 0.999, "at most 100 %");
   f("min_traffic_ratio", undefined, 0.412, "at most 42.0 %");
   f("max_p99_wall_ms", undefined, undefined, "–");

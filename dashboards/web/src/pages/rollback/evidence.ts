@@ -65,6 +65,8 @@ export function lies(e: Pick<Evidence, "metric" | "low" | "high">): string {
   const low = e.low === undefined ? undefined : show(e.low, Math.floor);
   const high = e.high === undefined ? undefined : show(e.high, Math.ceil);
   const of = ratio ? " times the baseline’s" : "";
+  // What has changed in the trial may have been above one end and below the other.
+  if (e.low !== undefined && e.high !== undefined && e.low > e.high) return `at least ${low} and at most ${high}${of} in turn`;
   if (low !== undefined && high !== undefined) return `${low} to ${high}${of}`;
   if (low !== undefined) return `at least ${low}${of}`;
   return high === undefined ? unknown : `at most ${high}${of}`;
