@@ -14,6 +14,7 @@ import (
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
+	"tidegate/internal/clickhouse/clickhousetest"
 	"tidegate/internal/embedded"
 	tables "tidegate/schema/clickhouse"
 )
@@ -79,7 +80,10 @@ func serverAddr(t testing.TB) string {
 	return engine.addr
 }
 
-var databases atomic.Int64
+var (
+	databases atomic.Int64
+	made      clickhousetest.Tables
+)
 
 // open returns a DB on an empty database that goes with the test.
 func open(t testing.TB) *DB {
@@ -109,11 +113,11 @@ func openWith(t testing.TB, cfg Config) *DB {
 	return db
 }
 
-// migrated is open with the tables made.
+// migrated is open with the tables made, as migrations make them.
 func migrated(t testing.TB) *DB {
 	t.Helper()
 	db := open(t)
-	if err := db.Migrate(t.Context()); err != nil {
+	if err := made.Make(t.Context(), serverAddr(t), db.cfg.Database, func() error { return db.Migrate(t.Context()) }); err != nil {
 		t.Fatal(err)
 	}
 	return db

@@ -1,8 +1,13 @@
 package clickhouse
 
 import (
+	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tidegate/internal/clickhouse/clickhousetest"
 )
 
 func TestMigrateTwiceAtOnce(t *testing.T) {
@@ -84,4 +89,26 @@ func TestMigrateFollowsRetention(t *testing.T) {
 	f(Retention{EventDays: 3, QuarantineDays: 4, SecondRateDays: 2, MinuteRateDays: 40, HourRateDays: 0})
 	f(Retention{})
 	f(Retention{EventDays: 1, QuarantineDays: 1, SecondRateDays: 1, MinuteRateDays: 1, HourRateDays: 1})
+}
+
+// Most tests have tables that no migration made.
+func TestTablesOfTestsAreThoseOfMigrations(t *testing.T) {
+	var tables clickhousetest.Tables
+	var all [2]string
+	for i, migrations := range []int{1, 0} {
+		db, called := open(t), 0
+		err := tables.Make(t.Context(), serverAddr(t), db.cfg.Database, func() error { called++; return db.Migrate(t.Context()) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if called != migrations {
+			t.Errorf("database %d: migrated %d times, want %d", i, called, migrations)
+		}
+		all[i] = scalar(t, db, "SELECT arrayStringConcat(arraySort(groupArray(create_table_query)), '\n') FROM system.tables WHERE database = currentDatabase()") +
+			scalar(t, db, "SELECT arraySort(groupArray((number, name))) FROM schema_migrations")
+		all[i] = strings.ReplaceAll(all[i], db.cfg.Database, "database")
+	}
+	if diff := cmp.Diff(strings.Split(all[0], "\n"), strings.Split(all[1], "\n")); diff != "" || !strings.Contains(all[0], "assigned_rates_1s_others_view") {
+		t.Errorf("(-migrated +made)\n%s", diff)
+	}
 }

@@ -16,13 +16,14 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 	"go.opentelemetry.io/otel/attribute"
 
+	"tidegate/internal/clickhouse/clickhousetest"
 	"tidegate/schema"
 )
 
 // table asks a test's database and returns the rows, each with spaces between values.
 func table(t testing.TB, database, statement string) []string {
 	t.Helper()
-	answer, err := ask(serverAddr(t), "SELECT "+strings.ReplaceAll(statement, "FROM ", "FROM "+database+".")+" FORMAT TSV")
+	answer, err := clickhousetest.Ask(t.Context(), serverAddr(t), "SELECT "+strings.ReplaceAll(statement, "FROM ", "FROM "+database+".")+" FORMAT TSV")
 	if err != nil {
 		t.Fatal(err)
 	}

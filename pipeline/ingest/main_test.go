@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,6 +14,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"tidegate/internal/clickhouse"
+	"tidegate/internal/clickhouse/clickhousetest"
 	"tidegate/internal/embedded"
 	"tidegate/pipeline/stream"
 	"tidegate/schema"
@@ -73,7 +71,10 @@ func serverAddr(t testing.TB) string {
 	return shared.addr
 }
 
-var databases atomic.Int64
+var (
+	databases atomic.Int64
+	made      clickhousetest.Tables
+)
 
 // openDB returns migrated tables in a database of their own.
 func openDB(t testing.TB, addr string) *clickhouse.DB {
@@ -85,52 +86,27 @@ func openDB(t testing.TB, addr string) *clickhouse.DB {
 // openNamed is openDB for those who ask the server themselves.
 func openNamed(t testing.TB, addr string) (*clickhouse.DB, string) {
 	t.Helper()
-	database := newName()
-	return openAs(t, addr, database), database
-}
-
-func newName() string { return fmt.Sprintf("ingest_%d_%d", time.Now().UnixNano(), databases.Add(1)) }
-
-// openAs is another process's way to tables that may be there.
-func openAs(t testing.TB, addr, database string) *clickhouse.DB {
-	t.Helper()
 	cfg := clickhouse.DefaultConfig(addr)
-	cfg.Database = database
+	cfg.Database = fmt.Sprintf("ingest_%d_%d", time.Now().UnixNano(), databases.Add(1))
 	db, err := clickhouse.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(db.Close(), drop(addr, database)); err != nil {
+		if err := errors.Join(db.Close(), drop(addr, cfg.Database)); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := db.Migrate(t.Context()); err != nil {
+	if err := made.Make(t.Context(), addr, cfg.Database, func() error { return db.Migrate(t.Context()) }); err != nil {
 		t.Fatal(err)
 	}
-	return db
+	return db, cfg.Database
 }
 
 // drop removes a test's database.
 func drop(addr, database string) error {
-	_, err := ask(addr, "DROP DATABASE IF EXISTS "+database+" SYNC")
+	_, err := clickhousetest.Ask(context.Background(), addr, "DROP DATABASE IF EXISTS "+database+" SYNC")
 	return err
-}
-
-// ask sends a statement and returns the answer.
-func ask(addr, statement string) (string, error) {
-	res, err := http.Post(addr, "text/plain", strings.NewReader(statement))
-	if err != nil {
-		return "", err
-	}
-	body, err := io.ReadAll(res.Body)
-	if err := errors.Join(err, res.Body.Close()); err != nil {
-		return "", err
-	}
-	if res.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: HTTP %d: %s", statement, res.StatusCode, body)
-	}
-	return strings.TrimSpace(string(body)), nil
 }
 
 // cluster is a real broker with one topic.

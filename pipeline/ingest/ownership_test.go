@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"tidegate/internal/clickhouse/clickhousetest"
 	"tidegate/pipeline/stream"
 	tables "tidegate/schema/clickhouse"
 )
@@ -18,8 +19,9 @@ import (
 // A reader slept between its plan and its insert, for so long that later blocks had
 // pushed its own out of what ClickHouse remembers. Then it woke up and inserted.
 func TestExactlyOnceWithAZombieThatSleptForLongerThanClickHouseRemembers(t *testing.T) {
-	addr, database := serverAddr(t), newName()
-	db, c := openAs(t, addr, database), startKafka(t, 2)
+	addr := serverAddr(t)
+	db, database := openNamed(t, addr)
+	c := startKafka(t, 2)
 	c.produceGood(50)
 	zombie := &lateWriter{Writer: db, started: make(chan struct{}), release: make(chan struct{}), slept: time.Minute}
 	stopZombie := c.run(newIngest(t, zombie, func(cfg *Config) {
@@ -31,7 +33,7 @@ func TestExactlyOnceWithAZombieThatSleptForLongerThanClickHouseRemembers(t *test
 	c.run(newIngest(t, db, smallBlocks).HandlePartition)
 	c.wantExactly(db, 0)
 	for _, table := range []string{"trace_events", "version_rates_1s", "version_rates_1m", "version_rates_1h", "assigned_rates_1s"} {
-		if _, err := ask(addr, "ALTER TABLE "+database+"."+table+" MODIFY SETTING non_replicated_deduplication_window = 2"); err != nil {
+		if _, err := clickhousetest.Ask(t.Context(), addr, "ALTER TABLE "+database+"."+table+" MODIFY SETTING non_replicated_deduplication_window = 2"); err != nil {
 			t.Fatal(err)
 		}
 	}
