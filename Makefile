@@ -73,8 +73,8 @@ test: build deps $(WRANGLER_STAMP) ## all tests that need only Go and npm
 	CGO_ENABLED=1 go run $(GOTESTSUM) --format pkgname-and-test-fails --hide-summary=skipped --jsonfile bin/test.json --packages './test/e2e ./...' \
 		--rerun-fails=$${RERUNS:-0} --rerun-fails-max-failures=6 --rerun-fails-abort-on-data-race -- $(RACE) -vet=off -p 4 -timeout 60m
 	.ci/ended bin/test.json
-	go test -count=1 -run 'Alloc|LargeBodies' ./internal/deploy ./internal/gateway ./internal/logjob ./internal/runtime # the race detector allocates, and takes its time, by itself
-	go test -count=1 ./internal/nowait ./internal/gateway/lean # the race detector knows system calls that are announced only
+	go test -count=1 -run 'Alloc|LargeBodies|RarelyFailed' ./internal/deploy ./internal/gateway ./internal/logjob ./internal/rollback ./internal/runtime # the race detector allocates, and takes its time, by itself
+	go test -count=1 ./internal/nowait ./internal/gateway/lean ./internal/rollback/sequential # the race detector knows system calls that are announced only, and makes a third one wait
 
 e2e: build deps $(WRANGLER_STAMP) ## only the end-to-end tests
 	$(GO_TEST) -timeout 30m -count=1 ./test/e2e/...

@@ -2,7 +2,6 @@ package sequential
 
 import (
 	"math"
-	"math/rand/v2"
 	"testing"
 )
 
@@ -57,37 +56,6 @@ func TestRatioMean(t *testing.T) {
 	no(math.NaN(), 10, 1, 90, 1)
 	no(1, math.Inf(1), 1, 90, 1)
 	no(1, 10, 1, 90, math.NaN())
-}
-
-// The lower bound lies above the truth at any of a thousand looks in at most the
-// promised share of the rounds, and comes near to it.
-func TestLowerBoundCoversAtAllTimes(t *testing.T) {
-	const truth = 4.0
-	above, sum := 0, 0.0
-	for round := range 40 {
-		r := rand.New(rand.NewPCG(13, uint64(round)))
-		var seen []second
-		for range 1000 {
-			if s := draw(r, 0.2, 0.1*truth, 0.1); s.failures+s.baselineFailures > 0 {
-				seen = append(seen, s)
-			}
-		}
-		bound := LowerBound(level, 0.01, 1000, func(test *Test, limit float64) {
-			for _, s := range seen {
-				addRatio(test, s, limit)
-			}
-		})
-		if bound > truth {
-			above++
-		}
-		sum += bound
-	}
-	if deviation := math.Sqrt(level * (1 - level) * 60); float64(above) > 40*level+3*deviation {
-		t.Errorf("the bound was above the truth in %d of 40 rounds", above)
-	}
-	if mean := sum / 40; mean < 3 {
-		t.Errorf("the bound is %v on average, the truth %v", mean, truth)
-	}
 }
 
 // Both ends at once, each at its level: 12 of 100 against 10 of 900.

@@ -1,3 +1,7 @@
+// What is only reckoned, by one goroutine, takes a third of the time without the race detector.
+
+//go:build !race
+
 package sequential
 
 import (
@@ -289,4 +293,35 @@ func TestBadVersionsAreRejected(t *testing.T) {
 			test.AddMean(m, q)
 		}
 	})
+}
+
+// The lower bound lies above the truth at any of a thousand looks in at most the
+// promised share of the rounds, and comes near to it.
+func TestLowerBoundCoversAtAllTimes(t *testing.T) {
+	const truth = 4.0
+	above, sum := 0, 0.0
+	for round := range 40 {
+		r := rand.New(rand.NewPCG(13, uint64(round)))
+		var seen []second
+		for range 1000 {
+			if s := draw(r, 0.2, 0.1*truth, 0.1); s.failures+s.baselineFailures > 0 {
+				seen = append(seen, s)
+			}
+		}
+		bound := LowerBound(level, 0.01, 1000, func(test *Test, limit float64) {
+			for _, s := range seen {
+				addRatio(test, s, limit)
+			}
+		})
+		if bound > truth {
+			above++
+		}
+		sum += bound
+	}
+	if deviation := math.Sqrt(level * (1 - level) * 60); float64(above) > 40*level+3*deviation {
+		t.Errorf("the bound was above the truth in %d of 40 rounds", above)
+	}
+	if mean := sum / 40; mean < 3 {
+		t.Errorf("the bound is %v on average, the truth %v", mean, truth)
+	}
 }
