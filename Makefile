@@ -64,13 +64,14 @@ demo: build deps ## play the whole story on real traffic, on embedded defaults
 up: build deps ## run everything in the foreground; ARGS="--api-addr ..." adds flags
 	exec bin/tidegate up $(ARGS)
 
-# The end-to-end tests take longest and wait most, so they come first and have the others beside them; many of
-# those wait for an engine or a broker, too, so four packages run at a time also where there are two processors.
+# The end-to-end tests take longest and wait most, so they come first and have the others beside them, and what takes minutes
+# comes next, or it would be alone in the end. Many of those wait for an engine or a broker, too, so four packages run at a
+# time also where there are two processors.
 # `make check` vets everything, so that `go test` need not.
 # RERUNS=1 runs what failed once more, by itself, if it is little, and says so; never after a data race or a panic,
 # and in vain where a process of tests did not end by itself: others of its tests may not have run.
 test: build deps $(WRANGLER_STAMP) ## all tests that need only Go and npm
-	CGO_ENABLED=1 go run $(GOTESTSUM) --format pkgname-and-test-fails --hide-summary=skipped --jsonfile bin/test.json --packages './test/e2e ./...' \
+	CGO_ENABLED=1 go run $(GOTESTSUM) --format pkgname-and-test-fails --hide-summary=skipped --jsonfile bin/test.json --packages './test/e2e ./test/exactlyonce ./pipeline/ingest ./internal/clickhouse ./...' \
 		--rerun-fails=$${RERUNS:-0} --rerun-fails-max-failures=6 --rerun-fails-abort-on-data-race -- $(RACE) -vet=off -p 4 -timeout 60m
 	.ci/ended bin/test.json
 	go test -count=1 -run 'Alloc|LargeBodies|RarelyFailed' ./internal/deploy ./internal/gateway ./internal/logjob ./internal/rollback ./internal/runtime # the race detector allocates, and takes its time, by itself
