@@ -117,7 +117,7 @@ func openWith(t testing.TB, cfg Config) *DB {
 func migrated(t testing.TB) *DB {
 	t.Helper()
 	db := open(t)
-	if err := made.Make(serverAddr(t), db.cfg.Database, func() error { return db.Migrate(t.Context()) }); err != nil {
+	if err := made.Make(t.Context(), serverAddr(t), db.cfg.Database, func() error { return db.Migrate(t.Context()) }); err != nil {
 		t.Fatal(err)
 	}
 	return db

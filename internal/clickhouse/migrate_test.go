@@ -97,7 +97,7 @@ func TestTablesOfTestsAreThoseOfMigrations(t *testing.T) {
 	var all [2]string
 	for i, migrations := range []int{1, 0} {
 		db, called := open(t), 0
-		err := tables.Make(serverAddr(t), db.cfg.Database, func() error { called++; return db.Migrate(t.Context()) })
+		err := tables.Make(t.Context(), serverAddr(t), db.cfg.Database, func() error { called++; return db.Migrate(t.Context()) })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -35,9 +35,9 @@ func (p PartitionHealth) Lag() int64 { return max(p.Next-p.Committed, 0) }
 
 // Uploads are sums over tries of uploads.
 type Uploads struct {
-	Uploads         int64 `json:"uploads"`
-	Records         int64 `json:"records"`
-	Bytes           int64 `json:"bytes"`
+	Uploads int64 `json:"uploads"`
+	Records int64 `json:"records"`
+	Bytes   int64 `json:"bytes"`
 	// BytesCompressed is of those to destinations that take objects; 0: none did, and how a client
 	// compresses records is not known.
 	BytesCompressed int64 `json:"bytes_compressed,omitzero"`

@@ -23,7 +23,7 @@ import (
 // table asks a test's database and returns the rows, each with spaces between values.
 func table(t testing.TB, database, statement string) []string {
 	t.Helper()
-	answer, err := clickhousetest.Ask(serverAddr(t), "SELECT "+strings.ReplaceAll(statement, "FROM ", "FROM "+database+".")+" FORMAT TSV")
+	answer, err := clickhousetest.Ask(t.Context(), serverAddr(t), "SELECT "+strings.ReplaceAll(statement, "FROM ", "FROM "+database+".")+" FORMAT TSV")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -97,7 +97,7 @@ func openNamed(t testing.TB, addr string) (*clickhouse.DB, string) {
 			t.Error(err)
 		}
 	})
-	if err := made.Make(addr, cfg.Database, func() error { return db.Migrate(t.Context()) }); err != nil {
+	if err := made.Make(t.Context(), addr, cfg.Database, func() error { return db.Migrate(t.Context()) }); err != nil {
 		t.Fatal(err)
 	}
 	return db, cfg.Database
@@ -105,7 +105,7 @@ func openNamed(t testing.TB, addr string) (*clickhouse.DB, string) {
 
 // drop removes a test's database.
 func drop(addr, database string) error {
-	_, err := clickhousetest.Ask(addr, "DROP DATABASE IF EXISTS "+database+" SYNC")
+	_, err := clickhousetest.Ask(context.Background(), addr, "DROP DATABASE IF EXISTS "+database+" SYNC")
 	return err
 }
 

@@ -33,7 +33,7 @@ func TestExactlyOnceWithAZombieThatSleptForLongerThanClickHouseRemembers(t *test
 	c.run(newIngest(t, db, smallBlocks).HandlePartition)
 	c.wantExactly(db, 0)
 	for _, table := range []string{"trace_events", "version_rates_1s", "version_rates_1m", "version_rates_1h", "assigned_rates_1s"} {
-		if _, err := clickhousetest.Ask(addr, "ALTER TABLE "+database+"."+table+" MODIFY SETTING non_replicated_deduplication_window = 2"); err != nil {
+		if _, err := clickhousetest.Ask(t.Context(), addr, "ALTER TABLE "+database+"."+table+" MODIFY SETTING non_replicated_deduplication_window = 2"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@
 package clickhousetest
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,14 +22,14 @@ type Tables struct {
 
 // Make makes the tables in database, which is not there yet, on the server at addr, http://[user:password@]host:port.
 // migrate does so by the migrations, with the default retention.
-func (t *Tables) Make(addr, database string, migrate func() error) error {
+func (t *Tables) Make(ctx context.Context, addr, database string, migrate func() error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.made == nil {
 		if err := migrate(); err != nil {
 			return err
 		}
-		made, err := statements(addr, database)
+		made, err := statements(ctx, addr, database)
 		if err != nil {
 			return fmt.Errorf("read what migrations made of %s: %w", database, err)
 		}
@@ -36,7 +37,7 @@ func (t *Tables) Make(addr, database string, migrate func() error) error {
 		return nil
 	}
 	for _, statement := range t.made {
-		if _, err := Ask(addr, strings.ReplaceAll(statement, "{database}", database)); err != nil {
+		if _, err := Ask(ctx, addr, strings.ReplaceAll(statement, "{database}", database)); err != nil {
 			return err
 		}
 	}
@@ -44,9 +45,9 @@ func (t *Tables) Make(addr, database string, migrate func() error) error {
 }
 
 // statements make another database like this one, without the rows.
-func statements(addr, database string) ([]string, error) {
+func statements(ctx context.Context, addr, database string) ([]string, error) {
 	// Views are made when there is what they read and write.
-	tables, err := Ask(addr, "SELECT create_table_query FROM system.tables WHERE database = '"+database+"' ORDER BY engine = 'MaterializedView', name FORMAT JSONCompactColumns")
+	tables, err := Ask(ctx, addr, "SELECT create_table_query FROM system.tables WHERE database = '"+database+"' ORDER BY engine = 'MaterializedView', name FORMAT JSONCompactColumns")
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +55,7 @@ func statements(addr, database string) ([]string, error) {
 	if err := json.Unmarshal([]byte(tables), &columns); err != nil {
 		return nil, err
 	}
-	migrations, err := Ask(addr, "SELECT groupArray((number, name)) FROM "+database+".schema_migrations FORMAT TabSeparatedRaw")
+	migrations, err := Ask(ctx, addr, "SELECT groupArray((number, name)) FROM "+database+".schema_migrations FORMAT TabSeparatedRaw")
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +69,12 @@ func statements(addr, database string) ([]string, error) {
 }
 
 // Ask sends a statement to the server at addr and returns the answer.
-func Ask(addr, statement string) (string, error) {
-	res, err := http.Post(addr, "text/plain", strings.NewReader(statement))
+func Ask(ctx context.Context, addr, statement string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, addr, strings.NewReader(statement))
+	if err != nil {
+		return "", err
+	}
+	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return "", err
 	}

@@ -58,7 +58,7 @@ func TestAnAnswerThatDrips(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var conns atomic.Int32
 			cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "events"), kfake.ListenFn(func(network, address string) (net.Listener, error) {
-				l, err := net.Listen(network, address) //nolint:noctx // kfake has none
+				l, err := net.Listen(network, address)
 				return dripsFrom{l, &conns, c.from}, err
 			}))
 			if err != nil {
