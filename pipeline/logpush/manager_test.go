@@ -18,7 +18,7 @@ func TestAFailingDestinationDelaysNoOtherJob(t *testing.T) {
 	_, failing := p.addJob(1)
 	_, healthy := p.addJob(2)
 	failing.set(func(Object) error { return &UploadError{Status: 500, Text: "no"} })
-	p.manage()
+	p.manage(func(c *Config) { c.Parallel = 1 }) // otherwise only commits are in order
 
 	p.produce(500)
 	holds(t, healthy, 0, 500)
