@@ -43,7 +43,7 @@ const (
 	alertTries   = 3
 	alertPause   = 5 * time.Second
 	alertTimeout = 15 * time.Second
-	alertGrace   = 5 * time.Second // for those that wait when the process stops
+	alertRelease = time.Second // at a stop
 )
 
 // AlertStore knows who is told, and who was. Its methods are safe for concurrent use.
@@ -130,10 +130,8 @@ func (a *alerter) dropped(one alert) {
 	a.log.Warn("an alert was not sent: the process stops", "job", one.job.ID, "type", one.kind, "text", one.message)
 }
 
-// Run sends until ctx ends, and for a while what waits then. The rest is counted and logged.
-func (a *alerter) Run(ctx context.Context) {
-	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
-	defer giveUp()
+// Run sends until ctx ends, and then what waits, until sending ends. The rest is counted and logged.
+func (a *alerter) Run(ctx, sending context.Context) {
 	var accounts sync.WaitGroup
 	a.mu.Lock()
 	a.begin = func(account string) { accounts.Go(func() { a.sendAll(sending, account) }) }
@@ -145,7 +143,6 @@ func (a *alerter) Run(ctx context.Context) {
 	a.mu.Lock()
 	a.begin, a.over = nil, true
 	a.mu.Unlock()
-	defer time.AfterFunc(alertGrace, giveUp).Stop()
 	accounts.Wait()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -208,7 +205,11 @@ func (a *alerter) tell(ctx context.Context, one alert) (sent bool, err error) {
 			return true, nil
 		}
 		if try == alertTries || ctx.Err() != nil {
-			release, cancel := context.WithTimeout(context.WithoutCancel(ctx), alertTimeout)
+			most := alertTimeout
+			if ctx.Err() != nil {
+				most = alertRelease
+			}
+			release, cancel := context.WithTimeout(context.WithoutCancel(ctx), most)
 			defer cancel()
 			if failed := a.store.ReleaseAlert(release, one.job.ID, one.kind); failed != nil {
 				err = fmt.Errorf("%w; and the next one of its type has to wait: %w", err, failed)

@@ -2,6 +2,7 @@ package logpush
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -57,7 +58,8 @@ func TestAlertsThatWaitWhenTheProcessStops(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { a.Run(ctx) })
+	sending, giveUp := context.WithCancel(t.Context())
+	running.Go(func() { a.Run(ctx, sending) })
 	for id := range int64(2) {
 		a.send(job(id), AlertFailing, "x", time.Now())
 		other := job(id + 10)
@@ -68,6 +70,13 @@ func TestAlertsThatWaitWhenTheProcessStops(t *testing.T) {
 	<-asked // one of each account's is on its way
 	stop()
 	close(goOn)
+	eventually(t, func() error {
+		if got := alertsBy(t, metrics); got["sent"] != 2 {
+			return fmt.Errorf("the alerts are %v, want 2 sent", got)
+		}
+		return nil
+	})
+	giveUp()
 	running.Wait()
 	a.send(job(42), AlertLost, "too late", time.Now())
 	if got := alertsBy(t, metrics); got["sent"] != 2 || got["dropped"] != 3 || len(got) != 2 {

@@ -3,6 +3,7 @@ package logpush
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"tidegate/pipeline/stream"
@@ -31,6 +32,7 @@ func (d *delivery) resume(ctx context.Context, plans []plan) error {
 		}
 	}
 	d.repeat(plans)
+	d.told = slices.DeleteFunc(d.told, func(s span) bool { return s.End > next }) // others have these offsets now
 	d.lost(ctx, droppedTruncated, end-next, fmt.Sprintf(
 		"lost up to %d records of partition %d, offsets %d to %d: a broker lost the end of the partition, and they may not have been delivered before",
 		end-next, d.partition.ID(), next, end-1))

@@ -45,6 +45,7 @@ type health struct {
 	failing map[int]logjob.Delivery // last failure of each partition that has not delivered since
 	failed  bool                    // under the settings before, and nothing was delivered since
 	begun   bool                    // something was delivered
+	own     bool                    // something was not; the end of that is told by Succeeded
 	// complete is the end of the newest time range delivered; zero once it is written.
 	complete time.Time
 	// notice is a loss that was not written yet: it is told once, also if a success
@@ -87,7 +88,7 @@ func (h *health) Succeeded(partition int, until time.Time) {
 func (h *health) Failed(partition int, at time.Time, message string) {
 	h.mu.Lock()
 	first := len(h.failing) == 0
-	h.failing[partition] = logjob.Delivery{JobID: h.jobID, FailedAt: at, Message: message}
+	h.own, h.failing[partition] = true, logjob.Delivery{JobID: h.jobID, FailedAt: at, Message: message}
 	h.mu.Unlock()
 	h.ledger.failed(partition, at, message)
 	if first {
@@ -176,6 +177,9 @@ func (h *health) Run(ctx context.Context) {
 func (h *health) recover(ctx context.Context) {
 	h.mu.Lock()
 	well := h.begun && len(h.failing) == 0
+	if h.own {
+		h.recoveryDue = nil
+	}
 	h.mu.Unlock()
 	if h.recoveryDue == nil || !well {
 		return

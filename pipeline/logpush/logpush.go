@@ -184,8 +184,10 @@ func (m *Manager) Run(ctx context.Context) error {
 }
 
 // help runs what works beside the deliveries. The returned function ends it after
-// they have ended.
+// they have ended. Alerts that wait when ctx ends have as long as uploads in hand.
 func (m *Manager) help(ctx context.Context) (end func()) {
+	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(m.config.StopGrace, giveUp) })
 	ctx = context.WithoutCancel(ctx)
 	begin := func(run func(context.Context)) (end func()) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -201,11 +203,12 @@ func (m *Manager) help(ctx context.Context) (end func()) {
 		endPulse = begin(m.pulse.Run)
 	}
 	if m.alerts != nil {
-		endAlerts = begin(m.alerts.Run)
+		endAlerts = begin(func(ctx context.Context) { m.alerts.Run(ctx, sending) })
 	}
 	return func() {
 		endPulse() // its last report may have an alert
 		endAlerts()
+		giveUp()
 	}
 }
 

@@ -123,7 +123,7 @@ func (d *delivery) take(now time.Time, r *entry) (bool, error) {
 		return false, nil
 	}
 	if len(d.rebuild) > 0 && d.rebuild[0].isNot(r) {
-		d.rebuild = nil // the topic was made anew
+		d.rebuild, d.told = nil, nil // the topic was made anew
 		d.closing = true
 		return false, nil
 	}

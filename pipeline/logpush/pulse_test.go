@@ -278,7 +278,7 @@ func TestAlertsReachTheWebhook(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { a.Run(ctx) })
+	running.Go(func() { a.Run(ctx, ctx) })
 	defer running.Wait()
 	defer cancel()
 
@@ -404,7 +404,7 @@ func TestAlertsDoNotWaitForOtherAccounts(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { a.Run(ctx) })
+	running.Go(func() { a.Run(ctx, ctx) })
 	defer running.Wait()
 	defer cancel()
 	a.send(job(42), AlertFailing, "x", time.Now())

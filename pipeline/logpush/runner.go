@@ -40,7 +40,7 @@ func (m *Manager) start(ctx context.Context, j logjob.Job, failed bool, ended ch
 	}
 	r.health.letters, r.health.letterLimits, r.health.failed = m.config.Letters, m.config.LetterLimits, failed
 	r.health.alert = func(kind, message string) { m.alerts.send(j, kind, message, time.Now()) }
-	if m.alerts != nil {
+	if m.alerts != nil && j.LastError != nil { // a success clears it, whoever has it
 		r.health.recoveryDue = func(ctx context.Context) (due, fails bool, err error) {
 			return m.alerts.store.RecoveryDue(ctx, j.ID, AlertFailing, AlertRecovered)
 		}

@@ -167,3 +167,17 @@ func TestUnreachableStores(t *testing.T) {
 		f("the platform itself", closed.URL, own, logpush.UploadError{Text: "the platform's own", Permanent: true})
 	}
 }
+
+// Stores that say little of an object that they took are stores all the same.
+func TestWhatAnS3StoreSays(t *testing.T) {
+	for _, name := range []string{"ETag", "X-Amz-Request-Id"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.Header().Set(name, `"1"`)
+		}))
+		defer server.Close()
+		if err := open(t, confs["s3"](server.URL), local).Put(t.Context(), sinktest.Object("a.log.gz", "a")); err != nil {
+			t.Errorf("with %s: %v", name, err)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -133,7 +134,7 @@ func (s *s3Sink) Put(ctx context.Context, o logpush.Object) error {
 		ACL:                  s.acl,
 	})
 	switch {
-	case err == nil && aws.ToString(out.ETag) != "":
+	case err == nil && ofS3(out):
 		return nil
 	case err == nil:
 		return foreign()
@@ -141,6 +142,13 @@ func (s *s3Sink) Put(ctx context.Context, o logpush.Object) error {
 		return ctx.Err()
 	}
 	return classifyS3(err)
+}
+
+// ofS3 tells a store's answer from a proxy's. Some stores, such as earlier Apache Ozone, name the request,
+// but not the object's ETag.
+func ofS3(out *s3.PutObjectOutput) bool {
+	request, _ := awsmiddleware.GetRequestIDMetadata(out.ResultMetadata)
+	return request != "" || aws.ToString(out.ETag) != ""
 }
 
 func classifyS3(err error) *logpush.UploadError {

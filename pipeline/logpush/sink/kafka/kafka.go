@@ -198,10 +198,10 @@ func (s *sink) Put(ctx context.Context, o logpush.Object) error {
 		return &logpush.UploadError{Text: "the settings cannot be used", Permanent: true}
 	}
 	defer client.Close()
-	defer l.cut() // or Close would wait, too
+	defer l.close() // or Close would wait, too
 	// A cluster that cannot be reached would otherwise be waited for until the time is up.
 	bounded, end := l.question(ctx, s.try)
-	err = why(client.Ping(bounded), bounded)
+	err = l.why(client.Ping(bounded), bounded)
 	end()
 	if err == nil {
 		err = s.produce(ctx, client, l, s.messages(&o))
@@ -288,7 +288,7 @@ func (s *search) send(ctx context.Context, messages []*kgo.Record) error {
 	failures := map[*kgo.Record]error{}
 	for _, r := range s.client.ProduceSync(bounded, messages...) { // in any order
 		if r.Err != nil {
-			failures[r.Record] = why(r.Err, bounded)
+			failures[r.Record] = s.lines.why(r.Err, bounded)
 		}
 	}
 	end()
@@ -376,7 +376,7 @@ func classify(err error) *logpush.UploadError {
 		// Permissions and topics can be mended while the batch waits.
 		return &logpush.UploadError{Text: textOf(e)}
 	}
-	if errors.Is(err, kgo.ErrRecordRetries) { // it keeps the reason to itself, which is one of these
+	if errors.Is(err, kgo.ErrRecordRetries) { // it keeps the reason to itself; that a broker cannot be reached lines know
 		return &logpush.UploadError{Text: "the cluster did not confirm the batch: too few replicas are in sync, they take too long, or connections break"}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {

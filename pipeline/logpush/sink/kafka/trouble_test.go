@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,7 +69,7 @@ func TestAnAnswerThatDrips(t *testing.T) {
 			defer cluster.Close()
 			address := cluster.ListenAddrs()[0]
 			s := open(t, "kafka://"+address+"/events?transport=plaintext", loopback).(*sink)
-			s.try = 2 * time.Second
+			s.try = 10 * time.Second
 			ended := make(chan error, 1)
 			go func() { ended <- s.Put(context.Background(), batch("one", "two")) }()
 			select {
@@ -97,4 +99,24 @@ func (l dripsFrom) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	return &dripping{c, l.from, l.conns.Add(1)}, nil
+}
+
+// A broker names others, which may be out of reach where it is not: what the client says of it then is only that it has
+// tried often enough.
+func TestALeaderThatCannotBeReached(t *testing.T) {
+	t.Parallel() // the client waits for half a minute
+	b := refusing(t, func([]byte) error { return nil })
+	s := open(t, "kafka://"+b.address+"/in?transport=plaintext", loopback).(*sink)
+	var conns atomic.Int32
+	made := s.dial
+	s.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if conns.Add(1) > 2 { // where messages are sent
+			return nil, &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+		}
+		return made(ctx, network, address)
+	}
+	e, ok := errors.AsType[*logpush.UploadError](s.Put(t.Context(), batch("one")))
+	if !ok || e.Permanent || e.Text != "connection failed: connection refused" {
+		t.Errorf("put returned %+v, want that the connection was refused", e)
+	}
 }
