@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"os"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -157,5 +159,18 @@ func remove(t *testing.T, broker, topic string) {
 	answer, err := request.RequestWith(t.Context(), client)
 	if err != nil || len(answer.Topics) != 1 || answer.Topics[0].ErrorCode != 0 {
 		t.Fatalf("remove a topic: %v, %+v", err, answer)
+	}
+	// The answer is of the controller. The leader takes messages until it has heard of it.
+	ask, of := kmsg.NewPtrMetadataRequest(), kmsg.NewMetadataRequestTopic()
+	of.Topic = &topic
+	ask.Topics = append(ask.Topics, of)
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(50 * time.Millisecond) {
+		found, err := ask.RequestWith(t.Context(), client)
+		if err == nil && len(found.Topics) == 1 && errors.Is(kerr.ErrorForCode(found.Topics[0].ErrorCode), kerr.UnknownTopicOrPartition) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the topic is still there: %v, %+v", err, found)
+		}
 	}
 }
