@@ -204,3 +204,28 @@ func TestARecoveryOverARestartIsTold(t *testing.T) {
 	f("it fails elsewhere for a while", []string{AlertRecovered}, [3]bool{true, true}, [3]bool{true, true}, [3]bool{true, false})
 	f("the database is away for a while", []string{AlertRecovered}, [3]bool{false, false, true}, [3]bool{true, false})
 }
+
+// The end of a failure of its own a process tells by itself, once, and asks nobody: the alert of the failure may
+// have come from it.
+func TestARecoveryOfItsOwnIsToldOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		var alerts []string
+		h := newHealth(42, w.reports.add, quiet)
+		h.alert = func(kind, _ string) { alerts = append(alerts, kind) }
+		h.recoveryDue = func(context.Context) (due, fails bool, err error) {
+			t.Error("it was asked")
+			return true, false, nil
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		go h.Run(ctx)
+		h.Failed(3, time.Now(), "away")
+		pass(time.Minute)
+		h.Succeeded(3, time.Now())
+		pass(time.Minute)
+		stop()
+		pass(time.Minute)
+		if want := []string{AlertFailing, AlertRecovered}; !slices.Equal(alerts, want) {
+			t.Errorf("told %v, want %v", alerts, want)
+		}
+	})
+}
