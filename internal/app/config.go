@@ -48,6 +48,8 @@ type Config struct {
 	DataDir string // local state: the gateway's snapshot and spool, embedded data
 
 	OpsAddr string // health and metrics; empty for none, and then the API has them
+	// OpsPprof serves Go's profiles of the process there.
+	OpsPprof bool
 	// TrustedProxies are address ranges of balancers in front of the gateway and the API,
 	// whose X-Forwarded-* headers, and at the gateway Forwarded ones, are believed.
 	TrustedProxies []string
@@ -122,6 +124,7 @@ func (c *Config) Bind(f *pflag.FlagSet) {
 	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
 	f.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
 	f.StringVar(&c.OpsAddr, "ops-addr", c.OpsAddr, "address for /healthz, /readyz and /metrics; empty for none, and then the API has them")
+	f.BoolVar(&c.OpsPprof, "ops-pprof", c.OpsPprof, "serve Go's profiles of CPU, memory and goroutines at /debug/pprof/ of --ops-addr, for whoever may read /metrics")
 	c.Network.bind(f, c.has)
 	c.API.bind(f, c.has)
 	c.Gateway.bind(f, c.has)
@@ -184,7 +187,7 @@ func (c *Config) Validate() error {
 		c.validateNeeds(), c.validateProcess(), proxies, logger,
 		c.API.validate(), c.Gateway.validate(len(c.TrustedProxies) > 0), c.Logpush.validate(c.has(RoleLogpush)), c.Topic.validate(),
 		c.validateKafka(), c.SMTP.validate(), c.OIDC.validate(c.API.Addr, c.ConsoleURL), c.validateSecrets(),
-		validateClickHouse(c.ClickHouse, c.Network.ClickHouse), c.Network.validate(c.OpsAddr, c.Gateway.APIURL),
+		validateClickHouse(c.ClickHouse, c.Network.ClickHouse), c.Network.validate(c.OpsAddr, c.OpsPprof, c.Gateway.APIURL),
 		validURL("clickhouse", c.ClickHouse), validURL("console-url", c.ConsoleURL), ValidAddr("ops-addr", c.OpsAddr),
 	}
 	if c.has(RoleIngest) {

@@ -95,7 +95,7 @@ func (f *faults) add(wrong bool, format string, args ...any) {
 
 // validate refuses what is given by half: left out silently it would mean a connection
 // that is less safe than the operator believes.
-func (c *NetworkConfig) validate(opsAddr, apiURL string) error {
+func (c *NetworkConfig) validate(opsAddr string, opsPprof bool, apiURL string) error {
 	var all faults
 	for _, pair := range []struct{ certFlag, cert, keyFlag, key string }{
 		{"api-tls-cert", c.APICert, "api-tls-key", c.APIKey},
@@ -105,6 +105,7 @@ func (c *NetworkConfig) validate(opsAddr, apiURL string) error {
 		all.add((pair.cert == "") != (pair.key == ""), "--%s (%q) and --%s (%q) are needed together", pair.certFlag, pair.cert, pair.keyFlag, pair.key)
 	}
 	all.add(c.OpsCert != "" && opsAddr == "", "--ops-tls-cert needs --ops-addr: without it nothing listens there")
+	all.add(opsPprof && opsAddr == "", "--ops-pprof needs --ops-addr: the API's address has no profiles")
 	all.add(c.OpsClientCA != "" && c.OpsCert == "", "--ops-client-ca-file needs --ops-tls-cert: only TLS has certificates of clients")
 	all.add(c.APIClientCA != "" && c.APICert == "", "--api-client-ca-file needs --api-tls-cert: only TLS has certificates of clients, and a proxy that speaks it in front keeps them to itself")
 	all.add(c.RoutersNeedCertificate && c.APIClientCA == "", "--routers-need-certificate needs --api-client-ca-file, which says whose certificates count")

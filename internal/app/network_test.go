@@ -53,6 +53,7 @@ func TestTLSByHalfIsRefused(t *testing.T) {
 	f("--api-tls-cert", "--api-tls-key", "a")
 	f("--ops-tls-key", "--ops-addr", ":1", "--ops-tls-cert", "a")
 	f("needs --ops-addr", "--ops-tls-cert", "a", "--ops-tls-key", "b")
+	f("needs --ops-addr", "--ops-pprof")
 	f("needs --ops-tls-cert", "--ops-addr", ":1", "--ops-client-ca-file", "c")
 	f("needs --api-tls-cert", "--api-client-ca-file", "c")
 	f("needs --api-client-ca-file", "--api-tls-cert", "a", "--api-tls-key", "b", "--routers-need-certificate")
@@ -65,7 +66,7 @@ func TestTLSByHalfIsRefused(t *testing.T) {
 // Nobody has to correct one fault to learn of the next.
 func TestEveryFaultOfTheNetworkIsNamed(t *testing.T) {
 	c := NetworkConfig{APICert: "a", OpsKey: "b", ControlCert: "c", OpsClientCA: "d", RoutersNeedCertificate: true}
-	if got := each(c.validate("", "http://control:1")); len(got) != 6 {
+	if got := each(c.validate("", true, "http://control:1")); len(got) != 7 {
 		t.Errorf("%d faults: %q", len(got), got)
 	}
 	a := clickhouse.Access{PasswordFile: "p", TLS: certs.Client{CertFile: "a"}}

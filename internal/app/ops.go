@@ -3,12 +3,17 @@ package app
 import (
 	"context"
 	"net/http"
+	"net/http/pprof" // #nosec G108 -- what it adds to http.DefaultServeMux is served nowhere
 	"time"
 )
 
 // addOps serves health and metrics of a process on an address of their own: a
 // router's public listener belongs to the scripts, and ingest has none.
 func (p *process) addOps() {
+	p.serve(listenOps, &http.Server{Handler: p.opsHandler(), ReadHeaderTimeout: 10 * time.Second})
+}
+
+func (p *process) opsHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
@@ -16,7 +21,20 @@ func (p *process) addOps() {
 		answer(w, status, text)
 	})
 	mux.Handle("GET /metrics", p.tel.Handler())
-	p.serve(listenOps, &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second})
+	if p.config.OpsPprof {
+		addProfiles(mux)
+	}
+	return mux
+}
+
+// addProfiles adds Go's own, at the paths that `go tool pprof` knows, but for the command line, which
+// may have passwords.
+func addProfiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/cmdline", http.NotFound)
 }
 
 // readiness is the answer of /readyz: the first condition that does not hold, or

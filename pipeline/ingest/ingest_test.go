@@ -51,6 +51,9 @@ func TestBuildEndsABlockWhereItIsFull(t *testing.T) {
 		if len(slot.records) != want || next != int64(want) || full != wantFull {
 			t.Errorf("build(%v, %d, %d) takes %d, up to %d, full: %t, want %d, %t", sizes, rowsMax, bytesMax, len(slot.records), next, full, want, wantFull)
 		}
+		if taken := sum(sizes[:want]); slot.needed < taken {
+			t.Errorf("build(%v, %d, %d) says that it needs %d bytes, and took %d", sizes, rowsMax, bytesMax, slot.needed, taken)
+		}
 		// Built again it is as large, whatever the bounds are by then.
 		if s.build(slot, batches, 0, next, 1, 1); len(slot.records) != want {
 			t.Errorf("%v, %d, %d: built again it has %d records, want %d", sizes, rowsMax, bytesMax, len(slot.records), want)
@@ -63,6 +66,51 @@ func TestBuildEndsABlockWhereItIsFull(t *testing.T) {
 	f([]int{5, 5, 1}, 10, 10, 2, true)
 	f([]int{50, 1}, 10, 10, 1, true) // larger than a block: alone
 	f([]int{0, 0, 50}, 10, 10, 2, true)
+}
+
+func sum(sizes []int) (total int64) {
+	for _, n := range sizes {
+		total += int64(n)
+	}
+	return total
+}
+
+// What a backlog took is given back when blocks have been small for long, and not while large ones come between.
+func TestSlotsForgetABacklog(t *testing.T) {
+	s := newSlots(1, 64<<20)
+	block := func(bytes int64) { // as build leaves a slot
+		slot, err := s.take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		slot.needed = bytes
+		if grown := bytes - slot.bytes; grown > 0 {
+			slot.bytes += grown
+			s.bytes.Add(grown)
+		}
+		s.give(slot)
+	}
+	held := func() int64 { return s.bytes.Load() }
+	const large, small = 16 << 20, 64 << 10
+	for range 3 {
+		block(large)
+		for range forgetAfter {
+			block(small)
+		}
+		if held() < large {
+			t.Fatalf("%d bytes are held %d small blocks after a large one: too few to tell that it was the last", held(), forgetAfter)
+		}
+	}
+	block(small)
+	if held() != 0 {
+		t.Errorf("%d bytes are held after %d small blocks in a row", held(), forgetAfter+1)
+	}
+	for range 2 * forgetAfter {
+		block(small)
+	}
+	if held() == 0 {
+		t.Error("a slot of small blocks gives back what it uses each time")
+	}
 }
 
 // The protocol, line by line: plan, insert, commit.

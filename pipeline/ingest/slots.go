@@ -18,7 +18,11 @@ type slot struct {
 	records  []stream.Record
 	block    block
 	bytes    int64 // of memories, as slots.bytes has them
+	needed   int64 // bytes of the values that the last block is made of
+	spared   int   // blocks in a row that needed much less than there is
 }
+
+func newSlot() *slot { return &slot{block: block{broken: map[int64]string{}}} }
 
 // slots of a process. They are given in the order in which they are asked for.
 type slots struct {
@@ -28,11 +32,19 @@ type slots struct {
 	bytes atomic.Int64 // that records are decoded into, in all slots
 }
 
+// A backlog leaves slots large, and the collector lets garbage pile up to a multiple of what is alive. So a slot
+// lets go of what it has when forgetAfter blocks in a row needed less than an eighth of it: under a load of small
+// blocks after some tens of seconds. Of little nobody is rid.
+const (
+	forgetAfter = 100
+	spareMin    = 1 << 20 // bytes
+)
+
 // newSlots makes n slots for blocks of so many bytes.
 func newSlots(n, blockBytes int) *slots {
 	s := &slots{free: make(chan *slot, n), max: n, keep: 2 * int64(blockBytes)}
 	for range n {
-		s.free <- &slot{block: block{broken: map[int64]string{}}}
+		s.free <- newSlot()
 	}
 	return s
 }
@@ -49,10 +61,13 @@ func (s *slots) take(ctx context.Context) (*slot, error) {
 
 // give ends the use of a slot and of all that lies in it.
 func (s *slots) give(used *slot) {
+	if used.spared++; used.bytes < spareMin || used.needed > used.bytes/8 {
+		used.spared = 0
+	}
 	// Batches may be compressed very well by whoever wants to fill our memory.
-	if used.bytes > s.keep {
+	if used.bytes > s.keep || used.spared > forgetAfter {
 		s.bytes.Add(-used.bytes)
-		used.bytes, used.memories, used.records = 0, nil, nil
+		used = newSlot()
 	}
 	s.free <- used
 }
@@ -99,6 +114,7 @@ func (s *slots) build(to *slot, batches []stream.Batches, begin, end int64, rows
 	if end < 0 {
 		full = full || len(to.records) == rowsMax
 	}
+	to.needed = int64(bytes)
 	s.count(to)
 	return next, full
 }

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -114,6 +116,42 @@ func (w *world) look(ctx context.Context, client *http.Client) (sample, error) {
 		s.values[heapAlive] = goal / (1 + s.values[heapPercent]/100)
 	}
 	return s, lines.Err()
+}
+
+// profiles keeps what the heap had near the ends of the phases that are compared, for whoever asks what grew.
+func (w *world) profiles(ctx context.Context, ph phases) {
+	const early = 5 * time.Second // the process must still be there, and undisturbed
+	for _, of := range []struct {
+		name string
+		at   time.Time
+	}{{"heap-second.pb.gz", ph.faults}, {"heap-last.pb.gz", ph.end}} {
+		if !pause(ctx, time.Until(of.at.Add(-early))) {
+			return
+		}
+		if err := w.profile(ctx, of.name); err != nil {
+			fmt.Println("no profile of the heap:", err)
+		}
+	}
+}
+
+func (w *world) profile(ctx context.Context, name string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.ops+"/debug/pprof/heap", nil)
+	if err != nil {
+		return err
+	}
+	res, err := w.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	content, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answered %s", req.URL, res.Status)
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(w.o.out, name), content, 0o600)
 }
 
 // grown compares a number between the two phases without faults.

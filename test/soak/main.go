@@ -85,9 +85,10 @@ func run(ctx context.Context, o options) (_ *report, err error) {
 	for i := range clients {
 		all.Go(func() { w.client(running, i, rand.New(rand.NewPCG(o.seed, 1000+uint64(i)))) }) // #nosec G115 G404 -- a small number; repeatable dice
 	}
-	all.Go(func() { w.change(running, rand.New(rand.NewPCG(o.seed, 1))) })       // #nosec G404
-	all.Go(func() { w.changeJobs(running, rand.New(rand.NewPCG(o.seed, 2))) })   // #nosec G404
-	all.Go(func() { w.sample(running) })                                         // until the end of the load
+	all.Go(func() { w.change(running, rand.New(rand.NewPCG(o.seed, 1))) })     // #nosec G404
+	all.Go(func() { w.changeJobs(running, rand.New(rand.NewPCG(o.seed, 2))) }) // #nosec G404
+	all.Go(func() { w.sample(running) })                                       // until the end of the load
+	all.Go(func() { w.profiles(running, phases) })
 	faultErr := w.breakThings(running, phases, rand.New(rand.NewPCG(o.seed, 3))) // #nosec G404
 	if faultErr != nil {
 		stopAll() // what follows would tell nothing

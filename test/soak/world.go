@@ -98,7 +98,7 @@ func freeAddr() (string, error) {
 
 // start runs the platform, at the addresses that it had before.
 func (w *world) start(ctx context.Context) error {
-	args := []string{"--ops-addr", w.ops, "--logpush-allow-loopback", "--logpush-allow-http", "--logpush-disable-after", "0", "--workers-max", fmt.Sprint(runtimesMax)}
+	args := []string{"--ops-addr", w.ops, "--ops-pprof", "--logpush-allow-loopback", "--logpush-allow-http", "--logpush-disable-after", "0", "--workers-max", fmt.Sprint(runtimesMax)}
 	if w.p != nil {
 		for flag, address := range map[string]string{"--api-addr": w.p.Ready.API, "--gateway-addr": w.p.Gateway, "--kafka-addr": w.p.Kafka, "--clickhouse-addr": w.p.ClickHouse} {
 			if u, err := url.Parse(address); err == nil && u.Host != "" {
