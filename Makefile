@@ -121,10 +121,9 @@ bench: build deps ## each area beside its limit or peer, as ratios
 bench-rollback: ## the rollback tests beside Flagger, Argo Rollouts and the lower bounds, simulated; ARGS="-rounds 4000" for more
 	go run ./bench/rollback $(ARGS)
 
-check: ## format, vet, lint, vulnerability scan
+check: ## format, lint (with all that go vet looks at), vulnerability scan
 	@unformatted=$$(find . -name node_modules -prune -o -name '*.go' -exec gofmt -s -l {} +); \
 	if [[ -n $$unformatted ]]; then printf 'gofmt -s -w would change:\n%s\n' "$$unformatted" >&2; exit 1; fi
-	go vet ./...
 	go run $(GOLANGCI_LINT) run ./...
 	.ci/vulnerabilities
 

@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +20,7 @@ import (
 	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
 	"tidegate/internal/store"
+	"tidegate/internal/store/storetest"
 	"tidegate/schema"
 	"tidegate/schema/control"
 )
@@ -63,45 +62,11 @@ func newPlatformWith(t *testing.T, config api.Config) *platform {
 	return newPlatformAt(t, config, nil)
 }
 
-// emptyDatabase has all tables and nothing in them. To make them costs more than most tests do.
-var emptyDatabase = sync.OnceValues(func() (content []byte, err error) {
-	dir, err := os.MkdirTemp("", "tidegate-api-")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	path := filepath.Join(dir, "control.db")
-	db, err := store.Open(context.Background(), path, store.Options{})
-	if err != nil {
-		return nil, err
-	}
-	if err := db.Close(); err != nil { // which leaves nothing in the write-ahead log
-		return nil, err
-	}
-	return os.ReadFile(path)
-})
-
 // newPlatformAt has a database with a clock of its own.
 // Each change is made to what its server works on.
 func newPlatformAt(t *testing.T, config api.Config, now func() time.Time, change ...func(*api.Deps)) *platform {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "control.db")
-	empty, err := emptyDatabase()
-	if err == nil {
-		err = os.WriteFile(path, empty, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := store.Open(t.Context(), path, store.Options{Now: now, GatewayDomain: "localhost"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	db := storetest.New(t, store.Options{Now: now, GatewayDomain: "localhost"})
 	var secret string
 	if _, err := db.Bootstrap(t.Context(), control.Account{}, func(token string) error { secret = token; return nil }); err != nil {
 		t.Fatal(err)

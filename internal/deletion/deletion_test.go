@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"tidegate/internal/errs"
 	"tidegate/internal/logjob"
 	"tidegate/internal/store"
+	"tidegate/internal/store/storetest"
 	"tidegate/schema"
 	tables "tidegate/schema/clickhouse"
 	"tidegate/schema/control"
@@ -166,15 +166,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{killer: &killer{finished: true}, now: time.Now().UTC().Truncate(time.Millisecond), removing: map[string]int{},
 		rows: map[string]int64{"trace_events": 7, "version_rates_1h": 2}}
-	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{Now: func() time.Time { return w.now }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	db := storetest.New(t, store.Options{Now: func() time.Time { return w.now }})
 	if _, err := db.Bootstrap(t.Context(), control.Account{ID: account, Name: "a", Subdomain: "dev"}, func(string) error { return nil }); err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +24,7 @@ import (
 	"tidegate/internal/gateway"
 	"tidegate/internal/runtime"
 	"tidegate/internal/store"
+	"tidegate/internal/store/storetest"
 	accounts "tidegate/schema/control"
 )
 
@@ -37,15 +37,7 @@ type plane struct {
 
 func newPlane(t *testing.T) *plane {
 	t.Helper()
-	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	db := storetest.New(t, store.Options{})
 	p := &plane{Store: db}
 	if _, err := db.Bootstrap(t.Context(), accounts.Account{ID: account, Name: "Test", Subdomain: "dev"}, func(token string) error {
 		p.token = token

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +14,7 @@ import (
 
 	"tidegate/internal/deploy"
 	"tidegate/internal/store"
+	"tidegate/internal/store/storetest"
 	"tidegate/pipeline/logpush/sink/egress"
 	"tidegate/schema/control"
 )
@@ -136,15 +136,7 @@ type world struct {
 func newWorld(t *testing.T, targets ...deploy.NotifyTarget) *world {
 	t.Helper()
 	w := &world{clock: new(clock)}
-	var err error
-	if w.Store, err = store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{Now: w.clock.now}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := w.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	w.Store = storetest.New(t, store.Options{Now: w.clock.now})
 	ctx := t.Context()
 	if _, err := w.Bootstrap(ctx, control.Account{}, func(string) error { return nil }); err != nil {
 		t.Fatal(err)

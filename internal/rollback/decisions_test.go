@@ -27,6 +27,7 @@ import (
 	"tidegate/internal/deploy"
 	"tidegate/internal/notify"
 	"tidegate/internal/store"
+	"tidegate/internal/store/storetest"
 	"tidegate/pipeline/logpush/sink/egress"
 	"tidegate/schema"
 	"tidegate/schema/control"
@@ -78,10 +79,9 @@ type notice struct {
 }
 
 func TestGoldenDecisions(t *testing.T) {
-	empty := emptyDatabase(t)
 	for name, s := range goldenStories {
 		t.Run(name, func(t *testing.T) {
-			w := newStoredWorld(t, empty, s.policy)
+			w := newStoredWorld(t, s.policy)
 			s.play(w)
 			golden(t, filepath.Join("testdata", "decisions", name+".json"), w.record(s.story))
 		})
@@ -132,45 +132,15 @@ func golden(t *testing.T, path string, got []byte) {
 	}
 }
 
-// emptyDatabase has all tables and nothing in them. To make them takes longer than most stories.
-func emptyDatabase(t *testing.T) []byte {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "control.db")
-	s, err := store.Open(t.Context(), path, store.Options{})
-	if err == nil {
-		err = s.Close() // which leaves nothing in the write-ahead log
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content
-}
-
 // newStoredWorld has v1 at 100 % for ten minutes, and a policy for as long.
-func newStoredWorld(t *testing.T, empty []byte, policy deploy.RollbackPolicy) *storedWorld {
+func newStoredWorld(t *testing.T, policy deploy.RollbackPolicy) *storedWorld {
 	t.Helper()
 	clk := newClock()
 	w := &storedWorld{world: newWorld(t, clk.now, policy), clk: clk, versions: map[string]string{}, sent: map[string]json.RawMessage{}}
 	w.target = httptest.NewServer(http.HandlerFunc(w.receive))
 	t.Cleanup(w.target.Close)
 	clk.advance(-10 * time.Minute)
-	path := filepath.Join(t.TempDir(), "control.db")
-	err := os.WriteFile(path, empty, 0o600)
-	if err == nil {
-		w.store, err = store.Open(t.Context(), path, store.Options{Now: clk.now})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := w.store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	w.store = storetest.New(t, store.Options{Now: clk.now})
 	if _, err := w.store.Bootstrap(t.Context(), control.Account{}, func(token string) error { w.token = token; return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -186,6 +156,7 @@ func newStoredWorld(t *testing.T, empty []byte, policy deploy.RollbackPolicy) *s
 	clk.advance(10 * time.Minute)
 
 	edges := w.fakes("a")
+	var err error
 	if w.controller, err = New(Config{
 		Holder: "a", Rates: edges, Deployments: watchedStore{w}, Leases: edges, Log: slog.New(slog.DiscardHandler), Now: clk.now,
 	}); err != nil {

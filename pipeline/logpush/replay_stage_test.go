@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 
 	"tidegate/internal/logjob"
 	"tidegate/internal/store"
+	"tidegate/internal/store/storetest"
 	"tidegate/pipeline/stream"
 	"tidegate/schema"
 	tables "tidegate/schema/clickhouse"
@@ -53,14 +53,7 @@ func newStage(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.topic.Close)
-	if s.store, err = store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s.store = storetest.New(t, store.Options{})
 	if _, err := s.store.Bootstrap(t.Context(), control.Account{ID: account, Subdomain: "dev"}, func(string) error { return nil }); err != nil {
 		t.Fatal(err)
 	}

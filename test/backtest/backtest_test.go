@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"tidegate/internal/embedded"
 	"tidegate/internal/rollback"
 	"tidegate/internal/store"
+	"tidegate/internal/store/storetest"
 	"tidegate/schema/control"
 )
 
@@ -78,14 +78,7 @@ func newSystem(t *testing.T) *system {
 	if err := s.db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s.store, err = store.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), store.Options{Now: func() time.Time { return s.now }}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s.store = storetest.New(t, store.Options{Now: func() time.Time { return s.now }})
 	if _, err := s.store.Bootstrap(t.Context(), control.Account{}, func(string) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
