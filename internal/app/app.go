@@ -37,7 +37,10 @@ type process struct {
 	store     *store.Store   // nil without a database
 	rates     *clickhouse.DB // nil without ClickHouse
 	listeners map[string]net.Listener
-	platform  *egress.Platform // nil where no role connects to destinations
+
+	// Where the platform itself is: for destinations, and for origins, which may be the gateway.
+	// nil where no role connects to such.
+	platform, notForOrigins *egress.Platform
 
 	notifier *notify.Service // made at its first use; nil until then
 
@@ -95,7 +98,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	if err := p.secureListeners(); err != nil {
 		return err
 	}
-	if err := p.findPlatform(); err != nil {
+	if err := p.findPlatform(ctx); err != nil {
 		return err
 	}
 	for _, role := range AllRoles {

@@ -14,6 +14,7 @@ import (
 	"tidegate/internal/clickhouse"
 	"tidegate/internal/patient"
 	"tidegate/internal/runtime"
+	"tidegate/pipeline/logpush/sink/egress"
 )
 
 // NetworkConfig says how the listeners and the clients of this process speak TLS, but for the
@@ -30,7 +31,8 @@ type NetworkConfig struct {
 
 	ClickHouse clickhouse.Access
 
-	Origins runtime.OriginAddresses // that a router connects to
+	Origins       runtime.OriginAddresses // that a router connects to, but for what is the platform's own
+	OriginsRefuse []string                // host, host:port or range of addresses where none may be
 
 	// How a router without a database speaks to the control plane.
 	ControlCA, ControlCert, ControlKey string
@@ -52,6 +54,7 @@ func (c *NetworkConfig) bind(f *pflag.FlagSet, has func(Role) bool) {
 	if has(RoleGateway) {
 		f.BoolVar(&c.Origins.DenyPrivate, "origins-deny-private", c.Origins.DenyPrivate, "refuse origins in private, loopback and other ranges that are not public, by the address that is connected to")
 		f.BoolVar(&c.Origins.AllowLinkLocal, "origins-allow-link-local", c.Origins.AllowLinkLocal, "allow origins at link-local addresses, and at those where clouds give a machine its credentials")
+		f.StringSliceVar(&c.OriginsRefuse, "origins-refuse", c.OriginsRefuse, "hosts, host:ports and address ranges, separated by commas, where no origin may be, whatever is allowed: the platform's other machines. What other settings of this process name is refused anyway")
 		f.StringVar(&c.ControlCA, "api-ca-file", c.ControlCA, "PEM file of the authorities that sign the certificate of --api-url; without it the system's. The files of --api-... are read for each new connection")
 		f.StringVar(&c.ControlCert, "api-cert-file", c.ControlCert, "PEM file of a certificate, with its chain, for a control plane that asks for one (mutual TLS)")
 		f.StringVar(&c.ControlKey, "api-key-file", c.ControlKey, "PEM file of that certificate's key")
@@ -103,6 +106,10 @@ func (c *NetworkConfig) validate(opsAddr string, opsPprof bool, apiURL string) e
 		{"api-cert-file", c.ControlCert, "api-key-file", c.ControlKey},
 	} {
 		all.add((pair.cert == "") != (pair.key == ""), "--%s (%q) and --%s (%q) are needed together", pair.certFlag, pair.cert, pair.keyFlag, pair.key)
+	}
+	for _, text := range c.OriginsRefuse {
+		err := egress.Check(text)
+		all.add(err != nil, "--origins-refuse: %w", err)
 	}
 	all.add(c.OpsCert != "" && opsAddr == "", "--ops-tls-cert needs --ops-addr: without it nothing listens there")
 	all.add(opsPprof && opsAddr == "", "--ops-pprof needs --ops-addr: the API's address has no profiles")

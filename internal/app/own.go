@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"net/url"
@@ -14,40 +15,58 @@ import (
 	"tidegate/pipeline/logpush/sink/egress"
 )
 
-// findPlatform has destinations of this process kept from the platform itself, by what is
-// listened on and what the settings name. The listeners are open by now.
-func (p *process) findPlatform() error {
-	if !p.config.has(RoleLogpush) && !p.config.has(RoleAPI) && !p.config.has(RoleRollback) {
-		return nil // it connects to no destination
+// findPlatform has the destinations and origins that this process connects to kept from the
+// platform itself, by what is listened on and what the settings name. The listeners are open by now.
+func (p *process) findPlatform(ctx context.Context) error {
+	destinations := p.config.has(RoleLogpush) || p.config.has(RoleAPI) || p.config.has(RoleRollback)
+	origins := p.config.has(RoleGateway)
+	var brokers func(context.Context) ([]string, error)
+	if len(p.config.Kafka) > 0 && (destinations || origins) {
+		reader, err := p.reader()
+		if err != nil {
+			return err
+		}
+		brokers = reader.Brokers
 	}
-	own, err := p.ownAddresses()
+	if destinations {
+		own, err := p.ownAddresses(p.config.Logpush.Refuse)
+		if err != nil {
+			return err
+		}
+		if p.platform, err = egress.NewPlatform(own, brokers, p.log.With("meanwhile", "destinations in private ranges are refused")); err != nil {
+			return err
+		}
+	}
+	if !origins {
+		return nil
+	}
+	// The gateway may be an origin: another script, whose loops it ends itself.
+	own, err := p.ownAddresses(p.config.Network.OriginsRefuse, listenGateway, listenTLS)
 	if err != nil {
 		return err
 	}
-	if len(p.config.Kafka) == 0 {
-		p.platform, err = egress.NewPlatform(own, nil, p.log)
+	if p.notForOrigins, err = egress.NewPlatform(own, brokers, p.log.With("meanwhile", "origins are refused where it was last")); err != nil {
 		return err
 	}
-	reader, err := p.reader()
-	if err != nil {
-		return err
-	}
-	p.platform, err = egress.NewPlatform(own, reader.Brokers, p.log)
-	return err
+	p.notForOrigins.Look(ctx)
+	p.services = append(p.services, service{"own addresses", stageEdge, p.notForOrigins.Run})
+	return nil
 }
 
-// ownAddresses are the platform's own, as far as this process knows them: its listeners, and
-// what it was given, by name. They trust whoever reaches them, or may, so no job may send
-// anything there. Of other machines it knows what --logpush-refuse names.
-func (p *process) ownAddresses() ([]string, error) {
-	own := slices.Concat(p.config.Kafka, p.config.Logpush.Refuse)
-	for _, listener := range p.listeners {
-		own = append(own, listener.Addr().String())
+// ownAddresses are the platform's own, as far as this process knows them: its listeners, but for
+// those that are open to such connections, and what it was given, by name. They trust whoever
+// reaches them, or may. Of other machines it knows what refuse names.
+func (p *process) ownAddresses(refuse []string, open ...string) ([]string, error) {
+	own := slices.Concat(p.config.Kafka, refuse)
+	for name, listener := range p.listeners {
+		if !slices.Contains(open, name) {
+			own = append(own, listener.Addr().String())
+		}
 	}
 	for _, address := range append(telemetry.Endpoints(), p.config.ClickHouse, p.config.Gateway.APIURL) {
 		u, err := url.Parse(address)
 		if err != nil {
-			return nil, fmt.Errorf("read where %s is, to keep destinations from it: %w", withoutPassword(address), err)
+			return nil, fmt.Errorf("read where %s is, to keep destinations and origins from it: %w", withoutPassword(address), err)
 		}
 		for host := range strings.SplitSeq(u.Host, ",") { // of ClickHouse there may be several
 			if host != "" {

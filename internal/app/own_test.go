@@ -4,9 +4,11 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
@@ -31,7 +33,7 @@ func TestOwnAddressesAreKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeAll(t, p) })
-	own, err := p.ownAddresses()
+	own, err := p.ownAddresses(config.Logpush.Refuse)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +66,7 @@ func TestNoDestinationIsABrokerOfTheCluster(t *testing.T) {
 	config.Kafka, config.Logpush.AllowLoopback = cluster.ListenAddrs()[:1], true
 	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
 	t.Cleanup(func() { closeAll(t, p) })
-	if err := p.findPlatform(); err != nil {
+	if err := p.findPlatform(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, broker := range cluster.ListenAddrs() {
@@ -81,6 +83,43 @@ func TestNoDestinationIsABrokerOfTheCluster(t *testing.T) {
 		t.Fatalf("another address on loopback: %v", err)
 	}
 	_ = conn.Close()
+}
+
+// A router on its own keeps origins from itself and from what its settings name. The gateway is open
+// to everybody, and so to origins.
+func TestNoOriginIsThePlatformOfARouter(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	config := DefaultConfig(RoleGateway)
+	config.Gateway.Addr, config.OpsAddr = "127.0.0.1:0", "127.0.0.1:0"
+	config.Kafka, config.Gateway.APIURL = cluster.ListenAddrs()[:1], "http://localhost:8787"
+	config.Network.OriginsRefuse, config.Logpush.Refuse = []string{"172.31.87.0/24", "10.0.0.9:9093"}, []string{"10.0.0.8"}
+	p := &process{config: config, log: slog.New(slog.DiscardHandler)}
+	t.Cleanup(func() { closeAll(t, p) })
+	if err := p.listen(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.findPlatform(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); !p.notForOrigins.Has(netip.MustParseAddrPort(cluster.ListenAddrs()[2])) && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond) // on a slow machine the brokers did not answer in time
+		p.notForOrigins.Look(t.Context())
+	}
+	own := append(cluster.ListenAddrs(), p.listeners[listenOps].Addr().String(), "127.0.0.1:8787", "172.31.87.9:9093", "10.0.0.9:9093")
+	for _, address := range own {
+		if !p.notForOrigins.Has(netip.MustParseAddrPort(address)) {
+			t.Errorf("an origin may be at %s", address)
+		}
+	}
+	for _, address := range []string{p.listeners[listenGateway].Addr().String(), "127.0.0.1:9001", "10.0.0.9:80", "10.0.0.8:80"} {
+		if p.notForOrigins.Has(netip.MustParseAddrPort(address)) {
+			t.Errorf("no origin may be at %s", address)
+		}
+	}
 }
 
 // PostgreSQL's own default falls back to clear text, and sslmode=disable is nothing else: who has

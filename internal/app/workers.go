@@ -50,6 +50,7 @@ func (p *process) checker() (*runtime.Checker, error) {
 func (p *process) backends(ctx context.Context, bundles runtime.Bundles, told *ear) (*runtime.Backends, error) {
 	config := runtime.DefaultConfig()
 	config.Origins = p.config.Network.Origins
+	config.Origins.Own = p.notForOrigins.Has
 	path, err := p.findWorkerd()
 	if err != nil {
 		return nil, err

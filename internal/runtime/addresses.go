@@ -16,10 +16,17 @@ import (
 type OriginAddresses struct {
 	AllowLinkLocal bool
 	DenyPrivate    bool // and loopback, and other special ranges
+	// Own tells the platform's own addresses, which trust whoever reaches them. It must not wait,
+	// and may be called concurrently. nil knows none.
+	Own func(netip.AddrPort) bool
 }
 
 // Check refuses, with a reason, an address at which no origin may be.
-func (o OriginAddresses) Check(addr netip.Addr) error {
+func (o OriginAddresses) Check(at netip.AddrPort) error {
+	addr := at.Addr()
+	if o.Own != nil && o.Own(at) {
+		return fmt.Errorf("no origin may be at %s, which is the platform's own (--origins-refuse)", at)
+	}
 	if !o.AllowLinkLocal && addresses.LinkLocal(addr) {
 		return fmt.Errorf("no origin may be at %s, which is a link-local address or that of a cloud's metadata service (--origins-allow-link-local)", addr)
 	}
@@ -37,6 +44,6 @@ func originDialer(cfg Config) net.Dialer {
 		if err != nil {
 			return fmt.Errorf("check the origin's address %s: %w", address, err)
 		}
-		return cfg.Origins.Check(at.Addr())
+		return cfg.Origins.Check(at)
 	}}
 }

@@ -3,23 +3,26 @@ package runtime
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"tidegate/internal/addresses/rebind"
 	"tidegate/internal/certs/certstest"
+	"tidegate/schema"
 )
 
 func TestWhereOriginsMayBe(t *testing.T) {
 	f := func(o OriginAddresses, want bool, list ...string) {
 		t.Helper()
 		for _, addr := range list {
-			if err := o.Check(netip.MustParseAddr(addr)); (err == nil) != want {
+			if err := o.Check(netip.AddrPortFrom(netip.MustParseAddr(addr), 80)); (err == nil) != want {
 				t.Errorf("%+v: %s: %v", o, addr, err)
 			}
 		}
@@ -95,5 +98,63 @@ func TestOriginThatIsReboundIsRefused(t *testing.T) {
 				t.Errorf("rebound: %v", err)
 			}
 		})
+	}
+}
+
+// The platform's own addresses are no origin, however it is spoken to, and no monitor asks there.
+func TestNoOriginIsThePlatform(t *testing.T) {
+	var reached atomic.Int64
+	listen := func() string {
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+			if s == http.StateNew {
+				reached.Add(1)
+			}
+		}
+		server.Start()
+		t.Cleanup(server.Close)
+		return server.Listener.Addr().String()
+	}
+	own, other := listen(), listen()
+	cfg := DefaultConfig()
+	cfg.Origins.Own = func(at netip.AddrPort) bool { return at.String() == own }
+	for _, scheme := range []string{"http", "https", "h2c"} {
+		way, err := newTransport(cfg, scheme+"://"+own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, upgrade := range []string{"", "websocket"} {
+			req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
+			if upgrade != "" {
+				req.Header.Set("Connection", "Upgrade")
+				req.Header.Set("Upgrade", upgrade)
+			}
+			resp, err := way.RoundTrip(req)
+			if err == nil {
+				_ = resp.Body.Close()
+				t.Errorf("%s %s: it answers %d", scheme, upgrade, resp.StatusCode)
+				continue
+			}
+			failed, ok := errors.AsType[*Error](err)
+			if !ok || failed.Kind != schema.ErrorKindConnect || !strings.Contains(err.Error(), "no origin may be at "+own+", which is the platform's own (--origins-refuse)") {
+				t.Errorf("%s %s: %v", scheme, upgrade, err)
+			}
+		}
+	}
+	m, err := newMonitor(healthMonitor(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]string{own: schema.ErrorKindConnect, other: ""} {
+		c, err := newEndpointMonitor(m, cfg, "http://"+address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.try(t.Context()); got != want {
+			t.Errorf("the monitor of %s says %q, want %q", address, got, want)
+		}
+	}
+	if n := reached.Load(); n != 1 { // the other one's monitor
+		t.Errorf("%d connections came, want 1", n)
 	}
 }

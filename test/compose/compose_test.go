@@ -290,14 +290,7 @@ func TestRolesAcceptTheirConfiguration(t *testing.T) {
 // Jobs may reach private addresses, and none of the networks on which the platform talks to itself.
 func TestJobsReachNoneOfThePlatformsNetworks(t *testing.T) {
 	project := loaded(t)
-	var own []string
-	for _, name := range []string{"edge", "data"} {
-		ipam := project.Networks[name].Ipam.Config
-		if len(ipam) != 1 {
-			t.Fatalf("the network %s has the subnets %v, want one that is known", name, ipam)
-		}
-		own = append(own, ipam[0].Subnet)
-	}
+	own := ownNetworks(t, project)
 	for name, s := range project.Services {
 		_, sends := s.Networks["destinations"]
 		if name == "s3" {
@@ -311,6 +304,33 @@ func TestJobsReachNoneOfThePlatformsNetworks(t *testing.T) {
 			t.Errorf("%s: in the network destinations %t, refuses %v %t", name, sends, own, refuses)
 		}
 	}
+}
+
+// Origins may be at private addresses, and none on the networks on which the platform talks to itself:
+// Prometheus and Alertmanager ask nobody who they are.
+func TestNoOriginIsInThePlatformsNetworks(t *testing.T) {
+	project := loaded(t)
+	own := ownNetworks(t, project)
+	for name, s := range project.Services {
+		_, reaches := s.Networks["origins"]
+		refuses := strings.Contains(strings.Join(s.Command, " "), "--origins-refuse "+strings.Join(own, ","))
+		if ours := len(s.Command) > 0 && s.Command[0] == "router"; reaches != ours || refuses != ours {
+			t.Errorf("%s: in the network origins %t, refuses %v %t", name, reaches, own, refuses)
+		}
+	}
+}
+
+// ownNetworks are the subnets of the networks on which the platform talks to itself.
+func ownNetworks(t *testing.T, project *types.Project) (subnets []string) {
+	t.Helper()
+	for _, name := range []string{"edge", "data"} {
+		ipam := project.Networks[name].Ipam.Config
+		if len(ipam) != 1 {
+			t.Fatalf("the network %s has the subnets %v, want one that is known", name, ipam)
+		}
+		subnets = append(subnets, ipam[0].Subnet)
+	}
+	return subnets
 }
 
 // The story: the control planes took the balancer for the client, so that ten failed attempts to

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,7 +39,8 @@ type Platform struct {
 	advertised []hostPort              // what brokers said last
 	heard      bool                    // brokers has answered once
 	missing    []string                // what could not be told the last time
-	now        []portRange
+
+	now atomic.Pointer[[]portRange] // what is refused, by the last look; written under mu
 }
 
 // portRange is what is refused: addresses, and of them a port, or with 0 every port. A
@@ -69,7 +71,31 @@ func NewPlatform(own []string, brokers func(ctx context.Context) ([]string, erro
 			p.ranges = append(p.ranges, at)
 		}
 	}
+	p.now.Store(&p.ranges)
 	return p, nil
+}
+
+// Has reports whether to is the platform's, by the last look. It asks nobody, and takes what could
+// never be told yet for somebody else's: it is for connections that must wait for no name server
+// and no Kafka, and must be made while these are away.
+func (p *Platform) Has(to netip.AddrPort) bool { return p != nil && refuses(*p.now.Load(), to) }
+
+// Look looks names up now, unless that was just done.
+func (p *Platform) Look(ctx context.Context) { p.look(ctx) }
+
+// Run keeps what Has knows fresh until ctx ends.
+func (p *Platform) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+			p.Look(ctx)
+			timer.Reset(lookTTL)
+		}
+	}
 }
 
 // Check says why NewPlatform does not take a text, or nil.
@@ -140,7 +166,7 @@ func (p *Platform) look(ctx context.Context) (refused []portRange, complete bool
 		p.lookUpLocked(context.WithoutCancel(ctx))
 		p.lookedUp = time.Now()
 	}
-	return p.now, len(p.missing) == 0
+	return *p.now.Load(), len(p.missing) == 0
 }
 
 func (p *Platform) lookUpLocked(ctx context.Context) {
@@ -151,12 +177,13 @@ func (p *Platform) lookUpLocked(ctx context.Context) {
 	}
 	names := slices.Concat(p.names, p.advertised)
 	failed := p.resolveLocked(ctx, names)
-	p.now = slices.Clone(p.ranges)
+	now := slices.Clone(p.ranges)
 	for _, name := range names {
 		for _, addr := range p.known[name.host] {
-			p.now = append(p.now, single(addr, name.port))
+			now = append(now, single(addr, name.port))
 		}
 	}
+	p.now.Store(&now)
 	why := []error{heardErr}
 	for _, host := range slices.Sorted(maps.Keys(failed)) {
 		if dns, ok := errors.AsType[*net.DNSError](failed[host]); ok && dns.IsNotFound && p.bounded() {
@@ -239,9 +266,9 @@ func (p *Platform) tellLocked(ctx context.Context, missing []string, why error) 
 	case slices.Equal(missing, p.missing):
 		return
 	case len(missing) > 0:
-		p.log.WarnContext(ctx, "where the platform itself is cannot be told: destinations in private ranges are refused until it can", "missing", missing, "error", why)
+		p.log.WarnContext(ctx, "where the platform itself is cannot be told", "missing", missing, "error", why)
 	default:
-		p.log.InfoContext(ctx, "where the platform itself is can be told again: destinations in private ranges are as the settings say")
+		p.log.InfoContext(ctx, "where the platform itself is can be told again")
 	}
 	p.missing = missing
 }

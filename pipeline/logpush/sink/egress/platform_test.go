@@ -120,6 +120,43 @@ func TestBrokersOfTheClusterAreRefused(t *testing.T) {
 	}
 }
 
+// Origins are served while name servers and Kafka are away, so whether they are ours is known by
+// the last look.
+func TestWhetherAnAddressIsOursIsKnownWithoutAsking(t *testing.T) {
+	before, after := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	rebind.Resolve(t, []netip.Addr{before}, []netip.Addr{after})
+	p := platform(t, func(context.Context) ([]string, error) { return nil, errors.New("no broker answers") }, rebind.Name+":9092", "gone.rebind.test:5432", "10.1.0.0/16")
+	f := func(want bool, list ...string) {
+		t.Helper()
+		for _, address := range list {
+			if got := p.Has(netip.MustParseAddrPort(address)); got != want {
+				t.Errorf("%s is ours: %t", address, got)
+			}
+		}
+	}
+	f(true, "10.1.2.3:80")
+	f(false, "10.0.0.1:9092", "10.0.0.2:9092", "10.9.9.9:80")
+	p.Look(t.Context())
+	f(true, "10.1.2.3:80", "10.0.0.1:9092")
+	f(false, "10.0.0.2:9092", "10.9.9.9:80", "10.0.0.1:80")
+	ctx, end := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- p.Run(ctx) }()
+	for deadline := time.Now().Add(time.Minute); !p.Has(netip.MustParseAddrPort("10.0.0.2:9092")); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("where it has gone is never known")
+		}
+	}
+	end()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	var none *Platform
+	if none.Has(netip.MustParseAddrPort("10.1.2.3:80")) {
+		t.Error("nowhere has an address")
+	}
+}
+
 func TestWhatIsRefused(t *testing.T) {
 	f := func(own, address string, want bool) {
 		t.Helper()
