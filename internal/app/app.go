@@ -109,6 +109,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	if config.OpsAddr != "" {
 		p.addOps()
 	}
+	p.services = append(p.services, service{"readiness", stageEdge, p.tellReadiness})
 	if config.ReadyFile != "" {
 		p.services = append(p.services, service{"ready file", stageEdge, p.announce})
 	}
