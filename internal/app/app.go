@@ -197,6 +197,7 @@ func (p *process) open(ctx context.Context) (err error) {
 		p.checks = append(p.checks, check{"database", p.store.Ready})
 	}
 	if p.config.ClickHouse != "" {
+		p.warnOfClearText(ctx, p.config.ClickHouse, "ClickHouse is spoken to in clear text, its password and all events with it", "Name it by https:// in --clickhouse, unless the network between is yours alone.")
 		config := clickhouse.DefaultConfig(p.config.ClickHouse)
 		config.Cluster = p.config.Cluster
 		config.Retention = p.config.Retention

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	apps "k8s.io/api/apps/v1"
@@ -57,6 +58,7 @@ func fits(t *testing.T, all []any) {
 			}
 		}
 		safe(t, w)
+		probed(t, w)
 		mounts(t, w)
 	}
 	for _, o := range all {
@@ -152,6 +154,21 @@ func safe(t *testing.T, w *workload) {
 	for _, e := range spec.Containers[0].Env {
 		if secret := e.Name == "TIDEGATE_DATABASE" || e.Name == "TIDEGATE_CLICKHOUSE"; secret && (e.ValueFrom == nil || e.ValueFrom.SecretKeyRef == nil) {
 			t.Errorf("%s: %s does not come from a Secret", w.name, e.Name)
+		}
+	}
+}
+
+// probed checks that probes speak what the port for health speaks, by its flags.
+func probed(t *testing.T, w *workload) {
+	t.Helper()
+	c := w.pod.Spec.Containers[0]
+	want := core.URIScheme("")
+	if slices.ContainsFunc(c.Args, func(arg string) bool { return strings.HasPrefix(arg, "--ops-tls-cert=") }) {
+		want = core.URISchemeHTTPS
+	}
+	for _, p := range []*core.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
+		if p.HTTPGet.Scheme != want {
+			t.Errorf("a probe of %s speaks %q, want %q", w.name, p.HTTPGet.Scheme, want)
 		}
 	}
 }
