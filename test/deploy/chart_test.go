@@ -22,6 +22,7 @@ import (
 	"helm.sh/helm/v3/pkg/releaseutil"
 	apps "k8s.io/api/apps/v1"
 	autoscaling "k8s.io/api/autoscaling/v2"
+	batch "k8s.io/api/batch/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	policy "k8s.io/api/policy/v1"
@@ -38,6 +39,8 @@ var kinds = map[string]func() any{
 	"v1/ServiceAccount":                       func() any { return new(core.ServiceAccount) },
 	"apps/v1/StatefulSet":                     func() any { return new(apps.StatefulSet) },
 	"apps/v1/Deployment":                      func() any { return new(apps.Deployment) },
+	"batch/v1/CronJob":                        func() any { return new(batch.CronJob) },
+	"v1/PersistentVolumeClaim":                func() any { return new(core.PersistentVolumeClaim) },
 	"autoscaling/v2/HorizontalPodAutoscaler":  func() any { return new(autoscaling.HorizontalPodAutoscaler) },
 	"networking.k8s.io/v1/NetworkPolicy":      func() any { return new(networking.NetworkPolicy) },
 	"networking.k8s.io/v1/Ingress":            func() any { return new(networking.Ingress) },
@@ -195,6 +198,8 @@ func TestRefusals(t *testing.T) {
 	f("routersNeedCertificate", `{tls: {api: {routersNeedCertificate: "yes"}}}`)
 	f("certificate", `{tls: {ops: {certificate: a}}}`)
 	f("pattern", `{tls: {api: {secret: /etc/tls.crt}}}`)
+	f("keep", `{backup: {enabled: true, keep: 0}}`)
+	f("schedule", `{backup: {enabled: true, schedule: daily}}`)
 	f("replica", `{router: {replica: 3}}`)
 	f("brokers", `{kafka: {brokers: ["kafka"]}}`)
 	f("mechanism", `{kafka: {sasl: {mechanism: GSSAPI}}}`)

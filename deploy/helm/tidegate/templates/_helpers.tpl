@@ -112,12 +112,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{/* Addresses that hold passwords: in the environment, where no list of processes shows them. */}}
-{{- define "tidegate.storeEnv" -}}
+{{- define "tidegate.databaseEnv" -}}
 - name: TIDEGATE_DATABASE
   valueFrom:
     secretKeyRef:
       name: {{ required "database.existingSecret is not set: the chart brings no PostgreSQL; name a Secret with the address of yours" .Values.database.existingSecret }}
       key: {{ .Values.database.urlKey }}
+{{- end }}
+
+{{- define "tidegate.storeEnv" -}}
+{{ include "tidegate.databaseEnv" . }}
 - name: TIDEGATE_CLICKHOUSE
   valueFrom:
     secretKeyRef:
@@ -180,6 +184,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{/* What every pod, and every container, may do. */}}
+{{- define "tidegate.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "tidegate.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
 {{/* The pod of a role. The argument has root, component, role (its values), command, and texts of YAML:
      args, env, ports, volumes and mounts of that role alone, and grace, in seconds. */}}
 {{- define "tidegate.pod" -}}
@@ -203,13 +225,7 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   securityContext:
-    runAsNonRoot: true
-    runAsUser: 10001
-    runAsGroup: 10001
-    fsGroup: 10001
-    fsGroupChangePolicy: OnRootMismatch
-    seccompProfile:
-      type: RuntimeDefault
+    {{- include "tidegate.podSecurity" . | nindent 4 }}
   {{- with .role.priorityClassName }}
   priorityClassName: {{ . }}
   {{- end }}
@@ -278,10 +294,7 @@ spec:
             seconds: {{ . }}
       {{- end }}
       securityContext:
-        allowPrivilegeEscalation: false
-        readOnlyRootFilesystem: true
-        capabilities:
-          drop: [ALL]
+        {{- include "tidegate.containerSecurity" . | nindent 8 }}
       resources:
         {{- toYaml .role.resources | nindent 8 }}
       volumeMounts:
