@@ -127,8 +127,8 @@ check: ## format, lint (with all that go vet looks at), vulnerability scan
 	go run $(GOLANGCI_LINT) run ./...
 	.ci/vulnerabilities
 
-release: ## archives of HEAD for linux/amd64 and linux/arm64, SBOMs and checksums in dist/; COMMIT=v1.2.0 for another one
-	go run ./test/release -commit $(or $(COMMIT),HEAD)
+release: ## archives of HEAD for linux/amd64 and linux/arm64, SBOMs and checksums in dist/, after a scan for vulnerabilities; ARGS=-unscanned where no database of them can be reached; COMMIT=v1.2.0 for another one
+	go run ./test/release -commit $(or $(COMMIT),HEAD) $(ARGS)
 
 test-deploy: ## the Helm chart and the Prometheus rules by the libraries that read them; ARGS=-update writes the golden files
 	go -C test/deploy test -count=1 ./... $(ARGS)

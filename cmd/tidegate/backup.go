@@ -14,6 +14,7 @@ import (
 
 	"tidegate/internal/app"
 	"tidegate/internal/embedded"
+	"tidegate/internal/store"
 )
 
 // databaseFlags say which database is meant, without asking the API, which may be down.
@@ -55,29 +56,41 @@ func backupCommand() *cobra.Command {
 		Use: "backup FILE", Short: "Write the control state to a file, also while the platform runs",
 		Long: "Write the control state, as it is at one moment, to a file that only its owner may read: accounts, tokens (hashed), scripts with their\n" +
 			"code, versions, deployments, policies, jobs with their credentials, and the audit log. A FILE that is there\n" +
-			"already is replaced once the backup is whole; - is standard output. It talks to the database, not to the API.",
-		Example: "  tidegate backup control.backup\n  tidegate backup --database postgres://tidegate@postgres/tidegate - | age -r KEY > control.backup.age",
+			"already is replaced once the backup is whole; - is standard output. It talks to the database, not to the API.\n" +
+			"With --keep, FILE is a folder that is there: the backup gets a name with the time, such as tidegate-20260301T020000Z.backup, and when it\n" +
+			"is whole the oldest files of such names are deleted, so that as many as --keep says are left.",
+		Example: "  tidegate backup control.backup\n  tidegate backup --keep 14 /var/backups/tidegate\n  tidegate backup --database postgres://tidegate@postgres/tidegate - | age -r KEY > control.backup.age",
 		Args:    arguments(1, 1),
 	}
 	d.bind(command)
+	keep := command.Flags().Int("keep", 0, "FILE is a folder: keep this many backups there, and delete older ones; 0 for a FILE of one backup")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
 		database, err := d.open(cmd)
 		if err != nil {
 			return err
+		}
+		if *keep < 0 || *keep > 0 && args[0] == "-" {
+			return usage(cmd, fmt.Errorf("--keep is %d, and FILE %q: it is the number of backups in a folder, and FILE is that folder", *keep, args[0]))
 		}
 		if path, ok := sqliteFile(database); ok {
 			if _, err := os.Stat(path); err != nil {
 				return fmt.Errorf("find the database to back up: %w: name it with --database, or the folder of a \"tidegate up\" with --data-dir", err)
 			}
 		}
-		info, err := app.Backup(cmd.Context(), database, args[0])
+		var info store.BackupInfo
+		file := args[0]
+		if *keep > 0 {
+			file, info, err = app.BackupInto(cmd.Context(), database, args[0], *keep, time.Now())
+		} else {
+			info, err = app.Backup(cmd.Context(), database, file)
+		}
 		if err != nil {
 			return err
 		}
-		if args[0] == "-" {
+		if file == "-" {
 			return nil // standard output has the backup
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rows of %s, schema %d\n", args[0], info.Rows, info.Database, info.Schema)
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rows of %s, schema %d\n", file, info.Rows, info.Database, info.Schema)
 		return err
 	}
 	return command

@@ -112,6 +112,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	if config.OpsAddr != "" {
 		p.addOps()
 	}
+	p.services = append(p.services, service{"readiness", stageEdge, p.tellReadiness})
 	if config.ReadyFile != "" {
 		p.services = append(p.services, service{"ready file", stageEdge, p.announce})
 	}
@@ -199,6 +200,7 @@ func (p *process) open(ctx context.Context) (err error) {
 		p.checks = append(p.checks, check{"database", p.store.Ready})
 	}
 	if p.config.ClickHouse != "" {
+		p.warnOfClearText(ctx, p.config.ClickHouse, "ClickHouse is spoken to in clear text, its password and all events with it", "Name it by https:// in --clickhouse, unless the network between is yours alone.")
 		config := clickhouse.DefaultConfig(p.config.ClickHouse)
 		config.Cluster = p.config.Cluster
 		config.Retention = p.config.Retention

@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"regexp"
+	"time"
 
 	"tidegate/internal/store"
 )
@@ -27,6 +31,39 @@ func Backup(ctx context.Context, database, file string) (info store.BackupInfo, 
 		return info, fmt.Errorf("back the control state up to %s: %w", file, err)
 	}
 	return info, nil
+}
+
+// rotated are the names of backups that BackupInto writes, and the only ones that it deletes.
+var rotated = regexp.MustCompile(`^tidegate-\d{8}T\d{6}Z\.backup$`)
+
+// BackupInto is Backup into a folder, under a name with the time. Once the backup is whole, the oldest of such
+// names are deleted, so that keep are left. Other files are left alone, and so is what a failure finds.
+func BackupInto(ctx context.Context, database, folder string, keep int, now time.Time) (file string, info store.BackupInfo, err error) {
+	name := now.UTC().Format("tidegate-20060102T150405Z.backup")
+	file = filepath.Join(folder, name)
+	if info, err = Backup(ctx, database, file); err != nil {
+		return file, info, err
+	}
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return file, info, fmt.Errorf("find the backups that are too old: %w", err)
+	}
+	var others []string // oldest first: names are sorted
+	for _, e := range entries {
+		if e.Type().IsRegular() && rotated.MatchString(e.Name()) && e.Name() != name { // a clock that was set back deletes not what was just written
+			others = append(others, e.Name())
+		}
+	}
+	var faults []error
+	for _, old := range others[:max(0, len(others)-(keep-1))] {
+		if err := os.Remove(filepath.Join(folder, old)); !errors.Is(err, fs.ErrNotExist) { // another backup may have done it
+			faults = append(faults, err)
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return file, info, fmt.Errorf("delete backups that are too old: %w", err)
+	}
+	return file, info, nil
 }
 
 // RestoreOptions of Restore.

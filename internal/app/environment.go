@@ -22,7 +22,7 @@ func variableOf(flag string) string {
 // commandFlags are what commands of tidegate read from the environment beside the flags of
 // roles. A process takes them for known, because the same environment may be for both.
 var commandFlags = []string{
-	"account", "api", "chdb-library", "clickhouse-addr", "disable-jobs", "inserted-since", "json", "kafka-addr", "limit", "print", "replace", "since", "token-file",
+	"account", "api", "chdb-library", "clickhouse-addr", "disable-jobs", "inserted-since", "json", "kafka-addr", "keep", "limit", "print", "replace", "since", "token-file",
 }
 
 // otherVariables have our prefix and are no flags: secrets, which no command line must hold; what

@@ -72,7 +72,7 @@ func (p *process) addGateway(ctx context.Context) error {
 	if err := os.MkdirAll(p.config.DataDir, 0o750); err != nil {
 		return err
 	}
-	plane, err := p.controlPlane()
+	plane, err := p.controlPlane(ctx)
 	if err != nil {
 		return err
 	}
@@ -164,10 +164,12 @@ func (p *process) routerID() (string, error) {
 }
 
 // controlPlane is the store where this process has one, else the API elsewhere.
-func (p *process) controlPlane() (controlPlane, error) {
+func (p *process) controlPlane(ctx context.Context) (controlPlane, error) {
 	if p.store != nil {
 		return controlPlane{p.store.SnapshotAll, p.store.SaveReports, p.store.SaveRouter, p.store, p.store}, nil
 	}
+	p.warnOfClearText(ctx, p.config.Gateway.APIURL, "the control plane is spoken to in clear text, the routers' token and the text of Workers' secrets with it",
+		"Give it a certificate (--api-tls-cert) and name it by https:// in --api-url, unless the network between is yours alone.")
 	token, err := os.ReadFile(p.config.Gateway.APITokenFile)
 	if err != nil {
 		return controlPlane{}, fmt.Errorf("read the token for %s from --api-token-file: %w", p.config.Gateway.APIURL, err)

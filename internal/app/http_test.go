@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
 // Whoever finds a port taken is told by which flag to give another.
@@ -115,4 +117,33 @@ func TestReadiness(t *testing.T) {
 	f(200, "ready")
 	note = "gateway: serves an old snapshot"
 	f(200, "ready\ngateway: serves an old snapshot")
+}
+
+// Whoever watches metrics alone learns what /readyz says.
+func TestReadinessIsAMetric(t *testing.T) {
+	reader := sdkmetric.NewManualReader()
+	ready, err := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("test").Int64Gauge("ready")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fault := errors.New("away")
+	p := &process{checks: []check{{"database", func(context.Context) error { return fault }}}}
+	f := func(ctx context.Context, want int64) {
+		t.Helper()
+		p.recordReadiness(ctx, ready)
+		var data metricdata.ResourceMetrics
+		if err := reader.Collect(t.Context(), &data); err != nil {
+			t.Fatal(err)
+		}
+		if got := data.ScopeMetrics[0].Metrics[0].Data.(metricdata.Gauge[int64]).DataPoints[0].Value; got != want {
+			t.Errorf("the metric is %d, want %d", got, want)
+		}
+	}
+	f(t.Context(), 0)
+	fault = nil
+	f(t.Context(), 1)
+	stopping, cancel := context.WithCancel(t.Context())
+	cancel()
+	fault = context.Canceled
+	f(stopping, 1)
 }

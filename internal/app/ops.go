@@ -5,6 +5,10 @@ import (
 	"net/http"
 	"net/http/pprof" // #nosec G108 -- what it adds to http.DefaultServeMux is served nowhere
 	"time"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"tidegate/internal/telemetry"
 )
 
 // addOps serves health and metrics of a process on an address of their own: a
@@ -50,6 +54,40 @@ func (p *process) readiness(ctx context.Context) (status int, text string) {
 		}
 	}
 	return http.StatusOK, text
+}
+
+// readyInterval is how often a process asks itself whether it is ready: well below what a rule waits for.
+const readyInterval = 5 * time.Second
+
+// tellReadiness keeps a metric of what /readyz says, for those who watch metrics alone. The checks ask
+// databases and brokers, so they are not made for each of whoever reads metrics.
+func (p *process) tellReadiness(ctx context.Context) error {
+	ready, err := telemetry.Meter("tidegate/internal/app").Int64Gauge("tidegate_ready",
+		metric.WithDescription("1 while the process can do its work, as /readyz says; 0 while something is missing that it needs."))
+	if err != nil {
+		return err
+	}
+	for {
+		p.recordReadiness(ctx, ready)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(readyInterval):
+		}
+	}
+}
+
+func (p *process) recordReadiness(ctx context.Context, ready metric.Int64Gauge) {
+	check, cancel := context.WithTimeout(ctx, readyInterval)
+	defer cancel()
+	err := p.checkReady(check)
+	switch {
+	case ctx.Err() != nil: // a stop is no failure of a check
+	case err != nil:
+		ready.Record(ctx, 0)
+	default:
+		ready.Record(ctx, 1)
+	}
 }
 
 func answer(w http.ResponseWriter, status int, text string) {

@@ -105,4 +105,18 @@ func (c *Config) inClearText() (list []string, err error) {
 	return list, err
 }
 
+// warnOfClearText tells of a URL that is spoken to in clear text and leads to another machine: who is in between
+// reads what goes there. There may be several hosts in it.
+func (p *process) warnOfClearText(ctx context.Context, address, message, advice string) {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" {
+		return
+	}
+	for host := range strings.SplitSeq(u.Host, ",") {
+		if !addresses.LoopbackHost(host) {
+			p.log.WarnContext(ctx, message, "server", host, "advice", advice)
+		}
+	}
+}
+
 const clearTextAdvice = "Add sslmode=verify-full to --database, unless the network between is yours alone."

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -157,6 +158,41 @@ func TestWhoMayEndInClearTextIsTold(t *testing.T) {
 	f("postgres://u:secret@localhost/d", false)
 	f("postgres://u:secret@localhost/d?sslmode=disable", false)
 	f("postgres://u:secret@/d?host=/run/postgresql&sslmode=disable", false)
+}
+
+// What a router is sent has the text of secrets in it, and ClickHouse's address a password: who sends either over a network in clear
+// text is told at the start, as with PostgreSQL.
+func TestPlainHTTPToOtherMachinesIsTold(t *testing.T) {
+	f := func(address string, want bool) {
+		t.Helper()
+		var log strings.Builder
+		p := &process{config: DefaultConfig(RoleGateway), log: slog.New(slog.NewTextHandler(&log, nil))}
+		p.config.Gateway.APIURL = address
+		p.config.Gateway.APITokenFile = filepath.Join(t.TempDir(), "none")
+		if _, err := p.controlPlane(t.Context()); err == nil {
+			t.Errorf("%s: there is no token", address)
+		}
+		if got := strings.Contains(log.String(), "control plane is spoken to in clear text"); got != want || strings.Contains(log.String(), "secret@") {
+			t.Errorf("%s: the start of a router says %q", address, log.String())
+		}
+		log.Reset()
+		p.config = DefaultConfig(RoleIngest)
+		p.config.ClickHouse = address
+		if err := p.open(t.Context()); err != nil {
+			t.Errorf("%s: %v", address, err)
+		}
+		closeAll(t, p)
+		if got := strings.Contains(log.String(), "ClickHouse is spoken to in clear text"); got != want || strings.Contains(log.String(), "secret@") {
+			t.Errorf("%s: the start of ingest says %q", address, log.String())
+		}
+	}
+	f("http://u:secret@server.internal:8123", true)
+	f("http://10.0.0.7", true)
+	f("http://[fd00::7]:8123", true)
+	f("https://u:secret@server.internal:8443", false)
+	f("http://127.0.0.1:8123", false)
+	f("http://[::1]:8123", false)
+	f("http://localhost:8123", false)
 }
 
 func closeAll(t *testing.T, p *process) {

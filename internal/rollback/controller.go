@@ -163,9 +163,10 @@ func (c *Controller) Run(ctx context.Context) error {
 // errors of all scripts together; a script that fails does not stop the others, and one
 // that is slow does not delay them: it goes on after Step has returned.
 func (c *Controller) Step(ctx context.Context) error {
-	start := time.Now()
+	start, active := time.Now(), int64(0)
 	defer func() {
 		c.metrics.steps.Add(ctx, 1)
+		c.metrics.active.Record(ctx, active)
 		c.metrics.duration.Record(ctx, time.Since(start).Seconds())
 	}()
 	held, err := c.lease(ctx)
@@ -185,6 +186,7 @@ func (c *Controller) Step(ctx context.Context) error {
 		c.release(ctx) // another control plane, of a newer release say, may be able to
 		return err
 	}
+	active = 1
 	c.reportUnwatched(ctx, watched)
 	failures := c.begin(ctx, watched)
 	failures = append(failures, c.collect(ctx)...)

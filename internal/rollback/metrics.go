@@ -15,13 +15,14 @@ type metrics struct {
 	errors    metric.Int64Counter
 	duration  metric.Float64Histogram
 	unwatched metric.Int64Gauge
+	active    metric.Int64Gauge
 	evidence  metric.Float64Gauge
 }
 
 func newMetrics() (metrics, error) {
 	meter := telemetry.Meter("tidegate/rollback")
 	var m metrics
-	var err [7]error
+	var err [8]error
 	m.steps, err[0] = meter.Int64Counter("tidegate_rollback_steps_total",
 		metric.WithDescription("Steps of the rollback controller, with and without the lease."))
 	m.verdicts, err[1] = meter.Int64Counter("tidegate_rollback_verdicts_total",
@@ -36,5 +37,7 @@ func newMetrics() (metrics, error) {
 		metric.WithDescription("Scripts with an enabled policy whose deployment cannot be judged, because no version to go back to is known, a rollback put back one that was on trial itself, or it is dated ahead of the clock; 0 without the lease."))
 	m.evidence, err[6] = meter.Float64Gauge("tidegate_rollback_evidence",
 		metric.WithDescription("The most evidence against any version on trial, by limit, as a part of what it takes to act: at 1 a version is acted upon. Both are logarithms."))
+	m.active, err[7] = meter.Int64Gauge("tidegate_rollback_active",
+		metric.WithDescription("1 while this controller is the one that judges: it has the lease, and has read what is watched; 0 else."))
 	return m, errors.Join(err[:]...)
 }

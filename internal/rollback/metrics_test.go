@@ -42,6 +42,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 		"tidegate_rollback_actions_total{action=rollback}":       1,
 		"tidegate_rollback_errors_total{stage=rates}":            1,
 		"tidegate_rollback_unwatched_scripts":                    0,
+		"tidegate_rollback_active":                               1,
 	}
 	if diff := cmp.Diff(want, collect(t, reader)); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
@@ -82,6 +83,26 @@ func TestUnwatchedScriptIsCountedAndLoggedOnce(t *testing.T) {
 	clk.advance(leaseTTL)
 	w.acquire(leaseName, "b", time.Hour)
 	expect("another controller has the lease", 0, 2)
+}
+
+// Steps are counted with and without the lease, so that they tell nobody whether anybody judges.
+func TestWhoJudgesSaysSo(t *testing.T) {
+	reader := readMetrics(t)
+	clk := newClock()
+	w := newWorld(t, clk.now, policy(deploy.ActionRollback))
+	c := w.controller("a", w.fakes("a"))
+	expect := func(when string, want int64) {
+		t.Helper()
+		if got := collect(t, reader)["tidegate_rollback_active"]; got != want {
+			t.Errorf("%s: active is %d, want %d", when, got, want)
+		}
+	}
+	w.steps(c, clk, stepInterval)
+	expect("with the lease", 1)
+	clk.advance(leaseTTL)
+	w.acquire(leaseName, "b", time.Hour)
+	w.steps(c, clk, stepInterval)
+	expect("another one has the lease", 0)
 }
 
 // readMetrics lets a test collect the metrics of the controllers that it makes.

@@ -119,3 +119,51 @@ func TestEveryAlertHasARunbook(t *testing.T) {
 		}
 	}
 }
+
+// What the page says that the rules watch they watch, and what they watch it names. The story: it promised an alert about
+// scripts that no rollback protects, and there was none.
+func TestThePageNamesWhatTheRulesWatch(t *testing.T) {
+	page, rules := readFile(t, "docs/operations/README.md"), ""
+	for _, line := range strings.Split(readFile(t, "deploy/prometheus/alerts.yml"), "\n") {
+		if !strings.HasPrefix(strings.TrimSpace(line), "#") {
+			rules += line + "\n"
+		}
+	}
+	_, page, _ = strings.Cut(page, "What the rules watch:\n")
+	table, rest, ok := strings.Cut(page, "No rule watches these;")
+	if !ok {
+		t.Fatal("the page has no two tables of metrics")
+	}
+	rest, _, _ = strings.Cut(rest, "\n\n`tidegate verify`")
+	names := func(text string) (found []string) {
+		for _, name := range regexp.MustCompile(`\btidegate_[a-z0-9_]+`).FindAllString(text, -1) {
+			found = append(found, regexp.MustCompile(`_(bucket|count|sum)$`).ReplaceAllString(name, ""))
+		}
+		return found
+	}
+	// One row names the certificates of three listeners: `tidegate_gateway_certificate_...`, `_api_`, `_ops_`.
+	all := strings.NewReplacer("tidegate_api_certificate", "tidegate_gateway_certificate", "tidegate_ops_certificate", "tidegate_gateway_certificate").Replace(rules)
+	watched, named := names(all), names(table)
+	if len(watched) < 40 || len(named) < 40 {
+		t.Fatalf("the rules name %d metrics, and the page %d", len(watched), len(named))
+	}
+	for row := range strings.Lines(table) {
+		metrics, _, _ := strings.Cut(row, " | ")
+		for _, name := range names(metrics) {
+			if !slices.Contains(watched, name) {
+				t.Errorf("the page says that a rule watches %s, and none does", name)
+			}
+		}
+	}
+	for _, name := range names(rest) {
+		if slices.Contains(watched, name) {
+			t.Errorf("the page says that no rule watches %s, and one does", name)
+		}
+	}
+	slices.Sort(watched)
+	for _, name := range slices.Compact(watched) {
+		if !slices.Contains(named, name) {
+			t.Errorf("a rule watches %s, of which the page says nothing", name)
+		}
+	}
+}

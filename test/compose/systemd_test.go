@@ -57,7 +57,7 @@ func TestUnitsByTheLibraryOfSystemd(t *testing.T) {
 	tree := t.TempDir()
 	units := filepath.Join(tree, "etc", "systemd", "system")
 	found, err := filepath.Glob(filepath.Join(root, "deploy", "systemd", "tidegate-*"))
-	if err != nil || len(found) < 5 {
+	if err != nil || len(found) < 7 {
 		t.Fatalf("units: %v, %v", found, err)
 	}
 	write := func(path, text string, mode os.FileMode) {
@@ -66,14 +66,14 @@ func TestUnitsByTheLibraryOfSystemd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, unit := range []string{"network-online.target", "sockets.target", "multi-user.target", "sysinit.target", "basic.target", "shutdown.target"} {
+	for _, unit := range []string{"network-online.target", "sockets.target", "multi-user.target", "timers.target", "time-set.target", "time-sync.target", "sysinit.target", "basic.target", "shutdown.target"} {
 		write(filepath.Join(units, unit), "[Unit]\n", 0o644)
 	}
-	for _, binary := range []string{"router", "ingest", "jobs-api"} {
+	for _, binary := range []string{"router", "ingest", "jobs-api", "tidegate"} {
 		write(filepath.Join(tree, "usr", "local", "bin", binary), "", 0o755)
 	}
 	// The most that each may have. A router and a control plane run workerd.
-	exposure := map[string]string{"tidegate-router.service": "35", "tidegate-ingest.service": "20", "tidegate-jobs-api.service": "35"}
+	exposure := map[string]string{"tidegate-router.service": "35", "tidegate-ingest.service": "20", "tidegate-jobs-api.service": "35", "tidegate-backup.service": "20"}
 	var names []string
 	for _, path := range found {
 		names = append(names, filepath.Base(path))

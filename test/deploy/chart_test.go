@@ -22,6 +22,7 @@ import (
 	"helm.sh/helm/v3/pkg/releaseutil"
 	apps "k8s.io/api/apps/v1"
 	autoscaling "k8s.io/api/autoscaling/v2"
+	batch "k8s.io/api/batch/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	policy "k8s.io/api/policy/v1"
@@ -38,6 +39,8 @@ var kinds = map[string]func() any{
 	"v1/ServiceAccount":                       func() any { return new(core.ServiceAccount) },
 	"apps/v1/StatefulSet":                     func() any { return new(apps.StatefulSet) },
 	"apps/v1/Deployment":                      func() any { return new(apps.Deployment) },
+	"batch/v1/CronJob":                        func() any { return new(batch.CronJob) },
+	"v1/PersistentVolumeClaim":                func() any { return new(core.PersistentVolumeClaim) },
 	"autoscaling/v2/HorizontalPodAutoscaler":  func() any { return new(autoscaling.HorizontalPodAutoscaler) },
 	"networking.k8s.io/v1/NetworkPolicy":      func() any { return new(networking.NetworkPolicy) },
 	"networking.k8s.io/v1/Ingress":            func() any { return new(networking.Ingress) },
@@ -178,6 +181,12 @@ func TestRefusals(t *testing.T) {
 	f("kafka.sasl.username is not set", `{kafka: {sasl: {mechanism: PLAIN}}}`)
 	f("kafka.sasl.existingSecret is not set", `{kafka: {sasl: {mechanism: PLAIN, username: u}}}`)
 	f("kafka.tls.enabled is false", `{kafka: {tls: {caSecret: ca}}}`)
+	f("tls.api.secret", `{tls: {api: {caSecret: ca}}}`)
+	f("tls.api.secret", `{tls: {router: {secret: r}}}`)
+	f("begins with https://", `{tls: {router: {secret: r}}, router: {apiURL: "http://control:8787"}}`)
+	f("tls.api.clientCASecret needs tls.api.secret", `{tls: {api: {clientCASecret: ca}}}`)
+	f("tls.router.secret is not set", `{tls: {api: {secret: a, clientCASecret: ca}}}`)
+	f("tls.ops.secret is not set", `{tls: {ops: {caSecret: ca}}}`)
 	f("gateway.trustedProxies", `{gateway: {proxyProtocol: true}}`)
 	f("router.durableObjects needs router.replicas: 1", `{router: {durableObjects: true}}`)
 	f("networkPolicy.apiFrom is empty", `{ingress: {api: {enabled: true, host: a.example.com}}}`)
@@ -186,6 +195,11 @@ func TestRefusals(t *testing.T) {
 	f("gateway.trustedProxies is empty", `{ingress: {api: {enabled: true, host: a.example.com}}, networkPolicy: {enabled: false}}`)
 	f("ingress.api.host is not set", `{ingress: {api: {enabled: true}}, gateway: {trustedProxies: [10.0.0.0/8]}, networkPolicy: {enabled: false}}`)
 	// By the schema.
+	f("routersNeedCertificate", `{tls: {api: {routersNeedCertificate: "yes"}}}`)
+	f("certificate", `{tls: {ops: {certificate: a}}}`)
+	f("pattern", `{tls: {api: {secret: /etc/tls.crt}}}`)
+	f("keep", `{backup: {enabled: true, keep: 0}}`)
+	f("schedule", `{backup: {enabled: true, schedule: daily}}`)
 	f("replica", `{router: {replica: 3}}`)
 	f("brokers", `{kafka: {brokers: ["kafka"]}}`)
 	f("mechanism", `{kafka: {sasl: {mechanism: GSSAPI}}}`)

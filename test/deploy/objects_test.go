@@ -2,10 +2,12 @@ package deploy
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	apps "k8s.io/api/apps/v1"
 	autoscaling "k8s.io/api/autoscaling/v2"
+	batch "k8s.io/api/batch/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	policy "k8s.io/api/policy/v1"
@@ -14,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// workload is a StatefulSet or a Deployment.
+// workload is a StatefulSet or a Deployment, or the CronJob of backups.
 type workload struct {
 	name, kind string
 	selector   *meta.LabelSelector
@@ -57,6 +59,7 @@ func fits(t *testing.T, all []any) {
 			}
 		}
 		safe(t, w)
+		probed(t, w)
 		mounts(t, w)
 	}
 	for _, o := range all {
@@ -80,6 +83,16 @@ func fits(t *testing.T, all []any) {
 			if !slices.ContainsFunc(pods, func(w workload) bool { return w.kind == target.Kind && w.name == target.Name }) {
 				t.Errorf("%s scales %s %s, which is not there", o.Name, target.Kind, target.Name)
 			}
+		case *batch.CronJob:
+			w := workload{name: o.Name, kind: "CronJob", pod: o.Spec.JobTemplate.Spec.Template}
+			safe(t, &w)
+			mounts(t, &w)
+			for _, p := range pods {
+				if selects(t, p.selector, &w) {
+					t.Errorf("%s selects the pods of %s", p.name, w.name)
+				}
+			}
+			hasClaim(t, all, &w)
 		case *networking.Ingress:
 			for _, rule := range o.Spec.Rules {
 				for _, path := range rule.HTTP.Paths {
@@ -128,6 +141,22 @@ func leadsTo(t *testing.T, who string, all []any, backend *networking.IngressSer
 	t.Errorf("%s leads to %s, port %q, which is not there", who, backend.Name, backend.Port.Name)
 }
 
+// hasClaim checks that a claim which is named like the workload is made, too: others are there before.
+func hasClaim(t *testing.T, all []any, w *workload) {
+	t.Helper()
+	for _, v := range w.pod.Spec.Volumes {
+		if v.PersistentVolumeClaim == nil || v.PersistentVolumeClaim.ClaimName != w.name {
+			continue
+		}
+		if !slices.ContainsFunc(all, func(o any) bool {
+			c, ok := o.(*core.PersistentVolumeClaim)
+			return ok && c.Name == w.name
+		}) {
+			t.Errorf("%s names a claim of its own, which is not made", w.name)
+		}
+	}
+}
+
 // safe holds a pod to the restricted pod security standard, and to more.
 func safe(t *testing.T, w *workload) {
 	t.Helper()
@@ -146,12 +175,27 @@ func safe(t *testing.T, w *workload) {
 		t.Errorf("%s is given a token of the cluster's API", w.name)
 	case spec.Containers[0].Resources.Limits.Memory().IsZero() || spec.Containers[0].Resources.Requests.Cpu().IsZero():
 		t.Errorf("%s has no limit of memory or asks for no processor", w.name)
-	case spec.Containers[0].LivenessProbe == nil || spec.Containers[0].ReadinessProbe == nil:
+	case w.kind != "CronJob" && (spec.Containers[0].LivenessProbe == nil || spec.Containers[0].ReadinessProbe == nil):
 		t.Errorf("%s is not asked how it is", w.name)
 	}
 	for _, e := range spec.Containers[0].Env {
 		if secret := e.Name == "TIDEGATE_DATABASE" || e.Name == "TIDEGATE_CLICKHOUSE"; secret && (e.ValueFrom == nil || e.ValueFrom.SecretKeyRef == nil) {
 			t.Errorf("%s: %s does not come from a Secret", w.name, e.Name)
+		}
+	}
+}
+
+// probed checks that probes speak what the port for health speaks, by its flags.
+func probed(t *testing.T, w *workload) {
+	t.Helper()
+	c := w.pod.Spec.Containers[0]
+	want := core.URIScheme("")
+	if slices.ContainsFunc(c.Args, func(arg string) bool { return strings.HasPrefix(arg, "--ops-tls-cert=") }) {
+		want = core.URISchemeHTTPS
+	}
+	for _, p := range []*core.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
+		if p.HTTPGet.Scheme != want {
+			t.Errorf("a probe of %s speaks %q, want %q", w.name, p.HTTPGet.Scheme, want)
 		}
 	}
 }

@@ -24,6 +24,8 @@ const rulesFile = "../../deploy/prometheus/alerts.yml"
 const healthy = `
 up{job="tidegate",instance="r1"} 1x180
 up{job="tidegate",instance="i1"} 1x180
+tidegate_ready{instance="r1"} 1x180
+tidegate_ready{instance="c1"} 0x3 1x177
 process_open_fds{job="tidegate",instance="r1"} 100x180
 process_max_fds{job="tidegate",instance="r1"} 1000x180
 tidegate_stream_events_dropped_total{instance="r1",topic="workers_trace_events",reason="queue_full"} 5x180
@@ -65,6 +67,7 @@ tidegate_runtime_endpoints{instance="r1",state="down"} 0x180
 tidegate_runtime_endpoint_ejections_total{instance="r1",kind="connect"} 1x180
 tidegate_runtime_retries_refused_total{instance="r1",kind="connect"} 4x180
 tidegate_runtime_requests_rejected_total{instance="r1"} 4x180
+tidegate_runtime_endpoint_check_waits_total{instance="r1"} 0x170 3x10
 tidegate_ingest_blocked_seconds{instance="i1",partition="0"} 0x180
 tidegate_ingest_errors_total{instance="i1",stage="insert"} 0+1x180
 tidegate_ingest_events_dropped_total{instance="i1",reason="deleted"} 0+9x180
@@ -78,6 +81,8 @@ tidegate_ingest_held_bytes_max{instance="i1"} 1000x180
 tidegate_ingest_inserts{instance="i1"} 4x180
 tidegate_ingest_inserts_max{instance="i1"} 4x180
 tidegate_ingest_wait_seconds_total{instance="i1",for="insert"} 0+1x180
+tidegate_ingest_names{instance="i1"} 40000x180
+tidegate_ingest_names_max{instance="i1"} 50000x180
 tidegate_logpush_events_dropped_total{instance="i1",exported_job="1",reason="filter"} 0+9x180
 tidegate_logpush_lag_seconds{instance="i1",exported_job="1"} 30x180
 tidegate_logpush_failing{instance="i1",exported_job="1"} 0x180
@@ -87,6 +92,11 @@ tidegate_logpush_delay_seconds_bucket{instance="i1",exported_job="1",le="+Inf"} 
 tidegate_logpush_delay_seconds_count{instance="i1",exported_job="1"} 0+4x180
 tidegate_logpush_dead_letters_total{instance="i1",exported_job="1"} 3x180
 tidegate_logpush_alerts_total{type="failing",result="sent",instance="i1"} 0+1x180
+tidegate_rollback_steps_total{instance="c1"} 0+120x180
+tidegate_rollback_steps_total{instance="c2"} 0+120x180
+tidegate_rollback_active{instance="c1"} 1x90 0x90
+tidegate_rollback_active{instance="c2"} 0x91 1x89
+tidegate_rollback_unwatched_scripts{instance="c1"} 1x10 0x170
 tidegate_rollback_errors_total{instance="c1",stage="rates"} 7x180
 tidegate_rollback_notifications_total{instance="c1",type="slack",result="sent"} 0+1x180
 `
@@ -95,6 +105,7 @@ tidegate_rollback_notifications_total{instance="c1",type="slack",result="sent"} 
 // stage) of its own.
 var trouble = []struct{ alert, fires, series string }{
 	{"TidegateDown", `instance="down"`, `up{job="tidegate",instance="down"} 1x120 0x60`},
+	{"TidegateNotReady", `instance="waits"`, `tidegate_ready{instance="waits"} 1x170 0x10`},
 	{"TidegateFewFilesLeft", `instance="files"`, "process_open_fds{job=\"tidegate\",instance=\"files\"} 600x180\nprocess_max_fds{job=\"tidegate\",instance=\"files\"} 1000x180"},
 	// It appears with its first event.
 	{"TidegateEventsDropped", `instance="lossy", reason="spool_full"`, `tidegate_stream_events_dropped_total{instance="lossy",topic="workers_trace_events",reason="spool_full"} _x174 8x6`},
@@ -126,6 +137,7 @@ var trouble = []struct{ alert, fires, series string }{
 	{"TidegateEndpointsFail", `instance="eject", kind="connect"`, `tidegate_runtime_endpoint_ejections_total{instance="eject",kind="connect"} _x174 4x6`},
 	{"TidegateRetriesSpent", `instance="budget"`, `tidegate_runtime_retries_refused_total{instance="budget",kind="connect"} _x172 5x8`},
 	{"TidegateOriginFull", `instance="busy"`, `tidegate_runtime_requests_rejected_total{instance="busy"} _x172 5x8`},
+	{"TidegateEndpointChecksWait", `instance="checks"`, `tidegate_runtime_endpoint_check_waits_total{instance="checks"} 0x140 0+9x40`},
 	{"TidegateIngestBlocked", `instance="i1", partition="7"`, `tidegate_ingest_blocked_seconds{instance="i1",partition="7"} 0x170 0+60x10`},
 	{"TidegateIngestPartitionsWait", `instance="i2"`, `tidegate_ingest_errors_total{instance="i2",stage="hold"} _x174 1x6`},
 	{"TidegateIngestOffsetsLost", `instance="i3"`, `tidegate_ingest_errors_total{instance="i3",stage="behind"} _x174 1x6`},
@@ -133,6 +145,7 @@ var trouble = []struct{ alert, fires, series string }{
 	{"TidegateIngestLate", ``, "tidegate_ingest_age_seconds_bucket{instance=\"late\",le=\"60.0\"} 0x160 0+60x20\ntidegate_ingest_age_seconds_bucket{instance=\"late\",le=\"+Inf\"} 0x160 0+60x20"},
 	{"TidegateIngestMemoryFull", `instance="i4"`, "tidegate_ingest_held_bytes{instance=\"i4\",where=\"fetched\"} 950x180\ntidegate_ingest_held_bytes_max{instance=\"i4\"} 1000x180"},
 	{"TidegateIngestInsertsFull", `instance="i5"`, "tidegate_ingest_inserts{instance=\"i5\"} 4x180\ntidegate_ingest_inserts_max{instance=\"i5\"} 4x180\ntidegate_ingest_wait_seconds_total{instance=\"i5\",for=\"insert\"} 0+600x180"},
+	{"TidegateIngestNamesFull", `instance="i7"`, "tidegate_ingest_names{instance=\"i7\"} 45000x180\ntidegate_ingest_names_max{instance=\"i7\"} 50000x180"},
 	{"TidegateQuarantine", `instance="i6", reason="schema"`, `tidegate_ingest_events_quarantined_total{instance="i6",reason="schema"} _x174 1x6`},
 	{"TidegateLogpushEventsLost", `exported_job="2", reason="retention"`, `tidegate_logpush_events_dropped_total{instance="i1",exported_job="2",reason="retention"} _x174 9x6`},
 	{"TidegateLogpushLags", `exported_job="3"`, `tidegate_logpush_lag_seconds{instance="i1",exported_job="3"} 30x160 630+60x20`},
@@ -141,6 +154,7 @@ var trouble = []struct{ alert, fires, series string }{
 	{"TidegateDeadLetters", `exported_job="6"`, `tidegate_logpush_dead_letters_total{instance="i1",exported_job="6"} _x174 1x6`},
 	{"TidegateLogpushAlertsLost", `result="failed", type="failing"`, `tidegate_logpush_alerts_total{instance="i1",type="failing",result="failed"} _x174 1x6`},
 	{"TidegateRollbackErrors", `stage="apply"`, `tidegate_rollback_errors_total{instance="c1",stage="apply"} 0+1x180`},
+	{"TidegateScriptsUnwatched", ``, `tidegate_rollback_unwatched_scripts{instance="c3"} 0x160 2x20`},
 	{"TidegateNotificationsFail", `type="webhook"`, `tidegate_rollback_notifications_total{instance="c1",type="webhook",result="failed"} _x174 1x6`},
 	{"TidegateNotificationsFail", `type="email"`, `tidegate_rollback_notifications_dropped_total{instance="c1",type="email"} _x174 1x6`},
 }
@@ -242,7 +256,7 @@ func TestEachAlertFires(t *testing.T) {
 		}
 	}
 	for _, alert := range alertNames(t) {
-		if !strings.HasPrefix(alert, "TidegateObjective") && !slices.ContainsFunc(want, func(s string) bool { return strings.HasPrefix(s, alert+"{") }) {
+		if !strings.HasPrefix(alert, "TidegateObjective") && alert != "TidegateNothingJudged" && !slices.ContainsFunc(want, func(s string) bool { return strings.HasPrefix(s, alert+"{") }) {
 			t.Errorf("nothing is planted for %s", alert)
 		}
 	}
@@ -284,6 +298,35 @@ tidegate_gateway_unmatched_requests_total{instance="r1",reason="no_snapshot"} 0+
 	slices.Sort(want)
 	if !slices.Equal(alerts, want) {
 		t.Errorf("fires %v, want %v", alerts, want)
+	}
+}
+
+// What the platform promises first: somebody judges. The story: the controllers of all control planes stood still, and
+// another time none could have the lease, because its holder's clock had been ahead. Nothing fired.
+func TestNobodyJudges(t *testing.T) {
+	for name, c := range map[string]struct {
+		series string
+		fires  bool
+	}{
+		"nothing is installed":      {`up{job="prometheus",instance="p"} 1x180`, false},
+		"no controller ever":        {`up{job="tidegate",instance="r1"} 1x180`, false},
+		"fresh":                     {"tidegate_rollback_steps_total{instance=\"c1\"} _x178 0+120x2\ntidegate_rollback_active{instance=\"c1\"} _x178 1x2", false},
+		"idle":                      {"tidegate_rollback_steps_total{instance=\"c1\"} 0+120x180\ntidegate_rollback_active{instance=\"c1\"} 1x180", false},
+		"one of two stands still":   {"tidegate_rollback_steps_total{instance=\"c1\"} 5x180\ntidegate_rollback_steps_total{instance=\"c2\"} 0+120x180\ntidegate_rollback_active{instance=\"c2\"} 1x180", false},
+		"one after the other":       {"tidegate_rollback_steps_total{instance=\"c1\"} 0+120x90\ntidegate_rollback_steps_total{instance=\"c2\"} _x93 0+120x87\ntidegate_rollback_active{instance=\"c2\"} _x93 1x87", false},
+		"a release without it":      {`tidegate_rollback_steps_total{instance="c1"} 0+120x180`, false},
+		"all stand still":           {"tidegate_rollback_steps_total{instance=\"c1\"} 0+120x160 19200x20\ntidegate_rollback_steps_total{instance=\"c2\"} 7x180\ntidegate_rollback_active{instance=\"c1\"} 1x180", true},
+		"all are gone":              {"tidegate_rollback_steps_total{instance=\"c1\"} 0+120x150\ntidegate_rollback_active{instance=\"c1\"} 1x150", true},
+		"none has the lease":        {"tidegate_rollback_steps_total{instance=\"c1\"} 0+120x180\ntidegate_rollback_steps_total{instance=\"c2\"} 0+120x180\ntidegate_rollback_active{instance=\"c1\"} 1x150 0x30\ntidegate_rollback_active{instance=\"c2\"} 0x180", true},
+		"the lease changes hands":   {"tidegate_rollback_steps_total{instance=\"c1\"} 0+120x180\ntidegate_rollback_active{instance=\"c1\"} 1x177 0x3\ntidegate_rollback_active{instance=\"c2\"} 0x180", false},
+		"it came up, and works not": {"tidegate_rollback_steps_total{instance=\"c1\"} _x150 0x30\ntidegate_rollback_active{instance=\"c1\"} _x150 0x30", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := slices.Contains(firing(t, c.series), "TidegateNothingJudged{}"); got != c.fires {
+				t.Errorf("fires: %v, want %v", got, c.fires)
+			}
+		})
 	}
 }
 

@@ -34,10 +34,11 @@ var payload = []string{
 func main() {
 	commit := flag.String("commit", "HEAD", "what is released, as git names it")
 	out := flag.String("out", "dist", "folder of the archives; it must be empty or not exist")
+	unscanned := flag.Bool("unscanned", false, "release also where no database of vulnerabilities can be reached; what one of them knows of refuses a release all the same")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := release(ctx, ".", *commit, *out, platforms); err != nil {
+	if err := release(ctx, ".", *commit, *out, platforms, scan(!*unscanned)); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
@@ -49,8 +50,8 @@ type source struct {
 	date                    time.Time
 }
 
-// release writes everything into the folder out, and prints the checksums.
-func release(ctx context.Context, repository, commit, out string, platforms []string) (err error) {
+// release writes everything into the folder out, and prints the checksums. What look refuses is not built.
+func release(ctx context.Context, repository, commit, out string, platforms []string, look func(context.Context, *source) error) (err error) {
 	if entries, err := os.ReadDir(out); err == nil && len(entries) > 0 {
 		return fmt.Errorf("%s is not empty: remove it, or name another folder with -out", out)
 	}
@@ -64,6 +65,9 @@ func release(ctx context.Context, repository, commit, out string, platforms []st
 	}
 	s, err := checkOut(ctx, repository, commit, filepath.Join(work, "source"))
 	if err != nil {
+		return err
+	}
+	if err := look(ctx, s); err != nil {
 		return err
 	}
 	for _, platform := range platforms {
@@ -137,6 +141,25 @@ func checkOut(ctx context.Context, repository, commit, folder string) (*source, 
 		return nil, err
 	}
 	return &s, unpack(tree, folder)
+}
+
+// scan has the commit's own script look for known vulnerabilities. It passes where a database cannot be reached,
+// unless that is required.
+func scan(required bool) func(context.Context, *source) error {
+	return func(ctx context.Context, s *source) error {
+		scan := exec.CommandContext(ctx, "bash", ".ci/vulnerabilities")
+		scan.Dir, scan.Stdout, scan.Stderr = s.folder, os.Stderr, os.Stderr
+		scan.Env = append(os.Environ(), "TIDEGATE_REQUIRE_SCAN=0")
+		advice := ""
+		if required {
+			scan.Env = append(os.Environ(), "TIDEGATE_REQUIRE_SCAN=1")
+			advice = "; where that is because a database cannot be reached, -unscanned releases all the same"
+		}
+		if err := scan.Run(); err != nil {
+			return fmt.Errorf("scan %s for vulnerabilities: %w%s", s.version, err, advice)
+		}
+		return nil
+	}
 }
 
 // build makes the binaries. What the environment says of Go is left out where it would

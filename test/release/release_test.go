@@ -4,7 +4,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -103,6 +106,44 @@ func TestPayload(t *testing.T) {
 	f("linux-arm64", "pkg:npm/%40cloudflare/workerd-linux-arm64")
 }
 
+// The pages are JavaScript of others, too, which no Go module tells of: every library that the dashboard names is in the SBOM, what these
+// need is, and no tool is that builds them.
+func TestLibrariesOfTheDashboardAreNamed(t *testing.T) {
+	components, err := libraries(filepath.Join(root, "dashboards", "web", "package-lock.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	for _, c := range components {
+		c := c.(map[string]any)
+		got[strings.TrimPrefix(fmt.Sprintf("%s/%s@%s", c["group"], c["name"], c["version"]), "/")] = true
+		if c["scope"] != "required" || len(c["hashes"].([]any)) != 1 || strings.Contains(fmt.Sprint(c["licenses"]), "id:]") {
+			t.Errorf("incomplete: %v", c)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(root, "dashboards", "web", "package.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named struct{ Dependencies, DevDependencies map[string]string }
+	if err := json.Unmarshal(text, &named); err != nil || len(named.Dependencies) == 0 || len(named.DevDependencies) == 0 {
+		t.Fatalf("read %+v, %v", named, err)
+	}
+	for name, version := range named.Dependencies {
+		if !got[name+"@"+version] {
+			t.Errorf("the SBOM has no %s %s", name, version)
+		}
+	}
+	for name, version := range named.DevDependencies {
+		if got[name+"@"+version] {
+			t.Errorf("the SBOM has the tool %s", name)
+		}
+	}
+	if len(got) <= len(named.Dependencies) {
+		t.Errorf("the SBOM has %d libraries, and none that others need", len(got))
+	}
+}
+
 func TestOnlyFilesLeaveATar(t *testing.T) {
 	f := func(h tar.Header, want string) {
 		t.Helper()
@@ -135,7 +176,7 @@ func TestTwoBuildsAreTheSame(t *testing.T) {
 		t.Setenv("GOCACHE", t.TempDir())
 		t.Setenv("TMPDIR", t.TempDir())
 		out := filepath.Join(clone, "dist")
-		if err := release(t.Context(), clone, "HEAD", out, platforms); err != nil {
+		if err := release(t.Context(), clone, "HEAD", out, platforms, func(context.Context, *source) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
 		text, err := os.ReadFile(filepath.Join(out, "SHA256SUMS"))

@@ -38,9 +38,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- .Values.routerToken.existingSecret | default (printf "%s-router-token" (include "tidegate.fullname" .)) }}
 {{- end }}
 
+{{/* Where routers find the control plane, and Helm's notes and Ingresses the API. */}}
+{{- define "tidegate.apiScheme" -}}
+{{- if .Values.tls.api.secret }}https{{ else }}http{{ end }}
+{{- end }}
+
+{{- define "tidegate.apiURL" -}}
+{{- .Values.router.apiURL | default (printf "%s://%s-jobs-api:%v" (include "tidegate.apiScheme" .) (include "tidegate.fullname" .) .Values.jobsApi.service.port) }}
+{{- end }}
+
 {{/* Flags of every role. */}}
 {{- define "tidegate.args" -}}
 - --ops-addr=:9464
+{{- if .Values.tls.ops.secret }}
+- --ops-tls-cert=/etc/tidegate/ops-tls/tls.crt
+- --ops-tls-key=/etc/tidegate/ops-tls/tls.key
+{{- end }}
 - --log-format=json
 - --log-level={{ .Values.logLevel }}
 {{- if not .Values.kafka.brokers }}{{ fail "kafka.brokers is empty: the chart brings no Kafka; name the brokers of yours" }}{{ end }}
@@ -99,12 +112,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{/* Addresses that hold passwords: in the environment, where no list of processes shows them. */}}
-{{- define "tidegate.storeEnv" -}}
+{{- define "tidegate.databaseEnv" -}}
 - name: TIDEGATE_DATABASE
   valueFrom:
     secretKeyRef:
       name: {{ required "database.existingSecret is not set: the chart brings no PostgreSQL; name a Secret with the address of yours" .Values.database.existingSecret }}
       key: {{ .Values.database.urlKey }}
+{{- end }}
+
+{{- define "tidegate.storeEnv" -}}
+{{ include "tidegate.databaseEnv" . }}
 - name: TIDEGATE_CLICKHOUSE
   valueFrom:
     secretKeyRef:
@@ -120,6 +137,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
     defaultMode: 0440
 {{- end }}
 
+{{/* The authority of a Secret alone, which may have a key beside it, too. */}}
+{{- define "tidegate.caVolume" -}}
+{{ include "tidegate.secretVolume" . }}
+    items: [{key: ca.crt, path: ca.crt}]
+{{- end }}
+
 {{- define "tidegate.secretMount" -}}
 - name: {{ . }}
   mountPath: /etc/tidegate/{{ . }}
@@ -130,6 +153,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "tidegate.volumes" -}}
 - name: tmp
   emptyDir: {}
+{{- with .Values.tls.ops.secret }}
+{{ include "tidegate.secretVolume" (list "ops-tls" .) }}
+{{- end }}
 {{- with .Values.kafka.tls.caSecret }}
 {{ include "tidegate.secretVolume" (list "kafka-ca" .) }}
 {{- end }}
@@ -144,6 +170,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "tidegate.mounts" -}}
 - name: tmp
   mountPath: /tmp
+{{- if .Values.tls.ops.secret }}
+{{ include "tidegate.secretMount" "ops-tls" }}
+{{- end }}
 {{- if .Values.kafka.tls.caSecret }}
 {{ include "tidegate.secretMount" "kafka-ca" }}
 {{- end }}
@@ -155,9 +184,28 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{/* What every pod, and every container, may do. */}}
+{{- define "tidegate.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "tidegate.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
 {{/* The pod of a role. The argument has root, component, role (its values), command, and texts of YAML:
      args, env, ports, volumes and mounts of that role alone, and grace, in seconds. */}}
 {{- define "tidegate.pod" -}}
+{{- $scheme := ternary ", scheme: HTTPS" "" (ne .root.Values.tls.ops.secret "") -}}
 metadata:
   labels:
     {{- include "tidegate.labels" .root | nindent 4 }}
@@ -177,13 +225,7 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   securityContext:
-    runAsNonRoot: true
-    runAsUser: 10001
-    runAsGroup: 10001
-    fsGroup: 10001
-    fsGroupChangePolicy: OnRootMismatch
-    seccompProfile:
-      type: RuntimeDefault
+    {{- include "tidegate.podSecurity" . | nindent 4 }}
   {{- with .role.priorityClassName }}
   priorityClassName: {{ . }}
   {{- end }}
@@ -231,16 +273,16 @@ spec:
         {{- with .ports }}{{ . | trim | nindent 8 }}{{ end }}
       # The process says itself what it waits for: no liveness check but that it answers at all.
       startupProbe:
-        httpGet: {path: /healthz, port: ops}
+        httpGet: {path: /healthz, port: ops{{ $scheme }}}
         periodSeconds: 2
         failureThreshold: 60
       livenessProbe:
-        httpGet: {path: /healthz, port: ops}
+        httpGet: {path: /healthz, port: ops{{ $scheme }}}
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 6
       readinessProbe:
-        httpGet: {path: /readyz, port: ops}
+        httpGet: {path: /readyz, port: ops{{ $scheme }}}
         periodSeconds: 5
         timeoutSeconds: 5
         failureThreshold: 2
@@ -252,10 +294,7 @@ spec:
             seconds: {{ . }}
       {{- end }}
       securityContext:
-        allowPrivilegeEscalation: false
-        readOnlyRootFilesystem: true
-        capabilities:
-          drop: [ALL]
+        {{- include "tidegate.containerSecurity" . | nindent 8 }}
       resources:
         {{- toYaml .role.resources | nindent 8 }}
       volumeMounts:
