@@ -23,6 +23,7 @@ import (
 func TestEveryOperation(t *testing.T) {
 	p := newPlatform(t)
 	t.Run("accounts", func(t *testing.T) { accounts(t, p) })
+	t.Run("operators' tokens", func(t *testing.T) { operatorTokens(t, p) })
 	t.Run("scripts", func(t *testing.T) { scripts(t, p) })
 	t.Run("workers", func(t *testing.T) { workers(t, p) })
 	t.Run("services", func(t *testing.T) { services(t, p) })

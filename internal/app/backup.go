@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"tidegate/internal/store"
+	"tidegate/schema/control"
 )
 
 // Backup writes the control state of a database to a file of mode 0600, in one step: after a
@@ -27,6 +28,22 @@ func Backup(ctx context.Context, database, file string) (info store.BackupInfo, 
 		return info, fmt.Errorf("back the control state up to %s: %w", file, err)
 	}
 	return info, nil
+}
+
+// RecoverOperator replaces all operators' tokens of a database by one, which it writes to a file of
+// mode 0600, or to standard output ("-").
+func RecoverOperator(ctx context.Context, database, file string) (ended []control.Token, err error) {
+	ended, err = store.RecoverOperator(ctx, database, func(secret string) error {
+		if file == "-" {
+			_, err := fmt.Println(secret)
+			return err
+		}
+		return replaceFile(file, []byte(secret+"\n"))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("replace the operator's token: %w", err)
+	}
+	return ended, nil
 }
 
 // RestoreOptions of Restore.
