@@ -46,11 +46,15 @@ func TestOldAuditEntriesAreSwept(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		_, begun, err := s.AuditLog(t.Context(), "", control.AuditFilter{}, 1, 0) // the key for secrets
+		if err != nil {
+			t.Fatal(err)
+		}
 		note("old.thing", 2*sweptAtOnce+3)
 		clock.add(time.Hour)
 		border := clock.now()
 		note("new.thing", 3)
-		if parts := swept(t, s.SweepAuditLog, border); !slices.Equal(parts, []int64{sweptAtOnce, sweptAtOnce, 3}) {
+		if parts := swept(t, s.SweepAuditLog, border); !slices.Equal(parts, []int64{sweptAtOnce, sweptAtOnce, 3 + int64(begun)}) {
 			t.Errorf("removed %d, want parts of at most %d", parts, sweptAtOnce)
 		}
 		for _, id := range accounts {
