@@ -96,7 +96,7 @@ func (c *connection) openTokens(cmd *cobra.Command, operator bool) (*session, er
 func tokenList(c *connection) *cobra.Command {
 	var operator bool
 	command := &cobra.Command{
-		Use: "list", Short: "List the API tokens of the account, or of operators, with their last use", Args: arguments(0, 0),
+		Use: "list", Short: "List the API tokens of the account, or of operators, with their authors and last use", Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := c.openTokens(cmd, operator)
 			if err != nil {
@@ -113,10 +113,10 @@ func tokenList(c *connection) *cobra.Command {
 			}
 			rows := make([][]string, len(list))
 			for i, t := range list {
-				rows[i] = []string{t.ID, t.Name, joined(t.Scopes), cmp.Or(moment(t.LastUsedOn), "never"), cmp.Or(moment(t.ExpiresOn), "never")}
+				rows[i] = []string{t.ID, t.Name, joined(t.Scopes), t.Email, cmp.Or(moment(t.LastUsedOn), "never"), cmp.Or(moment(t.ExpiresOn), "never")}
 			}
 			return s.show(func(out io.Writer) {
-				s.table(out, []string{"ID", "NAME", "SCOPES", "LAST USED", "EXPIRES"}, rows)
+				s.table(out, []string{"ID", "NAME", "SCOPES", "AUTHOR", "LAST USED", "EXPIRES"}, rows)
 			})
 		},
 	}

@@ -317,6 +317,9 @@ func tokenCommands(t *testing.T, c cli, p *platform.Platform) {
 	if text := c.run(t, "token", "create", "--name", "shown", "--scope", "admin"); !strings.Contains(text, "shown only now") {
 		t.Errorf("create shows\n%s", text)
 	}
+	if list := c.run(t, "token", "list"); !strings.Contains(list, "AUTHOR") || !strings.Contains(list, "admin@localhost") {
+		t.Errorf("the list has no authors:\n%s", list)
+	}
 	operatorCommands(t, c)
 }
 
