@@ -40,7 +40,7 @@ func clientCommands() []*cobra.Command {
 			jobsTail(c), deadLetters(c), jobsReplay(c), jobsReplays(c), jobsReplayCancel(c), jobsHealth(c)),
 		group("alerts", "Be told when a Logpush job fails",
 			alertsGet(c), alertsSet(c), alertsDelete(c)),
-		group("token", "Make and end API tokens", tokenCreate(c), tokenList(c), tokenDelete(c)),
+		group("token", "Make and end API tokens", tokenCreate(c), tokenList(c), tokenDelete(c), tokenRoll(c)),
 		dashboard(c),
 		audit(c),
 	}

@@ -21,7 +21,7 @@ func main() {
 	}
 	root.SetVersionTemplate(app.VersionTemplate)
 	onlyHolds(root)
-	root.AddCommand(upCommand(), receiveCommand(), verifyCommand(), secretsCommand(), configCommands(), backupCommand(), restoreCommand(), doctorCommand())
+	root.AddCommand(upCommand(), receiveCommand(), verifyCommand(), secretsCommand(), configCommands(), backupCommand(), restoreCommand(), recoverCommand(), doctorCommand())
 	root.AddCommand(clientCommands()...)
 	os.Exit(app.Execute(root))
 }

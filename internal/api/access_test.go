@@ -19,6 +19,10 @@ import (
 var needed = map[string]string{
 	"GET /user":                                                               "",
 	"GET /user/tokens/verify":                                                 "",
+	"GET /user/tokens":                                                        "operator",
+	"POST /user/tokens":                                                       "operator",
+	"DELETE /user/tokens/{id}":                                                "operator",
+	"PUT /user/tokens/{id}/value":                                             "operator",
 	"GET /memberships":                                                        "",
 	"GET /accounts":                                                           "",
 	"POST /accounts":                                                          "operator",

@@ -261,26 +261,41 @@ func (b *tokenBody) checkSupported() error {
 	return nil
 }
 
-func (s *Server) createToken(r *request) (any, error) {
-	var body tokenBody
-	if err := r.decode(&body); err != nil {
-		return nil, err
+// tokenOf is what a body says of a token, but for its scopes.
+func (s *Server) tokenOf(r *request, body *tokenBody) (token control.Token, err error) {
+	if err := r.decode(body); err != nil {
+		return token, err
 	}
 	if err := body.checkSupported(); err != nil {
-		return nil, err
+		return token, err
 	}
-	token := control.Token{AccountID: r.account, Name: body.Name, Email: r.actor().Email}
+	token = control.Token{AccountID: r.account, Name: body.Name, Email: r.actor().Email}
 	if err := checkName("name", body.Name); err != nil {
-		return nil, err
+		return token, err
 	}
 	if body.Email != nil {
 		if err := checkName("email", *body.Email); err != nil {
-			return nil, err
+			return token, err
 		}
 		if *body.Email != token.Email && !r.rights.Operator() { // the audit log would name somebody who did nothing
-			return nil, errs.New(errs.Forbidden, 0, "email %q is not yours: what the token does would bear it, so only the operator's token names somebody else. Say in name what the token is for", shown(*body.Email)).At("/email")
+			return token, errs.New(errs.Forbidden, 0, "email %q is not yours: what the token does would bear it, so only the operator's token names somebody else. Say in name what the token is for", shown(*body.Email)).At("/email")
 		}
 		token.Email = *body.Email
+	}
+	if body.ExpiresOn != nil {
+		if !body.ExpiresOn.After(s.now()) {
+			return token, errs.New(errs.Invalid, 0, "expires_on %s has passed", body.ExpiresOn.Format(time.RFC3339)).At("/expires_on")
+		}
+		token.ExpiresOn = body.ExpiresOn.UTC()
+	}
+	return token, nil
+}
+
+func (s *Server) createToken(r *request) (any, error) {
+	var body tokenBody
+	token, err := s.tokenOf(r, &body)
+	if err != nil {
+		return nil, err
 	}
 	if len(body.Scopes) == 0 {
 		return nil, errs.New(errs.Invalid, 0, "scopes is empty: name at least one of %s", joinScopes(control.Scopes)).At("/scopes")
@@ -296,12 +311,6 @@ func (s *Server) createToken(r *request) (any, error) {
 		if !slices.Contains(token.Scopes, scope) {
 			token.Scopes = append(token.Scopes, scope)
 		}
-	}
-	if body.ExpiresOn != nil {
-		if !body.ExpiresOn.After(s.now()) {
-			return nil, errs.New(errs.Invalid, 0, "expires_on %s has passed", body.ExpiresOn.Format(time.RFC3339)).At("/expires_on")
-		}
-		token.ExpiresOn = body.ExpiresOn.UTC()
 	}
 	token, secret, err := s.deps.Tokens.CreateToken(r.ctx, token)
 	view := s.viewToken(token)

@@ -33,13 +33,15 @@ func auditLog(t *testing.T, p *platform) {
 			After  map[string]any `json:"newValueJson"`
 		}
 	}
-	a := p.call(t, http.MethodGet, "/audit_logs?per_page=100&action.type=script.create", "")
+	a := p.call(t, http.MethodGet, "/audit_logs?per_page=100&action.type=account.subdomain", "")
 	if err := json.Unmarshal([]byte(a.text), &page); err != nil || len(page.Result) == 0 {
-		t.Fatalf("a page of scripts is not in Cloudflare's shape: %v: %s", err, a.text)
+		t.Fatalf("a page of subdomains is not in Cloudflare's shape: %v: %s", err, a.text)
 	}
 	for _, e := range page.Result {
-		if name, ok := e.After["value"].(string); !ok || name == "" || e.Before != nil {
-			t.Errorf("%s has before %v and after %v, want an object with the name in value", e.Action.Type, e.Before, e.After)
+		for _, value := range []map[string]any{e.Before, e.After} {
+			if name, ok := value["value"].(string); !ok || name == "" {
+				t.Errorf("%s has before %v and after %v, want objects with the names in value", e.Action.Type, e.Before, e.After)
+			}
 		}
 	}
 	since := time.Now()

@@ -72,6 +72,12 @@ type Tokens interface {
 	CreateToken(ctx context.Context, token control.Token) (created control.Token, secret string, err error)
 	Tokens(ctx context.Context, accountID string) ([]control.Token, error)
 	DeleteToken(ctx context.Context, accountID, id string) error
+	// Those of operators are of no account, and open all of them.
+	CreateOperatorToken(ctx context.Context, token control.Token) (created control.Token, secret string, err error)
+	OperatorTokens(ctx context.Context) ([]control.Token, error)
+	DeleteOperatorToken(ctx context.Context, id string) error
+	// RollOperatorToken replaces the secret, and ends what the old one has opened.
+	RollOperatorToken(ctx context.Context, id string) (secret string, err error)
 }
 
 // Sessions of the dashboard stand for tokens, and end with them, or for people. The errors

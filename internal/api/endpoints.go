@@ -46,6 +46,10 @@ func (s *Server) endpoints() []endpoint {
 	return []endpoint{
 		{get, "/user", anyToken, byKind, s.getUser},
 		{get, "/user/tokens/verify", anyToken, byKind, s.verifyToken},
+		{get, "/user/tokens", operator, byKind, s.listOperatorTokens},
+		{post, "/user/tokens", operator, byKind, s.createOperatorToken},
+		{del, "/user/tokens/:id", operator, byKind, s.deleteOperatorToken},
+		{put, "/user/tokens/:id/value", operator, byKind, s.rollOperatorToken},
 		{get, "/memberships", anyToken, byKind, s.listMemberships},
 		{get, "/accounts", anyToken, byKind, s.listAccounts},
 		{post, "/accounts", operator, byKind, s.createAccount},

@@ -22,7 +22,9 @@ import (
 // validator holds the answers against the document.
 func TestEveryOperation(t *testing.T) {
 	p := newPlatform(t)
+	audited := p.auditing()
 	t.Run("accounts", func(t *testing.T) { accounts(t, p) })
+	t.Run("operators' tokens", func(t *testing.T) { operatorTokens(t, p) })
 	t.Run("scripts", func(t *testing.T) { scripts(t, p) })
 	t.Run("workers", func(t *testing.T) { workers(t, p) })
 	t.Run("services", func(t *testing.T) { services(t, p) })
@@ -60,6 +62,7 @@ func TestEveryOperation(t *testing.T) {
 	t.Run("routers", func(t *testing.T) { routers(t, p) })
 	t.Run("sessions", func(t *testing.T) { sessionStory(t, p) })
 	t.Run("people", func(t *testing.T) { peopleStory(t, p) })
+	t.Run("saved again", func(t *testing.T) { savedAgain(t, p) })
 	t.Run("delete", func(t *testing.T) {
 		if err := p.DeleteScript(t.Context(), account, "shop"); err != nil {
 			t.Fatal(err)
@@ -69,6 +72,7 @@ func TestEveryOperation(t *testing.T) {
 	if rest := p.validator.Unanswered(); len(rest) > 0 {
 		t.Errorf("never answered 200 here: %v", rest)
 	}
+	audited.check(t)
 }
 
 func accounts(t *testing.T, p *platform) {

@@ -33,6 +33,8 @@ func TestNoStringHoldsNUL(t *testing.T) {
 		"POST /accounts":                                                          `{"name": "Second", "type": "standard"}`,
 		"PATCH /accounts/{account}":                                               `{"settings": {"max_jobs": 10}}`,
 		"POST /accounts/{account}/tokens":                                         `{"name": "ci", "email": "ci@example.com", "scopes": ["admin"], "expires_on": "2100-01-01T00:00:00Z"}`,
+		"POST /user/tokens":                                                       `{"name": "ann", "email": "ann@example.com", "scopes": ["admin"], "expires_on": "2100-01-01T00:00:00Z"}`,
+		"PUT /user/tokens/{id}/value":                                             `{}`,
 		"PATCH " + script + "/script-settings":                                    `{"tags": ["team-a"]}`,
 		"PATCH " + script + "/settings":                                           `{"bindings": [{"name": "A", "type": "plain_text", "text": "a"}], "compatibility_date": "2026-01-01", "unknown": ["x"]}`,
 		"PUT " + script + "/usage-model":                                          `{"usage_model": "standard"}`,

@@ -67,6 +67,9 @@ func (p *process) addAPI(ctx context.Context) error {
 	if err := p.addDeletions(); err != nil {
 		return err
 	}
+	if err := p.addRetention(); err != nil {
+		return err
+	}
 	p.ready.API = p.baseURL(listenAPI)
 	p.ready.AccountID = control.FirstAccountID
 	p.ready.TokenFile = p.config.API.AdminTokenFile

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tidegate/internal/store"
+	"tidegate/schema/control"
 )
 
 // Backup writes the control state of a database to a file of mode 0600, in one step: after a
@@ -64,6 +65,20 @@ func BackupInto(ctx context.Context, database, folder string, keep int, now time
 		return file, info, fmt.Errorf("delete backups that are too old: %w", err)
 	}
 	return file, info, nil
+// RecoverOperator replaces all operators' tokens of a database by one, which it writes to a file of
+// mode 0600, or to standard output ("-").
+func RecoverOperator(ctx context.Context, database, file string) (ended []control.Token, err error) {
+	ended, err = store.RecoverOperator(ctx, database, func(secret string) error {
+		if file == "-" {
+			_, err := fmt.Println(secret)
+			return err
+		}
+		return replaceFile(file, []byte(secret+"\n"))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("replace the operator's token: %w", err)
+	}
+	return ended, nil
 }
 
 // RestoreOptions of Restore.

@@ -217,7 +217,7 @@ func TestTheDocumentedFilesAreTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roles := map[string][]Role{"router.yaml": RouterRoles, "ingest.yaml": IngestRoles}
+	roles := map[string][]Role{"router.yaml": RouterRoles, "ingest.yaml": IngestRoles, "jobs-api.yaml": JobsAPIRoles}
 	for _, match := range regexp.MustCompile("(?s)```yaml\n# (\\S+)\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
 		c, f := settingsFlags(t, match[2], roles[match[1]]...)
 		delete(roles, match[1])

@@ -41,12 +41,8 @@ func (s *Store) Bootstrap(ctx context.Context, account control.Account, save fun
 		if err != nil || !inserted { // another process was first
 			return err
 		}
-		secret := newSecret()
-		operator := control.Token{
-			ID: newHexID(), Name: "operator", Email: "admin@localhost",
-			Scopes: []control.Scope{control.Admin}, CreatedOn: t.now,
-		}
-		if err := t.insertToken(ctx, operator, secret); err != nil {
+		_, secret, err := t.insertOperator(ctx)
+		if err != nil {
 			return err
 		}
 		if err := t.publish(ctx); err != nil {

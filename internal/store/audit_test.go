@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tidegate/internal/seal"
 	"tidegate/schema/control"
 )
 
@@ -105,6 +106,51 @@ func TestAuditLog(t *testing.T) {
 		}
 		if list, total, err := s.AuditLog(t.Context(), "another", control.AuditFilter{}, 10, 0); err != nil || total != 0 || len(list) != 0 {
 			t.Errorf("another account's log is %+v, error %v", list, err)
+		}
+	})
+}
+
+// With which key secrets are sealed, and which is done with, was for nobody to see afterwards.
+func TestKeysOfSecretsAreAudited(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, databaseURL string) {
+		first := newKeys(t)
+		second, err := first.Added()
+		if err == nil {
+			second, err = second.Promoted()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s *Store
+		for _, keys := range []*seal.Keys{first, first, second} { // each a start
+			if s, err = Open(t.Context(), databaseURL, Options{Keys: keys}); err != nil {
+				t.Fatal(err)
+			}
+			opened := s
+			t.Cleanup(func() { _ = opened.Close() })
+		}
+		secrets, err := OpenSecrets(t.Context(), databaseURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = secrets.Close() })
+		for range 2 { // a repeat, where the file was not written
+			if err := secrets.Forget(t.Context(), first.Primary()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		list, total, err := s.AuditLog(t.Context(), "", control.AuditFilter{Action: "secret_key", OldestFirst: true}, 10, 0)
+		if err != nil || total != 3 {
+			t.Fatalf("the audit log has %+v, error %v", list, err)
+		}
+		for i, want := range []struct{ action, id, before, after string }{
+			{"secret_key.create", first.Primary(), "", `{"id":"` + first.Primary() + `"}`},
+			{"secret_key.create", second.Primary(), "", `{"id":"` + second.Primary() + `"}`},
+			{"secret_key.retire", first.Primary(), `{"id":"` + first.Primary() + `"}`, ""},
+		} {
+			if e := list[i]; e.Action != want.action || e.Target != want.id || e.Before != want.before || e.After != want.after || e.Actor.Source != sourceSystem {
+				t.Errorf("entry %d is %+v, want %+v", i, e, want)
+			}
 		}
 	})
 }

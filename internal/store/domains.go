@@ -78,14 +78,19 @@ func (s *Store) SetDomains(ctx context.Context, accountID, name string, hostname
 func (s *Store) AttachDomain(ctx context.Context, accountID, name, hostname string) (deploy.Domain, error) {
 	var d deploy.Domain
 	err := s.write(ctx, "attach domain", func(t *tx) error {
-		if _, err := t.lockDomains(ctx, accountID, name, []string{hostname}); err != nil {
+		list, err := t.lockDomains(ctx, accountID, name, []string{hostname})
+		if err != nil {
 			return err
+		}
+		var before any // whose it was
+		if i := slices.IndexFunc(list, func(d deploy.Domain) bool { return d.Hostname == hostname }); i >= 0 {
+			before = list[i]
 		}
 		if err := t.attachDomain(ctx, accountID, name, hostname, true); err != nil {
 			return err
 		}
 		var attached int
-		err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM domains WHERE account_id = $1 AND script = $2`, accountID, name).Scan(&attached)
+		err = t.QueryRowContext(ctx, `SELECT COUNT(*) FROM domains WHERE account_id = $1 AND script = $2`, accountID, name).Scan(&attached)
 		if err != nil {
 			return err
 		}
@@ -95,7 +100,7 @@ func (s *Store) AttachDomain(ctx context.Context, accountID, name, hostname stri
 		if d, err = scanDomain(t.QueryRowContext(ctx, `SELECT `+domainColumns+` FROM domains WHERE hostname = $1`, hostname)); err != nil {
 			return err
 		}
-		if err := t.audit(ctx, accountID, "domain.attach", hostname, nil, d); err != nil {
+		if err := t.audit(ctx, accountID, "domain.attach", hostname, before, d); err != nil {
 			return err
 		}
 		return t.publish(ctx)

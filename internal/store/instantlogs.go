@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -63,7 +64,7 @@ func (s *Store) CreateInstantLogs(ctx context.Context, l logjob.InstantLogs) (lo
 		if n == 0 {
 			return liveInstantLogs(l.Zone)
 		}
-		return t.audit(ctx, l.AccountID, "instant_logs.create", l.Zone, nil, l.InstantSettings)
+		return t.audit(ctx, l.AccountID, "instant_logs.create", cmp.Or(l.Zone, l.AccountID), nil, l.InstantSettings)
 	})
 	return l, err
 }

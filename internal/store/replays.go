@@ -134,6 +134,14 @@ func replayByID(ctx context.Context, q querier, accountID string, jobID, id int6
 // canceled already stays so; one that is done or failed is a conflict.
 func (s *Store) CancelReplay(ctx context.Context, accountID string, jobID, id int64) (r logjob.Replay, err error) {
 	err = s.write(ctx, "cancel replay", func(t *tx) error {
+		// The row is locked from here on: whoever runs it tells no more of it.
+		if _, err := t.ExecContext(ctx, `UPDATE replays SET state = state WHERE account_id = $1 AND job_id = $2 AND id = $3`, accountID, jobID, id); err != nil {
+			return err
+		}
+		before, err := replayByID(ctx, t, accountID, jobID, id)
+		if err != nil {
+			return err
+		}
 		n, err := changed(ctx, t, `UPDATE replays SET state = 'canceled', ended_on = $1 WHERE account_id = $2 AND job_id = $3 AND id = $4
 			AND state IN ('queued', 'running')`, t.now.UnixMicro(), accountID, jobID, id)
 		if err != nil {
@@ -143,7 +151,7 @@ func (s *Store) CancelReplay(ctx context.Context, accountID string, jobID, id in
 			return err
 		}
 		if n > 0 {
-			return t.audit(ctx, accountID, "replay.cancel", replayTarget(&r), nil, nil)
+			return t.audit(ctx, accountID, "replay.cancel", replayTarget(&r), before, r)
 		}
 		if r.State != logjob.ReplayCanceled {
 			return errs.New(errs.Conflict, 0, "replay %d of job %d is %s already", id, jobID, r.State)

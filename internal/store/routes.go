@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -40,7 +41,7 @@ func (s *Store) MoveRoute(ctx context.Context, accountID string, from, to deploy
 				return errs.New(errs.Invalid, 0, "script %q has %d routes, and more are not allowed: remove one first", to.Script, deploy.RoutesMax)
 			}
 		}
-		if err := t.audit(ctx, accountID, "route.move", to.Script, from, to); err != nil {
+		if err := t.audit(ctx, accountID, "route.move", cmp.Or(to.Script, from.Script), from, to); err != nil {
 			return err
 		}
 		return t.publish(ctx)

@@ -155,6 +155,14 @@ func (t *tx) createScript(ctx context.Context, accountID, name string) (bool, er
 	return true, t.deletePolicies(ctx, accountID, name)
 }
 
+func (t *tx) auditCreated(ctx context.Context, accountID, name string) error {
+	made, err := script(ctx, t, accountID, name)
+	if err != nil {
+		return err
+	}
+	return t.audit(ctx, accountID, "script.create", name, nil, made)
+}
+
 // CreateScript makes a script without a version; one of that name is a conflict.
 func (s *Store) CreateScript(ctx context.Context, accountID, name string, u deploy.ScriptUpdate) error {
 	return s.write(ctx, "create script", func(t *tx) error {
@@ -165,7 +173,7 @@ func (s *Store) CreateScript(ctx context.Context, accountID, name string, u depl
 		if !created {
 			return errs.New(errs.Conflict, 0, "script %q exists already", name)
 		}
-		if err := t.audit(ctx, accountID, "script.create", name, nil, name); err != nil {
+		if err := t.auditCreated(ctx, accountID, name); err != nil {
 			return err
 		}
 		if err := t.updateScript(ctx, accountID, name, u); err != nil {

@@ -141,9 +141,18 @@ func (t *tx) notePrimary(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.ExecContext(ctx, `INSERT INTO secret_keys (id, proof, created_on) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING`,
+	n, err := changed(ctx, t, `INSERT INTO secret_keys (id, proof, created_on) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING`,
 		primary, proof, t.now.UnixMicro())
-	return err
+	if err != nil || n == 0 {
+		return err
+	}
+	return t.audit(ctx, "", "secret_key.create", primary, nil, secretKey{primary})
+}
+
+// secretKey is what the audit log has of a key: which one it is. The file of keys is elsewhere, and
+// a database learns of one when a process begins to seal with it.
+type secretKey struct {
+	ID string `json:"id"`
 }
 
 // retired is the proof of a key that is done with. Its row stays, so that a process which
@@ -411,10 +420,11 @@ func countSealed(ctx context.Context, q querier) (counts []SecretCount, err erro
 // refuses one that has sealed anything which is still there, and from then on every
 // process that would seal with one of them is refused.
 func (s *Secrets) Forget(ctx context.Context, keys ...string) (err error) {
-	t, err := s.db.BeginTx(ctx, nil)
+	begun, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("forget the keys %s: %w", strings.Join(keys, ", "), err)
 	}
+	t := &tx{Tx: begun, now: time.Now().UTC().Truncate(time.Microsecond)}
 	if err := forgetKeys(ctx, t, keys); err != nil {
 		return errors.Join(fmt.Errorf("forget the keys %s: %w", strings.Join(keys, ", "), err), t.Rollback())
 	}
@@ -424,14 +434,18 @@ func (s *Secrets) Forget(ctx context.Context, keys ...string) (err error) {
 	return nil
 }
 
-func forgetKeys(ctx context.Context, t *sql.Tx, keys []string) error {
+func forgetKeys(ctx context.Context, t *tx, keys []string) error {
 	// As registerKeys does.
 	if _, err := t.ExecContext(ctx, `UPDATE counters SET value = value + 1 WHERE name = 'secret_keys'`); err != nil {
 		return err
 	}
 	for _, key := range keys {
-		if _, err := t.ExecContext(ctx, `INSERT INTO secret_keys (id, proof, created_on) VALUES ($1, $2, $3)
-			ON CONFLICT (id) DO UPDATE SET proof = excluded.proof`, key, retired, time.Now().UnixMicro()); err != nil {
+		n, err := changed(ctx, t, `INSERT INTO secret_keys (id, proof, created_on) VALUES ($1, $2, $3)
+			ON CONFLICT (id) DO UPDATE SET proof = excluded.proof WHERE secret_keys.proof <> excluded.proof`, key, retired, t.now.UnixMicro())
+		if err == nil && n > 0 { // else it was retired before, and the file was not written then
+			err = t.audit(ctx, "", "secret_key.retire", key, secretKey{key}, nil)
+		}
+		if err != nil {
 			return err
 		}
 	}

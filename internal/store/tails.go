@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -201,15 +202,16 @@ func (s *Store) DeleteTail(ctx context.Context, accountID, name, id string) erro
 		if err := t.lockTails(ctx, accountID, name); err != nil {
 			return err
 		}
-		n, err := changed(ctx, t, `DELETE FROM tails WHERE account_id = $1 AND script = $2 AND id = $3 AND expires_on > $4`,
-			accountID, name, id, t.now.UnixMicro())
+		var filters string
+		err := t.QueryRowContext(ctx, `DELETE FROM tails WHERE account_id = $1 AND script = $2 AND id = $3 AND expires_on > $4 RETURNING filters_json`,
+			accountID, name, id, t.now.UnixMicro()).Scan(&filters)
+		if errors.Is(err, sql.ErrNoRows) {
+			return errs.New(errs.NotFound, 0, "tail %q of script %q does not exist, or no longer", id, name)
+		}
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			return errs.New(errs.NotFound, 0, "tail %q of script %q does not exist, or no longer", id, name)
-		}
-		if err := t.audit(ctx, accountID, "tail.delete", name+"/"+id, nil, nil); err != nil {
+		if err := t.audit(ctx, accountID, "tail.delete", name+"/"+id, json.RawMessage(filters), nil); err != nil {
 			return err
 		}
 		return t.publish(ctx)

@@ -16,7 +16,7 @@ const tokensMax = 1000
 
 // CreateToken makes a token of t.AccountID with the name, email, scopes and
 // expiry of t. The secret is returned this once; only its hash is kept. A token of
-// no account would be an operator's, which only Bootstrap makes. It is a conflict where the
+// no account would be an operator's: see CreateOperatorToken. It is a conflict where the
 // account has as many as it may, but for the platform, which could not start without one for routers,
 // and unauthorized where the actor's session or token has ended: whoever deletes a token finds all
 // that it has made in the list.
@@ -107,12 +107,16 @@ func invalidToken() error { return errs.New(errs.Unauthorized, 0, "the API token
 
 // Tokens returns the tokens of an account, oldest first.
 func (s *Store) Tokens(ctx context.Context, accountID string) ([]control.Token, error) {
+	return listTokens(ctx, s.reader, `account_id = $1`, accountID)
+}
+
+func listTokens(ctx context.Context, q querier, where string, args ...any) ([]control.Token, error) {
 	var list []control.Token
-	err := each(ctx, s.reader, func(row scanner) error {
+	err := each(ctx, q, func(row scanner) error {
 		t, err := scanToken(row)
 		list = append(list, t)
 		return err
-	}, `SELECT `+tokenColumns+` FROM tokens WHERE account_id = $1 ORDER BY created_on, id`, accountID)
+	}, `SELECT `+tokenColumns+` FROM tokens WHERE `+where+` ORDER BY created_on, id`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list tokens: %w", err)
 	}
@@ -130,10 +134,16 @@ func (s *Store) DeleteToken(ctx context.Context, accountID, id string) error {
 		if err != nil {
 			return err
 		}
-		if err := t.audit(ctx, accountID, "token.delete", id, token, nil); err != nil {
-			return err
-		}
-		_, err = t.endFeeds(ctx, `token_id = $1`, id)
-		return err
+		return t.afterDelete(ctx, token)
 	})
+}
+
+// afterDelete records that a token was deleted, and ends what it opened. Its sessions and links
+// refer to it, and are gone.
+func (t *tx) afterDelete(ctx context.Context, token control.Token) error {
+	if err := t.audit(ctx, token.AccountID, "token.delete", token.ID, token, nil); err != nil {
+		return err
+	}
+	_, err := t.endFeeds(ctx, `token_id = $1`, token.ID)
+	return err
 }

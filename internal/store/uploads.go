@@ -90,7 +90,7 @@ func (t *tx) ensureScript(ctx context.Context, accountID, script string) error {
 	if err != nil || !created {
 		return err
 	}
-	return t.audit(ctx, accountID, "script.create", script, nil, script)
+	return t.auditCreated(ctx, accountID, script)
 }
 
 // checkBase refuses an upload that was made from another version than the newest,

@@ -317,6 +317,28 @@ func tokenCommands(t *testing.T, c cli, p *platform.Platform) {
 	if text := c.run(t, "token", "create", "--name", "shown", "--scope", "admin"); !strings.Contains(text, "shown only now") {
 		t.Errorf("create shows\n%s", text)
 	}
+	if list := c.run(t, "token", "list"); !strings.Contains(list, "AUTHOR") || !strings.Contains(list, "admin@localhost") {
+		t.Errorf("the list has no authors:\n%s", list)
+	}
+	operatorCommands(t, c)
+}
+
+// operatorCommands are about tokens of no account. That of the platform stays.
+func operatorCommands(t *testing.T, c cli) {
+	var made struct{ ID, Value string }
+	c.result(t, &made, "token", "create", "--operator", "--name", "ann", "--expires-in", "1h")
+	ann := cli{dir: c.dir, env: []string{"TIDEGATE_TOKEN=" + made.Value}}
+	if list := ann.run(t, "token", "list", "--operator"); !strings.Contains(list, "operator") || !strings.Contains(list, made.ID) {
+		t.Errorf("the list shows\n%s", list)
+	}
+	var secret string
+	ann.result(t, &secret, "token", "roll", made.ID)
+	ann.fail(t, 1, "refuses the token from TIDEGATE_TOKEN", "token", "list", "--operator")
+	ann.env = []string{"TIDEGATE_TOKEN=" + secret}
+	ann.run(t, "token", "list", "--operator")
+	c.run(t, "token", "delete", "--operator", made.ID)
+	ann.fail(t, 1, "refuses the token from TIDEGATE_TOKEN", "token", "list", "--operator")
+	c.fail(t, 2, "do not go together", "token", "create", "--operator", "--name", "x", "--scope", "admin")
 }
 
 // connections are commands far from the platform's folder.

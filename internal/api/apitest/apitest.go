@@ -155,13 +155,39 @@ func (v *Validator) Unanswered() []string {
 	var ids []string
 	for _, path := range v.doc.Paths.InMatchingOrder() {
 		for _, operation := range v.doc.Paths.Value(path).Operations() {
-			refuses := operation.Responses.Status(http.StatusOK) == nil && operation.Responses.Len() == 1
-			if !v.answered[operation.OperationID] && !refuses {
+			if !v.answered[operation.OperationID] && !onlyRefuses(operation) {
 				ids = append(ids, operation.OperationID)
 			}
 		}
 	}
 	return ids
+}
+
+// Operation returns the id of the operation that a request is for; empty for none.
+func (v *Validator) Operation(req *http.Request) string {
+	route, _, err := v.find(req)
+	if err != nil {
+		return ""
+	}
+	return route.Operation.OperationID
+}
+
+// Changes returns the ids of the operations that are not for reading by their method, except those
+// that the document says only refuse.
+func (v *Validator) Changes() []string {
+	var ids []string
+	for _, path := range v.doc.Paths.InMatchingOrder() {
+		for method, operation := range v.doc.Paths.Value(path).Operations() {
+			if method != http.MethodGet && !onlyRefuses(operation) {
+				ids = append(ids, operation.OperationID)
+			}
+		}
+	}
+	return ids
+}
+
+func onlyRefuses(operation *openapi3.Operation) bool {
+	return operation.Responses.Status(http.StatusOK) == nil && operation.Responses.Len() == 1
 }
 
 // Operations returns every operation of the document below /client/v4 as "METHOD /path".

@@ -96,7 +96,11 @@ func (w tokenWire) token(accountID string) control.Token {
 
 // Tokens returns the tokens of an account.
 func (c *Client) Tokens(ctx context.Context, accountID string) ([]control.Token, error) {
-	wires, err := get[[]tokenWire](ctx, c, accountPath(accountID, "tokens"))
+	return c.tokens(ctx, accountPath(accountID, "tokens"), accountID)
+}
+
+func (c *Client) tokens(ctx context.Context, path, accountID string) ([]control.Token, error) {
+	wires, err := get[[]tokenWire](ctx, c, path)
 	list := make([]control.Token, len(wires))
 	for i, w := range wires {
 		list[i] = w.token(accountID)
@@ -107,6 +111,10 @@ func (c *Client) Tokens(ctx context.Context, accountID string) ([]control.Token,
 // CreateToken makes a token of t.AccountID with the name, scopes, expiry and, if
 // it is set, email of t. The secret cannot be had again.
 func (c *Client) CreateToken(ctx context.Context, t control.Token) (created control.Token, secret string, err error) {
+	return c.createToken(ctx, accountPath(t.AccountID, "tokens"), t)
+}
+
+func (c *Client) createToken(ctx context.Context, path string, t control.Token) (created control.Token, secret string, err error) {
 	body := map[string]any{"name": t.Name, "scopes": t.Scopes}
 	if t.Email != "" {
 		body["email"] = t.Email
@@ -114,11 +122,37 @@ func (c *Client) CreateToken(ctx context.Context, t control.Token) (created cont
 	if !t.ExpiresOn.IsZero() {
 		body["expires_on"] = t.ExpiresOn
 	}
-	w, err := send[tokenWire](ctx, c, http.MethodPost, accountPath(t.AccountID, "tokens"), body)
+	w, err := send[tokenWire](ctx, c, http.MethodPost, path, body)
 	return w.token(t.AccountID), w.Value, err
 }
 
 // DeleteToken ends a token.
 func (c *Client) DeleteToken(ctx context.Context, accountID, id string) error {
 	return c.delete(ctx, accountPath(accountID, "tokens", id))
+}
+
+func operatorTokenPath(rest ...string) string {
+	return join(append([]string{"user", "tokens"}, rest...)...)
+}
+
+// CreateOperatorToken makes an operator's token with the name, expiry and, if it is set, email of
+// t. This, and what follows, needs the operator's token. The secret cannot be had again.
+func (c *Client) CreateOperatorToken(ctx context.Context, t control.Token) (created control.Token, secret string, err error) {
+	t.AccountID, t.Scopes = "", []control.Scope{control.Admin}
+	return c.createToken(ctx, operatorTokenPath(), t)
+}
+
+// OperatorTokens returns operators' tokens.
+func (c *Client) OperatorTokens(ctx context.Context) ([]control.Token, error) {
+	return c.tokens(ctx, operatorTokenPath(), "")
+}
+
+// DeleteOperatorToken ends an operator's token.
+func (c *Client) DeleteOperatorToken(ctx context.Context, id string) error {
+	return c.delete(ctx, operatorTokenPath(id))
+}
+
+// RollOperatorToken gives an operator's token another secret, which cannot be had again.
+func (c *Client) RollOperatorToken(ctx context.Context, id string) (secret string, err error) {
+	return send[string](ctx, c, http.MethodPut, operatorTokenPath(id, "value"), nil)
 }
