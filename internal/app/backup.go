@@ -65,6 +65,8 @@ func BackupInto(ctx context.Context, database, folder string, keep int, now time
 		return file, info, fmt.Errorf("delete backups that are too old: %w", err)
 	}
 	return file, info, nil
+}
+
 // RecoverOperator replaces all operators' tokens of a database by one, which it writes to a file of
 // mode 0600, or to standard output ("-").
 func RecoverOperator(ctx context.Context, database, file string) (ended []control.Token, err error) {
