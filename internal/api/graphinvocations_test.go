@@ -418,6 +418,42 @@ func TestOrderWithoutBrackets(t *testing.T) {
 	}
 }
 
+// One value in a variable stands for a list of it, too. The library makes it a list of the
+// value's own type, which was no list to us.
+func TestVariablesWithoutBrackets(t *testing.T) {
+	p, asked := graphPlatform(t)
+	one, two := p.mustJob(t, "https://health.example.com"), p.mustJob(t, "https://health.example.com/2")
+	for _, job := range []int64{one.ID, two.ID} {
+		p.report(t, job, time.Now().UTC().Truncate(time.Minute))
+	}
+	f := func(kind, node string, value any, want string) {
+		t.Helper()
+		*asked = nil
+		query := fmt.Sprintf(`query ($v: %s) { viewer { accounts(filter: {accountTag: %q}) { x: %s } } }`, kind, account, node)
+		if got := p.graph(t, p.token, query, map[string]any{"v": value}); !strings.Contains(got, want) {
+			t.Errorf("%s with %v answered %.300s, want %s", query, value, got, want)
+		}
+	}
+	first, second := fmt.Sprintf(`"x":[{"dimensions":{"jobId":%d}}]`, one.ID), fmt.Sprintf(`"x":[{"dimensions":{"jobId":%d}}]`, two.ID)
+	const health = `logpushHealthAdaptiveGroups(limit: 1, %s) { dimensions { jobId } }`
+	f("[LogpushHealthOrderBy!]", fmt.Sprintf(health, "filter: {}, orderBy: $v"), "jobId_DESC", second)
+	f("[Int!]", fmt.Sprintf(health, "filter: {jobId_in: $v}"), two.ID, second)
+	f("[LogpushHealthFilter!]", fmt.Sprintf(health, "filter: {AND: $v}"), map[string]any{"jobId": one.ID}, first)
+	f("LogpushHealthFilter!", fmt.Sprintf(health, "filter: $v"), map[string]any{"OR": map[string]any{"AND": map[string]any{"jobId_in": two.ID}}}, second)
+
+	const invocations = `workersInvocationsAdaptive(limit: 1, filter: {datetimeHour: "2026-01-31T12:00:00Z", %s}) { sum { requests } }`
+	for kind, arguments := range map[string]string{"[string!]": "scriptName_in: $v", "[AccountWorkersInvocationsAdaptiveFilter_InputObject!]": "OR: $v"} {
+		value := any("shop")
+		if strings.Contains(arguments, "OR") {
+			value = map[string]any{"scriptName_in": "shop"}
+		}
+		f(kind, fmt.Sprintf(invocations, arguments), value, "200 ")
+		if len(*asked) != 1 || !strings.Contains(fmt.Sprintf("%+v", (*asked)[0].Where), "shop") {
+			t.Errorf("%s asked %+v", arguments, *asked)
+		}
+	}
+}
+
 // What a variable holds is not bounded by the text of the query, and empty filters are tried, too.
 func TestFiltersAreBounded(t *testing.T) {
 	p, asked := graphPlatform(t)
