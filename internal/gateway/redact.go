@@ -282,7 +282,7 @@ var unicodeEscape = regexp.MustCompile(`\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}`)
 // however often it was encoded, letters and digits in their plain forms, and without
 // characters that cannot be seen. Most texts are plain, and cost one look.
 func plain(s string) string {
-	if !strings.ContainsAny(s, `%\`) && ascii(s) {
+	if isPlain(s) {
 		return s
 	}
 	for range plainRounds {
@@ -309,6 +309,9 @@ func plain(s string) string {
 	}
 	return s
 }
+
+// isPlain is true of texts that stand for themselves.
+func isPlain(s string) bool { return !strings.ContainsAny(s, `%\`) && ascii(s) }
 
 func ascii(s string) bool {
 	for i := range len(s) {

@@ -262,6 +262,8 @@ func TestSensitiveParametersAreTakenOutByDefault(t *testing.T) {
 	f("/?a=1&api_KEY=2&b=3", "/?a=1&api_KEY=REDACTED&b=3")
 	f("/?%74oken=2&b=%20", "/?%74oken=REDACTED&b=%20")
 	f("/?%2574oken=2", "/?%2574oken=REDACTED")
+	f(`/?\u0074oken=2&a=b`, `/?\u0074oken=REDACTED&a=b`)
+	f("/?ｔｏｋｅｎ=2", "/?ｔｏｋｅｎ=REDACTED")
 }
 
 // A rule of a newer control plane, which this gateway does not understand, must not
