@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -237,7 +238,7 @@ func TestBackupOfTextThatIsNotUTF8(t *testing.T) {
 func FuzzBackup(f *testing.F) {
 	f.Add("accounts", "a\x80\n", int64(-1), 0.1, true, []byte{0, 255}, uint16(0), byte(0), "", "")
 	f.Add("jobs", "<\u2028>", int64(1)<<62, 1e300, false, []byte{}, uint16(90), byte('R'^'r'), "", "\n")
-	f.Add("\"", "", int64(0), -0.0, false, []byte(nil), uint16(0xffff), byte('\n'^'\r'), "\r", "")
+	f.Add("\"", "", int64(0), math.Copysign(0, -1), false, []byte(nil), uint16(0xffff), byte('\n'^'\r'), "\r", "")
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
 		f.Fatal(err)
