@@ -80,7 +80,7 @@ func compileRedaction(next *deploy.SnapshotScript, before *script, warn func(str
 // find returns the parts of a text that are to be taken out, in order, as [begin, end)
 // pairs. All patterns look at the text as it is, never at what takes the place of a part:
 // patterns that match a letter of it each would multiply it. What overlaps or touches is
-// one part, so what comes out has at most nine bytes for one, and as many in addition.
+// one part, so what comes out has at most nine bytes for one of the text, and eight more.
 func (red *redactor) find(text string) (found [][]int) {
 	for _, find := range red.matchers {
 		for _, m := range find(text) {
@@ -188,8 +188,8 @@ func (red *redactor) url(u string) string {
 	}
 	out := red.replace(base + path)
 	if p := plain(out); p != out && red.matches(p) {
-		// What is left matches across the borders of its parts only.
-		return red.replace(base) + "/" + redacted
+		// What is left matches in its host, or across the borders of its parts only.
+		return red.text(base) + "/" + redacted
 	}
 	return out
 }

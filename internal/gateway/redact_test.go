@@ -392,6 +392,7 @@ func TestNoPartOfASecretIsLeft(t *testing.T) {
 	f(red.url("https://h/reset%2Fabc"), "https://h/REDACTED")
 	f(red.url("https://h//reset/abc"), "https://h/REDACTED")
 	f(red.url("https://h/a/../reset/abc?x"), "https://h/REDACTED?x")
+	f(red.url("https://alice%40b.example@h/x"), "REDACTED/REDACTED")
 	f(red.header("referer", "/reset/abc/http://a/b"), "/reset/REDACTED/http://a/b")
 
 	// What was cut may have lost the end by which it would be known.
