@@ -30,6 +30,7 @@ func TestMaskDestination(t *testing.T) {
 	f("otlp://c.example:4318/v1/logs?header_api-key=abc&insecure=true", "otlp://c.example:4318/v1/logs?header_api-key=***&insecure=true")
 	f("https://h/?header_A=%zz&x=1", "https://***")
 	f("secret", "***")
+	f("s3:/://key:secret@bucket/", "s3:/://***")
 	f("file:///var/log/out", "file:///var/log/out")
 }
 
