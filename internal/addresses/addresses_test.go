@@ -39,3 +39,38 @@ func TestLoopbackHosts(t *testing.T) {
 	f(true, "localhost", "Localhost:8787", "127.0.0.1", "127.1.2.3:80", "::1", "[::1]", "[::1]:8787")
 	f(false, "", ":8787", "example.com", "localhost.example.com:80", "127.0.0.1.example.com", "0.0.0.0:80", "10.0.0.1", "[fe80::1]:80")
 }
+
+// However an IPv4 address is written as an IPv6 one, a connection to it is refused if one to
+// itself is: by its own notation judged alike, by what translates it special, and of the
+// machine's own link where it is.
+func FuzzSpellings(f *testing.F) {
+	for _, text := range []string{"169.254.169.254", "10.0.0.1", "127.0.0.1", "8.8.8.8", "168.63.129.16", "0.0.0.0", "255.255.255.255"} {
+		a := netip.MustParseAddr(text).As4()
+		f.Add(a[0], a[1], a[2], a[3], uint16(0), "eth0")
+	}
+	f.Fuzz(func(t *testing.T, a, b, c, d byte, middle uint16, zone string) {
+		four := netip.AddrFrom4([4]byte{a, b, c, d})
+		with := func(prefix string) netip.Addr {
+			text := netip.MustParseAddr(prefix).As16()
+			copy(text[12:], four.AsSlice())
+			return netip.AddrFrom16(text)
+		}
+		mapped := with("::ffff:0:0")
+		if Special(mapped) != Special(four) || LinkLocal(mapped) != LinkLocal(four) {
+			t.Errorf("%s is judged otherwise than %s", mapped, four)
+		}
+		own := netip.MustParseAddr("64:ff9b:1::").As16()
+		own[6], own[7] = byte(middle>>8), byte(middle)
+		copy(own[12:], four.AsSlice())
+		for _, addr := range []netip.Addr{with("64:ff9b::"), netip.AddrFrom16(own), with("::ffff:0:0:0")} {
+			if !Special(addr) || LinkLocal(addr) != LinkLocal(four) {
+				t.Errorf("%s is not judged as %s", addr, four)
+			}
+		}
+		for _, addr := range []netip.Addr{mapped, with("64:ff9b::"), with("fe80::"), with("2002::")} {
+			if zoned := addr.WithZone(zone); Special(zoned) != Special(addr) || LinkLocal(zoned) != LinkLocal(addr) {
+				t.Errorf("%s is judged otherwise than %s", zoned, addr)
+			}
+		}
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"tidegate/internal/errs"
@@ -283,11 +284,18 @@ func syntaxError(err error) error {
 	return errs.New(errs.Invalid, 0, "the body is not valid JSON: %v", err)
 }
 
+// membersOf holds what members has found, by type: to find it for each element of a list
+// took more memory than all else that is done with it.
+var membersOf sync.Map // of map[string]reflect.Type, which nobody changes
+
 // members returns the types of a struct's members by their names in JSON. Of two
 // with one name the outer one counts, as in encoding/json.
 func members(t reflect.Type) map[string]reflect.Type {
 	if t.Kind() != reflect.Struct {
 		return nil
+	}
+	if known, ok := membersOf.Load(t); ok {
+		return known.(map[string]reflect.Type)
 	}
 	found := make(map[string]reflect.Type)
 	depth := make(map[string]int)
@@ -300,6 +308,7 @@ func members(t reflect.Type) map[string]reflect.Type {
 			found[name], depth[name] = field.Type, len(field.Index)
 		}
 	}
+	membersOf.Store(t, found)
 	return found
 }
 

@@ -1,10 +1,12 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,17 +98,31 @@ func TestDecodeStrictRefuses(t *testing.T) {
 }
 
 // FuzzDecodeStrict: what is accepted means the same to encoding/json; what is
-// refused is the client's fault, never a panic.
+// refused is the client's fault, never a panic, and either takes memory in proportion, also
+// if a list in it has many more of its first element.
 func FuzzDecodeStrict(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"name":"x","count":7,"rate":1e-2,"on":true}`, `{"share":12.3456,"at":"2026-01-31T12:00:00Z"}`,
 		`{"list":[{"a/b~c":"x"},{}],"later":null}`, `{"name":"\ud800"}`, `[[[[`, `{"list":[{"x":1}]}`, "{\"name\":\"\x00\"}",
 	} {
-		f.Add([]byte(seed))
+		f.Add([]byte(seed), uint16(0))
 	}
-	f.Fuzz(func(t *testing.T, text []byte) {
+	f.Add([]byte(`{"list":[{}]}`), uint16(10_000))
+	f.Fuzz(func(t *testing.T, text []byte, more uint16) {
+		if open := bytes.IndexByte(text, '['); open >= 0 {
+			if first := bytes.IndexByte(text[open:], '}'); first >= 0 && first < 100 {
+				element := append(bytes.Clone(text[open+1:open+first+1]), ',')
+				text = slices.Insert(bytes.Clone(text), open+1, bytes.Repeat(element, int(more))...)
+			}
+		}
 		var strict, lenient sample
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		err := decodeStrict(text, &strict)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20+300*uint64(len(text)) {
+			t.Errorf("%d bytes were allocated for %d of %.200q", used, len(text), text)
+		}
 		if err != nil {
 			if errs.KindOf(err) != errs.Invalid || err.Error() == "" {
 				t.Fatalf("%q: %v", text, err)
@@ -162,22 +178,37 @@ func TestDecodeStrictTakesMemoryInProportion(t *testing.T) {
 	f := func(what, value string) {
 		t.Helper()
 		text := []byte(`{"any":` + value + `}`)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		if err := decodeStrict(text, &struct {
-			Any json.RawMessage `json:"any"`
-		}{}); err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		runtime.ReadMemStats(&after)
 		// About 60 bytes for one of text: the two bytes of an element are a token and a place.
-		if used := (after.TotalAlloc - before.TotalAlloc) / uint64(len(text)); used > 300 {
+		used := decodingTakes(t, text, &struct {
+			Any json.RawMessage `json:"any"`
+		}{})
+		if used > 300 {
 			t.Errorf("%s: %d bytes were allocated for each of the document's", what, used)
 		}
 	}
 	long := strings.Repeat("k", 100)
 	f("deep", strings.Repeat(`{"`+long+`":`, 5000)+"0"+strings.Repeat("}", 5000))
 	f("wide", `{"`+strings.Repeat(long, 1000)+`":[`+strings.Repeat("0,", 50_000)+`0]}`)
+}
+
+// Each element of a list had its type looked at anew, some 1,300 bytes for three of text.
+func TestDecodeStrictLooksAtATypeOnce(t *testing.T) {
+	text := []byte(`{"list":[` + strings.Repeat("{},", 10_000) + `{}]}`)
+	if used := decodingTakes(t, text, &sample{}); used > 300 {
+		t.Errorf("%d bytes were allocated for each of the document's", used)
+	}
+}
+
+// decodingTakes returns how many bytes are allocated for each of a text that is accepted.
+func decodingTakes(t *testing.T, text []byte, v any) uint64 {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := decodeStrict(text, v); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	return (after.TotalAlloc - before.TotalAlloc) / uint64(len(text))
 }
 
 // A member's name was part of a format, so one with a percent sign made nonsense of

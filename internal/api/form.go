@@ -109,7 +109,7 @@ func readForm(contentType string, body io.Reader, document string) (form, error)
 		case isMember:
 			members[member] = string(p.content)
 		case len(f.parts) == 2*modulesMax:
-			return f, errs.New(errs.Invalid, codeTooLarge, "the upload has more than %d modules", modulesMax)
+			return f, tooManyModules()
 		default:
 			f.parts = append(f.parts, p)
 		}
@@ -122,6 +122,10 @@ func readForm(contentType string, body io.Reader, document string) (form, error)
 		f.document, err = documentOf(members)
 	}
 	return f, err
+}
+
+func tooManyModules() error {
+	return errs.New(errs.Invalid, codeTooLarge, "the upload has more than %d modules", modulesMax)
 }
 
 func documentTooLarge(document string) error {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -58,6 +59,50 @@ func FuzzReadForm(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzFormOfJSON: as FuzzReadForm, of modules that come in JSON; of as many as one likes.
+func FuzzFormOfJSON(f *testing.F) {
+	f.Add([]byte(`{"main_module":"a.js","modules":[{"name":"a.js","content_type":"application/javascript+module","content_base64":"YQ=="}]}`), uint16(0))
+	f.Add([]byte(`{"modules":[{}]}`), uint16(2*modulesMax))
+	f.Add([]byte(`{"modules":null,"bindings":[{"name":"A","type":"json","json":null}]}`), uint16(1))
+	f.Add([]byte(`{"modules":[{"name":"../a","content_base64":"="},1,[]]}`), uint16(3))
+	f.Fuzz(func(t *testing.T, text []byte, more uint16) {
+		text = bytes.Replace(text, []byte(`"modules":[`), []byte(`"modules":[`+strings.Repeat("{},", int(more))), 1)
+		form, err := formOfJSON(text)
+		if err != nil {
+			wantRefusal(t, err)
+			return
+		}
+		if len(form.parts) > 2*modulesMax || len(form.document) > documentBytesMax || !json.Valid(form.document) {
+			t.Fatalf("%d modules and the document %.100q", len(form.parts), form.document)
+		}
+		if _, err := decodeMetadata(form.document, true); err != nil {
+			wantRefusal(t, err)
+		}
+		if _, _, err := form.modules(); err != nil {
+			wantRefusal(t, err)
+		}
+	})
+}
+
+// Modules in JSON were counted once all of them had been read: 64 MiB of empty ones took
+// gigabytes.
+func TestModulesInJSONAreCountedAsTheyAreRead(t *testing.T) {
+	for what, behind := range map[string]string{"one more": "{}", "something else": "1"} {
+		_, err := formOfJSON([]byte(`{"modules":[` + strings.Repeat("{},", 2*modulesMax) + behind + `]}`))
+		if errs.KindOf(err) != errs.Invalid || !strings.Contains(err.Error(), "more than 400 modules") {
+			t.Errorf("%s: error %v", what, err)
+		}
+	}
+	for text, want := range map[string]string{
+		`{"modules":{"a":1}}`: "modules is an object: it must be an array", `{"modules":7}`: "modules is 7: it must be an array",
+		`{"modules":[{},{"name":1}]}`: "modules[1].name is 1", `{"modules":[{"content_base64":"?"}]}`: "modules[0].content_base64 is not base64",
+	} {
+		if _, err := formOfJSON([]byte(text)); errs.KindOf(err) != errs.Invalid || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v", text, err)
+		}
+	}
 }
 
 // FuzzMetadata: what is accepted is one entry point or none, keeps what nobody

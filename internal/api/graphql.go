@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -202,6 +203,9 @@ func (r *request) query(body graphBody) (any, error) {
 	if err != nil {
 		return nil, gqlerror.List{gqlerror.Wrap(err)}
 	}
+	for name, value := range variables {
+		variables[name] = plainLists(value)
+	}
 	g := &graph{request: r, variables: variables}
 	return g.object(operation.SelectionSet, "Query", func(f *ast.Field) (any, error) {
 		switch f.Name {
@@ -212,6 +216,30 @@ func (r *request) query(body graphBody) (any, error) {
 		}
 		return g.object(f.SelectionSet, "Viewer", g.accounts)
 	})
+}
+
+// plainLists makes lists of anything of those that the library has made of single values,
+// which are lists of the value's own type.
+func plainLists(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		for name, member := range v {
+			v[name] = plainLists(member)
+		}
+	case []any:
+		for i, element := range v {
+			v[i] = plainLists(element)
+		}
+	default:
+		if typed := reflect.ValueOf(value); typed.Kind() == reflect.Slice {
+			list := make([]any, typed.Len())
+			for i := range list {
+				list[i] = plainLists(typed.Index(i).Interface())
+			}
+			return list
+		}
+	}
+	return value
 }
 
 // object resolves the fields of a selection.

@@ -149,15 +149,14 @@ func checkExports(text json.RawMessage) error {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(exports)) {
-		var export struct {
-			Type string `json:"type"`
-		}
+		var export map[string]json.RawMessage // not a struct, which takes TYPE for type
+		var kind string
 		at := place{}.member("exports").member(name)
-		if err := json.Unmarshal(exports[name], &export); err != nil {
+		if json.Unmarshal(exports[name], &export) != nil || json.Unmarshal(export["type"], &kind) != nil {
 			return at.fail("must be an object with the text type")
 		}
-		if export.Type != exportWorker {
-			return errs.New(errs.Invalid, 0, "export %s: type %s is not supported yet", shown(name), shown(export.Type)).At(at.pointer())
+		if kind != exportWorker {
+			return errs.New(errs.Invalid, 0, "export %s: type %s is not supported yet", shown(name), shown(kind)).At(at.pointer())
 		}
 	}
 	return nil

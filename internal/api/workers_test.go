@@ -299,6 +299,7 @@ func TestBadUploadsAreRefusedByName(t *testing.T) {
 		"late migrations": {post, `{"main_module": "index.js", "migrations": {"new_tag": "v1"}}`, files, 400, 10211, []string{"migrations"}},
 		"assets":          {put, `{"main_module": "index.js", "assets": {"jwt": "x"}}`, files, 400, 10001, []string{"assets is not supported yet"}},
 		"exports":         {put, `{"main_module": "index.js", "exports": {"A": {"type": "worker"}, "B": {"type": "durable-object"}}}`, files, 400, 10001, []string{"export B: type durable-object is not supported yet"}},
+		"exports' case":   {put, `{"main_module": "index.js", "exports": {"A": {"type": "durable-object", "TYPE": "worker"}}}`, files, 400, 10001, []string{"export A: type durable-object is not supported yet"}},
 		"exports' shape":  {put, `{"main_module": "index.js", "exports": {"A": 1}}`, files, 400, 10001, []string{"exports.A"}},
 		"containers":      {put, `{"main_module": "index.js", "containers": [{"class_name": "C"}]}`, files, 400, 10001, []string{"containers is not supported yet"}},
 		"tail consumers":  {put, `{"main_module": "index.js", "tail_consumers": [{"service": "t"}]}`, files, 400, 10001, []string{"tail_consumers is not supported yet"}},

@@ -194,30 +194,50 @@ func formOfJSON(text []byte) (form, error) {
 	if err := decodeStrict(text, &all); err != nil {
 		return f, err
 	}
+	var err error
 	if holds(all["modules"]) {
-		var modules []struct {
-			Name        string `json:"name"`
-			ContentType string `json:"content_type"`
-			Content     string `json:"content_base64"`
-		}
-		at := place{}.member("modules")
-		if err := decodeAt(all["modules"], &modules, at); err != nil {
+		if f.parts, err = partsOfJSON(all["modules"]); err != nil {
 			return f, err
-		}
-		for i, m := range modules {
-			content, err := base64.StdEncoding.DecodeString(m.Content)
-			if err != nil {
-				return f, at.element(i).member("content_base64").fail("is not base64")
-			}
-			f.parts = append(f.parts, part{name: m.Name, contentType: m.ContentType, content: content})
 		}
 	}
 	delete(all, "modules")
-	var err error
 	if f.document, err = json.Marshal(all); err == nil && len(f.document) > documentBytesMax {
 		err = documentTooLarge("the JSON without its modules")
 	}
 	return f, err
+}
+
+// partsOfJSON reads a list of modules one by one, and no more of them than there may be:
+// the three bytes of an empty one are fifty times as many in memory.
+func partsOfJSON(list json.RawMessage) (parts []part, err error) {
+	at := place{}.member("modules")
+	w := newWalker(list)
+	if token, err := w.Token(); err != nil || token != json.Delim('[') {
+		return nil, at.fail("is %s: it must be an array", shownToken(token))
+	}
+	for i := 0; w.More(); i++ {
+		if i == 2*modulesMax {
+			return nil, tooManyModules()
+		}
+		var text json.RawMessage
+		if err := w.Decode(&text); err != nil {
+			return nil, syntaxError(err)
+		}
+		var m struct {
+			Name        string `json:"name"`
+			ContentType string `json:"content_type"`
+			Content     string `json:"content_base64"`
+		}
+		if err := decodeAt(text, &m, at.element(i)); err != nil {
+			return nil, err
+		}
+		content, err := base64.StdEncoding.DecodeString(m.Content)
+		if err != nil {
+			return nil, at.element(i).member("content_base64").fail("is not base64")
+		}
+		parts = append(parts, part{name: m.Name, contentType: m.ContentType, content: content})
+	}
+	return parts, nil
 }
 
 // patchLatestVersion makes a version of the newest code with other bindings, and

@@ -58,7 +58,13 @@ var cronFields = [5]cronField{
 
 // ParseCron reads a cron expression. Its error has kind invalid.
 func ParseCron(expression string) (Cron, error) {
-	fields := strings.Fields(strings.ToUpper(expression))
+	// Only letters of ASCII: the capital of ſ is S.
+	fields := strings.Fields(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' {
+			r -= 'a' - 'A'
+		}
+		return r
+	}, expression))
 	if len(fields) != len(cronFields) {
 		return Cron{}, errs.New(errs.Invalid, 0, "cron %q has %d fields: it must have minute, hour, day of the month, month and day of the week", expression, len(fields))
 	}

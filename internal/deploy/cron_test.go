@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"tidegate/internal/errs"
 )
@@ -123,6 +124,7 @@ func TestBadCronExpressionsAreRefusedByName(t *testing.T) {
 		"* * * * #1":     `"#1"`,
 		"* * * * noday":  `"NODAY"`,
 		"* * ? * *":      `"?"`,
+		"* * * * ſUN":    `"ſUN" as its day of the week`,
 		"every 5 minute": "3 fields",
 	} {
 		_, err := ParseCron(bad)
@@ -132,9 +134,9 @@ func TestBadCronExpressionsAreRefusedByName(t *testing.T) {
 	}
 }
 
-// Whatever is read matches without a panic, and says why when it is not read.
+// Whatever is read is ASCII but for its spaces and matches without a panic, and says why when it is not read.
 func FuzzParseCron(f *testing.F) {
-	for _, seed := range []string{"* * * * *", "*/30 0-5/2 L-3W JAN,3-5 6L", "0 0 15W * MON#2", "59-0 23/1 31 12 7"} {
+	for _, seed := range []string{"* * * * *", "*/30 0-5/2 L-3W JAN,3-5 6L", "0 0 15W * MON#2", "59-0 23/1 31 12 7", "* * * * \u017fun", "* * * \u017fep thu"} {
 		f.Add(seed, int64(1_772_366_400))
 	}
 	f.Fuzz(func(t *testing.T, expression string, seconds int64) {
@@ -144,6 +146,11 @@ func FuzzParseCron(f *testing.F) {
 				t.Fatalf("%q: %v", expression, err)
 			}
 			return
+		}
+		for _, r := range strings.Join(strings.Fields(expression), "") {
+			if r > unicode.MaxASCII {
+				t.Fatalf("%q is read", expression)
+			}
 		}
 		at := time.Unix(seconds%(1<<36), 0)
 		if c.Matches(at) != c.Matches(at.Truncate(time.Minute)) {

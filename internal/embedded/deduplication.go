@@ -111,10 +111,10 @@ func blockLogs(folder string) (names []string, err error) {
 	}
 	var numbers []int
 	for _, entry := range entries {
-		digits := strings.TrimSuffix(strings.TrimPrefix(entry.Name(), "deduplication_log_"), ".txt")
+		digits := strings.TrimSuffix(strings.TrimPrefix(entry.Name(), blockLogPrefix), blockLogSuffix)
 		number, err := strconv.Atoi(digits)
-		if err != nil {
-			continue
+		if err != nil || entry.Name() != blockLog(number) {
+			continue // not the engine's
 		}
 		info, err := entry.Info()
 		if err != nil {
@@ -126,10 +126,14 @@ func blockLogs(folder string) (names []string, err error) {
 	}
 	slices.Sort(numbers)
 	for _, number := range numbers {
-		names = append(names, filepath.Join(folder, fmt.Sprintf("deduplication_log_%d.txt", number)))
+		names = append(names, filepath.Join(folder, blockLog(number)))
 	}
 	return names, nil
 }
+
+const blockLogPrefix, blockLogSuffix = "deduplication_log_", ".txt"
+
+func blockLog(number int) string { return blockLogPrefix + strconv.Itoa(number) + blockLogSuffix }
 
 func appendText(name, text string) error {
 	f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0) // #nosec G304 -- as in repairTable

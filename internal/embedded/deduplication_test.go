@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -147,6 +148,28 @@ func TestRepairOfDeduplicationLogs(t *testing.T) {
 	f("the full log is followed by an empty one", nil,
 		map[int]string{9: "1\t20261125_1_1_0\tb1\n", 10: "1\t20261125_2_2_0\tb2\n", 11: ""},
 		map[int]string{9: "1\t20261125_1_1_0\tb1\n", 10: "1\t20261125_2_2_0\tb2\n2\t20261125_1_1_0\tb1\n2\t20261125_2_2_0\tb2\n", 11: ""})
+}
+
+// A file whose number is written in another way was opened under the engine's own name for
+// it, which was not there: nothing started any more.
+func TestFilesOfOtherNamesAreLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	const text = "1\t20261125_1_1_0\tb1\n"
+	logs, partition := filepath.Join(dir, "store", "abc", "abcdef", "deduplication_logs"), filepath.Join(dir, "partitions", "events-0")
+	for _, name := range []string{
+		filepath.Join(logs, "deduplication_log_01.txt"), filepath.Join(logs, "1"), filepath.Join(logs, "deduplication_log_2.txt.txt"),
+		filepath.Join(partition, "007"+segmentSuffix), filepath.Join(partition, "+7"+segmentSuffix),
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := repairDeduplication(dir, testLog(t)); err != nil {
+		t.Error(err)
+	}
+	if windows, err := readSequences(partition, "events", 0); err != nil || len(windows) > 0 {
+		t.Errorf("%d windows, %v", len(windows), err)
+	}
 }
 
 // A log that is not what this program was built for must stop the start, not be guessed at.

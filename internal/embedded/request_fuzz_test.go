@@ -106,18 +106,28 @@ func FuzzBlocks(f *testing.F) {
 }
 
 // A kill may leave any bytes at the end of a log. Its repair leaves whole records, adds what is forgotten, and has
-// nothing left to do when the next kill comes.
+// nothing left to do when the next kill comes. Whatever else is in the folder is left alone.
 func FuzzRepairTable(f *testing.F) {
-	f.Add([]byte("1\t20261127_1_1_0\ttoken\n"))
-	f.Add([]byte("1\t20261127_1_1_0\ttoken\n1\t20261127_2_2_0\tother\n2\t2026"))
-	f.Add([]byte("1\t20261127_9_9_0_5\ttoken\n\n"))
-	f.Add([]byte("1\t_\ta"))
-	f.Fuzz(func(t *testing.T, log []byte) {
+	f.Add([]byte("1\t20261127_1_1_0\ttoken\n"), "deduplication_log_01.txt")
+	f.Add([]byte("1\t20261127_1_1_0\ttoken\n1\t20261127_2_2_0\tother\n2\t2026"), "1")
+	f.Add([]byte("1\t20261127_9_9_0_5\ttoken\n\n"), "lost+found")
+	f.Add([]byte("1\t_\ta"), "")
+	f.Fuzz(func(t *testing.T, log []byte, other string) {
 		table := t.TempDir()
 		folder := filepath.Join(table, "deduplication_logs")
 		name := filepath.Join(folder, "deduplication_log_1.txt")
 		if err := errors.Join(os.Mkdir(folder, 0o700), os.Mkdir(filepath.Join(table, "20261127_1_1_0"), 0o700), os.WriteFile(name, log, 0o600)); err != nil {
 			t.Fatal(err)
+		}
+		if number, ok := strings.CutPrefix(other, "deduplication_log_"); ok && len(number) > 4 && number[0] != '0' {
+			return // another log
+		}
+		if filepath.Base(other) == other && os.WriteFile(filepath.Join(folder, other), log, 0o600) == nil {
+			defer func() {
+				if left, err := os.ReadFile(filepath.Join(folder, other)); err != nil || !bytes.Equal(left, log) { // #nosec G304 -- written above
+					t.Errorf("%q became %q, %v", other, left, err)
+				}
+			}()
 		}
 		whole := log[:bytes.LastIndexByte(log, '\n')+1]
 		forgotten, err := repairTable(folder)

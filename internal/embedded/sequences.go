@@ -132,7 +132,7 @@ func readSequences(folder, topic string, partition int32) ([]*sequenceWindow, er
 	for _, entry := range entries {
 		digits, ok := strings.CutSuffix(entry.Name(), segmentSuffix)
 		first, err := strconv.ParseInt(digits, 10, 64)
-		if ok && err == nil {
+		if ok && err == nil && digits == strconv.FormatInt(first, 10) { // other spellings are not the broker's
 			segments = append(segments, first)
 		}
 	}

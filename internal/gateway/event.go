@@ -233,7 +233,7 @@ func (h *eventHeader) uncut(v string) string {
 // redactQuery replaces the values of query parameters whose names are sensitive.
 func redactQuery(target string) string {
 	path, query, ok := strings.Cut(target, "?")
-	if !ok || !isSensitive(query) && !strings.Contains(query, "%") {
+	if !ok || !isSensitive(query) && isPlain(query) {
 		return target
 	}
 	pairs := strings.Split(query, "&")

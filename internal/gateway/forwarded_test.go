@@ -107,36 +107,79 @@ func TestTrustedProxyOnTheLink(t *testing.T) {
 	}
 }
 
-// Whatever is sent, the address is the peer's or one that is written in the header,
-// the scheme is one of two, and the host can stand in a header.
+// Whatever is sent, the address is the peer's or one that is written in the header and that
+// only trusted proxies stand behind, the scheme is one of two, the host can stand in a header,
+// and X-Forwarded-* keeps Forwarded from being read. Nothing is believed of a peer that is not trusted.
 func FuzzForwarded(f *testing.F) {
 	for _, seed := range []string{
 		`for=192.0.2.60;proto=http;by=203.0.113.43`, `for="[2001:db8:cafe::17]:4711";host="a.example"`, `for=10.0.0.1, for="_x\"y`, `,;=", for=::1`, `for="[fe80::1%25eth0]"`,
 	} {
-		f.Add(seed, "for=10.0.0.9")
+		f.Add(seed, "for=10.0.0.9", "", "", "", true)
 	}
+	f.Add(`for=1.1.1.1;host=evil.example`, "", "6.6.6.6, 9.9.9.9:4711,10.0.0.7:80", "HTTPS, http", "a.example, b.example", true)
+	f.Add("", "", "[2001:DB8::1]:1, ::ffff:10.0.0.9, unknown", "gopher", "a\tb", true)
+	f.Add("for=1.1.1.1", "", "1.1.1.1", "https", "evil.example", false)
 	g := &Gateway{cfg: Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}
-	f.Fuzz(func(t *testing.T, first, second string) {
-		r := &http.Request{RemoteAddr: "10.0.0.1:1", Host: "own.example", Header: http.Header{"Forwarded": {first, second}}}
+	f.Fuzz(func(t *testing.T, first, second, list, proto, host string, trusted bool) {
+		peer := map[bool]string{true: "10.0.0.1", false: "192.0.2.1"}[trusted]
+		r := &http.Request{RemoteAddr: peer + ":1", Host: "own.example", Header: http.Header{"Forwarded": {first, second}}}
+		for name, value := range map[string]string{"X-Forwarded-For": list, "X-Forwarded-Proto": proto, "X-Forwarded-Host": host} {
+			if value != "" {
+				r.Header[name] = []string{value}
+			}
+		}
 		c := g.clientOf(r)
+		if !trusted {
+			if want := (client{ip: peer, forward: peer, scheme: "http", host: "own.example"}); c != want {
+				t.Errorf("%+v is believed", c)
+			}
+			return
+		}
 		if _, err := netip.ParseAddr(c.ip); err != nil {
 			t.Errorf("the address is %q", c.ip)
 		}
 		if c.scheme != "http" && c.scheme != "https" {
 			t.Errorf("the scheme is %q", c.scheme)
 		}
+		if len(r.Header) > 1 {
+			r.Header.Del("Forwarded")
+			if alone := g.clientOf(r); alone != c {
+				t.Errorf("%+v with Forwarded beside X-Forwarded-*, and %+v without", c, alone)
+			}
+			wantOfList(t, g, c, list, peer)
+			return
+		}
 		if strings.ContainsAny(c.host, "\r\n \"") || c.host == "" {
 			t.Errorf("the host is %q", c.host)
 		}
-		list := strings.Split(c.forward, ", ")
-		if len(list) > maxHops+1 || list[len(list)-1] != "10.0.0.1" {
+		addresses := strings.Split(c.forward, ", ")
+		if len(addresses) > maxHops+1 || addresses[len(addresses)-1] != peer {
 			t.Errorf("the list is %q", c.forward)
 		}
-		for i, address := range list {
+		for i, address := range addresses {
 			ip, err := netip.ParseAddr(address)
 			if err != nil || i > 0 && !g.trusted(ip.String()) {
 				t.Errorf("the list is %q", c.forward)
 			}
 		}
 	})
+}
+
+// wantOfList looks for the client in an X-Forwarded-For, from the right.
+func wantOfList(t *testing.T, g *Gateway, c client, list, peer string) {
+	t.Helper()
+	want := peer
+	for entries := strings.Split(list, ","); len(entries) > 0; entries = entries[:len(entries)-1] {
+		address, ok := nodeAddress(strings.TrimSpace(entries[len(entries)-1]))
+		if !ok {
+			break
+		}
+		want = address
+		if !g.trusted(address) {
+			break
+		}
+	}
+	if c.ip != want || list != "" && c.forward != list+", "+peer {
+		t.Errorf("of %q the client is %q, want %q; passed on is %q", list, c.ip, want, c.forward)
+	}
 }

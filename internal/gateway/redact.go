@@ -4,6 +4,7 @@ import (
 	"net/url"
 	pathpkg "path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -76,10 +77,42 @@ func compileRedaction(next *deploy.SnapshotScript, before *script, warn func(str
 	return red
 }
 
+// find returns the parts of a text that are to be taken out, in order, as [begin, end)
+// pairs. All patterns look at the text as it is, never at what takes the place of a part:
+// patterns that match a letter of it each would multiply it. What overlaps or touches is
+// one part, so what comes out has at most nine bytes for one of the text, and eight more.
+func (red *redactor) find(text string) (found [][]int) {
+	for _, find := range red.matchers {
+		for _, m := range find(text) {
+			if !takenOut(text, m) {
+				found = append(found, m)
+			}
+		}
+	}
+	if len(found) < 2 {
+		return found
+	}
+	slices.SortFunc(found, func(a, b []int) int { return a[0] - b[0] })
+	parts := found[:1]
+	for _, m := range found[1:] {
+		if last := parts[len(parts)-1]; m[0] <= last[1] {
+			last[1] = max(last[1], m[1])
+		} else {
+			parts = append(parts, m)
+		}
+	}
+	return parts
+}
+
+// takenOut reports whether a match is of nothing but what stands for what was taken out.
+func takenOut(text string, m []int) bool {
+	return m[1]-m[0] <= len(redacted) && strings.Contains(text[max(0, m[1]-len(redacted)):min(len(text), m[0]+len(redacted))], redacted)
+}
+
 // matches reports whether any pattern finds something.
 func (red *redactor) matches(text string) bool {
 	for _, find := range red.matchers {
-		if len(find(text)) > 0 {
+		if slices.ContainsFunc(find(text), func(m []int) bool { return !takenOut(text, m) }) {
 			return true
 		}
 	}
@@ -106,22 +139,19 @@ func (red *redactor) text(s string) string {
 }
 
 func (red *redactor) replace(s string) string {
-	for _, find := range red.matchers {
-		found := find(s)
-		if len(found) == 0 {
-			continue
-		}
-		var b strings.Builder
-		last := 0
-		for _, m := range found {
-			b.WriteString(s[last:m[0]])
-			b.WriteString(redacted)
-			last = m[1]
-		}
-		b.WriteString(s[last:])
-		s = b.String()
+	found := red.find(s)
+	if len(found) == 0 {
+		return s
 	}
-	return s
+	var b strings.Builder
+	last := 0
+	for _, m := range found {
+		b.WriteString(s[last:m[0]])
+		b.WriteString(redacted)
+		last = m[1]
+	}
+	b.WriteString(s[last:])
+	return b.String()
 }
 
 // header is the value of a header, whose name may be in any case.
@@ -158,8 +188,8 @@ func (red *redactor) url(u string) string {
 	}
 	out := red.replace(base + path)
 	if p := plain(out); p != out && red.matches(p) {
-		// What is left matches across the borders of its parts only.
-		return red.replace(base) + "/" + redacted
+		// What is left matches in its host, or across the borders of its parts only.
+		return red.text(base) + "/" + redacted
 	}
 	return out
 }
@@ -252,7 +282,7 @@ var unicodeEscape = regexp.MustCompile(`\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}`)
 // however often it was encoded, letters and digits in their plain forms, and without
 // characters that cannot be seen. Most texts are plain, and cost one look.
 func plain(s string) string {
-	if !strings.ContainsAny(s, `%\`) && ascii(s) {
+	if isPlain(s) {
 		return s
 	}
 	for range plainRounds {
@@ -279,6 +309,9 @@ func plain(s string) string {
 	}
 	return s
 }
+
+// isPlain is true of texts that stand for themselves.
+func isPlain(s string) bool { return !strings.ContainsAny(s, `%\`) && ascii(s) }
 
 func ascii(s string) bool {
 	for i := range len(s) {

@@ -74,15 +74,17 @@ func (red *redactor) log(l *schema.Log) {
 		line.WriteString(plain(text))
 		ends[i] = line.Len()
 	}
-	for _, find := range red.matchers {
-		for _, m := range find(line.String()) {
-			begin := 0
-			for i, end := range ends {
-				if m[0] < end && m[1] > begin {
-					l.Message[i] = redactedJSON
-				}
-				begin = end + 1
+	i, begin := 0, 0 // the first argument that does not end before the part at hand
+	for _, part := range red.find(line.String()) {
+		for i < len(ends) && begin < part[1] {
+			if part[0] < ends[i] {
+				l.Message[i] = redactedJSON
 			}
+			if ends[i] > part[1] {
+				break // the next part may be in it, too
+			}
+			begin = ends[i] + 1
+			i++
 		}
 	}
 }

@@ -181,10 +181,17 @@ func (t *table) sortRoutes() {
 	}
 }
 
+// hostBytesMax is what a name can have (RFC 1035, 2.3.4; in text, without the last dot). Each label of
+// one costs a look at the rest, so a header of nothing but dots would take seconds.
+const hostBytesMax = 253
+
 // match finds the script of a request. The host may carry a port, capitals and a
 // trailing dot; path is unescaped.
 func (t *table) match(host, scheme, path string) (target, bool) {
 	host = plainHost(host)
+	if len(host) > hostBytesMax {
+		return target{}, false
+	}
 	if to, ok := t.hosts[host]; ok {
 		return to, to.script != nil
 	}

@@ -21,7 +21,7 @@ func ParseDestination(conf string) (*url.URL, error) {
 		return nil, badValue(pointer, "destination_conf has %d bytes, more than the %d allowed", len(conf), maxOptionBytes)
 	}
 	u, err := url.Parse(conf)
-	if err != nil || u.Scheme == "" || u.Opaque != "" || !strings.Contains(conf, "://") {
+	if err != nil || u.Scheme == "" || u.Opaque != "" || !strings.HasPrefix(conf[len(u.Scheme):], "://") {
 		return nil, badValue(pointer, "destination_conf is not a URL of the form scheme://authority/path?parameters "+
 			"with URL-encoded parameters")
 	}

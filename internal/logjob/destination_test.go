@@ -30,27 +30,56 @@ func TestMaskDestination(t *testing.T) {
 	f("otlp://c.example:4318/v1/logs?header_api-key=abc&insecure=true", "otlp://c.example:4318/v1/logs?header_api-key=***&insecure=true")
 	f("https://h/?header_A=%zz&x=1", "https://***")
 	f("secret", "***")
+	f("s3:/://key:secret@bucket/", "s3:/://***")
 	f("file:///var/log/out", "file:///var/log/out")
 }
 
-// A credential never survives, wherever it stands in a destination and however
-// that is broken.
+// A credential never survives, wherever it stands in a destination and however that is
+// broken: in a parameter that is named like one, as user or password, and in the path of what
+// has it there.
 func FuzzMaskDestination(f *testing.F) {
 	f.Add("https://h.example/in?tag=a", "header_Authorization")
 	f.Add("s3://bucket/{DATE}", "secret-access-key")
 	f.Add("https://u:p@h/?a=%zz", "Api-Key")
 	f.Add("?&#@", "X-Token")
+	f.Add("sumo://h.example/receiver/v1/http/?a=b", "x")
+	f.Add("loki://h.example:3100/loki?tenant=a", "x")
+	f.Add("HTTPS://h.example/a?b#c", "x")
+	f.Add("SUMO://h.example?b", "x")
 	f.Fuzz(func(t *testing.T, conf, name string) {
 		const secret = "s3cr3tv4lue"
-		if strings.Contains(conf, secret) || !secretName.MatchString(name) {
+		if strings.Contains(strings.ToLower(conf), secret) {
 			return
+		}
+		f := func(what, conf string) {
+			t.Helper()
+			if got := MaskDestination(conf); strings.Contains(strings.ToLower(got), secret) {
+				t.Errorf("%s: the secret of %q is in %q", what, conf, got)
+			}
 		}
 		separator := "?"
 		if strings.Contains(conf, "?") {
 			separator = "&"
 		}
-		if got := MaskDestination(conf + separator + url.QueryEscape(name) + "=" + secret); strings.Contains(got, secret) {
-			t.Fatalf("the secret is in %q", got)
+		if secretName.MatchString(name) {
+			f("a parameter", conf+separator+url.QueryEscape(name)+"="+secret)
+		}
+		scheme, rest, ok := strings.Cut(conf, "://")
+		if !ok {
+			return
+		}
+		f("the user", scheme+"://"+secret+"@"+rest)
+		f("the password", scheme+"://u:"+secret+"@"+rest)
+		end := strings.IndexAny(rest, "/?#")
+		if end < 0 {
+			end = len(rest)
+		}
+		switch strings.ToLower(scheme) {
+		case "http", "https":
+			f("a parameter of a webhook", conf+separator+"a="+secret)
+			fallthrough
+		case "sumo":
+			f("the path", scheme+"://"+rest[:end]+"/"+secret+rest[end:])
 		}
 	})
 }

@@ -13,7 +13,7 @@ import (
 
 // Bounds of what the Worker beside the user's sends, which the user's code fills.
 const (
-	itemEntriesMax = 10_000  // logs, and exceptions, of one invocation
+	itemEntriesMax = 10_000  // logs, exceptions, and arguments of all logs, of one invocation
 	itemNameMax    = 1 << 10 // characters of an entry point's, an outcome's or an object's name
 )
 
@@ -210,7 +210,10 @@ const (
 )
 
 // budget is spent in this order: names of exceptions, their messages, logs.
-type budget struct{ left int }
+type budget struct {
+	left      int // characters
+	arguments int // of logs, so far: empty ones cost no characters
+}
 
 // take returns s, or as much of it as is left, and whether that was all.
 func (b *budget) take(s string) (string, bool) {
@@ -264,7 +267,7 @@ func (b *budget) logs(in []traceLog) []schema.Log {
 		entry := schema.Log{Level: firstRunes(l.Level, itemNameMax), TimestampMs: int64(l.Timestamp), Message: []json.RawMessage{}}
 		for _, arg := range arguments(l.Message) {
 			text, whole := b.take(plainText(arg))
-			if !whole {
+			if b.arguments++; !whole || b.arguments > itemEntriesMax {
 				entry.Message = append(entry.Message, schema.AppendString(nil, text+logTruncated))
 				return append(out, entry)
 			}

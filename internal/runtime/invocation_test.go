@@ -116,13 +116,31 @@ func TestTruncation(t *testing.T) {
 	f(nil, []traceLog{log(`["0123456789","0123456789"]`)}, []schema.Exception{}, []schema.Log{want(`"0123456789"`, `"0123456789"`)})
 }
 
+// Empty arguments cost no characters, so an event could have as many as a line has room
+// for, each of which redaction compares with what it found.
+func TestArgumentsAreBounded(t *testing.T) {
+	const half = itemEntriesMax/2 + 1
+	log := `{"level":"log","message":["x"` + strings.Repeat(`,""`, half-1) + `],"timestamp":1}`
+	inv, err := decodeInvocation([]byte(`{"event":{"rpcMethod":"x"},"eventTimestamp":1,"outcome":"ok","logs":[` + log + "," + log + "," + log + `]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(inv.Logs) != 2 || len(inv.Logs[0].Message) != half || len(inv.Logs[1].Message) != half-1 {
+		t.Fatalf("%d logs are left, the first of %d arguments", len(inv.Logs), len(inv.Logs[0].Message))
+	}
+	if last := inv.Logs[1].Message[half-2]; string(last) != `"`+logTruncated+`"` {
+		t.Errorf("the last argument is %s", last)
+	}
+}
+
 // Whatever comes, there is an error or an invocation that the pipeline can carry:
-// known type, valid JSON, text within its budget.
+// known type, valid JSON, text and arguments within their budgets.
 func FuzzDecodeInvocation(f *testing.F) {
-	f.Add([]byte(`{"event":{"request":{"url":"https://a/","method":"GET","ray":"r"},"response":{"status":200}},"eventTimestamp":1,"outcome":"ok","executionModel":"stateless","exceptions":[{"name":"E","message":"m","stack":"s","timestamp":1}],"logs":[{"level":"log","message":["a",{"b":1}],"timestamp":1}]}`))
-	f.Add([]byte(`{"event":{"scheduledTime":"2026-11-01T00:00:00Z"},"eventTimestamp":1,"outcome":"ok","logs":[{"message":"x"},{"message":null},{}]}`))
-	f.Add([]byte(`{"event":{"webSocket":{}},"eventTimestamp":1,"outcome":"ok","exceptions":[{"message":{"a":[1]}}]}`))
-	f.Fuzz(func(t *testing.T, line []byte) {
+	f.Add([]byte(`{"event":{"request":{"url":"https://a/","method":"GET","ray":"r"},"response":{"status":200}},"eventTimestamp":1,"outcome":"ok","executionModel":"stateless","exceptions":[{"name":"E","message":"m","stack":"s","timestamp":1}],"logs":[{"level":"log","message":["a",{"b":1}],"timestamp":1}]}`), uint16(itemEntriesMax))
+	f.Add([]byte(`{"event":{"scheduledTime":"2026-11-01T00:00:00Z"},"eventTimestamp":1,"outcome":"ok","logs":[{"message":"x"},{"message":null},{}]}`), uint16(0))
+	f.Add([]byte(`{"event":{"webSocket":{}},"eventTimestamp":1,"outcome":"ok","exceptions":[{"message":{"a":[1]}}]}`), uint16(0))
+	f.Fuzz(func(t *testing.T, line []byte, more uint16) {
+		line = bytes.Replace(line, []byte(`"message":["`), []byte(`"message":[`+strings.Repeat(`"",`, int(more))+`"`), 1)
 		inv, err := decodeInvocation(bytes.Clone(line))
 		if err != nil {
 			return
@@ -130,11 +148,12 @@ func FuzzDecodeInvocation(f *testing.F) {
 		if inv.EventType == "" || inv.Outcome == "" || inv.TimestampMs < 0 || !json.Valid(inv.Event) {
 			t.Fatalf("%+v with the event %s", inv, inv.Event)
 		}
-		chars := 0
+		chars, arguments := 0, 0
 		for _, e := range inv.Exceptions {
 			chars += utf8.RuneCountInString(e.Name) + utf8.RuneCountInString(strings.TrimSuffix(e.Message, exceptionTruncated))
 		}
 		for _, l := range inv.Logs {
+			arguments += len(l.Message)
 			for _, arg := range l.Message {
 				if !json.Valid(arg) {
 					t.Fatalf("the argument %q is not JSON", arg)
@@ -142,8 +161,8 @@ func FuzzDecodeInvocation(f *testing.F) {
 				chars += utf8.RuneCountInString(strings.TrimSuffix(plainText(arg), logTruncated))
 			}
 		}
-		if chars > textBudget {
-			t.Fatalf("%d characters of text", chars)
+		if chars > textBudget || arguments > itemEntriesMax+1 {
+			t.Fatalf("%d characters of text in %d arguments", chars, arguments)
 		}
 		event := schema.TraceEvent{ScriptName: "s", EventTimestampMs: 1, Outcome: inv.Outcome, EventType: inv.EventType, Event: inv.Event, Exceptions: inv.Exceptions, Logs: inv.Logs}
 		if err := schema.DecodeEvent(event.AppendJSON(nil), &schema.TraceEvent{}); err != nil {

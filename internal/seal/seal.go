@@ -207,7 +207,7 @@ func (k *Keys) Open(text, place string) (string, error) {
 	if !k.Has(id) {
 		return "", fmt.Errorf("open %s, which is sealed with the key %s: %w: give it the keys that the others have, and start it again", place, id, ErrNoKey)
 	}
-	ciphertext, err := base64.RawStdEncoding.DecodeString(strings.TrimPrefix(text, Mark(id)))
+	ciphertext, err := base64.RawStdEncoding.Strict().DecodeString(strings.TrimPrefix(text, Mark(id)))
 	if err != nil {
 		return "", fmt.Errorf("open %s: what the key %s has sealed is damaged", place, id)
 	}

@@ -140,3 +140,51 @@ func TestRotation(t *testing.T) {
 	opens(t, retired, fresh, "text")
 	refuses(t, retired, old, place, first.Primary())
 }
+
+// What was sealed opens in its place alone, unchanged alone, and nothing else opens as if it
+// had been. Keys that can be read are written as the same again.
+func FuzzOpen(f *testing.F) {
+	keys, err := seal.New()
+	if err != nil {
+		f.Fatal(err)
+	}
+	written, err := keys.Text()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("secret", "jobs.conf 7", "jobs.conf 8", uint16(9), byte(1), string(written))
+	f.Add("", "", "x", uint16(0), byte('S'^'s'), "{}")
+	f.Add("sealed:00000000:", "a", "b", uint16(30), byte('A'^'B'), `{"primaryKeyId":1,"key":[]}`)
+	f.Fuzz(func(t *testing.T, text, place, other string, at uint16, flip byte, key string) {
+		sealed, err := keys.Seal(text, place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := keys.Open(sealed, place); err != nil || got != text {
+			t.Fatalf("%q is opened as %q, %v", text, got, err)
+		}
+		if got, err := keys.Open(sealed, other); place != other && err == nil {
+			t.Errorf("%q, sealed for %q, opens for %q as %q", text, place, other, got)
+		}
+		changed := []byte(sealed)
+		changed[int(at)%len(changed)] ^= flip
+		// What is no sealed text any more comes back as it is.
+		if got, err := keys.Open(string(changed), place); flip != 0 && err == nil && got != string(changed) {
+			t.Errorf("%q, changed to %q, opens as %q", sealed, changed, got)
+		}
+		if got, err := keys.Open(text, place); err == nil && got != text {
+			t.Errorf("%q, which nobody has sealed, opens as %q", text, got)
+		}
+		read, err := seal.Parse([]byte(key))
+		if err != nil {
+			return
+		}
+		back, err := read.Text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := seal.Parse(back); err != nil || again.Primary() != read.Primary() || !slices.Equal(again.IDs(), read.IDs()) || !read.Has(read.Primary()) {
+			t.Errorf("%q was written as %q, %v", key, back, err)
+		}
+	})
+}

@@ -66,14 +66,38 @@ func TestAnotherSecretDoesNotVerify(t *testing.T) {
 	}
 }
 
-// Nobody who does not know the secret makes a header that verifies.
+// Nobody who does not know the secret makes a header that verifies: one that was made for a
+// body does for that body and for no other, and whatever is changed of it must not.
 func FuzzVerify(f *testing.F) {
-	f.Add("t=1790000000,v1="+strings.Repeat("00", 32), "body")
-	f.Add("t=1790000000,v1=,v1=", "")
-	f.Add(",,t==,", "x")
-	f.Fuzz(func(t *testing.T, header, body string) {
-		if err := Verify(secret, header, strings.NewReader(body), now, time.Hour); err == nil {
+	f.Add("t=1790000000,v1="+strings.Repeat("00", 32), "body", "", uint16(0), uint16(0), byte(0))
+	f.Add("t=1790000000,v1=,v1=", "", "body", uint16(0), uint16(0), byte(0))
+	f.Add(",,t==,", "x", "x", uint16(3), uint16(0), byte('1'^'2'))
+	f.Add("", "body", "body", uint16(30), uint16(0), byte('a'^'A'))
+	f.Add("v1="+strings.Repeat("00", 32)+", ", "body", "", uint16(0), uint16(5), byte(0))
+	f.Fuzz(func(t *testing.T, header, body, other string, at, cut uint16, flip byte) {
+		made, err := Sign(secret, now, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := made[len(made)-64:]
+		verifies := func(header, body string) bool {
+			return Verify(secret, header, strings.NewReader(body), now, time.Hour) == nil
+		}
+		switch {
+		case !verifies(made, body) || !verifies("v1="+strings.Repeat("00", 32)+","+made, body):
+			t.Fatalf("%q does not verify %q", made, body)
+		case verifies(made, body+other) != (other == ""):
+			t.Fatalf("%q verifies %q, and %q as well", made, body, body+other)
+		case verifies(header, body) && !strings.Contains(strings.ToLower(header), sum):
 			t.Fatalf("%q verifies %q", header, body)
+		}
+		changed := []byte(made)
+		changed[int(at)%len(changed)] ^= flip
+		if verifies(string(changed), body) && !strings.EqualFold(string(changed), made) {
+			t.Fatalf("%q verifies %q as %q does", changed, body, made)
+		}
+		if short := made[:int(cut)%len(made)]; verifies(short, body) || verifies(header+short, body) && !strings.Contains(strings.ToLower(header+short), sum) {
+			t.Fatalf("%q, behind %q or not, verifies %q", short, header, body)
 		}
 	})
 }

@@ -1,6 +1,9 @@
 package signin
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -113,4 +116,52 @@ func TestAddressesThatOnlyLookAlikeHaveNoRole(t *testing.T) {
 			t.Errorf("%q has the role: %v", email, got)
 		}
 	}
+}
+
+// Whatever an operator writes, roles give scopes of people's, in accounts that can be; written
+// out they are the same again; and an address gives its role to nobody who has not proven it.
+func FuzzParseRoles(f *testing.F) {
+	f.Add("payments=scripts:edit@"+one+"; ada@example.com=logs:read@*\n*=scripts:read@"+other, "ada@example.com")
+	f.Add("cn=ops,dc=example=admin@*;;", "cn=ops,dc=example")
+	f.Add("ops=routers@*", "ops")
+	f.Add("a@\u212A.example=admin@*", "a@k.example")
+	f.Fuzz(func(t *testing.T, text, name string) {
+		roles, err := ParseRoles(text)
+		if err != nil {
+			if roles != nil {
+				t.Errorf("%q gives %v beside %v", text, roles, err)
+			}
+			return
+		}
+		var again strings.Builder
+		for _, role := range roles {
+			for _, grant := range role.Rights {
+				if grant.AccountID != "" && (len(grant.AccountID) != 32 || strings.Trim(grant.AccountID, "0123456789abcdef") != "") || len(grant.Scopes) == 0 {
+					t.Errorf("%q gives %+v", text, grant)
+				}
+				var scopes []string
+				for _, scope := range grant.Scopes {
+					if !slices.Contains(peoplesScopes(), scope) {
+						t.Errorf("%q gives the scope %q", text, scope)
+					}
+					scopes = append(scopes, string(scope))
+				}
+				again.WriteString(role.Who + "=" + strings.Join(scopes, ",") + "@" + cmp.Or(grant.AccountID, everyAccount) + ";")
+			}
+			unproven := control.Person{Email: name, Groups: []string{name}}
+			if strings.Contains(role.Who, "@") && role.fits(unproven) {
+				t.Errorf("%q is somebody's who named a group %q", role.Who, name)
+			}
+			if proven := (control.Person{Email: name, EmailVerified: true}); role.Who != everybody && role.fits(proven) && !strings.Contains(name, "@") {
+				t.Errorf("%q is somebody's with the address %q", role.Who, name)
+			}
+		}
+		back, err := ParseRoles(again.String())
+		rights := func(roles []Role) string {
+			return fmt.Sprint(rightsOf(roles, control.Person{Email: name, EmailVerified: true, Groups: []string{name}}))
+		}
+		if err != nil || rights(back) != rights(roles) {
+			t.Errorf("%q is %q, and that %v, %v", text, again.String(), back, err)
+		}
+	})
 }

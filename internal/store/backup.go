@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -122,21 +123,22 @@ func (b *backupWriter) write(ctx context.Context, q querier, info *BackupInfo, t
 		if err := b.line(t); err != nil {
 			return err
 		}
-		err := readRows(ctx, q, t, func(row []any) error {
-			b.rows++
-			for i, v := range row {
-				// JSON has no text that is not UTF-8; SQLite does.
-				if text, ok := v.(string); ok && !utf8.ValidString(text) {
-					row[i] = odd{[]byte(text)}
-				}
-			}
-			return b.line(row)
-		})
-		if err != nil {
+		if err := readRows(ctx, q, t, b.row); err != nil {
 			return err
 		}
 	}
 	return b.line(ending{b.rows, hex.EncodeToString(b.sum.Sum(nil))})
+}
+
+func (b *backupWriter) row(row []any) error {
+	b.rows++
+	for i, v := range row {
+		// JSON has no text that is not UTF-8; SQLite does.
+		if text, ok := v.(string); ok && !utf8.ValidString(text) {
+			row[i] = odd{[]byte(text)}
+		}
+	}
+	return b.line(row)
 }
 
 // odd is text that is not UTF-8.
@@ -173,6 +175,7 @@ func openBackup(r io.Reader) (*backupReader, BackupInfo, error) {
 	}
 	b := &backupReader{lines: bufio.NewScanner(compressed), sum: sha256.New(), close: compressed.Close}
 	b.lines.Buffer(nil, backupLineMax)
+	b.lines.Split(splitLines)
 	text, err := b.next()
 	if err == nil {
 		err = json.Unmarshal(text, &info)
@@ -186,6 +189,19 @@ func openBackup(r io.Reader) (*backupReader, BackupInfo, error) {
 	}
 	b.add(text)
 	return b, info, nil
+}
+
+// splitLines is bufio.ScanLines for lines that all have an end, and keep a \r before it: the
+// SHA-256 is of that, too.
+func splitLines(data []byte, atEOF bool) (advance int, line []byte, err error) {
+	end := bytes.IndexByte(data, '\n')
+	switch {
+	case end >= 0:
+		return end + 1, data[:end], nil
+	case atEOF && len(data) > 0:
+		return 0, nil, io.ErrUnexpectedEOF
+	}
+	return 0, nil, nil
 }
 
 func (b *backupReader) next() ([]byte, error) {
@@ -219,7 +235,7 @@ func (b *backupReader) read(fn func(t *table, next func() ([]any, error)) error)
 			return fmt.Errorf("the backup is damaged: %w", err)
 		}
 		if head.SHA256 != "" {
-			return b.check(head.ending)
+			return b.check(line, head.ending)
 		}
 		b.add(line)
 		failed := fn(&head.table, func() ([]any, error) {
@@ -239,9 +255,17 @@ func (b *backupReader) read(fn func(t *table, next func() ([]any, error)) error)
 	}
 }
 
-func (b *backupReader) check(end ending) error {
-	if sum := hex.EncodeToString(b.sum.Sum(nil)); sum != end.SHA256 || b.rows != end.Rows {
-		return fmt.Errorf("the backup is damaged: its %d rows have the SHA-256 %s, and it says %d with %s", b.rows, sum, end.Rows, end.SHA256)
+// check looks at the last line, and whether it is.
+func (b *backupReader) check(line []byte, end ending) error {
+	found := ending{b.rows, hex.EncodeToString(b.sum.Sum(nil))}
+	if found != end {
+		return fmt.Errorf("the backup is damaged: its %d rows have the SHA-256 %s, and it says %d with %s", found.Rows, found.SHA256, end.Rows, end.SHA256)
+	}
+	if want, err := json.Marshal(found); err != nil || !bytes.Equal(line, want) {
+		return fmt.Errorf("the backup is damaged: it ends with %.200q, not with %q", line, want)
+	}
+	if b.lines.Scan() || b.lines.Err() != nil {
+		return errors.Join(errors.New("the backup is damaged: it goes on after its end"), b.lines.Err())
 	}
 	return nil
 }

@@ -3,17 +3,23 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 	"github.com/pressly/goose/v3"
 
 	"tidegate/schema/control"
@@ -225,6 +231,67 @@ func TestBackupOfTextThatIsNotUTF8(t *testing.T) {
 			t.Errorf("the error for %s is %v", odd, err)
 		}
 	}
+}
+
+// FuzzBackup: what was written is read back, value by value, and whatever byte of it is
+// another, too many or missing, it is refused.
+func FuzzBackup(f *testing.F) {
+	f.Add("accounts", "a\x80\n", int64(-1), 0.1, true, []byte{0, 255}, uint16(0), byte(0), "", "")
+	f.Add("jobs", "<\u2028>", int64(1)<<62, 1e300, false, []byte{}, uint16(90), byte('R'^'r'), "", "\n")
+	f.Add("\"", "", int64(0), math.Copysign(0, -1), false, []byte(nil), uint16(0xffff), byte('\n'^'\r'), "\r", "")
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, name, text string, n int64, real float64, flag bool, blob []byte, at uint16, flip byte, inserted, tail string) {
+		var b bytes.Buffer
+		w := backupWriter{w: &b, sum: sha256.New()}
+		columns := []column{{"t", kindText}, {name, kindInteger}, {"r", kindReal}, {"b", kindBoolean}, {"x", kindBytes}, {"null", kindText}}
+		rows := [][]any{{text, n, real, flag, blob, nil}, {"", int64(0), 0.0, false, []byte{}, nil}}
+		err := errors.Join(w.line(BackupInfo{Format: backupFormat, FormatVersion: backupFormatVersion, Tidegate: text}), w.line(table{name, columns}))
+		for _, row := range rows {
+			err = errors.Join(err, w.row(slices.Clone(row)))
+		}
+		err = errors.Join(err, w.line(table{"empty", columns[:1]}), w.line(ending{w.rows, hex.EncodeToString(w.sum.Sum(nil))}))
+		if err != nil || !utf8.ValidString(name) {
+			return // no number of JSON's, no name of a column
+		}
+		var got [][]any
+		read := func(text []byte) error {
+			r, _, err := openBackup(bytes.NewReader(encoder.EncodeAll(text, nil)))
+			if err != nil {
+				return err
+			}
+			defer r.close()
+			return r.read(func(t *table, next func() ([]any, error)) error {
+				for {
+					row, err := next()
+					if err != nil || row == nil {
+						return err
+					}
+					got = append(got, row)
+				}
+			})
+		}
+		if err := read(b.Bytes()); err != nil {
+			t.Fatalf("%q is refused: %v", b.Bytes(), err)
+		}
+		if blob == nil {
+			rows[0][4] = nil
+		}
+		if !reflect.DeepEqual(got, rows) {
+			t.Fatalf("%#v was read as %#v", rows, got)
+		}
+		place := int(at) % b.Len()
+		harmed := append(slices.Insert(bytes.Clone(b.Bytes()), place, []byte(inserted)...), tail...)
+		harmed[place+len(inserted)] ^= flip
+		if bytes.Equal(harmed, b.Bytes()) {
+			harmed = slices.Delete(harmed, place, place+1)
+		}
+		if read(harmed) == nil && !bytes.Equal(harmed, b.Bytes()) {
+			t.Fatalf("%q is read as if it were %q", harmed, b.Bytes())
+		}
+	})
 }
 
 // A backup has no half of a change: each account comes with the audit entry of its making.

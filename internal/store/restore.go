@@ -174,9 +174,16 @@ func loadBackup(ctx context.Context, s *Store, b *backupReader, info BackupInfo,
 		if err := t.empty(ctx, "counters"); err != nil { // all that migrations fill
 			return err
 		}
+		known, err := readTables(ctx, t, goose.DialectSQLite3)
+		if err != nil {
+			return err
+		}
 		return b.read(func(table *table, next func() ([]any, error)) error {
-			if !slices.Contains(backedUp, table.Name) {
+			if !slices.Contains(backedUp, table.Name) || known[table.Name] == nil {
 				return fmt.Errorf("the backup has a table %q that this version does not know", table.Name)
+			}
+			if err := known[table.Name].takes(table); err != nil {
+				return err
 			}
 			if toPostgres {
 				next = refuseOdd(table, next)

@@ -101,6 +101,19 @@ func TestRestoreIsRefused(t *testing.T) {
 		f("a newer schema", compressed(t, strings.Replace(text, `"schema":`, `"schema":9`, 1)), true, "written by v1; this version knows those up to")
 		f("a newer format", compressed(t, strings.Replace(text, `"format_version":1`, `"format_version":2`, 1)), true, "the backup has format 2")
 		f("an unknown table", compressed(t, strings.Replace(text, `{"table":"jobs"`, `{"table":"sqlite_master"`, 1)), true, "does not know")
+		// The story: names of columns became a part of statements as they were.
+		const id = `{"name":"id","kind":"text"}`
+		for what, column := range map[string]string{
+			"SQL in a column's name": `{"name":"id\") SELECT token FROM tokens --","kind":"text"}`, "an unknown column": `{"name":"x","kind":"text"}`,
+			"another kind": `{"name":"id","kind":"integer"}`, "a column twice": id + "," + id,
+		} {
+			f(what, compressed(t, strings.Replace(text, `{"table":"accounts","columns":[`+id, `{"table":"accounts","columns":[`+column, 1)), true, "in table accounts that its schema does not have")
+		}
+		f("a column less", compressed(t, strings.Replace(text, `{"table":"accounts","columns":[`+id+",", `{"table":"accounts","columns":[`, 1)), true, "lacks the column id of table accounts")
+		f("something after the end", compressed(t, text+"\n"), true, "goes on after its end")
+		f("a second backup after the end", slices.Concat(good, good), true, "goes on after its end")
+		f("another end of a line", compressed(t, strings.Replace(text, "\n", "\r\n", 1)), true, "it says")
+		f("no end of a line", compressed(t, strings.TrimSuffix(text, "\n")), true, "not whole")
 		if _, err := target.AcquireLease(t.Context(), "rollback", "jobs-api-1", time.Minute); err != nil {
 			t.Fatal(err)
 		}

@@ -109,6 +109,22 @@ type table struct {
 	Columns []column `json:"columns"`
 }
 
+// takes refuses a backup's table unless it has each column of t, and no other: their names
+// become part of statements.
+func (t *table) takes(backup *table) error {
+	for i, c := range backup.Columns {
+		if !slices.Contains(t.Columns, c) || slices.Contains(backup.Columns[:i], c) {
+			return fmt.Errorf("the backup has a column %q of kind %q in table %s that its schema does not have, or has once", c.Name, c.Kind, t.Name)
+		}
+	}
+	for _, c := range t.Columns {
+		if !slices.Contains(backup.Columns, c) {
+			return fmt.Errorf("the backup lacks the column %s of table %s", c.Name, t.Name)
+		}
+	}
+	return nil
+}
+
 // columnNames are quoted: one of them is a word of SQL's.
 func (t *table) columnNames() string {
 	names := make([]string, len(t.Columns))

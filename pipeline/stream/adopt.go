@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -57,8 +58,8 @@ func (p *Producer) adopt(ctx, work context.Context) {
 }
 
 func (p *Producer) adoptFrom(ctx, work context.Context, dir string) (err error) {
-	segments, err := filepath.Glob(filepath.Join(dir, "*"+segmentSuffix))
-	if err != nil || len(segments) == 0 {
+	files, err := filepath.Glob(filepath.Join(dir, "*"+segmentSuffix))
+	if err != nil || !slices.ContainsFunc(files, isSegment) {
 		return err
 	}
 	s, err := openSpool(dir, p.cfg.SpoolBytesMax)

@@ -16,10 +16,12 @@ import (
 )
 
 const (
-	// batchTextMax bounds a decompressed batch, and batchRecordsMax what is made of one.
-	// Producers' batches are of a megabyte.
+	// batchTextMax bounds a decompressed batch, and batchRecordsMax and batchHeadersMax what
+	// is made of one. Producers' batches are of a megabyte. A header may have two bytes, and
+	// takes 32 in memory; those of a record that has the same as the one before it are not counted.
 	batchTextMax    = 128 << 20
 	batchRecordsMax = 1 << 20
+	batchHeadersMax = 1 << 20
 
 	attributeCodec      = 0x07
 	attributeAppendTime = 0x08 // records have the time of the broker
@@ -33,6 +35,7 @@ type recordDecoder struct {
 	strings interned
 	last    headers // of the record before, which those of the next one mostly equal
 	text    []byte  // what was decompressed, or copied: all that records lie in
+	others  int     // headers that were made of the batch at hand
 }
 
 // headers are a record's, as they were read and as they are handed on.
@@ -57,7 +60,7 @@ var zstdDecoders = sync.Pool{New: func() any {
 
 // batch appends the records of one batch. What it decompresses is appended to d.text.
 func (d *recordDecoder) batch(records []Record, batch rawBatch) ([]Record, error) {
-	defer func() { d.last.raw = nil }() // a batch's memory is its records'
+	defer func() { d.last.raw, d.others = nil, 0 }() // a batch's memory is its records'
 	start := len(d.text)
 	text, err := d.decompress(batch.codec(), batch[batchHeaderBytes:])
 	if err == nil {
@@ -162,26 +165,27 @@ func (d *recordDecoder) records(records []Record, batch rawBatch, text []byte) (
 			at = highest
 		}
 		record := Record{Offset: offset, Time: time.UnixMilli(at), Value: value}
-		if !d.headers(&record, &r) {
-			return records, errShort
+		if err := d.headers(&record, &r); err != nil {
+			return records, err
 		}
 		records = append(records, record)
 	}
 	return records, nil
 }
 
-func (d *recordDecoder) headers(record *Record, r *cursor) bool {
+func (d *recordDecoder) headers(record *Record, r *cursor) error {
 	if d.last.raw == nil || !bytes.Equal(r.rest, d.last.raw) {
-		if !d.readHeaders(*r) {
-			return false
+		if err := d.readHeaders(*r); err != nil {
+			d.last.raw = nil
+			return err
 		}
 	}
 	record.Account, record.Schema, record.Headers = d.last.account, d.last.schema, slices.Clip(d.last.others)
-	return true
+	return nil
 }
 
 // readHeaders reads the headers that are the rest of a record.
-func (d *recordDecoder) readHeaders(r cursor) bool {
+func (d *recordDecoder) readHeaders(r cursor) error {
 	d.last = headers{raw: r.rest}
 	for n := r.varint(); n > 0 && !r.failed; n-- {
 		name, value := r.bytes(), d.strings.string(r.bytes())
@@ -191,13 +195,16 @@ func (d *recordDecoder) readHeaders(r cursor) bool {
 		case headerSchema:
 			d.last.schema = value
 		default:
+			if d.others++; d.others > batchHeadersMax {
+				return fmt.Errorf("it has more than %d headers", batchHeadersMax)
+			}
 			d.last.others = append(d.last.others, Header{d.strings.string(name), value})
 		}
 	}
 	if r.failed {
-		d.last.raw = nil
+		return errShort
 	}
-	return !r.failed
+	return nil
 }
 
 // cursor reads what a record is made of. After a failure it reads nothing.

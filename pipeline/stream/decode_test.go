@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -161,6 +162,72 @@ func TestWhatAnAnswerHolds(t *testing.T) {
 	if _, _, err := decodeAnswer(damaged, 0); err == nil {
 		t.Error("a damaged batch is accepted")
 	}
+}
+
+// recordOf is a record without key and value, and with so many headers of so many bytes each.
+func recordOf(offset, headers, length int) []byte {
+	text := binary.AppendVarint([]byte{0, 0}, int64(offset))
+	text = append(text, 1, 1) // nulls
+	text = binary.AppendVarint(text, int64(headers))
+	header := append(binary.AppendVarint(nil, int64(length)), bytes.Repeat([]byte("h"), length)...)
+	text = append(text, bytes.Repeat(append(header, 1), headers)...)
+	return append(binary.AppendVarint(nil, int64(len(text))), text...)
+}
+
+// batchOf is an undamaged batch of records whose text is not compressed.
+func batchOf(records int, text []byte) []byte {
+	b := append(wire(encode(testEvents(1), "1"), 0)[:batchHeaderBytes], text...)
+	binary.BigEndian.PutUint32(b[atBatchLength:], uint32(len(b)-atLeaderEpoch))
+	binary.BigEndian.PutUint16(b[atAttributes:], 0)
+	binary.BigEndian.PutUint32(b[atLastOffset:], uint32(records-1))
+	binary.BigEndian.PutUint32(b[atRecordCount:], uint32(records))
+	return sum(b)
+}
+
+// Headers of two bytes each became sixteen times as much memory, without a bound: gigabytes
+// of one batch, and by that the end of the process, which read it again when it came back.
+func TestHeadersAreBounded(t *testing.T) {
+	f := func(what string, batch []byte, want string) {
+		t.Helper()
+		records, bad := batchesOf(t, batch, 0).Decode(new(Memory))
+		if want == "" && (len(bad) > 0 || len(records) == 0) || want != "" && (len(bad) != 1 || !strings.Contains(bad[0].Err.Error(), want)) {
+			t.Errorf("%s: %d records and %+v, want %q", what, len(records), bad, want)
+		}
+	}
+	f("the most", batchOf(1, recordOf(0, batchHeadersMax, 0)), "")
+	f("one too many", batchOf(1, recordOf(0, batchHeadersMax+1, 0)), "more than 1048576 headers")
+	f("over two records", batchOf(2, append(recordOf(0, batchHeadersMax, 0), recordOf(1, 1, 1)...)), "more than 1048576 headers")
+	same := slices.Concat(recordOf(0, batchHeadersMax/2, 0), recordOf(1, batchHeadersMax/2, 0), recordOf(2, batchHeadersMax/2, 0))
+	f("the same in three records", batchOf(3, same), "")
+}
+
+// FuzzRecords: whatever records are in a batch, and however many headers are in front of the
+// last one's, they are decoded in memory in proportion, or the batch has a reason.
+func FuzzRecords(f *testing.F) {
+	f.Add(uint16(1), recordOf(0, 2, 3), uint32(0))
+	f.Add(uint16(2), append(recordOf(0, 1, 0), recordOf(1, 1, 0)...), uint32(7))
+	f.Add(uint16(1), []byte{}, uint32(batchHeadersMax+1))
+	f.Add(uint16(3), []byte{2, 0}, uint32(0))
+	f.Fuzz(func(t *testing.T, count uint16, text []byte, headers uint32) {
+		headers %= batchHeadersMax + 2
+		if headers > 0 {
+			count, text = count+1, append(bytes.Clone(text), recordOf(int(count), int(headers), 0)...)
+		}
+		if count == 0 {
+			return
+		}
+		var m Memory
+		records, bad := batchesOf(t, batchOf(int(count), text), 0).Decode(&m)
+		made := 0
+		for i := range records {
+			if i == 0 || !slices.Equal(records[i].Headers, records[i-1].Headers) {
+				made += len(records[i].Headers)
+			}
+		}
+		if len(records) > int(count) || made > batchHeadersMax || len(bad) == 0 && len(records) != int(count) {
+			t.Fatalf("%d records with %d headers of %d, %+v", len(records), made, count, bad)
+		}
+	})
 }
 
 // Whatever a broker sends, batches cover what they were cut from, in order; taken apart

@@ -78,6 +78,7 @@ type spool struct {
 	last     uint64    // highest segment number that was ever given out; see readCursor
 	unsynced bool      // tail has what sync is to flush
 	kept     []keptSegment
+	strange  []string // files that look like segments, and are none
 }
 
 type segment struct {
@@ -116,9 +117,11 @@ func (s *spool) open() (err error) {
 		return err
 	}
 	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), segmentSuffix)
-		number, err := strconv.ParseUint(name, 10, 64)
-		if !ok || err != nil {
+		number, ok := segmentNumber(e.Name())
+		if !ok {
+			if strings.HasSuffix(e.Name(), segmentSuffix) {
+				s.strange = append(s.strange, filepath.Join(s.dir, e.Name()))
+			}
 			continue
 		}
 		info, err := e.Info()
@@ -135,6 +138,20 @@ func (s *spool) open() (err error) {
 	}
 	return s.readCursor()
 }
+
+// segmentNumber takes the names that path makes and no others: 1.seg would be looked for
+// under another name.
+func segmentNumber(name string) (number uint64, ok bool) {
+	number, err := strconv.ParseUint(strings.TrimSuffix(name, segmentSuffix), 10, 64)
+	return number, err == nil && name == segmentName(number)
+}
+
+func isSegment(path string) bool {
+	_, ok := segmentNumber(filepath.Base(path))
+	return ok
+}
+
+func segmentName(number uint64) string { return fmt.Sprintf("%020d%s", number, segmentSuffix) }
 
 // append stores b, or returns errSpoolFull, or an error of the disk. After an
 // error b is not in the spool.
@@ -236,7 +253,7 @@ func (s *spool) endSegmentLocked() error {
 }
 
 func (s *spool) path(number uint64) string {
-	return filepath.Join(s.dir, fmt.Sprintf("%020d%s", number, segmentSuffix))
+	return filepath.Join(s.dir, segmentName(number))
 }
 
 // next returns the oldest batch without taking it out, and false when there is

@@ -84,11 +84,15 @@ func (s *spool) keepHead() error {
 	return nil
 }
 
-// tellKept logs what was put out of the way.
+// tellKept logs what was put out of the way, and what was left alone.
 func (s *spool) tellKept(logger *slog.Logger) {
 	for _, k := range s.kept {
 		logger.Warn("a spool segment is older than what was sent last, so its events count as sent: a loss of power may bring one back; "+
 			"if you put it there, move it to a spool folder that is empty, as 00000000000000000001"+segmentSuffix+", to have it sent", "path", k.path, "bytes", k.bytes)
+	}
+	for _, path := range s.strange {
+		logger.Warn("a file in the spool folder is not named as a segment is, which has 20 digits, so it is left alone: "+
+			"if it is one, rename it to have it sent", "path", path)
 	}
 }
 

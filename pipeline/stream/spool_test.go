@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -237,6 +239,76 @@ func FuzzSpool(f *testing.F) {
 			t.Errorf("%d bytes left, lost %+v", s.size(), lost)
 		}
 	})
+}
+
+// FuzzSpoolFolder: whatever files are in a folder, under whatever names, and wherever an undamaged
+// cursor points, a spool opens and drains, what is no segment stays as it is, and what is
+// appended afterwards is there in the next life.
+func FuzzSpoolFolder(f *testing.F) {
+	f.Add("1.seg", uint64(5), uint64(3))
+	f.Add("00000000000000000007.seg", uint64(7), uint64(24))
+	f.Add("18446744073709551616.seg", uint64(4), uint64(1)<<63)
+	f.Add("+0000000000000000001.seg", uint64(6), uint64(0))
+	f.Fuzz(func(t *testing.T, name string, number, offset uint64) {
+		number %= 1 << 63
+		dir := t.TempDir()
+		write := func(name string, content []byte) bool {
+			return os.WriteFile(filepath.Join(dir, name), content, 0o600) == nil
+		}
+		content := appendFrame(nil, numbered(0))
+		cursor := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, number), offset)
+		cursor = binary.BigEndian.AppendUint32(cursor, crc32.Checksum(cursor, castagnoli))
+		if filepath.Base(name) != name || name == "lock" || name == "cursor" || name == segmentName(5) || !write(name, content) || !write(segmentName(5), content) || !write("cursor", cursor) {
+			return
+		}
+		other, isSegment := segmentNumber(name)
+		if isSegment && other >= 1<<63 {
+			return // nobody has appended that often
+		}
+		s := mustOpenSpool(t, dir, 1<<20)
+		got, _ := takeAll(t, s)
+		if s.size() != 0 {
+			t.Errorf("%d bytes left", s.size())
+		}
+		want, segments := 0, []uint64{5}
+		if isSegment {
+			segments = append(segments, other)
+		}
+		for _, n := range segments {
+			if n > number || n == number && offset == 0 { // before the cursor, and at its end, all is sent
+				want++
+			}
+		}
+		if len(got) < want || len(got) > 2 {
+			t.Errorf("%d batches were found, want %d", len(got), want)
+		}
+		if left, err := os.ReadFile(filepath.Join(dir, name)); !isSegment && (err != nil || !bytes.Equal(left, content)) {
+			t.Errorf("%q became %q, %v", name, left, err)
+		}
+		mustAppend(t, s, numbered(1))
+		noError(t, s.close())
+		s = mustOpenSpool(t, dir, 1<<20)
+		got, _ = takeAll(t, s)
+		requireBatches(t, got, numbered(1))
+	})
+}
+
+// A segment under a shorter name was looked for under its whole one, which was not there:
+// nothing of the spool was sent any more.
+func TestSpoolLeavesFilesOfOtherNamesAlone(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"1.seg", "000000000000000000002.seg", "+0000000000000000003.seg", "x.seg"} {
+		noError(t, os.WriteFile(filepath.Join(dir, name), appendFrame(nil, numbered(1)), 0o600))
+	}
+	noError(t, os.WriteFile(filepath.Join(dir, segmentName(4)), appendFrame(nil, numbered(0)), 0o600))
+	s := mustOpenSpool(t, dir, 1<<20)
+	got, _ := takeAll(t, s)
+	requireBatches(t, got, numbered(0))
+	var said bytes.Buffer
+	s.tellKept(slog.New(slog.NewTextHandler(&said, nil)))
+	if lines := strings.Count(said.String(), "\n"); lines != 4 || !strings.Contains(said.String(), filepath.Join(dir, "1.seg")) {
+		t.Errorf("the log says\n%s", said.String())
+	}
 }
 
 // framesIn returns the content of every good frame in b, wherever it begins.

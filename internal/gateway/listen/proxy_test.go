@@ -1,10 +1,13 @@
 package listen
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,12 +123,15 @@ func TestProxiedConnectionsHaveHalves(t *testing.T) {
 	}
 }
 
-// What a balancer sends is read to the byte, and its client's address is of TCP.
+// What a balancer sends is read to the byte, and its client's address is of TCP, and the one
+// that it sent; where it knows of none, it is the balancer's own.
 func FuzzProxyHeader(f *testing.F) {
 	f.Add([]byte("PROXY TCP4 203.0.113.9 127.0.0.1 4711 80\r\nGET"))
 	f.Add([]byte("PROXY UNKNOWN\r\nGET"))
 	f.Add([]byte("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xcb\x00\x71\x09\x7f\x00\x00\x01\x12\x67\x00\x50GET"))
 	f.Add([]byte("\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"))
+	f.Add([]byte("\r\n\r\n\x00\r\nQUIT\n\x21\x21\x00\x24" + strings.Repeat("\x20\x01", 16) + "\x12\x67\x00\x50GET"))
+	f.Add([]byte("PROXY TCP6 ::ffff:203.0.113.9 ::1 4711 80\r\nGET"))
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		l, err := ProxyProtocol(pipeListener{sent}, []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")})
 		if err != nil {
@@ -143,10 +149,37 @@ func FuzzProxyHeader(f *testing.F) {
 		if err == nil && len(rest) >= len(sent) {
 			t.Errorf("%q was read without a header", sent)
 		}
+		if err == nil {
+			header := sent[:len(sent)-len(rest)]
+			if want := addressSent(header); peer.String() != want {
+				t.Errorf("the peer of %q is %s, want %s", header, peer, want)
+			}
+		}
 		if err != nil && len(rest) > 0 {
 			t.Errorf("%q was read beside %v", rest, err)
 		}
 	})
+}
+
+// addressSent reads a good header (section 2 of the protocol), which ends where it is said to.
+func addressSent(header []byte) string {
+	const balancer = "192.0.2.1:1"
+	if fields := strings.Fields(string(header)); bytes.HasPrefix(header, []byte("PROXY")) {
+		if fields[1] == "UNKNOWN" {
+			return balancer
+		}
+		return net.JoinHostPort(netip.MustParseAddr(fields[2]).Unmap().String(), fields[4])
+	}
+	command, family, addresses := header[12]&0xf, header[13]>>4, header[16:]
+	switch {
+	case command == 0:
+		return balancer
+	case family == 1:
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(addresses)), binary.BigEndian.Uint16(addresses[8:])).String()
+	case family == 2:
+		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(addresses)).Unmap(), binary.BigEndian.Uint16(addresses[32:])).String()
+	}
+	return balancer
 }
 
 // pipeListener accepts one connection, from 192.0.2.1, with what was sent.

@@ -102,19 +102,16 @@ func appendDocument(to []byte, item *logpush.Item) []byte {
 
 // bulkError reads the answer of a request that was taken as such, document by document.
 func bulkError(answer []byte, sent int) error {
-	var bulk struct {
+	bulk := struct {
 		Errors *bool
-		Items  []map[string]struct { // by what was done: create
-			Status int
-			Error  struct{ Reason string }
-		}
-	}
-	if err := json.Unmarshal(answer, &bulk); err != nil || bulk.Errors == nil || len(bulk.Items) != sent {
+		Items  bulkItems
+	}{Items: bulkItems{most: sent}}
+	if err := json.Unmarshal(answer, &bulk); err != nil || bulk.Errors == nil || len(bulk.Items.list) != sent {
 		return &logpush.UploadError{Text: "the answer is not one of the bulk API: " + logpush.TextOf(answer)}
 	}
 	refused := &logpush.UploadError{Status: http.StatusBadRequest, Permanent: true}
-	for i, item := range bulk.Items {
-		done := item["create"]
+	for i, item := range bulk.Items.list {
+		done := item.Create
 		switch {
 		case done.Status/100 == 2, done.Status == http.StatusConflict: // it is there since an earlier try
 		case done.Status == http.StatusBadRequest, done.Status == http.StatusRequestEntityTooLarge:
@@ -131,4 +128,39 @@ func bulkError(answer []byte, sent int) error {
 	}
 	refused.Text = fmt.Sprintf("%d of %d records were refused: %s", len(refused.Records), sent, refused.Text)
 	return refused
+}
+
+// bulkItems reads as many items as were sent. There is room for millions of empty ones
+// in an answer.
+type bulkItems struct {
+	most int
+	list []bulkItem
+}
+
+// bulkItem is of what was done.
+type bulkItem struct {
+	Create struct {
+		Status int
+		Error  struct{ Reason string }
+	}
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (b *bulkItems) UnmarshalJSON(text []byte) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if token, err := d.Token(); err != nil || token != json.Delim('[') {
+		return fmt.Errorf("items is no list: it begins with %v", token)
+	}
+	b.list = b.list[:0] // of two lists the last one counts
+	for d.More() {
+		if len(b.list) == b.most {
+			return fmt.Errorf("there are more than %d items", b.most)
+		}
+		var item bulkItem
+		if err := d.Decode(&item); err != nil {
+			return err
+		}
+		b.list = append(b.list, item)
+	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"reflect"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +87,55 @@ func TestElasticAnswersForEachRecord(t *testing.T) {
 	f(bulkAnswer(created), &logpush.UploadError{Text: "the answer is not one of the bulk API: " + bulkAnswer(created)})
 	f("", &logpush.UploadError{Text: "the answer is not one of the bulk API: "})
 	f("{}", &logpush.UploadError{Text: "the answer is not one of the bulk API: {}"})
+}
+
+// Items were counted once all of them had been read: a server could answer a batch with
+// five million empty ones, which took a gigabyte of memory.
+func TestElasticAnswersAreCountedAsTheyAreRead(t *testing.T) {
+	answer := []byte(bulkAnswer(strings.TrimSuffix(strings.Repeat("{},", 1<<20), ",")))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := bulkError(answer, 10)
+	runtime.ReadMemStats(&after)
+	if e := uploadError(t, err); !strings.HasPrefix(e.Text, "the answer is not one of the bulk API: ") || e.Permanent {
+		t.Errorf("the error is %+v", e)
+	}
+	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(len(answer))/10 {
+		t.Errorf("%d bytes were allocated for an answer of %d", used, len(answer))
+	}
+}
+
+// FuzzBulkError: whatever a server answers, a batch is taken or its error names records
+// that are in it; and an answer has as many items as were sent.
+func FuzzBulkError(f *testing.F) {
+	for _, answer := range []string{bulkAnswer(`{"create":{"status":201}}`, `{"create":{"status":400,"error":{"reason":"because"}}}`), `{}`, `{"errors":true,"items":null}`,
+		`{"errors":false,"items":[{}],"items":[{"create":{"status":409}},{"create":null}]}`, `{"errors":false,"items":{"create":1}}`, `{"errors":false,"items":[`} {
+		f.Add([]byte(answer), uint8(2), uint16(0))
+	}
+	f.Add([]byte(bulkAnswer(`{}`)), uint8(2), uint16(5000))
+	f.Fuzz(func(t *testing.T, answer []byte, sent uint8, more uint16) {
+		answer = bytes.Replace(answer, []byte(`"items":[`), []byte(`"items":[`+strings.Repeat("{},", int(more))), 1)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := bulkError(answer, int(sent))
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > uint64(20*len(answer))+1<<20 {
+			t.Errorf("%d bytes were allocated for an answer of %d", used, len(answer))
+		}
+		if err == nil {
+			var bulk struct{ Items []json.RawMessage }
+			if json.Unmarshal(answer, &bulk) != nil || len(bulk.Items) != int(sent) {
+				t.Fatalf("%d items were taken for %d", len(bulk.Items), sent)
+			}
+			return
+		}
+		e := uploadError(t, err)
+		for i, at := range e.Records {
+			if at < 0 || at >= int(sent) || i > 0 && at <= e.Records[i-1] {
+				t.Fatalf("of %d records %v are blamed", sent, e.Records)
+			}
+		}
+	})
 }
 
 // textsOfElastic returns documents without the time that was added, or their messages.

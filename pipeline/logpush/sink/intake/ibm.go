@@ -20,6 +20,9 @@ const (
 	ibmIAM      = "https://iam.cloud.ibm.com/identity/token"
 	// ibmRefresh before a token ends, a new one is fetched.
 	ibmRefresh = time.Minute
+	// ibmSecondsMax a token is believed to be good for; theirs are for an hour. A number
+	// that no duration holds would come out as any other.
+	ibmSecondsMax = 24 * 60 * 60
 )
 
 var ibmRules = rules{
@@ -165,5 +168,5 @@ func (s *ibm) exchange(ctx context.Context) (string, time.Duration, error) {
 	if err := json.Unmarshal(answer, &granted); err != nil || granted.Token == "" {
 		return "", 0, &logpush.UploadError{Text: "no token for " + paramIBMKey + ": IBM's answer holds none"}
 	}
-	return granted.Token, time.Duration(granted.Seconds) * time.Second, nil
+	return granted.Token, time.Duration(min(max(granted.Seconds, 0), ibmSecondsMax)) * time.Second, nil
 }

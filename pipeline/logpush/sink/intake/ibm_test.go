@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -116,6 +117,20 @@ func textsOfIBM(t *testing.T, body []byte) []byte {
 		texts = append(texts, element.Text)
 	}
 	return lines(texts)
+}
+
+// A lifetime that no duration can hold came out as one that had ended, or as another's.
+func TestIBMTokensAreBelievedForADay(t *testing.T) {
+	for seconds, want := range map[int64]time.Duration{3600: time.Hour, 1 << 40: 24 * time.Hour, math.MaxInt64: 24 * time.Hour, -5: 0, math.MinInt64: 0} {
+		tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"access_token":"t0k3n","expires_in":%d}`, seconds)
+		}))
+		s := &ibm{endpoint: &endpoint{client: tokens.Client()}, iam: tokens.URL}
+		if _, got, err := s.exchange(t.Context()); err != nil || got != want {
+			t.Errorf("expires_in %d is %v, %v; want %v", seconds, got, err, want)
+		}
+		tokens.Close()
+	}
 }
 
 // ibmTokens gives tokens away, and returns where.
