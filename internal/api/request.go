@@ -167,7 +167,7 @@ func (c caller) actor() control.Actor {
 	if c.person != nil {
 		return control.Actor{TokenID: c.person.ID(), Session: c.session, Email: c.person.Email, Source: c.source, Bound: bound}
 	}
-	return control.Actor{TokenID: c.token.ID, Session: c.session, Email: c.token.Email, Source: c.source, Bound: bound}
+	return control.Actor{TokenID: c.token.ID, TokenHash: c.token.Hash, Session: c.session, Email: c.token.Email, Source: c.source, Bound: bound}
 }
 
 // noun names what opens the API for a caller.

@@ -224,10 +224,11 @@ func (s *Server) sessionFor(r *request, c credentials) (control.Session, string,
 	if err != nil {
 		return control.Session{}, "", err
 	}
-	if err := s.limitRate(r.gin, caller{token: token}); err != nil {
+	by := caller{token: token, source: sourceDashboard}
+	if err := s.limitRate(r.gin, by); err != nil {
 		return control.Session{}, "", err
 	}
-	return s.deps.Sessions.CreateSession(r.ctx, token.ID)
+	return s.deps.Sessions.CreateSession(control.WithActor(r.ctx, by.actor()), token.ID)
 }
 
 // endSession signs out, also who is not signed in.

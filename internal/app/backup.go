@@ -34,20 +34,31 @@ func Backup(ctx context.Context, database, file string) (info store.BackupInfo, 
 	return info, nil
 }
 
-// rotated are the names of backups that BackupInto writes, and the only ones that it deletes.
-var rotated = regexp.MustCompile(`^tidegate-\d{8}T\d{6}Z\.backup$`)
+// rotated are the names of backups that BackupInto writes, and the only ones that it deletes but for what a
+// backup that was killed has left, which has the name of unfinished.
+var (
+	rotated    = regexp.MustCompile(`^tidegate-\d{8}T\d{6}Z\.backup$`)
+	unfinished = regexp.MustCompile(`^\.tidegate-\d{8}T\d{6}Z\.backup-\d+$`)
+)
+
+// unfinishedKept is longer than any backup takes.
+const unfinishedKept = 24 * time.Hour
 
 // BackupInto is Backup into a folder, under a name with the time. Once the backup is whole, the oldest of such
 // names are deleted, so that keep are left. Other files are left alone, and so is what a failure finds.
 func BackupInto(ctx context.Context, database, folder string, keep int, now time.Time) (file string, info store.BackupInfo, err error) {
 	name := now.UTC().Format("tidegate-20060102T150405Z.backup")
 	file = filepath.Join(folder, name)
-	if info, err = Backup(ctx, database, file); err != nil {
-		return file, info, err
-	}
 	entries, err := os.ReadDir(folder)
 	if err != nil {
 		return file, info, fmt.Errorf("find the backups that are too old: %w", err)
+	}
+	// First, because these may be why there is no room.
+	if err := removeUnfinished(folder, entries, now); err != nil {
+		return file, info, err
+	}
+	if info, err = Backup(ctx, database, file); err != nil {
+		return file, info, err
 	}
 	var others []string // oldest first: names are sorted
 	for _, e := range entries {
@@ -67,16 +78,37 @@ func BackupInto(ctx context.Context, database, folder string, keep int, now time
 	return file, info, nil
 }
 
+func removeUnfinished(folder string, entries []fs.DirEntry, now time.Time) error {
+	for _, e := range entries {
+		if !e.Type().IsRegular() || !unfinished.MatchString(e.Name()) {
+			continue
+		}
+		info, err := e.Info()
+		if err == nil && now.Sub(info.ModTime()) > unfinishedKept {
+			err = os.Remove(filepath.Join(folder, e.Name()))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("delete what a backup that was killed has left: %w", err)
+		}
+	}
+	return nil
+}
+
 // RecoverOperator replaces all operators' tokens of a database by one, which it writes to a file of
 // mode 0600, or to standard output ("-").
 func RecoverOperator(ctx context.Context, database, file string) (ended []control.Token, err error) {
-	ended, err = store.RecoverOperator(ctx, database, func(secret string) error {
-		if file == "-" {
-			_, err := fmt.Println(secret)
+	write := func(w io.Writer) error {
+		ended, err = store.RecoverOperator(ctx, database, func(secret string) error {
+			_, err := fmt.Fprintln(w, secret)
 			return err
-		}
-		return replaceFile(file, []byte(secret+"\n"))
-	})
+		})
+		return err
+	}
+	if file == "-" {
+		err = write(os.Stdout)
+	} else {
+		err = replaceFileBy(file, nil, write) // whose name it has once the token is in the database
+	}
 	if err != nil {
 		return nil, fmt.Errorf("replace the operator's token: %w", err)
 	}

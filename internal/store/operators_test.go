@@ -106,7 +106,11 @@ func TestRolledTokenEndsWhatTheOldSecretOpened(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		as := control.WithActor(ctx, control.Actor{TokenID: made.ID, Email: made.Email, Source: "api"})
+		opened, err := s.Authenticate(ctx, old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		as := control.WithActor(ctx, control.Actor{TokenID: made.ID, TokenHash: opened.Hash, Email: made.Email, Source: "api"})
 		tail, err := s.CreateTail(as, testAccount, "shop", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -125,6 +129,22 @@ func TestRolledTokenEndsWhatTheOldSecretOpened(t *testing.T) {
 		}
 		_, err = s.Authenticate(ctx, old)
 		wantOpens(t, err, false)
+		// Neither does it open what was asked for before, and has only now come whole.
+		for what, call := range map[string]func() error{
+			"a token":   func() error { _, _, err := s.CreateOperatorToken(as, control.Token{Name: "thief"}); return err },
+			"a roll":    func() error { _, err := s.RollOperatorToken(as, made.ID); return err },
+			"a tail":    func() error { _, err := s.CreateTail(as, testAccount, "shop", nil); return err },
+			"a session": func() error { _, _, err := s.CreateSession(as, made.ID); return err },
+			"a link":    func() error { _, _, err := s.CreateSessionLink(as, made.ID); return err },
+			"a token of an account": func() error {
+				_, _, err := s.CreateToken(as, control.Token{AccountID: testAccount, Name: "thief", Scopes: []control.Scope{control.Admin}})
+				return err
+			},
+		} {
+			if err := call(); errs.KindOf(err) != errs.Unauthorized {
+				t.Errorf("%s by the secret before: %v", what, err)
+			}
+		}
 		_, err = s.OpenSession(ctx, session)
 		wantOpens(t, err, false)
 		_, _, err = s.UseSessionLink(ctx, link)

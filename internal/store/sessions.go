@@ -16,10 +16,13 @@ import (
 const sessionsMax = 100
 
 // CreateSession begins a session of a token. The secret that opens it is returned this
-// once; only its hash is kept. A token that was deleted meanwhile is unauthorized.
+// once; only its hash is kept. A token that was deleted or rolled meanwhile is unauthorized.
 func (s *Store) CreateSession(ctx context.Context, tokenID string) (session control.Session, secret string, err error) {
 	secret = newSecret()
 	err = s.write(ctx, "create session", func(t *tx) error {
+		if _, _, err := t.opener(ctx, t.now); err != nil {
+			return err
+		}
 		session, err = t.insertSession(ctx, tokenID, secret)
 		return err
 	})
@@ -27,12 +30,15 @@ func (s *Store) CreateSession(ctx context.Context, tokenID string) (session cont
 }
 
 // CreateSessionLink makes the code of a link that begins a session of a token, once. It
-// is returned this once; only its hash is kept. A token that was deleted meanwhile is
-// unauthorized.
+// is returned this once; only its hash is kept. A token that was deleted or rolled meanwhile
+// is unauthorized.
 func (s *Store) CreateSessionLink(ctx context.Context, tokenID string) (code string, expiresOn time.Time, err error) {
 	code = newSecret()
 	err = s.write(ctx, "create session link", func(t *tx) error {
-		token, err := t.liveToken(ctx, tokenID)
+		if _, _, err := t.opener(ctx, t.now); err != nil {
+			return err
+		}
+		token, err := t.liveToken(ctx, tokenID, "")
 		if err != nil {
 			return err
 		}
@@ -80,7 +86,7 @@ func (s *Store) UseSessionLink(ctx context.Context, code string) (session contro
 }
 
 func (t *tx) insertSession(ctx context.Context, tokenID, secret string) (control.Session, error) {
-	token, err := t.liveToken(ctx, tokenID)
+	token, err := t.liveToken(ctx, tokenID, "")
 	if err != nil {
 		return control.Session{}, err
 	}
@@ -129,12 +135,13 @@ func (s *Store) CreatePersonSession(ctx context.Context, person control.Person) 
 	return session, secret, err
 }
 
-// liveToken returns a token that has not expired, or an unauthorized error. It writes the
-// row, which holds off who would delete it until the transaction has ended.
-func (t *tx) liveToken(ctx context.Context, id string) (control.Token, error) {
+// liveToken returns a token that has not expired, or an unauthorized error; with the hash of a
+// secret only if that still opens it. It writes the row, which holds off who would delete or roll it
+// until the transaction has ended.
+func (t *tx) liveToken(ctx context.Context, id, hash string) (control.Token, error) {
 	token, err := scanToken(t.QueryRowContext(ctx, `UPDATE tokens SET last_used_on = last_used_on
-		WHERE id = $1 AND (expires_on IS NULL OR expires_on > $2) RETURNING `+tokenColumns,
-		id, t.now.UnixMicro()))
+		WHERE id = $1 AND (expires_on IS NULL OR expires_on > $2) AND ($3 = '' OR hash = $3) RETURNING `+tokenColumns,
+		id, t.now.UnixMicro(), hash))
 	if errors.Is(err, sql.ErrNoRows) {
 		err = invalidToken()
 	}
@@ -250,7 +257,7 @@ func (s *Store) EndSessionsOf(ctx context.Context, session control.Session) erro
 			}
 			return t.endFeedsOfSessions(ctx, session.Person.ID())
 		}
-		token, err := t.liveToken(ctx, session.Token.ID)
+		token, err := t.liveToken(ctx, session.Token.ID, "")
 		if err != nil {
 			return err
 		}

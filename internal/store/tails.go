@@ -86,7 +86,7 @@ func (t *tx) opener(ctx context.Context, until time.Time) (who control.Actor, en
 	case who.TokenID == "":
 		return who, until, nil
 	case who.Session == "":
-		token, err := t.liveToken(ctx, who.TokenID)
+		token, err := t.liveToken(ctx, who.TokenID, who.TokenHash)
 		return who, earliest(until, token.ExpiresOn), err
 	}
 	for _, table := range []string{"sessions", "person_sessions"} {

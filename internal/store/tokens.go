@@ -93,6 +93,7 @@ func (s *Store) Authenticate(ctx context.Context, secret string) (control.Token,
 	if err != nil {
 		return control.Token{}, fmt.Errorf("look up token: %w", err)
 	}
+	token.Hash = hashSecret(secret)
 	if now.Sub(token.LastUsedOn) >= lastUsedResolution {
 		if _, err := s.writer.ExecContext(ctx, `UPDATE tokens SET last_used_on = $1 WHERE id = $2`, now.UnixMicro(), token.ID); err != nil {
 			// The time of last use is a help to people, no reason to refuse the call.

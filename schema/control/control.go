@@ -69,6 +69,9 @@ type Token struct {
 	CreatedOn  time.Time
 	ExpiresOn  time.Time // zero: never
 	LastUsedOn time.Time // zero: never; kept to the minute
+	// Hash of the secret that somebody authenticated with; empty where nobody did. It tells whether
+	// that secret still opens the token: a roll gives it another one.
+	Hash string `json:"-"`
 }
 
 // Rights of whoever has the token.
@@ -120,9 +123,11 @@ type Holder struct {
 // deployments name it. The zero Actor is the system itself.
 type Actor struct {
 	TokenID string // or a person's id
-	Session string // Session.Hash of the one that it acts in; empty: none
-	Email   string
-	Source  string // "api", "dash", "wrangler", "terraform", ...
+	// TokenHash is Token.Hash of who acts by a token's secret, and not in a session.
+	TokenHash string
+	Session   string // Session.Hash of the one that it acts in; empty: none
+	Email     string
+	Source    string // "api", "dash", "wrangler", "terraform", ...
 	// Bound says that it acts in its accounts alone, and not for the platform: such an actor
 	// claims no host that could be another account's.
 	Bound bool
