@@ -15,6 +15,10 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == engineChild {
 		os.Exit(embedded.RunEngineChild(os.Args[2:]))
 	}
+	os.Exit(app.Execute(rootCommand()))
+}
+
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use: "tidegate", Short: "Gradual deployments that watch themselves", Version: app.ThisBuild().String(),
 		SilenceUsage: true, SilenceErrors: true,
@@ -23,5 +27,5 @@ func main() {
 	onlyHolds(root)
 	root.AddCommand(upCommand(), receiveCommand(), verifyCommand(), secretsCommand(), configCommands(), backupCommand(), restoreCommand(), recoverCommand(), doctorCommand())
 	root.AddCommand(clientCommands()...)
-	os.Exit(app.Execute(root))
+	return root
 }

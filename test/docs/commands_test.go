@@ -11,11 +11,13 @@ import (
 )
 
 // Blocks marked sh are commands that a reader runs as they stand, so each page with some
-// has a test that runs them. Blocks without a mark are examples: they name somebody's hosts.
+// has a test that runs them. Blocks without a mark are examples: they name somebody's hosts. What they
+// run is looked up by the tests of cmd/tidegate.
 var runBy = map[string][]string{
 	"README.md":                  {"test/e2e.TestReadme", "test/e2e.TestReadmeWrangler"},
 	"docs/cli.md":                {"test/e2e.TestCLI"},
 	"docs/operations/README.md":  {"test/e2e.TestOperationsTLS"},
+	"docs/operations/backup.md":  {"test/e2e.TestBackupOfTheDocumentation"},
 	"docs/operations/network.md": {"test/e2e.TestNetworkOfTheDocumentation"},
 	"docs/queries.md":            {"test/e2e.TestDocumentedGraphQL"},
 	"docs/benchmarks.md":         {"test/docs.TestBenchmarksThatPagesNameAreThere"},
