@@ -27,11 +27,12 @@ const (
 
 // world is the platform and everything around it. What changes at a restart is behind mu.
 type world struct {
-	o    options
-	dir  string
-	disk *disk
-	log  *os.File
-	ops  string // address of /metrics
+	o     options
+	dir   string
+	disk  *disk
+	clock *wallClock
+	log   *os.File
+	ops   string // address of /metrics
 
 	origins  []*httptest.Server
 	receiver *receiver
@@ -63,6 +64,9 @@ func newWorld(ctx context.Context, o options) (_ *world, err error) {
 		return nil, err
 	}
 	if w.disk, err = newDisk(w.dir); err != nil {
+		return nil, err
+	}
+	if w.clock, err = newWallClock(w.dir); err != nil {
 		return nil, err
 	}
 	if w.log, err = os.Create(filepath.Join(o.out, "platform.log")); err != nil { // #nosec G304 -- the operator's folder
@@ -107,7 +111,7 @@ func (w *world) start(ctx context.Context) error {
 			args = append(args, flag, address)
 		}
 	}
-	p, err := platform.Start(ctx, platform.Options{Binary: w.o.binary, DataDir: filepath.Join(w.disk.dir, "data"), Args: args, Output: w.log})
+	p, err := platform.Start(ctx, platform.Options{Binary: w.o.binary, DataDir: filepath.Join(w.disk.dir, "data"), Args: args, Env: w.clock.environment(), Output: w.log})
 	if err != nil {
 		return err
 	}
@@ -189,6 +193,9 @@ func (w *world) close() error {
 	w.receiver.server.Close()
 	if w.log != nil {
 		err = errors.Join(err, w.log.Close())
+	}
+	if w.clock != nil {
+		err = errors.Join(err, w.clock.file.Close())
 	}
 	if w.disk != nil {
 		err = errors.Join(err, w.disk.close())
