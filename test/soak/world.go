@@ -152,6 +152,9 @@ func (w *world) prepare(ctx context.Context) error {
 	for _, script := range []string{worker, origin} {
 		err := platform.Poll(ctx, func() (bool, error) {
 			a := w.ask(ctx, script, 0, 2, false)
+			if a.status == http.StatusNotFound { // nobody's request, as the gateway does not know the script yet: it has no event
+				return false, nil
+			}
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.asked = append(w.asked, a)
