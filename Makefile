@@ -103,8 +103,9 @@ names: deps ## attacks with a million made-up names: what is counted, and how mu
 fuzz: ## every fuzz target for FUZZTIME (10m), JOBS at a time; FUZZ=regexp picks some; new inputs stay in .fuzz and testdata/fuzz
 	nice -n 10 go run ./test/fuzz -time $${FUZZTIME:-10m} -run "$${FUZZ:-}" $${JOBS:+-jobs $$JOBS} $(ARGS)
 
-soak: build deps ## DURATION (10m) of real traffic, changes and faults, and every request accounted for; SEED repeats a run
+soak: deps ## DURATION (10m) of real traffic, changes and faults, and every request accounted for; SEED repeats a run
 	@mkdir -p bin/soak
+	go run ./test/soak/wrongclock bin/soak/tidegate
 	go build -o bin/soak/ ./test/soak
 	bin/soak/soak -duration $${DURATION:-10m} $${SEED:+-seed $$SEED} $(ARGS)
 

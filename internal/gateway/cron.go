@@ -61,29 +61,36 @@ func compileSchedules(sc *deploy.SnapshotScript, warn func(string, ...any)) (lis
 }
 
 // keepSchedules runs the schedules of every minute, until ctx ends and the last
-// call has returned. A minute in which the gateway did not run is not made up for:
-// a handler that runs at the wrong time may do more harm than one that does not.
-func (g *Gateway) keepSchedules(ctx context.Context) {
+// call has returned. A minute in which the gateway did not run, or which the clock
+// left out, is not made up for: a handler that runs at the wrong time may do more harm than
+// one that does not.
+func (g *Gateway) keepSchedules(ctx context.Context, now func() time.Time) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	last := time.Now().Truncate(time.Minute)
+	const day = 24 * 60
+	var had [day]int64 // the minutes since 1970 that had their turn, each at its place in the day
+	minute := now().Unix() / 60
+	had[minute%day] = minute
 	for {
-		next := last.Add(time.Minute)
-		timer := time.NewTimer(time.Until(next))
+		// Until the next minute as the clock is now, so never for longer than one: who waited for
+		// a certain time would wait for as much longer as the clock is set back meanwhile.
+		at := now()
+		timer := time.NewTimer(at.Truncate(time.Minute).Add(time.Minute).Sub(at))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		case <-timer.C:
 		}
-		// The minute that it is now: after a suspend many may have passed. A clock that
-		// was set back waits for the next new one.
-		if at := time.Now().Truncate(time.Minute); at.After(last) {
-			last = at
-			if g.retired.Load() {
-				continue // the other gateway was there before this minute
-			}
-			g.runSchedules(ctx, at, &running)
+		// The minute that it is now: after a suspend many may have passed. A clock that was set back may
+		// show minutes that were there before, and one that had been ahead those that were not.
+		minute = now().Unix() / 60
+		if had[minute%day] == minute {
+			continue
+		}
+		had[minute%day] = minute
+		if !g.retired.Load() { // or the other gateway was there before this minute
+			g.runSchedules(ctx, time.Unix(60*minute, 0), &running)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -157,7 +158,7 @@ func TestSchedulesEveryMinute(t *testing.T) {
 		g := scheduled(t, s, "* * * * *")
 		ctx, cancel := context.WithCancel(t.Context())
 		var loop sync.WaitGroup
-		loop.Go(func() { g.keepSchedules(ctx) })
+		loop.Go(func() { g.keepSchedules(ctx, time.Now) })
 		time.Sleep(3*time.Minute + 30*time.Second) // of the bubble's clock, which begins at midnight
 		cancel()
 		loop.Wait()
@@ -165,4 +166,51 @@ func TestSchedulesEveryMinute(t *testing.T) {
 			t.Errorf("ran %q, want %q", s.ran, want)
 		}
 	})
+}
+
+// A clock that was set back, or had been ahead, stopped all schedules for as long as it had been off: the loop slept
+// until the minute that had been the next one, and then waited for one later than any that it had seen.
+func TestSchedulesGoOnWhenTheClockIsSet(t *testing.T) {
+	f := func(name string, off time.Duration, want ...string) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			s := &scheduler{}
+			g := scheduled(t, s, "* * * * *")
+			g.deps.Claims = nil // which forgets what was hours ago
+			ctx, cancel := context.WithCancel(t.Context())
+			var ahead atomic.Int64
+			var loop sync.WaitGroup
+			loop.Go(func() {
+				g.keepSchedules(ctx, func() time.Time { return time.Now().Round(0).Add(time.Duration(ahead.Load())) })
+			})
+			time.Sleep(2*time.Hour + 90*time.Second)
+			ahead.Store(int64(off)) // at 02:01:30
+			time.Sleep(2 * time.Minute)
+			ahead.Store(0) // at 02:03:30
+			time.Sleep(2*time.Hour + 2*time.Minute)
+			cancel()
+			loop.Wait()
+			slices.Sort(s.ran)
+			if once := slices.Compact(slices.Clone(s.ran)); len(once) != len(s.ran) {
+				t.Errorf("%s: a minute was run twice: %q", name, s.ran)
+			}
+			ran := map[string]bool{}
+			for _, run := range s.ran {
+				ran[run[len(run)-len("00:00"):]] = true
+			}
+			var missing []string
+			for minute := 1; minute <= 4*60+5; minute++ {
+				if at := fmt.Sprintf("%02d:%02d", minute/60, minute%60); !ran[at] {
+					missing = append(missing, at)
+				}
+			}
+			if !slices.Equal(missing, want) {
+				t.Errorf("%s: nothing ran at %q, want %q", name, missing, want)
+			}
+		})
+	}
+	f("an hour ahead", time.Hour, "02:02", "02:03")
+	f("an hour behind", -time.Hour, "02:02", "02:03")
+	f("two hours behind", -2*time.Hour, "02:02", "02:03")
+	f("40 seconds behind", -40*time.Second)
 }

@@ -83,7 +83,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var loops sync.WaitGroup
 	if g.deps.Workers != nil {
 		loops.Go(func() { g.watchBackends(ctx) })
-		loops.Go(func() { g.keepSchedules(ctx) })
+		loops.Go(func() { g.keepSchedules(ctx, time.Now) })
 	}
 	if g.deps.Reports != nil {
 		loops.Go(func() { g.keepReporting(ctx) })

@@ -27,15 +27,12 @@ const (
 	faultSlowDisk   = "slow disk"
 	faultMemory     = "memory pressure"
 	faultClock      = "events whose clock is off"
-	faultWallClock  = "wall clock of the platform's processes set back or forward"
+	faultAhead      = "wall clock set forward by an hour"
+	faultBehind     = "wall clock set back by an hour"
 )
 
 // laterFaults leave the platform's main process alive.
-var laterFaults = []string{faultEngine, faultWorkerd, faultPause, faultFullDisk, faultFrozenDisk, faultSlowDisk, faultMemory, faultClock}
-
-// whyNoClock is why the one fault is refused everywhere.
-const whyNoClock = "Linux has no namespace of CLOCK_REALTIME, and Go asks the kernel past any library that could be put between; setting the machine's clock would " +
-	"move everybody's. Instead: events whose clock is off, and stopped processes, for which every clock jumps forward"
+var laterFaults = []string{faultEngine, faultWorkerd, faultPause, faultFullDisk, faultFrozenDisk, faultSlowDisk, faultMemory, faultClock, faultAhead, faultBehind}
 
 // fault is what was done, for the report.
 type fault struct {
@@ -151,6 +148,10 @@ func (w *world) begin(ctx context.Context, name string) (undo func() error, note
 		return undo, fmt.Sprintf("(%d MiB beyond what they have)", squeezeBytes>>20), err
 	case faultClock:
 		return nil, "", w.injectEvents(ctx)
+	case faultAhead:
+		return w.setClock(ctx, clockOff)
+	case faultBehind:
+		return w.setClock(ctx, -clockOff)
 	}
 	return nil, "", fmt.Errorf("nobody knows how to do %q", name)
 }

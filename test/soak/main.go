@@ -33,7 +33,7 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 10*time.Minute, "how long traffic runs")
 	flag.Uint64Var(&o.seed, "seed", 0, "of the dice for faults and changes; 0 takes one from the clock")
 	flag.IntVar(&o.rate, "rate", 200, "requests a second")
-	flag.StringVar(&o.binary, "binary", filepath.Join("bin", "tidegate"), "the platform")
+	flag.StringVar(&o.binary, "binary", filepath.Join("bin", "soak", "tidegate"), "the platform, built by ./test/soak/wrongclock if its clock is to be set")
 	flag.StringVar(&o.out, "out", filepath.Join("bin", "soak"), "folder of the report and the logs")
 	only := flag.String("faults", "", "a regular expression: only the faults whose name it matches")
 	flag.Parse()

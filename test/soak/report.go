@@ -40,7 +40,6 @@ func (r *report) finish(w *world) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r.Faults, r.Changes, r.Refused = w.faults, w.accepted, w.refused
-	r.Unavailable[faultWallClock] = whyNoClock
 	for _, name := range laterFaults {
 		if w.o.faults.MatchString(name) && r.Unavailable[name] == "" && !slices.ContainsFunc(r.Faults, func(f fault) bool { return f.Name == name }) {
 			r.Unreached = append(r.Unreached, name)

@@ -27,11 +27,12 @@ const (
 
 // world is the platform and everything around it. What changes at a restart is behind mu.
 type world struct {
-	o    options
-	dir  string
-	disk *disk
-	log  *os.File
-	ops  string // address of /metrics
+	o     options
+	dir   string
+	disk  *disk
+	clock *wallClock
+	log   *os.File
+	ops   string // address of /metrics
 
 	origins  []*httptest.Server
 	receiver *receiver
@@ -63,6 +64,9 @@ func newWorld(ctx context.Context, o options) (_ *world, err error) {
 		return nil, err
 	}
 	if w.disk, err = newDisk(w.dir); err != nil {
+		return nil, err
+	}
+	if w.clock, err = newWallClock(w.dir); err != nil {
 		return nil, err
 	}
 	if w.log, err = os.Create(filepath.Join(o.out, "platform.log")); err != nil { // #nosec G304 -- the operator's folder
@@ -107,7 +111,7 @@ func (w *world) start(ctx context.Context) error {
 			args = append(args, flag, address)
 		}
 	}
-	p, err := platform.Start(ctx, platform.Options{Binary: w.o.binary, DataDir: filepath.Join(w.disk.dir, "data"), Args: args, Output: w.log})
+	p, err := platform.Start(ctx, platform.Options{Binary: w.o.binary, DataDir: filepath.Join(w.disk.dir, "data"), Args: args, Env: w.clock.environment(), Output: w.log})
 	if err != nil {
 		return err
 	}
@@ -148,6 +152,9 @@ func (w *world) prepare(ctx context.Context) error {
 	for _, script := range []string{worker, origin} {
 		err := platform.Poll(ctx, func() (bool, error) {
 			a := w.ask(ctx, script, 0, 2, false)
+			if a.status == http.StatusNotFound { // nobody's request, as the gateway does not know the script yet: it has no event
+				return false, nil
+			}
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.asked = append(w.asked, a)
@@ -189,6 +196,9 @@ func (w *world) close() error {
 	w.receiver.server.Close()
 	if w.log != nil {
 		err = errors.Join(err, w.log.Close())
+	}
+	if w.clock != nil {
+		err = errors.Join(err, w.clock.file.Close())
 	}
 	if w.disk != nil {
 		err = errors.Join(err, w.disk.close())
