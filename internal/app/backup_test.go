@@ -27,7 +27,7 @@ func TestABackupThatFailsLeavesTheOneBefore(t *testing.T) {
 	}
 }
 
-// Backups that are kept by number take nothing away but older ones of their own names, and those only after they are whole.
+// Backups that are kept by number take nothing away but older ones of their own names, and those only after they are whole, and what a killed one left.
 func TestBackupsAreRotated(t *testing.T) {
 	database, dir := filepath.Join(t.TempDir(), "control.db"), t.TempDir()
 	db, err := store.Open(t.Context(), database, store.Options{})
@@ -45,6 +45,13 @@ func TestBackupsAreRotated(t *testing.T) {
 		t.Fatal(err)
 	}
 	foreign = append(foreign, "tidegate-20200101T000000Z.backup")
+	killed := filepath.Join(dir, ".tidegate-20260101T000000Z.backup-2") // which goes, having been there for more than a day
+	if err := os.WriteFile(killed, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(killed, time.Time{}, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)); err != nil {
+		t.Fatal(err)
+	}
 	f := func(when string, want ...string) {
 		t.Helper()
 		now, err := time.Parse(time.RFC3339, when)

@@ -315,6 +315,7 @@ func TestNobodyJudges(t *testing.T) {
 		"one of two stands still":   {"tidegate_rollback_steps_total{instance=\"c1\"} 5x180\ntidegate_rollback_steps_total{instance=\"c2\"} 0+120x180\ntidegate_rollback_active{instance=\"c2\"} 1x180", false},
 		"one after the other":       {"tidegate_rollback_steps_total{instance=\"c1\"} 0+120x90\ntidegate_rollback_steps_total{instance=\"c2\"} _x93 0+120x87\ntidegate_rollback_active{instance=\"c2\"} _x93 1x87", false},
 		"a release without it":      {`tidegate_rollback_steps_total{instance="c1"} 0+120x180`, false},
+		"the release before judges": {"tidegate_rollback_steps_total{instance=\"old\"} 0+120x180\ntidegate_rollback_steps_total{instance=\"c1\"} 0+120x180\ntidegate_rollback_active{instance=\"c1\"} 0x180", false},
 		"all stand still":           {"tidegate_rollback_steps_total{instance=\"c1\"} 0+120x160 19200x20\ntidegate_rollback_steps_total{instance=\"c2\"} 7x180\ntidegate_rollback_active{instance=\"c1\"} 1x180", true},
 		"all are gone":              {"tidegate_rollback_steps_total{instance=\"c1\"} 0+120x150\ntidegate_rollback_active{instance=\"c1\"} 1x150", true},
 		"none has the lease":        {"tidegate_rollback_steps_total{instance=\"c1\"} 0+120x180\ntidegate_rollback_steps_total{instance=\"c2\"} 0+120x180\ntidegate_rollback_active{instance=\"c1\"} 1x150 0x30\ntidegate_rollback_active{instance=\"c2\"} 0x180", true},
