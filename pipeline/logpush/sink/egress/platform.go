@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tidegate/internal/addresses"
 )
 
 const (
@@ -147,8 +149,9 @@ func parse(text string) (at portRange, host string, err error) {
 	return at, host, nil
 }
 
+// single is one address. One that is translated stands for where it leads, which refuses looks at, too.
 func single(addr netip.Addr, port uint16) portRange {
-	addr = plain(addr)
+	addr = addresses.Translated(addr)
 	return portRange{netip.PrefixFrom(addr, addr.BitLen()), port}
 }
 
@@ -283,15 +286,15 @@ func refuses(refused []portRange, to netip.AddrPort) bool {
 			dialled = netip.IPv6Loopback()
 		}
 	}
-	for _, r := range refused {
-		if r.port != 0 && r.port != to.Port() {
-			continue
-		}
-		if r.addresses.Contains(dialled) || r.addresses.IsSingleIP() && r.addresses.Addr().IsUnspecified() && isLocal(dialled) {
-			return true
-		}
-	}
-	return false
+	leadsTo := addresses.Translated(dialled)
+	return slices.ContainsFunc(refused, func(r portRange) bool {
+		return (r.port == 0 || r.port == to.Port()) && (r.has(dialled) || leadsTo != dialled && r.has(leadsTo))
+	})
+}
+
+// has reports whether addr, in the form that plain gives, is one of the addresses.
+func (r portRange) has(addr netip.Addr) bool {
+	return r.addresses.Contains(addr) || r.addresses.IsSingleIP() && r.addresses.Addr().IsUnspecified() && isLocal(addr)
 }
 
 // plain is addr in the one form that can be compared: IPv4 out of IPv6, no zone.

@@ -177,6 +177,19 @@ func TestWhatIsRefused(t *testing.T) {
 	f("[fd12::1]:80", "[fd12::1]:80", true)
 	f("[fd12::1]:80", "[fd12::2]:80", false)
 	f(":8123", "127.0.0.1:8123", true)
+	for _, translated := range []string{"64:ff9b::a01:203", "64:ff9b:1::a01:203", "64:ff9b:1:abc::a01:203", "::ffff:0:a01:203"} {
+		f("10.1.0.0/16", "["+translated+"]:80", true)
+		f("10.1.2.3:80", "["+translated+"]:80", true)
+		f("10.1.2.3:80", "["+translated+"]:81", false)
+		f("10.2.0.0/16", "["+translated+"]:80", false)
+		f("10.2.0.0/16", "["+translated+"%eth0]:80", false)
+		f("10.1.0.0/16", "["+translated+"%eth0]:80", true)
+		f(translated, "10.1.2.3:80", true) // as a name server of such a network (DNS64) says where the platform is
+		f(translated, "["+translated+"]:80", true)
+	}
+	f("64:ff9b::/96", "[64:ff9b::a01:203]:80", true)
+	f("64:ff9b::/96", "10.1.2.3:80", false)
+	f(":8123", "[64:ff9b::7f00:1]:8123", true)
 	for _, bad := range []string{"", "10.0.0.0/33", "kafka:", "kafka:0", "kafka:70000", "http://kafka:9092", "a b", "user@kafka"} {
 		if err := Check(bad); err == nil {
 			t.Errorf("%q is taken", bad)
