@@ -34,7 +34,7 @@ func TestOwnAddressesAreKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeAll(t, p) })
-	own, err := p.ownAddresses(config.Logpush.Refuse)
+	own, err := p.ownAddresses(config.Gateway.APIURL, config.Logpush.Refuse)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +121,32 @@ func TestNoOriginIsThePlatformOfARouter(t *testing.T) {
 			t.Errorf("no origin may be at %s", address)
 		}
 	}
+}
+
+// One balancer may be in front of the API and of customers' origins, or of the gateway: over TLS the API knows whoever asks,
+// and is no reason to refuse them. In clear text it is inside.
+func TestAnAPIOverTLSRefusesNoOrigins(t *testing.T) {
+	f := func(apiURL string, refused, origin bool, refuse ...string) {
+		t.Helper()
+		config := DefaultConfig(RoleGateway, RoleLogpush)
+		config.Gateway.APIURL, config.Network.OriginsRefuse = apiURL, refuse
+		p := &process{config: config, log: slog.New(slog.DiscardHandler)}
+		if err := p.findPlatform(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.notForOrigins.Has(netip.MustParseAddrPort("10.0.0.7:443")); got != origin {
+			t.Errorf("with %s, refused for origins is %t", apiURL, got)
+		}
+		p.platform.Look(t.Context())
+		if got := p.platform.Has(netip.MustParseAddrPort("10.0.0.7:443")); got != refused {
+			t.Errorf("with %s, refused for destinations is %t", apiURL, got)
+		}
+	}
+	f("https://10.0.0.7", true, false)
+	f("HTTPS://10.0.0.7:443/", true, false)
+	f("https://10.0.0.7", true, true, "10.0.0.7:443")
+	f("http://10.0.0.7:443", true, true)
+	f("http://10.0.0.8:443", false, false)
 }
 
 // PostgreSQL's own default falls back to clear text, and sslmode=disable is nothing else: who has
