@@ -24,6 +24,11 @@ const (
 	lookTTL = 2 * time.Second
 	// lookTimeout bounds all look-ups of a kind, within dialTimeout of whoever waits.
 	lookTimeout = time.Second
+	// keepFor is how long an address of a name counts after it was last in an answer: a name server may
+	// give some of them at a time, in turn, and others to whoever asks next.
+	keepFor = 10 * time.Minute
+	// keepMax bounds what counts of a name, but for the last answer.
+	keepMax = 256
 )
 
 // Platform knows where the platform itself is: what trusts whoever reaches it. Names are
@@ -37,10 +42,10 @@ type Platform struct {
 
 	mu         sync.Mutex // for what follows
 	lookedUp   time.Time
-	known      map[string][]netip.Addr // by host, as last resolved
-	advertised []hostPort              // what brokers said last
-	heard      bool                    // brokers has answered once
-	missing    []string                // what could not be told the last time
+	known      map[string][]sighting // by host, what seen keeps
+	advertised []hostPort            // what brokers said last
+	heard      bool                  // brokers has answered once
+	missing    []string              // what could not be told the last time
 
 	now atomic.Pointer[[]portRange] // what is refused, by the last look; written under mu
 }
@@ -61,7 +66,7 @@ type hostPort struct {
 // NewPlatform takes hosts, host:ports, addresses and ranges of addresses. brokers, if there
 // are any, tells where Kafka's brokers say that they are, as host:port.
 func NewPlatform(own []string, brokers func(ctx context.Context) ([]string, error), log *slog.Logger) (*Platform, error) {
-	p := &Platform{log: log, brokers: brokers, known: map[string][]netip.Addr{}}
+	p := &Platform{log: log, brokers: brokers, known: map[string][]sighting{}}
 	for _, text := range own {
 		at, name, err := parse(text)
 		switch {
@@ -182,8 +187,8 @@ func (p *Platform) lookUpLocked(ctx context.Context) {
 	failed := p.resolveLocked(ctx, names)
 	now := slices.Clone(p.ranges)
 	for _, name := range names {
-		for _, addr := range p.known[name.host] {
-			now = append(now, single(addr, name.port))
+		for _, s := range p.known[name.host] {
+			now = append(now, single(s.addr, name.port))
 		}
 	}
 	p.now.Store(&now)
@@ -258,9 +263,30 @@ func (p *Platform) resolveLocked(ctx context.Context, names []hostPort) map[stri
 			failed[a.host] = a.err
 			continue
 		}
-		p.known[a.host] = a.ips
+		p.known[a.host] = seen(p.known[a.host], a.ips, time.Now())
 	}
 	return failed
+}
+
+// sighting is an address that a name had, and when it was last in an answer.
+type sighting struct {
+	addr netip.Addr
+	at   time.Time
+}
+
+// seen returns what counts of a name after an answer: what is in it, and of what was known before, newest
+// first, what is not too old.
+func seen(known []sighting, answer []netip.Addr, now time.Time) []sighting {
+	var list []sighting
+	for _, addr := range answer {
+		list = append(list, sighting{addr, now})
+	}
+	for _, s := range known {
+		if len(list) < keepMax && now.Sub(s.at) < keepFor && !slices.Contains(answer, s.addr) {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // tellLocked logs what changed of what is missing.
