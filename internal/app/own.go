@@ -33,9 +33,10 @@ func (p *process) findPlatform(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if p.platform, err = egress.NewPlatform(own, brokers, p.log.With("meanwhile", "destinations in private ranges are refused")); err != nil {
+		if p.platform, err = egress.NewPlatform(own, brokers, p.log); err != nil {
 			return err
 		}
+		p.platform.Meanwhile = "destinations in private ranges are refused"
 	}
 	if !origins {
 		return nil
@@ -51,9 +52,10 @@ func (p *process) findPlatform(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if p.notForOrigins, err = egress.NewPlatform(own, brokers, p.log.With("meanwhile", "origins are refused where it was last")); err != nil {
+	if p.notForOrigins, err = egress.NewPlatform(own, brokers, p.log); err != nil {
 		return err
 	}
+	p.notForOrigins.Meanwhile = "origins are refused where what is missing was found before; what never was found is not refused"
 	p.notForOrigins.Look(ctx)
 	p.services = append(p.services, service{"own addresses", stageEdge, p.notForOrigins.Run})
 	return nil

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"tidegate/internal/addresses/rebind"
 	"tidegate/pipeline/logpush/sink/egress"
 	"tidegate/schema"
 )
@@ -147,6 +149,43 @@ func TestAnAPIOverTLSRefusesNoOrigins(t *testing.T) {
 	f("https://10.0.0.7", true, true, "10.0.0.7:443")
 	f("http://10.0.0.7:443", true, true)
 	f("http://10.0.0.8:443", false, false)
+}
+
+// What is refused while the platform cannot be told is said as long as that is so, and not when it is over.
+func TestWhatIsRefusedMeanwhileIsToldMeanwhile(t *testing.T) {
+	rebind.Resolve(t, []netip.Addr{netip.MustParseAddr("10.0.0.1")})
+	served := net.DefaultResolver
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("no name server")
+	}} // until the end of the test, when what was before rebind.Resolve comes back
+	var log strings.Builder
+	config := DefaultConfig(RoleGateway, RoleLogpush)
+	config.Network.OriginsRefuse, config.Logpush.Refuse = []string{rebind.Name}, []string{rebind.Name}
+	p := &process{config: config, log: slog.New(slog.NewTextHandler(&log, nil))}
+	if err := p.findPlatform(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.platform.Look(t.Context())
+	for _, want := range []string{
+		`meanwhile="origins are refused where what is missing was found before; what never was found is not refused"`,
+		`meanwhile="destinations in private ranges are refused"`,
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("%s is not in %q", want, log.String())
+		}
+	}
+	net.DefaultResolver = served
+	log.Reset()
+	for deadline := time.Now().Add(time.Minute); strings.Count(log.String(), "can be told again") < 2; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("that it is over is never told: %q", log.String())
+		}
+		p.notForOrigins.Look(t.Context())
+		p.platform.Look(t.Context())
+	}
+	if strings.Contains(log.String(), "meanwhile") {
+		t.Errorf("when it is over: %q", log.String())
+	}
 }
 
 // PostgreSQL's own default falls back to clear text, and sslmode=disable is nothing else: who has

@@ -35,6 +35,8 @@ const (
 // looked up again when they are asked about, because the service behind one that is made
 // anew has another address. A nil Platform is nowhere. It is safe for concurrent use.
 type Platform struct {
+	Meanwhile string // what happens while some of it cannot be told, for the log; set before use
+
 	log     *slog.Logger
 	ranges  []portRange // that need no look-up
 	names   []hostPort
@@ -295,7 +297,7 @@ func (p *Platform) tellLocked(ctx context.Context, missing []string, why error) 
 	case slices.Equal(missing, p.missing):
 		return
 	case len(missing) > 0:
-		p.log.WarnContext(ctx, "where the platform itself is cannot be told", "missing", missing, "error", why)
+		p.log.WarnContext(ctx, "where the platform itself is cannot be told", "meanwhile", p.Meanwhile, "missing", missing, "error", why)
 	default:
 		p.log.InfoContext(ctx, "where the platform itself is can be told again")
 	}
