@@ -69,14 +69,20 @@ var translated = []netip.Prefix{
 	netip.MustParsePrefix("::ffff:0:0:0/96"),
 }
 
-// LinkLocal reports whether addr is link-local, as most clouds' metadata services are, or
-// that of another one.
-func LinkLocal(addr netip.Addr) bool {
+// Translated returns the IPv4 address that a gateway turns addr into, or addr itself.
+func Translated(addr netip.Addr) netip.Addr {
 	addr = plain(addr)
 	if slices.ContainsFunc(translated, func(p netip.Prefix) bool { return p.Contains(addr) }) {
 		b := addr.As16()
 		addr = netip.AddrFrom4([4]byte(b[12:]))
 	}
+	return addr
+}
+
+// LinkLocal reports whether addr is link-local, as most clouds' metadata services are, or
+// that of another one.
+func LinkLocal(addr netip.Addr) bool {
+	addr = Translated(addr)
 	if addr.IsLinkLocalUnicast() {
 		return true
 	}

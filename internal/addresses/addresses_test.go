@@ -66,6 +66,14 @@ func FuzzSpellings(f *testing.F) {
 			if !Special(addr) || LinkLocal(addr) != LinkLocal(four) {
 				t.Errorf("%s is not judged as %s", addr, four)
 			}
+			if got := Translated(addr.WithZone(zone)); got != four {
+				t.Errorf("%s leads to %s and not to %s", addr, got, four)
+			}
+		}
+		for _, addr := range []netip.Addr{four, with("fe80::"), with("2002::"), with("64:ff9b:2::")} {
+			if got := Translated(addr.WithZone(zone)); got != addr {
+				t.Errorf("no gateway turns %s into %s", addr, got)
+			}
 		}
 		for _, addr := range []netip.Addr{mapped, with("64:ff9b::"), with("fe80::"), with("2002::")} {
 			if zoned := addr.WithZone(zone); Special(zoned) != Special(addr) || LinkLocal(zoned) != LinkLocal(addr) {

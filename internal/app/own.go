@@ -29,25 +29,33 @@ func (p *process) findPlatform(ctx context.Context) error {
 		brokers = reader.Brokers
 	}
 	if destinations {
-		own, err := p.ownAddresses(p.config.Logpush.Refuse)
+		own, err := p.ownAddresses(p.config.Gateway.APIURL, p.config.Logpush.Refuse)
 		if err != nil {
 			return err
 		}
-		if p.platform, err = egress.NewPlatform(own, brokers, p.log.With("meanwhile", "destinations in private ranges are refused")); err != nil {
+		if p.platform, err = egress.NewPlatform(own, brokers, p.log); err != nil {
 			return err
 		}
+		p.platform.Meanwhile = "destinations in private ranges are refused"
 	}
 	if !origins {
 		return nil
 	}
+	// An API that is spoken to over TLS may be reached by others, too: it knows whoever asks, and the balancer before
+	// it may be that of customers' origins, or of the gateway.
+	apiURL := p.config.Gateway.APIURL
+	if u, err := url.Parse(apiURL); err == nil && u.Scheme == "https" {
+		apiURL = ""
+	}
 	// The gateway may be an origin: another script, whose loops it ends itself.
-	own, err := p.ownAddresses(p.config.Network.OriginsRefuse, listenGateway, listenTLS)
+	own, err := p.ownAddresses(apiURL, p.config.Network.OriginsRefuse, listenGateway, listenTLS)
 	if err != nil {
 		return err
 	}
-	if p.notForOrigins, err = egress.NewPlatform(own, brokers, p.log.With("meanwhile", "origins are refused where it was last")); err != nil {
+	if p.notForOrigins, err = egress.NewPlatform(own, brokers, p.log); err != nil {
 		return err
 	}
+	p.notForOrigins.Meanwhile = "origins are refused where what is missing was found before; what never was found is not refused"
 	p.notForOrigins.Look(ctx)
 	p.services = append(p.services, service{"own addresses", stageEdge, p.notForOrigins.Run})
 	return nil
@@ -56,14 +64,14 @@ func (p *process) findPlatform(ctx context.Context) error {
 // ownAddresses are the platform's own, as far as this process knows them: its listeners, but for
 // those that are open to such connections, and what it was given, by name. They trust whoever
 // reaches them, or may. Of other machines it knows what refuse names.
-func (p *process) ownAddresses(refuse []string, open ...string) ([]string, error) {
+func (p *process) ownAddresses(apiURL string, refuse []string, open ...string) ([]string, error) {
 	own := slices.Concat(p.config.Kafka, refuse)
 	for name, listener := range p.listeners {
 		if !slices.Contains(open, name) {
 			own = append(own, listener.Addr().String())
 		}
 	}
-	for _, address := range append(telemetry.Endpoints(), p.config.ClickHouse, p.config.Gateway.APIURL) {
+	for _, address := range append(telemetry.Endpoints(), p.config.ClickHouse, apiURL) {
 		u, err := url.Parse(address)
 		if err != nil {
 			return nil, fmt.Errorf("read where %s is, to keep destinations and origins from it: %w", withoutPassword(address), err)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"tidegate/internal/addresses/rebind"
 	"tidegate/pipeline/logpush/sink/egress"
 	"tidegate/schema"
 )
@@ -34,7 +36,7 @@ func TestOwnAddressesAreKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeAll(t, p) })
-	own, err := p.ownAddresses(config.Logpush.Refuse)
+	own, err := p.ownAddresses(config.Gateway.APIURL, config.Logpush.Refuse)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +122,69 @@ func TestNoOriginIsThePlatformOfARouter(t *testing.T) {
 		if p.notForOrigins.Has(netip.MustParseAddrPort(address)) {
 			t.Errorf("no origin may be at %s", address)
 		}
+	}
+}
+
+// One balancer may be in front of the API and of customers' origins, or of the gateway: over TLS the API knows whoever asks,
+// and is no reason to refuse them. In clear text it is inside.
+func TestAnAPIOverTLSRefusesNoOrigins(t *testing.T) {
+	f := func(apiURL string, refused, origin bool, refuse ...string) {
+		t.Helper()
+		config := DefaultConfig(RoleGateway, RoleLogpush)
+		config.Gateway.APIURL, config.Network.OriginsRefuse = apiURL, refuse
+		p := &process{config: config, log: slog.New(slog.DiscardHandler)}
+		if err := p.findPlatform(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.notForOrigins.Has(netip.MustParseAddrPort("10.0.0.7:443")); got != origin {
+			t.Errorf("with %s, refused for origins is %t", apiURL, got)
+		}
+		p.platform.Look(t.Context())
+		if got := p.platform.Has(netip.MustParseAddrPort("10.0.0.7:443")); got != refused {
+			t.Errorf("with %s, refused for destinations is %t", apiURL, got)
+		}
+	}
+	f("https://10.0.0.7", true, false)
+	f("HTTPS://10.0.0.7:443/", true, false)
+	f("https://10.0.0.7", true, true, "10.0.0.7:443")
+	f("http://10.0.0.7:443", true, true)
+	f("http://10.0.0.8:443", false, false)
+}
+
+// What is refused while the platform cannot be told is said as long as that is so, and not when it is over.
+func TestWhatIsRefusedMeanwhileIsToldMeanwhile(t *testing.T) {
+	rebind.Resolve(t, []netip.Addr{netip.MustParseAddr("10.0.0.1")})
+	served := net.DefaultResolver
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("no name server")
+	}} // until the end of the test, when what was before rebind.Resolve comes back
+	var log strings.Builder
+	config := DefaultConfig(RoleGateway, RoleLogpush)
+	config.Network.OriginsRefuse, config.Logpush.Refuse = []string{rebind.Name}, []string{rebind.Name}
+	p := &process{config: config, log: slog.New(slog.NewTextHandler(&log, nil))}
+	if err := p.findPlatform(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.platform.Look(t.Context())
+	for _, want := range []string{
+		`meanwhile="origins are refused where what is missing was found before; what never was found is not refused"`,
+		`meanwhile="destinations in private ranges are refused"`,
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("%s is not in %q", want, log.String())
+		}
+	}
+	net.DefaultResolver = served
+	log.Reset()
+	for deadline := time.Now().Add(time.Minute); strings.Count(log.String(), "can be told again") < 2; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("that it is over is never told: %q", log.String())
+		}
+		p.notForOrigins.Look(t.Context())
+		p.platform.Look(t.Context())
+	}
+	if strings.Contains(log.String(), "meanwhile") {
+		t.Errorf("when it is over: %q", log.String())
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tidegate/internal/addresses"
 )
 
 const (
@@ -22,12 +24,19 @@ const (
 	lookTTL = 2 * time.Second
 	// lookTimeout bounds all look-ups of a kind, within dialTimeout of whoever waits.
 	lookTimeout = time.Second
+	// keepFor is how long an address of a name counts after it was last in an answer: a name server may
+	// give some of them at a time, in turn, and others to whoever asks next.
+	keepFor = 10 * time.Minute
+	// keepMax bounds what counts of a name, but for the last answer.
+	keepMax = 256
 )
 
 // Platform knows where the platform itself is: what trusts whoever reaches it. Names are
 // looked up again when they are asked about, because the service behind one that is made
 // anew has another address. A nil Platform is nowhere. It is safe for concurrent use.
 type Platform struct {
+	Meanwhile string // what happens while some of it cannot be told, for the log; set before use
+
 	log     *slog.Logger
 	ranges  []portRange // that need no look-up
 	names   []hostPort
@@ -35,10 +44,10 @@ type Platform struct {
 
 	mu         sync.Mutex // for what follows
 	lookedUp   time.Time
-	known      map[string][]netip.Addr // by host, as last resolved
-	advertised []hostPort              // what brokers said last
-	heard      bool                    // brokers has answered once
-	missing    []string                // what could not be told the last time
+	known      map[string][]sighting // by host, what seen keeps
+	advertised []hostPort            // what brokers said last
+	heard      bool                  // brokers has answered once
+	missing    []string              // what could not be told the last time
 
 	now atomic.Pointer[[]portRange] // what is refused, by the last look; written under mu
 }
@@ -59,7 +68,7 @@ type hostPort struct {
 // NewPlatform takes hosts, host:ports, addresses and ranges of addresses. brokers, if there
 // are any, tells where Kafka's brokers say that they are, as host:port.
 func NewPlatform(own []string, brokers func(ctx context.Context) ([]string, error), log *slog.Logger) (*Platform, error) {
-	p := &Platform{log: log, brokers: brokers, known: map[string][]netip.Addr{}}
+	p := &Platform{log: log, brokers: brokers, known: map[string][]sighting{}}
 	for _, text := range own {
 		at, name, err := parse(text)
 		switch {
@@ -147,8 +156,9 @@ func parse(text string) (at portRange, host string, err error) {
 	return at, host, nil
 }
 
+// single is one address. One that is translated stands for where it leads, which refuses looks at, too.
 func single(addr netip.Addr, port uint16) portRange {
-	addr = plain(addr)
+	addr = addresses.Translated(addr)
 	return portRange{netip.PrefixFrom(addr, addr.BitLen()), port}
 }
 
@@ -179,8 +189,8 @@ func (p *Platform) lookUpLocked(ctx context.Context) {
 	failed := p.resolveLocked(ctx, names)
 	now := slices.Clone(p.ranges)
 	for _, name := range names {
-		for _, addr := range p.known[name.host] {
-			now = append(now, single(addr, name.port))
+		for _, s := range p.known[name.host] {
+			now = append(now, single(s.addr, name.port))
 		}
 	}
 	p.now.Store(&now)
@@ -255,9 +265,30 @@ func (p *Platform) resolveLocked(ctx context.Context, names []hostPort) map[stri
 			failed[a.host] = a.err
 			continue
 		}
-		p.known[a.host] = a.ips
+		p.known[a.host] = seen(p.known[a.host], a.ips, time.Now())
 	}
 	return failed
+}
+
+// sighting is an address that a name had, and when it was last in an answer.
+type sighting struct {
+	addr netip.Addr
+	at   time.Time
+}
+
+// seen returns what counts of a name after an answer: what is in it, and of what was known before, newest
+// first, what is not too old.
+func seen(known []sighting, answer []netip.Addr, now time.Time) []sighting {
+	var list []sighting
+	for _, addr := range answer {
+		list = append(list, sighting{addr, now})
+	}
+	for _, s := range known {
+		if len(list) < keepMax && now.Sub(s.at) < keepFor && !slices.Contains(answer, s.addr) {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // tellLocked logs what changed of what is missing.
@@ -266,7 +297,7 @@ func (p *Platform) tellLocked(ctx context.Context, missing []string, why error) 
 	case slices.Equal(missing, p.missing):
 		return
 	case len(missing) > 0:
-		p.log.WarnContext(ctx, "where the platform itself is cannot be told", "missing", missing, "error", why)
+		p.log.WarnContext(ctx, "where the platform itself is cannot be told", "meanwhile", p.Meanwhile, "missing", missing, "error", why)
 	default:
 		p.log.InfoContext(ctx, "where the platform itself is can be told again")
 	}
@@ -283,15 +314,15 @@ func refuses(refused []portRange, to netip.AddrPort) bool {
 			dialled = netip.IPv6Loopback()
 		}
 	}
-	for _, r := range refused {
-		if r.port != 0 && r.port != to.Port() {
-			continue
-		}
-		if r.addresses.Contains(dialled) || r.addresses.IsSingleIP() && r.addresses.Addr().IsUnspecified() && isLocal(dialled) {
-			return true
-		}
-	}
-	return false
+	leadsTo := addresses.Translated(dialled)
+	return slices.ContainsFunc(refused, func(r portRange) bool {
+		return (r.port == 0 || r.port == to.Port()) && (r.has(dialled) || leadsTo != dialled && r.has(leadsTo))
+	})
+}
+
+// has reports whether addr, in the form that plain gives, is one of the addresses.
+func (r portRange) has(addr netip.Addr) bool {
+	return r.addresses.Contains(addr) || r.addresses.IsSingleIP() && r.addresses.Addr().IsUnspecified() && isLocal(addr)
 }
 
 // plain is addr in the one form that can be compared: IPv4 out of IPv6, no zone.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,18 @@ func platform(t *testing.T, brokers func(context.Context) ([]string, error), own
 		t.Fatal(err)
 	}
 	return p
+}
+
+// later has all that p knows be so much older.
+func later(p *Platform, d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lookedUp = p.lookedUp.Add(-d)
+	for _, list := range p.known {
+		for i := range list {
+			list[i].at = list[i].at.Add(-d)
+		}
+	}
 }
 
 // dialled is what a policy that allows private addresses says of a connection, after the last answers of
@@ -43,10 +56,54 @@ func TestAnAddressThatChangesIsRefusedAtOnce(t *testing.T) {
 	if err := dialled(t, p, "10.0.0.2:9092"); !errors.Is(err, errOwn) {
 		t.Errorf("where it has gone: %v", err)
 	}
+	later(p, keepFor)
 	for _, other := range []string{"10.0.0.1:9092", "10.0.0.2:9093"} {
 		if err := dialled(t, p, other); err != nil {
 			t.Errorf("%s, where it is not: %v", other, err)
 		}
+	}
+}
+
+// A name server may give some of a name's addresses at a time, in turn. Whoever dials the name may be given others than the last.
+func TestAddressesThatTakeTurnsAreAllRefused(t *testing.T) {
+	first, second := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	rebind.Resolve(t, []netip.Addr{first}, []netip.Addr{second}, []netip.Addr{first}, []netip.Addr{second})
+	p := platform(t, nil, rebind.Name+":9092")
+	look := func(want ...string) {
+		t.Helper()
+		p.Look(t.Context())
+		for _, address := range []string{"10.0.0.1:9092", "10.0.0.2:9092"} {
+			if got := p.Has(netip.MustParseAddrPort(address)); got != slices.Contains(want, address) {
+				t.Errorf("%s is refused: %t", address, got)
+			}
+		}
+	}
+	look("10.0.0.1:9092")
+	for range 3 {
+		later(p, keepFor-time.Minute)
+		look("10.0.0.1:9092", "10.0.0.2:9092")
+	}
+	later(p, time.Minute) // the first was last seen before that, and keepFor-time.Minute
+	look("10.0.0.2:9092")
+}
+
+// However many addresses a name server makes up, those of the last answer and the newest of the others are known.
+func TestAddressesOfANameAreBounded(t *testing.T) {
+	var list []sighting
+	now := time.Now()
+	for i := range 2 * keepMax {
+		now = now.Add(time.Millisecond)
+		list = seen(list, []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})}, now)
+	}
+	if len(list) != keepMax || list[0].at != now || list[keepMax-1].at != now.Add(-(keepMax-1)*time.Millisecond) {
+		t.Errorf("%d are kept, from %v to %v", len(list), list[0], list[len(list)-1])
+	}
+	answer := make([]netip.Addr, 2*keepMax)
+	for i := range answer {
+		answer[i] = netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+	}
+	if list = seen(list, answer, now); len(list) != len(answer) {
+		t.Errorf("of an answer of %d %d are kept", len(answer), len(list))
 	}
 }
 
@@ -177,6 +234,19 @@ func TestWhatIsRefused(t *testing.T) {
 	f("[fd12::1]:80", "[fd12::1]:80", true)
 	f("[fd12::1]:80", "[fd12::2]:80", false)
 	f(":8123", "127.0.0.1:8123", true)
+	for _, translated := range []string{"64:ff9b::a01:203", "64:ff9b:1::a01:203", "64:ff9b:1:abc::a01:203", "::ffff:0:a01:203"} {
+		f("10.1.0.0/16", "["+translated+"]:80", true)
+		f("10.1.2.3:80", "["+translated+"]:80", true)
+		f("10.1.2.3:80", "["+translated+"]:81", false)
+		f("10.2.0.0/16", "["+translated+"]:80", false)
+		f("10.2.0.0/16", "["+translated+"%eth0]:80", false)
+		f("10.1.0.0/16", "["+translated+"%eth0]:80", true)
+		f(translated, "10.1.2.3:80", true) // as a name server of such a network (DNS64) says where the platform is
+		f(translated, "["+translated+"]:80", true)
+	}
+	f("64:ff9b::/96", "[64:ff9b::a01:203]:80", true)
+	f("64:ff9b::/96", "10.1.2.3:80", false)
+	f(":8123", "[64:ff9b::7f00:1]:8123", true)
 	for _, bad := range []string{"", "10.0.0.0/33", "kafka:", "kafka:0", "kafka:70000", "http://kafka:9092", "a b", "user@kafka"} {
 		if err := Check(bad); err == nil {
 			t.Errorf("%q is taken", bad)
