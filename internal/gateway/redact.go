@@ -78,17 +78,46 @@ func compileRedaction(next *deploy.SnapshotScript, before *script, warn func(str
 }
 
 // find returns the parts of a text that are to be taken out, in order, as [begin, end)
-// pairs. All patterns look at the text as it is, never at what takes the place of a part:
+// pairs. Each pattern looks at the text as it is, and at each piece of it that the
+// patterns before leave: a match in the whole text may begin in another's part, and end
+// before a secret does that the pieces show. Neither has what takes the place of a part:
 // patterns that match a letter of it each would multiply it. What overlaps or touches is
 // one part, so what comes out has at most nine bytes for one of the text, and eight more.
-func (red *redactor) find(text string) (found [][]int) {
+//
+// To ^, $ and \b a piece ends where a text does. That takes out more rather than less, and
+// not all: a pattern looks at each piece once, so ^a does not eat its way through a row of them.
+func (red *redactor) find(text string) [][]int {
+	var found, gone [][]int // gone is what one pattern after another takes out
 	for _, find := range red.matchers {
-		for _, m := range find(text) {
-			if !takenOut(text, m) {
-				found = append(found, m)
-			}
+		var taken [][]int
+		begin := 0
+		for _, part := range gone {
+			taken = search(taken, find, text, begin, part[0])
+			begin = part[1]
+		}
+		taken = search(taken, find, text, begin, len(text))
+		if len(gone) > 0 {
+			found = search(found, find, text, 0, len(text))
+		}
+		found = append(found, taken...)
+		gone = union(append(gone, taken...))
+	}
+	return union(found)
+}
+
+// search adds what a pattern matches in a piece of a text.
+func search(found [][]int, find func(string) [][]int, text string, begin, end int) [][]int {
+	for _, m := range find(text[begin:end]) {
+		m[0], m[1] = m[0]+begin, m[1]+begin
+		if !takenOut(text, m) {
+			found = append(found, m)
 		}
 	}
+	return found
+}
+
+// union sorts parts, and makes one of those that overlap or touch.
+func union(found [][]int) [][]int {
 	if len(found) < 2 {
 		return found
 	}
@@ -109,7 +138,7 @@ func takenOut(text string, m []int) bool {
 	return m[1]-m[0] <= len(redacted) && strings.Contains(text[max(0, m[1]-len(redacted)):min(len(text), m[0]+len(redacted))], redacted)
 }
 
-// matches reports whether any pattern finds something.
+// matches reports whether any pattern finds something: pieces are left only where one has.
 func (red *redactor) matches(text string) bool {
 	for _, find := range red.matchers {
 		if slices.ContainsFunc(find(text), func(m []int) bool { return !takenOut(text, m) }) {

@@ -14,8 +14,8 @@ import (
 // expansion bounds what comes out: a byte may be one part, and have one of no bytes before it.
 func expansion(in int) int { return (1+len(redacted))*in + 2*len(redacted) + 4 }
 
-// FuzzRedact: whatever the rules are, exactly what patterns match is taken out, what comes
-// out is bounded by what goes in and has no match that was there before, and JSON stays JSON
+// FuzzRedact: whatever the rules are, exactly what patterns match, at once and one after
+// another, is taken out, what comes out is bounded by what goes in and has no match that was there before, and JSON stays JSON
 // of the same shape.
 func FuzzRedact(f *testing.F) {
 	for _, secret := range secrets {
@@ -28,6 +28,7 @@ func FuzzRedact(f *testing.F) {
 	}
 	f.Add(`{"a":"\u0061@b.example","4111111111111111":4111111111111111}`, "", byte(15))
 	f.Add(`["Bearer","abcdef123","","REDACTED"]`, "[A-Z]\n[A-Y]\n[A-X]", byte(1))
+	f.Add("id=12344111111111111111 SSN-1234111111111111111", `id=\d{4}`+"\n"+`SSN-\d{3}`+"\n"+`\d{16}`, byte(15))
 	f.Add("https://a.example/a/b;y=;y=?y=&y=&y", `\b`+"\n"+`\b|x`+"\na$", byte(0))
 	f.Fuzz(func(t *testing.T, s, patterns string, builtIns byte) {
 		rules := deploy.Redaction{Headers: []string{"x"}, QueryParameters: []string{"y"}, Paths: []string{"/a/*"}}
@@ -67,11 +68,16 @@ func FuzzRedact(f *testing.F) {
 	})
 }
 
-// taken is what replace makes of a text, a byte at a time.
+// taken is what replace makes of a text, a byte at a time: what each pattern matches in it,
+// and what they take out one after another.
 func taken(red *redactor, s string) string {
 	gone, here := make([]bool, len(s)+1), make([]bool, len(s)+1) // the byte; nothing, before it
-	for _, find := range red.matchers {
-		for _, m := range find(s) {
+	// take takes a pattern's matches out of s[begin:end], and what the next ones match out of what is left.
+	var take func(begin, end int, find func(string) [][]int, next ...func(string) [][]int)
+	take = func(begin, end int, find func(string) [][]int, next ...func(string) [][]int) {
+		left := begin
+		for _, m := range find(s[begin:end]) {
+			m = []int{begin + m[0], begin + m[1]}
 			if takenOut(s, m) {
 				continue
 			}
@@ -79,6 +85,19 @@ func taken(red *redactor, s string) string {
 			for i := m[0]; i < m[1]; i++ {
 				gone[i] = true
 			}
+			if len(next) > 0 {
+				take(left, m[0], next[0], next[1:]...)
+			}
+			left = m[1]
+		}
+		if len(next) > 0 {
+			take(left, end, next[0], next[1:]...)
+		}
+	}
+	for i, find := range red.matchers {
+		take(0, len(s), find)
+		if i == 0 {
+			take(0, len(s), find, red.matchers[1:]...)
 		}
 	}
 	var b strings.Builder

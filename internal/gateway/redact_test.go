@@ -337,6 +337,34 @@ func TestPatternsDoNotMultiplyWhatTheyTakeOut(t *testing.T) {
 	}
 }
 
+// A match in the whole text may begin in what another pattern takes out, and leave the end
+// of a secret that is found whole beside that.
+func TestPatternsFindWhatOthersLeave(t *testing.T) {
+	f := func(in, want string, patterns ...string) {
+		t.Helper()
+		red := redactorOf(t, deploy.Redaction{Patterns: patterns})
+		if got := red.text(in); got != want {
+			t.Errorf("%q took %q to %q, want %q", patterns, in, got, want)
+		}
+	}
+	f("id=12344111111111111111", redacted, `id=\d{4}`, `\d{16}`)
+	f("id=12344111111111111111.", redacted+".", `never`, `id=\d{4}`, `\d{16}`)
+	f("a=1b=23456 7", redacted+" 7", `a=\d`, `b=\d`, `\d{4}`)
+	// What a pattern matches in the whole text only goes, too.
+	f("id=1234 Bearer", redacted, `\d+`, `id=\d+ Bearer`)
+	// A piece ends where a text does, once.
+	f("xaab", redacted+"ab", `x`, `^a`)
+	f("aab", redacted+"ab", `^a`)
+	f("1x2", redacted, `x`, `^\d$`)
+
+	red := redactorOf(t, deploy.Redaction{Patterns: []string{`id \d\d`, `\d\d \d\d`}})
+	l := schema.Log{Message: []json.RawMessage{json.RawMessage(`"id"`), json.RawMessage(`12`), json.RawMessage(`34`), json.RawMessage(`56`)}}
+	red.log(&l)
+	if got, want := fmt.Sprintf("%s", l.Message), `["REDACTED" "REDACTED" "REDACTED" "REDACTED"]`; got != want {
+		t.Errorf("the line became %s, want %s", got, want)
+	}
+}
+
 // BenchmarkRedact is BenchmarkRecord with rules, and without.
 func BenchmarkRedact(b *testing.B) {
 	all := deploy.Redaction{Headers: []string{"x-customer"}, QueryParameters: []string{"email"}, Paths: []string{"/users/*"}, Patterns: []string{`SSN-\d+`}, BuiltIns: deploy.RedactionBuiltIns}
