@@ -46,7 +46,17 @@ type accounts struct {
 	Repeats   int            `json:"repeats_counted_as_possible"`
 	Delivered int            `json:"events_delivered_by_the_job"`
 	Different int            `json:"rays_that_kafka_and_clickhouse_count_differently"`
-	Example   string         `json:"example_of_a_missing_event,omitempty"`
+	// Examples are of what is missing beside kills, examplesMax at most: which ones are within the count of those that
+	// were dropped nobody can say.
+	Examples []string `json:"examples_of_missing_events,omitempty"`
+}
+
+const examplesMax = 200
+
+func (a *accounts) miss(example string) {
+	if a.Missing++; len(a.Examples) < examplesMax {
+		a.Examples = append(a.Examples, example)
+	}
 }
 
 // account waits until everything has arrived, or can no longer be on its way, and then compares.
@@ -94,8 +104,7 @@ func (w *world) compare(ctx context.Context) (a accounts, err error) {
 	for _, ray := range w.injected {
 		known[ray], injected[ray] = true, true
 		if inKafka[ray] == 0 {
-			a.Missing++
-			a.Example = "an injected event, " + ray
+			a.miss("an injected event, " + ray)
 		}
 	}
 	for _, q := range w.asked {
@@ -119,8 +128,7 @@ func (w *world) compare(ctx context.Context) (a accounts, err error) {
 			a.OldestMs = max(a.OldestMs, age.Milliseconds())
 			continue
 		}
-		a.Missing++
-		a.Example = fmt.Sprintf("%s of %s, answered %d at %s", q.ray, q.script, q.status, q.done.UTC().Format("15:04:05.000"))
+		a.miss(fmt.Sprintf("%s of %s, answered %d at %s", q.ray, q.script, q.status, q.done.UTC().Format("15:04:05.000")))
 	}
 	for ray, n := range inKafka {
 		a.Events++

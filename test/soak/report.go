@@ -50,7 +50,7 @@ func (r *report) finish(w *world) {
 		r.broke("not one request was answered")
 	}
 	if a.Missing > a.Dropped {
-		r.broke("%d events are missing that no kill explains, and %d were dropped and counted; one of them is %s", a.Missing, a.Dropped, a.Example)
+		r.broke("%d events are missing that no kill explains, and %d were dropped and counted; one of them is %s, and report.json has the others", a.Missing, a.Dropped, a.Examples[0])
 	}
 	if a.Untraced > 0 {
 		r.broke("%d responses have no Cf-Ray, so nobody can say what became of them", a.Untraced)
