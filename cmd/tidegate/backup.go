@@ -14,7 +14,6 @@ import (
 
 	"tidegate/internal/app"
 	"tidegate/internal/embedded"
-	"tidegate/internal/store"
 )
 
 // databaseFlags say which database is meant, without asking the API, which may be down.
@@ -77,13 +76,7 @@ func backupCommand() *cobra.Command {
 				return fmt.Errorf("find the database to back up: %w: name it with --database, or the folder of a \"tidegate up\" with --data-dir", err)
 			}
 		}
-		var info store.BackupInfo
-		file := args[0]
-		if *keep > 0 {
-			file, info, err = app.BackupInto(cmd.Context(), database, args[0], *keep, time.Now())
-		} else {
-			info, err = app.Backup(cmd.Context(), database, file)
-		}
+		file, info, err := app.BackupKeeping(cmd.Context(), database, args[0], *keep, time.Now())
 		if err != nil {
 			return err
 		}

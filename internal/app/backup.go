@@ -34,7 +34,7 @@ func Backup(ctx context.Context, database, file string) (info store.BackupInfo, 
 	return info, nil
 }
 
-// rotated are the names of backups that BackupInto writes, and the only ones that it deletes but for what a
+// rotated are the names of backups that BackupKeeping writes, and the only ones that it deletes but for what a
 // backup that was killed has left, which has the name of unfinished.
 var (
 	rotated    = regexp.MustCompile(`^tidegate-\d{8}T\d{6}Z\.backup$`)
@@ -44,9 +44,14 @@ var (
 // unfinishedKept is longer than any backup takes.
 const unfinishedKept = 24 * time.Hour
 
-// BackupInto is Backup into a folder, under a name with the time. Once the backup is whole, the oldest of such
-// names are deleted, so that keep are left. Other files are left alone, and so is what a failure finds.
-func BackupInto(ctx context.Context, database, folder string, keep int, now time.Time) (file string, info store.BackupInfo, err error) {
+// BackupKeeping is Backup into a folder, under a name with the time. Once the backup is whole, the oldest of such
+// names are deleted, so that keep are left. Other files are left alone, and so is what a failure finds. With a keep of
+// 0 it is Backup, and folder the file.
+func BackupKeeping(ctx context.Context, database, folder string, keep int, now time.Time) (file string, info store.BackupInfo, err error) {
+	if keep == 0 {
+		info, err = Backup(ctx, database, folder)
+		return folder, info, err
+	}
 	name := now.UTC().Format("tidegate-20060102T150405Z.backup")
 	file = filepath.Join(folder, name)
 	entries, err := os.ReadDir(folder)

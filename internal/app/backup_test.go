@@ -58,7 +58,7 @@ func TestBackupsAreRotated(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		file, info, err := BackupInto(t.Context(), database, dir, 2, now)
+		file, info, err := BackupKeeping(t.Context(), database, dir, 2, now)
 		if err != nil || info.Schema == 0 {
 			t.Fatalf("%s: %+v, %v", file, info, err)
 		}
@@ -81,7 +81,7 @@ func TestBackupsAreRotated(t *testing.T) {
 	f("2026-03-03T02:00:00Z", "tidegate-20260302T020000Z.backup", "tidegate-20260303T020000Z.backup")
 	f("2026-02-01T02:00:00Z", "tidegate-20260201T020000Z.backup", "tidegate-20260303T020000Z.backup") // the clock was set back
 
-	if _, _, err := BackupInto(t.Context(), "postgres://user@127.0.0.1:1/none?connect_timeout=2", dir, 1, time.Now()); err == nil {
+	if _, _, err := BackupKeeping(t.Context(), "postgres://user@127.0.0.1:1/none?connect_timeout=2", dir, 1, time.Now()); err == nil {
 		t.Error("a backup of nothing succeeded")
 	}
 	if list, err := filepath.Glob(filepath.Join(dir, "tidegate-20260*.backup")); err != nil || len(list) != 2 {
