@@ -34,7 +34,7 @@ type slots struct {
 
 // A backlog leaves slots large, and the collector lets garbage pile up to a multiple of what is alive. So a slot
 // lets go of what it has when forgetAfter blocks in a row needed less than an eighth of it: under a load of small
-// blocks after some tens of seconds. Of little nobody is rid.
+// blocks after some tens of seconds. What is below spareMin costs too little to be made anew.
 const (
 	forgetAfter = 100
 	spareMin    = 1 << 20 // bytes
